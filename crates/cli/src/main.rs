@@ -1,0 +1,2 @@
+//! The `feedforward` program.
+fn main() {}

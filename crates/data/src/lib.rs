@@ -1,0 +1,1 @@
+//! From files to batches: sources, schema, cleaning, splits, transforms.

@@ -1,0 +1,1 @@
+//! Build, train and fine-tune neural networks, from one feedforward layer up.

@@ -1,0 +1,1 @@
+//! Arithmetic on slices: matrix products with fused epilogues, vector maths, reductions.

@@ -1,0 +1,1 @@
+//! Meaning: initialisers, layers, losses and models over the operations.

@@ -1,0 +1,1 @@
+//! The mathematics: the tape and one folder per operation, forward beside backward.

@@ -1,0 +1,1 @@
+//! Memory and devices: dtypes, shapes, pooled buffers, tensors, threads, random numbers.

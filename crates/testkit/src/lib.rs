@@ -1,0 +1,1 @@
+//! Gradient check, parity fixtures and operation cases.
