@@ -1,1 +1,23 @@
-//! Memory and devices: dtypes, shapes, pooled buffers, tensors, threads, random numbers.
+//! Memory and devices: what every other room stands on.
+//!
+//! A [`Tensor`] is a contiguous, row-major array over a shared, pooled [`Buffer`]; a [`TensorMut`] is an exclusive view
+//! that kernels write to. A [`Device`] holds the buffer [`Pool`], the [`ThreadPool`] and the instruction set in use.
+//! [`Rng`] draws counter-based random numbers, so that a run's result depends on its seed alone.
+
+mod buffer;
+mod device;
+mod dtype;
+mod error;
+mod rng;
+mod shape;
+mod tensor;
+mod threads;
+
+pub use buffer::{Buffer, Pool, PoolStats};
+pub use device::{CpuDevice, Device, DeviceOptions, Isa};
+pub use dtype::{DType, Element};
+pub use error::{Error, Result};
+pub use rng::{Key, Rng};
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::{Slice, SliceMut, Tensor, TensorMut, TensorRef};
+pub use threads::ThreadPool;

@@ -1,0 +1,166 @@
+use crate::{Error, Pool, Result, ThreadPool};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The instruction set that kernels use; results are the same bits for any number of threads, per instruction set.
+///
+/// ```
+/// use ff_tensor::Isa;
+/// assert!(Isa::detect() >= Isa::Plain);
+/// assert_eq!("avx2".parse::<Isa>(), Ok(Isa::Avx2));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Whatever the compiler makes of plain Rust; the reference for the others.
+    Plain,
+    /// AVX2 and FMA, 256-bit vectors.
+    Avx2,
+    /// AVX-512 (F, VL, DQ, BW), 512-bit vectors.
+    Avx512,
+}
+
+impl Isa {
+    /// The best one that this processor has.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
+            if avx2 && avx512 {
+                return Isa::Avx512;
+            }
+            if avx2 {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Plain
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Isa::Plain => "plain",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        })
+    }
+}
+
+impl FromStr for Isa {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "plain" => Ok(Isa::Plain),
+            "avx2" => Ok(Isa::Avx2),
+            "avx512" => Ok(Isa::Avx512),
+            other => Err(Error::Device(format!(
+                "unknown instruction set `{other}`; known are plain, avx2, avx512"
+            ))),
+        }
+    }
+}
+
+/// How to open a device.
+///
+/// ```
+/// use ff_tensor::{Device, DeviceOptions, Isa};
+/// let device = Device::open(DeviceOptions { threads: 1, isa: Some(Isa::Plain) })?;
+/// assert_eq!(device.cpu().isa(), Isa::Plain);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeviceOptions {
+    /// How many threads to use; 0 for one per core.
+    pub threads: usize,
+    /// The instruction set; the best one where `None`.
+    pub isa: Option<Isa>,
+}
+
+/// Where tensors live and operations run: a value, not a type parameter.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// assert!(device.cpu().threads().count() >= 1);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Device {
+    /// This machine's processor.
+    Cpu(Arc<CpuDevice>),
+}
+
+/// The processor: threads, instruction set and buffers.
+#[derive(Debug)]
+pub struct CpuDevice {
+    threads: ThreadPool,
+    isa: Isa,
+    pool: Pool,
+}
+
+impl CpuDevice {
+    /// The threads that share the work.
+    pub fn threads(&self) -> &ThreadPool {
+        &self.threads
+    }
+
+    /// The instruction set that kernels use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+impl Device {
+    /// Opens the processor.
+    ///
+    /// # Errors
+    /// The processor lacks the instruction set asked for.
+    pub fn open(options: DeviceOptions) -> Result<Self> {
+        let best = Isa::detect();
+        let isa = options.isa.unwrap_or(best);
+        if isa > best {
+            return Err(Error::Device(format!(
+                "this processor lacks {isa}; the best it has is {best}"
+            )));
+        }
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        Ok(Device::Cpu(Arc::new(CpuDevice {
+            threads: ThreadPool::new(threads),
+            isa,
+            pool: Pool::new(),
+        })))
+    }
+
+    /// The processor's side.
+    pub fn cpu(&self) -> &CpuDevice {
+        match self {
+            Device::Cpu(cpu) => cpu,
+        }
+    }
+
+    /// The buffers.
+    pub fn pool(&self) -> &Pool {
+        match self {
+            Device::Cpu(cpu) => &cpu.pool,
+        }
+    }
+}
+
+impl Default for Device {
+    /// One thread, the best instruction set: what examples and tests want.
+    fn default() -> Self {
+        Device::Cpu(Arc::new(CpuDevice {
+            threads: ThreadPool::new(1),
+            isa: Isa::detect(),
+            pool: Pool::new(),
+        }))
+    }
+}

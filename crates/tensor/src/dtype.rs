@@ -1,0 +1,75 @@
+use std::fmt;
+
+/// The type of a tensor's values.
+///
+/// ```
+/// use ff_tensor::DType;
+/// assert_eq!(DType::F32.bytes(), 4);
+/// assert_eq!(DType::F64.to_string(), "f64");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DType {
+    /// 32-bit float: parameters, activations, gradients.
+    F32,
+    /// 64-bit float: gradient checks.
+    F64,
+    /// 32-bit signed integer: class indices, category and token ids.
+    I32,
+    /// A byte.
+    U8,
+}
+
+impl DType {
+    /// The size of one value in bytes.
+    pub const fn bytes(self) -> usize {
+        match self {
+            DType::F64 => 8,
+            DType::F32 | DType::I32 => 4,
+            DType::U8 => 1,
+        }
+    }
+
+    /// Whether gradients can flow through values of this type.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DType::F32 | DType::F64)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::F64 => "f64",
+            DType::I32 => "i32",
+            DType::U8 => "u8",
+        })
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+    impl Sealed for i32 {}
+    impl Sealed for u8 {}
+}
+
+/// A Rust type that a tensor can hold; every bit pattern of it is a valid value.
+pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static + sealed::Sealed {
+    /// Its name as a value.
+    const DTYPE: DType;
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+impl Element for f64 {
+    const DTYPE: DType = DType::F64;
+}
+impl Element for i32 {
+    const DTYPE: DType = DType::I32;
+}
+impl Element for u8 {
+    const DTYPE: DType = DType::U8;
+}

@@ -1,0 +1,173 @@
+//! Counter-based random numbers: the n-th number of a stream is a function of (key, n), so masks can be drawn again in
+//! the backward pass, on any thread, without having been stored. Philox-4x32-10: Salmon et al., "Parallel random numbers:
+//! as easy as 1, 2, 3", 2011.
+
+/// What a stream of random numbers is drawn from: a seed and everything that tells one use from another.
+///
+/// ```
+/// use ff_tensor::Key;
+/// let dropout = Key::new(7).with(1000).with_name("layers.0.dropout");
+/// assert_eq!(dropout.bits(5), dropout.bits(5));
+/// assert_ne!(dropout.bits(5), dropout.with(1).bits(5));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+impl Key {
+    /// The key of a seed.
+    pub fn new(seed: u64) -> Self {
+        Key(mix(seed ^ 0x6665_6564_666f_7277))
+    }
+
+    /// A key of its own for this use: a step, a micro-batch, an epoch.
+    #[must_use]
+    pub fn with(self, part: u64) -> Self {
+        Key(mix(self.0.rotate_left(23) ^ mix(part)))
+    }
+
+    /// A key of its own for this name.
+    #[must_use]
+    pub fn with_name(self, name: &str) -> Self {
+        // FNV-1a, so that a name's number never changes between versions.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
+        self.with(hash)
+    }
+
+    /// The four 32-bit numbers number `block` of the stream.
+    pub fn block(self, block: u64) -> [u32; 4] {
+        philox([self.0 as u32, (self.0 >> 32) as u32], [block as u32, (block >> 32) as u32, 0, 0])
+    }
+
+    /// The 32-bit number number `i` of the stream.
+    pub fn bits(self, i: u64) -> u32 {
+        self.block(i / 4)[(i % 4) as usize]
+    }
+}
+
+/// Spreads a counter over 64 bits (the finaliser of SplitMix64).
+fn mix(mut z: u64) -> u64 {
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn philox(mut key: [u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+    for _ in 0..10 {
+        let a = u64::from(counter[0]) * 0xd251_1f53;
+        let b = u64::from(counter[2]) * 0xcd9e_8d57;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+        key = [key[0].wrapping_add(0x9e37_79b9), key[1].wrapping_add(0xbb67_ae85)];
+    }
+    counter
+}
+
+/// Numbers drawn one after the other from a [`Key`]'s stream.
+///
+/// ```
+/// use ff_tensor::{Key, Rng};
+/// let mut rng = Rng::new(Key::new(0));
+/// let u = rng.uniform();
+/// assert!((0.0..1.0).contains(&u));
+/// assert!(rng.below(10) < 10);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Rng {
+    key: Key,
+    next: u64,
+}
+
+impl Rng {
+    /// Starts at the beginning of a key's stream.
+    pub fn new(key: Key) -> Self {
+        Self { key, next: 0 }
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        let block = self.key.block(self.next);
+        self.next += 1;
+        u64::from(block[0]) << 32 | u64::from(block[1])
+    }
+
+    /// A number in `[0, 1)`, a multiple of 2⁻⁵³.
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// A number of the standard normal distribution (Box–Muller).
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+
+    /// An integer in `[0, n)`, each as likely; 0 where `n` is 0.
+    pub fn below(&mut self, n: u64) -> u64 {
+        // Lemire's multiplication; the loop removes the bias of 2^64 not being a multiple of n.
+        let mut product = u128::from(self.bits()) * u128::from(n);
+        if (product as u64) < n {
+            let threshold = n.wrapping_neg() % n;
+            while (product as u64) < threshold {
+                product = u128::from(self.bits()) * u128::from(n);
+            }
+        }
+        (product >> 64) as u64
+    }
+
+    /// Puts the items in random order (Fisher–Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.below(i as u64 + 1) as usize);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known-answer vectors of the authors' Random123 library.
+    #[test]
+    fn philox_gives_the_published_numbers() {
+        assert_eq!(philox([0; 2], [0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            philox([u32::MAX; 2], [u32::MAX; 4]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+    }
+
+    #[test]
+    fn moments_of_uniform_and_normal() {
+        let mut rng = Rng::new(Key::new(3));
+        let n = 200_000;
+        let (mut mean_u, mut mean_n, mut var_n) = (0.0, 0.0, 0.0);
+        for _ in 0..n {
+            mean_u += rng.uniform();
+            let z = rng.normal();
+            mean_n += z;
+            var_n += z * z;
+        }
+        let n = f64::from(n);
+        // Five standard errors: 0.289 / sqrt(n), 1 / sqrt(n), sqrt(2 / n).
+        assert!((mean_u / n - 0.5).abs() < 5.0 * 0.289 / n.sqrt());
+        assert!((mean_n / n).abs() < 5.0 / n.sqrt());
+        assert!((var_n / n - 1.0).abs() < 5.0 * (2.0 / n).sqrt());
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_item() {
+        let mut items: Vec<usize> = (0..100).collect();
+        Rng::new(Key::new(1)).shuffle(&mut items);
+        assert_ne!(items, (0..100).collect::<Vec<_>>());
+        items.sort_unstable();
+        assert_eq!(items, (0..100).collect::<Vec<_>>());
+        Rng::new(Key::new(1)).shuffle::<u8>(&mut []);
+    }
+}

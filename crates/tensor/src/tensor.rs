@@ -1,0 +1,400 @@
+use crate::{Buffer, DType, Device, Element, Error, Pool, Result, Shape};
+use std::sync::Arc;
+
+/// A contiguous, row-major array; cloning shares the values, and shared values are never written.
+///
+/// ```
+/// use ff_tensor::{Device, Tensor};
+/// let x = Tensor::from_slice(&Device::default(), &[1.0f32, 2.0, 3.0, 4.0], &[2, 2])?;
+/// assert_eq!(x.shape().dims(), [2, 2]);
+/// assert_eq!(x.slice::<f32>()?[3], 4.0);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Tensor {
+    /// `None` only while dropping.
+    buffer: Option<Arc<Buffer>>,
+    shape: Shape,
+    dtype: DType,
+}
+
+impl Clone for Tensor {
+    fn clone(&self) -> Self {
+        Self { buffer: self.buffer.clone(), shape: self.shape, dtype: self.dtype }
+    }
+}
+
+impl Drop for Tensor {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            Pool::give(buffer);
+        }
+    }
+}
+
+impl Tensor {
+    /// A tensor whose values are whatever was in the buffer; the caller writes all of them.
+    ///
+    /// # Errors
+    /// The system has no memory left.
+    pub fn uninit(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
+        let bytes = shape.len().checked_mul(dtype.bytes());
+        let bytes = bytes.ok_or_else(|| Error::Shape(shape.dims().to_vec()))?;
+        Ok(Self { buffer: Some(device.pool().take(bytes)?), shape, dtype })
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// The system has no memory left.
+    pub fn zeros(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
+        let mut tensor = Self::uninit(device, shape, dtype)?;
+        tensor.view_mut()?.zero();
+        Ok(tensor)
+    }
+
+    /// A tensor with a copy of these values.
+    ///
+    /// # Errors
+    /// The number of values is not that of the shape.
+    pub fn from_slice<T: Element>(device: &Device, values: &[T], dims: &[usize]) -> Result<Self> {
+        let shape = Shape::new(dims)?;
+        if shape.len() != values.len() {
+            return Err(Error::Length { shape, found: values.len() });
+        }
+        let mut tensor = Self::uninit(device, shape, T::DTYPE)?;
+        tensor.slice_mut::<T>()?.copy_from_slice(values);
+        Ok(tensor)
+    }
+
+    /// The sizes of the dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The type of the values.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The same values in another shape.
+    ///
+    /// # Errors
+    /// The number of values differs.
+    pub fn reshape(&self, shape: Shape) -> Result<Self> {
+        if shape.len() != self.shape.len() {
+            return Err(Error::Length { shape, found: self.shape.len() });
+        }
+        let mut tensor = self.clone();
+        tensor.shape = shape;
+        Ok(tensor)
+    }
+
+    /// The values.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn slice<T: Element>(&self) -> Result<&[T]> {
+        if self.dtype == T::DTYPE {
+            Ok(self.values())
+        } else {
+            Err(Error::DType { expected: T::DTYPE, found: self.dtype })
+        }
+    }
+
+    /// The values, to be written.
+    ///
+    /// # Errors
+    /// They are of another type, or another tensor shares them.
+    pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
+        if self.dtype == T::DTYPE {
+            self.values_mut().ok_or(Error::Shared)
+        } else {
+            Err(Error::DType { expected: T::DTYPE, found: self.dtype })
+        }
+    }
+
+    /// A shared view.
+    pub fn view(&self) -> TensorRef<'_> {
+        let data = match self.dtype {
+            DType::F32 => Slice::F32(self.values()),
+            DType::F64 => Slice::F64(self.values()),
+            DType::I32 => Slice::I32(self.values()),
+            DType::U8 => Slice::U8(self.values()),
+        };
+        TensorRef { data, shape: self.shape }
+    }
+
+    /// An exclusive view.
+    ///
+    /// # Errors
+    /// Another tensor shares the values.
+    pub fn view_mut(&mut self) -> Result<TensorMut<'_>> {
+        let shape = self.shape;
+        let data = match self.dtype {
+            DType::F32 => self.values_mut().map(SliceMut::F32),
+            DType::F64 => self.values_mut().map(SliceMut::F64),
+            DType::I32 => self.values_mut().map(SliceMut::I32),
+            DType::U8 => self.values_mut().map(SliceMut::U8),
+        };
+        Ok(TensorMut { data: data.ok_or(Error::Shared)?, shape })
+    }
+
+    fn values<T: Element>(&self) -> &[T] {
+        self.buffer.as_ref().map_or(&[], |buffer| buffer.slice(0, self.shape.len()))
+    }
+
+    fn values_mut<T: Element>(&mut self) -> Option<&mut [T]> {
+        let len = self.shape.len();
+        Some(Arc::get_mut(self.buffer.as_mut()?)?.slice_mut(0, len))
+    }
+}
+
+macro_rules! slices {
+    ($($variant:ident: $t:ty),*) => {
+        /// Values of one of the supported types, to read.
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        #[non_exhaustive]
+        pub enum Slice<'a> {
+            $(#[doc = concat!("Values of type `", stringify!($t), "`.")] $variant(&'a [$t]),)*
+        }
+
+        /// Values of one of the supported types, to write.
+        #[derive(Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum SliceMut<'a> {
+            $(#[doc = concat!("Values of type `", stringify!($t), "`.")] $variant(&'a mut [$t]),)*
+        }
+
+        impl<'a> Slice<'a> {
+            /// The type of the values.
+            pub fn dtype(&self) -> DType {
+                match self { $(Slice::$variant(_) => DType::$variant,)* }
+            }
+
+            /// How many there are.
+            pub fn len(&self) -> usize {
+                match self { $(Slice::$variant(values) => values.len(),)* }
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// The part from `start`, `len` values long.
+            ///
+            /// # Panics
+            /// The part reaches outside.
+            #[must_use]
+            pub fn range(&self, start: usize, len: usize) -> Slice<'a> {
+                match self { $(Slice::$variant(values) => Slice::$variant(&values[start..start + len]),)* }
+            }
+        }
+
+        impl SliceMut<'_> {
+            /// The type of the values.
+            pub fn dtype(&self) -> DType {
+                match self { $(SliceMut::$variant(_) => DType::$variant,)* }
+            }
+
+            /// How many there are.
+            pub fn len(&self) -> usize {
+                match self { $(SliceMut::$variant(values) => values.len(),)* }
+            }
+
+            /// Whether there are none.
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// A shorter borrow of the same values.
+            pub fn reborrow(&mut self) -> SliceMut<'_> {
+                match self { $(SliceMut::$variant(values) => SliceMut::$variant(values),)* }
+            }
+
+            /// The same values, to read.
+            pub fn as_slice(&self) -> Slice<'_> {
+                match self { $(SliceMut::$variant(values) => Slice::$variant(values),)* }
+            }
+
+            /// Sets all values to zero.
+            pub fn zero(&mut self) {
+                match self { $(SliceMut::$variant(values) => values.fill(<$t>::default()),)* }
+            }
+        }
+
+        $(impl<'a> From<&'a [$t]> for Slice<'a> {
+            fn from(values: &'a [$t]) -> Self { Slice::$variant(values) }
+        }
+        impl<'a> From<&'a mut [$t]> for SliceMut<'a> {
+            fn from(values: &'a mut [$t]) -> Self { SliceMut::$variant(values) }
+        }
+        impl<'a> TryFrom<Slice<'a>> for &'a [$t] {
+            type Error = Error;
+            fn try_from(slice: Slice<'a>) -> Result<Self> {
+                match slice {
+                    Slice::$variant(values) => Ok(values),
+                    other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
+                }
+            }
+        }
+        impl<'a> TryFrom<SliceMut<'a>> for &'a mut [$t] {
+            type Error = Error;
+            fn try_from(slice: SliceMut<'a>) -> Result<Self> {
+                match slice {
+                    SliceMut::$variant(values) => Ok(values),
+                    other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
+                }
+            }
+        })*
+    };
+}
+slices!(F32: f32, F64: f64, I32: i32, U8: u8);
+
+/// A shared borrow of values with their shape: a tensor's, or a range of the parameter arena.
+///
+/// ```
+/// use ff_tensor::TensorRef;
+/// let view = TensorRef::new([1.0f32, 2.0].as_slice().into(), [2, 1].into());
+/// assert_eq!(view.slice::<f32>()?, [1.0, 2.0]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct TensorRef<'a> {
+    data: Slice<'a>,
+    shape: Shape,
+}
+
+impl<'a> TensorRef<'a> {
+    /// A view of these values.
+    ///
+    /// # Panics
+    /// The number of values is not that of the shape.
+    pub fn new(data: Slice<'a>, shape: Shape) -> Self {
+        assert_eq!(data.len(), shape.len(), "a view of shape {shape}");
+        Self { data, shape }
+    }
+
+    /// The sizes of the dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The type of the values.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The values, whatever their type.
+    pub fn data(&self) -> Slice<'a> {
+        self.data
+    }
+
+    /// The values.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn slice<T: Element>(&self) -> Result<&'a [T]>
+    where
+        &'a [T]: TryFrom<Slice<'a>, Error = Error>,
+    {
+        self.data.try_into()
+    }
+}
+
+/// An exclusive borrow of values with their shape: what kernels write to.
+///
+/// ```
+/// use ff_tensor::TensorMut;
+/// let mut values = [0.0f32; 2];
+/// let mut view = TensorMut::new(values.as_mut_slice().into(), [2].into());
+/// view.slice_mut::<f32>()?[1] = 5.0;
+/// assert_eq!(values, [0.0, 5.0]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TensorMut<'a> {
+    data: SliceMut<'a>,
+    shape: Shape,
+}
+
+impl<'a> TensorMut<'a> {
+    /// A view of these values.
+    ///
+    /// # Panics
+    /// The number of values is not that of the shape.
+    pub fn new(data: SliceMut<'a>, shape: Shape) -> Self {
+        assert_eq!(data.len(), shape.len(), "a view of shape {shape}");
+        Self { data, shape }
+    }
+
+    /// The sizes of the dimensions.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The type of the values.
+    pub fn dtype(&self) -> DType {
+        self.data.dtype()
+    }
+
+    /// The values, to be written.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn slice_mut<'s, T: Element>(&'s mut self) -> Result<&'s mut [T]>
+    where
+        &'s mut [T]: TryFrom<SliceMut<'s>, Error = Error>,
+    {
+        self.data.reborrow().try_into()
+    }
+
+    /// The values for as long as the view was made for.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn into_slice<T: Element>(self) -> Result<&'a mut [T]>
+    where
+        &'a mut [T]: TryFrom<SliceMut<'a>, Error = Error>,
+    {
+        self.data.try_into()
+    }
+
+    /// The same values, to read.
+    pub fn view(&self) -> TensorRef<'_> {
+        TensorRef { data: self.data.as_slice(), shape: self.shape }
+    }
+
+    /// A shorter borrow of the same values.
+    pub fn reborrow(&mut self) -> TensorMut<'_> {
+        TensorMut { data: self.data.reborrow(), shape: self.shape }
+    }
+
+    /// Sets all values to zero.
+    pub fn zero(&mut self) {
+        self.data.zero();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_values_cannot_be_written() {
+        let mut x = Tensor::zeros(&Device::default(), [3].into(), DType::F32).unwrap();
+        let other = x.clone();
+        assert_eq!(x.slice_mut::<f32>(), Err(Error::Shared));
+        drop(other);
+        x.slice_mut::<f32>().unwrap()[0] = 1.0;
+        assert_eq!(x.slice::<f32>().unwrap(), [1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn an_empty_tensor_has_no_values() {
+        let x = Tensor::from_slice::<f32>(&Device::default(), &[], &[0, 4]).unwrap();
+        assert_eq!(x.slice::<f32>().unwrap().len(), 0);
+        assert_eq!(x.shape().rows(), 0);
+    }
+}
