@@ -22,6 +22,8 @@ const ALIGNMENT: usize = 64;
 pub struct Buffer {
     memory: NonNull<u8>,
     bytes: usize,
+    /// False in a plan: then there is no memory behind `memory`.
+    backed: bool,
     pool: Weak<Shared>,
 }
 
@@ -32,17 +34,24 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    fn new(bytes: usize, pool: Weak<Shared>) -> Result<Self> {
+    fn new(bytes: usize, backed: bool, pool: Weak<Shared>) -> Result<Self> {
+        if !backed {
+            return Ok(Self { memory: NonNull::dangling(), bytes, backed, pool });
+        }
         let out_of_memory = || Error::OutOfMemory { bytes };
         let layout = Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| out_of_memory())?;
         // SAFETY: `Pool::rounded` never gives zero bytes.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        Ok(Self { memory, bytes, pool })
+        Ok(Self { memory, bytes, backed, pool })
     }
 
     /// Its size in bytes, a multiple of 64.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(crate) fn is_planned(&self) -> bool {
+        !self.backed
     }
 
     pub(crate) fn slice<T: Element>(&self, offset: usize, len: usize) -> &[T] {
@@ -61,7 +70,9 @@ impl Buffer {
     fn check<T: Element>(&self, offset: usize, len: usize) {
         let end = len.checked_mul(size_of::<T>()).and_then(|bytes| bytes.checked_add(offset));
         assert!(
-            end.is_some_and(|end| end <= self.bytes) && offset.is_multiple_of(align_of::<T>()),
+            self.backed
+                && end.is_some_and(|end| end <= self.bytes)
+                && offset.is_multiple_of(align_of::<T>()),
             "tensors are made with a range inside their buffer"
         );
     }
@@ -71,6 +82,9 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.upgrade() {
             pool.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+        if !self.backed {
+            return;
         }
         // SAFETY: made by `alloc_zeroed` with this size and alignment, and freed once, here.
         unsafe {
@@ -110,12 +124,23 @@ struct Shared {
     reserved: AtomicUsize,
     allocations: AtomicUsize,
     poison: AtomicBool,
+    planning: bool,
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A pool that counts what it hands out and takes no memory: the same step runs over it to learn what it will need.
+    pub fn planning() -> Self {
+        Self(Arc::new(Shared { planning: true, ..Shared::default() }))
+    }
+
+    /// Whether it only counts.
+    pub fn is_planning(&self) -> bool {
+        self.0.planning
     }
 
     /// The bytes that a request really takes.
@@ -140,7 +165,7 @@ impl Pool {
         let mut buffer = if let Some(buffer) = recycled {
             buffer
         } else {
-            let buffer = Arc::new(Buffer::new(bytes, Arc::downgrade(shared))?);
+            let buffer = Arc::new(Buffer::new(bytes, !shared.planning, Arc::downgrade(shared))?);
             shared.reserved.fetch_add(bytes, Ordering::Relaxed);
             shared.allocations.fetch_add(1, Ordering::Relaxed);
             buffer

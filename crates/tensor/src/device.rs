@@ -139,6 +139,15 @@ impl Device {
         })))
     }
 
+    /// A device to plan on: tensors have sizes but no values, and the pool counts them.
+    pub fn planning() -> Self {
+        Device::Cpu(Arc::new(CpuDevice {
+            threads: ThreadPool::new(1),
+            isa: Isa::detect(),
+            pool: Pool::planning(),
+        }))
+    }
+
     /// The processor's side.
     pub fn cpu(&self) -> &CpuDevice {
         match self {

@@ -1,3 +1,4 @@
+use crate::{Error, Result, Slice, SliceMut};
 use std::fmt;
 
 /// The type of a tensor's values.
@@ -59,17 +60,42 @@ mod sealed {
 pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static + sealed::Sealed {
     /// Its name as a value.
     const DTYPE: DType;
+
+    /// The values, to read.
+    ///
+    /// # Errors
+    /// They are of another type.
+    fn of_slice(slice: Slice<'_>) -> Result<&[Self]>;
+
+    /// The values, to write.
+    ///
+    /// # Errors
+    /// They are of another type.
+    fn of_slice_mut(slice: SliceMut<'_>) -> Result<&mut [Self]>;
 }
 
-impl Element for f32 {
-    const DTYPE: DType = DType::F32;
+macro_rules! element {
+    ($t:ty, $variant:ident) => {
+        impl Element for $t {
+            const DTYPE: DType = DType::$variant;
+
+            fn of_slice(slice: Slice<'_>) -> Result<&[Self]> {
+                match slice {
+                    Slice::$variant(values) => Ok(values),
+                    other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
+                }
+            }
+
+            fn of_slice_mut(slice: SliceMut<'_>) -> Result<&mut [Self]> {
+                match slice {
+                    SliceMut::$variant(values) => Ok(values),
+                    other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
+                }
+            }
+        }
+    };
 }
-impl Element for f64 {
-    const DTYPE: DType = DType::F64;
-}
-impl Element for i32 {
-    const DTYPE: DType = DType::I32;
-}
-impl Element for u8 {
-    const DTYPE: DType = DType::U8;
-}
+element!(f32, F32);
+element!(f64, F64);
+element!(i32, I32);
+element!(u8, U8);

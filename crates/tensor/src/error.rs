@@ -38,6 +38,9 @@ pub enum Error {
     /// Someone else still holds the buffer that was to be written.
     #[error("this tensor is shared and cannot be written")]
     Shared,
+    /// Values were asked of a tensor that only has a size.
+    #[error("this tensor belongs to a plan: it has a size but no values")]
+    Planned,
     /// The device asked for is not there.
     #[error("{0}")]
     Device(String),

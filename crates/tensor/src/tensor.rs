@@ -49,7 +49,9 @@ impl Tensor {
     /// The system has no memory left.
     pub fn zeros(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
         let mut tensor = Self::uninit(device, shape, dtype)?;
-        tensor.view_mut()?.zero();
+        if !tensor.is_planned() {
+            tensor.view_mut()?.zero();
+        }
         Ok(tensor)
     }
 
@@ -63,7 +65,9 @@ impl Tensor {
             return Err(Error::Length { shape, found: values.len() });
         }
         let mut tensor = Self::uninit(device, shape, T::DTYPE)?;
-        tensor.slice_mut::<T>()?.copy_from_slice(values);
+        if !tensor.is_planned() {
+            tensor.slice_mut::<T>()?.copy_from_slice(values);
+        }
         Ok(tensor)
     }
 
@@ -95,11 +99,10 @@ impl Tensor {
     /// # Errors
     /// They are of another type.
     pub fn slice<T: Element>(&self) -> Result<&[T]> {
-        if self.dtype == T::DTYPE {
-            Ok(self.values())
-        } else {
-            Err(Error::DType { expected: T::DTYPE, found: self.dtype })
+        if self.dtype != T::DTYPE {
+            return Err(Error::DType { expected: T::DTYPE, found: self.dtype });
         }
+        if self.is_planned() { Err(Error::Planned) } else { Ok(self.values()) }
     }
 
     /// The values, to be written.
@@ -107,14 +110,21 @@ impl Tensor {
     /// # Errors
     /// They are of another type, or another tensor shares them.
     pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
-        if self.dtype == T::DTYPE {
-            self.values_mut().ok_or(Error::Shared)
-        } else {
-            Err(Error::DType { expected: T::DTYPE, found: self.dtype })
+        if self.dtype != T::DTYPE {
+            return Err(Error::DType { expected: T::DTYPE, found: self.dtype });
         }
+        if self.is_planned() { Err(Error::Planned) } else { self.values_mut().ok_or(Error::Shared) }
+    }
+
+    /// Whether it belongs to a plan and has a size but no values.
+    pub fn is_planned(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|buffer| buffer.is_planned())
     }
 
     /// A shared view.
+    ///
+    /// # Panics
+    /// The tensor is planned only, see [`Tensor::is_planned`].
     pub fn view(&self) -> TensorRef<'_> {
         let data = match self.dtype {
             DType::F32 => Slice::F32(self.values()),
@@ -128,8 +138,11 @@ impl Tensor {
     /// An exclusive view.
     ///
     /// # Errors
-    /// Another tensor shares the values.
+    /// Another tensor shares the values, or there are none (see [`Tensor::is_planned`]).
     pub fn view_mut(&mut self) -> Result<TensorMut<'_>> {
+        if self.is_planned() {
+            return Err(Error::Planned);
+        }
         let shape = self.shape;
         let data = match self.dtype {
             DType::F32 => self.values_mut().map(SliceMut::F32),
@@ -230,24 +243,7 @@ macro_rules! slices {
         impl<'a> From<&'a mut [$t]> for SliceMut<'a> {
             fn from(values: &'a mut [$t]) -> Self { SliceMut::$variant(values) }
         }
-        impl<'a> TryFrom<Slice<'a>> for &'a [$t] {
-            type Error = Error;
-            fn try_from(slice: Slice<'a>) -> Result<Self> {
-                match slice {
-                    Slice::$variant(values) => Ok(values),
-                    other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
-                }
-            }
-        }
-        impl<'a> TryFrom<SliceMut<'a>> for &'a mut [$t] {
-            type Error = Error;
-            fn try_from(slice: SliceMut<'a>) -> Result<Self> {
-                match slice {
-                    SliceMut::$variant(values) => Ok(values),
-                    other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
-                }
-            }
-        })*
+        )*
     };
 }
 slices!(F32: f32, F64: f64, I32: i32, U8: u8);
@@ -295,11 +291,8 @@ impl<'a> TensorRef<'a> {
     ///
     /// # Errors
     /// They are of another type.
-    pub fn slice<T: Element>(&self) -> Result<&'a [T]>
-    where
-        &'a [T]: TryFrom<Slice<'a>, Error = Error>,
-    {
-        self.data.try_into()
+    pub fn slice<T: Element>(&self) -> Result<&'a [T]> {
+        T::of_slice(self.data)
     }
 }
 
@@ -343,22 +336,16 @@ impl<'a> TensorMut<'a> {
     ///
     /// # Errors
     /// They are of another type.
-    pub fn slice_mut<'s, T: Element>(&'s mut self) -> Result<&'s mut [T]>
-    where
-        &'s mut [T]: TryFrom<SliceMut<'s>, Error = Error>,
-    {
-        self.data.reborrow().try_into()
+    pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
+        T::of_slice_mut(self.data.reborrow())
     }
 
     /// The values for as long as the view was made for.
     ///
     /// # Errors
     /// They are of another type.
-    pub fn into_slice<T: Element>(self) -> Result<&'a mut [T]>
-    where
-        &'a mut [T]: TryFrom<SliceMut<'a>, Error = Error>,
-    {
-        self.data.try_into()
+    pub fn into_slice<T: Element>(self) -> Result<&'a mut [T]> {
+        T::of_slice_mut(self.data)
     }
 
     /// The same values, to read.

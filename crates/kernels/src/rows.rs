@@ -1,0 +1,250 @@
+//! Work on rows: each row of an output belongs to one task, so threads never share what they write.
+
+use crate::{Float, dispatch};
+use ff_tensor::CpuDevice;
+use std::marker::PhantomData;
+
+/// About this much arithmetic is worth a task of its own.
+const TASK_WORK: usize = 1 << 15;
+/// Element-wise work is cut into pieces of this many values.
+const PIECE: usize = 1 << 13;
+
+/// A slice that several threads write to, each its own part.
+#[derive(Debug)]
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    owner: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it hands out parts only through `range`, whose callers promise that parts do not overlap.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(values: &'a mut [T]) -> Self {
+        Self { start: values.as_mut_ptr(), len: values.len(), owner: PhantomData }
+    }
+
+    /// The part from `start`, `len` values long.
+    ///
+    /// # Safety
+    /// No two parts that live at the same time overlap.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn range(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(start <= self.len && len <= self.len - start, "a part of a slice");
+        // SAFETY: in bounds by the assertion; exclusive by the caller's promise; `owner` holds the borrow.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+/// Calls `f(row, parts)` for every row, with that row's part of each output; `work` is roughly how many operations a row
+/// takes, from which it is decided how many threads are worth it.
+///
+/// # Panics
+/// An output's length is not `rows` times its width.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 6];
+/// ff_kernels::for_rows(device.cpu(), 3, 2, [(&mut y, 2)], |row, [y]| y.fill(row as f32));
+/// assert_eq!(y, [0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
+/// ```
+pub fn for_rows<T: Send, const N: usize>(
+    cpu: &CpuDevice,
+    rows: usize,
+    work: usize,
+    outputs: [(&mut [T], usize); N],
+    f: impl Fn(usize, [&mut [T]; N]) + Sync,
+) {
+    let outputs = outputs.map(|(values, width)| {
+        assert_eq!(values.len(), rows * width, "{rows} rows of width {width}");
+        (Shared::new(values), width)
+    });
+    let rows_per_task = (TASK_WORK / work.max(1)).clamp(1, rows.max(1));
+    let tasks = rows.div_ceil(rows_per_task);
+    let task = |t: usize| {
+        dispatch(cpu, || {
+            for row in t * rows_per_task..rows.min((t + 1) * rows_per_task) {
+                // SAFETY: each row is visited once, and rows of an output do not overlap.
+                let parts = std::array::from_fn(|i| unsafe {
+                    outputs[i].0.range(row * outputs[i].1, outputs[i].1)
+                });
+                f(row, parts);
+            }
+        });
+    };
+    if tasks <= 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
+}
+
+/// Calls `f(range start, part of y)` for pieces of `y`.
+fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+    let len = y.len();
+    let pieces = len.div_ceil(PIECE);
+    let y = Shared::new(y);
+    let task = |p: usize| {
+        let start = p * PIECE;
+        // SAFETY: pieces do not overlap and each is visited once.
+        let part = unsafe { y.range(start, PIECE.min(len - start)) };
+        dispatch(cpu, || f(start, part));
+    };
+    if pieces <= 1 { (0..pieces).for_each(task) } else { cpu.threads().run(pieces, &task) }
+}
+
+/// y = f(x), element by element.
+///
+/// # Panics
+/// The lengths differ.
+pub fn map<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
+    assert_eq!(x.len(), y.len(), "map: lengths");
+    for_pieces(cpu, y, |start, y| {
+        for (y, &x) in y.iter_mut().zip(&x[start..]) {
+            *y = f(x);
+        }
+    });
+}
+
+/// y = f(a, b), or y += f(a, b) where `accumulate` is set, element by element.
+///
+/// # Panics
+/// The lengths differ.
+pub fn map2<T: Float>(
+    cpu: &CpuDevice,
+    a: &[T],
+    b: &[T],
+    y: &mut [T],
+    accumulate: bool,
+    f: impl Fn(T, T) -> T + Sync,
+) {
+    assert!(a.len() == y.len() && b.len() == y.len(), "map2: lengths");
+    for_pieces(cpu, y, |start, y| {
+        let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
+        if accumulate {
+            values.for_each(|((y, &a), &b)| *y += f(a, b));
+        } else {
+            values.for_each(|((y, &a), &b)| *y = f(a, b));
+        }
+    });
+}
+
+/// y = f(y, x), element by element.
+///
+/// # Panics
+/// The lengths differ.
+pub fn zip_into<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
+    assert_eq!(x.len(), y.len(), "zip_into: lengths");
+    for_pieces(cpu, y, |start, y| {
+        for (y, &x) in y.iter_mut().zip(&x[start..]) {
+            *y = f(*y, x);
+        }
+    });
+}
+
+/// out\[j\] = Σᵢ x\[i, j\], or out += where `accumulate` is set; a bias's gradient.
+///
+/// Rows are added in groups of 64, so that the error grows with the number of groups, not of rows.
+///
+/// # Panics
+/// `x` is not whole rows of `out`'s width.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut db = [1.0f32, 1.0];
+/// ff_kernels::sum_columns(device.cpu(), &[1.0, 2.0, 3.0, 4.0], &mut db, true);
+/// assert_eq!(db, [5.0, 7.0]);
+/// ```
+pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate: bool) {
+    const GROUP: usize = 64;
+    const WIDTH: usize = 64;
+    let cols = out.len();
+    if cols == 0 {
+        return;
+    }
+    assert!(x.len().is_multiple_of(cols), "sum_columns: whole rows");
+    let rows = x.len() / cols;
+    let shared = Shared::new(out);
+    let task = |t: usize| {
+        let start = t * WIDTH;
+        let width = WIDTH.min(cols - start);
+        // SAFETY: each task has columns of its own.
+        let out = unsafe { shared.range(start, width) };
+        dispatch(cpu, || {
+            let mut total = [T::ZERO; WIDTH];
+            for group in 0..rows.div_ceil(GROUP) {
+                let mut partial = [T::ZERO; WIDTH];
+                for row in group * GROUP..rows.min((group + 1) * GROUP) {
+                    let x = &x[row * cols + start..][..width];
+                    for (p, &x) in partial.iter_mut().zip(x) {
+                        *p += x;
+                    }
+                }
+                for (t, &p) in total.iter_mut().zip(&partial) {
+                    *t += p;
+                }
+            }
+            for (o, &t) in out.iter_mut().zip(&total) {
+                *o = if accumulate { *o + t } else { t };
+            }
+        });
+    };
+    let tasks = cols.div_ceil(WIDTH);
+    if x.len() < TASK_WORK { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
+}
+
+/// Σ x, in f64 and in order, for losses and norms; the same bits for any number of threads.
+///
+/// ```
+/// assert_eq!(ff_kernels::sum(&[1.0f32, 2.0, 3.5]), 6.5);
+/// ```
+pub fn sum<T: Float>(x: &[T]) -> f64 {
+    // Eight running sums break the chain of additions; they are joined in a fixed order.
+    let mut lanes = [0.0f64; 8];
+    let chunks = x.chunks_exact(8);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane += x.f64();
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane += x.f64();
+    }
+    lanes.iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::{Device, DeviceOptions};
+
+    #[test]
+    fn column_sums_for_every_width() {
+        for threads in [1, 2] {
+            let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+            for (rows, cols) in [(0, 3), (1, 1), (5, 64), (130, 65), (1000, 200)] {
+                let x: Vec<f64> = (0..rows * cols).map(|i| (i % 17) as f64).collect();
+                let mut out = vec![2.0; cols];
+                sum_columns(device.cpu(), &x, &mut out, true);
+                for (j, &out) in out.iter().enumerate() {
+                    let expected = 2.0 + (0..rows).map(|i| x[i * cols + j]).sum::<f64>();
+                    assert_eq!(out, expected); // small integers: exact
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn maps_reach_every_value() {
+        let device = Device::open(DeviceOptions { threads: 2, isa: None }).unwrap();
+        for n in [0, 1, 7, PIECE, PIECE + 1, 5 * PIECE - 3] {
+            let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let mut y = vec![0.0; n];
+            map(device.cpu(), &x, &mut y, |v| v + 1.0);
+            map2(device.cpu(), &x, &x, &mut y, true, |a, b| a - b);
+            zip_into(device.cpu(), &x, &mut y, |y, x| y - x);
+            assert!(y.iter().all(|&v| v == 1.0));
+        }
+    }
+}
