@@ -62,6 +62,11 @@ impl<'a, T> MatRef<'a, T> {
         Self { data: self.data, rows: self.cols, cols: self.rows, row: self.col, col: self.row }
     }
 
+    /// The values that it views, in their order in memory.
+    pub fn values(&self) -> &'a [T] {
+        self.data
+    }
+
     /// Rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)

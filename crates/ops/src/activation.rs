@@ -1,0 +1,430 @@
+//! The table of element-wise activations: a row is a name, f, f′ and what f′ is computed from.
+
+use ff_kernels::{Float, map, map2, zip_into};
+use ff_tensor::CpuDevice;
+
+/// An element-wise activation y = f(x).
+///
+/// f′ is computed from the output wherever that suffices: the output is there anyway, since the next layer keeps it as
+/// its input.
+///
+/// ```
+/// use ff_ops::Activation;
+/// assert_eq!(Activation::LeakyRelu { slope: 0.1 }.f(-2.0f64), -0.2);
+/// assert_eq!(Activation::Relu.df(4.0f64), 1.0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// y = x
+    Identity,
+    /// y = 1 / (1 + e⁻ˣ), `torch.nn.Sigmoid`
+    Sigmoid,
+    /// y = tanh x, `torch.nn.Tanh`
+    Tanh,
+    /// y = max(x, 0), `torch.nn.ReLU`
+    Relu,
+    /// y = x for x > 0, else slope · x with slope ≥ 0, `torch.nn.LeakyReLU`
+    LeakyRelu {
+        /// The slope left of 0.
+        slope: f64,
+    },
+    /// y = x for x > 0, else α(eˣ − 1) with α > 0, `torch.nn.ELU` (Clevert et al., 2015)
+    Elu {
+        /// Minus the limit at −∞.
+        alpha: f64,
+    },
+    /// y = λx for x > 0, else λα(eˣ − 1), `torch.nn.SELU` (Klambauer et al., 2017)
+    Selu,
+    /// y = x Φ(x) = x/2 · (1 + erf(x/√2)), `torch.nn.GELU` (Hendrycks and Gimpel, 2016)
+    Gelu,
+    /// y = x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³))), `torch.nn.GELU(approximate="tanh")`
+    GeluTanh,
+    /// y = x σ(x), `torch.nn.SiLU`
+    Silu,
+    /// y = x tanh(ln(1 + eˣ)), `torch.nn.Mish` (Misra, 2019)
+    Mish,
+    /// y = ln(1 + eˣ), `torch.nn.Softplus`
+    Softplus,
+    /// y = clamp(x/6 + 1/2, 0, 1), `torch.nn.Hardsigmoid`
+    HardSigmoid,
+    /// y = x clamp(x/6 + 1/2, 0, 1), `torch.nn.Hardswish`
+    HardSwish,
+    /// y = max(x, 0)², (So et al., 2021)
+    Relu2,
+}
+
+/// What f′ is computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Nothing,
+    Output,
+    Input,
+}
+
+const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
+const SELU_LAMBDA: f64 = 1.050_700_987_355_480_5;
+const SQRT_2_PI: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBIC: f64 = 0.044_715;
+/// Left of this, functions that end in x · 0 are 0; it keeps −∞ · 0 = NaN away.
+const LEFT: f64 = -1e4;
+
+#[inline(always)]
+fn sigmoid<T: Float>(x: T) -> T {
+    T::ONE / (T::ONE + (-x).exp())
+}
+
+/// tanh(ln(1 + eˣ)) = n / (n + 2) with n = eˣ(eˣ + 2), which loses nothing for negative x.
+#[inline(always)]
+fn tanh_softplus<T: Float>(x: T) -> T {
+    let e = x.minimum(T::of(20.0)).exp();
+    let n = e * (e + T::of(2.0));
+    n / (n + T::of(2.0))
+}
+
+/// Calls `$go(f, df)` with the two functions of one row, so that the loop around them is compiled for each.
+macro_rules! with_functions {
+    ($activation:expr, $T:ident, $go:ident) => {{
+        let (zero, one, half) = ($T::ZERO, $T::ONE, $T::of(0.5));
+        match $activation {
+            Activation::Identity => $go!(|x: $T| x, |_y: $T| one),
+            Activation::Sigmoid => $go!(sigmoid::<$T>, |y: $T| y * (one - y)),
+            Activation::Tanh => $go!(|x: $T| x.tanh(), |y: $T| one - y * y),
+            Activation::Relu => {
+                $go!(|x: $T| x.maximum(zero), |y: $T| if y <= zero { zero } else { one })
+            }
+            Activation::LeakyRelu { slope } => {
+                let s = $T::of(slope);
+                $go!(|x: $T| if x <= zero { x * s } else { x }, |y: $T| if y <= zero {
+                    s
+                } else {
+                    one
+                })
+            }
+            Activation::Elu { alpha } => {
+                let a = $T::of(alpha);
+                $go!(|x: $T| if x <= zero { a * x.exp_m1() } else { x }, |y: $T| if y <= zero {
+                    y + a
+                } else {
+                    one
+                })
+            }
+            Activation::Selu => {
+                let (l, la) = ($T::of(SELU_LAMBDA), $T::of(SELU_LAMBDA * SELU_ALPHA));
+                $go!(
+                    |x: $T| if x <= zero { la * x.exp_m1() } else { l * x },
+                    |y: $T| if y <= zero { y + la } else { l }
+                )
+            }
+            Activation::Gelu => {
+                let (r, density) =
+                    ($T::of(std::f64::consts::FRAC_1_SQRT_2), $T::of(SQRT_2_PI / 2.0));
+                $go!(
+                    |x: $T| {
+                        let x = x.maximum($T::of(LEFT));
+                        half * x * (one + (x * r).erf())
+                    },
+                    |x: $T| {
+                        let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
+                        half * (one + (x * r).erf()) + x * density * (-half * x * x).exp()
+                    }
+                )
+            }
+            Activation::GeluTanh => {
+                let (c, k, k3) = ($T::of(SQRT_2_PI), $T::of(GELU_CUBIC), $T::of(3.0 * GELU_CUBIC));
+                $go!(
+                    |x: $T| {
+                        let x = x.maximum($T::of(LEFT));
+                        half * x * (one + (c * (x + k * x * x * x)).tanh())
+                    },
+                    |x: $T| {
+                        let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
+                        let t = (c * (x + k * x * x * x)).tanh();
+                        half * (one + t) + half * x * (one - t * t) * c * (one + k3 * x * x)
+                    }
+                )
+            }
+            Activation::Silu => $go!(
+                |x: $T| {
+                    let x = x.maximum($T::of(LEFT));
+                    x * sigmoid(x)
+                },
+                |x: $T| {
+                    let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
+                    let s = sigmoid(x);
+                    s * (one + x * (one - s))
+                }
+            ),
+            Activation::Mish => $go!(
+                |x: $T| {
+                    let x = x.maximum($T::of(LEFT));
+                    x * tanh_softplus(x)
+                },
+                |x: $T| {
+                    let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
+                    let t = tanh_softplus(x);
+                    t + x * (one - t * t) * sigmoid(x)
+                }
+            ),
+            Activation::Softplus => $go!(
+                |x: $T| x.maximum(zero) + (-x.abs()).exp().ln_1p(),
+                // σ(x) = 1 − e⁻ʸ
+                |y: $T| -(-y).exp_m1()
+            ),
+            Activation::HardSigmoid => {
+                let sixth = $T::of(1.0 / 6.0);
+                $go!(|x: $T| (x * sixth + half).maximum(zero).minimum(one), |y: $T| if y <= zero
+                    || y >= one
+                {
+                    zero
+                } else {
+                    sixth
+                })
+            }
+            Activation::HardSwish => {
+                let (three, sixth) = ($T::of(3.0), $T::of(1.0 / 6.0));
+                $go!(
+                    |x: $T| {
+                        let x = x.maximum($T::of(LEFT));
+                        x * (x * sixth + half).maximum(zero).minimum(one)
+                    },
+                    |x: $T| {
+                        if x <= -three {
+                            zero
+                        } else if x >= three {
+                            one
+                        } else {
+                            x * $T::of(1.0 / 3.0) + half
+                        }
+                    }
+                )
+            }
+            Activation::Relu2 => $go!(
+                |x: $T| {
+                    let r = x.maximum(zero);
+                    r * r
+                },
+                |y: $T| $T::of(2.0) * y.sqrt()
+            ),
+        }
+    }};
+}
+
+impl Activation {
+    /// One of each, with the usual attributes: what tables and tests walk over.
+    pub const ALL: [Activation; 15] = [
+        Activation::Identity,
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Relu,
+        Activation::LeakyRelu { slope: 0.01 },
+        Activation::Elu { alpha: 1.0 },
+        Activation::Selu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Silu,
+        Activation::Mish,
+        Activation::Softplus,
+        Activation::HardSigmoid,
+        Activation::HardSwish,
+        Activation::Relu2,
+    ];
+
+    /// Its name in recipes and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Identity => "identity",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+            Activation::Relu => "relu",
+            Activation::LeakyRelu { .. } => "leaky_relu",
+            Activation::Elu { .. } => "elu",
+            Activation::Selu => "selu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Silu => "silu",
+            Activation::Mish => "mish",
+            Activation::Softplus => "softplus",
+            Activation::HardSigmoid => "hard_sigmoid",
+            Activation::HardSwish => "hard_swish",
+            Activation::Relu2 => "relu2",
+        }
+    }
+
+    pub(crate) fn derivative_from(self) -> From {
+        match self {
+            Activation::Identity => From::Nothing,
+            Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish => From::Input,
+            _ => From::Output,
+        }
+    }
+
+    /// Whether the attributes are in their domain; a message for a person where they are not.
+    pub fn validate(self) -> Result<(), String> {
+        match self {
+            Activation::LeakyRelu { slope } if !(0.0..=1.0).contains(&slope) => {
+                Err(format!("leaky_relu's slope must lie between 0 and 1, found {slope}"))
+            }
+            Activation::Elu { alpha } if !(alpha > 0.0 && alpha.is_finite()) => {
+                Err(format!("elu's alpha must be greater than 0, found {alpha}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// f(x).
+    pub fn f<T: Float>(self, x: T) -> T {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                f(x)
+            }};
+        }
+        with_functions!(self, T, go)
+    }
+
+    /// f′, from the output for those activations that need no more, else from the input.
+    pub fn df<T: Float>(self, v: T) -> T {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (_, df) = ($f, $df);
+                df(v)
+            }};
+        }
+        with_functions!(self, T, go)
+    }
+
+    /// y = f(x).
+    pub(crate) fn forward<T: Float>(self, cpu: &CpuDevice, x: &[T], y: &mut [T]) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                map(cpu, x, y, f)
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// y = f(x + bias), row by row, in place; the sum is stored in `z` too where it is given.
+    pub(crate) fn bias_forward<T: Float>(
+        self,
+        cpu: &CpuDevice,
+        bias: Option<&[T]>,
+        y: &mut [T],
+        z: Option<&mut [T]>,
+        width: usize,
+    ) {
+        if width == 0 {
+            return;
+        }
+        let rows = y.len() / width;
+        // About what a transcendental function costs against an addition.
+        let work = width * 8;
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                match z {
+                    None => {
+                        ff_kernels::for_rows(cpu, rows, work, [(y, width)], |_, [y]| match bias {
+                            Some(bias) => y.iter_mut().zip(bias).for_each(|(y, &b)| *y = f(*y + b)),
+                            None => y.iter_mut().for_each(|y| *y = f(*y)),
+                        })
+                    }
+                    Some(z) => {
+                        let outputs = [(y, width), (z, width)];
+                        ff_kernels::for_rows(cpu, rows, work, outputs, |_, [y, z]| {
+                            for (j, (y, z)) in y.iter_mut().zip(z).enumerate() {
+                                *z = bias.map_or(*y, |bias| *y + bias[j]);
+                                *y = f(*z);
+                            }
+                        });
+                    }
+                }
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// dx = dy ⊙ f′, or dx += where `accumulate` is set; `kept` is what f′ is computed from.
+    pub(crate) fn backward<T: Float>(
+        self,
+        cpu: &CpuDevice,
+        kept: &[T],
+        dy: &[T],
+        dx: &mut [T],
+        accumulate: bool,
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (_, df) = ($f, $df);
+                map2(cpu, dy, kept, dx, accumulate, |dy, v| dy * df(v))
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// dy = dy ⊙ f′, in place.
+    pub(crate) fn backward_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], dy: &mut [T]) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (_, df) = ($f, $df);
+                zip_into(cpu, kept, dy, |dy, v| dy * df(v))
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nan_stays_nan_and_large_inputs_stay_finite() {
+        for activation in Activation::ALL {
+            assert!(activation.f(f32::NAN).is_nan(), "{}", activation.name());
+            for x in [-1e30f32, -1e4, -100.0, 100.0, 1e4, 1e18] {
+                let y = activation.f(x);
+                assert!(
+                    y.is_finite() || activation == Activation::Relu2,
+                    "{} of {x} is {y}",
+                    activation.name()
+                );
+                let v = if activation.derivative_from() == From::Input { x } else { y };
+                let slope = activation.df(v);
+                assert!(
+                    !slope.is_nan() && slope.abs() <= 2.5e18,
+                    "{}′ at {x} is {slope}",
+                    activation.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn infinities_give_the_limits() {
+        let inf = f64::INFINITY;
+        for activation in [
+            Activation::Sigmoid,
+            Activation::Relu,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Silu,
+            Activation::Mish,
+            Activation::Softplus,
+            Activation::HardSigmoid,
+            Activation::HardSwish,
+            Activation::Relu2,
+        ] {
+            assert_eq!(activation.f(-inf), 0.0, "{}", activation.name());
+        }
+        assert_eq!(Activation::Elu { alpha: 2.0 }.f(-inf), -2.0);
+        assert_eq!(Activation::Tanh.f(inf), 1.0);
+        assert_eq!(Activation::Silu.f(inf), inf);
+        assert_eq!(Activation::Mish.f(inf), inf);
+    }
+}

@@ -1,0 +1,727 @@
+//! The tape: operations run forward, are remembered, and are walked backward once.
+
+use crate::{Contract, Cx, Error, Kept, Op, ParamId, Params, Result, Segment, Slot, Spec};
+use ff_tensor::{DType, Device, Element, Key, Pool, Slice, Tensor, TensorMut, TensorRef};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+const GRAPH: &str = "graph";
+
+/// What the graph runs for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Forward and backward: dropout drops, batch norm uses the batch and records its statistics.
+    Train,
+    /// Forward only, nothing is kept.
+    Eval,
+}
+
+/// A value on the tape: a tensor or a parameter. Dropping it frees its memory unless the backward pass needs it.
+///
+/// ```
+/// use ff_ops::{Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let params = Params::allocate(&device, DType::F32, vec![], true)?;
+/// let mut graph = Graph::new(&device, params);
+/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
+/// assert_eq!(x.shape().dims(), [1, 2]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Value {
+    tape: u32,
+    /// Where its gradient lies; only values that need one have a place.
+    id: Option<u32>,
+    spec: Spec,
+    data: Data,
+}
+
+#[derive(Debug, Clone)]
+enum Data {
+    Tensor(Tensor),
+    Param(ParamId),
+}
+
+impl Value {
+    /// The sizes of its dimensions.
+    pub fn shape(&self) -> &ff_tensor::Shape {
+        &self.spec.shape
+    }
+
+    /// Its shape and type.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Whether a gradient will flow to it.
+    pub fn needs_grad(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// Its tensor; `None` for a parameter.
+    pub fn tensor(&self) -> Option<&Tensor> {
+        match &self.data {
+            Data::Tensor(tensor) => Some(tensor),
+            Data::Param(_) => None,
+        }
+    }
+
+    /// The only number of a value that has just one, as f64.
+    ///
+    /// # Errors
+    /// It holds more or fewer than one, or belongs to a plan.
+    pub fn item(&self) -> Result<f64> {
+        let tensor = self.tensor().filter(|t| t.shape().len() == 1);
+        let tensor = tensor.ok_or(Error::NotScalar(self.spec.shape))?;
+        let planned = Error::Tensor { op: GRAPH, source: ff_tensor::Error::Planned };
+        if tensor.is_planned() {
+            return Err(planned);
+        }
+        match tensor.view().data() {
+            Slice::F32([v]) => Ok(f64::from(*v)),
+            Slice::F64([v]) => Ok(*v),
+            Slice::I32([v]) => Ok(f64::from(*v)),
+            _ => Err(Error::NotScalar(self.spec.shape)),
+        }
+    }
+
+    /// The values.
+    ///
+    /// # Errors
+    /// It is a parameter, of another type, or belongs to a plan.
+    pub fn slice<T: Element>(&self) -> Result<&[T]> {
+        let tensor =
+            self.tensor().ok_or_else(|| Error::shape(GRAPH, "a parameter has no tensor"))?;
+        tensor.slice().map_err(Error::of(GRAPH))
+    }
+}
+
+/// What has been computed since the last [`Graph::reset`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Floating-point operations of the forward passes.
+    pub flops: u64,
+    /// Floating-point operations of the backward passes.
+    pub dflops: u64,
+    /// Bytes that forward kept for backward, shared ones counted once for each holder.
+    pub kept: u64,
+    /// Operations run.
+    pub ops: usize,
+}
+
+#[derive(Debug)]
+struct Node {
+    op: Arc<dyn Op>,
+    dflops: u64,
+    inputs: SmallVec<[NodeInput; 4]>,
+    outputs: SmallVec<[NodeOutput; 2]>,
+    saved: SmallVec<[Tensor; 2]>,
+}
+
+#[derive(Debug)]
+struct NodeInput {
+    spec: Spec,
+    id: Option<u32>,
+    param: Option<ParamId>,
+    kept: Option<Tensor>,
+}
+
+#[derive(Debug)]
+struct NodeOutput {
+    id: Option<u32>,
+    kept: Option<Tensor>,
+}
+
+/// A change of a statistic that waits until the step is known to be finite.
+#[derive(Debug)]
+struct StateUpdate {
+    id: ParamId,
+    values: Tensor,
+    momentum: f64,
+}
+
+/// Runs operations forward and remembers them, then walks them backward once.
+///
+/// It owns the [`Params`], whose gradients backward writes or adds to. On a planning device it does everything but the
+/// arithmetic, which is how memory is known before training starts.
+///
+/// ```
+/// use ff_ops::{Activation, Feedforward, Graph, ParamKind, ParamSpec, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// use std::sync::Arc;
+/// let device = Device::default();
+/// let specs = vec![ParamSpec::new("weight", [1, 2], ParamKind::Weight)];
+/// let mut params = Params::allocate(&device, DType::F32, specs, true)?;
+/// let id = params.id("weight").unwrap();
+/// params.values_mut::<f32>(id)?.copy_from_slice(&[3.0, 4.0]);
+///
+/// let mut graph = Graph::new(&device, params);
+/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
+/// let weight = graph.param(id);
+/// let y = graph.apply(&Feedforward::op(Activation::Identity, false), &[&x, &weight])?;
+/// assert_eq!(y.item()?, 11.0);
+/// graph.backward(y)?;
+/// assert_eq!(graph.params_mut().gradients::<f32>()?, [1.0, 2.0]); // dy/dw = x
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Graph {
+    device: Device,
+    params: Params,
+    mode: Mode,
+    seed: Key,
+    key: Key,
+    tape: u32,
+    nodes: Vec<Node>,
+    grads: Vec<Option<Tensor>>,
+    updates: Vec<StateUpdate>,
+    tally: Tally,
+    check_finite: bool,
+}
+
+impl Graph {
+    /// An empty tape in training mode over these parameters.
+    pub fn new(device: &Device, params: Params) -> Self {
+        Self {
+            device: device.clone(),
+            params,
+            mode: Mode::Train,
+            seed: Key::new(0),
+            key: Key::new(0),
+            tape: 0,
+            nodes: Vec::new(),
+            grads: Vec::new(),
+            updates: Vec::new(),
+            tally: Tally::default(),
+            check_finite: false,
+        }
+    }
+
+    /// The device that everything runs on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The parameters, to be written.
+    pub fn params_mut(&mut self) -> &mut Params {
+        &mut self.params
+    }
+
+    /// Gives the parameters back.
+    pub fn into_params(self) -> Params {
+        self.params
+    }
+
+    /// What it runs for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether this is training.
+    pub fn training(&self) -> bool {
+        self.mode == Mode::Train
+    }
+
+    /// Sets what it runs for.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
+    /// Sets the seed that random operations draw from.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.seed = Key::new(seed);
+        self.key = self.seed;
+    }
+
+    /// Says which step and which of its micro-batches comes next: random numbers depend on both.
+    pub fn set_step(&mut self, step: u64, micro_batch: u64) {
+        self.key = self.seed.with(step).with(micro_batch);
+    }
+
+    /// Looks at every output and stops at the first one that is not finite, naming the operation: slow, for finding the
+    /// cause after a loss came out as NaN.
+    pub fn set_check_finite(&mut self, check: bool) {
+        self.check_finite = check;
+    }
+
+    /// What has been computed since the last reset.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Forgets the tape and keeps its memory; parameters and their gradients stay.
+    pub fn reset(&mut self) {
+        self.tape = self.tape.wrapping_add(1);
+        self.nodes.clear();
+        self.grads.clear();
+        self.updates.clear();
+        self.tally = Tally::default();
+    }
+
+    /// A value that no gradient is wanted of: data.
+    pub fn input(&self, tensor: Tensor) -> Value {
+        let spec = Spec { shape: *tensor.shape(), dtype: tensor.dtype() };
+        Value { tape: self.tape, id: None, spec, data: Data::Tensor(tensor) }
+    }
+
+    /// A value whose gradient [`Graph::grad`] gives after backward.
+    pub fn variable(&mut self, tensor: Tensor) -> Value {
+        let mut value = self.input(tensor);
+        value.id = (self.training() && value.spec.dtype.is_float()).then(|| self.new_id());
+        value
+    }
+
+    /// A parameter.
+    pub fn param(&mut self, id: ParamId) -> Value {
+        let trainable = self.params.info(id).spec.segment == Segment::Trainable;
+        let needs = self.training() && trainable && self.params.has_gradients();
+        // A parameter's gradient lies in the arena; the id only marks that it needs one.
+        let id_on_tape = needs.then_some(u32::MAX);
+        let spec = self.params.spec(id);
+        Value { tape: self.tape, id: id_on_tape, spec, data: Data::Param(id) }
+    }
+
+    fn new_id(&mut self) -> u32 {
+        self.grads.push(None);
+        self.grads.len() as u32 - 1
+    }
+
+    /// Runs an operation that has one output.
+    ///
+    /// # Errors
+    /// The shapes do not fit, a value is outside of its domain, or memory is short.
+    pub fn apply(&mut self, op: &Arc<dyn Op>, inputs: &[&Value]) -> Result<Value> {
+        let mut outputs = self.apply_all(op, inputs)?;
+        outputs.truncate(1);
+        outputs.pop().ok_or_else(|| Error::shape(op.name(), "has no output"))
+    }
+
+    /// Runs an operation and gives all its outputs.
+    ///
+    /// # Errors
+    /// The shapes do not fit, a value is outside of its domain, or memory is short.
+    pub fn apply_all(
+        &mut self,
+        op: &Arc<dyn Op>,
+        inputs: &[&Value],
+    ) -> Result<SmallVec<[Value; 2]>> {
+        let name = op.name();
+        if inputs.iter().any(|v| v.tape != self.tape) {
+            return Err(Error::Stale);
+        }
+        let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|v| v.spec).collect();
+        let need: SmallVec<[bool; 4]> = inputs.iter().map(|v| v.needs_grad()).collect();
+        let recorded = need.contains(&true);
+        let contract = op.contract(&specs, &need)?;
+        let mut outputs = self.allocate(name, &contract.outputs)?;
+        let mut saved = self.allocate(name, if recorded { &contract.saved } else { &[] })?;
+        if !self.device.pool().is_planning() {
+            self.run_forward(&**op, inputs, &mut outputs, &mut saved)?;
+        }
+        self.tally.flops += contract.flops;
+        self.tally.ops += 1;
+        let values: SmallVec<[Value; 2]> = outputs
+            .into_iter()
+            .zip(&contract.outputs)
+            .enumerate()
+            .map(|(i, (tensor, &spec))| {
+                let constant = contract.constant_outputs & 1 << i != 0;
+                let id = (recorded && !constant).then(|| self.new_id());
+                Value { tape: self.tape, id, spec, data: Data::Tensor(tensor) }
+            })
+            .collect();
+        if recorded {
+            self.record(op, inputs, &values, saved, &contract);
+        }
+        Ok(values)
+    }
+
+    fn allocate(&self, op: &'static str, specs: &[Spec]) -> Result<SmallVec<[Tensor; 2]>> {
+        specs
+            .iter()
+            .map(|s| Tensor::uninit(&self.device, s.shape, s.dtype).map_err(Error::of(op)))
+            .collect()
+    }
+
+    fn cx(&self) -> Cx<'_> {
+        Cx { device: &self.device, training: self.training(), key: self.key }
+    }
+
+    fn run_forward(
+        &self,
+        op: &dyn Op,
+        inputs: &[&Value],
+        outputs: &mut [Tensor],
+        saved: &mut [Tensor],
+    ) -> Result<()> {
+        let name = op.name();
+        let x: SmallVec<[TensorRef<'_>; 4]> = inputs
+            .iter()
+            .map(|v| match &v.data {
+                Data::Tensor(tensor) => tensor.view(),
+                Data::Param(id) => self.params.view(*id),
+            })
+            .collect();
+        {
+            let mut y = views_mut(name, outputs)?;
+            let mut saved = views_mut(name, saved)?;
+            op.forward(&self.cx(), &x, &mut y, &mut saved)?;
+        }
+        if self.check_finite {
+            for output in outputs.iter() {
+                if let Some((index, kind)) = first_non_finite(&output.view()) {
+                    return Err(Error::NonFinite {
+                        op: name,
+                        kind,
+                        index,
+                        near: self.near(inputs),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn near(&self, inputs: &[&Value]) -> String {
+        let names: Vec<&str> = inputs
+            .iter()
+            .filter_map(|v| match v.data {
+                Data::Param(id) => Some(self.params.info(id).spec.name.as_str()),
+                Data::Tensor(_) => None,
+            })
+            .collect();
+        if names.is_empty() { String::new() } else { format!(" (parameters {})", names.join(", ")) }
+    }
+
+    fn record(
+        &mut self,
+        op: &Arc<dyn Op>,
+        inputs: &[&Value],
+        values: &[Value],
+        saved: SmallVec<[Tensor; 2]>,
+        contract: &Contract,
+    ) {
+        let keep = |kept: bool, value: &Value| if kept { value.tensor().cloned() } else { None };
+        let inputs: SmallVec<[NodeInput; 4]> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, value)| NodeInput {
+                spec: value.spec,
+                id: value.id,
+                param: match value.data {
+                    Data::Param(id) => Some(id),
+                    Data::Tensor(_) => None,
+                },
+                kept: keep(contract.keep_inputs & 1 << i != 0, value),
+            })
+            .collect();
+        let outputs: SmallVec<[NodeOutput; 2]> = values
+            .iter()
+            .enumerate()
+            .map(|(i, value)| NodeOutput {
+                id: value.id,
+                kept: keep(contract.keep_outputs & 1 << i != 0, value),
+            })
+            .collect();
+        let kept = inputs.iter().filter_map(|x| x.kept.as_ref());
+        let kept = kept.chain(outputs.iter().filter_map(|y| y.kept.as_ref())).chain(&saved);
+        self.tally.kept +=
+            kept.map(|t| Pool::rounded(t.shape().len() * t.dtype().bytes()) as u64).sum::<u64>();
+        self.nodes.push(Node {
+            op: Arc::clone(op),
+            dflops: contract.dflops,
+            inputs,
+            outputs,
+            saved,
+        });
+    }
+
+    /// Walks the tape backward from a single number, writing or adding every gradient where it belongs, and frees what
+    /// was kept on the way.
+    ///
+    /// # Errors
+    /// It is not a single number, depends on no parameter, or an operation left a gradient unwritten.
+    pub fn backward(&mut self, loss: Value) -> Result<()> {
+        if loss.spec.shape.len() != 1 {
+            return Err(Error::NotScalar(loss.spec.shape));
+        }
+        self.backward_from(loss, None)
+    }
+
+    /// Walks the tape backward from a value with the gradient that reached it; ones where `dy` is `None`.
+    ///
+    /// # Errors
+    /// As [`Graph::backward`], or `dy` has another shape.
+    pub fn backward_from(&mut self, value: Value, dy: Option<Tensor>) -> Result<()> {
+        if value.tape != self.tape {
+            return Err(Error::Stale);
+        }
+        let id = value.id.filter(|&id| id != u32::MAX).ok_or(Error::NoGradient)?;
+        let seed = match dy {
+            Some(dy) if *dy.shape() == value.spec.shape && dy.dtype() == value.spec.dtype => dy,
+            Some(dy) => {
+                let message =
+                    format!("dy has shape {}, the value {}", dy.shape(), value.spec.shape);
+                return Err(Error::shape(GRAPH, message));
+            }
+            None => self.ones(&value.spec)?,
+        };
+        drop(value);
+        self.grads[id as usize] = Some(seed);
+        while let Some(node) = self.nodes.pop() {
+            self.step_back(&node)?;
+        }
+        Ok(())
+    }
+
+    fn ones(&self, spec: &Spec) -> Result<Tensor> {
+        let mut ones =
+            Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(GRAPH))?;
+        if !ones.is_planned() {
+            crate::for_float!(GRAPH, spec.dtype, T => {
+                ones.slice_mut::<T>().map_err(Error::of(GRAPH))?.fill(T::from(1u8));
+                Ok(())
+            })?;
+        }
+        Ok(ones)
+    }
+
+    fn step_back(&mut self, node: &Node) -> Result<()> {
+        let name = node.op.name();
+        let mut dy: SmallVec<[Option<Tensor>; 2]> = node
+            .outputs
+            .iter()
+            .map(|y| y.id.and_then(|id| self.grads[id as usize].take()))
+            .collect();
+        if dy.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        self.tally.dflops += node.dflops;
+        let mut targets = self.targets(name, node)?;
+        if !self.device.pool().is_planning() {
+            self.run_backward(node, &mut dy, &mut targets)?;
+        }
+        drop(dy);
+        self.deliver(name, node, targets)
+    }
+
+    /// Where each input's gradient goes. The first of several uses of one value in a node gets the value's own place,
+    /// the others scratch that is added afterwards.
+    fn targets(&mut self, name: &'static str, node: &Node) -> Result<SmallVec<[Target; 4]>> {
+        let mut targets: SmallVec<[Target; 4]> = SmallVec::new();
+        for (i, input) in node.inputs.iter().enumerate() {
+            let earlier = |j: &usize| {
+                let other: &NodeInput = &node.inputs[*j];
+                input.param.map_or(other.param.is_none() && other.id == input.id, |p| {
+                    other.param == Some(p)
+                })
+            };
+            let repeated = input.id.and_then(|_| (0..i).find(earlier));
+            targets.push(match (input.id, input.param) {
+                (None, _) => Target::None,
+                (Some(_), _) if repeated.is_some() => {
+                    Target::Scratch(self.uninit(name, &input.spec)?, repeated.unwrap_or_default())
+                }
+                (Some(_), Some(param)) => Target::Param(param, self.params.touch(param)),
+                (Some(id), None) => match self.grads[id as usize].take() {
+                    Some(there) => Target::Value(there, true),
+                    None => Target::Value(self.uninit(name, &input.spec)?, false),
+                },
+            });
+        }
+        Ok(targets)
+    }
+
+    fn uninit(&self, op: &'static str, spec: &Spec) -> Result<Tensor> {
+        Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(op))
+    }
+
+    fn run_backward(
+        &mut self,
+        node: &Node,
+        dy: &mut [Option<Tensor>],
+        targets: &mut [Target],
+    ) -> Result<()> {
+        let name = node.op.name();
+        let mut order: SmallVec<[(usize, ParamId, bool); 4]> = targets
+            .iter()
+            .enumerate()
+            .filter_map(|(i, t)| match t {
+                Target::Param(id, add) => Some((i, *id, *add)),
+                _ => None,
+            })
+            .collect();
+        order.sort_unstable_by_key(|&(_, id, _)| self.params.info(id).offset);
+        let ids: SmallVec<[ParamId; 4]> = order.iter().map(|&(_, id, _)| id).collect();
+        let mut slots: SmallVec<[Slot<'_>; 4]> = targets.iter().map(|_| Slot::Skip).collect();
+        for (slot, target) in slots.iter_mut().zip(targets.iter_mut()) {
+            *slot = match target {
+                Target::None | Target::Param(..) => Slot::Skip,
+                Target::Value(tensor, true) => {
+                    Slot::Add(tensor.view_mut().map_err(Error::of(name))?)
+                }
+                Target::Value(tensor, false) | Target::Scratch(tensor, _) => {
+                    Slot::Write(tensor.view_mut().map_err(Error::of(name))?)
+                }
+            };
+        }
+        let values = self.params.split(&ids, |i, view| {
+            let (slot, _, add) = order[i];
+            slots[slot] = if add { Slot::Add(view) } else { Slot::Write(view) };
+        })?;
+        let needed: SmallVec<[bool; 4]> = slots.iter().map(Slot::is_needed).collect();
+        let kept = Kept {
+            op: name,
+            specs: node.inputs.iter().map(|x| x.spec).collect(),
+            inputs: node
+                .inputs
+                .iter()
+                .map(|x| x.param.map(|id| values.view(id)).or(x.kept.as_ref().map(Tensor::view)))
+                .collect(),
+            outputs: node.outputs.iter().map(|y| y.kept.as_ref().map(Tensor::view)).collect(),
+            saved: node.saved.iter().map(Tensor::view).collect(),
+        };
+        let mut dy_views: SmallVec<[Option<TensorMut<'_>>; 2]> = SmallVec::new();
+        for dy in dy.iter_mut() {
+            dy_views.push(match dy {
+                Some(tensor) => Some(tensor.view_mut().map_err(Error::of(name))?),
+                None => None,
+            });
+        }
+        let cx = Cx { device: &self.device, training: self.mode == Mode::Train, key: self.key };
+        node.op.backward(&cx, &kept, &mut dy_views, &mut slots)?;
+        if let Some(i) = (0..slots.len()).find(|&i| needed[i] && slots[i].is_needed()) {
+            let input = match node.inputs[i].param {
+                Some(id) => format!("parameter `{}`", values.name(id)),
+                None => format!("input {i}"),
+            };
+            return Err(Error::MissingGradient { op: name, input });
+        }
+        Ok(())
+    }
+
+    /// Puts the gradients of values back in their places and adds the scratch ones.
+    fn deliver(
+        &mut self,
+        name: &'static str,
+        node: &Node,
+        targets: SmallVec<[Target; 4]>,
+    ) -> Result<()> {
+        let mut scratch: SmallVec<[(usize, Tensor); 2]> = SmallVec::new();
+        for (i, target) in targets.into_iter().enumerate() {
+            match target {
+                Target::Value(tensor, _) => {
+                    if let Some(id) = node.inputs[i].id {
+                        self.grads[id as usize] = Some(tensor);
+                    }
+                }
+                Target::Scratch(tensor, first) => scratch.push((first, tensor)),
+                Target::None | Target::Param(..) => {}
+            }
+        }
+        for (first, from) in scratch {
+            if from.is_planned() {
+                continue;
+            }
+            crate::for_float!(name, from.dtype(), T => {
+                let from = from.slice::<T>().map_err(Error::of(name))?;
+                let to: &mut [T] = match (node.inputs[first].param, node.inputs[first].id) {
+                    (Some(param), _) => {
+                        let range = self.params.info(param).range();
+                        &mut self.params.flat_and_gradients::<T>()?.1[range]
+                    }
+                    (None, id) => self
+                        .grads
+                        .get_mut(id.unwrap_or(u32::MAX) as usize)
+                        .and_then(Option::as_mut)
+                        .ok_or(Error::NoGradient)?
+                        .slice_mut()
+                        .map_err(Error::of(name))?,
+                };
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of a [`Graph::variable`] after backward.
+    pub fn grad(&self, value: &Value) -> Option<&Tensor> {
+        self.grads.get(value.id? as usize)?.as_ref()
+    }
+
+    /// Remembers that a statistic becomes (1 − momentum) · old + momentum · `new` once the step is known to be finite.
+    ///
+    /// # Errors
+    /// `new` is a parameter or has another size.
+    pub fn update_state(&mut self, id: ParamId, new: &Value, momentum: f64) -> Result<()> {
+        let info = self.params.info(id);
+        let values = new.tensor().filter(|t| t.shape().len() == info.spec.shape.len());
+        let values = values.ok_or_else(|| Error::Param {
+            name: info.spec.name.clone(),
+            message: format!("cannot be updated with a value of shape {}", new.shape()),
+        })?;
+        self.updates.push(StateUpdate { id, values: values.clone(), momentum });
+        Ok(())
+    }
+
+    /// Applies the statistics recorded since the last reset, in order.
+    ///
+    /// # Errors
+    /// A statistic is of another type than the parameters.
+    pub fn commit_state(&mut self) -> Result<()> {
+        for update in self.updates.drain(..) {
+            if update.values.is_planned() {
+                continue;
+            }
+            let momentum = update.momentum;
+            match self.params.dtype() {
+                DType::F64 => {
+                    let old = self.params.values_mut::<f64>(update.id)?;
+                    let new = update.values.slice::<f64>().map_err(Error::of(GRAPH))?;
+                    old.iter_mut().zip(new).for_each(|(o, n)| *o += momentum * (n - *o));
+                }
+                _ => {
+                    let old = self.params.values_mut::<f32>(update.id)?;
+                    let new = update.values.slice::<f32>().map_err(Error::of(GRAPH))?;
+                    let momentum = momentum as f32;
+                    old.iter_mut().zip(new).for_each(|(o, n)| *o += momentum * (n - *o));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+enum Target {
+    None,
+    /// In the arena; whether something is there already.
+    Param(ParamId, bool),
+    /// In a tensor; whether something is there already.
+    Value(Tensor, bool),
+    /// Beside the gradient of the earlier input of this number, to be added to it.
+    Scratch(Tensor, usize),
+}
+
+fn views_mut<'a>(
+    op: &'static str,
+    tensors: &'a mut [Tensor],
+) -> Result<SmallVec<[TensorMut<'a>; 2]>> {
+    tensors.iter_mut().map(|t| t.view_mut().map_err(Error::of(op))).collect()
+}
+
+fn first_non_finite(view: &TensorRef<'_>) -> Option<(usize, &'static str)> {
+    let kind = |nan: bool| if nan { "NaN" } else { "infinite" };
+    match view.data() {
+        Slice::F32(x) => x.iter().position(|v| !v.is_finite()).map(|i| (i, kind(x[i].is_nan()))),
+        Slice::F64(x) => x.iter().position(|v| !v.is_finite()).map(|i| (i, kind(x[i].is_nan()))),
+        _ => None,
+    }
+}

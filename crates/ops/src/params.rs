@@ -1,0 +1,389 @@
+//! The flat arena of parameters.
+
+use crate::{Error, Result, Spec};
+use ff_tensor::{DType, Device, Element, Shape, Tensor, TensorMut, TensorRef};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Which part of the arena a parameter lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// Has values, gradients and optimiser state.
+    Trainable,
+    /// Has values only: what fine-tuning leaves alone.
+    Frozen,
+    /// Statistics that forward updates, such as batch norm's running mean; saved with the model.
+    State,
+}
+
+/// What a parameter is, from which the optimiser's groups follow: by default only matrices decay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ParamKind {
+    /// A matrix that inputs are multiplied with.
+    Weight,
+    /// What is added.
+    Bias,
+    /// A normalisation's gain, an activation's slope.
+    Gain,
+    /// A table of vectors.
+    Embedding,
+    /// A statistic.
+    Statistic,
+}
+
+/// What to allocate.
+///
+/// ```
+/// use ff_ops::{ParamKind, ParamSpec, Segment};
+/// let spec = ParamSpec::new("layers.0.weight", [128, 64], ParamKind::Weight);
+/// assert_eq!(spec.segment, Segment::Trainable);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParamSpec {
+    /// Its name in files, as in PyTorch's `state_dict`.
+    pub name: String,
+    /// Its shape; matrices are `[out, in]`.
+    pub shape: Shape,
+    /// What it is.
+    pub kind: ParamKind,
+    /// Where it lies.
+    pub segment: Segment,
+}
+
+impl ParamSpec {
+    /// A trainable parameter, or a state where the kind is a statistic.
+    pub fn new(name: impl Into<String>, shape: impl Into<Shape>, kind: ParamKind) -> Self {
+        let segment = match kind {
+            ParamKind::Statistic => Segment::State,
+            _ => Segment::Trainable,
+        };
+        Self { name: name.into(), shape: shape.into(), kind, segment }
+    }
+}
+
+/// Stands for a parameter; indexes [`Params::info`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub(crate) u32);
+
+impl ParamId {
+    /// The id of the parameter that was specified as number `index`.
+    pub fn new(index: usize) -> Self {
+        Self(index as u32)
+    }
+}
+
+/// A parameter and its range in its segment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParamInfo {
+    /// What was asked for.
+    pub spec: ParamSpec,
+    /// Where its values start in the segment.
+    pub offset: usize,
+}
+
+impl ParamInfo {
+    /// Its values' places in the segment.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.spec.shape.len()
+    }
+}
+
+/// All parameters of a model, each segment one flat array: clipping, averaging, checkpoints and the optimiser are
+/// passes over one slice.
+///
+/// ```
+/// use ff_ops::{ParamKind, ParamSpec, Params};
+/// use ff_tensor::{Device, DType};
+/// let specs = vec![ParamSpec::new("weight", [2, 3], ParamKind::Weight)];
+/// let mut params = Params::allocate(&Device::default(), DType::F32, specs, true)?;
+/// let id = params.id("weight").unwrap();
+/// params.values_mut::<f32>(id)?[0] = 1.0;
+/// assert_eq!(params.flat::<f32>()?, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Params {
+    dtype: DType,
+    infos: Vec<ParamInfo>,
+    by_name: HashMap<String, ParamId>,
+    trainable: Tensor,
+    frozen: Tensor,
+    state: Tensor,
+    grads: Option<Tensor>,
+    /// Whether a parameter's gradient holds anything since the last `clear_gradients`: what does not is written, not
+    /// added to, so gradients are never zero-filled.
+    touched: Vec<bool>,
+}
+
+const PARAMS: &str = "params";
+
+impl Params {
+    /// Zeros for every parameter; gradients only where the model will be trained.
+    ///
+    /// # Errors
+    /// Two parameters have one name, or there is not enough memory.
+    pub fn allocate(
+        device: &Device,
+        dtype: DType,
+        specs: Vec<ParamSpec>,
+        with_gradients: bool,
+    ) -> Result<Self> {
+        let mut sizes = [0usize; 3];
+        let mut by_name = HashMap::with_capacity(specs.len());
+        let mut infos = Vec::with_capacity(specs.len());
+        for (i, spec) in specs.into_iter().enumerate() {
+            if by_name.insert(spec.name.clone(), ParamId::new(i)).is_some() {
+                return Err(Error::Param {
+                    name: spec.name,
+                    message: "is there twice; each layer needs a name of its own".into(),
+                });
+            }
+            let offset = sizes[spec.segment as usize];
+            sizes[spec.segment as usize] += spec.shape.len();
+            infos.push(ParamInfo { spec, offset });
+        }
+        let zeros =
+            |len: usize| Tensor::zeros(device, [len].into(), dtype).map_err(Error::of(PARAMS));
+        let [trainable, frozen, state] = sizes;
+        Ok(Self {
+            dtype,
+            touched: vec![false; infos.len()],
+            infos,
+            by_name,
+            trainable: zeros(trainable)?,
+            frozen: zeros(frozen)?,
+            state: zeros(state)?,
+            grads: if with_gradients { Some(zeros(trainable)?) } else { None },
+        })
+    }
+
+    /// The type of all values.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Every parameter in order; a [`ParamId`] is an index into it.
+    pub fn infos(&self) -> &[ParamInfo] {
+        &self.infos
+    }
+
+    /// What a parameter is and where it lies.
+    pub fn info(&self, id: ParamId) -> &ParamInfo {
+        &self.infos[id.0 as usize]
+    }
+
+    /// The parameter of this name.
+    pub fn id(&self, name: &str) -> Option<ParamId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Every parameter's id with what it is.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamId, &ParamInfo)> {
+        self.infos.iter().enumerate().map(|(i, info)| (ParamId::new(i), info))
+    }
+
+    /// How many values are trained.
+    pub fn trainable_len(&self) -> usize {
+        self.trainable.shape().len()
+    }
+
+    /// How many values are saved with the model, statistics included.
+    pub fn len(&self) -> usize {
+        [&self.trainable, &self.frozen, &self.state].iter().map(|t| t.shape().len()).sum()
+    }
+
+    /// Whether there is no parameter at all.
+    pub fn is_empty(&self) -> bool {
+        self.infos.is_empty()
+    }
+
+    /// Whether gradients are held.
+    pub fn has_gradients(&self) -> bool {
+        self.grads.is_some()
+    }
+
+    pub(crate) fn spec(&self, id: ParamId) -> Spec {
+        Spec { shape: self.info(id).spec.shape, dtype: self.dtype }
+    }
+
+    fn segment(&self, id: ParamId) -> &Tensor {
+        match self.info(id).spec.segment {
+            Segment::Trainable => &self.trainable,
+            Segment::Frozen => &self.frozen,
+            Segment::State => &self.state,
+        }
+    }
+
+    /// A parameter's values with its shape.
+    pub fn view(&self, id: ParamId) -> TensorRef<'_> {
+        let info = self.info(id);
+        let data = self.segment(id).view().data().range(info.offset, info.spec.shape.len());
+        TensorRef::new(data, info.spec.shape)
+    }
+
+    /// A parameter's values.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn values<T: Element>(&self, id: ParamId) -> Result<&[T]> {
+        let values = self.segment(id).slice::<T>().map_err(Error::of(PARAMS))?;
+        Ok(&values[self.info(id).range()])
+    }
+
+    /// A parameter's values, to be written.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn values_mut<T: Element>(&mut self, id: ParamId) -> Result<&mut [T]> {
+        let range = self.info(id).range();
+        let segment = match self.info(id).spec.segment {
+            Segment::Trainable => &mut self.trainable,
+            Segment::Frozen => &mut self.frozen,
+            Segment::State => &mut self.state,
+        };
+        Ok(&mut segment.slice_mut::<T>().map_err(Error::of(PARAMS))?[range])
+    }
+
+    /// The values of all trainable parameters, one after the other.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn flat<T: Element>(&self) -> Result<&[T]> {
+        self.trainable.slice().map_err(Error::of(PARAMS))
+    }
+
+    /// The values of all trainable parameters, to be written.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn flat_mut<T: Element>(&mut self) -> Result<&mut [T]> {
+        self.trainable.slice_mut().map_err(Error::of(PARAMS))
+    }
+
+    /// All statistics, one after the other.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn state<T: Element>(&self) -> Result<&[T]> {
+        self.state.slice().map_err(Error::of(PARAMS))
+    }
+
+    /// All statistics, to be written.
+    ///
+    /// # Errors
+    /// They are of another type.
+    pub fn state_mut<T: Element>(&mut self) -> Result<&mut [T]> {
+        self.state.slice_mut().map_err(Error::of(PARAMS))
+    }
+
+    /// The gradient of all trainable parameters; parameters that took no part have zeros.
+    ///
+    /// # Errors
+    /// They are of another type, or gradients are not held.
+    pub fn gradients<T: Element>(&mut self) -> Result<&mut [T]> {
+        self.settle::<T>()?;
+        Ok(self.flat_and_gradients::<T>()?.1)
+    }
+
+    /// Values and gradients of all trainable parameters, for the optimiser's pass.
+    ///
+    /// # Errors
+    /// They are of another type, or gradients are not held.
+    pub fn flat_and_gradients<T: Element>(&mut self) -> Result<(&mut [T], &mut [T])> {
+        self.settle::<T>()?;
+        let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
+        Ok((
+            self.trainable.slice_mut().map_err(Error::of(PARAMS))?,
+            grads.slice_mut().map_err(Error::of(PARAMS))?,
+        ))
+    }
+
+    /// Zeroes the gradients that nothing was written to: what stands there is from an earlier step.
+    fn settle<T: Element>(&mut self) -> Result<()> {
+        let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
+        let grads = grads.slice_mut::<T>().map_err(Error::of(PARAMS))?;
+        for (info, touched) in self.infos.iter().zip(&mut self.touched) {
+            if info.spec.segment == Segment::Trainable && !*touched {
+                grads[info.range()].fill(T::default());
+                *touched = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all gradients: the next one of each parameter is written, not added.
+    pub fn clear_gradients(&mut self) {
+        self.touched.fill(false);
+    }
+
+    /// Trainable parameters that no gradient reached since the last [`Params::clear_gradients`].
+    pub fn untouched(&self) -> impl Iterator<Item = &str> {
+        self.infos
+            .iter()
+            .zip(&self.touched)
+            .filter(|(info, touched)| info.spec.segment == Segment::Trainable && !**touched)
+            .map(|(info, _)| info.spec.name.as_str())
+    }
+
+    pub(crate) fn touch(&mut self, id: ParamId) -> bool {
+        std::mem::replace(&mut self.touched[id.0 as usize], true)
+    }
+
+    /// Values to read and, for each of `ids` (sorted by offset, without repeats), the gradient to write.
+    pub(crate) fn split<'a>(
+        &'a mut self,
+        ids: &[ParamId],
+        mut give: impl FnMut(usize, TensorMut<'a>),
+    ) -> Result<ParamValues<'a>> {
+        if !ids.is_empty() {
+            let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
+            let view = grads.view_mut().map_err(Error::of(PARAMS))?;
+            crate::for_float!(PARAMS, self.dtype, T => {
+                let mut rest: &'a mut [T] = view.into_slice().map_err(Error::of(PARAMS))?;
+                let mut start = 0;
+                for (i, id) in ids.iter().enumerate() {
+                    let info = &self.infos[id.0 as usize];
+                    let (_, tail) = rest.split_at_mut(info.offset - start);
+                    let (values, tail) = tail.split_at_mut(info.spec.shape.len());
+                    rest = tail;
+                    start = info.range().end;
+                    give(i, TensorMut::new(values.into(), info.spec.shape));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(ParamValues {
+            infos: &self.infos,
+            segments: [&self.trainable, &self.frozen, &self.state],
+        })
+    }
+}
+
+/// The values of all parameters while gradients are being written.
+#[derive(Clone, Copy)]
+pub(crate) struct ParamValues<'a> {
+    infos: &'a [ParamInfo],
+    segments: [&'a Tensor; 3],
+}
+
+impl<'a> ParamValues<'a> {
+    pub(crate) fn name(&self, id: ParamId) -> &'a str {
+        &self.infos[id.0 as usize].spec.name
+    }
+
+    pub(crate) fn view(&self, id: ParamId) -> TensorRef<'a> {
+        let info = &self.infos[id.0 as usize];
+        let segment = self.segments[info.spec.segment as usize];
+        TensorRef::new(
+            segment.view().data().range(info.offset, info.spec.shape.len()),
+            info.spec.shape,
+        )
+    }
+}
+
+fn no_gradients() -> Error {
+    Error::Param {
+        name: "*".into(),
+        message: "the model was made without gradients; build it for training".into(),
+    }
+}
