@@ -1,1 +1,3 @@
 //! The loop: optimisers, schedules, metrics, checkpoints, the report.
+
+pub mod metrics;
