@@ -1,0 +1,74 @@
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Writes a file that is either all there or not there: into a temporary file of the same folder, synced, then renamed.
+///
+/// # Errors
+/// The folder cannot be written or the disk is full; what stood under the name stands there still.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("a.txt");
+/// use std::io::Write;
+/// ff_formats::write_atomic(&path, |file| file.write_all(b"whole"))?;
+/// assert_eq!(std::fs::read_to_string(&path)?, "whole");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let io = Error::io(path, "writing");
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut temporary =
+        tempfile::Builder::new().prefix(".ff-").suffix(".tmp").tempfile_in(folder).map_err(&io)?;
+    {
+        let mut buffered = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+        write(&mut buffered).map_err(&io)?;
+        buffered.flush().map_err(&io)?;
+    }
+    readable_by_others(temporary.as_file()).map_err(&io)?;
+    temporary.as_file().sync_all().map_err(&io)?;
+    temporary.persist(path).map_err(|e| io(e.error))?;
+    // The rename itself is on disk only once the folder is synced; folders cannot be opened everywhere.
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+/// Temporary files are private; what stays gets the permissions that an ordinary file has.
+fn readable_by_others(file: &File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        std::fs::write(&path, "old").unwrap();
+        let result = write_atomic(&path, |file| {
+            file.write_all(b"half")?;
+            Err(std::io::Error::other("disk full"))
+        });
+        assert!(result.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,332 @@
+//! safetensors: <https://github.com/huggingface/safetensors>.
+
+use crate::{Error, Result, write_atomic};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// The type of a stored tensor's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoredDType {
+    /// 32-bit float.
+    F32,
+    /// 64-bit float.
+    F64,
+    /// 32-bit signed integer.
+    I32,
+    /// 64-bit signed integer.
+    I64,
+    /// Any other, which is listed but not read.
+    Other,
+}
+
+/// A tensor's entry in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTensor {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub dims: Vec<usize>,
+    /// Its type as the file spells it.
+    pub dtype: String,
+    /// The bytes it takes.
+    pub bytes: usize,
+}
+
+/// A safetensors file, checked when opened.
+///
+/// ```
+/// use ff_formats::{TensorFile, TensorWriter};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let mut writer = TensorWriter::new();
+/// writer.add_f32("weight", &[2, 1], &[1.0, 2.0]);
+/// writer.write(&path)?;
+/// let file = TensorFile::open(&path)?;
+/// assert_eq!(file.f32("weight", &[2, 1])?, [1.0, 2.0]);
+/// assert!(file.f32("weight", &[1, 2]).unwrap_err().to_string().contains("[2, 1]"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    entries: BTreeMap<String, Entry>,
+    metadata: HashMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    dims: Vec<usize>,
+    dtype: Dtype,
+    start: usize,
+    len: usize,
+}
+
+impl TensorFile {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or its header does not describe what follows: lengths beyond the file, overlaps, gaps.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path, "reading"))?;
+        Self::parse(path, bytes)
+    }
+
+    /// The same from bytes that are in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`].
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let malformed = |message: String| Error::Malformed { path: path.to_owned(), message };
+        let header = match bytes.first_chunk::<8>() {
+            Some(length) => u64::from_le_bytes(*length),
+            None => {
+                return Err(malformed(format!(
+                    "{} bytes are too few for a safetensors file",
+                    bytes.len()
+                )));
+            }
+        };
+        if header > bytes.len() as u64 - 8 {
+            return Err(malformed(format!(
+                "the header claims {header} bytes, the file has {} in all; it is damaged, cut short, or no safetensors file",
+                bytes.len()
+            )));
+        }
+        // The crate checks lengths, offsets and overlaps; a third-party parser that panics must not take a run down.
+        let parsed = std::panic::catch_unwind(|| {
+            let (header, metadata) =
+                SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+            SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+            Ok::<_, String>((header, metadata))
+        });
+        let (header, metadata) = parsed
+            .map_err(|_| malformed("the header cannot be understood".into()))?
+            .map_err(|message| malformed(format!("not a valid safetensors file: {message}")))?;
+        let entries = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| {
+                let (start, end) = info.data_offsets;
+                let start = 8 + header + start;
+                let entry = Entry {
+                    dims: info.shape.clone(),
+                    dtype: info.dtype,
+                    start,
+                    len: 8 + header + end - start,
+                };
+                (name, entry)
+            })
+            .collect();
+        let metadata = metadata.metadata().clone().unwrap_or_default();
+        Ok(Self { path: path.to_owned(), bytes, entries, metadata })
+    }
+
+    /// The file's own notes.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// Every tensor by name.
+    pub fn entries(&self) -> impl Iterator<Item = StoredTensor> + '_ {
+        self.entries.iter().map(|(name, entry)| StoredTensor {
+            name: name.clone(),
+            dims: entry.dims.clone(),
+            dtype: format!("{:?}", entry.dtype),
+            bytes: entry.len,
+        })
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// The shape of a tensor.
+    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.dims.as_slice())
+    }
+
+    /// The type of a tensor's values.
+    pub fn dtype(&self, name: &str) -> Option<StoredDType> {
+        Some(match self.entries.get(name)?.dtype {
+            Dtype::F32 => StoredDType::F32,
+            Dtype::F64 => StoredDType::F64,
+            Dtype::I32 => StoredDType::I32,
+            Dtype::I64 => StoredDType::I64,
+            _ => StoredDType::Other,
+        })
+    }
+
+    /// A tensor of 32-bit floats with the shape it must have.
+    ///
+    /// # Errors
+    /// It is not there, of another shape or of another type.
+    pub fn f32(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        self.values(name, Some(dims), Dtype::F32, f32::from_le_bytes)
+    }
+
+    /// A tensor of 64-bit floats, whatever its shape.
+    ///
+    /// # Errors
+    /// It is not there or of another type.
+    pub fn f64(&self, name: &str) -> Result<Vec<f64>> {
+        self.values(name, None, Dtype::F64, f64::from_le_bytes)
+    }
+
+    /// A tensor of 32-bit integers, whatever its shape.
+    ///
+    /// # Errors
+    /// It is not there or of another type.
+    pub fn i32(&self, name: &str) -> Result<Vec<i32>> {
+        self.values(name, None, Dtype::I32, i32::from_le_bytes)
+    }
+
+    fn values<T, const N: usize>(
+        &self,
+        name: &str,
+        dims: Option<&[usize]>,
+        dtype: Dtype,
+        read: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>> {
+        let error = |message: String| Error::Tensor {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            message,
+        };
+        let entry = self.entries.get(name).ok_or_else(|| {
+            let mut near: Vec<&str> = self.entries.keys().map(String::as_str).take(4).collect();
+            near.sort_unstable();
+            error(format!(
+                "is missing; the file has {} tensors ({}, …)",
+                self.entries.len(),
+                near.join(", ")
+            ))
+        })?;
+        if dims.is_some_and(|dims| dims != entry.dims) {
+            let dims = dims.unwrap_or_default();
+            return Err(error(format!("expected shape {dims:?}, found {:?}", entry.dims)));
+        }
+        if entry.dtype != dtype {
+            return Err(error(format!("expected type {dtype:?}, found {:?}", entry.dtype)));
+        }
+        let bytes = &self.bytes[entry.start..entry.start + entry.len];
+        Ok(bytes.as_chunks::<N>().0.iter().map(|&chunk| read(chunk)).collect())
+    }
+}
+
+/// Collects tensors and writes them as one file.
+///
+/// ```
+/// let mut writer = ff_formats::TensorWriter::new();
+/// writer.metadata("format", "pt");
+/// writer.add_f32("bias", &[1], &[0.5]);
+/// ```
+#[derive(Debug, Default)]
+pub struct TensorWriter<'a> {
+    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+    metadata: HashMap<String, String>,
+}
+
+impl<'a> TensorWriter<'a> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a note.
+    pub fn metadata(&mut self, key: &str, value: impl Into<String>) {
+        self.metadata.insert(key.to_owned(), value.into());
+    }
+
+    /// Adds a tensor of 32-bit floats.
+    ///
+    /// # Panics
+    /// The number of values is not that of the shape.
+    pub fn add_f32(&mut self, name: impl Into<String>, dims: &[usize], values: &[f32]) {
+        assert_eq!(values.len(), dims.iter().product::<usize>(), "shape {dims:?}");
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        self.tensors.push((name.into(), Dtype::F32, dims.to_vec(), bytes.into()));
+    }
+
+    /// Adds a tensor of bytes that are borrowed.
+    pub fn add_bytes(&mut self, name: impl Into<String>, bytes: &'a [u8]) {
+        self.tensors.push((name.into(), Dtype::U8, vec![bytes.len()], bytes.into()));
+    }
+
+    /// Writes the file as a whole or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written, or two tensors have one name.
+    pub fn write(self, path: &Path) -> Result<()> {
+        let malformed = |message: String| Error::Malformed { path: path.to_owned(), message };
+        let views = self
+            .tensors
+            .iter()
+            .map(|(name, dtype, dims, bytes)| {
+                let view = TensorView::new(*dtype, dims.clone(), bytes);
+                view.map(|view| (name.as_str(), view)).map_err(|e| malformed(e.to_string()))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
+        let bytes =
+            safetensors::serialize(views, metadata).map_err(|e| malformed(e.to_string()))?;
+        write_atomic(path, |file| std::io::Write::write_all(file, &bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(bytes: &[u8]) -> Result<TensorFile> {
+        TensorFile::parse(Path::new("x.safetensors"), bytes.to_vec())
+    }
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    #[test]
+    fn a_header_that_claims_too_much_is_refused_before_anything_is_allocated() {
+        let mut bytes = (1u64 << 63).to_le_bytes().to_vec();
+        bytes.extend_from_slice(b"{}");
+        let message = parse(&bytes).unwrap_err().to_string();
+        assert!(message.contains("claims 9223372036854775808 bytes"), "{message}");
+        assert!(parse(b"").is_err());
+    }
+
+    #[test]
+    fn lies_about_offsets_shapes_and_types_are_found() {
+        let good = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        assert!(parse(&file(good, &[0; 8])).is_ok());
+        assert!(parse(&file(good, &[0; 7])).is_err());
+        for bad in [
+            r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}"#,
+            r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,8]}}"#,
+            r#"{"a":{"dtype":"X9","shape":[2],"data_offsets":[0,8]}}"#,
+            "not json",
+        ] {
+            assert!(parse(&file(bad, &[0; 8])).is_err(), "{bad}");
+        }
+        let opened = parse(&file(good, &[0; 8])).unwrap();
+        assert!(opened.f64("a").unwrap_err().to_string().contains("expected type F64, found F32"));
+        assert!(opened.f32("b", &[2]).unwrap_err().to_string().contains("is missing"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), header in ".{0,80}") {
+            let _ = parse(&bytes);
+            let _ = parse(&file(&header, &bytes));
+        }
+    }
+}
