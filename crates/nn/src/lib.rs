@@ -1,1 +1,18 @@
-//! Meaning: initialisers, layers, losses and models over the operations.
+//! Meaning over the operations: initialisers, layers, losses and models.
+//!
+//! A [`Builder`] collects parameters while layers are made, then allocates and initialises them as one arena. A
+//! [`Layer`] turns a value on the tape into another.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod config;
+mod init;
+pub mod layers;
+pub mod models;
+
+pub use builder::Builder;
+pub use config::{
+    ActivationKind, ConfigError, InitKind, LossConfig, LossKind, ModelConfig, NormKind,
+};
+pub use init::{Fan, Init};
+pub use layers::Layer;

@@ -1,0 +1,377 @@
+//! The parts of a recipe that say what the network and the loss are.
+
+use crate::{Fan, Init};
+use ff_ops::Activation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A value of a recipe that is not in its domain: which key, and what is allowed.
+///
+/// ```
+/// let config = ff_nn::ModelConfig { dropout: 1.5, ..Default::default() };
+/// let error = config.validate().unwrap_err();
+/// assert_eq!(error.key, "model.dropout");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct ConfigError {
+    /// The key, from the recipe's root.
+    pub key: String,
+    /// What was found, what is allowed and what to do.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// A value that is not in its domain.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
+/// An activation by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationKind {
+    /// y = x
+    Identity,
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+    /// tanh x
+    Tanh,
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// x or slope · x
+    LeakyRelu,
+    /// x or a learned slope · x
+    Prelu,
+    /// x or α(eˣ − 1)
+    Elu,
+    /// self-normalising ELU
+    Selu,
+    /// x Φ(x)
+    Gelu,
+    /// GELU by its tanh approximation
+    GeluTanh,
+    /// x σ(x)
+    Silu,
+    /// x tanh(softplus(x))
+    Mish,
+    /// ln(1 + eˣ)
+    Softplus,
+    /// clamp(x/6 + 1/2, 0, 1)
+    HardSigmoid,
+    /// x clamp(x/6 + 1/2, 0, 1)
+    HardSwish,
+    /// max(x, 0)²
+    Relu2,
+}
+
+/// A normalisation by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// None.
+    #[default]
+    None,
+    /// Over the batch.
+    Batch,
+    /// Over the features.
+    Layer,
+    /// Over the features, without centring.
+    Rms,
+}
+
+/// An initialiser by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InitKind {
+    /// What suits the activation.
+    #[default]
+    Auto,
+    /// Glorot, uniform.
+    XavierUniform,
+    /// Glorot, normal.
+    XavierNormal,
+    /// Kaiming, uniform.
+    HeUniform,
+    /// Kaiming, normal.
+    HeNormal,
+    /// LeCun, uniform.
+    LecunUniform,
+    /// LeCun, normal.
+    LecunNormal,
+    /// Orthonormal rows or columns.
+    Orthogonal,
+    /// Normal within two standard deviations.
+    TruncatedNormal,
+    /// Uniform in ±`init_std` · √3.
+    Uniform,
+    /// Normal with `init_std`.
+    Normal,
+    /// Zeros.
+    Zeros,
+    /// `init_value` everywhere.
+    Constant,
+}
+
+/// The `[model]` table: a feedforward network.
+///
+/// ```
+/// let config = ff_nn::ModelConfig { hidden: vec![128], ..Default::default() };
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// The width of each hidden layer; empty for a linear model.
+    pub hidden: Vec<usize>,
+    /// The activation behind each hidden layer.
+    pub activation: ActivationKind,
+    /// Leaky ReLU's slope left of 0, and PReLU's first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slope: Option<f64>,
+    /// ELU's α.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// The normalisation before each activation.
+    pub norm: NormKind,
+    /// The share of hidden values dropped in training.
+    pub dropout: f64,
+    /// The share of inputs dropped in training.
+    pub input_dropout: f64,
+    /// Add a layer's input to its output where the widths agree.
+    pub residual: bool,
+    /// Whether layers have biases.
+    pub bias: bool,
+    /// How weights are first drawn.
+    pub init: InitKind,
+    /// A factor on the initialiser's spread; what suits the activation where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_gain: Option<f64>,
+    /// He initialisers: keep the size of gradients (true) or of activations (false).
+    pub init_fan_out: bool,
+    /// The standard deviation of `normal`, `truncated_normal` and `uniform`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_std: Option<f64>,
+    /// The value of `constant`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init_value: Option<f64>,
+    /// The width of category embeddings; from the number of categories where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_dim: Option<usize>,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            hidden: vec![64, 32],
+            activation: ActivationKind::Relu,
+            slope: None,
+            alpha: None,
+            norm: NormKind::None,
+            dropout: 0.0,
+            input_dropout: 0.0,
+            residual: false,
+            bias: true,
+            init: InitKind::Auto,
+            init_gain: None,
+            init_fan_out: false,
+            init_std: None,
+            init_value: None,
+            embedding_dim: None,
+        }
+    }
+}
+
+/// The most values one weight matrix may have: 2³¹ of them are 8 GiB.
+const MAX_WIDTH: usize = 1 << 20;
+
+impl ModelConfig {
+    /// Checks every value's domain.
+    ///
+    /// # Errors
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (i, &width) in self.hidden.iter().enumerate() {
+            if width == 0 || width > MAX_WIDTH {
+                return Err(ConfigError::new(
+                    "model.hidden",
+                    format!(
+                        "layer {i} has {width} units; allowed are 1 to {MAX_WIDTH}, and [] is a linear model"
+                    ),
+                ));
+            }
+        }
+        for (key, p) in [("dropout", self.dropout), ("input_dropout", self.input_dropout)] {
+            if !(0.0..1.0).contains(&p) {
+                return Err(ConfigError::new(
+                    format!("model.{key}"),
+                    format!(
+                        "{p} is not a share of values to drop; allowed is 0 up to, not including, 1"
+                    ),
+                ));
+            }
+        }
+        if self.embedding_dim == Some(0) {
+            return Err(ConfigError::new("model.embedding_dim", "must be at least 1, found 0"));
+        }
+        for (key, value) in [("init_std", self.init_std), ("init_gain", self.init_gain)] {
+            if let Some(value) = value
+                && !(value >= 0.0 && value.is_finite())
+            {
+                return Err(ConfigError::new(
+                    format!("model.{key}"),
+                    format!("must be 0 or more, found {value}"),
+                ));
+            }
+        }
+        let key =
+            if self.activation == ActivationKind::Elu { "model.alpha" } else { "model.slope" };
+        self.element_wise()
+            .unwrap_or(Activation::LeakyRelu { slope: self.slope.unwrap_or(0.25) })
+            .validate()
+            .map_err(|message| ConfigError::new(key, message))
+    }
+
+    /// The activation as an operation; `None` for PReLU, which is a layer.
+    pub fn element_wise(&self) -> Option<Activation> {
+        Some(match self.activation {
+            ActivationKind::Identity => Activation::Identity,
+            ActivationKind::Sigmoid => Activation::Sigmoid,
+            ActivationKind::Tanh => Activation::Tanh,
+            ActivationKind::Relu => Activation::Relu,
+            ActivationKind::LeakyRelu => {
+                Activation::LeakyRelu { slope: self.slope.unwrap_or(0.01) }
+            }
+            ActivationKind::Prelu => return None,
+            ActivationKind::Elu => Activation::Elu { alpha: self.alpha.unwrap_or(1.0) },
+            ActivationKind::Selu => Activation::Selu,
+            ActivationKind::Gelu => Activation::Gelu,
+            ActivationKind::GeluTanh => Activation::GeluTanh,
+            ActivationKind::Silu => Activation::Silu,
+            ActivationKind::Mish => Activation::Mish,
+            ActivationKind::Softplus => Activation::Softplus,
+            ActivationKind::HardSigmoid => Activation::HardSigmoid,
+            ActivationKind::HardSwish => Activation::HardSwish,
+            ActivationKind::Relu2 => Activation::Relu2,
+        })
+    }
+
+    /// How the weight in front of this activation is drawn.
+    pub fn init_for(&self, activation: Activation) -> Init {
+        let gain = self.init_gain.unwrap_or_else(|| Init::gain(activation));
+        let fan = if self.init_fan_out { Fan::Out } else { Fan::In };
+        let std = self.init_std.unwrap_or(0.02);
+        match self.init {
+            InitKind::Auto => match (Init::for_activation(activation), self.init_gain) {
+                (Init::HeNormal { .. }, _) => Init::HeNormal { gain, fan },
+                (Init::XavierUniform { .. }, Some(gain)) => Init::XavierUniform { gain },
+                (init, _) => init,
+            },
+            InitKind::XavierUniform => Init::XavierUniform { gain },
+            InitKind::XavierNormal => Init::XavierNormal { gain },
+            InitKind::HeUniform => Init::HeUniform { gain, fan },
+            InitKind::HeNormal => Init::HeNormal { gain, fan },
+            InitKind::LecunUniform => Init::LecunUniform,
+            InitKind::LecunNormal => Init::LecunNormal,
+            InitKind::Orthogonal => Init::Orthogonal { gain },
+            InitKind::TruncatedNormal => Init::TruncatedNormal { std },
+            InitKind::Uniform => Init::Uniform { low: -std * 3f64.sqrt(), high: std * 3f64.sqrt() },
+            InitKind::Normal => Init::Normal { std },
+            InitKind::Zeros => Init::Zeros,
+            InitKind::Constant => Init::Constant(self.init_value.unwrap_or(0.0)),
+        }
+    }
+}
+
+/// A loss by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// Cross-entropy for classes, mean squared error for numbers.
+    #[default]
+    Auto,
+    /// Softmax cross-entropy, one logit a class.
+    CrossEntropy,
+    /// Binary cross-entropy on one logit.
+    Bce,
+    /// Focal loss: cross-entropy that looks away from easy rows.
+    Focal,
+    /// Kullback–Leibler divergence from the (smoothed) targets.
+    Kl,
+    /// Mean squared error.
+    Mse,
+    /// Mean absolute error.
+    Mae,
+    /// Squared near 0, absolute beyond `delta`.
+    Huber,
+}
+
+/// The `[loss]` table.
+///
+/// ```
+/// let config = ff_nn::LossConfig { label_smoothing: 0.1, ..Default::default() };
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossConfig {
+    /// Which one.
+    pub kind: LossKind,
+    /// The share of each target that is spread over all classes.
+    pub label_smoothing: f64,
+    /// Weigh classes against their frequency in the training part.
+    pub balanced: bool,
+    /// A weight for each class, in the order of the classes; overrides `balanced`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<Vec<f64>>,
+    /// Binary cross-entropy: the weight of positive rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pos_weight: Option<f64>,
+    /// Huber: where squared turns into absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<f64>,
+    /// Focal: how far easy rows are looked away from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+}
+
+impl LossConfig {
+    /// Checks every value's domain.
+    ///
+    /// # Errors
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            return Err(ConfigError::new(
+                "loss.label_smoothing",
+                format!(
+                    "{} is not a share; allowed is 0 up to, not including, 1",
+                    self.label_smoothing
+                ),
+            ));
+        }
+        for (key, value, zero) in [
+            ("pos_weight", self.pos_weight, false),
+            ("delta", self.delta, false),
+            ("gamma", self.gamma, true),
+        ] {
+            if let Some(value) = value
+                && !(value.is_finite() && (value > 0.0 || zero && value == 0.0))
+            {
+                let least = if zero { "0 or more" } else { "greater than 0" };
+                return Err(ConfigError::new(
+                    format!("loss.{key}"),
+                    format!("must be {least}, found {value}"),
+                ));
+            }
+        }
+        if let Some(weights) = &self.class_weights
+            && weights.iter().any(|w| !(w.is_finite() && *w >= 0.0))
+        {
+            return Err(ConfigError::new("loss.class_weights", "weights must be 0 or more"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+use ff_ops::Activation;
+use ff_tensor::{Rng, Shape};
+
+/// Which of a weight's two sides its variance follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fan {
+    /// The number of inputs: the size of activations is kept on the way forward.
+    In,
+    /// The number of outputs: the size of gradients is kept on the way back.
+    Out,
+}
+
+/// How a parameter's first values are drawn.
+///
+/// For a weight `[out, in]`, fan-in is `in` and fan-out is `out`; `gain` is what the activation behind it calls for
+/// (see [`Init::gain`]). The names follow `torch.nn.init`.
+///
+/// ```
+/// use ff_nn::{Fan, Init};
+/// use ff_tensor::{Key, Rng};
+/// let init = Init::HeUniform { gain: 2f64.sqrt(), fan: Fan::In };
+/// let mut values = vec![0.0; 600];
+/// init.fill([30, 20].into(), &mut Rng::new(Key::new(0)), &mut values);
+/// let bound = (6.0f64 / 20.0).sqrt();
+/// assert!(values.iter().all(|v| v.abs() <= bound));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Init {
+    /// U(−a, a), a = gain · √(6 / (fan-in + fan-out)) (Glorot and Bengio, 2010)
+    XavierUniform {
+        /// The activation's gain.
+        gain: f64,
+    },
+    /// N(0, σ²), σ = gain · √(2 / (fan-in + fan-out)) (Glorot and Bengio, 2010)
+    XavierNormal {
+        /// The activation's gain.
+        gain: f64,
+    },
+    /// U(−a, a), a = gain · √(3 / fan) (He et al., 2015)
+    HeUniform {
+        /// The activation's gain; √2 for ReLU.
+        gain: f64,
+        /// The side that counts.
+        fan: Fan,
+    },
+    /// N(0, σ²), σ = gain / √fan (He et al., 2015)
+    HeNormal {
+        /// The activation's gain; √2 for ReLU.
+        gain: f64,
+        /// The side that counts.
+        fan: Fan,
+    },
+    /// U(−a, a), a = √(3 / fan-in) (LeCun et al., 1998)
+    LecunUniform,
+    /// N(0, σ²), σ = 1 / √fan-in (LeCun et al., 1998)
+    LecunNormal,
+    /// gain · Q with orthonormal rows or columns, whichever are fewer (Saxe et al., 2013)
+    Orthogonal {
+        /// The activation's gain.
+        gain: f64,
+    },
+    /// N(0, σ²), drawn again where it lies beyond ±2σ
+    TruncatedNormal {
+        /// σ before truncation.
+        std: f64,
+    },
+    /// U(low, high)
+    Uniform {
+        /// The lower end.
+        low: f64,
+        /// The upper end.
+        high: f64,
+    },
+    /// N(0, σ²)
+    Normal {
+        /// σ.
+        std: f64,
+    },
+    /// One value everywhere.
+    Constant(f64),
+    /// 0 everywhere.
+    Zeros,
+}
+
+impl Init {
+    /// The factor that keeps variance constant through an activation, as `torch.nn.init.calculate_gain` has it; smooth
+    /// relatives of ReLU get ReLU's √2.
+    pub fn gain(activation: Activation) -> f64 {
+        match activation {
+            Activation::Tanh => 5.0 / 3.0,
+            Activation::LeakyRelu { slope } => (2.0 / (1.0 + slope * slope)).sqrt(),
+            Activation::Selu => 0.75,
+            Activation::Relu
+            | Activation::Elu { .. }
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::Silu
+            | Activation::Mish
+            | Activation::HardSwish
+            | Activation::Softplus
+            | Activation::Relu2 => std::f64::consts::SQRT_2,
+            _ => 1.0,
+        }
+    }
+
+    /// What suits a weight before this activation: He for ReLU and its relatives, LeCun for SELU, Xavier for the
+    /// saturating ones and for outputs.
+    pub fn for_activation(activation: Activation) -> Self {
+        match activation {
+            Activation::Selu => Init::LecunNormal,
+            Activation::Identity
+            | Activation::Sigmoid
+            | Activation::Tanh
+            | Activation::HardSigmoid => Init::XavierUniform { gain: Self::gain(activation) },
+            _ => Init::HeNormal { gain: Self::gain(activation), fan: Fan::In },
+        }
+    }
+
+    /// Draws the values of a parameter. Everything but `Orthogonal` treats leading dimensions as outputs.
+    ///
+    /// # Panics
+    /// `out` is not as long as the shape says.
+    pub fn fill(&self, shape: Shape, rng: &mut Rng, out: &mut [f64]) {
+        assert_eq!(out.len(), shape.len(), "values of shape {shape}");
+        let fan_in = shape.last().max(1) as f64;
+        let fan_out = shape.rows().max(1) as f64;
+        let fan = |fan| if fan == Fan::In { fan_in } else { fan_out };
+        match *self {
+            Init::XavierUniform { gain } => {
+                uniform(rng, out, gain * (6.0 / (fan_in + fan_out)).sqrt());
+            }
+            Init::XavierNormal { gain } => {
+                normal(rng, out, gain * (2.0 / (fan_in + fan_out)).sqrt())
+            }
+            Init::HeUniform { gain, fan: side } => {
+                uniform(rng, out, gain * (3.0 / fan(side)).sqrt())
+            }
+            Init::HeNormal { gain, fan: side } => normal(rng, out, gain / fan(side).sqrt()),
+            Init::LecunUniform => uniform(rng, out, (3.0 / fan_in).sqrt()),
+            Init::LecunNormal => normal(rng, out, 1.0 / fan_in.sqrt()),
+            Init::Orthogonal { gain } => orthogonal(rng, out, shape.rows(), shape.last(), gain),
+            Init::TruncatedNormal { std } => out.iter_mut().for_each(|v| {
+                let z = std::iter::repeat_with(|| rng.normal()).find(|z| z.abs() <= 2.0);
+                *v = std * z.unwrap_or_default();
+            }),
+            Init::Uniform { low, high } => {
+                out.iter_mut().for_each(|v| *v = low + (high - low) * rng.uniform());
+            }
+            Init::Normal { std } => normal(rng, out, std),
+            Init::Constant(value) => out.fill(value),
+            Init::Zeros => out.fill(0.0),
+        }
+    }
+}
+
+fn uniform(rng: &mut Rng, out: &mut [f64], bound: f64) {
+    out.iter_mut().for_each(|v| *v = bound * (2.0 * rng.uniform() - 1.0));
+}
+
+fn normal(rng: &mut Rng, out: &mut [f64], std: f64) {
+    out.iter_mut().for_each(|v| *v = std * rng.normal());
+}
+
+/// Gram–Schmidt, done twice for accuracy, on the rows of a wide matrix or the columns of a tall one.
+fn orthogonal(rng: &mut Rng, out: &mut [f64], rows: usize, cols: usize, gain: f64) {
+    normal(rng, out, 1.0);
+    let (count, len) = (rows.min(cols), rows.max(cols));
+    let at = |vector: usize, i: usize| {
+        if rows <= cols { vector * cols + i } else { i * cols + vector }
+    };
+    for v in 0..count {
+        for _ in 0..2 {
+            for u in 0..v {
+                let dot: f64 = (0..len).map(|i| out[at(v, i)] * out[at(u, i)]).sum();
+                (0..len).for_each(|i| out[at(v, i)] -= dot * out[at(u, i)]);
+            }
+            let norm = (0..len).map(|i| out[at(v, i)].powi(2)).sum::<f64>().sqrt();
+            (0..len).for_each(|i| out[at(v, i)] /= norm);
+        }
+    }
+    out.iter_mut().for_each(|v| *v *= gain);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::Key;
+
+    const ROWS: usize = 200;
+    const COLS: usize = 300;
+
+    fn draw(init: Init) -> Vec<f64> {
+        let mut values = vec![f64::NAN; ROWS * COLS];
+        init.fill([ROWS, COLS].into(), &mut Rng::new(Key::new(11)), &mut values);
+        values
+    }
+
+    /// Mean and variance within five standard errors, and the bound where there is one. The standard error of a variance
+    /// estimate is at most σ²·√(2/n), the normal's.
+    fn check(init: Init, variance: f64, bound: Option<f64>) {
+        let values = draw(init);
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let found = values.iter().map(|v| v * v).sum::<f64>() / n;
+        assert!(mean.abs() < 5.0 * (variance / n).sqrt(), "{init:?}: mean {mean}");
+        assert!(
+            (found / variance - 1.0).abs() < 5.0 * (2.0 / n).sqrt(),
+            "{init:?}: variance {found}, not {variance}"
+        );
+        if let Some(bound) = bound {
+            let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));
+            assert!(
+                largest <= bound && largest > 0.99 * bound,
+                "{init:?}: {largest} against {bound}"
+            );
+        }
+    }
+
+    #[test]
+    fn mean_variance_and_bounds_are_those_of_the_papers() {
+        let (fan_in, fan_out) = (COLS as f64, ROWS as f64);
+        let sum = fan_in + fan_out;
+        check(Init::XavierUniform { gain: 1.0 }, 2.0 / sum, Some((6.0 / sum).sqrt()));
+        check(Init::XavierNormal { gain: 2.0 }, 8.0 / sum, None);
+        let gain = 2f64.sqrt();
+        check(Init::HeUniform { gain, fan: Fan::In }, 2.0 / fan_in, Some((6.0 / fan_in).sqrt()));
+        check(Init::HeNormal { gain, fan: Fan::Out }, 2.0 / fan_out, None);
+        check(Init::LecunUniform, 1.0 / fan_in, Some((3.0 / fan_in).sqrt()));
+        check(Init::LecunNormal, 1.0 / fan_in, None);
+        check(Init::Uniform { low: -0.5, high: 0.5 }, 1.0 / 12.0, Some(0.5));
+        check(Init::Normal { std: 0.02 }, 0.0004, None);
+        // A normal cut at ±2σ keeps 1 − 4φ(2)/(2Φ(2) − 1) = 0.7737 of its variance.
+        check(Init::TruncatedNormal { std: 0.1 }, 0.01 * 0.773_741, Some(0.2));
+        assert!(draw(Init::Constant(3.0)).iter().all(|&v| v == 3.0));
+        assert!(draw(Init::Zeros).iter().all(|&v| v == 0.0));
+    }
+
+    #[test]
+    fn orthogonal_vectors_are_orthogonal_both_ways() {
+        for (rows, cols) in [(7, 20), (20, 7), (1, 1), (5, 5)] {
+            let mut q = vec![0.0; rows * cols];
+            Init::Orthogonal { gain: 2.0 }.fill(
+                [rows, cols].into(),
+                &mut Rng::new(Key::new(2)),
+                &mut q,
+            );
+            let count = rows.min(cols);
+            for a in 0..count {
+                for b in 0..count {
+                    let dot: f64 = if rows <= cols {
+                        (0..cols).map(|i| q[a * cols + i] * q[b * cols + i]).sum()
+                    } else {
+                        (0..rows).map(|i| q[i * cols + a] * q[i * cols + b]).sum()
+                    };
+                    let expected = if a == b { 4.0 } else { 0.0 };
+                    assert!((dot - expected).abs() < 1e-12, "{rows}×{cols}: {a}·{b} = {dot}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn empty_shapes_are_fine() {
+        Init::XavierUniform { gain: 1.0 }.fill([0, 3].into(), &mut Rng::new(Key::new(0)), &mut []);
+        Init::Orthogonal { gain: 1.0 }.fill([0, 3].into(), &mut Rng::new(Key::new(0)), &mut []);
+    }
+}

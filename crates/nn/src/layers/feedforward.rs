@@ -1,0 +1,69 @@
+use super::Layer;
+use crate::{Builder, Init};
+use ff_ops::{Activation, Graph, Op, ParamId, ParamKind, Result, Value};
+use std::sync::Arc;
+
+/// The feedforward layer y = f(x Wᵀ + b), with parameters `weight` `[out, in]` and `bias` `[out]`.
+///
+/// # Shapes
+/// `[…, in] → […, out]`
+///
+/// ```
+/// use ff_nn::{Builder, Layer, layers::Feedforward};
+/// use ff_ops::{Activation, Graph};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut builder = Builder::new();
+/// let layer = Feedforward::new(&mut builder, 2, 3, Activation::Relu);
+/// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, true)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
+/// assert_eq!(layer.forward(&mut graph, x)?.shape().dims(), [1, 3]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Feedforward {
+    op: Arc<dyn Op>,
+    weight: ParamId,
+    bias: Option<ParamId>,
+}
+
+impl Feedforward {
+    /// A layer with a bias of zeros and the initialiser that suits its activation.
+    pub fn new(
+        builder: &mut Builder,
+        in_features: usize,
+        out_features: usize,
+        activation: Activation,
+    ) -> Self {
+        let init = Init::for_activation(activation);
+        Self::with_init(builder, in_features, out_features, activation, true, init)
+    }
+
+    /// A layer with the initialiser of its weight, with or without a bias.
+    pub fn with_init(
+        builder: &mut Builder,
+        in_features: usize,
+        out_features: usize,
+        activation: Activation,
+        bias: bool,
+        init: Init,
+    ) -> Self {
+        let weight = builder.param("weight", [out_features, in_features], ParamKind::Weight, init);
+        let bias =
+            bias.then(|| builder.param("bias", [out_features], ParamKind::Bias, Init::Zeros));
+        Self { op: ff_ops::Feedforward::op(activation, bias.is_some()), weight, bias }
+    }
+}
+
+impl Layer for Feedforward {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let weight = graph.param(self.weight);
+        match self.bias {
+            Some(bias) => {
+                let bias = graph.param(bias);
+                graph.apply(&self.op, &[&x, &weight, &bias])
+            }
+            None => graph.apply(&self.op, &[&x, &weight]),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Layers: an operation with the parameters it reads.
+
+mod feedforward;
+mod sequence;
+
+pub use feedforward::Feedforward;
+pub use sequence::Sequence;
+
+use ff_ops::{Graph, Result, Value};
+use std::fmt;
+
+/// Turns a value on the tape into another. Write one by keeping an operation and the ids of its parameters; the
+/// backward pass comes with the operations.
+///
+/// ```
+/// use ff_nn::Layer;
+/// use ff_ops::{Graph, Result, Value};
+/// /// Passes its input on.
+/// #[derive(Debug)]
+/// struct Nothing;
+/// impl Layer for Nothing {
+///     fn forward(&self, _graph: &mut Graph, x: Value) -> Result<Value> {
+///         Ok(x)
+///     }
+/// }
+/// ```
+pub trait Layer: fmt::Debug + Send + Sync {
+    /// The layer's output.
+    ///
+    /// # Errors
+    /// The input's shape does not fit, or memory is short.
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value>;
+}
