@@ -2,13 +2,21 @@
 //!
 //! Every function here gives the same bits for any number of threads: work is divided among outputs, and the order in
 //! which one output's terms are added depends on the shape and the instruction set alone.
+// What is inlined into `dispatch` is compiled for its instruction set; what is not would stay plain.
+#![allow(clippy::inline_always)]
 
+mod columns;
+mod dropout;
 mod float;
 mod gemm;
+mod reduce;
 mod rows;
 mod simd;
 
+pub use columns::{Columns, MAX_COLUMNS, for_columns};
+pub use dropout::dropout;
 pub use float::Float;
 pub use gemm::{MatRef, gemm, gemm_reference};
-pub use rows::{for_rows, map, map2, sum, sum_columns, zip_into};
+pub use reduce::{dot, maximum, sum_of, sum_of2, sum_pieces};
+pub use rows::{for_pieces, for_rows, map, map2, sum, sum_columns, zip_into};
 pub use simd::dispatch;

@@ -5,7 +5,7 @@ use ff_tensor::CpuDevice;
 use std::marker::PhantomData;
 
 /// About this much arithmetic is worth a task of its own.
-const TASK_WORK: usize = 1 << 15;
+pub(crate) const TASK_WORK: usize = 1 << 15;
 /// Element-wise work is cut into pieces of this many values.
 const PIECE: usize = 1 << 13;
 
@@ -79,8 +79,15 @@ pub fn for_rows<T: Send, const N: usize>(
     if tasks <= 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
-/// Calls `f(range start, part of y)` for pieces of `y`.
-fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+/// Calls `f(start, part)` for pieces of `y`, where `start` is a part's place in it, a multiple of 8192.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 3];
+/// ff_kernels::for_pieces(device.cpu(), &mut y, |start, part| part.fill(start as f32 + 1.0));
+/// assert_eq!(y, [1.0; 3]);
+/// ```
+pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     let len = y.len();
     let pieces = len.div_ceil(PIECE);
     let y = Shared::new(y);

@@ -1,0 +1,144 @@
+//! Work on columns: each column of an output belongs to one task, which walks the rows in order. So sums over rows need
+//! no partial results of threads, and their order is the order of the rows.
+
+use crate::dispatch;
+use crate::rows::{Shared, TASK_WORK};
+use ff_tensor::CpuDevice;
+use std::ops::Range;
+
+/// The most columns that one task of [`for_columns`] gets: what its sums on the stack are sized by. A row's part is then
+/// four cache lines of f32.
+pub const MAX_COLUMNS: usize = 64;
+/// One cache line of f32, so that two tasks never write to the same line of an aligned matrix.
+const MIN_COLUMNS: usize = 16;
+
+/// A range of columns of a row-major matrix, to be written by one task.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 6];
+/// ff_kernels::for_columns(device.cpu(), 3, 2, [&mut y], |columns, [mut y]| {
+///     for i in 0..y.rows() {
+///         y.row(i).fill(i as f32);
+///     }
+///     assert_eq!(columns, 0..3);
+/// });
+/// assert_eq!(y, [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+/// ```
+#[derive(Debug)]
+pub struct Columns<'a, T> {
+    matrix: &'a Shared<'a, T>,
+    rows: usize,
+    cols: usize,
+    start: usize,
+    width: usize,
+}
+
+impl<T> Columns<'_, T> {
+    /// How many rows the matrix has: 1 for a vector, 0 for an output that is not wanted.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// This task's columns of row `i`.
+    ///
+    /// # Panics
+    /// There is no such row.
+    #[inline(always)]
+    pub fn row(&mut self, i: usize) -> &mut [T] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        // SAFETY: tasks have disjoint columns (see `for_columns`), and `&mut self` allows one row at a time.
+        unsafe { self.matrix.range(i * self.cols + self.start, self.width) }
+    }
+}
+
+/// Calls `f(columns, parts)` for ranges of at most [`MAX_COLUMNS`] columns, with those columns of each output.
+///
+/// Outputs are matrices with `cols` columns; a vector is a matrix of one row, and an empty slice one of none. `work` is
+/// roughly how many operations a column takes. How many columns a task gets depends on the number of threads, so what
+/// `f` computes for one column must not depend on its neighbours.
+///
+/// # Panics
+/// An output is not whole rows.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let (x, mut sum) = ([1.0f32, 2.0, 3.0, 4.0], [0.0f32; 2]);
+/// ff_kernels::for_columns(device.cpu(), 2, 2, [&mut sum], |columns, [mut sum]| {
+///     for row in x.chunks(2) {
+///         sum.row(0).iter_mut().zip(&row[columns.clone()]).for_each(|(s, &x)| *s += x);
+///     }
+/// });
+/// assert_eq!(sum, [4.0, 6.0]);
+/// ```
+pub fn for_columns<T: Send, const N: usize>(
+    cpu: &CpuDevice,
+    cols: usize,
+    work: usize,
+    outputs: [&mut [T]; N],
+    f: impl Fn(Range<usize>, [Columns<'_, T>; N]) + Sync,
+) {
+    if cols == 0 {
+        return;
+    }
+    let outputs = outputs.map(|values| {
+        assert!(values.len().is_multiple_of(cols), "whole rows of {cols} columns");
+        let rows = values.len() / cols;
+        (Shared::new(values), rows)
+    });
+    let alone = cols.saturating_mul(work) < TASK_WORK;
+    let mut most = MAX_COLUMNS;
+    while !alone && most > MIN_COLUMNS && cols.div_ceil(most) < cpu.threads().count() {
+        most /= 2;
+    }
+    let task = |t: usize| {
+        let start = t * most;
+        let width = most.min(cols - start);
+        dispatch(cpu, || {
+            let parts = std::array::from_fn(|i| {
+                let (matrix, rows) = &outputs[i];
+                Columns { matrix, rows: *rows, cols, start, width }
+            });
+            f(start..start + width, parts);
+        });
+    };
+    let tasks = cols.div_ceil(most);
+    if alone { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::{Device, DeviceOptions};
+
+    #[test]
+    fn every_column_is_reached_once() {
+        for threads in [1, 2, 4] {
+            let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+            for (rows, cols) in [(0, 3), (1, 1), (3, 16), (2, 63), (2, 64), (2, 65), (1, 300)] {
+                for work in [1, TASK_WORK] {
+                    let (mut a, mut b) = (vec![0.0f32; rows * cols], vec![0.0f32; cols]);
+                    let outputs = [&mut a[..], &mut b[..], &mut []];
+                    for_columns(device.cpu(), cols, work, outputs, |columns, [mut a, mut b, c]| {
+                        assert_eq!((a.rows(), b.rows(), c.rows()), (rows, 1, 0));
+                        for i in 0..rows {
+                            for (value, j) in a.row(i).iter_mut().zip(columns.clone()) {
+                                *value += (i * cols + j) as f32;
+                            }
+                        }
+                        b.row(0).iter_mut().for_each(|b| *b += 1.0);
+                    });
+                    assert!(a.iter().enumerate().all(|(i, &a)| a == i as f32));
+                    assert!(b.iter().all(|&b| b == 1.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "row 1 of 1")]
+    fn a_row_that_is_not_there_is_refused() {
+        let mut y = [0.0f32; 2];
+        for_columns(Device::default().cpu(), 2, 1, [&mut y], |_, [mut y]| y.row(1).fill(1.0));
+    }
+}

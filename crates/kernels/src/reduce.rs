@@ -1,0 +1,149 @@
+//! Reductions of one row, in f64 over a fixed number of running sums: the order of additions depends on the length
+//! alone. They are inlined, so that the loop around them decides which instruction set they are compiled for.
+
+use crate::{Float, for_rows};
+use ff_tensor::CpuDevice;
+use std::ops::Range;
+
+/// Running sums: two registers of f64 with AVX-512, four with AVX2, enough to hide an addition's latency.
+const LANES: usize = 16;
+
+/// Joins the running sums two by two.
+#[inline(always)]
+fn join(mut lanes: [f64; LANES]) -> f64 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] += lanes[l + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ f(x).
+///
+/// ```
+/// assert_eq!(ff_kernels::sum_of(&[1.0f32, 2.0, 3.0], |x| f64::from(x * x)), 14.0);
+/// ```
+#[inline(always)]
+pub fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for x in chunks {
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane += f(x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f(x));
+    join(lanes)
+}
+
+/// Σ f(a, b), pair by pair; what the longer one has more is left out.
+///
+/// ```
+/// let difference = ff_kernels::sum_of2(&[5.0f32, 7.0], &[1.0, 2.0], |a, b| f64::from(a - b));
+/// assert_eq!(difference, 9.0);
+/// ```
+#[inline(always)]
+pub fn sum_of2<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> f64) -> f64 {
+    let len = a.len().min(b.len());
+    let mut lanes = [0.0; LANES];
+    let (a, b) = (a[..len].chunks_exact(LANES), b[..len].chunks_exact(LANES));
+    let rest = a.remainder().iter().zip(b.remainder());
+    for (a, b) in a.zip(b) {
+        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (&a, &b))| *lane += f(a, b));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, (&a, &b))| *lane += f(a, b));
+    join(lanes)
+}
+
+/// Σ a · b.
+///
+/// ```
+/// assert_eq!(ff_kernels::dot(&[1.0f32, 2.0], &[3.0, 4.0]), 11.0);
+/// ```
+#[inline(always)]
+pub fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
+    sum_of2(a, b, |a, b| a.f64() * b.f64())
+}
+
+/// The greatest value; NaN where any is, −∞ where there is none.
+///
+/// ```
+/// assert_eq!(ff_kernels::maximum(&[1.0f32, 3.0, 2.0]), 3.0);
+/// assert!(ff_kernels::maximum(&[f32::NAN, 3.0]).is_nan());
+/// ```
+#[inline(always)]
+pub fn maximum<T: Float>(x: &[T]) -> T {
+    let mut lanes = [T::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for x in chunks {
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = lane.maximum(x));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane = lane.maximum(x));
+    lanes.iter().fold(T::NEG_INFINITY, |greatest, &x| greatest.maximum(x))
+}
+
+/// Σ f(piece) over pieces of `0..len` whose borders depend on `len` alone, added in order: a sum over everything that
+/// threads share.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let x = [1.0f32, 2.0, 4.0];
+/// assert_eq!(ff_kernels::sum_pieces(device.cpu(), 3, |piece| ff_kernels::sum(&x[piece])), 7.0);
+/// ```
+pub fn sum_pieces(cpu: &CpuDevice, len: usize, f: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
+    const MOST: usize = 64;
+    const SMALLEST: usize = 1 << 13;
+    let piece = len.div_ceil(MOST).max(SMALLEST);
+    let pieces = len.div_ceil(piece);
+    let mut sums = [0.0; MOST];
+    // A task's worth of work as `for_rows` counts it, so that each piece is a task.
+    for_rows(cpu, pieces, crate::rows::TASK_WORK, [(&mut sums[..pieces], 1)], |p, [sum]| {
+        sum[0] = f(p * piece..len.min((p + 1) * piece));
+    });
+    sums[..pieces].iter().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::{Device, DeviceOptions};
+
+    #[test]
+    fn sums_of_every_length() {
+        for n in [0, 1, 15, 16, 17, 100] {
+            let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let squares: f64 = x.iter().map(|&x| f64::from(x * x)).sum();
+            assert_eq!(sum_of(&x, |x| f64::from(x * x)), squares); // integers: exact
+            assert_eq!(dot(&x, &x), squares);
+            let greatest = if n == 0 { f32::NEG_INFINITY } else { n as f32 - 1.0 };
+            assert_eq!(maximum(&x), greatest);
+        }
+    }
+
+    #[test]
+    fn a_nan_anywhere_is_the_maximum() {
+        for at in 0..40 {
+            let mut x = vec![1.0f32; 40];
+            x[at] = f32::NAN;
+            assert!(maximum(&x).is_nan());
+        }
+    }
+
+    #[test]
+    fn pieces_are_the_same_for_any_number_of_threads() {
+        for n in [0, 1, 8192, 8193, 600_001] {
+            let x: Vec<f64> = (0..n).map(|i| 1.0 / (1.0 + f64::from(i))).collect();
+            let sums = [1, 2, 3].map(|threads| {
+                let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+                sum_pieces(device.cpu(), x.len(), |piece| crate::sum(&x[piece]))
+            });
+            assert!(sums.iter().all(|s| s.to_bits() == sums[0].to_bits()));
+            // Each of n roundings is at most half an ulp of the sum, which is below 20.
+            let plain: f64 = x.iter().sum();
+            assert!((sums[0] - plain).abs() <= f64::from(n) * 20.0 * f64::EPSILON);
+        }
+    }
+}
