@@ -1,5 +1,6 @@
 //! The tape: operations run forward, are remembered, and are walked backward once.
 
+use crate::op::{INPUTS, OUTPUTS};
 use crate::{Contract, Cx, Error, Kept, Op, ParamId, Params, Result, Segment, Slot, Spec};
 use ff_tensor::{DType, Device, Element, Key, Pool, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
@@ -114,9 +115,9 @@ pub struct Tally {
 struct Node {
     op: Arc<dyn Op>,
     dflops: u64,
-    inputs: SmallVec<[NodeInput; 4]>,
-    outputs: SmallVec<[NodeOutput; 2]>,
-    saved: SmallVec<[Tensor; 2]>,
+    inputs: SmallVec<[NodeInput; INPUTS]>,
+    outputs: SmallVec<[NodeOutput; OUTPUTS]>,
+    saved: SmallVec<[Tensor; OUTPUTS]>,
 }
 
 #[derive(Debug)]
@@ -310,13 +311,13 @@ impl Graph {
         &mut self,
         op: &Arc<dyn Op>,
         inputs: &[&Value],
-    ) -> Result<SmallVec<[Value; 2]>> {
+    ) -> Result<SmallVec<[Value; OUTPUTS]>> {
         let name = op.name();
         if inputs.iter().any(|v| v.tape != self.tape) {
             return Err(Error::Stale);
         }
-        let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|v| v.spec).collect();
-        let need: SmallVec<[bool; 4]> = inputs.iter().map(|v| v.needs_grad()).collect();
+        let specs: SmallVec<[Spec; INPUTS]> = inputs.iter().map(|v| v.spec).collect();
+        let need: SmallVec<[bool; INPUTS]> = inputs.iter().map(|v| v.needs_grad()).collect();
         let recorded = need.contains(&true);
         let contract = op.contract(&specs, &need)?;
         let mut outputs = self.allocate(name, &contract.outputs)?;
@@ -326,7 +327,7 @@ impl Graph {
         }
         self.tally.flops += contract.flops;
         self.tally.ops += 1;
-        let values: SmallVec<[Value; 2]> = outputs
+        let values: SmallVec<[Value; OUTPUTS]> = outputs
             .into_iter()
             .zip(&contract.outputs)
             .enumerate()
@@ -342,7 +343,7 @@ impl Graph {
         Ok(values)
     }
 
-    fn allocate(&self, op: &'static str, specs: &[Spec]) -> Result<SmallVec<[Tensor; 2]>> {
+    fn allocate(&self, op: &'static str, specs: &[Spec]) -> Result<SmallVec<[Tensor; OUTPUTS]>> {
         specs
             .iter()
             .map(|s| Tensor::uninit(&self.device, s.shape, s.dtype).map_err(Error::of(op)))
@@ -361,7 +362,7 @@ impl Graph {
         saved: &mut [Tensor],
     ) -> Result<()> {
         let name = op.name();
-        let x: SmallVec<[TensorRef<'_>; 4]> = inputs
+        let x: SmallVec<[TensorRef<'_>; INPUTS]> = inputs
             .iter()
             .map(|v| match &v.data {
                 Data::Tensor(tensor) => tensor.view(),
@@ -404,11 +405,11 @@ impl Graph {
         op: &Arc<dyn Op>,
         inputs: &[&Value],
         values: &[Value],
-        saved: SmallVec<[Tensor; 2]>,
+        saved: SmallVec<[Tensor; OUTPUTS]>,
         contract: &Contract,
     ) {
         let keep = |kept: bool, value: &Value| if kept { value.tensor().cloned() } else { None };
-        let inputs: SmallVec<[NodeInput; 4]> = inputs
+        let inputs: SmallVec<[NodeInput; INPUTS]> = inputs
             .iter()
             .enumerate()
             .map(|(i, value)| NodeInput {
@@ -421,7 +422,7 @@ impl Graph {
                 kept: keep(contract.keep_inputs & 1 << i != 0, value),
             })
             .collect();
-        let outputs: SmallVec<[NodeOutput; 2]> = values
+        let outputs: SmallVec<[NodeOutput; OUTPUTS]> = values
             .iter()
             .enumerate()
             .map(|(i, value)| NodeOutput {
@@ -494,7 +495,7 @@ impl Graph {
 
     fn step_back(&mut self, node: &Node) -> Result<()> {
         let name = node.op.name();
-        let mut dy: SmallVec<[Option<Tensor>; 2]> = node
+        let mut dy: SmallVec<[Option<Tensor>; OUTPUTS]> = node
             .outputs
             .iter()
             .map(|y| y.id.and_then(|id| self.grads[id as usize].take()))
@@ -513,8 +514,8 @@ impl Graph {
 
     /// Where each input's gradient goes. The first of several uses of one value in a node gets the value's own place,
     /// the others scratch that is added afterwards.
-    fn targets(&mut self, name: &'static str, node: &Node) -> Result<SmallVec<[Target; 4]>> {
-        let mut targets: SmallVec<[Target; 4]> = SmallVec::new();
+    fn targets(&mut self, name: &'static str, node: &Node) -> Result<SmallVec<[Target; INPUTS]>> {
+        let mut targets: SmallVec<[Target; INPUTS]> = SmallVec::new();
         for (i, input) in node.inputs.iter().enumerate() {
             let earlier = |j: &usize| {
                 let other: &NodeInput = &node.inputs[*j];
@@ -549,7 +550,7 @@ impl Graph {
         targets: &mut [Target],
     ) -> Result<()> {
         let name = node.op.name();
-        let mut order: SmallVec<[(usize, ParamId, bool); 4]> = targets
+        let mut order: SmallVec<[(usize, ParamId, bool); INPUTS]> = targets
             .iter()
             .enumerate()
             .filter_map(|(i, t)| match t {
@@ -558,8 +559,8 @@ impl Graph {
             })
             .collect();
         order.sort_unstable_by_key(|&(_, id, _)| self.params.info(id).offset);
-        let ids: SmallVec<[ParamId; 4]> = order.iter().map(|&(_, id, _)| id).collect();
-        let mut slots: SmallVec<[Slot<'_>; 4]> = targets.iter().map(|_| Slot::Skip).collect();
+        let ids: SmallVec<[ParamId; INPUTS]> = order.iter().map(|&(_, id, _)| id).collect();
+        let mut slots: SmallVec<[Slot<'_>; INPUTS]> = targets.iter().map(|_| Slot::Skip).collect();
         for (slot, target) in slots.iter_mut().zip(targets.iter_mut()) {
             *slot = match target {
                 Target::None | Target::Param(..) => Slot::Skip,
@@ -575,7 +576,7 @@ impl Graph {
             let (slot, _, add) = order[i];
             slots[slot] = if add { Slot::Add(view) } else { Slot::Write(view) };
         })?;
-        let needed: SmallVec<[bool; 4]> = slots.iter().map(Slot::is_needed).collect();
+        let needed: SmallVec<[bool; INPUTS]> = slots.iter().map(Slot::is_needed).collect();
         let kept = Kept {
             op: name,
             specs: node.inputs.iter().map(|x| x.spec).collect(),
@@ -587,7 +588,7 @@ impl Graph {
             outputs: node.outputs.iter().map(|y| y.kept.as_ref().map(Tensor::view)).collect(),
             saved: node.saved.iter().map(Tensor::view).collect(),
         };
-        let mut dy_views: SmallVec<[Option<TensorMut<'_>>; 2]> = SmallVec::new();
+        let mut dy_views: SmallVec<[Option<TensorMut<'_>>; OUTPUTS]> = SmallVec::new();
         for dy in dy.iter_mut() {
             dy_views.push(match dy {
                 Some(tensor) => Some(tensor.view_mut().map_err(Error::of(name))?),
@@ -611,7 +612,7 @@ impl Graph {
         &mut self,
         name: &'static str,
         node: &Node,
-        targets: SmallVec<[Target; 4]>,
+        targets: SmallVec<[Target; INPUTS]>,
     ) -> Result<()> {
         let mut scratch: SmallVec<[(usize, Tensor); 2]> = SmallVec::new();
         for (i, target) in targets.into_iter().enumerate() {
@@ -713,7 +714,7 @@ enum Target {
 fn views_mut<'a>(
     op: &'static str,
     tensors: &'a mut [Tensor],
-) -> Result<SmallVec<[TensorMut<'a>; 2]>> {
+) -> Result<SmallVec<[TensorMut<'a>; OUTPUTS]>> {
     tensors.iter_mut().map(|t| t.view_mut().map_err(Error::of(op))).collect()
 }
 

@@ -3,8 +3,12 @@ use ff_tensor::{CpuDevice, DType, Device, Element, Key, Shape, TensorMut, Tensor
 use smallvec::SmallVec;
 use std::fmt;
 
+/// How many inputs and outputs are held inline: an operation with more of them allocates when it runs.
+pub(crate) const INPUTS: usize = 8;
+pub(crate) const OUTPUTS: usize = 3;
+
 /// A few shapes with their types, held inline.
-pub type Specs = SmallVec<[Spec; 2]>;
+pub type Specs = SmallVec<[Spec; OUTPUTS]>;
 
 /// What a value looks like: its shape and type.
 ///
@@ -130,10 +134,10 @@ impl<'a> Cx<'a> {
 #[derive(Debug)]
 pub struct Kept<'a> {
     pub(crate) op: &'static str,
-    pub(crate) specs: SmallVec<[Spec; 4]>,
-    pub(crate) inputs: SmallVec<[Option<TensorRef<'a>>; 4]>,
-    pub(crate) outputs: SmallVec<[Option<TensorRef<'a>>; 2]>,
-    pub(crate) saved: SmallVec<[TensorRef<'a>; 2]>,
+    pub(crate) specs: SmallVec<[Spec; INPUTS]>,
+    pub(crate) inputs: SmallVec<[Option<TensorRef<'a>>; INPUTS]>,
+    pub(crate) outputs: SmallVec<[Option<TensorRef<'a>>; OUTPUTS]>,
+    pub(crate) saved: SmallVec<[TensorRef<'a>; OUTPUTS]>,
 }
 
 impl<'a> Kept<'a> {
