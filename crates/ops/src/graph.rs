@@ -256,12 +256,11 @@ impl Graph {
         self.tally
     }
 
-    /// Forgets the tape and keeps its memory; parameters and their gradients stay.
+    /// Forgets the tape and keeps its memory; parameters, their gradients and recorded statistics stay.
     pub fn reset(&mut self) {
         self.tape = self.tape.wrapping_add(1);
         self.nodes.clear();
         self.grads.clear();
-        self.updates.clear();
         self.tally = Tally::default();
     }
 
@@ -672,7 +671,12 @@ impl Graph {
         Ok(())
     }
 
-    /// Applies the statistics recorded since the last reset, in order.
+    /// Forgets the statistics recorded since the last commit.
+    pub fn discard_state(&mut self) {
+        self.updates.clear();
+    }
+
+    /// Applies the statistics recorded since the last commit, in order.
     ///
     /// # Errors
     /// A statistic is of another type than the parameters.
