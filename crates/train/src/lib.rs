@@ -1,3 +1,4 @@
 //! The loop: optimisers, schedules, metrics, checkpoints, the report.
 
+pub mod explain;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! Intervals: how far a score may be from its true value on rows like these.
 
+use ff_tensor::Key;
 use serde::{Deserialize, Serialize};
 
 use super::MetricError;
@@ -124,32 +125,21 @@ impl Bootstrap {
     pub(super) fn draw(self, resample: usize, counts: &mut [u8]) {
         counts.fill(0);
         let rows = counts.len() as u64;
-        let key = mix(self.seed ^ mix(resample as u64 + 1));
+        let key = Key::new(self.seed).with_name("bootstrap").with(resample as u64);
         let mut left = counts.len();
-        let mut block = 0;
-        while left > 0 {
-            block += 1;
-            let bits = mix(key.wrapping_add(GOLDEN.wrapping_mul(block)));
-            // Each half picks a row by a multiplication; a row's chance is off by at most rows / 2³².
-            for half in [bits & 0xffff_ffff, bits >> 32].into_iter().take(left) {
-                let row = ((half * rows) >> 32) as usize;
+        for block in 0.. {
+            // A number picks a row by a multiplication; a row's chance is off by at most rows / 2³².
+            for bits in key.block(block).into_iter().take(left) {
+                let row = ((u64::from(bits) * rows) >> 32) as usize;
                 // A row drawn 255 times has a chance below 1e-500.
                 counts[row] = counts[row].saturating_add(1);
                 left -= 1;
             }
+            if left == 0 {
+                break;
+            }
         }
     }
-}
-
-/// The odd number nearest to 2⁶⁴ divided by the golden ratio; its multiples are spread evenly.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A bijection on 64 bits that makes neighbouring counters unlike (the finaliser of SplitMix64,
-/// Steele et al. 2014, with Stafford's constants).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// The values of a metric over the resamples.

@@ -1,34 +1,29 @@
 //! Everything that is to be said about a classifier on one part of the data.
 
+mod parts;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Average, Baseline, BaselineRule, Bootstrap, CalibrationBin, ClassCounts, ClassLabel,
-    Comparison, Confusion, ConfusionMatrix, Interval, Metric, MetricError, PrPoint, Ranking, Real,
-    RocPoint, Scores, Undefined,
-    baseline::{self, CLASSIFICATION, Resampled, Values},
+    Baseline, BaselineRule, Bootstrap, CalibrationBin, ClassCounts, ClassLabel, Comparison,
+    Confusion, ConfusionMatrix, Interval, Metric, MetricError, PrPoint, Real, RocPoint, Scores,
+    Undefined,
+    baseline::{self, CLASSIFICATION, Resampled},
     bootstrap::MIN_ROWS,
     expected_calibration_error,
     input::{self, Classified},
     probability, wilson,
 };
 
+use parts::{Losses, fill, per_class, rank, reasons};
+
 /// Larger tasks have no confusion matrix: nobody reads it, and it grows with the square.
 const MAX_MATRIX_CLASSES: usize = 256;
 
-/// Of more classes than this only the most frequent ones have their curves in the report.
-const MAX_CURVES: usize = 10;
-
 /// Confusions listed beside the matrix.
 const TOP_CONFUSIONS: usize = 10;
-
-/// Rows times ranked classes that are sorted for AUCs, about ten seconds of work.
-const MAX_RANKED: usize = 50_000_000;
-
-/// Rows times ranked classes that are kept sorted for the AUCs' intervals, about 100 MB.
-const MAX_RESAMPLED: usize = 5_000_000;
 
 /// What a [`ClassificationReport`] is asked for.
 ///
@@ -364,202 +359,4 @@ impl Settings {
         self.positive.is_some()
             || !matches!(metric, Metric::Precision | Metric::Recall | Metric::F1)
     }
-}
-
-/// What the order of the scores says.
-struct Ranked {
-    /// ROC and PR area of the positive class, or of every class.
-    areas: Vec<(Option<f64>, Option<f64>)>,
-    /// The rankings themselves, if the bootstrap can afford them.
-    kept: Vec<Ranking>,
-    curves: Vec<ClassCurves>,
-    /// Whether there are too many rows and classes to sort.
-    skipped: bool,
-}
-
-fn rank<P: Real>(
-    rows: &Classified<'_, P>,
-    counts: &ClassCounts,
-    positive: Option<usize>,
-    options: &ClassificationOptions<'_>,
-) -> Ranked {
-    let targets: Vec<usize> = positive.map_or_else(|| (0..rows.classes).collect(), |p| vec![p]);
-    let work = rows.rows().saturating_mul(targets.len());
-    let mut ranked =
-        Ranked { areas: vec![], kept: vec![], curves: vec![], skipped: work > MAX_RANKED };
-    if ranked.skipped {
-        ranked.areas = vec![(None, None); targets.len()];
-        return ranked;
-    }
-    let mut frequent = targets.clone();
-    frequent.sort_by(|a, b| counts.actual[*b].total_cmp(&counts.actual[*a]));
-    frequent.truncate(MAX_CURVES);
-    for class in targets {
-        let scores: Vec<f64> = (0..rows.rows()).map(|row| rows.p(row, class)).collect();
-        let is_class = |row: usize| rows.labels[row] as usize == class;
-        let ranking = Ranking::sorted(&scores, is_class, rows.weights);
-        ranked.areas.push(ranking.areas(|_| 1.0));
-        if options.curve_points > 0 && frequent.contains(&class) {
-            ranked.curves.push(ClassCurves {
-                class,
-                roc: ranking.roc_curve(options.curve_points).unwrap_or_default(),
-                pr: ranking.pr_curve(options.curve_points).unwrap_or_default(),
-            });
-        }
-        if options.bootstrap.is_some() && work <= MAX_RESAMPLED {
-            ranked.kept.push(ranking);
-        }
-    }
-    ranked
-}
-
-/// Each row's share in the metrics that are means.
-struct Losses {
-    log_loss: Vec<f64>,
-    brier: Vec<f64>,
-}
-
-impl Losses {
-    fn of<P: Real>(rows: &Classified<'_, P>, positive: usize) -> Self {
-        let all = 0..rows.rows();
-        Self {
-            log_loss: all
-                .clone()
-                .map(|row| probability::negative_log_likelihood(rows, row))
-                .collect(),
-            brier: all.map(|row| probability::brier(rows, row, positive)).collect(),
-        }
-    }
-
-    /// The metrics of [`CLASSIFICATION`] with each row counted `count(row)` times.
-    fn values(
-        &self,
-        counts: &ClassCounts,
-        positive: Option<usize>,
-        areas: &[(Option<f64>, Option<f64>)],
-        count: impl Fn(usize) -> f64,
-        weights: Option<&[f32]>,
-    ) -> Values<{ CLASSIFICATION.len() }> {
-        let (mut log_loss, mut brier) = (0.0, 0.0);
-        for (row, (loss, square)) in self.log_loss.iter().zip(&self.brier).enumerate() {
-            let weight = count(row) * weights.map_or(1.0, |w| f64::from(w[row]));
-            log_loss += weight * loss;
-            brier += weight * square;
-        }
-        let total: f64 = counts.actual.iter().sum();
-        // One class without rows leaves the mean over all classes undefined.
-        let mean = |values: &mut dyn Iterator<Item = Option<f64>>| {
-            let sum = values.sum::<Option<f64>>()?;
-            (!areas.is_empty()).then(|| sum / areas.len() as f64)
-        };
-        [
-            Some(counts.accuracy()),
-            Some(counts.balanced_accuracy()),
-            positive.and_then(|p| counts.precision(p)),
-            positive.and_then(|p| counts.recall(p)),
-            positive.and_then(|p| counts.f1(p)),
-            Some(counts.average(Average::Macro).f1),
-            mean(&mut areas.iter().map(|area| area.0)),
-            mean(&mut areas.iter().map(|area| area.1)),
-            Some(log_loss / total),
-            Some(brier / total),
-        ]
-    }
-}
-
-/// Sets the scores in the order of [`Metric::ALL`].
-fn fill(
-    scores: &mut Scores,
-    values: &Values<{ CLASSIFICATION.len() }>,
-    counts: &ClassCounts,
-    positive: Option<usize>,
-) {
-    let mut all = BTreeMap::new();
-    for (metric, value) in CLASSIFICATION.iter().zip(values) {
-        if positive.is_some() || !matches!(metric, Metric::Precision | Metric::Recall | Metric::F1)
-        {
-            all.insert(*metric, *value);
-        }
-    }
-    for (average, metrics) in [
-        (Average::Macro, [Metric::PrecisionMacro, Metric::RecallMacro, Metric::F1Macro]),
-        (Average::Micro, [Metric::PrecisionMicro, Metric::RecallMicro, Metric::F1Micro]),
-        (
-            Average::Weighted,
-            [Metric::PrecisionWeighted, Metric::RecallWeighted, Metric::F1Weighted],
-        ),
-    ] {
-        let mean = counts.average(average);
-        for (metric, value) in metrics.into_iter().zip([mean.precision, mean.recall, mean.f1]) {
-            all.insert(metric, Some(value));
-        }
-    }
-    for (metric, value) in all {
-        scores.set(metric, value);
-    }
-}
-
-fn per_class(
-    counts: &ClassCounts,
-    areas: &[(Option<f64>, Option<f64>)],
-    positive: Option<usize>,
-) -> Vec<ClassScores> {
-    let classes = counts.actual.len();
-    let class_scores = |class: usize| {
-        let area = match positive {
-            None => areas[class],
-            Some(positive) if positive == class => areas[0],
-            Some(_) => (None, None),
-        };
-        ClassScores {
-            class,
-            support: counts.support(class),
-            precision: counts.precision(class),
-            recall: counts.recall(class),
-            f1: counts.f1(class),
-            roc_auc: area.0,
-            pr_auc: area.1,
-        }
-    };
-    (0..classes).map(class_scores).collect()
-}
-
-/// Why each metric without a value has none.
-fn reasons(
-    scores: &Scores,
-    counts: &ClassCounts,
-    positive: Option<usize>,
-    skipped: bool,
-) -> Vec<Undefined> {
-    let absent: Vec<String> = (0..counts.actual.len())
-        .filter(|&c| counts.actual[c] == 0.0)
-        .map(|c| c.to_string())
-        .collect();
-    let some = if absent.len() > 5 {
-        format!("classes {}, … ({} in all) have", absent[..5].join(", "), absent.len())
-    } else if absent.len() == 1 {
-        format!("class {} has", absent[0])
-    } else {
-        format!("classes {} have", absent.join(", "))
-    };
-    let positive = positive.unwrap_or(1);
-    let reason = |metric: Metric| {
-        match metric {
-        Metric::Precision => format!("class {positive} is never predicted"),
-        Metric::Recall => format!("class {positive} has no row here"),
-        Metric::F1 => format!("class {positive} has no row here and is never predicted"),
-        Metric::RocAuc | Metric::PrAuc if skipped => {
-            "there are too many rows and classes to rank each class; the scores of a sample would do".into()
-        }
-        Metric::RocAuc | Metric::PrAuc => {
-            format!("{} needs rows of every class, and {some} none here", metric.label())
-        }
-        _ => "it has no finite value on these rows".into(),
-    }
-    };
-    scores
-        .iter()
-        .filter(|(_, value)| value.is_none())
-        .map(|(metric, _)| Undefined { metric, reason: reason(metric) })
-        .collect()
 }

@@ -221,8 +221,13 @@ fn check_distribution<P: Real>(row: usize, p: &[P]) -> Result<(), MetricError> {
     Ok(())
 }
 
-/// Checks that the weights are one a row, finite, not negative, and not all zero.
+/// Checks that there are not too many rows to number, and that the weights are one a row, finite, not
+/// negative, and not all zero.
 pub(super) fn check_weights(weights: Option<&[f32]>, rows: usize) -> Result<(), MetricError> {
+    if u32::try_from(rows).is_err() {
+        let problem = format!("{rows} are more than the {} that can be ranked", u32::MAX);
+        return Err(MetricError::Setting { name: "rows", problem });
+    }
     let Some(weights) = weights else { return Ok(()) };
     if weights.len() != rows {
         return Err(MetricError::Length {
