@@ -93,6 +93,9 @@ impl Op for Feedforward {
         let output = input.with_shape(input.shape.with_last(out_features));
         let products_back = usize::from(need[0]) + usize::from(need[1]);
         let mut contract = Contract::new([output]).cost(2 * product, 2 * product * products_back);
+        if need[0] {
+            contract = contract.keep_input(1);
+        }
         if need[1] {
             contract = contract.keep_input(0);
         }
