@@ -1,0 +1,161 @@
+//! Analytic against numeric gradients, in f64.
+
+use crate::CheckResult;
+use crate::failure::unravel;
+use crate::fill::{Data, fill, sample, weights};
+use crate::run::{Outcome, Run};
+use crate::{Failure, promises};
+use ff_ops::Case;
+use ff_tensor::Device;
+
+/// ∛ε: where the error of a central difference, step² · f‴ / 6, equals its rounding, ε · |f| / step; both are then about
+/// 4e-11.
+pub(crate) const STEP: f64 = 6.055_454_452_393_343e-6;
+
+/// What an analytic gradient may differ from the numeric one, relative to the larger of the two (or to a thousandth of
+/// the largest gradient of the case, below which a difference of about 1e-10 says nothing any more). A wrong term shows
+/// as 1e-3 or more; the numeric gradient is good to about 1e-9.
+pub const GRADIENT_TOLERANCE: f64 = 1e-6;
+
+/// The share of the largest gradient that a small one is measured against.
+const FLOOR: f64 = 1e-3;
+
+/// Larger inputs are checked at this many places.
+const MOST: usize = 64;
+
+/// Checks an operation's gradients and everything else that it promises the graph.
+///
+/// In f64: the analytic gradient of every input, for a random gradient of every output, against central differences
+/// dx ≈ Σ dy (f(x + h) − f(x − h)) / 2h; larger inputs at 64 places. Then, all compared with that gradient: gradients
+/// that are added instead of written (a value used by two nodes, parameters over two passes), parameters instead of
+/// values, one value entering a node twice, one input alone or one output alone having a gradient. And: every value of
+/// outputs, saved tensors and gradients is written (buffers are poisoned), the shapes of the contract come out, memory
+/// planned is memory used, nothing is kept when nothing is needed.
+///
+/// ```
+/// use ff_ops::{Activation, Case, CaseInput, Feedforward};
+/// use ff_testkit::gradient_check;
+/// let op = Feedforward::op(Activation::Tanh, true);
+/// let inputs = vec![CaseInput::normal([4, 3]), CaseInput::normal([2, 3]), CaseInput::normal([2])];
+/// let result = gradient_check(&Case::new("mine", op, inputs));
+/// assert!(result.passed(), "{result}");
+/// ```
+pub fn gradient_check(case: &Case) -> CheckResult {
+    let mut result = CheckResult::new(&case.name);
+    let device = Device::default();
+    device.pool().set_poison(true);
+    let data = fill(case, 0);
+    match Run::new(case).on(&device, &data) {
+        Ok(analytic) => {
+            if let Err(error) = differences(case, &device, &data, &analytic, &mut result) {
+                result.engine("gradient", error);
+            }
+            promises::check(case, &device, &data, &analytic, &mut result);
+        }
+        Err(error) => result.engine("gradient", error),
+    }
+    if device.pool().stats().live != 0 {
+        let live = device.pool().stats().live;
+        result.promise("memory", format!("{live} bytes are still held after the graph is gone"));
+    }
+    result
+}
+
+fn differences(
+    case: &Case,
+    device: &Device,
+    data: &[Data],
+    analytic: &Outcome,
+    result: &mut CheckResult,
+) -> ff_ops::Result<()> {
+    let dy: Vec<Option<Vec<f64>>> = analytic
+        .y
+        .iter()
+        .zip(&analytic.differentiable)
+        .enumerate()
+        .map(|(j, ((_, y), &carries))| carries.then(|| weights(&case.name, j, y.len())))
+        .collect();
+    let forward = Run::constant(case);
+    let largest = analytic.dx.iter().flatten().flatten().fold(0.0f64, |m, v| m.max(v.abs()));
+    for (i, input) in case.inputs.iter().enumerate().filter(|(_, input)| input.grad) {
+        let tensor = format!("input {i}");
+        let (Some(x), Some(dx)) = (data[i].floats(), &analytic.dx[i]) else {
+            result.promise("gradient", format!("{tensor} has no gradient"));
+            continue;
+        };
+        let mut worst: Option<(f64, Failure)> = None;
+        for k in sample(&case.name, i, x.len(), MOST) {
+            let mut moved = data.to_vec();
+            let mut at = |value: f64| {
+                if let Data::Float(values) = &mut moved[i] {
+                    values[k] = value;
+                }
+                forward.on(device, &moved)
+            };
+            let h = STEP * x[k].abs().max(1.0);
+            let (up, down) = (x[k] + h, x[k] - h);
+            let numeric = Numeric::new(&dy, &at(up)?, &at(down)?, up - down);
+            let error = numeric.error(dx[k], largest);
+            result.compared += 1;
+            if worst.as_ref().is_none_or(|(most, _)| error > *most) {
+                let failure = Failure::Value {
+                    case: case.name.clone(),
+                    check: "gradient",
+                    tensor: tensor.clone(),
+                    index: unravel(k, &input.dims),
+                    expected: numeric.value,
+                    found: dx[k],
+                    error,
+                    tolerance: GRADIENT_TOLERANCE,
+                };
+                worst = Some((error, failure));
+            }
+        }
+        if let Some((error, failure)) = worst {
+            result.worst = result.worst.max(error);
+            if error > GRADIENT_TOLERANCE {
+                result.failures.push(failure);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A derivative from two values, with what rounding may have done to it.
+pub(crate) struct Numeric {
+    pub(crate) value: f64,
+    rounding: f64,
+}
+
+impl Numeric {
+    fn new(dy: &[Option<Vec<f64>>], up: &Outcome, down: &Outcome, width: f64) -> Self {
+        let (mut sum, mut size) = (0.0, 0.0);
+        for (j, dy) in dy.iter().enumerate() {
+            let Some(dy) = dy else { continue };
+            for ((&w, &a), &b) in dy.iter().zip(&up.y[j].1).zip(&down.y[j].1) {
+                if a != b {
+                    sum += w * (a - b);
+                    size += w.abs() * a.abs().max(b.abs());
+                }
+            }
+        }
+        Self::of(sum, size, width)
+    }
+
+    /// From a difference of two sums whose terms' magnitudes add up to `size`.
+    pub(crate) fn of(difference: f64, size: f64, width: f64) -> Self {
+        // Every value that moved may be off by a few units in the last place at each end.
+        Self { value: difference / width, rounding: 8.0 * f64::EPSILON * size / width }
+    }
+
+    /// How far an analytic derivative is from it, beyond rounding; `largest` is the largest gradient around.
+    pub(crate) fn error(&self, analytic: f64, largest: f64) -> f64 {
+        let apart = (analytic - self.value).abs();
+        if apart.is_nan() {
+            return f64::INFINITY;
+        }
+        let beyond = (apart - self.rounding).max(0.0);
+        let yardstick = analytic.abs().max(self.value.abs()).max(FLOOR * largest);
+        if beyond == 0.0 { 0.0 } else { beyond / yardstick }
+    }
+}

@@ -1,0 +1,174 @@
+//! The checks find what is broken: one small operation, broken in one way at a time.
+
+use ff_ops::{
+    Case, CaseInput, Contract, Cx, Error, Graph, Kept, Op, ParamKind, ParamSpec, Params, Result,
+    Slot, Spec,
+};
+use ff_tensor::{DType, Device, TensorMut, TensorRef};
+use ff_testkit::{CheckResult, WeightedSum, gradient_check, network_check};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Slope,
+    SlopeOfOneValue,
+    Overwrites,
+    OutputUnwritten,
+    GradientUnwritten,
+    SavesAlways,
+    SavedUnwritten,
+    ForgetsGradient,
+    DomainInEvaluation,
+    AcceptsNothing,
+}
+
+/// y = x², with its derivative's factor saved.
+#[derive(Debug)]
+struct Square(Fault);
+
+impl Op for Square {
+    fn name(&self) -> &'static str {
+        "square"
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        let Some(&x) = x.first() else {
+            return match self.0 {
+                Fault::AcceptsNothing => Ok(Contract::default()),
+                _ => Err(Error::shape("square", "expected 1 input, found 0")),
+            };
+        };
+        let contract = Contract::new([x]).keep_input(0);
+        Ok(if need[0] || self.0 == Fault::SavesAlways { contract.save(x) } else { contract })
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        if self.0 == Fault::DomainInEvaluation && !cx.training {
+            return Err(Error::domain("square", "only works in training"));
+        }
+        if x[0].dtype() != DType::F64 {
+            return Ok(());
+        }
+        let x = x[0].slice::<f64>().unwrap();
+        let y = y[0].slice_mut::<f64>().unwrap();
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * x);
+        if self.0 == Fault::OutputUnwritten {
+            // Whatever stood in the last place is kept, or turns into a zero where it was NaN.
+            y[x.len() - 1] = 0.0;
+        }
+        if let Some(saved) = saved.first_mut() {
+            let skip = usize::from(self.0 == Fault::SavedUnwritten);
+            let saved = saved.slice_mut::<f64>().unwrap();
+            saved.iter_mut().zip(x).skip(skip).for_each(|(s, x)| *s = 2.0 * x);
+        }
+        Ok(())
+    }
+
+    fn backward(
+        &self,
+        _cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        if kept.spec(0).dtype != DType::F64 || self.0 == Fault::ForgetsGradient {
+            return Ok(());
+        }
+        let x = kept.input(0)?.slice::<f64>().unwrap();
+        let dy = dy[0].as_mut().unwrap().slice_mut::<f64>().unwrap();
+        if let Some((dx, accumulate)) = dx[0].take::<f64>().unwrap() {
+            let skip = usize::from(self.0 == Fault::GradientUnwritten);
+            for (i, dx) in dx.iter_mut().enumerate().skip(skip) {
+                let slope = match self.0 {
+                    Fault::Slope => 2.0001 * x[i],
+                    Fault::SlopeOfOneValue if i == 3 => x[i],
+                    _ => 2.0 * x[i],
+                };
+                let add = accumulate && self.0 != Fault::Overwrites;
+                *dx = if add { *dx + slope * dy[i] } else { slope * dy[i] };
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(fault: Fault) -> CheckResult {
+    let inputs = vec![CaseInput::normal([2, 3])];
+    gradient_check(&Case::new("square", Arc::new(Square(fault)), inputs))
+}
+
+#[track_caller]
+fn found(fault: Fault, expected: &str) {
+    let result = check(fault);
+    assert!(!result.passed(), "{fault:?} was not found");
+    let messages = result.to_string();
+    assert!(messages.contains(expected), "{fault:?}: expected `{expected}` in\n{messages}");
+}
+
+#[test]
+fn a_faultless_operation_passes() {
+    // In f32 it does nothing, which only the memory plan runs.
+    check(Fault::None).assert();
+    assert!(check(Fault::None).worst < 1e-9);
+}
+
+#[test]
+fn a_wrong_gradient_is_named_with_its_place() {
+    found(Fault::Slope, "square: gradient: input 0 at [");
+    found(Fault::SlopeOfOneValue, "square: gradient: input 0 at [1, 0]: expected");
+    found(Fault::ForgetsGradient, "backward wrote no gradient for input 0");
+}
+
+#[test]
+fn a_gradient_that_is_not_added_is_found() {
+    found(Fault::Overwrites, "square: added gradient: gradient of input 0 at [");
+}
+
+#[test]
+fn what_is_not_written_is_found() {
+    found(Fault::OutputUnwritten, "square: gradient: input 0 at [1, 2]: expected 0, found");
+    found(Fault::GradientUnwritten, "square: nothing unwritten: gradient of input 0 at [0, 0]");
+    found(Fault::SavedUnwritten, "square: nothing unwritten: saved value 0 at [0, 0]");
+}
+
+#[test]
+fn broken_contracts_are_found() {
+    found(Fault::SavesAlways, "although no gradient is needed");
+    found(Fault::AcceptsNothing, "accepts no inputs at all");
+    found(Fault::DomainInEvaluation, "square: evaluation: square: only works in training");
+}
+
+fn neuron(fault: Fault, used: bool) -> CheckResult {
+    let specs = vec![
+        ParamSpec::new("used", [2, 3], ParamKind::Weight),
+        ParamSpec::new("unused", [1], ParamKind::Bias),
+    ];
+    let specs = if used { specs[..1].to_vec() } else { specs };
+    let mut params = Params::allocate(&Device::default(), DType::F64, specs, true).unwrap();
+    let id = params.id("used").unwrap();
+    params.values_mut::<f64>(id).unwrap().copy_from_slice(&[1.0, -2.0, 0.5, 3.0, 0.25, -1.5]);
+    network_check("net", params, |graph: &mut Graph| {
+        let x = graph.param(id);
+        let y = graph.apply(&(Arc::new(Square(fault)) as Arc<dyn Op>), &[&x])?;
+        let dy = ff_tensor::Tensor::from_slice(graph.device(), &[1.0; 6], &[2, 3]).unwrap();
+        WeightedSum::apply(graph, &[&y], vec![dy])
+    })
+}
+
+#[test]
+fn a_network_with_a_fault_fails() {
+    neuron(Fault::None, true).assert();
+    let message = neuron(Fault::SlopeOfOneValue, true).to_string();
+    assert!(message.contains("net: gradient: parameter `used` at [1, 0]: expected"), "{message}");
+    let message = neuron(Fault::Overwrites, true).to_string();
+    assert!(message.contains("added gradient"), "{message}");
+    let message = neuron(Fault::None, false).to_string();
+    assert!(message.contains("no gradient reached unused"), "{message}");
+}
