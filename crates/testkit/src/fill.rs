@@ -65,7 +65,9 @@ fn fill_input(input: &CaseInput, rng: &mut Rng) -> Data {
             let mut values: Vec<f64> = (0..n).map(|_| rng.normal().exp()).collect();
             for row in values.chunks_mut(width) {
                 let sum: f64 = row.iter().sum();
-                row.iter_mut().for_each(|v| *v = f64::from((*v / sum) as f32));
+                for v in row {
+                    *v = f64::from((*v / sum) as f32);
+                }
             }
             Data::Float(values)
         }

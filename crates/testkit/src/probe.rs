@@ -1,3 +1,4 @@
+use ff_kernels::Float;
 use ff_ops::{Contract, Cx, Error, Graph, Kept, Op, Result, Slot, Spec, Value, for_float};
 use ff_tensor::{Shape, Tensor, TensorMut, TensorRef};
 use std::sync::Arc;
@@ -75,12 +76,9 @@ impl Op for WeightedSum {
         for_float!(NAME, x[0].dtype(), T => {
             let mut sum = 0.0;
             for (x, w) in values.iter().zip(weights) {
-                let (x, w) = (x.slice::<T>(), w.slice::<T>());
-                for (&x, &w) in x.map_err(Error::of(NAME))?.iter().zip(w.map_err(Error::of(NAME))?) {
-                    sum += f64::from(x) * f64::from(w);
-                }
+                sum += dot::<T>(x, w).map_err(Error::of(NAME))?;
             }
-            y[0].slice_mut::<T>().map_err(Error::of(NAME))?[0] = sum as T;
+            y[0].slice_mut::<T>().map_err(Error::of(NAME))?[0] = T::of(sum);
             Ok(())
         })
     }
@@ -107,4 +105,8 @@ impl Op for WeightedSum {
             Ok(())
         })
     }
+}
+
+fn dot<T: Float>(x: &TensorRef<'_>, w: &TensorRef<'_>) -> ff_tensor::Result<f64> {
+    Ok(x.slice::<T>()?.iter().zip(w.slice::<T>()?).map(|(x, w)| x.f64() * w.f64()).sum())
 }

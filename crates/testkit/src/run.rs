@@ -156,7 +156,9 @@ impl<'a> Run<'a> {
                     let n = value.shape().len();
                     let given = self.dy.and_then(|dy| dy.get(j)).cloned();
                     let mut dy = given.unwrap_or_else(|| weights(&self.case.name, j, n));
-                    dy.iter_mut().for_each(|w| *w *= factor);
+                    for w in &mut dy {
+                        *w *= factor;
+                    }
                     let dims = value.shape().dims();
                     dys.push(Data::Float(dy).tensor(graph.device(), dims, self.dtype)?);
                     outputs.push(value);

@@ -1,8 +1,9 @@
 //! The checks find what is broken: one small operation, broken in one way at a time.
+#![allow(clippy::unwrap_used)]
 
 use ff_ops::{
     Case, CaseInput, Contract, Cx, Error, Graph, Kept, Op, ParamKind, ParamSpec, Params, Result,
-    Slot, Spec,
+    Slot, Spec, for_float,
 };
 use ff_tensor::{DType, Device, TensorMut, TensorRef};
 use ff_testkit::{CheckResult, WeightedSum, gradient_check, network_check};
@@ -53,22 +54,18 @@ impl Op for Square {
         if self.0 == Fault::DomainInEvaluation && !cx.training {
             return Err(Error::domain("square", "only works in training"));
         }
-        if x[0].dtype() != DType::F64 {
-            return Ok(());
-        }
-        let x = x[0].slice::<f64>().unwrap();
-        let y = y[0].slice_mut::<f64>().unwrap();
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = x * x);
-        if self.0 == Fault::OutputUnwritten {
-            // Whatever stood in the last place is kept, or turns into a zero where it was NaN.
-            y[x.len() - 1] = 0.0;
-        }
-        if let Some(saved) = saved.first_mut() {
-            let skip = usize::from(self.0 == Fault::SavedUnwritten);
-            let saved = saved.slice_mut::<f64>().unwrap();
-            saved.iter_mut().zip(x).skip(skip).for_each(|(s, x)| *s = 2.0 * x);
-        }
-        Ok(())
+        for_float!("square", x[0].dtype(), T => {
+            let x = x[0].slice::<T>().unwrap();
+            let y = y[0].slice_mut::<T>().unwrap();
+            let written = x.len() - usize::from(self.0 == Fault::OutputUnwritten);
+            y.iter_mut().zip(x).take(written).for_each(|(y, x)| *y = x * x);
+            if let Some(saved) = saved.first_mut() {
+                let skip = usize::from(self.0 == Fault::SavedUnwritten);
+                let saved = saved.slice_mut::<T>().unwrap();
+                saved.iter_mut().zip(x).skip(skip).for_each(|(s, x)| *s = 2.0 * x);
+            }
+            Ok(())
+        })
     }
 
     fn backward(
@@ -78,24 +75,26 @@ impl Op for Square {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
-        if kept.spec(0).dtype != DType::F64 || self.0 == Fault::ForgetsGradient {
+        if self.0 == Fault::ForgetsGradient {
             return Ok(());
         }
-        let x = kept.input(0)?.slice::<f64>().unwrap();
-        let dy = dy[0].as_mut().unwrap().slice_mut::<f64>().unwrap();
-        if let Some((dx, accumulate)) = dx[0].take::<f64>().unwrap() {
-            let skip = usize::from(self.0 == Fault::GradientUnwritten);
-            for (i, dx) in dx.iter_mut().enumerate().skip(skip) {
-                let slope = match self.0 {
-                    Fault::Slope => 2.0001 * x[i],
-                    Fault::SlopeOfOneValue if i == 3 => x[i],
-                    _ => 2.0 * x[i],
-                };
-                let add = accumulate && self.0 != Fault::Overwrites;
-                *dx = if add { *dx + slope * dy[i] } else { slope * dy[i] };
+        for_float!("square", kept.spec(0).dtype, T => {
+            let x = kept.input(0)?.slice::<T>().unwrap();
+            let dy = dy[0].as_mut().unwrap().slice_mut::<T>().unwrap();
+            if let Some((dx, accumulate)) = dx[0].take::<T>().unwrap() {
+                let skip = usize::from(self.0 == Fault::GradientUnwritten);
+                for (i, dx) in dx.iter_mut().enumerate().skip(skip) {
+                    let slope = match self.0 {
+                        Fault::Slope => 2.0001 * x[i],
+                        Fault::SlopeOfOneValue if i == 3 => x[i],
+                        _ => 2.0 * x[i],
+                    };
+                    let add = accumulate && self.0 != Fault::Overwrites;
+                    *dx = if add { *dx + slope * dy[i] } else { slope * dy[i] };
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -114,7 +113,6 @@ fn found(fault: Fault, expected: &str) {
 
 #[test]
 fn a_faultless_operation_passes() {
-    // In f32 it does nothing, which only the memory plan runs.
     check(Fault::None).assert();
     assert!(check(Fault::None).worst < 1e-9);
 }
@@ -133,7 +131,10 @@ fn a_gradient_that_is_not_added_is_found() {
 
 #[test]
 fn what_is_not_written_is_found() {
-    found(Fault::OutputUnwritten, "square: gradient: input 0 at [1, 2]: expected 0, found");
+    found(
+        Fault::OutputUnwritten,
+        "square: nothing unwritten: output 0 at [1, 2]: expected 0, found NaN",
+    );
     found(Fault::GradientUnwritten, "square: nothing unwritten: gradient of input 0 at [0, 0]");
     found(Fault::SavedUnwritten, "square: nothing unwritten: saved value 0 at [0, 0]");
 }

@@ -1,6 +1,6 @@
 //! Every check over every operation of the registry.
 
-use ff_testkit::gradient_check;
+use ff_testkit::{Failure, gradient_check};
 
 #[test]
 fn gradients_and_promises_of_every_operation() {
@@ -18,9 +18,9 @@ fn gradients_and_promises_of_every_operation() {
             failures.extend(gradient_check(&case).failures);
         }
     }
-    assert!(failures.is_empty(), "{}", list(&failures));
+    assert!(failures.is_empty(), "\n{}", list(&failures));
 }
 
-fn list(failures: &[ff_testkit::Failure]) -> String {
-    failures.iter().map(|failure| format!("\n  {failure}")).collect()
+fn list(failures: &[Failure]) -> String {
+    failures.iter().map(Failure::to_string).collect::<Vec<_>>().join("\n")
 }
