@@ -138,3 +138,10 @@ fn an_edge_belongs_to_the_bin_below() {
         }
     }
 }
+
+#[test]
+fn zero_of_either_sign_is_one_score() {
+    let ranking = Ranking::new(&[0.0, -0.0], &[false, true], None).unwrap();
+    assert_eq!(ranking.roc_auc(), Some(0.5));
+    assert_eq!(ranking.roc_curve(10).unwrap().len(), 2);
+}

@@ -69,19 +69,21 @@ fn the_bootstrap_interval_of_a_mean_is_the_textbook_one() {
     let mut random = uniform(2);
     let targets = vec![0.0; 4000];
     let predictions: Vec<f64> = targets.iter().map(|_| random() + random()).collect();
-    let report =
-        RegressionReport::compute(&targets, &predictions, &RegressionOptions::default()).unwrap();
+    let bootstrap = Some(Bootstrap { resamples: 4000, seed: 1 });
+    let options = RegressionOptions { bootstrap, ..RegressionOptions::default() };
+    let report = RegressionReport::compute(&targets, &predictions, &options).unwrap();
+    assert_eq!(report.resamples, 4000);
     let mean = report.scores.get(Metric::Mae).unwrap();
     let variance = predictions.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / 4000.0;
     let half = 1.96 * (variance / 4000.0).sqrt();
     let interval = report.intervals[&Metric::Mae];
-    // A 2.5 % quantile of 1,000 resamples has a standard error of 0.08 σ, here 0.04 of a half width; 4 of them.
+    // A 2.5 % quantile of 4,000 resamples has a standard error of 0.042 σ, 0.022 of a half width; 4 of them.
     assert!(
-        (interval.low - (mean - half)).abs() < 0.17 * half,
+        (interval.low - (mean - half)).abs() < 0.09 * half,
         "{interval:?} around {mean} ± {half}"
     );
     assert!(
-        (interval.high - (mean + half)).abs() < 0.17 * half,
+        (interval.high - (mean + half)).abs() < 0.09 * half,
         "{interval:?} around {mean} ± {half}"
     );
     assert_eq!(interval.method, IntervalMethod::Bootstrap);
@@ -182,4 +184,34 @@ fn reports_survive_json_under_stable_names() {
     for name in ["mse", "rmse", "mae", "r2", "mape", "median_absolute_error"] {
         assert!(json["scores"][name].is_f64(), "{name}");
     }
+}
+
+#[test]
+fn a_gain_within_the_interval_is_unclear() {
+    // The model is right where the majority rule is, and in 8 rows more of 100: the gain is above 0, but the
+    // model's own interval reaches down to the rule's 0.60.
+    let labels: Vec<u32> = (0..100).map(|row| u32::from(row < 40)).collect();
+    let p: Vec<f64> =
+        (0..100).flat_map(|row| if row < 8 { [0.2, 0.8] } else { [0.8, 0.2] }).collect();
+    let report =
+        ClassificationReport::compute(&labels, &p, 2, &ClassificationOptions::default()).unwrap();
+    let verdict = report.verdict.unwrap();
+    assert_eq!((verdict.model, verdict.baseline), (0.68, 0.6));
+    assert!(verdict.gain.unwrap().low > 0.0 && verdict.interval.unwrap().contains(0.6));
+    assert_eq!(verdict.outcome, Outcome::Unclear);
+}
+
+#[test]
+fn each_resample_has_its_own_variance() {
+    // Around its own mean a resample varies less than around the mean of all rows, so the mean of all rows
+    // has an R² of 0 on all of them and below 0 on every resample that has another mean.
+    let mut random = uniform(8);
+    let targets: Vec<f64> = (0..50).map(|_| random()).collect();
+    let mean = targets.iter().sum::<f64>() / 50.0;
+    let report =
+        RegressionReport::compute(&targets, &[mean; 50], &RegressionOptions::default()).unwrap();
+    let interval = report.intervals[&Metric::R2];
+    // The loss is mean² / variance, whose 97.5 % quantile is 5.0 / 50.
+    assert!(interval.low < -0.07 && interval.low > -0.15, "{interval:?}");
+    assert!(interval.high <= 0.0 && interval.high > -0.001, "{interval:?}");
 }

@@ -112,3 +112,13 @@ fn recipes_spell_aims_as_documented() {
             .contains("false_negativ")
     );
 }
+
+#[test]
+fn of_equals_the_threshold_nearest_to_one_half_is_taken() {
+    // Both thresholds get three of four rows right: behind the first row or behind the third.
+    let labels = [true, false, true, false];
+    for (p, nearest) in [([0.95, 0.9, 0.5, 0.25], 0.375), ([0.75, 0.5, 0.25, 0.125], 0.625)] {
+        let chosen = choose_threshold(&p, &labels, None, ThresholdAim::BalancedAccuracy).unwrap();
+        assert_eq!((chosen.threshold, chosen.value), (nearest, 0.75));
+    }
+}
