@@ -1,0 +1,137 @@
+//! The sections of a report, one file each; a section without data is absent.
+
+mod classification;
+mod commands;
+mod curves;
+mod data;
+mod decisions;
+mod dependence;
+mod environment;
+mod importance;
+mod mistakes;
+mod model;
+mod regression;
+mod resources;
+mod samples;
+mod split;
+mod text;
+mod threshold;
+mod verdict;
+
+use super::{
+    Figure,
+    data::{Alert, Level, ReportData},
+    html::{Clip, put},
+    number,
+};
+
+/// A section of the page; `title` and `id` are ours, `lead` and `body` are HTML.
+pub(super) struct Section {
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    pub(super) lead: String,
+    pub(super) body: String,
+}
+
+/// All sections that have data, in the order of the page.
+pub(super) fn all(data: &ReportData) -> Vec<Section> {
+    let sections: [fn(&ReportData) -> Option<Section>; 18] = [
+        verdict::section,
+        decisions::section,
+        data::section,
+        text::section,
+        split::section,
+        curves::section,
+        samples::section,
+        classification::section,
+        threshold::section,
+        regression::section,
+        importance::section,
+        dependence::section,
+        mistakes::section,
+        model::section,
+        resources::section,
+        resources::timings,
+        commands::section,
+        environment::section,
+    ];
+    sections.into_iter().filter_map(|section| section(data)).collect()
+}
+
+/// One chart by itself, with its title.
+pub(super) fn single(data: &ReportData, which: Figure) -> Option<(String, String)> {
+    match which {
+        Figure::Curve(i) => curves::single(data, i),
+        Figure::Confusion => classification::single_confusion(data),
+        Figure::Roc => classification::single_roc(data),
+        Figure::PrecisionRecall => classification::single_precision_recall(data),
+        Figure::Calibration => classification::single_calibration(data),
+        Figure::Predicted => regression::single_predicted(data),
+        Figure::Residuals => regression::single_residuals(data),
+        Figure::Importance => importance::single(data),
+    }
+}
+
+/// Findings as a list, the serious ones first.
+fn alerts(alerts: &[Alert]) -> String {
+    const MOST: usize = 50;
+    if alerts.is_empty() {
+        return String::new();
+    }
+    let mut sorted: Vec<&Alert> = alerts.iter().collect();
+    sorted.sort_by_key(|a| match a.level {
+        Level::Failed => 0,
+        Level::Warning => 1,
+        Level::Note => 2,
+        Level::Passed => 3,
+    });
+    let mut out = String::from("<ul class=\"checks\">\n");
+    for alert in sorted.iter().take(MOST) {
+        let (class, sign, word) = level(alert.level);
+        put!(
+            &mut out,
+            "<li class=\"{class}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span>\
+             <span><span class=\"sr\">{word}: </span><b>{}</b>{}</span></li>\n",
+            Clip(&alert.label, 200),
+            if alert.detail.is_empty() {
+                String::new()
+            } else {
+                format!(" <span class=\"muted\">{}</span>", Clip(&alert.detail, 300))
+            }
+        );
+    }
+    out.push_str("</ul>\n");
+    out.push_str(&super::html::left_out(sorted.len().min(MOST), sorted.len(), "findings"));
+    out
+}
+
+/// The class, the sign and the word of a level; signs carry the meaning without colour.
+fn level(level: Level) -> (&'static str, &'static str, &'static str) {
+    match level {
+        Level::Note => ("info", "i", "note"),
+        Level::Passed => ("good", "✓", "passed"),
+        Level::Warning => ("warn", "!", "warning"),
+        Level::Failed => ("bad", "✗", "failed"),
+    }
+}
+
+/// A share in [0, 1] as a number over a faint bar.
+fn meter(x: f64) -> String {
+    let width = if x.is_finite() { x.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
+    format!("<span class=\"meter\" style=\"--v:{width:.1}%\">{}</span>", number::score(x))
+}
+
+/// A legend of (colour, name) outside of a chart.
+fn legend(entries: &[(usize, &str)]) -> String {
+    let mut out = String::from("<ul class=\"legend\">");
+    for (colour, name) in entries {
+        put!(&mut out, "<li><i class=\"c{colour}\"></i>{}</li>", Clip(name, 60));
+    }
+    out.push_str("</ul>\n");
+    out
+}
+
+/// `on the test part`, or nothing when the part has no name.
+fn on(split: &str) -> String {
+    if split.is_empty() { String::new() } else { format!("on <b>{}</b>", Clip(split, 60)) }
+}
