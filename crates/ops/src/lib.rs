@@ -6,19 +6,37 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod binary_cross_entropy_with_logits;
+mod binary_focal;
 mod case;
 mod error;
 mod feedforward;
+mod focal;
 mod graph;
+mod huber;
+mod kl_divergence;
+mod loss;
+mod mae;
+mod mse;
 mod op;
 mod params;
 mod registry;
+mod softmax_cross_entropy;
 
 pub use activation::Activation;
+pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
+pub use binary_focal::BinaryFocal;
 pub use case::{Case, CaseInput, Fill};
 pub use error::{Error, Result};
 pub use feedforward::Feedforward;
+pub use focal::Focal;
 pub use graph::{Graph, Mode, Tally, Value};
+pub use huber::Huber;
+pub use kl_divergence::KlDivergence;
+pub use loss::Reduction;
+pub use mae::Mae;
+pub use mse::Mse;
 pub use op::{Contract, Cx, Kept, Op, Slot, Spec, Specs};
 pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use registry::{Entry, registry};
+pub use softmax_cross_entropy::SoftmaxCrossEntropy;

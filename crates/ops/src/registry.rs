@@ -1,4 +1,4 @@
-use crate::{Case, feedforward};
+use crate::Case;
 
 /// An operation and the cases that check it.
 #[derive(Debug, Clone, Copy)]
@@ -16,5 +16,18 @@ pub struct Entry {
 /// assert!(ff_ops::registry().iter().any(|entry| entry.name == "feedforward"));
 /// ```
 pub fn registry() -> &'static [Entry] {
-    &[Entry { name: "feedforward", cases: feedforward::cases }]
+    &[
+        Entry {
+            name: "binary_cross_entropy_with_logits",
+            cases: crate::binary_cross_entropy_with_logits::cases,
+        },
+        Entry { name: "binary_focal", cases: crate::binary_focal::cases },
+        Entry { name: "feedforward", cases: crate::feedforward::cases },
+        Entry { name: "focal", cases: crate::focal::cases },
+        Entry { name: "huber", cases: crate::huber::cases },
+        Entry { name: "kl_divergence", cases: crate::kl_divergence::cases },
+        Entry { name: "mae", cases: crate::mae::cases },
+        Entry { name: "mse", cases: crate::mse::cases },
+        Entry { name: "softmax_cross_entropy", cases: crate::softmax_cross_entropy::cases },
+    ]
 }

@@ -1,0 +1,189 @@
+//! Cross-entropy of a sigmoid.
+
+#[cfg(test)]
+mod tests;
+
+use crate::loss::{
+    Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
+};
+use crate::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
+};
+use ff_kernels::Float;
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+/// Cross-entropy of a sigmoid, `torch.nn.functional.binary_cross_entropy_with_logits`, for two classes or for several
+/// labels that are each true or false.
+///
+/// With σ(z) = 1 / (1 + e⁻ᶻ), positive weights p, smoothing ε and t′ = (1 − ε) t + ε/2:
+///
+/// Forward, over rows n of weight s and outputs k:  loss = −Σₙ sₙ Σₖ (pₖ t′ ln σ(z) + (1 − t′) ln σ(−z)),  count = K Σₙ sₙ
+/// Backward:  dz = sₙ ((1 − t′) σ(z) − pₖ t′ σ(−z))
+///
+/// −ln σ(−z) = max(z, 0) + ln(1 + e^−|z|) is exact for large z of either sign. The mean divides by the count, which is
+/// PyTorch's mean over all elements where there are no weights. Smoothing is that of Keras's `BinaryCrossentropy`.
+///
+/// Inputs: logits z, targets t, and sample weights s where there are some. Outputs: loss and count. Kept: the inputs; the
+/// count for a mean.
+///
+/// # Shapes
+/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0 or 1), s `[…]` or
+/// `[N]` → loss `[1]`, count `[1]`.
+///
+/// # Errors
+/// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
+///
+/// ```
+/// use ff_ops::{BinaryCrossEntropyWithLogits, Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
+/// let z = graph.variable(Tensor::from_slice(&device, &[0.0f64, 1e4], &[2, 1]).unwrap());
+/// let t = graph.input(Tensor::from_slice(&device, &[1i32, 1], &[2]).unwrap());
+/// let loss = graph.apply(&BinaryCrossEntropyWithLogits::default().op(), &[&z, &t])?;
+/// assert!((loss.item()? - 2f64.ln() / 2.0).abs() < 1e-15);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct BinaryCrossEntropyWithLogits {
+    /// How rows become one number.
+    pub reduction: Reduction,
+    /// ε, between 0 and 1.
+    pub label_smoothing: f64,
+    /// p, the weight of true: one for all outputs, or one for each; 1 where `None`.
+    pub positive_weight: Option<Arc<[f64]>>,
+}
+
+const NAME: &str = "binary_cross_entropy_with_logits";
+
+impl BinaryCrossEntropyWithLogits {
+    /// The operation, ready for [`crate::Graph::apply_all`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+
+    /// (p t′, 1 − t′)
+    #[inline(always)]
+    fn shares<T: Float>(&self, t: T, output: usize) -> (T, T) {
+        let t = (1.0 - self.label_smoothing) * t.f64() + 0.5 * self.label_smoothing;
+        let positive = match self.positive_weight.as_deref() {
+            None => 1.0,
+            Some([one]) => *one,
+            Some(each) => each[output],
+        };
+        (T::of(positive * t), T::of(1.0 - t))
+    }
+}
+
+impl Op for BinaryCrossEntropyWithLogits {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        // Exponential, logarithm, and two products and maxima with their sums; two sigmoids and two products.
+        let contract = contract_elements(NAME, x, need, self.reduction, true, [10, 8])?;
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            let message =
+                format!("label_smoothing must lie between 0 and 1, found {}", self.label_smoothing);
+            return Err(Error::shape(NAME, message));
+        }
+        let weights = self.positive_weight.as_deref().unwrap_or(&[1.0]);
+        let outputs = x[0].shape.last();
+        if weights.len() != 1 && weights.len() != outputs {
+            let found = weights.len();
+            let message = format!("positive_weight has {found} values, expected 1 or {outputs}");
+            return Err(Error::shape(NAME, message));
+        }
+        if let Some(weight) = weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+            let message =
+                format!("positive_weight must be finite and not negative, found {weight}");
+            return Err(Error::shape(NAME, message));
+        }
+        Ok(contract)
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => {
+            Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
+            forward_elements::<T>(NAME, cx, x, y, self.reduction, |z, t, output| {
+                let (positive, negative) = self.shares(t, output);
+                let (of_positive, of_negative) = soft_hinges(z);
+                share_of(positive, of_positive) + share_of(negative, of_negative)
+            })
+        })
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => {
+            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |z, t, output| {
+                let (positive, negative) = self.shares(t, output);
+                let (of_z, of_minus_z) = sigmoids(z);
+                negative * of_z - positive * of_minus_z
+            })
+        })
+    }
+}
+
+/// share · loss, where no share of an infinite loss is 0.
+#[inline(always)]
+fn share_of<T: Float>(share: T, loss: T) -> T {
+    if share == T::ZERO && !loss.is_nan() { T::ZERO } else { share * loss }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let plain = BinaryCrossEntropyWithLogits::default();
+    let sum = BinaryCrossEntropyWithLogits { reduction: Reduction::Sum, ..plain.clone() };
+    let smooth = BinaryCrossEntropyWithLogits { label_smoothing: 0.1, ..plain.clone() };
+    let positive = |weights: &[f64]| BinaryCrossEntropyWithLogits {
+        positive_weight: Some(weights.into()),
+        ..plain.clone()
+    };
+    binary_cases(
+        NAME,
+        &[
+            ("mean", plain.clone().op(), &[5, 3], false),
+            ("sum", sum.clone().op(), &[5, 3], false),
+            ("smoothed", smooth.op(), &[5, 3], false),
+            ("positive_weight", positive(&[3.0]).op(), &[5, 3], false),
+            ("positive_weights", positive(&[3.0, 0.5, 0.0]).op(), &[5, 3], true),
+            ("weighted_mean", plain.clone().op(), &[7, 1], true),
+            ("weighted_sum", sum.clone().op(), &[3, 3, 9], true),
+            ("many_rows", sum.op(), &[131, 3], false),
+            ("no_rows", plain.op(), &[0, 3], false),
+        ],
+    )
+}
+
+/// Variant, operation, dimensions of the logits, and whether there are sample weights.
+pub(crate) type BinaryCase<'a> = (&'a str, Arc<dyn Op>, &'a [usize], bool);
+
+/// The cases of a loss between logits and truths, each with float and with i32 targets.
+pub(crate) fn binary_cases(name: &str, variants: &[BinaryCase<'_>]) -> Vec<Case> {
+    let targets = [("", Fill::Uniform(0.0, 1.0)), ("_labels", Fill::Integers(2))];
+    let case = |(variant, op, dims, weighted): &BinaryCase<'_>, (suffix, fill): &(&str, Fill)| {
+        let mut inputs = vec![
+            CaseInput::new(*dims, Fill::Normal(2.0)),
+            CaseInput::constant(*dims, fill.clone()),
+        ];
+        if *weighted {
+            let rows = dims[..dims.len() - 1].iter().product::<usize>();
+            inputs.push(CaseInput::constant([rows], Fill::Values(vec![0.5, 2.0, 0.0, 1.25])));
+        }
+        Case::new(format!("{name}/{variant}{suffix}"), Arc::clone(op), inputs)
+    };
+    variants.iter().flat_map(|variant| targets.iter().map(|t| case(variant, t))).collect()
+}

@@ -1,0 +1,244 @@
+//! The focal loss of a sigmoid.
+
+use crate::binary_cross_entropy_with_logits::binary_cases;
+use crate::loss::{
+    Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
+};
+use crate::{Case, Contract, Cx, Error, Kept, Op, Reduction, Result, Slot, Spec, for_float};
+use ff_kernels::Float;
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+/// The focal loss of a sigmoid, `torchvision.ops.sigmoid_focal_loss`: what is right already counts less.
+///
+/// With the binary cross-entropy c(z, t), the miss q = (1 − t) σ(z) + t σ(−z) and αₜ = α t + (1 − α)(1 − t):
+///
+/// Forward, over rows n of weight s and outputs k:  loss = Σₙ sₙ Σₖ αₜ q^γ c,  count = K Σₙ sₙ
+/// Backward:  dz = sₙ αₜ q^γ (σ(z) − t + γ c q′/q)  with  q′ = (1 − 2t) σ(z) σ(−z)
+///
+/// q′/q is −σ(z) for t = 1 and σ(−z) for t = 0, so nothing is divided by a q of 0. With γ = 0 and without α it is the
+/// binary cross-entropy. Source: Lin et al., "Focal loss for dense object detection", 2017.
+///
+/// Inputs: logits z, targets t, and sample weights s where there are some. Outputs: loss and count. Kept: the inputs; the
+/// count for a mean.
+///
+/// # Shapes
+/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0 or 1), s `[…]` or
+/// `[N]` → loss `[1]`, count `[1]`.
+///
+/// # Errors
+/// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
+///
+/// ```
+/// use ff_ops::{BinaryFocal, Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
+/// let z = graph.variable(Tensor::from_slice(&device, &[0.0f64], &[1, 1]).unwrap());
+/// let t = graph.input(Tensor::from_slice(&device, &[1i32], &[1]).unwrap());
+/// let loss = graph.apply(&BinaryFocal { alpha: None, ..Default::default() }.op(), &[&z, &t])?;
+/// assert!((loss.item()? - 2f64.ln() / 4.0).abs() < 1e-15); // q² = 1/4
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BinaryFocal {
+    /// γ, 0 or more: how fast what is right stops to count.
+    pub gamma: f64,
+    /// α, between 0 and 1: the weight of true against false; both weigh 1 where `None`.
+    pub alpha: Option<f64>,
+    /// How rows become one number.
+    pub reduction: Reduction,
+}
+
+const NAME: &str = "binary_focal";
+
+impl Default for BinaryFocal {
+    /// The paper's choice: γ = 2, α = 0.25; the mean.
+    fn default() -> Self {
+        Self { gamma: 2.0, alpha: Some(0.25), reduction: Reduction::Mean }
+    }
+}
+
+impl BinaryFocal {
+    /// The operation, ready for [`crate::Graph::apply_all`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+
+    /// αₜ q^γ
+    #[inline(always)]
+    fn focus<T: Float>(&self, t: T, q: T) -> T {
+        let alpha = self.alpha.map_or(T::ONE, |a| T::of(a) * t + T::of(1.0 - a) * (T::ONE - t));
+        alpha * q.powf(T::of(self.gamma))
+    }
+}
+
+impl Op for BinaryFocal {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        check_gamma(NAME, self.gamma)?;
+        if let Some(alpha) = self.alpha
+            && !(0.0..=1.0).contains(&alpha)
+        {
+            let message = format!("alpha must lie between 0 and 1, found {alpha}");
+            return Err(Error::shape(NAME, message));
+        }
+        // The binary cross-entropy, two sigmoids, their mixture, the power and α.
+        contract_elements(NAME, x, need, self.reduction, true, [20, 30])
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => {
+            Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
+            forward_elements::<T>(NAME, cx, x, y, self.reduction, |z, t, _| {
+                self.focus(t, miss(t, sigmoids(z))) * cross_entropy(z, t)
+            })
+        })
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => {
+            let (gamma, two) = (T::of(self.gamma), T::of(2.0));
+            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |z, t, _| {
+                let (s, n) = sigmoids(z);
+                let q = miss(t, (s, n));
+                let slope = if t == T::ONE {
+                    -s
+                } else if t == T::ZERO {
+                    n
+                } else {
+                    (T::ONE - two * t) * s * n / q
+                };
+                let dc = (T::ONE - t) * s - t * n;
+                self.focus(t, q) * (dc + gamma * cross_entropy(z, t) * slope)
+            })
+        })
+    }
+}
+
+/// q
+#[inline(always)]
+fn miss<T: Float>(t: T, (s, n): (T, T)) -> T {
+    (T::ONE - t) * s + t * n
+}
+
+/// c
+#[inline(always)]
+fn cross_entropy<T: Float>(z: T, t: T) -> T {
+    let (yes, no) = soft_hinges(z);
+    if t == T::ONE {
+        yes
+    } else if t == T::ZERO {
+        no
+    } else {
+        t * yes + (T::ONE - t) * no
+    }
+}
+
+/// γ must be 0 or more.
+pub(crate) fn check_gamma(name: &'static str, gamma: f64) -> Result<()> {
+    if gamma.is_finite() && gamma >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::shape(name, format!("gamma must be 0 or more, found {gamma}")))
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    use Reduction::{Mean, Sum};
+    let op = |gamma, alpha, reduction| BinaryFocal { gamma, alpha, reduction }.op();
+    binary_cases(
+        NAME,
+        &[
+            ("mean", op(2.0, Some(0.25), Mean), &[5, 3], false),
+            ("sum", op(2.0, None, Sum), &[5, 3], false),
+            ("gamma_0", op(0.0, Some(0.6), Sum), &[5, 3], false),
+            ("gamma_half", op(0.5, None, Mean), &[7, 1], false),
+            ("weighted_mean", op(1.5, Some(0.25), Mean), &[5, 3], true),
+            ("weighted_sum", op(2.0, Some(0.25), Sum), &[3, 3, 9], true),
+            ("no_rows", op(2.0, None, Mean), &[0, 3], false),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BinaryCrossEntropyWithLogits;
+    use crate::loss::testing::{B, Data, X, fails, run};
+
+    const INPUTS: [Data<'_>; 2] = [Data::F64(&X, &[3, 2]), Data::F64(&B, &[3, 2])];
+
+    #[test]
+    fn values_of_pytorch() {
+        // The formula of torchvision.ops.sigmoid_focal_loss in torch's f64, with alpha=0.25, gamma=2, "mean", …
+        run(&BinaryFocal::default().op(), &INPUTS).assert(
+            0.1849110208467374,
+            6.0,
+            &[
+                0.06576897773432289,
+                -0.0320097801333049,
+                0.03308032657172991,
+                -1.3119660270344961e-05,
+                -0.02707434688515849,
+                0.037285849392498294,
+            ],
+        );
+        // … and without alpha, gamma=1.5, "sum".
+        let op = BinaryFocal { gamma: 1.5, alpha: None, reduction: Reduction::Sum };
+        run(&op.op(), &INPUTS).assert(
+            2.9856160170546544,
+            6.0,
+            &[
+                0.5765909273887599,
+                -0.7881152255980202,
+                0.38368451413530863,
+                -0.0012068503151430186,
+                -0.6863802721081049,
+                0.36057509719698944,
+            ],
+        );
+    }
+
+    #[test]
+    fn no_gamma_is_cross_entropy() {
+        let focal = BinaryFocal { gamma: 0.0, alpha: None, reduction: Reduction::Mean };
+        let expected = run(&BinaryCrossEntropyWithLogits::default().op(), &INPUTS);
+        run(&focal.op(), &INPUTS).assert(expected.loss, 6.0, &expected.gradient);
+    }
+
+    #[test]
+    fn extreme_logits() {
+        for gamma in [0.0, 0.5, 2.0] {
+            let op = BinaryFocal { gamma, alpha: None, reduction: Reduction::Sum }.op();
+            let z = Data::F32(&[1e4, -1e4, 1e4, -1e4], &[4, 1]);
+            let found = run(&op, &[z, Data::I32(&[1, 0, 0, 1], &[4])]);
+            assert_eq!(found.loss, 2e4);
+            assert_eq!(found.gradient, [0.0, 0.0, 1.0, -1.0]);
+            let found = run(&op, &[Data::F32(&[f32::NAN], &[1, 1]), Data::I32(&[0], &[1])]);
+            assert!(found.loss.is_nan() && found.gradient[0].is_nan());
+        }
+    }
+
+    #[test]
+    fn messages() {
+        let op = BinaryFocal { gamma: -1.0, ..Default::default() }.op();
+        fails(&op, &INPUTS, "binary_focal: gamma must be 0 or more, found -1");
+        let op = BinaryFocal { alpha: Some(2.0), ..Default::default() }.op();
+        fails(&op, &INPUTS, "binary_focal: alpha must lie between 0 and 1, found 2");
+    }
+}

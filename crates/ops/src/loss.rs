@@ -1,0 +1,388 @@
+//! What losses have in common: their inputs, the ordered sum over rows, and the two ways of making it one number.
+//!
+//! Every loss takes (prediction, target, optional sample weights) and gives (loss, count). Rows are spread over threads
+//! and added in f64 in an order that depends on their number alone.
+
+mod elements;
+mod sigmoid;
+mod softmax;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub(crate) use elements::{backward_elements, contract_elements, forward_elements};
+pub(crate) use sigmoid::{sigmoids, soft_hinges};
+pub(crate) use softmax::{
+    check_class_weights, check_index_shapes, check_indices, check_probability_shapes, class_weight,
+    log_sum_exp, maximum, saved_row, softmax_backward,
+};
+
+use crate::{Contract, Error, Kept, Result, Slot, Spec};
+use ff_kernels::{Float, for_rows};
+use ff_tensor::{CpuDevice, Shape, Slice, TensorMut, TensorRef};
+use smallvec::SmallVec;
+
+/// How the losses of all rows become one number.
+///
+/// Every loss gives a second output, the count: the sum of the weights that took part. Training over micro-batches uses
+/// `Sum` and divides by the summed counts once, so that 1 × N rows and N × 1 rows are the same step.
+///
+/// A row whose sample weight is 0, or whose target is the ignored one, takes no part at all, whatever its values. Where
+/// no row takes part the count is 0, and loss and gradient are 0 (PyTorch's mean is NaN there).
+///
+/// ```
+/// use ff_ops::{Mse, Op, Reduction};
+/// assert_eq!(Mse { reduction: Reduction::Sum }.name(), "mse");
+/// assert_eq!(Reduction::default(), Reduction::Mean);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Reduction {
+    /// The weighted sum divided by the count, PyTorch's `reduction="mean"`.
+    #[default]
+    Mean,
+    /// The weighted sum.
+    Sum,
+}
+
+/// What rows add up to.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Total {
+    pub(crate) loss: f64,
+    pub(crate) count: f64,
+}
+
+impl Total {
+    /// Writes the two outputs.
+    pub(crate) fn write<T: Float>(
+        self,
+        name: &'static str,
+        reduction: Reduction,
+        y: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        let loss = match reduction {
+            Reduction::Sum => self.loss,
+            Reduction::Mean => self.loss * over(self.count),
+        };
+        for (y, value) in y.iter_mut().zip([loss, self.count]) {
+            y.slice_mut::<T>().map_err(Error::of(name))?.fill(T::of(value));
+        }
+        Ok(())
+    }
+}
+
+/// 1 / count, and 0 where nothing was counted; 0 keeps a NaN a NaN.
+fn over(count: f64) -> f64 {
+    if count > 0.0 { count.recip() } else { 0.0 }
+}
+
+/// What a row's gradient is multiplied with beside its weight: the loss's own gradient, divided by the count of a mean.
+pub(crate) fn scale<T: Float>(
+    name: &'static str,
+    reduction: Reduction,
+    kept: &Kept<'_>,
+    dy: &mut [Option<TensorMut<'_>>],
+) -> Result<f64> {
+    let one = |values: &[T]| values.first().map_or(0.0, |v| v.f64());
+    let dy = match &mut dy[0] {
+        Some(dy) => one(dy.slice_mut::<T>().map_err(Error::of(name))?),
+        None => 0.0,
+    };
+    Ok(match reduction {
+        Reduction::Sum => dy,
+        Reduction::Mean => dy * over(one(kept.output(1)?.slice::<T>().map_err(Error::of(name))?)),
+    })
+}
+
+/// Checks what every loss asks of its inputs: two or three of them, float predictions of one dimension or more, and
+/// weights that are one number for each row.
+pub(crate) fn check_inputs(name: &'static str, x: &[Spec]) -> Result<()> {
+    let [prediction, _, weights @ ..] = x else {
+        return Err(inputs_expected(name, x.len()));
+    };
+    if !prediction.dtype.is_float() {
+        let expected = "f32 or f64 predictions";
+        return Err(Error::DType { op: name, expected, found: prediction.dtype });
+    }
+    if prediction.shape.rank() == 0 {
+        return Err(Error::shape(name, "predictions must be […, outputs], found a single number"));
+    }
+    match weights {
+        [] => {}
+        [weights] => {
+            if weights.dtype != prediction.dtype {
+                let expected = "sample weights of the predictions' type";
+                return Err(Error::DType { op: name, expected, found: weights.dtype });
+            }
+            if !is_per_row(&weights.shape, &prediction.shape) {
+                return Err(Error::shape(
+                    name,
+                    format!(
+                        "predictions {} need one sample weight for each of their {} rows, found {}",
+                        prediction.shape,
+                        prediction.shape.rows(),
+                        weights.shape
+                    ),
+                ));
+            }
+        }
+        _ => return Err(inputs_expected(name, x.len())),
+    }
+    Ok(())
+}
+
+/// The predictions' gradient; an error where one of targets or weights is asked for, which losses take as given.
+pub(crate) fn take_gradient<'a, T: Float>(
+    name: &'static str,
+    dx: &mut [Slot<'a>],
+) -> Result<Option<(&'a mut [T], bool)>> {
+    if dx[1..].iter().any(Slot::is_needed) {
+        return Err(Error::shape(
+            name,
+            "no gradient flows to targets and weights; give them as `Graph::input`, not as variables",
+        ));
+    }
+    dx[0].take::<T>().map_err(Error::of(name))
+}
+
+fn inputs_expected(name: &'static str, found: usize) -> Error {
+    let message = format!("expected prediction, target and perhaps weights, found {found} inputs");
+    Error::shape(name, message)
+}
+
+/// Whether a shape has one value for each row: the leading dimensions, as they are or folded.
+pub(crate) fn is_per_row(shape: &Shape, prediction: &Shape) -> bool {
+    *shape == prediction.without_last() || shape.dims() == [prediction.rows()]
+}
+
+/// The contract of every loss: two single numbers, the second constant; inputs are kept, and the count where it is
+/// divided by. `save_row` asks for one more value a row.
+pub(crate) fn contract(
+    x: &[Spec],
+    need: &[bool],
+    reduction: Reduction,
+    save_row: bool,
+    flops: usize,
+    dflops: usize,
+) -> Contract {
+    let scalar = x[0].with_shape(Shape::scalar());
+    let mut contract = Contract::new([scalar, scalar]).constant_output(1);
+    if need[0] {
+        contract = (0..x.len()).fold(contract.cost(flops, dflops), Contract::keep_input);
+        if reduction == Reduction::Mean {
+            contract = contract.keep_output(1);
+        }
+        if save_row {
+            contract = contract.save(x[0].with_shape([x[0].shape.rows()]));
+        }
+        contract
+    } else {
+        contract.cost(flops, 0)
+    }
+}
+
+/// What a row is compared with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Target<'a, T> {
+    Float(&'a [T]),
+    Integer(&'a [i32]),
+}
+
+impl<T: Float> Target<'_, T> {
+    #[inline(always)]
+    pub(crate) fn get(&self, i: usize) -> T {
+        match self {
+            Target::Float(values) => values[i],
+            Target::Integer(values) => T::of(f64::from(values[i])),
+        }
+    }
+}
+
+/// The inputs of a loss as slices, the same in forward and backward.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a, T> {
+    pub(crate) prediction: &'a [T],
+    pub(crate) target: Target<'a, T>,
+    weights: Option<&'a [T]>,
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+}
+
+impl<'a, T: Float> Inputs<'a, T> {
+    /// What forward is given; the weights are looked at.
+    pub(crate) fn given(name: &'static str, x: &[TensorRef<'a>]) -> Result<Self> {
+        let inputs = Self::new(name, x[0], x[1], x.get(2).copied())?;
+        if let Some(weights) = inputs.weights
+            && let Some(row) = weights.iter().position(|w| !(w.is_finite() && *w >= T::ZERO))
+        {
+            return Err(Error::domain(
+                name,
+                format!(
+                    "the sample weight of row {row} is {}; weights must be finite and not negative",
+                    weights[row].f64()
+                ),
+            ));
+        }
+        Ok(inputs)
+    }
+
+    /// What backward finds kept.
+    pub(crate) fn kept(name: &'static str, kept: &Kept<'a>) -> Result<Self> {
+        // The contract keeps every input, so a third one that is not kept was not given.
+        Self::new(name, kept.input(0)?, kept.input(1)?, kept.input(2).ok())
+    }
+
+    fn new(
+        name: &'static str,
+        prediction: TensorRef<'a>,
+        target: TensorRef<'a>,
+        weights: Option<TensorRef<'a>>,
+    ) -> Result<Self> {
+        let error = Error::of(name);
+        Ok(Self {
+            prediction: prediction.slice().map_err(&error)?,
+            target: match target.data() {
+                Slice::I32(values) => Target::Integer(values),
+                _ => Target::Float(target.slice().map_err(&error)?),
+            },
+            weights: weights.map(|w| w.slice()).transpose().map_err(&error)?,
+            rows: prediction.shape().rows(),
+            width: prediction.shape().last(),
+        })
+    }
+
+    /// A row's sample weight.
+    #[inline(always)]
+    pub(crate) fn weight(&self, row: usize) -> f64 {
+        self.weights.map_or(1.0, |weights| weights[row].f64())
+    }
+
+    /// A row's predictions.
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &'a [T] {
+        &self.prediction[row * self.width..][..self.width]
+    }
+
+    /// Every target must lie between 0 and 1.
+    pub(crate) fn check_between_0_and_1(&self, name: &'static str, what: &str) -> Result<()> {
+        // A mixture of probabilities may round to a little more than 1.
+        let most = T::of(1.0 + 1e-5);
+        let bad = match self.target {
+            Target::Float(values) => values.iter().position(|v| !(*v >= T::ZERO && *v <= most)),
+            Target::Integer(values) => values.iter().position(|v| !(0..=1).contains(v)),
+        };
+        bad.map_or(Ok(()), |i| {
+            let (row, output) = (i / self.width.max(1), i % self.width.max(1));
+            let value = self.target.get(i).f64();
+            let message = format!(
+                "row {row} has target {value} for output {output}; {what} must lie between 0 and 1"
+            );
+            Err(Error::domain(name, message))
+        })
+    }
+}
+
+/// At most this many groups of rows are added separately and joined in order: the order of additions follows from the
+/// number of rows, and the partial sums fit on the stack.
+const GROUPS: usize = 64;
+
+/// Adds up what `row` gives for each row, which may leave one value a row in `saved` (where it is not empty); `work` is
+/// roughly how many operations a row takes.
+pub(crate) fn sum_rows<T: Float>(
+    cpu: &CpuDevice,
+    rows: usize,
+    work: usize,
+    saved: &mut [T],
+    row: impl Fn(usize, &mut T) -> Total + Sync,
+) -> Total {
+    let size = rows.div_ceil(GROUPS).max(1);
+    let mut rest = saved;
+    let mut groups: SmallVec<[(&mut [T], Total); GROUPS]> = SmallVec::new();
+    for _ in 0..rows.div_ceil(size) {
+        let here = size.min(rest.len());
+        let (saved, later) = std::mem::take(&mut rest).split_at_mut(here);
+        groups.push((saved, Total::default()));
+        rest = later;
+    }
+    for_rows(cpu, groups.len(), work.saturating_mul(size), [(&mut groups[..], 1)], |g, [group]| {
+        for (saved, total) in group {
+            for i in 0..size.min(rows - g * size) {
+                let mut unsaved = T::ZERO;
+                let place = saved.get_mut(i).unwrap_or(&mut unsaved);
+                *place = T::ZERO;
+                let one = row(g * size + i, place);
+                total.loss += one.loss;
+                total.count += one.count;
+            }
+        }
+    });
+    groups.iter().fold(Total::default(), |sum, (_, group)| Total {
+        loss: sum.loss + group.loss,
+        count: sum.count + group.count,
+    })
+}
+
+/// Σ f(i) for i below `n`, in f64: eight running sums break the chain of additions and are joined in a fixed order.
+#[inline(always)]
+pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
+    let mut lanes = [0.0f64; 8];
+    let whole = n - n % 8;
+    for start in (0..whole).step_by(8) {
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane += f(start + i);
+        }
+    }
+    (whole..n).fold(lanes.iter().sum(), |sum, i| sum + f(i))
+}
+
+/// weight · value, where a weight of 0 makes an infinite value 0 and leaves NaN alone.
+#[inline(always)]
+pub(crate) fn times(weight: f64, value: f64) -> f64 {
+    if weight == 0.0 && value.is_infinite() { 0.0 } else { weight * value }
+}
+
+/// Writes a gradient, or adds it to what is there.
+#[inline(always)]
+pub(crate) fn put<T: Float>(slot: &mut T, accumulate: bool, value: T) {
+    *slot = if accumulate { *slot + value } else { value };
+}
+
+/// The gradient of a row that takes no part.
+#[inline(always)]
+pub(crate) fn put_zeros<T: Float>(dx: &mut [T], accumulate: bool) {
+    if !accumulate {
+        dx.fill(T::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::{Device, DeviceOptions};
+
+    #[test]
+    fn row_sums_have_the_same_bits_for_any_number_of_threads() {
+        for rows in [0, 1, 63, 64, 65, 1000] {
+            let run = |threads| {
+                let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+                let mut saved = vec![-1.0f64; rows];
+                let total = sum_rows(device.cpu(), rows, 1 << 14, &mut saved, |row, place| {
+                    *place = row as f64;
+                    Total { loss: 1.0 / (row + 1) as f64, count: 1.0 }
+                });
+                assert!(saved.iter().enumerate().all(|(i, &v)| v == i as f64), "{rows} rows");
+                total
+            };
+            let one = run(1);
+            assert_eq!(one.count, rows as f64);
+            let exact: f64 = (1..=rows).map(|i| 1.0 / i as f64).sum();
+            assert!((one.loss - exact).abs() <= 1e-13 * exact, "{} for {exact}", one.loss);
+            assert_eq!([run(2), run(4)], [one; 2]);
+        }
+    }
+
+    #[test]
+    fn sums_reach_every_value() {
+        for n in [0, 1, 7, 8, 9, 31] {
+            assert_eq!(sum_by(n, |i| i as f64), (0..n).sum::<usize>() as f64);
+        }
+    }
+}

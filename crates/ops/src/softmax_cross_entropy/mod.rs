@@ -1,0 +1,287 @@
+//! Cross-entropy of a softmax with class indices or probabilities.
+
+#[cfg(test)]
+mod tests;
+
+use crate::loss::{
+    Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
+    check_probability_shapes, class_weight, contract, log_sum_exp, put_zeros, saved_row, scale,
+    softmax_backward, sum_by, sum_rows, take_gradient, times,
+};
+use crate::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
+};
+use ff_kernels::{Float, for_rows};
+use ff_tensor::{DType, TensorMut, TensorRef};
+use std::sync::Arc;
+
+/// Cross-entropy of a softmax, `torch.nn.functional.cross_entropy` on `[N, C]`.
+///
+/// With p = softmax(z), class weights w, smoothing ε, and the target as probabilities t (a class index is 1 at its class):
+///
+/// a = w ⊙ ((1 − ε) t + ε/C),  loss = −Σ_c a_c ln p_c
+/// Backward:  dz = (Σ_c a_c) p − a
+///
+/// The count of a row is its sample weight; with class indices it is multiplied with the class weight of the target, as
+/// in PyTorch's mean. Rows whose target is `ignore_index` take no part, and neither do rows whose target has weight 0 where
+/// nothing is smoothed. A class of target 0 adds nothing even where its logit is −∞ (PyTorch: NaN), so classes can be
+/// masked; NaN in a row that takes part makes the loss NaN.
+///
+/// Inputs: logits z, targets, and sample weights where there are some. Outputs: loss and count. Kept: the inputs, and
+/// ln Σ exp(z − max z), one value a row; the count for a mean.
+///
+/// # Shapes
+/// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`) or `[…, C]` (probabilities), sample weights `[…]` or
+/// `[N]` → loss `[1]`, count `[1]`; leading dimensions are folded.
+///
+/// # Errors
+/// Forward: an index is neither a class nor `ignore_index`, a probability is not between 0 and 1, or a sample weight is
+/// negative or not finite.
+///
+/// Smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
+///
+/// ```
+/// use ff_ops::{Graph, Params, Reduction, SoftmaxCrossEntropy};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
+/// let logits = Tensor::from_slice(&device, &[0.0f64, 0.0, 5.0, 1.0], &[2, 2]).unwrap();
+/// let logits = graph.variable(logits);
+/// let target = graph.input(Tensor::from_slice(&device, &[1i32, -100], &[2]).unwrap());
+/// let op = SoftmaxCrossEntropy { reduction: Reduction::Sum, ..Default::default() }.op();
+/// let outputs = graph.apply_all(&op, &[&logits, &target])?;
+/// assert!((outputs[0].item()? - 2f64.ln()).abs() < 1e-15); // two classes, equally likely
+/// assert_eq!(outputs[1].item()?, 1.0); // the second row is ignored
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftmaxCrossEntropy {
+    /// How rows become one number.
+    pub reduction: Reduction,
+    /// ε, between 0 and 1.
+    pub label_smoothing: f64,
+    /// The class index of rows that take no part.
+    pub ignore_index: i32,
+    /// w, one for each class; 1 where `None`.
+    pub class_weights: Option<Arc<[f64]>>,
+}
+
+const NAME: &str = "softmax_cross_entropy";
+const EXPECTED_TARGETS: &str = "class indices (i32) or probabilities of the logits' type";
+/// What the exponential of one logit costs, roughly, against an addition.
+const WORK: usize = 8;
+
+impl Default for SoftmaxCrossEntropy {
+    /// PyTorch's defaults: the mean, no smoothing, −100 ignored, classes weigh the same.
+    fn default() -> Self {
+        Self {
+            reduction: Reduction::Mean,
+            label_smoothing: 0.0,
+            ignore_index: -100,
+            class_weights: None,
+        }
+    }
+}
+
+impl SoftmaxCrossEntropy {
+    /// The operation, ready for [`crate::Graph::apply_all`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+}
+
+impl Op for SoftmaxCrossEntropy {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        check_inputs(NAME, x)?;
+        let classes = match x[1].dtype {
+            DType::I32 => check_index_shapes(NAME, &x[0], &x[1])?,
+            _ => check_probability_shapes(NAME, EXPECTED_TARGETS, &x[0], &x[1])?,
+        };
+        check_class_weights(NAME, "class_weights", self.class_weights.as_ref(), classes)?;
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            let message =
+                format!("label_smoothing must lie between 0 and 1, found {}", self.label_smoothing);
+            return Err(Error::shape(NAME, message));
+        }
+        // Forward: compare, subtract, exponential, add; two more where every class has a target. Backward: two
+        // subtractions, exponential, product, and the same two.
+        let every_class = x[1].dtype != DType::I32 || self.label_smoothing > 0.0;
+        let flops = (4 + 2 * usize::from(every_class)) * x[0].shape.len();
+        Ok(contract(x, need, self.reduction, true, flops, flops))
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved))
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
+    }
+}
+
+impl SoftmaxCrossEntropy {
+    fn class_weight(&self, class: usize) -> f64 {
+        class_weight(self.class_weights.as_ref(), class)
+    }
+
+    /// A row's sample weight with its target class; `None` where it takes no part.
+    #[inline(always)]
+    fn part<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize) -> Option<(f64, Option<usize>)> {
+        let weight = inputs.weight(row);
+        let class = match inputs.target {
+            Target::Float(_) => None,
+            Target::Integer(targets) if targets[row] == self.ignore_index => return None,
+            Target::Integer(targets) => Some(targets[row] as usize),
+        };
+        let nothing = self.label_smoothing == 0.0
+            && class.is_some_and(|class| self.class_weight(class) == 0.0);
+        (weight != 0.0 && !nothing).then_some((weight, class))
+    }
+
+    /// a of a row's class, without what an index adds at its own class.
+    #[inline(always)]
+    fn share<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize, class: usize) -> f64 {
+        let classes = inputs.width;
+        let even = self.label_smoothing / classes as f64;
+        let target = match inputs.target {
+            Target::Float(t) => (1.0 - self.label_smoothing) * t[row * classes + class].f64(),
+            Target::Integer(_) => 0.0,
+        };
+        self.class_weight(class) * (target + even)
+    }
+
+    /// Whether [`SoftmaxCrossEntropy::share`] is 0 for all classes.
+    fn only_indices<T>(&self, inputs: &Inputs<'_, T>) -> bool {
+        self.label_smoothing == 0.0 && matches!(inputs.target, Target::Integer(_))
+    }
+
+    fn run_forward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        let inputs = Inputs::<T>::given(NAME, x)?;
+        let classes = inputs.width;
+        match inputs.target {
+            Target::Integer(t) => check_indices(NAME, t, classes, self.ignore_index)?,
+            Target::Float(_) => inputs.check_between_0_and_1(NAME, "probabilities")?,
+        }
+        let saved = saved_row::<T>(NAME, saved)?;
+        let only_indices = self.only_indices(&inputs);
+        let total = sum_rows(cx.cpu(), inputs.rows, classes * WORK, saved, |row, saved| {
+            let Some((weight, class)) = self.part(&inputs, row) else { return Total::default() };
+            let z = inputs.row(row);
+            let (max, log_sum) = log_sum_exp(z);
+            *saved = log_sum;
+            let minus_log = |class: usize| (max - z[class] + log_sum).f64();
+            let (at_class, count) = class.map_or((0.0, weight), |class| {
+                let own = self.class_weight(class);
+                (times((1.0 - self.label_smoothing) * own, minus_log(class)), weight * own)
+            });
+            let at_all = if only_indices {
+                0.0
+            } else {
+                sum_by(classes, |c| times(self.share(&inputs, row, c), minus_log(c)))
+            };
+            Total { loss: weight * (at_class + at_all), count }
+        });
+        total.write::<T>(NAME, self.reduction, y)
+    }
+
+    fn run_backward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        let Some((dz, accumulate)) = take_gradient::<T>(NAME, dx)? else { return Ok(()) };
+        let inputs = Inputs::<T>::kept(NAME, kept)?;
+        let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
+        let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
+        let (classes, only_indices) = (inputs.width, self.only_indices(&inputs));
+        for_rows(cx.cpu(), inputs.rows, classes * WORK, [(dz, classes)], |row, [dz]| {
+            let Some((weight, class)) = self.part(&inputs, row) else {
+                return put_zeros(dz, accumulate);
+            };
+            let scale = scale * weight;
+            let (z, log_sum) = (inputs.row(row), log_sums[row]);
+            let at_class =
+                class.map_or(0.0, |class| (1.0 - self.label_smoothing) * self.class_weight(class));
+            if only_indices {
+                softmax_backward(z, log_sum, T::of(scale * at_class), dz, accumulate, |_| T::ZERO);
+            } else {
+                let share = |c| self.share(&inputs, row, c);
+                let all = T::of(scale * (at_class + sum_by(classes, share)));
+                softmax_backward(z, log_sum, all, dz, accumulate, |c| T::of(scale * share(c)));
+            }
+            if let Some(class) = class {
+                dz[class] -= T::of(scale * at_class);
+            }
+        });
+        Ok(())
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let weighted = Arc::from([0.5, 2.0, 1.25, 1.0, 0.0]);
+    let sample_weights = |rows: usize| {
+        CaseInput::constant([rows], Fill::Values(vec![0.5, 2.0, 0.0, 1.25, 1.0, 0.75]))
+    };
+    let indices = |name: &str, op: SoftmaxCrossEntropy, dims: &[usize]| {
+        let (classes, leading) = (dims[dims.len() - 1], &dims[..dims.len() - 1]);
+        let target = CaseInput::constant(leading, Fill::Integers(classes));
+        let inputs = vec![CaseInput::normal(dims), target];
+        Case::new(format!("{NAME}/{name}"), op.op(), inputs)
+    };
+    let probabilities = |name: &str, op: SoftmaxCrossEntropy, dims: &[usize]| {
+        let inputs = vec![CaseInput::normal(dims), CaseInput::constant(dims, Fill::Probabilities)];
+        Case::new(format!("{NAME}/{name}"), op.op(), inputs)
+    };
+    let with_weights = |mut case: Case| {
+        case.inputs.push(sample_weights(case.inputs[0].dims.iter().rev().skip(1).product()));
+        case
+    };
+    let plain = SoftmaxCrossEntropy::default();
+    let sum = SoftmaxCrossEntropy { reduction: Reduction::Sum, ..plain.clone() };
+    let smooth = SoftmaxCrossEntropy { label_smoothing: 0.1, ..plain.clone() };
+    let full = SoftmaxCrossEntropy { class_weights: Some(weighted), ..smooth.clone() };
+    let full_sum = SoftmaxCrossEntropy { reduction: Reduction::Sum, ..full.clone() };
+    let ignoring = SoftmaxCrossEntropy { ignore_index: 1, ..full.clone() };
+    vec![
+        indices("mean", plain.clone(), &[7, 5]),
+        indices("sum", sum.clone(), &[7, 5]),
+        indices("smoothed", smooth.clone(), &[7, 5]),
+        indices("class_weights_smoothed", full.clone(), &[9, 5]),
+        indices("ignored", ignoring, &[9, 5]),
+        indices("folded", sum.clone(), &[2, 3, 4]),
+        indices("one_class", plain.clone(), &[3, 1]),
+        indices("no_rows", plain.clone(), &[0, 3]),
+        indices("many_rows", sum.clone(), &[131, 3]),
+        with_weights(indices("weighted_mean", plain.clone(), &[7, 5])),
+        with_weights(indices("weighted_sum", sum.clone(), &[7, 5])),
+        with_weights(indices("weighted_full", full.clone(), &[7, 5])),
+        probabilities("probabilities_mean", plain, &[6, 5]),
+        probabilities("probabilities_sum", sum, &[6, 9]),
+        probabilities("probabilities_full", full, &[6, 5]),
+        with_weights(probabilities("probabilities_weighted", full_sum, &[2, 3, 5])),
+    ]
+}
