@@ -148,14 +148,38 @@ impl Numeric {
         Self { value: difference / width, rounding: 8.0 * f64::EPSILON * size / width }
     }
 
-    /// How far an analytic derivative is from it, beyond rounding; `largest` is the largest gradient around.
+    /// How far an analytic derivative is from it, relative to the larger of the two. `largest` is the largest gradient
+    /// around: what is tiny beside it is measured against its thousandth. What rounding explains is always allowed.
     pub(crate) fn error(&self, analytic: f64, largest: f64) -> f64 {
         let apart = (analytic - self.value).abs();
-        if apart.is_nan() {
-            return f64::INFINITY;
+        let magnitude = analytic.abs().max(self.value.abs()).max(FLOOR * largest);
+        let yardstick = magnitude.max(self.rounding / GRADIENT_TOLERANCE);
+        match (apart, apart / yardstick) {
+            (0.0, _) => 0.0,
+            (_, error) if error.is_nan() => f64::INFINITY,
+            (_, error) => error,
         }
-        let beyond = (apart - self.rounding).max(0.0);
-        let yardstick = analytic.abs().max(self.value.abs()).max(FLOOR * largest);
-        if beyond == 0.0 { 0.0 } else { beyond / yardstick }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_relative_unless_it_is_rounding() {
+        let exact = Numeric::of(2e-5, 0.0, 1e-5);
+        assert_eq!(exact.value, 2.0);
+        assert_eq!(exact.error(2.0, 2.0), 0.0);
+        assert!((exact.error(2.2, 2.2) - 0.2 / 2.2).abs() < 1e-12);
+        assert_eq!(exact.error(f64::NAN, 2.0), f64::INFINITY);
+        // Nothing is zero relative to itself, but tiny beside a large gradient.
+        let nothing = Numeric::of(0.0, 0.0, 1e-5);
+        assert_eq!(nothing.error(1e-9, 0.0), 1.0);
+        assert!(nothing.error(1e-9, 1.0) <= 1e-6);
+        // Two sums of size 1e3 may differ by 8 · 2.2e-16 · 1e3 for no reason.
+        let noisy = Numeric::of(1e-12, 1e3, 1e-5);
+        assert!(noisy.error(0.0, 0.0) < GRADIENT_TOLERANCE && noisy.error(1.0, 0.0) > 1e-3);
+        assert_eq!(Numeric::of(f64::NAN, 1.0, 1e-5).error(1.0, 1.0), f64::INFINITY);
     }
 }

@@ -1,20 +1,27 @@
 //! Checks of operations and networks: on this machine, for every operation of the registry and for those of other
 //! crates.
 //!
-//! An operation is checked from its [`ff_ops::Case`]s: [`gradient_check`] compares its gradients with central differences
-//! in f64 and its behaviour with everything that [`ff_ops::Op`] promises; [`network_check`] does the same for a loss
-//! built from parameters.
+//! An operation is checked from its [`ff_ops::Case`]s. [`check_case`] runs everything: [`gradient_check`] compares its
+//! gradients with central differences in f64 and its behaviour with everything that [`ff_ops::Op`] promises,
+//! [`compare_paths`] its instruction sets and numbers of threads, [`nan_check`] what becomes of NaN and infinity.
+//! [`network_check`] checks the gradient of a loss built from parameters.
 #![forbid(unsafe_code)]
 
 mod failure;
 mod fill;
 mod gradient;
+mod nan;
 mod network;
+mod paths;
 mod probe;
 mod promises;
 mod run;
+mod table;
 
 pub use failure::{CheckResult, Failure};
 pub use gradient::{GRADIENT_TOLERANCE, gradient_check};
+pub use nan::nan_check;
 pub use network::network_check;
+pub use paths::{F32_TOLERANCE, Machine, Paths, compare_paths};
 pub use probe::WeightedSum;
+pub use table::{Row, check_all, check_case};

@@ -5,8 +5,11 @@ use ff_ops::{
     Case, CaseInput, Contract, Cx, Error, Graph, Kept, Op, ParamKind, ParamSpec, Params, Result,
     Slot, Spec, for_float,
 };
-use ff_tensor::{DType, Device, TensorMut, TensorRef};
-use ff_testkit::{CheckResult, WeightedSum, gradient_check, network_check};
+use ff_tensor::{DType, Device, Isa, TensorMut, TensorRef};
+use ff_testkit::{
+    CheckResult, Machine, WeightedSum, check_case, compare_paths, gradient_check, nan_check,
+    network_check,
+};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +25,12 @@ enum Fault {
     ForgetsGradient,
     DomainInEvaluation,
     AcceptsNothing,
+    ShowsThreads,
+    ShowsInstructionSet,
+    LosesNan,
+    LeaksNan,
+    FiniteAtInfinity,
+    Panics,
 }
 
 /// y = x², with its derivative's factor saved.
@@ -59,6 +68,16 @@ impl Op for Square {
             let y = y[0].slice_mut::<T>().unwrap();
             let written = x.len() - usize::from(self.0 == Fault::OutputUnwritten);
             y.iter_mut().zip(x).take(written).for_each(|(y, x)| *y = x * x);
+            let nan = x.iter().any(|x| x.is_nan());
+            match self.0 {
+                Fault::ShowsThreads => y[0] += T::EPSILON * y[0] * cx.cpu().threads().count() as T,
+                Fault::ShowsInstructionSet if cx.cpu().isa() != Isa::Plain => y[1] *= 1.001,
+                Fault::LosesNan if nan => y.iter_mut().for_each(|y| *y = y.max(0.0)),
+                Fault::LeaksNan if nan => y.fill(T::NAN),
+                Fault::FiniteAtInfinity => y.iter_mut().for_each(|y| *y = y.min(T::MAX)),
+                Fault::Panics => panic!("the square of a circle"),
+                _ => {}
+            }
             if let Some(saved) = saved.first_mut() {
                 let skip = usize::from(self.0 == Fault::SavedUnwritten);
                 let saved = saved.slice_mut::<T>().unwrap();
@@ -99,8 +118,7 @@ impl Op for Square {
 }
 
 fn check(fault: Fault) -> CheckResult {
-    let inputs = vec![CaseInput::normal([2, 3])];
-    gradient_check(&Case::new("square", Arc::new(Square(fault)), inputs))
+    gradient_check(&case(fault))
 }
 
 #[track_caller]
@@ -144,6 +162,55 @@ fn broken_contracts_are_found() {
     found(Fault::SavesAlways, "although no gradient is needed");
     found(Fault::AcceptsNothing, "accepts no inputs at all");
     found(Fault::DomainInEvaluation, "square: evaluation: square: only works in training");
+}
+
+fn case(fault: Fault) -> Case {
+    Case::new("square", Arc::new(Square(fault)), vec![CaseInput::normal([2, 3])])
+}
+
+#[test]
+fn a_faultless_operation_passes_everywhere() {
+    let row = check_case(&case(Fault::None), &Machine::new().unwrap());
+    assert!(row.passed() && row.same_bits && row.nan && row.paths < 1e-6, "{row:?}");
+}
+
+#[test]
+fn threads_and_instruction_sets_that_show_are_found() {
+    let machine = Machine::new().unwrap();
+    let paths = compare_paths(&case(Fault::ShowsThreads), &machine);
+    let message = paths.threads.to_string();
+    assert!(message.contains("square: threads: output 0 in f64 on plain with 2 threads at [0, 0]"));
+    assert!(paths.isas.passed());
+    if machine.isas().count() > 1 {
+        let paths = compare_paths(&case(Fault::ShowsInstructionSet), &machine);
+        let message = paths.isas.to_string();
+        let expected = "output 0 in f64 on avx2 against plain f64 at [0, 1]: expected";
+        assert!(message.contains(expected), "{message}");
+        assert!(message.contains("output 0 in f32 on avx2 against plain f64 at [0, 1]: expected"));
+        assert!(paths.threads.passed());
+    }
+}
+
+#[test]
+fn a_nan_that_is_lost_or_leaks_is_found() {
+    let message = |fault| nan_check(&case(fault)).to_string();
+    let lost = message(Fault::LosesNan);
+    let expected = "output 0 where input 0 at [0, 0] is NaN at [0]: expected NaN, found 0";
+    assert!(lost.contains(expected), "{lost}");
+    let leaked = message(Fault::LeaksNan);
+    assert!(leaked.contains("where input 0 at [0, 0] is NaN at [1]: expected "), "{leaked}");
+    let finite = message(Fault::FiniteAtInfinity);
+    assert!(
+        finite.contains("output 0 where input 0 at [0, 0] is inf at [0]: expected"),
+        "{finite}"
+    );
+}
+
+#[test]
+fn a_panic_is_a_failure_of_its_row() {
+    let row = check_case(&case(Fault::Panics), &Machine::new().unwrap());
+    assert_eq!(row.failures.len(), 1);
+    assert_eq!(row.failures[0].to_string(), "square: panic: the square of a circle");
 }
 
 fn neuron(fault: Fault, used: bool) -> CheckResult {

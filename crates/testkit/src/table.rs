@@ -1,0 +1,110 @@
+//! All checks of all operations on this machine: what `feedforward check` prints.
+
+use crate::{CheckResult, Failure, Machine, compare_paths, gradient_check, nan_check};
+use ff_ops::Case;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// What the checks of one case came to.
+///
+/// ```
+/// use ff_testkit::{Machine, check_case};
+/// let case = &(ff_ops::registry()[0].cases)()[0];
+/// let row = check_case(case, &Machine::new()?);
+/// assert!(row.passed() && row.gradient < 1e-6 && row.same_bits);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The case's name, `operation/variant`.
+    pub case: String,
+    /// The largest relative error of its gradients against central differences in f64.
+    pub gradient: f64,
+    /// Whether 1, 2 and 4 threads give the same bits.
+    pub same_bits: bool,
+    /// The largest error of f32 on any instruction set against f64, relative to the tensor's largest value.
+    pub paths: f64,
+    /// Whether NaN and infinity show where they should.
+    pub nan: bool,
+    /// How many numbers were compared.
+    pub compared: usize,
+    /// Everything that was wrong.
+    pub failures: Vec<Failure>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Row {
+    /// Whether nothing was wrong.
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The time in milliseconds.
+    pub fn millis(&self) -> f64 {
+        self.time.as_secs_f64() * 1e3
+    }
+}
+
+/// Runs every check on one case: gradients and promises, paths, NaN. A panic inside is a failure like any other.
+pub fn check_case(case: &Case, machine: &Machine) -> Row {
+    let start = Instant::now();
+    let run = || (gradient_check(case), compare_paths(case, machine), nan_check(case));
+    let caught = catch_unwind(AssertUnwindSafe(run));
+    let mut row = Row {
+        case: case.name.clone(),
+        gradient: f64::INFINITY,
+        same_bits: false,
+        paths: f64::INFINITY,
+        nan: false,
+        compared: 0,
+        failures: Vec::new(),
+        time: Duration::ZERO,
+    };
+    match caught {
+        Ok((gradient, paths, nan)) => {
+            row.gradient = gradient.worst;
+            row.same_bits = paths.threads.passed();
+            row.paths = paths.isas.worst;
+            row.nan = nan.passed();
+            for CheckResult { compared, failures, .. } in [gradient, paths.threads, paths.isas, nan]
+            {
+                row.compared += compared;
+                row.failures.extend(failures);
+            }
+        }
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+            row.failures.push(Failure::Promise {
+                case: case.name.clone(),
+                check: "panic",
+                message: text.unwrap_or("of an unknown kind").to_owned(),
+            });
+        }
+    }
+    row.time = start.elapsed();
+    row
+}
+
+/// Runs every check on every case of [`ff_ops::registry`]; `progress` sees each row as it is done.
+///
+/// # Errors
+/// The system refuses a device.
+///
+/// ```no_run
+/// let rows = ff_testkit::check_all(|_row| ())?;
+/// assert!(rows.iter().all(ff_testkit::Row::passed));
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+pub fn check_all(mut progress: impl FnMut(&Row)) -> ff_ops::Result<Vec<Row>> {
+    let machine = Machine::new()?;
+    let cases = ff_ops::registry().iter().flat_map(|entry| (entry.cases)());
+    Ok(cases
+        .map(|case| {
+            let row = check_case(&case, &machine);
+            progress(&row);
+            row
+        })
+        .collect())
+}
