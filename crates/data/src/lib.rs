@@ -1,1 +1,56 @@
 //! From files to batches: sources, schema, cleaning, splits, transforms.
+//!
+//! [`prepare`] does it all: it reads the file that a [`DataConfig`] names, finds out what its columns and its target
+//! are, checks them, splits the rows, fits [`Transforms`] on the training part alone and gives each part as
+//! [`Encoded`] numbers. New data goes the same way through [`BlockReader`] and [`Transforms::encode`].
+//!
+//! ```
+//! use ff_data::{DataConfig, prepare};
+//!
+//! # let folder = std::env::temp_dir().join(format!("ff-data-lib-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//! let rows: String = (0..60).map(|i| format!("{},{}\n", f64::from(i) * 0.37, ["no", "yes"][i as usize % 2])).collect();
+//! std::fs::write(folder.join("small.csv"), format!("x,answer\n{rows}")).unwrap();
+//! let config = DataConfig {
+//!     path: "small.csv".into(),
+//!     target: Some("answer".into()),
+//!     ..DataConfig::default()
+//! };
+//! let prepared = prepare(&config, 0, &folder).unwrap();
+//! assert_eq!((prepared.train.rows, prepared.valid.rows, prepared.test.rows), (42, 9, 9));
+//! assert_eq!(prepared.transforms.numeric_names(), ["x"]);
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! ```
+#![forbid(unsafe_code)]
+
+mod checks;
+mod config;
+mod date;
+mod error;
+mod note;
+mod number;
+mod prepare;
+mod rng;
+mod schema;
+mod source;
+mod split;
+mod table;
+mod target;
+mod transforms;
+
+pub use config::{
+    CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Format, Missing, RowPolicy, Scaling,
+    SplitConfig, SplitKind, Task,
+};
+pub use error::{DataError, Result, nearest};
+pub use note::{Level, Note};
+pub use prepare::{Dropped, EncodedParts, Prepared, Totals, prepare};
+pub use schema::{ColumnSchema, ColumnStats, Histogram, Kind, NumberStats, Role, Schema};
+pub use source::{BlockReader, SourceInfo, SourceOptions, load, read_table};
+pub use split::{Fold, Parts, grouped_folds, shuffled_folds, stratified_folds};
+pub use table::{Bits, Column, Integers, Numbers, Origin, Table, TextValues, Values};
+pub use target::{Target, TargetSchema, balanced_class_weights};
+pub use transforms::{
+    BooleanEncoder, CategoryEncoder, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
+    FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, Transforms,
+};

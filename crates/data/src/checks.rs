@@ -1,0 +1,232 @@
+//! What to look at before trusting a result: repeated rows, leaks, gaps, uneven classes.
+
+use std::collections::HashMap;
+
+use crate::config::Task;
+use crate::note::Note;
+use crate::number::format_number;
+use crate::rng::mix;
+use crate::schema::{ColumnSchema, Kind, Role, Schema, set_kind};
+use crate::split::Parts;
+use crate::table::{Table, Values};
+use crate::target::TargetSchema;
+use crate::transforms::Encoded;
+
+mod leak;
+
+/// What the checks look at.
+pub(crate) struct Facts<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) schema: &'a Schema,
+    pub(crate) target: &'a TargetSchema,
+    pub(crate) parts: &'a Parts,
+    pub(crate) train: &'a Encoded,
+}
+
+/// A column with a larger share of gaps is pointed at.
+const MANY_MISSING: f64 = 0.5;
+
+/// A class this many times smaller than the largest one is pointed at.
+const UNEVEN: usize = 4;
+
+/// Repeated rows are a warning from this share of a part on; below, they are worth knowing.
+const MANY_REPEATED: f64 = 0.01;
+
+/// All findings, in a fixed order.
+pub(crate) fn run(facts: &Facts<'_>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    target(facts, &mut notes);
+    columns(facts, &mut notes);
+    repeats(facts, &mut notes);
+    leak::find(facts, &mut notes);
+    notes
+}
+
+fn target(facts: &Facts<'_>, notes: &mut Vec<Note>) {
+    let target = facts.target;
+    if target.ambiguous {
+        let mut note = Note::info(format!("the task may be another: {}", target.reason));
+        note.undo.clone_from(&target.undo);
+        notes.push(note.column(&target.column));
+    }
+    if target.task == Task::Regression {
+        return;
+    }
+    let total: usize = target.counts.iter().sum();
+    let largest = target.counts.iter().copied().max().unwrap_or(0);
+    let small: Vec<usize> =
+        (0..target.counts.len()).filter(|&i| target.counts[i] * UNEVEN <= largest).collect();
+    if small.is_empty() {
+        notes.push(Note::pass("classes are even enough").column(&target.column));
+    } else {
+        let shown: Vec<_> = small
+            .iter()
+            .take(3)
+            .map(|&i| {
+                let share = 100.0 * target.counts[i] as f64 / total as f64;
+                format!("`{}` {share:.1} %", target.classes[i])
+            })
+            .collect();
+        let more = match small.len() - shown.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        notes.push(
+            Note::warn(format!(
+                "uneven classes: {}{more}; accuracy flatters, look at balanced accuracy and F1, or \
+                 train with balanced class weights",
+                shown.join(", ")
+            ))
+            .column(&target.column),
+        );
+    }
+    if let Some(crate::target::Target::Class(classes)) = &facts.train.target {
+        let lacking: Vec<_> = (0..target.classes.len())
+            .filter(|&i| !classes.contains(&(i as i32)))
+            .map(|i| format!("`{}`", target.classes[i]))
+            .take(5)
+            .collect();
+        if !lacking.is_empty() {
+            notes.push(
+                Note::warn(format!("no training row has class {}", lacking.join(", ")))
+                    .column(&target.column),
+            );
+        }
+    }
+}
+
+fn columns(facts: &Facts<'_>, notes: &mut Vec<Note>) {
+    for column in &facts.schema.columns {
+        let stats = &column.stats;
+        if column.role == Role::Dropped {
+            if column.kind != Kind::Drop && column.undo.is_some() {
+                let mut note = Note::info(format!("{}, left out: {}", column.kind, column.reason));
+                note.undo.clone_from(&column.undo);
+                notes.push(note.column(&column.name));
+            }
+            continue;
+        }
+        let share = stats.missing as f64 / stats.rows.max(1) as f64;
+        if share > MANY_MISSING {
+            notes.push(
+                Note::warn(format!("{:.0} % missing", 100.0 * share))
+                    .column(&column.name)
+                    .undo(set_kind(&column.name, "drop")),
+            );
+        }
+        if let Some(infinite) = stats.number.as_ref().map(|n| n.infinite).filter(|&n| n > 0) {
+            notes.push(
+                Note::warn(format!("{infinite} infinite values are treated as missing"))
+                    .column(&column.name),
+            );
+        }
+        if column.role == Role::Feature && column.kind == Kind::Category {
+            category(column, notes);
+        }
+    }
+}
+
+fn category(column: &ColumnSchema, notes: &mut Vec<Note>) {
+    let stats = &column.stats;
+    let present = stats.rows - stats.missing;
+    if stats.unique > 50 && stats.unique * 10 > present {
+        notes.push(
+            Note::warn(format!(
+                "{} categories in {present} rows: most are too rare to learn from",
+                stats.unique
+            ))
+            .column(&column.name)
+            .undo(set_kind(&column.name, "drop")),
+        );
+    }
+}
+
+/// Rows that repeat an earlier row of `rows` in the features and the target, ascending.
+pub(crate) fn repeated(table: &Table, schema: &Schema, rows: &[usize]) -> Vec<usize> {
+    let hashes = hashes(table, schema, true);
+    let mut seen = std::collections::HashSet::new();
+    rows.iter().copied().filter(|&row| !seen.insert(hashes[row])).collect()
+}
+
+fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
+    let Facts { table, schema, parts, .. } = facts;
+    let mut rows: Vec<usize> =
+        parts.train.iter().chain(&parts.valid).chain(&parts.test).copied().collect();
+    rows.sort_unstable();
+    let inside = repeated(table, schema, &rows);
+    if inside.is_empty() {
+        notes.push(Note::pass("no row is there twice"));
+    } else {
+        let message = format!(
+            "{} of {} rows repeat an earlier row exactly, the first in {} {}",
+            inside.len(),
+            rows.len(),
+            table.line_word(),
+            table.line(inside[0])
+        );
+        notes.push(level(inside.len(), rows.len(), message).undo("data.drop_duplicates=true"));
+    }
+    let hashes = hashes(table, schema, false);
+    let mut learned: HashMap<u64, usize> = HashMap::new();
+    for &row in &parts.train {
+        learned.entry(hashes[row]).or_insert(row);
+    }
+    for (part, name) in [(&parts.valid, "validation"), (&parts.test, "test")] {
+        if part.is_empty() {
+            continue;
+        }
+        let shared: Vec<(usize, usize)> = part
+            .iter()
+            .filter_map(|&row| learned.get(&hashes[row]).map(|&twin| (row, twin)))
+            .collect();
+        notes.push(match shared.first() {
+            None => Note::pass(format!("no row of the {name} part is in the training part")),
+            Some((row, twin)) => {
+                let word = table.line_word();
+                let message = format!(
+                    "{} of {} rows of the {name} part have the same features as a training row, \
+                     such as {word} {} and {word} {}",
+                    shared.len(),
+                    part.len(),
+                    table.line(*row),
+                    table.line(*twin)
+                );
+                level(shared.len(), part.len(), message).undo("data.drop_duplicates=true")
+            }
+        });
+    }
+}
+
+fn level(count: usize, of: usize, message: String) -> Note {
+    if count as f64 > MANY_REPEATED * of as f64 { Note::warn(message) } else { Note::info(message) }
+}
+
+/// A hash of each row's features, and of its target if wanted.
+fn hashes(table: &Table, schema: &Schema, with_target: bool) -> Vec<u64> {
+    let mut hashes = vec![0u64; table.rows()];
+    for (i, column) in schema.columns.iter().enumerate() {
+        let wanted = column.role == Role::Feature || (with_target && column.role == Role::Target);
+        let Some(found) = table.column(&column.name).filter(|_| wanted) else { continue };
+        let salt = mix(i as u64 + 1);
+        for (row, hash) in hashes.iter_mut().enumerate() {
+            *hash = mix(*hash ^ salt ^ cell(&found.values, row));
+        }
+    }
+    hashes
+}
+
+fn cell(values: &Values, row: usize) -> u64 {
+    match values {
+        Values::Text(texts) => {
+            texts.get(row).map_or(1, |text| xxhash_rust::xxh3::xxh3_64(text.trim().as_bytes()))
+        }
+        Values::Integer(integers) => integers.get(row).map_or(1, |x| mix(x as u64 ^ 2)),
+        // Adding zero makes -0 equal to 0.
+        _ => values.number(row).map_or(1, |x| mix((x + 0.0).to_bits())),
+    }
+}
+
+/// A share as a message shows it, never rounded up to the whole.
+fn share(x: f64) -> String {
+    format_number((x * 1e4).floor() / 1e4)
+}

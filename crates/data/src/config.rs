@@ -1,0 +1,338 @@
+//! The `[data]` table of a recipe.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{DataError, Result};
+
+mod column;
+mod split;
+
+pub use column::{ColumnConfig, ColumnOptions};
+pub use split::{SplitConfig, SplitKind};
+
+/// What a file of data is and what becomes of it: the `[data]` table of a recipe.
+///
+/// Every key has a default; `path` and `target` are what a recipe has to say.
+///
+/// ```
+/// use ff_data::{DataConfig, Scaling, SplitKind};
+///
+/// let config: DataConfig = toml::from_str(r#"
+///     path = "datasets/digits.csv"
+///     target = "label"
+///     scaling = "standard"
+///     columns.pixel0 = "drop"
+///     [split]
+///     kind = "stratified"
+///     valid = 0.15
+///     test = 0.15
+/// "#).unwrap();
+/// assert_eq!(config.scaling, Scaling::Standard);
+/// assert_eq!(config.split.kind, SplitKind::Stratified);
+/// assert!(toml::from_str::<DataConfig>("taget = 'label'").is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// The file: CSV, TSV, Parquet, JSONL, NPY, NPZ or IDX, also as .gz or .zst; `-` is standard input.
+    pub path: PathBuf,
+    /// The file's format; found from its first bytes and its name by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// The character between fields of a text table; found from the first lines by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<char>,
+    /// Whether the first line of a text table names the columns; found from the first lines by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<bool>,
+    /// The file of labels that belongs to an IDX file of images; found by its name by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// Texts that stand for a missing value.
+    pub null_values: Vec<String>,
+    /// The column to predict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What kind of target it is; inferred by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// The positive class of two, as text; the second in order by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub positive: Option<String>,
+    /// Learn log(1 + y) in place of y (regression with a long tail; y > -1).
+    pub target_log: bool,
+    /// What to do with rows whose target is missing.
+    pub missing_target: RowPolicy,
+    /// What to do with rows of a class that has a single row.
+    pub rare_classes: RowPolicy,
+    /// A column of sample weights, at least 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+    /// Columns to leave out.
+    pub drop: Vec<String>,
+    /// Drop rows that repeat an earlier row exactly.
+    pub drop_duplicates: bool,
+    /// Use at most this many rows, the first ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_rows: Option<usize>,
+    /// What single columns are, by name: a kind (`"number"`) or a table of options.
+    pub columns: BTreeMap<String, ColumnConfig>,
+    /// How missing numbers are filled.
+    pub missing: Missing,
+    /// Whether a column that had missing values also gets a flag for them.
+    pub missing_flag: bool,
+    /// How numbers are scaled.
+    pub scaling: Scaling,
+    /// Scaled numbers beyond ± this are cut off; none by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// How categories are coded.
+    pub categories: CategoryConfig,
+    /// How rows are split into training, validation and test parts.
+    pub split: SplitConfig,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::new(),
+            format: None,
+            delimiter: None,
+            header: None,
+            labels: None,
+            null_values: default_null_values(),
+            target: None,
+            task: None,
+            positive: None,
+            target_log: false,
+            missing_target: RowPolicy::Error,
+            rare_classes: RowPolicy::Error,
+            weight: None,
+            drop: Vec::new(),
+            drop_duplicates: false,
+            max_rows: None,
+            columns: BTreeMap::new(),
+            missing: Missing::Median,
+            missing_flag: true,
+            scaling: Scaling::Standard,
+            clip: None,
+            categories: CategoryConfig::default(),
+            split: SplitConfig::default(),
+        }
+    }
+}
+
+impl DataConfig {
+    /// Checks what the types cannot: ranges, and settings that exclude each other.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] with the key and the range.
+    pub fn validate(&self) -> Result<()> {
+        if self.path.as_os_str().is_empty() {
+            return Err(DataError::config("data.path", "name the file to read"));
+        }
+        if let Some(delimiter) = self.delimiter
+            && (!delimiter.is_ascii() || matches!(delimiter, '"' | '\n' | '\r'))
+        {
+            return Err(DataError::config(
+                "data.delimiter",
+                format!("{delimiter:?} cannot separate fields: take one ASCII character"),
+            ));
+        }
+        if let Some(clip) = self.clip
+            && !(clip > 0.0 && clip.is_finite())
+        {
+            return Err(DataError::config("data.clip", format!("{clip} is not above 0")));
+        }
+        if self.max_rows == Some(0) {
+            return Err(DataError::config("data.max_rows", "0 rows cannot be learned from"));
+        }
+        if let Some(target) = &self.target {
+            if self.drop.contains(target) {
+                return Err(DataError::config("data.drop", format!("`{target}` is the target")));
+            }
+            if self.weight.as_ref() == Some(target) {
+                return Err(DataError::config("data.weight", format!("`{target}` is the target")));
+            }
+        }
+        self.categories.validate()?;
+        self.split.validate()
+    }
+}
+
+/// The texts that stand for a missing value unless a recipe says otherwise.
+pub(crate) fn default_null_values() -> Vec<String> {
+    ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
+        .map(String::from)
+        .to_vec()
+}
+
+/// A file format.
+///
+/// ```
+/// assert_eq!(ff_data::Format::from_name("a/b.csv.gz"), Some(ff_data::Format::Csv));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Text with a delimiter: comma, semicolon, tab or bar.
+    Csv,
+    /// Apache Parquet, flat columns.
+    Parquet,
+    /// One JSON object a line.
+    Jsonl,
+    /// One NumPy array.
+    Npy,
+    /// A ZIP of NumPy arrays.
+    Npz,
+    /// MNIST's format.
+    Idx,
+}
+
+impl Format {
+    /// The format that a file's name stands for, looking through `.gz` and `.zst`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let lower = name.to_ascii_lowercase();
+        let plain =
+            lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
+        let extension = plain.rsplit(['/', '\\']).next()?.rsplit_once('.')?.1;
+        match extension {
+            "csv" | "tsv" | "tab" | "txt" | "psv" => Some(Self::Csv),
+            "parquet" | "pq" => Some(Self::Parquet),
+            "jsonl" | "ndjson" | "jsonlines" => Some(Self::Jsonl),
+            "npy" => Some(Self::Npy),
+            "npz" => Some(Self::Npz),
+            "idx" => Some(Self::Idx),
+            _ => None,
+        }
+    }
+}
+
+/// What is learned about the target.
+///
+/// ```
+/// assert!(ff_data::Task::Binary.is_classification());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// One of two classes.
+    Binary,
+    /// One of several classes.
+    Multiclass,
+    /// A number.
+    Regression,
+}
+
+impl Task {
+    /// Whether the target is a class.
+    pub fn is_classification(self) -> bool {
+        self != Self::Regression
+    }
+}
+
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Binary => "binary",
+            Self::Multiclass => "multiclass",
+            Self::Regression => "regression",
+        })
+    }
+}
+
+/// What to do with a row that cannot be learned from.
+///
+/// ```
+/// assert_eq!(ff_data::RowPolicy::default(), ff_data::RowPolicy::Error);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowPolicy {
+    /// Stop and name the rows.
+    #[default]
+    Error,
+    /// Drop the rows and count them.
+    Drop,
+}
+
+/// How missing numbers are filled; what is filled in is fitted on the training part.
+///
+/// ```
+/// assert_eq!(ff_data::Missing::default(), ff_data::Missing::Median);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// The column's median (scikit-learn's `SimpleImputer(strategy="median")`).
+    #[default]
+    Median,
+    /// The column's mean.
+    Mean,
+    /// The column's `fill`, 0 by default.
+    Constant,
+}
+
+/// How numbers are scaled; fitted on the training part.
+///
+/// ```
+/// assert_eq!(ff_data::Scaling::default(), ff_data::Scaling::Standard);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scaling {
+    /// `(x - mean) / std` (scikit-learn's `StandardScaler`).
+    #[default]
+    Standard,
+    /// `(x - min) / (max - min)` (`MinMaxScaler`).
+    Minmax,
+    /// `(x - median) / (q75 - q25)` (`RobustScaler`).
+    Robust,
+    /// The rank among the training values as a normal quantile (`QuantileTransformer(output_distribution="normal")`).
+    QuantileNormal,
+    /// The rank among the training values, 0 to 1 (`QuantileTransformer`).
+    QuantileUniform,
+    /// As it is.
+    None,
+}
+
+/// How categories are coded.
+///
+/// ```
+/// assert_eq!(ff_data::CategoryConfig::default().one_hot_max, 16);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CategoryConfig {
+    /// Up to this many categories become one 0/1 column each; more become ids for an embedding.
+    pub one_hot_max: usize,
+    /// Values with fewer training rows share one slot, which unseen values use too.
+    pub min_frequency: usize,
+    /// More distinct values than this in one column are an error.
+    pub max: usize,
+}
+
+impl Default for CategoryConfig {
+    fn default() -> Self {
+        Self { one_hot_max: 16, min_frequency: 2, max: 100_000 }
+    }
+}
+
+impl CategoryConfig {
+    fn validate(&self) -> Result<()> {
+        if self.max < 2 || self.max > MAX_CATEGORIES {
+            return Err(DataError::config(
+                "data.categories.max",
+                format!("{} is not between 2 and {MAX_CATEGORIES}", self.max),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The most categories that one column may have: their ids are 32-bit and their texts are kept in memory.
+const MAX_CATEGORIES: usize = 5_000_000;

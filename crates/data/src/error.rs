@@ -1,0 +1,277 @@
+//! What can go wrong with data, each with the place, what was found and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// The result of the functions of this crate.
+pub type Result<T, E = DataError> = std::result::Result<T, E>;
+
+/// A problem with data, its description or its place on disk.
+///
+/// Each message says what is wrong and where; [`DataError::hint`] says what to do.
+///
+/// ```
+/// use ff_data::{DataError, SourceOptions, read_table};
+///
+/// let error = read_table("no-such-file.csv".as_ref(), &SourceOptions::default()).unwrap_err();
+/// assert!(matches!(error, DataError::NotFound { .. }));
+/// assert!(error.to_string().contains("no-such-file.csv"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused: permission, full disk, a folder in place of a file.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `rename`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No such file.
+    #[error("there is no file `{}`{}", path.display(), did_you_mean(nearest))]
+    NotFound {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// Files of the same folder with a similar name, nearest first.
+        nearest: Vec<String>,
+    },
+    /// A file without a byte, or with blank lines alone.
+    #[error("`{}` is empty: it holds no rows{}", path.display(), if *header { ", only a header" } else { "" })]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// Whether a header was there.
+        header: bool,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("`{}`, line {line}, column {column} (`{name}`): byte {byte:#04x} is not UTF-8", path.display())]
+    Utf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The field in the line, from 1.
+        column: usize,
+        /// The field's name.
+        name: String,
+        /// The first byte that does not belong.
+        byte: u8,
+    },
+    /// A row with too many or too few fields.
+    #[error("`{}`, line {line}: {found} fields where the {} has {expected}", path.display(), if *header { "header" } else { "first line" })]
+    Fields {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// The number of columns.
+        expected: usize,
+        /// The number of fields in this row.
+        found: usize,
+        /// Whether the file has a header.
+        header: bool,
+        /// What to do.
+        hint: String,
+    },
+    /// A value that cannot be read as what the column holds.
+    #[error("{place}, column `{column}`: expected {expected}, found `{found}`")]
+    Value {
+        /// The file and the line or row.
+        place: String,
+        /// The column.
+        column: String,
+        /// What the column holds.
+        expected: String,
+        /// The text of the value.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A file that does not keep to its format: cut, damaged, or of a part of the format that is not read.
+    #[error("`{}`{}: {message}", path.display(), line.map_or_else(String::new, |line| format!(", line {line}")))]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The line, for text formats.
+        line: Option<u64>,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A column that is named but absent.
+    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&nearest_of(column, available)))]
+    NoColumn {
+        /// The file.
+        place: String,
+        /// The name that was asked for.
+        column: String,
+        /// What the column was wanted for, such as `data.target`.
+        role: String,
+        /// All columns.
+        available: Vec<String>,
+    },
+    /// New data that lacks columns of the model.
+    #[error("{place} does not fit the model: {}", join(problems))]
+    Mismatch {
+        /// The file.
+        place: String,
+        /// One sentence for each column that lacks or is of another kind.
+        problems: Vec<String>,
+    },
+    /// A target that cannot be learned.
+    #[error("target `{column}`: {message}")]
+    Target {
+        /// The target column.
+        column: String,
+        /// What is wrong, with lines.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A column of too many distinct categories.
+    #[error("column `{column}` has more than {limit} distinct categories")]
+    TooManyCategories {
+        /// The column.
+        column: String,
+        /// `data.categories.max`.
+        limit: usize,
+    },
+    /// A split that cannot be made.
+    #[error("cannot split the rows: {message}")]
+    Split {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A setting outside its range.
+    #[error("`{key}`: {message}")]
+    Config {
+        /// The setting, such as `data.split.valid`.
+        key: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Fitted transforms of a version that this program does not read.
+    #[error("the transforms have format {found}; this program reads format {expected}")]
+    Version {
+        /// The number in the file.
+        found: u32,
+        /// The number of this program.
+        expected: u32,
+    },
+}
+
+impl DataError {
+    /// What to do about it, as one or two sentences; empty where the message says all.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Io { source, action, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull => {
+                    "The disk is full: free some space, or write to another disk. Nothing was \
+                     left under the final name."
+                        .into()
+                }
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    format!("This user may not {action} there: choose another folder.")
+                }
+                std::io::ErrorKind::IsADirectory => "It is a folder: name a file in it.".into(),
+                _ => String::new(),
+            },
+            Self::NotFound { .. } => {
+                "A path in a recipe is relative to the folder the program runs in.".into()
+            }
+            Self::Empty { .. } => {
+                "Check how the file was written; a table needs a row for each example.".into()
+            }
+            Self::Utf8 { .. } => {
+                "Save the file as UTF-8, or convert it: iconv -f WINDOWS-1252 -t UTF-8 FILE.".into()
+            }
+            Self::Fields { hint, .. }
+            | Self::Value { hint, .. }
+            | Self::Format { hint, .. }
+            | Self::Target { hint, .. }
+            | Self::Split { hint, .. } => hint.clone(),
+            Self::NoColumn { available, .. } => {
+                let shown: Vec<_> = available.iter().take(20).map(|c| format!("`{c}`")).collect();
+                let more = available.len().saturating_sub(shown.len());
+                let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+                format!("Its columns are {}{rest}.", shown.join(", "))
+            }
+            Self::Mismatch { .. } => {
+                "Rename or add the columns; columns are found by name, in any order, and more \
+                 than are needed do no harm."
+                    .into()
+            }
+            Self::TooManyCategories { column, .. } => format!(
+                "Drop it (data.columns.{column} = \"drop\"), keep only frequent values \
+                 (data.categories.min_frequency), or raise data.categories.max."
+            ),
+            Self::Config { .. } => String::new(),
+            Self::Version { .. } => {
+                "Train again, or use the version of the program that wrote it.".into()
+            }
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn format(path: &Path, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Format {
+            path: path.to_owned(),
+            line: None,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    pub(crate) fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Config { key: key.into(), message: message.into() }
+    }
+}
+
+/// The names nearest to `name`, nearest first: at most three, and none that is far off.
+///
+/// ```
+/// let near = ff_data::nearest("surived", ["survived", "age", "fare"]);
+/// assert_eq!(near, ["survived"]);
+/// ```
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let wanted = name.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = names
+        .into_iter()
+        .map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let contained =
+                !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
+            let score = strsim::normalized_damerau_levenshtein(&wanted, &lower)
+                .max(strsim::jaro_winkler(&wanted, &lower) - 0.15)
+                .max(if contained && !lower.is_empty() { 0.65 } else { 0.0 });
+            (score, candidate)
+        })
+        .filter(|(score, _)| *score >= 0.6)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+fn did_you_mean(nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = nearest.iter().map(|name| format!("`{name}`")).collect();
+    format!("; did you mean {}?", names.join(" or "))
+}
+
+fn nearest_of(name: &str, names: &[String]) -> Vec<String> {
+    nearest(name, names.iter().map(String::as_str))
+}
+
+fn join(problems: &[String]) -> String {
+    problems.join("; ")
+}

@@ -1,0 +1,279 @@
+//! From a recipe's `[data]` table to encoded parts.
+
+use std::path::Path;
+
+use crate::checks;
+use crate::config::{DataConfig, SplitKind, Task};
+use crate::error::{DataError, Result};
+use crate::note::Note;
+use crate::schema::Schema;
+use crate::source::SourceInfo;
+use crate::split::{self, Fold, Parts};
+use crate::table::Table;
+use crate::target::{self, TargetSchema};
+use crate::transforms::{Encoded, Transforms};
+
+mod plan;
+mod read;
+
+use plan::Plan;
+use read::Read;
+
+/// Data that is ready to be learned: its parts as numbers, and all that was found out on the way.
+///
+/// ```
+/// # fn show(prepared: &ff_data::Prepared) -> String {
+/// format!("{} of {} rows are used", prepared.totals.used, prepared.totals.read)
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Prepared {
+    /// The rows to learn.
+    pub train: Encoded,
+    /// The rows to choose settings and the stopping point on.
+    pub valid: Encoded,
+    /// The rows to judge on.
+    pub test: Encoded,
+    /// What was fitted on the training rows.
+    pub transforms: Transforms,
+    /// The rows of each part, by their index in `table`.
+    pub parts: Parts,
+    /// The way the rows were split.
+    pub split: SplitKind,
+    /// What the columns are.
+    pub schema: Schema,
+    /// What the target is.
+    pub target: TargetSchema,
+    /// Findings, in the order they were made.
+    pub notes: Vec<Note>,
+    /// Rows read, dropped and used.
+    pub totals: Totals,
+    /// How the file was read.
+    pub source: SourceInfo,
+    /// XXH3-128 of the files' bytes, in hexadecimal.
+    pub hash: String,
+    /// The table as it was read, to show rows in their own words.
+    pub table: Table,
+    plan: Plan,
+    rows: Vec<usize>,
+    /// The class of each used row; 0 for a regression.
+    classes: Vec<i32>,
+    config: DataConfig,
+}
+
+/// Rows read, dropped and used: `read = used + Σ dropped` and `used = train + valid + test`.
+///
+/// ```
+/// let totals = ff_data::Totals { read: 10, used: 9, train: 7, valid: 1, test: 1, ..Default::default() };
+/// assert!(!totals.add_up());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    /// Rows of the file or files.
+    pub read: usize,
+    /// Rows that are part of the training, validation or test part.
+    pub used: usize,
+    /// Rows left out, by reason.
+    pub dropped: Vec<Dropped>,
+    /// Rows of the training part.
+    pub train: usize,
+    /// Rows of the validation part.
+    pub valid: usize,
+    /// Rows of the test part.
+    pub test: usize,
+}
+
+/// Rows that were left out for one reason.
+///
+/// ```
+/// let dropped = ff_data::Dropped { reason: "target missing".into(), rows: 3 };
+/// assert_eq!(dropped.rows, 3);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Dropped {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub rows: usize,
+}
+
+impl Totals {
+    /// Whether every row that was read is accounted for.
+    pub fn add_up(&self) -> bool {
+        let dropped: usize = self.dropped.iter().map(|dropped| dropped.rows).sum();
+        self.read == self.used + dropped && self.used == self.train + self.valid + self.test
+    }
+}
+
+/// Parts that were encoded by transforms fitted on their own training rows.
+///
+/// ```
+/// # fn size(parts: &ff_data::EncodedParts) -> usize { parts.train.rows + parts.valid.rows + parts.test.rows }
+/// ```
+#[derive(Clone, Debug)]
+pub struct EncodedParts {
+    /// The rows to learn.
+    pub train: Encoded,
+    /// The rows to choose on.
+    pub valid: Encoded,
+    /// The rows to judge on.
+    pub test: Encoded,
+    /// What was fitted on the training rows.
+    pub transforms: Transforms,
+    /// The rows of each part, by their index in the table.
+    pub parts: Parts,
+}
+
+/// Reads, checks, splits and encodes the data of a recipe.
+///
+/// `seed` decides the split unless the recipe has a seed for it; a relative path starts at `base`.
+///
+/// # Errors
+/// [`DataError`] for a file that cannot be read, a column or target that cannot be used, a split that cannot be made.
+pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> {
+    config.validate()?;
+    let Some(name) = config.target.as_deref() else {
+        return Err(DataError::config("data.target", "name the column to predict"));
+    };
+    let Read { table, mut source, borders } = read::read(config, base)?;
+    let mut notes = std::mem::take(&mut source.notes);
+    let stratify = matches!(config.split.kind, SplitKind::Auto | SplitKind::Stratified)
+        && borders.is_none()
+        && config.split.valid + config.split.test > 0.0;
+    let found = target::find(&table, name, config, stratify)?;
+    let mut target = found.schema;
+    let split = split_kind(config, target.task, borders.is_some())?;
+    let (plan, mut schema) = plan::plan(&table, config, &target, found.reader, &mut notes)?;
+
+    let mut totals = Totals { read: table.rows(), ..Totals::default() };
+    let mut rows: Vec<usize> = (0..table.rows()).collect();
+    leave_out(&mut rows, &mut totals, "target missing", &found.missing);
+    leave_out(&mut rows, &mut totals, "the only row of its class", &found.rare);
+    if config.drop_duplicates {
+        let repeated = checks::repeated(&table, &schema, &rows);
+        leave_out(&mut rows, &mut totals, "repeats an earlier row", &repeated);
+    }
+    let classes = plan.classes(&table, &rows, &mut target);
+    let split_seed = config.split.seed.unwrap_or(seed);
+    let parts = match &borders {
+        Some(borders) => {
+            let share = if borders.has_valid() { 0.0 } else { config.split.valid };
+            let parts = borders.positions(&rows);
+            split::with_validation(parts, &classes, share, split_seed).of(&rows)
+        }
+        None => split::split(&table, &rows, &classes, &config.split, split, split_seed)?,
+    };
+    totals.used = rows.len();
+    (totals.train, totals.valid, totals.test) =
+        (parts.train.len(), parts.valid.len(), parts.test.len());
+
+    let EncodedParts { train, valid, test, transforms, parts } = plan.encode(&table, parts)?;
+    plan::describe(&mut schema, &transforms);
+    notes.extend(checks::run(&checks::Facts {
+        table: &table,
+        schema: &schema,
+        target: &target,
+        parts: &parts,
+        train: &train,
+    }));
+    let hash = source.hash.clone();
+    Ok(Prepared {
+        train,
+        valid,
+        test,
+        transforms,
+        parts,
+        split,
+        schema,
+        target,
+        notes,
+        totals,
+        source,
+        hash,
+        table,
+        plan,
+        rows,
+        classes,
+        config: config.clone(),
+    })
+}
+
+fn split_kind(config: &DataConfig, task: Task, files: bool) -> Result<SplitKind> {
+    Ok(match (config.split.kind, task) {
+        _ if files => SplitKind::Given,
+        (SplitKind::Auto, Task::Regression) => SplitKind::Random,
+        (SplitKind::Auto, _) => SplitKind::Stratified,
+        (SplitKind::Stratified, Task::Regression) => {
+            return Err(DataError::config(
+                "data.split.kind",
+                "a stratified split needs classes; split a regression at random, by group or by time",
+            ));
+        }
+        (kind, _) => kind,
+    })
+}
+
+/// Takes rows out (both lists ascending) and counts them.
+fn leave_out(rows: &mut Vec<usize>, totals: &mut Totals, reason: &str, out: &[usize]) {
+    if out.is_empty() {
+        return;
+    }
+    rows.retain(|row| out.binary_search(row).is_err());
+    totals.dropped.push(Dropped { reason: reason.into(), rows: out.len() });
+}
+
+impl Prepared {
+    /// The rows that are used, by their index in the table, ascending.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// Folds of the used rows, as indices in the table: grouped where the split is grouped, stratified for classes,
+    /// shuffled for a regression.
+    ///
+    /// # Errors
+    /// [`DataError::Split`] for more folds than rows or groups, or fewer than two.
+    pub fn folds(&self, k: usize, seed: u64) -> Result<Vec<Fold>> {
+        let folds = match (self.split, &self.config.split.column) {
+            (SplitKind::Grouped, Some(column)) => {
+                split::grouped_folds(&split::group_keys(&self.table, column, &self.rows)?, k, seed)?
+            }
+            _ => split::stratified_folds(&self.classes, k, seed)?,
+        };
+        let map = |part: Vec<usize>| part.into_iter().map(|i| self.rows[i]).collect();
+        Ok(folds
+            .into_iter()
+            .map(|fold| Fold { train: map(fold.train), test: map(fold.test) })
+            .collect())
+    }
+
+    /// Encodes a fold: a share of its training rows becomes the validation part (stratified for classes, whole groups
+    /// where the split is grouped), and transforms are fitted on the others.
+    ///
+    /// # Errors
+    /// As [`Prepared::encode_parts`].
+    pub fn encode_fold(&self, fold: &Fold, valid: f64, seed: u64) -> Result<EncodedParts> {
+        let place = |row: &usize| self.rows.binary_search(row).ok();
+        let classes: Vec<i32> =
+            fold.train.iter().map(|row| place(row).map_or(0, |at| self.classes[at])).collect();
+        let inner = match (self.split, &self.config.split.column) {
+            (SplitKind::Grouped, Some(column)) if valid > 0.0 => split::grouped(
+                &split::group_keys(&self.table, column, &fold.train)?,
+                valid,
+                0.0,
+                seed,
+            )?,
+            _ => split::stratified(&classes, valid, 0.0, seed),
+        };
+        let inner = inner.of(&fold.train);
+        self.encode_parts(Parts { train: inner.train, valid: inner.valid, test: fold.test.clone() })
+    }
+
+    /// Fits transforms on the training rows of any parts and encodes them all.
+    ///
+    /// # Errors
+    /// [`DataError::TooManyCategories`], or [`DataError::Value`] for a cell that a forced kind cannot read.
+    pub fn encode_parts(&self, parts: Parts) -> Result<EncodedParts> {
+        self.plan.encode(&self.table, parts)
+    }
+}

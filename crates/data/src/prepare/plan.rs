@@ -1,0 +1,414 @@
+//! What becomes of each column, decided once; fitted anew for each set of training rows.
+
+use crate::config::{ColumnOptions, DataConfig, Task};
+use crate::error::{DataError, Result};
+use crate::note::Note;
+use crate::schema::{
+    ColumnSchema, ColumnStats, Inferred, Kind, Role, Schema, boolean_texts, infer, is_series,
+    profile, set_kind,
+};
+use crate::split::Parts;
+use crate::table::{Column, Table, Values};
+use crate::target::{LabelReader, TargetSchema};
+use crate::transforms::{
+    BooleanEncoder, CategoryEncoder, CategoryFit, Coding, ColumnTransform, DateEncoder, Encoder,
+    FORMAT, NumberEncoder, RawFit, Scaler, TargetTransform, Transforms, Unreadable,
+};
+
+use super::EncodedParts;
+
+/// How to fit transforms to any training rows of a table.
+#[derive(Debug)]
+pub(super) struct Plan {
+    features: Vec<Feature>,
+    target: TargetSchema,
+    reader: LabelReader,
+    config: DataConfig,
+}
+
+/// A column that is given to the model, and how its cells are read.
+#[derive(Debug)]
+struct Feature {
+    name: String,
+    options: ColumnOptions,
+    reading: Reading,
+}
+
+#[derive(Debug)]
+enum Reading {
+    Number { odd: Vec<String> },
+    Boolean { no: String, yes: String },
+    Category { numeric: bool },
+    Date { format: String },
+}
+
+/// Decides what each column is and what becomes of it.
+pub(super) fn plan(
+    table: &Table,
+    config: &DataConfig,
+    target: &TargetSchema,
+    reader: LabelReader,
+    notes: &mut Vec<Note>,
+) -> Result<(Plan, Schema)> {
+    check_names(table, config)?;
+    let series = is_series(&table.names());
+    let mut schema = Schema::default();
+    let mut features = Vec::new();
+    for (column, series) in table.columns().iter().zip(series) {
+        let stats = if column.name == target.column {
+            target.stats.clone()
+        } else {
+            profile(&column.values)
+        };
+        let options: ColumnOptions =
+            config.columns.get(&column.name).map_or_else(ColumnOptions::default, |c| (**c).clone());
+        let inferred = infer(column, &stats, series, config.categories.max);
+        let (role, kind, reason, undo) = decide(column, config, target, &options, &inferred);
+        if role == Role::Feature {
+            let reading = reading(column, &stats, kind, &options, &inferred);
+            if options.kind.is_some() {
+                check_readable(table, column, &reading)?;
+            }
+            note_reading(column, table, kind, &inferred, notes);
+            features.push(Feature { name: column.name.clone(), options, reading });
+        }
+        let name = column.name.clone();
+        schema.columns.push(ColumnSchema {
+            name,
+            kind,
+            role,
+            reason,
+            usage: String::new(),
+            undo,
+            stats,
+        });
+    }
+    if features.is_empty() {
+        let left_out: Vec<_> = schema
+            .columns
+            .iter()
+            .filter(|column| column.role == Role::Dropped)
+            .map(|column| format!("`{}` ({})", column.name, column.reason))
+            .collect();
+        let left_out = if left_out.is_empty() { "none".into() } else { left_out.join(", ") };
+        return Err(DataError::config(
+            "data.columns",
+            format!("no column is left to learn from; left out: {left_out}"),
+        ));
+    }
+    let plan = Plan { features, target: target.clone(), reader, config: config.clone() };
+    Ok((plan, schema))
+}
+
+/// Every column that the recipe names has to be there.
+fn check_names(table: &Table, config: &DataConfig) -> Result<()> {
+    let named = config
+        .columns
+        .keys()
+        .map(|name| (name, "data.columns"))
+        .chain(config.drop.iter().map(|name| (name, "data.drop")))
+        .chain(config.weight.iter().map(|name| (name, "data.weight")))
+        .chain(config.split.column.iter().map(|name| (name, "data.split.column")));
+    for (name, role) in named {
+        if table.column(name).is_none() {
+            return Err(DataError::NoColumn {
+                place: table.source_name(),
+                column: name.clone(),
+                role: role.into(),
+                available: table.names(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The role and kind of a column, why, and how to undo it.
+fn decide(
+    column: &Column,
+    config: &DataConfig,
+    target: &TargetSchema,
+    options: &ColumnOptions,
+    inferred: &Inferred,
+) -> (Role, Kind, String, Option<String>) {
+    let name = &column.name;
+    if *name == target.column {
+        let kind = if target.task == Task::Regression { Kind::Number } else { Kind::Category };
+        return (Role::Target, kind, target.reason.clone(), target.undo.clone());
+    }
+    if config.weight.as_ref() == Some(name) {
+        return (Role::Weight, Kind::Number, "the sample weights".into(), None);
+    }
+    if config.drop.contains(name) {
+        return (Role::Dropped, Kind::Drop, "as the recipe says".into(), None);
+    }
+    if let Some(kind) = options.kind {
+        let role = if kind.is_used() { Role::Feature } else { Role::Dropped };
+        return (role, kind, "as the recipe says".into(), None);
+    }
+    let Inferred { kind, reason, other, .. } = inferred;
+    if config.split.column.as_ref() == Some(name) {
+        let wanted = if kind.is_used() { kind.to_string() } else { (*other).to_owned() };
+        let undo = set_kind(name, &wanted);
+        return (Role::Split, *kind, "the rows are split by it".into(), Some(undo));
+    }
+    let role = if kind.is_used() { Role::Feature } else { Role::Dropped };
+    // A plain quantity needs no way out; integers and texts may well be meant otherwise.
+    let plain = *kind == Kind::Number && reason == "numbers";
+    (role, *kind, reason.clone(), (!plain).then(|| set_kind(name, other)))
+}
+
+fn reading(
+    column: &Column,
+    stats: &ColumnStats,
+    kind: Kind,
+    options: &ColumnOptions,
+    inferred: &Inferred,
+) -> Reading {
+    let texts = match &column.values {
+        Values::Text(texts) => Some(texts),
+        _ => None,
+    };
+    match kind {
+        Kind::Boolean => {
+            let (no, yes) = texts.and_then(boolean_texts).unwrap_or(match column.values {
+                Values::Number(_) | Values::Integer(_) => ("0", "1"),
+                _ => ("false", "true"),
+            });
+            Reading::Boolean { no: no.into(), yes: yes.into() }
+        }
+        Kind::Category => Reading::Category {
+            numeric: !matches!(column.values, Values::Text(_) | Values::Bool(_) | Values::Date(_)),
+        },
+        Kind::Date => {
+            let found = || {
+                let texts = texts?;
+                let labels = (0..texts.len()).filter_map(|row| texts.get(row));
+                crate::date::infer_format(labels).map(|(format, _)| format.to_owned())
+            };
+            let format = options.format.clone().or_else(found);
+            Reading::Date { format: format.unwrap_or_else(|| crate::date::ISO.into()) }
+        }
+        _ => {
+            debug_assert!(stats.rows == column.values.len());
+            let odd = inferred.odd.as_ref().map(|(odd, _)| odd.clone()).unwrap_or_default();
+            Reading::Number { odd: if options.kind.is_some() { Vec::new() } else { odd } }
+        }
+    }
+}
+
+/// A kind that the recipe forces has to fit every cell.
+fn check_readable(table: &Table, column: &Column, reading: &Reading) -> Result<()> {
+    let rows: Vec<usize> = (0..table.rows()).collect();
+    let mut unreadable = None;
+    let expected = match reading {
+        Reading::Number { odd } => {
+            NumberEncoder::fit(&column.values, &rows, RawFit::plain(odd.clone()), &mut unreadable);
+            "a number".into()
+        }
+        Reading::Boolean { no, yes } => {
+            BooleanEncoder::fit(&column.values, &rows, (no, yes), false, &mut unreadable);
+            format!("`{no}` or `{yes}`")
+        }
+        Reading::Date { format } => {
+            DateEncoder::fit(&column.values, &rows, format, false, &mut unreadable);
+            format!("a date ({format})")
+        }
+        Reading::Category { .. } => return Ok(()),
+    };
+    let Some(Unreadable { row, text, count }) = unreadable else { return Ok(()) };
+    Err(DataError::Value {
+        place: table.place(row),
+        column: column.name.clone(),
+        expected,
+        found: text,
+        hint: format!(
+            "{}Correct it, name it in data.null_values, or choose another kind (--set {}).",
+            if count > 1 { format!("{count} rows are like it. ") } else { String::new() },
+            set_kind(&column.name, "category")
+        ),
+    })
+}
+
+fn note_reading(
+    column: &Column,
+    table: &Table,
+    kind: Kind,
+    inferred: &Inferred,
+    notes: &mut Vec<Note>,
+) {
+    if kind != inferred.kind {
+        return;
+    }
+    if let Some((_, row)) = &inferred.odd {
+        let (word, line) = (table.line_word(), table.line(*row));
+        notes.push(
+            Note::warn(format!("{} (first in {word} {line})", inferred.reason))
+                .column(&column.name)
+                .undo(set_kind(&column.name, inferred.other)),
+        );
+    }
+    if let Some(other) = inferred.other_format {
+        let name = &column.name;
+        notes.push(
+            Note::warn("the month is taken to come first; no day above 12 tells")
+                .column(name)
+                .undo(format!("data.columns.{name}.format=\"{other}\"")),
+        );
+    }
+}
+
+impl Plan {
+    /// The class of each row, and the rows of each class; all 0 for a regression.
+    pub(super) fn classes(
+        &self,
+        table: &Table,
+        rows: &[usize],
+        target: &mut TargetSchema,
+    ) -> Vec<i32> {
+        let Some(column) = table.column(&target.column).filter(|_| target.task.is_classification())
+        else {
+            return vec![0; rows.len()];
+        };
+        let index: std::collections::HashMap<&str, i32> = self
+            .target
+            .classes
+            .iter()
+            .enumerate()
+            .map(|(i, class)| (class.as_str(), i as i32))
+            .collect();
+        target.counts.fill(0);
+        let mut class = |&row: &usize| {
+            let label = self.reader.label(&column.values, row).unwrap_or_default();
+            let class = index.get(label.as_str()).copied().unwrap_or(0);
+            target.counts[class as usize] += 1;
+            class
+        };
+        rows.iter().map(&mut class).collect()
+    }
+
+    /// Fits to the training rows and encodes every part.
+    pub(super) fn encode(&self, table: &Table, parts: Parts) -> Result<EncodedParts> {
+        let transforms = self.fit(table, &parts.train)?;
+        let encode = |rows: &[usize]| transforms.encode_rows(table, rows, true);
+        let (train, valid, test) =
+            (encode(&parts.train)?, encode(&parts.valid)?, encode(&parts.test)?);
+        Ok(EncodedParts { train, valid, test, transforms, parts })
+    }
+
+    fn fit(&self, table: &Table, rows: &[usize]) -> Result<Transforms> {
+        let mut columns = Vec::with_capacity(self.features.len());
+        for feature in &self.features {
+            if let Some(column) = table.column(&feature.name) {
+                let encoder = self.fit_column(&column.values, rows, feature)?;
+                columns.push(ColumnTransform { name: feature.name.clone(), encoder });
+            }
+        }
+        let log = self.config.target_log;
+        Ok(Transforms {
+            format: FORMAT,
+            columns,
+            target: TargetTransform::fit(&self.target, &self.reader, table, rows, log),
+            weight: self.config.weight.clone(),
+            null_values: self.config.null_values.clone(),
+        })
+    }
+
+    fn fit_column(&self, values: &Values, rows: &[usize], feature: &Feature) -> Result<Encoder> {
+        let (config, options) = (&self.config, &feature.options);
+        let flag = config.missing_flag;
+        // Cells were checked when the kind was decided, so that nothing is unreadable here.
+        let mut unreadable = None;
+        Ok(match &feature.reading {
+            Reading::Number { odd } => {
+                let settings = RawFit {
+                    missing: options.missing.unwrap_or(config.missing),
+                    fill: options.fill.unwrap_or(0.0),
+                    flag,
+                    log: options.log,
+                    scaling: options.scaling.unwrap_or(config.scaling),
+                    clip: config.clip,
+                    missing_texts: odd.clone(),
+                };
+                Encoder::Number(NumberEncoder::fit(values, rows, settings, &mut unreadable))
+            }
+            Reading::Boolean { no, yes } => Encoder::Boolean(BooleanEncoder::fit(
+                values,
+                rows,
+                (no, yes),
+                flag,
+                &mut unreadable,
+            )),
+            Reading::Category { numeric } => {
+                let categories = &config.categories;
+                let settings = CategoryFit {
+                    one_hot_max: options.one_hot_max.unwrap_or(categories.one_hot_max),
+                    min_frequency: options.min_frequency.unwrap_or(categories.min_frequency),
+                    max: categories.max,
+                };
+                let name = &feature.name;
+                Encoder::Category(CategoryEncoder::fit(name, values, rows, *numeric, &settings)?)
+            }
+            Reading::Date { format } => {
+                Encoder::Date(DateEncoder::fit(values, rows, format, flag, &mut unreadable))
+            }
+        })
+    }
+}
+
+/// Says in a few words what becomes of each column.
+pub(super) fn describe(schema: &mut Schema, transforms: &Transforms) {
+    for column in &mut schema.columns {
+        let encoder = transforms.columns.iter().find(|c| c.name == column.name).map(|c| &c.encoder);
+        column.usage = match (column.role, encoder) {
+            (Role::Feature, Some(encoder)) => usage(encoder, column.stats.missing > 0),
+            (Role::Target, _) => "target".into(),
+            (Role::Weight, _) => "sample weight".into(),
+            (Role::Split, _) => "splits the rows".into(),
+            _ => "dropped".into(),
+        };
+    }
+}
+
+fn usage(encoder: &Encoder, missing: bool) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut flagged = false;
+    match encoder {
+        Encoder::Number(e) => {
+            flagged = e.flag;
+            if e.log {
+                words.push("log".into());
+            }
+            words.push(match &e.scaler {
+                Scaler::None => "as it is".into(),
+                Scaler::Linear { .. } => "scaled".into(),
+                Scaler::Quantile { normal: true, .. } => "normal quantiles".into(),
+                Scaler::Quantile { .. } => "quantiles".into(),
+            });
+            if missing {
+                words.push(format!("gaps {}", crate::number::format_number(e.fill)));
+            }
+        }
+        Encoder::Boolean(e) => {
+            flagged = e.flag;
+            words.push(format!("{} 0, {} 1", e.no, e.yes));
+        }
+        Encoder::Category(e) => {
+            words.push(match e.coding {
+                Coding::OneHot => format!("{} 0/1 columns", encoder.numeric_width()),
+                Coding::Embedding => format!("embedding of {} ids", e.cardinality()),
+            });
+            if e.rare {
+                words.push("rare ones merged".into());
+            }
+        }
+        Encoder::Date(e) => {
+            flagged = e.flag;
+            let parts: Vec<_> = e.parts.iter().map(|(part, _)| part.as_str()).collect();
+            words.push(parts.join(", "));
+        }
+    }
+    if flagged {
+        words.push("missing flag".into());
+    }
+    words.join(", ")
+}

@@ -1,0 +1,152 @@
+//! What the columns are: kinds with their reasons, and figures about each column.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::table::Values;
+
+mod infer;
+mod names;
+mod profile;
+
+pub(crate) use infer::{Inferred, boolean_texts, infer};
+pub(crate) use names::is_series;
+pub use profile::{ColumnStats, Histogram, NumberStats};
+pub(crate) use profile::{moments, profile, quantile_sorted};
+
+/// What a column is, as far as learning is concerned.
+///
+/// ```
+/// assert_eq!(ff_data::Kind::Number.to_string(), "number");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A quantity: imputed, scaled, used as it is.
+    Number,
+    /// One of some values without an order: 0/1 columns, or ids for an embedding.
+    Category,
+    /// True or false.
+    Boolean,
+    /// A day or a moment: year, month, day, weekday, hour, days since 1970.
+    Date,
+    /// Words; kept for later, not used yet.
+    Text,
+    /// A name or number of the row itself; not used.
+    Identifier,
+    /// The same value in every row; not used.
+    Constant,
+    /// Left out.
+    Drop,
+}
+
+impl Kind {
+    /// Whether a column of this kind is given to the model.
+    pub fn is_used(self) -> bool {
+        matches!(self, Self::Number | Self::Category | Self::Boolean | Self::Date)
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Number => "number",
+            Self::Category => "category",
+            Self::Boolean => "boolean",
+            Self::Date => "date",
+            Self::Text => "text",
+            Self::Identifier => "identifier",
+            Self::Constant => "constant",
+            Self::Drop => "drop",
+        })
+    }
+}
+
+/// What a column is there for.
+///
+/// ```
+/// assert_ne!(ff_data::Role::Feature, ff_data::Role::Target);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Given to the model.
+    Feature,
+    /// To be predicted.
+    Target,
+    /// The sample weights.
+    Weight,
+    /// The column that rows are split by.
+    Split,
+    /// Not used.
+    Dropped,
+}
+
+/// One column: its kind, why, what becomes of it, how to undo that, and its figures.
+///
+/// ```
+/// # fn show(column: &ff_data::ColumnSchema) -> String {
+/// format!("{} {} {}", column.name, column.kind, column.usage)
+/// # }
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ColumnSchema {
+    /// The column's name.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// What it is there for.
+    pub role: Role,
+    /// Why it was read so, as a sentence without a full stop.
+    pub reason: String,
+    /// What becomes of it, such as `standardised, median, missing flag`.
+    pub usage: String,
+    /// The setting that changes the decision, as `key=value` for `--set`.
+    pub undo: Option<String>,
+    /// Its figures over all rows that were read.
+    pub stats: ColumnStats,
+}
+
+/// All columns, in the file's order.
+///
+/// ```
+/// let schema = ff_data::Schema::default();
+/// assert!(schema.column("age").is_none());
+/// ```
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Schema {
+    /// The columns.
+    pub columns: Vec<ColumnSchema>,
+}
+
+impl Schema {
+    /// The column of this name.
+    pub fn column(&self, name: &str) -> Option<&ColumnSchema> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The columns that are given to the model.
+    pub fn features(&self) -> impl Iterator<Item = &ColumnSchema> {
+        self.columns.iter().filter(|column| column.role == Role::Feature)
+    }
+}
+
+/// The two texts of a truth value, false first, that are recognised in any case.
+pub(crate) const BOOLEANS: [(&str, &str); 6] =
+    [("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("off", "on"), ("0", "1")];
+
+/// The setting that gives a column another kind.
+pub(crate) fn set_kind(column: &str, kind: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !column.is_empty() && column.chars().all(bare) {
+        format!("data.columns.{column}=\"{kind}\"")
+    } else {
+        format!("data.columns.{column:?}=\"{kind}\"")
+    }
+}
+
+/// Whether every value that is there is a whole number.
+pub(crate) fn all_integers(values: &Values) -> bool {
+    matches!(values, Values::Integer(_))
+        || (0..values.len()).all(|row| values.number(row).is_none_or(|x| x.fract() == 0.0))
+}

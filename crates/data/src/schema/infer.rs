@@ -1,0 +1,200 @@
+//! The kind of a column, from its values and, where they leave it open, its name.
+
+use std::collections::BTreeSet;
+
+use super::names::{names_a_code, names_an_identifier};
+use super::{BOOLEANS, ColumnStats, Kind};
+use crate::date;
+use crate::number::{is_code, parse_number};
+use crate::table::{Column, TextValues, Values};
+
+/// Fewer rows than this do not show that a column is an identifier.
+const MIN_ROWS: usize = 20;
+
+/// The share of different values from which texts name rows rather than groups.
+const NEARLY_ALL: f64 = 0.9;
+
+/// Up to this many different texts among numbers are taken for ways to write "missing".
+const MAX_ODD: usize = 3;
+
+/// Integers with more distinct values than this are numbers even under a name such as `code`.
+const MAX_CODES: usize = 50;
+
+/// A kind, the reason for it, and what goes with it.
+pub(crate) struct Inferred {
+    pub(crate) kind: Kind,
+    pub(crate) reason: String,
+    /// The kind to name in the setting that undoes the decision.
+    pub(crate) other: &'static str,
+    /// Texts among numbers that are read as missing, with the row of the first.
+    pub(crate) odd: Option<(Vec<String>, usize)>,
+    /// Another format that reads the dates as well.
+    pub(crate) other_format: Option<&'static str>,
+}
+
+impl Inferred {
+    fn new(kind: Kind, reason: impl Into<String>, other: &'static str) -> Self {
+        Self { kind, reason: reason.into(), other, odd: None, other_format: None }
+    }
+}
+
+/// Infers what a column is; `series` says that its name belongs to a numbered series.
+pub(crate) fn infer(
+    column: &Column,
+    stats: &ColumnStats,
+    series: bool,
+    max_categories: usize,
+) -> Inferred {
+    let present = stats.rows - stats.missing;
+    if present == 0 {
+        return Inferred::new(Kind::Constant, "no value at all", "category");
+    }
+    if stats.unique == 1 && stats.missing == 0 {
+        return Inferred::new(Kind::Constant, "the same value in every row", "number");
+    }
+    match &column.values {
+        Values::Text(texts) => infer_text(texts, stats, &column.name, max_categories),
+        Values::Bool(_) => Inferred::new(Kind::Boolean, "true and false", "category"),
+        Values::Date(_) => Inferred::new(Kind::Date, "dates", "drop"),
+        Values::Number(_) | Values::Integer(_) => infer_number(stats, &column.name, series),
+    }
+}
+
+fn infer_number(stats: &ColumnStats, name: &str, series: bool) -> Inferred {
+    let unique = stats.unique;
+    let Some(number) = stats.number.as_ref() else {
+        return Inferred::new(Kind::Constant, "no finite value", "number");
+    };
+    if !number.integers {
+        return Inferred::new(Kind::Number, "numbers", "category");
+    }
+    if unique == 2 && number.min == 0.0 && number.max == 1.0 {
+        return Inferred::new(Kind::Boolean, "0 and 1", "category");
+    }
+    let all_differ = unique == stats.rows && stats.missing == 0 && stats.rows >= MIN_ROWS;
+    if all_differ && !series {
+        let running = number.max - number.min == (stats.rows - 1) as f64
+            && (number.min == 0.0 || number.min == 1.0);
+        if running {
+            return Inferred::new(Kind::Identifier, "a running number", "number");
+        }
+        if names_an_identifier(name) {
+            return Inferred::new(Kind::Identifier, "a different integer in every row", "number");
+        }
+    }
+    let groups = (3..=MAX_CODES).contains(&unique) && stats.rows >= 5 * unique;
+    if groups && !series && names_a_code(name) {
+        let reason =
+            format!("{unique} distinct integers under a name of codes, read as a category");
+        return Inferred::new(Kind::Category, reason, "number");
+    }
+    let reason = if unique <= 10 {
+        format!("{unique} distinct integers, read as numbers")
+    } else {
+        "integers".into()
+    };
+    Inferred::new(Kind::Number, reason, "category")
+}
+
+fn infer_text(texts: &TextValues, stats: &ColumnStats, name: &str, max: usize) -> Inferred {
+    let present = || (0..texts.len()).filter_map(|row| texts.get(row)).map(str::trim);
+    let (unique, count) = (stats.unique, stats.rows - stats.missing);
+    if unique <= 2
+        && let Some((no, yes)) = boolean_texts(texts)
+    {
+        return Inferred::new(Kind::Boolean, format!("{no} and {yes}"), "category");
+    }
+    let is_number = |text: &str| parse_number(text.as_bytes()).is_some();
+    if present().all(is_number) {
+        return if present().any(|text| is_code(text.as_bytes())) {
+            coded(stats)
+        } else {
+            Inferred::new(Kind::Number, "numbers", "category")
+        };
+    }
+    // One value after the other is cheap to refuse: most columns of texts fail at their first.
+    if let Some((_, other)) = date::infer_format(present()) {
+        let reason = match other {
+            Some(other) => format!("dates with the month first ({other} would fit too)"),
+            None => "dates".into(),
+        };
+        return Inferred { other_format: other, ..Inferred::new(Kind::Date, reason, "category") };
+    }
+    if let Some((odd, row, rows)) = odd_among_numbers(texts, count) {
+        let shown: Vec<_> = odd.iter().map(|text| format!("`{text}`")).collect();
+        let reason = format!("numbers but for {rows} times {}, read as missing", shown.join(", "));
+        return Inferred {
+            odd: Some((odd, row)),
+            ..Inferred::new(Kind::Number, reason, "category")
+        };
+    }
+    let share = unique as f64 / count as f64;
+    let words = present().take(1000).map(|text| text.split_whitespace().count()).sum::<usize>()
+        as f64
+        / count.min(1000) as f64;
+    if words >= 4.0 && share > 0.5 {
+        return Inferred::new(Kind::Text, format!("texts of {words:.0} words"), "category");
+    }
+    if unique == count && count >= MIN_ROWS {
+        return Inferred::new(Kind::Identifier, "a different text in every row", "category");
+    }
+    if share > NEARLY_ALL && count >= MIN_ROWS {
+        let reason = format!("{unique} different texts in {count} rows");
+        return Inferred::new(Kind::Identifier, reason, "category");
+    }
+    if names_an_identifier(name) && share > 0.5 && count >= MIN_ROWS {
+        let reason = format!("{unique} different texts under a name of identifiers");
+        return Inferred::new(Kind::Identifier, reason, "category");
+    }
+    if unique > max || stats.unique_is_a_minimum {
+        let reason = format!("more than {max} different texts");
+        return Inferred::new(Kind::Identifier, reason, "category");
+    }
+    Inferred::new(Kind::Category, format!("{unique} different texts"), "drop")
+}
+
+fn coded(stats: &ColumnStats) -> Inferred {
+    let count = stats.rows - stats.missing;
+    if stats.unique as f64 > NEARLY_ALL * count as f64 && count >= MIN_ROWS {
+        return Inferred::new(Kind::Identifier, "codes with leading zeros that differ", "number");
+    }
+    Inferred::new(Kind::Category, "codes with leading zeros", "number")
+}
+
+/// The two texts of a truth value as they stand in the column's language, false first.
+pub(crate) fn boolean_texts(texts: &TextValues) -> Option<(&'static str, &'static str)> {
+    BOOLEANS.into_iter().find(|(no, yes)| {
+        let mut seen = [false; 2];
+        (0..texts.len()).filter_map(|row| texts.get(row)).all(|text| {
+            let text = text.trim();
+            seen[0] |= text.eq_ignore_ascii_case(no);
+            seen[1] |= text.eq_ignore_ascii_case(yes);
+            text.eq_ignore_ascii_case(no) || text.eq_ignore_ascii_case(yes)
+        }) && seen == [true; 2]
+    })
+}
+
+/// The few different texts of a column that otherwise holds numbers, the row of the first, and their rows.
+fn odd_among_numbers(texts: &TextValues, count: usize) -> Option<(Vec<String>, usize, usize)> {
+    let mut odd = BTreeSet::new();
+    let mut numbers = BTreeSet::new();
+    let (mut first, mut rows) = (None, 0);
+    for row in 0..texts.len() {
+        let Some(text) = texts.get(row).map(str::trim) else { continue };
+        if parse_number(text.as_bytes()).is_some() && !is_code(text.as_bytes()) {
+            if numbers.len() < 10 {
+                numbers.insert(text);
+            }
+            continue;
+        }
+        first.get_or_insert(row);
+        rows += 1;
+        odd.insert(text);
+        if odd.len() > MAX_ODD || (rows as f64) > 0.2 * count as f64 {
+            return None;
+        }
+    }
+    // A handful of numbers beside a text may well be names of groups.
+    (numbers.len() >= 10)
+        .then(|| (odd.into_iter().map(String::from).collect(), first.unwrap_or(0), rows))
+}

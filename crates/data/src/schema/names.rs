@@ -1,0 +1,99 @@
+//! What a column's name gives away.
+
+/// Last words of names of codes: their integers name things rather than count them.
+const CODES: [&str; 22] = [
+    "class",
+    "code",
+    "type",
+    "kind",
+    "category",
+    "cat",
+    "group",
+    "zone",
+    "region",
+    "sector",
+    "department",
+    "cluster",
+    "color",
+    "colour",
+    "gender",
+    "sex",
+    "zip",
+    "zipcode",
+    "postcode",
+    "status",
+    "species",
+    "brand",
+];
+
+/// Last words of names of identifiers.
+const IDENTIFIERS: [&str; 14] = [
+    "id", "ids", "idx", "index", "key", "uuid", "guid", "rowid", "row", "no", "nr", "num",
+    "serial", "number",
+];
+
+/// Whether the name says that the integers are codes: `pclass`, `product_type`, `zipCode`.
+pub(crate) fn names_a_code(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    last_word(name).is_some_and(|word| CODES.contains(&word.as_str()))
+        || ["class", "code", "type"].iter().any(|end| lower.ends_with(end))
+}
+
+/// Whether the name says that the values tell rows apart: `id`, `PassengerId`, `row_number`.
+pub(crate) fn names_an_identifier(name: &str) -> bool {
+    last_word(name).is_some_and(|word| IDENTIFIERS.contains(&word.as_str()))
+}
+
+/// The columns that belong to a numbered series of at least three, such as `pixel0`, `pixel1`, …: they are measured
+/// alike, so a few distinct values in one of them do not make it a category.
+pub(crate) fn is_series(names: &[String]) -> Vec<bool> {
+    let stem = |name: &str| {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        (stem.len() < name.len()).then(|| stem.to_owned())
+    };
+    let mut counts = std::collections::HashMap::new();
+    for name in names {
+        if let Some(stem) = stem(name) {
+            *counts.entry(stem).or_insert(0usize) += 1;
+        }
+    }
+    names.iter().map(|name| stem(name).is_some_and(|stem| counts[&stem] >= 3)).collect()
+}
+
+/// The last word of a name in snake, kebab, camel or plain case, in lower case.
+fn last_word(name: &str) -> Option<String> {
+    let part = name.rsplit(|c: char| !c.is_alphanumeric()).find(|part| !part.is_empty())?;
+    let chars: Vec<char> = part.chars().collect();
+    let start = (1..chars.len())
+        .rev()
+        .find(|&i| chars[i].is_uppercase() && !chars[i - 1].is_uppercase())
+        .unwrap_or(0);
+    Some(chars[start..].iter().collect::<String>().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell() {
+        for name in ["pclass", "product_type", "zipCode", "Sex", "postal code"] {
+            assert!(names_a_code(name), "{name}");
+        }
+        for name in ["classes_taken", "age", "typed", "pixel0"] {
+            assert!(!names_a_code(name), "{name}");
+        }
+        for name in ["id", "PassengerId", "customer-ID", "row_number"] {
+            assert!(names_an_identifier(name), "{name}");
+        }
+        for name in ["humid", "identity", "age", "paid", ""] {
+            assert!(!names_an_identifier(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_series_has_three() {
+        let names = ["x0", "x1", "x2", "y1", "y2", "age"].map(String::from);
+        assert_eq!(is_series(&names), [true, true, true, false, false, false]);
+    }
+}

@@ -1,0 +1,367 @@
+//! Text tables: numbers go straight to numbers, texts to one buffer a column.
+
+use std::collections::HashSet;
+use std::io::{Cursor, Read};
+use std::path::PathBuf;
+
+use super::input::{Bytes, Input};
+use super::records::Records;
+use super::{Blocks, SourceInfo, SourceOptions, delimiter_word, sniff};
+use crate::error::{DataError, Result};
+use crate::note::Note;
+use crate::number::{is_code, parse_number};
+use crate::table::{Column, Lines, Numbers, Origin, Table, TextValues, Values};
+
+/// The bytes that delimiter, header and types are guessed from.
+const HEAD: u64 = 1 << 18;
+
+/// Reads a whole text table.
+pub(super) fn load(input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
+    let mut reader = Reader::open(input, options)?;
+    info.delimiter = Some(char::from(reader.delimiter));
+    info.header = Some(reader.header);
+    info.notes.append(&mut reader.notes);
+    let mut texts = reader.guess_texts(options);
+    // A column that looked like numbers and later holds a text is read again as text; one more pass finds them all.
+    for _ in 0..2 {
+        let rows = options.max_rows.unwrap_or(usize::MAX);
+        match reader.read(rows, &texts, true)? {
+            Outcome::Table(table) => {
+                return match table {
+                    Some(table) => Ok(table),
+                    None => Err(DataError::Empty { path: reader.path, header: reader.header }),
+                };
+            }
+            Outcome::Texts(found) => {
+                texts = found;
+                reader = Reader::open(input, options)?;
+            }
+        }
+    }
+    Err(DataError::format(&reader.path, "the file changed while it was read", "Try again."))
+}
+
+/// Opens a text table to be read in blocks, every column as text.
+pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
+    Reader::open(input, options)
+}
+
+/// A text table that is being read.
+pub(super) struct Reader {
+    records: Records,
+    path: PathBuf,
+    names: Vec<String>,
+    delimiter: u8,
+    header: bool,
+    header_pending: bool,
+    sample: sniff::Sample,
+    nulls: Nulls,
+    notes: Vec<Note>,
+    read_any: bool,
+}
+
+/// What reading came to: a table, or the columns that have to be read again as text.
+enum Outcome {
+    Table(Option<Table>),
+    Texts(Vec<bool>),
+}
+
+/// The texts that stand for a missing value.
+#[derive(Clone)]
+struct Nulls {
+    texts: HashSet<Vec<u8>>,
+    longest: usize,
+    /// Whether one of them is a number, so that numbers have to be looked up too.
+    numbers: bool,
+}
+
+impl Nulls {
+    fn new(texts: &[String]) -> Self {
+        Self {
+            longest: texts.iter().map(String::len).max().unwrap_or(0),
+            numbers: texts.iter().any(|t| parse_number(t.as_bytes()).is_some_and(|x| !x.is_nan())),
+            texts: texts.iter().map(|text| text.trim().as_bytes().to_vec()).collect(),
+        }
+    }
+
+    fn contains(&self, bytes: &[u8]) -> bool {
+        let bytes = bytes.trim_ascii();
+        bytes.len() <= self.longest && self.texts.contains(bytes)
+    }
+}
+
+/// A column while it is read.
+enum Builder {
+    Number(Vec<f64>),
+    Text(TextValues),
+    /// A column of numbers whose table is going to be read again: only checked.
+    Checked,
+    /// A column of "numbers" that holds a text.
+    Failed,
+}
+
+impl Reader {
+    fn open(input: &Input, options: &SourceOptions) -> Result<Self> {
+        let path = input.path().to_owned();
+        let mut bytes = input.reader()?;
+        let mut head = Vec::new();
+        bytes.by_ref().take(HEAD).read_to_end(&mut head).map_err(|e| input.io(e))?;
+        let whole = (head.len() as u64) < HEAD;
+        if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = head.as_slice() {
+            return Err(DataError::format(
+                &path,
+                "the text is UTF-16",
+                "Save the file as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 FILE.",
+            ));
+        }
+        if head.starts_with(&[0xef, 0xbb, 0xbf]) {
+            head.drain(..3);
+        }
+        if head.contains(&0) {
+            return Err(DataError::format(
+                &path,
+                "the file holds zero bytes: it is not a text table",
+                "Name its format (data.format), or save it as CSV, Parquet, JSONL, NPY or IDX.",
+            ));
+        }
+        let name = path.to_string_lossy().to_lowercase();
+        let delimiter = match options.delimiter {
+            Some(delimiter) => delimiter as u8,
+            None => sniff::delimiter(&head, whole, &name),
+        };
+        let sample = sniff::sample(&head, whole, delimiter);
+        let (header, why) = options.header.map_or_else(|| sniff::header(&sample), |h| (h, ""));
+        let mut notes = Vec::new();
+        if !header && options.header.is_none() {
+            notes.push(
+                Note::info(format!(
+                    "no header line ({why}): columns are named column_1, column_2, …"
+                ))
+                .undo("data.header=true"),
+            );
+        }
+        let bytes: Bytes = Box::new(Cursor::new(head).chain(bytes));
+        let mut records = Records::new(bytes, &path, input.compression(), delimiter);
+        if !records.advance()? {
+            return Err(DataError::Empty { path, header: false });
+        }
+        let names = if header {
+            header_names(&records, &path, &mut notes)?
+        } else {
+            (1..=records.len()).map(|i| format!("column_{i}")).collect()
+        };
+        let nulls = Nulls::new(&options.null_values);
+        let header_pending = !header;
+        Ok(Self {
+            records,
+            path,
+            names,
+            delimiter,
+            header,
+            header_pending,
+            sample,
+            nulls,
+            notes,
+            read_any: false,
+        })
+    }
+
+    /// The columns that hold texts among the first rows, or that the caller wants as text.
+    fn guess_texts(&self, options: &SourceOptions) -> Vec<bool> {
+        let rows = &self.sample[usize::from(self.header).min(self.sample.len())..];
+        let text = |cell: &String| {
+            !self.nulls.contains(cell.as_bytes())
+                && (parse_number(cell.as_bytes()).is_none() || is_code(cell.as_bytes()))
+        };
+        self.names
+            .iter()
+            .enumerate()
+            .map(|(i, name)| {
+                options.text_columns.contains(name)
+                    || rows.iter().any(|row| row.get(i).is_some_and(&text))
+            })
+            .collect()
+    }
+
+    /// Reads at most `limit` rows, the columns of `texts` as text and the others as numbers.
+    fn read(&mut self, limit: usize, texts: &[bool], compact: bool) -> Result<Outcome> {
+        let mut builders: Vec<Builder> = texts
+            .iter()
+            .map(|&text| {
+                if text {
+                    Builder::Text(TextValues::default())
+                } else {
+                    Builder::Number(Vec::new())
+                }
+            })
+            .collect();
+        let mut lines = Lines::default();
+        let mut rows = 0;
+        let mut failed = false;
+        while rows < limit {
+            if !std::mem::take(&mut self.header_pending) && !self.records.advance()? {
+                break;
+            }
+            if self.records.len() != self.names.len() {
+                return Err(self.uneven());
+            }
+            lines.push(self.records.line());
+            rows += 1;
+            for (i, builder) in builders.iter_mut().enumerate() {
+                let bytes = self.records.field(i);
+                match builder {
+                    Builder::Number(values) => match self.nulls.number(bytes) {
+                        Some(value) => values.push(value),
+                        None => {
+                            *builder = Builder::Failed;
+                            failed = true;
+                        }
+                    },
+                    Builder::Text(values) => {
+                        let text = std::str::from_utf8(bytes).map_err(|e| self.not_utf8(i, e))?;
+                        values.push_if(text, self.nulls.contains(bytes));
+                    }
+                    Builder::Checked if self.nulls.number(bytes).is_none() => {
+                        *builder = Builder::Failed;
+                    }
+                    Builder::Checked | Builder::Failed => {}
+                }
+            }
+            if failed {
+                // The table is read again: from here on, only which columns are texts matters.
+                for builder in &mut builders {
+                    if let Builder::Number(_) = builder {
+                        *builder = Builder::Checked;
+                    }
+                }
+            }
+        }
+        self.read_any |= rows > 0;
+        if failed {
+            let text = |b: &Builder| matches!(b, Builder::Text(_) | Builder::Failed);
+            return Ok(Outcome::Texts(builders.iter().map(text).collect()));
+        }
+        if rows == 0 {
+            return Ok(Outcome::Table(None));
+        }
+        let columns = self.names.iter().zip(builders).map(|(name, builder)| {
+            let values = match builder {
+                Builder::Number(values) if compact => {
+                    Values::Number(Numbers::F64(values).compact())
+                }
+                Builder::Number(values) => values.into(),
+                Builder::Text(values) => Values::Text(values),
+                Builder::Checked | Builder::Failed => Values::Text(TextValues::default()),
+            };
+            Column::new(name.clone(), values)
+        });
+        let columns = columns.collect();
+        Ok(Outcome::Table(Some(Table::with_origin(
+            columns,
+            rows,
+            Origin::lines(&self.path, lines),
+        ))))
+    }
+
+    fn uneven(&self) -> DataError {
+        let (expected, found) = (self.names.len(), self.records.len());
+        let how = delimiter_word(char::from(self.delimiter));
+        let hint = if found > expected {
+            format!(
+                "Fields are separated by {how}: a text that contains one needs quotes around it. \
+                 Another delimiter is chosen with data.delimiter."
+            )
+        } else if self.records.at_end() {
+            "It is the file's last line: the file may be cut.".into()
+        } else {
+            format!(
+                "Fields are separated by {how} (data.delimiter); an empty field still needs one."
+            )
+        };
+        DataError::Fields {
+            path: self.path.clone(),
+            line: self.records.line(),
+            expected,
+            found,
+            header: self.header,
+            hint,
+        }
+    }
+
+    fn not_utf8(&self, column: usize, error: std::str::Utf8Error) -> DataError {
+        not_utf8(&self.records, &self.path, column, &self.names[column], error)
+    }
+}
+
+impl Nulls {
+    /// The cell as a number, NaN if missing; `None` if it is neither.
+    #[inline]
+    fn number(&self, bytes: &[u8]) -> Option<f64> {
+        if bytes.is_empty() {
+            return Some(f64::NAN).filter(|_| self.contains(bytes));
+        }
+        match parse_number(bytes) {
+            Some(value) if !is_code(bytes) => {
+                Some(if self.numbers && self.contains(bytes) { f64::NAN } else { value })
+            }
+            _ => self.contains(bytes).then_some(f64::NAN),
+        }
+    }
+}
+
+impl Blocks for Reader {
+    fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
+        let texts = vec![true; self.names.len()];
+        match self.read(rows, &texts, false)? {
+            Outcome::Table(None) if !self.read_any => {
+                Err(DataError::Empty { path: self.path.clone(), header: self.header })
+            }
+            Outcome::Table(table) => Ok(table),
+            Outcome::Texts(_) => Ok(None),
+        }
+    }
+}
+
+fn not_utf8(
+    records: &Records,
+    path: &std::path::Path,
+    column: usize,
+    name: &str,
+    error: std::str::Utf8Error,
+) -> DataError {
+    DataError::Utf8 {
+        path: path.to_owned(),
+        line: records.line(),
+        column: column + 1,
+        name: name.to_owned(),
+        byte: records.field(column).get(error.valid_up_to()).copied().unwrap_or(0),
+    }
+}
+
+/// The names in the first record: empty ones are numbered, repeated ones get a suffix, with a note for each.
+fn header_names(
+    records: &Records,
+    path: &std::path::Path,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::with_capacity(records.len());
+    let mut taken = HashSet::new();
+    for i in 0..records.len() {
+        let text = std::str::from_utf8(records.field(i))
+            .map_err(|e| not_utf8(records, path, i, &format!("column {}", i + 1), e))?
+            .trim();
+        let mut name = if text.is_empty() { format!("column_{}", i + 1) } else { text.to_owned() };
+        if taken.contains(&name) {
+            let unique = (2..).map(|n| format!("{name}_{n}")).find(|name| !taken.contains(name));
+            let unique = unique.unwrap_or_default();
+            notes.push(
+                Note::warn(format!("a second column of this name is called `{unique}`"))
+                    .column(name),
+            );
+            name = unique;
+        }
+        taken.insert(name.clone());
+        names.push(name);
+    }
+    Ok(names)
+}

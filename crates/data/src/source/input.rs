@@ -1,0 +1,218 @@
+//! A file or standard input as bytes: opened, recognised, hashed, decompressed.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::config::Format;
+use crate::error::{DataError, Result, nearest};
+
+/// Bytes that can be moved to another thread.
+pub(super) type Bytes = Box<dyn Read + Send>;
+
+/// An opened input.
+pub(super) struct Input {
+    path: PathBuf,
+    kind: Kind,
+    head: Vec<u8>,
+}
+
+enum Kind {
+    /// A file on disk that can be read many times.
+    File(PathBuf),
+    /// Standard input, written to a temporary file without a name, read many times.
+    Spool(File),
+    /// Standard input as it comes, read once.
+    Stream(Mutex<Option<Bytes>>),
+}
+
+/// The bytes that formats are told by.
+const HEAD: usize = 512;
+
+impl Input {
+    /// Opens a file, or standard input for `-`: as a stream that can be read once, or through a temporary file.
+    pub(super) fn open(path: &Path, stream: bool) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            let mut stdin: Bytes = Box::new(io::stdin());
+            let head = head(&mut stdin).map_err(|e| DataError::io("read", path, e))?;
+            let bytes: Bytes = Box::new(Cursor::new(head.clone()).chain(stdin));
+            let kind = Kind::Stream(Mutex::new(Some(bytes)));
+            let input = Self { path: path.to_owned(), kind, head };
+            return if stream { Ok(input) } else { input.spool() };
+        }
+        let mut file = File::open(path).map_err(|source| not_opened(path, source))?;
+        let head = head(&mut file).map_err(|e| DataError::io("read", path, e))?;
+        Ok(Self { path: path.to_owned(), kind: Kind::File(path.to_owned()), head })
+    }
+
+    /// The same input in a form that can be read many times.
+    pub(super) fn spool(self) -> Result<Self> {
+        let Kind::Stream(stream) = &self.kind else { return Ok(self) };
+        let fail = |e| DataError::io("read", &self.path, e);
+        let mut bytes = take(stream).ok_or_else(|| fail(read_twice()))?;
+        let mut file = tempfile::tempfile().map_err(fail)?;
+        io::copy(&mut bytes, &mut file).map_err(fail)?;
+        file.flush().map_err(fail)?;
+        Ok(Self { kind: Kind::Spool(file), ..self })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format by the first bytes, then by the name.
+    pub(super) fn format(&self) -> Format {
+        let name = self.path.to_string_lossy();
+        let by_name = Format::from_name(&name);
+        if self.compression().is_some() {
+            return by_name.unwrap_or_else(|| {
+                let mut head = vec![0; HEAD];
+                let read = self.decompress(Box::new(Cursor::new(self.head.clone())));
+                let n = read.and_then(|mut r| r.read(&mut head)).unwrap_or(0);
+                by_magic(&head[..n]).unwrap_or(Format::Csv)
+            });
+        }
+        match by_magic(&self.head) {
+            // Text that begins with a brace may be a table all the same: the name decides first.
+            Some(Format::Jsonl) | None => {
+                by_name.or_else(|| by_magic(&self.head)).unwrap_or(Format::Csv)
+            }
+            Some(binary) => binary,
+        }
+    }
+
+    /// `gzip` or `zstd`.
+    pub(super) fn compression(&self) -> Option<&'static str> {
+        match self.head.as_slice() {
+            [0x1f, 0x8b, ..] => Some("gzip"),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+            _ => None,
+        }
+    }
+
+    /// XXH3-128 of the bytes as they are on disk, and their number.
+    pub(super) fn hash(&self) -> Result<(String, u64)> {
+        let mut bytes = self.raw()?;
+        let mut hasher = Xxh3::new();
+        let mut buffer = vec![0; 1 << 18];
+        let mut total = 0;
+        loop {
+            let n = bytes.read(&mut buffer).map_err(|e| self.io(e))?;
+            if n == 0 {
+                return Ok((format!("{:032x}", hasher.digest128()), total));
+            }
+            hasher.update(&buffer[..n]);
+            total += n as u64;
+        }
+    }
+
+    /// The bytes from the start, decompressed.
+    pub(super) fn reader(&self) -> Result<Bytes> {
+        let raw = self.raw()?;
+        self.decompress(raw).map_err(|e| self.io(e))
+    }
+
+    /// A file to seek in, for formats that begin at their end.
+    pub(super) fn seekable(&self, format: &str) -> Result<File> {
+        if let Some(compression) = self.compression() {
+            return Err(DataError::format(
+                &self.path,
+                format!("a {format} file inside {compression}"),
+                format!("{format} is compressed inside already: decompress the file first."),
+            ));
+        }
+        match &self.kind {
+            Kind::File(path) => File::open(path).map_err(|e| not_opened(path, e)),
+            Kind::Spool(file) => file.try_clone().map_err(|e| self.io(e)),
+            Kind::Stream(_) => Err(self.io(read_twice())),
+        }
+    }
+
+    /// A reading error as an error about this file; a compressed file that ends early is named as cut.
+    pub(super) fn io(&self, source: io::Error) -> DataError {
+        io_error(&self.path, self.compression(), source)
+    }
+
+    fn raw(&self) -> Result<Bytes> {
+        match &self.kind {
+            Kind::File(path) => {
+                Ok(Box::new(File::open(path).map_err(|source| not_opened(path, source))?))
+            }
+            Kind::Spool(file) => {
+                let mut file = file.try_clone().map_err(|e| self.io(e))?;
+                file.seek(SeekFrom::Start(0)).map_err(|e| self.io(e))?;
+                Ok(Box::new(file))
+            }
+            Kind::Stream(stream) => take(stream).ok_or_else(|| self.io(read_twice())),
+        }
+    }
+
+    fn decompress(&self, raw: Bytes) -> io::Result<Bytes> {
+        Ok(match self.compression() {
+            Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(
+                BufReader::with_capacity(1 << 16, raw),
+            )),
+            Some(_) => Box::new(zstd::stream::read::Decoder::new(raw)?),
+            None => raw,
+        })
+    }
+}
+
+/// A reading error as an error about a file.
+pub(super) fn io_error(path: &Path, compression: Option<&str>, source: io::Error) -> DataError {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    match (compression, source.kind()) {
+        (Some(how), UnexpectedEof | InvalidData | InvalidInput | Other) => DataError::format(
+            path,
+            format!("the {how} data is cut or damaged: {source}"),
+            "Copy or compress the file again.",
+        ),
+        _ => DataError::io("read", path, source),
+    }
+}
+
+fn take(stream: &Mutex<Option<Bytes>>) -> Option<Bytes> {
+    stream.lock().ok()?.take()
+}
+
+fn read_twice() -> io::Error {
+    io::Error::other("standard input was read already")
+}
+
+fn head(bytes: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD);
+    bytes.take(HEAD as u64).read_to_end(&mut head)?;
+    Ok(head)
+}
+
+fn by_magic(head: &[u8]) -> Option<Format> {
+    match head {
+        [b'P', b'A', b'R', b'1', ..] => Some(Format::Parquet),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Format::Npy),
+        [b'P', b'K', 3, 4, ..] => Some(Format::Npz),
+        [0, 0, 8 | 9 | 11..=14, 1..=8, ..] => Some(Format::Idx),
+        _ => (head.trim_ascii_start().first() == Some(&b'{')).then_some(Format::Jsonl),
+    }
+}
+
+fn not_opened(path: &Path, source: io::Error) -> DataError {
+    if source.kind() != io::ErrorKind::NotFound {
+        return DataError::io("read", path, source);
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .map(|files| {
+            files.flatten().map(|file| file.file_name().to_string_lossy().into_owned()).collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let near = wanted.map(|name| nearest(&name, names.iter().map(String::as_str)));
+    DataError::NotFound { path: path.to_owned(), nearest: near.unwrap_or_default() }
+}

@@ -1,0 +1,177 @@
+//! A table in memory, column by column.
+
+use std::borrow::Cow;
+
+mod origin;
+mod values;
+
+pub(crate) use origin::Lines;
+pub use origin::Origin;
+pub use values::{Bits, Integers, Numbers, TextValues, Values};
+
+/// Columns of equal length, and where their rows came from.
+///
+/// ```
+/// use ff_data::{Column, Table, Values};
+///
+/// let table = Table::new(vec![
+///     Column::new("age", Values::from(vec![22.0, f64::NAN])),
+///     Column::new("name", Values::from_iter([Some("Ann"), None])),
+/// ]).unwrap();
+/// assert_eq!((table.rows(), table.width()), (2, 2));
+/// assert!(table.column("age").unwrap().values.is_missing(1));
+/// assert_eq!(table.column("name").unwrap().values.text(0), "Ann");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: usize,
+    origin: Origin,
+}
+
+/// A named column.
+///
+/// ```
+/// let column = ff_data::Column::new("x", vec![1.0, 2.0].into());
+/// assert_eq!(column.values.len(), 2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// The name, unique in its table.
+    pub name: String,
+    /// One value a row.
+    pub values: Values,
+}
+
+impl Column {
+    /// A column.
+    pub fn new(name: impl Into<String>, values: Values) -> Self {
+        Self { name: name.into(), values }
+    }
+}
+
+impl Table {
+    /// A table of columns; `None` if they differ in length or share a name.
+    pub fn new(columns: Vec<Column>) -> Option<Self> {
+        let rows = columns.first().map_or(0, |column| column.values.len());
+        let mut names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+        names.sort_unstable();
+        let unique = names.windows(2).all(|pair| pair[0] != pair[1]);
+        let even = columns.iter().all(|column| column.values.len() == rows);
+        (unique && even).then(|| Self { columns, rows, origin: Origin::default() })
+    }
+
+    pub(crate) fn with_origin(columns: Vec<Column>, rows: usize, origin: Origin) -> Self {
+        debug_assert!(columns.iter().all(|column| column.values.len() == rows));
+        Self { columns, rows, origin }
+    }
+
+    /// The number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of columns.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// The columns, in the file's order.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The names of the columns, in the file's order.
+    pub fn names(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// The column of this name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The file's name as a message shows it, such as `` `data.csv` ``.
+    pub fn source_name(&self) -> String {
+        self.origin.name(0)
+    }
+
+    /// Where a row came from, such as `` `data.csv`, line 17 ``.
+    pub fn place(&self, row: usize) -> String {
+        self.origin.place(row)
+    }
+
+    /// The line (text formats) or row (others) of the file that a row came from, from 1.
+    pub fn line(&self, row: usize) -> u64 {
+        self.origin.line(row)
+    }
+
+    /// Whether [`Table::line`] counts lines or, for binary formats, rows.
+    pub fn line_word(&self) -> &'static str {
+        self.origin.word(0)
+    }
+
+    /// One row as texts, missing values as "".
+    pub fn row(&self, row: usize) -> Vec<Cow<'_, str>> {
+        self.columns.iter().map(|column| column.values.text(row)).collect()
+    }
+
+    /// The bytes that the values take.
+    pub fn bytes(&self) -> usize {
+        self.columns.iter().map(|column| column.values.bytes()).sum()
+    }
+
+    /// Adds a column at the end; gives it back if its length or name does not fit.
+    ///
+    /// # Errors
+    /// The column itself.
+    pub fn push(&mut self, column: Column) -> Result<(), Column> {
+        if self.columns.is_empty() {
+            self.rows = column.values.len();
+        }
+        if column.values.len() != self.rows || self.column(&column.name).is_some() {
+            return Err(column);
+        }
+        self.columns.push(column);
+        Ok(())
+    }
+
+    /// Keeps the first `rows` rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        if rows < self.rows {
+            self.rows = rows;
+            for column in &mut self.columns {
+                column.values.truncate(rows);
+            }
+        }
+    }
+
+    /// The first `rows` rows, and the rest if there is one.
+    pub(crate) fn split_at(mut self, rows: usize) -> (Self, Option<Self>) {
+        if rows >= self.rows {
+            return (self, None);
+        }
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| Column::new(column.name.clone(), column.values.slice(rows..self.rows)));
+        let rest = Self {
+            columns: columns.collect(),
+            rows: self.rows - rows,
+            origin: self.origin.from_row(rows),
+        };
+        self.truncate(rows);
+        (self, Some(rest))
+    }
+
+    /// Appends the rows of another table whose columns have the same names and types, in any order.
+    pub(crate) fn append(&mut self, other: &Self) {
+        for column in &mut self.columns {
+            if let Some(from) = other.columns.iter().find(|from| from.name == column.name) {
+                column.values.append(&from.values);
+            }
+        }
+        self.origin.append(self.rows, &other.origin);
+        self.rows += other.rows;
+    }
+}

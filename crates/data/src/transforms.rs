@@ -1,0 +1,484 @@
+//! Columns into numbers: fitted on the training part, saved with the model, applied by column name.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{DataError, Result, nearest};
+use crate::source::SourceOptions;
+use crate::table::{Table, Values};
+use crate::target::Target;
+
+mod category;
+mod date;
+mod number;
+mod scaler;
+mod target;
+
+pub use category::{CategoryEncoder, Coding};
+pub use date::DateEncoder;
+pub use number::{BooleanEncoder, NumberEncoder};
+pub use scaler::Scaler;
+pub use target::TargetTransform;
+
+pub(crate) use category::CategoryFit;
+pub(crate) use number::RawFit;
+
+/// The format number of [`Transforms`] files.
+pub const FORMAT: u32 = 1;
+
+/// All that turns rows into numbers: one [`Encoder`] a column and the target's [`TargetTransform`].
+///
+/// ```
+/// use ff_data::{Column, DataConfig, Table, Transforms};
+///
+/// # let folder = std::env::temp_dir().join(format!("ff-data-transforms-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let rows: String = (0..60).map(|i| format!("{i}.5,{}\n", ["no", "yes"][i % 2])).collect();
+/// # std::fs::write(folder.join("t.csv"), format!("x,y\n{rows}")).unwrap();
+/// # let config = DataConfig { path: "t.csv".into(), target: Some("y".into()), ..Default::default() };
+/// # let fitted = ff_data::prepare(&config, 0, &folder).unwrap().transforms;
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// let json = fitted.to_json();
+/// let transforms = Transforms::from_json(&json).unwrap();
+/// let new = Table::new(vec![Column::new("x", vec![1.0, 2.0].into())]).unwrap();
+/// let encoded = transforms.encode(&new).unwrap();
+/// assert_eq!((encoded.rows, encoded.n_numeric), (2, 1));
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transforms {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The columns, in the order of their features.
+    pub columns: Vec<ColumnTransform>,
+    /// The target.
+    pub target: TargetTransform,
+    /// The column of sample weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+    /// Texts that stand for a missing value.
+    pub null_values: Vec<String>,
+}
+
+/// A column and how it is encoded.
+///
+/// ```
+/// # fn show(column: &ff_data::ColumnTransform) -> String { format!("{}: {}", column.name, column.encoder.kind()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnTransform {
+    /// The column's name.
+    pub name: String,
+    /// How it is encoded.
+    pub encoder: Encoder,
+}
+
+/// How a column is encoded.
+///
+/// ```
+/// # fn width(encoder: &ff_data::Encoder) -> usize { encoder.numeric_width() + encoder.categorical_width() }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Encoder {
+    /// A quantity.
+    Number(NumberEncoder),
+    /// True or false.
+    Boolean(BooleanEncoder),
+    /// One of some values.
+    Category(CategoryEncoder),
+    /// A day or a moment.
+    Date(DateEncoder),
+}
+
+/// Rows as numbers, ready for a network.
+///
+/// # Shapes
+/// `numeric` is `[rows, n_numeric]` and `categorical` is `[rows, n_categorical]`, both row-major; `target` and
+/// `weights` are `[rows]`.
+///
+/// ```
+/// let encoded = ff_data::Encoded::default();
+/// assert_eq!(encoded.rows, 0);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Encoded {
+    /// The number of rows.
+    pub rows: usize,
+    /// Numbers, scaled and without gaps.
+    pub numeric: Vec<f32>,
+    /// The numbers of a row.
+    pub n_numeric: usize,
+    /// Ids for embeddings, each below its column's cardinality.
+    pub categorical: Vec<i32>,
+    /// The ids of a row.
+    pub n_categorical: usize,
+    /// The target, where it was there.
+    pub target: Option<Target>,
+    /// The sample weights, where a column of them was named.
+    pub weights: Option<Vec<f32>>,
+}
+
+/// Where a column's features lie among the numbers and the ids of a row.
+///
+/// ```
+/// # fn width(range: &ff_data::FeatureRange) -> usize { range.numeric.len() + range.categorical.len() }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureRange {
+    /// The column.
+    pub column: String,
+    /// Its numbers.
+    pub numeric: std::ops::Range<usize>,
+    /// Its ids.
+    pub categorical: std::ops::Range<usize>,
+}
+
+/// Rows that are encoded together, so that a tile of the row-major output stays in the cache while the columns fill it.
+const TILE: usize = 256;
+
+/// A column's cells that its encoder cannot read: the first one's row and text, and how many.
+pub(crate) struct Unreadable {
+    pub(crate) row: usize,
+    pub(crate) text: String,
+    pub(crate) count: usize,
+}
+
+impl Unreadable {
+    pub(crate) fn note(found: &mut Option<Self>, row: usize, text: &str) {
+        match found {
+            Some(unreadable) => unreadable.count += 1,
+            None => *found = Some(Self { row, text: text.chars().take(60).collect(), count: 1 }),
+        }
+    }
+}
+
+impl Encoder {
+    /// What it encodes, as messages name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Number(_) => "number",
+            Self::Boolean(_) => "boolean",
+            Self::Category(_) => "category",
+            Self::Date(_) => "date",
+        }
+    }
+
+    /// The numbers it gives for a row.
+    pub fn numeric_width(&self) -> usize {
+        match self {
+            Self::Number(e) => 1 + usize::from(e.flag),
+            Self::Boolean(e) => 1 + usize::from(e.flag),
+            Self::Category(e) => e.numeric_width(),
+            Self::Date(e) => e.parts.len() + usize::from(e.flag),
+        }
+    }
+
+    /// The ids it gives for a row.
+    pub fn categorical_width(&self) -> usize {
+        match self {
+            Self::Category(e) => usize::from(e.coding == Coding::Embedding),
+            _ => 0,
+        }
+    }
+
+    /// The names of its numbers for a column of this name.
+    pub fn numeric_names(&self, column: &str) -> Vec<String> {
+        let flag = |flag: bool| flag.then(|| format!("{column}_missing"));
+        match self {
+            Self::Number(e) => [column.to_owned()].into_iter().chain(flag(e.flag)).collect(),
+            Self::Boolean(e) => [column.to_owned()].into_iter().chain(flag(e.flag)).collect(),
+            Self::Category(e) => e.numeric_names(column),
+            Self::Date(e) => e.numeric_names(column).into_iter().chain(flag(e.flag)).collect(),
+        }
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::Number(_) => "numbers".into(),
+            Self::Boolean(e) => format!("`{}` or `{}`", e.no, e.yes),
+            Self::Category(_) => "categories".into(),
+            Self::Date(_) => "dates".into(),
+        }
+    }
+
+    /// Encodes rows into a tile of numbers of width `stride` from column `at` on.
+    fn encode(
+        &self,
+        values: &Values,
+        rows: &[usize],
+        out: &mut Tile<'_>,
+        unreadable: &mut Option<Unreadable>,
+    ) {
+        match self {
+            Self::Number(e) => e.encode(values, rows, out, unreadable),
+            Self::Boolean(e) => e.encode(values, rows, out, unreadable),
+            Self::Category(e) => e.encode(values, rows, out),
+            Self::Date(e) => e.encode(values, rows, out, unreadable),
+        }
+    }
+}
+
+/// A few rows of the output, and where the column at hand lies in them.
+pub(crate) struct Tile<'a> {
+    pub(crate) numeric: &'a mut [f32],
+    pub(crate) n_numeric: usize,
+    pub(crate) numeric_at: usize,
+    pub(crate) categorical: &'a mut [i32],
+    pub(crate) n_categorical: usize,
+    pub(crate) categorical_at: usize,
+}
+
+impl Tile<'_> {
+    /// Sets the column's `feature`-th number of the tile's `row`-th row.
+    #[inline]
+    pub(crate) fn set(&mut self, row: usize, feature: usize, value: f32) {
+        self.numeric[row * self.n_numeric + self.numeric_at + feature] = value;
+    }
+
+    /// Sets the column's id of the tile's `row`-th row.
+    #[inline]
+    pub(crate) fn set_id(&mut self, row: usize, id: usize) {
+        self.categorical[row * self.n_categorical + self.categorical_at] = id as i32;
+    }
+}
+
+impl Transforms {
+    /// The numbers of a row.
+    pub fn n_numeric(&self) -> usize {
+        self.columns.iter().map(|column| column.encoder.numeric_width()).sum()
+    }
+
+    /// The ids of a row.
+    pub fn n_categorical(&self) -> usize {
+        self.columns.iter().map(|column| column.encoder.categorical_width()).sum()
+    }
+
+    /// The names of the numbers, in order: `age`, `age_missing`, `sex=male`, `born.year`.
+    pub fn numeric_names(&self) -> Vec<String> {
+        self.columns.iter().flat_map(|c| c.encoder.numeric_names(&c.name)).collect()
+    }
+
+    /// The names of the columns of ids, in order.
+    pub fn categorical_names(&self) -> Vec<String> {
+        let ids = self.columns.iter().filter(|c| c.encoder.categorical_width() > 0);
+        ids.map(|column| column.name.clone()).collect()
+    }
+
+    /// The number of different ids of each column of ids: the rows of its embedding.
+    pub fn cardinalities(&self) -> Vec<usize> {
+        self.columns
+            .iter()
+            .filter_map(|column| match &column.encoder {
+                Encoder::Category(e) if e.coding == Coding::Embedding => Some(e.cardinality()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Where each column's features lie in a row: what to permute for its importance.
+    pub fn feature_ranges(&self) -> Vec<FeatureRange> {
+        let (mut numeric, mut categorical) = (0, 0);
+        self.columns
+            .iter()
+            .map(|column| {
+                let (n, c) = (numeric, categorical);
+                numeric += column.encoder.numeric_width();
+                categorical += column.encoder.categorical_width();
+                FeatureRange {
+                    column: column.name.clone(),
+                    numeric: n..numeric,
+                    categorical: c..categorical,
+                }
+            })
+            .collect()
+    }
+
+    /// How to read files so that their cells mean what they meant at training.
+    pub fn source_options(&self) -> SourceOptions {
+        SourceOptions { null_values: self.null_values.clone(), ..SourceOptions::default() }
+    }
+
+    /// Checks that a table with these columns can be encoded, by name.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] with each column that lacks and the names that come near.
+    pub fn check_columns(&self, place: &str, names: &[String]) -> Result<()> {
+        let wanted = |name: &str| self.columns.iter().any(|column| column.name == name);
+        let problems: Vec<String> = self
+            .columns
+            .iter()
+            .filter(|column| !names.contains(&column.name))
+            .map(|column| {
+                let free = names.iter().map(String::as_str).filter(|name| !wanted(name));
+                let near: Vec<_> =
+                    nearest(&column.name, free).iter().map(|name| format!("`{name}`")).collect();
+                let hint = match near.is_empty() {
+                    true => String::new(),
+                    false => format!(" (did you mean {}?)", near.join(" or ")),
+                };
+                format!("column `{}` ({}) is missing{hint}", column.name, column.encoder.kind())
+            })
+            .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(DataError::Mismatch { place: place.into(), problems })
+    }
+
+    /// Encodes every row of a table; the target and the weights are left out.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] with every column that is missing or of another kind.
+    pub fn encode(&self, table: &Table) -> Result<Encoded> {
+        self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), false)
+    }
+
+    /// Encodes every row of a table with its target and, if a column of them was named, its weights.
+    ///
+    /// # Errors
+    /// [`DataError::Mismatch`] as [`Transforms::encode`]; [`DataError::Target`] for a target that is missing, of a
+    /// class that was not learned, or no number.
+    pub fn encode_with_target(&self, table: &Table) -> Result<Encoded> {
+        self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), true)
+    }
+
+    /// Encodes some rows of a table, in the given order.
+    ///
+    /// # Errors
+    /// As [`Transforms::encode_with_target`].
+    pub fn encode_rows(&self, table: &Table, rows: &[usize], with_target: bool) -> Result<Encoded> {
+        self.check_columns(&table.source_name(), &table.names())?;
+        let (n_numeric, n_categorical) = (self.n_numeric(), self.n_categorical());
+        let mut encoded = Encoded {
+            rows: rows.len(),
+            numeric: vec![0.0; rows.len() * n_numeric],
+            n_numeric,
+            categorical: vec![0; rows.len() * n_categorical],
+            n_categorical,
+            target: None,
+            weights: None,
+        };
+        let ranges = self.feature_ranges();
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .filter_map(|column| Some((column, &table.column(&column.name)?.values)))
+            .collect();
+        let mut unreadable: Vec<Option<Unreadable>> = columns.iter().map(|_| None).collect();
+        for (tile, rows) in rows.chunks(TILE).enumerate() {
+            let from = tile * TILE;
+            let to = from + rows.len();
+            for (i, (column, values)) in columns.iter().enumerate() {
+                let mut out = Tile {
+                    numeric: &mut encoded.numeric[from * n_numeric..to * n_numeric],
+                    n_numeric,
+                    numeric_at: ranges[i].numeric.start,
+                    categorical: &mut encoded.categorical[from * n_categorical..to * n_categorical],
+                    n_categorical,
+                    categorical_at: ranges[i].categorical.start,
+                };
+                column.encoder.encode(values, rows, &mut out, &mut unreadable[i]);
+            }
+        }
+        let problems: Vec<String> = columns
+            .iter()
+            .zip(&unreadable)
+            .filter_map(|((column, _), found)| Some((column, found.as_ref()?)))
+            .map(|(column, found)| {
+                let more = match found.count - 1 {
+                    0 => String::new(),
+                    n => format!(" and {n} more rows"),
+                };
+                format!(
+                    "column `{}` should hold {}, but {} {} holds `{}`{more}",
+                    column.name,
+                    column.encoder.expected(),
+                    table.line_word(),
+                    table.line(found.row),
+                    found.text
+                )
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Err(DataError::Mismatch { place: table.source_name(), problems });
+        }
+        if with_target {
+            encoded.target = Some(self.target.encode(table, rows)?);
+            encoded.weights =
+                self.weight.as_ref().map(|name| weights(table, name, rows)).transpose()?;
+        }
+        Ok(encoded)
+    }
+
+    /// The transforms as the text of `transforms.json`.
+    pub fn to_json(&self) -> String {
+        // Numbers and texts alone: there is nothing that JSON could refuse.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Reads the text of `transforms.json`.
+    ///
+    /// # Errors
+    /// [`DataError::Version`] for another format number, [`DataError::Format`] for a text that is none.
+    pub fn from_json(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let path = Path::new("transforms.json");
+        let broken = |e: serde_json::Error| {
+            let hint = "The model's folder is incomplete or was edited: copy or train it again.";
+            DataError::format(path, e.to_string(), hint)
+        };
+        let Version { format } = serde_json::from_str(text).map_err(broken)?;
+        if format != FORMAT {
+            return Err(DataError::Version { found: format, expected: FORMAT });
+        }
+        let transforms: Self = serde_json::from_str(text).map_err(broken)?;
+        transforms.validate().map_err(|message| {
+            DataError::format(path, message, "The file was edited: train again.")
+        })?;
+        Ok(transforms)
+    }
+
+    /// Checks what serde cannot: sorted categories, scalers of finite numbers.
+    fn validate(&self) -> Result<(), String> {
+        for column in &self.columns {
+            let fine = match &column.encoder {
+                Encoder::Category(e) => e.values.windows(2).all(|pair| pair[0] < pair[1]),
+                Encoder::Number(e) => e.scaler.is_valid(),
+                Encoder::Date(e) => e.is_valid(),
+                Encoder::Boolean(_) => true,
+            };
+            if !fine {
+                return Err(format!("the encoder of column `{}` is damaged", column.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sample weights of some rows.
+pub(crate) fn weights(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f32>> {
+    let Some(column) = table.column(name) else {
+        return Err(DataError::NoColumn {
+            place: table.source_name(),
+            column: name.into(),
+            role: "data.weight".into(),
+            available: table.names(),
+        });
+    };
+    rows.iter()
+        .map(|&row| match crate::target::value(&column.values, row) {
+            Ok(Some(weight)) if weight >= 0.0 && (weight as f32).is_finite() => Ok(weight as f32),
+            _ => Err(DataError::Value {
+                place: table.place(row),
+                column: name.into(),
+                expected: "a weight of at least 0".into(),
+                found: column.values.text(row).into_owned(),
+                hint: "Correct it, or leave out data.weight.".into(),
+            }),
+        })
+        .collect()
+}

@@ -1,0 +1,149 @@
+//! Categories: one 0/1 column each, or ids for an embedding.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Tile;
+use crate::error::{DataError, Result};
+use crate::number::{format_number, parse_number};
+use crate::table::Values;
+
+/// How a category is coded: values that were frequent at training have a slot each; rare ones share a slot, which
+/// unseen values use too; missing has a slot of its own if it was met at training.
+///
+/// One-hot coding has a column for each slot that training rows fill, so that an unseen value where no rare one
+/// was met is a row of zeros. Ids are 0 for rare and unseen values, 1 to n for the values in their order, n + 1 for
+/// missing.
+///
+/// ```
+/// # fn show(encoder: &ff_data::CategoryEncoder) -> usize { encoder.cardinality() }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CategoryEncoder {
+    /// The values with a slot of their own, sorted.
+    pub values: Vec<String>,
+    /// Whether values are numbers, so that `1` and `1.0` are the same.
+    pub numeric: bool,
+    /// Whether rare values were met.
+    pub rare: bool,
+    /// Whether missing values were met.
+    pub missing: bool,
+    /// How slots become numbers.
+    pub coding: Coding,
+}
+
+/// How slots become numbers.
+///
+/// ```
+/// assert_ne!(ff_data::Coding::OneHot, ff_data::Coding::Embedding);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coding {
+    /// A 0/1 column for each slot.
+    OneHot,
+    /// An id for an embedding.
+    Embedding,
+}
+
+/// The settings that a category is fitted with.
+pub(crate) struct CategoryFit {
+    pub(crate) one_hot_max: usize,
+    pub(crate) min_frequency: usize,
+    pub(crate) max: usize,
+}
+
+impl CategoryEncoder {
+    /// Fits to the training rows.
+    pub(crate) fn fit(
+        name: &str,
+        values: &Values,
+        rows: &[usize],
+        numeric: bool,
+        settings: &CategoryFit,
+    ) -> Result<Self> {
+        let mut counts: HashMap<Cow<'_, str>, usize> = HashMap::new();
+        let mut missing = false;
+        for &row in rows {
+            match label(values, row, numeric) {
+                None => missing = true,
+                Some(label) => *counts.entry(label).or_insert(0) += 1,
+            }
+            if counts.len() > settings.max {
+                return Err(DataError::TooManyCategories {
+                    column: name.into(),
+                    limit: settings.max,
+                });
+            }
+        }
+        let distinct = counts.len();
+        let frequent = counts.into_iter().filter(|(_, n)| *n >= settings.min_frequency);
+        let mut known: Vec<String> = frequent.map(|(label, _)| label.into_owned()).collect();
+        known.sort_unstable();
+        let rare = known.len() < distinct;
+        let slots = known.len() + usize::from(rare) + usize::from(missing);
+        let coding = if slots <= settings.one_hot_max { Coding::OneHot } else { Coding::Embedding };
+        Ok(Self { values: known, numeric, rare, missing, coding })
+    }
+
+    /// The number of ids: rare or unseen, the values, missing.
+    pub fn cardinality(&self) -> usize {
+        self.values.len() + 1 + usize::from(self.missing)
+    }
+
+    /// The id of a cell.
+    fn id(&self, values: &Values, row: usize) -> usize {
+        match label(values, row, self.numeric) {
+            None if self.missing => self.values.len() + 1,
+            None => 0,
+            Some(label) => self
+                .values
+                .binary_search_by(|value| value.as_str().cmp(&label))
+                .map_or(0, |i| i + 1),
+        }
+    }
+
+    pub(super) fn numeric_width(&self) -> usize {
+        match self.coding {
+            Coding::OneHot => {
+                self.values.len() + usize::from(self.rare) + usize::from(self.missing)
+            }
+            Coding::Embedding => 0,
+        }
+    }
+
+    pub(super) fn numeric_names(&self, column: &str) -> Vec<String> {
+        if self.coding == Coding::Embedding {
+            return Vec::new();
+        }
+        let values = self.values.iter().map(|value| format!("{column}={value}"));
+        let rare = self.rare.then(|| format!("{column}=(other)"));
+        let missing = self.missing.then(|| format!("{column}=(missing)"));
+        values.chain(rare).chain(missing).collect()
+    }
+
+    pub(super) fn encode(&self, values: &Values, rows: &[usize], out: &mut Tile<'_>) {
+        let n = self.values.len();
+        for (i, &row) in rows.iter().enumerate() {
+            let id = self.id(values, row);
+            match (self.coding, id) {
+                (Coding::Embedding, id) => out.set_id(i, id),
+                (Coding::OneHot, 0) if self.rare => out.set(i, n, 1.0),
+                (Coding::OneHot, 0) => {}
+                (Coding::OneHot, id) if id > n => out.set(i, n + usize::from(self.rare), 1.0),
+                (Coding::OneHot, id) => out.set(i, id - 1, 1.0),
+            }
+        }
+    }
+}
+
+/// The category of a cell; `None` if missing.
+fn label(values: &Values, row: usize, numeric: bool) -> Option<Cow<'_, str>> {
+    let label = values.label(row)?;
+    if numeric && let Some(x) = parse_number(label.as_bytes()) {
+        return Some(Cow::Owned(format_number(x)));
+    }
+    Some(label)
+}

@@ -1,0 +1,105 @@
+//! Dates: year, month, day, weekday, hour and days since 1970, each standardised.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Scaler, Tile, Unreadable};
+use crate::config::Scaling;
+use crate::date::{PART_NAMES, PARTS, parse, parts};
+use crate::table::Values;
+
+/// How a date is encoded: the parts that differ among the training rows, each standardised; gaps are filled with each
+/// part's mean.
+///
+/// ```
+/// # fn show(encoder: &ff_data::DateEncoder) -> usize { encoder.parts.len() }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DateEncoder {
+    /// How texts are read: `iso`, or a pattern of `strptime`.
+    pub text_format: String,
+    /// The parts and their scalings.
+    pub parts: Vec<(String, Scaler)>,
+    /// Whether a last number says that the value is missing.
+    pub flag: bool,
+}
+
+impl DateEncoder {
+    /// Fits to the training rows; cells that cannot be read are noted and left out.
+    pub(crate) fn fit(
+        values: &Values,
+        rows: &[usize],
+        text_format: &str,
+        flag: bool,
+        unreadable: &mut Option<Unreadable>,
+    ) -> Self {
+        let mut encoder = Self { text_format: text_format.into(), parts: Vec::new(), flag: false };
+        let mut columns: [Vec<f64>; PARTS] = Default::default();
+        for &row in rows {
+            match encoder.read(values, row) {
+                Ok(Some(found)) => {
+                    for (column, x) in columns.iter_mut().zip(found) {
+                        column.push(x);
+                    }
+                }
+                Ok(None) => encoder.flag = flag,
+                Err(text) => Unreadable::note(unreadable, row, &text),
+            }
+        }
+        for (name, mut column) in PART_NAMES.iter().zip(columns) {
+            if column.windows(2).any(|pair| pair[0] != pair[1]) {
+                let scaler = Scaler::fit(Scaling::Standard, &mut column);
+                encoder.parts.push(((*name).into(), scaler));
+            }
+        }
+        encoder
+    }
+
+    fn read(&self, values: &Values, row: usize) -> Result<Option<[f64; PARTS]>, String> {
+        let seconds = match values {
+            Values::Date(_) => values.number(row),
+            _ => match values.label(row) {
+                None => None,
+                Some(text) => match parse(&text, &self.text_format) {
+                    Some(seconds) => Some(seconds),
+                    None => return Err(text.into_owned()),
+                },
+            },
+        };
+        Ok(seconds.and_then(parts))
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.parts
+            .iter()
+            .all(|(name, scaler)| PART_NAMES.contains(&name.as_str()) && scaler.is_valid())
+    }
+
+    pub(super) fn numeric_names(&self, column: &str) -> Vec<String> {
+        self.parts.iter().map(|(part, _)| format!("{column}.{part}")).collect()
+    }
+
+    pub(super) fn encode(
+        &self,
+        values: &Values,
+        rows: &[usize],
+        out: &mut Tile<'_>,
+        unreadable: &mut Option<Unreadable>,
+    ) {
+        let index = |name: &String| PART_NAMES.iter().position(|part| part == name);
+        let places: Vec<Option<usize>> = self.parts.iter().map(|(name, _)| index(name)).collect();
+        for (i, &row) in rows.iter().enumerate() {
+            let found = self.read(values, row).unwrap_or_else(|text| {
+                Unreadable::note(unreadable, row, &text);
+                None
+            });
+            for (feature, (place, (_, scaler))) in places.iter().zip(&self.parts).enumerate() {
+                // A standardised part has mean 0, which is what stands in for a gap.
+                let x = found.and_then(|parts| place.map(|place| scaler.apply(parts[place])));
+                out.set(i, feature, x.unwrap_or(0.0) as f32);
+            }
+            if self.flag {
+                out.set(i, self.parts.len(), f32::from(u8::from(found.is_none())));
+            }
+        }
+    }
+}

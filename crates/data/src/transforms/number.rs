@@ -1,0 +1,219 @@
+//! Numbers and truth values: gaps filled, scaled, a flag for what was missing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Scaler, Tile, Unreadable};
+use crate::config::{Missing, Scaling};
+use crate::number::parse_number;
+use crate::schema::quantile_sorted;
+use crate::table::Values;
+
+/// How a column of numbers is encoded: `scale(log?(x))`, with gaps filled and, if there were gaps at training, a flag.
+///
+/// Infinite values count as missing.
+///
+/// ```
+/// # fn show(encoder: &ff_data::NumberEncoder) -> f64 { encoder.fill }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NumberEncoder {
+    /// What stands in for a missing value, in the column's own unit.
+    pub fill: f64,
+    /// Whether a second number says that the value is missing.
+    pub flag: bool,
+    /// Whether log(1 + x) is taken before scaling.
+    #[serde(default)]
+    pub log: bool,
+    /// The scaling.
+    pub scaler: Scaler,
+    /// Scaled values beyond ± this are cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Texts that were read as missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_texts: Vec<String>,
+}
+
+/// How a truth value is encoded: 0 or 1, gaps filled with the share of true values.
+///
+/// ```
+/// # fn show(encoder: &ff_data::Encoder) -> bool { matches!(encoder, ff_data::Encoder::Boolean(e) if e.flag) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BooleanEncoder {
+    /// The text of false, in any case.
+    pub no: String,
+    /// The text of true, in any case.
+    pub yes: String,
+    /// What stands in for a missing value.
+    pub fill: f64,
+    /// Whether a second number says that the value is missing.
+    pub flag: bool,
+}
+
+/// The settings that a number is fitted with.
+pub(crate) struct RawFit {
+    pub(crate) missing: Missing,
+    pub(crate) fill: f64,
+    pub(crate) flag: bool,
+    pub(crate) log: bool,
+    pub(crate) scaling: Scaling,
+    pub(crate) clip: Option<f64>,
+    pub(crate) missing_texts: Vec<String>,
+}
+
+impl NumberEncoder {
+    /// Fits to the training rows; cells that cannot be read are noted and left out.
+    pub(crate) fn fit(
+        values: &Values,
+        rows: &[usize],
+        settings: RawFit,
+        unreadable: &mut Option<Unreadable>,
+    ) -> Self {
+        let RawFit { missing, fill, flag, log, scaling, clip, missing_texts } = settings;
+        let mut encoder =
+            Self { fill, flag: false, log, scaler: Scaler::None, clip, missing_texts };
+        let mut present: Vec<f64> = Vec::with_capacity(rows.len());
+        for &row in rows {
+            match encoder.read(values, row) {
+                Ok(Some(x)) => present.push(x),
+                Ok(None) => {}
+                Err(text) => Unreadable::note(unreadable, row, &text),
+            }
+        }
+        encoder.flag = flag && present.len() < rows.len();
+        encoder.fill = match missing {
+            Missing::Constant => fill,
+            Missing::Mean => crate::schema::moments(present.iter().copied()).0,
+            Missing::Median => {
+                present.sort_unstable_by(f64::total_cmp);
+                if present.is_empty() { 0.0 } else { quantile_sorted(&present, 0.5) }
+            }
+        };
+        if encoder.log {
+            for x in &mut present {
+                *x = x.ln_1p();
+            }
+        }
+        encoder.scaler = Scaler::fit(scaling, &mut present);
+        encoder
+    }
+
+    /// The finite value of a cell that `log` can be taken of; `None` if missing or infinite.
+    fn read(&self, values: &Values, row: usize) -> Result<Option<f64>, String> {
+        let number = match values {
+            Values::Text(texts) => match texts.get(row) {
+                None => None,
+                Some(text) => match parse_number(text.as_bytes()) {
+                    Some(x) => Some(x),
+                    None if self.missing_texts.iter().any(|odd| odd == text.trim()) => None,
+                    None => return Err(text.to_owned()),
+                },
+            },
+            _ => values.number(row),
+        };
+        Ok(number.filter(|x| x.is_finite() && !(self.log && *x <= -1.0)))
+    }
+
+    fn scale(&self, x: f64) -> f32 {
+        let scaled = self.scaler.apply(if self.log { x.ln_1p() } else { x });
+        let limit = self.clip.unwrap_or(f64::from(f32::MAX));
+        scaled.clamp(-limit, limit) as f32
+    }
+
+    pub(super) fn encode(
+        &self,
+        values: &Values,
+        rows: &[usize],
+        out: &mut Tile<'_>,
+        unreadable: &mut Option<Unreadable>,
+    ) {
+        let fill = self.scale(self.fill);
+        for (i, &row) in rows.iter().enumerate() {
+            let value = self.read(values, row).unwrap_or_else(|text| {
+                Unreadable::note(unreadable, row, &text);
+                None
+            });
+            out.set(i, 0, value.map_or(fill, |x| self.scale(x)));
+            if self.flag {
+                out.set(i, 1, f32::from(u8::from(value.is_none())));
+            }
+        }
+    }
+}
+
+impl BooleanEncoder {
+    /// Fits to the training rows; cells that cannot be read are noted and left out.
+    pub(crate) fn fit(
+        values: &Values,
+        rows: &[usize],
+        (no, yes): (&str, &str),
+        flag: bool,
+        unreadable: &mut Option<Unreadable>,
+    ) -> Self {
+        let mut encoder = Self { no: no.into(), yes: yes.into(), fill: 0.0, flag: false };
+        let (mut present, mut sum) = (0.0, 0.0);
+        for &row in rows {
+            match encoder.read(values, row) {
+                Ok(Some(x)) => {
+                    present += 1.0;
+                    sum += x;
+                }
+                Ok(None) => encoder.flag = flag,
+                Err(text) => Unreadable::note(unreadable, row, &text),
+            }
+        }
+        encoder.fill = if present > 0.0 { sum / present } else { 0.0 };
+        encoder
+    }
+
+    fn read(&self, values: &Values, row: usize) -> Result<Option<f64>, String> {
+        let Some(label) = values.label(row) else { return Ok(None) };
+        if label.eq_ignore_ascii_case(&self.yes) {
+            return Ok(Some(1.0));
+        }
+        if label.eq_ignore_ascii_case(&self.no) {
+            return Ok(Some(0.0));
+        }
+        // `1.0` and `true` mean what 1 means, whichever of them the file was trained with.
+        match (parse_number(label.as_bytes()), values) {
+            (Some(x), _) if x == 0.0 || x == 1.0 => Ok(Some(x)),
+            (_, Values::Bool(_)) => Ok(values.number(row)),
+            _ => Err(label.into_owned()),
+        }
+    }
+
+    pub(super) fn encode(
+        &self,
+        values: &Values,
+        rows: &[usize],
+        out: &mut Tile<'_>,
+        unreadable: &mut Option<Unreadable>,
+    ) {
+        for (i, &row) in rows.iter().enumerate() {
+            let value = self.read(values, row).unwrap_or_else(|text| {
+                Unreadable::note(unreadable, row, &text);
+                None
+            });
+            out.set(i, 0, value.unwrap_or(self.fill) as f32);
+            if self.flag {
+                out.set(i, 1, f32::from(u8::from(value.is_none())));
+            }
+        }
+    }
+}
+
+impl RawFit {
+    /// Settings that only read.
+    pub(crate) fn plain(missing_texts: Vec<String>) -> Self {
+        Self {
+            missing: Missing::Constant,
+            fill: 0.0,
+            flag: false,
+            log: false,
+            scaling: Scaling::None,
+            clip: None,
+            missing_texts,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The target as class indices or standardised values, and back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Task;
+use crate::error::{DataError, Result, nearest};
+use crate::schema::moments;
+use crate::table::Table;
+use crate::target::{LabelReader, Target, TargetSchema, lines, value};
+
+/// How the target is encoded: an index into the classes, or `(log?(y) - mean) / std`.
+///
+/// ```
+/// use ff_data::{Task, TargetTransform};
+///
+/// let json = r#"{"column":"y","task":"regression","classes":[],"numeric":true,"log":false,"mean":10.0,"std":4.0}"#;
+/// let target: TargetTransform = serde_json::from_str(json).unwrap();
+/// assert_eq!(target.task, Task::Regression);
+/// assert_eq!(target.inverse(0.5), 12.0);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetTransform {
+    /// The column.
+    pub column: String,
+    /// The task.
+    pub task: Task,
+    /// The classes in the order of their indices.
+    pub classes: Vec<String>,
+    /// Whether labels are numbers, so that `1` and `1.0` are the same class.
+    pub numeric: bool,
+    /// The index of the positive class of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive: Option<usize>,
+    /// Whether log(1 + y) is learned.
+    pub log: bool,
+    /// The mean of what is learned, over the training part.
+    pub mean: f64,
+    /// Its standard deviation; 1 where that is 0.
+    pub std: f64,
+}
+
+impl TargetTransform {
+    /// Fits to the training rows.
+    pub(crate) fn fit(
+        schema: &TargetSchema,
+        reader: &LabelReader,
+        table: &Table,
+        rows: &[usize],
+        log: bool,
+    ) -> Self {
+        let mut transform = Self {
+            column: schema.column.clone(),
+            task: schema.task,
+            classes: schema.classes.clone(),
+            numeric: reader.numeric,
+            positive: schema.positive,
+            log: log && schema.task == Task::Regression,
+            mean: 0.0,
+            std: 1.0,
+        };
+        if schema.task == Task::Regression
+            && let Some(column) = table.column(&schema.column)
+        {
+            let learned: Vec<f64> = rows
+                .iter()
+                .filter_map(|&row| value(&column.values, row).ok().flatten())
+                .map(|y| if transform.log { y.ln_1p() } else { y })
+                .collect();
+            let (mean, std) = moments(learned.iter().copied());
+            transform.mean = mean;
+            transform.std = if std > 0.0 { std } else { 1.0 };
+        }
+        transform
+    }
+
+    /// The value in the target's own unit of what the network gives.
+    pub fn inverse(&self, y: f32) -> f64 {
+        let learned = f64::from(y) * self.std + self.mean;
+        if self.log { learned.exp_m1() } else { learned }
+    }
+
+    /// Encodes the target of some rows.
+    ///
+    /// # Errors
+    /// [`DataError::NoColumn`], or [`DataError::Target`] with the lines of values that are missing, of a class
+    /// that was not learned, or no numbers.
+    pub fn encode(&self, table: &Table, rows: &[usize]) -> Result<Target> {
+        let Some(column) = table.column(&self.column) else {
+            return Err(DataError::NoColumn {
+                place: table.source_name(),
+                column: self.column.clone(),
+                role: "the target".into(),
+                available: table.names(),
+            });
+        };
+        let error = |message: String, hint: &str| {
+            Err(DataError::Target { column: self.column.clone(), message, hint: hint.into() })
+        };
+        let mut bad = Vec::new();
+        let mut sample = String::new();
+        if self.task == Task::Regression {
+            let read = |&row: &usize| match value(&column.values, row) {
+                Ok(Some(y)) if y.is_finite() && !(self.log && y <= -1.0) => {
+                    let learned = if self.log { y.ln_1p() } else { y };
+                    ((learned - self.mean) / self.std) as f32
+                }
+                _ => {
+                    bad.push(row);
+                    f32::NAN
+                }
+            };
+            let values: Vec<f32> = rows.iter().map(read).collect();
+            if !bad.is_empty() {
+                let text = column.values.text(bad[0]).into_owned();
+                return error(
+                    format!("a finite number is expected, found `{text}`: {}", lines(table, &bad)),
+                    "Correct or remove these rows.",
+                );
+            }
+            return Ok(Target::Value(values));
+        }
+        let reader = LabelReader { numeric: self.numeric };
+        let index: std::collections::HashMap<&str, i32> =
+            self.classes.iter().enumerate().map(|(i, class)| (class.as_str(), i as i32)).collect();
+        let mut classes = Vec::with_capacity(rows.len());
+        for &row in rows {
+            let label = reader.label(&column.values, row);
+            if let Some(&class) = label.as_deref().and_then(|label| index.get(label)) {
+                classes.push(class);
+            } else {
+                if bad.is_empty() {
+                    sample = label.unwrap_or_default();
+                }
+                bad.push(row);
+            }
+        }
+        if bad.is_empty() {
+            return Ok(Target::Class(classes));
+        }
+        let near = nearest(&sample, self.classes.iter().map(String::as_str));
+        let near =
+            near.first().map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+        let what = if sample.is_empty() {
+            "the label is missing".into()
+        } else {
+            format!("class `{sample}` was not learned{near}")
+        };
+        error(
+            format!("{what}: {}", lines(table, &bad)),
+            "The model knows the classes it was trained on: correct these rows, or train again with them.",
+        )
+    }
+}
