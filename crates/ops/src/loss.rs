@@ -23,8 +23,9 @@ use smallvec::SmallVec;
 
 /// How the losses of all rows become one number.
 ///
-/// Every loss gives a second output, the count: the sum of the weights that took part. Training over micro-batches uses
-/// `Sum` and divides by the summed counts once, so that 1 × N rows and N × 1 rows are the same step.
+/// Every loss gives a second output, the count: the sum of the weights that took part, times the outputs of a row where
+/// each output has a target of its own. Training over micro-batches uses `Sum` and divides by the summed counts once, so
+/// that 1 × N rows and N × 1 rows are the same step.
 ///
 /// A row whose sample weight is 0, or whose target is the ignored one, takes no part at all, whatever its values. Where
 /// no row takes part the count is 0, and loss and gradient are 0 (PyTorch's mean is NaN there).
@@ -356,7 +357,22 @@ pub(crate) fn put_zeros<T: Float>(dx: &mut [T], accumulate: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ff_tensor::{Device, DeviceOptions};
+    use crate::{Graph, Mse, Params};
+    use ff_tensor::{DType, Device, DeviceOptions, Tensor};
+
+    #[test]
+    fn a_gradient_of_the_target_is_refused() {
+        let device = Device::default();
+        let params = Params::allocate(&device, DType::F64, vec![], true).unwrap();
+        let mut graph = Graph::new(&device, params);
+        let x = Tensor::from_slice(&device, &[1.0f64, 2.0], &[2, 1]).unwrap();
+        let (x, t) = (graph.input(x.clone()), graph.variable(x));
+        let loss = graph.apply(&Mse::default().op(), &[&x, &t]).unwrap();
+        assert_eq!(
+            graph.backward(loss).unwrap_err().to_string(),
+            "mse: no gradient flows to targets and weights; give them as `Graph::input`, not as variables"
+        );
+    }
 
     #[test]
     fn row_sums_have_the_same_bits_for_any_number_of_threads() {

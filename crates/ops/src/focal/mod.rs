@@ -174,7 +174,7 @@ impl Focal {
             let minus_log = (maximum(z) - z[class] + log_sum).f64();
             let (p, q) = ((-minus_log).exp(), -(-minus_log).exp_m1());
             let ratio = if q == 0.0 { 1.0 } else { minus_log / q };
-            let d = self.focus(class, minus_log) * (1.0 + self.gamma * times(ratio, p));
+            let d = self.focus(class, minus_log) * (1.0 + self.gamma * times(p, ratio));
             let d = T::of(scale * weight * d);
             softmax_backward(z, log_sum, d, dz, accumulate, |_| T::ZERO);
             dz[class] -= d;
@@ -266,6 +266,9 @@ mod tests {
             let found = run(&op, &[z, Data::I32(&[0, 1], &[2])]);
             assert_eq!(found.loss, 2e4);
             assert_eq!(found.gradient, [0.0, 0.0, 1.0, -1.0]);
+            let z = Data::F32(&[0.0, f32::NEG_INFINITY], &[1, 2]);
+            let found = run(&op, &[z, Data::I32(&[1], &[1])]);
+            assert_eq!((found.loss, found.gradient), (f64::INFINITY, vec![1.0, -1.0]));
             let z = Data::F32(&[0.0, f32::NAN], &[1, 2]);
             let found = run(&op, &[z, Data::I32(&[0], &[1])]);
             assert!(found.loss.is_nan() && found.gradient.iter().all(|d| d.is_nan()));
