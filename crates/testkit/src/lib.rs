@@ -4,7 +4,8 @@
 //! An operation is checked from its [`ff_ops::Case`]s. [`check_case`] runs everything: [`gradient_check`] compares its
 //! gradients with central differences in f64 and its behaviour with everything that [`ff_ops::Op`] promises,
 //! [`compare_paths`] its instruction sets and numbers of threads, [`nan_check`] what becomes of NaN and infinity.
-//! [`network_check`] checks the gradient of a loss built from parameters.
+//! [`network_check`] checks the gradient of a loss built from parameters. [`parity_check`] compares with what other
+//! frameworks computed, from files that [`Fixtures`] reads.
 #![forbid(unsafe_code)]
 
 mod failure;
@@ -12,6 +13,7 @@ mod fill;
 mod gradient;
 mod nan;
 mod network;
+mod parity;
 mod paths;
 mod probe;
 mod promises;
@@ -22,6 +24,7 @@ pub use failure::{CheckResult, Failure};
 pub use gradient::{GRADIENT_TOLERANCE, gradient_check};
 pub use nan::nan_check;
 pub use network::network_check;
+pub use parity::{FixtureError, Fixtures, PARITY_TOLERANCE, fixture_inputs, parity_check};
 pub use paths::{F32_TOLERANCE, Machine, Paths, compare_paths};
 pub use probe::WeightedSum;
 pub use table::{Row, check_all, check_case};

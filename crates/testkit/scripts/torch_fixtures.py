@@ -1,0 +1,156 @@
+"""Computes values and gradients of every case with PyTorch, in f64.
+
+    cargo run -p ff-testkit --example fixture_inputs inputs.safetensors
+    python crates/testkit/scripts/torch_fixtures.py inputs.safetensors
+"""
+
+import torch
+import torch.nn.functional as F
+
+from common import main
+
+torch.set_default_dtype(torch.float64)
+
+
+def activation(a, x):
+    match a.name:
+        case "Identity":
+            return x
+        case "Sigmoid":
+            return torch.sigmoid(x)
+        case "Tanh":
+            return torch.tanh(x)
+        case "Relu":
+            return F.relu(x)
+        case "LeakyRelu":
+            return F.leaky_relu(x, a.slope)
+        case "Elu":
+            return F.elu(x, a.alpha)
+        case "Selu":
+            return F.selu(x)
+        case "Gelu":
+            return F.gelu(x)
+        case "GeluTanh":
+            return F.gelu(x, approximate="tanh")
+        case "Silu":
+            return F.silu(x)
+        case "Mish":
+            return F.mish(x)
+        case "Softplus":
+            # PyTorch turns into the identity above its threshold of 20, to 2e-9; without one it is exact.
+            return F.softplus(x, threshold=700)
+        case "HardSigmoid":
+            # The backward pass of F.hardsigmoid multiplies with a sixth in f32, even for f64.
+            return torch.clamp(x / 6 + 0.5, 0, 1)
+        case "HardSwish":
+            return F.hardswish(x)
+        case "Relu2":
+            return F.relu(x) ** 2
+
+
+def feedforward(a, x):
+    return [activation(a.activation, F.linear(x[0], x[1], x[2] if a.bias else None))]
+
+
+def reduced(a, losses, counts, weights):
+    """Rows of losses and of counts, weighted; their sum, or the loss over the count."""
+    if losses.numel() == 0:
+        return None  # PyTorch's mean of nothing is NaN, ours 0
+    weights = torch.ones_like(losses) if weights is None else weights.reshape(losses.shape)
+    loss, count = (weights * losses).sum(), (weights * counts).sum()
+    if a.reduction.name == "Mean":
+        loss = loss / count
+    return [loss.reshape(1), count.reshape(1)]
+
+
+def rows(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def sample_weights(x):
+    return x[2] if len(x) > 2 else None
+
+
+def elementwise(loss):
+    """A loss between each output and its target; a row counts as many outputs as it has."""
+
+    def handler(a, x):
+        values = rows(loss(a, x[0], x[1].reshape(x[0].shape).to(x[0].dtype))).sum(-1)
+        return reduced(a, values, torch.full_like(values, x[0].shape[-1]), sample_weights(x))
+
+    return handler
+
+
+def bce(a, z, t):
+    weights = None if a.positive_weight is None else torch.tensor(a.positive_weight)
+    t = (1 - a.label_smoothing) * t + a.label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(z, t, reduction="none", pos_weight=weights)
+
+
+def binary_focal(a, z, t):
+    """torchvision.ops.sigmoid_focal_loss"""
+    p = torch.sigmoid(z)
+    ce = F.binary_cross_entropy_with_logits(z, t, reduction="none")
+    loss = ce * (1 - (p * t + (1 - p) * (1 - t))) ** a.gamma
+    return loss if a.alpha is None else (a.alpha * t + (1 - a.alpha) * (1 - t)) * loss
+
+
+def softmax_cross_entropy(a, x):
+    z = rows(x[0])
+    w = None if a.class_weights is None else torch.tensor(a.class_weights)
+    arguments = {"weight": w, "label_smoothing": a.label_smoothing, "reduction": "none"}
+    if x[1].is_floating_point():
+        losses = F.cross_entropy(z, rows(x[1]), **arguments)
+        counts = torch.ones_like(losses)
+    else:
+        t = x[1].reshape(-1).long()
+        losses = F.cross_entropy(z, t, ignore_index=a.ignore_index, **arguments)
+        counts = torch.ones_like(losses) if w is None else w[t.clamp(0)]
+        counts = torch.where(t == a.ignore_index, 0.0, counts)
+    return reduced(a, losses, counts, sample_weights(x))
+
+
+def focal(a, x):
+    z, t = rows(x[0]), x[1].reshape(-1).long()
+    log_p = F.log_softmax(z, -1).gather(1, t.clamp(0)[:, None])[:, 0]
+    losses = -((1 - log_p.exp()) ** a.gamma) * log_p
+    if a.alpha is not None:
+        losses = torch.tensor(a.alpha)[t.clamp(0)] * losses
+    counts = torch.where(t == a.ignore_index, 0.0, torch.ones_like(losses))
+    if z.shape[-1] == 1:
+        return None  # p is 1 and (1 - p)^γ has no derivative in PyTorch
+    return reduced(a, torch.where(t == a.ignore_index, 0.0, losses), counts, sample_weights(x))
+
+
+def kl_divergence(a, x):
+    losses = F.kl_div(F.log_softmax(rows(x[0]), -1), rows(x[1]), reduction="none").sum(-1)
+    return reduced(a, losses, torch.ones_like(losses), sample_weights(x))
+
+
+HANDLERS = {
+    "feedforward": feedforward,
+    "binary_cross_entropy_with_logits": elementwise(bce),
+    "binary_focal": elementwise(binary_focal),
+    "focal": focal,
+    "huber": elementwise(lambda a, x, t: F.huber_loss(x, t, reduction="none", delta=a.delta)),
+    "kl_divergence": kl_divergence,
+    "mae": elementwise(lambda a, x, t: F.l1_loss(x, t, reduction="none")),
+    "mse": elementwise(lambda a, x, t: F.mse_loss(x, t, reduction="none")),
+    "softmax_cross_entropy": softmax_cross_entropy,
+}
+
+
+def compute(handler, case):
+    x = [torch.tensor(x).requires_grad_(grad) for x, grad in zip(case.x, case.grad)]
+    outputs = handler(case.attributes, x)
+    if outputs is None:
+        return None
+    loss = sum((outputs[j] * torch.tensor(dy)).sum() for j, dy in case.dy.items())
+    wanted = [x for x in x if x.requires_grad]
+    gradients = iter(torch.autograd.grad(loss, wanted))
+    gradients = [next(gradients).numpy() if x.requires_grad else None for x in x]
+    return [y.detach().numpy() for y in outputs], gradients
+
+
+if __name__ == "__main__":
+    main(f"torch {torch.__version__}", "torch", HANDLERS, compute)
