@@ -2,6 +2,7 @@ use crate::{Error, Result};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use tempfile::NamedTempFile;
 
 /// Writes a file that is either all there or not there: into a temporary file of the same folder, synced, then renamed.
 ///
@@ -20,6 +21,18 @@ pub fn write_atomic(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> std::io::Result<()>,
 ) -> Result<()> {
+    replace(path, |temporary| {
+        let mut buffered = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+        write(&mut buffered)?;
+        buffered.flush()
+    })
+}
+
+/// The same for a writer that wants the temporary file itself.
+pub(crate) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
+) -> Result<()> {
     let io = Error::io(path, "writing");
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -27,11 +40,7 @@ pub fn write_atomic(
     };
     let mut temporary =
         tempfile::Builder::new().prefix(".ff-").suffix(".tmp").tempfile_in(folder).map_err(&io)?;
-    {
-        let mut buffered = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
-        write(&mut buffered).map_err(&io)?;
-        buffered.flush().map_err(&io)?;
-    }
+    write(&mut temporary).map_err(&io)?;
     readable_by_others(temporary.as_file()).map_err(&io)?;
     temporary.as_file().sync_all().map_err(&io)?;
     temporary.persist(path).map_err(|e| io(e.error))?;

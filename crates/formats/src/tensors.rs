@@ -1,7 +1,8 @@
 //! safetensors: <https://github.com/huggingface/safetensors>.
 
-use crate::{Error, Result, write_atomic};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use crate::atomic::replace;
+use crate::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -227,8 +228,33 @@ impl TensorFile {
 /// ```
 #[derive(Debug, Default)]
 pub struct TensorWriter<'a> {
-    tensors: Vec<(String, Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+    tensors: Vec<(String, Source<'a>)>,
     metadata: HashMap<String, String>,
+}
+
+/// Values that become bytes only while they are written, one tensor at a time.
+#[derive(Debug)]
+struct Source<'a> {
+    dims: Vec<usize>,
+    values: &'a [f32],
+}
+
+impl View for &Source<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.dims
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
 }
 
 impl<'a> TensorWriter<'a> {
@@ -246,35 +272,26 @@ impl<'a> TensorWriter<'a> {
     ///
     /// # Panics
     /// The number of values is not that of the shape.
-    pub fn add_f32(&mut self, name: impl Into<String>, dims: &[usize], values: &[f32]) {
+    pub fn add_f32(&mut self, name: impl Into<String>, dims: &[usize], values: &'a [f32]) {
         assert_eq!(values.len(), dims.iter().product::<usize>(), "shape {dims:?}");
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        self.tensors.push((name.into(), Dtype::F32, dims.to_vec(), bytes.into()));
-    }
-
-    /// Adds a tensor of bytes that are borrowed.
-    pub fn add_bytes(&mut self, name: impl Into<String>, bytes: &'a [u8]) {
-        self.tensors.push((name.into(), Dtype::U8, vec![bytes.len()], bytes.into()));
+        self.tensors.push((name.into(), Source { dims: dims.to_vec(), values }));
     }
 
     /// Writes the file as a whole or not at all.
     ///
     /// # Errors
-    /// The file cannot be written, or two tensors have one name.
+    /// The file cannot be written.
     pub fn write(self, path: &Path) -> Result<()> {
-        let malformed = |message: String| Error::Malformed { path: path.to_owned(), message };
-        let views = self
-            .tensors
-            .iter()
-            .map(|(name, dtype, dims, bytes)| {
-                let view = TensorView::new(*dtype, dims.clone(), bytes);
-                view.map(|view| (name.as_str(), view)).map_err(|e| malformed(e.to_string()))
-            })
-            .collect::<Result<Vec<_>>>()?;
         let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
-        let bytes =
-            safetensors::serialize(views, metadata).map_err(|e| malformed(e.to_string()))?;
-        write_atomic(path, |file| std::io::Write::write_all(file, &bytes))
+        let tensors = || self.tensors.iter().map(|(name, source)| (name.as_str(), source));
+        replace(path, |temporary| {
+            safetensors::serialize_to_file(tensors(), metadata, temporary.path()).map_err(|error| {
+                match error {
+                    safetensors::SafeTensorError::IoError(error) => error,
+                    other => std::io::Error::other(other.to_string()),
+                }
+            })
+        })
     }
 }
 
