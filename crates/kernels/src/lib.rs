@@ -18,5 +18,5 @@ pub use dropout::dropout;
 pub use float::Float;
 pub use gemm::{MatRef, gemm, gemm_reference};
 pub use reduce::{dot, maximum, sum_of, sum_of2, sum_pieces};
-pub use rows::{for_pieces, for_rows, map, map2, sum, sum_columns, zip_into};
+pub use rows::{for_pieces, for_ranges, for_rows, map, map2, sum, sum_columns, zip_into};
 pub use simd::dispatch;

@@ -79,6 +79,41 @@ pub fn for_rows<T: Send, const N: usize>(
     if tasks <= 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
+/// Calls `f(piece, parts)` for every piece `bounds[i]..bounds[i + 1]`, with that piece of each output: passes over a flat
+/// array that is cut where settings change.
+///
+/// # Panics
+/// `bounds` descends somewhere or reaches past the end of an output.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 5];
+/// ff_kernels::for_ranges(device.cpu(), &[0, 2, 5], [&mut y], |piece, [y]| y.fill(piece as f32));
+/// assert_eq!(y, [0.0, 0.0, 1.0, 1.0, 1.0]);
+/// ```
+pub fn for_ranges<T: Send, const N: usize>(
+    cpu: &CpuDevice,
+    bounds: &[usize],
+    outputs: [&mut [T]; N],
+    f: impl Fn(usize, [&mut [T]; N]) + Sync,
+) {
+    let (Some(first), Some(last)) = (bounds.first(), bounds.last()) else { return };
+    assert!(bounds.is_sorted(), "bounds ascend");
+    let outputs = outputs.map(Shared::new);
+    let task = |piece: usize| {
+        let (start, end) = (bounds[piece], bounds[piece + 1]);
+        // SAFETY: the bounds ascend, so pieces do not overlap, and each is visited once.
+        let parts = std::array::from_fn(|i| unsafe { outputs[i].range(start, end - start) });
+        dispatch(cpu, || f(piece, parts));
+    };
+    let pieces = bounds.len() - 1;
+    if last - first < TASK_WORK {
+        (0..pieces).for_each(task)
+    } else {
+        cpu.threads().run(pieces, &task)
+    }
+}
+
 /// Calls `f(start, part)` for pieces of `y`, where `start` is a part's place in it, a multiple of 8192.
 ///
 /// ```

@@ -2,4 +2,6 @@
 
 pub mod explain;
 pub mod metrics;
+pub mod optim;
 pub mod report;
+pub mod schedule;

@@ -1,0 +1,92 @@
+use ff_tensor::DType;
+
+/// A setting of a recipe that cannot be: which key, and what is wrong with it.
+///
+/// ```
+/// use ff_train::optim::{OptimizerConfig, OptimizerKind};
+/// let config = OptimizerConfig { lr: Some(-1.0), ..OptimizerConfig::new(OptimizerKind::Sgd) };
+/// let error = config.validate().unwrap_err();
+/// assert_eq!(error.key, "lr");
+/// assert_eq!(error.to_string(), "`lr` must be at least 0, found -1");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` {message}")]
+pub struct ConfigError {
+    /// The key inside of its table, such as `betas` or `groups[0].match`: where to point in the recipe.
+    pub key: String,
+    /// What was expected, what was found and what to do, as the rest of a sentence that starts with the key.
+    pub message: String,
+}
+
+impl ConfigError {
+    /// A key and what is wrong with it.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
+/// What can go wrong when an optimiser is made, steps or is restored.
+///
+/// ```
+/// let error = ff_train::optim::Error::Rate(f64::NAN);
+/// assert!(error.to_string().contains("NaN"));
+/// ```
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting cannot be.
+    #[error("optimizer: {0}")]
+    Config(#[from] ConfigError),
+    /// The parameters could not be reached: of another type, without gradients, or out of memory.
+    #[error("optimizer: {0}")]
+    Ops(#[from] ff_ops::Error),
+    /// The number of rows or tokens of a step is not a count.
+    #[error("optimizer: a step's count of rows or tokens must be finite and at least 0, found {0}")]
+    Count(f64),
+    /// The learning rate is not one.
+    #[error(
+        "optimizer: the learning rate must be finite and at least 0, found {0}; see the schedule"
+    )]
+    Rate(f64),
+    /// The parameters are not those that the optimiser was made for.
+    #[error(
+        "optimizer: made for {expected} trainable values of type {expected_dtype}, found {found} of type {found_dtype}; make a new optimiser for another model"
+    )]
+    OtherParams {
+        /// How many values it was made for.
+        expected: usize,
+        /// Their type.
+        expected_dtype: DType,
+        /// How many values came.
+        found: usize,
+        /// Their type.
+        found_dtype: DType,
+    },
+    /// L-BFGS was asked for a step without the means to evaluate the loss again.
+    #[error(
+        "optimizer: lbfgs evaluates the loss several times a step; call `minimize` with an objective"
+    )]
+    NeedsObjective,
+    /// A gradient step's optimiser was asked to minimise.
+    #[error("optimizer: only lbfgs minimises an objective; call `step` after each backward pass")]
+    NoObjective,
+    /// The averaged weights stand in the model's place.
+    #[error("optimizer: the averaged weights are swapped in; call `swap_average` again first")]
+    Swapped,
+    /// A loss was infinite or not a number where a finite one is needed.
+    #[error(
+        "optimizer: the loss is {0} at the point to start from; lower the learning rate or look for NaN in the data"
+    )]
+    Loss(f64),
+    /// A saved state does not fit.
+    #[error("optimizer state `{name}`: {message}")]
+    State {
+        /// The tensor or number.
+        name: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+}
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

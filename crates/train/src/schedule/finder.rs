@@ -1,0 +1,131 @@
+use crate::optim::{ConfigError, Range};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How rates are swept in search of one to begin with.
+///
+/// ```
+/// let config = ff_train::schedule::FinderConfig::default();
+/// assert_eq!((config.start, config.end, config.steps), (1e-7, 10.0, 100));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinderConfig {
+    /// The first rate.
+    pub start: f64,
+    /// The last rate.
+    pub end: f64,
+    /// How many rates, evenly spaced on a logarithmic scale.
+    pub steps: usize,
+    /// The decay of the running mean of the losses; 0 for the losses themselves.
+    pub smoothing: f64,
+    /// Stop where the smoothed loss is this many times the lowest so far.
+    pub divergence: f64,
+}
+
+impl Default for FinderConfig {
+    fn default() -> Self {
+        Self { start: 1e-7, end: 10.0, steps: 100, smoothing: 0.9, divergence: 4.0 }
+    }
+}
+
+impl FinderConfig {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// The first key that does not fit.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        Range::Above(0.0).check("start", Some(self.start))?;
+        Range::Above(self.start).check("end", Some(self.end))?;
+        Range::BelowOne.check("smoothing", Some(self.smoothing))?;
+        Range::Above(1.0).check("divergence", Some(self.divergence))?;
+        if self.steps < 2 {
+            return Err(ConfigError::new(
+                "steps",
+                format!("must be at least 2, found {}", self.steps),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The rate of one step of the sweep.
+    pub fn lr_at(&self, step: usize) -> f64 {
+        let last = self.steps.saturating_sub(1).max(1);
+        self.start * (self.end / self.start).powf(step as f64 / last as f64)
+    }
+}
+
+/// What a sweep found.
+///
+/// ```
+/// use ff_train::schedule::{FinderConfig, find_lr};
+/// // A loss that starts to fall at 1e-3 and blows up at 1.
+/// let report = find_lr(&FinderConfig::default(), |lr| {
+///     Ok::<f64, ff_train::schedule::ConfigError>(2.0 / (1.0 + lr / 1e-3) + lr * lr)
+/// })?;
+/// let lr = report.steepest.unwrap();
+/// assert!(lr > 1e-4 && lr < 1e-1);
+/// # Ok::<(), ff_train::schedule::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct FinderReport {
+    /// The rates tried.
+    pub rates: Vec<f64>,
+    /// The loss at each.
+    pub losses: Vec<f64>,
+    /// The running mean of the losses, corrected for its start from zero.
+    pub smoothed: Vec<f64>,
+    /// The suggestion: where the smoothed loss falls most steeply along the logarithm of the rate. `None` where it never
+    /// falls.
+    pub steepest: Option<f64>,
+    /// The rate of the lowest smoothed loss divided by ten, the other usual choice.
+    pub tenth_of_minimum: Option<f64>,
+    /// Whether the sweep ended early because the loss blew up.
+    pub diverged: bool,
+}
+
+/// Sweeps the learning rate from small to large, one training step each, and suggests the rate at which the loss falls
+/// most steeply: Smith 2015, section 3.3.
+///
+/// `step` makes one training step at a rate and gives its loss. It changes the model: the caller takes a copy before and
+/// puts it back after.
+///
+/// # Errors
+/// The config does not hold together, or `step` fails.
+pub fn find_lr<E: From<ConfigError>>(
+    config: &FinderConfig,
+    mut step: impl FnMut(f64) -> Result<f64, E>,
+) -> Result<FinderReport, E> {
+    config.validate()?;
+    let mut report = FinderReport::default();
+    let (mut mean, mut lowest) = (0.0, f64::INFINITY);
+    for i in 0..config.steps {
+        let lr = config.lr_at(i);
+        let loss = step(lr)?;
+        if !loss.is_finite() {
+            report.diverged = true;
+            break;
+        }
+        mean = config.smoothing * mean + (1.0 - config.smoothing) * loss;
+        let smoothed = mean / (1.0 - config.smoothing.powi(i as i32 + 1));
+        report.rates.push(lr);
+        report.losses.push(loss);
+        report.smoothed.push(smoothed);
+        if smoothed < lowest {
+            lowest = smoothed;
+            report.tenth_of_minimum = Some(lr / 10.0);
+        } else if i > 0 && smoothed - lowest > (config.divergence - 1.0) * lowest.abs() {
+            report.diverged = true;
+            break;
+        }
+    }
+    report.steepest = steepest(&report);
+    Ok(report)
+}
+
+/// Where a central difference of the smoothed loss is lowest; the rates are evenly spaced along their logarithm.
+fn steepest(report: &FinderReport) -> Option<f64> {
+    let slopes = report.smoothed.windows(3).zip(&report.rates[1.min(report.rates.len())..]);
+    let falling = slopes.map(|(w, &lr)| (w[2] - w[0], lr)).filter(|(slope, _)| *slope < 0.0);
+    falling.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lr)| lr)
+}

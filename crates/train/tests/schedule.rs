@@ -1,0 +1,198 @@
+//! Schedules against PyTorch's (`fixtures/optim.py`), their borders and their messages.
+
+use ff_train::schedule::{
+    ConfigError, FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span, find_lr,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Fixture {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    config: ScheduleConfig,
+    lr: f64,
+    #[serde(default)]
+    mode: String,
+    #[serde(default)]
+    scores: Vec<f64>,
+    rates: Vec<f64>,
+}
+
+#[test]
+fn every_schedule_agrees_with_pytorch() {
+    let fixture: Fixture = serde_json::from_str(include_str!("fixtures/schedule.json")).unwrap();
+    let kinds: Vec<ScheduleKind> = fixture.cases.iter().map(|case| case.config.kind).collect();
+    assert!(ScheduleKind::ALL.iter().all(|kind| kinds.contains(kind)));
+    for case in fixture.cases {
+        let mut schedule = Schedule::new(&case.config, case.lr).unwrap();
+        let total = case.rates.len() as u64;
+        for (step, &expected) in case.rates.iter().enumerate() {
+            let lr = schedule.lr_at(step as u64, total);
+            // PyTorch goes from rate to rate: its rounding errors add up over 200 steps.
+            let tolerance = 1e-13 * case.lr + 1e-12 * expected;
+            assert!(
+                (lr - expected).abs() <= tolerance,
+                "{:?}: {step}: {lr} {expected}",
+                case.config
+            );
+            if let Some(&score) = case.scores.get(step) {
+                schedule.observe(score, case.mode == "max");
+            }
+        }
+        assert!(case.scores.is_empty() || case.rates.first() > case.rates.last());
+    }
+}
+
+fn lr(config: &ScheduleConfig, step: u64, total: u64) -> f64 {
+    Schedule::new(config, 0.5).unwrap().lr_at(step, total)
+}
+
+#[test]
+fn rates_stay_finite_and_positive_for_any_length() {
+    for kind in ScheduleKind::ALL {
+        let config = ScheduleConfig {
+            gamma: (kind == ScheduleKind::Exponential).then_some(0.9),
+            step_size: (kind == ScheduleKind::Step).then_some(Span::Fraction(0.1)),
+            ..ScheduleConfig::new(kind)
+        };
+        let short_cycle = ScheduleConfig {
+            cycle: (kind == ScheduleKind::Cosine).then_some(Span::Fraction(0.01)),
+            pct_start: (kind == ScheduleKind::OneCycle).then_some(1.0),
+            warmup: Some(Span::Steps(3)),
+            ..config.clone()
+        };
+        for config in [config, short_cycle] {
+            for total in [0, 1, 2, 3, 4, 7, 100] {
+                for step in [0, 1, 2, 3, 4, 6, 99, 100, 1_000_000] {
+                    let lr = lr(&config, step, total);
+                    assert!((0.0..=0.5).contains(&lr), "{kind} {step}/{total}: {lr}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn after_the_end_the_last_rate_stays() {
+    for kind in [ScheduleKind::Cosine, ScheduleKind::Linear, ScheduleKind::Polynomial] {
+        assert!(lr(&ScheduleConfig::new(kind), 10, 10) < 1e-16);
+        assert!(lr(&ScheduleConfig::new(kind), 15, 10) < 1e-16);
+    }
+}
+
+#[test]
+fn a_long_restart_does_not_take_long() {
+    let config =
+        ScheduleConfig { cycle: Some(Span::Steps(1)), ..ScheduleConfig::new(ScheduleKind::Cosine) };
+    assert_eq!(lr(&config, u64::MAX - 1, u64::MAX), 0.5);
+}
+
+#[test]
+fn plateau_goes_on_from_its_saved_state() {
+    let config = ScheduleConfig {
+        patience: Some(1),
+        factor: Some(0.5),
+        cooldown: Some(1),
+        ..ScheduleConfig::new(ScheduleKind::Plateau)
+    };
+    let scores = [1.0, 0.9, 0.95, f64::NAN, 0.9, 0.9, 0.9, 0.8, 0.85, 0.85, 0.85];
+    let mut undisturbed = Schedule::new(&config, 1.0).unwrap();
+    let mut stopped = undisturbed.clone();
+    let mut reductions = 0;
+    for score in scores {
+        reductions += usize::from(undisturbed.observe(score, false).is_some());
+        stopped.observe(score, false);
+        let json = serde_json::to_string(stopped.state()).unwrap();
+        stopped = Schedule::new(&config, 1.0).unwrap();
+        stopped.restore(serde_json::from_str(&json).unwrap());
+        assert_eq!(stopped, undisturbed);
+    }
+    assert_eq!((reductions, undisturbed.lr_at(0, 0)), (3, 0.125));
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    for (json, expected) in [
+        (
+            r#"{"kind":"constant","gamma":0.1}"#,
+            "`gamma` does not apply to constant, only to step, exponential",
+        ),
+        (r#"{"kind":"exponential"}"#, "`gamma` is required for exponential"),
+        (r#"{"kind":"exponential","gamma":-1}"#, "`gamma` must be greater than 0, found -1"),
+        (r#"{"kind":"step"}"#, "`step_size` or `milestones` is required for step"),
+        (r#"{"kind":"step","step_size":0}"#, "`step_size` must be at least one step, found 0"),
+        (r#"{"kind":"cosine","cycle_multiplier":2}"#, "`cycle_multiplier` needs `cycle`"),
+        (r#"{"kind":"cosine","min_lr":-0.5}"#, "`min_lr` must be at least 0, found -0.5"),
+        (
+            r#"{"kind":"plateau","factor":1.0}"#,
+            "`factor` must be at least 0 and less than 1, found 1",
+        ),
+        (
+            r#"{"kind":"one_cycle","pct_start":1.5}"#,
+            "`pct_start` must be between 0 and 1, found 1.5",
+        ),
+    ] {
+        let config: ScheduleConfig = serde_json::from_str(json).unwrap();
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    for (json, expected) in [
+        (r#"{"kind":"cosin"}"#, "unknown variant `cosin`, expected one of"),
+        (r#"{"warmup":-3}"#, "invalid value: integer `-3`, expected a number of steps"),
+        (r#"{"warmup":1.5}"#, "invalid value: floating point `1.5`, expected a number of steps"),
+        (r#"{"warmup":"ten"}"#, "invalid type: string \"ten\", expected a number of steps"),
+        (r#"{"warm_up":3}"#, "unknown field `warm_up`"),
+    ] {
+        let message = serde_json::from_str::<ScheduleConfig>(json).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    }
+    let high = ScheduleConfig { min_lr: Some(1.0), ..ScheduleConfig::new(ScheduleKind::Cosine) };
+    let error = Schedule::new(&high, 0.1).unwrap_err();
+    assert_eq!(error.to_string(), "`min_lr` must be at most the learning rate 0.1, found 1");
+}
+
+#[test]
+fn the_finder_suggests_where_the_loss_falls_most_steeply() {
+    // In u = log₁₀ lr, a logistic fall around 1e-3 and a wall from 1 on.
+    let loss = |lr: f64| 1.0 + 1.0 / (1.0 + (lr / 1e-3).powi(2)) + lr.powi(3);
+    let config = FinderConfig { smoothing: 0.0, ..FinderConfig::default() };
+    let report = find_lr(&config, |lr| Ok::<_, ConfigError>(loss(lr))).unwrap();
+    let steepest = report.steepest.unwrap();
+    assert!((steepest.log10() + 3.0).abs() < 0.1, "{steepest}"); // within one step of the sweep
+    assert!(report.diverged && report.rates.len() < 100);
+    let least = report.tenth_of_minimum.unwrap() * 10.0;
+    assert!(report.losses.iter().all(|&other| other >= loss(least)));
+
+    // Smoothing lags behind by about 1 / (1 - smoothing) steps, never ahead.
+    let config = FinderConfig::default();
+    let report = find_lr(&config, |lr| Ok::<_, ConfigError>(loss(lr))).unwrap();
+    let lag = report.steepest.unwrap().log10() + 3.0;
+    assert!((0.0..1.2).contains(&lag), "{lag}");
+}
+
+#[test]
+fn the_finder_stops_at_nan_and_suggests_nothing_without_a_fall() {
+    let mut calls = 0;
+    let report = find_lr(&FinderConfig::default(), |_| {
+        calls += 1;
+        Ok::<_, ConfigError>(if calls == 5 { f64::NAN } else { 1.0 + f64::from(calls) })
+    });
+    let report = report.unwrap();
+    assert_eq!((calls, report.rates.len(), report.diverged), (5, 4, true));
+    assert_eq!(report.steepest, None);
+
+    let flat = find_lr(&FinderConfig::default(), |_| Ok::<_, ConfigError>(2.0)).unwrap();
+    assert!(!flat.diverged && flat.rates.len() == 100);
+    assert_eq!((flat.rates[0], flat.rates[99]), (1e-7, 10.0));
+
+    let first = find_lr(&FinderConfig::default(), |_| Ok::<_, ConfigError>(f64::INFINITY)).unwrap();
+    assert!(first.diverged && first.steepest.is_none() && first.tenth_of_minimum.is_none());
+
+    let failed = find_lr(&FinderConfig::default(), |_| Err(ConfigError::new("x", "fails")));
+    assert_eq!(failed.unwrap_err().key, "x");
+    let backward = FinderConfig { end: 1e-9, ..FinderConfig::default() };
+    assert_eq!(find_lr(&backward, |_| Ok::<_, ConfigError>(1.0)).unwrap_err().key, "end");
+}
