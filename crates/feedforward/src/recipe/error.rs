@@ -1,0 +1,165 @@
+//! What can be wrong with a recipe, each with its place.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where a part of a recipe was written: a file, or one `--set`.
+///
+/// ```
+/// let source = feedforward::recipe::Source::new("recipe.toml", "[train]\nepochs = 0\n");
+/// assert_eq!(source.line_column(8), (2, 1));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The file's path, or `--set`.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Source {
+    /// A named text.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into() }
+    }
+
+    /// The line and the column, in characters and from 1, of a byte of the text.
+    pub fn line_column(&self, byte: usize) -> (usize, usize) {
+        let mut end = byte.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let before = &self.text[..end];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        (line, column)
+    }
+}
+
+/// One thing that is wrong with a recipe.
+///
+/// ```
+/// let error = feedforward::Recipe::parse("[train]\nepohcs = 5", "recipe.toml", &[]).unwrap_err();
+/// let problem = &error.problems()[0];
+/// assert_eq!(problem.to_string(), "recipe.toml:2:1: unknown key `train.epohcs`");
+/// assert_eq!(problem.help.as_deref(), Some("did you mean `epochs`?"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key from the recipe's root, where it is about one.
+    pub key: Option<String>,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+    /// The text it is in.
+    pub source: Option<Arc<Source>>,
+    /// The bytes of the text that are wrong; `None` where the text does not say it, as with a default value.
+    pub span: Option<Range<usize>>,
+}
+
+impl Problem {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { key: None, message: message.into(), help: None, source: None, span: None }
+    }
+
+    pub(crate) fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(crate) fn at(mut self, source: &Arc<Source>, span: Option<Range<usize>>) -> Self {
+        let length = source.text.len();
+        self.span = span.map(|span| span.start.min(length)..span.end.clamp(span.start, length));
+        self.source = Some(Arc::clone(source));
+        self
+    }
+
+    /// The line and the column of its place, from 1.
+    pub fn line_column(&self) -> Option<(usize, usize)> {
+        Some(self.source.as_ref()?.line_column(self.span.as_ref()?.start))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            match self.line_column() {
+                // The name of a `--set` is followed by what was set: a column alone would say little.
+                Some(_) if source.name == super::SET => write!(f, "--set {}: ", source.text)?,
+                Some((line, column)) => write!(f, "{}:{line}:{column}: ", source.name)?,
+                None => write!(f, "{}: ", source.name)?,
+            }
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// A recipe that cannot be used, with everything that is wrong with it.
+///
+/// ```
+/// let error = feedforward::Recipe::parse("[model]\nactivation = 'rleu'\ndropuot = 1", "r.toml", &[]).unwrap_err();
+/// assert_eq!(error.problems().len(), 2);
+/// assert!(error.to_string().contains("did you mean `relu`?"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeError {
+    problems: Vec<Problem>,
+}
+
+impl RecipeError {
+    pub(crate) fn new(first: Problem) -> Self {
+        Self { problems: vec![first] }
+    }
+
+    /// `Ok` where nothing is wrong; else everything, in the order of the text.
+    pub(crate) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.sort_by_key(|p| p.span.as_ref().map_or(usize::MAX, |span| span.start));
+        Err(Self { problems })
+    }
+
+    /// What is wrong; at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for RecipeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.problems.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+            if let Some(help) = &problem.help {
+                write!(f, "; {help}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RecipeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_characters_and_places_beyond_the_end_are_the_end() {
+        let source = Source::new("a", "é = 1\nbb");
+        assert_eq!(source.line_column(0), (1, 1));
+        assert_eq!(source.line_column(3), (1, 3));
+        assert_eq!(source.line_column(1), (1, 1), "inside a character");
+        assert_eq!(source.line_column(99), (2, 3));
+    }
+}

@@ -1,0 +1,43 @@
+//! The `[evaluate]` table of a recipe.
+
+use ff_nn::ConfigError;
+use ff_train::metrics::ThresholdAim;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is measured when training is over.
+///
+/// ```
+/// let config = feedforward::recipe::EvaluateConfig { top_k: Some(0), ..Default::default() };
+/// assert_eq!(config.validate().unwrap_err().key, "evaluate.top_k");
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateConfig {
+    /// Two classes: what the decision threshold is chosen for on the validation part; the likelier class by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdAim>,
+    /// The k of the top-k accuracy; 5, or 2 where there are few classes, by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<usize>,
+}
+
+impl EvaluateConfig {
+    /// Checks every value's domain.
+    ///
+    /// # Errors
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(aim) = &self.threshold {
+            aim.validate().map_err(|e| {
+                let message = e.to_string();
+                let message = message.strip_prefix("threshold: ").unwrap_or(&message);
+                ConfigError::new("evaluate.threshold", message)
+            })?;
+        }
+        if self.top_k == Some(0) {
+            return Err(ConfigError::new("evaluate.top_k", "must be at least 1, found 0"));
+        }
+        Ok(())
+    }
+}

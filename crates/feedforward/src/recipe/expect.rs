@@ -1,0 +1,137 @@
+//! What a JSON schema allows in one place, gathered from its references and alternatives.
+
+use serde_json::{Map, Value as Json};
+
+/// What a value may be; what is `None`, `false` or empty may not be.
+#[derive(Debug, Default)]
+pub(super) struct Expected<'s> {
+    pub(super) anything: bool,
+    pub(super) boolean: bool,
+    /// The least allowed one, if any.
+    pub(super) integer: Option<Option<i64>>,
+    pub(super) number: bool,
+    pub(super) text: bool,
+    pub(super) character: bool,
+    /// Texts that stand for themselves, in the schema's order.
+    pub(super) words: Vec<&'s str>,
+    /// The schema of an array.
+    pub(super) list: Option<&'s Map<String, Json>>,
+    /// The schemas of objects; several where a key tells which one is meant.
+    pub(super) tables: Vec<&'s Map<String, Json>>,
+}
+
+/// Definitions that `$ref` points to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Definitions<'s>(pub(super) Option<&'s Map<String, Json>>);
+
+impl<'s> Definitions<'s> {
+    /// Gathers what a schema allows.
+    pub(super) fn expected(self, schema: &'s Json) -> Expected<'s> {
+        let mut expected = Expected::default();
+        self.gather(schema, &mut expected, 0);
+        expected
+    }
+
+    fn gather(self, schema: &'s Json, to: &mut Expected<'s>, depth: usize) {
+        // References of a schema made from types are never circular without a table between.
+        let Some(schema) = schema.as_object().filter(|s| !s.is_empty() && depth < 16) else {
+            to.anything = true;
+            return;
+        };
+        let reference = schema.get("$ref").and_then(Json::as_str);
+        if let Some(name) = reference.and_then(|r| r.strip_prefix("#/$defs/")) {
+            if let Some(target) = self.0.and_then(|definitions| definitions.get(name)) {
+                self.gather(target, to, depth + 1);
+            }
+            return;
+        }
+        for alternatives in ["anyOf", "oneOf", "allOf"] {
+            for alternative in schema.get(alternatives).and_then(Json::as_array).into_iter().flatten()
+            {
+                self.gather(alternative, to, depth + 1);
+            }
+        }
+        let words = schema.get("enum").and_then(Json::as_array).into_iter().flatten();
+        let words: Vec<&str> = words.chain(schema.get("const")).filter_map(Json::as_str).collect();
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Json::String(one)) => vec![one],
+            Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
+            _ => Vec::new(),
+        };
+        for kind in types {
+            match kind {
+                "boolean" => to.boolean = true,
+                "integer" => {
+                    let least = schema.get("minimum").and_then(Json::as_f64).map(|m| m as i64);
+                    to.integer = Some(least);
+                }
+                "number" => to.number = true,
+                "string" if !words.is_empty() => {}
+                "string" if schema.get("maxLength").and_then(Json::as_u64) == Some(1) => {
+                    to.character = true;
+                }
+                "string" => to.text = true,
+                "array" => to.list = Some(schema),
+                "object" => to.tables.push(schema),
+                _ => {}
+            }
+        }
+        to.words.extend(words);
+    }
+}
+
+impl Expected<'_> {
+    /// Whether any text, or some, may stand here.
+    pub(super) fn takes_text(&self) -> bool {
+        self.text || self.character || !self.words.is_empty()
+    }
+
+    /// What is expected, as a part of a sentence.
+    pub(super) fn describe(&self, definitions: Definitions<'_>) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        if self.boolean {
+            parts.push("true or false".into());
+        }
+        match self.integer {
+            Some(Some(least)) => parts.push(format!("a whole number of at least {least}")),
+            Some(None) => parts.push("a whole number".into()),
+            None => {}
+        }
+        if self.number {
+            parts.push("a number".into());
+        }
+        if self.text {
+            parts.push("a text".into());
+        }
+        if self.character {
+            parts.push("one character".into());
+        }
+        if !self.words.is_empty() {
+            let words: Vec<String> = self.words.iter().map(|w| format!("\"{w}\"")).collect();
+            parts.push(one_of(&words));
+        }
+        if let Some(list) = self.list {
+            let items = list.get("items").map(|items| definitions.expected(items));
+            parts.push(match items {
+                Some(items) if items.integer.is_some() => "a list of whole numbers".into(),
+                Some(items) if items.number => "a list of numbers".into(),
+                Some(items) if items.text => "a list of texts".into(),
+                Some(items) if !items.tables.is_empty() => "a list of tables".into(),
+                _ => "a list".into(),
+            });
+        }
+        if !self.tables.is_empty() {
+            parts.push("a table of keys".into());
+        }
+        parts.join(", or ")
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(super) fn one_of(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
+    }
+}

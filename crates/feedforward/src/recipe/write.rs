@@ -1,0 +1,173 @@
+//! A recipe as TOML that reads like a page: every key with what it means.
+
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+
+use super::expect::Definitions;
+
+/// Comments start at this column where the value leaves room.
+const COMMENT_COLUMN: usize = 32;
+
+/// Lines are at most this long; a longer comment stands above its key.
+const WIDTH: usize = 110;
+
+/// Writes tables with the descriptions of the schema.
+pub(super) fn write(recipe: &toml::Table, schema: &Json) -> String {
+    let writer = Writer { definitions: Definitions(schema.get("$defs").and_then(Json::as_object)) };
+    let mut text =
+        String::from("# A recipe of feedforward. Every key: `feedforward recipe schema`; try another value: --set KEY=VALUE\n");
+    writer.table(recipe, schema, "", &mut text);
+    text
+}
+
+struct Writer<'s> {
+    definitions: Definitions<'s>,
+}
+
+impl<'s> Writer<'s> {
+    fn table(&self, table: &toml::Table, schema: &'s Json, path: &str, text: &mut String) {
+        let expected = self.definitions.expected(schema);
+        let Some(known) = expected.tables.first() else { return };
+        let properties = known.get("properties").and_then(Json::as_object);
+        let names: Vec<&str> = match properties {
+            Some(properties) => properties.keys().map(String::as_str).collect(),
+            None => table.keys().map(String::as_str).collect(),
+        };
+        let free = Json::Bool(true);
+        let others = known.get("additionalProperties").unwrap_or(&free);
+        let schema_of = |name: &str| properties.and_then(|p| p.get(name)).unwrap_or(others);
+        let mut unset = Vec::new();
+        for &name in &names {
+            match table.get(name) {
+                None => unset.push(name),
+                Some(value) if !is_section(value, self, schema_of(name)) => {
+                    line(name, value, &self.comment_on(schema_of(name)), text);
+                }
+                Some(_) => {}
+            }
+        }
+        if !unset.is_empty() && !path.is_empty() {
+            comment(&format!("also: {}", unset.join(", ")), text);
+        }
+        for &name in &names {
+            let path = if path.is_empty() { key(name) } else { format!("{path}.{}", key(name)) };
+            match table.get(name) {
+                Some(value) if !is_section(value, self, schema_of(name)) => {}
+                Some(toml::Value::Table(section)) if section.is_empty() => {}
+                Some(toml::Value::Table(section)) => {
+                    let _ = write!(text, "\n[{path}]");
+                    let description = description(schema_of(name));
+                    let _ = if description.is_empty() {
+                        writeln!(text)
+                    } else {
+                        writeln!(text, "  # {description}")
+                    };
+                    self.table(section, schema_of(name), &path, text);
+                }
+                Some(toml::Value::Array(sections)) => {
+                    let items = self.definitions.expected(schema_of(name)).list;
+                    let items = items.and_then(|list| list.get("items")).unwrap_or(others);
+                    for section in sections.iter().filter_map(toml::Value::as_table) {
+                        let _ = writeln!(text, "\n[[{path}]]");
+                        self.table(section, items, &path, text);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<'s> Writer<'s> {
+    /// The description of a key, and the words it may have where the description does not list them.
+    fn comment_on(&self, schema: &'s Json) -> String {
+        let description = description(schema);
+        let words = self.definitions.expected(schema).words;
+        if words.iter().all(|word| description.contains(word)) {
+            description.to_owned()
+        } else {
+            format!("{description}: {}", words.join(", "))
+        }
+    }
+}
+
+/// Whether a value gets a header of its own: tables with named keys, and lists of tables; a choice between a table and
+/// something else stays on one line.
+fn is_section(value: &toml::Value, writer: &Writer<'_>, schema: &Json) -> bool {
+    match value {
+        toml::Value::Table(_) => {
+            let expected = writer.definitions.expected(schema);
+            expected.tables.len() == 1 && !expected.takes_text()
+        }
+        toml::Value::Array(items) => !items.is_empty() && items.iter().all(toml::Value::is_table),
+        _ => false,
+    }
+}
+
+fn line(name: &str, value: &toml::Value, description: &str, text: &mut String) {
+    let line = format!("{} = {}", key(name), inline(value));
+    if description.is_empty() {
+        text.push_str(&line);
+    } else {
+        let padding = COMMENT_COLUMN.saturating_sub(line.chars().count()).max(2);
+        let end = line.chars().count() + padding + 2 + description.chars().count();
+        if end <= WIDTH {
+            let _ = write!(text, "{line}{:padding$}# {description}", "");
+        } else {
+            comment(description, text);
+            text.push_str(&line);
+        }
+    }
+    text.push('\n');
+}
+
+/// A comment on lines of its own, wrapped.
+fn comment(words: &str, text: &mut String) {
+    let mut line = String::from("#");
+    for word in words.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            let _ = writeln!(text, "{line}");
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    let _ = writeln!(text, "{line}");
+}
+
+/// What the schema says about a key.
+fn description(schema: &Json) -> &str {
+    let text = schema.get("description").and_then(Json::as_str).unwrap_or_default();
+    text.strip_suffix('.').unwrap_or(text)
+}
+
+/// A value on one line.
+fn inline(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(inline).collect();
+            format!("[{}]", items.join(", "))
+        }
+        toml::Value::Table(table) => {
+            let items: Vec<String> =
+                table.iter().map(|(name, value)| format!("{} = {}", key(name), inline(value))).collect();
+            format!("{{ {} }}", items.join(", "))
+        }
+        // Numbers as people write them: 0.001 and 1e-8, never 0.00000001.
+        toml::Value::Float(v) if v.is_finite() && *v != 0.0 && !(1e-4..1e9).contains(&v.abs()) => {
+            format!("{v:e}")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn key(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        toml::Value::String(name.to_owned()).to_string()
+    }
+}
+
