@@ -37,6 +37,7 @@ mod split;
 mod table;
 mod target;
 mod transforms;
+mod write;
 
 pub use config::{
     CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Format, Missing, RowPolicy, Scaling,
@@ -54,3 +55,4 @@ pub use transforms::{
     BooleanEncoder, CategoryEncoder, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
     FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, Transforms,
 };
+pub use write::TableWriter;

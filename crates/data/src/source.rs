@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{DataConfig, Format, default_null_values};
-use crate::error::{DataError, Result};
+#[cfg(doc)]
+use crate::error::DataError;
+use crate::error::Result;
 use crate::note::Note;
 use crate::table::Table;
 

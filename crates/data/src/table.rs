@@ -146,6 +146,33 @@ impl Table {
         }
     }
 
+    /// Appends the rows of another part of the same file.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for column in &mut self.columns {
+            if let Some(from) = other.columns.iter().find(|from| from.name == column.name) {
+                column.values.append(&from.values);
+            }
+        }
+        self.rows += other.rows;
+    }
+
+    /// The same table with every column of numbers in its narrowest form.
+    pub(crate) fn compact(mut self) -> Self {
+        for column in &mut self.columns {
+            if let Values::Number(numbers) = &mut column.values {
+                let taken = std::mem::replace(numbers, Numbers::U8(Vec::new()));
+                *numbers = taken.compact();
+            }
+        }
+        self
+    }
+
+    /// The same table as it came from a file.
+    pub(crate) fn from(mut self, origin: Origin) -> Self {
+        self.origin = origin;
+        self
+    }
+
     /// The first `rows` rows, and the rest if there is one.
     pub(crate) fn split_at(mut self, rows: usize) -> (Self, Option<Self>) {
         if rows >= self.rows {
@@ -166,12 +193,7 @@ impl Table {
 
     /// Appends the rows of another table whose columns have the same names and types, in any order.
     pub(crate) fn append(&mut self, other: &Self) {
-        for column in &mut self.columns {
-            if let Some(from) = other.columns.iter().find(|from| from.name == column.name) {
-                column.values.append(&from.values);
-            }
-        }
         self.origin.append(self.rows, &other.origin);
-        self.rows += other.rows;
+        self.extend(other);
     }
 }

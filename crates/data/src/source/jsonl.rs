@@ -1,7 +1,257 @@
-//! TEMP
-pub(super) fn load(_i: &super::Input, _o: &super::SourceOptions) -> crate::Result<crate::Table> {
-    Err(crate::DataError::config("data.format", "not read yet"))
+//! One JSON object a line: columns are the union of the keys, in the order in which they first appear.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::input::{Bytes, Input, io_error};
+use super::{Blocks, SourceOptions};
+use crate::error::{DataError, Result};
+use crate::table::{Column, Integers, Lines, Origin, Table, TextValues, Values};
+
+/// No sensible row is longer.
+const MAX_LINE: usize = 64 << 20;
+
+/// More keys than this are data, not columns.
+const MAX_KEYS: usize = 20_000;
+
+/// Reads a whole file.
+pub(super) fn load(input: &Input, options: &SourceOptions) -> Result<Table> {
+    let mut reader = blocks(input, options)?;
+    match reader.next_block(options.max_rows.unwrap_or(usize::MAX))? {
+        Some(table) => Ok(table.compact()),
+        None => Err(DataError::Empty { path: reader.objects.path, header: false }),
+    }
 }
-pub(super) fn blocks(_i: &super::Input, _o: &super::SourceOptions) -> crate::Result<super::Whole> {
-    Err(crate::DataError::config("data.format", "not read yet"))
+
+/// Opens a file to be read in blocks: its keys and their types are collected in a pass of their own.
+pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
+    let mut scan = Objects::open(input)?;
+    let mut keys: Vec<Key> = Vec::new();
+    let mut index: HashMap<String, usize> = HashMap::new();
+    let limit = options.max_rows.unwrap_or(usize::MAX);
+    let mut rows = 0;
+    while rows < limit
+        && let Some(object) = scan.next()?
+    {
+        rows += 1;
+        for (key, value) in object {
+            let at = *index.entry(key).or_insert_with_key(|key| {
+                keys.push(Key { name: key.clone(), seen: Seen::default() });
+                keys.len() - 1
+            });
+            keys[at].seen.note(&value);
+        }
+        if keys.len() > MAX_KEYS {
+            return Err(scan.error(
+                format!("more than {MAX_KEYS} different keys"),
+                "Each key is a column: write values that differ from row to row under one key.",
+            ));
+        }
+    }
+    if rows == 0 {
+        return Err(DataError::Empty { path: scan.path, header: false });
+    }
+    if keys.is_empty() {
+        return Err(scan.error("every object is empty".into(), "Each key becomes a column."));
+    }
+    for key in &mut keys {
+        key.seen.text |= options.text_columns.contains(&key.name);
+    }
+    Ok(Reader { objects: Objects::open(input)?, keys, index, nulls: options.null_values.clone() })
+}
+
+/// A file that is being read.
+pub(super) struct Reader {
+    objects: Objects,
+    keys: Vec<Key>,
+    index: HashMap<String, usize>,
+    nulls: Vec<String>,
+}
+
+struct Key {
+    name: String,
+    seen: Seen,
+}
+
+/// The types that were seen under a key.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    boolean: bool,
+    integer: bool,
+    number: bool,
+    text: bool,
+}
+
+impl Seen {
+    fn note(&mut self, value: &Value) {
+        match value {
+            Value::Null => {}
+            Value::Bool(_) => self.boolean = true,
+            Value::Number(x) if x.is_i64() => self.integer = true,
+            Value::Number(_) => self.number = true,
+            _ => self.text = true,
+        }
+    }
+
+    fn empty(self) -> Values {
+        match self {
+            Self { boolean: true, integer: false, number: false, text: false } => {
+                Values::Bool(Vec::new())
+            }
+            Self { text: true, .. } | Self { boolean: true, .. } => {
+                Values::Text(TextValues::default())
+            }
+            Self { integer: true, number: false, .. } => Values::Integer(Integers::default()),
+            _ => Vec::<f64>::new().into(),
+        }
+    }
+}
+
+impl Blocks for Reader {
+    fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
+        let mut columns: Vec<Values> = self.keys.iter().map(|key| key.seen.empty()).collect();
+        let mut lines = Lines::default();
+        let mut count = 0;
+        let mut cells: Vec<Option<Value>> = vec![None; self.keys.len()];
+        while count < rows
+            && let Some(object) = self.objects.next()?
+        {
+            lines.push(self.objects.line);
+            count += 1;
+            cells.fill(None);
+            for (key, value) in object {
+                // The first pass saw every key, unless the file grew since.
+                if let Some(&at) = self.index.get(&key) {
+                    cells[at] = Some(value);
+                }
+            }
+            for (values, cell) in columns.iter_mut().zip(&mut cells) {
+                push(values, cell.take().unwrap_or(Value::Null), &self.nulls);
+            }
+        }
+        if count == 0 {
+            return Ok(None);
+        }
+        let named = self.keys.iter().zip(columns);
+        let columns = named.map(|(key, values)| Column::new(key.name.clone(), values)).collect();
+        let origin = Origin::lines(&self.objects.path, lines);
+        Ok(Some(Table::with_origin(columns, count, origin)))
+    }
+}
+
+fn push(values: &mut Values, cell: Value, nulls: &[String]) {
+    match values {
+        Values::Bool(values) => values.push(cell.as_bool()),
+        Values::Integer(values) => values.push(cell.as_i64()),
+        Values::Number(crate::table::Numbers::F64(values)) => {
+            values.push(cell.as_f64().unwrap_or(f64::NAN));
+        }
+        Values::Text(texts) => match cell {
+            Value::Null => texts.push_missing(""),
+            Value::String(text) => texts.push_if(&text, nulls.contains(&text)),
+            // A number or a nested value among texts is kept as its JSON.
+            other => texts.push(&other.to_string()),
+        },
+        _ => {}
+    }
+}
+
+/// The objects of a file, one a line; blank lines are passed over.
+struct Objects {
+    bytes: BufReader<Bytes>,
+    path: PathBuf,
+    compression: Option<&'static str>,
+    line: u64,
+    buffer: Vec<u8>,
+}
+
+impl Objects {
+    fn open(input: &Input) -> Result<Self> {
+        Ok(Self {
+            bytes: BufReader::with_capacity(1 << 18, input.reader()?),
+            path: input.path().to_owned(),
+            compression: input.compression(),
+            line: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<Map<String, Value>>> {
+        loop {
+            if !self.read_line()? {
+                return Ok(None);
+            }
+            let mut bytes = self.buffer.as_slice();
+            if self.line == 1 {
+                bytes = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
+            }
+            let bytes = bytes.trim_ascii();
+            if bytes.is_empty() {
+                continue;
+            }
+            return match serde_json::from_slice(bytes) {
+                Ok(Value::Object(object)) => Ok(Some(object)),
+                Ok(other) => Err(self.error(
+                    format!("an object is expected, found {}", kind(&other)),
+                    "Each line is one row: {\"column\": value, …}.",
+                )),
+                Err(_) if self.line == 1 && bytes.starts_with(b"[") => Err(self.error(
+                    "the file is a JSON array, not JSONL".into(),
+                    "Write one object a line: jq -c '.[]' FILE > FILE.jsonl.",
+                )),
+                Err(e) => Err(self.error(
+                    format!("no JSON object: {e}"),
+                    "Each line is one row: {\"column\": value, …}; if it is the last line, the file may be cut.",
+                )),
+            };
+        }
+    }
+
+    /// Reads a line of limited length into the buffer; `false` at the end.
+    fn read_line(&mut self) -> Result<bool> {
+        self.buffer.clear();
+        self.line += 1;
+        loop {
+            let bytes = match self.bytes.fill_buf() {
+                Ok(bytes) => bytes,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(io_error(&self.path, self.compression, e)),
+            };
+            if bytes.is_empty() {
+                return Ok(!self.buffer.is_empty());
+            }
+            let end = bytes.iter().position(|&byte| byte == b'\n');
+            let taken = end.map_or(bytes.len(), |end| end + 1);
+            self.buffer.extend_from_slice(&bytes[..taken]);
+            self.bytes.consume(taken);
+            if end.is_some() {
+                return Ok(true);
+            }
+            if self.buffer.len() > MAX_LINE {
+                return Err(self.error(
+                    format!("a line of more than {} MiB", MAX_LINE >> 20),
+                    "Is it JSONL? A single JSON array has to be written as one object a line.",
+                ));
+            }
+        }
+    }
+
+    fn error(&self, message: String, hint: &str) -> DataError {
+        let path: &Path = &self.path;
+        DataError::Format { path: path.into(), line: Some(self.line), message, hint: hint.into() }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
 }

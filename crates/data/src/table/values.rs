@@ -121,6 +121,16 @@ impl Bits {
         self.words.get(row / 64).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
+    /// Takes out the rows from `rows` on.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.words.truncate(rows.div_ceil(64));
+        if rows % 64 != 0
+            && let Some(last) = self.words.get_mut(rows / 64)
+        {
+            *last &= (1 << (rows % 64)) - 1;
+        }
+    }
+
     /// Adds a row.
     pub fn set(&mut self, row: usize) {
         if self.words.len() <= row / 64 {
@@ -323,12 +333,16 @@ impl Values {
         match self {
             Self::Text(v) => {
                 v.ends.truncate(rows);
+                v.missing.truncate(rows);
                 v.buffer.truncate(v.ends.last().copied().unwrap_or(0));
             }
             Self::Number(Numbers::F64(v)) | Self::Date(v) => v.truncate(rows),
             Self::Number(Numbers::F32(v)) => v.truncate(rows),
             Self::Number(Numbers::U8(v)) => v.truncate(rows),
-            Self::Integer(v) => v.values.truncate(rows),
+            Self::Integer(v) => {
+                v.values.truncate(rows);
+                v.missing.truncate(rows);
+            }
             Self::Bool(v) => v.truncate(rows),
         }
     }
