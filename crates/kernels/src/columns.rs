@@ -1,8 +1,8 @@
 //! Work on columns: each column of an output belongs to one task, which walks the rows in order. So sums over rows need
 //! no partial results of threads, and their order is the order of the rows.
 
-use crate::dispatch;
 use crate::rows::{Shared, TASK_WORK};
+use crate::{Float, dispatch};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -49,6 +49,27 @@ impl<T> Columns<'_, T> {
         assert!(i < self.rows, "row {i} of {}", self.rows);
         // SAFETY: tasks have disjoint columns (see `for_columns`), and `&mut self` allows one row at a time.
         unsafe { self.matrix.range(i * self.cols + self.start, self.width) }
+    }
+}
+
+impl<T: Float> Columns<'_, T> {
+    /// Writes the sums of this task's columns to a vector, or adds them where `accumulate` is set; does nothing where the
+    /// vector is not wanted.
+    ///
+    /// ```
+    /// let mut db = [1.0f32, 1.0];
+    /// ff_kernels::for_columns(ff_tensor::Device::default().cpu(), 2, 1, [&mut db], |_, [mut db]| {
+    ///     db.put(&[2.0, 3.0], true);
+    /// });
+    /// assert_eq!(db, [3.0, 4.0]);
+    /// ```
+    #[inline(always)]
+    pub fn put(&mut self, sums: &[f64], accumulate: bool) {
+        if self.rows > 0 {
+            for (out, &sum) in self.row(0).iter_mut().zip(sums) {
+                *out = if accumulate { *out + T::of(sum) } else { T::of(sum) };
+            }
+        }
     }
 }
 

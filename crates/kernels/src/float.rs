@@ -3,7 +3,6 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// A floating-point type that operations compute in: f32 in training, f64 in gradient checks.
-#[allow(clippy::return_self_not_must_use)]
 pub trait Float:
     Element
     + PartialOrd

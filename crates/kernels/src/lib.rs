@@ -2,8 +2,6 @@
 //!
 //! Every function here gives the same bits for any number of threads: work is divided among outputs, and the order in
 //! which one output's terms are added depends on the shape and the instruction set alone.
-// What is inlined into `dispatch` is compiled for its instruction set; what is not would stay plain.
-#![allow(clippy::inline_always)]
 
 mod columns;
 mod dropout;
@@ -18,5 +16,5 @@ pub use dropout::dropout;
 pub use float::Float;
 pub use gemm::{MatRef, gemm, gemm_reference};
 pub use reduce::{dot, maximum, sum_of, sum_of2, sum_pieces};
-pub use rows::{for_pieces, for_ranges, for_rows, map, map2, sum, sum_columns, zip_into};
+pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum, sum_columns, zip_into};
 pub use simd::dispatch;

@@ -184,6 +184,24 @@ pub fn zip_into<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T, T
     });
 }
 
+/// y = x, or y += x where `accumulate` is set: a gradient that goes through unchanged.
+///
+/// # Panics
+/// The lengths differ.
+///
+/// ```
+/// let mut dx = [1.0f32, 1.0];
+/// ff_kernels::copy(ff_tensor::Device::default().cpu(), &[2.0, 3.0], &mut dx, true);
+/// assert_eq!(dx, [3.0, 4.0]);
+/// ```
+pub fn copy<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], accumulate: bool) {
+    if accumulate {
+        zip_into(cpu, x, y, |y, x| y + x);
+    } else {
+        map(cpu, x, y, |x| x);
+    }
+}
+
 /// out\[j\] = Σᵢ x\[i, j\], or out += where `accumulate` is set; a bias's gradient.
 ///
 /// Rows are added in groups of 64, so that the error grows with the number of groups, not of rows.

@@ -49,7 +49,6 @@ impl Key {
     /// assert_eq!(blocks[2][5], key.block(105)[2]);
     /// ```
     // Inlined, so that the caller's instruction set is used.
-    #[allow(clippy::inline_always)]
     #[inline(always)]
     pub fn blocks<const N: usize>(self, first: u64) -> [[u32; N]; 4] {
         let at = |l: usize| first.wrapping_add(l as u64);
@@ -73,7 +72,6 @@ fn mix(mut z: u64) -> u64 {
 }
 
 /// Ten rounds over `N` counters at once; a counter is one column.
-#[allow(clippy::inline_always)]
 #[inline(always)]
 fn philox<const N: usize>(mut key: [u32; 2], mut counter: [[u32; N]; 4]) -> [[u32; N]; 4] {
     for _ in 0..10 {
