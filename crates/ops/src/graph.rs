@@ -557,7 +557,8 @@ impl Graph {
                 _ => None,
             })
             .collect();
-        order.sort_unstable_by_key(|&(_, id, _)| self.params.info(id).offset);
+        // A parameter of no values lies where the next one starts, so offsets alone do not order them.
+        order.sort_unstable_by_key(|&(_, id, _)| (self.params.info(id).offset, id));
         let ids: SmallVec<[ParamId; INPUTS]> = order.iter().map(|&(_, id, _)| id).collect();
         let mut slots: SmallVec<[Slot<'_>; INPUTS]> = targets.iter().map(|_| Slot::Skip).collect();
         for (slot, target) in slots.iter_mut().zip(targets.iter_mut()) {
