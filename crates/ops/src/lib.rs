@@ -9,6 +9,7 @@ mod activation;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
 mod case;
+mod check;
 mod error;
 mod feedforward;
 mod focal;
@@ -22,8 +23,10 @@ mod op;
 mod params;
 mod registry;
 mod softmax_cross_entropy;
+#[cfg(test)]
+mod testing;
 
-pub use activation::Activation;
+pub use activation::{Activate, Activation};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
 pub use case::{Case, CaseInput, Fill};

@@ -263,7 +263,10 @@ impl Activation {
         }
     }
 
-    /// Whether the attributes are in their domain; a message for a person where they are not.
+    /// Whether the attributes are in their domain.
+    ///
+    /// # Errors
+    /// They are not; the message is for a person.
     pub fn validate(self) -> Result<(), String> {
         match self {
             Activation::LeakyRelu { slope } if !(0.0..=1.0).contains(&slope) => {

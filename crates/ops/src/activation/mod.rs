@@ -1,0 +1,153 @@
+//! Element-wise activations: the table, and the operation over it.
+
+mod table;
+
+pub use table::Activation;
+pub(crate) use table::From;
+
+use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_kernels::Float;
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "activation";
+
+/// An activation on its own, for where it does not follow a feedforward layer (which has one built in).
+///
+/// Forward:  y = f(x)
+/// Backward:  dx = dy ⊙ f′
+///
+/// Kept: what f′ is computed from: nothing for the identity, y where that suffices, else x.
+///
+/// # Shapes
+/// x `[…]` → y `[…]`
+///
+/// ```
+/// use ff_ops::{Activate, Activation, Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[-1.0f32, 2.0], &[2]).unwrap());
+/// let y = graph.apply(&Activate::op(Activation::Relu), &[&x])?;
+/// assert_eq!(y.slice::<f32>()?, [0.0, 2.0]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activate {
+    /// f.
+    pub activation: Activation,
+}
+
+impl Activate {
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op(activation: Activation) -> Arc<dyn Op> {
+        Arc::new(Self { activation })
+    }
+}
+
+impl Op for Activate {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        check::inputs(NAME, x, 1, "x")?;
+        check::float(NAME, &x[0])?;
+        self.activation.validate().map_err(|message| Error::shape(NAME, message))?;
+        let n = x[0].shape.len();
+        let contract = Contract::new([x[0]]).cost(n, 2 * n);
+        Ok(match self.activation.derivative_from() {
+            _ if !need[0] => contract,
+            From::Nothing => contract,
+            From::Output => contract.keep_output(0),
+            From::Input => contract.keep_input(0),
+        })
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => {
+            let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
+            let (x, y) = (x.map_err(Error::of(NAME))?, y.map_err(Error::of(NAME))?);
+            self.activation.forward(cx.cpu(), x, y);
+            Ok(())
+        })
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
+    }
+}
+
+impl Activate {
+    fn run_backward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        let error = Error::of(NAME);
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>().map_err(&error)?;
+        let from = match self.activation.derivative_from() {
+            // The identity's f′ looks at nothing.
+            From::Nothing => dy,
+            From::Output => kept.output(0)?.slice::<T>().map_err(&error)?,
+            From::Input => kept.input(0)?.slice::<T>().map_err(&error)?,
+        };
+        self.activation.backward(cx.cpu(), from, dy, dx, accumulate);
+        Ok(())
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, activation, dims: &[usize]| {
+        Case::new(
+            format!("activation/{name}"),
+            Activate::op(activation),
+            vec![CaseInput::normal(dims)],
+        )
+    };
+    let mut cases: Vec<Case> = Activation::ALL
+        .iter()
+        .map(|&activation| case(activation.name(), activation, &[5, 3]))
+        .collect();
+    cases.extend([
+        case("leaky_relu_steep", Activation::LeakyRelu { slope: 0.5 }, &[7]),
+        case("elu_2", Activation::Elu { alpha: 2.0 }, &[7]),
+        case("folded", Activation::Gelu, &[2, 3, 4]),
+        case("one", Activation::Tanh, &[1, 1]),
+        case("no_rows", Activation::Silu, &[0, 3]),
+        case("several_pieces", Activation::Sigmoid, &[130, 129]),
+    ]);
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::DType;
+
+    #[test]
+    fn bad_attributes_and_types_are_named() {
+        let spec = |dtype| [Spec::new([2], dtype)];
+        let op = Activate::op(Activation::Elu { alpha: 0.0 });
+        let error = op.contract(&spec(DType::F32), &[false]).unwrap_err();
+        assert_eq!(error.to_string(), "activation: elu's alpha must be greater than 0, found 0");
+        let error = Activate::op(Activation::Relu).contract(&spec(DType::I32), &[false]);
+        assert!(error.unwrap_err().to_string().contains("i32"));
+    }
+}
