@@ -21,6 +21,7 @@ mod mae;
 mod mse;
 mod op;
 mod params;
+mod prelu;
 mod registry;
 mod softmax_cross_entropy;
 #[cfg(test)]
@@ -41,5 +42,6 @@ pub use mae::Mae;
 pub use mse::Mse;
 pub use op::{Contract, Cx, Kept, Op, Slot, Spec, Specs};
 pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
+pub use prelu::Prelu;
 pub use registry::{Entry, registry};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;

@@ -29,6 +29,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "kl_divergence", cases: crate::kl_divergence::cases },
         Entry { name: "mae", cases: crate::mae::cases },
         Entry { name: "mse", cases: crate::mse::cases },
+        Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::softmax_cross_entropy::cases },
     ]
 }
