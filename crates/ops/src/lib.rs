@@ -23,6 +23,7 @@ mod op;
 mod params;
 mod prelu;
 mod registry;
+mod softmax;
 mod softmax_cross_entropy;
 #[cfg(test)]
 mod testing;
@@ -44,4 +45,5 @@ pub use op::{Contract, Cx, Kept, Op, Slot, Spec, Specs};
 pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use prelu::Prelu;
 pub use registry::{Entry, registry};
+pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;

@@ -1,0 +1,127 @@
+use super::{EXP, contract, rows_to_check};
+use crate::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use ff_kernels::{Float, for_rows, maximum, sum, sum_of};
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "log_softmax";
+
+/// The logarithm of softmax over the last dimension, `torch.nn.LogSoftmax(dim=-1)`.
+///
+/// Forward, with m the greatest xⱼ of a row:  yⱼ = xⱼ − m − ln Σₖ exp(xₖ − m)
+/// Backward:  dx = dy − exp(y) Σⱼ dyⱼ
+///
+/// Kept: y.
+///
+/// # Shapes
+/// x `[…, features]` → y `[…, features]`
+///
+/// ```
+/// use ff_ops::{Graph, LogSoftmax, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[0.0f32, -1000.0], &[1, 2]).unwrap());
+/// let y = graph.apply(&LogSoftmax::op(), &[&x])?;
+/// assert_eq!(y.slice::<f32>()?, [0.0, -1000.0]); // the logarithm of softmax's 0 would be −∞
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSoftmax;
+
+impl LogSoftmax {
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op() -> Arc<dyn Op> {
+        Arc::new(Self)
+    }
+}
+
+impl Op for LogSoftmax {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        contract(NAME, x, need)
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
+    }
+}
+
+fn forward<T: Float>(
+    cx: &Cx<'_>,
+    x: &[TensorRef<'_>],
+    y: &mut [TensorMut<'_>],
+) -> ff_tensor::Result<()> {
+    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+    let x = x[0].slice::<T>()?;
+    for_rows(cx.cpu(), rows, EXP * width, [(y[0].slice_mut()?, width)], |i, [y]| {
+        let x = &x[i * width..][..width];
+        let greatest = maximum(x);
+        let total = T::of(sum_of(x, |x| (x - greatest).exp().f64()).ln());
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - greatest - total);
+    });
+    Ok(())
+}
+
+fn backward<T: Float>(
+    cx: &Cx<'_>,
+    kept: &Kept<'_>,
+    dy: &mut [Option<TensorMut<'_>>],
+    dx: &mut [Slot<'_>],
+) -> Result<()> {
+    let error = Error::of(NAME);
+    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+    let Some(dy) = &mut dy[0] else { return Ok(()) };
+    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
+    let y = kept.output(0)?.slice::<T>().map_err(&error)?;
+    let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
+    for_rows(cx.cpu(), rows, EXP * width, [(dx, width)], |i, [dx]| {
+        let part = i * width..(i + 1) * width;
+        let (y, dy) = (&y[part.clone()], &dy[part]);
+        let total = T::of(sum(dy));
+        for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+            let d = dy - y.exp() * total;
+            *dx = if accumulate { *dx + d } else { d };
+        }
+    });
+    Ok(())
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    rows_to_check(NAME, LogSoftmax::op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Run, tensor};
+
+    #[test]
+    fn large_inputs_stay_finite_and_nan_stays_in_its_row() {
+        let x = [1e30f32, -1e30, f32::NAN, 1.0];
+        let inputs = [tensor(&x, &[2, 2])];
+        let run = Run::new(&LogSoftmax::op(), &inputs).unwrap();
+        let y = run.output::<f32>(0);
+        assert_eq!(y[..2], [0.0, -2e30]);
+        assert!(y[2].is_nan() && y[3].is_nan());
+    }
+}

@@ -1,0 +1,167 @@
+//! Softmax and its logarithm over the last dimension.
+
+mod log;
+
+pub use log::LogSoftmax;
+pub(crate) use log::cases as log_cases;
+
+use crate::for_float;
+use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_kernels::{Float, dot, for_rows, maximum, sum};
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "softmax";
+/// What an exponential costs against an addition, about.
+const EXP: usize = 8;
+
+/// Softmax over the last dimension, `torch.nn.Softmax(dim=-1)`.
+///
+/// Forward, with m the greatest xⱼ of a row:  yⱼ = exp(xⱼ − m) / Σₖ exp(xₖ − m)
+/// Backward:  dx = y ⊙ (dy − Σⱼ dyⱼ yⱼ)
+///
+/// No exponential overflows as none is above 1. Kept: y.
+///
+/// # Shapes
+/// x `[…, features]` → y `[…, features]`, each row of which adds up to 1
+///
+/// ```
+/// use ff_ops::{Graph, Params, Softmax};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[1000.0f32, 1000.0], &[1, 2]).unwrap());
+/// let y = graph.apply(&Softmax::op(), &[&x])?;
+/// assert_eq!(y.slice::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Softmax;
+
+impl Softmax {
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op() -> Arc<dyn Op> {
+        Arc::new(Self)
+    }
+}
+
+/// Both of them: the cost is the same, and y is all that backward needs.
+fn contract(op: &'static str, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    check::inputs(op, x, 1, "x")?;
+    check::float(op, &x[0])?;
+    let n = x[0].shape.len();
+    let contract = Contract::new([x[0]]).cost(5 * n, 4 * n);
+    Ok(if need[0] { contract.keep_output(0) } else { contract })
+}
+
+impl Op for Softmax {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        contract(NAME, x, need)
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
+    }
+}
+
+fn forward<T: Float>(
+    cx: &Cx<'_>,
+    x: &[TensorRef<'_>],
+    y: &mut [TensorMut<'_>],
+) -> ff_tensor::Result<()> {
+    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+    let x = x[0].slice::<T>()?;
+    for_rows(cx.cpu(), rows, EXP * width, [(y[0].slice_mut()?, width)], |i, [y]| {
+        let x = &x[i * width..][..width];
+        let greatest = maximum(x);
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - greatest).exp());
+        let factor = T::of(1.0 / sum(y));
+        for y in y {
+            *y *= factor;
+        }
+    });
+    Ok(())
+}
+
+fn backward<T: Float>(
+    cx: &Cx<'_>,
+    kept: &Kept<'_>,
+    dy: &mut [Option<TensorMut<'_>>],
+    dx: &mut [Slot<'_>],
+) -> Result<()> {
+    let error = Error::of(NAME);
+    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+    let Some(dy) = &mut dy[0] else { return Ok(()) };
+    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
+    let y = kept.output(0)?.slice::<T>().map_err(&error)?;
+    let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
+    for_rows(cx.cpu(), rows, 4 * width, [(dx, width)], |i, [dx]| {
+        let part = i * width..(i + 1) * width;
+        let (y, dy) = (&y[part.clone()], &dy[part]);
+        let mean = T::of(dot(y, dy));
+        for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+            let d = y * (dy - mean);
+            *dx = if accumulate { *dx + d } else { d };
+        }
+    });
+    Ok(())
+}
+
+/// The same shapes and values for both.
+fn rows_to_check(name: &'static str, op: fn() -> Arc<dyn Op>) -> Vec<Case> {
+    let case = |variant: &str, dims: &[usize], fill| {
+        Case::new(format!("{name}/{variant}"), op(), vec![CaseInput::new(dims, fill)])
+    };
+    vec![
+        case("plain", &[5, 3], Fill::Normal(1.0)),
+        // e¹⁰⁰ is no f32.
+        case("large", &[4, 5], Fill::Values(vec![100.0, 99.0, 97.0, 101.5, 98.0, 100.5])),
+        case("folded", &[2, 3, 4], Fill::Normal(2.0)),
+        case("one", &[1, 1], Fill::Normal(1.0)),
+        case("no_rows", &[0, 3], Fill::Normal(1.0)),
+        case("wide", &[3, 259], Fill::Normal(1.0)),
+        case("many_rows", &[600, 17], Fill::Normal(1.0)),
+    ]
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    rows_to_check(NAME, Softmax::op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Run, tensor};
+
+    #[test]
+    fn rows_add_up_and_nan_stays_in_its_row() {
+        let inf = f32::INFINITY;
+        let x = [1e30f32, -1e30, 3.0, f32::NAN, 1.0, 2.0, -inf, 0.0, -inf];
+        let inputs = [tensor(&x, &[3, 3])];
+        let run = Run::new(&Softmax::op(), &inputs).unwrap();
+        let y = run.output::<f32>(0);
+        assert_eq!(y[..3], [1.0, 0.0, 0.0]);
+        assert!(y[3..6].iter().all(|y| y.is_nan()));
+        assert_eq!(y[6..], [0.0, 1.0, 0.0]);
+    }
+}
