@@ -23,6 +23,7 @@ pub fn registry() -> &'static [Entry] {
             cases: crate::binary_cross_entropy_with_logits::cases,
         },
         Entry { name: "binary_focal", cases: crate::binary_focal::cases },
+        Entry { name: "dropout", cases: crate::dropout::cases },
         Entry { name: "feedforward", cases: crate::feedforward::cases },
         Entry { name: "focal", cases: crate::focal::cases },
         Entry { name: "huber", cases: crate::huber::cases },

@@ -1,0 +1,172 @@
+//! Dropout.
+
+use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_kernels::Float;
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "dropout";
+
+/// Inverted dropout, `torch.nn.Dropout` (Srivastava et al., 2014): in training each value is zero with probability p, and
+/// what stays is scaled so that the mean does not change; in evaluation y = x.
+///
+/// Forward, with mᵢ = 0 with probability p, else 1 / (1 − p):  y = x ⊙ m
+/// Backward:  dx = dy ⊙ m
+///
+/// Kept: nothing. The mask is a function of (seed, step, micro-batch, path) and of the place in x, and is drawn again in
+/// backward. Two uses under one path in one step have the same mask, so every layer needs a path of its own.
+///
+/// # Shapes
+/// x `[…]` → y `[…]`
+///
+/// ```
+/// use ff_ops::{Dropout, Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32; 100], &[100]).unwrap());
+/// let y = graph.apply(&Dropout::op(0.75, "layers.1"), &[&x])?;
+/// assert!(y.slice::<f32>()?.iter().all(|&y| y == 0.0 || y == 4.0));
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dropout {
+    /// How likely a value is to become 0, in [0, 1).
+    pub p: f64,
+    /// The layer's name: what tells its masks from those of others.
+    pub path: String,
+}
+
+impl Dropout {
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op(p: f64, path: impl Into<String>) -> Arc<dyn Op> {
+        Arc::new(Self { p, path: path.into() })
+    }
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], _need: &[bool]) -> Result<Contract> {
+        check::inputs(NAME, x, 1, "x")?;
+        check::float(NAME, &x[0])?;
+        if !(0.0..1.0).contains(&self.p) {
+            let message = format!(
+                "p is the share of values that become 0 and must lie in [0, 1), found {} in `{}`",
+                self.p, self.path
+            );
+            return Err(Error::shape(NAME, message));
+        }
+        let n = x[0].shape.len();
+        Ok(Contract::new([x[0]]).cost(n, n))
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => {
+            let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
+            let (x, y) = (x.map_err(Error::of(NAME))?, y.map_err(Error::of(NAME))?);
+            self.apply(cx, x, y, false);
+            Ok(())
+        })
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        for_float!(NAME, kept.spec(0).dtype, T => {
+            let dy = dy.slice_mut::<T>().map_err(Error::of(NAME))?;
+            if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? {
+                self.apply(cx, dy, dx, accumulate);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Dropout {
+    /// Multiplies with the mask: the same in both directions.
+    fn apply<T: Float>(&self, cx: &Cx<'_>, x: &[T], y: &mut [T], accumulate: bool) {
+        if cx.training && self.p > 0.0 {
+            ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), self.p, x, y, accumulate);
+        } else {
+            ff_kernels::copy(cx.cpu(), x, y, accumulate);
+        }
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, p: f64, dims: &[usize]| {
+        let inputs = vec![CaseInput::normal(dims)];
+        Case::new(format!("dropout/{name}"), Dropout::op(p, name), inputs)
+    };
+    vec![
+        case("half", 0.5, &[5, 3]),
+        case("none", 0.0, &[5, 3]),
+        case("most", 0.9, &[2, 3, 40]),
+        case("one", 0.1, &[1]),
+        case("no_rows", 0.5, &[0, 3]),
+        case("several_pieces", 0.2, &[130, 129]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mode;
+    use crate::testing::{Run, tensor};
+    use ff_tensor::DType;
+
+    #[test]
+    fn the_share_of_zeros_is_p_and_the_mean_stays() {
+        let n = 100_000;
+        for p in [0.1, 0.5, 0.9] {
+            let inputs = [tensor(&vec![1.0f64; n], &[n])];
+            let run = Run::new(&Dropout::op(p, "a"), &inputs).unwrap();
+            let y = run.output::<f64>(0);
+            let zeros = y.iter().filter(|&&y| y == 0.0).count() as f64 / n as f64;
+            // Five standard errors of a share.
+            let bound = 5.0 * (p * (1.0 - p) / n as f64).sqrt();
+            assert!((zeros - p).abs() < bound, "{zeros} of {p}");
+            let mean = y.iter().sum::<f64>() / n as f64;
+            assert!((mean - 1.0).abs() < bound / (1.0 - p));
+            // Backward draws the same mask.
+            assert_eq!(run.backward(&vec![1.0; n])[0], y);
+        }
+    }
+
+    #[test]
+    fn paths_draw_different_masks_and_evaluation_draws_none() {
+        let x = [1.0f32; 256];
+        let run = |path: &str, mode| {
+            let run = Run::in_mode(mode, &Dropout::op(0.5, path), &[tensor(&x, &[256])]);
+            run.unwrap().output::<f32>(0)
+        };
+        assert_eq!(run("a", Mode::Train), run("a", Mode::Train));
+        assert_ne!(run("a", Mode::Train), run("b", Mode::Train));
+        assert_eq!(run("a", Mode::Eval), x);
+    }
+
+    #[test]
+    fn a_share_outside_of_its_range_is_named() {
+        for p in [-0.1, 1.0, 1.5, f64::NAN] {
+            let error = Dropout::op(p, "layers.1")
+                .contract(&[Spec::new([2], DType::F32)], &[false])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("[0, 1)") && error.contains("layers.1"), "{error}");
+        }
+    }
+}
