@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod batch_norm;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
 mod case;
@@ -30,6 +31,7 @@ mod softmax_cross_entropy;
 mod testing;
 
 pub use activation::{Activate, Activation};
+pub use batch_norm::{BatchNorm, Statistics};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
 pub use case::{Case, CaseInput, Fill};

@@ -18,6 +18,7 @@ pub struct Entry {
 pub fn registry() -> &'static [Entry] {
     &[
         Entry { name: "activation", cases: crate::activation::cases },
+        Entry { name: "batch_norm", cases: crate::batch_norm::cases },
         Entry {
             name: "binary_cross_entropy_with_logits",
             cases: crate::binary_cross_entropy_with_logits::cases,
