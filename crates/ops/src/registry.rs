@@ -29,10 +29,12 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "focal", cases: crate::focal::cases },
         Entry { name: "huber", cases: crate::huber::cases },
         Entry { name: "kl_divergence", cases: crate::kl_divergence::cases },
+        Entry { name: "layer_norm", cases: crate::layer_norm::cases },
         Entry { name: "log_softmax", cases: crate::softmax::log_cases },
         Entry { name: "mae", cases: crate::mae::cases },
         Entry { name: "mse", cases: crate::mse::cases },
         Entry { name: "prelu", cases: crate::prelu::cases },
+        Entry { name: "rms_norm", cases: crate::rms_norm::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::softmax_cross_entropy::cases },
     ]

@@ -1,0 +1,210 @@
+//! Root mean square normalisation.
+
+use crate::for_float;
+use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_kernels::{Float, MAX_COLUMNS, dot, for_columns, for_rows};
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "rms_norm";
+
+/// Root mean square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich, 2019).
+///
+/// Forward, for a row of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = w ⊙ x̂
+/// Backward, with g = w ⊙ dy:  dx = r (g − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂
+///
+/// Inputs: x, then w where there is one. Kept: x and w; saved: r, one number a row.
+///
+/// # Shapes
+/// x `[…, features]`, w `[features]` → y `[…, features]`
+///
+/// ```
+/// use ff_ops::{Graph, Params, RmsNorm};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[-3.0f32, 3.0], &[1, 2]).unwrap());
+/// let y = graph.apply(&RmsNorm::op(0.0, false), &[&x])?;
+/// assert_eq!(y.slice::<f32>()?, [-1.0, 1.0]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RmsNorm {
+    /// ε, added to the mean square; usually 1e-6 or 1e-5.
+    pub eps: f64,
+    /// Whether there is a w.
+    pub weight: bool,
+}
+
+impl RmsNorm {
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op(eps: f64, weight: bool) -> Arc<dyn Op> {
+        Arc::new(Self { eps, weight })
+    }
+}
+
+impl Op for RmsNorm {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        let names = if self.weight { "x, weight" } else { "x" };
+        check::inputs(NAME, x, 1 + usize::from(self.weight), names)?;
+        check::float(NAME, &x[0])?;
+        check::eps(NAME, self.eps)?;
+        if self.weight {
+            check::per_feature(NAME, "the weight", &x[1], &x[0])?;
+        }
+        let n = x[0].shape.len();
+        let mut contract = Contract::new([x[0]]).cost(4 * n, 9 * n);
+        if need.contains(&true) {
+            let row = x[0].with_shape(x[0].shape.without_last());
+            contract = contract.keep_input(0).save(row);
+        }
+        if need[0] && self.weight {
+            contract = contract.keep_input(1);
+        }
+        Ok(contract)
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved).map_err(Error::of(NAME)))
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
+    }
+}
+
+impl RmsNorm {
+    fn run_forward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> ff_tensor::Result<()> {
+        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let weight = if self.weight { Some(x[1].slice::<T>()?) } else { None };
+        let x = x[0].slice::<T>()?;
+        let y = y[0].slice_mut::<T>()?;
+        let row = |i: usize, y: &mut [T]| {
+            let x = &x[i * width..][..width];
+            let rstd = T::of(1.0 / (dot(x, x) / width as f64 + self.eps).sqrt());
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
+            if let Some(weight) = weight {
+                y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
+            }
+            rstd
+        };
+        if let [rstd] = saved {
+            let outputs = [(y, width), (rstd.slice_mut()?, 1)];
+            for_rows(cx.cpu(), rows, 4 * width, outputs, |i, [y, rstd]| rstd[0] = row(i, y));
+        } else {
+            for_rows(cx.cpu(), rows, 4 * width, [(y, width)], |i, [y]| {
+                row(i, y);
+            });
+        }
+        Ok(())
+    }
+
+    fn run_backward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        let error = Error::of(NAME);
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = dy.slice_mut::<T>().map_err(&error)?;
+        let x = kept.input(0)?.slice::<T>().map_err(&error)?;
+        let rstd = kept.saved(0)?.slice::<T>().map_err(&error)?;
+        if self.weight
+            && let Some((dweight, accumulate)) = dx[1].take::<T>().map_err(&error)?
+        {
+            let dy = &*dy;
+            for_columns(cx.cpu(), width, 3 * rows, [dweight], |columns, [mut dweight]| {
+                let mut sums = [0.0; MAX_COLUMNS];
+                for i in 0..rows {
+                    let part = i * width + columns.start..i * width + columns.end;
+                    let rstd = rstd[i];
+                    for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
+                        *s += (dy * (x * rstd)).f64();
+                    }
+                }
+                dweight.put(&sums, accumulate);
+            });
+        }
+        if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
+            let weight = if self.weight { Some(kept.input(1)?) } else { None };
+            let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
+            // dy is not needed any more: g takes its place.
+            for_rows(cx.cpu(), rows, 6 * width, [(dx, width), (dy, width)], |i, [dx, g]| {
+                if let Some(weight) = weight {
+                    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+                }
+                let x = &x[i * width..][..width];
+                let rstd = rstd[i];
+                let slope = T::of(dot(g, x) * rstd.f64() / width as f64);
+                for ((dx, &g), &x) in dx.iter_mut().zip(&*g).zip(x) {
+                    let d = rstd * (g - x * rstd * slope);
+                    *dx = if accumulate { *dx + d } else { d };
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, eps: f64, weight: bool, dims: &[usize]| {
+        let features = dims[dims.len() - 1];
+        let mut inputs = vec![CaseInput::new(dims, Fill::Normal(2.0))];
+        if weight {
+            inputs.push(CaseInput::normal([features]));
+        }
+        Case::new(format!("rms_norm/{name}"), RmsNorm::op(eps, weight), inputs)
+    };
+    vec![
+        case("weight", 1e-5, true, &[5, 3]),
+        case("plain", 1e-5, false, &[5, 3]),
+        case("folded", 1e-5, true, &[2, 3, 4]),
+        // With a small eps the gradient of a single feature all but vanishes: x̂ = ±1.
+        case("one", 0.5, true, &[1, 1]),
+        case("no_rows", 1e-5, true, &[0, 3]),
+        case("wide", 1e-5, true, &[70, 131]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Run, tensor};
+
+    #[test]
+    fn values_whose_squares_overflow_and_nan() {
+        // 1e30² is no f32; the mean square is taken in f64.
+        let inputs = [tensor(&[1e30f32, -1e30, f32::NAN, 1.0], &[2, 2])];
+        let op = RmsNorm::op(1e-5, false);
+        let run = Run::new(&op, &inputs).unwrap();
+        let y = run.output::<f32>(0);
+        // Two roundings, of r and of the product.
+        assert!((y[0] - 1.0).abs() <= 2.0 * f32::EPSILON && y[1] == -y[0]);
+        assert!(y[2].is_nan() && y[3].is_nan());
+    }
+}
