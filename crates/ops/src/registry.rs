@@ -25,6 +25,7 @@ pub fn registry() -> &'static [Entry] {
         },
         Entry { name: "binary_focal", cases: crate::binary_focal::cases },
         Entry { name: "dropout", cases: crate::dropout::cases },
+        Entry { name: "embedding", cases: crate::embedding::cases },
         Entry { name: "feedforward", cases: crate::feedforward::cases },
         Entry { name: "focal", cases: crate::focal::cases },
         Entry { name: "huber", cases: crate::huber::cases },
