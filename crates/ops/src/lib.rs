@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod add;
 mod batch_norm;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
 mod case;
 mod check;
+mod concat;
 mod dropout;
 mod embedding;
 mod error;
@@ -23,21 +25,25 @@ mod layer_norm;
 mod loss;
 mod mae;
 mod mse;
+mod mul;
 mod op;
 mod params;
 mod prelu;
 mod registry;
 mod rms_norm;
+mod scale;
 mod softmax;
 mod softmax_cross_entropy;
 #[cfg(test)]
 mod testing;
 
 pub use activation::{Activate, Activation};
+pub use add::Add;
 pub use batch_norm::{BatchNorm, Statistics};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
 pub use case::{Case, CaseInput, Fill};
+pub use concat::Concat;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use error::{Error, Result};
@@ -50,10 +56,12 @@ pub use layer_norm::LayerNorm;
 pub use loss::Reduction;
 pub use mae::Mae;
 pub use mse::Mse;
+pub use mul::Mul;
 pub use op::{Contract, Cx, Kept, Op, Slot, Spec, Specs};
 pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use prelu::Prelu;
 pub use registry::{Entry, registry};
 pub use rms_norm::RmsNorm;
+pub use scale::Scale;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;

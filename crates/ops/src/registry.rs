@@ -18,12 +18,14 @@ pub struct Entry {
 pub fn registry() -> &'static [Entry] {
     &[
         Entry { name: "activation", cases: crate::activation::cases },
+        Entry { name: "add", cases: crate::add::cases },
         Entry { name: "batch_norm", cases: crate::batch_norm::cases },
         Entry {
             name: "binary_cross_entropy_with_logits",
             cases: crate::binary_cross_entropy_with_logits::cases,
         },
         Entry { name: "binary_focal", cases: crate::binary_focal::cases },
+        Entry { name: "concat", cases: crate::concat::cases },
         Entry { name: "dropout", cases: crate::dropout::cases },
         Entry { name: "embedding", cases: crate::embedding::cases },
         Entry { name: "feedforward", cases: crate::feedforward::cases },
@@ -34,8 +36,10 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "log_softmax", cases: crate::softmax::log_cases },
         Entry { name: "mae", cases: crate::mae::cases },
         Entry { name: "mse", cases: crate::mse::cases },
+        Entry { name: "mul", cases: crate::mul::cases },
         Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "rms_norm", cases: crate::rms_norm::cases },
+        Entry { name: "scale", cases: crate::scale::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::softmax_cross_entropy::cases },
     ]

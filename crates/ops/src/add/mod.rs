@@ -1,0 +1,135 @@
+//! Addition.
+
+use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_kernels::{Float, copy, for_rows, map2, sum_columns};
+use ff_tensor::{TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "add";
+
+/// The sum of two inputs of one shape, such as a residual connection, or of an input and a row that is added to each of
+/// its rows.
+///
+/// Forward:  y = a + b
+/// Backward:  da = dy,  db = dy, or Σₙ dy for a row
+///
+/// Kept: nothing.
+///
+/// # Shapes
+/// a `[…, features]`, b the same or `[features]` → y `[…, features]`
+///
+/// ```
+/// use ff_ops::{Add, Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let a = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[2, 1]).unwrap());
+/// let b = graph.input(Tensor::from_slice(&device, &[10.0f32], &[1]).unwrap());
+/// let y = graph.apply(&Add::op(), &[&a, &b])?;
+/// assert_eq!(y.slice::<f32>()?, [11.0, 12.0]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Add;
+
+impl Add {
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op() -> Arc<dyn Op> {
+        Arc::new(Self)
+    }
+}
+
+impl Op for Add {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        let is_row = check::is_row(NAME, x)?;
+        let n = x[0].shape.len();
+        Ok(Contract::new([x[0]]).cost(n, if is_row && need[1] { n } else { 0 }))
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let is_row = kept.spec(0).shape != kept.spec(1).shape;
+        for_float!(NAME, kept.spec(0).dtype, T => {
+            let dy = &*dy.slice_mut::<T>().map_err(Error::of(NAME))?;
+            if let Some((da, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? {
+                copy(cx.cpu(), dy, da, accumulate);
+            }
+            if let Some((db, accumulate)) = dx[1].take::<T>().map_err(Error::of(NAME))? {
+                if is_row {
+                    sum_columns(cx.cpu(), dy, db, accumulate);
+                } else {
+                    copy(cx.cpu(), dy, db, accumulate);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn forward<T: Float>(
+    cx: &Cx<'_>,
+    x: &[TensorRef<'_>],
+    y: &mut [TensorMut<'_>],
+) -> ff_tensor::Result<()> {
+    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+    let (a, b) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
+    let y = y[0].slice_mut::<T>()?;
+    if x[0].shape() == x[1].shape() {
+        map2(cx.cpu(), a, b, y, false, |a, b| a + b);
+    } else {
+        for_rows(cx.cpu(), rows, width, [(y, width)], |i, [y]| {
+            let a = &a[i * width..][..width];
+            y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + b);
+        });
+    }
+    Ok(())
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, a: &[usize], b: &[usize]| {
+        let inputs = vec![CaseInput::normal(a), CaseInput::normal(b)];
+        Case::new(format!("add/{name}"), Add::op(), inputs)
+    };
+    vec![
+        case("same", &[5, 3], &[5, 3]),
+        case("row", &[5, 3], &[3]),
+        case("folded_row", &[2, 3, 4], &[4]),
+        case("one", &[1], &[1]),
+        case("no_rows", &[0, 3], &[3]),
+        case("many_rows", &[300, 131], &[131]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::DType;
+
+    #[test]
+    fn shapes_that_do_not_fit_are_named() {
+        let x = [Spec::new([4, 3], DType::F32), Spec::new([4], DType::F32)];
+        let error = Add::op().contract(&x, &[false; 2]).unwrap_err().to_string();
+        assert!(error.contains("[4, 3]") && error.contains("[3]"), "{error}");
+        assert!(error.ends_with("found [4]"), "{error}");
+    }
+}
