@@ -131,7 +131,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("folded", Activation::Gelu, &[2, 3, 4]),
         case("one", Activation::Tanh, &[1, 1]),
         case("no_rows", Activation::Silu, &[0, 3]),
-        case("several_pieces", Activation::Sigmoid, &[130, 129]),
     ]);
     cases
 }

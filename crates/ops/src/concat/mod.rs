@@ -161,7 +161,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("folded", &[2, 3], &[4, 1, 2]),
         case("an_empty_one", &[4], &[2, 0, 3]),
         case("no_rows", &[0], &[2, 3]),
-        case("many_rows", &[700], &[33, 67]),
     ]
 }
 

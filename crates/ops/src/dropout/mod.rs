@@ -118,7 +118,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("most", 0.9, &[2, 3, 40]),
         case("one", 0.1, &[1]),
         case("no_rows", 0.5, &[0, 3]),
-        case("several_pieces", 0.2, &[130, 129]),
+        case("larger_than_a_chunk", 0.2, &[3, 67]),
     ]
 }
 

@@ -164,7 +164,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("folded", None, &[2, 3], 5, 4),
         case("one", None, &[1], 1, 1),
         case("no_ids", None, &[0], 3, 2),
-        case("wide", None, &[300], 9, 131),
+        case("wide", None, &[20], 9, 67),
     ]
 }
 

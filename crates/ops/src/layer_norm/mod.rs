@@ -226,7 +226,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("folded", true, true, &[2, 3, 4]),
         case("one_row", true, true, &[1, 7]),
         case("no_rows", true, true, &[0, 3]),
-        case("wide", true, true, &[70, 131]),
+        case("wide", true, true, &[4, 67]),
     ]
 }
 

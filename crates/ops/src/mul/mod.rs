@@ -143,7 +143,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("folded_row", &[2, 3, 4], &[4]),
         case("one", &[1], &[1]),
         case("no_rows", &[0, 3], &[3]),
-        case("many_rows", &[300, 131], &[131]),
+        case("larger_than_a_block", &[4, 67], &[67]),
     ]
 }
 

@@ -109,7 +109,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("negative", -3.0, &[2, 3, 4]),
         case("zero", 0.0, &[1]),
         case("no_rows", 2.0, &[0, 3]),
-        case("several_pieces", 2.0, &[130, 129]),
     ]
 }
 
