@@ -54,6 +54,34 @@ def feedforward(a, x):
     return [activation(a.activation, z + x[2] if a.bias else z)]
 
 
+def prelu(a, x):
+    return [jnp.where(x[0] > 0, x[0], x[1] * x[0])]
+
+
+def dropout(a, x):
+    return [x[0] * 1.0] if a.p == 0 else None  # JAX draws other numbers
+
+
+def batch_norm(a, x):
+    z = rows(x[0])
+    running = a.statistics.name == "Running"
+    mean, variance = x[-2:] if running else (z.mean(0), z.var(0))
+    y = (x[0] - mean) / jnp.sqrt(variance + a.eps)
+    y = y * x[1] + x[2] if a.affine else y
+    return [y] if running else [y, mean, z.var(0, ddof=1)]
+
+
+def layer_norm(a, x):
+    y = jax.nn.standardize(x[0], axis=-1, epsilon=a.eps)
+    y = y * x[1] if a.weight else y
+    return [y + x[-1] if a.bias else y]
+
+
+def rms_norm(a, x):
+    y = x[0] / jnp.sqrt((x[0] ** 2).mean(-1, keepdims=True) + a.eps)
+    return [y * x[1] if a.weight else y]
+
+
 def reduced(a, losses, counts, weights):
     """Rows of losses and of counts, weighted; their sum, or the loss over the count."""
     if losses.size == 0:
@@ -137,7 +165,20 @@ def kl_divergence(a, x):
 
 
 HANDLERS = {
+    "activation": lambda a, x: [activation(a.activation, x[0])],
+    "add": lambda a, x: [x[0] + x[1]],
+    "batch_norm": batch_norm,
+    "concat": lambda a, x: [jnp.concatenate(x, -1)],
+    "dropout": dropout,
+    "embedding": lambda a, x: [x[1][x[0]]],
     "feedforward": feedforward,
+    "layer_norm": layer_norm,
+    "log_softmax": lambda a, x: [jax.nn.log_softmax(x[0])],
+    "mul": lambda a, x: [x[0] * x[1]],
+    "prelu": prelu,
+    "rms_norm": rms_norm,
+    "scale": lambda a, x: [a.factor * x[0]],
+    "softmax": lambda a, x: [jax.nn.softmax(x[0])],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),
     "focal": focal,

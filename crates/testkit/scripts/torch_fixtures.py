@@ -52,6 +52,34 @@ def feedforward(a, x):
     return [activation(a.activation, F.linear(x[0], x[1], x[2] if a.bias else None))]
 
 
+def prelu(a, x):
+    return [F.prelu(rows(x[0]), x[1]).reshape(x[0].shape)]
+
+
+def dropout(a, x):
+    return [x[0] * 1.0] if a.p == 0 else None  # PyTorch draws other numbers
+
+
+def batch_norm(a, x):
+    z, (weight, bias) = rows(x[0]), x[1:3] if a.affine else (None, None)
+    if a.statistics.name == "Running":
+        mean, variance = x[-2:]
+        y = F.batch_norm(z, mean, variance, weight, bias, eps=a.eps)
+        return [y.reshape(x[0].shape)]
+    y = F.batch_norm(z, None, None, weight, bias, training=True, eps=a.eps)
+    return [y.reshape(x[0].shape), z.mean(0), z.var(0)]
+
+
+def layer_norm(a, x):
+    weight = x[1] if a.weight else None
+    bias = x[-1] if a.bias else None
+    return [F.layer_norm(x[0], x[0].shape[-1:], weight, bias, a.eps)]
+
+
+def rms_norm(a, x):
+    return [F.rms_norm(x[0], x[0].shape[-1:], x[1] if a.weight else None, a.eps)]
+
+
 def reduced(a, losses, counts, weights):
     """Rows of losses and of counts, weighted; their sum, or the loss over the count."""
     if losses.numel() == 0:
@@ -128,7 +156,20 @@ def kl_divergence(a, x):
 
 
 HANDLERS = {
+    "activation": lambda a, x: [activation(a.activation, x[0])],
+    "add": lambda a, x: [x[0] + x[1]],
+    "batch_norm": batch_norm,
+    "concat": lambda a, x: [torch.cat(x, -1)],
+    "dropout": dropout,
+    "embedding": lambda a, x: [F.embedding(x[0], x[1], a.padding)],
     "feedforward": feedforward,
+    "layer_norm": layer_norm,
+    "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
+    "mul": lambda a, x: [x[0] * x[1]],
+    "prelu": prelu,
+    "rms_norm": rms_norm,
+    "scale": lambda a, x: [a.factor * x[0]],
+    "softmax": lambda a, x: [F.softmax(x[0], -1)],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),
     "focal": focal,
