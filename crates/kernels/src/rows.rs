@@ -108,9 +108,9 @@ pub fn for_ranges<T: Send, const N: usize>(
     };
     let pieces = bounds.len() - 1;
     if last - first < TASK_WORK {
-        (0..pieces).for_each(task)
+        (0..pieces).for_each(task);
     } else {
-        cpu.threads().run(pieces, &task)
+        cpu.threads().run(pieces, &task);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Optimisers against PyTorch's (`fixtures/optim.py`), the order of a step, its borders and its messages.
 
+#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
+
 use ff_kernels::Float;
 use ff_ops::{ParamKind, ParamSpec, Params};
 use ff_tensor::{DType, Device, DeviceOptions, TensorRef};

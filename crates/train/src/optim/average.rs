@@ -86,7 +86,9 @@ impl MaxNorm {
                 let norm = row.iter().map(|w| w.f64() * w.f64()).sum::<f64>().sqrt();
                 if norm > self.limit {
                     let shrink = T::of(self.limit / norm);
-                    row.iter_mut().for_each(|w| *w = *w * shrink);
+                    for w in row {
+                        *w *= shrink;
+                    }
                 }
             });
         }

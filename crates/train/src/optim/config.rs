@@ -244,7 +244,7 @@ impl OptimizerConfig {
                     + usize::from(self.centered.unwrap_or(false))
             }
             OptimizerKind::Adagrad | OptimizerKind::Lion => 1,
-            OptimizerKind::Lbfgs => 0,
+            OptimizerKind::Lbfgs => super::lbfgs::arrays(self),
         };
         rule + usize::from(self.ema.is_some())
     }

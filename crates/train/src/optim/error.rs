@@ -41,7 +41,9 @@ pub enum Error {
     #[error("optimizer: {0}")]
     Ops(#[from] ff_ops::Error),
     /// The number of rows or tokens of a step is not a count.
-    #[error("optimizer: a step's count of rows or tokens must be finite and at least 0, found {0}")]
+    #[error(
+        "optimizer: a step's count of rows or tokens must be finite and at least 0 (for lbfgs: above 0), found {0}"
+    )]
     Count(f64),
     /// The learning rate is not one.
     #[error(
@@ -73,11 +75,6 @@ pub enum Error {
     /// The averaged weights stand in the model's place.
     #[error("optimizer: the averaged weights are swapped in; call `swap_average` again first")]
     Swapped,
-    /// A loss was infinite or not a number where a finite one is needed.
-    #[error(
-        "optimizer: the loss is {0} at the point to start from; lower the learning rate or look for NaN in the data"
-    )]
-    Loss(f64),
     /// A saved state does not fit.
     #[error("optimizer state `{name}`: {message}")]
     State {

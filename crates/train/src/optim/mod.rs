@@ -8,6 +8,7 @@ mod average;
 mod config;
 mod error;
 mod group;
+mod lbfgs;
 mod pass;
 mod rule;
 mod state;
@@ -16,6 +17,7 @@ pub(crate) use config::Range;
 pub use config::{LineSearch, OptimizerConfig, OptimizerKind};
 pub use error::{ConfigError, Error, Result};
 pub use group::GroupConfig;
+pub use lbfgs::{Evaluation, LbfgsScalars, MinimizeReport, Objective, Stop};
 pub use state::OptimizerScalars;
 
 use average::{Average, MaxNorm};
@@ -23,6 +25,7 @@ use ff_kernels::Float;
 use ff_ops::{Params, Segment, for_float};
 use ff_tensor::{DType, Device, Tensor};
 use group::Layout;
+use lbfgs::Lbfgs;
 use pass::Pass;
 use rule::Rule;
 
@@ -52,6 +55,7 @@ pub struct Optimizer {
     rule: Rule,
     layout: Layout,
     slots: Vec<Tensor>,
+    lbfgs: Option<Lbfgs>,
     average: Option<Average>,
     max_norm: Option<MaxNorm>,
     /// One sum for each piece of the layout.
@@ -140,6 +144,10 @@ impl Optimizer {
     /// The config does not hold together, a group matches no parameter, or there is not enough memory.
     pub fn new(config: &OptimizerConfig, params: &Params, device: &Device) -> Result<Self> {
         config.validate()?;
+        if !params.dtype().is_float() {
+            let (expected, found) = ("f32 or f64", params.dtype());
+            return Err(ff_ops::Error::DType { op: NAME, expected, found }.into());
+        }
         let rule = Rule::new(config);
         let layout = Layout::new(config, params)?;
         let (len, dtype) = (params.trainable_len(), params.dtype());
@@ -156,6 +164,10 @@ impl Optimizer {
             }
             slots.push(slot);
         }
+        let lbfgs = match rule {
+            Rule::Lbfgs => Some(Lbfgs::new(config, device, len, dtype)?),
+            _ => None,
+        };
         let average = match config.ema {
             Some(decay) => Some(Average::new(device, params, decay)?),
             None => None,
@@ -163,6 +175,7 @@ impl Optimizer {
         Ok(Self {
             rule,
             slots,
+            lbfgs,
             average,
             max_norm: config.max_norm.map(|limit| MaxNorm::new(params, limit)),
             partials: vec![0.0; layout.pieces()],
@@ -195,15 +208,13 @@ impl Optimizer {
     /// rule is L-BFGS; the averaged weights are swapped in.
     pub fn step(&mut self, params: &mut Params, count: f64, lr: f64) -> Result<StepReport> {
         self.check(params)?;
-        if self.rule == Rule::Lbfgs {
+        if self.lbfgs.is_some() {
             return Err(Error::NeedsObjective);
         }
         if !(count.is_finite() && count >= 0.0) {
             return Err(Error::Count(count));
         }
-        if !(lr.is_finite() && lr >= 0.0) {
-            return Err(Error::Rate(lr));
-        }
+        check_rate(lr)?;
         if count == 0.0 {
             return Ok(StepReport { skipped: Some(Skip::Nothing), ..StepReport::default() });
         }
@@ -246,6 +257,52 @@ impl Optimizer {
         Ok(StepReport { grad_norm, clipped: pass.shrink < 1.0, skipped: None })
     }
 
+    /// Whether it is L-BFGS, whose steps are [`Optimizer::minimize`].
+    pub fn needs_objective(&self) -> bool {
+        self.lbfgs.is_some()
+    }
+
+    /// One step of L-BFGS: up to `max_iter` iterations, each a direction and a search along it, from the weights as they
+    /// are, after which the running average takes the new weights in.
+    ///
+    /// Loss and gradients are divided by the count, and the penalty l2/2 · Σw² is part of the loss. What is known of the
+    /// curvature is kept from call to call, so the objective should be the same. The calls give the weights that
+    /// `torch.optim.LBFGS.step` gives.
+    ///
+    /// # Errors
+    /// The rule is not L-BFGS; the objective fails; its parameters are others than at the start, its count is not above 0;
+    /// `lr` is negative or not finite; the averaged weights are swapped in.
+    pub fn minimize<O: Objective>(
+        &mut self,
+        objective: &mut O,
+        lr: f64,
+    ) -> Result<MinimizeReport, O::Error> {
+        self.check(objective.params())?;
+        check_rate(lr)?;
+        let Some(lbfgs) = &mut self.lbfgs else { return Err(Error::NoObjective.into()) };
+        if self.device.pool().is_planning() || self.len == 0 {
+            objective.evaluate()?;
+            return Ok(MinimizeReport { evaluations: 1, ..MinimizeReport::default() });
+        }
+        let (cpu, layout) = (self.device.cpu(), &self.layout);
+        let report = match self.dtype {
+            DType::F64 => lbfgs.minimize::<f64, O>(cpu, layout, objective, lr)?,
+            _ => lbfgs.minimize::<f32, O>(cpu, layout, objective, lr)?,
+        };
+        if report.stop == Stop::NonFinite {
+            return Ok(report);
+        }
+        self.updates += 1;
+        if let Some(average) = &mut self.average {
+            let taken: ff_ops::Result<()> = for_float!(NAME, self.dtype, T => {
+                let weights = objective.params().flat::<T>();
+                weights.and_then(|weights| average.update::<T>(cpu, &layout.bounds, weights))
+            });
+            taken.map_err(Error::from)?;
+        }
+        Ok(report)
+    }
+
     /// Exchanges the weights and their running average, for evaluation, and exchanges them back when called again; false
     /// where no average is kept or no update has been made.
     ///
@@ -271,10 +328,9 @@ impl Optimizer {
         self.updates
     }
 
-    /// The bytes of its state now.
+    /// The bytes of its state.
     pub fn state_bytes(&self) -> usize {
-        let arrays = self.slots.len() + usize::from(self.average.is_some());
-        arrays * self.len * self.dtype.bytes()
+        self.config.values_per_parameter() * self.len * self.dtype.bytes()
     }
 
     fn check(&self, params: &Params) -> Result<()> {
@@ -295,4 +351,8 @@ impl Optimizer {
         }
         Ok(())
     }
+}
+
+fn check_rate(lr: f64) -> Result<()> {
+    if lr.is_finite() && lr >= 0.0 { Ok(()) } else { Err(Error::Rate(lr)) }
 }

@@ -91,8 +91,8 @@ impl Pass<'_> {
             } else {
                 sum_of2(w, g, |w, g| {
                     let g = terms.penalised(g, w);
-                    // g − g is 0 where g is finite and NaN elsewhere.
-                    f(terms.clipped(g) + (g - g))
+                    // 0 · g is 0 where g is finite and NaN elsewhere.
+                    f(terms.clipped(g) + T::ZERO * g)
                 })
             };
         });
@@ -113,6 +113,28 @@ impl Pass<'_> {
             }
         }
         largest
+    }
+
+    /// Writes what a step would see as the gradient, before clipping by norm.
+    pub(super) fn gradient<T: Float>(&self, w: &[T], g: &[T], out: &mut [T]) {
+        let layout = self.layout;
+        for_ranges(self.cpu, &layout.bounds, [out], |piece, [out]| {
+            let terms = self.terms::<T>(layout.group(piece));
+            let range = layout.range(piece);
+            for ((out, &g), &w) in out.iter_mut().zip(&g[range.clone()]).zip(&w[range]) {
+                *out = terms.clipped(terms.penalised(g, w));
+            }
+        });
+    }
+
+    /// Σ l2/2 · w².
+    pub(super) fn l2_penalty<T: Float>(&self, w: &[T]) -> f64 {
+        let pieces = (0..self.layout.pieces()).map(|piece| {
+            let l2 = self.layout.group(piece).l2;
+            let w = &w[self.layout.range(piece)];
+            if l2 == 0.0 { 0.0 } else { l2 / 2.0 * sum_of(w, |w| w.f64() * w.f64()) }
+        });
+        pieces.sum()
     }
 
     /// Updates every parameter: `rule(group)` gives the function from a gradient and \[w, state…\] to the new \[w, state…\].

@@ -1,7 +1,8 @@
 //! Saving and restoring an optimiser's state, by the names of parameters.
 
-use super::{Error, NAME, Optimizer, OptimizerKind, Result};
-use ff_ops::{Params, Segment, for_float};
+use super::lbfgs::History;
+use super::{Error, LbfgsScalars, NAME, Optimizer, OptimizerKind, Result};
+use ff_ops::{ParamInfo, Params, Segment, for_float};
 use ff_tensor::{Slice, Tensor, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,12 +28,15 @@ pub struct OptimizerScalars {
     pub updates: u64,
     /// How many updates the running average took in.
     pub average_updates: u64,
+    /// Those of L-BFGS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lbfgs: Option<LbfgsScalars>,
 }
 
 impl OptimizerScalars {
     /// Those of a rule that has not made a step.
     pub fn new(kind: OptimizerKind) -> Self {
-        Self { kind, updates: 0, average_updates: 0 }
+        Self { kind, updates: 0, average_updates: 0, lbfgs: None }
     }
 }
 
@@ -42,24 +46,33 @@ impl Optimizer {
         OptimizerScalars {
             updates: self.updates,
             average_updates: self.average.as_ref().map_or(0, |average| average.updates),
+            lbfgs: self.lbfgs.as_ref().map(|lbfgs| LbfgsScalars {
+                iterations: lbfgs.iterations,
+                diagonal: lbfgs.history.diagonal,
+                rho: lbfgs.history.rho(),
+            }),
             ..OptimizerScalars::new(self.config.kind)
         }
     }
 
-    /// The tensors to save, in a fixed order: `exp_avg.layers.0.weight` and the like, each with its parameter's shape, and
-    /// the running average as `ema.…`.
+    /// The tensors to save, in a fixed order, each with its parameter's shape: `exp_avg.layers.0.weight` and the like,
+    /// L-BFGS's steps from the oldest as `s.0.…` and `y.0.…`, and the running average as `ema.…`.
     ///
     /// # Errors
     /// The parameters are others than at the start, the averaged weights are swapped in, or this is a plan.
     pub fn state_tensors<'a>(&'a self, params: &Params) -> Result<Vec<(String, TensorRef<'a>)>> {
         self.check(params)?;
+        let history = self.lbfgs.as_ref().map(|lbfgs| &lbfgs.history);
+        let arrays = self.slots.iter().chain(history.into_iter().flat_map(History::arrays));
+        let arrays = arrays.chain(self.average.iter().map(|average| &average.values));
+        let steps = history.map_or(0, |h| h.rho().len());
         let mut tensors = Vec::new();
-        for (slot, tensor) in self.arrays() {
-            if tensor.is_planned() {
+        for (slot, array) in self.array_names(steps).into_iter().zip(arrays) {
+            if array.is_planned() {
                 return Err(ff_ops::Error::of(NAME)(ff_tensor::Error::Planned).into());
             }
-            let data = tensor.view().data();
-            for info in params.infos().iter().filter(|i| i.spec.segment == Segment::Trainable) {
+            let data = array.view().data();
+            for info in trainable(params) {
                 let part = data.range(info.offset, info.spec.shape.len());
                 let name = format!("{slot}.{}", info.spec.name);
                 tensors.push((name, TensorRef::new(part, info.spec.shape)));
@@ -87,10 +100,11 @@ impl Optimizer {
             );
             return Err(Error::State { name: "kind".into(), message });
         }
+        let steps = self.check_history(scalars)?;
         let mut saved: BTreeMap<&str, TensorRef<'t>> = tensors.into_iter().collect();
         let mut found = Vec::new();
-        for (slot, _) in self.arrays() {
-            for info in params.infos().iter().filter(|i| i.spec.segment == Segment::Trainable) {
+        for slot in self.array_names(steps) {
+            for info in trainable(params) {
                 let name = format!("{slot}.{}", info.spec.name);
                 let error = |message| Err(Error::State { name: name.clone(), message });
                 let Some(tensor) = saved.remove(name.as_str()) else {
@@ -117,28 +131,52 @@ impl Optimizer {
             return Err(Error::State { name: (*name).into(), message: message.into() });
         }
         let mut found = found.into_iter();
-        let trainable = params.infos().iter().filter(|i| i.spec.segment == Segment::Trainable);
-        let per_array = trainable.count();
-        for array in self.arrays_mut() {
-            for (range, data) in found.by_ref().take(per_array) {
-                copy(array, range.start, data)?;
-            }
+        let per_array = trainable(params).count();
+        let mut fill = |array: &mut Tensor| {
+            let mut parts = found.by_ref().take(per_array);
+            parts.try_for_each(|(range, data)| copy(array, range.start, data))
+        };
+        self.slots.iter_mut().try_for_each(&mut fill)?;
+        if let (Some(lbfgs), Some(scalars)) = (&mut self.lbfgs, &scalars.lbfgs) {
+            lbfgs.iterations = scalars.iterations;
+            lbfgs.history.restore(&scalars.rho, scalars.diagonal).try_for_each(&mut fill)?;
         }
-        self.updates = scalars.updates;
         if let Some(average) = &mut self.average {
+            fill(&mut average.values)?;
             average.updates = scalars.average_updates;
         }
+        self.updates = scalars.updates;
         Ok(())
     }
 
-    fn arrays(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
-        let average = self.average.iter().map(|average| (AVERAGE, &average.values));
-        self.rule.slots().iter().copied().zip(&self.slots).chain(average)
+    /// How many steps L-BFGS's saved history has.
+    fn check_history(&self, scalars: &OptimizerScalars) -> Result<usize> {
+        let error = |message: String| Err(Error::State { name: "lbfgs".into(), message });
+        match (&self.lbfgs, &scalars.lbfgs) {
+            (None, None) => Ok(0),
+            (Some(lbfgs), Some(scalars)) => {
+                let (steps, most) = (scalars.rho.len(), lbfgs.history.capacity());
+                if steps <= most {
+                    return Ok(steps);
+                }
+                error(format!("remembers {steps} steps, `history_size` allows {most}"))
+            }
+            (Some(_), None) => error("is missing; the checkpoint is damaged".into()),
+            (None, Some(_)) => error("is there, but the rule is another".into()),
+        }
     }
 
-    fn arrays_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
-        self.slots.iter_mut().chain(self.average.iter_mut().map(|average| &mut average.values))
+    /// The first parts of the tensors' names, for a history of so many steps.
+    fn array_names(&self, steps: usize) -> Vec<String> {
+        let mut names: Vec<String> = self.rule.slots().iter().map(ToString::to_string).collect();
+        names.extend((0..steps).flat_map(|i| [format!("s.{i}"), format!("y.{i}")]));
+        names.extend(self.average.iter().map(|_| AVERAGE.to_owned()));
+        names
     }
+}
+
+fn trainable(params: &Params) -> impl Iterator<Item = &ParamInfo> {
+    params.infos().iter().filter(|info| info.spec.segment == Segment::Trainable)
 }
 
 fn copy(to: &mut Tensor, start: usize, from: Slice<'_>) -> Result<()> {
