@@ -84,11 +84,14 @@
     var ax = svg.dataset.x.split(',').map(Number);
     var ay = svg.dataset.y.split(',').map(Number);
     var lines = all('g.series', svg).map(function (g) {
-      var d = g.querySelector('path').getAttribute('d') || '';
+      var paths = all('path.ln', g);
+      var d = paths[paths.length - 1].getAttribute('d') || '';
       var n = (d.match(/-?\d+(\.\d+)?/g) || []).map(Number);
       var points = [];
       for (var i = 0; i + 1 < n.length; i += 2) points.push([n[i], n[i + 1]]);
-      return { name: g.dataset.name, points: points };
+      var last = points[points.length - 1];
+      var apart = points.length > 1 ? (last[0] - points[0][0]) / (points.length - 1) : 0;
+      return { name: g.dataset.name, points: points, reach: Math.max(4, apart / 2 + 1) };
     }).filter(function (l) { return l.points.length > 1; });
     if (!lines.length) return;
     var line = path(svg);
@@ -108,11 +111,11 @@
       line.setAttribute('d', 'M' + at + ' ' + box[1] + 'V' + box[3]);
       svg.appendChild(line);
       if (!tip) { tip = document.createElement('div'); tip.className = 'tip'; document.body.appendChild(tip); }
-      tip.textContent = short(inverse(ax, (at - box[0]) / (box[2] - box[0])));
+      tip.textContent = String(Number(short(inverse(ax, (at - box[0]) / (box[2] - box[0])))));
       lines.forEach(function (l) {
         var near = null;
         l.points.forEach(function (p) { if (!near || Math.abs(p[0] - at) < Math.abs(near[0] - at)) near = p; });
-        if (Math.abs(near[0] - at) > 3) return;
+        if (Math.abs(near[0] - at) > l.reach) return;
         var row = document.createElement('div');
         row.textContent = l.name + ' ' + short(inverse(ay, (box[3] - near[1]) / (box[3] - box[1])));
         tip.appendChild(row);
@@ -150,6 +153,7 @@
       byId('t-accuracy').textContent = ratio(tp + tn, tp + tn + fp + fn);
       byId('t-fp').textContent = fp;
       byId('t-fn').textContent = fn;
+      byId('t-flagged').textContent = tp + fp;
       byId('t-cost').textContent = short(cost(i));
       range.setAttribute('aria-valuetext', data.t[i].toFixed(3));
       if (cursor) {

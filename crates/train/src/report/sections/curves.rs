@@ -4,9 +4,10 @@ use super::Section;
 use crate::report::{
     data::{Mark, Panel, ReportData, Scale},
     html::{Clip, figure, put},
+    number,
     svg::{
-        NARROW,
-        line::{Line, LineChart},
+        NARROW, THIRD,
+        line::{Line, LineChart, SPANS, is_noisy},
         palette, responsive,
     },
 };
@@ -24,9 +25,12 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         });
         body.push_str(&figure("large", &first.title, &svg, &note(first)));
         if !rest.is_empty() {
-            body.push_str("<div class=\"grid two\">");
+            // Three in a row leave no chart alone; otherwise pairs are easier to read.
+            let (kind, width) =
+                if rest.len() % 3 == 0 { ("three", THIRD) } else { ("two", NARROW) };
+            put!(&mut body, "<div class=\"grid {kind}\">");
             for panel in rest {
-                let svg = chart(panel, &curves.marks, NARROW, 220.0);
+                let svg = chart(panel, &curves.marks, width, 220.0);
                 body.push_str(&figure("", &panel.title, &svg, &note(panel)));
             }
             body.push_str("</div>\n");
@@ -47,15 +51,25 @@ pub(super) fn single(data: &ReportData, i: usize) -> Option<(String, String)> {
     Some((panel.title.clone(), chart(panel, &curves.marks, 640.0, 320.0)))
 }
 
-/// The panel's own note, and a word on values that could not be drawn.
+/// The panel's own note, and a word on smoothing and on values that could not be drawn.
 fn note(panel: &Panel) -> String {
     let gaps: usize =
         panel.series.iter().map(|s| s.y.iter().filter(|y| !y.is_finite()).count()).sum();
-    match (gaps, panel.note.is_empty()) {
-        (0, _) => panel.note.clone(),
-        (n, true) => format!("{n} values are not finite and are drawn as gaps."),
-        (n, false) => format!("{} {n} values are not finite and are drawn as gaps.", panel.note),
+    let mut parts = vec![panel.note.clone()];
+    if let Some(s) = panel.series.iter().find(|s| is_noisy(&s.y)) {
+        let span = number::count((s.y.len() / SPANS) as u64);
+        parts.push(format!("Faint: as recorded; strong: moving average over {span} points."));
     }
+    match gaps {
+        0 => {}
+        1 => parts.push("One value is not finite and is drawn as a gap.".into()),
+        n => parts.push(format!(
+            "{} values are not finite and are drawn as gaps.",
+            number::count(n as u64)
+        )),
+    }
+    parts.retain(|p| !p.is_empty());
+    parts.join(" ")
 }
 
 fn chart(panel: &Panel, marks: &[Mark], width: f64, height: f64) -> String {

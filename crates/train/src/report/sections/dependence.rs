@@ -6,7 +6,7 @@ use crate::report::{
     html::{Clip, figure, left_out, put},
     number,
     svg::{
-        NARROW,
+        THIRD,
         bars::{self, Bar},
         frame::Frame,
         line::{Band, Line, LineChart},
@@ -66,7 +66,7 @@ fn curve(d: &Dependence, x: &[f64], range: Option<(f64, f64)>) -> String {
         over: Some(&strip),
         ..LineChart::default()
     }
-    .draw(NARROW, 230.0)
+    .draw(THIRD, 200.0)
 }
 
 /// The column's own values as a strip of shades along the bottom.
@@ -100,7 +100,7 @@ fn categories(d: &Dependence, labels: &[String]) -> String {
         .map(|(name, &value)| Bar { name, value, spread: 0.0 })
         .collect();
     let mut out =
-        bars::bars(&format!("Partial dependence on {}", d.column), &d.output, &rows, NARROW);
+        bars::bars(&format!("Partial dependence on {}", d.column), &d.output, &rows, THIRD);
     if labels.len() > MOST {
         put!(
             &mut out,

@@ -49,7 +49,11 @@ fn table(data: &ReportData) -> Option<String> {
         heads.push(("confidence", Align::Number));
     }
     heads.push(("loss", Align::Number));
-    heads.extend(m.columns.iter().take(COLUMNS).map(|c| (c.as_str(), Align::Text)));
+    heads.extend(m.columns.iter().take(COLUMNS).enumerate().map(|(i, c)| {
+        let mut cells = m.rows.iter().filter_map(|r| r.cells.get(i)).filter(|c| !c.is_empty());
+        let numeric = cells.all(|c| c.parse::<f64>().is_ok());
+        (c.as_str(), if numeric { Align::Number } else { Align::Text })
+    }));
     let mut table = Table::new("Rows with the highest loss", &heads);
     for row in m.rows.iter().take(ROWS) {
         let mut cells = vec![

@@ -2,6 +2,7 @@
 
 mod classification;
 mod commands;
+mod confusion;
 mod curves;
 mod data;
 mod decisions;
@@ -10,6 +11,7 @@ mod environment;
 mod importance;
 mod mistakes;
 mod model;
+mod rates;
 mod regression;
 mod resources;
 mod samples;

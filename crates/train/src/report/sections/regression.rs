@@ -6,13 +6,14 @@ use crate::report::{
     html::{Align, Clip, Table, figure, put},
     number,
     svg::{
-        NARROW,
+        THIRD,
         histogram::{self, Histogram},
         scatter::{POINTS, Reference, Scatter},
     },
 };
 
 const SEGMENTS: usize = 30;
+const HEIGHT: f64 = 300.0;
 
 pub(super) fn section(data: &ReportData) -> Option<Section> {
     let r = data.regression.as_ref()?;
@@ -33,17 +34,17 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         ));
     }
     let note = notes.join(" ");
-    let mut charts = figure("", "Predicted against true", &predicted(r), &note);
+    let mut charts = figure("", "Predicted against true", &predicted(r, THIRD, HEIGHT), &note);
     charts.push_str(&figure(
         "",
         "Residuals",
-        &residuals(r),
+        &residuals(r, THIRD, HEIGHT),
         "Right of zero: the model was too low.",
     ));
     charts.push_str(&figure(
         "",
         "Residuals against predicted",
-        &against(r),
+        &against(r, THIRD, HEIGHT),
         "A bend or a funnel here is structure that the model has missed.",
     ));
     let mut body = format!("<div class=\"grid three\">{charts}</div>\n");
@@ -59,11 +60,11 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
 }
 
 pub(super) fn single_predicted(data: &ReportData) -> Option<(String, String)> {
-    data.regression.as_ref().map(|r| ("Predicted against true".into(), predicted(r)))
+    data.regression.as_ref().map(|r| ("Predicted against true".into(), predicted(r, 400.0, 360.0)))
 }
 
 pub(super) fn single_residuals(data: &ReportData) -> Option<(String, String)> {
-    data.regression.as_ref().map(|r| ("Residuals".into(), residuals(r)))
+    data.regression.as_ref().map(|r| ("Residuals".into(), residuals(r, 400.0, 360.0)))
 }
 
 /// Rows where both values are finite, as (actual, predicted).
@@ -76,7 +77,7 @@ fn with_unit(label: &str, unit: &str) -> String {
     if unit.is_empty() { label.into() } else { format!("{label} ({unit})") }
 }
 
-fn predicted(r: &Regression) -> String {
+fn predicted(r: &Regression, width: f64, height: f64) -> String {
     let (x, y): (Vec<f64>, Vec<f64>) = pairs(r).unzip();
     Scatter {
         label: "Predicted against true values",
@@ -87,10 +88,10 @@ fn predicted(r: &Regression) -> String {
         colour: 1,
         reference: Reference::Diagonal,
     }
-    .draw(NARROW, 360.0)
+    .draw(width, height)
 }
 
-fn residuals(r: &Regression) -> String {
+fn residuals(r: &Regression, width: f64, height: f64) -> String {
     let residuals: Vec<f64> = pairs(r).map(|(a, p)| a - p).collect();
     let (edges, counts) = histogram::bins(&residuals).unwrap_or_default();
     Histogram {
@@ -102,10 +103,10 @@ fn residuals(r: &Regression) -> String {
         colour: 1,
         reference: Some(0.0),
     }
-    .draw(NARROW, 360.0)
+    .draw(width, height)
 }
 
-fn against(r: &Regression) -> String {
+fn against(r: &Regression, width: f64, height: f64) -> String {
     let (x, y): (Vec<f64>, Vec<f64>) = pairs(r).map(|(a, p)| (p, a - p)).unzip();
     Scatter {
         label: "Residuals against predicted values",
@@ -116,7 +117,7 @@ fn against(r: &Regression) -> String {
         colour: 2,
         reference: Reference::Zero,
     }
-    .draw(NARROW, 360.0)
+    .draw(width, height)
 }
 
 fn segments(r: &Regression) -> String {

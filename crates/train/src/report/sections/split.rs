@@ -5,7 +5,7 @@ use crate::report::{
     data::{Distribution, ReportData, Split},
     html::{Align, Clip, Table, figure, put},
     number,
-    svg::{NARROW, bars, histogram::Histogram, palette},
+    svg::{THIRD, bars, histogram::Histogram, palette},
 };
 
 /// Parts (folds) that are shown at most.
@@ -106,9 +106,20 @@ fn class_table(split: &Split) -> String {
         table.row("", &cells);
     }
     let table = table.end(split.classes.len().min(CLASSES), split.classes.len(), "classes");
+    let smallest = split.parts.first().and_then(|p| {
+        let (k, n) = p.classes.iter().enumerate().min_by_key(|(_, n)| **n)?;
+        let name = Clip(split.classes.get(k)?, 60).to_string();
+        Some(format!(
+            ": the rarest in {} is {name} with {} rows ({})",
+            Clip(&p.name, 40),
+            number::count(*n),
+            number::percent(*n as f64, p.rows as f64)
+        ))
+    });
     format!(
-        "<details open><summary>Balance of {} classes</summary>{table}</details>",
-        split.classes.len()
+        "<details><summary>Balance of {} classes{}</summary>{table}</details>",
+        split.classes.len(),
+        smallest.unwrap_or_default()
     )
 }
 
@@ -129,7 +140,7 @@ fn targets(split: &Split) -> String {
             out.push_str(&figure(
                 "",
                 &format!("Target in {}", part.name),
-                &chart.draw(NARROW, 180.0),
+                &chart.draw(THIRD, 180.0),
                 "",
             ));
         }

@@ -15,6 +15,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     if !text.facts.is_empty() {
         body.push_str(&environment::facts(&text.facts));
     }
+    let mut halves = String::new();
     if !text.length_counts.is_empty() {
         let shown = text.length_counts.len().min(200);
         let chart = Histogram {
@@ -26,25 +27,23 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
             colour: 1,
             reference: None,
         };
-        let svg = chart.draw(NARROW, 220.0);
-        put!(&mut body, "<div class=\"grid two\">{}</div>\n", figure("", "Lengths", &svg, ""));
+        halves.push_str(&figure("", "Lengths", &chart.draw(NARROW, 220.0), ""));
     }
     if !text.example.is_empty() {
-        body.push_str(
-            "<h3>An example as the model sees it</h3><p class=\"note\">Marked tokens count in the loss.</p>\
-             <p class=\"tokens\">",
-        );
+        let mut tokens = String::from("<p class=\"tokens\">");
         for token in text.example.iter().take(TOKENS) {
             // `mark` is read aloud and printed; colour alone would not be.
-            if token.trained {
-                put!(&mut body, "<mark>{}</mark>", Clip(&token.text, 100));
-            } else {
-                put!(&mut body, "<span>{}</span>", Clip(&token.text, 100));
-            }
+            let element = if token.trained { "mark" } else { "span" };
+            put!(&mut tokens, "<{element}>{}</{element}>", Clip(&token.text, 100));
         }
-        body.push_str("</p>\n");
+        tokens.push_str("</p>");
         let n = text.example.len();
-        body.push_str(&left_out(n.min(TOKENS), n, "tokens"));
+        tokens.push_str(&left_out(n.min(TOKENS), n, "tokens"));
+        let title = "An example as the model sees it";
+        halves.push_str(&figure("", title, &tokens, "Marked tokens count in the loss."));
+    }
+    if !halves.is_empty() {
+        put!(&mut body, "<div class=\"grid two\">{halves}</div>\n");
     }
     Some(Section { id: "text", title: "Text", lead: String::new(), body })
 }

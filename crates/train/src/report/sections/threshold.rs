@@ -57,7 +57,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         return Some(Section { id: "threshold", title: "Threshold", lead, body });
     }
     let body = format!(
-        "<div class=\"grid two threshold\">{}<div>{}{}</div></div>\n{}",
+        "<div class=\"grid two threshold\">{}{}</div>\n{}{}",
         figure("", "Scores at each threshold", &chart(t, &points), ""),
         chooser(t, &points),
         table(t, &points),
@@ -133,9 +133,10 @@ fn chooser(t: &ThresholdCurve, points: &[At]) -> String {
          <div><span>accuracy</span><b id=\"t-accuracy\"></b></div>\
          <div><span>false alarms</span><b id=\"t-fp\"></b></div>\
          <div><span>missed</span><b id=\"t-fn\"></b></div>\
+         <div><span>flagged</span><b id=\"t-flagged\"></b></div>\
          <div><span>cost</span><b id=\"t-cost\"></b></div></div>\
          <p class=\"costs\"><label>Cost of a false alarm <input type=\"number\" id=\"t-cfp\" min=\"0\" \
-         step=\"any\" value=\"{fp}\"></label> <label>of a missed positive <input type=\"number\" id=\"t-cfn\" \
+         step=\"any\" value=\"{fp}\"></label> <label>Cost of a miss <input type=\"number\" id=\"t-cfn\" \
          min=\"0\" step=\"any\" value=\"{fn_}\"></label> <button type=\"button\" id=\"t-best\">Lowest cost</button> \
          <button type=\"button\" id=\"t-bestf1\">Best F1</button></p></div>\n",
         points.len() - 1
@@ -150,7 +151,7 @@ fn table(t: &ThresholdCurve, points: &[At]) -> String {
     rows.sort_unstable();
     rows.dedup();
     let heads = [
-        ("threshold", Align::Number),
+        ("threshold", Align::Text),
         ("precision ↑", Align::Number),
         ("recall ↑", Align::Number),
         ("F1 ↑", Align::Number),

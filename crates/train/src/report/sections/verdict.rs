@@ -26,6 +26,10 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     }
     if verdict.scores.len() > 1 {
         body.push_str(&scores(verdict));
+        let drawn = |s: &Score| s.low.is_some() && s.baseline.is_some();
+        if verdict.scores.iter().any(drawn) {
+            body.push_str("<p class=\"note\">Dot: model, bar: its interval, line: baseline.</p>\n");
+        }
     }
     if !verdict.interval.is_empty() {
         put!(&mut body, "<p class=\"note\">Intervals: {}.</p>\n", Clip(&verdict.interval, 200));
@@ -59,7 +63,7 @@ fn headline(verdict: &Verdict, score: &Score) -> String {
         arrow(score.higher_is_better),
         number::score(score.value),
         sentence(verdict, score),
-        interval::headline(score, &verdict.baseline, 440.0)
+        interval::headline(score, &verdict.baseline, 340.0)
     )
 }
 
@@ -83,7 +87,7 @@ fn sentence(verdict: &Verdict, score: &Score) -> String {
     let name = Clip(&score.name, 60);
     let value = number::score(score.value);
     let Some(base) = score.baseline.map(number::score) else {
-        return format!("{name} is {value}{place}. There is no baseline to compare it with.");
+        return format!("The {name} is {value}{place}. There is no baseline to compare it with.");
     };
     let baseline = if verdict.baseline.is_empty() { "the baseline" } else { &verdict.baseline };
     let baseline = Clip(baseline, 80);
@@ -97,7 +101,7 @@ fn sentence(verdict: &Verdict, score: &Score) -> String {
         }
         None => "Without an interval it cannot be told whether that is luck.",
     };
-    format!("{name} {value}{place}, against {base} for <q>{baseline}</q>. {tail}")
+    format!("The {name} is {value}{place}; <q>{baseline}</q> gets {base}. {tail}")
 }
 
 fn scores(verdict: &Verdict) -> String {
@@ -108,7 +112,7 @@ fn scores(verdict: &Verdict) -> String {
         (split, Align::Number),
         ("interval", Align::Number),
         (baseline, Align::Number),
-        ("interval (bar), model (dot), baseline (line)", Align::Text),
+        ("", Align::Text),
     ];
     let with_picture = verdict.scores.iter().any(|s| s.low.is_some() || s.baseline.is_some());
     let mut table =
@@ -139,6 +143,6 @@ fn scores(verdict: &Verdict) -> String {
 fn arrow(up: bool) -> String {
     let (sign, word) = if up { ("↑", "higher is better") } else { ("↓", "lower is better") };
     format!(
-        " <span class=\"arrow\" title=\"{word}\"><span aria-hidden=\"true\">{sign}</span><span class=\"sr\">({word})</span></span>"
+        "&nbsp;<span class=\"arrow\" title=\"{word}\"><span aria-hidden=\"true\">{sign}</span><span class=\"sr\">({word})</span></span>"
     )
 }

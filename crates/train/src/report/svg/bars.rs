@@ -29,11 +29,22 @@ pub(crate) fn bars(label: &str, x_label: &str, rows: &[Bar], width: f64) -> Stri
         return no_data("no finite value to draw");
     };
     let longest = rows.iter().map(|b| text_width(b.name, 12.0)).fold(0.0, f64::max);
-    let left = longest.min(width * 0.36) + 10.0;
+    let left = longest.min(width * 0.36) + 12.0;
     let right = width - 56.0;
     let height = rows.len() as f64 * ROW + 44.0;
     let bottom = height - 40.0;
-    let axis = Axis::nice(low, high, (width / 100.0) as usize);
+    let pad = (high - low) * 0.03;
+    let (low, high) =
+        (if low < 0.0 { low - pad } else { low }, if high > 0.0 { high + pad } else { high });
+    let axis = Axis::linear(low, high, (width / 100.0) as usize);
+    // All values with the decimals that the largest needs, so that they line up.
+    let largest = rows.iter().map(|b| b.value.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
+    let decimals =
+        if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 8.0) } else { 0.0 };
+    let write = |x: f64| match largest {
+        l if l < 1e-5 || l >= 1e9 => number::significant(x, 3),
+        _ => number::fixed(x, decimals as usize),
+    };
     let at = |x: f64| axis.at(x).map(|t| left + t * (right - left));
     let zero = at(0.0).unwrap_or(left);
 
@@ -88,7 +99,7 @@ pub(crate) fn bars(label: &str, x_label: &str, rows: &[Bar], width: f64) -> Stri
             "<text class=\"e\" x=\"{}\" y=\"{}\">{}</text>",
             px(width),
             px(middle + 4.0),
-            number::score(bar.value)
+            write(bar.value)
         );
     }
     put!(&mut out, "<path class=\"base\" d=\"M{} 2V{}\"/>", px(zero), px(bottom));

@@ -27,10 +27,15 @@ pub(crate) fn headline(score: &Score, baseline: &str, width: f64) -> String {
         &mut out,
         "<rect class=\"track\" x=\"0\" y=\"44\" width=\"{width}\" height=\"10\" rx=\"5\"/>"
     );
+    let base = score.baseline.and_then(&at);
     for (x, text) in &axis.ticks {
         let Some(x) = at(*x) else { continue };
         put!(&mut out, "<path class=\"base\" d=\"M{} 60v4\"/>", px(x));
         let half = text_width(text, 12.0) / 2.0;
+        // The baseline's own line runs down here.
+        if base.is_some_and(|b| (b - x).abs() < half + 4.0) {
+            continue;
+        }
         put!(
             &mut out,
             "<text class=\"m\" x=\"{}\" y=\"78\">{text}</text>",
@@ -40,13 +45,13 @@ pub(crate) fn headline(score: &Score, baseline: &str, width: f64) -> String {
     if let (Some(low), Some(high)) = (score.low.and_then(&at), score.high.and_then(&at)) {
         put!(
             &mut out,
-            "<rect class=\"bar soft s1\" x=\"{}\" y=\"44\" width=\"{}\" height=\"10\" rx=\"5\"/>",
+            "<rect class=\"bar soft s1\" x=\"{}\" y=\"40\" width=\"{}\" height=\"18\" rx=\"4\"/>",
             px(low),
             px((high - low).max(2.0))
         );
     }
     let own = at(score.value);
-    if let Some(x) = score.baseline.and_then(&at) {
+    if let Some(x) = base {
         let text = format!("{baseline} {}", score.baseline.map_or(String::new(), number::score));
         let text = super::fit(text.trim(), 12.0, width * 0.6);
         let half = text_width(&text, 12.0) / 2.0;
@@ -62,10 +67,10 @@ pub(crate) fn headline(score: &Score, baseline: &str, width: f64) -> String {
     if let Some(x) = own {
         let text = number::score(score.value);
         let half = text_width(&text, 14.0) / 2.0 + 2.0;
-        put!(&mut out, "<circle class=\"pt s1\" cx=\"{}\" cy=\"49\" r=\"7.5\"/>", px(x));
+        put!(&mut out, "<circle class=\"pt s1\" cx=\"{}\" cy=\"49\" r=\"6\"/>", px(x));
         put!(
             &mut out,
-            "<text class=\"m strong\" style=\"font-size:14px\" x=\"{}\" y=\"28\">{text}</text>",
+            "<text class=\"m strong\" style=\"font-size:14px\" x=\"{}\" y=\"27\">{text}</text>",
             px(x.clamp(half, width - half))
         );
     }

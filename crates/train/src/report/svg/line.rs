@@ -1,7 +1,7 @@
 //! Lines over a common axis, with gaps, bands, marks and references.
 
 use super::{
-    decimate,
+    decimate, fit,
     frame::{Entry, Frame},
     open, px,
     scale::{Axis, extent},
@@ -15,6 +15,10 @@ use crate::report::{
 
 /// Points that a line keeps at most.
 const POINTS: usize = 1000;
+/// A noisy line is smoothed over this part of its length.
+pub(crate) const SPANS: usize = 50;
+/// Marks that are drawn at most.
+const MARKS: usize = 8;
 
 /// One line of a chart.
 pub(crate) struct Line<'a> {
@@ -94,7 +98,7 @@ impl LineChart<'_> {
                 );
             }
         }
-        self.draw_marks(&frame, &mut out);
+        self.mark_lines(&frame, &mut out);
         for (i, line) in self.lines.iter().enumerate() {
             put!(
                 &mut out,
@@ -105,6 +109,7 @@ impl LineChart<'_> {
                 trace(&frame, line)
             );
         }
+        self.mark_labels(&frame, &mut out);
         if let Some(over) = self.over {
             out.push_str(&over(&frame));
         }
@@ -119,13 +124,15 @@ impl LineChart<'_> {
                 .flat_map(|l| l.x.iter().copied().zip(l.y.iter().copied()))
                 .filter(|(x, y)| x.is_finite() && y.is_finite() && (!self.log_y || *y > 0.0))
         };
-        let (x_low, x_high) = extent(points().map(|p| p.0))?;
+        // Where values are missing the axis goes on: a run that ended in NaN shows how far it went.
+        let xs = self.lines.iter().flat_map(|l| l.x.iter().take(l.y.len()).copied());
+        let (x_low, x_high) = extent(xs)?;
         let bands = self.bands.iter().flat_map(|b| b.low.iter().chain(b.high).copied());
         let whiskers = self.whiskers.iter().flat_map(|w| [w.2, w.3]);
         let others = bands.chain(whiskers).filter(|y| !self.log_y || *y > 0.0);
         let (y_low, y_high) = extent(points().map(|p| p.1).chain(others))?;
         let (x_low, x_high) = self.x_range.unwrap_or((x_low, x_high));
-        let x_target = (width / 70.0) as usize;
+        let x_target = (width / 76.0) as usize;
         let y_target = (height / 48.0) as usize;
         let y = match self.y_range {
             Some((low, high)) => Axis::linear(low, high, y_target),
@@ -144,40 +151,27 @@ impl LineChart<'_> {
             };
             self.lines.iter().enumerate().map(entry).collect()
         };
-        let x = Axis::linear(x_low, x_high, x_target);
+        let mut x = Axis::linear(x_low, x_high, x_target);
+        if self.x_range.is_none() && points().all(|p| p.0.fract() == 0.0) {
+            x = x.whole(x_target);
+        }
         Some(Frame::new((width, height), x, y, self.y_label, &entries))
     }
 
-    fn draw_marks(&self, frame: &Frame, out: &mut String) {
-        let mut free_from = f64::NEG_INFINITY;
-        for mark in self.marks.iter().take(8) {
-            let Some(x) = frame.x_at(mark.x) else { continue };
-            put!(
-                out,
-                "<path class=\"mark\" d=\"M{} {}V{}\"/>",
-                px(x),
-                px(frame.top),
-                px(frame.bottom)
-            );
-            let width = text_width(&mark.label, 12.0) + 10.0;
-            let fits_right = x + width <= frame.right;
-            let start = if fits_right { x } else { x - width };
-            if start >= free_from {
-                let (class, at) =
-                    if fits_right { ("strong", x + 5.0) } else { ("strong e", x - 5.0) };
-                put!(
-                    out,
-                    "<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>",
-                    px(at),
-                    px(frame.top + 11.0),
-                    Esc(&mark.label)
-                );
-                free_from = start + width;
-            }
+    /// Vertical lines at the marks, under everything else.
+    fn mark_lines(&self, frame: &Frame, out: &mut String) {
+        for x in self.marks.iter().take(MARKS).filter_map(|m| frame.x_at(m.x)) {
+            let (x, top, bottom) = (px(x), px(frame.top), px(frame.bottom));
+            put!(out, "<path class=\"mark\" d=\"M{x} {top}V{bottom}\"/>");
         }
-        // The value at the mark, on each line that has a point there.
-        for line in &self.lines {
-            for mark in self.marks.iter().take(8) {
+    }
+
+    /// The marks' names and a ring on each line that has a point there, over everything else.
+    fn mark_labels(&self, frame: &Frame, out: &mut String) {
+        let mut free_from = f64::NEG_INFINITY;
+        for mark in self.marks.iter().take(MARKS) {
+            let Some(x) = frame.x_at(mark.x) else { continue };
+            for line in &self.lines {
                 let at = line.x.iter().position(|x| *x == mark.x).and_then(|i| line.y.get(i));
                 if let Some((x, y)) = at.and_then(|y| frame.point(mark.x, *y)) {
                     put!(
@@ -189,6 +183,22 @@ impl LineChart<'_> {
                     );
                 }
             }
+            let label = fit(&mark.label, 12.0, 120.0);
+            let width = text_width(&label, 12.0) + 12.0;
+            let right = x + width <= frame.right;
+            let start = if right { x } else { x - width };
+            if start < free_from {
+                continue;
+            }
+            free_from = start + width;
+            put!(
+                out,
+                "<text class=\"strong halo{}\" x=\"{}\" y=\"{}\">{}</text>",
+                if right { "" } else { " e" },
+                px(if right { x + 6.0 } else { x - 6.0 }),
+                px(frame.top + 11.0),
+                Esc(&label)
+            );
         }
     }
 
@@ -208,22 +218,35 @@ impl LineChart<'_> {
     }
 }
 
-/// The path of a line: broken at gaps, a dot where a point stands alone.
+/// A line as paths: noisy ones as a faint trace under a smoothed one.
 fn trace(frame: &Frame, line: &Line) -> String {
     let n = line.x.len().min(line.y.len());
+    let (x, y) = (&line.x[..n], &line.y[..n]);
+    let raw = path(frame, x, y, line.dots && n <= 60);
+    if !is_noisy(y) {
+        return raw;
+    }
+    let smooth = smoothed(y, n / SPANS);
+    format!("<g class=\"raw\">{raw}</g>{}", path(frame, x, &smooth, false))
+}
+
+/// The path of a line: broken at gaps, a dot where a point stands alone.
+fn path(frame: &Frame, x: &[f64], y: &[f64], dots: bool) -> String {
     let mut path = String::new();
-    let mut dots = String::new();
+    let mut circles = String::new();
     let (mut run, mut last) = (0usize, (0.0, 0.0));
     let mut dot = |(x, y): (f64, f64)| {
-        put!(&mut dots, "<circle class=\"pt\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>", px(x), px(y));
+        put!(&mut circles, "<circle class=\"pt\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>", px(x), px(y));
     };
-    for i in decimate::min_max(&line.y[..n], POINTS) {
-        if let Some((x, y)) = frame.point(line.x[i], line.y[i]) {
-            put!(&mut path, "{}{} {}", if run == 0 { 'M' } else { 'L' }, px(x), px(y));
-            if line.dots && n <= 60 {
-                dot((x, y));
+    // More points than pixels would only make the file larger.
+    let limit = POINTS.min((frame.width * 1.2) as usize);
+    for i in decimate::min_max(y, limit) {
+        if let Some(at) = frame.point(x[i], y[i]) {
+            put!(&mut path, "{}{} {}", if run == 0 { 'M' } else { 'L' }, px(at.0), px(at.1));
+            if dots {
+                dot(at);
             }
-            (run, last) = (run + 1, (x, y));
+            (run, last) = (run + 1, at);
         } else {
             if run == 1 {
                 dot(last);
@@ -234,7 +257,38 @@ fn trace(frame: &Frame, line: &Line) -> String {
     if run == 1 {
         dot(last);
     }
-    format!("<path class=\"ln\" d=\"{path}\"/>{dots}")
+    format!("<path class=\"ln\" d=\"{path}\"/>{circles}")
+}
+
+/// Whether a line is so restless that its trend is hard to see: it is long, and from point to point it
+/// moves by more than a sixtieth of its range, which is some four pixels.
+pub(crate) fn is_noisy(y: &[f64]) -> bool {
+    let Some((low, high)) = extent(y.iter().copied()).filter(|_| y.len() > 200) else {
+        return false;
+    };
+    let moves = y.windows(2).map(|w| (w[1] - w[0]).abs()).filter(|d| d.is_finite());
+    let (sum, n) = moves.fold((0.0, 0.0), |(sum, n), d| (sum + d, n + 1.0));
+    sum / n > (high - low) / 60.0
+}
+
+/// The centred moving average over `span` points, fewer at the ends and beside gaps, so that it neither
+/// lags nor leans.
+fn smoothed(y: &[f64], span: usize) -> Vec<f64> {
+    let mut out = y.to_vec();
+    let mut from = 0;
+    for run in y.split(|y| !y.is_finite()) {
+        let mut sums = vec![0.0];
+        sums.extend(run.iter().scan(0.0, |sum, y| {
+            *sum += y;
+            Some(*sum)
+        }));
+        for i in 0..run.len() {
+            let half = (span / 2).min(i).min(run.len() - 1 - i);
+            out[from + i] = (sums[i + half + 1] - sums[i - half]) / (2 * half + 1) as f64;
+        }
+        from += run.len() + 1;
+    }
+    out
 }
 
 /// The area between two lines, over the points where both are drawn.
@@ -295,8 +349,29 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_ends_in_nan_shows_how_far_it_went() {
+        let svg = chart(&[0.0, 10.0, 20.0], &[1.0, 2.0, f64::NAN]);
+        assert!(svg.contains("data-x=\"0,20,0\""), "{svg}");
+    }
+
+    #[test]
     fn vectors_of_different_length_use_what_both_have() {
         assert!(chart(&[1.0, 2.0, 3.0], &[0.5, 0.7]).contains("class=\"ln\""));
+    }
+
+    #[test]
+    fn noise_is_smoothed_and_trends_are_not() {
+        let trend: Vec<f64> = (0..1000).map(|i| (-f64::from(i) / 100.0).exp()).collect();
+        assert!(!is_noisy(&trend) && !is_noisy(&[1.0, 5.0, 1.0]));
+        let noise: Vec<f64> = (0..1000).map(|i| f64::from(i * 7919 % 1000)).collect();
+        assert!(is_noisy(&noise));
+        let smooth = smoothed(&noise, 20);
+        assert!(smooth[100..900].iter().all(|y| (200.0..800.0).contains(y)), "{smooth:?}");
+        let gap = smoothed(&[1.0, 3.0, 8.0, f64::NAN, 5.0], 3);
+        assert_eq!((gap[0], gap[1], gap[2], gap[4]), (1.0, 4.0, 8.0, 5.0));
+        assert!(gap[3].is_nan());
+        let line: Vec<f64> = (0..9).map(f64::from).collect();
+        assert_eq!(smoothed(&line, 5), line, "a straight line has no lag");
     }
 
     #[test]

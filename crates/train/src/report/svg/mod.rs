@@ -18,7 +18,10 @@ pub(crate) mod spark;
 use super::html::Esc;
 
 /// The width that charts are drawn for: a phone's, or half a desktop's.
-pub(crate) const NARROW: f64 = 400.0;
+pub(crate) const NARROW: f64 = 360.0;
+
+/// The width of a chart that shares a desktop's row with two others.
+pub(crate) const THIRD: f64 = 300.0;
 
 /// The width of a chart that spans a desktop page.
 pub(crate) const WIDE: f64 = 880.0;
@@ -45,23 +48,32 @@ pub(crate) fn responsive(draw: impl Fn(f64) -> String) -> String {
 }
 
 /// A chart as a file of its own: the colours come along and follow the viewer's light or dark mode.
-pub(crate) fn standalone(title: &str, svg: &str) -> String {
-    let (light, dark) = (palette::light(), palette::dark());
-    let head = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\"><style>svg{{{light}font-family:{};\
-         background:var(--surface);color:var(--text)}}\
-         @media (prefers-color-scheme:dark){{svg{{{dark}}}}}{STYLE}</style><title>{}</title>",
-        palette::FONT,
-        Esc(title)
+///
+/// `None` when `svg` is not a drawing of ours, such as the note that stands where there is no data.
+pub(crate) fn standalone(title: &str, svg: &str) -> Option<String> {
+    const MARGIN: f64 = 16.0;
+    let (attributes, content) = svg.strip_prefix("<svg")?.split_once('>')?;
+    let size = attributes.split_once("viewBox=\"0 0 ")?.1.split_once('"')?.0;
+    let (width, height) = size.split_once(' ')?;
+    let (width, height): (f64, f64) = (width.parse().ok()?, height.parse().ok()?);
+    let (full_width, full_height) = (px(width + 2.0 * MARGIN), px(height + 2.0 * MARGIN));
+    let attributes = attributes.replace(
+        &format!("viewBox=\"0 0 {size}\""),
+        &format!(
+            "viewBox=\"-{MARGIN} -{MARGIN} {full_width} {full_height}\" width=\"{full_width}\" \
+             height=\"{full_height}\""
+        ),
     );
-    // The drawing's own attributes (view box, role) move up to the root element.
-    let body = svg.strip_prefix("<svg").unwrap_or(svg);
-    let (attributes, content) = body.split_once('>').unwrap_or(("", body));
-    format!(
-        "{}{attributes}>{}{content}\n",
-        "<svg xmlns=\"http://www.w3.org/2000/svg\"",
-        head.split_once('>').map_or("", |h| h.1)
-    )
+    let (light, dark) = (palette::light(), palette::dark());
+    Some(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\"{attributes}><title>{}</title><style>{STYLE}\
+         svg.chart{{{light}font-family:{};width:auto;height:auto}}\
+         @media (prefers-color-scheme:dark){{svg.chart{{{dark}}}}}</style>\
+         <rect x=\"-{MARGIN}\" y=\"-{MARGIN}\" width=\"100%\" height=\"100%\" rx=\"8\" \
+         fill=\"var(--surface)\"/>{content}\n",
+        Esc(title),
+        palette::FONT
+    ))
 }
 
 /// A coordinate: one decimal, which is finer than a pixel on any screen.
@@ -131,8 +143,11 @@ mod tests {
     #[test]
     fn a_standalone_file_has_one_root_and_its_own_colours() {
         let file = standalone("a <b>", &format!("{}><g></g></svg>", open("line", 4.0, 3.0, "l")));
+        let file = file.unwrap();
         assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart line\""));
+        assert!(file.contains("viewBox=\"-16 -16 36 35\" width=\"36\" height=\"35\""), "{file}");
         assert_eq!(file.matches("<svg").count(), 1);
         assert!(file.contains("--c1:") && file.contains("a &lt;b&gt;"));
+        assert_eq!(standalone("t", "<p>No data</p>"), None);
     }
 }

@@ -27,7 +27,19 @@ impl Axis {
         if !(start.is_finite() && end.is_finite() && start < end) {
             return Self::linear(low, high, target);
         }
-        Self { low: start, high: end, log: false, ticks: linear_ticks(start, end, target) }
+        Self { low: start, high: end, log: false, ticks: ticks_of(start, end, step) }
+    }
+
+    /// The same axis with whole ticks only, for epochs, steps and rows.
+    pub(crate) fn whole(mut self, target: usize) -> Self {
+        let step = nice_step(self.high - self.low, target).max(1.0);
+        let step = match step {
+            2.5 if (self.high - self.low) / 2.5 > 1.2 * target as f64 => 5.0,
+            2.5 => 2.0,
+            step => step,
+        };
+        self.ticks = ticks_of(self.low, self.high, step);
+        self
     }
 
     /// A logarithmic axis; `low` and `high` are positive.
@@ -70,15 +82,24 @@ pub(crate) fn nice_step(span: f64, target: usize) -> f64 {
     }
     let power = 10f64.powf(raw.log10().floor());
     let fraction = raw / power;
-    let nice =
-        [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|n| fraction <= n * 1.000_001).unwrap_or(10.0);
+    // The nice number that is nearest on a logarithmic scale.
+    let nice = match fraction {
+        f if f < 1.42 => 1.0,
+        f if f < 2.24 => 2.0,
+        f if f < 3.5 => 2.5,
+        f if f < 7.1 => 5.0,
+        _ => 10.0,
+    };
     let step = nice * power;
     if step > 0.0 && step.is_finite() { step } else { raw }
 }
 
 /// Ticks at multiples of a nice step inside the range.
 pub(crate) fn linear_ticks(low: f64, high: f64, target: usize) -> Vec<(f64, String)> {
-    let step = nice_step(high - low, target);
+    ticks_of(low, high, nice_step(high - low, target))
+}
+
+fn ticks_of(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
     if !(first.is_finite() && last.is_finite()) || last - first > 64.0 {
         return Vec::new();
@@ -114,8 +135,8 @@ fn tick_label(x: f64, step: f64) -> String {
         return "0".into();
     }
     let size = x.abs().max(step);
-    if size >= 1e15 || step < 1e-5 {
-        return number::scientific(x, 3).replace(".00e", "e");
+    if size >= 1e15 || (step < 1e-3 && size < 0.1) || step < 1e-6 {
+        return short_scientific(x, step);
     }
     if size >= 10_000.0 && step >= 100.0 {
         let (scale, suffix) = match size {
@@ -127,6 +148,13 @@ fn tick_label(x: f64, step: f64) -> String {
         return format!("{}{suffix}", number::fixed(x / scale, decimals(step / scale)));
     }
     number::fixed(x, decimals(step))
+}
+
+/// A power of ten with as few digits as tell one step from the next.
+fn short_scientific(x: f64, step: f64) -> String {
+    let exact = |text: &String| text.parse::<f64>().is_ok_and(|y| (y - x).abs() < step * 1e-3);
+    let text = (0..16).map(|d| format!("{x:.d$e}")).find(exact).unwrap_or_else(|| format!("{x:e}"));
+    text.replace('-', "−")
 }
 
 /// The least number of decimals that writes a step without loss.
@@ -182,6 +210,9 @@ mod tests {
         assert_eq!(labels(&linear_ticks(0.0, 60_000.0, 3)), ["0", "20k", "40k", "60k"]);
         assert_eq!(labels(&linear_ticks(0.0, 3e-7, 3)), ["0", "1e−7", "2e−7", "3e−7"]);
         assert_eq!(labels(&linear_ticks(0.12, 0.13, 2)), ["0.120", "0.125", "0.130"]);
+        assert_eq!(labels(&linear_ticks(0.0, 0.001, 4)), ["0", "2.5e−4", "5e−4", "7.5e−4", "1e−3"]);
+        assert_eq!(labels(&Axis::linear(1.0, 10.0, 4).whole(4).ticks), ["2", "4", "6", "8", "10"]);
+        assert_eq!(labels(&Axis::linear(1.0, 3.0, 5).whole(5).ticks), ["1", "2", "3"]);
     }
 
     #[test]

@@ -46,11 +46,13 @@ impl Scatter<'_> {
         let (x, y) = match self.reference {
             Reference::Diagonal => {
                 let (low, high) = (xs.0.min(ys.0), xs.1.max(ys.1));
-                (Axis::nice(low, high, x_target), Axis::nice(low, high, x_target))
+                let (low, high) = padded(low, high);
+                (Axis::linear(low, high, x_target), Axis::linear(low, high, x_target))
             }
             Reference::Zero => {
                 let far = ys.0.abs().max(ys.1.abs());
-                (Axis::nice(xs.0, xs.1, x_target), Axis::nice(-far, far, y_target))
+                let (low, high) = padded(xs.0, xs.1);
+                (Axis::linear(low, high, x_target), Axis::linear(-1.05 * far, 1.05 * far, y_target))
             }
         };
         let frame = Frame::new((width, height), x, y, self.y_label, &[]);
@@ -85,6 +87,12 @@ impl Scatter<'_> {
         out.push_str("</svg>");
         out
     }
+}
+
+/// A little room on both sides, so that no point sits on the frame.
+fn padded(low: f64, high: f64) -> (f64, f64) {
+    let pad = (high - low) * 0.04;
+    (low - pad, high + pad)
 }
 
 #[cfg(test)]
