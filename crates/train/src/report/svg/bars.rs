@@ -42,7 +42,7 @@ pub(crate) fn bars(label: &str, x_label: &str, rows: &[Bar], width: f64) -> Stri
     let decimals =
         if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 8.0) } else { 0.0 };
     let write = |x: f64| match largest {
-        l if l < 1e-5 || l >= 1e9 => number::significant(x, 3),
+        l if !(1e-5..1e9).contains(&l) => number::significant(x, 3),
         _ => number::fixed(x, decimals as usize),
     };
     let at = |x: f64| axis.at(x).map(|t| left + t * (right - left));
