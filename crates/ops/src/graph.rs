@@ -687,18 +687,15 @@ impl Graph {
                 continue;
             }
             let momentum = update.momentum;
-            match self.params.dtype() {
-                DType::F64 => {
-                    let old = self.params.values_mut::<f64>(update.id)?;
-                    let new = update.values.slice::<f64>().map_err(Error::of(GRAPH))?;
-                    old.iter_mut().zip(new).for_each(|(o, n)| *o += momentum * (n - *o));
-                }
-                _ => {
-                    let old = self.params.values_mut::<f32>(update.id)?;
-                    let new = update.values.slice::<f32>().map_err(Error::of(GRAPH))?;
-                    let momentum = momentum as f32;
-                    old.iter_mut().zip(new).for_each(|(o, n)| *o += momentum * (n - *o));
-                }
+            if self.params.dtype() == DType::F64 {
+                let old = self.params.values_mut::<f64>(update.id)?;
+                let new = update.values.slice::<f64>().map_err(Error::of(GRAPH))?;
+                old.iter_mut().zip(new).for_each(|(o, n)| *o += momentum * (n - *o));
+            } else {
+                let old = self.params.values_mut::<f32>(update.id)?;
+                let new = update.values.slice::<f32>().map_err(Error::of(GRAPH))?;
+                let momentum = momentum as f32;
+                old.iter_mut().zip(new).for_each(|(o, n)| *o += momentum * (n - *o));
             }
         }
         Ok(())

@@ -10,8 +10,8 @@ const NAME: &str = "embedding";
 
 /// A vector for each category or token: row `id` of a learned table, `torch.nn.Embedding`.
 ///
-/// Forward:  yₙ = table[idₙ]
-/// Backward:  dtable[v] = Σ dyₙ over all n with idₙ = v, in the order of n; 0 for the padding row
+/// Forward:  yₙ = row idₙ of the table
+/// Backward:  row v of dtable = Σ dyₙ over all n with idₙ = v, in the order of n; 0 for the padding row
 ///
 /// Inputs: the ids and the table. Kept: the ids.
 ///
