@@ -45,12 +45,16 @@ pub enum Error {
         source: ff_tensor::Error,
     },
     /// An operation asked in its backward pass for something that its contract did not keep.
-    #[error("{op}: {what} was not declared as kept in the contract, so backward cannot have it")]
+    #[error(
+        "{op}: {what} {index} was not declared as kept in the contract, so backward cannot have it"
+    )]
     NotKept {
         /// The operation.
         op: &'static str,
-        /// What it asked for.
-        what: String,
+        /// What it asked for: an input, an output, a saved value.
+        what: &'static str,
+        /// Its number.
+        index: usize,
     },
     /// An operation's backward pass left a gradient unwritten.
     #[error("{op}: backward wrote no gradient for {input}")]

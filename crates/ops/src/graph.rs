@@ -633,10 +633,7 @@ impl Graph {
             crate::for_float!(name, from.dtype(), T => {
                 let from = from.slice::<T>().map_err(Error::of(name))?;
                 let to: &mut [T] = match (node.inputs[first].param, node.inputs[first].id) {
-                    (Some(param), _) => {
-                        let range = self.params.info(param).range();
-                        &mut self.params.flat_and_gradients::<T>()?.1[range]
-                    }
+                    (Some(param), _) => self.params.gradient_mut::<T>(param)?,
                     (None, id) => self
                         .grads
                         .get_mut(id.unwrap_or(u32::MAX) as usize)

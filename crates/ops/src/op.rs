@@ -170,8 +170,13 @@ impl<'a> Kept<'a> {
         self.get(self.saved.get(i).copied(), "saved value", i)
     }
 
-    fn get(&self, view: Option<TensorRef<'a>>, what: &str, i: usize) -> Result<TensorRef<'a>> {
-        view.ok_or_else(|| Error::NotKept { op: self.op, what: format!("{what} {i}") })
+    fn get(
+        &self,
+        view: Option<TensorRef<'a>>,
+        what: &'static str,
+        index: usize,
+    ) -> Result<TensorRef<'a>> {
+        view.ok_or(Error::NotKept { op: self.op, what, index })
     }
 }
 

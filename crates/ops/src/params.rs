@@ -298,6 +298,13 @@ impl Params {
         ))
     }
 
+    /// A parameter's gradient, to be added to; the others stay as they are.
+    pub(crate) fn gradient_mut<T: Element>(&mut self, id: ParamId) -> Result<&mut [T]> {
+        let range = self.info(id).range();
+        let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
+        Ok(&mut grads.slice_mut::<T>().map_err(Error::of(PARAMS))?[range])
+    }
+
     /// Zeroes the gradients that nothing was written to: what stands there is from an earlier step.
     fn settle<T: Element>(&mut self) -> Result<()> {
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
