@@ -1,4 +1,5 @@
 //! Every operation against PyTorch and JAX, through the stored fixtures.
+#![allow(clippy::unwrap_used)]
 
 use ff_ops::Case;
 use ff_testkit::{Fixtures, parity_check};
