@@ -1,13 +1,14 @@
 //! The matrix product, blocked and packed.
 //!
 //! C is cut into blocks that threads take; a block walks K in steps of [`KC`], packs the panels of A and B it needs
-//! into memory of its own thread, and an inner loop holds a tile of C in registers. One value of C is always the sum of
+//! into memory of its own, and an inner loop holds a tile of C in registers. One value of C is always the sum of
 //! the same terms in the same order (K ascending, one partial sum per `KC`), whatever the blocks: so threads never show.
 
 use crate::Float;
 use crate::simd::{Vector, dispatch};
 use ff_tensor::{CpuDevice, Isa};
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A panel of this depth times a tile's width stays in the first-level cache.
 const KC: usize = 256;
@@ -180,16 +181,59 @@ fn blocks<V: Vector<T: Float>, const MR: usize, const NV: usize>(
     let across = n.div_ceil(nc);
     let tasks = m.div_ceil(mc) * across;
     let out = crate::rows::Shared::new(c);
-    let task = |t: usize| {
+    let run = |t: usize, scratch: &mut [V::T]| {
         let (i0, j0) = (t / across * mc, t % across * nc);
         let (rows, cols) = (mc.min(m - i0), nc.min(n - j0));
-        scratch.with_borrow_mut(|scratch| {
-            dispatch(cpu, || {
-                block::<V, MR, NV>(a, b, &out, (i0, rows), (j0, cols), scratch);
-            });
-        });
+        dispatch(cpu, || block::<V, MR, NV>(a, b, &out, (i0, rows), (j0, cols), scratch));
     };
-    if threads == 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
+    // The caller's thread holds the panels of all tasks at work, so that a shape seen before never asks for memory,
+    // whichever thread takes which task.
+    let places = if threads == 1 { 1 } else { cpu.threads().count().min(tasks).min(MAX_PLACES) };
+    let panels = (mc.next_multiple_of(MR) + nc.next_multiple_of(nr)) * KC;
+    scratch.with_borrow_mut(|scratch| {
+        if scratch.len() < places * panels {
+            scratch.resize(places * panels, V::T::ZERO);
+        }
+        if places == 1 {
+            return (0..tasks).for_each(|t| run(t, &mut *scratch));
+        }
+        let scratch = crate::rows::Shared::new(scratch);
+        let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
+        cpu.threads().run(tasks, &|t| {
+            let place = Place::take(&free);
+            // SAFETY: a place belongs to one task until it is dropped, and places do not overlap.
+            run(t, unsafe { scratch.range(place.number * panels, panels) });
+        });
+    });
+}
+
+/// As many tasks have panels of their own as a word has bits; more threads than that take turns.
+const MAX_PLACES: usize = 64;
+
+/// The right to use one of several places until dropped.
+struct Place<'a> {
+    free: &'a AtomicU64,
+    number: usize,
+}
+
+impl<'a> Place<'a> {
+    fn take(free: &'a AtomicU64) -> Self {
+        loop {
+            let bits = free.load(Ordering::Relaxed);
+            let number = bits.trailing_zeros();
+            if bits == 0 {
+                std::thread::yield_now();
+            } else if free.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0 {
+                return Self { free, number: number as usize };
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.free.fetch_or(1 << self.number, Ordering::Release);
+    }
 }
 
 /// Adds A · B to one block of C.
@@ -200,14 +244,10 @@ fn block<V: Vector<T: Float>, const MR: usize, const NV: usize>(
     c: &crate::rows::Shared<V::T>,
     (i0, rows): (usize, usize),
     (j0, cols): (usize, usize),
-    scratch: &mut Vec<V::T>,
+    scratch: &mut [V::T],
 ) {
     let nr = NV * V::LANES;
     let (rows_up, cols_up) = (rows.next_multiple_of(MR), cols.next_multiple_of(nr));
-    let needed = (rows_up + cols_up) * KC;
-    if scratch.len() < needed {
-        scratch.resize(needed, V::T::ZERO);
-    }
     let (packed_a, packed_b) = scratch.split_at_mut(rows_up * KC);
     let mut k0 = 0;
     while k0 < a.cols {
