@@ -8,6 +8,7 @@ mod builder;
 mod config;
 mod init;
 pub mod layers;
+mod losses;
 pub mod models;
 
 pub use builder::Builder;
@@ -16,3 +17,4 @@ pub use config::{
 };
 pub use init::{Fan, Init};
 pub use layers::Layer;
+pub use losses::{Loss, LossTarget};

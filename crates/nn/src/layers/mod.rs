@@ -1,10 +1,18 @@
 //! Layers: an operation with the parameters it reads.
 
+mod activate;
+mod dropout;
+mod embedding;
 mod feedforward;
+mod norms;
 mod sequence;
 
+pub use activate::{Activate, Prelu};
+pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use feedforward::Feedforward;
-pub use sequence::Sequence;
+pub use norms::{BatchNorm, LayerNorm, RmsNorm};
+pub use sequence::{Residual, Sequence};
 
 use ff_ops::{Graph, Result, Value};
 use std::fmt;

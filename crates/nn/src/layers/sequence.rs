@@ -1,5 +1,6 @@
 use super::Layer;
-use ff_ops::{Graph, Result, Value};
+use ff_ops::{Graph, Op, Result, Value};
+use std::sync::Arc;
 
 /// Layers one after the other, `torch.nn.Sequential`.
 ///
@@ -42,5 +43,35 @@ impl Sequence {
 impl Layer for Sequence {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         self.layers.iter().try_fold(x, |x, layer| layer.forward(graph, x))
+    }
+}
+
+/// A layer with its input added to its output, y = x + f(x) (He et al., 2016).
+///
+/// # Shapes
+/// `[…, C] → […, C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::{Feedforward, Residual}};
+/// let mut builder = Builder::new();
+/// let layer = Residual::new(Feedforward::new(&mut builder, 8, 8, ff_ops::Activation::Relu));
+/// ```
+#[derive(Debug)]
+pub struct Residual {
+    layer: Box<dyn Layer>,
+    add: Arc<dyn Op>,
+}
+
+impl Residual {
+    /// Adds the input of `layer` to its output.
+    pub fn new(layer: impl Layer + 'static) -> Self {
+        Self { layer: Box::new(layer), add: ff_ops::Add::op() }
+    }
+}
+
+impl Layer for Residual {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let y = self.layer.forward(graph, x.clone())?;
+        graph.apply(&self.add, &[&x, &y])
     }
 }

@@ -1,1 +1,5 @@
 //! Whole networks, built from their configs.
+
+mod mlp;
+
+pub use mlp::{Mlp, MlpConfig, MlpInput};

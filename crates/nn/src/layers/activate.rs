@@ -1,0 +1,63 @@
+use super::Layer;
+use crate::{Builder, Init};
+use ff_ops::{Activation, Graph, Op, ParamId, ParamKind, Result, Value};
+use std::sync::Arc;
+
+/// An activation on its own, where it does not stand right behind a feedforward layer.
+///
+/// # Shapes
+/// `[…] → […]`
+///
+/// ```
+/// use ff_nn::layers::Activate;
+/// let layer = Activate::new(ff_ops::Activation::Gelu);
+/// assert!(format!("{layer:?}").contains("Gelu"));
+/// ```
+#[derive(Debug)]
+pub struct Activate {
+    op: Arc<dyn Op>,
+}
+
+impl Activate {
+    /// A layer without parameters.
+    pub fn new(activation: Activation) -> Self {
+        Self { op: ff_ops::Activate::op(activation) }
+    }
+}
+
+impl Layer for Activate {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        graph.apply(&self.op, &[&x])
+    }
+}
+
+/// ReLU with a learned slope left of 0, `torch.nn.PReLU` (He et al., 2015), with the parameter `weight`.
+///
+/// # Shapes
+/// `[…, C] → […, C]`, weight `[1]` or `[C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::Prelu};
+/// let mut builder = Builder::new();
+/// let layer = Prelu::new(&mut builder, 1, 0.25);
+/// ```
+#[derive(Debug)]
+pub struct Prelu {
+    op: Arc<dyn Op>,
+    weight: ParamId,
+}
+
+impl Prelu {
+    /// One slope for all features, or one for each.
+    pub fn new(builder: &mut Builder, slopes: usize, first: f64) -> Self {
+        let weight = builder.param("weight", [slopes], ParamKind::Gain, Init::Constant(first));
+        Self { op: ff_ops::Prelu::op(), weight }
+    }
+}
+
+impl Layer for Prelu {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let weight = graph.param(self.weight);
+        graph.apply(&self.op, &[&x, &weight])
+    }
+}

@@ -1,0 +1,35 @@
+use super::Layer;
+use crate::Builder;
+use ff_ops::{Graph, Op, Result, Value};
+use std::sync::Arc;
+
+/// Drops a share of the values in training and scales the others up, `torch.nn.Dropout` (Srivastava et al., 2014); in
+/// evaluation it passes its input on.
+///
+/// Which ones are dropped depends on seed, step, micro-batch and the layer's place alone.
+///
+/// # Shapes
+/// `[…] → […]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::Dropout};
+/// let mut builder = Builder::new();
+/// let layer = builder.scope("layers.0", |b| Dropout::new(b, 0.5));
+/// ```
+#[derive(Debug)]
+pub struct Dropout {
+    op: Arc<dyn Op>,
+}
+
+impl Dropout {
+    /// A layer that drops the share `p`, from 0 up to, not including, 1.
+    pub fn new(builder: &mut Builder, p: f64) -> Self {
+        Self { op: ff_ops::Dropout::op(p, builder.path()) }
+    }
+}
+
+impl Layer for Dropout {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        if graph.training() { graph.apply(&self.op, &[&x]) } else { Ok(x) }
+    }
+}

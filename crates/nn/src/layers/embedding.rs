@@ -1,0 +1,36 @@
+use super::Layer;
+use crate::{Builder, Init};
+use ff_ops::{Graph, Op, ParamId, ParamKind, Result, Value};
+use std::sync::Arc;
+
+/// A learned vector for each id, `torch.nn.Embedding`, with the parameter `weight` `[ids, dim]`.
+///
+/// # Shapes
+/// ids `[…]` (i32) `→ […, dim]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::Embedding};
+/// let mut builder = Builder::new();
+/// let layer = builder.scope("embeddings.0", |b| Embedding::new(b, 100, 8));
+/// ```
+#[derive(Debug)]
+pub struct Embedding {
+    op: Arc<dyn Op>,
+    weight: ParamId,
+}
+
+impl Embedding {
+    /// Vectors whose length is about 1 at first, the size that standardised numbers beside them have.
+    pub fn new(builder: &mut Builder, ids: usize, dim: usize) -> Self {
+        let init = Init::Normal { std: 1.0 / (dim.max(1) as f64).sqrt() };
+        let weight = builder.param("weight", [ids, dim], ParamKind::Embedding, init);
+        Self { op: ff_ops::Embedding::op(None), weight }
+    }
+}
+
+impl Layer for Embedding {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let weight = graph.param(self.weight);
+        graph.apply(&self.op, &[&x, &weight])
+    }
+}

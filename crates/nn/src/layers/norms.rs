@@ -1,0 +1,132 @@
+use super::Layer;
+use crate::{Builder, Init};
+use ff_ops::{Error, Graph, Op, ParamId, ParamKind, Result, Statistics, Value};
+use std::sync::Arc;
+
+/// PyTorch's default, which also keeps constant features finite.
+const EPS: f64 = 1e-5;
+
+/// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature by the mean and variance of the
+/// batch in training, by their running averages in evaluation. Parameters `weight`, `bias`; statistics `running_mean`,
+/// `running_var`.
+///
+/// # Shapes
+/// `[…, C] → […, C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::BatchNorm};
+/// let mut builder = Builder::new();
+/// let layer = builder.scope("layers.0.norm", |b| BatchNorm::new(b, 64));
+/// ```
+#[derive(Debug)]
+pub struct BatchNorm {
+    training: Arc<dyn Op>,
+    evaluation: Arc<dyn Op>,
+    weight: ParamId,
+    bias: ParamId,
+    running_mean: ParamId,
+    running_var: ParamId,
+    momentum: f64,
+}
+
+impl BatchNorm {
+    /// A layer whose running averages take in a tenth of each batch.
+    pub fn new(builder: &mut Builder, features: usize) -> Self {
+        let statistic = ParamKind::Statistic;
+        Self {
+            training: ff_ops::BatchNorm::op(EPS, true, Statistics::Batch),
+            evaluation: ff_ops::BatchNorm::op(EPS, true, Statistics::Running),
+            weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
+            bias: builder.param("bias", [features], ParamKind::Bias, Init::Zeros),
+            running_mean: builder.param("running_mean", [features], statistic, Init::Zeros),
+            running_var: builder.param("running_var", [features], statistic, Init::Constant(1.0)),
+            momentum: 0.1,
+        }
+    }
+}
+
+impl Layer for BatchNorm {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let (weight, bias) = (graph.param(self.weight), graph.param(self.bias));
+        if !graph.training() {
+            let (mean, var) = (graph.param(self.running_mean), graph.param(self.running_var));
+            return graph.apply(&self.evaluation, &[&x, &weight, &bias, &mean, &var]);
+        }
+        let outputs = graph.apply_all(&self.training, &[&x, &weight, &bias])?;
+        let [y, mean, var] = outputs.as_slice() else {
+            return Err(Error::shape("batch_norm", "expected y, mean and variance"));
+        };
+        graph.update_state(self.running_mean, mean, self.momentum)?;
+        graph.update_state(self.running_var, var, self.momentum)?;
+        Ok(y.clone())
+    }
+}
+
+/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016), with parameters `weight`, `bias`.
+///
+/// # Shapes
+/// `[…, C] → […, C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::LayerNorm};
+/// let mut builder = Builder::new();
+/// let layer = LayerNorm::new(&mut builder, 64);
+/// ```
+#[derive(Debug)]
+pub struct LayerNorm {
+    op: Arc<dyn Op>,
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl LayerNorm {
+    /// A layer with gain 1 and bias 0.
+    pub fn new(builder: &mut Builder, features: usize) -> Self {
+        Self {
+            op: ff_ops::LayerNorm::op(EPS, true, true),
+            weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
+            bias: builder.param("bias", [features], ParamKind::Bias, Init::Zeros),
+        }
+    }
+}
+
+impl Layer for LayerNorm {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let (weight, bias) = (graph.param(self.weight), graph.param(self.bias));
+        graph.apply(&self.op, &[&x, &weight, &bias])
+    }
+}
+
+/// Root-mean-square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich, 2019), with the
+/// parameter `weight`.
+///
+/// # Shapes
+/// `[…, C] → […, C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::RmsNorm};
+/// let mut builder = Builder::new();
+/// let layer = RmsNorm::new(&mut builder, 64);
+/// ```
+#[derive(Debug)]
+pub struct RmsNorm {
+    op: Arc<dyn Op>,
+    weight: ParamId,
+}
+
+impl RmsNorm {
+    /// A layer with gain 1.
+    pub fn new(builder: &mut Builder, features: usize) -> Self {
+        Self {
+            op: ff_ops::RmsNorm::op(EPS, true),
+            weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
+        }
+    }
+}
+
+impl Layer for RmsNorm {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let weight = graph.param(self.weight);
+        graph.apply(&self.op, &[&x, &weight])
+    }
+}

@@ -1,0 +1,199 @@
+use crate::{ConfigError, LossConfig, LossKind};
+use ff_ops::{
+    BinaryCrossEntropyWithLogits, BinaryFocal, Focal, Graph, Huber, KlDivergence, Mae, Mse, Op,
+    Reduction, Result, SoftmaxCrossEntropy, Value,
+};
+use std::sync::Arc;
+
+/// What a loss compares the network's output with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossTarget {
+    /// Class indices `[N]`, i32.
+    Classes,
+    /// A probability for each class `[N, C]`.
+    Probabilities(usize),
+    /// Numbers `[N, 1]`; for a single logit 1 is the positive class.
+    Values,
+}
+
+/// A loss as training uses it: a sum over rows and the count to divide it by.
+///
+/// ```
+/// use ff_nn::{Loss, LossConfig, LossTarget};
+/// let loss = Loss::new(&LossConfig::default(), Some(10), None)?;
+/// assert_eq!((loss.outputs(), loss.target()), (10, LossTarget::Classes));
+/// let loss = Loss::new(&LossConfig::default(), None, None)?; // numbers
+/// assert_eq!((loss.outputs(), loss.target()), (1, LossTarget::Values));
+/// # Ok::<(), ff_nn::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Loss {
+    op: Arc<dyn Op>,
+    name: &'static str,
+    outputs: usize,
+    classes: usize,
+    target: LossTarget,
+}
+
+impl Loss {
+    /// The loss that a recipe asks for, over so many classes or over numbers; `class_weights` one for each class.
+    ///
+    /// # Errors
+    /// The loss does not go with the target, or a setting does not go with the loss.
+    pub fn new(
+        config: &LossConfig,
+        classes: Option<usize>,
+        class_weights: Option<Vec<f64>>,
+    ) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let kind = match (config.kind, classes) {
+            (LossKind::Auto, Some(_)) => LossKind::CrossEntropy,
+            (LossKind::Auto, None) => LossKind::Mse,
+            (kind, _) => kind,
+        };
+        let numbers = matches!(kind, LossKind::Mse | LossKind::Mae | LossKind::Huber);
+        if numbers != classes.is_none() {
+            let (has, use_) = if numbers {
+                ("classes", "cross_entropy, focal, kl, or bce for two")
+            } else {
+                ("numbers", "mse, mae or huber")
+            };
+            return Err(ConfigError::new("loss.kind", format!("the target has {has}; use {use_}")));
+        }
+        Self::check_settings(config, kind)?;
+        let n = classes.unwrap_or(1);
+        if kind == LossKind::Bce && n != 2 {
+            return Err(ConfigError::new(
+                "loss.kind",
+                format!("bce is for two classes, the target has {n}; use cross_entropy"),
+            ));
+        }
+        if let Some(weights) = &class_weights
+            && weights.len() != n
+        {
+            return Err(ConfigError::new(
+                "loss.class_weights",
+                format!("expected {n} weights, one a class, found {}", weights.len()),
+            ));
+        }
+        let reduction = Reduction::Sum;
+        let label_smoothing = config.label_smoothing;
+        let binary = |op: Arc<dyn Op>, name| (op, name, 1, LossTarget::Values);
+        let (op, name, outputs, target) = match kind {
+            LossKind::Auto | LossKind::CrossEntropy => {
+                let class_weights = class_weights.map(Arc::from);
+                let op = SoftmaxCrossEntropy {
+                    reduction,
+                    label_smoothing,
+                    class_weights,
+                    ..Default::default()
+                };
+                (op.op(), "cross_entropy", n, LossTarget::Classes)
+            }
+            LossKind::Bce => {
+                // Of class weights only the ratio matters for one logit.
+                let ratio = class_weights.map(|w| w[1] / w[0]);
+                let positive_weight = config.pos_weight.or(ratio).map(|w| Arc::from([w]));
+                let op =
+                    BinaryCrossEntropyWithLogits { reduction, label_smoothing, positive_weight };
+                binary(op.op(), "bce")
+            }
+            LossKind::Focal if n == 2 && config.pos_weight.is_some() => {
+                let alpha = config.pos_weight.map(|w| w / (1.0 + w));
+                binary(
+                    BinaryFocal { gamma: config.gamma.unwrap_or(2.0), alpha, reduction }.op(),
+                    "focal",
+                )
+            }
+            LossKind::Focal => {
+                let alpha = class_weights.map(Arc::from);
+                let op = Focal {
+                    gamma: config.gamma.unwrap_or(2.0),
+                    alpha,
+                    reduction,
+                    ..Default::default()
+                };
+                (op.op(), "focal", n, LossTarget::Classes)
+            }
+            LossKind::Kl => (
+                KlDivergence { reduction, ..Default::default() }.op(),
+                "kl",
+                n,
+                LossTarget::Probabilities(n),
+            ),
+            LossKind::Mse => binary(Mse { reduction }.op(), "mse"),
+            LossKind::Mae => binary(Mae { reduction }.op(), "mae"),
+            LossKind::Huber => {
+                binary(Huber { delta: config.delta.unwrap_or(1.0), reduction }.op(), "huber")
+            }
+        };
+        Ok(Self { op, name, outputs, classes: n, target })
+    }
+
+    fn check_settings(config: &LossConfig, kind: LossKind) -> Result<(), ConfigError> {
+        let refuse = |key: &str, goes_with: &str| {
+            let message = format!("goes with {goes_with} only; remove it or change loss.kind");
+            Err(ConfigError::new(format!("loss.{key}"), message))
+        };
+        if config.label_smoothing > 0.0 && !matches!(kind, LossKind::CrossEntropy | LossKind::Bce) {
+            return refuse("label_smoothing", "cross_entropy and bce");
+        }
+        if config.pos_weight.is_some() && !matches!(kind, LossKind::Bce | LossKind::Focal) {
+            return refuse("pos_weight", "bce and focal");
+        }
+        if config.delta.is_some() && kind != LossKind::Huber {
+            return refuse("delta", "huber");
+        }
+        if config.gamma.is_some() && kind != LossKind::Focal {
+            return refuse("gamma", "focal");
+        }
+        let weighted = config.class_weights.is_some() || config.balanced;
+        if weighted && !matches!(kind, LossKind::CrossEntropy | LossKind::Bce | LossKind::Focal) {
+            return refuse("class_weights", "cross_entropy, bce and focal");
+        }
+        Ok(())
+    }
+
+    /// Its name in reports.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many outputs the network needs: one a class, or one.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// What it compares with.
+    pub fn target(&self) -> LossTarget {
+        self.target
+    }
+
+    /// The width of a row of target probabilities: one a class, or one for a single logit.
+    pub fn classes(&self) -> usize {
+        if self.outputs == 1 { 1 } else { self.classes }
+    }
+
+    /// The sum of the losses of all rows, and the count.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a target is outside of its domain.
+    pub fn apply(
+        &self,
+        graph: &mut Graph,
+        output: &Value,
+        target: &Value,
+        weights: Option<&Value>,
+    ) -> Result<(Value, Value)> {
+        let mut outputs = match weights {
+            Some(weights) => graph.apply_all(&self.op, &[output, target, weights])?,
+            None => graph.apply_all(&self.op, &[output, target])?,
+        };
+        match (outputs.pop(), outputs.pop()) {
+            (Some(count), Some(sum)) => Ok((sum, count)),
+            _ => {
+                Err(ff_ops::Error::shape(self.op.name(), "a loss has two outputs, loss and count"))
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+use crate::layers::{
+    Activate, BatchNorm, Dropout, Embedding, Feedforward, LayerNorm, Prelu, Residual, RmsNorm,
+    Sequence,
+};
+use crate::{ActivationKind, Builder, Layer, ModelConfig, NormKind};
+use ff_ops::{Activation, Concat, Error, Graph, Op, Result, Value};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a feedforward network is made from: with its parameters, all that is needed to use it.
+///
+/// ```
+/// let config = ff_nn::models::MlpConfig { numeric: 64, outputs: 10, ..Default::default() };
+/// assert_eq!(config.in_features(), 64);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct MlpConfig {
+    /// How many numeric inputs a row has.
+    pub numeric: usize,
+    /// For each category input, how many ids it has.
+    pub cardinalities: Vec<usize>,
+    /// How many outputs a row has.
+    pub outputs: usize,
+    /// The layers between.
+    pub network: ModelConfig,
+}
+
+impl MlpConfig {
+    /// The width of the embedding of a column with so many ids: √n rounded up, at least 2 and at most 64, unless the
+    /// recipe says otherwise.
+    pub fn embedding_dim(&self, cardinality: usize) -> usize {
+        let usual = ((cardinality as f64).sqrt().ceil() as usize).clamp(2, 64);
+        self.network.embedding_dim.unwrap_or(usual)
+    }
+
+    /// The width of what the first layer reads.
+    pub fn in_features(&self) -> usize {
+        self.numeric + self.cardinalities.iter().map(|&n| self.embedding_dim(n)).sum::<usize>()
+    }
+}
+
+/// A batch of rows: numbers `[N, numeric]` and, for each category input, ids `[N]`.
+#[derive(Debug, Default, Clone)]
+pub struct MlpInput {
+    /// The numbers, where there are any.
+    pub numeric: Option<Value>,
+    /// The ids.
+    pub categorical: SmallVec<[Value; 4]>,
+}
+
+/// A feedforward network over numbers and categories: embeddings, hidden layers, an output layer.
+///
+/// Hidden layer i is `activation(norm(x Wᵀ + b))` with dropout behind it, and x added where `residual` is set and the
+/// widths agree. Parameters: `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
+/// `layers.i.activation.weight` (PReLU), `output.weight`, `output.bias`.
+///
+/// # Shapes
+/// numbers `[N, numeric]`, ids `[N]` each → `[N, outputs]`
+///
+/// ```
+/// use ff_nn::{Builder, ModelConfig, models::{Mlp, MlpConfig, MlpInput}};
+/// use ff_ops::Graph;
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let network = ModelConfig { hidden: vec![8], ..Default::default() };
+/// let config = MlpConfig { numeric: 2, outputs: 3, network, ..Default::default() };
+/// let mut builder = Builder::new();
+/// let model = Mlp::new(&mut builder, &config);
+/// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, false)?);
+/// let x = Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap();
+/// let input = MlpInput { numeric: Some(graph.input(x)), ..Default::default() };
+/// assert_eq!(model.forward(&mut graph, &input)?.shape().dims(), [1, 3]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Mlp {
+    embeddings: Vec<Embedding>,
+    concat: Arc<dyn Op>,
+    layers: Sequence,
+    outputs: usize,
+}
+
+impl Mlp {
+    /// Makes the layers and registers their parameters.
+    pub fn new(builder: &mut Builder, config: &MlpConfig) -> Self {
+        let network = &config.network;
+        let embeddings: Vec<Embedding> = config
+            .cardinalities
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| {
+                let dim = config.embedding_dim(n);
+                builder.scope(&format!("embeddings.{i}"), |b| Embedding::new(b, n, dim))
+            })
+            .collect();
+        let mut layers = Sequence::new();
+        if network.input_dropout > 0.0 {
+            layers.push(builder.scope("input", |b| Dropout::new(b, network.input_dropout)));
+        }
+        let mut width = config.in_features();
+        for (i, &next) in network.hidden.iter().enumerate() {
+            let block = builder.scope(&format!("layers.{i}"), |b| hidden(b, network, width, next));
+            if network.residual && width == next {
+                layers.push(Residual::new(block));
+            } else {
+                layers.push(block);
+            }
+            width = next;
+        }
+        layers.push(builder.scope("output", |b| {
+            let init = network.init_for(Activation::Identity);
+            Feedforward::with_init(
+                b,
+                width,
+                config.outputs,
+                Activation::Identity,
+                network.bias,
+                init,
+            )
+        }));
+        Self { embeddings, concat: Concat::op(), layers, outputs: config.outputs }
+    }
+
+    /// How many outputs a row has.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The outputs of a batch: logits, or values.
+    ///
+    /// # Errors
+    /// The input's shape does not fit, an id is out of range, or memory is short.
+    pub fn forward(&self, graph: &mut Graph, input: &MlpInput) -> Result<Value> {
+        if input.categorical.len() != self.embeddings.len() {
+            return Err(Error::shape(
+                "network",
+                format!(
+                    "expected {} category inputs, found {}",
+                    self.embeddings.len(),
+                    input.categorical.len()
+                ),
+            ));
+        }
+        let mut parts: SmallVec<[Value; 8]> = input.numeric.iter().cloned().collect();
+        for (embedding, ids) in self.embeddings.iter().zip(&input.categorical) {
+            parts.push(embedding.forward(graph, ids.clone())?);
+        }
+        // The operation takes a few inputs at a time; a wide table is joined in rounds.
+        while parts.len() > 1 {
+            let mut joined: SmallVec<[Value; 8]> = SmallVec::new();
+            for group in parts.chunks(Concat::MAX) {
+                let group: SmallVec<[&Value; 8]> = group.iter().collect();
+                joined.push(graph.apply(&self.concat, &group)?);
+            }
+            parts = joined;
+        }
+        let x = parts.pop().ok_or_else(|| Error::shape("network", "a row has no inputs"))?;
+        self.layers.forward(graph, x)
+    }
+}
+
+/// One hidden layer with what belongs to it.
+fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> Sequence {
+    let mut block = Sequence::new();
+    let activation = network.element_wise();
+    // PReLU starts as a leaky ReLU.
+    let for_init =
+        activation.unwrap_or(Activation::LeakyRelu { slope: network.slope.unwrap_or(0.25) });
+    let init = network.init_for(for_init);
+    let fused = match (network.norm, activation) {
+        (NormKind::None, Some(activation)) => activation,
+        _ => Activation::Identity,
+    };
+    block.push(Feedforward::with_init(b, width, next, fused, network.bias, init));
+    b.scope("norm", |b| match network.norm {
+        NormKind::None => {}
+        NormKind::Batch => block.push(BatchNorm::new(b, next)),
+        NormKind::Layer => block.push(LayerNorm::new(b, next)),
+        NormKind::Rms => block.push(RmsNorm::new(b, next)),
+    });
+    match (network.activation, activation) {
+        (ActivationKind::Prelu, _) => {
+            block.push(b.scope("activation", |b| Prelu::new(b, 1, network.slope.unwrap_or(0.25))));
+        }
+        (_, Some(activation)) if network.norm != NormKind::None => {
+            block.push(Activate::new(activation));
+        }
+        _ => {}
+    }
+    if network.dropout > 0.0 {
+        block.push(Dropout::new(b, network.dropout));
+    }
+    block
+}

@@ -1,0 +1,177 @@
+//! The whole state of a run in one file, so that it is replaced as a whole or not at all.
+
+use crate::optim::{Optimizer, OptimizerScalars};
+use crate::schedule::{PlateauState, Schedule};
+use crate::trainer::CheckpointPlace;
+use crate::{Error, Progress, Result};
+use ff_formats::{TensorFile, TensorWriter};
+use ff_ops::{ParamId, Params, Segment};
+use ff_tensor::{Isa, TensorRef};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Raised whenever the file's content changes its meaning.
+const FORMAT: u32 = 1;
+
+/// A saved state: parameters, statistics, optimiser, schedule, best weights, progress and history.
+///
+/// The file is a safetensors file: `model.*`, `best.*`, `optimizer.*`, and the rest as JSON in its notes.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    tensors: TensorFile,
+    notes: Notes,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Notes {
+    format: u32,
+    version: String,
+    identity: String,
+    isa: String,
+    progress: Progress,
+    optimizer: OptimizerScalars,
+    schedule: PlateauState,
+    has_best: bool,
+}
+
+impl Checkpoint {
+    /// Writes a checkpoint as a whole or not at all.
+    ///
+    /// # Errors
+    /// The disk is full or the folder cannot be written.
+    pub(crate) fn save(
+        place: &CheckpointPlace<'_>,
+        params: &Params,
+        optimizer: &Optimizer,
+        schedule: &Schedule,
+        progress: &Progress,
+        best: (&[f32], &[f32]),
+        isa: Isa,
+    ) -> Result<()> {
+        let mut writer = TensorWriter::new();
+        for (id, info) in params.iter() {
+            let (name, dims) = (&info.spec.name, info.spec.shape.dims());
+            writer.add_f32(format!("model.{name}"), dims, params.values::<f32>(id)?);
+            if let Some(values) = best_of(best, info, || info.range()) {
+                writer.add_f32(format!("best.{name}"), dims, values);
+            }
+        }
+        for (name, tensor) in optimizer.state_tensors(params)? {
+            writer.add_f32(format!("optimizer.{name}"), tensor.shape().dims(), tensor.slice()?);
+        }
+        let notes = Notes {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            identity: place.identity.into(),
+            isa: isa.to_string(),
+            progress: progress.clone(),
+            optimizer: optimizer.scalars(),
+            schedule: schedule.state().clone(),
+            has_best: !best.0.is_empty(),
+        };
+        let notes = serde_json::to_string(&notes).map_err(|e| Error::Checkpoint {
+            path: place.path.to_owned(),
+            message: format!("the state cannot be written as JSON: {e}"),
+        })?;
+        writer.metadata("checkpoint", notes);
+        Ok(writer.write(place.path)?)
+    }
+
+    /// Reads a checkpoint of the run with this identity.
+    ///
+    /// # Errors
+    /// The file is damaged, of a newer format, of another run, or of another kernel path.
+    pub fn open(place: &CheckpointPlace<'_>, isa: Isa) -> Result<Self> {
+        let path: &Path = place.path;
+        let error = |message: String| Error::Checkpoint { path: path.to_owned(), message };
+        let tensors = TensorFile::open(path)?;
+        let notes = tensors
+            .metadata("checkpoint")
+            .ok_or_else(|| error("is a safetensors file, but not a checkpoint of a run".into()))?;
+        let format = serde_json::from_str::<serde_json::Value>(notes)
+            .ok()
+            .and_then(|notes| notes.get("format")?.as_u64());
+        if format != Some(u64::from(FORMAT)) {
+            let found = format.map_or("none".into(), |f| f.to_string());
+            return Err(error(format!(
+                "has checkpoint format {found}, this version reads {FORMAT}; resume with the version that wrote it"
+            )));
+        }
+        let notes: Notes = serde_json::from_str(notes)
+            .map_err(|e| error(format!("its notes cannot be read: {e}")))?;
+        if notes.identity != place.identity {
+            return Err(error(
+                "belongs to another recipe or other data; resume the run with the recipe and data it was started with, \
+                 or train anew into another folder with --out"
+                    .into(),
+            ));
+        }
+        if notes.isa != isa.to_string() {
+            return Err(error(format!(
+                "was made with {} kernels and this machine would use {isa}, so the bits would differ; add --isa {}",
+                notes.isa, notes.isa
+            )));
+        }
+        Ok(Self { path: path.to_owned(), tensors, notes })
+    }
+
+    /// Where training stood.
+    pub fn progress(&self) -> &Progress {
+        &self.notes.progress
+    }
+
+    pub(crate) fn restore(
+        &self,
+        params: &mut Params,
+        optimizer: &mut Optimizer,
+        schedule: &mut Schedule,
+        best_values: &mut Vec<f32>,
+        best_state: &mut Vec<f32>,
+    ) -> Result<()> {
+        best_values.clear();
+        best_state.clear();
+        for i in 0..params.infos().len() {
+            let spec = params.infos()[i].spec.clone();
+            let dims = spec.shape.dims();
+            let values = self.tensors.f32(&format!("model.{}", spec.name), dims)?;
+            params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
+            if self.notes.has_best {
+                let best = match spec.segment {
+                    Segment::Trainable => &mut *best_values,
+                    Segment::State => &mut *best_state,
+                    Segment::Frozen => continue,
+                };
+                best.extend(self.tensors.f32(&format!("best.{}", spec.name), dims)?);
+            }
+        }
+        let mut state = Vec::new();
+        for entry in self.tensors.entries() {
+            if let Some(name) = entry.name.strip_prefix("optimizer.") {
+                let values = self.tensors.f32(&entry.name, &entry.dims)?;
+                state.push((name.to_owned(), ff_tensor::Shape::new(&entry.dims)?, values));
+            }
+        }
+        let tensors = state.iter().map(|(name, shape, values)| {
+            (name.as_str(), TensorRef::new(values.as_slice().into(), *shape))
+        });
+        optimizer
+            .load_state(params, &self.notes.optimizer, tensors)
+            .map_err(|e| Error::Checkpoint { path: self.path.clone(), message: e.to_string() })?;
+        schedule.restore(self.notes.schedule.clone());
+        Ok(())
+    }
+}
+
+/// A parameter's part of the best weights, where there are any.
+fn best_of<'a>(
+    (values, state): (&'a [f32], &'a [f32]),
+    info: &ff_ops::ParamInfo,
+    range: impl Fn() -> std::ops::Range<usize>,
+) -> Option<&'a [f32]> {
+    match info.spec.segment {
+        Segment::Trainable => values.get(range()),
+        Segment::State if !values.is_empty() => state.get(range()),
+        _ => None,
+    }
+}

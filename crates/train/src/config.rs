@@ -1,0 +1,123 @@
+//! The `[train]` table of a recipe.
+
+use ff_nn::ConfigError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How long and in which portions to train.
+///
+/// ```
+/// let config = ff_train::TrainConfig { epochs: 5, ..Default::default() };
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// The most passes over the training part.
+    pub epochs: usize,
+    /// The most optimiser steps; overrides `epochs` where given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Rows in a micro-batch: what is in memory at a time.
+    pub batch_size: usize,
+    /// Micro-batches in an optimiser step; the loss is averaged over all their rows.
+    pub accumulate: usize,
+    /// What everything random depends on.
+    pub seed: u64,
+    /// Stop when the monitored score has not got better for so many epochs; 0 never stops early.
+    pub patience: usize,
+    /// The least change that counts as better.
+    pub min_delta: f64,
+    /// The score that decides which epoch is kept.
+    pub monitor: Monitor,
+    /// Keep the weights of the best epoch instead of the last.
+    pub restore_best: bool,
+    /// The standard deviation of noise added to the (scaled) numeric inputs in training.
+    pub input_noise: f64,
+    /// Mixup: the α of the Beta distribution that rows are mixed by; 0 for none.
+    pub mixup: f64,
+    /// The least seconds between two checkpoints; one is always made at the end and on Ctrl-C.
+    pub checkpoint_seconds: f64,
+    /// Threads; 0 for one per core. The result does not depend on it.
+    pub threads: usize,
+}
+
+/// The score that decides which epoch is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Monitor {
+    /// The validation loss; lower is better.
+    #[default]
+    Loss,
+    /// Accuracy, or R² for numbers; higher is better.
+    Score,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 200,
+            steps: None,
+            batch_size: 64,
+            accumulate: 1,
+            seed: 0,
+            patience: 20,
+            min_delta: 0.0,
+            monitor: Monitor::Loss,
+            restore_best: true,
+            input_noise: 0.0,
+            mixup: 0.0,
+            checkpoint_seconds: 5.0,
+            threads: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every value's domain.
+    ///
+    /// # Errors
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let at_least_one = [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulate", self.accumulate),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                return Err(ConfigError::new(
+                    format!("train.{key}"),
+                    "must be at least 1, found 0",
+                ));
+            }
+        }
+        if self.steps == Some(0) {
+            return Err(ConfigError::new("train.steps", "must be at least 1, found 0"));
+        }
+        for (key, value) in [
+            ("min_delta", self.min_delta),
+            ("input_noise", self.input_noise),
+            ("mixup", self.mixup),
+            ("checkpoint_seconds", self.checkpoint_seconds),
+        ] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(ConfigError::new(
+                    format!("train.{key}"),
+                    format!("must be 0 or more, found {value}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many optimiser steps a pass over so many rows takes.
+    pub fn steps_per_epoch(&self, rows: usize) -> u64 {
+        rows.div_ceil(self.batch_size).div_ceil(self.accumulate) as u64
+    }
+
+    /// How many optimiser steps there are at most.
+    pub fn total_steps(&self, rows: usize) -> u64 {
+        self.steps.unwrap_or_else(|| self.epochs as u64 * self.steps_per_epoch(rows))
+    }
+}

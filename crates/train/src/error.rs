@@ -1,0 +1,55 @@
+use std::path::PathBuf;
+
+/// What can go wrong while training.
+///
+/// ```
+/// let error = ff_train::Error::Diverged {
+///     step: 12,
+///     what: "the loss is NaN".into(),
+///     hint: "lower the learning rate".into(),
+/// };
+/// assert_eq!(error.to_string(), "step 12: the loss is NaN; lower the learning rate");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation failed.
+    #[error(transparent)]
+    Op(#[from] ff_ops::Error),
+    /// Memory or device.
+    #[error(transparent)]
+    Tensor(#[from] ff_tensor::Error),
+    /// A value of the recipe is not allowed.
+    #[error(transparent)]
+    Config(#[from] ff_nn::ConfigError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] ff_formats::Error),
+    /// The loss or a gradient is not a number any more, or grew without bound.
+    #[error("step {step}: {what}; {hint}")]
+    Diverged {
+        /// The step, from 1; its update was not made.
+        step: u64,
+        /// What was seen, and where.
+        what: String,
+        /// What to try.
+        hint: String,
+    },
+    /// A checkpoint belongs to something else.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit and what to do.
+        message: String,
+    },
+    /// Parameters that the loss does not depend on.
+    #[error("no gradient reached {0}; the loss does not depend on it, so it cannot be trained")]
+    Untrained(String),
+    /// The optimiser refused.
+    #[error(transparent)]
+    Optimizer(#[from] crate::optim::Error),
+}
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,390 @@
+//! The training loop.
+
+use crate::checkpoint::Checkpoint;
+use crate::optim::{Optimizer, Skip, first_non_finite_gradient};
+use crate::schedule::Schedule;
+use crate::{Best, EpochRecord, Error, Event, Monitor, Observer, Progress, Result, TrainConfig};
+use ff_ops::{Graph, Mode, Value};
+use ff_tensor::{Key, Rng};
+use std::path::Path;
+use std::time::Instant;
+
+/// A loss so many times its first value, over a whole epoch, is called divergence.
+const DIVERGED: f64 = 100.0;
+
+/// The loss of some rows, as a sum and the number of rows (or weights) that it is to be divided by.
+#[derive(Debug)]
+pub struct BatchLoss {
+    /// The sum, which backward starts from.
+    pub sum: Value,
+    /// The count.
+    pub count: Value,
+}
+
+/// What an evaluation found on the validation part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss.
+    pub loss: f64,
+    /// Accuracy, R²: higher is better.
+    pub score: f64,
+}
+
+/// What is trained: turns rows into a loss.
+pub trait Objective {
+    /// How many rows there are to train on.
+    fn rows(&self) -> usize;
+
+    /// The loss of these rows; `key` is for what is random about the batch.
+    ///
+    /// # Errors
+    /// An operation failed.
+    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> ff_ops::Result<BatchLoss>;
+
+    /// The loss and score on the validation part; `None` where there is none. The graph is in evaluation mode.
+    ///
+    /// # Errors
+    /// An operation failed.
+    fn evaluate(&mut self, graph: &mut Graph) -> ff_ops::Result<Option<Evaluation>>;
+}
+
+/// Why training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// All epochs or steps are done.
+    Finished,
+    /// No gain for as many epochs as the patience allows.
+    Early,
+    /// The observer asked; the state is saved and `resume` goes on.
+    Interrupted,
+}
+
+/// Trains the parameters of a graph.
+#[derive(Debug)]
+pub struct Trainer {
+    graph: Graph,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    config: TrainConfig,
+    progress: Progress,
+    best_values: Vec<f32>,
+    best_state: Vec<f32>,
+    order: Vec<u32>,
+}
+
+impl Trainer {
+    /// A trainer at step 0.
+    pub fn new(
+        mut graph: Graph,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        config: TrainConfig,
+    ) -> Self {
+        graph.set_seed(config.seed);
+        Self {
+            graph,
+            optimizer,
+            schedule,
+            config,
+            progress: Progress::default(),
+            best_values: Vec::new(),
+            best_state: Vec::new(),
+            order: Vec::new(),
+        }
+    }
+
+    /// Where training stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The graph, whose parameters are trained.
+    pub fn graph_mut(&mut self) -> &mut Graph {
+        &mut self.graph
+    }
+
+    /// Gives the graph back.
+    pub fn into_graph(self) -> Graph {
+        self.graph
+    }
+
+    /// Takes up the state of a checkpoint: training goes on with the bits of a run that was never stopped.
+    ///
+    /// # Errors
+    /// The checkpoint is of another model, optimiser or kernel path.
+    pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        checkpoint.restore(
+            self.graph.params_mut(),
+            &mut self.optimizer,
+            &mut self.schedule,
+            &mut self.best_values,
+            &mut self.best_state,
+        )?;
+        self.progress = checkpoint.progress().clone();
+        Ok(())
+    }
+
+    /// Trains until the epochs are over, nothing gets better, or the observer asks to stop; then puts the best weights
+    /// back. Saves the state to `checkpoint` from time to time, always before it returns.
+    ///
+    /// # Errors
+    /// The loss is not finite (the last good state is saved), an operation failed, or the disk is full.
+    pub fn fit(
+        &mut self,
+        objective: &mut dyn Objective,
+        observer: &mut dyn Observer,
+        checkpoint: Option<&CheckpointPlace<'_>>,
+    ) -> Result<Stop> {
+        let steps_per_epoch = self.config.steps_per_epoch(objective.rows());
+        let total_steps = self.config.total_steps(objective.rows());
+        observer.event(Event::Start { step: self.progress.step, total_steps, steps_per_epoch });
+        let mut saved = Instant::now();
+        let mut clock = Instant::now();
+        let mut stop = Stop::Finished;
+        while self.progress.step < total_steps {
+            if self.out_of_patience() {
+                stop = Stop::Early;
+                break;
+            }
+            self.shuffle(objective.rows());
+            let mut lr = self.schedule.lr_at(self.progress.step, total_steps);
+            while self.progress.step_in_epoch < steps_per_epoch && self.progress.step < total_steps
+            {
+                lr = self.schedule.lr_at(self.progress.step, total_steps);
+                let step = self.step(objective, lr);
+                if let (Err(Error::Diverged { .. }), Some(place)) = (&step, checkpoint) {
+                    self.save(place, observer)?;
+                }
+                let (loss, grad_norm) = step?;
+                self.progress.seconds += clock.elapsed().as_secs_f64();
+                clock = Instant::now();
+                observer.event(Event::Step {
+                    step: self.progress.step,
+                    total_steps,
+                    epoch: self.progress.epoch + 1,
+                    loss,
+                    lr,
+                    grad_norm,
+                });
+                let interrupted = observer.interrupted();
+                let due = saved.elapsed().as_secs_f64() >= self.config.checkpoint_seconds;
+                if let Some(place) = checkpoint
+                    && (interrupted || due)
+                {
+                    self.save(place, observer)?;
+                    saved = Instant::now();
+                }
+                if interrupted {
+                    return Ok(Stop::Interrupted);
+                }
+            }
+            self.end_epoch(objective, lr)?;
+            self.progress.seconds += clock.elapsed().as_secs_f64();
+            clock = Instant::now();
+            if let Some(record) = self.progress.history.last() {
+                let best = self.progress.best.map(|b| b.epoch);
+                observer.event(Event::Epoch { record, best });
+            }
+        }
+        if stop == Stop::Finished && self.out_of_patience() {
+            stop = Stop::Early;
+        }
+        if let Some(place) = checkpoint {
+            self.save(place, observer)?;
+        }
+        self.restore_best()?;
+        Ok(stop)
+    }
+
+    fn out_of_patience(&self) -> bool {
+        let since = self.progress.best.map(|best| self.progress.epoch - best.epoch);
+        self.config.patience > 0 && since.is_some_and(|since| since >= self.config.patience)
+    }
+
+    /// The order of an epoch's rows depends on the seed and the epoch alone.
+    fn shuffle(&mut self, rows: usize) {
+        self.order.clear();
+        self.order.extend(0..rows as u32);
+        let key = Key::new(self.config.seed).with_name("shuffle").with(self.progress.epoch as u64);
+        Rng::new(key).shuffle(&mut self.order);
+    }
+
+    /// One optimiser step over its micro-batches: mean loss and gradient norm.
+    fn step(&mut self, objective: &mut dyn Objective, lr: f64) -> Result<(f64, f64)> {
+        let (batch, accumulate) = (self.config.batch_size, self.config.accumulate);
+        let start = self.progress.step_in_epoch as usize * batch * accumulate;
+        let end = self.order.len().min(start + batch * accumulate);
+        let number = self.progress.step;
+        self.graph.set_mode(Mode::Train);
+        self.graph.discard_state();
+        self.graph.params_mut().clear_gradients();
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (micro, rows) in self.order[start..end].chunks(batch).enumerate() {
+            self.graph.reset();
+            self.graph.set_step(number, micro as u64);
+            let key = self.augmentation_key(micro);
+            let loss = objective.loss(&mut self.graph, rows, key)?;
+            let batch_sum = loss.sum.item()?;
+            count += loss.count.item()?;
+            sum += batch_sum;
+            drop(loss.count);
+            if !batch_sum.is_finite() {
+                drop(loss.sum);
+                let (start, end) = (start + micro * batch, end.min(start + (micro + 1) * batch));
+                return Err(self.diagnose(objective, start..end, micro, batch_sum));
+            }
+            self.graph.backward(loss.sum)?;
+        }
+        if number == 0
+            && let Some(name) = self.graph.params().untouched().next()
+        {
+            return Err(Error::Untrained(format!("parameter `{name}`")));
+        }
+        let report = self.optimizer.step(self.graph.params_mut(), count, lr)?;
+        if report.skipped == Some(Skip::NonFinite) {
+            return Err(self.non_finite_gradient());
+        }
+        self.graph.commit_state()?;
+        self.progress.step += 1;
+        self.progress.step_in_epoch += 1;
+        self.progress.loss_sum += sum;
+        self.progress.loss_count += count;
+        self.progress.grad_norm_sum += report.grad_norm;
+        let mean = if count > 0.0 { sum / count } else { 0.0 };
+        self.progress.first_loss.get_or_insert(mean);
+        Ok((mean, report.grad_norm))
+    }
+
+    fn augmentation_key(&self, micro: usize) -> Key {
+        let key = Key::new(self.config.seed).with_name("augmentation");
+        key.with(self.progress.step).with(micro as u64)
+    }
+
+    /// Runs a bad batch again, looking at every value, to name the operation and the parameters where it went wrong.
+    fn diagnose(
+        &mut self,
+        objective: &mut dyn Objective,
+        rows: std::ops::Range<usize>,
+        micro: usize,
+        loss: f64,
+    ) -> Error {
+        self.graph.reset();
+        self.graph.set_step(self.progress.step, micro as u64);
+        self.graph.set_check_finite(true);
+        let key = self.augmentation_key(micro);
+        let cause = objective.loss(&mut self.graph, &self.order[rows], key).err();
+        self.graph.set_check_finite(false);
+        self.graph.reset();
+        let kind = if loss.is_nan() { "NaN" } else { "infinite" };
+        let what = match cause {
+            Some(cause) => format!("the loss is {kind}: {cause}"),
+            None => format!("the loss is {kind}, though every value that leads to it is finite"),
+        };
+        Error::Diverged { step: self.progress.step + 1, what, hint: self.hint() }
+    }
+
+    fn non_finite_gradient(&mut self) -> Error {
+        let found = match first_non_finite_gradient(self.graph.params_mut()) {
+            Ok(found) => found,
+            Err(error) => return error.into(),
+        };
+        let of = found.map_or(String::new(), |found| format!(" of `{}`", found.name));
+        let what = format!("the gradient{of} is not finite; the update was not made");
+        Error::Diverged { step: self.progress.step + 1, what, hint: self.hint() }
+    }
+
+    fn hint(&self) -> String {
+        let lr = self.optimizer.config().lr();
+        format!(
+            "try a lower rate (--set optimizer.lr={}) or clipping (--set optimizer.clip_norm=1), and look for very \
+             large values in the data",
+            lr / 10.0
+        )
+    }
+
+    fn end_epoch(&mut self, objective: &mut dyn Objective, lr: f64) -> Result<()> {
+        self.graph.reset();
+        self.graph.set_mode(Mode::Eval);
+        self.optimizer.swap_average(self.graph.params_mut())?;
+        let evaluation = objective.evaluate(&mut self.graph)?;
+        self.graph.reset();
+        let progress = &mut self.progress;
+        progress.epoch += 1;
+        let train_loss = progress.loss_sum / progress.loss_count.max(f64::MIN_POSITIVE);
+        let record = EpochRecord {
+            epoch: progress.epoch,
+            step: progress.step,
+            train_loss,
+            valid_loss: evaluation.map(|e| e.loss),
+            valid_score: evaluation.map(|e| e.score),
+            lr,
+            grad_norm: progress.grad_norm_sum / progress.step_in_epoch.max(1) as f64,
+            seconds: progress.seconds,
+        };
+        progress.history.push(record);
+        (progress.loss_sum, progress.loss_count, progress.grad_norm_sum) = (0.0, 0.0, 0.0);
+        progress.step_in_epoch = 0;
+        // Without a validation part the last epoch is the best that is known.
+        let value = match (evaluation, self.config.monitor) {
+            (Some(e), Monitor::Loss) => Some(-e.loss),
+            (Some(e), Monitor::Score) => Some(e.score),
+            (None, _) => None,
+        };
+        if let Some(value) = value {
+            let better =
+                progress.best.is_none_or(|best| value > best.value + self.config.min_delta);
+            if better && value.is_finite() {
+                progress.best = Some(Best { epoch: progress.epoch, value });
+                let params = self.graph.params();
+                self.best_values.clear();
+                self.best_values.extend_from_slice(params.flat::<f32>()?);
+                self.best_state.clear();
+                self.best_state.extend_from_slice(params.state::<f32>()?);
+            }
+            self.schedule.observe(value, true);
+        } else {
+            self.schedule.observe(train_loss, false);
+        }
+        self.optimizer.swap_average(self.graph.params_mut())?;
+        let first = self.progress.first_loss.unwrap_or(f64::INFINITY).abs();
+        if train_loss > DIVERGED * first.max(1e-3) {
+            let what = format!("the training loss grew from {first:.4} to {train_loss:.4}");
+            return Err(Error::Diverged { step: self.progress.step, what, hint: self.hint() });
+        }
+        Ok(())
+    }
+
+    fn restore_best(&mut self) -> Result<()> {
+        if self.config.restore_best && !self.best_values.is_empty() {
+            let params = self.graph.params_mut();
+            params.flat_mut::<f32>()?.copy_from_slice(&self.best_values);
+            params.state_mut::<f32>()?.copy_from_slice(&self.best_state);
+        } else {
+            self.optimizer.swap_average(self.graph.params_mut())?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, place: &CheckpointPlace<'_>, observer: &mut dyn Observer) -> Result<()> {
+        Checkpoint::save(
+            place,
+            self.graph.params(),
+            &self.optimizer,
+            &self.schedule,
+            &self.progress,
+            (&self.best_values, &self.best_state),
+            self.graph.device().cpu().isa(),
+        )?;
+        observer.event(Event::Checkpoint(place.path));
+        Ok(())
+    }
+}
+
+/// Where checkpoints go, and what they belong to.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointPlace<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// A hash of the recipe and the data: a checkpoint of another run is refused.
+    pub identity: &'a str,
+}
