@@ -1,1 +1,53 @@
 //! Build, train and fine-tune neural networks, from one feedforward layer up.
+//!
+//! The rooms below are re-exported whole: [`tensor`], [`kernels`], [`ops`], [`nn`], [`data`], [`trainer`], [`formats`].
+//! This room joins them: a [`Recipe`] says what to train on what; [`train()`] makes a run's folder of it, which
+//! [`evaluate()`], [`predict()`] and [`resume()`] read.
+//!
+//! ```no_run
+//! use feedforward::{Recipe, TrainOptions, train};
+//! let recipe = Recipe::load("recipes/digits.toml".as_ref(), &[])?;
+//! let summary = train(&recipe, &TrainOptions::default(), &mut ())?;
+//! println!("{} steps into {}", summary.steps, summary.run.display());
+//! # Ok::<(), feedforward::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod compare;
+mod cross_validate;
+mod environment;
+mod error;
+mod evaluate;
+mod inspect;
+mod memory;
+mod model;
+mod plan;
+pub mod recipe;
+mod report;
+mod run;
+pub mod scores;
+mod setup;
+mod training;
+mod watch;
+
+pub use ff_data as data;
+pub use ff_formats as formats;
+pub use ff_kernels as kernels;
+pub use ff_nn as nn;
+pub use ff_ops as ops;
+pub use ff_tensor as tensor;
+pub use ff_train as trainer;
+
+pub use compare::{CompareSummary, ComparedRun, Difference, compare};
+pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
+pub use environment::{Environment, environment};
+pub use error::{Error, Result};
+pub use evaluate::{EvaluateSummary, evaluate};
+pub use inspect::{Inspection, LayerInfo, TensorInfo, inspect};
+pub use memory::bytes;
+pub use model::{ModelFile, Predictions, TableModel};
+pub use plan::{PlanSummary, plan};
+pub use recipe::{Recipe, RecipeError};
+pub use run::RunFolder;
+pub use training::{PartScores, TrainOptions, TrainSummary, resume, train};
+pub use watch::{DataNotice, ModelNotice, Notice, Watcher};

@@ -159,17 +159,14 @@ fn tree_of(
     source: &Arc<Source>,
     shift: usize,
 ) -> Result<Node, RecipeError> {
-    let place =
-        Place { source: Arc::clone(source), span: span.start + shift..span.end + shift };
+    let place = Place { source: Arc::clone(source), span: span.start + shift..span.end + shift };
     let too_large = |what: &str| RecipeError::new(place.problem(format!("{what} is too large")));
     let value = match value {
         DeValue::Boolean(v) => Value::Bool(*v),
         DeValue::Integer(v) => Value::Integer(
             i64::from_str_radix(v.as_str(), v.radix()).map_err(|_| too_large("the number"))?,
         ),
-        DeValue::Float(v) => {
-            Value::Float(v.as_str().parse().map_err(|_| too_large("the number"))?)
-        }
+        DeValue::Float(v) => Value::Float(v.as_str().parse().map_err(|_| too_large("the number"))?),
         DeValue::String(v) => Value::Text(v.to_string()),
         DeValue::Datetime(v) => Value::Date(*v),
         DeValue::Array(items) => Value::List(
@@ -235,10 +232,7 @@ fn split_key(text: &str) -> Result<Vec<KeyPart>, Range<usize>> {
             return Err(start..end.max(start));
         }
         let at = start + (raw.len() - raw.trim_start().len());
-        parts.push(KeyPart {
-            name: inner.unwrap_or(name).to_owned(),
-            span: at..at + name.len(),
-        });
+        parts.push(KeyPart { name: inner.unwrap_or(name).to_owned(), span: at..at + name.len() });
         start = end + 1;
     }
     Ok(parts)
@@ -317,7 +311,12 @@ mod tests {
     fn overrides_replace_add_and_remove() {
         let value = with_sets(
             "[train]\nepochs = 3\nseed = 1",
-            &["train.epochs=5", "model.hidden=[128, 64]", "train.seed=", "data.columns.\"a.b\"=drop"],
+            &[
+                "train.epochs=5",
+                "model.hidden=[128, 64]",
+                "train.seed=",
+                "data.columns.\"a.b\"=drop",
+            ],
         );
         let expected: toml::Value = toml::from_str(
             "train.epochs = 5\nmodel.hidden = [128, 64]\ndata.columns.\"a.b\" = 'drop'",
@@ -328,7 +327,8 @@ mod tests {
 
     #[test]
     fn bare_words_are_text_and_the_rest_is_toml() {
-        let value = with_sets("", &["a=gelu", "b=1e-3", "c=true", "d= sepal length ", "e='1'", "f=x=y"]);
+        let value =
+            with_sets("", &["a=gelu", "b=1e-3", "c=true", "d= sepal length ", "e='1'", "f=x=y"]);
         let expected: toml::Value =
             toml::from_str("a='gelu'\nb=1e-3\nc=true\nd='sepal length'\ne='1'\nf='x=y'").unwrap();
         assert_eq!(value.unwrap(), expected);

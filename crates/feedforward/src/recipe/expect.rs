@@ -46,7 +46,8 @@ impl<'s> Definitions<'s> {
             return;
         }
         for alternatives in ["anyOf", "oneOf", "allOf"] {
-            for alternative in schema.get(alternatives).and_then(Json::as_array).into_iter().flatten()
+            for alternative in
+                schema.get(alternatives).and_then(Json::as_array).into_iter().flatten()
             {
                 self.gather(alternative, to, depth + 1);
             }

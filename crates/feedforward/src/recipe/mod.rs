@@ -116,7 +116,9 @@ impl Recipe {
     pub fn validate(&self) -> Result<(), RecipeError> {
         let problems = self.out_of_domain().into_iter();
         RecipeError::check(
-            problems.map(|(key, message)| Problem::new(format!("`{key}`: {message}")).key(key)).collect(),
+            problems
+                .map(|(key, message)| Problem::new(format!("`{key}`: {message}")).key(key))
+                .collect(),
         )
     }
 
@@ -164,7 +166,8 @@ impl Recipe {
         });
         let tables = tables.into_iter().filter_map(|(table, problem)| {
             let (key, message) = problem?;
-            let inside = key.strip_prefix(table).is_some_and(|k| k.is_empty() || k.starts_with('.'));
+            let inside =
+                key.strip_prefix(table).is_some_and(|k| k.is_empty() || k.starts_with('.'));
             Some((if inside { key } else { format!("{table}.{key}") }, message))
         });
         name.into_iter().chain(tables).collect()

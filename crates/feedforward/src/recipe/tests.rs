@@ -8,10 +8,7 @@ fn problem(text: &str, sets: &[&str]) -> String {
 #[test]
 fn mistakes_are_shown_in_their_line_with_what_is_right() {
     for (text, expected) in [
-        (
-            "[train]\nepohcs = 5",
-            "r.toml:3:1: unknown key `train.epohcs`; did you mean `epochs`?",
-        ),
+        ("[train]\nepohcs = 5", "r.toml:3:1: unknown key `train.epohcs`; did you mean `epochs`?"),
         ("[modle]\nhidden = [3]", "r.toml:2:2: unknown key `modle`; did you mean `model`?"),
         (
             "[train]\nlr = 0.1",
@@ -21,7 +18,10 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
             "[optimizer]\nlearning_rate = 0.1",
             "r.toml:3:1: unknown key `optimizer.learning_rate`; did you mean `lr`?",
         ),
-        ("[loss]\nxyzzy = 1", "r.toml:3:1: unknown key `loss.xyzzy`; the keys of [loss] are balanced, "),
+        (
+            "[loss]\nxyzzy = 1",
+            "r.toml:3:1: unknown key `loss.xyzzy`; the keys of [loss] are balanced, ",
+        ),
         (
             "[model]\nactivation = 'rleu'",
             "r.toml:3:14: `model.activation`: unknown value \"rleu\"; did you mean `relu`? Allowed are `identity`, ",
@@ -44,7 +44,10 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
             "[train]\nepochs = -3",
             "r.toml:3:10: `train.epochs`: expected a whole number of at least 0, found -3",
         ),
-        ("[train]\nepochs = 2.5", "`train.epochs`: expected a whole number of at least 0, found the number 2.5"),
+        (
+            "[train]\nepochs = 2.5",
+            "`train.epochs`: expected a whole number of at least 0, found the number 2.5",
+        ),
         ("[train]\nepochs = 0", "r.toml:3:10: `train.epochs`: must be at least 1, found 0"),
         ("[optimizer]\nlr = -0.1", "r.toml:3:6: `optimizer.lr`: must be at least 0, found -0.1"),
         ("[optimizer]\nlr = nan", "r.toml:3:6: `optimizer.lr`: must be"),
@@ -52,14 +55,20 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
             "[optimizer]\nbetas = [0.9]",
             "r.toml:3:9: `optimizer.betas`: expected a list of 2, found 1",
         ),
-        ("[optimizer]\ngroups = [{ match = '' }]", "r.toml:3:21: `optimizer.groups[0].match`: must be a pattern"),
-        ("[optimizer]\ngroups = [{ lr_scale = 2.0 }]", "`optimizer.groups[0].match` is missing"),
         (
-            "[data]\ntarget = 1",
-            "r.toml:2:2: this is not TOML: duplicate key",
+            "[optimizer]\ngroups = [{ match = '' }]",
+            "r.toml:3:21: `optimizer.groups[0].match`: must be a pattern",
         ),
-        ("data.target = 1", "r.toml:2:15: `data.target`: expected a text, found the number 1; write it in quotes: \"1\""),
-        ("data.columns.age = 'numbr'", "r.toml:2:20: `data.columns.age`: unknown value \"numbr\"; did you mean `number`?"),
+        ("[optimizer]\ngroups = [{ lr_scale = 2.0 }]", "`optimizer.groups[0].match` is missing"),
+        ("[data]\ntarget = 1", "r.toml:2:2: this is not TOML: duplicate key"),
+        (
+            "data.target = 1",
+            "r.toml:2:15: `data.target`: expected a text, found the number 1; write it in quotes: \"1\"",
+        ),
+        (
+            "data.columns.age = 'numbr'",
+            "r.toml:2:20: `data.columns.age`: unknown value \"numbr\"; did you mean `number`?",
+        ),
         (
             "data.columns.age = { kind = 'number', scale = 'none' }",
             "r.toml:2:39: unknown key `data.columns.age.scale`; did you mean `scaling`?",
@@ -70,7 +79,10 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
             "r.toml:2:22: `evaluate.threshold`: 2 must lie above 0",
         ),
         ("evaluate.threshold = 'f2'", "unknown value \"f2\"; did you mean `f1`?"),
-        ("evaluate.threshold = { costs = 1 }", "unknown key `evaluate.threshold.costs`; did you mean `cost`?"),
+        (
+            "evaluate.threshold = { costs = 1 }",
+            "unknown key `evaluate.threshold.costs`; did you mean `cost`?",
+        ),
         ("model.hidden = [", "r.toml:2:"),
         ("name = 'a/b'", "r.toml:2:8: `name`: \"a/b\" cannot name a folder"),
     ] {
@@ -82,7 +94,10 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
 #[test]
 fn overrides_have_errors_of_the_same_quality() {
     for (set, expected) in [
-        ("train.epohcs=5", "--set train.epohcs=5: unknown key `train.epohcs`; did you mean `epochs`?"),
+        (
+            "train.epohcs=5",
+            "--set train.epohcs=5: unknown key `train.epohcs`; did you mean `epochs`?",
+        ),
         ("model.dropout=1.5", "--set model.dropout=1.5: `model.dropout`: 1.5 is not a share"),
         ("model.hidden=0", "--set model.hidden=0: `model.hidden`: layer 0 has 0 units"),
         ("model.activation=rleu", "did you mean `relu`?"),
@@ -95,7 +110,13 @@ fn overrides_have_errors_of_the_same_quality() {
 
 #[test]
 fn the_command_line_needs_no_quotes() {
-    let sets = ["data.positive=1", "model.hidden=64", "data.drop=age", "train.epochs=1e2", "optimizer.lr=1"];
+    let sets = [
+        "data.positive=1",
+        "model.hidden=64",
+        "data.drop=age",
+        "train.epochs=1e2",
+        "optimizer.lr=1",
+    ];
     let sets = sets.map(String::from);
     let recipe = Recipe::parse("data.path = 'x.csv'", "r.toml", &sets).unwrap();
     assert_eq!(recipe.data.positive.as_deref(), Some("1"));

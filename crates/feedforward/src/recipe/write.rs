@@ -15,8 +15,9 @@ const WIDTH: usize = 110;
 /// Writes tables with the descriptions of the schema.
 pub(super) fn write(recipe: &toml::Table, schema: &Json) -> String {
     let writer = Writer { definitions: Definitions(schema.get("$defs").and_then(Json::as_object)) };
-    let mut text =
-        String::from("# A recipe of feedforward. Every key: `feedforward recipe schema`; try another value: --set KEY=VALUE\n");
+    let mut text = String::from(
+        "# A recipe of feedforward. Every key: `feedforward recipe schema`; try another value: --set KEY=VALUE\n",
+    );
     writer.table(recipe, schema, "", &mut text);
     text
 }
@@ -150,8 +151,10 @@ fn inline(value: &toml::Value) -> String {
             format!("[{}]", items.join(", "))
         }
         toml::Value::Table(table) => {
-            let items: Vec<String> =
-                table.iter().map(|(name, value)| format!("{} = {}", key(name), inline(value))).collect();
+            let items: Vec<String> = table
+                .iter()
+                .map(|(name, value)| format!("{} = {}", key(name), inline(value)))
+                .collect();
             format!("{{ {} }}", items.join(", "))
         }
         // Numbers as people write them: 0.001 and 1e-8, never 0.00000001.
@@ -170,4 +173,3 @@ fn key(name: &str) -> String {
         toml::Value::String(name.to_owned()).to_string()
     }
 }
-

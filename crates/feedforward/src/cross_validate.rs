@@ -1,0 +1,127 @@
+//! Cross-validation: how well a recipe does, whatever the split.
+
+use crate::recipe::Recipe;
+use crate::scores::{self, Prior};
+use crate::setup::Setup;
+use crate::training::{TrainOptions, current_dir, open_device};
+use crate::watch::Watcher;
+use crate::{Error, Result, TableModel};
+use ff_data::{EncodedParts, prepare};
+use ff_tensor::DeviceOptions;
+use ff_train::Event;
+use ff_train::metrics::{Metric, Scores};
+use serde::Serialize;
+
+/// The scores of every fold of every seed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CrossValidation {
+    /// How many folds.
+    pub folds: usize,
+    /// The seeds, each with a division into folds and first weights of its own.
+    pub seeds: Vec<u64>,
+    /// One entry a fold.
+    pub results: Vec<FoldResult>,
+    /// The mean over all folds and seeds of each score on the held-out fold.
+    pub mean: Scores,
+    /// The standard deviation over the seeds of the mean over the folds.
+    pub std: Scores,
+    /// The mean score on the inner validation parts, which settings may be chosen by.
+    pub inner: f64,
+}
+
+/// One fold.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoldResult {
+    /// The seed.
+    pub seed: u64,
+    /// Its number, from 0.
+    pub fold: usize,
+    /// Rows trained on, and held out.
+    pub rows: [usize; 2],
+    /// The epoch whose weights were kept.
+    pub best_epoch: Option<usize>,
+    /// Scores on the rows held out, which chose nothing.
+    pub scores: Scores,
+    /// Accuracy or R² on the inner validation part.
+    pub inner: Option<f64>,
+}
+
+/// Trains a recipe once a fold and seed and judges it on the rows held out; transforms are fitted and the epoch is chosen
+/// within the other folds. Folds are stratified for classes and grouped where the recipe's split is.
+///
+/// # Errors
+/// The recipe or the data is not right, or training diverged.
+pub fn cross_validate(
+    recipe: &Recipe,
+    folds: usize,
+    seeds: &[u64],
+    device: DeviceOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<CrossValidation> {
+    if folds < 2 || seeds.is_empty() {
+        return Err(Error::usage("cross-validation needs at least 2 folds and one seed"));
+    }
+    let device = open_device(recipe, &TrainOptions { device, ..TrainOptions::default() })?;
+    watcher.event(Event::Phase("reading"));
+    let mut recipe = recipe.clone();
+    let prepared = prepare(&recipe.data, recipe.train.seed, &current_dir()?)?;
+    let mut results = Vec::new();
+    for &seed in seeds {
+        recipe.train.seed = seed;
+        for (fold, rows) in prepared.folds(folds, seed)?.iter().enumerate() {
+            watcher.event(Event::Phase(&format!("seed {seed}, fold {} of {folds}", fold + 1)));
+            let parts = prepared.encode_fold(rows, recipe.data.split.valid, seed)?;
+            let EncodedParts { train, valid, test, transforms, .. } = parts;
+            let (setup, graph) =
+                Setup::new(&recipe, &prepared.target, &transforms, &train, &device)?;
+            let mut trainer = setup.trainer(&recipe, graph, &device)?;
+            let mut objective = setup.objective(&recipe, &train, &valid);
+            trainer.fit(&mut objective, watcher, None)?;
+            let best = trainer.progress().best;
+            let at_best = best.and_then(|b| trainer.progress().history.get(b.epoch - 1));
+            let inner = at_best.and_then(|record| record.valid_score);
+            let prior = Prior::of(&train, setup.file.classes.len(), &transforms.target)?;
+            let mut model =
+                TableModel::new(setup.file, transforms, setup.model, trainer.into_graph());
+            let predictions = model.predict_encoded(&test)?;
+            let report =
+                scores::judge_part(&model, &recipe, &test, &predictions, Some(&prior), false)?;
+            results.push(FoldResult {
+                seed,
+                fold,
+                rows: [train.rows, test.rows],
+                best_epoch: best.map(|b| b.epoch),
+                scores: report.scores().clone(),
+                inner,
+            });
+            if watcher.interrupted() {
+                return Err(Error::usage("cross-validation was interrupted; nothing was written"));
+            }
+        }
+    }
+    Ok(summarise(folds, seeds, results))
+}
+
+fn summarise(folds: usize, seeds: &[u64], results: Vec<FoldResult>) -> CrossValidation {
+    let (mut mean, mut std) = (Scores::default(), Scores::default());
+    for &metric in Metric::ALL {
+        let by_seed: Vec<f64> = seeds
+            .iter()
+            .filter_map(|&seed| {
+                let of_seed = results.iter().filter(|r| r.seed == seed);
+                let values: Option<Vec<f64>> = of_seed.map(|r| r.scores.get(metric)).collect();
+                values.map(|v| v.iter().sum::<f64>() / v.len().max(1) as f64)
+            })
+            .collect();
+        if by_seed.len() == seeds.len() {
+            let n = by_seed.len() as f64;
+            let m = by_seed.iter().sum::<f64>() / n;
+            let squares: f64 = by_seed.iter().map(|v| (v - m).powi(2)).sum();
+            mean.set(metric, Some(m));
+            std.set(metric, (by_seed.len() > 1).then(|| (squares / (n - 1.0)).sqrt()));
+        }
+    }
+    let inner: Vec<f64> = results.iter().filter_map(|r| r.inner).collect();
+    let inner = inner.iter().sum::<f64>() / inner.len().max(1) as f64;
+    CrossValidation { folds, seeds: seeds.to_vec(), results, mean, std, inner }
+}

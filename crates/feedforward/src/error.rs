@@ -1,0 +1,79 @@
+use std::path::{Path, PathBuf};
+
+/// What can go wrong with a run.
+///
+/// ```
+/// let error = feedforward::Error::usage("name the column to predict with --target");
+/// assert!(error.is_usage());
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The recipe is not right.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::RecipeError),
+    /// The data is not right.
+    #[error(transparent)]
+    Data(#[from] ff_data::DataError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] ff_train::Error),
+    /// A metric could not be computed.
+    #[error(transparent)]
+    Metric(#[from] ff_train::metrics::MetricError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] ff_formats::Error),
+    /// A run's folder is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Run {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What was asked for makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Error::Usage(message.into())
+    }
+
+    /// Something about a run's folder.
+    pub fn run(path: &Path, message: impl Into<String>) -> Self {
+        Error::Run { path: path.to_owned(), message: message.into() }
+    }
+
+    /// Whether the mistake is in what was asked for, not in how it went: exit code 2.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Error::Usage(_) | Error::Recipe(_) | Error::Train(ff_train::Error::Config(_))
+        )
+    }
+}
+
+impl From<ff_ops::Error> for Error {
+    fn from(error: ff_ops::Error) -> Self {
+        Error::Train(error.into())
+    }
+}
+
+impl From<ff_tensor::Error> for Error {
+    fn from(error: ff_tensor::Error) -> Self {
+        Error::Train(error.into())
+    }
+}
+
+impl From<ff_nn::ConfigError> for Error {
+    fn from(error: ff_nn::ConfigError) -> Self {
+        Error::Train(error.into())
+    }
+}

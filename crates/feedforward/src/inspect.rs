@@ -1,0 +1,245 @@
+//! What is inside of a run, a model or a file of tensors.
+
+use std::path::{Path, PathBuf};
+
+use ff_formats::TensorFile;
+use serde::Serialize;
+
+use crate::{Error, Result, RunFolder};
+
+/// The tensors of a file, by layer.
+///
+/// ```
+/// # let folder = std::env::temp_dir().join(format!("feedforward-inspect-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let path = folder.join("model.safetensors");
+/// let mut writer = ff_formats::TensorWriter::new();
+/// writer.add_f32("output.weight", &[3, 2], &[0.0; 6]);
+/// writer.add_f32("output.bias", &[3], &[0.0; 3]);
+/// writer.write(&path)?;
+/// let inspection = feedforward::inspect(&path)?;
+/// assert_eq!((inspection.values, inspection.layers[0].values), (9, 9));
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    /// What was named: a run, a model or a file.
+    pub path: PathBuf,
+    /// The file of tensors.
+    pub file: PathBuf,
+    /// Its size.
+    pub file_bytes: u64,
+    /// What the model's `config.json` says, where there is one.
+    pub config: Option<serde_json::Value>,
+    /// Tensors that belong together, in the order of their names.
+    pub layers: Vec<LayerInfo>,
+    /// Every tensor, in the order of their names.
+    pub tensors: Vec<TensorInfo>,
+    /// How many values there are in all.
+    pub values: usize,
+    /// How many bytes they take.
+    pub bytes: usize,
+}
+
+/// Tensors whose names differ in their last part only.
+///
+/// ```
+/// # fn show(layer: &feedforward::LayerInfo) -> String {
+/// format!("{}: {} values", layer.name, layer.values)
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LayerInfo {
+    /// What their names begin with: `layers.0`.
+    pub name: String,
+    /// The last parts of their names.
+    pub tensors: Vec<String>,
+    /// The shape of the weight, or of the only tensor.
+    pub shape: Option<Vec<usize>>,
+    /// How many values they have.
+    pub values: usize,
+    /// How many bytes they take.
+    pub bytes: usize,
+}
+
+/// One tensor.
+///
+/// ```
+/// # fn show(tensor: &feedforward::TensorInfo) -> String {
+/// format!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape)
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// The type of its values.
+    pub dtype: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How many values it has.
+    pub values: usize,
+    /// How many bytes they take.
+    pub bytes: usize,
+}
+
+/// Looks into a run, a model's folder or a safetensors file.
+///
+/// # Errors
+/// There is nothing there, or it is damaged.
+pub fn inspect(path: &Path) -> Result<Inspection> {
+    let (file, config) = find(path)?;
+    let config = config.filter(|config| config.is_file()).map(|config| read_json(&config));
+    let config = config.transpose()?;
+    let file_bytes =
+        std::fs::metadata(&file).map_err(ff_formats::Error::io(&file, "reading"))?.len();
+    let mut tensors: Vec<TensorInfo> = TensorFile::open(&file)?
+        .entries()
+        .map(|entry| TensorInfo {
+            values: entry.dims.iter().product(),
+            name: entry.name,
+            dtype: entry.dtype,
+            shape: entry.dims,
+            bytes: entry.bytes,
+        })
+        .collect();
+    tensors.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
+    Ok(Inspection {
+        path: path.to_owned(),
+        file,
+        file_bytes,
+        config,
+        layers: layers(&tensors),
+        values: tensors.iter().map(|t| t.values).sum(),
+        bytes: tensors.iter().map(|t| t.bytes).sum(),
+        tensors,
+    })
+}
+
+/// The file of tensors, and the `config.json` that may lie beside it.
+fn find(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    if path.is_file() {
+        return match path.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => {
+                let beside = path.file_name().is_some_and(|name| name == "model.safetensors");
+                Ok((path.to_owned(), beside.then(|| path.with_file_name("config.json"))))
+            }
+            Some("json" | "toml" | "jsonl" | "html") => inspect_folder_of(path),
+            _ => Err(Error::run(
+                path,
+                "is no model: name a run, a model's folder or a .safetensors file",
+            )),
+        };
+    }
+    let here = path.join("model.safetensors");
+    if here.is_file() {
+        return Ok((here, Some(path.join("config.json"))));
+    }
+    let folder = RunFolder::open(path)?;
+    let model = folder.model().join("model.safetensors");
+    if !model.is_file() {
+        return Err(Error::run(
+            folder.path(),
+            format!(
+                "has no model yet; look at its state with `feedforward inspect {}`, or go on with `feedforward train \
+                 --resume {}`",
+                folder.checkpoint().display(),
+                folder.path().display()
+            ),
+        ));
+    }
+    Ok((model, Some(folder.model().join("config.json"))))
+}
+
+fn inspect_folder_of(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.join("model.safetensors").is_file() || folder.join("recipe.toml").is_file() {
+        return find(folder);
+    }
+    Err(Error::run(path, "belongs to no run and no model: name one, or a .safetensors file"))
+}
+
+fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let text = std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?;
+    serde_json::from_str(&text).map_err(|e| Error::run(path, format!("is not valid JSON: {e}")))
+}
+
+fn layers(tensors: &[TensorInfo]) -> Vec<LayerInfo> {
+    let mut layers: Vec<LayerInfo> = Vec::new();
+    for tensor in tensors {
+        let (prefix, last) = tensor.name.rsplit_once('.').unwrap_or(("", &tensor.name));
+        let name = if prefix.is_empty() { last } else { prefix };
+        let at = layers.iter().position(|layer| layer.name == name);
+        let at = at.unwrap_or_else(|| {
+            layers.push(LayerInfo {
+                name: name.to_owned(),
+                tensors: Vec::new(),
+                shape: None,
+                values: 0,
+                bytes: 0,
+            });
+            layers.len() - 1
+        });
+        let layer = &mut layers[at];
+        if last == "weight" || layer.shape.is_none() {
+            layer.shape = Some(tensor.shape.clone());
+        }
+        layer.tensors.push(last.to_owned());
+        layer.values += tensor.values;
+        layer.bytes += tensor.bytes;
+    }
+    layers
+}
+
+/// A name as text and numbers, so that `layers.10` follows `layers.9`.
+fn natural(name: &str) -> Vec<(u64, &str)> {
+    name.split('.').map(|part| part.parse().map_or((u64::MAX, part), |n| (n, ""))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(name: &str, shape: &[usize]) -> TensorInfo {
+        let values = shape.iter().product();
+        TensorInfo {
+            name: name.into(),
+            dtype: "F32".into(),
+            shape: shape.to_vec(),
+            values,
+            bytes: 4 * values,
+        }
+    }
+
+    #[test]
+    fn tensors_are_grouped_by_layer_in_their_natural_order() {
+        let mut names = ["layers.10.weight", "output.bias", "layers.9.weight", "layers.9.bias"];
+        names.sort_by(|a, b| natural(a).cmp(&natural(b)));
+        assert_eq!(names, ["layers.9.bias", "layers.9.weight", "layers.10.weight", "output.bias"]);
+        let tensors = [
+            tensor("layers.0.bias", &[3]),
+            tensor("layers.0.weight", &[3, 2]),
+            tensor("scale", &[]),
+        ];
+        let layers = layers(&tensors);
+        assert_eq!(layers[0].shape, Some(vec![3, 2]));
+        assert_eq!((layers[0].values, layers[0].bytes), (9, 36));
+        assert_eq!((layers[1].name.as_str(), layers[1].values), ("scale", 1));
+    }
+
+    #[test]
+    fn what_is_no_model_is_refused_with_what_to_name() {
+        let folder =
+            std::env::temp_dir().join(format!("feedforward-no-model-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("a.csv"), "1").unwrap();
+        let file = inspect(&folder.join("a.csv")).unwrap_err().to_string();
+        let empty = inspect(&folder).unwrap_err().to_string();
+        let missing = inspect(&folder.join("none")).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(file.contains("is no model: name a run"), "{file}");
+        assert!(empty.contains("is not the folder of a run"), "{empty}");
+        assert!(missing.contains("there is no such run"), "{missing}");
+    }
+}

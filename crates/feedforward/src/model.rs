@@ -1,0 +1,278 @@
+//! A trained model as a folder: `config.json`, `model.safetensors`, `transforms.json`.
+
+use crate::{Error, Result};
+use ff_data::{Encoded, Table, Task, Transforms};
+use ff_formats::{TensorFile, TensorWriter, write_atomic};
+use ff_nn::Builder;
+use ff_nn::models::{Mlp, MlpConfig};
+use ff_ops::{Graph, ParamId, Params};
+use ff_tensor::{DType, Device};
+use ff_train::metrics::ChosenThreshold;
+use ff_train::tabular;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::Path;
+
+/// Raised whenever `config.json` changes its meaning.
+const FORMAT: u32 = 1;
+
+/// `config.json`: what the network is and what its outputs mean.
+///
+/// ```
+/// let config = feedforward::ModelFile::default();
+/// assert_eq!(config.format, 1);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFile {
+    /// The number of this file's format.
+    pub format: u32,
+    /// The version that wrote it.
+    pub version: String,
+    /// What is predicted.
+    pub task: Task,
+    /// The column that is predicted.
+    pub target: String,
+    /// The classes in the order of the outputs; empty for numbers.
+    pub classes: Vec<String>,
+    /// The index of the positive class of two.
+    pub positive: Option<usize>,
+    /// From which probability on the positive class is predicted; the likelier class where not given.
+    pub threshold: Option<f64>,
+    /// How the threshold was chosen.
+    pub chosen: Option<ChosenThreshold>,
+    /// The network.
+    pub network: MlpConfig,
+    /// XXH3-128 of the data it was trained on.
+    pub data_hash: String,
+}
+
+impl Default for ModelFile {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            task: Task::Regression,
+            target: String::new(),
+            classes: Vec::new(),
+            positive: None,
+            threshold: None,
+            chosen: None,
+            network: MlpConfig::default(),
+            data_hash: String::new(),
+        }
+    }
+}
+
+impl ModelFile {
+    /// The index of the predicted class from a row's probabilities.
+    pub fn decide(&self, probabilities: &[f64]) -> usize {
+        if let (Some(threshold), [_, _]) = (self.threshold, probabilities) {
+            let positive = self.positive.unwrap_or(1);
+            return if probabilities[positive] >= threshold { positive } else { 1 - positive };
+        }
+        (1..probabilities.len())
+            .fold(0, |b, i| if probabilities[i] > probabilities[b] { i } else { b })
+    }
+}
+
+/// A model ready to predict.
+///
+/// ```no_run
+/// use feedforward::TableModel;
+/// let mut model = TableModel::open("runs/digits/model".as_ref(), &Default::default())?;
+/// println!("{} classes", model.file().classes.len());
+/// # Ok::<(), feedforward::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TableModel {
+    file: ModelFile,
+    transforms: Transforms,
+    network: Mlp,
+    graph: Graph,
+}
+
+/// What a model says about some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Predictions {
+    /// For each row the predicted class; probabilities `[rows, classes]`.
+    Classes {
+        /// The index of each row's class.
+        predicted: Vec<usize>,
+        /// The probability of each class.
+        probabilities: Vec<f64>,
+    },
+    /// For each row a number, on the target's own scale.
+    Values(Vec<f64>),
+}
+
+impl TableModel {
+    /// A model from its parts.
+    pub fn new(file: ModelFile, transforms: Transforms, network: Mlp, graph: Graph) -> Self {
+        Self { file, transforms, network, graph }
+    }
+
+    /// Reads a model's folder.
+    ///
+    /// # Errors
+    /// A file is missing, damaged or of another format; a tensor is missing, or of another shape or type.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let text = read(&folder.join("config.json"))?;
+        let file = parse_config(&folder.join("config.json"), &text)?;
+        let transforms = Transforms::from_json(&read(&folder.join("transforms.json"))?)?;
+        let mut builder = Builder::new();
+        let network = Mlp::new(&mut builder, &file.network);
+        let mut params = builder.build(&Device::planning(), DType::F32, 0, false)?;
+        let path = folder.join("model.safetensors");
+        let tensors = TensorFile::open(&path)?;
+        check_names(&params, &tensors, &path)?;
+        // The shapes fit the file, so the arena cannot be larger than the file is.
+        let mut builder = Builder::new();
+        let network_again = Mlp::new(&mut builder, &file.network);
+        drop(network);
+        params = builder.build(device, DType::F32, 0, false)?;
+        for i in 0..params.infos().len() {
+            let spec = params.infos()[i].spec.clone();
+            let values = tensors.f32(&spec.name, spec.shape.dims())?;
+            params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
+        }
+        Ok(Self::new(file, transforms, network_again, Graph::new(device, params)))
+    }
+
+    /// Writes a model's folder, file by file, each as a whole.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder)
+            .map_err(ff_formats::Error::io(folder, "making the folder"))?;
+        let params = self.graph.params();
+        let mut writer = TensorWriter::new();
+        writer.metadata("format", "pt");
+        for (id, info) in params.iter() {
+            writer.add_f32(&info.spec.name, info.spec.shape.dims(), params.values::<f32>(id)?);
+        }
+        writer.write(&folder.join("model.safetensors"))?;
+        write_text(&folder.join("transforms.json"), &self.transforms.to_json())?;
+        let config = serde_json::to_string_pretty(&self.file)
+            .map_err(|e| Error::run(folder, format!("config.json: {e}")))?;
+        write_text(&folder.join("config.json"), &config)
+    }
+
+    /// What the network is and what its outputs mean.
+    pub fn file(&self) -> &ModelFile {
+        &self.file
+    }
+
+    /// What the network is and what its outputs mean, to be changed.
+    pub fn file_mut(&mut self) -> &mut ModelFile {
+        &mut self.file
+    }
+
+    /// How rows become numbers.
+    pub fn transforms(&self) -> &Transforms {
+        &self.transforms
+    }
+
+    /// The network and the graph that holds its parameters.
+    pub fn parts(&mut self) -> (&Mlp, &mut Graph) {
+        (&self.network, &mut self.graph)
+    }
+
+    /// Predicts every row of a table, whose columns are found by name.
+    ///
+    /// # Errors
+    /// A column is missing or of another kind.
+    pub fn predict(&mut self, table: &Table) -> Result<Predictions> {
+        let encoded = self.transforms.encode(table)?;
+        self.predict_encoded(&encoded)
+    }
+
+    /// Predicts rows that are encoded already.
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub fn predict_encoded(&mut self, encoded: &Encoded) -> Result<Predictions> {
+        let outputs = tabular::outputs(&mut self.graph, &self.network, encoded)?;
+        Ok(self.interpret(&outputs))
+    }
+
+    /// What raw outputs `[rows, outputs]` mean.
+    pub fn interpret(&self, outputs: &[f32]) -> Predictions {
+        if self.file.classes.is_empty() {
+            let inverse = |&y: &f32| self.transforms.target.inverse(y);
+            return Predictions::Values(outputs.iter().map(inverse).collect());
+        }
+        let probabilities = tabular::probabilities(outputs, self.network.outputs());
+        let rows = probabilities.chunks_exact(self.file.classes.len());
+        let predicted = rows.map(|row| self.file.decide(row)).collect();
+        Predictions::Classes { predicted, probabilities }
+    }
+}
+
+/// Every tensor is there with its shape before anything is allocated for it, and none is left over.
+fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()> {
+    for info in params.infos() {
+        let spec = &info.spec;
+        match tensors.dims(&spec.name) {
+            Some(dims) if dims == spec.shape.dims() => {}
+            // The reader's own message names the shape or the lack.
+            _ => drop(tensors.f32(&spec.name, spec.shape.dims())?),
+        }
+    }
+    let known = |name: &str| params.id(name).is_some();
+    if let Some(extra) = tensors.entries().find(|entry| !known(&entry.name)) {
+        return Err(Error::run(
+            path,
+            format!(
+                "tensor `{}` belongs to no layer of config.json; the two files are of different models",
+                extra.name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
+    let json: serde_json::Value = serde_json::from_str(text)
+        .map_err(|e| Error::run(path, format!("is not valid JSON: {e}")))?;
+    let format = json.get("format").and_then(serde_json::Value::as_u64);
+    if format != Some(u64::from(FORMAT)) {
+        let found = format.map_or("none".into(), |f| f.to_string());
+        return Err(Error::run(
+            path,
+            format!(
+                "has model format {found}, this version reads {FORMAT}; train again or use the version that wrote it"
+            ),
+        ));
+    }
+    let file: ModelFile = serde_json::from_value(json)
+        .map_err(|e| Error::run(path, format!("does not describe a model: {e}")))?;
+    file.network.network.validate()?;
+    let classes = file.classes.len();
+    let outputs = file.network.outputs;
+    let fits = if classes == 0 {
+        outputs == 1
+    } else {
+        outputs == classes || classes == 2 && outputs == 1
+    };
+    if !fits || file.positive.is_some_and(|p| p >= classes) {
+        return Err(Error::run(
+            path,
+            format!("{outputs} outputs do not go with {classes} classes"),
+        ));
+    }
+    Ok(file)
+}
+
+/// Reads a text file of a model or a run.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    Ok(std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?)
+}
+
+/// Writes a text file as a whole or not at all.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
+    Ok(write_atomic(path, |file| {
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")
+    })?)
+}

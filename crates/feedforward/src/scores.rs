@@ -1,0 +1,227 @@
+//! Judging a model on the parts that it was not trained on.
+
+use crate::recipe::Recipe;
+use crate::training::PartScores;
+use crate::{Predictions, Result, TableModel};
+use ff_data::{Encoded, Prepared, Target, TargetTransform};
+use ff_tensor::Device;
+use ff_train::metrics::{
+    ClassificationOptions, ClassificationReport, Comparison, RegressionOptions, RegressionReport,
+    Scores, class_shares,
+};
+use serde::Serialize;
+
+/// A report on one part.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[allow(clippy::large_enum_variant)]
+pub enum Report {
+    /// For classes.
+    Classification(ClassificationReport),
+    /// For numbers.
+    Regression(RegressionReport),
+}
+
+impl Report {
+    /// All scores.
+    pub fn scores(&self) -> &Scores {
+        match self {
+            Report::Classification(report) => &report.scores,
+            Report::Regression(report) => &report.scores,
+        }
+    }
+
+    /// The headline score against the baseline.
+    pub fn verdict(&self) -> Option<&Comparison> {
+        match self {
+            Report::Classification(report) => report.verdict.as_ref(),
+            Report::Regression(report) => report.verdict.as_ref(),
+        }
+    }
+
+    /// Every score against the baseline.
+    pub fn comparisons(&self) -> &[Comparison] {
+        match self {
+            Report::Classification(report) => &report.comparisons,
+            Report::Regression(report) => &report.comparisons,
+        }
+    }
+}
+
+/// The headline: which part, how the model does and how the baseline does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verdict {
+    /// `test`, or `valid` where there is no test part.
+    pub part: &'static str,
+    /// How many rows it has.
+    pub rows: usize,
+    /// What the baseline does: `always setosa`, `the mean`.
+    pub baseline: String,
+    /// Each score of both.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// The reports on both parts, with the raw outputs behind them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The validation part.
+    pub valid: Option<Report>,
+    /// The test part.
+    pub test: Option<Report>,
+    /// What the model says about the rows of the part that counts.
+    pub predictions: Option<Predictions>,
+    baseline: String,
+}
+
+/// The reports as `scores.json` holds them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reports<'a> {
+    valid: Option<&'a Report>,
+    test: Option<&'a Report>,
+}
+
+impl Judged {
+    /// `test` where there are test rows, else `valid`; and its report.
+    pub fn headline(&self) -> Option<(&'static str, &Report)> {
+        let test = self.test.as_ref().map(|report| ("test", report));
+        test.or(self.valid.as_ref().map(|report| ("valid", report)))
+    }
+
+    /// What the baseline does.
+    pub fn baseline(&self) -> &str {
+        &self.baseline
+    }
+
+    pub(crate) fn part_scores(&self) -> PartScores {
+        PartScores {
+            valid: self.valid.as_ref().map(|r| r.scores().clone()),
+            test: self.test.as_ref().map(|r| r.scores().clone()),
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let (part, report) = self.headline()?;
+        let rows = match report {
+            Report::Classification(report) => report.rows,
+            Report::Regression(report) => report.rows,
+        };
+        let comparisons = report.comparisons().to_vec();
+        Some(Verdict { part, rows, baseline: self.baseline.clone(), comparisons })
+    }
+
+    pub(crate) fn reports(&self) -> Reports<'_> {
+        Reports { valid: self.valid.as_ref(), test: self.test.as_ref() }
+    }
+}
+
+/// What the training part alone tells: what the baseline predicts.
+pub(crate) enum Prior {
+    Shares(Vec<f64>),
+    Mean(f64),
+}
+
+impl Prior {
+    pub(crate) fn of(train: &Encoded, classes: usize, target: &TargetTransform) -> Result<Self> {
+        Ok(match &train.target {
+            Some(Target::Class(rows)) => {
+                Prior::Shares(class_shares(rows, classes, train.weights.as_deref())?)
+            }
+            Some(Target::Value(values)) => {
+                let sum: f64 = values.iter().map(|&v| target.inverse(v)).sum();
+                Prior::Mean(sum / values.len().max(1) as f64)
+            }
+            None => Prior::Mean(0.0),
+        })
+    }
+
+    fn describe(&self, classes: &[String]) -> String {
+        match self {
+            Prior::Shares(shares) => {
+                let best =
+                    (1..shares.len()).fold(0, |b, i| if shares[i] > shares[b] { i } else { b });
+                format!("always {}", classes.get(best).map_or("?", String::as_str))
+            }
+            Prior::Mean(_) => "the mean".into(),
+        }
+    }
+}
+
+/// Judges a model on both parts that it was not trained on.
+pub(crate) fn judge(
+    model: &mut TableModel,
+    recipe: &Recipe,
+    prepared: &Prepared,
+    _device: &Device,
+) -> Result<Judged> {
+    let classes = model.file().classes.clone();
+    let prior = Prior::of(&prepared.train, classes.len(), &prepared.transforms.target)?;
+    let mut part = |data: &Encoded| -> Result<Option<(Report, Predictions)>> {
+        if data.rows == 0 {
+            return Ok(None);
+        }
+        let predictions = model.predict_encoded(data)?;
+        let report = judge_part(model, recipe, data, &predictions, Some(&prior), true)?;
+        Ok(Some((report, predictions)))
+    };
+    let (valid, valid_predictions) = part(&prepared.valid)?.unzip();
+    let (test, test_predictions) = part(&prepared.test)?.unzip();
+    Ok(Judged {
+        valid,
+        test,
+        predictions: test_predictions.or(valid_predictions),
+        baseline: prior.describe(&classes),
+    })
+}
+
+/// Judges the predictions of one part; with intervals and curves only where `whole` is set.
+pub(crate) fn judge_part(
+    model: &TableModel,
+    recipe: &Recipe,
+    data: &Encoded,
+    predictions: &Predictions,
+    prior: Option<&Prior>,
+    whole: bool,
+) -> Result<Report> {
+    let file = model.file();
+    let weights = data.weights.as_deref();
+    Ok(match (predictions, &data.target) {
+        (Predictions::Classes { probabilities, .. }, Some(Target::Class(labels))) => {
+            let shares = match prior {
+                Some(Prior::Shares(shares)) => Some(shares.as_slice()),
+                _ => None,
+            };
+            let usual = if whole {
+                ClassificationOptions::default()
+            } else {
+                ClassificationOptions::scores_only()
+            };
+            let options = ClassificationOptions {
+                positive: file.positive,
+                threshold: file.threshold,
+                weights,
+                shares,
+                top_k: recipe.evaluate.top_k,
+                ..usual
+            };
+            Report::Classification(ClassificationReport::compute(
+                labels,
+                probabilities,
+                file.classes.len(),
+                &options,
+            )?)
+        }
+        (Predictions::Values(values), Some(Target::Value(truth))) => {
+            let target = &model.transforms().target;
+            let truth: Vec<f64> = truth.iter().map(|&v| target.inverse(v)).collect();
+            let mean = match prior {
+                Some(Prior::Mean(mean)) => Some(*mean),
+                _ => None,
+            };
+            let usual =
+                if whole { RegressionOptions::default() } else { RegressionOptions::scores_only() };
+            let options = RegressionOptions { weights, mean, ..usual };
+            Report::Regression(RegressionReport::compute(&truth, values, &options)?)
+        }
+        _ => return Err(crate::Error::usage("the rows have no target to compare with")),
+    })
+}

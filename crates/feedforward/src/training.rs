@@ -1,0 +1,423 @@
+//! From a recipe to a run's folder.
+
+use crate::model::write_text;
+use crate::recipe::Recipe;
+use crate::setup::{self, Setup};
+use crate::watch::{DataNotice, ModelNotice, Notice, Watcher};
+use crate::{Error, Predictions, Result, RunFolder, TableModel, report, scores};
+use ff_data::{Encoded, Prepared, prepare};
+use ff_tensor::{Device, DeviceOptions};
+use ff_train::metrics::{Scores, choose_threshold};
+use ff_train::{Checkpoint, CheckpointPlace, Event, Observer, Progress, Stop};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// How to train, beside what the recipe says.
+///
+/// ```
+/// let options = feedforward::TrainOptions::default();
+/// assert!(options.out.is_none());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct TrainOptions {
+    /// The run's folder; `runs/<name>-<n>` where not given.
+    pub out: Option<PathBuf>,
+    /// Threads and kernels.
+    pub device: DeviceOptions,
+    /// The command line, for the report.
+    pub command: Vec<String>,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainSummary {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The scores of the parts that were not trained on.
+    pub metrics: PartScores,
+    /// Seconds, all in all; of all sessions where it was resumed.
+    pub seconds: f64,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Epochs.
+    pub epochs: usize,
+    /// The epoch whose weights are kept.
+    pub best_epoch: Option<usize>,
+    /// Values trained.
+    pub parameters: usize,
+    /// The most memory the process held.
+    pub peak_bytes: usize,
+    /// The most memory that pool and arena held.
+    pub pool_bytes: usize,
+    /// Why it ended: `finished`, `early` or `interrupted`.
+    pub stopped: String,
+    /// The verdict against the baseline on the test part (or, without one, the validation part).
+    pub verdict: Option<scores::Verdict>,
+}
+
+/// Scores by part; `None` for a part that has no rows.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PartScores {
+    /// The validation part, which chose the epoch.
+    pub valid: Option<Scores>,
+    /// The test part, which chose nothing.
+    pub test: Option<Scores>,
+}
+
+/// `run.json`: what a resumed run must find again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RunInfo {
+    pub(crate) format: u32,
+    pub(crate) version: String,
+    pub(crate) command: Vec<String>,
+    /// Where relative paths of the recipe start.
+    pub(crate) base: PathBuf,
+    pub(crate) data_hash: String,
+    pub(crate) isa: String,
+    pub(crate) threads: usize,
+    pub(crate) finished: bool,
+}
+
+const FORMAT: u32 = 1;
+
+/// Trains what a recipe describes, into a new folder.
+///
+/// # Errors
+/// The recipe, the data or the folder is not right, the plan does not fit into memory, or training diverged.
+pub fn train(
+    recipe: &Recipe,
+    options: &TrainOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<TrainSummary> {
+    let started = Instant::now();
+    let device = open_device(recipe, options)?;
+    let base = current_dir()?;
+    if let Some(out) = &options.out {
+        // Before a minute is spent on the data.
+        let taken = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+        if taken {
+            RunFolder::create(Some(out), "")?;
+        }
+    }
+    let prepared = read_data(recipe, &base, &device, watcher)?;
+    let folder = RunFolder::create(options.out.as_deref(), &run_name(recipe))?;
+    write_text(&folder.recipe(), &recipe.to_toml())?;
+    let info = RunInfo {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: options.command.clone(),
+        base,
+        data_hash: prepared.hash.clone(),
+        isa: device.cpu().isa().to_string(),
+        threads: device.cpu().threads().count(),
+        finished: false,
+    };
+    save_info(&folder, &info)?;
+    run(recipe, &folder, info, &prepared, &device, started, watcher)
+}
+
+/// Goes on with a run that was stopped, from its last checkpoint, or from step 0 where it had none.
+///
+/// # Errors
+/// There is no such run, its data has changed, or its checkpoint does not fit.
+pub fn resume(
+    path: &Path,
+    options: &TrainOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<TrainSummary> {
+    let started = Instant::now();
+    let folder = RunFolder::open(path)?;
+    let recipe = Recipe::load(&folder.recipe(), &[])?;
+    let info = load_info(&folder)?;
+    if info.finished {
+        return Err(Error::run(
+            folder.path(),
+            "is finished; to train longer, start anew from its recipe with a larger train.epochs",
+        ));
+    }
+    let device = open_device(&recipe, options)?;
+    let prepared = read_data(&recipe, &info.base, &device, watcher)?;
+    if prepared.hash != info.data_hash {
+        return Err(Error::run(
+            folder.path(),
+            format!(
+                "was started on other data: {} has changed since; put the old file back, or train anew",
+                prepared.source.describe()
+            ),
+        ));
+    }
+    run(&recipe, &folder, info, &prepared, &device, started, watcher)
+}
+
+pub(crate) fn current_dir() -> Result<PathBuf> {
+    let here = Path::new(".");
+    Ok(std::env::current_dir()
+        .map_err(ff_formats::Error::io(here, "finding the current folder"))?)
+}
+
+/// The recipe's name, or that of its data without what follows the first dot.
+fn run_name(recipe: &Recipe) -> String {
+    let stem = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let stem = stem.map(|stem| stem.split('.').next().unwrap_or_default().to_owned());
+    let name = recipe.name.clone().or(stem).unwrap_or_default();
+    let plain: String =
+        name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect();
+    let plain = plain.trim_matches('-');
+    if plain.is_empty() { "run".into() } else { plain.into() }
+}
+
+/// Opens the device that the options, or else the recipe, ask for.
+pub(crate) fn open_device(recipe: &Recipe, options: &TrainOptions) -> Result<Device> {
+    let threads = match options.device.threads {
+        0 => recipe.train.threads,
+        n => n,
+    };
+    Ok(Device::open(DeviceOptions { threads, ..options.device })?)
+}
+
+fn read_data(
+    recipe: &Recipe,
+    base: &Path,
+    device: &Device,
+    watcher: &mut dyn Watcher,
+) -> Result<Prepared> {
+    watcher.notice(&Notice::Environment {
+        isa: device.cpu().isa(),
+        threads: device.cpu().threads().count(),
+        seed: recipe.train.seed,
+    });
+    watcher.event(Event::Phase("reading"));
+    let prepared = prepare(&recipe.data, recipe.train.seed, base)?;
+    watcher.notice(&Notice::Data(DataNotice {
+        source: &prepared.source.describe(),
+        totals: &prepared.totals,
+        schema: &prepared.schema,
+        target: &prepared.target,
+        split: prepared.split,
+        notes: &prepared.notes,
+    }));
+    Ok(prepared)
+}
+
+/// What a checkpoint belongs to: everything that the bits of the result depend on.
+fn identity(recipe: &Recipe, hash: &str) -> String {
+    let mut recipe = recipe.clone();
+    recipe.name = None;
+    recipe.train.threads = 0;
+    recipe.train.checkpoint_seconds = 0.0;
+    format!("{hash}\n{}", recipe.to_toml())
+}
+
+fn run(
+    recipe: &Recipe,
+    folder: &RunFolder,
+    mut info: RunInfo,
+    prepared: &Prepared,
+    device: &Device,
+    started: Instant,
+    watcher: &mut dyn Watcher,
+) -> Result<TrainSummary> {
+    watcher.notice(&Notice::Run(folder.path()));
+    let Prepared { train, valid, transforms, target, .. } = prepared;
+    let measured = setup::measure(recipe, target, transforms, train, valid)?;
+    crate::memory::refuse_if_too_large(measured.peak_bytes)?;
+    let (setup, graph) = Setup::new(recipe, target, transforms, train, device)?;
+    watcher.notice(&Notice::Model(&ModelNotice {
+        layers: setup.layers(),
+        parameters: measured.parameters,
+        training: training_line(recipe, &setup, train.rows),
+        peak_bytes: measured.peak_bytes,
+    }));
+
+    let mut trainer = setup.trainer(recipe, graph, device)?;
+    let identity = identity(recipe, &prepared.hash);
+    let checkpoint = folder.checkpoint();
+    let place = CheckpointPlace { path: &checkpoint, identity: &identity };
+    if checkpoint.exists() {
+        trainer.resume(&Checkpoint::open(&place, device.cpu().isa())?)?;
+    }
+    watcher.event(Event::Phase("training"));
+    let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
+    let mut objective = setup.objective(recipe, train, valid);
+    let fitted = trainer.fit(&mut objective, &mut log, Some(&place));
+    let logged = log.failed.take();
+    let stop = fitted?;
+    if let Some(error) = logged {
+        return Err(error);
+    }
+
+    let progress = trainer.progress().clone();
+    let mut summary = TrainSummary {
+        run: folder.path().to_owned(),
+        metrics: PartScores::default(),
+        seconds: progress.seconds,
+        steps: progress.step,
+        epochs: progress.epoch,
+        best_epoch: progress.best.map(|best| best.epoch),
+        parameters: measured.parameters,
+        peak_bytes: crate::memory::process_peak_bytes(),
+        pool_bytes: device.pool().stats().peak,
+        stopped: match stop {
+            Stop::Finished => "finished",
+            Stop::Early => "early",
+            Stop::Interrupted => "interrupted",
+        }
+        .into(),
+        verdict: None,
+    };
+    if stop == Stop::Interrupted {
+        return Ok(summary);
+    }
+
+    watcher.event(Event::Phase("evaluating"));
+    let mut file = setup.file.clone();
+    file.data_hash.clone_from(&prepared.hash);
+    let graph = trainer.into_graph();
+    let mut model = TableModel::new(file, transforms.clone(), setup.model, graph);
+    choose_decision_threshold(recipe, &mut model, valid)?;
+    let judged = scores::judge(&mut model, recipe, prepared, device)?;
+    model.save(&folder.model())?;
+    summary.metrics = judged.part_scores();
+    summary.verdict = judged.verdict();
+    summary.seconds = summary.seconds.max(started.elapsed().as_secs_f64());
+    summary.peak_bytes = crate::memory::process_peak_bytes();
+    let text = serde_json::to_string_pretty(&judged.reports())
+        .map_err(|e| Error::run(folder.path(), e.to_string()))?;
+    write_text(&folder.scores(), &text)?;
+    watcher.event(Event::Phase("report"));
+    report::write(&report::Facts {
+        recipe,
+        folder,
+        info: &info,
+        prepared,
+        model: &mut model,
+        judged: &judged,
+        progress: &progress,
+        measured: &measured,
+        summary: &summary,
+        device,
+    })?;
+    info.finished = true;
+    save_info(folder, &info)?;
+    Ok(summary)
+}
+
+fn training_line(recipe: &Recipe, setup: &Setup, rows: usize) -> String {
+    let config = &recipe.train;
+    let length = match config.steps {
+        Some(steps) => format!("{steps} steps"),
+        None => format!("≤ {} epochs of {} steps", config.epochs, config.steps_per_epoch(rows)),
+    };
+    let batch = config.batch_size * config.accumulate;
+    format!(
+        "{} {} · {} · batch {batch} · {length}",
+        recipe.optimizer.kind,
+        recipe.optimizer.lr(),
+        setup.loss.name()
+    )
+}
+
+/// The threshold is chosen on the validation part, where the recipe has an aim for it.
+fn choose_decision_threshold(
+    recipe: &Recipe,
+    model: &mut TableModel,
+    valid: &Encoded,
+) -> Result<()> {
+    let Some(aim) = recipe.evaluate.threshold else { return Ok(()) };
+    if model.file().classes.len() != 2 {
+        return Err(ff_nn::ConfigError::new(
+            "evaluate.threshold",
+            format!(
+                "a threshold is for two classes, the target has {}",
+                model.file().classes.len()
+            ),
+        )
+        .into());
+    }
+    if valid.rows == 0 {
+        return Err(ff_nn::ConfigError::new(
+            "evaluate.threshold",
+            "is chosen on the validation part, which has no rows; set data.split.valid",
+        )
+        .into());
+    }
+    let positive = model.file().positive.unwrap_or(1);
+    let Predictions::Classes { probabilities, .. } = model.predict_encoded(valid)? else {
+        return Ok(());
+    };
+    let Some(ff_data::Target::Class(classes)) = &valid.target else { return Ok(()) };
+    let scores: Vec<f64> = probabilities.chunks_exact(2).map(|row| row[positive]).collect();
+    let is_positive: Vec<bool> = classes.iter().map(|&c| c as usize == positive).collect();
+    let chosen = choose_threshold(&scores, &is_positive, valid.weights.as_deref(), aim)?;
+    let file = model.file_mut();
+    file.threshold = Some(chosen.threshold);
+    file.chosen = Some(chosen);
+    Ok(())
+}
+
+fn save_info(folder: &RunFolder, info: &RunInfo) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(info).map_err(|e| Error::run(folder.path(), e.to_string()))?;
+    write_text(&folder.info(), &text)
+}
+
+pub(crate) fn load_info(folder: &RunFolder) -> Result<RunInfo> {
+    let path = folder.info();
+    let text = crate::model::read(&path)?;
+    let info: RunInfo = serde_json::from_str(&text)
+        .map_err(|e| Error::run(&path, format!("is not the note of a run: {e}")))?;
+    if info.format != FORMAT {
+        return Err(Error::run(
+            &path,
+            format!("has run format {}, this version reads {FORMAT}", info.format),
+        ));
+    }
+    Ok(info)
+}
+
+/// Writes each epoch's line to `metrics.jsonl` and passes everything on.
+struct MetricsLog<'a> {
+    path: PathBuf,
+    file: File,
+    watcher: &'a mut dyn Watcher,
+    failed: Option<Error>,
+}
+
+impl<'a> MetricsLog<'a> {
+    /// Starts the file with the epochs that a checkpoint knows: a killed run may have written more.
+    fn open(folder: &RunFolder, progress: &Progress, watcher: &'a mut dyn Watcher) -> Result<Self> {
+        let path = folder.metrics();
+        ff_formats::write_atomic(&path, |file| {
+            for record in &progress.history {
+                serde_json::to_writer(&mut *file, record)?;
+                file.write_all(b"\n")?;
+            }
+            Ok(())
+        })?;
+        let file = File::options().append(true).open(&path);
+        let file = file.map_err(ff_formats::Error::io(&path, "opening"))?;
+        Ok(Self { path, file, watcher, failed: None })
+    }
+}
+
+impl Observer for MetricsLog<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Epoch { record, .. } = event
+            && self.failed.is_none()
+        {
+            let line = serde_json::to_string(record).unwrap_or_default() + "\n";
+            if let Err(error) = self.file.write_all(line.as_bytes()) {
+                self.failed = Some(ff_formats::Error::io(&self.path, "writing")(error).into());
+            }
+        }
+        self.watcher.event(event);
+    }
+
+    fn interrupted(&mut self) -> bool {
+        // A disk that is full stops the run after the step, with everything saved that can be.
+        self.failed.is_some() || self.watcher.interrupted()
+    }
+}
