@@ -194,13 +194,13 @@ impl Objects {
             }
             return match serde_json::from_slice(bytes) {
                 Ok(Value::Object(object)) => Ok(Some(object)),
+                _ if self.line == 1 && bytes.starts_with(b"[") => Err(self.error(
+                    "the file is a JSON array, not JSONL".into(),
+                    "Write one object a line: jq -c '.[]' FILE > FILE.jsonl.",
+                )),
                 Ok(other) => Err(self.error(
                     format!("an object is expected, found {}", kind(&other)),
                     "Each line is one row: {\"column\": value, …}.",
-                )),
-                Err(_) if self.line == 1 && bytes.starts_with(b"[") => Err(self.error(
-                    "the file is a JSON array, not JSONL".into(),
-                    "Write one object a line: jq -c '.[]' FILE > FILE.jsonl.",
                 )),
                 Err(e) => Err(self.error(
                     format!("no JSON object: {e}"),
