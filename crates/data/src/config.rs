@@ -336,3 +336,49 @@ impl CategoryConfig {
 
 /// The most categories that one column may have: their ids are 32-bit and their texts are kept in memory.
 const MAX_CATEGORIES: usize = 5_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_survives_toml() {
+        let text = r#"
+            path = "a.csv"
+            target = "y"
+            drop = ["z"]
+            columns.a = "category"
+            columns.b = { kind = "number", scaling = "none", log = true }
+            [split]
+            kind = "time"
+            column = "day"
+        "#;
+        let config: DataConfig = toml::from_str(text).unwrap();
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<DataConfig>(&written).unwrap(), config, "{written}");
+        assert!(config.validate().is_ok());
+        let default: DataConfig = toml::from_str("").unwrap();
+        assert_eq!(default, DataConfig::default());
+    }
+
+    #[test]
+    fn unknown_keys_and_kinds_are_named() {
+        let error = |text: &str| toml::from_str::<DataConfig>(text).unwrap_err().to_string();
+        assert!(error("scalling = 'none'").contains("unknown field `scalling`"));
+        assert!(error("columns.a = 'numbr'").contains("unknown variant `numbr`"));
+        assert!(error("columns.a = { knd = 'number' }").contains("unknown field `knd`"));
+        assert!(error("columns.a = 3").contains("a kind of column"));
+        assert!(error("split.valid = 'much'").contains("expected f64"));
+    }
+
+    #[test]
+    fn the_schema_knows_every_key() {
+        let schema = serde_json::to_value(schemars::schema_for!(DataConfig)).unwrap();
+        let config = serde_json::to_value(DataConfig::default()).unwrap();
+        for key in config.as_object().unwrap().keys() {
+            assert!(schema["properties"][key].is_object(), "{key}");
+        }
+        assert_eq!(schema["additionalProperties"], false);
+        assert!(schema["$defs"]["ColumnConfig"]["anyOf"].is_array());
+    }
+}

@@ -30,7 +30,7 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// The format that reads all texts, and another that would as well.
 pub(crate) fn infer_format<'a>(
-    texts: impl Iterator<Item = &'a str> + Clone,
+    texts: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Option<(&'static str, Option<&'static str>)> {
     let reads = |format: &str| {
         let mut any = false;
@@ -47,14 +47,10 @@ pub(crate) fn infer_format<'a>(
 /// Reads a date by a format.
 pub(crate) fn parse(text: &str, format: &str) -> Option<f64> {
     let text = text.trim();
-    // Every format above has at least six characters and a digit; numbers alone are never dates.
-    if text.len() < 6 || !text.contains(['-', '/', '.', ' ', ':']) {
-        if format == ISO {
-            return None;
-        }
-    }
     if format == ISO {
-        if !text.as_bytes()[..4].iter().all(u8::is_ascii_digit) {
+        // Numbers alone are never dates, and most texts are told from dates by their first four characters.
+        let year = text.as_bytes().get(..4)?;
+        if !year.iter().all(u8::is_ascii_digit) || text.len() < 8 || !text.contains('-') {
             return None;
         }
         if let Ok(time) = text.parse::<Timestamp>() {
@@ -75,7 +71,7 @@ fn seconds(time: DateTime) -> f64 {
 fn civil(seconds: f64) -> Option<DateTime> {
     // Microseconds, as stored in files: a double of seconds is good to a quarter of one.
     let micros = (seconds * 1e6).round();
-    if !(micros.abs() < 9e18) {
+    if micros.is_nan() || micros.abs() >= 9e18 {
         return None;
     }
     EPOCH.checked_add(SignedDuration::from_micros(micros as i64)).ok()
@@ -132,7 +128,7 @@ mod tests {
 
     #[test]
     fn finds_formats_and_what_they_leave_open() {
-        let infer = |texts: &[&'static str]| infer_format(texts.iter().copied());
+        let infer = |texts: &[&'static str]| infer_format(&texts.iter().copied());
         assert_eq!(infer(&["2024-01-31", "2024-02-01"]), Some((ISO, None)));
         assert_eq!(infer(&["01/02/2024", "03/04/2024"]), Some(("%m/%d/%Y", Some("%d/%m/%Y"))));
         assert_eq!(infer(&["01/02/2024", "13/04/2024"]), Some(("%d/%m/%Y", None)));

@@ -23,9 +23,9 @@ pub enum Level {
 /// ```
 /// use ff_data::{Level, Note};
 ///
-/// let note = Note::warn("77 % missing").column("cabin").undo("data.columns.cabin=\"drop\"");
+/// let note = Note::warn("77 % missing").column("cabin").undo("data.columns.cabin=drop");
 /// assert_eq!(note.level, Level::Warn);
-/// assert_eq!(note.to_string(), "cabin: 77 % missing (--set data.columns.cabin=\"drop\")");
+/// assert_eq!(note.to_string(), "cabin: 77 % missing (--set data.columns.cabin=drop)");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {

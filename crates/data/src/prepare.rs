@@ -168,7 +168,7 @@ pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> 
         (parts.train.len(), parts.valid.len(), parts.test.len());
 
     let EncodedParts { train, valid, test, transforms, parts } = plan.encode(&table, parts)?;
-    plan::describe(&mut schema, &transforms);
+    plan::describe(&mut schema, &transforms, config);
     notes.extend(checks::run(&checks::Facts {
         table: &table,
         schema: &schema,

@@ -89,7 +89,9 @@ pub fn grouped_folds(groups: &[u64], k: usize, seed: u64) -> Result<Vec<Fold>> {
     for rows in members {
         let smallest = (0..k).min_by_key(|&fold| (sizes[fold], fold)).unwrap_or(0);
         sizes[smallest] += rows.len();
-        rows.into_iter().for_each(|row| fold_of[row] = smallest);
+        for row in rows {
+            fold_of[row] = smallest;
+        }
     }
     Ok(collect_folds(&fold_of, k))
 }
@@ -279,7 +281,7 @@ fn times(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f64>> {
     let format = if labels.iter().all(|text| number(text).is_some()) {
         None
     } else {
-        let found = crate::date::infer_format(labels.iter().map(AsRef::as_ref));
+        let found = crate::date::infer_format(&labels.iter().map(AsRef::as_ref));
         Some(found.map_or(crate::date::ISO, |(format, _)| format))
     };
     let read = |&row: &usize| {

@@ -168,7 +168,7 @@ impl Table {
     }
 
     /// The same table as it came from a file.
-    pub(crate) fn from(mut self, origin: Origin) -> Self {
+    pub(crate) fn originating(mut self, origin: Origin) -> Self {
         self.origin = origin;
         self
     }
@@ -185,7 +185,7 @@ impl Table {
         let rest = Self {
             columns: columns.collect(),
             rows: self.rows - rows,
-            origin: self.origin.from_row(rows),
+            origin: self.origin.after(rows),
         };
         self.truncate(rows);
         (self, Some(rest))

@@ -217,7 +217,7 @@ fn guess(column: &Column, stats: &ColumnStats, numeric: bool) -> Guess {
     let of = |task, reason: String, other: Option<Task>, ambiguous| Guess {
         task,
         reason,
-        undo: other.map(|task| format!("data.task=\"{task}\"")),
+        undo: other.map(|task| format!("data.task={task}")),
         ambiguous,
     };
     if !numeric {

@@ -313,9 +313,10 @@ impl Transforms {
                 let free = names.iter().map(String::as_str).filter(|name| !wanted(name));
                 let near: Vec<_> =
                     nearest(&column.name, free).iter().map(|name| format!("`{name}`")).collect();
-                let hint = match near.is_empty() {
-                    true => String::new(),
-                    false => format!(" (did you mean {}?)", near.join(" or ")),
+                let hint = if near.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (did you mean {}?)", near.join(" or "))
                 };
                 format!("column `{}` ({}) is missing{hint}", column.name, column.encoder.kind())
             })

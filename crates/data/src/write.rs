@@ -38,7 +38,7 @@ pub struct TableWriter {
 enum Sink {
     Csv { out: Box<csv::Writer<Out>> },
     Jsonl { out: BufWriter<Out> },
-    Parquet { out: Option<Out>, writer: Option<parquet::Writer> },
+    Parquet { out: Option<Out>, writer: Option<Box<parquet::Writer>> },
 }
 
 /// A temporary file that gets its name at the end, or a stream that has no name.
@@ -107,8 +107,8 @@ impl TableWriter {
     }
 
     fn new(path: &Path, out: Out, format: Format) -> Result<Self> {
-        let lower = path.to_string_lossy().to_lowercase();
-        let tabs = lower.ends_with(".tsv") || lower.ends_with(".tab");
+        let extension = path.extension().map(std::ffi::OsStr::to_ascii_lowercase);
+        let tabs = extension.is_some_and(|extension| extension == "tsv" || extension == "tab");
         let sink = match format {
             Format::Csv => {
                 let delimiter = if tabs { b'\t' } else { b',' };
@@ -151,7 +151,7 @@ impl TableWriter {
             Sink::Jsonl { out } => jsonl::write(out, block).map_err(fail),
             Sink::Parquet { out, writer } => {
                 if let Some(out) = out.take() {
-                    *writer = Some(parquet::Writer::new(out, block, &self.path)?);
+                    *writer = Some(Box::new(parquet::Writer::new(out, block, &self.path)?));
                 }
                 writer.as_mut().map_or(Ok(()), |writer| writer.write(block, &self.path))
             }

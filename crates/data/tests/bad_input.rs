@@ -1,4 +1,6 @@
 //! Bad data, each with its message: what, where, what to do.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use std::path::{Path, PathBuf};
 
@@ -68,9 +70,13 @@ fn a_folder_is_no_file() {
 #[test]
 fn missing_columns_name_the_nearest() {
     let text = format!("age,survived\n{}", rows(30));
-    let of = |change: fn(&mut DataConfig)| case(&text).set(|c| c.target = Some("survived".into())).set(change);
-    of(|c| c.target = Some("surived".into()))
-        .says(&["no column `surived`", "data.target", "did you mean `survived`?"], &["`age`, `survived`"]);
+    let of = |change: fn(&mut DataConfig)| {
+        case(&text).set(|c| c.target = Some("survived".into())).set(change)
+    };
+    of(|c| c.target = Some("surived".into())).says(
+        &["no column `surived`", "data.target", "did you mean `survived`?"],
+        &["`age`, `survived`"],
+    );
     of(|c| c.weight = Some("w".into())).says(&["no column `w`", "data.weight"], &[]);
     of(|c| c.drop = vec!["Age".into()]).says(&["data.drop", "did you mean `age`?"], &[]);
     of(|c| {
@@ -93,15 +99,21 @@ fn empty_files_and_bare_headers() {
         let case = case("").set(|c| c.path = name.into());
         std::fs::write(case.folder.path().join(name), "").unwrap();
         let text = case.error().to_string();
-        assert!(text.contains("empty") || text.contains("ends") || text.contains("ZIP"), "{name}: {text}");
+        assert!(
+            text.contains("empty") || text.contains("ends") || text.contains("ZIP"),
+            "{name}: {text}"
+        );
     }
 }
 
 #[test]
 fn uneven_rows_name_their_line() {
-    case("x,y\n1,a\n2,b,c\n3,d\n")
-        .says(&["t.csv`, line 3: 3 fields where the header has 2"], &["separated by comma", "quotes"]);
-    case("x,y\n1,a\n\n2\n3,d\n").says(&["line 4: 1 fields where the header has 2"], &["empty field"]);
+    case("x,y\n1,a\n2,b,c\n3,d\n").says(
+        &["t.csv`, line 3: 3 fields where the header has 2"],
+        &["separated by comma", "quotes"],
+    );
+    case("x,y\n1,a\n\n2\n3,d\n")
+        .says(&["line 4: 1 fields where the header has 2"], &["empty field"]);
     case("x,y\n1,a\n2").says(&["line 3: 1 fields"], &["last line: the file may be cut"]);
 }
 
@@ -147,9 +159,10 @@ fn a_class_with_one_row() {
 fn text_or_gaps_in_a_target_of_numbers() {
     let numbers: String = (0..40).map(|i| format!("{i},{}.25\n", i * 3)).collect();
     let regression = |c: &mut DataConfig| c.task = Some(ff_data::Task::Regression);
-    case(format!("x,y\n{numbers}7,high\n8,low\n"))
-        .set(regression)
-        .says(&["target `y`", "2 values are text, such as `high`", "lines 42, 43"], &["null_values"]);
+    case(format!("x,y\n{numbers}7,high\n8,low\n")).set(regression).says(
+        &["target `y`", "2 values are text, such as `high`", "lines 42, 43"],
+        &["null_values"],
+    );
     let gaps = format!("x,y\n{numbers}7,NaN\n8,\n");
     case(&gaps).says(&["2 values are missing: lines 42, 43"], &["data.missing_target = \"drop\""]);
     let dropped = case(&gaps).set(|c| c.missing_target = RowPolicy::Drop);
@@ -167,7 +180,10 @@ fn a_forced_kind_that_does_not_fit_names_the_line() {
         .set(|c| {
             c.columns.insert("x".into(), Kind::Number.into());
         })
-        .says(&["line 32, column `x`: expected a number, found `oops`"], &["data.columns.x=\"category\""]);
+        .says(
+            &["line 32, column `x`: expected a number, found `oops`"],
+            &["data.columns.x=category"],
+        );
 }
 
 #[test]
@@ -180,7 +196,10 @@ fn too_many_categories_are_refused_or_left_out() {
         .set(|c| {
             c.columns.insert("x".into(), Kind::Category.into());
         })
-        .says(&["column `x` has more than 100 distinct categories"], &["data.columns.x = \"drop\""]);
+        .says(
+            &["column `x` has more than 100 distinct categories"],
+            &["data.columns.x = \"drop\""],
+        );
     // Without the setting the column is taken for an identifier, which leaves nothing to learn from.
     case(&text).set(limit).says(&["no column is left", "more than 100 different texts"], &[]);
 }
@@ -231,7 +250,11 @@ fn malformed_json_lines_name_their_line() {
         std::fs::write(case.folder.path().join("t.jsonl"), text).unwrap();
         case.error()
     };
-    says(&error("{\"x\": 1}\n{\"x\": \n"), &["t.jsonl`, line 2", "no JSON object"], &["may be cut"]);
+    says(
+        &error("{\"x\": 1}\n{\"x\": \n"),
+        &["t.jsonl`, line 2", "no JSON object"],
+        &["may be cut"],
+    );
     says(&error("{\"x\": 1}\n[1, 2]\n"), &["line 2", "found an array"], &[]);
     says(&error("[{\"x\": 1}]\n"), &["line 1", "JSON array"], &["jq"]);
 }
@@ -255,7 +278,12 @@ fn fitted() -> Transforms {
     let text: String = (0..60)
         .map(|i| {
             let (flag, day) = (["no", "yes"][i % 2], 1 + i % 28);
-            format!("{}.5,{flag},2024-01-{day:02},{},{}\n", i * 7 % 30, ["u", "v"][i / 2 % 2], ["a", "b"][i / 3 % 2])
+            format!(
+                "{}.5,{flag},2024-01-{day:02},{},{}\n",
+                i * 7 % 30,
+                ["u", "v"][i / 2 % 2],
+                ["a", "b"][i / 3 % 2]
+            )
         })
         .collect();
     let case = case(format!("age,member,joined,plan,y\n{text}"));
@@ -263,7 +291,9 @@ fn fitted() -> Transforms {
 }
 
 fn text_table(columns: &[(&str, &str)]) -> Table {
-    let column = |(name, text): &(&str, &str)| Column::new(*name, Values::from_iter([Some("2"), Some(*text)]));
+    let column = |(name, text): &(&str, &str)| {
+        Column::new(*name, Values::from_iter([Some("2"), Some(*text)]))
+    };
     let mut table = Table::new(columns.iter().map(column).collect()).unwrap();
     for (name, good) in [("age", "2"), ("member", "yes"), ("joined", "2024-01-05"), ("plan", "u")] {
         if let Some(text) = columns.iter().find(|(n, _)| *n == name).map(|(_, text)| *text) {
@@ -282,7 +312,8 @@ fn predicting_with_columns_missing_renamed_or_of_another_kind() {
     let good = [("age", "3.5"), ("member", "no"), ("joined", "2024-02-01"), ("plan", "w")];
     assert_eq!(transforms.encode(&text_table(&good)).unwrap().rows, 2);
 
-    let error = transforms.encode(&text_table(&[("Age", "3"), ("plan", "u"), ("joined", "2024-01-01")]));
+    let error =
+        transforms.encode(&text_table(&[("Age", "3"), ("plan", "u"), ("joined", "2024-01-01")]));
     says(
         &error.unwrap_err(),
         &[
@@ -306,7 +337,8 @@ fn predicting_with_columns_missing_renamed_or_of_another_kind() {
 
 #[test]
 fn an_unknown_class_is_named_when_evaluating() {
-    let table = text_table(&[("age", "3"), ("member", "no"), ("joined", "2024-02-01"), ("plan", "u")]);
+    let table =
+        text_table(&[("age", "3"), ("member", "no"), ("joined", "2024-02-01"), ("plan", "u")]);
     let mut columns: Vec<Column> = table.columns().to_vec();
     columns.push(Column::new("y", Values::from_iter([Some("a"), Some("aa")])));
     let error = fitted().encode_with_target(&Table::new(columns).unwrap()).unwrap_err();
@@ -320,7 +352,12 @@ fn transforms_of_another_version_are_refused_by_name() {
     let json = fitted().to_json();
     let newer = json.replacen("\"format\": 1", "\"format\": 9", 1);
     says(&Transforms::from_json(&newer).unwrap_err(), &["format 9", "format 1"], &["Train again"]);
-    for broken in ["", "{}", &json[..json.len() / 2], &json.replacen("\"scale\":", "\"scale\": -0.0e0, \"x\":", 1)] {
+    for broken in [
+        "",
+        "{}",
+        &json[..json.len() / 2],
+        &json.replacen("\"scale\":", "\"scale\": -0.0e0, \"x\":", 1),
+    ] {
         assert!(Transforms::from_json(broken).is_err(), "{broken:.60}");
     }
 }
@@ -339,8 +376,15 @@ fn a_writer_that_fails_leaves_nothing() {
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "old");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let nowhere = folder.path().join("none/out.csv");
-    assert!(matches!(TableWriter::create(&nowhere).err().unwrap(), DataError::Io { action: "write", .. }));
-    says(&TableWriter::create(&folder.path().join("out.xlsx")).err().unwrap(), &["extension"], &[".csv"]);
+    assert!(matches!(
+        TableWriter::create(&nowhere).err().unwrap(),
+        DataError::Io { action: "write", .. }
+    ));
+    says(
+        &TableWriter::create(&folder.path().join("out.xlsx")).err().unwrap(),
+        &["extension"],
+        &[".csv"],
+    );
 }
 
 #[test]

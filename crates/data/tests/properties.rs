@@ -1,4 +1,6 @@
 //! Parsers on arbitrary input: what is written is read, and nothing that is malformed panics.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use std::io::Write;
 use std::path::Path;
@@ -52,7 +54,9 @@ proptest! {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let names: Vec<String> = (0..rows[0].len()).map(|i| format!("name{i}")).collect();
         writer.write_record(&names).unwrap();
-        rows.iter().for_each(|row| writer.write_record(row).unwrap());
+        for row in &rows {
+            writer.write_record(row).unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
         std::fs::write(&path, writer.into_inner().unwrap()).unwrap();
@@ -62,7 +66,7 @@ proptest! {
         while let Some(block) = reader.next_block().unwrap() {
             prop_assert_eq!(block.names(), names.clone());
             for row in 0..block.rows() {
-                found.push(block.row(row).iter().map(|cell| cell.to_string()).collect::<Vec<_>>());
+                found.push(block.row(row).iter().map(ToString::to_string).collect::<Vec<_>>());
             }
         }
         prop_assert_eq!(found, rows.clone());
@@ -85,7 +89,9 @@ proptest! {
         let rows = values.len() / width;
         prop_assume!(rows > 0);
         let mut file = header("<f8", &format!("({rows}, {width})"));
-        values[..rows * width].iter().for_each(|x| file.extend(x.to_le_bytes()));
+        for x in &values[..rows * width] {
+            file.extend(x.to_le_bytes());
+        }
         let table = read(&file, Format::Npy, "t.npy").unwrap();
         for row in 0..rows {
             for column in 0..width {
@@ -108,7 +114,9 @@ proptest! {
     #[test]
     fn idx_of_any_shape(kind in 7u8..16, shape in prop::collection::vec(0u32..5, 1..4), data in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut file = vec![0, 0, kind, shape.len() as u8];
-        shape.iter().for_each(|n| file.extend(n.to_be_bytes()));
+        for n in &shape {
+            file.extend(n.to_be_bytes());
+        }
         file.extend(&data);
         let count: u32 = shape.iter().product();
         let table = read(&file, Format::Idx, "t.idx");
@@ -125,7 +133,9 @@ proptest! {
     #[test]
     fn idx_that_claims_much(shape in prop::collection::vec(any::<u32>(), 1..8)) {
         let mut file = vec![0, 0, 14, shape.len() as u8];
-        shape.iter().for_each(|n| file.extend(n.to_be_bytes()));
+        for n in &shape {
+            file.extend(n.to_be_bytes());
+        }
         prop_assert!(shape.iter().all(|&n| n > 0) || read(&file, Format::Idx, "t.idx").is_none());
         read(&file, Format::Idx, "t.idx");
     }

@@ -1,18 +1,18 @@
 //! What becomes of each column, decided once; fitted anew for each set of training rows.
 
-use crate::config::{ColumnOptions, DataConfig, Task};
+use crate::config::{ColumnOptions, DataConfig, Missing, Scaling, Task};
 use crate::error::{DataError, Result};
 use crate::note::Note;
+use crate::number::format_number;
 use crate::schema::{
-    ColumnSchema, ColumnStats, Inferred, Kind, Role, Schema, boolean_texts, infer, is_series,
-    profile, set_kind,
+    ColumnSchema, Inferred, Kind, Role, Schema, boolean_texts, infer, is_series, profiles, set_kind,
 };
 use crate::split::Parts;
 use crate::table::{Column, Table, Values};
 use crate::target::{LabelReader, TargetSchema};
 use crate::transforms::{
     BooleanEncoder, CategoryEncoder, CategoryFit, Coding, ColumnTransform, DateEncoder, Encoder,
-    FORMAT, NumberEncoder, RawFit, Scaler, TargetTransform, Transforms, Unreadable,
+    FORMAT, NumberEncoder, RawFit, TargetTransform, Transforms, Unreadable,
 };
 
 use super::EncodedParts;
@@ -54,18 +54,14 @@ pub(super) fn plan(
     let series = is_series(&table.names());
     let mut schema = Schema::default();
     let mut features = Vec::new();
-    for (column, series) in table.columns().iter().zip(series) {
-        let stats = if column.name == target.column {
-            target.stats.clone()
-        } else {
-            profile(&column.values)
-        };
+    let stats = profiles(table.columns());
+    for ((column, series), stats) in table.columns().iter().zip(series).zip(stats) {
         let options: ColumnOptions =
             config.columns.get(&column.name).map_or_else(ColumnOptions::default, |c| (**c).clone());
         let inferred = infer(column, &stats, series, config.categories.max);
         let (role, kind, reason, undo) = decide(column, config, target, &options, &inferred);
         if role == Role::Feature {
-            let reading = reading(column, &stats, kind, &options, &inferred);
+            let reading = reading(column, kind, &options, &inferred);
             if options.kind.is_some() {
                 check_readable(table, column, &reading)?;
             }
@@ -157,13 +153,7 @@ fn decide(
     (role, *kind, reason.clone(), (!plain).then(|| set_kind(name, other)))
 }
 
-fn reading(
-    column: &Column,
-    stats: &ColumnStats,
-    kind: Kind,
-    options: &ColumnOptions,
-    inferred: &Inferred,
-) -> Reading {
+fn reading(column: &Column, kind: Kind, options: &ColumnOptions, inferred: &Inferred) -> Reading {
     let texts = match &column.values {
         Values::Text(texts) => Some(texts),
         _ => None,
@@ -183,13 +173,12 @@ fn reading(
             let found = || {
                 let texts = texts?;
                 let labels = (0..texts.len()).filter_map(|row| texts.get(row));
-                crate::date::infer_format(labels).map(|(format, _)| format.to_owned())
+                crate::date::infer_format(&labels).map(|(format, _)| format.to_owned())
             };
             let format = options.format.clone().or_else(found);
             Reading::Date { format: format.unwrap_or_else(|| crate::date::ISO.into()) }
         }
         _ => {
-            debug_assert!(stats.rows == column.values.len());
             let odd = inferred.odd.as_ref().map(|(odd, _)| odd.clone()).unwrap_or_default();
             Reading::Number { odd: if options.kind.is_some() { Vec::new() } else { odd } }
         }
@@ -252,7 +241,7 @@ fn note_reading(
         notes.push(
             Note::warn("the month is taken to come first; no day above 12 tells")
                 .column(name)
-                .undo(format!("data.columns.{name}.format=\"{other}\"")),
+                .undo(format!("data.columns.{name}.format={other}")),
         );
     }
 }
@@ -356,11 +345,15 @@ impl Plan {
 }
 
 /// Says in a few words what becomes of each column.
-pub(super) fn describe(schema: &mut Schema, transforms: &Transforms) {
+pub(super) fn describe(schema: &mut Schema, transforms: &Transforms, config: &DataConfig) {
     for column in &mut schema.columns {
         let encoder = transforms.columns.iter().find(|c| c.name == column.name).map(|c| &c.encoder);
+        let options = config.columns.get(&column.name);
+        let scaling = options.and_then(|options| options.scaling).unwrap_or(config.scaling);
+        let missing = options.and_then(|options| options.missing).unwrap_or(config.missing);
+        let gaps = (column.stats.missing > 0).then_some(missing);
         column.usage = match (column.role, encoder) {
-            (Role::Feature, Some(encoder)) => usage(encoder, column.stats.missing > 0),
+            (Role::Feature, Some(encoder)) => usage(encoder, scaling, gaps),
             (Role::Target, _) => "target".into(),
             (Role::Weight, _) => "sample weight".into(),
             (Role::Split, _) => "splits the rows".into(),
@@ -369,7 +362,7 @@ pub(super) fn describe(schema: &mut Schema, transforms: &Transforms) {
     }
 }
 
-fn usage(encoder: &Encoder, missing: bool) -> String {
+fn usage(encoder: &Encoder, scaling: Scaling, gaps: Option<Missing>) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut flagged = false;
     match encoder {
@@ -378,14 +371,20 @@ fn usage(encoder: &Encoder, missing: bool) -> String {
             if e.log {
                 words.push("log".into());
             }
-            words.push(match &e.scaler {
-                Scaler::None => "as it is".into(),
-                Scaler::Linear { .. } => "scaled".into(),
-                Scaler::Quantile { normal: true, .. } => "normal quantiles".into(),
-                Scaler::Quantile { .. } => "quantiles".into(),
+            words.push(match scaling {
+                Scaling::Standard => "standardised".into(),
+                Scaling::Minmax => "scaled to 0 to 1".into(),
+                Scaling::Robust => "scaled by the quartiles".into(),
+                Scaling::QuantileNormal => "normal quantiles".into(),
+                Scaling::QuantileUniform => "quantiles".into(),
+                Scaling::None => "as it is".into(),
             });
-            if missing {
-                words.push(format!("gaps {}", crate::number::format_number(e.fill)));
+            if let Some(missing) = gaps {
+                words.push(match missing {
+                    Missing::Median => "median".into(),
+                    Missing::Mean => "mean".into(),
+                    Missing::Constant => format!("gaps {}", format_number(e.fill)),
+                });
             }
         }
         Encoder::Boolean(e) => {

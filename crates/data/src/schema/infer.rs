@@ -68,7 +68,7 @@ fn infer_number(stats: &ColumnStats, name: &str, series: bool) -> Inferred {
     if !number.integers {
         return Inferred::new(Kind::Number, "numbers", "category");
     }
-    if unique == 2 && number.min == 0.0 && number.max == 1.0 {
+    if unique == 2 && number.min == 0.0 && number.max == 1.0 && !series {
         return Inferred::new(Kind::Boolean, "0 and 1", "category");
     }
     let all_differ = unique == stats.rows && stats.missing == 0 && stats.rows >= MIN_ROWS;
@@ -113,7 +113,7 @@ fn infer_text(texts: &TextValues, stats: &ColumnStats, name: &str, max: usize) -
         };
     }
     // One value after the other is cheap to refuse: most columns of texts fail at their first.
-    if let Some((_, other)) = date::infer_format(present()) {
+    if let Some((_, other)) = date::infer_format(&present()) {
         let reason = match other {
             Some(other) => format!("dates with the month first ({other} would fit too)"),
             None => "dates".into(),

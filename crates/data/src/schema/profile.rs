@@ -1,12 +1,13 @@
 //! Figures about a column, as `SUMMARIZE` gives them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::number::format_number;
-use crate::table::Values;
+use crate::table::{Column, Values};
 
 /// Figures about a column.
 ///
@@ -78,6 +79,9 @@ pub struct Histogram {
 /// Bins of a histogram in the report.
 const BINS: usize = 20;
 
+/// Columns that are looked at at a time: each takes a sorted copy of its numbers, so memory bounds it.
+const MAX_THREADS: usize = 8;
+
 /// Frequent values that are listed.
 const TOP: usize = 20;
 
@@ -89,6 +93,33 @@ impl ColumnStats {
     pub fn of(values: &Values) -> Self {
         profile(values)
     }
+}
+
+/// The figures of every column, several columns at a time; each column's figures depend on that column alone.
+pub(crate) fn profiles(columns: &[Column]) -> Vec<ColumnStats> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((i, column)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, columns.get(i)?)))
+        {
+            done.push((i, profile(&column.values)));
+        }
+        done
+    };
+    let mut found: Vec<(usize, ColumnStats)> = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads.min(columns.len())).map(|_| scope.spawn(work)).collect();
+        let own = work();
+        // A helper that panicked panics here too, as it would have without threads.
+        let theirs = helpers.into_iter().flat_map(|helper| match helper.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        own.into_iter().chain(theirs).collect()
+    });
+    found.sort_by_key(|(i, _)| *i);
+    found.into_iter().map(|(_, stats)| stats).collect()
 }
 
 /// The figures of a column.
@@ -205,6 +236,20 @@ pub(crate) fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, ((squares - drift * drift / n) / n).max(0.0).sqrt())
 }
 
+/// The median of unsorted values, which it reorders; NaN of none.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
+    let middle = values.len() / 2;
+    let (below, &mut high, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    let low = below.iter().copied().max_by(f64::total_cmp);
+    match low.filter(|_| values.len().is_multiple_of(2)) {
+        Some(low) => low + (high - low) / 2.0,
+        None => high,
+    }
+}
+
 /// The quantile of sorted values, linear between neighbours (NumPy's default).
 pub(crate) fn quantile_sorted(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
@@ -238,6 +283,14 @@ mod tests {
         assert!((number.std - 2.011_684_617_428_885).abs() < 1e-14);
         assert_eq!(number.quantiles, [1.625, 2.5, 3.75]);
         assert_eq!((stats.missing, stats.unique, stats.top.len()), (1, 5, 0));
+    }
+
+    #[test]
+    fn medians_agree_with_sorting() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 8.0]), 3.0);
+        assert_eq!(median(&mut [5.0]), 5.0);
+        assert!(median(&mut []).is_nan());
     }
 
     #[test]

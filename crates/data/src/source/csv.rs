@@ -210,13 +210,14 @@ impl Reader {
             for (i, builder) in builders.iter_mut().enumerate() {
                 let bytes = self.records.field(i);
                 match builder {
-                    Builder::Number(values) => match self.nulls.number(bytes) {
-                        Some(value) => values.push(value),
-                        None => {
+                    Builder::Number(values) => {
+                        if let Some(value) = self.nulls.number(bytes) {
+                            values.push(value);
+                        } else {
                             *builder = Builder::Failed;
                             failed = true;
                         }
-                    },
+                    }
                     Builder::Text(values) => {
                         let text = std::str::from_utf8(bytes).map_err(|e| self.not_utf8(i, e))?;
                         values.push_if(text, self.nulls.contains(bytes));
@@ -352,7 +353,9 @@ fn header_names(
             .trim();
         let mut name = if text.is_empty() { format!("column_{}", i + 1) } else { text.to_owned() };
         if taken.contains(&name) {
-            let unique = (2..).map(|n| format!("{name}_{n}")).find(|name| !taken.contains(name));
+            // Among one suffix more than there are names, one is free.
+            let suffixes = 2..=names.len() + 2;
+            let unique = suffixes.map(|n| format!("{name}_{n}")).find(|name| !taken.contains(name));
             let unique = unique.unwrap_or_default();
             notes.push(
                 Note::warn(format!("a second column of this name is called `{unique}`"))

@@ -90,11 +90,10 @@ fn read(input: &Input) -> Result<Array> {
             "the IDX file is cut: shape {shape:?} takes {expected} bytes, {found} are there"
         ))
     };
-    if input.compression().is_none() {
-        let there = input.hash()?.1.saturating_sub(4 * (1 + u64::from(dimensions)));
-        if there < expected {
-            return Err(cut(there));
-        }
+    if let Some(there) = input.bytes_after(4 * (1 + u64::from(dimensions)))
+        && there < expected
+    {
+        return Err(cut(there));
     }
     // Grows with what is really there, whatever the header says.
     let mut data = Vec::new();

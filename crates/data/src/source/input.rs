@@ -93,6 +93,16 @@ impl Input {
         }
     }
 
+    /// The number of elements' bytes behind `offset`, where the file's length tells it.
+    pub(super) fn bytes_after(&self, offset: u64) -> Option<u64> {
+        let length = match (&self.kind, self.compression()) {
+            (Kind::File(path), None) => std::fs::metadata(path).ok()?.len(),
+            (Kind::Spool(file), None) => file.metadata().ok()?.len(),
+            _ => return None,
+        };
+        Some(length.saturating_sub(offset))
+    }
+
     /// XXH3-128 of the bytes as they are on disk, and their number.
     pub(super) fn hash(&self) -> Result<(String, u64)> {
         let mut bytes = self.raw()?;

@@ -16,8 +16,7 @@ pub(super) fn load(input: &Input) -> Result<Table> {
     let path = input.path();
     let mut bytes = input.reader()?;
     let array = read_header(&mut bytes, path)?;
-    let known = input.compression().is_none().then(|| input.hash().map(|(_, bytes)| bytes));
-    let known = known.transpose()?.map(|bytes| bytes.saturating_sub(array.offset));
+    let known = input.bytes_after(array.offset);
     let names: Vec<String> = (0..array.width()).map(|i| format!("x{i}")).collect();
     let rows = array.rows();
     if rows == 0 || names.is_empty() {

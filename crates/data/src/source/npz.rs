@@ -75,5 +75,5 @@ fn read(file: BufReader<std::fs::File>, path: &Path) -> Result<Table> {
             })?;
         }
     }
-    Ok(table.from(Origin::rows(path, 1)))
+    Ok(table.originating(Origin::rows(path, 1)))
 }

@@ -119,7 +119,7 @@ impl Meaning {
         let unit = |unit: &TimeUnit| match unit {
             TimeUnit::MILLIS => 1e3,
             TimeUnit::MICROS => 1e6,
-            _ => 1e9,
+            TimeUnit::NANOS => 1e9,
         };
         let physical = column.physical_type();
         Some(match (column.logical_type_ref(), column.converted_type(), physical) {
@@ -129,7 +129,7 @@ impl Meaning {
             (Some(LogicalType::Date), ..) | (None, ConvertedType::DATE, _) => Self::Date(-86_400.0),
             (Some(LogicalType::Timestamp(t)), ..) => Self::Date(unit(&t.unit)),
             (None, ConvertedType::TIMESTAMP_MILLIS, _) => Self::Date(1e3),
-            (None, ConvertedType::TIMESTAMP_MICROS, _) => Self::Date(1e6),
+            (None, ConvertedType::TIMESTAMP_MICROS, _) | (_, _, Type::INT96) => Self::Date(1e6),
             (Some(LogicalType::Time(t)), ..) => Self::Time(unit(&t.unit)),
             (None, ConvertedType::TIME_MILLIS, _) => Self::Time(1e3),
             (None, ConvertedType::TIME_MICROS, _) => Self::Time(1e6),
@@ -143,7 +143,6 @@ impl Meaning {
                 _,
             ) => Self::Unsigned,
             (Some(LogicalType::Float16), _, Type::FIXED_LEN_BYTE_ARRAY) => Self::Half,
-            (_, _, Type::INT96) => Self::Date(1e6),
             (_, _, Type::BYTE_ARRAY) => Self::Text,
             (_, _, Type::FIXED_LEN_BYTE_ARRAY) => return None,
             _ => Self::Plain,
@@ -289,7 +288,9 @@ impl Cells<'_> {
             }
             let mut values = values.iter();
             if self.leaf.optional {
-                levels.iter().for_each(|&level| take(if level > 0 { values.next() } else { None }));
+                for &level in &levels {
+                    take(if level > 0 { values.next() } else { None });
+                }
             } else {
                 values.for_each(|value| take(Some(value)));
             }

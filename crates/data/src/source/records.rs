@@ -246,7 +246,7 @@ fn quoted(
     let mut copied: Option<usize> = None;
     loop {
         let close = from + bytes.get(from..)?.iter().position(|&byte| byte == b'"')?;
-        *lines += bytes[from..close].iter().filter(|&&byte| byte == b'\n').count() as u64;
+        *lines += bytes[from..close].iter().map(|&byte| u64::from(byte == b'\n')).sum::<u64>();
         if bytes.get(close + 1) == Some(&b'"') {
             copied.get_or_insert(unescaped.len());
             unescaped.extend_from_slice(&bytes[from..=close]);

@@ -48,8 +48,8 @@ impl Origin {
             .extend(other.segments.iter().map(|s| Segment { start: start + s.start, ..s.clone() }));
     }
 
-    /// The origin of the rows from `row` on: it starts with a segment of the one that holds `row`.
-    pub(crate) fn from_row(&self, row: usize) -> Self {
+    /// The origin of the rows from `row` on.
+    pub(crate) fn after(&self, row: usize) -> Self {
         let mut segments = Vec::new();
         for (i, segment) in self.segments.iter().enumerate() {
             let end = self.segments.get(i + 1).map_or(usize::MAX, |next| next.start);
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(origin.place(5), "`a.csv`, line 12");
         assert_eq!(origin.place(7), "`b.npy`, row 2");
         for from in 0..8 {
-            let rest = origin.from_row(from);
+            let rest = origin.after(from);
             let moved: Vec<_> = (from..8).map(|row| rest.line(row - from)).collect();
             assert_eq!(moved, found[from..]);
         }

@@ -124,7 +124,7 @@ impl Bits {
     /// Takes out the rows from `rows` on.
     pub(crate) fn truncate(&mut self, rows: usize) {
         self.words.truncate(rows.div_ceil(64));
-        if rows % 64 != 0
+        if !rows.is_multiple_of(64)
             && let Some(last) = self.words.get_mut(rows / 64)
         {
             *last &= (1 << (rows % 64)) - 1;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Scaler, Tile, Unreadable};
 use crate::config::{Missing, Scaling};
 use crate::number::parse_number;
-use crate::schema::quantile_sorted;
+use crate::schema::median;
 use crate::table::Values;
 
 /// How a column of numbers is encoded: `scale(log?(x))`, with gaps filled and, if there were gaps at training, a flag.
@@ -86,8 +86,11 @@ impl NumberEncoder {
             Missing::Constant => fill,
             Missing::Mean => crate::schema::moments(present.iter().copied()).0,
             Missing::Median => {
-                present.sort_unstable_by(f64::total_cmp);
-                if present.is_empty() { 0.0 } else { quantile_sorted(&present, 0.5) }
+                if present.is_empty() {
+                    0.0
+                } else {
+                    median(&mut present)
+                }
             }
         };
         if encoder.log {

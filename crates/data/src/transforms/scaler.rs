@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn equal_values_are_shifted_only() {
         for scaling in [Scaling::Standard, Scaling::Robust, Scaling::Minmax] {
-            assert_eq!(Scaler::fit(scaling, &mut [0.1; 7]).apply(0.1).abs() < 1e-15, true);
+            assert!(Scaler::fit(scaling, &mut [0.1; 7]).apply(0.1).abs() < 1e-15);
             assert_eq!(Scaler::fit(scaling, &mut [0.1; 7]).apply(1.1).round(), 1.0);
         }
         assert_eq!(Scaler::fit(Scaling::Standard, &mut []), Scaler::None);

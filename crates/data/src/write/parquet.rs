@@ -117,27 +117,35 @@ fn write_column(
     let number = |row: usize| values.number(row).unwrap_or(f64::NAN);
     match kind {
         Kind::Text => {
-            let texts = present().map(|row| ByteArray::from(values.text(row).as_ref())).collect();
-            put::<ByteArrayType>(writer, values, texts)
+            let texts =
+                present().map(|row| ByteArray::from(values.text(row).as_ref())).collect::<Vec<_>>();
+            put::<ByteArrayType>(writer, values, &texts)
         }
-        Kind::Double => put::<DoubleType>(writer, values, present().map(number).collect()),
-        Kind::Single => {
-            put::<FloatType>(writer, values, present().map(|row| number(row) as f32).collect())
+        Kind::Double => {
+            put::<DoubleType>(writer, values, &present().map(number).collect::<Vec<_>>())
         }
+        Kind::Single => put::<FloatType>(
+            writer,
+            values,
+            &present().map(|row| number(row) as f32).collect::<Vec<_>>(),
+        ),
         Kind::Integer => {
             let Values::Integer(integers) = values else { return Ok(()) };
             put::<Int64Type>(
                 writer,
                 values,
-                present().filter_map(|row| integers.get(row)).collect(),
+                &present().filter_map(|row| integers.get(row)).collect::<Vec<_>>(),
             )
         }
-        Kind::Bool => {
-            put::<BoolType>(writer, values, present().map(|row| number(row) == 1.0).collect())
-        }
+        Kind::Bool => put::<BoolType>(
+            writer,
+            values,
+            &present().map(|row| number(row) == 1.0).collect::<Vec<_>>(),
+        ),
         Kind::Date => {
-            let micros = present().map(|row| (number(row) * 1e6).round() as i64).collect();
-            put::<Int64Type>(writer, values, micros)
+            let micros =
+                present().map(|row| (number(row) * 1e6).round() as i64).collect::<Vec<_>>();
+            put::<Int64Type>(writer, values, &micros)
         }
     }
 }
@@ -145,11 +153,11 @@ fn write_column(
 fn put<T: DataType>(
     writer: &mut SerializedColumnWriter<'_>,
     values: &Values,
-    present: Vec<T::T>,
+    present: &[T::T],
 ) -> Result<(), ParquetError> {
     let levels: Vec<i16> =
         (0..values.len()).map(|row| i16::from(!values.is_missing(row))).collect();
-    writer.typed::<T>().write_batch(&present, Some(&levels), None).map(|_| ())
+    writer.typed::<T>().write_batch(present, Some(&levels), None).map(|_| ())
 }
 
 /// A full disk comes wrapped in the library's own error.
