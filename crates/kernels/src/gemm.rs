@@ -5,7 +5,8 @@
 //! the same terms in the same order (K ascending, one partial sum per `KC`), whatever the blocks: so threads never show.
 
 use crate::Float;
-use crate::simd::{Vector, dispatch};
+use crate::rows::Shared;
+use crate::simd::{Vector, Work, dispatch};
 use ff_tensor::{CpuDevice, Isa};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -180,11 +181,11 @@ fn blocks<V: Vector<T: Float>, const MR: usize, const NV: usize>(
     }
     let across = n.div_ceil(nc);
     let tasks = m.div_ceil(mc) * across;
-    let out = crate::rows::Shared::new(c);
+    let out = Shared::new(c);
     let run = |t: usize, scratch: &mut [V::T]| {
         let (i0, j0) = (t / across * mc, t % across * nc);
-        let (rows, cols) = (mc.min(m - i0), nc.min(n - j0));
-        dispatch(cpu, || block::<V, MR, NV>(a, b, &out, (i0, rows), (j0, cols), scratch));
+        let (rows, cols) = ((i0, mc.min(m - i0)), (j0, nc.min(n - j0)));
+        dispatch(cpu, Block::<V, MR, NV> { a, b, c: &out, rows, cols, scratch });
     };
     // The caller's thread holds the panels of all tasks at work, so that a shape seen before never asks for memory,
     // whichever thread takes which task.
@@ -197,7 +198,7 @@ fn blocks<V: Vector<T: Float>, const MR: usize, const NV: usize>(
         if places == 1 {
             return (0..tasks).for_each(|t| run(t, &mut *scratch));
         }
-        let scratch = crate::rows::Shared::new(scratch);
+        let scratch = Shared::new(scratch);
         let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
         cpu.threads().run(tasks, &|t| {
             let place = Place::take(&free);
@@ -236,38 +237,47 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Adds A · B to one block of C.
-#[inline(always)]
-fn block<V: Vector<T: Float>, const MR: usize, const NV: usize>(
-    a: MatRef<V::T>,
-    b: MatRef<V::T>,
-    c: &crate::rows::Shared<V::T>,
-    (i0, rows): (usize, usize),
-    (j0, cols): (usize, usize),
-    scratch: &mut [V::T],
-) {
-    let nr = NV * V::LANES;
-    let (rows_up, cols_up) = (rows.next_multiple_of(MR), cols.next_multiple_of(nr));
-    let (packed_a, packed_b) = scratch.split_at_mut(rows_up * KC);
-    let mut k0 = 0;
-    while k0 < a.cols {
-        let depth = KC.min(a.cols - k0);
-        pack(packed_a, a, i0, rows, k0, depth, MR);
-        pack(packed_b, b.t(), j0, cols, k0, depth, nr);
-        for (jp, b_panel) in packed_b.chunks_exact(depth * nr).take(cols_up / nr).enumerate() {
-            for (ip, a_panel) in packed_a.chunks_exact(depth * MR).take(rows_up / MR).enumerate() {
-                let tile = tile::<V, MR, NV>(a_panel, b_panel);
-                let (i, j) = (ip * MR, jp * nr);
-                let width = nr.min(cols - j);
-                for (r, registers) in tile.iter().enumerate().take(MR.min(rows - i)) {
-                    // SAFETY: blocks do not overlap, and this thread alone works on this block: the part of row
-                    // i0 + i + r between columns j0 + j and j0 + j + width belongs to it.
-                    let c = unsafe { c.range((i0 + i + r) * b.cols + j0 + j, width) };
-                    add(registers, c);
+/// Adds A · B to one block of C: rows and columns as (first, how many).
+struct Block<'a, V: Vector<T: Float>, const MR: usize, const NV: usize> {
+    a: MatRef<'a, V::T>,
+    b: MatRef<'a, V::T>,
+    c: &'a Shared<'a, V::T>,
+    rows: (usize, usize),
+    cols: (usize, usize),
+    scratch: &'a mut [V::T],
+}
+
+impl<V: Vector<T: Float>, const MR: usize, const NV: usize> Work for Block<'_, V, MR, NV> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { a, b, c, rows: (i0, rows), cols: (j0, cols), scratch } = self;
+        let nr = NV * V::LANES;
+        let (rows_up, cols_up) = (rows.next_multiple_of(MR), cols.next_multiple_of(nr));
+        let (packed_a, packed_b) = scratch.split_at_mut(rows_up * KC);
+        let mut k0 = 0;
+        while k0 < a.cols {
+            let depth = KC.min(a.cols - k0);
+            pack(packed_a, a, i0, rows, k0, depth, MR);
+            pack(packed_b, b.t(), j0, cols, k0, depth, nr);
+            for (jp, b_panel) in packed_b.chunks_exact(depth * nr).take(cols_up / nr).enumerate() {
+                for (ip, a_panel) in
+                    packed_a.chunks_exact(depth * MR).take(rows_up / MR).enumerate()
+                {
+                    let tile = tile::<V, MR, NV>(a_panel, b_panel);
+                    let (i, j) = (ip * MR, jp * nr);
+                    let width = nr.min(cols - j);
+                    for (r, registers) in tile.iter().enumerate().take(MR.min(rows - i)) {
+                        // SAFETY: blocks do not overlap, and this thread alone works on this block: the part of row
+                        // i0 + i + r between columns j0 + j and j0 + j + width belongs to it.
+                        let c = unsafe { c.range((i0 + i + r) * b.cols + j0 + j, width) };
+                        add(registers, c);
+                    }
                 }
             }
+            k0 += depth;
         }
-        k0 += depth;
     }
 }
 

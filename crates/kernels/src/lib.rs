@@ -17,4 +17,4 @@ pub use float::Float;
 pub use gemm::{MatRef, gemm, gemm_reference};
 pub use reduce::{dot, maximum, sum_of, sum_of2, sum_pieces};
 pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum, sum_columns, zip_into};
-pub use simd::dispatch;
+pub use simd::{Work, dispatch};

@@ -2,7 +2,41 @@
 
 use ff_tensor::{CpuDevice, Isa};
 
-/// Runs `f` compiled for the device's instruction set: what is inlined into it is vectorised with that set's registers.
+/// Something to run with vector instructions.
+///
+/// A compiler inlines a large closure into none of its three callers, and what is not inlined is compiled without the
+/// instructions: so a hot loop is a type whose `run` is `#[inline(always)]`. Small work may be a closure.
+///
+/// ```
+/// use ff_kernels::{Work, dispatch};
+/// struct Double<'a>(&'a mut [f32]);
+/// impl Work for Double<'_> {
+///     type Output = ();
+///     #[inline(always)]
+///     fn run(self) {
+///         self.0.iter_mut().for_each(|v| *v *= 2.0);
+///     }
+/// }
+/// let mut y = [1.0, 2.0];
+/// dispatch(ff_tensor::Device::default().cpu(), Double(&mut y));
+/// assert_eq!(y, [2.0, 4.0]);
+/// ```
+pub trait Work {
+    /// What comes out.
+    type Output;
+    /// Does it; mark this `#[inline(always)]`.
+    fn run(self) -> Self::Output;
+}
+
+impl<R, F: FnOnce() -> R> Work for F {
+    type Output = R;
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
+    }
+}
+
+/// Runs work compiled for the device's instruction set: what is inlined into it is vectorised with that set's registers.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -11,34 +45,34 @@ use ff_tensor::{CpuDevice, Isa};
 /// assert_eq!(y, [2.0, 4.0]);
 /// ```
 #[inline(always)]
-pub fn dispatch<R>(cpu: &CpuDevice, f: impl FnOnce() -> R) -> R {
+pub fn dispatch<W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     match cpu.isa() {
         // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this processor.
-        Isa::Avx512 => return unsafe { avx512(f) },
+        Isa::Avx512 => return unsafe { avx512(work) },
         // SAFETY: as above.
-        Isa::Avx2 => return unsafe { avx2(f) },
+        Isa::Avx2 => return unsafe { avx2(work) },
         Isa::Plain => {}
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = cpu;
-    f()
+    work.run()
 }
 
 /// # Safety
 /// The processor has AVX-512 F, VL, DQ and BW.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-unsafe fn avx512<R>(f: impl FnOnce() -> R) -> R {
-    f()
+unsafe fn avx512<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 /// # Safety
 /// The processor has AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<R>(f: impl FnOnce() -> R) -> R {
-    f()
+unsafe fn avx2<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 /// A register of values: what the matrix product's inner loop is written in.
