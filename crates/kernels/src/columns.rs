@@ -115,13 +115,17 @@ pub fn for_columns<T: Send, const N: usize>(
     let task = |t: usize| {
         let start = t * most;
         let width = most.min(cols - start);
-        dispatch(cpu, || {
-            let parts = std::array::from_fn(|i| {
-                let (matrix, rows) = &outputs[i];
-                Columns { matrix, rows: *rows, cols, start, width }
-            });
-            f(start..start + width, parts);
-        });
+        dispatch(
+            cpu,
+            #[inline(always)]
+            || {
+                let parts = std::array::from_fn(|i| {
+                    let (matrix, rows) = &outputs[i];
+                    Columns { matrix, rows: *rows, cols, start, width }
+                });
+                f(start..start + width, parts);
+            },
+        );
     };
     let tasks = cols.div_ceil(most);
     if alone { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }

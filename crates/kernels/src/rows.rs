@@ -66,15 +66,19 @@ pub fn for_rows<T: Send, const N: usize>(
     let rows_per_task = (TASK_WORK / work.max(1)).clamp(1, rows.max(1));
     let tasks = rows.div_ceil(rows_per_task);
     let task = |t: usize| {
-        dispatch(cpu, || {
-            for row in t * rows_per_task..rows.min((t + 1) * rows_per_task) {
-                // SAFETY: each row is visited once, and rows of an output do not overlap.
-                let parts = std::array::from_fn(|i| unsafe {
-                    outputs[i].0.range(row * outputs[i].1, outputs[i].1)
-                });
-                f(row, parts);
-            }
-        });
+        dispatch(
+            cpu,
+            #[inline(always)]
+            || {
+                for row in t * rows_per_task..rows.min((t + 1) * rows_per_task) {
+                    // SAFETY: each row is visited once, and rows of an output do not overlap.
+                    let parts = std::array::from_fn(|i| unsafe {
+                        outputs[i].0.range(row * outputs[i].1, outputs[i].1)
+                    });
+                    f(row, parts);
+                }
+            },
+        );
     };
     if tasks <= 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
@@ -104,7 +108,11 @@ pub fn for_ranges<T: Send, const N: usize>(
         let (start, end) = (bounds[piece], bounds[piece + 1]);
         // SAFETY: the bounds ascend, so pieces do not overlap, and each is visited once.
         let parts = std::array::from_fn(|i| unsafe { outputs[i].range(start, end - start) });
-        dispatch(cpu, || f(piece, parts));
+        dispatch(
+            cpu,
+            #[inline(always)]
+            || f(piece, parts),
+        );
     };
     let pieces = bounds.len() - 1;
     if last - first < TASK_WORK {
@@ -130,7 +138,11 @@ pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut
         let start = p * PIECE;
         // SAFETY: pieces do not overlap and each is visited once.
         let part = unsafe { y.range(start, PIECE.min(len - start)) };
-        dispatch(cpu, || f(start, part));
+        dispatch(
+            cpu,
+            #[inline(always)]
+            || f(start, part),
+        );
     };
     if pieces <= 1 { (0..pieces).for_each(task) } else { cpu.threads().run(pieces, &task) }
 }
@@ -141,11 +153,16 @@ pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut
 /// The lengths differ.
 pub fn map<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
     assert_eq!(x.len(), y.len(), "map: lengths");
-    for_pieces(cpu, y, |start, y| {
-        for (y, &x) in y.iter_mut().zip(&x[start..]) {
-            *y = f(x);
-        }
-    });
+    for_pieces(
+        cpu,
+        y,
+        #[inline(always)]
+        |start, y| {
+            for (y, &x) in y.iter_mut().zip(&x[start..]) {
+                *y = f(x);
+            }
+        },
+    );
 }
 
 /// y = f(a, b), or y += f(a, b) where `accumulate` is set, element by element.
@@ -161,14 +178,19 @@ pub fn map2<T: Float>(
     f: impl Fn(T, T) -> T + Sync,
 ) {
     assert!(a.len() == y.len() && b.len() == y.len(), "map2: lengths");
-    for_pieces(cpu, y, |start, y| {
-        let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
-        if accumulate {
-            values.for_each(|((y, &a), &b)| *y += f(a, b));
-        } else {
-            values.for_each(|((y, &a), &b)| *y = f(a, b));
-        }
-    });
+    for_pieces(
+        cpu,
+        y,
+        #[inline(always)]
+        |start, y| {
+            let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
+            if accumulate {
+                values.for_each(|((y, &a), &b)| *y += f(a, b));
+            } else {
+                values.for_each(|((y, &a), &b)| *y = f(a, b));
+            }
+        },
+    );
 }
 
 /// y = f(y, x), element by element.
@@ -177,11 +199,16 @@ pub fn map2<T: Float>(
 /// The lengths differ.
 pub fn zip_into<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
     assert_eq!(x.len(), y.len(), "zip_into: lengths");
-    for_pieces(cpu, y, |start, y| {
-        for (y, &x) in y.iter_mut().zip(&x[start..]) {
-            *y = f(*y, x);
-        }
-    });
+    for_pieces(
+        cpu,
+        y,
+        #[inline(always)]
+        |start, y| {
+            for (y, &x) in y.iter_mut().zip(&x[start..]) {
+                *y = f(*y, x);
+            }
+        },
+    );
 }
 
 /// y = x, or y += x where `accumulate` is set: a gradient that goes through unchanged.
@@ -230,24 +257,28 @@ pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate
         let width = WIDTH.min(cols - start);
         // SAFETY: each task has columns of its own.
         let out = unsafe { shared.range(start, width) };
-        dispatch(cpu, || {
-            let mut total = [T::ZERO; WIDTH];
-            for group in 0..rows.div_ceil(GROUP) {
-                let mut partial = [T::ZERO; WIDTH];
-                for row in group * GROUP..rows.min((group + 1) * GROUP) {
-                    let x = &x[row * cols + start..][..width];
-                    for (p, &x) in partial.iter_mut().zip(x) {
-                        *p += x;
+        dispatch(
+            cpu,
+            #[inline(always)]
+            || {
+                let mut total = [T::ZERO; WIDTH];
+                for group in 0..rows.div_ceil(GROUP) {
+                    let mut partial = [T::ZERO; WIDTH];
+                    for row in group * GROUP..rows.min((group + 1) * GROUP) {
+                        let x = &x[row * cols + start..][..width];
+                        for (p, &x) in partial.iter_mut().zip(x) {
+                            *p += x;
+                        }
+                    }
+                    for (t, &p) in total.iter_mut().zip(&partial) {
+                        *t += p;
                     }
                 }
-                for (t, &p) in total.iter_mut().zip(&partial) {
-                    *t += p;
+                for (o, &t) in out.iter_mut().zip(&total) {
+                    *o = if accumulate { *o + t } else { t };
                 }
-            }
-            for (o, &t) in out.iter_mut().zip(&total) {
-                *o = if accumulate { *o + t } else { t };
-            }
-        });
+            },
+        );
     };
     let tasks = cols.div_ceil(WIDTH);
     if x.len() < TASK_WORK { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }

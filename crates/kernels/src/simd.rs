@@ -38,6 +38,9 @@ impl<R, F: FnOnce() -> R> Work for F {
 
 /// Runs work compiled for the device's instruction set: what is inlined into it is vectorised with that set's registers.
 ///
+/// There is one call of `f` for each instruction set, so the compiler inlines a large closure only where it is written
+/// as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy of it, without that set's instructions.
+///
 /// ```
 /// let device = ff_tensor::Device::default();
 /// let mut y = [1.0f32, 2.0];

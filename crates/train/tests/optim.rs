@@ -9,6 +9,7 @@ use ff_train::optim::{
     Error, GroupConfig, Optimizer, OptimizerConfig, OptimizerKind, OptimizerScalars, Skip,
     first_non_finite_gradient,
 };
+use ff_train::schedule::{ScheduleConfig, Span};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -348,7 +349,7 @@ fn a_restored_optimiser_goes_on_with_the_same_bits() {
             let mut other = large(&device, dtype);
             match dtype {
                 DType::F64 => {
-                    other.flat_mut().unwrap().copy_from_slice(params.flat::<f64>().unwrap())
+                    other.flat_mut().unwrap().copy_from_slice(params.flat::<f64>().unwrap());
                 }
                 _ => other.flat_mut().unwrap().copy_from_slice(params.flat::<f32>().unwrap()),
             }
@@ -497,5 +498,54 @@ fn a_plan_counts_the_state() {
         optimizer.step(&mut params, 8.0, 0.1).unwrap();
         assert_eq!(optimizer.state_bytes(), 10_000 * config.bytes_per_parameter(DType::F32));
         assert_eq!(device.pool().stats().live - before, optimizer.state_bytes());
+    }
+}
+
+#[test]
+fn a_recipe_says_it_in_toml_and_mistakes_have_a_place() {
+    #[derive(Debug, Deserialize)]
+    struct Recipe {
+        optimizer: OptimizerConfig,
+        schedule: ScheduleConfig,
+    }
+    let text = r#"
+        [optimizer]
+        kind = "adamw"
+        lr = 1
+        betas = [0.9, 0.999]
+        ema = 0.999
+        groups = [{ match = "head.*", lr_scale = 10, weight_decay = 0 }]
+
+        [schedule]
+        kind = "cosine"
+        warmup = 0.1
+        cycle = 50
+    "#;
+    let recipe: Recipe = toml::from_str(text).unwrap();
+    assert_eq!(recipe.optimizer.lr, Some(1.0));
+    assert_eq!(recipe.optimizer.groups[0].lr_scale, Some(10.0));
+    assert_eq!(recipe.schedule.warmup, Some(Span::Fraction(0.1)));
+    assert_eq!(recipe.schedule.cycle, Some(Span::Steps(50)));
+
+    for (good, bad, place) in [
+        ("ema = 0.999", "ema_decay = 0.999", "ema_decay"),
+        ("\"adamw\"", "\"adamax\"", "\"adamax\""),
+        ("lr = 1", "lr = \"fast\"", "\"fast\""),
+        ("lr_scale", "lr_scael", "lr_scael"),
+        ("warmup = 0.1", "warmup = 1.1", "1.1"),
+    ] {
+        let text = text.replace(good, bad);
+        let error = toml::from_str::<Recipe>(&text).unwrap_err();
+        assert_eq!(&text[error.span().unwrap()], place, "{error}");
+    }
+}
+
+#[test]
+fn the_json_schema_describes_every_key_and_allows_no_other() {
+    for schema in [schemars::schema_for!(OptimizerConfig), schemars::schema_for!(ScheduleConfig)] {
+        assert_eq!(schema.get("additionalProperties").unwrap().as_bool(), Some(false));
+        let keys = schema.get("properties").unwrap().as_object().unwrap();
+        assert!(keys.len() > 20);
+        assert!(keys.values().all(|key| key.get("description").is_some()));
     }
 }

@@ -1,5 +1,7 @@
 //! Schedules against PyTorch's (`fixtures/optim.py`), their borders and their messages.
 
+#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
+
 use ff_train::schedule::{
     ConfigError, FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span, find_lr,
 };

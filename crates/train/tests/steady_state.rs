@@ -46,14 +46,20 @@ fn steps_allocate_nothing() {
         let mut optimizer = Optimizer::new(&config, &params, &device).unwrap();
         params.gradients::<f32>().unwrap().fill(0.5);
         optimizer.step(&mut params, 1.0, 0.1).unwrap();
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        for _ in 0..10 {
-            params.clear_gradients();
-            params.gradients::<f32>().unwrap().fill(0.5);
-            optimizer.step(&mut params, 1.0, 0.1).unwrap();
-            optimizer.swap_average(&mut params).unwrap();
-            optimizer.swap_average(&mut params).unwrap();
-        }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{kind}");
+        // What allocates in a step does so in every round; a thread of the pool or of the test that is still starting up
+        // does so in one.
+        let round = || {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for _ in 0..10 {
+                params.clear_gradients();
+                params.gradients::<f32>().unwrap().fill(0.5);
+                optimizer.step(&mut params, 1.0, 0.1).unwrap();
+                optimizer.swap_average(&mut params).unwrap();
+                optimizer.swap_average(&mut params).unwrap();
+            }
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        };
+        let least = std::iter::repeat_with(round).take(5).min();
+        assert_eq!(least, Some(0), "{kind}");
     }
 }

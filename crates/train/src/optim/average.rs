@@ -38,11 +38,17 @@ impl Average {
         } else {
             let t = self.updates as f64;
             let fresh = T::of(1.0 - self.decay.min((1.0 + t) / (10.0 + t)));
-            for_ranges(cpu, bounds, [average], |piece, [average]| {
-                for (a, &w) in average.iter_mut().zip(&w[bounds[piece]..bounds[piece + 1]]) {
-                    *a += fresh * (w - *a);
-                }
-            });
+            for_ranges(
+                cpu,
+                bounds,
+                [average],
+                #[inline(always)]
+                |piece, [average]| {
+                    for (a, &w) in average.iter_mut().zip(&w[bounds[piece]..bounds[piece + 1]]) {
+                        *a += fresh * (w - *a);
+                    }
+                },
+            );
         }
         self.updates += 1;
         Ok(())

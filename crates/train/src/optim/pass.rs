@@ -28,19 +28,17 @@ struct Terms<T> {
 impl<T: Float> Terms<T> {
     #[inline(always)]
     fn penalised(&self, g: T, w: T) -> T {
-        let sign = if w > T::ZERO {
-            T::ONE
-        } else if w < T::ZERO {
-            -T::ONE
-        } else {
-            T::ZERO
-        };
-        g * self.scale + self.l1 * sign + self.l2 * w
+        // One choice after the other, which vectors can do; the same holds for clipping.
+        let l1 = if w > T::ZERO { self.l1 } else { T::ZERO };
+        let l1 = if w < T::ZERO { -self.l1 } else { l1 };
+        g * self.scale + l1 + self.l2 * w
     }
 
+    /// NaN stays NaN.
     #[inline(always)]
     fn clipped(&self, g: T) -> T {
-        g.minimum(self.limit).maximum(-self.limit)
+        let g = if g > self.limit { self.limit } else { g };
+        if g < -self.limit { -self.limit } else { g }
     }
 }
 
@@ -82,20 +80,27 @@ impl Pass<'_> {
     ) -> f64 {
         let layout = self.layout;
         let work = g.len() / layout.pieces().max(1);
-        for_rows(self.cpu, layout.pieces(), work, [(&mut *partials, 1)], |piece, [out]| {
-            let (group, range) = (layout.group(piece), layout.range(piece));
-            let (w, g) = (&w[range.clone()], &g[range]);
-            let terms = self.terms::<T>(group);
-            out[0] = if self.is_plain(group) {
-                sum_of(g, |g| f(g * terms.scale))
-            } else {
-                sum_of2(w, g, |w, g| {
-                    let g = terms.penalised(g, w);
-                    // 0 · g is 0 where g is finite and NaN elsewhere.
-                    f(terms.clipped(g) + T::ZERO * g)
-                })
-            };
-        });
+        for_rows(
+            self.cpu,
+            layout.pieces(),
+            work,
+            [(&mut *partials, 1)],
+            #[inline(always)]
+            |piece, [out]| {
+                let (group, range) = (layout.group(piece), layout.range(piece));
+                let (w, g) = (&w[range.clone()], &g[range]);
+                let terms = self.terms::<T>(group);
+                out[0] = if self.is_plain(group) {
+                    sum_of(g, |g| f(g * terms.scale))
+                } else {
+                    sum_of2(w, g, |w, g| {
+                        let g = terms.penalised(g, w);
+                        // 0 · g is 0 where g is finite and NaN elsewhere.
+                        f(terms.clipped(g) + T::ZERO * g)
+                    })
+                };
+            },
+        );
         partials.iter().sum()
     }
 
@@ -118,13 +123,19 @@ impl Pass<'_> {
     /// Writes what a step would see as the gradient, before clipping by norm.
     pub(super) fn gradient<T: Float>(&self, w: &[T], g: &[T], out: &mut [T]) {
         let layout = self.layout;
-        for_ranges(self.cpu, &layout.bounds, [out], |piece, [out]| {
-            let terms = self.terms::<T>(layout.group(piece));
-            let range = layout.range(piece);
-            for ((out, &g), &w) in out.iter_mut().zip(&g[range.clone()]).zip(&w[range]) {
-                *out = terms.clipped(terms.penalised(g, w));
-            }
-        });
+        for_ranges(
+            self.cpu,
+            &layout.bounds,
+            [out],
+            #[inline(always)]
+            |piece, [out]| {
+                let terms = self.terms::<T>(layout.group(piece));
+                let range = layout.range(piece);
+                for ((out, &g), &w) in out.iter_mut().zip(&g[range.clone()]).zip(&w[range]) {
+                    *out = terms.clipped(terms.penalised(g, w));
+                }
+            },
+        );
     }
 
     /// Σ l2/2 · w².
@@ -146,17 +157,25 @@ impl Pass<'_> {
     ) {
         let layout = self.layout;
         let shrink = T::of(self.shrink);
-        for_ranges(self.cpu, &layout.bounds, arrays, |piece, arrays| {
-            let group = layout.group(piece);
-            let terms = self.terms::<T>(group);
-            let rule = rule(group);
-            let g = &g[layout.range(piece)];
-            if self.is_plain(group) {
-                apply(g, arrays, |g, x| rule(g * terms.scale * shrink, x));
-            } else {
-                apply(g, arrays, |g, x| rule(terms.clipped(terms.penalised(g, x[0])) * shrink, x));
-            }
-        });
+        for_ranges(
+            self.cpu,
+            &layout.bounds,
+            arrays,
+            #[inline(always)]
+            |piece, arrays| {
+                let group = layout.group(piece);
+                let terms = self.terms::<T>(group);
+                let rule = rule(group);
+                let g = &g[layout.range(piece)];
+                if self.is_plain(group) {
+                    apply(g, arrays, |g, x| rule(g * terms.scale * shrink, x));
+                } else {
+                    apply(g, arrays, |g, x| {
+                        rule(terms.clipped(terms.penalised(g, x[0])) * shrink, x)
+                    });
+                }
+            },
+        );
     }
 }
 
