@@ -195,14 +195,19 @@ impl fmt::Display for CheckResult {
             let Self { case, compared, worst, .. } = self;
             return write!(f, "{case}: {compared} values agree, worst error {worst:.1e}");
         }
-        for (i, failure) in self.failures.iter().enumerate() {
-            if i > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{failure}")?;
-        }
-        Ok(())
+        write_failures(f, &self.failures)
     }
+}
+
+/// One failure a line.
+pub(crate) fn write_failures(f: &mut fmt::Formatter<'_>, failures: &[Failure]) -> fmt::Result {
+    for (i, failure) in failures.iter().enumerate() {
+        if i > 0 {
+            writeln!(f)?;
+        }
+        write!(f, "{failure}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -66,8 +66,13 @@ fn check(
     let device = Device::default();
     device.pool().set_poison(true);
     let mut graph = Graph::new(&device, params);
-    let pass = |graph: &mut Graph, build: &mut dyn FnMut(&mut Graph) -> Result<Value>| {
+    // Statistics are recorded anew in each pass and never committed: the network stays the same.
+    let clear = |graph: &mut Graph| {
         graph.reset();
+        graph.discard_state();
+    };
+    let pass = |graph: &mut Graph, build: &mut dyn FnMut(&mut Graph) -> Result<Value>| {
+        clear(graph);
         let loss = build(graph)?;
         graph.backward(loss)
     };
@@ -81,6 +86,7 @@ fn check(
     }
     let once = graph.params_mut().gradients::<f64>()?.to_vec();
     // The peak of a pass that starts with everything in place, as the later ones of a training do.
+    clear(&mut graph);
     device.pool().reset_peak();
     let before = device.pool().stats().live;
     pass(&mut graph, build)?;
@@ -106,7 +112,7 @@ fn check(
             let h = STEP * x.abs().max(1.0);
             let mut at = |value: f64| -> Result<f64> {
                 graph.params_mut().values_mut::<f64>(id)?[k] = value;
-                graph.reset();
+                clear(&mut graph);
                 build(&mut graph)?.item()
             };
             let (up, down) = (at(x + h)?, at(x - h)?);

@@ -1,7 +1,9 @@
 //! All checks of all operations on this machine: what `feedforward check` prints.
 
+use crate::failure::write_failures;
 use crate::{CheckResult, Failure, Machine, compare_paths, gradient_check, nan_check};
 use ff_ops::Case;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,25 @@ impl Row {
     /// The time in milliseconds.
     pub fn millis(&self) -> f64 {
         self.time.as_secs_f64() * 1e3
+    }
+
+    /// Ends a test with every failure's message where something was wrong.
+    ///
+    /// # Panics
+    /// Something was wrong.
+    #[track_caller]
+    pub fn assert(&self) {
+        assert!(self.passed(), "{self}");
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.passed() {
+            let Self { case, gradient, paths, .. } = self;
+            return write!(f, "{case}: passed, gradient {gradient:.1e}, paths {paths:.1e}");
+        }
+        write_failures(f, &self.failures)
     }
 }
 

@@ -210,7 +210,7 @@ fn a_nan_that_is_lost_or_leaks_is_found() {
 fn a_panic_is_a_failure_of_its_row() {
     let row = check_case(&case(Fault::Panics), &Machine::new().unwrap());
     assert_eq!(row.failures.len(), 1);
-    assert_eq!(row.failures[0].to_string(), "square: panic: the square of a circle");
+    assert_eq!(row.to_string(), "square: panic: the square of a circle");
 }
 
 fn neuron(fault: Fault, used: bool) -> CheckResult {
