@@ -3,12 +3,11 @@
 //! Alone in its file: the allocator counts what every thread of the process does.
 #![allow(clippy::unwrap_used)]
 
-use ff_nn::Builder;
-use ff_nn::layers::{Feedforward, Layer, Sequence};
-use ff_ops::{Activation, Graph, Op, SoftmaxCrossEntropy};
+use ff_nn::models::{Mlp, MlpConfig, MlpInput};
+use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
+use ff_ops::{Graph, Value};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Key, Rng, Tensor};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 struct Counting;
@@ -45,65 +44,72 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 const FEATURES: usize = 64;
+const CATEGORIES: usize = 7;
 const CLASSES: usize = 10;
-const BATCH: usize = 200;
+const BATCH: usize = 120;
 /// What is left of an epoch for its last batch.
 const LAST_BATCH: usize = 37;
 
 struct Training {
     device: Device,
     graph: Graph,
-    network: Sequence,
-    loss: Arc<dyn Op>,
+    network: Mlp,
+    loss: Loss,
     x: Vec<f32>,
+    ids: Vec<i32>,
     labels: Vec<i32>,
+    step: u64,
 }
 
 impl Training {
-    fn new(threads: usize) -> Self {
+    fn new(threads: usize, network: ModelConfig) -> Self {
         let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
         let mut builder = Builder::new();
-        let mut network = Sequence::new();
-        let sizes = [(FEATURES, 128, Activation::Relu), (128, 64, Activation::Gelu)];
-        for (i, (inputs, outputs, f)) in sizes.into_iter().enumerate() {
-            let name = format!("layers.{i}");
-            network.push(builder.scope(&name, |b| Feedforward::new(b, inputs, outputs, f)));
-        }
-        network.push(
-            builder.scope("head", |b| Feedforward::new(b, 64, CLASSES, Activation::Identity)),
-        );
+        let config = MlpConfig {
+            numeric: FEATURES,
+            cardinalities: vec![CATEGORIES],
+            outputs: CLASSES,
+            network,
+        };
+        let network = Mlp::new(&mut builder, &config);
         let params = builder.build(&device, DType::F32, 0, true).unwrap();
         let mut rng = Rng::new(Key::new(1));
         Self {
             graph: Graph::new(&device, params),
             device,
             network,
-            loss: SoftmaxCrossEntropy::default().op(),
+            loss: Loss::new(&LossConfig::default(), Some(CLASSES), None).unwrap(),
             x: (0..BATCH * FEATURES).map(|_| rng.normal() as f32).collect(),
+            ids: (0..BATCH).map(|_| rng.below(CATEGORIES as u64) as i32).collect(),
             labels: (0..BATCH).map(|_| rng.below(CLASSES as u64) as i32).collect(),
+            step: 0,
         }
     }
 
-    fn tensor<T: Element>(&self, values: &[T], dims: &[usize]) -> Tensor {
-        Tensor::from_slice(&self.device, values, dims).unwrap()
+    fn input<T: Element>(&self, values: &[T], dims: &[usize]) -> Value {
+        self.graph.input(Tensor::from_slice(&self.device, values, dims).unwrap())
     }
 
-    /// Forward, loss, backward and an update in place.
+    /// Forward, loss, backward, statistics and an update in place; gives the mean loss.
     fn step(&mut self, rows: usize) -> f64 {
         self.graph.reset();
-        let x = self.tensor(&self.x[..rows * FEATURES], &[rows, FEATURES]);
-        let labels = self.tensor(&self.labels[..rows], &[rows]);
-        let x = self.graph.input(x);
-        let logits = self.network.forward(&mut self.graph, x).unwrap();
-        let labels = self.graph.input(labels);
-        let loss = self.graph.apply(&self.loss, &[&logits, &labels]).unwrap();
-        drop(logits);
-        let value = loss.item().unwrap();
-        self.graph.backward(loss).unwrap();
+        self.graph.set_step(self.step, 0);
+        self.step += 1;
+        let numeric = self.input(&self.x[..rows * FEATURES], &[rows, FEATURES]);
+        let ids = self.input(&self.ids[..rows], &[rows]);
+        let labels = self.input(&self.labels[..rows], &[rows]);
+        let input = MlpInput { numeric: Some(numeric), categorical: [ids].into_iter().collect() };
+        let logits = self.network.forward(&mut self.graph, &input).unwrap();
+        let (sum, count) = self.loss.apply(&mut self.graph, &logits, &labels, None).unwrap();
+        drop((logits, input));
+        let (value, count) = (sum.item().unwrap(), count.item().unwrap());
+        self.graph.backward(sum).unwrap();
+        self.graph.commit_state().unwrap();
+        let rate = (0.1 / count) as f32;
         let (values, gradients) = self.graph.params_mut().flat_and_gradients::<f32>().unwrap();
-        values.iter_mut().zip(gradients).for_each(|(v, g)| *v -= 0.1 * *g);
+        values.iter_mut().zip(gradients).for_each(|(v, g)| *v -= rate * *g);
         self.graph.params_mut().clear_gradients();
-        value
+        value / count
     }
 
     /// The first and the last loss of epochs of four batches, the last one smaller.
@@ -119,18 +125,48 @@ impl Training {
     }
 }
 
+fn networks() -> [ModelConfig; 3] {
+    let with = |activation, norm, dropout| ModelConfig {
+        hidden: vec![128, 128],
+        activation,
+        norm,
+        dropout,
+        residual: true,
+        ..Default::default()
+    };
+    [
+        with(ActivationKind::Relu, NormKind::None, 0.0),
+        with(ActivationKind::Prelu, NormKind::Batch, 0.1),
+        with(ActivationKind::Gelu, NormKind::Layer, 0.1),
+    ]
+}
+
+/// Waits until every thread of the pool is up: a thread asks for memory when it starts, however late it does.
+fn all_threads_run(device: &Device) {
+    let threads = device.cpu().threads();
+    let arrived = AtomicUsize::new(0);
+    threads.run(threads.count(), &|_| {
+        arrived.fetch_add(1, Relaxed);
+        while arrived.load(Relaxed) < threads.count() {
+            std::thread::yield_now();
+        }
+    });
+}
+
 #[test]
 fn a_step_in_steady_state_allocates_nothing() {
-    for threads in [1, 2, 4] {
-        let mut training = Training::new(threads);
+    for (threads, network) in [1, 2, 4].into_iter().flat_map(|t| networks().map(|n| (t, n))) {
+        let name = format!("{threads} threads, {:?}, {:?}", network.activation, network.norm);
+        let mut training = Training::new(threads, network);
+        all_threads_run(&training.device);
         training.epochs(2);
         let pool = training.device.pool().stats();
         let before = ALLOCATIONS.load(Relaxed);
-        let (first, last) = training.epochs(10);
+        let (first, last) = training.epochs(6);
         let allocations = ALLOCATIONS.load(Relaxed) - before;
-        assert_eq!(allocations, 0, "{threads} threads: 40 steps asked the system for memory");
-        assert_eq!(training.device.pool().stats().allocations, pool.allocations);
-        assert!(last < first, "it really trained: loss {first} became {last}");
+        assert_eq!(allocations, 0, "{name}: 24 steps asked the system for memory");
+        assert_eq!(training.device.pool().stats().allocations, pool.allocations, "{name}");
+        assert!(last < first, "{name}: it really trains: loss {first} became {last}");
     }
     let before = ALLOCATIONS.load(Relaxed);
     drop(std::hint::black_box(vec![0u8; 100]));
