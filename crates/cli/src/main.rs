@@ -1,2 +1,68 @@
 //! The `feedforward` program.
-fn main() {}
+//!
+//! Exit codes: 0 all went well; 1 it failed while it ran; 2 what was typed cannot be right (an option, a recipe, a column, a
+//! file that is not there); 130 it was stopped with Ctrl-C, and said how to go on.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod commands;
+mod failure;
+mod inputs;
+mod interrupt;
+mod show;
+mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
+
+use arguments::{Cli, Color};
+use failure::Failure;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let command = Cli::command().color(early_color(&arguments));
+    let parsed = command.try_get_matches_from(&arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    let terminal = Terminal::new(&cli.global, cli.command.json(), cli.command.stdout_is_data());
+    match commands::run(&cli.command, &terminal) {
+        Ok(code) => code,
+        Err(failure) => failure.report(&terminal),
+    }
+}
+
+/// clap prints its own messages; with `--json` there is an object on standard output too.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let printed = error.print();
+    if !error.use_stderr() {
+        // Help and version, which are no errors; a reader that went away is none either.
+        return ExitCode::SUCCESS;
+    }
+    drop(printed);
+    if arguments.iter().any(|argument| argument == "--json") {
+        let message = error.render().to_string();
+        let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Failure::usage(message).print_json();
+    }
+    ExitCode::from(failure::USAGE)
+}
+
+/// The colours that clap's own messages have, which are printed before the arguments are understood.
+fn early_color(arguments: &[OsString]) -> ColorChoice {
+    let texts: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
+    let given = texts.iter().enumerate().find_map(|(i, text)| match text.strip_prefix("--color") {
+        Some("") => texts.get(i + 1).copied(),
+        Some(rest) => rest.strip_prefix('='),
+        None => None,
+    });
+    match given.and_then(Color::from_name) {
+        Some(Color::Always) => ColorChoice::Always,
+        Some(Color::Never) => ColorChoice::Never,
+        Some(Color::Auto) | None => ColorChoice::Auto,
+    }
+}

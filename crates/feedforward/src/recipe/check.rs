@@ -81,13 +81,8 @@ impl<'s> Checker<'s> {
         }
         let fits = match &mut node.value {
             Value::Bool(_) => expected.boolean,
-            Value::Integer(v) => match expected.integer {
-                Some(Some(least)) => *v >= least,
-                Some(None) => true,
-                None => expected.number,
-            },
+            Value::Integer(v) => expected.integer.map_or(expected.number, |least| *v >= least),
             Value::Float(_) => expected.number,
-            Value::Date(_) => false,
             Value::Text(text) => {
                 expected.text
                     || expected.words.contains(&text.as_str())
@@ -100,7 +95,7 @@ impl<'s> Checker<'s> {
             Value::Table(table) if !expected.tables.is_empty() => {
                 return self.table(&expected.tables, table, &node.place, path);
             }
-            Value::Table(_) => false,
+            Value::Date(_) | Value::Table(_) => false,
         };
         if !fits {
             self.problems.push(self.misfit(&expected, node, schema, path));
@@ -200,7 +195,12 @@ impl<'s> Checker<'s> {
         let only_words = !expected.words.is_empty() && !expected.text && !expected.character;
         if let (Value::Text(text), true) = (&node.value, only_words) {
             let problem = node.place.problem(format!("`{path}`: unknown value \"{text}\""));
-            let words: Vec<String> = expected.words.iter().map(|w| format!("`{w}`")).collect();
+            let words = expected.words.iter().map(|word| format!("`{word}`"));
+            // A choice between tables of one key each, as in `threshold`.
+            let tables = expected.tables.iter().filter(|_| expected.tables.len() > 1);
+            let keys = tables.flat_map(|table| properties(table));
+            let keys = keys.map(|(name, _)| format!("{{ {name} = … }}"));
+            let words: Vec<String> = words.chain(keys).collect();
             return problem.key(path).help(match nearest(text, &expected.words) {
                 Some(near) => format!("did you mean `{near}`? Allowed are {}", one_of(&words)),
                 None => format!("allowed are {}", one_of(&words)),

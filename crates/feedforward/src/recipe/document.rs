@@ -206,19 +206,14 @@ fn split_key(text: &str) -> Result<Vec<KeyPart>, Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;
     let mut quote = None;
-    let ends = text.char_indices().filter(|&(_, c)| match quote {
-        Some(open) => {
-            if open == c {
-                quote = None;
-            }
-            false
+    let ends = text.char_indices().filter(|&(_, c)| {
+        let outside = quote.is_none();
+        if quote == Some(c) {
+            quote = None;
+        } else if outside && (c == '"' || c == '\'') {
+            quote = Some(c);
         }
-        None => {
-            if c == '"' || c == '\'' {
-                quote = Some(c);
-            }
-            c == '.'
-        }
+        outside && c == '.'
     });
     let ends: Vec<usize> = ends.map(|(i, _)| i).chain([text.len()]).collect();
     for end in ends {

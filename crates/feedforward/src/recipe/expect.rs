@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json};
 pub(super) struct Expected<'s> {
     pub(super) anything: bool,
     pub(super) boolean: bool,
-    /// The least allowed one, if any.
-    pub(super) integer: Option<Option<i64>>,
+    /// The least allowed whole number.
+    pub(super) integer: Option<i64>,
     pub(super) number: bool,
     pub(super) text: bool,
     pub(super) character: bool,
@@ -64,7 +64,7 @@ impl<'s> Definitions<'s> {
                 "boolean" => to.boolean = true,
                 "integer" => {
                     let least = schema.get("minimum").and_then(Json::as_f64).map(|m| m as i64);
-                    to.integer = Some(least);
+                    to.integer = Some(least.unwrap_or(i64::MIN));
                 }
                 "number" => to.number = true,
                 "string" if !words.is_empty() => {}
@@ -94,8 +94,8 @@ impl Expected<'_> {
             parts.push("true or false".into());
         }
         match self.integer {
-            Some(Some(least)) => parts.push(format!("a whole number of at least {least}")),
-            Some(None) => parts.push("a whole number".into()),
+            Some(i64::MIN) => parts.push("a whole number".into()),
+            Some(least) => parts.push(format!("a whole number of at least {least}")),
             None => {}
         }
         if self.number {

@@ -239,8 +239,10 @@ fn near_file(path: &Path) -> Option<PathBuf> {
     let folder = folder.unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(folder).ok()?;
     let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".toml"))
+        .map(|entry| {
+            Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "toml"))
+        })
+        .filter_map(|path| path?.file_name()?.to_str().map(str::to_owned))
         .collect();
     names.sort_unstable();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -78,7 +78,10 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
             "evaluate.threshold = { recall_at_precision = 2.0 }",
             "r.toml:2:22: `evaluate.threshold`: 2 must lie above 0",
         ),
-        ("evaluate.threshold = 'f2'", "unknown value \"f2\"; did you mean `f1`?"),
+        (
+            "evaluate.threshold = 'f2'",
+            "unknown value \"f2\"; allowed are `f1`, `balanced_accuracy`, { cost = … }, { recall_at_precision = … } or ",
+        ),
         (
             "evaluate.threshold = { costs = 1 }",
             "unknown key `evaluate.threshold.costs`; did you mean `cost`?",

@@ -1,0 +1,371 @@
+//! What can be typed: each command's options and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use feedforward::data::Task;
+use feedforward::tensor::{DeviceOptions, Isa};
+
+use crate::failure::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  feedforward train titanic.csv --target survived
+  feedforward train recipes/digits.toml --set model.hidden=[128,64]
+  feedforward predict runs/titanic-1 --data new.csv --proba --out predicted.csv
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, recipe or name, 130 stopped with Ctrl-C.";
+
+/// Build, train and fine-tune neural networks, from one feedforward layer up.
+#[derive(Debug, Parser)]
+#[command(name = "feedforward", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Colours and progress bars; `NO_COLOR` is honoured
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Say only what was asked for
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more: every column, every epoch, every tensor
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal
+    Auto,
+    /// Even in a pipe
+    Always,
+    /// Not even on a terminal
+    Never,
+}
+
+impl Color {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::from_str(name, false).ok()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model, from a table or a recipe
+    Train(Train),
+    /// Judge a run's model on held-out or new rows
+    Evaluate(Evaluate),
+    /// Predict new rows with a run's model
+    Predict(Predict),
+    /// Say what training would take: parameters, memory, time
+    Plan(Plan),
+    /// Show the layers and tensors of a run, a model or a file
+    Inspect(Inspect),
+    /// Put runs side by side: what differs, how they did
+    Compare(Compare),
+    /// Check every operation's gradient on this machine
+    Check(Check),
+    /// Make, check and show recipes
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+    /// Show version, processor and memory, to paste into a bug report
+    Env(Env),
+    /// Print a script that completes commands in a shell
+    Completions(Completions),
+    /// Print the manual page
+    Man(Man),
+}
+
+impl Command {
+    /// Whether standard output is for one JSON object alone.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Command::Train(a) => a.json,
+            Command::Evaluate(a) => a.json,
+            Command::Predict(a) => a.json,
+            Command::Plan(a) => a.json,
+            Command::Inspect(a) => a.json,
+            Command::Compare(a) => a.json,
+            Command::Check(a) => a.json,
+            Command::Recipe(RecipeCommand::Validate(a)) => a.json,
+            Command::Recipe(RecipeCommand::Show(a)) => a.json,
+            Command::Env(a) => a.json,
+            Command::Recipe(_) | Command::Completions(_) | Command::Man(_) => false,
+        }
+    }
+
+    /// Whether standard output is for what was asked for, so that messages go to standard error.
+    pub(crate) fn stdout_is_data(&self) -> bool {
+        match self {
+            Command::Predict(a) => a.out.is_none(),
+            Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
+            Command::Completions(_) | Command::Man(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What to train: a recipe, or a table and its target.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Source {
+    /// A table (CSV, Parquet, JSONL, NPY, NPZ, IDX) or a recipe (.toml)
+    #[arg(value_name = "DATA|RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
+    pub(crate) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
+
+/// What changes a recipe from outside.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Changes {
+    /// The column to predict
+    #[arg(long, short, value_name = "COLUMN")]
+    pub(crate) target: Option<String>,
+    /// What kind of target it is, where what is inferred is wrong
+    #[arg(long, value_name = "TASK", value_parser = task)]
+    pub(crate) task: Option<Task>,
+    /// Set a key of the recipe; may be given again; `KEY=` takes it back to its default
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What the run is called
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What everything random depends on
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// Where the arithmetic runs.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Machine {
+    /// Threads; all cores by default. The result does not depend on it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// The instruction set of the kernels: plain, avx2 or avx512; the best one by default
+    #[arg(long, value_name = "ISA", value_parser = isa)]
+    isa: Option<Isa>,
+    /// The device to run on
+    #[arg(long, value_enum, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceName {
+    /// This machine's processor
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+impl Machine {
+    pub(crate) fn options(self) -> Result<DeviceOptions, Failure> {
+        if self.device == DeviceName::Cuda {
+            return Err(Failure::usage("this program was built without the feature `cuda`")
+                .help("use --device cpu, or a program that was built with --features cuda"));
+        }
+        Ok(DeviceOptions { threads: self.threads.map_or(0, usize::from), isa: self.isa })
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The run's folder, new or empty; runs/NAME-N by default
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with a run that was stopped or killed
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["input", "target", "task", "set", "name", "seed", "out", "dry_run", "folds"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Show the data, the model and the plan, then stop
+    #[arg(long, conflicts_with = "folds")]
+    pub(crate) dry_run: bool,
+    /// Cross-validate with K folds in place of training one model
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), conflicts_with = "out")]
+    pub(crate) folds: Option<u16>,
+    /// Cross-validate once for each of these seeds: 0,1,2
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        requires = "folds",
+        conflicts_with = "seed"
+    )]
+    pub(crate) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end, progress on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// The run
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// Rows with their target; the run's test part by default
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object of metrics; with --verbose the whole report
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Predict {
+    /// The run, or a model's folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) run: PathBuf,
+    /// The rows; `-` is standard input
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) data: PathBuf,
+    /// Where to write (.csv, .parquet or .jsonl); standard output by default
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, required_if_eq("json", "true"))]
+    pub(crate) out: Option<PathBuf>,
+    /// Write a probability for each class too
+    #[arg(long)]
+    pub(crate) proba: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end; needs --out
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// A recipe (.toml) or a table
+    #[arg(value_name = "RECIPE|DATA", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A run, a model's folder or a .safetensors file
+    #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// Two or more runs
+    #[arg(value_name = "RUN", num_args = 2.., required = true, value_hint = ValueHint::DirPath)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Only operations whose name contains this
+    pub(crate) filter: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecipeCommand {
+    /// Write a recipe for a table, to be edited
+    New(RecipeNew),
+    /// Check a recipe and show every mistake in its line
+    Validate(RecipeValidate),
+    /// Print the JSON schema of recipes, for editors
+    Schema,
+    /// Print a recipe with all its defaults
+    Show(RecipeShow),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeNew {
+    /// The table
+    #[arg(value_name = "DATA", value_hint = ValueHint::FilePath)]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    /// Where to write it; standard output by default
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeValidate {
+    /// The recipes
+    #[arg(value_name = "RECIPE", required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) recipes: Vec<PathBuf>,
+    /// Set a key as `train --set` would
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecipeShow {
+    /// A recipe, a run or a table
+    #[arg(value_name = "RECIPE|RUN|DATA", value_hint = ValueHint::AnyPath)]
+    pub(crate) input: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write a page for each command into this folder instead
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+}
+
+fn isa(name: &str) -> Result<Isa, String> {
+    name.parse().map_err(|e: feedforward::tensor::Error| e.to_string())
+}
+
+fn task(name: &str) -> Result<Task, String> {
+    match name {
+        "binary" => Ok(Task::Binary),
+        "multiclass" => Ok(Task::Multiclass),
+        "regression" => Ok(Task::Regression),
+        _ => Err("the tasks are binary, multiclass and regression".into()),
+    }
+}

@@ -1,0 +1,36 @@
+//! One file a command.
+
+mod check;
+mod compare;
+mod completions;
+mod env;
+mod evaluate;
+mod inspect;
+mod man;
+mod plan;
+mod predict;
+mod recipe;
+mod train;
+
+use std::process::ExitCode;
+
+use crate::arguments::Command;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// Runs a command.
+pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Train(arguments) => train::run(arguments, terminal),
+        Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
+        Command::Predict(arguments) => predict::run(arguments, terminal),
+        Command::Plan(arguments) => plan::run(arguments, terminal),
+        Command::Inspect(arguments) => inspect::run(arguments, terminal),
+        Command::Compare(arguments) => compare::run(arguments, terminal),
+        Command::Check(arguments) => check::run(arguments, terminal),
+        Command::Recipe(command) => recipe::run(command, terminal),
+        Command::Env(arguments) => env::run(arguments, terminal),
+        Command::Completions(arguments) => completions::run(arguments),
+        Command::Man(arguments) => man::run(arguments, terminal),
+    }
+}

@@ -1,0 +1,46 @@
+use std::process::ExitCode;
+use std::time::Instant;
+
+use feedforward::PredictOptions;
+
+use crate::arguments::Predict;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::show::{Progress, count, duration};
+use crate::terminal::Terminal;
+
+pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    let options = PredictOptions {
+        data: arguments.data.clone(),
+        out: arguments.out.clone(),
+        proba: arguments.proba,
+        device: arguments.machine.options()?,
+    };
+    interrupt::listen("stopping; Ctrl-C again stops at once")?;
+    let started = Instant::now();
+    // Rows on standard output share the terminal with messages; then there are none.
+    let quiet = Terminal { quiet: true, live: false, ..terminal.clone() };
+    let shown = if arguments.out.is_some() { terminal } else { &quiet };
+    let mut progress = Progress::new(shown, &arguments.data);
+    let result = feedforward::predict(&arguments.run, &options, &mut progress);
+    progress.finish();
+    let summary = match result {
+        Err(_) if interrupt::asked() => {
+            return Err(Failure::interrupted("stopped; nothing was written"));
+        }
+        result => result?,
+    };
+    if arguments.json {
+        Terminal::object(&summary)?;
+    } else if let Some(out) = &summary.out {
+        terminal.line(format!(
+            "{}  {} · {} rows with {} · {}",
+            terminal.bold("Saved"),
+            out.display(),
+            count(summary.rows as u64),
+            summary.columns.join(", "),
+            duration(started.elapsed().as_secs_f64()),
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

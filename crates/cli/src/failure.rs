@@ -1,0 +1,252 @@
+//! What went wrong, as people and as programs read it.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use feedforward::data::DataError;
+use feedforward::recipe::{Problem, RecipeError};
+use feedforward::{Error, trainer};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use serde_json::json;
+
+use crate::terminal::{Style, Terminal, paint};
+
+/// It failed while it ran.
+pub(crate) const FAILED: u8 = 1;
+/// What was typed cannot be right.
+pub(crate) const USAGE: u8 = 2;
+/// It was stopped with Ctrl-C; what shells say for that signal.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Why a command ends without having done what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    /// At least one, unless the reader of our output went away.
+    problems: Vec<Problem>,
+    /// Said already: the exit code is all that is left to give.
+    silent: bool,
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, message.into(), None)
+    }
+
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(FAILED, message.into(), None)
+    }
+
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(INTERRUPTED, message.into(), None)
+    }
+
+    fn new(code: u8, message: String, help: Option<String>) -> Self {
+        let help = help.filter(|help| !help.is_empty());
+        let problem = Problem { key: None, message, help, source: None, span: None };
+        Self { code, problems: vec![problem], silent: false }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        if let Some(problem) = self.problems.last_mut() {
+            problem.help = Some(help.into());
+        }
+        self
+    }
+
+    pub(crate) fn has_help(&self) -> bool {
+        self.problems.iter().any(|problem| problem.help.is_some())
+    }
+
+    /// What is wrong with another recipe.
+    pub(crate) fn add(&mut self, error: &RecipeError) {
+        self.problems.extend(error.problems().iter().cloned());
+    }
+
+    /// Prints it and gives the exit code.
+    pub(crate) fn report(&self, terminal: &Terminal) -> ExitCode {
+        if !self.silent {
+            let mut stderr = io::stderr().lock();
+            for problem in &self.problems {
+                let text = if terminal.error_color { pretty(problem) } else { plain(problem) };
+                // Where nobody reads errors, the exit code is all that is left.
+                let _ = stderr.write_all(text.as_bytes());
+            }
+            drop(stderr);
+            if terminal.json {
+                self.print_json();
+            }
+        }
+        ExitCode::from(self.code)
+    }
+
+    /// The object on standard output that programs read.
+    pub(crate) fn print_json(&self) {
+        let problems: Vec<_> = self.problems.iter().map(problem_json).collect();
+        let mut error = problems.first().cloned().unwrap_or_default();
+        error["kind"] = match self.code {
+            USAGE => "usage",
+            INTERRUPTED => "interrupted",
+            _ => "failure",
+        }
+        .into();
+        if problems.len() > 1 {
+            error["all"] = problems.into();
+        }
+        let _ = Terminal::object(&json!({ "error": error }));
+    }
+}
+
+fn problem_json(problem: &Problem) -> serde_json::Value {
+    let (line, column) = problem.line_column().unzip();
+    json!({
+        "message": problem.message,
+        "help": problem.help,
+        "key": problem.key,
+        "file": problem.source.as_ref().map(|source| &source.name),
+        "line": line,
+        "column": column,
+    })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if is_broken_pipe(&error) {
+            return Self { code: 0, problems: Vec::new(), silent: true };
+        }
+        let code = if is_usage(&error) { USAGE } else { FAILED };
+        match error {
+            Error::Recipe(error) => error.into(),
+            Error::Data(error) => Self::new(code, error.to_string(), Some(error.hint())),
+            error => Self::new(code, error.to_string(), None),
+        }
+    }
+}
+
+impl From<RecipeError> for Failure {
+    fn from(error: RecipeError) -> Self {
+        Self { code: USAGE, problems: error.problems().to_vec(), silent: false }
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { code: 0, problems: Vec::new(), silent: true };
+        }
+        Self::failed(format!("cannot write: {error}"))
+    }
+}
+
+/// Whether a reader of our output, such as `head`, has gone; it has what it wanted.
+fn is_broken_pipe(error: &Error) -> bool {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = error {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return io.kind() == io::ErrorKind::BrokenPipe;
+        }
+        error = cause.source();
+    }
+    false
+}
+
+/// Whether the mistake is in what was typed: an option, a recipe, a column, a file that is not there.
+fn is_usage(error: &Error) -> bool {
+    match error {
+        Error::Run { path, .. } => !path.exists(),
+        Error::Data(error) => matches!(
+            error,
+            DataError::NoColumn { .. } | DataError::NotFound { .. } | DataError::Config { .. }
+        ),
+        Error::Train(trainer::Error::Tensor(feedforward::tensor::Error::Device(_))) => true,
+        error => error.is_usage(),
+    }
+}
+
+/// A problem for a terminal.
+fn pretty(problem: &Problem) -> String {
+    let mut text = String::new();
+    let theme = GraphicalTheme::unicode();
+    let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
+    match handler.render_report(&mut text, &Report::new(problem)) {
+        Ok(()) => text,
+        Err(fmt::Error) => plain(problem),
+    }
+}
+
+/// A problem without colours and boxes: what a pipe, a log or a test reads.
+fn plain(problem: &Problem) -> String {
+    let mut text = format!("{} {}\n", paint(false, Style::Red, "error:"), problem.message);
+    if let (Some(source), Some((line, column)), Some(span)) =
+        (&problem.source, problem.line_column(), &problem.span)
+    {
+        let shown = source.text.lines().nth(line - 1).unwrap_or_default();
+        let rest = shown.chars().count().saturating_sub(column - 1);
+        let marked = source.text.get(span.clone()).unwrap_or_default();
+        let marked =
+            marked.lines().next().unwrap_or_default().chars().count().clamp(1, rest.max(1));
+        let margin = " ".repeat(line.to_string().len());
+        let before = " ".repeat(column - 1);
+        let carets = "^".repeat(marked);
+        let _ = writeln!(text, "{margin}--> {}:{line}:{column}", source.name);
+        let _ = writeln!(text, "{margin} |\n{line} | {shown}\n{margin} | {before}{carets}");
+    } else if let Some(source) = &problem.source {
+        let _ = writeln!(text, " --> {}", source.name);
+    }
+    if let Some(help) = &problem.help {
+        let _ = writeln!(text, "  help: {help}");
+    }
+    text
+}
+
+/// A problem as miette wants it.
+#[derive(Debug)]
+struct Report {
+    message: String,
+    help: Option<String>,
+    source: Option<NamedSource<String>>,
+    span: Option<std::ops::Range<usize>>,
+}
+
+impl Report {
+    fn new(problem: &Problem) -> Self {
+        let source = problem.source.as_ref().filter(|_| problem.span.is_some());
+        Self {
+            message: problem.message.clone(),
+            help: problem.help.clone(),
+            source: source.map(|source| NamedSource::new(&source.name, source.text.clone())),
+            span: problem.span.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Report {}
+
+impl miette::Diagnostic for Report {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.span.clone()?;
+        let label = LabeledSpan::new(Some("here".into()), span.start, span.len().max(1));
+        Some(Box::new(std::iter::once(label)))
+    }
+}

@@ -1,0 +1,13 @@
+//! How things look on a terminal and in a pipe.
+
+mod data;
+mod numbers;
+mod progress;
+mod scores;
+mod table;
+
+pub(crate) use data::{data, model};
+pub(crate) use numbers::{count, duration, quoted_path, score};
+pub(crate) use progress::Progress;
+pub(crate) use scores::{score_table, verdict};
+pub(crate) use table::{Align, TextTable};

@@ -1,0 +1,217 @@
+//! From a table to a run, and what can be done with it.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::{Folder, two_classes};
+
+#[test]
+fn a_table_becomes_a_run_that_every_command_reads() {
+    let folder = Folder::new("flow");
+    folder.write("data.csv", &two_classes(300));
+    let ran = folder.run(&[
+        "train",
+        "data.csv",
+        "--target",
+        "answer",
+        "--seed",
+        "3",
+        "--name",
+        "first",
+        "--set",
+        "train.epochs=20",
+    ]);
+    let text = ran.ok().stdout;
+    for part in [
+        "feedforward 0.",
+        "seed 3",
+        "Data   data.csv · 300 rows × 3 columns",
+        "Target",
+        "positive = yes",
+        "Split  train",
+        "Model  2 → ",
+        "Plan   adamw",
+        "epoch 1/20",
+        "epoch 20/20",
+        "✓ stopped: ",
+        "Test (45 rows)",
+        "accuracy ↑",
+        "Saved  runs/first-1/",
+        "Next   feedforward predict runs/first-1 --data new.csv --proba",
+    ] {
+        assert!(text.contains(part), "wanted {part}:\n{text}");
+    }
+    assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text}");
+
+    let scores = folder.run(&["evaluate", "runs/first-1"]).ok().stdout;
+    assert!(scores.contains("ROC AUC ↑"), "{scores}");
+    let json =
+        folder.run(&["evaluate", "runs/first-1", "--data", "data.csv", "--json"]).ok().json();
+    assert_eq!(json["rows"], 300);
+    assert!(json["accuracy"].as_f64() > Some(0.8) && json["f1_macro"].is_f64(), "{json}");
+
+    let layers = folder.run(&["inspect", "runs/first-1"]).ok().stdout;
+    assert!(
+        layers.contains("output") && layers.contains("predicts answer: binary of 2 classes"),
+        "{layers}"
+    );
+
+    let train = [
+        "train",
+        "runs/first-1/recipe.toml",
+        "--set",
+        "model.hidden=[4]",
+        "--name",
+        "second",
+        "--json",
+    ];
+    let ran = folder.run(&train).ok();
+    assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+    let json = ran.json();
+    assert_eq!(json["run"], "runs/second-1");
+    for key in ["seconds", "steps", "parameters", "peak_bytes"] {
+        assert!(json[key].is_number(), "{key}: {json}");
+    }
+    assert!(
+        json["metrics"]["valid"]["accuracy"].is_f64()
+            && json["metrics"]["test"]["accuracy"].is_f64()
+    );
+
+    let compared = folder.run(&["compare", "runs/first-1", "runs/second-1"]).ok().stdout;
+    let line = compared.lines().find(|line| line.contains("model.hidden")).unwrap_or_default();
+    assert!(line.contains("[64, 32]") && line.contains("[4]"), "{compared}");
+    assert!(compared.contains("test accuracy ↑"), "{compared}");
+
+    folder
+        .run(&["train", "data.csv", "--target", "answer", "--out", "runs/first-1"])
+        .fails(1, &["is not empty, and nothing is ever overwritten"]);
+    folder.run(&["train", "--resume", "runs/first-1"]).fails(1, &["is finished"]);
+    folder.run(&["train", "runs/first-1"]).fails(2, &["feedforward train --resume runs/first-1"]);
+}
+
+#[test]
+fn a_dry_run_and_a_plan_write_nothing() {
+    let folder = Folder::new("dry");
+    folder.write("data.csv", &two_classes(100));
+    let dry = folder.run(&["train", "data.csv", "--target", "answer", "--dry-run"]).ok().stdout;
+    assert!(dry.contains("Split  train") && dry.contains("optimiser state"), "{dry}");
+    let plan = folder.run(&["plan", "data.csv", "--target", "answer", "--json"]).ok().json();
+    assert!(
+        plan["pool_bytes"].as_u64() > Some(0) && plan["flops_per_step"].as_u64() > Some(0),
+        "{plan}"
+    );
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn cross_validation_reports_each_seed_and_fold() {
+    let folder = Folder::new("folds");
+    folder.write("data.csv", &two_classes(100));
+    let base =
+        ["train", "data.csv", "--target", "answer", "--set", "train.epochs=2", "--folds", "3"];
+    let mut json = base.to_vec();
+    json.extend(["--seeds", "0,1", "--json"]);
+    let json = folder.run(&json).ok().json();
+    assert_eq!(json["results"].as_array().unwrap().len(), 6);
+    assert!(json["mean"]["accuracy"].is_f64());
+    let text = folder.run(&base).ok().stdout;
+    assert!(text.contains("Mean of 3 folds × 1 seed") && text.contains("accuracy ↑"), "{text}");
+}
+
+#[test]
+fn checks_can_be_narrowed() {
+    let folder = Folder::new("check");
+    let json = folder.run(&["check", "relu", "--json"]).ok().json();
+    assert!(json["passed"].as_u64() > Some(0) && json["failed"] == 0, "{json}");
+    folder.run(&["check", "no-such-operation"]).fails(2, &["the operations are "]);
+}
+
+/// A first Ctrl-C saves and says how to go on; going on ends with the result of a run that was left alone.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_resume_goes_on() {
+    let folder = Folder::new("ctrl-c");
+    folder.write("data.csv", &two_classes(2000));
+    let sets =
+        ["--set", "train.epochs=400", "--set", "train.patience=0", "--set", "train.batch_size=16"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_feedforward"))
+        .args(["train", "data.csv", "--target", "answer", "--out", "stopped", "--threads", "1"])
+        .args(sets)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The run's own note says when training is under way.
+    let metrics = folder.path().join("stopped/metrics.jsonl");
+    for _ in 0..600 {
+        if std::fs::metadata(&metrics).is_ok_and(|m| m.len() > 0) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(130), "{stdout}");
+    assert!(stdout.contains("Next   feedforward train --resume stopped"), "{stdout}");
+    assert!(!folder.path().join("stopped/model").exists());
+    let resumed = folder.run(&["train", "--resume", "stopped", "--threads", "1"]).ok().stdout;
+    assert!(
+        resumed.contains("going on from step ") && resumed.contains("epoch 400/400"),
+        "{resumed}"
+    );
+    let mut whole =
+        vec!["train", "data.csv", "--target", "answer", "--out", "whole", "--threads", "1"];
+    whole.extend(sets);
+    folder.run(&whole).ok();
+    let model = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));
+    assert_eq!(model("stopped").unwrap(), model("whole").unwrap());
+}
+
+#[test]
+fn predictions_follow_the_columns_that_were_there() {
+    let folder = Folder::new("predict");
+    folder.write("data.csv", &two_classes(200));
+    folder.write("new.csv", "y,x,note\n1.5,9,a\n9,1.5,b\n");
+    let train =
+        ["train", "data.csv", "--target", "answer", "--out", "run", "--set", "train.epochs=30"];
+    folder.run(&train).ok();
+
+    let ran = folder.run(&["predict", "run", "--data", "new.csv"]).ok();
+    assert_eq!(ran.stdout, "y,x,note,prediction\n1.5,9,a,yes\n9,1.5,b,no\n");
+    assert_eq!(ran.stderr, "", "standard output is for the rows, and nothing else was asked for");
+
+    let ran =
+        folder.run(&["predict", "run", "--data", "new.csv", "--proba", "--out", "p.csv"]).ok();
+    assert!(
+        ran.stdout
+            .contains("Saved  p.csv · 2 rows with prediction, probability_no, probability_yes")
+    );
+    let text = std::fs::read_to_string(folder.path().join("p.csv")).unwrap();
+    assert!(
+        text.starts_with("y,x,note,prediction,probability_no,probability_yes\n1.5,9,a,yes,"),
+        "{text}"
+    );
+    let p: Vec<f64> =
+        text.lines().nth(1).unwrap().split(',').skip(4).map(|p| p.parse().unwrap()).collect();
+    assert!((p[0] + p[1] - 1.0).abs() < 1e-6 && p[1] > 0.5, "{p:?}");
+
+    let json = folder
+        .run(&["predict", "run", "--data", "new.csv", "--out", "p.jsonl", "--json"])
+        .ok()
+        .json();
+    assert_eq!((json["rows"].as_u64(), json["out"].as_str()), (Some(2), Some("p.jsonl")));
+    folder.run(&["predict", "run", "--data", "new.csv", "--json"]).fails(2, &["--out"]);
+
+    folder.write("lacks.csv", "x,z\n1,2\n");
+    let lacks = folder.run(&["predict", "run", "--data", "lacks.csv", "--out", "lacks-out.csv"]);
+    lacks.fails(1, &["does not fit the model", "y"]);
+    assert!(!folder.path().join("lacks-out.csv").exists());
+    folder
+        .run(&["predict", "rnu", "--data", "new.csv"])
+        .fails(2, &["there is no such run", "did you mean"]);
+}
