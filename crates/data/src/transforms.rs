@@ -6,22 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result, nearest};
 use crate::source::SourceOptions;
-use crate::table::{Table, Values};
+use crate::table::Table;
 use crate::target::Target;
 
 mod category;
 mod date;
+mod encoder;
 mod number;
 mod scaler;
 mod target;
 
 pub use category::{CategoryEncoder, Coding};
 pub use date::DateEncoder;
+pub use encoder::Encoder;
 pub use number::{BooleanEncoder, NumberEncoder};
 pub use scaler::Scaler;
 pub use target::TargetTransform;
 
 pub(crate) use category::CategoryFit;
+pub(crate) use encoder::{Tile, Unreadable};
 pub(crate) use number::RawFit;
 
 /// The format number of [`Transforms`] files.
@@ -73,24 +76,6 @@ pub struct ColumnTransform {
     pub encoder: Encoder,
 }
 
-/// How a column is encoded.
-///
-/// ```
-/// # fn width(encoder: &ff_data::Encoder) -> usize { encoder.numeric_width() + encoder.categorical_width() }
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Encoder {
-    /// A quantity.
-    Number(NumberEncoder),
-    /// True or false.
-    Boolean(BooleanEncoder),
-    /// One of some values.
-    Category(CategoryEncoder),
-    /// A day or a moment.
-    Date(DateEncoder),
-}
-
 /// Rows as numbers, ready for a network.
 ///
 /// # Shapes
@@ -136,112 +121,6 @@ pub struct FeatureRange {
 
 /// Rows that are encoded together, so that a tile of the row-major output stays in the cache while the columns fill it.
 const TILE: usize = 256;
-
-/// A column's cells that its encoder cannot read: the first one's row and text, and how many.
-pub(crate) struct Unreadable {
-    pub(crate) row: usize,
-    pub(crate) text: String,
-    pub(crate) count: usize,
-}
-
-impl Unreadable {
-    pub(crate) fn note(found: &mut Option<Self>, row: usize, text: &str) {
-        match found {
-            Some(unreadable) => unreadable.count += 1,
-            None => *found = Some(Self { row, text: text.chars().take(60).collect(), count: 1 }),
-        }
-    }
-}
-
-impl Encoder {
-    /// What it encodes, as messages name it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Number(_) => "number",
-            Self::Boolean(_) => "boolean",
-            Self::Category(_) => "category",
-            Self::Date(_) => "date",
-        }
-    }
-
-    /// The numbers it gives for a row.
-    pub fn numeric_width(&self) -> usize {
-        match self {
-            Self::Number(e) => 1 + usize::from(e.flag),
-            Self::Boolean(e) => 1 + usize::from(e.flag),
-            Self::Category(e) => e.numeric_width(),
-            Self::Date(e) => e.parts.len() + usize::from(e.flag),
-        }
-    }
-
-    /// The ids it gives for a row.
-    pub fn categorical_width(&self) -> usize {
-        match self {
-            Self::Category(e) => usize::from(e.coding == Coding::Embedding),
-            _ => 0,
-        }
-    }
-
-    /// The names of its numbers for a column of this name.
-    pub fn numeric_names(&self, column: &str) -> Vec<String> {
-        let flag = |flag: bool| flag.then(|| format!("{column}_missing"));
-        match self {
-            Self::Number(e) => [column.to_owned()].into_iter().chain(flag(e.flag)).collect(),
-            Self::Boolean(e) => [column.to_owned()].into_iter().chain(flag(e.flag)).collect(),
-            Self::Category(e) => e.numeric_names(column),
-            Self::Date(e) => e.numeric_names(column).into_iter().chain(flag(e.flag)).collect(),
-        }
-    }
-
-    fn expected(&self) -> String {
-        match self {
-            Self::Number(_) => "numbers".into(),
-            Self::Boolean(e) => format!("`{}` or `{}`", e.no, e.yes),
-            Self::Category(_) => "categories".into(),
-            Self::Date(_) => "dates".into(),
-        }
-    }
-
-    /// Encodes rows into a tile of numbers of width `stride` from column `at` on.
-    fn encode(
-        &self,
-        values: &Values,
-        rows: &[usize],
-        out: &mut Tile<'_>,
-        unreadable: &mut Option<Unreadable>,
-    ) {
-        match self {
-            Self::Number(e) => e.encode(values, rows, out, unreadable),
-            Self::Boolean(e) => e.encode(values, rows, out, unreadable),
-            Self::Category(e) => e.encode(values, rows, out),
-            Self::Date(e) => e.encode(values, rows, out, unreadable),
-        }
-    }
-}
-
-/// A few rows of the output, and where the column at hand lies in them.
-pub(crate) struct Tile<'a> {
-    pub(crate) numeric: &'a mut [f32],
-    pub(crate) n_numeric: usize,
-    pub(crate) numeric_at: usize,
-    pub(crate) categorical: &'a mut [i32],
-    pub(crate) n_categorical: usize,
-    pub(crate) categorical_at: usize,
-}
-
-impl Tile<'_> {
-    /// Sets the column's `feature`-th number of the tile's `row`-th row.
-    #[inline]
-    pub(crate) fn set(&mut self, row: usize, feature: usize, value: f32) {
-        self.numeric[row * self.n_numeric + self.numeric_at + feature] = value;
-    }
-
-    /// Sets the column's id of the tile's `row`-th row.
-    #[inline]
-    pub(crate) fn set_id(&mut self, row: usize, id: usize) {
-        self.categorical[row * self.n_categorical + self.categorical_at] = id as i32;
-    }
-}
 
 impl Transforms {
     /// The numbers of a row.
@@ -443,7 +322,7 @@ impl Transforms {
         Ok(transforms)
     }
 
-    /// Checks what serde cannot: sorted categories, scalers of finite numbers.
+    /// Checks what serde cannot: sorted categories, scalings by finite numbers, a positive class that is there.
     fn validate(&self) -> Result<(), String> {
         for column in &self.columns {
             let fine = match &column.encoder {
@@ -455,6 +334,12 @@ impl Transforms {
             if !fine {
                 return Err(format!("the encoder of column `{}` is damaged", column.name));
             }
+        }
+        let target = &self.target;
+        let scale = target.mean.is_finite() && target.std > 0.0 && target.std.is_finite();
+        let classes = !target.task.is_classification() || target.classes.len() >= 2;
+        if !scale || !classes || target.positive.is_some_and(|at| at >= target.classes.len()) {
+            return Err(format!("the target's `{}` is damaged", target.column));
         }
         Ok(())
     }

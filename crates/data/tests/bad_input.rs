@@ -352,6 +352,12 @@ fn transforms_of_another_version_are_refused_by_name() {
     let json = fitted().to_json();
     let newer = json.replacen("\"format\": 1", "\"format\": 9", 1);
     says(&Transforms::from_json(&newer).unwrap_err(), &["format 9", "format 1"], &["Train again"]);
+    let zero = json.replacen("\"std\": 1.0", "\"std\": 0.0", 1);
+    says(
+        &Transforms::from_json(&zero).unwrap_err(),
+        &["transforms.json", "target's `y` is damaged"],
+        &[],
+    );
     for broken in [
         "",
         "{}",

@@ -77,9 +77,10 @@ pub fn cross_validate(
             let mut trainer = setup.trainer(&recipe, graph, &device)?;
             let mut objective = setup.objective(&recipe, &train, &valid);
             trainer.fit(&mut objective, watcher, None)?;
-            let best = trainer.progress().best;
-            let at_best = best.and_then(|b| trainer.progress().history.get(b.epoch - 1));
-            let inner = at_best.and_then(|record| record.valid_score);
+            let history = &trainer.progress().history;
+            let best = trainer.progress().best.filter(|_| recipe.train.restore_best);
+            let kept = best.map_or(history.last(), |best| history.get(best.epoch - 1));
+            let inner = kept.and_then(|record| record.valid_score);
             let prior = Prior::of(&train, setup.file.classes.len(), &transforms.target)?;
             let mut model =
                 TableModel::new(setup.file, transforms, setup.model, trainer.into_graph());

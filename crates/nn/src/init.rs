@@ -131,10 +131,10 @@ impl Init {
                 uniform(rng, out, gain * (6.0 / (fan_in + fan_out)).sqrt());
             }
             Init::XavierNormal { gain } => {
-                normal(rng, out, gain * (2.0 / (fan_in + fan_out)).sqrt())
+                normal(rng, out, gain * (2.0 / (fan_in + fan_out)).sqrt());
             }
             Init::HeUniform { gain, fan: side } => {
-                uniform(rng, out, gain * (3.0 / fan(side)).sqrt())
+                uniform(rng, out, gain * (3.0 / fan(side)).sqrt());
             }
             Init::HeNormal { gain, fan: side } => normal(rng, out, gain / fan(side).sqrt()),
             Init::LecunUniform => uniform(rng, out, (3.0 / fan_in).sqrt()),
@@ -145,7 +145,7 @@ impl Init {
                 *v = std * z.unwrap_or_default();
             }),
             Init::Uniform { low, high } => {
-                out.iter_mut().for_each(|v| *v = low + (high - low) * rng.uniform());
+                fill_with(out, || low + (high - low) * rng.uniform());
             }
             Init::Normal { std } => normal(rng, out, std),
             Init::Constant(value) => out.fill(value),
@@ -154,12 +154,18 @@ impl Init {
     }
 }
 
+fn fill_with(out: &mut [f64], mut draw: impl FnMut() -> f64) {
+    for value in out {
+        *value = draw();
+    }
+}
+
 fn uniform(rng: &mut Rng, out: &mut [f64], bound: f64) {
-    out.iter_mut().for_each(|v| *v = bound * (2.0 * rng.uniform() - 1.0));
+    fill_with(out, || bound * (2.0 * rng.uniform() - 1.0));
 }
 
 fn normal(rng: &mut Rng, out: &mut [f64], std: f64) {
-    out.iter_mut().for_each(|v| *v = std * rng.normal());
+    fill_with(out, || std * rng.normal());
 }
 
 /// Gram–Schmidt, done twice for accuracy, on the rows of a wide matrix or the columns of a tall one.
@@ -179,7 +185,9 @@ fn orthogonal(rng: &mut Rng, out: &mut [f64], rows: usize, cols: usize, gain: f6
             (0..len).for_each(|i| out[at(v, i)] /= norm);
         }
     }
-    out.iter_mut().for_each(|v| *v *= gain);
+    for value in out {
+        *value *= gain;
+    }
 }
 
 #[cfg(test)]

@@ -115,12 +115,9 @@ impl Loss {
                 };
                 (op.op(), "focal", n, LossTarget::Classes)
             }
-            LossKind::Kl => (
-                KlDivergence { reduction, ..Default::default() }.op(),
-                "kl",
-                n,
-                LossTarget::Probabilities(n),
-            ),
+            LossKind::Kl => {
+                (KlDivergence { reduction }.op(), "kl", n, LossTarget::Probabilities(n))
+            }
             LossKind::Mse => binary(Mse { reduction }.op(), "mse"),
             LossKind::Mae => binary(Mae { reduction }.op(), "mae"),
             LossKind::Huber => {

@@ -67,7 +67,7 @@ impl Checkpoint {
             isa: isa.to_string(),
             progress: progress.clone(),
             optimizer: optimizer.scalars(),
-            schedule: schedule.state().clone(),
+            schedule: *schedule.state(),
             has_best: !best.0.is_empty(),
         };
         let notes = serde_json::to_string(&notes).map_err(|e| Error::Checkpoint {
@@ -158,7 +158,7 @@ impl Checkpoint {
         optimizer
             .load_state(params, &self.notes.optimizer, tensors)
             .map_err(|e| Error::Checkpoint { path: self.path.clone(), message: e.to_string() })?;
-        schedule.restore(self.notes.schedule.clone());
+        schedule.restore(self.notes.schedule);
         Ok(())
     }
 }

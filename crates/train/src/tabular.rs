@@ -68,7 +68,9 @@ impl Objective for TabularObjective<'_> {
                     .for_each(|(x, o)| *x = mix.share * *x + (1.0 - mix.share) * o);
             }
             if self.input_noise > 0.0 {
-                x.iter_mut().for_each(|x| *x += (self.input_noise * noise.normal()) as f32);
+                for x in x {
+                    *x += (self.input_noise * noise.normal()) as f32;
+                }
             }
         })?;
         let output = self.model.forward(graph, &input)?;

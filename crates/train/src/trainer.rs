@@ -1,10 +1,10 @@
 //! The training loop.
 
 use crate::checkpoint::Checkpoint;
-use crate::optim::{Optimizer, Skip, first_non_finite_gradient};
+use crate::optim::{self, Optimizer, Skip, first_non_finite_gradient};
 use crate::schedule::Schedule;
 use crate::{Best, EpochRecord, Error, Event, Monitor, Observer, Progress, Result, TrainConfig};
-use ff_ops::{Graph, Mode, Value};
+use ff_ops::{Graph, Mode, Params, Value};
 use ff_tensor::{Key, Rng};
 use std::path::Path;
 use std::time::Instant;
@@ -78,9 +78,13 @@ impl Trainer {
         mut graph: Graph,
         optimizer: Optimizer,
         schedule: Schedule,
-        config: TrainConfig,
+        mut config: TrainConfig,
     ) -> Self {
         graph.set_seed(config.seed);
+        if optimizer.needs_objective() {
+            // L-BFGS looks at all rows at every step.
+            config.accumulate = usize::MAX;
+        }
         Self {
             graph,
             optimizer,
@@ -212,52 +216,63 @@ impl Trainer {
     /// One optimiser step over its micro-batches: mean loss and gradient norm.
     fn step(&mut self, objective: &mut dyn Objective, lr: f64) -> Result<(f64, f64)> {
         let (batch, accumulate) = (self.config.batch_size, self.config.accumulate);
-        let start = self.progress.step_in_epoch as usize * batch * accumulate;
-        let end = self.order.len().min(start + batch * accumulate);
+        let rows = batch.saturating_mul(accumulate);
+        let start = self.progress.step_in_epoch as usize * rows.min(self.order.len());
+        let end = self.order.len().min(start.saturating_add(rows));
         let number = self.progress.step;
         self.graph.set_mode(Mode::Train);
-        self.graph.discard_state();
-        self.graph.params_mut().clear_gradients();
-        let (mut sum, mut count) = (0.0, 0.0);
-        for (micro, rows) in self.order[start..end].chunks(batch).enumerate() {
-            self.graph.reset();
-            self.graph.set_step(number, micro as u64);
-            let key = self.augmentation_key(micro);
-            let loss = objective.loss(&mut self.graph, rows, key)?;
-            let batch_sum = loss.sum.item()?;
-            count += loss.count.item()?;
-            sum += batch_sum;
-            drop(loss.count);
-            if !batch_sum.is_finite() {
-                drop(loss.sum);
-                let (start, end) = (start + micro * batch, end.min(start + (micro + 1) * batch));
-                return Err(self.diagnose(objective, start..end, micro, batch_sum));
+        let mut pass = Pass {
+            graph: &mut self.graph,
+            objective: &mut *objective,
+            rows: &self.order[start..end],
+            batch,
+            step: number,
+            seed: self.config.seed,
+            first_sum: None,
+            failed: None,
+        };
+        let (sum, count, grad_norm) = if self.optimizer.needs_objective() {
+            let minimized = self.optimizer.minimize(&mut pass, lr);
+            let (first_sum, failed) = (pass.first_sum, pass.failed);
+            if let Some((micro, loss)) = failed {
+                let rows = start + micro * batch..end.min(start + (micro + 1) * batch);
+                return Err(self.diagnose(objective, rows, micro, loss));
             }
-            self.graph.backward(loss.sum)?;
-        }
-        if number == 0
-            && let Some(name) = self.graph.params().untouched().next()
-        {
-            return Err(Error::Untrained(format!("parameter `{name}`")));
-        }
-        let report = self.optimizer.step(self.graph.params_mut(), count, lr)?;
-        if report.skipped == Some(Skip::NonFinite) {
-            return Err(self.non_finite_gradient());
-        }
+            let report = minimized?;
+            if report.stop == optim::Stop::NonFinite {
+                return Err(self.non_finite_gradient());
+            }
+            let (sum, count) = first_sum.unwrap_or_default();
+            (sum, count, report.grad_norm)
+        } else {
+            let (sum, count) = match pass.run() {
+                Ok(found) => found,
+                Err(PassError::NonFinite(micro, loss)) => {
+                    let rows = start + micro * batch..end.min(start + (micro + 1) * batch);
+                    return Err(self.diagnose(objective, rows, micro, loss));
+                }
+                Err(PassError::Op(error)) => return Err(error.into()),
+            };
+            if number == 0
+                && let Some(name) = self.graph.params().untouched().next()
+            {
+                return Err(Error::Untrained(format!("parameter `{name}`")));
+            }
+            let report = self.optimizer.step(self.graph.params_mut(), count, lr)?;
+            if report.skipped == Some(Skip::NonFinite) {
+                return Err(self.non_finite_gradient());
+            }
+            (sum, count, report.grad_norm)
+        };
         self.graph.commit_state()?;
         self.progress.step += 1;
         self.progress.step_in_epoch += 1;
         self.progress.loss_sum += sum;
         self.progress.loss_count += count;
-        self.progress.grad_norm_sum += report.grad_norm;
+        self.progress.grad_norm_sum += grad_norm;
         let mean = if count > 0.0 { sum / count } else { 0.0 };
         self.progress.first_loss.get_or_insert(mean);
-        Ok((mean, report.grad_norm))
-    }
-
-    fn augmentation_key(&self, micro: usize) -> Key {
-        let key = Key::new(self.config.seed).with_name("augmentation");
-        key.with(self.progress.step).with(micro as u64)
+        Ok((mean, grad_norm))
     }
 
     /// Runs a bad batch again, looking at every value, to name the operation and the parameters where it went wrong.
@@ -271,7 +286,7 @@ impl Trainer {
         self.graph.reset();
         self.graph.set_step(self.progress.step, micro as u64);
         self.graph.set_check_finite(true);
-        let key = self.augmentation_key(micro);
+        let key = augmentation_key(self.config.seed, self.progress.step, micro);
         let cause = objective.loss(&mut self.graph, &self.order[rows], key).err();
         self.graph.set_check_finite(false);
         self.graph.reset();
@@ -377,6 +392,85 @@ impl Trainer {
         )?;
         observer.event(Event::Checkpoint(place.path));
         Ok(())
+    }
+}
+
+fn augmentation_key(seed: u64, step: u64, micro: usize) -> Key {
+    Key::new(seed).with_name("augmentation").with(step).with(micro as u64)
+}
+
+/// Forward and backward over the rows of one optimiser step, micro-batch by micro-batch; L-BFGS runs it several times.
+struct Pass<'a> {
+    graph: &'a mut Graph,
+    objective: &'a mut dyn Objective,
+    rows: &'a [u32],
+    batch: usize,
+    step: u64,
+    seed: u64,
+    /// Loss and count of the first run, before anything was changed.
+    first_sum: Option<(f64, f64)>,
+    /// The micro-batch whose loss was not finite, and that loss.
+    failed: Option<(usize, f64)>,
+}
+
+enum PassError {
+    NonFinite(usize, f64),
+    Op(ff_ops::Error),
+}
+
+impl From<ff_ops::Error> for PassError {
+    fn from(error: ff_ops::Error) -> Self {
+        PassError::Op(error)
+    }
+}
+
+impl Pass<'_> {
+    /// The sum of losses and the count; gradients are left in the arena, statistics wait to be committed.
+    fn run(&mut self) -> std::result::Result<(f64, f64), PassError> {
+        self.graph.discard_state();
+        self.graph.params_mut().clear_gradients();
+        let (mut sum, mut count) = (0.0, 0.0);
+        for (micro, rows) in self.rows.chunks(self.batch).enumerate() {
+            self.graph.reset();
+            self.graph.set_step(self.step, micro as u64);
+            let key = augmentation_key(self.seed, self.step, micro);
+            let loss = self.objective.loss(self.graph, rows, key)?;
+            let batch_sum = loss.sum.item()?;
+            count += loss.count.item()?;
+            sum += batch_sum;
+            drop(loss.count);
+            if !batch_sum.is_finite() {
+                return Err(PassError::NonFinite(micro, batch_sum));
+            }
+            self.graph.backward(loss.sum)?;
+        }
+        Ok((sum, count))
+    }
+}
+
+impl optim::Objective for Pass<'_> {
+    type Error = Error;
+
+    fn params(&mut self) -> &mut Params {
+        self.graph.params_mut()
+    }
+
+    fn evaluate(&mut self) -> Result<optim::Evaluation> {
+        match self.run() {
+            Ok((loss, count)) => {
+                self.first_sum.get_or_insert((loss, count));
+                Ok(optim::Evaluation { loss, count })
+            }
+            // A line search may try a point that is too far; only a start that is not finite is a failure.
+            Err(PassError::NonFinite(_, loss)) if self.first_sum.is_some() => {
+                Ok(optim::Evaluation { loss, count: 1.0 })
+            }
+            Err(PassError::NonFinite(micro, loss)) => {
+                self.failed = Some((micro, loss));
+                Ok(optim::Evaluation { loss, count: 1.0 })
+            }
+            Err(PassError::Op(error)) => Err(error.into()),
+        }
     }
 }
 
