@@ -89,6 +89,16 @@ pub enum Error {
         /// The parameters that took part, as ` (parameters …)`, or nothing.
         near: String,
     },
+    /// A value that came in from outside was infinite or not a number, found while looking for the cause of a bad loss.
+    #[error("a value that {op} reads from the data is {kind}, in row {row} of the batch")]
+    NonFiniteInput {
+        /// The operation that reads it first.
+        op: &'static str,
+        /// `NaN` or `infinite`.
+        kind: &'static str,
+        /// The row, from 0.
+        row: usize,
+    },
     /// A parameter of this name is not there, or twice.
     #[error("parameter `{name}`: {message}")]
     Param {

@@ -368,6 +368,17 @@ impl Graph {
                 Data::Param(id) => self.params.view(*id),
             })
             .collect();
+        if self.check_finite {
+            // Every output is looked at below, so a bad input can only come from outside.
+            for (value, view) in inputs.iter().zip(&x) {
+                if let (Data::Tensor(_), Some((index, kind))) =
+                    (&value.data, first_non_finite(view))
+                {
+                    let row = index / value.spec.shape.last().max(1);
+                    return Err(Error::NonFiniteInput { op: name, kind, row });
+                }
+            }
+        }
         {
             let mut y = views_mut(name, outputs)?;
             let mut saved = views_mut(name, saved)?;

@@ -151,10 +151,9 @@ impl Trainer {
                 break;
             }
             self.shuffle(objective.rows());
-            let mut lr = self.schedule.lr_at(self.progress.step, total_steps);
             while self.progress.step_in_epoch < steps_per_epoch && self.progress.step < total_steps
             {
-                lr = self.schedule.lr_at(self.progress.step, total_steps);
+                let lr = self.schedule.lr_at(self.progress.step, total_steps);
                 let step = self.step(objective, lr);
                 if let (Err(Error::Diverged { .. }), Some(place)) = (&step, checkpoint) {
                     self.save(place, observer)?;
@@ -182,7 +181,8 @@ impl Trainer {
                     return Ok(Stop::Interrupted);
                 }
             }
-            self.end_epoch(objective, lr)?;
+            let last = self.progress.step.saturating_sub(1);
+            self.end_epoch(objective, self.schedule.lr_at(last, total_steps))?;
             self.progress.seconds += clock.elapsed().as_secs_f64();
             clock = Instant::now();
             if let Some(record) = self.progress.history.last() {
