@@ -2,11 +2,12 @@
 
 use crate::recipe::Recipe;
 use crate::setup;
-use crate::training::{TrainOptions, current_dir, open_device};
+use crate::training::{TrainOptions, open_device};
 use crate::{Result, memory};
 use ff_data::prepare;
 use ff_tensor::{Device, DeviceOptions};
 use serde::Serialize;
+use std::path::Path;
 use std::time::Instant;
 
 /// What the code and its libraries take before any data is read, measured on Linux.
@@ -59,7 +60,7 @@ pub struct PlanSummary {
 pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
     let options = TrainOptions { device, ..TrainOptions::default() };
     let device = open_device(recipe, &options)?;
-    let prepared = prepare(&recipe.data, recipe.train.seed, &current_dir()?)?;
+    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
     let (train, valid) = (&prepared.train, &prepared.valid);
     let measured = setup::measure(recipe, &prepared.target, &prepared.transforms, train, valid)?;
     let encoded = |e: &ff_data::Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;

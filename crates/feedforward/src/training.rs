@@ -102,7 +102,8 @@ pub fn train(
             RunFolder::create(Some(out), "")?;
         }
     }
-    let prepared = read_data(recipe, &base, &device, watcher)?;
+    // From here a path is said as it was typed; a run that goes on finds it from the folder it was started in.
+    let prepared = read_data(recipe, Path::new(""), &device, watcher)?;
     let folder = RunFolder::create(options.out.as_deref(), &run_name(recipe))?;
     write_text(&folder.recipe(), &recipe.to_toml())?;
     let info = RunInfo {
@@ -152,7 +153,7 @@ pub fn resume(
     run(&recipe, &folder, info, &prepared, &device, started, watcher)
 }
 
-pub(crate) fn current_dir() -> Result<PathBuf> {
+fn current_dir() -> Result<PathBuf> {
     let here = Path::new(".");
     Ok(std::env::current_dir()
         .map_err(ff_formats::Error::io(here, "finding the current folder"))?)

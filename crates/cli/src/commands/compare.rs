@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &Compare, terminal: &Terminal) -> Result<ExitCode, 
     for line in table.lines(terminal) {
         terminal.answer(line)?;
     }
+    terminal.line(terminal.dim("  * the best of its line"))?;
     let mark = terminal.paint(Style::Yellow, "!");
     if !summary.same_data {
         terminal

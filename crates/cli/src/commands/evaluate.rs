@@ -4,12 +4,14 @@ use serde_json::json;
 
 use crate::arguments::Evaluate;
 use crate::failure::Failure;
-use crate::show::{count, quoted_path, score_table};
+use crate::show::{Working, count, quoted_path, score_table};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options()?;
+    let working = Working::new(terminal, format!("judging {}", arguments.run.display()));
     let summary = feedforward::evaluate(&arguments.run, arguments.data.as_deref(), device)?;
+    drop(working);
     if arguments.json {
         let mut object =
             json!({ "run": arguments.run, "part": summary.part, "rows": summary.rows });

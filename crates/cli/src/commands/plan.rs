@@ -5,12 +5,16 @@ use feedforward::{PlanSummary, bytes};
 use crate::arguments::Plan;
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::{Align, TextTable, count, duration};
+use crate::show::{Align, TextTable, Working, count, duration};
 use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let recipe = inputs::recipe(&arguments.input, &arguments.changes)?;
-    let summary = feedforward::plan(&recipe, arguments.machine.options()?)?;
+    let device = arguments.machine.options()?;
+    let file = recipe.data.path.display();
+    let working = Working::new(terminal, format!("reading {file} and timing some steps"));
+    let summary = feedforward::plan(&recipe, device)?;
+    drop(working);
     if arguments.json {
         Terminal::object(&summary)?;
     } else {

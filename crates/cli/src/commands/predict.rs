@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     let shown = if arguments.out.is_some() { terminal } else { &quiet };
     let mut progress = Progress::new(shown, &arguments.data);
     let result = feedforward::predict(&arguments.run, &options, &mut progress);
-    progress.finish();
+    progress.end();
     let summary = match result {
         Err(_) if interrupt::asked() => {
             return Err(Failure::interrupted("stopped; nothing was written"));

@@ -12,7 +12,7 @@ use crate::arguments::Train;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::inputs;
 use crate::interrupt;
-use crate::show::{self, Align, Progress, TextTable, count, duration, quoted_path, score};
+use crate::show::{self, Align, Progress, TextTable, Working, count, duration, quoted_path, score};
 use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Failure> {
@@ -38,10 +38,10 @@ pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Fa
             arguments.seeds.clone()
         };
         interrupt::listen("stopping; Ctrl-C again stops at once")?;
-        let mut progress = Progress::new(terminal, &recipe.data.path);
+        let mut progress = Progress::new(terminal, &recipe.data.path).many();
         let result =
             feedforward::cross_validate(&recipe, usize::from(folds), &seeds, device, &mut progress);
-        progress.finish();
+        progress.end();
         return cross_validated(terminal, result);
     }
     watched(terminal, &recipe, |progress| feedforward::train(&recipe, &options, progress))
@@ -65,7 +65,7 @@ fn watched(
     )?;
     let mut progress = Progress::new(terminal, &recipe.data.path);
     let result = train(&mut progress);
-    progress.finish();
+    progress.end();
     let summary = match result {
         Ok(summary) => summary,
         Err(error) => return Err(with_state(error, progress.run())),
@@ -124,10 +124,11 @@ fn finished(terminal: &Terminal, recipe: &Recipe, summary: &TrainSummary) -> Res
         show::verdict(terminal, verdict)?;
     }
     let run = quoted_path(&summary.run);
-    terminal.line(format!(
-        "\n{}  {run}/   report.html · model/ · recipe.toml · metrics.jsonl",
-        terminal.bold("Saved")
-    ))?;
+    let folder = RunFolder::at(&summary.run);
+    let saved = [folder.report(), folder.model(), folder.recipe(), folder.metrics()];
+    let saved: Vec<String> = saved.iter().filter_map(|path| file_name(path)).collect();
+    let saved = saved.join(" · ");
+    terminal.line(format!("\n{}  {run}/   {saved}", terminal.bold("Saved")))?;
     let classes = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
     let proba =
         if classes.is_some_and(|s| s.get(Metric::Accuracy).is_some()) { " --proba" } else { "" };
@@ -138,6 +139,12 @@ fn finished(terminal: &Terminal, recipe: &Recipe, summary: &TrainSummary) -> Res
     terminal
         .line(format!("       feedforward train {run}/recipe.toml --set model.hidden=[128,64]"))?;
     Ok(())
+}
+
+/// The name of what is there, a folder's with a slash.
+fn file_name(path: &Path) -> Option<String> {
+    let name = path.file_name().filter(|_| path.exists())?.to_string_lossy();
+    Some(if path.is_dir() { format!("{name}/") } else { name.into_owned() })
 }
 
 fn dry_run(
@@ -156,7 +163,9 @@ fn dry_run(
     };
     show::data(terminal, &recipe.data.path.display().to_string(), &notice)?;
     drop(prepared);
+    let working = Working::new(terminal, "timing some steps");
     let summary = feedforward::plan(recipe, options.device)?;
+    drop(working);
     terminal.line("")?;
     if terminal.json {
         Terminal::object(&summary)?;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use feedforward::data::{ColumnSchema, Level, Role, TargetSchema, Task};
+use feedforward::data::{ColumnSchema, Kind, Level, Role, TargetSchema, Task};
 use feedforward::{DataNotice, ModelNotice, bytes};
 
 use super::{Align, TextTable, count};
@@ -35,7 +35,7 @@ pub(crate) fn data(terminal: &Terminal, file: &str, notice: &DataNotice<'_>) -> 
     let shown = choose(columns, if terminal.verbose { usize::MAX } else { COLUMNS });
     for &i in &shown {
         let column = &columns[i];
-        let cells = column_cells(column, notice.target);
+        let cells = column_cells(column, notice.target, terminal.verbose);
         match column.role {
             Role::Target => table.styled(cells, Style::Bold),
             Role::Dropped => table.styled(cells, Style::Dim),
@@ -92,7 +92,7 @@ fn choose(columns: &[ColumnSchema], most: usize) -> Vec<usize> {
         Role::Target => 0,
         Role::Weight | Role::Split => 1,
         // Of many dropped columns alike, some will do.
-        Role::Dropped if i < 4 * most => 2,
+        Role::Dropped if i / 4 < most => 2,
         _ => 3,
     });
     // Half of the room at most is for what is not used.
@@ -108,7 +108,7 @@ fn choose(columns: &[ColumnSchema], most: usize) -> Vec<usize> {
     shown
 }
 
-fn column_cells(column: &ColumnSchema, target: &TargetSchema) -> Vec<String> {
+fn column_cells(column: &ColumnSchema, target: &TargetSchema, verbose: bool) -> Vec<String> {
     let kind = match column.role {
         Role::Target => "target".into(),
         Role::Weight => "weight".into(),
@@ -119,7 +119,10 @@ fn column_cells(column: &ColumnSchema, target: &TargetSchema) -> Vec<String> {
     if column.role == Role::Target {
         usage = format!("{} ({}; --task to override)", target.task, target.reason);
     }
-    if let Some(undo) = column.undo.as_ref().filter(|_| column.role != Role::Target) {
+    // A number that is read as a number surprises nobody.
+    let plain = column.role != Role::Dropped && column.kind == Kind::Number;
+    let shown = column.role != Role::Target && (verbose || !plain);
+    if let Some(undo) = column.undo.as_ref().filter(|_| shown) {
         usage = format!("{usage} (--set {undo})");
     }
     let stats = &column.stats;
@@ -196,4 +199,37 @@ fn target(terminal: &Terminal, target: &TargetSchema) -> io::Result<()> {
             .line(format!("  {mark} read as {task}, because it has {}{undo}", target.reason))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(role: Role) -> ColumnSchema {
+        ColumnSchema {
+            name: "x".into(),
+            kind: Kind::Number,
+            role,
+            reason: String::new(),
+            usage: String::new(),
+            undo: None,
+            stats: feedforward::data::ColumnStats::default(),
+        }
+    }
+
+    #[test]
+    fn the_target_is_always_shown_and_dropped_columns_leave_room() {
+        let mut columns: Vec<ColumnSchema> = (0..20).map(|_| column(Role::Dropped)).collect();
+        columns.extend((0..20).map(|_| column(Role::Feature)));
+        columns.push(column(Role::Target));
+        let shown = choose(&columns, 6);
+        assert_eq!(shown, [0, 1, 2, 20, 21, 40]);
+        assert_eq!(choose(&columns, usize::MAX).len(), 41);
+        assert_eq!(
+            choose(&columns[..20], 6).len(),
+            6,
+            "where all are dropped, dropped ones are shown"
+        );
+        assert!(choose(&[], 6).is_empty());
+    }
 }

@@ -5,9 +5,11 @@ mod numbers;
 mod progress;
 mod scores;
 mod table;
+mod working;
 
 pub(crate) use data::{data, model};
 pub(crate) use numbers::{count, duration, quoted_path, score};
 pub(crate) use progress::Progress;
 pub(crate) use scores::{score_table, verdict};
 pub(crate) use table::{Align, TextTable};
+pub(crate) use working::Working;

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use feedforward::trainer::{EpochRecord, Event, Observer};
 use feedforward::{Notice, Watcher};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
+use super::working::{draw_target, spinner};
 use super::{data, duration, model, score};
 use crate::interrupt;
-use crate::terminal::{Stream, Style, Terminal};
+use crate::terminal::{Style, Terminal};
 
 /// Without a bar, a line at least this far from the one before, unless an epoch is the first or the last.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
@@ -34,6 +35,8 @@ pub(crate) struct Progress<'t> {
     told: usize,
     last: Option<EpochRecord>,
     best: Option<usize>,
+    /// Whether each training is one of many: one line each.
+    many: bool,
     /// The run's folder, once it is known.
     run: Option<std::path::PathBuf>,
 }
@@ -54,8 +57,15 @@ impl<'t> Progress<'t> {
             told: 0,
             last: None,
             best: None,
+            many: false,
             run: None,
         }
+    }
+
+    /// The same for many trainings, each told of in one line.
+    pub(crate) fn many(mut self) -> Self {
+        self.many = true;
+        self
     }
 
     /// The run's folder, as soon as it was made: what to go on with after a failure.
@@ -63,12 +73,16 @@ impl<'t> Progress<'t> {
         self.run.as_deref()
     }
 
-    /// Clears the bar.
-    pub(crate) fn finish(&mut self) {
+    /// Clears the bar; tells of the last epoch if it is still untold.
+    pub(crate) fn end(&mut self) {
+        self.finish_training();
+        self.finish();
+    }
+
+    fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        self.phase = None;
     }
 
     fn say(&mut self, text: &str) {
@@ -79,21 +93,10 @@ impl<'t> Progress<'t> {
         }
     }
 
-    fn new_bar(&self, length: Option<u64>) -> ProgressBar {
-        let target = match self.terminal.stream {
-            Stream::Stdout => ProgressDrawTarget::stdout(),
-            Stream::Stderr => ProgressDrawTarget::stderr(),
-        };
-        let bar = ProgressBar::with_draw_target(length, target);
-        let template = match length {
-            Some(_) => "{prefix} {wide_bar:.cyan/dim} {msg}",
-            None => "{spinner} {msg} {elapsed}",
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
+    fn new_bar(&self, length: u64) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(Some(length), draw_target(self.terminal));
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {msg}") {
             bar.set_style(style.progress_chars("━━─"));
-        }
-        if length.is_none() {
-            bar.enable_steady_tick(Duration::from_millis(120));
         }
         bar
     }
@@ -107,10 +110,8 @@ impl<'t> Progress<'t> {
             other => other.to_owned(),
         };
         if self.terminal.live {
-            let bar = self.new_bar(None);
-            bar.set_message(words.clone());
-            self.bar = Some(bar);
-        } else if name != "training" {
+            self.bar = Some(spinner(self.terminal, words));
+        } else if name != "training" && !(self.many && name != "reading") {
             self.say(&format!("… {words}"));
         }
         self.phase = Some((name.to_owned(), Instant::now()));
@@ -127,7 +128,7 @@ impl<'t> Progress<'t> {
             self.say(&format!("going on from step {step} of {total_steps}"));
         }
         if self.terminal.live {
-            let bar = self.new_bar(Some(total_steps));
+            let bar = self.new_bar(total_steps);
             bar.set_position(step);
             bar.set_prefix("step 1");
             self.bar = Some(bar);
@@ -198,7 +199,7 @@ impl<'t> Progress<'t> {
         self.last = Some(record.clone());
         self.best = best;
         let due = self.told == 0 || self.last_line.elapsed() >= BETWEEN_LINES;
-        if self.terminal.verbose || (self.bar.is_none() && due) {
+        if self.terminal.verbose || (self.bar.is_none() && due && !self.many) {
             self.tell(record);
         }
     }
@@ -227,11 +228,19 @@ impl<'t> Progress<'t> {
 
     /// The last epoch is told of, whatever the rate of lines.
     fn finish_training(&mut self) {
-        if let Some(record) = self.last.take()
-            && record.epoch != self.told
-        {
-            self.tell(&record);
+        let Some(record) = self.last.take() else { return };
+        if !self.many {
+            if record.epoch != self.told {
+                self.tell(&record);
+            }
+            return;
         }
+        let name = self.phase.as_ref().map_or("", |(name, _)| name);
+        let mut parts = vec![name.to_owned(), format!("{} epochs", record.epoch)];
+        parts.extend(self.best.map(|best| format!("best {best}")));
+        parts.extend(record.valid_score.map(|valid| format!("last score {}", score(valid))));
+        parts.push(duration(record.seconds));
+        self.say(&parts.join(" · "));
     }
 }
 

@@ -7,7 +7,7 @@ fn a_missing_file_or_column_is_wrong_usage_with_the_nearest_name() {
     let folder = Folder::new("names");
     folder.write("data.csv", &two_classes(60));
     let train = |file: &str, target: &str| folder.run(&["train", file, "--target", target]);
-    train("dta.csv", "answer").fails(2, &["dta.csv`", "did you mean `data.csv`?"]);
+    train("dta.csv", "answer").fails(2, &["`dta.csv`", "did you mean `data.csv`?"]);
     train("data.csv", "anwser").fails(2, &["no column `anwser`", "did you mean `answer`?"]);
     folder
         .run(&["train", "data.csv"])
@@ -27,9 +27,9 @@ fn data_that_cannot_be_used_fails_with_its_place() {
     folder.write("wide.csv", "a,b\n1,2\n3,4,5\n6,7\n");
     folder.write("one.csv", "a,b\n1,x\n2,x\n");
     let train = |file: &str| folder.run(&["train", file, "--target", "b"]);
-    train("empty.csv").fails(1, &["empty.csv` is empty", "help: "]);
+    train("empty.csv").fails(1, &["`empty.csv` is empty", "help: "]);
     train("header.csv").fails(1, &["only a header"]);
-    train("wide.csv").fails(1, &["wide.csv`, line 3: 3 fields where the header has 2"]);
+    train("wide.csv").fails(1, &["`wide.csv`, line 3: 3 fields where the header has 2"]);
     train("one.csv").fails(1, &["target `b`"]);
 }
 

@@ -68,6 +68,7 @@ fn a_table_becomes_a_run_that_every_command_reads() {
     ];
     let ran = folder.run(&train).ok();
     assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+    assert!(ran.stderr.contains("epoch 20/20"), "{}", ran.stderr);
     let json = ran.json();
     assert_eq!(json["run"], "runs/second-1");
     for key in ["seconds", "steps", "parameters", "peak_bytes"] {
@@ -116,6 +117,7 @@ fn cross_validation_reports_each_seed_and_fold() {
     assert_eq!(json["results"].as_array().unwrap().len(), 6);
     assert!(json["mean"]["accuracy"].is_f64());
     let text = folder.run(&base).ok().stdout;
+    assert!(text.contains("seed 0, fold 3 of 3 · 2 epochs"), "{text}");
     assert!(text.contains("Mean of 3 folds × 1 seed") && text.contains("accuracy ↑"), "{text}");
 }
 

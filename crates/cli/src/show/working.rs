@@ -1,0 +1,49 @@
+//! Work without steps: a spinner on a terminal, a line elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::terminal::{Stream, Terminal};
+
+/// Says that something is being done, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Working(Option<ProgressBar>);
+
+impl Working {
+    pub(crate) fn new(terminal: &Terminal, what: impl Into<String>) -> Self {
+        if terminal.live {
+            return Self(Some(spinner(terminal, what.into())));
+        }
+        // A reader that went away is noticed when there is something to read.
+        let _ = terminal.line(format!("… {}", what.into()));
+        Self(None)
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some(bar) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A spinner with the seconds that have passed.
+pub(super) fn spinner(terminal: &Terminal, what: String) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, draw_target(terminal));
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// Where bars are drawn: beside the words for people.
+pub(super) fn draw_target(terminal: &Terminal) -> ProgressDrawTarget {
+    match terminal.stream {
+        Stream::Stdout => ProgressDrawTarget::stdout(),
+        Stream::Stderr => ProgressDrawTarget::stderr(),
+    }
+}
