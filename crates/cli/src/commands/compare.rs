@@ -5,7 +5,7 @@ use feedforward::{CompareSummary, ComparedRun, PartScores, bytes};
 
 use crate::arguments::Compare;
 use crate::failure::Failure;
-use crate::show::{Align, TextTable, count, duration, score};
+use crate::show::{Align, TextTable, count, duration, is_shown, score};
 use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Compare, terminal: &Terminal) -> Result<ExitCode, Failure> {
@@ -27,8 +27,9 @@ pub(super) fn run(arguments: &Compare, terminal: &Terminal) -> Result<ExitCode, 
         table.row([difference.key.clone()].into_iter().chain(values).collect());
     }
     facts(&summary, &mut table);
-    scores(&summary, "valid", |parts| parts.valid.as_ref(), &mut table);
-    scores(&summary, "test", |parts| parts.test.as_ref(), &mut table);
+    let shown = |metric| is_shown(terminal, metric);
+    scores(&summary, "valid", |parts| parts.valid.as_ref(), shown, &mut table);
+    scores(&summary, "test", |parts| parts.test.as_ref(), shown, &mut table);
     for line in table.lines(terminal) {
         terminal.answer(line)?;
     }
@@ -62,9 +63,10 @@ fn scores(
     summary: &CompareSummary,
     name: &str,
     part: impl Fn(&PartScores) -> Option<&Scores> + Copy,
+    shown: impl Fn(Metric) -> bool,
     table: &mut TextTable,
 ) {
-    for metric in summary.metrics(part) {
+    for metric in summary.metrics(part).into_iter().filter(|&metric| shown(metric)) {
         let values: Vec<Option<f64>> =
             summary.runs.iter().map(|run| part(&run.metrics)?.get(metric)).collect();
         let best = best(metric, &values);

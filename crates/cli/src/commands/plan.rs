@@ -85,5 +85,6 @@ fn operations(count: f64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    format!("{value:.3} {}FLOP", units[unit])
+    let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
+    format!("{value:.digits$} {}FLOP", units[unit])
 }

@@ -205,7 +205,7 @@ fn cross_validated(
         ("highest fold", Align::Left),
     ]);
     for (metric, mean) in result.mean.iter() {
-        let Some(mean) = mean else { continue };
+        let Some(mean) = mean.filter(|_| show::is_shown(terminal, metric)) else { continue };
         let of = |scores: &Scores| scores.get(metric);
         let folds = || result.results.iter().filter_map(|fold| of(&fold.scores));
         table.row(vec![

@@ -63,7 +63,7 @@ pub(crate) fn score_table(terminal: &Terminal, report: &Report) -> io::Result<()
         ("95 % interval", Align::Left),
     ]);
     for (metric, value) in scores.iter() {
-        let Some(value) = value else { continue };
+        let Some(value) = value.filter(|_| is_shown(terminal, metric)) else { continue };
         let interval = intervals.get(&metric).map_or(String::new(), interval);
         table.row(vec![label(metric), score(value), interval]);
     }
@@ -75,6 +75,26 @@ pub(crate) fn score_table(terminal: &Terminal, report: &Report) -> io::Result<()
         terminal.line(terminal.paint(Style::Dim, line))?;
     }
     Ok(())
+}
+
+/// Whether a metric has its place in a table: with one label a row the averages below say little that the others do not.
+pub(crate) fn is_shown(terminal: &Terminal, metric: Metric) -> bool {
+    use Metric::{
+        F1Micro, F1Weighted, PrecisionMacro, PrecisionMicro, PrecisionWeighted, RecallMacro,
+        RecallMicro, RecallWeighted,
+    };
+    let detail = matches!(
+        metric,
+        F1Micro
+            | F1Weighted
+            | PrecisionMacro
+            | PrecisionMicro
+            | PrecisionWeighted
+            | RecallMacro
+            | RecallMicro
+            | RecallWeighted
+    );
+    terminal.verbose || !detail
 }
 
 fn label(metric: Metric) -> String {
