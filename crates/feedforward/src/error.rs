@@ -21,6 +21,9 @@ pub enum Error {
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] ff_train::metrics::MetricError),
+    /// A model could not be asked about its columns.
+    #[error(transparent)]
+    Explain(#[from] ff_train::explain::ExplainError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] ff_formats::Error),

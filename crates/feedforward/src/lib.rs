@@ -13,6 +13,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod clock;
 mod compare;
 mod cross_validate;
 mod environment;

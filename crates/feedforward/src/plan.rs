@@ -1,10 +1,10 @@
 //! What a run will take, before it starts.
 
 use crate::recipe::Recipe;
-use crate::setup;
+use crate::setup::{self, Measured};
 use crate::training::{TrainOptions, open_device};
 use crate::{Result, memory};
-use ff_data::prepare;
+use ff_data::{Prepared, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use serde::Serialize;
 use std::path::Path;
@@ -63,11 +63,6 @@ pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
     let (train, valid) = (&prepared.train, &prepared.valid);
     let measured = setup::measure(recipe, &prepared.target, &prepared.transforms, train, valid)?;
-    let encoded = |e: &ff_data::Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;
-    let data_bytes =
-        prepared.table.bytes() + encoded(train) + encoded(valid) + encoded(&prepared.test);
-    // The best weights are held twice: as values and while a checkpoint is written.
-    let copies = 2 * measured.parameter_bytes;
     let available_bytes = memory::available_bytes();
     let layers = {
         let (setup, _) = setup::Setup::new(
@@ -91,8 +86,8 @@ pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
         optimizer_bytes: measured.optimizer_bytes,
         activation_bytes: measured.activation_bytes,
         pool_bytes: measured.peak_bytes,
-        data_bytes,
-        process_bytes: PROCESS_BYTES + data_bytes + measured.peak_bytes + copies,
+        data_bytes: data_bytes(&prepared),
+        process_bytes: process_bytes(&prepared, &measured),
         available_bytes,
         flops_per_step: measured.flops,
         steps_per_epoch: recipe.train.steps_per_epoch(train.rows),
@@ -103,8 +98,22 @@ pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
     })
 }
 
+/// Bytes of a table and its encoded parts.
+fn data_bytes(prepared: &Prepared) -> usize {
+    let encoded = |e: &ff_data::Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;
+    let Prepared { table, train, valid, test, .. } = prepared;
+    table.bytes() + encoded(train) + encoded(valid) + encoded(test)
+}
+
+/// About the most bytes of the whole process.
+pub(crate) fn process_bytes(prepared: &Prepared, measured: &Measured) -> usize {
+    // The best weights are held twice: as values and while a checkpoint is written.
+    let copies = 2 * measured.parameter_bytes;
+    PROCESS_BYTES + data_bytes(prepared) + measured.peak_bytes + copies
+}
+
 /// The median time of some steps of the very run, within half a second or so.
-fn time_steps(recipe: &Recipe, prepared: &ff_data::Prepared, device: &Device) -> Result<f64> {
+fn time_steps(recipe: &Recipe, prepared: &Prepared, device: &Device) -> Result<f64> {
     struct Laps(Vec<f64>, Instant, Instant);
     impl ff_train::Observer for Laps {
         fn event(&mut self, event: ff_train::Event<'_>) {

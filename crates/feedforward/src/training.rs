@@ -1,10 +1,12 @@
 //! From a recipe to a run's folder.
 
+use crate::clock::Clock;
 use crate::model::write_text;
 use crate::recipe::Recipe;
+use crate::report::{self, Outcome};
 use crate::setup::{self, Setup};
 use crate::watch::{DataNotice, ModelNotice, Notice, Watcher};
-use crate::{Error, Predictions, Result, RunFolder, TableModel, report, scores};
+use crate::{Error, Predictions, Result, RunFolder, TableModel, scores};
 use ff_data::{Encoded, Prepared, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::metrics::{Scores, choose_threshold};
@@ -13,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// How to train, beside what the recipe says.
 ///
@@ -92,7 +93,7 @@ pub fn train(
     options: &TrainOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<TrainSummary> {
-    let started = Instant::now();
+    let mut clock = Clock::start();
     let device = open_device(recipe, options)?;
     let base = current_dir()?;
     if let Some(out) = &options.out {
@@ -104,6 +105,7 @@ pub fn train(
     }
     // From here a path is said as it was typed; a run that goes on finds it from the folder it was started in.
     let prepared = read_data(recipe, Path::new(""), &device, watcher)?;
+    clock.lap("reading");
     let folder = RunFolder::create(options.out.as_deref(), &run_name(recipe))?;
     write_text(&folder.recipe(), &recipe.to_toml())?;
     let info = RunInfo {
@@ -117,7 +119,7 @@ pub fn train(
         finished: false,
     };
     save_info(&folder, &info)?;
-    run(recipe, &folder, info, &prepared, &device, started, watcher)
+    run(recipe, &folder, info, &prepared, &device, clock, watcher)
 }
 
 /// Goes on with a run that was stopped, from its last checkpoint, or from step 0 where it had none.
@@ -129,7 +131,7 @@ pub fn resume(
     options: &TrainOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<TrainSummary> {
-    let started = Instant::now();
+    let mut clock = Clock::start();
     let folder = RunFolder::open(path)?;
     let recipe = Recipe::load(&folder.recipe(), &[])?;
     let info = load_info(&folder)?;
@@ -141,6 +143,7 @@ pub fn resume(
     }
     let device = open_device(&recipe, options)?;
     let prepared = read_data(&recipe, &info.base, &device, watcher)?;
+    clock.lap("reading");
     if prepared.hash != info.data_hash {
         return Err(Error::run(
             folder.path(),
@@ -150,7 +153,7 @@ pub fn resume(
             ),
         ));
     }
-    run(&recipe, &folder, info, &prepared, &device, started, watcher)
+    run(&recipe, &folder, info, &prepared, &device, clock, watcher)
 }
 
 fn current_dir() -> Result<PathBuf> {
@@ -218,7 +221,7 @@ fn run(
     mut info: RunInfo,
     prepared: &Prepared,
     device: &Device,
-    started: Instant,
+    mut clock: Clock,
     watcher: &mut dyn Watcher,
 ) -> Result<TrainSummary> {
     watcher.notice(&Notice::Run(folder.path()));
@@ -241,16 +244,38 @@ fn run(
         trainer.resume(&Checkpoint::open(&place, device.cpu().isa())?)?;
     }
     watcher.event(Event::Phase("training"));
+    clock.lap("preparing");
     let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
     let mut objective = setup.objective(recipe, train, valid);
-    let fitted = trainer.fit(&mut objective, &mut log, Some(&place));
+    let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
     let logged = log.failed.take();
-    let stop = fitted?;
-    if let Some(error) = logged {
-        return Err(error);
-    }
+    let fitted = logged.map_or(fitted, Err);
+    clock.lap("training");
 
     let progress = trainer.progress().clone();
+    let layers = setup.layers();
+    let facts = |info, clock, outcome| report::Facts {
+        recipe,
+        folder,
+        info,
+        prepared,
+        file: &setup.file,
+        layers: &layers,
+        loss: setup.loss.name(),
+        progress: &progress,
+        measured: &measured,
+        device,
+        clock,
+        outcome,
+    };
+    let stop = match fitted {
+        Ok(stop) => stop,
+        Err(error) => {
+            // What there is stays readable; the error that ended the run is the one to tell.
+            let _ = report::write(&mut facts(&info, &clock, Outcome::Failed(&error)));
+            return Err(error);
+        }
+    };
     let mut summary = TrainSummary {
         run: folder.path().to_owned(),
         metrics: PartScores::default(),
@@ -270,6 +295,7 @@ fn run(
         verdict: None,
     };
     if stop == Stop::Interrupted {
+        report::write(&mut facts(&info, &clock, Outcome::Interrupted))?;
         return Ok(summary);
     }
 
@@ -283,24 +309,15 @@ fn run(
     model.save(&folder.model())?;
     summary.metrics = judged.part_scores();
     summary.verdict = judged.verdict();
-    summary.seconds = summary.seconds.max(started.elapsed().as_secs_f64());
+    summary.seconds = summary.seconds.max(clock.seconds());
     summary.peak_bytes = crate::memory::process_peak_bytes();
     let text = serde_json::to_string_pretty(&judged.reports())
         .map_err(|e| Error::run(folder.path(), e.to_string()))?;
     write_text(&folder.scores(), &text)?;
+    clock.lap("evaluating");
     watcher.event(Event::Phase("report"));
-    report::write(&report::Facts {
-        recipe,
-        folder,
-        info: &info,
-        prepared,
-        model: &mut model,
-        judged: &judged,
-        progress: &progress,
-        measured: &measured,
-        summary: &summary,
-        device,
-    })?;
+    let outcome = Outcome::Finished { model: &mut model, judged: &judged, summary: &summary };
+    report::write(&mut facts(&info, &clock, outcome))?;
     info.finished = true;
     save_info(folder, &info)?;
     Ok(summary)

@@ -5,13 +5,16 @@ use ff_train::metrics::ThresholdAim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// More shuffles of a column than this tell nothing new.
+const MAX_SHUFFLES: usize = 1000;
+
 /// What is measured when training is over.
 ///
 /// ```
 /// let config = feedforward::recipe::EvaluateConfig { top_k: Some(0), ..Default::default() };
 /// assert_eq!(config.validate().unwrap_err().key, "evaluate.top_k");
 /// ```
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateConfig {
     /// Two classes: what the decision threshold is chosen for on the validation part; the likelier class by default.
@@ -20,6 +23,14 @@ pub struct EvaluateConfig {
     /// The k of the top-k accuracy; 5, or 2 where there are few classes, by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
+    /// How often each column is shuffled for its importance; 0 leaves importance and partial dependence out.
+    pub importance: usize,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { threshold: None, top_k: None, importance: 5 }
+    }
 }
 
 impl EvaluateConfig {
@@ -37,6 +48,10 @@ impl EvaluateConfig {
         }
         if self.top_k == Some(0) {
             return Err(ConfigError::new("evaluate.top_k", "must be at least 1, found 0"));
+        }
+        if self.importance > MAX_SHUFFLES {
+            let message = format!("must be at most {MAX_SHUFFLES}, found {}", self.importance);
+            return Err(ConfigError::new("evaluate.importance", message));
         }
         Ok(())
     }

@@ -1,0 +1,225 @@
+//! How good the model is: classifiers and regressions.
+
+use super::explain::Explained;
+use super::{Part, segments};
+use crate::recipe::Recipe;
+use crate::{Predictions, TableModel};
+use ff_data::{Prepared, Target};
+use ff_train::metrics::{
+    ClassCurves, ClassificationReport, Metric, RegressionReport, ThresholdAim, wilson,
+};
+use ff_train::report::{
+    Calibration, CalibrationBin, ClassScores, Classification, RateCurve, Regression, ThresholdCurve,
+};
+
+/// Rows whose truth and prediction the page gets; it draws fewer.
+const POINTS: usize = 20_000;
+
+/// Thresholds: a grid of this many and about as many of the scores themselves.
+const THRESHOLDS: usize = 100;
+
+pub(super) fn classification(
+    report: &ClassificationReport,
+    part: Part<'_>,
+    model: &mut TableModel,
+    prepared: &Prepared,
+    recipe: &Recipe,
+) -> Classification {
+    let classes = &prepared.target.classes;
+    let confusion = report.confusion.as_ref().map_or_else(Vec::new, |matrix| {
+        let row = |row: &Vec<f64>| row.iter().map(|n| n.round() as u64).collect();
+        matrix.counts.iter().map(row).collect()
+    });
+    Classification {
+        split: part.name.into(),
+        classes: classes.clone(),
+        positive: report.positive,
+        confusion,
+        per_class: per_class(report, classes),
+        means: means(report),
+        roc: report.curves.iter().filter_map(|curve| roc(report, curve, classes)).collect(),
+        precision_recall: report
+            .curves
+            .iter()
+            .filter_map(|curve| precision_recall(report, curve, classes))
+            .collect(),
+        calibration: calibration(report, classes),
+        threshold: threshold(model, prepared, recipe),
+    }
+}
+
+fn per_class(report: &ClassificationReport, classes: &[String]) -> Vec<ClassScores> {
+    let scores = report.per_class.iter().map(|s| ClassScores {
+        name: classes.get(s.class).cloned().unwrap_or_default(),
+        precision: s.precision.unwrap_or(f64::NAN),
+        recall: s.recall.unwrap_or(f64::NAN),
+        f1: s.f1.unwrap_or(f64::NAN),
+        support: s.support.round() as u64,
+        roc_auc: s.roc_auc,
+    });
+    scores.collect()
+}
+
+fn means(report: &ClassificationReport) -> Vec<ClassScores> {
+    let support = report.per_class.iter().map(|s| s.support).sum::<f64>().round() as u64;
+    let mean = |name: &str, [precision, recall, f1]: [Metric; 3], roc_auc| {
+        let get = |metric| report.scores.get(metric).unwrap_or(f64::NAN);
+        let (precision, recall, f1) = (get(precision), get(recall), get(f1));
+        ClassScores { name: name.into(), precision, recall, f1, support, roc_auc }
+    };
+    // The AUC of two classes is the positive one's; of more it is the plain mean.
+    let auc = report.scores.get(Metric::RocAuc).filter(|_| report.positive.is_none());
+    vec![
+        mean("mean", [Metric::PrecisionMacro, Metric::RecallMacro, Metric::F1Macro], auc),
+        mean(
+            "weighted mean",
+            [Metric::PrecisionWeighted, Metric::RecallWeighted, Metric::F1Weighted],
+            None,
+        ),
+    ]
+}
+
+fn roc(report: &ClassificationReport, curve: &ClassCurves, names: &[String]) -> Option<RateCurve> {
+    let (x, y): (Vec<f64>, Vec<f64>) = curve.roc.iter().map(|p| (p.fpr, p.tpr)).unzip();
+    let area = report.per_class.get(curve.class).and_then(|s| s.roc_auc);
+    let name = names.get(curve.class).cloned().unwrap_or_default();
+    (!x.is_empty()).then_some(RateCurve { name, x, y, area, chance: None })
+}
+
+fn precision_recall(
+    report: &ClassificationReport,
+    curve: &ClassCurves,
+    names: &[String],
+) -> Option<RateCurve> {
+    let (x, y): (Vec<f64>, Vec<f64>) = curve.pr.iter().map(|p| (p.recall, p.precision)).unzip();
+    let scores = report.per_class.get(curve.class)?;
+    let total: f64 = report.per_class.iter().map(|s| s.support).sum();
+    let name = names.get(curve.class).cloned().unwrap_or_default();
+    let chance = (total > 0.0).then(|| scores.support / total);
+    (!x.is_empty()).then_some(RateCurve { name, x, y, area: scores.pr_auc, chance })
+}
+
+fn calibration(report: &ClassificationReport, classes: &[String]) -> Option<Calibration> {
+    if report.calibration.is_empty() {
+        return None;
+    }
+    let bins = report.calibration.iter().map(|bin| {
+        let interval = wilson(bin.observed * bin.count as f64, bin.count as f64);
+        CalibrationBin {
+            predicted: bin.predicted,
+            observed: bin.observed,
+            low: interval.map(|i| i.low),
+            high: interval.map(|i| i.high),
+            count: bin.count,
+        }
+    });
+    let of = report.positive.and_then(|positive| classes.get(positive).cloned());
+    Some(Calibration {
+        of: of.unwrap_or_else(|| "the most likely class".into()),
+        bins: bins.collect(),
+        error: report.scores.get(Metric::Ece),
+        brier: report.scores.get(Metric::Brier),
+    })
+}
+
+/// What a threshold was chosen for.
+pub(super) fn aim(aim: ThresholdAim) -> String {
+    match aim {
+        ThresholdAim::F1 => "best F1".into(),
+        ThresholdAim::BalancedAccuracy => "best balanced accuracy".into(),
+        ThresholdAim::Cost { false_positive, false_negative } => {
+            format!("lowest cost at {false_positive} a false alarm and {false_negative} a miss")
+        }
+        ThresholdAim::RecallAtPrecision(least) => format!("best recall at precision ≥ {least}"),
+        ThresholdAim::PrecisionAtRecall(least) => format!("best precision at recall ≥ {least}"),
+    }
+}
+
+/// Counts at each threshold on the validation part: the test part must not choose anything.
+fn threshold(
+    model: &mut TableModel,
+    prepared: &Prepared,
+    recipe: &Recipe,
+) -> Option<ThresholdCurve> {
+    let positive = model.file().positive.filter(|_| model.file().classes.len() == 2)?;
+    let Some(Target::Class(labels)) = &prepared.valid.target else { return None };
+    let Ok(Predictions::Classes { probabilities, .. }) = model.predict_encoded(&prepared.valid)
+    else {
+        return None;
+    };
+    let (mut yes, mut no) = (Vec::new(), Vec::new());
+    for (p, &label) in probabilities.chunks_exact(2).zip(labels) {
+        if label as usize == positive { &mut yes } else { &mut no }.push(p[positive]);
+    }
+    if yes.is_empty() || no.is_empty() {
+        return None;
+    }
+    yes.sort_unstable_by(f64::total_cmp);
+    no.sort_unstable_by(f64::total_cmp);
+    let chosen = model.file().chosen;
+    let used = model.file().threshold.unwrap_or(0.5);
+    let thresholds = thresholds(&yes, &no, used);
+    let at_least =
+        |sorted: &[f64], t: f64| (sorted.len() - sorted.partition_point(|p| *p < t)) as u64;
+    let count = |of: &[f64]| thresholds.iter().map(|&t| at_least(of, t)).collect::<Vec<u64>>();
+    let (true_positive, false_positive) = (count(&yes), count(&no));
+    let (mut false_positive_cost, mut false_negative_cost) = (None, None);
+    if let Some(ThresholdAim::Cost { false_positive, false_negative }) = recipe.evaluate.threshold {
+        (false_positive_cost, false_negative_cost) = (Some(false_positive), Some(false_negative));
+    }
+    Some(ThresholdCurve {
+        split: "valid".into(),
+        false_negative: true_positive.iter().map(|n| yes.len() as u64 - n).collect(),
+        true_negative: false_positive.iter().map(|n| no.len() as u64 - n).collect(),
+        thresholds,
+        true_positive,
+        false_positive,
+        chosen: Some(used),
+        aim: chosen.map_or_else(|| "the likelier class".into(), |chosen| aim(chosen.aim)),
+        false_positive_cost,
+        false_negative_cost,
+    })
+}
+
+/// A grid, scores at even ranks, and the threshold in use, ascending.
+fn thresholds(yes: &[f64], no: &[f64], used: f64) -> Vec<f64> {
+    let mut all: Vec<f64> = (0..=THRESHOLDS).map(|i| i as f64 / THRESHOLDS as f64).collect();
+    for scores in [yes, no] {
+        let last = scores.len() - 1;
+        let most = (THRESHOLDS / 2).min(last).max(1);
+        all.extend((0..=most).map(|i| scores[i * last / most]));
+    }
+    all.push(used);
+    all.sort_unstable_by(f64::total_cmp);
+    all.dedup();
+    all
+}
+
+pub(super) fn regression(
+    report: &RegressionReport,
+    part: Part<'_>,
+    predictions: &Predictions,
+    prepared: &Prepared,
+    explained: &Explained,
+) -> Regression {
+    let (Predictions::Values(predicted), Some(Target::Value(actual))) =
+        (predictions, &part.data.target)
+    else {
+        return Regression::default();
+    };
+    let target = &prepared.transforms.target;
+    let actual: Vec<f64> = actual.iter().map(|&y| target.inverse(y)).collect();
+    let overall = report.scores.get(Metric::Rmse);
+    let segments = segments::worst(part, prepared, &actual, predicted, overall, explained);
+    let stride = actual.len().div_ceil(POINTS).max(1);
+    Regression {
+        split: part.name.into(),
+        target: prepared.target.column.clone(),
+        unit: String::new(),
+        predicted: predicted.iter().step_by(stride).copied().collect(),
+        actual: actual.into_iter().step_by(stride).collect(),
+        error: "RMSE".into(),
+        overall,
+        segments,
+    }
+}

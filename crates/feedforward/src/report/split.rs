@@ -1,0 +1,105 @@
+//! How the rows were divided.
+
+use super::{Facts, columns, words};
+use ff_data::{Encoded, SplitKind, Target};
+use ff_train::report::{Alert, Distribution, Level, Split, SplitPart};
+
+/// Bars of the target's histogram in each part.
+const BINS: usize = 20;
+
+pub(super) fn gather(facts: &Facts<'_>) -> Split {
+    let prepared = facts.prepared;
+    let parts = [("train", &prepared.train), ("valid", &prepared.valid), ("test", &prepared.test)];
+    let mut checks: Vec<Alert> = prepared
+        .notes
+        .iter()
+        .filter(|note| columns::is_about_parts(note))
+        .map(columns::check)
+        .collect();
+    checks.extend(absent(facts, &parts));
+    Split {
+        method: method(facts),
+        parts: parts
+            .iter()
+            .filter(|(_, data)| data.rows > 0)
+            .map(|(name, data)| part(facts, name, data))
+            .collect(),
+        classes: prepared.target.classes.clone(),
+        checks,
+    }
+}
+
+/// How, by what and from which seed.
+pub(super) fn method(facts: &Facts<'_>) -> String {
+    let split = &facts.recipe.data.split;
+    let column = split.column.as_deref().unwrap_or("?");
+    let seed = split.seed.unwrap_or(facts.recipe.train.seed);
+    match facts.prepared.split {
+        SplitKind::Auto | SplitKind::Random => format!("at random, seed {seed}"),
+        SplitKind::Stratified => {
+            format!("stratified by {}, seed {seed}", facts.prepared.target.column)
+        }
+        SplitKind::Grouped => format!("rows of one {column} together, seed {seed}"),
+        SplitKind::Time => format!("by time ({column}), the latest rows for the test"),
+        SplitKind::Given => match &split.column {
+            Some(column) => format!("as column {column} says"),
+            None => "as the files say".into(),
+        },
+    }
+}
+
+fn part(facts: &Facts<'_>, name: &str, data: &Encoded) -> SplitPart {
+    let (mut classes, mut target) = (Vec::new(), Distribution::Unknown);
+    match &data.target {
+        Some(Target::Class(rows)) => classes = counts(rows, facts.prepared.target.classes.len()),
+        Some(Target::Value(values)) => target = histogram(facts, values),
+        None => {}
+    }
+    SplitPart { name: name.into(), rows: data.rows as u64, classes, target }
+}
+
+fn counts(rows: &[i32], classes: usize) -> Vec<u64> {
+    let mut counts = vec![0; classes];
+    for &class in rows {
+        if let Some(n) = usize::try_from(class).ok().and_then(|class| counts.get_mut(class)) {
+            *n += 1;
+        }
+    }
+    counts
+}
+
+/// The target's values in bins that all parts share.
+fn histogram(facts: &Facts<'_>, values: &[f32]) -> Distribution {
+    let Some(number) = &facts.prepared.target.stats.number else { return Distribution::Unknown };
+    let (min, max) = (number.min, number.max);
+    let scale = BINS as f64 / (max - min);
+    let mut counts = vec![0; BINS];
+    for &value in values {
+        let x = facts.prepared.transforms.target.inverse(value);
+        // The cast turns a rounding below the least value into bin 0.
+        counts[(((x - min) * scale) as usize).min(BINS - 1)] += 1;
+    }
+    Distribution::Numeric { edges: columns::edges(min, max, BINS), counts }
+}
+
+/// Classes that a part lacks: no score of such a class means anything.
+fn absent(facts: &Facts<'_>, parts: &[(&str, &Encoded); 3]) -> Vec<Alert> {
+    let classes = &facts.prepared.target.classes;
+    let lacking = |data: &Encoded| -> Vec<&str> {
+        let Some(Target::Class(rows)) = &data.target else { return Vec::new() };
+        let counts = counts(rows, classes.len());
+        classes.iter().zip(counts).filter(|(_, n)| *n == 0).map(|(c, _)| c.as_str()).collect()
+    };
+    let mut alerts = Vec::new();
+    for (name, data) in parts.iter().filter(|(_, data)| data.rows > 0) {
+        let lacking = lacking(data);
+        if !lacking.is_empty() {
+            let label = format!("the {name} part has no row of {}", words::list(&lacking, 5));
+            alerts.push(Alert::new(Level::Warning, label, "a larger share may have some"));
+        }
+    }
+    if alerts.is_empty() && !classes.is_empty() {
+        alerts.push(Alert::new(Level::Passed, "every part has rows of every class", ""));
+    }
+    alerts
+}
