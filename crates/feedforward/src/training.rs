@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::model::write_text;
 use crate::recipe::Recipe;
-use crate::report::{self, Outcome};
+use crate::report::{self, LivePage, Outcome};
 use crate::setup::{self, Setup};
 use crate::watch::{DataNotice, ModelNotice, Notice, Watcher};
 use crate::{Error, Predictions, Result, RunFolder, TableModel, scores};
@@ -30,6 +30,8 @@ pub struct TrainOptions {
     pub device: DeviceOptions,
     /// The command line, for the report.
     pub command: Vec<String>,
+    /// Whether to write the report every few seconds while training goes on.
+    pub watch: bool,
 }
 
 /// How a run went.
@@ -119,7 +121,9 @@ pub fn train(
         finished: false,
     };
     save_info(&folder, &info)?;
-    run(recipe, &folder, info, &prepared, &device, clock, watcher)
+    let job =
+        Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch: options.watch };
+    run(&job, info, clock, watcher)
 }
 
 /// Goes on with a run that was stopped, from its last checkpoint, or from step 0 where it had none.
@@ -153,7 +157,9 @@ pub fn resume(
             ),
         ));
     }
-    run(&recipe, &folder, info, &prepared, &device, clock, watcher)
+    let (recipe, watch) = (&recipe, options.watch);
+    let job = Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch };
+    run(&job, info, clock, watcher)
 }
 
 fn current_dir() -> Result<PathBuf> {
@@ -215,15 +221,22 @@ fn identity(recipe: &Recipe, hash: &str) -> String {
     format!("{hash}\n{}", recipe.to_toml())
 }
 
+/// What is trained on what, and where.
+struct Job<'a> {
+    recipe: &'a Recipe,
+    folder: &'a RunFolder,
+    prepared: &'a Prepared,
+    device: &'a Device,
+    watch: bool,
+}
+
 fn run(
-    recipe: &Recipe,
-    folder: &RunFolder,
+    job: &Job<'_>,
     mut info: RunInfo,
-    prepared: &Prepared,
-    device: &Device,
     mut clock: Clock,
     watcher: &mut dyn Watcher,
 ) -> Result<TrainSummary> {
+    let Job { recipe, folder, prepared, device, watch } = *job;
     watcher.notice(&Notice::Run(folder.path()));
     let Prepared { train, valid, transforms, target, .. } = prepared;
     let measured = setup::measure(recipe, target, transforms, train, valid)?;
@@ -245,16 +258,8 @@ fn run(
     }
     watcher.event(Event::Phase("training"));
     clock.lap("preparing");
-    let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
-    let mut objective = setup.objective(recipe, train, valid);
-    let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
-    let logged = log.failed.take();
-    let fitted = logged.map_or(fitted, Err);
-    clock.lap("training");
-
-    let progress = trainer.progress().clone();
     let layers = setup.layers();
-    let facts = |info, clock, outcome| report::Facts {
+    let known = |info| report::Known {
         recipe,
         folder,
         info,
@@ -262,17 +267,23 @@ fn run(
         file: &setup.file,
         layers: &layers,
         loss: setup.loss.name(),
-        progress: &progress,
         measured: &measured,
         device,
-        clock,
-        outcome,
     };
+    let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
+    log.page = watch.then(|| LivePage::new(known(&info), &clock, trainer.progress()));
+    let mut objective = setup.objective(recipe, train, valid);
+    let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
+    let fitted = log.failed.take().map_or(fitted, Err);
+    drop(log);
+    clock.lap("training");
+
+    let progress = trainer.progress().clone();
     let stop = match fitted {
         Ok(stop) => stop,
         Err(error) => {
             // What there is stays readable; the error that ended the run is the one to tell.
-            let _ = report::write(&mut facts(&info, &clock, Outcome::Failed(&error)));
+            let _ = report::write(known(&info), &progress, &clock, Outcome::Failed(&error));
             return Err(error);
         }
     };
@@ -295,7 +306,7 @@ fn run(
         verdict: None,
     };
     if stop == Stop::Interrupted {
-        report::write(&mut facts(&info, &clock, Outcome::Interrupted))?;
+        report::write(known(&info), &progress, &clock, Outcome::Interrupted)?;
         return Ok(summary);
     }
 
@@ -317,7 +328,7 @@ fn run(
     clock.lap("evaluating");
     watcher.event(Event::Phase("report"));
     let outcome = Outcome::Finished { model: &mut model, judged: &judged, summary: &summary };
-    report::write(&mut facts(&info, &clock, outcome))?;
+    report::write(known(&info), &progress, &clock, outcome)?;
     info.finished = true;
     save_info(folder, &info)?;
     Ok(summary)
@@ -402,6 +413,7 @@ struct MetricsLog<'a> {
     file: File,
     watcher: &'a mut dyn Watcher,
     failed: Option<Error>,
+    page: Option<LivePage<'a>>,
 }
 
 impl<'a> MetricsLog<'a> {
@@ -417,7 +429,7 @@ impl<'a> MetricsLog<'a> {
         })?;
         let file = File::options().append(true).open(&path);
         let file = file.map_err(ff_formats::Error::io(&path, "opening"))?;
-        Ok(Self { path, file, watcher, failed: None })
+        Ok(Self { path, file, watcher, failed: None, page: None })
     }
 }
 
@@ -430,6 +442,9 @@ impl Observer for MetricsLog<'_> {
             if let Err(error) = self.file.write_all(line.as_bytes()) {
                 self.failed = Some(ff_formats::Error::io(&self.path, "writing")(error).into());
             }
+        }
+        if let Some(page) = &mut self.page {
+            page.event(&event);
         }
         self.watcher.event(event);
     }

@@ -24,8 +24,23 @@ pub(super) fn gather(facts: &Facts<'_>) -> Data {
         rows_used: totals.used as u64,
         dropped: totals.dropped.iter().map(|d| Tally::new(&d.reason, d.rows as u64)).collect(),
         columns: prepared.schema.columns.iter().map(|column| self::column(facts, column)).collect(),
-        checks: prepared.notes.iter().filter(|note| !is_about_parts(note)).map(check).collect(),
+        checks: prepared
+            .notes
+            .iter()
+            .filter(|note| is_about_table(facts, note))
+            .map(check)
+            .collect(),
     }
+}
+
+/// Whether a finding belongs to the table: what was left out is a decision already.
+fn is_about_table(facts: &Facts<'_>, note: &Note) -> bool {
+    let left_out = note.level == ff_data::Level::Info
+        && note.column.as_ref().is_some_and(|name| {
+            let column = facts.prepared.schema.column(name);
+            column.is_some_and(|column| column.role == Role::Dropped)
+        });
+    !left_out && !is_about_parts(note)
 }
 
 /// Whether a finding is about the split rather than about the table.

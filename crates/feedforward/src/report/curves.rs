@@ -9,7 +9,7 @@ const WIDE: f64 = 100.0;
 
 pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
     let history = &facts.progress.history;
-    if history.is_empty() && !matches!(facts.outcome, Outcome::Running) {
+    if history.is_empty() && !matches!(facts.outcome, Outcome::Running { .. }) {
         return None;
     }
     let epochs: Vec<f64> = history.iter().map(|r| r.epoch as f64).collect();

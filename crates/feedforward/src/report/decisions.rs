@@ -68,7 +68,7 @@ fn source(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         let undo = format!("--set data.header={}", source.header != Some(true));
         all.push(decision(
             DecisionKind::Inferred,
-            format!("the file is read as {}", source.describe()),
+            format!("the file is read as CSV: {}", source.describe()),
             "from its first lines",
             undo,
         ));
@@ -78,7 +78,7 @@ fn source(facts: &Facts<'_>, all: &mut Vec<Decision>) {
 /// Columns with one fate share a line.
 fn columns(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     let mut groups: Vec<Vec<&ColumnSchema>> = Vec::new();
-    let fate = |c: &ColumnSchema| (c.role, c.kind, c.reason.clone(), c.usage.clone());
+    let fate = |c: &ColumnSchema| (c.role, c.kind, reason(c).to_owned(), c.usage.clone());
     for column in &facts.prepared.schema.columns {
         if column.role == Role::Target {
             continue;
@@ -118,18 +118,25 @@ fn columns(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         all.push(decision(
             kind,
             what,
-            format!("{named}{}{fate}", first.reason),
+            // Many columns of integers differ in how many integers they hold; that is told in the table.
+            format!("{named}{}{fate}", if group.len() > 1 { reason(first) } else { &first.reason }),
             undo.as_deref().map_or_else(String::new, set),
         ));
     }
 }
 
+/// Why a column was read so, without figures of its own.
+fn reason(column: &ColumnSchema) -> &str {
+    let integers = column.kind == Kind::Number && column.reason.contains("integers");
+    if integers { "integers" } else { &column.reason }
+}
+
 fn kind_of(column: &ColumnSchema, kind: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !column.name.is_empty() && column.name.chars().all(bare) {
-        format!("data.columns.{}=\"{kind}\"", column.name)
+        format!("data.columns.{}={kind}", column.name)
     } else {
-        format!("data.columns.{}=\"{kind}\"", toml_text(&column.name))
+        format!("data.columns.{}={kind}", toml_text(&column.name))
     }
 }
 
@@ -307,7 +314,7 @@ fn weights(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         let why = if least * UNEVEN <= largest {
             format!("the largest has {} rows, the smallest {}", count(largest), count(least))
         } else {
-            "they are even enough".into()
+            "the classes are even enough".into()
         };
         all.push(decision(
             DecisionKind::Chosen,
@@ -428,7 +435,11 @@ fn device(facts: &Facts<'_>, all: &mut Vec<Decision>) {
             "the CPU computes, with {isa} kernels and {}",
             words::plural(cpu.threads().count(), "thread")
         ),
-        "the fastest that this machine has; the number of threads does not change the result",
+        if cpu.isa() == ff_tensor::Isa::detect() {
+            "the fastest that this machine has; the number of threads does not change the result"
+        } else {
+            "as it was asked for; the number of threads does not change the result"
+        },
         format!("--isa {other}"),
     ));
 }

@@ -6,6 +6,7 @@ mod curves;
 mod decisions;
 mod evaluation;
 mod explain;
+mod live;
 mod mistakes;
 mod network;
 mod segments;
@@ -25,8 +26,11 @@ use ff_train::Progress;
 use ff_train::report::{Live, ReportData, Status, StatusKind, render};
 use std::io::Write;
 
-/// Everything that a report is made from.
-pub(crate) struct Facts<'a> {
+pub(crate) use live::LivePage;
+
+/// What is known of a run before it starts.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
     pub(crate) recipe: &'a Recipe,
     pub(crate) folder: &'a RunFolder,
     pub(crate) info: &'a RunInfo,
@@ -35,17 +39,30 @@ pub(crate) struct Facts<'a> {
     /// The layers in one line, and the name of the loss.
     pub(crate) layers: &'a str,
     pub(crate) loss: &'a str,
-    pub(crate) progress: &'a Progress,
     pub(crate) measured: &'a Measured,
     pub(crate) device: &'a Device,
-    pub(crate) clock: &'a Clock,
-    pub(crate) outcome: Outcome<'a>,
+}
+
+/// Everything that a report is made from.
+struct Facts<'a> {
+    known: Known<'a>,
+    progress: &'a Progress,
+    clock: &'a Clock,
+    outcome: Outcome<'a>,
+}
+
+impl<'a> std::ops::Deref for Facts<'a> {
+    type Target = Known<'a>;
+
+    fn deref(&self) -> &Known<'a> {
+        &self.known
+    }
 }
 
 /// How far the run has come.
 pub(crate) enum Outcome<'a> {
-    /// It goes on; the page reloads itself.
-    Running,
+    /// It goes on, in this session since this step; the page reloads itself.
+    Running { from: u64 },
     /// It was stopped and can be resumed.
     Interrupted,
     /// It ended with an error.
@@ -74,8 +91,14 @@ impl<'a> Part<'a> {
 }
 
 /// Writes `report.html`.
-pub(crate) fn write(facts: &mut Facts<'_>) -> Result<()> {
-    let page = render(&gather(facts));
+pub(crate) fn write(
+    known: Known<'_>,
+    progress: &Progress,
+    clock: &Clock,
+    outcome: Outcome<'_>,
+) -> Result<()> {
+    let mut facts = Facts { known, progress, clock, outcome };
+    let page = render(&gather(&mut facts));
     Ok(ff_formats::write_atomic(&facts.folder.report(), |file| file.write_all(page.as_bytes()))?)
 }
 
@@ -164,7 +187,7 @@ fn status(facts: &Facts<'_>) -> Status {
     };
     let after = format!("{} and {}", words::plural(progress.epoch, "epoch"), steps(progress));
     let (kind, message) = match &facts.outcome {
-        Outcome::Running => (StatusKind::Running, String::new()),
+        Outcome::Running { .. } => (StatusKind::Running, format!("{after} so far")),
         Outcome::Interrupted => {
             (StatusKind::Stopped, format!("interrupted after {after}; it can be resumed"))
         }
@@ -184,16 +207,17 @@ fn steps(progress: &Progress) -> String {
 }
 
 fn live(facts: &Facts<'_>) -> Option<Live> {
-    let Outcome::Running = facts.outcome else { return None };
+    let Outcome::Running { from } = facts.outcome else { return None };
     let (done, total) =
         (facts.progress.step, facts.recipe.train.total_steps(facts.prepared.train.rows));
-    let each = facts.clock.since_lap() / done.max(1) as f64;
+    let here = done.saturating_sub(from);
+    let each = facts.clock.since_lap() / here.max(1) as f64;
     Some(Live {
         reload_seconds: 3,
         phase: "training".into(),
         done,
         total,
         unit: "steps".into(),
-        seconds_left: (done > 0).then(|| each * total.saturating_sub(done) as f64),
+        seconds_left: (here > 0).then(|| each * total.saturating_sub(done) as f64),
     })
 }

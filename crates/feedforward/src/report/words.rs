@@ -40,11 +40,6 @@ pub(super) fn plural(n: usize, word: &str) -> String {
     format!("{} {word}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// A share in per cent.
-pub(super) fn percent(part: usize, whole: usize) -> String {
-    format!("{} %", number((1000.0 * part as f64 / whole.max(1) as f64).round() / 10.0))
-}
-
 /// The first few of some names, and how many more there are.
 pub(super) fn list(names: &[&str], most: usize) -> String {
     let shown = names[..names.len().min(most)].join(", ");
@@ -108,7 +103,7 @@ mod tests {
         ] {
             assert_eq!(number(x), want);
         }
-        assert_eq!((count(1_797), percent(1, 3)), ("1,797".into(), "33.3 %".into()));
+        assert_eq!(count(1_797), "1,797");
         assert_eq!(list(&["a", "b", "c"], 2), "a, b and 1 more");
     }
 

@@ -10,6 +10,8 @@ use crate::report::{
 
 /// Columns in the table at most; a table of 100 rows is still read, one of 1,000 is not.
 const COLUMNS: usize = 120;
+/// Columns up to which the whole table is in sight.
+const OPEN: usize = 40;
 /// Reasons for dropped rows that are named at most; the rest is added up.
 const REASONS: usize = 12;
 
@@ -75,12 +77,27 @@ fn columns(data: &Data) -> String {
         ("missing", Align::Number),
         ("use", Align::Text),
     ];
-    let mut table = Table::new("Columns", &heads);
-    for column in data.columns.iter().take(COLUMNS) {
-        let kind = if column.dropped { "out" } else { "" };
-        table.row(kind, &cells(column, data.rows_read));
+    let shown = &data.columns[..data.columns.len().min(COLUMNS)];
+    let table = |columns: &mut dyn Iterator<Item = &Column>| {
+        let mut table = Table::new("Columns", &heads);
+        let mut n = 0;
+        for column in columns {
+            let kind = if column.dropped { "out" } else { "" };
+            table.row(kind, &cells(column, data.rows_read));
+            n += 1;
+        }
+        (table, n)
+    };
+    let all = table(&mut shown.iter()).0.end(shown.len(), data.columns.len(), "columns");
+    if data.columns.len() <= OPEN {
+        return all;
     }
-    table.end(data.columns.len().min(COLUMNS), data.columns.len(), "columns")
+    // The target and what to look at come first; a long table waits until it is asked for.
+    let worth_a_look = |c: &&Column| c.target || !c.alerts.is_empty();
+    let (few, n) = table(&mut data.columns.iter().filter(worth_a_look).take(OPEN));
+    let few = if n > 0 { few.end(n, n, "") } else { String::new() };
+    let count = number::count(data.columns.len() as u64);
+    format!("{few}<details><summary>All {count} columns</summary>{all}</details>\n")
 }
 
 fn cells(column: &Column, rows: u64) -> [String; 7] {

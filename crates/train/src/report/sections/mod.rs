@@ -119,6 +119,10 @@ fn level(level: Level) -> (&'static str, &'static str, &'static str) {
 
 /// A share in [0, 1] as a number over a faint bar.
 fn meter(x: f64) -> String {
+    // A precision without a prediction, a recall without a row: nothing to show.
+    if x.is_nan() {
+        return "<span class=\"muted\">—</span>".into();
+    }
     let width = if x.is_finite() { x.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
     format!("<span class=\"meter\" style=\"--v:{width:.1}%\">{}</span>", number::score(x))
 }

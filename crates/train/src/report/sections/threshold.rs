@@ -49,7 +49,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         put!(&mut lead, " ({})", Clip(&t.aim, 100));
     }
     if !t.split.is_empty() {
-        put!(&mut lead, ", chosen on <b>{}</b>", Clip(&t.split, 60));
+        put!(&mut lead, ". Counted on <b>{}</b>", Clip(&t.split, 60));
     }
     lead.push('.');
     if points.is_empty() {

@@ -132,7 +132,9 @@ fn scores(verdict: &Verdict) -> String {
             cells.push(
                 score.baseline.map_or("<span class=\"muted\">—</span>".into(), number::score),
             );
-            cells.push(interval::small(score));
+            // A dot by itself would stand anywhere.
+            let drawn = score.low.is_some() || score.baseline.is_some();
+            cells.push(if drawn { interval::small(score) } else { String::new() });
         }
         table.row("", &cells);
     }
