@@ -186,6 +186,9 @@ pub(crate) struct Train {
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
           conflicts_with_all = ["input", "target", "task", "set", "name", "seed", "out", "dry_run", "folds"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Write report.html every few seconds while training goes on; in a browser it reloads itself
+    #[arg(long, conflicts_with = "folds")]
+    pub(crate) watch: bool,
     /// Show the data, the model and the plan, then stop
     #[arg(long, conflicts_with = "folds")]
     pub(crate) dry_run: bool,

@@ -17,7 +17,12 @@ use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options()?;
-    let options = TrainOptions { out: arguments.out.clone(), device, command: command_line() };
+    let options = TrainOptions {
+        out: arguments.out.clone(),
+        device,
+        command: command_line(),
+        watch: arguments.watch,
+    };
     if let Some(run) = &arguments.resume {
         let folder = RunFolder::open(run)?;
         let recipe = Recipe::load(&folder.recipe(), &[])?;
