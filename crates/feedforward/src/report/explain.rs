@@ -330,7 +330,8 @@ fn dependence(
         column
     };
     let (mut low, mut high) = (Vec::new(), Vec::new());
-    for rows in &answers {
+    // The probabilities of a sure model lie at 0 and 1, so that a band over the rows would hide the curve.
+    for rows in answers.iter().filter(|_| classes.is_empty()) {
         let sorted = column(rows);
         let at = |q: f64| sorted[((sorted.len() - 1) as f64 * q).round() as usize];
         low.push(at(0.1));
@@ -373,6 +374,18 @@ fn most_moved(means: &[Vec<f64>], width: usize) -> usize {
     (1..width).fold(0, |best, class| if span(class) > span(best) { class } else { best })
 }
 
+/// The range between the first and the last per cent, which single far values would stretch.
+fn inner(numbers: &[f64]) -> (f64, f64) {
+    let mut sorted: Vec<f64> = numbers.iter().copied().filter(|x| x.is_finite()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let cut = sorted.len() / 100;
+    match sorted.get(cut..sorted.len() - cut) {
+        Some([low, .., high]) => (*low, *high),
+        Some([one]) => (*one, *one),
+        _ => (0.0, 0.0),
+    }
+}
+
 /// Rows whose values make a grid, by their place in the sample, and the values.
 fn grid(values: &Values, kind: Kind, rows: &[usize]) -> Option<(Vec<usize>, Grid)> {
     match kind {
@@ -380,8 +393,11 @@ fn grid(values: &Values, kind: Kind, rows: &[usize]) -> Option<(Vec<usize>, Grid
             let text = |row: usize| values.text(row).trim().parse().unwrap_or(f64::NAN);
             let numbers: Vec<f64> =
                 rows.iter().map(|&row| values.number(row).unwrap_or_else(|| text(row))).collect();
-            let finite: Vec<f64> =
-                numbers.iter().map(|x| if x.is_finite() { *x } else { f64::NAN }).collect();
+            let (low, high) = inner(&numbers);
+            let finite: Vec<f64> = numbers
+                .iter()
+                .map(|x| if (low..=high).contains(x) { *x } else { f64::NAN })
+                .collect();
             let donors = quantile_rows(&finite, POINTS);
             let grid = donors.iter().map(|&i| finite[i]).collect();
             Some((donors, Grid::Numbers(grid)))

@@ -3,11 +3,22 @@
 use super::{Part, words};
 use crate::scores::Report;
 use ff_data::{Level, Prepared};
-use ff_train::metrics::{Comparison, Direction, IntervalMethod, Metric, Scores, Undefined};
+use ff_train::metrics::{Comparison, Direction, Interval, IntervalMethod, Metric, Undefined};
 use ff_train::report::{Score, Verdict};
 
 /// Fewer rows than this make wide intervals.
 const FEW_ROWS: usize = 100;
+
+/// Scores worth a row without a baseline; averages over classes have a table of their own.
+const ALONE: [Metric; 7] = [
+    Metric::Precision,
+    Metric::Recall,
+    Metric::F1,
+    Metric::RocAuc,
+    Metric::PrAuc,
+    Metric::TopKAccuracy,
+    Metric::Ece,
+];
 
 pub(super) fn gather(
     prepared: &Prepared,
@@ -15,12 +26,17 @@ pub(super) fn gather(
     report: &Report,
     baseline: &str,
 ) -> Verdict {
-    let (undefined, resamples, top_k) = match report {
-        Report::Classification(r) => (&r.undefined, r.resamples, r.top_k),
-        Report::Regression(r) => (&r.undefined, r.resamples, 0),
+    let (undefined, resamples, top_k, intervals) = match report {
+        Report::Classification(r) => (&r.undefined, r.resamples, r.top_k, &r.intervals),
+        Report::Regression(r) => (&r.undefined, r.resamples, 0, &r.intervals),
     };
     let mut scores: Vec<Score> = report.comparisons().iter().map(score).collect();
-    scores.extend(without_baseline(report.scores(), top_k));
+    let compared = |metric| report.comparisons().iter().any(|c| c.metric == metric);
+    for (metric, value) in report.scores().iter() {
+        if let (Some(value), false) = (value, compared(metric) || !ALONE.contains(&metric)) {
+            scores.push(alone(metric, value, intervals.get(&metric).copied(), top_k));
+        }
+    }
     Verdict {
         split: part.name.into(),
         rows: part.data.rows as u64,
@@ -42,19 +58,17 @@ fn score(c: &Comparison) -> Score {
     }
 }
 
-/// Scores that no baseline has: calibration error, top-k accuracy.
-fn without_baseline(scores: &Scores, top_k: usize) -> Vec<Score> {
-    [Metric::TopKAccuracy, Metric::Ece]
-        .into_iter()
-        .filter_map(|metric| {
-            let value = scores.get(metric)?;
-            let name = match metric {
-                Metric::TopKAccuracy => format!("top-{top_k} accuracy"),
-                _ => metric.label().into(),
-            };
-            Some(Score::new(name, value, metric.direction() == Direction::HigherIsBetter))
-        })
-        .collect()
+/// A score that the baseline does not have: it predicts no positive row, or has no other probabilities.
+fn alone(metric: Metric, value: f64, interval: Option<Interval>, top_k: usize) -> Score {
+    let name = match metric {
+        Metric::TopKAccuracy => format!("top-{top_k} accuracy"),
+        _ => metric.label().into(),
+    };
+    let score = Score::new(name, value, metric.direction() == Direction::HigherIsBetter);
+    match interval {
+        Some(interval) => score.interval(interval.low, interval.high),
+        None => score,
+    }
 }
 
 fn interval(comparisons: &[Comparison], resamples: usize) -> String {

@@ -40,7 +40,10 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     if outputs_agree && !first.output.is_empty() {
         put!(&mut lead, " (<b>{}</b>)", Clip(&first.output, 80));
     }
-    lead.push_str(". Band: how rows differ; strip: where the values lie.");
+    lead.push_str(match all.iter().any(|d| !d.low.is_empty()) {
+        true => ". Band: how rows differ; strip: where the values lie.",
+        false => ". Strip: where the values lie.",
+    });
     Some(Section { id: "dependence", title: "Partial dependence", lead, body })
 }
 
