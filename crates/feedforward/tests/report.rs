@@ -1,5 +1,7 @@
 //! The page of a run holds what the run found, whatever the data is called.
 
+#![allow(clippy::unwrap_used)]
+
 use feedforward::{Recipe, TrainOptions, TrainSummary, train};
 use std::path::{Path, PathBuf};
 

@@ -100,7 +100,12 @@ fn columns(facts: &Facts<'_>, all: &mut Vec<Decision>) {
             (_, 1) => (DecisionKind::Inferred, format!("{} is read as {}", names[0], first.kind)),
             (_, n) => (
                 DecisionKind::Inferred,
-                format!("{} columns are read as {}: {}", count(n), first.kind, list(&names, NAMED)),
+                format!(
+                    "{} columns are read as {}: {}",
+                    count(n),
+                    plural_kind(first.kind),
+                    list(&names, NAMED)
+                ),
             ),
         };
         let named = match first.kind {
@@ -122,6 +127,14 @@ fn columns(facts: &Facts<'_>, all: &mut Vec<Decision>) {
             format!("{named}{}{fate}", if group.len() > 1 { reason(first) } else { &first.reason }),
             undo.as_deref().map_or_else(String::new, set),
         ));
+    }
+}
+
+fn plural_kind(kind: Kind) -> String {
+    match kind {
+        Kind::Category => "categories".into(),
+        Kind::Boolean => "truth values".into(),
+        other => format!("{other}s"),
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Part, segments};
 use crate::recipe::Recipe;
 use crate::{Predictions, TableModel};
 use ff_data::{Prepared, Target};
+use ff_train::metrics::CalibrationBin as Bin;
 use ff_train::metrics::{
     ClassCurves, ClassificationReport, Metric, RegressionReport, ThresholdAim, wilson,
 };
@@ -55,7 +56,8 @@ fn per_class(report: &ClassificationReport, classes: &[String]) -> Vec<ClassScor
         recall: s.recall.unwrap_or(f64::NAN),
         f1: s.f1.unwrap_or(f64::NAN),
         support: s.support.round() as u64,
-        roc_auc: s.roc_auc,
+        // Of two classes there is one curve, whose area stands beside it.
+        roc_auc: s.roc_auc.filter(|_| report.positive.is_none()),
     });
     scores.collect()
 }
@@ -103,7 +105,7 @@ fn calibration(report: &ClassificationReport, classes: &[String]) -> Option<Cali
     if report.calibration.is_empty() {
         return None;
     }
-    let bins = report.calibration.iter().map(|bin| {
+    let bins = merged(&report.calibration, report.rows).into_iter().map(|bin| {
         let interval = wilson(bin.observed * bin.count as f64, bin.count as f64);
         CalibrationBin {
             predicted: bin.predicted,
@@ -120,6 +122,39 @@ fn calibration(report: &ClassificationReport, classes: &[String]) -> Option<Cali
         error: report.scores.get(Metric::Ece),
         brier: report.scores.get(Metric::Brier),
     })
+}
+
+/// Neighbouring bins together until each has rows enough to be drawn: single rows would make a saw of the curve.
+fn merged(bins: &[Bin], rows: usize) -> Vec<Bin> {
+    let enough = (rows as u64 / 50).max(5);
+    let mut all: Vec<Bin> = Vec::new();
+    for bin in bins {
+        match all.last_mut().filter(|last| last.count < enough) {
+            Some(last) => *last = union(last, bin),
+            None => all.push(*bin),
+        }
+    }
+    // What is left over at the end joins its neighbour.
+    if let [.., before, last] = all.as_mut_slice()
+        && last.count < enough
+    {
+        *before = union(before, last);
+        all.pop();
+    }
+    all
+}
+
+fn union(a: &Bin, b: &Bin) -> Bin {
+    let weight = a.weight + b.weight;
+    let mean = |of: fn(&Bin) -> f64| (of(a) * a.weight + of(b) * b.weight) / weight;
+    Bin {
+        low: a.low,
+        high: b.high,
+        count: a.count + b.count,
+        weight,
+        predicted: mean(|bin| bin.predicted),
+        observed: mean(|bin| bin.observed),
+    }
 }
 
 /// What a threshold was chosen for.
@@ -221,5 +256,38 @@ pub(super) fn regression(
         error: "RMSE".into(),
         overall,
         segments,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thin_bins_join_their_neighbours() {
+        let bin = |low: f64, count: u64, hits: u64| Bin {
+            low,
+            high: low + 0.1,
+            count,
+            weight: count as f64,
+            predicted: low + 0.05,
+            observed: hits as f64 / count as f64,
+        };
+        let bins = [bin(0.0, 9, 0), bin(0.2, 2, 1), bin(0.5, 3, 2), bin(0.7, 6, 5), bin(0.9, 1, 1)];
+        let merged = merged(&bins, 21);
+        let counts: Vec<u64> = merged.iter().map(|b| b.count).collect();
+        assert_eq!(counts, [9, 5, 7]);
+        assert!((merged[1].observed - 0.6).abs() < 1e-12);
+        assert!((merged[1].predicted - (2.0 * 0.25 + 3.0 * 0.55) / 5.0).abs() < 1e-12);
+        assert_eq!((merged[2].low, merged[2].high), (0.7, 1.0));
+    }
+
+    #[test]
+    fn thresholds_hold_the_ends_and_the_one_in_use() {
+        let all = thresholds(&[0.4, 0.9], &[0.123], 0.3337);
+        assert!(all.windows(2).all(|pair| pair[0] < pair[1]));
+        for t in [0.0, 0.123, 0.3337, 0.4, 0.9, 1.0] {
+            assert!(all.contains(&t), "{t}");
+        }
     }
 }

@@ -169,10 +169,9 @@ fn outputs(
     numeric: &[f32],
     categorical: &[i32],
 ) -> Result<Vec<f32>> {
-    let rows = if like.n_numeric > 0 {
-        numeric.len() / like.n_numeric
-    } else {
-        categorical.len() / like.n_categorical.max(1)
+    let rows = match numeric.len().checked_div(like.n_numeric) {
+        Some(rows) => rows,
+        None => categorical.len() / like.n_categorical.max(1),
     };
     let encoded = Encoded {
         rows,
@@ -403,9 +402,9 @@ fn grid(values: &Values, kind: Kind, rows: &[usize]) -> Option<(Vec<usize>, Grid
             Some((donors, Grid::Numbers(grid)))
         }
         Kind::Category | Kind::Boolean => {
-            let label = |&row: &usize| match values.is_missing(row) {
-                true => "missing".to_owned(),
-                false => values.text(row).trim().to_owned(),
+            let label = |&row: &usize| {
+                let text = values.text(row);
+                if values.is_missing(row) { "missing".into() } else { text.trim().to_owned() }
             };
             let labels: Vec<String> = rows.iter().map(label).collect();
             let donors = frequent_rows(&labels, CATEGORIES);

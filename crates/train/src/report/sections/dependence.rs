@@ -40,10 +40,9 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     if outputs_agree && !first.output.is_empty() {
         put!(&mut lead, " (<b>{}</b>)", Clip(&first.output, 80));
     }
-    lead.push_str(match all.iter().any(|d| !d.low.is_empty()) {
-        true => ". Band: how rows differ; strip: where the values lie.",
-        false => ". Strip: where the values lie.",
-    });
+    let with_band = all.iter().any(|d| !d.low.is_empty());
+    lead.push_str(if with_band { ". Band: how rows differ; strip" } else { ". Strip" });
+    lead.push_str(": where the values lie.");
     Some(Section { id: "dependence", title: "Partial dependence", lead, body })
 }
 
