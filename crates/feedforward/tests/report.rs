@@ -1,6 +1,6 @@
 //! The page of a run holds what the run found, whatever the data is called.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::format_push_string)]
 
 use feedforward::{Recipe, TrainOptions, TrainSummary, train};
 use std::path::{Path, PathBuf};

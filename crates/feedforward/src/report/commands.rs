@@ -16,7 +16,10 @@ pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
     }
     let finished = matches!(facts.outcome, Outcome::Finished { .. });
     if !finished {
-        all.push(command("go on", format!("feedforward train --resume {run}")));
+        all.push(command(
+            "go on from where it was saved",
+            format!("feedforward train --resume {run}"),
+        ));
     }
     all.push(command(
         "train it again, to the same bits",
