@@ -1,6 +1,7 @@
 //! One feedforward layer, by hand and by the library: forward, a loss, backward, one update.
 //!
 //! Run it with `cargo run -p feedforward --example one_layer`.
+#![allow(clippy::print_stdout)] // Printing is what it is for.
 
 use feedforward::ops::{
     Activation, Feedforward, Graph, Mse, ParamKind, ParamSpec, Params, Reduction,

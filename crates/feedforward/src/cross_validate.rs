@@ -2,7 +2,7 @@
 
 use crate::recipe::Recipe;
 use crate::scores::{self, Prior};
-use crate::setup::Setup;
+use crate::setup::{self, Setup};
 use crate::training::{TrainOptions, open_device};
 use crate::watch::Watcher;
 use crate::{Error, Result, TableModel};
@@ -75,7 +75,7 @@ pub fn cross_validate(
             let EncodedParts { train, valid, test, transforms, .. } = parts;
             let (setup, graph) =
                 Setup::new(&recipe, &prepared.target, &transforms, &train, &device)?;
-            let mut trainer = setup.trainer(&recipe, graph, &device)?;
+            let mut trainer = setup::trainer(&recipe, graph, &device)?;
             let mut objective = setup.objective(&recipe, &train, &valid);
             trainer.fit(&mut objective, watcher, None)?;
             let history = &trainer.progress().history;

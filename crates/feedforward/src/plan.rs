@@ -128,7 +128,7 @@ fn time_steps(recipe: &Recipe, prepared: &Prepared, device: &Device) -> Result<f
     }
     let (setup, graph) =
         setup::Setup::new(recipe, &prepared.target, &prepared.transforms, &prepared.train, device)?;
-    let mut trainer = setup.trainer(recipe, graph, device)?;
+    let mut trainer = setup::trainer(recipe, graph, device)?;
     let mut objective = setup.objective(recipe, &prepared.train, &prepared.valid);
     let mut laps = Laps(Vec::new(), Instant::now(), Instant::now());
     trainer.fit(&mut objective, &mut laps, None)?;

@@ -58,21 +58,6 @@ impl Setup {
         Ok((Self { file, loss, model }, Graph::new(device, params)))
     }
 
-    /// A trainer at step 0 over this network's graph.
-    pub(crate) fn trainer(
-        &self,
-        recipe: &Recipe,
-        graph: Graph,
-        device: &Device,
-    ) -> Result<Trainer> {
-        let optimizer = Optimizer::new(&recipe.optimizer, graph.params(), device)
-            .map_err(ff_train::Error::from)?;
-        let schedule = Schedule::new(&recipe.schedule, recipe.optimizer.lr())
-            .map_err(|e| ff_nn::ConfigError::new(format!("schedule.{}", e.key), e.message))?;
-        recipe.train.validate()?;
-        Ok(Trainer::new(graph, optimizer, schedule, recipe.train.clone()))
-    }
-
     /// What is trained on these parts.
     pub(crate) fn objective<'a>(
         &'a self,
@@ -89,10 +74,21 @@ impl Setup {
         let mut line = config.in_features().to_string();
         let activation = serde_json::to_value(config.network.activation).unwrap_or_default();
         for width in &config.network.hidden {
-            line += &format!(" → {width} {}", activation.as_str().unwrap_or_default());
+            let activation = activation.as_str().unwrap_or_default();
+            line.extend([" → ", &width.to_string(), " ", activation]);
         }
         line + &format!(" → {}", config.outputs)
     }
+}
+
+/// A trainer at step 0 over this network's graph.
+pub(crate) fn trainer(recipe: &Recipe, graph: Graph, device: &Device) -> Result<Trainer> {
+    let optimizer =
+        Optimizer::new(&recipe.optimizer, graph.params(), device).map_err(ff_train::Error::from)?;
+    let schedule = Schedule::new(&recipe.schedule, recipe.optimizer.lr())
+        .map_err(|e| ff_nn::ConfigError::new(format!("schedule.{}", e.key), e.message))?;
+    recipe.train.validate()?;
+    Ok(Trainer::new(graph, optimizer, schedule, recipe.train.clone()))
 }
 
 /// The sizes of a plan, found by running one step on a device that only counts.
@@ -120,7 +116,7 @@ pub(crate) fn measure(
     let parameter_bytes = parameters * 4;
     let gradient_bytes = graph.params().trainable_len() * 4;
     let before = device.pool().stats().live;
-    let mut trainer = setup.trainer(recipe, graph, &device)?;
+    let mut trainer = trainer(recipe, graph, &device)?;
     let optimizer_bytes = device.pool().stats().live - before;
     let mut objective = setup.objective(recipe, train, valid);
     let graph = trainer.graph_mut();

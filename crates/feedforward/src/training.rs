@@ -249,7 +249,7 @@ fn run(
         peak_bytes: measured.peak_bytes,
     }));
 
-    let mut trainer = setup.trainer(recipe, graph, device)?;
+    let mut trainer = setup::trainer(recipe, graph, device)?;
     let identity = identity(recipe, &prepared.hash);
     let checkpoint = folder.checkpoint();
     let place = CheckpointPlace { path: &checkpoint, identity: &identity };

@@ -1,4 +1,5 @@
 //! The promises of the trainer: the same bits whatever the threads and however often a run was stopped.
+#![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
 use ff_data::{Encoded, Target};
 use ff_nn::models::{Mlp, MlpConfig};
