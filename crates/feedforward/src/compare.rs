@@ -30,6 +30,10 @@ pub struct CompareSummary {
 }
 
 /// One of the runs.
+///
+/// ```
+/// fn line(run: &feedforward::ComparedRun) -> String { format!("{run:?}") }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparedRun {
     /// Its folder.
@@ -51,6 +55,10 @@ pub struct ComparedRun {
 }
 
 /// A key of the recipe and each run's value as TOML; `None` where a run does not have it.
+///
+/// ```
+/// fn line(difference: &feedforward::Difference) -> String { format!("{difference:?}") }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The key from the recipe's root.

@@ -14,6 +14,11 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The scores of every fold of every seed.
+///
+/// ```
+/// use feedforward::{CrossValidation, trainer::metrics::Metric};
+/// fn headline(cv: &CrossValidation) -> Option<f64> { cv.mean.get(Metric::Accuracy) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CrossValidation {
     /// How many folds.
@@ -31,6 +36,10 @@ pub struct CrossValidation {
 }
 
 /// One fold.
+///
+/// ```
+/// fn rows(fold: &feedforward::FoldResult) -> usize { fold.rows[0] + fold.rows[1] }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FoldResult {
     /// The seed.

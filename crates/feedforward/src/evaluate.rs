@@ -10,6 +10,10 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The scores of a model on some rows.
+///
+/// ```
+/// fn line(s: &feedforward::EvaluateSummary) -> String { format!("{}: {} rows", s.part, s.rows) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvaluateSummary {
     /// What the rows are: `test`, `valid`, or the file.

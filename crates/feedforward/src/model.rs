@@ -92,6 +92,12 @@ pub struct TableModel {
 }
 
 /// What a model says about some rows.
+///
+/// ```
+/// use feedforward::Predictions;
+/// let predictions = Predictions::Classes { predicted: vec![1], probabilities: vec![0.2, 0.8] };
+/// assert_ne!(predictions, Predictions::Values(vec![0.8]));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Predictions {
     /// For each row the predicted class; probabilities `[rows, classes]`.

@@ -17,6 +17,12 @@ const PROCESS_BYTES: usize = 12 << 20;
 ///
 /// The sizes of pool and arena are found by running one training step and one evaluation on a device that only counts, so
 /// they are those of the run itself.
+///
+/// ```
+/// fn fits(plan: &feedforward::PlanSummary) -> bool {
+///     plan.available_bytes.is_none_or(|available| plan.process_bytes < available)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlanSummary {
     /// The layers in one line.

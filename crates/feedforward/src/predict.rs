@@ -32,6 +32,10 @@ pub struct PredictOptions {
 }
 
 /// What was predicted.
+///
+/// ```
+/// fn line(s: &feedforward::PredictSummary) -> String { format!("{} rows, {} columns more", s.rows, s.columns.len()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PredictSummary {
     /// How many rows.

@@ -12,6 +12,11 @@ use ff_train::metrics::{
 use serde::Serialize;
 
 /// A report on one part.
+///
+/// ```
+/// use feedforward::{scores::Report, trainer::metrics::Metric};
+/// fn accuracy(report: &Report) -> Option<f64> { report.scores().get(Metric::Accuracy) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 #[allow(clippy::large_enum_variant)]
@@ -49,6 +54,10 @@ impl Report {
 }
 
 /// The headline: which part, how the model does and how the baseline does.
+///
+/// ```
+/// fn line(v: &feedforward::scores::Verdict) -> String { format!("{} rows of {} against {}", v.rows, v.part, v.baseline) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
     /// `test`, or `valid` where there is no test part.
@@ -62,6 +71,10 @@ pub struct Verdict {
 }
 
 /// The reports on both parts, with the raw outputs behind them.
+///
+/// ```
+/// fn part(judged: &feedforward::scores::Judged) -> &'static str { judged.headline().map_or("none", |(part, _)| part) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judged {
     /// The validation part.

@@ -35,6 +35,10 @@ pub struct TrainOptions {
 }
 
 /// How a run went.
+///
+/// ```
+/// fn rate(s: &feedforward::TrainSummary) -> f64 { s.steps as f64 / s.seconds }
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainSummary {
     /// The run's folder.
@@ -62,6 +66,10 @@ pub struct TrainSummary {
 }
 
 /// Scores by part; `None` for a part that has no rows.
+///
+/// ```
+/// assert!(feedforward::PartScores::default().test.is_none());
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PartScores {
     /// The validation part, which chose the epoch.

@@ -5,6 +5,10 @@ use ff_train::Observer;
 use std::path::Path;
 
 /// A table was read and understood.
+///
+/// ```
+/// fn used(notice: &feedforward::DataNotice<'_>) -> String { format!("{} of {} rows", notice.totals.used, notice.totals.read) }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct DataNotice<'a> {
     /// The file and how it was read, in words.
@@ -22,6 +26,10 @@ pub struct DataNotice<'a> {
 }
 
 /// What will be trained and what it will take.
+///
+/// ```
+/// fn line(notice: &feedforward::ModelNotice) -> String { format!("{}: {}", notice.layers, notice.parameters) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelNotice {
     /// The layers in one line: `64 → 128 relu → 10`.
@@ -35,6 +43,13 @@ pub struct ModelNotice {
 }
 
 /// Something that is shown once.
+///
+/// ```
+/// use feedforward::Notice;
+/// fn seed(notice: &Notice<'_>) -> Option<u64> {
+///     if let Notice::Environment { seed, .. } = notice { Some(*seed) } else { None }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Notice<'a> {
@@ -56,6 +71,17 @@ pub enum Notice<'a> {
 }
 
 /// Who watches a whole run.
+///
+/// ```
+/// use feedforward::{Notice, Watcher, trainer::{Event, Observer}};
+/// struct Quiet;
+/// impl Observer for Quiet {
+///     fn event(&mut self, _event: Event<'_>) {}
+/// }
+/// impl Watcher for Quiet {
+///     fn notice(&mut self, _notice: &Notice<'_>) {}
+/// }
+/// ```
 pub trait Watcher: Observer {
     /// Called before training, with what was found out.
     fn notice(&mut self, notice: &Notice<'_>) {

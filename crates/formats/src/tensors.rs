@@ -8,6 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The type of a stored tensor's values.
+///
+/// ```
+/// use ff_formats::{StoredDType, TensorFile};
+/// fn is_single(file: &TensorFile, name: &str) -> bool { file.dtype(name) == Some(StoredDType::F32) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoredDType {
@@ -24,6 +29,10 @@ pub enum StoredDType {
 }
 
 /// A tensor's entry in a file.
+///
+/// ```
+/// fn line(t: &ff_formats::StoredTensor) -> String { format!("{} {:?} {}", t.name, t.dims, t.dtype) }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTensor {
     /// Its name.

@@ -3,6 +3,12 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// A floating-point type that operations compute in: f32 in training, f64 in gradient checks.
+///
+/// ```
+/// use ff_kernels::Float;
+/// fn sigmoid<T: Float>(x: T) -> T { T::ONE / (T::ONE + (-x).exp()) }
+/// assert_eq!(sigmoid(0.0f32), 0.5);
+/// ```
 pub trait Float:
     Element
     + PartialOrd

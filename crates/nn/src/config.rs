@@ -29,6 +29,11 @@ impl ConfigError {
 }
 
 /// An activation by name.
+///
+/// ```
+/// use ff_nn::ActivationKind;
+/// assert_eq!(serde_json::to_string(&ActivationKind::LeakyRelu).unwrap(), "\"leaky_relu\"");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActivationKind {
@@ -68,6 +73,10 @@ pub enum ActivationKind {
 }
 
 /// A normalisation by name.
+///
+/// ```
+/// assert_eq!(ff_nn::NormKind::default(), ff_nn::NormKind::None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {
@@ -83,6 +92,10 @@ pub enum NormKind {
 }
 
 /// An initialiser by name.
+///
+/// ```
+/// assert_eq!(ff_nn::InitKind::default(), ff_nn::InitKind::Auto);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InitKind {
@@ -286,6 +299,10 @@ impl ModelConfig {
 }
 
 /// A loss by name.
+///
+/// ```
+/// assert_eq!(ff_nn::LossKind::default(), ff_nn::LossKind::Auto);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {

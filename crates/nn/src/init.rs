@@ -2,6 +2,12 @@ use ff_ops::Activation;
 use ff_tensor::{Rng, Shape};
 
 /// Which of a weight's two sides its variance follows.
+///
+/// ```
+/// use ff_nn::{Fan, Init};
+/// let he = Init::HeNormal { gain: 2f64.sqrt(), fan: Fan::In };
+/// assert_eq!(he, Init::for_activation(ff_ops::Activation::Relu));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fan {
     /// The number of inputs: the size of activations is kept on the way forward.

@@ -6,6 +6,13 @@ use ff_ops::{
 use std::sync::Arc;
 
 /// What a loss compares the network's output with.
+///
+/// ```
+/// use ff_nn::{Loss, LossConfig, LossKind, LossTarget};
+/// let kl = LossConfig { kind: LossKind::Kl, ..Default::default() };
+/// assert_eq!(Loss::new(&kl, Some(3), None)?.target(), LossTarget::Probabilities(3));
+/// # Ok::<(), ff_nn::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LossTarget {
     /// Class indices `[N]`, i32.

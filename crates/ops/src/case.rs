@@ -2,6 +2,11 @@ use crate::Op;
 use std::sync::Arc;
 
 /// How an input of a [`Case`] is filled.
+///
+/// ```
+/// use ff_ops::Fill;
+/// assert_ne!(Fill::Normal(1.0), Fill::Uniform(-1.0, 1.0));
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fill {
     /// Normal numbers of this standard deviation.
@@ -52,6 +57,13 @@ impl CaseInput {
 
 /// An operation with attributes and inputs to check it on. Where the stored fixtures hold the case's name, they are
 /// compared too.
+///
+/// ```
+/// use ff_ops::{Activation, Case, CaseInput, Feedforward};
+/// let inputs = vec![CaseInput::normal([5, 3]), CaseInput::normal([4, 3])];
+/// let case = Case::new("feedforward/mine", Feedforward::op(Activation::Tanh, false), inputs);
+/// assert_eq!(case.op.name(), "feedforward");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Case {
     /// `operation/variant`.

@@ -9,6 +9,10 @@ use std::sync::Arc;
 const GRAPH: &str = "graph";
 
 /// What the graph runs for.
+///
+/// ```
+/// assert_ne!(ff_ops::Mode::Train, ff_ops::Mode::Eval);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Forward and backward: dropout drops, batch norm uses the batch and records its statistics.
@@ -99,6 +103,11 @@ impl Value {
 }
 
 /// What has been computed since the last [`Graph::reset`].
+///
+/// ```
+/// let tally = ff_ops::Tally { flops: 6, dflops: 12, ..Default::default() };
+/// assert_eq!(tally.flops + tally.dflops, 18);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Floating-point operations of the forward passes.

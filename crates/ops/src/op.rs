@@ -113,6 +113,14 @@ impl Contract {
 }
 
 /// Where and in which mode an operation runs.
+///
+/// ```
+/// use ff_ops::Cx;
+/// use ff_tensor::{Device, Key};
+/// let device = Device::default();
+/// let cx = Cx { device: &device, training: true, key: Key::new(0).with(7) };
+/// assert!(cx.cpu().threads().count() >= 1);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Cx<'a> {
     /// The device.
@@ -131,6 +139,14 @@ impl<'a> Cx<'a> {
 }
 
 /// What backward may read: inputs and outputs that the contract keeps, what forward saved, and every input's shape.
+///
+/// ```
+/// use ff_ops::{Kept, Result};
+/// /// How a backward pass reads what forward left.
+/// fn first_output(kept: &Kept<'_>) -> Result<usize> {
+///     Ok(kept.output(0)?.shape().len())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Kept<'a> {
     pub(crate) op: &'static str,
@@ -181,6 +197,18 @@ impl<'a> Kept<'a> {
 }
 
 /// Where a gradient goes: nowhere, into fresh memory, or added to what is there.
+///
+/// ```
+/// use ff_ops::Slot;
+/// use ff_tensor::TensorMut;
+/// let mut gradient = [1.0f32, 1.0];
+/// let mut slot = Slot::Add(TensorMut::new(gradient.as_mut_slice().into(), [2].into()));
+/// let (dx, accumulate) = slot.take::<f32>()?.unwrap();
+/// assert!(accumulate && !slot.is_needed());
+/// dx[0] += 4.0;
+/// assert_eq!(gradient, [5.0, 1.0]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub enum Slot<'a> {
     /// Nobody needs it, or it has been taken.
@@ -216,6 +244,36 @@ impl<'a> Slot<'a> {
 ///
 /// Inputs are tensors or parameters; the graph allocates outputs, saved values and gradients as the [`Contract`] says,
 /// so that an implementation only computes. See `Feedforward` for an example.
+///
+/// ```
+/// use ff_ops::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
+/// use ff_tensor::{TensorMut, TensorRef};
+/// /// y = 2x, in f32.
+/// #[derive(Debug)]
+/// struct Double;
+/// impl Op for Double {
+///     fn name(&self) -> &'static str {
+///         "double"
+///     }
+///     fn contract(&self, x: &[Spec], _need: &[bool]) -> Result<Contract> {
+///         Ok(Contract::new([x[0]]))
+///     }
+///     fn forward(&self, _: &Cx<'_>, x: &[TensorRef<'_>], y: &mut [TensorMut<'_>], _: &mut [TensorMut<'_>]) -> Result<()> {
+///         let x = x[0].slice::<f32>().map_err(Error::of("double"))?;
+///         let y = y[0].slice_mut::<f32>().map_err(Error::of("double"))?;
+///         y.iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
+///         Ok(())
+///     }
+///     fn backward(&self, _: &Cx<'_>, _: &Kept<'_>, dy: &mut [Option<TensorMut<'_>>], dx: &mut [Slot<'_>]) -> Result<()> {
+///         let (Some(dy), Some((dx, add))) = (&mut dy[0], dx[0].take::<f32>().map_err(Error::of("double"))?) else {
+///             return Ok(());
+///         };
+///         let dy = dy.slice_mut::<f32>().map_err(Error::of("double"))?;
+///         dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = 2.0 * *dy + if add { *dx } else { 0.0 });
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// Its name, in messages and tables.
     fn name(&self) -> &'static str;

@@ -6,6 +6,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Which part of the arena a parameter lies in.
+///
+/// ```
+/// assert_ne!(ff_ops::Segment::Trainable, ff_ops::Segment::Frozen);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// Has values, gradients and optimiser state.
@@ -17,6 +21,11 @@ pub enum Segment {
 }
 
 /// What a parameter is, from which the optimiser's groups follow: by default only matrices decay.
+///
+/// ```
+/// use ff_ops::{ParamKind, ParamSpec, Segment};
+/// assert_eq!(ParamSpec::new("running_mean", [8], ParamKind::Statistic).segment, Segment::State);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParamKind {
     /// A matrix that inputs are multiplied with.
@@ -62,6 +71,10 @@ impl ParamSpec {
 }
 
 /// Stands for a parameter; indexes [`Params::info`].
+///
+/// ```
+/// assert!(ff_ops::ParamId::new(0) < ff_ops::ParamId::new(1));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub(crate) u32);
 
@@ -73,6 +86,12 @@ impl ParamId {
 }
 
 /// A parameter and its range in its segment.
+///
+/// ```
+/// use ff_ops::{ParamInfo, ParamKind, ParamSpec};
+/// let info = ParamInfo { spec: ParamSpec::new("bias", [3], ParamKind::Bias), offset: 6 };
+/// assert_eq!(info.range(), 6..9);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamInfo {
     /// What was asked for.

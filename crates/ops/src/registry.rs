@@ -1,6 +1,11 @@
 use crate::Case;
 
 /// An operation and the cases that check it.
+///
+/// ```
+/// let entry = ff_ops::registry().iter().find(|entry| entry.name == "softmax").unwrap();
+/// assert!(!(entry.cases)().is_empty());
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Its name.

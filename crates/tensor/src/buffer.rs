@@ -94,6 +94,10 @@ impl Drop for Buffer {
 }
 
 /// What a [`Pool`] holds, in bytes.
+///
+/// ```
+/// assert_eq!(ff_tensor::Pool::new().stats(), ff_tensor::PoolStats::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
     /// Held by living tensors now.

@@ -96,6 +96,11 @@ pub enum Device {
 }
 
 /// The processor: threads, instruction set and buffers.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// assert_eq!(device.cpu().isa(), ff_tensor::Isa::detect());
+/// ```
 #[derive(Debug)]
 pub struct CpuDevice {
     threads: ThreadPool,

@@ -57,6 +57,12 @@ mod sealed {
 }
 
 /// A Rust type that a tensor can hold; every bit pattern of it is a valid value.
+///
+/// ```
+/// use ff_tensor::{DType, Element};
+/// assert_eq!(<f32 as Element>::DTYPE, DType::F32);
+/// assert!(f64::of_slice([1.0f32].as_slice().into()).is_err());
+/// ```
 pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static + sealed::Sealed {
     /// Its name as a value.
     const DTYPE: DType;

@@ -16,6 +16,12 @@ const FORMAT: u32 = 1;
 /// A saved state: parameters, statistics, optimiser, schedule, best weights, progress and history.
 ///
 /// The file is a safetensors file: `model.*`, `best.*`, `optimizer.*`, and the rest as JSON in its notes.
+///
+/// ```
+/// use ff_train::{Checkpoint, CheckpointPlace};
+/// let place = CheckpointPlace { path: "no/such/last.safetensors".as_ref(), identity: "" };
+/// assert!(Checkpoint::open(&place, ff_tensor::Isa::Plain).is_err());
+/// ```
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,

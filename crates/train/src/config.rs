@@ -43,6 +43,10 @@ pub struct TrainConfig {
 }
 
 /// The score that decides which epoch is kept.
+///
+/// ```
+/// assert_eq!(ff_train::Monitor::default(), ff_train::Monitor::Loss);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Monitor {

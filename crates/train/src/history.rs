@@ -27,6 +27,10 @@ pub struct EpochRecord {
 }
 
 /// Where training stands: with the parameters and the optimiser's state, all that a resumed run needs.
+///
+/// ```
+/// assert_eq!(ff_train::Progress::default().step, 0);
+/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps done.
@@ -52,6 +56,11 @@ pub struct Progress {
 }
 
 /// The epoch whose weights are kept.
+///
+/// ```
+/// let best = ff_train::Best { epoch: 3, value: -0.25 };
+/// assert_eq!(best.epoch, 3);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// From 1.

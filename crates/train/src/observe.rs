@@ -4,6 +4,16 @@ use crate::EpochRecord;
 use std::path::Path;
 
 /// What just happened.
+///
+/// ```
+/// use ff_train::Event;
+/// fn line(event: &Event<'_>) -> Option<String> {
+///     match event {
+///         Event::Step { step, loss, .. } => Some(format!("step {step}: {loss}")),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {

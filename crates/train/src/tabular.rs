@@ -12,6 +12,19 @@ const EVAL_ROWS: usize = 1024;
 const NAME: &str = "table";
 
 /// Trains a network on the rows of a table and judges it on others.
+///
+/// ```
+/// use ff_data::Encoded;
+/// use ff_nn::{Builder, Loss, LossConfig, models::{Mlp, MlpConfig}};
+/// use ff_train::{Objective, TrainConfig, tabular::TabularObjective};
+/// let config = MlpConfig { numeric: 2, outputs: 3, ..Default::default() };
+/// let model = Mlp::new(&mut Builder::new(), &config);
+/// let loss = Loss::new(&LossConfig::default(), Some(3), None)?;
+/// let (train, valid) = (Encoded { rows: 5, ..Default::default() }, Encoded::default());
+/// let objective = TabularObjective::new(&model, &loss, &train, &valid, &TrainConfig::default());
+/// assert_eq!(objective.rows(), 5);
+/// # Ok::<(), ff_nn::ConfigError>(())
+/// ```
 #[derive(Debug)]
 pub struct TabularObjective<'a> {
     model: &'a Mlp,

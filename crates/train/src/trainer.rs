@@ -13,6 +13,10 @@ use std::time::Instant;
 const DIVERGED: f64 = 100.0;
 
 /// The loss of some rows, as a sum and the number of rows (or weights) that it is to be divided by.
+///
+/// ```
+/// fn mean(loss: &ff_train::BatchLoss) -> ff_ops::Result<f64> { Ok(loss.sum.item()? / loss.count.item()?) }
+/// ```
 #[derive(Debug)]
 pub struct BatchLoss {
     /// The sum, which backward starts from.
@@ -22,6 +26,11 @@ pub struct BatchLoss {
 }
 
 /// What an evaluation found on the validation part.
+///
+/// ```
+/// let found = ff_train::Evaluation { loss: 0.1, score: 0.97 };
+/// assert!(found.score > 0.9);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
     /// The mean loss.
@@ -31,6 +40,25 @@ pub struct Evaluation {
 }
 
 /// What is trained: turns rows into a loss.
+///
+/// ```
+/// use ff_ops::{Graph, Result};
+/// use ff_tensor::Key;
+/// use ff_train::{BatchLoss, Evaluation, Objective};
+/// /// Trains on the rows of another objective and never evaluates.
+/// struct Blind<O>(O);
+/// impl<O: Objective> Objective for Blind<O> {
+///     fn rows(&self) -> usize {
+///         self.0.rows()
+///     }
+///     fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> Result<BatchLoss> {
+///         self.0.loss(graph, rows, key)
+///     }
+///     fn evaluate(&mut self, _graph: &mut Graph) -> Result<Option<Evaluation>> {
+///         Ok(None)
+///     }
+/// }
+/// ```
 pub trait Objective {
     /// How many rows there are to train on.
     fn rows(&self) -> usize;
@@ -49,6 +77,10 @@ pub trait Objective {
 }
 
 /// Why training ended.
+///
+/// ```
+/// assert_ne!(ff_train::Stop::Finished, ff_train::Stop::Interrupted);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// All epochs or steps are done.
@@ -60,6 +92,19 @@ pub enum Stop {
 }
 
 /// Trains the parameters of a graph.
+///
+/// ```
+/// use ff_ops::{Graph, Params};
+/// use ff_tensor::{DType, Device};
+/// use ff_train::{TrainConfig, Trainer, optim::{Optimizer, OptimizerConfig}, schedule::{Schedule, ScheduleConfig}};
+/// let device = Device::default();
+/// let params = Params::allocate(&device, DType::F32, vec![], true)?;
+/// let optimizer = Optimizer::new(&OptimizerConfig::default(), &params, &device)?;
+/// let schedule = Schedule::new(&ScheduleConfig::default(), 1e-3)?;
+/// let trainer = Trainer::new(Graph::new(&device, params), optimizer, schedule, TrainConfig::default());
+/// assert_eq!(trainer.progress().step, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Trainer {
     graph: Graph,
@@ -475,6 +520,11 @@ impl optim::Objective for Pass<'_> {
 }
 
 /// Where checkpoints go, and what they belong to.
+///
+/// ```
+/// let place = ff_train::CheckpointPlace { path: "last.safetensors".as_ref(), identity: "recipe and data" };
+/// assert!(place.path.ends_with("last.safetensors"));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct CheckpointPlace<'a> {
     /// The file.

@@ -42,6 +42,10 @@ impl MlpConfig {
 }
 
 /// A batch of rows: numbers `[N, numeric]` and, for each category input, ids `[N]`.
+///
+/// ```
+/// assert!(ff_nn::models::MlpInput::default().numeric.is_none());
+/// ```
 #[derive(Debug, Default, Clone)]
 pub struct MlpInput {
     /// The numbers, where there are any.
