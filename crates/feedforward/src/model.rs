@@ -125,23 +125,22 @@ impl TableModel {
         let text = read(&folder.join("config.json"))?;
         let file = parse_config(&folder.join("config.json"), &text)?;
         let transforms = Transforms::from_json(&read(&folder.join("transforms.json"))?)?;
-        let mut builder = Builder::new();
-        let network = Mlp::new(&mut builder, &file.network);
-        let mut params = builder.build(&Device::planning(), DType::F32, 0, false)?;
+        let make = |device: &Device| {
+            let mut builder = Builder::new();
+            let network = Mlp::new(&mut builder, &file.network);
+            Ok::<_, Error>((network, builder.build(device, DType::F32, 0, false)?))
+        };
         let path = folder.join("model.safetensors");
         let tensors = TensorFile::open(&path)?;
-        check_names(&params, &tensors, &path)?;
-        // The shapes fit the file, so the arena cannot be larger than the file is.
-        let mut builder = Builder::new();
-        let network_again = Mlp::new(&mut builder, &file.network);
-        drop(network);
-        params = builder.build(device, DType::F32, 0, false)?;
+        // Once the shapes of a plan fit the file, the arena cannot be larger than the file is.
+        check_names(&make(&Device::planning())?.1, &tensors, &path)?;
+        let (network, mut params) = make(device)?;
         for i in 0..params.infos().len() {
             let spec = params.infos()[i].spec.clone();
             let values = tensors.f32(&spec.name, spec.shape.dims())?;
             params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
         }
-        Ok(Self::new(file, transforms, network_again, Graph::new(device, params)))
+        Ok(Self::new(file, transforms, network, Graph::new(device, params)))
     }
 
     /// Writes a model's folder, file by file, each as a whole.
