@@ -3,7 +3,7 @@
 mod backward;
 
 use crate::op::{INPUTS, OUTPUTS};
-use crate::{Contract, Cx, Error, Kept, Op, ParamId, Params, Result, Segment, Slot, Spec};
+use crate::{Contract, Cx, Error, Op, ParamId, Params, Result, Segment, Spec};
 use ff_tensor::{DType, Device, Element, Key, Pool, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 use std::sync::Arc;
