@@ -4,6 +4,10 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
+/// How the names of temporary files start and end.
+const PREFIX: &str = ".ff-";
+const SUFFIX: &str = ".tmp";
+
 /// Writes a file that is either all there or not there: into a temporary file of the same folder, synced, then renamed.
 ///
 /// # Errors
@@ -28,6 +32,41 @@ pub fn write_atomic(
     })
 }
 
+/// Tries whether files can be made in a folder, without leaving any.
+///
+/// # Errors
+/// The folder is not there, or cannot be written.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// assert!(ff_formats::check_writable(folder.path()).is_ok());
+/// assert!(ff_formats::check_writable(&folder.path().join("none")).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn check_writable(folder: &Path) -> Result<()> {
+    tempfile::tempfile_in(folder).map(drop).map_err(Error::io(folder, "writing"))
+}
+
+/// Removes what writes of processes that were killed left in a folder. No other process may be writing there.
+///
+/// ```
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join(".ff-a1b2.tmp"), "half")?;
+/// ff_formats::remove_temporaries(folder.path());
+/// assert_eq!(std::fs::read_dir(folder.path())?.count(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn remove_temporaries(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            // One that cannot be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The same for a writer that wants the temporary file itself.
 pub(crate) fn replace(
     path: &Path,
@@ -39,7 +78,7 @@ pub(crate) fn replace(
         _ => Path::new("."),
     };
     let mut temporary =
-        tempfile::Builder::new().prefix(".ff-").suffix(".tmp").tempfile_in(folder).map_err(&io)?;
+        tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder).map_err(&io)?;
     write(&mut temporary).map_err(&io)?;
     readable_by_others(temporary.as_file()).map_err(&io)?;
     temporary.as_file().sync_all().map_err(&io)?;

@@ -4,7 +4,7 @@
 mod atomic;
 mod tensors;
 
-pub use atomic::write_atomic;
+pub use atomic::{check_writable, remove_temporaries, write_atomic};
 pub use tensors::{StoredDType, StoredTensor, TensorFile, TensorWriter};
 
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The system could not read or write.
-    #[error("{}: {action}: {source}{}", path.display(), hint(source))]
+    #[error("{}: {action}: {source}{}", path.display(), way_out(action, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -56,14 +56,42 @@ impl Error {
     /// Wraps an error of the system: `.map_err(Error::io(path, "writing"))`.
     pub fn io(path: &Path, action: &'static str) -> impl Fn(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Error::Io { path: path.clone(), action, source }
+        move |source| Error::Io { path: path.clone(), action, source: without_temporary(source) }
+    }
+
+    /// What to do about it, where the message does not say so; empty where it does.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Error::Io { action: "reading", source, .. }
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                "the folder is incomplete: copy it again from where it was made, or train again"
+            }
+            Error::Malformed { .. } => {
+                "it is damaged, cut short or no safetensors file: copy it again from where it was made"
+            }
+            Error::Tensor { .. } => {
+                "the file is of another model, or was converted: copy it again from where it was made, or train again"
+            }
+            Error::Io { .. } => "",
+        }
     }
 }
 
-fn hint(error: &std::io::Error) -> &'static str {
+/// The names of temporary files help nobody: they are gone when the message is read.
+fn without_temporary(error: std::io::Error) -> std::io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path \"") {
+        Some((plain, _)) => std::io::Error::new(error.kind(), plain.to_owned()),
+        None => error,
+    }
+}
+
+fn way_out(action: &str, error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as Kind;
     match error.kind() {
-        Kind::StorageFull => "; free some space and run the command again, nothing was overwritten",
+        _ if action == "reading" => "",
+        Kind::StorageFull => "; free some space first, nothing was overwritten",
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
             "; choose a folder that can be written with --out"
         }

@@ -2,10 +2,13 @@
 
 use crate::atomic::replace;
 use crate::{Error, Result};
-use safetensors::tensor::{Dtype, SafeTensors, View};
-use std::borrow::Cow;
+use safetensors::tensor::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+/// What readers of safetensors accept at most.
+const LONGEST_HEADER: usize = 100_000_000;
 
 /// The type of a stored tensor's values.
 ///
@@ -102,7 +105,7 @@ impl TensorFile {
         };
         if header > bytes.len() as u64 - 8 {
             return Err(malformed(format!(
-                "the header claims {header} bytes, the file has {} in all; it is damaged, cut short, or no safetensors file",
+                "the header claims {header} bytes, the file has {} in all",
                 bytes.len()
             )));
         }
@@ -237,33 +240,15 @@ impl TensorFile {
 /// ```
 #[derive(Debug, Default)]
 pub struct TensorWriter<'a> {
-    tensors: Vec<(String, Source<'a>)>,
-    metadata: HashMap<String, String>,
+    tensors: BTreeMap<String, Source<'a>>,
+    metadata: BTreeMap<String, String>,
 }
 
-/// Values that become bytes only while they are written, one tensor at a time.
+/// Values that become bytes only while they are written.
 #[derive(Debug)]
 struct Source<'a> {
     dims: Vec<usize>,
     values: &'a [f32],
-}
-
-impl View for &Source<'_> {
-    fn dtype(&self) -> Dtype {
-        Dtype::F32
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.dims
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into()
-    }
-
-    fn data_len(&self) -> usize {
-        size_of_val(self.values)
-    }
 }
 
 impl<'a> TensorWriter<'a> {
@@ -283,24 +268,54 @@ impl<'a> TensorWriter<'a> {
     /// The number of values is not that of the shape.
     pub fn add_f32(&mut self, name: impl Into<String>, dims: &[usize], values: &'a [f32]) {
         assert_eq!(values.len(), dims.iter().product::<usize>(), "shape {dims:?}");
-        self.tensors.push((name.into(), Source { dims: dims.to_vec(), values }));
+        self.tensors.insert(name.into(), Source { dims: dims.to_vec(), values });
     }
 
-    /// Writes the file as a whole or not at all.
+    /// Writes the file as a whole or not at all, tensors in the order of their names.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write(self, path: &Path) -> Result<()> {
-        let metadata = (!self.metadata.is_empty()).then(|| self.metadata.clone());
-        let tensors = || self.tensors.iter().map(|(name, source)| (name.as_str(), source));
+        // The crate's own writer makes a second temporary file in place of ours, which would then be neither synced nor
+        // readable by others.
         replace(path, |temporary| {
-            safetensors::serialize_to_file(tensors(), metadata, temporary.path()).map_err(|error| {
-                match error {
-                    safetensors::SafeTensorError::IoError(error) => error,
-                    other => std::io::Error::other(other.to_string()),
+            let header = self.header()?;
+            let mut out = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+            out.write_all(&(header.len() as u64).to_le_bytes())?;
+            out.write_all(&header)?;
+            for source in self.tensors.values() {
+                for value in source.values {
+                    out.write_all(&value.to_le_bytes())?;
                 }
-            })
+            }
+            out.flush()
         })
+    }
+
+    /// The header as JSON, padded with spaces so that values start at a multiple of 8 bytes.
+    fn header(&self) -> std::io::Result<Vec<u8>> {
+        let mut entries = serde_json::Map::new();
+        if !self.metadata.is_empty() {
+            entries.insert("__metadata__".into(), serde_json::to_value(&self.metadata)?);
+        }
+        let mut start = 0;
+        for (name, source) in &self.tensors {
+            let end = start + size_of_val(source.values);
+            let entry = serde_json::json!({
+                "dtype": "F32", "shape": source.dims, "data_offsets": [start, end],
+            });
+            entries.insert(name.clone(), entry);
+            start = end;
+        }
+        let mut header = serde_json::to_vec(&entries)?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        if header.len() > LONGEST_HEADER {
+            return Err(std::io::Error::other(format!(
+                "the header would take {} bytes, more than the {LONGEST_HEADER} that readers of safetensors accept",
+                header.len()
+            )));
+        }
+        Ok(header)
     }
 }
 
@@ -327,6 +342,39 @@ mod tests {
         let message = parse(&bytes).unwrap_err().to_string();
         assert!(message.contains("claims 9223372036854775808 bytes"), "{message}");
         assert!(parse(b"").is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_one_file_that_others_may_read_and_the_same_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let mut first = Vec::new();
+        for _ in 0..2 {
+            let mut writer = TensorWriter::new();
+            for key in ["format", "a \"note\"", "z"] {
+                writer.metadata(key, "pt");
+            }
+            writer.add_f32("b", &[2, 1], &[1.0, f32::NAN]);
+            writer.add_f32("a", &[0], &[]);
+            writer.add_f32("c", &[], &[-0.0]);
+            writer.write(&path).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(first.is_empty() || first == bytes);
+            first = bytes;
+        }
+        let header = u64::from_le_bytes(*first.first_chunk().unwrap());
+        assert_eq!((header % 8, first.len() as u64), (0, 8 + header + 12));
+        let file = TensorFile::open(&path).unwrap();
+        assert_eq!(file.metadata("a \"note\""), Some("pt"));
+        assert_eq!(file.f32("b", &[2, 1]).unwrap()[0].to_bits(), 1f32.to_bits());
+        assert_eq!(file.f32("c", &[]).unwrap()[0].to_bits(), (-0f32).to_bits());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o644);
+        }
     }
 
     #[test]
