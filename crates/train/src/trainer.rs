@@ -190,7 +190,8 @@ impl Trainer {
         let mut saved = Instant::now();
         let mut clock = Instant::now();
         let mut stop = Stop::Finished;
-        while self.progress.step < total_steps {
+        // A state saved right after the last step still lacks the end of its epoch.
+        while self.progress.step < total_steps || self.progress.step_in_epoch > 0 {
             if self.out_of_patience() {
                 stop = Stop::Early;
                 break;

@@ -170,7 +170,7 @@ fn a_run_stopped_after_any_step_ends_with_the_bits_of_one_that_was_not() {
     assert_eq!(steps, 6 * 5, "150 rows, 16 × 2 a step");
     let expected = bits(&mut whole);
     let folder = tempfile::tempdir().unwrap();
-    for stop in 1..steps {
+    for stop in 1..=steps {
         let path = folder.path().join(format!("{stop}.safetensors"));
         let place = CheckpointPlace { path: &path, identity: "this" };
         let mut first = setting.trainer(2);
