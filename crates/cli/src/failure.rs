@@ -55,10 +55,6 @@ impl Failure {
         self
     }
 
-    pub(crate) fn has_help(&self) -> bool {
-        self.problems.iter().any(|problem| problem.help.is_some())
-    }
-
     /// What is wrong with another recipe.
     pub(crate) fn add(&mut self, error: &RecipeError) {
         self.problems.extend(error.problems().iter().cloned());
@@ -118,8 +114,7 @@ impl From<Error> for Failure {
         let code = if is_usage(&error) { USAGE } else { FAILED };
         match error {
             Error::Recipe(error) => error.into(),
-            Error::Data(error) => Self::new(code, error.to_string(), Some(error.hint())),
-            error => Self::new(code, error.to_string(), None),
+            error => Self::new(code, error.to_string(), Some(error.hint())),
         }
     }
 }

@@ -20,7 +20,7 @@ pub type Result<T, E = DataError> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused: permission, full disk, a folder in place of a file.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", quoted(path))]
     Io {
         /// What was tried: `read`, `write`, `rename`.
         action: &'static str,
@@ -38,7 +38,7 @@ pub enum DataError {
         nearest: Vec<String>,
     },
     /// A file without a byte, or with blank lines alone.
-    #[error("`{}` is empty: it holds no rows{}", path.display(), if *header { ", only a header" } else { "" })]
+    #[error("{} is empty: it holds no rows{}", quoted(path), if *header { ", only a header" } else { "" })]
     Empty {
         /// The file.
         path: PathBuf,
@@ -178,11 +178,19 @@ impl DataError {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                     format!("This user may not {action} there: choose another folder.")
                 }
+                std::io::ErrorKind::NotFound if *action == "write" => {
+                    "The folder is not there: make it, or choose another one.".into()
+                }
                 std::io::ErrorKind::IsADirectory => "It is a folder: name a file in it.".into(),
                 _ => String::new(),
             },
             Self::NotFound { .. } => {
-                "A path in a recipe is relative to the folder the program runs in.".into()
+                "A relative path starts at the current folder; where nothing is there, at the folder \
+                 of the recipe."
+                    .into()
+            }
+            Self::Empty { path, .. } if is_standard_input(path) => {
+                "Pipe the rows in, as in `cat data.csv | feedforward …`.".into()
             }
             Self::Empty { .. } => {
                 "Check how the file was written; a table needs a row for each example.".into()
@@ -218,6 +226,11 @@ impl DataError {
     }
 
     pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        // The name of a temporary file helps nobody: it is gone when the message is read.
+        let source = match source.to_string().split_once(" at path \"") {
+            Some((plain, _)) => std::io::Error::new(source.kind(), plain.to_owned()),
+            None => source,
+        };
         Self::Io { action, path: path.to_owned(), source }
     }
 
@@ -258,6 +271,15 @@ pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A path as messages show it; `-` is a stream.
+fn quoted(path: &Path) -> String {
+    if is_standard_input(path) { "the stream `-`".into() } else { format!("`{}`", path.display()) }
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

@@ -86,6 +86,12 @@ impl TableWriter {
             let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
             return Err(DataError::io("write", path, source));
         }
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            // A pipe or a device is written to; a rename would put a file in its place.
+            let out = File::options().write(true).open(path);
+            let out = out.map_err(|e| DataError::io("write", path, e))?;
+            return Self::new(path, Out::Stream(Box::new(out)), format);
+        }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tmp-").suffix(".part");
         #[cfg(unix)]

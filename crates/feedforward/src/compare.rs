@@ -105,6 +105,22 @@ pub fn compare(runs: &[PathBuf]) -> Result<CompareSummary> {
     Ok(CompareSummary { runs: compared, differences, same_data, same_split })
 }
 
+/// What differs between two recipes, in a few words: `train.epochs: 60 → 80, …`.
+pub(crate) fn changes(before: &str, now: &str) -> String {
+    let recipes: Result<Vec<_>, toml::de::Error> =
+        [before, now].iter().map(|text| Ok(flat(toml::from_str(text)?))).collect();
+    let Ok(recipes) = recipes else { return String::new() };
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
+    let changes: Vec<String> = differences(&recipes)
+        .iter()
+        .take(5)
+        .map(|d| {
+            format!("{}: {}", d.key, d.values.iter().map(shown).collect::<Vec<_>>().join(" → "))
+        })
+        .collect();
+    changes.join(", ")
+}
+
 fn read_run(folder: &RunFolder, finished: bool) -> Result<ComparedRun> {
     let scores: Option<serde_json::Value> = read_json(&folder.scores())?;
     let part = |name: &str| -> Option<Scores> {

@@ -54,6 +54,15 @@ impl Error {
         Error::Run { path: path.to_owned(), message: message.into() }
     }
 
+    /// What to do about it, where the message does not say so; empty where it does.
+    pub fn hint(&self) -> String {
+        match self {
+            Error::Data(error) => error.hint(),
+            Error::File(error) | Error::Train(ff_train::Error::File(error)) => error.hint().into(),
+            _ => String::new(),
+        }
+    }
+
     /// Whether the mistake is in what was asked for, not in how it went: exit code 2.
     pub fn is_usage(&self) -> bool {
         matches!(

@@ -35,13 +35,7 @@ pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Resul
     let recipe = Recipe::load(&folder.recipe(), &[])?;
     let device = open_device(&recipe, &TrainOptions { device, ..TrainOptions::default() })?;
     if !folder.model().join("config.json").is_file() {
-        return Err(Error::run(
-            folder.path(),
-            format!(
-                "has no model yet; go on with `feedforward train --resume {}`",
-                folder.path().display()
-            ),
-        ));
+        return Err(folder.no_model());
     }
     let mut model = TableModel::open(&folder.model(), &device)?;
     let (part, encoded): (String, Encoded) = if let Some(path) = data {

@@ -1,7 +1,7 @@
 //! A trained model as a folder: `config.json`, `model.safetensors`, `transforms.json`.
 
 use crate::{Error, Result};
-use ff_data::{Encoded, Table, Task, Transforms};
+use ff_data::{DataError, Encoded, Table, Task, Transforms};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
 use ff_nn::Builder;
 use ff_nn::models::{Mlp, MlpConfig};
@@ -15,6 +15,9 @@ use std::path::Path;
 
 /// Raised whenever `config.json` changes its meaning.
 const FORMAT: u32 = 1;
+
+/// What to do about a model's file that makes no sense.
+const COPY_AGAIN: &str = "copy the model's folder again from where it was made, or train again";
 
 /// `config.json`: what the network is and what its outputs mean.
 ///
@@ -124,7 +127,7 @@ impl TableModel {
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let text = read(&folder.join("config.json"))?;
         let file = parse_config(&folder.join("config.json"), &text)?;
-        let transforms = Transforms::from_json(&read(&folder.join("transforms.json"))?)?;
+        let transforms = read_transforms(&folder.join("transforms.json"))?;
         let make = |device: &Device| {
             let mut builder = Builder::new();
             let network = Mlp::new(&mut builder, &file.network);
@@ -229,7 +232,8 @@ fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()>
         return Err(Error::run(
             path,
             format!(
-                "tensor `{}` belongs to no layer of config.json; the two files are of different models",
+                "tensor `{}` belongs to no layer of config.json; the two files are of different models: copy both from the \
+                 same run",
                 extra.name
             ),
         ));
@@ -237,9 +241,23 @@ fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()>
     Ok(())
 }
 
+/// Reads `transforms.json`, with its path in what is said about it.
+fn read_transforms(path: &Path) -> Result<Transforms> {
+    Transforms::from_json(&read(path)?).map_err(|error| match error {
+        DataError::Format { line, message, hint, .. } => {
+            DataError::Format { path: path.to_owned(), line, message, hint }.into()
+        }
+        DataError::Version { found, expected } => Error::run(
+            path,
+            format!("has format {found}, this version reads {expected}; train again or use the version that wrote it"),
+        ),
+        error => error.into(),
+    })
+}
+
 fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
     let json: serde_json::Value = serde_json::from_str(text)
-        .map_err(|e| Error::run(path, format!("is not valid JSON: {e}")))?;
+        .map_err(|e| Error::run(path, format!("is not valid JSON: {e}; {COPY_AGAIN}")))?;
     let format = json.get("format").and_then(serde_json::Value::as_u64);
     if format != Some(u64::from(FORMAT)) {
         let found = format.map_or("none".into(), |f| f.to_string());
@@ -251,7 +269,7 @@ fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
         ));
     }
     let file: ModelFile = serde_json::from_value(json)
-        .map_err(|e| Error::run(path, format!("does not describe a model: {e}")))?;
+        .map_err(|e| Error::run(path, format!("does not describe a model: {e}; {COPY_AGAIN}")))?;
     file.network.network.validate()?;
     let classes = file.classes.len();
     let outputs = file.network.outputs;
@@ -263,7 +281,7 @@ fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
     if !fits || file.positive.is_some_and(|p| p >= classes) {
         return Err(Error::run(
             path,
-            format!("{outputs} outputs do not go with {classes} classes"),
+            format!("{outputs} outputs do not go with {classes} classes; {COPY_AGAIN}"),
         ));
     }
     Ok(file)

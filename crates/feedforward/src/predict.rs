@@ -93,13 +93,7 @@ fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
     }
     let folder = RunFolder::open(run)?;
     if !folder.model().join("config.json").is_file() {
-        return Err(Error::run(
-            folder.path(),
-            format!(
-                "has no model yet; go on with `feedforward train --resume {}`",
-                folder.path().display()
-            ),
-        ));
+        return Err(folder.no_model());
     }
     let recipe = Recipe::load(&folder.recipe(), &[])?;
     Ok((folder.model(), recipe.train.threads))

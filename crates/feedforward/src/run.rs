@@ -1,7 +1,11 @@
 //! The folder of a run.
 
 use crate::{Error, Result};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+
+/// How many runs a message names.
+const SHOWN: usize = 10;
 
 /// Where everything that a run writes lies.
 ///
@@ -31,8 +35,27 @@ impl RunFolder {
             _ if !path.exists() => {
                 Err(Error::run(path, format!("there is no such run; {}", nearby(path))))
             }
+            _ if path.join("run.json").is_file() => Err(Error::run(
+                path,
+                "has no recipe.toml, so it was stopped while it was being made and holds nothing: remove it and train anew",
+            )),
             _ => Err(Error::run(path, "is not the folder of a run: it has no recipe.toml")),
         }
+    }
+
+    /// Finds out whether [`RunFolder::create`] can work, without making anything: data is read in between.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn check(out: Option<&Path>) -> Result<()> {
+        let path = out.unwrap_or(Path::new("runs"));
+        if out.is_some() {
+            refuse_taken(path)?;
+        }
+        let there =
+            path.ancestors().find(|folder| folder.is_dir() || folder.as_os_str().is_empty());
+        let there = there.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(ff_formats::check_writable(there)?)
     }
 
     /// Makes a new folder: `out` where given, which must not hold anything, else the next free `runs/<name>-<n>`.
@@ -45,14 +68,7 @@ impl RunFolder {
                 .map_err(ff_formats::Error::io(path, "making the run's folder"))
         };
         if let Some(out) = out {
-            let taken = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-            if taken || out.is_file() {
-                return Err(Error::run(
-                    out,
-                    "is not empty, and nothing is ever overwritten; choose another folder with --out, or go on with it \
-                     by `feedforward train --resume`",
-                ));
-            }
+            refuse_taken(out)?;
             make(out)?;
             return Ok(Self::at(out));
         }
@@ -76,6 +92,53 @@ impl RunFolder {
             }
         }
         Err(Error::run(runs, "has no free name left"))
+    }
+
+    /// Claims the run for this process until what is returned is dropped, and clears away what a killed process left half
+    /// written.
+    ///
+    /// # Errors
+    /// Another process trains it.
+    pub(crate) fn claim(&self) -> Result<File> {
+        let path = self.path.join("checkpoints").join("lock");
+        let lock = File::create(&path).map_err(ff_formats::Error::io(&path, "writing"))?;
+        // A file system without locks is no reason not to train.
+        if let Err(TryLockError::WouldBlock) = lock.try_lock() {
+            return Err(Error::run(
+                &self.path,
+                "is being trained by another process; wait until it ends, or stop it first",
+            ));
+        }
+        for folder in [self.path.clone(), self.path.join("checkpoints"), self.model()] {
+            ff_formats::remove_temporaries(&folder);
+        }
+        Ok(lock)
+    }
+
+    /// Takes back a folder whose first files could not be written.
+    pub(crate) fn unmake(&self, keep: bool) {
+        for file in [self.info(), self.recipe()] {
+            let _ = std::fs::remove_file(file);
+        }
+        let _ = std::fs::remove_dir(self.path.join("checkpoints"));
+        if !keep {
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+
+    /// Why there is no model to work with, and what to do.
+    pub(crate) fn no_model(&self) -> Error {
+        let shown = self.path.display();
+        let finished = crate::training::load_info(self).is_ok_and(|info| info.finished);
+        let message = if finished {
+            format!(
+                "its model has no config.json; copy the run again from where it was made, or train anew: \
+                 feedforward train {shown}/recipe.toml"
+            )
+        } else {
+            format!("has no model yet; go on with `feedforward train --resume {shown}`")
+        };
+        Error::run(&self.path, message)
     }
 
     /// The folder.
@@ -126,6 +189,28 @@ impl RunFolder {
     }
 }
 
+/// A folder for a new run must be new or empty.
+fn refuse_taken(out: &Path) -> Result<()> {
+    if out.is_file() {
+        return Err(Error::run(out, "is a file; name a new folder with --out"));
+    }
+    let taken = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
+    if !taken {
+        return Ok(());
+    }
+    let rest = if out.join("recipe.toml").is_file() {
+        format!(", or go on with `feedforward train --resume {}`", out.display())
+    } else {
+        String::new()
+    };
+    Err(Error::run(
+        out,
+        format!(
+            "is not empty, and nothing is ever overwritten; choose another folder with --out{rest}"
+        ),
+    ))
+}
+
 fn nearby(path: &Path) -> String {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -134,14 +219,17 @@ fn nearby(path: &Path) -> String {
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
     names.sort();
-    match path.file_name().map(|n| n.to_string_lossy().into_owned()) {
-        Some(name) if !names.is_empty() => {
-            let near = ff_data::nearest(&name, names.iter().map(String::as_str));
-            match near.first() {
-                Some(near) => format!("did you mean {}?", folder.join(near).display()),
-                None => format!("{} holds {}", folder.display(), names.join(", ")),
-            }
-        }
-        _ => format!("{} is not there or empty", folder.display()),
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if let Some(near) = ff_data::nearest(&name, names.iter().map(String::as_str)).first() {
+        let near = path.with_file_name(near);
+        return format!("did you mean {}?", near.display());
+    }
+    names.retain(|name| folder.join(name).join("recipe.toml").is_file());
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    match more {
+        _ if names.is_empty() => format!("{} holds no runs", folder.display()),
+        0 => format!("{} holds {}", folder.display(), names.join(", ")),
+        _ => format!("{} holds {} and {more} more", folder.display(), names.join(", ")),
     }
 }

@@ -90,6 +90,9 @@ pub(crate) struct RunInfo {
     pub(crate) isa: String,
     pub(crate) threads: usize,
     pub(crate) finished: bool,
+    /// The recipe it was started with, as far as the result depends on it.
+    #[serde(default)]
+    pub(crate) recipe: Option<String>,
 }
 
 const FORMAT: u32 = 1;
@@ -106,18 +109,13 @@ pub fn train(
     let mut clock = Clock::start();
     let device = open_device(recipe, options)?;
     let base = current_dir()?;
-    if let Some(out) = &options.out {
-        // Before a minute is spent on the data.
-        let taken = std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
-        if taken {
-            RunFolder::create(Some(out), "")?;
-        }
-    }
+    // Before a minute is spent on the data.
+    RunFolder::check(options.out.as_deref())?;
     // From here a path is said as it was typed; a run that goes on finds it from the folder it was started in.
     let prepared = read_data(recipe, Path::new(""), &device, watcher)?;
     clock.lap("reading");
+    let was_there = options.out.as_ref().is_some_and(|out| out.exists());
     let folder = RunFolder::create(options.out.as_deref(), &run_name(recipe))?;
-    write_text(&folder.recipe(), &recipe.to_toml())?;
     let info = RunInfo {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -127,8 +125,15 @@ pub fn train(
         isa: device.cpu().isa().to_string(),
         threads: device.cpu().threads().count(),
         finished: false,
+        recipe: Some(identity(recipe, "")),
     };
-    save_info(&folder, &info)?;
+    // The recipe comes last: a folder that has one can be resumed.
+    let written =
+        save_info(&folder, &info).and_then(|()| write_text(&folder.recipe(), &recipe.to_toml()));
+    if let Err(error) = written {
+        folder.unmake(was_there);
+        return Err(error);
+    }
     let job =
         Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch: options.watch };
     run(&job, info, clock, watcher)
@@ -153,6 +158,7 @@ pub fn resume(
             "is finished; to train longer, start anew from its recipe with a larger train.epochs",
         ));
     }
+    refuse_edited(&folder, &recipe, &info)?;
     let device = open_device(&recipe, options)?;
     let prepared = read_data(&recipe, &info.base, &device, watcher)?;
     clock.lap("reading");
@@ -161,13 +167,32 @@ pub fn resume(
             folder.path(),
             format!(
                 "was started on other data: {} has changed since; put the old file back, or train anew",
-                prepared.source.describe()
+                recipe.data.path.display()
             ),
         ));
     }
     let (recipe, watch) = (&recipe, options.watch);
     let job = Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch };
     run(&job, info, clock, watcher)
+}
+
+/// A run goes on with the recipe it was started with.
+fn refuse_edited(folder: &RunFolder, recipe: &Recipe, info: &RunInfo) -> Result<()> {
+    let Some(before) = &info.recipe else { return Ok(()) };
+    let now = identity(recipe, "");
+    if *before == now {
+        return Ok(());
+    }
+    let changes = crate::compare::changes(before, &now);
+    let shown = if changes.is_empty() { String::new() } else { format!(" ({changes})") };
+    Err(Error::run(
+        &folder.recipe(),
+        format!(
+            "was edited since the run was started{shown}; take that back to go on, or train the edited recipe anew: \
+             feedforward train {}",
+            folder.recipe().display()
+        ),
+    ))
 }
 
 fn current_dir() -> Result<PathBuf> {
@@ -245,6 +270,7 @@ fn run(
     watcher: &mut dyn Watcher,
 ) -> Result<TrainSummary> {
     let Job { recipe, folder, prepared, device, watch } = *job;
+    let _claim = folder.claim()?;
     watcher.notice(&Notice::Run(folder.path()));
     let Prepared { train, valid, transforms, target, .. } = prepared;
     let measured = setup::measure(recipe, target, transforms, train, valid)?;
@@ -404,8 +430,10 @@ fn save_info(folder: &RunFolder, info: &RunInfo) -> Result<()> {
 pub(crate) fn load_info(folder: &RunFolder) -> Result<RunInfo> {
     let path = folder.info();
     let text = crate::model::read(&path)?;
-    let info: RunInfo = serde_json::from_str(&text)
-        .map_err(|e| Error::run(&path, format!("is not the note of a run: {e}")))?;
+    let info: RunInfo = serde_json::from_str(&text).map_err(|e| {
+        let way_out = "copy the run again from where it was made, or train its recipe anew";
+        Error::run(&path, format!("is not the note of a run: {e}; {way_out}"))
+    })?;
     if info.format != FORMAT {
         return Err(Error::run(
             &path,

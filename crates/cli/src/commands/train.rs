@@ -4,8 +4,10 @@ use std::process::ExitCode;
 use feedforward::data::prepare;
 use feedforward::trainer::metrics::{Metric, Scores};
 use feedforward::{
-    CrossValidation, DataNotice, Recipe, RunFolder, TrainOptions, TrainSummary, Watcher, bytes,
+    CrossValidation, DataNotice, Error, Recipe, RunFolder, TrainOptions, TrainSummary, Watcher,
+    bytes,
 };
+use feedforward::{formats, trainer};
 
 use super::plan;
 use crate::arguments::Train;
@@ -85,16 +87,27 @@ fn watched(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A failure of a run that has saved something says so.
+/// A failure of a run says what is left of it and how to go on.
 fn with_state(error: feedforward::Error, run: Option<&Path>) -> Failure {
-    let failure = Failure::from(error);
-    let Some(run) = run else { return failure };
-    let folder = RunFolder::at(run);
-    if folder.checkpoint().is_file() && !failure.has_help() {
-        let state = folder.checkpoint();
-        return failure.help(format!("the last good state is kept in {}", state.display()));
-    }
-    failure
+    let Some(run) = run else { return error.into() };
+    let state = RunFolder::at(run).checkpoint();
+    let go_on = format!("feedforward train --resume {}", quoted_path(run));
+    let help = match &error {
+        Error::Train(trainer::Error::Diverged { .. }) if state.is_file() => {
+            format!("the last good state is kept in {}", state.display())
+        }
+        Error::Train(trainer::Error::File(
+            formats::Error::Malformed { path, .. } | formats::Error::Tensor { path, .. },
+        )) if *path == state => {
+            format!("put an older copy back, or remove it to start again at step 0 with {go_on}")
+        }
+        Error::File(formats::Error::Io { .. })
+        | Error::Train(trainer::Error::File(formats::Error::Io { .. })) => {
+            format!("what was saved before is whole; go on with {go_on}")
+        }
+        _ => return error.into(),
+    };
+    Failure::from(error).help(help)
 }
 
 fn stopped(terminal: &Terminal, summary: &TrainSummary) -> Result<ExitCode, Failure> {

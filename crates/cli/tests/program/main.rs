@@ -1,14 +1,18 @@
 //! The program as people meet it: what it prints, where, and how it ends.
 #![allow(clippy::unwrap_used)]
 
+mod bad_input;
 mod data;
 mod flow;
+mod killed;
 mod recipes;
+mod resume;
 mod shell;
 
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A folder of its own for a test, removed when the test ends.
 struct Folder(PathBuf);
@@ -39,9 +43,71 @@ impl Folder {
         Ran::new(&command.output().unwrap())
     }
 
+    /// Runs the program in this folder with something on its standard input.
+    fn run_piped(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_feedforward"))
+            .args(arguments)
+            .current_dir(&self.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that fails early does not read to the end.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Ran::new(&child.wait_with_output().unwrap())
+    }
+
     fn path(&self) -> &Path {
         &self.0
     }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap()
+    }
+
+    /// Copies a folder of this folder.
+    fn copy(&self, from: &str, to: &str) {
+        let (from, to) = (self.0.join(from), self.0.join(to));
+        std::fs::create_dir_all(&to).unwrap();
+        for name in listing(&from) {
+            let (from, to) = (from.join(&name), to.join(&name));
+            if from.is_dir() {
+                std::fs::create_dir(to).unwrap();
+            } else {
+                std::fs::copy(from, to).unwrap();
+            }
+        }
+    }
+
+    /// Puts one text in the place of another.
+    fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "{from}: {text}");
+        self.write(name, &text.replacen(from, to, 1));
+    }
+
+    /// Every file and folder below, in order.
+    fn listing(&self) -> Vec<String> {
+        listing(&self.0)
+    }
+}
+
+/// Every file and folder below a folder, in order.
+fn listing(top: &Path) -> Vec<String> {
+    fn walk(folder: &Path, top: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            found.push(path.strip_prefix(top).unwrap().to_string_lossy().into_owned());
+            if path.is_dir() {
+                walk(&path, top, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(top, top, &mut found);
+    found.sort();
+    found
 }
 
 impl Drop for Folder {

@@ -1,0 +1,369 @@
+//! Bad input, section by section, with the files it takes.
+
+use std::path::Path;
+
+use super::Case;
+use super::tensors::{self, Edit};
+use crate::{Folder, two_classes};
+
+pub(super) fn files(folder: &Folder) -> Vec<Case> {
+    let data = two_classes(60);
+    folder.write("data.csv", &data);
+    folder.write("empty.csv", "");
+    folder.write("header.csv", "x,y,answer\n");
+    folder.write("wide.csv", &data.replacen('\n', "\n1,2,yes,4\n", 1));
+    folder.write("one-class.csv", &data.replace("yes", "no"));
+    folder.write("lonely.csv", &format!("{data}5,5,maybe\n"));
+    let prices = lines(60, |i| format!("{i},{}", i * 7 % 13));
+    folder.write("nan.csv", &format!("x,price\n{prices}60,NaN\n"));
+    folder.write("text.csv", &format!("x,price\n{prices}60,dear\n"));
+    let names = lines(600, |i| format!("name{i}q,{},{}", i % 7, i % 2));
+    folder.write("names.csv", &format!("name,x,answer\n{names}"));
+    let parquet =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/types.parquet");
+    let parquet = std::fs::read(parquet).unwrap();
+    std::fs::write(folder.path().join("cut.parquet"), &parquet[..parquet.len() / 2]).unwrap();
+    let train = |rest: &str| format!("train {rest}");
+    vec![
+        case(
+            "A file that is not there",
+            train("dta.csv --target answer"),
+            2,
+            &["there is no file `dta.csv`; did you mean `data.csv`"],
+        ),
+        case(
+            "A column that is not there",
+            train("data.csv --target anwser"),
+            2,
+            &["did you mean `answer`?"],
+        ),
+        case("An empty file", train("empty.csv --target answer"), 1, &["`empty.csv` is empty"]),
+        case("A header only", train("header.csv --target answer"), 1, &["only a header"]),
+        case(
+            "A row with too many fields",
+            train("wide.csv --target answer"),
+            1,
+            &["line 2: 4 fields where the header has 3"],
+        ),
+        case(
+            "A target with one class",
+            train("one-class.csv --target answer"),
+            1,
+            &["target `answer`"],
+        ),
+        case(
+            "A class with one row",
+            train("lonely.csv --target answer"),
+            1,
+            &["target `answer`", "`maybe`"],
+        ),
+        case(
+            "NaN in a numeric target",
+            train("nan.csv --target price --task regression"),
+            1,
+            &["target `price`", "line 62"],
+        ),
+        case(
+            "Text in a numeric target",
+            train("text.csv --target price --task regression"),
+            1,
+            &["target `price`", "dear"],
+        ),
+        case(
+            "A column of too many categories",
+            train(
+                "names.csv --target answer --set data.columns.name=category --set data.categories.max=100",
+            ),
+            1,
+            &["column `name` has more than 100 distinct categories"],
+        ),
+        case(
+            "A Parquet file cut in the middle",
+            train("cut.parquet --target answer"),
+            1,
+            &["`cut.parquet`", "help: "],
+        ),
+        case(
+            "Nothing on standard input",
+            train("- --target answer"),
+            1,
+            &["the stream `-` is empty"],
+        ),
+    ]
+}
+
+pub(super) fn recipes(folder: &Folder) -> Vec<Case> {
+    let recipe = |name: &str, text: &str| {
+        folder.write(name, &format!("data = {{ path = 'data.csv', target = 'answer' }}\n{text}\n"));
+    };
+    recipe("activation.toml", "[model]\nactivation = 'rleu'");
+    recipe("rate.toml", "[optimizer]\nlr = -0.1");
+    recipe("hidden.toml", "[model]\nhidden = 0");
+    recipe("units.toml", "[model]\nhidden = [64, 0]");
+    recipe("dropout.toml", "[model]\ndropout = 1.5");
+    recipe("key.toml", "[train]\nepohcs = 5");
+    vec![
+        case(
+            "An unknown activation",
+            "train activation.toml",
+            2,
+            &["activation.toml:3:14", "did you mean `relu`?"],
+        ),
+        case("A negative rate", "train rate.toml", 2, &["rate.toml:3:6", "at least 0"]),
+        case(
+            "hidden = 0",
+            "train hidden.toml",
+            2,
+            &["hidden.toml:3:10", "a list of whole numbers"],
+        ),
+        case("A layer without units", "train units.toml", 2, &["units.toml:3:", "has 0 units"]),
+        case("A dropout of 1.5", "train dropout.toml", 2, &["dropout.toml:3:11", "1.5"]),
+        case("An unknown key", "train key.toml", 2, &["key.toml:3:1", "did you mean `epochs`?"]),
+    ]
+}
+
+/// Copies of a good model, each with one thing wrong.
+pub(super) fn models(folder: &Folder) -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut model = |title, name: &str, file: &str, bytes: Vec<u8>, says| {
+        folder.copy("run/model", name);
+        std::fs::write(folder.path().join(name).join(file), bytes).unwrap();
+        let command = format!("predict {name} --data data.csv --out predicted.csv");
+        cases.push(case(title, command, 1, says));
+    };
+    let good = folder.path().join("run/model");
+    let read = |file: &str| std::fs::read(good.join(file)).unwrap();
+    let weights = read("model.safetensors");
+    let edited = |edit| tensors::edit(&weights, "output.weight", edit);
+    let (file, says) = ("model.safetensors", &["tensor `output.weight`: is missing"]);
+    model("A model with a tensor missing", "lacks", file, edited(Edit::Remove), says);
+    let says = &["tensor `output.weight`: expected shape [2, 4], found [4, 2]"];
+    model("A tensor of another shape", "shape", file, edited(Edit::Shape(vec![4, 2])), says);
+    let says = &["tensor `output.weight`: expected type F32, found F64"];
+    model("A tensor of 64-bit floats", "f64", file, edited(Edit::Retype("F64", 8)), says);
+    let says = &["tensor `output.weight`: expected type F32, found F16"];
+    model("A tensor of 16-bit floats", "f16", file, edited(Edit::Retype("F16", 2)), says);
+    let says = &["tensor `output.weight.copy` belongs to no layer"];
+    model("A tensor too many", "extra", file, edited(Edit::Copy), says);
+    let mut huge = weights.clone();
+    huge[..8].copy_from_slice(&(1u64 << 63).to_le_bytes());
+    let says = &["the header claims 9223372036854775808 bytes"];
+    model("A header that claims 2⁶³ bytes", "huge", file, huge, says);
+    let says = &["short/model.safetensors: ", "help: it is damaged, cut short"];
+    model("Tensors cut short", "short", file, weights[..weights.len() - 10].to_vec(), says);
+
+    for (file, words) in [
+        (
+            "config.json",
+            [
+                "A config.json that is cut",
+                "A config.json of a newer format",
+                "config-cut",
+                "config-newer",
+            ],
+        ),
+        (
+            "transforms.json",
+            [
+                "A transforms.json that is cut",
+                "A transforms.json of a newer format",
+                "transforms-cut",
+                "transforms-newer",
+            ],
+        ),
+    ] {
+        let text = String::from_utf8(read(file)).unwrap();
+        let [cut, newer, cut_name, newer_name] = words;
+        let half = text.as_bytes()[..text.len() / 2].to_vec();
+        model(cut, cut_name, file, half, &["EOF while parsing", "again from where it was made"]);
+        let text = text.replacen("\"format\": 1", "\"format\": 9", 1);
+        let says = &["format 9, this version reads 1", "use the version that wrote it"];
+        model(newer, newer_name, file, text.into_bytes(), says);
+    }
+    let mut gone = |title, name: &str, file: &str, says| {
+        folder.copy("run/model", name);
+        std::fs::remove_file(folder.path().join(name).join(file)).unwrap();
+        cases.push(case(title, format!("predict {name} --data data.csv"), 1, says));
+    };
+    gone(
+        "A model without its tensors",
+        "no-tensors",
+        "model.safetensors",
+        &["no-tensors/model.safetensors: reading", "the folder is incomplete"],
+    );
+    gone(
+        "A model without its transforms",
+        "no-transforms",
+        "transforms.json",
+        &["no-transforms/transforms.json: reading", "the folder is incomplete"],
+    );
+    folder.copy("run", "no-config");
+    std::fs::remove_file(folder.path().join("no-config/model/config.json")).unwrap();
+    let says = &["its model has no config.json", "train anew"];
+    cases.push(case("A finished run without config.json", "evaluate no-config", 1, says));
+    cases
+}
+
+pub(super) fn predictions(folder: &Folder) -> Vec<Case> {
+    folder.write("lacks.csv", "x,colour\n1,2\n3,4\n");
+    folder.write("unjudged.csv", "x,y\n1,2\n3,4\n");
+    folder.write("renamed.csv", "x,Y\n1,2\n3,4\n");
+    folder.write("kind.csv", "x,y\n1,2\n3,high\n");
+    folder.write("class.csv", "x,y,answer\n1,2,yes\n3,4,perhaps\n");
+    folder.write("taken.csv", "x,y,prediction\n1,2,3\n");
+    let predict = |data: &str| format!("predict run --data {data} --out predicted.csv");
+    vec![
+        case(
+            "Predicting with a column missing",
+            predict("lacks.csv"),
+            1,
+            &["column `y` (number) is missing"],
+        ),
+        case(
+            "Predicting with a column renamed",
+            predict("renamed.csv"),
+            1,
+            &["(did you mean `Y`?)"],
+        ),
+        case(
+            "Predicting with a column of another kind",
+            predict("kind.csv"),
+            1,
+            &["column `y` should hold numbers, but line 3 holds `high`"],
+        ),
+        case(
+            "Predicting rows that have a column of that name",
+            predict("taken.csv"),
+            2,
+            &["a column `prediction` already"],
+        ),
+        case(
+            "Evaluating without the target",
+            "evaluate run --data unjudged.csv",
+            2,
+            &["no column `answer` (the target)"],
+        ),
+        case(
+            "Evaluating on a class that was not learned",
+            "evaluate run --data class.csv",
+            1,
+            &["class `perhaps` was not learned"],
+        ),
+        case(
+            "Predicting into a folder that is not there",
+            "predict run --data data.csv --out none/predicted.csv",
+            1,
+            &["cannot write `none/predicted.csv`", "The folder is not there"],
+        ),
+        case(
+            "Predicting into a format that is not written",
+            "predict run --data data.csv --out predicted.xlsx",
+            1,
+            &["Use .csv, .tsv, .parquet or .jsonl."],
+        ),
+    ]
+}
+
+pub(super) fn disks(folder: &Folder) -> Vec<Case> {
+    std::fs::create_dir(folder.path().join("disk")).unwrap();
+    folder.write("long.csv", &two_classes(5000));
+    let on = |disk, case| Case { disk: Some(disk), ..case };
+    let predict = |name: &str| format!("predict run --data long.csv --out disk/{name} --proba");
+    let full = &["cannot write `disk/", "The disk is full", "Nothing was left"];
+    let train = "train long.csv --target answer --out disk/run --quiet";
+    vec![
+        on("size=16k", case("A full disk under predict: CSV", predict("p.csv"), 1, full)),
+        on("size=16k", case("A full disk under predict: JSONL", predict("p.jsonl"), 1, full)),
+        on("size=16k", case("A full disk under predict: Parquet", predict("p.parquet"), 1, full)),
+        Case {
+            leaves: &[
+                "disk/run/checkpoints/last.safetensors",
+                "disk/run/checkpoints/lock",
+                "disk/run/metrics.jsonl",
+                "disk/run/recipe.toml",
+                "disk/run/run.json",
+            ],
+            ..on(
+                "size=64k",
+                case(
+                    "A full disk under train",
+                    format!("{train} --set train.checkpoint_seconds=0"),
+                    1,
+                    &[
+                        "disk/run/checkpoints/last.safetensors: writing: No space left",
+                        "go on with feedforward train --resume disk/run",
+                    ],
+                ),
+            )
+        },
+        on(
+            "size=4k",
+            case("A full disk before training", train, 1, &["disk/run", "No space left"]),
+        ),
+        on(
+            "ro",
+            case(
+                "A read-only folder under predict",
+                predict("p.csv"),
+                1,
+                &["cannot write `disk/p.csv`", "choose another folder"],
+            ),
+        ),
+        on(
+            "ro",
+            case(
+                "A read-only folder under train",
+                train,
+                1,
+                &["disk: writing: Read-only", "with --out"],
+            ),
+        ),
+    ]
+}
+
+pub(super) fn runs(folder: &Folder) -> Vec<Case> {
+    folder.copy("run", "edited");
+    folder.edit("edited/run.json", "\"finished\": true", "\"finished\": false");
+    folder.edit("edited/recipe.toml", "\nepochs = 2 ", "\nepochs = 5 ");
+    vec![
+        case(
+            "A resume of a run of another recipe",
+            "train --resume edited",
+            1,
+            &["was edited since the run was started (train.epochs: 2 → 5)"],
+        ),
+        case("A resume of a finished run", "train --resume run", 1, &["is finished"]),
+        case(
+            "A resume of what is no run",
+            "train --resume lacks",
+            1,
+            &["is not the folder of a run"],
+        ),
+        case("A run that is not there", "evaluate rnu", 2, &["did you mean run?"]),
+        case(
+            "Training into a folder that is not empty",
+            "train data.csv --target answer --out run",
+            1,
+            &["nothing is ever overwritten"],
+        ),
+        case(
+            "Training into a file",
+            "train data.csv --target answer --out data.csv",
+            1,
+            &["data.csv: is a file"],
+        ),
+    ]
+}
+
+fn case(
+    title: &'static str,
+    command: impl Into<String>,
+    code: i32,
+    says: &'static [&'static str],
+) -> Case {
+    Case { title, command: command.into(), code, says, disk: None, leaves: &[] }
+}
+
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).flat_map(|i| [line(i), "\n".into()]).collect()
+}
