@@ -254,6 +254,9 @@ pub(crate) struct Plan {
     pub(crate) input: PathBuf,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    /// Search for a learning rate instead: one step each at rates from small to large, on a network that is thrown away
+    #[arg(long)]
+    pub(crate) find_lr: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object

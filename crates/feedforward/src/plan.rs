@@ -37,7 +37,7 @@ pub struct PlanSummary {
     pub optimizer_bytes: usize,
     /// The most bytes of inputs, activations and their gradients in a step.
     pub activation_bytes: usize,
-    /// The most bytes that pool and arena hold.
+    /// The most bytes that pool and arena hold from the system.
     pub pool_bytes: usize,
     /// Bytes of the table and its encoded parts.
     pub data_bytes: usize,
@@ -83,7 +83,8 @@ pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
     let fits = available_bytes.is_none_or(|bytes| measured.peak_bytes < bytes);
     let seconds_per_step =
         if fits && train.rows > 0 { time_steps(recipe, &prepared, &device)? } else { f64::NAN };
-    let total_steps = recipe.train.total_steps(train.rows);
+    let portions = setup::portions(recipe);
+    let total_steps = portions.total_steps(train.rows);
     Ok(PlanSummary {
         layers,
         parameters: measured.parameters,
@@ -96,7 +97,7 @@ pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
         process_bytes: process_bytes(&prepared, &measured),
         available_bytes,
         flops_per_step: measured.flops,
-        steps_per_epoch: recipe.train.steps_per_epoch(train.rows),
+        steps_per_epoch: portions.steps_per_epoch(train.rows),
         total_steps,
         seconds_per_step,
         seconds: seconds_per_step * total_steps as f64,
@@ -115,7 +116,14 @@ fn data_bytes(prepared: &Prepared) -> usize {
 pub(crate) fn process_bytes(prepared: &Prepared, measured: &Measured) -> usize {
     // The best weights are held twice: as values and while a checkpoint is written.
     let copies = 2 * measured.parameter_bytes;
-    PROCESS_BYTES + data_bytes(prepared) + measured.peak_bytes + copies
+    // Which rows are used, which part they are in, their classes, and the order of an epoch.
+    let indices = prepared.totals.used * (2 * size_of::<usize>() + size_of::<i32>())
+        + prepared.train.rows * size_of::<u32>();
+    // Judging holds both parts' outputs, probabilities and decisions.
+    let outputs = prepared.target.classes.len().max(1);
+    let judged = (prepared.valid.rows + prepared.test.rows)
+        * (outputs * (size_of::<f32>() + size_of::<f64>()) + size_of::<usize>());
+    PROCESS_BYTES + data_bytes(prepared) + measured.peak_bytes + copies + indices + judged
 }
 
 /// The median time of some steps of the very run, within half a second or so.

@@ -178,6 +178,11 @@ impl RunFolder {
         self.path.join("checkpoints").join("last.safetensors")
     }
 
+    /// The weights of the best epoch so far, with the names of the model's.
+    pub fn best_checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoints").join("best.safetensors")
+    }
+
     /// The model.
     pub fn model(&self) -> PathBuf {
         self.path.join("model")

@@ -7,10 +7,10 @@ use ff_nn::models::{Mlp, MlpConfig};
 use ff_nn::{Builder, Loss};
 use ff_ops::Graph;
 use ff_tensor::{DType, Device};
-use ff_train::optim::Optimizer;
+use ff_train::optim::{Optimizer, OptimizerKind};
 use ff_train::schedule::Schedule;
 use ff_train::tabular::TabularObjective;
-use ff_train::{Objective, Trainer};
+use ff_train::{Objective, TrainConfig, Trainer};
 
 /// A network that can be trained on encoded rows, and what its outputs mean.
 pub(crate) struct Setup {
@@ -91,8 +91,19 @@ pub(crate) fn trainer(recipe: &Recipe, graph: Graph, device: &Device) -> Result<
     Ok(Trainer::new(graph, optimizer, schedule, recipe.train.clone()))
 }
 
-/// The sizes of a plan, found by running one step on a device that only counts.
+/// How long and in which portions a recipe trains: L-BFGS looks at all rows at every step, whatever the recipe says.
+pub(crate) fn portions(recipe: &Recipe) -> TrainConfig {
+    let mut config = recipe.train.clone();
+    if recipe.optimizer.kind == OptimizerKind::Lbfgs {
+        config.accumulate = usize::MAX;
+    }
+    config
+}
+
+/// The sizes of a plan, found by running steps on a device that only counts.
 pub(crate) struct Measured {
+    /// What pool and arena hold from the system at most. Buffers are kept for the next step by size, so this is more than
+    /// what lives at a time: an epoch's last, smaller batch and the batches of an evaluation have sizes of their own.
     pub(crate) peak_bytes: usize,
     pub(crate) parameter_bytes: usize,
     pub(crate) gradient_bytes: usize,
@@ -102,7 +113,7 @@ pub(crate) struct Measured {
     pub(crate) parameters: usize,
 }
 
-/// Plans a step of so many rows of these encoded parts.
+/// Plans the steps and the evaluation of an epoch over these encoded parts.
 pub(crate) fn measure(
     recipe: &Recipe,
     target: &TargetSchema,
@@ -121,22 +132,24 @@ pub(crate) fn measure(
     let mut objective = setup.objective(recipe, train, valid);
     let graph = trainer.graph_mut();
     let held = device.pool().stats().live;
-    let rows: Vec<u32> = (0..recipe.train.batch_size.min(train.rows) as u32).collect();
+    let config = portions(recipe);
+    let step_rows = config.batch_size.saturating_mul(config.accumulate).min(train.rows).max(1);
+    let steps = config.steps_per_epoch(train.rows);
     let mut flops = 0;
-    if !rows.is_empty() {
-        let loss = objective.loss(graph, &rows, ff_tensor::Key::new(0))?;
-        drop(loss.count);
-        graph.backward(loss.sum)?;
-        let tally = graph.tally();
-        flops = (tally.flops + tally.dflops) * recipe.train.accumulate as u64;
+    if steps > 0 {
+        flops = plan_step(graph, &mut objective, 0..step_rows, config.batch_size)?;
+        // The last step of an epoch, where training gets so far, has what rows are left.
+        let last = (steps as usize - 1) * step_rows;
+        if last > 0 && config.total_steps(train.rows) >= steps {
+            plan_step(graph, &mut objective, last..train.rows, config.batch_size)?;
+        }
     }
-    graph.reset();
     let activation_bytes = device.pool().stats().peak - held;
     if valid.rows > 0 {
         ff_train::tabular::plan_evaluation(graph, &setup.model, &setup.loss, valid)?;
     }
     Ok(Measured {
-        peak_bytes: device.pool().stats().peak,
+        peak_bytes: device.pool().stats().reserved,
         parameter_bytes,
         gradient_bytes,
         optimizer_bytes,
@@ -144,4 +157,26 @@ pub(crate) fn measure(
         flops,
         parameters,
     })
+}
+
+/// Runs an optimiser step's micro-batches as the trainer does, but for the update: its floating-point operations.
+fn plan_step(
+    graph: &mut Graph,
+    objective: &mut dyn Objective,
+    rows: std::ops::Range<usize>,
+    batch: usize,
+) -> Result<u64> {
+    let rows: Vec<u32> = rows.map(|row| row as u32).collect();
+    let mut flops = 0;
+    for rows in rows.chunks(batch) {
+        graph.reset();
+        let loss = objective.loss(graph, rows, ff_tensor::Key::new(0))?;
+        drop(loss.count);
+        graph.backward(loss.sum)?;
+        flops += graph.tally().flops + graph.tally().dflops;
+    }
+    graph.reset();
+    // Statistics wait for the end of the step, then their memory is free again.
+    graph.discard_state();
+    Ok(flops)
 }

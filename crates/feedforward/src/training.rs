@@ -57,7 +57,7 @@ pub struct TrainSummary {
     pub parameters: usize,
     /// The most memory the process held.
     pub peak_bytes: usize,
-    /// The most memory that pool and arena held.
+    /// The most memory that pool and arena held from the system.
     pub pool_bytes: usize,
     /// Why it ended: `finished`, `early` or `interrupted`.
     pub stopped: String,
@@ -330,7 +330,7 @@ fn run(
         best_epoch: progress.best.map(|best| best.epoch),
         parameters: measured.parameters,
         peak_bytes: crate::memory::process_peak_bytes(),
-        pool_bytes: device.pool().stats().peak,
+        pool_bytes: device.pool().stats().reserved,
         stopped: match stop {
             Stop::Finished => "finished",
             Stop::Early => "early",
@@ -369,12 +369,12 @@ fn run(
 }
 
 fn training_line(recipe: &Recipe, setup: &Setup, rows: usize) -> String {
-    let config = &recipe.train;
+    let config = &setup::portions(recipe);
     let length = match config.steps {
         Some(steps) => format!("{steps} steps"),
         None => format!("≤ {} epochs of {} steps", config.epochs, config.steps_per_epoch(rows)),
     };
-    let batch = config.batch_size * config.accumulate;
+    let batch = config.batch_size.saturating_mul(config.accumulate).min(rows);
     format!(
         "{} {} · {} · batch {batch} · {length}",
         recipe.optimizer.kind,

@@ -84,6 +84,28 @@ impl Checkpoint {
         Ok(writer.write(place.path)?)
     }
 
+    /// Writes the weights of the best epoch as a model's tensors, as a whole or not at all.
+    ///
+    /// # Errors
+    /// The disk is full or the folder cannot be written.
+    pub(crate) fn save_best(
+        place: &CheckpointPlace<'_>,
+        params: &Params,
+        best: (&[f32], &[f32]),
+    ) -> Result<()> {
+        let mut writer = TensorWriter::new();
+        writer.metadata("format", "pt");
+        for (id, info) in params.iter() {
+            let values = match best_of(best, info, || info.range()) {
+                Some(values) => values,
+                // What is frozen is the same in every epoch.
+                None => params.values::<f32>(id)?,
+            };
+            writer.add_f32(&info.spec.name, info.spec.shape.dims(), values);
+        }
+        Ok(writer.write(&place.best())?)
+    }
+
     /// Reads a checkpoint of the run with this identity.
     ///
     /// # Errors

@@ -51,5 +51,11 @@ pub enum Error {
     Optimizer(#[from] crate::optim::Error),
 }
 
+impl From<crate::optim::ConfigError> for Error {
+    fn from(error: crate::optim::ConfigError) -> Self {
+        Error::Config(ff_nn::ConfigError::new(error.key, error.message))
+    }
+}
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

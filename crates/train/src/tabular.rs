@@ -147,14 +147,17 @@ pub fn outputs(graph: &mut Graph, model: &Mlp, data: &Encoded) -> Result<Vec<f32
     Ok(outputs)
 }
 
-/// The largest batch that [`evaluate`] runs, on a device that only counts.
+/// The batches of each size that [`evaluate`] runs, on a device that only counts.
 ///
 /// # Errors
 /// The shapes do not fit.
 pub fn plan_evaluation(graph: &mut Graph, model: &Mlp, loss: &Loss, data: &Encoded) -> Result<()> {
     graph.set_mode(Mode::Eval);
     let rows: Vec<u32> = (0..data.rows.min(EVAL_ROWS) as u32).collect();
-    evaluate_batch(graph, model, loss, data, &rows)?;
+    let rest = if data.rows > EVAL_ROWS { data.rows % EVAL_ROWS } else { 0 };
+    for rows in [&rows[..], &rows[..rest]].into_iter().filter(|rows| !rows.is_empty()) {
+        evaluate_batch(graph, model, loss, data, rows)?;
+    }
     graph.reset();
     Ok(())
 }

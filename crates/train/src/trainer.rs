@@ -1,12 +1,14 @@
 //! The training loop.
 
+mod sweep;
+
 use crate::checkpoint::Checkpoint;
 use crate::optim::{self, Optimizer, Skip, first_non_finite_gradient};
 use crate::schedule::Schedule;
 use crate::{Best, EpochRecord, Error, Event, Monitor, Observer, Progress, Result, TrainConfig};
 use ff_ops::{Graph, Mode, Params, Value};
 use ff_tensor::{Key, Rng};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// A loss so many times its first value, over a whole epoch, is called divergence.
@@ -114,6 +116,8 @@ pub struct Trainer {
     progress: Progress,
     best_values: Vec<f32>,
     best_state: Vec<f32>,
+    /// The epoch of the best weights that lie in a file of their own.
+    best_saved: Option<usize>,
     order: Vec<u32>,
 }
 
@@ -138,6 +142,7 @@ impl Trainer {
             progress: Progress::default(),
             best_values: Vec::new(),
             best_state: Vec::new(),
+            best_saved: None,
             order: Vec::new(),
         }
     }
@@ -170,6 +175,8 @@ impl Trainer {
             &mut self.best_state,
         )?;
         self.progress = checkpoint.progress().clone();
+        // The file of the best weights may be newer than the checkpoint, or gone: it is written anew.
+        self.best_saved = None;
         Ok(())
     }
 
@@ -436,6 +443,12 @@ impl Trainer {
             (&self.best_values, &self.best_state),
             self.graph.device().cpu().isa(),
         )?;
+        let best = self.progress.best.map(|best| best.epoch);
+        if best != self.best_saved && !self.best_values.is_empty() {
+            let params = self.graph.params();
+            Checkpoint::save_best(place, params, (&self.best_values, &self.best_state))?;
+            self.best_saved = best;
+        }
         observer.event(Event::Checkpoint(place.path));
         Ok(())
     }
@@ -532,4 +545,17 @@ pub struct CheckpointPlace<'a> {
     pub path: &'a Path,
     /// A hash of the recipe and the data: a checkpoint of another run is refused.
     pub identity: &'a str,
+}
+
+impl CheckpointPlace<'_> {
+    /// Where the weights of the best epoch lie: `best.safetensors` beside the file, with the names of a model.
+    ///
+    /// ```
+    /// let path = "checkpoints/last.safetensors".as_ref();
+    /// let place = ff_train::CheckpointPlace { path, identity: "" };
+    /// assert!(place.best().ends_with("checkpoints/best.safetensors"));
+    /// ```
+    pub fn best(&self) -> PathBuf {
+        self.path.with_file_name("best.safetensors")
+    }
 }

@@ -168,11 +168,19 @@ fn the_finder_suggests_where_the_loss_falls_most_steeply() {
     let least = report.tenth_of_minimum.unwrap() * 10.0;
     assert!(report.losses.iter().all(|&other| other >= loss(least)));
 
-    // Smoothing lags behind by about 1 / (1 - smoothing) steps, never ahead.
+    // Smoothing does not move it: forward and backward, the lags cancel.
     let config = FinderConfig::default();
     let report = find_lr(&config, |lr| Ok::<_, ConfigError>(loss(lr))).unwrap();
     let lag = report.steepest.unwrap().log10() + 3.0;
-    assert!((0.0..1.2).contains(&lag), "{lag}");
+    assert!(lag.abs() < 0.3, "{lag}");
+
+    // Nor do batches that differ by chance, however the first ones turn out.
+    for seed in 0..50 {
+        let mut rng = ff_tensor::Rng::new(ff_tensor::Key::new(seed));
+        let noisy = |lr| Ok::<_, ConfigError>(loss(lr) + 0.15 * rng.normal());
+        let found = find_lr(&config, noisy).unwrap().steepest.unwrap().log10() + 3.0;
+        assert!(found.abs() < 1.2, "seed {seed}: 10^{found} too high");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
 use ff_ops::Graph;
 use ff_tensor::{DType, Device, DeviceOptions, Key, Rng};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
-use ff_train::schedule::{Schedule, ScheduleConfig, ScheduleKind, Span};
+use ff_train::schedule::{FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span};
 use ff_train::tabular::TabularObjective;
 use ff_train::{
     Checkpoint, CheckpointPlace, Error, Event, Monitor, Observer, Stop, TrainConfig, Trainer,
@@ -191,6 +191,68 @@ fn a_run_stopped_after_any_step_ends_with_the_bits_of_one_that_was_not() {
         };
         assert_eq!(history(&second), history(&whole));
     }
+}
+
+/// The best epoch's weights have a file of their own, with the names of a model; a resumed run writes the same one.
+#[test]
+fn the_best_weights_lie_beside_the_checkpoint() {
+    let setting = Setting::everything();
+    let folder = tempfile::tempdir().unwrap();
+    let train = |name: &str, stop: u64| {
+        let path = folder.path().join(name).join("last.safetensors");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let place = CheckpointPlace { path: &path, identity: "this" };
+        let mut trainer = setting.trainer(1);
+        let mut watch = StopAfter(stop, Vec::new());
+        trainer.fit(&mut setting.objective(), &mut watch, Some(&place)).unwrap();
+        if stop < u64::MAX {
+            assert_eq!(place.best().exists(), stop > 5, "an epoch has five steps");
+            // Lost or half a run old: going on puts it right.
+            let _ = std::fs::remove_file(place.best());
+            trainer = setting.trainer(1);
+            let isa = trainer.graph_mut().device().cpu().isa();
+            trainer.resume(&Checkpoint::open(&place, isa).unwrap()).unwrap();
+            trainer.fit(&mut setting.objective(), &mut (), Some(&place)).unwrap();
+        }
+        (trainer, place.best())
+    };
+    let (mut whole, best) = train("whole", u64::MAX);
+    let expected = std::fs::read(&best).unwrap();
+    let tensors = ff_formats::TensorFile::open(&best).unwrap();
+    let params = whole.graph_mut().params();
+    assert_eq!(tensors.entries().count(), params.infos().len());
+    for (id, info) in params.iter() {
+        // `fit` ends with the best weights put back.
+        let values = tensors.f32(&info.spec.name, info.spec.shape.dims()).unwrap();
+        assert_eq!(*values, *params.values::<f32>(id).unwrap(), "{}", info.spec.name);
+    }
+    for stop in [2, 5, 17, 29] {
+        let (_, best) = train(&stop.to_string(), stop);
+        assert!(std::fs::read(best).unwrap() == expected, "stopped after step {stop}");
+    }
+}
+
+#[test]
+fn a_sweep_of_rates_finds_one_that_learns() {
+    let network = ModelConfig { hidden: vec![16], ..Default::default() };
+    let setting = |kind| {
+        let config = TrainConfig { batch_size: 32, epochs: 1, ..Default::default() };
+        Setting::new(network.clone(), OptimizerConfig::new(kind), ScheduleConfig::default(), config)
+    };
+    let sweep = |kind| {
+        let setting = setting(kind);
+        setting.trainer(1).find_lr(&mut setting.objective(), &FinderConfig::default())
+    };
+    let report = sweep(OptimizerKind::Sgd).unwrap();
+    // Plain SGD on three classes with inputs of size one: far below 1 nothing moves.
+    let lr = report.steepest.unwrap();
+    assert!((1e-2..10.0).contains(&lr), "{lr}");
+    assert!(report.smoothed.iter().any(|loss| *loss < 0.8 * report.losses[0]), "{report:?}");
+    assert_eq!(report, sweep(OptimizerKind::Sgd).unwrap());
+    let adam = sweep(OptimizerKind::Adam).unwrap().steepest.unwrap();
+    assert!((1e-4..1.0).contains(&adam) && adam < lr, "{adam}");
+    let message = sweep(OptimizerKind::Lbfgs).unwrap_err().to_string();
+    assert!(message.contains("optimizer.kind") && message.contains("leave it"), "{message}");
 }
 
 #[test]

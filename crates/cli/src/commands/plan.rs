@@ -1,17 +1,29 @@
 use std::process::ExitCode;
 
-use feedforward::{PlanSummary, bytes};
+use feedforward::trainer::schedule::FinderConfig;
+use feedforward::{LrSuggestion, PlanSummary, bytes};
 
 use crate::arguments::Plan;
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::{Align, TextTable, Working, count, duration};
+use crate::show::{Align, TextTable, Working, bars, count, duration, score};
 use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let recipe = inputs::recipe(&arguments.input, &arguments.changes)?;
     let device = arguments.machine.options()?;
     let file = recipe.data.path.display();
+    if arguments.find_lr {
+        let working = Working::new(terminal, format!("reading {file} and trying learning rates"));
+        let found = feedforward::find_lr(&recipe, &FinderConfig::default(), device)?;
+        drop(working);
+        if arguments.json {
+            Terminal::object(&found)?;
+        } else {
+            show_rates(terminal, &found)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let working = Working::new(terminal, format!("reading {file} and timing some steps"));
     let summary = feedforward::plan(&recipe, device)?;
     drop(working);
@@ -75,6 +87,50 @@ pub(super) fn show(terminal: &Terminal, plan: &PlanSummary) -> Result<(), Failur
     }
     Ok(())
 }
+
+/// A sweep over learning rates as a small curve, with the suggestion under its place and the option to paste.
+fn show_rates(terminal: &Terminal, found: &LrSuggestion) -> Result<(), Failure> {
+    let report = &found.report;
+    let (Some(first), Some(last)) = (report.rates.first(), report.rates.last()) else {
+        return Ok(terminal.answer("the loss is not finite even at the smallest rate")?);
+    };
+    let steps = report.rates.len();
+    let end = if report.diverged { ", where the loss blew up" } else { "" };
+    terminal.answer(format!(
+        "{}  {first:?} to {:?}{end} · {} of {} rows",
+        terminal.bold("Rates"),
+        format!("{last:.1e}").parse().unwrap_or(*last),
+        if steps == 1 { "1 step".into() } else { format!("{steps} steps") },
+        count(found.rows_per_step as u64)
+    ))?;
+    let losses = &report.smoothed;
+    let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let start = losses.first().copied().unwrap_or(f64::NAN);
+    // What lies above the start is the blow-up, which would flatten all the rest.
+    let curve = bars(losses, lowest, start, RATE_COLUMNS);
+    terminal.answer(format!(
+        "{}   {curve}  {} at first, {} at best",
+        terminal.bold("Loss"),
+        score(start),
+        score(lowest)
+    ))?;
+    let Some((suggestion, setting)) = found.suggestion.zip(found.setting()) else {
+        terminal.answer("       the loss never falls: look at the data and at model.init")?;
+        return Ok(());
+    };
+    let place = report.steepest.and_then(|lr| report.rates.iter().position(|&rate| rate == lr));
+    let column = place.unwrap_or(0) * curve.chars().count() / steps;
+    terminal.answer(format!("       {}↑ {suggestion}, the steepest fall", " ".repeat(column)))?;
+    let other = found
+        .tenth_of_minimum
+        .map_or(String::new(), |lr| format!("; a tenth of the rate of the lowest loss is {lr}"));
+    terminal.answer(format!("       the recipe has {}{other}", found.recipe_lr))?;
+    terminal.answer(format!("{}    --set {setting}", terminal.bold("Use")))?;
+    Ok(())
+}
+
+/// The width of the curve of losses.
+const RATE_COLUMNS: usize = 50;
 
 /// 1.2 MFLOP
 fn operations(count: f64) -> String {

@@ -8,7 +8,7 @@ mod table;
 mod working;
 
 pub(crate) use data::{data, model};
-pub(crate) use numbers::{count, duration, quoted_path, score};
+pub(crate) use numbers::{bars, count, duration, quoted_path, score};
 pub(crate) use progress::Progress;
 pub(crate) use scores::{is_shown, score_table, verdict};
 pub(crate) use table::{Align, TextTable};

@@ -106,6 +106,30 @@ fn a_dry_run_and_a_plan_write_nothing() {
 }
 
 #[test]
+fn a_learning_rate_is_suggested_with_the_option_to_paste() {
+    let folder = Folder::new("find-lr");
+    folder.write("data.csv", &two_classes(300));
+    let plan = ["plan", "data.csv", "--target", "answer", "--find-lr"];
+    let text = folder.run(&plan).ok().stdout;
+    assert!(text.contains("▁") && text.contains("the steepest fall"), "{text}");
+    let setting = text.lines().last().unwrap().split_once("--set ").unwrap().1;
+
+    let mut json = plan.to_vec();
+    json.push("--json");
+    let json = folder.run(&json).ok().json();
+    let lr = json["suggestion"].as_f64().unwrap();
+    assert_eq!(setting.strip_prefix("optimizer.lr=").and_then(|lr| lr.parse().ok()), Some(lr));
+    assert!((1e-5..1.0).contains(&lr) && json["recipe_lr"] == 0.001, "{json}");
+    assert_eq!(json["rates"].as_array().unwrap().len(), json["losses"].as_array().unwrap().len());
+
+    let train = ["train", "data.csv", "--target", "answer", "--out", "run", "--set", setting];
+    folder.run(&train).ok();
+    let mut lbfgs = plan.to_vec();
+    lbfgs.extend(["--set", "optimizer.kind=lbfgs"]);
+    folder.run(&lbfgs).fails(2, &["optimizer.kind", "L-BFGS"]);
+}
+
+#[test]
 fn cross_validation_reports_each_seed_and_fold() {
     let folder = Folder::new("folds");
     folder.write("data.csv", &two_classes(100));

@@ -85,7 +85,7 @@ pub(super) fn resources(facts: &Facts<'_>) -> Vec<Resource> {
     let bytes = |name, count: usize| resource(name, Some(count as f64), None, Unit::Bytes);
     let (pool, process) = match &facts.outcome {
         Outcome::Finished { summary, .. } => (summary.pool_bytes, summary.peak_bytes),
-        _ => (facts.device.pool().stats().peak, crate::memory::process_peak_bytes()),
+        _ => (facts.device.pool().stats().reserved, crate::memory::process_peak_bytes()),
     };
     let step = (progress.step > 0).then(|| progress.seconds / progress.step as f64);
     // The last batch of an epoch may be short, so rows are counted by the epoch.

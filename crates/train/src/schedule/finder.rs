@@ -75,8 +75,8 @@ pub struct FinderReport {
     pub losses: Vec<f64>,
     /// The running mean of the losses, corrected for its start from zero.
     pub smoothed: Vec<f64>,
-    /// The suggestion: where the smoothed loss falls most steeply along the logarithm of the rate. `None` where it never
-    /// falls.
+    /// The suggestion: where the loss, smoothed without lag, falls most steeply along the logarithm of the rate on its way
+    /// to the lowest point. `None` where it never falls.
     pub steepest: Option<f64>,
     /// The rate of the lowest smoothed loss divided by ten, the other usual choice.
     pub tenth_of_minimum: Option<f64>,
@@ -119,13 +119,34 @@ pub fn find_lr<E: From<ConfigError>>(
             break;
         }
     }
-    report.steepest = steepest(&report);
+    report.steepest = steepest(&report, config.smoothing);
     Ok(report)
 }
 
-/// Where a central difference of the smoothed loss is lowest; the rates are evenly spaced along their logarithm.
-fn steepest(report: &FinderReport) -> Option<f64> {
-    let slopes = report.smoothed.windows(3).zip(&report.rates[1.min(report.rates.len())..]);
+/// The share of its depth that a fall has to have left behind for its steepest place to be looked for.
+const UNDER_WAY: f64 = 0.1;
+
+/// Where the loss falls most steeply on its way to the lowest point.
+///
+/// The running mean is taken backward once more, which undoes its lag. The way down starts where the loss leaves its
+/// plateau, the median up to the lowest point, for good: at rates too small to change anything, batches differ by chance,
+/// and the first few means hold too little to even that out.
+fn steepest(report: &FinderReport, smoothing: f64) -> Option<f64> {
+    let lowest = (0..report.smoothed.len())
+        .min_by(|&a, &b| report.smoothed[a].total_cmp(&report.smoothed[b]))?;
+    let mut even = report.smoothed[..=lowest].to_vec();
+    let mut mean = 0.0;
+    for (i, loss) in even.iter_mut().rev().enumerate() {
+        mean = smoothing * mean + (1.0 - smoothing) * *loss;
+        *loss = mean / (1.0 - smoothing.powi(i as i32 + 1));
+    }
+    let mut sorted = even.clone();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let plateau = sorted[sorted.len() / 2];
+    let under_way = plateau - UNDER_WAY * (plateau - even[lowest]);
+    let start = even.iter().rposition(|&loss| loss >= under_way)?;
+    // A central difference; the rates are evenly spaced along their logarithm.
+    let slopes = even[start..].windows(3).zip(&report.rates[start + 1..]);
     let falling = slopes.map(|(w, &lr)| (w[2] - w[0], lr)).filter(|(slope, _)| *slope < 0.0);
     falling.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lr)| lr)
 }

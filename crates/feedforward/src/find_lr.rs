@@ -1,0 +1,82 @@
+//! A learning rate to begin with, found on the recipe's own network and data.
+
+use crate::Result;
+use crate::recipe::Recipe;
+use crate::setup::{Setup, trainer};
+use crate::training::{TrainOptions, open_device};
+use ff_data::prepare;
+use ff_tensor::DeviceOptions;
+use ff_train::schedule::{FinderConfig, FinderReport};
+use serde::Serialize;
+use std::path::Path;
+
+/// What a sweep over learning rates suggests.
+///
+/// ```
+/// let suggestion = feedforward::LrSuggestion::default();
+/// assert_eq!(suggestion.setting(), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct LrSuggestion {
+    /// The rate at which the loss falls most steeply, to two digits; `None` where it never falls.
+    pub suggestion: Option<f64>,
+    /// A tenth of the rate of the lowest loss, to two digits: the other usual choice.
+    pub tenth_of_minimum: Option<f64>,
+    /// The rate that the recipe has.
+    pub recipe_lr: f64,
+    /// Rows in a step.
+    pub rows_per_step: usize,
+    /// Every rate that was tried, and the loss at it.
+    #[serde(flatten)]
+    pub report: FinderReport,
+}
+
+impl LrSuggestion {
+    /// The suggestion as what `--set` takes: `optimizer.lr=0.003`.
+    pub fn setting(&self) -> Option<String> {
+        self.suggestion.map(|lr| format!("optimizer.lr={lr:?}"))
+    }
+}
+
+/// Sweeps the learning rate over a training of the recipe's network on its training part, and suggests one (Smith 2015,
+/// section 3.3). Nothing is written and the network is thrown away.
+///
+/// # Errors
+/// The recipe or the data is not right, or the optimiser has no rate to search for.
+pub fn find_lr(
+    recipe: &Recipe,
+    config: &FinderConfig,
+    device: DeviceOptions,
+) -> Result<LrSuggestion> {
+    let options = TrainOptions { device, ..TrainOptions::default() };
+    let device = open_device(recipe, &options)?;
+    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
+    let (train, valid) = (&prepared.train, &prepared.valid);
+    let (setup, graph) =
+        Setup::new(recipe, &prepared.target, &prepared.transforms, train, &device)?;
+    let mut objective = setup.objective(recipe, train, valid);
+    let report = trainer(recipe, graph, &device)?.find_lr(&mut objective, config)?;
+    let rows_per_step = recipe.train.batch_size.saturating_mul(recipe.train.accumulate);
+    Ok(LrSuggestion {
+        suggestion: report.steepest.map(two_digits),
+        tenth_of_minimum: report.tenth_of_minimum.map(two_digits),
+        recipe_lr: recipe.optimizer.lr(),
+        rows_per_step: rows_per_step.min(train.rows),
+        report,
+    })
+}
+
+/// The curve says no more than that.
+fn two_digits(lr: f64) -> f64 {
+    format!("{lr:.1e}").parse().unwrap_or(lr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::two_digits;
+
+    #[test]
+    fn rates_have_two_digits() {
+        assert_eq!([0.003_162, 1.0, 9.97e-5, 0.0].map(two_digits), [0.0032, 1.0, 1e-4, 0.0]);
+    }
+}
