@@ -2,7 +2,6 @@
 
 use crate::optim::{Optimizer, OptimizerScalars};
 use crate::schedule::{PlateauState, Schedule};
-use crate::trainer::CheckpointPlace;
 use crate::{Error, Progress, Result};
 use ff_formats::{TensorFile, TensorWriter};
 use ff_ops::{ParamId, Params, Segment};
@@ -12,6 +11,33 @@ use std::path::{Path, PathBuf};
 
 /// Raised whenever the file's content changes its meaning.
 const FORMAT: u32 = 1;
+
+/// Where checkpoints go, and what they belong to.
+///
+/// ```
+/// let place = ff_train::CheckpointPlace { path: "last.safetensors".as_ref(), identity: "recipe and data" };
+/// assert!(place.path.ends_with("last.safetensors"));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointPlace<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// A hash of the recipe and the data: a checkpoint of another run is refused.
+    pub identity: &'a str,
+}
+
+impl CheckpointPlace<'_> {
+    /// Where the weights of the best epoch lie: `best.safetensors` beside the file, with the names of a model.
+    ///
+    /// ```
+    /// let path = "checkpoints/last.safetensors".as_ref();
+    /// let place = ff_train::CheckpointPlace { path, identity: "" };
+    /// assert!(place.best().ends_with("checkpoints/best.safetensors"));
+    /// ```
+    pub fn best(&self) -> PathBuf {
+        self.path.with_file_name("best.safetensors")
+    }
+}
 
 /// A saved state: parameters, statistics, optimiser, schedule, best weights, progress and history.
 ///

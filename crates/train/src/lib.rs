@@ -13,9 +13,9 @@ pub mod schedule;
 pub mod tabular;
 mod trainer;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, CheckpointPlace};
 pub use config::{Monitor, TrainConfig};
 pub use error::{Error, Result};
 pub use history::{Best, EpochRecord, Progress};
 pub use observe::{Event, Observer};
-pub use trainer::{BatchLoss, CheckpointPlace, Evaluation, Objective, Stop, Trainer};
+pub use trainer::{BatchLoss, Evaluation, Objective, Stop, Trainer};

@@ -1,15 +1,17 @@
 //! The training loop.
 
+mod pass;
 mod sweep;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointPlace};
 use crate::optim::{self, Optimizer, Skip, first_non_finite_gradient};
 use crate::schedule::Schedule;
 use crate::{Best, EpochRecord, Error, Event, Monitor, Observer, Progress, Result, TrainConfig};
-use ff_ops::{Graph, Mode, Params, Value};
+use ff_ops::{Graph, Mode, Value};
 use ff_tensor::{Key, Rng};
-use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+use pass::{Pass, PassError, augmentation_key};
 
 /// A loss so many times its first value, over a whole epoch, is called divergence.
 const DIVERGED: f64 = 100.0;
@@ -451,111 +453,5 @@ impl Trainer {
         }
         observer.event(Event::Checkpoint(place.path));
         Ok(())
-    }
-}
-
-fn augmentation_key(seed: u64, step: u64, micro: usize) -> Key {
-    Key::new(seed).with_name("augmentation").with(step).with(micro as u64)
-}
-
-/// Forward and backward over the rows of one optimiser step, micro-batch by micro-batch; L-BFGS runs it several times.
-struct Pass<'a> {
-    graph: &'a mut Graph,
-    objective: &'a mut dyn Objective,
-    rows: &'a [u32],
-    batch: usize,
-    step: u64,
-    seed: u64,
-    /// Loss and count of the first run, before anything was changed.
-    first_sum: Option<(f64, f64)>,
-    /// The micro-batch whose loss was not finite, and that loss.
-    failed: Option<(usize, f64)>,
-}
-
-enum PassError {
-    NonFinite(usize, f64),
-    Op(ff_ops::Error),
-}
-
-impl From<ff_ops::Error> for PassError {
-    fn from(error: ff_ops::Error) -> Self {
-        PassError::Op(error)
-    }
-}
-
-impl Pass<'_> {
-    /// The sum of losses and the count; gradients are left in the arena, statistics wait to be committed.
-    fn run(&mut self) -> std::result::Result<(f64, f64), PassError> {
-        self.graph.discard_state();
-        self.graph.params_mut().clear_gradients();
-        let (mut sum, mut count) = (0.0, 0.0);
-        for (micro, rows) in self.rows.chunks(self.batch).enumerate() {
-            self.graph.reset();
-            self.graph.set_step(self.step, micro as u64);
-            let key = augmentation_key(self.seed, self.step, micro);
-            let loss = self.objective.loss(self.graph, rows, key)?;
-            let batch_sum = loss.sum.item()?;
-            count += loss.count.item()?;
-            sum += batch_sum;
-            drop(loss.count);
-            if !batch_sum.is_finite() {
-                return Err(PassError::NonFinite(micro, batch_sum));
-            }
-            self.graph.backward(loss.sum)?;
-        }
-        Ok((sum, count))
-    }
-}
-
-impl optim::Objective for Pass<'_> {
-    type Error = Error;
-
-    fn params(&mut self) -> &mut Params {
-        self.graph.params_mut()
-    }
-
-    fn evaluate(&mut self) -> Result<optim::Evaluation> {
-        match self.run() {
-            Ok((loss, count)) => {
-                self.first_sum.get_or_insert((loss, count));
-                Ok(optim::Evaluation { loss, count })
-            }
-            // A line search may try a point that is too far; only a start that is not finite is a failure.
-            Err(PassError::NonFinite(_, loss)) if self.first_sum.is_some() => {
-                Ok(optim::Evaluation { loss, count: 1.0 })
-            }
-            Err(PassError::NonFinite(micro, loss)) => {
-                self.failed = Some((micro, loss));
-                Ok(optim::Evaluation { loss, count: 1.0 })
-            }
-            Err(PassError::Op(error)) => Err(error.into()),
-        }
-    }
-}
-
-/// Where checkpoints go, and what they belong to.
-///
-/// ```
-/// let place = ff_train::CheckpointPlace { path: "last.safetensors".as_ref(), identity: "recipe and data" };
-/// assert!(place.path.ends_with("last.safetensors"));
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct CheckpointPlace<'a> {
-    /// The file.
-    pub path: &'a Path,
-    /// A hash of the recipe and the data: a checkpoint of another run is refused.
-    pub identity: &'a str,
-}
-
-impl CheckpointPlace<'_> {
-    /// Where the weights of the best epoch lie: `best.safetensors` beside the file, with the names of a model.
-    ///
-    /// ```
-    /// let path = "checkpoints/last.safetensors".as_ref();
-    /// let place = ff_train::CheckpointPlace { path, identity: "" };
-    /// assert!(place.best().ends_with("checkpoints/best.safetensors"));
-    /// ```
-    pub fn best(&self) -> PathBuf {
-        self.path.with_file_name("best.safetensors")
     }
 }
