@@ -114,8 +114,8 @@ fn data_bytes(prepared: &Prepared) -> usize {
 
 /// About the most bytes of the whole process.
 pub(crate) fn process_bytes(prepared: &Prepared, measured: &Measured) -> usize {
-    // The best weights are held twice: as values and while a checkpoint is written.
-    let copies = 2 * measured.parameter_bytes;
+    // The weights of the best epoch, which rows to judge it on are needed for.
+    let copies = if prepared.valid.rows > 0 { measured.parameter_bytes } else { 0 };
     // Which rows are used, which part they are in, their classes, and the order of an epoch.
     let indices = prepared.totals.used * (2 * size_of::<usize>() + size_of::<i32>())
         + prepared.train.rows * size_of::<u32>();
