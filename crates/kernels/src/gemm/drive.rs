@@ -8,15 +8,15 @@
 //! A value of C is one sum over each chunk of K, K ascending, added to what earlier chunks left: neither blocks nor tiles
 //! nor threads show in it.
 
+use super::finish::{Buffer, Finish, Tail};
 use super::pack::{Operand, Panel};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use super::vector::Vector;
-use super::{Epilogue, Finished};
+use crate::dispatch;
 use crate::rows::Shared;
 use ff_tensor::CpuDevice;
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Steps of K at a time: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
@@ -44,7 +44,7 @@ pub(super) struct Product<'a, A, B, T> {
     /// The transpose of B.
     pub(super) b: B,
     pub(super) accumulate: bool,
-    pub(super) epilogue: Option<&'a dyn Epilogue<T>>,
+    pub(super) finish: Option<Finish<'a, T>>,
 }
 
 /// Runs a product with an instruction set's kernels.
@@ -67,7 +67,16 @@ pub(super) fn drive<K: Kernels, A: Operand<Packed<K>>, B: Operand<Packed<K>>>(
         for first in (0..m).step_by(rows) {
             let rows = rows.min(m - first);
             let cut = Cut::new::<K>(cpu, rows, n, k, chunk);
-            let part = Part::<A, B, K> { cpu, product, c: &c, first, rows, chunk, cut, kernels: PhantomData };
+            let part = Part::<A, B, K> {
+                cpu,
+                product,
+                c: &c,
+                first,
+                rows,
+                chunk,
+                cut,
+                kernels: PhantomData,
+            };
             part.run(scratch);
         }
     });
@@ -76,7 +85,7 @@ pub(super) fn drive<K: Kernels, A: Operand<Packed<K>>, B: Operand<Packed<K>>>(
 /// A cache line, so that panels start at one.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([u8; 64]);
+struct Line(#[allow(dead_code)] [u8; 64]);
 
 thread_local! {
     /// The panels. The caller's thread holds them for all threads, so that a shape seen before never asks for memory.
@@ -224,7 +233,8 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
         let b_room = (cut.at_once.min(cut.wide) * K::COLS * steps).next_multiple_of(line);
         let b_total = if cut.threads == 1 { b_room } else { b_room * cut.blocks() };
         let direct = self.product.a.direct().filter(|_| {
-            self.rows * n * k <= WORTH_PACKING && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
+            self.rows * n * k <= WORTH_PACKING
+                && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
         });
         let a_total = if direct.is_some() { 0 } else { cut.tiles * cut.height * self.packed(k) };
         let space = space::<Packed<K>>(scratch, b_total + a_total);
@@ -259,16 +269,13 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
     }
 
     /// Packs all rows of A: a panel holds all chunks, one after the other.
-    fn pack_a(
-        &self,
-        space: &Shared<'_, Packed<K>>,
-        start: usize,
-        len: usize,
-    ) -> Panels<Packed<K>> {
+    fn pack_a(&self, space: &Shared<'_, Packed<K>>, start: usize, len: usize) -> Panels<Packed<K>> {
         let (_, k) = self.product.a.size();
         let (height, tiles) = (self.cut.height, self.cut.tiles);
         let panel = height * self.packed(k);
-        let at_once = PACKED_AT_ONCE.div_ceil(panel.max(1)).clamp(tiles.div_ceil(self.cut.threads * 8), tiles);
+        let at_once = PACKED_AT_ONCE
+            .div_ceil(panel.max(1))
+            .clamp(tiles.div_ceil(self.cut.threads * 8), tiles);
         self.share(tiles.div_ceil(at_once), &|t| {
             let some = t * at_once..tiles.min((t + 1) * at_once);
             // SAFETY: tasks have ranges of their own.
@@ -287,22 +294,35 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
         let (n, _) = self.product.b.size();
         let (tiles, panels) = self.cut.block(number);
         // Columns that are neighbours are read where they are if they are read a few times only.
-        let b_direct = self.product.b.direct().filter(|&(_, row, _)| {
-            row == 1 && k * n * size_of::<Packed<K>>() <= FEW_BYTES
-        });
+        let b_direct = self
+            .product
+            .b
+            .direct()
+            .filter(|&(_, row, _)| row == 1 && k * n * size_of::<Packed<K>>() <= FEW_BYTES);
         let mut from = panels.start;
         while from < panels.end {
             let some = from..panels.end.min(from + self.cut.at_once);
             for start in (0..k.max(1)).step_by(self.chunk) {
                 let depth = self.chunk.min(k - start);
                 let panel_values = K::COLS * self.packed(depth);
-                let packed = Panels { start: to.as_ptr(), panel: panel_values, row: 1, step: K::COLS };
+                let packed =
+                    Panels { start: to.as_ptr(), panel: panel_values, row: 1, step: K::COLS };
                 // The last panel may be narrower than its registers, which would read past the end of the matrix.
                 let whole = n / K::COLS;
-                let some_packed = if b_direct.is_some() { some.start.max(whole)..some.end } else { some.clone() };
+                let some_packed =
+                    if b_direct.is_some() { some.start.max(whole)..some.end } else { some.clone() };
                 if !some_packed.is_empty() {
-                    let to = &mut to[(some_packed.start - some.start) * panel_values..][..some_packed.len() * panel_values];
-                    pack(self.cpu, &self.product.b, (0, n), K::COLS, some_packed.clone(), (start, depth), to);
+                    let to = &mut to[(some_packed.start - some.start) * panel_values..]
+                        [..some_packed.len() * panel_values];
+                    pack(
+                        self.cpu,
+                        &self.product.b,
+                        (0, n),
+                        K::COLS,
+                        some_packed.clone(),
+                        (start, depth),
+                        to,
+                    );
                 }
                 for tile in tiles.clone() {
                     for panel in some.clone() {
@@ -310,7 +330,10 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
                             Some((b, _, step)) if panel < whole => {
                                 (b.wrapping_add(panel * K::COLS + start * step), step)
                             }
-                            _ => (packed.start.wrapping_add((panel - some.start) * panel_values), K::COLS),
+                            _ => (
+                                packed.start.wrapping_add((panel - some.start) * panel_values),
+                                K::COLS,
+                            ),
                         };
                         let a_start = tile * a.panel + self.packed(start) * a.step;
                         let args = Tile {
@@ -340,7 +363,7 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
         let rows = self.cut.height.min(self.first + self.rows - i);
         let registers = args.width.div_ceil(K::V::LANES);
         let kernel = K::kernel(rows, registers, args.a_row == 1);
-        let Some(epilogue) = self.product.epilogue.filter(|_| last) else {
+        let Some(finish) = self.product.finish.as_ref().filter(|_| last) else {
             args.c = self.c.start().wrapping_add(i * c_row + j);
             // SAFETY: the instruction set is the device's; panels hold `depth` steps of the tile's rows and of whole registers
             // of columns; the tile's part of C belongs to one block, which one thread computes.
@@ -354,43 +377,8 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
         unsafe { kernel(&args) };
         // SAFETY: the kernel has written `rows` rows of `stride` values.
         let values = unsafe { buffer.values(rows * stride) };
-        let row = |r: usize| {
-            // SAFETY: the tile's part of C belongs to one block, which one thread computes.
-            unsafe { self.c.range((i + r) * c_row + j, width) }
-        };
-        if add {
-            for (r, values) in values.chunks_exact_mut(stride).enumerate() {
-                values.iter_mut().zip(row(r)).for_each(|(v, c)| *v = *c + *v);
-            }
-        }
-        epilogue.finish(&mut Finished { row: i, column: j, rows, width, stride, values });
-        for (r, values) in values.chunks_exact(stride).enumerate() {
-            row(r).copy_from_slice(&values[..width]);
-        }
-    }
-}
-
-/// The most values of a tile of any instruction set.
-const TILE: usize = 14 * 32;
-
-/// A tile that an epilogue works on before it goes to C.
-#[repr(align(64))]
-struct Buffer<T>([MaybeUninit<T>; TILE]);
-
-impl<T> Buffer<T> {
-    fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; TILE])
-    }
-
-    fn start(&mut self) -> *mut T {
-        self.0.as_mut_ptr().cast()
-    }
-
-    /// # Safety
-    /// The first `len` values have been written.
-    unsafe fn values(&mut self, len: usize) -> &mut [T] {
-        let written = &mut self.0[..len];
-        // SAFETY: in bounds, and initialised by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(written.as_mut_ptr().cast(), len) }
+        let c = self.c;
+        let tail = Tail { finish, values, stride, width, row: i, column: j, c, c_row, add };
+        dispatch(self.cpu, tail);
     }
 }

@@ -312,41 +312,16 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// y = f(x + bias), row by row, in place; the sum is stored in `z` too where it is given.
-    pub(crate) fn bias_forward<T: Float>(
-        self,
-        cpu: &CpuDevice,
-        bias: Option<&[T]>,
-        y: &mut [T],
-        z: Option<&mut [T]>,
-        width: usize,
-    ) {
-        if width == 0 {
-            return;
-        }
-        let rows = y.len() / width;
-        // About what a transcendental function costs against an addition.
-        let work = width * 8;
+    /// y = f(y), in place, on the calling thread.
+    pub(crate) fn in_place<T: Float>(self, cpu: &CpuDevice, y: &mut [T]) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (f, _) = ($f, $df);
-                match z {
-                    None => {
-                        ff_kernels::for_rows(cpu, rows, work, [(y, width)], |_, [y]| match bias {
-                            Some(bias) => y.iter_mut().zip(bias).for_each(|(y, &b)| *y = f(*y + b)),
-                            None => y.iter_mut().for_each(|y| *y = f(*y)),
-                        })
-                    }
-                    Some(z) => {
-                        let outputs = [(y, width), (z, width)];
-                        ff_kernels::for_rows(cpu, rows, work, outputs, |_, [y, z]| {
-                            for (j, (y, z)) in y.iter_mut().zip(z).enumerate() {
-                                *z = bias.map_or(*y, |bias| *y + bias[j]);
-                                *y = f(*z);
-                            }
-                        });
-                    }
-                }
+                ff_kernels::dispatch(
+                    cpu,
+                    #[inline(always)]
+                    || y.iter_mut().for_each(|y| *y = f(*y)),
+                )
             }};
         }
         with_functions!(self, T, go);
@@ -370,12 +345,36 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// dy = dy ⊙ f′, in place.
-    pub(crate) fn backward_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], dy: &mut [T]) {
+    /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\] or db += where `accumulate` is set; `kept` is what f′ is computed
+    /// from.
+    pub(crate) fn backward_in_place<T: Float>(
+        self,
+        cpu: &CpuDevice,
+        kept: &[T],
+        dy: &mut [T],
+        dbias: Option<(&mut [T], bool)>,
+    ) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (_, df) = ($f, $df);
-                zip_into(cpu, kept, dy, |dy, v| dy * df(v))
+                match dbias {
+                    None => zip_into(
+                        cpu,
+                        kept,
+                        dy,
+                        #[inline(always)]
+                        |dy, v| dy * df(v),
+                    ),
+                    Some((dbias, accumulate)) => ff_kernels::zip_sum_columns(
+                        cpu,
+                        kept,
+                        dy,
+                        dbias,
+                        accumulate,
+                        #[inline(always)]
+                        |dy, v| dy * df(v),
+                    ),
+                }
             }};
         }
         with_functions!(self, T, go);
