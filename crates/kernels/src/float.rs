@@ -1,4 +1,4 @@
-use ff_tensor::Element;
+use crate::Stored;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -10,7 +10,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 /// assert_eq!(sigmoid(0.0f32), 0.5);
 /// ```
 pub trait Float:
-    Element
+    Stored<Compute = Self>
     + PartialOrd
     + Add<Output = Self>
     + Sub<Output = Self>
