@@ -7,6 +7,7 @@ mod columns;
 mod dropout;
 mod float;
 mod gemm;
+mod maths;
 mod reduce;
 mod rows;
 mod simd;
