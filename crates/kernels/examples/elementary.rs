@@ -23,7 +23,13 @@ fn nanoseconds(mut run: impl FnMut()) -> f64 {
     times[times.len() / 2]
 }
 
-fn row(name: &str, low: f32, high: f32, ours: impl Fn(f32) -> f32 + Sync + Copy, theirs: fn(f32) -> f32) {
+fn row(
+    name: &str,
+    low: f32,
+    high: f32,
+    ours: impl Fn(f32) -> f32 + Sync + Copy,
+    theirs: fn(f32) -> f32,
+) {
     let x: Vec<f32> =
         (0..LEN).map(|i| low + (high - low) * (i * 1103 % LEN) as f32 / LEN as f32).collect();
     let mut y = vec![0.0f32; LEN];

@@ -111,12 +111,15 @@ pub fn for_ranges<T: Send, const N: usize>(
     let outputs = outputs.map(Shared::new);
     let task = |piece: usize| {
         let (start, end) = (bounds[piece], bounds[piece + 1]);
-        // SAFETY: the bounds ascend, so pieces do not overlap, and each is visited once.
-        let parts = std::array::from_fn(|i| unsafe { outputs[i].range(start, end - start) });
         dispatch(
             cpu,
             #[inline(always)]
-            || f(piece, parts),
+            || {
+                // SAFETY: the bounds ascend, so pieces do not overlap, and each is visited once.
+                let parts =
+                    std::array::from_fn(|i| unsafe { outputs[i].range(start, end - start) });
+                f(piece, parts);
+            },
         );
     };
     let pieces = bounds.len() - 1;
@@ -189,10 +192,15 @@ pub fn map2<T: Float>(
         #[inline(always)]
         |start, y| {
             let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
+            // Loops and not `for_each`, whose closure would not be inlined into each instruction set's copy.
             if accumulate {
-                values.for_each(|((y, &a), &b)| *y += f(a, b));
+                for ((y, &a), &b) in values {
+                    *y += f(a, b);
+                }
             } else {
-                values.for_each(|((y, &a), &b)| *y = f(a, b));
+                for ((y, &a), &b) in values {
+                    *y = f(a, b);
+                }
             }
         },
     );

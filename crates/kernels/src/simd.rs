@@ -28,10 +28,11 @@ pub trait Work {
     fn run(self) -> Self::Output;
 }
 
-impl<R, F: FnOnce() -> R> Work for F {
+// Not `FnOnce`: a closure that can be called again would go through a shim of the compiler's, which is not inlined.
+impl<R, F: FnMut() -> R> Work for F {
     type Output = R;
     #[inline(always)]
-    fn run(self) -> R {
+    fn run(mut self) -> R {
         self()
     }
 }

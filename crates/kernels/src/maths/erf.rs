@@ -73,13 +73,13 @@ mod tests {
         let cumulative = |x: f64| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
         sweep("Φ for x ≥ 0", |x| normal(x.abs()).0, |x| cumulative(x.abs()), 2.8);
         let density = |x: f64| (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt();
-        for x in samples() {
-            let (found, wide) = (normal(x), f64::from(x));
+        for x in samples().filter(|x| !x.is_nan()) {
+            let (found, wide) = (normal(x), f64::from(x).clamp(-99.0, 99.0));
             for (found, exact) in [(found.0, cumulative(wide)), (found.1, density(wide))] {
                 let most = (6.0 + 0.5 * wide * wide) * 2f64.powi(-24) * exact;
                 let error = (f64::from(found) - exact).abs();
                 // Below the normal numbers an error of one unit is added.
-                assert!(error <= most + 2f64.powi(-149) || exact.is_nan(), "{x}: {found} {exact}");
+                assert!(error <= most + 2f64.powi(-149), "{x}: {found} {exact}");
             }
         }
         let inf = f32::INFINITY;
