@@ -49,6 +49,8 @@ pub trait Float:
     fn tanh(self) -> Self;
     /// σ(x) = 1 / (1 + e⁻ˣ).
     fn sigmoid(self) -> Self;
+    /// ln(1 + eˣ), without overflow.
+    fn softplus(self) -> Self;
     /// The error function, 2/√π ∫₀ˣ exp(−t²) dt.
     fn erf(self) -> Self;
     /// Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(−x²/2) / √(2π) of the standard normal distribution.
@@ -134,6 +136,7 @@ float!(
     ln_1p = maths::ln_1p,
     tanh = maths::tanh,
     sigmoid = maths::sigmoid,
+    softplus = maths::softplus,
     erf = maths::erf;
     normal = maths::normal
 );
@@ -145,12 +148,17 @@ float!(
     ln_1p = f64::ln_1p,
     tanh = f64::tanh,
     sigmoid = sigmoid,
+    softplus = softplus,
     erf = libm::erf;
     normal = normal
 );
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
+}
+
+fn softplus(x: f64) -> f64 {
+    Float::maximum(x, 0.0) + (-x.abs()).exp().ln_1p()
 }
 
 fn normal(x: f64) -> (f64, f64) {

@@ -16,6 +16,6 @@ pub use columns::{Columns, MAX_COLUMNS, for_columns};
 pub use dropout::dropout;
 pub use float::Float;
 pub use gemm::{Epilogue, Finished, MatRef, gemm, gemm_reference, gemm_with};
-pub use reduce::{dot, maximum, sum_of, sum_of2, sum_pieces};
-pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum, sum_columns, zip_into};
+pub use reduce::{dot, maximum, sum, sum_of, sum_of2, sum_pieces};
+pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum_columns, zip_into};
 pub use simd::{Work, dispatch};

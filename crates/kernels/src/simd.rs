@@ -40,7 +40,8 @@ impl<R, F: FnMut() -> R> Work for F {
 /// Runs work compiled for the device's instruction set: what is inlined into it is vectorised with that set's registers.
 ///
 /// There is one call of `f` for each instruction set, so the compiler inlines a large closure only where it is written
-/// as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy of it, without that set's instructions.
+/// as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy of it, without that set's instructions. The same
+/// holds for every function inside: one that is called through a reference, or by an iterator's `for_each`, stays one copy.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();

@@ -1,5 +1,6 @@
 //! ln x = k ln 2 + ln(1 + f) with x = 2ᵏ (1 + f) and √½ ≤ 1 + f < √2.
 
+use super::exp::exp;
 use super::{LN_2_HIGH, LN_2_LOW, power_of_2};
 
 /// (ln(1 + f) − f + f²/2) / f³, with an error of 2⁻²⁷ relative to ln(1 + f).
@@ -67,6 +68,16 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
     y.copysign(x)
 }
 
+/// ln(1 + eˣ) within 1.6 ulp: max(x, 0) + ln(1 + e) with e = exp(−|x|), which is split by hand as it is at most 1.
+#[inline(always)]
+pub(crate) fn softplus(x: f32) -> f32 {
+    let e = exp(-x.abs());
+    // 1 + e = 2 (1 + (e − 1) / 2) from √2 on.
+    let two = e > 0.414_213_57;
+    let log = join(i32::from(two), if two { 0.5 * (e - 1.0) } else { e }, 0.0);
+    (if x < 0.0 { 0.0 } else { x }) + log
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_bits, sweep};
@@ -87,5 +98,12 @@ mod tests {
         assert_bits(ln_1p, &[(0.0, 0.0), (-0.0, -0.0), (-1.0, -inf), (inf, inf)]);
         assert_bits(ln_1p, &[(least, least), (-least, -least)]);
         assert!(ln_1p(-1.000_000_1).is_nan() && ln_1p(-inf).is_nan());
+    }
+
+    #[test]
+    fn softplus_everywhere() {
+        sweep("softplus", softplus, |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), 1.6);
+        let inf = f32::INFINITY;
+        assert_bits(softplus, &[(inf, inf), (-inf, 0.0), (1e30, 1e30), (-1e30, 0.0)]);
     }
 }

@@ -14,7 +14,7 @@ mod testing;
 
 pub(crate) use erf::{erf, normal};
 pub(crate) use exp::{exp, exp_m1};
-pub(crate) use ln::{ln, ln_1p};
+pub(crate) use ln::{ln, ln_1p, softplus};
 pub(crate) use sigmoid::{sigmoid, tanh};
 
 /// ln 2 in two parts, of which the first has 16 bits: its product with an exponent is exact.
