@@ -28,11 +28,7 @@ fn join(mut lanes: [f64; LANES]) -> f64 {
 /// ```
 #[inline(always)]
 pub fn sum<T: Float>(x: &[T]) -> f64 {
-    sum_of(
-        x,
-        #[inline(always)]
-        |x| x.f64(),
-    )
+    sum_of(x, T::f64)
 }
 
 /// Σ f(x).

@@ -166,9 +166,10 @@ pub fn map<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T) -> T +
         y,
         #[inline(always)]
         |start, y| {
-            let f = f; // What it captured is then in registers, and cannot be what `y` writes to.
+            // What a local copy captured stays in registers: it cannot be what `y` writes to.
+            let own = f;
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = f(x);
+                *y = own(x);
             }
         },
     );
@@ -192,16 +193,16 @@ pub fn map2<T: Float>(
         y,
         #[inline(always)]
         |start, y| {
-            let f = f;
+            let own = f;
             let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
             // Loops and not `for_each`, whose closure would not be inlined into each instruction set's copy.
             if accumulate {
                 for ((y, &a), &b) in values {
-                    *y += f(a, b);
+                    *y += own(a, b);
                 }
             } else {
                 for ((y, &a), &b) in values {
-                    *y = f(a, b);
+                    *y = own(a, b);
                 }
             }
         },
@@ -224,9 +225,9 @@ pub fn zip_into<T: Float>(
         y,
         #[inline(always)]
         |start, y| {
-            let f = f;
+            let own = f;
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = f(*y, x);
+                *y = own(*y, x);
             }
         },
     );

@@ -32,3 +32,49 @@ fn at_most(x: f32, bound: f32) -> f32 {
 fn power_of_2(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ff_tensor::{Device, DeviceOptions, Isa};
+
+    #[test]
+    fn every_instruction_set_gives_the_same_bits() {
+        type Function = fn(&Device, &[f32], &mut [f32]);
+        // Each is called by name, so that it is inlined and compiled for the set.
+        macro_rules! functions {
+            ($($f:expr),*) => {
+                [$(|device, x, y| crate::map(device.cpu(), x, y, #[inline(always)] |x| $f(x))),*]
+            };
+        }
+        let functions: [Function; 9] = functions!(
+            exp,
+            exp_m1,
+            ln,
+            ln_1p,
+            softplus,
+            sigmoid,
+            tanh,
+            erf,
+            (|x| {
+                let (cumulative, density) = normal(x);
+                cumulative + density
+            })
+        );
+        let x: Vec<f32> = testing::samples().step_by(97).collect();
+        let run = |isa: Isa| {
+            let device = Device::open(DeviceOptions { threads: 1, isa: Some(isa) }).ok()?;
+            let mut y = vec![0.0; x.len()];
+            let all = functions.iter().map(|function| {
+                function(&device, &x, &mut y);
+                // Which NaN it is may differ.
+                y.iter().map(|y| if y.is_nan() { 0 } else { y.to_bits() }).collect::<Vec<_>>()
+            });
+            Some(all.collect::<Vec<_>>())
+        };
+        let plain = run(Isa::Plain);
+        for isa in [Isa::Avx2, Isa::Avx512] {
+            assert!(run(isa).is_none_or(|found| Some(&found) == plain.as_ref()), "{isa:?}");
+        }
+    }
+}

@@ -384,15 +384,18 @@ impl Activation {
                         work,
                         [(y, width)],
                         #[inline(always)]
-                        |_, [y]| match bias {
-                            Some(bias) => {
-                                for (y, &b) in y.iter_mut().zip(bias) {
-                                    *y = f(*y + b);
+                        |_, [y]| {
+                            let own = f;
+                            match bias {
+                                Some(bias) => {
+                                    for (y, &b) in y.iter_mut().zip(bias) {
+                                        *y = own(*y + b);
+                                    }
                                 }
-                            }
-                            None => {
-                                for y in y {
-                                    *y = f(*y);
+                                None => {
+                                    for y in y {
+                                        *y = own(*y);
+                                    }
                                 }
                             }
                         },
@@ -406,7 +409,7 @@ impl Activation {
                             outputs,
                             #[inline(always)]
                             |_, [y, z]| {
-                                let f = f;
+                                let own = f;
                                 match bias {
                                     Some(bias) => {
                                         for ((y, z), &b) in y.iter_mut().zip(&mut *z).zip(bias) {
@@ -416,7 +419,7 @@ impl Activation {
                                     None => z.copy_from_slice(y),
                                 }
                                 for (y, &z) in y.iter_mut().zip(&*z) {
-                                    *y = f(z);
+                                    *y = own(z);
                                 }
                             },
                         );

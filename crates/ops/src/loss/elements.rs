@@ -64,13 +64,13 @@ pub(crate) fn forward_elements<T: Float>(
         &mut [],
         #[inline(always)]
         |rows, _| {
-            let f = f;
+            let own = f; // What it captured stays in registers.
             let mut lanes = [0.0f64; LANES];
             for start in (rows.start * width..rows.end * width).step_by(CHUNK) {
                 let chunk = Chunk::new(&inputs, start, rows.end * width);
                 let mut losses = [T::ZERO; CHUNK];
                 for i in 0..CHUNK {
-                    losses[i] = f(chunk.prediction[i], chunk.target[i], start + i);
+                    losses[i] = own(chunk.prediction[i], chunk.target[i], start + i);
                 }
                 for start in (0..CHUNK).step_by(LANES) {
                     for l in 0..LANES {
@@ -109,14 +109,14 @@ pub(crate) fn backward_elements<T: Float>(
         dx,
         #[inline(always)]
         |rows, dx| {
-            let (df, scale) = (df, scale);
+            let (own, scale) = (df, scale);
             for (c, dx) in dx.chunks_mut(CHUNK).enumerate() {
                 let start = rows.start * width + c * CHUNK;
                 let chunk = Chunk::new(&inputs, start, rows.end * width);
                 let mut gradients = [T::ZERO; CHUNK];
                 for i in 0..CHUNK {
                     let weight = chunk.weight[i];
-                    let slope = df(chunk.prediction[i], chunk.target[i], start + i);
+                    let slope = own(chunk.prediction[i], chunk.target[i], start + i);
                     let gradient = T::of(scale * weight) * slope;
                     gradients[i] = if weight == 0.0 { T::ZERO } else { gradient };
                 }
