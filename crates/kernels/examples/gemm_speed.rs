@@ -7,6 +7,8 @@ fn main() {
     let only: Option<usize> = std::env::args().nth(2).map(|a| a.parse().unwrap());
     let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
     let sizes = [
+        (96, 96, 96),
+        (300, 300, 300),
         (64, 128, 64),
         (64, 10, 128),
         (128, 64, 64),
@@ -39,9 +41,9 @@ fn main() {
                 1 => (MatRef::new(&a, m, k), MatRef::new(&b, k, n)),
                 _ => (MatRef::new(&a, k, m).t(), MatRef::new(&b, k, n)),
             };
-            let reps = (2e9 / (2.0 * (m * n * k) as f64)).max(3.0) as usize;
+            let reps = (5e8 / (2.0 * (m * n * k) as f64)).max(3.0) as usize;
             let mut times = vec![];
-            for _ in 0..7 {
+            for _ in 0..5 {
                 let t = Instant::now();
                 for _ in 0..reps {
                     gemm(device.cpu(), va, vb, &mut c, layout == 2);
@@ -49,7 +51,7 @@ fn main() {
                 times.push(t.elapsed().as_secs_f64() / reps as f64);
             }
             times.sort_by(f64::total_cmp);
-            let t = times[3];
+            let t = times[2];
             print!(
                 "{} {:>14} {:9.2} us {:6.1} GF/s",
                 ["NT", "NN", "TN"][layout],

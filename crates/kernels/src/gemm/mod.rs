@@ -4,18 +4,21 @@
 //! - `tile`: a few rows of C by one or two registers, the inner loop
 //! - `pack`: operands side by side, as tiles read them
 //! - `drive`: chunks of K, blocks of C, threads
+//! - `finish`: what happens to a tile whose sums are complete
 //!
 //! One value of C is always the sum of the same terms in the same order (K ascending, one partial sum for each chunk of
 //! K), whatever the blocks: so threads never show.
 
 mod drive;
+mod finish;
 mod pack;
 mod tile;
 mod vector;
 
 use crate::Float;
 use drive::{Product, drive};
-use ff_tensor::{CpuDevice, Element, Isa};
+use ff_tensor::{CpuDevice, DType, Element, Isa};
+use finish::Finish;
 
 /// A matrix as a strided view: element (i, j) is `data[i·row + j·col]`.
 ///
@@ -72,41 +75,17 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
-/// What happens to values of C once their sums are complete, while they are in the first-level cache: a bias, an activation.
-///
-/// ```
-/// use ff_kernels::{Epilogue, Finished, MatRef, gemm_with};
-/// struct Double;
-/// impl Epilogue<f32> for Double {
-///     fn finish(&self, tile: &mut Finished<'_, f32>) {
-///         tile.values.iter_mut().for_each(|v| *v *= 2.0);
-///     }
-/// }
-/// let device = ff_tensor::Device::default();
-/// let (x, mut y) = ([1.0f32, 2.0, 3.0], [0.0; 3]);
-/// gemm_with(device.cpu(), MatRef::new(&x, 3, 1), MatRef::new(&[5.0], 1, 1), &mut y, &Double);
-/// assert_eq!(y, [10.0, 20.0, 30.0]);
-/// ```
-pub trait Epilogue<T>: Sync {
-    /// Changes the values of a tile, each seen once. Called from several threads, for tiles in any order.
-    fn finish(&self, tile: &mut Finished<'_, T>);
-}
-
-/// A tile of C whose sums are complete.
-#[derive(Debug)]
-pub struct Finished<'a, T> {
-    /// The first row.
-    pub row: usize,
-    /// The first column.
-    pub column: usize,
-    /// How many rows.
-    pub rows: usize,
-    /// How many columns.
-    pub width: usize,
-    /// The distance between rows in `values`: `width`, rounded up to whole registers.
-    pub stride: usize,
-    /// The values, rows · stride of them; what is beyond a row's width is not used afterwards.
-    pub values: &'a mut [T],
+/// What happens to values of C once their sums are complete, while they are in the first-level cache: with z = A · B + bias,
+/// C becomes f(z).
+#[derive(Default)]
+pub struct Epilogue<'a, T> {
+    /// Added to every row.
+    pub bias: Option<&'a [T]>,
+    /// Where z is kept, `[M, N]`.
+    pub z: Option<&'a mut [T]>,
+    /// f, in place; called with many values at a time, in any order, from several threads, and with some that are not part
+    /// of C and whose results are not used.
+    pub f: Option<&'a (dyn Fn(&mut [T]) + Sync)>,
 }
 
 /// C = A · B, or C += A · B where `accumulate` is set; C is row-major.
@@ -129,42 +108,53 @@ pub fn gemm<T: Float>(cpu: &CpuDevice, a: MatRef<T>, b: MatRef<T>, c: &mut [T], 
     run(cpu, a, b, c, accumulate, None);
 }
 
-/// C = f(A · B), with an epilogue for f.
+/// C = f(A · B + bias), in one pass over C.
 ///
 /// # Shapes
 /// `[M, K] · [K, N] → [M, N]`
 ///
 /// # Panics
 /// The shapes do not fit.
+///
+/// ```
+/// use ff_kernels::{Epilogue, MatRef, gemm_with};
+/// let device = ff_tensor::Device::default();
+/// let (x, w, mut y) = ([1.0f32, -2.0], [5.0], [0.0; 2]);
+/// let relu = |y: &mut [f32]| y.iter_mut().for_each(|y| *y = y.max(0.0));
+/// let epilogue = Epilogue { bias: Some(&[1.0]), f: Some(&relu), ..Epilogue::default() };
+/// gemm_with(device.cpu(), MatRef::new(&x, 2, 1), MatRef::new(&w, 1, 1), &mut y, epilogue);
+/// assert_eq!(y, [6.0, 0.0]);
+/// ```
 pub fn gemm_with<T: Float>(
     cpu: &CpuDevice,
     a: MatRef<T>,
     b: MatRef<T>,
     c: &mut [T],
-    epilogue: &dyn Epilogue<T>,
+    epilogue: Epilogue<'_, T>,
 ) {
+    let n = b.cols;
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == n), "gemm: a bias of {n} values");
+    assert!(epilogue.z.as_ref().is_none_or(|z| z.len() == c.len()), "gemm: z of the size of C");
     run(cpu, a, b, c, false, Some(epilogue));
 }
 
-fn run<T: Float>(
+type Operands<'a, T> = (MatRef<'a, T>, MatRef<'a, T>, &'a mut [T], Option<Epilogue<'a, T>>);
+
+fn run<'a, T: Float>(
     cpu: &CpuDevice,
-    a: MatRef<T>,
-    b: MatRef<T>,
-    c: &mut [T],
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
+    c: &'a mut [T],
     accumulate: bool,
-    epilogue: Option<&dyn Epilogue<T>>,
+    epilogue: Option<Epilogue<'a, T>>,
 ) {
     check(&a, &b, c);
-    let b = b.t();
-    // T is f32 or f64: the casts below only happen where it is the type they name.
-    let is = |dtype| T::DTYPE == dtype;
-    if let (Some(a), Some(b), Some(c), Some(epilogue)) = (
-        cast::<T, f32>(a),
-        cast::<T, f32>(b),
-        cast_mut::<T, f32>(c),
-        same::<_, Option<&dyn Epilogue<f32>>>(epilogue, is(f32::DTYPE)),
-    ) {
-        let product = Product { a, b, accumulate, epilogue };
+    let operands = (a, b.t(), c, epilogue);
+    if T::DTYPE == DType::F32 {
+        let Some((a, b, c, epilogue)) = same::<T, f32, _, Operands<'_, f32>>(operands) else {
+            return;
+        };
+        let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
         match cpu.isa() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => drive::<tile::Avx512F32, _, _>(cpu, &product, c),
@@ -172,13 +162,8 @@ fn run<T: Float>(
             Isa::Avx2 => drive::<tile::Avx2F32, _, _>(cpu, &product, c),
             _ => drive::<tile::PlainF32, _, _>(cpu, &product, c),
         }
-    } else if let (Some(a), Some(b), Some(c), Some(epilogue)) = (
-        cast::<T, f64>(a),
-        cast::<T, f64>(b),
-        cast_mut::<T, f64>(c),
-        same::<_, Option<&dyn Epilogue<f64>>>(epilogue, is(f64::DTYPE)),
-    ) {
-        let product = Product { a, b, accumulate, epilogue };
+    } else if let Some((a, b, c, epilogue)) = same::<T, f64, _, Operands<'_, f64>>(operands) {
+        let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
         match cpu.isa() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => drive::<tile::Avx512F64, _, _>(cpu, &product, c),
@@ -187,6 +172,17 @@ fn run<T: Float>(
             _ => drive::<tile::PlainF64, _, _>(cpu, &product, c),
         }
     }
+}
+
+/// Renames a type that mentions `T` to the one that mentions `U` in its place, where those are the same.
+fn same<T: Element, U: Element, A, B>(a: A) -> Option<B> {
+    if T::DTYPE != U::DTYPE || size_of::<A>() != size_of::<B>() {
+        return None;
+    }
+    let a = std::mem::ManuallyDrop::new(a);
+    // SAFETY: `Element` is sealed and each dtype has one type, so T and U are the same type, and so are A and B, which callers
+    // write with T in one and U in the other; the original is not dropped.
+    Some(unsafe { std::mem::transmute_copy::<A, B>(&a) })
 }
 
 /// The same as [`gemm`] as its definition says it, one sum after the other: what the fast paths are tested against.
@@ -216,23 +212,6 @@ fn check<T>(a: &MatRef<T>, b: &MatRef<T>, c: &[T]) {
         b.cols,
         c.len()
     );
-}
-
-fn cast<'a, T: Float, U: Float>(m: MatRef<'a, T>) -> Option<MatRef<'a, U>> {
-    let data = same::<&'a [T], &'a [U]>(m.data, T::DTYPE == U::DTYPE)?;
-    Some(MatRef { data, rows: m.rows, cols: m.cols, row: m.row, col: m.col })
-}
-
-fn cast_mut<T: Float, U: Float>(values: &mut [T]) -> Option<&mut [U]> {
-    same(values, T::DTYPE == U::DTYPE)
-}
-
-/// Renames a type to itself; `is_same` says that the element types have the same dtype.
-fn same<A, B>(a: A, is_same: bool) -> Option<B> {
-    let a = std::mem::ManuallyDrop::new(a);
-    // SAFETY: `Element` is sealed and each dtype has one type, so with equal dtypes A and B are one and the same type
-    // (the callers' differ in the element type alone); the original is not dropped.
-    is_same.then(|| unsafe { std::mem::transmute_copy::<A, B>(&a) })
 }
 
 #[cfg(test)]

@@ -359,72 +359,21 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// y = f(x + bias), row by row, in place; the sum is stored in `z` too where it is given.
-    pub(crate) fn bias_forward<T: Float>(
-        self,
-        cpu: &CpuDevice,
-        bias: Option<&[T]>,
-        y: &mut [T],
-        z: Option<&mut [T]>,
-        width: usize,
-    ) {
-        if width == 0 {
-            return;
-        }
-        let rows = y.len() / width;
-        // About what a transcendental function costs against an addition.
-        let work = width * 8;
+    /// y = f(y), in place, on the calling thread.
+    pub(crate) fn in_place<T: Float>(self, cpu: &CpuDevice, y: &mut [T]) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (f, _) = ($f, $df);
-                match z {
-                    None => ff_kernels::for_rows(
-                        cpu,
-                        rows,
-                        work,
-                        [(y, width)],
-                        #[inline(always)]
-                        |_, [y]| {
-                            let own = f;
-                            match bias {
-                                Some(bias) => {
-                                    for (y, &b) in y.iter_mut().zip(bias) {
-                                        *y = own(*y + b);
-                                    }
-                                }
-                                None => {
-                                    for y in y {
-                                        *y = own(*y);
-                                    }
-                                }
-                            }
-                        },
-                    ),
-                    Some(z) => {
-                        let outputs = [(y, width), (z, width)];
-                        ff_kernels::for_rows(
-                            cpu,
-                            rows,
-                            work,
-                            outputs,
-                            #[inline(always)]
-                            |_, [y, z]| {
-                                let own = f;
-                                match bias {
-                                    Some(bias) => {
-                                        for ((y, z), &b) in y.iter_mut().zip(&mut *z).zip(bias) {
-                                            *z = *y + b;
-                                        }
-                                    }
-                                    None => z.copy_from_slice(y),
-                                }
-                                for (y, &z) in y.iter_mut().zip(&*z) {
-                                    *y = own(z);
-                                }
-                            },
-                        );
-                    }
-                }
+                ff_kernels::dispatch(
+                    cpu,
+                    #[inline(always)]
+                    || {
+                        let own = f;
+                        for y in &mut *y {
+                            *y = own(*y);
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);
@@ -456,18 +405,36 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// dy = dy ⊙ f′, in place.
-    pub(crate) fn backward_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], dy: &mut [T]) {
+    /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\] or db += where `accumulate` is set; `kept` is what f′ is computed
+    /// from.
+    pub(crate) fn backward_in_place<T: Float>(
+        self,
+        cpu: &CpuDevice,
+        kept: &[T],
+        dy: &mut [T],
+        dbias: Option<(&mut [T], bool)>,
+    ) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (_, df) = ($f, $df);
-                zip_into(
-                    cpu,
-                    kept,
-                    dy,
-                    #[inline(always)]
-                    move |dy, v| dy * df(v),
-                )
+                match dbias {
+                    None => zip_into(
+                        cpu,
+                        kept,
+                        dy,
+                        #[inline(always)]
+                        move |dy, v| dy * df(v),
+                    ),
+                    Some((dbias, accumulate)) => ff_kernels::zip_sum_columns(
+                        cpu,
+                        kept,
+                        dy,
+                        dbias,
+                        accumulate,
+                        #[inline(always)]
+                        move |dy, v| dy * df(v),
+                    ),
+                }
             }};
         }
         with_functions!(self, T, go);
