@@ -264,12 +264,7 @@ pub fn copy<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], accumulate: bool) {
 /// ff_kernels::sum_columns(device.cpu(), &[1.0, 2.0, 3.0, 4.0], &mut db, true);
 /// assert_eq!(db, [5.0, 7.0]);
 /// ```
-pub fn sum_columns<S: Stored>(
-    cpu: &CpuDevice,
-    x: &[S],
-    out: &mut [S::Compute],
-    accumulate: bool,
-) {
+pub fn sum_columns<S: Stored>(cpu: &CpuDevice, x: &[S], out: &mut [S::Compute], accumulate: bool) {
     const WIDTH: usize = 64;
     let cols = out.len();
     if cols == 0 {
