@@ -159,17 +159,21 @@ pub fn for_pieces<T: Send>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut 
 ///
 /// # Panics
 /// The lengths differ.
-pub fn map<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync + Copy) {
+pub fn map<S: Stored>(
+    cpu: &CpuDevice,
+    x: &[S],
+    y: &mut [S],
+    f: impl Fn(S::Compute) -> S::Compute + Sync + Copy,
+) {
     assert_eq!(x.len(), y.len(), "map: lengths");
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
-            // What a local copy captured stays in registers: it cannot be what `y` writes to.
-            let own = f;
+            let own = f; // What it captured is then in registers, and cannot be what `y` writes to.
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = own(x);
+                *y = S::from_compute(own(x.compute()));
             }
         },
     );

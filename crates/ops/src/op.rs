@@ -66,6 +66,8 @@ pub struct Contract {
     pub flops: u64,
     /// Floating-point operations of the backward pass, for the gradients that are needed.
     pub dflops: u64,
+    pub(crate) scratch: Scratch,
+    pub(crate) dscratch: Scratch,
     pub(crate) keep_inputs: u32,
     pub(crate) keep_outputs: u32,
     pub(crate) constant_outputs: u32,
@@ -98,6 +100,20 @@ impl Contract {
         self
     }
 
+    /// What forward takes from the device's pool while it runs, beside outputs and saved values: at most four tensors.
+    #[must_use]
+    pub fn scratch(mut self, spec: Spec) -> Self {
+        add_scratch(&mut self.scratch, &spec);
+        self
+    }
+
+    /// What backward takes from the device's pool while it runs: at most four tensors.
+    #[must_use]
+    pub fn dscratch(mut self, spec: Spec) -> Self {
+        add_scratch(&mut self.dscratch, &spec);
+        self
+    }
+
     /// No gradient flows back from output `i`: a count, a statistic.
     #[must_use]
     pub fn constant_output(mut self, i: usize) -> Self {
@@ -111,6 +127,17 @@ impl Contract {
         self.flops = flops as u64;
         self.dflops = dflops as u64;
         self
+    }
+}
+
+/// The bytes of up to four tensors.
+pub(crate) type Scratch = [usize; 4];
+
+fn add_scratch(scratch: &mut Scratch, spec: &Spec) {
+    let free = scratch.iter_mut().find(|bytes| **bytes == 0);
+    debug_assert!(free.is_some(), "four tensors of scratch at most");
+    if let Some(bytes) = free {
+        *bytes = spec.bytes();
     }
 }
 
@@ -335,3 +362,17 @@ macro_rules! for_float {
         }
     };
 }
+
+/// The same with every type that gradients flow in, which `$S: Stored` stands for.
+macro_rules! for_stored {
+    ($op:expr, $dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            ::ff_tensor::DType::BF16 => {
+                type $S = ::ff_tensor::bf16;
+                $body
+            }
+            other => $crate::for_float!($op, other, $S => $body),
+        }
+    };
+}
+pub(crate) use for_stored;

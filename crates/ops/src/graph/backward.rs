@@ -1,8 +1,9 @@
 //! The way back: each node's gradients land where they belong.
 
 use super::{GRAPH, Graph, Mode, Node, NodeInput, NodeOutput, Value};
-use crate::op::{INPUTS, OUTPUTS};
+use crate::op::{INPUTS, OUTPUTS, for_stored};
 use crate::{Cx, Error, Kept, ParamId, Result, Slot, Spec};
+use ff_kernels::{Float, Stored};
 use ff_tensor::{Tensor, TensorMut};
 use smallvec::SmallVec;
 
@@ -78,8 +79,9 @@ impl Graph {
         let mut ones =
             Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(GRAPH))?;
         if !ones.is_planned() {
-            crate::for_float!(GRAPH, spec.dtype, T => {
-                ones.slice_mut::<T>().map_err(Error::of(GRAPH))?.fill(T::from(1u8));
+            for_stored!(GRAPH, spec.dtype, S => {
+                let one = S::from_compute(<S as Stored>::Compute::ONE);
+                ones.slice_mut::<S>().map_err(Error::of(GRAPH))?.fill(one);
                 Ok(())
             })?;
         }
@@ -98,7 +100,9 @@ impl Graph {
         self.tally.dflops += recorded.node.dflops;
         let mut targets = SmallVec::new();
         self.targets(name, recorded.inputs, &mut targets)?;
-        if !self.device.pool().is_planning() {
+        if self.device.pool().is_planning() {
+            self.plan_scratch(name, recorded.node.dscratch)?;
+        } else {
             self.run_backward(recorded, &mut dy, &mut targets)?;
         }
         drop(dy);
@@ -214,7 +218,7 @@ impl Graph {
             if from.is_planned() {
                 continue;
             }
-            crate::for_float!(name, from.dtype(), T => {
+            for_stored!(name, from.dtype(), T => {
                 let from = from.slice::<T>().map_err(Error::of(name))?;
                 let to: &mut [T] = match (inputs[first].param, inputs[first].id) {
                     (Some(param), _) => self.params.gradient_mut::<T>(param)?,
@@ -226,7 +230,9 @@ impl Graph {
                         .slice_mut()
                         .map_err(Error::of(name))?,
                 };
-                to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = T::from_compute(to.compute() + from.compute());
+                }
                 Ok(())
             })?;
         }

@@ -2,7 +2,7 @@
 
 mod backward;
 
-use crate::op::{INPUTS, OUTPUTS};
+use crate::op::{INPUTS, OUTPUTS, Scratch};
 use crate::{Contract, Cx, Error, Op, ParamId, Params, Result, Segment, Spec};
 use ff_tensor::{DType, Device, Element, Key, Pool, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
@@ -141,6 +141,7 @@ struct Steps {
 struct Node {
     op: Arc<dyn Op>,
     dflops: u64,
+    dscratch: Scratch,
     /// Where its part of each list starts.
     inputs: usize,
     outputs: usize,
@@ -359,7 +360,9 @@ impl Graph {
         for spec in contract.saved.iter().filter(|_| recorded) {
             saved.push(self.uninit(name, spec)?);
         }
-        if !self.device.pool().is_planning() {
+        if self.device.pool().is_planning() {
+            self.plan_scratch(name, contract.scratch)?;
+        } else {
             self.run_forward(&**op, inputs, &mut outputs, &mut saved)?;
         }
         self.tally.flops += contract.flops;
@@ -378,6 +381,13 @@ impl Graph {
 
     fn uninit(&self, op: &'static str, spec: &Spec) -> Result<Tensor> {
         Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(op))
+    }
+
+    /// Takes and gives back what an operation would.
+    fn plan_scratch(&self, op: &'static str, scratch: Scratch) -> Result<()> {
+        let bytes = |bytes: usize| Spec::new([bytes], DType::U8);
+        let taken = scratch.map(|b| (b > 0).then(|| self.uninit(op, &bytes(b))).transpose());
+        taken.into_iter().try_for_each(|tensor| tensor.map(drop))
     }
 
     fn cx(&self) -> Cx<'_> {
@@ -465,6 +475,7 @@ impl Graph {
         steps.nodes.push(Node {
             op: Arc::clone(op),
             dflops: contract.dflops,
+            dscratch: contract.dscratch,
             inputs: steps.inputs.len(),
             outputs: steps.outputs.len(),
             saved: steps.saved.len(),
