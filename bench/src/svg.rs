@@ -15,8 +15,8 @@ const COLUMNS: usize = 3;
 const STYLE: &str = "svg{--ink:#1f2328;--soft:#6e7781;--grid:#d8dee4;--paper:#fff;--c1:#0b6bcb;--c2:#c2410c;--c3:#15803d;\
 font-family:system-ui,sans-serif}@media(prefers-color-scheme:dark){svg{--ink:#e6edf3;--soft:#9198a1;--grid:#30363d;\
 --paper:#0d1117;--c1:#58a6ff;--c2:#ff9b5e;--c3:#56d364}}text{fill:var(--soft);font-size:12px}.t{fill:var(--ink);\
-font-size:14px;font-weight:600}.m{text-anchor:middle}.e{text-anchor:end}.g{stroke:var(--grid)}path{fill:none;\
-stroke-width:1.8}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.f1{fill:var(--c1)}.f2{fill:var(--c2)}\
+font-size:14px;font-weight:600}.m{text-anchor:middle}.e{text-anchor:end}path{fill:none;\
+stroke-width:1.8}.g{stroke:var(--grid);stroke-width:1}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.f1{fill:var(--c1)}.f2{fill:var(--c2)}\
 .f3{fill:var(--c3)}.l{stroke:var(--soft);stroke-dasharray:5 4}";
 
 /// A scale.

@@ -64,7 +64,7 @@ fn roofline(sweeps: &[Sweep], peaks: &Peaks, bandwidth: f64) -> Panel {
     let roof = [low, ridge, high.max(2.0 * ridge)]
         .map(|x| (x, (x * bandwidth).min(peaks.f32) / 1e9))
         .to_vec();
-    series.push(Series::limit("memory, then multiply-adds", roof));
+    series.push(Series::limit("memory, FMA peak", roof));
     Panel {
         title: "Roofline".into(),
         x: Axis::log("FLOP a byte, if nothing stayed in a cache"),
