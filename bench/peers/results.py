@@ -21,7 +21,6 @@ PEERS = [
     ("burn", "burn"),
     ("candle", "candle"),
 ]
-NAMES = dict(PEERS)
 DIGITS, MNIST, TAB = "digits-64-128-10", "mnist-784-512-256-10", "tab-50-256-256-2"
 # Issue 4: how many times as fast as the best peer, and at least which share of the peak.
 TARGETS = {
@@ -37,6 +36,8 @@ TARGETS = {
     "ffn-bf16/llama": (1.05, 0.80),
 }
 NETWORKS = [DIGITS, MNIST, TAB]
+# Operations of the blocks' products, for works that only peers can do: tokens, width, hidden width, matrices.
+BLOCKS = {"gpt2": (1024, 768, 3072, 2), "llama": (512, 2048, 5632, 3)}
 
 
 def read(pattern):
@@ -59,6 +60,14 @@ US = median_of("*@*.jsonl", "us")
 SHARE = median_of("ours@*.jsonl", "peak_share")
 FLOPS = median_of("ours@*.jsonl", "flops")
 ALLOCATED = median_of("ours@*.jsonl", "bytes_per_step")
+
+
+def flops(work):
+    family, name = work.split("/")
+    if family.startswith("ffn-"):
+        tokens, width, hidden, matrices = BLOCKS[name]
+        return 3 * 2 * tokens * width * hidden * matrices
+    return FLOPS.get(("ours", work))
 
 
 def us(peer, work):
@@ -94,8 +103,7 @@ def judged(works, unit="µs"):
     rows = []
     for work in works:
         mine, (theirs, name) = us("ours", work), best_peer(work)
-        flops = FLOPS.get(("ours", work))
-        shown = (lambda t: t) if unit == "µs" else (lambda t: t and flops and flops / t / 1e3)
+        shown = (lambda t: t) if unit == "µs" else (lambda t: t and flops(work) / t / 1e3)
         ratio = theirs / mine if mine and theirs else None
         share = SHARE.get(("ours", work))
         times, least = TARGETS.get(work, (None, None))
