@@ -1,5 +1,4 @@
-use crate::maths;
-use ff_tensor::Element;
+use crate::{Stored, maths};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -14,7 +13,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 /// assert_eq!(silu(0.0f32), 0.0);
 /// ```
 pub trait Float:
-    Element
+    Stored<Compute = Self>
     + PartialOrd
     + Add<Output = Self>
     + Sub<Output = Self>

@@ -48,7 +48,7 @@ pub use concat::Concat;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use error::{Error, Result};
-pub use feedforward::Feedforward;
+pub use feedforward::{Feedforward, FeedforwardBf16};
 pub use focal::Focal;
 pub use graph::{Graph, Mode, Tally, Value};
 pub use huber::Huber;

@@ -1,5 +1,7 @@
+use crate::graph::{NodeInput, NodeOutput};
+use crate::params::ParamValues;
 use crate::{Error, Result};
-use ff_tensor::{CpuDevice, DType, Device, Element, Key, Shape, TensorMut, TensorRef};
+use ff_tensor::{CpuDevice, DType, Device, Element, Key, Shape, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -150,16 +152,16 @@ impl<'a> Cx<'a> {
 #[derive(Debug)]
 pub struct Kept<'a> {
     pub(crate) op: &'static str,
-    pub(crate) specs: SmallVec<[Spec; INPUTS]>,
-    pub(crate) inputs: SmallVec<[Option<TensorRef<'a>>; INPUTS]>,
-    pub(crate) outputs: SmallVec<[Option<TensorRef<'a>>; OUTPUTS]>,
-    pub(crate) saved: SmallVec<[TensorRef<'a>; OUTPUTS]>,
+    pub(crate) inputs: &'a [NodeInput],
+    pub(crate) outputs: &'a [NodeOutput],
+    pub(crate) saved: &'a [Tensor],
+    pub(crate) values: ParamValues<'a>,
 }
 
 impl<'a> Kept<'a> {
     /// Shape and type of input `i`, kept or not.
     pub fn spec(&self, i: usize) -> &Spec {
-        &self.specs[i]
+        &self.inputs[i].spec
     }
 
     /// Input `i`.
@@ -167,7 +169,11 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract does not keep it.
     pub fn input(&self, i: usize) -> Result<TensorRef<'a>> {
-        self.get(self.inputs.get(i).copied().flatten(), "input", i)
+        let view = self.inputs.get(i).and_then(|input| match input.param {
+            Some(id) => Some(self.values.view(id)),
+            None => input.kept.as_ref().map(Tensor::view),
+        });
+        self.get(view, "input", i)
     }
 
     /// Output `i`.
@@ -175,7 +181,8 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract does not keep it.
     pub fn output(&self, i: usize) -> Result<TensorRef<'a>> {
-        self.get(self.outputs.get(i).copied().flatten(), "output", i)
+        let view = self.outputs.get(i).and_then(|output| output.kept.as_ref()).map(Tensor::view);
+        self.get(view, "output", i)
     }
 
     /// What forward saved as number `i`.
@@ -183,7 +190,7 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract does not save so many.
     pub fn saved(&self, i: usize) -> Result<TensorRef<'a>> {
-        self.get(self.saved.get(i).copied(), "saved value", i)
+        self.get(self.saved.get(i).map(Tensor::view), "saved value", i)
     }
 
     fn get(

@@ -1,6 +1,6 @@
 //! The table of element-wise activations: a row is a name, f, f′ and what f′ is computed from.
 
-use ff_kernels::{Float, map, map2, zip_into};
+use ff_kernels::{Float, Stored, map, map2, zip_into};
 use ff_tensor::CpuDevice;
 
 /// An element-wise activation y = f(x).
@@ -407,11 +407,11 @@ impl Activation {
 
     /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\] or db += where `accumulate` is set; `kept` is what f′ is computed
     /// from.
-    pub(crate) fn backward_in_place<T: Float>(
+    pub(crate) fn backward_in_place<T: Float, S: Stored<Compute = T>>(
         self,
         cpu: &CpuDevice,
-        kept: &[T],
-        dy: &mut [T],
+        kept: &[S],
+        dy: &mut [S],
         dbias: Option<(&mut [T], bool)>,
     ) {
         macro_rules! go {
