@@ -109,6 +109,15 @@ impl Decimals {
         self.cells.iter().map(|&cell| unpack(cell))
     }
 
+    /// The integer and the decimals of each value, `None` where it is missing; no integer gives -0 or an infinite value.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Option<(Option<i32>, u32)>> + '_ {
+        self.cells.iter().map(|&cell| match cell {
+            MISSING => None,
+            NEGATIVE_ZERO | INFINITY | NEGATIVE_INFINITY => Some((None, 0)),
+            _ => Some((Some(cell >> SHIFT), (cell & MASK) as u32)),
+        })
+    }
+
     pub(crate) fn cells(&self) -> &[Cell] {
         &self.cells
     }
