@@ -254,11 +254,17 @@ fn hashes(table: &Table, schema: &Schema, role: Role) -> Vec<u64> {
     let pieces: Vec<_> = hashes.chunks_mut(PIECE).enumerate().collect();
     threads::map(pieces.into_iter(), |(piece, hashes)| {
         for (salt, values) in &columns {
-            let rows = piece * PIECE..;
-            hashes
-                .iter_mut()
-                .zip(rows)
-                .for_each(|(h, row)| *h = mix(*h ^ salt ^ cell(values, row)));
+            let rows = piece * PIECE..piece * PIECE + hashes.len();
+            let mut hashes = hashes.iter_mut();
+            let mut add = |cell: u64| {
+                if let Some(hash) = hashes.next() {
+                    *hash = mix(*hash ^ salt ^ cell);
+                }
+            };
+            match values {
+                Values::Number(numbers) => numbers.for_range(rows, |x| add(number(x))),
+                _ => rows.for_each(|row| add(cell(values, row))),
+            }
         }
     });
     hashes
@@ -276,9 +282,14 @@ fn cell(values: &Values, row: usize) -> u64 {
             texts.get(row).map_or(1, |text| xxhash_rust::xxh3::xxh3_64(text.trim().as_bytes()))
         }
         Values::Integer(integers) => integers.get(row).map_or(1, |x| mix(x as u64 ^ 2)),
-        // Adding zero makes -0 equal to 0.
-        _ => values.number(row).map_or(1, |x| mix((x + 0.0).to_bits())),
+        _ => number(values.number(row).unwrap_or(f64::NAN)),
     }
+}
+
+#[inline]
+fn number(x: f64) -> u64 {
+    // Adding zero makes -0 equal to 0.
+    if x.is_nan() { 1 } else { mix((x + 0.0).to_bits()) }
 }
 
 /// A share as a message shows it, never rounded up to the whole.

@@ -1,13 +1,9 @@
 //! The numbers of a column in ascending order.
 
-use crate::number::POWERS;
 use crate::table::{Decimals, Numbers, Values};
 
 /// Fewer values are sorted by comparing them.
 const FEW: usize = 2048;
-
-/// Integers below this are exact in a double.
-const EXACT: i64 = 1 << 53;
 
 /// All values that are there, ascending, -0 before 0.
 pub(super) fn sorted(values: &Values) -> Vec<f64> {
@@ -30,47 +26,42 @@ pub(super) fn sorted(values: &Values) -> Vec<f64> {
     present
 }
 
-/// Brings decimals to the same number of decimals, so that they are sorted as integers, byte by byte; `None` where that
-/// loses something.
+/// Sorts decimals as integers, byte by byte; `None` where they are none.
 fn sort_decimals(decimals: &Decimals) -> Option<Vec<f64>> {
-    let most = decimals.parts().map(|part| part.map_or(0, |(_, places)| places)).max()?;
-    let mut keys: Vec<u64> = Vec::with_capacity(decimals.len());
-    let (mut low, mut high) = (i64::MAX, i64::MIN);
-    for part in decimals.parts() {
-        let Some((digits, places)) = part else { continue };
-        let key = i64::from(digits?).checked_mul(10i64.pow(most - places))?;
-        (low, high) = (low.min(key), high.max(key));
-        keys.push(key as u64);
-    }
-    if keys.is_empty() || low <= -EXACT || high >= EXACT {
-        return None;
-    }
-    keys.iter_mut().for_each(|key| *key = key.wrapping_sub(low as u64));
-    sort_below(&mut keys, (high - low) as u64);
+    let (integers, power) = decimals.integers()?;
+    let (low, high) = (*integers.iter().min()?, *integers.iter().max()?);
+    let keys = integers.into_iter().map(|integer| (integer - low) as u64).collect();
+    let keys = sort_below(keys, (high - low) as u64);
     // A quotient of integers that a double holds is rounded once, as that of the digits it came from.
-    let power = POWERS[most as usize];
-    Some(keys.into_iter().map(|key| (key.wrapping_add(low as u64) as i64) as f64 / power).collect())
+    Some(keys.into_iter().map(|key| (key as i64 + low) as f64 / power).collect())
 }
 
 /// Sorts integers of at most `high`, the least significant byte first.
-fn sort_below(keys: &mut Vec<u64>, high: u64) {
-    let bytes = (u64::BITS - high.leading_zeros()).div_ceil(8);
-    let mut other = vec![0; keys.len()];
-    for byte in 0..bytes {
-        let digit = |key: u64| (key >> (8 * byte)) as usize & 0xff;
-        let mut places = [0usize; 256];
-        keys.iter().for_each(|&key| places[digit(key)] += 1);
-        let mut next = 0;
-        for place in &mut places {
-            (*place, next) = (next, next + *place);
+fn sort_below(mut keys: Vec<u64>, high: u64) -> Vec<u64> {
+    let bytes = (u64::BITS - high.leading_zeros()).div_ceil(8) as usize;
+    let digit = |key: u64, byte: usize| (key >> (8 * byte)) as usize & 0xff;
+    let mut counts = [[0u32; 256]; 8];
+    for &key in &keys {
+        for (byte, counts) in counts.iter_mut().enumerate().take(bytes) {
+            counts[digit(key, byte)] += 1;
         }
-        for &key in &*keys {
-            let place = &mut places[digit(key)];
+    }
+    let mut other = vec![0; keys.len()];
+    for (byte, counts) in counts.iter().enumerate().take(bytes) {
+        let mut places = [0usize; 256];
+        let mut next = 0;
+        for (place, &count) in places.iter_mut().zip(counts) {
+            *place = next;
+            next += count as usize;
+        }
+        for &key in &keys {
+            let place = &mut places[digit(key, byte)];
             other[*place] = key;
             *place += 1;
         }
-        std::mem::swap(keys, &mut other);
+        std::mem::swap(&mut keys, &mut other);
     }
+    keys
 }
 
 #[cfg(test)]
@@ -78,6 +69,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::number::POWERS;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]

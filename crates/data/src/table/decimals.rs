@@ -109,13 +109,30 @@ impl Decimals {
         self.cells.iter().map(|&cell| unpack(cell))
     }
 
-    /// The integer and the decimals of each value, `None` where it is missing; no integer gives -0 or an infinite value.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = Option<(Option<i32>, u32)>> + '_ {
-        self.cells.iter().map(|&cell| match cell {
-            MISSING => None,
-            NEGATIVE_ZERO | INFINITY | NEGATIVE_INFINITY => Some((None, 0)),
-            _ => Some((Some(cell >> SHIFT), (cell & MASK) as u32)),
-        })
+    /// The values that are there as integers over one power of ten, and that power; `None` where one of them is no such
+    /// quotient (-0, infinite ones) or not one of integers that a double holds.
+    pub(crate) fn integers(&self) -> Option<(Vec<i64>, f64)> {
+        let mut most = 0;
+        for &cell in &self.cells {
+            match (cell >> SHIFT, cell & MASK) {
+                (0, NEGATIVE_INFINITY..=NEGATIVE_ZERO) => return None,
+                (0, _) => {}
+                (_, decimals) => most = decimals.max(most),
+            }
+        }
+        let scales: [i64; 16] = std::array::from_fn(|decimals| {
+            10i64.pow(u32::try_from(most).unwrap_or(0).saturating_sub(decimals as u32))
+        });
+        let mut integers = Vec::with_capacity(self.cells.len());
+        for &cell in &self.cells {
+            if cell != MISSING {
+                let digits = i64::from(cell >> SHIFT);
+                let integer = digits.checked_mul(scales[(cell & MASK) as usize])?;
+                integers
+                    .push(Some(integer).filter(|x| x.unsigned_abs() < 1 << f64::MANTISSA_DIGITS)?);
+            }
+        }
+        Some((integers, POWERS[most as usize]))
     }
 
     pub(crate) fn cells(&self) -> &[Cell] {

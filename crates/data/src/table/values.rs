@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Decimals;
+use super::{Decimals, unpack};
 use crate::number::format_number;
 
 /// The values of a column.
@@ -79,11 +79,17 @@ impl Numbers {
 
     /// Calls `visit` with every value in turn, NaN for a missing one.
     pub(crate) fn for_each(&self, visit: impl FnMut(f64)) {
+        self.for_range(0..self.len(), visit);
+    }
+
+    /// Calls `visit` with the values of neighbouring rows in turn.
+    #[inline]
+    pub(crate) fn for_range(&self, rows: std::ops::Range<usize>, visit: impl FnMut(f64)) {
         match self {
-            Self::F64(v) => v.iter().copied().for_each(visit),
-            Self::F32(v) => v.iter().map(|&x| f64::from(x)).for_each(visit),
-            Self::U8(v) => v.iter().map(|&x| f64::from(x)).for_each(visit),
-            Self::Decimal(v) => v.iter().for_each(visit),
+            Self::F64(v) => v[rows].iter().copied().for_each(visit),
+            Self::F32(v) => v[rows].iter().map(|&x| f64::from(x)).for_each(visit),
+            Self::U8(v) => v[rows].iter().map(|&x| f64::from(x)).for_each(visit),
+            Self::Decimal(v) => v.cells()[rows].iter().map(|&x| unpack(x)).for_each(visit),
         }
     }
 

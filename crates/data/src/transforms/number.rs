@@ -126,10 +126,12 @@ impl NumberEncoder {
         Ok(number.filter(|x| self.usable(*x)))
     }
 
+    #[inline]
     fn usable(&self, x: f64) -> bool {
         x.is_finite() && !(self.log && x <= -1.0)
     }
 
+    #[inline]
     fn scale(&self, x: f64) -> f32 {
         let scaled = self.scaler.apply(if self.log { x.ln_1p() } else { x });
         let limit = self.clip.unwrap_or(f64::from(f32::MAX));

@@ -263,9 +263,16 @@ impl Work for Areas<'_> {
         for (rank, (&row, &flag)) in ranks.enumerate() {
             let counts = self.counts[row as usize];
             let weight = self.ranking.weights.get(rank).copied().unwrap_or(1.0);
-            let sums = if flag & POSITIVE != 0 { &mut tp } else { &mut fp };
-            for l in 0..LANES {
-                sums[l] += f64::from(counts[l]) * weight;
+            let drawn: [f64; LANES] = std::array::from_fn(|l| f64::from(counts[l]) * weight);
+            // Not by a pointer to either: the sums are to stay in registers.
+            if flag & POSITIVE != 0 {
+                for l in 0..LANES {
+                    tp[l] += drawn[l];
+                }
+            } else {
+                for l in 0..LANES {
+                    fp[l] += drawn[l];
+                }
             }
             if flag & LAST_OF_TIE != 0 {
                 for l in 0..LANES {
