@@ -1,12 +1,11 @@
 //! What to look at before trusting a result: repeated rows, leaks, gaps, uneven classes.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hasher};
 
 use crate::config::Task;
 use crate::note::Note;
 use crate::number::format_number;
-use crate::rng::mix;
+use crate::rng::{AsItIs, mix};
 use crate::schema::{ColumnSchema, Kind, Role, Schema, set_kind};
 use crate::split::Parts;
 use crate::table::{Table, Values};
@@ -154,34 +153,8 @@ pub(crate) fn repeated(table: &Table, schema: &Schema, rows: &[usize]) -> Vec<us
 }
 
 fn repeats_of(hashes: &[u64], rows: &[usize]) -> Vec<usize> {
-    let mut seen: HashSet<u64, Hashed> = HashSet::with_capacity_and_hasher(rows.len(), Hashed);
+    let mut seen: HashSet<u64, AsItIs> = HashSet::with_capacity_and_hasher(rows.len(), AsItIs);
     rows.iter().copied().filter(|&row| !seen.insert(hashes[row])).collect()
-}
-
-/// Takes a hash as it is: hashing it again would find nothing more.
-#[derive(Clone, Copy, Default)]
-struct Hashed;
-
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl BuildHasher for Hashed {
-    type Hasher = AsItIs;
-    fn build_hasher(&self) -> AsItIs {
-        AsItIs(0)
-    }
-}
-
-impl Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.0 = mix(self.0 ^ u64::from(byte)));
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
@@ -206,8 +179,8 @@ fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
         );
         notes.push(level(inside.len(), rows.len(), message).undo("data.drop_duplicates=true"));
     }
-    let mut learned: HashMap<u64, usize, Hashed> =
-        HashMap::with_capacity_and_hasher(parts.train.len(), Hashed);
+    let mut learned: HashMap<u64, usize, AsItIs> =
+        HashMap::with_capacity_and_hasher(parts.train.len(), AsItIs);
     for &row in &parts.train {
         learned.entry(features[row]).or_insert(row);
     }

@@ -79,17 +79,16 @@ const ABOVE_NINE: u64 = u64::from_le_bytes([0x76; 8]);
 pub(crate) fn scan(bytes: &[u8], at: usize) -> Option<Scanned> {
     let negative = *bytes.get(at)? == b'-';
     let start = at + usize::from(negative);
-    let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes.get(start..)?.first_chunk::<16>()?;
-    let text = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let window = u128::from_le_bytes(*bytes.get(start..)?.first_chunk()?);
+    let (text, rest) = (window as u64, (window >> 64) as u64);
     let whole = leading(text ^ ZEROS);
-    if whole == 0 || whole == 8 || (whole > 1 && a == b'0') {
+    if whole == 0 || whole == 8 || (whole > 1 && text as u8 == b'0') {
         return None;
     }
     let point = (text >> (8 * whole)) as u8 == b'.';
     let (digits, count);
     if point {
         // The characters behind the point move one place forward.
-        let rest = u64::from_le_bytes(rest);
         let before = (1 << (8 * whole)) - 1;
         let joined = (text & before | text >> 8 & !before) << 8 >> 8 | rest << 56;
         let values = joined ^ ZEROS;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
 use crate::number::{format_number, is_code, parse_number};
+use crate::rng::{AsItIs, mix};
 use crate::schema::{ColumnStats, profile};
 use crate::table::{Column, Table, Values};
 
@@ -144,17 +145,17 @@ impl LabelReader {
         mut of: impl FnMut(Option<&str>) -> T,
         mut visit: impl FnMut(usize, T),
     ) {
-        let mut known: HashMap<u64, T> = HashMap::new();
+        let mut known: HashMap<u64, T, AsItIs> = HashMap::default();
         for row in rows {
-            let bits = match values {
-                Values::Number(numbers) => Some(numbers.get(row).to_bits()),
+            let hash = match values {
+                Values::Number(numbers) => Some(mix(numbers.get(row).to_bits())),
                 _ => None,
             };
-            let found = bits.and_then(|bits| known.get(&bits)).cloned();
+            let found = hash.and_then(|hash| known.get(&hash)).cloned();
             let made = found.unwrap_or_else(|| {
                 let made = of(self.label(values, row).as_deref());
-                if let Some(bits) = bits.filter(|_| known.len() < MAX_CLASSES) {
-                    known.insert(bits, made.clone());
+                if let Some(hash) = hash.filter(|_| known.len() < MAX_CLASSES) {
+                    known.insert(hash, made.clone());
                 }
                 made
             });
