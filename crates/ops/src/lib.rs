@@ -26,6 +26,7 @@ mod loss;
 mod mae;
 mod mse;
 mod mul;
+mod narrow;
 mod op;
 mod params;
 mod prelu;

@@ -4,7 +4,7 @@ use crate::activation::From;
 use crate::{
     Activation, Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float,
 };
-use ff_kernels::{Float, MatRef, gemm, sum_columns};
+use ff_kernels::{Epilogue, Float, MatRef, gemm, gemm_with, sum_columns};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -143,14 +143,17 @@ impl Feedforward {
         let weight = MatRef::new(x[1].slice::<T>()?, out_features, in_features);
         let bias = if self.bias { Some(x[2].slice::<T>()?) } else { None };
         let y = y[0].slice_mut::<T>()?;
-        gemm(cx.cpu(), MatRef::new(x[0].slice()?, n, in_features), weight.t(), y, false);
         let z = match saved {
             [z, ..] => Some(z.slice_mut::<T>()?),
             [] => None,
         };
-        if bias.is_some() || self.activation != Activation::Identity {
-            self.activation.bias_forward(cx.cpu(), bias, y, z, out_features);
-        }
+        let activate = |y: &mut [T]| self.activation.in_place(cx.cpu(), y);
+        let f: Option<&(dyn Fn(&mut [T]) + Sync)> = match self.activation {
+            Activation::Identity => None,
+            _ => Some(&activate),
+        };
+        let x = MatRef::new(x[0].slice()?, n, in_features);
+        gemm_with(cx.cpu(), x, weight.t(), y, Epilogue { bias, z, f });
         Ok(())
     }
 
@@ -166,16 +169,16 @@ impl Feedforward {
         let n = kept.spec(0).shape.rows();
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         let dz = dy.slice_mut::<T>().map_err(&error)?;
-        match self.activation.derivative_from() {
-            From::Nothing => {}
-            From::Output => {
-                let y = kept.output(0)?.slice::<T>().map_err(&error)?;
-                self.activation.backward_in_place(cx.cpu(), y, dz);
-            }
-            From::Input => {
-                let z = kept.saved(0)?.slice::<T>().map_err(&error)?;
-                self.activation.backward_in_place(cx.cpu(), z, dz);
-            }
+        let dbias = if self.bias { dx[2].take::<T>().map_err(&error)? } else { None };
+        let from = match self.activation.derivative_from() {
+            From::Nothing => None,
+            From::Output => Some(kept.output(0)?.slice::<T>().map_err(&error)?),
+            From::Input => Some(kept.saved(0)?.slice::<T>().map_err(&error)?),
+        };
+        match (from, dbias) {
+            (Some(from), dbias) => self.activation.backward_in_place(cx.cpu(), from, dz, dbias),
+            (None, Some((dbias, accumulate))) => sum_columns(cx.cpu(), dz, dbias, accumulate),
+            (None, None) => {}
         }
         let dz = MatRef::new(&*dz, n, out_features);
         if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
@@ -185,11 +188,6 @@ impl Feedforward {
         if let Some((dweight, accumulate)) = dx[1].take::<T>().map_err(&error)? {
             let x = kept.input(0)?.slice::<T>().map_err(&error)?;
             gemm(cx.cpu(), dz.t(), MatRef::new(x, n, in_features), dweight, accumulate);
-        }
-        if self.bias
-            && let Some((dbias, accumulate)) = dx[2].take::<T>().map_err(&error)?
-        {
-            sum_columns(cx.cpu(), dz.values(), dbias, accumulate);
         }
         Ok(())
     }

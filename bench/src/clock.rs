@@ -1,0 +1,163 @@
+//! How a work is timed: warm-up, then blocks of steps; what is said is the median block.
+
+use crate::allocator;
+use std::time::{Duration, Instant};
+
+/// Steps before the first timed one take at least this long, so that caches, branch predictors and clock rates settle.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// A block takes about this long: long enough that reading the clock costs nothing, short enough to have many.
+const BLOCK: Duration = Duration::from_millis(10);
+/// Blocks at least, however slow a step is.
+const LEAST_BLOCKS: usize = 5;
+
+/// Counts the steps of a work and times them in blocks.
+///
+/// The work calls [`Clock::go_on`] before each step and stops when it says no.
+pub(crate) struct Clock {
+    phase: Phase,
+    started: Instant,
+    /// Steps since `started`.
+    steps: usize,
+    /// Steps until the clock is read again.
+    left: usize,
+    block: usize,
+    budget: Duration,
+    asked_before: usize,
+    times: Vec<f64>,
+    asked: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Ready,
+    WarmUp,
+    Timed,
+    Over,
+}
+
+/// What the blocks of a work took, in seconds a step.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Timing {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) blocks: usize,
+    pub(crate) steps: usize,
+    /// Bytes asked of the system in a timed step.
+    pub(crate) bytes_per_step: f64,
+}
+
+impl Clock {
+    /// A clock that times steps for about so long.
+    pub(crate) fn new(budget: Duration) -> Self {
+        Self {
+            phase: Phase::Ready,
+            started: Instant::now(),
+            steps: 0,
+            left: 0,
+            block: 1,
+            budget,
+            asked_before: 0,
+            // Room for every block, so that the clock itself asks for nothing.
+            times: Vec::with_capacity(
+                LEAST_BLOCKS + 2 * (budget.as_micros() / BLOCK.as_micros()) as usize,
+            ),
+            asked: 0,
+        }
+    }
+
+    /// Whether another step is wanted; called before each.
+    #[inline]
+    pub(crate) fn go_on(&mut self) -> bool {
+        if self.left > 0 {
+            self.left -= 1;
+            return true;
+        }
+        self.turn()
+    }
+
+    fn turn(&mut self) -> bool {
+        let elapsed = self.started.elapsed();
+        match self.phase {
+            Phase::Ready => {
+                self.phase = Phase::WarmUp;
+                self.started = Instant::now();
+                self.steps = 1;
+                return true;
+            }
+            // Doubled steps between two looks: the last one alone lasts half of the warm-up.
+            Phase::WarmUp if elapsed < WARM_UP => {
+                self.left = self.steps - 1;
+                self.steps *= 2;
+                return true;
+            }
+            Phase::WarmUp => {
+                let step = elapsed.as_secs_f64() / self.steps as f64;
+                self.block = ((BLOCK.as_secs_f64() / step) as usize).max(1);
+                self.phase = Phase::Timed;
+                self.asked_before = allocator::asked();
+            }
+            Phase::Timed => {
+                self.times.push(elapsed.as_secs_f64() / self.block as f64);
+                let spent: f64 = self.times.iter().sum::<f64>() * self.block as f64;
+                let full = self.times.len() == self.times.capacity();
+                if full || self.times.len() >= LEAST_BLOCKS && spent >= self.budget.as_secs_f64() {
+                    self.asked = allocator::asked() - self.asked_before;
+                    self.phase = Phase::Over;
+                    return false;
+                }
+            }
+            Phase::Over => return false,
+        }
+        self.left = self.block - 1;
+        self.started = Instant::now();
+        true
+    }
+
+    /// What it saw.
+    pub(crate) fn timing(mut self) -> Timing {
+        self.times.sort_by(f64::total_cmp);
+        let n = self.times.len();
+        if n == 0 {
+            return Timing::default();
+        }
+        let steps = n * self.block;
+        Timing {
+            median: f64::midpoint(self.times[(n - 1) / 2], self.times[n / 2]),
+            min: self.times[0],
+            blocks: n,
+            steps,
+            bytes_per_step: self.asked as f64 / steps as f64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_counted_once() {
+        let mut clock = Clock::new(Duration::from_millis(50));
+        let mut steps = 0;
+        while clock.go_on() {
+            steps += 1;
+            std::hint::black_box(vec![0u8; 16]);
+        }
+        assert!(!clock.go_on(), "over is over");
+        let timing = clock.timing();
+        assert!(timing.steps < steps, "some were warm-up");
+        assert!(timing.blocks >= LEAST_BLOCKS && timing.min <= timing.median);
+        assert!(timing.bytes_per_step >= 16.0, "{}", timing.bytes_per_step);
+    }
+
+    #[test]
+    fn a_slow_step_is_a_block() {
+        let mut clock = Clock::new(Duration::from_millis(1));
+        while clock.go_on() {
+            std::thread::sleep(Duration::from_millis(12));
+        }
+        let timing = clock.timing();
+        assert_eq!((timing.blocks, timing.steps), (LEAST_BLOCKS, LEAST_BLOCKS));
+        assert!(timing.min >= 0.012);
+    }
+}

@@ -1,0 +1,33 @@
+//! Predictions of one row and of 32, from a batch in memory to the logits.
+
+use crate::clock::Clock;
+use crate::network::{NETWORKS, Network, normal_tensor};
+use crate::work::{Arithmetic, Error, Work};
+use ff_nn::models::MlpInput;
+use ff_ops::Mode;
+use ff_tensor::Device;
+use std::hint::black_box;
+
+pub(crate) fn works() -> Vec<Work> {
+    let sizes = [1, 32].into_iter().flat_map(|rows| NETWORKS.iter().map(move |n| (rows, n)));
+    let work = |(rows, network): (usize, &'static Network<'static>)| Work {
+        name: format!("infer{rows}/{}", network.name),
+        arithmetic: Arithmetic::F32,
+        flops: network.forward_flops(rows),
+        run: Box::new(move |device, clock| run(network, rows, device, clock)),
+    };
+    sizes.map(work).collect()
+}
+
+fn run(network: &Network, rows: usize, device: &Device, clock: &mut Clock) -> Result<(), Error> {
+    let (model, mut graph) = network.build(device, false)?;
+    graph.set_mode(Mode::Eval);
+    let x = normal_tensor(device, [rows, network.inputs()])?;
+    while clock.go_on() {
+        graph.reset();
+        let input = MlpInput { numeric: Some(graph.input(x.clone())), ..MlpInput::default() };
+        let logits = model.forward(&mut graph, &input)?;
+        black_box(logits.slice::<f32>()?);
+    }
+    Ok(())
+}

@@ -1,0 +1,454 @@
+//! Blocking and threads: which part of C is computed when, from which panels.
+//!
+//! Threads take blocks of C, as wide as the panels of B that a second-level cache holds for one chunk of K, and as high as C
+//! where there are enough of them. A block packs its own panels of B, so that they lie in the cache of the core that
+//! reads them; all rows of A are packed before, by all threads, or read where they are if they are few. Within a block, a
+//! panel of A stays in the first-level cache while the block's panels of B pass by.
+//!
+//! A value of C is one sum over each chunk of K, K ascending, added to what earlier chunks left: neither blocks nor tiles
+//! nor threads show in it.
+
+use super::finish::{Buffer, Earlier, Finish, Place, Tail};
+use super::pack::{Operand, Panel};
+use super::tile::{Kernels, Packed, Sum, Tile};
+use super::vector::Vector;
+use crate::rows::Shared;
+use crate::{Stored, dispatch};
+use ff_tensor::{CpuDevice, DType, Element};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Steps of K at a time: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
+const CHUNK: usize = 384;
+/// Bytes of B that a block passes by: less than half of a second-level cache of 1 MiB.
+const BLOCK_BYTES: usize = 400 << 10;
+/// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
+const PART_BYTES: usize = 16 << 20;
+/// Below so many multiply-adds for each thread, one thread is done before another one wakes.
+const WORTH_A_THREAD: usize = 1 << 16;
+/// A block of so many multiply-adds takes about a millisecond: several of them even out what threads lose to others.
+const WORTH_A_BLOCK: usize = 1 << 26;
+/// Below so many multiply-adds, packing A costs more than reading it where it is.
+const WORTH_PACKING: usize = 1 << 23;
+/// An operand of so many bytes stays in a first-level cache or close to it, packed or not.
+const FEW_BYTES: usize = 64 << 10;
+/// Steps of K that are packed before the next panel's.
+const STRIP: usize = 64;
+/// Values that are packed by one task, at least.
+const PACKED_AT_ONCE: usize = 1 << 13;
+
+/// A product to compute: C = A · B, or += where `accumulate`; then the epilogue.
+pub(super) struct Product<'a, A, B, C: Stored> {
+    pub(super) a: A,
+    /// The transpose of B.
+    pub(super) b: B,
+    pub(super) accumulate: bool,
+    pub(super) finish: Option<Finish<'a, C>>,
+}
+
+/// Runs a product with an instruction set's kernels.
+pub(super) fn drive<K, A, B, C>(cpu: &CpuDevice, product: &Product<'_, A, B, C>, c: &mut [C])
+where
+    K: Kernels,
+    A: Operand<Packed<K>>,
+    B: Operand<Packed<K>>,
+    C: Stored<Compute = Sum<K>>,
+{
+    let ((m, k), (n, _)) = (product.a.size(), product.b.size());
+    if m == 0 || n == 0 {
+        return;
+    }
+    let most = CHUNK * K::V::STEPS;
+    let chunk = k.div_ceil(k.div_ceil(most).max(1)).next_multiple_of(2).max(1);
+    let row_bytes = k.div_ceil(K::V::STEPS).max(1) * size_of::<Packed<K>>();
+    let most_rows = (PART_BYTES / row_bytes).max(K::ROWS);
+    let rows = m.div_ceil(m.div_ceil(most_rows)).next_multiple_of(K::ROWS);
+    let c = Shared::new(c);
+    SCRATCH.with_borrow_mut(|scratch| {
+        for first in (0..m).step_by(rows) {
+            let rows = rows.min(m - first);
+            let cut = Cut::new::<K>(cpu, rows, n, k, chunk);
+            let part = Part::<A, B, C, K> {
+                cpu,
+                product,
+                c: &c,
+                n,
+                k,
+                first,
+                rows,
+                chunk,
+                cut,
+                kernels: PhantomData,
+            };
+            part.run(scratch);
+        }
+    });
+}
+
+/// A cache line, so that panels start at one.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[allow(dead_code)] [u8; 64]);
+
+thread_local! {
+    /// The panels. The caller's thread holds them for all threads, so that a shape seen before never asks for memory.
+    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory that is cut into ranges of whole lines, which threads write to, each its own.
+struct Space<'a>(Shared<'a, Line>);
+
+impl Space<'_> {
+    fn lines<P>(values: usize) -> usize {
+        values.div_ceil(size_of::<Line>() / size_of::<P>())
+    }
+
+    /// Room for so many values from a line on.
+    ///
+    /// # Safety
+    /// No two ranges that live at the same time overlap; any bits are a `P`, which needs no greater alignment than a line.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn range<P>(&self, line: usize, values: usize) -> &mut [P] {
+        // SAFETY: in bounds and exclusive by the caller's promise.
+        let lines = unsafe { self.0.range(line, Self::lines::<P>(values)) };
+        // SAFETY: the lines are initialised and hold at least so many values, see the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), values) }
+    }
+}
+
+/// How C is cut.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    /// How many threads are worth it.
+    threads: usize,
+    /// Rows of a tile; all tiles but the last have as many.
+    height: usize,
+    /// Tiles and panels of C.
+    tiles: usize,
+    panels: usize,
+    /// Tiles and panels of a block.
+    high: usize,
+    wide: usize,
+    /// Panels of B that are packed at a time.
+    at_once: usize,
+}
+
+impl Cut {
+    fn new<K: Kernels>(cpu: &CpuDevice, m: usize, n: usize, k: usize, chunk: usize) -> Self {
+        let work = m * n * k.max(1);
+        let threads = cpu.threads().count().min(work / WORTH_A_THREAD).max(1);
+        // As many tiles as the threads can share evenly, unless that makes them low.
+        let least = m.div_ceil(K::ROWS);
+        let even = least.next_multiple_of(threads);
+        let height = m.div_ceil(if even * 3 <= least * 4 { even } else { least });
+        let (tiles, panels) = (m.div_ceil(height), n.div_ceil(K::COLS));
+        let panel_bytes = K::COLS * chunk.div_ceil(K::V::STEPS) * size_of::<Packed<K>>();
+        let at_once = (BLOCK_BYTES / panel_bytes).clamp(1, panels);
+        let cut = Self { threads, height, tiles, panels, high: tiles, wide: panels, at_once };
+        if threads == 1 {
+            return cut;
+        }
+        // The division whose slowest thread has the least to do: multiply-adds, reading A, and packing B.
+        let wanted = threads * (work / threads / WORTH_A_BLOCK).clamp(1, 4);
+        let mut best = (usize::MAX, cut);
+        let mut across = panels.div_ceil(at_once);
+        loop {
+            let wide = panels.div_ceil(across);
+            let groups = panels.div_ceil(wide);
+            let high = tiles.div_ceil(wanted.div_ceil(groups).min(tiles));
+            let blocks = groups * tiles.div_ceil(high);
+            let load = blocks.div_ceil(threads)
+                * (high * height * (2 * wide + READ_COST) + wide * PACK_COST);
+            if load < best.0 {
+                best = (load, Self { high, wide, ..cut });
+            }
+            if across == panels {
+                break;
+            }
+            across = (across + across.div_ceil(4)).min(panels);
+        }
+        best.1
+    }
+
+    /// Tiles and panels of a block.
+    fn block(&self, number: usize) -> (Range<usize>, Range<usize>) {
+        let down = self.tiles.div_ceil(self.high);
+        let (tile, panel) = (number % down * self.high, number / down * self.wide);
+        (tile..self.tiles.min(tile + self.high), panel..self.panels.min(panel + self.wide))
+    }
+
+    fn blocks(&self) -> usize {
+        self.tiles.div_ceil(self.high) * self.panels.div_ceil(self.wide)
+    }
+}
+
+/// Packs panels `some` of rows (first, how many), steps of K (first, how many), one panel after the other.
+///
+/// It goes down K in strips, so that lines and pages which several panels share are read while they are at hand.
+fn pack<K: Kernels, O: Operand<Packed<K>>>(
+    cpu: &CpuDevice,
+    operand: &O,
+    (first, count): (usize, usize),
+    width: usize,
+    some: Range<usize>,
+    (start, depth): (usize, usize),
+    to: &mut [Packed<K>],
+) {
+    let panel_values = to.len() / some.len().max(1);
+    for strip in (0..depth).step_by(STRIP) {
+        let depth = STRIP.min(depth - strip);
+        for (panel, to) in some.clone().zip(to.chunks_exact_mut(panel_values.max(1))) {
+            let rows = width.min(count - panel * width);
+            let first = first + panel * width;
+            let panel = Panel { first, rows, start: start + strip, depth, width };
+            operand.pack(cpu, &panel, &mut to[strip / K::V::STEPS * width..]);
+        }
+    }
+}
+
+/// What packing a step of a panel of B costs, in multiply-adds of a register.
+const PACK_COST: usize = 11;
+/// What reading a value of A from the last-level cache costs, in the same.
+const READ_COST: usize = 1;
+
+/// Where panels are read: their start, and the distances between panels, rows, and steps of K.
+struct Panels<P> {
+    start: *const P,
+    panel: usize,
+    row: usize,
+    step: usize,
+}
+
+// SAFETY: what it points to is written before it is shared, and only read through it.
+unsafe impl<P: Sync> Sync for Panels<P> {}
+
+/// Some rows of C.
+struct Part<'a, A, B, C: Stored, K> {
+    cpu: &'a CpuDevice,
+    product: &'a Product<'a, A, B, C>,
+    c: &'a Shared<'a, C>,
+    n: usize,
+    k: usize,
+    first: usize,
+    rows: usize,
+    /// Steps of K of a chunk.
+    chunk: usize,
+    cut: Cut,
+    kernels: PhantomData<fn() -> K>,
+}
+
+/// Panels of a block and a chunk of K, and where the sums of earlier chunks are.
+struct Stage<P, T> {
+    panels: Range<usize>,
+    tiles: Range<usize>,
+    start: usize,
+    depth: usize,
+    a: Panels<P>,
+    /// B where it is, for panels before `packed_from`, and packed.
+    b: Panels<P>,
+    packed_b: Panels<P>,
+    packed_from: usize,
+    sums: *mut T,
+    sums_row: usize,
+}
+
+impl<A, B, C, K> Part<'_, A, B, C, K>
+where
+    K: Kernels,
+    A: Operand<Packed<K>>,
+    B: Operand<Packed<K>>,
+    C: Stored<Compute = Sum<K>>,
+{
+    /// Whether C itself holds the sums of earlier chunks.
+    const SUMS_IN_C: bool = matches!(
+        (C::DTYPE, <Sum<K> as Element>::DTYPE),
+        (DType::F32, DType::F32) | (DType::F64, DType::F64)
+    );
+
+    fn run(&self, scratch: &mut Vec<Line>) {
+        let cut = &self.cut;
+        let wide = cut.at_once.min(cut.wide) * K::COLS;
+        let b_values = wide * self.packed(self.chunk);
+        let sums =
+            if Self::SUMS_IN_C || self.chunk >= self.k { 0 } else { wide * cut.high * cut.height };
+        let (b_lines, sums_lines) =
+            (Space::lines::<Packed<K>>(b_values), Space::lines::<Sum<K>>(sums));
+        let block_lines = b_lines + sums_lines;
+        let places = if cut.threads == 1 { 1 } else { cut.blocks() };
+        let direct = self.product.a.direct().filter(|_| {
+            self.rows * self.n * self.k <= WORTH_PACKING
+                && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
+        });
+        let a_values =
+            if direct.is_some() { 0 } else { cut.tiles * cut.height * self.packed(self.k) };
+        let lines = places * block_lines + Space::lines::<Packed<K>>(a_values);
+        if scratch.len() < lines {
+            scratch.resize(lines, Line([0; 64]));
+        }
+        let space = Space(Shared::new(scratch));
+        let a = match direct {
+            Some((start, row, step)) => Panels {
+                start: start.wrapping_add(self.first * row),
+                panel: cut.height * row,
+                row,
+                step,
+            },
+            None => {
+                // SAFETY: behind what blocks use; any bits are a packed value.
+                self.pack_a(unsafe { space.range(places * block_lines, a_values) })
+            }
+        };
+        self.share(cut.blocks(), &|number| {
+            let line = if places == 1 { 0 } else { number * block_lines };
+            // SAFETY: each block has a range of its own, or they are computed one after the other; any bits are a value.
+            let (b, sums) =
+                unsafe { (space.range(line, b_values), space.range(line + b_lines, sums)) };
+            self.block(number, &a, b, sums);
+        });
+    }
+
+    fn packed(&self, steps: usize) -> usize {
+        steps.div_ceil(K::V::STEPS)
+    }
+
+    /// Runs tasks on the pool, or here where one thread is enough.
+    fn share(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        if self.cut.threads == 1 {
+            (0..tasks).for_each(task);
+        } else {
+            self.cpu.threads().run(tasks, task);
+        }
+    }
+
+    /// Packs all rows of A: a panel holds all chunks, one after the other.
+    fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
+        let (height, tiles) = (self.cut.height, self.cut.tiles);
+        let panel = height * self.packed(self.k);
+        let least = tiles.div_ceil(self.cut.threads * 8);
+        let at_once = PACKED_AT_ONCE.div_ceil(panel.max(1)).clamp(least, tiles);
+        let to = Shared::new(to);
+        self.share(tiles.div_ceil(at_once), &|t| {
+            let some = t * at_once..tiles.min((t + 1) * at_once);
+            // SAFETY: tasks have ranges of their own.
+            let to = unsafe { to.range(some.start * panel, some.len() * panel) };
+            let rows = (self.first, self.rows);
+            pack::<K, _>(self.cpu, &self.product.a, rows, height, some, (0, self.k), to);
+        });
+        Panels { start: to.start(), panel, row: 1, step: height }
+    }
+
+    /// Computes a block of C, chunk after chunk; `packed` holds its panels of B, `sums` what is not in C yet.
+    fn block(
+        &self,
+        number: usize,
+        a: &Panels<Packed<K>>,
+        packed: &mut [Packed<K>],
+        sums: &mut [Sum<K>],
+    ) {
+        let (tiles, panels) = self.cut.block(number);
+        // Columns that are neighbours are read where they are if they are read a few times only; but not the last panel where it
+        // is narrower than its registers, which would read past the end of the matrix.
+        let few = self.k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
+        let direct = self.product.b.direct().filter(|&(_, row, _)| row == 1 && few);
+        let (b, packed_from) = match direct {
+            Some((start, _, step)) => {
+                (Panels { start, panel: K::COLS, row: 1, step }, self.n / K::COLS)
+            }
+            None => (Panels { start: std::ptr::null(), panel: 0, row: 1, step: 0 }, 0),
+        };
+        for from in panels.clone().step_by(self.cut.at_once) {
+            let panels = from..panels.end.min(from + self.cut.at_once);
+            let (sums, sums_row) = if Self::SUMS_IN_C {
+                let row = self.first + tiles.start * self.cut.height;
+                (self.c.start().wrapping_add(row * self.n + from * K::COLS).cast(), self.n)
+            } else {
+                (sums.as_mut_ptr(), panels.len() * K::COLS)
+            };
+            for start in (0..self.k.max(1)).step_by(self.chunk) {
+                let depth = self.chunk.min(self.k - start);
+                let panel = K::COLS * self.packed(depth);
+                let (to, some) = (
+                    &mut packed[..panels.len() * panel],
+                    panels.start.max(packed_from)..panels.end,
+                );
+                if !some.is_empty() {
+                    let to = &mut to[(some.start - from) * panel..];
+                    pack::<K, _>(
+                        self.cpu,
+                        &self.product.b,
+                        (0, self.n),
+                        K::COLS,
+                        some,
+                        (start, depth),
+                        to,
+                    );
+                }
+                let stage = Stage {
+                    panels: panels.clone(),
+                    tiles: tiles.clone(),
+                    start,
+                    depth,
+                    a: Panels { start: a.start.wrapping_add(self.packed(start) * a.step), ..*a },
+                    b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
+                    packed_b: Panels { start: to.as_ptr(), panel, row: 1, step: K::COLS },
+                    packed_from,
+                    sums,
+                    sums_row,
+                };
+                for tile in tiles.clone() {
+                    for panel in panels.clone() {
+                        self.tile(&stage, tile, panel);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Computes one tile over one chunk and, where that was the last one, finishes it.
+    fn tile(&self, stage: &Stage<Packed<K>, Sum<K>>, tile: usize, panel: usize) {
+        let (height, accumulate) = (self.cut.height, self.product.accumulate);
+        let (row, column) = (self.first + tile * height, panel * K::COLS);
+        let rows = height.min(self.first + self.rows - row);
+        let width = K::COLS.min(self.n - column);
+        let registers = width.div_ceil(K::V::LANES);
+        let (b, b_panel) = if panel < stage.packed_from {
+            (&stage.b, panel)
+        } else {
+            (&stage.packed_b, panel - stage.panels.start)
+        };
+        let place = (tile - stage.tiles.start) * height * stage.sums_row
+            + (panel - stage.panels.start) * K::COLS;
+        let sums = stage.sums.wrapping_add(place);
+        let last = stage.start + stage.depth >= self.k;
+        let mut args = Tile {
+            depth: self.packed(stage.depth),
+            a: stage.a.start.wrapping_add(tile * stage.a.panel),
+            a_row: stage.a.row,
+            a_k: stage.a.step,
+            b: b.start.wrapping_add(b_panel * b.panel),
+            b_k: b.step,
+            c: sums,
+            c_row: stage.sums_row,
+            width,
+            add: stage.start > 0 || Self::SUMS_IN_C && accumulate,
+        };
+        let kernel = K::kernel(rows, registers, stage.a.row == 1);
+        let Some(finish) = self.product.finish.as_ref().filter(|_| last) else {
+            // SAFETY: the instruction set is the device's; panels hold `depth` steps of the tile's rows and of whole registers
+            // of columns; the tile's part of the sums belongs to one block, which one thread computes.
+            return unsafe { kernel(&args) };
+        };
+        let stride = registers * K::V::LANES;
+        let mut buffer = Buffer::<Sum<K>>::new();
+        let earlier = args.add.then_some(Earlier { start: sums, row: stage.sums_row });
+        (args.c, args.c_row, args.width, args.add) = (buffer.start(), stride, stride, false);
+        // SAFETY: as above; the buffer holds a whole tile.
+        unsafe { kernel(&args) };
+        // SAFETY: the kernel has written `rows` rows of `stride` values.
+        let values = unsafe { buffer.values(rows * stride) };
+        let add_c = accumulate && !Self::SUMS_IN_C;
+        let place = Place { row, column, width, c_row: self.n };
+        dispatch(self.cpu, Tail { finish, values, stride, place, c: self.c, earlier, add_c });
+    }
+}
