@@ -259,6 +259,8 @@ impl Work for Areas<'_> {
         let zeros = [0.0f64; LANES];
         let (mut tp, mut fp, mut roc, mut pr) = (zeros, zeros, zeros, zeros);
         let (mut last_tp, mut last_fp) = (zeros, zeros);
+        // What the tie at hand has rows of.
+        let (mut positives, mut negatives) = (false, false);
         let ranks = self.ranking.order.iter().zip(&self.ranking.flags);
         for (rank, (&row, &flag)) in ranks.enumerate() {
             let counts = self.counts[row as usize];
@@ -266,23 +268,33 @@ impl Work for Areas<'_> {
             let drawn: [f64; LANES] = std::array::from_fn(|l| f64::from(counts[l]) * weight);
             // Not by a pointer to either: the sums are to stay in registers.
             if flag & POSITIVE != 0 {
+                positives = true;
                 for l in 0..LANES {
                     tp[l] += drawn[l];
                 }
             } else {
+                negatives = true;
                 for l in 0..LANES {
                     fp[l] += drawn[l];
                 }
             }
-            if flag & LAST_OF_TIE != 0 {
+            if flag & LAST_OF_TIE == 0 {
+                continue;
+            }
+            if negatives {
                 for l in 0..LANES {
                     roc[l] += (fp[l] - last_fp[l]) * (tp[l] + last_tp[l]);
+                }
+            }
+            if positives {
+                for l in 0..LANES {
                     let more = tp[l] - last_tp[l];
                     let gained = more * (tp[l] / (tp[l] + fp[l]));
                     pr[l] += if more > 0.0 { gained } else { 0.0 };
                 }
-                (last_tp, last_fp) = (tp, fp);
             }
+            (last_tp, last_fp) = (tp, fp);
+            (positives, negatives) = (false, false);
         }
         std::array::from_fn(|l| shares(roc[l], pr[l], tp[l], fp[l]))
     }
