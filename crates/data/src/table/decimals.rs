@@ -105,7 +105,7 @@ impl Decimals {
     }
 
     /// All values.
-    pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> + '_ {
         self.cells.iter().map(|&cell| unpack(cell))
     }
 
