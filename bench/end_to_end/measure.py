@@ -1,4 +1,4 @@
-"""Runs a command and prints its wall time and the most memory it held, as a line of JSON.
+"""Runs a command and prints its wall time, its processor time and the most memory it held, as a line of JSON.
 
     python measure.py WORK PEER LOG COMMAND ...
 """
@@ -17,5 +17,12 @@ with open(log, "w") as output:
 if code != 0:
     sys.exit(f"{peer} ended with {code}: see {log}")
 # Linux counts kibibytes; of several processes the largest one.
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(json.dumps({"work": work, "peer": peer, "s": round(seconds, 2), "peak_mb": round(peak)}), flush=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+found = {
+    "work": work,
+    "peer": peer,
+    "s": round(seconds, 2),
+    "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+    "peak_mb": round(used.ru_maxrss / 1024),
+}
+print(json.dumps(found), flush=True)
