@@ -131,13 +131,13 @@ impl Contract {
 }
 
 /// The bytes of up to four tensors.
-pub(crate) type Scratch = [usize; 4];
+pub(crate) type Scratch = [Option<usize>; 4];
 
 fn add_scratch(scratch: &mut Scratch, spec: &Spec) {
-    let free = scratch.iter_mut().find(|bytes| **bytes == 0);
+    let free = scratch.iter_mut().find(|bytes| bytes.is_none());
     debug_assert!(free.is_some(), "four tensors of scratch at most");
-    if let Some(bytes) = free {
-        *bytes = spec.bytes();
+    if let Some(place) = free {
+        *place = Some(spec.bytes());
     }
 }
 

@@ -386,7 +386,7 @@ impl Graph {
     /// Takes and gives back what an operation would.
     fn plan_scratch(&self, op: &'static str, scratch: Scratch) -> Result<()> {
         let bytes = |bytes: usize| Spec::new([bytes], DType::U8);
-        let taken = scratch.map(|b| (b > 0).then(|| self.uninit(op, &bytes(b))).transpose());
+        let taken = scratch.map(|b| b.map(|b| self.uninit(op, &bytes(b))).transpose());
         taken.into_iter().try_for_each(|tensor| tensor.map(drop))
     }
 
