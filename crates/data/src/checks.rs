@@ -1,15 +1,16 @@
 //! What to look at before trusting a result: repeated rows, leaks, gaps, uneven classes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::config::Task;
 use crate::note::Note;
 use crate::number::format_number;
-use crate::rng::mix;
+use crate::rng::{AsItIs, mix};
 use crate::schema::{ColumnSchema, Kind, Role, Schema, set_kind};
 use crate::split::Parts;
 use crate::table::{Table, Values};
 use crate::target::TargetSchema;
+use crate::threads;
 use crate::transforms::Encoded;
 
 mod leak;
@@ -31,6 +32,9 @@ const UNEVEN: usize = 4;
 
 /// Repeated rows are a warning from this share of a part on; below, they are worth knowing.
 const MANY_REPEATED: f64 = 0.01;
+
+/// Rows whose hashes a thread makes at a time, column by column: few enough for a cache.
+const PIECE: usize = 4096;
 
 /// All findings, in a fixed order.
 pub(crate) fn run(facts: &Facts<'_>) -> Vec<Note> {
@@ -143,8 +147,13 @@ fn category(column: &ColumnSchema, notes: &mut Vec<Note>) {
 
 /// Rows that repeat an earlier row of `rows` in the features and the target, ascending.
 pub(crate) fn repeated(table: &Table, schema: &Schema, rows: &[usize]) -> Vec<usize> {
-    let hashes = hashes(table, schema, true);
-    let mut seen = std::collections::HashSet::new();
+    let mut hashes = hashes(table, schema, Role::Feature);
+    add_target(&mut hashes, table, schema);
+    repeats_of(&hashes, rows)
+}
+
+fn repeats_of(hashes: &[u64], rows: &[usize]) -> Vec<usize> {
+    let mut seen: HashSet<u64, AsItIs> = HashSet::with_capacity_and_hasher(rows.len(), AsItIs);
     rows.iter().copied().filter(|&row| !seen.insert(hashes[row])).collect()
 }
 
@@ -153,7 +162,11 @@ fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
     let mut rows: Vec<usize> =
         parts.train.iter().chain(&parts.valid).chain(&parts.test).copied().collect();
     rows.sort_unstable();
-    let inside = repeated(table, schema, &rows);
+    let features = hashes(table, schema, Role::Feature);
+    let mut whole = features.clone();
+    add_target(&mut whole, table, schema);
+    let inside = repeats_of(&whole, &rows);
+    drop(whole);
     if inside.is_empty() {
         notes.push(Note::pass("no row is there twice"));
     } else {
@@ -166,10 +179,10 @@ fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
         );
         notes.push(level(inside.len(), rows.len(), message).undo("data.drop_duplicates=true"));
     }
-    let hashes = hashes(table, schema, false);
-    let mut learned: HashMap<u64, usize> = HashMap::new();
+    let mut learned: HashMap<u64, usize, AsItIs> =
+        HashMap::with_capacity_and_hasher(parts.train.len(), AsItIs);
     for &row in &parts.train {
-        learned.entry(hashes[row]).or_insert(row);
+        learned.entry(features[row]).or_insert(row);
     }
     for (part, name) in [(&parts.valid, "validation"), (&parts.test, "test")] {
         if part.is_empty() {
@@ -177,7 +190,7 @@ fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
         }
         let shared: Vec<(usize, usize)> = part
             .iter()
-            .filter_map(|&row| learned.get(&hashes[row]).map(|&twin| (row, twin)))
+            .filter_map(|&row| learned.get(&features[row]).map(|&twin| (row, twin)))
             .collect();
         notes.push(match shared.first() {
             None => Note::pass(format!("no row of the {name} part is in the training part")),
@@ -201,18 +214,39 @@ fn level(count: usize, of: usize, message: String) -> Note {
     if count as f64 > MANY_REPEATED * of as f64 { Note::warn(message) } else { Note::info(message) }
 }
 
-/// A hash of each row's features, and of its target if wanted.
-fn hashes(table: &Table, schema: &Schema, with_target: bool) -> Vec<u64> {
+/// A hash of each row's columns of this role.
+fn hashes(table: &Table, schema: &Schema, role: Role) -> Vec<u64> {
+    let columns: Vec<(u64, &Values)> = schema
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| column.role == role)
+        .filter_map(|(i, column)| Some((mix(i as u64 + 1), &table.column(&column.name)?.values)))
+        .collect();
     let mut hashes = vec![0u64; table.rows()];
-    for (i, column) in schema.columns.iter().enumerate() {
-        let wanted = column.role == Role::Feature || (with_target && column.role == Role::Target);
-        let Some(found) = table.column(&column.name).filter(|_| wanted) else { continue };
-        let salt = mix(i as u64 + 1);
-        for (row, hash) in hashes.iter_mut().enumerate() {
-            *hash = mix(*hash ^ salt ^ cell(&found.values, row));
+    let pieces: Vec<_> = hashes.chunks_mut(PIECE).enumerate().collect();
+    threads::map(pieces.into_iter(), |(piece, hashes)| {
+        for (salt, values) in &columns {
+            let rows = piece * PIECE..piece * PIECE + hashes.len();
+            let mut hashes = hashes.iter_mut();
+            let mut add = |cell: u64| {
+                if let Some(hash) = hashes.next() {
+                    *hash = mix(*hash ^ salt ^ cell);
+                }
+            };
+            match values {
+                Values::Number(numbers) => numbers.for_range(rows, |x| add(number(x))),
+                _ => rows.for_each(|row| add(cell(values, row))),
+            }
         }
-    }
+    });
     hashes
+}
+
+/// Makes hashes of the features those of features and target.
+fn add_target(hashes: &mut [u64], table: &Table, schema: &Schema) {
+    let targets = self::hashes(table, schema, Role::Target);
+    hashes.iter_mut().zip(targets).for_each(|(hash, target)| *hash = mix(*hash ^ target));
 }
 
 fn cell(values: &Values, row: usize) -> u64 {
@@ -221,9 +255,14 @@ fn cell(values: &Values, row: usize) -> u64 {
             texts.get(row).map_or(1, |text| xxhash_rust::xxh3::xxh3_64(text.trim().as_bytes()))
         }
         Values::Integer(integers) => integers.get(row).map_or(1, |x| mix(x as u64 ^ 2)),
-        // Adding zero makes -0 equal to 0.
-        _ => values.number(row).map_or(1, |x| mix((x + 0.0).to_bits())),
+        _ => number(values.number(row).unwrap_or(f64::NAN)),
     }
+}
+
+#[inline]
+fn number(x: f64) -> u64 {
+    // Adding zero makes -0 equal to 0.
+    if x.is_nan() { 1 } else { mix((x + 0.0).to_bits()) }
 }
 
 /// A share as a message shows it, never rounded up to the whole.

@@ -36,6 +36,7 @@ mod source;
 mod split;
 mod table;
 mod target;
+mod threads;
 mod transforms;
 mod write;
 
@@ -49,7 +50,7 @@ pub use prepare::{Dropped, EncodedParts, Prepared, Totals, prepare};
 pub use schema::{ColumnSchema, ColumnStats, Histogram, Kind, NumberStats, Role, Schema};
 pub use source::{BlockReader, SourceInfo, SourceOptions, load, read_table};
 pub use split::{Fold, Parts, grouped_folds, shuffled_folds, stratified_folds};
-pub use table::{Bits, Column, Integers, Numbers, Origin, Table, TextValues, Values};
+pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextValues, Values};
 pub use target::{Target, TargetSchema, balanced_class_weights};
 pub use transforms::{
     BooleanEncoder, CategoryEncoder, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,

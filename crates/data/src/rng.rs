@@ -1,5 +1,7 @@
 //! Random numbers for splits: counter-based, so that a number depends on the seed and its index alone.
 
+use std::hash::{BuildHasher, Hasher};
+
 /// SplitMix64's output function over a counter (Steele, Lea, Flood, *Fast splittable pseudorandom number
 /// generators*, 2014).
 pub(crate) struct Rng {
@@ -46,6 +48,33 @@ pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// Takes keys that are hashes already as they are: hashing them again would find nothing more.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct AsItIs;
+
+/// The hash that was taken.
+#[derive(Default)]
+pub(crate) struct Taken(u64);
+
+impl BuildHasher for AsItIs {
+    type Hasher = Taken;
+    fn build_hasher(&self) -> Taken {
+        Taken(0)
+    }
+}
+
+impl Hasher for Taken {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = mix(self.0 ^ u64::from(byte)));
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]

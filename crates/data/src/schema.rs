@@ -8,6 +8,7 @@ use crate::table::Values;
 mod infer;
 mod names;
 mod profile;
+mod sorted;
 
 pub(crate) use infer::{Inferred, boolean_texts, infer};
 pub(crate) use names::is_series;

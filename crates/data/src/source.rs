@@ -154,7 +154,9 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<(Table, SourceInfo)>
         compression: input.compression(),
         ..SourceInfo::default()
     };
-    (info.hash, info.bytes) = input.hash()?;
+    if format != Format::Csv {
+        (info.hash, info.bytes) = input.hash()?;
+    }
     let mut table = match format {
         Format::Csv => csv::load(&input, options, &mut info)?,
         Format::Jsonl => jsonl::load(&input, options)?,

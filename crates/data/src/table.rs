@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+mod decimals;
 mod origin;
 mod values;
 
+pub use decimals::Decimals;
+pub(crate) use decimals::{Cell, MISSING, pack, pack_double, unpack};
 pub(crate) use origin::Lines;
 pub use origin::Origin;
 pub use values::{Bits, Integers, Numbers, TextValues, Values};

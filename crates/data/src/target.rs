@@ -1,13 +1,15 @@
 //! The target: which task it is, its classes or its range, and what makes it impossible to learn.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
 use crate::number::{format_number, is_code, parse_number};
+use crate::rng::{AsItIs, mix};
 use crate::schema::{ColumnStats, profile};
 use crate::table::{Column, Table, Values};
 
@@ -125,22 +127,50 @@ pub(crate) struct LabelReader {
 
 impl LabelReader {
     /// The label of a row; `None` if missing.
-    pub(crate) fn label(&self, values: &Values, row: usize) -> Option<String> {
+    pub(crate) fn label<'a>(&self, values: &'a Values, row: usize) -> Option<Cow<'a, str>> {
         let label = values.label(row)?;
         if self.numeric
             && let Some(x) = parse_number(label.as_bytes())
         {
-            return (!x.is_nan()).then(|| format_number(x));
+            return (!x.is_nan()).then(|| Cow::Owned(format_number(x)));
         }
-        Some(label.into_owned())
+        Some(label)
+    }
+
+    /// Calls `visit` with what `of` makes of each row's label, which is made once for equal numbers.
+    pub(crate) fn for_labels<T: Clone>(
+        &self,
+        values: &Values,
+        rows: impl IntoIterator<Item = usize>,
+        mut of: impl FnMut(Option<&str>) -> T,
+        mut visit: impl FnMut(usize, T),
+    ) {
+        let mut known: HashMap<u64, T, AsItIs> = HashMap::default();
+        for row in rows {
+            let hash = match values {
+                Values::Number(numbers) => Some(mix(numbers.get(row).to_bits())),
+                _ => None,
+            };
+            let found = hash.and_then(|hash| known.get(&hash)).cloned();
+            let made = found.unwrap_or_else(|| {
+                let made = of(self.label(values, row).as_deref());
+                if let Some(hash) = hash.filter(|_| known.len() < MAX_CLASSES) {
+                    known.insert(hash, made.clone());
+                }
+                made
+            });
+            visit(row, made);
+        }
     }
 }
 
 /// The value of a target of numbers: `Ok(None)` is missing, `Err` a text.
 pub(crate) fn value(values: &Values, row: usize) -> Result<Option<f64>, String> {
+    if !matches!(values, Values::Text(_)) {
+        return Ok(values.number(row));
+    }
     match values.label(row) {
         None => Ok(None),
-        Some(_) if !matches!(values, Values::Text(_)) => Ok(values.number(row)),
         Some(text) => match parse_number(text.as_bytes()) {
             Some(x) => Ok(Some(x).filter(|x| !x.is_nan())),
             None => Err(text.into_owned()),
@@ -311,6 +341,35 @@ fn check_numbers(table: &Table, column: &Column, config: &DataConfig) -> Result<
     Ok(())
 }
 
+/// The first row of each class and its number of rows; `None` for too many classes.
+fn count_classes(
+    values: &Values,
+    reader: &LabelReader,
+) -> Option<BTreeMap<String, (usize, usize)>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    let mut too_many = false;
+    let place = |label: Option<&str>| {
+        let label = label?;
+        if let Some(&place) = places.get(label) {
+            return Some(place);
+        }
+        too_many |= places.len() == MAX_CLASSES;
+        (!too_many).then(|| {
+            places.insert(label.to_owned(), places.len());
+            places.len() - 1
+        })
+    };
+    reader.for_labels(values, 0..values.len(), place, |row, place| {
+        let Some(place) = place else { return };
+        if place == found.len() {
+            found.push((row, 0));
+        }
+        found[place].1 += 1;
+    });
+    (!too_many).then(|| places.into_iter().map(|(label, place)| (label, found[place])).collect())
+}
+
 /// Fills in the classes; gives the rows of classes with a single row, if the recipe lets them be dropped.
 fn find_classes(
     table: &Table,
@@ -321,18 +380,13 @@ fn find_classes(
     schema: &mut TargetSchema,
 ) -> Result<Vec<usize>> {
     let name = &column.name;
-    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for row in 0..table.rows() {
-        let Some(label) = reader.label(&column.values, row) else { continue };
-        counts.entry(label).or_insert((row, 0)).1 += 1;
-        if counts.len() > MAX_CLASSES {
-            return Err(target_error(
-                name,
-                format!("more than {MAX_CLASSES} classes"),
-                "Is it an identifier or a free text? A number is learned with data.task = \"regression\".",
-            ));
-        }
-    }
+    let Some(mut counts) = count_classes(&column.values, reader) else {
+        return Err(target_error(
+            name,
+            format!("more than {MAX_CLASSES} classes"),
+            "Is it an identifier or a free text? A number is learned with data.task = \"regression\".",
+        ));
+    };
     let mut rare = Vec::new();
     if stratified || config.rare_classes == RowPolicy::Drop {
         let single: Vec<_> = counts.iter().filter(|(_, (_, n))| *n == 1).collect();

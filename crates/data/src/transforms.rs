@@ -8,6 +8,7 @@ use crate::error::{DataError, Result, nearest};
 use crate::source::SourceOptions;
 use crate::table::Table;
 use crate::target::Target;
+use crate::threads;
 
 mod category;
 mod date;
@@ -121,6 +122,9 @@ pub struct FeatureRange {
 
 /// Rows that are encoded together, so that a tile of the row-major output stays in the cache while the columns fill it.
 const TILE: usize = 256;
+
+/// Rows that a thread takes at a time.
+const PIECE: usize = 64 * TILE;
 
 impl Transforms {
     /// The numbers of a row.
@@ -245,20 +249,38 @@ impl Transforms {
             .iter()
             .filter_map(|column| Some((column, &table.column(&column.name)?.values)))
             .collect();
+        let mut numeric = encoded.numeric.chunks_mut((PIECE * n_numeric).max(1));
+        let mut categorical = encoded.categorical.chunks_mut((PIECE * n_categorical).max(1));
+        let pieces: Vec<_> = rows
+            .chunks(PIECE)
+            .map(|rows| {
+                let numeric = numeric.next().unwrap_or_default();
+                (rows, numeric, categorical.next().unwrap_or_default())
+            })
+            .collect();
+        let found = threads::map(pieces.into_iter(), |(rows, numeric, categorical)| {
+            let mut unreadable: Vec<Option<Unreadable>> = columns.iter().map(|_| None).collect();
+            for (tile, rows) in rows.chunks(TILE).enumerate() {
+                let from = tile * TILE;
+                let to = from + rows.len();
+                for (i, (column, values)) in columns.iter().enumerate() {
+                    let mut out = Tile {
+                        numeric: &mut numeric[from * n_numeric..to * n_numeric],
+                        n_numeric,
+                        numeric_at: ranges[i].numeric.start,
+                        categorical: &mut categorical[from * n_categorical..to * n_categorical],
+                        n_categorical,
+                        categorical_at: ranges[i].categorical.start,
+                    };
+                    column.encoder.encode(values, rows, &mut out, &mut unreadable[i]);
+                }
+            }
+            unreadable
+        });
         let mut unreadable: Vec<Option<Unreadable>> = columns.iter().map(|_| None).collect();
-        for (tile, rows) in rows.chunks(TILE).enumerate() {
-            let from = tile * TILE;
-            let to = from + rows.len();
-            for (i, (column, values)) in columns.iter().enumerate() {
-                let mut out = Tile {
-                    numeric: &mut encoded.numeric[from * n_numeric..to * n_numeric],
-                    n_numeric,
-                    numeric_at: ranges[i].numeric.start,
-                    categorical: &mut encoded.categorical[from * n_categorical..to * n_categorical],
-                    n_categorical,
-                    categorical_at: ranges[i].categorical.start,
-                };
-                column.encoder.encode(values, rows, &mut out, &mut unreadable[i]);
+        for found in found {
+            for (all, found) in unreadable.iter_mut().zip(found) {
+                Unreadable::join(all, found);
             }
         }
         let problems: Vec<String> = columns

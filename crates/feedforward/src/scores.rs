@@ -83,6 +83,8 @@ pub struct Judged {
     pub test: Option<Report>,
     /// What the model says about the rows of the part that counts.
     pub predictions: Option<Predictions>,
+    /// What it says about the validation part, where that is another one.
+    pub(crate) valid_predictions: Option<Predictions>,
     baseline: String,
 }
 
@@ -98,6 +100,12 @@ impl Judged {
     pub fn headline(&self) -> Option<(&'static str, &Report)> {
         let test = self.test.as_ref().map(|report| ("test", report));
         test.or(self.valid.as_ref().map(|report| ("valid", report)))
+    }
+
+    /// What the model says about the rows of the validation part.
+    pub(crate) fn valid_predictions(&self) -> Option<&Predictions> {
+        let only = self.predictions.as_ref().filter(|_| self.test.is_none());
+        self.valid_predictions.as_ref().or(only)
     }
 
     /// What the baseline does.
@@ -178,12 +186,11 @@ pub(crate) fn judge(
     };
     let (valid, valid_predictions) = part(&prepared.valid)?.unzip();
     let (test, test_predictions) = part(&prepared.test)?.unzip();
-    Ok(Judged {
-        valid,
-        test,
-        predictions: test_predictions.or(valid_predictions),
-        baseline: prior.describe(&classes),
-    })
+    let (predictions, valid_predictions) = match test_predictions {
+        Some(test) => (Some(test), valid_predictions),
+        None => (valid_predictions, None),
+    };
+    Ok(Judged { valid, test, predictions, valid_predictions, baseline: prior.describe(&classes) })
 }
 
 /// Judges the predictions of one part; with intervals and curves only where `whole` is set.

@@ -2,7 +2,7 @@
 //! no partial results of threads, and their order is the order of the rows.
 
 use crate::rows::{Shared, TASK_WORK};
-use crate::{Float, dispatch};
+use crate::{Float, Stored, dispatch};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -131,6 +131,67 @@ pub fn for_columns<T: Send, const N: usize>(
     if alone { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
+/// y = f(y, x) element by element, and out\[j\] = Σᵢ y\[i, j\] of the new values, or out += where `accumulate` is set: an
+/// activation's and a bias's gradient in one pass over memory.
+///
+/// Rows are added in groups of 64, so that the error grows with the number of groups, not of rows.
+///
+/// # Panics
+/// `x` and `y` differ in length, or are not whole rows of `out`'s width.
+///
+/// ```
+/// let (mut dy, mut db) = ([1.0f32, 2.0, 3.0, 4.0], [0.0f32; 2]);
+/// let device = ff_tensor::Device::default();
+/// let y = [1.0, 0.0, 1.0, 1.0];
+/// ff_kernels::zip_sum_columns(device.cpu(), &y, &mut dy, &mut db, false, |dy, y| dy * y);
+/// assert_eq!((dy, db), ([1.0, 0.0, 3.0, 4.0], [4.0, 4.0]));
+/// ```
+pub fn zip_sum_columns<S: Stored>(
+    cpu: &CpuDevice,
+    x: &[S],
+    y: &mut [S],
+    out: &mut [S::Compute],
+    accumulate: bool,
+    f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
+) {
+    const GROUP: usize = 64;
+    assert_eq!(x.len(), y.len(), "zip_sum_columns: lengths");
+    let cols = out.len();
+    let rows = x.len() / cols.max(1);
+    let out = Shared::new(out);
+    for_columns(
+        cpu,
+        cols,
+        rows * 4,
+        [y],
+        #[inline(always)]
+        |columns, [mut y]| {
+            // What it captured is then in registers, and cannot be what `y` writes to.
+            let own = f;
+            let mut total = [S::Compute::ZERO; MAX_COLUMNS];
+            for first in (0..rows).step_by(GROUP) {
+                let mut partial = [S::Compute::ZERO; MAX_COLUMNS];
+                for row in first..rows.min(first + GROUP) {
+                    let x = &x[row * cols..][columns.clone()];
+                    for ((y, &x), sum) in y.row(row).iter_mut().zip(x).zip(&mut partial) {
+                        let new = own(y.compute(), x.compute());
+                        *y = S::from_compute(new);
+                        *sum += new;
+                    }
+                }
+                for (total, &partial) in total.iter_mut().zip(&partial) {
+                    *total += partial;
+                }
+            }
+            // SAFETY: tasks have columns of their own.
+            let out = unsafe { out.range(columns.start, columns.len()) };
+            for (out, &total) in out.iter_mut().zip(&total) {
+                *out = if accumulate { *out + total } else { total };
+            }
+        },
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +216,25 @@ mod tests {
                     });
                     assert!(a.iter().enumerate().all(|(i, &a)| a == i as f32));
                     assert!(b.iter().all(|&b| b == 1.0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_of_what_a_pass_leaves() {
+        for threads in [1, 2] {
+            let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+            for (rows, cols) in [(0, 3), (1, 1), (5, 64), (130, 65), (1000, 40)] {
+                let x: Vec<f64> = (0..rows * cols).map(|i| (i % 5) as f64).collect();
+                let mut y: Vec<f64> = (0..rows * cols).map(|i| (i % 17) as f64).collect();
+                let product: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x * y).collect();
+                let mut out = vec![2.0; cols];
+                zip_sum_columns(device.cpu(), &x, &mut y, &mut out, true, |y, x| y * x);
+                assert_eq!(y, product);
+                for (j, &out) in out.iter().enumerate() {
+                    let sum: f64 = (0..rows).map(|i| product[i * cols + j]).sum();
+                    assert_eq!(out, 2.0 + sum); // small integers: exact
                 }
             }
         }

@@ -32,20 +32,26 @@ pub fn dropout<T: Float>(
     // The conversion saturates: with p just below 1 the one largest number is still kept.
     let threshold = (p * 4_294_967_296.0).round() as u32;
     let factor = T::of(1.0 / (1.0 - p));
-    for_pieces(cpu, y, |start, y| {
-        let x = &x[start..start + y.len()];
-        // A piece starts at a multiple of a chunk.
-        for (c, (x, y)) in x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).enumerate() {
-            let blocks = key.blocks::<BLOCKS>(((start + c * CHUNK) / 4) as u64);
-            for (word, (x, y)) in blocks.iter().zip(x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS))) {
-                for ((y, &x), &bits) in y.iter_mut().zip(x).zip(word) {
-                    // A product and not a choice: what is NaN stays NaN.
-                    let dropped = x * if bits < threshold { T::ZERO } else { factor };
-                    *y = if accumulate { *y + dropped } else { dropped };
+    for_pieces(
+        cpu,
+        y,
+        #[inline(always)]
+        |start, y| {
+            let x = &x[start..start + y.len()];
+            // A piece starts at a multiple of a chunk.
+            for (c, (x, y)) in x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).enumerate() {
+                let blocks = key.blocks::<BLOCKS>(((start + c * CHUNK) / 4) as u64);
+                for (word, (x, y)) in blocks.iter().zip(x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS)))
+                {
+                    for ((y, &x), &bits) in y.iter_mut().zip(x).zip(word) {
+                        // A product and not a choice: what is NaN stays NaN.
+                        let dropped = x * if bits < threshold { T::ZERO } else { factor };
+                        *y = if accumulate { *y + dropped } else { dropped };
+                    }
                 }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
-use ff_tensor::Element;
+use crate::{Stored, maths};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// A floating-point type that operations compute in: f32 in training, f64 in gradient checks.
 ///
+/// The functions of f32 are our own, without branches or calls: loops over them are vectorised where [`crate::dispatch`]
+/// compiles them for an instruction set, with the same bits on each. Those of f64, the reference, are the platform's.
+///
 /// ```
 /// use ff_kernels::Float;
-/// fn sigmoid<T: Float>(x: T) -> T { T::ONE / (T::ONE + (-x).exp()) }
-/// assert_eq!(sigmoid(0.0f32), 0.5);
+/// fn silu<T: Float>(x: T) -> T { x * x.sigmoid() }
+/// assert_eq!(silu(0.0f32), 0.0);
 /// ```
 pub trait Float:
-    Element
+    Stored<Compute = Self>
     + PartialOrd
     + Add<Output = Self>
     + Sub<Output = Self>
@@ -43,8 +46,14 @@ pub trait Float:
     fn ln_1p(self) -> Self;
     /// tanh x.
     fn tanh(self) -> Self;
+    /// σ(x) = 1 / (1 + e⁻ˣ).
+    fn sigmoid(self) -> Self;
+    /// ln(1 + eˣ), without overflow.
+    fn softplus(self) -> Self;
     /// The error function, 2/√π ∫₀ˣ exp(−t²) dt.
     fn erf(self) -> Self;
+    /// Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(−x²/2) / √(2π) of the standard normal distribution.
+    fn normal(self) -> (Self, Self);
     /// √x.
     fn sqrt(self) -> Self;
     /// |x|.
@@ -69,8 +78,9 @@ pub trait Float:
     }
 }
 
+/// The elementary functions of a type: a name of this trait, and the function that it is.
 macro_rules! float {
-    ($t:ident, $erf:path) => {
+    ($t:ident, $($name:ident = $function:path),*; normal = $normal:path) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -84,29 +94,15 @@ macro_rules! float {
             fn f64(self) -> f64 {
                 self as f64
             }
+            $(
+                #[inline(always)]
+                fn $name(self) -> Self {
+                    $function(self)
+                }
+            )*
             #[inline(always)]
-            fn exp(self) -> Self {
-                self.exp()
-            }
-            #[inline(always)]
-            fn exp_m1(self) -> Self {
-                self.exp_m1()
-            }
-            #[inline(always)]
-            fn ln(self) -> Self {
-                self.ln()
-            }
-            #[inline(always)]
-            fn ln_1p(self) -> Self {
-                self.ln_1p()
-            }
-            #[inline(always)]
-            fn tanh(self) -> Self {
-                self.tanh()
-            }
-            #[inline(always)]
-            fn erf(self) -> Self {
-                $erf(self)
+            fn normal(self) -> (Self, Self) {
+                $normal(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -131,5 +127,44 @@ macro_rules! float {
         }
     };
 }
-float!(f32, libm::erff);
-float!(f64, libm::erf);
+float!(
+    f32,
+    exp = maths::exp,
+    exp_m1 = maths::exp_m1,
+    ln = maths::ln,
+    ln_1p = maths::ln_1p,
+    tanh = maths::tanh,
+    sigmoid = maths::sigmoid,
+    softplus = maths::softplus,
+    erf = maths::erf;
+    normal = maths::normal
+);
+float!(
+    f64,
+    exp = f64::exp,
+    exp_m1 = f64::exp_m1,
+    ln = f64::ln,
+    ln_1p = f64::ln_1p,
+    tanh = f64::tanh,
+    sigmoid = sigmoid,
+    softplus = softplus,
+    erf = libm::erf;
+    normal = normal
+);
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+fn softplus(x: f64) -> f64 {
+    Float::maximum(x, 0.0) + (-x.abs()).exp().ln_1p()
+}
+
+fn normal(x: f64) -> (f64, f64) {
+    let cumulative = 0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    (
+        cumulative,
+        (-0.5 * x * x).exp()
+            * (std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0),
+    )
+}

@@ -21,6 +21,16 @@ fn join(mut lanes: [f64; LANES]) -> f64 {
     lanes[0]
 }
 
+/// Σ x, for losses and norms; the same bits for any number of threads.
+///
+/// ```
+/// assert_eq!(ff_kernels::sum(&[1.0f32, 2.0, 3.5]), 6.5);
+/// ```
+#[inline(always)]
+pub fn sum<T: Float>(x: &[T]) -> f64 {
+    sum_of(x, T::f64)
+}
+
 /// Σ f(x).
 ///
 /// ```
@@ -32,9 +42,14 @@ pub fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> f64) -> f64 {
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
     for x in chunks {
-        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane += f(x));
+        // A loop and not `for_each`, whose closure would not be inlined into each instruction set's copy.
+        for (lane, &x) in lanes.iter_mut().zip(x) {
+            *lane += f(x);
+        }
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane += f(x));
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane += f(x);
+    }
     join(lanes)
 }
 
@@ -51,9 +66,13 @@ pub fn sum_of2<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> f64) -> f64 {
     let (a, b) = (a[..len].chunks_exact(LANES), b[..len].chunks_exact(LANES));
     let rest = a.remainder().iter().zip(b.remainder());
     for (a, b) in a.zip(b) {
-        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (&a, &b))| *lane += f(a, b));
+        for (lane, (&a, &b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += f(a, b);
+        }
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, (&a, &b))| *lane += f(a, b));
+    for (lane, (&a, &b)) in lanes.iter_mut().zip(rest) {
+        *lane += f(a, b);
+    }
     join(lanes)
 }
 
@@ -64,7 +83,12 @@ pub fn sum_of2<T: Float>(a: &[T], b: &[T], f: impl Fn(T, T) -> f64) -> f64 {
 /// ```
 #[inline(always)]
 pub fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
-    sum_of2(a, b, |a, b| a.f64() * b.f64())
+    sum_of2(
+        a,
+        b,
+        #[inline(always)]
+        |a, b| a.f64() * b.f64(),
+    )
 }
 
 /// The greatest value; NaN where any is, −∞ where there is none.
@@ -75,14 +99,43 @@ pub fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
 /// ```
 #[inline(always)]
 pub fn maximum<T: Float>(x: &[T]) -> T {
-    let mut lanes = [T::NEG_INFINITY; LANES];
-    let chunks = x.chunks_exact(LANES);
+    // NaN is looked for apart: the comparison that leaves it out is one instruction.
+    let mut nan = false;
+    for x in x {
+        nan |= x.is_nan();
+    }
+    if nan {
+        return T::of(f64::NAN);
+    }
+    let (mut lanes, mut more) = ([T::NEG_INFINITY; LANES], [T::NEG_INFINITY; LANES]);
+    let chunks = x.chunks_exact(2 * LANES);
     let rest = chunks.remainder();
     for x in chunks {
-        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = lane.maximum(x));
+        for l in 0..LANES {
+            lanes[l] = greater(x[l], lanes[l]);
+            more[l] = greater(x[LANES + l], more[l]);
+        }
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane = lane.maximum(x));
-    lanes.iter().fold(T::NEG_INFINITY, |greatest, &x| greatest.maximum(x))
+    for (lane, &x) in lanes.iter_mut().chain(&mut more).zip(rest) {
+        *lane = greater(x, *lane);
+    }
+    for l in 0..LANES {
+        lanes[l] = greater(more[l], lanes[l]);
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] = greater(lanes[l + half], lanes[l]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The greater of two numbers.
+#[inline(always)]
+fn greater<T: Float>(a: T, b: T) -> T {
+    if a > b { a } else { b }
 }
 
 /// Σ f(piece) over pieces of `0..len` whose borders depend on `len` alone, added in order: a sum over everything that

@@ -1,6 +1,6 @@
 //! Work on rows: each row of an output belongs to one task, so threads never share what they write.
 
-use crate::{Float, dispatch};
+use crate::{Float, Stored, dispatch};
 use ff_tensor::CpuDevice;
 use std::marker::PhantomData;
 
@@ -111,12 +111,15 @@ pub fn for_ranges<T: Send, const N: usize>(
     let outputs = outputs.map(Shared::new);
     let task = |piece: usize| {
         let (start, end) = (bounds[piece], bounds[piece + 1]);
-        // SAFETY: the bounds ascend, so pieces do not overlap, and each is visited once.
-        let parts = std::array::from_fn(|i| unsafe { outputs[i].range(start, end - start) });
         dispatch(
             cpu,
             #[inline(always)]
-            || f(piece, parts),
+            || {
+                // SAFETY: the bounds ascend, so pieces do not overlap, and each is visited once.
+                let parts =
+                    std::array::from_fn(|i| unsafe { outputs[i].range(start, end - start) });
+                f(piece, parts);
+            },
         );
     };
     let pieces = bounds.len() - 1;
@@ -135,7 +138,7 @@ pub fn for_ranges<T: Send, const N: usize>(
 /// ff_kernels::for_pieces(device.cpu(), &mut y, |start, part| part.fill(start as f32 + 1.0));
 /// assert_eq!(y, [1.0; 3]);
 /// ```
-pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+pub fn for_pieces<T: Send>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     let len = y.len();
     let pieces = len.div_ceil(PIECE);
     let y = Shared::new(y);
@@ -156,15 +159,21 @@ pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut
 ///
 /// # Panics
 /// The lengths differ.
-pub fn map<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
+pub fn map<S: Stored>(
+    cpu: &CpuDevice,
+    x: &[S],
+    y: &mut [S],
+    f: impl Fn(S::Compute) -> S::Compute + Sync + Copy,
+) {
     assert_eq!(x.len(), y.len(), "map: lengths");
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
+            let own = f; // What it captured is then in registers, and cannot be what `y` writes to.
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = f(x);
+                *y = S::from_compute(own(x.compute()));
             }
         },
     );
@@ -180,7 +189,7 @@ pub fn map2<T: Float>(
     b: &[T],
     y: &mut [T],
     accumulate: bool,
-    f: impl Fn(T, T) -> T + Sync,
+    f: impl Fn(T, T) -> T + Sync + Copy,
 ) {
     assert!(a.len() == y.len() && b.len() == y.len(), "map2: lengths");
     for_pieces(
@@ -188,11 +197,17 @@ pub fn map2<T: Float>(
         y,
         #[inline(always)]
         |start, y| {
+            let own = f;
             let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
+            // Loops and not `for_each`, whose closure would not be inlined into each instruction set's copy.
             if accumulate {
-                values.for_each(|((y, &a), &b)| *y += f(a, b));
+                for ((y, &a), &b) in values {
+                    *y += own(a, b);
+                }
             } else {
-                values.for_each(|((y, &a), &b)| *y = f(a, b));
+                for ((y, &a), &b) in values {
+                    *y = own(a, b);
+                }
             }
         },
     );
@@ -202,15 +217,21 @@ pub fn map2<T: Float>(
 ///
 /// # Panics
 /// The lengths differ.
-pub fn zip_into<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
+pub fn zip_into<S: Stored>(
+    cpu: &CpuDevice,
+    x: &[S],
+    y: &mut [S],
+    f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
+) {
     assert_eq!(x.len(), y.len(), "zip_into: lengths");
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
+            let own = f;
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = f(*y, x);
+                *y = S::from_compute(own(y.compute(), x.compute()));
             }
         },
     );
@@ -247,15 +268,13 @@ pub fn copy<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], accumulate: bool) {
 /// ff_kernels::sum_columns(device.cpu(), &[1.0, 2.0, 3.0, 4.0], &mut db, true);
 /// assert_eq!(db, [5.0, 7.0]);
 /// ```
-pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate: bool) {
-    const GROUP: usize = 64;
+pub fn sum_columns<S: Stored>(cpu: &CpuDevice, x: &[S], out: &mut [S::Compute], accumulate: bool) {
     const WIDTH: usize = 64;
     let cols = out.len();
     if cols == 0 {
         return;
     }
     assert!(x.len().is_multiple_of(cols), "sum_columns: whole rows");
-    let rows = x.len() / cols;
     let shared = Shared::new(out);
     let task = |t: usize| {
         let start = t * WIDTH;
@@ -266,21 +285,12 @@ pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate
             cpu,
             #[inline(always)]
             || {
-                let mut total = [T::ZERO; WIDTH];
-                for group in 0..rows.div_ceil(GROUP) {
-                    let mut partial = [T::ZERO; WIDTH];
-                    for row in group * GROUP..rows.min((group + 1) * GROUP) {
-                        let x = &x[row * cols + start..][..width];
-                        for (p, &x) in partial.iter_mut().zip(x) {
-                            *p += x;
-                        }
-                    }
-                    for (t, &p) in total.iter_mut().zip(&partial) {
-                        *t += p;
-                    }
+                if width == WIDTH {
+                    return put_column_sums::<S, WIDTH>(x, cols, start, out, accumulate);
                 }
-                for (o, &t) in out.iter_mut().zip(&total) {
-                    *o = if accumulate { *o + t } else { t };
+                for (i, out) in out.chunks_mut(COLUMNS).enumerate() {
+                    let start = start + i * COLUMNS;
+                    put_column_sums::<S, COLUMNS>(x, cols, start, out, accumulate);
                 }
             },
         );
@@ -289,25 +299,43 @@ pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate
     if x.len() < TASK_WORK { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
-/// Σ x, in f64 and in order, for losses and norms; the same bits for any number of threads.
-///
-/// ```
-/// assert_eq!(ff_kernels::sum(&[1.0f32, 2.0, 3.5]), 6.5);
-/// ```
-pub fn sum<T: Float>(x: &[T]) -> f64 {
-    // Eight running sums break the chain of additions; they are joined in a fixed order.
-    let mut lanes = [0.0f64; 8];
-    let chunks = x.chunks_exact(8);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane += x.f64();
+/// A register of f32 with AVX-512.
+const COLUMNS: usize = 16;
+
+/// The sums of `out.len()` columns from `start`, at most `W`, kept in registers.
+#[inline(always)]
+fn put_column_sums<S: Stored, const W: usize>(
+    x: &[S],
+    cols: usize,
+    start: usize,
+    out: &mut [S::Compute],
+    accumulate: bool,
+) {
+    const GROUP: usize = 64;
+    let rows = x.len() / cols;
+    let mut total = [S::Compute::ZERO; W];
+    for group in 0..rows.div_ceil(GROUP) {
+        let mut partial = [S::Compute::ZERO; W];
+        for row in group * GROUP..rows.min((group + 1) * GROUP) {
+            let x = &x[row * cols + start..];
+            // What lies behind the columns is added to sums that nobody reads.
+            if let Some(x) = x.first_chunk::<W>() {
+                for i in 0..W {
+                    partial[i] += x[i].compute();
+                }
+            } else {
+                for (p, &x) in partial.iter_mut().zip(x) {
+                    *p += x.compute();
+                }
+            }
+        }
+        for i in 0..W {
+            total[i] += partial[i];
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane += x.f64();
+    for (o, &t) in out.iter_mut().zip(&total) {
+        *o = if accumulate { *o + t } else { t };
     }
-    lanes.iter().sum()
 }
 
 #[cfg(test)]

@@ -28,10 +28,11 @@ pub trait Work {
     fn run(self) -> Self::Output;
 }
 
-impl<R, F: FnOnce() -> R> Work for F {
+// Not `FnOnce`: a closure that can be called again would go through a shim of the compiler's, which is not inlined.
+impl<R, F: FnMut() -> R> Work for F {
     type Output = R;
     #[inline(always)]
-    fn run(self) -> R {
+    fn run(mut self) -> R {
         self()
     }
 }
@@ -39,7 +40,8 @@ impl<R, F: FnOnce() -> R> Work for F {
 /// Runs work compiled for the device's instruction set: what is inlined into it is vectorised with that set's registers.
 ///
 /// There is one call of `f` for each instruction set, so the compiler inlines a large closure only where it is written
-/// as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy of it, without that set's instructions.
+/// as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy of it, without that set's instructions. The same
+/// holds for every function inside: one that is called through a reference, or by an iterator's `for_each`, stays one copy.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();

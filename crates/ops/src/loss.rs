@@ -13,13 +13,14 @@ pub(crate) use elements::{backward_elements, contract_elements, forward_elements
 pub(crate) use sigmoid::{sigmoids, soft_hinges};
 pub(crate) use softmax::{
     check_class_weights, check_index_shapes, check_indices, check_probability_shapes, class_weight,
-    log_sum_exp, maximum, saved_row, softmax_backward,
+    log_sum_exp, rows_at_a_time, saved_row, softmax_backward,
 };
 
 use crate::{Contract, Error, Kept, Result, Slot, Spec};
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{CpuDevice, Shape, Slice, TensorMut, TensorRef};
 use smallvec::SmallVec;
+use std::ops::Range;
 
 /// How the losses of all rows become one number.
 ///
@@ -202,7 +203,7 @@ impl<T: Float> Target<'_, T> {
 pub(crate) struct Inputs<'a, T> {
     pub(crate) prediction: &'a [T],
     pub(crate) target: Target<'a, T>,
-    weights: Option<&'a [T]>,
+    pub(crate) weights: Option<&'a [T]>,
     pub(crate) rows: usize,
     pub(crate) width: usize,
 }
@@ -212,7 +213,7 @@ impl<'a, T: Float> Inputs<'a, T> {
     pub(crate) fn given(name: &'static str, x: &[TensorRef<'a>]) -> Result<Self> {
         let inputs = Self::new(name, x[0], x[1], x.get(2).copied())?;
         if let Some(weights) = inputs.weights
-            && let Some(row) = weights.iter().position(|w| !(w.is_finite() && *w >= T::ZERO))
+            && let Some(row) = first_bad(weights, |w| w.is_finite() && *w >= T::ZERO)
         {
             return Err(Error::domain(
                 name,
@@ -267,8 +268,8 @@ impl<'a, T: Float> Inputs<'a, T> {
         // A mixture of probabilities may round to a little more than 1.
         let most = T::of(1.0 + 1e-5);
         let bad = match self.target {
-            Target::Float(values) => values.iter().position(|v| !(*v >= T::ZERO && *v <= most)),
-            Target::Integer(values) => values.iter().position(|v| !(0..=1).contains(v)),
+            Target::Float(values) => first_bad(values, |v| *v >= T::ZERO && *v <= most),
+            Target::Integer(values) => first_bad(values, |v| (0..=1).contains(v)),
         };
         bad.map_or(Ok(()), |i| {
             let (row, output) = (i / self.width.max(1), i % self.width.max(1));
@@ -282,19 +283,21 @@ impl<'a, T: Float> Inputs<'a, T> {
 }
 
 /// At most this many groups of rows are added separately and joined in order: the order of additions follows from the
-/// number of rows, and the partial sums fit on the stack.
+/// shape alone, and the partial sums fit on the stack.
 const GROUPS: usize = 64;
 
-/// Adds up what `row` gives for each row, which may leave one value a row in `saved` (where it is not empty); `work` is
-/// roughly how many operations a row takes.
+/// Adds up what `block` gives for ranges of at most `at_a_time` rows, which may leave one value a row in `saved` (where it
+/// is not empty); `work` is roughly how many operations a row takes.
+#[inline(always)]
 pub(crate) fn sum_rows<T: Float>(
     cpu: &CpuDevice,
     rows: usize,
+    at_a_time: usize,
     work: usize,
     saved: &mut [T],
-    row: impl Fn(usize, &mut T) -> Total + Sync,
+    block: impl Fn(Range<usize>, &mut [T]) -> Total + Sync,
 ) -> Total {
-    let size = rows.div_ceil(GROUPS).max(1);
+    let size = rows.div_ceil(GROUPS).max(1).next_multiple_of(at_a_time);
     let mut rest = saved;
     let mut groups: SmallVec<[(&mut [T], Total); GROUPS]> = SmallVec::new();
     for _ in 0..rows.div_ceil(size) {
@@ -303,22 +306,63 @@ pub(crate) fn sum_rows<T: Float>(
         groups.push((saved, Total::default()));
         rest = later;
     }
-    for_rows(cpu, groups.len(), work.saturating_mul(size), [(&mut groups[..], 1)], |g, [group]| {
-        for (saved, total) in group {
-            for i in 0..size.min(rows - g * size) {
-                let mut unsaved = T::ZERO;
-                let place = saved.get_mut(i).unwrap_or(&mut unsaved);
-                *place = T::ZERO;
-                let one = row(g * size + i, place);
+    for_rows(
+        cpu,
+        groups.len(),
+        work.saturating_mul(size),
+        [(&mut groups[..], 1)],
+        #[inline(always)]
+        |g, [group]| {
+            let (saved, total) = &mut group[0];
+            let end = rows.min((g + 1) * size);
+            for start in (g * size..end).step_by(at_a_time) {
+                let here = start..end.min(start + at_a_time);
+                let saved = match saved.len() {
+                    0 => &mut [],
+                    _ => &mut saved[start - g * size..][..here.len()],
+                };
+                let one = block(here, saved);
                 total.loss += one.loss;
                 total.count += one.count;
             }
-        }
-    });
+        },
+    );
     groups.iter().fold(Total::default(), |sum, (_, group)| Total {
         loss: sum.loss + group.loss,
         count: sum.count + group.count,
     })
+}
+
+/// Calls `f` for ranges of at most `at_a_time` rows with their part of a gradient `width` wide; `work` is roughly how many
+/// operations a row takes.
+#[inline(always)]
+pub(crate) fn for_row_blocks<T: Float>(
+    cpu: &CpuDevice,
+    [rows, width]: [usize; 2],
+    at_a_time: usize,
+    work: usize,
+    dx: &mut [T],
+    f: impl Fn(Range<usize>, &mut [T]) + Sync,
+) {
+    let blocks = rows / at_a_time;
+    let (whole, rest) = dx.split_at_mut(blocks * at_a_time * width);
+    for_rows(
+        cpu,
+        blocks,
+        work.saturating_mul(at_a_time),
+        [(whole, at_a_time * width)],
+        #[inline(always)]
+        |b, [dx]| f(b * at_a_time..(b + 1) * at_a_time, dx),
+    );
+    let len = rest.len();
+    for_rows(
+        cpu,
+        usize::from(len > 0),
+        1,
+        [(rest, len)],
+        #[inline(always)]
+        |_, [dx]| f(blocks * at_a_time..rows, dx),
+    );
 }
 
 /// Σ f(i) for i below `n`, in f64: eight running sums break the chain of additions and are joined in a fixed order.
@@ -332,6 +376,16 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
         }
     }
     (whole..n).fold(lanes.iter().sum(), |sum, i| sum + f(i))
+}
+
+/// The place of the first value that is not `good`. All are looked at first, without a branch for each.
+#[inline(always)]
+pub(crate) fn first_bad<T>(values: &[T], good: impl Fn(&T) -> bool) -> Option<usize> {
+    let mut all = true;
+    for value in values {
+        all &= good(value);
+    }
+    if all { None } else { values.iter().position(|value| !good(value)) }
 }
 
 /// weight · value, where a weight of 0 makes an infinite value 0 and leaves NaN alone.
@@ -376,14 +430,19 @@ mod tests {
 
     #[test]
     fn row_sums_have_the_same_bits_for_any_number_of_threads() {
-        for rows in [0, 1, 63, 64, 65, 1000] {
+        for (rows, at_a_time) in
+            [(0, 1), (1, 1), (1, 16), (63, 1), (64, 16), (65, 1), (1000, 1), (1003, 16)]
+        {
             let run = |threads| {
                 let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
                 let mut saved = vec![-1.0f64; rows];
-                let total = sum_rows(device.cpu(), rows, 1 << 14, &mut saved, |row, place| {
-                    *place = row as f64;
-                    Total { loss: 1.0 / (row + 1) as f64, count: 1.0 }
-                });
+                let total =
+                    sum_rows(device.cpu(), rows, at_a_time, 1 << 14, &mut saved, |rows, saved| {
+                        assert!(saved.len() == rows.len() && rows.len() <= at_a_time);
+                        saved.iter_mut().zip(rows.clone()).for_each(|(s, row)| *s = row as f64);
+                        let loss = rows.clone().map(|row| 1.0 / (row + 1) as f64).sum();
+                        Total { loss, count: rows.len() as f64 }
+                    });
                 assert!(saved.iter().enumerate().all(|(i, &v)| v == i as f64), "{rows} rows");
                 total
             };

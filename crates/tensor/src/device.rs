@@ -118,6 +118,14 @@ impl CpuDevice {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// Whether products of bf16 have instructions of their own; elsewhere their rounded values are multiplied as f32.
+    pub fn has_bf16(&self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self.isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
 }
 
 impl Device {

@@ -1,4 +1,5 @@
 use crate::{Error, Result, Slice, SliceMut};
+use half::bf16;
 use std::fmt;
 
 /// The type of a tensor's values.
@@ -15,6 +16,8 @@ pub enum DType {
     F32,
     /// 64-bit float: gradient checks.
     F64,
+    /// The upper half of a 32-bit float: activations and operands of matrix products, which sum in f32.
+    BF16,
     /// 32-bit signed integer: class indices, category and token ids.
     I32,
     /// A byte.
@@ -27,13 +30,14 @@ impl DType {
         match self {
             DType::F64 => 8,
             DType::F32 | DType::I32 => 4,
+            DType::BF16 => 2,
             DType::U8 => 1,
         }
     }
 
     /// Whether gradients can flow through values of this type.
     pub const fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F64)
+        matches!(self, DType::F32 | DType::F64 | DType::BF16)
     }
 }
 
@@ -42,6 +46,7 @@ impl fmt::Display for DType {
         f.write_str(match self {
             DType::F32 => "f32",
             DType::F64 => "f64",
+            DType::BF16 => "bf16",
             DType::I32 => "i32",
             DType::U8 => "u8",
         })
@@ -52,6 +57,7 @@ mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
+    impl Sealed for half::bf16 {}
     impl Sealed for i32 {}
     impl Sealed for u8 {}
 }
@@ -103,5 +109,6 @@ macro_rules! element {
 }
 element!(f32, F32);
 element!(f64, F64);
+element!(bf16, BF16);
 element!(i32, I32);
 element!(u8, U8);

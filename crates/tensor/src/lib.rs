@@ -17,6 +17,7 @@ pub use buffer::{Buffer, Pool, PoolStats};
 pub use device::{CpuDevice, Device, DeviceOptions, Isa};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
+pub use half::bf16;
 pub use rng::{Key, Rng};
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::{Slice, SliceMut, Tensor, TensorMut, TensorRef};

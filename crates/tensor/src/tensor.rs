@@ -1,4 +1,5 @@
 use crate::{Buffer, DType, Device, Element, Error, Pool, Result, Shape};
+use half::bf16;
 use std::sync::Arc;
 
 /// A contiguous, row-major array; cloning shares the values, and shared values are never written.
@@ -129,6 +130,7 @@ impl Tensor {
         let data = match self.dtype {
             DType::F32 => Slice::F32(self.values()),
             DType::F64 => Slice::F64(self.values()),
+            DType::BF16 => Slice::BF16(self.values()),
             DType::I32 => Slice::I32(self.values()),
             DType::U8 => Slice::U8(self.values()),
         };
@@ -147,6 +149,7 @@ impl Tensor {
         let data = match self.dtype {
             DType::F32 => self.values_mut().map(SliceMut::F32),
             DType::F64 => self.values_mut().map(SliceMut::F64),
+            DType::BF16 => self.values_mut().map(SliceMut::BF16),
             DType::I32 => self.values_mut().map(SliceMut::I32),
             DType::U8 => self.values_mut().map(SliceMut::U8),
         };
@@ -246,7 +249,7 @@ macro_rules! slices {
         )*
     };
 }
-slices!(F32: f32, F64: f64, I32: i32, U8: u8);
+slices!(F32: f32, F64: f64, BF16: bf16, I32: i32, U8: u8);
 
 /// A shared borrow of values with their shape: a tensor's, or a range of the parameter arena.
 ///

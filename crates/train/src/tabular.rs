@@ -2,6 +2,7 @@
 
 use crate::{BatchLoss, Evaluation, Objective, TrainConfig};
 use ff_data::{Encoded, Target};
+use ff_kernels::for_rows;
 use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossTarget};
 use ff_ops::{Error, Graph, Mode, Result, Value};
@@ -52,7 +53,7 @@ impl<'a> TabularObjective<'a> {
     /// # Errors
     /// An operation failed.
     pub fn plain_loss(&self, graph: &mut Graph, data: &Encoded, rows: &[u32]) -> Result<BatchLoss> {
-        let input = gather_input(graph, data, rows, |_, _| {})?;
+        let input = gather_input(graph, data, rows)?;
         let output = self.model.forward(graph, &input)?;
         let target = gather_target(graph, self.loss, data, rows)?;
         let weights = gather_weights(graph, data, rows)?;
@@ -73,7 +74,7 @@ impl Objective for TabularObjective<'_> {
         let mix = (self.mixup > 0.0).then(|| Mix::draw(rows, self.mixup, key.with_name("mixup")));
         let mut noise = Rng::new(key.with_name("noise"));
         let data = self.train;
-        let input = gather_input(graph, data, rows, |i, x| {
+        let input = gather_changed(graph, data, rows, |i, x| {
             if let Some(mix) = &mix {
                 let other = data_row(data, mix.partners[i]);
                 x.iter_mut()
@@ -139,7 +140,7 @@ pub fn outputs(graph: &mut Graph, model: &Mlp, data: &Encoded) -> Result<Vec<f32
     let rows: Vec<u32> = (0..data.rows as u32).collect();
     for rows in rows.chunks(EVAL_ROWS) {
         graph.reset();
-        let input = gather_input(graph, data, rows, |_, _| {})?;
+        let input = gather_input(graph, data, rows)?;
         let output = model.forward(graph, &input)?;
         outputs.extend_from_slice(output.slice::<f32>()?);
     }
@@ -171,7 +172,7 @@ fn evaluate_batch(
     rows: &[u32],
 ) -> Result<(Value, Value, Value)> {
     graph.reset();
-    let input = gather_input(graph, data, rows, |_, _| {})?;
+    let input = gather_input(graph, data, rows)?;
     let output = model.forward(graph, &input)?;
     let target = gather_target(graph, loss, data, rows)?;
     let weights = gather_weights(graph, data, rows)?;
@@ -248,21 +249,43 @@ fn fill<T: ff_tensor::Element>(tensor: &mut Tensor, write: impl FnOnce(&mut [T])
     Ok(())
 }
 
-fn gather_input(
+/// The inputs of some rows.
+fn gather_input(graph: &Graph, data: &Encoded, rows: &[u32]) -> Result<MlpInput> {
+    let cpu = graph.device().cpu();
+    gather_by(graph, data, rows, |x| {
+        let width = data.n_numeric;
+        // Rows lie anywhere in memory: several threads wait for it together.
+        for_rows(cpu, rows.len(), 4 * width, [(x, width)], |i, [x]| {
+            x.copy_from_slice(data_row(data, rows[i]));
+        });
+    })
+}
+
+/// The inputs of some rows, each changed as it is gathered.
+fn gather_changed(
     graph: &Graph,
     data: &Encoded,
     rows: &[u32],
     mut change: impl FnMut(usize, &mut [f32]),
 ) -> Result<MlpInput> {
+    gather_by(graph, data, rows, |x| {
+        for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows).enumerate() {
+            x.copy_from_slice(data_row(data, row));
+            change(i, x);
+        }
+    })
+}
+
+fn gather_by(
+    graph: &Graph,
+    data: &Encoded,
+    rows: &[u32],
+    gather: impl FnOnce(&mut [f32]),
+) -> Result<MlpInput> {
     let mut input = MlpInput::default();
     if data.n_numeric > 0 {
         let mut x = tensor(graph, &[rows.len(), data.n_numeric], DType::F32)?;
-        fill::<f32>(&mut x, |x| {
-            for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows).enumerate() {
-                x.copy_from_slice(data_row(data, row));
-                change(i, x);
-            }
-        })?;
+        fill::<f32>(&mut x, gather)?;
         input.numeric = Some(graph.input(x));
     }
     for column in 0..data.n_categorical {

@@ -195,6 +195,7 @@ fn a_step_without_rows_or_with_a_bad_gradient_changes_nothing() {
                     set(params.gradients::<f32>().unwrap(), &gradients);
                     let report = optimizer.step(&mut params, 1.0, 0.1).unwrap();
                     assert_eq!(report.skipped, Some(Skip::NonFinite));
+                    assert!(!report.grad_norm.is_finite());
                     flat::<f32>(&params)
                 } else {
                     set(params.gradients::<f64>().unwrap(), &gradients);

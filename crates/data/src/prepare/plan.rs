@@ -10,6 +10,7 @@ use crate::schema::{
 use crate::split::Parts;
 use crate::table::{Column, Table, Values};
 use crate::target::{LabelReader, TargetSchema};
+use crate::threads;
 use crate::transforms::{
     BooleanEncoder, CategoryEncoder, CategoryFit, Coding, ColumnTransform, DateEncoder, Encoder,
     FORMAT, NumberEncoder, RawFit, TargetTransform, Transforms, Unreadable,
@@ -266,13 +267,14 @@ impl Plan {
             .map(|(i, class)| (class.as_str(), i as i32))
             .collect();
         target.counts.fill(0);
-        let mut class = |&row: &usize| {
-            let label = self.reader.label(&column.values, row).unwrap_or_default();
-            let class = index.get(label.as_str()).copied().unwrap_or(0);
+        let mut classes = Vec::with_capacity(rows.len());
+        let class =
+            |label: Option<&str>| index.get(label.unwrap_or_default()).copied().unwrap_or(0);
+        self.reader.for_labels(&column.values, rows.iter().copied(), class, |_, class| {
             target.counts[class as usize] += 1;
-            class
-        };
-        rows.iter().map(&mut class).collect()
+            classes.push(class);
+        });
+        classes
     }
 
     /// Fits to the training rows and encodes every part.
@@ -285,13 +287,12 @@ impl Plan {
     }
 
     fn fit(&self, table: &Table, rows: &[usize]) -> Result<Transforms> {
-        let mut columns = Vec::with_capacity(self.features.len());
-        for feature in &self.features {
-            if let Some(column) = table.column(&feature.name) {
-                let encoder = self.fit_column(&column.values, rows, feature)?;
-                columns.push(ColumnTransform { name: feature.name.clone(), encoder });
-            }
-        }
+        let there = self.features.iter().filter_map(|f| Some((f, table.column(&f.name)?)));
+        let fitted = threads::map(there.collect::<Vec<_>>().into_iter(), |(feature, column)| {
+            let encoder = self.fit_column(&column.values, rows, feature)?;
+            Ok(ColumnTransform { name: feature.name.clone(), encoder })
+        });
+        let columns = fitted.into_iter().collect::<Result<_>>()?;
         let log = self.config.target_log;
         Ok(Transforms {
             format: FORMAT,

@@ -1,13 +1,14 @@
 //! Figures about a column, as `SUMMARIZE` gives them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::sorted::sorted;
 use crate::number::format_number;
 use crate::table::{Column, Values};
+use crate::threads;
 
 /// Figures about a column.
 ///
@@ -79,9 +80,6 @@ pub struct Histogram {
 /// Bins of a histogram in the report.
 const BINS: usize = 20;
 
-/// Columns that are looked at at a time: each takes a sorted copy of its numbers, so memory bounds it.
-const MAX_THREADS: usize = 8;
-
 /// Frequent values that are listed.
 const TOP: usize = 20;
 
@@ -97,29 +95,7 @@ impl ColumnStats {
 
 /// The figures of every column, several columns at a time; each column's figures depend on that column alone.
 pub(crate) fn profiles(columns: &[Column]) -> Vec<ColumnStats> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((i, column)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, columns.get(i)?)))
-        {
-            done.push((i, profile(&column.values)));
-        }
-        done
-    };
-    let mut found: Vec<(usize, ColumnStats)> = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.min(columns.len())).map(|_| scope.spawn(work)).collect();
-        let own = work();
-        // A helper that panicked panics here too, as it would have without threads.
-        let theirs = helpers.into_iter().flat_map(|helper| match helper.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        own.into_iter().chain(theirs).collect()
-    });
-    found.sort_by_key(|(i, _)| *i);
-    found.into_iter().map(|(_, stats)| stats).collect()
+    threads::map(columns.iter(), |column| profile(&column.values))
 }
 
 /// The figures of a column.
@@ -159,22 +135,24 @@ fn labels(values: &Values) -> ColumnStats {
 }
 
 fn numbers(values: &Values) -> ColumnStats {
-    let mut present: Vec<f64> = (0..values.len()).filter_map(|row| values.number(row)).collect();
+    let present = sorted(values);
     let mut stats = ColumnStats {
         rows: values.len(),
         missing: values.len() - present.len(),
         ..ColumnStats::default()
     };
-    present.sort_unstable_by(f64::total_cmp);
     let mut runs: Vec<(f64, usize)> = Vec::new();
+    // Of equally frequent values the least are listed, so a later one has to be met more often than those there are.
+    let mut least = 1;
     let mut start = 0;
     for end in 1..=present.len() {
         if end == present.len() || present[end] != present[start] {
             stats.unique += 1;
-            if end - start > 1 {
+            if end - start > least {
                 runs.push((present[start], end - start));
                 if runs.len() >= 4 * TOP {
                     keep_top(&mut runs);
+                    least = runs[TOP - 1].1;
                 }
             }
             start = end;
@@ -260,12 +238,12 @@ pub(crate) fn quantile_sorted(sorted: &[f64], q: f64) -> f64 {
 }
 
 fn histogram(sorted: &[f64], min: f64, max: f64) -> Histogram {
-    let mut counts = vec![0; BINS];
     let scale = BINS as f64 / (max - min);
-    for x in sorted {
-        // A range of zero gives NaN, which becomes bin 0.
-        counts[(((x - min) * scale) as usize).min(BINS - 1)] += 1;
-    }
+    // A range of zero gives NaN, which becomes bin 0.
+    let bin = |x: f64| (((x - min) * scale) as usize).min(BINS - 1);
+    // Bins ascend with the values.
+    let below = |i: usize| sorted.partition_point(|&x| bin(x) < i);
+    let counts = (0..BINS).map(|i| below(i + 1) - below(i)).collect();
     Histogram { min, max, counts }
 }
 

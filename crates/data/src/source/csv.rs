@@ -12,38 +12,48 @@ use crate::note::Note;
 use crate::number::{is_code, parse_number};
 use crate::table::{Column, Lines, Numbers, Origin, Table, TextValues, Values};
 
+mod chunk;
+mod parallel;
+
 /// The bytes that delimiter, header and types are guessed from.
 const HEAD: u64 = 1 << 18;
 
-/// Reads a whole text table.
+/// Reads a whole text table; hashes the file on the way.
 pub(super) fn load(input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
-    let mut reader = Reader::open(input, options)?;
+    let (bytes, hashed) = input.hashed_reader()?;
+    let mut reader = Reader::open(input, bytes, options)?;
     info.delimiter = Some(char::from(reader.delimiter));
     info.header = Some(reader.header);
     info.notes.append(&mut reader.notes);
     let mut texts = reader.guess_texts(options);
+    let path = input.path();
     // A column that looked like numbers and later holds a text is read again as text; one more pass finds them all.
     for _ in 0..2 {
-        let rows = options.max_rows.unwrap_or(usize::MAX);
-        match reader.read(rows, &texts, true)? {
-            Outcome::Table(table) => {
-                return match table {
-                    Some(table) => Ok(table),
-                    None => Err(DataError::Empty { path: reader.path, header: reader.header }),
-                };
+        let header = reader.header;
+        let outcome = match options.max_rows {
+            Some(rows) => reader.read(rows, &texts, true)?,
+            None => parallel::read(reader, input, &texts)?,
+        };
+        if info.hash.is_empty() {
+            (info.hash, info.bytes) = hashed.finish().map_err(|e| input.io(e))?;
+        }
+        match outcome {
+            Outcome::Table(Some(table)) => return Ok(table),
+            Outcome::Table(None) => {
+                return Err(DataError::Empty { path: path.to_owned(), header });
             }
             Outcome::Texts(found) => {
                 texts = found;
-                reader = Reader::open(input, options)?;
+                reader = Reader::open(input, input.reader()?, options)?;
             }
         }
     }
-    Err(DataError::format(&reader.path, "the file changed while it was read", "Try again."))
+    Err(DataError::format(path, "the file changed while it was read", "Try again."))
 }
 
 /// Opens a text table to be read in blocks, every column as text.
 pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
-    Reader::open(input, options)
+    Reader::open(input, input.reader()?, options)
 }
 
 /// A text table that is being read.
@@ -101,9 +111,8 @@ enum Builder {
 }
 
 impl Reader {
-    fn open(input: &Input, options: &SourceOptions) -> Result<Self> {
+    fn open(input: &Input, mut bytes: Bytes, options: &SourceOptions) -> Result<Self> {
         let path = input.path().to_owned();
-        let mut bytes = input.reader()?;
         let mut head = Vec::new();
         bytes.by_ref().take(HEAD).read_to_end(&mut head).map_err(|e| input.io(e))?;
         let whole = (head.len() as u64) < HEAD;
@@ -265,33 +274,46 @@ impl Reader {
     }
 
     fn uneven(&self) -> DataError {
-        let (expected, found) = (self.names.len(), self.records.len());
-        let how = delimiter_word(char::from(self.delimiter));
-        let hint = if found > expected {
-            format!(
-                "Fields are separated by {how}: a text that contains one needs quotes around it. \
-                 Another delimiter is chosen with data.delimiter."
-            )
-        } else if self.records.at_end() {
-            "It is the file's last line: the file may be cut.".into()
-        } else {
-            format!(
-                "Fields are separated by {how} (data.delimiter); an empty field still needs one."
-            )
-        };
-        DataError::Fields {
-            path: self.path.clone(),
-            line: self.records.line(),
-            expected,
-            found,
-            header: self.header,
-            hint,
-        }
+        let place = Place { path: &self.path, line: self.records.line() };
+        let last = self.records.at_end();
+        uneven(place, self.delimiter, self.header, self.names.len(), self.records.len(), last)
     }
 
     fn not_utf8(&self, column: usize, error: std::str::Utf8Error) -> DataError {
-        not_utf8(&self.records, &self.path, column, &self.names[column], error)
+        let place = Place { path: &self.path, line: self.records.line() };
+        not_utf8(place, column, &self.names[column], self.records.field(column), error)
     }
+}
+
+/// Where a record is.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    path: &'a std::path::Path,
+    line: u64,
+}
+
+/// The error of a record with another number of fields than the table; `last` says that nothing follows it.
+fn uneven(
+    place: Place<'_>,
+    delimiter: u8,
+    header: bool,
+    expected: usize,
+    found: usize,
+    last: bool,
+) -> DataError {
+    let how = delimiter_word(char::from(delimiter));
+    let hint = if found > expected {
+        format!(
+            "Fields are separated by {how}: a text that contains one needs quotes around it. \
+             Another delimiter is chosen with data.delimiter."
+        )
+    } else if last {
+        "It is the file's last line: the file may be cut.".into()
+    } else {
+        format!("Fields are separated by {how} (data.delimiter); an empty field still needs one.")
+    };
+    let Place { path, line } = place;
+    DataError::Fields { path: path.to_owned(), line, expected, found, header, hint }
 }
 
 impl Nulls {
@@ -324,18 +346,18 @@ impl Blocks for Reader {
 }
 
 fn not_utf8(
-    records: &Records,
-    path: &std::path::Path,
+    place: Place<'_>,
     column: usize,
     name: &str,
+    field: &[u8],
     error: std::str::Utf8Error,
 ) -> DataError {
     DataError::Utf8 {
-        path: path.to_owned(),
-        line: records.line(),
+        path: place.path.to_owned(),
+        line: place.line,
         column: column + 1,
         name: name.to_owned(),
-        byte: records.field(column).get(error.valid_up_to()).copied().unwrap_or(0),
+        byte: field.get(error.valid_up_to()).copied().unwrap_or(0),
     }
 }
 
@@ -349,7 +371,10 @@ fn header_names(
     let mut taken = HashSet::new();
     for i in 0..records.len() {
         let text = std::str::from_utf8(records.field(i))
-            .map_err(|e| not_utf8(records, path, i, &format!("column {}", i + 1), e))?
+            .map_err(|e| {
+                let place = Place { path, line: records.line() };
+                not_utf8(place, i, &format!("column {}", i + 1), records.field(i), e)
+            })?
             .trim();
         let mut name = if text.is_empty() { format!("column_{}", i + 1) } else { text.to_owned() };
         if taken.contains(&name) {

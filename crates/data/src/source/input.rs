@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -105,18 +105,16 @@ impl Input {
 
     /// XXH3-128 of the bytes as they are on disk, and their number.
     pub(super) fn hash(&self) -> Result<(String, u64)> {
-        let mut bytes = self.raw()?;
-        let mut hasher = Xxh3::new();
-        let mut buffer = vec![0; 1 << 18];
-        let mut total = 0;
-        loop {
-            let n = bytes.read(&mut buffer).map_err(|e| self.io(e))?;
-            if n == 0 {
-                return Ok((format!("{:032x}", hasher.digest128()), total));
-            }
-            hasher.update(&buffer[..n]);
-            total += n as u64;
-        }
+        let raw = Raw { bytes: self.raw()?, hasher: Xxh3::new(), total: 0 };
+        Hashed(Arc::new(Mutex::new(raw))).finish().map_err(|e| self.io(e))
+    }
+
+    /// The bytes from the start, decompressed, and what hashes them as they are read.
+    pub(super) fn hashed_reader(&self) -> Result<(Bytes, Hashed)> {
+        let raw = Raw { bytes: self.raw()?, hasher: Xxh3::new(), total: 0 };
+        let hashed = Hashed(Arc::new(Mutex::new(raw)));
+        let bytes = self.decompress(Box::new(hashed.clone())).map_err(|e| self.io(e))?;
+        Ok((bytes, hashed))
     }
 
     /// The bytes from the start, decompressed.
@@ -168,6 +166,47 @@ impl Input {
             Some(_) => Box::new(zstd::stream::read::Decoder::new(raw)?),
             None => raw,
         })
+    }
+}
+
+/// Bytes as they are on disk, hashed on their way to whoever reads them.
+#[derive(Clone)]
+pub(super) struct Hashed(Arc<Mutex<Raw>>);
+
+struct Raw {
+    bytes: Bytes,
+    hasher: Xxh3,
+    total: u64,
+}
+
+impl Hashed {
+    /// Reads what nobody has read yet; XXH3-128 of all bytes, and their number.
+    pub(super) fn finish(&self) -> io::Result<(String, u64)> {
+        let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match raw.read(&mut buffer) {
+                Ok(0) => return Ok((format!("{:032x}", raw.hasher.digest128()), raw.total)),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buffer)
+    }
+}
+
+impl Read for Raw {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.total += n as u64;
+        Ok(n)
     }
 }
 

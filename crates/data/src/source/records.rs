@@ -11,7 +11,7 @@ use super::input::{Bytes, io_error};
 use crate::error::{DataError, Result};
 
 /// No sensible record is longer; one that is has an unclosed quote, or the file is not text.
-const MAX_RECORD: usize = 64 << 20;
+pub(super) const MAX_RECORD: usize = 64 << 20;
 
 /// The first size of the buffer.
 const BUFFER: usize = 1 << 18;
@@ -21,15 +21,32 @@ pub(super) struct Records {
     bytes: Bytes,
     path: PathBuf,
     compression: Option<&'static str>,
-    delimiter: u8,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
     ended: bool,
     next_line: u64,
     line: u64,
+    /// Where the current record starts.
+    record: usize,
+    splitter: Splitter,
+}
+
+/// Splits one record after the other into fields.
+pub(super) struct Splitter {
+    delimiter: u8,
     fields: Vec<Field>,
     unescaped: Vec<u8>,
+}
+
+/// What is left of an input when records are no longer taken from it one by one.
+pub(super) struct Rest {
+    /// The bytes that were read already, from the beginning of a record.
+    pub(super) bytes: Vec<u8>,
+    /// Those that follow.
+    pub(super) stream: Bytes,
+    /// The line on which it begins.
+    pub(super) line: u64,
 }
 
 /// A field's place, in the buffer or, if it had doubled quotes, in the text without them.
@@ -40,13 +57,13 @@ struct Field {
     escaped: bool,
 }
 
-/// How an attempt to find a record in the buffer ended.
-enum Step {
+/// How an attempt to find a record ended.
+pub(super) enum Step {
     /// A record; the next one starts there, this many lines below.
     Record { next: usize, lines: u64 },
     /// A line without anything.
     Blank { next: usize },
-    /// The buffer ends within the record; the line below the record's first on which a quote is open.
+    /// The bytes end within the record; the line below the record's first on which a quote is open.
     More { quote: Option<u64> },
 }
 
@@ -61,15 +78,14 @@ impl Records {
             bytes,
             path: path.to_owned(),
             compression,
-            delimiter,
             buffer: Vec::new(),
             start: 0,
             end: 0,
             ended: false,
             next_line: 1,
             line: 1,
-            fields: Vec::new(),
-            unescaped: Vec::new(),
+            record: 0,
+            splitter: Splitter::new(delimiter),
         }
     }
 
@@ -79,8 +95,10 @@ impl Records {
             if self.start == self.end && self.ended {
                 return Ok(false);
             }
-            match self.step() {
+            let bytes = &self.buffer[..self.end];
+            match self.splitter.step(bytes, self.start, self.ended) {
                 Step::Record { next, lines } => {
+                    self.record = self.start;
                     self.line = self.next_line;
                     self.next_line += lines;
                     self.start = next;
@@ -106,14 +124,22 @@ impl Records {
 
     /// The number of fields of the record.
     pub(super) fn len(&self) -> usize {
-        self.fields.len()
+        self.splitter.len()
     }
 
     /// A field of the record.
     #[inline]
     pub(super) fn field(&self, index: usize) -> &[u8] {
-        let Field { start, end, escaped } = self.fields[index];
-        if escaped { &self.unescaped[start..end] } else { &self.buffer[start..end] }
+        self.splitter.field(&self.buffer, index)
+    }
+
+    /// What is left behind the current record, or from its beginning on.
+    pub(super) fn into_rest(mut self, with_current: bool) -> Rest {
+        let (from, line) =
+            if with_current { (self.record, self.line) } else { (self.start, self.next_line) };
+        self.buffer.truncate(self.end);
+        self.buffer.drain(..from);
+        Rest { bytes: self.buffer, stream: self.bytes, line }
     }
 
     /// Whether the record reaches the end of the input.
@@ -121,13 +147,59 @@ impl Records {
         self.ended && self.start == self.end
     }
 
-    /// Finds one record from `self.start`.
-    fn step(&mut self) -> Step {
+    /// Moves the started record to the front and reads more behind it.
+    fn fill(&mut self, quote: Option<u64>) -> Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == self.buffer.len() {
+            if self.end >= MAX_RECORD {
+                return Err(too_long(&self.path, self.next_line, quote));
+            }
+            self.buffer.resize((self.buffer.len() * 2).max(BUFFER), 0);
+        }
+        while self.end < self.buffer.len() {
+            match self.bytes.read(&mut self.buffer[self.end..]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(n) => self.end += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(io_error(&self.path, self.compression, e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn unclosed(&self, line: u64) -> DataError {
+        unclosed(&self.path, line)
+    }
+}
+
+impl Splitter {
+    pub(super) fn new(delimiter: u8) -> Self {
+        Self { delimiter, fields: Vec::new(), unescaped: Vec::new() }
+    }
+
+    /// The number of fields of the record.
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// A field of the record that was found in these bytes.
+    #[inline]
+    pub(super) fn field<'a>(&'a self, bytes: &'a [u8], index: usize) -> &'a [u8] {
+        let Field { start, end, escaped } = self.fields[index];
+        if escaped { &self.unescaped[start..end] } else { &bytes[start..end] }
+    }
+
+    /// Finds one record from `start`; `ended` says that nothing follows the bytes.
+    pub(super) fn step(&mut self, bytes: &[u8], start: usize, ended: bool) -> Step {
         self.fields.clear();
         self.unescaped.clear();
-        let bytes = &self.buffer[..self.end];
         let delimiter = self.delimiter;
-        let mut at = self.start;
+        let mut at = start;
         let mut lines = 0;
         loop {
             let mut field = Field { start: at, end: at, escaped: false };
@@ -164,7 +236,7 @@ impl Records {
                     if byte == b'\r' {
                         match bytes.get(next) {
                             Some(b'\n') => next += 1,
-                            None if !self.ended => return Step::More { quote: None },
+                            None if !ended => return Step::More { quote: None },
                             _ => {}
                         }
                     }
@@ -173,66 +245,101 @@ impl Records {
                     }
                     return Step::Record { next, lines: lines + 1 };
                 }
-                None if self.ended && at > self.start => {
+                None if ended && at > start => {
                     return Step::Record { next: at, lines: lines + 1 };
                 }
                 None => return Step::More { quote: None },
             }
         }
     }
+}
 
-    /// Moves the started record to the front and reads more behind it.
-    fn fill(&mut self, quote: Option<u64>) -> Result<()> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.end == self.buffer.len() {
-            if self.end >= MAX_RECORD {
-                return Err(match quote {
-                    Some(below) => self.unclosed(self.next_line + below),
-                    None => self.malformed(
-                        self.next_line,
-                        format!("a line of more than {} MiB", MAX_RECORD >> 20),
-                        "Is it a table? A binary file or a single JSON array cannot be read as one.",
-                    ),
-                });
-            }
-            self.buffer.resize((self.buffer.len() * 2).max(BUFFER), 0);
-        }
-        while self.end < self.buffer.len() {
-            match self.bytes.read(&mut self.buffer[self.end..]) {
-                Ok(0) => {
-                    self.ended = true;
-                    break;
-                }
-                Ok(n) => self.end += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(io_error(&self.path, self.compression, e)),
-            }
-        }
-        Ok(())
-    }
+/// The error of a quote that is open where the input, or all patience, ends.
+pub(super) fn unclosed(path: &Path, line: u64) -> DataError {
+    let hint = "Close it, or double it (\"\") if it is part of the text.";
+    malformed(path, line, "a quote is opened here and never closed".into(), hint)
+}
 
-    fn unclosed(&self, line: u64) -> DataError {
-        self.malformed(
+/// The error of a record that does not end.
+pub(super) fn too_long(path: &Path, line: u64, quote: Option<u64>) -> DataError {
+    match quote {
+        Some(below) => unclosed(path, line + below),
+        None => malformed(
+            path,
             line,
-            "a quote is opened here and never closed".into(),
-            "Close it, or double it (\"\") if it is part of the text.",
-        )
+            format!("a line of more than {} MiB", MAX_RECORD >> 20),
+            "Is it a table? A binary file or a single JSON array cannot be read as one.",
+        ),
     }
+}
 
-    fn malformed(&self, line: u64, message: String, hint: &str) -> DataError {
-        DataError::Format { path: self.path.clone(), line: Some(line), message, hint: hint.into() }
+fn malformed(path: &Path, line: u64, message: String, hint: &str) -> DataError {
+    DataError::Format { path: path.to_owned(), line: Some(line), message, hint: hint.into() }
+}
+
+/// The end of the last record that is whole, if there is one; the bytes begin with a record and others may follow them.
+pub(super) fn last_border(bytes: &[u8], delimiter: u8) -> Option<usize> {
+    let ends = |at: usize| match bytes.get(at)? {
+        b'\n' => Some(at + 1),
+        b'\r' => match bytes.get(at + 1)? {
+            b'\n' => Some(at + 2),
+            _ => Some(at + 1),
+        },
+        _ => None,
+    };
+    if !bytes.contains(&b'"') {
+        let newline = bytes.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
+        return newline.or_else(|| {
+            let carriage = bytes[..bytes.len().max(1) - 1].iter().rposition(|&byte| byte == b'\r');
+            carriage.map(|at| at + 1)
+        });
     }
+    let mut border = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == b'"' {
+            // A doubled quote closes the field and opens it again.
+            while bytes.get(at) == Some(&b'"') {
+                let close = bytes[at + 1..].iter().position(|&byte| byte == b'"');
+                let Some(close) = close else { return border };
+                at += close + 2;
+            }
+        }
+        at += length(&bytes[at..], delimiter);
+        match ends(at) {
+            Some(next) => {
+                border = Some(next);
+                at = next;
+            }
+            // A delimiter, or a line end of which the second half may follow.
+            None => at += 1,
+        }
+    }
+    border
 }
 
 /// The number of bytes before the next delimiter or line end.
 #[inline]
-fn length(bytes: &[u8], delimiter: u8) -> usize {
-    bytes
-        .iter()
-        .position(|&byte| byte == delimiter || byte == b'\n' || byte == b'\r')
-        .unwrap_or(bytes.len())
+pub(super) fn length(bytes: &[u8], delimiter: u8) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // The high bit of the lowest byte that equals another, and perhaps of some above it.
+    let equal = |word: u64, byte: u8| {
+        let differ = word ^ (ONES * u64::from(byte));
+        differ.wrapping_sub(ONES) & !differ & (ONES << 7)
+    };
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder();
+    for (i, word) in words.enumerate() {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(word);
+        let word = u64::from_le_bytes(eight);
+        let found = equal(word, delimiter) | equal(word, b'\n') | equal(word, b'\r');
+        if found != 0 {
+            return 8 * i + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let ends = |&byte: &u8| byte == delimiter || byte == b'\n' || byte == b'\r';
+    bytes.len() - rest.len() + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
 /// Reads a quoted field whose quote is at `open`; gives the field and the index after its closing quote.
@@ -256,6 +363,54 @@ fn quoted(
             return Some((Field { start, end: unescaped.len(), escaped: true }, close + 1));
         } else {
             return Some((Field { start: from, end: close, escaped: false }, close + 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_cut_at_a_border_gives_the_same_records(text in "[ab,\"\r\n]{0,60}") {
+            let records = |bytes: &[u8]| {
+                let bytes = Box::new(Cursor::new(bytes.to_vec()));
+                let mut records = Records::new(bytes, Path::new("a"), None, b',');
+                let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
+                while records.advance().ok()? {
+                    found.push((0..records.len()).map(|i| records.field(i).to_vec()).collect());
+                }
+                Some(found)
+            };
+            let bytes = text.as_bytes();
+            for end in 0..=bytes.len() {
+                let Some(border) = last_border(&bytes[..end], b',') else { continue };
+                prop_assert!(border > 0 && border <= end);
+                let (above, below) = bytes.split_at(border);
+                let Some(mut all) = records(above) else {
+                    return Err(TestCaseError::fail("what is above a border is whole"));
+                };
+                match (records(below), records(bytes)) {
+                    (Some(below), Some(whole)) => {
+                        all.extend(below);
+                        prop_assert_eq!(all, whole);
+                    }
+                    (None, None) => {}
+                    _ => return Err(TestCaseError::fail("a border moved an error")),
+                }
+            }
+        }
+
+        #[test]
+        fn lengths_are_counted_by_eights(text in "[ab,\r\n]{0,40}") {
+            let bytes = text.as_bytes();
+            let plain = bytes.iter().position(|b| b",\r\n".contains(b)).unwrap_or(bytes.len());
+            prop_assert_eq!(length(bytes, b','), plain);
         }
     }
 }

@@ -123,6 +123,20 @@ impl Lines {
         self.rows += 1;
         self.next = line + 1;
     }
+
+    /// Appends the lines of the rows that follow, counted from `above` lines further down.
+    pub(crate) fn append(&mut self, other: &Self, above: u64) {
+        for &(row, line) in &other.jumps {
+            let line = line + above;
+            if row > 0 || line != self.next || self.jumps.is_empty() {
+                self.jumps.push((self.rows + row, line));
+            }
+        }
+        if other.rows > 0 {
+            self.next = other.next + above;
+        }
+        self.rows += other.rows;
+    }
 }
 
 #[cfg(test)]

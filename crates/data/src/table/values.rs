@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::{Decimals, unpack};
 use crate::number::format_number;
 
 /// The values of a column.
@@ -27,14 +28,15 @@ pub enum Values {
     Date(Vec<f64>),
 }
 
-/// Numbers in one of three widths: the narrowest that holds all of them exactly.
+/// Numbers in one of four forms: the narrowest that holds all of them exactly.
 ///
 /// ```
 /// use ff_data::Numbers;
 ///
 /// assert!(matches!(Numbers::F64(vec![0.0, 16.0]).compact(), Numbers::U8(_)));
 /// assert!(matches!(Numbers::F64(vec![0.5, f64::NAN]).compact(), Numbers::F32(_)));
-/// assert!(matches!(Numbers::F64(vec![0.1]).compact(), Numbers::F64(_)));
+/// assert!(matches!(Numbers::F64(vec![0.1]).compact(), Numbers::Decimal(_)));
+/// assert!(matches!(Numbers::F64(vec![1.0 / 3.0]).compact(), Numbers::F64(_)));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Numbers {
@@ -44,6 +46,8 @@ pub enum Numbers {
     F32(Vec<f32>),
     /// Integers from 0 to 255, none missing.
     U8(Vec<u8>),
+    /// Decimal numbers of few digits.
+    Decimal(Decimals),
 }
 
 impl Numbers {
@@ -53,6 +57,7 @@ impl Numbers {
             Self::F64(v) => v.len(),
             Self::F32(v) => v.len(),
             Self::U8(v) => v.len(),
+            Self::Decimal(v) => v.len(),
         }
     }
 
@@ -68,24 +73,73 @@ impl Numbers {
             Self::F64(v) => v[row],
             Self::F32(v) => f64::from(v[row]),
             Self::U8(v) => f64::from(v[row]),
+            Self::Decimal(v) => v.get(row),
+        }
+    }
+
+    /// Calls `visit` with every value in turn, NaN for a missing one.
+    pub(crate) fn for_each(&self, visit: impl FnMut(f64)) {
+        self.for_range(0..self.len(), visit);
+    }
+
+    /// Calls `visit` with the values of neighbouring rows in turn.
+    #[inline]
+    pub(crate) fn for_range(&self, rows: std::ops::Range<usize>, visit: impl FnMut(f64)) {
+        match self {
+            Self::F64(v) => v[rows].iter().copied().for_each(visit),
+            Self::F32(v) => v[rows].iter().map(|&x| f64::from(x)).for_each(visit),
+            Self::U8(v) => v[rows].iter().map(|&x| f64::from(x)).for_each(visit),
+            Self::Decimal(v) => v.cells()[rows].iter().map(|&x| unpack(x)).for_each(visit),
+        }
+    }
+
+    /// Calls `visit` with the values of some rows in turn.
+    #[inline]
+    pub(crate) fn for_rows(&self, rows: &[usize], visit: impl FnMut(f64)) {
+        let rows = rows.iter();
+        match self {
+            Self::F64(v) => rows.map(|&row| v[row]).for_each(visit),
+            Self::F32(v) => rows.map(|&row| f64::from(v[row])).for_each(visit),
+            Self::U8(v) => rows.map(|&row| f64::from(v[row])).for_each(visit),
+            Self::Decimal(v) => rows.map(|&row| v.get(row)).for_each(visit),
         }
     }
 
     /// The same numbers in the narrowest form that holds every one exactly.
     #[must_use]
     pub fn compact(self) -> Self {
-        let Self::F64(values) = self else { return self };
         let byte = |x: f64| x.fract() == 0.0 && (0.0..=255.0).contains(&x) && x.is_sign_positive();
         let single = |x: f64| x.is_nan() || f64::from(x as f32) == x;
-        if values.iter().all(|&x| byte(x)) {
-            Self::U8(values.into_iter().map(|x| x as u8).collect())
-        } else if values.iter().all(|&x| single(x)) {
-            Self::F32(values.into_iter().map(|x| x as f32).collect())
-        } else {
-            let mut values = values;
-            values.shrink_to_fit();
-            Self::F64(values)
+        let all = |fits: &dyn Fn(f64) -> bool| (0..self.len()).all(|row| fits(self.get(row)));
+        if let Self::U8(_) | Self::F32(_) = self {
+            return self;
         }
+        if all(&byte) {
+            return Self::U8(self.map(|x| x as u8));
+        }
+        if all(&single) {
+            return Self::F32(self.map(|x| x as f32));
+        }
+        match self {
+            Self::F64(mut values) => match Decimals::of(&values) {
+                Some(decimals) => Self::Decimal(decimals),
+                None => {
+                    values.shrink_to_fit();
+                    Self::F64(values)
+                }
+            },
+            Self::Decimal(mut decimals) => {
+                decimals.shrink_to_fit();
+                Self::Decimal(decimals)
+            }
+            other => other,
+        }
+    }
+
+    fn map<T>(&self, of: impl Fn(f64) -> T) -> Vec<T> {
+        let mut values = Vec::with_capacity(self.len());
+        self.for_each(|x| values.push(of(x)));
+        values
     }
 
     fn push_all(&mut self, other: &Self) {
@@ -93,6 +147,7 @@ impl Numbers {
             (Self::F64(a), Self::F64(b)) => a.extend_from_slice(b),
             (Self::F32(a), Self::F32(b)) => a.extend_from_slice(b),
             (Self::U8(a), Self::U8(b)) => a.extend_from_slice(b),
+            (Self::Decimal(a), Self::Decimal(b)) => a.extend(b.cells()),
             _ => {
                 let all = (0..self.len()).map(|i| self.get(i));
                 *self = Self::F64(all.chain((0..other.len()).map(|i| other.get(i))).collect());
@@ -228,6 +283,24 @@ impl TextValues {
         self.push(raw);
     }
 
+    /// Adds the texts of another column.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        let (rows, start) = (self.ends.len(), self.buffer.len());
+        self.buffer.push_str(&other.buffer);
+        self.ends.extend(other.ends.iter().map(|end| start + end));
+        for (i, word) in other.missing.words.iter().enumerate().filter(|(_, word)| **word != 0) {
+            let bits = (0..64).filter(|bit| word >> bit & 1 == 1);
+            bits.for_each(|bit| self.missing.set(rows + 64 * i + bit));
+        }
+    }
+
+    /// Keeps the first `rows` texts.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.ends.truncate(rows);
+        self.missing.truncate(rows);
+        self.buffer.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
     /// Adds a value and how the file wrote it.
     pub(crate) fn push_if(&mut self, raw: &str, missing: bool) {
         if missing {
@@ -319,6 +392,7 @@ impl Values {
             Self::Number(Numbers::F64(v)) | Self::Date(v) => v.len() * 8,
             Self::Number(Numbers::F32(v)) => v.len() * 4,
             Self::Number(Numbers::U8(v)) => v.len(),
+            Self::Number(Numbers::Decimal(v)) => v.len() * 4,
             Self::Integer(v) => v.values.len() * 8 + v.missing.words.len() * 8,
             Self::Bool(v) => v.len(),
         }
@@ -331,14 +405,11 @@ impl Values {
 
     pub(crate) fn truncate(&mut self, rows: usize) {
         match self {
-            Self::Text(v) => {
-                v.ends.truncate(rows);
-                v.missing.truncate(rows);
-                v.buffer.truncate(v.ends.last().copied().unwrap_or(0));
-            }
+            Self::Text(v) => v.truncate(rows),
             Self::Number(Numbers::F64(v)) | Self::Date(v) => v.truncate(rows),
             Self::Number(Numbers::F32(v)) => v.truncate(rows),
             Self::Number(Numbers::U8(v)) => v.truncate(rows),
+            Self::Number(Numbers::Decimal(v)) => v.truncate(rows),
             Self::Integer(v) => {
                 v.values.truncate(rows);
                 v.missing.truncate(rows);
@@ -358,6 +429,7 @@ impl Values {
             Self::Number(Numbers::F64(v)) => Self::Number(Numbers::F64(v[rows].to_vec())),
             Self::Number(Numbers::F32(v)) => Self::Number(Numbers::F32(v[rows].to_vec())),
             Self::Number(Numbers::U8(v)) => Self::Number(Numbers::U8(v[rows].to_vec())),
+            Self::Number(Numbers::Decimal(v)) => Self::Number(Numbers::Decimal(v.slice(rows))),
             Self::Integer(v) => Self::Integer(rows.map(|i| v.get(i)).collect()),
             Self::Bool(v) => Self::Bool(v[rows].to_vec()),
             Self::Date(v) => Self::Date(v[rows].to_vec()),
@@ -367,9 +439,7 @@ impl Values {
     /// Appends values of the same type; other types are left out by the caller's check.
     pub(crate) fn append(&mut self, other: &Self) {
         match (self, other) {
-            (Self::Text(a), Self::Text(b)) => {
-                (0..b.len()).for_each(|i| a.push_if(b.raw(i), b.missing.get(i)));
-            }
+            (Self::Text(a), Self::Text(b)) => a.extend(b),
             (Self::Number(a), Self::Number(b)) => a.push_all(b),
             (Self::Integer(a), Self::Integer(b)) => {
                 (0..b.values.len()).for_each(|i| a.push(b.get(i)));

@@ -121,6 +121,15 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
+    /// Adds what was found in later rows.
+    pub(crate) fn join(found: &mut Option<Self>, later: Option<Self>) {
+        match (found, later) {
+            (Some(found), Some(later)) => found.count += later.count,
+            (found @ None, later) => *found = later,
+            (Some(_), None) => {}
+        }
+    }
+
     pub(crate) fn note(found: &mut Option<Self>, row: usize, text: &str) {
         match found {
             Some(unreadable) => unreadable.count += 1,

@@ -74,11 +74,19 @@ impl NumberEncoder {
         let mut encoder =
             Self { fill, flag: false, log, scaler: Scaler::None, clip, missing_texts };
         let mut present: Vec<f64> = Vec::with_capacity(rows.len());
-        for &row in rows {
-            match encoder.read(values, row) {
-                Ok(Some(x)) => present.push(x),
-                Ok(None) => {}
-                Err(text) => Unreadable::note(unreadable, row, &text),
+        if let Values::Number(numbers) = values {
+            numbers.for_rows(rows, |x| {
+                if encoder.usable(x) {
+                    present.push(x);
+                }
+            });
+        } else {
+            for &row in rows {
+                match encoder.read(values, row) {
+                    Ok(Some(x)) => present.push(x),
+                    Ok(None) => {}
+                    Err(text) => Unreadable::note(unreadable, row, &text),
+                }
             }
         }
         encoder.flag = flag && present.len() < rows.len();
@@ -115,9 +123,15 @@ impl NumberEncoder {
             },
             _ => values.number(row),
         };
-        Ok(number.filter(|x| x.is_finite() && !(self.log && *x <= -1.0)))
+        Ok(number.filter(|x| self.usable(*x)))
     }
 
+    #[inline]
+    fn usable(&self, x: f64) -> bool {
+        x.is_finite() && !(self.log && x <= -1.0)
+    }
+
+    #[inline]
     fn scale(&self, x: f64) -> f32 {
         let scaled = self.scaler.apply(if self.log { x.ln_1p() } else { x });
         let limit = self.clip.unwrap_or(f64::from(f32::MAX));
@@ -132,15 +146,26 @@ impl NumberEncoder {
         unreadable: &mut Option<Unreadable>,
     ) {
         let fill = self.scale(self.fill);
+        let mut set = |i: usize, value: Option<f64>| {
+            out.set(i, 0, value.map_or(fill, |x| self.scale(x)));
+            if self.flag {
+                out.set(i, 1, f32::from(u8::from(value.is_none())));
+            }
+        };
+        if let Values::Number(numbers) = values {
+            let mut i = 0;
+            numbers.for_rows(rows, |x| {
+                set(i, Some(x).filter(|x| self.usable(*x)));
+                i += 1;
+            });
+            return;
+        }
         for (i, &row) in rows.iter().enumerate() {
             let value = self.read(values, row).unwrap_or_else(|text| {
                 Unreadable::note(unreadable, row, &text);
                 None
             });
-            out.set(i, 0, value.map_or(fill, |x| self.scale(x)));
-            if self.flag {
-                out.set(i, 1, f32::from(u8::from(value.is_none())));
-            }
+            set(i, value);
         }
     }
 }

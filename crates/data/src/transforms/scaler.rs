@@ -83,14 +83,12 @@ impl Scaler {
     }
 
     /// Scales a finite value.
+    #[inline]
     pub fn apply(&self, x: f64) -> f64 {
         match self {
             Self::None => x,
             Self::Linear { shift, scale } => (x - shift) / scale,
-            Self::Quantile { references, normal } => {
-                let rank = rank(references, x);
-                if *normal { normal_quantile(rank.clamp(EDGE, 1.0 - EDGE)) } else { rank }
-            }
+            Self::Quantile { references, normal } => quantile(references, *normal, x),
         }
     }
 
@@ -106,6 +104,11 @@ impl Scaler {
             }
         }
     }
+}
+
+fn quantile(references: &[f64], normal: bool, x: f64) -> f64 {
+    let rank = rank(references, x);
+    if normal { normal_quantile(rank.clamp(EDGE, 1.0 - EDGE)) } else { rank }
 }
 
 /// The rank of `x` from 0 to 1; the middle of the ranks that equal references span.

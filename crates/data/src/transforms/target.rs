@@ -123,16 +123,13 @@ impl TargetTransform {
         let index: std::collections::HashMap<&str, i32> =
             self.classes.iter().enumerate().map(|(i, class)| (class.as_str(), i as i32)).collect();
         let mut classes = Vec::with_capacity(rows.len());
-        for &row in rows {
-            let label = reader.label(&column.values, row);
-            if let Some(&class) = label.as_deref().and_then(|label| index.get(label)) {
-                classes.push(class);
-            } else {
-                if bad.is_empty() {
-                    sample = label.unwrap_or_default();
-                }
-                bad.push(row);
-            }
+        let class = |label: Option<&str>| index.get(label?).copied();
+        reader.for_labels(&column.values, rows.iter().copied(), class, |row, class| match class {
+            Some(class) => classes.push(class),
+            None => bad.push(row),
+        });
+        if let Some(&row) = bad.first() {
+            sample = reader.label(&column.values, row).unwrap_or_default().into_owned();
         }
         if bad.is_empty() {
             return Ok(Target::Class(classes));

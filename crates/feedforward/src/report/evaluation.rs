@@ -3,6 +3,7 @@
 use super::explain::Explained;
 use super::{Part, segments};
 use crate::recipe::Recipe;
+use crate::scores::Judged;
 use crate::{Predictions, TableModel};
 use ff_data::{Prepared, Target};
 use ff_train::metrics::CalibrationBin as Bin;
@@ -22,7 +23,8 @@ const THRESHOLDS: usize = 100;
 pub(super) fn classification(
     report: &ClassificationReport,
     part: Part<'_>,
-    model: &mut TableModel,
+    model: &TableModel,
+    judged: &Judged,
     prepared: &Prepared,
     recipe: &Recipe,
 ) -> Classification {
@@ -45,7 +47,7 @@ pub(super) fn classification(
             .filter_map(|curve| precision_recall(report, curve, classes))
             .collect(),
         calibration: calibration(report, classes),
-        threshold: threshold(model, prepared, recipe),
+        threshold: threshold(model, judged.valid_predictions(), prepared, recipe),
     }
 }
 
@@ -172,16 +174,14 @@ pub(super) fn aim(aim: ThresholdAim) -> String {
 
 /// Counts at each threshold on the validation part: the test part must not choose anything.
 fn threshold(
-    model: &mut TableModel,
+    model: &TableModel,
+    predictions: Option<&Predictions>,
     prepared: &Prepared,
     recipe: &Recipe,
 ) -> Option<ThresholdCurve> {
     let positive = model.file().positive.filter(|_| model.file().classes.len() == 2)?;
     let Some(Target::Class(labels)) = &prepared.valid.target else { return None };
-    let Ok(Predictions::Classes { probabilities, .. }) = model.predict_encoded(&prepared.valid)
-    else {
-        return None;
-    };
+    let Some(Predictions::Classes { probabilities, .. }) = predictions else { return None };
     let (mut yes, mut no) = (Vec::new(), Vec::new());
     for (p, &label) in probabilities.chunks_exact(2).zip(labels) {
         if label as usize == positive { &mut yes } else { &mut no }.push(p[positive]);

@@ -159,7 +159,7 @@ fn evaluate(facts: &mut Facts<'_>, data: &mut ReportData) {
     match report {
         Report::Classification(report) => {
             data.classification =
-                Some(evaluation::classification(report, part, model, prepared, recipe));
+                Some(evaluation::classification(report, part, model, judged, prepared, recipe));
         }
         Report::Regression(report) => {
             data.regression =

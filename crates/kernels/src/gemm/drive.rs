@@ -8,15 +8,15 @@
 //! A value of C is one sum over each chunk of K, K ascending, added to what earlier chunks left: neither blocks nor tiles
 //! nor threads show in it.
 
+use super::finish::{Buffer, Earlier, Finish, Place, Tail};
 use super::pack::{Operand, Panel};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use super::vector::Vector;
-use super::{Epilogue, Finished};
 use crate::rows::Shared;
-use ff_tensor::CpuDevice;
+use crate::{Stored, dispatch};
+use ff_tensor::{CpuDevice, DType, Element};
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Steps of K at a time: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
@@ -39,35 +39,48 @@ const STRIP: usize = 64;
 const PACKED_AT_ONCE: usize = 1 << 13;
 
 /// A product to compute: C = A · B, or += where `accumulate`; then the epilogue.
-pub(super) struct Product<'a, A, B, T> {
+pub(super) struct Product<'a, A, B, C: Stored> {
     pub(super) a: A,
     /// The transpose of B.
     pub(super) b: B,
     pub(super) accumulate: bool,
-    pub(super) epilogue: Option<&'a dyn Epilogue<T>>,
+    pub(super) finish: Option<Finish<'a, C>>,
 }
 
 /// Runs a product with an instruction set's kernels.
-pub(super) fn drive<K: Kernels, A: Operand<Packed<K>>, B: Operand<Packed<K>>>(
-    cpu: &CpuDevice,
-    product: &Product<'_, A, B, Sum<K>>,
-    c: &mut [Sum<K>],
-) {
+pub(super) fn drive<K, A, B, C>(cpu: &CpuDevice, product: &Product<'_, A, B, C>, c: &mut [C])
+where
+    K: Kernels,
+    A: Operand<Packed<K>>,
+    B: Operand<Packed<K>>,
+    C: Stored<Compute = Sum<K>>,
+{
     let ((m, k), (n, _)) = (product.a.size(), product.b.size());
     if m == 0 || n == 0 {
         return;
     }
-    let chunk = k.div_ceil(k.div_ceil(CHUNK).max(1)).next_multiple_of(2).max(1);
+    let most = CHUNK * K::V::STEPS;
+    let chunk = k.div_ceil(k.div_ceil(most).max(1)).next_multiple_of(2).max(1);
     let row_bytes = k.div_ceil(K::V::STEPS).max(1) * size_of::<Packed<K>>();
     let most_rows = (PART_BYTES / row_bytes).max(K::ROWS);
-    let parts = m.div_ceil(most_rows);
-    let rows = m.div_ceil(parts).next_multiple_of(K::ROWS);
+    let rows = m.div_ceil(m.div_ceil(most_rows)).next_multiple_of(K::ROWS);
     let c = Shared::new(c);
     SCRATCH.with_borrow_mut(|scratch| {
         for first in (0..m).step_by(rows) {
             let rows = rows.min(m - first);
             let cut = Cut::new::<K>(cpu, rows, n, k, chunk);
-            let part = Part::<A, B, K> { cpu, product, c: &c, first, rows, chunk, cut, kernels: PhantomData };
+            let part = Part::<A, B, C, K> {
+                cpu,
+                product,
+                c: &c,
+                n,
+                k,
+                first,
+                rows,
+                chunk,
+                cut,
+                kernels: PhantomData,
+            };
             part.run(scratch);
         }
     });
@@ -76,23 +89,32 @@ pub(super) fn drive<K: Kernels, A: Operand<Packed<K>>, B: Operand<Packed<K>>>(
 /// A cache line, so that panels start at one.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([u8; 64]);
+struct Line(#[allow(dead_code)] [u8; 64]);
 
 thread_local! {
     /// The panels. The caller's thread holds them for all threads, so that a shape seen before never asks for memory.
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Space for packed values, cut into ranges that threads write to, each its own.
-fn space<P: Copy>(scratch: &mut Vec<Line>, values: usize) -> Shared<'_, P> {
-    let per_line = size_of::<Line>() / size_of::<P>();
-    let lines = values.div_ceil(per_line);
-    if scratch.len() < lines {
-        scratch.resize(lines, Line([0; 64]));
+/// Memory that is cut into ranges of whole lines, which threads write to, each its own.
+struct Space<'a>(Shared<'a, Line>);
+
+impl Space<'_> {
+    fn lines<P>(values: usize) -> usize {
+        values.div_ceil(size_of::<Line>() / size_of::<P>())
     }
-    // SAFETY: a line is 64 bytes of any bits, initialised, and aligned for the packed type, of which any bits are a value;
-    // the borrow is exclusive.
-    Shared::new(unsafe { std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast(), values) })
+
+    /// Room for so many values from a line on.
+    ///
+    /// # Safety
+    /// No two ranges that live at the same time overlap; any bits are a `P`, which needs no greater alignment than a line.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn range<P>(&self, line: usize, values: usize) -> &mut [P] {
+        // SAFETY: in bounds and exclusive by the caller's promise.
+        let lines = unsafe { self.0.range(line, Self::lines::<P>(values)) };
+        // SAFETY: the lines are initialised and hold at least so many values, see the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), values) }
+    }
 }
 
 /// How C is cut.
@@ -164,14 +186,14 @@ impl Cut {
 /// Packs panels `some` of rows (first, how many), steps of K (first, how many), one panel after the other.
 ///
 /// It goes down K in strips, so that lines and pages which several panels share are read while they are at hand.
-fn pack<P, O: Operand<P>>(
+fn pack<K: Kernels, O: Operand<Packed<K>>>(
     cpu: &CpuDevice,
     operand: &O,
     (first, count): (usize, usize),
     width: usize,
     some: Range<usize>,
     (start, depth): (usize, usize),
-    to: &mut [P],
+    to: &mut [Packed<K>],
 ) {
     let panel_values = to.len() / some.len().max(1);
     for strip in (0..depth).step_by(STRIP) {
@@ -180,7 +202,7 @@ fn pack<P, O: Operand<P>>(
             let rows = width.min(count - panel * width);
             let first = first + panel * width;
             let panel = Panel { first, rows, start: start + strip, depth, width };
-            operand.pack(cpu, &panel, &mut to[strip * width..]);
+            operand.pack(cpu, &panel, &mut to[strip / K::V::STEPS * width..]);
         }
     }
 }
@@ -202,10 +224,12 @@ struct Panels<P> {
 unsafe impl<P: Sync> Sync for Panels<P> {}
 
 /// Some rows of C.
-struct Part<'a, A, B, K: Kernels> {
+struct Part<'a, A, B, C: Stored, K> {
     cpu: &'a CpuDevice,
-    product: &'a Product<'a, A, B, Sum<K>>,
-    c: &'a Shared<'a, Sum<K>>,
+    product: &'a Product<'a, A, B, C>,
+    c: &'a Shared<'a, C>,
+    n: usize,
+    k: usize,
     first: usize,
     rows: usize,
     /// Steps of K of a chunk.
@@ -214,20 +238,55 @@ struct Part<'a, A, B, K: Kernels> {
     kernels: PhantomData<fn() -> K>,
 }
 
-impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K> {
+/// Panels of a block and a chunk of K, and where the sums of earlier chunks are.
+struct Stage<P, T> {
+    panels: Range<usize>,
+    tiles: Range<usize>,
+    start: usize,
+    depth: usize,
+    a: Panels<P>,
+    /// B where it is, for panels before `packed_from`, and packed.
+    b: Panels<P>,
+    packed_b: Panels<P>,
+    packed_from: usize,
+    sums: *mut T,
+    sums_row: usize,
+}
+
+impl<A, B, C, K> Part<'_, A, B, C, K>
+where
+    K: Kernels,
+    A: Operand<Packed<K>>,
+    B: Operand<Packed<K>>,
+    C: Stored<Compute = Sum<K>>,
+{
+    /// Whether C itself holds the sums of earlier chunks.
+    const SUMS_IN_C: bool = matches!(
+        (C::DTYPE, <Sum<K> as Element>::DTYPE),
+        (DType::F32, DType::F32) | (DType::F64, DType::F64)
+    );
+
     fn run(&self, scratch: &mut Vec<Line>) {
-        let (_, k) = self.product.a.size();
-        let (n, _) = self.product.b.size();
         let cut = &self.cut;
-        let line = size_of::<Line>() / size_of::<Packed<K>>();
-        let steps = self.packed(self.chunk);
-        let b_room = (cut.at_once.min(cut.wide) * K::COLS * steps).next_multiple_of(line);
-        let b_total = if cut.threads == 1 { b_room } else { b_room * cut.blocks() };
+        let wide = cut.at_once.min(cut.wide) * K::COLS;
+        let b_values = wide * self.packed(self.chunk);
+        let sums =
+            if Self::SUMS_IN_C || self.chunk >= self.k { 0 } else { wide * cut.high * cut.height };
+        let (b_lines, sums_lines) =
+            (Space::lines::<Packed<K>>(b_values), Space::lines::<Sum<K>>(sums));
+        let block_lines = b_lines + sums_lines;
+        let places = if cut.threads == 1 { 1 } else { cut.blocks() };
         let direct = self.product.a.direct().filter(|_| {
-            self.rows * n * k <= WORTH_PACKING && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
+            self.rows * self.n * self.k <= WORTH_PACKING
+                && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
         });
-        let a_total = if direct.is_some() { 0 } else { cut.tiles * cut.height * self.packed(k) };
-        let space = space::<Packed<K>>(scratch, b_total + a_total);
+        let a_values =
+            if direct.is_some() { 0 } else { cut.tiles * cut.height * self.packed(self.k) };
+        let lines = places * block_lines + Space::lines::<Packed<K>>(a_values);
+        if scratch.len() < lines {
+            scratch.resize(lines, Line([0; 64]));
+        }
+        let space = Space(Shared::new(scratch));
         let a = match direct {
             Some((start, row, step)) => Panels {
                 start: start.wrapping_add(self.first * row),
@@ -235,13 +294,17 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
                 row,
                 step,
             },
-            None => self.pack_a(&space, b_total, a_total),
+            None => {
+                // SAFETY: behind what blocks use; any bits are a packed value.
+                self.pack_a(unsafe { space.range(places * block_lines, a_values) })
+            }
         };
         self.share(cut.blocks(), &|number| {
-            let start = if cut.threads == 1 { 0 } else { number * b_room };
-            // SAFETY: each block has a range of its own, or they are computed one after the other.
-            let to = unsafe { space.range(start, b_room) };
-            self.block(number, &a, to);
+            let line = if places == 1 { 0 } else { number * block_lines };
+            // SAFETY: each block has a range of its own, or they are computed one after the other; any bits are a value.
+            let (b, sums) =
+                unsafe { (space.range(line, b_values), space.range(line + b_lines, sums)) };
+            self.block(number, &a, b, sums);
         });
     }
 
@@ -259,138 +322,133 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
     }
 
     /// Packs all rows of A: a panel holds all chunks, one after the other.
-    fn pack_a(
-        &self,
-        space: &Shared<'_, Packed<K>>,
-        start: usize,
-        len: usize,
-    ) -> Panels<Packed<K>> {
-        let (_, k) = self.product.a.size();
+    fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
         let (height, tiles) = (self.cut.height, self.cut.tiles);
-        let panel = height * self.packed(k);
-        let at_once = PACKED_AT_ONCE.div_ceil(panel.max(1)).clamp(tiles.div_ceil(self.cut.threads * 8), tiles);
+        let panel = height * self.packed(self.k);
+        let least = tiles.div_ceil(self.cut.threads * 8);
+        let at_once = PACKED_AT_ONCE.div_ceil(panel.max(1)).clamp(least, tiles);
+        let to = Shared::new(to);
         self.share(tiles.div_ceil(at_once), &|t| {
             let some = t * at_once..tiles.min((t + 1) * at_once);
             // SAFETY: tasks have ranges of their own.
-            let to = unsafe { space.range(start + some.start * panel, some.len() * panel) };
+            let to = unsafe { to.range(some.start * panel, some.len() * panel) };
             let rows = (self.first, self.rows);
-            pack(self.cpu, &self.product.a, rows, height, some, (0, k), to);
+            pack::<K, _>(self.cpu, &self.product.a, rows, height, some, (0, self.k), to);
         });
-        // SAFETY: nobody writes to this range any more.
-        let packed = unsafe { space.range(start, len) };
-        Panels { start: packed.as_ptr(), panel, row: 1, step: height }
+        Panels { start: to.start(), panel, row: 1, step: height }
     }
 
-    /// Computes a block of C, chunk after chunk; `to` holds its panels of B.
-    fn block(&self, number: usize, a: &Panels<Packed<K>>, to: &mut [Packed<K>]) {
-        let (_, k) = self.product.a.size();
-        let (n, _) = self.product.b.size();
+    /// Computes a block of C, chunk after chunk; `packed` holds its panels of B, `sums` what is not in C yet.
+    fn block(
+        &self,
+        number: usize,
+        a: &Panels<Packed<K>>,
+        packed: &mut [Packed<K>],
+        sums: &mut [Sum<K>],
+    ) {
         let (tiles, panels) = self.cut.block(number);
-        // Columns that are neighbours are read where they are if they are read a few times only.
-        let b_direct = self.product.b.direct().filter(|&(_, row, _)| {
-            row == 1 && k * n * size_of::<Packed<K>>() <= FEW_BYTES
-        });
-        let mut from = panels.start;
-        while from < panels.end {
-            let some = from..panels.end.min(from + self.cut.at_once);
-            for start in (0..k.max(1)).step_by(self.chunk) {
-                let depth = self.chunk.min(k - start);
-                let panel_values = K::COLS * self.packed(depth);
-                let packed = Panels { start: to.as_ptr(), panel: panel_values, row: 1, step: K::COLS };
-                // The last panel may be narrower than its registers, which would read past the end of the matrix.
-                let whole = n / K::COLS;
-                let some_packed = if b_direct.is_some() { some.start.max(whole)..some.end } else { some.clone() };
-                if !some_packed.is_empty() {
-                    let to = &mut to[(some_packed.start - some.start) * panel_values..][..some_packed.len() * panel_values];
-                    pack(self.cpu, &self.product.b, (0, n), K::COLS, some_packed.clone(), (start, depth), to);
+        // Columns that are neighbours are read where they are if they are read a few times only; but not the last panel where it
+        // is narrower than its registers, which would read past the end of the matrix.
+        let few = self.k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
+        let direct = self.product.b.direct().filter(|&(_, row, _)| row == 1 && few);
+        let (b, packed_from) = match direct {
+            Some((start, _, step)) => {
+                (Panels { start, panel: K::COLS, row: 1, step }, self.n / K::COLS)
+            }
+            None => (Panels { start: std::ptr::null(), panel: 0, row: 1, step: 0 }, 0),
+        };
+        for from in panels.clone().step_by(self.cut.at_once) {
+            let panels = from..panels.end.min(from + self.cut.at_once);
+            let (sums, sums_row) = if Self::SUMS_IN_C {
+                let row = self.first + tiles.start * self.cut.height;
+                (self.c.start().wrapping_add(row * self.n + from * K::COLS).cast(), self.n)
+            } else {
+                (sums.as_mut_ptr(), panels.len() * K::COLS)
+            };
+            for start in (0..self.k.max(1)).step_by(self.chunk) {
+                let depth = self.chunk.min(self.k - start);
+                let panel = K::COLS * self.packed(depth);
+                let (to, some) = (
+                    &mut packed[..panels.len() * panel],
+                    panels.start.max(packed_from)..panels.end,
+                );
+                if !some.is_empty() {
+                    let to = &mut to[(some.start - from) * panel..];
+                    pack::<K, _>(
+                        self.cpu,
+                        &self.product.b,
+                        (0, self.n),
+                        K::COLS,
+                        some,
+                        (start, depth),
+                        to,
+                    );
                 }
+                let stage = Stage {
+                    panels: panels.clone(),
+                    tiles: tiles.clone(),
+                    start,
+                    depth,
+                    a: Panels { start: a.start.wrapping_add(self.packed(start) * a.step), ..*a },
+                    b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
+                    packed_b: Panels { start: to.as_ptr(), panel, row: 1, step: K::COLS },
+                    packed_from,
+                    sums,
+                    sums_row,
+                };
                 for tile in tiles.clone() {
-                    for panel in some.clone() {
-                        let (b, b_k) = match b_direct {
-                            Some((b, _, step)) if panel < whole => {
-                                (b.wrapping_add(panel * K::COLS + start * step), step)
-                            }
-                            _ => (packed.start.wrapping_add((panel - some.start) * panel_values), K::COLS),
-                        };
-                        let a_start = tile * a.panel + self.packed(start) * a.step;
-                        let args = Tile {
-                            depth: self.packed(depth),
-                            a: a.start.wrapping_add(a_start),
-                            a_row: a.row,
-                            a_k: a.step,
-                            b,
-                            b_k,
-                            c: std::ptr::null_mut(),
-                            c_row: n,
-                            width: K::COLS.min(n - panel * K::COLS),
-                            add: self.product.accumulate || start > 0,
-                        };
-                        self.tile(args, tile, panel, start + depth >= k);
+                    for panel in panels.clone() {
+                        self.tile(&stage, tile, panel);
                     }
                 }
             }
-            from = some.end;
         }
     }
 
-    /// Computes one tile over one chunk; `last` says that its sums are then complete.
-    fn tile(&self, mut args: Tile<Packed<K>, Sum<K>>, tile: usize, panel: usize, last: bool) {
-        let c_row = args.c_row;
-        let (i, j) = (self.first + tile * self.cut.height, panel * K::COLS);
-        let rows = self.cut.height.min(self.first + self.rows - i);
-        let registers = args.width.div_ceil(K::V::LANES);
-        let kernel = K::kernel(rows, registers, args.a_row == 1);
-        let Some(epilogue) = self.product.epilogue.filter(|_| last) else {
-            args.c = self.c.start().wrapping_add(i * c_row + j);
+    /// Computes one tile over one chunk and, where that was the last one, finishes it.
+    fn tile(&self, stage: &Stage<Packed<K>, Sum<K>>, tile: usize, panel: usize) {
+        let (height, accumulate) = (self.cut.height, self.product.accumulate);
+        let (row, column) = (self.first + tile * height, panel * K::COLS);
+        let rows = height.min(self.first + self.rows - row);
+        let width = K::COLS.min(self.n - column);
+        let registers = width.div_ceil(K::V::LANES);
+        let (b, b_panel) = if panel < stage.packed_from {
+            (&stage.b, panel)
+        } else {
+            (&stage.packed_b, panel - stage.panels.start)
+        };
+        let place = (tile - stage.tiles.start) * height * stage.sums_row
+            + (panel - stage.panels.start) * K::COLS;
+        let sums = stage.sums.wrapping_add(place);
+        let last = stage.start + stage.depth >= self.k;
+        let mut args = Tile {
+            depth: self.packed(stage.depth),
+            a: stage.a.start.wrapping_add(tile * stage.a.panel),
+            a_row: stage.a.row,
+            a_k: stage.a.step,
+            b: b.start.wrapping_add(b_panel * b.panel),
+            b_k: b.step,
+            c: sums,
+            c_row: stage.sums_row,
+            width,
+            add: stage.start > 0 || Self::SUMS_IN_C && accumulate,
+        };
+        let kernel = K::kernel(rows, registers, stage.a.row == 1);
+        let Some(finish) = self.product.finish.as_ref().filter(|_| last) else {
             // SAFETY: the instruction set is the device's; panels hold `depth` steps of the tile's rows and of whole registers
-            // of columns; the tile's part of C belongs to one block, which one thread computes.
+            // of columns; the tile's part of the sums belongs to one block, which one thread computes.
             return unsafe { kernel(&args) };
         };
-        let (width, add) = (args.width, args.add);
         let stride = registers * K::V::LANES;
         let mut buffer = Buffer::<Sum<K>>::new();
+        let earlier = args.add.then_some(Earlier { start: sums, row: stage.sums_row });
         (args.c, args.c_row, args.width, args.add) = (buffer.start(), stride, stride, false);
         // SAFETY: as above; the buffer holds a whole tile.
         unsafe { kernel(&args) };
         // SAFETY: the kernel has written `rows` rows of `stride` values.
         let values = unsafe { buffer.values(rows * stride) };
-        let row = |r: usize| {
-            // SAFETY: the tile's part of C belongs to one block, which one thread computes.
-            unsafe { self.c.range((i + r) * c_row + j, width) }
-        };
-        if add {
-            for (r, values) in values.chunks_exact_mut(stride).enumerate() {
-                values.iter_mut().zip(row(r)).for_each(|(v, c)| *v = *c + *v);
-            }
-        }
-        epilogue.finish(&mut Finished { row: i, column: j, rows, width, stride, values });
-        for (r, values) in values.chunks_exact(stride).enumerate() {
-            row(r).copy_from_slice(&values[..width]);
-        }
-    }
-}
-
-/// The most values of a tile of any instruction set.
-const TILE: usize = 14 * 32;
-
-/// A tile that an epilogue works on before it goes to C.
-#[repr(align(64))]
-struct Buffer<T>([MaybeUninit<T>; TILE]);
-
-impl<T> Buffer<T> {
-    fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; TILE])
-    }
-
-    fn start(&mut self) -> *mut T {
-        self.0.as_mut_ptr().cast()
-    }
-
-    /// # Safety
-    /// The first `len` values have been written.
-    unsafe fn values(&mut self, len: usize) -> &mut [T] {
-        let written = &mut self.0[..len];
-        // SAFETY: in bounds, and initialised by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(written.as_mut_ptr().cast(), len) }
+        let add_c = accumulate && !Self::SUMS_IN_C;
+        let place = Place { row, column, width, c_row: self.n };
+        dispatch(self.cpu, Tail { finish, values, stride, place, c: self.c, earlier, add_c });
     }
 }

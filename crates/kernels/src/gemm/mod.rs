@@ -2,20 +2,27 @@
 //!
 //! - `vector`: a register of sums, for each instruction set
 //! - `tile`: a few rows of C by one or two registers, the inner loop
-//! - `pack`: operands side by side, as tiles read them
+//! - `pack`: operands side by side, as tiles read them; `rounded`: the same for bf16
 //! - `drive`: chunks of K, blocks of C, threads
+//! - `finish`: what happens to a tile whose sums are complete
 //!
 //! One value of C is always the sum of the same terms in the same order (K ascending, one partial sum for each chunk of
 //! K), whatever the blocks: so threads never show.
 
 mod drive;
+mod finish;
 mod pack;
+mod rounded;
 mod tile;
 mod vector;
 
-use crate::Float;
+pub use rounded::Bf16Operand;
+
+use crate::{Float, Stored};
 use drive::{Product, drive};
-use ff_tensor::{CpuDevice, Element, Isa};
+use ff_tensor::{CpuDevice, DType, Element, Isa};
+use finish::Finish;
+use rounded::Rounded;
 
 /// A matrix as a strided view: element (i, j) is `data[i·row + j·col]`.
 ///
@@ -72,41 +79,35 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
-/// What happens to values of C once their sums are complete, while they are in the first-level cache: a bias, an activation.
-///
-/// ```
-/// use ff_kernels::{Epilogue, Finished, MatRef, gemm_with};
-/// struct Double;
-/// impl Epilogue<f32> for Double {
-///     fn finish(&self, tile: &mut Finished<'_, f32>) {
-///         tile.values.iter_mut().for_each(|v| *v *= 2.0);
-///     }
-/// }
-/// let device = ff_tensor::Device::default();
-/// let (x, mut y) = ([1.0f32, 2.0, 3.0], [0.0; 3]);
-/// gemm_with(device.cpu(), MatRef::new(&x, 3, 1), MatRef::new(&[5.0], 1, 1), &mut y, &Double);
-/// assert_eq!(y, [10.0, 20.0, 30.0]);
-/// ```
-pub trait Epilogue<T>: Sync {
-    /// Changes the values of a tile, each seen once. Called from several threads, for tiles in any order.
-    fn finish(&self, tile: &mut Finished<'_, T>);
+/// What happens to values of C once their sums are complete, while they are in the first-level cache: with z = A · B + bias,
+/// C becomes f(z).
+pub struct Epilogue<'a, C: Stored> {
+    /// Added to every row.
+    pub bias: Option<&'a [C::Compute]>,
+    /// Where z is kept, `[M, N]`.
+    pub z: Option<&'a mut [C]>,
+    /// f, in place; called with many values at a time, in any order, from several threads, and with some that are not part
+    /// of C and whose results are not used.
+    pub f: Option<&'a (dyn Fn(&mut [C::Compute]) + Sync)>,
 }
 
-/// A tile of C whose sums are complete.
-#[derive(Debug)]
-pub struct Finished<'a, T> {
-    /// The first row.
-    pub row: usize,
-    /// The first column.
-    pub column: usize,
-    /// How many rows.
-    pub rows: usize,
-    /// How many columns.
-    pub width: usize,
-    /// The distance between rows in `values`: `width`, rounded up to whole registers.
-    pub stride: usize,
-    /// The values, rows · stride of them; what is beyond a row's width is not used afterwards.
-    pub values: &'a mut [T],
+impl<C: Stored> Default for Epilogue<'_, C> {
+    /// Nothing.
+    fn default() -> Self {
+        Self { bias: None, z: None, f: None }
+    }
+}
+
+impl<C: Stored> Epilogue<'_, C> {
+    /// Whether it leaves C as it is.
+    pub fn is_nothing(&self) -> bool {
+        self.bias.is_none() && self.z.is_none() && self.f.is_none()
+    }
+
+    fn check(&self, n: usize, c: &[C]) {
+        assert!(self.bias.is_none_or(|bias| bias.len() == n), "gemm: a bias of {n} values");
+        assert!(self.z.as_ref().is_none_or(|z| z.len() == c.len()), "gemm: z of the size of C");
+    }
 }
 
 /// C = A · B, or C += A · B where `accumulate` is set; C is row-major.
@@ -129,64 +130,122 @@ pub fn gemm<T: Float>(cpu: &CpuDevice, a: MatRef<T>, b: MatRef<T>, c: &mut [T], 
     run(cpu, a, b, c, accumulate, None);
 }
 
-/// C = f(A · B), with an epilogue for f.
+/// C = f(A · B + bias), in one pass over C.
 ///
 /// # Shapes
 /// `[M, K] · [K, N] → [M, N]`
 ///
 /// # Panics
 /// The shapes do not fit.
+///
+/// ```
+/// use ff_kernels::{Epilogue, MatRef, gemm_with};
+/// let device = ff_tensor::Device::default();
+/// let (x, w, mut y) = ([1.0f32, -2.0], [5.0], [0.0; 2]);
+/// let relu = |y: &mut [f32]| y.iter_mut().for_each(|y| *y = y.max(0.0));
+/// let epilogue = Epilogue { bias: Some(&[1.0]), f: Some(&relu), ..Epilogue::default() };
+/// gemm_with(device.cpu(), MatRef::new(&x, 2, 1), MatRef::new(&w, 1, 1), &mut y, epilogue);
+/// assert_eq!(y, [6.0, 0.0]);
+/// ```
 pub fn gemm_with<T: Float>(
     cpu: &CpuDevice,
     a: MatRef<T>,
     b: MatRef<T>,
     c: &mut [T],
-    epilogue: &dyn Epilogue<T>,
+    epilogue: Epilogue<'_, T>,
 ) {
+    epilogue.check(b.cols, c);
     run(cpu, a, b, c, false, Some(epilogue));
 }
 
-fn run<T: Float>(
+/// C = f(A · B + bias), or += where `accumulate` is set, with operands rounded to bf16 and sums in f32.
+///
+/// The processor's instructions for bf16 take subnormal values for zero; elsewhere they are kept.
+///
+/// # Shapes
+/// `[M, K] · [K, N] → [M, N]`
+///
+/// # Panics
+/// The shapes do not fit.
+///
+/// ```
+/// use ff_kernels::{Epilogue, MatRef, gemm_bf16};
+/// use ff_tensor::bf16;
+/// let device = ff_tensor::Device::default();
+/// let (x, w) = ([bf16::from_f32(3.0), bf16::from_f32(0.5)], [1.0f32, 2.0 + 1.0 / 512.0]);
+/// let mut y = [0.0f32];
+/// let (x, w) = (MatRef::new(&x, 1, 2), MatRef::new(&w, 2, 1));
+/// gemm_bf16(device.cpu(), x, w, &mut y, false, Epilogue::default());
+/// assert_eq!(y, [4.0]); // 3 · 1 + 0.5 · 2
+/// ```
+pub fn gemm_bf16<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>>(
     cpu: &CpuDevice,
-    a: MatRef<T>,
-    b: MatRef<T>,
-    c: &mut [T],
+    a: MatRef<A>,
+    b: MatRef<B>,
+    c: &mut [C],
     accumulate: bool,
-    epilogue: Option<&dyn Epilogue<T>>,
+    epilogue: Epilogue<'_, C>,
 ) {
     check(&a, &b, c);
-    let b = b.t();
-    // T is f32 or f64: the casts below only happen where it is the type they name.
-    let is = |dtype| T::DTYPE == dtype;
-    if let (Some(a), Some(b), Some(c), Some(epilogue)) = (
-        cast::<T, f32>(a),
-        cast::<T, f32>(b),
-        cast_mut::<T, f32>(c),
-        same::<_, Option<&dyn Epilogue<f32>>>(epilogue, is(f32::DTYPE)),
-    ) {
-        let product = Product { a, b, accumulate, epilogue };
+    epilogue.check(b.cols, c);
+    let (a, b) = (Rounded(a), Rounded(b.t()));
+    let product = Product { a, b, accumulate, finish: Some(Finish::new(epilogue)) };
+    match cpu.isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if cpu.has_bf16() => drive::<tile::Avx512Bf16, _, _, _>(cpu, &product, c),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => drive::<tile::Avx512F32, _, _, _>(cpu, &product, c),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => drive::<tile::Avx2F32, _, _, _>(cpu, &product, c),
+        _ => drive::<tile::PlainF32, _, _, _>(cpu, &product, c),
+    }
+}
+
+type Operands<'a, T> = (MatRef<'a, T>, MatRef<'a, T>, &'a mut [T], Option<Epilogue<'a, T>>);
+
+fn run<'a, T: Float>(
+    cpu: &CpuDevice,
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
+    c: &'a mut [T],
+    accumulate: bool,
+    epilogue: Option<Epilogue<'a, T>>,
+) {
+    check(&a, &b, c);
+    let operands = (a, b.t(), c, epilogue);
+    if T::DTYPE == DType::F32 {
+        let Some((a, b, c, epilogue)) = same::<T, f32, _, Operands<'_, f32>>(operands) else {
+            return;
+        };
+        let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
         match cpu.isa() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => drive::<tile::Avx512F32, _, _>(cpu, &product, c),
+            Isa::Avx512 => drive::<tile::Avx512F32, _, _, _>(cpu, &product, c),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => drive::<tile::Avx2F32, _, _>(cpu, &product, c),
-            _ => drive::<tile::PlainF32, _, _>(cpu, &product, c),
+            Isa::Avx2 => drive::<tile::Avx2F32, _, _, _>(cpu, &product, c),
+            _ => drive::<tile::PlainF32, _, _, _>(cpu, &product, c),
         }
-    } else if let (Some(a), Some(b), Some(c), Some(epilogue)) = (
-        cast::<T, f64>(a),
-        cast::<T, f64>(b),
-        cast_mut::<T, f64>(c),
-        same::<_, Option<&dyn Epilogue<f64>>>(epilogue, is(f64::DTYPE)),
-    ) {
-        let product = Product { a, b, accumulate, epilogue };
+    } else if let Some((a, b, c, epilogue)) = same::<T, f64, _, Operands<'_, f64>>(operands) {
+        let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
         match cpu.isa() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => drive::<tile::Avx512F64, _, _>(cpu, &product, c),
+            Isa::Avx512 => drive::<tile::Avx512F64, _, _, _>(cpu, &product, c),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => drive::<tile::Avx2F64, _, _>(cpu, &product, c),
-            _ => drive::<tile::PlainF64, _, _>(cpu, &product, c),
+            Isa::Avx2 => drive::<tile::Avx2F64, _, _, _>(cpu, &product, c),
+            _ => drive::<tile::PlainF64, _, _, _>(cpu, &product, c),
         }
     }
+}
+
+/// Renames a type that mentions `T` to the one that mentions `U` in its place, where those are the same.
+fn same<T: Element, U: Element, A, B>(a: A) -> Option<B> {
+    if T::DTYPE != U::DTYPE || size_of::<A>() != size_of::<B>() {
+        return None;
+    }
+    let a = std::mem::ManuallyDrop::new(a);
+    // SAFETY: `Element` is sealed and each dtype has one type, so T and U are the same type, and so are A and B, which callers
+    // write with T in one and U in the other; the original is not dropped.
+    Some(unsafe { std::mem::transmute_copy::<A, B>(&a) })
 }
 
 /// The same as [`gemm`] as its definition says it, one sum after the other: what the fast paths are tested against.
@@ -206,7 +265,7 @@ pub fn gemm_reference<T: Float>(a: MatRef<T>, b: MatRef<T>, c: &mut [T], accumul
     }
 }
 
-fn check<T>(a: &MatRef<T>, b: &MatRef<T>, c: &[T]) {
+fn check<A, B, C>(a: &MatRef<A>, b: &MatRef<B>, c: &[C]) {
     assert!(
         a.cols == b.rows && c.len() == a.rows * b.cols,
         "gemm: [{}, {}] · [{}, {}] into {} values",
@@ -216,23 +275,6 @@ fn check<T>(a: &MatRef<T>, b: &MatRef<T>, c: &[T]) {
         b.cols,
         c.len()
     );
-}
-
-fn cast<'a, T: Float, U: Float>(m: MatRef<'a, T>) -> Option<MatRef<'a, U>> {
-    let data = same::<&'a [T], &'a [U]>(m.data, T::DTYPE == U::DTYPE)?;
-    Some(MatRef { data, rows: m.rows, cols: m.cols, row: m.row, col: m.col })
-}
-
-fn cast_mut<T: Float, U: Float>(values: &mut [T]) -> Option<&mut [U]> {
-    same(values, T::DTYPE == U::DTYPE)
-}
-
-/// Renames a type to itself; `is_same` says that the element types have the same dtype.
-fn same<A, B>(a: A, is_same: bool) -> Option<B> {
-    let a = std::mem::ManuallyDrop::new(a);
-    // SAFETY: `Element` is sealed and each dtype has one type, so with equal dtypes A and B are one and the same type
-    // (the callers' differ in the element type alone); the original is not dropped.
-    is_same.then(|| unsafe { std::mem::transmute_copy::<A, B>(&a) })
 }
 
 #[cfg(test)]
@@ -297,6 +339,109 @@ mod tests {
             if isa <= Isa::detect() {
                 agrees::<f32>(isa, 1, f64::from(f32::EPSILON));
                 agrees::<f64>(isa, 2, f64::EPSILON);
+            }
+        }
+    }
+
+    /// Sizes with every kind of edge: one row, one column, less and more than a tile, a chunk of K and a block.
+    const SIZES: [(usize, usize, usize); 9] = [
+        (1, 1, 1),
+        (0, 3, 2),
+        (3, 2, 0),
+        (2, 17, 3),
+        (13, 31, 257),
+        (30, 33, 385),
+        (65, 100, 771),
+        (193, 513, 300),
+        (17, 300, 1600),
+    ];
+
+    #[test]
+    fn bias_z_and_f_are_applied_once_for_every_size_and_path() {
+        let mut rng = Rng::new(Key::new(7));
+        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= Isa::detect())
+        {
+            let device = Device::open(DeviceOptions { threads: 2, isa: Some(isa) }).unwrap();
+            for (m, n, k) in SIZES {
+                let (a, b) = (values(&mut rng, m * k), values(&mut rng, n * k));
+                let bias = values(&mut rng, n);
+                let (a, b) = (MatRef::new(&a, m, k), MatRef::new(&b, n, k).t());
+                let (mut y, mut z, mut plain) =
+                    (vec![9.0; m * n], vec![9.0; m * n], vec![0.0; m * n]);
+                let double = |y: &mut [f64]| y.iter_mut().for_each(|y| *y *= 2.0);
+                let epilogue = Epilogue { bias: Some(&bias), z: Some(&mut z), f: Some(&double) };
+                gemm_with(device.cpu(), a, b, &mut y, epilogue);
+                gemm_reference(a, b, &mut plain, false);
+                for i in 0..m * n {
+                    let expected = plain[i] + bias[i % n];
+                    // As in `agrees`, with the bias as one more term.
+                    assert!((z[i] - expected).abs() <= f64::EPSILON * (k + 2) as f64);
+                    assert_eq!(y[i], 2.0 * z[i]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_products_are_those_of_the_rounded_values() {
+        use ff_tensor::bf16;
+        let mut rng = Rng::new(Key::new(8));
+        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= Isa::detect())
+        {
+            for (m, n, k) in SIZES {
+                let single = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
+                let a = single(values(&mut rng, m * k));
+                let b = single(values(&mut rng, n * k));
+                let round = |v: &[f32]| v.iter().map(|&v| bf16::from_f32(v)).collect::<Vec<_>>();
+                let exact =
+                    |v: &[f32]| v.iter().map(|&v| bf16::from_f32(v).to_f64()).collect::<Vec<f64>>();
+                let (a16, b16, a64, b64) = (round(&a), round(&b), exact(&a), exact(&b));
+                let mut plain = vec![0.0; m * n];
+                for layout in 0..4 {
+                    macro_rules! views {
+                        ($a:expr, $b:expr) => {
+                            (
+                                if layout & 1 == 0 {
+                                    MatRef::new($a, m, k)
+                                } else {
+                                    MatRef::new($a, k, m).t()
+                                },
+                                if layout & 2 == 0 {
+                                    MatRef::new($b, k, n)
+                                } else {
+                                    MatRef::new($b, n, k).t()
+                                },
+                            )
+                        };
+                    }
+                    let (va, vb) = views!(&a64, &b64);
+                    gemm_reference(va, vb, &mut plain, false);
+                    let mut outputs = Vec::new();
+                    for threads in [1, 2] {
+                        let device =
+                            Device::open(DeviceOptions { threads, isa: Some(isa) }).unwrap();
+                        let cpu = device.cpu();
+                        // One operand of each kind, then the other way round.
+                        let mut c = vec![1.0f32; m * n];
+                        let ((va, _), (_, vb)) = (views!(&a16, &b16), views!(&a, &b));
+                        gemm_bf16(cpu, va, vb, &mut c, true, Epilogue::default());
+                        let mut d = vec![bf16::ONE; m * n];
+                        let ((va, _), (_, vb)) = (views!(&a, &b), views!(&a16, &b16));
+                        gemm_bf16(cpu, va, vb, &mut d, true, Epilogue::default());
+                        for i in 0..m * n {
+                            let expected = plain[i] + 1.0;
+                            let error = (f64::from(c[i]) - expected).abs();
+                            // Products of bf16 are exact in f32; sums err as in `agrees`.
+                            let bound = f64::from(f32::EPSILON) * (k + 1) as f64;
+                            assert!(error <= bound, "{isa} {m}×{n}×{k} layout {layout}: {error}");
+                            // Half an ulp of bf16 on top.
+                            let error = (d[i].to_f64() - expected).abs();
+                            assert!(error <= bound + expected.abs() / 256.0, "{isa} {m}×{n}×{k}");
+                        }
+                        outputs.push((c, d));
+                    }
+                    assert!(outputs[0] == outputs[1], "{isa} {m}×{n}×{k}: threads show");
+                }
             }
         }
     }

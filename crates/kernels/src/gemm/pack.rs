@@ -86,14 +86,14 @@ fn pack_plain<T: Copy + Default>(m: &MatRef<'_, T>, panel: &Panel, to: &mut [T])
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use super::{MatRef, Panel};
     use std::arch::x86_64::*;
 
     const LANES: usize = 16;
 
     /// Values of 32 bits to pack, as addresses.
-    pub(super) struct Rows {
+    pub(in super::super) struct Rows {
         from: *const f32,
         row: usize,
         col: usize,
@@ -104,7 +104,7 @@ mod x86 {
     }
 
     impl Rows {
-        pub(super) fn new(m: &MatRef<'_, f32>, panel: &Panel, to: &mut [f32]) -> Self {
+        pub(in super::super) fn new(m: &MatRef<'_, f32>, panel: &Panel, to: &mut [f32]) -> Self {
             let &Panel { first, rows, start, depth, width } = panel;
             assert!(first + rows <= m.rows && start + depth <= m.cols && rows <= width);
             assert!(depth * width <= to.len(), "a panel of {depth} × {width}");
@@ -126,7 +126,7 @@ mod x86 {
         /// # Safety
         /// The processor has AVX-512 F.
         #[target_feature(enable = "avx512f")]
-        pub(super) unsafe fn copy(&self) {
+        pub(in super::super) unsafe fn copy(&self) {
             for k in 0..self.depth {
                 for r in (0..self.width).step_by(LANES) {
                     let there = mask(self.rows.saturating_sub(r));
@@ -145,7 +145,7 @@ mod x86 {
         /// # Safety
         /// The processor has AVX-512 F.
         #[target_feature(enable = "avx512f")]
-        pub(super) unsafe fn transpose(&self) {
+        pub(in super::super) unsafe fn transpose(&self) {
             for r in (0..self.width).step_by(LANES) {
                 let room = mask(self.width - r);
                 let rows = self.rows.saturating_sub(r).min(LANES);
@@ -175,7 +175,7 @@ mod x86 {
     }
 
     #[inline(always)]
-    fn mask(n: usize) -> __mmask16 {
+    pub(in super::super) fn mask(n: usize) -> __mmask16 {
         ((1u32 << n.min(LANES)) - 1) as __mmask16
     }
 
@@ -185,11 +185,13 @@ mod x86 {
     /// The processor has AVX-512 F.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
+    pub(in super::super) unsafe fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
         let mut fours = rows;
         for (four, rows) in fours.chunks_exact_mut(4).zip(rows.chunks_exact(4)) {
-            let low = [_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])];
-            let high = [_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])];
+            let low =
+                [_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])];
+            let high =
+                [_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])];
             four[0] = _mm512_unpacklo_epi64(low[0], low[1]);
             four[1] = _mm512_unpackhi_epi64(low[0], low[1]);
             four[2] = _mm512_unpacklo_epi64(high[0], high[1]);

@@ -1,6 +1,6 @@
 //! The table of element-wise activations: a row is a name, f, f′ and what f′ is computed from.
 
-use ff_kernels::{Float, map, map2, zip_into};
+use ff_kernels::{Float, Stored, map, map2, zip_into};
 use ff_tensor::CpuDevice;
 
 /// An element-wise activation y = f(x).
@@ -69,17 +69,44 @@ const GELU_CUBIC: f64 = 0.044_715;
 /// Left of this, functions that end in x · 0 are 0; it keeps −∞ · 0 = NaN away.
 const LEFT: f64 = -1e4;
 
+/// eˣ of x ≤ 20, with n = eˣ(eˣ + 2), of which tanh(ln(1 + eˣ)) = n / (n + 2) loses nothing for negative x.
 #[inline(always)]
-fn sigmoid<T: Float>(x: T) -> T {
-    T::ONE / (T::ONE + (-x).exp())
+fn exp_and_n<T: Float>(x: T) -> (T, T) {
+    // A choice that keeps NaN; further right the quotient is 1.
+    let twenty = T::of(20.0);
+    let e = (if x > twenty { twenty } else { x }).exp();
+    (e, e * (e + T::of(2.0)))
 }
 
-/// tanh(ln(1 + eˣ)) = n / (n + 2) with n = eˣ(eˣ + 2), which loses nothing for negative x.
+/// √(2/π) (x + 0.044715 x³), doubled: 1 + tanh u = 2 σ(2u).
 #[inline(always)]
-fn tanh_softplus<T: Float>(x: T) -> T {
-    let e = x.minimum(T::of(20.0)).exp();
-    let n = e * (e + T::of(2.0));
-    n / (n + T::of(2.0))
+fn gelu_tanh_argument<T: Float>(x: T) -> T {
+    T::of(2.0 * SQRT_2_PI) * (x + T::of(GELU_CUBIC) * x * x * x)
+}
+
+/// A value from −10⁴ to 10⁴; NaN stays NaN.
+#[inline(always)]
+fn within<T: Float>(x: T) -> T {
+    let x = not_left(x);
+    if x > T::of(-LEFT) { T::of(-LEFT) } else { x }
+}
+
+#[inline(always)]
+fn not_left<T: Float>(x: T) -> T {
+    if x < T::of(LEFT) { T::of(LEFT) } else { x }
+}
+
+/// A row of the table: both functions are inlined into the loop around them for each instruction set, and own what they
+/// capture, so that it can be kept in registers.
+macro_rules! row {
+    ($go:ident, $T:ident, |$x:ident| $f:expr, |$y:ident| $df:expr) => {
+        $go!(
+            #[inline(always)]
+            move |$x: $T| $f,
+            #[inline(always)]
+            move |$y: $T| $df
+        )
+    };
 }
 
 /// Calls `$go(f, df)` with the two functions of one row, so that the loop around them is compiled for each.
@@ -87,108 +114,126 @@ macro_rules! with_functions {
     ($activation:expr, $T:ident, $go:ident) => {{
         let (zero, one, half) = ($T::ZERO, $T::ONE, $T::of(0.5));
         match $activation {
-            Activation::Identity => $go!(|x: $T| x, |_y: $T| one),
-            Activation::Sigmoid => $go!(sigmoid::<$T>, |y: $T| y * (one - y)),
-            Activation::Tanh => $go!(|x: $T| x.tanh(), |y: $T| one - y * y),
+            Activation::Identity => row!($go, $T, |x| x, |_y| one),
+            Activation::Sigmoid => row!($go, $T, |x| x.sigmoid(), |y| y * (one - y)),
+            Activation::Tanh => row!($go, $T, |x| x.tanh(), |y| one - y * y),
             Activation::Relu => {
-                $go!(|x: $T| x.maximum(zero), |y: $T| if y <= zero { zero } else { one })
+                row!($go, $T, |x| x.maximum(zero), |y| if y <= zero { zero } else { one })
             }
             Activation::LeakyRelu { slope } => {
                 let s = $T::of(slope);
-                $go!(|x: $T| if x <= zero { x * s } else { x }, |y: $T| if y <= zero {
-                    s
-                } else {
-                    one
-                })
+                row!(
+                    $go,
+                    $T,
+                    |x| if x <= zero { x * s } else { x },
+                    |y| if y <= zero { s } else { one }
+                )
             }
             Activation::Elu { alpha } => {
                 let a = $T::of(alpha);
-                $go!(|x: $T| if x <= zero { a * x.exp_m1() } else { x }, |y: $T| if y <= zero {
-                    y + a
-                } else {
-                    one
-                })
+                row!(
+                    $go,
+                    $T,
+                    |x| if x <= zero { a * x.exp_m1() } else { x },
+                    |y| if y <= zero { y + a } else { one }
+                )
             }
             Activation::Selu => {
                 let (l, la) = ($T::of(SELU_LAMBDA), $T::of(SELU_LAMBDA * SELU_ALPHA));
-                $go!(
-                    |x: $T| if x <= zero { la * x.exp_m1() } else { l * x },
-                    |y: $T| if y <= zero { y + la } else { l }
+                row!(
+                    $go,
+                    $T,
+                    |x| if x <= zero { la * x.exp_m1() } else { l * x },
+                    |y| if y <= zero { y + la } else { l }
                 )
             }
-            Activation::Gelu => {
-                let (r, density) =
-                    ($T::of(std::f64::consts::FRAC_1_SQRT_2), $T::of(SQRT_2_PI / 2.0));
-                $go!(
-                    |x: $T| {
-                        let x = x.maximum($T::of(LEFT));
-                        half * x * (one + (x * r).erf())
-                    },
-                    |x: $T| {
-                        let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
-                        half * (one + (x * r).erf()) + x * density * (-half * x * x).exp()
-                    }
-                )
-            }
-            Activation::GeluTanh => {
-                let (c, k, k3) = ($T::of(SQRT_2_PI), $T::of(GELU_CUBIC), $T::of(3.0 * GELU_CUBIC));
-                $go!(
-                    |x: $T| {
-                        let x = x.maximum($T::of(LEFT));
-                        half * x * (one + (c * (x + k * x * x * x)).tanh())
-                    },
-                    |x: $T| {
-                        let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
-                        let t = (c * (x + k * x * x * x)).tanh();
-                        half * (one + t) + half * x * (one - t * t) * c * (one + k3 * x * x)
-                    }
-                )
-            }
-            Activation::Silu => $go!(
-                |x: $T| {
-                    let x = x.maximum($T::of(LEFT));
-                    x * sigmoid(x)
+            Activation::Gelu => row!(
+                $go,
+                $T,
+                |x| {
+                    let x = not_left(x);
+                    x * x.normal().0
                 },
-                |x: $T| {
-                    let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
-                    let s = sigmoid(x);
+                |x| {
+                    let x = within(x);
+                    let (cumulative, density) = x.normal();
+                    cumulative + x * density
+                }
+            ),
+            Activation::GeluTanh => {
+                let (c2, k3) = ($T::of(2.0 * SQRT_2_PI), $T::of(3.0 * GELU_CUBIC));
+                row!(
+                    $go,
+                    $T,
+                    |x| {
+                        let x = not_left(x);
+                        x * gelu_tanh_argument(x).sigmoid()
+                    },
+                    |x| {
+                        let x = within(x);
+                        let s = gelu_tanh_argument(x).sigmoid();
+                        s + x * s * (one - s) * c2 * (one + k3 * x * x)
+                    }
+                )
+            }
+            Activation::Silu => row!(
+                $go,
+                $T,
+                |x| {
+                    let x = not_left(x);
+                    x * x.sigmoid()
+                },
+                |x| {
+                    let x = within(x);
+                    let s = x.sigmoid();
                     s * (one + x * (one - s))
                 }
             ),
-            Activation::Mish => $go!(
-                |x: $T| {
-                    let x = x.maximum($T::of(LEFT));
-                    x * tanh_softplus(x)
-                },
-                |x: $T| {
-                    let x = x.maximum($T::of(LEFT)).minimum($T::of(-LEFT));
-                    let t = tanh_softplus(x);
-                    t + x * (one - t * t) * sigmoid(x)
-                }
-            ),
-            Activation::Softplus => $go!(
-                |x: $T| x.maximum(zero) + (-x.abs()).exp().ln_1p(),
+            Activation::Mish => {
+                let (two, four) = ($T::of(2.0), $T::of(4.0));
+                row!(
+                    $go,
+                    $T,
+                    |x| {
+                        let x = not_left(x);
+                        let (_, n) = exp_and_n(x);
+                        x * (n / (n + two))
+                    },
+                    |x| {
+                        // With t = n / (n + 2) and n + 1 = (eˣ + 1)²: (1 − t²) σ(x) = 4 eˣ (eˣ + 1) / (n + 2)².
+                        let x = within(x);
+                        let (e, n) = exp_and_n(x);
+                        let r = one / (n + two);
+                        n * r + x * (four * e * (e + one) * r * r)
+                    }
+                )
+            }
+            Activation::Softplus => row!(
+                $go,
+                $T,
+                |x| x.softplus(),
                 // σ(x) = 1 − e⁻ʸ
-                |y: $T| -(-y).exp_m1()
+                |y| -(-y).exp_m1()
             ),
             Activation::HardSigmoid => {
                 let sixth = $T::of(1.0 / 6.0);
-                $go!(|x: $T| (x * sixth + half).maximum(zero).minimum(one), |y: $T| if y <= zero
-                    || y >= one
-                {
-                    zero
-                } else {
-                    sixth
-                })
+                row!(
+                    $go,
+                    $T,
+                    |x| (x * sixth + half).maximum(zero).minimum(one),
+                    |y| if y <= zero || y >= one { zero } else { sixth }
+                )
             }
             Activation::HardSwish => {
                 let (three, sixth) = ($T::of(3.0), $T::of(1.0 / 6.0));
-                $go!(
-                    |x: $T| {
-                        let x = x.maximum($T::of(LEFT));
+                row!(
+                    $go,
+                    $T,
+                    |x| {
+                        let x = not_left(x);
                         x * (x * sixth + half).maximum(zero).minimum(one)
                     },
-                    |x: $T| {
+                    |x| {
                         if x <= -three {
                             zero
                         } else if x >= three {
@@ -199,12 +244,14 @@ macro_rules! with_functions {
                     }
                 )
             }
-            Activation::Relu2 => $go!(
-                |x: $T| {
+            Activation::Relu2 => row!(
+                $go,
+                $T,
+                |x| {
                     let r = x.maximum(zero);
                     r * r
                 },
-                |y: $T| $T::of(2.0) * y.sqrt()
+                |y| $T::of(2.0) * y.sqrt()
             ),
         }
     }};
@@ -302,7 +349,12 @@ impl Activation {
     }
 
     /// y = f(x).
-    pub(crate) fn forward<T: Float>(self, cpu: &CpuDevice, x: &[T], y: &mut [T]) {
+    pub(crate) fn forward<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        x: &[S],
+        y: &mut [S],
+    ) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (f, _) = ($f, $df);
@@ -312,41 +364,21 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// y = f(x + bias), row by row, in place; the sum is stored in `z` too where it is given.
-    pub(crate) fn bias_forward<T: Float>(
-        self,
-        cpu: &CpuDevice,
-        bias: Option<&[T]>,
-        y: &mut [T],
-        z: Option<&mut [T]>,
-        width: usize,
-    ) {
-        if width == 0 {
-            return;
-        }
-        let rows = y.len() / width;
-        // About what a transcendental function costs against an addition.
-        let work = width * 8;
+    /// y = f(y), in place, on the calling thread.
+    pub(crate) fn in_place<T: Float>(self, cpu: &CpuDevice, y: &mut [T]) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (f, _) = ($f, $df);
-                match z {
-                    None => {
-                        ff_kernels::for_rows(cpu, rows, work, [(y, width)], |_, [y]| match bias {
-                            Some(bias) => y.iter_mut().zip(bias).for_each(|(y, &b)| *y = f(*y + b)),
-                            None => y.iter_mut().for_each(|y| *y = f(*y)),
-                        })
-                    }
-                    Some(z) => {
-                        let outputs = [(y, width), (z, width)];
-                        ff_kernels::for_rows(cpu, rows, work, outputs, |_, [y, z]| {
-                            for (j, (y, z)) in y.iter_mut().zip(z).enumerate() {
-                                *z = bias.map_or(*y, |bias| *y + bias[j]);
-                                *y = f(*z);
-                            }
-                        });
-                    }
-                }
+                ff_kernels::dispatch(
+                    cpu,
+                    #[inline(always)]
+                    || {
+                        let own = f;
+                        for y in &mut *y {
+                            *y = own(*y);
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);
@@ -364,18 +396,122 @@ impl Activation {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (_, df) = ($f, $df);
-                map2(cpu, dy, kept, dx, accumulate, |dy, v| dy * df(v))
+                map2(
+                    cpu,
+                    dy,
+                    kept,
+                    dx,
+                    accumulate,
+                    #[inline(always)]
+                    move |dy, v| dy * df(v),
+                )
             }};
         }
         with_functions!(self, T, go);
     }
 
-    /// dy = dy ⊙ f′, in place.
-    pub(crate) fn backward_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], dy: &mut [T]) {
+    /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\] or db += where `accumulate` is set; `kept` is what f′ is computed
+    /// from.
+    pub(crate) fn backward_in_place<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        kept: &[S],
+        dy: &mut [S],
+        dbias: Option<(&mut [T], bool)>,
+    ) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (_, df) = ($f, $df);
-                zip_into(cpu, kept, dy, |dy, v| dy * df(v))
+                match dbias {
+                    None => zip_into(
+                        cpu,
+                        kept,
+                        dy,
+                        #[inline(always)]
+                        move |dy, v| dy * df(v),
+                    ),
+                    Some((dbias, accumulate)) => ff_kernels::zip_sum_columns(
+                        cpu,
+                        kept,
+                        dy,
+                        dbias,
+                        accumulate,
+                        #[inline(always)]
+                        move |dy, v| dy * df(v),
+                    ),
+                }
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// h = f ⊙ u, where `a` is what f′ is computed from; u is h itself where it is `None`.
+    pub(crate) fn gate<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        a: &[S],
+        u: Option<&[S]>,
+        h: &mut [S],
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                let output = self.derivative_from() != From::Input;
+                ff_kernels::for_pieces(
+                    cpu,
+                    h,
+                    #[inline(always)]
+                    |start, h| {
+                        let own = f;
+                        let value = |a: T| if output { a } else { own(a) };
+                        let a = &a[start..];
+                        if let Some(u) = u {
+                            for ((h, &a), &u) in h.iter_mut().zip(a).zip(&u[start..]) {
+                                *h = S::from_compute(value(a.compute()) * u.compute());
+                            }
+                        } else {
+                            for (h, &a) in h.iter_mut().zip(a) {
+                                *h = S::from_compute(value(a.compute()) * h.compute());
+                            }
+                        }
+                    },
+                )
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// With h = f ⊙ u: du = dh ⊙ f, and dz = dh ⊙ u ⊙ f′ in place of dh; rows of `width`.
+    pub(crate) fn gate_backward<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        (a, u): (&[S], &[S]),
+        dh: &mut [S],
+        du: &mut [S],
+        width: usize,
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, df) = ($f, $df);
+                let output = self.derivative_from() != From::Input;
+                let rows = dh.len() / width.max(1);
+                ff_kernels::for_rows(
+                    cpu,
+                    rows,
+                    width * 8,
+                    [(dh, width), (du, width)],
+                    #[inline(always)]
+                    |row, [dh, du]| {
+                        let (own, slope) = (f, df);
+                        let (a, u) = (&a[row * width..][..width], &u[row * width..][..width]);
+                        for (((dh, du), &a), &u) in dh.iter_mut().zip(du).zip(a).zip(u) {
+                            let (a, u, d) = (a.compute(), u.compute(), dh.compute());
+                            let value = if output { a } else { own(a) };
+                            *du = S::from_compute(d * value);
+                            *dh = S::from_compute(d * u * slope(a));
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);

@@ -63,17 +63,47 @@ impl BinaryCrossEntropyWithLogits {
         Arc::new(self)
     }
 
-    /// (p t′, 1 − t′)
-    #[inline(always)]
-    fn shares<T: Float>(&self, t: T, output: usize) -> (T, T) {
-        let t = (1.0 - self.label_smoothing) * t.f64() + 0.5 * self.label_smoothing;
-        let positive = match self.positive_weight.as_deref() {
-            None => 1.0,
-            Some([one]) => *one,
-            Some(each) => each[output],
-        };
-        (T::of(positive * t), T::of(1.0 - t))
+    /// The smoothing of targets, t′ = hard · t + even.
+    fn smoothing<T: Float>(&self) -> (T, T) {
+        (T::of(1.0 - self.label_smoothing), T::of(0.5 * self.label_smoothing))
     }
+
+    /// p, where it is the same for all outputs.
+    fn one_positive_weight<T: Float>(&self) -> Option<T> {
+        match self.positive_weight.as_deref() {
+            None => Some(T::ONE),
+            Some([one]) => Some(T::of(*one)),
+            Some(_) => None,
+        }
+    }
+
+    /// p of the output at a place among all outputs of all rows, where each has its own.
+    #[inline(always)]
+    fn positive_weight<T: Float>(&self, place: usize) -> T {
+        self.positive_weight.as_deref().map_or(T::ONE, |each| T::of(each[place % each.len()]))
+    }
+}
+
+/// (p t′, 1 − t′), of which the second is hard · (1 − t) + even.
+#[inline(always)]
+fn shares<T: Float>(positive: T, (hard, even): (T, T), t: T) -> (T, T) {
+    (positive * (hard * t + even), hard * (T::ONE - t) + even)
+}
+
+/// A logit's loss.
+#[inline(always)]
+fn loss<T: Float>(positive: T, smoothing: (T, T), z: T, t: T) -> T {
+    let (positive, negative) = shares(positive, smoothing, t);
+    let (of_positive, of_negative) = soft_hinges(z);
+    share_of(positive, of_positive) + share_of(negative, of_negative)
+}
+
+/// Its derivative.
+#[inline(always)]
+fn slope<T: Float>(positive: T, smoothing: (T, T), z: T, t: T) -> T {
+    let (positive, negative) = shares(positive, smoothing, t);
+    let (of_z, of_minus_z) = sigmoids(z);
+    negative * of_z - positive * of_minus_z
 }
 
 impl Op for BinaryCrossEntropyWithLogits {
@@ -113,11 +143,17 @@ impl Op for BinaryCrossEntropyWithLogits {
     ) -> Result<()> {
         for_float!(NAME, x[0].dtype(), T => {
             Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
-            forward_elements::<T>(NAME, cx, x, y, self.reduction, |z, t, output| {
-                let (positive, negative) = self.shares(t, output);
-                let (of_positive, of_negative) = soft_hinges(z);
-                share_of(positive, of_positive) + share_of(negative, of_negative)
-            })
+            let (smoothing, reduction) = (self.smoothing(), self.reduction);
+            // What one weight for all leaves constant can be computed in vectors.
+            if let Some(positive) = self.one_positive_weight::<T>() {
+                forward_elements::<T>(NAME, cx, x, y, reduction, #[inline(always)] move |z, t, _| {
+                    loss(positive, smoothing, z, t)
+                })
+            } else {
+                forward_elements::<T>(NAME, cx, x, y, reduction, |z, t, place| {
+                    loss(self.positive_weight(place), smoothing, z, t)
+                })
+            }
         })
     }
 
@@ -129,11 +165,16 @@ impl Op for BinaryCrossEntropyWithLogits {
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
         for_float!(NAME, kept.spec(0).dtype, T => {
-            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |z, t, output| {
-                let (positive, negative) = self.shares(t, output);
-                let (of_z, of_minus_z) = sigmoids(z);
-                negative * of_z - positive * of_minus_z
-            })
+            let (smoothing, reduction) = (self.smoothing(), self.reduction);
+            if let Some(positive) = self.one_positive_weight::<T>() {
+                backward_elements::<T>(NAME, cx, kept, dy, dx, reduction, #[inline(always)] move |z, t, _| {
+                    slope(positive, smoothing, z, t)
+                })
+            } else {
+                backward_elements::<T>(NAME, cx, kept, dy, dx, reduction, |z, t, place| {
+                    slope(self.positive_weight(place), smoothing, z, t)
+                })
+            }
         })
     }
 }

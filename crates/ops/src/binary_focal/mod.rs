@@ -65,12 +65,65 @@ impl BinaryFocal {
         Arc::new(self)
     }
 
-    /// αₜ q^γ
-    #[inline(always)]
-    fn focus<T: Float>(&self, t: T, q: T) -> T {
-        let alpha = self.alpha.map_or(T::ONE, |a| T::of(a) * t + T::of(1.0 - a) * (T::ONE - t));
-        alpha * q.powf(T::of(self.gamma))
+    /// αₜ for t = 1 and t = 0.
+    fn alphas<T: Float>(&self) -> Option<(T, T)> {
+        self.alpha.map(|alpha| (T::of(alpha), T::of(1.0 - alpha)))
     }
+
+    fn run_forward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        power: impl Fn(T) -> T + Sync + Copy,
+    ) -> Result<()> {
+        Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
+        let alphas = self.alphas();
+        forward_elements::<T>(
+            NAME,
+            cx,
+            x,
+            y,
+            self.reduction,
+            #[inline(always)]
+            move |z, t, _| alpha(alphas, t) * power(miss(t, sigmoids(z))) * cross_entropy(z, t),
+        )
+    }
+
+    fn run_backward<T: Float>(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+        power: impl Fn(T) -> T + Sync + Copy,
+    ) -> Result<()> {
+        let (alphas, gamma, two) = (self.alphas(), T::of(self.gamma), T::of(2.0));
+        backward_elements::<T>(
+            NAME,
+            cx,
+            kept,
+            dy,
+            dx,
+            self.reduction,
+            #[inline(always)]
+            move |z, t, _| {
+                let (s, n) = sigmoids(z);
+                let q = miss(t, (s, n));
+                let between = (T::ONE - two * t) * s * n / q;
+                let slope = if t == T::ZERO { n } else { between };
+                let slope = if t == T::ONE { -s } else { slope };
+                let dc = (T::ONE - t) * s - t * n;
+                alpha(alphas, t) * power(q) * (dc + gamma * cross_entropy(z, t) * slope)
+            },
+        )
+    }
+}
+
+/// αₜ
+#[inline(always)]
+fn alpha<T: Float>(alphas: Option<(T, T)>, t: T) -> T {
+    alphas.map_or(T::ONE, |(one, zero)| one * t + zero * (T::ONE - t))
 }
 
 impl Op for BinaryFocal {
@@ -98,10 +151,13 @@ impl Op for BinaryFocal {
         _: &mut [TensorMut<'_>],
     ) -> Result<()> {
         for_float!(NAME, x[0].dtype(), T => {
-            Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
-            forward_elements::<T>(NAME, cx, x, y, self.reduction, |z, t, _| {
-                self.focus(t, miss(t, sigmoids(z))) * cross_entropy(z, t)
-            })
+            let gamma = T::of(self.gamma);
+            // The usual γ is computed in vectors.
+            if self.gamma == 2.0 {
+                self.run_forward::<T>(cx, x, y, #[inline(always)] |q| q * q)
+            } else {
+                self.run_forward::<T>(cx, x, y, #[inline(always)] move |q| q.powf(gamma))
+            }
         })
     }
 
@@ -113,20 +169,12 @@ impl Op for BinaryFocal {
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
         for_float!(NAME, kept.spec(0).dtype, T => {
-            let (gamma, two) = (T::of(self.gamma), T::of(2.0));
-            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |z, t, _| {
-                let (s, n) = sigmoids(z);
-                let q = miss(t, (s, n));
-                let slope = if t == T::ONE {
-                    -s
-                } else if t == T::ZERO {
-                    n
-                } else {
-                    (T::ONE - two * t) * s * n / q
-                };
-                let dc = (T::ONE - t) * s - t * n;
-                self.focus(t, q) * (dc + gamma * cross_entropy(z, t) * slope)
-            })
+            let gamma = T::of(self.gamma);
+            if self.gamma == 2.0 {
+                self.run_backward::<T>(cx, kept, dy, dx, #[inline(always)] |q| q * q)
+            } else {
+                self.run_backward::<T>(cx, kept, dy, dx, #[inline(always)] move |q| q.powf(gamma))
+            }
         })
     }
 }
@@ -141,13 +189,9 @@ fn miss<T: Float>(t: T, (s, n): (T, T)) -> T {
 #[inline(always)]
 fn cross_entropy<T: Float>(z: T, t: T) -> T {
     let (yes, no) = soft_hinges(z);
-    if t == T::ONE {
-        yes
-    } else if t == T::ZERO {
-        no
-    } else {
-        t * yes + (T::ONE - t) * no
-    }
+    let between = t * yes + (T::ONE - t) * no;
+    let short_of_one = if t == T::ZERO { no } else { between };
+    if t == T::ONE { yes } else { short_of_one }
 }
 
 /// γ must be 0 or more.

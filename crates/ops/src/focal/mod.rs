@@ -3,13 +3,14 @@
 use crate::binary_focal::check_gamma;
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
-    class_weight, contract, log_sum_exp, maximum, put_zeros, saved_row, scale, softmax_backward,
-    sum_rows, take_gradient, times,
+    class_weight, contract, for_row_blocks, log_sum_exp, rows_at_a_time, saved_row, scale,
+    softmax_backward, sum_rows, take_gradient, times,
 };
+use crate::narrow::ROWS;
 use crate::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
 };
-use ff_kernels::{Float, for_rows};
+use ff_kernels::{Float, maximum};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -143,14 +144,29 @@ impl Focal {
             check_indices(NAME, targets, inputs.width, self.ignore_index)?;
         }
         let saved = saved_row::<T>(NAME, saved)?;
-        let total = sum_rows(cx.cpu(), inputs.rows, inputs.width * WORK, saved, |row, saved| {
-            let Some((weight, class)) = self.part(&inputs, row) else { return Total::default() };
-            let z = inputs.row(row);
-            let (max, log_sum) = log_sum_exp(z);
-            *saved = log_sum;
-            let minus_log = (max - z[class] + log_sum).f64();
-            Total { loss: weight * self.focus(class, minus_log) * minus_log, count: weight }
-        });
+        let total = sum_rows(
+            cx.cpu(),
+            inputs.rows,
+            rows_at_a_time(inputs.width),
+            inputs.width * WORK,
+            saved,
+            #[inline(always)]
+            |rows, saved| {
+                let (greatest, logs) = log_sum_exp(inputs.prediction, rows.clone(), inputs.width);
+                let mut total = Total::default();
+                for (r, row) in rows.enumerate() {
+                    let part = self.part(&inputs, row);
+                    if let Some(saved) = saved.get_mut(r) {
+                        *saved = if part.is_some() { logs[r] } else { T::ZERO };
+                    }
+                    let Some((weight, class)) = part else { continue };
+                    let minus_log = (greatest[r] - inputs.row(row)[class] + logs[r]).f64();
+                    total.loss += weight * self.focus(class, minus_log) * minus_log;
+                    total.count += weight;
+                }
+                total
+            },
+        );
         total.write::<T>(NAME, self.reduction, y)
     }
 
@@ -166,19 +182,34 @@ impl Focal {
         let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
         let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
         let classes = inputs.width;
-        for_rows(cx.cpu(), inputs.rows, classes * WORK, [(dz, classes)], |row, [dz]| {
-            let Some((weight, class)) = self.part(&inputs, row) else {
-                return put_zeros(dz, accumulate);
-            };
-            let (z, log_sum) = (inputs.row(row), log_sums[row]);
-            let minus_log = (maximum(z) - z[class] + log_sum).f64();
-            let (p, q) = ((-minus_log).exp(), -(-minus_log).exp_m1());
-            let ratio = if q == 0.0 { 1.0 } else { minus_log / q };
-            let d = self.focus(class, minus_log) * (1.0 + self.gamma * times(p, ratio));
-            let d = T::of(scale * weight * d);
-            softmax_backward(z, log_sum, d, dz, accumulate, |_| T::ZERO);
-            dz[class] -= d;
-        });
+        for_row_blocks(
+            cx.cpu(),
+            [inputs.rows, classes],
+            rows_at_a_time(classes),
+            classes * WORK,
+            dz,
+            #[inline(always)]
+            |rows, dz| {
+                let mut scales = [None; ROWS];
+                for (d, row) in scales.iter_mut().zip(rows.clone()) {
+                    *d = self.part(&inputs, row).map(|(weight, class)| {
+                        let z = inputs.row(row);
+                        let minus_log = (maximum(z) - z[class] + log_sums[row]).f64();
+                        let (p, q) = ((-minus_log).exp(), -(-minus_log).exp_m1());
+                        let ratio = if q == 0.0 { 1.0 } else { minus_log / q };
+                        let d = self.focus(class, minus_log) * (1.0 + self.gamma * times(p, ratio));
+                        T::of(scale * weight * d)
+                    });
+                }
+                let z = inputs.prediction;
+                softmax_backward(z, rows.clone(), log_sums, &scales, dz, accumulate);
+                for ((row, dz), d) in rows.zip(dz.chunks_exact_mut(classes)).zip(scales) {
+                    if let (Some((_, class)), Some(d)) = (self.part(&inputs, row), d) {
+                        dz[class] -= d;
+                    }
+                }
+            },
+        );
         Ok(())
     }
 }

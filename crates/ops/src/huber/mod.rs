@@ -82,7 +82,7 @@ impl Op for Huber {
     ) -> Result<()> {
         for_float!(NAME, x[0].dtype(), T => {
             let (delta, half) = (T::of(self.delta), T::of(0.5));
-            forward_elements::<T>(NAME, cx, x, y, self.reduction, |x, t, _| {
+            forward_elements::<T>(NAME, cx, x, y, self.reduction, #[inline(always)] move |x, t, _| {
                 let e = (x - t).abs();
                 if e <= delta { half * e * e } else { delta * (e - half * delta) }
             })
@@ -98,9 +98,7 @@ impl Op for Huber {
     ) -> Result<()> {
         for_float!(NAME, kept.spec(0).dtype, T => {
             let delta = T::of(self.delta);
-            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |x, t, _| {
-                clamp(x - t, delta)
-            })
+            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, #[inline(always)] move |x, t, _| clamp(x - t, delta))
         })
     }
 }

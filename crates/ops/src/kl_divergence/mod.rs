@@ -1,13 +1,14 @@
 //! The Kullback–Leibler divergence of a softmax.
 
 use crate::loss::{
-    Inputs, Total, check_inputs, check_probability_shapes, contract, log_sum_exp, put_zeros,
-    saved_row, scale, softmax_backward, sum_by, sum_rows, take_gradient,
+    Inputs, Target, Total, check_inputs, check_probability_shapes, contract, for_row_blocks,
+    log_sum_exp, rows_at_a_time, saved_row, scale, softmax_backward, sum_rows, take_gradient,
 };
+use crate::narrow::ROWS;
 use crate::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
 };
-use ff_kernels::{Float, for_rows};
+use ff_kernels::{Float, sum, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -105,21 +106,41 @@ impl KlDivergence {
         inputs.check_between_0_and_1(NAME, "probabilities")?;
         let classes = inputs.width;
         let saved = saved_row::<T>(NAME, saved)?;
-        let total = sum_rows(cx.cpu(), inputs.rows, classes * WORK, saved, |row, saved| {
-            let weight = inputs.weight(row);
-            if weight == 0.0 {
-                return Total::default();
-            }
-            let z = inputs.row(row);
-            let (max, log_sum) = log_sum_exp(z);
-            *saved = log_sum;
-            let divergence = sum_by(classes, |c| {
-                let t = inputs.target.get(row * classes + c).f64();
-                let minus_log = (max - z[c] + log_sum).f64();
-                if t == 0.0 && !minus_log.is_nan() { 0.0 } else { t * (t.ln() + minus_log) }
-            });
-            Total { loss: weight * divergence, count: weight }
-        });
+        let total = sum_rows(
+            cx.cpu(),
+            inputs.rows,
+            rows_at_a_time(classes),
+            classes * WORK,
+            saved,
+            #[inline(always)]
+            |rows, saved| {
+                let (greatest, logs) = log_sum_exp(inputs.prediction, rows.clone(), classes);
+                let mut total = Total::default();
+                for (r, row) in rows.enumerate() {
+                    let weight = inputs.weight(row);
+                    if let Some(saved) = saved.get_mut(r) {
+                        *saved = if weight == 0.0 { T::ZERO } else { logs[r] };
+                    }
+                    if weight == 0.0 {
+                        continue;
+                    }
+                    let (max, log_sum) = (greatest[r], logs[r]);
+                    let divergence = sum_of2(
+                        inputs.row(row),
+                        probabilities(&inputs, row),
+                        #[inline(always)]
+                        |z, t| {
+                            let minus_log = (max - z + log_sum).f64();
+                            let value = t.f64() * (t.ln().f64() + minus_log);
+                            if t == T::ZERO && !minus_log.is_nan() { 0.0 } else { value }
+                        },
+                    );
+                    total.loss += weight * divergence;
+                    total.count += weight;
+                }
+                total
+            },
+        );
         total.write::<T>(NAME, self.reduction, y)
     }
 
@@ -135,19 +156,45 @@ impl KlDivergence {
         let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
         let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
         let classes = inputs.width;
-        for_rows(cx.cpu(), inputs.rows, classes * WORK, [(dz, classes)], |row, [dz]| {
-            let weight = inputs.weight(row);
-            if weight == 0.0 {
-                return put_zeros(dz, accumulate);
-            }
-            let scale = scale * weight;
-            let target = |c| inputs.target.get(row * classes + c);
-            let all = T::of(scale * sum_by(classes, |c| target(c).f64()));
-            let scale = T::of(scale);
-            let (z, log_sum) = (inputs.row(row), log_sums[row]);
-            softmax_backward(z, log_sum, all, dz, accumulate, |c| scale * target(c));
-        });
+        for_row_blocks(
+            cx.cpu(),
+            [inputs.rows, classes],
+            rows_at_a_time(classes),
+            classes * WORK,
+            dz,
+            #[inline(always)]
+            |rows, dz| {
+                let mut scales = [None; ROWS];
+                for (all, row) in scales.iter_mut().zip(rows.clone()) {
+                    let weight = inputs.weight(row);
+                    if weight != 0.0 {
+                        let targets = sum(probabilities(&inputs, row));
+                        *all = Some(T::of(scale * weight * targets));
+                    }
+                }
+                let z = inputs.prediction;
+                softmax_backward(z, rows.clone(), log_sums, &scales, dz, accumulate);
+                for (row, dz) in rows.zip(dz.chunks_exact_mut(classes)) {
+                    let weight = inputs.weight(row);
+                    if weight != 0.0 {
+                        let scale = T::of(scale * weight);
+                        for (dz, &t) in dz.iter_mut().zip(probabilities(&inputs, row)) {
+                            *dz -= scale * t;
+                        }
+                    }
+                }
+            },
+        );
         Ok(())
+    }
+}
+
+/// A row's targets.
+#[inline(always)]
+fn probabilities<'a, T: Float>(inputs: &Inputs<'a, T>, row: usize) -> &'a [T] {
+    match inputs.target {
+        Target::Float(values) => &values[row * inputs.width..][..inputs.width],
+        Target::Integer(_) => &[], // The contract refuses them.
     }
 }
 

@@ -1,9 +1,9 @@
 //! Losses that compare each output with a target of its own.
 
-use super::{Inputs, Reduction, Total, check_inputs, contract, put, put_zeros, scale};
-use super::{is_per_row, sum_by, sum_rows, take_gradient};
+use super::{Inputs, Reduction, Target, Total, check_inputs, contract, for_row_blocks};
+use super::{is_per_row, put, scale, sum_rows, take_gradient};
 use crate::{Contract, Cx, Error, Kept, Result, Slot, Spec};
-use ff_kernels::{Float, for_rows};
+use ff_kernels::{Float, sum};
 use ff_tensor::{DType, TensorMut, TensorRef};
 
 /// About what a transcendental function costs against an addition.
@@ -44,30 +44,50 @@ pub(crate) fn contract_elements(
     Ok(contract(x, need, reduction, false, flops, dflops))
 }
 
-/// Σ weight · f(prediction, target, output) over rows and outputs; the count is Σ weight · outputs.
+/// Σ weight · f(prediction, target, place) over rows and outputs, with an output's place among all of them; the count is
+/// Σ weight · outputs.
 pub(crate) fn forward_elements<T: Float>(
     name: &'static str,
     cx: &Cx<'_>,
     x: &[TensorRef<'_>],
     y: &mut [TensorMut<'_>],
     reduction: Reduction,
-    f: impl Fn(T, T, usize) -> T + Sync,
+    f: impl Fn(T, T, usize) -> T + Sync + Copy,
 ) -> Result<()> {
     let inputs = Inputs::<T>::given(name, x)?;
     let width = inputs.width;
-    let total = sum_rows::<T>(cx.cpu(), inputs.rows, width * WORK, &mut [], |row, _| {
-        let weight = inputs.weight(row);
-        if weight == 0.0 {
-            return Total::default();
-        }
-        let prediction = inputs.row(row);
-        let loss = sum_by(width, |j| f(prediction[j], inputs.target.get(row * width + j), j).f64());
-        Total { loss: weight * loss, count: weight * width as f64 }
-    });
+    let total = sum_rows::<T>(
+        cx.cpu(),
+        inputs.rows,
+        rows_at_a_time(width),
+        width * WORK,
+        &mut [],
+        #[inline(always)]
+        |rows, _| {
+            let own = f; // What it captured stays in registers.
+            let mut lanes = [0.0f64; LANES];
+            for start in (rows.start * width..rows.end * width).step_by(CHUNK) {
+                let chunk = Chunk::new(&inputs, start, rows.end * width);
+                let mut losses = [T::ZERO; CHUNK];
+                for (i, loss) in losses.iter_mut().enumerate() {
+                    *loss = own(chunk.prediction[i], chunk.target[i], start + i);
+                }
+                for start in (0..CHUNK).step_by(LANES) {
+                    for l in 0..LANES {
+                        let (weight, loss) = (chunk.weight[start + l], losses[start + l].f64());
+                        // A weight of 0 takes no part, whatever the loss.
+                        lanes[l] += if weight == 0.0 { 0.0 } else { weight * loss };
+                    }
+                }
+            }
+            let weights = inputs.weights.map_or(rows.len() as f64, |weights| sum(&weights[rows]));
+            Total { loss: lanes.iter().sum(), count: weights * width as f64 }
+        },
+    );
     total.write::<T>(name, reduction, y)
 }
 
-/// d prediction = dy · weight · df(prediction, target, output), divided by the count of a mean.
+/// d prediction = dy · weight · df(prediction, target, place), divided by the count of a mean.
 pub(crate) fn backward_elements<T: Float>(
     name: &'static str,
     cx: &Cx<'_>,
@@ -75,21 +95,92 @@ pub(crate) fn backward_elements<T: Float>(
     dy: &mut [Option<TensorMut<'_>>],
     dx: &mut [Slot<'_>],
     reduction: Reduction,
-    df: impl Fn(T, T, usize) -> T + Sync,
+    df: impl Fn(T, T, usize) -> T + Sync + Copy,
 ) -> Result<()> {
     let Some((dx, accumulate)) = take_gradient::<T>(name, dx)? else { return Ok(()) };
     let inputs = Inputs::<T>::kept(name, kept)?;
     let scale = scale::<T>(name, reduction, kept, dy)?;
     let width = inputs.width;
-    for_rows(cx.cpu(), inputs.rows, width * WORK, [(dx, width)], |row, [dx]| {
-        let weight = inputs.weight(row);
-        if weight == 0.0 {
-            return put_zeros(dx, accumulate);
-        }
-        let scale = T::of(scale * weight);
-        for (j, (dx, &prediction)) in dx.iter_mut().zip(inputs.row(row)).enumerate() {
-            put(dx, accumulate, scale * df(prediction, inputs.target.get(row * width + j), j));
-        }
-    });
+    for_row_blocks(
+        cx.cpu(),
+        [inputs.rows, width],
+        rows_at_a_time(width),
+        width * WORK,
+        dx,
+        #[inline(always)]
+        |rows, dx| {
+            let (own, scale) = (df, scale);
+            for (c, dx) in dx.chunks_mut(CHUNK).enumerate() {
+                let start = rows.start * width + c * CHUNK;
+                let chunk = Chunk::new(&inputs, start, rows.end * width);
+                let mut gradients = [T::ZERO; CHUNK];
+                for (i, place) in gradients.iter_mut().enumerate() {
+                    let weight = chunk.weight[i];
+                    let slope = own(chunk.prediction[i], chunk.target[i], start + i);
+                    let gradient = T::of(scale * weight) * slope;
+                    *place = if weight == 0.0 { T::ZERO } else { gradient };
+                }
+                for (dx, &gradient) in dx.iter_mut().zip(&gradients) {
+                    put(dx, accumulate, gradient);
+                }
+            }
+        },
+    );
     Ok(())
+}
+
+/// How many outputs are computed at a time.
+const CHUNK: usize = 64;
+/// Running sums of losses.
+const LANES: usize = 16;
+
+fn rows_at_a_time(width: usize) -> usize {
+    const OUTPUTS: usize = 1024;
+    (OUTPUTS / width.max(1)).max(1)
+}
+
+/// Outputs side by side with all that belongs to them, of one row or several; what is behind the end has weight 0.
+struct Chunk<T> {
+    prediction: [T; CHUNK],
+    target: [T; CHUNK],
+    weight: [f64; CHUNK],
+}
+
+impl<T: Float> Chunk<T> {
+    /// Those from `start`, but not from `end` on.
+    #[inline(always)]
+    fn new(inputs: &Inputs<'_, T>, start: usize, end: usize) -> Self {
+        let len = CHUNK.min(end - start);
+        let mut chunk =
+            Self { prediction: [T::ZERO; CHUNK], target: [T::ZERO; CHUNK], weight: [0.0; CHUNK] };
+        chunk.prediction[..len].copy_from_slice(&inputs.prediction[start..][..len]);
+        match inputs.target {
+            Target::Float(t) => chunk.target[..len].copy_from_slice(&t[start..][..len]),
+            Target::Integer(t) => {
+                for (target, &t) in chunk.target[..len].iter_mut().zip(&t[start..]) {
+                    *target = T::of(f64::from(t));
+                }
+            }
+        }
+        let width = inputs.width;
+        match inputs.weights {
+            None => chunk.weight[..len].fill(1.0),
+            Some(weights) if width == 1 => {
+                for (weight, &w) in chunk.weight[..len].iter_mut().zip(&weights[start..]) {
+                    *weight = w.f64();
+                }
+            }
+            Some(weights) => {
+                let (mut row, mut output) = (start / width, start % width);
+                for weight in &mut chunk.weight[..len] {
+                    *weight = weights[row].f64();
+                    output += 1;
+                    if output == width {
+                        (row, output) = (row + 1, 0);
+                    }
+                }
+            }
+        }
+        chunk
+    }
 }

@@ -5,8 +5,8 @@ use ff_kernels::Float;
 /// (−ln σ(z), −ln σ(−z)): what a logit loses where the truth is yes, and where it is no.
 #[inline(always)]
 pub(crate) fn soft_hinges<T: Float>(z: T) -> (T, T) {
-    let both = (-z.abs()).exp().ln_1p();
-    ((-z).maximum(T::ZERO) + both, z.maximum(T::ZERO) + both)
+    // The exponential and the logarithm of both are the same.
+    ((-z).softplus(), z.softplus())
 }
 
 /// (σ(z), σ(−z)), both with all their digits.

@@ -1,41 +1,96 @@
 //! Losses over the softmax of each row's logits.
 
-use super::{is_per_row, put, sum_by};
+use super::{first_bad, is_per_row, put, put_zeros};
+use crate::narrow::{NARROW, Narrow, PerRow, ROWS};
 use crate::{Error, Result, Spec};
-use ff_kernels::Float;
+use ff_kernels::{Float, maximum, sum_of};
 use ff_tensor::TensorMut;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// (m, ln Σ exp(z − m)) with m = max z. Both are needed: their sum, ln Σ exp z, would lose the digits of log-probabilities
-/// next to large logits.
-#[inline(always)]
-pub(crate) fn log_sum_exp<T: Float>(z: &[T]) -> (T, T) {
-    let max = maximum(z);
-    let sum = sum_by(z.len(), |c| (z[c] - max).exp().f64());
-    (max, T::of(sum.ln()))
+/// How many rows of so many classes are computed at a time, at most [`ROWS`]: few enough of the wide ones that threads
+/// share them.
+pub(crate) fn rows_at_a_time(classes: usize) -> usize {
+    const LOGITS: usize = 1024;
+    if classes <= NARROW { ROWS } else { (LOGITS / classes).clamp(1, ROWS) }
 }
 
-/// dz = scale · p − minus(c), with the probabilities p = exp(z − m − log_sum).
+/// m = max z and ln Σ exp(z − m) of each row. Both are needed: their sum, ln Σ exp z, would lose the digits of
+/// log-probabilities next to large logits.
+///
+/// The term of the greatest logit is 1 and is left to ln(1 + …), so that nothing is lost where the others are small.
+#[inline(always)]
+pub(crate) fn log_sum_exp<T: Float>(
+    z: &[T],
+    rows: Range<usize>,
+    classes: usize,
+) -> (PerRow<T>, PerRow<T>) {
+    let (mut greatest, mut logs) = ([T::ZERO; ROWS], [T::ZERO; ROWS]);
+    if classes <= NARROW {
+        let mut block = Narrow::new(z, rows.clone(), classes);
+        greatest = block.greatest();
+        block.combine(&greatest, |z, m| z - m);
+        block.exp();
+        for (log, sum) in logs.iter_mut().zip(block.sums()) {
+            *log = T::of(sum - 1.0);
+        }
+    } else {
+        for (r, row) in rows.clone().enumerate() {
+            let z = &z[row * classes..][..classes];
+            let m = maximum(z);
+            let sum = sum_of(
+                z,
+                #[inline(always)]
+                |z| (z - m).exp().f64(),
+            );
+            (greatest[r], logs[r]) = (m, T::of(sum - 1.0));
+        }
+    }
+    for log in &mut logs[..rows.len()] {
+        *log = log.ln_1p();
+    }
+    (greatest, logs)
+}
+
+/// dz = scale · p of each row, or dz += where `accumulate` is set, with the probabilities p = exp(z − m − log_sum).
+/// A row without a scale takes no part.
 #[inline(always)]
 pub(crate) fn softmax_backward<T: Float>(
     z: &[T],
-    log_sum: T,
-    scale: T,
+    rows: Range<usize>,
+    log_sums: &[T],
+    scales: &PerRow<Option<T>>,
     dz: &mut [T],
     accumulate: bool,
-    minus: impl Fn(usize) -> T,
 ) {
-    let max = maximum(z);
-    for (c, (dz, &z)) in dz.iter_mut().zip(z).enumerate() {
-        let p = (z - max - log_sum).exp();
-        put(dz, accumulate, scale * p - minus(c));
+    let classes = dz.len() / rows.len();
+    if classes <= NARROW {
+        let mut block = Narrow::new(z, rows.clone(), classes);
+        let (mut logs, mut factors) = ([T::ZERO; ROWS], [T::ZERO; ROWS]);
+        for (r, row) in rows.enumerate() {
+            match scales[r] {
+                Some(scale) => (logs[r], factors[r]) = (log_sums[row], scale),
+                // 0 · exp(0 − 0 − 0)
+                None => block.clear(r),
+            }
+        }
+        let greatest = block.greatest();
+        block.subtract(&greatest, &logs);
+        block.exp();
+        block.combine(&factors, |p, factor| p * factor);
+        return block.put(dz, accumulate);
     }
-}
-
-/// NaN where any value is.
-#[inline(always)]
-pub(crate) fn maximum<T: Float>(z: &[T]) -> T {
-    z.iter().fold(T::NEG_INFINITY, |max, &z| max.maximum(z))
+    for ((r, row), dz) in rows.enumerate().zip(dz.chunks_exact_mut(classes)) {
+        let Some(scale) = scales[r] else {
+            put_zeros(dz, accumulate);
+            continue;
+        };
+        let z = &z[row * classes..][..classes];
+        let (m, log) = (maximum(z), log_sums[row]);
+        for (dz, &z) in dz.iter_mut().zip(z) {
+            put(dz, accumulate, scale * (z - m - log).exp());
+        }
+    }
 }
 
 /// One weight for each class, finite and not negative.
@@ -136,8 +191,10 @@ pub(crate) fn check_indices(
     classes: usize,
     ignore_index: i32,
 ) -> Result<()> {
-    let known = |&t: &i32| t == ignore_index || usize::try_from(t).is_ok_and(|t| t < classes);
-    target.iter().position(|t| !known(t)).map_or(Ok(()), |row| {
+    // A negative index is greater than any number of classes.
+    let most = u32::try_from(classes).unwrap_or(u32::MAX);
+    let known = |t: &i32| *t == ignore_index || (*t as u32) < most;
+    first_bad(target, known).map_or(Ok(()), |row| {
         Err(Error::domain(
             name,
             format!(

@@ -63,7 +63,7 @@ impl Op for Mae {
         y: &mut [TensorMut<'_>],
         _: &mut [TensorMut<'_>],
     ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward_elements::<T>(NAME, cx, x, y, self.reduction, |x, t, _| {
+        for_float!(NAME, x[0].dtype(), T => forward_elements::<T>(NAME, cx, x, y, self.reduction, #[inline(always)] |x, t, _| {
             (x - t).abs()
         }))
     }
@@ -76,12 +76,13 @@ impl Op for Mae {
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
         for_float!(NAME, kept.spec(0).dtype, T => {
-            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |x, t, _| sign(x - t))
+            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, #[inline(always)] |x, t, _| sign(x - t))
         })
     }
 }
 
 /// −1, 0 or 1, and NaN for NaN.
+#[inline(always)]
 fn sign<T: Float>(d: T) -> T {
     if d > T::ZERO {
         T::ONE

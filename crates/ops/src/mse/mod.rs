@@ -64,9 +64,7 @@ impl Op for Mse {
         y: &mut [TensorMut<'_>],
         _: &mut [TensorMut<'_>],
     ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward_elements::<T>(NAME, cx, x, y, self.reduction, |x, t, _| {
-            (x - t) * (x - t)
-        }))
+        for_float!(NAME, x[0].dtype(), T => forward_elements::<T>(NAME, cx, x, y, self.reduction, #[inline(always)] |x, t, _| (x - t) * (x - t)))
     }
 
     fn backward(
@@ -78,7 +76,7 @@ impl Op for Mse {
     ) -> Result<()> {
         for_float!(NAME, kept.spec(0).dtype, T => {
             let two = T::of(2.0);
-            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, |x, t, _| two * (x - t))
+            backward_elements::<T>(NAME, cx, kept, dy, dx, self.reduction, #[inline(always)] move |x, t, _| two * (x - t))
         })
     }
 }

@@ -1,6 +1,8 @@
 use super::{EXP, contract, rows_to_check};
+use crate::loss::{for_row_blocks, log_sum_exp, put, rows_at_a_time};
+use crate::narrow::{NARROW, Narrow};
 use crate::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
-use ff_kernels::{Float, for_rows, maximum, sum, sum_of};
+use ff_kernels::{Float, for_rows, sum};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -73,12 +75,29 @@ fn forward<T: Float>(
 ) -> ff_tensor::Result<()> {
     let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
     let x = x[0].slice::<T>()?;
-    for_rows(cx.cpu(), rows, EXP * width, [(y[0].slice_mut()?, width)], |i, [y]| {
-        let x = &x[i * width..][..width];
-        let greatest = maximum(x);
-        let total = T::of(sum_of(x, |x| (x - greatest).exp().f64()).ln());
-        y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - greatest - total);
-    });
+    let y = y[0].slice_mut()?;
+    for_row_blocks(
+        cx.cpu(),
+        [rows, width],
+        rows_at_a_time(width),
+        EXP * width,
+        y,
+        #[inline(always)]
+        |rows, y| {
+            let (greatest, logs) = log_sum_exp(x, rows.clone(), width);
+            if width <= NARROW {
+                let mut block = Narrow::new(x, rows, width);
+                block.subtract(&greatest, &logs);
+                return block.put(y, false);
+            }
+            for ((r, i), y) in rows.enumerate().zip(y.chunks_exact_mut(width)) {
+                let (m, log) = (greatest[r], logs[r]);
+                for (y, &x) in y.iter_mut().zip(&x[i * width..][..width]) {
+                    *y = x - m - log;
+                }
+            }
+        },
+    );
     Ok(())
 }
 
@@ -94,15 +113,21 @@ fn backward<T: Float>(
     let dy = &*dy.slice_mut::<T>().map_err(&error)?;
     let y = kept.output(0)?.slice::<T>().map_err(&error)?;
     let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
-    for_rows(cx.cpu(), rows, EXP * width, [(dx, width)], |i, [dx]| {
-        let part = i * width..(i + 1) * width;
-        let (y, dy) = (&y[part.clone()], &dy[part]);
-        let total = T::of(sum(dy));
-        for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-            let d = dy - y.exp() * total;
-            *dx = if accumulate { *dx + d } else { d };
-        }
-    });
+    for_rows(
+        cx.cpu(),
+        rows,
+        EXP * width,
+        [(dx, width)],
+        #[inline(always)]
+        |i, [dx]| {
+            let part = i * width..(i + 1) * width;
+            let (y, dy) = (&y[part.clone()], &dy[part]);
+            let total = T::of(sum(dy));
+            for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                put(dx, accumulate, dy - y.exp() * total);
+            }
+        },
+    );
     Ok(())
 }
 

@@ -6,6 +6,8 @@ pub use log::LogSoftmax;
 pub(crate) use log::cases as log_cases;
 
 use crate::for_float;
+use crate::loss::{for_row_blocks, put, rows_at_a_time};
+use crate::narrow::{NARROW, Narrow};
 use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, dot, for_rows, maximum, sum};
 use ff_tensor::{TensorMut, TensorRef};
@@ -91,15 +93,37 @@ fn forward<T: Float>(
 ) -> ff_tensor::Result<()> {
     let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
     let x = x[0].slice::<T>()?;
-    for_rows(cx.cpu(), rows, EXP * width, [(y[0].slice_mut()?, width)], |i, [y]| {
-        let x = &x[i * width..][..width];
-        let greatest = maximum(x);
-        y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - greatest).exp());
-        let factor = T::of(1.0 / sum(y));
-        for y in y {
-            *y *= factor;
-        }
-    });
+    let y = y[0].slice_mut()?;
+    for_row_blocks(
+        cx.cpu(),
+        [rows, width],
+        rows_at_a_time(width),
+        EXP * width,
+        y,
+        #[inline(always)]
+        |rows, y| {
+            if width <= NARROW {
+                let mut block = Narrow::new(x, rows, width);
+                let greatest = block.greatest();
+                block.combine(&greatest, |x, m| x - m);
+                block.exp();
+                let factors = block.sums().map(|sum| T::of(1.0 / sum));
+                block.combine(&factors, |e, factor| e * factor);
+                return block.put(y, false);
+            }
+            for (i, y) in rows.zip(y.chunks_exact_mut(width)) {
+                let x = &x[i * width..][..width];
+                let greatest = maximum(x);
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = (x - greatest).exp();
+                }
+                let factor = T::of(1.0 / sum(y));
+                for y in y {
+                    *y *= factor;
+                }
+            }
+        },
+    );
     Ok(())
 }
 
@@ -115,15 +139,21 @@ fn backward<T: Float>(
     let dy = &*dy.slice_mut::<T>().map_err(&error)?;
     let y = kept.output(0)?.slice::<T>().map_err(&error)?;
     let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
-    for_rows(cx.cpu(), rows, 4 * width, [(dx, width)], |i, [dx]| {
-        let part = i * width..(i + 1) * width;
-        let (y, dy) = (&y[part.clone()], &dy[part]);
-        let mean = T::of(dot(y, dy));
-        for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-            let d = y * (dy - mean);
-            *dx = if accumulate { *dx + d } else { d };
-        }
-    });
+    for_rows(
+        cx.cpu(),
+        rows,
+        4 * width,
+        [(dx, width)],
+        #[inline(always)]
+        |i, [dx]| {
+            let part = i * width..(i + 1) * width;
+            let (y, dy) = (&y[part.clone()], &dy[part]);
+            let mean = T::of(dot(y, dy));
+            for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                put(dx, accumulate, y * (dy - mean));
+            }
+        },
+    );
     Ok(())
 }
 

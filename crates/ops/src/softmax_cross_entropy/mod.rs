@@ -5,14 +5,16 @@ mod tests;
 
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
-    check_probability_shapes, class_weight, contract, log_sum_exp, put_zeros, saved_row, scale,
-    softmax_backward, sum_by, sum_rows, take_gradient, times,
+    check_probability_shapes, class_weight, contract, for_row_blocks, log_sum_exp, rows_at_a_time,
+    saved_row, scale, softmax_backward, sum_by, sum_rows, take_gradient, times,
 };
+use crate::narrow::ROWS;
 use crate::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
 };
-use ff_kernels::{Float, for_rows};
+use ff_kernels::{Float, sum_of, sum_of2};
 use ff_tensor::{DType, TensorMut, TensorRef};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Cross-entropy of a softmax, `torch.nn.functional.cross_entropy` on `[N, C]`.
@@ -136,8 +138,15 @@ impl Op for SoftmaxCrossEntropy {
 }
 
 impl SoftmaxCrossEntropy {
+    #[inline(always)]
     fn class_weight(&self, class: usize) -> f64 {
         class_weight(self.class_weights.as_ref(), class)
+    }
+
+    /// What an index adds to a at its own class.
+    #[inline(always)]
+    fn at_class(&self, class: usize) -> f64 {
+        (1.0 - self.label_smoothing) * self.class_weight(class)
     }
 
     /// A row's sample weight with its target class; `None` where it takes no part.
@@ -167,6 +176,7 @@ impl SoftmaxCrossEntropy {
     }
 
     /// Whether [`SoftmaxCrossEntropy::share`] is 0 for all classes.
+    #[inline(always)]
     fn only_indices<T>(&self, inputs: &Inputs<'_, T>) -> bool {
         self.label_smoothing == 0.0 && matches!(inputs.target, Target::Integer(_))
     }
@@ -185,25 +195,77 @@ impl SoftmaxCrossEntropy {
             Target::Float(_) => inputs.check_between_0_and_1(NAME, "probabilities")?,
         }
         let saved = saved_row::<T>(NAME, saved)?;
-        let only_indices = self.only_indices(&inputs);
-        let total = sum_rows(cx.cpu(), inputs.rows, classes * WORK, saved, |row, saved| {
-            let Some((weight, class)) = self.part(&inputs, row) else { return Total::default() };
-            let z = inputs.row(row);
-            let (max, log_sum) = log_sum_exp(z);
-            *saved = log_sum;
-            let minus_log = |class: usize| (max - z[class] + log_sum).f64();
-            let (at_class, count) = class.map_or((0.0, weight), |class| {
-                let own = self.class_weight(class);
-                (times((1.0 - self.label_smoothing) * own, minus_log(class)), weight * own)
-            });
-            let at_all = if only_indices {
-                0.0
-            } else {
-                sum_by(classes, |c| times(self.share(&inputs, row, c), minus_log(c)))
-            };
-            Total { loss: weight * (at_class + at_all), count }
-        });
+        let total = sum_rows(
+            cx.cpu(),
+            inputs.rows,
+            rows_at_a_time(classes),
+            classes * WORK,
+            saved,
+            #[inline(always)]
+            |rows, saved| self.block_forward(&inputs, rows, saved),
+        );
         total.write::<T>(NAME, self.reduction, y)
+    }
+
+    #[inline(always)]
+    fn block_forward<T: Float>(
+        &self,
+        inputs: &Inputs<'_, T>,
+        rows: Range<usize>,
+        saved: &mut [T],
+    ) -> Total {
+        let (greatest, logs) = log_sum_exp(inputs.prediction, rows.clone(), inputs.width);
+        let mut total = Total::default();
+        for (r, row) in rows.enumerate() {
+            let part = self.part(inputs, row);
+            if let Some(saved) = saved.get_mut(r) {
+                *saved = if part.is_some() { logs[r] } else { T::ZERO };
+            }
+            let Some((weight, class)) = part else { continue };
+            let (max, log_sum) = (greatest[r], logs[r]);
+            let minus_log = |z: T| (max - z + log_sum).f64();
+            let mut loss = 0.0;
+            total.count += match class {
+                Some(class) => {
+                    let own = self.class_weight(class);
+                    let minus_log = minus_log(inputs.row(row)[class]);
+                    loss += times(self.at_class(class), minus_log);
+                    weight * own
+                }
+                None => weight,
+            };
+            if !self.only_indices(inputs) {
+                loss += self.at_all(inputs, row, minus_log);
+            }
+            total.loss += weight * loss;
+        }
+        total
+    }
+
+    /// Σ_c share(c) f(z_c) of a row.
+    #[inline(always)]
+    fn at_all<T: Float>(
+        &self,
+        inputs: &Inputs<'_, T>,
+        row: usize,
+        f: impl Fn(T) -> f64 + Copy,
+    ) -> f64 {
+        let (z, classes) = (inputs.row(row), inputs.width);
+        let (hard, even) = (1.0 - self.label_smoothing, self.label_smoothing / inputs.width as f64);
+        match (&self.class_weights, inputs.target) {
+            (None, Target::Integer(_)) => sum_of(
+                z,
+                #[inline(always)]
+                move |z| times(even, f(z)),
+            ),
+            (None, Target::Float(t)) => sum_of2(
+                z,
+                &t[row * classes..][..classes],
+                #[inline(always)]
+                move |z, t| times(hard * t.f64() + even, f(z)),
+            ),
+            _ => sum_by(classes, |c| times(self.share(inputs, row, c), f(z[c]))),
+        }
     }
 
     fn run_backward<T: Float>(
@@ -217,27 +279,51 @@ impl SoftmaxCrossEntropy {
         let inputs = Inputs::<T>::kept(NAME, kept)?;
         let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
         let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
-        let (classes, only_indices) = (inputs.width, self.only_indices(&inputs));
-        for_rows(cx.cpu(), inputs.rows, classes * WORK, [(dz, classes)], |row, [dz]| {
-            let Some((weight, class)) = self.part(&inputs, row) else {
-                return put_zeros(dz, accumulate);
-            };
-            let scale = scale * weight;
-            let (z, log_sum) = (inputs.row(row), log_sums[row]);
-            let at_class =
-                class.map_or(0.0, |class| (1.0 - self.label_smoothing) * self.class_weight(class));
-            if only_indices {
-                softmax_backward(z, log_sum, T::of(scale * at_class), dz, accumulate, |_| T::ZERO);
-            } else {
-                let share = |c| self.share(&inputs, row, c);
-                let all = T::of(scale * (at_class + sum_by(classes, share)));
-                softmax_backward(z, log_sum, all, dz, accumulate, |c| T::of(scale * share(c)));
-            }
-            if let Some(class) = class {
-                dz[class] -= T::of(scale * at_class);
-            }
-        });
+        for_row_blocks(
+            cx.cpu(),
+            [inputs.rows, inputs.width],
+            rows_at_a_time(inputs.width),
+            inputs.width * WORK,
+            dz,
+            #[inline(always)]
+            |rows, dz| self.block_backward(&inputs, rows, log_sums, scale, dz, accumulate),
+        );
         Ok(())
+    }
+
+    #[inline(always)]
+    fn block_backward<T: Float>(
+        &self,
+        inputs: &Inputs<'_, T>,
+        rows: Range<usize>,
+        log_sums: &[T],
+        scale: f64,
+        dz: &mut [T],
+        accumulate: bool,
+    ) {
+        let only_indices = self.only_indices(inputs);
+        // What p is multiplied with, and each row's class with what is taken off there.
+        let (mut scales, mut own) = ([None; ROWS], [None; ROWS]);
+        for (r, row) in rows.clone().enumerate() {
+            let Some((weight, class)) = self.part(inputs, row) else { continue };
+            let scale = scale * weight;
+            let at_class = class.map_or(0.0, |class| self.at_class(class));
+            own[r] = class.map(|class| (class, T::of(scale * at_class)));
+            let shares = if only_indices { 0.0 } else { self.at_all(inputs, row, |_| 1.0) };
+            scales[r] = Some(T::of(scale * (at_class + shares)));
+        }
+        softmax_backward(inputs.prediction, rows.clone(), log_sums, &scales, dz, accumulate);
+        for ((r, row), dz) in rows.enumerate().zip(dz.chunks_exact_mut(inputs.width)) {
+            if !only_indices && scales[r].is_some() {
+                let scale = scale * inputs.weight(row);
+                for (c, dz) in dz.iter_mut().enumerate() {
+                    *dz -= T::of(scale * self.share(inputs, row, c));
+                }
+            }
+            if let Some((class, own)) = own[r] {
+                dz[class] -= own;
+            }
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Intervals: how far a score may be from its true value on rows like these.
 
-use ff_tensor::Key;
 use serde::{Deserialize, Serialize};
 
 use super::MetricError;
@@ -119,26 +118,6 @@ impl Bootstrap {
     pub(super) fn affordable(self, rows: usize, visits: usize) -> usize {
         let affordable = (BUDGET / (rows as f64 * visits as f64)) as usize;
         self.resamples.min(affordable.max(MIN_RESAMPLES))
-    }
-
-    /// Fills `counts` with how often each row is drawn in one resample of as many rows.
-    pub(super) fn draw(self, resample: usize, counts: &mut [u8]) {
-        counts.fill(0);
-        let rows = counts.len() as u64;
-        let key = Key::new(self.seed).with_name("bootstrap").with(resample as u64);
-        let mut left = counts.len();
-        for block in 0.. {
-            // A number picks a row by a multiplication; a row's chance is off by at most rows / 2³².
-            for bits in key.block(block).into_iter().take(left) {
-                let row = ((u64::from(bits) * rows) >> 32) as usize;
-                // A row drawn 255 times has a chance below 1e-500.
-                counts[row] = counts[row].saturating_add(1);
-                left -= 1;
-            }
-            if left == 0 {
-                break;
-            }
-        }
     }
 }
 

@@ -204,7 +204,7 @@ impl ClassificationReport {
         let ranked = rank(&rows, &counts, settings.positive, options);
         let losses = Losses::of(&rows, settings.positive_or(1));
         let values =
-            losses.values(&counts, settings.positive, &ranked.areas, |_| 1.0, rows.weights);
+            parts::values(&counts, settings.positive, &ranked.areas, losses.sums(rows.weights));
         let calibration = probability::reliability(&rows, settings.positive_or(1), options.bins);
         let mut scores = Scores::default();
         fill(&mut scores, &values, &counts, settings.positive);
@@ -225,20 +225,19 @@ impl ClassificationReport {
         if let Some(bootstrap) = options.bootstrap.filter(|_| rows.rows() >= MIN_ROWS) {
             resamples = bootstrap.affordable(rows.rows(), 4 + 2 * ranked.kept.len());
             let mut samples = Resampled::new(CLASSIFICATION);
-            let mut drawn = vec![0; rows.rows()];
-            let mut totals = ClassCounts::zeros(classes);
-            for resample in 0..resamples {
-                bootstrap.draw(resample, &mut drawn);
-                totals.clear();
-                for (row, guess) in predicted.iter().enumerate() {
-                    totals.add(rows.labels[row], *guess, f64::from(drawn[row]) * rows.weight(row));
-                }
-                let count = |row: usize| f64::from(drawn[row]);
+            let judged = bootstrap.resample(rows.rows(), resamples, |counts| {
+                let totals = parts::tally(&rows, &predicted, counts);
                 let areas: Vec<_> =
-                    ranked.kept.iter().map(|ranking| ranking.areas(count)).collect();
-                let model = losses.values(&totals, settings.positive, &areas, count, rows.weights);
-                samples.push(&model, &prior(&totals.actual));
-            }
+                    ranked.kept.iter().map(|ranking| ranking.resampled_areas(counts)).collect();
+                let sums = losses.resampled_sums(counts, rows.weights);
+                std::array::from_fn(|lane| {
+                    let areas: Vec<_> = areas.iter().map(|areas| areas[lane]).collect();
+                    let totals = &totals[lane];
+                    let model = parts::values(totals, settings.positive, &areas, sums[lane]);
+                    (model, prior(&totals.actual))
+                })
+            });
+            judged.iter().for_each(|(model, base)| samples.push(model, base));
             intervals = samples.intervals();
         }
         if options.bootstrap.is_some() && options.weights.is_none() {

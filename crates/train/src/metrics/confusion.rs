@@ -85,12 +85,6 @@ impl ClassCounts {
         Self { hits: vec![0.0; classes], actual: vec![0.0; classes], predicted: vec![0.0; classes] }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.hits.fill(0.0);
-        self.actual.fill(0.0);
-        self.predicted.fill(0.0);
-    }
-
     pub(super) fn add(&mut self, label: u32, guess: u32, weight: f64) {
         self.actual[label as usize] += weight;
         self.predicted[guess as usize] += weight;

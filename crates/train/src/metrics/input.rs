@@ -21,7 +21,7 @@ mod sealed {
 /// use ff_train::metrics::Real;
 /// assert_eq!(0.5_f32.to_f64(), 0.5);
 /// ```
-pub trait Real: Copy + sealed::Sealed {
+pub trait Real: Copy + Sync + sealed::Sealed {
     /// The distance from 1 to the next number; a probability below it counts as this in the log loss.
     const EPSILON: f64;
 

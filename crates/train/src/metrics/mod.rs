@@ -22,6 +22,7 @@ mod metric;
 mod probability;
 mod ranking;
 mod regression;
+mod resample;
 mod threshold;
 
 pub use baseline::{Baseline, BaselineRule, Comparison, Outcome, class_shares};

@@ -1,8 +1,13 @@
 //! Metrics that follow from the order of the scores: ROC AUC, average precision and their curves.
 
+use ff_kernels::{Work, dispatch};
+use ff_tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{MetricError, Real, input};
+use super::{
+    MetricError, Real, input,
+    resample::{Counts, LANES},
+};
 
 const POSITIVE: u8 = 1;
 const LAST_OF_TIE: u8 = 2;
@@ -137,41 +142,41 @@ impl Ranking {
     /// Area under the ROC curve; the chance that a positive row scores above a negative one, ties counting
     /// half (scikit-learn's `roc_auc_score`); `None` if one of the two classes is missing.
     pub fn roc_auc(&self) -> Option<f64> {
-        self.areas(|_| 1.0).0
+        self.areas().0
     }
 
     /// Average precision, Σ (Rᵢ - Rᵢ₋₁) Pᵢ (scikit-learn's `average_precision_score`): the area under the
     /// precision–recall curve without the optimism of straight lines between its points; `None` if there
     /// is no positive row.
     pub fn average_precision(&self) -> Option<f64> {
-        self.areas(|_| 1.0).1
+        self.areas().1
     }
 
-    /// Both areas with each row counted `count(row)` times.
-    pub(super) fn areas(&self, count: impl Fn(usize) -> f64) -> (Option<f64>, Option<f64>) {
+    /// Both areas.
+    pub(super) fn areas(&self) -> (Option<f64>, Option<f64>) {
         let (mut roc, mut pr) = (0.0, 0.0);
         let mut last = Step { score: 0.0, tp: 0.0, fp: 0.0 };
-        let end = self.walk(count, |step| {
+        let end = self.walk(|step| {
             roc += (step.fp - last.fp) * (step.tp + last.tp);
             if step.tp > last.tp {
                 pr += (step.tp - last.tp) * (step.tp / (step.tp + step.fp));
             }
             last = step;
         });
-        let roc = (end.tp > 0.0 && end.fp > 0.0).then(|| roc / (2.0 * end.tp * end.fp));
-        let pr = (end.tp > 0.0).then(|| pr / end.tp);
-        (roc, pr)
+        shares(roc, pr, end.tp, end.fp)
+    }
+
+    /// Both areas in each of some resamples.
+    pub(super) fn resampled_areas(&self, counts: &Counts) -> [(Option<f64>, Option<f64>); LANES] {
+        dispatch(Device::default().cpu(), Areas { ranking: self, counts })
     }
 
     /// Calls `visit` at the end of each tie, and returns the totals.
     #[inline]
-    fn walk(&self, count: impl Fn(usize) -> f64, mut visit: impl FnMut(Step)) -> Step {
+    fn walk(&self, mut visit: impl FnMut(Step)) -> Step {
         let mut step = Step { score: f64::INFINITY, tp: 0.0, fp: 0.0 };
-        for (rank, (&row, &flag)) in self.order.iter().zip(&self.flags).enumerate() {
-            let mut weight = count(row as usize);
-            if let Some(w) = self.weights.get(rank) {
-                weight *= w;
-            }
+        for (rank, &flag) in self.flags.iter().enumerate() {
+            let weight = self.weights.get(rank).copied().unwrap_or(1.0);
             if flag & POSITIVE != 0 {
                 step.tp += weight;
             } else {
@@ -188,7 +193,7 @@ impl Ranking {
     /// One step a distinct score, in descending order; the last one holds the totals.
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        self.walk(|_| 1.0, |step| steps.push(step));
+        self.walk(|step| steps.push(step));
         steps
     }
 
@@ -233,6 +238,65 @@ impl Ranking {
             (a.recall - b.recall).abs() + (a.precision - b.precision).abs()
         };
         Some(thin(points, max_points, distance))
+    }
+}
+
+/// The areas as shares of what a perfect ranking has; `None` where a class is missing.
+fn shares(roc: f64, pr: f64, tp: f64, fp: f64) -> (Option<f64>, Option<f64>) {
+    ((tp > 0.0 && fp > 0.0).then(|| roc / (2.0 * tp * fp)), (tp > 0.0).then(|| pr / tp))
+}
+
+/// What [`Ranking::areas`] does, for several resamples at once.
+struct Areas<'a> {
+    ranking: &'a Ranking,
+    counts: &'a Counts,
+}
+
+impl Work for Areas<'_> {
+    type Output = [(Option<f64>, Option<f64>); LANES];
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let zeros = [0.0f64; LANES];
+        let (mut tp, mut fp, mut roc, mut pr) = (zeros, zeros, zeros, zeros);
+        let (mut last_tp, mut last_fp) = (zeros, zeros);
+        // What the tie at hand has rows of.
+        let (mut positives, mut negatives) = (false, false);
+        let ranks = self.ranking.order.iter().zip(&self.ranking.flags);
+        for (rank, (&row, &flag)) in ranks.enumerate() {
+            let counts = self.counts[row as usize];
+            let weight = self.ranking.weights.get(rank).copied().unwrap_or(1.0);
+            let drawn: [f64; LANES] = std::array::from_fn(|l| f64::from(counts[l]) * weight);
+            // Not by a pointer to either: the sums are to stay in registers.
+            if flag & POSITIVE != 0 {
+                positives = true;
+                for l in 0..LANES {
+                    tp[l] += drawn[l];
+                }
+            } else {
+                negatives = true;
+                for l in 0..LANES {
+                    fp[l] += drawn[l];
+                }
+            }
+            if flag & LAST_OF_TIE == 0 {
+                continue;
+            }
+            if negatives {
+                for l in 0..LANES {
+                    roc[l] += (fp[l] - last_fp[l]) * (tp[l] + last_tp[l]);
+                }
+            }
+            if positives {
+                for l in 0..LANES {
+                    let more = tp[l] - last_tp[l];
+                    let gained = more * (tp[l] / (tp[l] + fp[l]));
+                    pr[l] += if more > 0.0 { gained } else { 0.0 };
+                }
+            }
+            (last_tp, last_fp) = (tp, fp);
+            (positives, negatives) = (false, false);
+        }
+        std::array::from_fn(|l| shares(roc[l], pr[l], tp[l], fp[l]))
     }
 }
 

@@ -172,13 +172,14 @@ impl RegressionReport {
             // Two sets of errors, each read once in order and once by size, the latter out of order.
             resamples = bootstrap.affordable(rows, 16);
             let mut samples = Resampled::new(REGRESSION);
-            let mut drawn = vec![0; rows];
-            for resample in 0..resamples {
-                bootstrap.draw(resample, &mut drawn);
-                let count = |row: usize| f64::from(drawn[row]) * weight(row);
-                let model = model_errors.values(deviation, count);
-                samples.push(&model, &base_errors.values(deviation, count));
-            }
+            let judged = bootstrap.resample(rows, resamples, |counts| {
+                std::array::from_fn(|lane| {
+                    let count = |row: usize| f64::from(counts[row][lane]) * weight(row);
+                    let model = model_errors.values(deviation, count);
+                    (model, base_errors.values(deviation, count))
+                })
+            });
+            judged.iter().for_each(|(model, base)| samples.push(model, base));
             intervals = samples.intervals();
         }
 

@@ -1,7 +1,7 @@
 //! The two passes of a step over the arena: the gradient's norm, then the update.
 
 use super::group::{Group, Layout};
-use ff_kernels::{Float, for_ranges, for_rows, sum_of, sum_of2};
+use ff_kernels::{Float, for_ranges, for_rows, sum_of};
 use ff_tensor::CpuDevice;
 
 /// How a step reads gradients: g = clip(scale · g + l1 · sign(w) + l2 · w), never written back.
@@ -56,28 +56,24 @@ impl Pass<'_> {
         group.l1 == 0.0 && group.l2 == 0.0 && self.clip_value.is_none()
     }
 
-    /// ‖g‖ over all parameters, in f64: partial sums by piece, added in the order of the pieces; infinite or NaN where
-    /// any gradient is, even one that clipping by value would hide.
+    /// ‖g‖ over all parameters: partial sums by piece in f64, added in the order of the pieces; infinite or NaN where any
+    /// gradient is, even one that clipping by value would hide.
     pub(super) fn norm<T: Float>(&self, w: &[T], g: &[T], partials: &mut [f64]) -> f64 {
-        let square_sum = self.sum_pieces(w, g, partials, |g| g.f64() * g.f64());
-        if square_sum.is_finite() {
+        // Squares of the arena's type neither overflow nor vanish where their sum is in here.
+        const SAFE: std::ops::Range<f64> = 1e-30..f64::INFINITY;
+        let square_sum = self.sum_squares(w, g, partials, T::ONE);
+        if SAFE.contains(&square_sum) {
             return square_sum.sqrt();
         }
-        // Either a gradient is not finite or, in f64, squares overflow: then the largest is taken out first.
         let largest = self.largest(w, g);
-        if !largest.is_finite() {
+        if largest == 0.0 || !largest.is_finite() {
             return largest;
         }
-        largest * self.sum_pieces(w, g, partials, |g| (g.f64() / largest).powi(2)).sqrt()
+        largest * self.sum_squares(w, g, partials, T::of(largest)).sqrt()
     }
 
-    fn sum_pieces<T: Float>(
-        &self,
-        w: &[T],
-        g: &[T],
-        partials: &mut [f64],
-        f: impl Fn(T) -> f64 + Sync + Copy,
-    ) -> f64 {
+    /// Σ (g / unit)²
+    fn sum_squares<T: Float>(&self, w: &[T], g: &[T], partials: &mut [f64], unit: T) -> f64 {
         let layout = self.layout;
         let work = g.len() / layout.pieces().max(1);
         for_rows(
@@ -90,14 +86,25 @@ impl Pass<'_> {
                 let (group, range) = (layout.group(piece), layout.range(piece));
                 let (w, g) = (&w[range.clone()], &g[range]);
                 let terms = self.terms::<T>(group);
-                out[0] = if self.is_plain(group) {
-                    sum_of(g, |g| f(g * terms.scale))
+                let plain = self.is_plain(group);
+                out[0] = if plain && unit == T::ONE {
+                    squares(
+                        g,
+                        g,
+                        #[inline(always)]
+                        |g, _| g * terms.scale,
+                    )
                 } else {
-                    sum_of2(w, g, |w, g| {
-                        let g = terms.penalised(g, w);
-                        // 0 · g is 0 where g is finite and NaN elsewhere.
-                        f(terms.clipped(g) + T::ZERO * g)
-                    })
+                    squares(
+                        g,
+                        w,
+                        #[inline(always)]
+                        |g, w| {
+                            let g = terms.penalised(g, w);
+                            // 0 · g is 0 where g is finite and NaN elsewhere.
+                            (terms.clipped(g) + T::ZERO * g) / unit
+                        },
+                    )
                 };
             },
         );
@@ -165,55 +172,101 @@ impl Pass<'_> {
             |piece, arrays| {
                 let group = layout.group(piece);
                 let terms = self.terms::<T>(group);
-                let rule = rule(group);
+                let (rule, shrink) = (rule(group), shrink);
                 let g = &g[layout.range(piece)];
                 if self.is_plain(group) {
-                    apply(g, arrays, |g, x| rule(g * terms.scale * shrink, x));
+                    apply(
+                        g,
+                        arrays,
+                        #[inline(always)]
+                        |g, x| rule(g * terms.scale * shrink, x),
+                    );
                 } else {
-                    apply(g, arrays, |g, x| {
-                        rule(terms.clipped(terms.penalised(g, x[0])) * shrink, x)
-                    });
+                    apply(
+                        g,
+                        arrays,
+                        #[inline(always)]
+                        |g, x| rule(terms.clipped(terms.penalised(g, x[0])) * shrink, x),
+                    );
                 }
             },
         );
     }
 }
 
-/// x\[i\] = f(g\[i\], x\[i\]) for arrays side by side.
-///
-/// Blocks are copied to local arrays first: the compiler then sees that writes do not change what is read next, and
-/// computes a block in vector registers whatever the number of arrays.
+/// Σ read(g, w)²: the squares of four values are added in their own type before they are added to sums in f64, as most
+/// of the time would go into converting.
+#[inline(always)]
+fn squares<T: Float>(g: &[T], w: &[T], read: impl Fn(T, T) -> T) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f64; LANES];
+    let (g, w) = (g.chunks_exact(4 * LANES), w.chunks_exact(4 * LANES));
+    let rest = g.remainder().iter().zip(w.remainder());
+    for (g, w) in g.zip(w) {
+        for (l, sum) in sums.iter_mut().enumerate() {
+            let at = |i: usize| read(g[i], w[i]);
+            let [a, b, c, d] = [at(l), at(l + LANES), at(l + 2 * LANES), at(l + 3 * LANES)];
+            *sum += ((a * a + b * b) + (c * c + d * d)).f64();
+        }
+    }
+    for (l, (&g, &w)) in rest.enumerate() {
+        let g = read(g, w).f64();
+        sums[l % LANES] += g * g;
+    }
+    sums.iter().sum()
+}
+
+/// x\[i\] = f(g\[i\], x\[i\]) for at most four arrays side by side.
 #[inline(always)]
 fn apply<T: Float, const N: usize>(
     g: &[T],
     arrays: [&mut [T]; N],
     f: impl Fn(T, [T; N]) -> [T; N],
 ) {
-    const BLOCK: usize = 16;
+    const { assert!(0 < N && N <= 4) };
+    let mut arrays = arrays.into_iter();
+    let [a, b, c, d] = std::array::from_fn(|_| arrays.next().unwrap_or_default());
+    apply_to(g, a, b, c, d, f);
+}
+
+/// The loop of [`apply`]. Each array is an argument of its own: that is how the compiler learns that they do not overlap,
+/// without which it would not compute in vectors. What is beyond `N` is empty.
+#[inline(always)]
+fn apply_to<T: Float, const N: usize>(
+    g: &[T],
+    a: &mut [T],
+    b: &mut [T],
+    c: &mut [T],
+    d: &mut [T],
+    f: impl Fn(T, [T; N]) -> [T; N],
+) {
     let n = g.len();
-    let arrays = arrays.map(|x| &mut x[..n]);
-    let whole = n - n % BLOCK;
-    for start in (0..whole).step_by(BLOCK) {
-        let mut local_g = [T::ZERO; BLOCK];
-        local_g.copy_from_slice(&g[start..start + BLOCK]);
-        let mut x = [[T::ZERO; BLOCK]; N];
-        for k in 0..N {
-            x[k].copy_from_slice(&arrays[k][start..start + BLOCK]);
+    let a = &mut a[..n];
+    let b = if N > 1 { &mut b[..n] } else { b };
+    let c = if N > 2 { &mut c[..n] } else { c };
+    let d = if N > 3 { &mut d[..n] } else { d };
+    for i in 0..n {
+        let mut x = [T::ZERO; N];
+        x[0] = a[i];
+        if N > 1 {
+            x[1] = b[i];
         }
-        for i in 0..BLOCK {
-            let new = f(local_g[i], std::array::from_fn(|k| x[k][i]));
-            for k in 0..N {
-                x[k][i] = new[k];
-            }
+        if N > 2 {
+            x[2] = c[i];
         }
-        for k in 0..N {
-            arrays[k][start..start + BLOCK].copy_from_slice(&x[k]);
+        if N > 3 {
+            x[3] = d[i];
         }
-    }
-    for i in whole..n {
-        let new = f(g[i], std::array::from_fn(|k| arrays[k][i]));
-        for k in 0..N {
-            arrays[k][i] = new[k];
+        let new = f(g[i], x);
+        a[i] = new[0];
+        if N > 1 {
+            b[i] = new[1];
+        }
+        if N > 2 {
+            c[i] = new[2];
+        }
+        if N > 3 {
+            d[i] = new[3];
         }
     }
 }

@@ -94,6 +94,7 @@ impl Rule {
             Self::Sgd { momentum: 0.0, .. } => {
                 pass.update(g, [w], |group| {
                     let (lr, decay) = (T::of(lr * group.lr_scale), T::of(group.weight_decay));
+                    #[inline(always)]
                     move |g, [w]| [w - lr * (g + decay * w)]
                 });
             }
@@ -103,6 +104,7 @@ impl Rule {
                 let momentum = T::of(momentum);
                 pass.update(g, [w, m], |group| {
                     let (lr, decay) = (T::of(lr * group.lr_scale), T::of(group.weight_decay));
+                    #[inline(always)]
                     move |g, [w, m]| {
                         let g = g + decay * w;
                         let m = momentum * m + fresh * g;
@@ -116,6 +118,7 @@ impl Rule {
                     let [m, v, largest] = slices(slots)?;
                     pass.update(g, [w, m, v, largest], |group| {
                         let at = adam.at(lr * group.lr_scale, group.weight_decay);
+                        #[inline(always)]
                         move |g, [w, m, v, largest]| {
                             let (m, v) = adam.moments(g + at.decay * w, m, v);
                             let largest = largest.maximum(v);
@@ -126,6 +129,7 @@ impl Rule {
                     let [m, v] = slices(slots)?;
                     pass.update(g, [w, m, v], |group| {
                         let at = adam.at(lr * group.lr_scale, group.weight_decay);
+                        #[inline(always)]
                         move |g, [w, m, v]| {
                             let (m, v) = adam.moments(g + at.decay * w, m, v);
                             [at.step(&adam, w, m, v), m, v]
@@ -148,6 +152,7 @@ impl Rule {
                 let eps = T::of(eps);
                 pass.update(g, [w, sum], |group| {
                     let (lr, decay) = (T::of(lr * group.lr_scale), T::of(group.weight_decay));
+                    #[inline(always)]
                     move |g, [w, sum]| {
                         let g = g + decay * w;
                         let sum = sum + g * g;
@@ -161,6 +166,7 @@ impl Rule {
                 pass.update(g, [w, m], |group| {
                     let rate = lr * group.lr_scale;
                     let (lr, keep) = (T::of(rate), T::of(1.0 - rate * group.weight_decay));
+                    #[inline(always)]
                     move |g, [w, m]| {
                         let direction = b1 * m + f1 * g;
                         let step = if direction > T::ZERO {
@@ -186,10 +192,10 @@ struct Adam<T> {
     fresh1: T,
     beta2: T,
     fresh2: T,
+    /// ε √(1 − β₂ᵗ): numerator and denominator of the step are both multiplied with that root.
     eps: T,
-    correction1: f64,
-    /// 1 / √(1 − β₂ᵗ).
-    correction2: T,
+    /// What the rate is multiplied with: √(1 − β₂ᵗ) / (1 − β₁ᵗ).
+    correction: f64,
     decoupled: bool,
 }
 
@@ -203,20 +209,20 @@ struct AdamAt<T> {
 
 impl<T: Float> Adam<T> {
     fn new([beta1, beta2]: [f64; 2], eps: f64, decoupled: bool, t: u64) -> Self {
+        let root = (1.0 - beta2.powf(t as f64)).sqrt();
         Self {
             fresh1: T::of(1.0 - beta1),
             beta2: T::of(beta2),
             fresh2: T::of(1.0 - beta2),
-            eps: T::of(eps),
-            correction1: 1.0 - beta1.powf(t as f64),
-            correction2: T::of(1.0 / (1.0 - beta2.powf(t as f64)).sqrt()),
+            eps: T::of(eps * root),
+            correction: root / (1.0 - beta1.powf(t as f64)),
             decoupled,
         }
     }
 
     fn at(&self, lr: f64, decay: f64) -> AdamAt<T> {
         let (keep, decay) = if self.decoupled { (1.0 - lr * decay, 0.0) } else { (1.0, decay) };
-        AdamAt { step: T::of(lr / self.correction1), keep: T::of(keep), decay: T::of(decay) }
+        AdamAt { step: T::of(lr * self.correction), keep: T::of(keep), decay: T::of(decay) }
     }
 
     #[inline(always)]
@@ -228,7 +234,7 @@ impl<T: Float> Adam<T> {
 impl<T: Float> AdamAt<T> {
     #[inline(always)]
     fn step(&self, adam: &Adam<T>, w: T, m: T, v: T) -> T {
-        w * self.keep - self.step * m / (v.sqrt() * adam.correction2 + adam.eps)
+        w * self.keep - self.step * m / (v.sqrt() + adam.eps)
     }
 }
 
@@ -273,6 +279,7 @@ impl<T: Float> RmsProp<T> {
                 let [v] = slices(slots)?;
                 pass.update(g, [w, v], |group| {
                     let (lr, decay) = at(group);
+                    #[inline(always)]
                     move |g, [w, v]| {
                         let g = g + decay * w;
                         let v = self.square(g, v);
@@ -284,6 +291,7 @@ impl<T: Float> RmsProp<T> {
                 let [v, m] = slices(slots)?;
                 pass.update(g, [w, v, m], |group| {
                     let (lr, decay) = at(group);
+                    #[inline(always)]
                     move |g, [w, v, m]| {
                         let g = g + decay * w;
                         let v = self.square(g, v);
@@ -296,6 +304,7 @@ impl<T: Float> RmsProp<T> {
                 let [v, a] = slices(slots)?;
                 pass.update(g, [w, v, a], |group| {
                     let (lr, decay) = at(group);
+                    #[inline(always)]
                     move |g, [w, v, a]| {
                         let g = g + decay * w;
                         let (v, a) = (self.square(g, v), self.mean(g, a));
@@ -307,6 +316,7 @@ impl<T: Float> RmsProp<T> {
                 let [v, a, m] = slices(slots)?;
                 pass.update(g, [w, v, a, m], |group| {
                     let (lr, decay) = at(group);
+                    #[inline(always)]
                     move |g, [w, v, a, m]| {
                         let g = g + decay * w;
                         let (v, a) = (self.square(g, v), self.mean(g, a));

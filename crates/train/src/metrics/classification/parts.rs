@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use ff_kernels::{Work, dispatch};
+use ff_tensor::Device;
+
 use super::super::{
     Average, ClassCounts, Metric, Ranking, Real, Scores, Undefined,
     baseline::{CLASSIFICATION, Values},
     input::Classified,
     probability,
+    resample::{Counts, LANES},
 };
 use super::{ClassCurves, ClassScores, ClassificationOptions};
 
@@ -51,7 +55,7 @@ pub(super) fn rank<P: Real>(
         let scores: Vec<f64> = (0..rows.rows()).map(|row| rows.p(row, class)).collect();
         let is_class = |row: usize| rows.labels[row] as usize == class;
         let ranking = Ranking::sorted(&scores, is_class, rows.weights);
-        ranked.areas.push(ranking.areas(|_| 1.0));
+        ranked.areas.push(ranking.areas());
         if options.curve_points > 0 && frequent.contains(&class) {
             ranked.curves.push(ClassCurves {
                 class,
@@ -84,40 +88,129 @@ impl Losses {
         }
     }
 
-    /// The metrics of [`CLASSIFICATION`] with each row counted `count(row)` times.
-    pub(super) fn values(
-        &self,
-        counts: &ClassCounts,
-        positive: Option<usize>,
-        areas: &[(Option<f64>, Option<f64>)],
-        count: impl Fn(usize) -> f64,
-        weights: Option<&[f32]>,
-    ) -> Values<{ CLASSIFICATION.len() }> {
-        let (mut log_loss, mut brier) = (0.0, 0.0);
+    /// The sums of both over the rows.
+    pub(super) fn sums(&self, weights: Option<&[f32]>) -> [f64; 2] {
+        let mut sums = [0.0; 2];
         for (row, (loss, square)) in self.log_loss.iter().zip(&self.brier).enumerate() {
-            let weight = count(row) * weights.map_or(1.0, |w| f64::from(w[row]));
-            log_loss += weight * loss;
-            brier += weight * square;
+            let weight = weights.map_or(1.0, |w| f64::from(w[row]));
+            sums[0] += weight * loss;
+            sums[1] += weight * square;
         }
-        let total: f64 = counts.actual.iter().sum();
-        // One class without rows leaves the mean over all classes undefined.
-        let mean = |values: &mut dyn Iterator<Item = Option<f64>>| {
-            let sum = values.sum::<Option<f64>>()?;
-            (!areas.is_empty()).then(|| sum / areas.len() as f64)
-        };
-        [
-            Some(counts.accuracy()),
-            Some(counts.balanced_accuracy()),
-            positive.and_then(|p| counts.precision(p)),
-            positive.and_then(|p| counts.recall(p)),
-            positive.and_then(|p| counts.f1(p)),
-            Some(counts.average(Average::Macro).f1),
-            mean(&mut areas.iter().map(|area| area.0)),
-            mean(&mut areas.iter().map(|area| area.1)),
-            Some(log_loss / total),
-            Some(brier / total),
-        ]
+        sums
     }
+
+    /// The same sums in each of some resamples.
+    pub(super) fn resampled_sums(
+        &self,
+        counts: &Counts,
+        weights: Option<&[f32]>,
+    ) -> [[f64; 2]; LANES] {
+        dispatch(Device::default().cpu(), Sums { losses: self, counts, weights })
+    }
+}
+
+struct Sums<'a> {
+    losses: &'a Losses,
+    counts: &'a Counts,
+    weights: Option<&'a [f32]>,
+}
+
+impl Work for Sums<'_> {
+    type Output = [[f64; 2]; LANES];
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let (mut log_loss, mut brier) = ([0.0; LANES], [0.0; LANES]);
+        let rows = self.losses.log_loss.iter().zip(&self.losses.brier).zip(self.counts);
+        for (row, ((loss, square), counts)) in rows.enumerate() {
+            let weight = self.weights.map_or(1.0, |w| f64::from(w[row]));
+            for l in 0..LANES {
+                let weight = f64::from(counts[l]) * weight;
+                log_loss[l] += weight * loss;
+                brier[l] += weight * square;
+            }
+        }
+        std::array::from_fn(|l| [log_loss[l], brier[l]])
+    }
+}
+
+/// The counts of the decisions in each of some resamples.
+pub(super) fn tally<P: Real>(
+    rows: &Classified<'_, P>,
+    predicted: &[u32],
+    counts: &Counts,
+) -> [ClassCounts; LANES] {
+    let tally = Tally {
+        labels: &rows.labels,
+        predicted,
+        weights: rows.weights,
+        classes: rows.classes,
+        counts,
+    };
+    let [actual, guessed, hits] = dispatch(Device::default().cpu(), tally);
+    let lane = |sums: &[[f64; LANES]], l: usize| sums.iter().map(|lanes| lanes[l]).collect();
+    std::array::from_fn(|l| ClassCounts {
+        hits: lane(&hits, l),
+        actual: lane(&actual, l),
+        predicted: lane(&guessed, l),
+    })
+}
+
+struct Tally<'a> {
+    labels: &'a [u32],
+    predicted: &'a [u32],
+    weights: Option<&'a [f32]>,
+    classes: usize,
+    counts: &'a Counts,
+}
+
+impl Work for Tally<'_> {
+    type Output = [Vec<[f64; LANES]>; 3];
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let zeros = || vec![[0.0; LANES]; self.classes];
+        let (mut actual, mut guessed, mut hits) = (zeros(), zeros(), zeros());
+        for (row, counts) in self.counts.iter().enumerate() {
+            let weight = self.weights.map_or(1.0, |w| f64::from(w[row]));
+            let weights: [f64; LANES] = std::array::from_fn(|l| f64::from(counts[l]) * weight);
+            let add = |sums: &mut [f64; LANES]| {
+                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
+            };
+            let (label, guess) = (self.labels[row] as usize, self.predicted[row] as usize);
+            add(&mut actual[label]);
+            add(&mut guessed[guess]);
+            if label == guess {
+                add(&mut hits[label]);
+            }
+        }
+        [actual, guessed, hits]
+    }
+}
+
+/// The metrics of [`CLASSIFICATION`] of counted decisions, areas and summed losses.
+pub(super) fn values(
+    counts: &ClassCounts,
+    positive: Option<usize>,
+    areas: &[(Option<f64>, Option<f64>)],
+    [log_loss, brier]: [f64; 2],
+) -> Values<{ CLASSIFICATION.len() }> {
+    let total: f64 = counts.actual.iter().sum();
+    // One class without rows leaves the mean over all classes undefined.
+    let mean = |values: &mut dyn Iterator<Item = Option<f64>>| {
+        let sum = values.sum::<Option<f64>>()?;
+        (!areas.is_empty()).then(|| sum / areas.len() as f64)
+    };
+    [
+        Some(counts.accuracy()),
+        Some(counts.balanced_accuracy()),
+        positive.and_then(|p| counts.precision(p)),
+        positive.and_then(|p| counts.recall(p)),
+        positive.and_then(|p| counts.f1(p)),
+        Some(counts.average(Average::Macro).f1),
+        mean(&mut areas.iter().map(|area| area.0)),
+        mean(&mut areas.iter().map(|area| area.1)),
+        Some(log_loss / total),
+        Some(brier / total),
+    ]
 }
 
 /// Sets the scores in the order of [`Metric::ALL`].

@@ -1,0 +1,249 @@
+//! Operands that are multiplied as bf16: rounded while they are packed, two neighbours in K side by side.
+
+use super::MatRef;
+use super::pack::{Operand, Panel};
+use crate::Stored;
+use ff_tensor::{CpuDevice, bf16};
+
+/// A matrix whose values are rounded to bf16.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rounded<'a, S>(pub(super) MatRef<'a, S>);
+
+/// A type whose values a product of bf16 takes, rounding them: bf16 itself, and f32.
+#[allow(private_bounds)]
+pub trait Bf16Operand: Source {}
+impl<S: Source> Bf16Operand for S {}
+
+/// A type that is packed as bf16.
+pub(super) trait Source: Stored<Compute = f32> {
+    /// Its vector code.
+    #[cfg(target_arch = "x86_64")]
+    type Lanes: x86::Lanes<Value = Self>;
+}
+
+impl Source for f32 {
+    #[cfg(target_arch = "x86_64")]
+    type Lanes = x86::F32;
+}
+
+impl Source for bf16 {
+    #[cfg(target_arch = "x86_64")]
+    type Lanes = x86::Bf16;
+}
+
+/// Pairs, for processors that multiply them.
+impl<S: Source> Operand<u32> for Rounded<'_, S> {
+    fn size(&self) -> (usize, usize) {
+        self.0.shape()
+    }
+
+    fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [u32]) {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.has_bf16() && (self.0.col == 1 || self.0.row == 1) {
+            let rows = x86::Rows::<S::Lanes>::new(&self.0, panel, to);
+            // SAFETY: the device has bf16 instructions, and so AVX-512.
+            return unsafe { if self.0.col == 1 { rows.transpose() } else { rows.interleave() } };
+        }
+        let _ = cpu;
+        let &Panel { first, rows, start, depth, width } = panel;
+        for (k, pairs) in to.chunks_exact_mut(width).take(depth.div_ceil(2)).enumerate() {
+            for (r, pair) in pairs.iter_mut().enumerate() {
+                let bits = |k: usize| {
+                    let there = r < rows && k < depth;
+                    if there { self.rounded(first + r, start + k).to_bits() } else { 0 }
+                };
+                *pair = u32::from(bits(2 * k)) | u32::from(bits(2 * k + 1)) << 16;
+            }
+        }
+    }
+
+    fn direct(&self) -> Option<(*const u32, usize, usize)> {
+        None
+    }
+}
+
+/// The rounded values as f32, for processors that do not.
+impl<S: Source> Operand<f32> for Rounded<'_, S> {
+    fn size(&self) -> (usize, usize) {
+        self.0.shape()
+    }
+
+    fn pack(&self, _: &CpuDevice, panel: &Panel, to: &mut [f32]) {
+        let &Panel { first, rows, start, depth, width } = panel;
+        for (k, step) in to.chunks_exact_mut(width).take(depth).enumerate() {
+            for (r, value) in step.iter_mut().enumerate() {
+                *value = if r < rows { self.rounded(first + r, start + k).compute() } else { 0.0 };
+            }
+        }
+    }
+
+    fn direct(&self) -> Option<(*const f32, usize, usize)> {
+        None
+    }
+}
+
+impl<S: Source> Rounded<'_, S> {
+    fn rounded(&self, i: usize, k: usize) -> bf16 {
+        bf16::from_compute(self.0.data[i * self.0.row + k * self.0.col].compute())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    use super::super::pack::x86::{mask, transposed};
+    use super::{MatRef, Panel};
+    use ff_tensor::bf16;
+    use std::arch::x86_64::*;
+    use std::marker::PhantomData;
+
+    const LANES: usize = 16;
+
+    /// How values of a type are read as bf16.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F, BW, VL and BF16; as many values as `count` says can be read.
+    pub(in super::super) trait Lanes {
+        type Value;
+        /// Up to 32 neighbours as 16 pairs.
+        unsafe fn pairs(from: *const Self::Value, count: usize) -> __m512i;
+        /// Up to 16 values.
+        unsafe fn values(from: *const Self::Value, count: usize) -> __m256i;
+    }
+
+    pub(in super::super) struct F32;
+    pub(in super::super) struct Bf16;
+
+    impl Lanes for F32 {
+        type Value = f32;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        unsafe fn pairs(from: *const f32, count: usize) -> __m512i {
+            // SAFETY: the masks cover `count` values; the types are 64 bytes of any bits.
+            unsafe {
+                let low = _mm512_maskz_loadu_ps(mask(count), from);
+                let next = mask(count.saturating_sub(LANES));
+                let high = _mm512_maskz_loadu_ps(next, from.wrapping_add(LANES));
+                std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        unsafe fn values(from: *const f32, count: usize) -> __m256i {
+            // SAFETY: the mask covers `count` values; the types are 32 bytes of any bits.
+            unsafe {
+                std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask(count), from)))
+            }
+        }
+    }
+
+    impl Lanes for Bf16 {
+        type Value = bf16;
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        unsafe fn pairs(from: *const bf16, count: usize) -> __m512i {
+            let there = u32::MAX.unbounded_shr(32u32.saturating_sub(count as u32));
+            // SAFETY: the mask covers `count` values.
+            unsafe { _mm512_maskz_loadu_epi16(there, from.cast()) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        unsafe fn values(from: *const bf16, count: usize) -> __m256i {
+            // SAFETY: the mask covers `count` values.
+            unsafe { _mm256_maskz_loadu_epi16(mask(count), from.cast()) }
+        }
+    }
+
+    /// Values to pack as pairs, as addresses.
+    pub(in super::super) struct Rows<L: Lanes> {
+        from: *const L::Value,
+        row: usize,
+        col: usize,
+        rows: usize,
+        depth: usize,
+        width: usize,
+        to: *mut u32,
+        lanes: PhantomData<L>,
+    }
+
+    impl<L: Lanes> Rows<L> {
+        pub(in super::super) fn new(
+            m: &MatRef<'_, L::Value>,
+            panel: &Panel,
+            to: &mut [u32],
+        ) -> Self {
+            let &Panel { first, rows, start, depth, width } = panel;
+            assert!(first + rows <= m.rows && start + depth <= m.cols && rows <= width);
+            assert!(depth.div_ceil(2) * width <= to.len(), "a panel of {depth} × {width}");
+            Self {
+                from: m.data.as_ptr().wrapping_add(first * m.row + start * m.col),
+                row: m.row,
+                col: m.col,
+                rows,
+                depth,
+                width,
+                to: to.as_mut_ptr(),
+                lanes: PhantomData,
+            }
+        }
+
+        /// For rows that are neighbours in memory: two steps of K become one of pairs.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F, BW, VL and BF16.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        pub(in super::super) unsafe fn interleave(&self) {
+            for k in (0..self.depth).step_by(2) {
+                for r in (0..self.width).step_by(LANES) {
+                    let count = self.rows.saturating_sub(r);
+                    let from = self.from.wrapping_add(k * self.col + r);
+                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    unsafe {
+                        let even = _mm512_cvtepu16_epi32(L::values(from, count));
+                        let next = if k + 1 < self.depth { count } else { 0 };
+                        let odd = L::values(from.wrapping_add(self.col), next);
+                        let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd));
+                        let to = self.to.add(k / 2 * self.width + r);
+                        let room = mask(self.width - r);
+                        _mm512_mask_storeu_epi32(to.cast(), room, _mm512_or_si512(even, odd));
+                    }
+                }
+            }
+        }
+
+        /// For rows whose values are neighbours in memory: squares of 16 × 16 pairs are transposed in registers.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F, BW, VL and BF16.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        pub(in super::super) unsafe fn transpose(&self) {
+            for r in (0..self.width).step_by(LANES) {
+                let room = mask(self.width - r);
+                let rows = self.rows.saturating_sub(r).min(LANES);
+                for k in (0..self.depth).step_by(2 * LANES) {
+                    let count = (self.depth - k).min(2 * LANES);
+                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    unsafe {
+                        let mut square = [_mm512_setzero_si512(); LANES];
+                        for (i, line) in square.iter_mut().enumerate() {
+                            if i < rows {
+                                *line =
+                                    L::pairs(self.from.wrapping_add((r + i) * self.row + k), count);
+                            }
+                        }
+                        let square = transposed(square);
+                        let to = self.to.add(k / 2 * self.width + r);
+                        for (i, &line) in square.iter().enumerate() {
+                            if i < count.div_ceil(2) {
+                                _mm512_mask_storeu_epi32(to.add(i * self.width).cast(), room, line);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
