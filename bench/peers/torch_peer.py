@@ -104,4 +104,11 @@ for rows in (1, 32):
     works += [(f"infer{rows}/{name}", infer(widths, rows)) for name, widths, _ in common.NETWORKS]
 for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
     works += [(f"ffn-{kind}/{name}", ffn(*block, dtype)) for name, *block in common.BLOCKS]
-common.main(args, works)
+
+
+def imports():
+    train((2, 2), 2)()(1)
+    ffn(2, 2, 2, False, torch.float32)()(1)
+
+
+common.main(args, works, imports)
