@@ -3,12 +3,30 @@
 use crate::allocator;
 use std::time::{Duration, Instant};
 
-/// Steps before the first timed one take at least this long, so that caches, branch predictors and clock rates settle.
-const WARM_UP: Duration = Duration::from_millis(200);
-/// A block takes about this long: long enough that reading the clock costs nothing, short enough to have many.
-const BLOCK: Duration = Duration::from_millis(10);
 /// Blocks at least, however slow a step is.
 const LEAST_BLOCKS: usize = 5;
+
+/// How long a work is timed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Steps before the first timed one take at least this long, so that caches, branch predictors and clock rates settle.
+    pub(crate) warm_up: Duration,
+    /// A block takes about this long: long enough that reading the clock costs nothing, short enough to have many.
+    pub(crate) block: Duration,
+    /// All blocks together take about this long.
+    pub(crate) budget: Duration,
+}
+
+impl Pace {
+    /// The pace of the benchmark for a work that is timed for so long.
+    pub(crate) fn seconds(seconds: f64) -> Self {
+        Self {
+            warm_up: Duration::from_millis(200),
+            block: Duration::from_millis(10),
+            budget: Duration::from_secs_f64(seconds.clamp(0.0, 1e4)),
+        }
+    }
+}
 
 /// Counts the steps of a work and times them in blocks.
 ///
@@ -21,7 +39,7 @@ pub(crate) struct Clock {
     /// Steps until the clock is read again.
     left: usize,
     block: usize,
-    budget: Duration,
+    pace: Pace,
     asked_before: usize,
     times: Vec<f64>,
     asked: usize,
@@ -47,20 +65,19 @@ pub(crate) struct Timing {
 }
 
 impl Clock {
-    /// A clock that times steps for about so long.
-    pub(crate) fn new(budget: Duration) -> Self {
+    /// A clock that has not started yet.
+    pub(crate) fn new(pace: Pace) -> Self {
+        let blocks = 2 * pace.budget.as_micros() / pace.block.as_micros().max(1);
         Self {
             phase: Phase::Ready,
             started: Instant::now(),
             steps: 0,
             left: 0,
             block: 1,
-            budget,
+            pace,
             asked_before: 0,
             // Room for every block, so that the clock itself asks for nothing.
-            times: Vec::with_capacity(
-                LEAST_BLOCKS + 2 * (budget.as_micros() / BLOCK.as_micros()) as usize,
-            ),
+            times: Vec::with_capacity(LEAST_BLOCKS + blocks as usize),
             asked: 0,
         }
     }
@@ -85,14 +102,14 @@ impl Clock {
                 return true;
             }
             // Doubled steps between two looks: the last one alone lasts half of the warm-up.
-            Phase::WarmUp if elapsed < WARM_UP => {
+            Phase::WarmUp if elapsed < self.pace.warm_up => {
                 self.left = self.steps - 1;
                 self.steps *= 2;
                 return true;
             }
             Phase::WarmUp => {
                 let step = elapsed.as_secs_f64() / self.steps as f64;
-                self.block = ((BLOCK.as_secs_f64() / step) as usize).max(1);
+                self.block = ((self.pace.block.as_secs_f64() / step) as usize).max(1);
                 self.phase = Phase::Timed;
                 self.asked_before = allocator::asked();
             }
@@ -100,7 +117,9 @@ impl Clock {
                 self.times.push(elapsed.as_secs_f64() / self.block as f64);
                 let spent: f64 = self.times.iter().sum::<f64>() * self.block as f64;
                 let full = self.times.len() == self.times.capacity();
-                if full || self.times.len() >= LEAST_BLOCKS && spent >= self.budget.as_secs_f64() {
+                if full
+                    || self.times.len() >= LEAST_BLOCKS && spent >= self.pace.budget.as_secs_f64()
+                {
                     self.asked = allocator::asked() - self.asked_before;
                     self.phase = Phase::Over;
                     return false;
@@ -137,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_step_is_counted_once() {
-        let mut clock = Clock::new(Duration::from_millis(50));
+        let mut clock = Clock::new(Pace::seconds(0.05));
         let mut steps = 0;
         while clock.go_on() {
             steps += 1;
@@ -152,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_slow_step_is_a_block() {
-        let mut clock = Clock::new(Duration::from_millis(1));
+        let mut clock = Clock::new(Pace::seconds(0.001));
         while clock.go_on() {
             std::thread::sleep(Duration::from_millis(12));
         }

@@ -17,14 +17,17 @@ mod memory;
 mod network;
 mod peaks;
 mod print;
+mod scaling;
+mod svg;
 mod train;
 mod work;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use clock::Pace;
 use ff_tensor::{Device, DeviceOptions};
 use peaks::Peaks;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 use work::{Error, works};
 
 /// Times feedforward's training and inference on this machine.
@@ -38,7 +41,7 @@ struct Arguments {
     #[arg(long, value_name = "PATTERN", default_value = "")]
     only: String,
     /// How many threads to use; 0 for one per core.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, global = true)]
     threads: usize,
     /// How long to time each work.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
@@ -46,6 +49,18 @@ struct Arguments {
     /// Only list the works.
     #[arg(long)]
     list: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How the cost of a step grows with batch, width and depth, and what odd sizes cost.
+    Scaling {
+        /// Where the picture goes.
+        #[arg(long, value_name = "FILE", default_value = "bench/scaling.svg")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -59,6 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
+    if let Some(Command::Scaling { out }) = &arguments.command {
+        let device = open(arguments.threads)?;
+        return scaling::run(&device, &Peaks::measure(&device), out);
+    }
     let mut works = works();
     works.retain(|work| arguments.only.split(',').any(|pattern| work.name.contains(pattern)));
     if works.is_empty() {
@@ -72,12 +91,12 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
         }
         return Ok(());
     }
-    let budget = Duration::try_from_secs_f64(arguments.seconds)?;
+    let pace = Pace::seconds(arguments.seconds);
     let peaks = Peaks::measure(&open(arguments.threads)?);
     let alone = works.len() == 1;
     print::head(arguments.json, &peaks);
     for work in &works {
-        let measured = work.measure(arguments.threads, budget)?;
+        let measured = work.measure(arguments.threads, pace)?;
         print::work(arguments.json, work, &measured, &peaks, alone);
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! What the machine can do at most, measured beside the works.
 
 use crate::work::Arithmetic;
-use ff_kernels::{bf16_peak, fma_peak};
+use ff_kernels::{bf16_peak, dispatch, fma_peak, sum_of};
 use ff_tensor::Device;
+use std::hint::black_box;
+use std::time::Instant;
 
 /// The ceilings that works are compared with.
 #[derive(Debug, Clone, Copy)]
@@ -33,4 +35,25 @@ impl Peaks {
             Arithmetic::Bf16 => self.bf16.unwrap_or(self.f32),
         }
     }
+}
+
+/// Bytes a second that all threads together read from memory: the best of several passes over more than any cache holds.
+pub(crate) fn bandwidth(device: &Device) -> f64 {
+    const VALUES: usize = 1 << 26;
+    const PIECE: usize = 1 << 16;
+    let values = vec![1.0f32; VALUES];
+    let cpu = device.cpu();
+    let pass = |_| {
+        let start = Instant::now();
+        cpu.threads().run(VALUES / PIECE, &|i| {
+            let piece = &values[i * PIECE..(i + 1) * PIECE];
+            black_box(dispatch(
+                cpu,
+                #[inline(always)]
+                || sum_of(piece, f64::from),
+            ));
+        });
+        size_of_val(values.as_slice()) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..6).map(pass).fold(0.0, f64::max)
 }

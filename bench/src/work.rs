@@ -1,9 +1,8 @@
 //! The table of works: a name, what it costs, and how to run it.
 
-use crate::clock::{Clock, Timing};
+use crate::clock::{Clock, Pace, Timing};
 use crate::{allocator, ffn, fit, gemm, infer, memory, train};
 use ff_tensor::Device;
-use std::time::Duration;
 
 /// Whatever a work fails with; it is printed and ends the program.
 pub(crate) type Error = Box<dyn std::error::Error>;
@@ -50,8 +49,8 @@ pub(crate) struct Measured {
 
 impl Work {
     /// Runs and times it.
-    pub(crate) fn measure(&self, threads: usize, budget: Duration) -> Result<Measured, Error> {
-        let mut clock = Clock::new(budget);
+    pub(crate) fn measure(&self, threads: usize, pace: Pace) -> Result<Measured, Error> {
+        let mut clock = Clock::new(pace);
         let before = memory::restart_peak();
         allocator::reset_peak();
         let live = allocator::live();

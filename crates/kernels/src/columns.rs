@@ -2,7 +2,7 @@
 //! no partial results of threads, and their order is the order of the rows.
 
 use crate::rows::{Shared, TASK_WORK};
-use crate::{Float, dispatch};
+use crate::{Float, Stored, dispatch};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -146,42 +146,46 @@ pub fn for_columns<T: Send, const N: usize>(
 /// ff_kernels::zip_sum_columns(device.cpu(), &y, &mut dy, &mut db, false, |dy, y| dy * y);
 /// assert_eq!((dy, db), ([1.0, 0.0, 3.0, 4.0], [4.0, 4.0]));
 /// ```
-pub fn zip_sum_columns<T: Float>(
+pub fn zip_sum_columns<S: Stored>(
     cpu: &CpuDevice,
-    x: &[T],
-    y: &mut [T],
-    out: &mut [T],
+    x: &[S],
+    y: &mut [S],
+    out: &mut [S::Compute],
     accumulate: bool,
-    f: impl Fn(T, T) -> T + Sync + Copy,
+    f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
 ) {
     const GROUP: usize = 64;
     assert_eq!(x.len(), y.len(), "zip_sum_columns: lengths");
     let cols = out.len();
     let rows = x.len() / cols.max(1);
+    let out = Shared::new(out);
     for_columns(
         cpu,
         cols,
         rows * 4,
-        [y, out],
+        [y],
         #[inline(always)]
-        |columns, [mut y, mut out]| {
+        |columns, [mut y]| {
             // What it captured is then in registers, and cannot be what `y` writes to.
-            let f = f;
-            let mut total = [T::ZERO; MAX_COLUMNS];
+            let own = f;
+            let mut total = [S::Compute::ZERO; MAX_COLUMNS];
             for first in (0..rows).step_by(GROUP) {
-                let mut partial = [T::ZERO; MAX_COLUMNS];
+                let mut partial = [S::Compute::ZERO; MAX_COLUMNS];
                 for row in first..rows.min(first + GROUP) {
                     let x = &x[row * cols..][columns.clone()];
                     for ((y, &x), sum) in y.row(row).iter_mut().zip(x).zip(&mut partial) {
-                        *y = f(*y, x);
-                        *sum += *y;
+                        let new = own(y.compute(), x.compute());
+                        *y = S::from_compute(new);
+                        *sum += new;
                     }
                 }
                 for (total, &partial) in total.iter_mut().zip(&partial) {
                     *total += partial;
                 }
             }
-            for (out, &total) in out.row(0).iter_mut().zip(&total) {
+            // SAFETY: tasks have columns of their own.
+            let out = unsafe { out.range(columns.start, columns.len()) };
+            for (out, &total) in out.iter_mut().zip(&total) {
                 *out = if accumulate { *out + total } else { total };
             }
         },

@@ -1,6 +1,5 @@
 //! What the processor can do at most: multiply-adds on registers alone, which no kernel can be faster than.
 
-use crate::simd::{Vector, Work, dispatch};
 use ff_tensor::{CpuDevice, Isa};
 use std::hint::black_box;
 use std::time::Instant;
@@ -24,10 +23,12 @@ const ROUNDS: usize = 12;
 pub fn fma_peak(cpu: &CpuDevice) -> f64 {
     match cpu.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => f32_peak::<std::arch::x86_64::__m512>(cpu),
+        // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this processor.
+        Isa::Avx512 => best_round(cpu, 16 * 2, &|| unsafe { x86::avx512() }),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => f32_peak::<std::arch::x86_64::__m256>(cpu),
-        _ => f32_peak::<[f32; 4]>(cpu),
+        // SAFETY: as above.
+        Isa::Avx2 => best_round(cpu, 8 * 2, &|| unsafe { x86::avx2() }),
+        _ => best_round(cpu, 4 * 2, &plain),
     }
 }
 
@@ -41,17 +42,12 @@ pub fn fma_peak(cpu: &CpuDevice) -> f64 {
 pub fn bf16_peak(cpu: &CpuDevice) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     if cpu.isa() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
-        // SAFETY: the processor was just found to have the instructions, and `Isa::Avx512` says that it has AVX-512.
-        let task = || unsafe { bf16_chains() };
         // A register holds sixteen f32 sums, each of which takes in a pair of products.
-        return Some(best_round(cpu, 2 * 16 * 2, &task));
+        // SAFETY: the processor was just found to have the instructions, and `Isa::Avx512` says that it has AVX-512.
+        return Some(best_round(cpu, 2 * 16 * 2, &|| unsafe { x86::bf16() }));
     }
     let _ = cpu;
     None
-}
-
-fn f32_peak<V: Vector<T = f32>>(cpu: &CpuDevice) -> f64 {
-    best_round(cpu, V::LANES * 2, &|| dispatch(cpu, Chains::<V>(std::marker::PhantomData)))
 }
 
 /// FLOP a second of the best round, from the FLOP of one multiply-add of registers.
@@ -66,38 +62,50 @@ fn best_round(cpu: &CpuDevice, flops: usize, task: &(dyn Fn() + Sync)) -> f64 {
     (0..ROUNDS).map(round).fold(0.0, f64::max)
 }
 
-struct Chains<V>(std::marker::PhantomData<V>);
-
-impl<V: Vector<T = f32>> Work for Chains<V> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        // x ← x · 0.5 + 0.5 stays near 1: no slow numbers, no infinities. The compiler must not know the values.
-        let half = V::splat(black_box(0.5));
-        let mut sums: [V; CHAINS] = std::array::from_fn(|i| V::splat(black_box(i as f32)));
-        for _ in 0..TURNS {
-            for sum in &mut sums {
-                *sum = sum.mul_add(half, half);
-            }
-        }
-        black_box(sums);
-    }
-}
-
-/// # Safety
-/// The processor has AVX-512 F and AVX512-BF16.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn bf16_chains() {
-    use std::arch::x86_64::{_mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_set1_ps};
-    let zero = _mm512_set1_ps(black_box(0.0));
-    let (a, b) = (_mm512_cvtne2ps_pbh(zero, zero), _mm512_cvtne2ps_pbh(zero, zero));
-    let mut sums: [_; CHAINS] = std::array::from_fn(|i| _mm512_set1_ps(black_box(i as f32)));
+/// Registers of sixteen bytes, which every processor of today has.
+fn plain() {
+    // x ← x · 0.5 + 0.5 stays near 1: no slow numbers, no infinities. The compiler must not know the values.
+    let half = [black_box(0.5f32); 4];
+    let mut sums: [[f32; 4]; CHAINS] = std::array::from_fn(|i| [black_box(i as f32); 4]);
     for _ in 0..TURNS {
         for sum in &mut sums {
-            *sum = _mm512_dpbf16_ps(*sum, a, b);
+            *sum = std::array::from_fn(|i| sum[i] * half[i] + half[i]);
         }
     }
     black_box(sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{CHAINS, TURNS};
+    use std::arch::x86_64::{
+        _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+        _mm512_set1_ps,
+    };
+    use std::hint::black_box;
+
+    /// The chains of [`super::plain`], in an instruction set's registers.
+    macro_rules! chains {
+        ($name:ident, $features:literal, $splat:ident, $half:ident => $factor:expr, |$sum:ident| $fma:expr) => {
+            /// # Safety
+            /// The processor has the features.
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn $name() {
+                let $half = $splat(black_box(0.5));
+                let $half = $factor;
+                let mut sums: [_; CHAINS] = std::array::from_fn(|i| $splat(black_box(i as f32)));
+                for _ in 0..TURNS {
+                    for $sum in &mut sums {
+                        *$sum = $fma;
+                    }
+                }
+                black_box(sums);
+            }
+        };
+    }
+    chains!(avx512, "avx512f", _mm512_set1_ps, half => half, |s| _mm512_fmadd_ps(*s, half, half));
+    chains!(avx2, "avx2,fma", _mm256_set1_ps, half => half, |s| _mm256_fmadd_ps(*s, half, half));
+    // Each turn adds a half: a sum ends below ten thousand.
+    chains!(bf16, "avx512f,avx512bf16", _mm512_set1_ps, half => _mm512_cvtne2ps_pbh(half, half),
+        |s| _mm512_dpbf16_ps(*s, half, half));
 }

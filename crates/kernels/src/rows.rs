@@ -1,6 +1,6 @@
 //! Work on rows: each row of an output belongs to one task, so threads never share what they write.
 
-use crate::{Float, dispatch};
+use crate::{Float, Stored, dispatch};
 use ff_tensor::CpuDevice;
 use std::marker::PhantomData;
 
@@ -138,7 +138,7 @@ pub fn for_ranges<T: Send, const N: usize>(
 /// ff_kernels::for_pieces(device.cpu(), &mut y, |start, part| part.fill(start as f32 + 1.0));
 /// assert_eq!(y, [1.0; 3]);
 /// ```
-pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+pub fn for_pieces<T: Send>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
     let len = y.len();
     let pieces = len.div_ceil(PIECE);
     let y = Shared::new(y);
@@ -159,17 +159,21 @@ pub fn for_pieces<T: Float>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut
 ///
 /// # Panics
 /// The lengths differ.
-pub fn map<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync + Copy) {
+pub fn map<S: Stored>(
+    cpu: &CpuDevice,
+    x: &[S],
+    y: &mut [S],
+    f: impl Fn(S::Compute) -> S::Compute + Sync + Copy,
+) {
     assert_eq!(x.len(), y.len(), "map: lengths");
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
-            // What a local copy captured stays in registers: it cannot be what `y` writes to.
-            let own = f;
+            let own = f; // What it captured is then in registers, and cannot be what `y` writes to.
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = own(x);
+                *y = S::from_compute(own(x.compute()));
             }
         },
     );
@@ -213,11 +217,11 @@ pub fn map2<T: Float>(
 ///
 /// # Panics
 /// The lengths differ.
-pub fn zip_into<T: Float>(
+pub fn zip_into<S: Stored>(
     cpu: &CpuDevice,
-    x: &[T],
-    y: &mut [T],
-    f: impl Fn(T, T) -> T + Sync + Copy,
+    x: &[S],
+    y: &mut [S],
+    f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
 ) {
     assert_eq!(x.len(), y.len(), "zip_into: lengths");
     for_pieces(
@@ -227,7 +231,7 @@ pub fn zip_into<T: Float>(
         |start, y| {
             let own = f;
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
-                *y = own(*y, x);
+                *y = S::from_compute(own(y.compute(), x.compute()));
             }
         },
     );
@@ -264,7 +268,7 @@ pub fn copy<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], accumulate: bool) {
 /// ff_kernels::sum_columns(device.cpu(), &[1.0, 2.0, 3.0, 4.0], &mut db, true);
 /// assert_eq!(db, [5.0, 7.0]);
 /// ```
-pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate: bool) {
+pub fn sum_columns<S: Stored>(cpu: &CpuDevice, x: &[S], out: &mut [S::Compute], accumulate: bool) {
     const WIDTH: usize = 64;
     let cols = out.len();
     if cols == 0 {
@@ -282,11 +286,11 @@ pub fn sum_columns<T: Float>(cpu: &CpuDevice, x: &[T], out: &mut [T], accumulate
             #[inline(always)]
             || {
                 if width == WIDTH {
-                    return put_column_sums::<T, WIDTH>(x, cols, start, out, accumulate);
+                    return put_column_sums::<S, WIDTH>(x, cols, start, out, accumulate);
                 }
                 for (i, out) in out.chunks_mut(COLUMNS).enumerate() {
                     let start = start + i * COLUMNS;
-                    put_column_sums::<T, COLUMNS>(x, cols, start, out, accumulate);
+                    put_column_sums::<S, COLUMNS>(x, cols, start, out, accumulate);
                 }
             },
         );
@@ -300,28 +304,28 @@ const COLUMNS: usize = 16;
 
 /// The sums of `out.len()` columns from `start`, at most `W`, kept in registers.
 #[inline(always)]
-fn put_column_sums<T: Float, const W: usize>(
-    x: &[T],
+fn put_column_sums<S: Stored, const W: usize>(
+    x: &[S],
     cols: usize,
     start: usize,
-    out: &mut [T],
+    out: &mut [S::Compute],
     accumulate: bool,
 ) {
     const GROUP: usize = 64;
     let rows = x.len() / cols;
-    let mut total = [T::ZERO; W];
+    let mut total = [S::Compute::ZERO; W];
     for group in 0..rows.div_ceil(GROUP) {
-        let mut partial = [T::ZERO; W];
+        let mut partial = [S::Compute::ZERO; W];
         for row in group * GROUP..rows.min((group + 1) * GROUP) {
             let x = &x[row * cols + start..];
             // What lies behind the columns is added to sums that nobody reads.
             if let Some(x) = x.first_chunk::<W>() {
                 for i in 0..W {
-                    partial[i] += x[i];
+                    partial[i] += x[i].compute();
                 }
             } else {
                 for (p, &x) in partial.iter_mut().zip(x) {
-                    *p += x;
+                    *p += x.compute();
                 }
             }
         }

@@ -128,6 +128,21 @@ pub enum InitKind {
     Constant,
 }
 
+/// What matrix products are computed in.
+///
+/// ```
+/// assert_eq!(serde_json::to_string(&ff_nn::Precision::Bf16).unwrap(), "\"bf16\"");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// f32.
+    #[default]
+    F32,
+    /// bf16 with sums in f32; parameters and their gradients stay f32.
+    Bf16,
+}
+
 /// The `[model]` table: a feedforward network.
 ///
 /// ```
@@ -170,6 +185,9 @@ pub struct ModelConfig {
     /// The value of `constant`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init_value: Option<f64>,
+    /// What matrix products are computed in; bf16 is faster where the processor has instructions for it, and less exact.
+    #[serde(skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// The width of category embeddings; from the number of categories where not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding_dim: Option<usize>,
@@ -192,9 +210,15 @@ impl Default for ModelConfig {
             init_fan_out: false,
             init_std: None,
             init_value: None,
+            precision: Precision::F32,
             embedding_dim: None,
         }
     }
+}
+
+/// So that models written before there was a choice, and those that make none, look the same.
+fn is_default(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 /// The most values one weight matrix may have: 2³¹ of them are 8 GiB.

@@ -13,7 +13,7 @@ pub mod models;
 
 pub use builder::Builder;
 pub use config::{
-    ActivationKind, ConfigError, InitKind, LossConfig, LossKind, ModelConfig, NormKind,
+    ActivationKind, ConfigError, InitKind, LossConfig, LossKind, ModelConfig, NormKind, Precision,
 };
 pub use init::{Fan, Init};
 pub use layers::Layer;

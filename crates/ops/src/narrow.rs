@@ -46,7 +46,7 @@ impl<T: Float> Narrow<T> {
     #[inline(always)]
     pub(crate) fn greatest(&self) -> PerRow<T> {
         let mut all = [T::NEG_INFINITY; ROWS];
-        for r in 0..self.rows {
+        for (r, greatest) in all.iter_mut().enumerate().take(self.rows) {
             let mut row = self.row(r, T::NEG_INFINITY);
             let mut half = NARROW / 2;
             while half > 0 {
@@ -55,7 +55,7 @@ impl<T: Float> Narrow<T> {
                 }
                 half /= 2;
             }
-            all[r] = row[0];
+            *greatest = row[0];
         }
         all
     }
@@ -64,7 +64,7 @@ impl<T: Float> Narrow<T> {
     #[inline(always)]
     pub(crate) fn sums(&self) -> PerRow<f64> {
         let mut all = [0.0; ROWS];
-        for r in 0..self.rows {
+        for (r, sum) in all.iter_mut().enumerate().take(self.rows) {
             let row = self.row(r, T::ZERO);
             let mut sums = [0.0f64; NARROW];
             for i in 0..NARROW {
@@ -77,7 +77,7 @@ impl<T: Float> Narrow<T> {
                 }
                 half /= 2;
             }
-            all[r] = sums[0];
+            *sum = sums[0];
         }
         all
     }

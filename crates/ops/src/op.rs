@@ -1,5 +1,7 @@
+use crate::graph::{NodeInput, NodeOutput};
+use crate::params::ParamValues;
 use crate::{Error, Result};
-use ff_tensor::{CpuDevice, DType, Device, Element, Key, Shape, TensorMut, TensorRef};
+use ff_tensor::{CpuDevice, DType, Device, Element, Key, Shape, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -64,6 +66,8 @@ pub struct Contract {
     pub flops: u64,
     /// Floating-point operations of the backward pass, for the gradients that are needed.
     pub dflops: u64,
+    pub(crate) scratch: Scratch,
+    pub(crate) dscratch: Scratch,
     pub(crate) keep_inputs: u32,
     pub(crate) keep_outputs: u32,
     pub(crate) constant_outputs: u32,
@@ -96,6 +100,20 @@ impl Contract {
         self
     }
 
+    /// What forward takes from the device's pool while it runs, beside outputs and saved values: at most four tensors.
+    #[must_use]
+    pub fn scratch(mut self, spec: Spec) -> Self {
+        add_scratch(&mut self.scratch, &spec);
+        self
+    }
+
+    /// What backward takes from the device's pool while it runs: at most four tensors.
+    #[must_use]
+    pub fn dscratch(mut self, spec: Spec) -> Self {
+        add_scratch(&mut self.dscratch, &spec);
+        self
+    }
+
     /// No gradient flows back from output `i`: a count, a statistic.
     #[must_use]
     pub fn constant_output(mut self, i: usize) -> Self {
@@ -109,6 +127,17 @@ impl Contract {
         self.flops = flops as u64;
         self.dflops = dflops as u64;
         self
+    }
+}
+
+/// The bytes of up to four tensors.
+pub(crate) type Scratch = [Option<usize>; 4];
+
+fn add_scratch(scratch: &mut Scratch, spec: &Spec) {
+    let free = scratch.iter_mut().find(|bytes| bytes.is_none());
+    debug_assert!(free.is_some(), "four tensors of scratch at most");
+    if let Some(place) = free {
+        *place = Some(spec.bytes());
     }
 }
 
@@ -150,16 +179,16 @@ impl<'a> Cx<'a> {
 #[derive(Debug)]
 pub struct Kept<'a> {
     pub(crate) op: &'static str,
-    pub(crate) specs: SmallVec<[Spec; INPUTS]>,
-    pub(crate) inputs: SmallVec<[Option<TensorRef<'a>>; INPUTS]>,
-    pub(crate) outputs: SmallVec<[Option<TensorRef<'a>>; OUTPUTS]>,
-    pub(crate) saved: SmallVec<[TensorRef<'a>; OUTPUTS]>,
+    pub(crate) inputs: &'a [NodeInput],
+    pub(crate) outputs: &'a [NodeOutput],
+    pub(crate) saved: &'a [Tensor],
+    pub(crate) values: ParamValues<'a>,
 }
 
 impl<'a> Kept<'a> {
     /// Shape and type of input `i`, kept or not.
     pub fn spec(&self, i: usize) -> &Spec {
-        &self.specs[i]
+        &self.inputs[i].spec
     }
 
     /// Input `i`.
@@ -167,7 +196,11 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract does not keep it.
     pub fn input(&self, i: usize) -> Result<TensorRef<'a>> {
-        self.get(self.inputs.get(i).copied().flatten(), "input", i)
+        let view = self.inputs.get(i).and_then(|input| match input.param {
+            Some(id) => Some(self.values.view(id)),
+            None => input.kept.as_ref().map(Tensor::view),
+        });
+        self.get(view, "input", i)
     }
 
     /// Output `i`.
@@ -175,7 +208,8 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract does not keep it.
     pub fn output(&self, i: usize) -> Result<TensorRef<'a>> {
-        self.get(self.outputs.get(i).copied().flatten(), "output", i)
+        let view = self.outputs.get(i).and_then(|output| output.kept.as_ref()).map(Tensor::view);
+        self.get(view, "output", i)
     }
 
     /// What forward saved as number `i`.
@@ -183,7 +217,7 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract does not save so many.
     pub fn saved(&self, i: usize) -> Result<TensorRef<'a>> {
-        self.get(self.saved.get(i).copied(), "saved value", i)
+        self.get(self.saved.get(i).map(Tensor::view), "saved value", i)
     }
 
     fn get(
@@ -328,3 +362,17 @@ macro_rules! for_float {
         }
     };
 }
+
+/// The same with every type that gradients flow in, which `$S: Stored` stands for.
+macro_rules! for_stored {
+    ($op:expr, $dtype:expr, $S:ident => $body:expr) => {
+        match $dtype {
+            ::ff_tensor::DType::BF16 => {
+                type $S = ::ff_tensor::bf16;
+                $body
+            }
+            other => $crate::for_float!($op, other, $S => $body),
+        }
+    };
+}
+pub(crate) use for_stored;

@@ -355,10 +355,11 @@ impl Params {
         std::mem::replace(&mut self.touched[id.0 as usize], true)
     }
 
-    /// Values to read and, for each of `ids` (sorted by offset, without repeats), the gradient to write.
+    /// Values to read and, for each of `ids` (sorted by offset, without repeats), the gradient to write, which is given
+    /// with the number beside the id.
     pub(crate) fn split<'a>(
         &'a mut self,
-        ids: &[ParamId],
+        ids: &[(ParamId, usize)],
         mut give: impl FnMut(usize, TensorMut<'a>),
     ) -> Result<ParamValues<'a>> {
         if !ids.is_empty() {
@@ -367,13 +368,13 @@ impl Params {
             crate::for_float!(PARAMS, self.dtype, T => {
                 let mut rest: &'a mut [T] = view.into_slice().map_err(Error::of(PARAMS))?;
                 let mut start = 0;
-                for (i, id) in ids.iter().enumerate() {
+                for &(id, number) in ids {
                     let info = &self.infos[id.0 as usize];
                     let (_, tail) = rest.split_at_mut(info.offset - start);
                     let (values, tail) = tail.split_at_mut(info.spec.shape.len());
                     rest = tail;
                     start = info.range().end;
-                    give(i, TensorMut::new(values.into(), info.spec.shape));
+                    give(number, TensorMut::new(values.into(), info.spec.shape));
                 }
                 Ok(())
             })?;
@@ -386,7 +387,7 @@ impl Params {
 }
 
 /// The values of all parameters while gradients are being written.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ParamValues<'a> {
     infos: &'a [ParamInfo],
     segments: [&'a Tensor; 3],

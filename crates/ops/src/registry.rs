@@ -34,6 +34,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "dropout", cases: crate::dropout::cases },
         Entry { name: "embedding", cases: crate::embedding::cases },
         Entry { name: "feedforward", cases: crate::feedforward::cases },
+        Entry { name: "feedforward_block", cases: crate::feedforward_block::cases },
         Entry { name: "focal", cases: crate::focal::cases },
         Entry { name: "huber", cases: crate::huber::cases },
         Entry { name: "kl_divergence", cases: crate::kl_divergence::cases },

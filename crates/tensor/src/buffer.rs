@@ -2,9 +2,10 @@
 
 use crate::{Element, Error, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::UnsafeCell;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Cache lines and AVX-512 vectors are 64 bytes; a page-aligned start would cost more than it gives for small buffers.
 const ALIGNMENT: usize = 64;
@@ -24,7 +25,9 @@ pub struct Buffer {
     bytes: usize,
     /// False in a plan: then there is no memory behind `memory`.
     backed: bool,
-    pool: Weak<Shared>,
+    /// The place in the pool's free list where it waits.
+    bin: usize,
+    pool: Arc<Shared>,
 }
 
 // SAFETY: the memory is owned by this value alone and is plain bytes; shared access only reads (see `slice`), exclusive
@@ -34,15 +37,15 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    fn new(bytes: usize, backed: bool, pool: Weak<Shared>) -> Result<Self> {
-        if !backed {
-            return Ok(Self { memory: NonNull::dangling(), bytes, backed, pool });
+    fn new(bytes: usize, bin: usize, pool: Arc<Shared>) -> Result<Self> {
+        if pool.planning {
+            return Ok(Self { memory: NonNull::dangling(), bytes, backed: false, bin, pool });
         }
         let out_of_memory = || Error::OutOfMemory { bytes };
         let layout = Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| out_of_memory())?;
         // SAFETY: `Pool::rounded` never gives zero bytes.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        Ok(Self { memory, bytes, backed, pool })
+        Ok(Self { memory, bytes, backed: true, bin, pool })
     }
 
     /// Its size in bytes, a multiple of 64.
@@ -80,9 +83,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.upgrade() {
-            pool.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
+        self.pool.with(|free| free.stats.reserved -= self.bytes);
         if !self.backed {
             return;
         }
@@ -116,30 +117,79 @@ pub struct PoolStats {
 /// let pool = ff_tensor::Pool::new();
 /// assert_eq!(pool.stats().reserved, 0);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Pool(Arc<Shared>);
 
+/// A buffer holds its pool and the pool holds the buffers that wait: the last [`Pool`] to go breaks the circle.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Sorted by size: a step has few distinct sizes, so a search is short and steady state never allocates.
-    free: Mutex<Vec<(usize, Vec<Arc<Buffer>>)>>,
-    live: AtomicUsize,
-    peak: AtomicUsize,
-    reserved: AtomicUsize,
-    allocations: AtomicUsize,
+    /// Whether a thread is at the free list: for some nanoseconds, so whoever finds it taken spins.
+    taken: AtomicBool,
+    free: UnsafeCell<FreeList>,
+    pools: AtomicUsize,
     poison: AtomicBool,
     planning: bool,
+}
+
+// SAFETY: the free list is only reached through `lock`, by one thread at a time; all that it holds can be sent.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+#[derive(Debug, Default)]
+struct FreeList {
+    /// One for each size there ever was; a step has few, and what waits knows its place.
+    bins: Vec<Bin>,
+    /// For each remainder of a size in cache lines, the bin that was last used: mostly the one that is looked for.
+    recent: [u32; RECENT],
+    stats: PoolStats,
+    /// No pool is left: buffers that come back are freed.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Bin {
+    bytes: usize,
+    waiting: Vec<Arc<Buffer>>,
+}
+
+const RECENT: usize = 32;
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for Pool {
+    fn clone(&self) -> Self {
+        self.0.pools.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.0.pools.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.with(|free| free.closed = true);
+            self.trim();
+        }
+    }
 }
 
 impl Pool {
     /// An empty pool.
     pub fn new() -> Self {
-        Self::default()
+        Self::with(false)
     }
 
     /// A pool that counts what it hands out and takes no memory: the same step runs over it to learn what it will need.
     pub fn planning() -> Self {
-        Self(Arc::new(Shared { planning: true, ..Shared::default() }))
+        Self::with(true)
+    }
+
+    fn with(planning: bool) -> Self {
+        Self(Arc::new(Shared { planning, pools: AtomicUsize::new(1), ..Shared::default() }))
     }
 
     /// Whether it only counts.
@@ -159,19 +209,23 @@ impl Pool {
     pub fn take(&self, bytes: usize) -> Result<Arc<Buffer>> {
         let bytes = Self::rounded(bytes);
         let shared = &self.0;
-        let recycled = {
-            let mut free = shared.free.lock().unwrap_or_else(PoisonError::into_inner);
-            match free.binary_search_by_key(&bytes, |entry| entry.0) {
-                Ok(i) => free[i].1.pop(),
-                Err(_) => None,
+        let (bin, waiting) = shared.with(|free| {
+            let bin = free.bin(bytes);
+            let waiting = free.bins[bin].waiting.pop();
+            if waiting.is_some() {
+                free.stats.hand_out(bytes);
             }
-        };
-        let mut buffer = if let Some(buffer) = recycled {
+            (bin, waiting)
+        });
+        let mut buffer = if let Some(buffer) = waiting {
             buffer
         } else {
-            let buffer = Arc::new(Buffer::new(bytes, !shared.planning, Arc::downgrade(shared))?);
-            shared.reserved.fetch_add(bytes, Ordering::Relaxed);
-            shared.allocations.fetch_add(1, Ordering::Relaxed);
+            let buffer = Arc::new(Buffer::new(bytes, bin, Arc::clone(shared))?);
+            shared.with(|free| {
+                free.stats.reserved += bytes;
+                free.stats.allocations += 1;
+                free.stats.hand_out(bytes);
+            });
             buffer
         };
         if shared.poison.load(Ordering::Relaxed)
@@ -179,52 +233,113 @@ impl Pool {
         {
             buffer.slice_mut::<u8>(0, bytes).fill(0xff);
         }
-        let live = shared.live.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        shared.peak.fetch_max(live, Ordering::Relaxed);
         Ok(buffer)
     }
 
     /// Called when a tensor lets go of a buffer; the last one returns it, Arc and all, so that nothing is freed.
-    pub(crate) fn give(mut buffer: Arc<Buffer>) {
-        if Arc::get_mut(&mut buffer).is_none() {
+    pub(crate) fn give(buffer: Arc<Buffer>) {
+        if Arc::strong_count(&buffer) > 1 {
+            // Of two tensors that let go at the same moment, the later one frees the memory.
+            if let Some(buffer) = Arc::into_inner(buffer) {
+                buffer.pool.with(|free| free.stats.live -= buffer.bytes);
+            }
             return;
         }
-        let Some(shared) = buffer.pool.upgrade() else { return };
-        let bytes = buffer.bytes;
-        shared.live.fetch_sub(bytes, Ordering::Relaxed);
-        let mut free = shared.free.lock().unwrap_or_else(PoisonError::into_inner);
-        match free.binary_search_by_key(&bytes, |entry| entry.0) {
-            Ok(i) => free[i].1.push(buffer),
-            Err(i) => free.insert(i, (bytes, vec![buffer])),
-        }
+        let shared = Arc::as_ptr(&buffer.pool);
+        // SAFETY: this buffer holds its pool. Once it lies in the list, another thread may let both go, but not before
+        // this one has left the list, which is the last thing it does with the pool.
+        let closed = unsafe {
+            Shared::lock(shared, |free| {
+                free.stats.live -= buffer.bytes;
+                if free.closed {
+                    return Some(buffer);
+                }
+                let bin = buffer.bin;
+                free.bins[bin].waiting.push(buffer);
+                None
+            })
+        };
+        // A buffer counts itself out when it goes, so that happens outside of the list.
+        drop(closed);
     }
 
     /// What it holds now.
     pub fn stats(&self) -> PoolStats {
-        PoolStats {
-            live: self.0.live.load(Ordering::Relaxed),
-            peak: self.0.peak.load(Ordering::Relaxed),
-            reserved: self.0.reserved.load(Ordering::Relaxed),
-            allocations: self.0.allocations.load(Ordering::Relaxed),
-        }
+        self.0.with(|free| free.stats)
     }
 
     /// Forgets the peak: it starts again from what is live now.
     pub fn reset_peak(&self) {
-        self.0.peak.store(self.0.live.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.with(|free| free.stats.peak = free.stats.live);
     }
 
     /// Gives the waiting buffers back to the system.
     pub fn trim(&self) {
-        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = std::mem::take(&mut *free);
-        drop(free);
+        let mut waiting = Vec::new();
+        self.0.with(|free| free.bins.iter_mut().for_each(|bin| waiting.append(&mut bin.waiting)));
         drop(waiting);
     }
 
     /// Fills every buffer with NaN before it is handed out, so that tests see a value that was never written.
     pub fn set_poison(&self, poison: bool) {
         self.0.poison.store(poison, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn with<R>(&self, f: impl FnOnce(&mut FreeList) -> R) -> R {
+        // SAFETY: `self` outlives the call.
+        unsafe { Self::lock(self, f) }
+    }
+
+    /// Calls `f` with the free list while no other thread has it.
+    ///
+    /// # Safety
+    /// `shared` lives until the list is left, which is the last access to it.
+    unsafe fn lock<R>(shared: *const Self, f: impl FnOnce(&mut FreeList) -> R) -> R {
+        /// Leaves the list, also where `f` panics.
+        struct Leave(*const AtomicBool);
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                // SAFETY: the pool lives until the list is left, here.
+                unsafe { (*self.0).store(false, Ordering::Release) };
+            }
+        }
+        // SAFETY: the pool lives, by the caller's promise.
+        let (taken, free) = unsafe { (&raw const (*shared).taken, (*shared).free.get()) };
+        let mut tries = 0;
+        // SAFETY: as above.
+        while unsafe { (*taken).swap(true, Ordering::Acquire) } {
+            tries += 1;
+            if tries % 64 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+        let _leave = Leave(taken);
+        // SAFETY: `taken` was false and is true now, so this thread alone is at the list until it leaves.
+        f(unsafe { &mut *free })
+    }
+}
+
+impl PoolStats {
+    fn hand_out(&mut self, bytes: usize) {
+        self.live += bytes;
+        self.peak = self.peak.max(self.live);
+    }
+}
+
+impl FreeList {
+    /// The bin of this size, made where there is none.
+    fn bin(&mut self, bytes: usize) -> usize {
+        let recent = &mut self.recent[bytes / ALIGNMENT % RECENT];
+        if self.bins.get(*recent as usize).is_some_and(|bin| bin.bytes == bytes) {
+            return *recent as usize;
+        }
+        let found = self.bins.iter().position(|bin| bin.bytes == bytes);
+        let bin = found.unwrap_or_else(|| {
+            self.bins.push(Bin { bytes, waiting: Vec::new() });
+            self.bins.len() - 1
+        });
+        *recent = bin as u32;
+        bin
     }
 }
 
@@ -254,6 +369,60 @@ mod tests {
         assert_eq!(pool.stats().live, 0);
         pool.trim();
         assert_eq!(pool.stats().reserved, 0);
+    }
+
+    /// The pool holds waiting buffers and they hold the pool: the last handle lets both go, before or after the buffers.
+    #[test]
+    fn nothing_is_left_when_pool_and_buffers_are_gone() {
+        for buffers_first in [true, false] {
+            let pool = Pool::new();
+            let shared = Arc::downgrade(&pool.0);
+            let buffers = [pool.take(100).unwrap(), pool.take(100).unwrap()];
+            Pool::give(pool.clone().take(7).unwrap());
+            if buffers_first {
+                buffers.into_iter().for_each(Pool::give);
+                drop(pool);
+            } else {
+                drop(pool);
+                assert_eq!(shared.upgrade().unwrap().with(|free| free.stats.reserved), 256);
+                buffers.into_iter().for_each(Pool::give);
+            }
+            assert!(shared.upgrade().is_none());
+        }
+    }
+
+    #[test]
+    fn threads_take_and_give_at_the_same_time() {
+        let pool = Pool::new();
+        std::thread::scope(|scope| {
+            for t in 0..4 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for i in 0..2000 {
+                        let buffer = pool.take(64 * (1 + (t + i) % 5)).unwrap();
+                        let other = Arc::clone(&buffer);
+                        Pool::give(buffer);
+                        Pool::give(other);
+                    }
+                });
+            }
+        });
+        assert_eq!(pool.stats().live, 0);
+        pool.trim();
+        assert_eq!(pool.stats().reserved, 0);
+    }
+
+    /// Sizes that fall on the same place of the list of recent ones.
+    #[test]
+    fn sizes_are_not_confused() {
+        let pool = Pool::new();
+        let sizes = [64, 64 * (1 + RECENT), 64 * (1 + 2 * RECENT)];
+        for _ in 0..3 {
+            let buffers = sizes.map(|bytes| pool.take(bytes).unwrap());
+            assert_eq!(buffers.each_ref().map(|buffer| buffer.bytes()), sizes);
+            buffers.into_iter().for_each(Pool::give);
+        }
+        assert_eq!(pool.stats().allocations, 3);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub const MAX_RANK: usize = 6;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
+    /// Dimensions that are not there are 1, so that a product over all of them needs no loop.
     dims: [usize; MAX_RANK],
     rank: u8,
 }
@@ -35,14 +36,14 @@ impl Shape {
         if values > 1 << 48 {
             return Err(too_large());
         }
-        let mut inline = [0; MAX_RANK];
+        let mut inline = [1; MAX_RANK];
         inline[..dims.len()].copy_from_slice(dims);
         Ok(Self { dims: inline, rank: dims.len() as u8 })
     }
 
     /// The shape of a single value held in a vector of length one, as losses are.
     pub const fn scalar() -> Self {
-        Self { dims: [1, 0, 0, 0, 0, 0], rank: 1 }
+        Self { dims: [1; MAX_RANK], rank: 1 }
     }
 
     /// The sizes.
@@ -57,7 +58,7 @@ impl Shape {
 
     /// How many values it holds.
     pub fn len(&self) -> usize {
-        self.dims().iter().product()
+        self.dims.iter().product()
     }
 
     /// Whether it holds no value.
@@ -72,7 +73,7 @@ impl Shape {
 
     /// The product of all dimensions but the last.
     pub fn rows(&self) -> usize {
-        self.dims().split_last().map_or(1, |(_, leading)| leading.iter().product())
+        self.without_last().len()
     }
 
     /// The same shape with another last dimension.
@@ -92,7 +93,7 @@ impl Shape {
         let mut shape = *self;
         if shape.rank > 0 {
             shape.rank -= 1;
-            shape.dims[usize::from(shape.rank)] = 0;
+            shape.dims[usize::from(shape.rank)] = 1;
         }
         shape
     }
@@ -115,7 +116,7 @@ impl<const N: usize> From<[usize; N]> for Shape {
     /// Never: the number of dimensions is checked while compiling.
     fn from(dims: [usize; N]) -> Self {
         const { assert!(N <= MAX_RANK, "too many dimensions") };
-        let mut inline = [0; MAX_RANK];
+        let mut inline = [1; MAX_RANK];
         inline[..N].copy_from_slice(&dims);
         Self { dims: inline, rank: N as u8 }
     }

@@ -4,11 +4,15 @@ use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// About ten microseconds of spinning: longer than the gap between two operations of a step, shorter than a time slice.
-const SPINS: u32 = 4_000;
+/// How long a worker spins before it sleeps: longer than the gap between two operations of a step, far shorter than a
+/// time slice; to wake one up takes the caller several microseconds.
+const SPIN: Duration = Duration::from_micros(100);
+/// The same where threads outnumber cores: whoever spins keeps another thread from its work.
+const SPIN_CROWDED: Duration = Duration::from_micros(1);
 
 /// A job is open to workers while this bit of the state is set; the bits below count the workers inside it, those above
 /// number the jobs.
@@ -20,6 +24,9 @@ thread_local! {
 }
 
 /// Threads that share independent tasks; which thread takes which task never shows in a result.
+///
+/// Each thread starts with a part of the tasks that is its own, the same one for the same number of tasks, so that what a
+/// task works on lies in the cache of the core that had it the last time; a thread that is done helps the others.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,26 +42,37 @@ pub struct ThreadPool {
     /// One job at a time; whoever finds it taken works alone.
     busy: Mutex<()>,
     /// A child after a fork has no workers; it works alone.
-    process: u32,
+    forks: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
-    state: AtomicU64,
-    next: AtomicUsize,
-    job: Job,
+    /// What a worker reads to find its work lies on one cache line.
+    job: Line<Job>,
+    /// The next task of each thread's own part.
+    next: Box<[Line<AtomicUsize>]>,
     sleeping: AtomicUsize,
     stop: AtomicBool,
     wake: Condvar,
     lock: Mutex<()>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    spin: Duration,
 }
 
+/// A value with its cache line (two, as processors fetch them in pairs) to itself.
 #[derive(Debug)]
-struct Job(UnsafeCell<(usize, *const (dyn Fn(usize) + Sync))>);
+#[repr(align(128))]
+struct Line<T>(T);
 
-// SAFETY: written by the thread that holds `busy` while no job is open and no worker is inside; read by workers only
-// after they entered an open job, which the release/acquire pair on `state` orders after the write.
+#[derive(Debug)]
+struct Job {
+    state: AtomicU64,
+    work: UnsafeCell<(usize, *const (dyn Fn(usize) + Sync))>,
+    panicked: AtomicBool,
+}
+
+// SAFETY: `work` is written by the thread that holds `busy` while no job is open and no worker is inside; it is read by
+// workers only after they entered an open job, which the release/acquire pair on `state` orders after the write.
 unsafe impl Sync for Job {}
 // SAFETY: the pointer is only followed as stated above.
 unsafe impl Send for Job {}
@@ -63,26 +81,32 @@ impl ThreadPool {
     /// A pool of this many threads, the caller's included.
     pub fn new(threads: usize) -> Self {
         let nothing: &'static (dyn Fn(usize) + Sync) = &|_| {};
+        let threads = threads.max(1);
+        let crowded = std::thread::available_parallelism().is_ok_and(|cores| threads > cores.get());
         let shared = Arc::new(Shared {
-            state: AtomicU64::new(0),
-            next: AtomicUsize::new(0),
-            job: Job(UnsafeCell::new((0, std::ptr::from_ref(nothing)))),
+            job: Line(Job {
+                state: AtomicU64::new(0),
+                work: UnsafeCell::new((0, std::ptr::from_ref(nothing))),
+                panicked: AtomicBool::new(false),
+            }),
+            next: (0..threads).map(|_| Line(AtomicUsize::new(0))).collect(),
             sleeping: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             wake: Condvar::new(),
             lock: Mutex::new(()),
             panic: Mutex::new(None),
+            spin: if crowded { SPIN_CROWDED } else { SPIN },
         });
-        let workers = (1..threads.max(1))
+        let workers = (1..threads)
             .filter_map(|i| {
                 let shared = Arc::clone(&shared);
                 std::thread::Builder::new()
                     .name(format!("ff-{i}"))
-                    .spawn(move || worker(&shared))
+                    .spawn(move || worker(&shared, i))
                     .ok()
             })
             .collect();
-        Self { shared, workers, busy: Mutex::new(()), process: std::process::id() }
+        Self { shared, workers, busy: Mutex::new(()), forks: fork::count() }
     }
 
     /// How many threads share the work, the caller's included.
@@ -95,60 +119,67 @@ impl ThreadPool {
     /// # Panics
     /// A task panicked.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let alone = tasks <= 1 || self.workers.is_empty() || INSIDE.get();
-        let guard = if alone || std::process::id() != self.process {
-            None
-        } else {
-            match self.busy.try_lock() {
-                Ok(guard) => Some(guard),
-                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
-            }
+        let Some(guard) = self.claim(tasks) else {
+            return (0..tasks).for_each(task);
         };
-        if guard.is_none() {
-            (0..tasks).for_each(task);
-            return;
-        }
         let shared = &*self.shared;
+        let job = &shared.job.0;
         // SAFETY: only the lifetime is changed; no worker is inside a job after this function returned (see below).
         let erased: *const (dyn Fn(usize) + Sync) = unsafe {
             std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task)
         };
         // SAFETY: `busy` is held, no job is open and no worker is inside: nobody else looks at the job.
-        unsafe { *shared.job.0.get() = (tasks, erased) };
-        shared.next.store(0, Ordering::Relaxed);
-        let number = (shared.state.load(Ordering::Relaxed) >> 32) + 1;
-        shared.state.store(number << 32 | OPEN, Ordering::SeqCst);
-        if shared.sleeping.load(Ordering::SeqCst) > 0 {
-            let _lock = shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.wake.notify_all();
+        unsafe { *job.work.get() = (tasks, erased) };
+        for (thread, next) in shared.next.iter().enumerate() {
+            next.0.store(shared.part(thread, tasks).0, Ordering::Relaxed);
         }
-        shared.take_tasks(tasks, task);
+        let number = (job.state.load(Ordering::Relaxed) >> 32) + 1;
+        job.state.store(number << 32 | OPEN, Ordering::SeqCst);
+        let sleeping = shared.sleeping.load(Ordering::SeqCst);
+        if sleeping > 0 {
+            shared.wake(sleeping.min(tasks - 1));
+        }
+        shared.take_tasks(0, tasks, task);
         // No worker enters any more; those inside finish what they took.
-        shared.state.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut spins = 0u32;
-        while shared.state.load(Ordering::Acquire) & (OPEN - 1) != 0 {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        let mut inside = job.state.fetch_and(!OPEN, Ordering::AcqRel) & (OPEN - 1);
+        let mut wait = Wait::new(shared.spin);
+        while inside != 0 {
+            if !wait.spin() {
+                std::thread::yield_now();
+            }
+            inside = job.state.load(Ordering::Acquire) & (OPEN - 1);
         }
-        drop(guard);
-        let panic = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(payload) = panic {
-            resume_unwind(payload);
+        let panicked = job.panicked.load(Ordering::Relaxed);
+        if panicked {
+            job.panicked.store(false, Ordering::Relaxed);
+            let payload = shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(guard);
+            if let Some(payload) = payload {
+                resume_unwind(payload);
+            }
+        }
+    }
+
+    /// The right to open a job; `None` where the caller is to work alone.
+    fn claim(&self, tasks: usize) -> Option<MutexGuard<'_, ()>> {
+        if tasks <= 1 || self.workers.is_empty() || INSIDE.get() || self.forks != fork::count() {
+            return None;
+        }
+        match self.busy.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        if std::process::id() != self.process {
+        if self.forks != fork::count() {
             return;
         }
         self.shared.stop.store(true, Ordering::SeqCst);
-        {
-            let _lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.shared.wake.notify_all();
-        }
+        self.shared.wake(usize::MAX);
         for worker in self.workers.drain(..) {
             // A worker never panics: tasks are caught.
             let _ = worker.join();
@@ -157,71 +188,155 @@ impl Drop for ThreadPool {
 }
 
 impl Shared {
-    fn take_tasks(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+    /// The tasks of a thread's own part: the first one and the one behind the last.
+    fn part(&self, thread: usize, tasks: usize) -> (usize, usize) {
+        let threads = self.next.len().min(tasks);
+        // The product cannot overflow for any number of tasks that could ever be run.
+        let start = |thread: usize| thread.min(threads) * tasks / threads;
+        (start(thread), start(thread + 1))
+    }
+
+    /// Takes tasks until all are taken, the thread's own ones first.
+    fn take_tasks(&self, thread: usize, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let was = INSIDE.replace(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let i = self.next.fetch_add(1, Ordering::Relaxed);
-                if i >= tasks {
-                    break;
+            let threads = self.next.len();
+            for owner in (thread..threads).chain(0..thread) {
+                let (next, end) = (&self.next[owner].0, self.part(owner, tasks).1);
+                // Reading first leaves the line of a thread that is done where it is.
+                while next.load(Ordering::Relaxed) < end {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    if i >= end {
+                        break;
+                    }
+                    task(i);
                 }
-                task(i);
             }
         }));
         INSIDE.set(was);
         if let Err(payload) = result {
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+            self.job.0.panicked.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Enters the open job if there is one that this worker has not been in.
-    fn enter(&self, last: &mut u64) -> bool {
-        let state = self.state.load(Ordering::Acquire);
-        let open = state & OPEN != 0 && state >> 32 != *last;
-        if open
-            && self
-                .state
+    fn wake(&self, workers: usize) {
+        // Whoever counts as sleeping holds the lock until it really waits, so no call is lost.
+        let _lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if workers >= self.next.len() - 1 {
+            self.wake.notify_all();
+        } else {
+            (0..workers).for_each(|_| self.wake.notify_one());
+        }
+    }
+
+    /// Sleeps until a job later than number `last` is open, or the pool ends.
+    fn sleep(&self, last: u64) {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Either this worker sees the new job, or who opened it sees that somebody sleeps.
+        self.sleeping.fetch_add(1, Ordering::SeqCst);
+        let state = self.job.0.state.load(Ordering::SeqCst);
+        let nothing = state & OPEN == 0 || state >> 32 == last;
+        if nothing && !self.stop.load(Ordering::SeqCst) {
+            drop(self.wake.wait(lock));
+        }
+        self.sleeping.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Enters the job if this state says that it is open.
+    fn enter(&self, state: u64) -> bool {
+        let inside = &self.job.0.state;
+        state & OPEN != 0
+            && inside
                 .compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
-        {
-            *last = state >> 32;
-            return true;
-        }
-        false
     }
 }
 
-fn worker(shared: &Shared) {
+fn worker(shared: &Shared, thread: usize) {
+    let state = &shared.job.0.state;
+    // The number of the last job that this worker was in or has seen closed.
     let mut last = 0;
     loop {
-        let mut spins = 0;
-        while !shared.enter(&mut last) {
+        let mut wait = Wait::new(shared.spin);
+        loop {
+            let now = state.load(Ordering::Acquire);
+            if now >> 32 != last {
+                if shared.enter(now) {
+                    last = now >> 32;
+                    break;
+                }
+                if now & OPEN == 0 {
+                    // Others were faster; where one job was, the next one is near.
+                    last = now >> 32;
+                    wait = Wait::new(shared.spin);
+                }
+            }
             if shared.stop.load(Ordering::Relaxed) {
                 return;
             }
-            spins += 1;
-            if spins < SPINS {
-                std::hint::spin_loop();
-                continue;
+            if !wait.spin() {
+                shared.sleep(last);
+                wait = Wait::new(shared.spin);
             }
-            let lock = shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.sleeping.fetch_add(1, Ordering::SeqCst);
-            let state = shared.state.load(Ordering::SeqCst);
-            let nothing = state & OPEN == 0 || state >> 32 == last;
-            if nothing && !shared.stop.load(Ordering::SeqCst) {
-                drop(shared.wake.wait(lock));
-            }
-            shared.sleeping.fetch_sub(1, Ordering::SeqCst);
-            spins = 0;
         }
         // SAFETY: this worker is counted inside an open job, so the caller of `run` waits for it before it returns or
         // writes another job: the pointer is valid and nobody writes.
         let (tasks, task) = unsafe {
-            let (tasks, task) = *shared.job.0.get();
+            let (tasks, task) = *shared.job.0.work.get();
             (tasks, &*task)
         };
-        shared.take_tasks(tasks, task);
-        shared.state.fetch_sub(1, Ordering::Release);
+        shared.take_tasks(thread, tasks, task);
+        state.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Spinning for a while.
+struct Wait {
+    spins: u32,
+    end: Option<Instant>,
+    length: Duration,
+}
+
+impl Wait {
+    fn new(length: Duration) -> Self {
+        Self { spins: 0, end: None, length }
+    }
+
+    /// Pauses for a moment; false once it has been long enough. The clock is only read now and then, as that takes as
+    /// long as several pauses.
+    fn spin(&mut self) -> bool {
+        std::hint::spin_loop();
+        self.spins += 1;
+        if !self.spins.is_multiple_of(32) {
+            return true;
+        }
+        let now = Instant::now();
+        now < *self.end.get_or_insert(now + self.length)
+    }
+}
+
+/// Which process of a chain of forks this is, without a system call for each job.
+mod fork {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
+
+    /// How many forks led from the process that asked first to this one.
+    pub(super) fn count() -> usize {
+        #[cfg(unix)]
+        {
+            static WATCH: std::sync::Once = std::sync::Once::new();
+            extern "C" fn in_child() {
+                FORKS.fetch_add(1, Ordering::Relaxed);
+            }
+            WATCH.call_once(|| {
+                // SAFETY: the handler lives as long as the program, and all it does is to add to an atomic, which is
+                // allowed in a child of a process with several threads.
+                unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            });
+        }
+        FORKS.load(Ordering::Relaxed)
     }
 }
 
@@ -270,5 +385,61 @@ mod tests {
             sum.fetch_add(i, Ordering::Relaxed);
         });
         assert_eq!(sum.into_inner(), 28);
+    }
+
+    /// What each thread starts with covers the tasks, and is one task for each of the first threads where there are few.
+    #[test]
+    fn parts_cover_the_tasks() {
+        for threads in [1, 2, 3, 4, 7] {
+            let pool = ThreadPool::new(threads);
+            for tasks in [1, 2, 3, 5, 100] {
+                let parts: Vec<_> = (0..threads).map(|t| pool.shared.part(t, tasks)).collect();
+                assert_eq!((parts[0].0, parts[threads - 1].1), (0, tasks));
+                assert!(parts.windows(2).all(|p| p[0].1 == p[1].0));
+                if tasks <= threads {
+                    assert!((0..tasks).all(|t| parts[t] == (t, t + 1)));
+                }
+            }
+        }
+    }
+
+    /// A worker that misses a wake-up would leave the tasks that wait for each other undone for ever.
+    #[test]
+    fn sleeping_workers_wake_up() {
+        for threads in [2, 4] {
+            let pool = ThreadPool::new(threads);
+            for round in 0..40 {
+                std::thread::sleep(SPIN * (round % 4));
+                let arrived = AtomicUsize::new(0);
+                pool.run(threads, &|_| {
+                    arrived.fetch_add(1, Ordering::Relaxed);
+                    while arrived.load(Ordering::Relaxed) < threads {
+                        std::thread::yield_now();
+                    }
+                });
+                assert_eq!(arrived.into_inner(), threads);
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_child_after_a_fork_works_alone() {
+        let pool = ThreadPool::new(2);
+        pool.run(8, &|_| {});
+        // SAFETY: the child calls nothing that takes a lock of its parent's: it counts, and exits.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let sum = AtomicUsize::new(0);
+            pool.run(8, &|i| {
+                sum.fetch_add(i, Ordering::Relaxed);
+            });
+            // SAFETY: ends the child at once, without what the parent registered for its end.
+            unsafe { libc::_exit(i32::from(sum.into_inner() != 28)) };
+        }
+        let mut status = -1;
+        // SAFETY: `status` lives as long as the call.
+        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!((waited, status), (child, 0));
     }
 }

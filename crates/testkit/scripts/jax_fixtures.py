@@ -54,6 +54,14 @@ def feedforward(a, x):
     return [activation(a.activation, z + x[2] if a.bias else z)]
 
 
+def feedforward_block(a, x):
+    weights = x[1 : 3 + a.gated]
+    biases = x[3 + a.gated :] if a.bias else [0.0] * len(weights)
+    linear = [lambda v, w=w, b=b: v @ w.T + b for w, b in zip(weights, biases)]
+    h = activation(a.activation, linear[0](x[0]))
+    return [linear[-1](h * linear[1](x[0]) if a.gated else h)]
+
+
 def prelu(a, x):
     return [jnp.where(x[0] > 0, x[0], x[1] * x[0])]
 
@@ -172,6 +180,7 @@ HANDLERS = {
     "dropout": dropout,
     "embedding": lambda a, x: [x[1][x[0]]],
     "feedforward": feedforward,
+    "feedforward_block": feedforward_block,
     "layer_norm": layer_norm,
     "log_softmax": lambda a, x: [jax.nn.log_softmax(x[0])],
     "mul": lambda a, x: [x[0] * x[1]],

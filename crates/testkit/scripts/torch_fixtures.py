@@ -52,6 +52,14 @@ def feedforward(a, x):
     return [activation(a.activation, F.linear(x[0], x[1], x[2] if a.bias else None))]
 
 
+def feedforward_block(a, x):
+    weights = x[1 : 3 + a.gated]
+    biases = x[3 + a.gated :] if a.bias else [None] * len(weights)
+    linear = [lambda v, w=w, b=b: F.linear(v, w, b) for w, b in zip(weights, biases)]
+    h = activation(a.activation, linear[0](x[0]))
+    return [linear[-1](h * linear[1](x[0]) if a.gated else h)]
+
+
 def prelu(a, x):
     return [F.prelu(rows(x[0]), x[1]).reshape(x[0].shape)]
 
@@ -163,6 +171,7 @@ HANDLERS = {
     "dropout": dropout,
     "embedding": lambda a, x: [F.embedding(x[0], x[1], a.padding)],
     "feedforward": feedforward,
+    "feedforward_block": feedforward_block,
     "layer_norm": layer_norm,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
     "mul": lambda a, x: [x[0] * x[1]],

@@ -214,8 +214,9 @@ impl Trainer {
                     self.save(place, observer)?;
                 }
                 let (loss, grad_norm) = step?;
-                self.progress.seconds += clock.elapsed().as_secs_f64();
-                clock = Instant::now();
+                let now = Instant::now();
+                self.progress.seconds += (now - clock).as_secs_f64();
+                clock = now;
                 observer.event(Event::Step {
                     step: self.progress.step,
                     total_steps,
@@ -225,7 +226,7 @@ impl Trainer {
                     grad_norm,
                 });
                 let interrupted = observer.interrupted();
-                let due = saved.elapsed().as_secs_f64() >= self.config.checkpoint_seconds;
+                let due = (now - saved).as_secs_f64() >= self.config.checkpoint_seconds;
                 if let Some(place) = checkpoint
                     && (interrupted || due)
                 {

@@ -16,11 +16,13 @@ mod rounded;
 mod tile;
 mod vector;
 
+pub use rounded::Bf16Operand;
+
 use crate::{Float, Stored};
 use drive::{Product, drive};
 use ff_tensor::{CpuDevice, DType, Element, Isa};
 use finish::Finish;
-use rounded::{Rounded, Source};
+use rounded::Rounded;
 
 /// A matrix as a strided view: element (i, j) is `data[i·row + j·col]`.
 ///
@@ -97,6 +99,11 @@ impl<C: Stored> Default for Epilogue<'_, C> {
 }
 
 impl<C: Stored> Epilogue<'_, C> {
+    /// Whether it leaves C as it is.
+    pub fn is_nothing(&self) -> bool {
+        self.bias.is_none() && self.z.is_none() && self.f.is_none()
+    }
+
     fn check(&self, n: usize, c: &[C]) {
         assert!(self.bias.is_none_or(|bias| bias.len() == n), "gemm: a bias of {n} values");
         assert!(self.z.as_ref().is_none_or(|z| z.len() == c.len()), "gemm: z of the size of C");
@@ -171,8 +178,7 @@ pub fn gemm_with<T: Float>(
 /// gemm_bf16(device.cpu(), x, w, &mut y, false, Epilogue::default());
 /// assert_eq!(y, [4.0]); // 3 · 1 + 0.5 · 2
 /// ```
-#[allow(private_bounds)]
-pub fn gemm_bf16<A: Source, B: Source, C: Stored<Compute = f32>>(
+pub fn gemm_bf16<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>>(
     cpu: &CpuDevice,
     a: MatRef<A>,
     b: MatRef<B>,

@@ -9,6 +9,11 @@ use ff_tensor::{CpuDevice, bf16};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rounded<'a, S>(pub(super) MatRef<'a, S>);
 
+/// A type whose values a product of bf16 takes, rounding them: bf16 itself, and f32.
+#[allow(private_bounds)]
+pub trait Bf16Operand: Source {}
+impl<S: Source> Bf16Operand for S {}
+
 /// A type that is packed as bf16.
 pub(super) trait Source: Stored<Compute = f32> {
     /// Its vector code.

@@ -1,6 +1,7 @@
 use super::Layer;
 use crate::{Builder, Init};
 use ff_ops::{Activation, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_tensor::DType;
 use std::sync::Arc;
 
 /// The feedforward layer y = f(x Wᵀ + b), with parameters `weight` `[out, in]` and `bias` `[out]`.
@@ -23,6 +24,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Feedforward {
     op: Arc<dyn Op>,
+    activation: Activation,
     weight: ParamId,
     bias: Option<ParamId>,
 }
@@ -51,7 +53,14 @@ impl Feedforward {
         let weight = builder.param("weight", [out_features, in_features], ParamKind::Weight, init);
         let bias =
             bias.then(|| builder.param("bias", [out_features], ParamKind::Bias, Init::Zeros));
-        Self { op: ff_ops::Feedforward::op(activation, bias.is_some()), weight, bias }
+        Self { op: ff_ops::Feedforward::op(activation, bias.is_some()), activation, weight, bias }
+    }
+
+    /// The same layer with products of bf16 and an output of this type: bf16 before another such layer, else f32.
+    #[must_use]
+    pub fn in_bf16(mut self, output: DType) -> Self {
+        self.op = ff_ops::FeedforwardBf16::op(self.activation, self.bias.is_some(), output);
+        self
     }
 }
 

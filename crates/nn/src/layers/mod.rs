@@ -4,6 +4,7 @@ mod activate;
 mod dropout;
 mod embedding;
 mod feedforward;
+mod feedforward_block;
 mod norms;
 mod sequence;
 
@@ -11,6 +12,7 @@ pub use activate::{Activate, Prelu};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use feedforward::Feedforward;
+pub use feedforward_block::FeedforwardBlock;
 pub use norms::{BatchNorm, LayerNorm, RmsNorm};
 pub use sequence::{Residual, Sequence};
 

@@ -2,8 +2,9 @@ use crate::layers::{
     Activate, BatchNorm, Dropout, Embedding, Feedforward, LayerNorm, Prelu, Residual, RmsNorm,
     Sequence,
 };
-use crate::{ActivationKind, Builder, Layer, ModelConfig, NormKind};
+use crate::{ActivationKind, Builder, Layer, ModelConfig, NormKind, Precision};
 use ff_ops::{Activation, Concat, Error, Graph, Op, Result, Value};
+use ff_tensor::DType;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -114,15 +115,12 @@ impl Mlp {
             width = next;
         }
         layers.push(builder.scope("output", |b| {
-            let init = network.init_for(Activation::Identity);
-            Feedforward::with_init(
-                b,
-                width,
-                config.outputs,
-                Activation::Identity,
-                network.bias,
-                init,
-            )
+            let (f, init) = (Activation::Identity, network.init_for(Activation::Identity));
+            let layer = Feedforward::with_init(b, width, config.outputs, f, network.bias, init);
+            match network.precision {
+                Precision::F32 => layer,
+                Precision::Bf16 => layer.in_bf16(DType::F32),
+            }
         }));
         Self { embeddings, concat: Concat::op(), layers, outputs: config.outputs }
     }
@@ -177,7 +175,14 @@ fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> 
         (NormKind::None, Some(activation)) => activation,
         _ => Activation::Identity,
     };
-    block.push(Feedforward::with_init(b, width, next, fused, network.bias, init));
+    let layer = Feedforward::with_init(b, width, next, fused, network.bias, init);
+    // What reads the output: another product, or an operation that computes in f32.
+    let direct = network.norm == NormKind::None && activation.is_some();
+    let direct = direct && network.dropout == 0.0 && !network.residual;
+    block.push(match network.precision {
+        Precision::F32 => layer,
+        Precision::Bf16 => layer.in_bf16(if direct { DType::BF16 } else { DType::F32 }),
+    });
     b.scope("norm", |b| match network.norm {
         NormKind::None => {}
         NormKind::Batch => block.push(BatchNorm::new(b, next)),

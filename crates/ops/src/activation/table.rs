@@ -1,6 +1,6 @@
 //! The table of element-wise activations: a row is a name, f, f′ and what f′ is computed from.
 
-use ff_kernels::{Float, map, map2, zip_into};
+use ff_kernels::{Float, Stored, map, map2, zip_into};
 use ff_tensor::CpuDevice;
 
 /// An element-wise activation y = f(x).
@@ -349,7 +349,12 @@ impl Activation {
     }
 
     /// y = f(x).
-    pub(crate) fn forward<T: Float>(self, cpu: &CpuDevice, x: &[T], y: &mut [T]) {
+    pub(crate) fn forward<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        x: &[S],
+        y: &mut [S],
+    ) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (f, _) = ($f, $df);
@@ -407,11 +412,11 @@ impl Activation {
 
     /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\] or db += where `accumulate` is set; `kept` is what f′ is computed
     /// from.
-    pub(crate) fn backward_in_place<T: Float>(
+    pub(crate) fn backward_in_place<T: Float, S: Stored<Compute = T>>(
         self,
         cpu: &CpuDevice,
-        kept: &[T],
-        dy: &mut [T],
+        kept: &[S],
+        dy: &mut [S],
         dbias: Option<(&mut [T], bool)>,
     ) {
         macro_rules! go {
@@ -435,6 +440,78 @@ impl Activation {
                         move |dy, v| dy * df(v),
                     ),
                 }
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// h = f ⊙ u, where `a` is what f′ is computed from; u is h itself where it is `None`.
+    pub(crate) fn gate<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        a: &[S],
+        u: Option<&[S]>,
+        h: &mut [S],
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                let output = self.derivative_from() != From::Input;
+                ff_kernels::for_pieces(
+                    cpu,
+                    h,
+                    #[inline(always)]
+                    |start, h| {
+                        let own = f;
+                        let value = |a: T| if output { a } else { own(a) };
+                        let a = &a[start..];
+                        if let Some(u) = u {
+                            for ((h, &a), &u) in h.iter_mut().zip(a).zip(&u[start..]) {
+                                *h = S::from_compute(value(a.compute()) * u.compute());
+                            }
+                        } else {
+                            for (h, &a) in h.iter_mut().zip(a) {
+                                *h = S::from_compute(value(a.compute()) * h.compute());
+                            }
+                        }
+                    },
+                )
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// With h = f ⊙ u: du = dh ⊙ f, and dz = dh ⊙ u ⊙ f′ in place of dh; rows of `width`.
+    pub(crate) fn gate_backward<T: Float, S: Stored<Compute = T>>(
+        self,
+        cpu: &CpuDevice,
+        (a, u): (&[S], &[S]),
+        dh: &mut [S],
+        du: &mut [S],
+        width: usize,
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, df) = ($f, $df);
+                let output = self.derivative_from() != From::Input;
+                let rows = dh.len() / width.max(1);
+                ff_kernels::for_rows(
+                    cpu,
+                    rows,
+                    width * 8,
+                    [(dh, width), (du, width)],
+                    #[inline(always)]
+                    |row, [dh, du]| {
+                        let (own, slope) = (f, df);
+                        let (a, u) = (&a[row * width..][..width], &u[row * width..][..width]);
+                        for (((dh, du), &a), &u) in dh.iter_mut().zip(du).zip(a).zip(u) {
+                            let (a, u, d) = (a.compute(), u.compute(), dh.compute());
+                            let value = if output { a } else { own(a) };
+                            *du = S::from_compute(d * value);
+                            *dh = S::from_compute(d * u * slope(a));
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);

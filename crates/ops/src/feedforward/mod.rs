@@ -1,11 +1,17 @@
 //! The feedforward layer.
 
+mod bf16;
+pub(crate) mod products;
+
+pub use bf16::FeedforwardBf16;
+
 use crate::activation::From;
 use crate::{
     Activation, Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float,
 };
-use ff_kernels::{Epilogue, Float, MatRef, gemm, gemm_with, sum_columns};
-use ff_tensor::{TensorMut, TensorRef};
+use ff_kernels::{Float, MatRef, Stored};
+use ff_tensor::{DType, Element, TensorMut, TensorRef};
+use products::{Exact, Multiply};
 use std::sync::Arc;
 
 /// The feedforward layer y = f(x Wᵀ + b), `torch.nn.Linear` followed by an activation.
@@ -45,68 +51,75 @@ impl Feedforward {
     }
 }
 
+/// Checks the shapes, and says what is kept and what it costs, for an output of type `output`.
+fn contract(
+    name: &'static str,
+    (activation, bias): (Activation, bool),
+    output: DType,
+    x: &[Spec],
+    need: &[bool],
+) -> Result<Contract> {
+    let expected = 2 + usize::from(bias);
+    let (input, weight) = match x {
+        [input, weight, ..] if x.len() == expected => (input, weight),
+        _ => {
+            let message = format!("expected {expected} inputs, found {}", x.len());
+            return Err(Error::shape(name, message));
+        }
+    };
+    let &[out_features, in_features] = weight.shape.dims() else {
+        return Err(Error::shape(
+            name,
+            format!("weight must be [out, in], found {}", weight.shape),
+        ));
+    };
+    if input.shape.rank() == 0 || input.shape.last() != in_features {
+        return Err(Error::shape(
+            name,
+            format!(
+                "x of shape {} has {} features, the weight {} expects {in_features}",
+                input.shape,
+                input.shape.last(),
+                weight.shape
+            ),
+        ));
+    }
+    if let Some(bias) = x.get(2)
+        && bias.shape.dims() != [out_features]
+    {
+        return Err(Error::shape(
+            name,
+            format!("bias must be [{out_features}], found {}", bias.shape),
+        ));
+    }
+    let product = input.shape.rows() * out_features * in_features;
+    let output = Spec::new(input.shape.with_last(out_features), output);
+    let products_back = usize::from(need[0]) + usize::from(need[1]);
+    let mut contract = Contract::new([output]).cost(2 * product, 2 * product * products_back);
+    if need[0] {
+        contract = contract.keep_input(1);
+    }
+    if need[1] {
+        contract = contract.keep_input(0);
+    }
+    if need.contains(&true) {
+        contract = match activation.derivative_from() {
+            From::Nothing => contract,
+            From::Output => contract.keep_output(0),
+            From::Input => contract.save(output),
+        };
+    }
+    Ok(contract)
+}
+
 impl Op for Feedforward {
     fn name(&self) -> &'static str {
         NAME
     }
 
     fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        let expected = 2 + usize::from(self.bias);
-        let [input, weight, ..] = x else {
-            return Err(Error::shape(
-                NAME,
-                format!("expected {expected} inputs, found {}", x.len()),
-            ));
-        };
-        if x.len() != expected {
-            return Err(Error::shape(
-                NAME,
-                format!("expected {expected} inputs, found {}", x.len()),
-            ));
-        }
-        let &[out_features, in_features] = weight.shape.dims() else {
-            return Err(Error::shape(
-                NAME,
-                format!("weight must be [out, in], found {}", weight.shape),
-            ));
-        };
-        if input.shape.rank() == 0 || input.shape.last() != in_features {
-            return Err(Error::shape(
-                NAME,
-                format!(
-                    "x of shape {} has {} features, the weight {} expects {in_features}",
-                    input.shape,
-                    input.shape.last(),
-                    weight.shape
-                ),
-            ));
-        }
-        if let Some(bias) = x.get(2)
-            && bias.shape.dims() != [out_features]
-        {
-            return Err(Error::shape(
-                NAME,
-                format!("bias must be [{out_features}], found {}", bias.shape),
-            ));
-        }
-        let product = input.shape.rows() * out_features * in_features;
-        let output = input.with_shape(input.shape.with_last(out_features));
-        let products_back = usize::from(need[0]) + usize::from(need[1]);
-        let mut contract = Contract::new([output]).cost(2 * product, 2 * product * products_back);
-        if need[0] {
-            contract = contract.keep_input(1);
-        }
-        if need[1] {
-            contract = contract.keep_input(0);
-        }
-        if need.contains(&true) {
-            contract = match self.activation.derivative_from() {
-                From::Nothing => contract,
-                From::Output => contract.keep_output(0),
-                From::Input => contract.save(output),
-            };
-        }
-        Ok(contract)
+        let output = x.first().map_or(DType::F32, |x| x.dtype);
+        contract(NAME, (self.activation, self.bias), output, x, need)
     }
 
     fn forward(
@@ -116,7 +129,9 @@ impl Op for Feedforward {
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
     ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved).map_err(Error::of(NAME)))
+        for_float!(NAME, x[0].dtype(), T => {
+            run_forward::<Exact, T, T, T>(cx, self.activation, x, y, saved).map_err(Error::of(NAME))
+        })
     }
 
     fn backward(
@@ -126,71 +141,75 @@ impl Op for Feedforward {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
+        for_float!(NAME, kept.spec(0).dtype, T => {
+            run_backward::<Exact, T, T, T>(NAME, self.activation, cx, kept, dy, dx)
+        })
     }
 }
 
-impl Feedforward {
-    fn run_forward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        saved: &mut [TensorMut<'_>],
-    ) -> ff_tensor::Result<()> {
-        let &[out_features, in_features] = x[1].shape().dims() else { return Ok(()) };
-        let n = x[0].shape().rows();
-        let weight = MatRef::new(x[1].slice::<T>()?, out_features, in_features);
-        let bias = if self.bias { Some(x[2].slice::<T>()?) } else { None };
-        let y = y[0].slice_mut::<T>()?;
-        let z = match saved {
-            [z, ..] => Some(z.slice_mut::<T>()?),
-            [] => None,
-        };
-        let activate = |y: &mut [T]| self.activation.in_place(cx.cpu(), y);
-        let f: Option<&(dyn Fn(&mut [T]) + Sync)> = match self.activation {
-            Activation::Identity => None,
-            _ => Some(&activate),
-        };
-        let x = MatRef::new(x[0].slice()?, n, in_features);
-        gemm_with(cx.cpu(), x, weight.t(), y, Epilogue { bias, z, f });
-        Ok(())
-    }
+fn run_forward<M, X, W, Y>(
+    cx: &Cx<'_>,
+    activation: Activation,
+    x: &[TensorRef<'_>],
+    y: &mut [TensorMut<'_>],
+    saved: &mut [TensorMut<'_>],
+) -> ff_tensor::Result<()>
+where
+    M: Multiply<X, W, Y>,
+    X: Element,
+    W: Float,
+    Y: Stored<Compute = W>,
+{
+    let &[out_features, in_features] = x[1].shape().dims() else { return Ok(()) };
+    let rows = MatRef::new(x[0].slice::<X>()?, x[0].shape().rows(), in_features);
+    let weight = MatRef::new(x[1].slice::<W>()?, out_features, in_features);
+    let bias = x.get(2).map(|bias| bias.slice::<W>()).transpose()?;
+    let z = saved.first_mut().map(|z| z.slice_mut::<Y>()).transpose()?;
+    let y = y[0].slice_mut::<Y>()?;
+    products::forward::<M, X, W, Y>(cx.cpu(), activation, rows, weight, bias, y, z);
+    Ok(())
+}
 
-    fn run_backward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
-        let &[out_features, in_features] = kept.spec(1).shape.dims() else { return Ok(()) };
-        let n = kept.spec(0).shape.rows();
-        let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dz = dy.slice_mut::<T>().map_err(&error)?;
-        let dbias = if self.bias { dx[2].take::<T>().map_err(&error)? } else { None };
-        let from = match self.activation.derivative_from() {
-            From::Nothing => None,
-            From::Output => Some(kept.output(0)?.slice::<T>().map_err(&error)?),
-            From::Input => Some(kept.saved(0)?.slice::<T>().map_err(&error)?),
-        };
-        match (from, dbias) {
-            (Some(from), dbias) => self.activation.backward_in_place(cx.cpu(), from, dz, dbias),
-            (None, Some((dbias, accumulate))) => sum_columns(cx.cpu(), dz, dbias, accumulate),
-            (None, None) => {}
-        }
-        let dz = MatRef::new(&*dz, n, out_features);
-        if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
-            let weight = kept.input(1)?.slice::<T>().map_err(&error)?;
-            gemm(cx.cpu(), dz, MatRef::new(weight, out_features, in_features), dx, accumulate);
-        }
-        if let Some((dweight, accumulate)) = dx[1].take::<T>().map_err(&error)? {
-            let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-            gemm(cx.cpu(), dz.t(), MatRef::new(x, n, in_features), dweight, accumulate);
-        }
-        Ok(())
+fn run_backward<M, X, W, Y>(
+    name: &'static str,
+    activation: Activation,
+    cx: &Cx<'_>,
+    kept: &Kept<'_>,
+    dy: &mut [Option<TensorMut<'_>>],
+    dx: &mut [Slot<'_>],
+) -> Result<()>
+where
+    M: Multiply<Y, W, X> + Multiply<Y, X, W>,
+    X: Stored,
+    W: Float,
+    Y: Stored<Compute = W>,
+{
+    let error = Error::of(name);
+    let &[out_features, in_features] = kept.spec(1).shape.dims() else { return Ok(()) };
+    let n = kept.spec(0).shape.rows();
+    let Some(dy) = &mut dy[0] else { return Ok(()) };
+    let dz = dy.slice_mut::<Y>().map_err(&error)?;
+    let dbias = match dx.get_mut(2) {
+        Some(slot) => slot.take::<W>().map_err(&error)?,
+        None => None,
+    };
+    let from = match activation.derivative_from() {
+        From::Nothing => None,
+        From::Output => Some(kept.output(0)?.slice::<Y>().map_err(&error)?),
+        From::Input => Some(kept.saved(0)?.slice::<Y>().map_err(&error)?),
+    };
+    products::backward_activation(cx.cpu(), activation, from, dz, dbias);
+    let dz = MatRef::new(&*dz, n, out_features);
+    if let Some((dx, accumulate)) = dx[0].take::<X>().map_err(&error)? {
+        let weight = kept.input(1)?.slice::<W>().map_err(&error)?;
+        let weight = MatRef::new(weight, out_features, in_features);
+        products::backward_input::<M, X, W, Y>(cx.cpu(), dz, weight, dx, accumulate);
     }
+    if let Some((dweight, accumulate)) = dx[1].take::<W>().map_err(&error)? {
+        let x = MatRef::new(kept.input(0)?.slice::<X>().map_err(&error)?, n, in_features);
+        products::backward_weight::<M, X, W, Y>(cx.cpu(), dz, x, dweight, accumulate);
+    }
+    Ok(())
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -1,8 +1,9 @@
 //! The way back: each node's gradients land where they belong.
 
-use super::{GRAPH, Graph, Mode, Node, NodeInput, Value};
-use crate::op::{INPUTS, OUTPUTS};
+use super::{GRAPH, Graph, Mode, Node, NodeInput, NodeOutput, Value};
+use crate::op::{INPUTS, OUTPUTS, for_stored};
 use crate::{Cx, Error, Kept, ParamId, Result, Slot, Spec};
+use ff_kernels::{Float, Stored};
 use ff_tensor::{Tensor, TensorMut};
 use smallvec::SmallVec;
 
@@ -17,6 +18,14 @@ enum Target {
     Scratch(Tensor, usize),
 }
 
+/// An operation with its parts of the lists.
+struct Recorded<'a> {
+    node: &'a Node,
+    inputs: &'a [NodeInput],
+    outputs: &'a [NodeOutput],
+    saved: &'a [Tensor],
+}
+
 impl Graph {
     /// Walks the tape backward from a single number, writing or adding every gradient where it belongs, and frees what
     /// was kept on the way.
@@ -24,8 +33,8 @@ impl Graph {
     /// # Errors
     /// It is not a single number, depends on no parameter, or an operation left a gradient unwritten.
     pub fn backward(&mut self, loss: Value) -> Result<()> {
-        if loss.spec.shape.len() != 1 {
-            return Err(Error::NotScalar(loss.spec.shape));
+        if loss.shape().len() != 1 {
+            return Err(Error::NotScalar(*loss.shape()));
         }
         self.backward_from(loss, None)
     }
@@ -39,20 +48,30 @@ impl Graph {
             return Err(Error::Stale);
         }
         let id = value.id.filter(|&id| id != u32::MAX).ok_or(Error::NoGradient)?;
+        let spec = value.spec();
         let seed = match dy {
-            Some(dy) if *dy.shape() == value.spec.shape && dy.dtype() == value.spec.dtype => dy,
+            Some(dy) if *dy.shape() == spec.shape && dy.dtype() == spec.dtype => dy,
             Some(dy) => {
-                let message =
-                    format!("dy has shape {}, the value {}", dy.shape(), value.spec.shape);
+                let message = format!("dy has shape {}, the value {}", dy.shape(), spec.shape);
                 return Err(Error::shape(GRAPH, message));
             }
-            None => self.ones(&value.spec)?,
+            None => self.ones(&spec)?,
         };
         drop(value);
         self.grads[id as usize] = Some(seed);
-        while let Some(node) = self.nodes.pop() {
-            self.step_back(&node)?;
+        // Taken out, so that they can be read while gradients are written; after an error they are gone.
+        let mut steps = std::mem::take(&mut self.steps);
+        while let Some(node) = steps.nodes.pop() {
+            let recorded = Recorded {
+                node: &node,
+                inputs: &steps.inputs[node.inputs..],
+                outputs: &steps.outputs[node.outputs..],
+                saved: &steps.saved[node.saved..],
+            };
+            self.step_back(&recorded)?;
+            steps.truncate(node.inputs, node.outputs, node.saved);
         }
+        self.steps = steps;
         Ok(())
     }
 
@@ -60,110 +79,104 @@ impl Graph {
         let mut ones =
             Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(GRAPH))?;
         if !ones.is_planned() {
-            crate::for_float!(GRAPH, spec.dtype, T => {
-                ones.slice_mut::<T>().map_err(Error::of(GRAPH))?.fill(T::from(1u8));
+            for_stored!(GRAPH, spec.dtype, S => {
+                let one = S::from_compute(<S as Stored>::Compute::ONE);
+                ones.slice_mut::<S>().map_err(Error::of(GRAPH))?.fill(one);
                 Ok(())
             })?;
         }
         Ok(ones)
     }
 
-    fn step_back(&mut self, node: &Node) -> Result<()> {
-        let name = node.op.name();
-        let mut dy: SmallVec<[Option<Tensor>; OUTPUTS]> = node
-            .outputs
-            .iter()
-            .map(|y| y.id.and_then(|id| self.grads[id as usize].take()))
-            .collect();
+    fn step_back(&mut self, recorded: &Recorded<'_>) -> Result<()> {
+        let name = recorded.node.op.name();
+        let mut dy: SmallVec<[Option<Tensor>; OUTPUTS]> = SmallVec::new();
+        for output in recorded.outputs {
+            dy.push(output.id.and_then(|id| self.grads[id as usize].take()));
+        }
         if dy.iter().all(Option::is_none) {
             return Ok(());
         }
-        self.tally.dflops += node.dflops;
-        let mut targets = self.targets(name, node)?;
-        if !self.device.pool().is_planning() {
-            self.run_backward(node, &mut dy, &mut targets)?;
+        self.tally.dflops += recorded.node.dflops;
+        let mut targets = SmallVec::new();
+        self.targets(name, recorded.inputs, &mut targets)?;
+        if self.device.pool().is_planning() {
+            self.plan_scratch(name, recorded.node.dscratch)?;
+        } else {
+            self.run_backward(recorded, &mut dy, &mut targets)?;
         }
         drop(dy);
-        self.deliver(name, node, targets)
+        self.deliver(name, recorded.inputs, targets)
     }
 
     /// Where each input's gradient goes. The first of several uses of one value in a node gets the value's own place,
     /// the others scratch that is added afterwards.
-    fn targets(&mut self, name: &'static str, node: &Node) -> Result<SmallVec<[Target; INPUTS]>> {
-        let mut targets: SmallVec<[Target; INPUTS]> = SmallVec::new();
-        for (i, input) in node.inputs.iter().enumerate() {
-            let earlier = |j: &usize| {
-                let other: &NodeInput = &node.inputs[*j];
+    fn targets(
+        &mut self,
+        name: &'static str,
+        inputs: &[NodeInput],
+        targets: &mut SmallVec<[Target; INPUTS]>,
+    ) -> Result<()> {
+        for (i, input) in inputs.iter().enumerate() {
+            let earlier = |other: &NodeInput| {
                 input.param.map_or(other.param.is_none() && other.id == input.id, |p| {
                     other.param == Some(p)
                 })
             };
-            let repeated = input.id.and_then(|_| (0..i).find(earlier));
-            targets.push(match (input.id, input.param) {
-                (None, _) => Target::None,
-                (Some(_), _) if repeated.is_some() => {
-                    Target::Scratch(self.uninit(name, &input.spec)?, repeated.unwrap_or_default())
+            let repeated = input.id.and_then(|_| inputs[..i].iter().position(earlier));
+            targets.push(match (input.id, input.param, repeated) {
+                (None, ..) => Target::None,
+                (Some(_), _, Some(first)) => {
+                    Target::Scratch(self.uninit(name, &input.spec)?, first)
                 }
-                (Some(_), Some(param)) => Target::Param(param, self.params.touch(param)),
-                (Some(id), None) => match self.grads[id as usize].take() {
+                (Some(_), Some(param), None) => Target::Param(param, self.params.touch(param)),
+                (Some(id), None, None) => match self.grads[id as usize].take() {
                     Some(there) => Target::Value(there, true),
                     None => Target::Value(self.uninit(name, &input.spec)?, false),
                 },
             });
         }
-        Ok(targets)
-    }
-
-    fn uninit(&self, op: &'static str, spec: &Spec) -> Result<Tensor> {
-        Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(op))
+        Ok(())
     }
 
     fn run_backward(
         &mut self,
-        node: &Node,
+        recorded: &Recorded<'_>,
         dy: &mut [Option<Tensor>],
         targets: &mut [Target],
     ) -> Result<()> {
+        let (node, inputs) = (recorded.node, recorded.inputs);
         let name = node.op.name();
-        let mut order: SmallVec<[(usize, ParamId, bool); INPUTS]> = targets
-            .iter()
-            .enumerate()
-            .filter_map(|(i, t)| match t {
-                Target::Param(id, add) => Some((i, *id, *add)),
-                _ => None,
-            })
-            .collect();
-        // A parameter of no values lies where the next one starts, so offsets alone do not order them.
-        order.sort_unstable_by_key(|&(_, id, _)| (self.params.info(id).offset, id));
-        let ids: SmallVec<[ParamId; INPUTS]> = order.iter().map(|&(_, id, _)| id).collect();
-        let mut slots: SmallVec<[Slot<'_>; INPUTS]> = targets.iter().map(|_| Slot::Skip).collect();
-        for (slot, target) in slots.iter_mut().zip(targets.iter_mut()) {
-            *slot = match target {
-                Target::None | Target::Param(..) => Slot::Skip,
+        // Which slot each parameter's gradient goes to, in the order of the arena.
+        let mut order: SmallVec<[(ParamId, usize); INPUTS]> = SmallVec::new();
+        let mut slots: SmallVec<[Slot<'_>; INPUTS]> = SmallVec::new();
+        let mut needed: SmallVec<[bool; INPUTS]> = SmallVec::new();
+        let mut add: SmallVec<[bool; INPUTS]> = SmallVec::new();
+        for (i, target) in targets.iter_mut().enumerate() {
+            needed.push(!matches!(target, Target::None));
+            add.push(matches!(target, Target::Param(_, true) | Target::Value(_, true)));
+            slots.push(match target {
+                Target::None => Slot::Skip,
+                Target::Param(id, _) => {
+                    order.push((*id, i));
+                    Slot::Skip
+                }
                 Target::Value(tensor, true) => {
                     Slot::Add(tensor.view_mut().map_err(Error::of(name))?)
                 }
                 Target::Value(tensor, false) | Target::Scratch(tensor, _) => {
                     Slot::Write(tensor.view_mut().map_err(Error::of(name))?)
                 }
-            };
+            });
         }
-        let values = self.params.split(&ids, |i, view| {
-            let (slot, _, add) = order[i];
-            slots[slot] = if add { Slot::Add(view) } else { Slot::Write(view) };
+        // A parameter of no values lies where the next one starts, so offsets alone do not order them.
+        order.sort_unstable_by_key(|&(id, _)| (self.params.info(id).offset, id));
+        let cx = Cx { device: &self.device, training: self.mode == Mode::Train, key: self.key };
+        let values = self.params.split(&order, |slot, view| {
+            slots[slot] = if add[slot] { Slot::Add(view) } else { Slot::Write(view) };
         })?;
-        let needed: SmallVec<[bool; INPUTS]> = slots.iter().map(Slot::is_needed).collect();
-        let kept = Kept {
-            op: name,
-            specs: node.inputs.iter().map(|x| x.spec).collect(),
-            inputs: node
-                .inputs
-                .iter()
-                .map(|x| x.param.map(|id| values.view(id)).or(x.kept.as_ref().map(Tensor::view)))
-                .collect(),
-            outputs: node.outputs.iter().map(|y| y.kept.as_ref().map(Tensor::view)).collect(),
-            saved: node.saved.iter().map(Tensor::view).collect(),
-        };
+        let kept =
+            Kept { op: name, inputs, outputs: recorded.outputs, saved: recorded.saved, values };
         let mut dy_views: SmallVec<[Option<TensorMut<'_>>; OUTPUTS]> = SmallVec::new();
         for dy in dy.iter_mut() {
             dy_views.push(match dy {
@@ -171,10 +184,9 @@ impl Graph {
                 None => None,
             });
         }
-        let cx = Cx { device: &self.device, training: self.mode == Mode::Train, key: self.key };
         node.op.backward(&cx, &kept, &mut dy_views, &mut slots)?;
         if let Some(i) = (0..slots.len()).find(|&i| needed[i] && slots[i].is_needed()) {
-            let input = match node.inputs[i].param {
+            let input = match inputs[i].param {
                 Some(id) => format!("parameter `{}`", values.name(id)),
                 None => format!("input {i}"),
             };
@@ -187,14 +199,14 @@ impl Graph {
     fn deliver(
         &mut self,
         name: &'static str,
-        node: &Node,
+        inputs: &[NodeInput],
         targets: SmallVec<[Target; INPUTS]>,
     ) -> Result<()> {
         let mut scratch: SmallVec<[(usize, Tensor); 2]> = SmallVec::new();
         for (i, target) in targets.into_iter().enumerate() {
             match target {
                 Target::Value(tensor, _) => {
-                    if let Some(id) = node.inputs[i].id {
+                    if let Some(id) = inputs[i].id {
                         self.grads[id as usize] = Some(tensor);
                     }
                 }
@@ -206,9 +218,9 @@ impl Graph {
             if from.is_planned() {
                 continue;
             }
-            crate::for_float!(name, from.dtype(), T => {
+            for_stored!(name, from.dtype(), T => {
                 let from = from.slice::<T>().map_err(Error::of(name))?;
-                let to: &mut [T] = match (node.inputs[first].param, node.inputs[first].id) {
+                let to: &mut [T] = match (inputs[first].param, inputs[first].id) {
                     (Some(param), _) => self.params.gradient_mut::<T>(param)?,
                     (None, id) => self
                         .grads
@@ -218,7 +230,9 @@ impl Graph {
                         .slice_mut()
                         .map_err(Error::of(name))?,
                 };
-                to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = T::from_compute(to.compute() + from.compute());
+                }
                 Ok(())
             })?;
         }

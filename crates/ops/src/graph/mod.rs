@@ -2,7 +2,7 @@
 
 mod backward;
 
-use crate::op::{INPUTS, OUTPUTS};
+use crate::op::{INPUTS, OUTPUTS, Scratch};
 use crate::{Contract, Cx, Error, Op, ParamId, Params, Result, Segment, Spec};
 use ff_tensor::{DType, Device, Element, Key, Pool, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
@@ -40,25 +40,30 @@ pub struct Value {
     tape: u32,
     /// Where its gradient lies; only values that need one have a place.
     id: Option<u32>,
-    spec: Spec,
     data: Data,
 }
 
 #[derive(Debug, Clone)]
 enum Data {
     Tensor(Tensor),
-    Param(ParamId),
+    Param(ParamId, Spec),
 }
 
 impl Value {
     /// The sizes of its dimensions.
     pub fn shape(&self) -> &ff_tensor::Shape {
-        &self.spec.shape
+        match &self.data {
+            Data::Tensor(tensor) => tensor.shape(),
+            Data::Param(_, spec) => &spec.shape,
+        }
     }
 
     /// Its shape and type.
-    pub fn spec(&self) -> &Spec {
-        &self.spec
+    pub fn spec(&self) -> Spec {
+        match &self.data {
+            Data::Tensor(tensor) => Spec { shape: *tensor.shape(), dtype: tensor.dtype() },
+            Data::Param(_, spec) => *spec,
+        }
     }
 
     /// Whether a gradient will flow to it.
@@ -70,7 +75,7 @@ impl Value {
     pub fn tensor(&self) -> Option<&Tensor> {
         match &self.data {
             Data::Tensor(tensor) => Some(tensor),
-            Data::Param(_) => None,
+            Data::Param(..) => None,
         }
     }
 
@@ -80,7 +85,7 @@ impl Value {
     /// It holds more or fewer than one, or belongs to a plan.
     pub fn item(&self) -> Result<f64> {
         let tensor = self.tensor().filter(|t| t.shape().len() == 1);
-        let tensor = tensor.ok_or(Error::NotScalar(self.spec.shape))?;
+        let tensor = tensor.ok_or(Error::NotScalar(*self.shape()))?;
         let planned = Error::Tensor { op: GRAPH, source: ff_tensor::Error::Planned };
         if tensor.is_planned() {
             return Err(planned);
@@ -89,7 +94,7 @@ impl Value {
             Slice::F32([v]) => Ok(f64::from(*v)),
             Slice::F64([v]) => Ok(*v),
             Slice::I32([v]) => Ok(f64::from(*v)),
-            _ => Err(Error::NotScalar(self.spec.shape)),
+            _ => Err(Error::NotScalar(*self.shape())),
         }
     }
 
@@ -122,27 +127,39 @@ pub struct Tally {
     pub ops: usize,
 }
 
+/// What forward left for backward, operation by operation: what belongs to the last one lies at the end of each list, so
+/// that remembering an operation moves nothing twice and asks for no memory.
+#[derive(Debug, Default)]
+struct Steps {
+    nodes: Vec<Node>,
+    inputs: Vec<NodeInput>,
+    outputs: Vec<NodeOutput>,
+    saved: Vec<Tensor>,
+}
+
 #[derive(Debug)]
 struct Node {
     op: Arc<dyn Op>,
     dflops: u64,
-    inputs: SmallVec<[NodeInput; INPUTS]>,
-    outputs: SmallVec<[NodeOutput; OUTPUTS]>,
-    saved: SmallVec<[Tensor; OUTPUTS]>,
+    dscratch: Scratch,
+    /// Where its part of each list starts.
+    inputs: usize,
+    outputs: usize,
+    saved: usize,
 }
 
 #[derive(Debug)]
-struct NodeInput {
-    spec: Spec,
+pub(crate) struct NodeInput {
+    pub(crate) spec: Spec,
     id: Option<u32>,
-    param: Option<ParamId>,
-    kept: Option<Tensor>,
+    pub(crate) param: Option<ParamId>,
+    pub(crate) kept: Option<Tensor>,
 }
 
 #[derive(Debug)]
-struct NodeOutput {
+pub(crate) struct NodeOutput {
     id: Option<u32>,
-    kept: Option<Tensor>,
+    pub(crate) kept: Option<Tensor>,
 }
 
 /// A change of a statistic that waits until the step is known to be finite.
@@ -185,7 +202,7 @@ pub struct Graph {
     seed: Key,
     key: Key,
     tape: u32,
-    nodes: Vec<Node>,
+    steps: Steps,
     grads: Vec<Option<Tensor>>,
     updates: Vec<StateUpdate>,
     tally: Tally,
@@ -202,7 +219,7 @@ impl Graph {
             seed: Key::new(0),
             key: Key::new(0),
             tape: 0,
-            nodes: Vec::new(),
+            steps: Steps::default(),
             grads: Vec::new(),
             updates: Vec::new(),
             tally: Tally::default(),
@@ -270,21 +287,22 @@ impl Graph {
     /// Forgets the tape and keeps its memory; parameters, their gradients and recorded statistics stay.
     pub fn reset(&mut self) {
         self.tape = self.tape.wrapping_add(1);
-        self.nodes.clear();
+        self.steps.truncate(0, 0, 0);
+        self.steps.nodes.clear();
         self.grads.clear();
         self.tally = Tally::default();
     }
 
     /// A value that no gradient is wanted of: data.
     pub fn input(&self, tensor: Tensor) -> Value {
-        let spec = Spec { shape: *tensor.shape(), dtype: tensor.dtype() };
-        Value { tape: self.tape, id: None, spec, data: Data::Tensor(tensor) }
+        Value { tape: self.tape, id: None, data: Data::Tensor(tensor) }
     }
 
     /// A value whose gradient [`Graph::grad`] gives after backward.
     pub fn variable(&mut self, tensor: Tensor) -> Value {
+        let is_float = tensor.dtype().is_float();
         let mut value = self.input(tensor);
-        value.id = (self.training() && value.spec.dtype.is_float()).then(|| self.new_id());
+        value.id = (self.training() && is_float).then(|| self.new_id());
         value
     }
 
@@ -294,8 +312,8 @@ impl Graph {
         let needs = self.training() && trainable && self.params.has_gradients();
         // A parameter's gradient lies in the arena; the id only marks that it needs one.
         let id_on_tape = needs.then_some(u32::MAX);
-        let spec = self.params.spec(id);
-        Value { tape: self.tape, id: id_on_tape, spec, data: Data::Param(id) }
+        let data = Data::Param(id, self.params.spec(id));
+        Value { tape: self.tape, id: id_on_tape, data }
     }
 
     fn new_id(&mut self) -> u32 {
@@ -323,41 +341,53 @@ impl Graph {
         inputs: &[&Value],
     ) -> Result<SmallVec<[Value; OUTPUTS]>> {
         let name = op.name();
-        if inputs.iter().any(|v| v.tape != self.tape) {
-            return Err(Error::Stale);
+        let mut specs: SmallVec<[Spec; INPUTS]> = SmallVec::new();
+        let mut need: SmallVec<[bool; INPUTS]> = SmallVec::new();
+        for value in inputs {
+            if value.tape != self.tape {
+                return Err(Error::Stale);
+            }
+            specs.push(value.spec());
+            need.push(value.needs_grad());
         }
-        let specs: SmallVec<[Spec; INPUTS]> = inputs.iter().map(|v| v.spec).collect();
-        let need: SmallVec<[bool; INPUTS]> = inputs.iter().map(|v| v.needs_grad()).collect();
         let recorded = need.contains(&true);
         let contract = op.contract(&specs, &need)?;
-        let mut outputs = self.allocate(name, &contract.outputs)?;
-        let mut saved = self.allocate(name, if recorded { &contract.saved } else { &[] })?;
-        if !self.device.pool().is_planning() {
+        let mut outputs: SmallVec<[Tensor; OUTPUTS]> = SmallVec::new();
+        for spec in &contract.outputs {
+            outputs.push(self.uninit(name, spec)?);
+        }
+        let mut saved: SmallVec<[Tensor; OUTPUTS]> = SmallVec::new();
+        for spec in contract.saved.iter().filter(|_| recorded) {
+            saved.push(self.uninit(name, spec)?);
+        }
+        if self.device.pool().is_planning() {
+            self.plan_scratch(name, contract.scratch)?;
+        } else {
             self.run_forward(&**op, inputs, &mut outputs, &mut saved)?;
         }
         self.tally.flops += contract.flops;
         self.tally.ops += 1;
-        let values: SmallVec<[Value; OUTPUTS]> = outputs
-            .into_iter()
-            .zip(&contract.outputs)
-            .enumerate()
-            .map(|(i, (tensor, &spec))| {
-                let constant = contract.constant_outputs & 1 << i != 0;
-                let id = (recorded && !constant).then(|| self.new_id());
-                Value { tape: self.tape, id, spec, data: Data::Tensor(tensor) }
-            })
-            .collect();
+        let mut values = SmallVec::new();
+        for (i, tensor) in outputs.into_iter().enumerate() {
+            let constant = contract.constant_outputs & 1 << i != 0;
+            let id = (recorded && !constant).then(|| self.new_id());
+            values.push(Value { tape: self.tape, id, data: Data::Tensor(tensor) });
+        }
         if recorded {
-            self.record(op, inputs, &values, saved, &contract);
+            self.record(op, inputs, &specs, &values, saved, &contract);
         }
         Ok(values)
     }
 
-    fn allocate(&self, op: &'static str, specs: &[Spec]) -> Result<SmallVec<[Tensor; OUTPUTS]>> {
-        specs
-            .iter()
-            .map(|s| Tensor::uninit(&self.device, s.shape, s.dtype).map_err(Error::of(op)))
-            .collect()
+    fn uninit(&self, op: &'static str, spec: &Spec) -> Result<Tensor> {
+        Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(op))
+    }
+
+    /// Takes and gives back what an operation would.
+    fn plan_scratch(&self, op: &'static str, scratch: Scratch) -> Result<()> {
+        let bytes = |bytes: usize| Spec::new([bytes], DType::U8);
+        let taken = scratch.map(|b| b.map(|b| self.uninit(op, &bytes(b))).transpose());
+        taken.into_iter().try_for_each(|tensor| tensor.map(drop))
     }
 
     fn cx(&self) -> Cx<'_> {
@@ -372,28 +402,34 @@ impl Graph {
         saved: &mut [Tensor],
     ) -> Result<()> {
         let name = op.name();
-        let x: SmallVec<[TensorRef<'_>; INPUTS]> = inputs
-            .iter()
-            .map(|v| match &v.data {
+        let mut x: SmallVec<[TensorRef<'_>; INPUTS]> = SmallVec::new();
+        for value in inputs {
+            x.push(match &value.data {
                 Data::Tensor(tensor) => tensor.view(),
-                Data::Param(id) => self.params.view(*id),
-            })
-            .collect();
+                Data::Param(id, _) => self.params.view(*id),
+            });
+        }
         if self.check_finite {
             // Every output is looked at below, so a bad input can only come from outside.
             for (value, view) in inputs.iter().zip(&x) {
                 if let (Data::Tensor(_), Some((index, kind))) =
                     (&value.data, first_non_finite(view))
                 {
-                    let row = index / value.spec.shape.last().max(1);
+                    let row = index / value.shape().last().max(1);
                     return Err(Error::NonFiniteInput { op: name, kind, row });
                 }
             }
         }
         {
-            let mut y = views_mut(name, outputs)?;
-            let mut saved = views_mut(name, saved)?;
-            op.forward(&self.cx(), &x, &mut y, &mut saved)?;
+            let mut y: SmallVec<[TensorMut<'_>; OUTPUTS]> = SmallVec::new();
+            for tensor in outputs.iter_mut() {
+                y.push(tensor.view_mut().map_err(Error::of(name))?);
+            }
+            let mut saved_views: SmallVec<[TensorMut<'_>; OUTPUTS]> = SmallVec::new();
+            for tensor in saved {
+                saved_views.push(tensor.view_mut().map_err(Error::of(name))?);
+            }
+            op.forward(&self.cx(), &x, &mut y, &mut saved_views)?;
         }
         if self.check_finite {
             for output in outputs.iter() {
@@ -414,7 +450,7 @@ impl Graph {
         let names: Vec<&str> = inputs
             .iter()
             .filter_map(|v| match v.data {
-                Data::Param(id) => Some(self.params.info(id).spec.name.as_str()),
+                Data::Param(id, _) => Some(self.params.info(id).spec.name.as_str()),
                 Data::Tensor(_) => None,
             })
             .collect();
@@ -425,43 +461,42 @@ impl Graph {
         &mut self,
         op: &Arc<dyn Op>,
         inputs: &[&Value],
+        specs: &[Spec],
         values: &[Value],
         saved: SmallVec<[Tensor; OUTPUTS]>,
         contract: &Contract,
     ) {
-        let keep = |kept: bool, value: &Value| if kept { value.tensor().cloned() } else { None };
-        let inputs: SmallVec<[NodeInput; INPUTS]> = inputs
-            .iter()
-            .enumerate()
-            .map(|(i, value)| NodeInput {
-                spec: value.spec,
-                id: value.id,
-                param: match value.data {
-                    Data::Param(id) => Some(id),
-                    Data::Tensor(_) => None,
-                },
-                kept: keep(contract.keep_inputs & 1 << i != 0, value),
-            })
-            .collect();
-        let outputs: SmallVec<[NodeOutput; OUTPUTS]> = values
-            .iter()
-            .enumerate()
-            .map(|(i, value)| NodeOutput {
-                id: value.id,
-                kept: keep(contract.keep_outputs & 1 << i != 0, value),
-            })
-            .collect();
-        let kept = inputs.iter().filter_map(|x| x.kept.as_ref());
-        let kept = kept.chain(outputs.iter().filter_map(|y| y.kept.as_ref())).chain(&saved);
-        self.tally.kept +=
-            kept.map(|t| Pool::rounded(t.shape().len() * t.dtype().bytes()) as u64).sum::<u64>();
-        self.nodes.push(Node {
+        let mut bytes = 0;
+        let mut keep = |tensor: &Tensor| {
+            bytes += Pool::rounded(tensor.shape().len() * tensor.dtype().bytes()) as u64;
+            tensor.clone()
+        };
+        let steps = &mut self.steps;
+        steps.nodes.push(Node {
             op: Arc::clone(op),
             dflops: contract.dflops,
-            inputs,
-            outputs,
-            saved,
+            dscratch: contract.dscratch,
+            inputs: steps.inputs.len(),
+            outputs: steps.outputs.len(),
+            saved: steps.saved.len(),
         });
+        for (i, (value, &spec)) in inputs.iter().zip(specs).enumerate() {
+            let (param, tensor) = match &value.data {
+                Data::Param(id, _) => (Some(*id), None),
+                Data::Tensor(tensor) => (None, Some(tensor)),
+            };
+            let kept = tensor.filter(|_| contract.keep_inputs & 1 << i != 0).map(&mut keep);
+            steps.inputs.push(NodeInput { spec, id: value.id, param, kept });
+        }
+        for (i, value) in values.iter().enumerate() {
+            let kept = value.tensor().filter(|_| contract.keep_outputs & 1 << i != 0);
+            steps.outputs.push(NodeOutput { id: value.id, kept: kept.map(&mut keep) });
+        }
+        for tensor in saved {
+            bytes += Pool::rounded(tensor.shape().len() * tensor.dtype().bytes()) as u64;
+            steps.saved.push(tensor);
+        }
+        self.tally.kept += bytes;
     }
 
     /// The gradient of a [`Graph::variable`] after backward.
@@ -514,11 +549,13 @@ impl Graph {
     }
 }
 
-fn views_mut<'a>(
-    op: &'static str,
-    tensors: &'a mut [Tensor],
-) -> Result<SmallVec<[TensorMut<'a>; OUTPUTS]>> {
-    tensors.iter_mut().map(|t| t.view_mut().map_err(Error::of(op))).collect()
+impl Steps {
+    /// Frees what lies behind these places.
+    fn truncate(&mut self, inputs: usize, outputs: usize, saved: usize) {
+        self.inputs.truncate(inputs);
+        self.outputs.truncate(outputs);
+        self.saved.truncate(saved);
+    }
 }
 
 fn first_non_finite(view: &TensorRef<'_>) -> Option<(usize, &'static str)> {

@@ -69,8 +69,8 @@ pub(crate) fn forward_elements<T: Float>(
             for start in (rows.start * width..rows.end * width).step_by(CHUNK) {
                 let chunk = Chunk::new(&inputs, start, rows.end * width);
                 let mut losses = [T::ZERO; CHUNK];
-                for i in 0..CHUNK {
-                    losses[i] = own(chunk.prediction[i], chunk.target[i], start + i);
+                for (i, loss) in losses.iter_mut().enumerate() {
+                    *loss = own(chunk.prediction[i], chunk.target[i], start + i);
                 }
                 for start in (0..CHUNK).step_by(LANES) {
                     for l in 0..LANES {
@@ -114,11 +114,11 @@ pub(crate) fn backward_elements<T: Float>(
                 let start = rows.start * width + c * CHUNK;
                 let chunk = Chunk::new(&inputs, start, rows.end * width);
                 let mut gradients = [T::ZERO; CHUNK];
-                for i in 0..CHUNK {
+                for (i, place) in gradients.iter_mut().enumerate() {
                     let weight = chunk.weight[i];
                     let slope = own(chunk.prediction[i], chunk.target[i], start + i);
                     let gradient = T::of(scale * weight) * slope;
-                    gradients[i] = if weight == 0.0 { T::ZERO } else { gradient };
+                    *place = if weight == 0.0 { T::ZERO } else { gradient };
                 }
                 for (dx, &gradient) in dx.iter_mut().zip(&gradients) {
                     put(dx, accumulate, gradient);

@@ -193,7 +193,7 @@ pub(crate) fn check_indices(
 ) -> Result<()> {
     // A negative index is greater than any number of classes.
     let most = u32::try_from(classes).unwrap_or(u32::MAX);
-    let known = |t: &i32| (*t == ignore_index) | ((*t as u32) < most);
+    let known = |t: &i32| *t == ignore_index || (*t as u32) < most;
     first_bad(target, known).map_or(Ok(()), |row| {
         Err(Error::domain(
             name,

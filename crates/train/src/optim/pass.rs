@@ -203,10 +203,10 @@ fn squares<T: Float>(g: &[T], w: &[T], read: impl Fn(T, T) -> T) -> f64 {
     let (g, w) = (g.chunks_exact(4 * LANES), w.chunks_exact(4 * LANES));
     let rest = g.remainder().iter().zip(w.remainder());
     for (g, w) in g.zip(w) {
-        for l in 0..LANES {
+        for (l, sum) in sums.iter_mut().enumerate() {
             let at = |i: usize| read(g[i], w[i]);
             let [a, b, c, d] = [at(l), at(l + LANES), at(l + 2 * LANES), at(l + 3 * LANES)];
-            sums[l] += ((a * a + b * b) + (c * c + d * d)).f64();
+            *sum += ((a * a + b * b) + (c * c + d * d)).f64();
         }
     }
     for (l, (&g, &w)) in rest.enumerate() {

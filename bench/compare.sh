@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# Runs feedforward and its peers on the same works, in turns, and writes bench/RESULTS.md. See bench/README.md.
+#
+#   bench/compare.sh [--rounds N] [--only A,B] [--peers a,b] [--threads N] [--seconds S] [--add] [--report]
+#
+#   --rounds   how often each peer has its turn (default 3)
+#   --only     works whose name contains one of these
+#   --peers    some of: ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory end-to-end scaling
+#   --threads  threads of every peer (default: all processors)
+#   --seconds  how long each work is timed in a turn (default 1)
+#   --add      keep the lines of earlier calls and add to them, so that a comparison can be made in pieces
+#   --report   measure nothing, write RESULTS.md from the lines that are there
+#
+#   FF_BENCH_ENV   the folder of the Python environment; made where it is missing, used again where it is there.
+#                  Without it a temporary one is made and removed.
+#   FF_BENCH_LINES the folder of the measured lines (default target/bench)
+set -euo pipefail
+command="bench/compare.sh${*:+ $*}"
+root="$(cd "$(dirname "$0")/.." && pwd)"
+cd "$root"
+
+rounds=3 only="" threads="$(nproc)" seconds=1 add=false report=false
+peers="ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory end-to-end scaling"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --rounds) rounds="$2"; shift 2 ;;
+    --only) only="$2"; shift 2 ;;
+    --peers) peers="${2//,/ }"; shift 2 ;;
+    --threads) threads="$2"; shift 2 ;;
+    --seconds) seconds="$2"; shift 2 ;;
+    --add) add=true; shift ;;
+    --report) report=true; shift ;;
+    *) sed -n '2,18p' "$0"; exit 2 ;;
+  esac
+done
+lines="${FF_BENCH_LINES:-$root/target/bench}"
+python3="${FF_BENCH_PYTHON:-python3}"
+
+if ! $report; then
+  $add || rm -rf "$lines"
+  mkdir -p "$lines"
+
+  # numpy and scikit-learn are slow where these name another processor than this one.
+  unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+  export OMP_NUM_THREADS="$threads" OPENBLAS_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" RAYON_NUM_THREADS="$threads"
+  # The same processors for everybody, whatever threads a peer starts besides.
+  pin=(taskset -c "0-$((threads - 1))")
+
+  if [[ " $peers " =~ " "(torch|torch-compile|jax|keras|keras-xla|sklearn|onnx|memory|end-to-end)" " ]]; then
+    environment="${FF_BENCH_ENV:-}"
+    if [ -z "$environment" ]; then
+      environment="$(mktemp -d)"
+      trap 'rm -rf "$environment"' EXIT
+    fi
+    if [ ! -x "$environment/bin/python" ]; then
+      "$python3" -m venv "$environment"
+      "$environment/bin/pip" install --quiet -r bench/peers/requirements.txt
+    fi
+    py="$environment/bin/python"
+  fi
+  if [[ " $peers " =~ " "(ours|memory|scaling)" " ]]; then
+    cargo build --locked --release -p ff-bench
+  fi
+  if [[ " $peers " =~ " "(burn|candle)" " ]]; then
+    RUSTFLAGS="-C target-cpu=native" cargo build --release --manifest-path bench/peers/rust/Cargo.toml \
+      --target-dir target/bench-peers
+  fi
+
+  peer() { "${pin[@]}" "$py" "bench/peers/$1_peer.py" --threads "$threads" --seconds "$seconds" --only "$only" "${@:2}"; }
+  rust_peer() { "${pin[@]}" target/bench-peers/release/ff-bench-peers "$1" --seconds "$seconds" --only "$only"; }
+  ours() { "${pin[@]}" target/release/ff-bench --json --threads "$threads" "$@"; }
+  take_turn() {
+    case "$1" in
+      ours) ours --seconds "$seconds" --only "${only:-train/,infer1/,infer32/,empty,ffn-,fit/}" ;;
+      torch) peer torch --variant eager ;;
+      torch-compile) peer torch --variant compile ;;
+      keras) peer keras --variant fit ;;
+      keras-xla) peer keras --variant fit-xla ;;
+      jax | sklearn | onnx) peer "$1" ;;
+      burn | candle) rust_peer "$1" ;;
+    esac
+  }
+  for round in $(seq "$rounds"); do
+    for name in $peers; do
+      case "$name" in memory | end-to-end | scaling) continue ;; esac
+      echo "round $round of $rounds: $name" >&2
+      # A peer that fails is left out of the table, and what it said is kept beside its lines.
+      take_turn "$name" >"$lines/$name@$(date +%s%N).jsonl" 2>"$lines/$name.log" || tail -n 3 "$lines/$name.log" >&2
+    done
+  done
+
+  for name in $peers; do
+    stamp="$(date +%s%N)"
+    case "$name" in
+      memory)
+        for work in train/mnist ffn-f32/gpt2 ffn-f32/llama ffn-bf16/gpt2 ffn-bf16/llama; do
+          echo "memory: $work" >&2
+          ours --seconds 0.1 --only "$work" >>"$lines/memory-ours@$stamp.jsonl" || true
+          peer torch --memory --only "$work" >>"$lines/memory-torch@$stamp.jsonl" || true
+        done ;;
+      end-to-end)
+        if [ -x bench/end_to_end/run.sh ]; then
+          echo "end to end" >&2
+          PYTHON="$py" bench/end_to_end/run.sh >"$lines/end-to-end@$stamp.jsonl"
+        fi ;;
+      scaling)
+        echo "scaling" >&2
+        "${pin[@]}" target/release/ff-bench scaling --threads "$threads" --out bench/scaling.svg >"$lines/scaling.md" ;;
+    esac
+  done
+  if [ -n "${py:-}" ]; then
+    for name in torch jax keras sklearn onnx; do
+      "$py" "bench/peers/${name}_peer.py" --versions 2>/dev/null || true
+    done >"$lines/versions.jsonl"
+  fi
+  echo "{\"command\": \"$command\", \"threads\": $threads, \"rounds\": $rounds}" >>"$lines/commands.jsonl"
+fi
+"$python3" bench/peers/results.py "$lines" >bench/RESULTS.md
+echo "bench/RESULTS.md is written" >&2

@@ -1,0 +1,256 @@
+"""Writes RESULTS.md from the lines that compare.sh measured: medians over rounds, ratios, shares of the peak, targets.
+
+Usage: results.py LINES > RESULTS.md. Needs nothing but Python.
+"""
+
+import datetime
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+LINES = pathlib.Path(sys.argv[1])
+PEERS = [
+    ("torch", "PyTorch"),
+    ("torch-compile", "PyTorch compiled"),
+    ("jax", "JAX"),
+    ("keras", "Keras fit"),
+    ("keras-xla", "Keras fit, XLA"),
+    ("sklearn", "scikit-learn"),
+    ("burn", "burn"),
+    ("candle", "candle"),
+]
+DIGITS, MNIST, TAB = "digits-64-128-10", "mnist-784-512-256-10", "tab-50-256-256-2"
+# Issue 4: how many times as fast as the best peer, and at least which share of the peak.
+TARGETS = {
+    f"train/{DIGITS}-b64": (3.0, None),
+    f"train/{MNIST}-b128": (1.75, 0.60),
+    f"train/{TAB}-b256": (1.75, 0.50),
+    f"infer1/{DIGITS}": (8.0, None),
+    f"infer1/{MNIST}": (2.5, None),
+    f"infer1/{TAB}": (5.0, None),
+    "ffn-f32/gpt2": (1.05, 0.85),
+    "ffn-f32/llama": (1.05, 0.85),
+    "ffn-bf16/gpt2": (1.05, 0.80),
+    "ffn-bf16/llama": (1.05, 0.80),
+}
+NETWORKS = [DIGITS, MNIST, TAB]
+# Operations of the blocks' products, for works that only peers can do: tokens, width, hidden width, matrices.
+BLOCKS = {"gpt2": (1024, 768, 3072, 2), "llama": (512, 2048, 5632, 3)}
+
+
+def read(pattern):
+    for path in sorted(LINES.glob(pattern)):
+        for line in path.read_text().splitlines():
+            if line.startswith("{"):
+                yield path.name.split("@")[0], json.loads(line)
+
+
+def median_of(pattern, key):
+    """The median of a key over all rounds, by peer and work."""
+    found = {}
+    for peer, line in read(pattern):
+        if "work" in line and line.get(key) is not None:
+            found.setdefault((peer, line["work"]), []).append(line[key])
+    return {place: statistics.median(values) for place, values in found.items()}
+
+
+US = median_of("*@*.jsonl", "us")
+SHARE = median_of("ours@*.jsonl", "peak_share")
+FLOPS = median_of("ours@*.jsonl", "flops")
+ALLOCATED = median_of("ours@*.jsonl", "bytes_per_step")
+
+
+def flops(work):
+    family, name = work.split("/")
+    if family.startswith("ffn-"):
+        tokens, width, hidden, matrices = BLOCKS[name]
+        return 3 * 2 * tokens * width * hidden * matrices
+    return FLOPS.get(("ours", work))
+
+
+def us(peer, work):
+    return US.get((peer, work))
+
+
+def number(value, digits=3):
+    """So many significant digits, and never an exponent."""
+    if value is None:
+        return "–"
+    if value >= 10**digits:
+        return f"{value:,.0f}"
+    shown = f"{value:#.{digits}g}"
+    return shown[:-1] if shown.endswith(".") else shown
+
+
+def verdict(met):
+    return "–" if met is None else "yes" if met else "**no**"
+
+
+def best_peer(work, peers=PEERS):
+    times = [(us(peer, work), name) for peer, name in peers if us(peer, work)]
+    return min(times) if times else (None, "–")
+
+
+def table(head, rows):
+    out = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return "\n".join(out + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def judged(works, unit="µs"):
+    """Ours beside the best peer, with the targets of issue 4."""
+    rows = []
+    for work in works:
+        mine, (theirs, name) = us("ours", work), best_peer(work)
+        shown = (lambda t: t) if unit == "µs" else (lambda t: t and flops(work) / t / 1e3)
+        ratio = theirs / mine if mine and theirs else None
+        share = SHARE.get(("ours", work))
+        times, least = TARGETS.get(work, (None, None))
+        goal = [] if times is None else [f"≥ {times:g}×"] + ([] if least is None else [f"≥ {least:.0%}"])
+        fast = None if ratio is None or times is None else ratio >= times
+        full = None if share is None or least is None else share >= least
+        met = None if fast is None else fast and full is not False
+        rows.append([
+            f"`{work}`",
+            number(shown(mine)) if mine else "not built",
+            f"{number(shown(theirs))} ({name})" if theirs else "–",
+            f"{ratio:.2f}×" if ratio else "–",
+            f"{share:.0%}" if share else "–",
+            ", ".join(goal) or "–",
+            verdict(met),
+        ])
+    return table(["work", f"ours, {unit}", "best peer", "ratio", "of the peak", "target", "met"], rows)
+
+
+def everybody(works):
+    peers = [(key, name) for key, name in [("ours", "ours"), *PEERS, ("onnx", "ONNX Runtime")] if any(us(key, w) for w in works)]
+    rows = [[f"`{work}`"] + [number(us(peer, work)) for peer, _ in peers] for work in works]
+    return table(["work, µs"] + [name for _, name in peers], rows)
+
+
+def onnx(rows):
+    out = []
+    for network in NETWORKS:
+        work, empty = f"infer{rows}/{network}", f"empty{rows}/{network}"
+        found = [us(peer, w) for peer in ("ours", "onnx") for w in (work, empty)]
+        if None in found:
+            continue
+        mine, theirs = found[0] - found[1], found[2] - found[3]
+        met = verdict(mine <= theirs) if rows == 1 else "–"
+        out.append([f"`{work}`", number(found[0]), number(found[1]), number(mine), number(found[2]), number(found[3]), number(theirs), f"{theirs / mine:.2f}×", met])
+    head = ["work", "ours, µs", "empty", "net", "ONNX Runtime", "empty", "net", "ratio of the nets", "no slower"]
+    return table(head, out) if out else ""
+
+
+def memory():
+    found = median_of("memory-*@*.jsonl", "resident_bytes")
+    rows = []
+    for work in sorted({work for _, work in found}):
+        mine, torch = found.get(("memory-ours", work)), found.get(("memory-torch", work))
+        mib = lambda b: "not built" if b is None else f"{b / 2**20:.1f}"
+        share = mine / torch if mine and torch else None
+        rows.append([f"`{work}`", mib(mine), mib(torch), f"{share:.2f}" if share else "–", "≤ 0.5", verdict(None if share is None else share <= 0.5)])
+    return table(["work", "ours, MiB", "PyTorch, MiB", "ours / PyTorch", "target", "met"], rows) if rows else ""
+
+
+def end_to_end():
+    lines = [line for _, line in read("end-to-end@*.jsonl")]
+    if not lines:
+        return ""
+    keys = list(dict.fromkeys(key for line in lines for key in line))
+    return table(keys, [[str(line.get(key, "–")) for key in keys] for line in lines])
+
+
+def command_lines():
+    path = LINES / "commands.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def processor():
+    wanted = ("Vendor ID", "Model name", "CPU family", "Model", "Stepping", "CPU(s)", "L1d cache", "L2 cache", "L3 cache", "Hypervisor vendor")
+    text = subprocess.run(["lscpu"], capture_output=True, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}).stdout
+    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return "; ".join(f"{key} {found[key].strip()}" for key in wanted if key in found)
+
+
+def versions():
+    found = {}
+    for _, line in read("versions.jsonl"):
+        found.update(line.get("versions", {}))
+    lock = pathlib.Path(__file__).parent / "rust" / "Cargo.lock"
+    name = None
+    for line in lock.read_text().splitlines() if lock.exists() else []:
+        key, _, value = line.partition(" = ")
+        if key == "name":
+            name = value.strip('"')
+        elif key == "version" and name in ("burn", "candle-core"):
+            found[name] = value.strip('"')
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def git(*arguments):
+    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+
+
+def rustc():
+    return subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
+
+
+def main():
+    peaks = [line for _, line in read("ours@*.jsonl") if "peak_f32_gflops" in line]
+    peak = lambda key: statistics.median(line[key] for line in peaks) if peaks and peaks[0].get(key) else None
+    f32, bf16 = peak("peak_f32_gflops"), peak("peak_bf16_gflops")
+    calls = command_lines()
+    dirty = " with changes" if git("status", "--porcelain", "--untracked-files=no", "--", "crates", "bench/src") else ""
+    rounds = {peer: len(list(LINES.glob(f"{peer}@*.jsonl"))) for peer, _ in [("ours", ""), *PEERS, ("onnx", "")]}
+    training = [f"train/{DIGITS}-b64", f"train/{MNIST}-b128", f"train/{TAB}-b256"]
+    one, many = ([f"infer{rows}/{network}" for network in NETWORKS] for rows in (1, 32))
+    blocks = ["ffn-f32/gpt2", "ffn-f32/llama", "ffn-bf16/gpt2", "ffn-bf16/llama"]
+    out = [
+        "# feedforward and its peers on the same works",
+        "Written by `bench/compare.sh`; [README.md](README.md) says how each figure is measured. Targets are those of issue 4.",
+        "\n".join([
+            f"- date: {datetime.date.today()}; commit {git('rev-parse', '--short', 'HEAD')}{dirty}; {rustc()}",
+            f"- processor: {processor()}",
+            f"- threads: {', '.join(sorted({str(call['threads']) for call in calls})) or '–'}; kernels: {peaks[0]['isa'] if peaks else '–'}",
+            f"- peak, measured in the same runs: f32 {number(f32)} GFLOP/s, bf16 {number(bf16)} GFLOP/s",
+            f"- peers: {versions() or '–'}",
+            f"- turns of each: {', '.join(f'{peer} {count}' for peer, count in rounds.items() if count) or 'none'}",
+            f"- commands: {'; '.join('`' + call['command'] + '`' for call in calls)}",
+        ]),
+        "## Training steps (target 1)",
+        "Forward, loss, backward and Adam on a batch in memory.",
+        judged(training),
+        everybody(training),
+        "## One row (target 2)",
+        judged(one),
+        "Beside ONNX Runtime, each less what a call of it costs that computes nothing:",
+        onnx(1),
+        everybody(one),
+        "## 32 rows",
+        judged(many),
+        onnx(32),
+        everybody(many),
+        "## Feedforward blocks (target 3)",
+        "Forward and backward, with the gradient of the input, and gradients of weights added to those that are there.",
+        judged(blocks, "GFLOP/s"),
+        everybody(blocks),
+    ]
+    allocated = [(work, ALLOCATED.get(("ours", work))) for work in training if ALLOCATED.get(("ours", work)) is not None]
+    if allocated:
+        said = ", ".join(f"`{work}` {bytes:.1f}" for work, bytes in allocated)
+        out.append(f"Bytes that a training step asks of the system, averaged with the ends of epochs, whose records grow: {said}.")
+    sections = [
+        ("## Memory that training adds (target 4)", memory()),
+        ("## End to end (target 5)", end_to_end()),
+    ]
+    for title, body in sections:
+        out += [title, body or "Not measured in this run."]
+    scaling = LINES / "scaling.md"
+    text = scaling.read_text().split("\nThe picture is in")[0].strip() if scaling.exists() else "Not measured in this run."
+    out += ["## How cost grows (target 6)", "![sweeps](scaling.svg)" if scaling.exists() else "", text]
+    print("\n\n".join(part.strip("\n") for part in out if part))
+
+
+main()

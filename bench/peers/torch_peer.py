@@ -1,0 +1,107 @@
+"""PyTorch, eager or compiled: fused Adam, gradients set to None, inference mode; compiled inference with frozen weights."""
+
+import common
+
+args = common.arguments(("eager", "compile"))
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+if args.versions:
+    common.versions(torch=torch.__version__)
+    raise SystemExit
+
+torch.set_num_threads(args.threads)
+torch.manual_seed(0)
+COMPILE = args.variant == "compile"
+
+
+def compiled(f):
+    return torch.compile(f) if COMPILE else f
+
+
+def network(widths):
+    layers = []
+    for i, (a, b) in enumerate(zip(widths, widths[1:])):
+        layers.append(nn.Linear(a, b))
+        if i + 2 < len(widths):
+            layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def train(widths, batch):
+    def make():
+        model = network(widths)
+        optimizer = torch.optim.Adam(model.parameters(), lr=common.LEARNING_RATE, fused=True)
+        x = torch.randn(batch, widths[0])
+        y = torch.randint(0, widths[-1], (batch,))
+        loss = compiled(lambda x, y: F.cross_entropy(model(x), y))
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            loss(x, y).backward()
+            optimizer.step()
+
+        return common.repeat(step)
+
+    return make
+
+
+def infer(widths, rows):
+    def make():
+        if COMPILE:
+            import torch._inductor.config as inductor
+
+            inductor.freezing = True
+        torch._dynamo.reset()
+        model = compiled(network(widths).eval())
+        x = torch.randn(rows, widths[0])
+
+        def run(steps):
+            with torch.inference_mode():
+                for _ in range(steps):
+                    model(x)
+
+        return run
+
+    return make
+
+
+class Gated(nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x):
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+def ffn(tokens, width, hidden, gated, dtype):
+    def make():
+        if gated:
+            model = Gated(width, hidden)
+        else:
+            model = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+        model = compiled(model.to(dtype))
+        x = torch.randn(tokens, width, dtype=dtype, requires_grad=True)
+        dy = torch.ones(tokens, width, dtype=dtype)
+
+        def step():
+            # Weights keep their gradients, which each step adds to; the input's is made anew.
+            x.grad = None
+            model(x).backward(dy)
+
+        return common.repeat(step)
+
+    return make
+
+
+works = [(f"train/{name}-b{batch}", train(widths, batch)) for name, widths, batch in common.NETWORKS]
+for rows in (1, 32):
+    works += [(f"infer{rows}/{name}", infer(widths, rows)) for name, widths, _ in common.NETWORKS]
+for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+    works += [(f"ffn-{kind}/{name}", ffn(*block, dtype)) for name, *block in common.BLOCKS]
+common.main(args, works)

@@ -1,0 +1,69 @@
+use super::Layer;
+use crate::{Builder, Init};
+use ff_ops::{Graph, Op, ParamId, ParamKind, Result, Value};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// The feedforward block of a transformer, two layers or three where it is gated, as one operation that keeps little.
+///
+/// Parameters, in this order: `gate_proj.weight` where it is gated, `up_proj.weight` `[hidden, in]`, `down_proj.weight`
+/// `[in, hidden]` (Llama's names), and as many `bias`.
+///
+/// # Shapes
+/// `[…, in] → […, in]`
+///
+/// ```
+/// use ff_nn::{Builder, Init, Layer, layers::FeedforwardBlock};
+/// use ff_ops::{Activation, Graph};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut builder = Builder::new();
+/// let swiglu = ff_ops::FeedforwardBlock { activation: Activation::Silu, gated: true, ..Default::default() };
+/// let layer = FeedforwardBlock::new(&mut builder, swiglu, 2, 6, Init::Normal { std: 0.02 });
+/// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, true)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
+/// assert_eq!(layer.forward(&mut graph, x)?.shape().dims(), [1, 2]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FeedforwardBlock {
+    op: Arc<dyn Op>,
+    params: SmallVec<[ParamId; 6]>,
+}
+
+impl FeedforwardBlock {
+    /// A block whose weights are drawn by `init` and whose biases are zeros.
+    pub fn new(
+        builder: &mut Builder,
+        op: ff_ops::FeedforwardBlock,
+        features: usize,
+        hidden: usize,
+        init: Init,
+    ) -> Self {
+        let gate = op.gated.then_some(("gate_proj", hidden, features));
+        let layers = gate
+            .into_iter()
+            .chain([("up_proj", hidden, features), ("down_proj", features, hidden)]);
+        let (mut params, mut biases) = (SmallVec::new(), SmallVec::<[ParamId; 3]>::new());
+        for (name, to, from) in layers {
+            builder.scope(name, |b| {
+                params.push(b.param("weight", [to, from], ParamKind::Weight, init.clone()));
+                if op.bias {
+                    biases.push(b.param("bias", [to], ParamKind::Bias, Init::Zeros));
+                }
+            });
+        }
+        params.extend(biases);
+        Self { op: op.op(), params }
+    }
+}
+
+impl Layer for FeedforwardBlock {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let params: SmallVec<[Value; 6]> = self.params.iter().map(|&id| graph.param(id)).collect();
+        let mut inputs: SmallVec<[&Value; 8]> = SmallVec::new();
+        inputs.push(&x);
+        inputs.extend(&params);
+        graph.apply(&self.op, &inputs)
+    }
+}
