@@ -2,35 +2,40 @@
 //! gradients of the weights added to those that lie in the arena.
 
 use crate::clock::Clock;
-use crate::network::normal_tensor;
+use crate::network::normal;
 use crate::work::{Arithmetic, Error, Work};
-use ff_nn::layers::Feedforward;
+use ff_nn::layers::FeedforwardBlock;
 use ff_nn::{Builder, Init, Layer};
-use ff_ops::{Activation, Graph, Mul, Value};
-use ff_tensor::{DType, Device};
+use ff_ops::{Activation, Graph};
+use ff_tensor::{DType, Device, Tensor, bf16};
 
 /// GPT-2's: 768 → 3072 → 768 with biases and the exact GELU.
-const GPT2: Block = Block { tokens: 1024, width: 768, hidden: 3072, bias: true, gated: false };
+const GPT2: Block = Block { tokens: 1024, width: 768, hidden: 3072, gated: false, bf16: false };
 /// A Llama of 1.1 billion parameters: 2048 → 5632 → 2048, SwiGLU, no biases.
-const LLAMA: Block = Block { tokens: 512, width: 2048, hidden: 5632, bias: false, gated: true };
+const LLAMA: Block = Block { tokens: 512, width: 2048, hidden: 5632, gated: true, bf16: false };
 
 #[derive(Clone, Copy)]
 struct Block {
     tokens: usize,
     width: usize,
     hidden: usize,
-    bias: bool,
     gated: bool,
+    bf16: bool,
 }
 
 pub(crate) fn works() -> Vec<Work> {
     let work = |name: &str, block: Block| Work {
-        name: name.to_owned(),
-        arithmetic: Arithmetic::F32,
+        name: format!("ffn-{}/{name}", if block.bf16 { "bf16" } else { "f32" }),
+        arithmetic: if block.bf16 { Arithmetic::Bf16 } else { Arithmetic::F32 },
         flops: block.flops(),
         run: Box::new(move |device, clock| block.run(device, clock)),
     };
-    vec![work("ffn-f32/gpt2", GPT2), work("ffn-f32/llama", LLAMA)]
+    vec![
+        work("gpt2", GPT2),
+        work("llama", LLAMA),
+        work("gpt2", Block { bf16: true, ..GPT2 }),
+        work("llama", Block { bf16: true, ..LLAMA }),
+    ]
 }
 
 impl Block {
@@ -42,32 +47,29 @@ impl Block {
 
     fn run(self, device: &Device, clock: &mut Clock) -> Result<(), Error> {
         let mut builder = Builder::new();
-        let mut layer = |name: &str, from: usize, to: usize, activation: Activation| {
-            let init = Init::Normal { std: 0.02 };
-            builder
-                .scope(name, |b| Feedforward::with_init(b, from, to, activation, self.bias, init))
+        let op = ff_ops::FeedforwardBlock {
+            activation: if self.gated { Activation::Silu } else { Activation::Gelu },
+            gated: self.gated,
+            bias: !self.gated,
+            bf16: self.bf16,
+            ..Default::default()
         };
-        let first = if self.gated { Activation::Silu } else { Activation::Gelu };
-        let gate = layer("gate", self.width, self.hidden, first);
-        let up = self.gated.then(|| layer("up", self.width, self.hidden, Activation::Identity));
-        let down = layer("down", self.hidden, self.width, Activation::Identity);
-        let mul = Mul::op();
-        let forward = |graph: &mut Graph, x: Value| -> ff_ops::Result<Value> {
-            let mut hidden = gate.forward(graph, x.clone())?;
-            if let Some(up) = &up {
-                let up = up.forward(graph, x)?;
-                hidden = graph.apply(&mul, &[&hidden, &up])?;
-            }
-            down.forward(graph, hidden)
-        };
-
+        let init = Init::Normal { std: 0.02 };
+        let block = FeedforwardBlock::new(&mut builder, op, self.width, self.hidden, init);
         let mut graph = Graph::new(device, builder.build(device, DType::F32, 0, true)?);
-        let x = normal_tensor(device, [self.tokens, self.width])?;
+        let x = normal(self.tokens * self.width, 1);
+        let dims = [self.tokens, self.width];
+        let x = if self.bf16 {
+            let x: Vec<bf16> = x.into_iter().map(bf16::from_f32).collect();
+            Tensor::from_slice(device, &x, &dims)?
+        } else {
+            Tensor::from_slice(device, &x, &dims)?
+        };
         while clock.go_on() {
             graph.reset();
             // Gradients are not cleared: each step adds to them.
             let x = graph.variable(x.clone());
-            let y = forward(&mut graph, x)?;
+            let y = block.forward(&mut graph, x)?;
             graph.backward_from(y, None)?;
         }
         Ok(())

@@ -11,8 +11,6 @@ pub(crate) type Error = Box<dyn std::error::Error>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     F32,
-    // No work uses it yet: the bf16 operations are not in ff-ops.
-    #[allow(dead_code)]
     Bf16,
 }
 
