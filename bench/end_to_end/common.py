@@ -21,7 +21,7 @@ def read(path: str):
     frame = pd.read_csv(path)
     phase("read")
     y = torch.from_numpy(frame.pop("target").to_numpy(dtype="int64", copy=True))
-    x = torch.from_numpy(frame.to_numpy(dtype="float32"))
+    x = torch.from_numpy(frame.to_numpy(dtype="float32", copy=True))
     del frame
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     n_valid = n_test = round(0.15 * len(x))

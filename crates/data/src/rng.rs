@@ -67,7 +67,9 @@ impl BuildHasher for AsItIs {
 
 impl Hasher for Taken {
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.0 = mix(self.0 ^ u64::from(byte)));
+        for &byte in bytes {
+            self.0 = mix(self.0 ^ u64::from(byte));
+        }
     }
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;

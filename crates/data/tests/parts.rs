@@ -1,5 +1,6 @@
 //! A large text table, which is read in parts on all threads, is the table that is read row by row.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use ff_data::{SourceOptions, Table, load};
@@ -21,7 +22,7 @@ fn text(end: &str) -> String {
             5 => format!("5\" of {i}"),
             _ => format!("word {mixed}"),
         };
-        text.push_str(&format!("{i},{x},{wide},{gap},{note}{end}"));
+        write!(text, "{i},{x},{wide},{gap},{note}{end}").unwrap();
         if i % 1000 == 999 {
             text.push_str(end);
         }

@@ -121,13 +121,13 @@ impl Numbers {
             return Self::F32(self.map(|x| x as f32));
         }
         match self {
-            Self::F64(mut values) => match Decimals::of(&values) {
-                Some(decimals) => Self::Decimal(decimals),
-                None => {
-                    values.shrink_to_fit();
-                    Self::F64(values)
+            Self::F64(mut values) => {
+                if let Some(decimals) = Decimals::of(&values) {
+                    return Self::Decimal(decimals);
                 }
-            },
+                values.shrink_to_fit();
+                Self::F64(values)
+            }
             Self::Decimal(mut decimals) => {
                 decimals.shrink_to_fit();
                 Self::Decimal(decimals)

@@ -237,7 +237,9 @@ impl ClassificationReport {
                     (model, prior(&totals.actual))
                 })
             });
-            judged.iter().for_each(|(model, base)| samples.push(model, base));
+            for (model, base) in &judged {
+                samples.push(model, base);
+            }
             intervals = samples.intervals();
         }
         if options.bootstrap.is_some() && options.weights.is_none() {

@@ -269,29 +269,23 @@ impl Work for Areas<'_> {
             // Not by a pointer to either: the sums are to stay in registers.
             if flag & POSITIVE != 0 {
                 positives = true;
-                for l in 0..LANES {
-                    tp[l] += drawn[l];
-                }
+                tp = std::array::from_fn(|l| tp[l] + drawn[l]);
             } else {
                 negatives = true;
-                for l in 0..LANES {
-                    fp[l] += drawn[l];
-                }
+                fp = std::array::from_fn(|l| fp[l] + drawn[l]);
             }
             if flag & LAST_OF_TIE == 0 {
                 continue;
             }
             if negatives {
-                for l in 0..LANES {
-                    roc[l] += (fp[l] - last_fp[l]) * (tp[l] + last_tp[l]);
-                }
+                roc = std::array::from_fn(|l| roc[l] + (fp[l] - last_fp[l]) * (tp[l] + last_tp[l]));
             }
             if positives {
-                for l in 0..LANES {
+                pr = std::array::from_fn(|l| {
                     let more = tp[l] - last_tp[l];
                     let gained = more * (tp[l] / (tp[l] + fp[l]));
-                    pr[l] += if more > 0.0 { gained } else { 0.0 };
-                }
+                    pr[l] + if more > 0.0 { gained } else { 0.0 }
+                });
             }
             (last_tp, last_fp) = (tp, fp);
             (positives, negatives) = (false, false);

@@ -179,7 +179,9 @@ impl RegressionReport {
                     (model, base_errors.values(deviation, count))
                 })
             });
-            judged.iter().for_each(|(model, base)| samples.push(model, base));
+            for (model, base) in &judged {
+                samples.push(model, base);
+            }
             intervals = samples.intervals();
         }
 

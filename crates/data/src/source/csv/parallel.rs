@@ -185,8 +185,10 @@ impl Merged {
         self.lines.append(&chunk.lines, self.above);
         self.above += chunk.height;
         for (column, piece) in self.columns.iter_mut().zip(chunk.columns) {
+            if let Builder::Failed = column {
+                continue;
+            }
             match (column, piece) {
-                (Builder::Failed, _) => {}
                 (column, Piece::Numbers(piece)) if piece.failed => *column = Builder::Failed,
                 (Builder::Decimal(decimals), Piece::Numbers(piece)) if piece.wide.is_empty() => {
                     decimals.extend(&piece.cells);
@@ -201,7 +203,8 @@ impl Merged {
                 }
                 (Builder::Double(values), Piece::Numbers(piece)) => append_wide(values, &piece),
                 (Builder::Texts(all), Piece::Texts(texts)) => all.extend(&texts),
-                (Builder::Double(_) | Builder::Texts(_) | Builder::Decimal(_), _) => {}
+                // A part has the columns that were asked for.
+                _ => {}
             }
         }
     }

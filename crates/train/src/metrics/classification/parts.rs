@@ -119,15 +119,13 @@ impl Work for Sums<'_> {
     type Output = [[f64; 2]; LANES];
     #[inline(always)]
     fn run(self) -> Self::Output {
-        let (mut log_loss, mut brier) = ([0.0; LANES], [0.0; LANES]);
+        let (mut log_loss, mut brier) = ([0.0f64; LANES], [0.0f64; LANES]);
         let rows = self.losses.log_loss.iter().zip(&self.losses.brier).zip(self.counts);
         for (row, ((loss, square), counts)) in rows.enumerate() {
             let weight = self.weights.map_or(1.0, |w| f64::from(w[row]));
-            for l in 0..LANES {
-                let weight = f64::from(counts[l]) * weight;
-                log_loss[l] += weight * loss;
-                brier[l] += weight * square;
-            }
+            let drawn: [f64; LANES] = std::array::from_fn(|l| f64::from(counts[l]) * weight);
+            log_loss = std::array::from_fn(|l| log_loss[l] + drawn[l] * loss);
+            brier = std::array::from_fn(|l| brier[l] + drawn[l] * square);
         }
         std::array::from_fn(|l| [log_loss[l], brier[l]])
     }
