@@ -1,6 +1,6 @@
-use ff_kernels::Float;
+use ff_kernels::{Float, Stored};
 use ff_ops::{Contract, Cx, Error, Graph, Kept, Op, Result, Slot, Spec, Value, for_float};
-use ff_tensor::{Shape, Tensor, TensorMut, TensorRef};
+use ff_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
 /// The sum of all values of all inputs, each with its weight: L = Σᵢ ⟨wᵢ, xᵢ⟩.
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Backward: dxᵢ = dL wᵢ; the weights get none.
 ///
 /// # Shapes
-/// x₁ … xₙ of any shapes, then w₁ … wₙ of the same shapes → L `[1]`
+/// x₁ … xₙ of any shapes, then w₁ … wₙ of the same shapes → L `[1]`, in f32 for values of bf16
 ///
 /// ```
 /// use ff_ops::{Graph, Params};
@@ -61,7 +61,8 @@ impl Op for WeightedSum {
             return Err(Error::shape(NAME, "weights are constants and get no gradient"));
         }
         let size: usize = values.iter().map(|v| v.shape.len()).sum();
-        let contract = Contract::new([x[0].with_shape(Shape::scalar())]).cost(2 * size, size);
+        let dtype = if x[0].dtype == DType::BF16 { DType::F32 } else { x[0].dtype };
+        let contract = Contract::new([Spec::new(Shape::scalar(), dtype)]).cost(2 * size, size);
         Ok((values.len()..x.len()).fold(contract, Contract::keep_input))
     }
 
@@ -72,15 +73,10 @@ impl Op for WeightedSum {
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
     ) -> Result<()> {
-        let (values, weights) = x.split_at(x.len() / 2);
-        for_float!(NAME, x[0].dtype(), T => {
-            let mut sum = 0.0;
-            for (x, w) in values.iter().zip(weights) {
-                sum += dot::<T>(x, w).map_err(Error::of(NAME))?;
-            }
-            y[0].slice_mut::<T>().map_err(Error::of(NAME))?[0] = T::of(sum);
-            Ok(())
-        })
+        match x[0].dtype() {
+            DType::BF16 => sum::<bf16>(x, y),
+            dtype => for_float!(NAME, dtype, T => sum::<T>(x, y)),
+        }
     }
 
     fn backward(
@@ -90,23 +86,44 @@ impl Op for WeightedSum {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
-        let Some(dy) = &mut dy[0] else { return Ok(()) };
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            let dy = dy.slice_mut::<T>().map_err(Error::of(NAME))?[0];
-            let n = dx.len() / 2;
-            for (i, slot) in dx.iter_mut().enumerate().take(n) {
-                if let Some((dx, accumulate)) = slot.take::<T>().map_err(Error::of(NAME))? {
-                    let w = kept.input(n + i)?.slice::<T>().map_err(Error::of(NAME))?;
-                    for (dx, &w) in dx.iter_mut().zip(w) {
-                        *dx = if accumulate { *dx + dy * w } else { dy * w };
-                    }
-                }
-            }
-            Ok(())
-        })
+        match kept.spec(0).dtype {
+            DType::BF16 => spread::<bf16>(kept, dy, dx),
+            dtype => for_float!(NAME, dtype, T => spread::<T>(kept, dy, dx)),
+        }
     }
 }
 
-fn dot<T: Float>(x: &TensorRef<'_>, w: &TensorRef<'_>) -> ff_tensor::Result<f64> {
-    Ok(x.slice::<T>()?.iter().zip(w.slice::<T>()?).map(|(x, w)| x.f64() * w.f64()).sum())
+fn sum<S: Stored>(x: &[TensorRef<'_>], y: &mut [TensorMut<'_>]) -> Result<()> {
+    let (values, weights) = x.split_at(x.len() / 2);
+    let mut sum = 0.0;
+    for (x, w) in values.iter().zip(weights) {
+        sum += dot::<S>(x, w).map_err(Error::of(NAME))?;
+    }
+    y[0].slice_mut::<S::Compute>().map_err(Error::of(NAME))?[0] = S::Compute::of(sum);
+    Ok(())
+}
+
+fn spread<S: Stored>(
+    kept: &Kept<'_>,
+    dy: &mut [Option<TensorMut<'_>>],
+    dx: &mut [Slot<'_>],
+) -> Result<()> {
+    let Some(dy) = &mut dy[0] else { return Ok(()) };
+    let dy = dy.slice_mut::<S::Compute>().map_err(Error::of(NAME))?[0];
+    let n = dx.len() / 2;
+    for (i, slot) in dx.iter_mut().enumerate().take(n) {
+        if let Some((dx, accumulate)) = slot.take::<S>().map_err(Error::of(NAME))? {
+            let w = kept.input(n + i)?.slice::<S>().map_err(Error::of(NAME))?;
+            for (dx, &w) in dx.iter_mut().zip(w) {
+                let d = dy * w.compute();
+                *dx = S::from_compute(if accumulate { dx.compute() + d } else { d });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn dot<S: Stored>(x: &TensorRef<'_>, w: &TensorRef<'_>) -> ff_tensor::Result<f64> {
+    let pairs = x.slice::<S>()?.iter().zip(w.slice::<S>()?);
+    Ok(pairs.map(|(x, w)| x.compute().f64() * w.compute().f64()).sum())
 }
