@@ -15,7 +15,7 @@ mod simd;
 pub use columns::{Columns, MAX_COLUMNS, for_columns};
 pub use dropout::dropout;
 pub use float::Float;
-pub use gemm::{MatRef, gemm, gemm_reference};
+pub use gemm::{Epilogue, Finished, MatRef, gemm, gemm_reference, gemm_with};
 pub use packed::{Packable, PackedMatrix};
 pub use reduce::{dot, maximum, sum_of, sum_of2, sum_pieces};
 pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum, sum_columns, zip_into};

@@ -27,6 +27,11 @@ impl<'a, T> Shared<'a, T> {
         Self { start: values.as_mut_ptr(), len: values.len(), owner: PhantomData }
     }
 
+    /// Where the slice starts.
+    pub(crate) fn start(&self) -> *mut T {
+        self.start
+    }
+
     /// The part from `start`, `len` values long.
     ///
     /// # Safety

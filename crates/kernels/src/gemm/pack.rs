@@ -1,0 +1,211 @@
+//! Packing: the rows of a matrix side by side, step of K after step of K, so that a tile reads memory in order.
+//!
+//! Both operands are packed by the same code: A by its rows, B by its columns, which are the rows of its transpose.
+
+use super::MatRef;
+use ff_tensor::{CpuDevice, Isa};
+
+/// A matrix that can be packed into panels of `P`.
+pub(super) trait Operand<P>: Copy + Sync {
+    /// Rows, and steps of K.
+    fn size(&self) -> (usize, usize);
+
+    /// Writes rows `panel.first..` and steps `panel.start..` to `to[k · width + row]`; rows that are not there as zeros.
+    fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [P]);
+
+    /// Where the values lie, with the distances of rows and steps, where a tile can read them unpacked.
+    fn direct(&self) -> Option<(*const P, usize, usize)>;
+}
+
+/// The part of a matrix that a panel holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panel {
+    /// The first row, and how many there are.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    /// The first step of K, and how many there are.
+    pub(super) start: usize,
+    pub(super) depth: usize,
+    /// How many rows the panel has room for.
+    pub(super) width: usize,
+}
+
+impl Operand<f32> for MatRef<'_, f32> {
+    fn size(&self) -> (usize, usize) {
+        self.shape()
+    }
+
+    fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.isa() >= Isa::Avx512 && (self.col == 1 || self.row == 1) {
+            let rows = x86::Rows::new(self, panel, to);
+            // SAFETY: the device was opened with this instruction set, so the processor has it.
+            return unsafe { if self.col == 1 { rows.transpose() } else { rows.copy() } };
+        }
+        pack_plain(self, panel, to);
+    }
+
+    fn direct(&self) -> Option<(*const f32, usize, usize)> {
+        Some((self.data.as_ptr(), self.row, self.col))
+    }
+}
+
+impl Operand<f64> for MatRef<'_, f64> {
+    fn size(&self) -> (usize, usize) {
+        self.shape()
+    }
+
+    fn pack(&self, _: &CpuDevice, panel: &Panel, to: &mut [f64]) {
+        pack_plain(self, panel, to);
+    }
+
+    fn direct(&self) -> Option<(*const f64, usize, usize)> {
+        Some((self.data.as_ptr(), self.row, self.col))
+    }
+}
+
+fn pack_plain<T: Copy + Default>(m: &MatRef<'_, T>, panel: &Panel, to: &mut [T]) {
+    let &Panel { first, rows, start, depth, width } = panel;
+    let to = &mut to[..depth * width];
+    if rows < width {
+        to.fill(T::default());
+    }
+    let origin = first * m.row + start * m.col;
+    if m.row == 1 {
+        for (k, step) in to.chunks_exact_mut(width).enumerate() {
+            step[..rows].copy_from_slice(&m.data[origin + k * m.col..][..rows]);
+        }
+    } else {
+        for r in 0..rows {
+            let values = m.data[origin + r * m.row..].iter().step_by(m.col.max(1));
+            for (step, &value) in to.chunks_exact_mut(width).zip(values) {
+                step[r] = value;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{MatRef, Panel};
+    use std::arch::x86_64::*;
+
+    const LANES: usize = 16;
+
+    /// Values of 32 bits to pack, as addresses.
+    pub(super) struct Rows {
+        from: *const f32,
+        row: usize,
+        col: usize,
+        rows: usize,
+        depth: usize,
+        width: usize,
+        to: *mut f32,
+    }
+
+    impl Rows {
+        pub(super) fn new(m: &MatRef<'_, f32>, panel: &Panel, to: &mut [f32]) -> Self {
+            let &Panel { first, rows, start, depth, width } = panel;
+            assert!(first + rows <= m.rows && start + depth <= m.cols && rows <= width);
+            assert!(depth * width <= to.len(), "a panel of {depth} × {width}");
+            let origin = (first * m.row + start * m.col).min(m.data.len());
+            Self {
+                // SAFETY: at most one past the end.
+                from: unsafe { m.data.as_ptr().add(origin) },
+                row: m.row,
+                col: m.col,
+                rows,
+                depth,
+                width,
+                to: to.as_mut_ptr(),
+            }
+        }
+
+        /// For rows that are neighbours in memory: each step is a few registers.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F.
+        #[target_feature(enable = "avx512f")]
+        pub(super) unsafe fn copy(&self) {
+            for k in 0..self.depth {
+                for r in (0..self.width).step_by(LANES) {
+                    let there = mask(self.rows.saturating_sub(r));
+                    let room = mask(self.width - r);
+                    // SAFETY: the masks cover rows of the matrix and room of the panel (see `new`) alone.
+                    unsafe {
+                        let values = _mm512_maskz_loadu_ps(there, self.from.add(k * self.col + r));
+                        _mm512_mask_storeu_ps(self.to.add(k * self.width + r), room, values);
+                    }
+                }
+            }
+        }
+
+        /// For rows whose values are neighbours in memory: squares of 16 × 16 are transposed in registers.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F.
+        #[target_feature(enable = "avx512f")]
+        pub(super) unsafe fn transpose(&self) {
+            for r in (0..self.width).step_by(LANES) {
+                let room = mask(self.width - r);
+                let rows = self.rows.saturating_sub(r).min(LANES);
+                for k in (0..self.depth).step_by(LANES) {
+                    let steps = (self.depth - k).min(LANES);
+                    let there = mask(steps);
+                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    unsafe {
+                        let mut square = [_mm512_setzero_si512(); LANES];
+                        for (i, line) in square.iter_mut().enumerate() {
+                            if i < rows {
+                                let from = self.from.add((r + i) * self.row + k);
+                                *line = _mm512_maskz_loadu_epi32(there, from.cast());
+                            }
+                        }
+                        let square = transposed(square);
+                        let to = self.to.add(k * self.width + r);
+                        for (i, &line) in square.iter().enumerate() {
+                            if i < steps {
+                                _mm512_mask_storeu_epi32(to.add(i * self.width).cast(), room, line);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn mask(n: usize) -> __mmask16 {
+        ((1u32 << n.min(LANES)) - 1) as __mmask16
+    }
+
+    /// The transpose of 16 rows of 16 values: by pairs, by fours within quarters of a register, then quarters.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
+        let mut fours = rows;
+        for (four, rows) in fours.chunks_exact_mut(4).zip(rows.chunks_exact(4)) {
+            let low = [_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])];
+            let high = [_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])];
+            four[0] = _mm512_unpacklo_epi64(low[0], low[1]);
+            four[1] = _mm512_unpackhi_epi64(low[0], low[1]);
+            four[2] = _mm512_unpacklo_epi64(high[0], high[1]);
+            four[3] = _mm512_unpackhi_epi64(high[0], high[1]);
+        }
+        // Now quarter q of register 4g + c holds column 4q + c of rows 4g to 4g + 3.
+        let mut columns = rows;
+        for c in 0..4 {
+            let even = |g: usize| _mm512_shuffle_i32x4::<0x88>(fours[g + c], fours[g + 4 + c]);
+            let odd = |g: usize| _mm512_shuffle_i32x4::<0xdd>(fours[g + c], fours[g + 4 + c]);
+            let (e, o) = ([even(0), even(8)], [odd(0), odd(8)]);
+            columns[c] = _mm512_shuffle_i32x4::<0x88>(e[0], e[1]);
+            columns[4 + c] = _mm512_shuffle_i32x4::<0x88>(o[0], o[1]);
+            columns[8 + c] = _mm512_shuffle_i32x4::<0xdd>(e[0], e[1]);
+            columns[12 + c] = _mm512_shuffle_i32x4::<0xdd>(o[0], o[1]);
+        }
+        columns
+    }
+}

@@ -1,0 +1,168 @@
+//! The register tile: a few rows of C, one or two registers wide, summed over the whole depth of two panels.
+//!
+//! A tile of 14 × 2 registers of 16 f32 keeps 28 of AVX-512's 32 registers as sums; each step of K loads two registers of B
+//! and multiplies them by 14 values of A, so that loads are a little over half of the multiply-adds. Smaller tiles, for
+//! the last rows and columns and for matrices that do not divide by 14, are the same code with other constants.
+
+use super::vector::Vector;
+#[cfg(target_arch = "x86_64")]
+use super::vector::x86::Pairs;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+
+/// What a tile is computed from and where it goes.
+pub(super) struct Tile<P, T> {
+    /// Steps of K: values, or pairs of them.
+    pub(super) depth: usize,
+    /// The first value of A; rows lie `a_row` apart (1 in a panel), steps of K `a_k`.
+    pub(super) a: *const P,
+    pub(super) a_row: usize,
+    pub(super) a_k: usize,
+    /// The first value of B; columns are neighbours, steps of K lie `b_k` apart.
+    pub(super) b: *const P,
+    pub(super) b_k: usize,
+    /// The first value of C, whose rows lie `c_row` apart.
+    pub(super) c: *mut T,
+    pub(super) c_row: usize,
+    /// How many columns the tile has.
+    pub(super) width: usize,
+    /// Whether C holds something to add to.
+    pub(super) add: bool,
+}
+
+/// Computes a tile of a fixed number of rows and registers.
+///
+/// # Safety
+/// The processor has the instruction set; `rows` × `depth` values of A and `depth` × (registers · lanes) of B can be read,
+/// `rows` × `width` of C read and written, and nobody else touches those of C meanwhile.
+pub(super) type Kernel<P, T> = unsafe fn(&Tile<P, T>);
+
+/// An instruction set's tiles for one type of values.
+pub(super) trait Kernels: 'static {
+    /// The register of sums.
+    type V: Vector;
+    /// The most rows of a tile.
+    const ROWS: usize;
+    /// The most columns of a tile.
+    const COLS: usize = 2 * <Self::V as Vector>::LANES;
+    /// The tile of 1 to `ROWS` rows and one or two registers; `panel` where A's rows are neighbours.
+    fn kernel(rows: usize, registers: usize, panel: bool) -> Kernel<Packed<Self>, Sum<Self>>;
+}
+
+/// What panels of an instruction set hold.
+pub(super) type Packed<K> = <<K as Kernels>::V as Vector>::Packed;
+/// What its tiles sum.
+pub(super) type Sum<K> = <<K as Kernels>::V as Vector>::T;
+
+/// # Safety
+/// As for [`Kernel`].
+#[inline(always)]
+unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PANEL: bool>(
+    tile: &Tile<V::Packed, V::T>,
+) {
+    let last = V::mask(tile.width - (REGISTERS - 1) * V::LANES);
+    let whole = V::mask(V::LANES);
+    // SAFETY: the caller's promise covers every address below: rows and registers of the tile, steps of the depth.
+    unsafe {
+        if tile.add {
+            for i in 0..ROWS {
+                for v in 0..REGISTERS {
+                    V::prefetch(tile.c.add(i * tile.c_row + v * V::LANES));
+                }
+            }
+        }
+        let mut sums = [[V::zero(); REGISTERS]; ROWS];
+        let (mut a, mut b) = (tile.a, tile.b);
+        for _ in 0..tile.depth {
+            let columns: [V::Factor; REGISTERS] =
+                std::array::from_fn(|v| V::factors(b.add(v * V::LANES)));
+            for i in 0..ROWS {
+                let value = V::splat(a.add(if PANEL { i } else { i * tile.a_row }));
+                for v in 0..REGISTERS {
+                    sums[i][v] = sums[i][v].fma(value, columns[v]);
+                }
+            }
+            a = a.wrapping_add(tile.a_k);
+            b = b.wrapping_add(tile.b_k);
+        }
+        for (i, row) in sums.iter().enumerate() {
+            for (v, &sum) in row.iter().enumerate() {
+                let mask = if v + 1 == REGISTERS { last } else { whole };
+                let c = tile.c.add(i * tile.c_row + v * V::LANES);
+                let sum = if tile.add { V::load(c, mask).plus(sum) } else { sum };
+                sum.store(c, mask);
+            }
+        }
+    }
+}
+
+macro_rules! kernels {
+    ($(#[$doc:meta])* $name:ident, $v:ty, [$($feature:literal)?], $rows:literal: $($n:literal)+) => {
+        $(#[$doc])*
+        pub(super) struct $name;
+
+        impl $name {
+            /// # Safety
+            /// As for [`Kernel`].
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn run<const ROWS: usize, const REGISTERS: usize, const PANEL: bool>(
+                tile: &Tile<<$v as Vector>::Packed, <$v as Vector>::T>,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { compute::<$v, ROWS, REGISTERS, PANEL>(tile) }
+            }
+        }
+
+        impl Kernels for $name {
+            type V = $v;
+            const ROWS: usize = $rows;
+
+            fn kernel(rows: usize, registers: usize, panel: bool) -> Kernel<Packed<Self>, Sum<Self>> {
+                match (rows, registers, panel) {
+                    $(
+                        ($n, 1, true) => Self::run::<$n, 1, true>,
+                        ($n, 1, false) => Self::run::<$n, 1, false>,
+                        ($n, _, true) => Self::run::<$n, 2, true>,
+                        ($n, _, false) => Self::run::<$n, 2, false>,
+                    )+
+                    _ => unreachable!("a tile has 1 to {} rows", $rows),
+                }
+            }
+        }
+    };
+}
+
+kernels!(
+    /// f32 on any processor.
+    PlainF32, [f32; 4], [], 4: 1 2 3 4
+);
+kernels!(
+    /// f64 on any processor.
+    PlainF64, [f64; 2], [], 4: 1 2 3 4
+);
+
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// f32 with AVX2: 12 of 16 registers are sums.
+    Avx2F32, __m256, ["avx2,fma"], 6: 1 2 3 4 5 6
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// f64 with AVX2.
+    Avx2F64, __m256d, ["avx2,fma"], 6: 1 2 3 4 5 6
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// f32 with AVX-512.
+    Avx512F32, __m512, ["avx512f"], 14: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// f64 with AVX-512: for checks, so fewer tiles do.
+    Avx512F64, __m512d, ["avx512f"], 8: 1 2 3 4 5 6 7 8
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// bf16 with AVX-512 BF16, summed in f32.
+    Avx512Bf16, Pairs, ["avx512f,avx512bf16"], 14: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+);

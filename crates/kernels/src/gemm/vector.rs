@@ -1,0 +1,278 @@
+//! A register of sums, for each instruction set: what the register tiles are written in.
+
+use crate::Float;
+
+/// A register of running sums, and what is multiplied into it.
+///
+/// # Safety
+/// Every function needs a processor with the implementor's instructions; those that take a pointer read or write
+/// `LANES` values there, or as many as the mask has.
+pub(super) trait Vector: Copy {
+    /// What is summed.
+    type T: Float;
+    /// What a panel holds: one value, or as many as are multiplied and added at once.
+    type Packed: Copy + Send + Sync;
+    /// How many steps of K that is.
+    const STEPS: usize = 1;
+    /// A register of those.
+    type Factor: Copy;
+    /// Which lanes of a last register exist.
+    type Mask: Copy;
+    const LANES: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn factors(from: *const Self::Packed) -> Self::Factor;
+    unsafe fn splat(from: *const Self::Packed) -> Self::Factor;
+    /// self + a · b: fused where the instruction set has it.
+    unsafe fn fma(self, a: Self::Factor, b: Self::Factor) -> Self;
+    unsafe fn plus(self, other: Self) -> Self;
+    /// The first `n` lanes, `n` from 0 to `LANES`.
+    fn mask(n: usize) -> Self::Mask;
+    unsafe fn load(from: *const Self::T, mask: Self::Mask) -> Self;
+    unsafe fn store(self, to: *mut Self::T, mask: Self::Mask);
+    /// Asks for the cache line that will be read soon.
+    unsafe fn prefetch(_from: *const Self::T) {}
+}
+
+macro_rules! plain {
+    ($t:ty) => {
+        /// Sixteen bytes: what every processor of today has registers for.
+        impl Vector for [$t; 16 / size_of::<$t>()] {
+            type T = $t;
+            type Packed = $t;
+            type Factor = Self;
+            type Mask = usize;
+            const LANES: usize = 16 / size_of::<$t>();
+
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                [0.0; 16 / size_of::<$t>()]
+            }
+            #[inline(always)]
+            unsafe fn factors(from: *const $t) -> Self {
+                // SAFETY: the caller's promise; an array has no alignment beyond its values'.
+                unsafe { from.cast::<Self>().read() }
+            }
+            #[inline(always)]
+            unsafe fn splat(from: *const $t) -> Self {
+                // SAFETY: the caller's promise.
+                [unsafe { *from }; 16 / size_of::<$t>()]
+            }
+            #[inline(always)]
+            unsafe fn fma(self, a: Self, b: Self) -> Self {
+                std::array::from_fn(|i| self[i] + a[i] * b[i])
+            }
+            #[inline(always)]
+            unsafe fn plus(self, other: Self) -> Self {
+                std::array::from_fn(|i| self[i] + other[i])
+            }
+            #[inline(always)]
+            fn mask(n: usize) -> usize {
+                n.min(Self::LANES)
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const $t, mask: usize) -> Self {
+                // SAFETY: the caller's promise: the lanes of the mask can be read.
+                std::array::from_fn(|i| if i < mask { unsafe { *from.add(i) } } else { 0.0 })
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $t, mask: usize) {
+                for (i, &value) in self.iter().enumerate().take(mask) {
+                    // SAFETY: the caller's promise: the lanes of the mask can be written.
+                    unsafe { *to.add(i) = value };
+                }
+            }
+        }
+    };
+}
+plain!(f32);
+plain!(f64);
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    macro_rules! x86 {
+        ($v:ident, $t:ty, $mask:ty, $zero:ident, $splat:ident, $load:ident, $fma:ident, $add:ident, $masked:expr, $read:expr, $write:expr) => {
+            impl Vector for $v {
+                type T = $t;
+                type Packed = $t;
+                type Factor = $v;
+                type Mask = $mask;
+                const LANES: usize = size_of::<$v>() / size_of::<$t>();
+
+                #[inline(always)]
+                unsafe fn zero() -> Self {
+                    // SAFETY: the caller's promise: the instruction set is there.
+                    unsafe { $zero() }
+                }
+                #[inline(always)]
+                unsafe fn factors(from: *const $t) -> Self {
+                    // SAFETY: the caller's promise: a whole register can be read; no alignment is asked for.
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn splat(from: *const $t) -> Self {
+                    // SAFETY: the caller's promise: the value can be read.
+                    unsafe { $splat(*from) }
+                }
+                #[inline(always)]
+                unsafe fn fma(self, a: Self, b: Self) -> Self {
+                    // SAFETY: the caller's promise: the instruction set is there.
+                    unsafe { $fma(a, b, self) }
+                }
+                #[inline(always)]
+                unsafe fn plus(self, other: Self) -> Self {
+                    // SAFETY: the caller's promise: the instruction set is there.
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                fn mask(n: usize) -> $mask {
+                    $masked(n)
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const $t, mask: $mask) -> Self {
+                    // SAFETY: the caller's promise: the lanes of the mask can be read; others are not touched.
+                    unsafe { $read(from, mask) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $t, mask: $mask) {
+                    // SAFETY: the caller's promise: the lanes of the mask can be written; others are not touched.
+                    unsafe { $write(to, mask, self) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch(from: *const $t) {
+                    // SAFETY: a prefetch is a hint; any address is allowed.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+                }
+            }
+        };
+    }
+
+    /// The lowest `n` bits of as many as there are lanes.
+    #[inline(always)]
+    fn bits(n: usize) -> u32 {
+        (1u32 << n.min(16)) - 1
+    }
+
+    /// Lanes as AVX2's masked moves want them: the sign bit says whether a lane exists.
+    #[inline(always)]
+    fn signs<const N: usize, T: Copy>(n: usize, yes: T, no: T) -> __m256i {
+        debug_assert!(size_of::<[T; N]>() == size_of::<__m256i>());
+        let lanes: [T; N] = std::array::from_fn(|i| if i < n { yes } else { no });
+        // SAFETY: N values of T fill the register, and any bits are a valid one.
+        unsafe { std::mem::transmute_copy::<[T; N], __m256i>(&lanes) }
+    }
+
+    x86!(
+        __m512,
+        f32,
+        __mmask16,
+        _mm512_setzero_ps,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps,
+        |n| bits(n) as __mmask16,
+        |from, mask| _mm512_maskz_loadu_ps(mask, from),
+        |to, mask, v| _mm512_mask_storeu_ps(to, mask, v)
+    );
+    x86!(
+        __m512d,
+        f64,
+        __mmask8,
+        _mm512_setzero_pd,
+        _mm512_set1_pd,
+        _mm512_loadu_pd,
+        _mm512_fmadd_pd,
+        _mm512_add_pd,
+        |n: usize| bits(n.min(8)) as __mmask8,
+        |from, mask| _mm512_maskz_loadu_pd(mask, from),
+        |to, mask, v| _mm512_mask_storeu_pd(to, mask, v)
+    );
+    x86!(
+        __m256,
+        f32,
+        __m256i,
+        _mm256_setzero_ps,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps,
+        |n| signs::<8, i32>(n, -1, 0),
+        |from, mask| _mm256_maskload_ps(from, mask),
+        |to, mask, v| _mm256_maskstore_ps(to, mask, v)
+    );
+    x86!(
+        __m256d,
+        f64,
+        __m256i,
+        _mm256_setzero_pd,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_fmadd_pd,
+        _mm256_add_pd,
+        |n| signs::<4, i64>(n, -1, 0),
+        |from, mask| _mm256_maskload_pd(from, mask),
+        |to, mask, v| _mm256_maskstore_pd(to, mask, v)
+    );
+
+    /// Sums of products of bf16 pairs: a panel's element is two neighbours in K.
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Pairs(__m512);
+
+    impl Vector for Pairs {
+        type T = f32;
+        type Packed = u32;
+        const STEPS: usize = 2;
+        type Factor = __m512bh;
+        type Mask = __mmask16;
+        const LANES: usize = 16;
+
+        #[inline(always)]
+        unsafe fn zero() -> Self {
+            // SAFETY: the caller's promise: the instruction set is there.
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+        #[inline(always)]
+        unsafe fn factors(from: *const u32) -> __m512bh {
+            // SAFETY: the caller's promise: a whole register can be read; both types are 64 bytes of any bits.
+            unsafe { std::mem::transmute(_mm512_loadu_si512(from.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn splat(from: *const u32) -> __m512bh {
+            // SAFETY: the caller's promise: the pair can be read; both types are 64 bytes of any bits.
+            unsafe { std::mem::transmute(_mm512_set1_epi32(from.cast::<i32>().read())) }
+        }
+        #[inline(always)]
+        unsafe fn fma(self, a: __m512bh, b: __m512bh) -> Self {
+            // SAFETY: the caller's promise: the instruction set is there.
+            Self(unsafe { _mm512_dpbf16_ps(self.0, a, b) })
+        }
+        #[inline(always)]
+        unsafe fn plus(self, other: Self) -> Self {
+            // SAFETY: the caller's promise: the instruction set is there.
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+        #[inline(always)]
+        fn mask(n: usize) -> __mmask16 {
+            bits(n) as __mmask16
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32, mask: __mmask16) -> Self {
+            // SAFETY: the caller's promise: the lanes of the mask can be read; others are not touched.
+            Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32, mask: __mmask16) {
+            // SAFETY: the caller's promise: the lanes of the mask can be written; others are not touched.
+            unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(from: *const f32) {
+            // SAFETY: a prefetch is a hint; any address is allowed.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+        }
+    }
+}
