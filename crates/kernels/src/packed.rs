@@ -375,7 +375,8 @@ mod tests {
                     let (x, w) = (values::<T>(&mut rng, m * k), values::<T>(&mut rng, k * n));
                     let bias = values::<T>(&mut rng, n);
                     // Both ways in which weights lie.
-                    let b = if n % 2 == 0 { MatRef::new(&w, k, n) } else { MatRef::new(&w, n, k).t() };
+                    let b =
+                        if n % 2 == 0 { MatRef::new(&w, k, n) } else { MatRef::new(&w, n, k).t() };
                     let packed = PackedMatrix::pack(&device, b).unwrap();
                     let (mut y, mut expected) = (values(&mut rng, m * n), vec![T::ZERO; m * n]);
                     gemm_reference(MatRef::new(&x, m, k), b, &mut expected, false);

@@ -152,7 +152,10 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
         }
         // SAFETY: a line is 64 bytes of any bits, initialised, and aligned for the packed type; the borrow is exclusive.
         let packed = unsafe {
-            std::slice::from_raw_parts_mut(scratch.as_mut_ptr().cast::<Packed<K>>(), lines * per_line)
+            std::slice::from_raw_parts_mut(
+                scratch.as_mut_ptr().cast::<Packed<K>>(),
+                lines * per_line,
+            )
         };
         let (packed_b, packed_a) = packed.split_at_mut(b_lines * per_line);
         let (shared_a, shared_b) = (Shared::new(&mut *packed_a), Shared::new(&mut *packed_b));
@@ -197,7 +200,9 @@ impl<A: Operand<Packed<K>>, B: Operand<Packed<K>>, K: Kernels> Part<'_, A, B, K>
         }
         // The division among blocks whose slowest thread has the least to do; more blocks where that makes no difference.
         let (mut best, mut least_load) = (Cut { height, tiles, panels: 1, threads }, usize::MAX);
-        for groups in panels.div_ceil(most_panels)..=panels.min(panels.div_ceil(most_panels) + wanted) {
+        for groups in
+            panels.div_ceil(most_panels)..=panels.min(panels.div_ceil(most_panels) + wanted)
+        {
             let width = panels.div_ceil(groups);
             let groups = panels.div_ceil(width);
             let rows = wanted.div_ceil(groups).min(tiles);

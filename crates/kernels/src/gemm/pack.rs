@@ -188,8 +188,10 @@ mod x86 {
     unsafe fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
         let mut fours = rows;
         for (four, rows) in fours.chunks_exact_mut(4).zip(rows.chunks_exact(4)) {
-            let low = [_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])];
-            let high = [_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])];
+            let low =
+                [_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3])];
+            let high =
+                [_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3])];
             four[0] = _mm512_unpacklo_epi64(low[0], low[1]);
             four[1] = _mm512_unpackhi_epi64(low[0], low[1]);
             four[2] = _mm512_unpacklo_epi64(high[0], high[1]);

@@ -11,6 +11,7 @@ pub use activate::{Activate, Prelu};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use feedforward::Feedforward;
+pub(crate) use norms::NORM_EPS;
 pub use norms::{BatchNorm, LayerNorm, RmsNorm};
 pub use sequence::{Residual, Sequence};
 
