@@ -233,12 +233,14 @@ fn tiles<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
     let rows: [&[T]; MR] = std::array::from_fn(|r| &part.x[(first + r) * depth..][..depth]);
     for (p, panel) in part.panels() {
         let mut sums = [[V::splat(T::ZERO); VECTORS]; MR];
-        for (k, b) in panel.chunks_exact(VECTORS * V::LANES).enumerate() {
+        for (k, b) in panel.chunks_exact(VECTORS * V::LANES).enumerate().take(depth) {
             let b: [V; VECTORS] = std::array::from_fn(|v| V::load(&b[v * V::LANES..]));
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let x = V::splat(row[k]);
-                for (sum, &b) in sums.iter_mut().zip(&b) {
-                    *sum = x.mul_add(b, *sum);
+            // Plain counting, which the compiler unrolls: only then do the sums stay in registers.
+            for r in 0..MR {
+                // SAFETY: each row has `depth` values, and k is less.
+                let x = V::splat(unsafe { *rows[r].get_unchecked(k) });
+                for v in 0..VECTORS {
+                    sums[r][v] = x.mul_add(b[v], sums[r][v]);
                 }
             }
         }
@@ -249,67 +251,46 @@ fn tiles<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
     MR
 }
 
-/// One row: two panels at a time, so that a value of x that was spread over a register serves four of weights.
+/// One row, panel by panel: weights are read in the order in which they lie.
 #[inline(always)]
 fn one_row<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy>(part: &Columns<'_, T, F>) {
-    let (mut p, end) = part.panels;
-    // The last panel may be half empty; what is not there needs no reading.
-    let narrow = part.b.cols - (part.b.cols.div_ceil(part.b.width) - 1) * part.b.width <= V::LANES;
-    let last = part.b.cols.div_ceil(part.b.width) - 1;
-    while p < end {
-        if p + 1 < end && !(narrow && p + 1 == last) {
-            let [a, b] = stream::<T, V, 2, VECTORS>(part, p);
-            part.finish(0, p, a);
-            part.finish(0, p + 1, b);
-            p += 2;
-        } else if narrow && p == last {
-            let [[a]] = stream::<T, V, 1, 1>(part, p);
-            part.finish(0, p, [a, V::splat(T::ZERO)]);
-            p += 1;
+    for (p, panel) in part.panels() {
+        // The second vectors of the last panel may be empty; what is not there needs no reading.
+        let sums = if part.b.cols - p * part.b.width > V::LANES {
+            streams::<V, VECTORS>(part.x, panel)
         } else {
-            let [a] = stream::<T, V, 1, VECTORS>(part, p);
-            part.finish(0, p, a);
-            p += 1;
-        }
+            let [sum] = streams::<V, 1>(part.x, panel);
+            [sum, V::splat(T::ZERO)]
+        };
+        part.finish(0, p, sums);
     }
 }
 
-/// The sums of one row with the first `NV` vectors of each of `NP` panels.
+/// The sums of one row with the first `NV` vectors of a panel.
 #[inline(always)]
-fn stream<T: Packable, V: Vector<T = T>, const NP: usize, const NV: usize>(
-    part: &Columns<'_, T, impl Sized>,
-    p: usize,
-) -> [[V; NV]; NP] {
+fn streams<V: Vector<T: Float>, const NV: usize>(x: &[V::T], panel: &[V::T]) -> [V; NV] {
+    let mut sums = [[V::splat(V::T::ZERO); NV]; STREAMS];
     let width = VECTORS * V::LANES;
-    let size = part.b.rows * width;
-    let all = part.b.panels();
-    let panels: [&[T]; NP] = std::array::from_fn(|i| &all[(p + i) * size..][..size]);
-    let mut sums = [[[V::splat(T::ZERO); NV]; NP]; STREAMS];
-    let mut step = |s: usize, k: usize, x: T| {
-        let x = V::splat(x);
-        for (sums, panel) in sums[s].iter_mut().zip(&panels) {
-            for (v, sum) in sums.iter_mut().enumerate() {
-                *sum = x.mul_add(V::load(&panel[k * width + v * V::LANES..]), *sum);
+    let step = STREAMS * width;
+    for (x, b) in x.chunks_exact(STREAMS).zip(panel.chunks_exact(step)) {
+        for s in 0..STREAMS {
+            let x = V::splat(x[s]);
+            for v in 0..NV {
+                sums[s][v] = x.mul_add(V::load(&b[s * width + v * V::LANES..]), sums[s][v]);
             }
         }
-    };
-    let whole = part.b.rows / STREAMS * STREAMS;
-    for k in (0..whole).step_by(STREAMS) {
-        for s in 0..STREAMS {
-            step(s, k + s, part.x[k + s]);
+    }
+    let whole = x.len() / STREAMS * STREAMS;
+    let rest = x[whole..].iter().zip(panel[whole * width..].chunks_exact(width));
+    for (sums, (&x, b)) in sums.iter_mut().zip(rest) {
+        let x = V::splat(x);
+        for v in 0..NV {
+            sums[v] = x.mul_add(V::load(&b[v * V::LANES..]), sums[v]);
         }
     }
-    for k in whole..part.b.rows {
-        step(k - whole, k, part.x[k]);
-    }
-    let one = V::splat(T::ONE);
+    let one = V::splat(V::T::ONE);
     let add = |a: V, b: V| a.mul_add(one, b);
-    std::array::from_fn(|i| {
-        std::array::from_fn(|v| {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|s| sums[s][i][v]);
-            add(add(a, b), add(c, d))
-        })
-    })
+    std::array::from_fn(|v| add(add(sums[0][v], sums[1][v]), add(sums[2][v], sums[3][v])))
 }
 
 impl<'a, T: Packable, F: Fn(T) -> T + Copy> Columns<'a, T, F> {
