@@ -10,9 +10,9 @@ use crate::{Float, MatRef};
 use ff_tensor::{CpuDevice, Device, Isa, Result, Tensor};
 use std::marker::PhantomData;
 
-/// Below so many multiply-adds (about a microsecond from the second-level cache) one thread is done before another has
-/// started.
-const WORTH_A_THREAD: usize = 3 << 15;
+/// So many multiply-adds take about two microseconds; where each thread has fewer, one is done sooner, as what it reads
+/// and writes need not go from core to core.
+const WORTH_A_THREAD: usize = 1 << 17;
 
 /// How many vectors of the instruction set a panel is wide: two hide the latency of the multiplier with few rows.
 const VECTORS: usize = 2;
@@ -155,8 +155,9 @@ impl<T: Packable> PackedMatrix<T> {
             cpu.isa()
         );
         let panels = self.cols.div_ceil(self.width);
-        let worth = m * self.rows * self.cols / WORTH_A_THREAD;
-        let tasks = cpu.threads().count().min(worth + 1).min(panels);
+        // To read a weight takes as long as to use it twice.
+        let worth = m.max(2) * self.rows * self.cols / WORTH_A_THREAD;
+        let tasks = cpu.threads().count().min(worth.max(1)).min(panels);
         let out = Shared::new(y);
         let run = |task: usize| {
             let columns = Columns {
