@@ -2,6 +2,8 @@
 //! column is the standard library's, element by element:
 //! `cargo run --release -p ff-kernels --example elementary`.
 #![allow(clippy::print_stdout, clippy::expect_used)]
+// A closure is inlined where it says so; a function that it names is not.
+#![allow(clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
 
 use ff_kernels::{Float, map};
 use ff_tensor::{Device, DeviceOptions, Isa};

@@ -89,6 +89,8 @@ mod x86 {
         ($name:ident, $features:literal, $splat:ident, $half:ident => $factor:expr, |$sum:ident| $fma:expr) => {
             /// # Safety
             /// The processor has the features.
+            // Where factors are of the type of the sums, there is nothing to convert.
+            #[allow(clippy::redundant_locals)]
             #[target_feature(enable = $features)]
             pub(super) unsafe fn $name() {
                 let $half = $splat(black_box(0.5));

@@ -217,6 +217,7 @@ impl Default for ModelConfig {
 }
 
 /// So that models written before there was a choice, and those that make none, look the same.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_default(precision: &Precision) -> bool {
     *precision == Precision::F32
 }

@@ -269,7 +269,7 @@ where
     fn run(&self, scratch: &mut Vec<Line>) {
         let cut = &self.cut;
         let wide = cut.at_once.min(cut.wide) * K::COLS;
-        let b_values = wide * self.packed(self.chunk);
+        let b_values = wide * Self::packed(self.chunk);
         let sums =
             if Self::SUMS_IN_C || self.chunk >= self.k { 0 } else { wide * cut.high * cut.height };
         let (b_lines, sums_lines) =
@@ -281,7 +281,7 @@ where
                 && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
         });
         let a_values =
-            if direct.is_some() { 0 } else { cut.tiles * cut.height * self.packed(self.k) };
+            if direct.is_some() { 0 } else { cut.tiles * cut.height * Self::packed(self.k) };
         let lines = places * block_lines + Space::lines::<Packed<K>>(a_values);
         if scratch.len() < lines {
             scratch.resize(lines, Line([0; 64]));
@@ -308,7 +308,7 @@ where
         });
     }
 
-    fn packed(&self, steps: usize) -> usize {
+    fn packed(steps: usize) -> usize {
         steps.div_ceil(K::V::STEPS)
     }
 
@@ -324,7 +324,7 @@ where
     /// Packs all rows of A: a panel holds all chunks, one after the other.
     fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
         let (height, tiles) = (self.cut.height, self.cut.tiles);
-        let panel = height * self.packed(self.k);
+        let panel = height * Self::packed(self.k);
         let least = tiles.div_ceil(self.cut.threads * 8);
         let at_once = PACKED_AT_ONCE.div_ceil(panel.max(1)).clamp(least, tiles);
         let to = Shared::new(to);
@@ -367,7 +367,7 @@ where
             };
             for start in (0..self.k.max(1)).step_by(self.chunk) {
                 let depth = self.chunk.min(self.k - start);
-                let panel = K::COLS * self.packed(depth);
+                let panel = K::COLS * Self::packed(depth);
                 let (to, some) = (
                     &mut packed[..panels.len() * panel],
                     panels.start.max(packed_from)..panels.end,
@@ -389,7 +389,7 @@ where
                     tiles: tiles.clone(),
                     start,
                     depth,
-                    a: Panels { start: a.start.wrapping_add(self.packed(start) * a.step), ..*a },
+                    a: Panels { start: a.start.wrapping_add(Self::packed(start) * a.step), ..*a },
                     b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
                     packed_b: Panels { start: to.as_ptr(), panel, row: 1, step: K::COLS },
                     packed_from,
@@ -422,7 +422,7 @@ where
         let sums = stage.sums.wrapping_add(place);
         let last = stage.start + stage.depth >= self.k;
         let mut args = Tile {
-            depth: self.packed(stage.depth),
+            depth: Self::packed(stage.depth),
             a: stage.a.start.wrapping_add(tile * stage.a.panel),
             a_row: stage.a.row,
             a_k: stage.a.step,

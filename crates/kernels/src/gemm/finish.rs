@@ -1,6 +1,6 @@
 //! A tile whose sums are complete: bias, activation, and the way to C.
 
-use super::Epilogue;
+use super::{Epilogue, InPlace};
 use crate::Stored;
 use crate::rows::Shared;
 use crate::simd::Work;
@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 pub(super) struct Finish<'a, C: Stored> {
     bias: Option<&'a [C::Compute]>,
     z: Option<Shared<'a, C>>,
-    f: Option<&'a (dyn Fn(&mut [C::Compute]) + Sync)>,
+    f: Option<InPlace<'a, C::Compute>>,
 }
 
 impl<'a, C: Stored> Finish<'a, C> {

@@ -91,6 +91,9 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
+/// A function of many values at a time, in place.
+type InPlace<'a, T> = &'a (dyn Fn(&mut [T]) + Sync);
+
 /// What happens to values of C once their sums are complete, while they are in the first-level cache: with z = A · B + bias,
 /// C becomes f(z).
 pub struct Epilogue<'a, C: Stored> {
@@ -100,7 +103,7 @@ pub struct Epilogue<'a, C: Stored> {
     pub z: Option<&'a mut [C]>,
     /// f, in place; called with many values at a time, in any order, from several threads, and with some that are not part
     /// of C and whose results are not used.
-    pub f: Option<&'a (dyn Fn(&mut [C::Compute]) + Sync)>,
+    pub f: Option<InPlace<'a, C::Compute>>,
 }
 
 impl<C: Stored> Default for Epilogue<'_, C> {

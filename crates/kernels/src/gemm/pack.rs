@@ -88,11 +88,13 @@ fn pack_plain<T: Copy + Default>(m: &MatRef<'_, T>, panel: &Panel, to: &mut [T])
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::{MatRef, Panel};
+    #[allow(clippy::wildcard_imports)]
     use std::arch::x86_64::*;
 
     const LANES: usize = 16;
 
     /// Values of 32 bits to pack, as addresses.
+    #[allow(clippy::struct_field_names)]
     pub(in super::super) struct Rows {
         from: *const f32,
         row: usize,
@@ -183,6 +185,8 @@ pub(super) mod x86 {
     ///
     /// # Safety
     /// The processor has AVX-512 F.
+    // Both are registers once it is inlined.
+    #[allow(clippy::large_types_passed_by_value)]
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub(in super::super) unsafe fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {

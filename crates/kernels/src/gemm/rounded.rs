@@ -93,6 +93,7 @@ pub(super) mod x86 {
     use super::super::pack::x86::{mask, transposed};
     use super::{MatRef, Panel};
     use ff_tensor::bf16;
+    #[allow(clippy::wildcard_imports)]
     use std::arch::x86_64::*;
     use std::marker::PhantomData;
 
@@ -158,6 +159,7 @@ pub(super) mod x86 {
     }
 
     /// Values to pack as pairs, as addresses.
+    #[allow(clippy::struct_field_names)]
     pub(in super::super) struct Rows<L: Lanes> {
         from: *const L::Value,
         row: usize,

@@ -76,6 +76,8 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
         for _ in 0..tile.depth {
             let columns: [V::Factor; REGISTERS] =
                 std::array::from_fn(|v| V::factors(b.add(v * V::LANES)));
+            // An index that the compiler unrolls.
+            #[allow(clippy::needless_range_loop)]
             for i in 0..ROWS {
                 let value = V::splat(a.add(if PANEL { i } else { i * tile.a_row }));
                 for v in 0..REGISTERS {

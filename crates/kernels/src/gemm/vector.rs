@@ -91,6 +91,7 @@ plain!(f64);
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use super::Vector;
+    #[allow(clippy::wildcard_imports)]
     use std::arch::x86_64::*;
 
     macro_rules! x86 {

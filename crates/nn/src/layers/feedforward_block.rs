@@ -47,7 +47,7 @@ impl FeedforwardBlock {
         let (mut params, mut biases) = (SmallVec::new(), SmallVec::<[ParamId; 3]>::new());
         for (name, to, from) in layers {
             builder.scope(name, |b| {
-                params.push(b.param("weight", [to, from], ParamKind::Weight, init.clone()));
+                params.push(b.param("weight", [to, from], ParamKind::Weight, init));
                 if op.bias {
                     biases.push(b.param("bias", [to], ParamKind::Bias, Init::Zeros));
                 }

@@ -163,7 +163,7 @@ where
     let &[out_features, in_features] = x[1].shape().dims() else { return Ok(()) };
     let rows = MatRef::new(x[0].slice::<X>()?, x[0].shape().rows(), in_features);
     let weight = MatRef::new(x[1].slice::<W>()?, out_features, in_features);
-    let bias = x.get(2).map(|bias| bias.slice::<W>()).transpose()?;
+    let bias = x.get(2).map(TensorRef::slice::<W>).transpose()?;
     let z = saved.first_mut().map(|z| z.slice_mut::<Y>()).transpose()?;
     let y = y[0].slice_mut::<Y>()?;
     products::forward::<M, X, W, Y>(cx.cpu(), activation, rows, weight, bias, y, z);

@@ -71,11 +71,11 @@ pub(crate) fn forward<M, X, W, Y>(
     Y: Stored<Compute = W>,
 {
     let activate = |y: &mut [W]| activation.in_place(cpu, y);
-    let f: Option<&(dyn Fn(&mut [W]) + Sync)> = match activation {
-        Activation::Identity => None,
-        _ => Some(&activate),
-    };
-    M::multiply(cpu, x, weight.t(), y, false, Epilogue { bias, z, f });
+    let mut epilogue = Epilogue { bias, z, f: None };
+    if activation != Activation::Identity {
+        epilogue.f = Some(&activate);
+    }
+    M::multiply(cpu, x, weight.t(), y, false, epilogue);
 }
 
 /// dz = dy ⊙ f′ in place of dy, db = Σₙ dz; `kept` is what f′ is computed from.

@@ -126,6 +126,9 @@ impl Op for FeedforwardBlock {
                 return Err(Error::shape(NAME, message));
             }
         }
+        if self.bf16 && !matches!(x[0].dtype, DType::F32 | DType::BF16) {
+            return Err(Error::DType { op: NAME, expected: "f32 or bf16", found: x[0].dtype });
+        }
         let param = if self.bf16 { DType::F32 } else { x[0].dtype };
         if let Some(found) = x[1..].iter().map(|p| p.dtype).find(|&dtype| dtype != param) {
             return Err(Error::DType {
