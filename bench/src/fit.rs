@@ -23,7 +23,7 @@ pub(crate) fn works() -> Vec<Work> {
 }
 
 fn run(network: &Network, device: &Device, clock: &mut Clock) -> Result<(), Error> {
-    let (model, graph) = network.build(device, true)?;
+    let (model, graph) = network.build(device)?;
     let loss = Loss::new(&LossConfig::default(), Some(network.classes()), None)?;
     let rows = network.batch * STEPS_PER_EPOCH;
     let train = Encoded {

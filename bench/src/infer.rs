@@ -1,10 +1,8 @@
 //! Predictions of one row and of 32, from a batch in memory to the logits.
 
 use crate::clock::Clock;
-use crate::network::{NETWORKS, Network, normal_tensor};
+use crate::network::{NETWORKS, Network, normal};
 use crate::work::{Arithmetic, Error, Work};
-use ff_nn::models::MlpInput;
-use ff_ops::Mode;
 use ff_tensor::Device;
 use std::hint::black_box;
 
@@ -31,25 +29,20 @@ pub(crate) fn works() -> Vec<Work> {
 }
 
 fn infer(network: &Network, rows: usize, device: &Device, clock: &mut Clock) -> Result<(), Error> {
-    let (model, mut graph) = network.build(device, false)?;
-    graph.set_mode(Mode::Eval);
-    let x = normal_tensor(device, [rows, network.inputs()])?;
+    let mut predictor = network.predictor(device)?;
+    let x = normal(rows * network.inputs(), 1);
+    let mut logits = vec![0.0; rows * network.classes()];
     while clock.go_on() {
-        graph.reset();
-        let input = MlpInput { numeric: Some(graph.input(x.clone())), ..MlpInput::default() };
-        let logits = model.forward(&mut graph, &input)?;
-        black_box(logits.slice::<f32>()?);
+        predictor.predict(black_box(&x), &mut logits)?;
+        black_box(&mut logits);
     }
     Ok(())
 }
 
-fn empty(network: &Network, rows: usize, device: &Device, clock: &mut Clock) -> Result<(), Error> {
-    let (_, mut graph) = network.build(device, false)?;
-    graph.set_mode(Mode::Eval);
-    let x = normal_tensor(device, [rows, network.inputs()])?;
+fn empty(network: &Network, _rows: usize, device: &Device, clock: &mut Clock) -> Result<(), Error> {
+    let mut predictor = network.predictor(device)?;
     while clock.go_on() {
-        graph.reset();
-        black_box(graph.input(x.clone()).slice::<f32>()?);
+        predictor.predict(black_box(&[]), &mut [])?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The networks of the works, and how a user makes them.
 
 use crate::work::Error;
-use ff_nn::models::{Mlp, MlpConfig};
+use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, ModelConfig};
 use ff_ops::Graph;
 use ff_tensor::{DType, Device, Key, Rng, Tensor};
@@ -44,8 +44,23 @@ impl Network<'_> {
     }
 
     /// The network and a graph that holds its parameters.
-    pub(crate) fn build(&self, device: &Device, gradients: bool) -> Result<(Mlp, Graph), Error> {
-        let config = MlpConfig {
+    pub(crate) fn build(&self, device: &Device) -> Result<(Mlp, Graph), Error> {
+        let mut builder = Builder::new();
+        let model = Mlp::new(&mut builder, &self.config());
+        let params = builder.build(device, DType::F32, 0, true)?;
+        Ok((model, Graph::new(device, params)))
+    }
+
+    /// The network ready to answer.
+    pub(crate) fn predictor(&self, device: &Device) -> Result<Predictor, Error> {
+        let mut builder = Builder::new();
+        Mlp::new(&mut builder, &self.config());
+        let params = builder.build(device, DType::F32, 0, false)?;
+        Ok(Predictor::new(&self.config(), &params, device)?)
+    }
+
+    fn config(&self) -> MlpConfig {
+        MlpConfig {
             numeric: self.inputs(),
             outputs: self.classes(),
             network: ModelConfig {
@@ -53,11 +68,7 @@ impl Network<'_> {
                 ..ModelConfig::default()
             },
             ..MlpConfig::default()
-        };
-        let mut builder = Builder::new();
-        let model = Mlp::new(&mut builder, &config);
-        let params = builder.build(device, DType::F32, 0, gradients)?;
-        Ok((model, Graph::new(device, params)))
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn works() -> Vec<Work> {
 
 /// Trains on one batch that lies in memory, as the peers do.
 pub(crate) fn run(network: &Network, device: &Device, clock: &mut Clock) -> Result<(), Error> {
-    let (model, graph) = network.build(device, true)?;
+    let (model, graph) = network.build(device)?;
     let mut objective = Resident {
         model: &model,
         loss: Loss::new(&LossConfig::default(), Some(network.classes()), None)?,

@@ -37,6 +37,7 @@ pub use ff_data as data;
 pub use ff_formats as formats;
 pub use ff_kernels as kernels;
 pub use ff_nn as nn;
+pub use ff_nn::models::Predictor;
 pub use ff_ops as ops;
 pub use ff_tensor as tensor;
 pub use ff_train as trainer;

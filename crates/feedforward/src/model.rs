@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use ff_data::{DataError, Encoded, Table, Task, Transforms};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
 use ff_nn::Builder;
-use ff_nn::models::{Mlp, MlpConfig};
+use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_ops::{Graph, ParamId, Params};
 use ff_tensor::{DType, Device};
 use ff_train::metrics::ChosenThreshold;
@@ -92,6 +92,8 @@ pub struct TableModel {
     transforms: Transforms,
     network: Mlp,
     graph: Graph,
+    /// Of a model that was read from its folder, whose weights stay as they are.
+    predictor: Option<Predictor>,
 }
 
 /// What a model says about some rows.
@@ -117,7 +119,7 @@ pub enum Predictions {
 impl TableModel {
     /// A model from its parts.
     pub fn new(file: ModelFile, transforms: Transforms, network: Mlp, graph: Graph) -> Self {
-        Self { file, transforms, network, graph }
+        Self { file, transforms, network, graph, predictor: None }
     }
 
     /// Reads a model's folder.
@@ -143,7 +145,9 @@ impl TableModel {
             let values = tensors.f32(&spec.name, spec.shape.dims())?;
             params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
         }
-        Ok(Self::new(file, transforms, network, Graph::new(device, params)))
+        let predictor = Some(Predictor::new(&file.network, &params, device)?);
+        let graph = Graph::new(device, params);
+        Ok(Self { file, transforms, network, graph, predictor })
     }
 
     /// Writes a model's folder, file by file, each as a whole.
@@ -183,6 +187,8 @@ impl TableModel {
 
     /// The network and the graph that holds its parameters.
     pub fn parts(&mut self) -> (&Mlp, &mut Graph) {
+        // The weights may change now.
+        self.predictor = None;
         (&self.network, &mut self.graph)
     }
 
@@ -200,7 +206,13 @@ impl TableModel {
     /// # Errors
     /// Memory is short.
     pub fn predict_encoded(&mut self, encoded: &Encoded) -> Result<Predictions> {
-        let outputs = tabular::outputs(&mut self.graph, &self.network, encoded)?;
+        let outputs = if let Some(predictor) = &mut self.predictor {
+            let mut outputs = vec![0.0; encoded.rows * predictor.outputs()];
+            predictor.predict_with_ids(&encoded.numeric, &encoded.categorical, &mut outputs)?;
+            outputs
+        } else {
+            tabular::outputs(&mut self.graph, &self.network, encoded)?
+        };
         Ok(self.interpret(&outputs))
     }
 

@@ -3,7 +3,7 @@
 //! Alone in its file: the allocator counts what every thread of the process does.
 #![allow(clippy::unwrap_used)]
 
-use ff_nn::models::{Mlp, MlpConfig, MlpInput};
+use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
 use ff_ops::{Graph, Value};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Key, Rng, Tensor};
@@ -168,7 +168,33 @@ fn a_step_in_steady_state_allocates_nothing() {
         assert_eq!(training.device.pool().stats().allocations, pool.allocations, "{name}");
         assert!(last < first, "{name}: it really trains: loss {first} became {last}");
     }
+    predictions_allocate_nothing();
     let before = ALLOCATIONS.load(Relaxed);
     drop(std::hint::black_box(vec![0u8; 100]));
     assert!(ALLOCATIONS.load(Relaxed) > before, "the allocator counts");
+}
+
+/// Called by the only test, as another one beside it would be counted too.
+fn predictions_allocate_nothing() {
+    for (threads, network) in [1, 2].into_iter().flat_map(|t| networks().map(|n| (t, n))) {
+        let name = format!("{threads} threads, {:?}, {:?}", network.activation, network.norm);
+        let training = Training::new(threads, network.clone());
+        let config = MlpConfig {
+            numeric: FEATURES,
+            cardinalities: vec![CATEGORIES],
+            outputs: CLASSES,
+            network,
+        };
+        let params = training.graph.params();
+        let mut predictor = Predictor::new(&config, params, &training.device).unwrap();
+        all_threads_run(&training.device);
+        let mut y = vec![0.0; BATCH * CLASSES];
+        let before = ALLOCATIONS.load(Relaxed);
+        for rows in [1, 2, LAST_BATCH, BATCH] {
+            let (x, ids) = (&training.x[..rows * FEATURES], &training.ids[..rows]);
+            predictor.predict_with_ids(x, ids, &mut y[..rows * CLASSES]).unwrap();
+        }
+        assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "{name}: predictions asked for memory");
+        assert!(y.iter().all(|y| y.is_finite() && *y != 0.0), "{name}");
+    }
 }

@@ -73,6 +73,18 @@ impl<'a, T> MatRef<'a, T> {
         self.data
     }
 
+    /// Element (i, j).
+    ///
+    /// # Panics
+    /// It is not there.
+    pub fn get(&self, i: usize, j: usize) -> T
+    where
+        T: Copy,
+    {
+        assert!(i < self.rows && j < self.cols, "element ({i}, {j})");
+        self.data[i * self.row + j * self.col]
+    }
+
     /// Rows and columns.
     pub fn shape(&self) -> (usize, usize) {
         (self.rows, self.cols)

@@ -13,6 +13,7 @@ pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use feedforward::Feedforward;
 pub use feedforward_block::FeedforwardBlock;
+pub(crate) use norms::NORM_EPS;
 pub use norms::{BatchNorm, LayerNorm, RmsNorm};
 pub use sequence::{Residual, Sequence};
 

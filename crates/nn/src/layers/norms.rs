@@ -4,7 +4,7 @@ use ff_ops::{Error, Graph, Op, ParamId, ParamKind, Result, Statistics, Value};
 use std::sync::Arc;
 
 /// PyTorch's default, which also keeps constant features finite.
-const EPS: f64 = 1e-5;
+pub(crate) const NORM_EPS: f64 = 1e-5;
 
 /// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature by the mean and variance of the
 /// batch in training, by their running averages in evaluation. Parameters `weight`, `bias`; statistics `running_mean`,
@@ -34,8 +34,8 @@ impl BatchNorm {
     pub fn new(builder: &mut Builder, features: usize) -> Self {
         let statistic = ParamKind::Statistic;
         Self {
-            training: ff_ops::BatchNorm::op(EPS, true, Statistics::Batch),
-            evaluation: ff_ops::BatchNorm::op(EPS, true, Statistics::Running),
+            training: ff_ops::BatchNorm::op(NORM_EPS, true, Statistics::Batch),
+            evaluation: ff_ops::BatchNorm::op(NORM_EPS, true, Statistics::Running),
             weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
             bias: builder.param("bias", [features], ParamKind::Bias, Init::Zeros),
             running_mean: builder.param("running_mean", [features], statistic, Init::Zeros),
@@ -83,7 +83,7 @@ impl LayerNorm {
     /// A layer with gain 1 and bias 0.
     pub fn new(builder: &mut Builder, features: usize) -> Self {
         Self {
-            op: ff_ops::LayerNorm::op(EPS, true, true),
+            op: ff_ops::LayerNorm::op(NORM_EPS, true, true),
             weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
             bias: builder.param("bias", [features], ParamKind::Bias, Init::Zeros),
         }
@@ -118,7 +118,7 @@ impl RmsNorm {
     /// A layer with gain 1.
     pub fn new(builder: &mut Builder, features: usize) -> Self {
         Self {
-            op: ff_ops::RmsNorm::op(EPS, true),
+            op: ff_ops::RmsNorm::op(NORM_EPS, true),
             weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
         }
     }

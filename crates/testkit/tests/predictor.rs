@@ -1,0 +1,190 @@
+//! The predictor against the graph in evaluation mode, for every network that a recipe can describe.
+#![allow(clippy::unwrap_used)]
+
+use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
+use ff_nn::{ActivationKind, Builder, ModelConfig, NormKind};
+use ff_ops::{Graph, Mode, ParamKind, Params};
+use ff_tensor::{DType, Device, DeviceOptions, Element, Isa, Key, Rng, Tensor};
+
+const ACTIVATIONS: [ActivationKind; 16] = [
+    ActivationKind::Identity,
+    ActivationKind::Sigmoid,
+    ActivationKind::Tanh,
+    ActivationKind::Relu,
+    ActivationKind::LeakyRelu,
+    ActivationKind::Prelu,
+    ActivationKind::Elu,
+    ActivationKind::Selu,
+    ActivationKind::Gelu,
+    ActivationKind::GeluTanh,
+    ActivationKind::Silu,
+    ActivationKind::Mish,
+    ActivationKind::Softplus,
+    ActivationKind::HardSigmoid,
+    ActivationKind::HardSwish,
+    ActivationKind::Relu2,
+];
+const NORMS: [NormKind; 4] = [NormKind::None, NormKind::Batch, NormKind::Layer, NormKind::Rms];
+
+fn device(threads: usize, isa: Option<Isa>) -> Device {
+    Device::open(DeviceOptions { threads, isa }).unwrap()
+}
+
+/// Parameters away from where a missing term would not show, with variances that are positive.
+fn params(config: &MlpConfig, device: &Device) -> (Mlp, Params) {
+    let mut builder = Builder::new();
+    let model = Mlp::new(&mut builder, config);
+    let mut params = builder.build(device, DType::F32, 5, false).unwrap();
+    let mut rng = Rng::new(Key::new(9));
+    let infos = params.infos().to_vec();
+    for (i, info) in infos.iter().enumerate() {
+        for value in params.values_mut::<f32>(ff_ops::ParamId::new(i)).unwrap() {
+            let noise = 0.1 * rng.normal() as f32;
+            *value += if info.spec.kind == ParamKind::Statistic { noise.abs() } else { noise };
+        }
+    }
+    (model, params)
+}
+
+struct Rows {
+    numeric: Vec<f32>,
+    ids: Vec<i32>,
+}
+
+impl Rows {
+    fn new(config: &MlpConfig, rows: usize) -> Self {
+        let mut rng = Rng::new(Key::new(8));
+        let numeric = (0..rows * config.numeric).map(|_| rng.normal() as f32).collect();
+        let id = |n: &usize, row: usize| (row * 3 % n) as i32;
+        let ids = (0..rows)
+            .flat_map(|row| config.cardinalities.iter().map(move |n| id(n, row)))
+            .collect();
+        Self { numeric, ids }
+    }
+
+    fn on_graph(&self, config: &MlpConfig, model: &Mlp, graph: &mut Graph) -> Vec<f32> {
+        fn input<T: Element>(graph: &Graph, values: &[T], dims: &[usize]) -> ff_ops::Value {
+            graph.input(Tensor::from_slice(graph.device(), values, dims).unwrap())
+        }
+        let columns = config.cardinalities.len();
+        let rows = if columns > 0 {
+            self.ids.len() / columns
+        } else {
+            self.numeric.len() / config.numeric
+        };
+        let numeric =
+            (config.numeric > 0).then(|| input(graph, &self.numeric, &[rows, config.numeric]));
+        let column = |c| self.ids.iter().copied().skip(c).step_by(columns).collect::<Vec<i32>>();
+        let categorical = (0..columns).map(|c| input(graph, &column(c), &[rows])).collect();
+        let output = model.forward(graph, &MlpInput { numeric, categorical }).unwrap();
+        output.slice::<f32>().unwrap().to_vec()
+    }
+}
+
+/// Three layers of sums of at most 24 terms of size about one: some tens of roundings of a value and its activation.
+const TOLERANCE: f32 = 1e-5;
+
+fn check(config: &MlpConfig, rows: usize, threads: usize, isa: Option<Isa>) {
+    let device = device(threads, isa);
+    let (model, params) = params(config, &device);
+    let mut predictor = Predictor::new(config, &params, &device).unwrap();
+    let mut graph = Graph::new(&device, params);
+    graph.set_mode(Mode::Eval);
+    let input = Rows::new(config, rows);
+    let expected = input.on_graph(config, &model, &mut graph);
+    let mut found = vec![f32::NAN; rows * config.outputs];
+    predictor.predict_with_ids(&input.numeric, &input.ids, &mut found).unwrap();
+    for (i, (y, e)) in found.iter().zip(&expected).enumerate() {
+        assert!(
+            (y - e).abs() <= TOLERANCE * (1.0 + e.abs()),
+            "{:?}, {:?}, {rows} rows, {threads} threads: output {i} is {y}, expected {e}",
+            config.network.activation,
+            config.network.norm
+        );
+    }
+}
+
+fn config(network: ModelConfig) -> MlpConfig {
+    MlpConfig { numeric: 4, cardinalities: vec![3, 5], outputs: 3, network }
+}
+
+#[test]
+fn every_activation_with_every_normalisation() {
+    for (i, activation) in ACTIVATIONS.into_iter().enumerate() {
+        for (j, norm) in NORMS.into_iter().enumerate() {
+            let network = ModelConfig {
+                hidden: vec![20, 20],
+                activation,
+                norm,
+                dropout: 0.2,
+                input_dropout: 0.1,
+                residual: (i + j) % 2 == 0,
+                bias: j != 3,
+                ..Default::default()
+            };
+            for rows in [1, 7] {
+                check(&config(network.clone()), rows, 1, None);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_and_number_of_rows() {
+    let network = ModelConfig { hidden: vec![24, 17], norm: NormKind::Batch, ..Default::default() };
+    for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&isa| isa <= Isa::detect())
+    {
+        for rows in [1, 2, 5, 12, 13, 31, 97, 200] {
+            check(&config(network.clone()), rows, 2, Some(isa));
+        }
+    }
+}
+
+#[test]
+fn inputs_of_one_kind_and_no_hidden_layer() {
+    let linear = ModelConfig { hidden: vec![], ..Default::default() };
+    check(&MlpConfig { cardinalities: vec![], ..config(linear.clone()) }, 5, 1, None);
+    check(&MlpConfig { numeric: 0, ..config(linear) }, 5, 1, None);
+    let hidden = ModelConfig { hidden: vec![6, 6], residual: true, ..Default::default() };
+    check(&MlpConfig { cardinalities: vec![], ..config(hidden) }, 1, 1, None);
+}
+
+/// Large enough for threads to share columns (one row), and rows (many).
+#[test]
+fn threads_give_the_same_bits() {
+    let network =
+        ModelConfig { hidden: vec![600, 500], norm: NormKind::Layer, ..Default::default() };
+    let config = config(network);
+    for rows in [1, 2, 32, 33, 97, 150] {
+        let input = Rows::new(&config, rows);
+        let results = [1, 2, 3, 4].map(|threads| {
+            let device = device(threads, None);
+            let (_, params) = params(&config, &device);
+            let mut predictor = Predictor::new(&config, &params, &device).unwrap();
+            let mut y = vec![0.0; rows * config.outputs];
+            predictor.predict_with_ids(&input.numeric, &input.ids, &mut y).unwrap();
+            y
+        });
+        assert!(results.iter().all(|y| *y == results[0]), "{rows} rows");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let config = config(ModelConfig::default());
+    let device = device(1, None);
+    let (_, params) = params(&config, &device);
+    let mut predictor = Predictor::new(&config, &params, &device).unwrap();
+    let mut y = [0.0; 6];
+    let error = predictor.predict(&[0.0; 8], &mut y).unwrap_err().to_string();
+    assert!(error.contains("4 numbers, 2 ids and 3 outputs"), "{error}");
+    let error = predictor.predict_with_ids(&[0.0; 8], &[0, 0, 2, 5], &mut y).unwrap_err();
+    assert!(error.to_string().contains("id 5 in row 1 of category 1"), "{error}");
+    let error = predictor.predict_with_ids(&[0.0; 8], &[0, 0, -1, 4], &mut y).unwrap_err();
+    assert!(error.to_string().contains("id -1 in row 1 of category 0"), "{error}");
+    predictor.predict_with_ids(&[], &[], &mut []).unwrap();
+
+    let other = MlpConfig { outputs: 4, ..config };
+    let error = Predictor::new(&other, &params, &device).unwrap_err().to_string();
+    assert!(error.contains("output.weight") && error.contains("[4, 32]"), "{error}");
+}
