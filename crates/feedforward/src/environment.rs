@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ff_tensor::Isa;
+use ff_tensor::{Device, Isa};
 use serde::Serialize;
 
 /// Version, processor, memory and what is built in.
@@ -28,6 +28,8 @@ pub struct Environment {
     pub cpu_features: Vec<String>,
     /// The kernels that are used unless `--isa` says otherwise.
     pub kernels: String,
+    /// Whether these multiply bf16 with instructions of the processor; else its values are multiplied as f32.
+    pub bf16: bool,
     /// Threads that are used unless `--threads` says otherwise: the cores this process may use.
     pub threads: usize,
     /// The machine's memory, where the system tells.
@@ -57,6 +59,7 @@ pub fn environment() -> Environment {
         processor,
         cpu_features: cpu_features().into_iter().map(String::from).collect(),
         kernels: Isa::detect().to_string(),
+        bf16: Device::default().cpu().has_bf16(),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         memory_bytes: kilobytes(&memory, "MemTotal"),
         available_bytes: kilobytes(&memory, "MemAvailable"),
@@ -119,7 +122,8 @@ impl fmt::Display for Environment {
         writeln!(f, "system      {} · {system}", self.target)?;
         writeln!(f, "processor   {}", self.processor.clone().unwrap_or_else(unknown))?;
         writeln!(f, "features    {}", self.cpu_features.join(" "))?;
-        writeln!(f, "kernels     {}", self.kernels)?;
+        let bf16 = if self.bf16 { "with" } else { "without" };
+        writeln!(f, "kernels     {}, {bf16} instructions for bf16", self.kernels)?;
         writeln!(f, "threads     {}", self.threads)?;
         let (all, free) = (bytes(self.memory_bytes), bytes(self.available_bytes));
         writeln!(f, "memory      {all}, {free} free")?;
@@ -148,6 +152,7 @@ mod tests {
     #[test]
     fn the_kernels_are_among_the_features() {
         let environment = environment();
+        assert_eq!(environment.bf16, environment.cpu_features.contains(&"avx512bf16".into()));
         if environment.kernels != "plain" {
             assert!(
                 environment

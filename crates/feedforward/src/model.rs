@@ -3,8 +3,8 @@
 use crate::{Error, Result};
 use ff_data::{DataError, Encoded, Table, Task, Transforms};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
-use ff_nn::Builder;
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
+use ff_nn::{Builder, Precision};
 use ff_ops::{Graph, ParamId, Params};
 use ff_tensor::{DType, Device};
 use ff_train::metrics::ChosenThreshold;
@@ -92,7 +92,7 @@ pub struct TableModel {
     transforms: Transforms,
     network: Mlp,
     graph: Graph,
-    /// Of a model that was read from its folder, whose weights stay as they are.
+    /// Of a model that was read from its folder, whose weights stay as they are, and that computes in f32.
     predictor: Option<Predictor>,
 }
 
@@ -145,7 +145,10 @@ impl TableModel {
             let values = tensors.f32(&spec.name, spec.shape.dims())?;
             params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
         }
-        let predictor = Some(Predictor::new(&file.network, &params, device)?);
+        let predictor = match file.network.network.precision {
+            Precision::F32 => Some(Predictor::new(&file.network, &params, device)?),
+            Precision::Bf16 => None,
+        };
         let graph = Graph::new(device, params);
         Ok(Self { file, transforms, network, graph, predictor })
     }

@@ -4,7 +4,7 @@ use crate::recipe::Recipe;
 use crate::{ModelFile, Result};
 use ff_data::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_nn::models::{Mlp, MlpConfig};
-use ff_nn::{Builder, Loss};
+use ff_nn::{Builder, Loss, Precision};
 use ff_ops::Graph;
 use ff_tensor::{DType, Device};
 use ff_train::optim::{Optimizer, OptimizerKind};
@@ -77,7 +77,8 @@ impl Setup {
             let activation = activation.as_str().unwrap_or_default();
             line.extend([" → ", &width.to_string(), " ", activation]);
         }
-        line + &format!(" → {}", config.outputs)
+        let bf16 = config.network.precision == Precision::Bf16;
+        line + &format!(" → {}{}", config.outputs, if bf16 { " in bf16" } else { "" })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::setup::{self, Setup};
 use crate::watch::{DataNotice, ModelNotice, Notice, Watcher};
 use crate::{Error, Predictions, Result, RunFolder, TableModel, scores};
 use ff_data::{Encoded, Prepared, prepare};
+use ff_nn::Precision;
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::metrics::{Scores, choose_threshold};
 use ff_train::{Checkpoint, CheckpointPlace, Event, Observer, Progress, Stop};
@@ -288,7 +289,11 @@ fn run(
     let checkpoint = folder.checkpoint();
     let place = CheckpointPlace { path: &checkpoint, identity: &identity };
     if checkpoint.exists() {
-        trainer.resume(&Checkpoint::open(&place, device.cpu().isa())?)?;
+        let checkpoint = Checkpoint::open(&place, device.cpu().isa())?;
+        if recipe.model.precision == Precision::Bf16 {
+            checkpoint.check_bf16(device.cpu())?;
+        }
+        trainer.resume(&checkpoint)?;
     }
     watcher.event(Event::Phase("training"));
     clock.lap("preparing");

@@ -29,7 +29,7 @@ fn the_pool_is_planned_to_the_byte() {
          batch_size = 32\n",
         folder.join("data.csv").display()
     );
-    let cases: [&[&str]; 14] = [
+    let cases: [&[&str]; 18] = [
         &[],
         &["model.hidden=[]"],
         &["model.hidden=[512,512]", "train.batch_size=256"],
@@ -42,6 +42,10 @@ fn the_pool_is_planned_to_the_byte() {
         &["optimizer.kind=lbfgs", "model.norm=batch"],
         &["train.mixup=0.4", "train.input_noise=0.1"],
         &["loss.kind=focal", "data.split.valid=0"],
+        &["model.precision=bf16"],
+        &["model.precision=bf16", "model.norm=batch", "model.dropout=0.3"],
+        &["model.precision=bf16", "model.activation=gelu", "model.residual=true"],
+        &["model.precision=bf16", "model.activation=prelu", "data.categories.one_hot_max=0"],
         // The odd batches of the end of an epoch are never met.
         &["train.steps=3"],
         // An evaluation of more rows than a step has.

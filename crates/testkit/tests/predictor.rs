@@ -184,6 +184,11 @@ fn what_does_not_fit_is_named() {
     assert!(error.to_string().contains("id -1 in row 1 of category 0"), "{error}");
     predictor.predict_with_ids(&[], &[], &mut []).unwrap();
 
+    let mut other = config.clone();
+    other.network.precision = ff_nn::Precision::Bf16;
+    let error = Predictor::new(&other, &params, &device).unwrap_err().to_string();
+    assert!(error.contains("bf16") && error.contains("expected f32"), "{error}");
+
     let other = MlpConfig { outputs: 4, ..config };
     let error = Predictor::new(&other, &params, &device).unwrap_err().to_string();
     assert!(error.contains("output.weight") && error.contains("[4, 32]"), "{error}");

@@ -5,7 +5,7 @@ use crate::schedule::{PlateauState, Schedule};
 use crate::{Error, Progress, Result};
 use ff_formats::{TensorFile, TensorWriter};
 use ff_ops::{ParamId, Params, Segment};
-use ff_tensor::{Isa, TensorRef};
+use ff_tensor::{CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,9 @@ struct Notes {
     version: String,
     identity: String,
     isa: String,
+    /// Whether the processor multiplied bf16 with instructions of its own; not there in older ones.
+    #[serde(default)]
+    bf16: Option<bool>,
     progress: Progress,
     optimizer: OptimizerScalars,
     schedule: PlateauState,
@@ -79,7 +82,7 @@ impl Checkpoint {
         schedule: &Schedule,
         progress: &Progress,
         best: (&[f32], &[f32]),
-        isa: Isa,
+        cpu: &CpuDevice,
     ) -> Result<()> {
         let mut writer = TensorWriter::new();
         for (id, info) in params.iter() {
@@ -96,7 +99,8 @@ impl Checkpoint {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             identity: place.identity.into(),
-            isa: isa.to_string(),
+            isa: cpu.isa().to_string(),
+            bf16: Some(cpu.has_bf16()),
             progress: progress.clone(),
             optimizer: optimizer.scalars(),
             schedule: *schedule.state(),
@@ -168,6 +172,27 @@ impl Checkpoint {
             )));
         }
         Ok(Self { path: path.to_owned(), tensors, notes })
+    }
+
+    /// Whether a network that computes in bf16 would go on with the same bits on this processor.
+    ///
+    /// # Errors
+    /// One of the two has instructions for bf16 and the other rounds to bf16 and multiplies as f32.
+    pub fn check_bf16(&self, cpu: &CpuDevice) -> Result<()> {
+        let (before, now) = match self.notes.bf16 {
+            Some(before) if before != cpu.has_bf16() => (before, !before),
+            _ => return Ok(()),
+        };
+        let kernels = |has: bool| if has { "with" } else { "without" };
+        Err(Error::Checkpoint {
+            path: self.path.clone(),
+            message: format!(
+                "was made {} instructions for bf16 and this machine would go on {} them, so the bits would differ; go on on \
+                 such a machine, or train anew",
+                kernels(before),
+                kernels(now)
+            ),
+        })
     }
 
     /// Where training stood.

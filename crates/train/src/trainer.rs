@@ -444,7 +444,7 @@ impl Trainer {
             &self.schedule,
             &self.progress,
             (&self.best_values, &self.best_state),
-            self.graph.device().cpu().isa(),
+            self.graph.device().cpu(),
         )?;
         let best = self.progress.best.map(|best| best.epoch);
         if best != self.best_saved && !self.best_values.is_empty() {

@@ -45,7 +45,9 @@ fn meaning(inspection: &Inspection) -> Option<String> {
     let classes = config["classes"].as_array().map_or(0, Vec::len);
     let classes = if classes > 0 { format!(" of {classes} classes") } else { String::new() };
     let version = config["version"].as_str().unwrap_or("?");
-    Some(format!("predicts {target}: {task}{classes} · written by version {version}"))
+    let precision = config["network"]["network"]["precision"].as_str();
+    let precision = precision.map_or(String::new(), |name| format!(" · computed in {name}"));
+    Some(format!("predicts {target}: {task}{classes}{precision} · written by version {version}"))
 }
 
 fn layers(inspection: &Inspection) -> TextTable {

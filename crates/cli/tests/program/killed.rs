@@ -24,7 +24,7 @@ const SETS: [&str; 12] = [
     "model.norm=batch",
 ];
 
-fn start(folder: &Folder, arguments: &[&str]) -> Child {
+pub(crate) fn start(folder: &Folder, arguments: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_feedforward"))
         .args(arguments)
         .arg("--quiet")
@@ -35,7 +35,7 @@ fn start(folder: &Folder, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
-fn train<'a>(out: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn train<'a>(out: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["train", "data.csv", "--target", "answer", "--out", out];
     arguments.extend(SETS);
     arguments.extend(sets);
@@ -43,7 +43,7 @@ fn train<'a>(out: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Kills a process (SIGKILL on Unix) as soon as something is so; whether it came to that before the process ended.
-fn kill_when(child: &mut Child, mut ready: impl FnMut() -> bool) -> bool {
+pub(crate) fn kill_when(child: &mut Child, mut ready: impl FnMut() -> bool) -> bool {
     let patience = Instant::now() + Duration::from_secs(120);
     loop {
         if child.try_wait().unwrap().is_some() {
@@ -59,7 +59,7 @@ fn kill_when(child: &mut Child, mut ready: impl FnMut() -> bool) -> bool {
     }
 }
 
-fn lines(run: &Path) -> usize {
+pub(crate) fn lines(run: &Path) -> usize {
     std::fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
 }
 
@@ -70,7 +70,7 @@ fn next(state: &mut u64) -> u64 {
 }
 
 /// The bits that must be the same, and the history without its seconds.
-fn result(run: &Path) -> (Vec<u8>, String, Vec<serde_json::Value>) {
+pub(crate) fn result(run: &Path) -> (Vec<u8>, String, Vec<serde_json::Value>) {
     let history = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let history = history.lines().map(|line| {
         let mut record: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod bf16;
 mod data;
 mod flow;
 mod killed;

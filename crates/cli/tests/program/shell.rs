@@ -89,6 +89,7 @@ fn env_has_what_a_bug_report_needs() {
     for word in ["feedforward ", "processor", "kernels", "threads", "memory", "devices"] {
         assert!(text.contains(word), "{word}: {text}");
     }
+    assert!(text.contains(" instructions for bf16\n"), "{text}");
     let json = folder.run(&["env", "--json"]).ok().json();
     assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
     assert!(json["threads"].as_u64() >= Some(1));

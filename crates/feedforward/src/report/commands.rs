@@ -2,6 +2,7 @@
 
 use super::words::shell;
 use super::{Facts, Outcome, words};
+use ff_nn::Precision;
 use ff_train::report::{Command, Fact};
 
 pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
@@ -48,6 +49,18 @@ pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
     all
 }
 
+fn numbers(precision: Precision, native: bool) -> &'static str {
+    match (precision, native) {
+        (Precision::F32, _) => "f32, sums of losses in f64",
+        (Precision::Bf16, true) => {
+            "f32, products of bf16 with the processor's instructions, sums of losses in f64"
+        }
+        (Precision::Bf16, false) => {
+            "f32, products of values rounded to bf16, sums of losses in f64"
+        }
+    }
+}
+
 pub(super) fn environment(facts: &Facts<'_>) -> Vec<Fact> {
     let here = crate::environment();
     let cpu = facts.device.cpu();
@@ -57,7 +70,7 @@ pub(super) fn environment(facts: &Facts<'_>) -> Vec<Fact> {
         Fact::new("version", format!("{} ({} build)", here.version, here.build)),
         Fact::new("kernels", format!("CPU, {}", cpu.isa())),
         Fact::new("threads", cpu.threads().count().to_string()),
-        Fact::new("numbers", "f32, sums of losses in f64"),
+        Fact::new("numbers", numbers(recipe.model.precision, cpu.has_bf16())),
         Fact::new("seed", recipe.train.seed.to_string()),
     ];
     if let Some(seed) = recipe.data.split.seed {

@@ -1,6 +1,6 @@
 use super::MlpConfig;
 use crate::layers::NORM_EPS;
-use crate::{ActivationKind, ModelConfig, NormKind};
+use crate::{ActivationKind, ModelConfig, NormKind, Precision};
 use ff_kernels::{Float, MatRef, PackedMatrix};
 use ff_ops::{Activate, Activation, Cx, Error, LayerNorm, Op, Params, Prelu, Result, RmsNorm};
 use ff_tensor::{DType, Device, Key, Shape, TensorMut, TensorRef};
@@ -108,7 +108,8 @@ impl Predictor {
     /// Packs the parameters of a network of this config, as [`Mlp::new`](super::Mlp::new) names them.
     ///
     /// # Errors
-    /// A parameter is missing or of another shape, the parameters are not f32, or memory is short.
+    /// A parameter is missing or of another shape, the parameters are not f32, the network computes in bf16, or memory is
+    /// short.
     pub fn new(config: &MlpConfig, params: &Params, device: &Device) -> Result<Self> {
         let network = Network::new(config, params, device)?;
         let widest = network.layers.iter().map(|layer| layer.weight.shape().1);
@@ -204,6 +205,9 @@ impl Network {
     fn new(config: &MlpConfig, params: &Params, device: &Device) -> Result<Self> {
         if params.dtype() != DType::F32 {
             return Err(Error::DType { op: NAME, expected: "f32", found: params.dtype() });
+        }
+        if config.network.precision == Precision::Bf16 {
+            return Err(Error::DType { op: NAME, expected: "f32", found: DType::BF16 });
         }
         let read = Reader { params };
         let mut tables = Vec::new();
