@@ -1,14 +1,14 @@
 //! Blocking and threads: which part of C is computed when, from which panels.
 //!
-//! Threads take blocks of C, as wide as the panels of B that a second-level cache holds for one chunk of K, and as high as C
-//! where there are enough of them. A block packs its own panels of B, so that they lie in the cache of the core that
-//! reads them; all rows of A are packed before, by all threads, or read where they are if they are few. Within a block, a
-//! panel of A stays in the first-level cache while the block's panels of B pass by.
+//! Threads take blocks of C. A block packs its panels of B, as many at a time as a second-level cache holds for one chunk of
+//! K, and the rows of A pass by them, a panel in the first-level cache. A is read where it is if it is small; if it is larger,
+//! each block packs its rows for itself, since to read a line that another core has just written takes longer than to pack
+//! its values again; if it is too large for that, all threads pack it together before.
 //!
 //! A value of C is one sum over each chunk of K, K ascending, added to what earlier chunks left: neither blocks nor tiles
 //! nor threads show in it.
 
-use super::finish::{Buffer, Earlier, Finish, Place, Tail};
+use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
 use super::pack::{Operand, Panel};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use super::vector::Vector;
@@ -18,16 +18,19 @@ use ff_tensor::{CpuDevice, DType, Element};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Steps of K at a time: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
 const CHUNK: usize = 384;
 /// Bytes of B that a block passes by: less than half of a second-level cache of 1 MiB.
 const BLOCK_BYTES: usize = 400 << 10;
+/// Bytes of A that each block packs for itself: half of a second-level cache.
+const OWN_BYTES: usize = 512 << 10;
 /// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
 /// Below so many multiply-adds for each thread, one thread is done before another one wakes.
 const WORTH_A_THREAD: usize = 1 << 16;
-/// A block of so many multiply-adds takes about a millisecond: several of them even out what threads lose to others.
+/// A thread takes several blocks of so many multiply-adds, about 1 ms, which even out what threads lose to others.
 const WORTH_A_BLOCK: usize = 1 << 26;
 /// Below so many multiply-adds, packing A costs more than reading it where it is.
 const WORTH_PACKING: usize = 1 << 23;
@@ -35,9 +38,6 @@ const WORTH_PACKING: usize = 1 << 23;
 const FEW_BYTES: usize = 64 << 10;
 /// Steps of K that are packed before the next panel's.
 const STRIP: usize = 64;
-/// Values that are packed by one task, at least.
-const PACKED_AT_ONCE: usize = 1 << 13;
-
 /// A product to compute: C = A · B, or += where `accumulate`; then the epilogue.
 pub(super) struct Product<'a, A, B, C: Stored> {
     pub(super) a: A,
@@ -61,27 +61,17 @@ where
     }
     let most = CHUNK * K::V::STEPS;
     let chunk = k.div_ceil(k.div_ceil(most).max(1)).next_multiple_of(2).max(1);
+    let c = Shared::new(c);
     let row_bytes = k.div_ceil(K::V::STEPS).max(1) * size_of::<Packed<K>>();
     let most_rows = (PART_BYTES / row_bytes).max(K::ROWS);
     let rows = m.div_ceil(m.div_ceil(most_rows)).next_multiple_of(K::ROWS);
-    let c = Shared::new(c);
     SCRATCH.with_borrow_mut(|scratch| {
         for first in (0..m).step_by(rows) {
             let rows = rows.min(m - first);
             let cut = Cut::new::<K>(cpu, rows, n, k, chunk);
-            let part = Part::<A, B, C, K> {
-                cpu,
-                product,
-                c: &c,
-                n,
-                k,
-                first,
-                rows,
-                chunk,
-                cut,
-                kernels: PhantomData,
-            };
-            part.run(scratch);
+            let kernels = PhantomData;
+            Run::<A, B, C, K> { cpu, product, c: &c, first, rows, n, k, chunk, cut, kernels }
+                .run(scratch);
         }
     });
 }
@@ -149,11 +139,10 @@ impl Cut {
         if threads == 1 {
             return cut;
         }
-        // The division whose slowest thread has the least to do: multiply-adds, reading A, and packing B.
+        // The division whose slowest thread has the least to do: multiply-adds, reading and packing A, and packing B.
         let wanted = threads * (work / threads / WORTH_A_BLOCK).clamp(1, 4);
         let mut best = (usize::MAX, cut);
-        let mut across = panels.div_ceil(at_once);
-        loop {
+        for across in 1..=panels.min(2 * wanted) {
             let wide = panels.div_ceil(across);
             let groups = panels.div_ceil(wide);
             let high = tiles.div_ceil(wanted.div_ceil(groups).min(tiles));
@@ -163,10 +152,6 @@ impl Cut {
             if load < best.0 {
                 best = (load, Self { high, wide, ..cut });
             }
-            if across == panels {
-                break;
-            }
-            across = (across + across.div_ceil(4)).min(panels);
         }
         best.1
     }
@@ -209,10 +194,42 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(
 
 /// What packing a step of a panel of B costs, in multiply-adds of a register.
 const PACK_COST: usize = 11;
-/// What reading a value of A from the last-level cache costs, in the same.
+/// What packing a value of A costs, and reading it again for each group of panels, in the same.
 const READ_COST: usize = 1;
 
+/// As many blocks have memory of their own as a word has bits; more threads than that take turns.
+const MAX_PLACES: usize = 64;
+
+/// The right to use one of several places until dropped.
+struct Place<'a> {
+    free: &'a AtomicU64,
+    number: usize,
+}
+
+impl<'a> Place<'a> {
+    /// Takes the wanted place or, if another block has it, any.
+    fn take(free: &'a AtomicU64, wanted: usize) -> Self {
+        loop {
+            let bits = free.load(Ordering::Relaxed);
+            let number =
+                if bits & 1 << wanted != 0 { wanted } else { bits.trailing_zeros() as usize };
+            if bits == 0 {
+                std::thread::yield_now();
+            } else if free.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0 {
+                return Self { free, number };
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.free.fetch_or(1 << self.number, Ordering::Release);
+    }
+}
+
 /// Where panels are read: their start, and the distances between panels, rows, and steps of K.
+#[derive(Debug)]
 struct Panels<P> {
     start: *const P,
     panel: usize,
@@ -223,25 +240,33 @@ struct Panels<P> {
 // SAFETY: what it points to is written before it is shared, and only read through it.
 unsafe impl<P: Sync> Sync for Panels<P> {}
 
-/// Some rows of C.
-struct Part<'a, A, B, C: Stored, K> {
+impl<P> Clone for Panels<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for Panels<P> {}
+
+/// A product over some rows of C.
+struct Run<'a, A, B, C: Stored, K> {
     cpu: &'a CpuDevice,
     product: &'a Product<'a, A, B, C>,
     c: &'a Shared<'a, C>,
-    n: usize,
-    k: usize,
     first: usize,
     rows: usize,
+    n: usize,
+    k: usize,
     /// Steps of K of a chunk.
     chunk: usize,
     cut: Cut,
     kernels: PhantomData<fn() -> K>,
 }
 
-/// Panels of a block and a chunk of K, and where the sums of earlier chunks are.
+/// Some panels of a block over a chunk of K, and where the sums of earlier chunks are.
 struct Stage<P, T> {
-    panels: Range<usize>,
     tiles: Range<usize>,
+    panels: Range<usize>,
     start: usize,
     depth: usize,
     a: Panels<P>,
@@ -253,7 +278,7 @@ struct Stage<P, T> {
     sums_row: usize,
 }
 
-impl<A, B, C, K> Part<'_, A, B, C, K>
+impl<A, B, C, K> Run<'_, A, B, C, K>
 where
     K: Kernels,
     A: Operand<Packed<K>>,
@@ -268,48 +293,56 @@ where
 
     fn run(&self, scratch: &mut Vec<Line>) {
         let cut = &self.cut;
-        let wide = cut.at_once.min(cut.wide) * K::COLS;
-        let b_values = wide * Self::packed(self.chunk);
-        let sums =
-            if Self::SUMS_IN_C || self.chunk >= self.k { 0 } else { wide * cut.high * cut.height };
-        let (b_lines, sums_lines) =
-            (Space::lines::<Packed<K>>(b_values), Space::lines::<Sum<K>>(sums));
-        let block_lines = b_lines + sums_lines;
-        let places = if cut.threads == 1 { 1 } else { cut.blocks() };
-        let direct = self.product.a.direct().filter(|_| {
-            self.rows * self.n * self.k <= WORTH_PACKING
-                && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES
-        });
-        let a_values =
-            if direct.is_some() { 0 } else { cut.tiles * cut.height * Self::packed(self.k) };
-        let lines = places * block_lines + Space::lines::<Packed<K>>(a_values);
-        if scratch.len() < lines {
-            scratch.resize(lines, Line([0; 64]));
+        let steps = Self::packed(self.chunk);
+        let few = self.rows * self.n * self.k <= WORTH_PACKING
+            && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES;
+        let direct = self.product.a.direct().filter(|_| few);
+        let block_rows = cut.high * cut.height * Self::packed(self.k);
+        let own = block_rows * size_of::<Packed<K>>() <= OWN_BYTES;
+        let (own_values, all_values) = match (direct, own) {
+            (Some(_), _) => (0, 0),
+            (None, true) => (block_rows, 0),
+            (None, false) => (0, cut.tiles * cut.height * Self::packed(self.k)),
+        };
+        let b_values = cut.at_once.min(cut.wide) * K::COLS * steps;
+        let sums_values = if Self::SUMS_IN_C || self.chunk >= self.k {
+            0
+        } else {
+            cut.at_once.min(cut.wide) * K::COLS * cut.high * cut.height
+        };
+        let a_lines = Space::lines::<Packed<K>>(own_values);
+        let b_lines = Space::lines::<Packed<K>>(b_values);
+        let lines = a_lines + b_lines + Space::lines::<Sum<K>>(sums_values);
+        let blocks = cut.blocks();
+        let places = cut.threads.min(blocks).min(MAX_PLACES);
+        let total = places * lines + Space::lines::<Packed<K>>(all_values);
+        if scratch.len() < total {
+            scratch.resize(total, Line([0; 64]));
         }
         let space = Space(Shared::new(scratch));
-        let a = match direct {
-            Some((start, row, step)) => Panels {
-                start: start.wrapping_add(self.first * row),
-                panel: cut.height * row,
-                row,
-                step,
-            },
-            None => {
-                // SAFETY: behind what blocks use; any bits are a packed value.
-                self.pack_a(unsafe { space.range(places * block_lines, a_values) })
+        let shared = match direct {
+            Some((start, row, step)) => {
+                let start = start.wrapping_add(self.first * row);
+                Some(Panels { start, panel: cut.height * row, row, step })
             }
+            None if own => None,
+            // SAFETY: behind what blocks use; any bits are a packed value.
+            None => Some(self.pack_a(unsafe { space.range(places * lines, all_values) })),
         };
-        self.share(cut.blocks(), &|number| {
-            let line = if places == 1 { 0 } else { number * block_lines };
-            // SAFETY: each block has a range of its own, or they are computed one after the other; any bits are a value.
-            let (b, sums) =
-                unsafe { (space.range(line, b_values), space.range(line + b_lines, sums)) };
+        let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
+        self.share(blocks, &|number| {
+            // The pool gives a thread the same part of the blocks each time: so the same place, which its cache holds.
+            let place = Place::take(&free, number * places / blocks);
+            let line = place.number * lines;
+            // SAFETY: a place belongs to one block until it is dropped; any bits are a packed value, or a sum.
+            let (own, b, sums) = unsafe {
+                let sums = space.range(line + a_lines + b_lines, sums_values);
+                (space.range(line, own_values), space.range(line + a_lines, b_values), sums)
+            };
+            let (tiles, _) = cut.block(number);
+            let a = shared.unwrap_or_else(|| self.pack_rows(tiles, own));
             self.block(number, &a, b, sums);
         });
-    }
-
-    fn packed(steps: usize) -> usize {
-        steps.div_ceil(K::V::STEPS)
     }
 
     /// Runs tasks on the pool, or here where one thread is enough.
@@ -321,12 +354,11 @@ where
         }
     }
 
-    /// Packs all rows of A: a panel holds all chunks, one after the other.
+    /// Packs all rows of A on all threads: a panel holds all chunks, one after the other.
     fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
         let (height, tiles) = (self.cut.height, self.cut.tiles);
         let panel = height * Self::packed(self.k);
-        let least = tiles.div_ceil(self.cut.threads * 8);
-        let at_once = PACKED_AT_ONCE.div_ceil(panel.max(1)).clamp(least, tiles);
+        let at_once = tiles.div_ceil(self.cut.threads * 8);
         let to = Shared::new(to);
         self.share(tiles.div_ceil(at_once), &|t| {
             let some = t * at_once..tiles.min((t + 1) * at_once);
@@ -338,14 +370,29 @@ where
         Panels { start: to.start(), panel, row: 1, step: height }
     }
 
-    /// Computes a block of C, chunk after chunk; `packed` holds its panels of B, `sums` what is not in C yet.
+    /// Packs the rows of some tiles, so that tiles are found where they would be if all were packed.
+    fn pack_rows(&self, tiles: Range<usize>, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
+        let height = self.cut.height;
+        let panel = height * Self::packed(self.k);
+        let to = &mut to[..tiles.len() * panel];
+        let (first, rows) = (tiles.start, (self.first, self.rows));
+        pack::<K, _>(self.cpu, &self.product.a, rows, height, tiles, (0, self.k), to);
+        Panels { start: to.as_ptr().wrapping_sub(first * panel), panel, row: 1, step: height }
+    }
+
+    fn packed(steps: usize) -> usize {
+        steps.div_ceil(K::V::STEPS)
+    }
+
+    /// Computes a block of C; `packed_b` holds some of its panels of B, `sums` what is not in C yet.
     fn block(
         &self,
         number: usize,
         a: &Panels<Packed<K>>,
-        packed: &mut [Packed<K>],
+        packed_b: &mut [Packed<K>],
         sums: &mut [Sum<K>],
     ) {
+        let Cut { height, at_once, .. } = self.cut;
         let (tiles, panels) = self.cut.block(number);
         // Columns that are neighbours are read where they are if they are read a few times only; but not the last panel where it
         // is narrower than its registers, which would read past the end of the matrix.
@@ -357,47 +404,40 @@ where
             }
             None => (Panels { start: std::ptr::null(), panel: 0, row: 1, step: 0 }, 0),
         };
-        for from in panels.clone().step_by(self.cut.at_once) {
-            let panels = from..panels.end.min(from + self.cut.at_once);
+        for from in panels.clone().step_by(at_once) {
+            let some = from..panels.end.min(from + at_once);
             let (sums, sums_row) = if Self::SUMS_IN_C {
-                let row = self.first + tiles.start * self.cut.height;
-                (self.c.start().wrapping_add(row * self.n + from * K::COLS).cast(), self.n)
+                let place = (self.first + tiles.start * height) * self.n + from * K::COLS;
+                (self.c.start().wrapping_add(place).cast(), self.n)
             } else {
-                (sums.as_mut_ptr(), panels.len() * K::COLS)
+                (sums.as_mut_ptr(), some.len() * K::COLS)
             };
             for start in (0..self.k.max(1)).step_by(self.chunk) {
-                let depth = self.chunk.min(self.k - start);
-                let panel = K::COLS * Self::packed(depth);
-                let (to, some) = (
-                    &mut packed[..panels.len() * panel],
-                    panels.start.max(packed_from)..panels.end,
-                );
-                if !some.is_empty() {
-                    let to = &mut to[(some.start - from) * panel..];
-                    pack::<K, _>(
-                        self.cpu,
-                        &self.product.b,
-                        (0, self.n),
-                        K::COLS,
-                        some,
-                        (start, depth),
-                        to,
-                    );
+                let steps = (start, self.chunk.min(self.k - start));
+                let depth = Self::packed(steps.1);
+                let to = &mut packed_b[..some.len() * K::COLS * depth];
+                let packed = some.start.max(packed_from)..some.end;
+                if !packed.is_empty() {
+                    let to = &mut to[(packed.start - from) * K::COLS * depth..];
+                    let cols = (0, self.n);
+                    pack::<K, _>(self.cpu, &self.product.b, cols, K::COLS, packed, steps, to);
                 }
+                let packed_b =
+                    Panels { start: to.as_ptr(), panel: K::COLS * depth, row: 1, step: K::COLS };
                 let stage = Stage {
-                    panels: panels.clone(),
                     tiles: tiles.clone(),
+                    panels: some.clone(),
                     start,
-                    depth,
+                    depth: steps.1,
                     a: Panels { start: a.start.wrapping_add(Self::packed(start) * a.step), ..*a },
                     b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
-                    packed_b: Panels { start: to.as_ptr(), panel, row: 1, step: K::COLS },
+                    packed_b,
                     packed_from,
                     sums,
                     sums_row,
                 };
                 for tile in tiles.clone() {
-                    for panel in panels.clone() {
+                    for panel in some.clone() {
                         self.tile(&stage, tile, panel);
                     }
                 }
@@ -448,7 +488,7 @@ where
         // SAFETY: the kernel has written `rows` rows of `stride` values.
         let values = unsafe { buffer.values(rows * stride) };
         let add_c = accumulate && !Self::SUMS_IN_C;
-        let place = Place { row, column, width, c_row: self.n };
-        dispatch(self.cpu, Tail { finish, values, stride, place, c: self.c, earlier, add_c });
+        let spot = Spot { row, column, width, c_row: self.n };
+        dispatch(self.cpu, Tail { finish, values, stride, spot, c: self.c, earlier, add_c });
     }
 }

@@ -46,7 +46,7 @@ impl<T> Buffer<T> {
 
 /// Where a tile lies in C.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Spot {
     pub(super) row: usize,
     pub(super) column: usize,
     pub(super) width: usize,
@@ -60,12 +60,12 @@ pub(super) struct Earlier<T> {
     pub(super) row: usize,
 }
 
-/// Finishes one tile: rows of `stride` values, of which C takes the first `place.width`.
+/// Finishes one tile: rows of `stride` values, of which C takes the first `spot.width`.
 pub(super) struct Tail<'a, C: Stored> {
     pub(super) finish: &'a Finish<'a, C>,
     pub(super) values: &'a mut [C::Compute],
     pub(super) stride: usize,
-    pub(super) place: Place,
+    pub(super) spot: Spot,
     pub(super) c: &'a Shared<'a, C>,
     pub(super) earlier: Option<Earlier<C::Compute>>,
     /// Whether what C holds is added at the end.
@@ -77,8 +77,8 @@ impl<C: Stored> Work for Tail<'_, C> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { finish, values, stride, place, c, earlier, add_c } = self;
-        let Place { row, column, width, c_row } = place;
+        let Self { finish, values, stride, spot, c, earlier, add_c } = self;
+        let Spot { row, column, width, c_row } = spot;
         let at = |r: usize| (row + r) * c_row + column;
         if let Some(earlier) = earlier {
             for (r, values) in values.chunks_exact_mut(stride).enumerate() {
