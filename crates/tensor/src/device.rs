@@ -128,19 +128,23 @@ impl CpuDevice {
     }
 }
 
+/// The instruction set that is asked for, or the best one.
+fn kernels(asked: Option<Isa>, best: Isa) -> Result<Isa> {
+    match asked {
+        Some(isa) if isa > best => {
+            Err(Error::Device(format!("this processor lacks {isa}; the best it has is {best}")))
+        }
+        asked => Ok(asked.unwrap_or(best)),
+    }
+}
+
 impl Device {
     /// Opens the processor.
     ///
     /// # Errors
     /// The processor lacks the instruction set asked for.
     pub fn open(options: DeviceOptions) -> Result<Self> {
-        let best = Isa::detect();
-        let isa = options.isa.unwrap_or(best);
-        if isa > best {
-            return Err(Error::Device(format!(
-                "this processor lacks {isa}; the best it has is {best}"
-            )));
-        }
+        let isa = kernels(options.isa, Isa::detect())?;
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -184,5 +188,18 @@ impl Default for Device {
             isa: Isa::detect(),
             pool: Pool::new(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instruction_set_that_is_not_there_is_refused() {
+        assert_eq!(kernels(None, Isa::Avx2), Ok(Isa::Avx2));
+        assert_eq!(kernels(Some(Isa::Plain), Isa::Avx2), Ok(Isa::Plain));
+        let error = kernels(Some(Isa::Avx512), Isa::Avx2).unwrap_err().to_string();
+        assert!(error.contains("this processor lacks avx512; the best it has is avx2"), "{error}");
     }
 }

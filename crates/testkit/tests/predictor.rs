@@ -67,11 +67,8 @@ impl Rows {
             graph.input(Tensor::from_slice(graph.device(), values, dims).unwrap())
         }
         let columns = config.cardinalities.len();
-        let rows = if columns > 0 {
-            self.ids.len() / columns
-        } else {
-            self.numeric.len() / config.numeric
-        };
+        let rows = self.ids.len().checked_div(columns);
+        let rows = rows.unwrap_or_else(|| self.numeric.len() / config.numeric);
         let numeric =
             (config.numeric > 0).then(|| input(graph, &self.numeric, &[rows, config.numeric]));
         let column = |c| self.ids.iter().copied().skip(c).step_by(columns).collect::<Vec<i32>>();

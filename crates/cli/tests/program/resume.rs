@@ -70,6 +70,29 @@ fn data_that_changed_is_refused_by_name() {
 }
 
 #[test]
+fn the_kernels_are_noted_and_kept() {
+    let folder = Folder::new("resume-isa");
+    folder.write("data.csv", &two_classes(120));
+    let mut arguments = train("run");
+    arguments.extend(["--isa", "plain"]);
+    let said = folder.run(&arguments).ok().stdout;
+    assert!(said.contains("CPU (plain)"), "{said}");
+    let model = || std::fs::read(folder.path().join("run/model/model.safetensors")).unwrap();
+    let whole = model();
+    assert!(folder.read("run/run.json").contains("\"isa\": \"plain\""));
+    folder.edit("run/run.json", "\"finished\": true", "\"finished\": false");
+    if folder.run(&["env", "--json"]).ok().json()["kernels"] != "plain" {
+        folder.run(&RESUME).fails(1, &["was made with plain kernels", "add --isa plain"]);
+    }
+    folder.run(&["train", "--resume", "run", "--isa", "plain"]).ok();
+    assert!(model() == whole);
+    for arguments in [&["evaluate", "run"][..], &["predict", "run", "--data", "data.csv"]] {
+        folder.run(&[arguments, &["--isa", "plain"]].concat()).ok();
+    }
+    folder.run(&["plan", "run/recipe.toml", "--isa", "plain"]).ok();
+}
+
+#[test]
 fn a_damaged_state_is_named_with_two_ways_out() {
     let folder = unfinished("resume-state");
     let state = folder.path().join("run/checkpoints/last.safetensors");
