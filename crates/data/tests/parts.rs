@@ -1,4 +1,5 @@
 //! A large text table, which is read in parts on all threads, is the table that is read row by row.
+#![allow(clippy::unwrap_used)]
 
 use std::fmt::Write as _;
 use std::path::Path;

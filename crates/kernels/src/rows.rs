@@ -265,7 +265,7 @@ pub fn copy<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], accumulate: bool) {
 /// ```
 /// let device = ff_tensor::Device::default();
 /// let mut db = [1.0f32, 1.0];
-/// ff_kernels::sum_columns(device.cpu(), &[1.0, 2.0, 3.0, 4.0], &mut db, true);
+/// ff_kernels::sum_columns(device.cpu(), &[1.0f32, 2.0, 3.0, 4.0], &mut db, true);
 /// assert_eq!(db, [5.0, 7.0]);
 /// ```
 pub fn sum_columns<S: Stored>(cpu: &CpuDevice, x: &[S], out: &mut [S::Compute], accumulate: bool) {
