@@ -129,13 +129,26 @@ pub(super) mod x86 {
         /// The processor has AVX-512 F.
         #[target_feature(enable = "avx512f")]
         pub(in super::super) unsafe fn copy(&self) {
-            for k in 0..self.depth {
-                for r in (0..self.width).step_by(LANES) {
-                    let there = mask(self.rows.saturating_sub(r));
-                    let room = mask(self.width - r);
+            if self.rows == 2 * LANES && self.width == 2 * LANES {
+                for k in 0..self.depth {
+                    // SAFETY: a whole step of the matrix and of the panel (see `new`).
+                    unsafe {
+                        let (from, to) = (self.from.add(k * self.col), self.to.add(k * self.width));
+                        let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(LANES)));
+                        _mm512_storeu_ps(to, low);
+                        _mm512_storeu_ps(to.add(LANES), high);
+                    }
+                }
+                return;
+            }
+            for r in (0..self.width).step_by(LANES) {
+                let there = mask(self.rows.saturating_sub(r));
+                let room = mask(self.width - r);
+                for k in 0..self.depth {
                     // SAFETY: the masks cover rows of the matrix and room of the panel (see `new`) alone.
                     unsafe {
-                        let values = _mm512_maskz_loadu_ps(there, self.from.add(k * self.col + r));
+                        let from = self.from.wrapping_add(k * self.col + r);
+                        let values = _mm512_maskz_loadu_ps(there, from);
                         _mm512_mask_storeu_ps(self.to.add(k * self.width + r), room, values);
                     }
                 }

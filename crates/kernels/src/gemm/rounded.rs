@@ -198,9 +198,13 @@ pub(super) mod x86 {
         /// The processor has AVX-512 F, BW, VL and BF16.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         pub(in super::super) unsafe fn interleave(&self) {
-            for k in (0..self.depth).step_by(2) {
-                for r in (0..self.width).step_by(LANES) {
-                    let count = self.rows.saturating_sub(r);
+            if self.rows == 2 * LANES && self.width == 2 * LANES {
+                // SAFETY: the processor has the instructions; the panel is whole.
+                return unsafe { self.interleave_whole() };
+            }
+            for r in (0..self.width).step_by(LANES) {
+                let (count, room) = (self.rows.saturating_sub(r), mask(self.width - r));
+                for k in (0..self.depth).step_by(2) {
                     let from = self.from.wrapping_add(k * self.col + r);
                     // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
                     unsafe {
@@ -209,9 +213,34 @@ pub(super) mod x86 {
                         let odd = L::values(from.wrapping_add(self.col), next);
                         let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd));
                         let to = self.to.add(k / 2 * self.width + r);
-                        let room = mask(self.width - r);
                         _mm512_mask_storeu_epi32(to.cast(), room, _mm512_or_si512(even, odd));
                     }
+                }
+            }
+        }
+
+        /// The same for a panel of 32 rows: two steps are read whole and merged by permutations.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F, BW, VL and BF16; the panel has 32 rows.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        unsafe fn interleave_whole(&self) {
+            // Lane 2i of a result is value i of the first operand, lane 2i + 1 of the second, whose lanes start at 32.
+            let lanes =
+                |from: u16| std::array::from_fn(|i| from + i as u16 / 2 + (i as u16 % 2) * 32);
+            let [low, high]: [[u16; 32]; 2] = [lanes(0), lanes(16)];
+            // SAFETY: arrays of 64 bytes; a whole step of the matrix and of the panel (see `new`).
+            unsafe {
+                let low = _mm512_loadu_epi16(low.as_ptr().cast());
+                let high = _mm512_loadu_epi16(high.as_ptr().cast());
+                for k in (0..self.depth).step_by(2) {
+                    let from = self.from.wrapping_add(k * self.col);
+                    let even = L::pairs(from, 2 * LANES);
+                    let next = if k + 1 < self.depth { 2 * LANES } else { 0 };
+                    let odd = L::pairs(from.wrapping_add(self.col), next);
+                    let to = self.to.add(k / 2 * self.width).cast::<i32>();
+                    _mm512_storeu_epi32(to, _mm512_permutex2var_epi16(even, low, odd));
+                    _mm512_storeu_epi32(to.add(LANES), _mm512_permutex2var_epi16(even, high, odd));
                 }
             }
         }

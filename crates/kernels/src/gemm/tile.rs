@@ -64,11 +64,9 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
     let whole = V::mask(V::LANES);
     // SAFETY: the caller's promise covers every address below: rows and registers of the tile, steps of the depth.
     unsafe {
-        if tile.add {
-            for i in 0..ROWS {
-                for v in 0..REGISTERS {
-                    V::prefetch(tile.c.add(i * tile.c_row + v * V::LANES));
-                }
+        for i in 0..ROWS {
+            for v in 0..REGISTERS {
+                V::prefetch(tile.c.wrapping_add(i * tile.c_row + v * V::LANES));
             }
         }
         let mut sums = [[V::zero(); REGISTERS]; ROWS];

@@ -30,7 +30,7 @@ pub(super) trait Vector: Copy {
     fn mask(n: usize) -> Self::Mask;
     unsafe fn load(from: *const Self::T, mask: Self::Mask) -> Self;
     unsafe fn store(self, to: *mut Self::T, mask: Self::Mask);
-    /// Asks for the cache line that will be read soon.
+    /// Asks for the cache line that will be written soon.
     unsafe fn prefetch(_from: *const Self::T) {}
 }
 
@@ -145,7 +145,7 @@ pub(super) mod x86 {
                 #[inline(always)]
                 unsafe fn prefetch(from: *const $t) {
                     // SAFETY: a prefetch is a hint; any address is allowed.
-                    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+                    unsafe { _mm_prefetch::<_MM_HINT_ET0>(from.cast()) }
                 }
             }
         };
@@ -273,7 +273,7 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn prefetch(from: *const f32) {
             // SAFETY: a prefetch is a hint; any address is allowed.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(from.cast()) }
         }
     }
 }

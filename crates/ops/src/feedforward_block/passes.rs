@@ -139,7 +139,7 @@ impl FeedforwardBlock {
             let h = MatRef::new(h, rows, width);
             backward_weight::<M, H, W, X>(cpu, dy_matrix, h, dweight, accumulate);
         }
-        let mut sum = |i: usize, d: BiasSource<'_, X, H>| -> Result<()> {
+        let sum = |i: usize, d: BiasSource<'_, X, H>, dx: &mut [Slot<'_>]| -> Result<()> {
             let Some(slot) = dx.get_mut(last + i) else { return Ok(()) };
             if let Some((dbias, accumulate)) = slot.take::<W>().map_err(&error)? {
                 match d {
@@ -149,18 +149,22 @@ impl FeedforwardBlock {
             }
             Ok(())
         };
-        sum(last, BiasSource::Output(dy))?;
+        sum(last, BiasSource::Output(dy), dx)?;
         let down = MatRef::new(param(last)?, output, width);
         backward_input::<M, H, W, X>(cpu, dy_matrix, down, dh, false);
         let mut du = None;
         if let Some(u) = u {
             let du = du.insert(hidden::<H>(cx, sizes)?).slice_mut::<H>().map_err(&error)?;
             self.activation.gate_backward(cpu, (a, u), dh, du, width);
-            sum(2, BiasSource::Hidden(du))?;
+            sum(1, BiasSource::Hidden(dh), dx)?;
+            sum(2, BiasSource::Hidden(du), dx)?;
         } else {
-            self.activation.backward_in_place(cpu, a, dh, None);
+            let dbias = match dx.get_mut(last + 1) {
+                Some(slot) => slot.take::<W>().map_err(&error)?,
+                None => None,
+            };
+            self.activation.backward_in_place(cpu, a, dh, dbias);
         }
-        sum(1, BiasSource::Hidden(dh))?;
         let du = match &du {
             Some(du) => Some(du.slice::<H>().map_err(&error)?),
             None => None,
