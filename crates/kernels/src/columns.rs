@@ -2,7 +2,7 @@
 //! no partial results of threads, and their order is the order of the rows.
 
 use crate::rows::{Shared, TASK_WORK};
-use crate::{Float, Stored, dispatch};
+use crate::{Float, Stored, dispatch, sum_columns, zip_into};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -155,8 +155,15 @@ pub fn zip_sum_columns<S: Stored>(
     f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
 ) {
     const GROUP: usize = 64;
+    /// More values than this do not stay in a second-level cache, and narrow columns of them are far apart in memory: two
+    /// passes that read whole rows are then faster.
+    const FAR: usize = 1 << 17;
     assert_eq!(x.len(), y.len(), "zip_sum_columns: lengths");
     let cols = out.len();
+    if x.len() > FAR {
+        zip_into(cpu, x, y, f);
+        return sum_columns(cpu, y, out, accumulate);
+    }
     let rows = x.len() / cols.max(1);
     let out = Shared::new(out);
     for_columns(
@@ -225,7 +232,7 @@ mod tests {
     fn sums_of_what_a_pass_leaves() {
         for threads in [1, 2] {
             let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
-            for (rows, cols) in [(0, 3), (1, 1), (5, 64), (130, 65), (1000, 40)] {
+            for (rows, cols) in [(0, 3), (1, 1), (5, 64), (130, 65), (1000, 140)] {
                 let x: Vec<f64> = (0..rows * cols).map(|i| (i % 5) as f64).collect();
                 let mut y: Vec<f64> = (0..rows * cols).map(|i| (i % 17) as f64).collect();
                 let product: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x * y).collect();
