@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=bench/end_to_end
-python=${PEERS_PYTHON:-/tmp/ff/peers/bin/python}
+python=${PEERS_PYTHON:-python3}
 out=target/end_to_end
 data=${DATA:-$out/big.csv}
 threads=$(nproc)
