@@ -4,13 +4,13 @@
 #
 #   PEERS_PYTHON=venv/bin/python bench/end_to_end/run.sh [rounds]
 #
-# PEERS_PYTHON  a Python with numpy, pandas, scikit-learn and torch
+# PEERS_PYTHON  (or PYTHON) a Python with numpy, pandas, scikit-learn and torch
 # DATA          where the table lies, written if it is not there; default target/end_to_end/big.csv
 # WORKERS       worker processes of the DataLoader; default 0
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=bench/end_to_end
-python=${PEERS_PYTHON:-python3}
+python=${PEERS_PYTHON:-${PYTHON:-python3}}
 out=target/end_to_end
 data=${DATA:-$out/big.csv}
 threads=$(nproc)

@@ -28,8 +28,9 @@ const BLOCK_BYTES: usize = 400 << 10;
 const OWN_BYTES: usize = 512 << 10;
 /// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
-/// Below so many multiply-adds for each thread, one thread is done before another one wakes.
-const WORTH_A_THREAD: usize = 1 << 16;
+/// Below so many multiply-adds for each thread (3 µs), one thread is done before another one has what it needs: operands that
+/// the caller's core has just written come over at about 0.2 µs a cache line.
+const WORTH_A_THREAD: usize = 5 << 16;
 /// A thread takes several blocks of so many multiply-adds, about 1 ms, which even out what threads lose to others.
 const WORTH_A_BLOCK: usize = 1 << 26;
 /// Below so many multiply-adds, packing A costs more than reading it where it is.
