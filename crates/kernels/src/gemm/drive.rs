@@ -37,8 +37,7 @@ const WORTH_A_BLOCK: usize = 1 << 26;
 const WORTH_PACKING: usize = 1 << 23;
 /// An operand of so many bytes stays in a first-level cache or close to it, packed or not.
 const FEW_BYTES: usize = 64 << 10;
-/// Steps of K that are packed before the next panel's.
-const STRIP: usize = 64;
+
 /// A product to compute: C = A · B, or += where `accumulate`; then the epilogue.
 pub(super) struct Product<'a, A, B, C: Stored> {
     pub(super) a: A,
@@ -171,7 +170,7 @@ impl Cut {
 
 /// Packs panels `some` of rows (first, how many), steps of K (first, how many), one panel after the other.
 ///
-/// It goes down K in strips, so that lines and pages which several panels share are read while they are at hand.
+/// It goes down K in strips, see [`Operand::strip`].
 fn pack<K: Kernels, O: Operand<Packed<K>>>(
     cpu: &CpuDevice,
     operand: &O,
@@ -182,8 +181,9 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(
     to: &mut [Packed<K>],
 ) {
     let panel_values = to.len() / some.len().max(1);
-    for strip in (0..depth).step_by(STRIP) {
-        let depth = STRIP.min(depth - strip);
+    let most = operand.strip();
+    for strip in (0..depth).step_by(most) {
+        let depth = most.min(depth - strip);
         for (panel, to) in some.clone().zip(to.chunks_exact_mut(panel_values.max(1))) {
             let rows = width.min(count - panel * width);
             let first = first + panel * width;

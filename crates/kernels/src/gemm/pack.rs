@@ -15,6 +15,17 @@ pub(super) trait Operand<P>: Copy + Sync {
 
     /// Where the values lie, with the distances of rows and steps, where a tile can read them unpacked.
     fn direct(&self) -> Option<(*const P, usize, usize)>;
+
+    /// How many steps of K are packed before the next panel's: a multiple of what a panel holds at once.
+    fn strip(&self) -> usize;
+}
+
+impl<T> MatRef<'_, T> {
+    /// Where panels share lines and pages, few steps, so that those are read while they are at hand; else as many as are
+    /// read in one go.
+    pub(super) fn strip(&self) -> usize {
+        if self.row == 1 { 16 } else { 256 }
+    }
 }
 
 /// The part of a matrix that a panel holds.
@@ -48,6 +59,10 @@ impl Operand<f32> for MatRef<'_, f32> {
     fn direct(&self) -> Option<(*const f32, usize, usize)> {
         Some((self.data.as_ptr(), self.row, self.col))
     }
+
+    fn strip(&self) -> usize {
+        self.strip()
+    }
 }
 
 impl Operand<f64> for MatRef<'_, f64> {
@@ -61,6 +76,10 @@ impl Operand<f64> for MatRef<'_, f64> {
 
     fn direct(&self) -> Option<(*const f64, usize, usize)> {
         Some((self.data.as_ptr(), self.row, self.col))
+    }
+
+    fn strip(&self) -> usize {
+        self.strip()
     }
 }
 
@@ -134,6 +153,8 @@ pub(super) mod x86 {
                     // SAFETY: a whole step of the matrix and of the panel (see `new`).
                     unsafe {
                         let (from, to) = (self.from.add(k * self.col), self.to.add(k * self.width));
+                        soon(from.wrapping_add(AHEAD * self.col));
+                        soon(from.wrapping_add(AHEAD * self.col + LANES));
                         let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(LANES)));
                         _mm512_storeu_ps(to, low);
                         _mm512_storeu_ps(to.add(LANES), high);
@@ -148,6 +169,7 @@ pub(super) mod x86 {
                     // SAFETY: the masks cover rows of the matrix and room of the panel (see `new`) alone.
                     unsafe {
                         let from = self.from.wrapping_add(k * self.col + r);
+                        soon(from.wrapping_add(AHEAD * self.col));
                         let values = _mm512_maskz_loadu_ps(there, from);
                         _mm512_mask_storeu_ps(self.to.add(k * self.width + r), room, values);
                     }
@@ -173,6 +195,7 @@ pub(super) mod x86 {
                         for (i, line) in square.iter_mut().enumerate() {
                             if i < rows {
                                 let from = self.from.add((r + i) * self.row + k);
+                                soon(from.wrapping_add(4 * LANES));
                                 *line = _mm512_maskz_loadu_epi32(there, from.cast());
                             }
                         }
@@ -187,6 +210,17 @@ pub(super) mod x86 {
                 }
             }
         }
+    }
+
+    /// Steps of K that a source is asked for before it is read. Neighbouring steps lie in pages of their own, where the processor
+    /// does not look ahead by itself.
+    pub(in super::super) const AHEAD: usize = 12;
+
+    /// Asks for the cache line of an address, which may be any.
+    #[inline(always)]
+    pub(in super::super) fn soon<T>(from: *const T) {
+        // SAFETY: a prefetch is a hint; any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
     #[inline(always)]

@@ -60,6 +60,10 @@ impl<S: Source> Operand<u32> for Rounded<'_, S> {
     fn direct(&self) -> Option<(*const u32, usize, usize)> {
         None
     }
+
+    fn strip(&self) -> usize {
+        self.0.strip()
+    }
 }
 
 /// The rounded values as f32, for processors that do not.
@@ -80,6 +84,10 @@ impl<S: Source> Operand<f32> for Rounded<'_, S> {
     fn direct(&self) -> Option<(*const f32, usize, usize)> {
         None
     }
+
+    fn strip(&self) -> usize {
+        self.0.strip()
+    }
 }
 
 impl<S: Source> Rounded<'_, S> {
@@ -90,7 +98,7 @@ impl<S: Source> Rounded<'_, S> {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::super::pack::x86::{mask, transposed};
+    use super::super::pack::x86::{AHEAD, mask, soon, transposed};
     use super::{MatRef, Panel};
     use ff_tensor::bf16;
     #[allow(clippy::wildcard_imports)]
@@ -206,6 +214,8 @@ pub(super) mod x86 {
                 let (count, room) = (self.rows.saturating_sub(r), mask(self.width - r));
                 for k in (0..self.depth).step_by(2) {
                     let from = self.from.wrapping_add(k * self.col + r);
+                    soon(from.wrapping_add(AHEAD * self.col));
+                    soon(from.wrapping_add((AHEAD + 1) * self.col));
                     // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
                     unsafe {
                         let even = _mm512_cvtepu16_epi32(L::values(from, count));
@@ -235,6 +245,12 @@ pub(super) mod x86 {
                 let high = _mm512_loadu_epi16(high.as_ptr().cast());
                 for k in (0..self.depth).step_by(2) {
                     let from = self.from.wrapping_add(k * self.col);
+                    for ahead in [AHEAD, AHEAD + 1] {
+                        let line = from.wrapping_add(ahead * self.col);
+                        soon(line);
+                        // 32 values of f32 take two lines.
+                        soon(line.wrapping_add(LANES));
+                    }
                     let even = L::pairs(from, 2 * LANES);
                     let next = if k + 1 < self.depth { 2 * LANES } else { 0 };
                     let odd = L::pairs(from.wrapping_add(self.col), next);
@@ -261,8 +277,10 @@ pub(super) mod x86 {
                         let mut square = [_mm512_setzero_si512(); LANES];
                         for (i, line) in square.iter_mut().enumerate() {
                             if i < rows {
-                                *line =
-                                    L::pairs(self.from.wrapping_add((r + i) * self.row + k), count);
+                                let from = self.from.wrapping_add((r + i) * self.row + k);
+                                soon(from.wrapping_add(4 * LANES));
+                                soon(from.wrapping_add(5 * LANES));
+                                *line = L::pairs(from, count);
                             }
                         }
                         let square = transposed(square);
