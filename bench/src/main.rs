@@ -13,6 +13,7 @@ mod ffn;
 mod fit;
 mod gemm;
 mod infer;
+mod language;
 mod memory;
 mod network;
 mod peaks;

@@ -61,7 +61,9 @@ impl Color {
 pub(crate) enum Command {
     /// Train a model, from a table or a recipe
     Train(Train),
-    /// Judge a run's model on held-out or new rows
+    /// Pretrain a language model on text, from a recipe
+    Pretrain(Pretrain),
+    /// Judge a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
     /// Predict new rows with a run's model
     Predict(Predict),
@@ -89,6 +91,7 @@ impl Command {
     pub(crate) fn json(&self) -> bool {
         match self {
             Command::Train(a) => a.json,
+            Command::Pretrain(a) => a.json,
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
             Command::Plan(a) => a.json,
@@ -212,11 +215,40 @@ pub(crate) struct Train {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Pretrain {
+    /// A recipe (.toml)
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Set a key of the recipe; may be given again; `KEY=` takes it back to its default
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What the run is called
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What everything random depends on
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The run's folder, new or empty; runs/NAME-N by default
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with a run that was stopped or killed
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["recipe", "set", "name", "seed", "out"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end, progress on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Evaluate {
-    /// The run
+    /// The run, or a language model's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// Rows with their target; the run's test part by default
+    /// Rows with their target, the run's test part by default; for a language model text, or JSONL with `prompt` and
+    /// `answer` (exact match) or `prompt`, `choices` and `answer` (the likeliest choice), its validation part by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]

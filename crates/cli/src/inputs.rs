@@ -83,7 +83,7 @@ fn no_target(input: &Path, recipe: &Recipe) -> Failure {
 }
 
 /// A text as TOML.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

@@ -57,4 +57,6 @@ pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Recipe, RecipeError};
 pub use run::RunFolder;
 pub use training::{PartScores, TrainOptions, TrainSummary, resume, train};
-pub use watch::{DataNotice, ModelNotice, Notice, Watcher};
+pub use watch::{
+    DataNotice, LanguageNotice, ModelNotice, Notice, SampleNotice, TextNotice, Watcher,
+};

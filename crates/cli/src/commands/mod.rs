@@ -9,6 +9,7 @@ mod inspect;
 mod man;
 mod plan;
 mod predict;
+mod pretrain;
 mod recipe;
 mod train;
 
@@ -22,6 +23,7 @@ use crate::terminal::Terminal;
 pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, terminal),
+        Command::Pretrain(arguments) => pretrain::run(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
         Command::Plan(arguments) => plan::run(arguments, terminal),
