@@ -70,7 +70,7 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
             let x = match &mut spare {
                 Some(spare) => {
                     map(self.cpu, self.x, spare, |x| factor * x);
-                    MatRef::new(&**spare, rows, features)
+                    MatRef::new(spare, rows, features)
                 }
                 None => x,
             };
