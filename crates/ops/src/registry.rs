@@ -39,6 +39,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "huber", cases: crate::huber::cases },
         Entry { name: "kl_divergence", cases: crate::kl_divergence::cases },
         Entry { name: "layer_norm", cases: crate::layer_norm::cases },
+        Entry { name: "linear_cross_entropy", cases: crate::linear_cross_entropy::cases },
         Entry { name: "log_softmax", cases: crate::softmax::log_cases },
         Entry { name: "mae", cases: crate::mae::cases },
         Entry { name: "mse", cases: crate::mse::cases },

@@ -85,7 +85,11 @@ def layer_norm(a, x):
 
 
 def rms_norm(a, x):
-    return [F.rms_norm(x[0], x[0].shape[-1:], x[1] if a.weight else None, a.eps)]
+    weight = x[1] if a.weight else None
+    if a.weight and 0 < x[1].shape[0] < x[0].shape[-1]:
+        heads = x[0].unflatten(-1, (-1, x[1].shape[0]))
+        return [F.rms_norm(heads, x[1].shape, weight, a.eps).reshape(x[0].shape)]
+    return [F.rms_norm(x[0], x[0].shape[-1:], weight, a.eps)]
 
 
 def reduced(a, losses, counts, weights):
@@ -146,6 +150,20 @@ def softmax_cross_entropy(a, x):
     return reduced(a, losses, counts, sample_weights(x))
 
 
+def linear_cross_entropy(a, x):
+    z = F.linear(rows(x[0]), x[1], x[2] if a.bias else None)
+    if z.numel() == 0:
+        return None
+    if a.soft_cap is not None:
+        z = a.soft_cap * torch.tanh(z / a.soft_cap)
+    t = x[-1].reshape(-1).long()
+    part = (t != a.ignore_index).to(z.dtype)
+    arguments = {"ignore_index": a.ignore_index, "label_smoothing": a.label_smoothing}
+    losses = F.cross_entropy(z, t, reduction="none", **arguments)
+    losses = losses + a.z_loss * part * torch.logsumexp(z, -1) ** 2
+    return [losses.sum().reshape(1), part.sum().reshape(1)]
+
+
 def focal(a, x):
     z, t = rows(x[0]), x[1].reshape(-1).long()
     log_p = F.log_softmax(z, -1).gather(1, t.clamp(0)[:, None])[:, 0]
@@ -173,6 +191,7 @@ HANDLERS = {
     "feedforward": feedforward,
     "feedforward_block": feedforward_block,
     "layer_norm": layer_norm,
+    "linear_cross_entropy": linear_cross_entropy,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
     "mul": lambda a, x: [x[0] * x[1]],
     "prelu": prelu,
