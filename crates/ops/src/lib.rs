@@ -35,6 +35,7 @@ mod prelu;
 mod registry;
 mod rms_norm;
 mod scale;
+mod scale_rows;
 mod softmax;
 mod softmax_cross_entropy;
 #[cfg(test)]
@@ -68,5 +69,6 @@ pub use prelu::Prelu;
 pub use registry::{Entry, registry};
 pub use rms_norm::RmsNorm;
 pub use scale::Scale;
+pub use scale_rows::ScaleRows;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
