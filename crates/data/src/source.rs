@@ -20,7 +20,9 @@ mod parquet;
 mod records;
 mod sniff;
 
+pub(crate) use guard::guarded_call;
 use input::Input;
+pub(crate) use input::not_opened;
 
 /// How to read a file; the defaults find out everything by themselves.
 ///

@@ -247,7 +247,8 @@ fn by_magic(head: &[u8]) -> Option<Format> {
     }
 }
 
-fn not_opened(path: &Path, source: io::Error) -> DataError {
+/// Why a file could not be opened, with similar names where there is none of this one.
+pub(crate) fn not_opened(path: &Path, source: io::Error) -> DataError {
     if source.kind() != io::ErrorKind::NotFound {
         return DataError::io("read", path, source);
     }
