@@ -12,6 +12,7 @@ mod clock;
 mod ffn;
 mod fit;
 mod gemm;
+mod head;
 mod infer;
 mod memory;
 mod network;
