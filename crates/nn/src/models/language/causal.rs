@@ -54,7 +54,7 @@ pub struct CausalLm {
     logits: Arc<dyn Op>,
     add: Arc<dyn Op>,
     moe: Option<MoeConfig>,
-    recompute: bool,
+    options: LanguageOptions,
 }
 
 /// The losses of a batch, each a sum over tokens.
@@ -120,8 +120,13 @@ impl CausalLm {
             logits,
             add: Add::op(),
             moe: config.moe.filter(|_| config.layers.iter().any(|layer| layer.experts)),
-            recompute: options.recompute,
+            options: *options,
         }
+    }
+
+    /// How it computes.
+    pub fn options(&self) -> &LanguageOptions {
+        &self.options
     }
 
     /// The loss of predicting `targets` `[B, T]`, of which −100 is not counted.
@@ -216,7 +221,7 @@ impl CausalLm {
             let at = positions.forward(graph, batch.positions.clone())?;
             x = graph.apply(&self.add, &[&x, &at])?;
         }
-        let recompute = self.recompute && graph.training() && cache.is_none();
+        let recompute = self.options.recompute && graph.training() && cache.is_none();
         let mut losses: Option<RouterLosses> = None;
         for (i, block) in self.blocks.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| &mut cache.layers[i]);
