@@ -86,8 +86,10 @@ def layer_norm(a, x):
 
 
 def rms_norm(a, x):
-    y = x[0] / jnp.sqrt((x[0] ** 2).mean(-1, keepdims=True) + a.eps)
-    return [y * x[1] if a.weight else y]
+    features = x[1].shape[0] if a.weight else x[0].shape[-1]
+    z = x[0].reshape(*x[0].shape[:-1], x[0].shape[-1] // features, features)
+    y = z / jnp.sqrt((z**2).mean(-1, keepdims=True) + a.eps)
+    return [(y * x[1] if a.weight else y).reshape(x[0].shape)]
 
 
 def reduced(a, losses, counts, weights):

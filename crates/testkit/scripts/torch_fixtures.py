@@ -85,7 +85,11 @@ def layer_norm(a, x):
 
 
 def rms_norm(a, x):
-    return [F.rms_norm(x[0], x[0].shape[-1:], x[1] if a.weight else None, a.eps)]
+    weight = x[1] if a.weight else None
+    if a.weight and 0 < x[1].shape[0] < x[0].shape[-1]:
+        heads = x[0].unflatten(-1, (-1, x[1].shape[0]))
+        return [F.rms_norm(heads, x[1].shape, weight, a.eps).reshape(x[0].shape)]
+    return [F.rms_norm(x[0], x[0].shape[-1:], weight, a.eps)]
 
 
 def reduced(a, losses, counts, weights):
