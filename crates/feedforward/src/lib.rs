@@ -21,6 +21,7 @@ mod error;
 mod evaluate;
 mod find_lr;
 mod inspect;
+pub mod language;
 mod memory;
 mod model;
 mod notes;

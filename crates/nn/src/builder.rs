@@ -66,6 +66,19 @@ impl Builder {
         ParamId::new(self.specs.len() - 1)
     }
 
+    /// Allocates all parameters as one arena of zeros: for values that come from a file.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn build_zeroed(
+        self,
+        device: &Device,
+        dtype: DType,
+        with_gradients: bool,
+    ) -> Result<Params> {
+        Params::allocate(device, dtype, self.specs, with_gradients)
+    }
+
     /// Allocates all parameters as one arena and draws their first values; on a planning device, only the former.
     ///
     /// # Errors
@@ -77,12 +90,13 @@ impl Builder {
         seed: u64,
         with_gradients: bool,
     ) -> Result<Params> {
-        let mut params = Params::allocate(device, dtype, self.specs, with_gradients)?;
+        let Self { specs, inits, .. } = self;
+        let mut params = Params::allocate(device, dtype, specs, with_gradients)?;
         if device.pool().is_planning() {
             return Ok(params);
         }
         let mut drawn = Vec::new();
-        for (i, init) in self.inits.iter().enumerate() {
+        for (i, init) in inits.iter().enumerate() {
             let id = ParamId::new(i);
             let spec = &params.info(id).spec;
             let mut rng = Rng::new(Key::new(seed).with_name("init").with_name(&spec.name));

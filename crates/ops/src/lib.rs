@@ -37,6 +37,7 @@ mod registry;
 mod rms_norm;
 mod rotary;
 mod scale;
+mod scale_rows;
 mod softmax;
 mod softmax_cross_entropy;
 #[cfg(test)]
@@ -72,5 +73,6 @@ pub use registry::{Entry, registry};
 pub use rms_norm::RmsNorm;
 pub use rotary::Rotary;
 pub use scale::Scale;
+pub use scale_rows::ScaleRows;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;

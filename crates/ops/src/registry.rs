@@ -47,6 +47,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "rms_norm", cases: crate::rms_norm::cases },
         Entry { name: "scale", cases: crate::scale::cases },
+        Entry { name: "scale_rows", cases: crate::scale_rows::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::softmax_cross_entropy::cases },
     ]

@@ -189,6 +189,7 @@ HANDLERS = {
     "prelu": prelu,
     "rms_norm": rms_norm,
     "scale": lambda a, x: [a.factor * x[0]],
+    "scale_rows": lambda a, x: [x[0] * x[1]],
     "softmax": lambda a, x: [jax.nn.softmax(x[0])],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),

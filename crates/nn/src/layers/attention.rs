@@ -1,0 +1,263 @@
+use super::{Feedforward, Layer, RmsNorm};
+use crate::{Builder, Init};
+use ff_ops::{Activation, Error, Graph, KeyValueCache, Op, Result, Rotary, Segments, Value};
+use ff_tensor::{DType, Element, Tensor, bf16};
+use std::sync::Arc;
+
+/// What an attention layer is made from.
+///
+/// ```
+/// use ff_nn::{Builder, layers::{Attention, AttentionConfig}};
+/// let mut builder = Builder::new();
+/// let heads = ff_ops::Attention { causal: true, ..ff_ops::Attention::new(4, 2, 8) };
+/// let layer = Attention::new(&mut builder, &AttentionConfig::new(heads, 24));
+/// ```
+#[derive(Debug, Clone)]
+pub struct AttentionConfig {
+    /// Heads, masks, and whether queries, keys and values come from one product.
+    pub heads: ff_ops::Attention,
+    /// The width of the layer's input and output.
+    pub features: usize,
+    /// The width of what keys and values are made from.
+    pub memory_features: usize,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Whether the output has a bias.
+    pub out_bias: bool,
+    /// The ε of the normalisation of each head's queries and keys, where there is one.
+    pub norm_eps: Option<f64>,
+    /// How queries and keys are turned by their positions.
+    pub rotary: Option<Rotary>,
+    /// What the parameters of queries, keys, values and the output are called; where the first three are one, the first
+    /// name counts.
+    pub names: [&'static str; 4],
+    /// How the weights of queries, keys and values are drawn.
+    pub init: Init,
+    /// How the weight of the output is drawn.
+    pub out_init: Init,
+    /// Whether products are of bf16.
+    pub bf16: bool,
+}
+
+impl AttentionConfig {
+    /// Llama's names, no biases, nothing normalised or turned.
+    pub fn new(heads: ff_ops::Attention, features: usize) -> Self {
+        let init = Init::Normal { std: 0.02 };
+        Self {
+            heads,
+            features,
+            memory_features: features,
+            qkv_bias: false,
+            out_bias: false,
+            norm_eps: None,
+            rotary: None,
+            names: ["q_proj", "k_proj", "v_proj", "o_proj"],
+            init,
+            out_init: init,
+            bf16: false,
+        }
+    }
+}
+
+/// What attention reads beside its input.
+///
+/// ```
+/// assert!(ff_nn::layers::AttentionContext::default().memory.is_none());
+/// ```
+#[derive(Debug, Default)]
+pub struct AttentionContext<'a> {
+    /// Each token's position `[B, T]`, for rotary positions.
+    pub positions: Option<&'a Value>,
+    /// Each key's segment `[B, S]`, negative for padding; without `memory` each query's too, and attention stays inside of
+    /// a segment.
+    pub segments: Option<&'a Value>,
+    /// What keys and values are made from, where it is not the input itself: `[B, S, memory features]`.
+    pub memory: Option<&'a Value>,
+    /// Keys and values of earlier tokens, to which those of these are added: for generation.
+    pub cache: Option<&'a mut KeyValueCache>,
+}
+
+/// Attention with its projections: y = attention(x Wqᵀ, x Wkᵀ, x Wvᵀ) Woᵀ (Vaswani et al., 2017), with shared keys and
+/// values (Ainslie et al., 2023), rotary positions (Su et al., 2021) and normalised queries and keys as the config says.
+///
+/// Parameters: `q_proj.weight`, `k_proj.weight`, `v_proj.weight`, or one for all three, and `o_proj.weight`, by the names
+/// of the config; `bias` where there are biases; `q_norm.weight`, `k_norm.weight`.
+///
+/// # Shapes
+/// `[B, T, features] → [B, T, features]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::{Attention, AttentionConfig, AttentionContext}};
+/// use ff_ops::Graph;
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut builder = Builder::new();
+/// let heads = ff_ops::Attention { causal: true, ..ff_ops::Attention::new(2, 1, 4) };
+/// let layer = Attention::new(&mut builder, &AttentionConfig::new(heads, 6));
+/// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, true)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[0.5f32; 18], &[1, 3, 6]).unwrap());
+/// let y = layer.forward(&mut graph, &x, AttentionContext::default())?;
+/// assert_eq!(y.shape().dims(), [1, 3, 6]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Attention {
+    heads: ff_ops::Attention,
+    /// Without segments, with those of keys, with those of both.
+    ops: [Arc<dyn Op>; 3],
+    input: Projections,
+    norms: Option<[RmsNorm; 2]>,
+    rotary: Option<Arc<dyn Op>>,
+    out: Feedforward,
+}
+
+#[derive(Debug)]
+enum Projections {
+    Fused(Feedforward),
+    Separate([Feedforward; 3]),
+}
+
+impl Attention {
+    /// A layer whose parameters are registered.
+    pub fn new(builder: &mut Builder, config: &AttentionConfig) -> Self {
+        let heads = config.heads.clone();
+        let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        // Normalisation computes in f32; what it reads and gives is not rounded in between.
+        let inner = if config.norm_eps.is_some() { DType::F32 } else { DType::BF16 };
+        let mut project = |name: &str, from, to, bias, init, output| {
+            let f = Activation::Identity;
+            let layer = builder.scope(name, |b| Feedforward::with_init(b, from, to, f, bias, init));
+            if config.bf16 { layer.in_bf16(output) } else { layer }
+        };
+        let [q_name, k_name, v_name, out_name] = config.names;
+        let (features, memory, bias) = (config.features, config.memory_features, config.qkv_bias);
+        let input = if heads.fused {
+            Projections::Fused(project(q_name, features, q + 2 * kv, bias, config.init, inner))
+        } else {
+            Projections::Separate([
+                project(q_name, features, q, bias, config.init, inner),
+                project(k_name, memory, kv, bias, config.init, inner),
+                project(v_name, memory, kv, bias, config.init, inner),
+            ])
+        };
+        let out = project(out_name, q, features, config.out_bias, config.out_init, DType::F32);
+        let norms = config.norm_eps.map(|eps| {
+            ["q_norm", "k_norm"]
+                .map(|name| builder.scope(name, |b| RmsNorm::with_eps(b, heads.head_dim, eps)))
+        });
+        let op = |segments| ff_ops::Attention { segments, ..heads.clone() }.op();
+        let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
+        let rotary = config.rotary.clone().map(Rotary::op);
+        Self { ops, heads, input, norms, rotary, out }
+    }
+
+    /// The layer's output.
+    ///
+    /// # Errors
+    /// A shape does not fit, the cache is full, or memory is short.
+    pub fn forward(
+        &self,
+        graph: &mut Graph,
+        x: &Value,
+        context: AttentionContext<'_>,
+    ) -> Result<Value> {
+        let y = match &self.input {
+            Projections::Fused(layer) => {
+                let qkv = layer.forward(graph, x.clone())?;
+                match context.cache {
+                    None => self.apply(graph, &[&qkv], &context)?,
+                    Some(cache) => {
+                        let [q, k, v] = self.split(graph, &qkv)?;
+                        cache.append(&k, &v)?;
+                        self.attend(graph, &q, cache)?
+                    }
+                }
+            }
+            Projections::Separate([q, k, v]) => {
+                let memory = context.memory.unwrap_or(x);
+                let mut q = q.forward(graph, x.clone())?;
+                let mut k = k.forward(graph, memory.clone())?;
+                let v = v.forward(graph, memory.clone())?;
+                if let Some([q_norm, k_norm]) = &self.norms {
+                    (q, k) = (q_norm.forward(graph, q)?, k_norm.forward(graph, k)?);
+                }
+                if let Some(rotary) = &self.rotary {
+                    let positions = context.positions.ok_or_else(|| {
+                        Error::shape("attention", "rotary positions need each token's position")
+                    })?;
+                    q = graph.apply(rotary, &[&q, positions])?;
+                    k = graph.apply(rotary, &[&k, positions])?;
+                }
+                match context.cache {
+                    None => self.apply(graph, &[&q, &k, &v], &context)?,
+                    Some(cache) => {
+                        cache.append(tensor(&k)?, tensor(&v)?)?;
+                        self.attend(graph, tensor(&q)?, cache)?
+                    }
+                }
+            }
+        };
+        self.out.forward(graph, y)
+    }
+
+    fn apply(
+        &self,
+        graph: &mut Graph,
+        qkv: &[&Value],
+        context: &AttentionContext<'_>,
+    ) -> Result<Value> {
+        let mut inputs: smallvec::SmallVec<[&Value; 5]> = qkv.iter().copied().collect();
+        let op = match (context.segments, context.memory) {
+            (None, _) => &self.ops[0],
+            (Some(keys), Some(_)) => {
+                inputs.push(keys);
+                &self.ops[1]
+            }
+            (Some(both), None) => {
+                inputs.extend([both, both]);
+                &self.ops[2]
+            }
+        };
+        graph.apply(op, &inputs)
+    }
+
+    /// Attention over what has been seen so far, outside of the tape.
+    fn attend(&self, graph: &Graph, q: &Tensor, cache: &KeyValueCache) -> Result<Value> {
+        Ok(graph.input(self.heads.attend(graph.device(), q, cache)?))
+    }
+
+    /// Copies of the queries, keys and values that lie side by side.
+    fn split(&self, graph: &Graph, qkv: &Value) -> Result<[Tensor; 3]> {
+        let from = tensor(qkv)?;
+        let width = from.shape().last();
+        let (q, kv) =
+            (self.heads.heads * self.heads.head_dim, self.heads.kv_heads * self.heads.head_dim);
+        let part = |start, len| match from.dtype() {
+            DType::BF16 => columns::<bf16>(graph, from, width, start, len),
+            DType::F64 => columns::<f64>(graph, from, width, start, len),
+            _ => columns::<f32>(graph, from, width, start, len),
+        };
+        let parts = [part(0, q), part(q, kv), part(q + kv, kv)];
+        let [q, k, v] = parts.map(|part| part.map_err(Error::of("attention")));
+        Ok([q?, k?, v?])
+    }
+}
+
+fn columns<T: Element>(
+    graph: &Graph,
+    from: &Tensor,
+    width: usize,
+    start: usize,
+    len: usize,
+) -> ff_tensor::Result<Tensor> {
+    let mut to = Tensor::uninit(graph.device(), from.shape().with_last(len), T::DTYPE)?;
+    let rows = from.slice::<T>()?.chunks_exact(width);
+    for (from, to) in rows.zip(to.slice_mut::<T>()?.chunks_exact_mut(len)) {
+        to.copy_from_slice(&from[start..start + len]);
+    }
+    Ok(to)
+}
+
+fn tensor(value: &Value) -> Result<&Tensor> {
+    value.tensor().ok_or_else(|| Error::shape("attention", "expected a tensor, found a parameter"))
+}
