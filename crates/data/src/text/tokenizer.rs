@@ -186,6 +186,11 @@ impl Tokenizer {
         &self.json
     }
 
+    /// Whether each byte or character is a token, whatever is around it.
+    pub(super) fn is_simple(&self) -> bool {
+        self.simple.is_some()
+    }
+
     fn encode_inner(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let encoded = guarded_call(|| self.inner.encode_fast(text, special));
         let encoding = encoded.and_then(|encoded| encoded.map_err(|e| e.to_string()));

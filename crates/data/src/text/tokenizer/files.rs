@@ -75,8 +75,7 @@ impl Tokenizer {
         let beside = beside(folder)?;
         let mut inner = inner;
         let end = "<|endoftext|>";
-        let mut special: Vec<String> =
-            names(&beside).into_iter().filter_map(|(_, token)| token).collect();
+        let mut special: Vec<String> = names(&beside).into_values().flatten().collect();
         special.push(end.to_owned());
         special.retain(|token| inner.token_to_id(token).is_some());
         let special = special.into_iter().map(|token| AddedToken::from(token, true));

@@ -16,7 +16,7 @@ pub(super) struct Simple {
 
 enum Unit {
     Bytes,
-    Characters { ascii: [Option<u32>; 128], others: HashMap<char, u32> },
+    Characters { ascii: Box<[Option<u32>; 128]>, others: HashMap<char, u32> },
 }
 
 impl Tokenizer {
@@ -49,14 +49,14 @@ impl Tokenizer {
     /// [`DataError::Corpus`] for a text of no characters, [`DataError::Tokenizer`] for a special token that is empty
     /// or given twice.
     pub fn characters(text: &str, special: &[&str]) -> Result<Self> {
-        Self::from_characters(text.chars().collect(), special)
+        Self::from_characters(&text.chars().collect(), special)
     }
 
     /// A token for each of these characters, then the special ones.
     ///
     /// # Errors
     /// As [`Tokenizer::characters`].
-    pub fn from_characters(characters: BTreeSet<char>, special: &[&str]) -> Result<Self> {
+    pub fn from_characters(characters: &BTreeSet<char>, special: &[&str]) -> Result<Self> {
         check_special(special)?;
         if characters.is_empty() {
             return Err(DataError::corpus(
@@ -120,7 +120,7 @@ impl Simple {
                     None => drop(others.insert(c, id)),
                 }
             }
-            (Unit::Characters { ascii, others }, TokenizerKind::Characters)
+            (Unit::Characters { ascii: Box::new(ascii), others }, TokenizerKind::Characters)
         } else {
             let alphabet = byte_alphabet();
             let bytes = model["type"] == "BPE"
