@@ -39,6 +39,7 @@ mod rotary;
 mod scale;
 mod scale_rows;
 mod softmax;
+mod stub;
 mod softmax_cross_entropy;
 #[cfg(test)]
 mod testing;
@@ -74,5 +75,6 @@ pub use rms_norm::RmsNorm;
 pub use rotary::Rotary;
 pub use scale::Scale;
 pub use scale_rows::ScaleRows;
+pub use stub::MixtureOfExperts;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
