@@ -273,7 +273,6 @@ pub fn gather(
     let mut positions = tensor(graph)?;
     let mut segments = if windows.separate { Some(tensor(graph)?) } else { None };
     if !ids.is_planned() {
-        let values = |tensor: &mut Tensor| tensor.slice_mut::<i32>().map_err(Error::of(NAME));
         // Taken apart row by row: the four are filled together.
         for row in 0..rows {
             let range = row * context..(row + 1) * context;
@@ -327,4 +326,8 @@ pub fn gather(
         segments: segments.map(|segments| graph.input(segments)),
     };
     Ok((batch, targets))
+}
+
+fn values(tensor: &mut Tensor) -> ff_ops::Result<&mut [i32]> {
+    tensor.slice_mut::<i32>().map_err(Error::of(NAME))
 }
