@@ -54,7 +54,7 @@ pub use error::{Error, Result};
 pub use feedforward::{Feedforward, FeedforwardBf16};
 pub use feedforward_block::FeedforwardBlock;
 pub use focal::Focal;
-pub use graph::{Graph, Mode, Tally, Value};
+pub use graph::{Checkpoint, CheckpointAll, Graph, Mode, Tally, Value, Values};
 pub use huber::Huber;
 pub use kl_divergence::KlDivergence;
 pub use layer_norm::LayerNorm;
