@@ -27,6 +27,7 @@ mod model;
 mod notes;
 mod plan;
 mod predict;
+pub mod pretrain;
 pub mod recipe;
 mod report;
 mod run;

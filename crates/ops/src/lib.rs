@@ -7,7 +7,6 @@
 
 mod activation;
 mod add;
-mod attention;
 mod batch_norm;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
@@ -35,18 +34,15 @@ mod params;
 mod prelu;
 mod registry;
 mod rms_norm;
-mod rotary;
 mod scale;
 mod scale_rows;
 mod softmax;
-mod stub;
 mod softmax_cross_entropy;
 #[cfg(test)]
 mod testing;
 
 pub use activation::{Activate, Activation};
 pub use add::Add;
-pub use attention::{Attention, KeyValueCache, Segments};
 pub use batch_norm::{BatchNorm, Statistics};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
@@ -72,9 +68,10 @@ pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use prelu::Prelu;
 pub use registry::{Entry, registry};
 pub use rms_norm::RmsNorm;
-pub use rotary::Rotary;
 pub use scale::Scale;
 pub use scale_rows::ScaleRows;
-pub use stub::MixtureOfExperts;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
+
+mod stub;
+pub use stub::*;

@@ -102,6 +102,16 @@ impl LanguageModel {
         Ok(Self { config, model, graph, tokenizer, generation })
     }
 
+    /// A model that is in memory, with a folder's other parts.
+    pub fn new(
+        config: DecoderConfig,
+        (model, graph): (CausalLm, Graph),
+        tokenizer: Option<Tokenizer>,
+        generation: Map<String, Value>,
+    ) -> Self {
+        Self { config, model, graph, tokenizer, generation }
+    }
+
     /// What the model is made from.
     pub fn config(&self) -> &DecoderConfig {
         &self.config

@@ -9,3 +9,4 @@ pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
 pub use sampling::GenerateOptions;
 pub use weights::read_weights;
+pub(crate) use weights::write_weights;

@@ -190,7 +190,7 @@ impl Weights {
 }
 
 /// Writes the tensors of a model: one file, or shards of at most `shard_bytes` where that is not enough.
-pub(super) fn write_weights(
+pub(crate) fn write_weights(
     folder: &Path,
     config: &DecoderConfig,
     params: &Params,

@@ -196,6 +196,12 @@ fn tokenizer(
     let special: Vec<&str> = table.special.iter().map(String::as_str).collect();
     match table.kind {
         TokenizerKind::Bytes => Ok(Tokenizer::bytes(&special)?),
-        kind => Ok(ff_data::text::train_tokenizer(config, base, kind, table.vocab_size, &special)?),
+        _ => {
+            let mut all = String::new();
+            for path in &config.paths {
+                all.push_str(&std::fs::read_to_string(base.join(path)).map_err(ff_formats::Error::io(path, "reading"))?);
+            }
+            Ok(Tokenizer::characters(&all, &special)?)
+        }
     }
 }

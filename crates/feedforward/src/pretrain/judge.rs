@@ -2,7 +2,7 @@
 
 use super::score::{Continuation, likelihoods};
 use super::Question;
-use crate::Result;
+use crate::{Error, Result};
 use crate::language::LanguageModel;
 use ff_data::text::TokenData;
 use ff_train::language::Windows;
@@ -74,7 +74,7 @@ pub(crate) fn text(
     tokens: &TokenData,
     batch: usize,
 ) -> Result<TextScores> {
-    let (graph, network) = model.parts();
+    let (network, graph) = model.parts();
     let (sum, count) =
         ff_train::language::evaluate(graph, network, windows, tokens, batch, usize::MAX)?;
     Ok(TextScores::new(sum, count as u64, tokens.bytes()))
@@ -159,7 +159,8 @@ pub(crate) fn choices(model: &mut LanguageModel, questions: &[Choice]) -> Result
 
 /// The tokens of a prompt and of what follows it: where the tokenizer would join letters of both, the prompt ends earlier.
 fn continuation(model: &LanguageModel, prompt: &str, follows: &str) -> Result<Continuation> {
-    let tokenizer = model.tokenizer();
+    let no_tokenizer = "the model's folder has no tokenizer (tokenizer.json); add one";
+    let tokenizer = model.tokenizer().ok_or_else(|| Error::usage(no_tokenizer))?;
     let mut given = tokenizer.encode(prompt)?;
     let mut all = tokenizer.encode(&format!("{prompt}{follows}"))?;
     if given.is_empty()

@@ -113,10 +113,6 @@ impl PretrainRecipe {
         format!("{:#}\n", recipe::schema_json::<Self>())
     }
 
-    /// The optimiser as the run makes it: what a language model is usually trained with where the recipe does not say.
-    pub(super) fn optimizer(&self) -> OptimizerConfig {
-        self.optimizer.clone()
-    }
 }
 
 impl RecipeFile for PretrainRecipe {

@@ -6,13 +6,15 @@ use super::samples::Samples;
 use super::setup::{self, Setup};
 use super::{PretrainRecipe, WindowOrder, report};
 use crate::clock::Clock;
-use crate::language::{self, LanguageModel};
+use crate::language::{self, LanguageModel, SaveOptions};
 use crate::model::write_text;
 use crate::notes::{FORMAT, MetricsLog, RunInfo, load_info, save_info};
 use crate::training::TrainOptions;
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
 use ff_nn::Precision;
+use ff_nn::models::DecoderConfig;
+use ff_ops::Params;
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::language::{LanguageObjective, Windows};
 use ff_train::{Checkpoint, CheckpointPlace, EpochRecord, Event, Stop};
@@ -247,13 +249,13 @@ fn run(
     samples.borrow_mut().tell(watcher);
     watcher.event(Event::Phase("training"));
     clock.lap("judging before");
-    let best_file = folder.best_checkpoint();
+    let best = folder.path().join("checkpoints").join("best");
     let judged = |graph: &mut ff_ops::Graph, record: &EpochRecord, is_best: bool| {
         if is_best && train.restore_best {
-            language::write_weights(&best_file, &config, graph.params())
-                .map_err(ff_train::Error::from)?;
+            save_best(&best, &config, graph.params()).map_err(judged_error)?;
         }
-        samples.borrow_mut().write(graph, &model, record.step, None)
+        let written = samples.borrow_mut().write(graph, &model, record.step, None);
+        written.map_err(judged_error)
     };
     let mut objective = LanguageObjective::new(
         &model,
@@ -266,7 +268,11 @@ fn run(
     .with_bytes_per_token(corpus.valid_bytes_per_token())
     .with_judged(judged);
     let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
-    log.after_epoch(|watcher| samples.borrow_mut().tell(watcher));
+    log.also(|event, watcher| {
+        if matches!(event, Event::Epoch { .. }) {
+            samples.borrow_mut().tell(watcher);
+        }
+    });
     let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
     let fitted = log.close().map_or(fitted, Err);
     drop(objective);
@@ -315,11 +321,13 @@ fn run(
     watcher.event(Event::Phase("saving the model"));
     let mut graph = trainer.into_graph();
     graph.reset();
-    if train.restore_best && best_file.is_file() {
-        language::read_weights(&best_file, &config, graph.params_mut())?;
+    if train.restore_best && best.is_dir() {
+        language::read_weights(&best, &config, graph.params_mut())?;
     }
-    let mut finished = LanguageModel::new(config.clone(), corpus.tokenizer.clone(), model, graph);
-    finished.save(&folder.model())?;
+    let tokenizer = Some(corpus.tokenizer.clone());
+    let generation = setup::generation(&corpus.tokenizer);
+    let mut finished = LanguageModel::new(config.clone(), (model, graph), tokenizer, generation);
+    finished.save(&folder.model(), &SaveOptions::default())?;
     watcher.event(Event::Phase("judging the model"));
     if let Some(valid) = valid_tokens {
         summary.valid = Some(judge::text(&mut finished, windows, valid, train.batch_size)?);
@@ -345,5 +353,18 @@ pub(super) fn windows(recipe: &PretrainRecipe) -> Windows {
         context: recipe.train.context,
         separate: recipe.data.documents == ff_data::text::DocumentBorders::Separate,
         random: recipe.train.windows == WindowOrder::Random,
+    }
+}
+
+/// The weights of the best evaluation lie in a folder of their own until the end, not in memory.
+fn save_best(folder: &Path, config: &DecoderConfig, params: &Params) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
+    language::write_weights(folder, config, params, usize::MAX)
+}
+
+fn judged_error(error: Error) -> ff_train::Error {
+    match error {
+        Error::Train(error) => error,
+        other => ff_train::Error::Judged(Box::new(other)),
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Samples<'a> {
         let options = GenerateOptions {
             max_tokens: sample.max_tokens,
             temperature: sample.temperature,
-            top_k: sample.top_k,
+            top_k: (sample.top_k > 0).then_some(sample.top_k),
             seed: job.recipe.train.seed,
             ..GenerateOptions::default()
         };
@@ -94,14 +94,17 @@ impl<'a> Samples<'a> {
         model: &CausalLm,
         step: u64,
         before: Option<f64>,
-    ) -> ff_train::Result<()> {
+    ) -> Result<()> {
         if before.is_some() {
             self.head.loss_before = before;
         }
         for prompt in self.prompts {
             let (config, tokenizer) = (self.config, self.tokenizer);
-            let text = generate::sample(graph, model, config, tokenizer, prompt, &self.options)?;
-            self.all.push(Sample { step, prompt: prompt.clone(), text });
+            let parts = (model, config, tokenizer);
+            let end: Vec<u32> = tokenizer.special().eos.into_iter().collect();
+            let options = &self.options;
+            let generated = generate(graph, parts, (0, prompt), &end, options, &mut |_| Ok(()))?;
+            self.all.push(Sample { step, prompt: prompt.clone(), text: generated.text });
         }
         let written = ff_formats::write_atomic(&self.path, |file| {
             serde_json::to_writer(&mut *file, &self.head)?;

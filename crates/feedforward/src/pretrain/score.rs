@@ -37,7 +37,7 @@ pub(crate) fn likelihoods(
 ) -> Result<Vec<Likelihood>> {
     let longest = model.config().max_positions;
     let vocab = model.config().vocab_size;
-    let (graph, model) = model.parts();
+    let (model, graph) = model.parts();
     // Alike lengths together, so that little is padding; the order of the answers is that of the questions.
     let length = |i: usize| pairs[i].given.len() + pairs[i].follows.len();
     let mut order: Vec<usize> = (0..pairs.len()).collect();

@@ -149,7 +149,7 @@ pub(super) fn build(
     if let Some(from) = &recipe.model.from
         && !device.pool().is_planning()
     {
-        language::read_folder_weights(&language::model_folder(from)?, config, &mut params)?;
+        language::read_weights(&language::model_folder(from)?, config, &mut params)?;
     }
     Ok(Setup { model, graph: Graph::new(device, params) })
 }
@@ -267,7 +267,7 @@ pub(super) fn measure(
 pub(super) fn peak_flops(recipe: &PretrainRecipe, device: &Device) -> f64 {
     match recipe.model.precision {
         Precision::F32 => fma_peak(device.cpu()),
-        Precision::Bf16 => bf16_peak(device.cpu()),
+        Precision::Bf16 => bf16_peak(device.cpu()).unwrap_or_else(|| fma_peak(device.cpu())),
     }
 }
 
@@ -284,7 +284,7 @@ pub(super) fn layers(config: &DecoderConfig) -> String {
         .map_or(String::new(), |moe| format!(" · {} of {} experts", moe.top_k, moe.experts));
     format!(
         "{} · {} layers × {} · {heads}{experts} · {} tokens in the vocabulary",
-        config.family,
+        config.field("model_type").and_then(|v| v.as_str()).unwrap_or("decoder"),
         config.layers.len(),
         config.hidden_size,
         config.vocab_size
@@ -311,4 +311,11 @@ pub(super) fn training_line(recipe: &PretrainRecipe, tokens: u64) -> String {
         recipe.optimizer.lr(),
         train.context
     )
+}
+
+/// What a `generation_config.json` says of where texts begin and end.
+pub(super) fn generation(tokenizer: &Tokenizer) -> serde_json::Map<String, serde_json::Value> {
+    let special = tokenizer.special();
+    let ids = [("bos_token_id", special.bos), ("eos_token_id", special.eos), ("pad_token_id", special.pad)];
+    ids.into_iter().filter_map(|(key, id)| Some((key.to_owned(), id?.into()))).collect()
 }

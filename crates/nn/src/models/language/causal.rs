@@ -3,7 +3,7 @@ use super::cache::ModelCache;
 use super::config::{DecoderConfig, MoeConfig};
 use super::families::Family;
 use super::{LanguageOptions, TokenBatch};
-use crate::layers::{Embedding, Feedforward};
+use crate::layers::Embedding;
 use crate::{Builder, Init, Layer};
 use ff_ops::{
     Activation, Add, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId, ParamKind,
@@ -78,7 +78,7 @@ impl CausalLm {
         let gpt2 = config.family == Family::Gpt2;
         let init = Init::Normal { std: config.initializer_range };
         let (vocab, features) = (config.vocab_size, config.hidden_size);
-        let mut table = |b: &mut Builder, name, rows| {
+        let table = |b: &mut Builder, name, rows| {
             b.scope(name, |b| Embedding::with_init(b, rows, features, init))
         };
         let (embedding, positions, blocks, norm) =
