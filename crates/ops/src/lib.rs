@@ -7,6 +7,7 @@
 
 mod activation;
 mod add;
+mod attention;
 mod batch_norm;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
@@ -33,6 +34,7 @@ mod params;
 mod prelu;
 mod registry;
 mod rms_norm;
+mod rotary;
 mod scale;
 mod softmax;
 mod softmax_cross_entropy;
@@ -41,6 +43,7 @@ mod testing;
 
 pub use activation::{Activate, Activation};
 pub use add::Add;
+pub use attention::{Attention, KeyValueCache, Segments};
 pub use batch_norm::{BatchNorm, Statistics};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
@@ -65,6 +68,7 @@ pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use prelu::Prelu;
 pub use registry::{Entry, registry};
 pub use rms_norm::RmsNorm;
+pub use rotary::Rotary;
 pub use scale::Scale;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
