@@ -7,6 +7,7 @@
 
 mod activation;
 mod add;
+mod attention;
 mod batch_norm;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
@@ -34,6 +35,7 @@ mod params;
 mod prelu;
 mod registry;
 mod rms_norm;
+mod rotary;
 mod scale;
 mod scale_rows;
 mod softmax;
@@ -43,6 +45,7 @@ mod testing;
 
 pub use activation::{Activate, Activation};
 pub use add::Add;
+pub use attention::{Attention, KeyValueCache, Segments};
 pub use batch_norm::{BatchNorm, Statistics};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
@@ -68,6 +71,7 @@ pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use prelu::Prelu;
 pub use registry::{Entry, registry};
 pub use rms_norm::RmsNorm;
+pub use rotary::Rotary;
 pub use scale::Scale;
 pub use scale_rows::ScaleRows;
 pub use softmax::{LogSoftmax, Softmax};

@@ -24,6 +24,7 @@ pub fn registry() -> &'static [Entry] {
     &[
         Entry { name: "activation", cases: crate::activation::cases },
         Entry { name: "add", cases: crate::add::cases },
+        Entry { name: "attention", cases: crate::attention::cases },
         Entry { name: "batch_norm", cases: crate::batch_norm::cases },
         Entry {
             name: "binary_cross_entropy_with_logits",
@@ -46,6 +47,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "mul", cases: crate::mul::cases },
         Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "rms_norm", cases: crate::rms_norm::cases },
+        Entry { name: "rotary", cases: crate::rotary::cases },
         Entry { name: "scale", cases: crate::scale::cases },
         Entry { name: "scale_rows", cases: crate::scale_rows::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },

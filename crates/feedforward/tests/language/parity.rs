@@ -3,7 +3,7 @@
 use super::{batch, expected, fixture, model};
 use feedforward::language::{GenerateOptions, LanguageModel, StopReason, generate_tokens};
 use feedforward::nn::models::{DecoderConfig, LanguageOptions, file_tensors};
-use feedforward::ops::{Mode, ParamId};
+use feedforward::ops::Mode;
 use feedforward::trainer::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use feedforward::tensor::Device;
 use std::ops::ControlFlow;
@@ -28,6 +28,9 @@ fn difference(expected: &[f32], found: &[f32], floor: f64) -> f64 {
 }
 
 fn check(name: &str) {
+    // Recomputed blocks must give the same as those that keep everything.
+    let options = LanguageOptions { recompute: true, ..LanguageOptions::default() };
+    steps(name, &options);
     let options = LanguageOptions::default();
     let worst = [logits_and_gradients(name, &options), steps(name, &options), [greedy(name); 2]];
     println!("| {name} | {:.1e} | {:.1e} | {:.1e} |", worst[0][0], worst[0][1], worst[1][0]);

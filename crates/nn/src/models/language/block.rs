@@ -2,7 +2,7 @@
 
 use super::config::{DecoderConfig, DecoderNorm, LayerConfig};
 use super::families::Family;
-use super::{LanguageOptions, TokenBatch};
+use super::LanguageOptions;
 use crate::layers::{
     Attention, AttentionConfig, AttentionContext, FeedforwardBlock, LayerNorm, MixtureOfExperts,
     RmsNorm,
@@ -130,38 +130,15 @@ impl Block {
         &self,
         graph: &mut Graph,
         x: &Value,
-        batch: &TokenBatch,
+        positions: &Value,
+        segments: Option<&Value>,
         cache: Option<&mut KeyValueCache>,
     ) -> Result<(Value, Option<RouterLosses>)> {
-        let x = self.attend(graph, x, batch, cache)?;
-        self.feed(graph, &x)
-    }
-
-    /// The first half: x + attention(norm(x)).
-    pub(super) fn attend(
-        &self,
-        graph: &mut Graph,
-        x: &Value,
-        batch: &TokenBatch,
-        cache: Option<&mut KeyValueCache>,
-    ) -> Result<Value> {
         let h = self.attention_norm.forward(graph, x.clone())?;
-        let context = AttentionContext {
-            positions: Some(&batch.positions),
-            segments: batch.segments.as_ref(),
-            memory: None,
-            cache,
-        };
+        let context =
+            AttentionContext { positions: Some(positions), segments, memory: None, cache };
         let h = self.attention.forward(graph, &h, context)?;
-        graph.apply(&self.add, &[x, &h])
-    }
-
-    /// The second half: x + feedforward(norm(x)).
-    pub(super) fn feed(
-        &self,
-        graph: &mut Graph,
-        x: &Value,
-    ) -> Result<(Value, Option<RouterLosses>)> {
+        let x = graph.apply(&self.add, &[x, &h])?;
         let h = self.feedforward_norm.forward(graph, x.clone())?;
         let (h, losses) = match &self.feedforward {
             Feedforward::Dense(layer) => (layer.forward(graph, h)?, None),
@@ -170,12 +147,7 @@ impl Block {
                 (out.y, Some(RouterLosses { balance: out.balance, z_loss: out.z_loss }))
             }
         };
-        Ok((graph.apply(&self.add, &[x, &h])?, losses))
-    }
-
-    /// Whether it has a router, whose losses must not be lost in a recomputed block.
-    pub(super) fn has_experts(&self) -> bool {
-        matches!(self.feedforward, Feedforward::Experts(_))
+        Ok((graph.apply(&self.add, &[&x, &h])?, losses))
     }
 }
 

@@ -1,15 +1,16 @@
 use super::block::{Block, RouterLosses, norm};
 use super::cache::ModelCache;
-use super::config::{DecoderConfig, MoeConfig};
+use super::config::DecoderConfig;
 use super::families::Family;
 use super::{LanguageOptions, TokenBatch};
 use crate::layers::Embedding;
 use crate::{Builder, Init, Layer};
 use ff_ops::{
-    Activation, Add, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId, ParamKind,
-    Result, Scale, Value,
+    Activation, Add, CheckpointAll, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId,
+    ParamKind, Result, Scale, Value, Values,
 };
 use ff_tensor::{DType, Tensor};
+use std::fmt;
 use std::sync::Arc;
 
 /// A decoder that predicts the next token (Radford et al., 2019; Touvron et al., 2023): embeddings, pre-norm blocks, a
@@ -48,12 +49,15 @@ pub struct CausalLm {
     embedding: Embedding,
     positions: Option<Embedding>,
     blocks: Vec<Arc<Block>>,
+    /// Each block once more, where it is to be computed again for the backward pass.
+    again: Option<Again>,
     norm: Box<dyn Layer>,
     output: ParamId,
     loss: Arc<dyn Op>,
     logits: Arc<dyn Op>,
     add: Arc<dyn Op>,
-    moe: Option<MoeConfig>,
+    /// The factors of the routers' losses, where they are not 0.
+    router: [Option<Arc<dyn Op>>; 2],
     options: LanguageOptions,
 }
 
@@ -110,16 +114,22 @@ impl CausalLm {
         } else {
             ff_ops::Feedforward::op(Activation::Identity, false)
         };
+        let again =
+            options.recompute.then(|| Again(blocks.iter().cloned().map(again).collect()));
+        let with_experts = config.layers.iter().any(|layer| layer.experts);
+        let scaled = |factor: f64| (factor > 0.0).then(|| Scale::op(factor));
+        let router = config.moe.filter(|_| with_experts);
         Self {
             embedding,
             positions,
             blocks,
+            again,
             norm,
             output,
             loss: loss.op(),
             logits,
             add: Add::op(),
-            moe: config.moe.filter(|_| config.layers.iter().any(|layer| layer.experts)),
+            router: router.map_or([None, None], |moe| [scaled(moe.balance), scaled(moe.z_loss)]),
             options: *options,
         }
     }
@@ -147,10 +157,10 @@ impl CausalLm {
             return Err(Error::shape("causal_lm", "expected a loss and a count"));
         };
         let mut total = sum.clone();
-        if let (Some(moe), Some(losses)) = (&self.moe, losses) {
-            for (factor, loss) in [(moe.balance, losses.balance), (moe.z_loss, losses.z_loss)] {
-                if factor > 0.0 {
-                    let loss = graph.apply(&Scale::op(factor), &[&loss])?;
+        if let Some(losses) = losses {
+            for (factor, loss) in self.router.iter().zip([losses.balance, losses.z_loss]) {
+                if let Some(factor) = factor {
+                    let loss = graph.apply(factor, &[&loss])?;
                     total = graph.apply(&self.add, &[&total, &loss])?;
                 }
             }
@@ -221,14 +231,19 @@ impl CausalLm {
             let at = positions.forward(graph, batch.positions.clone())?;
             x = graph.apply(&self.add, &[&x, &at])?;
         }
-        let recompute = self.options.recompute && graph.training() && cache.is_none();
+        let recompute = graph.training() && cache.is_none();
         let mut losses: Option<RouterLosses> = None;
         for (i, block) in self.blocks.iter().enumerate() {
             let layer_cache = cache.as_mut().map(|cache| &mut cache.layers[i]);
-            let (y, more) = if recompute {
-                recomputed(graph, block, &x, batch)?
-            } else {
-                block.forward(graph, &x, batch, layer_cache)?
+            let (positions, segments) = (&batch.positions, batch.segments.as_ref());
+            let (y, more) = match &self.again {
+                Some(again) if recompute => {
+                    let mut inputs: smallvec::SmallVec<[&Value; 3]> =
+                        smallvec::smallvec![&x, positions];
+                    inputs.extend(segments);
+                    outputs(&graph.checkpoint_all(Arc::clone(&again.0[i]), &inputs)?)?
+                }
+                _ => block.forward(graph, &x, positions, segments, layer_cache)?,
             };
             x = y;
             losses = match (losses, more) {
@@ -243,29 +258,37 @@ impl CausalLm {
     }
 }
 
-/// A block that keeps its input only; of one with experts the first half, as a router's losses are not its output.
-fn recomputed(
-    graph: &mut Graph,
-    block: &Arc<Block>,
-    x: &Value,
-    batch: &TokenBatch,
-) -> Result<(Value, Option<RouterLosses>)> {
-    let again = Arc::clone(block);
-    let run = move |graph: &mut Graph, inputs: &[Value]| {
-        let [x, ids, positions, segments @ ..] = inputs else {
-            return Err(Error::shape("causal_lm", "a block reads x, tokens and positions"));
+/// Functions, which have nothing to show.
+struct Again(Vec<CheckpointAll>);
+
+impl fmt::Debug for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Again({})", self.0.len())
+    }
+}
+
+/// A block as a part that runs again for the backward pass: from x, positions and segments where there are any.
+fn again(block: Arc<Block>) -> CheckpointAll {
+    Arc::new(move |graph: &mut Graph, inputs: &[Value]| {
+        let [x, positions, segments @ ..] = inputs else {
+            return Err(Error::shape("causal_lm", "a block reads x and positions"));
         };
-        let batch = TokenBatch {
-            ids: ids.clone(),
-            positions: positions.clone(),
-            segments: segments.first().cloned(),
-        };
-        let x = again.attend(graph, x, &batch, None)?;
-        Ok(if again.has_experts() { x } else { again.feed(graph, &x)?.0 })
-    };
-    let mut inputs: smallvec::SmallVec<[&Value; 4]> =
-        smallvec::smallvec![x, &batch.ids, &batch.positions];
-    inputs.extend(&batch.segments);
-    let y = graph.checkpoint(Arc::new(run), &inputs)?;
-    if block.has_experts() { block.feed(graph, &y) } else { Ok((y, None)) }
+        let (y, losses) = block.forward(graph, x, positions, segments.first(), None)?;
+        let mut outputs = Values::new();
+        outputs.push(y);
+        outputs.extend(losses.into_iter().flat_map(|losses| [losses.balance, losses.z_loss]));
+        Ok(outputs)
+    })
+}
+
+/// What a block that runs again gave.
+fn outputs(values: &[Value]) -> Result<(Value, Option<RouterLosses>)> {
+    match values {
+        [y] => Ok((y.clone(), None)),
+        [y, balance, z_loss] => {
+            let losses = RouterLosses { balance: balance.clone(), z_loss: z_loss.clone() };
+            Ok((y.clone(), Some(losses)))
+        }
+        _ => Err(Error::shape("causal_lm", "a block gives x and the losses of its router")),
+    }
 }

@@ -8,6 +8,8 @@ mod families;
 mod fields;
 mod files;
 mod rope;
+#[cfg(test)]
+mod tests;
 
 pub use cache::ModelCache;
 pub use causal::{CausalLm, CausalLoss};
