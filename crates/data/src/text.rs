@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bpe;
 mod config;
 mod documents;
 mod encode;
@@ -30,12 +31,15 @@ mod shard;
 mod tokenize;
 mod tokenizer;
 mod tokens;
+mod train;
 
+pub use bpe::Pretokenizer;
 pub use config::{BrokenText, CleanConfig, DocumentBorders, TextConfig, TextFormat};
 pub use index::{DocumentCounts, PartReport, TextReport};
 pub use tokenize::{TextProgress, tokenize};
 pub use tokenizer::{SpecialTokens, TextStream, Tokenizer, TokenizerKind};
 pub use tokens::{TextData, TokenData};
+pub use train::{TokenizerOptions, TrainedTokenizer, train_tokenizer};
 
 /// The last place up to `at` that lies between characters.
 fn floor_boundary(text: &str, at: usize) -> usize {

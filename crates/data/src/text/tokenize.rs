@@ -21,22 +21,22 @@ const SHARD: usize = 1 << 24;
 /// The text that is encoded at once, on all threads.
 const BATCH: usize = 8 << 20;
 
-/// How far tokenising is.
+/// How far reading, tokenising or learning is.
 ///
 /// ```
 /// # use ff_data::text::TextProgress;
 /// fn told(progress: &TextProgress) -> String {
-///     format!("{}: {} of {} bytes", progress.phase, progress.bytes, progress.total_bytes)
+///     format!("{}: {} of {}", progress.phase, progress.done, progress.total)
 /// }
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TextProgress {
-    /// What is being done: `hashing`, `tokenising`.
+    /// What is being done: `hashing`, `tokenising`, `reading`, `merging`.
     pub phase: &'static str,
-    /// Bytes on disk that were read.
-    pub bytes: u64,
-    /// Bytes on disk in all.
-    pub total_bytes: u64,
+    /// How much of it is done: bytes on disk that were read; tokens, while pairs are merged.
+    pub done: u64,
+    /// How much there is in all; 0 where that is not known.
+    pub total: u64,
     /// Documents that were read.
     pub documents: u64,
     /// Tokens that were made.
@@ -180,7 +180,7 @@ fn hash(
 ) -> Result<FileHash> {
     let sizes =
         train.iter().chain(valid).map(|path| std::fs::metadata(path).map_or(0, |m| m.len()));
-    let total_bytes = sizes.sum();
+    let total = sizes.sum();
     let mut hasher = Xxh3::new();
     let mut bytes = 0;
     for part in [train, valid] {
@@ -191,8 +191,8 @@ fn hash(
             bytes += length;
             progress(&TextProgress {
                 phase: "hashing",
-                bytes,
-                total_bytes,
+                done: bytes,
+                total,
                 documents: 0,
                 tokens: 0,
             });
@@ -336,8 +336,8 @@ impl<'a> Work<'a> {
                 held = 0;
                 progress(&TextProgress {
                     phase: "tokenising",
-                    bytes: documents.bytes(),
-                    total_bytes: self.total_bytes,
+                    done: documents.bytes(),
+                    total: self.total_bytes,
                     documents: self.counts.read,
                     tokens: self.tokens,
                 });

@@ -12,6 +12,7 @@ mod simple;
 mod stream;
 
 use simple::Simple;
+pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, pretty};
 pub use stream::TextStream;
 
 /// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, bytes, or characters.
