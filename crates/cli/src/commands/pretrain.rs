@@ -1,11 +1,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::pretrain::{PretrainRecipe, PretrainSummary};
+use feedforward::pretrain::PretrainSummary;
 use feedforward::{Error, RunFolder, TrainOptions, Watcher, bytes, trainer};
 
 use super::train::command_line;
-use crate::arguments::Pretrain;
+use crate::arguments::{Changes, Pretrain};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::inputs;
 use crate::interrupt;
@@ -31,15 +31,14 @@ pub(super) fn run(arguments: &Pretrain, terminal: &Terminal) -> Result<ExitCode,
             "write one that names the text in [data] paths and the model in [model.config]; recipes/ has examples",
         ));
     }
-    let mut sets = Vec::new();
-    if let Some(name) = &arguments.name {
-        sets.push(format!("name={}", inputs::quoted(name)));
-    }
-    if let Some(seed) = arguments.seed {
-        sets.push(format!("train.seed={seed}"));
-    }
-    sets.extend(arguments.set.iter().cloned());
-    let recipe = PretrainRecipe::load(path, &sets)?;
+    let changes = Changes {
+        set: arguments.set.clone(),
+        name: arguments.name.clone(),
+        seed: arguments.seed,
+        target: None,
+        task: None,
+    };
+    let recipe = inputs::language_recipe(path, &changes)?;
     watched(terminal, |progress| feedforward::pretrain::pretrain(&recipe, &options, progress))
 }
 

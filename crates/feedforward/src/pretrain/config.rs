@@ -1,6 +1,6 @@
 //! The tables of a pretraining recipe that are not those of other recipes.
 
-use ff_data::text::TokenizerKind;
+use ff_data::text::{Pretokenizer, TokenizerKind};
 use ff_nn::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,8 @@ pub struct TokenizerTable {
     pub path: Option<PathBuf>,
     /// What kind of tokenizer is trained on the corpus where none is loaded.
     pub kind: TokenizerKind,
+    /// How text is divided into words that no token crosses, for byte pairs.
+    pub pretokenizer: Pretokenizer,
     /// How many tokens it has at most; of no meaning for bytes and characters.
     pub vocab_size: usize,
     /// Tokens that never come from text; the first one ends a document.
@@ -54,7 +56,11 @@ pub struct TokenizerTable {
 
 impl Default for TokenizerTable {
     fn default() -> Self {
-        Self { path: None, kind: TokenizerKind::Bpe, vocab_size: 4096, special: vec!["<|endoftext|>".into()] }
+        Self {
+            path: None,
+            kind: TokenizerKind::Bpe,
+            pretokenizer: Pretokenizer::default(),
+            vocab_size: 4096, special: vec!["<|endoftext|>".into()] }
     }
 }
 

@@ -4,7 +4,7 @@ use super::PretrainRecipe;
 use crate::notes::RunInfo;
 use crate::watch::{Notice, TextNotice, Watcher};
 use crate::{Error, Result, RunFolder, language};
-use ff_data::text::{TextConfig, TextData, TextProgress, Tokenizer, TokenizerKind, tokenize};
+use ff_data::text::{TextConfig, TextData, TextProgress, Tokenizer, TokenizerOptions, tokenize, train_tokenizer};
 use ff_train::Event;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -173,6 +173,8 @@ fn tell(progress: &TextProgress, phase: &mut &'static str, watcher: &mut dyn Wat
         watcher.event(Event::Phase(match progress.phase {
             "hashing" => "reading the text",
             "tokenising" => "making tokens of the text",
+            "reading" => "reading the text for the tokenizer",
+            "merging" => "training the tokenizer",
             other => other,
         }));
     }
@@ -192,16 +194,14 @@ fn tokenizer(
     if let Some(from) = &recipe.model.from {
         return Ok(Tokenizer::load(&language::model_folder(from)?)?);
     }
-    watcher.event(Event::Phase("training the tokenizer"));
-    let special: Vec<&str> = table.special.iter().map(String::as_str).collect();
-    match table.kind {
-        TokenizerKind::Bytes => Ok(Tokenizer::bytes(&special)?),
-        _ => {
-            let mut all = String::new();
-            for path in &config.paths {
-                all.push_str(&std::fs::read_to_string(base.join(path)).map_err(ff_formats::Error::io(path, "reading"))?);
-            }
-            Ok(Tokenizer::characters(&all, &special)?)
-        }
-    }
+    let options = TokenizerOptions {
+        kind: table.kind,
+        vocab_size: table.vocab_size,
+        special: table.special.clone(),
+        pretokenizer: table.pretokenizer,
+        ..TokenizerOptions::default()
+    };
+    let mut phase = "";
+    let told = &mut |progress: &TextProgress| tell(progress, &mut phase, watcher);
+    Ok(train_tokenizer(config, base, &options, told)?.tokenizer)
 }

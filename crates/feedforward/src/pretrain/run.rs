@@ -150,7 +150,7 @@ pub fn resume(
     run(&job, info, clock, watcher)
 }
 
-fn open_device(recipe: &PretrainRecipe, options: DeviceOptions) -> Result<Device> {
+pub(super) fn open_device(recipe: &PretrainRecipe, options: DeviceOptions) -> Result<Device> {
     let threads = match options.threads {
         0 => recipe.train.threads,
         n => n,
@@ -198,7 +198,7 @@ fn run(
     train_tokens.check_vocabulary(config.vocab_size)?;
     train_tokens.check_context(train.context, "training")?;
     let measured = setup::measure(recipe, &config, corpus)?;
-    crate::memory::refuse_if_too_large(measured.peak_bytes)?;
+    refuse_if_too_large(job, &config, measured.peak_bytes)?;
     let Setup { model, graph } = setup::build(recipe, &config, device)?;
     let notice = LanguageNotice {
         layers: setup::layers(&config),
@@ -367,4 +367,30 @@ fn judged_error(error: Error) -> ff_train::Error {
         Error::Train(error) => error,
         other => ff_train::Error::Judged(Box::new(other)),
     }
+}
+
+/// Refuses a plan that cannot fit, before anything is allocated, and says what would.
+fn refuse_if_too_large(job: &Job<'_>, config: &DecoderConfig, planned: usize) -> Result<()> {
+    let Some(available) = crate::memory::available_bytes() else { return Ok(()) };
+    if planned < available {
+        return Ok(());
+    }
+    let recipe = job.recipe;
+    let way_out = match super::plan::fitting(recipe, config, job.corpus, available)? {
+        Some(batch) => {
+            let accumulate = recipe.train.accumulate * recipe.train.batch_size.div_ceil(batch);
+            format!(
+                "train.batch_size={batch} with train.accumulate={accumulate} fits and trains the same steps"
+            )
+        }
+        None if !recipe.model.recompute => {
+            "try model.recompute=true, a shorter train.context or a smaller model".into()
+        }
+        None => "make the model or train.context smaller".into(),
+    };
+    Err(Error::usage(format!(
+        "this run needs {} of memory and {} are free; {way_out}",
+        crate::bytes(planned),
+        crate::bytes(available)
+    )))
 }
