@@ -8,6 +8,7 @@
 // An allocator has unsafe methods; see the file.
 #[allow(unsafe_code)]
 mod allocator;
+mod attention;
 mod clock;
 mod ffn;
 mod fit;

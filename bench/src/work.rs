@@ -1,7 +1,9 @@
 //! The table of works: a name, what it costs, and how to run it.
 
 use crate::clock::{Clock, Pace, Timing};
-use crate::{allocator, ffn, fit, gemm, head, infer, language, memory, train};
+use crate::{
+    allocator, attention, ffn, fit, gemm, head, infer, language, memory, train,
+};
 use ff_tensor::Device;
 
 /// Whatever a work fails with; it is printed and ends the program.
@@ -33,6 +35,7 @@ pub(crate) fn works() -> Vec<Work> {
         train::works(),
         infer::works(),
         ffn::works(),
+        attention::works(),
         head::works(),
         fit::works(),
         gemm::works(),

@@ -4,6 +4,8 @@
     python crates/testkit/scripts/torch_fixtures.py inputs.safetensors
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -58,6 +60,64 @@ def feedforward_block(a, x):
     linear = [lambda v, w=w, b=b: F.linear(v, w, b) for w, b in zip(weights, biases)]
     h = activation(a.activation, linear[0](x[0]))
     return [linear[-1](h * linear[1](x[0]) if a.gated else h)]
+
+
+def alibi_slopes(heads):
+    """As the authors' code has it: powers of two, then every other one of twice as many."""
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    return slopes + [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * power, 2)][: heads - power]
+
+
+def attention(a, x):
+    segments = x[1:] if a.fused else x[3:]
+    widths = [a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.head_dim]
+    parts = x[0].split(widths, -1) if a.fused else x[:3]
+    q, k, v = (p.unflatten(-1, (-1, a.head_dim)).transpose(1, 2) for p in parts)
+    (T, S), group = (q.shape[2], k.shape[2]), a.heads // a.kv_heads
+    if 0 in (q.numel(), k.numel()):
+        return None  # PyTorch's kernels do not take nothing
+    at, s = torch.arange(T)[:, None] + S - T, torch.arange(S)[None]
+    seen = torch.ones(q.shape[0], 1, T, S, dtype=torch.bool)
+    if a.causal:
+        seen &= s <= at
+    if a.window is not None:
+        seen &= at - s < a.window
+    if segments:
+        seen &= (segments[0] >= 0)[:, None, None, :]
+    if len(segments) == 2:
+        seen &= (segments[1][:, :, None] == segments[0][:, None, :])[:, None]
+    bias = torch.where(seen, 0.0, -torch.inf)
+    if a.alibi:
+        bias = bias - torch.tensor(alibi_slopes(a.heads))[:, None, None] * (at - s).abs()
+    # A query that sees nothing gives zeros; it may see everything until then, so that nothing is NaN.
+    some = seen.any(-1, keepdim=True)
+    bias = torch.where(some, bias, 0.0)
+    if a.soft_cap is None:
+        y = F.scaled_dot_product_attention(q, k, v, bias, scale=a.scale, enable_gqa=group > 1)
+    else:
+        k, v = (p.repeat_interleave(group, 1) for p in (k, v))
+        scores = q @ k.mT * (a.head_dim**-0.5 if a.scale is None else a.scale)
+        y = (a.soft_cap * torch.tanh(scores / a.soft_cap) + bias).softmax(-1) @ v
+    y = torch.where(some, y, 0.0)
+    return [y.transpose(1, 2).flatten(-2)]
+
+
+def rotary(a, x):
+    x, positions = x
+    heads = x.unflatten(-1, (-1, a.head_dim))
+    turned, rest = heads[..., : a.rotary_dim], heads[..., a.rotary_dim :]
+    angles = positions[..., None] * torch.tensor(a.inv_freq)
+    if a.interleaved:
+        pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
+        turns = torch.polar(torch.full_like(angles, a.scaling), angles)
+        turned = torch.view_as_real(pairs * turns[:, :, None]).flatten(-2)
+    else:
+        angles = torch.cat([angles, angles], -1)[:, :, None]
+        first, second = turned.chunk(2, -1)
+        rotated = torch.cat([-second, first], -1)
+        turned = (turned * angles.cos() + rotated * angles.sin()) * a.scaling
+    return [torch.cat([turned, rest], -1).flatten(-2)]
 
 
 def prelu(a, x):
@@ -184,6 +244,7 @@ def kl_divergence(a, x):
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
     "add": lambda a, x: [x[0] + x[1]],
+    "attention": attention,
     "batch_norm": batch_norm,
     "concat": lambda a, x: [torch.cat(x, -1)],
     "dropout": dropout,
@@ -196,6 +257,7 @@ HANDLERS = {
     "mul": lambda a, x: [x[0] * x[1]],
     "prelu": prelu,
     "rms_norm": rms_norm,
+    "rotary": rotary,
     "scale": lambda a, x: [a.factor * x[0]],
     "scale_rows": lambda a, x: [x[0] * x[1]],
     "softmax": lambda a, x: [F.softmax(x[0], -1)],

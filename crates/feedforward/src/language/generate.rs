@@ -205,7 +205,7 @@ fn write(
     let room = config.max_positions - prompt.len();
     // What is written last is not read again.
     let capacity = prompt.len() + options.max_tokens.min(room + 1) - 1;
-    let mut cache = ModelCache::new(&graph.device().clone(), config, 1, capacity)?;
+    let mut cache = ModelCache::new(graph.device(), config, model.options(), 1, capacity)?;
     let mut sampler = Sampler::new(options, number);
     let mut context = prompt.to_vec();
     let mut tokens = Vec::new();

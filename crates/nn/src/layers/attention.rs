@@ -1,7 +1,7 @@
 use super::{Feedforward, Layer, RmsNorm};
 use crate::{Builder, Init};
 use ff_ops::{Activation, Error, Graph, KeyValueCache, Op, Result, Rotary, Segments, Value};
-use ff_tensor::{DType, Element, Tensor, bf16};
+use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// What an attention layer is made from.
@@ -120,10 +120,9 @@ enum Projections {
 impl Attention {
     /// A layer whose parameters are registered.
     pub fn new(builder: &mut Builder, config: &AttentionConfig) -> Self {
-        let heads = config.heads.clone();
+        let heads = config.heads;
         let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
-        // Normalisation computes in f32; what it reads and gives is not rounded in between.
-        let inner = if config.norm_eps.is_some() { DType::F32 } else { DType::BF16 };
+        let inner = Self::inner_dtype(config);
         let mut project = |name: &str, from, to, bias, init, output| {
             let f = Activation::Identity;
             let layer = builder.scope(name, |b| Feedforward::with_init(b, from, to, f, bias, init));
@@ -145,10 +144,16 @@ impl Attention {
             ["q_norm", "k_norm"]
                 .map(|name| builder.scope(name, |b| RmsNorm::with_eps(b, heads.head_dim, eps)))
         });
-        let op = |segments| ff_ops::Attention { segments, ..heads.clone() }.op();
+        let op = |segments| ff_ops::Attention { segments, ..heads }.op();
         let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
         let rotary = config.rotary.clone().map(Rotary::op);
         Self { ops, heads, input, norms, rotary, out }
+    }
+
+    /// The type of queries, keys and values, which a cache must have.
+    pub fn inner_dtype(config: &AttentionConfig) -> DType {
+        // Normalisation computes in f32; what it reads and gives is not rounded in between.
+        if config.bf16 && config.norm_eps.is_none() { DType::BF16 } else { DType::F32 }
     }
 
     /// The layer's output.
@@ -167,9 +172,8 @@ impl Attention {
                 match context.cache {
                     None => self.apply(graph, &[&qkv], &context)?,
                     Some(cache) => {
-                        let [q, k, v] = self.split(graph, &qkv)?;
-                        cache.append(&k, &v)?;
-                        self.attend(graph, &q, cache)?
+                        cache.append_fused(tensor(&qkv)?)?;
+                        self.attend(graph, &qkv, cache)?
                     }
                 }
             }
@@ -192,7 +196,7 @@ impl Attention {
                     None => self.apply(graph, &[&q, &k, &v], &context)?,
                     Some(cache) => {
                         cache.append(tensor(&k)?, tensor(&v)?)?;
-                        self.attend(graph, tensor(&q)?, cache)?
+                        self.attend(graph, &q, cache)?
                     }
                 }
             }
@@ -222,40 +226,9 @@ impl Attention {
     }
 
     /// Attention over what has been seen so far, outside of the tape.
-    fn attend(&self, graph: &Graph, q: &Tensor, cache: &KeyValueCache) -> Result<Value> {
-        Ok(graph.input(self.heads.attend(graph.device(), q, cache)?))
+    fn attend(&self, graph: &Graph, q: &Value, cache: &KeyValueCache) -> Result<Value> {
+        Ok(graph.input(self.heads.attend(graph.device(), tensor(q)?, cache, None)?))
     }
-
-    /// Copies of the queries, keys and values that lie side by side.
-    fn split(&self, graph: &Graph, qkv: &Value) -> Result<[Tensor; 3]> {
-        let from = tensor(qkv)?;
-        let width = from.shape().last();
-        let (q, kv) =
-            (self.heads.heads * self.heads.head_dim, self.heads.kv_heads * self.heads.head_dim);
-        let part = |start, len| match from.dtype() {
-            DType::BF16 => columns::<bf16>(graph, from, width, start, len),
-            DType::F64 => columns::<f64>(graph, from, width, start, len),
-            _ => columns::<f32>(graph, from, width, start, len),
-        };
-        let parts = [part(0, q), part(q, kv), part(q + kv, kv)];
-        let [q, k, v] = parts.map(|part| part.map_err(Error::of("attention")));
-        Ok([q?, k?, v?])
-    }
-}
-
-fn columns<T: Element>(
-    graph: &Graph,
-    from: &Tensor,
-    width: usize,
-    start: usize,
-    len: usize,
-) -> ff_tensor::Result<Tensor> {
-    let mut to = Tensor::uninit(graph.device(), from.shape().with_last(len), T::DTYPE)?;
-    let rows = from.slice::<T>()?.chunks_exact(width);
-    for (from, to) in rows.zip(to.slice_mut::<T>()?.chunks_exact_mut(len)) {
-        to.copy_from_slice(&from[start..start + len]);
-    }
-    Ok(to)
 }
 
 fn tensor(value: &Value) -> Result<&Tensor> {

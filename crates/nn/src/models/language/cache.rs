@@ -1,12 +1,13 @@
-use super::DecoderConfig;
+use super::{DecoderConfig, LanguageOptions};
 use ff_ops::{KeyValueCache, Result};
-use ff_tensor::Device;
+use ff_tensor::{DType, Device};
 
 /// The keys and values of every layer for the tokens seen so far, so that generation computes each token once.
 ///
 /// ```
-/// # fn make(config: &ff_nn::models::DecoderConfig) -> ff_ops::Result<()> {
-/// let mut cache = ff_nn::models::ModelCache::new(&Default::default(), config, 1, 128)?;
+/// # use ff_nn::models::{CausalLm, DecoderConfig, ModelCache};
+/// # fn make(model: &CausalLm, config: &DecoderConfig) -> ff_ops::Result<()> {
+/// let cache = ModelCache::new(&Default::default(), config, model.options(), 1, 128)?;
 /// assert!(cache.is_empty());
 /// # Ok(()) }
 /// ```
@@ -24,11 +25,15 @@ impl ModelCache {
     pub fn new(
         device: &Device,
         config: &DecoderConfig,
+        options: &LanguageOptions,
         batch: usize,
         capacity: usize,
     ) -> Result<Self> {
         let width = config.kv_heads * config.head_dim;
-        let layer = |_| KeyValueCache::new(device, batch, width, capacity);
+        // What attention layers compute in.
+        let narrow = options.bf16() && !config.qk_norm;
+        let dtype = if narrow { DType::BF16 } else { DType::F32 };
+        let layer = |_| KeyValueCache::new(device, dtype, batch, width, capacity);
         let layers = config.layers.iter().map(layer).collect::<Result<_>>()?;
         Ok(Self { layers, capacity })
     }
