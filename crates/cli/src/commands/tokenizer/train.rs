@@ -19,8 +19,9 @@ pub(super) fn run(arguments: &TokenizerTrain, terminal: &Terminal) -> Result<Exi
                 .help("nothing is ever overwritten: choose another folder, or remove it first"));
         }
     }
-    std::fs::create_dir_all(out)
-        .map_err(|e| Failure::failed(format!("cannot write {}: {e}", out.display())))?;
+    // What cannot be written at the end is said at the beginning; nothing is left where learning fails.
+    let there = out.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    feedforward::formats::check_writable(there).map_err(feedforward::Error::from)?;
     let options = TokenizerOptions {
         kind: arguments.kind.into(),
         vocab_size: arguments.vocab_size,
