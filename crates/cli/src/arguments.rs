@@ -8,6 +8,12 @@ use feedforward::tensor::{DeviceOptions, Isa};
 
 use crate::failure::Failure;
 
+mod tokenizer;
+
+pub(crate) use tokenizer::{
+    TextFiles, TokenizerCommand, TokenizerDecode, TokenizerEncode, TokenizerInspect, TokenizerTrain,
+};
+
 const EXAMPLES: &str = "\
 Examples:
   feedforward train titanic.csv --target survived
@@ -73,6 +79,9 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Put runs side by side: what differs, how they did
     Compare(Compare),
+    /// Learn tokenizers from text, and see what they do
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
     /// Check every operation's gradient on this machine
     Check(Check),
     /// Make, check and show recipes
@@ -98,6 +107,7 @@ impl Command {
             Command::Inspect(a) => a.json,
             Command::Compare(a) => a.json,
             Command::Check(a) => a.json,
+            Command::Tokenizer(command) => command.json(),
             Command::Recipe(RecipeCommand::Validate(a)) => a.json,
             Command::Recipe(RecipeCommand::Show(a)) => a.json,
             Command::Env(a) => a.json,
@@ -110,7 +120,9 @@ impl Command {
         match self {
             Command::Predict(a) => a.out.is_none(),
             Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
-            Command::Completions(_) | Command::Man(_) => true,
+            Command::Tokenizer(TokenizerCommand::Encode(_) | TokenizerCommand::Decode(_))
+            | Command::Completions(_)
+            | Command::Man(_) => true,
             _ => false,
         }
     }

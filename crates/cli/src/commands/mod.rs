@@ -11,6 +11,7 @@ mod plan;
 mod predict;
 mod pretrain;
 mod recipe;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Fa
         Command::Plan(arguments) => plan::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(arguments, terminal),
         Command::Compare(arguments) => compare::run(arguments, terminal),
+        Command::Tokenizer(command) => tokenizer::run(command, terminal),
         Command::Check(arguments) => check::run(arguments, terminal),
         Command::Recipe(command) => recipe::run(command, terminal),
         Command::Env(arguments) => env::run(arguments, terminal),

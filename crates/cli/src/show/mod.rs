@@ -6,6 +6,7 @@ mod pretraining;
 mod progress;
 mod scores;
 mod table;
+mod text;
 mod working;
 
 pub(crate) use data::{data, model};
@@ -14,4 +15,5 @@ pub(crate) use pretraining::Pretraining;
 pub(crate) use progress::Progress;
 pub(crate) use scores::{is_shown, score_table, verdict};
 pub(crate) use table::{Align, TextTable};
+pub(crate) use text::TextBar;
 pub(crate) use working::Working;

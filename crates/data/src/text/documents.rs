@@ -277,5 +277,5 @@ fn next_row(
     }
 }
 
-const UTF8_HINT: &str = "Save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 FILE), or set data.clean.utf8 to \
-                         \"replace\" or \"drop\".";
+const UTF8_HINT: &str = "Save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 FILE), or replace or drop what is \
+                         broken: data.clean.utf8 in a recipe, --utf8 for a tokenizer.";

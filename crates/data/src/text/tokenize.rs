@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::config::{TextConfig, TextFormat};
-use super::documents::{Documents, MAX_DOCUMENT, Piece, files};
-use super::encode::{LONG, neutral_cut};
+use super::documents::{Documents, Piece, files};
+use super::encode::{Cutter, Unit};
 use super::index::{DocumentCounts, FILE, FORMAT, Index, PartReport, TextReport};
 use super::shard::{ShardBuffer, ShardInfo};
 use super::tokenizer::Tokenizer;
@@ -85,7 +85,7 @@ pub(super) fn tokenize_into(
     clear(folder)?;
     let mut work = Work::new(config, tokenizer, folder, shard, hashed.bytes);
     let single = single_text(config, &train)?;
-    work.cut = single;
+    work.cutter.divide(single);
     work.read(&train, config.max_documents, progress)?;
     let mut split = work.split;
     let kept = work.counts.kept;
@@ -251,24 +251,13 @@ fn empty(counts: &DocumentCounts) -> DataError {
     )
 }
 
-/// A part of a document that is encoded by itself.
-struct Unit {
-    text: String,
-    place: super::documents::Place,
-    begins: bool,
-    ends: bool,
-    /// The held-out part begins after this.
-    divides: bool,
-}
-
 struct Work<'a> {
     config: &'a TextConfig,
     tokenizer: &'a Tokenizer,
     folder: &'a Path,
     shard: usize,
     total_bytes: u64,
-    /// The character at which a single text is divided.
-    cut: Option<u64>,
+    cutter: Cutter<'a>,
     split: Option<(u64, u64, u64)>,
     counts: DocumentCounts,
     starts: u64,
@@ -294,7 +283,7 @@ impl<'a> Work<'a> {
             folder,
             shard,
             total_bytes,
-            cut: None,
+            cutter: Cutter::new(tokenizer),
             split: None,
             counts: DocumentCounts::default(),
             starts: 0,
@@ -315,7 +304,6 @@ impl<'a> Work<'a> {
         let mut documents = Documents::new(files, self.config, false);
         let mut units = Vec::new();
         let mut held = 0;
-        let mut open = Open::default();
         let end = limit.map_or(u64::MAX, |limit| self.counts.read.saturating_add(limit));
         while let Some(piece) = documents.next()? {
             if piece.first {
@@ -330,7 +318,7 @@ impl<'a> Work<'a> {
             }
             self.counts.kept += u64::from(piece.last);
             held += piece.text.len();
-            self.cut_up(&mut open, &piece, &mut units)?;
+            self.cutter.push(&piece, &mut units)?;
             if held >= BATCH {
                 self.encode(&documents, &mut units)?;
                 held = 0;
@@ -344,58 +332,6 @@ impl<'a> Work<'a> {
             }
         }
         self.encode(&documents, &mut units)
-    }
-
-    /// Cuts a document's text, as it comes, into units.
-    fn cut_up(&self, open: &mut Open, piece: &Piece, units: &mut Vec<Unit>) -> Result<()> {
-        if piece.first {
-            *open = Open::default();
-        }
-        open.text.push_str(&piece.text);
-        let mut unit = |open: &mut Open, at: usize, ends: bool, divides: bool| {
-            let rest = open.text.split_off(at);
-            let text = std::mem::replace(&mut open.text, rest);
-            open.characters += text.chars().count() as u64;
-            units.push(Unit { text, place: piece.place, begins: !open.begun, ends, divides });
-            open.begun = true;
-        };
-        if let Some(cut) = self.cut
-            && !open.divided
-        {
-            let left = cut.saturating_sub(open.characters);
-            let at = open.text.char_indices().nth(left as usize).map(|(at, _)| at);
-            if let Some(at) = at {
-                open.divided = true;
-                unit(open, at, false, true);
-            }
-        }
-        while open.text.len() > LONG {
-            let mut limit = LONG / 2;
-            loop {
-                if let Some(at) = neutral_cut(self.tokenizer, &open.text, limit)? {
-                    unit(open, at, false, false);
-                    break;
-                }
-                if limit >= open.text.len() {
-                    if open.text.len() > MAX_DOCUMENT {
-                        return Err(no_place(&self.tokenizer.kind().to_string()));
-                    }
-                    // The next piece may hold one.
-                    if !piece.last {
-                        return Ok(());
-                    }
-                    let end = open.text.len();
-                    unit(open, end, true, false);
-                    return Ok(());
-                }
-                limit *= 2;
-            }
-        }
-        if piece.last {
-            let end = open.text.len();
-            unit(open, end, true, false);
-        }
-        Ok(())
     }
 
     /// Encodes units on all threads and writes them in order.
@@ -459,29 +395,10 @@ impl<'a> Work<'a> {
     }
 }
 
-/// A document whose text is not cut up yet.
-#[derive(Default)]
-struct Open {
-    text: String,
-    begun: bool,
-    divided: bool,
-    characters: u64,
-}
-
 /// Why a document is left out before it is looked at.
 fn dropped(piece: &Piece) -> Option<&'static str> {
     if piece.broken {
         return Some("broken UTF-8");
     }
     (piece.first && piece.last && piece.text.trim().is_empty()).then_some("empty")
-}
-
-fn no_place(kind: &str) -> DataError {
-    DataError::corpus(
-        format!(
-            "{} MiB of text have no place at which this {kind} tokenizer would cut it in two",
-            MAX_DOCUMENT >> 20
-        ),
-        "Say what stands between documents (data.document_separator).",
-    )
 }
