@@ -1,5 +1,5 @@
 use crate::Init;
-use ff_ops::{ParamId, ParamKind, ParamSpec, Params, Result, for_float};
+use ff_ops::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Rng, Shape};
 
 /// Collects the parameters of layers while they are made.
@@ -64,6 +64,13 @@ impl Builder {
         self.specs.push(ParamSpec::new(full, shape, kind));
         self.inits.push(init);
         ParamId::new(self.specs.len() - 1)
+    }
+
+    /// Leaves every parameter of a kind as it is drawn: it is saved with the model and takes no gradient.
+    pub fn freeze(&mut self, kind: ParamKind) {
+        for spec in self.specs.iter_mut().filter(|spec| spec.kind == kind) {
+            spec.segment = Segment::Frozen;
+        }
     }
 
     /// Allocates all parameters as one arena of zeros: for values that come from a file.

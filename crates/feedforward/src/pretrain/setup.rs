@@ -57,11 +57,36 @@ fn read_object(path: &Path) -> Result<serde_json::Map<String, serde_json::Value>
     }
 }
 
+/// What `[model.config]` may hold: what a decoder is made from, and what others read in a `config.json`.
+const KEYS: &[&str] = &[
+    "activation_function", "architectures", "attention_bias", "attention_dropout", "attn_pdrop", "bias", "bos_token_id",
+    "decoder_sparse_step", "dtype", "embd_pdrop", "eos_token_id", "head_dim", "hidden_act", "hidden_size",
+    "initializer_range", "intermediate_size", "layer_norm_epsilon", "layer_types", "max_position_embeddings",
+    "max_window_layers", "mlp_bias", "mlp_only_layers", "model_type", "moe_intermediate_size", "n_ctx", "n_embd", "n_head",
+    "n_inner", "n_layer", "n_positions", "norm_topk_prob", "num_attention_heads", "num_experts", "num_experts_per_tok",
+    "num_hidden_layers", "num_key_value_heads", "num_local_experts", "pad_token_id", "partial_rotary_factor", "qkv_bias",
+    "resid_pdrop", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta", "router_aux_loss_coef",
+    "router_z_loss_coef", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "shared_expert_intermediate_size",
+    "sliding_window", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache", "use_sliding_window",
+    "vocab_size",
+];
+
+/// A key that no decoder knows is a slip of the pen: what was meant would silently not happen.
+fn refuse_unknown(recipe: &PretrainRecipe) -> Result<()> {
+    let unknown = recipe.model.config.keys().find(|key| !KEYS.contains(&key.as_str()));
+    let Some(key) = unknown else { return Ok(()) };
+    let near = crate::recipe::nearest(key, KEYS);
+    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    let message = format!("is no key of a decoder's config{near}");
+    Err(ConfigError::new(format!("model.config.{key}"), message).into())
+}
+
 /// Finds what is wrong with the model's config before any text is read.
 ///
 /// # Errors
 /// A field is missing, unknown or contradicts another one.
 pub(super) fn check(recipe: &PretrainRecipe) -> Result<()> {
+    refuse_unknown(recipe)?;
     let json = filled(recipe, base_config(recipe)?, 1 << 10, None);
     with_key(DecoderConfig::try_from(json))?;
     Ok(())
@@ -228,7 +253,7 @@ pub(super) fn measure(
 ) -> Result<Measured> {
     let device = Device::planning();
     let Setup { model, graph } = build(recipe, config, &device)?;
-    let parameters = graph.params().len();
+    let parameters = graph.params().trainable_len();
     let gradient_bytes = graph.params().trainable_len() * 4;
     let before = device.pool().stats().live;
     let mut trainer = trainer(recipe, graph, &device, corpus.data.train.tokens())?;

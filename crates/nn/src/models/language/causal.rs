@@ -103,6 +103,9 @@ impl CausalLm {
         } else {
             b.scope("lm_head", |b| b.param("weight", [vocab, features], ParamKind::Embedding, init))
         };
+        if !config.trains_biases {
+            b.freeze(ParamKind::Bias);
+        }
         let loss = LinearCrossEntropy {
             z_loss: options.z_loss,
             label_smoothing: options.label_smoothing,

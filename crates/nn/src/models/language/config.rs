@@ -114,6 +114,8 @@ pub struct DecoderConfig {
     pub out_bias: bool,
     /// Whether the feedforward blocks have biases.
     pub mlp_bias: bool,
+    /// Whether biases are trained; of GPT-2 with `"bias": false` they stay at zero, as nanoGPT has it.
+    pub trains_biases: bool,
     /// Whether each head's queries and keys are normalised.
     pub qk_norm: bool,
     /// The experts of the layers that have them.
@@ -224,6 +226,7 @@ impl DecoderConfig {
             qkv_bias: false,
             out_bias: false,
             mlp_bias: false,
+            trains_biases: true,
             qk_norm: false,
             moe: None,
             initializer_range: 0.02,

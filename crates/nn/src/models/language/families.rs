@@ -144,6 +144,7 @@ fn gpt2(fields: &Fields<'_>) -> Result<DecoderConfig> {
     config.norm_eps = fields.positive(&["layer_norm_epsilon"])?.unwrap_or(1e-5);
     config.tied = fields.flag("tie_word_embeddings", true)?;
     (config.qkv_bias, config.out_bias, config.mlp_bias) = (true, true, true);
+    config.trains_biases = fields.flag("bias", true)?;
     config.initializer_range = fields.positive(&["initializer_range"])?.unwrap_or(0.02);
     if fields.flag("add_cross_attention", false)? {
         let message = "a decoder that reads an encoder is not supported for this family";
