@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use feedforward::data::Task;
+use feedforward::language::GenerateOptions;
+use feedforward::nn::Precision;
+use feedforward::nn::models::LanguageOptions;
 use feedforward::tensor::{DeviceOptions, Isa};
 
 use crate::failure::Failure;
@@ -73,6 +76,8 @@ pub(crate) enum Command {
     Evaluate(Evaluate),
     /// Predict new rows with a run's model
     Predict(Predict),
+    /// Let a language model go on from a prompt
+    Generate(Generate),
     /// Say what training would take: parameters, memory, time
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
@@ -103,6 +108,7 @@ impl Command {
             Command::Pretrain(a) => a.json,
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
+            Command::Generate(a) => a.json,
             Command::Plan(a) => a.json,
             Command::Inspect(a) => a.json,
             Command::Compare(a) => a.json,
@@ -119,6 +125,7 @@ impl Command {
     pub(crate) fn stdout_is_data(&self) -> bool {
         match self {
             Command::Predict(a) => a.out.is_none(),
+            Command::Generate(_) => true,
             Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
             Command::Tokenizer(TokenizerCommand::Encode(_) | TokenizerCommand::Decode(_))
             | Command::Completions(_)
@@ -289,6 +296,74 @@ pub(crate) struct Predict {
     /// Print one JSON object at the end; needs --out
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// A model's folder as Hugging Face has them, or a run
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) model: PathBuf,
+    /// What to go on from; may be given again
+    #[arg(long, short, value_name = "TEXT", required = true)]
+    pub(crate) prompt: Vec<String>,
+    /// The most tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_tokens: usize,
+    /// How bold the choice is: 0 is always the likeliest token; 0.8 unless the model says otherwise
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Choose among so many of the likeliest tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the likeliest tokens that make up this share
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Choose among tokens at least this share as likely as the likeliest
+    #[arg(long, value_name = "P")]
+    min_p: Option<f64>,
+    /// Make tokens that are there already less likely; 1 is none
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f64>,
+    /// A text to stop before; may be given again
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Go on behind the token that ends a text
+    #[arg(long)]
+    ignore_end: bool,
+    /// What the choices depend on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Multiply in bf16: a little faster, a little less exact
+    #[arg(long)]
+    bf16: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Generate {
+    /// How the model computes.
+    pub(crate) fn language(&self) -> LanguageOptions {
+        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
+        LanguageOptions { precision, ..LanguageOptions::default() }
+    }
+
+    /// How it writes, where `usual` is what was not said.
+    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_k: self.top_k.or(usual.top_k),
+            top_p: self.top_p.or(usual.top_p),
+            min_p: self.min_p.or(usual.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
+            stop: self.stop.clone(),
+            seed: self.seed,
+            ignore_end: self.ignore_end,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

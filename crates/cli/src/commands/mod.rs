@@ -5,6 +5,7 @@ mod compare;
 mod completions;
 mod env;
 mod evaluate;
+mod generate;
 mod inspect;
 mod man;
 mod plan;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Fa
         Command::Pretrain(arguments) => pretrain::run(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
+        Command::Generate(arguments) => generate::run(arguments, terminal),
         Command::Plan(arguments) => plan::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(arguments, terminal),
         Command::Compare(arguments) => compare::run(arguments, terminal),

@@ -1,7 +1,9 @@
 //! Language models against `transformers` (`testkit/scripts/language_fixtures.py`), their folders, and what they write.
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
+mod folders;
 mod parity;
+mod writing;
 
 use feedforward::formats::TensorFile;
 use feedforward::language::read_weights;
@@ -10,6 +12,22 @@ use feedforward::nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBat
 use feedforward::ops::{Graph, Value};
 use feedforward::tensor::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
+
+/// The fixtures of decoders.
+const DECODERS: [&str; 12] = [
+    "gpt2",
+    "gpt2_untied",
+    "llama",
+    "llama_biases",
+    "llama_linear",
+    "llama_yarn",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+];
 
 /// The folder of a family's model.
 fn fixture(name: &str) -> PathBuf {
