@@ -10,6 +10,7 @@
 mod allocator;
 mod attention;
 mod clock;
+mod experts;
 mod ffn;
 mod fit;
 mod gemm;

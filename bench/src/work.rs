@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, Pace, Timing};
 use crate::{
-    allocator, attention, ffn, fit, gemm, head, infer, language, memory, train,
+    allocator, attention, experts, ffn, fit, gemm, head, infer, language, memory, train,
 };
 use ff_tensor::Device;
 
@@ -36,14 +36,15 @@ pub(crate) fn works() -> Vec<Work> {
         infer::works(),
         ffn::works(),
         attention::works(),
+        experts::works(),
         head::works(),
         fit::works(),
         gemm::works(),
         language::works(),
     ]
-        .into_iter()
-        .flatten()
-        .collect()
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a work took.
