@@ -23,6 +23,7 @@ mod find_lr;
 mod inspect;
 mod memory;
 mod model;
+mod notes;
 mod plan;
 mod predict;
 pub mod recipe;
