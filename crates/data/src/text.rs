@@ -23,6 +23,7 @@
 //! ```
 
 mod bpe;
+mod clean;
 mod config;
 mod documents;
 mod encode;
@@ -35,7 +36,7 @@ mod tokens;
 mod train;
 
 pub use bpe::Pretokenizer;
-pub use config::{BrokenText, CleanConfig, DocumentBorders, TextConfig, TextFormat};
+pub use config::{BrokenText, CleanConfig, DocumentBorders, Duplicates, TextConfig, TextFormat};
 pub use index::{DocumentCounts, PartReport, TextReport};
 pub use measure::{TextMeasure, measure};
 pub use tokenize::{TextProgress, tokenize};

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
 
+mod clean;
+
+pub use clean::{BrokenText, CleanConfig, Duplicates};
+
 /// Where text comes from, how it is cut into documents and parts, and what is done to it.
 ///
 /// ```
@@ -92,7 +96,7 @@ impl TextConfig {
                 "0 documents cannot be learned from",
             ));
         }
-        Ok(())
+        self.clean.validate()
     }
 }
 
@@ -149,34 +153,4 @@ pub enum DocumentBorders {
     Packed,
     /// Attention stays inside each document and positions begin anew.
     Separate,
-}
-
-/// What is done to text that is broken, doubled or better left out; by default nothing but an error for broken UTF-8.
-///
-/// ```
-/// use ff_data::text::{BrokenText, CleanConfig};
-/// assert_eq!(CleanConfig::default().utf8, BrokenText::Error);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CleanConfig {
-    /// What to do with bytes that are no UTF-8.
-    pub utf8: BrokenText,
-}
-
-/// What to do with bytes that are no UTF-8.
-///
-/// ```
-/// assert_eq!(ff_data::text::BrokenText::default(), ff_data::text::BrokenText::Error);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum BrokenText {
-    /// Stop and name the file, the line and the byte.
-    #[default]
-    Error,
-    /// Put U+FFFD in their place.
-    Replace,
-    /// Drop the document and count it.
-    Drop,
 }

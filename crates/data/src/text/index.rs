@@ -1,5 +1,6 @@
 //! What stands beside shards: their index, and the report of how they were made.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -71,7 +72,11 @@ pub struct DocumentCounts {
     /// Those that became tokens.
     pub kept: u64,
     /// Why documents were dropped, and how many for each reason.
-    pub dropped: std::collections::BTreeMap<String, u64>,
+    pub dropped: BTreeMap<String, u64>,
+    /// Where the first few of them stand.
+    pub examples: BTreeMap<String, Vec<String>>,
+    /// What was masked in the others, and how often.
+    pub masked: BTreeMap<String, u64>,
 }
 
 /// A part of the tokens.

@@ -79,7 +79,9 @@ pub fn measure(config: &TextConfig, base: &Path, tokenizer: &Tokenizer) -> Resul
             total.characters += unit.text.chars().count() as u64;
             total.words += unit.text.split_whitespace().count() as u64;
             total.tokens += ids.len() as u64;
-            ids.iter().for_each(|&id| seen[id as usize] = true);
+            for id in ids {
+                seen[id as usize] = true;
+            }
         }
     }
     if total.bytes == 0 {

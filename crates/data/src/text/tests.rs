@@ -219,7 +219,7 @@ fn broken_text_is_an_error_replaced_or_dropped() {
     std::fs::write(base.join("a.jsonl"), b"{\"text\":\"good\"}\n{\"text\":\"b\xffd\"}\n").unwrap();
     let tokenizer = Tokenizer::bytes(&[]).unwrap();
     let with = |path: &str, utf8, separator: Option<&str>| {
-        let clean = CleanConfig { utf8 };
+        let clean = CleanConfig { utf8, ..CleanConfig::default() };
         let document_separator = separator.map(str::to_owned);
         let config = TextConfig { clean, document_separator, valid: 0.0, ..config(&[path]) };
         run(&config, base, &tokenizer)
@@ -293,4 +293,92 @@ fn a_long_text_in_many_parts_is_the_text() {
         assert_eq!(report.train.tokens + report.valid.tokens, text_.len() as u64);
         assert!(text(&tokenizer, &TokenData::open(&tokens).unwrap()) == text_);
     }
+}
+
+#[test]
+fn documents_are_dropped_for_reasons_that_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path();
+    let long =
+        "It was the best of times, it was the worst of times, it was the age of wisdom and of ";
+    let near = format!("{long}foolishness");
+    let rows = [
+        long.to_owned() + "folly",
+        "short".into(),
+        long.to_owned() + "folly\n",
+        near.clone(),
+        "line that repeats\nline that repeats\nline that repeats\nand one that ends it".into(),
+        "#### $$$$ %%%% &&&& **** ((((( )))))".into(),
+        "buy now buy now buy now buy now buy now buy now".into(),
+        String::new(),
+        "a document that is kept, to ann@example.org".into(),
+        "x".repeat(500),
+    ];
+    let lines: Vec<String> =
+        rows.iter().map(|text| serde_json::json!({ "text": text }).to_string()).collect();
+    std::fs::write(base.join("a.jsonl"), lines.join("\n")).unwrap();
+    let clean = CleanConfig {
+        min_chars: Some(10),
+        max_chars: Some(400),
+        max_symbols: Some(0.5),
+        max_repeated_lines: Some(0.4),
+        max_top_ngram: Some(0.5),
+        ngram_words: 2,
+        duplicates: Duplicates::Near,
+        near_threshold: 0.7,
+        mask_emails: true,
+        ..CleanConfig::default()
+    };
+    let tokenizer = Tokenizer::bytes(&["<|endoftext|>"]).unwrap();
+    let config = TextConfig { clean, valid: 0.0, ..config(&["a.jsonl"]) };
+    let report = run(&config, base, &tokenizer).unwrap();
+    let counts = &report.documents;
+    let reasons = [
+        "duplicate",
+        "empty",
+        "near duplicate",
+        "repeated lines",
+        "repeated words",
+        "symbols",
+        "too long",
+        "too short",
+    ];
+    assert_eq!(counts.dropped, reasons.map(|reason| (reason.to_owned(), 1)).into());
+    assert_eq!((counts.read, counts.kept), (10, 2));
+    assert_eq!(counts.examples["near duplicate"].len(), 1);
+    assert!(counts.examples["near duplicate"][0].ends_with("a.jsonl`, line 4"));
+    assert_eq!(counts.masked, [("email".to_owned(), 1)].into());
+    let kept = text(&tokenizer, &TokenData::open(&base.join("tokens")).unwrap());
+    let wanted =
+        [&rows[0], "<|endoftext|>", "a document that is kept, to <email>", "<|endoftext|>"];
+    assert_eq!(kept, wanted.concat());
+    // Held-out files are compared with the text before them.
+    std::fs::write(
+        base.join("b.jsonl"),
+        format!("{}\n{}", lines[3], "{\"text\": \"something else\"}"),
+    )
+    .unwrap();
+    let config = TextConfig { valid_paths: vec!["b.jsonl".into()], ..config };
+    let report = run(&config, base, &tokenizer).unwrap();
+    assert_eq!((report.documents.dropped["duplicate"], report.valid.documents), (2, 1));
+}
+
+#[test]
+fn masks_and_cuts_of_a_single_long_text_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "call +49 30 901820 or ann@example.org\n";
+    std::fs::write(folder.path().join("a.txt"), line.repeat(60_000)).unwrap();
+    let clean = CleanConfig { mask_emails: true, mask_phones: true, ..CleanConfig::default() };
+    let tokenizer = Tokenizer::bytes(&[]).unwrap();
+    let tokens = folder.path().join("tokens");
+    let config = TextConfig { clean, valid: 0.5, ..config(&["a.txt"]) };
+    let report =
+        tokenize_into(&config, folder.path(), &tokenizer, &tokens, 1 << 20, &mut |_| ()).unwrap();
+    let masked = "call <phone> or <email>\n";
+    assert_eq!(report.train.tokens, 30_000 * masked.len() as u64);
+    assert_eq!(
+        (report.documents.masked["email"], report.documents.masked["phone"]),
+        (60_000, 60_000)
+    );
+    assert!(text(&tokenizer, &TokenData::open(&tokens).unwrap()) == masked.repeat(60_000));
 }

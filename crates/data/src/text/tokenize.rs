@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::clean::{Cleaner, count};
 use super::config::{TextConfig, TextFormat};
 use super::documents::{Documents, Piece, files};
 use super::encode::{Cutter, Unit};
@@ -20,6 +21,12 @@ const SHARD: usize = 1 << 24;
 
 /// The text that is encoded at once, on all threads.
 const BATCH: usize = 8 << 20;
+
+/// The documents that are cleaned at once.
+const MANY: usize = 1 << 16;
+
+/// The dropped documents that are named for each reason.
+const EXAMPLES: usize = 5;
 
 /// How far reading, tokenising or learning is.
 ///
@@ -46,7 +53,8 @@ pub struct TextProgress {
 /// Reads all documents, cuts them into tokens and writes these as shards into a folder; where they are there already,
 /// made of the same text with the same settings and tokenizer, nothing is done.
 ///
-/// Text is streamed: whatever its size, about 200 MiB of memory are needed, and 64 MiB for the longest document. Shards
+/// Text is streamed: whatever its size, about 200 MiB of memory are needed, more where a document is longer than 8 MiB or
+/// duplicates are looked for ([`CleanConfig`](super::CleanConfig) says how much). Shards
 /// appear under their names when they are complete, and the index after all of them. The result does not depend on
 /// the number of threads. Relative paths start at `base`.
 ///
@@ -159,12 +167,12 @@ fn single_text(config: &TextConfig, train: &[PathBuf]) -> Result<Option<u64>> {
     if !plain || !divided || config.document_separator.is_some() {
         return Ok(None);
     }
-    let mut documents = Documents::new(train, config, false);
-    let mut count = 0;
+    let mut documents = Documents::new(train, config, config.clean.judges());
+    let mut characters = 0;
     while let Some(piece) = documents.next()? {
-        count += piece.text.chars().count() as u64;
+        characters += Cleaner::look(&config.clean, piece).piece.text.chars().count() as u64;
     }
-    Ok(Some((count as f64 * (1.0 - config.valid)) as u64))
+    Ok(Some((characters as f64 * (1.0 - config.valid)) as u64))
 }
 
 struct FileHash {
@@ -257,6 +265,7 @@ struct Work<'a> {
     folder: &'a Path,
     shard: usize,
     total_bytes: u64,
+    cleaner: Cleaner<'a>,
     cutter: Cutter<'a>,
     split: Option<(u64, u64, u64)>,
     counts: DocumentCounts,
@@ -283,6 +292,7 @@ impl<'a> Work<'a> {
             folder,
             shard,
             total_bytes,
+            cleaner: Cleaner::new(&config.clean),
             cutter: Cutter::new(tokenizer),
             split: None,
             counts: DocumentCounts::default(),
@@ -301,26 +311,27 @@ impl<'a> Work<'a> {
         limit: Option<u64>,
         progress: &mut dyn FnMut(&TextProgress),
     ) -> Result<()> {
-        let mut documents = Documents::new(files, self.config, false);
-        let mut units = Vec::new();
+        let clean = &self.config.clean;
+        let mut documents = Documents::new(files, self.config, clean.judges());
+        let mut pieces = Vec::new();
         let mut held = 0;
         let end = limit.map_or(u64::MAX, |limit| self.counts.read.saturating_add(limit));
-        while let Some(piece) = documents.next()? {
-            if piece.first {
+        loop {
+            let mut piece = documents.next()?;
+            if piece.as_ref().is_some_and(|piece| piece.first) {
                 if self.counts.read == end {
-                    break;
+                    piece = None;
+                } else {
+                    self.counts.read += 1;
                 }
-                self.counts.read += 1;
             }
-            if let Some(reason) = dropped(&piece) {
-                *self.counts.dropped.entry(reason.into()).or_default() += 1;
-                continue;
+            let ended = piece.is_none();
+            if let Some(piece) = piece {
+                held += piece.text.len();
+                pieces.push(piece);
             }
-            self.counts.kept += u64::from(piece.last);
-            held += piece.text.len();
-            self.cutter.push(&piece, &mut units)?;
-            if held >= BATCH {
-                self.encode(&documents, &mut units)?;
+            if held >= BATCH || pieces.len() >= MANY || ended {
+                self.take(&documents, &mut pieces)?;
                 held = 0;
                 progress(&TextProgress {
                     phase: "tokenising",
@@ -330,8 +341,33 @@ impl<'a> Work<'a> {
                     tokens: self.tokens,
                 });
             }
+            if ended {
+                return Ok(());
+            }
         }
-        self.encode(&documents, &mut units)
+    }
+
+    /// Cleans, cuts up and encodes pieces.
+    fn take(&mut self, documents: &Documents<'_>, pieces: &mut Vec<Piece>) -> Result<()> {
+        let clean = &self.config.clean;
+        let judged = threads::map(pieces.drain(..), |piece| Cleaner::look(clean, piece));
+        let mut units = Vec::new();
+        for judged in judged {
+            if let Some(reason) = self.cleaner.judge(&judged) {
+                count(&mut self.counts.dropped, reason, 1);
+                let examples = self.counts.examples.entry(reason.into()).or_default();
+                if examples.len() < EXAMPLES {
+                    examples.push(documents.place(judged.piece.place));
+                }
+                continue;
+            }
+            for (what, times) in &judged.masked {
+                count(&mut self.counts.masked, what, *times);
+            }
+            self.counts.kept += u64::from(judged.piece.last);
+            self.cutter.push(&judged.piece, &mut units)?;
+        }
+        self.encode(documents, &mut units)
     }
 
     /// Encodes units on all threads and writes them in order.
@@ -393,12 +429,4 @@ impl<'a> Work<'a> {
         self.shards.push(self.buffer.write(self.folder, file)?);
         Ok(())
     }
-}
-
-/// Why a document is left out before it is looked at.
-fn dropped(piece: &Piece) -> Option<&'static str> {
-    if piece.broken {
-        return Some("broken UTF-8");
-    }
-    (piece.first && piece.last && piece.text.trim().is_empty()).then_some("empty")
 }

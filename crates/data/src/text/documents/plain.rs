@@ -34,10 +34,10 @@ pub(super) struct PlainText {
     line: u64,
     last_line: u64,
     ended: bool,
-    /// How the next piece continues.
     given: Given,
 }
 
+/// What was given so far.
 #[derive(PartialEq)]
 enum Given {
     Nothing,
@@ -83,10 +83,15 @@ impl PlainText {
                 }
                 let from = self.text.len().saturating_sub(length - 1).max(self.searched);
                 self.searched = floor_boundary(&self.text, from);
-            } else if !self.whole && !self.ended && self.text.len() > self.start {
-                let piece = self.take(file, self.text.len(), self.text.len(), false);
-                self.given = Given::Pieces;
-                return Ok(Some(piece));
+            } else if !self.whole && !self.ended {
+                // What is masked does not go over the end of a line, so pieces end there where they can.
+                let line = self.text[self.start..].rfind('\n').map(|at| self.start + at + 1);
+                let long = (self.text.len() - self.start >= BLOCK).then_some(self.text.len());
+                if let Some(end) = line.or(long) {
+                    let piece = self.take(file, end, end, false);
+                    self.given = Given::Pieces;
+                    return Ok(Some(piece));
+                }
             }
             if self.ended {
                 // What follows the last separator is a document only if there is something.
