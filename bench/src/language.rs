@@ -21,13 +21,38 @@ struct Model {
 }
 
 const MODELS: [Model; 3] = [
-    Model { name: "gpt2-4x128", vocab: 65, layers: 4, heads: 4, width: 128, context: 64, batch: 12 },
-    Model { name: "gpt2-6x384", vocab: 65, layers: 6, heads: 6, width: 384, context: 256, batch: 4 },
-    Model { name: "gpt2-124m", vocab: 50257, layers: 12, heads: 12, width: 768, context: 64, batch: 4 },
+    Model {
+        name: "gpt2-4x128",
+        vocab: 65,
+        layers: 4,
+        heads: 4,
+        width: 128,
+        context: 64,
+        batch: 12,
+    },
+    Model {
+        name: "gpt2-6x384",
+        vocab: 65,
+        layers: 6,
+        heads: 6,
+        width: 384,
+        context: 256,
+        batch: 4,
+    },
+    Model {
+        name: "gpt2-124m",
+        vocab: 50257,
+        layers: 12,
+        heads: 12,
+        width: 768,
+        context: 64,
+        batch: 4,
+    },
 ];
 
 pub(crate) fn works() -> Vec<Work> {
-    let kinds = [("f32", Precision::F32, Arithmetic::F32), ("bf16", Precision::Bf16, Arithmetic::Bf16)];
+    let kinds =
+        [("f32", Precision::F32, Arithmetic::F32), ("bf16", Precision::Bf16, Arithmetic::Bf16)];
     let works = kinds.iter().flat_map(|&(kind, precision, arithmetic)| {
         MODELS.iter().map(move |model| Work {
             name: format!("lm-{kind}/{}", model.name),

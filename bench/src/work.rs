@@ -1,9 +1,7 @@
 //! The table of works: a name, what it costs, and how to run it.
 
 use crate::clock::{Clock, Pace, Timing};
-use crate::{
-    allocator, attention, experts, ffn, fit, gemm, head, infer, language, memory, train,
-};
+use crate::{allocator, attention, experts, ffn, fit, gemm, head, infer, language, memory, train};
 use ff_tensor::Device;
 
 /// Whatever a work fails with; it is printed and ends the program.

@@ -59,7 +59,9 @@ pub(crate) fn is_language_recipe(input: &Path) -> bool {
 /// The recipe of a language model.
 pub(crate) fn language_recipe(input: &Path, changes: &Changes) -> Result<PretrainRecipe, Failure> {
     if changes.target.is_some() || changes.task.is_some() {
-        return Err(Failure::usage("a language model has no target column: leave --target and --task out"));
+        return Err(Failure::usage(
+            "a language model has no target column: leave --target and --task out",
+        ));
     }
     let mut sets = Vec::new();
     if let Some(name) = &changes.name {

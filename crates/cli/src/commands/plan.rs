@@ -42,8 +42,10 @@ pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Fai
 /// The plan of a language model as a table.
 fn language(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
     if arguments.find_lr {
-        return Err(Failure::usage("--find-lr is for tables; a language model's recipe has no such search yet")
-            .help("take 1e-3 for a few million parameters, 3e-4 for a hundred million"));
+        return Err(Failure::usage(
+            "--find-lr is for tables; a language model's recipe has no such search yet",
+        )
+        .help("take 1e-3 for a few million parameters, 3e-4 for a hundred million"));
     }
     let recipe = inputs::language_recipe(&arguments.input, &arguments.changes)?;
     let mut progress = Pretraining::new(terminal);
@@ -55,7 +57,11 @@ fn language(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> 
         return Ok(ExitCode::SUCCESS);
     }
     let parameters = count(plan.parameters as u64);
-    terminal.answer(format!("{}  {} · {parameters} parameters", terminal.bold("Model"), plan.layers))?;
+    terminal.answer(format!(
+        "{}  {} · {parameters} parameters",
+        terminal.bold("Model"),
+        plan.layers
+    ))?;
     let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
     for (name, size) in [
         ("parameters", plan.parameter_bytes),
@@ -87,7 +93,9 @@ fn language(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> 
     if plan.available_bytes.is_some_and(|free| plan.pool_bytes >= free) {
         let mark = terminal.paint(Style::Yellow, "!");
         let way_out = match plan.fitting_batch_size {
-            Some(batch) => format!("train.batch_size={batch} with as much more train.accumulate fits"),
+            Some(batch) => {
+                format!("train.batch_size={batch} with as much more train.accumulate fits")
+            }
             None => "make the model or train.context smaller, or try model.recompute=true".into(),
         };
         terminal.answer(format!("  {mark} this does not fit: {way_out}"))?;

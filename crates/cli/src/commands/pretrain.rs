@@ -61,7 +61,8 @@ fn watched(
         let run = quoted_path(&summary.run);
         let steps = count(summary.steps);
         terminal.line(format!("stopped after step {steps}; everything is saved"))?;
-        terminal.line(format!("{}   feedforward pretrain --resume {run}", terminal.bold("Next")))?;
+        terminal
+            .line(format!("{}   feedforward pretrain --resume {run}", terminal.bold("Next")))?;
         ExitCode::from(INTERRUPTED)
     } else {
         finished(terminal, &summary)?;

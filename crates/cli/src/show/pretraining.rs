@@ -117,11 +117,8 @@ impl<'t> Pretraining<'t> {
             return Vec::new();
         }
         let each = spent / done as f64;
-        let mut parts = vec![if each < 1.0 {
-            format!("{:.0} ms", 1e3 * each)
-        } else {
-            format!("{each:.2} s")
-        }];
+        let mut parts =
+            vec![if each < 1.0 { format!("{:.0} ms", 1e3 * each) } else { format!("{each:.2} s") }];
         if let Some(plan) = &self.plan {
             parts.push(format!("{} tokens/s", count((plan.tokens_per_step as f64 / each) as u64)));
             let share = 100.0 * plan.flops_per_step as f64 / each / plan.peak_flops;

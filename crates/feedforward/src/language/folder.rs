@@ -185,8 +185,7 @@ pub fn save(
     (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
     options: &SaveOptions,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder)
-        .map_err(ff_formats::Error::io(folder, "making the folder"))?;
+    std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
     write_weights(folder, config, graph.params(), options.shard_bytes)?;
     if let Some(tokenizer) = tokenizer {
         tokenizer.save(folder)?;

@@ -50,7 +50,8 @@ impl Weights {
         let json: Value = serde_json::from_str(&crate::model::read(index)?)
             .map_err(|e| malformed(&format!("is not valid JSON: {e}")))?;
         let map = json.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| malformed("has no `weight_map`; it names each tensor's file"))?;
+        let map =
+            map.ok_or_else(|| malformed("has no `weight_map`; it names each tensor's file"))?;
         let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
         let mut files = Vec::new();
         let mut tensors = BTreeMap::new();
@@ -72,7 +73,8 @@ impl Weights {
         }
         for (tensor, file) in map {
             if !tensors.contains_key(tensor) {
-                let message = format!("says that {file} has the tensor `{tensor}`, which it has not");
+                let message =
+                    format!("says that {file} has the tensor `{tensor}`, which it has not");
                 return Err(malformed(&message));
             }
         }
@@ -86,9 +88,11 @@ impl Weights {
     /// The tensors of a model by the names that they have here: a base model's lack the first part.
     fn names(&self, wanted: &[FileTensor]) -> Vec<String> {
         let short = |name: &str| name.split_once('.').map_or(name, |(_, rest)| rest).to_owned();
-        let is_base = |t: &FileTensor| self.file(&t.name).is_none() && self.file(&short(&t.name)).is_some();
+        let is_base =
+            |t: &FileTensor| self.file(&t.name).is_none() && self.file(&short(&t.name)).is_some();
         let base = wanted.iter().any(is_base);
-        let name = |t: &FileTensor| if base && is_base(t) { short(&t.name) } else { t.name.clone() };
+        let name =
+            |t: &FileTensor| if base && is_base(t) { short(&t.name) } else { t.name.clone() };
         wanted.iter().map(name).collect()
     }
 

@@ -60,7 +60,9 @@ impl Default for TokenizerTable {
             path: None,
             kind: TokenizerKind::Bpe,
             pretokenizer: Pretokenizer::default(),
-            vocab_size: 4096, special: vec!["<|endoftext|>".into()] }
+            vocab_size: 4096,
+            special: vec!["<|endoftext|>".into()],
+        }
     }
 }
 

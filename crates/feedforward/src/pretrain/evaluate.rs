@@ -110,9 +110,9 @@ fn text(model: &mut LanguageModel, windows: Windows, data: &Path) -> Result<Text
     let tokenizer = model.tokenizer().cloned().ok_or_else(|| {
         Error::usage("the model's folder has no tokenizer (tokenizer.json); add one")
     })?;
-    let config =
-        TextConfig { paths: vec![data.to_owned()], valid: 0.0, ..TextConfig::default() };
-    let place = tempfile::tempdir().map_err(ff_formats::Error::io(data, "making a temporary folder"))?;
+    let config = TextConfig { paths: vec![data.to_owned()], valid: 0.0, ..TextConfig::default() };
+    let place =
+        tempfile::tempdir().map_err(ff_formats::Error::io(data, "making a temporary folder"))?;
     tokenize(&config, Path::new(""), &tokenizer, place.path(), &mut |_| ())?;
     let tokens = TextData::open(place.path())?.train;
     tokens.check_vocabulary(model.config().vocab_size)?;
@@ -164,8 +164,7 @@ fn questions(path: &Path) -> Result<Questions> {
 
 fn parsed<T: serde::de::DeserializeOwned>(path: &Path, lines: &[(usize, &str)]) -> Result<Vec<T>> {
     let parse = |&(line, text): &(usize, &str)| {
-        serde_json::from_str(text)
-            .map_err(|e| Error::run(path, format!("line {}: {e}", line + 1)))
+        serde_json::from_str(text).map_err(|e| Error::run(path, format!("line {}: {e}", line + 1)))
     };
     lines.iter().map(parse).collect()
 }

@@ -1,9 +1,9 @@
 //! What a language model is worth: loss, perplexity and bits per byte on text, exact answers, the likeliest of choices.
 
-use super::score::{Continuation, likelihoods};
 use super::Question;
-use crate::{Error, Result};
+use super::score::{Continuation, likelihoods};
 use crate::language::LanguageModel;
+use crate::{Error, Result};
 use ff_data::text::TokenData;
 use ff_train::language::Windows;
 use serde::{Deserialize, Serialize};
@@ -144,8 +144,12 @@ pub(crate) fn choices(model: &mut LanguageModel, questions: &[Choice]) -> Result
     let mut found = likelihoods(model, &pairs)?.into_iter();
     let (mut by_likelihood, mut by_byte) = (0, 0);
     for question in questions {
-        let scores: Vec<f64> =
-            question.choices.iter().filter_map(|_| found.next()).map(|l| l.log_likelihood).collect();
+        let scores: Vec<f64> = question
+            .choices
+            .iter()
+            .filter_map(|_| found.next())
+            .map(|l| l.log_likelihood)
+            .collect();
         let best = |of: &dyn Fn(usize) -> f64| {
             (0..scores.len()).fold(0, |best, i| if of(i) > of(best) { i } else { best })
         };

@@ -61,8 +61,7 @@ impl PretrainRecipe {
     /// # Errors
     /// The file cannot be read, or something in it is not right.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
-        let mut recipe =
-            Self::parse(&recipe::read_text(path)?, &path.display().to_string(), sets)?;
+        let mut recipe = Self::parse(&recipe::read_text(path)?, &path.display().to_string(), sets)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let model = &mut recipe.model;
         let own = [&mut model.from, &mut model.config_file, &mut recipe.tokenizer.path];
@@ -112,12 +111,12 @@ impl PretrainRecipe {
     pub fn schema() -> String {
         format!("{:#}\n", recipe::schema_json::<Self>())
     }
-
 }
 
 impl RecipeFile for PretrainRecipe {
     fn out_of_domain(&self) -> Vec<(String, String)> {
-        let of = |table: &str, error: ConfigError| (format!("{table}.{}", error.key), error.message);
+        let of =
+            |table: &str, error: ConfigError| (format!("{table}.{}", error.key), error.message);
         let data = match (&self.generate, self.data.paths.is_empty()) {
             (None, true) => Some((
                 "data.paths".to_owned(),
@@ -134,7 +133,8 @@ impl RecipeFile for PretrainRecipe {
             (Some(sums), true) => sums.validate(),
         };
         let model = &self.model;
-        let no_model = model.from.is_none() && model.config_file.is_none() && model.config.is_empty();
+        let no_model =
+            model.from.is_none() && model.config_file.is_none() && model.config.is_empty();
         let model = no_model.then(|| {
             let message = "is missing: write the keys of a config.json, such as model_type = \"llama\", or name one with \
                            model.config_file, or a model to go on from with model.from";

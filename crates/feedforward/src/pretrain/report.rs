@@ -239,7 +239,8 @@ fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
     let series = |name: &str, value: &dyn Fn(&EpochRecord) -> f64| {
         Series::new(name, steps.clone(), history.iter().map(value).collect())
     };
-    let mut loss = Panel::new("Loss", "step", "nats a token").with(series("train", &|r| r.train_loss));
+    let mut loss =
+        Panel::new("Loss", "step", "nats a token").with(series("train", &|r| r.train_loss));
     if history.iter().any(|record| record.valid_loss.is_some()) {
         let mut valid = series("valid", &|r| r.valid_loss.unwrap_or(f64::NAN));
         if let Some(before) = known.before {
@@ -247,7 +248,9 @@ fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
             valid.y.insert(0, before);
         }
         loss = loss.with(valid);
-        loss.note = "Train: the mean since the evaluation before; valid: on the same windows each time.".into();
+        loss.note =
+            "Train: the mean since the evaluation before; valid: on the same windows each time."
+                .into();
     }
     let rate = Panel::new("Learning rate", "step", "").with(series("", &|r| r.lr));
     let norm = Panel::new("Gradient norm", "step", "before clipping");
@@ -291,7 +294,8 @@ fn samples(known: &Known<'_>, progress: &Progress) -> Vec<ff_train::report::Samp
 /// Every block's tensors in one line, the rest one by one.
 fn layers(known: &Known<'_>) -> Result<Model> {
     let mut builder = Builder::new();
-    let _model = CausalLm::new(&mut builder, known.config, &ff_nn::models::LanguageOptions::default());
+    let _model =
+        CausalLm::new(&mut builder, known.config, &ff_nn::models::LanguageOptions::default());
     let params = builder.build(&Device::planning(), DType::F32, 0, false)?;
     let tokens = known.notice.tokens_per_step;
     // What stands before the last part of a name is the layer.

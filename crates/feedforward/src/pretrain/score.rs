@@ -1,7 +1,7 @@
 //! How likely a model finds a text after another one.
 
-use crate::{Error, Result};
 use crate::language::LanguageModel;
+use crate::{Error, Result};
 use ff_nn::models::TokenBatch;
 use ff_ops::{Graph, Mode};
 use ff_tensor::{Device, Shape, Tensor};

@@ -59,15 +59,62 @@ fn read_object(path: &Path) -> Result<serde_json::Map<String, serde_json::Value>
 
 /// What `[model.config]` may hold: what a decoder is made from, and what others read in a `config.json`.
 const KEYS: &[&str] = &[
-    "activation_function", "architectures", "attention_bias", "attention_dropout", "attn_pdrop", "bias", "bos_token_id",
-    "decoder_sparse_step", "dtype", "embd_pdrop", "eos_token_id", "head_dim", "hidden_act", "hidden_size",
-    "initializer_range", "intermediate_size", "layer_norm_epsilon", "layer_types", "max_position_embeddings",
-    "max_window_layers", "mlp_bias", "mlp_only_layers", "model_type", "moe_intermediate_size", "n_ctx", "n_embd", "n_head",
-    "n_inner", "n_layer", "n_positions", "norm_topk_prob", "num_attention_heads", "num_experts", "num_experts_per_tok",
-    "num_hidden_layers", "num_key_value_heads", "num_local_experts", "pad_token_id", "partial_rotary_factor", "qkv_bias",
-    "resid_pdrop", "rms_norm_eps", "rope_parameters", "rope_scaling", "rope_theta", "router_aux_loss_coef",
-    "router_z_loss_coef", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "shared_expert_intermediate_size",
-    "sliding_window", "tie_word_embeddings", "torch_dtype", "transformers_version", "use_cache", "use_sliding_window",
+    "activation_function",
+    "architectures",
+    "attention_bias",
+    "attention_dropout",
+    "attn_pdrop",
+    "bias",
+    "bos_token_id",
+    "decoder_sparse_step",
+    "dtype",
+    "embd_pdrop",
+    "eos_token_id",
+    "head_dim",
+    "hidden_act",
+    "hidden_size",
+    "initializer_range",
+    "intermediate_size",
+    "layer_norm_epsilon",
+    "layer_types",
+    "max_position_embeddings",
+    "max_window_layers",
+    "mlp_bias",
+    "mlp_only_layers",
+    "model_type",
+    "moe_intermediate_size",
+    "n_ctx",
+    "n_embd",
+    "n_head",
+    "n_inner",
+    "n_layer",
+    "n_positions",
+    "norm_topk_prob",
+    "num_attention_heads",
+    "num_experts",
+    "num_experts_per_tok",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "num_local_experts",
+    "pad_token_id",
+    "partial_rotary_factor",
+    "qkv_bias",
+    "resid_pdrop",
+    "rms_norm_eps",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "router_aux_loss_coef",
+    "router_z_loss_coef",
+    "scale_attn_by_inverse_layer_idx",
+    "scale_attn_weights",
+    "shared_expert_intermediate_size",
+    "sliding_window",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "use_sliding_window",
     "vocab_size",
 ];
 
@@ -214,8 +261,8 @@ pub(super) fn trainer(
     device: &Device,
     tokens: u64,
 ) -> Result<Trainer> {
-    let optimizer = Optimizer::new(&recipe.optimizer, graph.params(), device)
-        .map_err(ff_train::Error::from)?;
+    let optimizer =
+        Optimizer::new(&recipe.optimizer, graph.params(), device).map_err(ff_train::Error::from)?;
     let schedule = Schedule::new(&recipe.schedule, recipe.optimizer.lr())
         .map_err(|e| ConfigError::new(format!("schedule.{}", e.key), e.message))?;
     let steps = total_steps(recipe, tokens);
@@ -341,6 +388,10 @@ pub(super) fn training_line(recipe: &PretrainRecipe, tokens: u64) -> String {
 /// What a `generation_config.json` says of where texts begin and end.
 pub(super) fn generation(tokenizer: &Tokenizer) -> serde_json::Map<String, serde_json::Value> {
     let special = tokenizer.special();
-    let ids = [("bos_token_id", special.bos), ("eos_token_id", special.eos), ("pad_token_id", special.pad)];
+    let ids = [
+        ("bos_token_id", special.bos),
+        ("eos_token_id", special.eos),
+        ("pad_token_id", special.pad),
+    ];
     ids.into_iter().filter_map(|(key, id)| Some((key.to_owned(), id?.into()))).collect()
 }
