@@ -6,6 +6,7 @@ mod bf16;
 mod data;
 mod flow;
 mod killed;
+mod language;
 mod recipes;
 mod resume;
 mod shell;

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 /// ```
 /// use feedforward::pretrain::Addition;
 /// let sums = Addition { digits: 3, ..Addition::default() };
-/// assert_eq!(sums.line(123, 456), ("123+456=".to_owned(), "9750\n".to_owned()));
+/// assert_eq!(sums.line(123, 456), ("123+456=".to_owned(), "9750".to_owned()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -81,7 +81,7 @@ impl Addition {
         let width = self.digits as usize;
         let result = format!("{:0width$}", a + b, width = width + 1);
         let result: String = if self.reversed { result.chars().rev().collect() } else { result };
-        (format!("{a:0width$}+{b:0width$}="), format!("{result}\n"))
+        (format!("{a:0width$}+{b:0width$}="), result)
     }
 
     fn pair(&self, rng: &mut Rng) -> (u64, u64) {
@@ -126,6 +126,7 @@ impl Addition {
                 let (prompt, answer) = self.line(a, b);
                 text.push_str(&prompt);
                 text.push_str(&answer);
+                text.push('\n');
                 written += 1;
             }
         }
@@ -160,9 +161,9 @@ mod tests {
     #[test]
     fn results_are_right_and_as_long_as_the_largest() {
         let sums = Addition::default();
-        assert_eq!(sums.line(999, 999).1, "8991\n");
+        assert_eq!(sums.line(999, 999).1, "8991");
         assert_eq!(sums.line(7, 5).0, "007+005=");
-        assert_eq!(Addition { reversed: false, ..sums }.line(7, 5).1, "0012\n");
+        assert_eq!(Addition { reversed: false, ..sums }.line(7, 5).1, "0012");
     }
 
     #[test]

@@ -52,9 +52,11 @@ impl<'a> Samples<'a> {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut lines = text.lines();
         let head = lines.next().and_then(|line| serde_json::from_str(line).ok());
+        // A state saved right after a step may still lack the evaluation that was due.
+        let judged = progress.history.last().map_or(0, |record| record.step);
         let all: Vec<Sample> = lines
             .filter_map(|line| serde_json::from_str::<Sample>(line).ok())
-            .filter(|sample| sample.step <= progress.step && progress.step > 0)
+            .filter(|sample| sample.step <= judged && progress.step > 0)
             .collect();
         let sample = &job.recipe.sample;
         let options = GenerateOptions {

@@ -447,3 +447,112 @@ pub(super) fn texts(folder: &Folder) -> Vec<Case> {
         ),
     ]
 }
+
+pub(super) fn languages(folder: &Folder) -> Vec<Case> {
+    folder.write("corpus.txt", &crate::language::corpus());
+    folder.write("short.txt", "to be\n");
+    folder.write("lm.toml", crate::language::RECIPE);
+    folder.write("not.json", "{\"model_type\": ");
+    folder.write("questions.jsonl", "{\"prompt\": \"a\", \"answer\": \"b\"}\n{\"prompt\": \"a\"\n");
+    folder.write("choices.jsonl", "{\"prompt\": \"a\", \"choices\": [\"b\"], \"answer\": 1}\n");
+    let run = "pretrain lm.toml --out lm --set train.steps=2 --set train.eval_every=1";
+    folder.run(&run.split(' ').collect::<Vec<_>>()).ok();
+    folder.copy("lm", "lm-large-ids");
+    folder.edit("lm-large-ids/model/config.json", "\"vocab_size\": 280", "\"vocab_size\": 100");
+    let pretrain = |rest: &str| format!("pretrain lm.toml --out new {rest}");
+    vec![
+        case(
+            "A model without its sizes",
+            pretrain("--set model.config={model_type=\"llama\"}"),
+            2,
+            &["model.config.hidden_size", "is missing"],
+        ),
+        case(
+            "A family that is not supported",
+            pretrain("--set model.config.model_type=lama"),
+            2,
+            &["model.config.model_type", "llama"],
+        ),
+        case(
+            "A key of a config that is misspelled",
+            pretrain("--set model.config.num_layers=4"),
+            2,
+            &["model.config.num_layers", "did you mean `num_hidden_layers`"],
+        ),
+        case(
+            "Heads that do not share the width",
+            pretrain("--set model.config.num_attention_heads=5"),
+            2,
+            &["5 heads"],
+        ),
+        case(
+            "A context longer than the positions",
+            pretrain("--set model.config.max_position_embeddings=8"),
+            2,
+            &["train.context: 16 tokens need as many positions, and the model has 8"],
+        ),
+        case(
+            "A vocabulary smaller than the tokenizer's",
+            pretrain("--set model.config.vocab_size=100"),
+            2,
+            &["model.config.vocab_size: is 100, and the tokenizer has 280 tokens"],
+        ),
+        case(
+            "A corpus shorter than the context",
+            pretrain("--set data.paths=[\"short.txt\"]"),
+            1,
+            &["too few for a context of 16"],
+        ),
+        case(
+            "A corpus that is not there",
+            pretrain("--set data.paths=[\"corpse.txt\"]"),
+            2,
+            &["there is no file `corpse.txt`; did you mean `corpus.txt`"],
+        ),
+        case(
+            "A config that is not JSON",
+            pretrain("--set model.config_file=not.json"),
+            1,
+            &["not.json: is not valid JSON"],
+        ),
+        case("A recipe for tables", "pretrain data.csv", 2, &["data.csv is not a recipe"]),
+        case(
+            "A language model's recipe given to train",
+            "train lm.toml",
+            2,
+            &["feedforward pretrain lm.toml"],
+        ),
+        case(
+            "A run that needs more memory than there is",
+            pretrain(
+                "--set model.config.hidden_size=131072 --set model.config.intermediate_size=131072",
+            ),
+            2,
+            &["of memory", "are free"],
+        ),
+        case(
+            "A broken line of questions",
+            "evaluate lm --data questions.jsonl",
+            1,
+            &["questions.jsonl: line 2"],
+        ),
+        case(
+            "An answer that is no choice",
+            "evaluate lm --data choices.jsonl",
+            1,
+            &["line 1: `answer` is 1 and there are 1 choices"],
+        ),
+        case(
+            "A tokenizer with more ids than the model",
+            "generate lm-large-ids --prompt the",
+            1,
+            &["280"],
+        ),
+        case(
+            "A prompt longer than the positions",
+            format!("generate lm --prompt {}", "thecat".repeat(20)),
+            2,
+            &["the model positions for 16"],
+        ),
+    ]
+}

@@ -1,0 +1,192 @@
+//! A language model from text to what it writes, killed and resumed, judged, and gone on from.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::killed::{kill_when, lines, start};
+use crate::{Folder, Ran};
+
+/// Lines of a small language whose next word can be told from the one before.
+pub(crate) fn corpus() -> String {
+    let mut text = String::new();
+    let words = ["the", "cat", "sees", "a", "dog", "and", "the", "dog", "sees", "a", "bird"];
+    for i in 0..600 {
+        writeln!(text, "{} {} {}.", words[i * 7 % 11], words[(i * 7 + 1) % 11], words[i * 5 % 11])
+            .unwrap();
+    }
+    text
+}
+
+/// A recipe of a model so small that it trains in a second.
+pub(crate) const RECIPE: &str = r#"
+[data]
+paths = ["corpus.txt"]
+[tokenizer]
+kind = "bpe"
+vocab_size = 280
+[model.config]
+model_type = "llama"
+hidden_size = 24
+intermediate_size = 40
+num_hidden_layers = 2
+num_attention_heads = 4
+num_key_value_heads = 2
+[optimizer]
+lr = 3e-3
+clip_norm = 1.0
+[train]
+steps = 60
+context = 16
+batch_size = 4
+accumulate = 2
+eval_every = 10
+checkpoint_seconds = 0
+[sample]
+prompts = ["the cat"]
+max_tokens = 8
+"#;
+
+fn prepared(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("corpus.txt", &corpus());
+    folder.write("recipe.toml", RECIPE);
+    folder
+}
+
+fn run(folder: &Folder, line: &str) -> Ran {
+    folder.run(&line.split(' ').collect::<Vec<_>>())
+}
+
+/// The bits that must be the same, and the history without its seconds.
+fn result(run: &Path) -> (Vec<u8>, String, String, Vec<serde_json::Value>) {
+    let history = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let history = history.lines().map(|line| {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(record.as_object_mut().unwrap().remove("seconds").is_some());
+        record
+    });
+    let text = |name: &str| std::fs::read_to_string(run.join(name)).unwrap();
+    let model = std::fs::read(run.join("model/model.safetensors")).unwrap();
+    (model, text("scores.json"), text("samples.jsonl"), history.collect())
+}
+
+#[test]
+fn from_text_to_what_it_writes() {
+    let folder = prepared("language");
+    let trained = run(&folder, "pretrain recipe.toml --out first --json").ok();
+    let summary = trained.json();
+    let loss = summary["valid"]["loss"].as_f64().unwrap();
+    assert!(loss < 0.7 * summary["before"].as_f64().unwrap(), "{summary}");
+    let files = folder.listing();
+    for file in [
+        "first/report.html",
+        "first/samples.jsonl",
+        "first/model/config.json",
+        "first/model/tokenizer.json",
+        "first/model/generation_config.json",
+    ] {
+        assert!(files.iter().any(|f| f == file), "{file}: {files:?}");
+    }
+    assert!(folder.read("first/report.html").contains("bits per byte"));
+
+    let judged = run(&folder, "evaluate first --json").ok().json();
+    assert!((judged["text"]["loss"].as_f64().unwrap() - loss).abs() < 1e-9, "{judged}");
+    let on_file = run(&folder, "evaluate first --data corpus.txt --json").ok().json();
+    assert!(on_file["text"]["bits_per_byte"].as_f64().unwrap() > 0.0);
+
+    folder.write(
+        "questions.jsonl",
+        "{\"prompt\": \"the cat sees a\", \"choices\": [\" qqqqqq\", \" dog\"], \"answer\": 1}\n",
+    );
+    let chosen = run(&folder, "evaluate first --data questions.jsonl --json").ok().json();
+    assert_eq!(chosen["choices"]["by_likelihood"]["right"], 1, "{chosen}");
+
+    let greedy = [
+        "generate",
+        "first",
+        "--prompt",
+        "the cat",
+        "--max-tokens",
+        "4",
+        "--temperature",
+        "0",
+        "--json",
+    ];
+    let written = folder.run(&greedy).ok().json();
+    let text = written["generated"][0]["text"].as_str().unwrap();
+    // What greedy generation writes is what exact match asks for.
+    let question = serde_json::json!({ "prompt": "the cat", "answer": text });
+    folder.write("exact.jsonl", &format!("{question}\n"));
+    let exact = run(&folder, "evaluate first --data exact.jsonl --json").ok().json();
+    assert_eq!(exact["exact"]["right"], 1, "{exact}");
+
+    // Samples take a little more, for their keys and values; all else is planned.
+    let silent = "pretrain recipe.toml --out silent --json --set sample.prompts=[] --set train.steps=20";
+    let summary = run(&folder, silent).ok().json();
+    let plan = run(&folder, "plan recipe.toml --json").ok().json();
+    assert_eq!(plan["pool_bytes"], summary["pool_bytes"], "what is planned is what is taken");
+    assert_eq!(plan["parameters"], summary["parameters"]);
+
+    // Going on from its weights starts where it ended.
+    let on = "pretrain recipe.toml --out second --json --set model.config= --set model.from=first --set train.steps=10";
+    let on = run(&folder, on).ok().json();
+    assert!(on["before"].as_f64().unwrap() < 1.05 * loss, "{on}");
+}
+
+#[test]
+fn killed_and_resumed_pretraining_ends_with_the_same_bits() {
+    let folder = prepared("language-killed");
+    run(&folder, "pretrain recipe.toml --out whole --quiet").ok();
+    let whole = result(&folder.path().join("whole"));
+    assert_eq!(whole.3.len(), 6);
+
+    let path = folder.path().join("run");
+    let mut child = start(&folder, &["pretrain", "recipe.toml", "--out", "run"]);
+    for evaluations in [1, 3, 5] {
+        let killed = kill_when(&mut child, || lines(&path) >= evaluations);
+        assert!(killed, "the run was over at evaluation {}", lines(&path));
+        assert!(!path.join("model").exists(), "no model before training is over");
+        child = start(&folder, &["pretrain", "--resume", "run"]);
+    }
+    let killed = kill_when(&mut child, || path.join("model").exists());
+    if killed {
+        run(&folder, "pretrain --resume run").ok();
+    }
+    assert!(result(&path) == whole, "the same model, scores, samples and history");
+    run(&folder, "pretrain --resume run").fails(1, &["is finished"]);
+}
+
+#[test]
+fn killed_while_the_text_is_read_or_with_tokens_lost_a_run_goes_on() {
+    let folder = prepared("language-tokens");
+    run(&folder, "pretrain recipe.toml --out whole --quiet").ok();
+    let mut child = start(&folder, &["pretrain", "recipe.toml", "--out", "run"]);
+    let path = folder.path().join("run");
+    assert!(kill_when(&mut child, || lines(&path) >= 2));
+    let shard = std::fs::read_dir(path.join("tokens")).unwrap().flatten();
+    let shard = shard.map(|file| file.path()).find(|p| p.extension().is_none_or(|e| e != "json"));
+    std::fs::remove_file(shard.unwrap()).unwrap();
+    run(&folder, "pretrain --resume run --quiet").ok();
+    assert!(result(&path) == result(&folder.path().join("whole")));
+
+    // Other text is refused: the bits would be those of no run.
+    let mut child = start(&folder, &["pretrain", "recipe.toml", "--out", "other"]);
+    let path = folder.path().join("other");
+    assert!(kill_when(&mut child, || lines(&path) >= 1));
+    std::fs::remove_dir_all(path.join("tokens")).unwrap();
+    folder.write("corpus.txt", &corpus().replace("cat", "cow"));
+    run(&folder, "pretrain --resume other").fails(1, &["was started on other text"]);
+}
+
+#[test]
+fn threads_and_recomputation_do_not_show_in_the_model() {
+    let folder = prepared("language-threads");
+    let of = |out: &str, more: &str| {
+        let line = format!("pretrain recipe.toml --out {out} --quiet --set train.steps=12 {more}");
+        run(&folder, line.trim_end()).ok();
+        std::fs::read(folder.path().join(out).join("model/model.safetensors")).unwrap()
+    };
+    let one = of("one", "--threads 1");
+    assert!(of("three", "--threads 3") == one, "3 threads");
+    assert!(of("again", "--set model.recompute=true") == one, "recomputed");
+}
