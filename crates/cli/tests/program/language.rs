@@ -121,7 +121,8 @@ fn from_text_to_what_it_writes() {
     assert_eq!(exact["exact"]["right"], 1, "{exact}");
 
     // Samples take a little more, for their keys and values; all else is planned.
-    let silent = "pretrain recipe.toml --out silent --json --set sample.prompts=[] --set train.steps=20";
+    let silent =
+        "pretrain recipe.toml --out silent --json --set sample.prompts=[] --set train.steps=20";
     let summary = run(&folder, silent).ok().json();
     let plan = run(&folder, "plan recipe.toml --json").ok().json();
     assert_eq!(plan["pool_bytes"], summary["pool_bytes"], "what is planned is what is taken");

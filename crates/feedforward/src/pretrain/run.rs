@@ -3,7 +3,7 @@
 use super::corpus::{self, Corpus};
 use super::judge::{self, Exact, TextScores};
 use super::samples::Samples;
-use super::setup::{self, Setup};
+use super::setup::{self, Measured, Setup};
 use super::{PretrainRecipe, WindowOrder, report};
 use crate::clock::Clock;
 use crate::language::{self, LanguageModel, SaveOptions};
@@ -78,6 +78,8 @@ pub fn pretrain(
     let folder = RunFolder::create(options.out.as_deref(), &name)?;
     let prepared = corpus::prepare(recipe, &folder, watcher);
     let corpus = prepared.and_then(|corpus| {
+        // What does not fit the text is found out before there is a run.
+        planned(recipe, &corpus)?;
         let info = RunInfo {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -194,11 +196,7 @@ fn run(
     watcher.notice(&Notice::Run(folder.path()));
     let train = &recipe.train;
     let (train_tokens, valid_tokens) = (&corpus.data.train, corpus.data.valid.as_ref());
-    let config = setup::config(recipe, &corpus.tokenizer)?;
-    train_tokens.check_vocabulary(config.vocab_size)?;
-    train_tokens.check_context(train.context, "training")?;
-    let measured = setup::measure(recipe, &config, corpus)?;
-    refuse_if_too_large(job, &config, measured.peak_bytes)?;
+    let (config, measured) = planned(recipe, corpus)?;
     let Setup { model, graph } = setup::build(recipe, &config, device)?;
     let notice = LanguageNotice {
         layers: setup::layers(&config),
@@ -369,14 +367,29 @@ fn judged_error(error: Error) -> ff_train::Error {
     }
 }
 
+/// The model that fits the text, and what training it takes; refused where it is too much.
+fn planned(recipe: &PretrainRecipe, corpus: &Corpus) -> Result<(DecoderConfig, Measured)> {
+    let config = setup::config(recipe, &corpus.tokenizer)?;
+    let tokens = &corpus.data.train;
+    tokens.check_vocabulary(config.vocab_size)?;
+    tokens.check_context(recipe.train.context, "training")?;
+    let measured = setup::measure(recipe, &config, corpus)?;
+    refuse_if_too_large(recipe, corpus, &config, measured.peak_bytes)?;
+    Ok((config, measured))
+}
+
 /// Refuses a plan that cannot fit, before anything is allocated, and says what would.
-fn refuse_if_too_large(job: &Job<'_>, config: &DecoderConfig, planned: usize) -> Result<()> {
+fn refuse_if_too_large(
+    recipe: &PretrainRecipe,
+    corpus: &Corpus,
+    config: &DecoderConfig,
+    planned: usize,
+) -> Result<()> {
     let Some(available) = crate::memory::available_bytes() else { return Ok(()) };
     if planned < available {
         return Ok(());
     }
-    let recipe = job.recipe;
-    let way_out = match super::plan::fitting(recipe, config, job.corpus, available)? {
+    let way_out = match super::plan::fitting(recipe, config, corpus, available)? {
         Some(batch) => {
             let accumulate = recipe.train.accumulate * recipe.train.batch_size.div_ceil(batch);
             format!(

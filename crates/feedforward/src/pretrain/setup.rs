@@ -118,11 +118,18 @@ const KEYS: &[&str] = &[
     "vocab_size",
 ];
 
+fn is_gpt2(recipe: &PretrainRecipe) -> bool {
+    recipe.model.config.get("model_type").and_then(|v| v.as_str()) == Some("gpt2")
+}
+
 /// A key that no decoder knows is a slip of the pen: what was meant would silently not happen.
 fn refuse_unknown(recipe: &PretrainRecipe) -> Result<()> {
     let unknown = recipe.model.config.keys().find(|key| !KEYS.contains(&key.as_str()));
     let Some(key) = unknown else { return Ok(()) };
-    let near = crate::recipe::nearest(key, KEYS);
+    // GPT-2 has names of its own for the sizes.
+    let others = if is_gpt2(recipe) { "num_" } else { "n_" };
+    let known: Vec<&str> = KEYS.iter().copied().filter(|key| !key.starts_with(others)).collect();
+    let near = crate::recipe::nearest(key, &known);
     let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
     let message = format!("is no key of a decoder's config{near}");
     Err(ConfigError::new(format!("model.config.{key}"), message).into())
@@ -186,10 +193,9 @@ fn filled(
     let mut absent = |key: &str, value: serde_json::Value| {
         json.entry(key).or_insert(value);
     };
-    let gpt2 = recipe.model.config.get("model_type").and_then(|v| v.as_str()) == Some("gpt2");
     absent("vocab_size", vocab.into());
     if recipe.model.from.is_none() {
-        let positions = if gpt2 { "n_positions" } else { "max_position_embeddings" };
+        let positions = if is_gpt2(recipe) { "n_positions" } else { "max_position_embeddings" };
         absent(positions, recipe.train.context.into());
     }
     if let Some(special) = tokenizer.map(Tokenizer::special) {
