@@ -191,3 +191,18 @@ fn threads_and_recomputation_do_not_show_in_the_model() {
     assert!(of("three", "--threads 3") == one, "3 threads");
     assert!(of("again", "--set model.recompute=true") == one, "recomputed");
 }
+
+#[test]
+fn a_run_that_does_not_fit_is_refused_with_what_would() {
+    let folder = prepared("language-memory");
+    let large = "pretrain recipe.toml --out run --set model.config.hidden_size=131072 \
+                 --set model.config.intermediate_size=131072";
+    let large: Vec<&str> = large.split_whitespace().collect();
+    folder.run(&large).fails(2, &["this run needs", "of memory and", "are free; "]);
+    // Windows by the million do not fit, fewer do.
+    let wide = ["pretrain", "recipe.toml", "--out", "run", "--set", "train.batch_size=8000000"];
+    folder
+        .run(&wide)
+        .fails(2, &["train.batch_size=", "train.accumulate=", "fits and trains the same steps"]);
+    assert!(!folder.path().join("run").exists());
+}

@@ -523,14 +523,6 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
             &["feedforward pretrain lm.toml"],
         ),
         case(
-            "A run that needs more memory than there is",
-            pretrain(
-                "--set model.config.hidden_size=131072 --set model.config.intermediate_size=131072",
-            ),
-            2,
-            &["of memory", "are free"],
-        ),
-        case(
             "A broken line of questions",
             "evaluate lm --data questions.jsonl",
             1,
