@@ -65,9 +65,11 @@ fn run(device: &Device, clock: &mut Clock, dense: bool, bf16: bool) -> Result<()
         graph.reset();
         let x = graph.variable(x.clone());
         let weights = [0, 1, 2, 3].map(|i| ids.get(i).map(|&id| graph.param(id)));
-        let mut inputs: Vec<&Value> = vec![&x];
-        inputs.extend(weights.iter().flatten());
-        let mut outputs = graph.apply_all(&op, &inputs)?;
+        let mut inputs: [&Value; 5] = [&x; 5];
+        for (input, weight) in inputs[1..].iter_mut().zip(weights.iter().flatten()) {
+            *input = weight;
+        }
+        let mut outputs = graph.apply_all(&op, &inputs[..=ids.len()])?;
         outputs.truncate(1);
         graph.backward_from(outputs.remove(0), None)?;
     }

@@ -1,6 +1,6 @@
 //! Backward: the experts as feedforward blocks over their rows, then the router.
 
-use super::forward::{gather, matrix, scatter, scratch};
+use super::forward::{gather, gather_times, matrix, scatter, scratch};
 use super::routing::{Routing, integers};
 use super::{MixtureOfExperts, NAME, Sizes};
 use crate::feedforward::products::{Multiply, backward_input, backward_weight};
@@ -32,7 +32,7 @@ impl MixtureOfExperts {
         let Sizes { rows, width, experts, hidden, assigned } = sizes;
         let mut map = scratch(cx, &[integers(sizes)], DType::I32)?;
         let mut weights = scratch(cx, &[assigned], W::DTYPE)?;
-        let mut dweights = scratch(cx, &[assigned], W::DTYPE)?;
+        let mut sums = scratch(cx, &[assigned], W::DTYPE)?;
         let mut dlogits = scratch(cx, &[rows, experts], W::DTYPE)?;
         let mut x_places = scratch(cx, &[assigned, width], X::DTYPE)?;
         let mut dy_places = scratch(cx, &[assigned, width], X::DTYPE)?;
@@ -43,7 +43,7 @@ impl MixtureOfExperts {
         let map = map.slice_mut::<i32>().map_err(&error)?;
         let weights = weights.slice_mut::<W>().map_err(&error)?;
         let routing = self.route(cpu, sizes, logits, map, weights);
-        let dweights = dweights.slice_mut::<W>().map_err(&error)?;
+        let sums = sums.slice_mut::<W>().map_err(&error)?;
 
         let mut slots = [None, None, None];
         for (slot, dx) in slots.iter_mut().zip(&mut dx[2..]) {
@@ -51,6 +51,7 @@ impl MixtureOfExperts {
         }
         let mut dx_slot = dx[0].take::<X>().map_err(&error)?;
         let losses = [loss::<W>(&mut dy[1])?, loss::<W>(&mut dy[2])?];
+        let by = [width, self.top_k];
         if let Some(dy) = &mut dy[0] {
             let experts = Experts {
                 op: self,
@@ -64,19 +65,20 @@ impl MixtureOfExperts {
             let dy = &*dy.slice_mut::<X>().map_err(&error)?;
             let x_places = x_places.slice_mut::<X>().map_err(&error)?;
             let dy_places = dy_places.slice_mut::<X>().map_err(&error)?;
-            gather(cpu, x, width, self.top_k, routing.order, x_places);
-            gather(cpu, dy, width, self.top_k, routing.order, dy_places);
+            gather(cpu, x, by, routing.order, x_places);
+            // With the weights in dy, both dD and dh have them.
+            gather_times(cpu, dy, by, routing.order, routing.weights, dy_places);
             let dz = dz.slice_mut::<H>().map_err(&error)?;
             let du = du.slice_mut::<H>().map_err(&error)?;
-            experts.run::<M, X>(x_places, dy_places, (dz, du), dweights, &mut slots);
+            experts.run::<M, X>(x_places, dy_places, (dz, du), sums, &mut slots);
             if let Some((dx, accumulate)) = &mut dx_slot {
                 experts.input::<M, X>((dz, du), dy_places);
                 let one = |_| W::ONE;
-                scatter(cpu, dy_places, width, self.top_k, routing.places, one, dx, *accumulate);
+                scatter(cpu, dy_places, by, routing.places, one, dx, *accumulate);
                 *accumulate = true;
             }
         } else {
-            dweights.fill(W::ZERO);
+            sums.fill(W::ZERO);
             for (slot, accumulate) in slots.into_iter().flatten() {
                 if !accumulate {
                     slot.fill(W::ZERO);
@@ -85,7 +87,7 @@ impl MixtureOfExperts {
         }
 
         let dlogits = dlogits.slice_mut::<W>().map_err(&error)?;
-        self.router_gradient(cpu, sizes, logits, &routing, (dweights, losses), dlogits);
+        self.router_gradient(cpu, sizes, logits, &routing, (sums, losses), dlogits);
         let dlogits = MatRef::new(&*dlogits, rows, experts);
         if let Some((drouter, accumulate)) = dx[1].take::<W>().map_err(&error)? {
             let x = MatRef::new(x, rows, width);
@@ -131,13 +133,13 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         }
     }
 
-    /// dz and du from dy, dwₑ, and the weights' gradients.
+    /// dz and du from wₑ dy, wₑ dwₑ, and the weights' gradients.
     fn run<M, X>(
         &self,
         x: &[X],
         dy: &[X],
         (dz, du): (&mut [H], &mut [H]),
-        dweights: &mut [W],
+        sums: &mut [W],
         slots: &mut [Gradient<'_, W>; 3],
     ) where
         M: Multiply<X, W, H> + Multiply<X, H, W> + Multiply<H, X, W>,
@@ -154,7 +156,7 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         });
         // h takes the place that du gets afterwards.
         self.op.activation.gate(self.cpu, self.a, Some(self.u), du);
-        self.weigh(dz, du, dweights);
+        self.sum(dz, du, sums);
         if let Some((ddown, accumulate)) = ddown {
             self.each(|expert, start, n| {
                 let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
@@ -175,35 +177,18 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         }
     }
 
-    /// dwₑ = dh · h at each place; then dh and h are multiplied with wₑ.
-    fn weigh(&self, dh: &mut [H], h: &mut [H], dweights: &mut [W]) {
+    /// wₑ dwₑ = dh · h at each place.
+    fn sum(&self, dh: &[H], h: &[H], sums: &mut [W]) {
         let hidden = self.sizes.hidden;
-        let (order, weights) = (self.routing.order, self.routing.weights);
-        // Outputs of one call have one type; sums are taken in a pass of their own.
-        let (from, with) = (&*dh, &*h);
         for_rows(
             self.cpu,
-            order.len(),
+            sums.len(),
             2 * hidden,
-            [(dweights, 1)],
+            [(sums, 1)],
             #[inline(always)]
-            |place, [dw]| {
+            |place, [sum]| {
                 let row = place * hidden..(place + 1) * hidden;
-                dw[0] = W::of(dot(&from[row.clone()], &with[row]));
-            },
-        );
-        for_rows(
-            self.cpu,
-            order.len(),
-            2 * hidden,
-            [(dh, hidden), (h, hidden)],
-            #[inline(always)]
-            |place, [dh, h]| {
-                let weight = weights[order[place] as usize];
-                for (dh, h) in dh.iter_mut().zip(h) {
-                    *dh = H::from_compute(weight * dh.compute());
-                    *h = H::from_compute(weight * h.compute());
-                }
+                sum[0] = W::of(dot(&dh[row.clone()], &h[row]));
             },
         );
     }

@@ -19,8 +19,7 @@ pub(super) fn scratch(cx: &Cx<'_>, dims: &[usize], dtype: DType) -> Result<Tenso
 pub(super) fn gather<X: Stored>(
     cpu: &CpuDevice,
     x: &[X],
-    width: usize,
-    k: usize,
+    [width, k]: [usize; 2],
     order: &[i32],
     to: &mut [X],
 ) {
@@ -30,13 +29,36 @@ pub(super) fn gather<X: Stored>(
     });
 }
 
+/// The same, times the weight of the assignment.
+pub(super) fn gather_times<X: Stored>(
+    cpu: &CpuDevice,
+    x: &[X],
+    [width, k]: [usize; 2],
+    order: &[i32],
+    weights: &[X::Compute],
+    to: &mut [X],
+) {
+    for_rows(
+        cpu,
+        order.len(),
+        width,
+        [(to, width)],
+        #[inline(always)]
+        |place, [to]| {
+            let assignment = order[place] as usize;
+            let weight = weights[assignment];
+            for (to, &x) in to.iter_mut().zip(&x[assignment / k * width..][..width]) {
+                *to = X::from_compute(weight * x.compute());
+            }
+        },
+    );
+}
+
 /// to\[row\] = Σ weight · x\[place\] over the row's k assignments, or to += where `accumulate` is set; summed in W.
-#[allow(clippy::too_many_arguments)]
 pub(super) fn scatter<X: Stored>(
     cpu: &CpuDevice,
     x: &[X],
-    width: usize,
-    k: usize,
+    [width, k]: [usize; 2],
     places: &[i32],
     weight: impl Fn(usize) -> X::Compute + Sync,
     to: &mut [X],
@@ -53,8 +75,8 @@ pub(super) fn scatter<X: Stored>(
         |row, [to]| {
             for (block, to) in to.chunks_mut(COLUMNS).enumerate() {
                 let mut sums = [X::Compute::ZERO; COLUMNS];
-                for j in row * k..(row + 1) * k {
-                    let start = places[j] as usize * width + block * COLUMNS;
+                for (&place, j) in places[row * k..][..k].iter().zip(row * k..) {
+                    let start = place as usize * width + block * COLUMNS;
                     let weight = weight(j);
                     for (sum, &x) in sums.iter_mut().zip(&x[start..][..to.len()]) {
                         *sum += weight * x.compute();
@@ -124,7 +146,7 @@ impl MixtureOfExperts {
         let losses = Self::losses(cpu, sizes, logits, &routing);
 
         let gathered = gathered.slice_mut::<X>().map_err(&error)?;
-        gather(cpu, input, width, self.top_k, routing.order, gathered);
+        gather(cpu, input, [width, self.top_k], routing.order, gathered);
         let h = h.slice_mut::<H>().map_err(&error)?;
         let first = if self.activation.derivative_from() == From::Input {
             identity
@@ -151,8 +173,8 @@ impl MixtureOfExperts {
             forward::<M, H, W, X>(cpu, identity, h, down, None, out, None);
         }
         let to = y[0].slice_mut::<X>().map_err(&error)?;
-        let (k, weights) = (self.top_k, routing.weights);
-        scatter(cpu, gathered, width, k, routing.places, |j| weights[j], to, false);
+        let weight = |assignment: usize| routing.weights[assignment];
+        scatter(cpu, gathered, [width, self.top_k], routing.places, weight, to, false);
         for (y, loss) in y[1..].iter_mut().zip(losses) {
             y.slice_mut::<W>().map_err(&error)?.fill(W::of(loss));
         }

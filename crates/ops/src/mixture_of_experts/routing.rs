@@ -132,44 +132,41 @@ impl MixtureOfExperts {
         [total.loss, total.count]
     }
 
-    /// dr of every row, from the gradients of the weights, of the balance loss and of the z-loss.
+    /// dr of every row, from w dw at each place, and the gradients of the balance loss and of the z-loss.
+    ///
+    /// Each way from w to r multiplies with w, so dw itself is not needed.
     pub(super) fn router_gradient<W: Float>(
         &self,
         cpu: &CpuDevice,
         sizes: Sizes,
         logits: &[W],
         routing: &Routing<'_, W>,
-        (dweights, losses): (&[W], [f64; 2]),
+        (sums, losses): (&[W], [f64; 2]),
         dlogits: &mut [W],
     ) {
         let (k, experts) = (self.top_k, sizes.experts);
         let [balance, z] = losses;
+        let balance = |e: usize| balance * experts as f64 * routing.share(e, sizes.rows);
         for_rows(cpu, sizes.rows, 32 * experts, [(dlogits, experts)], |i, [dr]| {
             let r = &logits[i * experts..][..experts];
             let assignments = i * k..(i + 1) * k;
             let chosen = &routing.chosen[assignments.clone()];
-            let w = &routing.weights[assignments.clone()];
-            // dwₑ lies at its place.
-            let dw = routing.places[assignments].iter().map(|&place| dweights[place as usize]);
+            let weights = &routing.weights[assignments.clone()];
+            let sums = routing.places[assignments].iter().map(|&place| sums[place as usize]);
+            let total: f64 = sums.clone().map(Float::f64).sum();
             let (m, log) = log_sum_exp(r);
             let p = |r: W| (r - m - W::of(log)).exp();
-            // First dp.
-            for (e, dr) in dr.iter_mut().enumerate() {
-                *dr = W::of(balance * experts as f64 * routing.share(e, sizes.rows));
-            }
+            let mut mean: f64 = r.iter().enumerate().map(|(e, &r)| balance(e) * p(r).f64()).sum();
             if !self.adds_up() {
-                dw.clone().zip(chosen).for_each(|(dw, &e)| dr[e as usize] += dw);
+                mean += total;
             }
-            let mean: f64 = dr.iter().zip(r).map(|(dp, &r)| dp.f64() * p(r).f64()).sum();
             let from_z = 2.0 * z * (m.f64() + log);
-            for (dr, &r) in dr.iter_mut().zip(r) {
-                *dr = p(r) * (*dr + W::of(from_z - mean));
+            for (e, (dr, &r)) in dr.iter_mut().zip(r).enumerate() {
+                *dr = p(r) * W::of(balance(e) + from_z - mean);
             }
-            if self.adds_up() {
-                let mean: f64 = dw.clone().zip(w).map(|(dw, w)| dw.f64() * w.f64()).sum();
-                for ((dw, &w), &e) in dw.zip(w).zip(chosen) {
-                    dr[e as usize] += w * (dw - W::of(mean));
-                }
+            for ((sum, &w), &e) in sums.zip(weights).zip(chosen) {
+                let mean = if self.adds_up() { w * W::of(total) } else { W::ZERO };
+                dr[e as usize] += sum - mean;
             }
         });
     }
