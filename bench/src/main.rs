@@ -8,11 +8,15 @@
 // An allocator has unsafe methods; see the file.
 #[allow(unsafe_code)]
 mod allocator;
+mod attention;
 mod clock;
+mod experts;
 mod ffn;
 mod fit;
 mod gemm;
+mod head;
 mod infer;
+mod language;
 mod memory;
 mod network;
 mod peaks;

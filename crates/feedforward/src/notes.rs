@@ -56,7 +56,7 @@ pub(crate) struct MetricsLog<'a> {
     file: File,
     watcher: &'a mut dyn Watcher,
     failed: Option<Error>,
-    also: Option<Box<dyn FnMut(&Event<'_>) + 'a>>,
+    also: Option<Box<dyn FnMut(&Event<'_>, &mut dyn Watcher) + 'a>>,
 }
 
 impl<'a> MetricsLog<'a> {
@@ -80,7 +80,7 @@ impl<'a> MetricsLog<'a> {
     }
 
     /// Who else hears of everything.
-    pub(crate) fn also(&mut self, hear: impl FnMut(&Event<'_>) + 'a) {
+    pub(crate) fn also(&mut self, hear: impl FnMut(&Event<'_>, &mut dyn Watcher) + 'a) {
         self.also = Some(Box::new(hear));
     }
 
@@ -100,10 +100,10 @@ impl Observer for MetricsLog<'_> {
                 self.failed = Some(ff_formats::Error::io(&self.path, "writing")(error).into());
             }
         }
-        if let Some(also) = &mut self.also {
-            also(&event);
-        }
         self.watcher.event(event);
+        if let Some(also) = &mut self.also {
+            also(&event, self.watcher);
+        }
     }
 
     fn interrupted(&mut self) -> bool {

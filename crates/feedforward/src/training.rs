@@ -292,7 +292,7 @@ fn run(
     let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
     if watch {
         let mut page = LivePage::new(known(&info), &clock, trainer.progress());
-        log.also(move |event| page.event(event));
+        log.also(move |event, _| page.event(event));
     }
     let mut objective = setup.objective(recipe, train, valid);
     let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);

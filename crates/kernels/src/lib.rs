@@ -10,18 +10,24 @@ mod gemm;
 mod maths;
 mod packed;
 mod peak;
+mod places;
 mod reduce;
 mod rows;
 mod simd;
 mod stored;
+mod views;
 
 pub use columns::{Columns, MAX_COLUMNS, for_columns, zip_sum_columns};
 pub use dropout::dropout;
 pub use float::Float;
-pub use gemm::{Bf16Operand, Epilogue, MatRef, gemm, gemm_bf16, gemm_reference, gemm_with};
+pub use gemm::{
+    BLOCK_WIDTH, Band, Bf16Operand, BlockFloat, BlockTrim, Epilogue, MatRef, gemm, gemm_bf16,
+    gemm_reference, gemm_with,
+};
 pub use packed::{Packable, PackedMatrix};
 pub use peak::{bf16_peak, fma_peak};
-pub use reduce::{dot, maximum, sum, sum_of, sum_of2, sum_pieces};
+pub use reduce::{dot, map_sum, maximum, sum, sum_of, sum_of2, sum_pieces};
 pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum_columns, zip_into};
 pub use simd::{Work, dispatch};
 pub use stored::Stored;
+pub use views::{MatMut, for_heads};

@@ -17,6 +17,8 @@ pub enum Fill {
     Integers(usize),
     /// These numbers, repeated as often as needed.
     Values(Vec<f64>),
+    /// These integers, repeated as often as needed.
+    Indices(Vec<i32>),
     /// Rows of positive numbers that add up to 1.
     Probabilities,
 }

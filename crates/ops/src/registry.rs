@@ -24,6 +24,7 @@ pub fn registry() -> &'static [Entry] {
     &[
         Entry { name: "activation", cases: crate::activation::cases },
         Entry { name: "add", cases: crate::add::cases },
+        Entry { name: "attention", cases: crate::attention::cases },
         Entry { name: "batch_norm", cases: crate::batch_norm::cases },
         Entry {
             name: "binary_cross_entropy_with_logits",
@@ -39,13 +40,17 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "huber", cases: crate::huber::cases },
         Entry { name: "kl_divergence", cases: crate::kl_divergence::cases },
         Entry { name: "layer_norm", cases: crate::layer_norm::cases },
+        Entry { name: "linear_cross_entropy", cases: crate::linear_cross_entropy::cases },
         Entry { name: "log_softmax", cases: crate::softmax::log_cases },
         Entry { name: "mae", cases: crate::mae::cases },
+        Entry { name: "mixture_of_experts", cases: crate::mixture_of_experts::cases },
         Entry { name: "mse", cases: crate::mse::cases },
         Entry { name: "mul", cases: crate::mul::cases },
         Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "rms_norm", cases: crate::rms_norm::cases },
+        Entry { name: "rotary", cases: crate::rotary::cases },
         Entry { name: "scale", cases: crate::scale::cases },
+        Entry { name: "scale_rows", cases: crate::scale_rows::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::softmax_cross_entropy::cases },
     ]

@@ -4,6 +4,8 @@
     python crates/testkit/scripts/torch_fixtures.py inputs.safetensors
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -60,6 +62,91 @@ def feedforward_block(a, x):
     return [linear[-1](h * linear[1](x[0]) if a.gated else h)]
 
 
+def alibi_slopes(heads):
+    """As the authors' code has it: powers of two, then every other one of twice as many."""
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    return slopes + [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * power, 2)][: heads - power]
+
+
+def attention(a, x):
+    segments = x[1:] if a.fused else x[3:]
+    widths = [a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.head_dim]
+    parts = x[0].split(widths, -1) if a.fused else x[:3]
+    q, k, v = (p.unflatten(-1, (-1, a.head_dim)).transpose(1, 2) for p in parts)
+    (T, S), group = (q.shape[2], k.shape[2]), a.heads // a.kv_heads
+    if 0 in (q.numel(), k.numel()):
+        return None  # PyTorch's kernels do not take nothing
+    at, s = torch.arange(T)[:, None] + S - T, torch.arange(S)[None]
+    seen = torch.ones(q.shape[0], 1, T, S, dtype=torch.bool)
+    if a.causal:
+        seen &= s <= at
+    if a.window is not None:
+        seen &= at - s < a.window
+    if segments:
+        seen &= (segments[0] >= 0)[:, None, None, :]
+    if len(segments) == 2:
+        seen &= (segments[1][:, :, None] == segments[0][:, None, :])[:, None]
+    bias = torch.where(seen, 0.0, -torch.inf)
+    if a.alibi:
+        bias = bias - torch.tensor(alibi_slopes(a.heads))[:, None, None] * (at - s).abs()
+    # A query that sees nothing gives zeros; it may see everything until then, so that nothing is NaN.
+    some = seen.any(-1, keepdim=True)
+    bias = torch.where(some, bias, 0.0)
+    if a.soft_cap is None:
+        y = F.scaled_dot_product_attention(q, k, v, bias, scale=a.scale, enable_gqa=group > 1)
+    else:
+        k, v = (p.repeat_interleave(group, 1) for p in (k, v))
+        scores = q @ k.mT * (a.head_dim**-0.5 if a.scale is None else a.scale)
+        y = (a.soft_cap * torch.tanh(scores / a.soft_cap) + bias).softmax(-1) @ v
+    y = torch.where(some, y, 0.0)
+    return [y.transpose(1, 2).flatten(-2)]
+
+
+def rotary(a, x):
+    x, positions = x
+    heads = x.unflatten(-1, (-1, a.head_dim))
+    turned, rest = heads[..., : a.rotary_dim], heads[..., a.rotary_dim :]
+    angles = positions[..., None] * torch.tensor(a.inv_freq)
+    if a.interleaved:
+        pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
+        turns = torch.polar(torch.full_like(angles, a.scaling), angles)
+        turned = torch.view_as_real(pairs * turns[:, :, None]).flatten(-2)
+    else:
+        angles = torch.cat([angles, angles], -1)[:, :, None]
+        first, second = turned.chunk(2, -1)
+        rotated = torch.cat([-second, first], -1)
+        turned = (turned * angles.cos() + rotated * angles.sin()) * a.scaling
+    return [torch.cat([turned, rest], -1).flatten(-2)]
+
+
+def mixture_of_experts(a, x):
+    """As transformers' Mixtral and Qwen2-MoE: every expert computes its tokens, one after the other."""
+    z, (router, gate, up, down) = rows(x[0]), x[1:]
+    experts = router.shape[0]
+    logits = F.linear(z, router)
+    probabilities = logits.softmax(-1)
+    if a.softmax_first:
+        weights, chosen = probabilities.topk(a.top_k, dim=-1)
+        if a.normalize:
+            weights = weights / weights.sum(-1, keepdim=True)
+    else:
+        weights, chosen = logits.topk(a.top_k, dim=-1)
+        weights = weights.softmax(-1)
+    y = torch.zeros_like(z)
+    for e in range(experts):
+        token, place = torch.where(chosen == e)
+        part = z[token]
+        h = activation(a.activation, F.linear(part, gate[e])) * F.linear(part, up[e])
+        y = y.index_add(0, token, F.linear(h, down[e]) * weights[token, place, None])
+    n = len(z)
+    mask = F.one_hot(chosen, experts).to(z.dtype)  # of load_balancing_loss_func, for one layer
+    share = mask.mean(0) if n else mask.sum(0)
+    balance = experts * (share * probabilities.sum(0)[None]).sum()
+    z_loss = (torch.logsumexp(logits, -1) ** 2).sum()
+    return [y.reshape(x[0].shape), balance.reshape(1), z_loss.reshape(1)]
+
+
 def prelu(a, x):
     return [F.prelu(rows(x[0]), x[1]).reshape(x[0].shape)]
 
@@ -85,7 +172,11 @@ def layer_norm(a, x):
 
 
 def rms_norm(a, x):
-    return [F.rms_norm(x[0], x[0].shape[-1:], x[1] if a.weight else None, a.eps)]
+    weight = x[1] if a.weight else None
+    if a.weight and 0 < x[1].shape[0] < x[0].shape[-1]:
+        heads = x[0].unflatten(-1, (-1, x[1].shape[0]))
+        return [F.rms_norm(heads, x[1].shape, weight, a.eps).reshape(x[0].shape)]
+    return [F.rms_norm(x[0], x[0].shape[-1:], weight, a.eps)]
 
 
 def reduced(a, losses, counts, weights):
@@ -146,6 +237,20 @@ def softmax_cross_entropy(a, x):
     return reduced(a, losses, counts, sample_weights(x))
 
 
+def linear_cross_entropy(a, x):
+    z = F.linear(rows(x[0]), x[1], x[2] if a.bias else None)
+    if z.numel() == 0:
+        return None
+    if a.soft_cap is not None:
+        z = a.soft_cap * torch.tanh(z / a.soft_cap)
+    t = x[-1].reshape(-1).long()
+    part = (t != a.ignore_index).to(z.dtype)
+    arguments = {"ignore_index": a.ignore_index, "label_smoothing": a.label_smoothing}
+    losses = F.cross_entropy(z, t, reduction="none", **arguments)
+    losses = losses + a.z_loss * part * torch.logsumexp(z, -1) ** 2
+    return [losses.sum().reshape(1), part.sum().reshape(1)]
+
+
 def focal(a, x):
     z, t = rows(x[0]), x[1].reshape(-1).long()
     log_p = F.log_softmax(z, -1).gather(1, t.clamp(0)[:, None])[:, 0]
@@ -166,6 +271,7 @@ def kl_divergence(a, x):
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
     "add": lambda a, x: [x[0] + x[1]],
+    "attention": attention,
     "batch_norm": batch_norm,
     "concat": lambda a, x: [torch.cat(x, -1)],
     "dropout": dropout,
@@ -173,11 +279,15 @@ HANDLERS = {
     "feedforward": feedforward,
     "feedforward_block": feedforward_block,
     "layer_norm": layer_norm,
+    "linear_cross_entropy": linear_cross_entropy,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
+    "mixture_of_experts": mixture_of_experts,
     "mul": lambda a, x: [x[0] * x[1]],
     "prelu": prelu,
     "rms_norm": rms_norm,
+    "rotary": rotary,
     "scale": lambda a, x: [a.factor * x[0]],
+    "scale_rows": lambda a, x: [x[0] * x[1]],
     "softmax": lambda a, x: [F.softmax(x[0], -1)],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),

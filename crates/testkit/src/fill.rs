@@ -56,6 +56,7 @@ fn fill_input(input: &CaseInput, rng: &mut Rng) -> Data {
         Fill::Normal(deviation) => draw(&mut |rng| rng.normal() * deviation),
         Fill::Uniform(from, to) => draw(&mut |rng| from + (to - from) * rng.uniform()),
         Fill::Integers(end) => Data::Int((0..n).map(|_| rng.below(*end as u64) as i32).collect()),
+        Fill::Indices(values) => Data::Int(values.iter().copied().cycle().take(n).collect()),
         Fill::Values(values) => {
             let mut values = values.iter().cycle();
             draw(&mut |_| values.next().copied().unwrap_or_default())
@@ -134,7 +135,7 @@ pub(crate) fn enlarged(case: &Case, values: usize) -> Option<Case> {
 
 /// The type of an input where floats are `float`.
 pub(crate) fn dtype_of(input: &CaseInput, float: DType) -> DType {
-    if matches!(input.fill, Fill::Integers(_)) { DType::I32 } else { float }
+    if matches!(input.fill, Fill::Integers(_) | Fill::Indices(_)) { DType::I32 } else { float }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod data;
 mod numbers;
+mod pretraining;
 mod progress;
 mod scores;
 mod table;
@@ -10,6 +11,7 @@ mod working;
 
 pub(crate) use data::{data, model};
 pub(crate) use numbers::{bars, count, duration, quoted_path, score};
+pub(crate) use pretraining::Pretraining;
 pub(crate) use progress::Progress;
 pub(crate) use scores::{is_shown, score_table, verdict};
 pub(crate) use table::{Align, TextTable};

@@ -62,7 +62,9 @@ enum Fast {
 /// assert_eq!(ff_data::text::Tokenizer::bytes(&[])?.kind(), ff_data::text::TokenizerKind::Bytes);
 /// # Ok::<(), ff_data::DataError>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenizerKind {
     /// Each byte of UTF-8 is a token.

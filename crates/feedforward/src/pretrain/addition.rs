@@ -80,8 +80,7 @@ impl Addition {
     pub fn line(&self, a: u64, b: u64) -> (String, String) {
         let width = self.digits as usize;
         let result = format!("{:0width$}", a + b, width = width + 1);
-        let result: String =
-            if self.reversed { result.chars().rev().collect() } else { result };
+        let result: String = if self.reversed { result.chars().rev().collect() } else { result };
         (format!("{a:0width$}+{b:0width$}="), format!("{result}\n"))
     }
 

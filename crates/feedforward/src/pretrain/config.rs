@@ -1,5 +1,6 @@
 //! The tables of a pretraining recipe that are not those of other recipes.
 
+use ff_data::text::{Pretokenizer, TokenizerKind};
 use ff_nn::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,53 @@ pub struct ModelTable {
     pub recompute: bool,
 }
 
+/// The table `[tokenizer]` of a pretraining recipe: one to load, or one to train on the corpus.
+///
+/// ```
+/// assert_eq!(feedforward::pretrain::TokenizerTable::default().vocab_size, 4096);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerTable {
+    /// A `tokenizer.json`, or a folder with one (or with `vocab.json` and `merges.txt`); a model that training goes on from
+    /// brings its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// What kind of tokenizer is trained on the corpus where none is loaded.
+    pub kind: TokenizerKind,
+    /// How text is divided into words that no token crosses, for byte pairs.
+    pub pretokenizer: Pretokenizer,
+    /// How many tokens it has at most; of no meaning for bytes and characters.
+    pub vocab_size: usize,
+    /// Tokens that never come from text; the first one ends a document.
+    pub special: Vec<String>,
+}
+
+impl Default for TokenizerTable {
+    fn default() -> Self {
+        Self {
+            path: None,
+            kind: TokenizerKind::Bpe,
+            pretokenizer: Pretokenizer::default(),
+            vocab_size: 4096,
+            special: vec!["<|endoftext|>".into()],
+        }
+    }
+}
+
+impl TokenizerTable {
+    pub(super) fn validate(&self) -> Option<(String, String)> {
+        (self.kind == TokenizerKind::Bpe && self.vocab_size < 256 + self.special.len()).then(|| {
+            let message = format!(
+                "must be at least {} for byte-level BPE, a token for each byte and each special one; found {}",
+                256 + self.special.len(),
+                self.vocab_size
+            );
+            ("tokenizer.vocab_size".to_owned(), message)
+        })
+    }
+}
+
 /// The table `[train]` of a pretraining recipe.
 ///
 /// ```
@@ -58,6 +106,10 @@ pub struct PretrainConfig {
     pub eval_every: Option<u64>,
     /// The most windows of the validation part that are judged along the way; all of them at the end.
     pub eval_windows: usize,
+    /// How much of each target is spread over all tokens.
+    pub label_smoothing: f64,
+    /// What the loss that keeps the sum of exponentials of the logits near 1 is multiplied with; 1e-4 is usual.
+    pub z_loss: f64,
     /// Keep the weights of the best evaluation in place of the last ones.
     pub restore_best: bool,
     /// What everything random depends on.
@@ -95,6 +147,8 @@ impl Default for PretrainConfig {
             windows: WindowOrder::Passes,
             eval_every: None,
             eval_windows: 256,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
             restore_best: true,
             seed: 0,
             checkpoint_seconds: 60.0,
@@ -119,9 +173,15 @@ impl PretrainConfig {
         if let Some((key, _)) = zero {
             return Some((format!("train.{key}"), "must be at least 1, found 0".into()));
         }
-        if !(self.checkpoint_seconds >= 0.0 && self.checkpoint_seconds.is_finite()) {
-            let message = format!("must be 0 or more, found {}", self.checkpoint_seconds);
-            return Some(("train.checkpoint_seconds".into(), message));
+        let shares = [("checkpoint_seconds", self.checkpoint_seconds), ("z_loss", self.z_loss)];
+        for (key, value) in shares {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Some((format!("train.{key}"), format!("must be 0 or more, found {value}")));
+            }
+        }
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let message = format!("must lie between 0 and 1, found {}", self.label_smoothing);
+            return Some(("train.label_smoothing".into(), message));
         }
         None
     }

@@ -12,7 +12,7 @@ mod network;
 mod segments;
 mod split;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 use crate::clock::Clock;
 use crate::notes::RunInfo;

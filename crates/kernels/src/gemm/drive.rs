@@ -12,13 +12,13 @@ use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
 use super::pack::{Operand, Panel};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use super::vector::Vector;
+use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
 use crate::rows::Shared;
 use crate::{Stored, dispatch};
 use ff_tensor::{CpuDevice, DType, Element};
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// Steps of K at a time: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
 const CHUNK: usize = 384;
@@ -74,37 +74,6 @@ where
                 .run(scratch);
         }
     });
-}
-
-/// A cache line, so that panels start at one.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Line(#[allow(dead_code)] [u8; 64]);
-
-thread_local! {
-    /// The panels. The caller's thread holds them for all threads, so that a shape seen before never asks for memory.
-    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Memory that is cut into ranges of whole lines, which threads write to, each its own.
-struct Space<'a>(Shared<'a, Line>);
-
-impl Space<'_> {
-    fn lines<P>(values: usize) -> usize {
-        values.div_ceil(size_of::<Line>() / size_of::<P>())
-    }
-
-    /// Room for so many values from a line on.
-    ///
-    /// # Safety
-    /// No two ranges that live at the same time overlap; any bits are a `P`, which needs no greater alignment than a line.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn range<P>(&self, line: usize, values: usize) -> &mut [P] {
-        // SAFETY: in bounds and exclusive by the caller's promise.
-        let lines = unsafe { self.0.range(line, Self::lines::<P>(values)) };
-        // SAFETY: the lines are initialised and hold at least so many values, see the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), values) }
-    }
 }
 
 /// How C is cut.
@@ -198,37 +167,6 @@ const PACK_COST: usize = 11;
 /// What packing a value of A costs, and reading it again for each group of panels, in the same.
 const READ_COST: usize = 1;
 
-/// As many blocks have memory of their own as a word has bits; more threads than that take turns.
-const MAX_PLACES: usize = 64;
-
-/// The right to use one of several places until dropped.
-struct Place<'a> {
-    free: &'a AtomicU64,
-    number: usize,
-}
-
-impl<'a> Place<'a> {
-    /// Takes the wanted place or, if another block has it, any.
-    fn take(free: &'a AtomicU64, wanted: usize) -> Self {
-        loop {
-            let bits = free.load(Ordering::Relaxed);
-            let number =
-                if bits & 1 << wanted != 0 { wanted } else { bits.trailing_zeros() as usize };
-            if bits == 0 {
-                std::thread::yield_now();
-            } else if free.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0 {
-                return Self { free, number };
-            }
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.free.fetch_or(1 << self.number, Ordering::Release);
-    }
-}
-
 /// Where panels are read: their start, and the distances between panels, rows, and steps of K.
 #[derive(Debug)]
 struct Panels<P> {
@@ -320,7 +258,7 @@ where
         if scratch.len() < total {
             scratch.resize(total, Line([0; 64]));
         }
-        let space = Space(Shared::new(scratch));
+        let space = Space::new(scratch);
         let shared = match direct {
             Some((start, row, step)) => {
                 let start = start.wrapping_add(self.first * row);

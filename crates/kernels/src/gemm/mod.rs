@@ -4,11 +4,13 @@
 //! - `tile`: a few rows of C by one or two registers, the inner loop
 //! - `pack`: operands side by side, as tiles read them; `rounded`: the same for bf16
 //! - `drive`: chunks of K, blocks of C, threads
+//! - `block`: products of small blocks, on the thread that asks
 //! - `finish`: what happens to a tile whose sums are complete
 //!
 //! One value of C is always the sum of the same terms in the same order (K ascending, one partial sum for each chunk of
 //! K), whatever the blocks: so threads never show.
 
+mod block;
 mod drive;
 mod finish;
 mod pack;
@@ -16,6 +18,7 @@ mod rounded;
 mod tile;
 mod vector;
 
+pub use block::{BLOCK_WIDTH, Band, BlockFloat, BlockTrim};
 pub use rounded::Bf16Operand;
 
 use crate::{Float, Stored};
@@ -71,6 +74,16 @@ impl<'a, T> MatRef<'a, T> {
     /// The values that it views, in their order in memory.
     pub fn values(&self) -> &'a [T] {
         self.data
+    }
+
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// It is not there, or its values are not neighbours.
+    #[inline(always)]
+    pub fn row(&self, i: usize) -> &'a [T] {
+        assert!(i < self.rows && (self.col == 1 || self.cols < 2), "row {i}");
+        &self.data[i * self.row..][..self.cols]
     }
 
     /// Element (i, j).

@@ -17,7 +17,9 @@ use crate::text::tokenizer::byte_level;
 /// assert_eq!(words(Pretokenizer::Gpt2), ["it", "'s", " ", " 2026", "\n"]);
 /// assert_eq!(words(Pretokenizer::Llama3), ["it", "'s", " ", " ", "202", "6", "\n"]);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Pretokenizer {
     /// GPT-2's: letters, digits and marks apart, each with a space before it.

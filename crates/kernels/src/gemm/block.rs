@@ -1,0 +1,274 @@
+//! Products of blocks that lie in a first- or second-level cache, on the thread that asks for them: what operations are
+//! made of that do other things between their products.
+
+use super::pack::{Operand, Panel};
+use super::rounded::Rounded;
+use super::tile::{self, Kernels, Packed, Sum, Tile};
+use super::vector::Vector;
+use super::{MatRef, same};
+use crate::{MatMut, Stored, dispatch};
+use ff_tensor::{CpuDevice, Isa, bf16};
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+/// The columns of a packed block are rounded up to this.
+pub const BLOCK_WIDTH: usize = 32;
+
+/// Which values (i, j) of a block count: those with i + `low` ≤ j < i + `high`.
+///
+/// ```
+/// use ff_kernels::Band;
+/// let causal = Band { high: 1, ..Band::ALL };
+/// assert_eq!(causal.columns(2..3, 8), 0..3);
+/// assert_eq!(causal.t().columns(2..3, 8), 2..8);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Band {
+    /// The first j of row 0.
+    pub low: isize,
+    /// The j behind the last one of row 0.
+    pub high: isize,
+}
+
+impl Band {
+    /// Everything.
+    pub const ALL: Self = Self { low: isize::MIN / 4, high: isize::MAX / 4 };
+
+    /// The same band of a block that starts at row `i` and column `j` of this one.
+    #[must_use]
+    pub fn at(self, i: usize, j: usize) -> Self {
+        let shift = i as isize - j as isize;
+        Self { low: self.low + shift, high: self.high + shift }
+    }
+
+    /// The band of the transpose.
+    #[must_use]
+    pub fn t(self) -> Self {
+        Self { low: 1 - self.high, high: 1 - self.low }
+    }
+
+    /// The columns, of so many, that some of these rows have in the band.
+    #[inline(always)]
+    pub fn columns(self, rows: Range<usize>, cols: usize) -> Range<usize> {
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let bound = |j: isize| j.clamp(0, cols as isize) as usize;
+        let start = bound(rows.start as isize + self.low);
+        start..bound(rows.end as isize - 1 + self.high).max(start)
+    }
+}
+
+/// What a band says of a product A · B.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockTrim {
+    /// Only values of C in the band are needed; the others are left as they are, or written.
+    Output(Band),
+    /// A is zero outside of the band.
+    Depth(Band),
+}
+
+/// A type whose blocks are multiplied: f32, f64, and bf16 with sums in f32.
+pub trait BlockFloat: Stored {
+    /// The values in the type of sums: themselves, or copied to `scratch`, which holds rows · columns values.
+    ///
+    /// # Panics
+    /// The scratch is too small, where there is need of it.
+    fn widen<'a>(
+        cpu: &CpuDevice,
+        x: MatRef<'a, Self>,
+        scratch: &'a mut [Self::Compute],
+    ) -> MatRef<'a, Self::Compute>;
+
+    /// The view itself, where sums can be kept in this type.
+    fn sums(view: MatMut<'_, Self>) -> Option<MatMut<'_, Self::Compute>>;
+
+    /// Packs B, to be multiplied on this device; `to` holds an even number of rows, rounded up, of [`BLOCK_WIDTH`] columns,
+    /// rounded up.
+    ///
+    /// # Panics
+    /// There is less room.
+    fn pack_block(cpu: &CpuDevice, b: MatRef<'_, Self::Compute>, to: &mut [Self::Compute]);
+
+    /// C = A · B, or C += A · B, for a B of C's width that was packed.
+    ///
+    /// # Panics
+    /// The shapes do not fit.
+    fn multiply_block(
+        cpu: &CpuDevice,
+        a: MatRef<'_, Self::Compute>,
+        b: &[Self::Compute],
+        c: MatMut<'_, Self::Compute>,
+        trim: BlockTrim,
+        add: bool,
+    );
+}
+
+macro_rules! block_float {
+    ($t:ty, $compute:ty, $operand:expr, $widen:expr, [$($isa:pat $(if $guard:ident)? => $kernels:ty),+], $plain:ty) => {
+        impl BlockFloat for $t {
+            fn widen<'a>(
+                cpu: &CpuDevice,
+                x: MatRef<'a, $t>,
+                scratch: &'a mut [$compute],
+            ) -> MatRef<'a, $compute> {
+                $widen(cpu, x, scratch)
+            }
+
+            fn sums(view: MatMut<'_, $t>) -> Option<MatMut<'_, $compute>> {
+                same::<$t, $compute, _, MatMut<'_, $compute>>(view)
+            }
+
+            fn pack_block(cpu: &CpuDevice, b: MatRef<'_, $compute>, to: &mut [$compute]) {
+                let b = $operand(b.t());
+                match cpu.isa() {
+                    $(#[cfg(target_arch = "x86_64")]
+                    $isa $(if cpu.$guard())? => pack::<$kernels, _>(cpu, b, to),)+
+                    _ => pack::<$plain, _>(cpu, b, to),
+                }
+            }
+
+            fn multiply_block(
+                cpu: &CpuDevice,
+                a: MatRef<'_, $compute>,
+                b: &[$compute],
+                c: MatMut<'_, $compute>,
+                trim: BlockTrim,
+                add: bool,
+            ) {
+                let a = $operand(a);
+                match cpu.isa() {
+                    $(#[cfg(target_arch = "x86_64")]
+                    $isa $(if cpu.$guard())? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)+
+                    _ => multiply::<$plain, _>(cpu, a, b, c, trim, add),
+                }
+            }
+        }
+    };
+}
+
+block_float!(
+    f32, f32, std::convert::identity, |_, x, _| x,
+    [Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32], tile::PlainF32
+);
+block_float!(
+    f64, f64, std::convert::identity, |_, x, _| x,
+    [Isa::Avx512 => tile::Avx512F64, Isa::Avx2 => tile::Avx2F64], tile::PlainF64
+);
+block_float!(
+    bf16, f32, Rounded, widen,
+    [Isa::Avx512 if has_bf16 => tile::Avx512Bf16, Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32],
+    tile::PlainF32
+);
+
+/// A copy in f32.
+fn widen<'a>(cpu: &CpuDevice, x: MatRef<'a, bf16>, scratch: &'a mut [f32]) -> MatRef<'a, f32> {
+    let (rows, cols) = x.shape();
+    let scratch = &mut scratch[..rows * cols];
+    dispatch(
+        cpu,
+        #[inline(always)]
+        || {
+            for (i, to) in scratch.chunks_exact_mut(cols.max(1)).enumerate() {
+                if x.col == 1 {
+                    for (to, from) in to.iter_mut().zip(&x.data[i * x.row..]) {
+                        *to = from.compute();
+                    }
+                } else {
+                    for (j, to) in to.iter_mut().enumerate() {
+                        *to = x.data[i * x.row + j * x.col].compute();
+                    }
+                }
+            }
+        },
+    );
+    MatRef::new(scratch, rows, cols)
+}
+
+/// Packs the rows of the transpose of B.
+fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<K>]) {
+    let (cols, depth) = b.size();
+    assert!(
+        depth.next_multiple_of(2) * cols.next_multiple_of(BLOCK_WIDTH) <= to.len(),
+        "a packed block of {depth} × {cols}"
+    );
+    let steps = depth.div_ceil(K::V::STEPS);
+    // SAFETY: a pair of bf16 is as large as the f32 of its place, and so has room; any bits are either.
+    let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), to.len()) };
+    for (panel, first) in (0..cols).step_by(K::COLS).enumerate() {
+        let rows = K::COLS.min(cols - first);
+        let to = &mut to[panel * steps * K::COLS..][..steps * K::COLS];
+        b.pack(cpu, &Panel { first, rows, start: 0, depth, width: K::COLS }, to);
+    }
+}
+
+/// The most steps of K that rows of A are packed at a time.
+const CHUNK: usize = 256;
+/// The most rows of a tile.
+const ROWS: usize = 14;
+
+fn multiply<K: Kernels, A: Operand<Packed<K>>>(
+    cpu: &CpuDevice,
+    a: A,
+    b: &[Sum<K>],
+    mut c: MatMut<'_, Sum<K>>,
+    trim: BlockTrim,
+    add: bool,
+) {
+    const { assert!(size_of::<Packed<K>>() == size_of::<Sum<K>>() && K::ROWS <= ROWS) };
+    let ((m, depth), (c_rows, n)) = (a.size(), c.shape());
+    assert!(m == c_rows, "a block of {m} rows into {c_rows}");
+    let steps = depth.div_ceil(K::V::STEPS);
+    assert!(steps * n.next_multiple_of(K::COLS) <= b.len(), "a packed block of {depth} × {n}");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let mut space = [const { MaybeUninit::<Packed<K>>::uninit() }; ROWS * CHUNK];
+    let height = m.div_ceil(m.div_ceil(K::ROWS));
+    for first in (0..m).step_by(height) {
+        let rows = height.min(m - first);
+        let (columns, span) = match trim {
+            BlockTrim::Output(band) => (band.columns(first..first + rows, n), 0..depth),
+            BlockTrim::Depth(band) => (0..n, band.columns(first..first + rows, depth)),
+        };
+        let start = span.start / K::V::STEPS * K::V::STEPS;
+        if span.is_empty() && !add {
+            (first..first + rows).for_each(|i| c.row(i)[columns.clone()].fill(Sum::<K>::default()));
+        }
+        for chunk in (start..span.end).step_by(CHUNK) {
+            let some = CHUNK.min(span.end - chunk);
+            let (a_start, a_row, a_k) = if let Some((from, row, col)) = a.direct() {
+                (from.wrapping_add(first * row + chunk * col), row, col)
+            } else {
+                let panel = Panel { first, rows, start: chunk, depth: some, width: height };
+                // SAFETY: packing writes every value of the panel that a tile reads, and reads none; see `Operand`.
+                let to = unsafe {
+                    let len = some.div_ceil(K::V::STEPS) * height;
+                    std::slice::from_raw_parts_mut(space.as_mut_ptr().cast::<Packed<K>>(), len)
+                };
+                a.pack(cpu, &panel, to);
+                (to.as_ptr(), 1, height)
+            };
+            for column in (columns.start / K::COLS * K::COLS..columns.end).step_by(K::COLS) {
+                let registers = (columns.end - column).min(K::COLS).div_ceil(K::V::LANES);
+                let place = (column * steps) + chunk / K::V::STEPS * K::COLS;
+                let c_row = c.distance();
+                let tile = Tile {
+                    depth: some.div_ceil(K::V::STEPS),
+                    a: a_start,
+                    a_row,
+                    a_k,
+                    b: b.as_ptr().cast::<Packed<K>>().wrapping_add(place),
+                    b_k: K::COLS,
+                    c: c.start().wrapping_add(first * c_row + column),
+                    c_row,
+                    width: (registers * K::V::LANES).min(n - column),
+                    add: add || chunk > start,
+                };
+                // SAFETY: the instruction set is the device's; A has these rows and steps, in itself or in its panel; the
+                // panel of B holds `steps` whole steps (asserted above); the columns of C are the view's.
+                unsafe { K::kernel(rows, registers, a_row == 1)(&tile) };
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Memory that the caller's thread lends to the threads that work for it, each a place of its own.
+
+use crate::rows::Shared;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A cache line, so that panels start at one.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Line(#[allow(dead_code)] pub(crate) [u8; 64]);
+
+thread_local! {
+    /// The panels. The caller's thread holds them for all threads, so that a shape seen before never asks for memory.
+    pub(crate) static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory that is cut into ranges of whole lines, which threads write to, each its own.
+pub(crate) struct Space<'a>(Shared<'a, Line>);
+
+impl<'a> Space<'a> {
+    pub(crate) fn new(lines: &'a mut [Line]) -> Self {
+        Self(Shared::new(lines))
+    }
+
+    /// How many lines so many values take.
+    pub(crate) fn lines<P>(values: usize) -> usize {
+        values.div_ceil(size_of::<Line>() / size_of::<P>())
+    }
+
+    /// Room for so many values from a line on.
+    ///
+    /// # Safety
+    /// No two ranges that live at the same time overlap; any bits are a `P`, which needs no greater alignment than a line.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn range<P>(&self, line: usize, values: usize) -> &mut [P] {
+        // SAFETY: in bounds and exclusive by the caller's promise.
+        let lines = unsafe { self.0.range(line, Self::lines::<P>(values)) };
+        // SAFETY: the lines are initialised and hold at least so many values, see the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), values) }
+    }
+}
+
+/// As many blocks have memory of their own as a word has bits; more threads than that take turns.
+pub(crate) const MAX_PLACES: usize = 64;
+
+/// The right to use one of several places until dropped.
+pub(crate) struct Place<'a> {
+    free: &'a AtomicU64,
+    pub(crate) number: usize,
+}
+
+impl<'a> Place<'a> {
+    /// Takes the wanted place or, if another block has it, any.
+    pub(crate) fn take(free: &'a AtomicU64, wanted: usize) -> Self {
+        loop {
+            let bits = free.load(Ordering::Relaxed);
+            let number =
+                if bits & 1 << wanted != 0 { wanted } else { bits.trailing_zeros() as usize };
+            if bits == 0 {
+                std::thread::yield_now();
+            } else if free.fetch_and(!(1 << number), Ordering::Acquire) & 1 << number != 0 {
+                return Self { free, number };
+            }
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.free.fetch_or(1 << self.number, Ordering::Release);
+    }
+}

@@ -1,0 +1,182 @@
+//! Parts of matrices that threads write to: the columns of a head, in the rows of one sequence.
+
+use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
+use crate::rows::TASK_WORK;
+use ff_tensor::{CpuDevice, Element};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+
+/// A matrix to write, as a view of rows that lie some distance apart.
+///
+/// ```
+/// use ff_kernels::MatMut;
+/// let mut values = [0.0f32; 6];
+/// let [mut left, mut right] = MatMut::new(&mut values, 2, 3).split_columns([1, 2]);
+/// left.row(1).fill(1.0);
+/// right.row(0).fill(2.0);
+/// assert_eq!(values, [0.0, 2.0, 2.0, 1.0, 0.0, 0.0]);
+/// ```
+#[derive(Debug)]
+pub struct MatMut<'a, T> {
+    start: *mut T,
+    rows: usize,
+    cols: usize,
+    row: usize,
+    owner: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is an exclusive borrow of its values, which no other view holds.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
+// SAFETY: a shared reference to it gives no access to the values.
+unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
+
+impl<'a, T> MatMut<'a, T> {
+    /// A row-major matrix.
+    ///
+    /// # Panics
+    /// The number of values is another one.
+    pub fn new(values: &'a mut [T], rows: usize, cols: usize) -> Self {
+        assert_eq!(values.len(), rows * cols, "a {rows} × {cols} matrix");
+        Self { start: values.as_mut_ptr(), rows, cols, row: cols, owner: PhantomData }
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// The distance between rows.
+    pub(crate) fn distance(&self) -> usize {
+        self.row
+    }
+
+    /// The first value.
+    pub(crate) fn start(&mut self) -> *mut T {
+        self.start
+    }
+
+    /// Row `i`.
+    ///
+    /// # Panics
+    /// It is not there.
+    #[inline(always)]
+    pub fn row(&mut self, i: usize) -> &mut [T] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        // SAFETY: the view is an exclusive borrow of the columns of its rows, and the row is one of them.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.row), self.cols) }
+    }
+
+    /// Some rows and columns, for a while.
+    ///
+    /// # Panics
+    /// They are not there.
+    pub fn block(&mut self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_, T> {
+        let inside = rows.start <= rows.end && rows.end <= self.rows;
+        assert!(inside && cols.start <= cols.end && cols.end <= self.cols, "a block of a view");
+        MatMut {
+            start: self.start.wrapping_add(rows.start * self.row + cols.start),
+            rows: rows.len(),
+            cols: cols.len(),
+            row: self.row,
+            owner: PhantomData,
+        }
+    }
+
+    /// Views of neighbouring columns, from the first on.
+    ///
+    /// # Panics
+    /// There are fewer columns.
+    pub fn split_columns<const N: usize>(self, widths: [usize; N]) -> [Self; N] {
+        assert!(widths.iter().sum::<usize>() <= self.cols, "columns of a view");
+        let mut first = 0;
+        widths.map(|cols| {
+            let start = self.start.wrapping_add(first);
+            first += cols;
+            // Columns of their own: no two of these views share a value.
+            Self { start, cols, ..Self { owner: PhantomData, ..self } }
+        })
+    }
+
+    /// The rows of sequence `b` of so many, and the columns of head `h` of so many.
+    ///
+    /// # Safety
+    /// No two views of the same sequence and head live at the same time.
+    unsafe fn head(&self, (b, batch): (usize, usize), (h, heads): (usize, usize)) -> Self {
+        let (rows, cols) = (self.rows / batch, self.cols / heads);
+        let start = self.start.wrapping_add(b * rows * self.row + h * cols);
+        Self { start, rows, cols, row: self.row, owner: PhantomData }
+    }
+}
+
+/// Calls `f((sequence, head), scratch, views)` for every sequence and head, with that part of each output: rows are divided
+/// among the sequences, columns among the heads.
+///
+/// `scratch` is memory of `len` values for as long as the call, whose content is whatever the last one left there. `work`
+/// is roughly how many operations a task takes. The same tasks are done for any number of threads. `f` multiplies in blocks
+/// ([`crate::BlockFloat`]) only: other products want the same memory.
+///
+/// # Panics
+/// Rows or columns of an output cannot be divided evenly.
+///
+/// ```
+/// use ff_kernels::{MatMut, for_heads};
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 8];
+/// let outputs = [Some(MatMut::new(&mut y, 2, 4))];
+/// let none: [Option<MatMut<'_, f32>>; 0] = [];
+/// for_heads(device.cpu(), (2, 2), 1, 0, outputs, none, |(b, h), _scratch: &mut [f32], [y], []| {
+///     y.unwrap().row(0).fill((10 * b + h) as f32);
+/// });
+/// assert_eq!(y, [0.0, 0.0, 1.0, 1.0, 10.0, 10.0, 11.0, 11.0]);
+/// ```
+pub fn for_heads<S: Send + Sync, T: Element, const N: usize, const M: usize>(
+    cpu: &CpuDevice,
+    (batch, heads): (usize, usize),
+    work: usize,
+    len: usize,
+    outputs: [Option<MatMut<'_, S>>; N],
+    more: [Option<MatMut<'_, T>>; M],
+    f: impl Fn((usize, usize), &mut [T], [Option<MatMut<'_, S>>; N], [Option<MatMut<'_, T>>; M]) + Sync,
+) {
+    let divides = |rows: usize, cols: usize| {
+        rows.is_multiple_of(batch.max(1)) && cols.is_multiple_of(heads.max(1))
+    };
+    let even = outputs.iter().flatten().all(|view| divides(view.rows, view.cols))
+        && more.iter().flatten().all(|view| divides(view.rows, view.cols));
+    assert!(even, "outputs of {batch} sequences and {heads} heads");
+    let tasks = batch * heads;
+    if tasks == 0 {
+        return;
+    }
+    let threads = if tasks * work < TASK_WORK { 1 } else { cpu.threads().count() };
+    let places = threads.min(tasks).min(MAX_PLACES);
+    let lines = Space::lines::<T>(len);
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < places * lines {
+            scratch.resize(places * lines, Line([0; 64]));
+        }
+        let space = Space::new(scratch);
+        let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
+        let task = |number: usize| {
+            let place = Place::take(&free, number * places / tasks);
+            // SAFETY: a place belongs to one task until it is dropped; any bits are a number.
+            let scratch = unsafe { space.range::<T>(place.number * lines, len) };
+            let (b, h) = (number / heads, number % heads);
+            // SAFETY: each task is done once, and its views are its own.
+            let outputs = outputs
+                .each_ref()
+                .map(|view| view.as_ref().map(|view| unsafe { view.head((b, batch), (h, heads)) }));
+            // SAFETY: as above.
+            let more = more
+                .each_ref()
+                .map(|view| view.as_ref().map(|view| unsafe { view.head((b, batch), (h, heads)) }));
+            f((b, h), scratch, outputs, more);
+        };
+        if threads == 1 {
+            (0..tasks).for_each(task);
+        } else {
+            cpu.threads().run(tasks, &task);
+        }
+    });
+}

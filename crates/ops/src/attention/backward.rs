@@ -1,0 +1,327 @@
+//! The backward pass: over tiles of keys, whose gradients are summed over all queries that see them; those of queries are
+//! added up from tile to tile.
+
+use super::layout::{Cut, Heads, Inputs, Sizes};
+use super::mask::{Look, Mask, band};
+use super::scores::Scores;
+use super::{Attention, NAME, TILE, Value};
+use crate::{Cx, Error, Kept, Result, Slot};
+use ff_kernels::{
+    BlockFloat, BlockTrim, Float, MatMut, MatRef, Stored, dispatch, for_heads, for_rows,
+};
+use ff_tensor::{CpuDevice, Element, Tensor, TensorMut};
+use std::ops::Range;
+
+impl Attention {
+    pub(super) fn run_backward<S: Value>(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        let error = Error::of(NAME);
+        let sizes = self.sizes(|i| *kept.spec(i))?;
+        let Sizes { batch, queries, keys, heads, kv_heads, dim } = sizes;
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let (wide, narrow) = (heads * dim, kv_heads * dim);
+        let output = |values| Heads::new(values, 0, (wide, queries * wide), dim);
+        let segments = |i: usize| {
+            let there = i < self.segments.count();
+            let input = there.then(|| kept.input(self.tensors() + i)).transpose()?;
+            input.map(|s| s.slice::<i32>()).transpose().map_err(&error)
+        };
+        let (key_segments, query_segments) = (segments(0)?, segments(1)?);
+        let inputs = Inputs::<S>::new(self, &sizes, |i| kept.input(i))?;
+        let (y, dy) =
+            (kept.output(0)?.slice::<S>().map_err(&error)?, dy.slice_mut().map_err(&error)?);
+        let (y, dy) = (output(y), output(&*dy));
+        let logs = kept.saved(0)?.slice::<S::Compute>().map_err(&error)?;
+
+        // Where sums are of another type, dq is summed in memory of its own.
+        let mut sums = match S::DTYPE == <S::Compute as Element>::DTYPE || !dx[0].is_needed() {
+            true => None,
+            false => {
+                let shape = [batch, queries, wide].into();
+                let dtype = <S::Compute as Element>::DTYPE;
+                Some(Tensor::uninit(cx.device, shape, dtype).map_err(&error)?)
+            }
+        };
+        let mut taken = [None, None, None];
+        for (taken, slot) in taken.iter_mut().zip(&mut dx[..self.tensors()]) {
+            *taken = slot.take::<S>().map_err(&error)?;
+        }
+        let add: [bool; 3] = std::array::from_fn(|i| {
+            taken[if self.fused { 0 } else { i }].as_ref().is_some_and(|(_, add)| *add)
+        });
+        let mut slices = taken.map(|taken| taken.map(|(values, _)| values));
+        let [dq, dk, dv] = if self.fused {
+            let row = wide + 2 * narrow;
+            let all = slices[0].as_deref_mut();
+            let all = all.map(|all| MatMut::new(all, batch * queries, row));
+            all.map_or([None, None, None], |all| {
+                all.split_columns([wide, narrow, narrow]).map(Some)
+            })
+        } else {
+            let [q, k, v] = &mut slices;
+            [
+                q.as_deref_mut().map(|q| MatMut::new(q, batch * queries, wide)),
+                k.as_deref_mut().map(|k| MatMut::new(k, batch * keys, narrow)),
+                v.as_deref_mut().map(|v| MatMut::new(v, batch * keys, narrow)),
+            ]
+        };
+        let dq_sums = match &mut sums {
+            Some(sums) => {
+                let sums = sums.slice_mut::<S::Compute>().map_err(&error)?;
+                Some(MatMut::new(sums, batch * queries, wide))
+            }
+            None => dq.and_then(S::sums),
+        };
+        let scratch = Room::<S>::len(&sizes);
+        let work = queries * keys * dim * sizes.group();
+        let band = band(self, queries, keys);
+        let add_q = add[0] && S::DTYPE == <S::Compute as Element>::DTYPE;
+        for_heads(
+            cx.cpu(),
+            (batch, kv_heads),
+            work,
+            scratch,
+            [dk, dv],
+            [dq_sums],
+            |(b, kv_head), scratch, [dk, dv], [dq]| {
+                let mut pass = Pass {
+                    op: self,
+                    cpu: cx.cpu(),
+                    sizes: &sizes,
+                    place: (b, kv_head),
+                    mask: Mask {
+                        band,
+                        keys: key_segments.map(|s| &s[b * keys..][..keys]),
+                        queries: query_segments.map(|s| &s[b * queries..][..queries]),
+                    },
+                    inputs,
+                    y,
+                    dy,
+                    logs,
+                    dq,
+                    room: Room::new(&sizes, scratch),
+                };
+                if let Some(dq) = pass.dq.as_mut().filter(|_| !add_q) {
+                    (0..queries).for_each(|t| dq.row(t).fill(S::Compute::ZERO));
+                }
+                let (mut dk, mut dv) = (dk, dv);
+                for first in (0..keys).step_by(TILE) {
+                    let tile = first..keys.min(first + TILE);
+                    pass.keys(tile.clone());
+                    put(pass.cpu, pass.room.dk, dk.as_mut(), &tile, add[1]);
+                    put(pass.cpu, pass.room.dv, dv.as_mut(), &tile, add[2]);
+                }
+            },
+        );
+        if let (Some(sums), Some(dq)) = (&sums, &mut slices[0]) {
+            let sums = sums.slice::<S::Compute>().map_err(&error)?;
+            let row = if self.fused { wide + 2 * narrow } else { wide };
+            for_rows(cx.cpu(), batch * queries, 2 * wide, [(&mut **dq, row)], |t, [dq]| {
+                for (dq, &sum) in dq.iter_mut().zip(&sums[t * wide..][..wide]) {
+                    *dq = S::from_compute(if add[0] { dq.compute() + sum } else { sum });
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Writes sums of a tile of keys to their rows, or adds them.
+fn put<S: BlockFloat>(
+    cpu: &CpuDevice,
+    sums: &[S::Compute],
+    to: Option<&mut MatMut<'_, S>>,
+    rows: &Range<usize>,
+    add: bool,
+) {
+    let Some(to) = to else { return };
+    let dim = to.shape().1;
+    dispatch(
+        cpu,
+        #[inline(always)]
+        || {
+            for (s, sums) in rows.clone().zip(sums.chunks_exact(dim)) {
+                for (to, &sum) in to.row(s).iter_mut().zip(sums) {
+                    *to = S::from_compute(if add { to.compute() + sum } else { sum });
+                }
+            }
+        },
+    );
+}
+
+/// The scratch of a task.
+struct Room<'a, S: BlockFloat> {
+    p: &'a mut [S::Compute],
+    dp: &'a mut [S::Compute],
+    /// Packed: k and v transposed, k, q, dy.
+    packed: [&'a mut [S::Compute]; 5],
+    dk: &'a mut [S::Compute],
+    dv: &'a mut [S::Compute],
+    wide: [&'a mut [S::Compute]; 2],
+}
+
+impl<'a, S: BlockFloat> Room<'a, S> {
+    fn len(sizes: &Sizes) -> usize {
+        2 * TILE * TILE
+            + 2 * sizes.packed_t()
+            + 3 * sizes.packed(TILE)
+            + 2 * sizes.rows(TILE)
+            + 2 * sizes.widened::<S>()
+    }
+
+    fn new(sizes: &Sizes, scratch: &'a mut [S::Compute]) -> Self {
+        let mut cut = Cut::new(scratch);
+        let (across, down) = (sizes.packed_t(), sizes.packed(TILE));
+        Self {
+            p: cut.take(TILE * TILE),
+            dp: cut.take(TILE * TILE),
+            packed: [across, across, down, down, down].map(|len| cut.take(len)),
+            dk: cut.take(sizes.rows(TILE)),
+            dv: cut.take(sizes.rows(TILE)),
+            wide: [0, 1].map(|_| cut.take(sizes.widened::<S>())),
+        }
+    }
+}
+
+/// One head of keys of one sequence.
+struct Pass<'a, S: Value> {
+    op: &'a Attention,
+    cpu: &'a CpuDevice,
+    sizes: &'a Sizes,
+    /// Which sequence and head of keys.
+    place: (usize, usize),
+    mask: Mask<'a>,
+    inputs: Inputs<'a, S>,
+    y: Heads<'a, S>,
+    dy: Heads<'a, S>,
+    logs: &'a [S::Compute],
+    dq: Option<MatMut<'a, S::Compute>>,
+    room: Room<'a, S>,
+}
+
+impl<S: Value> Pass<'_, S> {
+    /// Sums dk and dv of a tile of keys, and adds to dq.
+    fn keys(&mut self, keys: Range<usize>) {
+        let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.place);
+        let (dim, group) = (sizes.dim, sizes.group());
+        let Room { packed: [k_t, v_t, k, ..], dk, dv, wide: [wide, _], .. } = &mut self.room;
+        let len = keys.len() * dim;
+        dk[..len].fill(S::Compute::ZERO);
+        dv[..len].fill(S::Compute::ZERO);
+        let visible = self.mask.band.t().columns(keys.clone(), sizes.queries);
+        if visible.is_empty() {
+            return;
+        }
+        let tile = S::widen(cpu, self.inputs.k.rows(b, kv_head, keys.clone()), wide);
+        S::pack_block(cpu, tile.t(), k_t);
+        S::pack_block(cpu, tile, k);
+        let tile = S::widen(cpu, self.inputs.v.rows(b, kv_head, keys.clone()), wide);
+        S::pack_block(cpu, tile.t(), v_t);
+        let segments = self.mask.tile(&keys);
+        for g in 0..group {
+            let scores = Scores::new(self.op, kv_head * group + g);
+            for start in (visible.start / TILE * TILE..visible.end).step_by(TILE) {
+                let rows = start..sizes.queries.min(start + TILE);
+                let look = self.mask.look(&rows, &keys);
+                if look == Look::Nothing {
+                    continue;
+                }
+                let band = self.mask.band.at(start, keys.start);
+                let scores = scores.tile(
+                    band,
+                    start as isize + sizes.keys as isize
+                        - sizes.queries as isize
+                        - keys.start as isize,
+                    (look == Look::Pairs).then_some(&segments),
+                    self.mask.queries.map(|queries| &queries[rows.clone()]),
+                );
+                self.tile(g, scores, &rows, &keys);
+            }
+        }
+    }
+
+    /// One tile of queries and keys.
+    fn tile(
+        &mut self,
+        g: usize,
+        scores: Scores<'_, S::Compute>,
+        rows: &Range<usize>,
+        keys: &Range<usize>,
+    ) {
+        let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.place);
+        let (dim, width, height) = (sizes.dim, keys.len(), rows.len());
+        let head = kv_head * sizes.group() + g;
+        let band = self.mask.band.at(rows.start, keys.start);
+        let Room { p, dp, packed: [k_t, v_t, k, q_packed, dy_packed], dk, dv, wide: [one, two] } =
+            &mut self.room;
+        let q = S::widen(cpu, self.inputs.q.rows(b, head, rows.clone()), one);
+        let dy = S::widen(cpu, self.dy.rows(b, head, rows.clone()), two);
+        S::pack_block(cpu, q, q_packed);
+        S::pack_block(cpu, dy, dy_packed);
+        let (p, dp) = (&mut p[..height * TILE], &mut dp[..height * TILE]);
+        let output = BlockTrim::Output(band);
+        let [to] = MatMut::new(p, height, TILE).split_columns([width]);
+        S::multiply_block(cpu, q, k_t, to, output, false);
+        let [to] = MatMut::new(dp, height, TILE).split_columns([width]);
+        S::multiply_block(cpu, dy, v_t, to, output, false);
+        let (mut logs, mut deltas) = ([S::Compute::ZERO; TILE], [S::Compute::ZERO; TILE]);
+        for (i, log) in logs.iter_mut().enumerate().take(height) {
+            *log = self.logs[(b * sizes.queries + rows.start + i) * sizes.heads + head];
+        }
+        let y = self.y.rows(b, head, rows.clone());
+        let dy = self.dy.rows(b, head, rows.clone());
+        dispatch(
+            cpu,
+            #[inline(always)]
+            || {
+                for (i, delta) in deltas.iter_mut().enumerate().take(height) {
+                    *delta = product::<S>(y.row(i), dy.row(i));
+                }
+                scores.gradients(p, dp, width, &logs, &deltas);
+            },
+        );
+        let (p, dp) = (
+            MatRef::strided(p, height, width, TILE, 1),
+            MatRef::strided(dp, height, width, TILE, 1),
+        );
+        let columns = BlockTrim::Depth(band.t());
+        let (dk, dv) = (&mut dk[..width * dim], &mut dv[..width * dim]);
+        S::multiply_block(cpu, p.t(), dy_packed, MatMut::new(dv, width, dim), columns, true);
+        S::multiply_block(cpu, dp.t(), q_packed, MatMut::new(dk, width, dim), columns, true);
+        if let Some(dq) = &mut self.dq {
+            let dq = dq.block(rows.clone(), g * dim..(g + 1) * dim);
+            S::multiply_block(cpu, dp, k, dq, BlockTrim::Depth(band), true);
+        }
+    }
+}
+
+/// Σ a b, in as many sums as a register has lanes.
+#[inline(always)]
+fn product<S: Stored>(a: &[S], b: &[S]) -> S::Compute {
+    const LANES: usize = 16;
+    let mut sums = [S::Compute::ZERO; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for l in 0..LANES {
+            sums[l] += a[l].compute() * b[l].compute();
+        }
+    }
+    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum += a.compute() * b.compute();
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            let other = sums[l + half];
+            sums[l] += other;
+        }
+        half /= 2;
+    }
+    sums[0]
+}

@@ -1,0 +1,251 @@
+//! Keys and values of what was said so far.
+
+use super::layout::{Heads, Inputs, Sizes};
+use super::{Attention, NAME, Segments};
+use crate::op::for_stored;
+use crate::{Error, Result};
+use ff_tensor::{DType, Device, Tensor};
+
+/// The keys and values of one layer for up to `capacity` positions, in memory that is allocated once.
+///
+/// ```
+/// use ff_ops::{Attention, KeyValueCache};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut cache = KeyValueCache::new(&device, DType::F32, 1, 1, 8)?;
+/// let token = |x: f32| Tensor::from_slice(&device, &[x], &[1, 1, 1]).unwrap();
+/// cache.append(&token(0.0), &token(2.0))?;
+/// cache.append(&token(0.0), &token(4.0))?;
+/// let y = Attention::new(1, 1, 1).attend(&device, &token(1.0), &cache, None)?;
+/// assert_eq!((cache.len(), y.slice::<f32>().unwrap()), (2, [3.0].as_slice()));
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct KeyValueCache {
+    keys: Tensor,
+    values: Tensor,
+    len: usize,
+}
+
+impl KeyValueCache {
+    /// Room for sequences of so many positions, each of `width` = kv_heads·head_dim values.
+    ///
+    /// # Errors
+    /// The system has no memory left, or the type is none that attention computes with.
+    pub fn new(
+        device: &Device,
+        dtype: DType,
+        batch: usize,
+        width: usize,
+        capacity: usize,
+    ) -> Result<Self> {
+        if !(dtype.is_float() || dtype == DType::BF16) {
+            return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: dtype });
+        }
+        let shape = ff_tensor::Shape::new(&[batch, capacity, width]).map_err(Error::of(NAME))?;
+        let room = || Tensor::uninit(device, shape, dtype).map_err(Error::of(NAME));
+        Ok(Self { keys: room()?, values: room()?, len: 0 })
+    }
+
+    /// How many positions are filled.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many positions there is room for.
+    pub fn capacity(&self) -> usize {
+        self.keys.shape().dims()[1]
+    }
+
+    /// Forgets every position from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Adds the keys and values of the next T positions.
+    ///
+    /// # Shapes
+    /// k and v `[B, T, kv_heads·head_dim]`
+    ///
+    /// # Errors
+    /// The shapes or types do not fit, or there is no room left.
+    pub fn append(&mut self, k: &Tensor, v: &Tensor) -> Result<()> {
+        let added = self.check(k, 1)?;
+        if v.shape() != k.shape() {
+            let message = format!("keys {} with values {}", k.shape(), v.shape());
+            return Err(Error::shape(NAME, message));
+        }
+        self.put(added, (k, 0), (v, 0))
+    }
+
+    /// The same from q, k and v side by side: the last two parts of each row.
+    ///
+    /// # Shapes
+    /// qkv `[B, T, (heads + 2·kv_heads)·head_dim]`
+    ///
+    /// # Errors
+    /// As for [`KeyValueCache::append`].
+    pub fn append_fused(&mut self, qkv: &Tensor) -> Result<()> {
+        let added = self.check(qkv, 2)?;
+        let (width, all) = (self.keys.shape().last(), qkv.shape().last());
+        self.put(added, (qkv, all - 2 * width), (qkv, all - width))
+    }
+
+    /// T, where rows hold `parts` times the cache's width, or more than that.
+    fn check(&self, x: &Tensor, parts: usize) -> Result<usize> {
+        let (batch, width) = (self.keys.shape().dims()[0], self.keys.shape().last());
+        let fits = |found: usize| if parts == 1 { found == width } else { found >= parts * width };
+        let added = match x.shape().dims() {
+            &[found, added, last] if found == batch && fits(last) => added,
+            _ => {
+                let message = format!(
+                    "what is added to a cache of {batch} sequences of width {width} must be [{batch}, T, …], found {}",
+                    x.shape()
+                );
+                return Err(Error::shape(NAME, message));
+            }
+        };
+        if self.len + added > self.capacity() {
+            let message = format!(
+                "the cache holds {} of {} positions, there is no room for {added} more",
+                self.len,
+                self.capacity()
+            );
+            return Err(Error::shape(NAME, message));
+        }
+        Ok(added)
+    }
+
+    fn put(&mut self, added: usize, k: (&Tensor, usize), v: (&Tensor, usize)) -> Result<()> {
+        let (at, capacity, width) = (self.len, self.capacity(), self.keys.shape().last());
+        for (to, (from, first)) in [(&mut self.keys, k), (&mut self.values, v)] {
+            if from.is_planned() || to.is_planned() {
+                continue;
+            }
+            let row = from.shape().last();
+            for_stored!(NAME, to.dtype(), S => {
+                let from = from.slice::<S>().map_err(Error::of(NAME))?;
+                let to = to.slice_mut::<S>().map_err(Error::of(NAME))?;
+                copy_rows((from, row, first), to, (at, added, capacity, width));
+                Ok(())
+            })?;
+        }
+        self.len += added;
+        Ok(())
+    }
+}
+
+/// Copies the values from column `first` of each row to the next free rows of each sequence.
+fn copy_rows<S: Copy>(
+    (from, row, first): (&[S], usize, usize),
+    to: &mut [S],
+    (at, added, capacity, width): (usize, usize, usize, usize),
+) {
+    if added * width == 0 {
+        return;
+    }
+    let sequences = from.chunks_exact(added * row).zip(to.chunks_exact_mut(capacity * width));
+    for (from, to) in sequences {
+        let to = to[at * width..].chunks_exact_mut(width);
+        for (from, to) in from.chunks_exact(row).zip(to) {
+            to.copy_from_slice(&from[first..first + width]);
+        }
+    }
+}
+
+impl Attention {
+    /// Attention of the last T positions of a cache to all of it, forward alone: for generation.
+    ///
+    /// With `fused`, q may be q, k and v side by side, of which q is read. `segments` are those of the keys, for
+    /// [`Segments::Keys`].
+    ///
+    /// # Shapes
+    /// q `[B, T, heads·head_dim]` (or as fused), segments `[B, S]` with S positions in the cache → y `[B, T, heads·head_dim]`
+    ///
+    /// # Errors
+    /// The shapes or types do not fit, or the attributes say [`Segments::Both`].
+    pub fn attend(
+        &self,
+        device: &Device,
+        q: &Tensor,
+        cache: &KeyValueCache,
+        segments: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        self.validate()?;
+        let Self { heads, kv_heads, head_dim: dim, .. } = *self;
+        let (keys, capacity) = (cache.len, cache.capacity());
+        let (wide, narrow) = (heads * dim, kv_heads * dim);
+        let batch = cache.keys.shape().dims()[0];
+        let queries = match q.shape().dims() {
+            &[found, queries, width]
+                if found == batch
+                    && cache.keys.shape().last() == narrow
+                    && (width == wide || self.fused && width == wide + 2 * narrow) =>
+            {
+                queries
+            }
+            _ => {
+                let message = format!(
+                    "queries {} and a cache {} do not fit {heads} heads of {dim} features with {kv_heads} heads of keys",
+                    q.shape(),
+                    cache.keys.shape()
+                );
+                return Err(Error::shape(NAME, message));
+            }
+        };
+        if q.dtype() != cache.keys.dtype() {
+            let message =
+                format!("queries of {} with a cache of {}", q.dtype(), cache.keys.dtype());
+            return Err(Error::shape(NAME, message));
+        }
+        let wanted = match self.segments {
+            Segments::None => false,
+            Segments::Keys => true,
+            Segments::Both => {
+                return Err(Error::shape(NAME, "a cache holds one document, not several"));
+            }
+        };
+        if segments.is_some() != wanted
+            || segments.is_some_and(|s| s.shape().dims() != [batch, keys])
+        {
+            let found = segments.map_or("none".to_owned(), |s| s.shape().to_string());
+            let message = format!(
+                "with {:?} the keys' segments must be {}, found {found}",
+                self.segments,
+                if wanted { format!("[{batch}, {keys}]") } else { "left out".to_owned() }
+            );
+            return Err(Error::shape(NAME, message));
+        }
+        let sizes = Sizes { batch, queries, keys, heads, kv_heads, dim };
+        let shape = [batch, queries, wide].into();
+        let mut y = Tensor::uninit(device, shape, q.dtype()).map_err(Error::of(NAME))?;
+        if y.is_planned() {
+            return Ok(y);
+        }
+        let segments = segments.map(|s| s.slice::<i32>().map_err(Error::of(NAME))).transpose()?;
+        for_stored!(NAME, q.dtype(), S => {
+            let error = Error::of(NAME);
+            let row = q.shape().last();
+            let rows = |values, row, len: usize| Heads::new(values, 0, (row, len * row), dim);
+            let inputs = Inputs {
+                q: rows(q.slice::<S>().map_err(&error)?, row, queries),
+                k: rows(cache.keys.slice::<S>().map_err(&error)?, narrow, capacity),
+                v: rows(cache.values.slice::<S>().map_err(&error)?, narrow, capacity),
+            };
+            let y = y.slice_mut::<S>().map_err(&error)?;
+            self.attend_to(device.cpu(), &sizes, &inputs, [segments, None], y, None);
+            Ok(())
+        })?;
+        Ok(y)
+    }
+}

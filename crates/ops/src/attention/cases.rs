@@ -1,0 +1,86 @@
+//! What the generic checks run.
+
+use super::{Attention, Segments};
+use crate::{Case, CaseInput, Fill};
+
+/// B, T and S.
+type Dims = [usize; 3];
+
+fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
+    let (wide, narrow) = (op.heads * op.head_dim, op.kv_heads * op.head_dim);
+    let mut inputs = if op.fused {
+        vec![CaseInput::normal([batch, queries, wide + 2 * narrow])]
+    } else {
+        vec![
+            CaseInput::normal([batch, queries, wide]),
+            CaseInput::normal([batch, keys, narrow]),
+            CaseInput::normal([batch, keys, narrow]),
+        ]
+    };
+    // Documents of three, and padding now and then: some queries see nothing.
+    let segments = Fill::Indices(vec![0, 0, 0, 1, 1, 1, -1, 2, 2]);
+    match op.segments {
+        Segments::None => {}
+        Segments::Keys => inputs.push(CaseInput::constant([batch, keys], segments)),
+        Segments::Both => {
+            inputs.push(CaseInput::constant([batch, keys], segments.clone()));
+            inputs.push(CaseInput::constant([batch, queries], segments));
+        }
+    }
+    Case::new(format!("attention/{name}"), op.op(), inputs)
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let plain = Attention::new(2, 2, 3);
+    let causal = Attention { causal: true, ..plain };
+    let grouped = Attention { causal: true, ..Attention::new(4, 2, 3) };
+    let fused = Attention { fused: true, ..causal };
+    vec![
+        case("multi_head", plain, [2, 5, 5]),
+        case("causal", causal, [2, 5, 5]),
+        case("grouped", grouped, [2, 5, 5]),
+        case("multi_query", Attention { causal: true, ..Attention::new(3, 1, 5) }, [1, 4, 4]),
+        case("cross", plain, [2, 3, 7]),
+        case("causal_cross", causal, [2, 3, 7]),
+        // The first four queries stand before the first key.
+        case("causal_short", causal, [1, 7, 3]),
+        case("window", Attention { window: Some(3), ..causal }, [1, 9, 9]),
+        case("window_alone", Attention { window: Some(2), ..plain }, [1, 6, 6]),
+        case("padding", Attention { segments: Segments::Keys, ..plain }, [2, 4, 7]),
+        case("documents", Attention { segments: Segments::Both, ..causal }, [2, 9, 9]),
+        case("documents_both_ways", Attention { segments: Segments::Both, ..plain }, [1, 9, 9]),
+        case("soft_cap", Attention { soft_cap: Some(1.5), ..causal }, [1, 5, 5]),
+        case("alibi", Attention { alibi: true, ..Attention::new(3, 3, 2) }, [1, 5, 5]),
+        case("alibi_causal", Attention { alibi: true, ..causal }, [1, 5, 5]),
+        case("scale", Attention { scale: Some(0.25), ..plain }, [1, 3, 3]),
+        case("fused", fused, [2, 5, 5]),
+        case("fused_grouped", Attention { fused: true, ..grouped }, [2, 5, 5]),
+        case(
+            "everything",
+            Attention {
+                window: Some(5),
+                soft_cap: Some(2.0),
+                alibi: true,
+                segments: Segments::Both,
+                fused: true,
+                ..grouped
+            },
+            [2, 9, 9],
+        ),
+        case("one", fused, [1, 1, 1]),
+        case("no_rows", fused, [0, 4, 4]),
+        case("no_queries", plain, [2, 0, 3]),
+        case("no_keys", plain, [2, 3, 0]),
+        case("larger_than_a_tile", causal, [1, 70, 70]),
+        case(
+            "larger_window",
+            Attention { window: Some(30), ..Attention::new(1, 1, 17) },
+            [1, 66, 131],
+        ),
+        case(
+            "wide",
+            Attention { segments: Segments::Both, ..Attention::new(1, 1, 40) },
+            [1, 65, 65],
+        ),
+    ]
+}

@@ -1,0 +1,278 @@
+//! The forward pass: for some hundred queries of a head at a time, over tiles of keys, with a running softmax.
+
+use super::layout::{Cut, Heads, Inputs, Sizes};
+use super::mask::{Look, Mask, band};
+use super::scores::Scores;
+use super::{Attention, NAME, TILE, Value};
+use crate::{Cx, Error, Result, Spec};
+use ff_kernels::{BlockFloat, BlockTrim, Float, MatMut, MatRef, dispatch, for_heads};
+use ff_tensor::{CpuDevice, TensorMut, TensorRef};
+use std::ops::Range;
+
+/// Queries for which a tile of keys is packed.
+const ROWS: usize = 4 * TILE;
+
+impl Attention {
+    pub(super) fn run_forward<S: Value>(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        let error = Error::of(NAME);
+        let sizes = self.sizes(|i| Spec { shape: *x[i].shape(), dtype: x[i].dtype() })?;
+        let inputs = Inputs::<S>::new(self, &sizes, |i| Ok(x[i]))?;
+        let segments = |i: usize| match x.get(self.tensors() + i) {
+            Some(segments) => segments.slice::<i32>().map(Some).map_err(&error),
+            None => Ok(None),
+        };
+        let segments = [segments(0)?, segments(1)?];
+        let y = y[0].slice_mut::<S>().map_err(&error)?;
+        let logs = match saved {
+            [logs] => Some(logs.slice_mut::<S::Compute>().map_err(&error)?),
+            _ => None,
+        };
+        self.attend_to(cx.cpu(), &sizes, &inputs, segments, y, logs);
+        Ok(())
+    }
+
+    /// Writes y, and ln Σ eᵘ where it is wanted.
+    pub(super) fn attend_to<S: Value>(
+        &self,
+        cpu: &CpuDevice,
+        sizes: &Sizes,
+        inputs: &Inputs<'_, S>,
+        segments: [Option<&[i32]>; 2],
+        y: &mut [S],
+        logs: Option<&mut [S::Compute]>,
+    ) {
+        let &Sizes { batch, queries, keys, heads, kv_heads, dim } = sizes;
+        let rows = batch * queries;
+        let y = MatMut::new(y, rows, heads * dim);
+        let logs = logs.map(|logs| MatMut::new(logs, rows, heads));
+        let scratch = Room::<S>::len(sizes);
+        let work = queries * keys * dim * sizes.group();
+        let band = band(self, queries, keys);
+        for_heads(
+            cpu,
+            (batch, kv_heads),
+            work,
+            scratch,
+            [Some(y)],
+            [logs],
+            |(b, kv_head), scratch, [y], [mut logs]| {
+                let Some(mut y) = y else { return };
+                let part = |i: usize, len: usize| segments[i].map(|s| &s[b * len..][..len]);
+                let mask = Mask { band, keys: part(0, keys), queries: part(1, queries) };
+                for g in 0..sizes.group() {
+                    let head = kv_head * sizes.group() + g;
+                    let query = |rows: Range<usize>| inputs.q.rows(b, head, rows);
+                    let mut pass = Pass {
+                        cpu,
+                        sizes,
+                        mask,
+                        scores: Scores::new(self, head),
+                        query: &query,
+                        keys: (inputs.k, inputs.v, b, kv_head),
+                        y: y.block(0..queries, g * dim..(g + 1) * dim),
+                        logs: logs.as_mut().map(|logs| logs.block(0..queries, g..g + 1)),
+                        room: Room::new(sizes, scratch),
+                    };
+                    for first in (0..queries).step_by(ROWS) {
+                        pass.rows(first..queries.min(first + ROWS), false);
+                    }
+                }
+            },
+        );
+    }
+}
+
+/// The scratch of a task.
+struct Room<'a, S: BlockFloat> {
+    scores: &'a mut [S::Compute],
+    keys: &'a mut [S::Compute],
+    values: &'a mut [S::Compute],
+    y: &'a mut [S::Compute],
+    wide: &'a mut [S::Compute],
+    /// A copy of a tile of values without what a query does not see.
+    seen: &'a mut [S::Compute],
+}
+
+impl<'a, S: BlockFloat> Room<'a, S> {
+    fn len(sizes: &Sizes) -> usize {
+        let some = sizes.queries.min(ROWS);
+        TILE * TILE
+            + sizes.packed_t()
+            + sizes.packed(TILE)
+            + sizes.rows(some)
+            + sizes.widened::<S>()
+            + sizes.rows(TILE)
+    }
+
+    fn new(sizes: &Sizes, scratch: &'a mut [S::Compute]) -> Self {
+        let mut cut = Cut::new(scratch);
+        Self {
+            scores: cut.take(TILE * TILE),
+            keys: cut.take(sizes.packed_t()),
+            values: cut.take(sizes.packed(TILE)),
+            y: cut.take(sizes.rows(sizes.queries.min(ROWS))),
+            wide: cut.take(sizes.widened::<S>()),
+            seen: cut.take(sizes.rows(TILE)),
+        }
+    }
+}
+
+/// One head of one sequence.
+struct Pass<'a, S: Value> {
+    cpu: &'a CpuDevice,
+    sizes: &'a Sizes,
+    mask: Mask<'a>,
+    scores: Scores<'a, S::Compute>,
+    query: &'a dyn Fn(Range<usize>) -> MatRef<'a, S>,
+    /// Keys, values, and which sequence and head of them.
+    keys: (Heads<'a, S>, Heads<'a, S>, usize, usize),
+    y: MatMut<'a, S>,
+    logs: Option<MatMut<'a, S::Compute>>,
+    room: Room<'a, S>,
+}
+
+impl<S: Value> Pass<'_, S> {
+    /// Some queries; `alone` where it is one whose sum must not take in values that it does not see, as those are not finite.
+    fn rows(&mut self, rows: Range<usize>, alone: bool) {
+        let (cpu, dim, mask) = (self.cpu, self.sizes.dim, self.mask);
+        let (zero, least) = (S::Compute::ZERO, S::Compute::NEG_INFINITY);
+        let (mut greatest, mut sums) = ([least; ROWS], [zero; ROWS]);
+        let Room { scores: x, keys: packed_k, values: packed_v, y, wide, seen } = &mut self.room;
+        y[..rows.len() * dim].fill(zero);
+        let (k, v, b, kv_head) = self.keys;
+        let visible = mask.band.columns(rows.clone(), self.sizes.keys);
+        for first in (visible.start / TILE * TILE..visible.end).step_by(TILE) {
+            let keys = first..self.sizes.keys.min(first + TILE);
+            let width = keys.len();
+            let segments = mask.tile(&keys);
+            let mut packed = false;
+            for start in rows.clone().step_by(TILE) {
+                let some = start..rows.end.min(start + TILE);
+                let band = mask.band.at(start, keys.start);
+                let look = mask.look(&some, &keys);
+                if look == Look::Nothing || band.columns(0..some.len(), width).is_empty() {
+                    continue;
+                }
+                if !packed {
+                    let keys_t = S::widen(cpu, k.rows(b, kv_head, keys.clone()), wide).t();
+                    S::pack_block(cpu, keys_t, packed_k);
+                    let values = S::widen(cpu, v.rows(b, kv_head, keys.clone()), wide);
+                    let values = if alone {
+                        let sees = |j: usize| mask.sees(start, keys.start + j);
+                        only(values, seen, sees)
+                    } else {
+                        values
+                    };
+                    S::pack_block(cpu, values, packed_v);
+                    packed = true;
+                }
+                let q = S::widen(cpu, (self.query)(some.clone()), wide);
+                let x = &mut x[..some.len() * TILE];
+                let to = MatMut::new(x, some.len(), TILE).split_columns([width]);
+                let [to] = to;
+                S::multiply_block(cpu, q, packed_k, to, BlockTrim::Output(band), false);
+                let at = start - rows.start..some.end - rows.start;
+                let y = &mut y[at.start * dim..at.end * dim];
+                let scores = self.scores.tile(
+                    band,
+                    start as isize + self.sizes.keys as isize
+                        - self.sizes.queries as isize
+                        - keys.start as isize,
+                    (look == Look::Pairs).then_some(&segments),
+                    mask.queries.map(|queries| &queries[some.clone()]),
+                );
+                let (greatest, sums) = (&mut greatest[at.clone()], &mut sums[at]);
+                dispatch(
+                    cpu,
+                    #[inline(always)]
+                    || scores.softmax(x, width, greatest, sums, (y, dim)),
+                );
+                let p = MatRef::strided(x, some.len(), width, TILE, 1);
+                let y = MatMut::new(y, some.len(), dim);
+                S::multiply_block(cpu, p, packed_v, y, BlockTrim::Depth(band), true);
+            }
+        }
+        let spoilt = self.finish(&rows, &greatest, &sums);
+        if !alone {
+            for (i, _) in spoilt.iter().enumerate().filter(|(_, spoilt)| **spoilt) {
+                self.again(rows.start + i, sums[i] == zero);
+            }
+        }
+    }
+
+    /// A query whose result is not finite, or whose weights are all zero.
+    fn again(&mut self, t: usize, no_weight: bool) {
+        let (_, v, b, kv_head) = self.keys;
+        let band = self.mask.band.columns(t..t + 1, self.sizes.keys);
+        let mut seen = band.filter(|&s| self.mask.sees(t, s));
+        match (seen.next(), seen.next()) {
+            (None, _) => self.y.row(t).fill(S::from_compute(S::Compute::ZERO)),
+            // The softmax of one score is 1, whatever the score.
+            (Some(s), None) => {
+                let value = v.rows(b, kv_head, s..s + 1);
+                self.y.row(t).copy_from_slice(value.row(0));
+            }
+            // Every score is −∞, and no weight is the right one.
+            _ if no_weight => self.y.row(t).fill(S::from_compute(S::Compute::of(f64::NAN))),
+            _ => self.rows(t..t + 1, true),
+        }
+    }
+
+    /// Writes y and ln Σ eᵘ; says in which rows something is not finite, or nothing has any weight.
+    fn finish(
+        &mut self,
+        rows: &Range<usize>,
+        greatest: &[S::Compute],
+        sums: &[S::Compute],
+    ) -> [bool; ROWS] {
+        let dim = self.sizes.dim;
+        let mut spoilt = [false; ROWS];
+        let (y, logs, sum) = (&mut self.y, &mut self.logs, &self.room.y[..rows.len() * dim]);
+        dispatch(
+            self.cpu,
+            #[inline(always)]
+            || {
+                for (i, t) in rows.clone().enumerate() {
+                    let total = sums[i];
+                    let factor = if total == S::Compute::ZERO {
+                        S::Compute::ZERO
+                    } else {
+                        S::Compute::ONE / total
+                    };
+                    let mut zeros = S::Compute::ZERO;
+                    for (y, &sum) in y.row(t).iter_mut().zip(&sum[i * dim..]) {
+                        let value = sum * factor;
+                        zeros += value * S::Compute::ZERO;
+                        *y = S::from_compute(value);
+                    }
+                    spoilt[i] = zeros.is_nan() || total == S::Compute::ZERO;
+                    if let Some(logs) = logs {
+                        logs.row(t)[0] = greatest[i] + total.ln();
+                    }
+                }
+            },
+        );
+        spoilt
+    }
+}
+
+/// A copy of the rows that are seen; zeros in place of the others.
+fn only<'a, T: Float>(
+    values: MatRef<'a, T>,
+    to: &'a mut [T],
+    sees: impl Fn(usize) -> bool,
+) -> MatRef<'a, T> {
+    let (rows, cols) = values.shape();
+    for (i, to) in to[..rows * cols].chunks_exact_mut(cols).enumerate() {
+        for (j, to) in to.iter_mut().enumerate() {
+            *to = if sees(i) { values.get(i, j) } else { T::ZERO };
+        }
+    }
+    MatRef::new(to, rows, cols)
+}

@@ -1,0 +1,121 @@
+//! Where queries, keys and values lie, and how scratch is cut.
+
+use super::{Attention, NAME, TILE};
+use crate::{Error, Result};
+use ff_kernels::{BLOCK_WIDTH, BlockFloat, MatRef};
+use ff_tensor::{Element, TensorRef};
+use std::ops::Range;
+
+/// B, T, S, and the heads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) dim: usize,
+}
+
+impl Sizes {
+    /// Heads of queries for each head of keys.
+    pub(super) fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Values of a packed block of `steps` by a head's features.
+    pub(super) fn packed(&self, steps: usize) -> usize {
+        steps.next_multiple_of(2) * self.dim.next_multiple_of(BLOCK_WIDTH)
+    }
+
+    /// Values of a packed block of a head's features by a tile.
+    pub(super) fn packed_t(&self) -> usize {
+        self.dim.next_multiple_of(2) * TILE
+    }
+
+    /// Values of so many rows of a head, rounded up to a cache line.
+    pub(super) fn rows(&self, rows: usize) -> usize {
+        rows * self.dim.next_multiple_of(16)
+    }
+
+    /// The same where rows are copied because sums are of another type, else 0.
+    pub(super) fn widened<S: BlockFloat>(&self) -> usize {
+        if S::DTYPE == <S::Compute as Element>::DTYPE { 0 } else { self.rows(TILE) }
+    }
+}
+
+/// The heads of q, k, v or dy: features of a head are neighbours, heads too.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads<'a, S> {
+    values: &'a [S],
+    /// The first feature of the first head.
+    start: usize,
+    /// The distance between rows, and between sequences.
+    row: usize,
+    batch: usize,
+    dim: usize,
+}
+
+impl<'a, S: Copy> Heads<'a, S> {
+    pub(super) fn new(
+        values: &'a [S],
+        start: usize,
+        (row, batch): (usize, usize),
+        dim: usize,
+    ) -> Self {
+        Self { values, start, row, batch, dim }
+    }
+
+    /// Some rows of a head.
+    pub(super) fn rows(&self, b: usize, head: usize, rows: Range<usize>) -> MatRef<'a, S> {
+        let first = b * self.batch + rows.start * self.row + self.start + head * self.dim;
+        MatRef::strided(&self.values[first..], rows.len(), self.dim, self.row, 1)
+    }
+}
+
+/// The three inputs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inputs<'a, S> {
+    pub(super) q: Heads<'a, S>,
+    pub(super) k: Heads<'a, S>,
+    pub(super) v: Heads<'a, S>,
+}
+
+impl<'a, S: Element> Inputs<'a, S> {
+    pub(super) fn new(
+        op: &Attention,
+        sizes: &Sizes,
+        x: impl Fn(usize) -> Result<TensorRef<'a>>,
+    ) -> Result<Self> {
+        let slice = |i: usize| x(i)?.slice::<S>().map_err(Error::of(NAME));
+        let &Sizes { queries, keys, heads, kv_heads, dim, .. } = sizes;
+        let (wide, narrow) = (heads * dim, kv_heads * dim);
+        if op.fused {
+            let row = wide + 2 * narrow;
+            let values = slice(0)?;
+            let heads = |start| Heads::new(values, start, (row, queries * row), dim);
+            return Ok(Self { q: heads(0), k: heads(wide), v: heads(wide + narrow) });
+        }
+        let heads = |values, row, len: usize| Heads::new(values, 0, (row, len * row), dim);
+        Ok(Self {
+            q: heads(slice(0)?, wide, queries),
+            k: heads(slice(1)?, narrow, keys),
+            v: heads(slice(2)?, narrow, keys),
+        })
+    }
+}
+
+/// Takes parts off the front of a slice.
+pub(super) struct Cut<'a, T>(&'a mut [T]);
+
+impl<'a, T> Cut<'a, T> {
+    pub(super) fn new(values: &'a mut [T]) -> Self {
+        Self(values)
+    }
+
+    pub(super) fn take(&mut self, len: usize) -> &'a mut [T] {
+        let (part, rest) = std::mem::take(&mut self.0).split_at_mut(len);
+        self.0 = rest;
+        part
+    }
+}

@@ -1,0 +1,275 @@
+//! Attention of queries to keys and values, without the matrix of all scores.
+
+mod backward;
+mod cache;
+mod cases;
+mod forward;
+mod layout;
+mod mask;
+mod scores;
+#[cfg(test)]
+mod tests;
+
+pub use cache::KeyValueCache;
+pub(crate) use cases::cases;
+
+use crate::op::for_stored;
+use crate::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
+use ff_kernels::{BlockFloat, Float};
+use ff_tensor::{DType, TensorMut, TensorRef};
+use layout::Sizes;
+use std::sync::Arc;
+
+const NAME: &str = "attention";
+
+/// Queries and keys of a block of scores: two blocks and what they are multiplied with lie in a first-level cache or close.
+const TILE: usize = 64;
+
+/// Softmax attention of heads (Vaswani et al., 2017), with fewer heads of keys and values than of queries where wanted
+/// (Ainslie et al., 2023), computed in tiles with a running softmax (Dao et al., 2022), so that memory grows with T, not T².
+///
+/// Forward, for query t of a head:  uₛ = qₜ·kₛ scale, then c tanh(uₛ/c) with a soft cap, less slope·|t + S − T − s| with
+/// alibi;  p = softmax over the keys that t sees;  y = Σₛ pₛ vₛ;  zeros where it sees none
+/// Backward, with δ = dy·y:  dv = Σₜ pₜ dyₜ,  dpₛ = dy·vₛ,  du = p ⊙ (dp − δ) (1 − tanh²) scale,  dq = Σₛ duₛ kₛ,  dk = Σₜ duₜ qₜ
+///
+/// Query t sees key s where s ≤ t + S − T if `causal`, t + S − T − s < w with a window w, and as the segments say.
+///
+/// Inputs: q, k and v, or all in one if `fused`, then the keys' segments and the queries' (i32). Kept: the inputs and y;
+/// saved: ln Σ eᵘ, one number for each query and head. Values of bf16 are multiplied as bf16, with sums in f32.
+///
+/// # Shapes
+/// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or `[B, T, (heads + 2·kv_heads)·head_dim]`;
+/// segments of keys `[B, S]`, of queries `[B, T]` → y `[B, T, heads·head_dim]`
+///
+/// ```
+/// use ff_ops::{Attention, Graph, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let mut input = |values: &[f32]| graph.input(Tensor::from_slice(&device, values, &[1, 2, 1]).unwrap());
+/// let (q, k, v) = (input(&[1.0, 1.0]), input(&[0.0, 0.0]), input(&[2.0, 4.0]));
+/// let y = graph.apply(&Attention { causal: true, ..Attention::new(1, 1, 1) }.op(), &[&q, &k, &v])?;
+/// assert_eq!(y.slice::<f32>()?, [2.0, 3.0]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Attention {
+    /// Heads of queries.
+    pub heads: usize,
+    /// Heads of keys and values, each for heads/kv_heads neighbouring heads of queries.
+    pub kv_heads: usize,
+    /// Features of a head.
+    pub head_dim: usize,
+    /// What scores are multiplied with; 1/√head_dim if not given.
+    pub scale: Option<f64>,
+    /// Whether a query sees no later keys.
+    pub causal: bool,
+    /// How many keys back a query sees, its own included.
+    pub window: Option<usize>,
+    /// c, the bound of scores c·tanh(u/c).
+    pub soft_cap: Option<f64>,
+    /// Whether scores fall with the distance, by a slope of its own in each head (Press et al., 2022).
+    pub alibi: bool,
+    /// Whether q, k and v come side by side in one input.
+    pub fused: bool,
+    /// Which inputs of segments there are.
+    pub segments: Segments,
+}
+
+/// What divides a sequence: padding, and documents that do not see each other.
+///
+/// ```
+/// assert_eq!(ff_ops::Segments::default(), ff_ops::Segments::None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Segments {
+    /// Nothing.
+    #[default]
+    None,
+    /// Keys with a negative number are padding, which no query sees.
+    Keys,
+    /// The same, and a query sees keys of its own number only.
+    Both,
+}
+
+impl Segments {
+    /// How many inputs that is.
+    fn count(self) -> usize {
+        match self {
+            Segments::None => 0,
+            Segments::Keys => 1,
+            Segments::Both => 2,
+        }
+    }
+}
+
+impl Attention {
+    /// Every query sees every key; three inputs.
+    pub fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: None,
+            causal: false,
+            window: None,
+            soft_cap: None,
+            alibi: false,
+            fused: false,
+            segments: Segments::None,
+        }
+    }
+
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+
+    /// Inputs before those of segments.
+    fn tensors(&self) -> usize {
+        if self.fused { 1 } else { 3 }
+    }
+
+    /// Checks the attributes.
+    fn validate(&self) -> Result<()> {
+        let Self { heads, kv_heads, head_dim, .. } = *self;
+        let fail = |message: String| Err(Error::shape(NAME, message));
+        if heads == 0 || kv_heads == 0 || head_dim == 0 || !heads.is_multiple_of(kv_heads) {
+            return fail(format!(
+                "{heads} heads of {head_dim} features with {kv_heads} heads of keys; the second number of heads must divide \
+                 the first, and none can be 0"
+            ));
+        }
+        let number = |v: Option<f64>| v.is_none_or(f64::is_finite);
+        if !number(self.scale) || !number(self.soft_cap) || self.soft_cap.is_some_and(|c| c <= 0.0)
+        {
+            return fail(format!(
+                "the scale {:?} must be a number, the soft cap {:?} one above 0",
+                self.scale, self.soft_cap
+            ));
+        }
+        let width = kv_heads.checked_mul(2).and_then(|n| n.checked_add(heads));
+        if width.and_then(|n| n.checked_mul(head_dim)).is_none_or(|n| n > 1 << 32) {
+            return fail(format!("{heads} heads of {head_dim} features are too many"));
+        }
+        Ok(())
+    }
+
+    /// The sizes, if the shapes are as they must be.
+    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> Result<Sizes> {
+        let Self { heads, kv_heads, head_dim: dim, .. } = *self;
+        let found = |i: usize| spec(i).shape;
+        let (q, k, v) = if self.fused {
+            (found(0), found(0), found(0))
+        } else {
+            (found(0), found(1), found(2))
+        };
+        let (wide, narrow) = (heads * dim, kv_heads * dim);
+        let (q_width, k_width) =
+            if self.fused { (wide + 2 * narrow, wide + 2 * narrow) } else { (wide, narrow) };
+        let sizes = match (q.dims(), k.dims()) {
+            (&[batch, queries, width], &[keys_batch, keys, key_width])
+                if width == q_width && key_width == k_width && keys_batch == batch && v == k =>
+            {
+                Sizes { batch, queries, keys, heads, kv_heads, dim }
+            }
+            _ if self.fused => {
+                let message = format!("q, k and v must be [B, T, {q_width}], found {q}");
+                return Err(Error::shape(NAME, message));
+            }
+            _ => {
+                let message = format!(
+                    "q must be [B, T, {wide}], k and v [B, S, {narrow}]; found {q}, {k} and {v}"
+                );
+                return Err(Error::shape(NAME, message));
+            }
+        };
+        let lengths = [("keys", sizes.keys), ("queries", sizes.queries)];
+        for (i, (what, len)) in lengths.into_iter().enumerate().take(self.segments.count()) {
+            let Spec { shape, dtype } = spec(self.tensors() + i);
+            if dtype != DType::I32 {
+                return Err(Error::DType { op: NAME, expected: "i32 for segments", found: dtype });
+            }
+            if shape.dims() != [sizes.batch, len] {
+                let message = format!(
+                    "the segments of {what} must be [{}, {len}], found {shape}",
+                    sizes.batch
+                );
+                return Err(Error::shape(NAME, message));
+            }
+        }
+        Ok(sizes)
+    }
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        self.validate()?;
+        let tensors = self.tensors();
+        let expected = tensors + self.segments.count();
+        if x.len() != expected {
+            let names = if self.fused { "q, k and v in one" } else { "q, k, v" };
+            let message = format!(
+                "expected {expected} inputs ({names}, and segments as {:?} says), found {}",
+                self.segments,
+                x.len()
+            );
+            return Err(Error::shape(NAME, message));
+        }
+        let dtype = x[0].dtype;
+        if !(dtype.is_float() || dtype == DType::BF16) {
+            return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: dtype });
+        }
+        for (name, spec) in ["k", "v"].into_iter().zip(&x[1..tensors]) {
+            crate::check::same_dtype(NAME, name, spec, &x[0])?;
+        }
+        let sizes = self.sizes(|i| x[i])?;
+        let pairs = sizes.batch * sizes.heads * mask::pairs(self, &sizes);
+        let flops = 4 * sizes.dim * pairs;
+        let y = x[0].with_shape([sizes.batch, sizes.queries, sizes.heads * sizes.dim]);
+        let mut contract = Contract::new([y]);
+        if need[..tensors].contains(&true) {
+            let sums = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+            let row = Spec::new([sizes.batch, sizes.queries, sizes.heads], sums);
+            contract = contract.keep_output(0).save(row).cost(flops, flops / 2 * 5);
+            for i in 0..expected {
+                contract = contract.keep_input(i);
+            }
+            if dtype == DType::BF16 && need[0] {
+                contract = contract.dscratch(Spec::new(y.shape, DType::F32));
+            }
+        } else {
+            contract = contract.cost(flops, 0);
+        }
+        Ok(contract)
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_stored!(NAME, x[0].dtype(), S => self.run_forward::<S>(cx, x, y, saved))
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_stored!(NAME, kept.spec(0).dtype, S => self.run_backward::<S>(cx, kept, dy, dx))
+    }
+}
+
+/// What attention computes in.
+trait Value: BlockFloat<Compute: Float> {}
+impl<S: BlockFloat> Value for S {}

@@ -1,0 +1,246 @@
+//! Passes over tiles of scores: softmax forward, and backward from what it was.
+
+use super::{Attention, TILE};
+use ff_kernels::{Band, Float};
+
+/// A register of f32 with AVX-512.
+const LANES: usize = 16;
+
+/// From products q·k to scores, for one head and one tile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scores<'a, T> {
+    scale: T,
+    cap: Option<T>,
+    /// The slope of alibi.
+    slope: T,
+    /// The key that a tile's first query stands at, relative to the tile's first key.
+    at: isize,
+    band: Band,
+    /// The keys' segments, where pairs have to be asked for.
+    keys: Option<&'a [i32; TILE]>,
+    /// The queries' segments, where keys of others are not seen.
+    queries: Option<&'a [i32]>,
+}
+
+/// Every other of a row's 16 neighbours.
+type Chunk<T> = [T; LANES];
+
+impl<'a, T: Float> Scores<'a, T> {
+    pub(super) fn new(op: &Attention, head: usize) -> Self {
+        let scale = op.scale.unwrap_or_else(|| 1.0 / (op.head_dim as f64).sqrt());
+        Self {
+            scale: T::of(scale),
+            cap: op.soft_cap.map(T::of),
+            slope: T::of(if op.alibi { slope(head, op.heads) } else { 0.0 }),
+            at: 0,
+            band: Band::ALL,
+            keys: None,
+            queries: None,
+        }
+    }
+
+    /// The same for a tile.
+    pub(super) fn tile(
+        self,
+        band: Band,
+        at: isize,
+        keys: Option<&'a [i32; TILE]>,
+        queries: Option<&'a [i32]>,
+    ) -> Self {
+        Self { at, band, keys, queries, ..self }
+    }
+
+    /// Whether a score is more than a product and a scale.
+    fn plain(&self) -> bool {
+        self.cap.is_none() && self.slope == T::ZERO && self.keys.is_none()
+    }
+
+    /// Scores of the keys from `first`, −∞ where query `i` does not see them, and the slope of the soft cap.
+    #[inline(always)]
+    fn chunk<const PLAIN: bool>(
+        &self,
+        x: &Chunk<T>,
+        i: usize,
+        first: usize,
+        (start, end): (usize, usize),
+    ) -> (Chunk<T>, Chunk<T>) {
+        let mut u = [T::ZERO; LANES];
+        let mut slope = [T::ONE; LANES];
+        for l in 0..LANES {
+            u[l] = x[l] * self.scale;
+        }
+        if !PLAIN {
+            if let Some(cap) = self.cap {
+                for l in 0..LANES {
+                    let t = (u[l] / cap).tanh();
+                    u[l] = cap * t;
+                    slope[l] = T::ONE - t * t;
+                }
+            }
+            if self.slope != T::ZERO {
+                let at = self.at + i as isize - first as isize;
+                for (l, u) in u.iter_mut().enumerate() {
+                    *u -= self.slope * T::of((at - l as isize) as f64).abs();
+                }
+            }
+            if let Some(keys) = self.keys {
+                let own = self.queries.map_or(0, |queries| queries[i]);
+                let any = self.queries.is_none();
+                let keys = &keys[first..first + LANES];
+                for l in 0..LANES {
+                    let seen = (keys[l] >= 0) & (any | (keys[l] == own));
+                    u[l] = if seen { u[l] } else { T::NEG_INFINITY };
+                }
+            }
+        }
+        let (start, end) = (start as i32 - first as i32, end as i32 - first as i32);
+        for (l, u) in u.iter_mut().enumerate() {
+            let l = l as i32;
+            *u = if (l >= start) & (l < end) { *u } else { T::NEG_INFINITY };
+        }
+        (u, slope)
+    }
+
+    /// Turns products (rows [`TILE`] apart, of `width` keys) into weights eᵘ⁻ᵐ, m being the greatest score so far; `rows`
+    /// holds m and the sum of weights of each row; where m grows, the sum and the row of y so far are scaled down.
+    #[inline(always)]
+    pub(super) fn softmax(
+        &self,
+        x: &mut [T],
+        width: usize,
+        greatest: &mut [T],
+        sums: &mut [T],
+        y: (&mut [T], usize),
+    ) {
+        if self.plain() {
+            self.softmax_of::<true>(x, width, greatest, sums, y);
+        } else {
+            self.softmax_of::<false>(x, width, greatest, sums, y);
+        }
+    }
+
+    #[inline(always)]
+    fn softmax_of<const PLAIN: bool>(
+        &self,
+        x: &mut [T],
+        width: usize,
+        greatest: &mut [T],
+        sums: &mut [T],
+        (y, y_row): (&mut [T], usize),
+    ) {
+        let scores = *self;
+        let rows = x.as_chunks_mut::<TILE>().0.iter_mut().zip(greatest).zip(sums);
+        for (i, (((row, m), sum), y)) in rows.zip(y.chunks_exact_mut(y_row)).enumerate() {
+            let seen = scores.band.columns(i..i + 1, width);
+            let chunks = seen.start / LANES..seen.end.div_ceil(LANES).max(seen.start / LANES);
+            let row = row.as_chunks_mut::<LANES>().0;
+            let mut most = [T::NEG_INFINITY; LANES];
+            for c in chunks.clone() {
+                let (u, _) = scores.chunk::<PLAIN>(&row[c], i, c * LANES, (seen.start, seen.end));
+                for l in 0..LANES {
+                    most[l] = if u[l] > most[l] { u[l] } else { most[l] };
+                }
+                row[c] = u;
+            }
+            let new = join(most, |a, b| if a > b { a } else { b });
+            let new = if new > *m { new } else { *m };
+            // A row without any score so far: its weights are 0, and not e to the power of ∞ − ∞.
+            let base = if new == T::NEG_INFINITY { T::ZERO } else { new };
+            let mut parts = [T::ZERO; LANES];
+            for c in chunks.clone() {
+                for l in 0..LANES {
+                    let p = (row[c][l] - base).exp();
+                    row[c][l] = p;
+                    parts[l] += p;
+                }
+            }
+            row[..chunks.start].as_flattened_mut().fill(T::ZERO);
+            row[chunks.end..].as_flattened_mut().fill(T::ZERO);
+            let part = join(parts, |a, b| a + b);
+            if *m == new || *m == T::NEG_INFINITY {
+                *sum += part;
+            } else {
+                let factor = (*m - base).exp();
+                *sum = *sum * factor + part;
+                y.iter_mut().for_each(|y| *y *= factor);
+            }
+            *m = new;
+        }
+    }
+
+    /// Turns products into weights p = eᵘ⁻ˡ, l being a row's ln Σ eᵘ, and dp into du = p (dp − δ) times the score's slope.
+    #[inline(always)]
+    pub(super) fn gradients(
+        &self,
+        x: &mut [T],
+        dp: &mut [T],
+        width: usize,
+        logs: &[T],
+        deltas: &[T],
+    ) {
+        if self.plain() {
+            self.gradients_of::<true>(x, dp, width, logs, deltas);
+        } else {
+            self.gradients_of::<false>(x, dp, width, logs, deltas);
+        }
+    }
+
+    #[inline(always)]
+    fn gradients_of<const PLAIN: bool>(
+        &self,
+        x: &mut [T],
+        dp: &mut [T],
+        width: usize,
+        logs: &[T],
+        deltas: &[T],
+    ) {
+        let scores = *self;
+        let rows = x.as_chunks_mut::<TILE>().0.iter_mut().zip(dp.as_chunks_mut::<TILE>().0);
+        for (i, ((row, dp), (&log, &delta))) in rows.zip(logs.iter().zip(deltas)).enumerate() {
+            let seen = scores.band.columns(i..i + 1, width);
+            let chunks = seen.start / LANES..seen.end.div_ceil(LANES).max(seen.start / LANES);
+            let (row, dp) = (row.as_chunks_mut::<LANES>().0, dp.as_chunks_mut::<LANES>().0);
+            for c in chunks.clone() {
+                let (u, slope) =
+                    scores.chunk::<PLAIN>(&row[c], i, c * LANES, (seen.start, seen.end));
+                for l in 0..LANES {
+                    let p = (u[l] - log).exp();
+                    let d = p * (dp[c][l] - delta) * slope[l] * scores.scale;
+                    // What lies beside the band may be anything in dp.
+                    let seen = u[l] > T::NEG_INFINITY || u[l].is_nan();
+                    row[c][l] = if seen { p } else { T::ZERO };
+                    dp[c][l] = if seen { d } else { T::ZERO };
+                }
+            }
+            for values in [row, dp] {
+                values[..chunks.start].as_flattened_mut().fill(T::ZERO);
+                values[chunks.end..].as_flattened_mut().fill(T::ZERO);
+            }
+        }
+    }
+}
+
+/// Joins lanes two by two.
+#[inline(always)]
+fn join<T: Float>(mut lanes: Chunk<T>, f: impl Fn(T, T) -> T) -> T {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] = f(lanes[l], lanes[l + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The slope of a head: 2 to the power of −8 (h + 1)/n for a power n of two; for another number of heads those of the
+/// power below, then every other one of the power above (Press et al., 2022).
+fn slope(head: usize, heads: usize) -> f64 {
+    let power = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
+    let exponent = if head < power {
+        (head + 1) as f64 / power as f64
+    } else {
+        (2 * (head - power) + 1) as f64 / (2 * power) as f64
+    };
+    (-8.0 * exponent).exp2()
+}

@@ -1,0 +1,184 @@
+//! What the generic checks cannot know.
+
+use super::*;
+use crate::testing::{Run, tensor};
+use ff_tensor::{Device, DeviceOptions, Key, Rng, Tensor, bf16};
+
+fn normal(n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = Rng::new(Key::new(seed));
+    (0..n).map(|_| rng.normal() as f32).collect()
+}
+
+/// The definition, one query and one key at a time, in f64.
+fn plain(op: &Attention, sizes: [usize; 3], q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    let [batch, queries, keys] = sizes;
+    let (dim, group) = (op.head_dim, op.heads / op.kv_heads);
+    let (wide, narrow) = (op.heads * dim, op.kv_heads * dim);
+    let mut y = vec![0.0; batch * queries * wide];
+    for (row, head) in (0..batch * queries).flat_map(|row| (0..op.heads).map(move |h| (row, h))) {
+        let (b, at) = (row / queries, (row % queries + keys) as isize - queries as isize);
+        let sees = |s: usize| {
+            let back = at - s as isize;
+            (!op.causal || back >= 0) && op.window.is_none_or(|w| back < w as isize)
+        };
+        let place = |s: usize| (b * keys + s) * narrow + head / group * dim;
+        let product = |s: usize| -> f64 {
+            let pairs = q[row * wide + head * dim..][..dim].iter().zip(&k[place(s)..]);
+            pairs.map(|(&q, &k)| f64::from(q) * f64::from(k)).sum()
+        };
+        let weights: Vec<(usize, f64)> = (0..keys)
+            .filter(|&s| sees(s))
+            .map(|s| (s, (product(s) / (dim as f64).sqrt()).exp()))
+            .collect();
+        let total: f64 = weights.iter().map(|(_, w)| w).sum();
+        for (s, weight) in weights {
+            for d in 0..dim {
+                y[row * wide + head * dim + d] += weight / total * f64::from(v[place(s) + d]);
+            }
+        }
+    }
+    y
+}
+
+fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= tolerance, "at {i}: {found}, expected {expected}");
+    }
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// Weighted means of a hundred normal numbers: f32 errs by a few of its roundings.
+const F32: f64 = 4e-6;
+
+fn cached(op: Attention, steps: &[usize]) {
+    let device = Device::default();
+    let (batch, keys): (usize, usize) = (2, steps.iter().sum());
+    let (width, narrow) = (op.heads * op.head_dim, op.kv_heads * op.head_dim);
+    let (q, k, v) = (
+        normal(batch * keys * width, 1),
+        normal(batch * keys * narrow, 2),
+        normal(batch * keys * narrow, 3),
+    );
+    let expected = plain(&op, [batch, keys, keys], &q, &k, &v);
+    let mut cache = KeyValueCache::new(&device, DType::F32, batch, narrow, keys + 3).unwrap();
+    let mut first = 0;
+    for &step in steps {
+        let part = |values: &[f32], width: usize| {
+            let rows =
+                values.chunks(keys * width).flat_map(|v| &v[first * width..][..step * width]);
+            tensor(&rows.copied().collect::<Vec<f32>>(), &[batch, step, width])
+        };
+        cache.append(&part(&k, narrow), &part(&v, narrow)).unwrap();
+        let y = op.attend(&device, &part(&q, width), &cache, None).unwrap();
+        let rows = expected.chunks(keys * width);
+        let expected: Vec<f64> =
+            rows.flat_map(|y| &y[first * width..][..step * width]).copied().collect();
+        assert_close(&wide(y.slice().unwrap()), &expected, F32);
+        first += step;
+    }
+    assert_eq!(cache.len(), keys);
+}
+
+#[test]
+fn a_cache_gives_what_all_at_once_gives() {
+    let causal = Attention { causal: true, ..Attention::new(4, 2, 6) };
+    cached(causal, &[70, 1, 1, 5, 1]);
+    cached(Attention { window: Some(9), ..causal }, &[3, 1, 80, 1, 1]);
+    cached(Attention { causal: true, ..Attention::new(3, 3, 40) }, &[1, 1, 1]);
+    cached(Attention { causal: true, ..Attention::new(4, 1, 64) }, &[130, 1]);
+}
+
+#[test]
+fn a_fused_cache_is_the_same_and_padding_is_not_seen() {
+    let device = Device::default();
+    let op = Attention {
+        causal: true,
+        fused: true,
+        segments: Segments::Keys,
+        ..Attention::new(2, 1, 3)
+    };
+    let qkv = tensor(&normal(2 * 5 * 12, 4), &[2, 5, 12]);
+    let segments = tensor(&[-1, -1, 0, 0, 0, 0, 0, 0, 0, 0], &[2, 5]);
+    let all = Run::new(&op.op(), &[qkv.clone(), segments.clone()]).unwrap().output::<f32>(0);
+    let mut cache = KeyValueCache::new(&device, DType::F32, 2, 3, 5).unwrap();
+    cache.append_fused(&qkv).unwrap();
+    let y = op.attend(&device, &qkv, &cache, Some(&segments)).unwrap();
+    assert_eq!(y.slice::<f32>().unwrap(), all);
+    assert!(all[..12].iter().all(|&y| y == 0.0), "padding sees nothing");
+}
+
+#[test]
+fn what_does_not_fit_a_cache_is_named() {
+    let device = Device::default();
+    let mut cache = KeyValueCache::new(&device, DType::F32, 1, 2, 2).unwrap();
+    let x = |dims: &[usize]| tensor(&vec![0.0f32; dims.iter().product()], dims);
+    let too_many = cache.append(&x(&[1, 3, 2]), &x(&[1, 3, 2])).unwrap_err().to_string();
+    assert!(too_many.contains("no room for 3 more"), "{too_many}");
+    assert!(cache.append(&x(&[2, 1, 2]), &x(&[2, 1, 2])).is_err());
+    assert!(cache.append(&x(&[1, 1, 2]), &x(&[1, 1, 3])).is_err());
+    assert!(cache.append_fused(&x(&[1, 1, 3])).is_err());
+    let half = Tensor::from_slice(&device, &[bf16::ONE; 2], &[1, 1, 2]).unwrap();
+    assert!(cache.append(&half, &half).is_err() && cache.is_empty());
+    cache.append(&x(&[1, 2, 2]), &x(&[1, 2, 2])).unwrap();
+    cache.truncate(5);
+    assert_eq!((cache.len(), cache.capacity()), (2, 2));
+    cache.truncate(1);
+    let op = Attention::new(1, 1, 2);
+    assert!(op.attend(&device, &x(&[1, 1, 3]), &cache, None).is_err());
+    assert!(op.attend(&device, &half, &cache, None).is_err());
+    let segments = tensor(&[0], &[1, 1]);
+    assert!(op.attend(&device, &x(&[1, 1, 2]), &cache, Some(&segments)).is_err());
+    let keys = Attention { segments: Segments::Keys, ..op };
+    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, None).is_err());
+    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, Some(&segments)).is_ok());
+    cache.clear();
+    assert!(cache.is_empty());
+}
+
+#[test]
+fn wrong_attributes_and_shapes_are_named() {
+    let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
+    let x = [spec(&[1, 2, 4]), spec(&[1, 3, 2]), spec(&[1, 3, 2])];
+    let op = Attention::new(2, 1, 2);
+    assert!(op.contract(&x, &[true; 3]).is_ok());
+    let message =
+        |op: Attention, x: &[Spec]| op.contract(x, &vec![true; x.len()]).unwrap_err().to_string();
+    for (op, part) in [
+        (Attention::new(3, 2, 2), "must divide"),
+        (Attention::new(0, 1, 2), "must divide"),
+        (Attention { soft_cap: Some(0.0), ..op }, "above 0"),
+        (Attention { scale: Some(f64::NAN), ..op }, "must be a number"),
+        (Attention::new(2, 2, 2), "k and v [B, S, 4]"),
+        (Attention { fused: true, ..op }, "expected 1 inputs"),
+        (Attention { segments: Segments::Keys, ..op }, "expected 4 inputs"),
+        (Attention::new(1 << 40, 1 << 40, 1 << 40), "too many"),
+    ] {
+        let message = message(op, &x);
+        assert!(message.contains(part), "{message}");
+    }
+    let keys = Attention { segments: Segments::Keys, ..op };
+    let wrong = [x[0], x[1], x[2], Spec::new([1, 2], DType::I32)];
+    assert!(message(keys, &wrong).contains("must be [1, 3]"));
+    let wrong = [x[0], x[1], x[2], spec(&[1, 3])];
+    assert!(message(keys, &wrong).contains("i32 for segments"));
+}
+
+/// Scores far beyond what an exponential holds, and rows whose greatest score comes last.
+#[test]
+fn large_scores_do_not_overflow() {
+    let keys = 150;
+    let op = Attention { scale: Some(1.0), ..Attention::new(1, 1, 1) };
+    let k: Vec<f32> = (0..keys).map(|s| s as f32 * 10.0).collect();
+    let v: Vec<f32> = (0..keys).map(|s| s as f32).collect();
+    let inputs =
+        [tensor(&[1.0f32, -1.0], &[1, 2, 1]), tensor(&k, &[1, keys, 1]), tensor(&v, &[1, keys, 1])];
+    let run = Run::new(&op.op(), &inputs).unwrap();
+    let y = run.output::<f32>(0);
+    // The next best key has a weight of e⁻¹⁰.
+    let least = (-10f32).exp();
+    assert!((y[0] - 149.0).abs() < 2.0 * least && (y[1] - least).abs() < 1e-2 * least, "{y:?}");
+}

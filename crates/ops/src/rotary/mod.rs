@@ -1,0 +1,230 @@
+//! Rotary position embedding.
+
+mod angles;
+
+use crate::op::for_stored;
+use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use angles::Angles;
+use ff_kernels::{Float, Stored, for_rows};
+use ff_tensor::{DType, TensorMut, TensorRef};
+use std::sync::Arc;
+
+const NAME: &str = "rotary";
+
+/// Rotary position embedding (Su et al., 2021): pairs of each head's first features are turned by angles that grow with the
+/// position.
+///
+/// Forward, for pair i at position p, with θ = p·inv_freqᵢ:  y₁ = s (x₁ cos θ − x₂ sin θ),  y₂ = s (x₂ cos θ + x₁ sin θ)
+/// Backward:  dx₁ = s (dy₁ cos θ + dy₂ sin θ),  dx₂ = s (dy₂ cos θ − dy₁ sin θ)
+///
+/// Pair i is of features i and i + rotary_dim/2, as Hugging Face's `rotate_half` has it, or of 2i and 2i + 1 if
+/// `interleaved`. Features from rotary_dim on stay as they are.
+///
+/// Inputs: x and positions (i32). Kept: the positions.
+///
+/// # Shapes
+/// x `[B, T, heads·head_dim]`, positions `[B, T]` → y like x
+///
+/// ```
+/// use ff_ops::{Graph, Params, Rotary};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 0.0], &[1, 1, 2]).unwrap());
+/// let positions = graph.input(Tensor::from_slice(&device, &[1i32], &[1, 1]).unwrap());
+/// let y = graph.apply(&Rotary::new(2, 10000.0).op(), &[&x, &positions])?;
+/// assert_eq!(y.slice::<f32>()?, [1f32.cos(), 1f32.sin()]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotary {
+    /// Features of a head.
+    pub head_dim: usize,
+    /// How many of them are turned: an even number.
+    pub rotary_dim: usize,
+    /// Whether a pair's features are neighbours.
+    pub interleaved: bool,
+    /// The angle of a step, for each pair.
+    pub inv_freq: Arc<[f64]>,
+    /// s, which cos and sin are multiplied with.
+    pub scaling: f64,
+}
+
+impl Rotary {
+    /// All features of a head, with angles base^(−2i/head_dim).
+    pub fn new(head_dim: usize, base: f64) -> Self {
+        let angle = |i: usize| base.powf(-2.0 * i as f64 / head_dim as f64);
+        let inv_freq = (0..head_dim / 2).map(angle).collect();
+        Self { head_dim, rotary_dim: head_dim / 2 * 2, interleaved: false, inv_freq, scaling: 1.0 }
+    }
+
+    /// The operation, ready for [`crate::Graph::apply`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+}
+
+impl Op for Rotary {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        check::inputs(NAME, x, 2, "x, positions")?;
+        let Self { head_dim, rotary_dim, ref inv_freq, scaling, .. } = *self;
+        let fits = rotary_dim <= head_dim && rotary_dim == 2 * inv_freq.len() && head_dim > 0;
+        if !fits || !scaling.is_finite() || !inv_freq.iter().all(|f| f.is_finite()) {
+            let message = format!(
+                "heads of {head_dim} features, {rotary_dim} of them turned by {} angles, scaled by {scaling}: there must be \
+                 two features for each angle, and all must be numbers",
+                inv_freq.len()
+            );
+            return Err(Error::shape(NAME, message));
+        }
+        if !(x[0].dtype.is_float() || x[0].dtype == DType::BF16) {
+            return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: x[0].dtype });
+        }
+        if x[1].dtype != DType::I32 {
+            let expected = "i32 for positions";
+            return Err(Error::DType { op: NAME, expected, found: x[1].dtype });
+        }
+        let shape = x[0].shape;
+        if shape.rank() == 0
+            || !shape.last().is_multiple_of(head_dim)
+            || x[1].shape != shape.without_last()
+        {
+            let message = format!(
+                "x must be [B, T, heads·{head_dim}] with positions [B, T], found {shape} and {}",
+                x[1].shape
+            );
+            return Err(Error::shape(NAME, message));
+        }
+        let contract = Contract::new([x[0]]).cost(3 * shape.len(), 3 * shape.len());
+        Ok(if need[0] { contract.keep_input(1) } else { contract })
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        for_stored!(NAME, x[0].dtype(), S => {
+            let error = Error::of(NAME);
+            let positions = x[1].slice::<i32>().map_err(&error)?;
+            let width = x[0].shape().last();
+            let (x, y) = (x[0].slice::<S>().map_err(&error)?, y[0].slice_mut::<S>().map_err(&error)?);
+            self.turn(cx, positions, width, x, y, 1.0, false);
+            Ok(())
+        })
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        for_stored!(NAME, kept.spec(0).dtype, S => {
+            let error = Error::of(NAME);
+            let Some(dy) = &mut dy[0] else { return Ok(()) };
+            let dy = &*dy.slice_mut::<S>().map_err(&error)?;
+            let Some((dx, accumulate)) = dx[0].take::<S>().map_err(&error)? else { return Ok(()) };
+            let positions = kept.input(1)?.slice::<i32>().map_err(&error)?;
+            let width = kept.spec(0).shape.last();
+            // The gradient of a turn is the turn back.
+            self.turn(cx, positions, width, dy, dx, -1.0, accumulate);
+            Ok(())
+        })
+    }
+}
+
+impl Rotary {
+    /// y = x turned, `sense` 1 forth and −1 back; or added to y.
+    #[allow(clippy::too_many_arguments)]
+    fn turn<S: Stored<Compute: Angles>>(
+        &self,
+        cx: &Cx<'_>,
+        positions: &[i32],
+        width: usize,
+        x: &[S],
+        y: &mut [S],
+        sense: f64,
+        accumulate: bool,
+    ) {
+        /// Pairs whose angles are computed together.
+        const PAIRS: usize = 128;
+        let (pairs, scale) = (self.inv_freq.len(), self.scaling);
+        // Pair i is (first(i), second(i)).
+        let (step, apart) = if self.interleaved { (2, 1) } else { (1, pairs) };
+        for_rows(cx.cpu(), positions.len(), 4 * width, [(y, width)], |t, [y]| {
+            let x = &x[t * width..][..width];
+            let position = f64::from(positions[t]);
+            let (mut cos, mut sin) = ([S::Compute::ZERO; PAIRS], [S::Compute::ZERO; PAIRS]);
+            for (part, freqs) in self.inv_freq.chunks(PAIRS).enumerate() {
+                let some = freqs.len();
+                S::Compute::angles(position, freqs, scale, sense, &mut cos, &mut sin);
+                let (cos, sin) = (&cos[..some], &sin[..some]);
+                for (x, y) in x.chunks_exact(self.head_dim).zip(y.chunks_exact_mut(self.head_dim)) {
+                    let from = part * PAIRS * step;
+                    if step == 1 {
+                        let (x, y) = (&x[from..], &mut y[from..]);
+                        let (x1, x2) = (&x[..some], &x[apart..][..some]);
+                        let (y1, y2) = y.split_at_mut(apart);
+                        let (y1, y2) = (&mut y1[..some], &mut y2[..some]);
+                        for i in 0..some {
+                            let (a, b) = (x1[i].compute(), x2[i].compute());
+                            let (u, v) = (a * cos[i] - b * sin[i], b * cos[i] + a * sin[i]);
+                            y1[i] = put(u, y1[i], accumulate);
+                            y2[i] = put(v, y2[i], accumulate);
+                        }
+                    } else {
+                        let pairs = x[from..].as_chunks::<2>().0.iter();
+                        let pairs = pairs.zip(y[from..].as_chunks_mut::<2>().0);
+                        for ((x, y), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
+                            let (a, b) = (x[0].compute(), x[1].compute());
+                            y[0] = put(a * cos - b * sin, y[0], accumulate);
+                            y[1] = put(b * cos + a * sin, y[1], accumulate);
+                        }
+                    }
+                }
+            }
+            let heads = x.chunks_exact(self.head_dim).zip(y.chunks_exact_mut(self.head_dim));
+            for (x, y) in heads.filter(|_| self.rotary_dim < self.head_dim) {
+                for (y, x) in y[self.rotary_dim..].iter_mut().zip(&x[self.rotary_dim..]) {
+                    *y = put(x.compute(), *y, accumulate);
+                }
+            }
+        });
+    }
+}
+
+#[inline(always)]
+fn put<S: Stored>(value: S::Compute, there: S, accumulate: bool) -> S {
+    S::from_compute(if accumulate { there.compute() + value } else { value })
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, op: Rotary, dims: [usize; 3]| {
+        // At position 0 nothing turns, and a value that is not a number would be multiplied by 0.
+        let positions = Fill::Indices(vec![1, 2, 3, 7, 100, 5, 1000]);
+        let inputs =
+            vec![CaseInput::normal(dims), CaseInput::constant([dims[0], dims[1]], positions)];
+        Case::new(format!("rotary/{name}"), op.op(), inputs)
+    };
+    let interleaved = Rotary { interleaved: true, ..Rotary::new(6, 100.0) };
+    let partial = Rotary { head_dim: 7, ..Rotary::new(4, 10000.0) };
+    vec![
+        case("half_split", Rotary::new(6, 10000.0), [2, 4, 12]),
+        case("interleaved", interleaved.clone(), [2, 4, 12]),
+        case("partial", partial.clone(), [1, 5, 14]),
+        case("partial_interleaved", Rotary { interleaved: true, ..partial }, [1, 5, 14]),
+        case("scaled", Rotary { scaling: 1.25, ..Rotary::new(4, 500.0) }, [1, 3, 4]),
+        case("none_turned", Rotary { head_dim: 3, ..Rotary::new(0, 1.0) }, [1, 2, 3]),
+        case("one", Rotary::new(2, 10.0), [1, 1, 2]),
+        case("no_rows", interleaved, [2, 0, 6]),
+        case("many_pairs", Rotary::new(266, 10000.0), [1, 3, 266]),
+    ]
+}
