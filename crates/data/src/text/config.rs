@@ -154,3 +154,54 @@ pub enum DocumentBorders {
     /// Attention stays inside each document and positions begin anew.
     Separate,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_survives_toml_and_the_schema_knows_every_key() {
+        let text = "
+            paths = ['a.txt', 'b']
+            document_separator = '<|endoftext|>'
+            documents = 'separate'
+            [clean]
+            duplicates = 'near'
+            min_chars = 10
+        ";
+        let config: TextConfig = toml::from_str(text).unwrap();
+        assert!(config.validate().is_ok());
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<TextConfig>(&written).unwrap(), config, "{written}");
+        let schema = serde_json::to_value(schemars::schema_for!(TextConfig)).unwrap();
+        let known = |schema: &serde_json::Value, config: serde_json::Value| {
+            for key in config.as_object().unwrap().keys() {
+                assert!(schema["properties"][key].is_object(), "{key}");
+            }
+        };
+        known(&schema, serde_json::to_value(&config).unwrap());
+        known(&schema["$defs"]["CleanConfig"], serde_json::to_value(&config.clean).unwrap());
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_named() {
+        let error = |text: &str| {
+            let config: TextConfig = toml::from_str(text).unwrap();
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(error("").contains("data.paths"));
+        for (setting, key) in [
+            ("valid = 1.0", "data.valid"),
+            ("valid = nan", "data.valid"),
+            ("document_separator = ''", "data.document_separator"),
+            ("max_documents = 0", "data.max_documents"),
+            ("clean.max_symbols = 1.5", "data.clean.max_symbols"),
+            ("clean.near_threshold = -0.1", "data.clean.near_threshold"),
+            ("clean.ngram_words = 0", "data.clean.ngram_words"),
+            ("clean.min_chars = 2\nclean.max_chars = 1", "data.clean.max_chars"),
+        ] {
+            assert!(error(&format!("paths = ['a']\n{setting}")).contains(key), "{setting}");
+        }
+        assert!(toml::from_str::<TextConfig>("clean.dupes = 'near'").is_err());
+    }
+}

@@ -232,13 +232,15 @@ fn next_object(objects: &mut Objects, config: &TextConfig, file: usize) -> Resul
         Some(other) => {
             return Err(objects.error(
                 format!("`{column}` holds {}, a text is expected", json_kind(&other)),
-                "data.text_column names the key that holds the text.",
+                "data.text_column, or --text-column, names the key that holds the text.",
             ));
         }
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).take(20).collect();
-            let hint =
-                format!("data.text_column names the key; the keys here are {}.", keys.join(", "));
+            let hint = format!(
+                "data.text_column, or --text-column, names the key; the keys here are {}.",
+                keys.join(", ")
+            );
             return Err(objects.error(format!("there is no key `{column}`"), &hint));
         }
     };

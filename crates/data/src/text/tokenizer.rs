@@ -7,10 +7,13 @@ use tokenizers::Tokenizer as Inner;
 use crate::error::{DataError, Result};
 use crate::source::guarded_call;
 
+mod added;
+mod byte_pairs;
 mod files;
 mod simple;
 mod stream;
 
+use byte_pairs::BytePairs;
 use simple::Simple;
 pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, pretty};
 pub use stream::TextStream;
@@ -34,7 +37,7 @@ pub use stream::TextStream;
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
-    simple: Option<Arc<Simple>>,
+    fast: Option<Arc<Fast>>,
     kind: TokenizerKind,
     vocab_size: usize,
     special: SpecialTokens,
@@ -45,6 +48,12 @@ pub struct Tokenizer {
     hash: Arc<str>,
     /// Where it came from, for messages.
     place: Arc<str>,
+}
+
+/// What encodes without the crate, where this crate knows how.
+enum Fast {
+    Simple(Simple),
+    BytePairs(Box<BytePairs>),
 }
 
 /// How a tokenizer cuts text.
@@ -110,8 +119,9 @@ impl Tokenizer {
     /// # Errors
     /// [`DataError::Tokenizer`] for text without a token in a vocabulary that has none for the unknown.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        match &self.simple {
-            Some(simple) => simple.encode(text).map_err(|character| self.no_token(character)),
+        match self.fast.as_deref() {
+            Some(Fast::Simple(fast)) => fast.encode(text).map_err(|c| self.no_token(c)),
+            Some(Fast::BytePairs(fast)) => Ok(fast.encode(text)),
             None => self.encode_inner(text, false),
         }
     }
@@ -191,10 +201,11 @@ impl Tokenizer {
 
     /// Whether each byte or character is a token, whatever is around it.
     pub(super) fn is_simple(&self) -> bool {
-        self.simple.is_some()
+        matches!(self.fast.as_deref(), Some(Fast::Simple(_)))
     }
 
-    fn encode_inner(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+    /// The ids by the crate `tokenizers`.
+    pub(super) fn encode_inner(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let encoded = guarded_call(|| self.inner.encode_fast(text, special));
         let encoding = encoded.and_then(|encoded| encoded.map_err(|e| e.to_string()));
         match encoding {

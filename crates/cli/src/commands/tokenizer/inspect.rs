@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &TokenizerInspect, terminal: &Terminal) -> Result<E
     let sample = arguments.files.first().and_then(|file| beginning(file));
     let sample = sample.map(|text| pieces(&tokenizer, &text)).transpose()?;
     if arguments.json {
-        return print_json(&tokenizer, &longest, measured, sample);
+        return print_json(&tokenizer, &longest, measured, sample.as_deref());
     }
     terminal.answer(format!(
         "{} · {} · {} tokens · {}",
@@ -70,7 +70,7 @@ fn print_json(
     tokenizer: &Tokenizer,
     longest: &[(u32, String)],
     measured: Option<TextMeasure>,
-    sample: Option<Vec<String>>,
+    sample: Option<&[String]>,
 ) -> Result<ExitCode, Failure> {
     let special: Vec<_> = tokenizer
         .special_tokens()
@@ -138,12 +138,14 @@ fn pieces(tokenizer: &Tokenizer, text: &str) -> Result<Vec<String>, Failure> {
     Ok(pieces)
 }
 
+/// The colours of neighbouring tokens, of the 256 that terminals have.
+const BACKGROUNDS: [u8; 5] = [24, 58, 53, 22, 94];
+
 /// A text whose tokens have backgrounds of different colours, or marks between them.
 fn colored(terminal: &Terminal, pieces: &[String]) -> String {
     if !terminal.color {
         return pieces.join("│");
     }
-    const BACKGROUNDS: [u8; 5] = [24, 58, 53, 22, 94];
     let mut text = String::new();
     for (piece, background) in pieces.iter().zip(BACKGROUNDS.iter().cycle()) {
         // A colour that goes over a line's end would fill the next line.

@@ -73,6 +73,24 @@ impl Pretokenizer {
         ] })
     }
 
+    /// The one that a `tokenizer.json` names, if it is one of these on the byte level.
+    pub(in crate::text) fn of_json(json: &Value) -> Option<Self> {
+        let byte_level = |json: &Value, regex: bool| {
+            json["type"] == "ByteLevel"
+                && json["add_prefix_space"] == false
+                && json["use_regex"].as_bool().unwrap_or(true) == regex
+        };
+        if byte_level(json, true) {
+            return Some(Self::Gpt2);
+        }
+        let [split, bytes] = json["pretokenizers"].as_array()?.as_slice() else { return None };
+        let isolated =
+            split["type"] == "Split" && split["behavior"] == "Isolated" && split["invert"] == false;
+        let pattern =
+            split["pattern"]["Regex"].as_str().filter(|_| isolated && byte_level(bytes, false))?;
+        [Self::Gpt2, Self::Llama3, Self::Qwen2].into_iter().find(|how| how.pattern() == pattern)
+    }
+
     /// The end of the first word of a text that is not empty.
     #[inline]
     fn first_word(self, text: &str) -> usize {

@@ -11,8 +11,9 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::byte_pairs::BytePairs;
 use super::simple::Simple;
-use super::{SpecialTokens, Tokenizer, TokenizerKind};
+use super::{Fast, SpecialTokens, Tokenizer, TokenizerKind};
 use crate::error::{DataError, Result};
 use crate::source::{guarded_call, not_opened};
 
@@ -122,15 +123,18 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(malformed(path, "the vocabulary is empty"));
         }
-        let (simple, kind) = match Simple::of(&json) {
-            Some((simple, kind)) => (Some(Arc::new(simple)), kind),
-            None => (None, kind(inner.get_model())),
+        let (fast, kind) = match Simple::of(&json) {
+            Some((simple, kind)) => (Some(Fast::Simple(simple)), kind),
+            None => (
+                BytePairs::of(&json).map(|pairs| Fast::BytePairs(Box::new(pairs))),
+                kind(inner.get_model()),
+            ),
         };
         let special = special(&inner, &beside);
         let hash = format!("{:032x}", xxh3_128(text.as_bytes()));
         Ok(Self {
             inner: Arc::new(inner),
-            simple,
+            fast: fast.map(Arc::new),
             kind,
             vocab_size,
             special,

@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use super::added::Added;
 use super::{Tokenizer, TokenizerKind};
 use crate::error::{DataError, Result};
 
 /// What encodes bytes and characters without the crate, whose pieces take about a hundred bytes each.
 pub(super) struct Simple {
     unit: Unit,
-    /// Special tokens and their ids, the longest first.
-    special: Vec<(String, u32)>,
+    added: Added,
 }
 
 enum Unit {
@@ -135,40 +135,14 @@ impl Simple {
             }
             (Unit::Bytes, TokenizerKind::Bytes)
         };
-        let mut special = Vec::new();
-        for token in json["added_tokens"].as_array().into_iter().flatten() {
-            let odd = ["lstrip", "rstrip", "single_word"].iter().any(|key| token[key] == true);
-            let content = token["content"].as_str().filter(|content| !content.is_empty())?;
-            if odd {
-                return None;
-            }
-            special.push((content.to_owned(), u32::try_from(token["id"].as_u64()?).ok()?));
-        }
-        special.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
-        Some((Self { unit, special }, kind))
+        Some((Self { unit, added: Added::of(json)? }, kind))
     }
 
     /// The ids of a text, or the first character without one.
     pub(super) fn encode(&self, text: &str) -> Result<Vec<u32>, char> {
         let mut ids = Vec::with_capacity(text.len());
-        let mut rest = text;
-        while !rest.is_empty() {
-            let (at, token) = self.next_special(rest);
-            self.encode_plain(&rest[..at], &mut ids)?;
-            rest = &rest[at..];
-            if let Some((content, id)) = token {
-                ids.push(*id);
-                rest = &rest[content.len()..];
-            }
-        }
+        self.added.split(text, &mut ids, |text, ids| self.encode_plain(text, ids))?;
         Ok(ids)
-    }
-
-    /// Where the next special token begins, the longest of those that begin there; the end where there is none.
-    fn next_special(&self, text: &str) -> (usize, Option<&(String, u32)>) {
-        let found = self.special.iter().filter_map(|token| Some((text.find(&token.0)?, token)));
-        let first = found.min_by_key(|(at, (content, _))| (*at, std::cmp::Reverse(content.len())));
-        first.map_or((text.len(), None), |(at, token)| (at, Some(token)))
     }
 
     fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), char> {
