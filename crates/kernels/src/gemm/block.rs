@@ -224,7 +224,12 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
         return;
     }
     let mut space = [const { MaybeUninit::<Packed<K>>::uninit() }; ROWS * CHUNK];
-    let height = m.div_ceil(m.div_ceil(K::ROWS));
+    // Low tiles follow a band's edge more closely.
+    let (BlockTrim::Output(band) | BlockTrim::Depth(band)) = trim;
+    let across = if matches!(trim, BlockTrim::Output(_)) { n } else { depth };
+    let whole = |i: usize| band.columns(i..i + 1, across) == (0..across);
+    let most = if whole(0) && whole(m - 1) { K::ROWS } else { K::ROWS / 2 + 1 };
+    let height = m.div_ceil(m.div_ceil(most));
     for first in (0..m).step_by(height) {
         let rows = height.min(m - first);
         let (columns, span) = match trim {

@@ -39,14 +39,10 @@ impl Attention {
         let logs = kept.saved(0)?.slice::<S::Compute>().map_err(&error)?;
 
         // Where sums are of another type, dq is summed in memory of its own.
-        let mut sums = match S::DTYPE == <S::Compute as Element>::DTYPE || !dx[0].is_needed() {
-            true => None,
-            false => {
-                let shape = [batch, queries, wide].into();
-                let dtype = <S::Compute as Element>::DTYPE;
-                Some(Tensor::uninit(cx.device, shape, dtype).map_err(&error)?)
-            }
-        };
+        let apart = S::DTYPE != <S::Compute as Element>::DTYPE && dx[0].is_needed();
+        let shape = [batch, queries, wide].into();
+        let own = || Tensor::uninit(cx.device, shape, <S::Compute as Element>::DTYPE);
+        let mut sums = apart.then(own).transpose().map_err(&error)?;
         let mut taken = [None, None, None];
         for (taken, slot) in taken.iter_mut().zip(&mut dx[..self.tensors()]) {
             *taken = slot.take::<S>().map_err(&error)?;

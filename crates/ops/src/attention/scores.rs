@@ -97,7 +97,7 @@ impl<'a, T: Float> Scores<'a, T> {
                 let any = self.queries.is_none();
                 let keys = &keys[first..first + LANES];
                 for l in 0..LANES {
-                    let seen = (keys[l] >= 0) & (any | (keys[l] == own));
+                    let seen = keys[l] >= 0 && (any || keys[l] == own);
                     u[l] = if seen { u[l] } else { T::NEG_INFINITY };
                 }
             }
@@ -105,7 +105,7 @@ impl<'a, T: Float> Scores<'a, T> {
         let (start, end) = (start as i32 - first as i32, end as i32 - first as i32);
         for (l, u) in u.iter_mut().enumerate() {
             let l = l as i32;
-            *u = if (l >= start) & (l < end) { *u } else { T::NEG_INFINITY };
+            *u = if l >= start && l < end { *u } else { T::NEG_INFINITY };
         }
         (u, slope)
     }
@@ -168,7 +168,7 @@ impl<'a, T: Float> Scores<'a, T> {
             row[chunks.end..].as_flattened_mut().fill(T::ZERO);
             for c in chunks {
                 for l in 0..LANES {
-                    let p = (row[c][l] - base).exp();
+                    let p = (row[c][l] - base).exp_weight();
                     row[c][l] = p;
                     lanes[l] += p;
                 }
@@ -223,7 +223,7 @@ impl<'a, T: Float> Scores<'a, T> {
             for c in chunks.clone() {
                 let (u, slope) = scores.chunk::<PLAIN>(&row[c], i, c * LANES, seen);
                 for l in 0..LANES {
-                    let p = (u[l] - log).exp();
+                    let p = (u[l] - log).exp_weight();
                     let d = p * (dp[c][l] - delta) * scores.scale;
                     let d = if PLAIN { d } else { d * slope[l] };
                     // What lies beside the band may be anything in dp.
