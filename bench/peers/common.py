@@ -28,6 +28,12 @@ ATTENTION = [
     ("chars-b12-t64", 12, 64, 4, 32),
     ("gpt2-b1-t1024", 1, 1024, 12, 64),
 ]
+# Name, vocabulary, layers, heads, width, context, windows of a training step.
+LANGUAGE_MODELS = [
+    ("gpt2-4x128", 65, 4, 4, 128, 64, 12),
+    ("gpt2-6x384", 65, 6, 6, 384, 256, 4),
+    ("gpt2-124m", 50257, 12, 12, 768, 64, 4),
+]
 # The rate hardly moves the weights, so no network learns its random labels by heart and computes with denormals.
 LEARNING_RATE = 1e-6
 

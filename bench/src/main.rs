@@ -10,10 +10,13 @@
 mod allocator;
 mod attention;
 mod clock;
+mod experts;
 mod ffn;
 mod fit;
 mod gemm;
+mod head;
 mod infer;
+mod language;
 mod memory;
 mod network;
 mod peaks;

@@ -48,8 +48,29 @@ pub(crate) fn fit(
     batch_size: usize,
     clock: &mut Clock,
 ) -> Result<(), Error> {
-    let adam =
-        OptimizerConfig { lr: Some(LEARNING_RATE), ..OptimizerConfig::new(OptimizerKind::Adam) };
+    fit_with(OptimizerConfig::new(OptimizerKind::Adam), graph, objective, batch_size, clock)
+}
+
+/// The same with AdamW and clipping, as language models are trained.
+pub(crate) fn fit_adamw(
+    graph: Graph,
+    objective: &mut dyn Objective,
+    batch_size: usize,
+    clock: &mut Clock,
+) -> Result<(), Error> {
+    let adamw = OptimizerConfig::new(OptimizerKind::AdamW);
+    let adamw = OptimizerConfig { clip_norm: Some(1.0), ..adamw };
+    fit_with(adamw, graph, objective, batch_size, clock)
+}
+
+fn fit_with(
+    adam: OptimizerConfig,
+    graph: Graph,
+    objective: &mut dyn Objective,
+    batch_size: usize,
+    clock: &mut Clock,
+) -> Result<(), Error> {
+    let adam = OptimizerConfig { lr: Some(LEARNING_RATE), ..adam };
     let optimizer = Optimizer::new(&adam, graph.params(), graph.device())?;
     let schedule = Schedule::new(&ScheduleConfig::default(), LEARNING_RATE)?;
     let config = TrainConfig { steps: Some(u64::MAX), batch_size, ..TrainConfig::default() };
@@ -76,7 +97,7 @@ impl Objective for Resident<'_> {
         let labels = graph.input(self.y.clone());
         let logits = self.model.forward(graph, &MlpInput { numeric, ..MlpInput::default() })?;
         let (sum, count) = self.loss.apply(graph, &logits, &labels, None)?;
-        Ok(BatchLoss { sum, count })
+        Ok(BatchLoss { sum, count, total: None })
     }
 
     fn evaluate(&mut self, _graph: &mut Graph) -> ff_ops::Result<Option<ff_train::Evaluation>> {

@@ -4,9 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use feedforward::data::Task;
+use feedforward::language::GenerateOptions;
+use feedforward::nn::Precision;
+use feedforward::nn::models::LanguageOptions;
 use feedforward::tensor::{DeviceOptions, Isa};
 
 use crate::failure::Failure;
+
+mod tokenizer;
+
+pub(crate) use tokenizer::{
+    TextFiles, TokenizerCommand, TokenizerDecode, TokenizerEncode, TokenizerInspect, TokenizerTrain,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,16 +70,23 @@ impl Color {
 pub(crate) enum Command {
     /// Train a model, from a table or a recipe
     Train(Train),
-    /// Judge a run's model on held-out or new rows
+    /// Pretrain a language model on text, from a recipe
+    Pretrain(Pretrain),
+    /// Judge a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
     /// Predict new rows with a run's model
     Predict(Predict),
+    /// Let a language model go on from a prompt
+    Generate(Generate),
     /// Say what training would take: parameters, memory, time
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
     Inspect(Inspect),
     /// Put runs side by side: what differs, how they did
     Compare(Compare),
+    /// Learn tokenizers from text, and see what they do
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
     /// Check every operation's gradient on this machine
     Check(Check),
     /// Make, check and show recipes
@@ -89,12 +105,15 @@ impl Command {
     pub(crate) fn json(&self) -> bool {
         match self {
             Command::Train(a) => a.json,
+            Command::Pretrain(a) => a.json,
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
+            Command::Generate(a) => a.json,
             Command::Plan(a) => a.json,
             Command::Inspect(a) => a.json,
             Command::Compare(a) => a.json,
             Command::Check(a) => a.json,
+            Command::Tokenizer(command) => command.json(),
             Command::Recipe(RecipeCommand::Validate(a)) => a.json,
             Command::Recipe(RecipeCommand::Show(a)) => a.json,
             Command::Env(a) => a.json,
@@ -106,8 +125,11 @@ impl Command {
     pub(crate) fn stdout_is_data(&self) -> bool {
         match self {
             Command::Predict(a) => a.out.is_none(),
+            Command::Generate(_) => true,
             Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
-            Command::Completions(_) | Command::Man(_) => true,
+            Command::Tokenizer(TokenizerCommand::Encode(_) | TokenizerCommand::Decode(_))
+            | Command::Completions(_)
+            | Command::Man(_) => true,
             _ => false,
         }
     }
@@ -212,11 +234,40 @@ pub(crate) struct Train {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Pretrain {
+    /// A recipe (.toml)
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Set a key of the recipe; may be given again; `KEY=` takes it back to its default
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// What the run is called
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What everything random depends on
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// The run's folder, new or empty; runs/NAME-N by default
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with a run that was stopped or killed
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["recipe", "set", "name", "seed", "out"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end, progress on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Evaluate {
-    /// The run
+    /// The run, or a language model's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// Rows with their target; the run's test part by default
+    /// Rows with their target, the run's test part by default; for a language model text, or JSONL with `prompt` and
+    /// `answer` (exact match) or `prompt`, `choices` and `answer` (the likeliest choice), its validation part by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
@@ -245,6 +296,74 @@ pub(crate) struct Predict {
     /// Print one JSON object at the end; needs --out
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// A model's folder as Hugging Face has them, or a run
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) model: PathBuf,
+    /// What to go on from; may be given again
+    #[arg(long, short, value_name = "TEXT", required = true)]
+    pub(crate) prompt: Vec<String>,
+    /// The most tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    max_tokens: usize,
+    /// How bold the choice is: 0 is always the likeliest token; 0.8 unless the model says otherwise
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Choose among so many of the likeliest tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the likeliest tokens that make up this share
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Choose among tokens at least this share as likely as the likeliest
+    #[arg(long, value_name = "P")]
+    min_p: Option<f64>,
+    /// Make tokens that are there already less likely; 1 is none
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f64>,
+    /// A text to stop before; may be given again
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Go on behind the token that ends a text
+    #[arg(long)]
+    ignore_end: bool,
+    /// What the choices depend on
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Multiply in bf16: a little faster, a little less exact
+    #[arg(long)]
+    bf16: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Generate {
+    /// How the model computes.
+    pub(crate) fn language(&self) -> LanguageOptions {
+        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
+        LanguageOptions { precision, ..LanguageOptions::default() }
+    }
+
+    /// How it writes, where `usual` is what was not said.
+    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_k: self.top_k.or(usual.top_k),
+            top_p: self.top_p.or(usual.top_p),
+            min_p: self.min_p.or(usual.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
+            stop: self.stop.clone(),
+            seed: self.seed,
+            ignore_end: self.ignore_end,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

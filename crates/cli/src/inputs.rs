@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use feedforward::data::{self, SourceOptions};
+use feedforward::pretrain::PretrainRecipe;
 use feedforward::{Recipe, RunFolder};
 
 use crate::arguments::Changes;
@@ -27,6 +28,11 @@ pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Recipe, Failure>
     }
     if is_recipe(input) {
         sets.extend(changes.set.iter().cloned());
+        if is_language_recipe(input) {
+            let shown = input.display();
+            return Err(Failure::usage(format!("{shown} is a recipe of a language model"))
+                .help(format!("train it with feedforward pretrain {shown}")));
+        }
         return Ok(Recipe::load(input, &sets)?);
     }
     if input.is_dir() {
@@ -42,6 +48,30 @@ pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Recipe, Failure>
         return Err(no_target(input, &recipe));
     }
     Ok(recipe)
+}
+
+/// Whether a recipe is one of a language model.
+pub(crate) fn is_language_recipe(input: &Path) -> bool {
+    let text = if is_recipe(input) { std::fs::read_to_string(input) } else { return false };
+    text.is_ok_and(|text| PretrainRecipe::is_one(&text))
+}
+
+/// The recipe of a language model.
+pub(crate) fn language_recipe(input: &Path, changes: &Changes) -> Result<PretrainRecipe, Failure> {
+    if changes.target.is_some() || changes.task.is_some() {
+        return Err(Failure::usage(
+            "a language model has no target column: leave --target and --task out",
+        ));
+    }
+    let mut sets = Vec::new();
+    if let Some(name) = &changes.name {
+        sets.push(format!("name={}", quoted(name)));
+    }
+    if let Some(seed) = changes.seed {
+        sets.push(format!("train.seed={seed}"));
+    }
+    sets.extend(changes.set.iter().cloned());
+    Ok(PretrainRecipe::load(input, &sets)?)
 }
 
 pub(crate) fn is_recipe(input: &Path) -> bool {
@@ -83,7 +113,7 @@ fn no_target(input: &Path, recipe: &Recipe) -> Failure {
 }
 
 /// A text as TOML.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {

@@ -36,6 +36,7 @@ mod source;
 mod split;
 mod table;
 mod target;
+pub mod text;
 mod threads;
 mod transforms;
 mod write;

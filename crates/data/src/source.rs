@@ -20,7 +20,10 @@ mod parquet;
 mod records;
 mod sniff;
 
+pub(crate) use guard::guarded_call;
 use input::Input;
+pub(crate) use input::{Bytes, Hashed, Input as InputFile, io_error, not_opened};
+pub(crate) use jsonl::{Objects, kind as json_kind};
 
 /// How to read a file; the defaults find out everything by themselves.
 ///
@@ -221,6 +224,14 @@ impl BlockReader {
         };
         let left = options.max_rows.unwrap_or(usize::MAX);
         Ok(Self { blocks, rows: rows.max(1), left, format })
+    }
+
+    /// Opens a Parquet file for the values of one column alone; other columns may be of any kind.
+    pub(crate) fn parquet_column(path: &Path, column: &str, rows: usize) -> Result<Self> {
+        let options = SourceOptions { null_values: Vec::new(), ..SourceOptions::default() };
+        let input = Input::open(path, false)?;
+        let blocks = Box::new(parquet::column(&input, &options, column)?);
+        Ok(Self { blocks, rows: rows.max(1), left: usize::MAX, format: Format::Parquet })
     }
 
     /// The next block of rows; `None` after the last.

@@ -21,10 +21,13 @@ mod error;
 mod evaluate;
 mod find_lr;
 mod inspect;
+pub mod language;
 mod memory;
 mod model;
+mod notes;
 mod plan;
 mod predict;
+pub mod pretrain;
 pub mod recipe;
 mod report;
 mod run;
@@ -56,4 +59,6 @@ pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Recipe, RecipeError};
 pub use run::RunFolder;
 pub use training::{PartScores, TrainOptions, TrainSummary, resume, train};
-pub use watch::{DataNotice, ModelNotice, Notice, Watcher};
+pub use watch::{
+    DataNotice, LanguageNotice, ModelNotice, Notice, SampleNotice, TextNotice, Watcher,
+};

@@ -42,6 +42,65 @@ pub struct ModelNotice {
     pub peak_bytes: usize,
 }
 
+/// A corpus was read and made into tokens.
+///
+/// ```
+/// fn line(notice: &feedforward::TextNotice) -> String { format!("{} tokens", notice.train_tokens) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TextNotice {
+    /// Where it came from and how it was read, in words.
+    pub source: String,
+    /// What was found, kept, dropped and why, a line each.
+    pub findings: Vec<String>,
+    /// The tokenizer in words.
+    pub tokenizer: String,
+    /// Tokens of the training part.
+    pub train_tokens: u64,
+    /// Tokens of the validation part.
+    pub valid_tokens: u64,
+    /// Bytes of text that a token stands for.
+    pub bytes_per_token: f64,
+}
+
+/// What language model will be trained and what it will take.
+///
+/// ```
+/// fn line(notice: &feedforward::LanguageNotice) -> String { format!("{}: {}", notice.layers, notice.parameters) }
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct LanguageNotice {
+    /// The model in one line: `gpt2 · 4 layers × 128 · 4 heads`.
+    pub layers: String,
+    /// How many values are trained.
+    pub parameters: usize,
+    /// Optimiser, rate, batch and length in one line.
+    pub training: String,
+    /// The most bytes that pool and arena will hold.
+    pub peak_bytes: usize,
+    /// Tokens predicted at an optimiser step.
+    pub tokens_per_step: u64,
+    /// Floating-point operations of an optimiser step.
+    pub flops_per_step: u64,
+    /// Floating-point operations that the processor does a second at most, measured just now.
+    pub peak_flops: f64,
+}
+
+/// What a language model wrote from a fixed prompt at one moment of training.
+///
+/// ```
+/// fn text(sample: &feedforward::SampleNotice<'_>) -> String { format!("{}{}", sample.prompt, sample.text) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleNotice<'a> {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// What it was given.
+    pub prompt: &'a str,
+    /// What it added.
+    pub text: &'a str,
+}
+
 /// Something that is shown once.
 ///
 /// ```
@@ -68,6 +127,12 @@ pub enum Notice<'a> {
     Data(DataNotice<'a>),
     /// The network and the plan.
     Model(&'a ModelNotice),
+    /// A corpus.
+    Text(&'a TextNotice),
+    /// A language model and the plan.
+    Language(&'a LanguageNotice),
+    /// What the model writes by now.
+    Sample(SampleNotice<'a>),
 }
 
 /// Who watches a whole run.

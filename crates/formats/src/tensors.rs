@@ -2,8 +2,12 @@
 
 use crate::atomic::replace;
 use crate::{Error, Result};
+use ff_tensor::Mapped;
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +27,10 @@ pub enum StoredDType {
     F32,
     /// 64-bit float.
     F64,
+    /// 16-bit float with the range of 32 bits.
+    BF16,
+    /// 16-bit float.
+    F16,
     /// 32-bit signed integer.
     I32,
     /// 64-bit signed integer.
@@ -65,9 +73,27 @@ pub struct StoredTensor {
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     entries: BTreeMap<String, Entry>,
     metadata: HashMap<String, String>,
+}
+
+/// What a file holds: read, or mapped where it may be larger than memory.
+#[derive(Debug)]
+enum Bytes {
+    Read(Vec<u8>),
+    Mapped(Mapped),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Mapped(bytes) => bytes,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,11 +114,25 @@ impl TensorFile {
         Self::parse(path, bytes)
     }
 
+    /// The same without reading more than the header: values are read when they are asked for. The file must not be
+    /// overwritten in place meanwhile.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`].
+    pub fn map(path: &Path) -> Result<Self> {
+        let bytes = Mapped::open(path).map_err(Error::io(path, "reading"))?;
+        Self::check(path, Bytes::Mapped(bytes))
+    }
+
     /// The same from bytes that are in memory; `path` is for messages.
     ///
     /// # Errors
     /// As [`TensorFile::open`].
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::check(path, Bytes::Read(bytes))
+    }
+
+    fn check(path: &Path, bytes: Bytes) -> Result<Self> {
         let malformed = |message: String| Error::Malformed { path: path.to_owned(), message };
         let header = match bytes.first_chunk::<8>() {
             Some(length) => u64::from_le_bytes(*length),
@@ -168,6 +208,8 @@ impl TensorFile {
         Some(match self.entries.get(name)?.dtype {
             Dtype::F32 => StoredDType::F32,
             Dtype::F64 => StoredDType::F64,
+            Dtype::BF16 => StoredDType::BF16,
+            Dtype::F16 => StoredDType::F16,
             Dtype::I32 => StoredDType::I32,
             Dtype::I64 => StoredDType::I64,
             _ => StoredDType::Other,
@@ -180,6 +222,25 @@ impl TensorFile {
     /// It is not there, of another shape or of another type.
     pub fn f32(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
         self.values(name, Some(dims), Dtype::F32, f32::from_le_bytes)
+    }
+
+    /// A tensor of floats of any width, as 32-bit floats, with the shape it must have.
+    ///
+    /// # Errors
+    /// It is not there, of another shape or of another type.
+    pub fn floats(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
+        match self.dtype(name) {
+            Some(StoredDType::BF16) => {
+                self.values(name, Some(dims), Dtype::BF16, |b| bf16::from_le_bytes(b).to_f32())
+            }
+            Some(StoredDType::F16) => {
+                self.values(name, Some(dims), Dtype::F16, |b| f16::from_le_bytes(b).to_f32())
+            }
+            Some(StoredDType::F64) => {
+                self.values(name, Some(dims), Dtype::F64, |b| f64::from_le_bytes(b) as f32)
+            }
+            _ => self.f32(name, dims),
+        }
     }
 
     /// A tensor of 64-bit floats, whatever its shape.
@@ -245,10 +306,21 @@ pub struct TensorWriter<'a> {
 }
 
 /// Values that become bytes only while they are written.
-#[derive(Debug)]
 struct Source<'a> {
     dims: Vec<usize>,
-    values: &'a [f32],
+    values: Box<dyn Fn() -> Cow<'a, [f32]> + 'a>,
+}
+
+impl Source<'_> {
+    fn len(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
+
+impl fmt::Debug for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("dims", &self.dims).finish_non_exhaustive()
+    }
 }
 
 impl<'a> TensorWriter<'a> {
@@ -268,7 +340,23 @@ impl<'a> TensorWriter<'a> {
     /// The number of values is not that of the shape.
     pub fn add_f32(&mut self, name: impl Into<String>, dims: &[usize], values: &'a [f32]) {
         assert_eq!(values.len(), dims.iter().product::<usize>(), "shape {dims:?}");
-        self.tensors.insert(name.into(), Source { dims: dims.to_vec(), values });
+        self.add_made(name, dims, move || values.into());
+    }
+
+    /// Adds a tensor of 32-bit floats that are made when they are written, so that no copy of a whole model is held.
+    pub fn add_made(
+        &mut self,
+        name: impl Into<String>,
+        dims: &[usize],
+        values: impl Fn() -> Cow<'a, [f32]> + 'a,
+    ) {
+        let source = Source { dims: dims.to_vec(), values: Box::new(values) };
+        self.tensors.insert(name.into(), source);
+    }
+
+    /// How many bytes the values take.
+    pub fn bytes(&self) -> usize {
+        self.tensors.values().map(|source| size_of::<f32>() * source.len()).sum()
     }
 
     /// Writes the file as a whole or not at all, tensors in the order of their names.
@@ -284,7 +372,12 @@ impl<'a> TensorWriter<'a> {
             out.write_all(&(header.len() as u64).to_le_bytes())?;
             out.write_all(&header)?;
             for source in self.tensors.values() {
-                for value in source.values {
+                let values = (source.values)();
+                if values.len() != source.len() {
+                    let message = format!("{} values for shape {:?}", values.len(), source.dims);
+                    return Err(std::io::Error::other(message));
+                }
+                for value in values.iter() {
                     out.write_all(&value.to_le_bytes())?;
                 }
             }
@@ -300,7 +393,7 @@ impl<'a> TensorWriter<'a> {
         }
         let mut start = 0;
         for (name, source) in &self.tensors {
-            let end = start + size_of_val(source.values);
+            let end = start + size_of::<f32>() * source.len();
             let entry = serde_json::json!({
                 "dtype": "F32", "shape": source.dims, "data_offsets": [start, end],
             });

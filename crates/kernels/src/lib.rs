@@ -26,7 +26,7 @@ pub use gemm::{
 };
 pub use packed::{Packable, PackedMatrix};
 pub use peak::{bf16_peak, fma_peak};
-pub use reduce::{dot, maximum, sum, sum_of, sum_of2, sum_pieces};
+pub use reduce::{dot, map_sum, maximum, sum, sum_of, sum_of2, sum_pieces};
 pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum_columns, zip_into};
 pub use simd::{Work, dispatch};
 pub use stored::Stored;

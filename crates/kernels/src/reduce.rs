@@ -53,6 +53,30 @@ pub fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> f64) -> f64 {
     join(lanes)
 }
 
+/// Replaces each value by f of it, and gives the sum of the new values.
+///
+/// ```
+/// let mut x = [1.0f32, 2.0];
+/// assert_eq!(ff_kernels::map_sum(&mut x, |x| 3.0 * x), 9.0);
+/// assert_eq!(x, [3.0, 6.0]);
+/// ```
+#[inline(always)]
+pub fn map_sum<T: Float>(x: &mut [T], f: impl Fn(T) -> T) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let mut chunks = x.chunks_exact_mut(LANES);
+    for x in &mut chunks {
+        for (lane, x) in lanes.iter_mut().zip(x) {
+            *x = f(*x);
+            *lane += x.f64();
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(chunks.into_remainder()) {
+        *x = f(*x);
+        *lane += x.f64();
+    }
+    join(lanes)
+}
+
 /// Σ f(a, b), pair by pair; what the longer one has more is left out.
 ///
 /// ```
@@ -171,6 +195,9 @@ mod tests {
             let squares: f64 = x.iter().map(|&x| f64::from(x * x)).sum();
             assert_eq!(sum_of(&x, |x| f64::from(x * x)), squares); // integers: exact
             assert_eq!(dot(&x, &x), squares);
+            let mut mapped = x.clone();
+            assert_eq!(map_sum(&mut mapped, |x| x * x), squares);
+            assert!(mapped.iter().zip(&x).all(|(&y, &x)| y == x * x));
             let greatest = if n == 0 { f32::NEG_INFINITY } else { n as f32 - 1.0 };
             assert_eq!(maximum(&x), greatest);
         }

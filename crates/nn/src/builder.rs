@@ -1,5 +1,5 @@
 use crate::Init;
-use ff_ops::{ParamId, ParamKind, ParamSpec, Params, Result, for_float};
+use ff_ops::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Rng, Shape};
 
 /// Collects the parameters of layers while they are made.
@@ -66,6 +66,26 @@ impl Builder {
         ParamId::new(self.specs.len() - 1)
     }
 
+    /// Leaves every parameter of a kind as it is drawn: it is saved with the model and takes no gradient.
+    pub fn freeze(&mut self, kind: ParamKind) {
+        for spec in self.specs.iter_mut().filter(|spec| spec.kind == kind) {
+            spec.segment = Segment::Frozen;
+        }
+    }
+
+    /// Allocates all parameters as one arena of zeros: for values that come from a file.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn build_zeroed(
+        self,
+        device: &Device,
+        dtype: DType,
+        with_gradients: bool,
+    ) -> Result<Params> {
+        Params::allocate(device, dtype, self.specs, with_gradients)
+    }
+
     /// Allocates all parameters as one arena and draws their first values; on a planning device, only the former.
     ///
     /// # Errors
@@ -77,12 +97,13 @@ impl Builder {
         seed: u64,
         with_gradients: bool,
     ) -> Result<Params> {
-        let mut params = Params::allocate(device, dtype, self.specs, with_gradients)?;
+        let Self { specs, inits, .. } = self;
+        let mut params = Params::allocate(device, dtype, specs, with_gradients)?;
         if device.pool().is_planning() {
             return Ok(params);
         }
         let mut drawn = Vec::new();
-        for (i, init) in self.inits.iter().enumerate() {
+        for (i, init) in inits.iter().enumerate() {
             let id = ParamId::new(i);
             let spec = &params.info(id).spec;
             let mut rng = Rng::new(Key::new(seed).with_name("init").with_name(&spec.name));

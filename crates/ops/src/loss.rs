@@ -286,8 +286,8 @@ impl<'a, T: Float> Inputs<'a, T> {
 /// shape alone, and the partial sums fit on the stack.
 const GROUPS: usize = 64;
 
-/// Adds up what `block` gives for ranges of at most `at_a_time` rows, which may leave one value a row in `saved` (where it
-/// is not empty); `work` is roughly how many operations a row takes.
+/// Adds up what `block` gives for ranges of at most `at_a_time` rows with their part of `saved`, which holds a number of
+/// values for each row, or none; `work` is roughly how many operations a row takes.
 #[inline(always)]
 pub(crate) fn sum_rows<T: Float>(
     cpu: &CpuDevice,
@@ -298,10 +298,11 @@ pub(crate) fn sum_rows<T: Float>(
     block: impl Fn(Range<usize>, &mut [T]) -> Total + Sync,
 ) -> Total {
     let size = rows.div_ceil(GROUPS).max(1).next_multiple_of(at_a_time);
+    let width = saved.len() / rows.max(1);
     let mut rest = saved;
     let mut groups: SmallVec<[(&mut [T], Total); GROUPS]> = SmallVec::new();
     for _ in 0..rows.div_ceil(size) {
-        let here = size.min(rest.len());
+        let here = (size * width).min(rest.len());
         let (saved, later) = std::mem::take(&mut rest).split_at_mut(here);
         groups.push((saved, Total::default()));
         rest = later;
@@ -317,10 +318,7 @@ pub(crate) fn sum_rows<T: Float>(
             let end = rows.min((g + 1) * size);
             for start in (g * size..end).step_by(at_a_time) {
                 let here = start..end.min(start + at_a_time);
-                let saved = match saved.len() {
-                    0 => &mut [],
-                    _ => &mut saved[start - g * size..][..here.len()],
-                };
+                let saved = &mut saved[(start - g * size) * width..][..here.len() * width];
                 let one = block(here, saved);
                 total.loss += one.loss;
                 total.count += one.count;

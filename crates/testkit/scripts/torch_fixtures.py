@@ -120,6 +120,33 @@ def rotary(a, x):
     return [torch.cat([turned, rest], -1).flatten(-2)]
 
 
+def mixture_of_experts(a, x):
+    """As transformers' Mixtral and Qwen2-MoE: every expert computes its tokens, one after the other."""
+    z, (router, gate, up, down) = rows(x[0]), x[1:]
+    experts = router.shape[0]
+    logits = F.linear(z, router)
+    probabilities = logits.softmax(-1)
+    if a.softmax_first:
+        weights, chosen = probabilities.topk(a.top_k, dim=-1)
+        if a.normalize:
+            weights = weights / weights.sum(-1, keepdim=True)
+    else:
+        weights, chosen = logits.topk(a.top_k, dim=-1)
+        weights = weights.softmax(-1)
+    y = torch.zeros_like(z)
+    for e in range(experts):
+        token, place = torch.where(chosen == e)
+        part = z[token]
+        h = activation(a.activation, F.linear(part, gate[e])) * F.linear(part, up[e])
+        y = y.index_add(0, token, F.linear(h, down[e]) * weights[token, place, None])
+    n = len(z)
+    mask = F.one_hot(chosen, experts).to(z.dtype)  # of load_balancing_loss_func, for one layer
+    share = mask.mean(0) if n else mask.sum(0)
+    balance = experts * (share * probabilities.sum(0)[None]).sum()
+    z_loss = (torch.logsumexp(logits, -1) ** 2).sum()
+    return [y.reshape(x[0].shape), balance.reshape(1), z_loss.reshape(1)]
+
+
 def prelu(a, x):
     return [F.prelu(rows(x[0]), x[1]).reshape(x[0].shape)]
 
@@ -145,7 +172,11 @@ def layer_norm(a, x):
 
 
 def rms_norm(a, x):
-    return [F.rms_norm(x[0], x[0].shape[-1:], x[1] if a.weight else None, a.eps)]
+    weight = x[1] if a.weight else None
+    if a.weight and 0 < x[1].shape[0] < x[0].shape[-1]:
+        heads = x[0].unflatten(-1, (-1, x[1].shape[0]))
+        return [F.rms_norm(heads, x[1].shape, weight, a.eps).reshape(x[0].shape)]
+    return [F.rms_norm(x[0], x[0].shape[-1:], weight, a.eps)]
 
 
 def reduced(a, losses, counts, weights):
@@ -206,6 +237,20 @@ def softmax_cross_entropy(a, x):
     return reduced(a, losses, counts, sample_weights(x))
 
 
+def linear_cross_entropy(a, x):
+    z = F.linear(rows(x[0]), x[1], x[2] if a.bias else None)
+    if z.numel() == 0:
+        return None
+    if a.soft_cap is not None:
+        z = a.soft_cap * torch.tanh(z / a.soft_cap)
+    t = x[-1].reshape(-1).long()
+    part = (t != a.ignore_index).to(z.dtype)
+    arguments = {"ignore_index": a.ignore_index, "label_smoothing": a.label_smoothing}
+    losses = F.cross_entropy(z, t, reduction="none", **arguments)
+    losses = losses + a.z_loss * part * torch.logsumexp(z, -1) ** 2
+    return [losses.sum().reshape(1), part.sum().reshape(1)]
+
+
 def focal(a, x):
     z, t = rows(x[0]), x[1].reshape(-1).long()
     log_p = F.log_softmax(z, -1).gather(1, t.clamp(0)[:, None])[:, 0]
@@ -234,12 +279,15 @@ HANDLERS = {
     "feedforward": feedforward,
     "feedforward_block": feedforward_block,
     "layer_norm": layer_norm,
+    "linear_cross_entropy": linear_cross_entropy,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
+    "mixture_of_experts": mixture_of_experts,
     "mul": lambda a, x: [x[0] * x[1]],
     "prelu": prelu,
     "rms_norm": rms_norm,
     "rotary": rotary,
     "scale": lambda a, x: [a.factor * x[0]],
+    "scale_rows": lambda a, x: [x[0] * x[1]],
     "softmax": lambda a, x: [F.softmax(x[0], -1)],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),

@@ -5,9 +5,12 @@
 
 use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
-use ff_ops::{Graph, Value};
+use ff_ops::{
+    Activation, Checkpoint, Dropout, Feedforward, Graph, ParamKind, ParamSpec, Params, Value,
+};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Key, Rng, Tensor};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 struct Counting;
@@ -169,6 +172,7 @@ fn a_step_in_steady_state_allocates_nothing() {
         assert!(last < first, "{name}: it really trains: loss {first} became {last}");
     }
     predictions_allocate_nothing();
+    what_runs_again_allocates_nothing();
     let before = ALLOCATIONS.load(Relaxed);
     drop(std::hint::black_box(vec![0u8; 100]));
     assert!(ALLOCATIONS.load(Relaxed) > before, "the allocator counts");
@@ -197,4 +201,46 @@ fn predictions_allocate_nothing() {
         assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "{name}: predictions asked for memory");
         assert!(y.iter().all(|y| y.is_finite() && *y != 0.0), "{name}");
     }
+}
+
+/// Three layers with dropout, the first two of them a checkpoint around another one.
+fn what_runs_again_allocates_nothing() {
+    let device = Device::open(DeviceOptions { threads: 2, isa: None }).unwrap();
+    let specs = (0..3).map(|i| ParamSpec::new(format!("{i}"), [FEATURES; 2], ParamKind::Weight));
+    let mut params = Params::allocate(&device, DType::F32, specs.collect(), true).unwrap();
+    params.flat_mut::<f32>().unwrap().fill(0.01);
+    let ids: Vec<_> = params.iter().map(|(id, _)| id).collect();
+    let layer = |i: usize| {
+        let (op, id) = (Feedforward::op(Activation::Gelu, false), ids[i]);
+        let dropout = Dropout::op(0.1, format!("{i}"));
+        move |g: &mut Graph, x: &[Value]| {
+            let weight = g.param(id);
+            let y = g.apply(&op, &[&x[0], &weight])?;
+            g.apply(&dropout, &[&y])
+        }
+    };
+    let inner: Checkpoint = Arc::new(layer(1));
+    let first = layer(0);
+    let outer: Checkpoint = Arc::new(move |g: &mut Graph, x: &[Value]| {
+        let y = first(g, x)?;
+        g.checkpoint(Arc::clone(&inner), &[&y])
+    });
+    let last: Checkpoint = Arc::new(layer(2));
+    let mut graph = Graph::new(&device, params);
+    let x = Tensor::from_slice(&device, &vec![0.5f32; BATCH * FEATURES], &[BATCH, FEATURES]);
+    let x = x.unwrap();
+    let mut step = |number: u64| {
+        graph.reset();
+        graph.set_step(number, 0);
+        let x = graph.input(x.clone());
+        let y = graph.checkpoint(Arc::clone(&outer), &[&x]).unwrap();
+        let y = graph.checkpoint(Arc::clone(&last), &[&y]).unwrap();
+        graph.backward_from(y, None).unwrap();
+    };
+    all_threads_run(&device);
+    (0..3).for_each(&mut step);
+    let before = ALLOCATIONS.load(Relaxed);
+    (3..9).for_each(&mut step);
+    assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "checkpoints asked for memory");
+    assert!(graph.params_mut().gradients::<f32>().unwrap().iter().all(|&g| g > 0.0));
 }

@@ -5,6 +5,7 @@ mod config;
 mod error;
 pub mod explain;
 mod history;
+pub mod language;
 pub mod metrics;
 mod observe;
 pub mod optim;

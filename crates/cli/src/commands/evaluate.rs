@@ -1,14 +1,19 @@
 use std::process::ExitCode;
 
+use feedforward::pretrain::{Exact, evaluate_language, is_language_model};
+use feedforward::tensor::DeviceOptions;
 use serde_json::json;
 
 use crate::arguments::Evaluate;
 use crate::failure::Failure;
-use crate::show::{Working, count, quoted_path, score_table};
+use crate::show::{Align, TextTable, Working, count, quoted_path, score, score_table};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options()?;
+    if is_language_model(&arguments.run) {
+        return language(arguments, device, terminal);
+    }
     let working = Working::new(terminal, format!("judging {}", arguments.run.display()));
     let summary = feedforward::evaluate(&arguments.run, arguments.data.as_deref(), device)?;
     drop(working);
@@ -33,5 +38,49 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     let run = terminal.bold(quoted_path(&arguments.run));
     terminal.line(format!("{run} on {what} · {} rows", count(summary.rows as u64)))?;
     score_table(terminal, &summary.report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn language(
+    arguments: &Evaluate,
+    device: DeviceOptions,
+    terminal: &Terminal,
+) -> Result<ExitCode, Failure> {
+    let working = Working::new(terminal, format!("judging {}", arguments.run.display()));
+    let found = evaluate_language(&arguments.run, arguments.data.as_deref(), device)?;
+    drop(working);
+    if arguments.json {
+        Terminal::object(&found)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = match found.data.as_str() {
+        "valid" => "its validation part",
+        file => file,
+    };
+    let run = terminal.bold(quoted_path(&arguments.run));
+    terminal.line(format!("{run} on {what} · windows of {} tokens", found.context))?;
+    let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
+    if let Some(text) = &found.text {
+        row("loss, nats a token ↓", score(text.loss));
+        row("perplexity ↓", score(text.perplexity));
+        row("bits per byte ↓", score(text.bits_per_byte));
+        row("tokens", count(text.tokens));
+        row("bytes", count(text.bytes));
+    }
+    let of = |exact: &Exact| {
+        let (right, all) = (count(exact.right as u64), count(exact.questions as u64));
+        format!("{right} of {all}, {:.2} %", 100.0 * exact.share())
+    };
+    if let Some(exact) = &found.exact {
+        row("exact answers ↑", of(exact));
+    }
+    if let Some(choices) = &found.choices {
+        row("right by likelihood ↑", of(&choices.by_likelihood));
+        row("right by likelihood a byte ↑", of(&choices.by_byte));
+    }
+    for line in table.lines(terminal) {
+        terminal.answer(line)?;
+    }
     Ok(ExitCode::SUCCESS)
 }

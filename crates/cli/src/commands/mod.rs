@@ -5,11 +5,14 @@ mod compare;
 mod completions;
 mod env;
 mod evaluate;
+mod generate;
 mod inspect;
 mod man;
 mod plan;
 mod predict;
+mod pretrain;
 mod recipe;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -22,11 +25,14 @@ use crate::terminal::Terminal;
 pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, terminal),
+        Command::Pretrain(arguments) => pretrain::run(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
+        Command::Generate(arguments) => generate::run(arguments, terminal),
         Command::Plan(arguments) => plan::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(arguments, terminal),
         Command::Compare(arguments) => compare::run(arguments, terminal),
+        Command::Tokenizer(command) => tokenizer::run(command, terminal),
         Command::Check(arguments) => check::run(arguments, terminal),
         Command::Recipe(command) => recipe::run(command, terminal),
         Command::Env(arguments) => env::run(arguments, terminal),

@@ -1,15 +1,19 @@
 use std::process::ExitCode;
 
+use feedforward::pretrain::plan_pretraining;
 use feedforward::trainer::schedule::FinderConfig;
 use feedforward::{LrSuggestion, PlanSummary, bytes};
 
 use crate::arguments::Plan;
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::{Align, TextTable, Working, bars, count, duration, score};
+use crate::show::{Align, Pretraining, TextTable, Working, bars, count, duration, score};
 use crate::terminal::{Style, Terminal};
 
 pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    if inputs::is_language_recipe(&arguments.input) {
+        return language(arguments, terminal);
+    }
     let recipe = inputs::recipe(&arguments.input, &arguments.changes)?;
     let device = arguments.machine.options()?;
     let file = recipe.data.path.display();
@@ -31,6 +35,70 @@ pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Fai
         Terminal::object(&summary)?;
     } else {
         show(terminal, &summary)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plan of a language model as a table.
+fn language(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    if arguments.find_lr {
+        return Err(Failure::usage(
+            "--find-lr is for tables; a language model's recipe has no such search yet",
+        )
+        .help("take 1e-3 for a few million parameters, 3e-4 for a hundred million"));
+    }
+    let recipe = inputs::language_recipe(&arguments.input, &arguments.changes)?;
+    let mut progress = Pretraining::new(terminal);
+    let plan = plan_pretraining(&recipe, arguments.machine.options()?, &mut progress);
+    progress.end();
+    let plan = plan?;
+    if arguments.json {
+        Terminal::object(&plan)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let parameters = count(plan.parameters as u64);
+    terminal.answer(format!(
+        "{}  {} · {parameters} parameters",
+        terminal.bold("Model"),
+        plan.layers
+    ))?;
+    let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
+    for (name, size) in [
+        ("parameters", plan.parameter_bytes),
+        ("gradients", plan.gradient_bytes),
+        ("optimiser state", plan.optimizer_bytes),
+        ("activations, at most", plan.activation_bytes),
+        ("pool and arena, at most", plan.pool_bytes),
+    ] {
+        table.row(vec![name.into(), bytes(size)]);
+    }
+    if let Some(free) = plan.available_bytes {
+        table.row(vec!["free on this machine".into(), bytes(free)]);
+    }
+    table.row(vec!["arithmetic for a token".into(), operations(plan.flops_per_token)]);
+    table.row(vec!["arithmetic in a step".into(), operations(plan.flops_per_step as f64)]);
+    table.row(vec!["tokens to train on".into(), count(plan.tokens[0])]);
+    table.row(vec!["tokens in a step".into(), count(plan.tokens_per_step)]);
+    table.row(vec!["steps".into(), count(plan.total_steps)]);
+    if plan.seconds_per_step.is_finite() {
+        let rate = operations(plan.flops_per_step as f64 / plan.seconds_per_step);
+        let step = duration(plan.seconds_per_step);
+        table.row(vec!["a step, measured".into(), format!("{step} ({rate}/s)")]);
+        table.row(vec!["tokens a second".into(), count(plan.tokens_per_second as u64)]);
+        table.row(vec!["all of it".into(), duration(plan.seconds)]);
+    }
+    for line in table.lines(terminal) {
+        terminal.answer(line)?;
+    }
+    if plan.available_bytes.is_some_and(|free| plan.pool_bytes >= free) {
+        let mark = terminal.paint(Style::Yellow, "!");
+        let way_out = match plan.fitting_batch_size {
+            Some(batch) => {
+                format!("train.batch_size={batch} with as much more train.accumulate fits")
+            }
+            None => "make the model or train.context smaller, or try model.recompute=true".into(),
+        };
+        terminal.answer(format!("  {mark} this does not fit: {way_out}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Fa
 }
 
 /// The command line as it was typed, for the report.
-fn command_line() -> Vec<String> {
+pub(super) fn command_line() -> Vec<String> {
     let program = "feedforward".to_owned();
     let rest = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     std::iter::once(program).chain(rest).collect()

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::{Folder, Ran, two_classes};
-use cases::{disks, files, models, predictions, recipes, runs};
+use cases::{disks, files, models, predictions, recipes, runs, texts};
 
 mod cases;
 mod tensors;
@@ -34,13 +34,14 @@ fn bad_input_says_what_where_and_what_to_do() {
     if !disks_there {
         eprintln!("full and read-only disks are left out: this system lets no test mount one");
     }
-    let sections: [(&str, Cases); 6] = [
+    let sections: [(&str, Cases); 7] = [
         ("Data", files),
         ("Recipes", recipes),
         ("Models", models),
         ("Predicting and evaluating", predictions),
         ("Disks", disks),
         ("Runs", runs),
+        ("Text and tokenizers", texts),
     ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-input.md");
     let written = std::fs::read_to_string(&path).unwrap_or_default();

@@ -9,6 +9,7 @@ mod killed;
 mod recipes;
 mod resume;
 mod shell;
+mod tokenizer;
 
 use std::fmt::Write;
 use std::io::Write as _;

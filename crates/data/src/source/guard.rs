@@ -18,6 +18,11 @@ pub(super) fn guarded<T>(path: &Path, what: &str, parse: impl FnOnce() -> Result
     })
 }
 
+/// Runs a third-party function; a panic inside becomes its message.
+pub(crate) fn guarded_call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| reason(panic.as_ref()).to_owned())
+}
+
 fn reason(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()

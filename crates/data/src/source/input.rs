@@ -11,10 +11,10 @@ use crate::config::Format;
 use crate::error::{DataError, Result, nearest};
 
 /// Bytes that can be moved to another thread.
-pub(super) type Bytes = Box<dyn Read + Send>;
+pub(crate) type Bytes = Box<dyn Read + Send>;
 
 /// An opened input.
-pub(super) struct Input {
+pub(crate) struct Input {
     path: PathBuf,
     kind: Kind,
     head: Vec<u8>,
@@ -34,7 +34,7 @@ const HEAD: usize = 512;
 
 impl Input {
     /// Opens a file, or standard input for `-`: as a stream that can be read once, or through a temporary file.
-    pub(super) fn open(path: &Path, stream: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, stream: bool) -> Result<Self> {
         if path.as_os_str() == "-" {
             let mut stdin: Bytes = Box::new(io::stdin());
             let head = head(&mut stdin).map_err(|e| DataError::io("read", path, e))?;
@@ -49,7 +49,7 @@ impl Input {
     }
 
     /// The same input in a form that can be read many times.
-    pub(super) fn spool(self) -> Result<Self> {
+    pub(crate) fn spool(self) -> Result<Self> {
         let Kind::Stream(stream) = &self.kind else { return Ok(self) };
         let fail = |e| DataError::io("read", &self.path, e);
         let mut bytes = take(stream).ok_or_else(|| fail(read_twice()))?;
@@ -59,12 +59,12 @@ impl Input {
         Ok(Self { kind: Kind::Spool(file), ..self })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The format by the first bytes, then by the name.
-    pub(super) fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         let name = self.path.to_string_lossy();
         let by_name = Format::from_name(&name);
         if self.compression().is_some() {
@@ -85,7 +85,7 @@ impl Input {
     }
 
     /// `gzip` or `zstd`.
-    pub(super) fn compression(&self) -> Option<&'static str> {
+    pub(crate) fn compression(&self) -> Option<&'static str> {
         match self.head.as_slice() {
             [0x1f, 0x8b, ..] => Some("gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
@@ -94,7 +94,7 @@ impl Input {
     }
 
     /// The number of elements' bytes behind `offset`, where the file's length tells it.
-    pub(super) fn bytes_after(&self, offset: u64) -> Option<u64> {
+    pub(crate) fn bytes_after(&self, offset: u64) -> Option<u64> {
         let length = match (&self.kind, self.compression()) {
             (Kind::File(path), None) => std::fs::metadata(path).ok()?.len(),
             (Kind::Spool(file), None) => file.metadata().ok()?.len(),
@@ -104,13 +104,13 @@ impl Input {
     }
 
     /// XXH3-128 of the bytes as they are on disk, and their number.
-    pub(super) fn hash(&self) -> Result<(String, u64)> {
+    pub(crate) fn hash(&self) -> Result<(String, u64)> {
         let raw = Raw { bytes: self.raw()?, hasher: Xxh3::new(), total: 0 };
         Hashed(Arc::new(Mutex::new(raw))).finish().map_err(|e| self.io(e))
     }
 
     /// The bytes from the start, decompressed, and what hashes them as they are read.
-    pub(super) fn hashed_reader(&self) -> Result<(Bytes, Hashed)> {
+    pub(crate) fn hashed_reader(&self) -> Result<(Bytes, Hashed)> {
         let raw = Raw { bytes: self.raw()?, hasher: Xxh3::new(), total: 0 };
         let hashed = Hashed(Arc::new(Mutex::new(raw)));
         let bytes = self.decompress(Box::new(hashed.clone())).map_err(|e| self.io(e))?;
@@ -118,13 +118,13 @@ impl Input {
     }
 
     /// The bytes from the start, decompressed.
-    pub(super) fn reader(&self) -> Result<Bytes> {
+    pub(crate) fn reader(&self) -> Result<Bytes> {
         let raw = self.raw()?;
         self.decompress(raw).map_err(|e| self.io(e))
     }
 
     /// A file to seek in, for formats that begin at their end.
-    pub(super) fn seekable(&self, format: &str) -> Result<File> {
+    pub(crate) fn seekable(&self, format: &str) -> Result<File> {
         if let Some(compression) = self.compression() {
             return Err(DataError::format(
                 &self.path,
@@ -140,7 +140,7 @@ impl Input {
     }
 
     /// A reading error as an error about this file; a compressed file that ends early is named as cut.
-    pub(super) fn io(&self, source: io::Error) -> DataError {
+    pub(crate) fn io(&self, source: io::Error) -> DataError {
         io_error(&self.path, self.compression(), source)
     }
 
@@ -171,7 +171,7 @@ impl Input {
 
 /// Bytes as they are on disk, hashed on their way to whoever reads them.
 #[derive(Clone)]
-pub(super) struct Hashed(Arc<Mutex<Raw>>);
+pub(crate) struct Hashed(Arc<Mutex<Raw>>);
 
 struct Raw {
     bytes: Bytes,
@@ -180,8 +180,13 @@ struct Raw {
 }
 
 impl Hashed {
+    /// The bytes that were read so far.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).total
+    }
+
     /// Reads what nobody has read yet; XXH3-128 of all bytes, and their number.
-    pub(super) fn finish(&self) -> io::Result<(String, u64)> {
+    pub(crate) fn finish(&self) -> io::Result<(String, u64)> {
         let mut raw = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = vec![0; 1 << 18];
         loop {
@@ -211,7 +216,7 @@ impl Read for Raw {
 }
 
 /// A reading error as an error about a file.
-pub(super) fn io_error(path: &Path, compression: Option<&str>, source: io::Error) -> DataError {
+pub(crate) fn io_error(path: &Path, compression: Option<&str>, source: io::Error) -> DataError {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     match (compression, source.kind()) {
         (Some(how), UnexpectedEof | InvalidData | InvalidInput | Other) => DataError::format(
@@ -247,7 +252,8 @@ fn by_magic(head: &[u8]) -> Option<Format> {
     }
 }
 
-fn not_opened(path: &Path, source: io::Error) -> DataError {
+/// Why a file could not be opened, with similar names where there is none of this one.
+pub(crate) fn not_opened(path: &Path, source: io::Error) -> DataError {
     if source.kind() != io::ErrorKind::NotFound {
         return DataError::io("read", path, source);
     }

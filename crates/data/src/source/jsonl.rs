@@ -160,7 +160,7 @@ fn push(values: &mut Values, cell: Value, nulls: &[String]) {
 }
 
 /// The objects of a file, one a line; blank lines are passed over.
-struct Objects {
+pub(crate) struct Objects {
     bytes: BufReader<Bytes>,
     path: PathBuf,
     compression: Option<&'static str>,
@@ -169,44 +169,67 @@ struct Objects {
 }
 
 impl Objects {
-    fn open(input: &Input) -> Result<Self> {
-        Ok(Self {
-            bytes: BufReader::with_capacity(1 << 18, input.reader()?),
+    pub(crate) fn open(input: &Input) -> Result<Self> {
+        Ok(Self::new(input, input.reader()?))
+    }
+
+    /// The objects in the bytes of an input.
+    pub(crate) fn new(input: &Input, bytes: Bytes) -> Self {
+        Self {
+            bytes: BufReader::with_capacity(1 << 18, bytes),
             path: input.path().to_owned(),
             compression: input.compression(),
             line: 0,
             buffer: Vec::new(),
-        })
+        }
     }
 
     fn next(&mut self) -> Result<Option<Map<String, Value>>> {
+        let Some(bytes) = self.next_line()? else { return Ok(None) };
+        let parsed = serde_json::from_slice(bytes);
+        self.object(parsed).map(Some)
+    }
+
+    /// The line that was read last, from 1.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The next line that is not blank.
+    pub(crate) fn next_line(&mut self) -> Result<Option<&[u8]>> {
         loop {
             if !self.read_line()? {
                 return Ok(None);
             }
-            let mut bytes = self.buffer.as_slice();
-            if self.line == 1 {
-                bytes = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(bytes);
+            if !self.content().is_empty() {
+                return Ok(Some(self.content()));
             }
-            let bytes = bytes.trim_ascii();
-            if bytes.is_empty() {
-                continue;
-            }
-            return match serde_json::from_slice(bytes) {
-                Ok(Value::Object(object)) => Ok(Some(object)),
-                _ if self.line == 1 && bytes.starts_with(b"[") => Err(self.error(
-                    "the file is a JSON array, not JSONL".into(),
-                    "Write one object a line: jq -c '.[]' FILE > FILE.jsonl.",
-                )),
-                Ok(other) => Err(self.error(
-                    format!("an object is expected, found {}", kind(&other)),
-                    "Each line is one row: {\"column\": value, …}.",
-                )),
-                Err(e) => Err(self.error(
-                    format!("no JSON object: {e}"),
-                    "Each line is one row: {\"column\": value, …}; if it is the last line, the file may be cut.",
-                )),
-            };
+        }
+    }
+
+    /// The current line without blanks around it.
+    fn content(&self) -> &[u8] {
+        let bytes = self.buffer.as_slice();
+        let marked = bytes.strip_prefix(&[0xef, 0xbb, 0xbf]).filter(|_| self.line == 1);
+        marked.unwrap_or(bytes).trim_ascii()
+    }
+
+    /// What the current line was parsed to, if it is an object.
+    pub(crate) fn object(&self, parsed: serde_json::Result<Value>) -> Result<Map<String, Value>> {
+        match parsed {
+            Ok(Value::Object(object)) => Ok(object),
+            _ if self.line == 1 && self.content().starts_with(b"[") => Err(self.error(
+                "the file is a JSON array, not JSONL".into(),
+                "Write one object a line: jq -c '.[]' FILE > FILE.jsonl.",
+            )),
+            Ok(other) => Err(self.error(
+                format!("an object is expected, found {}", kind(&other)),
+                "Each line is one row: {\"column\": value, …}.",
+            )),
+            Err(e) => Err(self.error(
+                format!("no JSON object: {e}"),
+                "Each line is one row: {\"column\": value, …}; if it is the last line, the file may be cut.",
+            )),
         }
     }
 
@@ -239,13 +262,13 @@ impl Objects {
         }
     }
 
-    fn error(&self, message: String, hint: &str) -> DataError {
+    pub(crate) fn error(&self, message: String, hint: &str) -> DataError {
         let path: &Path = &self.path;
         DataError::Format { path: path.into(), line: Some(self.line), message, hint: hint.into() }
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a truth value",

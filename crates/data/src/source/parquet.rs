@@ -41,15 +41,35 @@ pub(super) fn load(input: &Input, options: &SourceOptions) -> Result<Table> {
 
 /// Opens a file to be read in blocks.
 pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
+    open(input, options, None)
+}
+
+/// Opens a file for one of its columns.
+pub(super) fn column(input: &Input, options: &SourceOptions, name: &str) -> Result<Reader> {
+    open(input, options, Some(name))
+}
+
+fn open(input: &Input, options: &SourceOptions, only: Option<&str>) -> Result<Reader> {
     let path = input.path().to_owned();
     let mut file = input.seekable("Parquet")?;
     check_ends(&mut file, &path).map_err(|e| e.unwrap_or_else(|e| input.io(e)))?;
     let opened = guarded(&path, "Parquet", || {
         SerializedFileReader::new(file).map_err(|e| broken(&path, &e))
     })?;
+    let schema = opened.metadata().file_metadata().schema_descr();
     let mut columns = Vec::new();
-    for column in opened.metadata().file_metadata().schema_descr().columns() {
-        columns.push(Leaf::new(column, &path)?);
+    for (index, column) in schema.columns().iter().enumerate() {
+        if only.is_none_or(|only| column.path().string() == only) {
+            columns.push(Leaf::new(index, column, &path)?);
+        }
+    }
+    if let Some(only) = only.filter(|_| columns.is_empty() && schema.num_columns() > 0) {
+        return Err(DataError::NoColumn {
+            place: format!("`{}`", path.display()),
+            column: only.to_owned(),
+            role: "data.text_column".into(),
+            available: schema.columns().iter().map(|column| column.path().string()).collect(),
+        });
     }
     if columns.is_empty() {
         return Err(DataError::Empty { path, header: false });
@@ -74,6 +94,8 @@ pub(super) struct Reader {
 
 /// A column and what its physical values stand for.
 struct Leaf {
+    /// Its place among all columns of the file.
+    index: usize,
     name: String,
     optional: bool,
     meaning: Meaning,
@@ -94,7 +116,7 @@ enum Meaning {
 }
 
 impl Leaf {
-    fn new(column: &ColumnDescriptor, path: &Path) -> Result<Self> {
+    fn new(index: usize, column: &ColumnDescriptor, path: &Path) -> Result<Self> {
         let name = column.path().string();
         if column.max_rep_level() > 0 || column.path().parts().len() > 1 {
             return Err(DataError::format(
@@ -110,7 +132,7 @@ impl Leaf {
                 "Write the file without it, or as numbers or texts.",
             )
         })?;
-        Ok(Self { name, optional: column.max_def_level() > 0, meaning })
+        Ok(Self { index, name, optional: column.max_def_level() > 0, meaning })
     }
 }
 
@@ -184,8 +206,9 @@ impl Reader {
         self.left = usize::try_from(rows).map_err(|_| {
             DataError::format(&self.path, format!("a row group of {rows} rows"), DAMAGED)
         })?;
-        self.open = (0..self.columns.len())
-            .map(|i| group.get_column_reader(i).map_err(|e| broken(&self.path, &e)))
+        let leaves = self.columns.iter();
+        self.open = leaves
+            .map(|leaf| group.get_column_reader(leaf.index).map_err(|e| broken(&self.path, &e)))
             .collect::<Result<_>>()?;
         self.group += 1;
         Ok(())

@@ -12,13 +12,13 @@ mod network;
 mod segments;
 mod split;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 use crate::clock::Clock;
+use crate::notes::RunInfo;
 use crate::recipe::Recipe;
 use crate::scores::{Judged, Report};
 use crate::setup::Measured;
-use crate::training::RunInfo;
 use crate::{Error, ModelFile, Result, RunFolder, TableModel, TrainSummary};
 use ff_data::{Encoded, Prepared};
 use ff_tensor::Device;

@@ -1,7 +1,7 @@
 //! Numbers, lists and options as people read and paste them.
 
 /// A number of about four significant digits without trailing zeros: `0.4239`, `17.99`, `1e−9`.
-pub(super) fn number(x: f64) -> String {
+pub(crate) fn number(x: f64) -> String {
     if !x.is_finite() || x == 0.0 {
         return format!("{x}").replace('-', "−");
     }
@@ -23,7 +23,7 @@ pub(super) fn number(x: f64) -> String {
 }
 
 /// A count with grouped thousands.
-pub(super) fn count(n: usize) -> String {
+pub(crate) fn count(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {
@@ -36,12 +36,12 @@ pub(super) fn count(n: usize) -> String {
 }
 
 /// `1 epoch`, `2 epochs`.
-pub(super) fn plural(n: usize, word: &str) -> String {
+pub(crate) fn plural(n: usize, word: &str) -> String {
     format!("{} {word}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 /// The first few of some names, and how many more there are.
-pub(super) fn list(names: &[&str], most: usize) -> String {
+pub(crate) fn list(names: &[&str], most: usize) -> String {
     let shown = names[..names.len().min(most)].join(", ");
     match names.len() - names.len().min(most) {
         0 => shown,
@@ -50,7 +50,7 @@ pub(super) fn list(names: &[&str], most: usize) -> String {
 }
 
 /// `key=value` as an option ready to paste; a plain word needs no quotes.
-pub(super) fn set(assignment: &str) -> String {
+pub(crate) fn set(assignment: &str) -> String {
     let bare = assignment.split_once("=\"").and_then(|(key, value)| {
         let word = value.strip_suffix('"')?;
         let plain = word.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -62,7 +62,7 @@ pub(super) fn set(assignment: &str) -> String {
 }
 
 /// A word as a POSIX shell reads it back.
-pub(super) fn shell(word: &str) -> String {
+pub(crate) fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.into()
@@ -72,7 +72,7 @@ pub(super) fn shell(word: &str) -> String {
 }
 
 /// The moment in universal time, to the second.
-pub(super) fn now() -> String {
+pub(crate) fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seconds = since.map_or(0, |since| since.as_secs());
     let text = ff_data::Values::Date(vec![seconds as f64]).text(0).replace('T', " ");
@@ -80,7 +80,7 @@ pub(super) fn now() -> String {
 }
 
 /// The name that a recipe has for a value of an enum.
-pub(super) fn name(value: &impl serde::Serialize) -> String {
+pub(crate) fn name(value: &impl serde::Serialize) -> String {
     let json = serde_json::to_value(value).unwrap_or_default();
     json.as_str().map_or_else(|| json.to_string(), |text| text.replace('_', " "))
 }

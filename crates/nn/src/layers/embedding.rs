@@ -22,9 +22,18 @@ pub struct Embedding {
 impl Embedding {
     /// Vectors whose length is about 1 at first, the size that standardised numbers beside them have.
     pub fn new(builder: &mut Builder, ids: usize, dim: usize) -> Self {
-        let init = Init::Normal { std: 1.0 / (dim.max(1) as f64).sqrt() };
+        Self::with_init(builder, ids, dim, Init::Normal { std: 1.0 / (dim.max(1) as f64).sqrt() })
+    }
+
+    /// The same with an initialiser.
+    pub fn with_init(builder: &mut Builder, ids: usize, dim: usize, init: Init) -> Self {
         let weight = builder.param("weight", [ids, dim], ParamKind::Embedding, init);
         Self { op: ff_ops::Embedding::op(None), weight }
+    }
+
+    /// The table, for an output layer that shares it.
+    pub fn weight(&self) -> ParamId {
+        self.weight
     }
 }
 

@@ -40,12 +40,25 @@ impl FeedforwardBlock {
         hidden: usize,
         init: Init,
     ) -> Self {
-        let gate = op.gated.then_some(("gate_proj", hidden, features));
+        let names = ["gate_proj", "up_proj", "down_proj"];
+        Self::with_names(builder, op, (features, hidden), names, [init, init])
+    }
+
+    /// The same with the layers' names (the first one counts where it is gated) and the initialisers of what reads x and of
+    /// what gives y; for features and hidden features.
+    pub fn with_names(
+        builder: &mut Builder,
+        op: ff_ops::FeedforwardBlock,
+        (features, hidden): (usize, usize),
+        [gate, up, down]: [&str; 3],
+        [init, out_init]: [Init; 2],
+    ) -> Self {
+        let gate = op.gated.then_some((gate, hidden, features, init));
         let layers = gate
             .into_iter()
-            .chain([("up_proj", hidden, features), ("down_proj", features, hidden)]);
+            .chain([(up, hidden, features, init), (down, features, hidden, out_init)]);
         let (mut params, mut biases) = (SmallVec::new(), SmallVec::<[ParamId; 3]>::new());
-        for (name, to, from) in layers {
+        for (name, to, from, init) in layers {
             builder.scope(name, |b| {
                 params.push(b.param("weight", [to, from], ParamKind::Weight, init));
                 if op.bias {

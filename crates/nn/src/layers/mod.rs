@@ -1,18 +1,22 @@
 //! Layers: an operation with the parameters it reads.
 
 mod activate;
+mod attention;
 mod dropout;
 mod embedding;
 mod feedforward;
 mod feedforward_block;
+mod mixture_of_experts;
 mod norms;
 mod sequence;
 
 pub use activate::{Activate, Prelu};
+pub use attention::{Attention, AttentionConfig, AttentionContext};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
 pub use feedforward::Feedforward;
 pub use feedforward_block::FeedforwardBlock;
+pub use mixture_of_experts::{ExpertsOutput, MixtureOfExperts};
 pub(crate) use norms::NORM_EPS;
 pub use norms::{BatchNorm, LayerNorm, RmsNorm};
 pub use sequence::{Residual, Sequence};

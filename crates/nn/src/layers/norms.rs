@@ -82,8 +82,13 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// A layer with gain 1 and bias 0.
     pub fn new(builder: &mut Builder, features: usize) -> Self {
+        Self::with_eps(builder, features, NORM_EPS)
+    }
+
+    /// The same with another ε.
+    pub fn with_eps(builder: &mut Builder, features: usize, eps: f64) -> Self {
         Self {
-            op: ff_ops::LayerNorm::op(NORM_EPS, true, true),
+            op: ff_ops::LayerNorm::op(eps, true, true),
             weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
             bias: builder.param("bias", [features], ParamKind::Bias, Init::Zeros),
         }
@@ -117,8 +122,13 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// A layer with gain 1.
     pub fn new(builder: &mut Builder, features: usize) -> Self {
+        Self::with_eps(builder, features, NORM_EPS)
+    }
+
+    /// The same with another ε.
+    pub fn with_eps(builder: &mut Builder, features: usize, eps: f64) -> Self {
         Self {
-            op: ff_ops::RmsNorm::op(NORM_EPS, true),
+            op: ff_ops::RmsNorm::op(eps, true),
             weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
         }
     }

@@ -1,8 +1,8 @@
 //! The way back: each node's gradients land where they belong.
 
-use super::{GRAPH, Graph, Mode, Node, NodeInput, NodeOutput, Value};
-use crate::op::{INPUTS, OUTPUTS, for_stored};
-use crate::{Cx, Error, Kept, ParamId, Result, Slot, Spec};
+use super::{GRAPH, Graph, Mode, NO_PLACE, NodeInput, NodeOutput, NodeWork, Steps, Value};
+use crate::op::{INPUTS, OUTPUTS, Scratch, for_stored};
+use crate::{Cx, Error, Kept, Op, ParamId, Result, Slot, Spec};
 use ff_kernels::{Float, Stored};
 use ff_tensor::{Tensor, TensorMut};
 use smallvec::SmallVec;
@@ -20,7 +20,9 @@ enum Target {
 
 /// An operation with its parts of the lists.
 struct Recorded<'a> {
-    node: &'a Node,
+    op: &'a dyn Op,
+    dflops: u64,
+    dscratch: Scratch,
     inputs: &'a [NodeInput],
     outputs: &'a [NodeOutput],
     saved: &'a [Tensor],
@@ -47,7 +49,7 @@ impl Graph {
         if value.tape != self.tape {
             return Err(Error::Stale);
         }
-        let id = value.id.filter(|&id| id != u32::MAX).ok_or(Error::NoGradient)?;
+        let id = value.id.filter(|&id| id != NO_PLACE).ok_or(Error::NoGradient)?;
         let spec = value.spec();
         let seed = match dy {
             Some(dy) if *dy.shape() == spec.shape && dy.dtype() == spec.dtype => dy,
@@ -61,17 +63,32 @@ impl Graph {
         self.grads[id as usize] = Some(seed);
         // Taken out, so that they can be read while gradients are written; after an error they are gone.
         let mut steps = std::mem::take(&mut self.steps);
+        self.walk(&mut steps)?;
+        self.steps = steps;
+        Ok(())
+    }
+
+    /// Takes every node off these lists, the last one first, and passes its gradients on.
+    pub(super) fn walk(&mut self, steps: &mut Steps) -> Result<()> {
         while let Some(node) = steps.nodes.pop() {
-            let recorded = Recorded {
-                node: &node,
-                inputs: &steps.inputs[node.inputs..],
-                outputs: &steps.outputs[node.outputs..],
-                saved: &steps.saved[node.saved..],
-            };
-            self.step_back(&recorded)?;
+            let (inputs, outputs) = (&steps.inputs[node.inputs..], &steps.outputs[node.outputs..]);
+            let mut dy: SmallVec<[Option<Tensor>; OUTPUTS]> = SmallVec::new();
+            for output in outputs {
+                dy.push(output.id.and_then(|id| self.grads[id as usize].take()));
+            }
+            if dy.iter().any(Option::is_some) {
+                match &node.work {
+                    NodeWork::Op { op, dflops, dscratch } => {
+                        let saved = &steps.saved[node.saved..];
+                        let (op, dflops, dscratch) = (&**op, *dflops, *dscratch);
+                        let recorded = Recorded { op, dflops, dscratch, inputs, outputs, saved };
+                        self.step_back(&recorded, dy)?;
+                    }
+                    NodeWork::Checkpoint(again) => self.run_again(again, inputs, dy)?,
+                }
+            }
             steps.truncate(node.inputs, node.outputs, node.saved);
         }
-        self.steps = steps;
         Ok(())
     }
 
@@ -88,20 +105,17 @@ impl Graph {
         Ok(ones)
     }
 
-    fn step_back(&mut self, recorded: &Recorded<'_>) -> Result<()> {
-        let name = recorded.node.op.name();
-        let mut dy: SmallVec<[Option<Tensor>; OUTPUTS]> = SmallVec::new();
-        for output in recorded.outputs {
-            dy.push(output.id.and_then(|id| self.grads[id as usize].take()));
-        }
-        if dy.iter().all(Option::is_none) {
-            return Ok(());
-        }
-        self.tally.dflops += recorded.node.dflops;
+    fn step_back(
+        &mut self,
+        recorded: &Recorded<'_>,
+        mut dy: SmallVec<[Option<Tensor>; OUTPUTS]>,
+    ) -> Result<()> {
+        let name = recorded.op.name();
+        self.tally.dflops += recorded.dflops;
         let mut targets = SmallVec::new();
         self.targets(name, recorded.inputs, &mut targets)?;
         if self.device.pool().is_planning() {
-            self.plan_scratch(name, recorded.node.dscratch)?;
+            self.plan_scratch(name, recorded.dscratch)?;
         } else {
             self.run_backward(recorded, &mut dy, &mut targets)?;
         }
@@ -145,8 +159,8 @@ impl Graph {
         dy: &mut [Option<Tensor>],
         targets: &mut [Target],
     ) -> Result<()> {
-        let (node, inputs) = (recorded.node, recorded.inputs);
-        let name = node.op.name();
+        let (op, inputs) = (recorded.op, recorded.inputs);
+        let name = op.name();
         // Which slot each parameter's gradient goes to, in the order of the arena.
         let mut order: SmallVec<[(ParamId, usize); INPUTS]> = SmallVec::new();
         let mut slots: SmallVec<[Slot<'_>; INPUTS]> = SmallVec::new();
@@ -184,7 +198,7 @@ impl Graph {
                 None => None,
             });
         }
-        node.op.backward(&cx, &kept, &mut dy_views, &mut slots)?;
+        op.backward(&cx, &kept, &mut dy_views, &mut slots)?;
         if let Some(i) = (0..slots.len()).find(|&i| needed[i] && slots[i].is_needed()) {
             let input = match inputs[i].param {
                 Some(id) => format!("parameter `{}`", values.name(id)),
@@ -230,12 +244,32 @@ impl Graph {
                         .slice_mut()
                         .map_err(Error::of(name))?,
                 };
-                for (to, from) in to.iter_mut().zip(from) {
-                    *to = T::from_compute(to.compute() + from.compute());
-                }
+                add(to, from);
                 Ok(())
             })?;
         }
         Ok(())
+    }
+
+    /// Gives a value a gradient, added to the one that it has.
+    pub(super) fn seed(&mut self, id: u32, dy: Tensor) -> Result<()> {
+        match &mut self.grads[id as usize] {
+            Some(there) if !there.is_planned() => for_stored!(GRAPH, dy.dtype(), T => {
+                let from = dy.slice::<T>().map_err(Error::of(GRAPH))?;
+                add(there.slice_mut::<T>().map_err(Error::of(GRAPH))?, from);
+                Ok(())
+            }),
+            Some(_) => Ok(()),
+            empty => {
+                *empty = Some(dy);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn add<S: Stored>(to: &mut [S], from: &[S]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = S::from_compute(to.compute() + from.compute());
     }
 }

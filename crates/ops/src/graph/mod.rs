@@ -1,6 +1,10 @@
 //! The tape: operations run forward, are remembered, and are walked backward once.
 
 mod backward;
+mod checkpoint;
+
+use checkpoint::Again;
+pub use checkpoint::{Checkpoint, CheckpointAll};
 
 use crate::op::{INPUTS, OUTPUTS, Scratch};
 use crate::{Contract, Cx, Error, Op, ParamId, Params, Result, Segment, Spec};
@@ -9,6 +13,11 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 const GRAPH: &str = "graph";
+/// The id of a value that needs a gradient, but not in a place of the tape.
+const NO_PLACE: u32 = u32::MAX;
+
+/// What an operation gives.
+pub type Values = SmallVec<[Value; OUTPUTS]>;
 
 /// What the graph runs for.
 ///
@@ -139,13 +148,18 @@ struct Steps {
 
 #[derive(Debug)]
 struct Node {
-    op: Arc<dyn Op>,
-    dflops: u64,
-    dscratch: Scratch,
+    work: NodeWork,
     /// Where its part of each list starts.
     inputs: usize,
     outputs: usize,
     saved: usize,
+}
+
+/// What a node does on the way back.
+#[derive(Debug)]
+enum NodeWork {
+    Op { op: Arc<dyn Op>, dflops: u64, dscratch: Scratch },
+    Checkpoint(Again),
 }
 
 #[derive(Debug)]
@@ -203,6 +217,12 @@ pub struct Graph {
     key: Key,
     tape: u32,
     steps: Steps,
+    /// Empty lists that have room, for what is run again.
+    spare: Vec<Steps>,
+    /// Whether operations are remembered; not inside of a checkpoint.
+    recording: bool,
+    /// How many checkpoints are being run again, one inside another.
+    again: usize,
     grads: Vec<Option<Tensor>>,
     updates: Vec<StateUpdate>,
     tally: Tally,
@@ -220,6 +240,9 @@ impl Graph {
             key: Key::new(0),
             tape: 0,
             steps: Steps::default(),
+            spare: Vec::new(),
+            recording: true,
+            again: 0,
             grads: Vec::new(),
             updates: Vec::new(),
             tally: Tally::default(),
@@ -290,6 +313,8 @@ impl Graph {
         self.steps.truncate(0, 0, 0);
         self.steps.nodes.clear();
         self.grads.clear();
+        self.recording = true;
+        self.again = 0;
         self.tally = Tally::default();
     }
 
@@ -311,12 +336,16 @@ impl Graph {
         let trainable = self.params.info(id).spec.segment == Segment::Trainable;
         let needs = self.training() && trainable && self.params.has_gradients();
         // A parameter's gradient lies in the arena; the id only marks that it needs one.
-        let id_on_tape = needs.then_some(u32::MAX);
+        let id_on_tape = needs.then_some(NO_PLACE);
         let data = Data::Param(id, self.params.spec(id));
         Value { tape: self.tape, id: id_on_tape, data }
     }
 
+    /// A place for a gradient; inside of a checkpoint only a mark that one will be needed.
     fn new_id(&mut self) -> u32 {
+        if !self.recording {
+            return NO_PLACE;
+        }
         self.grads.push(None);
         self.grads.len() as u32 - 1
     }
@@ -335,11 +364,7 @@ impl Graph {
     ///
     /// # Errors
     /// The shapes do not fit, a value is outside of its domain, or memory is short.
-    pub fn apply_all(
-        &mut self,
-        op: &Arc<dyn Op>,
-        inputs: &[&Value],
-    ) -> Result<SmallVec<[Value; OUTPUTS]>> {
+    pub fn apply_all(&mut self, op: &Arc<dyn Op>, inputs: &[&Value]) -> Result<Values> {
         let name = op.name();
         let mut specs: SmallVec<[Spec; INPUTS]> = SmallVec::new();
         let mut need: SmallVec<[bool; INPUTS]> = SmallVec::new();
@@ -350,7 +375,11 @@ impl Graph {
             specs.push(value.spec());
             need.push(value.needs_grad());
         }
-        let recorded = need.contains(&true);
+        let needed = need.contains(&true);
+        let recorded = needed && self.recording;
+        if !recorded {
+            need.fill(false);
+        }
         let contract = op.contract(&specs, &need)?;
         let mut outputs: SmallVec<[Tensor; OUTPUTS]> = SmallVec::new();
         for spec in &contract.outputs {
@@ -365,12 +394,16 @@ impl Graph {
         } else {
             self.run_forward(&**op, inputs, &mut outputs, &mut saved)?;
         }
-        self.tally.flops += contract.flops;
-        self.tally.ops += 1;
-        let mut values = SmallVec::new();
+        if self.again > 0 {
+            self.tally.dflops += contract.flops;
+        } else {
+            self.tally.flops += contract.flops;
+            self.tally.ops += 1;
+        }
+        let mut values = Values::new();
         for (i, tensor) in outputs.into_iter().enumerate() {
             let constant = contract.constant_outputs & 1 << i != 0;
-            let id = (recorded && !constant).then(|| self.new_id());
+            let id = (needed && !constant).then(|| self.new_id());
             values.push(Value { tape: self.tape, id, data: Data::Tensor(tensor) });
         }
         if recorded {
@@ -468,14 +501,16 @@ impl Graph {
     ) {
         let mut bytes = 0;
         let mut keep = |tensor: &Tensor| {
-            bytes += Pool::rounded(tensor.shape().len() * tensor.dtype().bytes()) as u64;
+            bytes += kept_bytes(tensor);
             tensor.clone()
         };
         let steps = &mut self.steps;
         steps.nodes.push(Node {
-            op: Arc::clone(op),
-            dflops: contract.dflops,
-            dscratch: contract.dscratch,
+            work: NodeWork::Op {
+                op: Arc::clone(op),
+                dflops: contract.dflops,
+                dscratch: contract.dscratch,
+            },
             inputs: steps.inputs.len(),
             outputs: steps.outputs.len(),
             saved: steps.saved.len(),
@@ -493,10 +528,12 @@ impl Graph {
             steps.outputs.push(NodeOutput { id: value.id, kept: kept.map(&mut keep) });
         }
         for tensor in saved {
-            bytes += Pool::rounded(tensor.shape().len() * tensor.dtype().bytes()) as u64;
+            bytes += kept_bytes(&tensor);
             steps.saved.push(tensor);
         }
-        self.tally.kept += bytes;
+        if self.again == 0 {
+            self.tally.kept += bytes;
+        }
     }
 
     /// The gradient of a [`Graph::variable`] after backward.
@@ -509,6 +546,9 @@ impl Graph {
     /// # Errors
     /// `new` is a parameter or has another size.
     pub fn update_state(&mut self, id: ParamId, new: &Value, momentum: f64) -> Result<()> {
+        if self.again > 0 {
+            return Ok(()); // Recorded when it ran for the first time.
+        }
         let info = self.params.info(id);
         let values = new.tensor().filter(|t| t.shape().len() == info.spec.shape.len());
         let values = values.ok_or_else(|| Error::Param {
@@ -556,6 +596,11 @@ impl Steps {
         self.outputs.truncate(outputs);
         self.saved.truncate(saved);
     }
+}
+
+/// What the pool holds for a tensor that is kept.
+fn kept_bytes(tensor: &Tensor) -> u64 {
+    Pool::rounded(tensor.shape().len() * tensor.dtype().bytes()) as u64
 }
 
 fn first_non_finite(view: &TensorRef<'_>) -> Option<(usize, &'static str)> {

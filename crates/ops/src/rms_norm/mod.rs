@@ -3,20 +3,22 @@
 use crate::for_float;
 use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, MAX_COLUMNS, dot, for_columns, for_rows};
-use ff_tensor::{TensorMut, TensorRef};
+use ff_tensor::{Shape, TensorMut, TensorRef};
 use std::sync::Arc;
 
 const NAME: &str = "rms_norm";
 
 /// Root mean square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich, 2019).
 ///
-/// Forward, for a row of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = w ⊙ x̂
+/// Forward, for each group of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = w ⊙ x̂
 /// Backward, with g = w ⊙ dy:  dx = r (g − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂
 ///
-/// Inputs: x, then w where there is one. Kept: x and w; saved: r, one number a row.
+/// A group is a row, or as many features as w has: each head of a query or a key has a norm of its own, with one w.
+///
+/// Inputs: x, then w where there is one. Kept: x and w; saved: r, one number a group.
 ///
 /// # Shapes
-/// x `[…, features]`, w `[features]` → y `[…, features]`
+/// x `[…, k·C]`, w `[C]` → y `[…, k·C]`; without w, k = 1.
 ///
 /// ```
 /// use ff_ops::{Graph, Params, RmsNorm};
@@ -53,14 +55,15 @@ impl Op for RmsNorm {
         check::inputs(NAME, x, 1 + usize::from(self.weight), names)?;
         check::float(NAME, &x[0])?;
         check::eps(NAME, self.eps)?;
-        if self.weight {
-            check::per_feature(NAME, "the weight", &x[1], &x[0])?;
-        }
+        let groups = match x.get(1) {
+            Some(weight) => groups(weight, &x[0])?,
+            None => 1,
+        };
         let n = x[0].shape.len();
         let mut contract = Contract::new([x[0]]).cost(4 * n, 9 * n);
         if need.contains(&true) {
-            let row = x[0].with_shape(x[0].shape.without_last());
-            contract = contract.keep_input(0).save(row);
+            let rstd = x[0].with_shape(x[0].shape.with_last(groups));
+            contract = contract.keep_input(0).save(rstd);
         }
         if need[0] && self.weight {
             contract = contract.keep_input(1);
@@ -89,6 +92,26 @@ impl Op for RmsNorm {
     }
 }
 
+/// How many groups of the weight's size a row of x has.
+fn groups(weight: &Spec, x: &Spec) -> Result<usize> {
+    let (width, features) = (weight.shape.last(), x.shape.last());
+    let fits = width == features || width > 0 && features % width == 0;
+    if weight.shape.rank() != 1 || x.shape.rank() == 0 || !fits {
+        let message = format!(
+            "the weight must be [{features}], one value per feature of x {}, or of a size that divides this; found {}",
+            x.shape, weight.shape
+        );
+        return Err(Error::shape(NAME, message));
+    }
+    check::same_dtype(NAME, "the weight", weight, x)?;
+    Ok(if width == features { 1 } else { features / width })
+}
+
+/// How many groups x has in all.
+fn rows(x: &Shape, width: usize) -> usize {
+    if x.last() == width { x.rows() } else { x.len() / width }
+}
+
 impl RmsNorm {
     fn run_forward<T: Float>(
         &self,
@@ -97,7 +120,8 @@ impl RmsNorm {
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
     ) -> ff_tensor::Result<()> {
-        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let width = if self.weight { x[1].shape().last() } else { x[0].shape().last() };
+        let rows = rows(x[0].shape(), width);
         let weight = if self.weight { Some(x[1].slice::<T>()?) } else { None };
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut::<T>()?;
@@ -129,7 +153,8 @@ impl RmsNorm {
         dx: &mut [Slot<'_>],
     ) -> Result<()> {
         let error = Error::of(NAME);
-        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let width = kept.spec(usize::from(self.weight)).shape.last();
+        let rows = rows(&kept.spec(0).shape, width);
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         let dy = dy.slice_mut::<T>().map_err(&error)?;
         let x = kept.input(0)?.slice::<T>().map_err(&error)?;
@@ -172,13 +197,15 @@ impl RmsNorm {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |name: &str, eps: f64, weight: bool, dims: &[usize]| {
-        let features = dims[dims.len() - 1];
+    let grouped = |name: &str, eps: f64, weight: bool, dims: &[usize], features: usize| {
         let mut inputs = vec![CaseInput::new(dims, Fill::Normal(2.0))];
         if weight {
             inputs.push(CaseInput::normal([features]));
         }
         Case::new(format!("rms_norm/{name}"), RmsNorm::op(eps, weight), inputs)
+    };
+    let case = |name: &str, eps, weight, dims: &[usize]| {
+        grouped(name, eps, weight, dims, dims[dims.len() - 1])
     };
     vec![
         case("weight", 1e-5, true, &[5, 3]),
@@ -188,6 +215,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("one", 0.5, true, &[1, 1]),
         case("no_rows", 1e-5, true, &[0, 3]),
         case("wide", 1e-5, true, &[4, 67]),
+        grouped("heads", 1e-6, true, &[2, 3, 12], 4),
     ]
 }
 

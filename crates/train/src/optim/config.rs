@@ -29,14 +29,24 @@ pub enum OptimizerKind {
     Adagrad,
     /// Lion, the sign of an interpolated momentum: Chen et al. 2023.
     Lion,
+    /// Muon, matrices by their orthogonalised momentum and the rest by AdamW: Jordan et al. 2024 (`torch.optim.Muon`).
+    Muon,
     /// L-BFGS, for small data as one batch: Nocedal 1980 (`torch.optim.LBFGS`).
     Lbfgs,
 }
 
 impl OptimizerKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Sgd, Self::Adam, Self::AdamW, Self::RmsProp, Self::Adagrad, Self::Lion, Self::Lbfgs];
+    pub const ALL: [Self; 8] = [
+        Self::Sgd,
+        Self::Adam,
+        Self::AdamW,
+        Self::RmsProp,
+        Self::Adagrad,
+        Self::Lion,
+        Self::Muon,
+        Self::Lbfgs,
+    ];
 
     /// Its name in a recipe.
     pub const fn name(self) -> &'static str {
@@ -47,6 +57,7 @@ impl OptimizerKind {
             Self::RmsProp => "rmsprop",
             Self::Adagrad => "adagrad",
             Self::Lion => "lion",
+            Self::Muon => "muon",
             Self::Lbfgs => "lbfgs",
         }
     }
@@ -54,7 +65,7 @@ impl OptimizerKind {
     /// The learning rate where a recipe gives none: PyTorch's, and the paper's for Lion.
     pub const fn default_lr(self) -> f64 {
         match self {
-            Self::Sgd | Self::Adam | Self::AdamW => 1e-3,
+            Self::Sgd | Self::Adam | Self::AdamW | Self::Muon => 1e-3,
             Self::RmsProp | Self::Adagrad => 1e-2,
             Self::Lion => 1e-4,
             Self::Lbfgs => 1.0,
@@ -85,6 +96,38 @@ pub enum LineSearch {
     None,
 }
 
+/// How Muon's rate follows from a matrix's shape `[out, in]`, with the names of `torch.optim.Muon`.
+///
+/// ```
+/// use ff_train::optim::AdjustLr;
+/// assert_eq!(AdjustLr::default().factor(400, 100), 2.0);
+/// assert_eq!(AdjustLr::MatchRmsAdamW.factor(400, 100), 4.0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustLr {
+    /// √max(1, out/in), Keller Jordan's.
+    #[default]
+    Original,
+    /// 0.2 √max(out, in): steps as large as AdamW's, so that AdamW's rate and decay fit (Liu et al. 2025).
+    #[serde(rename = "match_rms_adamw")]
+    MatchRmsAdamW,
+    /// √(out/in): Bernstein 2025.
+    SpectralUnclamped,
+}
+
+impl AdjustLr {
+    /// What the rate is multiplied with.
+    pub fn factor(self, rows: usize, columns: usize) -> f64 {
+        let (rows, columns) = (rows as f64, columns as f64);
+        match self {
+            Self::Original => (rows / columns).max(1.0).sqrt(),
+            Self::MatchRmsAdamW => 0.2 * rows.max(columns).sqrt(),
+            Self::SpectralUnclamped => (rows / columns).sqrt(),
+        }
+    }
+}
+
 /// The table `[optimizer]` of a recipe: a rule, its settings and what is done to gradients and weights around it.
 ///
 /// It is one flat table, so that a misspelt key is shown in its line; [`OptimizerConfig::validate`] says which keys
@@ -102,32 +145,33 @@ pub enum LineSearch {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
-    /// The rule: sgd, adam, adamw, rmsprop, adagrad, lion or lbfgs.
+    /// The rule: sgd, adam, adamw, rmsprop, adagrad, lion, muon or lbfgs.
     pub kind: OptimizerKind,
     /// The learning rate, which the schedule scales. Default: 1e-3; 1e-2 for rmsprop and adagrad, 1e-4 for lion, 1 for
     /// lbfgs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Weight decay on matrices and embeddings. Decoupled (w ← w − lr·decay·w) for adamw and lion, added to the gradient
-    /// after clipping for the others, as in PyTorch. Default: 0.01 for adamw, else 0.
+    /// Weight decay on matrices and embeddings. Decoupled (w ← w − lr·decay·w) for adamw, lion and muon, added to the
+    /// gradient after clipping for the others, as in PyTorch. Default: 0.01 for adamw, 0.1 for muon, else 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// The decay of the running means of the gradient and of its square. Default: [0.9, 0.999]; [0.9, 0.99] for lion.
+    /// The decay of the running means of the gradient and of its square; with muon, those of AdamW for the rest. Default:
+    /// [0.9, 0.999]; [0.9, 0.99] for lion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub betas: Option<[f64; 2]>,
-    /// Added to the denominator. Default: 1e-8; 1e-10 for adagrad.
+    /// Added to the denominator (muon: AdamW's). Default: 1e-8; 1e-10 for adagrad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eps: Option<f64>,
     /// Adam and AdamW: divide by the largest second moment so far (Reddi et al. 2018). Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub amsgrad: Option<bool>,
-    /// SGD and RMSprop: momentum. Default: 0.
+    /// SGD, RMSprop and Muon: momentum. Default: 0; 0.95 for muon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
     /// SGD: the share of a gradient that does not enter the momentum. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dampening: Option<f64>,
-    /// SGD: Nesterov's momentum. Default: false.
+    /// SGD and Muon: Nesterov's momentum. Default: false; true for muon.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
     /// RMSprop: the decay of the running mean of squares. Default: 0.99.
@@ -142,6 +186,18 @@ pub struct OptimizerConfig {
     /// Adagrad: what the sums of squares start from. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_accumulator_value: Option<f64>,
+    /// Muon: AdamW's rate for what is no weight matrix; the schedule scales it as it does `lr`. Default: `lr`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adamw_lr: Option<f64>,
+    /// Muon: how the rate follows from a matrix's shape: original, match_rms_adamw or spectral_unclamped. Default: original.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adjust_lr_fn: Option<AdjustLr>,
+    /// Muon: iterations that make a momentum orthogonal. Default: 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ns_steps: Option<usize>,
+    /// Muon: whether these iterations multiply in bf16, as PyTorch's do. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ns_bf16: Option<bool>,
     /// L-BFGS: how many past steps shape the search direction. Default: 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history_size: Option<usize>,
@@ -187,20 +243,24 @@ pub struct OptimizerConfig {
 type Key = (&'static str, fn(&OptimizerConfig) -> bool, &'static [OptimizerKind]);
 
 const KEYS: &[Key] = {
-    use OptimizerKind::{Adagrad, Adam, AdamW, Lbfgs, Lion, RmsProp, Sgd};
-    const GRADIENT: &[OptimizerKind] = &[Sgd, Adam, AdamW, RmsProp, Adagrad, Lion];
+    use OptimizerKind::{Adagrad, Adam, AdamW, Lbfgs, Lion, Muon, RmsProp, Sgd};
+    const GRADIENT: &[OptimizerKind] = &[Sgd, Adam, AdamW, RmsProp, Adagrad, Lion, Muon];
     &[
         ("weight_decay", |c| c.weight_decay.is_some(), GRADIENT),
-        ("betas", |c| c.betas.is_some(), &[Adam, AdamW, Lion]),
-        ("eps", |c| c.eps.is_some(), &[Adam, AdamW, RmsProp, Adagrad]),
+        ("betas", |c| c.betas.is_some(), &[Adam, AdamW, Lion, Muon]),
+        ("eps", |c| c.eps.is_some(), &[Adam, AdamW, RmsProp, Adagrad, Muon]),
         ("amsgrad", |c| c.amsgrad.is_some(), &[Adam, AdamW]),
-        ("momentum", |c| c.momentum.is_some(), &[Sgd, RmsProp]),
+        ("momentum", |c| c.momentum.is_some(), &[Sgd, RmsProp, Muon]),
         ("dampening", |c| c.dampening.is_some(), &[Sgd]),
-        ("nesterov", |c| c.nesterov.is_some(), &[Sgd]),
+        ("nesterov", |c| c.nesterov.is_some(), &[Sgd, Muon]),
         ("alpha", |c| c.alpha.is_some(), &[RmsProp]),
         ("centered", |c| c.centered.is_some(), &[RmsProp]),
         ("lr_decay", |c| c.lr_decay.is_some(), &[Adagrad]),
         ("initial_accumulator_value", |c| c.initial_accumulator_value.is_some(), &[Adagrad]),
+        ("adamw_lr", |c| c.adamw_lr.is_some(), &[Muon]),
+        ("adjust_lr_fn", |c| c.adjust_lr_fn.is_some(), &[Muon]),
+        ("ns_steps", |c| c.ns_steps.is_some(), &[Muon]),
+        ("ns_bf16", |c| c.ns_bf16.is_some(), &[Muon]),
         ("history_size", |c| c.history_size.is_some(), &[Lbfgs]),
         ("max_iter", |c| c.max_iter.is_some(), &[Lbfgs]),
         ("max_eval", |c| c.max_eval.is_some(), &[Lbfgs]),
@@ -228,11 +288,16 @@ impl OptimizerConfig {
 
     /// The weight decay of matrices and embeddings, given or the rule's default.
     pub fn weight_decay(&self) -> f64 {
-        let default = if self.kind == OptimizerKind::AdamW { 0.01 } else { 0.0 };
+        let default = match self.kind {
+            OptimizerKind::AdamW => 0.01,
+            OptimizerKind::Muon => 0.1,
+            _ => 0.0,
+        };
         self.weight_decay.unwrap_or(default)
     }
 
-    /// How many values are kept for each trainable parameter besides itself and its gradient.
+    /// How many values are kept for each trainable parameter besides itself and its gradient; for Muon, of what is no
+    /// matrix, one more than of matrices.
     pub fn values_per_parameter(&self) -> usize {
         let rule = match self.kind {
             OptimizerKind::Sgd => usize::from(self.momentum.unwrap_or(0.0) != 0.0),
@@ -244,6 +309,7 @@ impl OptimizerConfig {
                     + usize::from(self.centered.unwrap_or(false))
             }
             OptimizerKind::Adagrad | OptimizerKind::Lion => 1,
+            OptimizerKind::Muon => 2,
             OptimizerKind::Lbfgs => super::lbfgs::arrays(self),
         };
         rule + usize::from(self.ema.is_some())
@@ -252,6 +318,11 @@ impl OptimizerConfig {
     /// How many bytes are kept for each trainable parameter besides itself and its gradient.
     pub fn bytes_per_parameter(&self, dtype: DType) -> usize {
         self.values_per_parameter() * dtype.bytes()
+    }
+
+    /// Muon's momentum is the weight of a running mean.
+    fn momentum_range(&self) -> Range {
+        if self.kind == OptimizerKind::Muon { Range::BelowOne } else { Range::AtLeast(0.0) }
     }
 
     /// Checks every setting's range, and that it belongs to this rule.
@@ -276,7 +347,8 @@ impl OptimizerConfig {
             ("betas", self.betas.map(|b| b[0]), Range::BelowOne),
             ("betas", self.betas.map(|b| b[1]), Range::BelowOne),
             ("eps", self.eps, Range::AtLeast(0.0)),
-            ("momentum", self.momentum, Range::AtLeast(0.0)),
+            ("momentum", self.momentum, self.momentum_range()),
+            ("adamw_lr", self.adamw_lr, Range::AtLeast(0.0)),
             ("dampening", self.dampening, Range::Any),
             ("alpha", self.alpha, Range::BelowOne),
             ("lr_decay", self.lr_decay, Range::AtLeast(0.0)),
@@ -294,6 +366,7 @@ impl OptimizerConfig {
             range.check(key, value)?;
         }
         let counts = [
+            ("ns_steps", self.ns_steps),
             ("history_size", self.history_size),
             ("max_iter", self.max_iter),
             ("max_eval", self.max_eval),
@@ -303,7 +376,11 @@ impl OptimizerConfig {
                 return Err(ConfigError::new(key, "must be at least 1, found 0"));
             }
         }
+        if let Some(steps) = self.ns_steps.filter(|&steps| steps >= 100) {
+            return Err(ConfigError::new("ns_steps", format!("must be below 100, found {steps}")));
+        }
         if self.nesterov == Some(true)
+            && self.kind == OptimizerKind::Sgd
             && (self.momentum.unwrap_or(0.0) == 0.0 || self.dampening.unwrap_or(0.0) != 0.0)
         {
             let message = "needs `momentum` above 0 and `dampening` of 0";

@@ -1,8 +1,8 @@
 //! Parameter groups, and the cut of the arena into pieces that share their settings.
 
 use super::config::Range;
-use super::{ConfigError, OptimizerConfig};
-use ff_ops::{ParamKind, Params, Segment};
+use super::{ConfigError, OptimizerConfig, OptimizerKind};
+use ff_ops::{ParamKind, ParamSpec, Params, Segment};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct GroupConfig {
     /// L2 penalty of these, whatever they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
+    /// Muon: whether AdamW updates these, such as the last layer of a language model. Default: what is no weight matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adamw: Option<bool>,
 }
 
 impl GroupConfig {
@@ -53,6 +56,10 @@ impl GroupConfig {
             ("l1", self.l1),
             ("l2", self.l2),
         ];
+        if self.adamw == Some(false) {
+            let message = "must be true where it is given; weight matrices are Muon's anyway";
+            return Err(ConfigError::new(key("adamw"), message));
+        }
         checks.iter().try_for_each(|&(name, v)| Range::AtLeast(0.0).check(&key(name), v))
     }
 }
@@ -90,6 +97,8 @@ pub(super) struct Group {
     pub(super) weight_decay: f64,
     pub(super) l1: f64,
     pub(super) l2: f64,
+    /// Whether a matrix's momentum is made orthogonal.
+    pub(super) muon: bool,
 }
 
 /// The most values in one piece: some microseconds of work, many times what it takes to hand a piece to a thread.
@@ -127,7 +136,7 @@ impl Layout {
         // The run of parameters with one group that has not been cut yet.
         let mut run: Option<(u32, usize)> = None;
         for info in infos {
-            let group = Self::group_of(config, &info.spec.name, info.spec.kind);
+            let group = Self::group_of(config, &info.spec);
             let found = layout.groups.iter().position(|g| *g == group);
             let id = found.unwrap_or_else(|| {
                 layout.groups.push(group);
@@ -146,8 +155,11 @@ impl Layout {
         Ok(layout)
     }
 
-    fn group_of(config: &OptimizerConfig, name: &str, kind: ParamKind) -> Group {
+    pub(super) fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
+        let (name, kind) = (spec.name.as_str(), spec.kind);
         let shrinks = matches!(kind, ParamKind::Weight | ParamKind::Embedding);
+        let is_matrix =
+            kind == ParamKind::Weight && spec.shape.rank() >= 2 && !spec.shape.is_empty();
         let default = |value: f64| if shrinks { value } else { 0.0 };
         let group = config.groups.iter().find(|group| group.matches(name));
         let of = |own: fn(&GroupConfig) -> Option<f64>| group.and_then(own);
@@ -156,6 +168,9 @@ impl Layout {
             weight_decay: of(|g| g.weight_decay).unwrap_or_else(|| default(config.weight_decay())),
             l1: of(|g| g.l1).unwrap_or_else(|| default(config.l1.unwrap_or(0.0))),
             l2: of(|g| g.l2).unwrap_or_else(|| default(config.l2.unwrap_or(0.0))),
+            muon: config.kind == OptimizerKind::Muon
+                && is_matrix
+                && group.and_then(|g| g.adamw) != Some(true),
         }
     }
 
@@ -199,7 +214,6 @@ fn list(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ff_ops::ParamSpec;
     use ff_tensor::{DType, Device};
 
     #[test]

@@ -9,12 +9,13 @@ mod config;
 mod error;
 mod group;
 mod lbfgs;
+mod muon;
 mod pass;
 mod rule;
 mod state;
 
 pub(crate) use config::Range;
-pub use config::{LineSearch, OptimizerConfig, OptimizerKind};
+pub use config::{AdjustLr, LineSearch, OptimizerConfig, OptimizerKind};
 pub use error::{ConfigError, Error, Result};
 pub use group::GroupConfig;
 pub use lbfgs::{Evaluation, LbfgsScalars, MinimizeReport, Objective, Stop};
@@ -26,6 +27,7 @@ use ff_ops::{Params, Segment, for_float};
 use ff_tensor::{DType, Device, Tensor};
 use group::Layout;
 use lbfgs::Lbfgs;
+use muon::{Muon, Orthogonal};
 use pass::Pass;
 use rule::Rule;
 
@@ -56,6 +58,7 @@ pub struct Optimizer {
     layout: Layout,
     slots: Vec<Tensor>,
     lbfgs: Option<Lbfgs>,
+    muon: Option<Muon>,
     average: Option<Average>,
     max_norm: Option<MaxNorm>,
     /// One sum for each piece of the layout.
@@ -168,6 +171,14 @@ impl Optimizer {
             Rule::Lbfgs => Some(Lbfgs::new(config, device, len, dtype)?),
             _ => None,
         };
+        let muon = match rule {
+            Rule::Muon => {
+                let (muon, state) = Muon::new(config, params, &layout, device)?;
+                slots = state;
+                Some(muon)
+            }
+            _ => None,
+        };
         let average = match config.ema {
             Some(decay) => Some(Average::new(device, params, decay)?),
             None => None,
@@ -176,6 +187,7 @@ impl Optimizer {
             rule,
             slots,
             lbfgs,
+            muon,
             average,
             max_norm: config.max_norm.map(|limit| MaxNorm::new(params, limit)),
             partials: vec![0.0; layout.pieces()],
@@ -195,7 +207,7 @@ impl Optimizer {
     /// 3. clipping by value: g = min(max(g, −clip_value), clip_value);
     /// 4. clipping by norm: g *= min(1, clip_norm / (‖g‖ + 10⁻⁶)), with the norm over all parameters, in f64 (as
     ///    `torch.nn.utils.clip_grad_norm_`);
-    /// 5. the rule's update at rate `lr`, times the group's `lr_scale`, with weight decay: decoupled (AdamW, Lion) or
+    /// 5. the rule's update at rate `lr`, times the group's `lr_scale`, with weight decay: decoupled (AdamW, Lion, Muon) or
     ///    added to the clipped gradient (the others);
     /// 6. the rows of weight matrices are scaled down to `max_norm`;
     /// 7. the running average takes the new weights in.
@@ -224,7 +236,7 @@ impl Optimizer {
         Ok(for_float!(NAME, self.dtype, T => self.step_in::<T>(params, count, lr))?)
     }
 
-    fn step_in<T: Float>(
+    fn step_in<T: Orthogonal>(
         &mut self,
         params: &mut Params,
         count: f64,
@@ -247,7 +259,10 @@ impl Optimizer {
             pass.shrink = (limit / (grad_norm + 1e-6)).min(1.0);
         }
         self.updates += 1;
-        self.rule.update(&pass, w, g, &mut self.slots, lr, self.updates)?;
+        match &mut self.muon {
+            Some(muon) => muon.update(&pass, w, g, &mut self.slots, lr, self.updates)?,
+            None => self.rule.update(&pass, w, g, &mut self.slots, lr, self.updates)?,
+        }
         if let Some(max_norm) = &self.max_norm {
             max_norm.apply(cpu, w);
         }
@@ -328,9 +343,17 @@ impl Optimizer {
         self.updates
     }
 
-    /// The bytes of its state.
+    /// The bytes of its state, and of what Muon works in.
     pub fn state_bytes(&self) -> usize {
-        self.config.values_per_parameter() * self.len * self.dtype.bytes()
+        let values = match &self.muon {
+            None => self.config.values_per_parameter() * self.len,
+            Some(muon) => {
+                let average = self.average.iter().map(|average| &average.values);
+                let tensors = self.slots.iter().chain(muon.space()).chain(average);
+                tensors.map(|tensor| tensor.shape().len()).sum()
+            }
+        };
+        values * self.dtype.bytes()
     }
 
     fn check(&self, params: &Params) -> Result<()> {

@@ -162,18 +162,30 @@ impl Pass<'_> {
         arrays: [&mut [T]; N],
         rule: impl Fn(&Group) -> F + Sync,
     ) {
+        self.update_pieces(0, &self.layout.bounds, g, arrays, rule);
+    }
+
+    /// The same for some pieces from number `first`, whose borders in `g` and the arrays are `bounds`.
+    pub(super) fn update_pieces<T: Float, const N: usize, F: Fn(T, [T; N]) -> [T; N]>(
+        &self,
+        first: usize,
+        bounds: &[usize],
+        g: &[T],
+        arrays: [&mut [T]; N],
+        rule: impl Fn(&Group) -> F + Sync,
+    ) {
         let layout = self.layout;
         let shrink = T::of(self.shrink);
         for_ranges(
             self.cpu,
-            &layout.bounds,
+            bounds,
             arrays,
             #[inline(always)]
             |piece, arrays| {
-                let group = layout.group(piece);
+                let group = layout.group(first + piece);
                 let terms = self.terms::<T>(group);
                 let (rule, shrink) = (rule(group), shrink);
-                let g = &g[layout.range(piece)];
+                let g = &g[bounds[piece]..bounds[piece + 1]];
                 if self.is_plain(group) {
                     apply(
                         g,
@@ -191,6 +203,16 @@ impl Pass<'_> {
                 }
             },
         );
+    }
+
+    /// How a group's gradient is read, from the one in the arena and the weight.
+    pub(super) fn reader<T: Float>(
+        &self,
+        group: &Group,
+    ) -> impl Fn(T, T) -> T + Sync + Copy + use<T> {
+        let (terms, shrink) = (self.terms::<T>(group), T::of(self.shrink));
+        #[inline(always)]
+        move |g, w| terms.clipped(terms.penalised(g, w)) * shrink
     }
 }
 

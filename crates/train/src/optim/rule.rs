@@ -22,6 +22,8 @@ pub(super) enum Rule {
     Adagrad { lr_decay: f64, eps: f64, initial: f64 },
     /// w −= lr (sign(β₁ m + (1 − β₁) g) + λ w);  m = β₂ m + (1 − β₂) g.
     Lion { betas: [f64; 2] },
+    /// Looks at whole matrices: see `muon`.
+    Muon,
     /// Needs the loss again: see `lbfgs`.
     Lbfgs,
 }
@@ -53,6 +55,7 @@ impl Rule {
                 initial: or(config.initial_accumulator_value, 0.0),
             },
             OptimizerKind::Lion => Self::Lion { betas: config.betas.unwrap_or([0.9, 0.99]) },
+            OptimizerKind::Muon => Self::Muon,
             OptimizerKind::Lbfgs => Self::Lbfgs,
         }
     }
@@ -61,7 +64,7 @@ impl Rule {
     pub(super) fn slots(self) -> &'static [&'static str] {
         match self {
             Self::Sgd { momentum, .. } if momentum != 0.0 => &["momentum_buffer"],
-            Self::Sgd { .. } | Self::Lbfgs => &[],
+            Self::Sgd { .. } | Self::Muon | Self::Lbfgs => &[],
             Self::Adam { amsgrad: false, .. } => &["exp_avg", "exp_avg_sq"],
             Self::Adam { amsgrad: true, .. } => &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
             Self::RmsProp { momentum, centered, .. } => match (centered, momentum != 0.0) {
@@ -180,7 +183,7 @@ impl Rule {
                     }
                 });
             }
-            Self::Lbfgs => {}
+            Self::Muon | Self::Lbfgs => {}
         }
         Ok(())
     }
@@ -188,7 +191,7 @@ impl Rule {
 
 /// What Adam's update number t needs, in the arena's type.
 #[derive(Clone, Copy)]
-struct Adam<T> {
+pub(super) struct Adam<T> {
     fresh1: T,
     beta2: T,
     fresh2: T,
@@ -201,14 +204,14 @@ struct Adam<T> {
 
 /// A group's part of it.
 #[derive(Clone, Copy)]
-struct AdamAt<T> {
+pub(super) struct AdamAt<T> {
     step: T,
     keep: T,
     decay: T,
 }
 
 impl<T: Float> Adam<T> {
-    fn new([beta1, beta2]: [f64; 2], eps: f64, decoupled: bool, t: u64) -> Self {
+    pub(super) fn new([beta1, beta2]: [f64; 2], eps: f64, decoupled: bool, t: u64) -> Self {
         let root = (1.0 - beta2.powf(t as f64)).sqrt();
         Self {
             fresh1: T::of(1.0 - beta1),
@@ -220,20 +223,20 @@ impl<T: Float> Adam<T> {
         }
     }
 
-    fn at(&self, lr: f64, decay: f64) -> AdamAt<T> {
+    pub(super) fn at(&self, lr: f64, decay: f64) -> AdamAt<T> {
         let (keep, decay) = if self.decoupled { (1.0 - lr * decay, 0.0) } else { (1.0, decay) };
         AdamAt { step: T::of(lr * self.correction), keep: T::of(keep), decay: T::of(decay) }
     }
 
     #[inline(always)]
-    fn moments(&self, g: T, m: T, v: T) -> (T, T) {
+    pub(super) fn moments(&self, g: T, m: T, v: T) -> (T, T) {
         (m + self.fresh1 * (g - m), self.beta2 * v + self.fresh2 * g * g)
     }
 }
 
 impl<T: Float> AdamAt<T> {
     #[inline(always)]
-    fn step(&self, adam: &Adam<T>, w: T, m: T, v: T) -> T {
+    pub(super) fn step(&self, adam: &Adam<T>, w: T, m: T, v: T) -> T {
         w * self.keep - self.step * m / (v.sqrt() + adam.eps)
     }
 }

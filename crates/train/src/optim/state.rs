@@ -1,6 +1,7 @@
 //! Saving and restoring an optimiser's state, by the names of parameters.
 
 use super::lbfgs::History;
+use super::muon::Place;
 use super::{Error, LbfgsScalars, NAME, Optimizer, OptimizerKind, Result};
 use ff_ops::{ParamInfo, Params, Segment, for_float};
 use ff_tensor::{Slice, Tensor, TensorRef};
@@ -63,19 +64,19 @@ impl Optimizer {
     pub fn state_tensors<'a>(&'a self, params: &Params) -> Result<Vec<(String, TensorRef<'a>)>> {
         self.check(params)?;
         let history = self.lbfgs.as_ref().map(|lbfgs| &lbfgs.history);
+        let steps = history.map_or(0, |h| h.rho().len());
         let arrays = self.slots.iter().chain(history.into_iter().flat_map(History::arrays));
         let arrays = arrays.chain(self.average.iter().map(|average| &average.values));
-        let steps = history.map_or(0, |h| h.rho().len());
         let mut tensors = Vec::new();
-        for (slot, array) in self.array_names(steps).into_iter().zip(arrays) {
+        for (parts, array) in self.parts(params, steps).into_iter().zip(arrays) {
             if array.is_planned() {
                 return Err(ff_ops::Error::of(NAME)(ff_tensor::Error::Planned).into());
             }
             let data = array.view().data();
-            for info in trainable(params) {
-                let part = data.range(info.offset, info.spec.shape.len());
-                let name = format!("{slot}.{}", info.spec.name);
-                tensors.push((name, TensorRef::new(part, info.spec.shape)));
+            for part in parts {
+                let shape = part.info.spec.shape;
+                let tensor = TensorRef::new(data.range(part.start, shape.len()), shape);
+                tensors.push((part.name, tensor));
             }
         }
         Ok(tensors)
@@ -103,38 +104,38 @@ impl Optimizer {
         let steps = self.check_history(scalars)?;
         let mut saved: BTreeMap<&str, TensorRef<'t>> = tensors.into_iter().collect();
         let mut found = Vec::new();
-        for slot in self.array_names(steps) {
-            for info in trainable(params) {
-                let name = format!("{slot}.{}", info.spec.name);
-                let error = |message| Err(Error::State { name: name.clone(), message });
-                let Some(tensor) = saved.remove(name.as_str()) else {
-                    return error(
-                        "is missing; the checkpoint is of another model or optimiser setting"
-                            .into(),
-                    );
-                };
-                if *tensor.shape() != info.spec.shape || tensor.dtype() != self.dtype {
-                    return error(format!(
-                        "has shape {} of type {}, expected {} of type {}",
-                        tensor.shape(),
-                        tensor.dtype(),
-                        info.spec.shape,
-                        self.dtype
-                    ));
-                }
-                found.push((info.range(), tensor.data()));
+        for part in self.parts(params, steps).into_iter().flatten() {
+            let (name, info) = (part.name, part.info);
+            let error = |message| Err(Error::State { name: name.clone(), message });
+            let Some(tensor) = saved.remove(name.as_str()) else {
+                return error(
+                    "is missing; the checkpoint is of another model or optimiser setting".into(),
+                );
+            };
+            if *tensor.shape() != info.spec.shape || tensor.dtype() != self.dtype {
+                return error(format!(
+                    "has shape {} of type {}, expected {} of type {}",
+                    tensor.shape(),
+                    tensor.dtype(),
+                    info.spec.shape,
+                    self.dtype
+                ));
             }
+            found.push((part.array, part.start, tensor.data()));
         }
         if let Some(name) = saved.keys().next() {
             let message =
                 "belongs to no parameter; the checkpoint is of another model or optimiser setting";
             return Err(Error::State { name: (*name).into(), message: message.into() });
         }
-        let mut found = found.into_iter();
-        let per_array = trainable(params).count();
+        let mut found = found.into_iter().peekable();
+        let mut number = 0;
         let mut fill = |array: &mut Tensor| {
-            let mut parts = found.by_ref().take(per_array);
-            parts.try_for_each(|(range, data)| copy(array, range.start, data))
+            while let Some((_, start, data)) = found.next_if(|(array, ..)| *array == number) {
+                copy(array, start, data)?;
+            }
+            number += 1;
+            Ok::<(), Error>(())
         };
         self.slots.iter_mut().try_for_each(&mut fill)?;
         if let (Some(lbfgs), Some(scalars)) = (&mut self.lbfgs, &scalars.lbfgs) {
@@ -166,12 +167,47 @@ impl Optimizer {
         }
     }
 
-    /// The first parts of the tensors' names, for a history of so many steps.
-    fn array_names(&self, steps: usize) -> Vec<String> {
+    /// What each array holds, parameter by parameter, for a history of so many steps.
+    fn parts<'p>(&self, params: &'p Params, steps: usize) -> Vec<Vec<Part<'p>>> {
         let mut names: Vec<String> = self.rule.slots().iter().map(ToString::to_string).collect();
         names.extend((0..steps).flat_map(|i| [format!("s.{i}"), format!("y.{i}")]));
+        let mut arrays = Vec::new();
+        if let Some(muon) = &self.muon {
+            let [mut first, mut second] = [Vec::new(), Vec::new()];
+            for info in trainable(params) {
+                match muon.place(info) {
+                    Place::Momentum => {
+                        first.push(Part::new("momentum_buffer", info, info.offset, 0));
+                    }
+                    Place::Moments(start) => {
+                        first.push(Part::new("exp_avg", info, info.offset, 0));
+                        second.push(Part::new("exp_avg_sq", info, start, 1));
+                    }
+                }
+            }
+            arrays.extend([first, second]);
+        }
         names.extend(self.average.iter().map(|_| AVERAGE.to_owned()));
-        names
+        for name in names {
+            let array = arrays.len();
+            let parts = trainable(params).map(|info| Part::new(&name, info, info.offset, array));
+            arrays.push(parts.collect());
+        }
+        arrays
+    }
+}
+
+/// A parameter's part of an array of the state.
+struct Part<'p> {
+    name: String,
+    info: &'p ParamInfo,
+    start: usize,
+    array: usize,
+}
+
+impl<'p> Part<'p> {
+    fn new(slot: &str, info: &'p ParamInfo, start: usize, array: usize) -> Self {
+        Self { name: format!("{slot}.{}", info.spec.name), info, start, array }
     }
 }
 

@@ -367,3 +367,83 @@ fn case(
 fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
     (0..count).flat_map(|i| [line(i), "\n".into()]).collect()
 }
+
+pub(super) fn texts(folder: &Folder) -> Vec<Case> {
+    folder.write("small.txt", "to be or not to be\n");
+    folder.write("nothing.txt", "");
+    folder.write("broken.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\n");
+    folder.write("keys.jsonl", "{\"body\": \"one\"}\n");
+    folder.write("cut.json", "{\"version\": \"1.0\", \"model\": {\"type\": \"BPE\"");
+    std::fs::write(folder.path().join("latin.txt"), b"na\xefve\n").unwrap();
+    let train = "tokenizer train small.txt --kind characters --out letters";
+    folder.run(&train.split(' ').collect::<Vec<_>>()).ok();
+    let tokenizer = |rest: &str| format!("tokenizer {rest}");
+    vec![
+        case(
+            "A text that is not there",
+            tokenizer("train smal.txt --out bpe"),
+            2,
+            &["there is no file `smal.txt`; did you mean `small.txt`"],
+        ),
+        case(
+            "A text of nothing",
+            tokenizer("train nothing.txt --out letters2 --kind characters"),
+            1,
+            &["there are no characters"],
+        ),
+        case(
+            "A text that is not UTF-8",
+            tokenizer("train latin.txt --out letters2"),
+            1,
+            &["`latin.txt`, line 1: byte 0xef at offset 2 is not UTF-8", "--utf8"],
+        ),
+        case(
+            "A line of broken JSON",
+            tokenizer("train broken.jsonl --out letters2"),
+            1,
+            &["`broken.jsonl`, line 2: no JSON object"],
+        ),
+        case(
+            "A key that is not there",
+            tokenizer("train keys.jsonl --out letters2"),
+            1,
+            &["line 1: there is no key `text`", "body"],
+        ),
+        case(
+            "A vocabulary smaller than the bytes",
+            tokenizer("train small.txt --out letters2 --vocab-size 100"),
+            2,
+            &["100 tokens are too few: at least 256"],
+        ),
+        case(
+            "A folder with a tokenizer",
+            tokenizer("train small.txt --out letters"),
+            2,
+            &["tokenizer.json is there already"],
+        ),
+        case(
+            "A folder without a tokenizer",
+            tokenizer("inspect ."),
+            1,
+            &["there is no tokenizer in this folder"],
+        ),
+        case(
+            "A tokenizer that is cut",
+            tokenizer("encode cut.json small.txt"),
+            1,
+            &["no tokenizer"],
+        ),
+        case(
+            "A character without a token",
+            tokenizer("encode letters data.csv"),
+            1,
+            &["`data.csv`, line 1: no token for `x`"],
+        ),
+        case(
+            "An id without a token",
+            tokenizer("decode letters wide.csv"),
+            1,
+            &["`wide.csv`, line 1: `x` is no id"],
+        ),
+    ]
+}

@@ -1,0 +1,74 @@
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use feedforward::language::{GenerateOptions, Generated, LanguageModel, StopReason};
+use feedforward::tensor::Device;
+use serde_json::json;
+
+use crate::arguments::Generate;
+use crate::failure::Failure;
+use crate::show::{Working, count, duration};
+use crate::terminal::Terminal;
+
+pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    let device = Device::open(arguments.machine.options()?).map_err(feedforward::Error::from)?;
+    let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
+    let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
+    drop(working);
+    let mut model = opened?;
+    let options = arguments.options(&GenerateOptions::from_model(model.generation()));
+    let mut results = Vec::new();
+    let several = arguments.prompt.len() > 1;
+    for (number, prompt) in arguments.prompt.iter().enumerate() {
+        if several && !arguments.json {
+            terminal.line(terminal.dim(format!("{prompt:?}")))?;
+        }
+        let started = Instant::now();
+        let mut show = |text: &str| {
+            if arguments.json {
+                return Ok(());
+            }
+            let stdout = Path::new("standard output");
+            let error = feedforward::formats::Error::io(stdout, "writing");
+            Ok(Terminal::data(text).map_err(error)?)
+        };
+        let written = model.generate_at(number as u64, prompt, &options, &mut show)?;
+        let seconds = started.elapsed().as_secs_f64();
+        if !arguments.json {
+            Terminal::data("\n")?;
+            summary(terminal, &written, seconds)?;
+        }
+        results.push(json!({
+            "prompt": prompt,
+            "text": written.text,
+            "prompt_tokens": written.prompt_tokens,
+            "tokens": written.tokens,
+            "reason": written.reason,
+            "seconds": seconds,
+        }));
+    }
+    if arguments.json {
+        Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn summary(terminal: &Terminal, written: &Generated, seconds: f64) -> io::Result<()> {
+    let reason = match written.reason {
+        StopReason::End => "the text's end",
+        StopReason::StopText => "a stop text",
+        StopReason::MaxTokens => "--max-tokens",
+        StopReason::Positions => "the model's last position",
+        StopReason::Asked => "a request",
+    };
+    let tokens = written.tokens.len();
+    let line = format!(
+        "{} tokens in {}, {:.0} a second · stopped by {reason}",
+        count(tokens as u64),
+        duration(seconds),
+        tokens as f64 / seconds.max(1e-9),
+    );
+    terminal.line(terminal.dim(line))
+}

@@ -1,0 +1,392 @@
+//! The most frequent pair, merged again and again.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::count::WordCounts;
+
+/// What was learned.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::text) struct Merges {
+    /// The bytes of each token: the 256 bytes, then a token a merge.
+    pub(in crate::text) tokens: Vec<Vec<u8>>,
+    /// The two tokens that became one, from token 256 on.
+    pub(in crate::text) pairs: Vec<(u32, u32)>,
+}
+
+/// Learns merges until there are `tokens` tokens, or no pair occurs `min_frequency` times.
+///
+/// Each step merges the pair that occurs most often; of pairs that occur equally often, the greater one: that whose left
+/// token's bytes are the greater, then whose right token's are (Sennrich's subword-nmt, `max(stats, key=lambda x:
+/// (stats[x], x))`). Occurrences are counted by neighbours, so that `aaa` holds `aa` twice, and merged from the left.
+/// Tokens of `reserved` bytes are not made. `progress` is called with the number of tokens now and then.
+///
+/// For every pair there is a list of the words that held it when it arose, and a heap knows the greatest count; a merge
+/// visits the words of its pair's list alone. Counts only fall once a pair exists, so an entry of the heap that is too
+/// high is put back with the count of now. Words are visited in any order: the counts are sums.
+pub(in crate::text) fn learn(
+    words: &WordCounts,
+    tokens: usize,
+    min_frequency: u64,
+    reserved: &[&str],
+    progress: &mut dyn FnMut(usize),
+) -> Merges {
+    let mut state = State::new(words);
+    let mut known: HashSet<Vec<u8>> =
+        reserved.iter().map(|token| token.as_bytes().to_vec()).collect();
+    let mut merges =
+        Merges { tokens: (0..=255).map(|byte| vec![byte]).collect(), pairs: Vec::new() };
+    let mut heap: BinaryHeap<Candidate> = BinaryHeap::new();
+    let all: Vec<u32> = (0..state.pairs.len() as u32).collect();
+    state.push(&all, &merges.tokens, &mut heap);
+    while merges.tokens.len() < tokens
+        && let Some(top) = heap.pop()
+    {
+        let pair = &state.pairs[top.pair as usize];
+        if pair.count < top.count {
+            if pair.count >= min_frequency.max(1) {
+                heap.push(Candidate { count: pair.count, ..top });
+            }
+            continue;
+        }
+        if pair.count < min_frequency.max(1) {
+            break;
+        }
+        let bytes = [top.left, top.right].concat();
+        if !known.insert(bytes.clone()) {
+            continue;
+        }
+        let new = merges.tokens.len() as u32;
+        merges.pairs.push((pair.left, pair.right));
+        merges.tokens.push(bytes);
+        let arisen = state.merge(top.pair, new);
+        state.push(&arisen, &merges.tokens, &mut heap);
+        if new.is_multiple_of(64) {
+            progress(new as usize);
+        }
+    }
+    merges
+}
+
+/// A pair and how often it occurred when it was put on the heap.
+#[derive(PartialEq, Eq)]
+struct Candidate {
+    count: u64,
+    left: Box<[u8]>,
+    right: Box<[u8]>,
+    pair: u32,
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.count
+            .cmp(&other.count)
+            .then_with(|| self.left.cmp(&other.left))
+            .then_with(|| self.right.cmp(&other.right))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Two neighbours, how often they occur, and the words that held them when they first became neighbours.
+struct Pair {
+    left: u32,
+    right: u32,
+    count: u64,
+    words: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Word {
+    start: usize,
+    length: u32,
+    count: u64,
+}
+
+struct State {
+    words: Vec<Word>,
+    /// The tokens of all words; a word that shrinks leaves a gap behind it.
+    tokens: Vec<u32>,
+    pairs: Vec<Pair>,
+    numbers: HashMap<u64, u32, BuildHasherDefault<KeyHasher>>,
+}
+
+impl State {
+    fn new(counts: &WordCounts) -> Self {
+        let mut words = Vec::with_capacity(counts.len());
+        let mut tokens = Vec::with_capacity(counts.bytes());
+        let mut found = vec![0u32; 1 << 16];
+        for (word, count) in counts.iter() {
+            if word.len() < 2 {
+                continue;
+            }
+            words.push(Word { start: tokens.len(), length: word.len() as u32, count });
+            tokens.extend(word.iter().map(|&byte| u32::from(byte)));
+            for pair in word.windows(2) {
+                found[usize::from(pair[0]) << 8 | usize::from(pair[1])] += 1;
+            }
+        }
+        let mut state = Self { words, tokens, pairs: Vec::new(), numbers: HashMap::default() };
+        for (pair, &places) in found.iter().enumerate().filter(|(_, places)| **places > 0) {
+            let number = state.number(pair as u32 >> 8, pair as u32 & 0xff);
+            state.pairs[number as usize].words.reserve_exact(places as usize);
+        }
+        for (index, word) in state.words.iter().enumerate() {
+            let tokens = &state.tokens[word.start..][..word.length as usize];
+            for pair in tokens.windows(2) {
+                let number = state.numbers[&key(pair[0], pair[1])];
+                state.pairs[number as usize].add(index as u32, word.count);
+            }
+        }
+        state
+    }
+
+    /// The number of a pair, which exists from now on.
+    fn number(&mut self, left: u32, right: u32) -> u32 {
+        let next = self.pairs.len() as u32;
+        let number = *self.numbers.entry(key(left, right)).or_insert(next);
+        if number == next {
+            self.pairs.push(Pair { left, right, count: 0, words: Vec::new() });
+        }
+        number
+    }
+
+    /// Merges a pair in all words that hold it; the numbers of the pairs that arose.
+    fn merge(&mut self, pair: u32, new: u32) -> Vec<u32> {
+        let merged = &mut self.pairs[pair as usize];
+        merged.count = 0;
+        let (left, right) = (merged.left, merged.right);
+        let places = std::mem::take(&mut merged.words);
+        self.numbers.remove(&key(left, right));
+        let first = self.pairs.len() as u32;
+        // What stands before and behind the new token, and the pair with it.
+        let mut before: Neighbours = HashMap::default();
+        let mut behind: Neighbours = HashMap::default();
+        let mut twice: Option<u32> = None;
+        for index in places {
+            let word = &mut self.words[index as usize];
+            let count = word.count;
+            let tokens = &mut self.tokens[word.start..][..word.length as usize];
+            let (mut from, mut to) = (0, 0);
+            let mut after_new = false;
+            while from < tokens.len() {
+                let here = tokens[from] == left && tokens.get(from + 1) == Some(&right);
+                if !here {
+                    tokens[to] = tokens[from];
+                    (from, to, after_new) = (from + 1, to + 1, false);
+                    continue;
+                }
+                if after_new {
+                    // The right token of the merge before and the left one of this were neighbours.
+                    let number = *twice.get_or_insert_with(|| {
+                        self.pairs.push(Pair {
+                            left: new,
+                            right: new,
+                            count: 0,
+                            words: Vec::new(),
+                        });
+                        self.pairs.len() as u32 - 1
+                    });
+                    self.pairs[number as usize].add(index, count);
+                } else if to > 0 {
+                    let neighbour = tokens[to - 1];
+                    arise(&mut before, &mut self.pairs, neighbour, (neighbour, new), index, count);
+                }
+                let next_merges =
+                    tokens.get(from + 2) == Some(&left) && tokens.get(from + 3) == Some(&right);
+                if !next_merges && let Some(&neighbour) = tokens.get(from + 2) {
+                    arise(&mut behind, &mut self.pairs, neighbour, (new, neighbour), index, count);
+                }
+                tokens[to] = new;
+                (from, to, after_new) = (from + 2, to + 1, true);
+            }
+            word.length = to as u32;
+        }
+        // Each pair that arose took the place of one that is now rarer.
+        for (neighbour, number) in before {
+            let count = self.pairs[number as usize].count;
+            self.lower(neighbour, left, count);
+        }
+        for (neighbour, number) in behind {
+            let count = self.pairs[number as usize].count;
+            self.lower(right, neighbour, count);
+        }
+        if let Some(number) = twice {
+            let count = self.pairs[number as usize].count;
+            self.lower(right, left, count);
+        }
+        for number in first..self.pairs.len() as u32 {
+            let Pair { left, right, .. } = self.pairs[number as usize];
+            self.numbers.insert(key(left, right), number);
+        }
+        (first..self.pairs.len() as u32).collect()
+    }
+
+    fn lower(&mut self, left: u32, right: u32, count: u64) {
+        if let Some(&number) = self.numbers.get(&key(left, right)) {
+            let pair = &mut self.pairs[number as usize];
+            pair.count = pair.count.saturating_sub(count);
+            if pair.count == 0 {
+                pair.words = Vec::new();
+                self.numbers.remove(&key(left, right));
+            }
+        }
+    }
+
+    fn push(&self, numbers: &[u32], tokens: &[Vec<u8>], heap: &mut BinaryHeap<Candidate>) {
+        heap.extend(numbers.iter().map(|&number| {
+            let Pair { left, right, count, .. } = self.pairs[number as usize];
+            let bytes = |token: u32| tokens[token as usize].clone().into_boxed_slice();
+            Candidate { count, left: bytes(left), right: bytes(right), pair: number }
+        }));
+    }
+}
+
+type Neighbours = HashMap<u32, u32, BuildHasherDefault<KeyHasher>>;
+
+fn arise(
+    neighbours: &mut Neighbours,
+    pairs: &mut Vec<Pair>,
+    neighbour: u32,
+    (left, right): (u32, u32),
+    word: u32,
+    count: u64,
+) {
+    let number = *neighbours.entry(neighbour).or_insert_with(|| {
+        pairs.push(Pair { left, right, count: 0, words: Vec::new() });
+        pairs.len() as u32 - 1
+    });
+    pairs[number as usize].add(word, count);
+}
+
+impl Pair {
+    fn add(&mut self, word: u32, count: u64) {
+        self.count += count;
+        if self.words.last() != Some(&word) {
+            self.words.push(word);
+        }
+    }
+}
+
+fn key(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
+/// A hash of one integer; nothing here is in anybody's hands but the order in memory.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same by the definition: all pairs counted anew for each merge.
+    fn slowly(words: &[&str], tokens: usize, min_frequency: u64) -> Merges {
+        let mut texts: Vec<Vec<Vec<u8>>> =
+            words.iter().map(|word| word.bytes().map(|byte| vec![byte]).collect()).collect();
+        let mut merges =
+            Merges { tokens: (0..=255).map(|byte| vec![byte]).collect(), pairs: Vec::new() };
+        while merges.tokens.len() < tokens {
+            let mut counts: BTreeMap<(Vec<u8>, Vec<u8>), u64> = BTreeMap::new();
+            for text in &texts {
+                for pair in text.windows(2) {
+                    *counts.entry((pair[0].clone(), pair[1].clone())).or_default() += 1;
+                }
+            }
+            let Some((pair, count)) =
+                counts.into_iter().max_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)))
+            else {
+                break;
+            };
+            if count < min_frequency {
+                break;
+            }
+            let id =
+                |bytes: &Vec<u8>| merges.tokens.iter().position(|t| t == bytes).unwrap() as u32;
+            merges.pairs.push((id(&pair.0), id(&pair.1)));
+            let new = [pair.0.as_slice(), &pair.1].concat();
+            for text in &mut texts {
+                let mut at = 0;
+                while at + 1 < text.len() {
+                    if text[at] == pair.0 && text[at + 1] == pair.1 {
+                        text.splice(at..at + 2, [new.clone()]);
+                    }
+                    at += 1;
+                }
+            }
+            merges.tokens.push(new);
+        }
+        merges
+    }
+
+    fn quickly(words: &[&str], tokens: usize, min_frequency: u64) -> Merges {
+        let mut counts = WordCounts::default();
+        for word in words {
+            counts.add(word.as_bytes(), 1);
+        }
+        learn(&counts, tokens, min_frequency, &[], &mut |_| ())
+    }
+
+    proptest! {
+        #[test]
+        fn merges_are_those_of_the_definition(
+            words in prop::collection::vec("[ab]{0,9}|[a-d]{0,7}|(ab|ba|é){0,5}", 0..30),
+            min_frequency in 1u64..4,
+        ) {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            prop_assert_eq!(quickly(&words, 280, min_frequency), slowly(&words, 280, min_frequency));
+        }
+    }
+
+    #[test]
+    fn of_equally_frequent_pairs_the_greater_is_merged() {
+        let tokens = |words: &[&str]| {
+            let merges = quickly(words, 300, 1);
+            merges.tokens[256..]
+                .iter()
+                .map(|t| String::from_utf8_lossy(t).into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tokens(&["ab", "ac", "zz", "ba"]), ["zz", "ba", "ac", "ab"]);
+        // Bytes are compared, not numbers of tokens: `ba` comes before `b`'s longer rivals only by its bytes.
+        assert_eq!(tokens(&["aaa"]), ["aa", "aaa"]);
+    }
+
+    #[test]
+    fn reserved_tokens_are_not_made() {
+        let mut counts = WordCounts::default();
+        counts.add(b"<s>a", 9);
+        let merges = learn(&counts, 300, 1, &["<s>"], &mut |_| ());
+        assert!(!merges.tokens.contains(&b"<s>".to_vec()));
+    }
+}

@@ -1,0 +1,281 @@
+//! Documents, one after the other, from files of any format and size.
+
+use std::path::{Path, PathBuf};
+
+use super::config::{BrokenText, TextConfig, TextFormat, extension};
+use crate::error::{DataError, Result};
+use crate::source::{
+    BlockReader, Bytes, Hashed, InputFile, Objects, SourceOptions, json_kind, not_opened,
+};
+
+mod plain;
+
+use plain::PlainText;
+
+/// The longest document that is held in memory as a whole.
+pub(super) const MAX_DOCUMENT: usize = 64 << 20;
+
+/// Rows of a table that are read at once.
+const ROWS: usize = 256;
+
+/// A document, or a part of a long one.
+pub(super) struct Piece {
+    pub(super) text: String,
+    /// Whether a document begins and whether it ends with this piece.
+    pub(super) first: bool,
+    pub(super) last: bool,
+    /// Whether there were bytes that are no UTF-8 and the document is to be dropped.
+    pub(super) broken: bool,
+    pub(super) place: Place,
+}
+
+/// Where a document stands.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    file: usize,
+    /// The line or row, from 1.
+    line: u64,
+}
+
+impl Piece {
+    fn whole(text: String, place: Place) -> Self {
+        Self { text, first: true, last: true, broken: false, place }
+    }
+}
+
+/// The files of a list of paths, folders looked through, in order.
+pub(super) fn files(paths: &[PathBuf], base: &Path, config: &TextConfig) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let path = if base == Path::new(".") { path.clone() } else { base.join(path) };
+        if path.is_dir() {
+            let before = found.len();
+            folder(&path, config, &mut found)?;
+            if found.len() == before {
+                return Err(DataError::corpus(
+                    format!("the folder `{}` holds no file to read", path.display()),
+                    "Hidden files are left out; data.extensions says which are read.",
+                ));
+            }
+        } else {
+            std::fs::metadata(&path).map_err(|e| not_opened(&path, e))?;
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn folder(path: &Path, config: &TextConfig, found: &mut Vec<PathBuf>) -> Result<()> {
+    let fail = |e| DataError::io("read", path, e);
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+        .map_err(fail)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()
+        .map_err(fail)?;
+    entries.sort();
+    for entry in entries {
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        // A link to a folder could lead back here.
+        let link = entry.is_symlink();
+        if name.starts_with('.') {
+        } else if entry.is_dir() && !link {
+            folder(&entry, config, found)?;
+        } else if entry.is_file() {
+            let kind = extension(&name);
+            let wanted = |given: &String| given.trim_start_matches('.').eq_ignore_ascii_case(&kind);
+            if config.extensions.is_empty() || config.extensions.iter().any(wanted) {
+                found.push(entry);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the documents of files in order.
+pub(super) struct Documents<'a> {
+    files: &'a [PathBuf],
+    config: &'a TextConfig,
+    /// Whether documents are given whole; else a file of plain text comes in pieces.
+    whole: bool,
+    next: usize,
+    open: Option<Open>,
+    /// The bytes on disk of the files that were read to their end.
+    done: u64,
+}
+
+struct Open {
+    source: Source,
+    /// The bytes on disk, and how many of them were read where that is known.
+    size: u64,
+    read: Option<Hashed>,
+}
+
+enum Source {
+    Text(PlainText),
+    Jsonl(Objects),
+    Table { reader: BlockReader, block: Option<crate::table::Table>, row: usize },
+}
+
+impl<'a> Documents<'a> {
+    pub(super) fn new(files: &'a [PathBuf], config: &'a TextConfig, whole: bool) -> Self {
+        Self { files, config, whole, next: 0, open: None, done: 0 }
+    }
+
+    /// The next document, or the next piece of one; `None` after the last.
+    pub(super) fn next(&mut self) -> Result<Option<Piece>> {
+        loop {
+            let Some(open) = &mut self.open else {
+                if self.next == self.files.len() {
+                    return Ok(None);
+                }
+                self.open = Some(self.open_file(&self.files[self.next])?);
+                self.next += 1;
+                continue;
+            };
+            let file = self.next - 1;
+            let piece = match &mut open.source {
+                Source::Text(text) => text.next(file)?,
+                Source::Jsonl(objects) => next_object(objects, self.config, file)?,
+                Source::Table { reader, block, row } => {
+                    next_row(reader, block, row, self.config, file)?
+                }
+            };
+            if piece.is_some() {
+                return Ok(piece);
+            }
+            self.done += open.size;
+            self.open = None;
+        }
+    }
+
+    /// The bytes on disk that were read.
+    pub(super) fn bytes(&self) -> u64 {
+        let read = |open: &Open| open.read.as_ref().map_or(0, Hashed::total).min(open.size);
+        self.done + self.open.as_ref().map_or(0, read)
+    }
+
+    /// A document's place for messages.
+    pub(super) fn place(&self, place: Place) -> String {
+        let path = self.files[place.file].display();
+        let table = matches!(self.format(&self.files[place.file]), TextFormat::Parquet);
+        format!("`{path}`, {} {}", if table { "row" } else { "line" }, place.line)
+    }
+
+    fn format(&self, path: &Path) -> TextFormat {
+        let by_name = || TextFormat::from_name(&path.to_string_lossy());
+        self.config.format.unwrap_or_else(by_name)
+    }
+
+    fn open_file(&self, path: &Path) -> Result<Open> {
+        let format = self.format(path);
+        let size = std::fs::metadata(path).map_err(|e| not_opened(path, e))?.len();
+        let column = &self.config.text_column;
+        let stream = |input: &InputFile| -> Result<(Bytes, Hashed)> { input.hashed_reader() };
+        Ok(match format {
+            TextFormat::Text => {
+                let input = InputFile::open(path, false)?;
+                let (bytes, read) = stream(&input)?;
+                let text = PlainText::new(&input, bytes, self.config, self.whole);
+                Open { source: Source::Text(text), size, read: Some(read) }
+            }
+            TextFormat::Jsonl => {
+                let input = InputFile::open(path, false)?;
+                let (bytes, read) = stream(&input)?;
+                let source = Source::Jsonl(Objects::new(&input, bytes));
+                Open { source, size, read: Some(read) }
+            }
+            TextFormat::Parquet => {
+                let reader = BlockReader::parquet_column(path, column, ROWS)?;
+                Open { source: Source::Table { reader, block: None, row: 0 }, size, read: None }
+            }
+            TextFormat::Csv => {
+                let options = SourceOptions {
+                    format: Some(crate::config::Format::Csv),
+                    header: Some(true),
+                    null_values: Vec::new(),
+                    ..SourceOptions::default()
+                };
+                let reader = BlockReader::open(path, &options, ROWS)?;
+                Open { source: Source::Table { reader, block: None, row: 0 }, size, read: None }
+            }
+        })
+    }
+}
+
+fn next_object(objects: &mut Objects, config: &TextConfig, file: usize) -> Result<Option<Piece>> {
+    let Some(bytes) = objects.next_line()? else { return Ok(None) };
+    let broken =
+        std::str::from_utf8(bytes).err().map(|e| (e.valid_up_to(), bytes[e.valid_up_to()]));
+    let (parsed, line);
+    match (broken, config.clean.utf8) {
+        (Some((at, byte)), BrokenText::Error) => {
+            return Err(objects.error(
+                format!("byte {byte:#04x}, number {} of the line, is not UTF-8", at + 1),
+                UTF8_HINT,
+            ));
+        }
+        (Some(_), BrokenText::Drop) => {
+            let place = Place { file, line: objects.line() };
+            return Ok(Some(Piece { broken: true, ..Piece::whole(String::new(), place) }));
+        }
+        (Some(_), BrokenText::Replace) => {
+            parsed = serde_json::from_str(&String::from_utf8_lossy(bytes));
+        }
+        (None, _) => parsed = serde_json::from_slice(bytes),
+    }
+    line = objects.line();
+    let mut object = objects.object(parsed)?;
+    let column = &config.text_column;
+    let text = match object.remove(column) {
+        Some(serde_json::Value::String(text)) => text,
+        Some(serde_json::Value::Null) => String::new(),
+        Some(other) => {
+            return Err(objects.error(
+                format!("`{column}` holds {}, a text is expected", json_kind(&other)),
+                "data.text_column names the key that holds the text.",
+            ));
+        }
+        None => {
+            let keys: Vec<&str> = object.keys().map(String::as_str).take(20).collect();
+            let hint =
+                format!("data.text_column names the key; the keys here are {}.", keys.join(", "));
+            return Err(objects.error(format!("there is no key `{column}`"), &hint));
+        }
+    };
+    Ok(Some(Piece::whole(text, Place { file, line })))
+}
+
+fn next_row(
+    reader: &mut BlockReader,
+    block: &mut Option<crate::table::Table>,
+    row: &mut usize,
+    config: &TextConfig,
+    file: usize,
+) -> Result<Option<Piece>> {
+    loop {
+        if let Some(table) = block.as_ref().filter(|table| *row < table.rows()) {
+            let name = &config.text_column;
+            let column = table.column(name).ok_or_else(|| DataError::NoColumn {
+                place: table.source_name(),
+                column: name.clone(),
+                role: "data.text_column".into(),
+                available: table.names(),
+            })?;
+            let text = if column.values.is_missing(*row) {
+                String::new()
+            } else {
+                column.values.text(*row).into_owned()
+            };
+            let place = Place { file, line: table.line(*row) };
+            *row += 1;
+            return Ok(Some(Piece::whole(text, place)));
+        }
+        (*block, *row) = (reader.next_block()?, 0);
+        if block.is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+const UTF8_HINT: &str = "Save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 FILE), or replace or drop what is \
+                         broken: data.clean.utf8 in a recipe, --utf8 for a tokenizer.";

@@ -1,0 +1,329 @@
+//! Text to ids and back.
+
+use std::sync::Arc;
+
+use tokenizers::Tokenizer as Inner;
+
+use crate::error::{DataError, Result};
+use crate::source::guarded_call;
+
+mod files;
+mod simple;
+mod stream;
+
+use simple::Simple;
+pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, pretty};
+pub use stream::TextStream;
+
+/// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, bytes, or characters.
+///
+/// Whatever it is, [`Tokenizer::save`] writes a `tokenizer.json` that the crate and the Python package `tokenizers`
+/// read and that gives the same ids.
+///
+/// ```
+/// use ff_data::text::Tokenizer;
+///
+/// let tokenizer = Tokenizer::characters("to be", &["<|endoftext|>"])?;
+/// assert_eq!(tokenizer.vocab_size(), 6);
+/// let ids = tokenizer.encode("be to")?;
+/// assert_eq!(ids, [1, 2, 0, 4, 3]);
+/// assert_eq!(tokenizer.decode(&ids)?, "be to");
+/// assert!(tokenizer.encode("tea").unwrap_err().to_string().contains("no token for `a`"));
+/// # Ok::<(), ff_data::DataError>(())
+/// ```
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+    simple: Option<Arc<Simple>>,
+    kind: TokenizerKind,
+    vocab_size: usize,
+    special: SpecialTokens,
+    /// `tokenizer.json` as it was read or made.
+    json: Arc<str>,
+    /// Files that stand beside it and are written again as they were: name and text.
+    beside: Arc<[(&'static str, String)]>,
+    hash: Arc<str>,
+    /// Where it came from, for messages.
+    place: Arc<str>,
+}
+
+/// How a tokenizer cuts text.
+///
+/// ```
+/// assert_eq!(ff_data::text::Tokenizer::bytes(&[])?.kind(), ff_data::text::TokenizerKind::Bytes);
+/// # Ok::<(), ff_data::DataError>(())
+/// ```
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerKind {
+    /// Each byte of UTF-8 is a token.
+    Bytes,
+    /// Each character is a token.
+    Characters,
+    /// Byte pairs, merged in the order in which they were learned.
+    Bpe,
+    /// The longest piece that fits, from the left.
+    Wordpiece,
+    /// The likeliest pieces.
+    Unigram,
+    /// Whole words.
+    Words,
+}
+
+impl std::fmt::Display for TokenizerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bytes => "bytes",
+            Self::Characters => "characters",
+            Self::Bpe => "bpe",
+            Self::Wordpiece => "wordpiece",
+            Self::Unigram => "unigram",
+            Self::Words => "words",
+        })
+    }
+}
+
+/// The ids that have a part of their own in a sequence.
+///
+/// ```
+/// let tokenizer = ff_data::text::Tokenizer::bytes(&["<|endoftext|>"])?;
+/// assert_eq!(tokenizer.special().eos, Some(256));
+/// # Ok::<(), ff_data::DataError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// What a sequence begins with.
+    pub bos: Option<u32>,
+    /// What a document, or an answer, ends with.
+    pub eos: Option<u32>,
+    /// What fills up a batch.
+    pub pad: Option<u32>,
+    /// What stands for text without a token.
+    pub unk: Option<u32>,
+}
+
+impl Tokenizer {
+    /// The ids of a text, without tokens added around it; special tokens that stand in the text are recognised.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] for text without a token in a vocabulary that has none for the unknown.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        match &self.simple {
+            Some(simple) => simple.encode(text).map_err(|character| self.no_token(character)),
+            None => self.encode_inner(text, false),
+        }
+    }
+
+    /// The ids of a text as Python's `tokenizer(text)` gives them: with the tokens that the tokenizer puts around it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_with_special(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode_inner(text, true)
+    }
+
+    /// The text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`DataError::Vocabulary`] for an id that is not in the vocabulary.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decode_inner(ids, false)
+    }
+
+    /// The text of ids without special tokens.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn decode_plain(&self, ids: &[u32]) -> Result<String> {
+        self.decode_inner(ids, true)
+    }
+
+    /// Gives text as ids come, whole characters at a time.
+    pub fn stream(&self) -> TextStream {
+        TextStream::new(self.clone())
+    }
+
+    /// How it cuts text.
+    pub fn kind(&self) -> TokenizerKind {
+        self.kind
+    }
+
+    /// One more than the largest id, which is the least number of rows that an embedding needs.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The token of an id as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The id of a token as the vocabulary writes it.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The ids with a part of their own.
+    pub fn special(&self) -> SpecialTokens {
+        self.special
+    }
+
+    /// All special tokens with their ids, in the order of their ids.
+    pub fn special_tokens(&self) -> Vec<(String, u32)> {
+        let added = self.inner.get_added_tokens_decoder();
+        let special = added.into_iter().filter(|(_, token)| token.special);
+        let mut tokens: Vec<_> = special.map(|(id, token)| (token.content, id)).collect();
+        tokens.sort_by_key(|(_, id)| *id);
+        tokens
+    }
+
+    /// XXH3-128 of `tokenizer.json`, in hexadecimal.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// `tokenizer.json` as it was read or made.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// Whether each byte or character is a token, whatever is around it.
+    pub(super) fn is_simple(&self) -> bool {
+        self.simple.is_some()
+    }
+
+    fn encode_inner(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        let encoded = guarded_call(|| self.inner.encode_fast(text, special));
+        let encoding = encoded.and_then(|encoded| encoded.map_err(|e| e.to_string()));
+        match encoding {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(message) => Err(DataError::tokenizer(
+                self.place.as_ref(),
+                format!("the text cannot be encoded: {message}"),
+                "Train the tokenizer on text like this, or take one of the byte level (bpe, bytes).",
+            )),
+        }
+    }
+
+    fn decode_inner(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
+            return Err(DataError::Vocabulary { id, vocab_size: self.vocab_size });
+        }
+        let decoded = guarded_call(|| self.inner.decode(ids, skip_special));
+        decoded.and_then(|decoded| decoded.map_err(|e| e.to_string())).map_err(|message| {
+            DataError::tokenizer(
+                self.place.as_ref(),
+                format!("the ids cannot be decoded: {message}"),
+                String::new(),
+            )
+        })
+    }
+
+    fn no_token(&self, character: char) -> DataError {
+        DataError::tokenizer(
+            self.place.as_ref(),
+            format!("no token for `{}` (U+{:04X})", character.escape_debug(), character as u32),
+            "The characters of a character tokenizer are those of the text it was made from: make it anew, or \
+             take one of the byte level (bpe, bytes).",
+        )
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({} of {}, {})", self.kind, self.vocab_size, self.hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ODD: &str = "Zürich\r\n\tto be 🙂\n\n<|end|>\u{0}ß";
+
+    #[test]
+    fn simple_tokenizers_give_what_their_json_gives() {
+        let characters = Tokenizer::characters(ODD, &["<|end|>", "<|end|>!"]).unwrap();
+        let bytes = Tokenizer::bytes(&["<|end|>"]).unwrap();
+        for tokenizer in [characters, bytes] {
+            for text in [ODD, "", "<|end|>!<|end|>", "to<|end", "e"] {
+                let ids = tokenizer.encode(text).unwrap();
+                assert_eq!(
+                    ids,
+                    tokenizer.encode_inner(text, false).unwrap(),
+                    "{tokenizer:?} {text:?}"
+                );
+                assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_saved_tokenizer_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        for (i, tokenizer) in [
+            Tokenizer::characters(ODD, &["<|endoftext|>", "<pad>"]).unwrap(),
+            Tokenizer::bytes(&["<s>"]).unwrap(),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let folder = folder.path().join(i.to_string());
+            tokenizer.save(&folder).unwrap();
+            let read = Tokenizer::load(&folder).unwrap();
+            assert_eq!((read.kind(), read.special()), (tokenizer.kind(), tokenizer.special()));
+            assert_eq!(
+                (read.hash(), read.vocab_size()),
+                (tokenizer.hash(), tokenizer.vocab_size())
+            );
+            let again = folder.join("again");
+            read.save(&again).unwrap();
+            for name in ["tokenizer.json", "tokenizer_config.json"] {
+                let text = |folder: &std::path::Path| std::fs::read_to_string(folder.join(name));
+                assert_eq!(text(&folder).unwrap(), text(&again).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn gpt2s_old_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("vocab.json", r#"{"a":0,"b":1,"c":2,"ab":3,"Ġ":4,"Ġab":5,"<|endoftext|>":6}"#);
+        write("merges.txt", "#version: 0.2\na b\nĠ ab\n");
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        assert_eq!(tokenizer.encode("ab ab<|endoftext|>c").unwrap(), [3, 5, 6, 2]);
+        assert_eq!(tokenizer.special().eos, Some(6));
+        assert_eq!(tokenizer.vocab_size(), 7);
+        let by_name = Tokenizer::load(&folder.path().join("merges.txt")).unwrap();
+        assert_eq!(by_name.hash(), tokenizer.hash());
+    }
+
+    #[test]
+    fn what_is_no_tokenizer_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Tokenizer::load(&path).unwrap_err().to_string()
+        };
+        for (text, message) in [
+            ("", "no tokenizer"),
+            ("{}", "no tokenizer"),
+            ("{\"model\": 1", "no tokenizer"),
+            (r#"{"model":{"type":"WordLevel","vocab":{},"unk_token":"u"}}"#, "vocabulary is empty"),
+        ] {
+            assert!(error("t.json", text).contains(message), "{text}");
+        }
+        assert!(
+            Tokenizer::load(folder.path()).unwrap_err().to_string().contains("no tokenizer in")
+        );
+        assert!(Tokenizer::load("none".as_ref()).is_err());
+        let bytes = Tokenizer::bytes(&[]).unwrap();
+        assert!(matches!(bytes.decode(&[1, 256]), Err(DataError::Vocabulary { id: 256, .. })));
+        assert!(Tokenizer::bytes(&["a", "a"]).is_err() && Tokenizer::bytes(&[""]).is_err());
+    }
+}

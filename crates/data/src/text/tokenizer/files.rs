@@ -1,0 +1,254 @@
+//! Tokenizers from files and into folders.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::simple::Simple;
+use super::{SpecialTokens, Tokenizer, TokenizerKind};
+use crate::error::{DataError, Result};
+use crate::source::{guarded_call, not_opened};
+
+/// The largest file that is read as part of a tokenizer.
+const MAX_FILE: u64 = 1 << 30;
+
+const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL_MAP: &str = "special_tokens_map.json";
+/// What is kept of a folder beside `tokenizer.json`.
+const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, "chat_template.jinja"];
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as GPT-2 has them.
+    ///
+    /// # Errors
+    /// [`DataError::NotFound`] where there is none, [`DataError::Tokenizer`] for a malformed one.
+    pub fn load(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            let json = path.join("tokenizer.json");
+            if json.exists() {
+                return Self::read_json(&json, beside(path)?);
+            }
+            let (vocab, merges) = (path.join("vocab.json"), path.join("merges.txt"));
+            if vocab.exists() && merges.exists() {
+                return Self::load_gpt2(&vocab, &merges);
+            }
+            return Err(DataError::tokenizer(
+                format!("`{}`", path.display()),
+                "there is no tokenizer in this folder",
+                "It holds a tokenizer.json, or vocab.json and merges.txt.",
+            ));
+        }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("vocab.json") => Self::load_gpt2(path, &folder.join("merges.txt")),
+            Some("merges.txt") => Self::load_gpt2(&folder.join("vocab.json"), path),
+            _ => Self::read_json(path, beside(folder)?),
+        }
+    }
+
+    /// Reads GPT-2's two files.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`].
+    pub fn load_gpt2(vocab: &Path, merges: &Path) -> Result<Self> {
+        for path in [vocab, merges] {
+            read(path)?;
+        }
+        let (Some(vocab_name), Some(merges_name)) = (vocab.to_str(), merges.to_str()) else {
+            return Err(malformed(vocab, "the path is not UTF-8"));
+        };
+        let inner = parsed(vocab, || {
+            let bpe = BPE::from_file(vocab_name, merges_name).build()?;
+            let mut inner = Inner::new(bpe);
+            inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+            inner.with_decoder(Some(ByteLevel::new(false, true, true)));
+            Ok(inner)
+        })?;
+        let folder = vocab.parent().unwrap_or(Path::new(""));
+        let beside = beside(folder)?;
+        let mut inner = inner;
+        let end = "<|endoftext|>";
+        let mut special: Vec<String> = names(&beside).into_values().flatten().collect();
+        special.push(end.to_owned());
+        special.retain(|token| inner.token_to_id(token).is_some());
+        let special = special.into_iter().map(|token| AddedToken::from(token, true));
+        let added = inner.add_special_tokens(special);
+        added.map_err(|e| malformed(vocab, &e.to_string()))?;
+        let json = inner.to_string(true).map_err(|e| malformed(vocab, &e.to_string()))?;
+        Self::from_json(json, beside, &vocab.display().to_string())
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder, with what else belonged to it.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] if the folder cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|e| DataError::io("write", folder, e))?;
+        write(&folder.join("tokenizer.json"), &self.json)?;
+        for (name, text) in self.beside.iter() {
+            write(&folder.join(name), text)?;
+        }
+        if !self.beside.iter().any(|(name, _)| *name == CONFIG) {
+            write(&folder.join(CONFIG), &format!("{:#}\n", self.config()))?;
+        }
+        Ok(())
+    }
+
+    /// The text of a `tokenizer.json` as a tokenizer.
+    pub(in crate::text) fn from_json(
+        text: String,
+        beside: Vec<(&'static str, String)>,
+        place: &str,
+    ) -> Result<Self> {
+        let path = Path::new(place);
+        let json: Value =
+            serde_json::from_str(&text).map_err(|e| malformed(path, &e.to_string()))?;
+        let inner = parsed(path, || {
+            let mut inner = Inner::from_bytes(text.as_bytes())?;
+            // Python sets both anew for each call too.
+            inner.with_truncation(None)?;
+            inner.with_padding(None);
+            Ok(inner)
+        })?;
+        let largest = inner.get_vocab(true).into_values().max();
+        let vocab_size = largest.map_or(0, |id| id as usize + 1);
+        if vocab_size == 0 {
+            return Err(malformed(path, "the vocabulary is empty"));
+        }
+        let (simple, kind) = match Simple::of(&json) {
+            Some((simple, kind)) => (Some(Arc::new(simple)), kind),
+            None => (None, kind(inner.get_model())),
+        };
+        let special = special(&inner, &beside);
+        let hash = format!("{:032x}", xxh3_128(text.as_bytes()));
+        Ok(Self {
+            inner: Arc::new(inner),
+            simple,
+            kind,
+            vocab_size,
+            special,
+            json: text.into(),
+            beside: beside.into(),
+            hash: hash.into(),
+            place: format!("`{place}`").into(),
+        })
+    }
+
+    fn read_json(path: &Path, beside: Vec<(&'static str, String)>) -> Result<Self> {
+        Self::from_json(read(path)?, beside, &path.display().to_string())
+    }
+
+    /// What `transformers` reads beside `tokenizer.json`.
+    fn config(&self) -> Value {
+        let mut config = json!({
+            "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false,
+        });
+        let SpecialTokens { bos, eos, pad, unk } = self.special;
+        for (key, id) in
+            [("bos_token", bos), ("eos_token", eos), ("pad_token", pad), ("unk_token", unk)]
+        {
+            if let Some(token) = id.and_then(|id| self.token(id)) {
+                config[key] = token.into();
+            }
+        }
+        config
+    }
+}
+
+fn kind(model: &ModelWrapper) -> TokenizerKind {
+    match model {
+        ModelWrapper::BPE(_) => TokenizerKind::Bpe,
+        ModelWrapper::WordPiece(_) => TokenizerKind::Wordpiece,
+        ModelWrapper::WordLevel(_) => TokenizerKind::Words,
+        ModelWrapper::Unigram(_) => TokenizerKind::Unigram,
+    }
+}
+
+/// The special tokens by the files beside `tokenizer.json`, else by the names that are usual.
+fn special(inner: &Inner, beside: &[(&'static str, String)]) -> SpecialTokens {
+    const END: &str = "<|endoftext|>";
+    let named = names(beside);
+    let is_added = |id: &u32| inner.get_added_tokens_decoder().contains_key(id);
+    let find = |key: &str, usual: &[&str]| match named.get(key) {
+        Some(token) => token.as_ref().and_then(|token| inner.token_to_id(token)),
+        None => usual.iter().filter_map(|name| inner.token_to_id(name)).find(is_added),
+    };
+    SpecialTokens {
+        bos: find("bos_token", &["<s>", "<|begin_of_text|>", "<bos>"]),
+        eos: find("eos_token", &[END, "<|end_of_text|>", "</s>", "<eos>"]),
+        pad: find("pad_token", &["<pad>", "[PAD]", "<|pad|>"]),
+        unk: find("unk_token", &["<unk>", "[UNK]"]),
+    }
+}
+
+/// The names of special tokens in the files beside `tokenizer.json`; null is a name of none.
+fn names(beside: &[(&'static str, String)]) -> Names {
+    let mut found = Names::new();
+    for name in [CONFIG, SPECIAL_MAP] {
+        let text = beside.iter().find(|(beside, _)| *beside == name).map(|(_, text)| text);
+        let json: Option<Map<String, Value>> =
+            text.and_then(|text| serde_json::from_str(text).ok());
+        for (key, value) in json.into_iter().flatten() {
+            let token = value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
+            if key.ends_with("_token") && (token.is_some() || value.is_null()) {
+                found.entry(key).or_insert(token);
+            }
+        }
+    }
+    found
+}
+
+type Names = std::collections::BTreeMap<String, Option<String>>;
+
+fn beside(folder: &Path) -> Result<Vec<(&'static str, String)>> {
+    let mut found = Vec::new();
+    for name in BESIDE {
+        let path = folder.join(name);
+        if path.is_file() {
+            let text = read(&path)?;
+            if name != BESIDE[2] {
+                serde_json::from_str::<Map<String, Value>>(&text)
+                    .map_err(|e| malformed(&path, &e.to_string()))?;
+            }
+            found.push((name, text));
+        }
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<String> {
+    let size = std::fs::metadata(path).map_err(|e| not_opened(path, e))?.len();
+    if size > MAX_FILE {
+        return Err(malformed(path, &format!("{size} bytes are too many for a tokenizer")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| not_opened(path, e))?;
+    String::from_utf8(bytes).map_err(|_| malformed(path, "it is not UTF-8"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    ff_formats::write_atomic(path, |file| file.write_all(text.as_bytes()))?;
+    Ok(())
+}
+
+fn parsed(path: &Path, parse: impl FnOnce() -> tokenizers::Result<Inner>) -> Result<Inner> {
+    let parsed = guarded_call(parse);
+    parsed
+        .and_then(|parsed| parsed.map_err(|e| e.to_string()))
+        .map_err(|message| malformed(path, &message))
+}
+
+fn malformed(path: &Path, message: &str) -> DataError {
+    DataError::tokenizer(
+        format!("`{}`", path.display()),
+        format!("no tokenizer: {message}"),
+        "Copy it again from where it was made; it is the file `tokenizer.json` of a Hugging Face folder, or one \
+         that `feedforward tokenizer train` wrote.",
+    )
+}

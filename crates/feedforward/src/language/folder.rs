@@ -1,0 +1,292 @@
+use super::weights::{check_weights, write_weights};
+use crate::model::{read, write_text};
+use crate::{Error, Result};
+use ff_data::text::Tokenizer;
+use ff_nn::Builder;
+use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBatch};
+use ff_ops::{Graph, Mode};
+use ff_tensor::{DType, Device, Tensor};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+const GENERATION: &str = "generation_config.json";
+
+/// A decoder that was read from a folder as Hugging Face has them: `config.json`, `model.safetensors` (or shards with
+/// their index), and where they are there `tokenizer.json` and `generation_config.json`.
+///
+/// ```no_run
+/// use feedforward::language::{GenerateOptions, LanguageModel};
+/// let mut model = LanguageModel::open("models/gpt2".as_ref(), &Default::default(), &Default::default())?;
+/// let text = model.generate("Once upon a time", &GenerateOptions::default(), &mut |_| Ok(()))?.text;
+/// println!("{text}");
+/// # Ok::<(), feedforward::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct LanguageModel {
+    pub(super) config: DecoderConfig,
+    pub(super) model: CausalLm,
+    pub(super) graph: Graph,
+    pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) generation: Map<String, Value>,
+}
+
+/// How a model is written.
+///
+/// ```
+/// assert_eq!(feedforward::language::SaveOptions::default().shard_bytes, 5_000_000_000);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SaveOptions {
+    /// The size of a file from which on another one is begun.
+    pub shard_bytes: usize,
+}
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        Self { shard_bytes: 5_000_000_000 }
+    }
+}
+
+/// The folder of a model: itself, or the one inside of a run.
+///
+/// # Errors
+/// Neither is there.
+///
+/// ```
+/// let error = feedforward::language::model_folder("no/such/model".as_ref()).unwrap_err();
+/// assert!(error.to_string().contains("no/such/model"));
+/// ```
+pub fn model_folder(path: &Path) -> Result<PathBuf> {
+    let inside = path.join("model");
+    for folder in [path, &inside] {
+        if folder.join("config.json").exists() {
+            return Ok(folder.to_owned());
+        }
+    }
+    let message = if !path.exists() {
+        "is not there; give the folder of a model or of a run"
+    } else if path.is_dir() {
+        "has no config.json, nor has a folder `model` in it; give the folder of a model or of a run"
+    } else {
+        "is no folder; give the folder of a model or of a run"
+    };
+    Err(Error::run(path, message))
+}
+
+impl LanguageModel {
+    /// Reads the folder of a model or of a run, for inference.
+    ///
+    /// # Errors
+    /// A file is missing or malformed; the config is not of a decoder that is supported; a tensor is missing, of another
+    /// shape, or belongs to no layer; the tokenizer has more ids than the model.
+    pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
+        let folder = model_folder(path)?;
+        let config_path = folder.join("config.json");
+        let config = DecoderConfig::parse(&read(&config_path)?)
+            .map_err(|error| Error::run(&config_path, error.to_string()))?;
+        let make = |device: &Device| {
+            let mut builder = Builder::new();
+            let model = CausalLm::new(&mut builder, &config, options);
+            Ok::<_, Error>((model, builder.build(device, DType::F32, 0, false)?))
+        };
+        // Once the shapes of a plan fit the files, the arena cannot be larger than they are.
+        let weights = check_weights(&folder, &config, &make(&Device::planning())?.1)?;
+        let mut builder = Builder::new();
+        let model = CausalLm::new(&mut builder, &config, options);
+        let mut params = builder.build_zeroed(device, DType::F32, false)?;
+        weights.read_into(&config, &mut params)?;
+        let tokenizer = read_tokenizer(&folder, &config)?;
+        let generation = read_generation(&folder)?;
+        let mut graph = Graph::new(device, params);
+        graph.set_mode(Mode::Eval);
+        Ok(Self { config, model, graph, tokenizer, generation })
+    }
+
+    /// A model that is in memory, with a folder's other parts.
+    pub fn new(
+        config: DecoderConfig,
+        (model, graph): (CausalLm, Graph),
+        tokenizer: Option<Tokenizer>,
+        generation: Map<String, Value>,
+    ) -> Self {
+        Self { config, model, graph, tokenizer, generation }
+    }
+
+    /// What the model is made from.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The tokenizer of its folder, where there is one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// `generation_config.json`; empty where there is none.
+    pub fn generation(&self) -> &Map<String, Value> {
+        &self.generation
+    }
+
+    /// The model and the graph that holds its parameters.
+    pub fn parts(&mut self) -> (&CausalLm, &mut Graph) {
+        (&self.model, &mut self.graph)
+    }
+
+    /// The ids that end a text.
+    pub fn end_tokens(&self) -> Vec<u32> {
+        let ids = |value: &Value| -> Vec<u32> {
+            let list = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+            list.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+        };
+        let said = self.generation.get("eos_token_id").or(self.config.field("eos_token_id"));
+        match said.map(ids) {
+            Some(ids) if !ids.is_empty() => ids,
+            _ => self.tokenizer.iter().filter_map(|t| t.special().eos).collect(),
+        }
+    }
+
+    /// The logits `[T, vocabulary]` after each of these tokens.
+    ///
+    /// # Errors
+    /// An id is not in the vocabulary, there are more tokens than positions, or memory is short.
+    pub fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        logits(&self.model, &mut self.graph, ids)
+    }
+
+    /// Writes the model's folder and reads it back: what was written must give the same logits.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or reads back as something else.
+    pub fn save(&mut self, folder: &Path, options: &SaveOptions) -> Result<()> {
+        let parts = (self.tokenizer.as_ref(), Some(&self.generation));
+        save(folder, &self.config, &self.model, &mut self.graph, parts, options)
+    }
+}
+
+/// Writes a model's folder and reads it back: parameters and logits must be the same, bit by bit.
+///
+/// Tensors are written in f32, with the names and shapes that `transformers` has for them. The graph's tape is reset.
+///
+/// # Errors
+/// The folder cannot be written, or reads back as something else.
+///
+/// ```no_run
+/// # use feedforward::{nn::models::{CausalLm, DecoderConfig}, ops::Graph};
+/// # fn write(config: &DecoderConfig, model: &CausalLm, graph: &mut Graph) -> feedforward::Result<()> {
+/// use feedforward::language::save;
+/// save("models/mine".as_ref(), config, model, graph, (None, None), &Default::default())
+/// # }
+/// ```
+pub fn save(
+    folder: &Path,
+    config: &DecoderConfig,
+    model: &CausalLm,
+    graph: &mut Graph,
+    (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
+    options: &SaveOptions,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
+    write_weights(folder, config, graph.params(), options.shard_bytes)?;
+    if let Some(tokenizer) = tokenizer {
+        tokenizer.save(folder)?;
+    }
+    if let Some(generation) = generation.filter(|map| !map.is_empty()) {
+        let json = Value::Object(generation.clone());
+        write_text(&folder.join(GENERATION), &format!("{json:#}"))?;
+    }
+    write_text(&folder.join("config.json"), &as_written(config)?.to_json())?;
+    let mode = graph.mode();
+    graph.set_mode(Mode::Eval);
+    let result = read_back(folder, config, model, graph);
+    graph.set_mode(mode);
+    graph.reset();
+    result
+}
+
+/// The config with what is true of the files: the class that opens them and their type.
+fn as_written(config: &DecoderConfig) -> Result<DecoderConfig> {
+    let mut config = config.clone();
+    if config.field("architectures").is_none() {
+        config = config.with("architectures", vec![config.family.architecture()])?;
+    }
+    let key = if config.field("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
+    Ok(config.with(key, "float32")?)
+}
+
+/// How many tokens the comparison of logits runs on.
+const PROBE: usize = 16;
+
+/// Opens what was written and compares every parameter, and the logits of a few tokens.
+fn read_back(
+    folder: &Path,
+    config: &DecoderConfig,
+    model: &CausalLm,
+    graph: &mut Graph,
+) -> Result<()> {
+    let wrong = |what: &str| {
+        let message = format!(
+            "what was written reads back as something else: {what}; look at the disk, and write the model to another one"
+        );
+        Error::run(folder, message)
+    };
+    let device = graph.device().clone();
+    let mut again = LanguageModel::open(folder, &device, model.options())?;
+    for (id, info) in graph.params().iter() {
+        let written = again.graph.params().values::<f32>(id)?;
+        let mut pairs = graph.params().values::<f32>(id)?.iter().zip(written);
+        if pairs.any(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Err(wrong(&format!("parameter `{}`", info.spec.name)));
+        }
+    }
+    let len = PROBE.min(config.max_positions) as u64;
+    let ids: Vec<u32> = (0..len).map(|i| (i * 7919 % config.vocab_size as u64) as u32).collect();
+    let (expected, found) = (logits(model, graph, &ids)?, again.logits(&ids)?);
+    let same = expected.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits());
+    if same { Ok(()) } else { Err(wrong("its logits differ")) }
+}
+
+fn logits(model: &CausalLm, graph: &mut Graph, ids: &[u32]) -> Result<Vec<f32>> {
+    graph.reset();
+    let batch = token_batch(graph, ids, 0)?;
+    let logits = model.logits(graph, &batch, None)?;
+    Ok(logits.slice::<f32>()?.to_vec())
+}
+
+/// One sequence whose first token has the given position.
+pub(super) fn token_batch(graph: &Graph, ids: &[u32], position: usize) -> Result<TokenBatch> {
+    let tensor = |values: Vec<i32>| {
+        Tensor::from_slice(graph.device(), &values, &[1, values.len()]).map(|t| graph.input(t))
+    };
+    let positions = position..position + ids.len();
+    Ok(TokenBatch {
+        ids: tensor(ids.iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect())?,
+        positions: tensor(positions.map(|p| i32::try_from(p).unwrap_or(i32::MAX)).collect())?,
+        segments: None,
+    })
+}
+
+fn read_tokenizer(folder: &Path, config: &DecoderConfig) -> Result<Option<Tokenizer>> {
+    let there = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).exists());
+    if !there {
+        return Ok(None);
+    }
+    let tokenizer = Tokenizer::load(folder)?;
+    if tokenizer.vocab_size() > config.vocab_size {
+        let message = format!(
+            "the tokenizer has ids up to {}, the model only {} tokens; they are of different models",
+            tokenizer.vocab_size() - 1,
+            config.vocab_size
+        );
+        return Err(Error::run(folder, message));
+    }
+    Ok(Some(tokenizer))
+}
+
+fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
+    let path = folder.join(GENERATION);
+    if !path.exists() {
+        return Ok(Map::new());
+    }
+    serde_json::from_str(&read(&path)?)
+        .map_err(|e| Error::run(&path, format!("is not valid JSON: {e}")))
+}

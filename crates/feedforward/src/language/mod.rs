@@ -1,0 +1,12 @@
+//! Language models as Hugging Face's folders: read, written, and asked to write.
+
+mod folder;
+mod generate;
+mod sampling;
+mod weights;
+
+pub use folder::{LanguageModel, SaveOptions, model_folder, save};
+pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
+pub use sampling::GenerateOptions;
+pub use weights::read_weights;
+pub(crate) use weights::write_weights;

@@ -1,0 +1,258 @@
+//! The tensors of a folder: one file, or shards with an index.
+
+use crate::{Error, Result};
+use ff_formats::{TensorFile, TensorWriter, write_atomic};
+use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
+use ff_ops::{ParamId, Params};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::Path;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+/// How many names a message lists.
+const SHOWN: usize = 4;
+
+/// The files of a folder's tensors, mapped.
+#[derive(Debug)]
+pub(super) struct Weights {
+    files: Vec<TensorFile>,
+    /// The number of the file that has each tensor.
+    tensors: BTreeMap<String, usize>,
+}
+
+impl Weights {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        let index = folder.join(INDEX);
+        if folder.join(SINGLE).exists() {
+            let file = TensorFile::map(&folder.join(SINGLE))?;
+            let tensors = file.entries().map(|entry| (entry.name, 0)).collect();
+            return Ok(Self { files: vec![file], tensors });
+        }
+        if index.exists() {
+            return Self::sharded(folder, &index);
+        }
+        let old = folder.join("pytorch_model.bin").exists()
+            || folder.join("pytorch_model.bin.index.json").exists();
+        let message = if old {
+            "has its tensors in pytorch_model.bin only; convert the model to safetensors first (in Python: \
+             model.save_pretrained(folder))"
+        } else {
+            "has neither model.safetensors nor model.safetensors.index.json; copy the folder again whole"
+        };
+        Err(Error::run(folder, message))
+    }
+
+    fn sharded(folder: &Path, index: &Path) -> Result<Self> {
+        let malformed = |message: &str| Error::run(index, message);
+        let json: Value = serde_json::from_str(&crate::model::read(index)?)
+            .map_err(|e| malformed(&format!("is not valid JSON: {e}")))?;
+        let map = json.get("weight_map").and_then(Value::as_object);
+        let map =
+            map.ok_or_else(|| malformed("has no `weight_map`; it names each tensor's file"))?;
+        let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
+        let mut files = Vec::new();
+        let mut tensors = BTreeMap::new();
+        for name in names {
+            // A name is one of this folder, not a path to somewhere else.
+            if Path::new(name).file_name().is_none_or(|file| file != name) {
+                return Err(malformed(&format!("names `{name}`, which is no file of this folder")));
+            }
+            let path = folder.join(name);
+            if !path.exists() {
+                let message = format!(
+                    "names the shard {name}, which is not in the folder; copy the folder again whole"
+                );
+                return Err(malformed(&message));
+            }
+            let file = TensorFile::map(&path)?;
+            tensors.extend(file.entries().map(|entry| (entry.name, files.len())));
+            files.push(file);
+        }
+        for (tensor, file) in map {
+            if !tensors.contains_key(tensor) {
+                let message =
+                    format!("says that {file} has the tensor `{tensor}`, which it has not");
+                return Err(malformed(&message));
+            }
+        }
+        Ok(Self { files, tensors })
+    }
+
+    fn file(&self, name: &str) -> Option<&TensorFile> {
+        self.tensors.get(name).map(|&file| &self.files[file])
+    }
+
+    /// The tensors of a model by the names that they have here: a base model's lack the first part.
+    fn names(&self, wanted: &[FileTensor]) -> Vec<String> {
+        let short = |name: &str| name.split_once('.').map_or(name, |(_, rest)| rest).to_owned();
+        let is_base =
+            |t: &FileTensor| self.file(&t.name).is_none() && self.file(&short(&t.name)).is_some();
+        let base = wanted.iter().any(is_base);
+        let name =
+            |t: &FileTensor| if base && is_base(t) { short(&t.name) } else { t.name.clone() };
+        wanted.iter().map(name).collect()
+    }
+
+    /// Every tensor is there with its shape, and none is left over.
+    fn check(
+        &self,
+        folder: &Path,
+        config: &DecoderConfig,
+        wanted: &[FileTensor],
+        names: &[String],
+    ) -> Result<()> {
+        let missing: Vec<&str> =
+            names.iter().filter(|name| self.file(name).is_none()).map(String::as_str).collect();
+        if !missing.is_empty() {
+            let message = format!(
+                "{} missing that config.json calls for: {}",
+                count(missing.len(), "tensor is", "tensors are"),
+                listed(&missing)
+            );
+            return Err(Error::run(folder, message));
+        }
+        for (tensor, name) in wanted.iter().zip(names) {
+            let found = self.file(name).and_then(|file| file.dims(name)).unwrap_or_default();
+            if found != tensor.dims {
+                let message = format!(
+                    "tensor `{name}`: config.json calls for shape {:?}, the file has {found:?}",
+                    tensor.dims
+                );
+                return Err(Error::run(folder, message));
+            }
+        }
+        let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let extra: Vec<&str> = self
+            .tensors
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !known.contains(name) && !is_ignored(config, name))
+            .collect();
+        if !extra.is_empty() {
+            let message = format!(
+                "{} no layer of config.json: {}; the files are of different models, or the model has parts that are \
+                 not supported",
+                count(extra.len(), "tensor belongs to", "tensors belong to"),
+                listed(&extra)
+            );
+            return Err(Error::run(folder, message));
+        }
+        Ok(())
+    }
+}
+
+fn count(n: usize, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
+}
+
+fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
+/// Whether a folder's tensors are those of a model, before memory is taken for it.
+pub(super) fn check_weights(
+    folder: &Path,
+    config: &DecoderConfig,
+    planned: &Params,
+) -> Result<Weights> {
+    let weights = Weights::open(folder)?;
+    let wanted = file_tensors(config, planned);
+    weights.check(folder, config, &wanted, &weights.names(&wanted))?;
+    Ok(weights)
+}
+
+/// Reads a folder's tensors into parameters of the same config, as f32 whatever they are stored as.
+///
+/// # Errors
+/// A shard or a tensor is missing, of another shape or of a type that is not a float; a tensor belongs to no layer.
+///
+/// ```no_run
+/// # fn read(config: &feedforward::nn::models::DecoderConfig, params: &mut feedforward::ops::Params) -> feedforward::Result<()> {
+/// feedforward::language::read_weights("models/gpt2".as_ref(), config, params)
+/// # }
+/// ```
+pub fn read_weights(folder: &Path, config: &DecoderConfig, params: &mut Params) -> Result<()> {
+    let weights = check_weights(folder, config, params)?;
+    weights.read_into(config, params)
+}
+
+impl Weights {
+    pub(super) fn read_into(&self, config: &DecoderConfig, params: &mut Params) -> Result<()> {
+        let wanted = file_tensors(config, params);
+        for (tensor, name) in wanted.iter().zip(self.names(&wanted)) {
+            let Some(file) = self.file(&name) else { continue };
+            let values = file.floats(&name, &tensor.dims)?;
+            tensor.read(&values, params.values_mut::<f32>(ParamId::new(tensor.param))?);
+        }
+        Ok(())
+    }
+}
+
+/// Writes the tensors of a model: one file, or shards of at most `shard_bytes` where that is not enough.
+pub(crate) fn write_weights(
+    folder: &Path,
+    config: &DecoderConfig,
+    params: &Params,
+    shard_bytes: usize,
+) -> Result<()> {
+    let tensors = file_tensors(config, params);
+    let mut shards: Vec<Vec<&FileTensor>> = vec![Vec::new()];
+    let mut bytes = 0;
+    for tensor in &tensors {
+        let more = size_of::<f32>() * tensor.len();
+        if bytes > 0 && bytes + more > shard_bytes {
+            shards.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += more;
+        if let Some(shard) = shards.last_mut() {
+            shard.push(tensor);
+        }
+    }
+    remove_weights(folder)?;
+    let name = |i: usize| match shards.len() {
+        1 => SINGLE.to_owned(),
+        n => format!("model-{:05}-of-{n:05}.safetensors", i + 1),
+    };
+    let mut map = BTreeMap::new();
+    let mut total = 0;
+    for (i, shard) in shards.iter().enumerate() {
+        let mut writer = TensorWriter::new();
+        writer.metadata("format", "pt");
+        for &tensor in shard {
+            let values = params.values::<f32>(ParamId::new(tensor.param))?;
+            let made = move || -> Cow<'_, [f32]> { tensor.write(values) };
+            writer.add_made(&tensor.name, &tensor.dims, made);
+            map.insert(tensor.name.as_str(), name(i));
+        }
+        total += writer.bytes();
+        writer.write(&folder.join(name(i)))?;
+    }
+    if shards.len() > 1 {
+        let weight_map: Map<String, Value> =
+            map.into_iter().map(|(tensor, file)| (tensor.to_owned(), file.into())).collect();
+        let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+        write_atomic(&folder.join(INDEX), |file| writeln!(file, "{index:#}"))?;
+    }
+    Ok(())
+}
+
+/// A model of fewer shards must not leave those of an earlier one behind.
+fn remove_weights(folder: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(ff_formats::Error::io(folder, "reading"))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let shard = name.starts_with("model-") && name.ends_with(".safetensors");
+        if shard || name == INDEX || name == SINGLE {
+            let path = entry.path();
+            std::fs::remove_file(&path).map_err(ff_formats::Error::io(&path, "removing"))?;
+        }
+    }
+    Ok(())
+}

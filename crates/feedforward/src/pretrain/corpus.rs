@@ -1,0 +1,209 @@
+//! The text of a run: its tokenizer and its tokens, in the run's folder.
+
+use super::PretrainRecipe;
+use crate::notes::RunInfo;
+use crate::watch::{Notice, TextNotice, Watcher};
+use crate::{Error, Result, RunFolder, language};
+use ff_data::text::{
+    TextConfig, TextData, TextProgress, Tokenizer, TokenizerOptions, tokenize, train_tokenizer,
+};
+use ff_train::Event;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// A tokenizer and what it made of the text.
+pub(crate) struct Corpus {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) data: TextData,
+    /// Where the text came from, in words.
+    pub(super) source: String,
+}
+
+impl Corpus {
+    /// Bytes of text that a token of the training part stands for.
+    pub(super) fn bytes_per_token(&self) -> f64 {
+        let train = &self.data.report.train;
+        train.bytes as f64 / train.tokens.max(1) as f64
+    }
+
+    /// The same of the validation part.
+    pub(super) fn valid_bytes_per_token(&self) -> f64 {
+        let valid = &self.data.report.valid;
+        if valid.tokens == 0 {
+            return self.bytes_per_token();
+        }
+        valid.bytes as f64 / valid.tokens as f64
+    }
+
+    /// The tokenizer in words.
+    pub(super) fn tokenizer_line(&self) -> String {
+        format!("{}, {} tokens", self.tokenizer.kind(), self.tokenizer.vocab_size())
+    }
+
+    fn notice(&self) -> TextNotice {
+        let documents = &self.data.report.documents;
+        let mut findings = Vec::new();
+        if documents.read > 1 || !documents.dropped.is_empty() {
+            let mut line = format!("{} documents", documents.read);
+            for (why, count) in &documents.dropped {
+                line.push_str(&format!(" · {count} dropped: {why}"));
+            }
+            findings.push(line);
+        }
+        if self.data.report.reused {
+            findings.push("tokens of an earlier run of the same text".into());
+        }
+        TextNotice {
+            source: self.source.clone(),
+            findings,
+            tokenizer: self.tokenizer_line(),
+            train_tokens: self.data.report.train.tokens,
+            valid_tokens: self.data.report.valid.tokens,
+            bytes_per_token: self.bytes_per_token(),
+        }
+    }
+}
+
+/// Where a run's tokens and its tokenizer lie.
+fn folders(folder: &RunFolder) -> (PathBuf, PathBuf) {
+    (folder.path().join("tokens"), folder.path().join("tokenizer"))
+}
+
+/// Takes back what [`prepare`] made.
+pub(super) fn remove(folder: &RunFolder) {
+    let (tokens, tokenizer) = folders(folder);
+    for made in [tokens, tokenizer] {
+        let _ = std::fs::remove_dir_all(made);
+    }
+    let _ = std::fs::remove_file(generated(folder));
+}
+
+fn generated(folder: &RunFolder) -> PathBuf {
+    folder.path().join("text.txt")
+}
+
+/// What is read: the recipe's text, or the sums that it asks for, which are written down first.
+fn text(recipe: &PretrainRecipe, folder: &RunFolder) -> Result<(TextConfig, String)> {
+    let Some(sums) = &recipe.generate else {
+        let names: Vec<String> =
+            recipe.data.paths.iter().map(|path| path.display().to_string()).collect();
+        return Ok((recipe.data.clone(), names.join(", ")));
+    };
+    let path = generated(folder);
+    let written = sums.text();
+    ff_formats::write_atomic(&path, |file| file.write_all(written.as_bytes()))?;
+    // A sum is a document with its line's end, which tells where the answer is over.
+    let config = TextConfig { paths: vec![path], ..recipe.data.clone() };
+    let source = format!(
+        "{} sums of two numbers of {} digits; {} pairs kept apart to judge by",
+        sums.examples, sums.digits, sums.test
+    );
+    Ok((config, source))
+}
+
+/// Reads the text of a new run.
+///
+/// # Errors
+/// A file cannot be read, or there is no text in it; the tokenizer cannot be read.
+pub(super) fn prepare(
+    recipe: &PretrainRecipe,
+    folder: &RunFolder,
+    watcher: &mut dyn Watcher,
+) -> Result<Corpus> {
+    let (config, source) = text(recipe, folder)?;
+    let (_, tokenizer_folder) = folders(folder);
+    let tokenizer = tokenizer(recipe, &config, Path::new(""), watcher)?;
+    tokenizer.save(&tokenizer_folder)?;
+    tokens(&config, Path::new(""), tokenizer, folder, source, watcher)
+}
+
+/// Finds the text of an earlier run: tokens that are whole are used, others made anew.
+///
+/// # Errors
+/// The text has changed since the run was started, or cannot be read.
+pub(super) fn reopen(
+    recipe: &PretrainRecipe,
+    folder: &RunFolder,
+    info: &RunInfo,
+    watcher: &mut dyn Watcher,
+) -> Result<Corpus> {
+    let (tokens_folder, tokenizer_folder) = folders(folder);
+    let tokenizer = Tokenizer::load(&tokenizer_folder)?;
+    let (config, source) = text(recipe, folder)?;
+    let opened = TextData::open(&tokens_folder);
+    let corpus = match opened {
+        // What was read then is what the run goes on with, whether the files are still there or not.
+        Ok(data) if data.train.hash() == info.data_hash => {
+            let corpus = Corpus { tokenizer, data, source };
+            watcher.notice(&Notice::Text(&corpus.notice()));
+            corpus
+        }
+        _ => tokens(&config, &info.base, tokenizer, folder, source, watcher)?,
+    };
+    if corpus.data.train.hash() != info.data_hash {
+        return Err(Error::run(
+            folder.path(),
+            "was started on other text: a file has changed since; put the old one back, or train anew",
+        ));
+    }
+    Ok(corpus)
+}
+
+fn tokens(
+    config: &TextConfig,
+    base: &Path,
+    tokenizer: Tokenizer,
+    folder: &RunFolder,
+    source: String,
+    watcher: &mut dyn Watcher,
+) -> Result<Corpus> {
+    let (tokens_folder, _) = folders(folder);
+    let mut phase = "";
+    let report = tokenize(config, base, &tokenizer, &tokens_folder, &mut |progress| {
+        tell(progress, &mut phase, watcher);
+    })?;
+    let mut data = TextData::open(&tokens_folder)?;
+    data.report.reused = report.reused;
+    let corpus = Corpus { tokenizer, data, source };
+    watcher.notice(&Notice::Text(&corpus.notice()));
+    Ok(corpus)
+}
+
+fn tell(progress: &TextProgress, phase: &mut &'static str, watcher: &mut dyn Watcher) {
+    if *phase != progress.phase {
+        *phase = progress.phase;
+        watcher.event(Event::Phase(match progress.phase {
+            "hashing" => "reading the text",
+            "tokenising" => "making tokens of the text",
+            "reading" => "reading the text for the tokenizer",
+            "merging" => "training the tokenizer",
+            other => other,
+        }));
+    }
+}
+
+/// The tokenizer that a recipe names, brings with its model, or has trained on its text.
+fn tokenizer(
+    recipe: &PretrainRecipe,
+    config: &TextConfig,
+    base: &Path,
+    watcher: &mut dyn Watcher,
+) -> Result<Tokenizer> {
+    let table = &recipe.tokenizer;
+    if let Some(path) = &table.path {
+        return Ok(Tokenizer::load(path)?);
+    }
+    if let Some(from) = &recipe.model.from {
+        return Ok(Tokenizer::load(&language::model_folder(from)?)?);
+    }
+    let options = TokenizerOptions {
+        kind: table.kind,
+        vocab_size: table.vocab_size,
+        special: table.special.clone(),
+        pretokenizer: table.pretokenizer,
+        ..TokenizerOptions::default()
+    };
+    let mut phase = "";
+    let told = &mut |progress: &TextProgress| tell(progress, &mut phase, watcher);
+    Ok(train_tokenizer(config, base, &options, told)?.tokenizer)
+}

@@ -1,0 +1,170 @@
+//! Judging a language model on text, on questions with one answer, and on questions with choices.
+
+use super::judge::{self, Choice, Choices, Exact, TextScores};
+use super::{PretrainRecipe, Question};
+use crate::language::LanguageModel;
+use crate::{Error, Result, RunFolder};
+use ff_data::text::{TextConfig, TextData, tokenize};
+use ff_nn::models::LanguageOptions;
+use ff_tensor::{Device, DeviceOptions};
+use ff_train::language::Windows;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Windows judged at a time.
+const BATCH: usize = 8;
+/// The longest window where no recipe says how long the model's are.
+const CONTEXT: usize = 1024;
+
+/// What a language model was judged on and how it did.
+///
+/// ```
+/// fn loss(e: &feedforward::pretrain::LanguageEvaluation) -> Option<f64> { e.text.map(|text| text.loss) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LanguageEvaluation {
+    /// The model's folder.
+    pub model: PathBuf,
+    /// What it was judged on: `valid`, or the file.
+    pub data: String,
+    /// Tokens of a window.
+    pub context: usize,
+    /// Loss, perplexity and bits per byte, for text.
+    pub text: Option<TextScores>,
+    /// Exact answers, for questions with one.
+    pub exact: Option<Exact>,
+    /// The likeliest choices, for questions with choices.
+    pub choices: Option<Choices>,
+}
+
+/// Whether a path is a language model's folder, or a run of one.
+pub fn is_language_model(path: &Path) -> bool {
+    let Ok(folder) = crate::language::model_folder(path) else { return false };
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+    let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    json.is_some_and(|json| json.get("model_type").is_some())
+}
+
+/// Judges a model: on a file of text, or of JSON lines that are questions (`prompt` with `answer`, or with `choices` and
+/// the number of the right one) or documents (`text`); on a run's validation part where no file is given.
+///
+/// # Errors
+/// The model or the data is not right.
+pub fn evaluate_language(
+    path: &Path,
+    data: Option<&Path>,
+    options: DeviceOptions,
+) -> Result<LanguageEvaluation> {
+    let device = Device::open(options)?;
+    let folder = RunFolder::open(path).ok();
+    let recipe = match &folder {
+        Some(folder) => PretrainRecipe::load(&folder.recipe(), &[]).ok(),
+        None => None,
+    };
+    let language = LanguageOptions {
+        precision: recipe.as_ref().map(|recipe| recipe.model.precision).unwrap_or_default(),
+        ..LanguageOptions::default()
+    };
+    let mut model = LanguageModel::open(path, &device, &language)?;
+    let windows = match &recipe {
+        Some(recipe) => super::run::windows(recipe),
+        None => Windows { context: CONTEXT, ..Windows::default() },
+    };
+    let context = windows.context.min(model.config().max_positions);
+    let windows = Windows { context, random: false, ..windows };
+    let mut found = LanguageEvaluation {
+        model: path.to_owned(),
+        data: data.map_or("valid".into(), |data| data.display().to_string()),
+        context,
+        text: None,
+        exact: None,
+        choices: None,
+    };
+    match data {
+        None => {
+            let Some(folder) = folder else {
+                return Err(Error::usage("what is it to be judged on? Name a file with --data"));
+            };
+            let tokens = TextData::open(&folder.path().join("tokens"))?;
+            let valid = tokens.valid.ok_or_else(|| {
+                Error::usage("the run kept no text apart; name a file with --data")
+            })?;
+            found.text = Some(judge::text(&mut model, windows, &valid, BATCH)?);
+            if let Some(sums) = recipe.and_then(|recipe| recipe.generate) {
+                found.exact = Some(judge::exact(&mut model, &sums.test())?);
+            }
+        }
+        Some(data) => match questions(data)? {
+            Questions::None => {
+                found.text = Some(text(&mut model, windows, data)?);
+            }
+            Questions::Exact(all) => found.exact = Some(judge::exact(&mut model, &all)?),
+            Questions::Choices(all) => found.choices = Some(judge::choices(&mut model, &all)?),
+        },
+    }
+    Ok(found)
+}
+
+/// A file's tokens are made in a temporary folder.
+fn text(model: &mut LanguageModel, windows: Windows, data: &Path) -> Result<TextScores> {
+    let tokenizer = model.tokenizer().cloned().ok_or_else(|| {
+        Error::usage("the model's folder has no tokenizer (tokenizer.json); add one")
+    })?;
+    let config = TextConfig { paths: vec![data.to_owned()], valid: 0.0, ..TextConfig::default() };
+    let place =
+        tempfile::tempdir().map_err(ff_formats::Error::io(data, "making a temporary folder"))?;
+    tokenize(&config, Path::new(""), &tokenizer, place.path(), &mut |_| ())?;
+    let tokens = TextData::open(place.path())?.train;
+    tokens.check_vocabulary(model.config().vocab_size)?;
+    tokens.check_context(1, "given")?;
+    judge::text(model, windows, &tokens, BATCH)
+}
+
+enum Questions {
+    None,
+    Exact(Vec<Question>),
+    Choices(Vec<Choice>),
+}
+
+/// The questions of a file of JSON lines, if its first line is one.
+fn questions(path: &Path) -> Result<Questions> {
+    let name = path.to_string_lossy().to_ascii_lowercase();
+    if !(name.ends_with(".jsonl") || name.ends_with(".ndjson")) {
+        return Ok(Questions::None);
+    }
+    let text = std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?;
+    let lines: Vec<(usize, &str)> =
+        text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).collect();
+    let first: serde_json::Value = match lines.first() {
+        None => return Err(Error::run(path, "is empty; expected a question a line")),
+        Some((line, text)) => serde_json::from_str(text)
+            .map_err(|e| Error::run(path, format!("line {}: this is not JSON: {e}", line + 1)))?,
+    };
+    if first.get("prompt").is_none() {
+        return Ok(Questions::None);
+    }
+    if first.get("choices").is_some() {
+        let all: Vec<Choice> = parsed(path, &lines)?;
+        let bad = all.iter().position(|question| question.answer >= question.choices.len());
+        if let Some(i) = bad {
+            return Err(Error::run(
+                path,
+                format!(
+                    "line {}: `answer` is {} and there are {} choices, counted from 0",
+                    lines[i].0 + 1,
+                    all[i].answer,
+                    all[i].choices.len()
+                ),
+            ));
+        }
+        return Ok(Questions::Choices(all));
+    }
+    Ok(Questions::Exact(parsed(path, &lines)?))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(path: &Path, lines: &[(usize, &str)]) -> Result<Vec<T>> {
+    let parse = |&(line, text): &(usize, &str)| {
+        serde_json::from_str(text).map_err(|e| Error::run(path, format!("line {}: {e}", line + 1)))
+    };
+    lines.iter().map(parse).collect()
+}

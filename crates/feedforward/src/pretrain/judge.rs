@@ -1,0 +1,178 @@
+//! What a language model is worth: loss, perplexity and bits per byte on text, exact answers, the likeliest of choices.
+
+use super::Question;
+use super::score::{Continuation, likelihoods};
+use crate::language::LanguageModel;
+use crate::{Error, Result};
+use ff_data::text::TokenData;
+use ff_train::language::Windows;
+use serde::{Deserialize, Serialize};
+
+/// How well a text is predicted.
+///
+/// ```
+/// use feedforward::pretrain::TextScores;
+/// let scores = TextScores::new(2.0 * 8f64.ln(), 2, 3);
+/// assert!((scores.perplexity - 8.0).abs() < 1e-12);
+/// assert!((scores.bits_per_byte - 2.0).abs() < 1e-12); // 3 bits each of 2 tokens, over 3 bytes
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TextScores {
+    /// Mean of −ln p over the tokens, in nats.
+    pub loss: f64,
+    /// e to the loss.
+    pub perplexity: f64,
+    /// −log₂ p of the whole text, over its bytes: comparable between tokenizers.
+    pub bits_per_byte: f64,
+    /// Tokens predicted.
+    pub tokens: u64,
+    /// Bytes of the text.
+    pub bytes: u64,
+}
+
+impl TextScores {
+    /// From the sum of −ln p.
+    pub fn new(sum: f64, tokens: u64, bytes: u64) -> Self {
+        let loss = sum / tokens.max(1) as f64;
+        Self {
+            loss,
+            perplexity: loss.exp(),
+            bits_per_byte: sum / std::f64::consts::LN_2 / bytes.max(1) as f64,
+            tokens,
+            bytes,
+        }
+    }
+}
+
+/// How many answers are right.
+///
+/// ```
+/// assert_eq!(feedforward::pretrain::Exact { questions: 4, right: 3 }.share(), 0.75);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exact {
+    /// All questions.
+    pub questions: usize,
+    /// Those whose answer greedy generation writes to the letter, or whose right choice is the likeliest.
+    pub right: usize,
+}
+
+impl Exact {
+    /// The share that is right.
+    pub fn share(&self) -> f64 {
+        self.right as f64 / self.questions.max(1) as f64
+    }
+}
+
+/// The scores on a stream of tokens, window by window: a token is predicted from those before it in its window.
+///
+/// # Errors
+/// An operation failed.
+pub(crate) fn text(
+    model: &mut LanguageModel,
+    windows: Windows,
+    tokens: &TokenData,
+    batch: usize,
+) -> Result<TextScores> {
+    let (network, graph) = model.parts();
+    let (sum, count) =
+        ff_train::language::evaluate(graph, network, windows, tokens, batch, usize::MAX)?;
+    Ok(TextScores::new(sum, count as u64, tokens.bytes()))
+}
+
+/// Asks each question once.
+///
+/// # Errors
+/// A question is longer than the model's positions, or an operation failed.
+pub(crate) fn exact(model: &mut LanguageModel, questions: &[Question]) -> Result<Exact> {
+    let pairs = questions
+        .iter()
+        .map(|q| continuation(model, &q.prompt, &q.answer))
+        .collect::<Result<Vec<_>>>()?;
+    let found = likelihoods(model, &pairs)?;
+    Ok(Exact {
+        questions: questions.len(),
+        right: found.iter().filter(|likelihood| likelihood.greedy).count(),
+    })
+}
+
+/// A question with answers to choose from.
+///
+/// ```
+/// let json = r#"{"prompt": "2+2=", "choices": ["4", "5"], "answer": 0}"#;
+/// let question: feedforward::pretrain::Choice = serde_json::from_str(json)?;
+/// assert_eq!(question.choices[question.answer], "4");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// What is given.
+    pub prompt: String,
+    /// What may follow.
+    pub choices: Vec<String>,
+    /// The place of the right one, from 0.
+    pub answer: usize,
+}
+
+/// How choices were made: by the likelihood of the whole choice, and by that of its bytes on the mean, which does not
+/// favour short ones.
+///
+/// ```
+/// use feedforward::pretrain::{Choices, Exact};
+/// let all = Exact { questions: 2, right: 2 };
+/// assert_eq!(Choices { by_likelihood: all, by_byte: all }.by_byte.share(), 1.0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choices {
+    /// The likeliest whole choice.
+    pub by_likelihood: Exact,
+    /// The choice whose likelihood over its bytes is greatest.
+    pub by_byte: Exact,
+}
+
+/// Takes the likeliest choice of each question.
+///
+/// # Errors
+/// A question is longer than the model's positions, or an operation failed.
+pub(crate) fn choices(model: &mut LanguageModel, questions: &[Choice]) -> Result<Choices> {
+    let mut pairs = Vec::new();
+    for question in questions {
+        for choice in &question.choices {
+            pairs.push(continuation(model, &question.prompt, choice)?);
+        }
+    }
+    let mut found = likelihoods(model, &pairs)?.into_iter();
+    let (mut by_likelihood, mut by_byte) = (0, 0);
+    for question in questions {
+        let scores: Vec<f64> = question
+            .choices
+            .iter()
+            .filter_map(|_| found.next())
+            .map(|l| l.log_likelihood)
+            .collect();
+        let best = |of: &dyn Fn(usize) -> f64| {
+            (0..scores.len()).fold(0, |best, i| if of(i) > of(best) { i } else { best })
+        };
+        let a_byte = |i: usize| scores[i] / question.choices[i].len().max(1) as f64;
+        by_likelihood += usize::from(best(&|i| scores[i]) == question.answer);
+        by_byte += usize::from(best(&a_byte) == question.answer);
+    }
+    let of = |right| Exact { questions: questions.len(), right };
+    Ok(Choices { by_likelihood: of(by_likelihood), by_byte: of(by_byte) })
+}
+
+/// The tokens of a prompt and of what follows it: where the tokenizer would join letters of both, the prompt ends earlier.
+fn continuation(model: &LanguageModel, prompt: &str, follows: &str) -> Result<Continuation> {
+    let no_tokenizer = "the model's folder has no tokenizer (tokenizer.json); add one";
+    let tokenizer = model.tokenizer().ok_or_else(|| Error::usage(no_tokenizer))?;
+    let mut given = tokenizer.encode(prompt)?;
+    let mut all = tokenizer.encode(&format!("{prompt}{follows}"))?;
+    if given.is_empty()
+        && let Some(start) = tokenizer.special().bos.or(tokenizer.special().eos)
+    {
+        given.push(start);
+        all.insert(0, start);
+    }
+    let common = given.iter().zip(&all).take_while(|(a, b)| a == b).count().max(1).min(all.len());
+    Ok(Continuation { given: all[..common].to_vec(), follows: all[common..].to_vec() })
+}

@@ -1,0 +1,159 @@
+//! The recipe of a language model.
+
+use super::addition::Addition;
+use super::config::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable};
+use crate::recipe::{self, RecipeError, RecipeFile, find_beside};
+use ff_data::text::TextConfig;
+use ff_train::optim::{ConfigError, OptimizerConfig};
+use ff_train::schedule::ScheduleConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Everything that decides how a language model is pretrained: text, tokenizer, model, optimiser, schedule, length.
+///
+/// ```
+/// use feedforward::pretrain::PretrainRecipe;
+/// let text = "
+///     [data]
+///     paths = ['shakespeare.txt']
+///     [tokenizer]
+///     kind = 'characters'
+///     [model.config]
+///     model_type = 'gpt2'
+///     n_layer = 4
+/// ";
+/// let recipe = PretrainRecipe::parse(text, "shakespeare.toml", &["train.steps=2000".into()])?;
+/// assert_eq!(recipe.train.steps, Some(2000));
+/// # Ok::<(), feedforward::RecipeError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "A pretraining recipe of feedforward")]
+pub struct PretrainRecipe {
+    /// What the run's folder is called; from the recipe's name by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The text to learn from.
+    pub data: TextConfig,
+    /// Sums to learn from in place of a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Addition>,
+    /// What makes tokens of it.
+    pub tokenizer: TokenizerTable,
+    /// The model.
+    pub model: ModelTable,
+    /// How the loss is made small.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate changes.
+    pub schedule: ScheduleConfig,
+    /// How long and in which portions.
+    pub train: PretrainConfig,
+    /// What is written along the way.
+    pub sample: SampleConfig,
+}
+
+impl PretrainRecipe {
+    /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
+    ///
+    /// A relative path that is not there from the current folder is looked for from the recipe's own.
+    ///
+    /// # Errors
+    /// The file cannot be read, or something in it is not right.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
+        let mut recipe = Self::parse(&recipe::read_text(path)?, &path.display().to_string(), sets)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let model = &mut recipe.model;
+        let own = [&mut model.from, &mut model.config_file, &mut recipe.tokenizer.path];
+        let data = recipe.data.paths.iter_mut().chain(&mut recipe.data.valid_paths);
+        data.chain(own.into_iter().flatten()).for_each(|path| find_beside(path, folder));
+        if recipe.name.is_none() {
+            recipe.name = path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+                .filter(|name| name != "recipe");
+        }
+        Ok(recipe)
+    }
+
+    /// Reads a recipe from its text; `origin` is what messages call it.
+    ///
+    /// # Errors
+    /// Something in it is not right.
+    pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
+        recipe::parse(text, origin, sets)
+    }
+
+    /// Whether a recipe's text is one of a language model: it has a table that only those have.
+    pub fn is_one(text: &str) -> bool {
+        let table: Option<toml::Table> = text.parse().ok();
+        table.is_some_and(|table| {
+            let model = table.get("model").and_then(toml::Value::as_table);
+            let of_language = |m: &toml::Table| {
+                ["config", "config_file", "from"].iter().any(|key| m.contains_key(*key))
+            };
+            table.contains_key("tokenizer")
+                || table.contains_key("generate")
+                || model.is_some_and(of_language)
+        })
+    }
+
+    /// The recipe as TOML with a word on every key.
+    pub fn to_toml(&self) -> String {
+        recipe::to_toml(self)
+    }
+
+    /// The JSON schema of pretraining recipes, for editors.
+    ///
+    /// ```
+    /// assert!(feedforward::pretrain::PretrainRecipe::schema().contains("context"));
+    /// ```
+    pub fn schema() -> String {
+        format!("{:#}\n", recipe::schema_json::<Self>())
+    }
+}
+
+impl RecipeFile for PretrainRecipe {
+    fn out_of_domain(&self) -> Vec<(String, String)> {
+        let of =
+            |table: &str, error: ConfigError| (format!("{table}.{}", error.key), error.message);
+        let data = match (&self.generate, self.data.paths.is_empty()) {
+            (None, true) => Some((
+                "data.paths".to_owned(),
+                "names no text: list files or folders, such as [\"corpus.txt\"]".to_owned(),
+            )),
+            (Some(_), false) => Some((
+                "data.paths".to_owned(),
+                "and [generate] exclude each other: take one away".to_owned(),
+            )),
+            (None, false) => self.data.validate().err().map(|error| match error {
+                ff_data::DataError::Config { key, message } => (key, message),
+                other => ("data".to_owned(), other.to_string()),
+            }),
+            (Some(sums), true) => sums.validate(),
+        };
+        let model = &self.model;
+        let no_model =
+            model.from.is_none() && model.config_file.is_none() && model.config.is_empty();
+        let model = no_model.then(|| {
+            let message = "is missing: write the keys of a config.json, such as model_type = \"llama\", or name one with \
+                           model.config_file, or a model to go on from with model.from";
+            ("model.config".to_owned(), message.to_owned())
+        });
+        let name = self.name.as_deref().filter(|name| !recipe::is_folder_name(name)).map(|name| {
+            let message = format!("\"{name}\" cannot name a folder: take letters, digits, - and _");
+            ("name".to_owned(), message)
+        });
+        let tables = [
+            name,
+            data,
+            self.tokenizer.validate(),
+            model,
+            self.optimizer.validate().err().map(|e| of("optimizer", e)),
+            self.schedule.validate().err().map(|e| of("schedule", e)),
+            self.train.validate(),
+            self.sample.validate(),
+        ];
+        tables.into_iter().flatten().collect()
+    }
+}

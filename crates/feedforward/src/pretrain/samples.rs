@@ -1,0 +1,132 @@
+//! What the model writes from fixed prompts, all along.
+
+use super::run::Job;
+use crate::Result;
+use crate::language::{GenerateOptions, generate};
+use crate::watch::{Notice, SampleNotice, Watcher};
+use ff_data::text::Tokenizer;
+use ff_nn::models::{CausalLm, DecoderConfig};
+use ff_ops::Graph;
+use ff_train::Progress;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// A line of `samples.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sample {
+    /// Optimiser steps done.
+    pub(super) step: u64,
+    /// What was given.
+    pub(super) prompt: String,
+    /// What was added.
+    pub(super) text: String,
+}
+
+/// The first line of the file: what was found before training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Head {
+    loss_before: Option<f64>,
+}
+
+/// Writes samples to `samples.jsonl` and remembers them.
+pub(super) struct Samples<'a> {
+    path: PathBuf,
+    options: GenerateOptions,
+    prompts: &'a [String],
+    config: &'a DecoderConfig,
+    tokenizer: &'a Tokenizer,
+    head: Head,
+    all: Vec<Sample>,
+    told: usize,
+}
+
+impl<'a> Samples<'a> {
+    /// Takes up what a run has written up to where its checkpoint stands: a killed run may have written more.
+    pub(super) fn open(
+        job: &Job<'a>,
+        config: &'a DecoderConfig,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let path = job.folder.path().join("samples.jsonl");
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut lines = text.lines();
+        let head = lines.next().and_then(|line| serde_json::from_str(line).ok());
+        let all: Vec<Sample> = lines
+            .filter_map(|line| serde_json::from_str::<Sample>(line).ok())
+            .filter(|sample| sample.step <= progress.step && progress.step > 0)
+            .collect();
+        let sample = &job.recipe.sample;
+        let options = GenerateOptions {
+            max_tokens: sample.max_tokens,
+            temperature: sample.temperature,
+            top_k: (sample.top_k > 0).then_some(sample.top_k),
+            seed: job.recipe.train.seed,
+            ..GenerateOptions::default()
+        };
+        let told = all.len();
+        Ok(Self {
+            path,
+            options,
+            prompts: &sample.prompts,
+            config,
+            tokenizer: &job.corpus.tokenizer,
+            head: head.unwrap_or(Head { loss_before: None }),
+            all,
+            told,
+        })
+    }
+
+    /// The loss before training.
+    pub(super) fn before(&self) -> Option<f64> {
+        self.head.loss_before
+    }
+
+    /// All samples so far.
+    pub(super) fn all(&self) -> &[Sample] {
+        &self.all
+    }
+
+    /// Lets the model write and saves what it wrote.
+    pub(super) fn write(
+        &mut self,
+        graph: &mut Graph,
+        model: &CausalLm,
+        step: u64,
+        before: Option<f64>,
+    ) -> Result<()> {
+        if before.is_some() {
+            self.head.loss_before = before;
+        }
+        for prompt in self.prompts {
+            let (config, tokenizer) = (self.config, self.tokenizer);
+            let parts = (model, config, tokenizer);
+            let end: Vec<u32> = tokenizer.special().eos.into_iter().collect();
+            let options = &self.options;
+            let generated = generate(graph, parts, (0, prompt), &end, options, &mut |_| Ok(()))?;
+            self.all.push(Sample { step, prompt: prompt.clone(), text: generated.text });
+        }
+        let written = ff_formats::write_atomic(&self.path, |file| {
+            serde_json::to_writer(&mut *file, &self.head)?;
+            file.write_all(b"\n")?;
+            for sample in &self.all {
+                serde_json::to_writer(&mut *file, sample)?;
+                file.write_all(b"\n")?;
+            }
+            Ok(())
+        });
+        Ok(written?)
+    }
+
+    /// Tells of the samples that have not been told of.
+    pub(super) fn tell(&mut self, watcher: &mut dyn Watcher) {
+        for sample in &self.all[self.told..] {
+            watcher.notice(&Notice::Sample(SampleNotice {
+                step: sample.step,
+                prompt: &sample.prompt,
+                text: &sample.text,
+            }));
+        }
+        self.told = self.all.len();
+    }
+}

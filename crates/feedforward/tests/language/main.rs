@@ -1,0 +1,64 @@
+//! Language models against `transformers` (`testkit/scripts/language_fixtures.py`), their folders, and what they write.
+#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
+
+mod folders;
+mod parity;
+mod writing;
+
+use feedforward::formats::TensorFile;
+use feedforward::language::read_weights;
+use feedforward::nn::Builder;
+use feedforward::nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBatch};
+use feedforward::ops::{Graph, Value};
+use feedforward::tensor::{DType, Device, Tensor};
+use std::path::{Path, PathBuf};
+
+/// The fixtures of decoders.
+const DECODERS: [&str; 12] = [
+    "gpt2",
+    "gpt2_untied",
+    "llama",
+    "llama_biases",
+    "llama_linear",
+    "llama_yarn",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+];
+
+/// The folder of a family's model.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/language").join(name)
+}
+
+/// What `transformers` computed for it.
+fn expected(name: &str) -> TensorFile {
+    TensorFile::open(&fixture(name).join("expected.safetensors")).unwrap()
+}
+
+/// A model of a fixture, for training.
+fn model(name: &str, options: &LanguageOptions) -> (DecoderConfig, CausalLm, Graph) {
+    let text = std::fs::read_to_string(fixture(name).join("config.json")).unwrap();
+    let config = DecoderConfig::parse(&text).unwrap();
+    let device = Device::default();
+    let mut builder = Builder::new();
+    let model = CausalLm::new(&mut builder, &config, options);
+    let mut params = builder.build_zeroed(&device, DType::F32, true).unwrap();
+    read_weights(&fixture(name), &config, &mut params).unwrap();
+    (config, model, Graph::new(&device, params))
+}
+
+/// A batch with the targets of the next token.
+fn batch(graph: &Graph, ids: &[i32], dims: [usize; 2]) -> (TokenBatch, Value) {
+    let [_, length] = dims;
+    let input =
+        |values: &[i32]| graph.input(Tensor::from_slice(graph.device(), values, &dims).unwrap());
+    let positions: Vec<i32> = (0..ids.len()).map(|i| (i % length) as i32).collect();
+    let next = |i: usize| if (i + 1) % length == 0 { -100 } else { ids[i + 1] };
+    let targets: Vec<i32> = (0..ids.len()).map(next).collect();
+    let batch = TokenBatch { ids: input(ids), positions: input(&positions), segments: None };
+    (batch, input(&targets))
+}

@@ -1,0 +1,127 @@
+//! What a model writes: streamed, stopped, and the same however it is asked.
+
+use super::fixture;
+use feedforward::Error;
+use feedforward::data::text::Tokenizer;
+use feedforward::language::{
+    GenerateOptions, LanguageModel, StopReason, generate, generate_tokens,
+};
+use feedforward::nn::models::DecoderConfig;
+use std::ops::ControlFlow;
+
+fn open(name: &str) -> LanguageModel {
+    LanguageModel::open(&fixture(name), &Default::default(), &Default::default()).unwrap()
+}
+
+/// As many characters as the fixtures have tokens.
+fn tokenizer() -> Tokenizer {
+    let text: String = ('a'..='z').chain('α'..='ν').chain(['é']).take(41).collect();
+    Tokenizer::characters(&text, &[]).unwrap()
+}
+
+fn tokens(
+    model: &mut LanguageModel,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    end: &[u32],
+) -> (Vec<u32>, StopReason) {
+    let config: DecoderConfig = model.config().clone();
+    let (causal, graph) = model.parts();
+    let go_on = &mut |_| ControlFlow::Continue(());
+    let out = generate_tokens(graph, (causal, &config), (0, prompt), end, options, go_on).unwrap();
+    (out.tokens, out.reason)
+}
+
+#[test]
+fn the_cache_gives_what_reading_everything_again_would() {
+    for name in ["gpt2", "mistral", "qwen3"] {
+        let mut model = open(name);
+        let options = GenerateOptions { temperature: 0.0, max_tokens: 15, ..Default::default() };
+        let (found, _) = tokens(&mut model, &[1, 2, 3], &options, &[]);
+        let mut context = vec![1, 2, 3];
+        for _ in 0..15 {
+            let logits = model.logits(&context).unwrap();
+            let last = &logits[logits.len() - model.config().vocab_size..];
+            let best = (0..last.len()).fold(0, |b, i| if last[i] > last[b] { i } else { b });
+            context.push(best as u32);
+        }
+        assert_eq!(found, context[3..], "{name}");
+    }
+}
+
+#[test]
+fn it_stops_at_the_end_token_the_count_and_the_last_position() {
+    let mut model = open("gpt2_untied"); // 40 positions
+    let options = GenerateOptions { temperature: 0.0, max_tokens: 100, ..Default::default() };
+    let (all, reason) = tokens(&mut model, &[7; 10], &options, &[]);
+    // The last token is not read again, so that it needs no position.
+    assert_eq!((all.len(), reason), (31, StopReason::Positions));
+    let first = all.iter().position(|&t| t == all[5]).unwrap();
+    let (some, reason) = tokens(&mut model, &[7; 10], &options, &[all[5]]);
+    assert_eq!((some.as_slice(), reason), (&all[..first], StopReason::End));
+    let through = GenerateOptions { ignore_end: true, max_tokens: 12, ..options };
+    let (some, reason) = tokens(&mut model, &[7; 10], &through, &[all[5]]);
+    assert_eq!((some.as_slice(), reason), (&all[..12], StopReason::MaxTokens));
+}
+
+#[test]
+fn a_prompt_without_tokens_or_with_too_many_is_an_error() {
+    let mut model = open("gpt2_untied");
+    let config = model.config().clone();
+    let (causal, graph) = model.parts();
+    let mut error = |prompt: &[u32]| {
+        let options = GenerateOptions::default();
+        let go_on = &mut |_| ControlFlow::Continue(());
+        let out = generate_tokens(graph, (causal, &config), (0, prompt), &[], &options, go_on);
+        out.unwrap_err()
+    };
+    let long = error(&[1; 41]);
+    assert!(
+        long.is_usage() && long.to_string().contains("41 tokens, the model positions for 40"),
+        "{long}"
+    );
+    assert!(error(&[]).to_string().contains("no token"));
+    assert!(error(&[41]).to_string().contains("41"));
+    let none = open("gpt2").generate("a", &GenerateOptions::default(), &mut |_| Ok(()));
+    assert!(none.unwrap_err().to_string().contains("has no tokenizer"));
+}
+
+#[test]
+fn text_is_streamed_whole_and_ends_before_a_stop_text() {
+    let (mut model, tokenizer) = (open("gpt2"), tokenizer());
+    let config = model.config().clone();
+    let (causal, graph) = model.parts();
+    let mut write = |options: &GenerateOptions| {
+        let mut pieces = String::new();
+        let parts = (causal, &config, &tokenizer);
+        let out = generate(graph, parts, (3, "abc"), &[], options, &mut |piece| {
+            pieces.push_str(piece);
+            Ok(())
+        });
+        let out = out.unwrap();
+        assert_eq!(out.text, pieces);
+        out
+    };
+    let options =
+        GenerateOptions { temperature: 1.0, max_tokens: 30, seed: 5, ..Default::default() };
+    let all = write(&options);
+    assert_eq!((all.prompt_tokens, all.tokens.len(), all.text.chars().count()), (3, 30, 30));
+    assert_eq!(write(&options), all);
+    assert_ne!(write(&GenerateOptions { seed: 6, ..options.clone() }).text, all.text);
+    let stop: String = all.text.chars().skip(10).take(2).collect();
+    let cut = write(&GenerateOptions { stop: vec![stop.clone()], ..options });
+    assert_eq!(cut.reason, StopReason::StopText);
+    assert_eq!(cut.text, all.text.split(&stop).next().unwrap());
+}
+
+#[test]
+fn an_error_of_whoever_reads_along_ends_the_writing() {
+    let (mut model, tokenizer) = (open("gpt2"), tokenizer());
+    let config = model.config().clone();
+    let (causal, graph) = model.parts();
+    let parts = (causal, &config, &tokenizer);
+    let options = GenerateOptions::default();
+    let fails = &mut |_: &str| Err(Error::usage("enough"));
+    let out = generate(graph, parts, (0, "abc"), &[], &options, fails);
+    assert_eq!(out.unwrap_err().to_string(), "enough");
+}

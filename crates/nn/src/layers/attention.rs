@@ -1,0 +1,236 @@
+use super::{Feedforward, Layer, RmsNorm};
+use crate::{Builder, Init};
+use ff_ops::{Activation, Error, Graph, KeyValueCache, Op, Result, Rotary, Segments, Value};
+use ff_tensor::{DType, Tensor};
+use std::sync::Arc;
+
+/// What an attention layer is made from.
+///
+/// ```
+/// use ff_nn::{Builder, layers::{Attention, AttentionConfig}};
+/// let mut builder = Builder::new();
+/// let heads = ff_ops::Attention { causal: true, ..ff_ops::Attention::new(4, 2, 8) };
+/// let layer = Attention::new(&mut builder, &AttentionConfig::new(heads, 24));
+/// ```
+#[derive(Debug, Clone)]
+pub struct AttentionConfig {
+    /// Heads, masks, and whether queries, keys and values come from one product.
+    pub heads: ff_ops::Attention,
+    /// The width of the layer's input and output.
+    pub features: usize,
+    /// The width of what keys and values are made from.
+    pub memory_features: usize,
+    /// Whether queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Whether the output has a bias.
+    pub out_bias: bool,
+    /// The ε of the normalisation of each head's queries and keys, where there is one.
+    pub norm_eps: Option<f64>,
+    /// How queries and keys are turned by their positions.
+    pub rotary: Option<Rotary>,
+    /// What the parameters of queries, keys, values and the output are called; where the first three are one, the first
+    /// name counts.
+    pub names: [&'static str; 4],
+    /// How the weights of queries, keys and values are drawn.
+    pub init: Init,
+    /// How the weight of the output is drawn.
+    pub out_init: Init,
+    /// Whether products are of bf16.
+    pub bf16: bool,
+}
+
+impl AttentionConfig {
+    /// Llama's names, no biases, nothing normalised or turned.
+    pub fn new(heads: ff_ops::Attention, features: usize) -> Self {
+        let init = Init::Normal { std: 0.02 };
+        Self {
+            heads,
+            features,
+            memory_features: features,
+            qkv_bias: false,
+            out_bias: false,
+            norm_eps: None,
+            rotary: None,
+            names: ["q_proj", "k_proj", "v_proj", "o_proj"],
+            init,
+            out_init: init,
+            bf16: false,
+        }
+    }
+}
+
+/// What attention reads beside its input.
+///
+/// ```
+/// assert!(ff_nn::layers::AttentionContext::default().memory.is_none());
+/// ```
+#[derive(Debug, Default)]
+pub struct AttentionContext<'a> {
+    /// Each token's position `[B, T]`, for rotary positions.
+    pub positions: Option<&'a Value>,
+    /// Each key's segment `[B, S]`, negative for padding; without `memory` each query's too, and attention stays inside of
+    /// a segment.
+    pub segments: Option<&'a Value>,
+    /// What keys and values are made from, where it is not the input itself: `[B, S, memory features]`.
+    pub memory: Option<&'a Value>,
+    /// Keys and values of earlier tokens, to which those of these are added: for generation.
+    pub cache: Option<&'a mut KeyValueCache>,
+}
+
+/// Attention with its projections: y = attention(x Wqᵀ, x Wkᵀ, x Wvᵀ) Woᵀ (Vaswani et al., 2017), with shared keys and
+/// values (Ainslie et al., 2023), rotary positions (Su et al., 2021) and normalised queries and keys as the config says.
+///
+/// Parameters: `q_proj.weight`, `k_proj.weight`, `v_proj.weight`, or one for all three, and `o_proj.weight`, by the names
+/// of the config; `bias` where there are biases; `q_norm.weight`, `k_norm.weight`.
+///
+/// # Shapes
+/// `[B, T, features] → [B, T, features]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::{Attention, AttentionConfig, AttentionContext}};
+/// use ff_ops::Graph;
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut builder = Builder::new();
+/// let heads = ff_ops::Attention { causal: true, ..ff_ops::Attention::new(2, 1, 4) };
+/// let layer = Attention::new(&mut builder, &AttentionConfig::new(heads, 6));
+/// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, true)?);
+/// let x = graph.input(Tensor::from_slice(&device, &[0.5f32; 18], &[1, 3, 6]).unwrap());
+/// let y = layer.forward(&mut graph, &x, AttentionContext::default())?;
+/// assert_eq!(y.shape().dims(), [1, 3, 6]);
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Attention {
+    heads: ff_ops::Attention,
+    /// Without segments, with those of keys, with those of both.
+    ops: [Arc<dyn Op>; 3],
+    input: Projections,
+    norms: Option<[RmsNorm; 2]>,
+    rotary: Option<Arc<dyn Op>>,
+    out: Feedforward,
+}
+
+#[derive(Debug)]
+enum Projections {
+    Fused(Feedforward),
+    Separate([Feedforward; 3]),
+}
+
+impl Attention {
+    /// A layer whose parameters are registered.
+    pub fn new(builder: &mut Builder, config: &AttentionConfig) -> Self {
+        let heads = config.heads;
+        let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
+        let inner = Self::inner_dtype(config);
+        let mut project = |name: &str, from, to, bias, init, output| {
+            let f = Activation::Identity;
+            let layer = builder.scope(name, |b| Feedforward::with_init(b, from, to, f, bias, init));
+            if config.bf16 { layer.in_bf16(output) } else { layer }
+        };
+        let [q_name, k_name, v_name, out_name] = config.names;
+        let (features, memory, bias) = (config.features, config.memory_features, config.qkv_bias);
+        let input = if heads.fused {
+            Projections::Fused(project(q_name, features, q + 2 * kv, bias, config.init, inner))
+        } else {
+            Projections::Separate([
+                project(q_name, features, q, bias, config.init, inner),
+                project(k_name, memory, kv, bias, config.init, inner),
+                project(v_name, memory, kv, bias, config.init, inner),
+            ])
+        };
+        let out = project(out_name, q, features, config.out_bias, config.out_init, DType::F32);
+        let norms = config.norm_eps.map(|eps| {
+            ["q_norm", "k_norm"]
+                .map(|name| builder.scope(name, |b| RmsNorm::with_eps(b, heads.head_dim, eps)))
+        });
+        let op = |segments| ff_ops::Attention { segments, ..heads }.op();
+        let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
+        let rotary = config.rotary.clone().map(Rotary::op);
+        Self { ops, heads, input, norms, rotary, out }
+    }
+
+    /// The type of queries, keys and values, which a cache must have.
+    pub fn inner_dtype(config: &AttentionConfig) -> DType {
+        // Normalisation computes in f32; what it reads and gives is not rounded in between.
+        if config.bf16 && config.norm_eps.is_none() { DType::BF16 } else { DType::F32 }
+    }
+
+    /// The layer's output.
+    ///
+    /// # Errors
+    /// A shape does not fit, the cache is full, or memory is short.
+    pub fn forward(
+        &self,
+        graph: &mut Graph,
+        x: &Value,
+        context: AttentionContext<'_>,
+    ) -> Result<Value> {
+        let y = match &self.input {
+            Projections::Fused(layer) => {
+                let qkv = layer.forward(graph, x.clone())?;
+                match context.cache {
+                    None => self.apply(graph, &[&qkv], &context)?,
+                    Some(cache) => {
+                        cache.append_fused(tensor(&qkv)?)?;
+                        self.attend(graph, &qkv, cache)?
+                    }
+                }
+            }
+            Projections::Separate([q, k, v]) => {
+                let memory = context.memory.unwrap_or(x);
+                let mut q = q.forward(graph, x.clone())?;
+                let mut k = k.forward(graph, memory.clone())?;
+                let v = v.forward(graph, memory.clone())?;
+                if let Some([q_norm, k_norm]) = &self.norms {
+                    (q, k) = (q_norm.forward(graph, q)?, k_norm.forward(graph, k)?);
+                }
+                if let Some(rotary) = &self.rotary {
+                    let positions = context.positions.ok_or_else(|| {
+                        Error::shape("attention", "rotary positions need each token's position")
+                    })?;
+                    q = graph.apply(rotary, &[&q, positions])?;
+                    k = graph.apply(rotary, &[&k, positions])?;
+                }
+                match context.cache {
+                    None => self.apply(graph, &[&q, &k, &v], &context)?,
+                    Some(cache) => {
+                        cache.append(tensor(&k)?, tensor(&v)?)?;
+                        self.attend(graph, &q, cache)?
+                    }
+                }
+            }
+        };
+        self.out.forward(graph, y)
+    }
+
+    fn apply(
+        &self,
+        graph: &mut Graph,
+        qkv: &[&Value],
+        context: &AttentionContext<'_>,
+    ) -> Result<Value> {
+        let mut inputs: smallvec::SmallVec<[&Value; 5]> = qkv.iter().copied().collect();
+        let op = match (context.segments, context.memory) {
+            (None, _) => &self.ops[0],
+            (Some(keys), Some(_)) => {
+                inputs.push(keys);
+                &self.ops[1]
+            }
+            (Some(both), None) => {
+                inputs.extend([both, both]);
+                &self.ops[2]
+            }
+        };
+        graph.apply(op, &inputs)
+    }
+
+    /// Attention over what has been seen so far, outside of the tape.
+    fn attend(&self, graph: &Graph, q: &Value, cache: &KeyValueCache) -> Result<Value> {
+        Ok(graph.input(self.heads.attend(graph.device(), tensor(q)?, cache, None)?))
+    }
+}
+
+fn tensor(value: &Value) -> Result<&Tensor> {
+    value.tensor().ok_or_else(|| Error::shape("attention", "expected a tensor, found a parameter"))
+}

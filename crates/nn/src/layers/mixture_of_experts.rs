@@ -1,0 +1,115 @@
+use super::{Feedforward, FeedforwardBlock, Layer};
+use crate::{Builder, Init};
+use ff_ops::{Activation, Error, Graph, Op, ParamId, ParamKind, Result, ScaleRows, Value};
+use ff_tensor::DType;
+use std::sync::Arc;
+
+/// Gated feedforward blocks of which each token sees a few (Shazeer et al., 2017; Fedus et al., 2022), and, where there is
+/// one, an expert that every token sees through a gate of its own, σ(x w) · f(x).
+///
+/// Parameters: `gate.weight` `[experts, in]`, `experts.gate_proj.weight` and `experts.up_proj.weight`
+/// `[experts, hidden, in]`, `experts.down_proj.weight` `[experts, in, hidden]`; `shared_expert.*`,
+/// `shared_expert_gate.weight` `[1, in]`.
+///
+/// # Shapes
+/// `[…, in] → […, in]`
+///
+/// ```
+/// use ff_nn::{Builder, Init, layers::MixtureOfExperts};
+/// use ff_ops::Activation;
+/// let mut builder = Builder::new();
+/// let op = ff_ops::MixtureOfExperts { top_k: 2, ..Default::default() };
+/// let layer = MixtureOfExperts::new(&mut builder, op, 4, 8, 16, None, Init::Normal { std: 0.02 });
+/// ```
+#[derive(Debug)]
+pub struct MixtureOfExperts {
+    op: Arc<dyn Op>,
+    params: [ParamId; 4],
+    shared: Option<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    block: FeedforwardBlock,
+    gate: Feedforward,
+    scale: Arc<dyn Op>,
+    add: Arc<dyn Op>,
+}
+
+/// What a mixture of experts gives: its output, and two losses that are sums over tokens.
+///
+/// ```
+/// fn balance(output: &ff_nn::layers::ExpertsOutput) -> f64 { output.balance.item().unwrap_or(0.0) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ExpertsOutput {
+    /// The output.
+    pub y: Value,
+    /// Small where tokens spread evenly over experts.
+    pub balance: Value,
+    /// Small where the router's logits are.
+    pub z_loss: Value,
+}
+
+impl MixtureOfExperts {
+    /// Experts of `hidden` features, and a shared one of so many.
+    pub fn new(
+        builder: &mut Builder,
+        op: ff_ops::MixtureOfExperts,
+        experts: usize,
+        features: usize,
+        hidden: usize,
+        shared: Option<usize>,
+        init: Init,
+    ) -> Self {
+        let mut param = |name: &str, dims: &[usize]| {
+            // Sizes are checked where the config is read.
+            let shape = ff_tensor::Shape::new(dims).unwrap_or(ff_tensor::Shape::scalar());
+            builder.scope(name, |b| b.param("weight", shape, ParamKind::Weight, init))
+        };
+        let params = [
+            param("gate", &[experts, features]),
+            param("experts.gate_proj", &[experts, hidden, features]),
+            param("experts.up_proj", &[experts, hidden, features]),
+            param("experts.down_proj", &[experts, features, hidden]),
+        ];
+        let shared = shared.map(|hidden| {
+            let block = ff_ops::FeedforwardBlock {
+                activation: op.activation,
+                gated: true,
+                bf16: op.bf16,
+                ..Default::default()
+            };
+            let block = builder.scope("shared_expert", |b| {
+                FeedforwardBlock::new(b, block, features, hidden, init)
+            });
+            let gate = builder.scope("shared_expert_gate", |b| {
+                Feedforward::with_init(b, features, 1, Activation::Sigmoid, false, init)
+            });
+            let gate = if op.bf16 { gate.in_bf16(DType::F32) } else { gate };
+            Shared { block, gate, scale: ScaleRows::op(), add: ff_ops::Add::op() }
+        });
+        Self { op: op.op(), params, shared }
+    }
+
+    /// The layer's output with its losses.
+    ///
+    /// # Errors
+    /// A shape does not fit, or memory is short.
+    pub fn forward(&self, graph: &mut Graph, x: &Value) -> Result<ExpertsOutput> {
+        let [router, gate, up, down] = self.params.map(|id| graph.param(id));
+        let outputs = graph.apply_all(&self.op, &[x, &router, &gate, &up, &down])?;
+        let [y, balance, z_loss] = outputs.as_slice() else {
+            return Err(Error::shape("mixture_of_experts", "expected an output and two losses"));
+        };
+        let (mut y, balance, z_loss) = (y.clone(), balance.clone(), z_loss.clone());
+        drop(outputs);
+        if let Some(shared) = &self.shared {
+            let always = shared.block.forward(graph, x.clone())?;
+            let gate = shared.gate.forward(graph, x.clone())?;
+            let always = graph.apply(&shared.scale, &[&always, &gate])?;
+            y = graph.apply(&shared.add, &[&y, &always])?;
+        }
+        Ok(ExpertsOutput { y, balance, z_loss })
+    }
+}

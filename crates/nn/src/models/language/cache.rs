@@ -1,0 +1,60 @@
+use super::{DecoderConfig, LanguageOptions};
+use ff_ops::{KeyValueCache, Result};
+use ff_tensor::{DType, Device};
+
+/// The keys and values of every layer for the tokens seen so far, so that generation computes each token once.
+///
+/// ```
+/// # use ff_nn::models::{CausalLm, DecoderConfig, ModelCache};
+/// # fn make(model: &CausalLm, config: &DecoderConfig) -> ff_ops::Result<()> {
+/// let cache = ModelCache::new(&Default::default(), config, model.options(), 1, 128)?;
+/// assert!(cache.is_empty());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct ModelCache {
+    pub(super) layers: Vec<KeyValueCache>,
+    capacity: usize,
+}
+
+impl ModelCache {
+    /// Room for `capacity` tokens of each of `batch` sequences.
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub fn new(
+        device: &Device,
+        config: &DecoderConfig,
+        options: &LanguageOptions,
+        batch: usize,
+        capacity: usize,
+    ) -> Result<Self> {
+        let width = config.kv_heads * config.head_dim;
+        // What attention layers compute in.
+        let narrow = options.bf16() && !config.qk_norm;
+        let dtype = if narrow { DType::BF16 } else { DType::F32 };
+        let layer = |_| KeyValueCache::new(device, dtype, batch, width, capacity);
+        let layers = config.layers.iter().map(layer).collect::<Result<_>>()?;
+        Ok(Self { layers, capacity })
+    }
+
+    /// How many tokens of each sequence it holds.
+    pub fn len(&self) -> usize {
+        self.layers.first().map_or(0, KeyValueCache::len)
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many tokens it has room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets all but the first `len` tokens.
+    pub fn truncate(&mut self, len: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+    }
+}

@@ -1,0 +1,247 @@
+//! What is said about configs that are not right, and what fields mean.
+
+use super::{CausalLm, DecoderConfig, file_tensors};
+use crate::Builder;
+use ff_tensor::{DType, Device};
+use serde_json::{Value, json};
+
+fn gpt2() -> Value {
+    json!({"model_type": "gpt2", "vocab_size": 11, "n_positions": 8, "n_embd": 6, "n_layer": 2, "n_head": 2})
+}
+
+fn llama(kind: &str) -> Value {
+    json!({
+        "model_type": kind, "vocab_size": 11, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2
+    })
+}
+
+fn experts(kind: &str) -> Value {
+    let mut config = llama(kind);
+    for (key, value) in [
+        ("num_experts", 4),
+        ("num_experts_per_tok", 2),
+        ("moe_intermediate_size", 6),
+        ("shared_expert_intermediate_size", 5),
+    ] {
+        config[key] = value.into();
+    }
+    config
+}
+
+fn parse(config: &Value) -> DecoderConfig {
+    DecoderConfig::parse(&config.to_string()).unwrap()
+}
+
+/// The message for a config with one field changed; null takes it away.
+fn message(config: &Value, key: &str, value: impl Into<Value>) -> String {
+    let mut config = config.clone();
+    match value.into() {
+        Value::Null => drop(config.as_object_mut().unwrap().remove(key)),
+        value => config[key] = value,
+    }
+    DecoderConfig::parse(&config.to_string()).unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_missing_or_contradictory_is_named() {
+    let llama = llama("llama");
+    for (found, parts) in [
+        (message(&llama, "model_type", Value::Null), vec!["model_type: is missing", "gpt2"]),
+        (
+            message(&llama, "model_type", "lama"),
+            vec!["\"lama\" is not supported", "did you mean \"llama\"?"],
+        ),
+        (message(&llama, "hidden_size", Value::Null), vec!["hidden_size: is missing"]),
+        (
+            message(&llama, "vocab_size", -3),
+            vec!["vocab_size: expected a whole number", "found -3"],
+        ),
+        (message(&llama, "vocab_size", 1u64 << 40), vec!["vocab_size: expected"]),
+        (
+            message(&llama, "num_hidden_layers", 1_000_000),
+            vec!["num_hidden_layers: expected", "2048"],
+        ),
+        (
+            message(&llama, "num_attention_heads", 3),
+            vec!["num_key_value_heads: 3 heads", "2 heads"],
+        ),
+        (message(&llama, "hidden_size", 9), vec!["num_attention_heads: 4 heads do not share 9"]),
+        (
+            message(&llama, "hidden_act", "gelu_newer"),
+            vec!["hidden_act: ", "did you mean \"gelu_new\"?"],
+        ),
+        (message(&llama, "rms_norm_eps", 0), vec!["rms_norm_eps: expected a number above 0"]),
+        (
+            message(&llama, "tie_word_embeddings", "yes"),
+            vec!["tie_word_embeddings: expected true or false"],
+        ),
+        (message(&llama, "head_dim", 3), vec!["partial_rotary_factor: ", "even"]),
+        (
+            message(&llama, "partial_rotary_factor", 0.25),
+            vec!["partial_rotary_factor: 0.25", "are 0"],
+        ),
+        (
+            message(&llama, "rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+            vec!["rope_scaling.rope_type: ", "\"dynamic\" are not supported", "yarn"],
+        ),
+        (
+            message(&llama, "rope_scaling", json!({"rope_type": "linear"})),
+            vec!["rope_scaling.factor: is missing"],
+        ),
+        (
+            message(
+                &llama,
+                "rope_parameters",
+                json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+            "high_freq_factor": 1.0}),
+            ),
+            vec!["rope_parameters.high_freq_factor: 1 must be above"],
+        ),
+        (
+            message(&llama, "quantization_config", json!({"bits": 4})),
+            vec!["quantization_config: quantised"],
+        ),
+        (message(&gpt2(), "n_head", 4), vec!["n_head: 4 heads do not share 6 features"]),
+        (message(&gpt2(), "add_cross_attention", true), vec!["add_cross_attention: "]),
+        (
+            message(&experts("qwen3_moe"), "num_experts_per_tok", 5),
+            vec!["cannot go to 5 of 4 experts"],
+        ),
+        (
+            message(&experts("mixtral"), "num_experts", Value::Null),
+            vec!["num_local_experts: is missing"],
+        ),
+        (
+            message(&self::llama("qwen3"), "layer_types", json!(["full_attention"])),
+            vec!["layer_types: lists 1 layers, num_hidden_layers says 2"],
+        ),
+        (
+            message(
+                &self::llama("qwen3"),
+                "layer_types",
+                json!(["full_attention", "linear_attention"]),
+            ),
+            vec!["layer_types: \"linear_attention\" is not supported"],
+        ),
+    ] {
+        assert!(parts.iter().all(|part| found.contains(part)), "{found}");
+    }
+    for broken in ["", "[]", "{\"model_type\": 3}", "{\"model_type\": \"gpt2\""] {
+        assert!(DecoderConfig::parse(broken).is_err());
+    }
+}
+
+#[test]
+fn windows_are_where_the_family_has_them() {
+    let windows = |kind: &str, changes: Value| -> Vec<Option<usize>> {
+        let mut config = experts(kind);
+        config["num_local_experts"] = 4.into();
+        config["num_hidden_layers"] = 3.into();
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        parse(&config).layers.iter().map(|layer| layer.window).collect()
+    };
+    let used = json!({"sliding_window": 5, "use_sliding_window": true, "max_window_layers": 2});
+    assert_eq!(windows("llama", used.clone()), [None; 3]);
+    assert_eq!(windows("mistral", json!({})), [Some(4096); 3]);
+    assert_eq!(windows("mistral", json!({"sliding_window": null})), [None; 3]);
+    assert_eq!(windows("mixtral", json!({"sliding_window": 7})), [Some(7); 3]);
+    assert_eq!(windows("qwen2", json!({"sliding_window": 5})), [None; 3]);
+    assert_eq!(windows("qwen2", used.clone()), [None, None, Some(5)]);
+    assert_eq!(windows("qwen2_moe", used.clone()), [Some(5), None, None]);
+    assert_eq!(windows("qwen3_moe", used.clone()), [Some(5); 3]);
+    let mut listed = used;
+    listed["layer_types"] = json!(["sliding_attention", "full_attention", "full_attention"]);
+    assert_eq!(windows("qwen3", listed), [Some(5), None, None]);
+}
+
+#[test]
+fn old_and_new_names_of_rotary_settings_mean_the_same() {
+    let new = json!({"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0, "original_max_position_embeddings": 16});
+    let old = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
+    let (mut a, mut b) = (llama("qwen2"), llama("qwen2"));
+    a["rope_parameters"] = new;
+    (b["rope_scaling"], b["rope_theta"]) = (old, 500.into());
+    let (a, b) = (parse(&a).rope.unwrap(), parse(&b).rope.unwrap());
+    assert_eq!(a, b);
+    assert!((a.scaling - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-15);
+}
+
+#[test]
+fn half_of_a_head_may_be_turned() {
+    let mut config = llama("llama");
+    (config["head_dim"], config["partial_rotary_factor"]) = (8.into(), 0.5.into());
+    let rope = parse(&config).rope.unwrap();
+    assert_eq!((rope.rotary_dim, rope.inv_freq), (4, vec![1.0, 0.01]));
+}
+
+#[test]
+fn what_is_not_understood_is_written_back_in_its_place() {
+    let text = r#"{"z": [1, {"b": null}], "model_type": "gpt2", "vocab_size": 11, "n_positions": 8, "n_embd": 6,
+        "n_layer": 1, "n_head": 2, "layer_norm_epsilon": 1e-05, "a": 1.50}"#;
+    let config = DecoderConfig::parse(text).unwrap();
+    assert_eq!(config.norm_eps, 1e-5);
+    let again: Value = serde_json::from_str(&config.to_json()).unwrap();
+    assert_eq!(again, serde_json::from_str::<Value>(text).unwrap());
+    assert!(config.to_json().starts_with("{\n  \"z\": ["));
+    let changed = config.with("n_layer", 3).unwrap();
+    assert_eq!((changed.layers.len(), changed.field("a")), (3, Some(&json!(1.5))));
+    let through: DecoderConfig =
+        serde_json::from_str(&serde_json::to_string(&changed).unwrap()).unwrap();
+    assert_eq!(through, changed);
+}
+
+#[test]
+fn files_have_hugging_faces_names_and_shapes() {
+    let tensors = |config: &Value| {
+        let config = parse(config);
+        let mut builder = Builder::new();
+        CausalLm::new(&mut builder, &config, &Default::default());
+        let params = builder.build(&Device::planning(), DType::F32, 0, false).unwrap();
+        assert_eq!(params.len(), config.parameters());
+        file_tensors(&config, &params)
+    };
+    let mixtral = tensors(&experts("mixtral"));
+    let third = "model.layers.1.block_sparse_moe.experts.2.w2.weight";
+    let third = mixtral.iter().find(|t| t.name == third).unwrap();
+    assert_eq!((third.dims.as_slice(), third.offset), ([8, 12].as_slice(), 2 * 96));
+    assert!(mixtral.iter().any(|t| t.name == "model.layers.0.block_sparse_moe.gate.weight"));
+    let qwen = tensors(&experts("qwen2_moe"));
+    for name in ["experts.0.gate_proj", "shared_expert.up_proj", "shared_expert_gate", "gate"] {
+        let name = format!("model.layers.0.mlp.{name}.weight");
+        assert!(qwen.iter().any(|t| t.name == name), "{name}");
+    }
+    // A matrix and back, by way of the file.
+    let gpt2 = tensors(&gpt2());
+    let qkv = gpt2.iter().find(|t| t.name == "transformer.h.1.attn.c_attn.weight").unwrap();
+    let own: Vec<f32> = (0..108).map(|i| i as f32).collect();
+    let file = qkv.write(&own).into_owned();
+    assert_eq!((file[0], file[1], file[18]), (0.0, 6.0, 1.0));
+    let mut back = vec![0.0; 108];
+    qkv.read(&file, &mut back);
+    assert_eq!(back, own);
+}
+
+#[test]
+fn new_weights_are_as_small_as_the_family_has_them() {
+    let mut config = gpt2();
+    (config["n_embd"], config["n_layer"], config["vocab_size"]) = (64.into(), 8.into(), 500.into());
+    let mut builder = Builder::new();
+    CausalLm::new(&mut builder, &parse(&config), &Default::default());
+    let params = builder.build(&Device::default(), DType::F32, 0, false).unwrap();
+    for (name, std) in [
+        ("transformer.wte.weight", 0.02),
+        ("transformer.h.0.attn.c_attn.weight", 0.02),
+        ("transformer.h.7.attn.c_proj.weight", 0.005),
+        ("transformer.h.3.mlp.c_proj.weight", 0.005),
+        ("transformer.h.3.mlp.c_fc.weight", 0.02),
+    ] {
+        let values = params.values::<f32>(params.id(name).unwrap()).unwrap();
+        let square: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
+        let found = (square / values.len() as f64).sqrt();
+        // Five standard errors of the deviation of 4096 values.
+        assert!((found / std - 1.0).abs() < 5.0 / 8192f64.sqrt(), "{name}: {found}");
+    }
+}

@@ -1,0 +1,284 @@
+//! Cross-entropy of a softmax whose logits are a linear layer's, without the logits of the whole batch.
+
+mod passes;
+mod row;
+#[cfg(test)]
+mod tests;
+
+use crate::feedforward::products::{Exact, Mixed};
+use crate::loss::check_index_shapes;
+use crate::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
+};
+use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
+use std::sync::Arc;
+
+/// The last layer of a language model and its loss in one: a linear layer, softmax and cross-entropy, summed over rows.
+///
+/// Forward, with z = x Wᵀ + b, then z ← c tanh(z/c) where there is a soft cap c, L = ln Σ_v exp z_v, smoothing ε, and t the
+/// target's one-hot row:  a = (1 − ε) t + ε/V,  loss = Σₙ [L − Σ_v a_v z_v + ζ L²]
+/// Backward:  dz = (1 + 2 ζ L) softmax(z) − a, times 1 − (z/c)² with a cap;  dx = dz W,  dW = dzᵀ x,  db = Σₙ dz
+///
+/// Rows whose target is `ignore_index` take no part in the loss; the second output counts the others. The term ζ L² keeps
+/// the softmax's denominator near 1.
+///
+/// Inputs: x, weight, bias where there is one, targets. Rows go in chunks, so that there are never more logits than
+/// `chunk_bytes` hold (and those of one row). Where one chunk takes all of them, forward leaves dz in the logits' place;
+/// otherwise backward computes each chunk's logits again. With `bf16`, products are of bf16 with f32 sums, and logits f32.
+///
+/// # Shapes
+/// x `[…, H]`, weight `[V, H]`, bias `[V]`, targets `[…]` or `[N]` (i32) → loss `[1]`, count `[1]`.
+///
+/// # Errors
+/// Forward: a target is neither a class nor `ignore_index`.
+///
+/// Soft cap: Gemma Team, 2024. z-loss: Chowdhery et al., "PaLM", 2022, section 5.
+///
+/// ```
+/// use ff_ops::{Graph, LinearCrossEntropy, Params};
+/// use ff_tensor::{DType, Device, Tensor};
+/// let device = Device::default();
+/// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
+/// let x = graph.variable(Tensor::from_slice(&device, &[1.0f64, 2.0], &[2, 1]).unwrap());
+/// let weight = graph.variable(Tensor::from_slice(&device, &[3.0f64, 3.0], &[2, 1]).unwrap());
+/// let targets = graph.input(Tensor::from_slice(&device, &[1i32, -100], &[2]).unwrap());
+/// let outputs = graph.apply_all(&LinearCrossEntropy::default().op(), &[&x, &weight, &targets])?;
+/// assert!((outputs[0].item()? - 2f64.ln()).abs() < 1e-15); // two classes, equally likely
+/// assert_eq!(outputs[1].item()?, 1.0); // the second row is ignored
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LinearCrossEntropy {
+    /// The target of rows that take no part.
+    pub ignore_index: i32,
+    /// ε, between 0 and 1.
+    pub label_smoothing: f64,
+    /// ζ, from 0 up.
+    pub z_loss: f64,
+    /// c, above 0.
+    pub soft_cap: Option<f64>,
+    /// Whether there is a b.
+    pub bias: bool,
+    /// Whether products are of values rounded to bf16.
+    pub bf16: bool,
+    /// How much memory logits may take.
+    pub chunk_bytes: usize,
+}
+
+const NAME: &str = "linear_cross_entropy";
+
+impl Default for LinearCrossEntropy {
+    /// Plain cross-entropy without a bias; −100 is ignored, as in PyTorch.
+    fn default() -> Self {
+        Self {
+            ignore_index: -100,
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            soft_cap: None,
+            bias: false,
+            bf16: false,
+            chunk_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Rows of x, features, classes, and how many rows are taken at a time.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    features: usize,
+    classes: usize,
+    chunk: usize,
+}
+
+impl Sizes {
+    /// Whether there is one chunk, whose dz forward leaves for backward.
+    fn is_whole(&self) -> bool {
+        self.chunk >= self.rows
+    }
+}
+
+impl LinearCrossEntropy {
+    /// The operation, ready for [`crate::Graph::apply_all`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+
+    fn targets(&self) -> usize {
+        2 + usize::from(self.bias)
+    }
+
+    fn sizes(&self, x: &Spec, weight: &Spec) -> Result<Sizes> {
+        match weight.shape.dims() {
+            &[classes, features] if x.shape.rank() > 0 && x.shape.last() == features => {
+                let rows = x.shape.rows();
+                let row = classes.saturating_mul(weight.dtype.bytes()).max(1);
+                let most = (self.chunk_bytes / row).max(1);
+                // Chunks of about the same size, in whole tiles of the product where they have that many rows.
+                let chunk = rows.div_ceil(rows.div_ceil(most).max(1));
+                let chunk = chunk.next_multiple_of(TILE).min(most).min(rows);
+                Ok(Sizes { rows, features, classes, chunk })
+            }
+            _ => {
+                let message = format!(
+                    "x of shape {} needs a weight [classes, {}], found {}",
+                    x.shape,
+                    x.shape.last(),
+                    weight.shape
+                );
+                Err(Error::shape(NAME, message))
+            }
+        }
+    }
+
+    fn check_attributes(&self) -> Result<()> {
+        let fail = |message| Err(Error::shape(NAME, message));
+        if !(0.0..=1.0).contains(&self.label_smoothing) {
+            let found = self.label_smoothing;
+            return fail(format!("label_smoothing must lie between 0 and 1, found {found}"));
+        }
+        if !(self.z_loss >= 0.0 && self.z_loss.is_finite()) {
+            return fail(format!("z_loss must be a number from 0 up, found {}", self.z_loss));
+        }
+        match self.soft_cap {
+            Some(cap) if !(cap > 0.0 && cap.is_finite()) => {
+                fail(format!("soft_cap must be a number above 0, found {cap}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Rows of a tile of the matrix product.
+const TILE: usize = 14;
+
+impl Op for LinearCrossEntropy {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        let targets = self.targets();
+        let names = if self.bias { "x, weight, bias, targets" } else { "x, weight, targets" };
+        check::inputs(NAME, x, targets + 1, names)?;
+        self.check_attributes()?;
+        let sizes = self.sizes(&x[0], &x[1])?;
+        let Sizes { rows, features, classes, chunk } = sizes;
+        let dtype = x[1].dtype;
+        if self.bf16 {
+            if !matches!(x[0].dtype, DType::F32 | DType::BF16) {
+                return Err(Error::DType { op: NAME, expected: "f32 or bf16", found: x[0].dtype });
+            }
+            if dtype != DType::F32 {
+                return Err(Error::DType { op: NAME, expected: "f32 weights", found: dtype });
+            }
+        } else {
+            check::float(NAME, &x[0])?;
+            check::same_dtype(NAME, "the weight", &x[1], &x[0])?;
+        }
+        if self.bias && (x[2].shape.dims() != [classes] || x[2].dtype != dtype) {
+            let Spec { shape, dtype: found } = x[2];
+            let message = format!("the bias must be {dtype} [{classes}], found {found} {shape}");
+            return Err(Error::shape(NAME, message));
+        }
+        if x[targets].dtype != DType::I32 {
+            return Err(Error::DType {
+                op: NAME,
+                expected: "i32 targets",
+                found: x[targets].dtype,
+            });
+        }
+        let logits = Spec::new(x[0].shape.with_last(classes), dtype);
+        check_index_shapes(NAME, &logits, &x[targets])?;
+
+        let scalar = Spec::new(Shape::scalar(), dtype);
+        let mut contract = Contract::new([scalar, scalar]).constant_output(1);
+        // Compare, subtract, exponential, add; the same again for dz.
+        let (product, softmax) = (2 * rows * features * classes, 4 * rows * classes);
+        let chunk = Spec::new([chunk, classes], dtype);
+        if !need.contains(&true) {
+            return Ok(contract.scratch(chunk).cost(product + softmax, 0));
+        }
+        let wanted = usize::from(need[0]) + usize::from(need[1]);
+        contract = contract.keep_input(0).keep_input(1);
+        Ok(if sizes.is_whole() {
+            let spare = Spec::new([rows, features], x[0].dtype);
+            let contract = contract.save(chunk).dscratch(spare);
+            contract.cost(product + 2 * softmax, wanted * product)
+        } else {
+            let contract = (2..=targets).fold(contract, Contract::keep_input);
+            let contract = contract.scratch(chunk).dscratch(chunk);
+            contract.cost(product + softmax, (1 + wanted) * product + 2 * softmax)
+        })
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        match (self.bf16, x[0].dtype()) {
+            (true, DType::BF16) => self.run_forward::<Mixed, bf16, f32>(cx, x, y, saved),
+            (true, _) => self.run_forward::<Mixed, f32, f32>(cx, x, y, saved),
+            (false, dtype) => {
+                for_float!(NAME, dtype, T => self.run_forward::<Exact, T, T>(cx, x, y, saved))
+            }
+        }
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        match (self.bf16, kept.spec(0).dtype) {
+            (true, DType::BF16) => self.run_backward::<Mixed, bf16, f32>(cx, kept, dy, dx),
+            (true, _) => self.run_backward::<Mixed, f32, f32>(cx, kept, dy, dx),
+            (false, dtype) => {
+                for_float!(NAME, dtype, T => self.run_backward::<Exact, T, T>(cx, kept, dy, dx))
+            }
+        }
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, op: LinearCrossEntropy, dims: &[usize], classes: usize| {
+        let (features, leading) = (dims[dims.len() - 1], &dims[..dims.len() - 1]);
+        let mut inputs = vec![CaseInput::normal(dims), CaseInput::normal([classes, features])];
+        if op.bias {
+            inputs.push(CaseInput::normal([classes]));
+        }
+        inputs.push(CaseInput::constant(leading, Fill::Integers(classes)));
+        Case::new(format!("{NAME}/{name}"), op.op(), inputs)
+    };
+    let plain = LinearCrossEntropy::default();
+    let bias = LinearCrossEntropy { bias: true, ..plain };
+    let full = LinearCrossEntropy {
+        ignore_index: 1,
+        label_smoothing: 0.1,
+        z_loss: 0.01,
+        soft_cap: Some(3.0),
+        ..bias
+    };
+    let chunked = |chunk_bytes: usize, op| LinearCrossEntropy { chunk_bytes, ..op };
+    vec![
+        case("plain", plain, &[7, 3], 5),
+        case("bias", bias, &[2, 3, 4], 6),
+        case("ignored", LinearCrossEntropy { ignore_index: 2, ..bias }, &[9, 3], 4),
+        case("smoothed", LinearCrossEntropy { label_smoothing: 0.2, ..bias }, &[6, 3], 5),
+        case("z_loss", LinearCrossEntropy { z_loss: 0.05, ..plain }, &[6, 3], 5),
+        case("capped", LinearCrossEntropy { soft_cap: Some(2.0), ..plain }, &[6, 3], 5),
+        case("full", full, &[9, 3], 5),
+        case("chunked", chunked(0, plain), &[5, 3], 4),
+        case("chunked_full", chunked(3 * 5 * 8, full), &[2, 4, 3], 5),
+        case("one_class", bias, &[3, 2], 1),
+        case("one", plain, &[1, 1], 2),
+        case("no_rows", bias, &[0, 3], 4),
+        case("wide", full, &[4, 5], 67),
+        case("larger_than_a_tile", chunked(16 * 35 * 8, bias), &[37, 18], 35),
+    ]
+}

@@ -1,0 +1,240 @@
+"""Tiny random language models with what `transformers` computes for them, one folder each in fixtures/language.
+
+    python crates/testkit/scripts/language_fixtures.py [NAME...]
+
+A folder is a model as Hugging Face stores it, and `expected.safetensors`: tokens, logits, loss, the gradient of every
+tensor of the file, the losses of twenty AdamW steps on other tokens, and a greedy continuation.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+FOLDER = Path(__file__).parent.parent / "fixtures" / "language"
+BATCH, LENGTH, STEPS, NEW_TOKENS = 2, 12, 20, 24
+
+SMALL = dict(
+    vocab_size=41,
+    hidden_size=16,
+    intermediate_size=20,
+    num_hidden_layers=2,
+    max_position_embeddings=64,
+    bos_token_id=None,
+    eos_token_id=None,
+)
+
+
+def rope(kind, **parameters):
+    return {"rope_type": kind, "rope_theta": 100.0, **parameters}
+
+
+DECODERS = {
+    "gpt2": ("GPT2", dict(vocab_size=41, n_positions=64, n_embd=18, n_layer=2, n_head=2, n_inner=21)),
+    "gpt2_untied": (
+        "GPT2",
+        dict(
+            vocab_size=41,
+            n_positions=40,
+            n_embd=15,
+            n_layer=2,
+            n_head=3,
+            activation_function="relu",
+            scale_attn_by_inverse_layer_idx=True,
+            tie_word_embeddings=False,
+        ),
+    ),
+    # Four heads of six features are wider than the 16 of the stream; one head of keys and values for all.
+    "llama": ("Llama", dict(num_attention_heads=4, num_key_value_heads=1, head_dim=6, rope_parameters=rope("default"))),
+    "llama_biases": (
+        "Llama",
+        dict(
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=True,
+            rope_parameters=rope(
+                "llama3",
+                factor=4.0,
+                low_freq_factor=1.0,
+                high_freq_factor=4.0,
+                original_max_position_embeddings=16,
+            ),
+        ),
+    ),
+    "llama_linear": (
+        "Llama",
+        dict(num_attention_heads=2, num_key_value_heads=2, rope_parameters=rope("linear", factor=2.5)),
+    ),
+    "llama_yarn": (
+        "Llama",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=12,
+            hidden_act="gelu",
+            rope_parameters=rope("yarn", factor=4.0, beta_fast=4.0, original_max_position_embeddings=16),
+        ),
+    ),
+    # Three heads do not divide 16.
+    "mistral": ("Mistral", dict(num_attention_heads=3, num_key_value_heads=1, head_dim=6, sliding_window=5)),
+    "qwen2": (
+        "Qwen2",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+            use_sliding_window=True,
+            sliding_window=4,
+            max_window_layers=1,
+        ),
+    ),
+    "qwen3": ("Qwen3", dict(num_attention_heads=3, num_key_value_heads=3, head_dim=10, attention_bias=True)),
+    "mixtral": (
+        "Mixtral",
+        dict(
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            rope_parameters=rope("default"),
+        ),
+    ),
+    "qwen2_moe": (
+        "Qwen2Moe",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_experts=5,
+            num_experts_per_tok=2,
+            moe_intermediate_size=8,
+            shared_expert_intermediate_size=12,
+            decoder_sparse_step=2,
+        ),
+    ),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=6,
+            num_experts=4,
+            num_experts_per_tok=3,
+            moe_intermediate_size=8,
+            norm_topk_prob=True,
+            num_hidden_layers=3,
+            mlp_only_layers=[1],
+            tie_word_embeddings=True,
+        ),
+    ),
+}
+
+
+def randomise(model):
+    """Values large enough that every part of the model shows in its outputs."""
+    for name, p in model.named_parameters():
+        with torch.no_grad():
+            if p.ndim == 1 and "norm" in name.lower() + name.replace("ln_", "norm") and "bias" not in name:
+                p.normal_(1.0, 0.2)
+            elif p.ndim == 1:
+                p.normal_(0.0, 0.2)
+            elif "embed" in name or "wte" in name or "wpe" in name:
+                p.normal_(0.0, 0.5)
+            else:
+                p.normal_(0.0, 0.3)
+
+
+def file_gradients(model):
+    """Gradients under the names that the file has: experts one by one."""
+    mixtral = model.config.model_type == "mixtral"
+    names = ["w1", "w3", "w2"] if mixtral else ["gate_proj", "up_proj", "down_proj"]
+    out = {}
+    for name, p in model.named_parameters():
+        grad = torch.zeros_like(p) if p.grad is None else p.grad
+        if ".experts." in name:
+            prefix = name.rsplit(".", 1)[0]
+            if mixtral:
+                prefix = prefix.replace(".mlp.", ".block_sparse_moe.")
+            for e, g in enumerate(grad):
+                if name.endswith("gate_up_proj"):
+                    gate, up = g.chunk(2, 0)
+                    out[f"{prefix}.{e}.{names[0]}.weight"] = gate
+                    out[f"{prefix}.{e}.{names[1]}.weight"] = up
+                else:
+                    out[f"{prefix}.{e}.{names[2]}.weight"] = g
+        else:
+            if mixtral:
+                name = name.replace(".mlp.gate.", ".block_sparse_moe.gate.")
+            out[name] = grad
+    return {f"grad.{name}": g.detach().clone().contiguous() for name, g in out.items()}
+
+
+def adamw(model):
+    """Decay for matrices alone, as ours has it."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), eps=1e-8)
+
+
+def decoder(name):
+    kind, settings = DECODERS[name]
+    settings = settings if kind == "GPT2" else {**SMALL, **settings}
+    if kind == "GPT2":
+        settings = dict(settings, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None)
+    config = getattr(transformers, kind + "Config")(**settings)
+    config._attn_implementation = "eager"
+    torch.manual_seed(sum(map(ord, name)))
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float()
+    randomise(model)
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    vocab = config.vocab_size
+    expected = {}
+    ids = torch.randint(vocab, (BATCH, LENGTH))
+    out = model(input_ids=ids, labels=ids)
+    out.loss.backward()
+    expected["ids"] = ids.int()
+    expected["logits"] = out.logits.detach()
+    expected["loss"] = out.loss.detach().reshape(1)
+    expected.update(file_gradients(model))
+    prompt = torch.randint(vocab, (1, 5))
+    model.eval()
+    tokens = model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0
+    )
+    expected["generate.prompt"] = prompt[0].int()
+    expected["generate.tokens"] = tokens[0, 5:].int()
+    model.train()
+    optimizer = adamw(model)
+    steps = torch.randint(vocab, (STEPS, BATCH, LENGTH))
+    losses = []
+    for ids in steps:
+        optimizer.zero_grad()
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    expected["steps.ids"] = steps.int()
+    expected["steps.losses"] = torch.stack(losses)
+    store(folder, expected)
+
+
+def store(folder, expected):
+    note = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    expected = {k: v.contiguous().clone() for k, v in expected.items()}
+    save_file(expected, folder / "expected.safetensors", metadata={"framework": note})
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    for name in sys.argv[1:] or DECODERS:
+        decoder(name)
+        size = sum(f.stat().st_size for f in (FOLDER / name).iterdir())
+        print(f"{name}: {size // 1024} KiB")
