@@ -21,6 +21,13 @@ BLOCKS = [
     ("gpt2", 1024, 768, 3072, False),
     ("llama", 512, 2048, 5632, True),
 ]
+# Name, sequences, their length, heads, features of a head.
+ATTENTION = [
+    ("gpt2-b4-t64", 4, 64, 12, 64),
+    ("small-b4-t256", 4, 256, 6, 64),
+    ("chars-b12-t64", 12, 64, 4, 32),
+    ("gpt2-b1-t1024", 1, 1024, 12, 64),
+]
 # Name, vocabulary, layers, heads, width, context, windows of a training step.
 LANGUAGE_MODELS = [
     ("gpt2-4x128", 65, 4, 4, 128, 64, 12),

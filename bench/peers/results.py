@@ -207,6 +207,8 @@ def main():
     training = [f"train/{DIGITS}-b64", f"train/{MNIST}-b128", f"train/{TAB}-b256"]
     one, many = ([f"infer{rows}/{network}" for network in NETWORKS] for rows in (1, 32))
     blocks = ["ffn-f32/gpt2", "ffn-f32/llama", "ffn-bf16/gpt2", "ffn-bf16/llama"]
+    shapes = ["gpt2-b4-t64", "small-b4-t256", "chars-b12-t64", "gpt2-b1-t1024"]
+    attention = [f"attention-{kind}/{shape}" for kind in ("f32", "bf16") for shape in shapes] + ["attention-step/gpt2-t1024"]
     out = [
         "# feedforward and its peers on the same works",
         "Written by `bench/compare.sh`; [README.md](README.md) says how each figure is measured. Targets are those of issue 4.",
@@ -236,6 +238,10 @@ def main():
         "Forward and backward, with the gradient of the input, and gradients of weights added to those that are there.",
         judged(blocks, "GFLOP/s"),
         everybody(blocks),
+        "## Attention",
+        "Causal, q, k and v in one tensor, forward and backward; FLOP of the pairs that see each other, in seven products. Then a step of generation.",
+        judged(attention, "GFLOP/s"),
+        everybody(attention),
     ]
     allocated = [(work, ALLOCATED.get(("ours", work))) for work in training if ALLOCATED.get(("ours", work)) is not None]
     if allocated:

@@ -99,6 +99,36 @@ def ffn(tokens, width, hidden, gated, dtype):
     return make
 
 
+def attention(batch, length, heads, dim, dtype):
+    def make():
+        attend = compiled(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        qkv = torch.randn(batch, length, 3 * heads * dim, dtype=dtype, requires_grad=True)
+        dy = torch.ones(batch, length, heads * dim, dtype=dtype)
+
+        def step():
+            qkv.grad = None
+            q, k, v = (x.unflatten(-1, (heads, dim)).transpose(1, 2) for x in qkv.split(heads * dim, -1))
+            attend(q, k, v).transpose(1, 2).flatten(-2).backward(dy)
+
+        return common.repeat(step)
+
+    return make
+
+
+def attention_step(length, heads, dim):
+    def make():
+        q, k, v = (torch.randn(1, heads, n, dim) for n in (1, length, length))
+
+        def run(steps):
+            with torch.inference_mode():
+                for _ in range(steps):
+                    F.scaled_dot_product_attention(q, k, v)
+
+        return run
+
+    return make
+
+
 def language_model(vocabulary, layers, heads, width, context, batch, dtype):
     def make():
         # Only these works need it.
@@ -142,10 +172,12 @@ for rows in (1, 32):
     works += [(f"infer{rows}/{name}", infer(widths, rows)) for name, widths, _ in common.NETWORKS]
 for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
     works += [(f"ffn-{kind}/{name}", ffn(*block, dtype)) for name, *block in common.BLOCKS]
+    works += [(f"attention-{kind}/{name}", attention(*shape, dtype)) for name, *shape in common.ATTENTION]
     works += [
         (f"lm-{kind}/{name}", language_model(*model, dtype))
         for name, *model in common.LANGUAGE_MODELS
     ]
+works.append(("attention-step/gpt2-t1024", attention_step(1024, 12, 64)))
 
 
 def imports():

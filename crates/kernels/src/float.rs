@@ -38,6 +38,8 @@ pub trait Float:
     fn f64(self) -> f64;
     /// eˣ.
     fn exp(self) -> Self;
+    /// eˣ for x up to 88, of which the smallest values (below e⁻⁸⁷ in f32) may be 0: what a softmax adds up.
+    fn exp_weight(self) -> Self;
     /// eˣ − 1, exact near 0.
     fn exp_m1(self) -> Self;
     /// ln x.
@@ -130,6 +132,7 @@ macro_rules! float {
 float!(
     f32,
     exp = maths::exp,
+    exp_weight = maths::exp_weight,
     exp_m1 = maths::exp_m1,
     ln = maths::ln,
     ln_1p = maths::ln_1p,
@@ -142,6 +145,7 @@ float!(
 float!(
     f64,
     exp = f64::exp,
+    exp_weight = f64::exp,
     exp_m1 = f64::exp_m1,
     ln = f64::ln,
     ln_1p = f64::ln_1p,

@@ -97,15 +97,31 @@ impl<'a, T> MatMut<'a, T> {
             Self { start, cols, ..Self { owner: PhantomData, ..self } }
         })
     }
+}
 
-    /// The rows of sequence `b` of so many, and the columns of head `h` of so many.
+/// A view that is divided among sequences and heads.
+struct Divided<'a, T> {
+    view: MatMut<'a, T>,
+    batch: usize,
+    heads: usize,
+}
+
+impl<'a, T> Divided<'a, T> {
+    fn new(view: MatMut<'a, T>, batch: usize, heads: usize) -> Self {
+        let even = view.rows.is_multiple_of(batch.max(1)) && view.cols.is_multiple_of(heads.max(1));
+        assert!(even, "an output of {batch} sequences and {heads} heads");
+        Self { view, batch, heads }
+    }
+
+    /// The rows of a sequence and the columns of a head.
     ///
     /// # Safety
     /// No two views of the same sequence and head live at the same time.
-    unsafe fn head(&self, (b, batch): (usize, usize), (h, heads): (usize, usize)) -> Self {
-        let (rows, cols) = (self.rows / batch, self.cols / heads);
-        let start = self.start.wrapping_add(b * rows * self.row + h * cols);
-        Self { start, rows, cols, row: self.row, owner: PhantomData }
+    unsafe fn head(&self, b: usize, h: usize) -> MatMut<'a, T> {
+        let Self { view, batch, heads } = self;
+        let (rows, cols) = (view.rows / batch, view.cols / heads);
+        let start = view.start.wrapping_add(b * rows * view.row + h * cols);
+        MatMut { start, rows, cols, row: view.row, owner: PhantomData }
     }
 }
 
@@ -139,12 +155,8 @@ pub fn for_heads<S: Send + Sync, T: Element, const N: usize, const M: usize>(
     more: [Option<MatMut<'_, T>>; M],
     f: impl Fn((usize, usize), &mut [T], [Option<MatMut<'_, S>>; N], [Option<MatMut<'_, T>>; M]) + Sync,
 ) {
-    let divides = |rows: usize, cols: usize| {
-        rows.is_multiple_of(batch.max(1)) && cols.is_multiple_of(heads.max(1))
-    };
-    let even = outputs.iter().flatten().all(|view| divides(view.rows, view.cols))
-        && more.iter().flatten().all(|view| divides(view.rows, view.cols));
-    assert!(even, "outputs of {batch} sequences and {heads} heads");
+    let outputs = outputs.map(|view| view.map(|view| Divided::new(view, batch, heads)));
+    let more = more.map(|view| view.map(|view| Divided::new(view, batch, heads)));
     let tasks = batch * heads;
     if tasks == 0 {
         return;
@@ -164,13 +176,11 @@ pub fn for_heads<S: Send + Sync, T: Element, const N: usize, const M: usize>(
             let scratch = unsafe { space.range::<T>(place.number * lines, len) };
             let (b, h) = (number / heads, number % heads);
             // SAFETY: each task is done once, and its views are its own.
-            let outputs = outputs
-                .each_ref()
-                .map(|view| view.as_ref().map(|view| unsafe { view.head((b, batch), (h, heads)) }));
+            let outputs =
+                outputs.each_ref().map(|view| view.as_ref().map(|view| unsafe { view.head(b, h) }));
             // SAFETY: as above.
-            let more = more
-                .each_ref()
-                .map(|view| view.as_ref().map(|view| unsafe { view.head((b, batch), (h, heads)) }));
+            let more =
+                more.each_ref().map(|view| view.as_ref().map(|view| unsafe { view.head(b, h) }));
             f((b, h), scratch, outputs, more);
         };
         if threads == 1 {

@@ -69,6 +69,17 @@ pub enum BlockTrim {
 }
 
 /// A type whose blocks are multiplied: f32, f64, and bf16 with sums in f32.
+///
+/// ```
+/// use ff_kernels::{Band, BlockFloat, BlockTrim, MatMut, MatRef};
+/// let device = ff_tensor::Device::default();
+/// let (a, b, mut c) = ([1.0f32, 2.0], [3.0, 4.0], [0.0]);
+/// let mut packed = [0.0; 2 * ff_kernels::BLOCK_WIDTH];
+/// f32::pack_block(device.cpu(), MatRef::new(&b, 2, 1), &mut packed);
+/// let (a, whole) = (MatRef::new(&a, 1, 2), BlockTrim::Output(Band::ALL));
+/// f32::multiply_block(device.cpu(), a, &packed, MatMut::new(&mut c, 1, 1), whole, false);
+/// assert_eq!(c, [11.0]);
+/// ```
 pub trait BlockFloat: Stored {
     /// The values in the type of sums: themselves, or copied to `scratch`, which holds rows · columns values.
     ///
@@ -224,7 +235,12 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
         return;
     }
     let mut space = [const { MaybeUninit::<Packed<K>>::uninit() }; ROWS * CHUNK];
-    let height = m.div_ceil(m.div_ceil(K::ROWS));
+    // Low tiles follow a band's edge more closely.
+    let (BlockTrim::Output(band) | BlockTrim::Depth(band)) = trim;
+    let across = if matches!(trim, BlockTrim::Output(_)) { n } else { depth };
+    let whole = |i: usize| band.columns(i..i + 1, across) == (0..across);
+    let most = if whole(0) && whole(m - 1) { K::ROWS } else { K::ROWS / 2 + 1 };
+    let height = m.div_ceil(m.div_ceil(most));
     for first in (0..m).step_by(height) {
         let rows = height.min(m - first);
         let (columns, span) = match trim {
@@ -270,5 +286,72 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
                 unsafe { K::kernel(rows, registers, a_row == 1)(&tile) };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Float, gemm_reference};
+    use ff_tensor::{Device, DeviceOptions, Key, Rng};
+
+    /// Products of small integers, which every type holds exactly, against the definition.
+    fn exact<S: BlockFloat>(isa: Isa) {
+        let device = Device::open(DeviceOptions { threads: 1, isa: Some(isa) }).unwrap();
+        let cpu = device.cpu();
+        let mut rng = Rng::new(Key::new(3));
+        let sizes = [(1, 1, 1), (5, 3, 2), (64, 64, 64), (17, 40, 33), (13, 300, 70), (3, 1, 65)];
+        let causal = Band { high: 2, ..Band::ALL };
+        let bands = [Band::ALL, causal, causal.t(), Band { low: -3, high: 4 }, causal.at(20, 0)];
+        for ((m, k, n), band) in sizes.into_iter().flat_map(|s| bands.map(|band| (s, band))) {
+            let mut values = |n: usize| -> Vec<S::Compute> {
+                (0..n).map(|_| S::Compute::of(rng.below(9) as f64 - 4.0)).collect()
+            };
+            let (mut a, b, old) = (values(m * k), values(k * n), values(m * n));
+            let mut packed = vec![S::Compute::ZERO; (k + k % 2) * n.next_multiple_of(BLOCK_WIDTH)];
+            S::pack_block(cpu, MatRef::new(&b, n, k).t(), &mut packed);
+            for (depth, add) in [(false, false), (false, true), (true, false), (true, true)] {
+                let trim = if depth { BlockTrim::Depth(band) } else { BlockTrim::Output(band) };
+                for i in (0..m).filter(|_| depth) {
+                    let inside = band.columns(i..i + 1, k);
+                    let row = a[i * k..(i + 1) * k].iter_mut().enumerate();
+                    row.filter(|(j, _)| !inside.contains(j))
+                        .for_each(|(_, a)| *a = S::Compute::ZERO);
+                }
+                let (mut found, mut expected) = (old.clone(), old.clone());
+                let a = MatRef::new(&a, m, k);
+                S::multiply_block(cpu, a, &packed, MatMut::new(&mut found, m, n), trim, add);
+                gemm_reference(a, MatRef::new(&b, n, k).t(), &mut expected, add);
+                for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let (i, j) = (at / n, at % n);
+                    let needed = depth || band.columns(i..i + 1, n).contains(&j);
+                    assert!(
+                        !needed || found == expected,
+                        "{isa} {m}×{k}×{n} {trim:?} add {add}, ({i}, {j}): {found:?}, expected {expected:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_every_size_band_and_path() {
+        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= Isa::detect())
+        {
+            exact::<f32>(isa);
+            exact::<f64>(isa);
+            exact::<bf16>(isa);
+        }
+    }
+
+    #[test]
+    fn the_columns_of_bands() {
+        let window = Band { low: -2, high: 1 };
+        assert_eq!(window.columns(0..1, 9), 0..1);
+        assert_eq!(window.columns(4..6, 9), 2..6);
+        assert_eq!(window.at(4, 3).columns(0..1, 9), 0..2);
+        assert_eq!(window.t().columns(2..3, 9), 2..5);
+        assert!(window.columns(20..21, 9).is_empty() && window.columns(3..3, 9).is_empty());
+        assert_eq!(Band::ALL.at(7, 9).t().columns(1..2, 9), 0..9);
     }
 }

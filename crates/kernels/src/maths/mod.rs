@@ -13,7 +13,7 @@ mod sigmoid;
 mod testing;
 
 pub(crate) use erf::{erf, normal};
-pub(crate) use exp::{exp, exp_m1};
+pub(crate) use exp::{exp, exp_m1, exp_weight};
 pub(crate) use ln::{ln, ln_1p, softplus};
 pub(crate) use sigmoid::{sigmoid, tanh};
 
@@ -47,8 +47,9 @@ mod tests {
                 [$(|device, x, y| crate::map(device.cpu(), x, y, #[inline(always)] |x| $f(x))),*]
             };
         }
-        let functions: [Function; 9] = functions!(
+        let functions: [Function; 10] = functions!(
             exp,
+            exp_weight,
             exp_m1,
             ln,
             ln_1p,

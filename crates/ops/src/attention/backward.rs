@@ -3,7 +3,7 @@
 
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
-use super::scores::Scores;
+use super::scores::{LANES, Scores, join};
 use super::{Attention, NAME, TILE, Value};
 use crate::{Cx, Error, Kept, Result, Slot};
 use ff_kernels::{
@@ -39,14 +39,10 @@ impl Attention {
         let logs = kept.saved(0)?.slice::<S::Compute>().map_err(&error)?;
 
         // Where sums are of another type, dq is summed in memory of its own.
-        let mut sums = match S::DTYPE == <S::Compute as Element>::DTYPE || !dx[0].is_needed() {
-            true => None,
-            false => {
-                let shape = [batch, queries, wide].into();
-                let dtype = <S::Compute as Element>::DTYPE;
-                Some(Tensor::uninit(cx.device, shape, dtype).map_err(&error)?)
-            }
-        };
+        let apart = S::DTYPE != <S::Compute as Element>::DTYPE && dx[0].is_needed();
+        let shape = [batch, queries, wide].into();
+        let own = || Tensor::uninit(cx.device, shape, <S::Compute as Element>::DTYPE);
+        let mut sums = apart.then(own).transpose().map_err(&error)?;
         let mut taken = [None, None, None];
         for (taken, slot) in taken.iter_mut().zip(&mut dx[..self.tensors()]) {
             *taken = slot.take::<S>().map_err(&error)?;
@@ -80,7 +76,8 @@ impl Attention {
         let scratch = Room::<S>::len(&sizes);
         let work = queries * keys * dim * sizes.group();
         let band = band(self, queries, keys);
-        let add_q = add[0] && S::DTYPE == <S::Compute as Element>::DTYPE;
+        // Sums of the same type go where they belong, others to a place of their own first.
+        let direct = S::DTYPE == <S::Compute as Element>::DTYPE;
         for_heads(
             cx.cpu(),
             (batch, kv_heads),
@@ -88,7 +85,15 @@ impl Attention {
             scratch,
             [dk, dv],
             [dq_sums],
-            |(b, kv_head), scratch, [dk, dv], [dq]| {
+            |(b, kv_head), scratch, [mut dk, mut dv], [dq]| {
+                let mut cut = Cut::new(scratch);
+                let room = Room::<S>::new(&sizes, &mut cut);
+                let [dk_sums, dv_sums] = if direct {
+                    [dk.take().and_then(S::sums), dv.take().and_then(S::sums)]
+                } else {
+                    let mut own = || &mut cut.take(sizes.rows(TILE))[..TILE * dim];
+                    [own(), own()].map(|own| Some(MatMut::new(own, TILE, dim)))
+                };
                 let mut pass = Pass {
                     op: self,
                     cpu: cx.cpu(),
@@ -103,18 +108,20 @@ impl Attention {
                     y,
                     dy,
                     logs,
-                    dq,
-                    room: Room::new(&sizes, scratch),
+                    sums: [dq, dk_sums, dv_sums],
+                    direct,
+                    add: add.map(|add| add && direct),
+                    room,
                 };
-                if let Some(dq) = pass.dq.as_mut().filter(|_| !add_q) {
-                    (0..queries).for_each(|t| dq.row(t).fill(S::Compute::ZERO));
-                }
-                let (mut dk, mut dv) = (dk, dv);
+                pass.unseen();
                 for first in (0..keys).step_by(TILE) {
                     let tile = first..keys.min(first + TILE);
                     pass.keys(tile.clone());
-                    put(pass.cpu, pass.room.dk, dk.as_mut(), &tile, add[1]);
-                    put(pass.cpu, pass.room.dv, dv.as_mut(), &tile, add[2]);
+                    if !direct {
+                        let [_, dk_sums, dv_sums] = &mut pass.sums;
+                        put(cx.cpu(), dk_sums.as_mut(), dk.as_mut(), &tile, add[1]);
+                        put(cx.cpu(), dv_sums.as_mut(), dv.as_mut(), &tile, add[2]);
+                    }
                 }
             },
         );
@@ -134,19 +141,18 @@ impl Attention {
 /// Writes sums of a tile of keys to their rows, or adds them.
 fn put<S: BlockFloat>(
     cpu: &CpuDevice,
-    sums: &[S::Compute],
+    sums: Option<&mut MatMut<'_, S::Compute>>,
     to: Option<&mut MatMut<'_, S>>,
     rows: &Range<usize>,
     add: bool,
 ) {
-    let Some(to) = to else { return };
-    let dim = to.shape().1;
+    let (Some(sums), Some(to)) = (sums, to) else { return };
     dispatch(
         cpu,
         #[inline(always)]
         || {
-            for (s, sums) in rows.clone().zip(sums.chunks_exact(dim)) {
-                for (to, &sum) in to.row(s).iter_mut().zip(sums) {
+            for (i, s) in rows.clone().enumerate() {
+                for (to, &sum) in to.row(s).iter_mut().zip(&*sums.row(i)) {
                     *to = S::from_compute(if add { to.compute() + sum } else { sum });
                 }
             }
@@ -160,8 +166,6 @@ struct Room<'a, S: BlockFloat> {
     dp: &'a mut [S::Compute],
     /// Packed: k and v transposed, k, q, dy.
     packed: [&'a mut [S::Compute]; 5],
-    dk: &'a mut [S::Compute],
-    dv: &'a mut [S::Compute],
     wide: [&'a mut [S::Compute]; 2],
 }
 
@@ -170,19 +174,16 @@ impl<'a, S: BlockFloat> Room<'a, S> {
         2 * TILE * TILE
             + 2 * sizes.packed_t()
             + 3 * sizes.packed(TILE)
-            + 2 * sizes.rows(TILE)
-            + 2 * sizes.widened::<S>()
+            // A copy of q and dy, sums of dk and dv.
+            + 4 * sizes.widened::<S>()
     }
 
-    fn new(sizes: &Sizes, scratch: &'a mut [S::Compute]) -> Self {
-        let mut cut = Cut::new(scratch);
+    fn new(sizes: &Sizes, cut: &mut Cut<'a, S::Compute>) -> Self {
         let (across, down) = (sizes.packed_t(), sizes.packed(TILE));
         Self {
             p: cut.take(TILE * TILE),
             dp: cut.take(TILE * TILE),
             packed: [across, across, down, down, down].map(|len| cut.take(len)),
-            dk: cut.take(sizes.rows(TILE)),
-            dv: cut.take(sizes.rows(TILE)),
             wide: [0, 1].map(|_| cut.take(sizes.widened::<S>())),
         }
     }
@@ -200,23 +201,37 @@ struct Pass<'a, S: Value> {
     y: Heads<'a, S>,
     dy: Heads<'a, S>,
     logs: &'a [S::Compute],
-    dq: Option<MatMut<'a, S::Compute>>,
+    /// Where dq, dk and dv are summed: of all rows, or with `direct` unset dk and dv of a tile of keys.
+    sums: [Option<MatMut<'a, S::Compute>>; 3],
+    direct: bool,
+    /// Whether there is something in each before.
+    add: [bool; 3],
     room: Room<'a, S>,
 }
 
 impl<S: Value> Pass<'_, S> {
+    /// Zeros for queries that see no key, tile by tile.
+    fn unseen(&mut self) {
+        let Sizes { queries, keys, .. } = *self.sizes;
+        let (Some(dq), false) = (&mut self.sums[0], self.add[0]) else { return };
+        for start in (0..queries).step_by(TILE) {
+            let rows = start..queries.min(start + TILE);
+            if self.mask.band.columns(rows.clone(), keys).is_empty() {
+                rows.for_each(|t| dq.row(t).fill(S::Compute::ZERO));
+            }
+        }
+    }
+
     /// Sums dk and dv of a tile of keys, and adds to dq.
     fn keys(&mut self, keys: Range<usize>) {
         let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.place);
         let (dim, group) = (sizes.dim, sizes.group());
-        let Room { packed: [k_t, v_t, k, ..], dk, dv, wide: [wide, _], .. } = &mut self.room;
-        let len = keys.len() * dim;
-        dk[..len].fill(S::Compute::ZERO);
-        dv[..len].fill(S::Compute::ZERO);
+        let mut started = false;
         let visible = self.mask.band.t().columns(keys.clone(), sizes.queries);
         if visible.is_empty() {
-            return;
+            return self.nothing(&keys);
         }
+        let Room { packed: [k_t, v_t, k, ..], wide: [wide, _], .. } = &mut self.room;
         let tile = S::widen(cpu, self.inputs.k.rows(b, kv_head, keys.clone()), wide);
         S::pack_block(cpu, tile.t(), k_t);
         S::pack_block(cpu, tile, k);
@@ -228,7 +243,14 @@ impl<S: Value> Pass<'_, S> {
             for start in (visible.start / TILE * TILE..visible.end).step_by(TILE) {
                 let rows = start..sizes.queries.min(start + TILE);
                 let look = self.mask.look(&rows, &keys);
+                // The first tile of keys in the band writes dq, later ones add.
+                let first = self.mask.band.columns(rows.clone(), sizes.keys).start / TILE;
+                let add_q = self.add[0] || first != keys.start / TILE;
                 if look == Look::Nothing {
+                    if let (Some(dq), false) = (&mut self.sums[0], add_q) {
+                        let mut dq = dq.block(rows.clone(), g * dim..(g + 1) * dim);
+                        (0..rows.len()).for_each(|i| dq.row(i).fill(S::Compute::ZERO));
+                    }
                     continue;
                 }
                 let band = self.mask.band.at(start, keys.start);
@@ -240,7 +262,22 @@ impl<S: Value> Pass<'_, S> {
                     (look == Look::Pairs).then_some(&segments),
                     self.mask.queries.map(|queries| &queries[rows.clone()]),
                 );
-                self.tile(g, scores, &rows, &keys);
+                let add = [add_q, started || self.add[1], started || self.add[2]];
+                self.tile(g, scores, &rows, &keys, add);
+                started = true;
+            }
+        }
+        if !started {
+            self.nothing(&keys);
+        }
+    }
+
+    /// No query sees these keys.
+    fn nothing(&mut self, keys: &Range<usize>) {
+        let rows = if self.direct { keys.clone() } else { 0..keys.len() };
+        for (sums, add) in self.sums.iter_mut().zip(self.add).skip(1) {
+            if let (Some(sums), false) = (sums, add) {
+                rows.clone().for_each(|s| sums.row(s).fill(S::Compute::ZERO));
             }
         }
     }
@@ -252,17 +289,20 @@ impl<S: Value> Pass<'_, S> {
         scores: Scores<'_, S::Compute>,
         rows: &Range<usize>,
         keys: &Range<usize>,
+        [add_q, add_k, add_v]: [bool; 3],
     ) {
         let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.place);
         let (dim, width, height) = (sizes.dim, keys.len(), rows.len());
         let head = kv_head * sizes.group() + g;
         let band = self.mask.band.at(rows.start, keys.start);
-        let Room { p, dp, packed: [k_t, v_t, k, q_packed, dy_packed], dk, dv, wide: [one, two] } =
+        let Room { p, dp, packed: [k_t, v_t, k, q_packed, dy_packed], wide: [one, two] } =
             &mut self.room;
+        let y = self.y.rows(b, head, rows.clone());
         let q = S::widen(cpu, self.inputs.q.rows(b, head, rows.clone()), one);
         let dy = S::widen(cpu, self.dy.rows(b, head, rows.clone()), two);
         S::pack_block(cpu, q, q_packed);
         S::pack_block(cpu, dy, dy_packed);
+        y.prefetch();
         let (p, dp) = (&mut p[..height * TILE], &mut dp[..height * TILE]);
         let output = BlockTrim::Output(band);
         let [to] = MatMut::new(p, height, TILE).split_columns([width]);
@@ -273,7 +313,6 @@ impl<S: Value> Pass<'_, S> {
         for (i, log) in logs.iter_mut().enumerate().take(height) {
             *log = self.logs[(b * sizes.queries + rows.start + i) * sizes.heads + head];
         }
-        let y = self.y.rows(b, head, rows.clone());
         let dy = self.dy.rows(b, head, rows.clone());
         dispatch(
             cpu,
@@ -290,12 +329,19 @@ impl<S: Value> Pass<'_, S> {
             MatRef::strided(dp, height, width, TILE, 1),
         );
         let columns = BlockTrim::Depth(band.t());
-        let (dk, dv) = (&mut dk[..width * dim], &mut dv[..width * dim]);
-        S::multiply_block(cpu, p.t(), dy_packed, MatMut::new(dv, width, dim), columns, true);
-        S::multiply_block(cpu, dp.t(), q_packed, MatMut::new(dk, width, dim), columns, true);
-        if let Some(dq) = &mut self.dq {
+        let [dq, dk, dv] = &mut self.sums;
+        let place = if self.direct { keys.clone() } else { 0..width };
+        if let Some(dv) = dv {
+            let dv = dv.block(place.clone(), 0..dim);
+            S::multiply_block(cpu, p.t(), dy_packed, dv, columns, add_v);
+        }
+        if let Some(dk) = dk {
+            let dk = dk.block(place, 0..dim);
+            S::multiply_block(cpu, dp.t(), q_packed, dk, columns, add_k);
+        }
+        if let Some(dq) = dq {
             let dq = dq.block(rows.clone(), g * dim..(g + 1) * dim);
-            S::multiply_block(cpu, dp, k, dq, BlockTrim::Depth(band), true);
+            S::multiply_block(cpu, dp, k, dq, BlockTrim::Depth(band), add_q);
         }
     }
 }
@@ -303,7 +349,6 @@ impl<S: Value> Pass<'_, S> {
 /// Σ a b, in as many sums as a register has lanes.
 #[inline(always)]
 fn product<S: Stored>(a: &[S], b: &[S]) -> S::Compute {
-    const LANES: usize = 16;
     let mut sums = [S::Compute::ZERO; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
@@ -315,13 +360,5 @@ fn product<S: Stored>(a: &[S], b: &[S]) -> S::Compute {
     for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
         *sum += a.compute() * b.compute();
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for l in 0..half {
-            let other = sums[l + half];
-            sums[l] += other;
-        }
-        half /= 2;
-    }
-    sums[0]
+    join(sums, |a, b| a + b)
 }

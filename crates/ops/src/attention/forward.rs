@@ -2,7 +2,7 @@
 
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
-use super::scores::Scores;
+use super::scores::{LANES, Scores, join};
 use super::{Attention, NAME, TILE, Value};
 use crate::{Cx, Error, Result, Spec};
 use ff_kernels::{BlockFloat, BlockTrim, Float, MatMut, MatRef, dispatch, for_heads};
@@ -144,7 +144,7 @@ impl<S: Value> Pass<'_, S> {
         let (zero, least) = (S::Compute::ZERO, S::Compute::NEG_INFINITY);
         let (mut greatest, mut sums) = ([least; ROWS], [zero; ROWS]);
         let Room { scores: x, keys: packed_k, values: packed_v, y, wide, seen } = &mut self.room;
-        y[..rows.len() * dim].fill(zero);
+        let mut started = [false; ROWS / TILE];
         let (k, v, b, kv_head) = self.keys;
         let visible = mask.band.columns(rows.clone(), self.sizes.keys);
         for first in (visible.start / TILE * TILE..visible.end).step_by(TILE) {
@@ -159,7 +159,9 @@ impl<S: Value> Pass<'_, S> {
                 if look == Look::Nothing || band.columns(0..some.len(), width).is_empty() {
                     continue;
                 }
+                let q = (self.query)(some.clone());
                 if !packed {
+                    q.prefetch();
                     let keys_t = S::widen(cpu, k.rows(b, kv_head, keys.clone()), wide).t();
                     S::pack_block(cpu, keys_t, packed_k);
                     let values = S::widen(cpu, v.rows(b, kv_head, keys.clone()), wide);
@@ -172,7 +174,9 @@ impl<S: Value> Pass<'_, S> {
                     S::pack_block(cpu, values, packed_v);
                     packed = true;
                 }
-                let q = S::widen(cpu, (self.query)(some.clone()), wide);
+                // The first product of a tile of queries writes, the others add.
+                let add = std::mem::replace(&mut started[(start - rows.start) / TILE], true);
+                let q = S::widen(cpu, q, wide);
                 let x = &mut x[..some.len() * TILE];
                 let to = MatMut::new(x, some.len(), TILE).split_columns([width]);
                 let [to] = to;
@@ -195,8 +199,12 @@ impl<S: Value> Pass<'_, S> {
                 );
                 let p = MatRef::strided(x, some.len(), width, TILE, 1);
                 let y = MatMut::new(y, some.len(), dim);
-                S::multiply_block(cpu, p, packed_v, y, BlockTrim::Depth(band), true);
+                S::multiply_block(cpu, p, packed_v, y, BlockTrim::Depth(band), add);
             }
+        }
+        for (y, _) in y[..rows.len() * dim].chunks_mut(TILE * dim).zip(started).filter(|(_, s)| !s)
+        {
+            y.fill(zero);
         }
         let spoilt = self.finish(&rows, &greatest, &sums);
         if !alone {
@@ -245,13 +253,8 @@ impl<S: Value> Pass<'_, S> {
                     } else {
                         S::Compute::ONE / total
                     };
-                    let mut zeros = S::Compute::ZERO;
-                    for (y, &sum) in y.row(t).iter_mut().zip(&sum[i * dim..]) {
-                        let value = sum * factor;
-                        zeros += value * S::Compute::ZERO;
-                        *y = S::from_compute(value);
-                    }
-                    spoilt[i] = zeros.is_nan() || total == S::Compute::ZERO;
+                    let spoils = write(y.row(t), &sum[i * dim..][..dim], factor);
+                    spoilt[i] = spoils || total == S::Compute::ZERO;
                     if let Some(logs) = logs {
                         logs.row(t)[0] = greatest[i] + total.ln();
                     }
@@ -260,6 +263,28 @@ impl<S: Value> Pass<'_, S> {
         );
         spoilt
     }
+}
+
+/// y = sums times a factor; says whether something is not finite.
+#[inline(always)]
+fn write<S: BlockFloat>(y: &mut [S], sums: &[S::Compute], factor: S::Compute) -> bool {
+    // What is finite is 0 when multiplied with it.
+    let mut zeros = [S::Compute::ZERO; LANES];
+    let (y_chunks, y_rest) = y.as_chunks_mut::<LANES>();
+    let (chunks, rest) = sums.as_chunks::<LANES>();
+    for (y, sums) in y_chunks.iter_mut().zip(chunks) {
+        for l in 0..LANES {
+            let value = sums[l] * factor;
+            zeros[l] += value * S::Compute::ZERO;
+            y[l] = S::from_compute(value);
+        }
+    }
+    for ((y, &sum), zero) in y_rest.iter_mut().zip(rest).zip(&mut zeros) {
+        let value = sum * factor;
+        *zero += value * S::Compute::ZERO;
+        *y = S::from_compute(value);
+    }
+    join(zeros, |a, b| a + b).is_nan()
 }
 
 /// A copy of the rows that are seen; zeros in place of the others.

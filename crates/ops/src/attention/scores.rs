@@ -2,9 +2,10 @@
 
 use super::{Attention, TILE};
 use ff_kernels::{Band, Float};
+use std::ops::Range;
 
 /// A register of f32 with AVX-512.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// From products q·k to scores, for one head and one tile.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +24,7 @@ pub(super) struct Scores<'a, T> {
 }
 
 /// Every other of a row's 16 neighbours.
-type Chunk<T> = [T; LANES];
+pub(super) type Chunk<T> = [T; LANES];
 
 impl<'a, T: Float> Scores<'a, T> {
     pub(super) fn new(op: &Attention, head: usize) -> Self {
@@ -53,6 +54,14 @@ impl<'a, T: Float> Scores<'a, T> {
     /// Whether a score is more than a product and a scale.
     fn plain(&self) -> bool {
         self.cap.is_none() && self.slope == T::ZERO && self.keys.is_none()
+    }
+
+    /// The chunks of a row that hold keys that query `i` may see, and which keys those are.
+    #[inline(always)]
+    fn chunks(&self, i: usize, width: usize) -> (Range<usize>, (usize, usize)) {
+        let seen = self.band.columns(i..i + 1, width);
+        let first = seen.start / LANES;
+        (first..seen.end.div_ceil(LANES).max(first), (seen.start, seen.end))
     }
 
     /// Scores of the keys from `first`, −∞ where query `i` does not see them, and the slope of the soft cap.
@@ -88,7 +97,7 @@ impl<'a, T: Float> Scores<'a, T> {
                 let any = self.queries.is_none();
                 let keys = &keys[first..first + LANES];
                 for l in 0..LANES {
-                    let seen = (keys[l] >= 0) & (any | (keys[l] == own));
+                    let seen = keys[l] >= 0 && (any || keys[l] == own);
                     u[l] = if seen { u[l] } else { T::NEG_INFINITY };
                 }
             }
@@ -96,7 +105,7 @@ impl<'a, T: Float> Scores<'a, T> {
         let (start, end) = (start as i32 - first as i32, end as i32 - first as i32);
         for (l, u) in u.iter_mut().enumerate() {
             let l = l as i32;
-            *u = if (l >= start) & (l < end) { *u } else { T::NEG_INFINITY };
+            *u = if l >= start && l < end { *u } else { T::NEG_INFINITY };
         }
         (u, slope)
     }
@@ -129,42 +138,54 @@ impl<'a, T: Float> Scores<'a, T> {
         (y, y_row): (&mut [T], usize),
     ) {
         let scores = *self;
-        let rows = x.as_chunks_mut::<TILE>().0.iter_mut().zip(greatest).zip(sums);
-        for (i, (((row, m), sum), y)) in rows.zip(y.chunks_exact_mut(y_row)).enumerate() {
-            let seen = scores.band.columns(i..i + 1, width);
-            let chunks = seen.start / LANES..seen.end.div_ceil(LANES).max(seen.start / LANES);
+        let height = greatest.len();
+        let x = &mut x.as_chunks_mut::<TILE>().0[..height];
+        // Rows are independent, and so overlap, in each of three loops; one loop would wait for each row's reductions.
+        let mut new = [T::NEG_INFINITY; TILE];
+        for (i, (row, new)) in x.iter_mut().zip(&mut new).enumerate() {
+            let (chunks, seen) = scores.chunks(i, width);
             let row = row.as_chunks_mut::<LANES>().0;
             let mut most = [T::NEG_INFINITY; LANES];
-            for c in chunks.clone() {
-                let (u, _) = scores.chunk::<PLAIN>(&row[c], i, c * LANES, (seen.start, seen.end));
+            for c in chunks {
+                let (u, _) = scores.chunk::<PLAIN>(&row[c], i, c * LANES, seen);
                 for l in 0..LANES {
                     most[l] = if u[l] > most[l] { u[l] } else { most[l] };
                 }
                 row[c] = u;
             }
-            let new = join(most, |a, b| if a > b { a } else { b });
-            let new = if new > *m { new } else { *m };
+            *new = join(most, |a, b| if a > b { a } else { b });
+        }
+        let mut parts = [T::ZERO; TILE];
+        for (i, (row, part)) in x.iter_mut().zip(&mut parts).enumerate() {
+            let (chunks, _) = scores.chunks(i, width);
+            let row = row.as_chunks_mut::<LANES>().0;
+            let most = if new[i] > greatest[i] { new[i] } else { greatest[i] };
+            new[i] = most;
             // A row without any score so far: its weights are 0, and not e to the power of ∞ − ∞.
-            let base = if new == T::NEG_INFINITY { T::ZERO } else { new };
-            let mut parts = [T::ZERO; LANES];
-            for c in chunks.clone() {
-                for l in 0..LANES {
-                    let p = (row[c][l] - base).exp();
-                    row[c][l] = p;
-                    parts[l] += p;
-                }
-            }
+            let base = if most == T::NEG_INFINITY { T::ZERO } else { most };
+            let mut lanes = [T::ZERO; LANES];
             row[..chunks.start].as_flattened_mut().fill(T::ZERO);
             row[chunks.end..].as_flattened_mut().fill(T::ZERO);
-            let part = join(parts, |a, b| a + b);
-            if *m == new || *m == T::NEG_INFINITY {
-                *sum += part;
-            } else {
-                let factor = (*m - base).exp();
-                *sum = *sum * factor + part;
-                y.iter_mut().for_each(|y| *y *= factor);
+            for c in chunks {
+                for l in 0..LANES {
+                    let p = (row[c][l] - base).exp_weight();
+                    row[c][l] = p;
+                    lanes[l] += p;
+                }
             }
-            *m = new;
+            *part = join(lanes, |a, b| a + b);
+        }
+        for (i, (m, sum)) in greatest.iter_mut().zip(sums).enumerate() {
+            if *m == new[i] || *m == T::NEG_INFINITY {
+                *sum += parts[i];
+            } else {
+                let factor = (*m - new[i]).exp();
+                *sum = *sum * factor + parts[i];
+                for y in &mut y[i * y_row..][..y_row] {
+                    *y *= factor;
+                }
+            }
+            *m = new[i];
         }
     }
 
@@ -197,17 +218,16 @@ impl<'a, T: Float> Scores<'a, T> {
         let scores = *self;
         let rows = x.as_chunks_mut::<TILE>().0.iter_mut().zip(dp.as_chunks_mut::<TILE>().0);
         for (i, ((row, dp), (&log, &delta))) in rows.zip(logs.iter().zip(deltas)).enumerate() {
-            let seen = scores.band.columns(i..i + 1, width);
-            let chunks = seen.start / LANES..seen.end.div_ceil(LANES).max(seen.start / LANES);
+            let (chunks, seen) = scores.chunks(i, width);
             let (row, dp) = (row.as_chunks_mut::<LANES>().0, dp.as_chunks_mut::<LANES>().0);
             for c in chunks.clone() {
-                let (u, slope) =
-                    scores.chunk::<PLAIN>(&row[c], i, c * LANES, (seen.start, seen.end));
+                let (u, slope) = scores.chunk::<PLAIN>(&row[c], i, c * LANES, seen);
                 for l in 0..LANES {
-                    let p = (u[l] - log).exp();
-                    let d = p * (dp[c][l] - delta) * slope[l] * scores.scale;
+                    let p = (u[l] - log).exp_weight();
+                    let d = p * (dp[c][l] - delta) * scores.scale;
+                    let d = if PLAIN { d } else { d * slope[l] };
                     // What lies beside the band may be anything in dp.
-                    let seen = u[l] > T::NEG_INFINITY || u[l].is_nan();
+                    let seen = u[l] != T::NEG_INFINITY;
                     row[c][l] = if seen { p } else { T::ZERO };
                     dp[c][l] = if seen { d } else { T::ZERO };
                 }
@@ -222,7 +242,7 @@ impl<'a, T: Float> Scores<'a, T> {
 
 /// Joins lanes two by two.
 #[inline(always)]
-fn join<T: Float>(mut lanes: Chunk<T>, f: impl Fn(T, T) -> T) -> T {
+pub(super) fn join<T: Float>(mut lanes: Chunk<T>, f: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
     while half > 0 {
         for l in 0..half {

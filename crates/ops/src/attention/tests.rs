@@ -182,3 +182,83 @@ fn large_scores_do_not_overflow() {
     let least = (-10f32).exp();
     assert!((y[0] - 149.0).abs() < 2.0 * least && (y[1] - least).abs() < 1e-2 * least, "{y:?}");
 }
+
+/// Sequences, queries, heads, heads of keys, features: what language models train with.
+const SHAPES: [[usize; 5]; 4] =
+    [[4, 64, 12, 12, 64], [2, 256, 6, 6, 64], [12, 64, 4, 4, 32], [1, 130, 6, 2, 40]];
+
+/// y and the gradient of qkv, with these values.
+fn trained<S: ff_kernels::Stored>(
+    device: &Device,
+    op: Attention,
+    dims: [usize; 2],
+    values: &[f32],
+) -> (Vec<S>, Vec<S>) {
+    let of = |values: &[f32]| -> Vec<S> {
+        values.iter().map(|&v| S::from_compute(Float::of(f64::from(v)))).collect()
+    };
+    let params = crate::Params::allocate(device, DType::F32, vec![], true).unwrap();
+    let mut graph = crate::Graph::new(device, params);
+    let [batch, length] = dims;
+    let width = (op.heads + 2 * op.kv_heads) * op.head_dim;
+    let x = Tensor::from_slice(device, &of(values), &[batch, length, width]).unwrap();
+    let x = graph.variable(x);
+    let y = graph.apply(&op.op(), &[&x]).unwrap();
+    let out = y.slice::<S>().unwrap().to_vec();
+    let dy = of(&normal(out.len(), 7));
+    let dy = Tensor::from_slice(device, &dy, y.shape().dims()).unwrap();
+    graph.backward_from(y, Some(dy)).unwrap();
+    let dx = graph.grad(&x).unwrap().slice::<S>().unwrap().to_vec();
+    (out, dx)
+}
+
+#[test]
+fn threads_do_not_show_and_bf16_is_close_to_f32() {
+    for [batch, length, heads, kv_heads, dim] in SHAPES {
+        let op = Attention { causal: true, fused: true, ..Attention::new(heads, kv_heads, dim) };
+        let n = batch * length * (heads + 2 * kv_heads) * dim;
+        let x: Vec<f32> = normal(n, 6).iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
+        let (mut f32s, mut bf16s) = (Vec::new(), Vec::new());
+        for threads in [1, 2, 4] {
+            let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+            f32s.push(trained::<f32>(&device, op, [batch, length], &x));
+            bf16s.push(trained::<bf16>(&device, op, [batch, length], &x));
+        }
+        assert!(f32s.iter().all(|r| *r == f32s[0]), "{op:?}: threads show");
+        assert!(bf16s.iter().all(|r| *r == bf16s[0]), "{op:?}: threads show in bf16");
+        // Weights and what they are multiplied with are rounded to 2⁻⁹ of themselves, a few times on the way.
+        let close = |found: &[bf16], expected: &[f32]| {
+            let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            let error = found.iter().zip(expected).map(|(f, e)| (f.to_f32() - e).abs());
+            let error = error.fold(0.0, f32::max);
+            assert!(error <= largest / 100.0, "{op:?}: {error} of {largest}");
+        };
+        close(&bf16s[0].0, &f32s[0].0);
+        close(&bf16s[0].1, &f32s[0].1);
+    }
+}
+
+/// One document beside another, and padding, are as if each was alone.
+#[test]
+fn documents_are_as_if_alone() {
+    let op = Attention { causal: true, fused: true, ..Attention::new(2, 2, 8) };
+    let (lengths, width) = ([70, 3, 61], 48);
+    let total: usize = lengths.iter().sum();
+    let x = normal(total * width, 9);
+    let mut segments = Vec::new();
+    let mut expected = Vec::new();
+    let mut first = 0;
+    for (document, length) in lengths.into_iter().enumerate() {
+        // The second one is padding.
+        segments.extend(vec![if document == 1 { -1 } else { document as i32 }; length]);
+        let part = tensor(&x[first * width..][..length * width], &[1, length, width]);
+        let y = Run::new(&op.op(), &[part]).unwrap().output::<f32>(0);
+        expected.extend(y.iter().map(|&y| if document == 1 { 0.0 } else { f64::from(y) }));
+        first += length;
+    }
+    let segments = tensor(&segments, &[1, total]);
+    let op = Attention { segments: Segments::Both, ..op };
+    let inputs = [tensor(&x, &[1, total, width]), segments.clone(), segments];
+    let y = Run::new(&op.op(), &inputs).unwrap().output::<f32>(0);
+    assert_close(&wide(&y), &expected, F32);
+}

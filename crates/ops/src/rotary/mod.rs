@@ -228,3 +228,46 @@ pub(crate) fn cases() -> Vec<Case> {
         case("many_pairs", Rotary::new(266, 10000.0), [1, 3, 266]),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Run, tensor};
+
+    #[test]
+    fn angles_of_distant_positions_keep_their_digits() {
+        let positions = [0, 1, 2, 3, 17, 1000, 131_071, 1_048_575, -5, i32::MAX, i32::MIN];
+        let pairs = 48;
+        let op = Rotary::new(2 * pairs, 10000.0);
+        // The first of each pair is 1, the second 0: what comes out is cos and sin.
+        let row: Vec<f32> = (0..2 * pairs).map(|i| if i < pairs { 1.0 } else { 0.0 }).collect();
+        let x = tensor(&row.repeat(positions.len()), &[1, positions.len(), 2 * pairs]);
+        let run = Run::new(&op.clone().op(), &[x, tensor(&positions, &[1, positions.len()])]);
+        let y = run.unwrap().output::<f32>(0);
+        for (row, position) in y.chunks(2 * pairs).zip(positions) {
+            for (i, freq) in op.inv_freq.iter().enumerate() {
+                let angle = f64::from(position) * freq;
+                // One rounding of the angle's remainder and two of the result, and that of a large angle in f64.
+                let bound = 1.5 * f64::from(f32::EPSILON) + angle.abs() * 2.0 * f64::EPSILON;
+                for (found, expected) in [(row[i], angle.cos()), (row[pairs + i], angle.sin())] {
+                    let error = (f64::from(found) - expected).abs();
+                    assert!(error <= bound, "position {position}, pair {i}: {error:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_sizes_are_named() {
+        let x = Spec::new([1, 2, 6], DType::F32);
+        let positions = Spec::new([1, 2], DType::I32);
+        let message = |op: Rotary, x: &[Spec]| op.contract(x, &[true; 2]).unwrap_err().to_string();
+        let op = Rotary::new(3, 10.0);
+        assert!(op.contract(&[x, positions], &[true; 2]).is_ok());
+        let odd = Rotary { rotary_dim: 3, ..op.clone() };
+        assert!(message(odd, &[x, positions]).contains("two features for each angle"));
+        assert!(message(Rotary::new(4, 10.0), &[x, positions]).contains("heads·4"));
+        assert!(message(op.clone(), &[x, Spec::new([2, 2], DType::I32)]).contains("positions"));
+        assert!(message(op, &[x, Spec::new([1, 2], DType::F32)]).contains("i32"));
+    }
+}
