@@ -314,7 +314,9 @@ fn layers(known: &Known<'_>) -> Result<Model> {
                 info.spec.shape.dims().iter().map(ToString::to_string).collect();
             layer.shape = format!("[{}]", dims.join(", "));
         }
-        if info.spec.kind == ff_ops::ParamKind::Weight {
+        let output = if known.config.tied { "embed_tokens" } else { "lm_head" };
+        let is_output = layer.name.ends_with(output) || known.config.tied && layer.name.ends_with("wte");
+        if info.spec.kind == ff_ops::ParamKind::Weight || is_output {
             layer.flop += 6 * tokens * info.spec.shape.len() as u64;
         }
     }
