@@ -194,6 +194,7 @@ HANDLERS = {
     "linear_cross_entropy": linear_cross_entropy,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
     "mul": lambda a, x: [x[0] * x[1]],
+    "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "prelu": prelu,
     "rms_norm": rms_norm,
     "scale": lambda a, x: [a.factor * x[0]],
