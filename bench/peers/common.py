@@ -21,6 +21,12 @@ BLOCKS = [
     ("gpt2", 1024, 768, 3072, False),
     ("llama", 512, 2048, 5632, True),
 ]
+# Name, vocabulary, layers, heads, width, context, windows of a training step.
+LANGUAGE_MODELS = [
+    ("gpt2-4x128", 65, 4, 4, 128, 64, 12),
+    ("gpt2-6x384", 65, 6, 6, 384, 256, 4),
+    ("gpt2-124m", 50257, 12, 12, 768, 64, 4),
+]
 # The rate hardly moves the weights, so no network learns its random labels by heart and computes with denormals.
 LEARNING_RATE = 1e-6
 

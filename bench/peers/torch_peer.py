@@ -99,11 +99,53 @@ def ffn(tokens, width, hidden, gated, dtype):
     return make
 
 
+def language_model(vocabulary, layers, heads, width, context, batch, dtype):
+    def make():
+        # Only these works need it.
+        import contextlib
+
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        config = GPT2Config(
+            vocab_size=vocabulary,
+            n_positions=context,
+            n_embd=width,
+            n_layer=layers,
+            n_head=heads,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+        model = compiled(GPT2LMHeadModel(config).train())
+        optimizer = torch.optim.AdamW(model.parameters(), lr=common.LEARNING_RATE, fused=True)
+        ids = torch.randint(0, vocabulary, (batch, context))
+        narrow = dtype == torch.bfloat16
+        cast = torch.autocast("cpu", dtype=dtype) if narrow else contextlib.nullcontext()
+
+        def step():
+            optimizer.zero_grad(set_to_none=True)
+            with cast:
+                loss = model(input_ids=ids, labels=ids).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        return common.repeat(step)
+
+    return make
+
+
 works = [(f"train/{name}-b{batch}", train(widths, batch)) for name, widths, batch in common.NETWORKS]
 for rows in (1, 32):
     works += [(f"infer{rows}/{name}", infer(widths, rows)) for name, widths, _ in common.NETWORKS]
 for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
     works += [(f"ffn-{kind}/{name}", ffn(*block, dtype)) for name, *block in common.BLOCKS]
+    works += [
+        (f"lm-{kind}/{name}", language_model(*model, dtype))
+        for name, *model in common.LANGUAGE_MODELS
+    ]
 
 
 def imports():

@@ -9,6 +9,7 @@
 #[allow(unsafe_code)]
 mod allocator;
 mod clock;
+mod experts;
 mod ffn;
 mod fit;
 mod gemm;

@@ -76,7 +76,7 @@ impl Objective for Resident<'_> {
         let labels = graph.input(self.y.clone());
         let logits = self.model.forward(graph, &MlpInput { numeric, ..MlpInput::default() })?;
         let (sum, count) = self.loss.apply(graph, &logits, &labels, None)?;
-        Ok(BatchLoss { sum, count })
+        Ok(BatchLoss { sum, count, total: None })
     }
 
     fn evaluate(&mut self, _graph: &mut Graph) -> ff_ops::Result<Option<ff_train::Evaluation>> {

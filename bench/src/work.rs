@@ -1,7 +1,7 @@
 //! The table of works: a name, what it costs, and how to run it.
 
 use crate::clock::{Clock, Pace, Timing};
-use crate::{allocator, ffn, fit, gemm, head, infer, memory, train};
+use crate::{allocator, experts, ffn, fit, gemm, head, infer, memory, train};
 use ff_tensor::Device;
 
 /// Whatever a work fails with; it is printed and ends the program.
@@ -29,10 +29,18 @@ type Run = dyn Fn(&Device, &mut Clock) -> Result<(), Error>;
 
 /// All works, family by family. Adding one is one entry of its family's `works()`.
 pub(crate) fn works() -> Vec<Work> {
-    [train::works(), infer::works(), ffn::works(), head::works(), fit::works(), gemm::works()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        train::works(),
+        infer::works(),
+        ffn::works(),
+        experts::works(),
+        head::works(),
+        fit::works(),
+        gemm::works(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a work took.

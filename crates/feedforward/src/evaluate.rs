@@ -1,8 +1,9 @@
 //! Judging a finished run, on its own held-out part or on new rows.
 
+use crate::notes::load_info;
 use crate::recipe::Recipe;
 use crate::scores::{self, Report};
-use crate::training::{load_info, open_device};
+use crate::training::open_device;
 use crate::{Error, Result, RunFolder, TableModel, TrainOptions};
 use ff_data::{Encoded, load, prepare};
 use ff_tensor::DeviceOptions;

@@ -24,6 +24,7 @@ mod inspect;
 pub mod language;
 mod memory;
 mod model;
+mod notes;
 mod plan;
 mod predict;
 pub mod recipe;

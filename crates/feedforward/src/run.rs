@@ -129,7 +129,7 @@ impl RunFolder {
     /// Why there is no model to work with, and what to do.
     pub(crate) fn no_model(&self) -> Error {
         let shown = self.path.display();
-        let finished = crate::training::load_info(self).is_ok_and(|info| info.finished);
+        let finished = crate::notes::load_info(self).is_ok_and(|info| info.finished);
         let message = if finished {
             format!(
                 "its model has no config.json; copy the run again from where it was made, or train anew: \

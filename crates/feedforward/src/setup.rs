@@ -161,7 +161,7 @@ pub(crate) fn measure(
 }
 
 /// Runs an optimiser step's micro-batches as the trainer does, but for the update: its floating-point operations.
-fn plan_step(
+pub(crate) fn plan_step(
     graph: &mut Graph,
     objective: &mut dyn Objective,
     rows: std::ops::Range<usize>,
@@ -173,7 +173,7 @@ fn plan_step(
         graph.reset();
         let loss = objective.loss(graph, rows, ff_tensor::Key::new(0))?;
         drop(loss.count);
-        graph.backward(loss.sum)?;
+        graph.backward(loss.total.unwrap_or(loss.sum))?;
         flops += graph.tally().flops + graph.tally().dflops;
     }
     graph.reset();

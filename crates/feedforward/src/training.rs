@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::model::write_text;
+use crate::notes::{FORMAT, MetricsLog, RunInfo, load_info, save_info};
 use crate::recipe::Recipe;
 use crate::report::{self, LivePage, Outcome};
 use crate::setup::{self, Setup};
@@ -11,10 +12,8 @@ use ff_data::{Encoded, Prepared, prepare};
 use ff_nn::Precision;
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::metrics::{Scores, choose_threshold};
-use ff_train::{Checkpoint, CheckpointPlace, Event, Observer, Progress, Stop};
+use ff_train::{Checkpoint, CheckpointPlace, Event, Stop};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// How to train, beside what the recipe says.
@@ -78,25 +77,6 @@ pub struct PartScores {
     /// The test part, which chose nothing.
     pub test: Option<Scores>,
 }
-
-/// `run.json`: what a resumed run must find again.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct RunInfo {
-    pub(crate) format: u32,
-    pub(crate) version: String,
-    pub(crate) command: Vec<String>,
-    /// Where relative paths of the recipe start.
-    pub(crate) base: PathBuf,
-    pub(crate) data_hash: String,
-    pub(crate) isa: String,
-    pub(crate) threads: usize,
-    pub(crate) finished: bool,
-    /// The recipe it was started with, as far as the result depends on it.
-    #[serde(default)]
-    pub(crate) recipe: Option<String>,
-}
-
-const FORMAT: u32 = 1;
 
 /// Trains what a recipe describes, into a new folder.
 ///
@@ -310,11 +290,13 @@ fn run(
         device,
     };
     let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
-    log.page = watch.then(|| LivePage::new(known(&info), &clock, trainer.progress()));
+    if watch {
+        let mut page = LivePage::new(known(&info), &clock, trainer.progress());
+        log.also(move |event| page.event(event));
+    }
     let mut objective = setup.objective(recipe, train, valid);
     let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
-    let fitted = log.failed.take().map_or(fitted, Err);
-    drop(log);
+    let fitted = log.close().map_or(fitted, Err);
     clock.lap("training");
 
     let progress = trainer.progress().clone();
@@ -424,74 +406,4 @@ fn choose_decision_threshold(
     file.threshold = Some(chosen.threshold);
     file.chosen = Some(chosen);
     Ok(())
-}
-
-fn save_info(folder: &RunFolder, info: &RunInfo) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(info).map_err(|e| Error::run(folder.path(), e.to_string()))?;
-    write_text(&folder.info(), &text)
-}
-
-pub(crate) fn load_info(folder: &RunFolder) -> Result<RunInfo> {
-    let path = folder.info();
-    let text = crate::model::read(&path)?;
-    let info: RunInfo = serde_json::from_str(&text).map_err(|e| {
-        let way_out = "copy the run again from where it was made, or train its recipe anew";
-        Error::run(&path, format!("is not the note of a run: {e}; {way_out}"))
-    })?;
-    if info.format != FORMAT {
-        return Err(Error::run(
-            &path,
-            format!("has run format {}, this version reads {FORMAT}", info.format),
-        ));
-    }
-    Ok(info)
-}
-
-/// Writes each epoch's line to `metrics.jsonl` and passes everything on.
-struct MetricsLog<'a> {
-    path: PathBuf,
-    file: File,
-    watcher: &'a mut dyn Watcher,
-    failed: Option<Error>,
-    page: Option<LivePage<'a>>,
-}
-
-impl<'a> MetricsLog<'a> {
-    /// Starts the file with the epochs that a checkpoint knows: a killed run may have written more.
-    fn open(folder: &RunFolder, progress: &Progress, watcher: &'a mut dyn Watcher) -> Result<Self> {
-        let path = folder.metrics();
-        ff_formats::write_atomic(&path, |file| {
-            for record in &progress.history {
-                serde_json::to_writer(&mut *file, record)?;
-                file.write_all(b"\n")?;
-            }
-            Ok(())
-        })?;
-        let file = File::options().append(true).open(&path);
-        let file = file.map_err(ff_formats::Error::io(&path, "opening"))?;
-        Ok(Self { path, file, watcher, failed: None, page: None })
-    }
-}
-
-impl Observer for MetricsLog<'_> {
-    fn event(&mut self, event: Event<'_>) {
-        if let Event::Epoch { record, .. } = event
-            && self.failed.is_none()
-        {
-            let line = serde_json::to_string(record).unwrap_or_default() + "\n";
-            if let Err(error) = self.file.write_all(line.as_bytes()) {
-                self.failed = Some(ff_formats::Error::io(&self.path, "writing")(error).into());
-            }
-        }
-        if let Some(page) = &mut self.page {
-            page.event(&event);
-        }
-        self.watcher.event(event);
-    }
-
-    fn interrupted(&mut self) -> bool {
-        // A disk that is full stops the run after the step, with everything saved that can be.
-        self.failed.is_some() || self.watcher.interrupted()
-    }
 }

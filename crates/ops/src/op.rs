@@ -100,14 +100,14 @@ impl Contract {
         self
     }
 
-    /// What forward takes from the device's pool while it runs, beside outputs and saved values: at most four tensors.
+    /// What forward takes from the device's pool while it runs, beside outputs and saved values: at most eight tensors.
     #[must_use]
     pub fn scratch(mut self, spec: Spec) -> Self {
         add_scratch(&mut self.scratch, &spec);
         self
     }
 
-    /// What backward takes from the device's pool while it runs: at most four tensors.
+    /// What backward takes from the device's pool while it runs: at most eight tensors.
     #[must_use]
     pub fn dscratch(mut self, spec: Spec) -> Self {
         add_scratch(&mut self.dscratch, &spec);
@@ -130,12 +130,12 @@ impl Contract {
     }
 }
 
-/// The bytes of up to four tensors.
-pub(crate) type Scratch = [Option<usize>; 4];
+/// The bytes of up to eight tensors.
+pub(crate) type Scratch = [Option<usize>; 8];
 
 fn add_scratch(scratch: &mut Scratch, spec: &Spec) {
     let free = scratch.iter_mut().find(|bytes| bytes.is_none());
-    debug_assert!(free.is_some(), "four tensors of scratch at most");
+    debug_assert!(free.is_some(), "eight tensors of scratch at most");
     if let Some(place) = free {
         *place = Some(spec.bytes());
     }

@@ -43,6 +43,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "linear_cross_entropy", cases: crate::linear_cross_entropy::cases },
         Entry { name: "log_softmax", cases: crate::softmax::log_cases },
         Entry { name: "mae", cases: crate::mae::cases },
+        Entry { name: "mixture_of_experts", cases: crate::mixture_of_experts::cases },
         Entry { name: "mse", cases: crate::mse::cases },
         Entry { name: "mul", cases: crate::mul::cases },
         Entry { name: "pool_tokens", cases: crate::pool_tokens::cases },

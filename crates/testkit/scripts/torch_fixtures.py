@@ -60,6 +60,33 @@ def feedforward_block(a, x):
     return [linear[-1](h * linear[1](x[0]) if a.gated else h)]
 
 
+def mixture_of_experts(a, x):
+    """As transformers' Mixtral and Qwen2-MoE: every expert computes its tokens, one after the other."""
+    z, (router, gate, up, down) = rows(x[0]), x[1:]
+    experts = router.shape[0]
+    logits = F.linear(z, router)
+    probabilities = logits.softmax(-1)
+    if a.softmax_first:
+        weights, chosen = probabilities.topk(a.top_k, dim=-1)
+        if a.normalize:
+            weights = weights / weights.sum(-1, keepdim=True)
+    else:
+        weights, chosen = logits.topk(a.top_k, dim=-1)
+        weights = weights.softmax(-1)
+    y = torch.zeros_like(z)
+    for e in range(experts):
+        token, place = torch.where(chosen == e)
+        part = z[token]
+        h = activation(a.activation, F.linear(part, gate[e])) * F.linear(part, up[e])
+        y = y.index_add(0, token, F.linear(h, down[e]) * weights[token, place, None])
+    n = len(z)
+    mask = F.one_hot(chosen, experts).to(z.dtype)  # of load_balancing_loss_func, for one layer
+    share = mask.mean(0) if n else mask.sum(0)
+    balance = experts * (share * probabilities.sum(0)[None]).sum()
+    z_loss = (torch.logsumexp(logits, -1) ** 2).sum()
+    return [y.reshape(x[0].shape), balance.reshape(1), z_loss.reshape(1)]
+
+
 def prelu(a, x):
     return [F.prelu(rows(x[0]), x[1]).reshape(x[0].shape)]
 
@@ -193,6 +220,7 @@ HANDLERS = {
     "layer_norm": layer_norm,
     "linear_cross_entropy": linear_cross_entropy,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
+    "mixture_of_experts": mixture_of_experts,
     "mul": lambda a, x: [x[0] * x[1]],
     "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "prelu": prelu,

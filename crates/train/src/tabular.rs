@@ -58,7 +58,7 @@ impl<'a> TabularObjective<'a> {
         let target = gather_target(graph, self.loss, data, rows)?;
         let weights = gather_weights(graph, data, rows)?;
         let (sum, count) = self.loss.apply(graph, &output, &target, weights.as_ref())?;
-        Ok(BatchLoss { sum, count })
+        Ok(BatchLoss { sum, count, total: None })
     }
 }
 
@@ -94,7 +94,7 @@ impl Objective for TabularObjective<'_> {
         };
         let weights = gather_weights(graph, data, rows)?;
         let (sum, count) = self.loss.apply(graph, &output, &target, weights.as_ref())?;
-        Ok(BatchLoss { sum, count })
+        Ok(BatchLoss { sum, count, total: None })
     }
 
     fn evaluate(&mut self, graph: &mut Graph) -> Result<Option<Evaluation>> {

@@ -23,10 +23,13 @@ const DIVERGED: f64 = 100.0;
 /// ```
 #[derive(Debug)]
 pub struct BatchLoss {
-    /// The sum, which backward starts from.
+    /// The sum.
     pub sum: Value,
     /// The count.
     pub count: Value,
+    /// What backward starts from where that is not the sum: the sum and what else is made small, such as a router's
+    /// balance. It is not part of the loss that is told.
+    pub total: Option<Value>,
 }
 
 /// What an evaluation found on the validation part.
@@ -78,6 +81,16 @@ pub trait Objective {
     /// # Errors
     /// An operation failed.
     fn evaluate(&mut self, graph: &mut Graph) -> ff_ops::Result<Option<Evaluation>>;
+
+    /// Called when an epoch has been evaluated, with its figures and whether they are the best so far; the graph is in
+    /// evaluation mode and holds the weights that were judged.
+    ///
+    /// # Errors
+    /// What it does with them failed, such as writing a file.
+    fn judged(&mut self, graph: &mut Graph, record: &EpochRecord, is_best: bool) -> Result<()> {
+        let _ = (graph, record, is_best);
+        Ok(())
+    }
 }
 
 /// Why training ended.
@@ -121,6 +134,12 @@ pub struct Trainer {
     /// The epoch of the best weights that lie in a file of their own.
     best_saved: Option<usize>,
     order: Vec<u32>,
+    /// What `order` is of: the number of rows and the pass.
+    order_of: Option<(usize, u64)>,
+    /// Optimiser steps between evaluations, where those are not whole passes over the data.
+    period: Option<u64>,
+    /// Whether the weights of the best epoch are held beside the trained ones.
+    holds_best: bool,
 }
 
 impl Trainer {
@@ -146,7 +165,25 @@ impl Trainer {
             best_state: Vec::new(),
             best_saved: None,
             order: Vec::new(),
+            order_of: None,
+            period: None,
+            holds_best: true,
         }
+    }
+
+    /// The same trainer, for which an epoch is so many optimiser steps in place of a pass over the rows: what evaluates
+    /// from time to time on data that is too much for one pass. The last, smaller step of a pass is left out.
+    #[must_use]
+    pub fn with_period(mut self, steps: u64) -> Self {
+        self.period = Some(steps.max(1));
+        self
+    }
+
+    /// The same trainer without a copy of the best weights in memory: [`Objective::judged`] keeps them where it likes.
+    #[must_use]
+    pub fn without_best(mut self) -> Self {
+        self.holds_best = false;
+        self
     }
 
     /// Where training stands.
@@ -193,8 +230,8 @@ impl Trainer {
         observer: &mut dyn Observer,
         checkpoint: Option<&CheckpointPlace<'_>>,
     ) -> Result<Stop> {
-        let steps_per_epoch = self.config.steps_per_epoch(objective.rows());
-        let total_steps = self.config.total_steps(objective.rows());
+        let steps_per_epoch = self.steps_per_epoch(objective.rows());
+        let total_steps = self.total_steps(objective.rows());
         observer.event(Event::Start { step: self.progress.step, total_steps, steps_per_epoch });
         let mut saved = Instant::now();
         let mut clock = Instant::now();
@@ -205,7 +242,6 @@ impl Trainer {
                 stop = Stop::Early;
                 break;
             }
-            self.shuffle(objective.rows());
             while self.progress.step_in_epoch < steps_per_epoch && self.progress.step < total_steps
             {
                 let lr = self.schedule.lr_at(self.progress.step, total_steps);
@@ -261,19 +297,53 @@ impl Trainer {
         self.config.patience > 0 && since.is_some_and(|since| since >= self.config.patience)
     }
 
-    /// The order of an epoch's rows depends on the seed and the epoch alone.
-    fn shuffle(&mut self, rows: usize) {
+    fn steps_per_epoch(&self, rows: usize) -> u64 {
+        self.period.unwrap_or_else(|| self.config.steps_per_epoch(rows))
+    }
+
+    fn total_steps(&self, rows: usize) -> u64 {
+        match (self.config.steps, self.period) {
+            (None, Some(_)) => self.config.epochs as u64 * self.whole_steps(rows),
+            _ => self.config.total_steps(rows),
+        }
+    }
+
+    /// The steps of a pass whose batches are all of one size; at least one.
+    fn whole_steps(&self, rows: usize) -> u64 {
+        let rows_a_step = self.config.batch_size.saturating_mul(self.config.accumulate);
+        ((rows / rows_a_step) as u64).max(1)
+    }
+
+    /// Which pass over the rows the next step belongs to, and its number in it.
+    fn place(&self, rows: usize) -> (u64, u64) {
+        match self.period {
+            None => (self.progress.epoch as u64, self.progress.step_in_epoch),
+            Some(_) => {
+                let steps = self.whole_steps(rows);
+                (self.progress.step / steps, self.progress.step % steps)
+            }
+        }
+    }
+
+    /// The order of a pass's rows depends on the seed and the pass alone.
+    fn shuffle(&mut self, rows: usize, pass: u64) {
+        if self.order_of == Some((rows, pass)) {
+            return;
+        }
         self.order.clear();
         self.order.extend(0..rows as u32);
-        let key = Key::new(self.config.seed).with_name("shuffle").with(self.progress.epoch as u64);
+        let key = Key::new(self.config.seed).with_name("shuffle").with(pass);
         Rng::new(key).shuffle(&mut self.order);
+        self.order_of = Some((rows, pass));
     }
 
     /// One optimiser step over its micro-batches: mean loss and gradient norm.
     fn step(&mut self, objective: &mut dyn Objective, lr: f64) -> Result<(f64, f64)> {
         let (batch, accumulate) = (self.config.batch_size, self.config.accumulate);
         let rows = batch.saturating_mul(accumulate);
-        let start = self.progress.step_in_epoch as usize * rows.min(self.order.len());
+        let (pass, step_in_pass) = self.place(objective.rows());
+        self.shuffle(objective.rows(), pass);
+        let start = step_in_pass as usize * rows.min(self.order.len());
         let end = self.order.len().min(start.saturating_add(rows));
         let number = self.progress.step;
         self.graph.set_mode(Mode::Train);
@@ -392,7 +462,7 @@ impl Trainer {
             grad_norm: progress.grad_norm_sum / progress.step_in_epoch.max(1) as f64,
             seconds: progress.seconds,
         };
-        progress.history.push(record);
+        progress.history.push(record.clone());
         (progress.loss_sum, progress.loss_count, progress.grad_norm_sum) = (0.0, 0.0, 0.0);
         progress.step_in_epoch = 0;
         // Without a validation part the last epoch is the best that is known.
@@ -401,11 +471,15 @@ impl Trainer {
             (Some(e), Monitor::Score) => Some(e.score),
             (None, _) => None,
         };
+        let mut is_best = value.is_none();
         if let Some(value) = value {
             let better =
                 progress.best.is_none_or(|best| value > best.value + self.config.min_delta);
-            if better && value.is_finite() {
+            is_best = better && value.is_finite();
+            if is_best {
                 progress.best = Some(Best { epoch: progress.epoch, value });
+            }
+            if is_best && self.holds_best {
                 let params = self.graph.params();
                 self.best_values.clear();
                 self.best_values.extend_from_slice(params.flat::<f32>()?);
@@ -416,6 +490,8 @@ impl Trainer {
         } else {
             self.schedule.observe(train_loss, false);
         }
+        objective.judged(&mut self.graph, &record, is_best)?;
+        self.graph.reset();
         self.optimizer.swap_average(self.graph.params_mut())?;
         let first = self.progress.first_loss.unwrap_or(f64::INFINITY).abs();
         if train_loss > DIVERGED * first.max(1e-3) {

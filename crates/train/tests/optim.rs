@@ -598,7 +598,9 @@ fn a_plan_counts_the_state() {
             _ => 16_384 * config.bytes_per_parameter(DType::F32),
         };
         assert_eq!(optimizer.state_bytes(), expected);
-        assert_eq!(device.pool().stats().live - before, optimizer.state_bytes());
+        // The second moments of nothing take a cache line.
+        let line = if kind == OptimizerKind::Muon { 64 } else { 0 };
+        assert_eq!(device.pool().stats().live - before, optimizer.state_bytes() + line);
     }
 }
 

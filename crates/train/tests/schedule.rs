@@ -48,6 +48,25 @@ fn every_schedule_agrees_with_pytorch() {
     }
 }
 
+#[test]
+fn the_schedule_of_nano_gpt() {
+    // Its character model: 1e-3 down to 1e-4 over 2000 steps, after 100 of warm-up.
+    let config: ScheduleConfig =
+        serde_json::from_str(r#"{"kind":"cosine","warmup":100,"min_lr":1e-4}"#).unwrap();
+    let schedule = Schedule::new(&config, 1e-3).unwrap();
+    for step in 0..=2000u32 {
+        let t = f64::from(step);
+        let expected = if step < 100 {
+            1e-3 * (t + 1.0) / 101.0
+        } else {
+            let cosine = (std::f64::consts::PI * (t - 100.0) / 1900.0).cos();
+            1e-4 + 0.5 * (1.0 + cosine) * (1e-3 - 1e-4)
+        };
+        let found = schedule.lr_at(u64::from(step), 2000);
+        assert!((found - expected).abs() < 1e-17, "{step}: {found} {expected}");
+    }
+}
+
 fn lr(config: &ScheduleConfig, step: u64, total: u64) -> f64 {
     Schedule::new(config, 0.5).unwrap().lr_at(step, total)
 }

@@ -69,17 +69,7 @@ impl Recipe {
     /// # Errors
     /// The file cannot be read, or something in it is not right.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
-        let origin = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let problem = Problem::new(format!("cannot read the recipe `{origin}`: {error}"));
-            RecipeError::new(match near_file(path) {
-                Some(near) if error.kind() == std::io::ErrorKind::NotFound => {
-                    problem.help(format!("did you mean `{}`?", near.display()))
-                }
-                _ => problem,
-            })
-        })?;
-        let mut recipe = Self::parse(&text, &origin, sets)?;
+        let mut recipe = Self::parse(&read_text(path)?, &path.display().to_string(), sets)?;
         recipe.find_files(path.parent().unwrap_or(Path::new("")));
         Ok(recipe)
     }
@@ -89,16 +79,7 @@ impl Recipe {
     /// # Errors
     /// Something in it is not right.
     pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
-        let mut document = Document::parse(text, origin)?;
-        sets.iter().try_for_each(|set| document.set(set))?;
-        check::check(&mut document, &schema_json())?;
-        let recipe = Self::deserialize(document.to_toml()).map_err(|error| {
-            let problem = Problem::new(error.to_string().trim().to_owned());
-            RecipeError::new(problem.at(&document.source, None))
-        })?;
-        let problems = recipe.out_of_domain();
-        RecipeError::check(problems.into_iter().map(|p| placed(&document, p)).collect())?;
-        Ok(recipe)
+        parse(text, origin, sets)
     }
 
     /// The same recipe with other overrides.
@@ -129,9 +110,7 @@ impl Recipe {
     /// assert!(text.contains("\nepochs = 200"));
     /// ```
     pub fn to_toml(&self) -> String {
-        // Serialising can only fail for numbers above 2⁶³; such a recipe could not be written in TOML in the first place.
-        let table = toml::Table::try_from(self).unwrap_or_default();
-        write::write(&table, &schema_json())
+        to_toml(self)
     }
 
     /// The JSON schema of recipes, for editors.
@@ -140,10 +119,18 @@ impl Recipe {
     /// assert!(feedforward::Recipe::schema().contains("\"$schema\""));
     /// ```
     pub fn schema() -> String {
-        format!("{:#}\n", schema_json())
+        format!("{:#}\n", schema_json::<Self>())
     }
 
-    /// Each table's first value that is out of its domain: its key and what is wrong.
+    fn find_files(&mut self, folder: &Path) {
+        let split = &mut self.data.split;
+        let others = [&mut self.data.labels, &mut split.valid_path, &mut split.test_path];
+        let paths = std::iter::once(&mut self.data.path).chain(others.into_iter().flatten());
+        paths.for_each(|path| find_beside(path, folder));
+    }
+}
+
+impl RecipeFile for Recipe {
     fn out_of_domain(&self) -> Vec<(String, String)> {
         let data = self.data.validate().err().map(|error| match error {
             ff_data::DataError::Config { key, message } => (key, message),
@@ -172,22 +159,64 @@ impl Recipe {
         });
         name.into_iter().chain(tables).collect()
     }
+}
 
-    fn find_files(&mut self, folder: &Path) {
-        let split = &mut self.data.split;
-        let others = [&mut self.data.labels, &mut split.valid_path, &mut split.test_path];
-        let paths = std::iter::once(&mut self.data.path).chain(others.into_iter().flatten());
-        for path in paths.filter(|path| path.is_relative() && path.as_os_str() != "-") {
-            let beside = folder.join(&path);
-            if !path.exists() && beside.exists() {
-                *path = beside;
+/// A TOML file that is read with care: against its schema, then against the domains of its values.
+pub(crate) trait RecipeFile: Serialize + serde::de::DeserializeOwned + JsonSchema {
+    /// Each table's first value that is out of its domain: its key and what is wrong.
+    fn out_of_domain(&self) -> Vec<(String, String)>;
+}
+
+/// Reads a file from its text with the overrides of the command line.
+pub(crate) fn parse<R: RecipeFile>(
+    text: &str,
+    origin: &str,
+    sets: &[String],
+) -> Result<R, RecipeError> {
+    let mut document = Document::parse(text, origin)?;
+    sets.iter().try_for_each(|set| document.set(set))?;
+    check::check(&mut document, &schema_json::<R>())?;
+    let recipe = R::deserialize(document.to_toml()).map_err(|error| {
+        let problem = Problem::new(error.to_string().trim().to_owned());
+        RecipeError::new(problem.at(&document.source, None))
+    })?;
+    let problems = recipe.out_of_domain();
+    RecipeError::check(problems.into_iter().map(|p| placed(&document, p)).collect())?;
+    Ok(recipe)
+}
+
+/// As TOML with a word on every key.
+pub(crate) fn to_toml<R: RecipeFile>(recipe: &R) -> String {
+    // Serialising can only fail for numbers above 2⁶³; such a recipe could not be written in TOML in the first place.
+    let table = toml::Table::try_from(recipe).unwrap_or_default();
+    write::write(&table, &schema_json::<R>())
+}
+
+/// The text of a recipe's file.
+pub(crate) fn read_text(path: &Path) -> Result<String, RecipeError> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let problem = Problem::new(format!("cannot read the recipe `{}`: {error}", path.display()));
+        RecipeError::new(match near_file(path) {
+            Some(near) if error.kind() == std::io::ErrorKind::NotFound => {
+                problem.help(format!("did you mean `{}`?", near.display()))
             }
+            _ => problem,
+        })
+    })
+}
+
+/// A path that is not there from the current folder is looked for beside the recipe.
+pub(crate) fn find_beside(path: &mut PathBuf, folder: &Path) {
+    if path.is_relative() && path.as_os_str() != "-" && !path.exists() {
+        let beside = folder.join(&path);
+        if beside.exists() {
+            *path = beside;
         }
     }
 }
 
-fn schema_json() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Recipe).to_value();
+pub(crate) fn schema_json<R: JsonSchema>() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(R).to_value();
     plain_descriptions(&mut schema);
     schema
 }
@@ -229,7 +258,7 @@ fn placed(document: &Document, (key, message): (String, String)) -> Problem {
     }
 }
 
-fn is_folder_name(name: &str) -> bool {
+pub(crate) fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
 }
 

@@ -15,10 +15,10 @@ mod verdict;
 mod words;
 
 use crate::clock::Clock;
+use crate::notes::RunInfo;
 use crate::recipe::Recipe;
 use crate::scores::{Judged, Report};
 use crate::setup::Measured;
-use crate::training::RunInfo;
 use crate::{Error, ModelFile, Result, RunFolder, TableModel, TrainSummary};
 use ff_data::{Encoded, Prepared};
 use ff_tensor::Device;

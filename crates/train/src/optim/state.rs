@@ -177,7 +177,7 @@ impl Optimizer {
             for info in trainable(params) {
                 match muon.place(info) {
                     Place::Momentum => {
-                        first.push(Part::new("momentum_buffer", info, info.offset, 0))
+                        first.push(Part::new("momentum_buffer", info, info.offset, 0));
                     }
                     Place::Moments(start) => {
                         first.push(Part::new("exp_avg", info, info.offset, 0));

@@ -33,6 +33,9 @@ pub enum ScheduleKind {
     /// Up from lr / div_factor to lr within pct_start, then down to lr / div_factor / final_div_factor: Smith and Topin
     /// 2018 (`OneCycleLR` with `cycle_momentum=False`).
     OneCycle,
+    /// lr, and over the last `decay` steps min_lr + (lr − min_lr) f(s), where s goes from 0 to 1 and f is 1 − s, 1 − √s or
+    /// half a cosine: with a warm-up, the schedule of runs whose length is not known before (Hägele et al. 2024).
+    WarmupStableDecay,
     /// lr · factor each time that the validation score has not got better for patience evaluations
     /// (`ReduceLROnPlateau`).
     Plateau,
@@ -40,7 +43,7 @@ pub enum ScheduleKind {
 
 impl ScheduleKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Constant,
         Self::Step,
         Self::Exponential,
@@ -48,6 +51,7 @@ impl ScheduleKind {
         Self::Linear,
         Self::Polynomial,
         Self::OneCycle,
+        Self::WarmupStableDecay,
         Self::Plateau,
     ];
 
@@ -61,6 +65,7 @@ impl ScheduleKind {
             Self::Linear => "linear",
             Self::Polynomial => "polynomial",
             Self::OneCycle => "one_cycle",
+            Self::WarmupStableDecay => "warmup_stable_decay",
             Self::Plateau => "plateau",
         }
     }
@@ -85,6 +90,26 @@ pub enum Anneal {
     Cos,
     /// Along a straight line.
     Linear,
+}
+
+/// How warm-up–stable–decay comes down at the end.
+///
+/// ```
+/// use ff_train::schedule::DecayType;
+/// assert_eq!(serde_json::from_str::<DecayType>("\"1-sqrt\"")?, DecayType::default());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecayType {
+    /// Along 1 − √s.
+    #[default]
+    #[serde(rename = "1-sqrt")]
+    OneMinusSqrt,
+    /// Along a straight line.
+    Linear,
+    /// Along half a cosine.
+    Cosine,
 }
 
 /// What `threshold` is measured in.
@@ -115,7 +140,7 @@ pub enum ThresholdMode {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleConfig {
-    /// The shape: constant, step, exponential, cosine, linear, polynomial, one_cycle or plateau.
+    /// The shape: constant, step, exponential, cosine, linear, polynomial, one_cycle, warmup_stable_decay or plateau.
     pub kind: ScheduleKind,
     /// The rate rises in a straight line over this many steps, or this share of all steps, before the shape begins.
     /// Default: 0.
@@ -139,7 +164,7 @@ pub struct ScheduleConfig {
     /// Cosine: each cycle is this many times as long as the one before. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cycle_multiplier: Option<u64>,
-    /// Cosine, polynomial, plateau: the lowest rate. Default: 0.
+    /// Cosine, polynomial, warmup_stable_decay, plateau: the lowest rate. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_lr: Option<f64>,
     /// Linear: the share of the rate at the start. Default: 1 (PyTorch: 1/3).
@@ -166,6 +191,13 @@ pub struct ScheduleConfig {
     /// One-cycle: come down the way it went up, then fall to the end. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub three_phase: Option<bool>,
+    /// Warm-up–stable–decay: how long the rate comes down at the end, in steps or as a share of all steps after the warm-up.
+    /// Default: 0.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<Span>,
+    /// Warm-up–stable–decay: 1-sqrt, linear or cosine. Default: 1-sqrt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay_type: Option<DecayType>,
     /// Plateau: what the rate is multiplied with. Default: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub factor: Option<f64>,
@@ -189,14 +221,16 @@ pub struct ScheduleConfig {
 type Key = (&'static str, fn(&ScheduleConfig) -> bool, &'static [ScheduleKind]);
 
 const KEYS: &[Key] = {
-    use ScheduleKind::{Cosine, Exponential, Linear, OneCycle, Plateau, Polynomial, Step};
+    use ScheduleKind::{
+        Cosine, Exponential, Linear, OneCycle, Plateau, Polynomial, Step, WarmupStableDecay,
+    };
     &[
         ("step_size", |c| c.step_size.is_some(), &[Step]),
         ("milestones", |c| c.milestones.is_some(), &[Step]),
         ("gamma", |c| c.gamma.is_some(), &[Step, Exponential]),
         ("cycle", |c| c.cycle.is_some(), &[Cosine]),
         ("cycle_multiplier", |c| c.cycle_multiplier.is_some(), &[Cosine]),
-        ("min_lr", |c| c.min_lr.is_some(), &[Cosine, Polynomial, Plateau]),
+        ("min_lr", |c| c.min_lr.is_some(), &[Cosine, Polynomial, WarmupStableDecay, Plateau]),
         ("start_factor", |c| c.start_factor.is_some(), &[Linear]),
         ("end_factor", |c| c.end_factor.is_some(), &[Linear]),
         ("power", |c| c.power.is_some(), &[Polynomial]),
@@ -205,6 +239,8 @@ const KEYS: &[Key] = {
         ("div_factor", |c| c.div_factor.is_some(), &[OneCycle]),
         ("final_div_factor", |c| c.final_div_factor.is_some(), &[OneCycle]),
         ("three_phase", |c| c.three_phase.is_some(), &[OneCycle]),
+        ("decay", |c| c.decay.is_some(), &[WarmupStableDecay]),
+        ("decay_type", |c| c.decay_type.is_some(), &[WarmupStableDecay]),
         ("factor", |c| c.factor.is_some(), &[Plateau]),
         ("patience", |c| c.patience.is_some(), &[Plateau]),
         ("threshold", |c| c.threshold.is_some(), &[Plateau]),
@@ -271,7 +307,12 @@ impl ScheduleConfig {
 
     fn validate_spans(&self) -> Result<(), ConfigError> {
         let milestones = self.milestones.iter().flatten().map(|span| ("milestones", Some(*span)));
-        let spans = [("warmup", self.warmup), ("step_size", self.step_size), ("cycle", self.cycle)];
+        let spans = [
+            ("warmup", self.warmup),
+            ("step_size", self.step_size),
+            ("cycle", self.cycle),
+            ("decay", self.decay),
+        ];
         for (key, span) in spans.into_iter().chain(milestones) {
             let Some(span) = span else { continue };
             if !span.is_valid() {

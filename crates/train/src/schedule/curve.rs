@@ -1,6 +1,6 @@
 //! The shapes that depend on the step alone; their equations stand at [`ScheduleKind`].
 
-use super::{Anneal, ScheduleConfig, ScheduleKind, Span};
+use super::{Anneal, DecayType, ScheduleConfig, ScheduleKind, Span};
 use std::f64::consts::PI;
 
 /// The rate of step `step` ≤ `total`, without warm-up.
@@ -26,6 +26,20 @@ pub(super) fn lr(config: &ScheduleConfig, lr: f64, step: u64, total: u64) -> f64
             min_lr + (lr - min_lr) * (1.0 - progress).powf(config.power.unwrap_or(1.0))
         }
         ScheduleKind::OneCycle => one_cycle(config, lr, step, total),
+        ScheduleKind::WarmupStableDecay => {
+            let decay = config.decay.unwrap_or(Span::Fraction(0.2)).steps(total).min(total);
+            let start = total - decay;
+            if step <= start {
+                return lr;
+            }
+            let s = (step - start) as f64 / decay as f64;
+            let left = match config.decay_type.unwrap_or_default() {
+                DecayType::OneMinusSqrt => 1.0 - s.sqrt(),
+                DecayType::Linear => 1.0 - s,
+                DecayType::Cosine => 0.5 + 0.5 * (PI * s).cos(),
+            };
+            min_lr + (lr - min_lr) * left
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Pass<'_> {
             if !batch_sum.is_finite() {
                 return Err(PassError::NonFinite(micro, batch_sum));
             }
-            self.graph.backward(loss.sum)?;
+            self.graph.backward(loss.total.unwrap_or(loss.sum))?;
         }
         Ok((sum, count))
     }

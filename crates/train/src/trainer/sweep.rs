@@ -23,19 +23,14 @@ impl Trainer {
             )
             .into());
         }
-        let steps_per_epoch = self.config.steps_per_epoch(objective.rows());
+        let steps_per_epoch = self.steps_per_epoch(objective.rows());
         if steps_per_epoch == 0 {
             return Err(ff_nn::ConfigError::new("data", "there are no rows to train on").into());
         }
-        let mut shuffled = None;
         schedule::find_lr(config, |lr| {
             if self.progress.step_in_epoch >= steps_per_epoch {
                 self.progress.epoch += 1;
                 self.progress.step_in_epoch = 0;
-            }
-            if shuffled != Some(self.progress.epoch) {
-                self.shuffle(objective.rows());
-                shuffled = Some(self.progress.epoch);
             }
             match self.step(objective, lr) {
                 Ok((loss, _)) => Ok(loss),

@@ -1,0 +1,113 @@
+//! What a run notes down beside its checkpoints: how it was started, and each epoch's figures.
+
+use crate::model::write_text;
+use crate::watch::Watcher;
+use crate::{Error, Result, RunFolder};
+use ff_train::{Event, Observer, Progress};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// `run.json`: what a resumed run must find again.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RunInfo {
+    pub(crate) format: u32,
+    pub(crate) version: String,
+    pub(crate) command: Vec<String>,
+    /// Where relative paths of the recipe start.
+    pub(crate) base: PathBuf,
+    pub(crate) data_hash: String,
+    pub(crate) isa: String,
+    pub(crate) threads: usize,
+    pub(crate) finished: bool,
+    /// The recipe it was started with, as far as the result depends on it.
+    #[serde(default)]
+    pub(crate) recipe: Option<String>,
+}
+
+pub(crate) const FORMAT: u32 = 1;
+
+pub(crate) fn save_info(folder: &RunFolder, info: &RunInfo) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(info).map_err(|e| Error::run(folder.path(), e.to_string()))?;
+    write_text(&folder.info(), &text)
+}
+
+pub(crate) fn load_info(folder: &RunFolder) -> Result<RunInfo> {
+    let path = folder.info();
+    let text = crate::model::read(&path)?;
+    let info: RunInfo = serde_json::from_str(&text).map_err(|e| {
+        let way_out = "copy the run again from where it was made, or train its recipe anew";
+        Error::run(&path, format!("is not the note of a run: {e}; {way_out}"))
+    })?;
+    if info.format != FORMAT {
+        return Err(Error::run(
+            &path,
+            format!("has run format {}, this version reads {FORMAT}", info.format),
+        ));
+    }
+    Ok(info)
+}
+
+/// Writes each epoch's line to `metrics.jsonl` and passes everything on.
+pub(crate) struct MetricsLog<'a> {
+    path: PathBuf,
+    file: File,
+    watcher: &'a mut dyn Watcher,
+    failed: Option<Error>,
+    also: Option<Box<dyn FnMut(&Event<'_>) + 'a>>,
+}
+
+impl<'a> MetricsLog<'a> {
+    /// Starts the file with the epochs that a checkpoint knows: a killed run may have written more.
+    pub(crate) fn open(
+        folder: &RunFolder,
+        progress: &Progress,
+        watcher: &'a mut dyn Watcher,
+    ) -> Result<Self> {
+        let path = folder.metrics();
+        ff_formats::write_atomic(&path, |file| {
+            for record in &progress.history {
+                serde_json::to_writer(&mut *file, record)?;
+                file.write_all(b"\n")?;
+            }
+            Ok(())
+        })?;
+        let file = File::options().append(true).open(&path);
+        let file = file.map_err(ff_formats::Error::io(&path, "opening"))?;
+        Ok(Self { path, file, watcher, failed: None, also: None })
+    }
+
+    /// Who else hears of everything.
+    pub(crate) fn also(&mut self, hear: impl FnMut(&Event<'_>) + 'a) {
+        self.also = Some(Box::new(hear));
+    }
+
+    /// What kept a line from being written, if anything did.
+    pub(crate) fn close(self) -> Option<Error> {
+        self.failed
+    }
+}
+
+impl Observer for MetricsLog<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        if let Event::Epoch { record, .. } = event
+            && self.failed.is_none()
+        {
+            let line = serde_json::to_string(record).unwrap_or_default() + "\n";
+            if let Err(error) = self.file.write_all(line.as_bytes()) {
+                self.failed = Some(ff_formats::Error::io(&self.path, "writing")(error).into());
+            }
+        }
+        if let Some(also) = &mut self.also {
+            also(&event);
+        }
+        self.watcher.event(event);
+    }
+
+    fn interrupted(&mut self) -> bool {
+        // A disk that is full stops the run after the step, with everything saved that can be.
+        self.failed.is_some() || self.watcher.interrupted()
+    }
+}

@@ -1,0 +1,162 @@
+//! The tables of a pretraining recipe that are not those of other recipes.
+
+use ff_nn::Precision;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The table `[model]` of a pretraining recipe: a config to begin with from nothing, or a model to go on from.
+///
+/// ```
+/// let model = feedforward::pretrain::ModelTable::default();
+/// assert!(model.from.is_none() && !model.recompute);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelTable {
+    /// A Hugging Face folder (or a run) whose weights, config and tokenizer training goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// A `config.json` to build the model from, with first weights drawn by the seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_file: Option<PathBuf>,
+    /// The same keys as in a `config.json`, written here; they stand above those of `config_file`. `vocab_size` and the
+    /// longest context come from the tokenizer and from `train.context` where they are not given.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// What matrices are multiplied in: f32, or bf16 with f32 sums and f32 weights.
+    pub precision: Precision,
+    /// Whether each block is computed again in the backward pass in place of keeping what is in it: less memory, a third
+    /// more arithmetic.
+    pub recompute: bool,
+}
+
+/// The table `[train]` of a pretraining recipe.
+///
+/// ```
+/// let train = feedforward::pretrain::PretrainConfig { steps: Some(100), ..Default::default() };
+/// assert!(train.validate().is_none());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainConfig {
+    /// The most optimiser steps; overrides `passes` where given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Passes over the corpus.
+    pub passes: usize,
+    /// Tokens that a window predicts.
+    pub context: usize,
+    /// Windows in a micro-batch: what is in memory at a time.
+    pub batch_size: usize,
+    /// Micro-batches in an optimiser step; the loss is averaged over all their tokens.
+    pub accumulate: usize,
+    /// Whether windows come in passes over the whole corpus, or start anywhere at random.
+    pub windows: WindowOrder,
+    /// Steps between two evaluations; a twentieth of all steps by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
+    /// The most windows of the validation part that are judged along the way; all of them at the end.
+    pub eval_windows: usize,
+    /// Keep the weights of the best evaluation in place of the last ones.
+    pub restore_best: bool,
+    /// What everything random depends on.
+    pub seed: u64,
+    /// The least seconds between two checkpoints; one is always made at the end and on Ctrl-C.
+    pub checkpoint_seconds: f64,
+    /// Threads; 0 for one per core. The result does not depend on it.
+    pub threads: usize,
+}
+
+/// Where windows start.
+///
+/// ```
+/// use feedforward::pretrain::WindowOrder;
+/// assert_eq!(WindowOrder::default(), WindowOrder::Passes);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowOrder {
+    /// Every window once a pass, in an order drawn anew for each.
+    #[default]
+    Passes,
+    /// Anywhere, drawn with replacement.
+    Random,
+}
+
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: None,
+            passes: 1,
+            context: 256,
+            batch_size: 8,
+            accumulate: 1,
+            windows: WindowOrder::Passes,
+            eval_every: None,
+            eval_windows: 256,
+            restore_best: true,
+            seed: 0,
+            checkpoint_seconds: 60.0,
+            threads: 0,
+        }
+    }
+}
+
+impl PretrainConfig {
+    /// The first key whose value is not allowed, and why.
+    pub fn validate(&self) -> Option<(String, String)> {
+        let at_least_one = [
+            ("steps", self.steps.unwrap_or(1)),
+            ("passes", self.passes as u64),
+            ("context", self.context as u64),
+            ("batch_size", self.batch_size as u64),
+            ("accumulate", self.accumulate as u64),
+            ("eval_every", self.eval_every.unwrap_or(1)),
+            ("eval_windows", self.eval_windows as u64),
+        ];
+        let zero = at_least_one.into_iter().find(|&(_, value)| value == 0);
+        if let Some((key, _)) = zero {
+            return Some((format!("train.{key}"), "must be at least 1, found 0".into()));
+        }
+        if !(self.checkpoint_seconds >= 0.0 && self.checkpoint_seconds.is_finite()) {
+            let message = format!("must be 0 or more, found {}", self.checkpoint_seconds);
+            return Some(("train.checkpoint_seconds".into(), message));
+        }
+        None
+    }
+}
+
+/// The table `[sample]`: what is written along the way.
+///
+/// ```
+/// assert!(feedforward::pretrain::SampleConfig::default().prompts.is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SampleConfig {
+    /// What the model is to go on from, before training, at each evaluation and at the end.
+    pub prompts: Vec<String>,
+    /// Tokens written at most.
+    pub max_tokens: usize,
+    /// How bold the choice is: 0 takes the likeliest token.
+    pub temperature: f64,
+    /// Only so many of the likeliest tokens are chosen from; 0 for all.
+    pub top_k: usize,
+}
+
+impl Default for SampleConfig {
+    fn default() -> Self {
+        Self { prompts: Vec::new(), max_tokens: 100, temperature: 0.8, top_k: 0 }
+    }
+}
+
+impl SampleConfig {
+    pub(super) fn validate(&self) -> Option<(String, String)> {
+        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
+            let message = format!("must be 0 or more, found {}", self.temperature);
+            return Some(("sample.temperature".into(), message));
+        }
+        None
+    }
+}

@@ -1,0 +1,242 @@
+//! Backward: the experts as feedforward blocks over their rows, then the router.
+
+use super::forward::{gather, matrix, scatter, scratch};
+use super::routing::{Routing, integers};
+use super::{MixtureOfExperts, NAME, Sizes};
+use crate::feedforward::products::{Multiply, backward_input, backward_weight};
+use crate::{Cx, Error, Kept, Result, Slot};
+use ff_kernels::{Float, MatRef, Stored, for_rows};
+use ff_tensor::{CpuDevice, DType, TensorMut};
+
+/// A weight's gradient, and whether something is there.
+type Gradient<'a, W> = Option<(&'a mut [W], bool)>;
+
+impl MixtureOfExperts {
+    pub(super) fn run_backward<M, R, X, W, H>(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()>
+    where
+        M: Multiply<X, W, H> + Multiply<X, H, W> + Multiply<H, W, X> + Multiply<H, X, W>,
+        R: Multiply<W, W, X> + Multiply<W, X, W>,
+        X: Stored<Compute = W>,
+        W: Float,
+        H: Stored<Compute = W>,
+    {
+        let error = Error::of(NAME);
+        let cpu = cx.cpu();
+        let sizes = self.sizes(|i| *kept.spec(i))?;
+        let Sizes { rows, width, experts, hidden, assigned } = sizes;
+        let mut map = scratch(cx, &[integers(sizes)], DType::I32)?;
+        let mut weights = scratch(cx, &[assigned], W::DTYPE)?;
+        let mut dweights = scratch(cx, &[assigned], W::DTYPE)?;
+        let mut dlogits = scratch(cx, &[rows, experts], W::DTYPE)?;
+        let mut x_places = scratch(cx, &[assigned, width], X::DTYPE)?;
+        let mut dy_places = scratch(cx, &[assigned, width], X::DTYPE)?;
+        let mut dz = scratch(cx, &[assigned, hidden], H::DTYPE)?;
+        let mut du = scratch(cx, &[assigned, hidden], H::DTYPE)?;
+        let x = kept.input(0)?.slice::<X>().map_err(&error)?;
+        let logits = kept.saved(0)?.slice::<W>().map_err(&error)?;
+        let map = map.slice_mut::<i32>().map_err(&error)?;
+        let weights = weights.slice_mut::<W>().map_err(&error)?;
+        let routing = self.route(cpu, sizes, logits, map, weights);
+        let dweights = dweights.slice_mut::<W>().map_err(&error)?;
+
+        let mut slots = [None, None, None];
+        for (slot, dx) in slots.iter_mut().zip(&mut dx[2..]) {
+            *slot = dx.take::<W>().map_err(&error)?;
+        }
+        let mut dx_slot = dx[0].take::<X>().map_err(&error)?;
+        let losses = [loss::<W>(&mut dy[1])?, loss::<W>(&mut dy[2])?];
+        if let Some(dy) = &mut dy[0] {
+            let experts = Experts {
+                op: self,
+                cpu,
+                sizes,
+                routing: &routing,
+                weights: [param::<W>(kept, 2)?, param(kept, 3)?, param(kept, 4)?],
+                a: kept.saved(1)?.slice::<H>().map_err(&error)?,
+                u: kept.saved(2)?.slice::<H>().map_err(&error)?,
+            };
+            let dy = &*dy.slice_mut::<X>().map_err(&error)?;
+            let x_places = x_places.slice_mut::<X>().map_err(&error)?;
+            let dy_places = dy_places.slice_mut::<X>().map_err(&error)?;
+            gather(cpu, x, width, self.top_k, routing.order, x_places);
+            gather(cpu, dy, width, self.top_k, routing.order, dy_places);
+            let dz = dz.slice_mut::<H>().map_err(&error)?;
+            let du = du.slice_mut::<H>().map_err(&error)?;
+            experts.run::<M, X>(x_places, dy_places, (dz, du), dweights, &mut slots);
+            if let Some((dx, accumulate)) = &mut dx_slot {
+                experts.input::<M, X>((dz, du), dy_places);
+                let one = |_| W::ONE;
+                scatter(cpu, dy_places, width, self.top_k, routing.places, one, dx, *accumulate);
+                *accumulate = true;
+            }
+        } else {
+            dweights.fill(W::ZERO);
+            for (slot, accumulate) in slots.into_iter().flatten() {
+                if !accumulate {
+                    slot.fill(W::ZERO);
+                }
+            }
+        }
+
+        let dlogits = dlogits.slice_mut::<W>().map_err(&error)?;
+        self.router_gradient(cpu, sizes, logits, &routing, (dweights, losses), dlogits);
+        let dlogits = MatRef::new(&*dlogits, rows, experts);
+        if let Some((drouter, accumulate)) = dx[1].take::<W>().map_err(&error)? {
+            let x = MatRef::new(x, rows, width);
+            backward_weight::<R, X, W, W>(cpu, dlogits, x, drouter, accumulate);
+        }
+        if let Some((dx, accumulate)) = dx_slot {
+            let router = MatRef::new(param::<W>(kept, 1)?, experts, width);
+            backward_input::<R, X, W, W>(cpu, dlogits, router, dx, accumulate);
+        }
+        Ok(())
+    }
+}
+
+fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> Result<&'a [W]> {
+    kept.input(i)?.slice().map_err(Error::of(NAME))
+}
+
+/// The gradient of one of the router's losses; 0 where it has none.
+fn loss<W: Float>(dy: &mut Option<TensorMut<'_>>) -> Result<f64> {
+    let Some(dy) = dy else { return Ok(0.0) };
+    let dy = dy.slice_mut::<W>().map_err(Error::of(NAME))?;
+    Ok(dy.first().map_or(0.0, |dy| dy.f64()))
+}
+
+/// All experts, with what forward kept of them.
+struct Experts<'a, W, H> {
+    op: &'a MixtureOfExperts,
+    cpu: &'a CpuDevice,
+    sizes: Sizes,
+    routing: &'a Routing<'a, W>,
+    /// G, U and D.
+    weights: [&'a [W]; 3],
+    a: &'a [H],
+    u: &'a [H],
+}
+
+impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
+    /// Calls `f` with each expert, its first place and how many it has.
+    fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
+        for expert in 0..self.sizes.experts {
+            let places = self.routing.of(expert);
+            f(expert, places.start, places.len());
+        }
+    }
+
+    /// dz and du from dy, dwₑ, and the weights' gradients.
+    fn run<M, X>(
+        &self,
+        x: &[X],
+        dy: &[X],
+        (dz, du): (&mut [H], &mut [H]),
+        dweights: &mut [W],
+        slots: &mut [Gradient<'_, W>; 3],
+    ) where
+        M: Multiply<X, W, H> + Multiply<X, H, W> + Multiply<H, X, W>,
+        X: Stored<Compute = W>,
+    {
+        let Sizes { width, hidden, .. } = self.sizes;
+        let len = width * hidden;
+        let [dgate, dup, ddown] = slots;
+        self.each(|expert, start, n| {
+            let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
+            let down = MatRef::new(matrix(self.weights[2], expert, len), width, hidden);
+            let dh = &mut dz[start * hidden..][..n * hidden];
+            backward_input::<M, H, W, X>(self.cpu, dy, down, dh, false);
+        });
+        // h takes the place that du gets afterwards.
+        self.op.activation.gate(self.cpu, self.a, Some(self.u), du);
+        self.weigh(dz, du, dweights);
+        if let Some((ddown, accumulate)) = ddown {
+            self.each(|expert, start, n| {
+                let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
+                let h = MatRef::new(&du[start * hidden..][..n * hidden], n, hidden);
+                let to = &mut ddown[expert * len..][..len];
+                backward_weight::<M, H, W, X>(self.cpu, dy, h, to, *accumulate);
+            });
+        }
+        self.op.activation.gate_backward(self.cpu, (self.a, self.u), dz, du, hidden);
+        for (slot, d) in [(dgate, &*dz), (dup, &*du)] {
+            let Some((to, accumulate)) = slot else { continue };
+            self.each(|expert, start, n| {
+                let d = MatRef::new(&d[start * hidden..][..n * hidden], n, hidden);
+                let x = MatRef::new(&x[start * width..][..n * width], n, width);
+                let to = &mut to[expert * len..][..len];
+                backward_weight::<M, X, W, H>(self.cpu, d, x, to, *accumulate);
+            });
+        }
+    }
+
+    /// dwₑ = dh · h at each place; then dh and h are multiplied with wₑ.
+    fn weigh(&self, dh: &mut [H], h: &mut [H], dweights: &mut [W]) {
+        let hidden = self.sizes.hidden;
+        let (order, weights) = (self.routing.order, self.routing.weights);
+        // Outputs of one call have one type; sums are taken in a pass of their own.
+        let (from, with) = (&*dh, &*h);
+        for_rows(
+            self.cpu,
+            order.len(),
+            2 * hidden,
+            [(dweights, 1)],
+            #[inline(always)]
+            |place, [dw]| {
+                let row = place * hidden..(place + 1) * hidden;
+                dw[0] = W::of(dot(&from[row.clone()], &with[row]));
+            },
+        );
+        for_rows(
+            self.cpu,
+            order.len(),
+            2 * hidden,
+            [(dh, hidden), (h, hidden)],
+            #[inline(always)]
+            |place, [dh, h]| {
+                let weight = weights[order[place] as usize];
+                for (dh, h) in dh.iter_mut().zip(h) {
+                    *dh = H::from_compute(weight * dh.compute());
+                    *h = H::from_compute(weight * h.compute());
+                }
+            },
+        );
+    }
+
+    /// dz G + du U at each place.
+    fn input<M, X>(&self, (dz, du): (&[H], &[H]), dx: &mut [X])
+    where
+        M: Multiply<H, W, X>,
+        X: Stored,
+    {
+        let Sizes { width, hidden, .. } = self.sizes;
+        self.each(|expert, start, n| {
+            let to = &mut dx[start * width..][..n * width];
+            for (i, d) in [dz, du].into_iter().enumerate() {
+                let d = MatRef::new(&d[start * hidden..][..n * hidden], n, hidden);
+                let weight = matrix(self.weights[i], expert, width * hidden);
+                let weight = MatRef::new(weight, hidden, width);
+                backward_input::<M, X, W, H>(self.cpu, d, weight, to, i > 0);
+            }
+        });
+    }
+}
+
+/// Σ a · b in f64.
+#[inline(always)]
+fn dot<S: Stored>(a: &[S], b: &[S]) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f64; LANES];
+    let (a, b) = (a.chunks(LANES), b.chunks(LANES));
+    for (a, b) in a.zip(b) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a.compute().f64() * b.compute().f64();
+        }
+    }
+    sums.iter().sum()
+}

@@ -1,0 +1,166 @@
+//! Forward: route, gather, three products for each expert, scatter.
+
+use super::{MixtureOfExperts, NAME, Sizes};
+use crate::activation::From;
+use crate::feedforward::products::{Multiply, forward};
+use crate::{Activation, Cx, Error, Result, Spec};
+use ff_kernels::{Float, MatRef, Stored, for_rows};
+use ff_tensor::{CpuDevice, DType, Tensor, TensorMut, TensorRef};
+use smallvec::SmallVec;
+
+/// Memory from the pool, given back when dropped.
+pub(super) fn scratch(cx: &Cx<'_>, dims: &[usize], dtype: DType) -> Result<Tensor> {
+    let error = Error::of(NAME);
+    let shape = ff_tensor::Shape::new(dims).map_err(&error)?;
+    Tensor::uninit(cx.device, shape, dtype).map_err(&error)
+}
+
+/// to\[place\] = x\[row\] of the assignment at each place.
+pub(super) fn gather<X: Stored>(
+    cpu: &CpuDevice,
+    x: &[X],
+    width: usize,
+    k: usize,
+    order: &[i32],
+    to: &mut [X],
+) {
+    for_rows(cpu, order.len(), width, [(to, width)], |place, [to]| {
+        let row = order[place] as usize / k;
+        to.copy_from_slice(&x[row * width..][..width]);
+    });
+}
+
+/// to\[row\] = Σ weight · x\[place\] over the row's k assignments, or to += where `accumulate` is set; summed in W.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn scatter<X: Stored>(
+    cpu: &CpuDevice,
+    x: &[X],
+    width: usize,
+    k: usize,
+    places: &[i32],
+    weight: impl Fn(usize) -> X::Compute + Sync,
+    to: &mut [X],
+    accumulate: bool,
+) {
+    const COLUMNS: usize = 64;
+    let rows = places.len() / k;
+    for_rows(
+        cpu,
+        rows,
+        2 * k * width,
+        [(to, width)],
+        #[inline(always)]
+        |row, [to]| {
+            for (block, to) in to.chunks_mut(COLUMNS).enumerate() {
+                let mut sums = [X::Compute::ZERO; COLUMNS];
+                for j in row * k..(row + 1) * k {
+                    let start = places[j] as usize * width + block * COLUMNS;
+                    let weight = weight(j);
+                    for (sum, &x) in sums.iter_mut().zip(&x[start..][..to.len()]) {
+                        *sum += weight * x.compute();
+                    }
+                }
+                for (to, &sum) in to.iter_mut().zip(&sums) {
+                    let there = if accumulate { to.compute() } else { X::Compute::ZERO };
+                    *to = X::from_compute(there + sum);
+                }
+            }
+        },
+    );
+}
+
+impl MixtureOfExperts {
+    pub(super) fn run_forward<M, R, X, W, H>(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()>
+    where
+        M: Multiply<X, W, H> + Multiply<H, W, X>,
+        R: Multiply<X, W, W>,
+        X: Stored<Compute = W>,
+        W: Float,
+        H: Stored<Compute = W>,
+    {
+        let error = Error::of(NAME);
+        let cpu = cx.cpu();
+        let sizes = self.sizes(|i| Spec { shape: *x[i].shape(), dtype: x[i].dtype() })?;
+        let Sizes { rows, width, experts, hidden, assigned } = sizes;
+        let mut own = [None, None, None];
+        if saved.is_empty() {
+            own = [
+                Some(scratch(cx, &[rows, experts], W::DTYPE)?),
+                Some(scratch(cx, &[assigned, hidden], H::DTYPE)?),
+                Some(scratch(cx, &[assigned, hidden], H::DTYPE)?),
+            ];
+        }
+        let mut map = scratch(cx, &[super::routing::integers(sizes)], DType::I32)?;
+        let mut weights = scratch(cx, &[assigned], W::DTYPE)?;
+        let mut gathered = scratch(cx, &[assigned, width], X::DTYPE)?;
+        let mut h = scratch(cx, &[assigned, hidden], H::DTYPE)?;
+        let mut views: SmallVec<[TensorMut<'_>; 3]> = SmallVec::new();
+        views.extend(saved.iter_mut().map(TensorMut::reborrow));
+        for tensor in own.iter_mut().flatten() {
+            views.push(tensor.view_mut().map_err(&error)?);
+        }
+        let [logits, a, u] = &mut views[..] else {
+            return Err(Error::shape(NAME, "saves three tensors"));
+        };
+        let logits = logits.slice_mut::<W>().map_err(&error)?;
+        let (a, u) = (a.slice_mut::<H>().map_err(&error)?, u.slice_mut::<H>().map_err(&error)?);
+
+        let input = x[0].slice::<X>().map_err(&error)?;
+        let param = |i: usize| x[i].slice::<W>().map_err(&error);
+        let (router, gate, up, down) = (param(1)?, param(2)?, param(3)?, param(4)?);
+        let (x_matrix, router) =
+            (MatRef::new(input, rows, width), MatRef::new(router, experts, width));
+        let identity = Activation::Identity;
+        forward::<R, X, W, W>(cpu, identity, x_matrix, router, None, logits, None);
+        let map = map.slice_mut::<i32>().map_err(&error)?;
+        let weights = weights.slice_mut::<W>().map_err(&error)?;
+        let routing = self.route(cpu, sizes, logits, map, weights);
+        let losses = Self::losses(cpu, sizes, logits, &routing);
+
+        let gathered = gathered.slice_mut::<X>().map_err(&error)?;
+        gather(cpu, input, width, self.top_k, routing.order, gathered);
+        let h = h.slice_mut::<H>().map_err(&error)?;
+        let first = if self.activation.derivative_from() == From::Input {
+            identity
+        } else {
+            self.activation
+        };
+        for expert in 0..experts {
+            let places = routing.of(expert);
+            let n = places.len();
+            let x = MatRef::new(&gathered[places.start * width..][..n * width], n, width);
+            let part = places.start * hidden..places.end * hidden;
+            let weight = |all| MatRef::new(matrix(all, expert, hidden * width), hidden, width);
+            forward::<M, X, W, H>(cpu, first, x, weight(gate), None, &mut a[part.clone()], None);
+            forward::<M, X, W, H>(cpu, identity, x, weight(up), None, &mut u[part], None);
+        }
+        self.activation.gate(cpu, a, Some(u), h);
+        for expert in 0..experts {
+            let places = routing.of(expert);
+            let n = places.len();
+            let h = MatRef::new(&h[places.start * hidden..][..n * hidden], n, hidden);
+            let down = MatRef::new(matrix(down, expert, hidden * width), width, hidden);
+            // The experts' outputs take the place of what they started from.
+            let out = &mut gathered[places.start * width..][..n * width];
+            forward::<M, H, W, X>(cpu, identity, h, down, None, out, None);
+        }
+        let to = y[0].slice_mut::<X>().map_err(&error)?;
+        let (k, weights) = (self.top_k, routing.weights);
+        scatter(cpu, gathered, width, k, routing.places, |j| weights[j], to, false);
+        for (y, loss) in y[1..].iter_mut().zip(losses) {
+            y.slice_mut::<W>().map_err(&error)?.fill(W::of(loss));
+        }
+        Ok(())
+    }
+}
+
+/// An expert's matrix.
+pub(super) fn matrix<W>(all: &[W], expert: usize, len: usize) -> &[W] {
+    &all[expert * len..][..len]
+}

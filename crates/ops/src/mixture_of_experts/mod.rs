@@ -1,0 +1,248 @@
+//! A mixture of experts: every row goes through a few of many gated feedforward blocks.
+
+mod backward;
+mod forward;
+mod routing;
+#[cfg(test)]
+mod tests;
+
+use crate::feedforward::products::{Exact, Mixed};
+use crate::{
+    Activation, Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check,
+    for_float,
+};
+use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
+use std::sync::Arc;
+
+/// A sparse mixture of gated feedforward blocks, without dropped rows (Shazeer et al., 2017; Jiang et al., "Mixtral", 2024).
+///
+/// Forward, with r = x Rᵀ, p = softmax(r), the k experts of the largest rₑ, and their weights wₑ = pₑ:
+/// y = Σₑ wₑ Eₑ(x),  Eₑ(x) = (f(x Gₑᵀ) ⊙ x Uₑᵀ) Dₑᵀ;  the weights are divided by their sum where `normalize` is set, and
+/// are the softmax over the k alone (the same numbers) unless `softmax_first` is.
+/// Two more outputs, sums over rows: balance = E Σₑ fₑ Σₙ pₙₑ, where fₑ is how often expert e is chosen, over N (Fedus et
+/// al., "Switch Transformers", 2021), and z = Σₙ (ln Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
+/// Backward:  each expert as the feedforward block, with dwₑ = dy · Eₑ(x);  dr through p, w, balance and z, with fₑ and the
+/// choice held fixed
+///
+/// Rows are sorted by expert, so that each expert's products are dense. Kept: x, r, and of every chosen expert f(z)'s
+/// argument and u, N·k rows; h and the experts' outputs are computed again. All of it is known before: no expert has a
+/// capacity. With `bf16`, the experts' products are of bf16 and h is bf16; the router computes in f32 where x is.
+///
+/// # Shapes
+/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, balance `[1]`, z `[1]`.
+///
+/// ```
+/// use ff_ops::{Activation, MixtureOfExperts, Op, Spec};
+/// use ff_tensor::DType;
+/// let op = MixtureOfExperts { top_k: 2, activation: Activation::Silu, ..Default::default() };
+/// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
+/// let x = [spec(&[6, 4]), spec(&[8, 4]), spec(&[8, 5, 4]), spec(&[8, 5, 4]), spec(&[8, 4, 5])];
+/// assert_eq!(op.contract(&x, &[true; 5])?.outputs[0], spec(&[6, 4]));
+/// # Ok::<(), ff_ops::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MixtureOfExperts {
+    /// How many experts a row goes through.
+    pub top_k: usize,
+    /// Whether the softmax is over all experts; otherwise it is over the chosen ones.
+    pub softmax_first: bool,
+    /// Whether the weights of the chosen experts are made to add up to 1.
+    pub normalize: bool,
+    /// f.
+    pub activation: Activation,
+    /// Whether the experts' products are of bf16 with f32 sums.
+    pub bf16: bool,
+}
+
+const NAME: &str = "mixture_of_experts";
+
+impl Default for MixtureOfExperts {
+    /// Mixtral's: two experts with weights that add up to 1, SwiGLU.
+    fn default() -> Self {
+        Self {
+            top_k: 2,
+            softmax_first: true,
+            normalize: true,
+            activation: Activation::Silu,
+            bf16: false,
+        }
+    }
+}
+
+/// Rows of x, its features, experts, features of h, and rows of all experts together.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    width: usize,
+    experts: usize,
+    hidden: usize,
+    assigned: usize,
+}
+
+impl MixtureOfExperts {
+    /// The operation, ready for [`crate::Graph::apply_all`].
+    pub fn op(self) -> Arc<dyn Op> {
+        Arc::new(self)
+    }
+
+    fn hidden_type(&self, x: DType) -> DType {
+        if self.bf16 { DType::BF16 } else { x }
+    }
+
+    /// Whether the weights of a row add up to 1.
+    fn adds_up(&self) -> bool {
+        self.normalize || !self.softmax_first
+    }
+
+    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> Result<Sizes> {
+        let [x, router, gate, up, down] = [0, 1, 2, 3, 4].map(|i| spec(i).shape);
+        let (&[experts, width], &[_, hidden, _]) = (router.dims(), gate.dims()) else {
+            let message = format!(
+                "expected a router [experts, in] and a gate [experts, hidden, in], found {router} and {gate}"
+            );
+            return Err(Error::shape(NAME, message));
+        };
+        let inner = Shape::from([experts, hidden, width]);
+        let fits = x.rank() > 0
+            && x.last() == width
+            && gate == inner
+            && up == inner
+            && down == Shape::from([experts, width, hidden]);
+        if !fits {
+            return Err(Error::shape(
+                NAME,
+                format!(
+                    "x {x} with router {router}, gate {gate}, up {up} and down {down}; expected […, in], [experts, in], \
+                     twice [experts, hidden, in] and [experts, in, hidden]"
+                ),
+            ));
+        }
+        if !(1..=experts).contains(&self.top_k) {
+            let message =
+                format!("top_k must lie between 1 and the {experts} experts, found {}", self.top_k);
+            return Err(Error::shape(NAME, message));
+        }
+        let rows = x.rows();
+        Ok(Sizes { rows, width, experts, hidden, assigned: rows * self.top_k })
+    }
+}
+
+impl Op for MixtureOfExperts {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+        check::inputs(NAME, x, 5, "x, router, gate, up, down")?;
+        self.activation.validate().map_err(|message| Error::shape(NAME, message))?;
+        let sizes = self.sizes(|i| x[i])?;
+        if self.bf16 && !matches!(x[0].dtype, DType::F32 | DType::BF16) {
+            return Err(Error::DType { op: NAME, expected: "f32 or bf16", found: x[0].dtype });
+        }
+        let param = if self.bf16 { DType::F32 } else { x[0].dtype };
+        if let Some(found) = x[1..].iter().map(|p| p.dtype).find(|&dtype| dtype != param) {
+            let expected = "parameters of f32, or x's type";
+            return Err(Error::DType { op: NAME, expected, found });
+        }
+        let Sizes { rows, width, experts, hidden, assigned } = sizes;
+        let router = 2 * rows * width * experts;
+        let product = 2 * assigned * width * hidden;
+        let scalar = Spec::new(Shape::scalar(), param);
+        let logits = Spec::new([rows, experts], param);
+        let weights = Spec::new([assigned], param);
+        let map = Spec::new([routing::integers(sizes)], DType::I32);
+        let gathered = Spec::new([assigned, width], x[0].dtype);
+        let h = Spec::new([assigned, hidden], self.hidden_type(x[0].dtype));
+        let mut contract = Contract::new([x[0], scalar, scalar]);
+        let any = need.contains(&true);
+        // Forward: r, G's and U's products, then the map, the weights, rows by expert, and h.
+        for spec in [logits, h, h] {
+            contract = if any { contract.save(spec) } else { contract.scratch(spec) };
+        }
+        for spec in [map, weights, gathered, h] {
+            contract = contract.scratch(spec);
+        }
+        if !any {
+            return Ok(contract.cost(router + 3 * product, 0));
+        }
+        for i in 0..5 {
+            contract = contract.keep_input(i);
+        }
+        for spec in [map, weights, weights, logits, gathered, gathered, h, h] {
+            contract = contract.dscratch(spec);
+        }
+        let wanted = |range: std::ops::Range<usize>| need[range].iter().filter(|&&n| n).count();
+        let experts = product * (1 + wanted(2..5) + 2 * wanted(0..1));
+        Ok(contract.cost(router + 3 * product, experts + router * wanted(0..2)))
+    }
+
+    fn forward(
+        &self,
+        cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
+    ) -> Result<()> {
+        match (self.bf16, x[0].dtype()) {
+            (true, DType::BF16) => {
+                self.run_forward::<Mixed, Mixed, bf16, f32, bf16>(cx, x, y, saved)
+            }
+            (true, _) => self.run_forward::<Mixed, Exact, f32, f32, bf16>(cx, x, y, saved),
+            (false, dtype) => {
+                for_float!(NAME, dtype, T => {
+                    self.run_forward::<Exact, Exact, T, T, T>(cx, x, y, saved)
+                })
+            }
+        }
+    }
+
+    fn backward(
+        &self,
+        cx: &Cx<'_>,
+        kept: &Kept<'_>,
+        dy: &mut [Option<TensorMut<'_>>],
+        dx: &mut [Slot<'_>],
+    ) -> Result<()> {
+        match (self.bf16, kept.spec(0).dtype) {
+            (true, DType::BF16) => {
+                self.run_backward::<Mixed, Mixed, bf16, f32, bf16>(cx, kept, dy, dx)
+            }
+            (true, _) => self.run_backward::<Mixed, Exact, f32, f32, bf16>(cx, kept, dy, dx),
+            (false, dtype) => {
+                for_float!(NAME, dtype, T => {
+                    self.run_backward::<Exact, Exact, T, T, T>(cx, kept, dy, dx)
+                })
+            }
+        }
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    let case = |name: &str, op: MixtureOfExperts, dims: &[usize], experts: usize, hidden| {
+        let width = dims[dims.len() - 1];
+        let inputs = vec![
+            CaseInput::normal(dims),
+            CaseInput::normal([experts, width]),
+            CaseInput::normal([experts, hidden, width]),
+            CaseInput::normal([experts, hidden, width]),
+            CaseInput::normal([experts, width, hidden]),
+        ];
+        Case::new(format!("{NAME}/{name}"), op.op(), inputs)
+    };
+    let mixtral = MixtureOfExperts::default();
+    let qwen = MixtureOfExperts { normalize: false, ..mixtral };
+    let after = MixtureOfExperts { softmax_first: false, normalize: false, ..mixtral };
+    vec![
+        case("mixtral", mixtral, &[7, 3], 4, 5),
+        case("qwen", qwen, &[2, 4, 3], 5, 4),
+        case("softmax_after", MixtureOfExperts { top_k: 3, ..after }, &[6, 4], 4, 3),
+        case("switch", MixtureOfExperts { top_k: 1, ..qwen }, &[6, 3], 4, 5),
+        case("all", MixtureOfExperts { top_k: 3, ..qwen }, &[5, 3], 3, 4),
+        // More experts than rows: most are empty.
+        case("empty_experts", mixtral, &[3, 2], 11, 3),
+        case("gelu", MixtureOfExperts { activation: Activation::Gelu, ..mixtral }, &[5, 3], 4, 4),
+        case("relu", MixtureOfExperts { activation: Activation::Relu, ..qwen }, &[5, 3], 4, 4),
+        case("no_rows", mixtral, &[0, 3], 4, 2),
+        case("larger_than_a_tile", mixtral, &[40, 18], 3, 35),
+    ]
+}
