@@ -80,6 +80,3 @@ pub use scale::Scale;
 pub use scale_rows::ScaleRows;
 pub use softmax::{LogSoftmax, Softmax};
 pub use softmax_cross_entropy::SoftmaxCrossEntropy;
-
-mod stub;
-pub use stub::*;

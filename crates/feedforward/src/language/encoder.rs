@@ -1,4 +1,6 @@
-use super::folder::{SaveOptions, model_folder, probe, read_back, read_params, read_tokenizer, write_folder};
+use super::folder::{
+    SaveOptions, model_folder, probe, read_back, read_params, read_tokenizer, write_folder,
+};
 use crate::model::read;
 use crate::{Error, Result};
 use ff_data::text::Tokenizer;

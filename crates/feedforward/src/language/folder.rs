@@ -190,8 +190,7 @@ pub(super) fn write_folder(
     config: &str,
     options: &SaveOptions,
 ) -> Result<()> {
-    std::fs::create_dir_all(folder)
-        .map_err(ff_formats::Error::io(folder, "making the folder"))?;
+    std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
     write_weights(folder, tensors, params, options.shard_bytes)?;
     if let Some(tokenizer) = tokenizer {
         tokenizer.save(folder)?;

@@ -133,21 +133,22 @@ pub fn generate(
     let mut text = Held::new(&options.stop);
     let mut failure = None;
     let parts = (model, config);
-    let mut generated = generate_tokens(graph, parts, (number, &ids), end, options, &mut |token| {
-        let piece = stream.push(token).map_err(Error::from);
-        let outcome = piece.and_then(|piece| {
-            let stopped = text.push(&piece);
-            text.give(on_text).map(|()| stopped)
-        });
-        match outcome {
-            Ok(false) => ControlFlow::Continue(()),
-            Ok(true) => ControlFlow::Break(()),
-            Err(error) => {
-                failure = Some(error);
-                ControlFlow::Break(())
+    let mut generated =
+        generate_tokens(graph, parts, (number, &ids), end, options, &mut |token| {
+            let piece = stream.push(token).map_err(Error::from);
+            let outcome = piece.and_then(|piece| {
+                let stopped = text.push(&piece);
+                text.give(on_text).map(|()| stopped)
+            });
+            match outcome {
+                Ok(false) => ControlFlow::Continue(()),
+                Ok(true) => ControlFlow::Break(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
             }
-        }
-    })?;
+        })?;
     if let Some(error) = failure {
         return Err(error);
     }
@@ -324,7 +325,10 @@ mod tests {
 
     #[test]
     fn text_waits_only_while_it_may_be_a_stop_text() {
-        assert_eq!(pieces(&["END"], &["a E", "x", " END b"]), (vec!["a ".into(), "Ex".into(), " ".into()], true));
+        assert_eq!(
+            pieces(&["END"], &["a E", "x", " END b"]),
+            (vec!["a ".into(), "Ex".into(), " ".into()], true)
+        );
         assert_eq!(pieces(&["END"], &["a EN"]), (vec!["a ".into(), "EN".into()], false));
         assert_eq!(pieces(&["é!", "\n\n"], &["é", "é", "!x"]), (vec!["é".into()], true));
         assert_eq!(pieces(&[], &["a", "b"]), (vec!["a".into(), "b".into()], false));

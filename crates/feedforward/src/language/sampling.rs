@@ -83,10 +83,7 @@ impl GenerateOptions {
             ),
             (self.top_k == Some(0), "top-k must be at least 1"),
             (!self.top_p.is_none_or(share), "top-p must be above 0 and at most 1"),
-            (
-                self.min_p.is_some_and(|p| !(0.0..=1.0).contains(&p)),
-                "min-p must be from 0 to 1",
-            ),
+            (self.min_p.is_some_and(|p| !(0.0..=1.0).contains(&p)), "min-p must be from 0 to 1"),
             (
                 !self.repetition_penalty.is_finite() || self.repetition_penalty <= 0.0,
                 "repetition-penalty must be above 0; 1 is none",
@@ -140,9 +137,10 @@ impl<'a> Sampler<'a> {
         }
         if options.temperature == 0.0 {
             // The first of equals, as argmax has it.
-            let best = self.candidates.iter().fold((0, f64::NEG_INFINITY), |best, &c| {
-                if c.1 > best.1 { c } else { best }
-            });
+            let best = self
+                .candidates
+                .iter()
+                .fold((0, f64::NEG_INFINITY), |best, &c| if c.1 > best.1 { c } else { best });
             return Ok(best.0);
         }
         self.keep();

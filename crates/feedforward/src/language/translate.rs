@@ -1,5 +1,6 @@
 use super::folder::{
-    SaveOptions, model_folder, read_back, read_generation, read_params, read_tokenizer, write_folder,
+    SaveOptions, model_folder, read_back, read_generation, read_params, read_tokenizer,
+    write_folder,
 };
 use crate::model::read;
 use crate::{Error, Result};
@@ -103,7 +104,8 @@ impl Translator {
         let usual = TranslateOptions::default();
         let number = |key| self.generation.get(key).and_then(Json::as_u64).map(|n| n as usize);
         TranslateOptions {
-            max_tokens: number("max_length").map_or(usual.max_tokens, |n| n.saturating_sub(1).max(1)),
+            max_tokens: number("max_length")
+                .map_or(usual.max_tokens, |n| n.saturating_sub(1).max(1)),
             beams: number("num_beams").map_or(usual.beams, |n| n.max(1)),
             length_penalty: self
                 .generation
@@ -156,7 +158,11 @@ impl Translator {
             max_tokens: options.max_tokens.min(self.config.max_positions),
             ..*options
         };
-        if options.beams == 1 { self.greedy(&memory, &options) } else { self.search(&memory, &options) }
+        if options.beams == 1 {
+            self.greedy(&memory, &options)
+        } else {
+            self.search(&memory, &options)
+        }
     }
 
     /// What the encoder gave, once for each of `rows` translations.
@@ -196,7 +202,8 @@ impl Translator {
             let memory = self.memory(memory, 1)?;
             let logits =
                 self.model.decode(&mut self.graph, (&memory, None), &last, Some(&mut cache))?;
-            let scores = self.log_probabilities(logits.slice::<f32>()?, step + 1 == options.max_tokens);
+            let scores =
+                self.log_probabilities(logits.slice::<f32>()?, step + 1 == options.max_tokens);
             let best = (0..scores.len()).fold(0, |b, i| if scores[i] > scores[b] { i } else { b });
             tokens.push(best as u32);
             if best as u32 == self.config.end_token {
@@ -214,7 +221,8 @@ impl Translator {
         let first = |i| Beam { tokens: start.clone(), score: if i == 0 { 0.0 } else { NEVER } };
         let mut running: Vec<Beam> = (0..beams).map(first).collect();
         let mut finished: Vec<Beam> = Vec::new();
-        let per_length = |score: f64, length: usize| score / (length as f64).powf(options.length_penalty);
+        let per_length =
+            |score: f64, length: usize| score / (length as f64).powf(options.length_penalty);
         for length in 1..=options.max_tokens {
             let last = length == options.max_tokens;
             self.graph.reset();
@@ -246,8 +254,11 @@ impl Translator {
     /// The likeliest ways to go on, one token longer.
     fn best(&self, running: &[Beam], scores: &[f64], count: usize) -> Vec<Beam> {
         let vocab = self.config.vocab_size;
-        let mut all: Vec<(usize, f64)> =
-            scores.iter().enumerate().map(|(i, score)| (i, running[i / vocab].score + score)).collect();
+        let mut all: Vec<(usize, f64)> = scores
+            .iter()
+            .enumerate()
+            .map(|(i, score)| (i, running[i / vocab].score + score))
+            .collect();
         let order = |a: &(usize, f64), b: &(usize, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         let count = count.min(all.len());
         all.select_nth_unstable_by(count - 1, order);
@@ -289,7 +300,8 @@ impl Translator {
 
 /// Rows of the same length as `[B, T]`.
 fn input(graph: &Graph, rows: &[&[u32]]) -> Result<Value> {
-    let ids: Vec<i32> = rows.concat().iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect();
+    let ids: Vec<i32> =
+        rows.concat().iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect();
     let dims = [rows.len(), ids.len() / rows.len().max(1)];
     Ok(graph.input(Tensor::from_slice(graph.device(), &ids, &dims)?))
 }

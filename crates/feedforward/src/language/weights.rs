@@ -52,7 +52,8 @@ impl Weights {
         let json: Value = serde_json::from_str(&crate::model::read(index)?)
             .map_err(|e| malformed(&format!("is not valid JSON: {e}")))?;
         let map = json.get("weight_map").and_then(Value::as_object);
-        let map = map.ok_or_else(|| malformed("has no `weight_map`; it names each tensor's file"))?;
+        let map =
+            map.ok_or_else(|| malformed("has no `weight_map`; it names each tensor's file"))?;
         let names: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
         let mut files = Vec::new();
         let mut tensors = BTreeMap::new();
@@ -74,7 +75,8 @@ impl Weights {
         }
         for (tensor, file) in map {
             if !tensors.contains_key(tensor) {
-                let message = format!("says that {file} has the tensor `{tensor}`, which it has not");
+                let message =
+                    format!("says that {file} has the tensor `{tensor}`, which it has not");
                 return Err(malformed(&message));
             }
         }

@@ -39,8 +39,7 @@ fn batch(graph: &Graph, config: &EncoderConfig, file: &TensorFile) -> EncoderBat
     let positions: Vec<i32> = rows.flat_map(|row| config.positions(row)).collect();
     let zeros = vec![0i32; positions.len()];
     let input = |v: &[i32]| graph.input(Tensor::from_slice(graph.device(), v, &dims).unwrap());
-    let types =
-        if file.contains("types") { ints(graph, file, "types") } else { input(&zeros) };
+    let types = if file.contains("types") { ints(graph, file, "types") } else { input(&zeros) };
     EncoderBatch {
         positions: input(&positions),
         ids,
@@ -104,7 +103,12 @@ macro_rules! models {
 }
 
 models!(
-    bert_masked, bert_sequence, roberta_masked, roberta_sequence, roberta_tokens, distilbert_masked,
+    bert_masked,
+    bert_sequence,
+    roberta_masked,
+    roberta_sequence,
+    roberta_tokens,
+    distilbert_masked,
     distilbert_sequence
 );
 
@@ -117,7 +121,8 @@ fn vectors_of_tokens_and_of_sequences() {
     let input = batch(graph, &config, &file);
     let vectors = encoder.hidden(graph, &input).unwrap();
     let stored = file.f32("vectors", vectors.shape().dims()).unwrap();
-    let off = difference(&unpadded(&file, &stored), &unpadded(&file, vectors.slice().unwrap()), 0.0);
+    let off =
+        difference(&unpadded(&file, &stored), &unpadded(&file, vectors.slice().unwrap()), 0.0);
     assert!(off < LOGITS, "vectors differ by {off:.2e}");
     for (name, mean) in [("first", false), ("mean", true)] {
         let pooled = encoder.embed(graph, &input, mean).unwrap();
@@ -170,7 +175,10 @@ fn configs_that_are_not_right_are_named() {
         (message("\"hidden_size\": 16", "\"hidden\": 16"), "hidden_size: is missing"),
         (message("BertForSequence", "BertForNext"), "architectures: "),
         (message("\"is_decoder\": false", "\"is_decoder\": true"), "is_decoder: "),
-        (message("\"model_type\"", "\"problem_type\": \"regression\", \"model_type\""), "problem_type: "),
+        (
+            message("\"model_type\"", "\"problem_type\": \"regression\", \"model_type\""),
+            "problem_type: ",
+        ),
     ] {
         assert!(found.contains(part), "{found}");
     }

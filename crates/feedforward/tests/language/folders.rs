@@ -76,11 +76,17 @@ fn shards_read_back_and_leave_none_behind() {
     assert_eq!(logits(folder.path()), logits(&fixture("gpt2")));
     let index = std::fs::read_to_string(folder.path().join(many.last().unwrap())).unwrap();
     let index: Value = serde_json::from_str(&index).unwrap();
-    assert_eq!(index["weight_map"].as_object().unwrap().len(), tensors(&fixture("gpt2").join("model.safetensors")).len());
+    assert_eq!(
+        index["weight_map"].as_object().unwrap().len(),
+        tensors(&fixture("gpt2").join("model.safetensors")).len()
+    );
 
     std::fs::remove_file(folder.path().join(&many[1])).unwrap();
     let error = open(folder.path()).unwrap_err();
-    assert!(error.contains(&format!("names the shard {}, which is not in the folder", many[1])), "{error}");
+    assert!(
+        error.contains(&format!("names the shard {}, which is not in the folder", many[1])),
+        "{error}"
+    );
 
     model.save(folder.path(), &SaveOptions::default()).unwrap();
     assert_eq!(files(), ["model.safetensors"]);
@@ -130,13 +136,19 @@ fn what_does_not_fit_is_named() {
     let missing = message(&|tensors| drop(tensors.remove(lost)));
     assert!(missing.contains("1 tensor is missing") && missing.contains(lost), "{missing}");
     let several = message(&|tensors| tensors.retain(|name, _| !name.contains("layers.0")));
-    assert!(several.contains("9 tensors are missing") && several.contains("and 5 more"), "{several}");
+    assert!(
+        several.contains("9 tensors are missing") && several.contains("and 5 more"),
+        "{several}"
+    );
     let shape = message(&|tensors| tensors.get_mut(lost).unwrap().0 = vec![16, 20]);
     assert!(shape.contains(lost) && shape.contains("[20, 16], the file has [16, 20]"), "{shape}");
     let extra = message(&|tensors| {
         tensors.insert("model.layers.0.mlp.gate.weight".into(), (vec![1], vec![0.0]));
     });
-    assert!(extra.contains("1 tensor belongs to no layer") && extra.contains("0.mlp.gate"), "{extra}");
+    assert!(
+        extra.contains("1 tensor belongs to no layer") && extra.contains("0.mlp.gate"),
+        "{extra}"
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

@@ -56,9 +56,8 @@ fn model(name: &str, options: &LanguageOptions) -> (DecoderConfig, CausalLm, Gra
 /// A batch with the targets of the next token.
 fn batch(graph: &Graph, ids: &[i32], dims: [usize; 2]) -> (TokenBatch, Value) {
     let [_, length] = dims;
-    let input = |values: &[i32]| {
-        graph.input(Tensor::from_slice(graph.device(), values, &dims).unwrap())
-    };
+    let input =
+        |values: &[i32]| graph.input(Tensor::from_slice(graph.device(), values, &dims).unwrap());
     let positions: Vec<i32> = (0..ids.len()).map(|i| (i % length) as i32).collect();
     let next = |i: usize| if (i + 1) % length == 0 { -100 } else { ids[i + 1] };
     let targets: Vec<i32> = (0..ids.len()).map(next).collect();

@@ -1,12 +1,12 @@
 //! Logits, loss, gradients, twenty steps and a greedy continuation of every family.
 
 use super::{batch, expected, fixture, model};
-use feedforward::language::{GenerateOptions, LanguageModel, StopReason, generate_tokens};
 use feedforward::formats::TensorFile;
+use feedforward::language::{GenerateOptions, LanguageModel, StopReason, generate_tokens};
 use feedforward::nn::models::{DecoderConfig, FileTensor, LanguageOptions, file_tensors};
 use feedforward::ops::{Graph, Mode, Segment};
-use feedforward::trainer::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use feedforward::tensor::Device;
+use feedforward::trainer::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use std::ops::ControlFlow;
 
 /// What the issue asks for, in f32: logits and losses within 1e-4, gradients within 1e-3 of PyTorch's.
@@ -53,7 +53,10 @@ fn logits_and_gradients(name: &str, options: &LanguageOptions) -> [f64; 2] {
     let count = loss.count.item().unwrap();
     let mean = loss.sum.item().unwrap() / count;
     let loss_expected = f64::from(file.f32("loss", &[1]).unwrap()[0]);
-    assert!((mean / loss_expected - 1.0).abs() < LOSSES, "{name}: loss {mean}, not {loss_expected}");
+    assert!(
+        (mean / loss_expected - 1.0).abs() < LOSSES,
+        "{name}: loss {mean}, not {loss_expected}"
+    );
     graph.backward(loss.sum).unwrap();
     let tensors = file_tensors(&config, graph.params());
     let worst = gradients(name, &file, &tensors, &mut graph, count);
@@ -130,7 +133,8 @@ fn greedy(name: &str) -> f64 {
     let ids = |key| -> Vec<u32> { file.i32(key).unwrap().iter().map(|&id| id as u32).collect() };
     let (prompt, tokens) = (ids("generate.prompt"), ids("generate.tokens"));
     let mut opened =
-        LanguageModel::open(&fixture(name), &Device::default(), &LanguageOptions::default()).unwrap();
+        LanguageModel::open(&fixture(name), &Device::default(), &LanguageOptions::default())
+            .unwrap();
     let config: DecoderConfig = opened.config().clone();
     let options =
         GenerateOptions { temperature: 0.0, max_tokens: tokens.len(), ..Default::default() };
@@ -157,6 +161,16 @@ macro_rules! families {
 }
 
 families!(
-    gpt2, gpt2_untied, llama, llama_biases, llama_linear, llama_yarn, mistral, qwen2, qwen3, mixtral, qwen2_moe,
+    gpt2,
+    gpt2_untied,
+    llama,
+    llama_biases,
+    llama_linear,
+    llama_yarn,
+    mistral,
+    qwen2,
+    qwen3,
+    mixtral,
+    qwen2_moe,
     qwen3_moe
 );

@@ -26,7 +26,12 @@ fn shifted(graph: &Graph, config: &MarianConfig, targets: &Value) -> Value {
     graph.input(Tensor::from_slice(graph.device(), &ids, dims).unwrap())
 }
 
-fn batch(graph: &Graph, config: &MarianConfig, file: &TensorFile, targets: &Value) -> TranslationBatch {
+fn batch(
+    graph: &Graph,
+    config: &MarianConfig,
+    file: &TensorFile,
+    targets: &Value,
+) -> TranslationBatch {
     TranslationBatch {
         source: ints(graph, file, "ids"),
         segments: Some(segments(graph, file)),
@@ -83,7 +88,8 @@ fn logits_gradients_and_twenty_steps() {
 fn greedy_and_beam_search_token_by_token() {
     let file = expected("marian");
     let mut model = open();
-    let ids = |name: &str| -> Vec<u32> { file.i32(name).unwrap().iter().map(|&id| id as u32).collect() };
+    let ids =
+        |name: &str| -> Vec<u32> { file.i32(name).unwrap().iter().map(|&id| id as u32).collect() };
     let mut ended = 0;
     for text in (0..).map(|i| format!("text.{i}")).take_while(|name| file.contains(name)) {
         for beams in [1, 3] {
@@ -117,7 +123,10 @@ fn what_is_written_reads_back_and_what_is_wrong_is_named() {
     for (found, part) in [
         (message("\"d_model\": 16", "\"d_model\": 18"), "decoder_attention_heads: 4 heads"),
         (message("\"pad_token_id\": 38", "\"pad_token_id\": 39"), "39 is none of the 39 tokens"),
-        (message("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"), "tie_word_embeddings: "),
+        (
+            message("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
+            "tie_word_embeddings: ",
+        ),
     ] {
         assert!(found.contains(part), "{found}");
     }

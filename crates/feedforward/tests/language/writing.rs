@@ -3,7 +3,9 @@
 use super::fixture;
 use feedforward::Error;
 use feedforward::data::text::Tokenizer;
-use feedforward::language::{GenerateOptions, LanguageModel, StopReason, generate, generate_tokens};
+use feedforward::language::{
+    GenerateOptions, LanguageModel, StopReason, generate, generate_tokens,
+};
 use feedforward::nn::models::DecoderConfig;
 use std::ops::ControlFlow;
 
@@ -17,7 +19,12 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::characters(&text, &[]).unwrap()
 }
 
-fn tokens(model: &mut LanguageModel, prompt: &[u32], options: &GenerateOptions, end: &[u32]) -> (Vec<u32>, StopReason) {
+fn tokens(
+    model: &mut LanguageModel,
+    prompt: &[u32],
+    options: &GenerateOptions,
+    end: &[u32],
+) -> (Vec<u32>, StopReason) {
     let config: DecoderConfig = model.config().clone();
     let (causal, graph) = model.parts();
     let go_on = &mut |_| ControlFlow::Continue(());
@@ -69,7 +76,10 @@ fn a_prompt_without_tokens_or_with_too_many_is_an_error() {
         out.unwrap_err()
     };
     let long = error(&[1; 41]);
-    assert!(long.is_usage() && long.to_string().contains("41 tokens, the model positions for 40"), "{long}");
+    assert!(
+        long.is_usage() && long.to_string().contains("41 tokens, the model positions for 40"),
+        "{long}"
+    );
     assert!(error(&[]).to_string().contains("no token"));
     assert!(error(&[41]).to_string().contains("41"));
     let none = open("gpt2").generate("a", &GenerateOptions::default(), &mut |_| Ok(()));
@@ -92,7 +102,8 @@ fn text_is_streamed_whole_and_ends_before_a_stop_text() {
         assert_eq!(out.text, pieces);
         out
     };
-    let options = GenerateOptions { temperature: 1.0, max_tokens: 30, seed: 5, ..Default::default() };
+    let options =
+        GenerateOptions { temperature: 1.0, max_tokens: 30, seed: 5, ..Default::default() };
     let all = write(&options);
     assert_eq!((all.prompt_tokens, all.tokens.len(), all.text.chars().count()), (3, 30, 30));
     assert_eq!(write(&options), all);

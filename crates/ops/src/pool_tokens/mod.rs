@@ -1,6 +1,8 @@
 //! One vector for a sequence of tokens.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float};
+use crate::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
@@ -172,7 +174,8 @@ mod tests {
 
     #[test]
     fn padding_does_not_count_and_gets_no_gradient() {
-        let inputs = [tensor(&[1.0f32, 2.0, 4.0, 8.0], &[2, 2, 1]), tensor(&[0i32, -1, -1, -2], &[2, 2])];
+        let inputs =
+            [tensor(&[1.0f32, 2.0, 4.0, 8.0], &[2, 2, 1]), tensor(&[0i32, -1, -1, -2], &[2, 2])];
         let op = PoolTokens { mean: true, segments: true }.op();
         let run = Run::new(&op, &inputs).unwrap();
         // The second sequence has nothing but padding.

@@ -1,8 +1,8 @@
 //! One layer of a decoder.
 
+use super::LanguageOptions;
 use super::config::{DecoderConfig, DecoderNorm, LayerConfig};
 use super::families::Family;
-use super::LanguageOptions;
 use crate::layers::{
     Attention, AttentionConfig, AttentionContext, FeedforwardBlock, LayerNorm, MixtureOfExperts,
     RmsNorm,

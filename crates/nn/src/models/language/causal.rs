@@ -92,7 +92,8 @@ impl CausalLm {
                 let positions = learned.then(|| table(b, "wpe", config.max_positions));
                 let list = if gpt2 { "h" } else { "layers" };
                 let block = |(i, layer)| {
-                    let block = b.scope(&format!("{list}.{i}"), |b| Block::new(b, config, layer, options));
+                    let block =
+                        b.scope(&format!("{list}.{i}"), |b| Block::new(b, config, layer, options));
                     Arc::new(block)
                 };
                 let blocks: Vec<Arc<Block>> = config.layers.iter().enumerate().map(block).collect();
@@ -114,8 +115,7 @@ impl CausalLm {
         } else {
             ff_ops::Feedforward::op(Activation::Identity, false)
         };
-        let again =
-            options.recompute.then(|| Again(blocks.iter().cloned().map(again).collect()));
+        let again = options.recompute.then(|| Again(blocks.iter().cloned().map(again).collect()));
         let with_experts = config.layers.iter().any(|layer| layer.experts);
         let scaled = |factor: f64| (factor > 0.0).then(|| Scale::op(factor));
         let router = config.moe.filter(|_| with_experts);

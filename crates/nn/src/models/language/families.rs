@@ -99,7 +99,11 @@ const ACTIVATIONS: [(&str, Activation); 13] = [
     ("linear", Activation::Identity),
 ];
 
-pub(crate) fn activation<'a>(fields: &Fields<'a>, key: &'a str, default: Activation) -> Result<Activation> {
+pub(crate) fn activation<'a>(
+    fields: &Fields<'a>,
+    key: &'a str,
+    default: Activation,
+) -> Result<Activation> {
     let Some(name) = fields.text(&[key])? else { return Ok(default) };
     if let Some((_, activation)) = ACTIVATIONS.iter().find(|(known, _)| *known == name) {
         return Ok(*activation);
@@ -112,7 +116,12 @@ pub(crate) fn activation<'a>(fields: &Fields<'a>, key: &'a str, default: Activat
 }
 
 /// The features of a head where the config does not say: the width shared evenly.
-pub(crate) fn shared_width(fields: &Fields<'_>, key: &str, hidden: usize, heads: usize) -> Result<usize> {
+pub(crate) fn shared_width(
+    fields: &Fields<'_>,
+    key: &str,
+    hidden: usize,
+    heads: usize,
+) -> Result<usize> {
     if hidden % heads == 0 {
         return Ok(hidden / heads);
     }
@@ -245,7 +254,8 @@ fn experts(family: Family, fields: &Fields<'_>) -> Result<Option<MoeConfig>> {
 /// Which layers see through a window, and which have experts.
 fn layers(family: Family, fields: &Fields<'_>, moe: bool) -> Result<Vec<LayerConfig>> {
     let count = fields.required(&["num_hidden_layers"], MOST_LAYERS)?;
-    let qwen = matches!(family, Family::Qwen2 | Family::Qwen3 | Family::Qwen2Moe | Family::Qwen3Moe);
+    let qwen =
+        matches!(family, Family::Qwen2 | Family::Qwen3 | Family::Qwen2Moe | Family::Qwen3Moe);
     let windowed = match family {
         Family::Llama | Family::Gpt2 => false,
         _ => !qwen || fields.flag("use_sliding_window", false)?,

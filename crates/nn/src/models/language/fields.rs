@@ -115,7 +115,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(crate) fn map(&self, keys: &[&'a str]) -> Result<Option<(&'a str, &'a Map<String, Value>)>> {
+    pub(crate) fn map(
+        &self,
+        keys: &[&'a str],
+    ) -> Result<Option<(&'a str, &'a Map<String, Value>)>> {
         match self.get(keys) {
             None => Ok(None),
             Some((key, Value::Object(map))) => Ok(Some((key, map))),

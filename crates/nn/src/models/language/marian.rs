@@ -203,7 +203,9 @@ impl Marian {
         };
         let (shared, encoder, decoder) = b.scope("model", |b| {
             let shared = b.scope("shared", |b| {
-                Embedding::with_init(b, config.vocab_size, config.features, init)
+                let table = Embedding::with_init(b, config.vocab_size, config.features, init);
+                // As in `transformers`, where the padding token begins a translation too.
+                table.with_padding(config.pad_token as usize)
             });
             let mut stack = |name: &str, [layers, heads, hidden]: [usize; 3], decoder| {
                 let block = PostNormConfig {
@@ -218,9 +220,8 @@ impl Marian {
                     bf16: options.bf16(),
                     names,
                 };
-                let layer = |i| {
-                    b.scope(&format!("{name}.layers.{i}"), |b| PostNormBlock::new(b, &block))
-                };
+                let layer =
+                    |i| b.scope(&format!("{name}.layers.{i}"), |b| PostNormBlock::new(b, &block));
                 (0..layers).map(layer).collect::<Vec<_>>()
             };
             let encoder = stack("encoder", config.encoder, false);
@@ -375,8 +376,7 @@ impl Marian {
     fn positions(&self, graph: &Graph, x: &Value, start: usize) -> Result<Value> {
         let spec = x.spec();
         let error = Error::of("marian");
-        let mut table =
-            Tensor::uninit(graph.device(), spec.shape, spec.dtype).map_err(&error)?;
+        let mut table = Tensor::uninit(graph.device(), spec.shape, spec.dtype).map_err(&error)?;
         if !table.is_planned() {
             let tokens = spec.shape.dims()[1];
             let (features, half) = (self.features, self.features / 2);

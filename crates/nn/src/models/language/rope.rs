@@ -120,8 +120,7 @@ fn yarn(
     theta: f64,
 ) -> Result<(Vec<f64>, f64)> {
     let dim = 2.0 * plain.len() as f64;
-    let sharper =
-        |by: f64| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
+    let sharper = |by: f64| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
     let scaling = match (
         fields.positive(&["attention_factor"])?,
         fields.number(&["mscale"])?.filter(|&m| m != 0.0),

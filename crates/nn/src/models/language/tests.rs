@@ -48,32 +48,82 @@ fn what_is_missing_or_contradictory_is_named() {
     let llama = llama("llama");
     for (found, parts) in [
         (message(&llama, "model_type", Value::Null), vec!["model_type: is missing", "gpt2"]),
-        (message(&llama, "model_type", "lama"), vec!["\"lama\" is not supported", "did you mean \"llama\"?"]),
+        (
+            message(&llama, "model_type", "lama"),
+            vec!["\"lama\" is not supported", "did you mean \"llama\"?"],
+        ),
         (message(&llama, "hidden_size", Value::Null), vec!["hidden_size: is missing"]),
-        (message(&llama, "vocab_size", -3), vec!["vocab_size: expected a whole number", "found -3"]),
+        (
+            message(&llama, "vocab_size", -3),
+            vec!["vocab_size: expected a whole number", "found -3"],
+        ),
         (message(&llama, "vocab_size", 1u64 << 40), vec!["vocab_size: expected"]),
-        (message(&llama, "num_hidden_layers", 1_000_000), vec!["num_hidden_layers: expected", "2048"]),
-        (message(&llama, "num_attention_heads", 3), vec!["num_key_value_heads: 3 heads", "2 heads"]),
+        (
+            message(&llama, "num_hidden_layers", 1_000_000),
+            vec!["num_hidden_layers: expected", "2048"],
+        ),
+        (
+            message(&llama, "num_attention_heads", 3),
+            vec!["num_key_value_heads: 3 heads", "2 heads"],
+        ),
         (message(&llama, "hidden_size", 9), vec!["num_attention_heads: 4 heads do not share 9"]),
-        (message(&llama, "hidden_act", "gelu_newer"), vec!["hidden_act: ", "did you mean \"gelu_new\"?"]),
+        (
+            message(&llama, "hidden_act", "gelu_newer"),
+            vec!["hidden_act: ", "did you mean \"gelu_new\"?"],
+        ),
         (message(&llama, "rms_norm_eps", 0), vec!["rms_norm_eps: expected a number above 0"]),
-        (message(&llama, "tie_word_embeddings", "yes"), vec!["tie_word_embeddings: expected true or false"]),
+        (
+            message(&llama, "tie_word_embeddings", "yes"),
+            vec!["tie_word_embeddings: expected true or false"],
+        ),
         (message(&llama, "head_dim", 3), vec!["partial_rotary_factor: ", "even"]),
-        (message(&llama, "partial_rotary_factor", 0.25), vec!["partial_rotary_factor: 0.25", "are 0"]),
-        (message(&llama, "rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-            vec!["rope_scaling.rope_type: ", "\"dynamic\" are not supported", "yarn"]),
-        (message(&llama, "rope_scaling", json!({"rope_type": "linear"})), vec!["rope_scaling.factor: is missing"]),
-        (message(&llama, "rope_parameters", json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
-            "high_freq_factor": 1.0})), vec!["rope_parameters.high_freq_factor: 1 must be above"]),
-        (message(&llama, "quantization_config", json!({"bits": 4})), vec!["quantization_config: quantised"]),
+        (
+            message(&llama, "partial_rotary_factor", 0.25),
+            vec!["partial_rotary_factor: 0.25", "are 0"],
+        ),
+        (
+            message(&llama, "rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
+            vec!["rope_scaling.rope_type: ", "\"dynamic\" are not supported", "yarn"],
+        ),
+        (
+            message(&llama, "rope_scaling", json!({"rope_type": "linear"})),
+            vec!["rope_scaling.factor: is missing"],
+        ),
+        (
+            message(
+                &llama,
+                "rope_parameters",
+                json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+            "high_freq_factor": 1.0}),
+            ),
+            vec!["rope_parameters.high_freq_factor: 1 must be above"],
+        ),
+        (
+            message(&llama, "quantization_config", json!({"bits": 4})),
+            vec!["quantization_config: quantised"],
+        ),
         (message(&gpt2(), "n_head", 4), vec!["n_head: 4 heads do not share 6 features"]),
         (message(&gpt2(), "add_cross_attention", true), vec!["add_cross_attention: "]),
-        (message(&experts("qwen3_moe"), "num_experts_per_tok", 5), vec!["cannot go to 5 of 4 experts"]),
-        (message(&experts("mixtral"), "num_experts", Value::Null), vec!["num_local_experts: is missing"]),
-        (message(&self::llama("qwen3"), "layer_types", json!(["full_attention"])),
-            vec!["layer_types: lists 1 layers, num_hidden_layers says 2"]),
-        (message(&self::llama("qwen3"), "layer_types", json!(["full_attention", "linear_attention"])),
-            vec!["layer_types: \"linear_attention\" is not supported"]),
+        (
+            message(&experts("qwen3_moe"), "num_experts_per_tok", 5),
+            vec!["cannot go to 5 of 4 experts"],
+        ),
+        (
+            message(&experts("mixtral"), "num_experts", Value::Null),
+            vec!["num_local_experts: is missing"],
+        ),
+        (
+            message(&self::llama("qwen3"), "layer_types", json!(["full_attention"])),
+            vec!["layer_types: lists 1 layers, num_hidden_layers says 2"],
+        ),
+        (
+            message(
+                &self::llama("qwen3"),
+                "layer_types",
+                json!(["full_attention", "linear_attention"]),
+            ),
+            vec!["layer_types: \"linear_attention\" is not supported"],
+        ),
     ] {
         assert!(parts.iter().all(|part| found.contains(part)), "{found}");
     }
@@ -138,7 +188,8 @@ fn what_is_not_understood_is_written_back_in_its_place() {
     assert!(config.to_json().starts_with("{\n  \"z\": ["));
     let changed = config.with("n_layer", 3).unwrap();
     assert_eq!((changed.layers.len(), changed.field("a")), (3, Some(&json!(1.5))));
-    let through: DecoderConfig = serde_json::from_str(&serde_json::to_string(&changed).unwrap()).unwrap();
+    let through: DecoderConfig =
+        serde_json::from_str(&serde_json::to_string(&changed).unwrap()).unwrap();
     assert_eq!(through, changed);
 }
 

@@ -85,9 +85,9 @@ impl PostNormBlock {
         Self {
             attention: attention(b, names.attention, config.causal),
             attention_norm: norm(b, names.attention_norm),
-            cross: config.cross.then(|| {
-                (attention(b, "encoder_attn", false), norm(b, "encoder_attn_layer_norm"))
-            }),
+            cross: config
+                .cross
+                .then(|| (attention(b, "encoder_attn", false), norm(b, "encoder_attn_layer_norm"))),
             feedforward: FeedforwardBlock::with_names(b, block, sizes, ["", up, down], init),
             feedforward_norm: norm(b, names.feedforward_norm),
             add: Add::op(),

@@ -158,7 +158,9 @@ fn read(fields: &Fields<'_>) -> Result<EncoderConfig> {
     let heads = fields.required(&[heads_key], MOST_HEADS)?;
     shared_width(fields, heads_key, hidden, heads)?;
     if fields.flag("is_decoder", false)? || fields.flag("add_cross_attention", false)? {
-        return Err(fields.error("is_decoder", "an encoder that is used as a decoder is not supported"));
+        return Err(
+            fields.error("is_decoder", "an encoder that is used as a decoder is not supported")
+        );
     }
     let kind = fields.text(&["position_embedding_type"])?.unwrap_or("absolute");
     if kind != "absolute" {

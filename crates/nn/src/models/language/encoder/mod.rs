@@ -126,8 +126,11 @@ impl Encoder {
             let blocks: Vec<PostNormBlock> = (0..config.layers).map(layer).collect();
             (words, positions, types, norm, blocks)
         };
-        let (words, positions, types, norm, blocks) =
-            if config.head == EncoderHead::None { make(b) } else { b.scope(config.family.name(), make) };
+        let (words, positions, types, norm, blocks) = if config.head == EncoderHead::None {
+            make(b)
+        } else {
+            b.scope(config.family.name(), make)
+        };
         let head = head(b, config, options, words.weight());
         let pool = |mean, segments| PoolTokens { mean, segments }.op();
         let pools = [pool(false, false), pool(true, false), pool(true, true)];
@@ -204,7 +207,10 @@ impl Encoder {
     /// What the last layer reads.
     fn head(&self, graph: &mut Graph, batch: &EncoderBatch) -> Result<(&Head, Value)> {
         let head = self.head.as_ref().ok_or_else(|| {
-            Error::shape("encoder", "this model gives vectors only, no logits: see `architectures` in its config.json")
+            Error::shape(
+                "encoder",
+                "this model gives vectors only, no logits: see `architectures` in its config.json",
+            )
         })?;
         let mut x = self.hidden(graph, batch)?;
         if let Some(first) = &head.first {
@@ -230,9 +236,8 @@ fn head(
     use EncoderFamily::{Bert, DistilBert, Roberta};
     let (init, features) = (Init::Normal { std: config.initializer_range }, config.hidden_size);
     let dense = |b: &mut Builder, name: &str, activation| {
-        let layer = b.scope(name, |b| {
-            Feedforward::with_init(b, features, features, activation, true, init)
-        });
+        let layer = b
+            .scope(name, |b| Feedforward::with_init(b, features, features, activation, true, init));
         if options.bf16() { layer.in_bf16(DType::F32) } else { layer }
     };
     let (masked, sequence) =
@@ -251,7 +256,10 @@ fn head(
                 DistilBert => ("vocab_transform", "vocab_layer_norm", config.activation),
             };
             let layer = dense(b, layer, activation);
-            (Some(layer), Some(b.scope(norm, |b| LayerNorm::with_eps(b, features, config.norm_eps))))
+            (
+                Some(layer),
+                Some(b.scope(norm, |b| LayerNorm::with_eps(b, features, config.norm_eps))),
+            )
         }
         (EncoderHead::Sequence, family) => {
             let (layer, activation) = match family {
