@@ -99,7 +99,7 @@ impl EncoderModel {
         let parts = (self.tokenizer.as_ref(), None);
         let params: &Params = self.graph.params();
         let json = self.config.to_json();
-        write_folder(folder, &plain_file_tensors(params), params, parts, &json, options)?;
+        write_folder(folder, &plain_file_tensors(params), params, parts, &json, *options)?;
         let ids = vec![probe(self.config.vocab_size, self.config.max_positions / 2 + 1)];
         let device = self.graph.device().clone();
         let mut again = Self::open(folder, &device, &self.options)?;

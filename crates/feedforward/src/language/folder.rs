@@ -173,7 +173,7 @@ pub fn save(
 ) -> Result<()> {
     let tensors = file_tensors(config, graph.params());
     let json = as_written(config)?.to_json();
-    write_folder(folder, &tensors, graph.params(), (tokenizer, generation), &json, options)?;
+    write_folder(folder, &tensors, graph.params(), (tokenizer, generation), &json, *options)?;
     let device = graph.device().clone();
     let mut again = LanguageModel::open(folder, &device, model.options())?;
     let ids = probe(config.vocab_size, config.max_positions);
@@ -188,7 +188,7 @@ pub(super) fn write_folder(
     params: &Params,
     (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
     config: &str,
-    options: &SaveOptions,
+    options: SaveOptions,
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
     write_weights(folder, tensors, params, options.shard_bytes)?;

@@ -69,6 +69,16 @@ struct Beam {
 const NEVER: f64 = -1e9;
 
 impl Translator {
+    /// Whether the model of a folder translates.
+    ///
+    /// # Errors
+    /// There is no model.
+    pub fn is_at(path: &Path) -> Result<bool> {
+        let text = read(&model_folder(path)?.join("config.json"))?;
+        let json: Json = serde_json::from_str(&text).unwrap_or_default();
+        Ok(json.get("model_type").and_then(Json::as_str) == Some("marian"))
+    }
+
     /// Reads the folder of a model or of a run.
     ///
     /// # Errors
@@ -280,7 +290,7 @@ impl Translator {
         let parts = (self.tokenizer.as_ref(), Some(&self.generation));
         let params = self.graph.params();
         let json = self.config.to_json();
-        write_folder(folder, &plain_file_tensors(params), params, parts, &json, options)?;
+        write_folder(folder, &plain_file_tensors(params), params, parts, &json, *options)?;
         let device = self.graph.device().clone();
         let mut again = Self::open(folder, &device, &self.options)?;
         let end = self.config.end_token;

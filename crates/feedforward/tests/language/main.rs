@@ -1,5 +1,6 @@
 //! Language models against `transformers` (`testkit/scripts/language_fixtures.py`), their folders, and what they write.
-#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
+// Helpers of tests fail as tests do, and a test's deviations are worth reading.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::default_trait_access)]
 
 mod encoders;
 mod folders;
@@ -59,7 +60,7 @@ fn batch(graph: &Graph, ids: &[i32], dims: [usize; 2]) -> (TokenBatch, Value) {
     let input =
         |values: &[i32]| graph.input(Tensor::from_slice(graph.device(), values, &dims).unwrap());
     let positions: Vec<i32> = (0..ids.len()).map(|i| (i % length) as i32).collect();
-    let next = |i: usize| if (i + 1) % length == 0 { -100 } else { ids[i + 1] };
+    let next = |i: usize| if (i + 1).is_multiple_of(length) { -100 } else { ids[i + 1] };
     let targets: Vec<i32> = (0..ids.len()).map(next).collect();
     let batch = TokenBatch { ids: input(ids), positions: input(&positions), segments: None };
     (batch, input(&targets))

@@ -89,7 +89,7 @@ fn read(fields: &Fields<'_>) -> ConfigResult<MarianConfig> {
         return Err(fields.error("tie_word_embeddings", message));
     }
     let features = fields.required(&["d_model"], MOST_FEATURES)?;
-    if features % 2 != 0 {
+    if !features.is_multiple_of(2) {
         return Err(fields.error("d_model", "sinusoidal positions need an even number"));
     }
     let part = |layers, heads, hidden| {

@@ -218,14 +218,12 @@ fn head(fields: &Fields<'_>) -> Result<EncoderHead> {
         ("ForTokenClassification", EncoderHead::Tokens),
         ("Model", EncoderHead::None),
     ];
-    match ends.into_iter().find(|(end, _)| name.ends_with(end)) {
-        Some((_, head)) => Ok(head),
-        None => {
-            let message = format!(
-                "\"{name}\" is not supported; supported are those for masked language models, the classification of \
-                 sequences and of tokens, and embeddings (…Model)"
-            );
-            Err(fields.error("architectures", message))
-        }
-    }
+    let known = ends.into_iter().find(|(end, _)| name.ends_with(end));
+    known.map(|(_, head)| head).ok_or_else(|| {
+        let message = format!(
+            "\"{name}\" is not supported; supported are those for masked language models, the classification of sequences \
+             and of tokens, and embeddings (…Model)"
+        );
+        fields.error("architectures", message)
+    })
 }
