@@ -125,9 +125,9 @@ impl Command {
     pub(crate) fn stdout_is_data(&self) -> bool {
         match self {
             Command::Predict(a) => a.out.is_none(),
-            Command::Generate(_) => true,
             Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
             Command::Tokenizer(TokenizerCommand::Encode(_) | TokenizerCommand::Decode(_))
+            | Command::Generate(_)
             | Command::Completions(_)
             | Command::Man(_) => true,
             _ => false,
@@ -306,9 +306,12 @@ pub(crate) struct Generate {
     /// What to go on from; may be given again
     #[arg(long, short, value_name = "TEXT", required = true)]
     pub(crate) prompt: Vec<String>,
-    /// The most tokens to write
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    max_tokens: usize,
+    /// The most tokens to write; 128 unless it is a translation
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// How many translations a translation model weighs against each other; 1 is greedy
+    #[arg(long, value_name = "N")]
+    pub(crate) beams: Option<usize>,
     /// How bold the choice is: 0 is always the likeliest token; 0.8 unless the model says otherwise
     #[arg(long, value_name = "T")]
     temperature: Option<f64>,
@@ -353,7 +356,7 @@ impl Generate {
     /// How it writes, where `usual` is what was not said.
     pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
         GenerateOptions {
-            max_tokens: self.max_tokens,
+            max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
             temperature: self.temperature.unwrap_or(usual.temperature),
             top_k: self.top_k.or(usual.top_k),
             top_p: self.top_p.or(usual.top_p),

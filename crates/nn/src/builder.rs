@@ -73,6 +73,14 @@ impl Builder {
         }
     }
 
+    /// The parameters without memory: their names and shapes.
+    ///
+    /// # Errors
+    /// Two parameters have one name.
+    pub fn plan(&self) -> Result<Params> {
+        Params::allocate(&Device::planning(), DType::F32, self.specs.clone(), false)
+    }
+
     /// Allocates all parameters as one arena of zeros: for values that come from a file.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "mixture_of_experts", cases: crate::mixture_of_experts::cases },
         Entry { name: "mse", cases: crate::mse::cases },
         Entry { name: "mul", cases: crate::mul::cases },
+        Entry { name: "pool_tokens", cases: crate::pool_tokens::cases },
         Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "rms_norm", cases: crate::rms_norm::cases },
         Entry { name: "rotary", cases: crate::rotary::cases },

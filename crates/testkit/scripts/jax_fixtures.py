@@ -186,6 +186,7 @@ HANDLERS = {
     "layer_norm": layer_norm,
     "log_softmax": lambda a, x: [jax.nn.log_softmax(x[0])],
     "mul": lambda a, x: [x[0] * x[1]],
+    "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "prelu": prelu,
     "rms_norm": rms_norm,
     "scale": lambda a, x: [a.factor * x[0]],

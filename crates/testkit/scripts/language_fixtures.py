@@ -138,6 +138,8 @@ DECODERS = {
 def randomise(model):
     """Values large enough that every part of the model shows in its outputs."""
     for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue  # sinusoidal positions
         with torch.no_grad():
             if p.ndim == 1 and "norm" in name.lower() + name.replace("ln_", "norm") and "bias" not in name:
                 p.normal_(1.0, 0.2)
@@ -155,6 +157,8 @@ def file_gradients(model):
     names = ["w1", "w3", "w2"] if mixtral else ["gate_proj", "up_proj", "down_proj"]
     out = {}
     for name, p in model.named_parameters():
+        if not p.requires_grad:
+            continue
         grad = torch.zeros_like(p) if p.grad is None else p.grad
         if ".experts." in name:
             prefix = name.rsplit(".", 1)[0]
@@ -226,6 +230,160 @@ def decoder(name):
     store(folder, expected)
 
 
+ENCODER = dict(
+    vocab_size=37,
+    hidden_size=16,
+    intermediate_size=20,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    max_position_embeddings=20,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+DISTIL = dict(
+    vocab_size=37,
+    dim=16,
+    hidden_dim=20,
+    n_layers=2,
+    n_heads=4,
+    max_position_embeddings=20,
+    dropout=0.0,
+    attention_dropout=0.0,
+    seq_classif_dropout=0.0,
+)
+ENCODERS = {
+    "bert_masked": ("Bert", "ForMaskedLM", ENCODER),
+    "bert_sequence": ("Bert", "ForSequenceClassification", dict(ENCODER, num_labels=3, hidden_act="relu")),
+    "bert_vectors": ("Bert", "Model", ENCODER),
+    "roberta_masked": ("Roberta", "ForMaskedLM", dict(ENCODER, type_vocab_size=1, layer_norm_eps=1e-5)),
+    "roberta_sequence": ("Roberta", "ForSequenceClassification", dict(ENCODER, type_vocab_size=1)),
+    "roberta_tokens": ("Roberta", "ForTokenClassification", dict(ENCODER, num_labels=4)),
+    "distilbert_masked": ("DistilBert", "ForMaskedLM", DISTIL),
+    "distilbert_sequence": ("DistilBert", "ForSequenceClassification", DISTIL),
+}
+
+
+def finish(name, model, expected, run, batches):
+    """The losses of twenty steps."""
+    model.train()
+    optimizer = adamw(model)
+    losses = []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = run(*batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    expected["steps.losses"] = torch.stack(losses)
+    store(FOLDER / name, expected)
+
+
+def start(name, model):
+    torch.manual_seed(sum(map(ord, name)))
+    randomise(model)
+    shutil.rmtree(FOLDER / name, ignore_errors=True)
+    model.save_pretrained(FOLDER / name)
+
+
+def encoder(name):
+    family, head, settings = ENCODERS[name]
+    torch.manual_seed(1)
+    config = getattr(transformers, family + "Config")(**settings)
+    config._attn_implementation = "eager"
+    model = getattr(transformers, family + head)(config).float()
+    start(name, model)
+    model.eval()
+    pad = config.pad_token_id
+    ids = torch.randint(3, config.vocab_size, (BATCH, LENGTH))
+    lengths = [LENGTH, LENGTH - 5]
+    mask = torch.tensor([[int(t < n) for t in range(LENGTH)] for n in lengths])
+    ids = torch.where(mask == 1, ids, pad)
+    types = {}
+    expected = {"ids": ids.int(), "mask": mask.int()}
+    if family == "Bert":
+        types = {"token_type_ids": torch.tensor([[int(t > 5) for t in range(LENGTH)]] * BATCH)}
+        expected["types"] = types["token_type_ids"].int()
+    if head == "Model":
+        out = model(input_ids=ids, attention_mask=mask, **types).last_hidden_state
+        weight = mask[:, :, None].float()
+        expected["vectors"] = out.detach()
+        expected["first"] = out[:, 0].detach()
+        expected["mean"] = ((out * weight).sum(1) / weight.sum(1)).detach()
+        store(FOLDER / name, expected)
+        return
+    labels = {"ForMaskedLM": config.vocab_size}.get(head, config.num_labels)
+    shape = (BATCH,) if "Sequence" in head else (BATCH, LENGTH)
+    targets = torch.randint(labels, (STEPS, *shape))
+    if "Sequence" not in head:
+        # Padding is no target, nor are some others.
+        keep = (mask == 1) & (torch.rand(STEPS, *shape) < 0.7)
+        targets = torch.where(keep, targets, -100)
+    run = lambda targets: model(input_ids=ids, attention_mask=mask, labels=targets, **types).loss
+    out = model(input_ids=ids, attention_mask=mask, labels=targets[0], **types)
+    out.loss.backward()
+    expected.update(file_gradients(model))
+    expected["logits"] = out.logits.detach()
+    expected["loss"] = out.loss.detach().reshape(1)
+    expected["steps.targets"] = targets.int()
+    finish(name, model, expected, run, [(t,) for t in targets])
+
+
+def marian(name):
+    torch.manual_seed(1)
+    config = transformers.MarianConfig(
+        vocab_size=39,
+        d_model=16,
+        encoder_layers=2,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=20,
+        decoder_ffn_dim=24,
+        max_position_embeddings=30,
+        pad_token_id=38,
+        decoder_start_token_id=38,
+        eos_token_id=0,
+        forced_eos_token_id=0,
+        scale_embedding=True,
+        activation_function="swish",
+        dropout=0.0,
+    )
+    config._attn_implementation = "eager"
+    model = transformers.MarianMTModel(config).float()
+    with torch.no_grad():
+        model.final_logits_bias.normal_(0.0, 0.5)
+        model.final_logits_bias[0, 0] += 4.0  # so that some translations end by themselves
+    start(name, model)
+    model.eval()
+    source = torch.randint(1, 38, (BATCH, LENGTH))
+    lengths = [LENGTH, LENGTH - 4]
+    mask = torch.tensor([[int(t < n) for t in range(LENGTH)] for n in lengths])
+    source = torch.where(mask == 1, source, 38)
+    targets = torch.randint(1, 38, (STEPS, BATCH, LENGTH - 3))
+    targets[:, 1, -2:] = -100
+    run = lambda targets: model(input_ids=source, attention_mask=mask, labels=targets).loss
+    out = model(input_ids=source, attention_mask=mask, labels=targets[0])
+    out.loss.backward()
+    expected = {"ids": source.int(), "mask": mask.int(), **file_gradients(model)}
+    expected["logits"] = out.logits.detach()
+    expected["loss"] = out.loss.detach().reshape(1)
+    expected["steps.targets"] = targets.int()
+    for i in range(6):
+        text = torch.cat([torch.randint(1, 38, (1, 4 + i)), torch.zeros(1, 1, dtype=torch.long)], 1)
+        expected[f"text.{i}"] = text[0].int()
+        for beams in (1, 3):
+            tokens = model.generate(
+                text,
+                attention_mask=torch.ones_like(text),
+                max_new_tokens=14,
+                num_beams=beams,
+                do_sample=False,
+                bad_words_ids=[[38]],
+            )[0, 1:]
+            expected[f"text.{i}.beams.{beams}"] = tokens.int()
+    finish(name, model, expected, run, [(t,) for t in targets])
+
+
 def store(folder, expected):
     note = f"torch {torch.__version__}, transformers {transformers.__version__}"
     expected = {k: v.contiguous().clone() for k, v in expected.items()}
@@ -234,7 +392,8 @@ def store(folder, expected):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or DECODERS:
-        decoder(name)
+    for name in sys.argv[1:] or [*DECODERS, *ENCODERS, "marian"]:
+        make = decoder if name in DECODERS else encoder if name in ENCODERS else marian
+        make(name)
         size = sum(f.stat().st_size for f in (FOLDER / name).iterdir())
         print(f"{name}: {size // 1024} KiB")

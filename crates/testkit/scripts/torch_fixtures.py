@@ -283,6 +283,7 @@ HANDLERS = {
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
     "mixture_of_experts": mixture_of_experts,
     "mul": lambda a, x: [x[0] * x[1]],
+    "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "prelu": prelu,
     "rms_norm": rms_norm,
     "rotary": rotary,

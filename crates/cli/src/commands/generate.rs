@@ -3,7 +3,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use feedforward::language::{GenerateOptions, Generated, LanguageModel, StopReason};
+use feedforward::language::{
+    GenerateOptions, Generated, LanguageModel, StopReason, TranslateOptions, Translator,
+};
 use feedforward::tensor::Device;
 use serde_json::json;
 
@@ -14,6 +16,9 @@ use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = Device::open(arguments.machine.options()?).map_err(feedforward::Error::from)?;
+    if Translator::is_at(&arguments.model)? {
+        return translate(arguments, terminal, &device);
+    }
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
     let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
     drop(working);
@@ -48,6 +53,34 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
             "reason": written.reason,
             "seconds": seconds,
         }));
+    }
+    if arguments.json {
+        Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A translation model reads the prompt whole and writes its translation.
+fn translate(
+    arguments: &Generate,
+    terminal: &Terminal,
+    device: &Device,
+) -> Result<ExitCode, Failure> {
+    let mut model = Translator::open(&arguments.model, device, &arguments.language())?;
+    let usual = model.usual();
+    let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);
+    let beams = arguments.beams.unwrap_or(usual.beams);
+    let options = TranslateOptions { max_tokens, beams, ..usual };
+    let mut results = Vec::new();
+    for prompt in &arguments.prompt {
+        let working = Working::new(terminal, "translating");
+        let text = model.translate(prompt, &options);
+        drop(working);
+        let text = text?;
+        if !arguments.json {
+            Terminal::data(&format!("{text}\n"))?;
+        }
+        results.push(json!({ "prompt": prompt, "text": text }));
     }
     if arguments.json {
         Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;

@@ -1,10 +1,12 @@
-use super::weights::{check_weights, write_weights};
+use super::weights::{open_checked, write_weights};
 use crate::model::{read, write_text};
 use crate::{Error, Result};
 use ff_data::text::Tokenizer;
 use ff_nn::Builder;
-use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBatch};
-use ff_ops::{Graph, Mode};
+use ff_nn::models::{
+    CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
+};
+use ff_ops::{Graph, Mode, Params};
 use ff_tensor::{DType, Device, Tensor};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -84,18 +86,12 @@ impl LanguageModel {
         let config_path = folder.join("config.json");
         let config = DecoderConfig::parse(&read(&config_path)?)
             .map_err(|error| Error::run(&config_path, error.to_string()))?;
-        let make = |device: &Device| {
-            let mut builder = Builder::new();
-            let model = CausalLm::new(&mut builder, &config, options);
-            Ok::<_, Error>((model, builder.build(device, DType::F32, 0, false)?))
-        };
-        // Once the shapes of a plan fit the files, the arena cannot be larger than they are.
-        let weights = check_weights(&folder, &config, &make(&Device::planning())?.1)?;
         let mut builder = Builder::new();
         let model = CausalLm::new(&mut builder, &config, options);
-        let mut params = builder.build_zeroed(device, DType::F32, false)?;
-        weights.read_into(&config, &mut params)?;
-        let tokenizer = read_tokenizer(&folder, &config)?;
+        let tensors = |params: &Params| file_tensors(&config, params);
+        let params =
+            read_params(&folder, device, builder, &tensors, &|name| is_ignored(&config, name))?;
+        let tokenizer = read_tokenizer(&folder, config.vocab_size)?;
         let generation = read_generation(&folder)?;
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);
@@ -185,8 +181,27 @@ pub fn save(
     (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
     options: &SaveOptions,
 ) -> Result<()> {
+    let tensors = file_tensors(config, graph.params());
+    let json = as_written(config)?.to_json();
+    write_folder(folder, &tensors, graph.params(), (tokenizer, generation), &json, *options)?;
+    let device = graph.device().clone();
+    let mut again = LanguageModel::open(folder, &device, model.options())?;
+    let ids = probe(config.vocab_size, config.max_positions);
+    let found = again.logits(&ids)?;
+    read_back(folder, graph, again.graph.params(), &found, |graph| logits(model, graph, &ids))
+}
+
+/// Everything that is in a folder.
+pub(super) fn write_folder(
+    folder: &Path,
+    tensors: &[FileTensor],
+    params: &Params,
+    (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
+    config: &str,
+    options: SaveOptions,
+) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
-    write_weights(folder, config, graph.params(), options.shard_bytes)?;
+    write_weights(folder, tensors, params, options.shard_bytes)?;
     if let Some(tokenizer) = tokenizer {
         tokenizer.save(folder)?;
     }
@@ -194,13 +209,23 @@ pub fn save(
         let json = Value::Object(generation.clone());
         write_text(&folder.join(GENERATION), &format!("{json:#}"))?;
     }
-    write_text(&folder.join("config.json"), &as_written(config)?.to_json())?;
-    let mode = graph.mode();
-    graph.set_mode(Mode::Eval);
-    let result = read_back(folder, config, model, graph);
-    graph.set_mode(mode);
-    graph.reset();
-    result
+    write_text(&folder.join("config.json"), config)
+}
+
+/// The parameters of a folder, once its tensors fit those of a plan: the arena cannot be larger than the files are.
+pub(super) fn read_params(
+    folder: &Path,
+    device: &Device,
+    builder: Builder,
+    tensors: &dyn Fn(&Params) -> Vec<FileTensor>,
+    ignored: &dyn Fn(&str) -> bool,
+) -> Result<Params> {
+    let planned = builder.plan()?;
+    let tensors = tensors(&planned);
+    let weights = open_checked(folder, &tensors, ignored)?;
+    let mut params = builder.build_zeroed(device, DType::F32, false)?;
+    weights.read_into(&tensors, &mut params)?;
+    Ok(params)
 }
 
 /// The config with what is true of the files: the class that opens them and their type.
@@ -216,12 +241,19 @@ fn as_written(config: &DecoderConfig) -> Result<DecoderConfig> {
 /// How many tokens the comparison of logits runs on.
 const PROBE: usize = 16;
 
-/// Opens what was written and compares every parameter, and the logits of a few tokens.
-fn read_back(
+/// A few tokens.
+pub(super) fn probe(vocab_size: usize, positions: usize) -> Vec<u32> {
+    let len = PROBE.min(positions) as u64;
+    (0..len).map(|i| (i * 7919 % vocab_size as u64) as u32).collect()
+}
+
+/// Compares every parameter with what was written, and the outputs for a few tokens.
+pub(super) fn read_back(
     folder: &Path,
-    config: &DecoderConfig,
-    model: &CausalLm,
     graph: &mut Graph,
+    again: &Params,
+    found: &[f32],
+    outputs: impl FnOnce(&mut Graph) -> Result<Vec<f32>>,
 ) -> Result<()> {
     let wrong = |what: &str| {
         let message = format!(
@@ -229,19 +261,19 @@ fn read_back(
         );
         Error::run(folder, message)
     };
-    let device = graph.device().clone();
-    let mut again = LanguageModel::open(folder, &device, model.options())?;
     for (id, info) in graph.params().iter() {
-        let written = again.graph.params().values::<f32>(id)?;
+        let written = again.values::<f32>(id)?;
         let mut pairs = graph.params().values::<f32>(id)?.iter().zip(written);
         if pairs.any(|(a, b)| a.to_bits() != b.to_bits()) {
             return Err(wrong(&format!("parameter `{}`", info.spec.name)));
         }
     }
-    let len = PROBE.min(config.max_positions) as u64;
-    let ids: Vec<u32> = (0..len).map(|i| (i * 7919 % config.vocab_size as u64) as u32).collect();
-    let (expected, found) = (logits(model, graph, &ids)?, again.logits(&ids)?);
-    let same = expected.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits());
+    let mode = graph.mode();
+    graph.set_mode(Mode::Eval);
+    let expected = outputs(graph);
+    graph.set_mode(mode);
+    graph.reset();
+    let same = expected?.iter().zip(found).all(|(a, b)| a.to_bits() == b.to_bits());
     if same { Ok(()) } else { Err(wrong("its logits differ")) }
 }
 
@@ -265,24 +297,24 @@ pub(super) fn token_batch(graph: &Graph, ids: &[u32], position: usize) -> Result
     })
 }
 
-fn read_tokenizer(folder: &Path, config: &DecoderConfig) -> Result<Option<Tokenizer>> {
+pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
     let there = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).exists());
     if !there {
         return Ok(None);
     }
     let tokenizer = Tokenizer::load(folder)?;
-    if tokenizer.vocab_size() > config.vocab_size {
+    if tokenizer.vocab_size() > vocab_size {
         let message = format!(
             "the tokenizer has ids up to {}, the model only {} tokens; they are of different models",
             tokenizer.vocab_size() - 1,
-            config.vocab_size
+            vocab_size
         );
         return Err(Error::run(folder, message));
     }
     Ok(Some(tokenizer))
 }
 
-fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
+pub(super) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
     let path = folder.join(GENERATION);
     if !path.exists() {
         return Ok(Map::new());

@@ -232,7 +232,7 @@ mod tests {
         let options = GenerateOptions { temperature: 1.0, ..Default::default() };
         let draw = |seed, prompt, step| {
             let options = GenerateOptions { seed, ..options.clone() };
-            Sampler::new(&options, prompt).choose(&[0.0; 10_000], &[], step).unwrap()
+            Sampler::new(&options, prompt).choose(&vec![0.0; 10_000], &[], step).unwrap()
         };
         assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
         let all = [draw(1, 2, 3), draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4)];

@@ -12,6 +12,8 @@ use std::path::Path;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// What a base model is called within a larger one.
+const PREFIXES: [&str; 3] = ["bert", "roberta", "distilbert"];
 /// How many names a message lists.
 const SHOWN: usize = 4;
 
@@ -85,14 +87,21 @@ impl Weights {
         self.tensors.get(name).map(|&file| &self.files[file])
     }
 
-    /// The tensors of a model by the names that they have here: a base model's lack the first part.
+    /// The tensors of a model by the names that they have here: a base model's lack the first part, a larger model's have
+    /// one more, and norms of old ones have a gamma and a beta.
     fn names(&self, wanted: &[FileTensor]) -> Vec<String> {
-        let short = |name: &str| name.split_once('.').map_or(name, |(_, rest)| rest).to_owned();
-        let is_base =
-            |t: &FileTensor| self.file(&t.name).is_none() && self.file(&short(&t.name)).is_some();
-        let base = wanted.iter().any(is_base);
-        let name =
-            |t: &FileTensor| if base && is_base(t) { short(&t.name) } else { t.name.clone() };
+        let old = |name: &str| {
+            let old = name.replace("LayerNorm.weight", "LayerNorm.gamma");
+            old.replace("LayerNorm.bias", "LayerNorm.beta")
+        };
+        let name = |tensor: &FileTensor| {
+            let name = &tensor.name;
+            let short = name.split_once('.').map_or(name.as_str(), |(_, rest)| rest).to_owned();
+            let longer = PREFIXES.iter().map(|prefix| format!("{prefix}.{name}"));
+            let others = [old(name), short.clone(), old(&short)].into_iter().chain(longer);
+            let found = std::iter::once(name.clone()).chain(others);
+            found.into_iter().find(|name| self.file(name).is_some()).unwrap_or(name.clone())
+        };
         wanted.iter().map(name).collect()
     }
 
@@ -100,7 +109,7 @@ impl Weights {
     fn check(
         &self,
         folder: &Path,
-        config: &DecoderConfig,
+        ignored: &dyn Fn(&str) -> bool,
         wanted: &[FileTensor],
         names: &[String],
     ) -> Result<()> {
@@ -129,7 +138,7 @@ impl Weights {
             .tensors
             .keys()
             .map(String::as_str)
-            .filter(|name| !known.contains(name) && !is_ignored(config, name))
+            .filter(|name| !known.contains(name) && !ignored(name))
             .collect();
         if !extra.is_empty() {
             let message = format!(
@@ -154,15 +163,14 @@ fn listed(names: &[&str]) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
-/// Whether a folder's tensors are those of a model, before memory is taken for it.
-pub(super) fn check_weights(
+/// Opens a folder's tensors, which must be those of a model: before memory is taken for it.
+pub(super) fn open_checked(
     folder: &Path,
-    config: &DecoderConfig,
-    planned: &Params,
+    wanted: &[FileTensor],
+    ignored: &dyn Fn(&str) -> bool,
 ) -> Result<Weights> {
     let weights = Weights::open(folder)?;
-    let wanted = file_tensors(config, planned);
-    weights.check(folder, config, &wanted, &weights.names(&wanted))?;
+    weights.check(folder, ignored, wanted, &weights.names(wanted))?;
     Ok(weights)
 }
 
@@ -177,14 +185,14 @@ pub(super) fn check_weights(
 /// # }
 /// ```
 pub fn read_weights(folder: &Path, config: &DecoderConfig, params: &mut Params) -> Result<()> {
-    let weights = check_weights(folder, config, params)?;
-    weights.read_into(config, params)
+    let wanted = file_tensors(config, params);
+    let ignored = |name: &str| is_ignored(config, name);
+    open_checked(folder, &wanted, &ignored)?.read_into(&wanted, params)
 }
 
 impl Weights {
-    pub(super) fn read_into(&self, config: &DecoderConfig, params: &mut Params) -> Result<()> {
-        let wanted = file_tensors(config, params);
-        for (tensor, name) in wanted.iter().zip(self.names(&wanted)) {
+    pub(super) fn read_into(&self, wanted: &[FileTensor], params: &mut Params) -> Result<()> {
+        for (tensor, name) in wanted.iter().zip(self.names(wanted)) {
             let Some(file) = self.file(&name) else { continue };
             let values = file.floats(&name, &tensor.dims)?;
             tensor.read(&values, params.values_mut::<f32>(ParamId::new(tensor.param))?);
@@ -196,14 +204,13 @@ impl Weights {
 /// Writes the tensors of a model: one file, or shards of at most `shard_bytes` where that is not enough.
 pub(crate) fn write_weights(
     folder: &Path,
-    config: &DecoderConfig,
+    tensors: &[FileTensor],
     params: &Params,
     shard_bytes: usize,
 ) -> Result<()> {
-    let tensors = file_tensors(config, params);
     let mut shards: Vec<Vec<&FileTensor>> = vec![Vec::new()];
     let mut bytes = 0;
-    for tensor in &tensors {
+    for tensor in tensors {
         let more = size_of::<f32>() * tensor.len();
         if bytes > 0 && bytes + more > shard_bytes {
             shards.push(Vec::new());

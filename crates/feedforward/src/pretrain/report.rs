@@ -315,7 +315,8 @@ fn layers(known: &Known<'_>) -> Result<Model> {
             layer.shape = format!("[{}]", dims.join(", "));
         }
         let output = if known.config.tied { "embed_tokens" } else { "lm_head" };
-        let is_output = layer.name.ends_with(output) || known.config.tied && layer.name.ends_with("wte");
+        let is_output =
+            layer.name.ends_with(output) || known.config.tied && layer.name.ends_with("wte");
         if info.spec.kind == ff_ops::ParamKind::Weight || is_output {
             layer.flop += 6 * tokens * info.spec.shape.len() as u64;
         }

@@ -13,7 +13,7 @@ use crate::training::TrainOptions;
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
 use ff_nn::Precision;
-use ff_nn::models::DecoderConfig;
+use ff_nn::models::{DecoderConfig, file_tensors};
 use ff_ops::Params;
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::language::{LanguageObjective, Windows};
@@ -357,7 +357,7 @@ pub(super) fn windows(recipe: &PretrainRecipe) -> Windows {
 /// The weights of the best evaluation lie in a folder of their own until the end, not in memory.
 fn save_best(folder: &Path, config: &DecoderConfig, params: &Params) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
-    language::write_weights(folder, config, params, usize::MAX)
+    language::write_weights(folder, &file_tensors(config, params), params, usize::MAX)
 }
 
 fn judged_error(error: Error) -> ff_train::Error {

@@ -98,7 +98,9 @@ fn narrower_floats_are_read_as_what_they_are() {
     let rounded = |v: &f32| bf16::from_f32(*v);
     let wide = copy("llama", |tensors| {
         for (_, values) in tensors.values_mut() {
-            values.iter_mut().for_each(|v| *v = rounded(v).to_f32());
+            for v in values.iter_mut() {
+                *v = rounded(v).to_f32();
+            }
         }
     });
     let narrow = copy("llama", |_| {});

@@ -1,8 +1,11 @@
 //! Language models against `transformers` (`testkit/scripts/language_fixtures.py`), their folders, and what they write.
-#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
+// Helpers of tests fail as tests do, and a test's deviations are worth reading.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::default_trait_access)]
 
+mod encoders;
 mod folders;
 mod parity;
+mod translation;
 mod writing;
 
 use feedforward::formats::TensorFile;
@@ -57,8 +60,30 @@ fn batch(graph: &Graph, ids: &[i32], dims: [usize; 2]) -> (TokenBatch, Value) {
     let input =
         |values: &[i32]| graph.input(Tensor::from_slice(graph.device(), values, &dims).unwrap());
     let positions: Vec<i32> = (0..ids.len()).map(|i| (i % length) as i32).collect();
-    let next = |i: usize| if (i + 1) % length == 0 { -100 } else { ids[i + 1] };
+    let next = |i: usize| if (i + 1).is_multiple_of(length) { -100 } else { ids[i + 1] };
     let targets: Vec<i32> = (0..ids.len()).map(next).collect();
     let batch = TokenBatch { ids: input(ids), positions: input(&positions), segments: None };
     (batch, input(&targets))
+}
+
+/// A tensor of i32 as an input of the graph.
+fn ints(graph: &Graph, file: &TensorFile, name: &str) -> Value {
+    let dims = file.dims(name).unwrap().to_vec();
+    let values = file.i32(name).unwrap();
+    graph.input(Tensor::from_slice(graph.device(), &values, &dims).unwrap())
+}
+
+/// 0 where a mask has 1, −1 for padding.
+fn segments(graph: &Graph, file: &TensorFile) -> Value {
+    let dims = file.dims("mask").unwrap().to_vec();
+    let values: Vec<i32> = file.i32("mask").unwrap().iter().map(|m| m - 1).collect();
+    graph.input(Tensor::from_slice(graph.device(), &values, &dims).unwrap())
+}
+
+/// The targets of each of the twenty steps.
+fn targets(graph: &Graph, file: &TensorFile, step: usize) -> Value {
+    let dims = file.dims("steps.targets").unwrap()[1..].to_vec();
+    let len: usize = dims.iter().product();
+    let values = &file.i32("steps.targets").unwrap()[step * len..][..len];
+    graph.input(Tensor::from_slice(graph.device(), values, &dims).unwrap())
 }

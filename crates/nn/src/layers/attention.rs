@@ -147,7 +147,7 @@ impl Attention {
         let op = |segments| ff_ops::Attention { segments, ..heads }.op();
         let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
         let rotary = config.rotary.clone().map(Rotary::op);
-        Self { ops, heads, input, norms, rotary, out }
+        Self { heads, ops, input, norms, rotary, out }
     }
 
     /// The type of queries, keys and values, which a cache must have.

@@ -31,6 +31,13 @@ impl Embedding {
         Self { op: ff_ops::Embedding::op(None), weight }
     }
 
+    /// The same table with a row that looking it up does not train.
+    #[must_use]
+    pub fn with_padding(mut self, row: usize) -> Self {
+        self.op = ff_ops::Embedding::op(Some(row));
+        self
+    }
+
     /// The table, for an output layer that shares it.
     pub fn weight(&self) -> ParamId {
         self.weight

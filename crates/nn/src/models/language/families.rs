@@ -122,7 +122,7 @@ pub(crate) fn shared_width(
     hidden: usize,
     heads: usize,
 ) -> Result<usize> {
-    if hidden % heads == 0 {
+    if hidden.is_multiple_of(heads) {
         return Ok(hidden / heads);
     }
     let message = format!("{heads} heads do not share {hidden} features evenly; choose a divisor");
@@ -177,7 +177,7 @@ fn llama_like(family: Family, fields: &Fields<'_>) -> Result<DecoderConfig> {
     config.intermediate_size = fields.required(&["intermediate_size"], MOST_HIDDEN)?;
     config.heads = fields.required(&["num_attention_heads"], MOST_HEADS)?;
     config.kv_heads = fields.size(&["num_key_value_heads"], MOST_HEADS)?.unwrap_or(config.heads);
-    if config.heads % config.kv_heads != 0 {
+    if !config.heads.is_multiple_of(config.kv_heads) {
         let message = format!(
             "{} heads of queries cannot share {} heads of keys and values evenly; choose a divisor",
             config.heads, config.kv_heads
@@ -279,11 +279,12 @@ fn layers(family: Family, fields: &Fields<'_>, moe: bool) -> Result<Vec<LayerCon
     let sees = |i: usize| match (&types, family) {
         (Some(types), _) => types[i],
         (None, Family::Qwen2 | Family::Qwen3) => i >= from,
-        (None, Family::Qwen2Moe) => i % 2 == 0 && i < from,
+        (None, Family::Qwen2Moe) => i.is_multiple_of(2) && i < from,
         _ => true,
     };
     let has_experts = |i: usize| {
-        moe && (family == Family::Mixtral || !dense.contains(&(i as u64)) && (i + 1) % step == 0)
+        moe && (family == Family::Mixtral
+            || !dense.contains(&(i as u64)) && (i + 1).is_multiple_of(step))
     };
     Ok((0..count)
         .map(|i| LayerConfig {

@@ -125,6 +125,25 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
     tensors
 }
 
+/// The tensors of a model whose files have its parameters as they are.
+///
+/// ```
+/// # fn names(params: &ff_ops::Params) -> Vec<String> {
+/// ff_nn::models::plain_file_tensors(params).into_iter().map(|tensor| tensor.name).collect()
+/// # }
+/// ```
+pub fn plain_file_tensors(params: &Params) -> Vec<FileTensor> {
+    let tensor = |(param, info): (usize, &ff_ops::ParamInfo)| {
+        let (name, mut dims) = (info.spec.name.clone(), info.spec.shape.dims().to_vec());
+        // Marian's files have a row of it.
+        if name == "final_logits_bias" {
+            dims.insert(0, 1);
+        }
+        FileTensor { name, dims, param, offset: 0, transposed: false }
+    };
+    params.infos().iter().enumerate().map(tensor).collect()
+}
+
 /// `PREFIX.experts.MATRIX.weight`.
 fn expert_matrix(name: &str) -> Option<(&str, &str)> {
     let (before, after) = name.split_once(".experts.")?;

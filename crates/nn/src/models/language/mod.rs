@@ -4,9 +4,11 @@ mod block;
 mod cache;
 mod causal;
 mod config;
+mod encoder;
 mod families;
 mod fields;
 mod files;
+mod marian;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -14,13 +16,15 @@ mod tests;
 pub use cache::ModelCache;
 pub use causal::{CausalLm, CausalLoss};
 pub use config::{DecoderConfig, DecoderNorm, LayerConfig, MoeConfig};
+pub use encoder::{Encoder, EncoderBatch, EncoderConfig, EncoderFamily, EncoderHead};
 pub use families::Family;
-pub use files::{FileTensor, file_tensors, is_ignored};
+pub use files::{FileTensor, file_tensors, is_ignored, plain_file_tensors};
+pub use marian::{DecoderCache, Marian, MarianConfig, TranslationBatch};
 pub use rope::Rope;
 
 use crate::{Builder, Precision};
 use ff_ops::{Params, Result, Value};
-use ff_tensor::{DType, Device, Shape};
+use ff_tensor::Shape;
 
 /// A batch of token sequences.
 ///
@@ -69,7 +73,7 @@ impl LanguageOptions {
 fn planned(config: &DecoderConfig) -> Result<Params> {
     let mut builder = Builder::new();
     CausalLm::new(&mut builder, config, &LanguageOptions::default());
-    builder.build(&Device::planning(), DType::F32, 0, false)
+    builder.plan()
 }
 
 fn shapes(config: &DecoderConfig) -> Vec<(String, Shape)> {

@@ -51,7 +51,7 @@ impl Rope {
             None => root.positive(&["partial_rotary_factor"])?.unwrap_or(1.0),
         };
         let rotary_dim = (head_dim as f64 * partial) as usize;
-        if partial > 1.0 || rotary_dim == 0 || rotary_dim % 2 != 0 {
+        if partial > 1.0 || rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
             let message = format!(
                 "{partial} of a head's {head_dim} features are {rotary_dim}; rotary positions turn pairs, so that must be \
                  an even number from 2 to {head_dim}"

@@ -1,6 +1,6 @@
 //! What is said about configs that are not right, and what fields mean.
 
-use super::{CausalLm, DecoderConfig, file_tensors};
+use super::{CausalLm, DecoderConfig, LanguageOptions, file_tensors};
 use crate::Builder;
 use ff_tensor::{DType, Device};
 use serde_json::{Value, json};
@@ -198,7 +198,7 @@ fn files_have_hugging_faces_names_and_shapes() {
     let tensors = |config: &Value| {
         let config = parse(config);
         let mut builder = Builder::new();
-        CausalLm::new(&mut builder, &config, &Default::default());
+        CausalLm::new(&mut builder, &config, &LanguageOptions::default());
         let params = builder.build(&Device::planning(), DType::F32, 0, false).unwrap();
         assert_eq!(params.len(), config.parameters());
         file_tensors(&config, &params)
@@ -229,7 +229,7 @@ fn new_weights_are_as_small_as_the_family_has_them() {
     let mut config = gpt2();
     (config["n_embd"], config["n_layer"], config["vocab_size"]) = (64.into(), 8.into(), 500.into());
     let mut builder = Builder::new();
-    CausalLm::new(&mut builder, &parse(&config), &Default::default());
+    CausalLm::new(&mut builder, &parse(&config), &LanguageOptions::default());
     let params = builder.build(&Device::default(), DType::F32, 0, false).unwrap();
     for (name, std) in [
         ("transformer.wte.weight", 0.02),
