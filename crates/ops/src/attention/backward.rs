@@ -128,11 +128,18 @@ impl Attention {
         if let (Some(sums), Some(dq)) = (&sums, &mut slices[0]) {
             let sums = sums.slice::<S::Compute>().map_err(&error)?;
             let row = if self.fused { wide + 2 * narrow } else { wide };
-            for_rows(cx.cpu(), batch * queries, 2 * wide, [(&mut **dq, row)], |t, [dq]| {
-                for (dq, &sum) in dq.iter_mut().zip(&sums[t * wide..][..wide]) {
-                    *dq = S::from_compute(if add[0] { dq.compute() + sum } else { sum });
-                }
-            });
+            for_rows(
+                cx.cpu(),
+                batch * queries,
+                2 * wide,
+                [(&mut **dq, row)],
+                #[inline(always)]
+                |t, [dq]| {
+                    for (dq, &sum) in dq.iter_mut().zip(&sums[t * wide..][..wide]) {
+                        *dq = S::from_compute(if add[0] { dq.compute() + sum } else { sum });
+                    }
+                },
+            );
         }
         Ok(())
     }

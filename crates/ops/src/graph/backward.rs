@@ -3,7 +3,7 @@
 use super::{GRAPH, Graph, Mode, NO_PLACE, NodeInput, NodeOutput, NodeWork, Steps, Value};
 use crate::op::{INPUTS, OUTPUTS, Scratch, for_stored};
 use crate::{Cx, Error, Kept, Op, ParamId, Result, Slot, Spec};
-use ff_kernels::{Float, Stored};
+use ff_kernels::{Float, Stored, for_pieces};
 use ff_tensor::{Tensor, TensorMut};
 use smallvec::SmallVec;
 
@@ -98,7 +98,9 @@ impl Graph {
         if !ones.is_planned() {
             for_stored!(GRAPH, spec.dtype, S => {
                 let one = S::from_compute(<S as Stored>::Compute::ONE);
-                ones.slice_mut::<S>().map_err(Error::of(GRAPH))?.fill(one);
+                let ones = ones.slice_mut::<S>().map_err(Error::of(GRAPH))?;
+                // By all threads: each then has its part at hand.
+                for_pieces(self.device.cpu(), ones, |_, part| part.fill(one));
                 Ok(())
             })?;
         }

@@ -159,45 +159,54 @@ impl Rotary {
         let (pairs, scale) = (self.inv_freq.len(), self.scaling);
         // Pair i is (first(i), second(i)).
         let (step, apart) = if self.interleaved { (2, 1) } else { (1, pairs) };
-        for_rows(cx.cpu(), positions.len(), 4 * width, [(y, width)], |t, [y]| {
-            let x = &x[t * width..][..width];
-            let position = f64::from(positions[t]);
-            let (mut cos, mut sin) = ([S::Compute::ZERO; PAIRS], [S::Compute::ZERO; PAIRS]);
-            for (part, freqs) in self.inv_freq.chunks(PAIRS).enumerate() {
-                let some = freqs.len();
-                S::Compute::angles(position, freqs, scale, sense, &mut cos, &mut sin);
-                let (cos, sin) = (&cos[..some], &sin[..some]);
-                for (x, y) in x.chunks_exact(self.head_dim).zip(y.chunks_exact_mut(self.head_dim)) {
-                    let from = part * PAIRS * step;
-                    if step == 1 {
-                        let (x, y) = (&x[from..], &mut y[from..]);
-                        let (x1, x2) = (&x[..some], &x[apart..][..some]);
-                        let (y1, y2) = y.split_at_mut(apart);
-                        let (y1, y2) = (&mut y1[..some], &mut y2[..some]);
-                        for i in 0..some {
-                            let (a, b) = (x1[i].compute(), x2[i].compute());
-                            let (u, v) = (a * cos[i] - b * sin[i], b * cos[i] + a * sin[i]);
-                            y1[i] = put(u, y1[i], accumulate);
-                            y2[i] = put(v, y2[i], accumulate);
-                        }
-                    } else {
-                        let pairs = x[from..].as_chunks::<2>().0.iter();
-                        let pairs = pairs.zip(y[from..].as_chunks_mut::<2>().0);
-                        for ((x, y), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
-                            let (a, b) = (x[0].compute(), x[1].compute());
-                            y[0] = put(a * cos - b * sin, y[0], accumulate);
-                            y[1] = put(b * cos + a * sin, y[1], accumulate);
+        for_rows(
+            cx.cpu(),
+            positions.len(),
+            4 * width,
+            [(y, width)],
+            #[inline(always)]
+            |t, [y]| {
+                let x = &x[t * width..][..width];
+                let position = f64::from(positions[t]);
+                let (mut cos, mut sin) = ([S::Compute::ZERO; PAIRS], [S::Compute::ZERO; PAIRS]);
+                for (part, freqs) in self.inv_freq.chunks(PAIRS).enumerate() {
+                    let some = freqs.len();
+                    S::Compute::angles(position, freqs, scale, sense, &mut cos, &mut sin);
+                    let (cos, sin) = (&cos[..some], &sin[..some]);
+                    for (x, y) in
+                        x.chunks_exact(self.head_dim).zip(y.chunks_exact_mut(self.head_dim))
+                    {
+                        let from = part * PAIRS * step;
+                        if step == 1 {
+                            let (x, y) = (&x[from..], &mut y[from..]);
+                            let (x1, x2) = (&x[..some], &x[apart..][..some]);
+                            let (y1, y2) = y.split_at_mut(apart);
+                            let (y1, y2) = (&mut y1[..some], &mut y2[..some]);
+                            for i in 0..some {
+                                let (a, b) = (x1[i].compute(), x2[i].compute());
+                                let (u, v) = (a * cos[i] - b * sin[i], b * cos[i] + a * sin[i]);
+                                y1[i] = put(u, y1[i], accumulate);
+                                y2[i] = put(v, y2[i], accumulate);
+                            }
+                        } else {
+                            let pairs = x[from..].as_chunks::<2>().0.iter();
+                            let pairs = pairs.zip(y[from..].as_chunks_mut::<2>().0);
+                            for ((x, y), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
+                                let (a, b) = (x[0].compute(), x[1].compute());
+                                y[0] = put(a * cos - b * sin, y[0], accumulate);
+                                y[1] = put(b * cos + a * sin, y[1], accumulate);
+                            }
                         }
                     }
                 }
-            }
-            let heads = x.chunks_exact(self.head_dim).zip(y.chunks_exact_mut(self.head_dim));
-            for (x, y) in heads.filter(|_| self.rotary_dim < self.head_dim) {
-                for (y, x) in y[self.rotary_dim..].iter_mut().zip(&x[self.rotary_dim..]) {
-                    *y = put(x.compute(), *y, accumulate);
+                let heads = x.chunks_exact(self.head_dim).zip(y.chunks_exact_mut(self.head_dim));
+                for (x, y) in heads.filter(|_| self.rotary_dim < self.head_dim) {
+                    for (y, x) in y[self.rotary_dim..].iter_mut().zip(&x[self.rotary_dim..]) {
+                        *y = put(x.compute(), *y, accumulate);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
