@@ -50,13 +50,16 @@ pub(crate) fn load_info(folder: &RunFolder) -> Result<RunInfo> {
     Ok(info)
 }
 
+/// Who else hears of what happens, with the watcher to tell more.
+type Hear<'a> = dyn FnMut(&Event<'_>, &mut dyn Watcher) + 'a;
+
 /// Writes each epoch's line to `metrics.jsonl` and passes everything on.
 pub(crate) struct MetricsLog<'a> {
     path: PathBuf,
     file: File,
     watcher: &'a mut dyn Watcher,
     failed: Option<Error>,
-    also: Option<Box<dyn FnMut(&Event<'_>, &mut dyn Watcher) + 'a>>,
+    also: Option<Box<Hear<'a>>>,
 }
 
 impl<'a> MetricsLog<'a> {

@@ -63,15 +63,15 @@ impl Tokens for TokenData {
     }
 
     fn read(&self, start: u64, ids: &mut [i32]) -> ff_ops::Result<()> {
-        TokenData::read(self, start, ids).map_err(damaged)
+        TokenData::read(self, start, ids).map_err(|e| damaged(&e))
     }
 
     fn segments(&self, start: u64, documents: &mut [i32]) -> ff_ops::Result<()> {
-        TokenData::segments(self, start, documents).map_err(damaged)
+        TokenData::segments(self, start, documents).map_err(|e| damaged(&e))
     }
 }
 
-fn damaged(error: ff_data::DataError) -> Error {
+fn damaged(error: &ff_data::DataError) -> Error {
     Error::shape("corpus", error.to_string())
 }
 

@@ -316,13 +316,11 @@ impl Trainer {
 
     /// Which pass over the rows the next step belongs to, and its number in it.
     fn place(&self, rows: usize) -> (u64, u64) {
-        match self.period {
-            None => (self.progress.epoch as u64, self.progress.step_in_epoch),
-            Some(_) => {
-                let steps = self.whole_steps(rows);
-                (self.progress.step / steps, self.progress.step % steps)
-            }
+        if self.period.is_none() {
+            return (self.progress.epoch as u64, self.progress.step_in_epoch);
         }
+        let steps = self.whole_steps(rows);
+        (self.progress.step / steps, self.progress.step % steps)
     }
 
     /// The order of a pass's rows depends on the seed and the pass alone.

@@ -108,16 +108,15 @@ fn finished(terminal: &Terminal, summary: &PretrainSummary) -> Result<(), Failur
         count(summary.tokens_per_second as u64)
     ))?;
     if let Some(valid) = &summary.valid {
-        let mut line = format!(
-            "  valid loss {} · perplexity {} · {} bits per byte",
+        let before = summary
+            .before
+            .map_or(String::new(), |before| format!(" (before: loss {})", score(before)));
+        terminal.line(format!(
+            "  valid loss {} · perplexity {} · {} bits per byte{before}",
             score(valid.loss),
             score(valid.perplexity),
             score(valid.bits_per_byte)
-        );
-        if let Some(before) = summary.before {
-            line.push_str(&format!(" (before: loss {})", score(before)));
-        }
-        terminal.line(line)?;
+        ))?;
     }
     if let Some(exact) = &summary.exact {
         terminal.line(format!(

@@ -44,11 +44,11 @@ impl Corpus {
         let documents = &self.data.report.documents;
         let mut findings = Vec::new();
         if documents.read > 1 || !documents.dropped.is_empty() {
-            let mut line = format!("{} documents", documents.read);
-            for (why, count) in &documents.dropped {
-                line.push_str(&format!(" · {count} dropped: {why}"));
-            }
-            findings.push(line);
+            let dropped = documents.dropped.iter();
+            let dropped = dropped.map(|(why, count)| format!("{count} dropped: {why}"));
+            let parts: Vec<String> =
+                std::iter::once(format!("{} documents", documents.read)).chain(dropped).collect();
+            findings.push(parts.join(" · "));
         }
         if self.data.report.reused {
             findings.push("tokens of an earlier run of the same text".into());

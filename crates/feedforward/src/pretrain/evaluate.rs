@@ -128,8 +128,8 @@ enum Questions {
 
 /// The questions of a file of JSON lines, if its first line is one.
 fn questions(path: &Path) -> Result<Questions> {
-    let name = path.to_string_lossy().to_ascii_lowercase();
-    if !(name.ends_with(".jsonl") || name.ends_with(".ndjson")) {
+    let lines = |e: &std::ffi::OsStr| ["jsonl", "ndjson"].iter().any(|l| e.eq_ignore_ascii_case(l));
+    if !path.extension().is_some_and(lines) {
         return Ok(Questions::None);
     }
     let text = std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?;

@@ -114,15 +114,13 @@ fn status(progress: &Progress, outcome: &Outcome<'_>) -> Status {
 /// Loss, perplexity and bits per byte against the start.
 fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Option<Verdict> {
     let per_byte = 1.0 / std::f64::consts::LN_2 / known.job.corpus.valid_bytes_per_token();
-    let (loss, tokens, bits) = match outcome {
-        Outcome::Finished(PretrainSummary { valid: Some(valid), .. }) => {
+    let (loss, tokens, bits) =
+        if let Outcome::Finished(PretrainSummary { valid: Some(valid), .. }) = outcome {
             (valid.loss, valid.tokens, valid.bits_per_byte)
-        }
-        _ => {
+        } else {
             let loss = progress.history.iter().rev().find_map(|record| record.valid_loss)?;
             (loss, known.job.corpus.data.report.valid.tokens, loss * per_byte)
-        }
-    };
+        };
     let score = |name: &str, value: f64, before: Option<f64>| {
         let score = Score::new(name, value, false);
         match before {

@@ -223,7 +223,7 @@ fn run(
     clock.lap("preparing");
 
     let windows = windows(recipe);
-    let samples = Samples::open(job, &config, trainer.progress())?;
+    let samples = Samples::open(job, &config, trainer.progress());
     let samples = std::cell::RefCell::new(samples);
     let mut before = None;
     if trainer.progress().step == 0 {
@@ -277,13 +277,14 @@ fn run(
     clock.lap("training");
 
     let progress = trainer.progress().clone();
+    let written = samples.borrow();
     let known = report::Known {
         job,
         info: &info,
         config: &config,
         notice: &notice,
         measured: &measured,
-        samples: &samples.borrow().all().to_vec(),
+        samples: written.all(),
         before,
     };
     let stop = match fitted {

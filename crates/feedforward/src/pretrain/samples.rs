@@ -43,11 +43,7 @@ pub(super) struct Samples<'a> {
 
 impl<'a> Samples<'a> {
     /// Takes up what a run has written up to where its checkpoint stands: a killed run may have written more.
-    pub(super) fn open(
-        job: &Job<'a>,
-        config: &'a DecoderConfig,
-        progress: &Progress,
-    ) -> Result<Self> {
+    pub(super) fn open(job: &Job<'a>, config: &'a DecoderConfig, progress: &Progress) -> Self {
         let path = job.folder.path().join("samples.jsonl");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut lines = text.lines();
@@ -67,7 +63,7 @@ impl<'a> Samples<'a> {
             ..GenerateOptions::default()
         };
         let told = all.len();
-        Ok(Self {
+        Self {
             path,
             options,
             prompts: &sample.prompts,
@@ -76,7 +72,7 @@ impl<'a> Samples<'a> {
             head: head.unwrap_or(Head { loss_before: None }),
             all,
             told,
-        })
+        }
     }
 
     /// The loss before training.

@@ -96,7 +96,8 @@ impl Op for PoolTokens {
         _saved: &mut [TensorMut<'_>],
     ) -> Result<()> {
         let &[batch, tokens, features] = x[0].shape().dims() else { return Ok(()) };
-        let segments = x.get(1).map(|s| s.slice::<i32>()).transpose().map_err(Error::of(NAME))?;
+        let segments =
+            x.get(1).map(TensorRef::slice::<i32>).transpose().map_err(Error::of(NAME))?;
         for_float!(NAME, x[0].dtype(), T => {
             let x = x[0].slice::<T>().map_err(Error::of(NAME))?;
             let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
@@ -129,9 +130,10 @@ impl Op for PoolTokens {
             let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? else {
                 return Ok(());
             };
-            let segments = match self.segments {
-                true => Some(kept.input(1)?.slice::<i32>().map_err(Error::of(NAME))?),
-                false => None,
+            let segments = if self.segments {
+                Some(kept.input(1)?.slice::<i32>().map_err(Error::of(NAME))?)
+            } else {
+                None
             };
             let width = tokens * features;
             for_rows(cx.cpu(), batch, width, [(dx, width)], |b, [dx]| {
