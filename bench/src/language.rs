@@ -87,7 +87,7 @@ impl Model {
         let tokens: Vec<i32> = (0..100 * self.batch * self.context)
             .map(|_| rng.below(self.vocab as u64) as i32)
             .collect();
-        let windows = Windows { context: self.context, separate: false, random: true };
+        let windows = Windows { context: self.context, random: true, ..Windows::default() };
         let mut objective = LanguageObjective::new(&model, windows, &tokens, None, self.batch);
         train::fit_adamw(graph, &mut objective, self.batch, clock)
     }

@@ -109,6 +109,8 @@ pub struct Windows {
     pub separate: bool,
     /// Whether windows start anywhere, drawn with replacement, in place of passes over all of them in a random order.
     pub random: bool,
+    /// Only what follows this token in its document is predicted: what stands before it is a question.
+    pub after: Option<i32>,
 }
 
 impl Windows {
@@ -292,6 +294,9 @@ pub fn gather(
                 targets[..there - 1].copy_from_slice(&ids[1..there]);
                 targets[there - 1] = if last { next[0] } else { IGNORED };
             }
+            if let Some(after) = windows.after {
+                ask(tokens, start, &ids[..there], targets, after)?;
+            }
             let positions = &mut values(&mut positions)?[range.clone()];
             match &mut segments {
                 None => positions.iter_mut().zip(0..).for_each(|(p, i)| *p = i),
@@ -326,6 +331,32 @@ pub fn gather(
         segments: segments.map(|segments| graph.input(segments)),
     };
     Ok((batch, targets))
+}
+
+/// Leaves out the targets of each document up to the token that a question ends with.
+fn ask(
+    tokens: &dyn Tokens,
+    start: u64,
+    ids: &[i32],
+    targets: &mut [i32],
+    after: i32,
+) -> ff_ops::Result<()> {
+    // Documents are as long as windows at most, but for a few; this list keeps its memory.
+    thread_local! {
+        static DOCUMENTS: std::cell::RefCell<Vec<i32>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    DOCUMENTS.with_borrow_mut(|documents| {
+        documents.resize(ids.len(), 0);
+        tokens.segments(start, documents)?;
+        let mut asked = false;
+        for (i, &id) in ids.iter().enumerate() {
+            asked = id == after || asked && (i == 0 || documents[i] == documents[i - 1]);
+            if !asked {
+                targets[i] = IGNORED;
+            }
+        }
+        Ok(())
+    })
 }
 
 fn values(tensor: &mut Tensor) -> ff_ops::Result<&mut [i32]> {

@@ -101,6 +101,9 @@ pub struct PretrainConfig {
     pub accumulate: usize,
     /// Whether windows come in passes over the whole corpus, or start anywhere at random.
     pub windows: WindowOrder,
+    /// Train on, and judge by, only what follows this token in its document, such as "=" or "<|assistant|>".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// Steps between two evaluations; a twentieth of all steps by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
@@ -145,6 +148,7 @@ impl Default for PretrainConfig {
             batch_size: 8,
             accumulate: 1,
             windows: WindowOrder::Passes,
+            after: None,
             eval_every: None,
             eval_windows: 256,
             label_smoothing: 0.0,

@@ -66,9 +66,10 @@ pub fn evaluate_language(
         ..LanguageOptions::default()
     };
     let mut model = LanguageModel::open(path, &device, &language)?;
-    let windows = match &recipe {
-        Some(recipe) => super::run::windows(recipe),
-        None => Windows { context: CONTEXT, ..Windows::default() },
+    let windows = match (&recipe, model.tokenizer()) {
+        (Some(recipe), Some(tokenizer)) => super::run::windows_of(recipe, tokenizer)?,
+        (Some(recipe), None) => super::run::windows(recipe),
+        (None, _) => Windows { context: CONTEXT, ..Windows::default() },
     };
     let context = windows.context.min(model.config().max_positions);
     let windows = Windows { context, random: false, ..windows };

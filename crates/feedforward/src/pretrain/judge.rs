@@ -77,7 +77,11 @@ pub(crate) fn text(
     let (network, graph) = model.parts();
     let (sum, count) =
         ff_train::language::evaluate(graph, network, windows, tokens, batch, usize::MAX)?;
-    Ok(TextScores::new(sum, count as u64, tokens.bytes()))
+    // Where only answers are judged, their share of the bytes counts.
+    let share = count / (tokens.tokens().saturating_sub(1).max(1) as f64);
+    let bytes =
+        if windows.after.is_some() { tokens.bytes() as f64 * share } else { tokens.bytes() as f64 };
+    Ok(TextScores::new(sum, count as u64, bytes.round() as u64))
 }
 
 /// Asks each question once.

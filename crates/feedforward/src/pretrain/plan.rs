@@ -150,7 +150,13 @@ fn time_steps(
     let Setup { model, graph } = setup::build(recipe, config, device)?;
     let mut trainer = setup::trainer(recipe, graph, device, train.tokens())?;
     let batch = recipe.train.batch_size;
-    let mut objective = LanguageObjective::new(&model, run::windows(recipe), train, None, batch);
+    let mut objective = LanguageObjective::new(
+        &model,
+        run::windows_of(recipe, &corpus.tokenizer)?,
+        train,
+        None,
+        batch,
+    );
     let mut laps = Laps(Vec::new(), Instant::now(), Instant::now());
     trainer.fit(&mut objective, &mut laps, None)?;
     // The first step touches its memory for the first time.

@@ -218,12 +218,18 @@ fn example(known: &Known<'_>) -> Result<Vec<Token>> {
     let mut documents = vec![0; count];
     train.read(0, &mut ids)?;
     train.segments(0, &mut documents)?;
-    let separate = super::run::windows(known.job.recipe).separate;
+    let windows = super::run::windows_of(known.job.recipe, &corpus.tokenizer)?;
+    let separate = windows.separate;
+    let mut asked = windows.after.is_none();
     let mut tokens = Vec::with_capacity(count);
     for (i, &id) in ids.iter().enumerate() {
         let text = corpus.tokenizer.decode(&[id as u32])?;
-        let first = i == 0 || separate && documents[i] != documents[i - 1];
-        tokens.push(Token { text, trained: !first });
+        let other = i > 0 && documents[i] != documents[i - 1];
+        if other && windows.after.is_some() {
+            asked = false;
+        }
+        tokens.push(Token { text, trained: asked && i > 0 && !(separate && other) });
+        asked |= windows.after == Some(id);
     }
     Ok(tokens)
 }

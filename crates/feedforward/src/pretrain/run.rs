@@ -12,6 +12,7 @@ use crate::notes::{FORMAT, MetricsLog, RunInfo, load_info, save_info};
 use crate::training::TrainOptions;
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
+use ff_data::text::Tokenizer;
 use ff_nn::Precision;
 use ff_nn::models::{DecoderConfig, file_tensors};
 use ff_ops::Params;
@@ -222,7 +223,7 @@ fn run(
     }
     clock.lap("preparing");
 
-    let windows = windows(recipe);
+    let windows = windows_of(recipe, &corpus.tokenizer)?;
     let samples = Samples::open(job, &config, trainer.progress());
     let samples = std::cell::RefCell::new(samples);
     let mut before = None;
@@ -346,9 +347,22 @@ fn run(
     Ok(summary)
 }
 
-/// How a recipe cuts windows.
+/// How a recipe cuts windows, once there is a tokenizer.
+pub(super) fn windows_of(recipe: &PretrainRecipe, tokenizer: &Tokenizer) -> Result<Windows> {
+    let after = match &recipe.train.after {
+        None => None,
+        Some(token) => Some(tokenizer.id(token).ok_or_else(|| {
+            let message = format!("\"{token}\" is no token of the tokenizer");
+            ff_nn::ConfigError::new("train.after", message)
+        })? as i32),
+    };
+    Ok(Windows { after, ..windows(recipe) })
+}
+
+/// How a recipe cuts windows, but for what the tokenizer says.
 pub(super) fn windows(recipe: &PretrainRecipe) -> Windows {
     Windows {
+        after: None,
         context: recipe.train.context,
         separate: recipe.data.documents == ff_data::text::DocumentBorders::Separate,
         random: recipe.train.windows == WindowOrder::Random,

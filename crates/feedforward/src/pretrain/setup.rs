@@ -1,7 +1,7 @@
 //! From a recipe to a model, its graph, its trainer and its plan.
 
 use super::corpus::Corpus;
-use super::run::windows;
+use super::run::{windows, windows_of};
 use super::{PretrainRecipe, WindowOrder};
 use crate::{Error, Result, language};
 use ff_data::text::Tokenizer;
@@ -314,7 +314,7 @@ pub(super) fn measure(
     let held = device.pool().stats().live;
     let valid = corpus.data.valid.as_ref();
     let batch = recipe.train.batch_size;
-    let windows = windows(recipe);
+    let windows = windows_of(recipe, &corpus.tokenizer)?;
     let mut objective = LanguageObjective::new(
         &model,
         windows,
