@@ -71,7 +71,7 @@ if ! $report; then
   ours() { "${pin[@]}" target/release/ff-bench --json --threads "$threads" "$@"; }
   take_turn() {
     case "$1" in
-      ours) ours --seconds "$seconds" --only "${only:-train/,infer1/,infer32/,empty,ffn-,attention,fit/}" ;;
+      ours) ours --seconds "$seconds" --only "${only:-train/,infer1/,infer32/,empty,ffn-,attention,head-,experts-,lm-,fit/}" ;;
       torch) peer torch --variant eager ;;
       torch-compile) peer torch --variant compile ;;
       keras) peer keras --variant fit ;;

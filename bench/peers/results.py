@@ -209,6 +209,7 @@ def main():
     blocks = ["ffn-f32/gpt2", "ffn-f32/llama", "ffn-bf16/gpt2", "ffn-bf16/llama"]
     shapes = ["gpt2-b4-t64", "small-b4-t256", "chars-b12-t64", "gpt2-b1-t1024"]
     attention = [f"attention-{kind}/{shape}" for kind in ("f32", "bf16") for shape in shapes] + ["attention-step/gpt2-t1024"]
+    models = [f"lm-{kind}/gpt2-{size}" for kind in ("f32", "bf16") for size in ("4x128", "6x384", "124m")]
     out = [
         "# feedforward and its peers on the same works",
         "Written by `bench/compare.sh`; [README.md](README.md) says how each figure is measured. Targets are those of issue 4.",
@@ -242,6 +243,10 @@ def main():
         "Causal, q, k and v in one tensor, forward and backward; FLOP of the pairs that see each other, in seven products. Then a step of generation.",
         judged(attention, "GFLOP/s"),
         everybody(attention),
+        "## Language models",
+        "A training step of GPT-2 with AdamW and clipping.",
+        judged(models, "GFLOP/s"),
+        everybody(models),
     ]
     allocated = [(work, ALLOCATED.get(("ours", work))) for work in training if ALLOCATED.get(("ours", work)) is not None]
     if allocated:

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use feedforward::data::{Role, prepare};
+use feedforward::pretrain::PretrainRecipe;
 use feedforward::{Recipe, RunFolder};
 use serde_json::json;
 
@@ -75,8 +76,13 @@ fn columns(recipe: &Recipe) -> Result<String, Failure> {
 fn validate(arguments: &RecipeValidate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let mut failures: Option<Failure> = None;
     for path in &arguments.recipes {
-        match Recipe::load(path, &arguments.set) {
-            Ok(_) => {
+        let checked = if inputs::is_language_recipe(path) {
+            PretrainRecipe::load(path, &arguments.set).map(drop)
+        } else {
+            Recipe::load(path, &arguments.set).map(drop)
+        };
+        match checked {
+            Ok(()) => {
                 let mark = terminal.paint(Style::Green, "✓");
                 terminal.line(format!("{mark} {} can be used", path.display()))?;
             }
@@ -98,6 +104,15 @@ fn validate(arguments: &RecipeValidate, terminal: &Terminal) -> Result<ExitCode,
 fn show(arguments: &RecipeShow) -> Result<ExitCode, Failure> {
     let run = if arguments.input.is_dir() { RunFolder::open(&arguments.input).ok() } else { None };
     let input = run.map_or_else(|| arguments.input.clone(), |run| run.recipe());
+    if inputs::is_language_recipe(&input) {
+        let recipe = inputs::language_recipe(&input, &arguments.changes)?;
+        if arguments.json {
+            Terminal::object(&recipe)?;
+        } else {
+            Terminal::data(&recipe.to_toml())?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let recipe = inputs::recipe(&input, &arguments.changes)?;
     if arguments.json {
         Terminal::object(&recipe)?;
