@@ -14,7 +14,8 @@ use memmap2::Mmap;
 /// let path = std::env::temp_dir().join(format!("ff-tensor-mapped-{}", std::process::id()));
 /// std::fs::write(&path, b"tokens")?;
 /// assert_eq!(&*Mapped::open(&path)?, b"tokens");
-/// # std::fs::remove_file(path)
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Mapped {
