@@ -139,7 +139,7 @@ fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Opt
         before.map_or(String::new(), |loss| format!(", {:.3} before training", loss * per_byte))
     );
     if let Outcome::Finished(PretrainSummary { exact: Some(exact), .. }) = outcome {
-        scores.insert(0, Score::new("exact answers", exact.share(), true).baseline(0.0));
+        scores.insert(0, Score::new("exact answers", exact.share(), true));
         sentence = format!(
             "{} of {} test sums, none of which was trained on in either order, are answered to the digit.",
             exact.right, exact.questions
