@@ -2,12 +2,13 @@
 
 use crate::model::write_text;
 use crate::watch::Watcher;
-use crate::{Error, Result, RunFolder};
+use crate::{Error, Result, RunFolder, TrainOptions};
+use ff_tensor::Device;
 use ff_train::{Event, Observer, Progress};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `run.json`: what a resumed run must find again.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,7 +27,7 @@ pub(crate) struct RunInfo {
     pub(crate) recipe: Option<String>,
 }
 
-pub(crate) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 pub(crate) fn save_info(folder: &RunFolder, info: &RunInfo) -> Result<()> {
     let text =
@@ -48,6 +49,47 @@ pub(crate) fn load_info(folder: &RunFolder) -> Result<RunInfo> {
         ));
     }
     Ok(info)
+}
+
+impl RunInfo {
+    /// The note of a run that starts now, from the current folder.
+    pub(crate) fn new(
+        options: &TrainOptions,
+        device: &Device,
+        data_hash: &str,
+        recipe: String,
+    ) -> Result<Self> {
+        let here = Path::new(".");
+        Ok(Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: options.command.clone(),
+            base: std::env::current_dir()
+                .map_err(ff_formats::Error::io(here, "finding the current folder"))?,
+            data_hash: data_hash.into(),
+            isa: device.cpu().isa().to_string(),
+            threads: device.cpu().threads().count(),
+            finished: false,
+            recipe: Some(recipe),
+        })
+    }
+
+    /// A run goes on with the recipe it was started with.
+    pub(crate) fn refuse_edited(&self, folder: &RunFolder, now: &str, command: &str) -> Result<()> {
+        let Some(before) = self.recipe.as_deref().filter(|before| *before != now) else {
+            return Ok(());
+        };
+        let changes = crate::compare::changes(before, now);
+        let shown = if changes.is_empty() { String::new() } else { format!(" ({changes})") };
+        Err(Error::run(
+            &folder.recipe(),
+            format!(
+                "was edited since the run was started{shown}; take that back to go on, or train the edited recipe anew: \
+                 feedforward {command} {}",
+                folder.recipe().display()
+            ),
+        ))
+    }
 }
 
 /// Who else hears of what happens, with the watcher to tell more.

@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::model::write_text;
-use crate::notes::{FORMAT, MetricsLog, RunInfo, load_info, save_info};
+use crate::notes::{MetricsLog, RunInfo, load_info, save_info};
 use crate::recipe::Recipe;
 use crate::report::{self, LivePage, Outcome};
 use crate::setup::{self, Setup};
@@ -89,7 +89,6 @@ pub fn train(
 ) -> Result<TrainSummary> {
     let mut clock = Clock::start();
     let device = open_device(recipe, options)?;
-    let base = current_dir()?;
     // Before a minute is spent on the data.
     RunFolder::check(options.out.as_deref())?;
     // From here a path is said as it was typed; a run that goes on finds it from the folder it was started in.
@@ -97,24 +96,20 @@ pub fn train(
     clock.lap("reading");
     let was_there = options.out.as_ref().is_some_and(|out| out.exists());
     let folder = RunFolder::create(options.out.as_deref(), &run_name(recipe))?;
-    let info = RunInfo {
-        format: FORMAT,
-        version: env!("CARGO_PKG_VERSION").into(),
-        command: options.command.clone(),
-        base,
-        data_hash: prepared.hash.clone(),
-        isa: device.cpu().isa().to_string(),
-        threads: device.cpu().threads().count(),
-        finished: false,
-        recipe: Some(identity(recipe, "")),
-    };
+    let info = RunInfo::new(options, &device, &prepared.hash, identity(recipe, ""));
     // The recipe comes last: a folder that has one can be resumed.
-    let written =
-        save_info(&folder, &info).and_then(|()| write_text(&folder.recipe(), &recipe.to_toml()));
-    if let Err(error) = written {
-        folder.unmake(was_there);
-        return Err(error);
-    }
+    let written = info.and_then(|info| {
+        save_info(&folder, &info)?;
+        write_text(&folder.recipe(), &recipe.to_toml())?;
+        Ok(info)
+    });
+    let info = match written {
+        Ok(info) => info,
+        Err(error) => {
+            folder.unmake(was_there);
+            return Err(error);
+        }
+    };
     let job =
         Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch: options.watch };
     run(&job, info, clock, watcher)
@@ -139,7 +134,7 @@ pub fn resume(
             "is finished; to train longer, start anew from its recipe with a larger train.epochs",
         ));
     }
-    refuse_edited(&folder, &recipe, &info)?;
+    info.refuse_edited(&folder, &identity(&recipe, ""), "train")?;
     let device = open_device(&recipe, options)?;
     let prepared = read_data(&recipe, &info.base, &device, watcher)?;
     clock.lap("reading");
@@ -157,31 +152,6 @@ pub fn resume(
     run(&job, info, clock, watcher)
 }
 
-/// A run goes on with the recipe it was started with.
-fn refuse_edited(folder: &RunFolder, recipe: &Recipe, info: &RunInfo) -> Result<()> {
-    let Some(before) = &info.recipe else { return Ok(()) };
-    let now = identity(recipe, "");
-    if *before == now {
-        return Ok(());
-    }
-    let changes = crate::compare::changes(before, &now);
-    let shown = if changes.is_empty() { String::new() } else { format!(" ({changes})") };
-    Err(Error::run(
-        &folder.recipe(),
-        format!(
-            "was edited since the run was started{shown}; take that back to go on, or train the edited recipe anew: \
-             feedforward train {}",
-            folder.recipe().display()
-        ),
-    ))
-}
-
-fn current_dir() -> Result<PathBuf> {
-    let here = Path::new(".");
-    Ok(std::env::current_dir()
-        .map_err(ff_formats::Error::io(here, "finding the current folder"))?)
-}
-
 /// The recipe's name, or that of its data without what follows the first dot.
 fn run_name(recipe: &Recipe) -> String {
     let stem = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -195,11 +165,13 @@ fn run_name(recipe: &Recipe) -> String {
 
 /// Opens the device that the options, or else the recipe, ask for.
 pub(crate) fn open_device(recipe: &Recipe, options: &TrainOptions) -> Result<Device> {
-    let threads = match options.device.threads {
-        0 => recipe.train.threads,
-        n => n,
-    };
-    Ok(Device::open(DeviceOptions { threads, ..options.device })?)
+    open_with(recipe.train.threads, options.device)
+}
+
+/// The same for the threads that a recipe of any kind asks for.
+pub(crate) fn open_with(threads: usize, options: DeviceOptions) -> Result<Device> {
+    let threads = if options.threads == 0 { threads } else { options.threads };
+    Ok(Device::open(DeviceOptions { threads, ..options })?)
 }
 
 fn read_data(

@@ -273,7 +273,8 @@ pub fn gather(
     };
     let (mut ids, mut targets) = (tensor(graph)?, tensor(graph)?);
     let mut positions = tensor(graph)?;
-    let mut segments = if windows.separate { Some(tensor(graph)?) } else { None };
+    let numbered = windows.separate || windows.after.is_some();
+    let mut documents = if numbered { Some(tensor(graph)?) } else { None };
     if !ids.is_planned() {
         // Taken apart row by row: the four are filled together.
         for row in 0..rows {
@@ -294,32 +295,32 @@ pub fn gather(
                 targets[..there - 1].copy_from_slice(&ids[1..there]);
                 targets[there - 1] = if last { next[0] } else { IGNORED };
             }
-            if let Some(after) = windows.after {
-                ask(tokens, start, &ids[..there], targets, after)?;
-            }
             let positions = &mut values(&mut positions)?[range.clone()];
-            match &mut segments {
-                None => positions.iter_mut().zip(0..).for_each(|(p, i)| *p = i),
-                Some(segments) => {
-                    let segments = &mut values(segments)?[range];
-                    tokens.segments(start, &mut segments[..there])?;
-                    segments[there..].fill(-1);
-                    let mut first = 0;
-                    for i in 0..context {
-                        if i > 0 && segments[i] != segments[i - 1] {
-                            first = i;
-                            targets[i - 1] = IGNORED;
-                        }
-                        positions[i] = (i - first) as i32;
-                    }
-                    // The token behind the window may belong to the next document.
-                    if last && there == context {
-                        let mut two = [0; 2];
-                        tokens.segments(start + there as u64 - 1, &mut two)?;
-                        if two[0] != two[1] {
-                            targets[there - 1] = IGNORED;
-                        }
-                    }
+            positions.iter_mut().zip(0..).for_each(|(p, i)| *p = i);
+            let Some(documents) = &mut documents else { continue };
+            let documents = &mut values(documents)?[range];
+            tokens.segments(start, &mut documents[..there])?;
+            documents[there..].fill(-1);
+            if let Some(after) = windows.after {
+                ask(&ids[..there], &documents[..there], targets, after);
+            }
+            if !windows.separate {
+                continue;
+            }
+            let mut first = 0;
+            for i in 0..context {
+                if i > 0 && documents[i] != documents[i - 1] {
+                    first = i;
+                    targets[i - 1] = IGNORED;
+                }
+                positions[i] = (i - first) as i32;
+            }
+            // The token behind the window may belong to the next document.
+            if last && there == context {
+                let mut two = [0; 2];
+                tokens.segments(start + there as u64 - 1, &mut two)?;
+                if two[0] != two[1] {
+                    targets[there - 1] = IGNORED;
                 }
             }
         }
@@ -328,35 +329,20 @@ pub fn gather(
     let batch = TokenBatch {
         ids: graph.input(ids),
         positions: graph.input(positions),
-        segments: segments.map(|segments| graph.input(segments)),
+        segments: documents.filter(|_| windows.separate).map(|documents| graph.input(documents)),
     };
     Ok((batch, targets))
 }
 
 /// Leaves out the targets of each document up to the token that a question ends with.
-fn ask(
-    tokens: &dyn Tokens,
-    start: u64,
-    ids: &[i32],
-    targets: &mut [i32],
-    after: i32,
-) -> ff_ops::Result<()> {
-    // Documents are as long as windows at most, but for a few; this list keeps its memory.
-    thread_local! {
-        static DOCUMENTS: std::cell::RefCell<Vec<i32>> = const { std::cell::RefCell::new(Vec::new()) };
-    }
-    DOCUMENTS.with_borrow_mut(|documents| {
-        documents.resize(ids.len(), 0);
-        tokens.segments(start, documents)?;
-        let mut asked = false;
-        for (i, &id) in ids.iter().enumerate() {
-            asked = id == after || asked && (i == 0 || documents[i] == documents[i - 1]);
-            if !asked {
-                targets[i] = IGNORED;
-            }
+fn ask(ids: &[i32], documents: &[i32], targets: &mut [i32], after: i32) {
+    let mut asked = false;
+    for (i, &id) in ids.iter().enumerate() {
+        asked = id == after || asked && (i == 0 || documents[i] == documents[i - 1]);
+        if !asked {
+            targets[i] = IGNORED;
         }
-        Ok(())
-    })
+    }
 }
 
 fn values(tensor: &mut Tensor) -> ff_ops::Result<&mut [i32]> {

@@ -8,8 +8,8 @@ use super::{PretrainRecipe, WindowOrder, report};
 use crate::clock::Clock;
 use crate::language::{self, LanguageModel, SaveOptions};
 use crate::model::write_text;
-use crate::notes::{FORMAT, MetricsLog, RunInfo, load_info, save_info};
-use crate::training::TrainOptions;
+use crate::notes::{MetricsLog, RunInfo, load_info, save_info};
+use crate::training::{TrainOptions, open_with};
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
 use ff_data::text::Tokenizer;
@@ -81,17 +81,8 @@ pub fn pretrain(
     let corpus = prepared.and_then(|corpus| {
         // What does not fit the text is found out before there is a run.
         planned(recipe, &corpus)?;
-        let info = RunInfo {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").into(),
-            command: options.command.clone(),
-            base: std::env::current_dir().unwrap_or_default(),
-            data_hash: corpus.data.train.hash().to_owned(),
-            isa: device.cpu().isa().to_string(),
-            threads: device.cpu().threads().count(),
-            finished: false,
-            recipe: Some(identity(recipe, "")),
-        };
+        let hash = corpus.data.train.hash();
+        let info = RunInfo::new(options, &device, hash, identity(recipe, ""))?;
         // The recipe comes last: a folder that has one can be resumed.
         save_info(&folder, &info)?;
         write_text(&folder.recipe(), &recipe.to_toml())?;
@@ -139,12 +130,7 @@ pub fn resume(
             "is finished; to train longer, start anew with model.from and the path of its model",
         ));
     }
-    if info.recipe.as_ref().is_some_and(|before| *before != identity(&recipe, "")) {
-        return Err(Error::run(
-            &folder.recipe(),
-            "was edited since the run was started; take that back to go on, or train the edited recipe anew",
-        ));
-    }
+    info.refuse_edited(&folder, &identity(&recipe, ""), "pretrain")?;
     let device = open_device(&recipe, options.device)?;
     tell_environment(&recipe, &device, watcher);
     let corpus = corpus::reopen(&recipe, &folder, &info, watcher)?;
@@ -154,11 +140,7 @@ pub fn resume(
 }
 
 pub(super) fn open_device(recipe: &PretrainRecipe, options: DeviceOptions) -> Result<Device> {
-    let threads = match options.threads {
-        0 => recipe.train.threads,
-        n => n,
-    };
-    Ok(Device::open(DeviceOptions { threads, ..options })?)
+    open_with(recipe.train.threads, options)
 }
 
 fn tell_environment(recipe: &PretrainRecipe, device: &Device, watcher: &mut dyn Watcher) {
