@@ -280,6 +280,7 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
                     c_row,
                     width: (registers * K::V::LANES).min(n - column),
                     add: add || chunk > start,
+                    ahead: super::pack::Ahead::NOTHING,
                 };
                 // SAFETY: the instruction set is the device's; A has these rows and steps, in itself or in its panel; the
                 // panel of B holds `steps` whole steps (asserted above); the columns of C are the view's.

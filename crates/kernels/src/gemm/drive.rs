@@ -9,7 +9,7 @@
 //! nor threads show in it.
 
 use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
-use super::pack::{Operand, Panel};
+use super::pack::{Ahead, Operand, Panel, Part};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use super::vector::Vector;
 use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
@@ -162,6 +162,38 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(
     }
 }
 
+/// A part of an operand that is packed next, asked for in equal shares.
+struct Next<'a, O> {
+    operand: &'a O,
+    part: Part,
+    lines: Range<usize>,
+    share: usize,
+}
+
+impl<'a, O> Next<'a, O> {
+    fn new<P>(operand: &'a O, part: Part, shares: usize) -> Self
+    where
+        O: Operand<P>,
+    {
+        let lines = if part.rows.is_empty() { 0 } else { operand.lines(&part) };
+        Self { operand, part, lines: 0..lines, share: lines.div_ceil(shares.max(1)) }
+    }
+
+    /// The next share.
+    fn share<P>(&mut self) -> Ahead
+    where
+        O: Operand<P>,
+    {
+        if self.lines.is_empty() {
+            return Ahead::NOTHING;
+        }
+        let next = self.lines.end.min(self.lines.start + self.share);
+        let ahead = self.operand.ahead(&self.part, self.lines.start..next);
+        self.lines.start = next;
+        ahead
+    }
+}
+
 /// What packing a step of a panel of B costs, in multiply-adds of a register.
 const PACK_COST: usize = 11;
 /// What packing a value of A costs, and reading it again for each group of panels, in the same.
@@ -278,9 +310,7 @@ where
                 let sums = space.range(line + a_lines + b_lines, sums_values);
                 (space.range(line, own_values), space.range(line + a_lines, b_values), sums)
             };
-            let (tiles, _) = cut.block(number);
-            let a = shared.unwrap_or_else(|| self.pack_rows(tiles, own));
-            self.block(number, &a, b, sums);
+            self.block(number, shared, own, b, sums);
         });
     }
 
@@ -309,40 +339,51 @@ where
         Panels { start: to.start(), panel, row: 1, step: height }
     }
 
-    /// Packs the rows of some tiles, so that tiles are found where they would be if all were packed.
-    fn pack_rows(&self, tiles: Range<usize>, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
+    /// Packs the rows of one tile of those that a block has for itself, which start at `first`.
+    fn pack_tile(&self, tile: usize, first: usize, to: &mut [Packed<K>]) {
         let height = self.cut.height;
         let panel = height * Self::packed(self.k);
-        let to = &mut to[..tiles.len() * panel];
-        let (first, rows) = (tiles.start, (self.first, self.rows));
-        pack::<K, _>(self.cpu, &self.product.a, rows, height, tiles, (0, self.k), to);
-        Panels { start: to.as_ptr().wrapping_sub(first * panel), panel, row: 1, step: height }
+        let to = &mut to[(tile - first) * panel..][..panel];
+        let rows = (self.first, self.rows);
+        pack::<K, _>(self.cpu, &self.product.a, rows, height, tile..tile + 1, (0, self.k), to);
     }
 
     fn packed(steps: usize) -> usize {
         steps.div_ceil(K::V::STEPS)
     }
 
-    /// Computes a block of C; `packed_b` holds some of its panels of B, `sums` what is not in C yet.
+    /// Computes a block of C; A is `shared`, or the block packs its rows into `own`, each before it is needed first; `packed_b`
+    /// holds some of its panels of B, `sums` what is not in C yet.
+    ///
+    /// What is packed next is asked for while tiles are computed: they leave the memory idle.
     fn block(
         &self,
         number: usize,
-        a: &Panels<Packed<K>>,
+        shared: Option<Panels<Packed<K>>>,
+        own: &mut [Packed<K>],
         packed_b: &mut [Packed<K>],
         sums: &mut [Sum<K>],
     ) {
         let Cut { height, at_once, .. } = self.cut;
         let (tiles, panels) = self.cut.block(number);
+        let (product, k) = (self.product, self.k);
         // Columns that are neighbours are read where they are if they are read a few times only; but not the last panel where it
         // is narrower than its registers, which would read past the end of the matrix.
-        let few = self.k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
-        let direct = self.product.b.direct().filter(|&(_, row, _)| row == 1 && few);
+        let few = k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
+        let direct = product.b.direct().filter(|&(_, row, _)| row == 1 && few);
         let (b, packed_from) = match direct {
             Some((start, _, step)) => {
                 (Panels { start, panel: K::COLS, row: 1, step }, self.n / K::COLS)
             }
             None => (Panels { start: std::ptr::null(), panel: 0, row: 1, step: 0 }, 0),
         };
+        let a = shared.unwrap_or_else(|| {
+            let panel = height * Self::packed(k);
+            let start = own.as_ptr().wrapping_sub(tiles.start * panel);
+            Panels { start, panel, row: 1, step: height }
+        });
+        let columns = |panels: Range<usize>| panels.start * K::COLS..self.n.min(panels.end * K::COLS);
+        let steps = |start: usize| start..k.min(start + self.chunk);
         for from in panels.clone().step_by(at_once) {
             let some = from..panels.end.min(from + at_once);
             let (sums, sums_row) = if Self::SUMS_IN_C {
@@ -351,15 +392,15 @@ where
             } else {
                 (sums.as_mut_ptr(), some.len() * K::COLS)
             };
-            for start in (0..self.k.max(1)).step_by(self.chunk) {
-                let steps = (start, self.chunk.min(self.k - start));
-                let depth = Self::packed(steps.1);
+            for start in (0..k.max(1)).step_by(self.chunk) {
+                let now = steps(start);
+                let depth = Self::packed(now.len());
                 let to = &mut packed_b[..some.len() * K::COLS * depth];
                 let packed = some.start.max(packed_from)..some.end;
                 if !packed.is_empty() {
                     let to = &mut to[(packed.start - from) * K::COLS * depth..];
-                    let cols = (0, self.n);
-                    pack::<K, _>(self.cpu, &self.product.b, cols, K::COLS, packed, steps, to);
+                    let (cols, now) = ((0, self.n), (start, now.len()));
+                    pack::<K, _>(self.cpu, &product.b, cols, K::COLS, packed, now, to);
                 }
                 let packed_b =
                     Panels { start: to.as_ptr(), panel: K::COLS * depth, row: 1, step: K::COLS };
@@ -367,17 +408,37 @@ where
                     tiles: tiles.clone(),
                     panels: some.clone(),
                     start,
-                    depth: steps.1,
-                    a: Panels { start: a.start.wrapping_add(Self::packed(start) * a.step), ..*a },
+                    depth: now.len(),
+                    a: Panels { start: a.start.wrapping_add(Self::packed(start) * a.step), ..a },
                     b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
                     packed_b,
                     packed_from,
                     sums,
                     sums_row,
                 };
+                let next_b = if now.end < k {
+                    Part { rows: columns(some.clone()), steps: steps(now.end) }
+                } else {
+                    let next = some.end.max(packed_from)..panels.end.min(some.end + at_once);
+                    Part { rows: columns(next), steps: steps(0) }
+                };
+                let mut next_b = Next::new(&product.b, next_b, tiles.len() * some.len());
+                let first_pass = shared.is_none() && from == panels.start && start == 0;
                 for tile in tiles.clone() {
+                    let mut next_a = Part::default();
+                    if first_pass {
+                        self.pack_tile(tile, tiles.start, own);
+                        if tile + 1 < tiles.end {
+                            let row = self.first + (tile + 1) * height;
+                            let end = self.first + self.rows;
+                            next_a = Part { rows: row..end.min(row + height), steps: 0..k };
+                        }
+                    }
+                    let mut next_a = Next::new(&product.a, next_a, some.len());
                     for panel in some.clone() {
-                        self.tile(&stage, tile, panel);
+                        let mut a = next_a.share();
+                        for _ in 0..a.count { a.ask(); }
+                        self.tile(&stage, tile, panel, next_b.share());
                     }
                 }
             }
@@ -385,7 +446,7 @@ where
     }
 
     /// Computes one tile over one chunk and, where that was the last one, finishes it.
-    fn tile(&self, stage: &Stage<Packed<K>, Sum<K>>, tile: usize, panel: usize) {
+    fn tile(&self, stage: &Stage<Packed<K>, Sum<K>>, tile: usize, panel: usize, ahead: Ahead) {
         let (height, accumulate) = (self.cut.height, self.product.accumulate);
         let (row, column) = (self.first + tile * height, panel * K::COLS);
         let rows = height.min(self.first + self.rows - row);
@@ -411,6 +472,7 @@ where
             c_row: stage.sums_row,
             width,
             add: stage.start > 0 || Self::SUMS_IN_C && accumulate,
+            ahead,
         };
         let kernel = K::kernel(rows, registers, stage.a.row == 1);
         let Some(finish) = self.product.finish.as_ref().filter(|_| last) else {

@@ -4,6 +4,7 @@
 
 use super::MatRef;
 use ff_tensor::{CpuDevice, Isa};
+use std::ops::Range;
 
 /// A matrix that can be packed into panels of `P`.
 pub(super) trait Operand<P>: Copy + Sync {
@@ -18,6 +19,19 @@ pub(super) trait Operand<P>: Copy + Sync {
 
     /// How many steps of K are packed before the next panel's: a multiple of what a panel holds at once.
     fn strip(&self) -> usize;
+
+    /// The cache lines in which the values of a part lie.
+    fn lines(&self, part: &Part) -> usize;
+
+    /// Some of those lines, to be asked for before they are packed.
+    fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead;
+}
+
+/// Rows and steps of K of an operand.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Part {
+    pub(super) rows: Range<usize>,
+    pub(super) steps: Range<usize>,
 }
 
 impl<T> MatRef<'_, T> {
@@ -26,7 +40,68 @@ impl<T> MatRef<'_, T> {
     pub(super) fn strip(&self) -> usize {
         if self.row == 1 { 16 } else { 256 }
     }
+
+    /// Stretches of neighbours in a part, and the cache lines of each.
+    fn stretches(&self, part: &Part) -> (usize, usize) {
+        let (rows, steps) = (part.rows.len(), part.steps.len());
+        let (count, values) = if self.col == 1 { (rows, steps) } else { (steps, rows) };
+        (count, (values * size_of::<T>()).div_ceil(LINE))
+    }
+
+    /// See [`Operand::lines`].
+    pub(super) fn lines(&self, part: &Part) -> usize {
+        let (count, lines) = self.stretches(part);
+        count * lines
+    }
+
+    /// See [`Operand::ahead`].
+    pub(super) fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead {
+        let per_stretch = self.stretches(part).1.max(1);
+        let stride = if self.col == 1 { self.row } else { self.col } * size_of::<T>();
+        let (stretch, line) = (lines.start / per_stretch, lines.start % per_stretch);
+        let start = part.rows.start * self.row + part.steps.start * self.col;
+        Ahead {
+            line: self.data.as_ptr().wrapping_add(start).cast::<u8>().wrapping_add(stretch * stride + line * LINE),
+            left: per_stretch - line,
+            per_stretch,
+            jump: stride.wrapping_sub((per_stretch - 1) * LINE),
+            count: lines.len(),
+        }
+    }
 }
+
+/// Cache lines to ask for, stretch after stretch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    line: *const u8,
+    left: usize,
+    per_stretch: usize,
+    jump: usize,
+    pub(super) count: usize,
+}
+
+impl Ahead {
+    pub(super) const NOTHING: Self =
+        Self { line: std::ptr::null(), left: 1, per_stretch: 1, jump: 0, count: 0 };
+
+    /// Asks for one more line.
+    #[inline(always)]
+    pub(super) fn ask(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        x86::later(self.line);
+        self.count -= 1;
+        self.left -= 1;
+        let last = self.left == 0;
+        self.line = self.line.wrapping_add(if last { self.jump } else { LINE });
+        self.left = if last { self.per_stretch } else { self.left };
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The part of a matrix that a panel holds.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +138,14 @@ impl Operand<f32> for MatRef<'_, f32> {
     fn strip(&self) -> usize {
         self.strip()
     }
+
+    fn lines(&self, part: &Part) -> usize {
+        self.lines(part)
+    }
+
+    fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead {
+        self.ahead(part, lines)
+    }
 }
 
 impl Operand<f64> for MatRef<'_, f64> {
@@ -80,6 +163,14 @@ impl Operand<f64> for MatRef<'_, f64> {
 
     fn strip(&self) -> usize {
         self.strip()
+    }
+
+    fn lines(&self, part: &Part) -> usize {
+        self.lines(part)
+    }
+
+    fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead {
+        self.ahead(part, lines)
     }
 }
 
@@ -221,6 +312,13 @@ pub(super) mod x86 {
     pub(in super::super) fn soon<T>(from: *const T) {
         // SAFETY: a prefetch is a hint; any address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    /// Asks for the cache line of an address, which may be any, to be brought as near as the second-level cache.
+    #[inline(always)]
+    pub(in super::super) fn later<T>(from: *const T) {
+        // SAFETY: a prefetch is a hint; any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]

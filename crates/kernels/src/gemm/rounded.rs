@@ -1,9 +1,10 @@
 //! Operands that are multiplied as bf16: rounded while they are packed, two neighbours in K side by side.
 
 use super::MatRef;
-use super::pack::{Operand, Panel};
+use super::pack::{Ahead, Operand, Panel, Part};
 use crate::Stored;
 use ff_tensor::{CpuDevice, bf16};
+use std::ops::Range;
 
 /// A matrix whose values are rounded to bf16.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +65,14 @@ impl<S: Source> Operand<u32> for Rounded<'_, S> {
     fn strip(&self) -> usize {
         self.0.strip()
     }
+
+    fn lines(&self, part: &Part) -> usize {
+        self.0.lines(part)
+    }
+
+    fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead {
+        self.0.ahead(part, lines)
+    }
 }
 
 /// The rounded values as f32, for processors that do not.
@@ -87,6 +96,14 @@ impl<S: Source> Operand<f32> for Rounded<'_, S> {
 
     fn strip(&self) -> usize {
         self.0.strip()
+    }
+
+    fn lines(&self, part: &Part) -> usize {
+        self.0.lines(part)
+    }
+
+    fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead {
+        self.0.ahead(part, lines)
     }
 }
 

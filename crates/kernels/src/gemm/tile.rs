@@ -4,6 +4,7 @@
 //! and multiplies them by 14 values of A, so that loads are a little over half of the multiply-adds. Smaller tiles, for
 //! the last rows and columns and for matrices that do not divide by 14, are the same code with other constants.
 
+use super::pack::Ahead;
 use super::vector::Vector;
 #[cfg(target_arch = "x86_64")]
 use super::vector::x86::Pairs;
@@ -28,6 +29,8 @@ pub(super) struct Tile<P, T> {
     pub(super) width: usize,
     /// Whether C holds something to add to.
     pub(super) add: bool,
+    /// What is packed next.
+    pub(super) ahead: Ahead,
 }
 
 /// Computes a tile of a fixed number of rows and registers.
@@ -71,6 +74,7 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
         }
         let mut sums = [[V::zero(); REGISTERS]; ROWS];
         let (mut a, mut b) = (tile.a, tile.b);
+        let mut ahead = tile.ahead;
         for _ in 0..tile.depth {
             let columns: [V::Factor; REGISTERS] =
                 std::array::from_fn(|v| V::factors(b.add(v * V::LANES)));
@@ -82,6 +86,7 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
                     sums[i][v] = sums[i][v].fma(value, columns[v]);
                 }
             }
+            ahead.ask();
             a = a.wrapping_add(tile.a_k);
             b = b.wrapping_add(tile.b_k);
         }
