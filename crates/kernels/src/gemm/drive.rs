@@ -24,15 +24,16 @@ use std::sync::atomic::AtomicU64;
 const CHUNK: usize = 384;
 /// Bytes of B that a block passes by: less than half of a second-level cache of 1 MiB.
 const BLOCK_BYTES: usize = 400 << 10;
-/// Bytes of A that each block packs for itself: half of a second-level cache.
-const OWN_BYTES: usize = 512 << 10;
+/// Bytes of A that each block packs for itself.
+const OWN_BYTES: usize = 2 << 20;
 /// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
 /// Below so many multiply-adds for each thread (3 µs), one thread is done before another one has what it needs: operands that
 /// the caller's core has just written come over at about 0.2 µs a cache line.
 const WORTH_A_THREAD: usize = 5 << 16;
-/// A thread takes several blocks of so many multiply-adds, about 1 ms, which even out what threads lose to others.
-const WORTH_A_BLOCK: usize = 1 << 26;
+/// A thread takes several blocks of so many multiply-adds, 5 to 20 ms, which even out what threads lose to others. Smaller ones
+/// would cost more than that: each block packs its part of A and of B.
+const WORTH_A_BLOCK: usize = 1 << 30;
 /// Below so many multiply-adds, packing A costs more than reading it where it is.
 const WORTH_PACKING: usize = 1 << 23;
 /// An operand of so many bytes stays in a first-level cache or close to it, packed or not.
@@ -62,16 +63,26 @@ where
     let most = CHUNK * K::V::STEPS;
     let chunk = k.div_ceil(k.div_ceil(most).max(1)).next_multiple_of(2).max(1);
     let c = Shared::new(c);
-    let row_bytes = k.div_ceil(K::V::STEPS).max(1) * size_of::<Packed<K>>();
-    let most_rows = (PART_BYTES / row_bytes).max(K::ROWS);
+    let row_bytes = |steps: usize| steps.div_ceil(K::V::STEPS).max(1) * size_of::<Packed<K>>();
+    // Where C holds the sums, a long K goes in parts, of which each block can pack its own rows.
+    let part = if Run::<A, B, C, K>::SUMS_IN_C {
+        (OWN_BYTES / (row_bytes(chunk) * m)).max(1).saturating_mul(chunk)
+    } else {
+        k.max(1)
+    };
+    let most_rows = (PART_BYTES / row_bytes(part.min(k))).max(K::ROWS);
     let rows = m.div_ceil(m.div_ceil(most_rows)).next_multiple_of(K::ROWS);
     SCRATCH.with_borrow_mut(|scratch| {
-        for first in (0..m).step_by(rows) {
-            let rows = rows.min(m - first);
-            let cut = Cut::new::<K>(cpu, rows, n, k, chunk);
-            let kernels = PhantomData;
-            Run::<A, B, C, K> { cpu, product, c: &c, first, rows, n, k, chunk, cut, kernels }
-                .run(scratch);
+        for start in (0..k.max(1)).step_by(part) {
+            let steps = start..k.min(start + part);
+            for first in (0..m).step_by(rows) {
+                let (rows, steps) = (rows.min(m - first), steps.clone());
+                let cut = Cut::new::<K>(cpu, rows, n, steps.len(), chunk);
+                let kernels = PhantomData;
+                let run: Run<'_, A, B, C, K> =
+                    Run { cpu, product, c: &c, first, rows, n, k, steps, chunk, cut, kernels };
+                run.run(scratch);
+            }
         }
     });
 }
@@ -180,17 +191,17 @@ impl<'a, O> Next<'a, O> {
     }
 
     /// The next share.
-    fn share<P>(&mut self) -> Ahead
+    fn share<P>(&mut self) -> Option<Ahead>
     where
         O: Operand<P>,
     {
         if self.lines.is_empty() {
-            return Ahead::NOTHING;
+            return None;
         }
         let next = self.lines.end.min(self.lines.start + self.share);
         let ahead = self.operand.ahead(&self.part, self.lines.start..next);
         self.lines.start = next;
-        ahead
+        Some(ahead)
     }
 }
 
@@ -228,6 +239,8 @@ struct Run<'a, A, B, C: Stored, K> {
     rows: usize,
     n: usize,
     k: usize,
+    /// The steps of K that it adds, of all `k`.
+    steps: Range<usize>,
     /// Steps of K of a chunk.
     chunk: usize,
     cut: Cut,
@@ -265,15 +278,15 @@ where
     fn run(&self, scratch: &mut Vec<Line>) {
         let cut = &self.cut;
         let steps = Self::packed(self.chunk);
-        let few = self.rows * self.n * self.k <= WORTH_PACKING
+        let few = self.rows * self.n * self.steps.len() <= WORTH_PACKING
             && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES;
         let direct = self.product.a.direct().filter(|_| few);
-        let block_rows = cut.high * cut.height * Self::packed(self.k);
+        let block_rows = cut.high * cut.height * Self::packed(self.steps.len());
         let own = block_rows * size_of::<Packed<K>>() <= OWN_BYTES;
         let (own_values, all_values) = match (direct, own) {
             (Some(_), _) => (0, 0),
             (None, true) => (block_rows, 0),
-            (None, false) => (0, cut.tiles * cut.height * Self::packed(self.k)),
+            (None, false) => (0, cut.tiles * cut.height * Self::packed(self.steps.len())),
         };
         let b_values = cut.at_once.min(cut.wide) * K::COLS * steps;
         let sums_values = if Self::SUMS_IN_C || self.chunk >= self.k {
@@ -293,7 +306,7 @@ where
         let space = Space::new(scratch);
         let shared = match direct {
             Some((start, row, step)) => {
-                let start = start.wrapping_add(self.first * row);
+                let start = start.wrapping_add(self.first * row + self.steps.start * step);
                 Some(Panels { start, panel: cut.height * row, row, step })
             }
             None if own => None,
@@ -310,6 +323,7 @@ where
                 let sums = space.range(line + a_lines + b_lines, sums_values);
                 (space.range(line, own_values), space.range(line + a_lines, b_values), sums)
             };
+            let own = &Shared::new(own);
             self.block(number, shared, own, b, sums);
         });
     }
@@ -326,26 +340,27 @@ where
     /// Packs all rows of A on all threads: a panel holds all chunks, one after the other.
     fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
         let (height, tiles) = (self.cut.height, self.cut.tiles);
-        let panel = height * Self::packed(self.k);
+        let panel = height * Self::packed(self.steps.len());
         let at_once = tiles.div_ceil(self.cut.threads * 8);
         let to = Shared::new(to);
         self.share(tiles.div_ceil(at_once), &|t| {
             let some = t * at_once..tiles.min((t + 1) * at_once);
             // SAFETY: tasks have ranges of their own.
             let to = unsafe { to.range(some.start * panel, some.len() * panel) };
-            let rows = (self.first, self.rows);
-            pack::<K, _>(self.cpu, &self.product.a, rows, height, some, (0, self.k), to);
+            let (rows, steps) = ((self.first, self.rows), (self.steps.start, self.steps.len()));
+            pack::<K, _>(self.cpu, &self.product.a, rows, height, some, steps, to);
         });
         Panels { start: to.start(), panel, row: 1, step: height }
     }
 
     /// Packs the rows of one tile of those that a block has for itself, which start at `first`.
-    fn pack_tile(&self, tile: usize, first: usize, to: &mut [Packed<K>]) {
+    fn pack_tile(&self, tile: usize, first: usize, to: &Shared<'_, Packed<K>>) {
         let height = self.cut.height;
-        let panel = height * Self::packed(self.k);
-        let to = &mut to[(tile - first) * panel..][..panel];
-        let rows = (self.first, self.rows);
-        pack::<K, _>(self.cpu, &self.product.a, rows, height, tile..tile + 1, (0, self.k), to);
+        let panel = height * Self::packed(self.steps.len());
+        // SAFETY: the tile's own part of the block's own memory, which is read after it is written, by this thread.
+        let to = unsafe { to.range((tile - first) * panel, panel) };
+        let (rows, steps) = ((self.first, self.rows), (self.steps.start, self.steps.len()));
+        pack::<K, _>(self.cpu, &self.product.a, rows, height, tile..tile + 1, steps, to);
     }
 
     fn packed(steps: usize) -> usize {
@@ -360,16 +375,16 @@ where
         &self,
         number: usize,
         shared: Option<Panels<Packed<K>>>,
-        own: &mut [Packed<K>],
+        own: &Shared<'_, Packed<K>>,
         packed_b: &mut [Packed<K>],
         sums: &mut [Sum<K>],
     ) {
         let Cut { height, at_once, .. } = self.cut;
         let (tiles, panels) = self.cut.block(number);
-        let (product, k) = (self.product, self.k);
+        let (product, all) = (self.product, &self.steps);
         // Columns that are neighbours are read where they are if they are read a few times only; but not the last panel where it
         // is narrower than its registers, which would read past the end of the matrix.
-        let few = k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
+        let few = self.k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
         let direct = product.b.direct().filter(|&(_, row, _)| row == 1 && few);
         let (b, packed_from) = match direct {
             Some((start, _, step)) => {
@@ -378,12 +393,13 @@ where
             None => (Panels { start: std::ptr::null(), panel: 0, row: 1, step: 0 }, 0),
         };
         let a = shared.unwrap_or_else(|| {
-            let panel = height * Self::packed(k);
-            let start = own.as_ptr().wrapping_sub(tiles.start * panel);
+            let panel = height * Self::packed(all.len());
+            let start = own.start().cast_const().wrapping_sub(tiles.start * panel);
             Panels { start, panel, row: 1, step: height }
         });
-        let columns = |panels: Range<usize>| panels.start * K::COLS..self.n.min(panels.end * K::COLS);
-        let steps = |start: usize| start..k.min(start + self.chunk);
+        let columns =
+            |panels: Range<usize>| panels.start * K::COLS..self.n.min(panels.end * K::COLS);
+        let steps = |start: usize| start..all.end.min(start + self.chunk);
         for from in panels.clone().step_by(at_once) {
             let some = from..panels.end.min(from + at_once);
             let (sums, sums_row) = if Self::SUMS_IN_C {
@@ -392,7 +408,7 @@ where
             } else {
                 (sums.as_mut_ptr(), some.len() * K::COLS)
             };
-            for start in (0..k.max(1)).step_by(self.chunk) {
+            for start in (all.start..all.end.max(1)).step_by(self.chunk) {
                 let now = steps(start);
                 let depth = Self::packed(now.len());
                 let to = &mut packed_b[..some.len() * K::COLS * depth];
@@ -409,21 +425,26 @@ where
                     panels: some.clone(),
                     start,
                     depth: now.len(),
-                    a: Panels { start: a.start.wrapping_add(Self::packed(start) * a.step), ..a },
+                    a: Panels {
+                        start: a.start.wrapping_add(Self::packed(start - all.start) * a.step),
+                        ..a
+                    },
                     b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
                     packed_b,
                     packed_from,
                     sums,
                     sums_row,
                 };
-                let next_b = if now.end < k {
+                let next_b = if now.end < all.end {
                     Part { rows: columns(some.clone()), steps: steps(now.end) }
                 } else {
                     let next = some.end.max(packed_from)..panels.end.min(some.end + at_once);
-                    Part { rows: columns(next), steps: steps(0) }
+                    Part { rows: columns(next), steps: steps(all.start) }
                 };
-                let mut next_b = Next::new(&product.b, next_b, tiles.len() * some.len());
-                let first_pass = shared.is_none() && from == panels.start && start == 0;
+                let first_pass = shared.is_none() && from == panels.start && start == all.start;
+                // Then A's lines take half of the tiles.
+                let shares = tiles.len() * some.len() / (1 + usize::from(first_pass));
+                let mut next_b = Next::new(&product.b, next_b, shares);
                 for tile in tiles.clone() {
                     let mut next_a = Part::default();
                     if first_pass {
@@ -431,14 +452,13 @@ where
                         if tile + 1 < tiles.end {
                             let row = self.first + (tile + 1) * height;
                             let end = self.first + self.rows;
-                            next_a = Part { rows: row..end.min(row + height), steps: 0..k };
+                            next_a = Part { rows: row..end.min(row + height), steps: all.clone() };
                         }
                     }
-                    let mut next_a = Next::new(&product.a, next_a, some.len());
+                    let mut next_a = Next::new(&product.a, next_a, some.len().div_ceil(2));
                     for panel in some.clone() {
-                        let mut a = next_a.share();
-                        for _ in 0..a.count { a.ask(); }
-                        self.tile(&stage, tile, panel, next_b.share());
+                        let ahead = next_a.share().or_else(|| next_b.share());
+                        self.tile(&stage, tile, panel, ahead.unwrap_or(Ahead::NOTHING));
                     }
                 }
             }

@@ -61,7 +61,12 @@ impl<T> MatRef<'_, T> {
         let (stretch, line) = (lines.start / per_stretch, lines.start % per_stretch);
         let start = part.rows.start * self.row + part.steps.start * self.col;
         Ahead {
-            line: self.data.as_ptr().wrapping_add(start).cast::<u8>().wrapping_add(stretch * stride + line * LINE),
+            line: self
+                .data
+                .as_ptr()
+                .wrapping_add(start)
+                .cast::<u8>()
+                .wrapping_add(stretch * stride + line * LINE),
             left: per_stretch - line,
             per_stretch,
             jump: stride.wrapping_sub((per_stretch - 1) * LINE),

@@ -132,8 +132,13 @@ pub(super) mod x86 {
         type Value;
         /// Up to 32 neighbours as 16 pairs.
         unsafe fn pairs(from: *const Self::Value, count: usize) -> __m512i;
-        /// Up to 16 values.
-        unsafe fn values(from: *const Self::Value, count: usize) -> __m256i;
+        /// Up to 16 values, then up to 16 others.
+        unsafe fn both(
+            from: *const Self::Value,
+            count: usize,
+            other: *const Self::Value,
+            others: usize,
+        ) -> __m512i;
     }
 
     pub(in super::super) struct F32;
@@ -145,21 +150,24 @@ pub(super) mod x86 {
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         unsafe fn pairs(from: *const f32, count: usize) -> __m512i {
-            // SAFETY: the masks cover `count` values; the types are 64 bytes of any bits.
-            unsafe {
-                let low = _mm512_maskz_loadu_ps(mask(count), from);
-                let next = mask(count.saturating_sub(LANES));
-                let high = _mm512_maskz_loadu_ps(next, from.wrapping_add(LANES));
-                std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
-            }
+            let rest = count.saturating_sub(LANES);
+            // SAFETY: the caller's promise.
+            unsafe { Self::both(from, count, from.wrapping_add(LANES), rest) }
         }
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-        unsafe fn values(from: *const f32, count: usize) -> __m256i {
-            // SAFETY: the mask covers `count` values; the types are 32 bytes of any bits.
+        unsafe fn both(
+            from: *const f32,
+            count: usize,
+            other: *const f32,
+            others: usize,
+        ) -> __m512i {
+            // SAFETY: the masks cover as many values as can be read; the types are 64 bytes of any bits.
             unsafe {
-                std::mem::transmute(_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask(count), from)))
+                let low = _mm512_maskz_loadu_ps(mask(count), from);
+                let high = _mm512_maskz_loadu_ps(mask(others), other);
+                std::mem::transmute(_mm512_cvtne2ps_pbh(high, low))
             }
         }
     }
@@ -177,9 +185,18 @@ pub(super) mod x86 {
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-        unsafe fn values(from: *const bf16, count: usize) -> __m256i {
-            // SAFETY: the mask covers `count` values.
-            unsafe { _mm256_maskz_loadu_epi16(mask(count), from.cast()) }
+        unsafe fn both(
+            from: *const bf16,
+            count: usize,
+            other: *const bf16,
+            others: usize,
+        ) -> __m512i {
+            // SAFETY: the masks cover as many values as can be read.
+            unsafe {
+                let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
+                let high = _mm256_maskz_loadu_epi16(mask(others), other.cast());
+                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+            }
         }
     }
 
@@ -227,20 +244,23 @@ pub(super) mod x86 {
                 // SAFETY: the processor has the instructions; the panel is whole.
                 return unsafe { self.interleave_whole() };
             }
+            // Lane 2i of a result is value i of the first 16, lane 2i + 1 of the other 16.
+            let lanes: [u16; 32] = std::array::from_fn(|i| i as u16 / 2 + (i as u16 % 2) * 16);
+            // SAFETY: an array of 64 bytes.
+            let lanes = unsafe { _mm512_loadu_epi16(lanes.as_ptr().cast()) };
             for r in (0..self.width).step_by(LANES) {
                 let (count, room) = (self.rows.saturating_sub(r), mask(self.width - r));
                 for k in (0..self.depth).step_by(2) {
                     let from = self.from.wrapping_add(k * self.col + r);
                     soon(from.wrapping_add(AHEAD * self.col));
                     soon(from.wrapping_add((AHEAD + 1) * self.col));
+                    let next = if k + 1 < self.depth { count } else { 0 };
                     // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
                     unsafe {
-                        let even = _mm512_cvtepu16_epi32(L::values(from, count));
-                        let next = if k + 1 < self.depth { count } else { 0 };
-                        let odd = L::values(from.wrapping_add(self.col), next);
-                        let odd = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(odd));
+                        let both = L::both(from, count, from.wrapping_add(self.col), next);
                         let to = self.to.add(k / 2 * self.width + r);
-                        _mm512_mask_storeu_epi32(to.cast(), room, _mm512_or_si512(even, odd));
+                        let pairs = _mm512_permutexvar_epi16(lanes, both);
+                        _mm512_mask_storeu_epi32(to.cast(), room, pairs);
                     }
                 }
             }
