@@ -488,6 +488,44 @@ mod tests {
         }
     }
 
+    /// So many rows and steps that A is packed part by part, or by all threads before.
+    #[test]
+    fn a_large_left_side_agrees_with_the_definition() {
+        use ff_tensor::bf16;
+        let mut rng = Rng::new(Key::new(9));
+        let (m, n, k) = (1101, 19, 2001);
+        let half = |v: Vec<f64>| v.into_iter().map(bf16::from_f64).collect::<Vec<_>>();
+        let (a, b) = (half(values(&mut rng, m * k)), half(values(&mut rng, k * n)));
+        let single = |v: &[bf16]| v.iter().map(|v| v.to_f32()).collect::<Vec<_>>();
+        let (a32, b32) = (single(&a), single(&b));
+        let mut plain = vec![1.0; m * n];
+        let exact = |v: &[f32]| v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+        let (a64, b64) = (exact(&a32), exact(&b32));
+        gemm_reference(MatRef::new(&a64, k, m).t(), MatRef::new(&b64, k, n), &mut plain, true);
+        // As in `agrees`.
+        let bound = f64::from(f32::EPSILON) * (k + 1) as f64;
+        let mut outputs = Vec::new();
+        for threads in [1, 2, 3] {
+            let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+            let cpu = device.cpu();
+            let (mut y, mut y16, mut y32) =
+                (vec![1.0f32; m * n], vec![bf16::ONE; m * n], vec![1.0f32; m * n]);
+            let (a32, b32) = (MatRef::new(&a32, k, m).t(), MatRef::new(&b32, k, n));
+            let (a, b) = (MatRef::new(&a, k, m).t(), MatRef::new(&b, k, n));
+            gemm(cpu, a32, b32, &mut y, true);
+            gemm_bf16(cpu, a, b, &mut y16, true, Epilogue::default());
+            gemm_bf16(cpu, a, b, &mut y32, true, Epilogue::default());
+            for (i, &expected) in plain.iter().enumerate() {
+                assert!((f64::from(y[i]) - expected).abs() <= bound, "f32 at {i}");
+                assert!((f64::from(y32[i]) - expected).abs() <= bound, "bf16 at {i}");
+                let error = (y16[i].to_f64() - expected).abs();
+                assert!(error <= bound + expected.abs() / 256.0, "to bf16 at {i}");
+            }
+            outputs.push((y, y16, y32));
+        }
+        assert!(outputs.iter().all(|o| *o == outputs[0]), "threads show");
+    }
+
     #[test]
     fn threads_give_the_same_bits() {
         let mut rng = Rng::new(Key::new(6));
