@@ -14,6 +14,8 @@
 #   FF_BENCH_ENV   the folder of the Python environment; made where it is missing, used again where it is there.
 #                  Without it a temporary one is made and removed.
 #   FF_BENCH_LINES the folder of the measured lines (default target/bench)
+#   FF_BENCH_SETTLE nanoseconds that a cache line may take from core to core when a turn begins (default 80); whoever's turn it
+#                  is waits for it, 20 s at most, since virtual processors move and small works are slower meanwhile
 set -euo pipefail
 command="bench/compare.sh${*:+ $*}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
@@ -30,7 +32,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds="$2"; shift 2 ;;
     --add) add=true; shift ;;
     --report) report=true; shift ;;
-    *) sed -n '2,18p' "$0"; exit 2 ;;
+    *) sed -n '2,20p' "$0"; exit 2 ;;
   esac
 done
 lines="${FF_BENCH_LINES:-$root/target/bench}"
@@ -58,9 +60,7 @@ if ! $report; then
     fi
     py="$environment/bin/python"
   fi
-  if [[ " $peers " =~ " "(ours|memory|scaling)" " ]]; then
-    cargo build --locked --release -p ff-bench
-  fi
+  cargo build --locked --release -p ff-bench
   if [[ " $peers " =~ " "(burn|candle)" " ]]; then
     RUSTFLAGS="-C target-cpu=native" cargo build --release --manifest-path bench/peers/rust/Cargo.toml \
       --target-dir target/bench-peers
@@ -80,11 +80,13 @@ if ! $report; then
       burn | candle) rust_peer "$1" ;;
     esac
   }
+  settle() { "${pin[@]}" target/release/ff-bench core-to-core --within "${FF_BENCH_SETTLE:-80}" --patience 20 >>"$lines/settled.jsonl"; }
   for round in $(seq "$rounds"); do
     for name in $peers; do
       case "$name" in memory | end-to-end | scaling) continue ;; esac
       echo "round $round of $rounds: $name" >&2
       # A peer that fails is left out of the table, and what it said is kept beside its lines.
+      settle
       take_turn "$name" >"$lines/$name@$(date +%s%N).jsonl" 2>"$lines/$name.log" || tail -n 3 "$lines/$name.log" >&2
     done
   done

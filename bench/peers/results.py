@@ -22,7 +22,7 @@ PEERS = [
     ("candle", "candle"),
 ]
 DIGITS, MNIST, TAB = "digits-64-128-10", "mnist-784-512-256-10", "tab-50-256-256-2"
-# Issue 4: how many times as fast as the best peer, and at least which share of the peak.
+# Issues 4 and 5: how many times as fast as the best peer, and at least which share of the peak.
 TARGETS = {
     f"train/{DIGITS}-b64": (3.0, None),
     f"train/{MNIST}-b128": (1.75, 0.60),
@@ -34,6 +34,12 @@ TARGETS = {
     "ffn-f32/llama": (1.05, 0.85),
     "ffn-bf16/gpt2": (1.05, 0.80),
     "ffn-bf16/llama": (1.05, 0.80),
+    "lm-f32/gpt2-4x128": (2.2, None),
+    "lm-f32/gpt2-6x384": (1.6, None),
+    "lm-f32/gpt2-124m": (2.2, None),
+    "lm-bf16/gpt2-4x128": (2.5, None),
+    "lm-bf16/gpt2-6x384": (1.5, None),
+    "lm-bf16/gpt2-124m": (1.5, None),
 }
 NETWORKS = [DIGITS, MNIST, TAB]
 # Operations of the blocks' products, for works that only peers can do: tokens, width, hidden width, matrices.
@@ -99,7 +105,7 @@ def table(head, rows):
 
 
 def judged(works, unit="µs"):
-    """Ours beside the best peer, with the targets of issue 4."""
+    """Ours beside the best peer, with the targets."""
     rows = []
     for work in works:
         mine, (theirs, name) = us("ours", work), best_peer(work)
@@ -193,6 +199,13 @@ def git(*arguments):
     return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
 
 
+def settled():
+    took = sorted(line["core_to_core_ns"] for _, line in read("settled.jsonl"))
+    if not took:
+        return "–"
+    return f"{statistics.median(took):.0f} ns ({took[0]:.0f} to {took[-1]:.0f})"
+
+
 def rustc():
     return subprocess.run(["rustc", "--version"], capture_output=True, text=True).stdout.strip()
 
@@ -212,12 +225,13 @@ def main():
     models = [f"lm-{kind}/gpt2-{size}" for kind in ("f32", "bf16") for size in ("4x128", "6x384", "124m")]
     out = [
         "# feedforward and its peers on the same works",
-        "Written by `bench/compare.sh`; [README.md](README.md) says how each figure is measured. Targets are those of issue 4.",
+        "Written by `bench/compare.sh`; [README.md](README.md) says how each figure is measured. Targets are those of issue 4, of language models those of issue 5.",
         "\n".join([
             f"- date: {datetime.date.today()}; commit {git('rev-parse', '--short', 'HEAD')}{dirty}; {rustc()}",
             f"- processor: {processor()}",
             f"- threads: {', '.join(sorted({str(call['threads']) for call in calls})) or '–'}; kernels: {peaks[0]['isa'] if peaks else '–'}",
             f"- peak, measured in the same runs: f32 {number(f32)} GFLOP/s, bf16 {number(bf16)} GFLOP/s",
+            f"- a cache line from core to core when a turn began: {settled()}",
             f"- peers: {versions() or '–'}",
             f"- turns of each: {', '.join(f'{peer} {count}' for peer, count in rounds.items() if count) or 'none'}",
             f"- commands: {'; '.join('`' + call['command'] + '`' for call in calls)}",

@@ -30,8 +30,10 @@ use clap::{Parser, Subcommand};
 use clock::Pace;
 use ff_tensor::{Device, DeviceOptions};
 use peaks::Peaks;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use work::{Error, works};
 
 /// Times feedforward's training and inference on this machine.
@@ -65,6 +67,15 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "bench/scaling.svg")]
         out: PathBuf,
     },
+    /// How many nanoseconds a cache line takes from one core to another now; waits until it takes at most so many.
+    CoreToCore {
+        /// What is waited for.
+        #[arg(long, value_name = "NS")]
+        within: Option<f64>,
+        /// How long it waits at most.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+        patience: f64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -78,9 +89,23 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Error> {
-    if let Some(Command::Scaling { out }) = &arguments.command {
-        let device = open(arguments.threads)?;
-        return scaling::run(&device, &Peaks::measure(&device), out);
+    match &arguments.command {
+        Some(Command::Scaling { out }) => {
+            let device = open(arguments.threads)?;
+            return scaling::run(&device, &Peaks::measure(&device), out);
+        }
+        Some(Command::CoreToCore { within, patience }) => {
+            let (within, start) = (within.unwrap_or(f64::INFINITY), Instant::now());
+            let now = || peaks::core_to_core() * 1e9;
+            let mut took = now();
+            while took > within && start.elapsed().as_secs_f64() < *patience {
+                std::thread::sleep(Duration::from_millis(500));
+                took = now();
+            }
+            println!("{}", json!({ "core_to_core_ns": took.round() }));
+            return Ok(());
+        }
+        None => {}
     }
     let mut works = works();
     works.retain(|work| arguments.only.split(',').any(|pattern| work.name.contains(pattern)));

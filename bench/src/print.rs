@@ -12,6 +12,7 @@ pub(crate) fn head(json: bool, peaks: &Peaks) {
             "peak_bf16_gflops": peaks.bf16.map(|peak| round(peak / 1e9, 1)),
             "threads": peaks.threads,
             "isa": peaks.isa.to_string(),
+            "core_to_core_ns": round(peaks.core_to_core * 1e9, 0),
         });
         println!("{line}");
         return;
@@ -20,10 +21,11 @@ pub(crate) fn head(json: bool, peaks: &Peaks) {
         format!("bf16 {:.0} GFLOP/s", peak / 1e9)
     });
     println!(
-        "{} threads, {}; peak f32 {:.0} GFLOP/s, {bf16}",
+        "{} threads, {}; peak f32 {:.0} GFLOP/s, {bf16}; core to core {:.0} ns",
         peaks.threads,
         peaks.isa,
-        peaks.f32 / 1e9
+        peaks.f32 / 1e9,
+        peaks.core_to_core * 1e9
     );
     println!(
         "{:<34} {:>11} {:>11} {:>9} {:>7} {:>10} {:>9}",
