@@ -97,10 +97,17 @@ fn forward<T: Float>(
     if x[0].shape() == x[1].shape() {
         map2(cx.cpu(), a, b, y, false, |a, b| a + b);
     } else {
-        for_rows(cx.cpu(), rows, width, [(y, width)], |i, [y]| {
-            let a = &a[i * width..][..width];
-            y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + b);
-        });
+        for_rows(
+            cx.cpu(),
+            rows,
+            width,
+            [(y, width)],
+            #[inline(always)]
+            |i, [y]| {
+                let a = &a[i * width..][..width];
+                y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + b);
+            },
+        );
     }
     Ok(())
 }

@@ -88,13 +88,27 @@ impl BatchNorm {
         let variance = x[self.mean() + 1].slice::<T>()?;
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut()?;
-        for_columns(cx.cpu(), width, 4 * rows, [y], |columns, [mut y]| {
-            let rstds = self.rstds(&variance[columns.clone()]);
-            let means = &mean[columns.clone()];
-            for i in 0..rows {
-                write_row(row(x, i, width, &columns), y.row(i), means, &rstds, affine, &columns);
-            }
-        });
+        for_columns(
+            cx.cpu(),
+            width,
+            4 * rows,
+            [y],
+            #[inline(always)]
+            |columns, [mut y]| {
+                let rstds = self.rstds(&variance[columns.clone()]);
+                let means = &mean[columns.clone()];
+                for i in 0..rows {
+                    write_row(
+                        row(x, i, width, &columns),
+                        y.row(i),
+                        means,
+                        &rstds,
+                        affine,
+                        &columns,
+                    );
+                }
+            },
+        );
         Ok(())
     }
 
@@ -195,27 +209,35 @@ impl BatchNorm {
         };
         self.dbias::<T>(cx, dy, dx)?;
         let ([dx, dw, _], add) = self.take::<T>(dx)?;
-        for_columns(cx.cpu(), width, 5 * rows, [dx, dw], |columns, [mut dx, mut dw]| {
-            let rstds = self.rstds(&variance[columns.clone()]);
-            if let Some((x, mean)) = x_and_mean {
-                let mean = &mean[columns.clone()];
-                let (_, products) = sums(rows, width, &columns, x, dy, mean, &rstds);
-                dw.put(&products, add[1]);
-            }
-            if dx.rows() == 0 {
-                return;
-            }
-            let mut factors = rstds;
-            if let Some(weight) = weight {
-                factors.iter_mut().zip(&weight[columns.clone()]).for_each(|(f, &w)| *f *= w);
-            }
-            for i in 0..rows {
-                let values = dx.row(i).iter_mut().zip(row(dy, i, width, &columns)).zip(&factors);
-                for ((dx, &dy), &factor) in values {
-                    *dx = if add[0] { *dx + dy * factor } else { dy * factor };
+        for_columns(
+            cx.cpu(),
+            width,
+            5 * rows,
+            [dx, dw],
+            #[inline(always)]
+            |columns, [mut dx, mut dw]| {
+                let rstds = self.rstds(&variance[columns.clone()]);
+                if let Some((x, mean)) = x_and_mean {
+                    let mean = &mean[columns.clone()];
+                    let (_, products) = sums(rows, width, &columns, x, dy, mean, &rstds);
+                    dw.put(&products, add[1]);
                 }
-            }
-        });
+                if dx.rows() == 0 {
+                    return;
+                }
+                let mut factors = rstds;
+                if let Some(weight) = weight {
+                    factors.iter_mut().zip(&weight[columns.clone()]).for_each(|(f, &w)| *f *= w);
+                }
+                for i in 0..rows {
+                    let values =
+                        dx.row(i).iter_mut().zip(row(dy, i, width, &columns)).zip(&factors);
+                    for ((dx, &dy), &factor) in values {
+                        *dx = if add[0] { *dx + dy * factor } else { dy * factor };
+                    }
+                }
+            },
+        );
         Ok(())
     }
 

@@ -104,13 +104,20 @@ fn forward<T: Float>(
     for (input, x) in inputs.iter_mut().zip(x) {
         *input = (x.slice()?, x.shape().last());
     }
-    for_rows(cx.cpu(), rows, width, [(y[0].slice_mut()?, width)], |i, [y]| {
-        let mut start = 0;
-        for (x, width) in inputs {
-            y[start..start + width].copy_from_slice(&x[i * width..][..width]);
-            start += width;
-        }
-    });
+    for_rows(
+        cx.cpu(),
+        rows,
+        width,
+        [(y[0].slice_mut()?, width)],
+        #[inline(always)]
+        |i, [y]| {
+            let mut start = 0;
+            for (x, width) in inputs {
+                y[start..start + width].copy_from_slice(&x[i * width..][..width]);
+                start += width;
+            }
+        },
+    );
     Ok(())
 }
 
@@ -128,14 +135,21 @@ fn backward<T: Float>(
     for (i, slot) in dx.iter_mut().enumerate() {
         let width = kept.spec(i).shape.last();
         if let Some((dx, accumulate)) = slot.take::<T>().map_err(&error)? {
-            for_rows(cx.cpu(), rows, width, [(dx, width)], |i, [dx]| {
-                let dy = &dy[i * all + start..][..width];
-                if accumulate {
-                    dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
-                } else {
-                    dx.copy_from_slice(dy);
-                }
-            });
+            for_rows(
+                cx.cpu(),
+                rows,
+                width,
+                [(dx, width)],
+                #[inline(always)]
+                |i, [dx]| {
+                    let dy = &dy[i * all + start..][..width];
+                    if accumulate {
+                        dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
+                    } else {
+                        dx.copy_from_slice(dy);
+                    }
+                },
+            );
         }
         start += width;
     }

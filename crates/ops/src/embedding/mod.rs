@@ -97,13 +97,15 @@ impl Op for Embedding {
             return Err(Error::domain(NAME, message));
         }
         for_float!(NAME, x[1].dtype(), T => {
-            let table = x[1].slice::<T>().map_err(Error::of(NAME))?;
-            let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
-            for_rows(cx.cpu(), ids.len(), features, [(y, features)], |i, [y]| {
-                y.copy_from_slice(&table[ids[i] as usize * features..][..features]);
-            });
-            Ok(())
-        })
+                    let table = x[1].slice::<T>().map_err(Error::of(NAME))?;
+                    let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
+                    for_rows(cx.cpu(), ids.len(), features, [(y, features)],
+        #[inline(always)]
+        |i, [y]| {
+                        y.copy_from_slice(&table[ids[i] as usize * features..][..features]);
+                    });
+                    Ok(())
+                })
     }
 
     fn backward(
@@ -135,18 +137,25 @@ impl Embedding {
         };
         let ids = kept.input(0)?.slice::<i32>().map_err(&error)?;
         let work = ids.len() + if accumulate { 0 } else { kept.spec(1).shape.rows() };
-        for_columns(cx.cpu(), features, work, [dtable], |columns, [mut dtable]| {
-            if !accumulate {
-                (0..dtable.rows()).for_each(|v| dtable.row(v).fill(T::ZERO));
-            }
-            for (n, &id) in ids.iter().enumerate() {
-                if self.padding == Some(id as usize) {
-                    continue;
+        for_columns(
+            cx.cpu(),
+            features,
+            work,
+            [dtable],
+            #[inline(always)]
+            |columns, [mut dtable]| {
+                if !accumulate {
+                    (0..dtable.rows()).for_each(|v| dtable.row(v).fill(T::ZERO));
                 }
-                let dy = &dy[n * features + columns.start..n * features + columns.end];
-                dtable.row(id as usize).iter_mut().zip(dy).for_each(|(d, &dy)| *d += dy);
-            }
-        });
+                for (n, &id) in ids.iter().enumerate() {
+                    if self.padding == Some(id as usize) {
+                        continue;
+                    }
+                    let dy = &dy[n * features + columns.start..n * features + columns.end];
+                    dtable.row(id as usize).iter_mut().zip(dy).for_each(|(d, &dy)| *d += dy);
+                }
+            },
+        );
         Ok(())
     }
 }

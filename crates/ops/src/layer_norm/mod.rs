@@ -105,6 +105,28 @@ impl Op for LayerNorm {
     }
 }
 
+/// A row y = (x − mean) · rstd ⊙ w + b, with its mean and rstd = 1 / √(variance + ε).
+#[inline(always)]
+fn normalise<T: Float>(
+    x: &[T],
+    (weight, bias): (Option<&[T]>, Option<&[T]>),
+    eps: f64,
+    y: &mut [T],
+) -> (T, T) {
+    let width = x.len() as f64;
+    let mean = sum(x) / width;
+    let variance = sum_of(x, |x| (x.f64() - mean) * (x.f64() - mean)) / width;
+    let (mean, rstd) = (T::of(mean), T::of(1.0 / (variance + eps).sqrt()));
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - mean) * rstd);
+    if let Some(weight) = weight {
+        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
+    }
+    if let Some(bias) = bias {
+        y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+    }
+    (mean, rstd)
+}
+
 impl LayerNorm {
     fn run_forward<T: Float>(
         &self,
@@ -119,29 +141,30 @@ impl LayerNorm {
         let bias = bias.map(|i| x[i].slice::<T>()).transpose()?;
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut::<T>()?;
-        let row = |i: usize, y: &mut [T]| {
-            let x = &x[i * width..][..width];
-            let mean = sum(x) / width as f64;
-            let variance = sum_of(x, |x| (x.f64() - mean) * (x.f64() - mean)) / width as f64;
-            let (mean, rstd) = (T::of(mean), T::of(1.0 / (variance + self.eps).sqrt()));
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - mean) * rstd);
-            if let Some(weight) = weight {
-                y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
-            }
-            if let Some(bias) = bias {
-                y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
-            }
-            (mean, rstd)
-        };
+        let x = |i: usize| &x[i * width..][..width];
         if let [mean, rstd] = saved {
             let outputs = [(y, width), (mean.slice_mut()?, 1), (rstd.slice_mut()?, 1)];
-            for_rows(cx.cpu(), rows, 8 * width, outputs, |i, [y, mean, rstd]| {
-                (mean[0], rstd[0]) = row(i, y);
-            });
+            for_rows(
+                cx.cpu(),
+                rows,
+                8 * width,
+                outputs,
+                #[inline(always)]
+                |i, [y, mean, rstd]| {
+                    (mean[0], rstd[0]) = normalise(x(i), (weight, bias), self.eps, y);
+                },
+            );
         } else {
-            for_rows(cx.cpu(), rows, 8 * width, [(y, width)], |i, [y]| {
-                row(i, y);
-            });
+            for_rows(
+                cx.cpu(),
+                rows,
+                8 * width,
+                [(y, width)],
+                #[inline(always)]
+                |i, [y]| {
+                    normalise(x(i), (weight, bias), self.eps, y);
+                },
+            );
         }
         Ok(())
     }
@@ -174,36 +197,50 @@ impl LayerNorm {
             && let Some((dweight, accumulate)) = dx[i].take::<T>().map_err(&error)?
         {
             let dy = &*dy;
-            for_columns(cx.cpu(), width, 4 * rows, [dweight], |columns, [mut dweight]| {
-                let mut sums = [0.0; MAX_COLUMNS];
-                for i in 0..rows {
-                    let part = i * width + columns.start..i * width + columns.end;
-                    let (mean, rstd) = (mean[i], rstd[i]);
-                    for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
-                        *s += (dy * ((x - mean) * rstd)).f64();
+            for_columns(
+                cx.cpu(),
+                width,
+                4 * rows,
+                [dweight],
+                #[inline(always)]
+                |columns, [mut dweight]| {
+                    let mut sums = [0.0; MAX_COLUMNS];
+                    for i in 0..rows {
+                        let part = i * width + columns.start..i * width + columns.end;
+                        let (mean, rstd) = (mean[i], rstd[i]);
+                        for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
+                            *s += (dy * ((x - mean) * rstd)).f64();
+                        }
                     }
-                }
-                dweight.put(&sums, accumulate);
-            });
+                    dweight.put(&sums, accumulate);
+                },
+            );
         }
         if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
             let weight = weight.map(|i| kept.input(i)).transpose()?;
             let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
             // dy is not needed any more: g takes its place.
-            for_rows(cx.cpu(), rows, 10 * width, [(dx, width), (dy, width)], |i, [dx, g]| {
-                if let Some(weight) = weight {
-                    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
-                }
-                let x = &x[i * width..][..width];
-                let (mean, rstd) = (mean[i], rstd[i]);
-                let shift = T::of(sum(g) / width as f64);
-                let product = sum_of2(g, x, |g, x| (g * ((x - mean) * rstd)).f64());
-                let slope = T::of(product / width as f64);
-                for ((dx, &g), &x) in dx.iter_mut().zip(&*g).zip(x) {
-                    let d = rstd * (g - shift - (x - mean) * rstd * slope);
-                    *dx = if accumulate { *dx + d } else { d };
-                }
-            });
+            for_rows(
+                cx.cpu(),
+                rows,
+                10 * width,
+                [(dx, width), (dy, width)],
+                #[inline(always)]
+                |i, [dx, g]| {
+                    if let Some(weight) = weight {
+                        g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+                    }
+                    let x = &x[i * width..][..width];
+                    let (mean, rstd) = (mean[i], rstd[i]);
+                    let shift = T::of(sum(g) / width as f64);
+                    let product = sum_of2(g, x, |g, x| (g * ((x - mean) * rstd)).f64());
+                    let slope = T::of(product / width as f64);
+                    for ((dx, &g), &x) in dx.iter_mut().zip(&*g).zip(x) {
+                        let d = rstd * (g - shift - (x - mean) * rstd * slope);
+                        *dx = if accumulate { *dx + d } else { d };
+                    }
+                },
+            );
         }
         Ok(())
     }

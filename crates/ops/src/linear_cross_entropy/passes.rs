@@ -92,18 +92,25 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
             }
         }
         if let Some((dbias, accumulate)) = &mut slots.bias {
-            for_columns(self.cpu, classes, rows, [&mut **dbias], |columns, [mut dbias]| {
-                let mut sums = [0.0; MAX_COLUMNS];
-                for row in dz.chunks_exact(classes) {
-                    for (sum, dz) in sums.iter_mut().zip(&row[columns.clone()]) {
-                        *sum += dz.f64();
+            for_columns(
+                self.cpu,
+                classes,
+                rows,
+                [&mut **dbias],
+                #[inline(always)]
+                |columns, [mut dbias]| {
+                    let mut sums = [0.0; MAX_COLUMNS];
+                    for row in dz.chunks_exact(classes) {
+                        for (sum, dz) in sums.iter_mut().zip(&row[columns.clone()]) {
+                            *sum += dz.f64();
+                        }
                     }
-                }
-                for sum in &mut sums {
-                    *sum *= by;
-                }
-                dbias.put(&sums, *accumulate);
-            });
+                    for sum in &mut sums {
+                        *sum *= by;
+                    }
+                    dbias.put(&sums, *accumulate);
+                },
+            );
             *accumulate = true;
         }
     }

@@ -90,12 +90,19 @@ fn product<T: Float>(cx: &Cx<'_>, a: &[T], b: &[T], width: usize, y: &mut [T], a
         return;
     }
     let rows = a.len() / width.max(1);
-    for_rows(cx.cpu(), rows, width, [(y, width)], |i, [y]| {
-        let a = &a[i * width..][..width];
-        for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
-            *y = if accumulate { *y + a * b } else { a * b };
-        }
-    });
+    for_rows(
+        cx.cpu(),
+        rows,
+        width,
+        [(y, width)],
+        #[inline(always)]
+        |i, [y]| {
+            let a = &a[i * width..][..width];
+            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
+                *y = if accumulate { *y + a * b } else { a * b };
+            }
+        },
+    );
 }
 
 fn backward<T: Float>(
@@ -117,16 +124,23 @@ fn backward<T: Float>(
         if kept.spec(0).shape == kept.spec(1).shape {
             product(cx, dy, a, width, db, accumulate);
         } else {
-            for_columns(cx.cpu(), width, 2 * rows, [db], |columns, [mut db]| {
-                let mut sums = [0.0; MAX_COLUMNS];
-                for i in 0..rows {
-                    let part = i * width + columns.start..i * width + columns.end;
-                    for ((s, &a), &dy) in sums.iter_mut().zip(&a[part.clone()]).zip(&dy[part]) {
-                        *s += (a * dy).f64();
+            for_columns(
+                cx.cpu(),
+                width,
+                2 * rows,
+                [db],
+                #[inline(always)]
+                |columns, [mut db]| {
+                    let mut sums = [0.0; MAX_COLUMNS];
+                    for i in 0..rows {
+                        let part = i * width + columns.start..i * width + columns.end;
+                        for ((s, &a), &dy) in sums.iter_mut().zip(&a[part.clone()]).zip(&dy[part]) {
+                            *s += (a * dy).f64();
+                        }
                     }
-                }
-                db.put(&sums, accumulate);
-            });
+                    db.put(&sums, accumulate);
+                },
+            );
         }
     }
     Ok(())

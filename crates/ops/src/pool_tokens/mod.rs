@@ -99,21 +99,23 @@ impl Op for PoolTokens {
         let segments =
             x.get(1).map(TensorRef::slice::<i32>).transpose().map_err(Error::of(NAME))?;
         for_float!(NAME, x[0].dtype(), T => {
-            let x = x[0].slice::<T>().map_err(Error::of(NAME))?;
-            let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
-            for_rows(cx.cpu(), batch, tokens * features, [(y, features)], |b, [y]| {
-                let segments = segments.map(|s| &s[b * tokens..][..tokens]);
-                y.fill(T::ZERO);
-                for t in 0..tokens {
-                    let weight = T::of(self.weight(segments, tokens, t));
-                    if weight != T::ZERO {
-                        let x = &x[(b * tokens + t) * features..][..features];
-                        y.iter_mut().zip(x).for_each(|(y, &x)| *y += weight * x);
-                    }
-                }
-            });
-            Ok(())
-        })
+                    let x = x[0].slice::<T>().map_err(Error::of(NAME))?;
+                    let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
+                    for_rows(cx.cpu(), batch, tokens * features, [(y, features)],
+        #[inline(always)]
+        |b, [y]| {
+                        let segments = segments.map(|s| &s[b * tokens..][..tokens]);
+                        y.fill(T::ZERO);
+                        for t in 0..tokens {
+                            let weight = T::of(self.weight(segments, tokens, t));
+                            if weight != T::ZERO {
+                                let x = &x[(b * tokens + t) * features..][..features];
+                                y.iter_mut().zip(x).for_each(|(y, &x)| *y += weight * x);
+                            }
+                        }
+                    });
+                    Ok(())
+                })
     }
 
     fn backward(
@@ -126,29 +128,31 @@ impl Op for PoolTokens {
         let &[batch, tokens, features] = kept.spec(0).shape.dims() else { return Ok(()) };
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         for_float!(NAME, kept.spec(0).dtype, T => {
-            let dy = &*dy.slice_mut::<T>().map_err(Error::of(NAME))?;
-            let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? else {
-                return Ok(());
-            };
-            let segments = if self.segments {
-                Some(kept.input(1)?.slice::<i32>().map_err(Error::of(NAME))?)
-            } else {
-                None
-            };
-            let width = tokens * features;
-            for_rows(cx.cpu(), batch, width, [(dx, width)], |b, [dx]| {
-                let segments = segments.map(|s| &s[b * tokens..][..tokens]);
-                let dy = &dy[b * features..][..features];
-                for (t, dx) in dx.chunks_exact_mut(features.max(1)).enumerate() {
-                    let weight = T::of(self.weight(segments, tokens, t));
-                    for (dx, &dy) in dx.iter_mut().zip(dy) {
-                        let old = if accumulate { *dx } else { T::ZERO };
-                        *dx = if weight == T::ZERO { old } else { old + weight * dy };
-                    }
-                }
-            });
-            Ok(())
-        })
+                    let dy = &*dy.slice_mut::<T>().map_err(Error::of(NAME))?;
+                    let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? else {
+                        return Ok(());
+                    };
+                    let segments = if self.segments {
+                        Some(kept.input(1)?.slice::<i32>().map_err(Error::of(NAME))?)
+                    } else {
+                        None
+                    };
+                    let width = tokens * features;
+                    for_rows(cx.cpu(), batch, width, [(dx, width)],
+        #[inline(always)]
+        |b, [dx]| {
+                        let segments = segments.map(|s| &s[b * tokens..][..tokens]);
+                        let dy = &dy[b * features..][..features];
+                        for (t, dx) in dx.chunks_exact_mut(features.max(1)).enumerate() {
+                            let weight = T::of(self.weight(segments, tokens, t));
+                            for (dx, &dy) in dx.iter_mut().zip(dy) {
+                                let old = if accumulate { *dx } else { T::ZERO };
+                                *dx = if weight == T::ZERO { old } else { old + weight * dy };
+                            }
+                        }
+                    });
+                    Ok(())
+                })
     }
 }
 

@@ -93,15 +93,22 @@ fn forward<T: Float>(
 ) -> ff_tensor::Result<()> {
     let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
     let (x, slope) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
-    for_rows(cx.cpu(), rows, width, [(y[0].slice_mut()?, width)], |i, [y]| {
-        let x = &x[i * width..][..width];
-        match slope {
-            [a] => y.iter_mut().zip(x).for_each(|(y, &x)| *y = leaky(x, x, *a)),
-            _ => {
-                y.iter_mut().zip(x).zip(slope).for_each(|((y, &x), &a)| *y = leaky(x, x, a));
+    for_rows(
+        cx.cpu(),
+        rows,
+        width,
+        [(y[0].slice_mut()?, width)],
+        #[inline(always)]
+        |i, [y]| {
+            let x = &x[i * width..][..width];
+            match slope {
+                [a] => y.iter_mut().zip(x).for_each(|(y, &x)| *y = leaky(x, x, *a)),
+                _ => {
+                    y.iter_mut().zip(x).zip(slope).for_each(|((y, &x), &a)| *y = leaky(x, x, a));
+                }
             }
-        }
-    });
+        },
+    );
     Ok(())
 }
 
@@ -130,15 +137,22 @@ fn backward<T: Float>(
     let x = kept.input(0)?.slice::<T>().map_err(&error)?;
     if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
         let slope = kept.input(1)?.slice::<T>().map_err(&error)?;
-        for_rows(cx.cpu(), rows, width, [(dx, width)], |i, [dx]| {
-            let part = i * width..(i + 1) * width;
-            for (j, ((dx, &x), &dy)) in
-                dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]).enumerate()
-            {
-                let d = leaky(x, dy, if let [a] = slope { *a } else { slope[j] });
-                *dx = if accumulate { *dx + d } else { d };
-            }
-        });
+        for_rows(
+            cx.cpu(),
+            rows,
+            width,
+            [(dx, width)],
+            #[inline(always)]
+            |i, [dx]| {
+                let part = i * width..(i + 1) * width;
+                for (j, ((dx, &x), &dy)) in
+                    dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]).enumerate()
+                {
+                    let d = leaky(x, dy, if let [a] = slope { *a } else { slope[j] });
+                    *dx = if accumulate { *dx + d } else { d };
+                }
+            },
+        );
     }
     if let Some((da, accumulate)) = dx[1].take::<T>().map_err(&error)? {
         if let [da] = da {
@@ -147,15 +161,22 @@ fn backward<T: Float>(
             });
             *da = if accumulate { *da + T::of(sum) } else { T::of(sum) };
         } else {
-            for_columns(cx.cpu(), width, 2 * rows, [da], |columns, [mut da]| {
-                let mut sums = [0.0; MAX_COLUMNS];
-                for i in 0..rows {
-                    let part = i * width + columns.start..i * width + columns.end;
-                    let values = x[part.clone()].iter().zip(&dy[part]);
-                    sums.iter_mut().zip(values).for_each(|(s, (&x, &dy))| *s += dslope(x, dy));
-                }
-                da.put(&sums, accumulate);
-            });
+            for_columns(
+                cx.cpu(),
+                width,
+                2 * rows,
+                [da],
+                #[inline(always)]
+                |columns, [mut da]| {
+                    let mut sums = [0.0; MAX_COLUMNS];
+                    for i in 0..rows {
+                        let part = i * width + columns.start..i * width + columns.end;
+                        let values = x[part.clone()].iter().zip(&dy[part]);
+                        sums.iter_mut().zip(values).for_each(|(s, (&x, &dy))| *s += dslope(x, dy));
+                    }
+                    da.put(&sums, accumulate);
+                },
+            );
         }
     }
     Ok(())

@@ -112,6 +112,17 @@ fn rows(x: &Shape, width: usize) -> usize {
     if x.last() == width { x.rows() } else { x.len() / width }
 }
 
+/// A row y = x / √(mean x² + ε) ⊙ w, and 1 / √(mean x² + ε).
+#[inline(always)]
+fn normalise<T: Float>(x: &[T], weight: Option<&[T]>, eps: f64, y: &mut [T]) -> T {
+    let rstd = T::of(1.0 / (dot(x, x) / x.len() as f64 + eps).sqrt());
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
+    if let Some(weight) = weight {
+        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
+    }
+    rstd
+}
+
 impl RmsNorm {
     fn run_forward<T: Float>(
         &self,
@@ -125,22 +136,28 @@ impl RmsNorm {
         let weight = if self.weight { Some(x[1].slice::<T>()?) } else { None };
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut::<T>()?;
-        let row = |i: usize, y: &mut [T]| {
-            let x = &x[i * width..][..width];
-            let rstd = T::of(1.0 / (dot(x, x) / width as f64 + self.eps).sqrt());
-            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
-            if let Some(weight) = weight {
-                y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
-            }
-            rstd
-        };
+        let x = |i: usize| &x[i * width..][..width];
         if let [rstd] = saved {
             let outputs = [(y, width), (rstd.slice_mut()?, 1)];
-            for_rows(cx.cpu(), rows, 4 * width, outputs, |i, [y, rstd]| rstd[0] = row(i, y));
+            for_rows(
+                cx.cpu(),
+                rows,
+                4 * width,
+                outputs,
+                #[inline(always)]
+                |i, [y, rstd]| rstd[0] = normalise(x(i), weight, self.eps, y),
+            );
         } else {
-            for_rows(cx.cpu(), rows, 4 * width, [(y, width)], |i, [y]| {
-                row(i, y);
-            });
+            for_rows(
+                cx.cpu(),
+                rows,
+                4 * width,
+                [(y, width)],
+                #[inline(always)]
+                |i, [y]| {
+                    normalise(x(i), weight, self.eps, y);
+                },
+            );
         }
         Ok(())
     }
@@ -163,34 +180,48 @@ impl RmsNorm {
             && let Some((dweight, accumulate)) = dx[1].take::<T>().map_err(&error)?
         {
             let dy = &*dy;
-            for_columns(cx.cpu(), width, 3 * rows, [dweight], |columns, [mut dweight]| {
-                let mut sums = [0.0; MAX_COLUMNS];
-                for i in 0..rows {
-                    let part = i * width + columns.start..i * width + columns.end;
-                    let rstd = rstd[i];
-                    for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
-                        *s += (dy * (x * rstd)).f64();
+            for_columns(
+                cx.cpu(),
+                width,
+                3 * rows,
+                [dweight],
+                #[inline(always)]
+                |columns, [mut dweight]| {
+                    let mut sums = [0.0; MAX_COLUMNS];
+                    for i in 0..rows {
+                        let part = i * width + columns.start..i * width + columns.end;
+                        let rstd = rstd[i];
+                        for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
+                            *s += (dy * (x * rstd)).f64();
+                        }
                     }
-                }
-                dweight.put(&sums, accumulate);
-            });
+                    dweight.put(&sums, accumulate);
+                },
+            );
         }
         if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
             let weight = if self.weight { Some(kept.input(1)?) } else { None };
             let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
             // dy is not needed any more: g takes its place.
-            for_rows(cx.cpu(), rows, 6 * width, [(dx, width), (dy, width)], |i, [dx, g]| {
-                if let Some(weight) = weight {
-                    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
-                }
-                let x = &x[i * width..][..width];
-                let rstd = rstd[i];
-                let slope = T::of(dot(g, x) * rstd.f64() / width as f64);
-                for ((dx, &g), &x) in dx.iter_mut().zip(&*g).zip(x) {
-                    let d = rstd * (g - x * rstd * slope);
-                    *dx = if accumulate { *dx + d } else { d };
-                }
-            });
+            for_rows(
+                cx.cpu(),
+                rows,
+                6 * width,
+                [(dx, width), (dy, width)],
+                #[inline(always)]
+                |i, [dx, g]| {
+                    if let Some(weight) = weight {
+                        g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+                    }
+                    let x = &x[i * width..][..width];
+                    let rstd = rstd[i];
+                    let slope = T::of(dot(g, x) * rstd.f64() / width as f64);
+                    for ((dx, &g), &x) in dx.iter_mut().zip(&*g).zip(x) {
+                        let d = rstd * (g - x * rstd * slope);
+                        *dx = if accumulate { *dx + d } else { d };
+                    }
+                },
+            );
         }
         Ok(())
     }

@@ -92,12 +92,19 @@ impl Op for ScaleRows {
 
 fn product<T: Float>(cx: &Cx<'_>, x: &[T], s: &[T], y: &mut [T], accumulate: bool) {
     let width = x.len() / s.len().max(1);
-    for_rows(cx.cpu(), s.len(), width, [(y, width)], |i, [y]| {
-        let (x, s) = (&x[i * width..][..width], s[i]);
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = if accumulate { *y + s * x } else { s * x };
-        }
-    });
+    for_rows(
+        cx.cpu(),
+        s.len(),
+        width,
+        [(y, width)],
+        #[inline(always)]
+        |i, [y]| {
+            let (x, s) = (&x[i * width..][..width], s[i]);
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = if accumulate { *y + s * x } else { s * x };
+            }
+        },
+    );
 }
 
 fn backward<T: Float>(
@@ -116,11 +123,18 @@ fn backward<T: Float>(
     }
     if let Some((ds, accumulate)) = dx[1].take::<T>().map_err(&error)? {
         let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-        for_rows(cx.cpu(), rows, 2 * width, [(ds, 1)], |i, [ds]| {
-            let part = i * width..(i + 1) * width;
-            let sum = T::of(dot(&dy[part.clone()], &x[part]));
-            ds[0] = if accumulate { ds[0] + sum } else { sum };
-        });
+        for_rows(
+            cx.cpu(),
+            rows,
+            2 * width,
+            [(ds, 1)],
+            #[inline(always)]
+            |i, [ds]| {
+                let part = i * width..(i + 1) * width;
+                let sum = T::of(dot(&dy[part.clone()], &x[part]));
+                ds[0] = if accumulate { ds[0] + sum } else { sum };
+            },
+        );
     }
     Ok(())
 }
