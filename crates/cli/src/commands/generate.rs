@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use feedforward::language::{
-    GenerateOptions, Generated, LanguageModel, StopReason, TranslateOptions, Translator,
+    GenerateOptions, LanguageModel, StopReason, TranslateOptions, Translator,
 };
 use feedforward::tensor::Device;
 use serde_json::json;
@@ -18,6 +18,10 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     let device = Device::open(arguments.machine.options()?).map_err(feedforward::Error::from)?;
     if Translator::is_at(&arguments.model)? {
         return translate(arguments, terminal, &device);
+    }
+    if arguments.beams.is_some() {
+        return Err(Failure::usage("--beams is for translation models, and this is none")
+            .help("leave it out; --temperature 0 takes the likeliest token every time"));
     }
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
     let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
@@ -43,7 +47,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
         let seconds = started.elapsed().as_secs_f64();
         if !arguments.json {
             Terminal::data("\n")?;
-            summary(terminal, &written, seconds)?;
+            summary(terminal, written.tokens.len(), written.reason, seconds)?;
         }
         results.push(json!({
             "prompt": prompt,
@@ -66,6 +70,14 @@ fn translate(
     terminal: &Terminal,
     device: &Device,
 ) -> Result<ExitCode, Failure> {
+    let unused = arguments.sampling();
+    if !unused.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} chooses among tokens, and a translation is the best that is found",
+            unused.join(", ")
+        ))
+        .help("leave it out; --beams and --max-tokens are for translations"));
+    }
     let mut model = Translator::open(&arguments.model, device, &arguments.language())?;
     let usual = model.usual();
     let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);
@@ -73,14 +85,24 @@ fn translate(
     let options = TranslateOptions { max_tokens, beams, ..usual };
     let mut results = Vec::new();
     for prompt in &arguments.prompt {
+        let started = Instant::now();
         let working = Working::new(terminal, "translating");
-        let text = model.translate(prompt, &options);
+        let written = model.translate(prompt, &options);
         drop(working);
-        let text = text?;
+        let written = written?;
+        let seconds = started.elapsed().as_secs_f64();
         if !arguments.json {
-            Terminal::data(&format!("{text}\n"))?;
+            Terminal::data(&format!("{}\n", written.text))?;
+            summary(terminal, written.tokens.len(), written.reason, seconds)?;
         }
-        results.push(json!({ "prompt": prompt, "text": text }));
+        results.push(json!({
+            "prompt": prompt,
+            "text": written.text,
+            "prompt_tokens": written.prompt_tokens,
+            "tokens": written.tokens,
+            "reason": written.reason,
+            "seconds": seconds,
+        }));
     }
     if arguments.json {
         Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
@@ -88,15 +110,14 @@ fn translate(
     Ok(ExitCode::SUCCESS)
 }
 
-fn summary(terminal: &Terminal, written: &Generated, seconds: f64) -> io::Result<()> {
-    let reason = match written.reason {
+fn summary(terminal: &Terminal, tokens: usize, reason: StopReason, seconds: f64) -> io::Result<()> {
+    let reason = match reason {
         StopReason::End => "the text's end",
         StopReason::StopText => "a stop text",
         StopReason::MaxTokens => "--max-tokens",
         StopReason::Positions => "the model's last position",
         StopReason::Asked => "a request",
     };
-    let tokens = written.tokens.len();
     let line = format!(
         "{} tokens in {}, {:.0} a second · stopped by {reason}",
         count(tokens as u64),

@@ -303,15 +303,20 @@ pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<
         return Ok(None);
     }
     let tokenizer = Tokenizer::load(folder)?;
-    if tokenizer.vocab_size() > vocab_size {
-        let message = format!(
-            "the tokenizer has ids up to {}, the model only {} tokens; they are of different models",
-            tokenizer.vocab_size() - 1,
-            vocab_size
-        );
-        return Err(Error::run(folder, message));
-    }
+    check_vocabulary(folder, tokenizer.vocab_size(), vocab_size)?;
     Ok(Some(tokenizer))
+}
+
+/// A tokenizer must not have more ids than its model.
+pub(super) fn check_vocabulary(folder: &Path, tokenizer: usize, model: usize) -> Result<()> {
+    if tokenizer <= model {
+        return Ok(());
+    }
+    let message = format!(
+        "the tokenizer has ids up to {}, the model only {model} tokens; they are of different models",
+        tokenizer - 1
+    );
+    Err(Error::run(folder, message))
 }
 
 pub(super) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
