@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "language"
@@ -135,6 +135,14 @@ DECODERS = {
 }
 
 
+MIXTURES = ["mixtral", "qwen2_moe", "qwen3_moe"]
+# What the loss that spreads tokens over experts is multiplied with in theirs.
+BALANCE = 0.3
+
+# Those that are stored in mixed precision too.
+MIXED = ["gpt2", "llama", "qwen3"]
+
+
 def randomise(model):
     """Values large enough that every part of the model shows in its outputs."""
     for name, p in model.named_parameters():
@@ -228,6 +236,55 @@ def decoder(name):
     expected["steps.ids"] = steps.int()
     expected["steps.losses"] = torch.stack(losses)
     store(folder, expected)
+
+
+def mixed(name):
+    """What a decoder that is stored gives under autocast: products in bf16, parameters and the optimiser in f32."""
+    folder = FOLDER / name
+    stored = load_file(folder / "expected.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    model.train()
+    losses, expected = [], {}
+    optimizer = adamw(model)
+    run = lambda ids: model(input_ids=ids.long(), labels=ids.long())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected["logits"] = run(stored["ids"]).logits.detach().float()
+    for ids in stored["steps.ids"]:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = run(ids).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach().float())
+    expected["steps.losses"] = torch.stack(losses)
+    f32 = (expected["logits"] - stored["logits"]).abs().max() / stored["logits"].abs().max()
+    off = (expected["steps.losses"] / stored["steps.losses"] - 1).abs().max()
+    print(f"{name} in bf16: logits {f32:.1e} from f32, losses {off:.1e}")
+    store(folder, expected, "bf16.safetensors")
+
+
+def balanced(name):
+    """The same mixture with the loss that spreads tokens over experts, large enough to show."""
+    folder = FOLDER / name
+    stored = load_file(folder / "expected.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    model.config.output_router_logits = True
+    model.router_aux_loss_coef = BALANCE
+    model.train()
+    run = lambda ids: model(input_ids=ids.long(), labels=ids.long())
+    out = run(stored["ids"])
+    out.loss.backward()
+    expected = {"loss": out.loss.detach().reshape(1), "balance": out.aux_loss.detach().reshape(1)}
+    expected.update(file_gradients(model))
+    optimizer, losses = adamw(model), []
+    for ids in stored["steps.ids"]:
+        optimizer.zero_grad()
+        loss = run(ids).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    expected["steps.losses"] = torch.stack(losses)
+    store(folder, expected, "balance.safetensors")
 
 
 ENCODER = dict(
@@ -447,10 +504,10 @@ def marian_text(name):
     (folder / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False))
 
 
-def store(folder, expected):
+def store(folder, expected, file="expected.safetensors"):
     note = f"torch {torch.__version__}, transformers {transformers.__version__}"
     expected = {k: v.contiguous().clone() for k, v in expected.items()}
-    save_file(expected, folder / "expected.safetensors", metadata={"framework": note})
+    save_file(expected, folder / file, metadata={"framework": note})
 
 
 if __name__ == "__main__":
@@ -458,5 +515,9 @@ if __name__ == "__main__":
     for name in sys.argv[1:] or [*DECODERS, *ENCODERS, "marian", "marian_text"]:
         make = decoder if name in DECODERS else encoder if name in ENCODERS else globals()[name]
         make(name)
+        if name in MIXED:
+            mixed(name)
+        if name in MIXTURES:
+            balanced(name)
         size = sum(f.stat().st_size for f in (FOLDER / name).iterdir())
         print(f"{name}: {size // 1024} KiB")

@@ -114,6 +114,19 @@ fn from_text_to_what_it_writes() {
     ];
     let written = folder.run(&greedy).ok().json();
     let text = written["generated"][0]["text"].as_str().unwrap();
+    // Several prompts are written together, each as it is alone; it is said why each ended.
+    let mut several = greedy.to_vec();
+    several.extend(["--prompt", "a dog and the dog sees"]);
+    let both = folder.run(&several).ok().json();
+    assert_eq!(both["generated"][0]["text"], text);
+    several.retain(|word| *word != "--json");
+    several[5] = "90";
+    let shown = folder.run(&several).ok();
+    assert_eq!(
+        shown.stderr.matches("stopped by the model's last position, of which it has 16").count(),
+        2
+    );
+
     // What greedy generation writes is what exact match asks for.
     let question = serde_json::json!({ "prompt": "the cat", "answer": text });
     folder.write("exact.jsonl", &format!("{question}\n"));

@@ -279,20 +279,19 @@ pub(super) fn read_back(
 
 fn logits(model: &CausalLm, graph: &mut Graph, ids: &[u32]) -> Result<Vec<f32>> {
     graph.reset();
-    let batch = token_batch(graph, ids, 0)?;
+    let batch = token_batch(graph, ids)?;
     let logits = model.logits(graph, &batch, None)?;
     Ok(logits.slice::<f32>()?.to_vec())
 }
 
-/// One sequence whose first token has the given position.
-pub(super) fn token_batch(graph: &Graph, ids: &[u32], position: usize) -> Result<TokenBatch> {
+/// One sequence.
+fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
     let tensor = |values: Vec<i32>| {
         Tensor::from_slice(graph.device(), &values, &[1, values.len()]).map(|t| graph.input(t))
     };
-    let positions = position..position + ids.len();
     Ok(TokenBatch {
         ids: tensor(ids.iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect())?,
-        positions: tensor(positions.map(|p| i32::try_from(p).unwrap_or(i32::MAX)).collect())?,
+        positions: tensor((0..ids.len()).map(|p| i32::try_from(p).unwrap_or(i32::MAX)).collect())?,
         segments: None,
     })
 }

@@ -99,6 +99,7 @@ const KEYS: &[&str] = &[
     "num_hidden_layers",
     "num_key_value_heads",
     "num_local_experts",
+    "output_router_logits",
     "pad_token_id",
     "partial_rotary_factor",
     "qkv_bias",
