@@ -202,7 +202,6 @@ fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Opt
         scores,
         sentence,
         caveats,
-        ..Verdict::default()
     })
 }
 

@@ -128,8 +128,11 @@ impl MixtureOfExperts {
         });
         let (sums, chosen) = spread.split_at_mut(experts);
         sum_columns(cpu, p, sums, false);
+        // A row that is not finite chooses nothing that means anything, unless all are chosen.
+        let choice = sizes.assigned < sizes.rows * experts;
+        let nan = sums.iter().filter(|_| choice).map(|sum| 0.0 * sum.f64()).sum::<f64>();
         for (e, chosen) in chosen.iter_mut().enumerate() {
-            *chosen = W::of(routing.of(e).len() as f64);
+            *chosen = W::of(routing.of(e).len() as f64 + nan);
         }
         total.loss
     }

@@ -129,7 +129,9 @@ impl Bootstrap {
             }
             totals.map(|(sum, count)| (count > 0.0).then(|| sum / count))
         });
-        means.into_iter().for_each(|mean| samples.push(mean));
+        for mean in means {
+            samples.push(mean);
+        }
         samples.interval()
     }
 
