@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 ///     kind = 'characters'
 ///     [model.config]
 ///     model_type = 'gpt2'
+///     n_embd = 128
 ///     n_layer = 4
+///     n_head = 4
 /// ";
 /// let recipe = PretrainRecipe::parse(text, "shakespeare.toml", &["train.steps=2000".into()])?;
 /// assert_eq!(recipe.train.steps, Some(2000));
