@@ -254,6 +254,9 @@ pub(crate) struct Pretrain {
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
           conflicts_with_all = ["recipe", "set", "name", "seed", "out"])]
     pub(crate) resume: Option<PathBuf>,
+    /// Write report.html every few seconds while training goes on; in a browser it reloads itself
+    #[arg(long)]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object at the end, progress on standard error
@@ -351,6 +354,20 @@ impl Generate {
     pub(crate) fn language(&self) -> LanguageOptions {
         let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
         LanguageOptions { precision, ..LanguageOptions::default() }
+    }
+
+    /// The options that only a model that chooses among tokens has a use for.
+    pub(crate) fn sampling(&self) -> Vec<&'static str> {
+        let given = [
+            ("--temperature", self.temperature.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--min-p", self.min_p.is_some()),
+            ("--repetition-penalty", self.repetition_penalty.is_some()),
+            ("--stop", !self.stop.is_empty()),
+            ("--ignore-end", self.ignore_end),
+        ];
+        given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
 
     /// How it writes, where `usual` is what was not said.

@@ -40,7 +40,7 @@ pub use config::{BrokenText, CleanConfig, DocumentBorders, Duplicates, TextConfi
 pub use index::{DocumentCounts, PartReport, TextReport};
 pub use measure::{TextMeasure, measure};
 pub use tokenize::{TextProgress, tokenize};
-pub use tokenizer::{SpecialTokens, TextStream, Tokenizer, TokenizerKind};
+pub use tokenizer::{MarianTokenizer, SpecialTokens, TextStream, Tokenizer, TokenizerKind};
 pub use tokens::{TextData, TokenData};
 pub use train::{TokenizerOptions, TrainedTokenizer, train_tokenizer};
 

@@ -3,6 +3,7 @@
 use crate::model::write_text;
 use crate::watch::Watcher;
 use crate::{Error, Result, RunFolder, TrainOptions};
+use ff_nn::models::DecoderConfig;
 use ff_tensor::Device;
 use ff_train::{Event, Observer, Progress};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub(crate) struct RunInfo {
     /// The recipe it was started with, as far as the result depends on it.
     #[serde(default)]
     pub(crate) recipe: Option<String>,
+    /// What a language model is made from: its run goes on without the files that its recipe names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) config: Option<DecoderConfig>,
 }
 
 const FORMAT: u32 = 1;
@@ -71,6 +75,7 @@ impl RunInfo {
             threads: device.cpu().threads().count(),
             finished: false,
             recipe: Some(recipe),
+            config: None,
         })
     }
 

@@ -263,7 +263,9 @@ fn run(
     };
     let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
     if watch {
-        let mut page = LivePage::new(known(&info), &clock, trainer.progress());
+        let mut page = LivePage::new(trainer.progress(), |progress, from| {
+            report::write(known(&info), progress, &clock, Outcome::Running { from })
+        });
         log.also(move |event, _| page.event(event));
     }
     let mut objective = setup.objective(recipe, train, valid);

@@ -50,6 +50,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "prelu", cases: crate::prelu::cases },
         Entry { name: "rms_norm", cases: crate::rms_norm::cases },
         Entry { name: "rotary", cases: crate::rotary::cases },
+        Entry { name: "router_balance", cases: crate::router_balance::cases },
         Entry { name: "scale", cases: crate::scale::cases },
         Entry { name: "scale_rows", cases: crate::scale_rows::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "language"
@@ -135,6 +135,14 @@ DECODERS = {
 }
 
 
+MIXTURES = ["mixtral", "qwen2_moe", "qwen3_moe"]
+# What the loss that spreads tokens over experts is multiplied with in theirs.
+BALANCE = 0.3
+
+# Those that are stored in mixed precision too.
+MIXED = ["gpt2", "llama", "qwen3"]
+
+
 def randomise(model):
     """Values large enough that every part of the model shows in its outputs."""
     for name, p in model.named_parameters():
@@ -228,6 +236,55 @@ def decoder(name):
     expected["steps.ids"] = steps.int()
     expected["steps.losses"] = torch.stack(losses)
     store(folder, expected)
+
+
+def mixed(name):
+    """What a decoder that is stored gives under autocast: products in bf16, parameters and the optimiser in f32."""
+    folder = FOLDER / name
+    stored = load_file(folder / "expected.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    model.train()
+    losses, expected = [], {}
+    optimizer = adamw(model)
+    run = lambda ids: model(input_ids=ids.long(), labels=ids.long())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected["logits"] = run(stored["ids"]).logits.detach().float()
+    for ids in stored["steps.ids"]:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = run(ids).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach().float())
+    expected["steps.losses"] = torch.stack(losses)
+    f32 = (expected["logits"] - stored["logits"]).abs().max() / stored["logits"].abs().max()
+    off = (expected["steps.losses"] / stored["steps.losses"] - 1).abs().max()
+    print(f"{name} in bf16: logits {f32:.1e} from f32, losses {off:.1e}")
+    store(folder, expected, "bf16.safetensors")
+
+
+def balanced(name):
+    """The same mixture with the loss that spreads tokens over experts, large enough to show."""
+    folder = FOLDER / name
+    stored = load_file(folder / "expected.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    model.config.output_router_logits = True
+    model.router_aux_loss_coef = BALANCE
+    model.train()
+    run = lambda ids: model(input_ids=ids.long(), labels=ids.long())
+    out = run(stored["ids"])
+    out.loss.backward()
+    expected = {"loss": out.loss.detach().reshape(1), "balance": out.aux_loss.detach().reshape(1)}
+    expected.update(file_gradients(model))
+    optimizer, losses = adamw(model), []
+    for ids in stored["steps.ids"]:
+        optimizer.zero_grad()
+        loss = run(ids).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    expected["steps.losses"] = torch.stack(losses)
+    store(folder, expected, "balance.safetensors")
 
 
 ENCODER = dict(
@@ -328,10 +385,10 @@ def encoder(name):
     finish(name, model, expected, run, [(t,) for t in targets])
 
 
-def marian(name):
+def marian_model(vocab_size, end):
     torch.manual_seed(1)
     config = transformers.MarianConfig(
-        vocab_size=39,
+        vocab_size=vocab_size,
         d_model=16,
         encoder_layers=2,
         decoder_layers=1,
@@ -340,8 +397,8 @@ def marian(name):
         encoder_ffn_dim=20,
         decoder_ffn_dim=24,
         max_position_embeddings=30,
-        pad_token_id=38,
-        decoder_start_token_id=38,
+        pad_token_id=vocab_size - 1,
+        decoder_start_token_id=vocab_size - 1,
         eos_token_id=0,
         forced_eos_token_id=0,
         scale_embedding=True,
@@ -352,7 +409,12 @@ def marian(name):
     model = transformers.MarianMTModel(config).float()
     with torch.no_grad():
         model.final_logits_bias.normal_(0.0, 0.5)
-        model.final_logits_bias[0, 0] += 4.0  # so that some translations end by themselves
+        model.final_logits_bias[0, 0] += end  # so that some translations end by themselves
+    return model
+
+
+def marian(name):
+    model = marian_model(39, 4.0)
     start(name, model)
     model.eval()
     source = torch.randint(1, 38, (BATCH, LENGTH))
@@ -384,16 +446,78 @@ def marian(name):
     finish(name, model, expected, run, [(t,) for t in targets])
 
 
-def store(folder, expected):
+RULES = "FB01\t66 69\n41\t61\nE9\t65 301\nA0\t20\n"  # the ligature fi, A to a, é in two, a space that does not break
+SENTENCES = """The cat sees a dog. A dog and the bird sing all day!
+Where is the small red house? It stands behind the hill.
+Never has anyone seen so many finches in one café.""".split("\n")
+TEXTS = ["the cat", "", "  A  ﬁne\u00a0day ", ">>de<< where is it?", "日本 the 日本", "café</s> hill", "<s> _ ▁x\ty"]
+
+
+def marian_text(name):
+    """The folder that `MarianTokenizer` makes: sentencepiece's models and a vocabulary of both languages."""
+    import json
+    import tempfile
+
+    import sentencepiece
+
+    folder = FOLDER / name
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        (place / "rules.tsv").write_text(RULES)
+        pieces = {"</s>": 0, "<unk>": 1, ">>de<<": 2}
+        for side, size in (("source", 50), ("target", 48)):
+            text = place / "text"
+            lines = SENTENCES if side == "source" else [line[::-1] for line in SENTENCES]
+            text.write_text("\n".join(lines * 3))
+            sentencepiece.SentencePieceTrainer.train(
+                input=str(text),
+                model_prefix=str(place / side),
+                vocab_size=size,
+                normalization_rule_tsv=str(place / "rules.tsv"),
+                minloglevel=2,
+            )
+            (place / f"{side}.model").rename(place / f"{side}.spm")
+            model = sentencepiece.SentencePieceProcessor(model_file=str(place / f"{side}.spm"))
+            for piece in sorted(model.id_to_piece(i) for i in range(3, size)):
+                pieces.setdefault(piece, len(pieces))
+        pieces["<pad>"] = len(pieces)
+        (place / "vocab.json").write_text(json.dumps(pieces))
+        files = [str(place / file) for file in ("source.spm", "target.spm", "vocab.json")]
+        tokenizer = transformers.MarianTokenizer(*files)
+        model = marian_model(len(pieces), 3.0)
+        start(name, model)
+        model.eval()
+        tokenizer.save_pretrained(folder)
+    expected = []
+    for text in TEXTS:
+        found = {"text": text, "ids": tokenizer(text).input_ids}
+        for beams in (1, 3):
+            tokens = model.generate(
+                **tokenizer(text, return_tensors="pt"),
+                max_new_tokens=14,
+                num_beams=beams,
+                do_sample=False,
+                bad_words_ids=[[len(pieces) - 1]],
+            )[0]
+            found[f"beams.{beams}"] = tokenizer.decode(tokens, skip_special_tokens=True)
+        expected.append(found)
+    (folder / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False))
+
+
+def store(folder, expected, file="expected.safetensors"):
     note = f"torch {torch.__version__}, transformers {transformers.__version__}"
     expected = {k: v.contiguous().clone() for k, v in expected.items()}
-    save_file(expected, folder / "expected.safetensors", metadata={"framework": note})
+    save_file(expected, folder / file, metadata={"framework": note})
 
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or [*DECODERS, *ENCODERS, "marian"]:
-        make = decoder if name in DECODERS else encoder if name in ENCODERS else marian
+    for name in sys.argv[1:] or [*DECODERS, *ENCODERS, "marian", "marian_text"]:
+        make = decoder if name in DECODERS else encoder if name in ENCODERS else globals()[name]
         make(name)
+        if name in MIXED:
+            mixed(name)
+        if name in MIXTURES:
+            balanced(name)
         size = sum(f.stat().st_size for f in (FOLDER / name).iterdir())
         print(f"{name}: {size // 1024} KiB")

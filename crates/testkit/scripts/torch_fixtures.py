@@ -139,12 +139,16 @@ def mixture_of_experts(a, x):
         part = z[token]
         h = activation(a.activation, F.linear(part, gate[e])) * F.linear(part, up[e])
         y = y.index_add(0, token, F.linear(h, down[e]) * weights[token, place, None])
-    n = len(z)
-    mask = F.one_hot(chosen, experts).to(z.dtype)  # of load_balancing_loss_func, for one layer
-    share = mask.mean(0) if n else mask.sum(0)
-    balance = experts * (share * probabilities.sum(0)[None]).sum()
+    count = F.one_hot(chosen, experts).to(z.dtype).sum((0, 1))
     z_loss = (torch.logsumexp(logits, -1) ** 2).sum()
-    return [y.reshape(x[0].shape), balance.reshape(1), z_loss.reshape(1)]
+    return [y.reshape(x[0].shape), torch.stack([probabilities.sum(0), count]), z_loss.reshape(1)]
+
+
+def router_balance(a, x):
+    """transformers' load_balancing_loss_func, from the sums that its means are taken of."""
+    (p, c), n = x
+    rows = c.sum() / a.top_k
+    return [n * len(p) * (c / rows * (p / rows)).sum()]
 
 
 def prelu(a, x):
@@ -287,6 +291,7 @@ HANDLERS = {
     "prelu": prelu,
     "rms_norm": rms_norm,
     "rotary": rotary,
+    "router_balance": router_balance,
     "scale": lambda a, x: [a.factor * x[0]],
     "scale_rows": lambda a, x: [x[0] * x[1]],
     "softmax": lambda a, x: [F.softmax(x[0], -1)],

@@ -14,6 +14,10 @@ const PLACES: usize = 6;
 /// all of them once in 2²⁴ times.
 const DRAWS: u64 = 24;
 
+/// A value is moved by so much to tell what depends on it, and by more for what does in steps, as a choice of experts.
+const NEAR: f64 = 0.0625;
+const FAR: f64 = 8.0;
+
 /// Large enough to show the limit, small enough that its square is finite.
 const HUGE: f64 = 1e150;
 
@@ -64,17 +68,18 @@ impl Forward<'_> {
         self.run(&data, seed)
     }
 
-    /// Marks every output value that changes when the one at `place` is moved.
+    /// Marks every output value that changes when the one at `place` is moved by `distance`.
     fn depends(
         &self,
         data: &[Data],
         seed: u64,
         place: (usize, usize),
+        distance: f64,
         marks: &mut [Vec<bool>],
     ) -> Result<()> {
         let Some(base) = self.run(data, seed)? else { return Ok(()) };
         let x = data[place.0].floats().map_or(0.0, |x| x[place.1]);
-        for moved in [x + 0.0625, x - 0.0625] {
+        for moved in [x + distance, x - distance] {
             let Some(y) = self.with(data, seed, place, moved)? else { continue };
             for ((marks, base), y) in marks.iter_mut().zip(&base).zip(&y) {
                 for ((mark, a), b) in marks.iter_mut().zip(base).zip(y) {
@@ -97,10 +102,12 @@ fn check(case: &Case, mode: Mode, result: &mut CheckResult) -> Result<()> {
         for k in sample(&case.name, i, x.len(), PLACES) {
             let place = (i, k);
             let mut here = unmarked();
-            forward.depends(&data, 0, place, &mut here)?;
+            forward.depends(&data, 0, place, NEAR, &mut here)?;
             let mut ever = here.clone();
             for (draw, seed) in draws.iter().zip(1..) {
-                forward.depends(draw, seed, place, &mut ever)?;
+                for distance in [NEAR, FAR] {
+                    forward.depends(draw, seed, place, distance, &mut ever)?;
+                }
             }
             let spoilt = |what: &str, value: f64| {
                 let index = unravel(k, &input.dims);

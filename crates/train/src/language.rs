@@ -236,23 +236,38 @@ pub fn evaluate(
     batch: usize,
     most: usize,
 ) -> ff_ops::Result<(f64, f64)> {
+    let parts = evaluate_parts(graph, model, windows, tokens, batch, most)?;
+    Ok(parts.iter().fold((0.0, 0.0), |(sum, count), part| (sum + part.0, count + part.1)))
+}
+
+/// The same for each `batch` of windows one after the other.
+///
+/// # Errors
+/// An operation failed.
+pub fn evaluate_parts(
+    graph: &mut Graph,
+    model: &CausalLm,
+    windows: Windows,
+    tokens: &dyn Tokens,
+    batch: usize,
+    most: usize,
+) -> ff_ops::Result<Vec<(f64, f64)>> {
     graph.set_mode(Mode::Eval);
     let context = windows.context as u64;
     let all = tokens.len().saturating_sub(1).div_ceil(context.max(1)) as usize;
     let count = all.min(most);
     let starts: Vec<u64> = (0..count).map(|i| (i * all / count.max(1)) as u64 * context).collect();
-    let (mut sum, mut predicted) = (0.0, 0.0);
+    let mut parts = Vec::with_capacity(count.div_ceil(batch.max(1)));
     for starts in starts.chunks(batch.max(1)) {
         graph.reset();
         let (input, targets) = gather(graph, tokens, windows, starts.len(), |row| starts[row])?;
         let loss = model.loss(graph, &input, &targets)?;
         if !graph.device().pool().is_planning() {
-            sum += loss.sum.item()?;
-            predicted += loss.count.item()?;
+            parts.push((loss.sum.item()?, loss.count.item()?));
         }
     }
     graph.reset();
-    Ok((sum, predicted))
+    Ok(parts)
 }
 
 /// Windows as a batch and what it is to predict; what lies behind the end of the stream is padding.

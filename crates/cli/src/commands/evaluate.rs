@@ -63,6 +63,9 @@ fn language(
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
     if let Some(text) = &found.text {
         row("loss, nats a token ↓", score(text.loss));
+        if let Some(interval) = text.interval {
+            row("  95 %", format!("{} to {}", score(interval.low), score(interval.high)));
+        }
         row("perplexity ↓", score(text.perplexity));
         row("bits per byte ↓", score(text.bits_per_byte));
         row("tokens", count(text.tokens));

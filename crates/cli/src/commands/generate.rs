@@ -1,10 +1,9 @@
-use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use feedforward::language::{
-    GenerateOptions, Generated, LanguageModel, StopReason, TranslateOptions, Translator,
+    GenerateOptions, LanguageModel, StopReason, TranslateOptions, Translator,
 };
 use feedforward::tensor::Device;
 use serde_json::json;
@@ -19,31 +18,103 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     if Translator::is_at(&arguments.model)? {
         return translate(arguments, terminal, &device);
     }
+    if arguments.beams.is_some() {
+        return Err(Failure::usage("--beams is for translation models, and this is none")
+            .help("leave it out; --temperature 0 takes the likeliest token every time"));
+    }
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
     let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
     drop(working);
     let mut model = opened?;
     let options = arguments.options(&GenerateOptions::from_model(model.generation()));
-    let mut results = Vec::new();
-    let several = arguments.prompt.len() > 1;
-    for (number, prompt) in arguments.prompt.iter().enumerate() {
-        if several && !arguments.json {
-            terminal.line(terminal.dim(format!("{prompt:?}")))?;
+    let prompts: Vec<&str> = arguments.prompt.iter().map(String::as_str).collect();
+    let several = prompts.len() > 1;
+    let started = Instant::now();
+    // One text is shown as it comes, several when all are there: they are written together.
+    let working = several.then(|| Working::new(terminal, "writing"));
+    let mut show = |_: usize, text: &str| {
+        if arguments.json || several {
+            return Ok(());
         }
+        let stdout = Path::new("standard output");
+        let error = feedforward::formats::Error::io(stdout, "writing");
+        Ok(Terminal::data(text).map_err(error)?)
+    };
+    let written = model.generate_all(&prompts, &options, &mut show);
+    drop(working);
+    let written = written?;
+    let seconds = started.elapsed().as_secs_f64();
+    if arguments.json {
+        let results: Vec<_> = prompts
+            .iter()
+            .zip(&written)
+            .map(|(prompt, written)| {
+                json!({
+                    "prompt": prompt,
+                    "text": written.text,
+                    "prompt_tokens": written.prompt_tokens,
+                    "tokens": written.tokens,
+                    "reason": written.reason,
+                    "seconds": seconds,
+                })
+            })
+            .collect();
+        Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let positions = model.config().max_positions;
+    for (prompt, written) in prompts.iter().zip(&written).filter(|_| several) {
+        terminal.line(terminal.dim(format!("{prompt:?}")))?;
+        Terminal::data(&format!("{}\n", written.text))?;
+        let tokens = count(written.tokens.len() as u64);
+        let reason = reason(written.reason, positions);
+        terminal.line(terminal.dim(format!("{tokens} tokens · stopped by {reason}")))?;
+    }
+    let tokens = written.iter().map(|written| written.tokens.len()).sum();
+    if let ([written], false) = (&written[..], several) {
+        Terminal::data("\n")?;
+        let reason = reason(written.reason, positions);
+        let speed = speed(tokens, seconds);
+        terminal.line(terminal.dim(format!("{speed} · stopped by {reason}")))?;
+    } else {
+        terminal.line(terminal.dim(speed(tokens, seconds)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A translation model reads the prompt whole and writes its translation.
+fn translate(
+    arguments: &Generate,
+    terminal: &Terminal,
+    device: &Device,
+) -> Result<ExitCode, Failure> {
+    let unused = arguments.sampling();
+    if !unused.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} chooses among tokens, and a translation is the best that is found",
+            unused.join(", ")
+        ))
+        .help("leave it out; --beams and --max-tokens are for translations"));
+    }
+    let mut model = Translator::open(&arguments.model, device, &arguments.language())?;
+    let usual = model.usual();
+    let positions = model.config().max_positions;
+    let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);
+    let beams = arguments.beams.unwrap_or(usual.beams);
+    let options = TranslateOptions { max_tokens, beams, ..usual };
+    let mut results = Vec::new();
+    for prompt in &arguments.prompt {
         let started = Instant::now();
-        let mut show = |text: &str| {
-            if arguments.json {
-                return Ok(());
-            }
-            let stdout = Path::new("standard output");
-            let error = feedforward::formats::Error::io(stdout, "writing");
-            Ok(Terminal::data(text).map_err(error)?)
-        };
-        let written = model.generate_at(number as u64, prompt, &options, &mut show)?;
+        let working = Working::new(terminal, "translating");
+        let written = model.translate(prompt, &options);
+        drop(working);
+        let written = written?;
         let seconds = started.elapsed().as_secs_f64();
         if !arguments.json {
-            Terminal::data("\n")?;
-            summary(terminal, &written, seconds)?;
+            Terminal::data(&format!("{}\n", written.text))?;
+            let reason = reason(written.reason, positions);
+            let speed = speed(written.tokens.len(), seconds);
+            terminal.line(terminal.dim(format!("{speed} · stopped by {reason}")))?;
         }
         results.push(json!({
             "prompt": prompt,
@@ -60,48 +131,19 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// A translation model reads the prompt whole and writes its translation.
-fn translate(
-    arguments: &Generate,
-    terminal: &Terminal,
-    device: &Device,
-) -> Result<ExitCode, Failure> {
-    let mut model = Translator::open(&arguments.model, device, &arguments.language())?;
-    let usual = model.usual();
-    let max_tokens = arguments.max_tokens.unwrap_or(usual.max_tokens);
-    let beams = arguments.beams.unwrap_or(usual.beams);
-    let options = TranslateOptions { max_tokens, beams, ..usual };
-    let mut results = Vec::new();
-    for prompt in &arguments.prompt {
-        let working = Working::new(terminal, "translating");
-        let text = model.translate(prompt, &options);
-        drop(working);
-        let text = text?;
-        if !arguments.json {
-            Terminal::data(&format!("{text}\n"))?;
+fn reason(reason: StopReason, positions: usize) -> String {
+    match reason {
+        StopReason::End => "the text's end".into(),
+        StopReason::StopText => "a stop text".into(),
+        StopReason::MaxTokens => "--max-tokens".into(),
+        StopReason::Positions => {
+            format!("the model's last position, of which it has {}", count(positions as u64))
         }
-        results.push(json!({ "prompt": prompt, "text": text }));
+        StopReason::Asked => "a request".into(),
     }
-    if arguments.json {
-        Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn summary(terminal: &Terminal, written: &Generated, seconds: f64) -> io::Result<()> {
-    let reason = match written.reason {
-        StopReason::End => "the text's end",
-        StopReason::StopText => "a stop text",
-        StopReason::MaxTokens => "--max-tokens",
-        StopReason::Positions => "the model's last position",
-        StopReason::Asked => "a request",
-    };
-    let tokens = written.tokens.len();
-    let line = format!(
-        "{} tokens in {}, {:.0} a second · stopped by {reason}",
-        count(tokens as u64),
-        duration(seconds),
-        tokens as f64 / seconds.max(1e-9),
-    );
-    terminal.line(terminal.dim(line))
+fn speed(tokens: usize, seconds: f64) -> String {
+    let rate = tokens as f64 / seconds.max(1e-9);
+    format!("{} tokens in {}, {rate:.0} a second", count(tokens as u64), duration(seconds))
 }

@@ -17,7 +17,7 @@ pub(super) fn run(arguments: &Pretrain, terminal: &Terminal) -> Result<ExitCode,
         out: arguments.out.clone(),
         device: arguments.machine.options()?,
         command: command_line(),
-        watch: false,
+        watch: arguments.watch,
     };
     if let Some(run) = &arguments.resume {
         return watched(terminal, |progress| {
@@ -111,8 +111,11 @@ fn finished(terminal: &Terminal, summary: &PretrainSummary) -> Result<(), Failur
         let before = summary
             .before
             .map_or(String::new(), |before| format!(" (before: loss {})", score(before)));
+        let interval = valid.interval.map_or(String::new(), |interval| {
+            format!(" (95 %: {} to {})", score(interval.low), score(interval.high))
+        });
         terminal.line(format!(
-            "  valid loss {} · perplexity {} · {} bits per byte{before}",
+            "  valid loss {}{interval} · perplexity {} · {} bits per byte{before}",
             score(valid.loss),
             score(valid.perplexity),
             score(valid.bits_per_byte)

@@ -114,6 +114,19 @@ fn from_text_to_what_it_writes() {
     ];
     let written = folder.run(&greedy).ok().json();
     let text = written["generated"][0]["text"].as_str().unwrap();
+    // Several prompts are written together, each as it is alone; it is said why each ended.
+    let mut several = greedy.to_vec();
+    several.extend(["--prompt", "a dog and the dog sees"]);
+    let both = folder.run(&several).ok().json();
+    assert_eq!(both["generated"][0]["text"], text);
+    several.retain(|word| *word != "--json");
+    several[5] = "90";
+    let shown = folder.run(&several).ok();
+    assert_eq!(
+        shown.stderr.matches("stopped by the model's last position, of which it has 16").count(),
+        2
+    );
+
     // What greedy generation writes is what exact match asks for.
     let question = serde_json::json!({ "prompt": "the cat", "answer": text });
     folder.write("exact.jsonl", &format!("{question}\n"));
@@ -205,4 +218,149 @@ fn a_run_that_does_not_fit_is_refused_with_what_would() {
         .run(&wide)
         .fails(2, &["train.batch_size=", "train.accumulate=", "fits and trains the same steps"]);
     assert!(!folder.path().join("run").exists());
+}
+
+/// A model's folder as it is stored for tests.
+fn stored(name: &str) -> String {
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/language").join(name);
+    folder.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_translation_model_writes_what_transformers_writes() {
+    let folder = Folder::new("language-marian");
+    let model = stored("marian_text");
+    let expected = std::fs::read_to_string(Path::new(&model).join("expected.json")).unwrap();
+    let expected: Vec<serde_json::Value> = serde_json::from_str(&expected).unwrap();
+    let mut ended = Vec::new();
+    for beams in ["1", "3"] {
+        let mut line = vec!["generate", &model, "--max-tokens", "14", "--beams", beams, "--json"];
+        for text in &expected {
+            line.extend(["--prompt", text["text"].as_str().unwrap()]);
+        }
+        let found = folder.run(&line).ok().json();
+        for (found, expected) in found["generated"].as_array().unwrap().iter().zip(&expected) {
+            assert_eq!(found["text"], expected[format!("beams.{beams}")], "{beams}: {found}");
+            let ids = expected["ids"].as_array().unwrap();
+            assert_eq!(found["prompt_tokens"], ids.len(), "{found}");
+            ended.push(found["reason"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(ended.iter().any(|r| r == "end") && ended.iter().any(|r| r == "max_tokens"));
+
+    // For people: the translation alone on standard output, and why it ended beside it.
+    let shown = folder.run(&["generate", &model, "--prompt", "the cat"]).ok();
+    assert_eq!(shown.stdout.lines().count(), 1, "{shown:?}");
+    assert!(shown.stderr.contains("stopped by "), "{shown:?}");
+    folder
+        .run(&["generate", &model, "--prompt", "the cat", "--temperature", "0.5", "--stop", "a"])
+        .fails(2, &["--temperature, --stop chooses among tokens", "--beams and --max-tokens"]);
+    folder
+        .run(&["generate", &stored("gpt2"), "--prompt", "a", "--beams", "2"])
+        .fails(2, &["--beams"]);
+    folder
+        .run(&["generate", &stored("marian"), "--prompt", "the cat"])
+        .fails(2, &["has no tokenizer", "source.spm"]);
+    folder.write("text.txt", "the cat");
+    folder
+        .run(&["evaluate", &model, "--data", "text.txt"])
+        .fails(2, &["a translation model is not judged"]);
+}
+
+#[test]
+fn a_run_goes_on_from_another_folder() {
+    let folder = Folder::new("language-elsewhere");
+    let path = |name: &str| folder.path().join(name);
+    for name in ["project/sub/base", "elsewhere"] {
+        std::fs::create_dir_all(path(name)).unwrap();
+    }
+    folder.write("project/sub/corpus.txt", &corpus());
+    // The model's weights, config and tokenizer come from a run beside the recipe.
+    folder.write("project/sub/recipe.toml", RECIPE);
+    let project = path("project");
+    let run_in = |place: &Path, line: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_feedforward"));
+        Ran::new(&command.args(line.split(' ')).current_dir(place).output().unwrap())
+    };
+    run_in(&project, "pretrain sub/recipe.toml --out sub/first --quiet --set train.steps=10").ok();
+    let on = RECIPE.replace("[model.config]", "[model]\nfrom = \"first\"\n[elided]");
+    let on = on.split_once("[elided]").unwrap();
+    let on = format!("{}[optimizer]{}", on.0, on.1.split_once("[optimizer]").unwrap().1);
+    folder.write("project/sub/on.toml", &on);
+    run_in(&project, "pretrain sub/on.toml --out whole --quiet").ok();
+    let whole = result(&path("project/whole"));
+
+    let started = |out: &str| {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_feedforward"))
+            .args(["pretrain", "sub/on.toml", "--out", out])
+            .current_dir(&project)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(kill_when(&mut child, || lines(&project.join(out)) >= 2), "it was over too soon");
+    };
+    let elsewhere = path("elsewhere");
+    started("run");
+    run_in(&elsewhere, "pretrain --resume ../project/run --quiet").ok();
+    assert!(result(&path("project/run")) == whole, "the same bits");
+
+    // Text and model are needed no more once there are tokens and a checkpoint.
+    started("alone");
+    std::fs::rename(path("project/sub"), path("project/moved")).unwrap();
+    run_in(&elsewhere, "pretrain --resume ../project/alone --quiet").ok();
+    assert!(result(&path("project/alone")) == whole, "the same bits without the files");
+    std::fs::rename(path("project/moved"), path("project/sub")).unwrap();
+
+    // Before the first checkpoint the weights are needed, without tokens the text is: it is said where they were looked for.
+    started("early");
+    std::fs::remove_file(path("project/early/checkpoints/last.safetensors")).unwrap();
+    std::fs::rename(path("project/sub/first"), path("project/sub/away")).unwrap();
+    let wanted = project.join("sub/first").display().to_string();
+    run_in(&elsewhere, "pretrain --resume ../project/early")
+        .fails(1, &["has no checkpoint yet", &wanted, "put it back", "--set model.from="]);
+    std::fs::rename(path("project/sub/away"), path("project/sub/first")).unwrap();
+    std::fs::remove_dir_all(path("project/early/tokens")).unwrap();
+    std::fs::rename(path("project/sub/corpus.txt"), path("project/sub/away.txt")).unwrap();
+    let wanted = project.join("sub/corpus.txt").display().to_string();
+    run_in(&elsewhere, "pretrain --resume ../project/early")
+        .fails(1, &["its tokens are not whole", &wanted, "put it back"]);
+    std::fs::rename(path("project/sub/away.txt"), path("project/sub/corpus.txt")).unwrap();
+    run_in(&elsewhere, "pretrain --resume ../project/early --quiet").ok();
+    assert!(result(&path("project/early")) == whole, "the same bits, once the files are back");
+}
+
+#[test]
+fn a_run_that_is_watched_writes_its_page_while_it_goes_on() {
+    let folder = prepared("language-watched");
+    let long =
+        ["pretrain", "recipe.toml", "--out", "run", "--watch", "--set", "train.steps=100000"];
+    let mut child = start(&folder, &long);
+    let page = folder.path().join("run/report.html");
+    let killed = kill_when(&mut child, || {
+        std::fs::read_to_string(&page).is_ok_and(|page| page.contains("before training"))
+    });
+    assert!(killed, "there was no page");
+    let page = folder.read("run/report.html");
+    assert!(
+        page.contains("data-reload=") && page.contains("the cat"),
+        "it reloads and shows samples"
+    );
+}
+
+#[test]
+fn the_validation_loss_has_an_interval() {
+    let folder = prepared("language-interval");
+    // A stretch is about 1024 tokens: ten of them are needed.
+    folder.write("corpus.txt", &corpus().repeat(4));
+    let more = "pretrain recipe.toml --out run --json --set train.steps=5 --set data.valid=0.6 \
+                --set tokenizer.kind=bytes";
+    let summary = folder.run(&more.split_whitespace().collect::<Vec<_>>()).ok().json();
+    let valid = &summary["valid"];
+    let of = |key: &str| valid["interval"][key].as_f64().unwrap();
+    let loss = valid["loss"].as_f64().unwrap();
+    assert!(of("low") < loss && loss < of("high") && of("high") - of("low") < 0.5, "{valid}");
+    assert!(folder.read("run/report.html").contains("bootstrap over stretches"));
+    assert!(run(&folder, "evaluate run").ok().stdout.contains("95 %"));
 }

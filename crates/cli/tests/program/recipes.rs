@@ -118,9 +118,28 @@ fn a_new_recipe_can_be_trained_and_shown() {
 }
 
 #[test]
-fn the_schema_is_json() {
+fn the_schema_is_json_and_knows_both_kinds_of_recipes() {
     let schema = Folder::new("schema").run(&["recipe", "schema"]).ok().stdout;
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     assert_eq!(schema["title"], "A recipe of feedforward");
-    assert!(schema["properties"]["train"].is_object());
+    for (kind, name, key) in [("then", "PretrainRecipe", "tokenizer"), ("else", "Recipe", "loss")] {
+        assert_eq!(schema[kind]["$ref"], format!("#/$defs/{name}"));
+        let properties = &schema["$defs"][name]["properties"];
+        assert!(properties["train"].is_object() && properties[key].is_object(), "{properties}");
+    }
+    assert!(schema["if"].to_string().contains("tokenizer"));
+}
+
+#[test]
+fn a_slip_in_a_language_models_config_is_shown_in_its_line() {
+    let folder = Folder::new("recipe-language");
+    folder.write("r.toml", crate::language::RECIPE);
+    folder.run(&["recipe", "validate", "r.toml"]).ok();
+    folder.edit("r.toml", "num_hidden_layers", "num_hiden_layers");
+    folder.run(&["recipe", "validate", "r.toml"]).fails(
+        2,
+        &["`model.config.num_hiden_layers`", "did you mean `num_hidden_layers`", "r.toml:11:"],
+    );
+    folder.edit("r.toml", "num_hiden_layers = 2", "num_hidden_layers = 0");
+    folder.run(&["recipe", "validate", "r.toml"]).fails(2, &["`model.config.num_hidden_layers`"]);
 }

@@ -10,10 +10,13 @@ use crate::source::guarded_call;
 mod added;
 mod byte_pairs;
 mod files;
+mod marian;
+mod pieces;
 mod simple;
 mod stream;
 
 use byte_pairs::BytePairs;
+pub use marian::MarianTokenizer;
 use simple::Simple;
 pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, pretty};
 pub use stream::TextStream;

@@ -279,20 +279,19 @@ pub(super) fn read_back(
 
 fn logits(model: &CausalLm, graph: &mut Graph, ids: &[u32]) -> Result<Vec<f32>> {
     graph.reset();
-    let batch = token_batch(graph, ids, 0)?;
+    let batch = token_batch(graph, ids)?;
     let logits = model.logits(graph, &batch, None)?;
     Ok(logits.slice::<f32>()?.to_vec())
 }
 
-/// One sequence whose first token has the given position.
-pub(super) fn token_batch(graph: &Graph, ids: &[u32], position: usize) -> Result<TokenBatch> {
+/// One sequence.
+fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
     let tensor = |values: Vec<i32>| {
         Tensor::from_slice(graph.device(), &values, &[1, values.len()]).map(|t| graph.input(t))
     };
-    let positions = position..position + ids.len();
     Ok(TokenBatch {
         ids: tensor(ids.iter().map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect())?,
-        positions: tensor(positions.map(|p| i32::try_from(p).unwrap_or(i32::MAX)).collect())?,
+        positions: tensor((0..ids.len()).map(|p| i32::try_from(p).unwrap_or(i32::MAX)).collect())?,
         segments: None,
     })
 }
@@ -303,15 +302,20 @@ pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<
         return Ok(None);
     }
     let tokenizer = Tokenizer::load(folder)?;
-    if tokenizer.vocab_size() > vocab_size {
-        let message = format!(
-            "the tokenizer has ids up to {}, the model only {} tokens; they are of different models",
-            tokenizer.vocab_size() - 1,
-            vocab_size
-        );
-        return Err(Error::run(folder, message));
-    }
+    check_vocabulary(folder, tokenizer.vocab_size(), vocab_size)?;
     Ok(Some(tokenizer))
+}
+
+/// A tokenizer must not have more ids than its model.
+pub(super) fn check_vocabulary(folder: &Path, tokenizer: usize, model: usize) -> Result<()> {
+    if tokenizer <= model {
+        return Ok(());
+    }
+    let message = format!(
+        "the tokenizer has ids up to {}, the model only {model} tokens; they are of different models",
+        tokenizer - 1
+    );
+    Err(Error::run(folder, message))
 }
 
 pub(super) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {

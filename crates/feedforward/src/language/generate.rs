@@ -1,16 +1,19 @@
 //! Writing: one token after the other, with what was computed for earlier ones kept.
 
-use super::folder::{LanguageModel, token_batch};
+use super::folder::LanguageModel;
 use super::sampling::{GenerateOptions, Sampler};
 use crate::{Error, Result};
 use ff_data::text::Tokenizer;
-use ff_nn::models::{CausalLm, DecoderConfig, ModelCache};
+use ff_nn::models::{CausalLm, DecoderConfig, ModelCache, TokenBatch};
 use ff_ops::{Graph, Mode};
+use ff_tensor::Tensor;
 use serde::Serialize;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// How many tokens of a prompt are computed at once.
 const CHUNK: usize = 512;
+/// How many texts are written at once.
+const TOGETHER: usize = 16;
 
 /// Why a model stopped writing.
 ///
@@ -77,31 +80,32 @@ impl LanguageModel {
         options: &GenerateOptions,
         on_text: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<Generated> {
-        self.generate_at(0, prompt, options, on_text)
+        let mut all = self.generate_all(&[prompt], options, &mut |_, text| on_text(text))?;
+        all.pop().ok_or_else(|| Error::usage("there is no prompt"))
     }
 
-    /// The same for the prompt of a number, on which the draws depend: several prompts have draws of their own.
+    /// Goes on from several prompts at once, each with draws of its own; `on_text` gets the number of the prompt with each
+    /// piece of text.
     ///
     /// # Errors
     /// As [`LanguageModel::generate`].
-    pub fn generate_at(
+    pub fn generate_all(
         &mut self,
-        number: u64,
-        prompt: &str,
+        prompts: &[&str],
         options: &GenerateOptions,
-        on_text: &mut dyn FnMut(&str) -> Result<()>,
-    ) -> Result<Generated> {
+        on_text: &mut dyn FnMut(usize, &str) -> Result<()>,
+    ) -> Result<Vec<Generated>> {
         let Some(tokenizer) = self.tokenizer.clone() else {
             let message = "the model's folder has no tokenizer (tokenizer.json, or vocab.json and merges.txt); add one";
             return Err(Error::usage(message));
         };
         let end = self.end_tokens();
         let parts = (&self.model, &self.config, &tokenizer);
-        generate(&mut self.graph, parts, (number, prompt), &end, options, on_text)
+        generate(&mut self.graph, parts, prompts, &end, options, on_text)
     }
 }
 
-/// Goes on from a prompt with a model that is in memory; `number` is the prompt's, on which the draws depend.
+/// Goes on from prompts with a model that is in memory, several of them at once; the draws depend on a prompt's number.
 ///
 /// The graph's tape is reset.
 ///
@@ -110,12 +114,57 @@ impl LanguageModel {
 pub fn generate(
     graph: &mut Graph,
     (model, config, tokenizer): (&CausalLm, &DecoderConfig, &Tokenizer),
-    (number, prompt): (u64, &str),
+    prompts: &[&str],
     end: &[u32],
     options: &GenerateOptions,
-    on_text: &mut dyn FnMut(&str) -> Result<()>,
-) -> Result<Generated> {
+    on_text: &mut dyn FnMut(usize, &str) -> Result<()>,
+) -> Result<Vec<Generated>> {
     options.check()?;
+    let ids: Vec<Vec<u32>> =
+        prompts.iter().map(|prompt| encode(tokenizer, prompt, end)).collect::<Result<_>>()?;
+    let mut texts: Vec<_> =
+        prompts.iter().map(|_| (tokenizer.stream(), Held::new(&options.stop))).collect();
+    let mut failure = None;
+    let mut push = |row: usize, token| -> Result<bool> {
+        let (stream, text) = &mut texts[row];
+        let stopped = text.push(&stream.push(token)?);
+        text.give(&mut |text| on_text(row, text))?;
+        Ok(stopped)
+    };
+    let slices: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let written =
+        generate_tokens(graph, (model, config), &slices, end, options, &mut |row, token| {
+            if failure.is_some() {
+                return ControlFlow::Break(());
+            }
+            match push(row, token) {
+                Ok(false) => ControlFlow::Continue(()),
+                Ok(true) => ControlFlow::Break(()),
+                Err(error) => {
+                    failure = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let mut all = Vec::with_capacity(prompts.len());
+    for (row, (written, (mut stream, mut text))) in written.into_iter().zip(texts).enumerate() {
+        let GeneratedTokens { tokens, mut reason } = written;
+        if text.stopped {
+            reason = StopReason::StopText;
+        } else {
+            text.push(&stream.finish()?);
+            text.finish(&mut |text| on_text(row, text))?;
+        }
+        all.push(Generated { text: text.given, prompt_tokens: ids[row].len(), tokens, reason });
+    }
+    Ok(all)
+}
+
+/// The tokens that a model is to go on from.
+fn encode(tokenizer: &Tokenizer, prompt: &str, end: &[u32]) -> Result<Vec<u32>> {
     let mut ids = tokenizer.encode_with_special(prompt)?;
     // Some tokenizers close a text; the model shall go on with it.
     if ids.len() > 1 && ids.last().is_some_and(|last| end.contains(last)) && !prompt.is_empty() {
@@ -129,40 +178,11 @@ pub fn generate(
         let message = "the prompt is empty, and the model has no token that a text begins with; give a prompt";
         return Err(Error::usage(message));
     }
-    let mut stream = tokenizer.stream();
-    let mut text = Held::new(&options.stop);
-    let mut failure = None;
-    let parts = (model, config);
-    let mut generated =
-        generate_tokens(graph, parts, (number, &ids), end, options, &mut |token| {
-            let piece = stream.push(token).map_err(Error::from);
-            let outcome = piece.and_then(|piece| {
-                let stopped = text.push(&piece);
-                text.give(on_text).map(|()| stopped)
-            });
-            match outcome {
-                Ok(false) => ControlFlow::Continue(()),
-                Ok(true) => ControlFlow::Break(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    if text.stopped {
-        generated.reason = StopReason::StopText;
-    } else {
-        text.push(&stream.finish()?);
-        text.finish(on_text)?;
-    }
-    let GeneratedTokens { tokens, reason } = generated;
-    Ok(Generated { text: text.given, prompt_tokens: ids.len(), tokens, reason })
+    Ok(ids)
 }
 
-/// Goes on from tokens with a model that is in memory, until `on_token` breaks it off or there is another reason.
+/// Goes on from prompts with a model that is in memory, several of them at once; each until `on_token` breaks it off or there
+/// is another reason.
 ///
 /// The graph's tape is reset.
 ///
@@ -171,83 +191,181 @@ pub fn generate(
 pub fn generate_tokens(
     graph: &mut Graph,
     (model, config): (&CausalLm, &DecoderConfig),
-    (number, prompt): (u64, &[u32]),
+    prompts: &[&[u32]],
     end: &[u32],
     options: &GenerateOptions,
-    on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-) -> Result<GeneratedTokens> {
+    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<GeneratedTokens>> {
     options.check()?;
-    if prompt.is_empty() {
-        return Err(Error::usage("there is no token to go on from"));
-    }
-    if prompt.len() > config.max_positions {
-        return Err(Error::usage(format!(
-            "the prompt has {} tokens, the model positions for {}; shorten it to leave room for what is to be written",
-            prompt.len(),
-            config.max_positions
-        )));
+    for prompt in prompts {
+        if prompt.is_empty() {
+            return Err(Error::usage("there is no token to go on from"));
+        }
+        if prompt.len() > config.max_positions {
+            return Err(Error::usage(format!(
+                "the prompt has {} tokens, the model positions for {}; shorten it to leave room for what is to be written",
+                prompt.len(),
+                config.max_positions
+            )));
+        }
     }
     let mode = graph.mode();
     graph.set_mode(Mode::Eval);
-    let result = write(graph, (model, config), (number, prompt), end, options, on_token);
+    let mut all = Vec::with_capacity(prompts.len());
+    let mut result = Ok(());
+    for (part, prompts) in prompts.chunks(TOGETHER).enumerate() {
+        let first = part * TOGETHER;
+        let on_token = &mut |row: usize, token| on_token(first + row, token);
+        let mut writer = Writer::new(config, options, end, (first, prompts));
+        result = writer.write(graph, (model, config), on_token);
+        all.extend(writer.rows.into_iter().map(Row::into_written));
+        if result.is_err() {
+            break;
+        }
+    }
     graph.set_mode(mode);
     graph.reset();
-    result
+    result.map(|()| all)
 }
 
-fn write(
-    graph: &mut Graph,
-    (model, config): (&CausalLm, &DecoderConfig),
-    (number, prompt): (u64, &[u32]),
-    end: &[u32],
-    options: &GenerateOptions,
-    on_token: &mut dyn FnMut(u32) -> ControlFlow<()>,
-) -> Result<GeneratedTokens> {
-    let room = config.max_positions - prompt.len();
-    // What is written last is not read again.
-    let capacity = prompt.len() + options.max_tokens.min(room + 1) - 1;
-    let mut cache = ModelCache::new(graph.device(), config, model.options(), 1, capacity)?;
-    let mut sampler = Sampler::new(options, number);
-    let mut context = prompt.to_vec();
-    let mut tokens = Vec::new();
-    let mut logits = read(graph, model, &mut cache, prompt)?;
-    let reason = loop {
-        let token = sampler.choose(&logits, &context, tokens.len() as u64)?;
-        if end.contains(&token) && !options.ignore_end {
-            break StopReason::End;
-        }
-        tokens.push(token);
-        context.push(token);
-        if on_token(token).is_break() {
-            break StopReason::Asked;
-        }
-        if tokens.len() == options.max_tokens {
-            break StopReason::MaxTokens;
-        }
-        if cache.len() == config.max_positions {
-            break StopReason::Positions;
-        }
-        logits = read(graph, model, &mut cache, &[token])?;
-    };
-    Ok(GeneratedTokens { tokens, reason })
+/// A text that is being written.
+struct Row<'a> {
+    sampler: Sampler<'a>,
+    /// The prompt and what was written.
+    context: Vec<u32>,
+    prompt: usize,
+    reason: Option<StopReason>,
 }
 
-/// Takes tokens into the cache; the logits of what comes after the last one.
-fn read(
-    graph: &mut Graph,
-    model: &CausalLm,
-    cache: &mut ModelCache,
-    tokens: &[u32],
-) -> Result<Vec<f32>> {
-    let mut logits = Vec::new();
-    for part in tokens.chunks(CHUNK) {
-        graph.reset();
-        let batch = token_batch(graph, part, cache.len())?;
-        let next = model.next_logits(graph, &batch, Some(cache))?;
-        logits.clear();
-        logits.extend_from_slice(next.slice::<f32>()?);
+impl Row<'_> {
+    fn into_written(mut self) -> GeneratedTokens {
+        let reason = self.reason.unwrap_or(StopReason::Asked);
+        GeneratedTokens { tokens: self.context.split_off(self.prompt), reason }
     }
-    Ok(logits)
+}
+
+/// Texts that are written together, token by token. Shorter prompts have padding before them, so that all of them end in the
+/// same place; attention leaves it out.
+struct Writer<'a> {
+    rows: Vec<Row<'a>>,
+    end: &'a [u32],
+    options: &'a GenerateOptions,
+    positions: usize,
+    /// The tokens of the longest prompt.
+    longest: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn new(
+        config: &DecoderConfig,
+        options: &'a GenerateOptions,
+        end: &'a [u32],
+        (first, prompts): (usize, &[&[u32]]),
+    ) -> Self {
+        let row = |(i, prompt): (usize, &&[u32])| Row {
+            sampler: Sampler::new(options, (first + i) as u64),
+            context: prompt.to_vec(),
+            prompt: prompt.len(),
+            reason: None,
+        };
+        let rows = prompts.iter().enumerate().map(row).collect();
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        Self { rows, end, options, positions: config.max_positions, longest }
+    }
+
+    fn write(
+        &mut self,
+        graph: &mut Graph,
+        (model, config): (&CausalLm, &DecoderConfig),
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let room = |row: &Row<'_>| self.options.max_tokens.min(self.positions - row.prompt + 1);
+        // What is written last is not read again.
+        let most = self.rows.iter().map(room).max().unwrap_or(1);
+        let (batch, capacity) = (self.rows.len(), self.longest + most - 1);
+        let mut cache = ModelCache::new(graph.device(), config, model.options(), batch, capacity)?;
+        let mut logits = Vec::new();
+        for start in (0..self.longest).step_by(CHUNK) {
+            let places = start..self.longest.min(start + CHUNK);
+            logits = self.read(graph, model, &mut cache, places)?;
+        }
+        loop {
+            for (i, logits) in logits.chunks_exact(config.vocab_size).enumerate() {
+                self.choose(i, logits, on_token)?;
+            }
+            if self.rows.iter().all(|row| row.reason.is_some()) {
+                return Ok(());
+            }
+            let place = cache.len();
+            logits = self.read(graph, model, &mut cache, place..place + 1)?;
+        }
+    }
+
+    /// Writes a row's next token, unless the row is over.
+    fn choose(
+        &mut self,
+        i: usize,
+        logits: &[f32],
+        on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let row = &mut self.rows[i];
+        if row.reason.is_some() {
+            return Ok(());
+        }
+        let step = row.context.len() - row.prompt;
+        let token = row.sampler.choose(logits, &row.context, step as u64)?;
+        if self.end.contains(&token) && !self.options.ignore_end {
+            row.reason = Some(StopReason::End);
+            return Ok(());
+        }
+        row.context.push(token);
+        row.reason = if on_token(i, token).is_break() {
+            Some(StopReason::Asked)
+        } else if step + 1 == self.options.max_tokens {
+            Some(StopReason::MaxTokens)
+        } else if row.context.len() > self.positions {
+            Some(StopReason::Positions)
+        } else {
+            None
+        };
+        Ok(())
+    }
+
+    /// Takes the tokens at some places of all rows into the cache; the logits of what comes after the last one. A row that is
+    /// over goes on with a token that nobody sees.
+    fn read(
+        &self,
+        graph: &mut Graph,
+        model: &CausalLm,
+        cache: &mut ModelCache,
+        places: Range<usize>,
+    ) -> Result<Vec<f32>> {
+        graph.reset();
+        let before = |row: &Row<'_>| self.longest - row.prompt;
+        let of = |f: &dyn Fn(&Row<'_>, usize) -> i32, places: Range<usize>| {
+            let values = self.rows.iter().flat_map(|row| places.clone().map(move |at| f(row, at)));
+            let values: Vec<i32> = values.collect();
+            let dims = [self.rows.len(), places.len()];
+            Tensor::from_slice(graph.device(), &values, &dims).map(|t| graph.input(t))
+        };
+        let id = |row: &Row<'_>, at: usize| {
+            let id = at.checked_sub(before(row)).and_then(|at| row.context.get(at));
+            id.map_or(0, |&id| i32::try_from(id).unwrap_or(i32::MAX))
+        };
+        let position = |row: &Row<'_>, at: usize| {
+            let position = at.saturating_sub(before(row)).min(self.positions - 1);
+            i32::try_from(position).unwrap_or(i32::MAX)
+        };
+        let padding = |row: &Row<'_>, at: usize| -i32::from(at < before(row));
+        let padded = self.rows.iter().any(|row| before(row) > 0);
+        let batch = TokenBatch {
+            ids: of(&id, places.clone())?,
+            positions: of(&position, places.clone())?,
+            segments: if padded { Some(of(&padding, 0..places.end)?) } else { None },
+        };
+        let next = model.next_logits(graph, &batch, Some(cache))?;
+        Ok(next.slice::<f32>()?.to_vec())
+    }
 }
 
 /// Text that waits until it is certain not to be the beginning of a stop text.

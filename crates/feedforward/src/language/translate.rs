@@ -1,14 +1,16 @@
+use super::StopReason;
 use super::folder::{
-    SaveOptions, model_folder, read_back, read_generation, read_params, read_tokenizer,
-    write_folder,
+    SaveOptions, check_vocabulary, model_folder, read_back, read_generation, read_params,
+    read_tokenizer, write_folder,
 };
 use crate::model::read;
 use crate::{Error, Result};
-use ff_data::text::Tokenizer;
+use ff_data::text::{MarianTokenizer, Tokenizer};
 use ff_nn::Builder;
 use ff_nn::models::{LanguageOptions, Marian, MarianConfig, plain_file_tensors};
 use ff_ops::{Graph, Mode, Value};
 use ff_tensor::{Device, Tensor};
+use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use std::path::Path;
 
@@ -38,7 +40,7 @@ impl Default for TranslateOptions {
 /// ```no_run
 /// use feedforward::language::Translator;
 /// let mut model = Translator::open("models/opus-mt".as_ref(), &Default::default(), &Default::default())?;
-/// println!("{}", model.translate("Good morning.", &Default::default())?);
+/// println!("{}", model.translate("Good morning.", &Default::default())?.text);
 /// # Ok::<(), feedforward::Error>(())
 /// ```
 #[derive(Debug)]
@@ -46,9 +48,59 @@ pub struct Translator {
     config: MarianConfig,
     model: Marian,
     graph: Graph,
-    tokenizer: Option<Tokenizer>,
+    text: Option<Text>,
     generation: Map<String, Json>,
     options: LanguageOptions,
+}
+
+/// What makes tokens of a text: a `tokenizer.json` for both languages, or the files that Marian's models come with.
+#[derive(Debug, Clone)]
+enum Text {
+    Json(Tokenizer),
+    Marian(MarianTokenizer),
+}
+
+impl Text {
+    fn read(folder: &Path, vocab_size: usize) -> Result<Option<Self>> {
+        if folder.join("tokenizer.json").exists() || !MarianTokenizer::is_at(folder) {
+            return Ok(read_tokenizer(folder, vocab_size)?.map(Self::Json));
+        }
+        let tokenizer = MarianTokenizer::load(folder)?;
+        check_vocabulary(folder, tokenizer.vocab_size(), vocab_size)?;
+        Ok(Some(Self::Marian(tokenizer)))
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(match self {
+            Self::Json(tokenizer) => tokenizer.encode_with_special(text)?,
+            Self::Marian(tokenizer) => tokenizer.encode(text)?,
+        })
+    }
+
+    fn decode(&self, ids: &[u32]) -> Result<String> {
+        Ok(match self {
+            Self::Json(tokenizer) => tokenizer.decode_plain(ids)?,
+            Self::Marian(tokenizer) => tokenizer.decode(ids)?,
+        })
+    }
+}
+
+/// A text in another language.
+///
+/// ```
+/// use feedforward::language::{StopReason, Translation};
+/// fn whole(translation: &Translation) -> bool { translation.reason == StopReason::End }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Translation {
+    /// The text.
+    pub text: String,
+    /// How many tokens the other text has, with the one that ends it.
+    pub prompt_tokens: usize,
+    /// The tokens written, without the one that ends the text.
+    pub tokens: Vec<u32>,
+    /// Why there are no more.
+    pub reason: StopReason,
 }
 
 /// Names of the shared table, and of positions, which are computed.
@@ -92,11 +144,11 @@ impl Translator {
         let mut builder = Builder::new();
         let model = Marian::new(&mut builder, &config, options);
         let params = read_params(&folder, device, builder, &plain_file_tensors, &is_ignored)?;
-        let tokenizer = read_tokenizer(&folder, config.vocab_size)?;
+        let text = Text::read(&folder, config.vocab_size)?;
         let generation = read_generation(&folder)?;
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);
-        Ok(Self { config, model, graph, tokenizer, generation, options: *options })
+        Ok(Self { config, model, graph, text, generation, options: *options })
     }
 
     /// What the model is made from.
@@ -129,16 +181,30 @@ impl Translator {
     ///
     /// # Errors
     /// The folder has no tokenizer, the text has no tokens or more than there are positions, or memory is short.
-    pub fn translate(&mut self, text: &str, options: &TranslateOptions) -> Result<String> {
-        let Some(tokenizer) = self.tokenizer.clone() else {
-            return Err(Error::usage("the model's folder has no tokenizer.json; add one"));
+    pub fn translate(&mut self, text: &str, options: &TranslateOptions) -> Result<Translation> {
+        let Some(tokenizer) = self.text.clone() else {
+            let message = "the model's folder has no tokenizer; add source.spm, target.spm and vocab.json as Marian's models \
+                           have them, or a tokenizer.json";
+            return Err(Error::usage(message));
         };
-        let mut source = tokenizer.encode_with_special(text)?;
+        let mut source = tokenizer.encode(text)?;
         if source.last() != Some(&self.config.end_token) {
             source.push(self.config.end_token);
         }
-        let written = self.translate_tokens(&source, options)?;
-        Ok(tokenizer.decode_plain(&written)?)
+        let mut tokens = self.translate_tokens(&source, options)?;
+        // At its last token a translation is ended, whether it is over or not.
+        let reason = if tokens.len() < options.max_tokens.min(self.config.max_positions) {
+            StopReason::End
+        } else if options.max_tokens <= self.config.max_positions {
+            StopReason::MaxTokens
+        } else {
+            StopReason::Positions
+        };
+        if tokens.last() == Some(&self.config.end_token) {
+            tokens.pop();
+        }
+        let text = tokenizer.decode(&tokens)?;
+        Ok(Translation { text, prompt_tokens: source.len(), tokens, reason })
     }
 
     /// Translates tokens, of which the last one ends the text; so does that of the translation.
@@ -287,7 +353,12 @@ impl Translator {
     /// # Errors
     /// The folder cannot be written, or reads back as something else.
     pub fn save(&mut self, folder: &Path, options: &SaveOptions) -> Result<()> {
-        let parts = (self.tokenizer.as_ref(), Some(&self.generation));
+        let json =
+            if let Some(Text::Json(tokenizer)) = &self.text { Some(tokenizer) } else { None };
+        if let Some(Text::Marian(tokenizer)) = &self.text {
+            tokenizer.save(folder)?;
+        }
+        let parts = (json, Some(&self.generation));
         let params = self.graph.params();
         let json = self.config.to_json();
         write_folder(folder, &plain_file_tensors(params), params, parts, &json, *options)?;

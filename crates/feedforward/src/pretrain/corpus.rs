@@ -112,9 +112,9 @@ pub(super) fn prepare(
 ) -> Result<Corpus> {
     let (config, source) = text(recipe, folder)?;
     let (_, tokenizer_folder) = folders(folder);
-    let tokenizer = tokenizer(recipe, &config, Path::new(""), watcher)?;
+    let tokenizer = tokenizer(recipe, &config, watcher)?;
     tokenizer.save(&tokenizer_folder)?;
-    tokens(&config, Path::new(""), tokenizer, folder, source, watcher)
+    tokens(&config, tokenizer, folder, source, watcher)
 }
 
 /// Finds the text of an earlier run: tokens that are whole are used, others made anew.
@@ -138,7 +138,18 @@ pub(super) fn reopen(
             watcher.notice(&Notice::Text(&corpus.notice()));
             corpus
         }
-        _ => tokens(&config, &info.base, tokenizer, folder, source, watcher)?,
+        _ => {
+            let mut paths = config.paths.iter().chain(&config.valid_paths);
+            if let Some(lost) = paths.find(|path| !path.exists()) {
+                let message = format!(
+                    "its tokens are not whole, so its text is read again, and {} is not there; put it back, or copy the \
+                     folder `tokens` of the run again",
+                    lost.display()
+                );
+                return Err(Error::run(folder.path(), message));
+            }
+            tokens(&config, tokenizer, folder, source, watcher)?
+        }
     };
     if corpus.data.train.hash() != info.data_hash {
         return Err(Error::run(
@@ -151,7 +162,6 @@ pub(super) fn reopen(
 
 fn tokens(
     config: &TextConfig,
-    base: &Path,
     tokenizer: Tokenizer,
     folder: &RunFolder,
     source: String,
@@ -159,7 +169,7 @@ fn tokens(
 ) -> Result<Corpus> {
     let (tokens_folder, _) = folders(folder);
     let mut phase = "";
-    let report = tokenize(config, base, &tokenizer, &tokens_folder, &mut |progress| {
+    let report = tokenize(config, Path::new(""), &tokenizer, &tokens_folder, &mut |progress| {
         tell(progress, &mut phase, watcher);
     })?;
     let mut data = TextData::open(&tokens_folder)?;
@@ -186,7 +196,6 @@ fn tell(progress: &TextProgress, phase: &mut &'static str, watcher: &mut dyn Wat
 fn tokenizer(
     recipe: &PretrainRecipe,
     config: &TextConfig,
-    base: &Path,
     watcher: &mut dyn Watcher,
 ) -> Result<Tokenizer> {
     let table = &recipe.tokenizer;
@@ -205,5 +214,5 @@ fn tokenizer(
     };
     let mut phase = "";
     let told = &mut |progress: &TextProgress| tell(progress, &mut phase, watcher);
-    Ok(train_tokenizer(config, base, &options, told)?.tokenizer)
+    Ok(train_tokenizer(config, Path::new(""), &options, told)?.tokenizer)
 }

@@ -2,7 +2,7 @@
 
 use super::judge::{self, Choice, Choices, Exact, TextScores};
 use super::{PretrainRecipe, Question};
-use crate::language::LanguageModel;
+use crate::language::{LanguageModel, Translator};
 use crate::{Error, Result, RunFolder};
 use ff_data::text::{TextConfig, TextData, tokenize};
 use ff_nn::models::LanguageOptions;
@@ -65,6 +65,10 @@ pub fn evaluate_language(
         precision: recipe.as_ref().map(|recipe| recipe.model.precision).unwrap_or_default(),
         ..LanguageOptions::default()
     };
+    if Translator::is_at(path)? {
+        let message = "a translation model is not judged here; see what it writes with `feedforward generate`";
+        return Err(Error::usage(message));
+    }
     let mut model = LanguageModel::open(path, &device, &language)?;
     let windows = match (&recipe, model.tokenizer()) {
         (Some(recipe), Some(tokenizer)) => super::run::windows_of(recipe, tokenizer)?,

@@ -147,7 +147,8 @@ fn time_steps(
         }
     }
     let train = &corpus.data.train;
-    let Setup { model, graph } = setup::build(recipe, config, device)?;
+    let Setup { model, mut graph } = setup::build(recipe, config, device)?;
+    setup::begin(recipe, config, &mut graph)?;
     let mut trainer = setup::trainer(recipe, graph, device, train.tokens())?;
     let batch = recipe.train.batch_size;
     let mut objective = LanguageObjective::new(

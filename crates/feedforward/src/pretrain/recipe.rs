@@ -8,7 +8,8 @@ use ff_train::optim::{ConfigError, OptimizerConfig};
 use ff_train::schedule::ScheduleConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// Everything that decides how a language model is pretrained: text, tokenizer, model, optimiser, schedule, length.
 ///
@@ -21,7 +22,9 @@ use std::path::Path;
 ///     kind = 'characters'
 ///     [model.config]
 ///     model_type = 'gpt2'
+///     n_embd = 128
 ///     n_layer = 4
+///     n_head = 4
 /// ";
 /// let recipe = PretrainRecipe::parse(text, "shakespeare.toml", &["train.steps=2000".into()])?;
 /// assert_eq!(recipe.train.steps, Some(2000));
@@ -53,6 +56,10 @@ pub struct PretrainRecipe {
     pub sample: SampleConfig,
 }
 
+/// Tables, and keys of `[model]`, that only recipes of language models have.
+const TABLES: [&str; 2] = ["tokenizer", "generate"];
+const MODEL_KEYS: [&str; 3] = ["config", "config_file", "from"];
+
 impl PretrainRecipe {
     /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
     ///
@@ -63,10 +70,8 @@ impl PretrainRecipe {
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
         let mut recipe = Self::parse(&recipe::read_text(path)?, &path.display().to_string(), sets)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let model = &mut recipe.model;
-        let own = [&mut model.from, &mut model.config_file, &mut recipe.tokenizer.path];
-        let data = recipe.data.paths.iter_mut().chain(&mut recipe.data.valid_paths);
-        data.chain(own.into_iter().flatten()).for_each(|path| find_beside(path, folder));
+        let (text, model) = recipe.paths();
+        text.into_iter().chain(model).for_each(|path| find_beside(path, folder));
         if recipe.name.is_none() {
             recipe.name = path
                 .file_stem()
@@ -74,6 +79,31 @@ impl PretrainRecipe {
                 .filter(|name| name != "recipe");
         }
         Ok(recipe)
+    }
+
+    /// The paths of texts, and those of what the model and the tokenizer come from.
+    fn paths(&mut self) -> (Vec<&mut PathBuf>, Vec<&mut PathBuf>) {
+        let text = self.data.paths.iter_mut().chain(&mut self.data.valid_paths).collect();
+        let model = &mut self.model;
+        let own = [&mut model.from, &mut model.config_file, &mut self.tokenizer.path];
+        (text, own.into_iter().flatten().collect())
+    }
+
+    /// The same recipe with relative paths that start at `base`. A text that is not there may lie in the current folder: a
+    /// run knows the hash of its text, but not that of a model.
+    pub(super) fn started_in(&self, base: &Path) -> Self {
+        let mut recipe = self.clone();
+        let (text, model) = recipe.paths();
+        for path in text {
+            let there = base.join(&path);
+            if there.exists() || !path.exists() {
+                *path = there;
+            }
+        }
+        for path in model {
+            *path = base.join(&path);
+        }
+        recipe
     }
 
     /// Reads a recipe from its text; `origin` is what messages call it.
@@ -89,27 +119,23 @@ impl PretrainRecipe {
         let table: Option<toml::Table> = text.parse().ok();
         table.is_some_and(|table| {
             let model = table.get("model").and_then(toml::Value::as_table);
-            let of_language = |m: &toml::Table| {
-                ["config", "config_file", "from"].iter().any(|key| m.contains_key(*key))
-            };
-            table.contains_key("tokenizer")
-                || table.contains_key("generate")
-                || model.is_some_and(of_language)
+            TABLES.iter().any(|key| table.contains_key(*key))
+                || model.is_some_and(|m| MODEL_KEYS.iter().any(|key| m.contains_key(*key)))
         })
+    }
+
+    /// The same as a JSON schema.
+    pub(crate) fn is_one_schema() -> serde_json::Value {
+        let required = |key: &&str| json!({ "required": [key] });
+        let model: Vec<_> = MODEL_KEYS.iter().map(required).collect();
+        let model = json!({ "required": ["model"], "properties": { "model": { "anyOf": model } } });
+        let any: Vec<_> = TABLES.iter().map(required).chain([model]).collect();
+        json!({ "anyOf": any })
     }
 
     /// The recipe as TOML with a word on every key.
     pub fn to_toml(&self) -> String {
         recipe::to_toml(self)
-    }
-
-    /// The JSON schema of pretraining recipes, for editors.
-    ///
-    /// ```
-    /// assert!(feedforward::pretrain::PretrainRecipe::schema().contains("context"));
-    /// ```
-    pub fn schema() -> String {
-        format!("{:#}\n", recipe::schema_json::<Self>())
     }
 }
 
@@ -139,6 +165,11 @@ impl RecipeFile for PretrainRecipe {
             let message = "is missing: write the keys of a config.json, such as model_type = \"llama\", or name one with \
                            model.config_file, or a model to go on from with model.from";
             ("model.config".to_owned(), message.to_owned())
+        });
+        // What the recipe says itself; a config in another file is read when it is used.
+        let model = model.or_else(|| match super::setup::check_own(self) {
+            Err(error) => Some((error.key, error.message)),
+            Ok(()) => None,
         });
         let name = self.name.as_deref().filter(|name| !recipe::is_folder_name(name)).map(|name| {
             let message = format!("\"{name}\" cannot name a folder: take letters, digits, - and _");

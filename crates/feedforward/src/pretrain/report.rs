@@ -1,5 +1,6 @@
 //! The page of a language model's run.
 
+use super::judge::STRETCH;
 use super::run::{Job, PretrainSummary};
 use super::samples::Sample;
 use super::setup::{self, Measured};
@@ -13,9 +14,10 @@ use ff_nn::models::DecoderConfig;
 use ff_nn::{Builder, models::CausalLm};
 use ff_ops::{ParamInfo, Segment};
 use ff_tensor::{DType, Device};
+use ff_train::metrics::wilson;
 use ff_train::report::{
-    Command, Curves, Fact, Layer, Mark, Model, Panel, ReportData, Resource, Score, Series, Status,
-    StatusKind, TextData, Token, Unit, Verdict, render,
+    Command, Curves, Fact, Layer, Live, Mark, Model, Panel, ReportData, Resource, Score, Series,
+    Status, StatusKind, TextData, Token, Unit, Verdict, render,
 };
 use ff_train::{EpochRecord, Progress};
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ const BINS: usize = 24;
 const DOCUMENTS: u64 = 20_000;
 
 /// What is known of a run.
+#[derive(Clone, Copy)]
 pub(super) struct Known<'a> {
     pub(super) job: &'a Job<'a>,
     pub(super) info: &'a RunInfo,
@@ -41,6 +44,11 @@ pub(super) struct Known<'a> {
 
 /// How far the run has come.
 pub(super) enum Outcome<'a> {
+    /// It goes on, in this session since this step; the page reloads itself.
+    Running {
+        /// The step.
+        from: u64,
+    },
     /// It was stopped and can be resumed.
     Interrupted,
     /// It ended with an error.
@@ -78,6 +86,7 @@ fn gather(
         ),
         created: words::now(),
         status: Some(status(progress, outcome)),
+        live: live(known, progress, clock, outcome),
         verdict: verdict(known, progress, outcome),
         text: Some(text(known)?),
         curves: curves(known, progress),
@@ -94,6 +103,7 @@ fn gather(
 fn status(progress: &Progress, outcome: &Outcome<'_>) -> Status {
     let after = format!("after {}", words::plural(progress.step as usize, "step"));
     let (kind, message) = match outcome {
+        Outcome::Running { .. } => (StatusKind::Running, format!("{after} so far")),
         Outcome::Interrupted => {
             (StatusKind::Stopped, format!("interrupted {after}; it can be resumed"))
         }
@@ -111,48 +121,87 @@ fn status(progress: &Progress, outcome: &Outcome<'_>) -> Status {
     Status { kind, message }
 }
 
+fn live(
+    known: &Known<'_>,
+    progress: &Progress,
+    clock: &Clock,
+    outcome: &Outcome<'_>,
+) -> Option<Live> {
+    let Outcome::Running { from } = *outcome else { return None };
+    let total = setup::total_steps(known.job.recipe, known.job.corpus.data.train.tokens());
+    Some(crate::report::live::live(progress, total, from, clock.since_lap()))
+}
+
 /// Loss, perplexity and bits per byte against the start.
 fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Option<Verdict> {
     let per_byte = 1.0 / std::f64::consts::LN_2 / known.job.corpus.valid_bytes_per_token();
-    let (loss, tokens, bits) =
+    let (loss, tokens, bits, interval) =
         if let Outcome::Finished(PretrainSummary { valid: Some(valid), .. }) = outcome {
-            (valid.loss, valid.tokens, valid.bits_per_byte)
+            (valid.loss, valid.tokens, valid.bits_per_byte, valid.interval)
         } else {
             let loss = progress.history.iter().rev().find_map(|record| record.valid_loss)?;
-            (loss, known.job.corpus.data.report.valid.tokens, loss * per_byte)
+            (loss, known.job.corpus.data.report.valid.tokens, loss * per_byte, None)
         };
-    let score = |name: &str, value: f64, before: Option<f64>| {
-        let score = Score::new(name, value, false);
-        match before {
-            Some(before) => score.baseline(before),
-            None => score,
-        }
-    };
-    let before = known.before;
+    // All three are functions of the loss, and so are the ends of their intervals.
+    let score =
+        |name: &str, value: f64, of_loss: &dyn Fn(f64) -> f64, before: &dyn Fn(f64) -> f64| {
+            let score = Score::new(name, value, false);
+            let score = match known.before {
+                Some(loss) => score.baseline(before(loss)),
+                None => score,
+            };
+            match interval {
+                Some(interval) => score.interval(of_loss(interval.low), of_loss(interval.high)),
+                None => score,
+            }
+        };
+    let bits_of = |of: f64| bits * of / loss;
     let mut scores = vec![
-        score("loss", loss, before),
-        score("perplexity", loss.exp(), before.map(f64::exp)),
-        score("bits per byte", bits, before.map(|loss| loss * per_byte)),
+        score("loss", loss, &|loss| loss, &|loss| loss),
+        score("perplexity", loss.exp(), &f64::exp, &f64::exp),
+        score("bits per byte", bits, &bits_of, &|loss| loss * per_byte),
     ];
+    let mut methods = Vec::new();
+    if interval.is_some() {
+        methods.push(format!("bootstrap over stretches of about {} tokens", words::count(STRETCH)));
+    }
     let mut sentence = format!(
         "The model needs {bits:.3} bits for a byte of text that it was not trained on{}.",
-        before.map_or(String::new(), |loss| format!(", {:.3} before training", loss * per_byte))
+        known
+            .before
+            .map_or(String::new(), |loss| format!(", {:.3} before training", loss * per_byte))
     );
     if let Outcome::Finished(PretrainSummary { exact: Some(exact), .. }) = outcome {
-        scores.insert(0, Score::new("exact answers", exact.share(), true));
+        let mut score = Score::new("exact answers", exact.share(), true);
+        if let Some(interval) = wilson(exact.right as f64, exact.questions as f64) {
+            score = score.interval(interval.low, interval.high);
+            methods.insert(0, "Wilson for exact answers".into());
+        }
+        scores.insert(0, score);
         sentence = format!(
             "{} of {} test sums, none of which was trained on in either order, are answered to the digit.",
             exact.right, exact.questions
         );
     }
+    let chosen = known.job.recipe.train.restore_best && progress.history.len() > 1;
+    let caveats = chosen.then(|| {
+        "The kept evaluation was chosen on windows of this part, so the loss flatters a little."
+            .to_owned()
+    });
+    let caveats = caveats.into_iter().collect();
     Some(Verdict {
         split: "valid".into(),
         rows: tokens,
         unit: "tokens".into(),
         baseline: "before training".into(),
+        interval: if methods.is_empty() {
+            String::new()
+        } else {
+            format!("95 %: {}", methods.join(", "))
+        },
         scores,
         sentence,
-        ..Verdict::default()
+        caveats,
     })
 }
 

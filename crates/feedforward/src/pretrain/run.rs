@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::language::{self, LanguageModel, SaveOptions};
 use crate::model::write_text;
 use crate::notes::{MetricsLog, RunInfo, load_info, save_info};
+use crate::report::LivePage;
 use crate::training::{TrainOptions, open_with};
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
@@ -80,9 +81,10 @@ pub fn pretrain(
     let prepared = corpus::prepare(recipe, &folder, watcher);
     let corpus = prepared.and_then(|corpus| {
         // What does not fit the text is found out before there is a run.
-        planned(recipe, &corpus)?;
+        let (config, _) = planned(recipe, &corpus, None)?;
         let hash = corpus.data.train.hash();
         let info = RunInfo::new(options, &device, hash, identity(recipe, ""))?;
+        let info = RunInfo { config: Some(config), ..info };
         // The recipe comes last: a folder that has one can be resumed.
         save_info(&folder, &info)?;
         write_text(&folder.recipe(), &recipe.to_toml())?;
@@ -97,7 +99,8 @@ pub fn pretrain(
         }
     };
     clock.lap("reading");
-    let job = Job { recipe, folder: &folder, corpus: &corpus, device: &device };
+    let watch = options.watch;
+    let job = Job { recipe, folder: &folder, corpus: &corpus, device: &device, watch };
     run(&job, info, clock, watcher)
 }
 
@@ -122,7 +125,8 @@ pub fn resume(
             ),
         ));
     }
-    let recipe = PretrainRecipe::load(&folder.recipe(), &[])?;
+    // With its paths as they were written: it goes on wherever it is resumed from.
+    let written = PretrainRecipe::parse(&text, &folder.recipe().display().to_string(), &[])?;
     let info = load_info(&folder)?;
     if info.finished {
         return Err(Error::run(
@@ -130,13 +134,33 @@ pub fn resume(
             "is finished; to train longer, start anew with model.from and the path of its model",
         ));
     }
-    info.refuse_edited(&folder, &identity(&recipe, ""), "pretrain")?;
+    info.refuse_edited(&folder, &identity(&written, ""), "pretrain")?;
+    let recipe = written.started_in(&info.base);
+    refuse_without_weights(&folder, &recipe)?;
     let device = open_device(&recipe, options.device)?;
     tell_environment(&recipe, &device, watcher);
     let corpus = corpus::reopen(&recipe, &folder, &info, watcher)?;
     clock.lap("reading");
-    let job = Job { recipe: &recipe, folder: &folder, corpus: &corpus, device: &device };
+    let watch = options.watch;
+    let job = Job { recipe: &recipe, folder: &folder, corpus: &corpus, device: &device, watch };
     run(&job, info, clock, watcher)
+}
+
+/// Before its first checkpoint a run needs the weights that it begins with.
+fn refuse_without_weights(folder: &RunFolder, recipe: &PretrainRecipe) -> Result<()> {
+    let Some(from) = &recipe.model.from else { return Ok(()) };
+    if folder.checkpoint().exists() || language::model_folder(from).is_ok() {
+        return Ok(());
+    }
+    let (from, recipe) = (from.display(), folder.recipe());
+    Err(Error::run(
+        folder.path(),
+        format!(
+            "has no checkpoint yet, so it begins with the weights of model.from, and there is no model in {from}; put it back \
+             there, or start anew: feedforward pretrain {} --set model.from=FOLDER",
+            recipe.display()
+        ),
+    ))
 }
 
 pub(super) fn open_device(recipe: &PretrainRecipe, options: DeviceOptions) -> Result<Device> {
@@ -166,6 +190,8 @@ pub(super) struct Job<'a> {
     pub(super) folder: &'a RunFolder,
     pub(super) corpus: &'a Corpus,
     pub(super) device: &'a Device,
+    /// Whether the page is written while training goes on.
+    pub(super) watch: bool,
 }
 
 fn run(
@@ -174,13 +200,13 @@ fn run(
     mut clock: Clock,
     watcher: &mut dyn Watcher,
 ) -> Result<PretrainSummary> {
-    let Job { recipe, folder, corpus, device } = *job;
+    let Job { recipe, folder, corpus, device, watch } = *job;
     let _claim = folder.claim()?;
     watcher.notice(&Notice::Run(folder.path()));
     let train = &recipe.train;
     let (train_tokens, valid_tokens) = (&corpus.data.train, corpus.data.valid.as_ref());
-    let (config, measured) = planned(recipe, corpus)?;
-    let Setup { model, graph } = setup::build(recipe, &config, device)?;
+    let (config, measured) = planned(recipe, corpus, info.config.as_ref())?;
+    let Setup { model, mut graph } = setup::build(recipe, &config, device)?;
     let notice = LanguageNotice {
         layers: setup::layers(&config),
         parameters: measured.parameters,
@@ -192,9 +218,13 @@ fn run(
     };
     watcher.notice(&Notice::Language(&notice));
 
-    let mut trainer = setup::trainer(recipe, graph, device, train_tokens.tokens())?;
-    let identity = identity(recipe, train_tokens.hash());
     let checkpoint = folder.checkpoint();
+    if !checkpoint.exists() {
+        setup::begin(recipe, &config, &mut graph)?;
+    }
+    let mut trainer = setup::trainer(recipe, graph, device, train_tokens.tokens())?;
+    let recipe_part = info.recipe.clone().unwrap_or_else(|| identity(recipe, ""));
+    let identity = format!("{}{recipe_part}", train_tokens.hash());
     let place = CheckpointPlace { path: &checkpoint, identity: &identity };
     if checkpoint.exists() {
         let checkpoint = Checkpoint::open(&place, device.cpu().isa())?;
@@ -207,7 +237,7 @@ fn run(
 
     let windows = windows_of(recipe, &corpus.tokenizer)?;
     let samples = Samples::open(job, &config, trainer.progress());
-    let samples = std::cell::RefCell::new(samples);
+    let samples = &std::cell::RefCell::new(samples);
     let mut before = None;
     if trainer.progress().step == 0 {
         watcher.event(Event::Phase("judging the model before training"));
@@ -249,9 +279,28 @@ fn run(
     .with_bytes_per_token(corpus.valid_bytes_per_token())
     .with_judged(judged);
     let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
-    log.also(|event, watcher| {
+    let known = report::Known {
+        job,
+        info: &info,
+        config: &config,
+        notice: &notice,
+        measured: &measured,
+        samples: &[],
+        before,
+    };
+    let mut page = watch.then(|| {
+        LivePage::new(trainer.progress(), |progress, from| {
+            let written = samples.borrow();
+            let known = report::Known { samples: written.all(), ..known };
+            report::write(&known, progress, &clock, &report::Outcome::Running { from })
+        })
+    });
+    log.also(move |event, watcher| {
         if matches!(event, Event::Epoch { .. }) {
             samples.borrow_mut().tell(watcher);
+        }
+        if let Some(page) = &mut page {
+            page.event(event);
         }
     });
     let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
@@ -261,15 +310,7 @@ fn run(
 
     let progress = trainer.progress().clone();
     let written = samples.borrow();
-    let known = report::Known {
-        job,
-        info: &info,
-        config: &config,
-        notice: &notice,
-        measured: &measured,
-        samples: written.all(),
-        before,
-    };
+    let known = report::Known { samples: written.all(), ..known };
     let stop = match fitted {
         Ok(stop) => stop,
         Err(error) => {
@@ -365,8 +406,15 @@ fn judged_error(error: Error) -> ff_train::Error {
 }
 
 /// The model that fits the text, and what training it takes; refused where it is too much.
-fn planned(recipe: &PretrainRecipe, corpus: &Corpus) -> Result<(DecoderConfig, Measured)> {
-    let config = setup::config(recipe, &corpus.tokenizer)?;
+fn planned(
+    recipe: &PretrainRecipe,
+    corpus: &Corpus,
+    known: Option<&DecoderConfig>,
+) -> Result<(DecoderConfig, Measured)> {
+    let config = match known {
+        Some(config) => config.clone(),
+        None => setup::config(recipe, &corpus.tokenizer)?,
+    };
     let tokens = &corpus.data.train;
     tokens.check_vocabulary(config.vocab_size)?;
     tokens.check_context(recipe.train.context, "training")?;

@@ -96,13 +96,13 @@ impl<'a> Samples<'a> {
         if before.is_some() {
             self.head.loss_before = before;
         }
+        let parts = (model, self.config, self.tokenizer);
+        let end: Vec<u32> = self.tokenizer.special().eos.into_iter().collect();
         for prompt in self.prompts {
-            let (config, tokenizer) = (self.config, self.tokenizer);
-            let parts = (model, config, tokenizer);
-            let end: Vec<u32> = tokenizer.special().eos.into_iter().collect();
-            let options = &self.options;
-            let generated = generate(graph, parts, (0, prompt), &end, options, &mut |_| Ok(()))?;
-            self.all.push(Sample { step, prompt: prompt.clone(), text: generated.text });
+            let one = [prompt.as_str()];
+            let written = generate(graph, parts, &one, &end, &self.options, &mut |_, _| Ok(()))?;
+            let texts = written.into_iter().map(|written| written.text);
+            self.all.extend(texts.map(|text| Sample { step, prompt: prompt.clone(), text }));
         }
         let written = ff_formats::write_atomic(&self.path, |file| {
             serde_json::to_writer(&mut *file, &self.head)?;

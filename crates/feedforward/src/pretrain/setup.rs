@@ -19,6 +19,9 @@ use std::path::Path;
 /// Evaluations of a run where the recipe does not say how often.
 const EVALUATIONS: u64 = 20;
 
+/// Stands for the tokenizer's vocabulary before there is one.
+const VOCABULARY: usize = 1 << 10;
+
 /// A model with its parameters on a device.
 pub(super) struct Setup {
     pub(super) model: CausalLm,
@@ -96,6 +99,7 @@ const KEYS: &[&str] = &[
     "num_hidden_layers",
     "num_key_value_heads",
     "num_local_experts",
+    "output_router_logits",
     "pad_token_id",
     "partial_rotary_factor",
     "qkv_bias",
@@ -123,7 +127,7 @@ fn is_gpt2(recipe: &PretrainRecipe) -> bool {
 }
 
 /// A key that no decoder knows is a slip of the pen: what was meant would silently not happen.
-fn refuse_unknown(recipe: &PretrainRecipe) -> Result<()> {
+fn refuse_unknown(recipe: &PretrainRecipe) -> Result<(), ConfigError> {
     let unknown = recipe.model.config.keys().find(|key| !KEYS.contains(&key.as_str()));
     let Some(key) = unknown else { return Ok(()) };
     // GPT-2 has names of its own for the sizes.
@@ -132,7 +136,21 @@ fn refuse_unknown(recipe: &PretrainRecipe) -> Result<()> {
     let near = crate::recipe::nearest(key, &known);
     let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
     let message = format!("is no key of a decoder's config{near}");
-    Err(ConfigError::new(format!("model.config.{key}"), message).into())
+    Err(ConfigError::new(format!("model.config.{key}"), message))
+}
+
+/// Finds what is wrong with the model's config as far as the recipe holds it.
+///
+/// # Errors
+/// A field is unknown; or, where there is no other file, missing or contradicting another one.
+pub(super) fn check_own(recipe: &PretrainRecipe) -> Result<(), ConfigError> {
+    refuse_unknown(recipe)?;
+    let table = &recipe.model;
+    if table.from.is_none() && table.config_file.is_none() {
+        let json = filled(recipe, table.config.clone(), VOCABULARY, None);
+        with_key(DecoderConfig::try_from(json))?;
+    }
+    Ok(())
 }
 
 /// Finds what is wrong with the model's config before any text is read.
@@ -141,7 +159,7 @@ fn refuse_unknown(recipe: &PretrainRecipe) -> Result<()> {
 /// A field is missing, unknown or contradicts another one.
 pub(super) fn check(recipe: &PretrainRecipe) -> Result<()> {
     refuse_unknown(recipe)?;
-    let json = filled(recipe, base_config(recipe)?, 1 << 10, None);
+    let json = filled(recipe, base_config(recipe)?, VOCABULARY, None);
     with_key(DecoderConfig::try_from(json))?;
     Ok(())
 }
@@ -179,8 +197,8 @@ pub(super) fn config(recipe: &PretrainRecipe, tokenizer: &Tokenizer) -> Result<D
     Ok(config)
 }
 
-fn with_key<T>(result: std::result::Result<T, ConfigError>) -> Result<T> {
-    Ok(result.map_err(|e| ConfigError::new(format!("model.config.{}", e.key), e.message))?)
+fn with_key<T>(result: Result<T, ConfigError>) -> Result<T, ConfigError> {
+    result.map_err(|e| ConfigError::new(format!("model.config.{}", e.key), e.message))
 }
 
 /// Puts in what a config need not say: the vocabulary, the positions, the tokens that begin and end a text.
@@ -206,10 +224,10 @@ fn filled(
     json
 }
 
-/// The model with first weights, or those it goes on from.
+/// The model with first weights.
 ///
 /// # Errors
-/// A tensor has another shape, or memory is short.
+/// Memory is short.
 pub(super) fn build(
     recipe: &PretrainRecipe,
     config: &DecoderConfig,
@@ -223,13 +241,25 @@ pub(super) fn build(
     };
     let mut builder = Builder::new();
     let model = CausalLm::new(&mut builder, config, &options);
-    let mut params = builder.build(device, DType::F32, recipe.train.seed, true)?;
-    if let Some(from) = &recipe.model.from
-        && !device.pool().is_planning()
-    {
-        language::read_weights(&language::model_folder(from)?, config, &mut params)?;
-    }
+    let params = builder.build(device, DType::F32, recipe.train.seed, true)?;
     Ok(Setup { model, graph: Graph::new(device, params) })
+}
+
+/// Puts in the weights that training goes on from, where the recipe names some.
+///
+/// # Errors
+/// There is no such model, or a tensor has another shape.
+pub(super) fn begin(
+    recipe: &PretrainRecipe,
+    config: &DecoderConfig,
+    graph: &mut Graph,
+) -> Result<()> {
+    match &recipe.model.from {
+        Some(from) => {
+            language::read_weights(&language::model_folder(from)?, config, graph.params_mut())
+        }
+        None => Ok(()),
+    }
 }
 
 /// The loop's view of the recipe.

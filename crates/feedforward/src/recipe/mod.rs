@@ -16,6 +16,7 @@ pub use evaluate::EvaluateConfig;
 
 use std::path::{Path, PathBuf};
 
+use crate::pretrain::PretrainRecipe;
 use document::{Document, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -113,13 +114,15 @@ impl Recipe {
         to_toml(self)
     }
 
-    /// The JSON schema of recipes, for editors.
+    /// The JSON schema of recipes of any kind, for editors: a recipe with a table that only language models have is checked
+    /// as one of those.
     ///
     /// ```
-    /// assert!(feedforward::Recipe::schema().contains("\"$schema\""));
+    /// let schema = feedforward::Recipe::schema();
+    /// assert!(schema.contains("\"$schema\"") && schema.contains("\"target\"") && schema.contains("\"context\""));
     /// ```
     pub fn schema() -> String {
-        format!("{:#}\n", schema_json::<Self>())
+        format!("{:#}\n", whole_schema())
     }
 
     fn find_files(&mut self, folder: &Path) {
@@ -217,6 +220,23 @@ pub(crate) fn find_beside(path: &mut PathBuf, folder: &Path) {
 
 pub(crate) fn schema_json<R: JsonSchema>() -> serde_json::Value {
     let mut schema = schemars::schema_for!(R).to_value();
+    plain_descriptions(&mut schema);
+    schema
+}
+
+/// The schema of both kinds of recipes, which share their definitions.
+fn whole_schema() -> serde_json::Value {
+    let mut generator = schemars::SchemaGenerator::default();
+    let language = generator.subschema_for::<PretrainRecipe>();
+    let table = generator.subschema_for::<Recipe>();
+    let mut schema = serde_json::json!({
+        "$schema": generator.settings().meta_schema,
+        "title": "A recipe of feedforward",
+        "if": PretrainRecipe::is_one_schema(),
+        "then": language,
+        "else": table,
+        "$defs": generator.take_definitions(true),
+    });
     plain_descriptions(&mut schema);
     schema
 }

@@ -1,17 +1,22 @@
 //! The page while training goes on.
 
-use super::{Known, Outcome, write};
-use crate::clock::Clock;
+use crate::Result;
+use ff_train::report::Live;
 use ff_train::{Best, Event, Progress};
 use std::time::{Duration, Instant};
 
 /// The page is written anew after so long, so that it costs little beside training.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// How the page reloads.
+const RELOAD_SECONDS: u32 = 3;
+
+/// Writes the page of a run that has come so far, and that began at a step in this session.
+type WritePage<'a> = dyn FnMut(&Progress, u64) -> Result<()> + 'a;
+
 /// Writes the page every few seconds with what has happened so far.
 pub(crate) struct LivePage<'a> {
-    known: Known<'a>,
-    clock: &'a Clock,
+    write: Box<WritePage<'a>>,
     progress: Progress,
     from: u64,
     written: Option<Instant>,
@@ -19,8 +24,12 @@ pub(crate) struct LivePage<'a> {
 
 impl<'a> LivePage<'a> {
     /// A page of a run that has come this far.
-    pub(crate) fn new(known: Known<'a>, clock: &'a Clock, progress: &Progress) -> Self {
-        Self { known, clock, progress: progress.clone(), from: progress.step, written: None }
+    pub(crate) fn new(
+        progress: &Progress,
+        write: impl FnMut(&Progress, u64) -> Result<()> + 'a,
+    ) -> Self {
+        let (progress, from) = (progress.clone(), progress.step);
+        Self { write: Box::new(write), progress, from, written: None }
     }
 
     /// Takes note of what happened and writes the page where it is time.
@@ -37,10 +46,24 @@ impl<'a> LivePage<'a> {
             _ => {}
         }
         if self.written.is_none_or(|at| at.elapsed() >= EVERY) {
-            let running = Outcome::Running { from: self.from };
             // A page that cannot be written now is no reason to stop training.
-            let _ = write(self.known, &self.progress, self.clock, running);
+            let _ = (self.write)(&self.progress, self.from);
             self.written = Some(Instant::now());
         }
+    }
+}
+
+/// How far a run has come that began at step `from` in this session, `seconds` ago.
+pub(crate) fn live(progress: &Progress, total: u64, from: u64, seconds: f64) -> Live {
+    let done = progress.step;
+    let here = done.saturating_sub(from);
+    let each = seconds / here.max(1) as f64;
+    Live {
+        reload_seconds: RELOAD_SECONDS,
+        phase: "training".into(),
+        done,
+        total,
+        unit: "steps".into(),
+        seconds_left: (here > 0).then(|| each * total.saturating_sub(done) as f64),
     }
 }

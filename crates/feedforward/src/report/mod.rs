@@ -6,7 +6,7 @@ mod curves;
 mod decisions;
 mod evaluation;
 mod explain;
-mod live;
+pub(crate) mod live;
 mod mistakes;
 mod network;
 mod segments;
@@ -208,16 +208,6 @@ fn steps(progress: &Progress) -> String {
 
 fn live(facts: &Facts<'_>) -> Option<Live> {
     let Outcome::Running { from } = facts.outcome else { return None };
-    let (done, total) =
-        (facts.progress.step, facts.recipe.train.total_steps(facts.prepared.train.rows));
-    let here = done.saturating_sub(from);
-    let each = facts.clock.since_lap() / here.max(1) as f64;
-    Some(Live {
-        reload_seconds: 3,
-        phase: "training".into(),
-        done,
-        total,
-        unit: "steps".into(),
-        seconds_left: (here > 0).then(|| each * total.saturating_sub(done) as f64),
-    })
+    let total = facts.recipe.train.total_steps(facts.prepared.train.rows);
+    Some(live::live(facts.progress, total, from, facts.clock.since_lap()))
 }

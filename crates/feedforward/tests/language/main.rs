@@ -45,7 +45,15 @@ fn expected(name: &str) -> TensorFile {
 /// A model of a fixture, for training.
 fn model(name: &str, options: &LanguageOptions) -> (DecoderConfig, CausalLm, Graph) {
     let text = std::fs::read_to_string(fixture(name).join("config.json")).unwrap();
-    let config = DecoderConfig::parse(&text).unwrap();
+    model_of(name, DecoderConfig::parse(&text).unwrap(), options)
+}
+
+/// The same with another config.
+fn model_of(
+    name: &str,
+    config: DecoderConfig,
+    options: &LanguageOptions,
+) -> (DecoderConfig, CausalLm, Graph) {
     let device = Device::default();
     let mut builder = Builder::new();
     let model = CausalLm::new(&mut builder, &config, options);

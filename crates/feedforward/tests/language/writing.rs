@@ -15,7 +15,7 @@ fn open(name: &str) -> LanguageModel {
 
 /// As many characters as the fixtures have tokens.
 fn tokenizer() -> Tokenizer {
-    let text: String = ('a'..='z').chain('α'..='ν').chain(['é']).take(41).collect();
+    let text: String = ('a'..='z').chain(['é']).chain('α'..='ω').take(41).collect();
     Tokenizer::characters(&text, &[]).unwrap()
 }
 
@@ -27,9 +27,9 @@ fn tokens(
 ) -> (Vec<u32>, StopReason) {
     let config: DecoderConfig = model.config().clone();
     let (causal, graph) = model.parts();
-    let go_on = &mut |_| ControlFlow::Continue(());
-    let out = generate_tokens(graph, (causal, &config), (0, prompt), end, options, go_on).unwrap();
-    (out.tokens, out.reason)
+    let go_on = &mut |_, _| ControlFlow::Continue(());
+    let out = generate_tokens(graph, (causal, &config), &[prompt], end, options, go_on).unwrap();
+    (out[0].tokens.clone(), out[0].reason)
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn a_prompt_without_tokens_or_with_too_many_is_an_error() {
     let (causal, graph) = model.parts();
     let mut error = |prompt: &[u32]| {
         let options = GenerateOptions::default();
-        let go_on = &mut |_| ControlFlow::Continue(());
-        let out = generate_tokens(graph, (causal, &config), (0, prompt), &[], &options, go_on);
+        let go_on = &mut |_, _| ControlFlow::Continue(());
+        let out = generate_tokens(graph, (causal, &config), &[prompt], &[], &options, go_on);
         out.unwrap_err()
     };
     let long = error(&[1; 41]);
@@ -94,11 +94,14 @@ fn text_is_streamed_whole_and_ends_before_a_stop_text() {
     let mut write = |options: &GenerateOptions| {
         let mut pieces = String::new();
         let parts = (causal, &config, &tokenizer);
-        let out = generate(graph, parts, (3, "abc"), &[], options, &mut |piece| {
-            pieces.push_str(piece);
+        let prompts = ["a", "cd", "b", "abc"];
+        let out = generate(graph, parts, &prompts, &[], options, &mut |prompt, piece| {
+            if prompt == 3 {
+                pieces.push_str(piece);
+            }
             Ok(())
         });
-        let out = out.unwrap();
+        let out = out.unwrap().remove(3);
         assert_eq!(out.text, pieces);
         out
     };
@@ -121,7 +124,42 @@ fn an_error_of_whoever_reads_along_ends_the_writing() {
     let (causal, graph) = model.parts();
     let parts = (causal, &config, &tokenizer);
     let options = GenerateOptions::default();
-    let fails = &mut |_: &str| Err(Error::usage("enough"));
-    let out = generate(graph, parts, (0, "abc"), &[], &options, fails);
+    let fails = &mut |_: usize, _: &str| Err(Error::usage("enough"));
+    let out = generate(graph, parts, &["abc", "b"], &[], &options, fails);
     assert_eq!(out.unwrap_err().to_string(), "enough");
+}
+
+#[test]
+fn several_texts_end_each_on_its_own() {
+    let mut model = open("gpt2_untied"); // 40 positions
+    let config = model.config().clone();
+    let options = GenerateOptions { temperature: 0.0, max_tokens: 33, ..Default::default() };
+    let (first, _) = tokens(&mut model, &[7; 10], &options, &[]);
+    let end = [first[3]];
+    // One ends by its token, one by its positions, one by the count; more than are written at once, and with draws too.
+    let prompts: [&[u32]; 4] = [&[7; 10], &[1; 39], &[5, 6], &[2]];
+    let many: Vec<&[u32]> = prompts.iter().copied().cycle().take(18).collect();
+    for temperature in [0.0, 0.9] {
+        let ignore_end = temperature > 0.0;
+        let options = GenerateOptions { temperature, ignore_end, ..options.clone() };
+        let (causal, graph) = model.parts();
+        let mut seen = vec![Vec::new(); many.len()];
+        let all =
+            generate_tokens(graph, (causal, &config), &many, &end, &options, &mut |i, token| {
+                seen[i].push(token);
+                ControlFlow::Continue(())
+            });
+        let all = all.unwrap();
+        assert!(all.iter().zip(&seen).all(|(all, seen)| all.tokens == *seen));
+        if temperature > 0.0 {
+            assert_ne!(all[2].tokens, all[6].tokens, "each prompt has draws of its own");
+            continue;
+        }
+        for (i, prompt) in many.iter().enumerate() {
+            let alone = tokens(&mut model, prompt, &options, &end);
+            assert_eq!((all[i].tokens.clone(), all[i].reason), alone, "prompt {i}");
+        }
+        assert_eq!(all[0].reason, StopReason::End);
+        assert_eq!((all[1].reason, all[1].tokens.len()), (StopReason::Positions, 2));
+    }
 }

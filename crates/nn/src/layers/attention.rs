@@ -69,7 +69,7 @@ pub struct AttentionContext<'a> {
     /// Each token's position `[B, T]`, for rotary positions.
     pub positions: Option<&'a Value>,
     /// Each key's segment `[B, S]`, negative for padding; without `memory` each query's too, and attention stays inside of
-    /// a segment.
+    /// a segment. With `cache` those of all keys that it holds in the end, which say what is padding.
     pub segments: Option<&'a Value>,
     /// What keys and values are made from, where it is not the input itself: `[B, S, memory features]`.
     pub memory: Option<&'a Value>,
@@ -173,7 +173,7 @@ impl Attention {
                     None => self.apply(graph, &[&qkv], &context)?,
                     Some(cache) => {
                         cache.append_fused(tensor(&qkv)?)?;
-                        self.attend(graph, &qkv, cache)?
+                        self.attend(graph, &qkv, cache, context.segments)?
                     }
                 }
             }
@@ -196,7 +196,7 @@ impl Attention {
                     None => self.apply(graph, &[&q, &k, &v], &context)?,
                     Some(cache) => {
                         cache.append(tensor(&k)?, tensor(&v)?)?;
-                        self.attend(graph, &q, cache)?
+                        self.attend(graph, &q, cache, context.segments)?
                     }
                 }
             }
@@ -226,8 +226,17 @@ impl Attention {
     }
 
     /// Attention over what has been seen so far, outside of the tape.
-    fn attend(&self, graph: &Graph, q: &Value, cache: &KeyValueCache) -> Result<Value> {
-        Ok(graph.input(self.heads.attend(graph.device(), tensor(q)?, cache, None)?))
+    fn attend(
+        &self,
+        graph: &Graph,
+        q: &Value,
+        cache: &KeyValueCache,
+        segments: Option<&Value>,
+    ) -> Result<Value> {
+        let known = if segments.is_some() { Segments::Keys } else { Segments::None };
+        let heads = ff_ops::Attention { segments: known, ..self.heads };
+        let segments = segments.map(tensor).transpose()?;
+        Ok(graph.input(heads.attend(graph.device(), tensor(q)?, cache, segments)?))
     }
 }
 

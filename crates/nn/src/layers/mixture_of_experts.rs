@@ -36,17 +36,18 @@ struct Shared {
     add: Arc<dyn Op>,
 }
 
-/// What a mixture of experts gives: its output, and two losses that are sums over tokens.
+/// What a mixture of experts gives: its output, and what losses of its router are made of, sums over tokens.
 ///
 /// ```
-/// fn balance(output: &ff_nn::layers::ExpertsOutput) -> f64 { output.balance.item().unwrap_or(0.0) }
+/// fn z_loss(output: &ff_nn::layers::ExpertsOutput) -> f64 { output.z_loss.item().unwrap_or(0.0) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct ExpertsOutput {
     /// The output.
     pub y: Value,
-    /// Small where tokens spread evenly over experts.
-    pub balance: Value,
+    /// The probability of each expert above how often it is chosen, `[2, experts]`: what
+    /// [`RouterBalance`](ff_ops::RouterBalance) reads.
+    pub spread: Value,
     /// Small where the router's logits are.
     pub z_loss: Value,
 }
@@ -99,10 +100,10 @@ impl MixtureOfExperts {
     pub fn forward(&self, graph: &mut Graph, x: &Value) -> Result<ExpertsOutput> {
         let [router, gate, up, down] = self.params.map(|id| graph.param(id));
         let outputs = graph.apply_all(&self.op, &[x, &router, &gate, &up, &down])?;
-        let [y, balance, z_loss] = outputs.as_slice() else {
-            return Err(Error::shape("mixture_of_experts", "expected an output and two losses"));
+        let [y, spread, z_loss] = outputs.as_slice() else {
+            return Err(Error::shape("mixture_of_experts", "expected three outputs"));
         };
-        let (mut y, balance, z_loss) = (y.clone(), balance.clone(), z_loss.clone());
+        let (mut y, spread, z_loss) = (y.clone(), spread.clone(), z_loss.clone());
         drop(outputs);
         if let Some(shared) = &self.shared {
             let always = shared.block.forward(graph, x.clone())?;
@@ -110,6 +111,6 @@ impl MixtureOfExperts {
             let always = graph.apply(&shared.scale, &[&always, &gate])?;
             y = graph.apply(&shared.add, &[&y, &always])?;
         }
-        Ok(ExpertsOutput { y, balance, z_loss })
+        Ok(ExpertsOutput { y, spread, z_loss })
     }
 }

@@ -50,9 +50,19 @@ impl MixtureOfExperts {
             *slot = dx.take::<W>().map_err(&error)?;
         }
         let mut dx_slot = dx[0].take::<X>().map_err(&error)?;
-        let losses = [loss::<W>(&mut dy[1])?, loss::<W>(&mut dy[2])?];
+        let [dy, dspread, dz_loss] = dy else {
+            return Err(Error::shape(NAME, "has three outputs"));
+        };
+        let dp = match dspread {
+            Some(dspread) => Some(&dspread.slice_mut::<W>().map_err(&error)?[..experts]),
+            None => None,
+        };
+        let from_z = match dz_loss {
+            Some(dz_loss) => dz_loss.slice_mut::<W>().map_err(&error)?[0].f64(),
+            None => 0.0,
+        };
         let by = [width, self.top_k];
-        if let Some(dy) = &mut dy[0] {
+        if let Some(dy) = dy {
             let experts = Experts {
                 op: self,
                 cpu,
@@ -87,7 +97,7 @@ impl MixtureOfExperts {
         }
 
         let dlogits = dlogits.slice_mut::<W>().map_err(&error)?;
-        self.router_gradient(cpu, sizes, logits, &routing, (sums, losses), dlogits);
+        self.router_gradient(cpu, sizes, logits, &routing, (sums, dp, from_z), dlogits);
         let dlogits = MatRef::new(&*dlogits, rows, experts);
         if let Some((drouter, accumulate)) = dx[1].take::<W>().map_err(&error)? {
             let x = MatRef::new(x, rows, width);
@@ -103,13 +113,6 @@ impl MixtureOfExperts {
 
 fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> Result<&'a [W]> {
     kept.input(i)?.slice().map_err(Error::of(NAME))
-}
-
-/// The gradient of one of the router's losses; 0 where it has none.
-fn loss<W: Float>(dy: &mut Option<TensorMut<'_>>) -> Result<f64> {
-    let Some(dy) = dy else { return Ok(0.0) };
-    let dy = dy.slice_mut::<W>().map_err(Error::of(NAME))?;
-    Ok(dy.first().map_or(0.0, |dy| dy.f64()))
 }
 
 /// All experts, with what forward kept of them.

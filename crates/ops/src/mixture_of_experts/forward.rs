@@ -120,6 +120,7 @@ impl MixtureOfExperts {
         }
         let mut map = scratch(cx, &[super::routing::integers(sizes)], DType::I32)?;
         let mut weights = scratch(cx, &[assigned], W::DTYPE)?;
+        let mut p = scratch(cx, &[rows, experts], W::DTYPE)?;
         let mut gathered = scratch(cx, &[assigned, width], X::DTYPE)?;
         let mut h = scratch(cx, &[assigned, hidden], H::DTYPE)?;
         let mut views: SmallVec<[TensorMut<'_>; 3]> = SmallVec::new();
@@ -143,7 +144,10 @@ impl MixtureOfExperts {
         let map = map.slice_mut::<i32>().map_err(&error)?;
         let weights = weights.slice_mut::<W>().map_err(&error)?;
         let routing = self.route(cpu, sizes, logits, map, weights);
-        let losses = Self::losses(cpu, sizes, logits, &routing);
+        let p = p.slice_mut::<W>().map_err(&error)?;
+        let spread = y[1].slice_mut::<W>().map_err(&error)?;
+        let z = Self::spread(cpu, sizes, logits, &routing, p, spread);
+        y[2].slice_mut::<W>().map_err(&error)?.fill(W::of(z));
 
         let gathered = gathered.slice_mut::<X>().map_err(&error)?;
         gather(cpu, input, [width, self.top_k], routing.order, gathered);
@@ -175,9 +179,6 @@ impl MixtureOfExperts {
         let to = y[0].slice_mut::<X>().map_err(&error)?;
         let weight = |assignment: usize| routing.weights[assignment];
         scatter(cpu, gathered, [width, self.top_k], routing.places, weight, to, false);
-        for (y, loss) in y[1..].iter_mut().zip(losses) {
-            y.slice_mut::<W>().map_err(&error)?.fill(W::of(loss));
-        }
         Ok(())
     }
 }

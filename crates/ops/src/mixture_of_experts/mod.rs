@@ -19,17 +19,16 @@ use std::sync::Arc;
 /// Forward, with r = x Rᵀ, p = softmax(r), the k experts of the largest rₑ, and their weights wₑ = pₑ:
 /// y = Σₑ wₑ Eₑ(x),  Eₑ(x) = (f(x Gₑᵀ) ⊙ x Uₑᵀ) Dₑᵀ;  the weights are divided by their sum where `normalize` is set, and
 /// are the softmax over the k alone (the same numbers) unless `softmax_first` is.
-/// Two more outputs, sums over rows: balance = E Σₑ fₑ Σₙ pₙₑ, where fₑ is how often expert e is chosen, over N (Fedus et
-/// al., "Switch Transformers", 2021), and z = Σₙ (ln Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
-/// Backward:  each expert as the feedforward block, with dwₑ = dy · Eₑ(x);  dr through p, w, balance and z, with fₑ and the
-/// choice held fixed
+/// Two more outputs, sums over rows: the spread, Σₙ pₙₑ above how often each expert is chosen, of which
+/// [`RouterBalance`](crate::RouterBalance) makes a loss, and z = Σₙ (ln Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
+/// Backward:  each expert as the feedforward block, with dwₑ = dy · Eₑ(x);  dr through p, w and z, with the choice held fixed
 ///
 /// Rows are sorted by expert, so that each expert's products are dense. Kept: x, r, and of every chosen expert f(z)'s
 /// argument and u, N·k rows; h and the experts' outputs are computed again. All of it is known before: no expert has a
 /// capacity. With `bf16`, the experts' products are of bf16 and h is bf16; the router computes in f32 where x is.
 ///
 /// # Shapes
-/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, balance `[1]`, z `[1]`.
+/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, spread `[2, E]`, z `[1]`.
 ///
 /// ```
 /// use ff_ops::{Activation, MixtureOfExperts, Op, Spec};
@@ -153,13 +152,13 @@ impl Op for MixtureOfExperts {
         let map = Spec::new([routing::integers(sizes)], DType::I32);
         let gathered = Spec::new([assigned, width], x[0].dtype);
         let h = Spec::new([assigned, hidden], self.hidden_type(x[0].dtype));
-        let mut contract = Contract::new([x[0], scalar, scalar]);
+        let mut contract = Contract::new([x[0], Spec::new([2, experts], param), scalar]);
         let any = need.contains(&true);
-        // Forward: r, G's and U's products, then the map, the weights, rows by expert, and h.
+        // Forward: r, G's and U's products, then the map, the weights, p, rows by expert, and h.
         for spec in [logits, h, h] {
             contract = if any { contract.save(spec) } else { contract.scratch(spec) };
         }
-        for spec in [map, weights, gathered, h] {
+        for spec in [map, weights, logits, gathered, h] {
             contract = contract.scratch(spec);
         }
         if !any {

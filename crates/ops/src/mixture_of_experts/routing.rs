@@ -2,7 +2,7 @@
 
 use super::{MixtureOfExperts, Sizes};
 use crate::loss::{Total, sum_rows};
-use ff_kernels::{Float, for_rows, maximum, sum_of};
+use ff_kernels::{Float, for_rows, maximum, sum_columns, sum_of};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -31,11 +31,6 @@ impl<W: Float> Routing<'_, W> {
     /// The places of an expert.
     pub(super) fn of(&self, expert: usize) -> Range<usize> {
         self.starts[expert] as usize..self.starts[expert + 1] as usize
-    }
-
-    /// How often an expert is chosen, over the number of rows.
-    pub(super) fn share(&self, expert: usize, rows: usize) -> f64 {
-        self.of(expert).len() as f64 / rows.max(1) as f64
     }
 }
 
@@ -111,28 +106,38 @@ impl MixtureOfExperts {
         }
     }
 
-    /// The two losses of the router, as sums over rows.
-    pub(super) fn losses<W: Float>(
+    /// Σ p of each expert above how often it is chosen, and the z-loss, which is returned; `p` is room for all
+    /// probabilities.
+    pub(super) fn spread<W: Float>(
         cpu: &CpuDevice,
         sizes: Sizes,
         logits: &[W],
         routing: &Routing<'_, W>,
-    ) -> [f64; 2] {
+        p: &mut [W],
+        spread: &mut [W],
+    ) -> f64 {
         let experts = sizes.experts;
-        let total = sum_rows::<W>(cpu, sizes.rows, 1, 16 * experts, &mut [], |rows, _| {
+        let total = sum_rows::<W>(cpu, sizes.rows, 1, 16 * experts, p, |rows, p| {
             let r = &logits[rows.start * experts..][..experts];
             let (m, log) = log_sum_exp(r);
-            let of = |(e, &r): (usize, &W)| {
-                routing.share(e, sizes.rows) * (r - m - W::of(log)).exp().f64()
-            };
-            let balance: f64 = r.iter().enumerate().map(of).sum();
+            for (p, &r) in p.iter_mut().zip(r) {
+                *p = (r - m - W::of(log)).exp();
+            }
             let log_sum_exp = m.f64() + log;
-            Total { loss: experts as f64 * balance, count: log_sum_exp * log_sum_exp }
+            Total { loss: log_sum_exp * log_sum_exp, count: 0.0 }
         });
-        [total.loss, total.count]
+        let (sums, chosen) = spread.split_at_mut(experts);
+        sum_columns(cpu, p, sums, false);
+        // A row that is not finite chooses nothing that means anything, unless all are chosen.
+        let choice = sizes.assigned < sizes.rows * experts;
+        let nan = sums.iter().filter(|_| choice).map(|sum| 0.0 * sum.f64()).sum::<f64>();
+        for (e, chosen) in chosen.iter_mut().enumerate() {
+            *chosen = W::of(routing.of(e).len() as f64 + nan);
+        }
+        total.loss
     }
 
-    /// dr of every row, from w dw at each place, and the gradients of the balance loss and of the z-loss.
+    /// dr of every row, from w dw at each place, and the gradients of Σ p of each expert and of the z-loss.
     ///
     /// Each way from w to r multiplies with w, so dw itself is not needed.
     pub(super) fn router_gradient<W: Float>(
@@ -141,12 +146,11 @@ impl MixtureOfExperts {
         sizes: Sizes,
         logits: &[W],
         routing: &Routing<'_, W>,
-        (sums, losses): (&[W], [f64; 2]),
+        (sums, dp, z): (&[W], Option<&[W]>, f64),
         dlogits: &mut [W],
     ) {
         let (k, experts) = (self.top_k, sizes.experts);
-        let [balance, z] = losses;
-        let balance = |e: usize| balance * experts as f64 * routing.share(e, sizes.rows);
+        let dp = |e: usize| dp.map_or(0.0, |dp| dp[e].f64());
         for_rows(cpu, sizes.rows, 32 * experts, [(dlogits, experts)], |i, [dr]| {
             let r = &logits[i * experts..][..experts];
             let assignments = i * k..(i + 1) * k;
@@ -156,13 +160,13 @@ impl MixtureOfExperts {
             let total: f64 = sums.clone().map(Float::f64).sum();
             let (m, log) = log_sum_exp(r);
             let p = |r: W| (r - m - W::of(log)).exp();
-            let mut mean: f64 = r.iter().enumerate().map(|(e, &r)| balance(e) * p(r).f64()).sum();
+            let mut mean: f64 = r.iter().enumerate().map(|(e, &r)| dp(e) * p(r).f64()).sum();
             if !self.adds_up() {
                 mean += total;
             }
             let from_z = 2.0 * z * (m.f64() + log);
             for (e, (dr, &r)) in dr.iter_mut().zip(r).enumerate() {
-                *dr = p(r) * W::of(balance(e) + from_z - mean);
+                *dr = p(r) * W::of(dp(e) + from_z - mean);
             }
             for ((sum, &w), &e) in sums.zip(weights).zip(chosen) {
                 let mean = if self.adds_up() { w * W::of(total) } else { W::ZERO };

@@ -51,14 +51,16 @@ fn rows_do_not_depend_on_their_neighbours() {
 }
 
 #[test]
-fn balance_is_the_number_of_choices_when_all_experts_are_used_alike() {
+fn the_spread_is_what_the_router_finds_and_what_it_chooses() {
     // A router of zeros: p is even, and of equal logits the first ones are chosen.
     let mut x = inputs::<f64>(SIZES);
     x[1] = tensor(&[0.0f64; 30], &[5, 6]);
     let op = MixtureOfExperts { top_k: 2, ..Default::default() };
     let run = Run::new(&op.op(), &x).unwrap();
-    // 5 · (1 · 37/5 + 1 · 37/5), and 37 · (ln 5)².
-    assert!((run.output::<f64>(1)[0] - 74.0).abs() < 1e-12);
+    let spread = run.output::<f64>(1);
+    assert!(spread[..5].iter().all(|p| (p - 37.0 / 5.0).abs() < 1e-12));
+    assert_eq!(spread[5..], [37.0, 37.0, 0.0, 0.0, 0.0]);
+    // 37 · (ln 5)².
     assert!((run.output::<f64>(2)[0] - 37.0 * 5f64.ln().powi(2)).abs() < 1e-12);
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::MetricError;
+use super::resample::LANES;
 
 /// The level of every interval.
 pub const LEVEL: f64 = 0.95;
@@ -106,6 +107,34 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
+    /// The interval of a mean over parts, each with its sum and its count; `None` for fewer than ten.
+    ///
+    /// ```
+    /// let parts: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i % 10), 2.0)).collect();
+    /// let interval = ff_train::metrics::Bootstrap::default().mean(&parts).unwrap();
+    /// assert!(interval.contains(2.25) && interval.low > 1.9 && interval.high < 2.6);
+    /// ```
+    pub fn mean(self, parts: &[(f64, f64)]) -> Option<Interval> {
+        if parts.len() < MIN_ROWS {
+            return None;
+        }
+        let mut samples = Samples::default();
+        let means = self.resample(parts.len(), self.affordable(parts.len(), 1), |counts| {
+            let mut totals = [(0.0, 0.0); LANES];
+            for (&(sum, count), drawn) in parts.iter().zip(counts) {
+                for (total, &times) in totals.iter_mut().zip(drawn) {
+                    total.0 += f64::from(times) * sum;
+                    total.1 += f64::from(times) * count;
+                }
+            }
+            totals.map(|(sum, count)| (count > 0.0).then(|| sum / count))
+        });
+        for mean in means {
+            samples.push(mean);
+        }
+        samples.interval()
+    }
+
     pub(super) fn validate(self) -> Result<(), MetricError> {
         if self.resamples >= 2 {
             return Ok(());

@@ -20,7 +20,7 @@ use crate::source::{guarded_call, not_opened};
 /// The largest file that is read as part of a tokenizer.
 const MAX_FILE: u64 = 1 << 30;
 
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
 /// What is kept of a folder beside `tokenizer.json`.
 const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, "chat_template.jinja"];
@@ -228,12 +228,15 @@ fn beside(folder: &Path) -> Result<Vec<(&'static str, String)>> {
 }
 
 fn read(path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(path)?).map_err(|_| malformed(path, "it is not UTF-8"))
+}
+
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     let size = std::fs::metadata(path).map_err(|e| not_opened(path, e))?.len();
     if size > MAX_FILE {
         return Err(malformed(path, &format!("{size} bytes are too many for a tokenizer")));
     }
-    let bytes = std::fs::read(path).map_err(|e| not_opened(path, e))?;
-    String::from_utf8(bytes).map_err(|_| malformed(path, "it is not UTF-8"))
+    std::fs::read(path).map_err(|e| not_opened(path, e))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

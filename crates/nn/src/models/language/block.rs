@@ -27,10 +27,10 @@ enum Feedforward {
     Experts(MixtureOfExperts),
 }
 
-/// The losses of routers, sums over tokens.
+/// What the losses of routers are made of, sums over tokens.
 #[derive(Debug, Clone)]
 pub(super) struct RouterLosses {
-    pub(super) balance: Value,
+    pub(super) spread: Value,
     pub(super) z_loss: Value,
 }
 
@@ -144,7 +144,7 @@ impl Block {
             Feedforward::Dense(layer) => (layer.forward(graph, h)?, None),
             Feedforward::Experts(layer) => {
                 let out = layer.forward(graph, &h)?;
-                (out.y, Some(RouterLosses { balance: out.balance, z_loss: out.z_loss }))
+                (out.y, Some(RouterLosses { spread: out.spread, z_loss: out.z_loss }))
             }
         };
         Ok((graph.apply(&self.add, &[&x, &h])?, losses))

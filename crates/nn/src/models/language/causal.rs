@@ -7,7 +7,7 @@ use crate::layers::Embedding;
 use crate::{Builder, Init, Layer};
 use ff_ops::{
     Activation, Add, CheckpointAll, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId,
-    ParamKind, Result, Scale, Value, Values,
+    ParamKind, Result, RouterBalance, Scale, Value, Values,
 };
 use ff_tensor::{DType, Tensor};
 use std::fmt;
@@ -56,6 +56,7 @@ pub struct CausalLm {
     loss: Arc<dyn Op>,
     logits: Arc<dyn Op>,
     add: Arc<dyn Op>,
+    balance: Arc<dyn Op>,
     /// The factors of the routers' losses, where they are not 0.
     router: [Option<Arc<dyn Op>>; 2],
     options: LanguageOptions,
@@ -132,6 +133,7 @@ impl CausalLm {
             loss: loss.op(),
             logits,
             add: Add::op(),
+            balance: RouterBalance { top_k: config.moe.map_or(1, |moe| moe.top_k) }.op(),
             router: router.map_or([None, None], |moe| [scaled(moe.balance), scaled(moe.z_loss)]),
             options: *options,
         }
@@ -161,11 +163,15 @@ impl CausalLm {
         };
         let mut total = sum.clone();
         if let Some(losses) = losses {
-            for (factor, loss) in self.router.iter().zip([losses.balance, losses.z_loss]) {
-                if let Some(factor) = factor {
-                    let loss = graph.apply(factor, &[&loss])?;
-                    total = graph.apply(&self.add, &[&total, &loss])?;
-                }
+            let [balance, z_loss] = &self.router;
+            if let Some(factor) = balance {
+                let loss = graph.apply(&self.balance, &[&losses.spread, count])?;
+                let loss = graph.apply(factor, &[&loss])?;
+                total = graph.apply(&self.add, &[&total, &loss])?;
+            }
+            if let Some(factor) = z_loss {
+                let loss = graph.apply(factor, &[&losses.z_loss])?;
+                total = graph.apply(&self.add, &[&total, &loss])?;
             }
         }
         Ok(CausalLoss { sum: sum.clone(), count: count.clone(), total })
@@ -251,7 +257,7 @@ impl CausalLm {
             x = y;
             losses = match (losses, more) {
                 (Some(sum), Some(more)) => Some(RouterLosses {
-                    balance: graph.apply(&self.add, &[&sum.balance, &more.balance])?,
+                    spread: graph.apply(&self.add, &[&sum.spread, &more.spread])?,
                     z_loss: graph.apply(&self.add, &[&sum.z_loss, &more.z_loss])?,
                 }),
                 (sum, more) => more.or(sum),
@@ -279,7 +285,7 @@ fn again(block: Arc<Block>) -> CheckpointAll {
         let (y, losses) = block.forward(graph, x, positions, segments.first(), None)?;
         let mut outputs = Values::new();
         outputs.push(y);
-        outputs.extend(losses.into_iter().flat_map(|losses| [losses.balance, losses.z_loss]));
+        outputs.extend(losses.into_iter().flat_map(|losses| [losses.spread, losses.z_loss]));
         Ok(outputs)
     })
 }
@@ -288,8 +294,8 @@ fn again(block: Arc<Block>) -> CheckpointAll {
 fn outputs(values: &[Value]) -> Result<(Value, Option<RouterLosses>)> {
     match values {
         [y] => Ok((y.clone(), None)),
-        [y, balance, z_loss] => {
-            let losses = RouterLosses { balance: balance.clone(), z_loss: z_loss.clone() };
+        [y, spread, z_loss] => {
+            let losses = RouterLosses { spread: spread.clone(), z_loss: z_loss.clone() };
             Ok((y.clone(), Some(losses)))
         }
         _ => Err(Error::shape("causal_lm", "a block gives x and the losses of its router")),

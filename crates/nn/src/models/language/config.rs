@@ -54,7 +54,8 @@ pub struct MoeConfig {
     pub normalize: bool,
     /// The hidden width of the expert that sees every token, through a gate of its own.
     pub shared: Option<usize>,
-    /// What the loss that spreads tokens over experts is multiplied with.
+    /// What the loss that spreads tokens over experts, of all layers together, is multiplied with; 0 where
+    /// `output_router_logits` is false.
     pub balance: f64,
     /// What the loss that keeps the router's logits small is multiplied with.
     pub z_loss: f64,

@@ -247,7 +247,12 @@ fn experts(family: Family, fields: &Fields<'_>) -> Result<Option<MoeConfig>> {
         intermediate_size: fields.required(&[width], MOST_HIDDEN)?,
         normalize: mixtral || fields.flag("norm_topk_prob", false)?,
         shared,
-        balance: coefficient("router_aux_loss_coef")?.unwrap_or(0.001),
+        // As in `transformers` a model that says no has none; where nothing is said, one is made from nothing.
+        balance: if fields.flag("output_router_logits", true)? {
+            coefficient("router_aux_loss_coef")?.unwrap_or(0.001)
+        } else {
+            0.0
+        },
         z_loss: coefficient("router_z_loss_coef")?.unwrap_or(0.0),
     }))
 }

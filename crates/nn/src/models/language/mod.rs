@@ -38,7 +38,7 @@ pub struct TokenBatch {
     /// Each one's position `[B, T]` (i32).
     pub positions: Value,
     /// Each one's document `[B, T]` (i32), negative for padding: attention stays inside of a document. Without it a row is
-    /// one document.
+    /// one document. With a cache, `[B, S]` for all tokens that it holds in the end, of which the negative ones are left out.
     pub segments: Option<Value>,
 }
 
