@@ -95,7 +95,8 @@ if ! $report; then
     stamp="$(date +%s%N)"
     case "$name" in
       memory)
-        for work in train/mnist ffn-f32/gpt2 ffn-f32/llama ffn-bf16/gpt2 ffn-bf16/llama; do
+        for work in train/mnist {ffn-f32,ffn-bf16}/{gpt2,llama} {lm-f32,lm-bf16}/gpt2-{4x128,6x384,124m}; do
+          [[ "$work" =~ ${only//,/|} ]] || continue
           echo "memory: $work" >&2
           ours --seconds 0.1 --only "$work" >>"$lines/memory-ours@$stamp.jsonl" || true
           peer torch --memory --only "$work" >>"$lines/memory-torch@$stamp.jsonl" || true

@@ -91,18 +91,18 @@ def resident(key):
     return 0
 
 
-def main(args, works, imports=lambda: None):
+def main(args, works, imports=lambda work: None):
     """Runs the chosen works.
 
     `works` is a list of (name, make); make() gives a `run(steps)`, or something with a `measure(seconds)` of its own.
-    `imports()` makes a peer import what it only imports at its first step, which is no memory of the training.
+    `imports(name)` makes a peer import what it only imports at a work's first step, which is no memory of the training.
     """
     patterns = args.only.split(",")
     for name, make in works:
         if not any(pattern in name for pattern in patterns):
             continue
         if args.memory:
-            imports()
+            imports(name)
             # The high-water mark from here on, less what the process holds after its imports.
             with open("/proc/self/clear_refs", "w") as peak:
                 peak.write("5")

@@ -180,9 +180,12 @@ for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
 works.append(("attention-step/gpt2-t1024", attention_step(1024, 12, 64)))
 
 
-def imports():
+def imports(work):
     train((2, 2), 2)()(1)
     ffn(2, 2, 2, False, torch.float32)()(1)
+    if work.startswith("lm-"):
+        # transformers is imported too, and what bf16 and attention import at their first step.
+        language_model(2, 1, 1, 2, 2, 1, torch.bfloat16 if "bf16" in work else torch.float32)()(1)
 
 
 common.main(args, works, imports)
