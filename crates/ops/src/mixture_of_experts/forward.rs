@@ -23,10 +23,17 @@ pub(super) fn gather<X: Stored>(
     order: &[i32],
     to: &mut [X],
 ) {
-    for_rows(cpu, order.len(), width, [(to, width)], |place, [to]| {
-        let row = order[place] as usize / k;
-        to.copy_from_slice(&x[row * width..][..width]);
-    });
+    for_rows(
+        cpu,
+        order.len(),
+        width,
+        [(to, width)],
+        #[inline(always)]
+        |place, [to]| {
+            let row = order[place] as usize / k;
+            to.copy_from_slice(&x[row * width..][..width]);
+        },
+    );
 }
 
 /// The same, times the weight of the assignment.

@@ -60,13 +60,27 @@ impl MixtureOfExperts {
         let (order, starts) = rest.split_at_mut(sizes.assigned);
         let (k, experts) = (self.top_k, sizes.experts);
         let row = |row: usize| &logits[row * experts..][..experts];
-        for_rows(cpu, sizes.rows, 4 * k * experts, [(&mut *chosen, k)], |i, [chosen]| {
-            choose(row(i), chosen);
-        });
+        for_rows(
+            cpu,
+            sizes.rows,
+            4 * k * experts,
+            [(&mut *chosen, k)],
+            #[inline(always)]
+            |i, [chosen]| {
+                choose(row(i), chosen);
+            },
+        );
         let chosen = &*chosen;
-        for_rows(cpu, sizes.rows, 16 * experts, [(&mut *weights, k)], |i, [weights]| {
-            self.weigh(row(i), &chosen[i * k..][..k], weights);
-        });
+        for_rows(
+            cpu,
+            sizes.rows,
+            16 * experts,
+            [(&mut *weights, k)],
+            #[inline(always)]
+            |i, [weights]| {
+                self.weigh(row(i), &chosen[i * k..][..k], weights);
+            },
+        );
         // A counting sort, which keeps rows in order.
         starts.fill(0);
         for &expert in chosen {
@@ -151,28 +165,35 @@ impl MixtureOfExperts {
     ) {
         let (k, experts) = (self.top_k, sizes.experts);
         let dp = |e: usize| dp.map_or(0.0, |dp| dp[e].f64());
-        for_rows(cpu, sizes.rows, 32 * experts, [(dlogits, experts)], |i, [dr]| {
-            let r = &logits[i * experts..][..experts];
-            let assignments = i * k..(i + 1) * k;
-            let chosen = &routing.chosen[assignments.clone()];
-            let weights = &routing.weights[assignments.clone()];
-            let sums = routing.places[assignments].iter().map(|&place| sums[place as usize]);
-            let total: f64 = sums.clone().map(Float::f64).sum();
-            let (m, log) = log_sum_exp(r);
-            let p = |r: W| (r - m - W::of(log)).exp();
-            let mut mean: f64 = r.iter().enumerate().map(|(e, &r)| dp(e) * p(r).f64()).sum();
-            if !self.adds_up() {
-                mean += total;
-            }
-            let from_z = 2.0 * z * (m.f64() + log);
-            for (e, (dr, &r)) in dr.iter_mut().zip(r).enumerate() {
-                *dr = p(r) * W::of(dp(e) + from_z - mean);
-            }
-            for ((sum, &w), &e) in sums.zip(weights).zip(chosen) {
-                let mean = if self.adds_up() { w * W::of(total) } else { W::ZERO };
-                dr[e as usize] += sum - mean;
-            }
-        });
+        for_rows(
+            cpu,
+            sizes.rows,
+            32 * experts,
+            [(dlogits, experts)],
+            #[inline(always)]
+            |i, [dr]| {
+                let r = &logits[i * experts..][..experts];
+                let assignments = i * k..(i + 1) * k;
+                let chosen = &routing.chosen[assignments.clone()];
+                let weights = &routing.weights[assignments.clone()];
+                let sums = routing.places[assignments].iter().map(|&place| sums[place as usize]);
+                let total: f64 = sums.clone().map(Float::f64).sum();
+                let (m, log) = log_sum_exp(r);
+                let p = |r: W| (r - m - W::of(log)).exp();
+                let mut mean: f64 = r.iter().enumerate().map(|(e, &r)| dp(e) * p(r).f64()).sum();
+                if !self.adds_up() {
+                    mean += total;
+                }
+                let from_z = 2.0 * z * (m.f64() + log);
+                for (e, (dr, &r)) in dr.iter_mut().zip(r).enumerate() {
+                    *dr = p(r) * W::of(dp(e) + from_z - mean);
+                }
+                for ((sum, &w), &e) in sums.zip(weights).zip(chosen) {
+                    let mean = if self.adds_up() { w * W::of(total) } else { W::ZERO };
+                    dr[e as usize] += sum - mean;
+                }
+            },
+        );
     }
 }
 
