@@ -28,9 +28,9 @@ const BLOCK_BYTES: usize = 400 << 10;
 const OWN_BYTES: usize = 2 << 20;
 /// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
-/// Below so many multiply-adds for each thread (3 µs), one thread is done before another one has what it needs: operands that
+/// Below so many multiply-adds for each thread (2 to 3 µs), one thread is done before another one has what it needs: operands that
 /// the caller's core has just written come over at about 0.2 µs a cache line.
-const WORTH_A_THREAD: usize = 5 << 16;
+const WORTH_A_THREAD: usize = 129 << 11;
 /// A thread takes several blocks of so many multiply-adds, 5 to 20 ms, which even out what threads lose to others. Smaller ones
 /// would cost more than that: each block packs its part of A and of B.
 const WORTH_A_BLOCK: usize = 1 << 30;
