@@ -14,8 +14,8 @@
 #   FF_BENCH_ENV   the folder of the Python environment; made where it is missing, used again where it is there.
 #                  Without it a temporary one is made and removed.
 #   FF_BENCH_LINES the folder of the measured lines (default target/bench)
-#   FF_BENCH_SETTLE nanoseconds that a cache line may take from core to core when a turn begins (default 80); whoever's turn it
-#                  is waits for it, 20 s at most, since virtual processors move and small works are slower meanwhile
+#   FF_BENCH_SETTLE nanoseconds that a cache line may take from core to core when a turn begins (default 80); every peer's turn
+#                  waits for it, 20 s at most, since virtual processors move and small works are slower meanwhile
 set -euo pipefail
 command="bench/compare.sh${*:+ $*}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
@@ -32,7 +32,7 @@ while [ $# -gt 0 ]; do
     --seconds) seconds="$2"; shift 2 ;;
     --add) add=true; shift ;;
     --report) report=true; shift ;;
-    *) sed -n '2,20p' "$0"; exit 2 ;;
+    *) sed -n '2,/^[^#]/{/^#/p}' "$0"; exit 2 ;;
   esac
 done
 lines="${FF_BENCH_LINES:-$root/target/bench}"

@@ -108,6 +108,8 @@ def table(head, rows):
 
 def judged(works, unit="µs"):
     """Ours beside the best peer, with the targets."""
+    if not any(us("ours", work) for work in works):
+        return ""
     rows = []
     for work in works:
         mine, (theirs, name) = us("ours", work), best_peer(work)
@@ -133,6 +135,8 @@ def judged(works, unit="µs"):
 
 def everybody(works):
     peers = [(key, name) for key, name in [("ours", "ours"), *PEERS, ("onnx", "ONNX Runtime")] if any(us(key, w) for w in works)]
+    if not peers:
+        return "Not measured in this run."
     rows = [[f"`{work}`"] + [number(us(peer, work)) for peer, _ in peers] for work in works]
     return table(["work, µs"] + [name for _, name in peers], rows)
 

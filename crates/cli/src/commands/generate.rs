@@ -3,10 +3,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use feedforward::language::{
-    GenerateOptions, LanguageModel, StopReason, TranslateOptions, Translator,
+    GenerateOptions, Generated, LanguageModel, StopReason, TranslateOptions, Translator,
 };
 use feedforward::tensor::Device;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::Generate;
 use crate::failure::Failure;
@@ -48,16 +48,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
         let results: Vec<_> = prompts
             .iter()
             .zip(&written)
-            .map(|(prompt, written)| {
-                json!({
-                    "prompt": prompt,
-                    "text": written.text,
-                    "prompt_tokens": written.prompt_tokens,
-                    "tokens": written.tokens,
-                    "reason": written.reason,
-                    "seconds": seconds,
-                })
-            })
+            .map(|(prompt, written)| object(prompt, written, seconds))
             .collect();
         Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
         return Ok(ExitCode::SUCCESS);
@@ -116,19 +107,24 @@ fn translate(
             let speed = speed(written.tokens.len(), seconds);
             terminal.line(terminal.dim(format!("{speed} · stopped by {reason}")))?;
         }
-        results.push(json!({
-            "prompt": prompt,
-            "text": written.text,
-            "prompt_tokens": written.prompt_tokens,
-            "tokens": written.tokens,
-            "reason": written.reason,
-            "seconds": seconds,
-        }));
+        results.push(object(prompt, &written, seconds));
     }
     if arguments.json {
         Terminal::object(&json!({ "model": arguments.model, "generated": results }))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was written, for scripts.
+fn object(prompt: &str, written: &Generated, seconds: f64) -> Value {
+    json!({
+        "prompt": prompt,
+        "text": written.text,
+        "prompt_tokens": written.prompt_tokens,
+        "tokens": written.tokens,
+        "reason": written.reason,
+        "seconds": seconds,
+    })
 }
 
 fn reason(reason: StopReason, positions: usize) -> String {

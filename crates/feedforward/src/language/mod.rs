@@ -11,6 +11,6 @@ pub use encoder::EncoderModel;
 pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
 pub use sampling::GenerateOptions;
-pub use translate::{TranslateOptions, Translation, Translator};
+pub use translate::{TranslateOptions, Translator};
 pub use weights::read_weights;
 pub(crate) use weights::write_weights;

@@ -1,8 +1,8 @@
-use super::StopReason;
 use super::folder::{
     SaveOptions, check_vocabulary, model_folder, read_back, read_generation, read_params,
     read_tokenizer, write_folder,
 };
+use super::{Generated, StopReason};
 use crate::model::read;
 use crate::{Error, Result};
 use ff_data::text::{MarianTokenizer, Tokenizer};
@@ -10,7 +10,6 @@ use ff_nn::Builder;
 use ff_nn::models::{LanguageOptions, Marian, MarianConfig, plain_file_tensors};
 use ff_ops::{Graph, Mode, Value};
 use ff_tensor::{Device, Tensor};
-use serde::Serialize;
 use serde_json::{Map, Value as Json};
 use std::path::Path;
 
@@ -83,24 +82,6 @@ impl Text {
             Self::Marian(tokenizer) => tokenizer.decode(ids)?,
         })
     }
-}
-
-/// A text in another language.
-///
-/// ```
-/// use feedforward::language::{StopReason, Translation};
-/// fn whole(translation: &Translation) -> bool { translation.reason == StopReason::End }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Translation {
-    /// The text.
-    pub text: String,
-    /// How many tokens the other text has, with the one that ends it.
-    pub prompt_tokens: usize,
-    /// The tokens written, without the one that ends the text.
-    pub tokens: Vec<u32>,
-    /// Why there are no more.
-    pub reason: StopReason,
 }
 
 /// Names of the shared table, and of positions, which are computed.
@@ -181,7 +162,7 @@ impl Translator {
     ///
     /// # Errors
     /// The folder has no tokenizer, the text has no tokens or more than there are positions, or memory is short.
-    pub fn translate(&mut self, text: &str, options: &TranslateOptions) -> Result<Translation> {
+    pub fn translate(&mut self, text: &str, options: &TranslateOptions) -> Result<Generated> {
         let Some(tokenizer) = self.text.clone() else {
             let message = "the model's folder has no tokenizer; add source.spm, target.spm and vocab.json as Marian's models \
                            have them, or a tokenizer.json";
@@ -204,7 +185,7 @@ impl Translator {
             tokens.pop();
         }
         let text = tokenizer.decode(&tokens)?;
-        Ok(Translation { text, prompt_tokens: source.len(), tokens, reason })
+        Ok(Generated { text, prompt_tokens: source.len(), tokens, reason })
     }
 
     /// Translates tokens, of which the last one ends the text; so does that of the translation.

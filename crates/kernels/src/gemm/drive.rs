@@ -29,7 +29,8 @@ const OWN_BYTES: usize = 2 << 20;
 /// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
 /// Below so many multiply-adds for each thread (2 to 3 µs), one thread is done before another one has what it needs: operands that
-/// the caller's core has just written come over at about 0.2 µs a cache line.
+/// the caller's core has just written come over at about 0.2 µs a cache line. Two threads from 81³ on: sizes just below a multiple
+/// of 16 are then not slower than it.
 const WORTH_A_THREAD: usize = 129 << 11;
 /// A thread takes several blocks of so many multiply-adds, 5 to 20 ms, which even out what threads lose to others. Smaller ones
 /// would cost more than that: each block packs its part of A and of B.
