@@ -3,9 +3,8 @@
 //! Run it with `cargo run -p feedforward --example one_layer`.
 #![allow(clippy::print_stdout)] // Printing is what it is for.
 
-use feedforward::ops::{
-    Activation, Feedforward, Graph, Mse, ParamKind, ParamSpec, Params, Reduction,
-};
+use feedforward::graph::{Graph, ParamKind, ParamSpec, Params};
+use feedforward::ops::{Activation, Feedforward, Mse, Reduction};
 use feedforward::tensor::{DType, Device, Tensor};
 
 type Error = Box<dyn std::error::Error>;

@@ -4,7 +4,8 @@
 use crate::clock::Clock;
 use crate::network::normal;
 use crate::work::{Arithmetic, Error, Work};
-use ff_ops::{Attention, Graph, KeyValueCache, Params};
+use ff_graph::{Graph, Params};
+use ff_ops::{Attention, KeyValueCache};
 use ff_tensor::{DType, Device, Tensor, bf16};
 
 /// Sequences, their length, heads and features of a head.

@@ -4,10 +4,8 @@
 use crate::clock::Clock;
 use crate::network::normal;
 use crate::work::{Arithmetic, Error, Work};
-use ff_ops::{
-    Activation, FeedforwardBlock, Graph, MixtureOfExperts, Op, ParamId, ParamKind, ParamSpec,
-    Params, Value,
-};
+use ff_graph::{Graph, Op, ParamId, ParamKind, ParamSpec, Params, Value};
+use ff_ops::{Activation, FeedforwardBlock, MixtureOfExperts};
 use ff_tensor::{DType, Device, Tensor};
 use std::sync::Arc;
 

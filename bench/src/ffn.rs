@@ -4,9 +4,10 @@
 use crate::clock::Clock;
 use crate::network::normal;
 use crate::work::{Arithmetic, Error, Work};
+use ff_graph::Graph;
 use ff_nn::layers::FeedforwardBlock;
 use ff_nn::{Builder, Init, Layer};
-use ff_ops::{Activation, Graph};
+use ff_ops::Activation;
 use ff_tensor::{DType, Device, Tensor, bf16};
 
 /// GPT-2's: 768 → 3072 → 768 with biases and the exact GELU.

@@ -4,7 +4,8 @@
 use crate::clock::Clock;
 use crate::network::normal;
 use crate::work::{Arithmetic, Error, Work};
-use ff_ops::{Graph, LinearCrossEntropy, ParamKind, ParamSpec, Params};
+use ff_graph::{Graph, ParamKind, ParamSpec, Params};
+use ff_ops::LinearCrossEntropy;
 use ff_tensor::{DType, Device, Tensor, bf16};
 
 #[derive(Clone, Copy)]

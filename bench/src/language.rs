@@ -3,9 +3,9 @@
 use crate::clock::Clock;
 use crate::train;
 use crate::work::{Arithmetic, Error, Work};
+use ff_graph::Graph;
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
 use ff_nn::{Builder, Precision};
-use ff_ops::Graph;
 use ff_tensor::{DType, Device, Key, Rng};
 use ff_train::language::{LanguageObjective, Windows};
 

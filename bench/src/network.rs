@@ -1,9 +1,9 @@
 //! The networks of the works, and how a user makes them.
 
 use crate::work::Error;
+use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, ModelConfig};
-use ff_ops::Graph;
 use ff_tensor::{DType, Device, Key, Rng, Tensor};
 
 /// A feedforward network with ReLU between its layers.

@@ -3,9 +3,9 @@
 use crate::clock::Clock;
 use crate::network::{NETWORKS, Network, labels, normal_tensor};
 use crate::work::{Arithmetic, Error, Work};
+use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossConfig};
-use ff_ops::Graph;
 use ff_tensor::{Device, Key, Tensor};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use ff_train::schedule::{Schedule, ScheduleConfig};
@@ -92,7 +92,7 @@ impl Objective for Resident<'_> {
         self.y.shape().len() * STEPS_PER_EPOCH
     }
 
-    fn loss(&mut self, graph: &mut Graph, _rows: &[u32], _key: Key) -> ff_ops::Result<BatchLoss> {
+    fn loss(&mut self, graph: &mut Graph, _rows: &[u32], _key: Key) -> ff_graph::Result<BatchLoss> {
         let numeric = Some(graph.input(self.x.clone()));
         let labels = graph.input(self.y.clone());
         let logits = self.model.forward(graph, &MlpInput { numeric, ..MlpInput::default() })?;
@@ -100,7 +100,7 @@ impl Objective for Resident<'_> {
         Ok(BatchLoss { sum, count, total: None })
     }
 
-    fn evaluate(&mut self, _graph: &mut Graph) -> ff_ops::Result<Option<ff_train::Evaluation>> {
+    fn evaluate(&mut self, _graph: &mut Graph) -> ff_graph::Result<Option<ff_train::Evaluation>> {
         Ok(None)
     }
 }

@@ -9,9 +9,10 @@ use crate::clock::{Clock, Pace};
 use crate::network::normal_tensor;
 use crate::peaks::Peaks;
 use crate::work::Error;
+use ff_graph::Graph;
 use ff_nn::layers::Feedforward;
 use ff_nn::{Builder, Layer};
-use ff_ops::{Activation, Graph};
+use ff_ops::Activation;
 use ff_tensor::{DType, Device};
 use std::path::Path;
 

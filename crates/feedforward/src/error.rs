@@ -72,8 +72,8 @@ impl Error {
     }
 }
 
-impl From<ff_ops::Error> for Error {
-    fn from(error: ff_ops::Error) -> Self {
+impl From<ff_graph::Error> for Error {
+    fn from(error: ff_graph::Error) -> Self {
         Error::Train(error.into())
     }
 }

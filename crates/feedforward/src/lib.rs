@@ -38,6 +38,7 @@ mod watch;
 
 pub use ff_data as data;
 pub use ff_formats as formats;
+pub use ff_graph as graph;
 pub use ff_kernels as kernels;
 pub use ff_nn as nn;
 pub use ff_nn::models::Predictor;

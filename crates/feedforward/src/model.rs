@@ -3,9 +3,9 @@
 use crate::{Error, Result};
 use ff_data::{DataError, Encoded, Table, Task, Transforms};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
+use ff_graph::{Graph, ParamId, Params};
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
-use ff_ops::{Graph, ParamId, Params};
 use ff_tensor::{DType, Device};
 use ff_train::metrics::ChosenThreshold;
 use ff_train::tabular;

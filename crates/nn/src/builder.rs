@@ -1,5 +1,5 @@
 use crate::Init;
-use ff_ops::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
+use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Rng, Shape};
 
 /// Collects the parameters of layers while they are made.
@@ -16,7 +16,7 @@ use ff_tensor::{DType, Device, Key, Rng, Shape};
 /// let params = builder.build(&Device::default(), DType::F32, 0, true)?;
 /// assert_eq!(params.infos()[0].spec.name, "layers.0.weight");
 /// assert_eq!(params.trainable_len(), 64 * 128 + 128);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Builder {

@@ -1,7 +1,8 @@
 use crate::{ConfigError, LossConfig, LossKind};
+use ff_graph::{Graph, Op, Result, Value};
 use ff_ops::{
-    BinaryCrossEntropyWithLogits, BinaryFocal, Focal, Graph, Huber, KlDivergence, Mae, Mse, Op,
-    Reduction, Result, SoftmaxCrossEntropy, Value,
+    BinaryCrossEntropyWithLogits, BinaryFocal, Focal, Huber, KlDivergence, Mae, Mse, Reduction,
+    SoftmaxCrossEntropy,
 };
 use std::sync::Arc;
 
@@ -195,9 +196,10 @@ impl Loss {
         };
         match (outputs.pop(), outputs.pop()) {
             (Some(count), Some(sum)) => Ok((sum, count)),
-            _ => {
-                Err(ff_ops::Error::shape(self.op.name(), "a loss has two outputs, loss and count"))
-            }
+            _ => Err(ff_graph::Error::shape(
+                self.op.name(),
+                "a loss has two outputs, loss and count",
+            )),
         }
     }
 }

@@ -1,8 +1,7 @@
-//! The mathematics: the tape, and one folder per operation with its forward beside its backward.
+//! The operations: one folder each, with the forward pass beside the backward pass.
 //!
-//! A [`Graph`] runs operations forward and walks them backward once; [`Params`] is the flat arena whose gradients they
-//! write to. An operation is an [`Op`]: a [`Contract`] (shapes, what is kept, cost), a forward and a backward. The
-//! [`registry`] lists every operation with the [`Case`]s that check it.
+//! Every operation is an [`Op`](ff_graph::Op). The [`registry`] lists them with the [`Case`](ff_graph::Case)s that check
+//! them.
 #![forbid(unsafe_code)]
 
 mod activation;
@@ -11,16 +10,12 @@ mod attention;
 mod batch_norm;
 mod binary_cross_entropy_with_logits;
 mod binary_focal;
-mod case;
-mod check;
 mod concat;
 mod dropout;
 mod embedding;
-mod error;
 mod feedforward;
 mod feedforward_block;
 mod focal;
-mod graph;
 mod huber;
 mod kl_divergence;
 mod layer_norm;
@@ -31,8 +26,6 @@ mod mixture_of_experts;
 mod mse;
 mod mul;
 mod narrow;
-mod op;
-mod params;
 mod pool_tokens;
 mod prelu;
 mod registry;
@@ -52,15 +45,12 @@ pub use attention::{Attention, KeyValueCache, Segments};
 pub use batch_norm::{BatchNorm, Statistics};
 pub use binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use binary_focal::BinaryFocal;
-pub use case::{Case, CaseInput, Fill};
 pub use concat::Concat;
 pub use dropout::Dropout;
 pub use embedding::Embedding;
-pub use error::{Error, Result};
 pub use feedforward::{Feedforward, FeedforwardBf16};
 pub use feedforward_block::FeedforwardBlock;
 pub use focal::Focal;
-pub use graph::{Checkpoint, CheckpointAll, Graph, Mode, Tally, Value, Values};
 pub use huber::Huber;
 pub use kl_divergence::KlDivergence;
 pub use layer_norm::LayerNorm;
@@ -70,8 +60,6 @@ pub use mae::Mae;
 pub use mixture_of_experts::MixtureOfExperts;
 pub use mse::Mse;
 pub use mul::Mul;
-pub use op::{Contract, Cx, Kept, Op, Slot, Spec, Specs};
-pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
 pub use pool_tokens::PoolTokens;
 pub use prelu::Prelu;
 pub use registry::{Entry, registry};

@@ -16,7 +16,7 @@ pub(crate) use softmax::{
     log_sum_exp, rows_at_a_time, saved_row, softmax_backward,
 };
 
-use crate::{Contract, Error, Kept, Result, Slot, Spec};
+use ff_graph::{Contract, Error, Kept, Result, Slot, Spec};
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{CpuDevice, Shape, Slice, TensorMut, TensorRef};
 use smallvec::SmallVec;
@@ -32,7 +32,8 @@ use std::ops::Range;
 /// no row takes part the count is 0, and loss and gradient are 0 (PyTorch's mean is NaN there).
 ///
 /// ```
-/// use ff_ops::{Mse, Op, Reduction};
+/// use ff_graph::Op;
+/// use ff_ops::{Mse, Reduction};
 /// assert_eq!(Mse { reduction: Reduction::Sum }.name(), "mse");
 /// assert_eq!(Reduction::default(), Reduction::Mean);
 /// ```
@@ -409,7 +410,8 @@ pub(crate) fn put_zeros<T: Float>(dx: &mut [T], accumulate: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Graph, Mse, Params};
+    use crate::Mse;
+    use ff_graph::{Graph, Params};
     use ff_tensor::{DType, Device, DeviceOptions, Tensor};
 
     #[test]

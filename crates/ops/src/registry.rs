@@ -1,4 +1,4 @@
-use crate::Case;
+use ff_graph::Case;
 
 /// An operation and the cases that check it.
 ///

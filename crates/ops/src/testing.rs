@@ -1,6 +1,6 @@
 //! Runs one operation, for tests of what generic checks cannot know.
 
-use crate::{Graph, Mode, Op, Params, Result, Value};
+use ff_graph::{Graph, Mode, Op, Params, Result, Value};
 use ff_kernels::Float;
 use ff_tensor::{DType, Device, Element, Tensor};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use ff_testkit::{Machine, check_case};
 
-fn main() -> ff_ops::Result<()> {
+fn main() -> ff_graph::Result<()> {
     let only = std::env::args().nth(1).unwrap_or_default();
     let machine = Machine::new()?;
     println!(

@@ -52,7 +52,7 @@ pub enum Failure {
         /// The check.
         check: &'static str,
         /// What happened.
-        source: ff_ops::Error,
+        source: ff_graph::Error,
     },
     /// A promise that is not about one number was broken.
     #[error("{case}: {check}: {message}")]
@@ -110,7 +110,7 @@ impl CheckResult {
         self.failures.extend(other.failures);
     }
 
-    pub(crate) fn engine(&mut self, check: &'static str, source: ff_ops::Error) {
+    pub(crate) fn engine(&mut self, check: &'static str, source: ff_graph::Error) {
         self.failures.push(Failure::Engine { case: self.case.clone(), check, source });
     }
 

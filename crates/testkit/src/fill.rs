@@ -1,6 +1,6 @@
 //! The numbers that a case is fed with: the same ones on every machine.
 
-use ff_ops::{Case, CaseInput, Fill, Result};
+use ff_graph::{Case, CaseInput, Fill, Result};
 use ff_tensor::{DType, Device, Key, Rng, Shape, Tensor};
 
 /// All numbers of all checks are drawn from this seed and the case's name.
@@ -33,7 +33,7 @@ impl Data {
             }
             (Data::Float(values), _) => Tensor::from_slice(device, values, dims),
         };
-        tensor.map_err(ff_ops::Error::of("testkit"))
+        tensor.map_err(ff_graph::Error::of("testkit"))
     }
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn enlarged(case: &Case, values: usize) -> Option<Case> {
     let specs: Option<Vec<_>> = large
         .inputs
         .iter()
-        .map(|x| Some(ff_ops::Spec::new(Shape::new(&x.dims).ok()?, dtype_of(x, DType::F64))))
+        .map(|x| Some(ff_graph::Spec::new(Shape::new(&x.dims).ok()?, dtype_of(x, DType::F64))))
         .collect();
     let need = vec![false; large.inputs.len()];
     case.op.contract(&specs?, &need).ok().map(|_| large)

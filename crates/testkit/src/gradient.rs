@@ -5,7 +5,7 @@ use crate::failure::unravel;
 use crate::fill::{Data, fill, sample, weights};
 use crate::run::{Outcome, Run};
 use crate::{Failure, promises};
-use ff_ops::Case;
+use ff_graph::Case;
 use ff_tensor::Device;
 
 /// ∛ε: where the error of a central difference, step² · f‴ / 6, equals its rounding, ε · |f| / step; both are then about
@@ -33,7 +33,8 @@ const MOST: usize = 64;
 /// planned is memory used, nothing is kept when nothing is needed.
 ///
 /// ```
-/// use ff_ops::{Activation, Case, CaseInput, Feedforward};
+/// use ff_graph::{Case, CaseInput};
+/// use ff_ops::{Activation, Feedforward};
 /// use ff_testkit::gradient_check;
 /// let op = Feedforward::op(Activation::Tanh, true);
 /// let inputs = vec![CaseInput::normal([4, 3]), CaseInput::normal([2, 3]), CaseInput::normal([2])];
@@ -67,7 +68,7 @@ fn differences(
     data: &[Data],
     analytic: &Outcome,
     result: &mut CheckResult,
-) -> ff_ops::Result<()> {
+) -> ff_graph::Result<()> {
     let dy: Vec<Option<Vec<f64>>> = analytic
         .y
         .iter()

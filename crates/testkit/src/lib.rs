@@ -1,8 +1,8 @@
 //! Checks of operations and networks: on this machine, for every operation of the registry and for those of other
 //! crates.
 //!
-//! An operation is checked from its [`ff_ops::Case`]s. [`check_case`] runs everything: [`gradient_check`] compares its
-//! gradients with central differences in f64 and its behaviour with everything that [`ff_ops::Op`] promises,
+//! An operation is checked from its [`ff_graph::Case`]s. [`check_case`] runs everything: [`gradient_check`] compares its
+//! gradients with central differences in f64 and its behaviour with everything that [`ff_graph::Op`] promises,
 //! [`compare_paths`] its instruction sets and numbers of threads, [`nan_check`] what becomes of NaN and infinity.
 //! [`network_check`] checks the gradient of a loss built from parameters. [`parity_check`] compares with what other
 //! frameworks computed, from files that [`Fixtures`] reads.

@@ -4,7 +4,7 @@ use crate::failure::unravel;
 use crate::fill::{Data, fill, sample};
 use crate::run::Run;
 use crate::{CheckResult, Failure};
-use ff_ops::{Case, Error, Mode, Result};
+use ff_graph::{Case, Error, Mode, Result};
 use ff_tensor::Device;
 
 /// Each input is spoilt at this many places, one after the other.

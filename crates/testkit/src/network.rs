@@ -4,7 +4,7 @@ use crate::failure::unravel;
 use crate::fill::sample;
 use crate::gradient::{GRADIENT_TOLERANCE, Numeric, STEP};
 use crate::{CheckResult, Failure};
-use ff_ops::{Graph, ParamId, Params, Result, Segment, Value};
+use ff_graph::{Graph, ParamId, Params, Result, Segment, Value};
 use ff_tensor::{DType, Device};
 
 /// Larger parameters are checked at this many places.
@@ -21,7 +21,8 @@ const REORDERED: f64 = 1e-12;
 /// equal memory used.
 ///
 /// ```
-/// use ff_ops::{Activation, Feedforward, Graph, ParamKind, ParamSpec, Params};
+/// use ff_graph::{Graph, ParamKind, ParamSpec, Params};
+/// use ff_ops::{Activation, Feedforward};
 /// use ff_tensor::{DType, Device, Tensor};
 /// use ff_testkit::{WeightedSum, network_check};
 /// let specs = vec![ParamSpec::new("weight", [1, 2], ParamKind::Weight)];
@@ -38,7 +39,7 @@ const REORDERED: f64 = 1e-12;
 ///     WeightedSum::apply(graph, &[&y], vec![dy])
 /// });
 /// assert!(result.passed(), "{result}");
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 pub fn network_check(
     name: &str,

@@ -4,7 +4,7 @@ use crate::CheckResult;
 use crate::fill::{Data, fill};
 use crate::paths::F32_TOLERANCE;
 use crate::run::Run;
-use ff_ops::Case;
+use ff_graph::Case;
 use ff_tensor::{DType, Device};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -39,7 +39,7 @@ pub enum FixtureError {
         /// The case.
         case: String,
         /// What happened.
-        source: ff_ops::Error,
+        source: ff_graph::Error,
     },
 }
 

@@ -3,7 +3,7 @@
 use crate::CheckResult;
 use crate::fill::{Data, enlarged, fill};
 use crate::run::{Outcome, Run};
-use ff_ops::{Case, Result};
+use ff_graph::{Case, Result};
 use ff_tensor::{DType, Device, DeviceOptions, Isa, Shape};
 
 /// What an f32 result may differ from the f64 one, relative to the tensor's largest value. A sum of n standard normal
@@ -30,7 +30,7 @@ const KINKS: f64 = 0.02;
 /// ```
 /// let machine = ff_testkit::Machine::new()?;
 /// assert_eq!(machine.isas().next(), Some(ff_tensor::Isa::Plain));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Machine {
@@ -50,7 +50,7 @@ impl Machine {
             .map(|isa| {
                 let open = |threads| {
                     let device = Device::open(DeviceOptions { threads, isa: Some(isa) });
-                    Ok((threads, device.map_err(ff_ops::Error::of("testkit"))?))
+                    Ok((threads, device.map_err(ff_graph::Error::of("testkit"))?))
                 };
                 Ok((isa, [1, 2, 4].into_iter().map(open).collect::<Result<_>>()?))
             })
@@ -71,7 +71,7 @@ impl Machine {
 /// let case = &(ff_ops::registry()[0].cases)()[0];
 /// let paths = compare_paths(case, &Machine::new()?);
 /// assert!(paths.threads.passed() && paths.isas.passed());
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Paths {

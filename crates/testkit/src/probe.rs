@@ -1,5 +1,5 @@
+use ff_graph::{Contract, Cx, Error, Graph, Kept, Op, Result, Slot, Spec, Value, for_float};
 use ff_kernels::{Float, Stored};
-use ff_ops::{Contract, Cx, Error, Graph, Kept, Op, Result, Slot, Spec, Value, for_float};
 use ff_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// x₁ … xₙ of any shapes, then w₁ … wₙ of the same shapes → L `[1]`, in f32 for values of bf16
 ///
 /// ```
-/// use ff_ops::{Graph, Params};
+/// use ff_graph::{Graph, Params};
 /// use ff_tensor::{DType, Device, Tensor};
 /// use ff_testkit::WeightedSum;
 /// let device = Device::default();
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// assert_eq!(loss.item()?, 210.0);
 /// graph.backward(loss)?;
 /// assert_eq!(graph.grad(&x).unwrap().slice::<f64>().unwrap(), [10.0, 100.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightedSum;

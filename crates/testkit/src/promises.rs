@@ -3,7 +3,7 @@
 use crate::CheckResult;
 use crate::fill::{Data, dtype_of};
 use crate::run::{Outcome, Role, Run, to_f64};
-use ff_ops::{Case, Contract, Cx, Error, Mode, Result, Spec};
+use ff_graph::{Case, Contract, Cx, Error, Mode, Result, Spec};
 use ff_tensor::{DType, Device, Key, Shape, Tensor, TensorMut, TensorRef};
 
 /// Sums of the same terms in another order differ by a few units in the last place of the largest.

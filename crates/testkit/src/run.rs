@@ -2,7 +2,7 @@
 
 use crate::WeightedSum;
 use crate::fill::{Data, weights};
-use ff_ops::{Case, Error, Graph, Mode, ParamKind, ParamSpec, Params, Result, Value};
+use ff_graph::{Case, Error, Graph, Mode, ParamKind, ParamSpec, Params, Result, Value};
 use ff_tensor::{DType, Device, Element, Shape, Slice, TensorRef};
 
 /// How an input enters the tape.
@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
                 Role::Variable => graph.grad(value).map(|t| to_f64(&t.view())),
                 Role::Param => {
                     let info = graph.params().id(&param_name(i)).map(|id| graph.params().info(id));
-                    let range = info.map(ff_ops::ParamInfo::range).unwrap_or_default();
+                    let range = info.map(ff_graph::ParamInfo::range).unwrap_or_default();
                     Some(match self.dtype {
                         DType::F32 => widen(&graph.params_mut().gradients::<f32>()?[range]),
                         _ => graph.params_mut().gradients::<f64>()?[range].to_vec(),

@@ -2,7 +2,7 @@
 
 use crate::failure::write_failures;
 use crate::{CheckResult, Failure, Machine, compare_paths, gradient_check, nan_check};
-use ff_ops::Case;
+use ff_graph::Case;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// let case = &(ff_ops::registry()[0].cases)()[0];
 /// let row = check_case(case, &Machine::new()?);
 /// assert!(row.passed() && row.gradient < 1e-6 && row.same_bits);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -116,9 +116,9 @@ pub fn check_case(case: &Case, machine: &Machine) -> Row {
 /// ```no_run
 /// let rows = ff_testkit::check_all(|_row| ())?;
 /// assert!(rows.iter().all(ff_testkit::Row::passed));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
-pub fn check_all(mut progress: impl FnMut(&Row)) -> ff_ops::Result<Vec<Row>> {
+pub fn check_all(mut progress: impl FnMut(&Row)) -> ff_graph::Result<Vec<Row>> {
     let machine = Machine::new()?;
     let cases = ff_ops::registry().iter().flat_map(|entry| (entry.cases)());
     Ok(cases

@@ -1,7 +1,7 @@
 //! The checks find what is broken: one small operation, broken in one way at a time.
 #![allow(clippy::unwrap_used)]
 
-use ff_ops::{
+use ff_graph::{
     Case, CaseInput, Contract, Cx, Error, Graph, Kept, Op, ParamKind, ParamSpec, Params, Result,
     Slot, Spec, for_float,
 };

@@ -1,10 +1,11 @@
 //! Parts that run again on the way back: the same bits in less memory.
 #![allow(clippy::unwrap_used)]
 
-use ff_ops::{
-    Activation, Add, BatchNorm, Checkpoint, CheckpointAll, Dropout, Feedforward, Graph, LayerNorm,
-    Mode, Op, ParamId, ParamKind, ParamSpec, Params, Result, Statistics, Value, Values,
+use ff_graph::{
+    Checkpoint, CheckpointAll, Graph, Mode, Op, ParamId, ParamKind, ParamSpec, Params, Result,
+    Value, Values,
 };
+use ff_ops::{Activation, Add, BatchNorm, Dropout, Feedforward, LayerNorm, Statistics};
 use ff_tensor::{DType, Device, Element, Key, Rng, Tensor};
 use ff_testkit::{WeightedSum, network_check};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What the tape promises beside its operations.
 #![allow(clippy::unwrap_used)]
 
-use ff_ops::{Activation, Feedforward, Graph, ParamKind, ParamSpec, Params};
+use ff_graph::{Graph, ParamKind, ParamSpec, Params};
+use ff_ops::{Activation, Feedforward};
 use ff_tensor::{DType, Device, Tensor};
 
 /// A tape over a weight that is used, an empty one, and one that is not used.

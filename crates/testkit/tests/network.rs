@@ -1,11 +1,11 @@
 //! The gradient check of whole networks, as recipes build them: every activation with every normalisation, every loss.
 #![allow(clippy::unwrap_used)]
 
+use ff_graph::{Graph, Result, Value};
 use ff_nn::models::{Mlp, MlpConfig, MlpInput};
 use ff_nn::{
     ActivationKind, Builder, Loss, LossConfig, LossKind, LossTarget, ModelConfig, NormKind,
 };
-use ff_ops::{Graph, Result, Value};
 use ff_tensor::{DType, Device, Element, Key, Rng, Tensor};
 use ff_testkit::network_check;
 

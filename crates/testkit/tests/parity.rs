@@ -1,7 +1,7 @@
 //! Every operation against PyTorch and JAX, through the stored fixtures.
 #![allow(clippy::unwrap_used)]
 
-use ff_ops::Case;
+use ff_graph::Case;
 use ff_testkit::{Fixtures, parity_check};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! The predictor against the graph in evaluation mode, for every network that a recipe can describe.
 #![allow(clippy::unwrap_used)]
 
+use ff_graph::{Graph, Mode, ParamKind, Params};
 use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, ModelConfig, NormKind};
-use ff_ops::{Graph, Mode, ParamKind, Params};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Isa, Key, Rng, Tensor};
 
 const ACTIVATIONS: [ActivationKind; 16] = [
@@ -38,7 +38,7 @@ fn params(config: &MlpConfig, device: &Device) -> (Mlp, Params) {
     let mut rng = Rng::new(Key::new(9));
     let infos = params.infos().to_vec();
     for (i, info) in infos.iter().enumerate() {
-        for value in params.values_mut::<f32>(ff_ops::ParamId::new(i)).unwrap() {
+        for value in params.values_mut::<f32>(ff_graph::ParamId::new(i)).unwrap() {
             let noise = 0.1 * rng.normal() as f32;
             *value += if info.spec.kind == ParamKind::Statistic { noise.abs() } else { noise };
         }
@@ -63,7 +63,7 @@ impl Rows {
     }
 
     fn on_graph(&self, config: &MlpConfig, model: &Mlp, graph: &mut Graph) -> Vec<f32> {
-        fn input<T: Element>(graph: &Graph, values: &[T], dims: &[usize]) -> ff_ops::Value {
+        fn input<T: Element>(graph: &Graph, values: &[T], dims: &[usize]) -> ff_graph::Value {
             graph.input(Tensor::from_slice(graph.device(), values, dims).unwrap())
         }
         let columns = config.cardinalities.len();

@@ -3,11 +3,10 @@
 //! Alone in its file: the allocator counts what every thread of the process does.
 #![allow(clippy::unwrap_used)]
 
+use ff_graph::{Checkpoint, Graph, ParamKind, ParamSpec, Params, Value};
 use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
-use ff_ops::{
-    Activation, Checkpoint, Dropout, Feedforward, Graph, ParamKind, ParamSpec, Params, Value,
-};
+use ff_ops::{Activation, Dropout, Feedforward};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Key, Rng, Tensor};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! `cargo run --release -p ff-train --example optimizer_speed`.
 #![allow(clippy::print_stdout)]
 
-use ff_ops::{ParamKind, ParamSpec, Params};
+use ff_graph::{ParamKind, ParamSpec, Params};
 use ff_tensor::{DType, Device, DeviceOptions};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use std::error::Error;

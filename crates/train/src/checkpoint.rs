@@ -4,7 +4,7 @@ use crate::optim::{Optimizer, OptimizerScalars};
 use crate::schedule::{PlateauState, Schedule};
 use crate::{Error, Progress, Result};
 use ff_formats::{TensorFile, TensorWriter};
-use ff_ops::{ParamId, Params, Segment};
+use ff_graph::{ParamId, Params, Segment};
 use ff_tensor::{CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -245,7 +245,7 @@ impl Checkpoint {
 /// A parameter's part of the best weights, where there are any.
 fn best_of<'a>(
     (values, state): (&'a [f32], &'a [f32]),
-    info: &ff_ops::ParamInfo,
+    info: &ff_graph::ParamInfo,
     range: impl Fn() -> std::ops::Range<usize>,
 ) -> Option<&'a [f32]> {
     match info.spec.segment {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub enum Error {
     /// An operation failed.
     #[error(transparent)]
-    Op(#[from] ff_ops::Error),
+    Op(#[from] ff_graph::Error),
     /// Memory or device.
     #[error(transparent)]
     Tensor(#[from] ff_tensor::Error),

@@ -2,8 +2,8 @@
 
 use crate::{BatchLoss, EpochRecord, Evaluation, Objective, Result};
 use ff_data::text::TokenData;
+use ff_graph::{Error, Graph, Mode, Value};
 use ff_nn::models::{CausalLm, TokenBatch};
-use ff_ops::{Error, Graph, Mode, Value};
 use ff_tensor::{DType, Key, Rng, Shape, Tensor};
 use std::fmt;
 
@@ -23,11 +23,11 @@ pub const IGNORED: i32 = -100;
 ///     fn len(&self) -> u64 {
 ///         self.0
 ///     }
-///     fn read(&self, start: u64, ids: &mut [i32]) -> ff_ops::Result<()> {
+///     fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()> {
 ///         ids.iter_mut().zip(start..).for_each(|(id, n)| *id = n as i32);
 ///         Ok(())
 ///     }
-///     fn segments(&self, _start: u64, documents: &mut [i32]) -> ff_ops::Result<()> {
+///     fn segments(&self, _start: u64, documents: &mut [i32]) -> ff_graph::Result<()> {
 ///         documents.fill(0);
 ///         Ok(())
 ///     }
@@ -47,13 +47,13 @@ pub trait Tokens: fmt::Debug + Sync {
     ///
     /// # Errors
     /// They reach beyond the end, or what holds them is damaged.
-    fn read(&self, start: u64, ids: &mut [i32]) -> ff_ops::Result<()>;
+    fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()>;
 
     /// For each of the tokens from `start` on, the number of its document, counted from that of the first.
     ///
     /// # Errors
     /// As [`Tokens::read`].
-    fn segments(&self, start: u64, documents: &mut [i32]) -> ff_ops::Result<()>;
+    fn segments(&self, start: u64, documents: &mut [i32]) -> ff_graph::Result<()>;
 }
 
 /// Tokens in files that are mapped.
@@ -62,11 +62,11 @@ impl Tokens for TokenData {
         self.tokens()
     }
 
-    fn read(&self, start: u64, ids: &mut [i32]) -> ff_ops::Result<()> {
+    fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()> {
         TokenData::read(self, start, ids).map_err(|e| damaged(&e))
     }
 
-    fn segments(&self, start: u64, documents: &mut [i32]) -> ff_ops::Result<()> {
+    fn segments(&self, start: u64, documents: &mut [i32]) -> ff_graph::Result<()> {
         TokenData::segments(self, start, documents).map_err(|e| damaged(&e))
     }
 }
@@ -81,14 +81,14 @@ impl Tokens for Vec<i32> {
         self.as_slice().len() as u64
     }
 
-    fn read(&self, start: u64, ids: &mut [i32]) -> ff_ops::Result<()> {
+    fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()> {
         let there = self.get(start as usize..).and_then(|rest| rest.get(..ids.len()));
         let there = there.ok_or_else(|| Error::shape(NAME, "reaches beyond the last token"))?;
         ids.copy_from_slice(there);
         Ok(())
     }
 
-    fn segments(&self, _start: u64, documents: &mut [i32]) -> ff_ops::Result<()> {
+    fn segments(&self, _start: u64, documents: &mut [i32]) -> ff_graph::Result<()> {
         documents.fill(0);
         Ok(())
     }
@@ -198,14 +198,14 @@ impl Objective for LanguageObjective<'_> {
         self.windows.count(self.train.len())
     }
 
-    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> ff_ops::Result<BatchLoss> {
+    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> ff_graph::Result<BatchLoss> {
         let start = |row: usize| self.window(key, row, rows[row]);
         let (batch, targets) = gather(graph, self.train, self.windows, rows.len(), start)?;
         let loss = self.model.loss(graph, &batch, &targets)?;
         Ok(BatchLoss { sum: loss.sum, count: loss.count, total: Some(loss.total) })
     }
 
-    fn evaluate(&mut self, graph: &mut Graph) -> ff_ops::Result<Option<Evaluation>> {
+    fn evaluate(&mut self, graph: &mut Graph) -> ff_graph::Result<Option<Evaluation>> {
         let Some(valid) = self.valid else { return Ok(None) };
         let most = self.eval_windows;
         let (sum, count) = evaluate(graph, self.model, self.windows, valid, self.batch, most)?;
@@ -235,7 +235,7 @@ pub fn evaluate(
     tokens: &dyn Tokens,
     batch: usize,
     most: usize,
-) -> ff_ops::Result<(f64, f64)> {
+) -> ff_graph::Result<(f64, f64)> {
     let parts = evaluate_parts(graph, model, windows, tokens, batch, most)?;
     Ok(parts.iter().fold((0.0, 0.0), |(sum, count), part| (sum + part.0, count + part.1)))
 }
@@ -251,7 +251,7 @@ pub fn evaluate_parts(
     tokens: &dyn Tokens,
     batch: usize,
     most: usize,
-) -> ff_ops::Result<Vec<(f64, f64)>> {
+) -> ff_graph::Result<Vec<(f64, f64)>> {
     graph.set_mode(Mode::Eval);
     let context = windows.context as u64;
     let all = tokens.len().saturating_sub(1).div_ceil(context.max(1)) as usize;
@@ -280,7 +280,7 @@ pub fn gather(
     windows: Windows,
     rows: usize,
     start: impl Fn(usize) -> u64,
-) -> ff_ops::Result<(TokenBatch, Value)> {
+) -> ff_graph::Result<(TokenBatch, Value)> {
     let context = windows.context;
     let tensor = |graph: &Graph| {
         Tensor::uninit(graph.device(), Shape::from([rows, context]), DType::I32)
@@ -360,14 +360,14 @@ fn ask(ids: &[i32], documents: &[i32], targets: &mut [i32], after: i32) {
     }
 }
 
-fn values(tensor: &mut Tensor) -> ff_ops::Result<&mut [i32]> {
+fn values(tensor: &mut Tensor) -> ff_graph::Result<&mut [i32]> {
     tensor.slice_mut::<i32>().map_err(Error::of(NAME))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ff_ops::Params;
+    use ff_graph::Params;
     use ff_tensor::Device;
 
     /// Three documents of three tokens each; the middle one of each ends a question.
@@ -378,11 +378,11 @@ mod tests {
         fn len(&self) -> u64 {
             9
         }
-        fn read(&self, start: u64, ids: &mut [i32]) -> ff_ops::Result<()> {
+        fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()> {
             ids.iter_mut().zip(start..).for_each(|(id, i)| *id = [10, 7, 11][i as usize % 3]);
             Ok(())
         }
-        fn segments(&self, start: u64, documents: &mut [i32]) -> ff_ops::Result<()> {
+        fn segments(&self, start: u64, documents: &mut [i32]) -> ff_graph::Result<()> {
             let number = |i: u64| (i / 3 - start / 3) as i32;
             documents.iter_mut().zip(start..).for_each(|(d, i)| *d = number(i));
             Ok(())

@@ -2,10 +2,10 @@
 
 use crate::{BatchLoss, Evaluation, Objective, TrainConfig};
 use ff_data::{Encoded, Target};
+use ff_graph::{Error, Graph, Mode, Result, Value};
 use ff_kernels::for_rows;
 use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossTarget};
-use ff_ops::{Error, Graph, Mode, Result, Value};
 use ff_tensor::{DType, Key, Rng, Tensor};
 
 /// Rows evaluated at a time: enough to be quick, few enough to take no memory to speak of.

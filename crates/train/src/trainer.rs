@@ -7,7 +7,7 @@ use crate::checkpoint::{Checkpoint, CheckpointPlace};
 use crate::optim::{self, Optimizer, Skip, first_non_finite_gradient};
 use crate::schedule::Schedule;
 use crate::{Best, EpochRecord, Error, Event, Monitor, Observer, Progress, Result, TrainConfig};
-use ff_ops::{Graph, Mode, Value};
+use ff_graph::{Graph, Mode, Value};
 use ff_tensor::{Key, Rng};
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ const DIVERGED: f64 = 100.0;
 /// The loss of some rows, as a sum and the number of rows (or weights) that it is to be divided by.
 ///
 /// ```
-/// fn mean(loss: &ff_train::BatchLoss) -> ff_ops::Result<f64> { Ok(loss.sum.item()? / loss.count.item()?) }
+/// fn mean(loss: &ff_train::BatchLoss) -> ff_graph::Result<f64> { Ok(loss.sum.item()? / loss.count.item()?) }
 /// ```
 #[derive(Debug)]
 pub struct BatchLoss {
@@ -49,7 +49,7 @@ pub struct Evaluation {
 /// What is trained: turns rows into a loss.
 ///
 /// ```
-/// use ff_ops::{Graph, Result};
+/// use ff_graph::{Graph, Result};
 /// use ff_tensor::Key;
 /// use ff_train::{BatchLoss, Evaluation, Objective};
 /// /// Trains on the rows of another objective and never evaluates.
@@ -74,13 +74,13 @@ pub trait Objective {
     ///
     /// # Errors
     /// An operation failed.
-    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> ff_ops::Result<BatchLoss>;
+    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> ff_graph::Result<BatchLoss>;
 
     /// The loss and score on the validation part; `None` where there is none. The graph is in evaluation mode.
     ///
     /// # Errors
     /// An operation failed.
-    fn evaluate(&mut self, graph: &mut Graph) -> ff_ops::Result<Option<Evaluation>>;
+    fn evaluate(&mut self, graph: &mut Graph) -> ff_graph::Result<Option<Evaluation>>;
 
     /// Called when an epoch has been evaluated, with its figures and whether they are the best so far; the graph is in
     /// evaluation mode and holds the weights that were judged.
@@ -111,7 +111,7 @@ pub enum Stop {
 /// Trains the parameters of a graph.
 ///
 /// ```
-/// use ff_ops::{Graph, Params};
+/// use ff_graph::{Graph, Params};
 /// use ff_tensor::{DType, Device};
 /// use ff_train::{TrainConfig, Trainer, optim::{Optimizer, OptimizerConfig}, schedule::{Schedule, ScheduleConfig}};
 /// let device = Device::default();

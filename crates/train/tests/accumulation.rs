@@ -1,10 +1,8 @@
 //! A step over many sequences at once, and the same step in micro-batches with different numbers of tokens.
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
-use ff_ops::{
-    Activation, Embedding, Feedforward, Graph, LinearCrossEntropy, ParamKind, ParamSpec, Params,
-    Result,
-};
+use ff_graph::{Graph, ParamKind, ParamSpec, Params, Result};
+use ff_ops::{Activation, Embedding, Feedforward, LinearCrossEntropy};
 use ff_tensor::{DType, Device, Key, Rng, Tensor};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use ff_train::schedule::{Schedule, ScheduleConfig};

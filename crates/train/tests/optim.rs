@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
+use ff_graph::{ParamKind, ParamSpec, Params};
 use ff_kernels::Float;
-use ff_ops::{ParamKind, ParamSpec, Params};
 use ff_tensor::{DType, Device, DeviceOptions, TensorRef};
 use ff_train::optim::{
     AdjustLr, Error, GroupConfig, Optimizer, OptimizerConfig, OptimizerKind, OptimizerScalars,

@@ -1,6 +1,6 @@
 //! After the first one, an optimiser's steps ask the system for no memory.
 
-use ff_ops::{ParamKind, ParamSpec, Params};
+use ff_graph::{ParamKind, ParamSpec, Params};
 use ff_tensor::{DType, Device, DeviceOptions};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,6 +1,6 @@
 use crate::Snake;
 use ff_nn::{Builder, Init, Layer};
-use ff_ops::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use std::sync::Arc;
 
 /// The layer of [`Snake`], with the parameter `alpha` `[features]`.

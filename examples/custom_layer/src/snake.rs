@@ -1,5 +1,5 @@
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows};
-use ff_ops::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use ff_graph::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 ///
 /// ```
 /// use custom_layer::Snake;
-/// use ff_ops::{Graph, Params};
+/// use ff_graph::{Graph, Params};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], false)?);
@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// let alpha = graph.input(Tensor::from_slice(&device, &[std::f64::consts::PI], &[1]).unwrap());
 /// let y = graph.apply(&Snake::op(), &[&x, &alpha])?;
 /// assert!((y.item()? - (0.5 + 1.0 / std::f64::consts::PI)).abs() < 1e-15); // sin²(π/2) = 1
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snake;
@@ -37,7 +37,7 @@ const NAME: &str = "snake";
 const WORK: usize = 20;
 
 impl Snake {
-    /// The operation, ready for [`ff_ops::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

@@ -3,7 +3,8 @@
 use custom_layer::{Snake, SnakeLayer};
 use ff_nn::Builder;
 use ff_nn::layers::{Feedforward, Layer, Sequence};
-use ff_ops::{Activation, Case, CaseInput, Fill, Graph, Mse, Params, Spec};
+use ff_graph::{Case, CaseInput, Fill, Graph, Params, Spec};
+use ff_ops::{Activation, Mse};
 use ff_tensor::{DType, Device, Tensor};
 use ff_testkit::{Machine, check_case, network_check};
 
@@ -70,7 +71,7 @@ fn wave(device: &Device, dtype: DType) -> (Tensor, Tensor) {
     (tensor(&x), tensor(&y))
 }
 
-fn loss(graph: &mut Graph, network: &Sequence) -> ff_ops::Result<ff_ops::Value> {
+fn loss(graph: &mut Graph, network: &Sequence) -> ff_graph::Result<ff_graph::Value> {
     let (x, target) = wave(&graph.device().clone(), graph.params().dtype());
     let (x, target) = (graph.input(x), graph.input(target));
     let y = network.forward(graph, x)?;

@@ -4,11 +4,11 @@ use super::folder::{
 use crate::model::read;
 use crate::{Error, Result};
 use ff_data::text::Tokenizer;
+use ff_graph::{Graph, Mode, Params, Value};
 use ff_nn::Builder;
 use ff_nn::models::{
     Encoder, EncoderBatch, EncoderConfig, EncoderHead, LanguageOptions, plain_file_tensors,
 };
-use ff_ops::{Graph, Mode, Params, Value};
 use ff_tensor::{Device, Tensor};
 use std::path::Path;
 

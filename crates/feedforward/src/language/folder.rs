@@ -2,11 +2,11 @@ use super::weights::{open_checked, write_weights};
 use crate::model::{read, write_text};
 use crate::{Error, Result};
 use ff_data::text::Tokenizer;
+use ff_graph::{Graph, Mode, Params};
 use ff_nn::Builder;
 use ff_nn::models::{
     CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
 };
-use ff_ops::{Graph, Mode, Params};
 use ff_tensor::{DType, Device, Tensor};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -167,7 +167,7 @@ impl LanguageModel {
 /// The folder cannot be written, or reads back as something else.
 ///
 /// ```no_run
-/// # use feedforward::{nn::models::{CausalLm, DecoderConfig}, ops::Graph};
+/// # use feedforward::{nn::models::{CausalLm, DecoderConfig}, graph::Graph};
 /// # fn write(config: &DecoderConfig, model: &CausalLm, graph: &mut Graph) -> feedforward::Result<()> {
 /// use feedforward::language::save;
 /// save("models/mine".as_ref(), config, model, graph, (None, None), &Default::default())

@@ -2,8 +2,8 @@
 
 use crate::{Error, Result};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
+use ff_graph::{ParamId, Params};
 use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
-use ff_ops::{ParamId, Params};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,7 +180,7 @@ pub(super) fn open_checked(
 /// A shard or a tensor is missing, of another shape or of a type that is not a float; a tensor belongs to no layer.
 ///
 /// ```no_run
-/// # fn read(config: &feedforward::nn::models::DecoderConfig, params: &mut feedforward::ops::Params) -> feedforward::Result<()> {
+/// # fn read(config: &feedforward::nn::models::DecoderConfig, params: &mut feedforward::graph::Params) -> feedforward::Result<()> {
 /// feedforward::language::read_weights("models/gpt2".as_ref(), config, params)
 /// # }
 /// ```

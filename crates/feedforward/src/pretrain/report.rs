@@ -10,9 +10,9 @@ use crate::clock::Clock;
 use crate::notes::RunInfo;
 use crate::report::words;
 use crate::watch::LanguageNotice;
+use ff_graph::{ParamInfo, Segment};
 use ff_nn::models::DecoderConfig;
 use ff_nn::{Builder, models::CausalLm};
-use ff_ops::{ParamInfo, Segment};
 use ff_tensor::{DType, Device};
 use ff_train::metrics::wilson;
 use ff_train::report::{
@@ -370,7 +370,7 @@ fn layers(known: &Known<'_>) -> Result<Model> {
         let output = if known.config.tied { "embed_tokens" } else { "lm_head" };
         let is_output =
             layer.name.ends_with(output) || known.config.tied && layer.name.ends_with("wte");
-        if info.spec.kind == ff_ops::ParamKind::Weight || is_output {
+        if info.spec.kind == ff_graph::ParamKind::Weight || is_output {
             layer.flop += 6 * tokens * info.spec.shape.len() as u64;
         }
     }
@@ -379,11 +379,11 @@ fn layers(known: &Known<'_>) -> Result<Model> {
 
 fn kind(info: &ParamInfo) -> String {
     match info.spec.kind {
-        ff_ops::ParamKind::Weight => "feedforward",
-        ff_ops::ParamKind::Bias => "bias",
-        ff_ops::ParamKind::Gain => "normalisation",
-        ff_ops::ParamKind::Embedding => "embedding",
-        ff_ops::ParamKind::Statistic => "statistic",
+        ff_graph::ParamKind::Weight => "feedforward",
+        ff_graph::ParamKind::Bias => "bias",
+        ff_graph::ParamKind::Gain => "normalisation",
+        ff_graph::ParamKind::Embedding => "embedding",
+        ff_graph::ParamKind::Statistic => "statistic",
     }
     .into()
 }

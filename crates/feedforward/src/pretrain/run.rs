@@ -14,9 +14,9 @@ use crate::training::{TrainOptions, open_with};
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
 use ff_data::text::Tokenizer;
+use ff_graph::Params;
 use ff_nn::Precision;
 use ff_nn::models::{DecoderConfig, file_tensors};
-use ff_ops::Params;
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::language::{LanguageObjective, Windows};
 use ff_train::{Checkpoint, CheckpointPlace, EpochRecord, Event, Stop};
@@ -261,7 +261,7 @@ fn run(
     watcher.event(Event::Phase("training"));
     clock.lap("judging before");
     let best = folder.path().join("checkpoints").join("best");
-    let judged = |graph: &mut ff_ops::Graph, record: &EpochRecord, is_best: bool| {
+    let judged = |graph: &mut ff_graph::Graph, record: &EpochRecord, is_best: bool| {
         if is_best && train.restore_best {
             save_best(&best, &config, graph.params()).map_err(judged_error)?;
         }

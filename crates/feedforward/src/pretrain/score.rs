@@ -2,8 +2,8 @@
 
 use crate::language::LanguageModel;
 use crate::{Error, Result};
+use ff_graph::{Graph, Mode};
 use ff_nn::models::TokenBatch;
-use ff_ops::{Graph, Mode};
 use ff_tensor::{Device, Shape, Tensor};
 
 /// The most logits that are held at a time.

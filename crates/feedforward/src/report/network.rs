@@ -1,9 +1,9 @@
 //! The layers, and what the run took beside what was planned.
 
 use super::{Facts, Outcome, words};
+use ff_graph::ParamInfo;
 use ff_nn::models::Mlp;
 use ff_nn::{Builder, NormKind};
-use ff_ops::ParamInfo;
 use ff_tensor::{DType, Device};
 use ff_train::report::{Layer, Model, Resource, Unit};
 

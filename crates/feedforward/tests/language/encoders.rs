@@ -3,12 +3,12 @@
 use super::parity::{LOGITS, LOSSES, adamw, difference, gradients};
 use super::{expected, fixture, ints, segments, targets};
 use feedforward::formats::TensorFile;
+use feedforward::graph::{Graph, Mode, ParamId};
 use feedforward::language::{EncoderModel, SaveOptions};
 use feedforward::nn::Builder;
 use feedforward::nn::models::{
     Encoder, EncoderBatch, EncoderConfig, EncoderFamily, EncoderHead, plain_file_tensors,
 };
-use feedforward::ops::{Graph, Mode, ParamId};
 use feedforward::tensor::{DType, Device, Tensor};
 
 fn open(name: &str) -> EncoderModel {

@@ -9,10 +9,10 @@ mod translation;
 mod writing;
 
 use feedforward::formats::TensorFile;
+use feedforward::graph::{Graph, Value};
 use feedforward::language::read_weights;
 use feedforward::nn::Builder;
 use feedforward::nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBatch};
-use feedforward::ops::{Graph, Value};
 use feedforward::tensor::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 

@@ -2,10 +2,10 @@
 
 use super::{batch, expected, fixture, model, model_of};
 use feedforward::formats::TensorFile;
+use feedforward::graph::{Graph, Mode, Segment};
 use feedforward::language::{GenerateOptions, LanguageModel, StopReason, generate_tokens};
 use feedforward::nn::Precision;
 use feedforward::nn::models::{CausalLm, DecoderConfig, FileTensor, LanguageOptions, file_tensors};
-use feedforward::ops::{Graph, Mode, Segment};
 use feedforward::tensor::Device;
 use feedforward::trainer::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use std::ops::ControlFlow;

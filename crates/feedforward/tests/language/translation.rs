@@ -3,10 +3,10 @@
 use super::parity::{LOGITS, LOSSES, adamw, difference, gradients};
 use super::{expected, fixture, ints, segments, targets};
 use feedforward::formats::TensorFile;
+use feedforward::graph::{Graph, Mode, ParamId, Value};
 use feedforward::language::{SaveOptions, TranslateOptions, Translator};
 use feedforward::nn::Builder;
 use feedforward::nn::models::{Marian, MarianConfig, TranslationBatch, plain_file_tensors};
-use feedforward::ops::{Graph, Mode, ParamId, Value};
 use feedforward::tensor::{DType, Device, Tensor};
 
 fn open() -> Translator {

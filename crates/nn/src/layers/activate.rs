@@ -1,6 +1,7 @@
 use super::Layer;
 use crate::{Builder, Init};
-use ff_ops::{Activation, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::Activation;
 use std::sync::Arc;
 
 /// An activation on its own, where it does not stand right behind a feedforward layer.

@@ -1,6 +1,7 @@
 use super::{Feedforward, Layer, RmsNorm};
 use crate::{Builder, Init};
-use ff_ops::{Activation, Error, Graph, KeyValueCache, Op, Result, Rotary, Segments, Value};
+use ff_graph::{Error, Graph, Op, Result, Value};
+use ff_ops::{Activation, KeyValueCache, Rotary, Segments};
 use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ pub struct AttentionContext<'a> {
 ///
 /// ```
 /// use ff_nn::{Builder, layers::{Attention, AttentionConfig, AttentionContext}};
-/// use ff_ops::Graph;
+/// use ff_graph::Graph;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut builder = Builder::new();
@@ -98,7 +99,7 @@ pub struct AttentionContext<'a> {
 /// let x = graph.input(Tensor::from_slice(&device, &[0.5f32; 18], &[1, 3, 6]).unwrap());
 /// let y = layer.forward(&mut graph, &x, AttentionContext::default())?;
 /// assert_eq!(y.shape().dims(), [1, 3, 6]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Attention {

@@ -1,6 +1,6 @@
 use super::Layer;
 use crate::Builder;
-use ff_ops::{Graph, Op, Result, Value};
+use ff_graph::{Graph, Op, Result, Value};
 use std::sync::Arc;
 
 /// Drops a share of the values in training and scales the others up, `torch.nn.Dropout` (Srivastava et al., 2014); in

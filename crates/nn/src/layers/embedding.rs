@@ -1,6 +1,6 @@
 use super::Layer;
 use crate::{Builder, Init};
-use ff_ops::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use std::sync::Arc;
 
 /// A learned vector for each id, `torch.nn.Embedding`, with the parameter `weight` `[ids, dim]`.

@@ -1,6 +1,7 @@
 use super::Layer;
 use crate::{Builder, Init};
-use ff_ops::{Activation, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::Activation;
 use ff_tensor::DType;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use std::sync::Arc;
 ///
 /// ```
 /// use ff_nn::{Builder, Layer, layers::Feedforward};
-/// use ff_ops::{Activation, Graph};
+/// use ff_graph::Graph;
+/// use ff_ops::Activation;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut builder = Builder::new();
@@ -19,7 +21,7 @@ use std::sync::Arc;
 /// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, true)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
 /// assert_eq!(layer.forward(&mut graph, x)?.shape().dims(), [1, 3]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Feedforward {

@@ -1,6 +1,7 @@
 use super::{Feedforward, FeedforwardBlock, Layer};
 use crate::{Builder, Init};
-use ff_ops::{Activation, Error, Graph, Op, ParamId, ParamKind, Result, ScaleRows, Value};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::{Activation, ScaleRows};
 use ff_tensor::DType;
 use std::sync::Arc;
 

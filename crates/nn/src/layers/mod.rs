@@ -21,7 +21,7 @@ pub(crate) use norms::NORM_EPS;
 pub use norms::{BatchNorm, LayerNorm, RmsNorm};
 pub use sequence::{Residual, Sequence};
 
-use ff_ops::{Graph, Result, Value};
+use ff_graph::{Graph, Result, Value};
 use std::fmt;
 
 /// Turns a value on the tape into another. Write one by keeping an operation and the ids of its parameters; the
@@ -29,7 +29,7 @@ use std::fmt;
 ///
 /// ```
 /// use ff_nn::Layer;
-/// use ff_ops::{Graph, Result, Value};
+/// use ff_graph::{Graph, Result, Value};
 /// /// Passes its input on.
 /// #[derive(Debug)]
 /// struct Nothing;

@@ -1,6 +1,7 @@
 use super::Layer;
 use crate::{Builder, Init};
-use ff_ops::{Error, Graph, Op, ParamId, ParamKind, Result, Statistics, Value};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::Statistics;
 use std::sync::Arc;
 
 /// PyTorch's default, which also keeps constant features finite.

@@ -1,5 +1,5 @@
 use super::Layer;
-use ff_ops::{Graph, Op, Result, Value};
+use ff_graph::{Graph, Op, Result, Value};
 use std::sync::Arc;
 
 /// Layers one after the other, `torch.nn.Sequential`.

@@ -3,7 +3,8 @@ use crate::layers::{
     Sequence,
 };
 use crate::{ActivationKind, Builder, Layer, ModelConfig, NormKind, Precision};
-use ff_ops::{Activation, Concat, Error, Graph, Op, Result, Value};
+use ff_graph::{Error, Graph, Op, Result, Value};
+use ff_ops::{Activation, Concat};
 use ff_tensor::DType;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -66,7 +67,7 @@ pub struct MlpInput {
 ///
 /// ```
 /// use ff_nn::{Builder, ModelConfig, models::{Mlp, MlpConfig, MlpInput}};
-/// use ff_ops::Graph;
+/// use ff_graph::Graph;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let network = ModelConfig { hidden: vec![8], ..Default::default() };
@@ -77,7 +78,7 @@ pub struct MlpInput {
 /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap();
 /// let input = MlpInput { numeric: Some(graph.input(x)), ..Default::default() };
 /// assert_eq!(model.forward(&mut graph, &input)?.shape().dims(), [1, 3]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Mlp {

@@ -1,8 +1,9 @@
 use super::MlpConfig;
 use crate::layers::NORM_EPS;
 use crate::{ActivationKind, ModelConfig, NormKind, Precision};
+use ff_graph::{Cx, Error, Op, Params, Result};
 use ff_kernels::{Float, MatRef, PackedMatrix};
-use ff_ops::{Activate, Activation, Cx, Error, LayerNorm, Op, Params, Prelu, Result, RmsNorm};
+use ff_ops::{Activate, Activation, LayerNorm, Prelu, RmsNorm};
 use ff_tensor::{DType, Device, Key, Shape, TensorMut, TensorRef};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,7 +39,7 @@ const WORTH_A_THREAD: usize = 1 << 17;
 /// let mut logits = [0.0; 6];
 /// predictor.predict(&[1.0, 2.0, 3.0, 4.0], &mut logits)?; // two rows of two numbers
 /// assert!(logits.iter().any(|&y| y != 0.0));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Predictor {

@@ -5,7 +5,9 @@ mod table;
 pub use table::Activation;
 pub(crate) use table::From;
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -23,14 +25,15 @@ const NAME: &str = "activation";
 /// x `[…]` → y `[…]`
 ///
 /// ```
-/// use ff_ops::{Activate, Activation, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::{Activate, Activation};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[-1.0f32, 2.0], &[2]).unwrap());
 /// let y = graph.apply(&Activate::op(Activation::Relu), &[&x])?;
 /// assert_eq!(y.slice::<f32>()?, [0.0, 2.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Activate {
@@ -39,7 +42,7 @@ pub struct Activate {
 }
 
 impl Activate {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(activation: Activation) -> Arc<dyn Op> {
         Arc::new(Self { activation })
     }

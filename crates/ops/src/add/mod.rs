@@ -1,6 +1,8 @@
 //! Addition.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, copy, for_rows, map2, sum_columns};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -19,7 +21,8 @@ const NAME: &str = "add";
 /// a `[…, features]`, b the same or `[features]` → y `[…, features]`
 ///
 /// ```
-/// use ff_ops::{Add, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Add;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -27,13 +30,13 @@ const NAME: &str = "add";
 /// let b = graph.input(Tensor::from_slice(&device, &[10.0f32], &[1]).unwrap());
 /// let y = graph.apply(&Add::op(), &[&a, &b])?;
 /// assert_eq!(y.slice::<f32>()?, [11.0, 12.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Add;
 
 impl Add {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

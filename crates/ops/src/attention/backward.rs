@@ -5,7 +5,7 @@ use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
 use super::{Attention, NAME, TILE, Value};
-use crate::{Cx, Error, Kept, Result, Slot};
+use ff_graph::{Cx, Error, Kept, Result, Slot};
 use ff_kernels::{
     BlockFloat, BlockTrim, Float, MatMut, MatRef, Stored, dispatch, for_heads, for_rows,
 };

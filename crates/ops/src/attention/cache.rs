@@ -2,8 +2,8 @@
 
 use super::layout::{Heads, Inputs, Sizes};
 use super::{Attention, NAME, Segments};
-use crate::op::for_stored;
-use crate::{Error, Result};
+use ff_graph::for_stored;
+use ff_graph::{Error, Result};
 use ff_tensor::{DType, Device, Tensor};
 
 /// The keys and values of one layer for up to `capacity` positions, in memory that is allocated once.
@@ -18,7 +18,7 @@ use ff_tensor::{DType, Device, Tensor};
 /// cache.append(&token(0.0), &token(4.0))?;
 /// let y = Attention::new(1, 1, 1).attend(&device, &token(1.0), &cache, None)?;
 /// assert_eq!((cache.len(), y.slice::<f32>().unwrap()), (2, [3.0].as_slice()));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct KeyValueCache {

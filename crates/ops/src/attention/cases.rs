@@ -1,7 +1,7 @@
 //! What the generic checks run.
 
 use super::{Attention, Segments};
-use crate::{Case, CaseInput, Fill};
+use ff_graph::{Case, CaseInput, Fill};
 
 /// B, T and S.
 type Dims = [usize; 3];

@@ -4,7 +4,7 @@ use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
 use super::{Attention, NAME, TILE, Value};
-use crate::{Cx, Error, Result, Spec};
+use ff_graph::{Cx, Error, Result, Spec};
 use ff_kernels::{BlockFloat, BlockTrim, Float, MatMut, MatRef, dispatch, for_heads};
 use ff_tensor::{CpuDevice, TensorMut, TensorRef};
 use std::ops::Range;

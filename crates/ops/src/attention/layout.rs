@@ -1,7 +1,7 @@
 //! Where queries, keys and values lie, and how scratch is cut.
 
 use super::{Attention, NAME, TILE};
-use crate::{Error, Result};
+use ff_graph::{Error, Result};
 use ff_kernels::{BLOCK_WIDTH, BlockFloat, MatRef};
 use ff_tensor::{Element, TensorRef};
 use std::ops::Range;

@@ -13,8 +13,8 @@ mod tests;
 pub use cache::KeyValueCache;
 pub(crate) use cases::cases;
 
-use crate::op::for_stored;
-use crate::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
+use ff_graph::for_stored;
+use ff_graph::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
 use ff_kernels::{BlockFloat, Float};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use layout::Sizes;
@@ -42,7 +42,8 @@ const TILE: usize = 64;
 /// segments of keys `[B, S]`, of queries `[B, T]` → y `[B, T, heads·head_dim]`
 ///
 /// ```
-/// use ff_ops::{Attention, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Attention;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -50,7 +51,7 @@ const TILE: usize = 64;
 /// let (q, k, v) = (input(&[1.0, 1.0]), input(&[0.0, 0.0]), input(&[2.0, 4.0]));
 /// let y = graph.apply(&Attention { causal: true, ..Attention::new(1, 1, 1) }.op(), &[&q, &k, &v])?;
 /// assert_eq!(y.slice::<f32>()?, [2.0, 3.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(clippy::struct_excessive_bools)]
@@ -121,7 +122,7 @@ impl Attention {
         }
     }
 
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }
@@ -226,7 +227,7 @@ impl Op for Attention {
             return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: dtype });
         }
         for (name, spec) in ["k", "v"].into_iter().zip(&x[1..tensors]) {
-            crate::check::same_dtype(NAME, name, spec, &x[0])?;
+            ff_graph::check::same_dtype(NAME, name, spec, &x[0])?;
         }
         let sizes = self.sizes(|i| x[i])?;
         let pairs = sizes.batch * sizes.heads * mask::pairs(self, &sizes);

@@ -197,8 +197,8 @@ fn trained<S: ff_kernels::Stored>(
     let of = |values: &[f32]| -> Vec<S> {
         values.iter().map(|&v| S::from_compute(Float::of(f64::from(v)))).collect()
     };
-    let params = crate::Params::allocate(device, DType::F32, vec![], true).unwrap();
-    let mut graph = crate::Graph::new(device, params);
+    let params = ff_graph::Params::allocate(device, DType::F32, vec![], true).unwrap();
+    let mut graph = ff_graph::Graph::new(device, params);
     let [batch, length] = dims;
     let width = (op.heads + 2 * op.kv_heads) * op.head_dim;
     let x = Tensor::from_slice(device, &of(values), &[batch, length, width]).unwrap();

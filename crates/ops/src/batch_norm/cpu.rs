@@ -1,5 +1,5 @@
 use super::{BatchNorm, NAME};
-use crate::{Cx, Error, Kept, Result, Slot};
+use ff_graph::{Cx, Error, Kept, Result, Slot};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns};
 use ff_tensor::{TensorMut, TensorRef};
 use std::ops::Range;

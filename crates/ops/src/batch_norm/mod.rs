@@ -2,8 +2,8 @@
 
 mod cpu;
 
-use crate::for_float;
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::for_float;
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -40,7 +40,8 @@ pub enum Statistics {
 /// x `[…, features]`, all others `[features]` → y `[…, features]`, mean `[features]`, variance `[features]`
 ///
 /// ```
-/// use ff_ops::{BatchNorm, Graph, Params, Statistics};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::{BatchNorm, Statistics};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], false)?);
@@ -48,7 +49,7 @@ pub enum Statistics {
 /// let outputs = graph.apply_all(&BatchNorm::op(0.0, false, Statistics::Batch), &[&x])?;
 /// assert_eq!(outputs[0].slice::<f64>()?, [-1.0, 1.0]);
 /// assert_eq!((outputs[1].item()?, outputs[2].item()?), (2.0, 2.0));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNorm {
@@ -61,7 +62,7 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(eps: f64, affine: bool, statistics: Statistics) -> Arc<dyn Op> {
         Arc::new(Self { eps, affine, statistics })
     }

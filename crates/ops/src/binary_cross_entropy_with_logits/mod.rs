@@ -3,11 +3,12 @@
 #[cfg(test)]
 mod tests;
 
+use crate::Reduction;
 use crate::loss::{
     Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
 };
-use crate::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
 };
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
@@ -35,7 +36,8 @@ use std::sync::Arc;
 /// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
 ///
 /// ```
-/// use ff_ops::{BinaryCrossEntropyWithLogits, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::BinaryCrossEntropyWithLogits;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
@@ -43,7 +45,7 @@ use std::sync::Arc;
 /// let t = graph.input(Tensor::from_slice(&device, &[1i32, 1], &[2]).unwrap());
 /// let loss = graph.apply(&BinaryCrossEntropyWithLogits::default().op(), &[&z, &t])?;
 /// assert!((loss.item()? - 2f64.ln() / 2.0).abs() < 1e-15);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BinaryCrossEntropyWithLogits {
@@ -58,7 +60,7 @@ pub struct BinaryCrossEntropyWithLogits {
 const NAME: &str = "binary_cross_entropy_with_logits";
 
 impl BinaryCrossEntropyWithLogits {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,10 +1,11 @@
 //! The focal loss of a sigmoid.
 
+use crate::Reduction;
 use crate::binary_cross_entropy_with_logits::binary_cases;
 use crate::loss::{
     Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
 };
-use crate::{Case, Contract, Cx, Error, Kept, Op, Reduction, Result, Slot, Spec, for_float};
+use ff_graph::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 /// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
 ///
 /// ```
-/// use ff_ops::{BinaryFocal, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::BinaryFocal;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
@@ -38,7 +40,7 @@ use std::sync::Arc;
 /// let t = graph.input(Tensor::from_slice(&device, &[1i32], &[1]).unwrap());
 /// let loss = graph.apply(&BinaryFocal { alpha: None, ..Default::default() }.op(), &[&z, &t])?;
 /// assert!((loss.item()? - 2f64.ln() / 4.0).abs() < 1e-15); // q² = 1/4
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinaryFocal {
@@ -60,7 +62,7 @@ impl Default for BinaryFocal {
 }
 
 impl BinaryFocal {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,7 +1,8 @@
 //! Concatenation along the last dimension.
 
-use crate::op::INPUTS;
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -19,7 +20,8 @@ const NAME: &str = "concat";
 /// xᵢ `[…, featuresᵢ]` → y `[…, Σ featuresᵢ]`
 ///
 /// ```
-/// use ff_ops::{Concat, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Concat;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -27,16 +29,16 @@ const NAME: &str = "concat";
 /// let b = graph.input(Tensor::from_slice(&device, &[3.0f32, 4.0, 5.0, 6.0], &[2, 2]).unwrap());
 /// let y = graph.apply(&Concat::op(), &[&a, &b])?;
 /// assert_eq!(y.slice::<f32>()?, [1.0, 3.0, 4.0, 2.0, 5.0, 6.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Concat;
 
 impl Concat {
     /// The most inputs that one operation takes.
-    pub const MAX: usize = INPUTS;
+    pub const MAX: usize = ff_graph::MAX_INPUTS;
 
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

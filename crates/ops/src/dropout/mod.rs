@@ -1,6 +1,8 @@
 //! Dropout.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -20,14 +22,15 @@ const NAME: &str = "dropout";
 /// x `[…]` → y `[…]`
 ///
 /// ```
-/// use ff_ops::{Dropout, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Dropout;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[1.0f32; 100], &[100]).unwrap());
 /// let y = graph.apply(&Dropout::op(0.75, "layers.1"), &[&x])?;
 /// assert!(y.slice::<f32>()?.iter().all(|&y| y == 0.0 || y == 4.0));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dropout {
@@ -38,7 +41,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(p: f64, path: impl Into<String>) -> Arc<dyn Op> {
         Arc::new(Self { p, path: path.into() })
     }
@@ -125,8 +128,8 @@ pub(crate) fn cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mode;
     use crate::testing::{Run, tensor};
+    use ff_graph::Mode;
     use ff_tensor::DType;
 
     #[test]

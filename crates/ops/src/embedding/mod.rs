@@ -1,7 +1,7 @@
 //! Rows of a table, looked up by number.
 
-use crate::for_float;
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::for_float;
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, for_columns, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
@@ -22,7 +22,8 @@ const NAME: &str = "embedding";
 /// Forward refuses an id that is not a row of the table, and names it.
 ///
 /// ```
-/// use ff_ops::{Embedding, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Embedding;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -30,7 +31,7 @@ const NAME: &str = "embedding";
 /// let table = graph.input(Tensor::from_slice(&device, &[0.5f32, 7.0], &[2, 1]).unwrap());
 /// let y = graph.apply(&Embedding::op(None), &[&ids, &table])?;
 /// assert_eq!(y.slice::<f32>()?, [7.0, 0.5, 7.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedding {
@@ -39,7 +40,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(padding: Option<usize>) -> Arc<dyn Op> {
         Arc::new(Self { padding })
     }

@@ -2,7 +2,8 @@
 
 use super::products::Mixed;
 use super::{contract, run_backward, run_forward};
-use crate::{Activation, Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
+use crate::Activation;
+use ff_graph::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
 use ff_tensor::{DType, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
@@ -16,12 +17,13 @@ use std::sync::Arc;
 /// x `[…, in]` (f32 or bf16), weight `[out, in]`, bias `[out]` → y `[…, out]` of type `output`.
 ///
 /// ```
-/// use ff_ops::{Activation, FeedforwardBf16, Op, Spec};
+/// use ff_graph::{Op, Spec};
+/// use ff_ops::{Activation, FeedforwardBf16};
 /// use ff_tensor::DType;
 /// let op = FeedforwardBf16 { activation: Activation::Relu, bias: false, output: DType::BF16 };
 /// let x = [Spec::new([8, 2], DType::F32), Spec::new([4, 2], DType::F32)];
 /// assert_eq!(op.contract(&x, &[false; 2])?.outputs[0], Spec::new([8, 4], DType::BF16));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeedforwardBf16 {
@@ -36,7 +38,7 @@ pub struct FeedforwardBf16 {
 const NAME: &str = "feedforward_bf16";
 
 impl FeedforwardBf16 {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(activation: Activation, bias: bool, output: DType) -> Arc<dyn Op> {
         Arc::new(Self { activation, bias, output })
     }

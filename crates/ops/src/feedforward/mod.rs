@@ -5,10 +5,9 @@ pub(crate) mod products;
 
 pub use bf16::FeedforwardBf16;
 
+use crate::Activation;
 use crate::activation::From;
-use crate::{
-    Activation, Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float,
-};
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_kernels::{Float, MatRef, Stored};
 use ff_tensor::{DType, Element, TensorMut, TensorRef};
 use products::{Exact, Multiply};
@@ -26,13 +25,14 @@ use std::sync::Arc;
 /// x `[…, in]`, weight `[out, in]`, bias `[out]` → y `[…, out]`; leading dimensions are folded.
 ///
 /// ```
-/// use ff_ops::{Activation, Feedforward, Op, Spec};
+/// use ff_graph::{Op, Spec};
+/// use ff_ops::{Activation, Feedforward};
 /// use ff_tensor::DType;
 /// let op = Feedforward { activation: Activation::Relu, bias: true };
 /// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
 /// let contract = op.contract(&[spec(&[8, 3, 2]), spec(&[4, 2]), spec(&[4])], &[false; 3])?;
 /// assert_eq!(contract.outputs[0], spec(&[8, 3, 4]));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedforward {
@@ -45,7 +45,7 @@ pub struct Feedforward {
 const NAME: &str = "feedforward";
 
 impl Feedforward {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(activation: Activation, bias: bool) -> Arc<dyn Op> {
         Arc::new(Self { activation, bias })
     }

@@ -2,11 +2,10 @@
 
 mod passes;
 
+use crate::Activation;
 use crate::activation::From;
 use crate::feedforward::products::{Exact, Mixed};
-use crate::{
-    Activation, Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float,
-};
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_tensor::{DType, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
@@ -24,13 +23,14 @@ use std::sync::Arc;
 /// x `[…, in]`, W₁ and W₃ `[hidden, in]`, W₂ `[out, hidden]` → y `[…, out]`.
 ///
 /// ```
-/// use ff_ops::{Activation, FeedforwardBlock, Op, Spec};
+/// use ff_graph::{Op, Spec};
+/// use ff_ops::{Activation, FeedforwardBlock};
 /// use ff_tensor::DType;
 /// let op = FeedforwardBlock { activation: Activation::Silu, gated: true, ..Default::default() };
 /// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
 /// let x = [spec(&[8, 2]), spec(&[6, 2]), spec(&[6, 2]), spec(&[3, 6])];
 /// assert_eq!(op.contract(&x, &[true; 4])?.outputs[0], spec(&[8, 3]));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeedforwardBlock {
@@ -66,7 +66,7 @@ struct Sizes {
 }
 
 impl FeedforwardBlock {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

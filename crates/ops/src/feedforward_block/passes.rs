@@ -1,8 +1,9 @@
 //! The two passes, for every combination of types.
 
 use super::{FeedforwardBlock, NAME, Sizes};
+use crate::Activation;
 use crate::feedforward::products::{Multiply, backward_input, backward_weight, forward};
-use crate::{Activation, Cx, Error, Kept, Result, Slot, Spec};
+use ff_graph::{Cx, Error, Kept, Result, Slot, Spec};
 use ff_kernels::{Float, MatRef, Stored, sum_columns};
 use ff_tensor::{Tensor, TensorMut, TensorRef};
 

@@ -1,5 +1,6 @@
 //! The focal loss of a softmax.
 
+use crate::Reduction;
 use crate::binary_focal::check_gamma;
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
@@ -7,8 +8,8 @@ use crate::loss::{
     softmax_backward, sum_rows, take_gradient, times,
 };
 use crate::narrow::ROWS;
-use crate::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
 };
 use ff_kernels::{Float, maximum};
 use ff_tensor::{DType, TensorMut, TensorRef};
@@ -36,7 +37,8 @@ use std::sync::Arc;
 /// Forward: an index is neither a class nor `ignore_index`, or a sample weight is negative or not finite.
 ///
 /// ```
-/// use ff_ops::{Focal, Graph, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Focal;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
@@ -44,7 +46,7 @@ use std::sync::Arc;
 /// let t = graph.input(Tensor::from_slice(&device, &[1i32], &[1]).unwrap());
 /// let loss = graph.apply(&Focal::default().op(), &[&z, &t])?;
 /// assert!((loss.item()? - 2f64.ln() / 4.0).abs() < 1e-15); // q² = 1/4
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Focal {
@@ -70,7 +72,7 @@ impl Default for Focal {
 }
 
 impl Focal {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,8 +1,9 @@
 //! The Huber loss.
 
+use crate::Reduction;
 use crate::loss::{backward_elements, contract_elements, forward_elements};
 use crate::mse::regression_cases;
-use crate::{Case, Contract, Cx, Error, Kept, Op, Reduction, Result, Slot, Spec, for_float};
+use ff_graph::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 /// x and t `[…, K]` (t also without the last dimension where K is 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
 ///
 /// ```
-/// use ff_ops::{Graph, Huber, Params, Reduction};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::{Huber, Reduction};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], true)?);
@@ -33,7 +35,7 @@ use std::sync::Arc;
 /// let t = graph.input(Tensor::from_slice(&device, &[0.0f32, 2.0], &[2, 1]).unwrap());
 /// let op = Huber { delta: 1.0, reduction: Reduction::Sum }.op();
 /// assert_eq!(graph.apply(&op, &[&x, &t])?.item()?, 0.125 + 2.5);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Huber {
@@ -53,7 +55,7 @@ impl Default for Huber {
 }
 
 impl Huber {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

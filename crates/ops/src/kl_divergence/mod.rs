@@ -1,12 +1,13 @@
 //! The Kullback–Leibler divergence of a softmax.
 
+use crate::Reduction;
 use crate::loss::{
     Inputs, Target, Total, check_inputs, check_probability_shapes, contract, for_row_blocks,
     log_sum_exp, rows_at_a_time, saved_row, scale, softmax_backward, sum_rows, take_gradient,
 };
 use crate::narrow::ROWS;
-use crate::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
 };
 use ff_kernels::{Float, sum, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
@@ -32,7 +33,8 @@ use std::sync::Arc;
 /// Forward: a probability is not between 0 and 1, or a sample weight is negative or not finite.
 ///
 /// ```
-/// use ff_ops::{Graph, KlDivergence, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::KlDivergence;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
@@ -40,7 +42,7 @@ use std::sync::Arc;
 /// let t = graph.input(Tensor::from_slice(&device, &[1.0f64, 0.0], &[1, 2]).unwrap());
 /// let loss = graph.apply(&KlDivergence::default().op(), &[&z, &t])?;
 /// assert!((loss.item()? - 2f64.ln()).abs() < 1e-15); // certain against even odds
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct KlDivergence {
@@ -53,7 +55,7 @@ const NAME: &str = "kl_divergence";
 const WORK: usize = 16;
 
 impl KlDivergence {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,7 +1,7 @@
 //! Layer normalisation.
 
-use crate::for_float;
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::for_float;
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum, sum_columns, sum_of, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -19,14 +19,15 @@ const NAME: &str = "layer_norm";
 /// x `[…, features]`, w and b `[features]` → y `[…, features]`
 ///
 /// ```
-/// use ff_ops::{Graph, LayerNorm, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::LayerNorm;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[5.0f32, 9.0], &[1, 2]).unwrap());
 /// let y = graph.apply(&LayerNorm::op(0.0, false, false), &[&x])?;
 /// assert_eq!(y.slice::<f32>()?, [-1.0, 1.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNorm {
@@ -39,7 +40,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(eps: f64, weight: bool, bias: bool) -> Arc<dyn Op> {
         Arc::new(Self { eps, weight, bias })
     }

@@ -7,7 +7,7 @@ mod tests;
 
 use crate::feedforward::products::{Exact, Mixed};
 use crate::loss::check_index_shapes;
-use crate::{
+use ff_graph::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
 };
 use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
@@ -35,7 +35,8 @@ use std::sync::Arc;
 /// Soft cap: Gemma Team, 2024. z-loss: Chowdhery et al., "PaLM", 2022, section 5.
 ///
 /// ```
-/// use ff_ops::{Graph, LinearCrossEntropy, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::LinearCrossEntropy;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
@@ -45,7 +46,7 @@ use std::sync::Arc;
 /// let outputs = graph.apply_all(&LinearCrossEntropy::default().op(), &[&x, &weight, &targets])?;
 /// assert!((outputs[0].item()? - 2f64.ln()).abs() < 1e-15); // two classes, equally likely
 /// assert_eq!(outputs[1].item()?, 1.0); // the second row is ignored
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearCrossEntropy {
@@ -99,7 +100,7 @@ impl Sizes {
 }
 
 impl LinearCrossEntropy {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

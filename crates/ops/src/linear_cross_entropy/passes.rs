@@ -3,7 +3,8 @@
 use super::{LinearCrossEntropy, NAME, Sizes};
 use crate::feedforward::products::{Multiply, backward_input, backward_weight, forward};
 use crate::loss::{Total, check_indices, scale, sum_rows};
-use crate::{Activation, Cx, Error, Kept, Reduction, Result, Slot, Spec};
+use crate::{Activation, Reduction};
+use ff_graph::{Cx, Error, Kept, Result, Slot, Spec};
 use ff_kernels::{Float, MAX_COLUMNS, MatRef, Stored, for_columns, map, zip_into};
 use ff_tensor::{CpuDevice, Tensor, TensorMut, TensorRef};
 

@@ -125,8 +125,8 @@ fn logits_of_the_whole_batch_are_never_held() {
     let op = LinearCrossEntropy::default();
     let contract = op.contract(&x, &[true, true, false]).unwrap();
     assert!(contract.saved.is_empty());
-    let most = contract.scratch.iter().chain(&contract.dscratch).flatten().max();
-    assert!(most.is_some_and(|&most| most <= op.chunk_bytes && most > op.chunk_bytes / 2));
+    let most = contract.scratch_bytes().max();
+    assert!(most.is_some_and(|most| most <= op.chunk_bytes && most > op.chunk_bytes / 2));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{Inputs, Reduction, Target, Total, check_inputs, contract, for_row_blocks};
 use super::{is_per_row, put, scale, sum_rows, take_gradient};
-use crate::{Contract, Cx, Error, Kept, Result, Slot, Spec};
+use ff_graph::{Contract, Cx, Error, Kept, Result, Slot, Spec};
 use ff_kernels::{Float, sum};
 use ff_tensor::{DType, TensorMut, TensorRef};
 

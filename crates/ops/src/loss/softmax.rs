@@ -2,7 +2,7 @@
 
 use super::{first_bad, is_per_row, put, put_zeros};
 use crate::narrow::{NARROW, Narrow, PerRow, ROWS};
-use crate::{Error, Result, Spec};
+use ff_graph::{Error, Result, Spec};
 use ff_kernels::{Float, maximum, sum_of};
 use ff_tensor::TensorMut;
 use std::ops::Range;

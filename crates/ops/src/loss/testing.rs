@@ -1,6 +1,6 @@
 //! What the tests of all losses share.
 
-use crate::{Error, Graph, Op, Params, Result, Value};
+use ff_graph::{Error, Graph, Op, Params, Result, Value};
 use ff_tensor::{DType, Device, DeviceOptions, Slice, Tensor};
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! Forward: route, gather, three products for each expert, scatter.
 
 use super::{MixtureOfExperts, NAME, Sizes};
+use crate::Activation;
 use crate::activation::From;
 use crate::feedforward::products::{Multiply, forward};
-use crate::{Activation, Cx, Error, Result, Spec};
+use ff_graph::{Cx, Error, Result, Spec};
 use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;

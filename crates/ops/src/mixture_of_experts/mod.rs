@@ -6,10 +6,10 @@ mod routing;
 #[cfg(test)]
 mod tests;
 
+use crate::Activation;
 use crate::feedforward::products::{Exact, Mixed};
-use crate::{
-    Activation, Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check,
-    for_float,
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
 };
 use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
@@ -31,13 +31,14 @@ use std::sync::Arc;
 /// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, spread `[2, E]`, z `[1]`.
 ///
 /// ```
-/// use ff_ops::{Activation, MixtureOfExperts, Op, Spec};
+/// use ff_graph::{Op, Spec};
+/// use ff_ops::{Activation, MixtureOfExperts};
 /// use ff_tensor::DType;
 /// let op = MixtureOfExperts { top_k: 2, activation: Activation::Silu, ..Default::default() };
 /// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
 /// let x = [spec(&[6, 4]), spec(&[8, 4]), spec(&[8, 5, 4]), spec(&[8, 5, 4]), spec(&[8, 4, 5])];
 /// assert_eq!(op.contract(&x, &[true; 5])?.outputs[0], spec(&[6, 4]));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MixtureOfExperts {
@@ -79,7 +80,7 @@ struct Sizes {
 }
 
 impl MixtureOfExperts {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

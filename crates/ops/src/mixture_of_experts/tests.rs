@@ -1,6 +1,7 @@
 use super::*;
+use crate::FeedforwardBlock;
 use crate::testing::{Run, tensor};
-use crate::{FeedforwardBlock, Graph, Params};
+use ff_graph::{Graph, Params};
 use ff_kernels::Float;
 use ff_tensor::{Device, DeviceOptions, Tensor};
 

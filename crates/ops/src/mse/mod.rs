@@ -1,9 +1,8 @@
 //! The mean squared error.
 
+use crate::Reduction;
 use crate::loss::{backward_elements, contract_elements, forward_elements};
-use crate::{
-    Case, CaseInput, Contract, Cx, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
-};
+use ff_graph::{Case, CaseInput, Contract, Cx, Fill, Kept, Op, Result, Slot, Spec, for_float};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -22,7 +21,8 @@ use std::sync::Arc;
 /// x and t `[…, K]` (t also without the last dimension where K is 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
 ///
 /// ```
-/// use ff_ops::{Graph, Mse, Params, Reduction};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::{Mse, Reduction};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], true)?);
@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// let t = graph.input(Tensor::from_slice(&device, &[2.0f32, 2.0], &[2, 1]).unwrap());
 /// let outputs = graph.apply_all(&Mse { reduction: Reduction::Mean }.op(), &[&x, &t])?;
 /// assert_eq!((outputs[0].item()?, outputs[1].item()?), (5.0, 2.0)); // (1 + 9) / 2
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Mse {
@@ -41,7 +41,7 @@ pub struct Mse {
 const NAME: &str = "mse";
 
 impl Mse {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

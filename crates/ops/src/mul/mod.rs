@@ -1,6 +1,8 @@
 //! Element-wise multiplication.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, map2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -19,7 +21,8 @@ const NAME: &str = "mul";
 /// a `[…, features]`, b the same or `[features]` → y `[…, features]`
 ///
 /// ```
-/// use ff_ops::{Graph, Mul, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Mul;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -27,13 +30,13 @@ const NAME: &str = "mul";
 /// let b = graph.input(Tensor::from_slice(&device, &[10.0f32, 0.5], &[2]).unwrap());
 /// let y = graph.apply(&Mul::op(), &[&a, &b])?;
 /// assert_eq!(y.slice::<f32>()?, [10.0, 1.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mul;
 
 impl Mul {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

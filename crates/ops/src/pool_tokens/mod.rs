@@ -1,6 +1,6 @@
 //! One vector for a sequence of tokens.
 
-use crate::{
+use ff_graph::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
 };
 use ff_kernels::{Float, for_rows};
@@ -20,7 +20,8 @@ const NAME: &str = "pool_tokens";
 /// x `[B, T, features]`, segments `[B, T]` → y `[B, features]`
 ///
 /// ```
-/// use ff_ops::{Graph, Params, PoolTokens};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::PoolTokens;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -28,7 +29,7 @@ const NAME: &str = "pool_tokens";
 /// let segments = graph.input(Tensor::from_slice(&device, &[0i32, 0, -1], &[1, 3]).unwrap());
 /// let mean = PoolTokens { mean: true, segments: true }.op();
 /// assert_eq!(graph.apply(&mean, &[&x, &segments])?.slice::<f32>()?, [1.5]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolTokens {
@@ -39,7 +40,7 @@ pub struct PoolTokens {
 }
 
 impl PoolTokens {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,6 +1,8 @@
 //! The activation with a learned slope.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum_of2, sum_pieces};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -18,7 +20,8 @@ const NAME: &str = "prelu";
 /// x `[…, features]`, a `[1]` or `[features]` → y `[…, features]`
 ///
 /// ```
-/// use ff_ops::{Graph, Params, Prelu};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Prelu;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -26,13 +29,13 @@ const NAME: &str = "prelu";
 /// let slope = graph.input(Tensor::from_slice(&device, &[0.25f32], &[1]).unwrap());
 /// let y = graph.apply(&Prelu::op(), &[&x, &slope])?;
 /// assert_eq!(y.slice::<f32>()?, [-1.0, 2.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prelu;
 
 impl Prelu {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

@@ -1,7 +1,7 @@
 //! Root mean square normalisation.
 
-use crate::for_float;
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::for_float;
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, MAX_COLUMNS, dot, for_columns, for_rows};
 use ff_tensor::{Shape, TensorMut, TensorRef};
 use std::sync::Arc;
@@ -21,14 +21,15 @@ const NAME: &str = "rms_norm";
 /// x `[…, k·C]`, w `[C]` → y `[…, k·C]`; without w, k = 1.
 ///
 /// ```
-/// use ff_ops::{Graph, Params, RmsNorm};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::RmsNorm;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[-3.0f32, 3.0], &[1, 2]).unwrap());
 /// let y = graph.apply(&RmsNorm::op(0.0, false), &[&x])?;
 /// assert_eq!(y.slice::<f32>()?, [-1.0, 1.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RmsNorm {
@@ -39,7 +40,7 @@ pub struct RmsNorm {
 }
 
 impl RmsNorm {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(eps: f64, weight: bool) -> Arc<dyn Op> {
         Arc::new(Self { eps, weight })
     }

@@ -2,9 +2,9 @@
 
 mod angles;
 
-use crate::op::for_stored;
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use angles::Angles;
+use ff_graph::for_stored;
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, Stored, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
@@ -26,7 +26,8 @@ const NAME: &str = "rotary";
 /// x `[B, T, heads·head_dim]`, positions `[B, T]` → y like x
 ///
 /// ```
-/// use ff_ops::{Graph, Params, Rotary};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Rotary;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -34,7 +35,7 @@ const NAME: &str = "rotary";
 /// let positions = graph.input(Tensor::from_slice(&device, &[1i32], &[1, 1]).unwrap());
 /// let y = graph.apply(&Rotary::new(2, 10000.0).op(), &[&x, &positions])?;
 /// assert_eq!(y.slice::<f32>()?, [1f32.cos(), 1f32.sin()]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
@@ -58,7 +59,7 @@ impl Rotary {
         Self { head_dim, rotary_dim: head_dim / 2 * 2, interleaved: false, inv_freq, scaling: 1.0 }
     }
 
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,6 +1,6 @@
 //! How evenly routers spread tokens over their experts.
 
-use crate::{
+use ff_graph::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
 };
 use ff_kernels::Float;
@@ -22,7 +22,8 @@ const NAME: &str = "router_balance";
 /// p above c `[2, E]`, n `[1]` → y `[1]`
 ///
 /// ```
-/// use ff_ops::{Graph, Params, RouterBalance};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::RouterBalance;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -30,7 +31,7 @@ const NAME: &str = "router_balance";
 /// let count = graph.input(Tensor::from_slice(&device, &[3.0f32], &[1]).unwrap());
 /// let y = graph.apply(&RouterBalance { top_k: 1 }.op(), &[&spread, &count])?;
 /// assert_eq!(y.item()?, 3.0);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouterBalance {
@@ -45,7 +46,7 @@ fn totals<T: Float>(top_k: usize, p: &[T], c: &[T]) -> (f64, f64) {
 }
 
 impl RouterBalance {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -1,6 +1,8 @@
 //! Multiplication with a constant.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, map, zip_into};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -18,14 +20,15 @@ const NAME: &str = "scale";
 /// x `[…]` → y `[…]`
 ///
 /// ```
-/// use ff_ops::{Graph, Params, Scale};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Scale;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[2]).unwrap());
 /// let y = graph.apply(&Scale::op(0.5), &[&x])?;
 /// assert_eq!(y.slice::<f32>()?, [0.5, 1.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
@@ -34,7 +37,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(factor: f64) -> Arc<dyn Op> {
         Arc::new(Self { factor })
     }

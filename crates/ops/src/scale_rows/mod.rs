@@ -1,6 +1,8 @@
 //! Multiplication of each row with a number of its own.
 
-use crate::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+};
 use ff_kernels::{Float, dot, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -18,7 +20,8 @@ const NAME: &str = "scale_rows";
 /// x `[…, features]`, s `[…, 1]` → y `[…, features]`
 ///
 /// ```
-/// use ff_ops::{Graph, Params, ScaleRows};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::ScaleRows;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
@@ -26,13 +29,13 @@ const NAME: &str = "scale_rows";
 /// let s = graph.input(Tensor::from_slice(&device, &[10.0f32, 0.5], &[2, 1]).unwrap());
 /// let y = graph.apply(&ScaleRows::op(), &[&x, &s])?;
 /// assert_eq!(y.slice::<f32>()?, [10.0, 20.0, 1.5, 2.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScaleRows;
 
 impl ScaleRows {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

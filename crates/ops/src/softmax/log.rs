@@ -1,7 +1,7 @@
 use super::{EXP, contract, rows_to_check};
 use crate::loss::{for_row_blocks, log_sum_exp, put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
-use crate::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use ff_graph::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_kernels::{Float, for_rows, sum};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -19,20 +19,21 @@ const NAME: &str = "log_softmax";
 /// x `[…, features]` → y `[…, features]`
 ///
 /// ```
-/// use ff_ops::{Graph, LogSoftmax, Params};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::LogSoftmax;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[0.0f32, -1000.0], &[1, 2]).unwrap());
 /// let y = graph.apply(&LogSoftmax::op(), &[&x])?;
 /// assert_eq!(y.slice::<f32>()?, [0.0, -1000.0]); // the logarithm of softmax's 0 would be −∞
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogSoftmax;
 
 impl LogSoftmax {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

@@ -5,10 +5,10 @@ mod log;
 pub use log::LogSoftmax;
 pub(crate) use log::cases as log_cases;
 
-use crate::for_float;
 use crate::loss::{for_row_blocks, put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
-use crate::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::for_float;
+use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
 use ff_kernels::{Float, dot, for_rows, maximum, sum};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -28,20 +28,21 @@ const EXP: usize = 8;
 /// x `[…, features]` → y `[…, features]`, each row of which adds up to 1
 ///
 /// ```
-/// use ff_ops::{Graph, Params, Softmax};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::Softmax;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[1000.0f32, 1000.0], &[1, 2]).unwrap());
 /// let y = graph.apply(&Softmax::op(), &[&x])?;
 /// assert_eq!(y.slice::<f32>()?, [0.5, 0.5]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Softmax;
 
 impl Softmax {
-    /// The operation, ready for [`crate::Graph::apply`].
+    /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op() -> Arc<dyn Op> {
         Arc::new(Self)
     }

@@ -3,14 +3,15 @@
 #[cfg(test)]
 mod tests;
 
+use crate::Reduction;
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
     check_probability_shapes, class_weight, contract, for_row_blocks, log_sum_exp, rows_at_a_time,
     saved_row, scale, softmax_backward, sum_by, sum_rows, take_gradient, times,
 };
 use crate::narrow::ROWS;
-use crate::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Reduction, Result, Slot, Spec, for_float,
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
 };
 use ff_kernels::{Float, sum_of, sum_of2};
 use ff_tensor::{DType, TensorMut, TensorRef};
@@ -43,7 +44,8 @@ use std::sync::Arc;
 /// Smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
 ///
 /// ```
-/// use ff_ops::{Graph, Params, Reduction, SoftmaxCrossEntropy};
+/// use ff_graph::{Graph, Params};
+/// use ff_ops::{Reduction, SoftmaxCrossEntropy};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
@@ -54,7 +56,7 @@ use std::sync::Arc;
 /// let outputs = graph.apply_all(&op, &[&logits, &target])?;
 /// assert!((outputs[0].item()? - 2f64.ln()).abs() < 1e-15); // two classes, equally likely
 /// assert_eq!(outputs[1].item()?, 1.0); // the second row is ignored
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SoftmaxCrossEntropy {
@@ -86,7 +88,7 @@ impl Default for SoftmaxCrossEntropy {
 }
 
 impl SoftmaxCrossEntropy {
-    /// The operation, ready for [`crate::Graph::apply_all`].
+    /// The operation, ready for [`ff_graph::Graph::apply_all`].
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }

@@ -5,7 +5,8 @@ mod bounds;
 mod run;
 
 use bounds::Expected;
-use ff_ops::{Activation, FeedforwardBf16, FeedforwardBlock, Op, Spec};
+use ff_graph::{Op, Spec};
+use ff_ops::{Activation, FeedforwardBf16, FeedforwardBlock};
 use ff_tensor::{DType, Device, DeviceOptions, Isa};
 use run::{Inputs, Outcome, planned_and_measured, run};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Forward and backward of one operation, whose values are f32 or bf16.
 
-use ff_ops::{Graph, Mode, Op, ParamKind, ParamSpec, Params, Result, Value};
+use ff_graph::{Graph, Mode, Op, ParamKind, ParamSpec, Params, Result, Value};
 use ff_tensor::{DType, Device, Key, Rng, Shape, Slice, Tensor, TensorRef, bf16};
 use ff_testkit::WeightedSum;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The running average of the weights, and the limit on the norm of their rows.
 
+use ff_graph::{Error, ParamKind, Params, Result, Segment};
 use ff_kernels::{Float, for_ranges, for_rows};
-use ff_ops::{Error, ParamKind, Params, Result, Segment};
 use ff_tensor::{CpuDevice, Device, Tensor};
 use std::ops::Range;
 

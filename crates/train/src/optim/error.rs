@@ -39,7 +39,7 @@ pub enum Error {
     Config(#[from] ConfigError),
     /// The parameters could not be reached: of another type, without gradients, or out of memory.
     #[error("optimizer: {0}")]
-    Ops(#[from] ff_ops::Error),
+    Ops(#[from] ff_graph::Error),
     /// The number of rows or tokens of a step is not a count.
     #[error(
         "optimizer: a step's count of rows or tokens must be finite and at least 0 (for lbfgs: above 0), found {0}"

@@ -2,7 +2,7 @@
 
 use super::config::Range;
 use super::{ConfigError, OptimizerConfig, OptimizerKind};
-use ff_ops::{ParamKind, ParamSpec, Params, Segment};
+use ff_graph::{ParamKind, ParamSpec, Params, Segment};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -22,8 +22,8 @@ pub use lbfgs::{Evaluation, LbfgsScalars, MinimizeReport, Objective, Stop};
 pub use state::OptimizerScalars;
 
 use average::{Average, MaxNorm};
+use ff_graph::{Params, Segment, for_float};
 use ff_kernels::Float;
-use ff_ops::{Params, Segment, for_float};
 use ff_tensor::{DType, Device, Tensor};
 use group::Layout;
 use lbfgs::Lbfgs;
@@ -36,7 +36,7 @@ const NAME: &str = "optimizer";
 /// A rule with its state for one arena of parameters.
 ///
 /// ```
-/// use ff_ops::{ParamKind, ParamSpec, Params};
+/// use ff_graph::{ParamKind, ParamSpec, Params};
 /// use ff_tensor::{DType, Device};
 /// use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 /// let device = Device::default();
@@ -101,7 +101,7 @@ pub enum Skip {
 /// Where a gradient is not finite.
 ///
 /// ```
-/// use ff_ops::{ParamKind, ParamSpec, Params};
+/// use ff_graph::{ParamKind, ParamSpec, Params};
 /// use ff_tensor::{DType, Device};
 /// let specs = vec![ParamSpec::new("head.weight", [1, 2], ParamKind::Weight)];
 /// let mut params = Params::allocate(&Device::default(), DType::F32, specs, true)?;
@@ -125,7 +125,7 @@ pub struct NonFiniteGradient {
 /// # Errors
 /// The parameters hold no gradients.
 pub fn first_non_finite_gradient(params: &mut Params) -> Result<Option<NonFiniteGradient>> {
-    fn find<T: Float>(params: &mut Params) -> ff_ops::Result<Option<(usize, f64)>> {
+    fn find<T: Float>(params: &mut Params) -> ff_graph::Result<Option<(usize, f64)>> {
         let gradients = params.gradients::<T>()?;
         Ok(gradients.iter().position(|g| !g.is_finite()).map(|i| (i, gradients[i].f64())))
     }
@@ -149,7 +149,7 @@ impl Optimizer {
         config.validate()?;
         if !params.dtype().is_float() {
             let (expected, found) = ("f32 or f64", params.dtype());
-            return Err(ff_ops::Error::DType { op: NAME, expected, found }.into());
+            return Err(ff_graph::Error::DType { op: NAME, expected, found }.into());
         }
         let rule = Rule::new(config);
         let layout = Layout::new(config, params)?;
@@ -157,10 +157,10 @@ impl Optimizer {
         let mut slots = Vec::new();
         for _ in rule.slots() {
             let mut slot =
-                Tensor::zeros(device, [len].into(), dtype).map_err(ff_ops::Error::of(NAME))?;
+                Tensor::zeros(device, [len].into(), dtype).map_err(ff_graph::Error::of(NAME))?;
             if rule.initial() != 0.0 && !slot.is_planned() {
                 for_float!(NAME, dtype, T => {
-                    let values = slot.slice_mut::<T>().map_err(ff_ops::Error::of(NAME))?;
+                    let values = slot.slice_mut::<T>().map_err(ff_graph::Error::of(NAME))?;
                     values.fill(T::of(rule.initial()));
                     Ok(())
                 })?;
@@ -241,7 +241,7 @@ impl Optimizer {
         params: &mut Params,
         count: f64,
         lr: f64,
-    ) -> ff_ops::Result<StepReport> {
+    ) -> ff_graph::Result<StepReport> {
         let (w, g) = params.flat_and_gradients::<T>()?;
         let cpu = self.device.cpu();
         let mut pass = Pass {
@@ -309,7 +309,7 @@ impl Optimizer {
         }
         self.updates += 1;
         if let Some(average) = &mut self.average {
-            let taken: ff_ops::Result<()> = for_float!(NAME, self.dtype, T => {
+            let taken: ff_graph::Result<()> = for_float!(NAME, self.dtype, T => {
                 let weights = objective.params().flat::<T>();
                 weights.and_then(|weights| average.update::<T>(cpu, &layout.bounds, weights))
             });

@@ -4,10 +4,10 @@ use super::group::{Group, Layout};
 use super::pass::Pass;
 use super::rule::Adam;
 use super::{AdjustLr, NAME, OptimizerConfig};
+use ff_graph::{Error, ParamInfo, Params, Result, Segment};
 use ff_kernels::{
     Epilogue, Float, MatRef, for_rows, gemm, gemm_bf16, map, sum_of, sum_pieces, zip_into,
 };
-use ff_ops::{Error, ParamInfo, Params, Result, Segment};
 use ff_tensor::{CpuDevice, Device, Tensor};
 use std::ops::Range;
 

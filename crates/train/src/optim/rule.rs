@@ -2,8 +2,8 @@
 
 use super::pass::Pass;
 use super::{OptimizerConfig, OptimizerKind};
+use ff_graph::{Error, Result};
 use ff_kernels::Float;
-use ff_ops::{Error, Result};
 use ff_tensor::Tensor;
 
 /// A rule with all its settings. Below, g is the step's gradient of a parameter w, lr the rate, λ the weight decay and t

@@ -3,7 +3,7 @@
 use super::lbfgs::History;
 use super::muon::Place;
 use super::{Error, LbfgsScalars, NAME, Optimizer, OptimizerKind, Result};
-use ff_ops::{ParamInfo, Params, Segment, for_float};
+use ff_graph::{ParamInfo, Params, Segment, for_float};
 use ff_tensor::{Slice, Tensor, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ impl Optimizer {
         let mut tensors = Vec::new();
         for (parts, array) in self.parts(params, steps).into_iter().zip(arrays) {
             if array.is_planned() {
-                return Err(ff_ops::Error::of(NAME)(ff_tensor::Error::Planned).into());
+                return Err(ff_graph::Error::of(NAME)(ff_tensor::Error::Planned).into());
             }
             let data = array.view().data();
             for part in parts {
@@ -217,8 +217,8 @@ fn trainable(params: &Params) -> impl Iterator<Item = &ParamInfo> {
 
 fn copy(to: &mut Tensor, start: usize, from: Slice<'_>) -> Result<()> {
     for_float!(NAME, to.dtype(), T => {
-        let from = <T as ff_tensor::Element>::of_slice(from).map_err(ff_ops::Error::of(NAME))?;
-        let to = to.slice_mut::<T>().map_err(ff_ops::Error::of(NAME))?;
+        let from = <T as ff_tensor::Element>::of_slice(from).map_err(ff_graph::Error::of(NAME))?;
+        let to = to.slice_mut::<T>().map_err(ff_graph::Error::of(NAME))?;
         to[start..start + from.len()].copy_from_slice(from);
         Ok(())
     })?;

@@ -2,7 +2,7 @@
 
 use super::Objective;
 use crate::{Error, Result, optim};
-use ff_ops::{Graph, Params};
+use ff_graph::{Graph, Params};
 use ff_tensor::Key;
 
 pub(super) fn augmentation_key(seed: u64, step: u64, micro: usize) -> Key {
@@ -25,11 +25,11 @@ pub(super) struct Pass<'a> {
 
 pub(super) enum PassError {
     NonFinite(usize, f64),
-    Op(ff_ops::Error),
+    Op(ff_graph::Error),
 }
 
-impl From<ff_ops::Error> for PassError {
-    fn from(error: ff_ops::Error) -> Self {
+impl From<ff_graph::Error> for PassError {
+    fn from(error: ff_graph::Error) -> Self {
         PassError::Op(error)
     }
 }

@@ -8,7 +8,8 @@ use crate::layers::{
     RmsNorm,
 };
 use crate::{Builder, Init, Layer};
-use ff_ops::{Add, Graph, KeyValueCache, Op, Result, Rotary, Value};
+use ff_graph::{Graph, Op, Result, Value};
+use ff_ops::{Add, KeyValueCache, Rotary};
 use std::sync::Arc;
 
 /// x + attention(norm(x)), then that plus feedforward(norm(that)).

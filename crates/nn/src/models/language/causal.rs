@@ -5,10 +5,8 @@ use super::families::Family;
 use super::{LanguageOptions, TokenBatch};
 use crate::layers::Embedding;
 use crate::{Builder, Init, Layer};
-use ff_ops::{
-    Activation, Add, CheckpointAll, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId,
-    ParamKind, Result, RouterBalance, Scale, Value, Values,
-};
+use ff_graph::{CheckpointAll, Error, Graph, Op, ParamId, ParamKind, Result, Value, Values};
+use ff_ops::{Activation, Add, FeedforwardBf16, LinearCrossEntropy, RouterBalance, Scale};
 use ff_tensor::{DType, Tensor};
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +22,7 @@ use std::sync::Arc;
 ///
 /// ```
 /// use ff_nn::{Builder, models::{CausalLm, DecoderConfig, TokenBatch}};
-/// use ff_ops::Graph;
+/// use ff_graph::Graph;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let config = DecoderConfig::parse(r#"{"model_type": "llama", "vocab_size": 10, "hidden_size": 8,
 ///     "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}"#).unwrap();
@@ -42,7 +40,7 @@ use std::sync::Arc;
 /// let loss = model.loss(&mut graph, &batch, &targets)?;
 /// assert_eq!(loss.count.item()?, 2.0);
 /// graph.backward(loss.total)?;
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct CausalLm {
@@ -65,7 +63,7 @@ pub struct CausalLm {
 /// The losses of a batch, each a sum over tokens.
 ///
 /// ```
-/// fn mean(loss: &ff_nn::models::CausalLoss) -> ff_ops::Result<f64> { Ok(loss.sum.item()? / loss.count.item()?) }
+/// fn mean(loss: &ff_nn::models::CausalLoss) -> ff_graph::Result<f64> { Ok(loss.sum.item()? / loss.count.item()?) }
 /// ```
 #[derive(Debug, Clone)]
 pub struct CausalLoss {

@@ -2,7 +2,7 @@
 
 use super::config::DecoderConfig;
 use super::families::Family;
-use ff_ops::Params;
+use ff_graph::Params;
 
 /// A tensor of a file, and the part of a parameter that it is.
 ///
@@ -93,7 +93,7 @@ fn transpose(from: &[f32], rows: usize, cols: usize, to: &mut [f32]) {
 /// let tensors = file_tensors(&config, &params);
 /// let qkv = tensors.iter().find(|t| t.name == "transformer.h.0.attn.c_attn.weight").unwrap();
 /// assert_eq!((qkv.dims.as_slice(), qkv.transposed), ([6, 18].as_slice(), true));
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> {
     let mut tensors = Vec::new();
@@ -128,12 +128,12 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
 /// The tensors of a model whose files have its parameters as they are.
 ///
 /// ```
-/// # fn names(params: &ff_ops::Params) -> Vec<String> {
+/// # fn names(params: &ff_graph::Params) -> Vec<String> {
 /// ff_nn::models::plain_file_tensors(params).into_iter().map(|tensor| tensor.name).collect()
 /// # }
 /// ```
 pub fn plain_file_tensors(params: &Params) -> Vec<FileTensor> {
-    let tensor = |(param, info): (usize, &ff_ops::ParamInfo)| {
+    let tensor = |(param, info): (usize, &ff_graph::ParamInfo)| {
         let (name, mut dims) = (info.spec.name.clone(), info.spec.shape.dims().to_vec());
         // Marian's files have a row of it.
         if name == "final_logits_bias" {

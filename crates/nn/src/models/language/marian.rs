@@ -8,10 +8,8 @@ use super::fields::{Fields, Result as ConfigResult};
 use super::{CausalLoss, LanguageOptions};
 use crate::layers::Embedding;
 use crate::{Builder, ConfigError, Init, Layer};
-use ff_ops::{
-    Activation, Add, Error, FeedforwardBf16, Graph, KeyValueCache, LinearCrossEntropy, Op, ParamId,
-    ParamKind, Result, Scale, Value,
-};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::{Activation, Add, FeedforwardBf16, KeyValueCache, LinearCrossEntropy, Scale};
 use ff_tensor::{DType, Device, Tensor};
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;

@@ -23,7 +23,7 @@ pub use marian::{DecoderCache, Marian, MarianConfig, TranslationBatch};
 pub use rope::Rope;
 
 use crate::{Builder, Precision};
-use ff_ops::{Params, Result, Value};
+use ff_graph::{Params, Result, Value};
 use ff_tensor::Shape;
 
 /// A batch of token sequences.

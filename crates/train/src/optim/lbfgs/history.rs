@@ -29,7 +29,7 @@ impl History {
 
     pub(super) fn new(
         capacity: usize,
-        array: impl Fn() -> Result<Tensor, ff_ops::Error>,
+        array: impl Fn() -> Result<Tensor, ff_graph::Error>,
     ) -> Result<Self> {
         let pair = |_| Ok(Pair { s: array()?, y: array()?, rho: 0.0 });
         let pairs = (0..capacity).map(pair).collect::<Result<_>>()?;

@@ -6,8 +6,8 @@ mod search;
 use super::group::Layout;
 use super::pass::Pass;
 use super::{Error, LineSearch, OptimizerConfig, Result};
+use ff_graph::Params;
 use ff_kernels::{Float, dot, map, map2, sum_of, sum_pieces};
-use ff_ops::Params;
 use ff_tensor::{CpuDevice, DType, Device, Tensor};
 pub(super) use history::History;
 use search::Trial;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// A loss over all rows that can be evaluated again: what L-BFGS minimises.
 ///
 /// ```
-/// use ff_ops::{ParamKind, ParamSpec, Params};
+/// use ff_graph::{ParamKind, ParamSpec, Params};
 /// use ff_tensor::{DType, Device};
 /// use ff_train::optim::{Error, Evaluation, Objective, Optimizer, OptimizerConfig, OptimizerKind};
 /// /// (w − 3)² for one row.
@@ -167,8 +167,9 @@ impl Lbfgs {
         dtype: DType,
     ) -> Result<Self> {
         // Memory is asked for at the start, so that a plan counts it; the system hands pages out as they are written.
-        let array =
-            || Tensor::uninit(device, [len].into(), dtype).map_err(ff_ops::Error::of(super::NAME));
+        let array = || {
+            Tensor::uninit(device, [len].into(), dtype).map_err(ff_graph::Error::of(super::NAME))
+        };
         let max_iter = config.max_iter.unwrap_or(20);
         Ok(Self {
             max_iter,
@@ -339,11 +340,11 @@ impl<O: Objective> Run<'_, O> {
 }
 
 fn slice<T: Float>(tensor: &Tensor) -> Result<&[T]> {
-    Ok(tensor.slice().map_err(ff_ops::Error::of(super::NAME))?)
+    Ok(tensor.slice().map_err(ff_graph::Error::of(super::NAME))?)
 }
 
 fn slice_mut<T: Float>(tensor: &mut Tensor) -> Result<&mut [T]> {
-    Ok(tensor.slice_mut().map_err(ff_ops::Error::of(super::NAME))?)
+    Ok(tensor.slice_mut().map_err(ff_graph::Error::of(super::NAME))?)
 }
 
 fn dot_product<T: Float>(cpu: &CpuDevice, a: &[T], b: &[T]) -> f64 {

@@ -2,7 +2,8 @@
 
 use crate::layers::{Attention, AttentionConfig, AttentionContext, FeedforwardBlock, LayerNorm};
 use crate::{Builder, Init, Layer};
-use ff_ops::{Activation, Add, Graph, KeyValueCache, Op, Result, Value};
+use ff_graph::{Graph, Op, Result, Value};
+use ff_ops::{Activation, Add, KeyValueCache};
 use std::sync::Arc;
 
 /// What a layer is made from, with what its parts are called.

@@ -9,10 +9,8 @@ use super::LanguageOptions;
 use crate::layers::{Embedding, Feedforward, LayerNorm};
 use crate::{Builder, Init, Layer};
 use block::{PostNormBlock, PostNormConfig, PostNormContext, PostNormNames};
-use ff_ops::{
-    Activation, Add, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId, ParamKind,
-    PoolTokens, Result, Value,
-};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::{Activation, Add, FeedforwardBf16, LinearCrossEntropy, PoolTokens};
 use ff_tensor::DType;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The way back: each node's gradients land where they belong.
 
 use super::{GRAPH, Graph, Mode, NO_PLACE, NodeInput, NodeOutput, NodeWork, Steps, Value};
-use crate::op::{INPUTS, OUTPUTS, Scratch, for_stored};
-use crate::{Cx, Error, Kept, Op, ParamId, Result, Slot, Spec};
+use crate::op::{MAX_INPUTS, OUTPUTS, Scratch};
+use crate::{Cx, Error, Kept, Op, ParamId, Result, Slot, Spec, for_stored};
 use ff_kernels::{Float, Stored, for_pieces};
 use ff_tensor::{Tensor, TensorMut};
 use smallvec::SmallVec;
@@ -131,7 +131,7 @@ impl Graph {
         &mut self,
         name: &'static str,
         inputs: &[NodeInput],
-        targets: &mut SmallVec<[Target; INPUTS]>,
+        targets: &mut SmallVec<[Target; MAX_INPUTS]>,
     ) -> Result<()> {
         for (i, input) in inputs.iter().enumerate() {
             let earlier = |other: &NodeInput| {
@@ -164,10 +164,10 @@ impl Graph {
         let (op, inputs) = (recorded.op, recorded.inputs);
         let name = op.name();
         // Which slot each parameter's gradient goes to, in the order of the arena.
-        let mut order: SmallVec<[(ParamId, usize); INPUTS]> = SmallVec::new();
-        let mut slots: SmallVec<[Slot<'_>; INPUTS]> = SmallVec::new();
-        let mut needed: SmallVec<[bool; INPUTS]> = SmallVec::new();
-        let mut add: SmallVec<[bool; INPUTS]> = SmallVec::new();
+        let mut order: SmallVec<[(ParamId, usize); MAX_INPUTS]> = SmallVec::new();
+        let mut slots: SmallVec<[Slot<'_>; MAX_INPUTS]> = SmallVec::new();
+        let mut needed: SmallVec<[bool; MAX_INPUTS]> = SmallVec::new();
+        let mut add: SmallVec<[bool; MAX_INPUTS]> = SmallVec::new();
         for (i, target) in targets.iter_mut().enumerate() {
             needed.push(!matches!(target, Target::None));
             add.push(matches!(target, Target::Param(_, true) | Target::Value(_, true)));
@@ -216,7 +216,7 @@ impl Graph {
         &mut self,
         name: &'static str,
         inputs: &[NodeInput],
-        targets: SmallVec<[Target; INPUTS]>,
+        targets: SmallVec<[Target; MAX_INPUTS]>,
     ) -> Result<()> {
         let mut scratch: SmallVec<[(usize, Tensor); 2]> = SmallVec::new();
         for (i, target) in targets.into_iter().enumerate() {

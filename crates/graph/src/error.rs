@@ -3,7 +3,7 @@ use ff_tensor::{DType, Shape};
 /// What can go wrong when an operation runs.
 ///
 /// ```
-/// use ff_ops::Error;
+/// use ff_graph::Error;
 /// let error = Error::shape("feedforward", "x has 3 features, the weight expects 2");
 /// assert_eq!(error.to_string(), "feedforward: x has 3 features, the weight expects 2");
 /// ```

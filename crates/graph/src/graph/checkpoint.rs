@@ -3,7 +3,7 @@
 use super::{
     Data, GRAPH, Graph, NO_PLACE, Node, NodeInput, NodeOutput, NodeWork, Value, Values, kept_bytes,
 };
-use crate::op::{INPUTS, OUTPUTS};
+use crate::op::{MAX_INPUTS, OUTPUTS};
 use crate::{Error, Result, Spec};
 use ff_tensor::{Key, Tensor};
 use smallvec::SmallVec;
@@ -52,26 +52,6 @@ impl Graph {
     ///
     /// # Errors
     /// Those of `f`; those of its second time come from backward.
-    ///
-    /// ```
-    /// use ff_ops::{Activate, Activation, Checkpoint, Graph, Params, Value};
-    /// use ff_tensor::{DType, Device, Tensor};
-    /// use std::sync::Arc;
-    /// let device = Device::default();
-    /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
-    /// let x = graph.variable(Tensor::from_slice(&device, &[0.5f64], &[1]).unwrap());
-    /// let tanh = Activate::op(Activation::Tanh);
-    /// let twice: Checkpoint = Arc::new(move |graph: &mut Graph, x: &[Value]| {
-    ///     let y = graph.apply(&tanh, &[&x[0]])?;
-    ///     graph.apply(&tanh, &[&y])
-    /// });
-    /// let y = graph.checkpoint(twice, &[&x])?;
-    /// graph.backward(y)?;
-    /// let slope = |y: f64| 1.0 - y.tanh() * y.tanh();
-    /// let dx = graph.grad(&x).unwrap().slice::<f64>().unwrap()[0];
-    /// assert!((dx - slope(0.5) * slope(0.5f64.tanh())).abs() < 1e-15);
-    /// # Ok::<(), ff_ops::Error>(())
-    /// ```
     pub fn checkpoint(&mut self, f: Checkpoint, inputs: &[&Value]) -> Result<Value> {
         let mut outputs = self.run_checkpoint(Function::One(f), inputs)?;
         outputs.pop().ok_or_else(|| Error::shape(GRAPH, "a checkpoint without a result"))
@@ -89,7 +69,8 @@ impl Graph {
         if inputs.iter().any(|value| value.tape != self.tape) {
             return Err(Error::Stale);
         }
-        let given: SmallVec<[Value; INPUTS]> = inputs.iter().map(|&value| value.clone()).collect();
+        let given: SmallVec<[Value; MAX_INPUTS]> =
+            inputs.iter().map(|&value| value.clone()).collect();
         // Inside of another one, nothing is remembered anyway.
         let outermost = std::mem::replace(&mut self.recording, false);
         let result = function.call(self, &given);
@@ -145,7 +126,7 @@ impl Graph {
         inputs: &[NodeInput],
         dy: SmallVec<[Option<Tensor>; OUTPUTS]>,
     ) -> Result<()> {
-        let mut given: SmallVec<[Value; INPUTS]> = SmallVec::new();
+        let mut given: SmallVec<[Value; MAX_INPUTS]> = SmallVec::new();
         for input in inputs {
             given.push(self.input_again(input)?);
         }
@@ -170,7 +151,7 @@ impl Graph {
     fn record_again(
         &mut self,
         function: &Function,
-        given: SmallVec<[Value; INPUTS]>,
+        given: SmallVec<[Value; MAX_INPUTS]>,
         dy: SmallVec<[Option<Tensor>; OUTPUTS]>,
     ) -> Result<()> {
         self.again += 1;

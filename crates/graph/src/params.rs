@@ -6,10 +6,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Which part of the arena a parameter lies in.
-///
-/// ```
-/// assert_ne!(ff_ops::Segment::Trainable, ff_ops::Segment::Frozen);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// Has values, gradients and optimiser state.
@@ -23,7 +19,7 @@ pub enum Segment {
 /// What a parameter is, from which the optimiser's groups follow: by default only matrices decay.
 ///
 /// ```
-/// use ff_ops::{ParamKind, ParamSpec, Segment};
+/// use ff_graph::{ParamKind, ParamSpec, Segment};
 /// assert_eq!(ParamSpec::new("running_mean", [8], ParamKind::Statistic).segment, Segment::State);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +39,7 @@ pub enum ParamKind {
 /// What to allocate.
 ///
 /// ```
-/// use ff_ops::{ParamKind, ParamSpec, Segment};
+/// use ff_graph::{ParamKind, ParamSpec, Segment};
 /// let spec = ParamSpec::new("layers.0.weight", [128, 64], ParamKind::Weight);
 /// assert_eq!(spec.segment, Segment::Trainable);
 /// ```
@@ -71,10 +67,6 @@ impl ParamSpec {
 }
 
 /// Stands for a parameter; indexes [`Params::info`].
-///
-/// ```
-/// assert!(ff_ops::ParamId::new(0) < ff_ops::ParamId::new(1));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub(crate) u32);
 
@@ -88,7 +80,7 @@ impl ParamId {
 /// A parameter and its range in its segment.
 ///
 /// ```
-/// use ff_ops::{ParamInfo, ParamKind, ParamSpec};
+/// use ff_graph::{ParamInfo, ParamKind, ParamSpec};
 /// let info = ParamInfo { spec: ParamSpec::new("bias", [3], ParamKind::Bias), offset: 6 };
 /// assert_eq!(info.range(), 6..9);
 /// ```
@@ -111,14 +103,14 @@ impl ParamInfo {
 /// passes over one slice.
 ///
 /// ```
-/// use ff_ops::{ParamKind, ParamSpec, Params};
+/// use ff_graph::{ParamKind, ParamSpec, Params};
 /// use ff_tensor::{Device, DType};
 /// let specs = vec![ParamSpec::new("weight", [2, 3], ParamKind::Weight)];
 /// let mut params = Params::allocate(&Device::default(), DType::F32, specs, true)?;
 /// let id = params.id("weight").unwrap();
 /// params.values_mut::<f32>(id)?[0] = 1.0;
 /// assert_eq!(params.flat::<f32>()?, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Params {

@@ -3,12 +3,7 @@
 use crate::{Error, Result, Spec};
 
 /// There are as many inputs as expected.
-pub(crate) fn inputs(
-    op: &'static str,
-    x: &[Spec],
-    expected: usize,
-    names: &'static str,
-) -> Result<()> {
+pub fn inputs(op: &'static str, x: &[Spec], expected: usize, names: &'static str) -> Result<()> {
     if x.len() == expected {
         return Ok(());
     }
@@ -21,7 +16,7 @@ pub(crate) fn inputs(
 }
 
 /// The values are floats.
-pub(crate) fn float(op: &'static str, x: &Spec) -> Result<()> {
+pub fn float(op: &'static str, x: &Spec) -> Result<()> {
     if x.dtype.is_float() {
         Ok(())
     } else {
@@ -30,7 +25,7 @@ pub(crate) fn float(op: &'static str, x: &Spec) -> Result<()> {
 }
 
 /// Two inputs have the same type.
-pub(crate) fn same_dtype(op: &'static str, what: &str, spec: &Spec, x: &Spec) -> Result<()> {
+pub fn same_dtype(op: &'static str, what: &str, spec: &Spec, x: &Spec) -> Result<()> {
     if spec.dtype == x.dtype {
         return Ok(());
     }
@@ -39,7 +34,7 @@ pub(crate) fn same_dtype(op: &'static str, what: &str, spec: &Spec, x: &Spec) ->
 }
 
 /// An input is a vector with one value for each feature of x, of the same type.
-pub(crate) fn per_feature(op: &'static str, what: &str, spec: &Spec, x: &Spec) -> Result<()> {
+pub fn per_feature(op: &'static str, what: &str, spec: &Spec, x: &Spec) -> Result<()> {
     let features = x.shape.last();
     if spec.shape.dims() != [features] {
         let message = format!(
@@ -52,7 +47,7 @@ pub(crate) fn per_feature(op: &'static str, what: &str, spec: &Spec, x: &Spec) -
 }
 
 /// The small number under a square root is one that can be added.
-pub(crate) fn eps(op: &'static str, eps: f64) -> Result<()> {
+pub fn eps(op: &'static str, eps: f64) -> Result<()> {
     if eps >= 0.0 && eps.is_finite() {
         return Ok(());
     }
@@ -60,7 +55,7 @@ pub(crate) fn eps(op: &'static str, eps: f64) -> Result<()> {
 }
 
 /// Two inputs of one shape (false), or a second one that is added to or multiplied with every row of the first (true).
-pub(crate) fn is_row(op: &'static str, x: &[Spec]) -> Result<bool> {
+pub fn is_row(op: &'static str, x: &[Spec]) -> Result<bool> {
     inputs(op, x, 2, "a, b")?;
     float(op, &x[0])?;
     same_dtype(op, "b", &x[1], &x[0])?;

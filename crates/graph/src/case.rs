@@ -2,11 +2,6 @@ use crate::Op;
 use std::sync::Arc;
 
 /// How an input of a [`Case`] is filled.
-///
-/// ```
-/// use ff_ops::Fill;
-/// assert_ne!(Fill::Normal(1.0), Fill::Uniform(-1.0, 1.0));
-/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fill {
     /// Normal numbers of this standard deviation.
@@ -24,12 +19,6 @@ pub enum Fill {
 }
 
 /// One input of a [`Case`].
-///
-/// ```
-/// use ff_ops::{CaseInput, Fill};
-/// let labels = CaseInput::constant([4], Fill::Integers(3));
-/// assert!(!labels.grad);
-/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaseInput {
     /// The sizes of the dimensions.
@@ -59,13 +48,6 @@ impl CaseInput {
 
 /// An operation with attributes and inputs to check it on. Where the stored fixtures hold the case's name, they are
 /// compared too.
-///
-/// ```
-/// use ff_ops::{Activation, Case, CaseInput, Feedforward};
-/// let inputs = vec![CaseInput::normal([5, 3]), CaseInput::normal([4, 3])];
-/// let case = Case::new("feedforward/mine", Feedforward::op(Activation::Tanh, false), inputs);
-/// assert_eq!(case.op.name(), "feedforward");
-/// ```
 #[derive(Debug, Clone)]
 pub struct Case {
     /// `operation/variant`.

@@ -5,8 +5,9 @@ use ff_tensor::{CpuDevice, DType, Device, Element, Key, Shape, Tensor, TensorMut
 use smallvec::SmallVec;
 use std::fmt;
 
-/// How many inputs and outputs are held inline: an operation with more of them allocates when it runs.
-pub(crate) const INPUTS: usize = 8;
+/// The number of inputs held inline: an operation with more of them allocates when it runs.
+pub const MAX_INPUTS: usize = 8;
+/// The same of outputs.
 pub(crate) const OUTPUTS: usize = 3;
 
 /// A few shapes with their types, held inline.
@@ -15,7 +16,7 @@ pub type Specs = SmallVec<[Spec; OUTPUTS]>;
 /// What a value looks like: its shape and type.
 ///
 /// ```
-/// use ff_ops::Spec;
+/// use ff_graph::Spec;
 /// use ff_tensor::DType;
 /// let x = Spec::new([64, 10], DType::F32);
 /// assert_eq!((x.shape.rows(), x.bytes()), (64, 2560));
@@ -50,7 +51,7 @@ impl Spec {
 /// memory plan and the count of arithmetic.
 ///
 /// ```
-/// use ff_ops::{Contract, Spec};
+/// use ff_graph::{Contract, Spec};
 /// use ff_tensor::DType;
 /// let y = Spec::new([2, 3], DType::F32);
 /// let contract = Contract::new([y]).keep_output(0).cost(6, 12);
@@ -114,6 +115,11 @@ impl Contract {
         self
     }
 
+    /// The bytes of each tensor of scratch memory, those of forward first.
+    pub fn scratch_bytes(&self) -> impl Iterator<Item = usize> {
+        self.scratch.iter().chain(&self.dscratch).flatten().copied()
+    }
+
     /// No gradient flows back from output `i`: a count, a statistic.
     #[must_use]
     pub fn constant_output(mut self, i: usize) -> Self {
@@ -142,14 +148,6 @@ fn add_scratch(scratch: &mut Scratch, spec: &Spec) {
 }
 
 /// Where and in which mode an operation runs.
-///
-/// ```
-/// use ff_ops::Cx;
-/// use ff_tensor::{Device, Key};
-/// let device = Device::default();
-/// let cx = Cx { device: &device, training: true, key: Key::new(0).with(7) };
-/// assert!(cx.cpu().threads().count() >= 1);
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Cx<'a> {
     /// The device.
@@ -168,14 +166,6 @@ impl<'a> Cx<'a> {
 }
 
 /// What backward may read: inputs and outputs that the contract keeps, what forward saved, and every input's shape.
-///
-/// ```
-/// use ff_ops::{Kept, Result};
-/// /// How a backward pass reads what forward left.
-/// fn first_output(kept: &Kept<'_>) -> Result<usize> {
-///     Ok(kept.output(0)?.shape().len())
-/// }
-/// ```
 #[derive(Debug)]
 pub struct Kept<'a> {
     pub(crate) op: &'static str,
@@ -233,7 +223,7 @@ impl<'a> Kept<'a> {
 /// Where a gradient goes: nowhere, into fresh memory, or added to what is there.
 ///
 /// ```
-/// use ff_ops::Slot;
+/// use ff_graph::Slot;
 /// use ff_tensor::TensorMut;
 /// let mut gradient = [1.0f32, 1.0];
 /// let mut slot = Slot::Add(TensorMut::new(gradient.as_mut_slice().into(), [2].into()));
@@ -277,37 +267,7 @@ impl<'a> Slot<'a> {
 /// An operation: forward and backward in one place, a pair that cannot be half implemented.
 ///
 /// Inputs are tensors or parameters; the graph allocates outputs, saved values and gradients as the [`Contract`] says,
-/// so that an implementation only computes. See `Feedforward` for an example.
-///
-/// ```
-/// use ff_ops::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
-/// use ff_tensor::{TensorMut, TensorRef};
-/// /// y = 2x, in f32.
-/// #[derive(Debug)]
-/// struct Double;
-/// impl Op for Double {
-///     fn name(&self) -> &'static str {
-///         "double"
-///     }
-///     fn contract(&self, x: &[Spec], _need: &[bool]) -> Result<Contract> {
-///         Ok(Contract::new([x[0]]))
-///     }
-///     fn forward(&self, _: &Cx<'_>, x: &[TensorRef<'_>], y: &mut [TensorMut<'_>], _: &mut [TensorMut<'_>]) -> Result<()> {
-///         let x = x[0].slice::<f32>().map_err(Error::of("double"))?;
-///         let y = y[0].slice_mut::<f32>().map_err(Error::of("double"))?;
-///         y.iter_mut().zip(x).for_each(|(y, x)| *y = 2.0 * x);
-///         Ok(())
-///     }
-///     fn backward(&self, _: &Cx<'_>, _: &Kept<'_>, dy: &mut [Option<TensorMut<'_>>], dx: &mut [Slot<'_>]) -> Result<()> {
-///         let (Some(dy), Some((dx, add))) = (&mut dy[0], dx[0].take::<f32>().map_err(Error::of("double"))?) else {
-///             return Ok(());
-///         };
-///         let dy = dy.slice_mut::<f32>().map_err(Error::of("double"))?;
-///         dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = 2.0 * *dy + if add { *dx } else { 0.0 });
-///         Ok(())
-///     }
-/// }
-/// ```
+/// so that an implementation only computes. The documentation of the crate shows one.
 pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// Its name, in messages and tables.
     fn name(&self) -> &'static str;
@@ -364,6 +324,7 @@ macro_rules! for_float {
 }
 
 /// The same with every type that gradients flow in, which `$S: Stored` stands for.
+#[macro_export]
 macro_rules! for_stored {
     ($op:expr, $dtype:expr, $S:ident => $body:expr) => {
         match $dtype {
@@ -375,4 +336,3 @@ macro_rules! for_stored {
         }
     };
 }
-pub(crate) use for_stored;

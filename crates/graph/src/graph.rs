@@ -6,7 +6,7 @@ mod checkpoint;
 use checkpoint::Again;
 pub use checkpoint::{Checkpoint, CheckpointAll};
 
-use crate::op::{INPUTS, OUTPUTS, Scratch};
+use crate::op::{MAX_INPUTS, OUTPUTS, Scratch};
 use crate::{Contract, Cx, Error, Op, ParamId, Params, Result, Segment, Spec};
 use ff_tensor::{DType, Device, Element, Key, Pool, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
@@ -20,10 +20,6 @@ const NO_PLACE: u32 = u32::MAX;
 pub type Values = SmallVec<[Value; OUTPUTS]>;
 
 /// What the graph runs for.
-///
-/// ```
-/// assert_ne!(ff_ops::Mode::Train, ff_ops::Mode::Eval);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Forward and backward: dropout drops, batch norm uses the batch and records its statistics.
@@ -35,14 +31,14 @@ pub enum Mode {
 /// A value on the tape: a tensor or a parameter. Dropping it frees its memory unless the backward pass needs it.
 ///
 /// ```
-/// use ff_ops::{Graph, Params};
+/// use ff_graph::{Graph, Params};
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let params = Params::allocate(&device, DType::F32, vec![], true)?;
 /// let mut graph = Graph::new(&device, params);
 /// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
 /// assert_eq!(x.shape().dims(), [1, 2]);
-/// # Ok::<(), ff_ops::Error>(())
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Value {
@@ -119,11 +115,6 @@ impl Value {
 }
 
 /// What has been computed since the last [`Graph::reset`].
-///
-/// ```
-/// let tally = ff_ops::Tally { flops: 6, dflops: 12, ..Default::default() };
-/// assert_eq!(tally.flops + tally.dflops, 18);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Floating-point operations of the forward passes.
@@ -188,26 +179,6 @@ struct StateUpdate {
 ///
 /// It owns the [`Params`], whose gradients backward writes or adds to. On a planning device it does everything but the
 /// arithmetic, which is how memory is known before training starts.
-///
-/// ```
-/// use ff_ops::{Activation, Feedforward, Graph, ParamKind, ParamSpec, Params};
-/// use ff_tensor::{DType, Device, Tensor};
-/// use std::sync::Arc;
-/// let device = Device::default();
-/// let specs = vec![ParamSpec::new("weight", [1, 2], ParamKind::Weight)];
-/// let mut params = Params::allocate(&device, DType::F32, specs, true)?;
-/// let id = params.id("weight").unwrap();
-/// params.values_mut::<f32>(id)?.copy_from_slice(&[3.0, 4.0]);
-///
-/// let mut graph = Graph::new(&device, params);
-/// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
-/// let weight = graph.param(id);
-/// let y = graph.apply(&Feedforward::op(Activation::Identity, false), &[&x, &weight])?;
-/// assert_eq!(y.item()?, 11.0);
-/// graph.backward(y)?;
-/// assert_eq!(graph.params_mut().gradients::<f32>()?, [1.0, 2.0]); // dy/dw = x
-/// # Ok::<(), ff_ops::Error>(())
-/// ```
 #[derive(Debug)]
 pub struct Graph {
     device: Device,
@@ -366,8 +337,8 @@ impl Graph {
     /// The shapes do not fit, a value is outside of its domain, or memory is short.
     pub fn apply_all(&mut self, op: &Arc<dyn Op>, inputs: &[&Value]) -> Result<Values> {
         let name = op.name();
-        let mut specs: SmallVec<[Spec; INPUTS]> = SmallVec::new();
-        let mut need: SmallVec<[bool; INPUTS]> = SmallVec::new();
+        let mut specs: SmallVec<[Spec; MAX_INPUTS]> = SmallVec::new();
+        let mut need: SmallVec<[bool; MAX_INPUTS]> = SmallVec::new();
         for value in inputs {
             if value.tape != self.tape {
                 return Err(Error::Stale);
@@ -435,7 +406,7 @@ impl Graph {
         saved: &mut [Tensor],
     ) -> Result<()> {
         let name = op.name();
-        let mut x: SmallVec<[TensorRef<'_>; INPUTS]> = SmallVec::new();
+        let mut x: SmallVec<[TensorRef<'_>; MAX_INPUTS]> = SmallVec::new();
         for value in inputs {
             x.push(match &value.data {
                 Data::Tensor(tensor) => tensor.view(),
