@@ -1,13 +1,12 @@
 //! What went wrong, as people and as programs read it.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use feedforward::data::DataError;
 use feedforward::recipe::{Problem, RecipeError};
 use feedforward::{Error, trainer};
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde_json::json;
 
 use crate::terminal::{Style, Terminal, paint};
@@ -65,9 +64,8 @@ impl Failure {
         if !self.silent {
             let mut stderr = io::stderr().lock();
             for problem in &self.problems {
-                let text = if terminal.error_color { pretty(problem) } else { plain(problem) };
                 // Where nobody reads errors, the exit code is all that is left.
-                let _ = stderr.write_all(text.as_bytes());
+                let _ = stderr.write_all(render(problem, terminal.error_color).as_bytes());
             }
             drop(stderr);
             if terminal.json {
@@ -165,20 +163,11 @@ fn is_usage(error: &Error) -> bool {
     }
 }
 
-/// A problem for a terminal.
-fn pretty(problem: &Problem) -> String {
-    let mut text = String::new();
-    let theme = GraphicalTheme::unicode();
-    let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
-    match handler.render_report(&mut text, &Report::new(problem)) {
-        Ok(()) => text,
-        Err(fmt::Error) => plain(problem),
-    }
-}
-
-/// A problem without colours and boxes: what a pipe, a log or a test reads.
-fn plain(problem: &Problem) -> String {
-    let mut text = format!("{} {}\n", paint(false, Style::Red, "error:"), problem.message);
+/// A problem and the place it is in, as compilers show it; the characters are the same without colours.
+fn render(problem: &Problem, color: bool) -> String {
+    let dim = |text: &str| paint(color, Style::Dim, text);
+    let red = |text: &str| paint(color, Style::Red, text);
+    let mut text = format!("{} {}\n", red("error:"), paint(color, Style::Bold, &problem.message));
     if let (Some(source), Some((line, column)), Some(span)) =
         (&problem.source, problem.line_column(), &problem.span)
     {
@@ -188,60 +177,52 @@ fn plain(problem: &Problem) -> String {
         let marked =
             marked.lines().next().unwrap_or_default().chars().count().clamp(1, rest.max(1));
         let margin = " ".repeat(line.to_string().len());
-        let before = " ".repeat(column - 1);
-        let carets = "^".repeat(marked);
-        let _ = writeln!(text, "{margin}--> {}:{line}:{column}", source.name);
-        let _ = writeln!(text, "{margin} |\n{line} | {shown}\n{margin} | {before}{carets}");
+        // A tab stays a tab, so that the carets stand below what they mark.
+        let before: String =
+            shown.chars().take(column - 1).map(|c| if c == '\t' { c } else { ' ' }).collect();
+        let (arrow, bar, carets) = (dim("-->"), dim("|"), red(&"^".repeat(marked)));
+        let _ = writeln!(text, "{margin}{arrow} {}:{line}:{column}", source.name);
+        let _ = writeln!(text, "{margin} {bar}");
+        let _ = writeln!(text, "{} {bar} {shown}", dim(&line.to_string()));
+        let _ = writeln!(text, "{margin} {bar} {before}{carets}");
     } else if let Some(source) = &problem.source {
-        let _ = writeln!(text, " --> {}", source.name);
+        let _ = writeln!(text, " {} {}", dim("-->"), source.name);
     }
     if let Some(help) = &problem.help {
-        let _ = writeln!(text, "  help: {help}");
+        let _ = writeln!(text, "  {} {help}", paint(color, Style::Cyan, "help:"));
     }
     text
 }
 
-/// A problem as miette wants it.
-#[derive(Debug)]
-struct Report {
-    message: String,
-    help: Option<String>,
-    source: Option<NamedSource<String>>,
-    span: Option<std::ops::Range<usize>>,
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
 
-impl Report {
-    fn new(problem: &Problem) -> Self {
-        let source = problem.source.as_ref().filter(|_| problem.span.is_some());
-        Self {
-            message: problem.message.clone(),
-            help: problem.help.clone(),
-            source: source.map(|source| NamedSource::new(&source.name, source.text.clone())),
-            span: problem.span.clone(),
+    use feedforward::recipe::Source;
+
+    use super::*;
+
+    /// Carets stand below what they mark, colours add nothing but themselves.
+    #[test]
+    fn a_problem_shows_its_line_and_marks_it() {
+        let text = "[model]\n\thiden = [3]\n";
+        let problem = Problem {
+            key: None,
+            message: "unknown key `model.hiden`".into(),
+            help: Some("did you mean `hidden`?".into()),
+            span: Some(9..14),
+            source: Some(Arc::new(Source::new("r.toml", text))),
+        };
+        let shown = render(&problem, false);
+        let expected = "error: unknown key `model.hiden`\n --> r.toml:2:2\n  |\n2 | \thiden = [3]\n  \
+                        | \t^^^^^\n  help: did you mean `hidden`?\n";
+        assert_eq!(shown, expected);
+        let colored = render(&problem, true);
+        assert!(colored.contains("\x1b[31m^^^^^\x1b[0m"), "{colored:?}");
+        let mut stripped = colored;
+        for code in ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m"] {
+            stripped = stripped.replace(code, "");
         }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Report {}
-
-impl miette::Diagnostic for Report {
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
-    }
-
-    fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source.as_ref().map(|source| source as &dyn SourceCode)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.span.clone()?;
-        let label = LabeledSpan::new(Some("here".into()), span.start, span.len().max(1));
-        Some(Box::new(std::iter::once(label)))
+        assert_eq!(stripped, expected);
     }
 }

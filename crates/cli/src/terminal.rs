@@ -21,6 +21,7 @@ pub(crate) enum Style {
     Red,
     Yellow,
     Green,
+    Cyan,
 }
 
 /// What is known about the terminal, and what was asked of it.
@@ -113,6 +114,7 @@ pub(crate) fn paint(color: bool, style: Style, text: impl Display) -> String {
         Style::Red => "31",
         Style::Yellow => "33",
         Style::Green => "32",
+        Style::Cyan => "36",
     };
     format!("\x1b[{code}m{text}\x1b[0m")
 }
