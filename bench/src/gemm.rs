@@ -3,8 +3,8 @@
 use crate::clock::Clock;
 use crate::network::normal;
 use crate::work::{Arithmetic, Work};
-use ff_kernels::{MatRef, gemm};
-use ff_tensor::Device;
+use ff_kernels::{Epilogue, MatRef, gemm, gemm_bf16};
+use ff_tensor::{Device, bf16};
 
 /// C[m, n] = A[m, k] · B[k, n]: squares, and the products of the feedforward blocks.
 const SIZES: [[usize; 3]; 9] = [
@@ -42,6 +42,15 @@ pub(crate) fn works() -> Vec<Work> {
                     Ok(())
                 }),
             });
+            works.push(Work {
+                name: format!("gemm-bf16-{name}/{m}x{n}x{k}"),
+                arithmetic: Arithmetic::Bf16,
+                flops: (2 * m * n * k) as f64,
+                run: Box::new(move |device, clock| {
+                    run_bf16(layout, [m, n, k], device, clock);
+                    Ok(())
+                }),
+            });
         }
     }
     works
@@ -50,12 +59,34 @@ pub(crate) fn works() -> Vec<Work> {
 fn run(layout: Layout, [m, n, k]: [usize; 3], device: &Device, clock: &mut Clock) {
     let (a, b) = (normal(m * k, 1), normal(k * n, 2));
     let mut c = vec![0.0f32; m * n];
-    let (a, b) = match layout {
-        Layout::Nn => (MatRef::new(&a, m, k), MatRef::new(&b, k, n)),
-        Layout::Nt => (MatRef::new(&a, m, k), MatRef::new(&b, n, k).t()),
-        Layout::Tn => (MatRef::new(&a, k, m).t(), MatRef::new(&b, k, n)),
-    };
+    let (a, b) = layout.views([m, n, k], &a, &b);
     while clock.go_on() {
         gemm(device.cpu(), a, b, &mut c, false);
+    }
+}
+
+/// Operands and product in bf16, as PyTorch has them.
+fn run_bf16(layout: Layout, [m, n, k]: [usize; 3], device: &Device, clock: &mut Clock) {
+    let half = |values: Vec<f32>| values.into_iter().map(bf16::from_f32).collect::<Vec<_>>();
+    let (a, b) = (half(normal(m * k, 1)), half(normal(k * n, 2)));
+    let mut c = vec![bf16::ZERO; m * n];
+    let (a, b) = layout.views([m, n, k], &a, &b);
+    while clock.go_on() {
+        gemm_bf16(device.cpu(), a, b, &mut c, false, Epilogue::default());
+    }
+}
+
+impl Layout {
+    fn views<'a, T>(
+        self,
+        [m, n, k]: [usize; 3],
+        a: &'a [T],
+        b: &'a [T],
+    ) -> (MatRef<'a, T>, MatRef<'a, T>) {
+        match self {
+            Layout::Nn => (MatRef::new(a, m, k), MatRef::new(b, k, n)),
+            Layout::Nt => (MatRef::new(a, m, k), MatRef::new(b, n, k).t()),
+            Layout::Tn => (MatRef::new(a, k, m).t(), MatRef::new(b, k, n)),
+        }
     }
 }

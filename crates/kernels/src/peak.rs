@@ -1,6 +1,8 @@
 //! What the processor can do at most: multiply-adds on registers alone, which no kernel can be faster than.
 
-use ff_tensor::{CpuDevice, Isa};
+#[cfg(target_arch = "x86_64")]
+use crate::gemm::{TILE_FLOPS, tile_chains};
+use ff_tensor::{Bf16Kernels, CpuDevice, Isa};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -32,22 +34,23 @@ pub fn fma_peak(cpu: &CpuDevice) -> f64 {
     }
 }
 
-/// The same for dot products of bf16 pairs added to f32; `None` where the processor has no instruction for them or the
-/// device does not use AVX-512.
+/// The same for products of bf16 added to f32: pairs or tiles, whichever the device uses; `None` where it widens them to f32.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
 /// assert!(ff_kernels::bf16_peak(device.cpu()).is_none_or(|peak| peak > 1e8));
 /// ```
 pub fn bf16_peak(cpu: &CpuDevice) -> Option<f64> {
-    #[cfg(target_arch = "x86_64")]
-    if cpu.isa() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
+    match cpu.bf16() {
+        #[cfg(target_arch = "x86_64")]
         // A register holds sixteen f32 sums, each of which takes in a pair of products.
-        // SAFETY: the processor was just found to have the instructions, and `Isa::Avx512` says that it has AVX-512.
-        return Some(best_round(cpu, 2 * 16 * 2, &|| unsafe { x86::bf16() }));
+        // SAFETY: a device has this way only on a processor with the instructions.
+        Bf16Kernels::Pairs => Some(best_round(cpu, 2 * 16 * 2, &|| unsafe { x86::bf16() })),
+        #[cfg(target_arch = "x86_64")]
+        // A tile holds 16 × 16 sums, each of which takes in 32 products; a chain of tiles is counted as four of registers.
+        Bf16Kernels::Tiles => Some(best_round(cpu, TILE_FLOPS / 4, &|| tile_chains(TURNS))),
+        _ => None,
     }
-    let _ = cpu;
-    None
 }
 
 /// FLOP a second of the best round, from the FLOP of one multiply-add of registers.

@@ -54,7 +54,7 @@ pub fn dispatch<W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     match cpu.isa() {
         // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this processor.
-        Isa::Avx512 => return unsafe { avx512(work) },
+        Isa::Avx512 | Isa::Amx => return unsafe { avx512(work) },
         // SAFETY: as above.
         Isa::Avx2 => return unsafe { avx2(work) },
         Isa::Plain => {}

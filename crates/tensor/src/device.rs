@@ -1,4 +1,4 @@
-use crate::{Error, Pool, Result, ThreadPool};
+use crate::{Bf16Kernels, Error, Pool, Result, ThreadPool, processor};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub enum Isa {
     Avx2,
     /// AVX-512 (F, VL, DQ, BW), 512-bit vectors.
     Avx512,
+    /// AVX-512, and AMX tiles for products of bf16.
+    Amx,
 }
 
 impl Isa {
@@ -31,7 +33,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw");
             if avx2 && avx512 {
-                return Isa::Avx512;
+                return if processor::has_amx() { Isa::Amx } else { Isa::Avx512 };
             }
             if avx2 {
                 return Isa::Avx2;
@@ -47,6 +49,7 @@ impl fmt::Display for Isa {
             Isa::Plain => "plain",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
         })
     }
 }
@@ -59,8 +62,9 @@ impl FromStr for Isa {
             "plain" => Ok(Isa::Plain),
             "avx2" => Ok(Isa::Avx2),
             "avx512" => Ok(Isa::Avx512),
+            "amx" => Ok(Isa::Amx),
             other => Err(Error::Device(format!(
-                "unknown instruction set `{other}`; known are plain, avx2, avx512"
+                "unknown instruction set `{other}`; known are plain, avx2, avx512, amx"
             ))),
         }
     }
@@ -99,12 +103,13 @@ pub enum Device {
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
-/// assert_eq!(device.cpu().isa(), ff_tensor::Isa::detect());
+/// assert_eq!(device.cpu().path(), ff_tensor::Isa::detect());
 /// ```
 #[derive(Debug)]
 pub struct CpuDevice {
     threads: ThreadPool,
-    isa: Isa,
+    path: Isa,
+    bf16: Bf16Kernels,
     pool: Pool,
 }
 
@@ -114,17 +119,29 @@ impl CpuDevice {
         &self.threads
     }
 
-    /// The instruction set that kernels use.
+    /// A processor with some threads and a pool, on a kernel path that it has.
+    fn new(threads: usize, path: Isa, pool: Pool) -> Self {
+        Self { threads: ThreadPool::new(threads), path, bf16: Bf16Kernels::on(path), pool }
+    }
+
+    /// The instruction set of vectors, which all but products of bf16 use: AVX-512 on the path of AMX.
     pub fn isa(&self) -> Isa {
-        self.isa
+        self.path.min(Isa::Avx512)
+    }
+
+    /// The kernel path, as it was asked for or detected.
+    pub fn path(&self) -> Isa {
+        self.path
     }
 
     /// Whether products of bf16 have instructions of their own; elsewhere their rounded values are multiplied as f32.
     pub fn has_bf16(&self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self.isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
-        #[cfg(not(target_arch = "x86_64"))]
-        false
+        self.bf16 != Bf16Kernels::Widened
+    }
+
+    /// How products of bf16 are computed.
+    pub fn bf16(&self) -> Bf16Kernels {
+        self.bf16
     }
 }
 
@@ -149,20 +166,12 @@ impl Device {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        Ok(Device::Cpu(Arc::new(CpuDevice {
-            threads: ThreadPool::new(threads),
-            isa,
-            pool: Pool::new(),
-        })))
+        Ok(Device::Cpu(Arc::new(CpuDevice::new(threads, isa, Pool::new()))))
     }
 
     /// A device to plan on: tensors have sizes but no values, and the pool counts them.
     pub fn planning() -> Self {
-        Device::Cpu(Arc::new(CpuDevice {
-            threads: ThreadPool::new(1),
-            isa: Isa::detect(),
-            pool: Pool::planning(),
-        }))
+        Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::planning())))
     }
 
     /// The processor's side.
@@ -183,11 +192,7 @@ impl Device {
 impl Default for Device {
     /// One thread, the best instruction set: what examples and tests want.
     fn default() -> Self {
-        Device::Cpu(Arc::new(CpuDevice {
-            threads: ThreadPool::new(1),
-            isa: Isa::detect(),
-            pool: Pool::new(),
-        }))
+        Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::new())))
     }
 }
 

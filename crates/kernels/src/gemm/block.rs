@@ -4,10 +4,9 @@
 use super::pack::{Operand, Panel};
 use super::rounded::Rounded;
 use super::tile::{self, Kernels, Packed, Sum, Tile};
-use super::vector::Vector;
 use super::{MatRef, same};
 use crate::{MatMut, Stored, dispatch};
-use ff_tensor::{CpuDevice, Isa, bf16};
+use ff_tensor::{Bf16Kernels, CpuDevice, Isa, bf16};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -134,7 +133,7 @@ macro_rules! block_float {
                 let b = $operand(b.t());
                 match cpu.isa() {
                     $(#[cfg(target_arch = "x86_64")]
-                    $isa $(if cpu.$guard())? => pack::<$kernels, _>(cpu, b, to),)+
+                    $isa $(if $guard(cpu))? => pack::<$kernels, _>(cpu, b, to),)+
                     _ => pack::<$plain, _>(cpu, b, to),
                 }
             }
@@ -150,7 +149,7 @@ macro_rules! block_float {
                 let a = $operand(a);
                 match cpu.isa() {
                     $(#[cfg(target_arch = "x86_64")]
-                    $isa $(if cpu.$guard())? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)+
+                    $isa $(if $guard(cpu))? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)+
                     _ => multiply::<$plain, _>(cpu, a, b, c, trim, add),
                 }
             }
@@ -168,9 +167,13 @@ block_float!(
 );
 block_float!(
     bf16, f32, Rounded, widen,
-    [Isa::Avx512 if has_bf16 => tile::Avx512Bf16, Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32],
+    [Isa::Avx512 if has_pairs => tile::Avx512Bf16, Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32],
     tile::PlainF32
 );
+
+fn has_pairs(cpu: &CpuDevice) -> bool {
+    cpu.bf16() == Bf16Kernels::Pairs
+}
 
 /// A copy in f32.
 fn widen<'a>(cpu: &CpuDevice, x: MatRef<'a, bf16>, scratch: &'a mut [f32]) -> MatRef<'a, f32> {
@@ -203,13 +206,17 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<
         depth.next_multiple_of(2) * cols.next_multiple_of(BLOCK_WIDTH) <= to.len(),
         "a packed block of {depth} × {cols}"
     );
-    let steps = depth.div_ceil(K::V::STEPS);
+    let steps = depth.div_ceil(K::STEPS);
     // SAFETY: a pair of bf16 is as large as the f32 of its place, and so has room; any bits are either.
     let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), to.len()) };
     for (panel, first) in (0..cols).step_by(K::COLS).enumerate() {
         let rows = K::COLS.min(cols - first);
         let to = &mut to[panel * steps * K::COLS..][..steps * K::COLS];
-        b.pack(cpu, &Panel { first, rows, start: 0, depth, width: K::COLS }, to);
+        b.pack(
+            cpu,
+            &Panel { first, rows, start: 0, depth, width: K::COLS, tiled: false, grain: 1 },
+            to,
+        );
     }
 }
 
@@ -229,7 +236,7 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
     const { assert!(size_of::<Packed<K>>() == size_of::<Sum<K>>() && K::ROWS <= ROWS) };
     let ((m, depth), (c_rows, n)) = (a.size(), c.shape());
     assert!(m == c_rows, "a block of {m} rows into {c_rows}");
-    let steps = depth.div_ceil(K::V::STEPS);
+    let steps = depth.div_ceil(K::STEPS);
     assert!(steps * n.next_multiple_of(K::COLS) <= b.len(), "a packed block of {depth} × {n}");
     if m == 0 || n == 0 {
         return;
@@ -247,7 +254,7 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
             BlockTrim::Output(band) => (band.columns(first..first + rows, n), 0..depth),
             BlockTrim::Depth(band) => (0..n, band.columns(first..first + rows, depth)),
         };
-        let start = span.start / K::V::STEPS * K::V::STEPS;
+        let start = span.start / K::STEPS * K::STEPS;
         if span.is_empty() && !add {
             (first..first + rows).for_each(|i| c.row(i)[columns.clone()].fill(Sum::<K>::default()));
         }
@@ -256,21 +263,29 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
             let (a_start, a_row, a_k) = if let Some((from, row, col)) = a.direct() {
                 (from.wrapping_add(first * row + chunk * col), row, col)
             } else {
-                let panel = Panel { first, rows, start: chunk, depth: some, width: height };
+                let panel = Panel {
+                    first,
+                    rows,
+                    start: chunk,
+                    depth: some,
+                    width: height,
+                    tiled: false,
+                    grain: 1,
+                };
                 // SAFETY: packing writes every value of the panel that a tile reads, and reads none; see `Operand`.
                 let to = unsafe {
-                    let len = some.div_ceil(K::V::STEPS) * height;
+                    let len = some.div_ceil(K::STEPS) * height;
                     std::slice::from_raw_parts_mut(space.as_mut_ptr().cast::<Packed<K>>(), len)
                 };
                 a.pack(cpu, &panel, to);
                 (to.as_ptr(), 1, height)
             };
             for column in (columns.start / K::COLS * K::COLS..columns.end).step_by(K::COLS) {
-                let registers = (columns.end - column).min(K::COLS).div_ceil(K::V::LANES);
-                let place = (column * steps) + chunk / K::V::STEPS * K::COLS;
+                let registers = (columns.end - column).min(K::COLS).div_ceil(K::LANES);
+                let place = (column * steps) + chunk / K::STEPS * K::COLS;
                 let c_row = c.distance();
                 let tile = Tile {
-                    depth: some.div_ceil(K::V::STEPS),
+                    depth: some.div_ceil(K::STEPS),
                     a: a_start,
                     a_row,
                     a_k,
@@ -278,7 +293,8 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
                     b_k: K::COLS,
                     c: c.start().wrapping_add(first * c_row + column),
                     c_row,
-                    width: (registers * K::V::LANES).min(n - column),
+                    rows,
+                    width: (registers * K::LANES).min(n - column),
                     add: add || chunk > start,
                     ahead: super::pack::Ahead::NOTHING,
                 };

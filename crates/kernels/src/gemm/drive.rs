@@ -11,7 +11,6 @@
 use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
 use super::pack::{Ahead, Operand, Panel, Part};
 use super::tile::{Kernels, Packed, Sum, Tile};
-use super::vector::Vector;
 use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
 use crate::rows::Shared;
 use crate::{Stored, dispatch};
@@ -20,8 +19,6 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
-/// Steps of K at a time: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
-const CHUNK: usize = 384;
 /// Bytes of B that a block passes by: less than half of a second-level cache of 1 MiB.
 const BLOCK_BYTES: usize = 400 << 10;
 /// Bytes of A that each block packs for itself.
@@ -61,10 +58,10 @@ where
     if m == 0 || n == 0 {
         return;
     }
-    let most = CHUNK * K::V::STEPS;
-    let chunk = k.div_ceil(k.div_ceil(most).max(1)).next_multiple_of(2).max(1);
+    let whole = K::STEPS * K::GRAIN;
+    let chunk = k.div_ceil(k.div_ceil(K::CHUNK).max(1)).next_multiple_of(whole.max(2)).max(1);
     let c = Shared::new(c);
-    let row_bytes = |steps: usize| steps.div_ceil(K::V::STEPS).max(1) * size_of::<Packed<K>>();
+    let row_bytes = |steps: usize| K::packed(steps).max(1) * size_of::<Packed<K>>();
     // Where C holds the sums, a long K goes in parts, of which each block can pack its own rows.
     let part = if Run::<A, B, C, K>::SUMS_IN_C {
         (OWN_BYTES / (row_bytes(chunk) * m)).max(1).saturating_mul(chunk)
@@ -108,20 +105,21 @@ struct Cut {
 impl Cut {
     fn new<K: Kernels>(cpu: &CpuDevice, m: usize, n: usize, k: usize, chunk: usize) -> Self {
         let work = m * n * k.max(1);
-        let threads = cpu.threads().count().min(work / WORTH_A_THREAD).max(1);
+        let threads = cpu.threads().count().min(work / (WORTH_A_THREAD * K::SPEED)).max(1);
         // As many tiles as the threads can share evenly, unless that makes them low.
         let least = m.div_ceil(K::ROWS);
         let even = least.next_multiple_of(threads);
         let height = m.div_ceil(if even * 3 <= least * 4 { even } else { least });
+        let height = height.next_multiple_of(K::ROW_GRAIN);
         let (tiles, panels) = (m.div_ceil(height), n.div_ceil(K::COLS));
-        let panel_bytes = K::COLS * chunk.div_ceil(K::V::STEPS) * size_of::<Packed<K>>();
+        let panel_bytes = K::COLS * K::packed(chunk) * size_of::<Packed<K>>();
         let at_once = (BLOCK_BYTES / panel_bytes).clamp(1, panels);
         let cut = Self { threads, height, tiles, panels, high: tiles, wide: panels, at_once };
         if threads == 1 {
             return cut;
         }
         // The division whose slowest thread has the least to do: multiply-adds, reading and packing A, and packing B.
-        let wanted = threads * (work / threads / WORTH_A_BLOCK).clamp(1, 4);
+        let wanted = threads * (work / threads / (WORTH_A_BLOCK * K::SPEED)).clamp(1, 4);
         let mut best = (usize::MAX, cut);
         for across in 1..=panels.min(2 * wanted) {
             let wide = panels.div_ceil(across);
@@ -156,20 +154,21 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(
     cpu: &CpuDevice,
     operand: &O,
     (first, count): (usize, usize),
-    width: usize,
+    (width, tiled): (usize, bool),
     some: Range<usize>,
     (start, depth): (usize, usize),
     to: &mut [Packed<K>],
 ) {
     let panel_values = to.len() / some.len().max(1);
-    let most = operand.strip();
+    let most = operand.strip().next_multiple_of(K::STEPS * K::GRAIN);
     for strip in (0..depth).step_by(most) {
         let depth = most.min(depth - strip);
         for (panel, to) in some.clone().zip(to.chunks_exact_mut(panel_values.max(1))) {
             let rows = width.min(count - panel * width);
             let first = first + panel * width;
-            let panel = Panel { first, rows, start: start + strip, depth, width };
-            operand.pack(cpu, &panel, &mut to[strip / K::V::STEPS * width..]);
+            let panel =
+                Panel { first, rows, start: start + strip, depth, width, tiled, grain: K::GRAIN };
+            operand.pack(cpu, &panel, &mut to[strip / K::STEPS * width..]);
         }
     }
 }
@@ -278,16 +277,16 @@ where
 
     fn run(&self, scratch: &mut Vec<Line>) {
         let cut = &self.cut;
-        let steps = Self::packed(self.chunk);
+        let steps = K::packed(self.chunk);
         let few = self.rows * self.n * self.steps.len() <= WORTH_PACKING
             && self.chunk * size_of::<Packed<K>>() * K::ROWS <= FEW_BYTES;
         let direct = self.product.a.direct().filter(|_| few);
-        let block_rows = cut.high * cut.height * Self::packed(self.steps.len());
+        let block_rows = cut.high * cut.height * K::packed(self.steps.len());
         let own = block_rows * size_of::<Packed<K>>() <= OWN_BYTES;
         let (own_values, all_values) = match (direct, own) {
             (Some(_), _) => (0, 0),
             (None, true) => (block_rows, 0),
-            (None, false) => (0, cut.tiles * cut.height * Self::packed(self.steps.len())),
+            (None, false) => (0, cut.tiles * cut.height * K::packed(self.steps.len())),
         };
         let b_values = cut.at_once.min(cut.wide) * K::COLS * steps;
         let sums_values = if Self::SUMS_IN_C || self.chunk >= self.k {
@@ -325,7 +324,7 @@ where
                 (space.range(line, own_values), space.range(line + a_lines, b_values), sums)
             };
             let own = &Shared::new(own);
-            self.block(number, shared, own, b, sums);
+            K::with_state(|| self.block(number, shared, own, b, sums));
         });
     }
 
@@ -341,7 +340,7 @@ where
     /// Packs all rows of A on all threads: a panel holds all chunks, one after the other.
     fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
         let (height, tiles) = (self.cut.height, self.cut.tiles);
-        let panel = height * Self::packed(self.steps.len());
+        let panel = height * K::packed(self.steps.len());
         let at_once = tiles.div_ceil(self.cut.threads * 8);
         let to = Shared::new(to);
         self.share(tiles.div_ceil(at_once), &|t| {
@@ -349,7 +348,7 @@ where
             // SAFETY: tasks have ranges of their own.
             let to = unsafe { to.range(some.start * panel, some.len() * panel) };
             let (rows, steps) = ((self.first, self.rows), (self.steps.start, self.steps.len()));
-            pack::<K, _>(self.cpu, &self.product.a, rows, height, some, steps, to);
+            pack::<K, _>(self.cpu, &self.product.a, rows, (height, K::TILED), some, steps, to);
         });
         Panels { start: to.start(), panel, row: 1, step: height }
     }
@@ -357,15 +356,19 @@ where
     /// Packs the rows of one tile of those that a block has for itself, which start at `first`.
     fn pack_tile(&self, tile: usize, first: usize, to: &Shared<'_, Packed<K>>) {
         let height = self.cut.height;
-        let panel = height * Self::packed(self.steps.len());
+        let panel = height * K::packed(self.steps.len());
         // SAFETY: the tile's own part of the block's own memory, which is read after it is written, by this thread.
         let to = unsafe { to.range((tile - first) * panel, panel) };
         let (rows, steps) = ((self.first, self.rows), (self.steps.start, self.steps.len()));
-        pack::<K, _>(self.cpu, &self.product.a, rows, height, tile..tile + 1, steps, to);
-    }
-
-    fn packed(steps: usize) -> usize {
-        steps.div_ceil(K::V::STEPS)
+        pack::<K, _>(
+            self.cpu,
+            &self.product.a,
+            rows,
+            (height, K::TILED),
+            tile..tile + 1,
+            steps,
+            to,
+        );
     }
 
     /// Computes a block of C; A is `shared`, or the block packs its rows into `own`, each before it is needed first; `packed_b`
@@ -394,7 +397,7 @@ where
             None => (Panels { start: std::ptr::null(), panel: 0, row: 1, step: 0 }, 0),
         };
         let a = shared.unwrap_or_else(|| {
-            let panel = height * Self::packed(all.len());
+            let panel = height * K::packed(all.len());
             let start = own.start().cast_const().wrapping_sub(tiles.start * panel);
             Panels { start, panel, row: 1, step: height }
         });
@@ -411,13 +414,13 @@ where
             };
             for start in (all.start..all.end.max(1)).step_by(self.chunk) {
                 let now = steps(start);
-                let depth = Self::packed(now.len());
+                let depth = K::packed(now.len());
                 let to = &mut packed_b[..some.len() * K::COLS * depth];
                 let packed = some.start.max(packed_from)..some.end;
                 if !packed.is_empty() {
                     let to = &mut to[(packed.start - from) * K::COLS * depth..];
                     let (cols, now) = ((0, self.n), (start, now.len()));
-                    pack::<K, _>(self.cpu, &product.b, cols, K::COLS, packed, now, to);
+                    pack::<K, _>(self.cpu, &product.b, cols, (K::COLS, false), packed, now, to);
                 }
                 let packed_b =
                     Panels { start: to.as_ptr(), panel: K::COLS * depth, row: 1, step: K::COLS };
@@ -427,7 +430,7 @@ where
                     start,
                     depth: now.len(),
                     a: Panels {
-                        start: a.start.wrapping_add(Self::packed(start - all.start) * a.step),
+                        start: a.start.wrapping_add(K::packed(start - all.start) * a.step),
                         ..a
                     },
                     b: Panels { start: b.start.wrapping_add(start * b.step), ..b },
@@ -472,7 +475,7 @@ where
         let (row, column) = (self.first + tile * height, panel * K::COLS);
         let rows = height.min(self.first + self.rows - row);
         let width = K::COLS.min(self.n - column);
-        let registers = width.div_ceil(K::V::LANES);
+        let registers = width.div_ceil(K::LANES);
         let (b, b_panel) = if panel < stage.packed_from {
             (&stage.b, panel)
         } else {
@@ -483,7 +486,7 @@ where
         let sums = stage.sums.wrapping_add(place);
         let last = stage.start + stage.depth >= self.k;
         let mut args = Tile {
-            depth: Self::packed(stage.depth),
+            depth: K::packed(stage.depth),
             a: stage.a.start.wrapping_add(tile * stage.a.panel),
             a_row: stage.a.row,
             a_k: stage.a.step,
@@ -491,6 +494,7 @@ where
             b_k: b.step,
             c: sums,
             c_row: stage.sums_row,
+            rows,
             width,
             add: stage.start > 0 || Self::SUMS_IN_C && accumulate,
             ahead,
@@ -501,10 +505,11 @@ where
             // of columns; the tile's part of the sums belongs to one block, which one thread computes.
             return unsafe { kernel(&args) };
         };
-        let stride = registers * K::V::LANES;
+        let stride = registers * K::LANES;
         let mut buffer = Buffer::<Sum<K>>::new();
         let earlier = args.add.then_some(Earlier { start: sums, row: stage.sums_row });
         (args.c, args.c_row, args.width, args.add) = (buffer.start(), stride, stride, false);
+        args.rows = rows.next_multiple_of(K::ROW_GRAIN);
         // SAFETY: as above; the buffer holds a whole tile.
         unsafe { kernel(&args) };
         // SAFETY: the kernel has written `rows` rows of `stride` values.

@@ -20,7 +20,7 @@ impl<'a, C: Stored> Finish<'a, C> {
 }
 
 /// The most values of a tile of any instruction set.
-const TILE: usize = 14 * 32;
+const TILE: usize = 32 * 32;
 
 /// A tile on its way to C.
 #[repr(align(64))]

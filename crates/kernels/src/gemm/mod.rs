@@ -2,6 +2,7 @@
 //!
 //! - `vector`: a register of sums, for each instruction set
 //! - `tile`: a few rows of C by one or two registers, the inner loop
+//! - `amx`: tiles of registers, for bf16 on processors that have them
 //! - `pack`: operands side by side, as tiles read them; `rounded`: the same for bf16
 //! - `drive`: chunks of K, blocks of C, threads
 //! - `block`: products of small blocks, on the thread that asks
@@ -10,6 +11,7 @@
 //! One value of C is always the sum of the same terms in the same order (K ascending, one partial sum for each chunk of
 //! K), whatever the blocks: so threads never show.
 
+mod amx;
 mod block;
 mod drive;
 mod finish;
@@ -18,12 +20,14 @@ mod rounded;
 mod tile;
 mod vector;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::{TILE_FLOPS, tile_chains};
 pub use block::{BLOCK_WIDTH, Band, BlockFloat, BlockTrim};
 pub use rounded::Bf16Operand;
 
 use crate::{Float, Stored};
 use drive::{Product, drive};
-use ff_tensor::{CpuDevice, DType, Element, Isa};
+use ff_tensor::{Bf16Kernels, CpuDevice, DType, Element, Isa};
 use finish::Finish;
 use rounded::Rounded;
 
@@ -234,7 +238,13 @@ pub fn gemm_bf16<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>>(
     let product = Product { a, b, accumulate, finish };
     match cpu.isa() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if cpu.has_bf16() => drive::<tile::Avx512Bf16, _, _, _>(cpu, &product, c),
+        Isa::Avx512 if cpu.bf16() == Bf16Kernels::Tiles => {
+            drive::<amx::Amx<amx::Hardware>, _, _, _>(cpu, &product, c);
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if cpu.bf16() == Bf16Kernels::Pairs => {
+            drive::<tile::Avx512Bf16, _, _, _>(cpu, &product, c);
+        }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => drive::<tile::Avx512F32, _, _, _>(cpu, &product, c),
         #[cfg(target_arch = "x86_64")]
@@ -428,7 +438,9 @@ mod tests {
     fn bf16_products_are_those_of_the_rounded_values() {
         use ff_tensor::bf16;
         let mut rng = Rng::new(Key::new(8));
-        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= Isa::detect())
+        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512, Isa::Amx]
+            .into_iter()
+            .filter(|&i| i <= Isa::detect())
         {
             for (m, n, k) in SIZES {
                 let single = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect::<Vec<f32>>();

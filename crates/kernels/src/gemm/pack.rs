@@ -119,6 +119,10 @@ pub(super) struct Panel {
     pub(super) depth: usize,
     /// How many rows the panel has room for.
     pub(super) width: usize,
+    /// Whether rows of `grain` values lie one after the other, see [`super::tile::Kernels::TILED`].
+    pub(super) tiled: bool,
+    /// The panel's depth in packed values is a multiple of this.
+    pub(super) grain: usize,
 }
 
 impl Operand<f32> for MatRef<'_, f32> {
@@ -180,7 +184,7 @@ impl Operand<f64> for MatRef<'_, f64> {
 }
 
 fn pack_plain<T: Copy + Default>(m: &MatRef<'_, T>, panel: &Panel, to: &mut [T]) {
-    let &Panel { first, rows, start, depth, width } = panel;
+    let &Panel { first, rows, start, depth, width, .. } = panel;
     let to = &mut to[..depth * width];
     if rows < width {
         to.fill(T::default());
@@ -222,7 +226,7 @@ pub(super) mod x86 {
 
     impl Rows {
         pub(in super::super) fn new(m: &MatRef<'_, f32>, panel: &Panel, to: &mut [f32]) -> Self {
-            let &Panel { first, rows, start, depth, width } = panel;
+            let &Panel { first, rows, start, depth, width, .. } = panel;
             assert!(first + rows <= m.rows && start + depth <= m.cols && rows <= width);
             assert!(depth * width <= to.len(), "a panel of {depth} × {width}");
             let origin = (first * m.row + start * m.col).min(m.data.len());

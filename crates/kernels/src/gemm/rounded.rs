@@ -3,7 +3,7 @@
 use super::MatRef;
 use super::pack::{Ahead, Operand, Panel, Part};
 use crate::Stored;
-use ff_tensor::{CpuDevice, bf16};
+use ff_tensor::{Bf16Kernels, CpuDevice, bf16};
 use std::ops::Range;
 
 /// A matrix whose values are rounded to bf16.
@@ -39,22 +39,40 @@ impl<S: Source> Operand<u32> for Rounded<'_, S> {
     }
 
     fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [u32]) {
+        let &Panel { first, rows, start, depth, width, tiled, grain } = panel;
+        let (steps, whole) = (depth.div_ceil(2), depth.div_ceil(2).next_multiple_of(grain));
+        let to = &mut to[..whole * width];
         #[cfg(target_arch = "x86_64")]
-        if cpu.has_bf16() && (self.0.col == 1 || self.0.row == 1) {
+        if cpu.bf16() != Bf16Kernels::Widened && (self.0.col == 1 || self.0.row == 1) {
+            if !tiled {
+                to[steps * width..].fill(0);
+            }
             let rows = x86::Rows::<S::Lanes>::new(&self.0, panel, to);
             // SAFETY: the device has bf16 instructions, and so AVX-512.
-            return unsafe { if self.0.col == 1 { rows.transpose() } else { rows.interleave() } };
+            return unsafe {
+                match (tiled, self.0.col == 1) {
+                    (true, true) => rows.copy_tiles(),
+                    (true, false) => rows.transpose_tiles(),
+                    (false, true) => rows.transpose(),
+                    (false, false) => rows.interleave(),
+                }
+            };
         }
         let _ = cpu;
-        let &Panel { first, rows, start, depth, width } = panel;
-        for (k, pairs) in to.chunks_exact_mut(width).take(depth.div_ceil(2)).enumerate() {
-            for (r, pair) in pairs.iter_mut().enumerate() {
-                let bits = |k: usize| {
-                    let there = r < rows && k < depth;
-                    if there { self.rounded(first + r, start + k).to_bits() } else { 0 }
-                };
-                *pair = u32::from(bits(2 * k)) | u32::from(bits(2 * k + 1)) << 16;
-            }
+        let pair = |r: usize, k: usize| {
+            let bits = |k: usize| {
+                let there = r < rows && k < depth;
+                if there { self.rounded(first + r, start + k).to_bits() } else { 0 }
+            };
+            u32::from(bits(2 * k)) | u32::from(bits(2 * k + 1)) << 16
+        };
+        for (place, to) in to.iter_mut().enumerate() {
+            let (block, at) = (place / (grain * width), place % (grain * width));
+            *to = if tiled {
+                pair(at / grain, block * grain + at % grain)
+            } else {
+                pair(place % width, place / width)
+            };
         }
     }
 
@@ -82,7 +100,7 @@ impl<S: Source> Operand<f32> for Rounded<'_, S> {
     }
 
     fn pack(&self, _: &CpuDevice, panel: &Panel, to: &mut [f32]) {
-        let &Panel { first, rows, start, depth, width } = panel;
+        let &Panel { first, rows, start, depth, width, .. } = panel;
         for (k, step) in to.chunks_exact_mut(width).take(depth).enumerate() {
             for (r, value) in step.iter_mut().enumerate() {
                 *value = if r < rows { self.rounded(first + r, start + k).compute() } else { 0.0 };
@@ -219,9 +237,11 @@ pub(super) mod x86 {
             panel: &Panel,
             to: &mut [u32],
         ) -> Self {
-            let &Panel { first, rows, start, depth, width } = panel;
+            let &Panel { first, rows, start, depth, width, tiled, grain } = panel;
             assert!(first + rows <= m.rows && start + depth <= m.cols && rows <= width);
-            assert!(depth.div_ceil(2) * width <= to.len(), "a panel of {depth} × {width}");
+            assert!(!tiled || grain == LANES && width.is_multiple_of(LANES), "tiles of 16");
+            let steps = depth.div_ceil(2).next_multiple_of(grain);
+            assert!(steps * width <= to.len(), "a panel of {depth} × {width}");
             Self {
                 from: m.data.as_ptr().wrapping_add(first * m.row + start * m.col),
                 row: m.row,
@@ -294,6 +314,64 @@ pub(super) mod x86 {
                     let to = self.to.add(k / 2 * self.width).cast::<i32>();
                     _mm512_storeu_epi32(to, _mm512_permutex2var_epi16(even, low, odd));
                     _mm512_storeu_epi32(to.add(LANES), _mm512_permutex2var_epi16(even, high, odd));
+                }
+            }
+        }
+
+        /// For rows whose values are neighbours in memory, into tiles: 16 pairs of each row, row after row.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F, BW, VL and BF16; the panel is tiled by 16.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        pub(in super::super) unsafe fn copy_tiles(&self) {
+            for r in 0..self.width {
+                let from = self.from.wrapping_add(r * self.row);
+                for k in (0..self.depth).step_by(2 * LANES) {
+                    let count = (self.depth - k).min(2 * LANES);
+                    let from = from.wrapping_add(k);
+                    soon(from.wrapping_add(4 * LANES));
+                    soon(from.wrapping_add(5 * LANES));
+                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    unsafe {
+                        let pairs = L::pairs(from, if r < self.rows { count } else { 0 });
+                        let to = self.to.add(k / 2 * self.width + r * LANES);
+                        _mm512_storeu_si512(to.cast(), pairs);
+                    }
+                }
+            }
+        }
+
+        /// For rows that are neighbours in memory, into tiles: pairs of steps are transposed in registers.
+        ///
+        /// # Safety
+        /// The processor has AVX-512 F, BW, VL and BF16; the panel is tiled by 16 and has a multiple of 16 rows.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+        pub(in super::super) unsafe fn transpose_tiles(&self) {
+            // Lane 2i of a result is value i of the first 16, lane 2i + 1 of the other 16.
+            let lanes: [u16; 32] = std::array::from_fn(|i| i as u16 / 2 + (i as u16 % 2) * 16);
+            // SAFETY: an array of 64 bytes.
+            let lanes = unsafe { _mm512_loadu_epi16(lanes.as_ptr().cast()) };
+            for k in (0..self.depth).step_by(2 * LANES) {
+                for r in (0..self.width).step_by(LANES) {
+                    let rows = self.rows.saturating_sub(r).min(LANES);
+                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    unsafe {
+                        let mut square = [_mm512_setzero_si512(); LANES];
+                        for (i, pairs) in square.iter_mut().enumerate() {
+                            let k = k + 2 * i;
+                            let from = self.from.wrapping_add(k * self.col + r);
+                            soon(from.wrapping_add(2 * LANES * self.col));
+                            soon(from.wrapping_add((2 * LANES + 1) * self.col));
+                            let count = |k: usize| if k < self.depth { rows } else { 0 };
+                            let next = from.wrapping_add(self.col);
+                            let both = L::both(from, count(k), next, count(k + 1));
+                            *pairs = _mm512_permutexvar_epi16(lanes, both);
+                        }
+                        let to = self.to.add(k / 2 * self.width + r * LANES);
+                        for (i, &line) in transposed(square).iter().enumerate() {
+                            _mm512_storeu_si512(to.add(i * LANES).cast(), line);
+                        }
+                    }
                 }
             }
         }

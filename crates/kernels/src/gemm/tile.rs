@@ -8,6 +8,8 @@ use super::pack::Ahead;
 use super::vector::Vector;
 #[cfg(target_arch = "x86_64")]
 use super::vector::x86::Pairs;
+use crate::Float;
+
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 
@@ -25,7 +27,8 @@ pub(super) struct Tile<P, T> {
     /// The first value of C, whose rows lie `c_row` apart.
     pub(super) c: *mut T,
     pub(super) c_row: usize,
-    /// How many columns the tile has.
+    /// How many rows and columns the tile has.
+    pub(super) rows: usize,
     pub(super) width: usize,
     /// Whether C holds something to add to.
     pub(super) add: bool,
@@ -42,20 +45,49 @@ pub(super) type Kernel<P, T> = unsafe fn(&Tile<P, T>);
 
 /// An instruction set's tiles for one type of values.
 pub(super) trait Kernels: 'static {
-    /// The register of sums.
-    type V: Vector;
-    /// The most rows of a tile.
+    /// What is summed.
+    type Sum: Float;
+    /// What a panel holds: one value, or as many as are multiplied and added at once.
+    type Packed: Copy + Send + Sync;
+    /// How many steps of K that is.
+    const STEPS: usize;
+    /// Panels hold a multiple of so many of those; packing adds zeros.
+    const GRAIN: usize = 1;
+    /// Columns of a register.
+    const LANES: usize;
+    /// The most rows of a tile, and what panels of A have a multiple of.
     const ROWS: usize;
+    const ROW_GRAIN: usize = 1;
     /// The most columns of a tile.
-    const COLS: usize = 2 * <Self::V as Vector>::LANES;
+    const COLS: usize = 2 * Self::LANES;
+    /// Whether panels of A hold row after row of `GRAIN` values, in place of step after step of K.
+    const TILED: bool = false;
+    /// The most steps of K that are summed before the sums go to C: a panel of A then takes half of a first-level cache.
+    const CHUNK: usize;
+    /// How many times faster than multiply-adds of f32 with vectors of the processor it is, about.
+    const SPEED: usize = 1;
+
     /// The tile of 1 to `ROWS` rows and one or two registers; `panel` where A's rows are neighbours.
     fn kernel(rows: usize, registers: usize, panel: bool) -> Kernel<Packed<Self>, Sum<Self>>;
+
+    /// Runs the tiles of a block on this thread, with whatever state of the thread they need.
+    fn with_state<R>(block: impl FnOnce() -> R) -> R {
+        block()
+    }
+
+    /// How many packed values so many steps of K are.
+    fn packed(steps: usize) -> usize {
+        steps.div_ceil(Self::STEPS).next_multiple_of(Self::GRAIN)
+    }
 }
 
 /// What panels of an instruction set hold.
-pub(super) type Packed<K> = <<K as Kernels>::V as Vector>::Packed;
+pub(super) type Packed<K> = <K as Kernels>::Packed;
 /// What its tiles sum.
-pub(super) type Sum<K> = <<K as Kernels>::V as Vector>::T;
+pub(super) type Sum<K> = <K as Kernels>::Sum;
+
+/// Steps of K at a time for tiles of registers: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
+const CHUNK: usize = 384;
 
 /// # Safety
 /// As for [`Kernel`].
@@ -119,8 +151,12 @@ macro_rules! kernels {
         }
 
         impl Kernels for $name {
-            type V = $v;
+            type Sum = <$v as Vector>::T;
+            type Packed = <$v as Vector>::Packed;
+            const STEPS: usize = <$v as Vector>::STEPS;
+            const LANES: usize = <$v as Vector>::LANES;
             const ROWS: usize = $rows;
+            const CHUNK: usize = CHUNK * Self::STEPS;
 
             fn kernel(rows: usize, registers: usize, panel: bool) -> Kernel<Packed<Self>, Sum<Self>> {
                 match (rows, registers, panel) {
