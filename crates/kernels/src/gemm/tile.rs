@@ -36,6 +36,9 @@ pub(super) struct Tile<P, T> {
     pub(super) ahead: Ahead,
 }
 
+/// Steps of K that a panel of B is asked for before it is read: it streams from the second-level cache, whose latency this hides.
+const B_AHEAD: usize = 8;
+
 /// Computes a tile of a fixed number of rows and registers.
 ///
 /// # Safety
@@ -108,6 +111,9 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
         let (mut a, mut b) = (tile.a, tile.b);
         let mut ahead = tile.ahead;
         for _ in 0..tile.depth {
+            for v in 0..REGISTERS {
+                V::prefetch_factors(b.wrapping_add(B_AHEAD * tile.b_k + v * V::LANES));
+            }
             let columns: [V::Factor; REGISTERS] =
                 std::array::from_fn(|v| V::factors(b.add(v * V::LANES)));
             // An index that the compiler unrolls.

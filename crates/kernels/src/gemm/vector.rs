@@ -32,6 +32,9 @@ pub(super) trait Vector: Copy {
     unsafe fn store(self, to: *mut Self::T, mask: Self::Mask);
     /// Asks for the cache line that will be written soon.
     unsafe fn prefetch(_from: *const Self::T) {}
+    /// Asks for the cache line of factors, at any address.
+    #[inline(always)]
+    unsafe fn prefetch_factors(_from: *const Self::Packed) {}
 }
 
 macro_rules! plain {
@@ -146,6 +149,11 @@ pub(super) mod x86 {
                 unsafe fn prefetch(from: *const $t) {
                     // SAFETY: a prefetch is a hint; any address is allowed.
                     unsafe { _mm_prefetch::<_MM_HINT_ET0>(from.cast()) }
+                }
+                #[inline(always)]
+                unsafe fn prefetch_factors(from: *const $t) {
+                    // SAFETY: a prefetch is a hint; any address is allowed.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
                 }
             }
         };
@@ -274,6 +282,11 @@ pub(super) mod x86 {
         unsafe fn prefetch(from: *const f32) {
             // SAFETY: a prefetch is a hint; any address is allowed.
             unsafe { _mm_prefetch::<_MM_HINT_ET0>(from.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch_factors(from: *const u32) {
+            // SAFETY: a prefetch is a hint; any address is allowed.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
         }
     }
 }
