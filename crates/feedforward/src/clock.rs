@@ -1,6 +1,6 @@
 //! How long each phase of a run takes.
 
-use ff_train::report::Timing;
+use ff_report::Timing;
 use std::time::Instant;
 
 /// Laps since the start.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ff_metrics::{Metric, Scores};
 use ff_train::EpochRecord;
-use ff_train::metrics::{Metric, Scores};
 use serde::Serialize;
 
 use crate::{Error, PartScores, Recipe, Result, RunFolder};

@@ -7,16 +7,16 @@ use crate::training::{TrainOptions, open_device};
 use crate::watch::Watcher;
 use crate::{Error, Result, TableModel};
 use ff_data::{EncodedParts, prepare};
+use ff_metrics::{Metric, Scores};
 use ff_tensor::DeviceOptions;
 use ff_train::Event;
-use ff_train::metrics::{Metric, Scores};
 use serde::Serialize;
 use std::path::Path;
 
 /// The scores of every fold of every seed.
 ///
 /// ```
-/// use feedforward::{CrossValidation, trainer::metrics::Metric};
+/// use feedforward::{CrossValidation, metrics::Metric};
 /// fn headline(cv: &CrossValidation) -> Option<f64> { cv.mean.get(Metric::Accuracy) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]

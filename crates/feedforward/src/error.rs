@@ -20,10 +20,10 @@ pub enum Error {
     Train(#[from] ff_train::Error),
     /// A metric could not be computed.
     #[error(transparent)]
-    Metric(#[from] ff_train::metrics::MetricError),
+    Metric(#[from] ff_metrics::MetricError),
     /// A model could not be asked about its columns.
     #[error(transparent)]
-    Explain(#[from] ff_train::explain::ExplainError),
+    Explain(#[from] ff_metrics::explain::ExplainError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] ff_formats::Error),

@@ -4,17 +4,17 @@ use crate::recipe::Recipe;
 use crate::training::PartScores;
 use crate::{Predictions, Result, TableModel};
 use ff_data::{Encoded, Prepared, Target, TargetTransform};
-use ff_tensor::Device;
-use ff_train::metrics::{
+use ff_metrics::{
     ClassificationOptions, ClassificationReport, Comparison, RegressionOptions, RegressionReport,
     Scores, class_shares,
 };
+use ff_tensor::Device;
 use serde::Serialize;
 
 /// A report on one part.
 ///
 /// ```
-/// use feedforward::{scores::Report, trainer::metrics::Metric};
+/// use feedforward::{scores::Report, metrics::Metric};
 /// fn accuracy(report: &Report) -> Option<f64> { report.scores().get(Metric::Accuracy) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]

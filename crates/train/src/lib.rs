@@ -1,15 +1,12 @@
-//! The loop: optimisers, schedules, metrics, checkpoints, the report.
+//! The training loop: optimisers, schedules, trainer, checkpoints.
 
 mod checkpoint;
 mod config;
 mod error;
-pub mod explain;
 mod history;
 pub mod language;
-pub mod metrics;
 mod observe;
 pub mod optim;
-pub mod report;
 pub mod schedule;
 pub mod tabular;
 mod trainer;

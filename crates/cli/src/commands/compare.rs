@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use feedforward::trainer::metrics::{Direction, Metric, Scores};
+use feedforward::metrics::{Direction, Metric, Scores};
 use feedforward::{CompareSummary, ComparedRun, PartScores, bytes};
 
 use crate::arguments::Compare;

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use feedforward::data::prepare;
-use feedforward::trainer::metrics::{Metric, Scores};
+use feedforward::metrics::{Metric, Scores};
 use feedforward::{
     CrossValidation, DataNotice, Error, Recipe, RunFolder, TrainOptions, TrainSummary, Watcher,
     bytes,

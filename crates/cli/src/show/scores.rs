@@ -2,8 +2,8 @@
 
 use std::io;
 
+use feedforward::metrics::{Comparison, Interval, Metric, Outcome};
 use feedforward::scores::{Report, Verdict};
-use feedforward::trainer::metrics::{Comparison, Interval, Metric, Outcome};
 
 use super::{Align, TextTable, count, score};
 use crate::terminal::{Style, Terminal};

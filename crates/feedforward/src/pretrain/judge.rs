@@ -5,8 +5,8 @@ use super::score::{Continuation, likelihoods};
 use crate::language::LanguageModel;
 use crate::{Error, Result};
 use ff_data::text::TokenData;
+use ff_metrics::{Bootstrap, Interval};
 use ff_train::language::Windows;
-use ff_train::metrics::{Bootstrap, Interval};
 use serde::{Deserialize, Serialize};
 
 /// How well a text is predicted.

@@ -14,11 +14,12 @@ use ff_graph::{ParamInfo, Segment};
 use ff_nn::models::DecoderConfig;
 use ff_nn::{Builder, models::CausalLm};
 use ff_tensor::{DType, Device};
-use ff_train::metrics::wilson;
-use ff_train::report::{
+use ff_metrics::wilson;
+use ff_report::{
     Command, Curves, Fact, Layer, Live, Mark, Model, Panel, ReportData, Resource, Score, Series,
     Status, StatusKind, TextData, Token, Unit, Verdict, render,
 };
+use ff_tensor::{DType, Device};
 use ff_train::{EpochRecord, Progress};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -330,13 +331,13 @@ fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
     })
 }
 
-fn samples(known: &Known<'_>, progress: &Progress) -> Vec<ff_train::report::Sample> {
+fn samples(known: &Known<'_>, progress: &Progress) -> Vec<ff_report::Sample> {
     let when = |step: u64| match step {
         0 => "before training".to_owned(),
         step if step == progress.step => format!("step {step}, the last"),
         step => format!("step {step}"),
     };
-    let sample = |sample: &Sample| ff_train::report::Sample {
+    let sample = |sample: &Sample| ff_report::Sample {
         when: when(sample.step),
         prompt: sample.prompt.clone(),
         text: sample.text.clone(),

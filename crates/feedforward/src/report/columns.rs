@@ -2,7 +2,7 @@
 
 use super::{Facts, words};
 use ff_data::{ColumnSchema, Kind, Note, NumberStats, Role, Values};
-use ff_train::report::{Alert, Column, Data, Distribution, Level, Tally};
+use ff_report::{Alert, Column, Data, Distribution, Level, Tally};
 
 /// Values of a category that its small picture shows.
 const SHOWN: usize = 12;

@@ -3,7 +3,7 @@
 use super::words::shell;
 use super::{Facts, Outcome, words};
 use ff_nn::Precision;
-use ff_train::report::{Command, Fact};
+use ff_report::{Command, Fact};
 
 pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };

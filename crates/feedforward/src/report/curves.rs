@@ -1,8 +1,8 @@
 //! What happened over the epochs.
 
 use super::{Facts, Outcome, words};
+use ff_report::{Curves, Mark, Panel, Series};
 use ff_train::EpochRecord;
-use ff_train::report::{Curves, Mark, Panel, Series};
 
 /// Losses that differ by more than this factor are drawn on a logarithmic axis.
 const WIDE: f64 = 100.0;

@@ -5,7 +5,7 @@ use super::{Facts, split, words};
 use ff_data::{
     ColumnSchema, Encoder, Kind, Missing, Role, Scaling, SplitKind, Target, balanced_class_weights,
 };
-use ff_train::report::{Decision, DecisionKind};
+use ff_report::{Decision, DecisionKind};
 
 /// Columns that are named in one line.
 const NAMED: usize = 6;

@@ -6,11 +6,11 @@ use crate::recipe::Recipe;
 use crate::scores::Judged;
 use crate::{Predictions, TableModel};
 use ff_data::{Prepared, Target};
-use ff_train::metrics::CalibrationBin as Bin;
-use ff_train::metrics::{
+use ff_metrics::CalibrationBin as Bin;
+use ff_metrics::{
     ClassCurves, ClassificationReport, Metric, RegressionReport, ThresholdAim, wilson,
 };
-use ff_train::report::{
+use ff_report::{
     Calibration, CalibrationBin, ClassScores, Classification, RateCurve, Regression, ThresholdCurve,
 };
 

@@ -4,13 +4,13 @@ use super::{Part, columns};
 use crate::recipe::Recipe;
 use crate::{Predictions, Result, TableModel};
 use ff_data::{Encoded, FeatureRange, Kind, Prepared, Role, Target, Values};
-use ff_nn::models::MlpConfig;
-use ff_train::explain::{
+use ff_metrics::explain::{
     EncodedRows, ExplainOptions, FeatureGroup, frequent_rows, partial_dependence,
     permutation_importance, quantile_rows,
 };
-use ff_train::metrics::{Direction, Metric};
-use ff_train::report::{
+use ff_metrics::{Direction, Metric};
+use ff_nn::models::MlpConfig;
+use ff_report::{
     Decision, DecisionKind, Dependence, Distribution, Grid, Importance, ImportanceItem,
 };
 use ff_train::tabular;

@@ -1,7 +1,7 @@
 //! The page while training goes on.
 
 use crate::Result;
-use ff_train::report::Live;
+use ff_report::Live;
 use ff_train::{Best, Event, Progress};
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@ use super::explain::Explained;
 use super::{Part, words};
 use crate::{ModelFile, Predictions};
 use ff_data::{Kind, Prepared, Target};
-use ff_train::report::{Mistake, Mistakes};
+use ff_report::{Mistake, Mistakes};
 
 /// Rows that are shown.
 const ROWS: usize = 20;

@@ -21,9 +21,9 @@ use crate::scores::{Judged, Report};
 use crate::setup::Measured;
 use crate::{Error, ModelFile, Result, RunFolder, TableModel, TrainSummary};
 use ff_data::{Encoded, Prepared};
+use ff_report::{Live, ReportData, Status, StatusKind, render};
 use ff_tensor::Device;
 use ff_train::Progress;
-use ff_train::report::{Live, ReportData, Status, StatusKind, render};
 use std::io::Write;
 
 pub(crate) use live::LivePage;
@@ -129,7 +129,7 @@ fn gather(facts: &mut Facts<'_>) -> ReportData {
     data.timings = facts.clock.laps().to_vec();
     if matches!(facts.outcome, Outcome::Finished { .. }) {
         // The explanations on this page are the report's own phase.
-        data.timings.push(ff_train::report::Timing {
+        data.timings.push(ff_report::Timing {
             phase: "explaining".into(),
             seconds: facts.clock.since_lap(),
         });

@@ -4,8 +4,8 @@ use super::{Facts, Outcome, words};
 use ff_graph::ParamInfo;
 use ff_nn::models::Mlp;
 use ff_nn::{Builder, NormKind};
+use ff_report::{Layer, Model, Resource, Unit};
 use ff_tensor::{DType, Device};
-use ff_train::report::{Layer, Model, Resource, Unit};
 
 pub(super) fn layers(facts: &Facts<'_>) -> Model {
     let mut builder = Builder::new();

@@ -3,7 +3,7 @@
 use super::explain::Explained;
 use super::{Part, words};
 use ff_data::{Kind, Prepared, Values};
-use ff_train::report::Segment;
+use ff_report::Segment;
 use std::collections::BTreeMap;
 
 /// Segments that are told.

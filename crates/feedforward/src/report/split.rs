@@ -2,7 +2,7 @@
 
 use super::{Facts, columns, words};
 use ff_data::{Encoded, SplitKind, Target};
-use ff_train::report::{Alert, Distribution, Level, Split, SplitPart};
+use ff_report::{Alert, Distribution, Level, Split, SplitPart};
 
 /// Bars of the target's histogram in each part.
 const BINS: usize = 20;

@@ -3,8 +3,8 @@
 use super::{Part, words};
 use crate::scores::Report;
 use ff_data::{Level, Prepared};
-use ff_train::metrics::{Comparison, Direction, Interval, IntervalMethod, Metric, Undefined};
-use ff_train::report::{Score, Verdict};
+use ff_metrics::{Comparison, Direction, Interval, IntervalMethod, Metric, Undefined};
+use ff_report::{Score, Verdict};
 
 /// Fewer rows than this make wide intervals.
 const FEW_ROWS: usize = 100;

@@ -1,0 +1,186 @@
+//! Intervals: how far a score may be from its true value on rows like these.
+
+use serde::{Deserialize, Serialize};
+
+use super::MetricError;
+use super::resample::LANES;
+
+/// The level of every interval.
+pub const LEVEL: f64 = 0.95;
+
+/// The 97.5 % quantile of the normal distribution.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// Fewer rows than this say too little about themselves for a bootstrap.
+pub(super) const MIN_ROWS: usize = 10;
+
+/// Row visits that a bootstrap may cost, about a second of work on one core.
+const BUDGET: f64 = 1e9;
+
+/// Resamples below which the ends of the interval would be too rough.
+const MIN_RESAMPLES: usize = 200;
+
+/// Share of the resamples in which a metric may be undefined before its interval is given up.
+const MAX_UNDEFINED: f64 = 0.1;
+
+/// How an interval was made.
+///
+/// ```
+/// use ff_metrics::{IntervalMethod, wilson};
+/// assert_eq!(wilson(8.0, 10.0).unwrap().method, IntervalMethod::Wilson);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntervalMethod {
+    /// Wilson's score interval of a share.
+    Wilson,
+    /// Percentiles over rows drawn with replacement.
+    Bootstrap,
+}
+
+/// A 95 % confidence interval.
+///
+/// ```
+/// let interval = ff_metrics::wilson(8.0, 10.0).unwrap();
+/// assert!(interval.contains(0.8) && !interval.contains(0.4));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// How it was made.
+    pub method: IntervalMethod,
+}
+
+impl Interval {
+    /// Whether a value lies in the interval, its ends included.
+    pub fn contains(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
+}
+
+/// Wilson's score interval of a share of `hits` in `rows` (Wilson 1927); unlike the textbook p ± 2σ it
+/// stays within [0, 1] and is not empty where every row is right; `None` without rows.
+///
+/// ```
+/// let all_right = ff_metrics::wilson(20.0, 20.0).unwrap();
+/// assert!(all_right.low > 0.83 && all_right.low < 0.84 && all_right.high == 1.0);
+/// ```
+pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
+    if rows.is_nan() || rows <= 0.0 {
+        return None;
+    }
+    let share = hits / rows;
+    let scale = 1.0 + Z * Z / rows;
+    let centre = (share + Z * Z / (2.0 * rows)) / scale;
+    let half = Z / scale * (share * (1.0 - share) / rows + Z * Z / (4.0 * rows * rows)).sqrt();
+    // At either end the exact bound is the end itself, which rounding may miss.
+    let low = if hits <= 0.0 { 0.0 } else { (centre - half).max(0.0) };
+    let high = if hits >= rows { 1.0 } else { (centre + half).min(1.0) };
+    Some(Interval { low, high, method: IntervalMethod::Wilson })
+}
+
+/// How often rows are drawn anew, and from which seed.
+///
+/// Draws come from a counter-based generator, so that they depend on nothing but the seed, the
+/// number of the resample and the number of rows. On many rows fewer resamples are drawn (never below
+/// 200), so that 100,000 rows cost about a second.
+///
+/// ```
+/// let bootstrap = ff_metrics::Bootstrap::default();
+/// assert_eq!((bootstrap.resamples, bootstrap.seed), (1000, 0));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// The number of resamples, at least 2.
+    pub resamples: usize,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { resamples: 1000, seed: 0 }
+    }
+}
+
+impl Bootstrap {
+    /// The interval of a mean over parts, each with its sum and its count; `None` for fewer than ten.
+    ///
+    /// ```
+    /// let parts: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i % 10), 2.0)).collect();
+    /// let interval = ff_metrics::Bootstrap::default().mean(&parts).unwrap();
+    /// assert!(interval.contains(2.25) && interval.low > 1.9 && interval.high < 2.6);
+    /// ```
+    pub fn mean(self, parts: &[(f64, f64)]) -> Option<Interval> {
+        if parts.len() < MIN_ROWS {
+            return None;
+        }
+        let mut samples = Samples::default();
+        let means = self.resample(parts.len(), self.affordable(parts.len(), 1), |counts| {
+            let mut totals = [(0.0, 0.0); LANES];
+            for (&(sum, count), drawn) in parts.iter().zip(counts) {
+                for (total, &times) in totals.iter_mut().zip(drawn) {
+                    total.0 += f64::from(times) * sum;
+                    total.1 += f64::from(times) * count;
+                }
+            }
+            totals.map(|(sum, count)| (count > 0.0).then(|| sum / count))
+        });
+        for mean in means {
+            samples.push(mean);
+        }
+        samples.interval()
+    }
+
+    pub(super) fn validate(self) -> Result<(), MetricError> {
+        if self.resamples >= 2 {
+            return Ok(());
+        }
+        let problem = format!("resamples = {} must be at least 2", self.resamples);
+        Err(MetricError::Setting { name: "bootstrap", problem })
+    }
+
+    /// The number of resamples that the budget allows for metrics that visit each row `visits` times.
+    pub(super) fn affordable(self, rows: usize, visits: usize) -> usize {
+        let affordable = (BUDGET / (rows as f64 * visits as f64)) as usize;
+        self.resamples.min(affordable.max(MIN_RESAMPLES))
+    }
+}
+
+/// The values of a metric over the resamples.
+#[derive(Default)]
+pub(super) struct Samples {
+    values: Vec<f64>,
+    undefined: usize,
+}
+
+impl Samples {
+    pub(super) fn push(&mut self, value: Option<f64>) {
+        match value.filter(|v| v.is_finite()) {
+            Some(value) => self.values.push(value),
+            None => self.undefined += 1,
+        }
+    }
+
+    /// The percentile interval; `None` if the metric is undefined in more than a tenth of the resamples.
+    pub(super) fn interval(mut self) -> Option<Interval> {
+        let n = self.values.len();
+        if n < 2 || self.undefined as f64 > MAX_UNDEFINED * (n + self.undefined) as f64 {
+            return None;
+        }
+        self.values.sort_unstable_by(f64::total_cmp);
+        let quantile = |q: f64| {
+            let at = q * (n - 1) as f64;
+            let below = at as usize;
+            let above = (below + 1).min(n - 1);
+            let (a, b) = (self.values[below], self.values[above]);
+            a + (b - a) * (at - below as f64)
+        };
+        let tail = (1.0 - LEVEL) / 2.0;
+        let (low, high) = (quantile(tail), quantile(1.0 - tail));
+        Some(Interval { low, high, method: IntervalMethod::Bootstrap })
+    }
+}

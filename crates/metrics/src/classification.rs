@@ -1,0 +1,363 @@
+//! Everything that is to be said about a classifier on one part of the data.
+
+mod parts;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Baseline, BaselineRule, Bootstrap, CalibrationBin, ClassCounts, ClassLabel, Comparison,
+    Confusion, ConfusionMatrix, Interval, Metric, MetricError, PrPoint, Real, RocPoint, Scores,
+    Undefined,
+    baseline::{self, CLASSIFICATION, Resampled},
+    bootstrap::MIN_ROWS,
+    expected_calibration_error,
+    input::{self, Classified},
+    probability, wilson,
+};
+
+use parts::{Losses, fill, per_class, rank, reasons};
+
+/// Larger tasks have no confusion matrix: nobody reads it, and it grows with the square.
+const MAX_MATRIX_CLASSES: usize = 256;
+
+/// Confusions listed beside the matrix.
+const TOP_CONFUSIONS: usize = 10;
+
+/// What a [`ClassificationReport`] is asked for.
+///
+/// ```
+/// use ff_metrics::ClassificationOptions;
+/// let options = ClassificationOptions { threshold: Some(0.3), ..ClassificationOptions::default() };
+/// assert_eq!(options.bins, 15);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClassificationOptions<'a> {
+    /// The positive class of two; by default class 1.
+    pub positive: Option<usize>,
+    /// Two classes: the positive one is predicted from this probability on; by default the more probable
+    /// class is predicted.
+    pub threshold: Option<f64>,
+    /// What each row weighs; by default 1.
+    pub weights: Option<&'a [f32]>,
+    /// Each class's share of the training part ([`class_shares`](super::class_shares)), for the baseline; by
+    /// default the shares of the evaluated rows, which favours the baseline a little.
+    pub shares: Option<&'a [f64]>,
+    /// The metric of the verdict; by default the accuracy.
+    pub primary: Option<Metric>,
+    /// The k of the top-k accuracy; by default 5, or 2 where there are at most 5 classes. With as many
+    /// classes as k it says nothing and is left out.
+    pub top_k: Option<usize>,
+    /// Bins of equal width of the reliability diagram and the calibration error (15, as in Guo et al. 2017).
+    pub bins: usize,
+    /// Points that a curve has at most; 0 leaves curves out.
+    pub curve_points: usize,
+    /// How intervals are made; `None` leaves out intervals and verdict.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+impl Default for ClassificationOptions<'_> {
+    fn default() -> Self {
+        Self {
+            positive: None,
+            threshold: None,
+            weights: None,
+            shares: None,
+            primary: None,
+            top_k: None,
+            bins: 15,
+            curve_points: 200,
+            bootstrap: Some(Bootstrap::default()),
+        }
+    }
+}
+
+impl ClassificationOptions<'_> {
+    /// Scores only, without curves, intervals and verdict: for the validation part after each epoch.
+    pub fn scores_only() -> Self {
+        Self { curve_points: 0, bootstrap: None, ..Self::default() }
+    }
+}
+
+/// Scores of one class, as one against the rest.
+///
+/// ```
+/// use ff_metrics::{ClassificationOptions, ClassificationReport};
+/// let report = ClassificationReport::compute(&[0_u32, 1], &[0.9, 0.1, 0.2, 0.8], 2, &ClassificationOptions::default())?;
+/// assert_eq!(report.per_class[1].recall, Some(1.0));
+/// # Ok::<(), ff_metrics::MetricError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClassScores {
+    /// The class index.
+    pub class: usize,
+    /// Weight of its rows; without weights their number.
+    pub support: f64,
+    /// TP / (TP + FP); `None` if it is never predicted.
+    pub precision: Option<f64>,
+    /// TP / (TP + FN); `None` if it has no row.
+    pub recall: Option<f64>,
+    /// 2 TP / (2 TP + FP + FN); `None` if it is neither a label nor predicted.
+    pub f1: Option<f64>,
+    /// Area under its ROC curve; `None` if it, or everything else, has no row, and for the negative class of two.
+    pub roc_auc: Option<f64>,
+    /// Its average precision; `None` if it has no row, and for the negative class of two.
+    pub pr_auc: Option<f64>,
+}
+
+/// The curves of one class against the rest.
+///
+/// ```
+/// use ff_metrics::{ClassificationOptions, ClassificationReport};
+/// let report = ClassificationReport::compute(&[0_u32, 1], &[0.9, 0.1, 0.2, 0.8], 2, &ClassificationOptions::default())?;
+/// assert_eq!(report.curves[0].class, 1);
+/// assert_eq!(report.curves[0].roc.last().map(|p| (p.fpr, p.tpr)), Some((1.0, 1.0)));
+/// # Ok::<(), ff_metrics::MetricError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassCurves {
+    /// The class index.
+    pub class: usize,
+    /// The ROC curve from (0, 0); empty if it is not defined.
+    pub roc: Vec<RocPoint>,
+    /// The precision–recall curve by rising recall; empty if it is not defined.
+    pub pr: Vec<PrPoint>,
+}
+
+/// Scores, intervals, curves, baseline and verdict of a classifier.
+///
+/// ```
+/// use ff_metrics::{ClassificationOptions, ClassificationReport, Metric};
+/// let labels = [0_i32, 1, 1, 0];
+/// let probabilities = [0.8_f32, 0.2, 0.4, 0.6, 0.1, 0.9, 0.3, 0.7];
+/// let report = ClassificationReport::compute(&labels, &probabilities, 2, &ClassificationOptions::default())?;
+/// assert_eq!(report.scores.get(Metric::Accuracy), Some(0.75));
+/// assert_eq!(report.scores.get(Metric::RocAuc), Some(0.75));
+/// assert_eq!(serde_json::to_value(&report)?["scores"]["accuracy"], 0.75);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassificationReport {
+    /// The number of rows.
+    pub rows: usize,
+    /// The number of classes.
+    pub classes: usize,
+    /// The positive class of two.
+    pub positive: Option<usize>,
+    /// The threshold that decided, if it was not simply the more probable class.
+    pub threshold: Option<f64>,
+    /// The k of the top-k accuracy.
+    pub top_k: usize,
+    /// The scores; `precision`, `recall` and `f1` are those of the positive class of two.
+    pub scores: Scores,
+    /// Metrics without a value, and why.
+    pub undefined: Vec<Undefined>,
+    /// 95 % intervals, where there are rows enough.
+    pub intervals: BTreeMap<Metric, Interval>,
+    /// The number of resamples behind the bootstrap intervals; 0 without.
+    pub resamples: usize,
+    /// The classes one by one.
+    pub per_class: Vec<ClassScores>,
+    /// The confusion matrix, for at most 256 classes.
+    pub confusion: Option<ConfusionMatrix>,
+    /// The most frequent confusions, the most frequent first.
+    pub top_confusions: Vec<Confusion>,
+    /// The reliability diagram: of two classes the positive one's probability, of more the probability of
+    /// the predicted class. `ece` belongs to these bins.
+    pub calibration: Vec<CalibrationBin>,
+    /// Curves: of two classes the positive one's, of more those of the ten most frequent.
+    pub curves: Vec<ClassCurves>,
+    /// The majority rule and its scores.
+    pub baseline: Baseline,
+    /// Model and baseline, metric by metric.
+    pub comparisons: Vec<Comparison>,
+    /// The comparison by the primary metric; `None` without intervals, or if that metric is not defined.
+    pub verdict: Option<Comparison>,
+}
+
+impl ClassificationReport {
+    /// Computes everything the options ask for.
+    ///
+    /// # Shapes
+    /// `labels` is `[N]`, `probabilities` `[N, classes]`, row-major.
+    ///
+    /// # Errors
+    /// Everything that [`MetricError`] lists. Valid rows on which a metric has no value are no error: see
+    /// [`undefined`](Self::undefined).
+    pub fn compute<L: ClassLabel, P: Real>(
+        labels: &[L],
+        probabilities: &[P],
+        classes: usize,
+        options: &ClassificationOptions<'_>,
+    ) -> Result<Self, MetricError> {
+        let rows = Classified::new(labels, probabilities, classes, options.weights)?;
+        let settings = Settings::new(classes, options)?;
+        let decided =
+            |row| input::decide(rows.row(row), settings.positive_or(1), options.threshold) as u32;
+        let predicted: Vec<u32> = (0..rows.rows()).map(decided).collect();
+        let mut counts = ClassCounts::zeros(classes);
+        for (row, guess) in predicted.iter().enumerate() {
+            counts.add(rows.labels[row], *guess, rows.weight(row));
+        }
+
+        let ranked = rank(&rows, &counts, settings.positive, options);
+        let losses = Losses::of(&rows, settings.positive_or(1));
+        let values =
+            parts::values(&counts, settings.positive, &ranked.areas, losses.sums(rows.weights));
+        let calibration = probability::reliability(&rows, settings.positive_or(1), options.bins);
+        let mut scores = Scores::default();
+        fill(&mut scores, &values, &counts, settings.positive);
+        scores.set(Metric::Ece, expected_calibration_error(&calibration));
+        if settings.top_k < classes {
+            let hit = |row| f64::from(u8::from(probability::in_top_k(&rows, row, settings.top_k)));
+            scores.set(Metric::TopKAccuracy, Some(probability::mean(&rows, hit)));
+        }
+
+        let total: f64 = counts.actual.iter().sum();
+        let evaluated = || counts.actual.iter().map(|weight| weight / total).collect();
+        let shares = options.shares.map_or_else(evaluated, <[f64]>::to_vec);
+        let prior =
+            |actual: &[f64]| baseline::prior_values(actual, &shares, settings.positive, P::EPSILON);
+        let base = prior(&counts.actual);
+        let mut resamples = 0;
+        let mut intervals = [(None, None); CLASSIFICATION.len()];
+        if let Some(bootstrap) = options.bootstrap.filter(|_| rows.rows() >= MIN_ROWS) {
+            resamples = bootstrap.affordable(rows.rows(), 4 + 2 * ranked.kept.len());
+            let mut samples = Resampled::new(CLASSIFICATION);
+            let judged = bootstrap.resample(rows.rows(), resamples, |counts| {
+                let totals = parts::tally(&rows, &predicted, counts);
+                let areas: Vec<_> =
+                    ranked.kept.iter().map(|ranking| ranking.resampled_areas(counts)).collect();
+                let sums = losses.resampled_sums(counts, rows.weights);
+                std::array::from_fn(|lane| {
+                    let areas: Vec<_> = areas.iter().map(|areas| areas[lane]).collect();
+                    let totals = &totals[lane];
+                    let model = parts::values(totals, settings.positive, &areas, sums[lane]);
+                    (model, prior(&totals.actual))
+                })
+            });
+            for (model, base) in &judged {
+                samples.push(model, base);
+            }
+            intervals = samples.intervals();
+        }
+        if options.bootstrap.is_some() && options.weights.is_none() {
+            // Wilson's interval is better than a bootstrap where accuracies are near 1 or rows few.
+            intervals[0].0 = wilson(counts.hits.iter().sum(), rows.rows() as f64);
+        }
+
+        let applies = |metric| settings.applies(metric);
+        let comparisons: Vec<Comparison> = CLASSIFICATION
+            .iter()
+            .zip(values.iter().zip(base).zip(&intervals))
+            .filter_map(|(metric, ((model, base), (interval, gain)))| {
+                Some(Comparison::new(*metric, (*model)?, *interval, base?, *gain))
+            })
+            .collect();
+        let verdict = comparisons
+            .iter()
+            .find(|c| c.metric == settings.primary && options.bootstrap.is_some())
+            .copied();
+        let confusion = (classes <= MAX_MATRIX_CLASSES)
+            .then(|| ConfusionMatrix::of(&rows.labels, &predicted, classes, options.weights))
+            .transpose()?;
+        Ok(Self {
+            rows: rows.rows(),
+            classes,
+            positive: settings.positive,
+            threshold: options.threshold,
+            top_k: settings.top_k,
+            undefined: reasons(&scores, &counts, settings.positive, ranked.skipped),
+            scores,
+            intervals: CLASSIFICATION
+                .into_iter()
+                .zip(values.iter().zip(intervals))
+                .filter_map(|(metric, (value, (interval, _)))| Some((metric, value.and(interval)?)))
+                .collect(),
+            resamples,
+            per_class: per_class(&counts, &ranked.areas, settings.positive),
+            top_confusions: confusion.as_ref().map(|c| c.worst(TOP_CONFUSIONS)).unwrap_or_default(),
+            confusion,
+            calibration,
+            curves: ranked.curves,
+            baseline: Baseline {
+                scores: baseline::scores(&CLASSIFICATION, &base, applies),
+                rule: BaselineRule::Majority { class: baseline::majority(&shares), shares },
+            },
+            comparisons,
+            verdict,
+        })
+    }
+}
+
+/// Options with their defaults filled in, checked.
+struct Settings {
+    positive: Option<usize>,
+    top_k: usize,
+    primary: Metric,
+}
+
+impl Settings {
+    fn new(classes: usize, options: &ClassificationOptions<'_>) -> Result<Self, MetricError> {
+        let error = |name, problem: String| Err(MetricError::Setting { name, problem });
+        input::check_threshold(classes, options.positive, options.threshold)?;
+        if classes > 2 && options.positive.is_some() {
+            return error(
+                "positive",
+                format!("{classes} classes have no positive one; leave it out"),
+            );
+        }
+        let top_k = options.top_k.unwrap_or(if classes > 5 { 5 } else { 2 });
+        if top_k == 0 {
+            return error("top_k", "it must be at least 1".into());
+        }
+        if options.bins == 0 {
+            return error("bins", "there must be at least 1".into());
+        }
+        let primary = options.primary.unwrap_or(Metric::Accuracy);
+        let positive = (classes == 2).then(|| options.positive.unwrap_or(1));
+        let settings = Self { positive, top_k, primary };
+        if !CLASSIFICATION.contains(&primary) || !settings.applies(primary) {
+            let known: Vec<&str> = CLASSIFICATION
+                .iter()
+                .filter(|metric| settings.applies(**metric))
+                .map(|metric| metric.name())
+                .collect();
+            let problem =
+                format!("{primary} has no baseline here; take one of {}", known.join(", "));
+            return error("primary", problem);
+        }
+        if let Some(bootstrap) = options.bootstrap {
+            bootstrap.validate()?;
+        }
+        if let Some(shares) = options.shares {
+            if shares.len() != classes {
+                return Err(MetricError::Length {
+                    what: "shares",
+                    expected: classes,
+                    why: "one a class".into(),
+                    found: shares.len(),
+                });
+            }
+            let valid = shares.iter().all(|share| (0.0..=1.0).contains(share));
+            if !valid || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-6 {
+                return error(
+                    "shares",
+                    "the classes' shares must be from 0 to 1 and sum to 1".into(),
+                );
+            }
+        }
+        Ok(settings)
+    }
+
+    fn positive_or(&self, class: usize) -> usize {
+        self.positive.unwrap_or(class)
+    }
+
+    /// Precision, recall and F1 of "the" class exist for two classes only.
+    fn applies(&self, metric: Metric) -> bool {
+        self.positive.is_some()
+            || !matches!(metric, Metric::Precision | Metric::Recall | Metric::F1)
+    }
+}

@@ -1,0 +1,143 @@
+//! What happened over time.
+
+use serde::{Deserialize, Serialize};
+
+use super::exact;
+
+/// Small charts over a common time axis, with the moments worth marking.
+///
+/// ```
+/// use ff_report::{Curves, Mark, Panel, Series};
+///
+/// let epochs = vec![1.0, 2.0, 3.0];
+/// let curves = Curves {
+///     panels: vec![
+///         Panel::new("Loss", "epoch", "cross-entropy")
+///             .with(Series::new("train", epochs.clone(), vec![0.9, 0.6, 0.4]))
+///             .with(Series::new("valid", epochs, vec![0.8, 0.7, 0.75])),
+///     ],
+///     marks: vec![Mark { x: 2.0, label: "best 2".into() }],
+///     ..Curves::default()
+/// };
+/// assert_eq!(curves.panels[0].series.len(), 2);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Curves {
+    /// The charts; the first is drawn large.
+    pub panels: Vec<Panel>,
+    /// Moments that every chart marks, such as the epoch that was kept.
+    pub marks: Vec<Mark>,
+    /// A sentence under the charts: why training stopped, what was kept.
+    pub note: String,
+}
+
+/// One chart of lines.
+///
+/// ```
+/// let panel = ff_report::Panel::new("Learning rate", "step", "").log();
+/// assert_eq!(panel.y_scale, ff_report::Scale::Log);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Panel {
+    /// The chart's title.
+    pub title: String,
+    /// The label of the horizontal axis with its unit: `epoch`, `step`.
+    pub x_label: String,
+    /// The label of the vertical axis with its unit.
+    pub y_label: String,
+    /// How the vertical axis runs.
+    pub y_scale: Scale,
+    /// The lines.
+    pub series: Vec<Series>,
+    /// A sentence under the chart; may be empty.
+    pub note: String,
+}
+
+impl Panel {
+    /// An empty chart with a linear axis.
+    pub fn new(
+        title: impl Into<String>,
+        x_label: impl Into<String>,
+        y_label: impl Into<String>,
+    ) -> Self {
+        Self {
+            title: title.into(),
+            x_label: x_label.into(),
+            y_label: y_label.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The same chart with one more line.
+    #[must_use]
+    pub fn with(mut self, series: Series) -> Self {
+        self.series.push(series);
+        self
+    }
+
+    /// The same chart with a logarithmic vertical axis.
+    #[must_use]
+    pub fn log(mut self) -> Self {
+        self.y_scale = Scale::Log;
+        self
+    }
+}
+
+/// How an axis runs.
+///
+/// ```
+/// assert_eq!(ff_report::Scale::default(), ff_report::Scale::Linear);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// Equal differences are equally far apart.
+    #[default]
+    Linear,
+    /// Equal ratios are equally far apart; values that are not positive become gaps.
+    Log,
+}
+
+/// One line: points in the order of `x`; a NaN or an infinity in `y` is a gap.
+///
+/// ```
+/// let s = ff_report::Series::new("train", vec![1.0, 2.0], vec![0.5, f64::NAN]);
+/// assert_eq!(s.x.len(), s.y.len());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Series {
+    /// The line's name in the legend. `train`, `valid` and `test` keep their colours on every chart.
+    pub name: String,
+    /// Positions, ascending.
+    #[serde(with = "exact")]
+    pub x: Vec<f64>,
+    /// Values; points beyond the shorter of the two vectors are ignored.
+    #[serde(with = "exact")]
+    pub y: Vec<f64>,
+}
+
+impl Series {
+    /// A line from its name and points.
+    pub fn new(name: impl Into<String>, x: Vec<f64>, y: Vec<f64>) -> Self {
+        Self { name: name.into(), x, y }
+    }
+}
+
+/// A moment worth marking.
+///
+/// ```
+/// let best = ff_report::Mark { x: 37.0, label: "best 37".into() };
+/// assert_eq!(best.x, 37.0);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mark {
+    /// Where on the horizontal axis.
+    #[serde(with = "exact")]
+    pub x: f64,
+    /// What it is, in two or three words.
+    pub label: String,
+}

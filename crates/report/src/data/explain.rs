@@ -1,0 +1,171 @@
+//! Why the model predicts what it predicts, and where it goes wrong.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Distribution, exact};
+
+/// Permutation importance: how much the score falls when a column is shuffled.
+///
+/// ```
+/// use ff_report::{Importance, ImportanceItem};
+///
+/// let importance = Importance {
+///     split: "test".into(),
+///     metric: "accuracy".into(),
+///     repeats: 10,
+///     items: vec![ImportanceItem { name: "sex".into(), mean: 0.15, deviation: 0.02 }],
+/// };
+/// assert_eq!(importance.items[0].name, "sex");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Importance {
+    /// The split whose rows were shuffled.
+    pub split: String,
+    /// The score that falls.
+    pub metric: String,
+    /// How often each column was shuffled.
+    pub repeats: u64,
+    /// The columns in any order; the page sorts them.
+    pub items: Vec<ImportanceItem>,
+}
+
+/// One column's importance.
+///
+/// ```
+/// let item = ff_report::ImportanceItem { name: "age".into(), mean: 0.04, deviation: 0.01 };
+/// assert!(item.mean > item.deviation);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportanceItem {
+    /// The column.
+    pub name: String,
+    /// The mean fall of the score; positive means that the column helps.
+    #[serde(with = "exact")]
+    pub mean: f64,
+    /// The standard deviation over the repeats.
+    #[serde(with = "exact")]
+    pub deviation: f64,
+}
+
+/// Partial dependence: the mean prediction as one column runs over its values.
+///
+/// ```
+/// use ff_report::{Dependence, Grid};
+///
+/// let age = Dependence {
+///     column: "age".into(),
+///     output: "probability of survived".into(),
+///     grid: Grid::Numbers(vec![5.0, 30.0, 60.0]),
+///     mean: vec![0.6, 0.4, 0.3],
+///     ..Dependence::default()
+/// };
+/// assert_eq!(age.mean.len(), 3);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dependence {
+    /// The column.
+    pub column: String,
+    /// What is predicted, with its unit.
+    pub output: String,
+    /// The values that the column was set to.
+    pub grid: Grid,
+    /// The mean prediction at each value.
+    #[serde(with = "exact")]
+    pub mean: Vec<f64>,
+    /// A lower band, such as the 10th percentile over the rows; may be empty.
+    #[serde(with = "exact")]
+    pub low: Vec<f64>,
+    /// An upper band; may be empty.
+    #[serde(with = "exact")]
+    pub high: Vec<f64>,
+    /// Where the column's values lie, for the strip under the curve.
+    pub distribution: Distribution,
+}
+
+/// The values that a column was set to.
+///
+/// ```
+/// let grid = ff_report::Grid::Labels(vec!["female".into(), "male".into()]);
+/// assert_ne!(grid, ff_report::Grid::default());
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grid {
+    /// Numbers, ascending.
+    Numbers(#[serde(with = "exact")] Vec<f64>),
+    /// Categories.
+    Labels(Vec<String>),
+}
+
+impl Default for Grid {
+    fn default() -> Self {
+        Self::Numbers(Vec::new())
+    }
+}
+
+/// The rows with the highest loss.
+///
+/// ```
+/// use ff_report::{Mistake, Mistakes};
+///
+/// let mistakes = Mistakes {
+///     split: "test".into(),
+///     columns: vec!["sex".into(), "age".into()],
+///     rows: vec![Mistake {
+///         row: 298,
+///         actual: "0".into(),
+///         predicted: "1".into(),
+///         confidence: Some(0.98),
+///         loss: 3.9,
+///         cells: vec!["female".into(), "2".into()],
+///     }],
+///     ..Mistakes::default()
+/// };
+/// assert_eq!(mistakes.rows[0].cells.len(), mistakes.columns.len());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mistakes {
+    /// The split that they come from.
+    pub split: String,
+    /// How many rows of the split are wrong, when that can be said.
+    pub wrong: Option<u64>,
+    /// Rows of the split.
+    pub total: u64,
+    /// What the loss is: `cross-entropy`, `absolute error`.
+    pub loss: String,
+    /// Names of the columns that `Mistake::cells` shows.
+    pub columns: Vec<String>,
+    /// The rows, the worst first.
+    pub rows: Vec<Mistake>,
+    /// A sentence above the table; may be empty.
+    pub note: String,
+}
+
+/// One row that the model got wrong.
+///
+/// ```
+/// let m = ff_report::Mistake { row: 12, loss: 2.5, ..Default::default() };
+/// assert_eq!(m.confidence, None);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mistake {
+    /// The row's number in the source, counted as the user counts (from 1, header excluded).
+    pub row: u64,
+    /// The true label or value.
+    pub actual: String,
+    /// The predicted label or value.
+    pub predicted: String,
+    /// The probability given to the predicted label.
+    #[serde(with = "exact")]
+    pub confidence: Option<f64>,
+    /// The loss of the row.
+    #[serde(with = "exact")]
+    pub loss: f64,
+    /// The row's values, in the order of `Mistakes::columns`.
+    pub cells: Vec<String>,
+}

@@ -1,0 +1,195 @@
+//! The network, what it costs, how to use it; and what language models show besides.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fact, exact};
+
+/// The layers of the network.
+///
+/// ```
+/// use ff_report::{Layer, Model};
+///
+/// let model = Model {
+///     summary: "28 → 64 relu → 32 relu → 2".into(),
+///     layers: vec![Layer {
+///         name: "hidden.0".into(),
+///         kind: "feedforward".into(),
+///         shape: "[64, 28]".into(),
+///         parameters: 1_856,
+///         ..Layer::default()
+///     }],
+/// };
+/// assert_eq!(model.layers[0].parameters, 64 * 28 + 64);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Model {
+    /// The network in one line.
+    pub summary: String,
+    /// The layers from input to output.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer.
+///
+/// ```
+/// let relu = ff_report::Layer { name: "act".into(), kind: "relu".into(), ..Default::default() };
+/// assert_eq!(relu.parameters, 0);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Layer {
+    /// Its path in the network.
+    pub name: String,
+    /// What it is, with its activation.
+    pub kind: String,
+    /// The shape of its weights or of its output, in brackets.
+    pub shape: String,
+    /// Its parameters.
+    pub parameters: u64,
+    /// Whether its parameters are fixed.
+    pub frozen: bool,
+    /// Its share of FLOP a step; 0 when not counted.
+    pub flop: u64,
+}
+
+/// A quantity that was planned, measured, or both.
+///
+/// ```
+/// use ff_report::{Resource, Unit};
+///
+/// let peak = Resource {
+///     name: "peak memory".into(),
+///     planned: Some(2.0e6),
+///     measured: Some(2.1e6),
+///     unit: Unit::Bytes,
+/// };
+/// assert_eq!(peak.unit, Unit::Bytes);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resource {
+    /// What it is: `parameters`, `optimiser state`, `peak memory`, `step`.
+    pub name: String,
+    /// What the plan said.
+    #[serde(with = "exact")]
+    pub planned: Option<f64>,
+    /// What the run took.
+    #[serde(with = "exact")]
+    pub measured: Option<f64>,
+    /// What the figures count.
+    pub unit: Unit,
+}
+
+/// What a figure counts, which decides how it is written.
+///
+/// ```
+/// assert_eq!(ff_report::Unit::default(), ff_report::Unit::Count);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Things.
+    #[default]
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Seconds.
+    Seconds,
+    /// Floating-point operations.
+    Flop,
+    /// Something a second, such as rows or tokens.
+    PerSecond,
+}
+
+/// How long one phase took.
+///
+/// ```
+/// let t = ff_report::Timing { phase: "train".into(), seconds: 1.84 };
+/// assert_eq!(t.phase, "train");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timing {
+    /// The phase: `read`, `prepare`, `train`, `evaluate`, `explain`, `save`.
+    pub phase: String,
+    /// Its duration.
+    #[serde(with = "exact")]
+    pub seconds: f64,
+}
+
+/// A command line, ready to paste.
+///
+/// ```
+/// let c = ff_report::Command {
+///     purpose: "predict new rows".into(),
+///     line: "feedforward predict runs/titanic-1 --data new.csv --proba".into(),
+/// };
+/// assert!(c.line.starts_with("feedforward"));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Command {
+    /// What it does.
+    pub purpose: String,
+    /// The line itself.
+    pub line: String,
+}
+
+/// The text that a language model learns from.
+///
+/// ```
+/// use ff_report::{Fact, TextData};
+///
+/// let text = TextData { facts: vec![Fact::new("tokens", "1.2 M")], ..TextData::default() };
+/// assert_eq!(text.facts.len(), 1);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TextData {
+    /// Tokens, documents, dropped and duplicate counts, the tokenizer.
+    pub facts: Vec<Fact>,
+    /// Bin borders of document lengths in tokens, one more than `length_counts`.
+    #[serde(with = "exact")]
+    pub length_edges: Vec<f64>,
+    /// Documents in each bin.
+    pub length_counts: Vec<u64>,
+    /// A rendered example, token by token.
+    pub example: Vec<Token>,
+}
+
+/// A token of the rendered example.
+///
+/// ```
+/// let t = ff_report::Token { text: "Hello".into(), trained: true };
+/// assert!(t.trained);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Token {
+    /// Its text.
+    pub text: String,
+    /// Whether the loss counts it.
+    pub trained: bool,
+}
+
+/// A text generated from a fixed prompt at one moment of training.
+///
+/// ```
+/// let s = ff_report::Sample {
+///     when: "step 500".into(),
+///     prompt: "Once upon".into(),
+///     text: " a time".into(),
+/// };
+/// assert_eq!(s.when, "step 500");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sample {
+    /// The moment: `before`, `step 500`, `after`.
+    pub when: String,
+    /// The prompt.
+    pub prompt: String,
+    /// What the model added.
+    pub text: String,
+}
