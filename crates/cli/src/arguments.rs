@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use feedforward::data::Task;
 use feedforward::language::GenerateOptions;
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
+use feedforward::table::{Format, Task};
 use feedforward::tensor::{DeviceOptions, Isa};
 
 use crate::failure::Failure;
@@ -138,8 +138,7 @@ impl Command {
 /// What to train: a recipe, or a table and its target.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Source {
-    /// A table (CSV, Parquet, JSONL, NPY, NPZ, IDX) or a recipe (.toml)
-    #[arg(value_name = "DATA|RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
+    #[arg(help = format!("A table ({}) or a recipe (.toml)", Format::listed("or")), value_name = "DATA|RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
     pub(crate) input: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) changes: Changes,

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use feedforward::data::DataError;
 use feedforward::recipe::{Problem, RecipeError};
+use feedforward::table::DataError;
+use feedforward::text::TextError;
 use feedforward::{Error, trainer};
 use serde_json::json;
 
@@ -125,6 +126,12 @@ impl From<RecipeError> for Failure {
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<TextError> for Failure {
+    fn from(error: TextError) -> Self {
         Error::from(error).into()
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use feedforward::data::{self, SourceOptions};
 use feedforward::pretrain::PretrainRecipe;
+use feedforward::table::{BlockReader, SourceOptions};
 use feedforward::{Recipe, RunFolder};
 
 use crate::arguments::Changes;
@@ -97,7 +97,7 @@ fn no_target(input: &Path, recipe: &Recipe) -> Failure {
         return failure.help("name it with --target");
     }
     let options = SourceOptions::from(&recipe.data);
-    match data::BlockReader::open(input, &options, 16).and_then(|mut reader| reader.next_block()) {
+    match BlockReader::open(input, &options, 16).and_then(|mut reader| reader.next_block()) {
         Ok(Some(block)) => {
             let names = block.names();
             let shown: Vec<&str> = names.iter().take(30).map(String::as_str).collect();

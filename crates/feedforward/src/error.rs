@@ -14,7 +14,10 @@ pub enum Error {
     Recipe(#[from] crate::recipe::RecipeError),
     /// The data is not right.
     #[error(transparent)]
-    Data(#[from] ff_data::DataError),
+    Data(#[from] ff_table::DataError),
+    /// The text or its tokens are not right.
+    #[error(transparent)]
+    Text(ff_text::TextError),
     /// Training failed.
     #[error(transparent)]
     Train(#[from] ff_train::Error),
@@ -58,6 +61,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Error::Data(error) => error.hint(),
+            Error::Text(error) => error.hint(),
             Error::File(error) | Error::Train(ff_train::Error::File(error)) => error.hint().into(),
             _ => String::new(),
         }
@@ -69,6 +73,15 @@ impl Error {
             self,
             Error::Usage(_) | Error::Recipe(_) | Error::Train(ff_train::Error::Config(_))
         )
+    }
+}
+
+impl From<ff_text::TextError> for Error {
+    fn from(error: ff_text::TextError) -> Self {
+        match error {
+            ff_text::TextError::Data(error) => Error::Data(error),
+            error => Error::Text(error),
+        }
     }
 }
 

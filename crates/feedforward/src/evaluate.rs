@@ -5,7 +5,7 @@ use crate::recipe::Recipe;
 use crate::scores::{self, Report};
 use crate::training::open_device;
 use crate::{Error, Result, RunFolder, TableModel, TrainOptions};
-use ff_data::{Encoded, load, prepare};
+use ff_table::{Encoded, load, prepare};
 use ff_tensor::DeviceOptions;
 use serde::Serialize;
 use std::path::Path;

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::recipe::Recipe;
 use crate::setup::{Setup, trainer};
 use crate::training::{TrainOptions, open_device};
-use ff_data::prepare;
+use ff_table::prepare;
 use ff_tensor::DeviceOptions;
 use ff_train::schedule::{FinderConfig, FinderReport};
 use serde::Serialize;

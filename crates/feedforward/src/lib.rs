@@ -1,6 +1,6 @@
 //! Build, train and fine-tune neural networks, from one feedforward layer up.
 //!
-//! The rooms below are re-exported whole: [`tensor`], [`kernels`], [`ops`], [`nn`], [`data`], [`trainer`], [`metrics`], [`formats`].
+//! The rooms below are re-exported whole: [`tensor`], [`kernels`], [`ops`], [`nn`], [`table`], [`text`], [`trainer`], [`metrics`], [`formats`].
 //! This room joins them: a [`Recipe`] says what to train on what; [`train()`] makes a run's folder of it, which
 //! [`evaluate()`], [`predict()`] and [`resume()`] read.
 //!
@@ -36,7 +36,6 @@ mod setup;
 mod training;
 mod watch;
 
-pub use ff_data as data;
 pub use ff_formats as formats;
 pub use ff_graph as graph;
 pub use ff_kernels as kernels;
@@ -44,7 +43,9 @@ pub use ff_metrics as metrics;
 pub use ff_nn as nn;
 pub use ff_nn::models::Predictor;
 pub use ff_ops as ops;
+pub use ff_table as table;
 pub use ff_tensor as tensor;
+pub use ff_text as text;
 pub use ff_train as trainer;
 
 pub use compare::{CompareSummary, ComparedRun, Difference, compare};

@@ -1,12 +1,12 @@
 //! A trained model as a folder: `config.json`, `model.safetensors`, `transforms.json`.
 
 use crate::{Error, Result};
-use ff_data::{DataError, Encoded, Table, Task, Transforms};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
 use ff_graph::{Graph, ParamId, Params};
 use ff_metrics::ChosenThreshold;
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
+use ff_table::{DataError, Encoded, Table, Task, Transforms};
 use ff_tensor::{DType, Device};
 use ff_train::tabular;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@ use crate::recipe::Recipe;
 use crate::setup::{self, Measured};
 use crate::training::{TrainOptions, open_device};
 use crate::{Result, memory};
-use ff_data::{Prepared, prepare};
+use ff_table::{Prepared, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use serde::Serialize;
 use std::path::Path;
@@ -107,7 +107,7 @@ pub fn plan(recipe: &Recipe, device: DeviceOptions) -> Result<PlanSummary> {
 
 /// Bytes of a table and its encoded parts.
 fn data_bytes(prepared: &Prepared) -> usize {
-    let encoded = |e: &ff_data::Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;
+    let encoded = |e: &ff_table::Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;
     let Prepared { table, train, valid, test, .. } = prepared;
     table.bytes() + encoded(train) + encoded(valid) + encoded(test)
 }

@@ -4,7 +4,7 @@ use crate::recipe::Recipe;
 use crate::training::open_device;
 use crate::watch::Watcher;
 use crate::{Error, Predictions, Result, RunFolder, TableModel, TrainOptions};
-use ff_data::{BlockReader, Column, Format, Table, TableWriter, Values};
+use ff_table::{BlockReader, Column, Format, Table, TableWriter, Values};
 use ff_tensor::DeviceOptions;
 use ff_train::Event;
 use serde::Serialize;
@@ -69,7 +69,7 @@ pub fn predict(
     let mut reader = BlockReader::open(&options.data, &model.transforms().source_options(), BLOCK)?;
     let mut writer = match &options.out {
         Some(path) => TableWriter::create(path)?,
-        None => TableWriter::stream(Box::new(std::io::stdout()), Format::Csv)?,
+        None => TableWriter::stream(Box::new(std::io::stdout()), Format::CSV)?,
     };
     let mut columns = Vec::new();
     let mut rows = 0;

@@ -3,11 +3,11 @@
 use crate::recipe::Recipe;
 use crate::training::PartScores;
 use crate::{Predictions, Result, TableModel};
-use ff_data::{Encoded, Prepared, Target, TargetTransform};
 use ff_metrics::{
     ClassificationOptions, ClassificationReport, Comparison, RegressionOptions, RegressionReport,
     Scores, class_shares,
 };
+use ff_table::{Encoded, Prepared, Target, TargetTransform};
 use ff_tensor::Device;
 use serde::Serialize;
 

@@ -2,10 +2,10 @@
 
 use crate::recipe::Recipe;
 use crate::{ModelFile, Result};
-use ff_data::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
 use ff_nn::{Builder, Loss, Precision};
+use ff_table::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_tensor::{DType, Device};
 use ff_train::optim::{Optimizer, OptimizerKind};
 use ff_train::schedule::Schedule;

@@ -8,9 +8,9 @@ use crate::report::{self, LivePage, Outcome};
 use crate::setup::{self, Setup};
 use crate::watch::{DataNotice, ModelNotice, Notice, Watcher};
 use crate::{Error, Predictions, Result, RunFolder, TableModel, scores};
-use ff_data::{Encoded, Prepared, prepare};
 use ff_metrics::{Scores, choose_threshold};
 use ff_nn::Precision;
+use ff_table::{Encoded, Prepared, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::{Checkpoint, CheckpointPlace, Event, Stop};
 use serde::{Deserialize, Serialize};
@@ -372,7 +372,7 @@ fn choose_decision_threshold(
     let Predictions::Classes { probabilities, .. } = model.predict_encoded(valid)? else {
         return Ok(());
     };
-    let Some(ff_data::Target::Class(classes)) = &valid.target else { return Ok(()) };
+    let Some(ff_table::Target::Class(classes)) = &valid.target else { return Ok(()) };
     let scores: Vec<f64> = probabilities.chunks_exact(2).map(|row| row[positive]).collect();
     let is_positive: Vec<bool> = classes.iter().map(|&c| c as usize == positive).collect();
     let chosen = choose_threshold(&scores, &is_positive, valid.weights.as_deref(), aim)?;

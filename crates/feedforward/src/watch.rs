@@ -1,6 +1,6 @@
 //! What a run shows before and while it works; the library itself never prints.
 
-use ff_data::{Note, Schema, SplitKind, TargetSchema, Totals};
+use ff_table::{Note, Schema, SplitKind, TargetSchema, Totals};
 use ff_train::Observer;
 use std::path::Path;
 

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod guard;
 mod tensors;
 
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
+pub use guard::guarded_call;
 pub use tensors::{StoredDType, StoredTensor, TensorFile, TensorWriter};
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+use crate::source::{Format, SourceOptions, default_null_values};
 
 mod column;
 mod split;
@@ -19,7 +20,7 @@ pub use split::{SplitConfig, SplitKind};
 /// Every key has a default; `path` and `target` are what a recipe has to say.
 ///
 /// ```
-/// use ff_data::{DataConfig, Scaling, SplitKind};
+/// use ff_table::{DataConfig, Scaling, SplitKind};
 ///
 /// let config: DataConfig = toml::from_str(r#"
 ///     path = "datasets/digits.csv"
@@ -38,7 +39,10 @@ pub use split::{SplitConfig, SplitKind};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// The file: CSV, TSV, Parquet, JSONL, NPY, NPZ or IDX, also as .gz or .zst; `-` is standard input.
+    /// The file, `-` for standard input.
+    #[schemars(description = format!(
+        "The file: {}, also as .gz or .zst; `-` is standard input.", Format::listed("or")
+    ))]
     pub path: PathBuf,
     /// The file's format; found from its first bytes and its name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,50 +168,16 @@ impl DataConfig {
     }
 }
 
-/// The texts that stand for a missing value unless a recipe says otherwise.
-pub(crate) fn default_null_values() -> Vec<String> {
-    ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
-        .map(String::from)
-        .to_vec()
-}
-
-/// A file format.
-///
-/// ```
-/// assert_eq!(ff_data::Format::from_name("a/b.csv.gz"), Some(ff_data::Format::Csv));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// Text with a delimiter: comma, semicolon, tab or bar.
-    Csv,
-    /// Apache Parquet, flat columns.
-    Parquet,
-    /// One JSON object a line.
-    Jsonl,
-    /// One NumPy array.
-    Npy,
-    /// A ZIP of NumPy arrays.
-    Npz,
-    /// MNIST's format.
-    Idx,
-}
-
-impl Format {
-    /// The format that a file's name stands for, looking through `.gz` and `.zst`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let lower = name.to_ascii_lowercase();
-        let plain =
-            lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
-        let extension = plain.rsplit(['/', '\\']).next()?.rsplit_once('.')?.1;
-        match extension {
-            "csv" | "tsv" | "tab" | "txt" | "psv" => Some(Self::Csv),
-            "parquet" | "pq" => Some(Self::Parquet),
-            "jsonl" | "ndjson" | "jsonlines" => Some(Self::Jsonl),
-            "npy" => Some(Self::Npy),
-            "npz" => Some(Self::Npz),
-            "idx" => Some(Self::Idx),
-            _ => None,
+impl From<&DataConfig> for SourceOptions {
+    fn from(config: &DataConfig) -> Self {
+        Self {
+            format: config.format,
+            delimiter: config.delimiter,
+            header: config.header,
+            labels: config.labels.clone(),
+            null_values: config.null_values.clone(),
+            text_columns: Vec::new(),
+            max_rows: config.max_rows,
         }
     }
 }
@@ -215,7 +185,7 @@ impl Format {
 /// What is learned about the target.
 ///
 /// ```
-/// assert!(ff_data::Task::Binary.is_classification());
+/// assert!(ff_table::Task::Binary.is_classification());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -248,7 +218,7 @@ impl std::fmt::Display for Task {
 /// What to do with a row that cannot be learned from.
 ///
 /// ```
-/// assert_eq!(ff_data::RowPolicy::default(), ff_data::RowPolicy::Error);
+/// assert_eq!(ff_table::RowPolicy::default(), ff_table::RowPolicy::Error);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -263,7 +233,7 @@ pub enum RowPolicy {
 /// How missing numbers are filled; what is filled in is fitted on the training part.
 ///
 /// ```
-/// assert_eq!(ff_data::Missing::default(), ff_data::Missing::Median);
+/// assert_eq!(ff_table::Missing::default(), ff_table::Missing::Median);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -280,7 +250,7 @@ pub enum Missing {
 /// How numbers are scaled; fitted on the training part.
 ///
 /// ```
-/// assert_eq!(ff_data::Scaling::default(), ff_data::Scaling::Standard);
+/// assert_eq!(ff_table::Scaling::default(), ff_table::Scaling::Standard);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -303,7 +273,7 @@ pub enum Scaling {
 /// How categories are coded.
 ///
 /// ```
-/// assert_eq!(ff_data::CategoryConfig::default().one_hot_max, 16);
+/// assert_eq!(ff_table::CategoryConfig::default().one_hot_max, 16);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

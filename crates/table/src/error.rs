@@ -10,7 +10,7 @@ pub type Result<T, E = DataError> = std::result::Result<T, E>;
 /// Each message says what is wrong and where; [`DataError::hint`] says what to do.
 ///
 /// ```
-/// use ff_data::{DataError, SourceOptions, read_table};
+/// use ff_table::{DataError, SourceOptions, read_table};
 ///
 /// let error = read_table("no-such-file.csv".as_ref(), &SourceOptions::default()).unwrap_err();
 /// assert!(matches!(error, DataError::NotFound { .. }));
@@ -155,40 +155,6 @@ pub enum DataError {
         /// What is wrong with it.
         message: String,
     },
-    /// A tokenizer that cannot be read, or a text that it cannot encode.
-    #[error("{place}: {message}")]
-    Tokenizer {
-        /// The file or folder, or where the text stands.
-        place: String,
-        /// What is wrong.
-        message: String,
-        /// What to do.
-        hint: String,
-    },
-    /// Too little text to learn from.
-    #[error("{message}")]
-    Corpus {
-        /// What is missing.
-        message: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A folder of tokens that is incomplete or damaged.
-    #[error("`{}`: {message}", path.display())]
-    Tokens {
-        /// The folder or the file in it.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// Tokens that a model has no row for.
-    #[error("token id {id} is beyond the model's vocabulary of {vocab_size}")]
-    Vocabulary {
-        /// The largest id that was found.
-        id: u32,
-        /// The size of the model's vocabulary.
-        vocab_size: usize,
-    },
     /// Fitted transforms of a version that this program does not read.
     #[error("the transforms have format {found}; this program reads format {expected}")]
     Version {
@@ -236,16 +202,7 @@ impl DataError {
             | Self::Value { hint, .. }
             | Self::Format { hint, .. }
             | Self::Target { hint, .. }
-            | Self::Tokenizer { hint, .. }
-            | Self::Corpus { hint, .. }
             | Self::Split { hint, .. } => hint.clone(),
-            Self::Tokens { .. } => {
-                "Remove the folder: it is written anew from the text the next time.".into()
-            }
-            Self::Vocabulary { id, .. } => format!(
-                "Set the model's vocab_size to {} or more, or tokenise with the model's own tokenizer.",
-                id + 1
-            ),
             Self::NoColumn { available, .. } => {
                 let shown: Vec<_> = available.iter().take(20).map(|c| format!("`{c}`")).collect();
                 let more = available.len().saturating_sub(shown.len());
@@ -268,7 +225,8 @@ impl DataError {
         }
     }
 
-    pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+    /// A refusal of the operating system; `action` is `read`, `write` or `rename`.
+    pub fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
         // The name of a temporary file helps nobody: it is gone when the message is read.
         let source = match source.to_string().split_once(" at path \"") {
             Some((plain, _)) => std::io::Error::new(source.kind(), plain.to_owned()),
@@ -286,23 +244,8 @@ impl DataError {
         }
     }
 
-    pub(crate) fn tokenizer(
-        place: impl Into<String>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self::Tokenizer { place: place.into(), message: message.into(), hint: hint.into() }
-    }
-
-    pub(crate) fn tokens(path: &Path, message: impl Into<String>) -> Self {
-        Self::Tokens { path: path.to_owned(), message: message.into() }
-    }
-
-    pub(crate) fn corpus(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Corpus { message: message.into(), hint: hint.into() }
-    }
-
-    pub(crate) fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
+    /// A setting outside its range.
+    pub fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config { key: key.into(), message: message.into() }
     }
 }
@@ -319,7 +262,7 @@ impl From<ff_formats::Error> for DataError {
 /// The names nearest to `name`, nearest first: at most three, and none that is far off.
 ///
 /// ```
-/// let near = ff_data::nearest("surived", ["survived", "age", "fare"]);
+/// let near = ff_table::nearest("surived", ["survived", "age", "fare"]);
 /// assert_eq!(near, ["survived"]);
 /// ```
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {

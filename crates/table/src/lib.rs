@@ -1,13 +1,13 @@
-//! From files to batches: sources, schema, cleaning, splits, transforms.
+//! From tables to batches: sources, schema, cleaning, splits, transforms.
 //!
 //! [`prepare`] does it all: it reads the file that a [`DataConfig`] names, finds out what its columns and its target
 //! are, checks them, splits the rows, fits [`Transforms`] on the training part alone and gives each part as
 //! [`Encoded`] numbers. New data goes the same way through [`BlockReader`] and [`Transforms::encode`].
 //!
 //! ```
-//! use ff_data::{DataConfig, prepare};
+//! use ff_table::{DataConfig, prepare};
 //!
-//! # let folder = std::env::temp_dir().join(format!("ff-data-lib-{}", std::process::id()));
+//! # let folder = std::env::temp_dir().join(format!("ff-table-lib-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder).unwrap();
 //! let rows: String = (0..60).map(|i| format!("{},{}\n", f64::from(i) * 0.37, ["no", "yes"][i as usize % 2])).collect();
 //! std::fs::write(folder.join("small.csv"), format!("x,answer\n{rows}")).unwrap();
@@ -32,24 +32,24 @@ mod number;
 mod prepare;
 mod rng;
 mod schema;
-mod source;
+pub mod source;
 mod split;
 mod table;
 mod target;
-pub mod text;
-mod threads;
+#[doc(hidden)]
+pub mod threads;
 mod transforms;
 mod write;
 
 pub use config::{
-    CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Format, Missing, RowPolicy, Scaling,
+    CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Missing, RowPolicy, Scaling,
     SplitConfig, SplitKind, Task,
 };
 pub use error::{DataError, Result, nearest};
 pub use note::{Level, Note};
 pub use prepare::{Dropped, EncodedParts, Prepared, Totals, prepare};
 pub use schema::{ColumnSchema, ColumnStats, Histogram, Kind, NumberStats, Role, Schema};
-pub use source::{BlockReader, SourceInfo, SourceOptions, load, read_table};
+pub use source::{BlockReader, Format, SourceInfo, SourceOptions, load, read_table};
 pub use split::{Fold, Parts, grouped_folds, shuffled_folds, stratified_folds};
 pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextValues, Values};
 pub use target::{Target, TargetSchema, balanced_class_weights};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a check ended.
 ///
 /// ```
-/// assert!(ff_data::Level::Pass < ff_data::Level::Warn);
+/// assert!(ff_table::Level::Pass < ff_table::Level::Warn);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,7 +21,7 @@ pub enum Level {
 /// One finding: what was found, in which column, and the setting that undoes what was done about it.
 ///
 /// ```
-/// use ff_data::{Level, Note};
+/// use ff_table::{Level, Note};
 ///
 /// let note = Note::warn("77 % missing").column("cabin").undo("data.columns.cabin=drop");
 /// assert_eq!(note.level, Level::Warn);

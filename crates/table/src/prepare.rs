@@ -22,7 +22,7 @@ use read::Read;
 /// Data that is ready to be learned: its parts as numbers, and all that was found out on the way.
 ///
 /// ```
-/// # fn show(prepared: &ff_data::Prepared) -> String {
+/// # fn show(prepared: &ff_table::Prepared) -> String {
 /// format!("{} of {} rows are used", prepared.totals.used, prepared.totals.read)
 /// # }
 /// ```
@@ -64,7 +64,7 @@ pub struct Prepared {
 /// Rows read, dropped and used: `read = used + Σ dropped` and `used = train + valid + test`.
 ///
 /// ```
-/// let totals = ff_data::Totals { read: 10, used: 9, train: 7, valid: 1, test: 1, ..Default::default() };
+/// let totals = ff_table::Totals { read: 10, used: 9, train: 7, valid: 1, test: 1, ..Default::default() };
 /// assert!(!totals.add_up());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -86,7 +86,7 @@ pub struct Totals {
 /// Rows that were left out for one reason.
 ///
 /// ```
-/// let dropped = ff_data::Dropped { reason: "target missing".into(), rows: 3 };
+/// let dropped = ff_table::Dropped { reason: "target missing".into(), rows: 3 };
 /// assert_eq!(dropped.rows, 3);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -108,7 +108,7 @@ impl Totals {
 /// Parts that were encoded by transforms fitted on their own training rows.
 ///
 /// ```
-/// # fn size(parts: &ff_data::EncodedParts) -> usize { parts.train.rows + parts.valid.rows + parts.test.rows }
+/// # fn size(parts: &ff_table::EncodedParts) -> usize { parts.train.rows + parts.valid.rows + parts.test.rows }
 /// ```
 #[derive(Clone, Debug)]
 pub struct EncodedParts {

@@ -27,7 +27,7 @@ pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
 /// - Codes with leading zeros (`01067`) are a category.
 ///
 /// ```
-/// assert_eq!(ff_data::Kind::Number.to_string(), "number");
+/// assert_eq!(ff_table::Kind::Number.to_string(), "number");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -75,7 +75,7 @@ impl std::fmt::Display for Kind {
 /// What a column is there for.
 ///
 /// ```
-/// assert_ne!(ff_data::Role::Feature, ff_data::Role::Target);
+/// assert_ne!(ff_table::Role::Feature, ff_table::Role::Target);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,7 +95,7 @@ pub enum Role {
 /// One column: its kind, why, what becomes of it, how to undo that, and its figures.
 ///
 /// ```
-/// # fn show(column: &ff_data::ColumnSchema) -> String {
+/// # fn show(column: &ff_table::ColumnSchema) -> String {
 /// format!("{} {} {}", column.name, column.kind, column.usage)
 /// # }
 /// ```
@@ -120,7 +120,7 @@ pub struct ColumnSchema {
 /// All columns, in the file's order.
 ///
 /// ```
-/// let schema = ff_data::Schema::default();
+/// let schema = ff_table::Schema::default();
 /// assert!(schema.column("age").is_none());
 /// ```
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,15 +1,14 @@
 //! Files in, tables out: formats, compression, whole tables and blocks of rows.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::config::{DataConfig, Format, default_null_values};
 #[cfg(doc)]
 use crate::error::DataError;
 use crate::error::Result;
-use crate::note::Note;
 use crate::table::Table;
 
 mod csv;
+mod format;
 mod guard;
 mod idx;
 mod input;
@@ -18,123 +17,15 @@ mod npy;
 mod npz;
 mod parquet;
 mod records;
+mod registry;
 mod sniff;
 
-pub(crate) use guard::guarded_call;
-use input::Input;
-pub(crate) use input::{Bytes, Hashed, Input as InputFile, io_error, not_opened};
-pub(crate) use jsonl::{Objects, kind as json_kind};
-
-/// How to read a file; the defaults find out everything by themselves.
-///
-/// ```
-/// let options = ff_data::SourceOptions { delimiter: Some(';'), ..Default::default() };
-/// assert!(options.null_values.contains(&"NA".to_owned()));
-/// ```
-#[derive(Clone, Debug)]
-pub struct SourceOptions {
-    /// The format; from the first bytes and the name by default.
-    pub format: Option<Format>,
-    /// The delimiter of a text table; from the first lines by default.
-    pub delimiter: Option<char>,
-    /// Whether a text table's first line names its columns; from the first lines by default.
-    pub header: Option<bool>,
-    /// The labels that belong to an IDX file of images; found by name by default.
-    pub labels: Option<PathBuf>,
-    /// Texts that stand for a missing value.
-    pub null_values: Vec<String>,
-    /// Columns of a text table that are kept as text even if they hold numbers.
-    pub text_columns: Vec<String>,
-    /// Read at most this many rows.
-    pub max_rows: Option<usize>,
-}
-
-impl Default for SourceOptions {
-    fn default() -> Self {
-        Self {
-            format: None,
-            delimiter: None,
-            header: None,
-            labels: None,
-            null_values: default_null_values(),
-            text_columns: Vec::new(),
-            max_rows: None,
-        }
-    }
-}
-
-impl From<&DataConfig> for SourceOptions {
-    fn from(config: &DataConfig) -> Self {
-        Self {
-            format: config.format,
-            delimiter: config.delimiter,
-            header: config.header,
-            labels: config.labels.clone(),
-            null_values: config.null_values.clone(),
-            text_columns: Vec::new(),
-            max_rows: config.max_rows,
-        }
-    }
-}
-
-/// What was found out about a file.
-///
-/// ```
-/// let info = ff_data::SourceInfo { delimiter: Some(','), header: Some(true), ..Default::default() };
-/// assert_eq!(info.describe(), "comma, header");
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct SourceInfo {
-    /// The file, `-` for standard input.
-    pub path: PathBuf,
-    /// Its format.
-    pub format: Option<Format>,
-    /// The delimiter of a text table.
-    pub delimiter: Option<char>,
-    /// Whether a text table names its columns.
-    pub header: Option<bool>,
-    /// `gzip` or `zstd`.
-    pub compression: Option<&'static str>,
-    /// The file's size.
-    pub bytes: u64,
-    /// XXH3-128 of the file's bytes, in hexadecimal.
-    pub hash: String,
-    /// What is worth knowing about how it was read.
-    pub notes: Vec<Note>,
-}
-
-impl SourceInfo {
-    /// How the file was read, in a few words: `comma, header`, `parquet`, `gzip, tab, header`.
-    pub fn describe(&self) -> String {
-        let mut words: Vec<&str> = self.compression.into_iter().collect();
-        match self.format {
-            Some(Format::Parquet) => words.push("parquet"),
-            Some(Format::Jsonl) => words.push("jsonl"),
-            Some(Format::Npy) => words.push("npy"),
-            Some(Format::Npz) => words.push("npz"),
-            Some(Format::Idx) => words.push("idx"),
-            Some(Format::Csv) | None => {}
-        }
-        if let Some(delimiter) = self.delimiter {
-            words.push(delimiter_word(delimiter));
-        }
-        if let Some(header) = self.header {
-            words.push(if header { "header" } else { "no header" });
-        }
-        words.join(", ")
-    }
-}
-
-fn delimiter_word(delimiter: char) -> &'static str {
-    match delimiter {
-        ',' => "comma",
-        ';' => "semicolon",
-        '\t' => "tab",
-        '|' => "bar",
-        ' ' => "space",
-        _ => "own delimiter",
-    }
-}
+use format::Blocks;
+pub(crate) use format::default_null_values;
+pub use format::{Format, SourceInfo, SourceOptions};
+pub use input::{Bytes, HashedBytes, Input, io_error, not_opened};
+pub use jsonl::{JsonLines, kind as json_kind};
+pub use registry::{extension, listed, one_of};
 
 /// Reads a whole file (`-` for standard input) into a table.
 ///
@@ -150,24 +41,17 @@ pub fn read_table(path: &Path, options: &SourceOptions) -> Result<Table> {
 /// [`DataError`], with the line where the format has lines.
 pub fn load(path: &Path, options: &SourceOptions) -> Result<(Table, SourceInfo)> {
     let input = Input::open(path, false)?;
-    let format = options.format.unwrap_or(input.format());
+    let format = options.format.unwrap_or_else(|| recognise(&input));
     let mut info = SourceInfo {
         path: path.to_owned(),
         format: Some(format),
         compression: input.compression(),
         ..SourceInfo::default()
     };
-    if format != Format::Csv {
+    let mut table = format.0.load(&input, options, &mut info)?;
+    if info.hash.is_empty() {
         (info.hash, info.bytes) = input.hash()?;
     }
-    let mut table = match format {
-        Format::Csv => csv::load(&input, options, &mut info)?,
-        Format::Jsonl => jsonl::load(&input, options)?,
-        Format::Parquet => parquet::load(&input, options)?,
-        Format::Npy => npy::load(&input)?,
-        Format::Npz => npz::load(&input)?,
-        Format::Idx => idx::load(&input, options, &mut info)?,
-    };
     if let Some(rows) = options.max_rows {
         table.truncate(rows);
     }
@@ -179,9 +63,9 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<(Table, SourceInfo)>
 /// The columns of a text table are given as text, exactly as they stand in the file.
 ///
 /// ```
-/// use ff_data::{BlockReader, SourceOptions};
+/// use ff_table::{BlockReader, SourceOptions};
 ///
-/// let file = std::env::temp_dir().join(format!("ff-data-doc-{}.csv", std::process::id()));
+/// let file = std::env::temp_dir().join(format!("ff-table-doc-{}.csv", std::process::id()));
 /// std::fs::write(&file, "x,y\n1.0,a\n2,b\n3,c\n").unwrap();
 /// let mut reader = BlockReader::open(&file, &SourceOptions::default(), 2).unwrap();
 /// let first = reader.next_block().unwrap().unwrap();
@@ -197,12 +81,6 @@ pub struct BlockReader {
     format: Format,
 }
 
-/// A format's way to give its rows in blocks.
-trait Blocks: Send {
-    /// The next rows, at most `rows`; `None` after the last.
-    fn next_block(&mut self, rows: usize) -> Result<Option<Table>>;
-}
-
 impl BlockReader {
     /// Opens a file to be read in blocks of at most `rows` rows.
     ///
@@ -210,28 +88,22 @@ impl BlockReader {
     /// [`DataError`] if the file cannot be opened or its beginning is malformed.
     pub fn open(path: &Path, options: &SourceOptions, rows: usize) -> Result<Self> {
         let probe = Input::open(path, true)?;
-        let format = options.format.unwrap_or(probe.format());
-        let input = if format == Format::Csv { probe } else { probe.spool()? };
-        let blocks: Box<dyn Blocks> = match format {
-            Format::Csv => Box::new(csv::blocks(&input, options)?),
-            Format::Jsonl => Box::new(jsonl::blocks(&input, options)?),
-            Format::Parquet => Box::new(parquet::blocks(&input, options)?),
-            Format::Npy => Box::new(Whole::new(npy::load(&input)?)),
-            Format::Npz => Box::new(Whole::new(npz::load(&input)?)),
-            Format::Idx => {
-                Box::new(Whole::new(idx::load(&input, options, &mut SourceInfo::default())?))
-            }
-        };
+        let format = options.format.unwrap_or_else(|| recognise(&probe));
+        let source = format.0;
+        let input = if source.description().streams { probe } else { probe.spool()? };
+        let blocks = source.blocks(&input, options)?;
         let left = options.max_rows.unwrap_or(usize::MAX);
         Ok(Self { blocks, rows: rows.max(1), left, format })
     }
 
-    /// Opens a Parquet file for the values of one column alone; other columns may be of any kind.
-    pub(crate) fn parquet_column(path: &Path, column: &str, rows: usize) -> Result<Self> {
-        let options = SourceOptions { null_values: Vec::new(), ..SourceOptions::default() };
+    /// Opens a file for the values of one column alone; others may be of kinds that are not read.
+    ///
+    /// # Errors
+    /// As [`BlockReader::open`], and [`DataError::NoColumn`] where there is none of this name.
+    pub fn column(path: &Path, format: Format, column: &str, rows: usize) -> Result<Self> {
         let input = Input::open(path, false)?;
-        let blocks = Box::new(parquet::column(&input, &options, column)?);
-        Ok(Self { blocks, rows: rows.max(1), left: usize::MAX, format: Format::Parquet })
+        let blocks = format.0.column(&input, column)?;
+        Ok(Self { blocks, rows: rows.max(1), left: usize::MAX, format })
     }
 
     /// The next block of rows; `None` after the last.
@@ -255,22 +127,7 @@ impl BlockReader {
     }
 }
 
-/// A table that is in memory already, given once: arrays do not come row by row.
-struct Whole {
-    table: Option<Table>,
-}
-
-impl Whole {
-    fn new(table: Table) -> Self {
-        Self { table: Some(table) }
-    }
-}
-
-impl Blocks for Whole {
-    fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
-        let Some(table) = self.table.take() else { return Ok(None) };
-        let (first, rest) = table.split_at(rows);
-        self.table = rest;
-        Ok(Some(first))
-    }
+/// The format by the first bytes and the path; a text table where both say nothing.
+fn recognise(input: &Input) -> Format {
+    Format::of(&input.head(), &input.path().to_string_lossy()).unwrap_or(Format::CSV)
 }

@@ -10,7 +10,7 @@ use crate::table::Table;
 /// The rows of each part, by their index in the table, ascending.
 ///
 /// ```
-/// let parts = ff_data::Parts::default();
+/// let parts = ff_table::Parts::default();
 /// assert!(parts.train.is_empty() && parts.test.is_empty());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Parts {
 /// One fold of a cross-validation, ascending.
 ///
 /// ```
-/// let folds = ff_data::shuffled_folds(10, 5, 0).unwrap();
+/// let folds = ff_table::shuffled_folds(10, 5, 0).unwrap();
 /// assert!(folds.iter().all(|fold| (fold.train.len(), fold.test.len()) == (8, 2)));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn shuffled_folds(n: usize, k: usize, seed: u64) -> Result<Vec<Fold>> {
 /// Folds in which each class has the same share, up to one row (`StratifiedKFold(shuffle=True)`).
 ///
 /// ```
-/// let folds = ff_data::stratified_folds(&[0, 0, 0, 0, 1, 1], 2, 7).unwrap();
+/// let folds = ff_table::stratified_folds(&[0, 0, 0, 0, 1, 1], 2, 7).unwrap();
 /// assert!(folds.iter().all(|fold| fold.test.iter().filter(|&&row| row >= 4).count() == 1));
 /// ```
 ///
@@ -73,7 +73,7 @@ pub fn stratified_folds(classes: &[i32], k: usize, seed: u64) -> Result<Vec<Fold
 /// Folds that keep rows of one group together, of sizes as even as the groups allow (`GroupKFold(shuffle=True)`).
 ///
 /// ```
-/// let folds = ff_data::grouped_folds(&[7, 7, 8, 9], 3, 0).unwrap();
+/// let folds = ff_table::grouped_folds(&[7, 7, 8, 9], 3, 0).unwrap();
 /// assert!(folds.iter().all(|fold| fold.test.contains(&0) == fold.test.contains(&1)));
 /// ```
 ///

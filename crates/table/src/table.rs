@@ -15,7 +15,7 @@ pub use values::{Bits, Integers, Numbers, TextValues, Values};
 /// Columns of equal length, and where their rows came from.
 ///
 /// ```
-/// use ff_data::{Column, Table, Values};
+/// use ff_table::{Column, Table, Values};
 ///
 /// let table = Table::new(vec![
 ///     Column::new("age", Values::from(vec![22.0, f64::NAN])),
@@ -35,7 +35,7 @@ pub struct Table {
 /// A named column.
 ///
 /// ```
-/// let column = ff_data::Column::new("x", vec![1.0, 2.0].into());
+/// let column = ff_table::Column::new("x", vec![1.0, 2.0].into());
 /// assert_eq!(column.values.len(), 2);
 /// ```
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use crate::table::{Column, Table, Values};
 /// The encoded target of some rows.
 ///
 /// ```
-/// let target = ff_data::Target::Class(vec![0, 2, 1]);
+/// let target = ff_table::Target::Class(vec![0, 2, 1]);
 /// assert_eq!(target.len(), 3);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ impl Target {
 /// What the target is, why, and how to change that.
 ///
 /// ```
-/// # fn show(target: &ff_data::TargetSchema) -> String {
+/// # fn show(target: &ff_table::TargetSchema) -> String {
 /// format!("{}: {}", target.task, target.reason)
 /// # }
 /// ```
@@ -83,7 +83,7 @@ impl TargetSchema {
 /// `class_weight="balanced"`); 0 for a class without rows.
 ///
 /// ```
-/// assert_eq!(ff_data::balanced_class_weights(&[0, 0, 0, 1], 2), [4.0 / 6.0, 2.0]);
+/// assert_eq!(ff_table::balanced_class_weights(&[0, 0, 0, 1], 2), [4.0 / 6.0, 2.0]);
 /// ```
 pub fn balanced_class_weights(classes: &[i32], count: usize) -> Vec<f64> {
     let mut rows = vec![0usize; count];

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 const MAX_THREADS: usize = 8;
 
 /// What becomes of each item, in the order of the items.
-pub(crate) fn map<I, T>(items: I, of: impl Fn(I::Item) -> T + Sync) -> Vec<T>
+pub fn map<I, T>(items: I, of: impl Fn(I::Item) -> T + Sync) -> Vec<T>
 where
     I: ExactSizeIterator + Send,
     T: Send,

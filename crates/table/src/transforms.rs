@@ -34,14 +34,14 @@ pub const FORMAT: u32 = 1;
 /// All that turns rows into numbers: one [`Encoder`] a column and the target's [`TargetTransform`].
 ///
 /// ```
-/// use ff_data::{Column, DataConfig, Table, Transforms};
+/// use ff_table::{Column, DataConfig, Table, Transforms};
 ///
-/// # let folder = std::env::temp_dir().join(format!("ff-data-transforms-{}", std::process::id()));
+/// # let folder = std::env::temp_dir().join(format!("ff-table-transforms-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder).unwrap();
 /// # let rows: String = (0..60).map(|i| format!("{i}.5,{}\n", ["no", "yes"][i % 2])).collect();
 /// # std::fs::write(folder.join("t.csv"), format!("x,y\n{rows}")).unwrap();
 /// # let config = DataConfig { path: "t.csv".into(), target: Some("y".into()), ..Default::default() };
-/// # let fitted = ff_data::prepare(&config, 0, &folder).unwrap().transforms;
+/// # let fitted = ff_table::prepare(&config, 0, &folder).unwrap().transforms;
 /// # std::fs::remove_dir_all(&folder).unwrap();
 /// let json = fitted.to_json();
 /// let transforms = Transforms::from_json(&json).unwrap();
@@ -67,7 +67,7 @@ pub struct Transforms {
 /// A column and how it is encoded.
 ///
 /// ```
-/// # fn show(column: &ff_data::ColumnTransform) -> String { format!("{}: {}", column.name, column.encoder.kind()) }
+/// # fn show(column: &ff_table::ColumnTransform) -> String { format!("{}: {}", column.name, column.encoder.kind()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColumnTransform {
@@ -84,7 +84,7 @@ pub struct ColumnTransform {
 /// `weights` are `[rows]`.
 ///
 /// ```
-/// let encoded = ff_data::Encoded::default();
+/// let encoded = ff_table::Encoded::default();
 /// assert_eq!(encoded.rows, 0);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -108,7 +108,7 @@ pub struct Encoded {
 /// Where a column's features lie among the numbers and the ids of a row.
 ///
 /// ```
-/// # fn width(range: &ff_data::FeatureRange) -> usize { range.numeric.len() + range.categorical.len() }
+/// # fn width(range: &ff_table::FeatureRange) -> usize { range.numeric.len() + range.categorical.len() }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureRange {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::config::Format;
 use crate::error::{DataError, Result};
+use crate::source::Format;
 use crate::table::Table;
 
 mod jsonl;
@@ -19,9 +19,9 @@ mod parquet;
 /// that fails or is dropped leaves nothing behind, and a file that was there stays as it was.
 ///
 /// ```
-/// use ff_data::{Column, Table, TableWriter};
+/// use ff_table::{Column, Table, TableWriter};
 ///
-/// let path = std::env::temp_dir().join(format!("ff-data-writer-{}.csv", std::process::id()));
+/// let path = std::env::temp_dir().join(format!("ff-table-writer-{}.csv", std::process::id()));
 /// let mut writer = TableWriter::create(&path).unwrap();
 /// let block = Table::new(vec![Column::new("x", vec![1.0, 2.5].into())]).unwrap();
 /// writer.write(&block).unwrap();
@@ -71,7 +71,7 @@ impl TableWriter {
     pub fn create(path: &Path) -> Result<Self> {
         let name = path.to_string_lossy();
         let compressed = name.ends_with(".gz") || name.ends_with(".zst");
-        let format = Format::from_name(&name).filter(|_| !compressed).ok_or_else(|| {
+        let format = Format::from_path(&name).filter(|_| !compressed).ok_or_else(|| {
             DataError::format(
                 path,
                 "the extension names no format that is written",
@@ -115,25 +115,23 @@ impl TableWriter {
     fn new(path: &Path, out: Out, format: Format) -> Result<Self> {
         let extension = path.extension().map(std::ffi::OsStr::to_ascii_lowercase);
         let tabs = extension.is_some_and(|extension| extension == "tsv" || extension == "tab");
-        let sink = match format {
-            Format::Csv => {
-                let delimiter = if tabs { b'\t' } else { b',' };
-                let writer = csv::WriterBuilder::new()
-                    .delimiter(delimiter)
-                    .flexible(true)
-                    .buffer_capacity(1 << 16)
-                    .from_writer(out);
-                Sink::Csv { out: Box::new(writer) }
-            }
-            Format::Jsonl => Sink::Jsonl { out: BufWriter::with_capacity(1 << 16, out) },
-            Format::Parquet => Sink::Parquet { out: Some(out), writer: None },
-            Format::Npy | Format::Npz | Format::Idx => {
-                return Err(DataError::format(
-                    path,
-                    "this format is read but not written",
-                    "Use .csv, .tsv, .parquet or .jsonl.",
-                ));
-            }
+        let sink = if format == Format::CSV {
+            let writer = csv::WriterBuilder::new()
+                .delimiter(if tabs { b'\t' } else { b',' })
+                .flexible(true)
+                .buffer_capacity(1 << 16)
+                .from_writer(out);
+            Sink::Csv { out: Box::new(writer) }
+        } else if format == Format::JSONL {
+            Sink::Jsonl { out: BufWriter::with_capacity(1 << 16, out) }
+        } else if format == Format::PARQUET {
+            Sink::Parquet { out: Some(out), writer: None }
+        } else {
+            return Err(DataError::format(
+                path,
+                "this format is read but not written",
+                "Use .csv, .tsv, .parquet or .jsonl.",
+            ));
         };
         Ok(Self { path: path.into(), sink, names: None })
     }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ff_data::{
+use ff_table::{
     Column, DataConfig, DataError, Format, Kind, RowPolicy, SourceOptions, SplitKind, Table,
     TableWriter, Transforms, Values, prepare, read_table,
 };
@@ -136,7 +136,7 @@ fn a_target_with_one_class() {
     case("x,y\n1,a\n2,a\n3,a\n").says(&["target `y`", "one class only (`a`"], &["right column"]);
     let text: String = (0..40).map(|i| format!("{i}.5,1.5\n")).collect();
     case(format!("x,y\n{text}"))
-        .set(|c| c.task = Some(ff_data::Task::Regression))
+        .set(|c| c.task = Some(ff_table::Task::Regression))
         .says(&["the same value (1.5) in every row"], &[]);
 }
 
@@ -158,7 +158,7 @@ fn a_class_with_one_row() {
 #[test]
 fn text_or_gaps_in_a_target_of_numbers() {
     let numbers: String = (0..40).map(|i| format!("{i},{}.25\n", i * 3)).collect();
-    let regression = |c: &mut DataConfig| c.task = Some(ff_data::Task::Regression);
+    let regression = |c: &mut DataConfig| c.task = Some(ff_table::Task::Regression);
     case(format!("x,y\n{numbers}7,high\n8,low\n")).set(regression).says(
         &["target `y`", "2 values are text, such as `high`", "lines 42, 43"],
         &["null_values"],
@@ -229,7 +229,7 @@ fn a_parquet_file_cut_in_the_middle() {
     std::fs::write(case.folder.path().join("cut.parquet"), &whole[..whole.len() / 2]).unwrap();
     case.says(&["cut.parquet", "is cut", "`PAR1`"], &["Copy or write the file again"]);
     std::fs::write(case.folder.path().join("cut.parquet"), b"x,y\n1,2\n3,4\n").unwrap();
-    let case = case.set(|c| c.format = Some(Format::Parquet));
+    let case = case.set(|c| c.format = Some(Format::PARQUET));
     case.says(&["does not begin with `PAR1`"], &["data.format"]);
 }
 
@@ -396,7 +396,7 @@ fn a_writer_that_fails_leaves_nothing() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_named() {
-    for format in [Format::Csv, Format::Jsonl, Format::Parquet] {
+    for format in [Format::CSV, Format::JSONL, Format::PARQUET] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut writer = TableWriter::stream(Box::new(full), format).unwrap();
         let block = Table::new(vec![Column::new("x", vec![1.25; 100_000].into())]).unwrap();

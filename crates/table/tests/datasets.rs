@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ff_data::{DataConfig, Kind, Level, Role, SplitKind, Target, Task, prepare};
+use ff_table::{DataConfig, Kind, Level, Role, SplitKind, Target, Task, prepare};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

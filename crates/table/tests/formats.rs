@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ff_data::{
+use ff_table::{
     BlockReader, Column, Format, Integers, SourceOptions, Table, TableWriter, Values, load,
     read_table,
 };
@@ -113,7 +113,7 @@ fn images_find_their_labels() {
     assert_eq!(numbers(&table, "pixel11"), [Some(11.0), Some(23.0)]);
     assert_eq!(texts(&table, "label"), ["7", "3"]);
     assert!(info.notes[0].message.contains("tiny-labels-idx1-ubyte.gz"));
-    assert_eq!(info.format, Some(Format::Idx));
+    assert_eq!(info.format, Some(Format::named("idx").unwrap()));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::io::{BufWriter, Write};
 use std::time::Instant;
 
-use ff_data::{DataConfig, prepare};
+use ff_table::{DataConfig, prepare};
 
 const ROWS: usize = 1_000_000;
 const COLUMNS: usize = 50;
@@ -43,7 +43,7 @@ fn a_million_rows_fit_into_two_gibibytes() {
     drop(file);
     let bytes = std::fs::metadata(&path).unwrap().len();
     let started = Instant::now();
-    let table = ff_data::read_table(&path, &ff_data::SourceOptions::default()).unwrap();
+    let table = ff_table::read_table(&path, &ff_table::SourceOptions::default()).unwrap();
     let seconds = started.elapsed().as_secs_f64();
     println!("read: {seconds:.2} s, {:.0} MB/s, peak {} MiB", bytes as f64 / 1e6 / seconds, peak());
     drop(table);

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use ff_data::{SourceOptions, Table, load};
+use ff_table::{SourceOptions, Table, load};
 
 /// More than three parts of half a mebibyte.
 const ROWS: u64 = 45_000;

@@ -5,11 +5,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use ff_data::{BlockReader, Format, SourceOptions, read_table};
+use ff_table::{BlockReader, Format, SourceOptions, read_table};
 use proptest::prelude::*;
 
 /// Reads bytes as a format, whole and in blocks.
-fn read(bytes: &[u8], format: Format, name: &str) -> Option<ff_data::Table> {
+fn read(bytes: &[u8], format: Format, name: &str) -> Option<ff_table::Table> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::File::create(&path).unwrap().write_all(bytes).unwrap();
@@ -76,12 +76,12 @@ proptest! {
 
     #[test]
     fn any_bytes_as_csv(bytes in prop::collection::vec(prop_oneof![Just(b','), Just(b'"'), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..200)) {
-        read(&bytes, Format::Csv, "t.csv");
+        read(&bytes, Format::CSV, "t.csv");
     }
 
     #[test]
     fn any_bytes_as_json_lines(text in "[\\{\\}\\[\\]\":,a1 \n\\\\]{0,80}") {
-        read(text.as_bytes(), Format::Jsonl, "t.jsonl");
+        read(text.as_bytes(), Format::JSONL, "t.jsonl");
     }
 
     #[test]
@@ -92,7 +92,7 @@ proptest! {
         for x in &values[..rows * width] {
             file.extend(x.to_le_bytes());
         }
-        let table = read(&file, Format::Npy, "t.npy").unwrap();
+        let table = read(&file, Format::named("npy").unwrap(), "t.npy").unwrap();
         for row in 0..rows {
             for column in 0..width {
                 let expected = values[row * width + column];
@@ -101,14 +101,14 @@ proptest! {
             }
         }
         // One byte less is an error, not a panic and not a row less.
-        prop_assert!(read(&file[..file.len() - 1], Format::Npy, "t.npy").is_none());
+        prop_assert!(read(&file[..file.len() - 1], Format::named("npy").unwrap(), "t.npy").is_none());
     }
 
     #[test]
     fn npy_headers_of_any_claim(kind in "[<>|=][a-zA-Z][0-9]{0,3}", a in any::<u64>(), b in any::<u64>(), data in prop::collection::vec(any::<u8>(), 0..64)) {
         let mut file = header(&kind, &format!("({a}, {b})"));
         file.extend(data);
-        read(&file, Format::Npy, "t.npy");
+        read(&file, Format::named("npy").unwrap(), "t.npy");
     }
 
     #[test]
@@ -119,7 +119,7 @@ proptest! {
         }
         file.extend(&data);
         let count: u32 = shape.iter().product();
-        let table = read(&file, Format::Idx, "t.idx");
+        let table = read(&file, Format::named("idx").unwrap(), "t.idx");
         if kind == 8 && count > 0 && data.len() >= count as usize {
             let table = table.unwrap();
             let width = (count / shape[0]) as usize;
@@ -136,20 +136,20 @@ proptest! {
         for n in &shape {
             file.extend(n.to_be_bytes());
         }
-        prop_assert!(shape.iter().all(|&n| n > 0) || read(&file, Format::Idx, "t.idx").is_none());
-        read(&file, Format::Idx, "t.idx");
+        prop_assert!(shape.iter().all(|&n| n > 0) || read(&file, Format::named("idx").unwrap(), "t.idx").is_none());
+        read(&file, Format::named("idx").unwrap(), "t.idx");
     }
 
     #[test]
     fn damaged_files_of_every_format(which in 0usize..7, at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<Option<prop::sample::Index>>()) {
         let (name, format) = [
-            ("types.parquet", Format::Parquet),
-            ("plain.parquet", Format::Parquet),
-            ("arrays.npz", Format::Npz),
-            ("fortran.npy", Format::Npy),
-            ("tiny-images-idx3-ubyte", Format::Idx),
-            ("table.csv.gz", Format::Csv),
-            ("table.csv.zst", Format::Csv),
+            ("types.parquet", Format::PARQUET),
+            ("plain.parquet", Format::PARQUET),
+            ("arrays.npz", Format::named("npz").unwrap()),
+            ("fortran.npy", Format::named("npy").unwrap()),
+            ("tiny-images-idx3-ubyte", Format::named("idx").unwrap()),
+            ("table.csv.gz", Format::CSV),
+            ("table.csv.zst", Format::CSV),
         ][which];
         let mut bytes = fixture(name);
         let at = at.index(bytes.len());

@@ -2,7 +2,7 @@
 // A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
-use ff_data::{
+use ff_table::{
     Coding, Column, DataConfig, Encoder, Integers, Kind, Level, Missing, Parts, Prepared, Role,
     Scaling, SplitKind, Table, Target, Task, Transforms, Values, balanced_class_weights, prepare,
 };

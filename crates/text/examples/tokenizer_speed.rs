@@ -1,10 +1,10 @@
 //! Byte pairs learned by our trainer and by the library's, on one text.
 //!
 //! ```text
-//! cargo run --release -p ff-data --example tokenizer_speed -- text SEED.txt 256 big.txt
-//! cargo run --release -p ff-data --example tokenizer_speed -- ours big.txt 32768
-//! cargo run --release -p ff-data --example tokenizer_speed -- library big.txt 32768
-//! cargo run --release -p ff-data --example tokenizer_speed -- tokenize big.txt TOKENIZER
+//! cargo run --release -p ff-text --example tokenizer_speed -- text SEED.txt 256 big.txt
+//! cargo run --release -p ff-text --example tokenizer_speed -- ours big.txt 32768
+//! cargo run --release -p ff-text --example tokenizer_speed -- library big.txt 32768
+//! cargo run --release -p ff-text --example tokenizer_speed -- tokenize big.txt TOKENIZER
 //! ```
 //!
 //! `text` writes so many megabytes: the seed again and again, with every tenth word in another's place. The new words are
@@ -15,7 +15,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use ff_data::text::{TextConfig, Tokenizer, TokenizerOptions, tokenize, train_tokenizer};
+use ff_text::{TextConfig, Tokenizer, TokenizerOptions, tokenize, train_tokenizer};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{

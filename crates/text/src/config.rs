@@ -1,11 +1,13 @@
 //! What a recipe says about text.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::error::{DataError, Result};
+use ff_table::source::{extension, listed, one_of};
+use ff_table::{DataError, Format, Result};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 mod clean;
 
@@ -14,7 +16,7 @@ pub use clean::{BrokenText, CleanConfig, Duplicates};
 /// Where text comes from, how it is cut into documents and parts, and what is done to it.
 ///
 /// ```
-/// use ff_data::text::TextConfig;
+/// use ff_text::TextConfig;
 ///
 /// let config: TextConfig = toml::from_str("paths = ['a.txt']\nvalid = 0.05").unwrap();
 /// assert!(config.validate().is_ok() && config.add_eos);
@@ -23,14 +25,21 @@ pub use clean::{BrokenText, CleanConfig, Duplicates};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextConfig {
-    /// Files and folders of text, JSONL, Parquet or CSV, also as .gz or .zst; a folder stands for all files in it, by name.
+    /// Files and folders; a folder stands for all files in it, by name.
+    #[schemars(description = format!(
+        "Files and folders of {}, also as .gz or .zst; a folder stands for all files in it, by name.",
+        TextFormat::listed()
+    ))]
     pub paths: Vec<PathBuf>,
     /// The files' format; by each file's name by default, and text where the name says nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<TextFormat>,
     /// Only files with these extensions are read from folders, as `["txt", "md"]`; all by default.
     pub extensions: Vec<String>,
-    /// The column or key that holds the text, in JSONL, Parquet and CSV.
+    /// The column or key of a table that holds the text.
+    #[schemars(description = format!(
+        "The column or key that holds the text, in {}.", TextFormat::tables("and")
+    ))]
     pub text_column: String,
     /// What stands between documents in plain text, as `"<|endoftext|>"` or `"\n\n"`; a file is one document by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,50 +109,121 @@ impl TextConfig {
     }
 }
 
-/// A format of text.
+/// A format that documents are read from: plain text, or a column of a table.
 ///
 /// ```
-/// use ff_data::text::TextFormat;
-/// assert_eq!(TextFormat::from_name("a/b.JSONL.zst"), TextFormat::Jsonl);
-/// assert_eq!(TextFormat::from_name("README"), TextFormat::Text);
+/// use ff_table::Format;
+/// use ff_text::TextFormat;
+///
+/// assert_eq!(TextFormat::from_path("a/b.JSONL.zst"), TextFormat::Table(Format::JSONL));
+/// assert_eq!(TextFormat::from_path("README"), TextFormat::Text);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TextFormat {
     /// Plain text in UTF-8.
     Text,
-    /// One JSON object a line.
-    Jsonl,
-    /// Apache Parquet.
-    Parquet,
-    /// Text with a delimiter.
-    Csv,
+    /// A table, its documents in the column `data.text_column`.
+    Table(Format),
 }
 
+/// Extensions of tables that are plain text here, since lists of words and notes have them too.
+const PLAIN: [&str; 3] = ["txt", "tab", "psv"];
+
 impl TextFormat {
-    /// The format that a file's name stands for, looking through `.gz` and `.zst`.
-    pub fn from_name(name: &str) -> Self {
-        match extension(name).as_str() {
-            "jsonl" | "ndjson" | "jsonlines" | "json" => Self::Jsonl,
-            "parquet" | "pq" => Self::Parquet,
-            "csv" | "tsv" => Self::Csv,
-            _ => Self::Text,
+    /// Every format.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let tables = Format::all().filter(|format| format.holds_documents());
+        std::iter::once(Self::Text).chain(tables.map(Self::Table))
+    }
+
+    /// The format of this name, as `data.format` has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|format| format.name() == name)
+    }
+
+    /// The format that a file's extension stands for, looking through `.gz` and `.zst`.
+    pub fn from_path(path: &str) -> Self {
+        let extension = extension(path);
+        let table = match extension.as_str() {
+            "json" => Some(Format::JSONL),
+            other if PLAIN.contains(&other) => None,
+            _ => Format::from_path(path).filter(|format| format.holds_documents()),
+        };
+        table.map_or(Self::Text, Self::Table)
+    }
+
+    /// The value of `data.format`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Table(format) => format.name(),
+        }
+    }
+
+    /// A sentence about it.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Text => "Plain text in UTF-8.",
+            Self::Table(format) => format.about(),
+        }
+    }
+
+    /// The titles of all formats in a sentence.
+    pub fn listed() -> String {
+        listed(Self::all().map(Self::title), "or")
+    }
+
+    /// The titles of the formats that are tables in a sentence, with this word before the last.
+    pub fn tables(word: &str) -> String {
+        listed(Self::all().skip(1).map(Self::title), word)
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Table(format) => format.title(),
         }
     }
 }
 
-/// A name's extension in small letters, that before `.gz` or `.zst`.
-pub(super) fn extension(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    let plain = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
-    let name = plain.rsplit(['/', '\\']).next().unwrap_or_default();
-    name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_owned())
+impl std::fmt::Debug for TextFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text => f.write_str("Text"),
+            Self::Table(format) => format.fmt(f),
+        }
+    }
+}
+
+impl Serialize for TextFormat {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for TextFormat {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        static NAMES: LazyLock<Vec<&str>> =
+            LazyLock::new(|| TextFormat::all().map(TextFormat::name).collect());
+        let name = String::deserialize(from)?;
+        Self::named(&name).ok_or_else(|| D::Error::unknown_variant(&name, &NAMES))
+    }
+}
+
+impl JsonSchema for TextFormat {
+    fn schema_name() -> Cow<'static, str> {
+        "TextFormat".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_of(Self::all().map(|format| (format.name(), format.about())), "A format of text.")
+    }
 }
 
 /// What happens where one document ends and the next one begins within a window.
 ///
 /// ```
-/// assert_eq!(ff_data::text::DocumentBorders::default(), ff_data::text::DocumentBorders::Packed);
+/// assert_eq!(ff_text::DocumentBorders::default(), ff_text::DocumentBorders::Packed);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::{BrokenText, TextConfig, TextFormat, extension};
-use crate::error::{DataError, Result};
-use crate::source::{
-    BlockReader, Bytes, Hashed, InputFile, Objects, SourceOptions, json_kind, not_opened,
-};
+use super::config::{BrokenText, TextConfig, TextFormat};
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
+use ff_table::source::{HashedBytes, Input, JsonLines, extension, json_kind, not_opened};
+use ff_table::{BlockReader, Format};
 
 mod plain;
 
@@ -33,7 +34,8 @@ pub(super) struct Piece {
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     file: usize,
-    /// The line or row, from 1.
+    /// `line` or `row`, and its number from 1.
+    word: &'static str,
     line: u64,
 }
 
@@ -52,7 +54,7 @@ pub(super) fn files(paths: &[PathBuf], base: &Path, config: &TextConfig) -> Resu
             let before = found.len();
             folder(&path, config, &mut found)?;
             if found.len() == before {
-                return Err(DataError::corpus(
+                return Err(TextError::corpus(
                     format!("the folder `{}` holds no file to read", path.display()),
                     "Hidden files are left out; data.extensions says which are read.",
                 ));
@@ -107,13 +109,13 @@ struct Open {
     source: Source,
     /// The bytes on disk, and how many of them were read where that is known.
     size: u64,
-    read: Option<Hashed>,
+    read: Option<HashedBytes>,
 }
 
 enum Source {
     Text(PlainText),
-    Jsonl(Objects),
-    Table { reader: BlockReader, block: Option<crate::table::Table>, row: usize },
+    Jsonl(JsonLines),
+    Table { reader: BlockReader, block: Option<ff_table::Table>, row: usize },
 }
 
 impl<'a> Documents<'a> {
@@ -150,72 +152,60 @@ impl<'a> Documents<'a> {
 
     /// The bytes on disk that were read.
     pub(super) fn bytes(&self) -> u64 {
-        let read = |open: &Open| open.read.as_ref().map_or(0, Hashed::total).min(open.size);
+        let read = |open: &Open| open.read.as_ref().map_or(0, HashedBytes::total).min(open.size);
         self.done + self.open.as_ref().map_or(0, read)
     }
 
     /// A document's place for messages.
     pub(super) fn place(&self, place: Place) -> String {
-        let path = self.files[place.file].display();
-        let table = matches!(self.format(&self.files[place.file]), TextFormat::Parquet);
-        format!("`{path}`, {} {}", if table { "row" } else { "line" }, place.line)
+        format!("`{}`, {} {}", self.files[place.file].display(), place.word, place.line)
     }
 
     fn format(&self, path: &Path) -> TextFormat {
-        let by_name = || TextFormat::from_name(&path.to_string_lossy());
+        let by_name = || TextFormat::from_path(&path.to_string_lossy());
         self.config.format.unwrap_or_else(by_name)
     }
 
     fn open_file(&self, path: &Path) -> Result<Open> {
-        let format = self.format(path);
         let size = std::fs::metadata(path).map_err(|e| not_opened(path, e))?.len();
-        let column = &self.config.text_column;
-        let stream = |input: &InputFile| -> Result<(Bytes, Hashed)> { input.hashed_reader() };
-        Ok(match format {
+        let (source, read) = match self.format(path) {
             TextFormat::Text => {
-                let input = InputFile::open(path, false)?;
-                let (bytes, read) = stream(&input)?;
+                let input = Input::open(path, false)?;
+                let (bytes, read) = input.hashed_reader()?;
                 let text = PlainText::new(&input, bytes, self.config, self.whole);
-                Open { source: Source::Text(text), size, read: Some(read) }
+                (Source::Text(text), Some(read))
             }
-            TextFormat::Jsonl => {
-                let input = InputFile::open(path, false)?;
-                let (bytes, read) = stream(&input)?;
-                let source = Source::Jsonl(Objects::new(&input, bytes));
-                Open { source, size, read: Some(read) }
+            // Lines one by one: what is broken in one is judged by `data.clean.utf8`.
+            TextFormat::Table(format) if format == Format::JSONL => {
+                let input = Input::open(path, false)?;
+                let (bytes, read) = input.hashed_reader()?;
+                (Source::Jsonl(JsonLines::new(&input, bytes)), Some(read))
             }
-            TextFormat::Parquet => {
-                let reader = BlockReader::parquet_column(path, column, ROWS)?;
-                Open { source: Source::Table { reader, block: None, row: 0 }, size, read: None }
+            TextFormat::Table(format) => {
+                let reader = BlockReader::column(path, format, &self.config.text_column, ROWS)?;
+                (Source::Table { reader, block: None, row: 0 }, None)
             }
-            TextFormat::Csv => {
-                let options = SourceOptions {
-                    format: Some(crate::config::Format::Csv),
-                    header: Some(true),
-                    null_values: Vec::new(),
-                    ..SourceOptions::default()
-                };
-                let reader = BlockReader::open(path, &options, ROWS)?;
-                Open { source: Source::Table { reader, block: None, row: 0 }, size, read: None }
-            }
-        })
+        };
+        Ok(Open { source, size, read })
     }
 }
 
-fn next_object(objects: &mut Objects, config: &TextConfig, file: usize) -> Result<Option<Piece>> {
+fn next_object(objects: &mut JsonLines, config: &TextConfig, file: usize) -> Result<Option<Piece>> {
     let Some(bytes) = objects.next_line()? else { return Ok(None) };
     let broken =
         std::str::from_utf8(bytes).err().map(|e| (e.valid_up_to(), bytes[e.valid_up_to()]));
     let (parsed, line);
     match (broken, config.clean.utf8) {
         (Some((at, byte)), BrokenText::Error) => {
-            return Err(objects.error(
-                format!("byte {byte:#04x}, number {} of the line, is not UTF-8", at + 1),
-                UTF8_HINT,
-            ));
+            return Err(objects
+                .error(
+                    format!("byte {byte:#04x}, number {} of the line, is not UTF-8", at + 1),
+                    UTF8_HINT,
+                )
+                .into());
         }
         (Some(_), BrokenText::Drop) => {
-            let place = Place { file, line: objects.line() };
+            let place = Place { file, word: "line", line: objects.line() };
             return Ok(Some(Piece { broken: true, ..Piece::whole(String::new(), place) }));
         }
         (Some(_), BrokenText::Replace) => {
@@ -230,10 +220,12 @@ fn next_object(objects: &mut Objects, config: &TextConfig, file: usize) -> Resul
         Some(serde_json::Value::String(text)) => text,
         Some(serde_json::Value::Null) => String::new(),
         Some(other) => {
-            return Err(objects.error(
-                format!("`{column}` holds {}, a text is expected", json_kind(&other)),
-                "data.text_column, or --text-column, names the key that holds the text.",
-            ));
+            return Err(objects
+                .error(
+                    format!("`{column}` holds {}, a text is expected", json_kind(&other)),
+                    "data.text_column, or --text-column, names the key that holds the text.",
+                )
+                .into());
         }
         None => {
             let keys: Vec<&str> = object.keys().map(String::as_str).take(20).collect();
@@ -241,15 +233,15 @@ fn next_object(objects: &mut Objects, config: &TextConfig, file: usize) -> Resul
                 "data.text_column, or --text-column, names the key; the keys here are {}.",
                 keys.join(", ")
             );
-            return Err(objects.error(format!("there is no key `{column}`"), &hint));
+            return Err(objects.error(format!("there is no key `{column}`"), &hint).into());
         }
     };
-    Ok(Some(Piece::whole(text, Place { file, line })))
+    Ok(Some(Piece::whole(text, Place { file, word: "line", line })))
 }
 
 fn next_row(
     reader: &mut BlockReader,
-    block: &mut Option<crate::table::Table>,
+    block: &mut Option<ff_table::Table>,
     row: &mut usize,
     config: &TextConfig,
     file: usize,
@@ -268,7 +260,7 @@ fn next_row(
             } else {
                 column.values.text(*row).into_owned()
             };
-            let place = Place { file, line: table.line(*row) };
+            let place = Place { file, word: table.line_word(), line: table.line(*row) };
             *row += 1;
             return Ok(Some(Piece::whole(text, place)));
         }

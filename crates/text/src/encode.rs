@@ -3,7 +3,7 @@
 use super::documents::{MAX_DOCUMENT, Piece, Place};
 use super::floor_boundary;
 use super::tokenizer::Tokenizer;
-use crate::error::{DataError, Result};
+use crate::error::{Result, TextError};
 
 /// A text longer than this is encoded in parts of about half of it.
 const LONG: usize = 1 << 20;
@@ -142,8 +142,8 @@ fn is_neutral(tokenizer: &Tokenizer, text: &str, at: usize) -> Result<bool> {
     Ok(parts == tokenizer.encode(&text[from..to])?)
 }
 
-fn no_place(kind: &str) -> DataError {
-    DataError::corpus(
+fn no_place(kind: &str) -> TextError {
+    TextError::corpus(
         format!(
             "{} MiB of text have no place at which this {kind} tokenizer would cut it in two",
             MAX_DOCUMENT >> 20

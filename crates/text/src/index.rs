@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::shard::ShardInfo;
-use crate::error::{DataError, Result};
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
 
 pub(super) const FILE: &str = "index.json";
 pub(super) const FORMAT: u32 = 1;
@@ -28,7 +30,7 @@ pub(super) struct Index {
 /// What became of the text.
 ///
 /// ```
-/// # use ff_data::text::TextReport;
+/// # use ff_text::TextReport;
 /// fn told(report: &TextReport) -> String {
 ///     format!("{} of {} documents, {} tokens", report.documents.kept, report.documents.read, report.train.tokens)
 /// }
@@ -62,7 +64,7 @@ pub struct TextReport {
 /// Documents read, kept and dropped: `read = kept + Σ dropped`.
 ///
 /// ```
-/// assert_eq!(ff_data::text::DocumentCounts::default().read, 0);
+/// assert_eq!(ff_text::DocumentCounts::default().read, 0);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +84,7 @@ pub struct DocumentCounts {
 /// A part of the tokens.
 ///
 /// ```
-/// assert_eq!(ff_data::text::PartReport::default().tokens, 0);
+/// assert_eq!(ff_text::PartReport::default().tokens, 0);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,17 +101,17 @@ impl Index {
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
         let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => DataError::tokens(
+            std::io::ErrorKind::NotFound => TextError::tokens(
                 folder,
                 "no tokens: the index is missing, so the text was not tokenised to its end",
             ),
-            _ => DataError::io("read", &path, e),
+            _ => DataError::io("read", &path, e).into(),
         })?;
         let index: Self = serde_json::from_str(&text)
-            .map_err(|e| DataError::tokens(&path, format!("the index is damaged: {e}")))?;
+            .map_err(|e| TextError::tokens(&path, format!("the index is damaged: {e}")))?;
         if index.format != FORMAT {
             let message = format!("format {}; this program reads {FORMAT}", index.format);
-            return Err(DataError::tokens(&path, message));
+            return Err(TextError::tokens(&path, message));
         }
         let (train, valid) = (&index.report.train, &index.report.valid);
         let total: u128 = index.shards.iter().map(|shard| u128::from(shard.tokens)).sum();
@@ -119,7 +121,7 @@ impl Index {
         if total != u128::from(train.tokens) + u128::from(valid.tokens)
             || !index.shards.iter().all(plain)
         {
-            return Err(DataError::tokens(
+            return Err(TextError::tokens(
                 &path,
                 "the index is damaged: its numbers do not add up",
             ));

@@ -4,7 +4,7 @@
 //! [`TextData`] maps into memory.
 //!
 //! ```
-//! use ff_data::text::{TextConfig, TextData, Tokenizer, tokenize};
+//! use ff_text::{TextConfig, TextData, Tokenizer, tokenize};
 //!
 //! # let folder = std::env::temp_dir().join(format!("ff-data-text-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder)?;
@@ -21,12 +21,14 @@
 //! # std::fs::remove_dir_all(&folder)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![forbid(unsafe_code)]
 
 mod bpe;
 mod clean;
 mod config;
 mod documents;
 mod encode;
+mod error;
 mod index;
 mod measure;
 mod shard;
@@ -37,6 +39,7 @@ mod train;
 
 pub use bpe::Pretokenizer;
 pub use config::{BrokenText, CleanConfig, DocumentBorders, Duplicates, TextConfig, TextFormat};
+pub use error::{Result, TextError};
 pub use index::{DocumentCounts, PartReport, TextReport};
 pub use measure::{TextMeasure, measure};
 pub use tokenize::{TextProgress, tokenize};

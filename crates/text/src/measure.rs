@@ -8,8 +8,8 @@ use super::config::TextConfig;
 use super::documents::{Documents, files};
 use super::encode::Cutter;
 use super::tokenizer::Tokenizer;
-use crate::error::{DataError, Result};
-use crate::threads;
+use crate::error::{Result, TextError};
+use ff_table::threads;
 
 /// Text that is encoded at once, on all threads.
 const BATCH: usize = 8 << 20;
@@ -17,7 +17,7 @@ const BATCH: usize = 8 << 20;
 /// How a tokenizer does on a text.
 ///
 /// ```
-/// let measured = ff_data::text::TextMeasure { bytes: 7, tokens: 2, ..Default::default() };
+/// let measured = ff_text::TextMeasure { bytes: 7, tokens: 2, ..Default::default() };
 /// assert_eq!(measured.bytes_per_token(), 3.5);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,7 +51,7 @@ impl TextMeasure {
 /// Encodes all documents that a [`TextConfig`] names, and counts.
 ///
 /// # Errors
-/// [`DataError`]: text that cannot be read or encoded, no text.
+/// [`TextError`]: text that cannot be read or encoded, no text.
 pub fn measure(config: &TextConfig, base: &Path, tokenizer: &Tokenizer) -> Result<TextMeasure> {
     config.validate()?;
     let files = files(&config.paths, base, config)?;
@@ -85,7 +85,7 @@ pub fn measure(config: &TextConfig, base: &Path, tokenizer: &Tokenizer) -> Resul
         }
     }
     if total.bytes == 0 {
-        return Err(DataError::corpus("there is no text to measure on", "Check the files."));
+        return Err(TextError::corpus("there is no text to measure on", "Check the files."));
     }
     total.distinct = seen.iter().filter(|seen| **seen).count() as u64;
     Ok(total)

@@ -11,7 +11,9 @@ use std::path::Path;
 use ff_tensor::Mapped;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::error::{DataError, Result};
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
 
 const MAGIC: [u8; 8] = *b"FFTOKENS";
 const VERSION: u32 = 1;
@@ -117,10 +119,10 @@ impl Shard {
     pub(super) fn open(folder: &Path, info: &ShardInfo) -> Result<Self> {
         let path = folder.join(&info.file);
         let bytes = Mapped::open(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => DataError::tokens(&path, "this shard is missing"),
-            _ => DataError::io("read", &path, e),
+            std::io::ErrorKind::NotFound => TextError::tokens(&path, "this shard is missing"),
+            _ => DataError::io("read", &path, e).into(),
         })?;
-        let damaged = |message: String| DataError::tokens(&path, message);
+        let damaged = |message: String| TextError::tokens(&path, message);
         let cut = || damaged(format!("this shard is cut: it has {} bytes", bytes.len()));
         let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
         let half = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
@@ -158,7 +160,7 @@ impl Shard {
         if format!("{hash:016x}") == info.hash {
             return Ok(());
         }
-        Err(DataError::tokens(&folder.join(&info.file), "this shard is damaged: its hash differs"))
+        Err(TextError::tokens(&folder.join(&info.file), "this shard is damaged: its hash differs"))
     }
 
     pub(super) fn len(&self) -> usize {

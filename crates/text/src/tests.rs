@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::tokenize::tokenize_into;
 use super::*;
-use crate::error::{DataError, Result};
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
 
 const TEXT: &str =
     "First Citizen:\r\nBefore we proceed any further, hear me speak.\n\nAll: Speak, spëak! 🙂\n";
@@ -91,7 +93,7 @@ fn the_last_documents_are_held_out() {
         data.train.read(60, &mut [0; 20]).is_err()
             && data.train.read(u64::MAX, &mut [0; 2]).is_err()
     );
-    assert!(matches!(valid.check_vocabulary(257), Err(DataError::Vocabulary { id: 257, .. })));
+    assert!(matches!(valid.check_vocabulary(257), Err(TextError::Vocabulary { id: 257, .. })));
     assert!(valid.check_vocabulary(258).is_ok());
     assert!(valid.check_context(15, "valid").is_ok() && valid.check_context(16, "valid").is_err());
 }
@@ -113,12 +115,12 @@ fn files_of_every_kind_give_the_same_documents() {
     write("a.jsonl.gz", &gz.finish().unwrap());
     write("b.jsonl.zst", &zstd::encode_all(json.as_bytes(), 1).unwrap());
     write("a.csv", "id,text\n1,one\n2,tw\u{f6}\n".as_bytes());
-    let mut writer = crate::TableWriter::create(&base.join("a.parquet")).unwrap();
-    let mut texts = crate::TextValues::default();
+    let mut writer = ff_table::TableWriter::create(&base.join("a.parquet")).unwrap();
+    let mut texts = ff_table::TextValues::default();
     texts.push("one");
     texts.push("tw\u{f6}");
-    let column = crate::Column::new("text", crate::Values::Text(texts));
-    writer.write(&crate::Table::new(vec![column]).unwrap()).unwrap();
+    let column = ff_table::Column::new("text", ff_table::Values::Text(texts));
+    writer.write(&ff_table::Table::new(vec![column]).unwrap()).unwrap();
     writer.finish().unwrap();
     let tokenizer = Tokenizer::bytes(&["<|endoftext|>"]).unwrap();
     for path in ["many", "all.txt", "a.jsonl", "a.jsonl.gz", "b.jsonl.zst", "a.csv", "a.parquet"] {
@@ -154,7 +156,7 @@ fn tokens_that_are_there_are_used_again() {
     std::fs::remove_file(tokens.join("index.json")).unwrap();
     std::fs::write(tokens.join(".ff-1.tmp"), "half").unwrap();
     std::fs::write(tokens.join("shard-00099.tokens"), "old").unwrap();
-    assert!(matches!(TextData::open(&tokens), Err(DataError::Tokens { .. })));
+    assert!(matches!(TextData::open(&tokens), Err(TextError::Tokens { .. })));
     assert!(!run(&config, folder.path(), &tokenizer).unwrap().reused);
     let left: Vec<_> =
         std::fs::read_dir(&tokens).unwrap().map(|e| e.unwrap().file_name()).collect();
@@ -173,7 +175,7 @@ fn a_shard_that_is_cut_missing_or_changed_is_an_error() {
         std::fs::write(&path, &whole[..length]).unwrap();
         let error = TextData::open(&tokens).unwrap_err();
         assert!(
-            matches!(&error, DataError::Tokens { path: at, .. } if *at == path),
+            matches!(&error, TextError::Tokens { path: at, .. } if *at == path),
             "{length}: {error}"
         );
     }
@@ -207,7 +209,7 @@ fn an_index_that_is_changed_is_an_error() {
     ] {
         std::fs::write(&path, whole.replacen(from, to, 1)).unwrap();
         let error = TextData::open(&folder.path().join("tokens")).unwrap_err();
-        assert!(matches!(error, DataError::Tokens { .. }), "{from} {error}");
+        assert!(matches!(error, TextError::Tokens { .. }), "{from} {error}");
     }
 }
 
@@ -270,11 +272,14 @@ fn too_little_text_and_wrong_text_are_errors() {
     assert!(error("a.csv", "x,y\na,b\n", None).contains("no column `text`"));
     assert!(error("a.parquet", "PAR1", None).contains("Parquet"));
     let missing = run(&config(&["b.txt"]), base, &tokenizer).unwrap_err();
-    assert!(matches!(missing, DataError::NotFound { .. }));
+    assert!(matches!(missing, TextError::Data(DataError::NotFound { .. })));
     std::fs::create_dir(base.join("empty")).unwrap();
     let empty = run(&config(&["empty"]), base, &tokenizer).unwrap_err();
     assert!(empty.to_string().contains("holds no file"));
-    assert!(matches!(run(&config(&[]), base, &tokenizer), Err(DataError::Config { .. })));
+    assert!(matches!(
+        run(&config(&[]), base, &tokenizer),
+        Err(TextError::Data(DataError::Config { .. }))
+    ));
 }
 
 #[test]

@@ -12,9 +12,11 @@ use super::index::{DocumentCounts, FILE, FORMAT, Index, PartReport, TextReport};
 use super::shard::{ShardBuffer, ShardInfo};
 use super::tokenizer::Tokenizer;
 use super::tokens::{TextData, TokenData};
-use crate::error::{DataError, Result};
-use crate::source::InputFile;
-use crate::threads;
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
+use ff_table::source::Input;
+use ff_table::threads;
 
 /// The tokens of a shard: 32 or 64 MiB.
 const SHARD: usize = 1 << 24;
@@ -31,7 +33,7 @@ const EXAMPLES: usize = 5;
 /// How far reading, tokenising or learning is.
 ///
 /// ```
-/// # use ff_data::text::TextProgress;
+/// # use ff_text::TextProgress;
 /// fn told(progress: &TextProgress) -> String {
 ///     format!("{}: {} of {}", progress.phase, progress.done, progress.total)
 /// }
@@ -59,7 +61,7 @@ pub struct TextProgress {
 /// the number of threads. Relative paths start at `base`.
 ///
 /// # Errors
-/// [`DataError`]: a file that cannot be read, with the line where it has lines; no text; text that the tokenizer cannot
+/// [`TextError`]: a file that cannot be read, with the line where it has lines; no text; text that the tokenizer cannot
 /// encode; a folder that cannot be written.
 pub fn tokenize(
     config: &TextConfig,
@@ -136,7 +138,7 @@ pub(super) fn tokenize_into(
         };
     }
     if report.train.tokens == 0 {
-        return Err(DataError::corpus(
+        return Err(TextError::corpus(
             "after the held-out part there is no text left to train on",
             "Give more text, or a smaller share to data.valid.",
         ));
@@ -149,7 +151,7 @@ pub(super) fn tokenize_into(
 /// The first document that is held out.
 fn held_out(kept: u64, share: f64) -> Result<u64> {
     if kept < 2 {
-        return Err(DataError::corpus(
+        return Err(TextError::corpus(
             "a single document cannot be divided into parts",
             "Set data.valid to 0, name a file in data.valid_paths, or say what stands between documents \
              (data.document_separator).",
@@ -161,7 +163,7 @@ fn held_out(kept: u64, share: f64) -> Result<u64> {
 /// The character at which a single text is divided, if this is one.
 fn single_text(config: &TextConfig, train: &[PathBuf]) -> Result<Option<u64>> {
     let [path] = train else { return Ok(None) };
-    let by_name = || TextFormat::from_name(&path.to_string_lossy());
+    let by_name = || TextFormat::from_path(&path.to_string_lossy());
     let plain = config.format.unwrap_or_else(by_name) == TextFormat::Text;
     let divided = config.valid > 0.0 && config.valid_paths.is_empty();
     if !plain || !divided || config.document_separator.is_some() {
@@ -194,7 +196,7 @@ fn hash(
     for part in [train, valid] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         for path in part {
-            let (hash, length) = InputFile::open(path, false)?.hash()?;
+            let (hash, length) = Input::open(path, false)?.hash()?;
             hasher.update(hash.as_bytes());
             bytes += length;
             progress(&TextProgress {
@@ -223,7 +225,7 @@ fn key(config: &TextConfig, tokenizer: &Tokenizer, hashed: &FileHash) -> String 
         hasher.update(part.as_bytes());
     }
     for path in config.paths.iter().chain(&config.valid_paths) {
-        hasher.update(format!("{:?}", TextFormat::from_name(&path.to_string_lossy())).as_bytes());
+        hasher.update(format!("{:?}", TextFormat::from_path(&path.to_string_lossy())).as_bytes());
     }
     hasher.update(serde_json::to_string(&settings).unwrap_or_default().as_bytes());
     format!("{:032x}", hasher.digest128())
@@ -249,11 +251,11 @@ fn clear(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn empty(counts: &DocumentCounts) -> DataError {
+fn empty(counts: &DocumentCounts) -> TextError {
     let dropped: Vec<String> =
         counts.dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     let dropped = if dropped.is_empty() { "none".into() } else { dropped.join(", ") };
-    DataError::corpus(
+    TextError::corpus(
         format!("there is no text: {} documents were read, dropped were {dropped}", counts.read),
         "Check data.paths, data.text_column and data.clean.",
     )
@@ -378,9 +380,9 @@ impl<'a> Work<'a> {
         let encoded = threads::map(units.iter(), |unit| self.tokenizer.encode(&unit.text));
         for (unit, ids) in units.drain(..).zip(encoded) {
             let ids = ids.map_err(|error| match error {
-                DataError::Tokenizer { message, hint, .. } => {
+                TextError::Tokenizer { message, hint, .. } => {
                     let place = format!("the document at {}", documents.place(unit.place));
-                    DataError::Tokenizer { place, message, hint }
+                    TextError::Tokenizer { place, message, hint }
                 }
                 other => other,
             })?;

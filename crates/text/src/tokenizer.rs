@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokenizers::Tokenizer as Inner;
 
-use crate::error::{DataError, Result};
-use crate::source::guarded_call;
+use crate::error::{Result, TextError};
+use ff_formats::guarded_call;
 
 mod added;
 mod byte_pairs;
@@ -27,7 +27,7 @@ pub use stream::TextStream;
 /// read and that gives the same ids.
 ///
 /// ```
-/// use ff_data::text::Tokenizer;
+/// use ff_text::Tokenizer;
 ///
 /// let tokenizer = Tokenizer::characters("to be", &["<|endoftext|>"])?;
 /// assert_eq!(tokenizer.vocab_size(), 6);
@@ -35,7 +35,7 @@ pub use stream::TextStream;
 /// assert_eq!(ids, [1, 2, 0, 4, 3]);
 /// assert_eq!(tokenizer.decode(&ids)?, "be to");
 /// assert!(tokenizer.encode("tea").unwrap_err().to_string().contains("no token for `a`"));
-/// # Ok::<(), ff_data::DataError>(())
+/// # Ok::<(), ff_text::TextError>(())
 /// ```
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -62,8 +62,8 @@ enum Fast {
 /// How a tokenizer cuts text.
 ///
 /// ```
-/// assert_eq!(ff_data::text::Tokenizer::bytes(&[])?.kind(), ff_data::text::TokenizerKind::Bytes);
-/// # Ok::<(), ff_data::DataError>(())
+/// assert_eq!(ff_text::Tokenizer::bytes(&[])?.kind(), ff_text::TokenizerKind::Bytes);
+/// # Ok::<(), ff_text::TextError>(())
 /// ```
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
@@ -100,9 +100,9 @@ impl std::fmt::Display for TokenizerKind {
 /// The ids that have a part of their own in a sequence.
 ///
 /// ```
-/// let tokenizer = ff_data::text::Tokenizer::bytes(&["<|endoftext|>"])?;
+/// let tokenizer = ff_text::Tokenizer::bytes(&["<|endoftext|>"])?;
 /// assert_eq!(tokenizer.special().eos, Some(256));
-/// # Ok::<(), ff_data::DataError>(())
+/// # Ok::<(), ff_text::TextError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpecialTokens {
@@ -120,7 +120,7 @@ impl Tokenizer {
     /// The ids of a text, without tokens added around it; special tokens that stand in the text are recognised.
     ///
     /// # Errors
-    /// [`DataError::Tokenizer`] for text without a token in a vocabulary that has none for the unknown.
+    /// [`TextError::Tokenizer`] for text without a token in a vocabulary that has none for the unknown.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self.fast.as_deref() {
             Some(Fast::Simple(fast)) => fast.encode(text).map_err(|c| self.no_token(c)),
@@ -140,7 +140,7 @@ impl Tokenizer {
     /// The text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
-    /// [`DataError::Vocabulary`] for an id that is not in the vocabulary.
+    /// [`TextError::Vocabulary`] for an id that is not in the vocabulary.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.decode_inner(ids, false)
     }
@@ -213,7 +213,7 @@ impl Tokenizer {
         let encoding = encoded.and_then(|encoded| encoded.map_err(|e| e.to_string()));
         match encoding {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(message) => Err(DataError::tokenizer(
+            Err(message) => Err(TextError::tokenizer(
                 self.place.as_ref(),
                 format!("the text cannot be encoded: {message}"),
                 "Train the tokenizer on text like this, or take one of the byte level (bpe, bytes).",
@@ -223,11 +223,11 @@ impl Tokenizer {
 
     fn decode_inner(&self, ids: &[u32], skip_special: bool) -> Result<String> {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
-            return Err(DataError::Vocabulary { id, vocab_size: self.vocab_size });
+            return Err(TextError::Vocabulary { id, vocab_size: self.vocab_size });
         }
         let decoded = guarded_call(|| self.inner.decode(ids, skip_special));
         decoded.and_then(|decoded| decoded.map_err(|e| e.to_string())).map_err(|message| {
-            DataError::tokenizer(
+            TextError::tokenizer(
                 self.place.as_ref(),
                 format!("the ids cannot be decoded: {message}"),
                 String::new(),
@@ -235,8 +235,8 @@ impl Tokenizer {
         })
     }
 
-    fn no_token(&self, character: char) -> DataError {
-        DataError::tokenizer(
+    fn no_token(&self, character: char) -> TextError {
+        TextError::tokenizer(
             self.place.as_ref(),
             format!("no token for `{}` (U+{:04X})", character.escape_debug(), character as u32),
             "The characters of a character tokenizer are those of the text it was made from: make it anew, or \
@@ -337,7 +337,7 @@ mod tests {
         );
         assert!(Tokenizer::load("none".as_ref()).is_err());
         let bytes = Tokenizer::bytes(&[]).unwrap();
-        assert!(matches!(bytes.decode(&[1, 256]), Err(DataError::Vocabulary { id: 256, .. })));
+        assert!(matches!(bytes.decode(&[1, 256]), Err(TextError::Vocabulary { id: 256, .. })));
         assert!(Tokenizer::bytes(&["a", "a"]).is_err() && Tokenizer::bytes(&[""]).is_err());
     }
 }

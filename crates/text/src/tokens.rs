@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::index::{Index, TextReport};
 use super::shard::{Shard, ShardInfo};
-use crate::error::{DataError, Result};
+use crate::error::{Result, TextError};
 
 /// The tokens of a folder that [`tokenize`](super::tokenize) wrote, in their parts.
 ///
 /// ```
-/// use ff_data::text::TextData;
+/// use ff_text::TextData;
 /// let error = TextData::open("no/tokens".as_ref()).unwrap_err();
 /// assert!(error.to_string().contains("no tokens"));
 /// ```
@@ -29,7 +29,7 @@ impl TextData {
     /// Maps the shards of a folder.
     ///
     /// # Errors
-    /// [`DataError::Tokens`] for a folder that is incomplete or damaged.
+    /// [`TextError::Tokens`] for a folder that is incomplete or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         let index = Index::read(folder)?;
         let all = TokenData::of(folder, &index)?;
@@ -46,7 +46,7 @@ impl TextData {
     /// Reads every shard and compares it with its hash.
     ///
     /// # Errors
-    /// [`DataError::Tokens`] naming the shard that is damaged.
+    /// [`TextError::Tokens`] naming the shard that is damaged.
     pub fn verify(&self) -> Result<()> {
         let stream = &self.train.stream;
         for (shard, info) in stream.shards.iter().zip(&stream.infos) {
@@ -86,7 +86,7 @@ impl TokenData {
     /// Maps all tokens of a folder as one stream, both parts of it.
     ///
     /// # Errors
-    /// [`DataError::Tokens`] for a folder that is incomplete or damaged.
+    /// [`TextError::Tokens`] for a folder that is incomplete or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         Self::of(folder, &Index::read(folder)?)
     }
@@ -132,23 +132,23 @@ impl TokenData {
     /// Whether a model of this vocabulary has a row for every token.
     ///
     /// # Errors
-    /// [`DataError::Vocabulary`] with the largest id.
+    /// [`TextError::Vocabulary`] with the largest id.
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<()> {
         if (self.max_id() as usize) < vocab_size {
             return Ok(());
         }
-        Err(DataError::Vocabulary { id: self.max_id(), vocab_size })
+        Err(TextError::Vocabulary { id: self.max_id(), vocab_size })
     }
 
     /// Whether there is a window of `context` tokens and the token after it; `part` names what is too short.
     ///
     /// # Errors
-    /// [`DataError::Corpus`] with both lengths.
+    /// [`TextError::Corpus`] with both lengths.
     pub fn check_context(&self, context: usize, part: &str) -> Result<()> {
         if self.tokens() > context as u64 {
             return Ok(());
         }
-        Err(DataError::corpus(
+        Err(TextError::corpus(
             format!(
                 "the {part} part has {} tokens, too few for a context of {context} and the token after it",
                 self.tokens()
@@ -160,7 +160,7 @@ impl TokenData {
     /// The tokens from `start` on.
     ///
     /// # Errors
-    /// [`DataError::Tokens`] for a window that reaches beyond the end, or an id that the index does not know of.
+    /// [`TextError::Tokens`] for a window that reaches beyond the end, or an id that the index does not know of.
     pub fn read(&self, start: u64, out: &mut [i32]) -> Result<()> {
         let mut token = self.checked(start, out.len())?;
         let mut rest = &mut *out;
@@ -175,7 +175,7 @@ impl TokenData {
         }
         let largest = out.iter().map(|&id| id as u32).max();
         match largest {
-            Some(id) if id > self.max_id() => Err(DataError::tokens(
+            Some(id) if id > self.max_id() => Err(TextError::tokens(
                 &self.stream.folder,
                 format!(
                     "a shard is damaged: it holds the id {id}, the largest is {}",
@@ -189,7 +189,7 @@ impl TokenData {
     /// Which document each token of a window belongs to, the window's first one being 0.
     ///
     /// # Errors
-    /// [`DataError::Tokens`] for a window that reaches beyond the end.
+    /// [`TextError::Tokens`] for a window that reaches beyond the end.
     pub fn segments(&self, start: u64, out: &mut [i32]) -> Result<()> {
         self.each_document(start, out, |document, _| document)
     }
@@ -197,7 +197,7 @@ impl TokenData {
     /// How far each token of a window is from its document's first token in that window.
     ///
     /// # Errors
-    /// [`DataError::Tokens`] for a window that reaches beyond the end.
+    /// [`TextError::Tokens`] for a window that reaches beyond the end.
     pub fn positions(&self, start: u64, out: &mut [i32]) -> Result<()> {
         self.each_document(start, out, |_, position| position)
     }
@@ -244,7 +244,7 @@ impl TokenData {
         if end.is_some_and(|end| end <= self.tokens()) {
             return Ok(self.range.start + start);
         }
-        Err(DataError::tokens(
+        Err(TextError::tokens(
             &self.stream.folder,
             format!("{count} tokens from {start} on were asked for, there are {}", self.tokens()),
         ))

@@ -13,8 +13,10 @@ use super::tokenize::TextProgress;
 use super::tokenizer::{
     Tokenizer, TokenizerKind, added_tokens, byte_alphabet, byte_level, check_special, pretty,
 };
-use crate::error::{DataError, Result};
-use crate::threads;
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
+use ff_table::threads;
 
 mod library;
 
@@ -33,7 +35,7 @@ const MAX_VOCABULARY: usize = 1 << 24;
 /// What kind of tokenizer is learned, and how large it becomes.
 ///
 /// ```
-/// use ff_data::text::TokenizerOptions;
+/// use ff_text::TokenizerOptions;
 /// assert_eq!(TokenizerOptions::default().vocab_size, 32_768);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Default for TokenizerOptions {
 /// A tokenizer and what it was learned from.
 ///
 /// ```
-/// # use ff_data::text::TrainedTokenizer;
+/// # use ff_text::TrainedTokenizer;
 /// fn told(trained: &TrainedTokenizer) -> String {
 ///     format!("{} tokens from {} documents", trained.tokenizer.vocab_size(), trained.documents)
 /// }
@@ -90,7 +92,7 @@ pub struct TrainedTokenizer {
 /// by the crate `tokenizers`.
 ///
 /// # Errors
-/// [`DataError`]: text that cannot be read, no text, a vocabulary that is too small for its kind.
+/// [`TextError`]: text that cannot be read, no text, a vocabulary that is too small for its kind.
 pub fn train_tokenizer(
     config: &TextConfig,
     base: &Path,
@@ -135,7 +137,7 @@ pub fn train_tokenizer(
         TokenizerKind::Wordpiece => (library::wordpiece(&mut text, options)?, None),
         TokenizerKind::Unigram => (library::unigram(&mut text, options)?, None),
         TokenizerKind::Words => {
-            return Err(DataError::config("kind", "whole words are not learned: take bpe"));
+            return Err(DataError::config("kind", "whole words are not learned: take bpe").into());
         }
     };
     if text.bytes == 0 && options.kind != TokenizerKind::Bytes {
@@ -224,25 +226,27 @@ fn bpe_json(merges: &Merges, how: Pretokenizer, special: &[&str]) -> Value {
     })
 }
 
-fn nothing() -> DataError {
-    DataError::corpus(
+fn nothing() -> TextError {
+    TextError::corpus(
         "there is no text to learn from",
         "Check the files, and the column that holds the text.",
     )
 }
 
-fn too_small(asked: usize, least: usize) -> DataError {
+fn too_small(asked: usize, least: usize) -> TextError {
     DataError::config(
         "vocab_size",
         format!("{asked} tokens are too few: at least {least} are needed"),
     )
+    .into()
 }
 
-fn too_large(asked: usize) -> DataError {
+fn too_large(asked: usize) -> TextError {
     DataError::config(
         "vocab_size",
         format!("{asked} tokens are too many: at most {MAX_VOCABULARY}"),
     )
+    .into()
 }
 
 /// The text of documents, some at a time, in parts that are learned from one by one.
@@ -332,7 +336,7 @@ impl<'a> Text<'a> {
             }
         }
         if self.open.len() > MAX_DOCUMENT {
-            return Err(DataError::corpus(
+            return Err(TextError::corpus(
                 format!("{} MiB of text without an end of a word", MAX_DOCUMENT >> 20),
                 "Is it text? Say what stands between documents with a separator.",
             ));
@@ -478,7 +482,7 @@ mod tests {
             TokenizerKind::Wordpiece,
         ] {
             assert!(
-                matches!(train_on("", &options(kind, 300)), Err(DataError::Corpus { .. })),
+                matches!(train_on("", &options(kind, 300)), Err(TextError::Corpus { .. })),
                 "{kind}"
             );
         }
@@ -486,7 +490,10 @@ mod tests {
             [(TokenizerKind::Bpe, 256), (TokenizerKind::Unigram, 1), (TokenizerKind::Bpe, 1 << 30)]
         {
             assert!(
-                matches!(train_on("ab", &options(kind, size)), Err(DataError::Config { .. })),
+                matches!(
+                    train_on("ab", &options(kind, size)),
+                    Err(TextError::Data(DataError::Config { .. }))
+                ),
                 "{kind}"
             );
         }

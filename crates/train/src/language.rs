@@ -1,10 +1,10 @@
 //! Windows of a stream of tokens as batches: what turns a corpus and a language model into an [`Objective`].
 
 use crate::{BatchLoss, EpochRecord, Evaluation, Objective, Result};
-use ff_data::text::TokenData;
 use ff_graph::{Error, Graph, Mode, Value};
 use ff_nn::models::{CausalLm, TokenBatch};
 use ff_tensor::{DType, Key, Rng, Shape, Tensor};
+use ff_text::{TextError, TokenData};
 use std::fmt;
 
 const NAME: &str = "windows";
@@ -71,7 +71,7 @@ impl Tokens for TokenData {
     }
 }
 
-fn damaged(error: &ff_data::DataError) -> Error {
+fn damaged(error: &TextError) -> Error {
     Error::shape("corpus", error.to_string())
 }
 

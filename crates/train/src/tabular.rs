@@ -1,11 +1,11 @@
 //! Rows of a table as batches: what turns [`Encoded`] data and a network into an [`Objective`].
 
 use crate::{BatchLoss, Evaluation, Objective, TrainConfig};
-use ff_data::{Encoded, Target};
 use ff_graph::{Error, Graph, Mode, Result, Value};
 use ff_kernels::for_rows;
 use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossTarget};
+use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Key, Rng, Tensor};
 
 /// Rows evaluated at a time: enough to be quick, few enough to take no memory to speak of.
@@ -15,7 +15,7 @@ const NAME: &str = "table";
 /// Trains a network on the rows of a table and judges it on others.
 ///
 /// ```
-/// use ff_data::Encoded;
+/// use ff_table::Encoded;
 /// use ff_nn::{Builder, Loss, LossConfig, models::{Mlp, MlpConfig}};
 /// use ff_train::{Objective, TrainConfig, tabular::TabularObjective};
 /// let config = MlpConfig { numeric: 2, outputs: 3, ..Default::default() };

@@ -1,10 +1,10 @@
 //! The promises of the trainer: the same bits whatever the threads and however often a run was stopped.
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
-use ff_data::{Encoded, Target};
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
 use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
+use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Device, DeviceOptions, Key, Rng};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use ff_train::schedule::{FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span};

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
-use feedforward::data::text::{BrokenText, Pretokenizer, TextFormat, TokenizerKind};
+use feedforward::text::{BrokenText, Pretokenizer, TextFormat, TokenizerKind};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenizerCommand {
@@ -32,10 +33,10 @@ impl TokenizerCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TextFiles {
     /// The files' format; by each file's name by default
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(crate) format: Option<Format>,
-    /// The column or key that holds the text, in JSONL, Parquet and CSV
-    #[arg(long, value_name = "NAME", default_value = "text")]
+    #[arg(long, value_parser = text_format(), value_name = "FORMAT")]
+    pub(crate) format: Option<TextFormat>,
+    #[arg(long, help = format!("The column or key that holds the text, in {}", TextFormat::tables("and")),
+           value_name = "NAME", default_value = "text")]
     pub(crate) text_column: String,
     /// What stands between documents in plain text (\n and \t are understood); a file is one document by default
     #[arg(long, value_name = "TEXT")]
@@ -45,27 +46,13 @@ pub(crate) struct TextFiles {
     pub(crate) utf8: Utf8,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Plain text
-    Text,
-    /// One JSON object a line
-    Jsonl,
-    /// Apache Parquet
-    Parquet,
-    /// Text with a delimiter
-    Csv,
-}
-
-impl From<Format> for TextFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Text => Self::Text,
-            Format::Jsonl => Self::Jsonl,
-            Format::Parquet => Self::Parquet,
-            Format::Csv => Self::Csv,
-        }
-    }
+/// The formats that text is read from.
+fn text_format() -> impl TypedValueParser<Value = TextFormat> {
+    let value = |format: TextFormat| {
+        PossibleValue::new(format.name()).help(format.about().trim_end_matches('.'))
+    };
+    PossibleValuesParser::new(TextFormat::all().map(value))
+        .map(|name| TextFormat::named(&name).unwrap_or(TextFormat::Text))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -90,8 +77,8 @@ impl From<Utf8> for BrokenText {
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenizerTrain {
-    /// Text, JSONL, Parquet or CSV, also .gz and .zst; folders stand for all files in them
-    #[arg(value_name = "FILES", required = true, value_hint = ValueHint::AnyPath)]
+    #[arg(help = format!("Files of {}, also .gz and .zst; folders stand for all files in them", TextFormat::listed()),
+          value_name = "FILES", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) files: Vec<PathBuf>,
     /// The kind of tokenizer
     #[arg(long, value_enum, value_name = "KIND", default_value = "bpe")]

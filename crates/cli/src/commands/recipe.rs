@@ -3,8 +3,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::data::{Role, prepare};
 use feedforward::pretrain::PretrainRecipe;
+use feedforward::table::{Role, prepare};
 use feedforward::{Recipe, RunFolder};
 use serde_json::json;
 

@@ -1,8 +1,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::data::prepare;
 use feedforward::metrics::{Metric, Scores};
+use feedforward::table::prepare;
 use feedforward::{
     CrossValidation, DataNotice, Error, Recipe, RunFolder, TrainOptions, TrainSummary, Watcher,
     bytes,

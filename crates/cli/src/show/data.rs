@@ -2,7 +2,7 @@
 
 use std::io;
 
-use feedforward::data::{ColumnSchema, Kind, Level, Role, TargetSchema, Task};
+use feedforward::table::{ColumnSchema, Kind, Level, Role, TargetSchema, Task};
 use feedforward::{DataNotice, ModelNotice, bytes};
 
 use super::{Align, TextTable, count};
@@ -213,7 +213,7 @@ mod tests {
             reason: String::new(),
             usage: String::new(),
             undo: None,
-            stats: feedforward::data::ColumnStats::default(),
+            stats: feedforward::table::ColumnStats::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use feedforward::data::text::TextProgress;
+use feedforward::text::TextProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::working::draw_target;

@@ -3,13 +3,13 @@ use super::folder::{
 };
 use crate::model::read;
 use crate::{Error, Result};
-use ff_data::text::Tokenizer;
 use ff_graph::{Graph, Mode, Params, Value};
 use ff_nn::Builder;
 use ff_nn::models::{
     Encoder, EncoderBatch, EncoderConfig, EncoderHead, LanguageOptions, plain_file_tensors,
 };
 use ff_tensor::{Device, Tensor};
+use ff_text::Tokenizer;
 use std::path::Path;
 
 /// BERT, RoBERTa or DistilBERT, read from a folder as Hugging Face has them.

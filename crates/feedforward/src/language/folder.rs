@@ -1,13 +1,13 @@
 use super::weights::{open_checked, write_weights};
 use crate::model::{read, write_text};
 use crate::{Error, Result};
-use ff_data::text::Tokenizer;
 use ff_graph::{Graph, Mode, Params};
 use ff_nn::Builder;
 use ff_nn::models::{
     CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
 };
 use ff_tensor::{DType, Device, Tensor};
+use ff_text::Tokenizer;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 

@@ -3,10 +3,10 @@
 use super::folder::LanguageModel;
 use super::sampling::{GenerateOptions, Sampler};
 use crate::{Error, Result};
-use ff_data::text::Tokenizer;
 use ff_graph::{Graph, Mode};
 use ff_nn::models::{CausalLm, DecoderConfig, ModelCache, TokenBatch};
 use ff_tensor::Tensor;
+use ff_text::Tokenizer;
 use serde::Serialize;
 use std::ops::{ControlFlow, Range};
 

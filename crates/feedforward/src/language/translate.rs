@@ -5,11 +5,11 @@ use super::folder::{
 use super::{Generated, StopReason};
 use crate::model::read;
 use crate::{Error, Result};
-use ff_data::text::{MarianTokenizer, Tokenizer};
 use ff_graph::{Graph, Mode, Value};
 use ff_nn::Builder;
 use ff_nn::models::{LanguageOptions, Marian, MarianConfig, plain_file_tensors};
 use ff_tensor::{Device, Tensor};
+use ff_text::{MarianTokenizer, Tokenizer};
 use serde_json::{Map, Value as Json};
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! The tables of a pretraining recipe that are not those of other recipes.
 
-use ff_data::text::{Pretokenizer, TokenizerKind};
 use ff_nn::Precision;
+use ff_text::{Pretokenizer, TokenizerKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

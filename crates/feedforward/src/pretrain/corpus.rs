@@ -4,7 +4,7 @@ use super::PretrainRecipe;
 use crate::notes::RunInfo;
 use crate::watch::{Notice, TextNotice, Watcher};
 use crate::{Error, Result, RunFolder, language};
-use ff_data::text::{
+use ff_text::{
     TextConfig, TextData, TextProgress, Tokenizer, TokenizerOptions, tokenize, train_tokenizer,
 };
 use ff_train::Event;

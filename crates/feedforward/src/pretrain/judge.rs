@@ -4,8 +4,8 @@ use super::Question;
 use super::score::{Continuation, likelihoods};
 use crate::language::LanguageModel;
 use crate::{Error, Result};
-use ff_data::text::TokenData;
 use ff_metrics::{Bootstrap, Interval};
+use ff_text::TokenData;
 use ff_train::language::Windows;
 use serde::{Deserialize, Serialize};
 

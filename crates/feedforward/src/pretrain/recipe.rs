@@ -3,7 +3,7 @@
 use super::addition::Addition;
 use super::config::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable};
 use crate::recipe::{self, RecipeError, RecipeFile, find_beside};
-use ff_data::text::TextConfig;
+use ff_text::TextConfig;
 use ff_train::optim::{ConfigError, OptimizerConfig};
 use ff_train::schedule::ScheduleConfig;
 use schemars::JsonSchema;
@@ -153,7 +153,7 @@ impl RecipeFile for PretrainRecipe {
                 "and [generate] exclude each other: take one away".to_owned(),
             )),
             (None, false) => self.data.validate().err().map(|error| match error {
-                ff_data::DataError::Config { key, message } => (key, message),
+                ff_table::DataError::Config { key, message } => (key, message),
                 other => ("data".to_owned(), other.to_string()),
             }),
             (Some(sums), true) => sums.validate(),

@@ -11,14 +11,14 @@ use crate::notes::RunInfo;
 use crate::report::words;
 use crate::watch::LanguageNotice;
 use ff_graph::{ParamInfo, Segment};
+use ff_metrics::wilson;
 use ff_nn::models::DecoderConfig;
 use ff_nn::{Builder, models::CausalLm};
-use ff_tensor::{DType, Device};
-use ff_metrics::wilson;
 use ff_report::{
     Command, Curves, Fact, Layer, Live, Mark, Model, Panel, ReportData, Resource, Score, Series,
     Status, StatusKind, TextData, Token, Unit, Verdict, render,
 };
+use ff_tensor::{DType, Device};
 use ff_tensor::{DType, Device};
 use ff_train::{EpochRecord, Progress};
 use std::collections::BTreeMap;
@@ -225,8 +225,8 @@ fn text(known: &Known<'_>) -> Result<TextData> {
         Fact::new(
             "documents in a window",
             match known.job.recipe.data.documents {
-                ff_data::text::DocumentBorders::Packed => "attention goes on from one to the next",
-                ff_data::text::DocumentBorders::Separate => {
+                ff_text::DocumentBorders::Packed => "attention goes on from one to the next",
+                ff_text::DocumentBorders::Separate => {
                     "attention stays inside of each, positions start anew"
                 }
             },

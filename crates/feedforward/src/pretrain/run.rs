@@ -13,11 +13,11 @@ use crate::report::LivePage;
 use crate::training::{TrainOptions, open_with};
 use crate::watch::{LanguageNotice, Notice, Watcher};
 use crate::{Error, Result, RunFolder};
-use ff_data::text::Tokenizer;
 use ff_graph::Params;
 use ff_nn::Precision;
 use ff_nn::models::{DecoderConfig, file_tensors};
 use ff_tensor::{Device, DeviceOptions};
+use ff_text::Tokenizer;
 use ff_train::language::{LanguageObjective, Windows};
 use ff_train::{Checkpoint, CheckpointPlace, EpochRecord, Event, Stop};
 use serde::Serialize;
@@ -387,7 +387,7 @@ pub(super) fn windows(recipe: &PretrainRecipe) -> Windows {
     Windows {
         after: None,
         context: recipe.train.context,
-        separate: recipe.data.documents == ff_data::text::DocumentBorders::Separate,
+        separate: recipe.data.documents == ff_text::DocumentBorders::Separate,
         random: recipe.train.windows == WindowOrder::Random,
     }
 }

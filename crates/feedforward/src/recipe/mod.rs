@@ -47,7 +47,7 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The file to learn from and what becomes of its columns.
-    pub data: ff_data::DataConfig,
+    pub data: ff_table::DataConfig,
     /// The network.
     pub model: ff_nn::ModelConfig,
     /// What is made small.
@@ -136,7 +136,7 @@ impl Recipe {
 impl RecipeFile for Recipe {
     fn out_of_domain(&self) -> Vec<(String, String)> {
         let data = self.data.validate().err().map(|error| match error {
-            ff_data::DataError::Config { key, message } => (key, message),
+            ff_table::DataError::Config { key, message } => (key, message),
             other => ("data".to_owned(), other.to_string()),
         });
         let nn = |error: ff_nn::ConfigError| (error.key, error.message);

@@ -1,8 +1,8 @@
 //! The rows and columns that came in.
 
 use super::{Facts, words};
-use ff_data::{ColumnSchema, Kind, Note, NumberStats, Role, Values};
 use ff_report::{Alert, Column, Data, Distribution, Level, Tally};
+use ff_table::{ColumnSchema, Kind, Note, NumberStats, Role, Values};
 
 /// Values of a category that its small picture shows.
 const SHOWN: usize = 12;
@@ -35,7 +35,7 @@ pub(super) fn gather(facts: &Facts<'_>) -> Data {
 
 /// Whether a finding belongs to the table: what was left out is a decision already.
 fn is_about_table(facts: &Facts<'_>, note: &Note) -> bool {
-    let left_out = note.level == ff_data::Level::Info
+    let left_out = note.level == ff_table::Level::Info
         && note.column.as_ref().is_some_and(|name| {
             let column = facts.prepared.schema.column(name);
             column.is_some_and(|column| column.role == Role::Dropped)
@@ -58,9 +58,9 @@ pub(super) fn check(note: &Note) -> Alert {
 
 fn level(note: &Note) -> Level {
     match note.level {
-        ff_data::Level::Pass => Level::Passed,
-        ff_data::Level::Info => Level::Note,
-        ff_data::Level::Warn => Level::Warning,
+        ff_table::Level::Pass => Level::Passed,
+        ff_table::Level::Info => Level::Note,
+        ff_table::Level::Warn => Level::Warning,
     }
 }
 
@@ -68,7 +68,7 @@ fn column(facts: &Facts<'_>, column: &ColumnSchema) -> Column {
     let prepared = facts.prepared;
     let notes = prepared.notes.iter().filter(|note| note.column.as_ref() == Some(&column.name));
     let alerts = notes
-        .filter(|note| note.level == ff_data::Level::Warn)
+        .filter(|note| note.level == ff_table::Level::Warn)
         .map(|note| Alert::new(level(note), short(&note.message), &note.message));
     let dropped = column.role == Role::Dropped;
     let role = match column.role {

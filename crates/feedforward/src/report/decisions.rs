@@ -2,10 +2,10 @@
 
 use super::words::{count, list, name, number, plural, set};
 use super::{Facts, split, words};
-use ff_data::{
+use ff_report::{Decision, DecisionKind};
+use ff_table::{
     ColumnSchema, Encoder, Kind, Missing, Role, Scaling, SplitKind, Target, balanced_class_weights,
 };
-use ff_report::{Decision, DecisionKind};
 
 /// Columns that are named in one line.
 const NAMED: usize = 6;

@@ -5,7 +5,6 @@ use super::{Part, segments};
 use crate::recipe::Recipe;
 use crate::scores::Judged;
 use crate::{Predictions, TableModel};
-use ff_data::{Prepared, Target};
 use ff_metrics::CalibrationBin as Bin;
 use ff_metrics::{
     ClassCurves, ClassificationReport, Metric, RegressionReport, ThresholdAim, wilson,
@@ -13,6 +12,7 @@ use ff_metrics::{
 use ff_report::{
     Calibration, CalibrationBin, ClassScores, Classification, RateCurve, Regression, ThresholdCurve,
 };
+use ff_table::{Prepared, Target};
 
 /// Rows whose truth and prediction the page gets; it draws fewer.
 const POINTS: usize = 20_000;

@@ -3,7 +3,6 @@
 use super::{Part, columns};
 use crate::recipe::Recipe;
 use crate::{Predictions, Result, TableModel};
-use ff_data::{Encoded, FeatureRange, Kind, Prepared, Role, Target, Values};
 use ff_metrics::explain::{
     EncodedRows, ExplainOptions, FeatureGroup, frequent_rows, partial_dependence,
     permutation_importance, quantile_rows,
@@ -13,6 +12,7 @@ use ff_nn::models::MlpConfig;
 use ff_report::{
     Decision, DecisionKind, Dependence, Distribution, Grid, Importance, ImportanceItem,
 };
+use ff_table::{Encoded, FeatureRange, Kind, Prepared, Role, Target, Values};
 use ff_train::tabular;
 
 /// Floating-point operations that importance may cost, a fraction of a second of work.

@@ -3,8 +3,8 @@
 use super::explain::Explained;
 use super::{Part, words};
 use crate::{ModelFile, Predictions};
-use ff_data::{Kind, Prepared, Target};
 use ff_report::{Mistake, Mistakes};
+use ff_table::{Kind, Prepared, Target};
 
 /// Rows that are shown.
 const ROWS: usize = 20;

@@ -2,8 +2,8 @@
 
 use super::explain::Explained;
 use super::{Part, words};
-use ff_data::{Kind, Prepared, Values};
 use ff_report::Segment;
+use ff_table::{Kind, Prepared, Values};
 use std::collections::BTreeMap;
 
 /// Segments that are told.

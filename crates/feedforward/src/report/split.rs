@@ -1,8 +1,8 @@
 //! How the rows were divided.
 
 use super::{Facts, columns, words};
-use ff_data::{Encoded, SplitKind, Target};
 use ff_report::{Alert, Distribution, Level, Split, SplitPart};
+use ff_table::{Encoded, SplitKind, Target};
 
 /// Bars of the target's histogram in each part.
 const BINS: usize = 20;

@@ -2,9 +2,9 @@
 
 use super::{Part, words};
 use crate::scores::Report;
-use ff_data::{Level, Prepared};
 use ff_metrics::{Comparison, Direction, Interval, IntervalMethod, Metric, Undefined};
 use ff_report::{Score, Verdict};
+use ff_table::{Level, Prepared};
 
 /// Fewer rows than this make wide intervals.
 const FEW_ROWS: usize = 100;

@@ -75,7 +75,7 @@ pub(crate) fn shell(word: &str) -> String {
 pub(crate) fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seconds = since.map_or(0, |since| since.as_secs());
-    let text = ff_data::Values::Date(vec![seconds as f64]).text(0).replace('T', " ");
+    let text = ff_table::Values::Date(vec![seconds as f64]).text(0).replace('T', " ");
     if text.is_empty() { text } else { text + " UTC" }
 }
 

@@ -2,11 +2,11 @@
 
 use super::fixture;
 use feedforward::Error;
-use feedforward::data::text::Tokenizer;
 use feedforward::language::{
     GenerateOptions, LanguageModel, StopReason, generate, generate_tokens,
 };
 use feedforward::nn::models::DecoderConfig;
+use feedforward::text::Tokenizer;
 use std::ops::ControlFlow;
 
 fn open(name: &str) -> LanguageModel {

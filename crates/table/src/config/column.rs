@@ -13,7 +13,7 @@ use crate::schema::Kind;
 /// What a recipe says about one column: a kind alone, or a table of options.
 ///
 /// ```
-/// use ff_data::{DataConfig, Kind, Scaling};
+/// use ff_table::{DataConfig, Kind, Scaling};
 ///
 /// let config: DataConfig = toml::from_str(r#"
 ///     [columns]
@@ -31,7 +31,7 @@ pub struct ColumnConfig {
 /// The options of one column; what is not given follows the `[data]` table.
 ///
 /// ```
-/// assert!(ff_data::ColumnOptions::default().kind.is_none());
+/// assert!(ff_table::ColumnOptions::default().kind.is_none());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -10,7 +10,7 @@ use crate::error::{DataError, Result};
 /// How rows are split into training, validation and test parts: the `[data.split]` table.
 ///
 /// ```
-/// let split = ff_data::SplitConfig::default();
+/// let split = ff_table::SplitConfig::default();
 /// assert_eq!((split.valid, split.test), (0.15, 0.15));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +39,7 @@ pub struct SplitConfig {
 /// A way to split rows.
 ///
 /// ```
-/// assert_eq!(ff_data::SplitKind::default(), ff_data::SplitKind::Auto);
+/// assert_eq!(ff_table::SplitKind::default(), ff_table::SplitKind::Auto);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -13,7 +13,7 @@ use crate::threads;
 /// Figures about a column.
 ///
 /// ```
-/// let stats = ff_data::ColumnStats::of(&vec![1.0, 2.0, 2.0, f64::NAN].into());
+/// let stats = ff_table::ColumnStats::of(&vec![1.0, 2.0, 2.0, f64::NAN].into());
 /// assert_eq!((stats.rows, stats.missing, stats.unique), (4, 1, 2));
 /// assert_eq!(stats.top[0], ("2".to_owned(), 2));
 /// assert_eq!(stats.number.unwrap().max, 2.0);
@@ -37,7 +37,7 @@ pub struct ColumnStats {
 /// Figures about numbers; infinite ones are counted and left out of the rest.
 ///
 /// ```
-/// # let stats = ff_data::ColumnStats::of(&vec![1.0, 3.0].into());
+/// # let stats = ff_table::ColumnStats::of(&vec![1.0, 3.0].into());
 /// let number = stats.number.unwrap();
 /// assert_eq!((number.mean, number.std, number.quantiles[1]), (2.0, 1.0, 2.0));
 /// ```
@@ -64,7 +64,7 @@ pub struct NumberStats {
 /// Rows in bins of equal width from `min` to `max`.
 ///
 /// ```
-/// # let stats = ff_data::ColumnStats::of(&vec![0.0, 1.0].into());
+/// # let stats = ff_table::ColumnStats::of(&vec![0.0, 1.0].into());
 /// assert_eq!(stats.number.unwrap().histogram.counts.iter().sum::<usize>(), 2);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
+use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, delimiter_word};
 use super::input::{Bytes, Input};
 use super::records::Records;
-use super::{Blocks, SourceInfo, SourceOptions, delimiter_word, sniff};
+use super::sniff;
 use crate::error::{DataError, Result};
 use crate::note::Note;
 use crate::number::{is_code, parse_number};
@@ -18,46 +19,67 @@ mod parallel;
 /// The bytes that delimiter, header and types are guessed from.
 const HEAD: u64 = 1 << 18;
 
-/// Reads a whole text table; hashes the file on the way.
-pub(super) fn load(input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
-    let (bytes, hashed) = input.hashed_reader()?;
-    let mut reader = Reader::open(input, bytes, options)?;
-    info.delimiter = Some(char::from(reader.delimiter));
-    info.header = Some(reader.header);
-    info.notes.append(&mut reader.notes);
-    let mut texts = reader.guess_texts(options);
-    let path = input.path();
-    // A column that looked like numbers and later holds a text is read again as text; one more pass finds them all.
-    for _ in 0..2 {
-        let header = reader.header;
-        let outcome = match options.max_rows {
-            Some(rows) => reader.read(rows, &texts, true)?,
-            None => parallel::read(reader, input, &texts)?,
-        };
-        if info.hash.is_empty() {
-            (info.hash, info.bytes) = hashed.finish().map_err(|e| input.io(e))?;
-        }
-        match outcome {
-            Outcome::Table(Some(table)) => return Ok(table),
-            Outcome::Table(None) => {
-                return Err(DataError::Empty { path: path.to_owned(), header });
-            }
-            Outcome::Texts(found) => {
-                texts = found;
-                reader = Reader::open(input, input.reader()?, options)?;
-            }
+/// Text tables.
+pub(super) struct Csv;
+
+impl Source for Csv {
+    fn description(&self) -> Description {
+        Description {
+            name: "csv",
+            title: "CSV",
+            about: "Text with a delimiter: comma, semicolon, tab or bar.",
+            extensions: &["csv", "tsv", "tab", "txt", "psv"],
+            text: true,
+            documents: true,
+            streams: true,
         }
     }
-    Err(DataError::format(path, "the file changed while it was read", "Try again."))
-}
 
-/// Opens a text table to be read in blocks, every column as text.
-pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
-    Reader::open(input, input.reader()?, options)
+    fn recognises(&self, _head: &[u8]) -> bool {
+        false
+    }
+
+    /// Every column is given as text.
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
+        Ok(Box::new(Reader::open(input, input.reader()?, options)?))
+    }
+
+    /// Hashes the file while it is read.
+    fn load(&self, input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
+        let (bytes, hashed) = input.hashed_reader()?;
+        let mut reader = Reader::open(input, bytes, options)?;
+        info.delimiter = Some(char::from(reader.delimiter));
+        info.header = Some(reader.header);
+        info.notes.append(&mut reader.notes);
+        let mut texts = reader.guess_texts(options);
+        let path = input.path();
+        // A column that looked like numbers and later holds a text is read again as text; one more pass finds them all.
+        for _ in 0..2 {
+            let header = reader.header;
+            let outcome = match options.max_rows {
+                Some(rows) => reader.read(rows, &texts, true)?,
+                None => parallel::read(reader, input, &texts)?,
+            };
+            if info.hash.is_empty() {
+                (info.hash, info.bytes) = hashed.finish().map_err(|e| input.io(e))?;
+            }
+            match outcome {
+                Outcome::Table(Some(table)) => return Ok(table),
+                Outcome::Table(None) => {
+                    return Err(DataError::Empty { path: path.to_owned(), header });
+                }
+                Outcome::Texts(found) => {
+                    texts = found;
+                    reader = Reader::open(input, input.reader()?, options)?;
+                }
+            }
+        }
+        Err(DataError::format(path, "the file changed while it was read", "Try again."))
+    }
 }
 
 /// A text table that is being read.
-pub(super) struct Reader {
+struct Reader {
     records: Records,
     path: PathBuf,
     names: Vec<String>,
@@ -130,7 +152,7 @@ impl Reader {
             return Err(DataError::format(
                 &path,
                 "the file holds zero bytes: it is not a text table",
-                "Name its format (data.format), or save it as CSV, Parquet, JSONL, NPY or IDX.",
+                "Name its format (data.format), or save it as CSV.",
             ));
         }
         let name = path.to_string_lossy().to_lowercase();

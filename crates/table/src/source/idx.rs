@@ -3,50 +3,74 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, Whole};
 use super::input::Input;
-use super::{SourceInfo, SourceOptions};
 use crate::error::{DataError, Result};
 use crate::note::Note;
 use crate::table::{Column, Numbers, Origin, Table, Values};
 
-/// Reads images as columns `pixel0`, `pixel1`, … and, where a file of labels is named or found, a column `label`.
-pub(super) fn load(input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
-    let path = input.path();
-    let images = read(input)?;
-    let rows = images.rows();
-    if rows == 0 || images.width() == 0 {
-        return Err(DataError::Empty { path: path.into(), header: true });
-    }
-    let one_dimension = images.shape.len() == 1;
-    let mut columns: Vec<Column> = if one_dimension {
-        vec![Column::new("label", Values::Number(images.column(0)))]
-    } else {
-        (0..images.width())
-            .map(|i| Column::new(format!("pixel{i}"), Values::Number(images.column(i))))
-            .collect()
-    };
-    let labels = options.labels.clone().or_else(|| beside(path)).filter(|_| !one_dimension);
-    if let Some(labels) = labels {
-        let file = Input::open(&labels, false)?;
-        let found = read(&file)?;
-        if found.shape.len() != 1 || found.rows() != rows {
-            return Err(DataError::format(
-                &labels,
-                format!("labels of shape {:?} for {rows} images", found.shape),
-                "Name the labels that belong to these images (data.labels).",
-            ));
+/// MNIST's format.
+pub(super) struct Idx;
+
+impl Source for Idx {
+    fn description(&self) -> Description {
+        Description {
+            name: "idx",
+            title: "IDX",
+            about: "MNIST's format.",
+            extensions: &["idx"],
+            ..Description::default()
         }
-        columns.push(Column::new("label", Values::Number(found.column(0))));
-        if options.labels.is_none() {
-            info.notes.push(Note::info(format!("labels are read from `{}`", labels.display())));
-        }
-        // The labels are part of the data, so they are part of its hash.
-        let (hash, bytes) = file.hash()?;
-        let both = format!("{}{hash}", info.hash);
-        info.hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(both.as_bytes()));
-        info.bytes += bytes;
     }
-    Ok(Table::with_origin(columns, rows, Origin::rows(path, 1)))
+
+    fn recognises(&self, head: &[u8]) -> bool {
+        matches!(head, [0, 0, 8 | 9 | 11..=14, 1..=8, ..])
+    }
+
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
+        Whole::blocks(self, input, options)
+    }
+
+    /// Reads images as columns `pixel0`, `pixel1`, … and, where a file of labels is named or found, a column `label`.
+    fn load(&self, input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
+        let path = input.path();
+        let images = read(input)?;
+        let rows = images.rows();
+        if rows == 0 || images.width() == 0 {
+            return Err(DataError::Empty { path: path.into(), header: true });
+        }
+        let one_dimension = images.shape.len() == 1;
+        let mut columns: Vec<Column> = if one_dimension {
+            vec![Column::new("label", Values::Number(images.column(0)))]
+        } else {
+            (0..images.width())
+                .map(|i| Column::new(format!("pixel{i}"), Values::Number(images.column(i))))
+                .collect()
+        };
+        let labels = options.labels.clone().or_else(|| beside(path)).filter(|_| !one_dimension);
+        if let Some(labels) = labels {
+            let file = Input::open(&labels, false)?;
+            let found = read(&file)?;
+            if found.shape.len() != 1 || found.rows() != rows {
+                return Err(DataError::format(
+                    &labels,
+                    format!("labels of shape {:?} for {rows} images", found.shape),
+                    "Name the labels that belong to these images (data.labels).",
+                ));
+            }
+            columns.push(Column::new("label", Values::Number(found.column(0))));
+            if options.labels.is_none() {
+                info.notes.push(Note::info(format!("labels are read from `{}`", labels.display())));
+            }
+            // The labels are part of the data, so they are part of its hash.
+            let (of_images, bytes) = input.hash()?;
+            let (of_labels, more) = file.hash()?;
+            let both = format!("{of_images}{of_labels}");
+            info.hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(both.as_bytes()));
+            info.bytes = bytes + more;
+        }
+        Ok(Table::with_origin(columns, rows, Origin::rows(path, 1)))
+    }
 }
 
 /// An array of numbers, the highest byte of each first.

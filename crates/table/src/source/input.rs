@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::config::Format;
 use crate::error::{DataError, Result, nearest};
 
 /// Bytes that can be moved to another thread.
-pub(crate) type Bytes = Box<dyn Read + Send>;
+pub type Bytes = Box<dyn Read + Send>;
 
 /// An opened input.
-pub(crate) struct Input {
+pub struct Input {
     path: PathBuf,
     kind: Kind,
     head: Vec<u8>,
@@ -34,7 +33,10 @@ const HEAD: usize = 512;
 
 impl Input {
     /// Opens a file, or standard input for `-`: as a stream that can be read once, or through a temporary file.
-    pub(crate) fn open(path: &Path, stream: bool) -> Result<Self> {
+    ///
+    /// # Errors
+    /// [`DataError`] if it cannot be opened or read.
+    pub fn open(path: &Path, stream: bool) -> Result<Self> {
         if path.as_os_str() == "-" {
             let mut stdin: Bytes = Box::new(io::stdin());
             let head = head(&mut stdin).map_err(|e| DataError::io("read", path, e))?;
@@ -59,33 +61,23 @@ impl Input {
         Ok(Self { kind: Kind::Spool(file), ..self })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path it was opened by, `-` for standard input.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The format by the first bytes, then by the name.
-    pub(crate) fn format(&self) -> Format {
-        let name = self.path.to_string_lossy();
-        let by_name = Format::from_name(&name);
-        if self.compression().is_some() {
-            return by_name.unwrap_or_else(|| {
-                let mut head = vec![0; HEAD];
-                let read = self.decompress(Box::new(Cursor::new(self.head.clone())));
-                let n = read.and_then(|mut r| r.read(&mut head)).unwrap_or(0);
-                by_magic(&head[..n]).unwrap_or(Format::Csv)
-            });
+    /// The first bytes, decompressed.
+    pub(super) fn head(&self) -> Vec<u8> {
+        let mut head = Vec::new();
+        if let Ok(bytes) = self.decompress(Box::new(Cursor::new(self.head.clone()))) {
+            // The bytes at hand end within the compressed data: what comes out before that counts.
+            let _ = bytes.take(HEAD as u64).read_to_end(&mut head);
         }
-        match by_magic(&self.head) {
-            // Text that begins with a brace may be a table all the same: the name decides first.
-            Some(Format::Jsonl) | None => {
-                by_name.or_else(|| by_magic(&self.head)).unwrap_or(Format::Csv)
-            }
-            Some(binary) => binary,
-        }
+        head
     }
 
     /// `gzip` or `zstd`.
-    pub(crate) fn compression(&self) -> Option<&'static str> {
+    pub fn compression(&self) -> Option<&'static str> {
         match self.head.as_slice() {
             [0x1f, 0x8b, ..] => Some("gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
@@ -104,21 +96,30 @@ impl Input {
     }
 
     /// XXH3-128 of the bytes as they are on disk, and their number.
-    pub(crate) fn hash(&self) -> Result<(String, u64)> {
+    ///
+    /// # Errors
+    /// [`DataError`] if it cannot be read.
+    pub fn hash(&self) -> Result<(String, u64)> {
         let raw = Raw { bytes: self.raw()?, hasher: Xxh3::new(), total: 0 };
-        Hashed(Arc::new(Mutex::new(raw))).finish().map_err(|e| self.io(e))
+        HashedBytes(Arc::new(Mutex::new(raw))).finish().map_err(|e| self.io(e))
     }
 
     /// The bytes from the start, decompressed, and what hashes them as they are read.
-    pub(crate) fn hashed_reader(&self) -> Result<(Bytes, Hashed)> {
+    ///
+    /// # Errors
+    /// [`DataError`] if it cannot be opened or read.
+    pub fn hashed_reader(&self) -> Result<(Bytes, HashedBytes)> {
         let raw = Raw { bytes: self.raw()?, hasher: Xxh3::new(), total: 0 };
-        let hashed = Hashed(Arc::new(Mutex::new(raw)));
+        let hashed = HashedBytes(Arc::new(Mutex::new(raw)));
         let bytes = self.decompress(Box::new(hashed.clone())).map_err(|e| self.io(e))?;
         Ok((bytes, hashed))
     }
 
     /// The bytes from the start, decompressed.
-    pub(crate) fn reader(&self) -> Result<Bytes> {
+    ///
+    /// # Errors
+    /// [`DataError`] if it cannot be opened or read.
+    pub fn reader(&self) -> Result<Bytes> {
         let raw = self.raw()?;
         self.decompress(raw).map_err(|e| self.io(e))
     }
@@ -171,7 +172,7 @@ impl Input {
 
 /// Bytes as they are on disk, hashed on their way to whoever reads them.
 #[derive(Clone)]
-pub(crate) struct Hashed(Arc<Mutex<Raw>>);
+pub struct HashedBytes(Arc<Mutex<Raw>>);
 
 struct Raw {
     bytes: Bytes,
@@ -179,9 +180,9 @@ struct Raw {
     total: u64,
 }
 
-impl Hashed {
+impl HashedBytes {
     /// The bytes that were read so far.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
@@ -200,7 +201,7 @@ impl Hashed {
     }
 }
 
-impl Read for Hashed {
+impl Read for HashedBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).read(buffer)
     }
@@ -216,7 +217,7 @@ impl Read for Raw {
 }
 
 /// A reading error as an error about a file.
-pub(crate) fn io_error(path: &Path, compression: Option<&str>, source: io::Error) -> DataError {
+pub fn io_error(path: &Path, compression: Option<&str>, source: io::Error) -> DataError {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     match (compression, source.kind()) {
         (Some(how), UnexpectedEof | InvalidData | InvalidInput | Other) => DataError::format(
@@ -242,18 +243,8 @@ fn head(bytes: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn by_magic(head: &[u8]) -> Option<Format> {
-    match head {
-        [b'P', b'A', b'R', b'1', ..] => Some(Format::Parquet),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some(Format::Npy),
-        [b'P', b'K', 3, 4, ..] => Some(Format::Npz),
-        [0, 0, 8 | 9 | 11..=14, 1..=8, ..] => Some(Format::Idx),
-        _ => (head.trim_ascii_start().first() == Some(&b'{')).then_some(Format::Jsonl),
-    }
-}
-
 /// Why a file could not be opened, with similar names where there is none of this one.
-pub(crate) fn not_opened(path: &Path, source: io::Error) -> DataError {
+pub fn not_opened(path: &Path, source: io::Error) -> DataError {
     if source.kind() != io::ErrorKind::NotFound {
         return DataError::io("read", path, source);
     }

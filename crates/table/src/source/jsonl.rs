@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::format::{Blocks, Description, Source, SourceOptions};
 use super::input::{Bytes, Input, io_error};
-use super::{Blocks, SourceOptions};
 use crate::error::{DataError, Result};
 use crate::table::{Column, Integers, Lines, Origin, Table, TextValues, Values};
 
@@ -17,55 +17,72 @@ const MAX_LINE: usize = 64 << 20;
 /// More keys than this are data, not columns.
 const MAX_KEYS: usize = 20_000;
 
-/// Reads a whole file.
-pub(super) fn load(input: &Input, options: &SourceOptions) -> Result<Table> {
-    let mut reader = blocks(input, options)?;
-    match reader.next_block(options.max_rows.unwrap_or(usize::MAX))? {
-        Some(table) => Ok(table.compact()),
-        None => Err(DataError::Empty { path: reader.objects.path, header: false }),
-    }
-}
+/// JSON objects, one a line.
+pub(super) struct Jsonl;
 
-/// Opens a file to be read in blocks: its keys and their types are collected in a pass of their own.
-pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
-    let mut scan = Objects::open(input)?;
-    let mut keys: Vec<Key> = Vec::new();
-    let mut index: HashMap<String, usize> = HashMap::new();
-    let limit = options.max_rows.unwrap_or(usize::MAX);
-    let mut rows = 0;
-    while rows < limit
-        && let Some(object) = scan.next()?
-    {
-        rows += 1;
-        for (key, value) in object {
-            let at = *index.entry(key).or_insert_with_key(|key| {
-                keys.push(Key { name: key.clone(), seen: Seen::default() });
-                keys.len() - 1
-            });
-            keys[at].seen.note(&value);
-        }
-        if keys.len() > MAX_KEYS {
-            return Err(scan.error(
-                format!("more than {MAX_KEYS} different keys"),
-                "Each key is a column: write values that differ from row to row under one key.",
-            ));
+impl Source for Jsonl {
+    fn description(&self) -> Description {
+        Description {
+            name: "jsonl",
+            title: "JSONL",
+            about: "One JSON object a line.",
+            extensions: &["jsonl", "ndjson", "jsonlines"],
+            text: true,
+            documents: true,
+            ..Description::default()
         }
     }
-    if rows == 0 {
-        return Err(DataError::Empty { path: scan.path, header: false });
+
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.trim_ascii_start().first() == Some(&b'{')
     }
-    if keys.is_empty() {
-        return Err(scan.error("every object is empty".into(), "Each key becomes a column."));
+
+    /// The keys and their types are collected in a pass of their own.
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
+        let mut scan = JsonLines::open(input)?;
+        let mut keys: Vec<Key> = Vec::new();
+        let mut index: HashMap<String, usize> = HashMap::new();
+        let limit = options.max_rows.unwrap_or(usize::MAX);
+        let mut rows = 0;
+        while rows < limit
+            && let Some(object) = scan.next()?
+        {
+            rows += 1;
+            for (key, value) in object {
+                let at = *index.entry(key).or_insert_with_key(|key| {
+                    keys.push(Key { name: key.clone(), seen: Seen::default() });
+                    keys.len() - 1
+                });
+                keys[at].seen.note(&value);
+            }
+            if keys.len() > MAX_KEYS {
+                return Err(scan.error(
+                    format!("more than {MAX_KEYS} different keys"),
+                    "Each key is a column: write values that differ from row to row under one key.",
+                ));
+            }
+        }
+        if rows == 0 {
+            return Err(DataError::Empty { path: scan.path, header: false });
+        }
+        if keys.is_empty() {
+            return Err(scan.error("every object is empty".into(), "Each key becomes a column."));
+        }
+        for key in &mut keys {
+            key.seen.text |= options.text_columns.contains(&key.name);
+        }
+        Ok(Box::new(Reader {
+            objects: JsonLines::open(input)?,
+            keys,
+            index,
+            nulls: options.null_values.clone(),
+        }))
     }
-    for key in &mut keys {
-        key.seen.text |= options.text_columns.contains(&key.name);
-    }
-    Ok(Reader { objects: Objects::open(input)?, keys, index, nulls: options.null_values.clone() })
 }
 
 /// A file that is being read.
-pub(super) struct Reader {
-    objects: Objects,
+struct Reader {
+    objects: JsonLines,
     keys: Vec<Key>,
     index: HashMap<String, usize>,
     nulls: Vec<String>,
@@ -160,7 +177,7 @@ fn push(values: &mut Values, cell: Value, nulls: &[String]) {
 }
 
 /// The objects of a file, one a line; blank lines are passed over.
-pub(crate) struct Objects {
+pub struct JsonLines {
     bytes: BufReader<Bytes>,
     path: PathBuf,
     compression: Option<&'static str>,
@@ -168,13 +185,13 @@ pub(crate) struct Objects {
     buffer: Vec<u8>,
 }
 
-impl Objects {
-    pub(crate) fn open(input: &Input) -> Result<Self> {
+impl JsonLines {
+    pub(super) fn open(input: &Input) -> Result<Self> {
         Ok(Self::new(input, input.reader()?))
     }
 
     /// The objects in the bytes of an input.
-    pub(crate) fn new(input: &Input, bytes: Bytes) -> Self {
+    pub fn new(input: &Input, bytes: Bytes) -> Self {
         Self {
             bytes: BufReader::with_capacity(1 << 18, bytes),
             path: input.path().to_owned(),
@@ -191,12 +208,15 @@ impl Objects {
     }
 
     /// The line that was read last, from 1.
-    pub(crate) fn line(&self) -> u64 {
+    pub fn line(&self) -> u64 {
         self.line
     }
 
     /// The next line that is not blank.
-    pub(crate) fn next_line(&mut self) -> Result<Option<&[u8]>> {
+    ///
+    /// # Errors
+    /// [`DataError`] if it cannot be read, or is too long to be one.
+    pub fn next_line(&mut self) -> Result<Option<&[u8]>> {
         loop {
             if !self.read_line()? {
                 return Ok(None);
@@ -215,7 +235,10 @@ impl Objects {
     }
 
     /// What the current line was parsed to, if it is an object.
-    pub(crate) fn object(&self, parsed: serde_json::Result<Value>) -> Result<Map<String, Value>> {
+    ///
+    /// # Errors
+    /// [`DataError::Format`] with the line.
+    pub fn object(&self, parsed: serde_json::Result<Value>) -> Result<Map<String, Value>> {
         match parsed {
             Ok(Value::Object(object)) => Ok(object),
             _ if self.line == 1 && self.content().starts_with(b"[") => Err(self.error(
@@ -262,13 +285,15 @@ impl Objects {
         }
     }
 
-    pub(crate) fn error(&self, message: String, hint: &str) -> DataError {
+    /// An error about the line that was read last.
+    pub fn error(&self, message: String, hint: &str) -> DataError {
         let path: &Path = &self.path;
         DataError::Format { path: path.into(), line: Some(self.line), message, hint: hint.into() }
     }
 }
 
-pub(crate) fn kind(value: &Value) -> &'static str {
+/// What a JSON value is, in words.
+pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a truth value",

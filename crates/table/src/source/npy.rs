@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, Whole};
 use super::input::Input;
 use crate::error::{DataError, Result};
 use crate::table::{Column, Integers, Numbers, Origin, Table, TextValues, Values};
@@ -11,20 +12,48 @@ mod header;
 
 pub(super) use header::{Array, Element, read_header};
 
-/// Reads a file of one array: `[n]` is a column `x0`, `[n, m]` are columns `x0`, `x1`, ….
-pub(super) fn load(input: &Input) -> Result<Table> {
-    let path = input.path();
-    let mut bytes = input.reader()?;
-    let array = read_header(&mut bytes, path)?;
-    let known = input.bytes_after(array.offset);
-    let names: Vec<String> = (0..array.width()).map(|i| format!("x{i}")).collect();
-    let rows = array.rows();
-    if rows == 0 || names.is_empty() {
-        return Err(DataError::Empty { path: path.into(), header: true });
+/// One NumPy array.
+pub(super) struct Npy;
+
+impl Source for Npy {
+    fn description(&self) -> Description {
+        Description {
+            name: "npy",
+            title: "NPY",
+            about: "One NumPy array.",
+            extensions: &["npy"],
+            ..Description::default()
+        }
     }
-    let values = read_columns(&array, &mut bytes, known, path)?;
-    let columns = names.into_iter().zip(values).map(|(name, v)| Column::new(name, v)).collect();
-    Ok(Table::with_origin(columns, rows, Origin::rows(path, 1)))
+
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.starts_with(b"\x93NUMPY")
+    }
+
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
+        Whole::blocks(self, input, options)
+    }
+
+    /// Reads a file of one array: `[n]` is a column `x0`, `[n, m]` are columns `x0`, `x1`, ….
+    fn load(
+        &self,
+        input: &Input,
+        _options: &SourceOptions,
+        _info: &mut SourceInfo,
+    ) -> Result<Table> {
+        let path = input.path();
+        let mut bytes = input.reader()?;
+        let array = read_header(&mut bytes, path)?;
+        let known = input.bytes_after(array.offset);
+        let names: Vec<String> = (0..array.width()).map(|i| format!("x{i}")).collect();
+        let rows = array.rows();
+        if rows == 0 || names.is_empty() {
+            return Err(DataError::Empty { path: path.into(), header: true });
+        }
+        let values = read_columns(&array, &mut bytes, known, path)?;
+        let columns = names.into_iter().zip(values).map(|(name, v)| Column::new(name, v)).collect();
+        Ok(Table::with_origin(columns, rows, Origin::rows(path, 1)))
+    }
 }
 
 /// Reads an array's elements as columns; `known` is the number of bytes that are there, where that can be told.

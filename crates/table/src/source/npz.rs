@@ -3,18 +3,47 @@
 use std::io::BufReader;
 use std::path::Path;
 
+use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, Whole};
 use super::guard::guarded;
 use super::input::Input;
 use super::npy::{Array, read_columns, read_header};
 use crate::error::{DataError, Result};
 use crate::table::{Column, Origin, Table, Values};
 
-/// Reads all arrays as columns: `[n]` is a column of the array's name; the one array of more dimensions gives columns
-/// `x0`, `x1`, …, and where there are several of those, each gives `name_0`, `name_1`, ….
-pub(super) fn load(input: &Input) -> Result<Table> {
-    let path = input.path();
-    let file = input.seekable("NPZ")?;
-    guarded(path, "ZIP", || read(BufReader::new(file), path))
+/// A ZIP of NumPy arrays.
+pub(super) struct Npz;
+
+impl Source for Npz {
+    fn description(&self) -> Description {
+        Description {
+            name: "npz",
+            title: "NPZ",
+            about: "A ZIP of NumPy arrays.",
+            extensions: &["npz"],
+            ..Description::default()
+        }
+    }
+
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.starts_with(b"PK\x03\x04")
+    }
+
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
+        Whole::blocks(self, input, options)
+    }
+
+    /// Reads all arrays as columns: `[n]` is a column of the array's name; the one array of more dimensions gives columns
+    /// `x0`, `x1`, …, and where there are several of those, each gives `name_0`, `name_1`, ….
+    fn load(
+        &self,
+        input: &Input,
+        _options: &SourceOptions,
+        _info: &mut SourceInfo,
+    ) -> Result<Table> {
+        let path = input.path();
+        let file = input.seekable("NPZ")?;
+        guarded(path, "ZIP", || read(BufReader::new(file), path))
+    }
 }
 
 fn read(file: BufReader<std::fs::File>, path: &Path) -> Result<Table> {

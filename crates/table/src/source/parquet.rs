@@ -11,45 +11,45 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 
+use super::format::{Blocks, Description, Source, SourceOptions};
 use super::guard::guarded;
 use super::input::Input;
-use super::{Blocks, SourceOptions};
 use crate::error::{DataError, Result};
 use crate::table::{Column, Integers, Numbers, Origin, Table, TextValues, Values};
 
 /// Rows that are read at once: a header's claim about more is not believed in advance.
 const BLOCK: usize = 1 << 16;
 
-/// Reads a whole file.
-pub(super) fn load(input: &Input, options: &SourceOptions) -> Result<Table> {
-    let mut reader = blocks(input, options)?;
-    let limit = options.max_rows.unwrap_or(usize::MAX);
-    let mut table: Option<Table> = None;
-    while table.as_ref().map_or(0, Table::rows) < limit
-        && let Some(block) = reader.next_block(BLOCK)?
-    {
-        match &mut table {
-            None => table = Some(block),
-            Some(table) => table.extend(&block),
+/// Apache Parquet.
+pub(super) struct Parquet;
+
+impl Source for Parquet {
+    fn description(&self) -> Description {
+        Description {
+            name: "parquet",
+            title: "Parquet",
+            about: "Apache Parquet, flat columns.",
+            extensions: &["parquet", "pq"],
+            documents: true,
+            ..Description::default()
         }
     }
-    match table {
-        Some(table) => Ok(table.compact()),
-        None => Err(DataError::Empty { path: reader.path, header: true }),
+
+    fn recognises(&self, head: &[u8]) -> bool {
+        head.starts_with(b"PAR1")
+    }
+
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
+        open(input, options, None)
+    }
+
+    fn column(&self, input: &Input, name: &str) -> Result<Box<dyn Blocks>> {
+        let options = SourceOptions { null_values: Vec::new(), ..SourceOptions::default() };
+        open(input, &options, Some(name))
     }
 }
 
-/// Opens a file to be read in blocks.
-pub(super) fn blocks(input: &Input, options: &SourceOptions) -> Result<Reader> {
-    open(input, options, None)
-}
-
-/// Opens a file for one of its columns.
-pub(super) fn column(input: &Input, options: &SourceOptions, name: &str) -> Result<Reader> {
-    open(input, options, Some(name))
-}
-
-fn open(input: &Input, options: &SourceOptions, only: Option<&str>) -> Result<Reader> {
+fn open(input: &Input, options: &SourceOptions, only: Option<&str>) -> Result<Box<dyn Blocks>> {
     let path = input.path().to_owned();
     let mut file = input.seekable("Parquet")?;
     check_ends(&mut file, &path).map_err(|e| e.unwrap_or_else(|e| input.io(e)))?;
@@ -75,11 +75,20 @@ fn open(input: &Input, options: &SourceOptions, only: Option<&str>) -> Result<Re
         return Err(DataError::Empty { path, header: false });
     }
     let nulls = options.null_values.clone();
-    Ok(Reader { file: opened, path, columns, nulls, group: 0, open: Vec::new(), left: 0, row: 0 })
+    Ok(Box::new(Reader {
+        file: opened,
+        path,
+        columns,
+        nulls,
+        group: 0,
+        open: Vec::new(),
+        left: 0,
+        row: 0,
+    }))
 }
 
 /// A file that is being read.
-pub(super) struct Reader {
+struct Reader {
     file: SerializedFileReader<File>,
     path: PathBuf,
     columns: Vec<Leaf>,

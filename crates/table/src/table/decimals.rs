@@ -8,10 +8,10 @@ use crate::number::POWERS;
 /// back every bit of the eight of a double. Missing values are there too.
 ///
 /// ```
-/// let decimals = ff_data::Decimals::of(&[174.477, f64::NAN, -0.001]).unwrap();
+/// let decimals = ff_table::Decimals::of(&[174.477, f64::NAN, -0.001]).unwrap();
 /// assert_eq!(decimals.get(0), 174.477);
 /// assert!(decimals.get(1).is_nan());
-/// assert!(ff_data::Decimals::of(&[1.0 / 3.0]).is_none());
+/// assert!(ff_table::Decimals::of(&[1.0 / 3.0]).is_none());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decimals {

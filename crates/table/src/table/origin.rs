@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// The files and lines of a table's rows, kept as a list of jumps: most rows lie one line below the row before.
 ///
 /// ```
-/// let origin = ff_data::Origin::default();
+/// let origin = ff_table::Origin::default();
 /// assert_eq!(origin.place(4), "the table, row 5");
 /// ```
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::number::format_number;
 /// The values of a column.
 ///
 /// ```
-/// use ff_data::Values;
+/// use ff_table::Values;
 ///
 /// let values = Values::from(vec![1.5, f64::NAN]);
 /// assert_eq!(values.number(0), Some(1.5));
@@ -31,7 +31,7 @@ pub enum Values {
 /// Numbers in one of four forms: the narrowest that holds all of them exactly.
 ///
 /// ```
-/// use ff_data::Numbers;
+/// use ff_table::Numbers;
 ///
 /// assert!(matches!(Numbers::F64(vec![0.0, 16.0]).compact(), Numbers::U8(_)));
 /// assert!(matches!(Numbers::F64(vec![0.5, f64::NAN]).compact(), Numbers::F32(_)));
@@ -159,7 +159,7 @@ impl Numbers {
 /// A set of rows, without memory as long as it is empty.
 ///
 /// ```
-/// let mut bits = ff_data::Bits::default();
+/// let mut bits = ff_table::Bits::default();
 /// assert!(!bits.get(70));
 /// bits.set(70);
 /// assert!(bits.get(70) && !bits.get(69));
@@ -198,7 +198,7 @@ impl Bits {
 /// Integers of 64 bits, some of them missing.
 ///
 /// ```
-/// let integers = ff_data::Integers::from_iter([Some(9_007_199_254_740_993), None]);
+/// let integers = ff_table::Integers::from_iter([Some(9_007_199_254_740_993), None]);
 /// assert_eq!(integers.get(0), Some(9_007_199_254_740_993));
 /// assert_eq!(integers.get(1), None);
 /// ```
@@ -235,7 +235,7 @@ impl FromIterator<Option<i64>> for Integers {
 /// Texts end to end in one buffer, some of them missing; a missing text still knows how the file wrote it.
 ///
 /// ```
-/// let mut texts = ff_data::TextValues::default();
+/// let mut texts = ff_table::TextValues::default();
 /// texts.push("red");
 /// texts.push_missing("NA");
 /// assert_eq!((texts.get(0), texts.get(1), texts.raw(1)), (Some("red"), None, "NA"));

@@ -18,7 +18,7 @@ use crate::table::Values;
 /// missing.
 ///
 /// ```
-/// # fn show(encoder: &ff_data::CategoryEncoder) -> usize { encoder.cardinality() }
+/// # fn show(encoder: &ff_table::CategoryEncoder) -> usize { encoder.cardinality() }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CategoryEncoder {
@@ -37,7 +37,7 @@ pub struct CategoryEncoder {
 /// How slots become numbers.
 ///
 /// ```
-/// assert_ne!(ff_data::Coding::OneHot, ff_data::Coding::Embedding);
+/// assert_ne!(ff_table::Coding::OneHot, ff_table::Coding::Embedding);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

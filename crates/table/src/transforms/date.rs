@@ -11,7 +11,7 @@ use crate::table::Values;
 /// part's mean.
 ///
 /// ```
-/// # fn show(encoder: &ff_data::DateEncoder) -> usize { encoder.parts.len() }
+/// # fn show(encoder: &ff_table::DateEncoder) -> usize { encoder.parts.len() }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DateEncoder {

@@ -8,7 +8,7 @@ use crate::table::Values;
 /// How a column is encoded.
 ///
 /// ```
-/// # fn width(encoder: &ff_data::Encoder) -> usize { encoder.numeric_width() + encoder.categorical_width() }
+/// # fn width(encoder: &ff_table::Encoder) -> usize { encoder.numeric_width() + encoder.categorical_width() }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -13,7 +13,7 @@ use crate::table::Values;
 /// Infinite values count as missing.
 ///
 /// ```
-/// # fn show(encoder: &ff_data::NumberEncoder) -> f64 { encoder.fill }
+/// # fn show(encoder: &ff_table::NumberEncoder) -> f64 { encoder.fill }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NumberEncoder {
@@ -37,7 +37,7 @@ pub struct NumberEncoder {
 /// How a truth value is encoded: 0 or 1, gaps filled with the share of true values.
 ///
 /// ```
-/// # fn show(encoder: &ff_data::Encoder) -> bool { matches!(encoder, ff_data::Encoder::Boolean(e) if e.flag) }
+/// # fn show(encoder: &ff_table::Encoder) -> bool { matches!(encoder, ff_table::Encoder::Boolean(e) if e.flag) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BooleanEncoder {

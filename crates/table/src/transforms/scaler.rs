@@ -8,7 +8,7 @@ use crate::schema::{moments, quantile_sorted};
 /// A fitted scaling `x → y`.
 ///
 /// ```
-/// use ff_data::{Scaler, Scaling};
+/// use ff_table::{Scaler, Scaling};
 ///
 /// let scaler = Scaler::fit(Scaling::Standard, &mut [1.0, 3.0]);
 /// assert_eq!(scaler, Scaler::Linear { shift: 2.0, scale: 1.0 });

@@ -11,7 +11,7 @@ use crate::target::{LabelReader, Target, TargetSchema, lines, value};
 /// How the target is encoded: an index into the classes, or `(log?(y) - mean) / std`.
 ///
 /// ```
-/// use ff_data::{Task, TargetTransform};
+/// use ff_table::{Task, TargetTransform};
 ///
 /// let json = r#"{"column":"y","task":"regression","classes":[],"numeric":true,"log":false,"mean":10.0,"std":4.0}"#;
 /// let target: TargetTransform = serde_json::from_str(json).unwrap();

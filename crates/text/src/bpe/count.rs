@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 ///
 /// A distinct word takes its bytes and 32 to 64 bytes of the table.
 #[derive(Default)]
-pub(in crate::text) struct WordCounts {
+pub(crate) struct WordCounts {
     slots: Vec<Slot>,
     bytes: Vec<u8>,
     words: usize,
@@ -24,18 +24,18 @@ struct Slot {
 
 impl WordCounts {
     /// The number of distinct words.
-    pub(in crate::text) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.words
     }
 
     /// The bytes of all distinct words.
-    pub(in crate::text) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
     /// Counts a word `count` more times.
     #[inline]
-    pub(in crate::text) fn add(&mut self, word: &[u8], count: u64) {
+    pub(crate) fn add(&mut self, word: &[u8], count: u64) {
         if self.words * 4 >= self.slots.len() * 3 {
             self.grow();
         }
@@ -64,7 +64,7 @@ impl WordCounts {
     }
 
     /// Counts all words of another table, which is empty afterwards.
-    pub(in crate::text) fn absorb(&mut self, other: &mut Self) {
+    pub(crate) fn absorb(&mut self, other: &mut Self) {
         if self.words == 0 {
             std::mem::swap(self, other);
             return;
@@ -78,7 +78,7 @@ impl WordCounts {
     }
 
     /// All words with their counts, in no order.
-    pub(in crate::text) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
         let taken = self.slots.iter().filter(|slot| slot.count > 0);
         taken.map(|slot| (&self.bytes[slot.start as usize..][..slot.length as usize], slot.count))
     }

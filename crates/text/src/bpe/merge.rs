@@ -8,11 +8,11 @@ use super::count::WordCounts;
 
 /// What was learned.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::text) struct Merges {
+pub(crate) struct Merges {
     /// The bytes of each token: the 256 bytes, then a token a merge.
-    pub(in crate::text) tokens: Vec<Vec<u8>>,
+    pub(crate) tokens: Vec<Vec<u8>>,
     /// The two tokens that became one, from token 256 on.
-    pub(in crate::text) pairs: Vec<(u32, u32)>,
+    pub(crate) pairs: Vec<(u32, u32)>,
 }
 
 /// Learns merges until there are `tokens` tokens, or no pair occurs `min_frequency` times.
@@ -25,7 +25,7 @@ pub(in crate::text) struct Merges {
 /// For every pair there is a list of the words that held it when it arose, and a heap knows the greatest count; a merge
 /// visits the words of its pair's list alone. Counts only fall once a pair exists, so an entry of the heap that is too
 /// high is put back with the count of now. Words are visited in any order: the counts are sums.
-pub(in crate::text) fn learn(
+pub(crate) fn learn(
     words: &WordCounts,
     tokens: usize,
     min_frequency: u64,

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokenizers::utils::SysRegex;
 
-use crate::text::tokenizer::byte_level;
+use crate::tokenizer::byte_level;
 
 /// How text is divided into words before pairs are merged.
 ///
 /// ```
-/// use ff_data::text::Pretokenizer;
+/// use ff_text::Pretokenizer;
 ///
 /// let words = |how: Pretokenizer| how.words("it's  2026\n").collect::<Vec<_>>();
 /// assert_eq!(words(Pretokenizer::Gpt2), ["it", "'s", " ", " 2026", "\n"]);
@@ -61,7 +61,7 @@ impl Pretokenizer {
     }
 
     /// The same in a `tokenizer.json`, the byte level included.
-    pub(in crate::text) fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         if self == Self::Gpt2 {
             return byte_level(true);
         }
@@ -74,7 +74,7 @@ impl Pretokenizer {
     }
 
     /// The one that a `tokenizer.json` names, if it is one of these on the byte level.
-    pub(in crate::text) fn of_json(json: &Value) -> Option<Self> {
+    pub(crate) fn of_json(json: &Value) -> Option<Self> {
         let byte_level = |json: &Value, regex: bool| {
             json["type"] == "ByteLevel"
                 && json["add_prefix_space"] == false
@@ -241,7 +241,7 @@ fn contraction(text: &str) -> Option<usize> {
 
 /// The last place before `limit`, and behind its half, at which a word begins whatever surrounds it: behind a letter or
 /// number, before anything else.
-pub(in crate::text) fn word_border(text: &str, limit: usize) -> Option<usize> {
+pub(crate) fn word_border(text: &str, limit: usize) -> Option<usize> {
     let classes = Classes::get();
     let limit = limit.min(text.len());
     let mut at = limit;

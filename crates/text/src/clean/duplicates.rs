@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::repetition::hash;
-use crate::text::config::{CleanConfig, Duplicates};
+use crate::config::{CleanConfig, Duplicates};
 
 /// The least values that a signature holds; the share on which two agree estimates that of common shingles, to ± 0.035
 /// near 0.8.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::text::config::CleanConfig;
+use crate::config::CleanConfig;
 
 /// Puts a mark in the place of personal data; what was masked and how often.
 pub(super) fn mask(config: &CleanConfig, text: &mut String) -> Vec<(&'static str, u64)> {

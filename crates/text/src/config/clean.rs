@@ -1,14 +1,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{DataError, Result};
+use ff_table::{DataError, Result};
 
 /// What is done to text that is broken, doubled or better left out; by default nothing but an error for broken UTF-8.
 ///
 /// Settings that judge documents need each one whole, so a file of plain text has to have separators, or be small.
 ///
 /// ```
-/// use ff_data::text::{BrokenText, CleanConfig};
+/// use ff_text::{BrokenText, CleanConfig};
 /// let clean: CleanConfig = toml::from_str("duplicates = 'near'\nmax_symbols = 0.3").unwrap();
 /// assert_eq!((clean.utf8, clean.near_threshold), (BrokenText::Error, 0.8));
 /// assert!(clean.validate().is_ok());
@@ -119,7 +119,7 @@ impl CleanConfig {
 /// What to do with bytes that are no UTF-8.
 ///
 /// ```
-/// assert_eq!(ff_data::text::BrokenText::default(), ff_data::text::BrokenText::Error);
+/// assert_eq!(ff_text::BrokenText::default(), ff_text::BrokenText::Error);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -136,7 +136,7 @@ pub enum BrokenText {
 /// Which documents that repeat an earlier one are dropped.
 ///
 /// ```
-/// assert_eq!(ff_data::text::Duplicates::default(), ff_data::text::Duplicates::Keep);
+/// assert_eq!(ff_text::Duplicates::default(), ff_text::Duplicates::Keep);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -4,10 +4,12 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::{MAX_DOCUMENT, Piece, Place, UTF8_HINT};
-use crate::error::{DataError, Result};
-use crate::source::{Bytes, InputFile, io_error};
-use crate::text::config::{BrokenText, TextConfig};
-use crate::text::floor_boundary;
+use ff_table::DataError;
+
+use crate::config::{BrokenText, TextConfig};
+use crate::error::Result;
+use crate::floor_boundary;
+use ff_table::source::{Bytes, Input, io_error};
 
 /// The bytes that are read at once.
 const BLOCK: usize = 1 << 20;
@@ -47,7 +49,7 @@ enum Given {
 }
 
 impl PlainText {
-    pub(super) fn new(input: &InputFile, bytes: Bytes, config: &TextConfig, whole: bool) -> Self {
+    pub(super) fn new(input: &Input, bytes: Bytes, config: &TextConfig, whole: bool) -> Self {
         Self {
             bytes,
             path: input.path().to_owned(),
@@ -110,7 +112,8 @@ impl PlainText {
                     hint: "Say what stands between documents (data.document_separator), or read the file \
                            as one text, without the settings of data.clean that judge documents."
                         .into(),
-                });
+                }
+                .into());
             }
         }
     }
@@ -118,7 +121,7 @@ impl PlainText {
     /// Gives the text up to `end` and goes on at `next`.
     fn take(&mut self, file: usize, end: usize, next: usize, last: bool) -> Piece {
         let text = self.text[self.start..end].to_owned();
-        let place = Place { file, line: self.line };
+        let place = Place { file, word: "line", line: self.line };
         self.line += lines(&self.text[self.start..next]);
         let broken = self.broken.partition_point(|&at| at < next);
         self.broken.drain(..broken);
@@ -144,7 +147,7 @@ impl PlainText {
                 }
                 Ok(n) => end += n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(io_error(&self.path, self.compression, e)),
+                Err(e) => return Err(io_error(&self.path, self.compression, e).into()),
             }
         }
         self.raw.truncate(end);
@@ -175,7 +178,8 @@ impl PlainText {
                         self.offset + from as u64
                     ),
                     hint: UTF8_HINT.into(),
-                });
+                }
+                .into());
             }
             self.broken.push(self.text.len());
             self.text.push(char::REPLACEMENT_CHARACTER);

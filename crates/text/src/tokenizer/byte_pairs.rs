@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3DefaultBuilder;
 
 use super::added::Added;
 use super::simple::byte_alphabet;
-use crate::text::bpe::Pretokenizer;
+use crate::bpe::Pretokenizer;
 
 /// Words that a thread remembers the ids of.
 const REMEMBERED: usize = 1 << 16;
@@ -180,8 +180,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use crate::text::Pretokenizer;
-    use crate::text::tokenizer::{Tokenizer, added_tokens, byte_alphabet, pretty};
+    use crate::Pretokenizer;
+    use crate::tokenizer::{Tokenizer, added_tokens, byte_alphabet, pretty};
 
     /// A tokenizer of random merges, which no text has taught.
     fn tokenizer(how: Pretokenizer, pairs: &[(usize, usize)], ignore_merges: bool) -> Tokenizer {

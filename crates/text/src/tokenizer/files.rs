@@ -14,8 +14,11 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::byte_pairs::BytePairs;
 use super::simple::Simple;
 use super::{Fast, SpecialTokens, Tokenizer, TokenizerKind};
-use crate::error::{DataError, Result};
-use crate::source::{guarded_call, not_opened};
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
+use ff_formats::guarded_call;
+use ff_table::source::not_opened;
 
 /// The largest file that is read as part of a tokenizer.
 const MAX_FILE: u64 = 1 << 30;
@@ -29,7 +32,7 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as GPT-2 has them.
     ///
     /// # Errors
-    /// [`DataError::NotFound`] where there is none, [`DataError::Tokenizer`] for a malformed one.
+    /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.
     pub fn load(path: &Path) -> Result<Self> {
         if path.is_dir() {
             let json = path.join("tokenizer.json");
@@ -40,7 +43,7 @@ impl Tokenizer {
             if vocab.exists() && merges.exists() {
                 return Self::load_gpt2(&vocab, &merges);
             }
-            return Err(DataError::tokenizer(
+            return Err(TextError::tokenizer(
                 format!("`{}`", path.display()),
                 "there is no tokenizer in this folder",
                 "It holds a tokenizer.json, or vocab.json and merges.txt.",
@@ -103,7 +106,7 @@ impl Tokenizer {
     }
 
     /// The text of a `tokenizer.json` as a tokenizer.
-    pub(in crate::text) fn from_json(
+    pub(crate) fn from_json(
         text: String,
         beside: Vec<(&'static str, String)>,
         place: &str,
@@ -236,7 +239,7 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
     if size > MAX_FILE {
         return Err(malformed(path, &format!("{size} bytes are too many for a tokenizer")));
     }
-    std::fs::read(path).map_err(|e| not_opened(path, e))
+    Ok(std::fs::read(path).map_err(|e| not_opened(path, e))?)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -251,8 +254,8 @@ fn parsed(path: &Path, parse: impl FnOnce() -> tokenizers::Result<Inner>) -> Res
         .map_err(|message| malformed(path, &message))
 }
 
-fn malformed(path: &Path, message: &str) -> DataError {
-    DataError::tokenizer(
+fn malformed(path: &Path, message: &str) -> TextError {
+    TextError::tokenizer(
         format!("`{}`", path.display()),
         format!("no tokenizer: {message}"),
         "Copy it again from where it was made; it is the file `tokenizer.json` of a Hugging Face folder, or one \

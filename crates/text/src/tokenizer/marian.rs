@@ -10,8 +10,10 @@ use tokenizers::{Decoder, Tokenizer as Inner};
 
 use super::files::{self, CONFIG};
 use super::pieces;
-use crate::error::{DataError, Result};
-use crate::source::guarded_call;
+use ff_table::DataError;
+
+use crate::error::{Result, TextError};
+use ff_formats::guarded_call;
 
 const SOURCE: &str = "source.spm";
 const VOCAB: &str = "vocab.json";
@@ -22,7 +24,7 @@ const FILES: [&str; 5] = [SOURCE, "target.spm", VOCAB, CONFIG, "special_tokens_m
 /// the ids of the pieces of both languages.
 ///
 /// ```
-/// use ff_data::text::MarianTokenizer;
+/// use ff_text::MarianTokenizer;
 /// assert!(!MarianTokenizer::is_at("no/such/folder".as_ref()));
 /// assert!(MarianTokenizer::load("no/such/folder".as_ref()).is_err());
 /// ```
@@ -69,7 +71,7 @@ impl MarianTokenizer {
             found.map_or(&[][..], |(_, bytes)| bytes.as_slice())
         };
         let wrong = |name: &str, message: String| {
-            DataError::tokenizer(
+            TextError::tokenizer(
                 format!("`{}`", folder.join(name).display()),
                 format!("no tokenizer: {message}"),
                 "Copy the folder again from where it was made.",
@@ -82,7 +84,7 @@ impl MarianTokenizer {
             serde_json::from_slice(file(VOCAB)).map_err(|e| wrong(VOCAB, e.to_string()))?;
         let config: Map<String, Value> = serde_json::from_slice(file(CONFIG)).unwrap_or_default();
         if config.get("separate_vocabs").and_then(Value::as_bool) == Some(true) {
-            return Err(DataError::tokenizer(
+            return Err(TextError::tokenizer(
                 format!("`{}`", folder.display()),
                 "a vocabulary for each language is not supported",
                 "Take a model whose languages share theirs.",
@@ -151,7 +153,7 @@ impl MarianTokenizer {
         let pieces = pieces.and_then(|pieces| pieces.map_err(|e| e.to_string()));
         let pieces = pieces.map_err(|message| {
             let message = format!("the text cannot be encoded: {message}");
-            DataError::tokenizer(self.place.as_str(), message, String::new())
+            TextError::tokenizer(self.place.as_str(), message, String::new())
         })?;
         ids.extend(pieces.get_tokens().iter().map(|piece| self.id(piece)));
         Ok(())
@@ -169,7 +171,7 @@ impl MarianTokenizer {
         let mut pieces = Vec::with_capacity(ids.len());
         for &id in ids {
             let vocab_size = self.vocab_size();
-            let token = self.tokens.get(&id).ok_or(DataError::Vocabulary { id, vocab_size })?;
+            let token = self.tokens.get(&id).ok_or(TextError::Vocabulary { id, vocab_size })?;
             if !self.special.contains(token) {
                 pieces.push(token.clone());
             }
@@ -178,7 +180,7 @@ impl MarianTokenizer {
         let text = guarded_call(|| decoder.decode(pieces));
         let text = text.and_then(|text| text.map_err(|e| e.to_string())).map_err(|message| {
             let message = format!("the ids cannot be decoded: {message}");
-            DataError::tokenizer(self.place.as_str(), message, String::new())
+            TextError::tokenizer(self.place.as_str(), message, String::new())
         })?;
         Ok(text.trim().to_owned())
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::added::Added;
 use super::{Tokenizer, TokenizerKind};
-use crate::error::{DataError, Result};
+use crate::error::{Result, TextError};
 
 /// What encodes bytes and characters without the crate, whose pieces take about a hundred bytes each.
 pub(super) struct Simple {
@@ -23,7 +23,7 @@ impl Tokenizer {
     /// A token for each byte, then the special ones.
     ///
     /// # Errors
-    /// [`DataError::Tokenizer`] for a special token that is empty or given twice.
+    /// [`TextError::Tokenizer`] for a special token that is empty or given twice.
     pub fn bytes(special: &[&str]) -> Result<Self> {
         check_special(special)?;
         let alphabet = byte_alphabet();
@@ -46,7 +46,7 @@ impl Tokenizer {
     /// A token for each character of a text, in the order of their code points, then the special ones.
     ///
     /// # Errors
-    /// [`DataError::Corpus`] for a text of no characters, [`DataError::Tokenizer`] for a special token that is empty
+    /// [`TextError::Corpus`] for a text of no characters, [`TextError::Tokenizer`] for a special token that is empty
     /// or given twice.
     pub fn characters(text: &str, special: &[&str]) -> Result<Self> {
         Self::from_characters(&text.chars().collect(), special)
@@ -59,7 +59,7 @@ impl Tokenizer {
     pub fn from_characters(characters: &BTreeSet<char>, special: &[&str]) -> Result<Self> {
         check_special(special)?;
         if characters.is_empty() {
-            return Err(DataError::corpus(
+            return Err(TextError::corpus(
                 "there are no characters to make a tokenizer from",
                 "Name a file that holds text.",
             ));
@@ -67,7 +67,7 @@ impl Tokenizer {
         let vocab: Map<String, Value> =
             characters.iter().enumerate().map(|(id, c)| (c.to_string(), id.into())).collect();
         if let Some(token) = special.iter().find(|token| vocab.contains_key(**token)) {
-            return Err(DataError::tokenizer(
+            return Err(TextError::tokenizer(
                 "the character tokenizer",
                 format!("the special token `{token}` is a character of the text"),
                 "Write it so that it does not occur in the text, as `<|endoftext|>`.",
@@ -164,7 +164,7 @@ impl Simple {
 
 /// The characters that stand for bytes in vocabularies of the byte level: printable ones for themselves, the others
 /// from U+0100 on, in order (GPT-2's `bytes_to_unicode`).
-pub(in crate::text) fn byte_alphabet() -> [char; 256] {
+pub(crate) fn byte_alphabet() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| {
         let itself = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
@@ -179,12 +179,12 @@ pub(in crate::text) fn byte_alphabet() -> [char; 256] {
 }
 
 /// The pre-tokenizer and decoder of the byte level.
-pub(in crate::text) fn byte_level(use_regex: bool) -> Value {
+pub(crate) fn byte_level(use_regex: bool) -> Value {
     json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex })
 }
 
 /// Special tokens as `tokenizer.json` lists them, from an id on.
-pub(in crate::text) fn added_tokens(special: &[&str], first: usize) -> Vec<Value> {
+pub(crate) fn added_tokens(special: &[&str], first: usize) -> Vec<Value> {
     let each = special.iter().enumerate();
     each.map(|(i, content)| {
         json!({
@@ -196,7 +196,7 @@ pub(in crate::text) fn added_tokens(special: &[&str], first: usize) -> Vec<Value
 }
 
 /// Special tokens have to be there, and apart from each other.
-pub(in crate::text) fn check_special(special: &[&str]) -> Result<()> {
+pub(crate) fn check_special(special: &[&str]) -> Result<()> {
     let mut seen = BTreeSet::new();
     for token in special {
         let problem = match *token {
@@ -204,7 +204,7 @@ pub(in crate::text) fn check_special(special: &[&str]) -> Result<()> {
             token if !seen.insert(token) => "a special token that is given twice",
             _ => continue,
         };
-        return Err(DataError::tokenizer(
+        return Err(TextError::tokenizer(
             format!("`{token}`"),
             problem,
             "Name each special token once, as `<|endoftext|>`.",
@@ -213,6 +213,6 @@ pub(in crate::text) fn check_special(special: &[&str]) -> Result<()> {
     Ok(())
 }
 
-pub(in crate::text) fn pretty(json: &Value) -> String {
+pub(crate) fn pretty(json: &Value) -> String {
     format!("{json:#}\n")
 }

@@ -4,11 +4,11 @@ use crate::error::Result;
 /// Text as its ids come: a character of several tokens waits for its last one.
 ///
 /// ```
-/// let tokenizer = ff_data::text::Tokenizer::bytes(&[])?;
+/// let tokenizer = ff_text::Tokenizer::bytes(&[])?;
 /// let mut stream = tokenizer.stream();
 /// let shown: Vec<String> = "é!".bytes().map(|b| stream.push(b.into())).collect::<Result<_, _>>()?;
 /// assert_eq!(shown, ["", "é", "!"]);
-/// # Ok::<(), ff_data::DataError>(())
+/// # Ok::<(), ff_text::TextError>(())
 /// ```
 #[derive(Debug)]
 pub struct TextStream {

@@ -12,9 +12,9 @@ use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use super::{Text, TokenizerOptions, nothing, too_small};
-use crate::error::{DataError, Result};
-use crate::source::guarded_call;
-use crate::text::tokenizer::Tokenizer;
+use crate::error::{Result, TextError};
+use crate::tokenizer::Tokenizer;
+use ff_formats::guarded_call;
 
 /// What BERT's sequences are made of; WordPiece has them unless others are named.
 const BERT: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
@@ -121,8 +121,8 @@ fn finish(inner: &Inner) -> Result<Tokenizer> {
     Tokenizer::from_json(json + "\n", Vec::new(), "the new tokenizer")
 }
 
-fn failed(message: &str) -> DataError {
-    DataError::tokenizer(
+fn failed(message: &str) -> TextError {
+    TextError::tokenizer(
         "the new tokenizer",
         format!("nothing could be learned: {message}"),
         "Give more text, or ask for a smaller vocabulary.",

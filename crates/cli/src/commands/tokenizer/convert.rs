@@ -3,8 +3,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::data::DataError;
-use feedforward::data::text::Tokenizer;
+use feedforward::text::{TextError, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::arguments::{TokenizerDecode, TokenizerEncode};
@@ -47,7 +46,7 @@ pub(super) fn decode(arguments: &TokenizerDecode) -> Result<ExitCode, Failure> {
             tokenizer.decode(&ids)
         };
         let text = text.map_err(|error| match error {
-            DataError::Vocabulary { id, vocab_size } => Failure::failed(format!(
+            TextError::Vocabulary { id, vocab_size } => Failure::failed(format!(
                 "{place}: the id {id} is not in the vocabulary of {vocab_size}"
             ))
             .help("are the ids of another tokenizer?"),
@@ -63,10 +62,10 @@ pub(super) fn decode(arguments: &TokenizerDecode) -> Result<ExitCode, Failure> {
 }
 
 /// The error of a line with its place.
-fn at(place: &str, error: DataError) -> Failure {
+fn at(place: &str, error: TextError) -> Failure {
     match error {
-        DataError::Tokenizer { message, hint, .. } => {
-            DataError::Tokenizer { place: place.to_owned(), message, hint }.into()
+        TextError::Tokenizer { message, hint, .. } => {
+            TextError::Tokenizer { place: place.to_owned(), message, hint }.into()
         }
         error => error.into(),
     }

@@ -2,7 +2,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::data::text::{TextMeasure, Tokenizer, measure};
+use feedforward::text::{TextMeasure, Tokenizer, measure};
 use serde_json::json;
 
 use super::text_config;

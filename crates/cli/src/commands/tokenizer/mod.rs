@@ -5,7 +5,7 @@ mod train;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use feedforward::data::text::{CleanConfig, TextConfig};
+use feedforward::text::{CleanConfig, TextConfig};
 
 use crate::arguments::{TextFiles, TokenizerCommand};
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ fn text_config(files: &[PathBuf], options: &TextFiles) -> TextConfig {
     let unescape = |text: &String| text.replace("\\n", "\n").replace("\\t", "\t");
     TextConfig {
         paths: files.to_vec(),
-        format: options.format.map(Into::into),
+        format: options.format,
         text_column: options.text_column.clone(),
         document_separator: options.separator.as_ref().map(unescape),
         clean: CleanConfig { utf8: options.utf8.into(), ..CleanConfig::default() },

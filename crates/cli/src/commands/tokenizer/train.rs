@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use feedforward::data::text::{TokenizerKind, TokenizerOptions, train_tokenizer};
+use feedforward::text::{TokenizerKind, TokenizerOptions, train_tokenizer};
 use serde_json::json;
 
 use super::text_config;

@@ -20,7 +20,7 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
     let names = lines(600, |i| format!("name{i}q,{},{}", i % 7, i % 2));
     folder.write("names.csv", &format!("name,x,answer\n{names}"));
     let parquet =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/types.parquet");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../table/tests/fixtures/types.parquet");
     let parquet = std::fs::read(parquet).unwrap();
     std::fs::write(folder.path().join("cut.parquet"), &parquet[..parquet.len() / 2]).unwrap();
     let train = |rest: &str| format!("train {rest}");

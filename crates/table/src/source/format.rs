@@ -1,0 +1,255 @@
+//! What a format is: how its files are recognised and read.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use super::input::Input;
+use crate::error::{DataError, Result};
+use crate::note::Note;
+use crate::table::Table;
+
+/// A file format that tables are read from: one file of this folder and one line of the registry.
+pub(super) trait Source: Sync {
+    /// Its names and traits.
+    fn description(&self) -> Description;
+
+    /// Whether a file that begins with these bytes is likely of this format.
+    fn recognises(&self, head: &[u8]) -> bool;
+
+    /// Opens a file to be read in blocks of rows.
+    fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>>;
+
+    /// Opens a file for one of its columns; others may be of kinds that are not read.
+    fn column(&self, input: &Input, _name: &str) -> Result<Box<dyn Blocks>> {
+        let options =
+            SourceOptions { header: Some(true), null_values: Vec::new(), ..Default::default() };
+        self.blocks(input, &options)
+    }
+
+    /// Reads a whole file; says in `info` what it found out about it.
+    fn load(
+        &self,
+        input: &Input,
+        options: &SourceOptions,
+        _info: &mut SourceInfo,
+    ) -> Result<Table> {
+        let mut blocks = self.blocks(input, options)?;
+        let limit = options.max_rows.unwrap_or(usize::MAX);
+        let mut table: Option<Table> = None;
+        while table.as_ref().map_or(0, Table::rows) < limit
+            && let Some(block) = blocks.next_block(limit)?
+        {
+            match &mut table {
+                None => table = Some(block),
+                Some(table) => table.extend(&block),
+            }
+        }
+        let empty = || DataError::Empty { path: input.path().to_owned(), header: true };
+        table.map(Table::compact).ok_or_else(empty)
+    }
+}
+
+/// A format's names and traits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Description {
+    /// The value of `data.format`.
+    pub(super) name: &'static str,
+    /// The name as people write it.
+    pub(super) title: &'static str,
+    /// A sentence for the recipe's schema and the program's help.
+    pub(super) about: &'static str,
+    /// Extensions of file names, in lower case and without the dot.
+    pub(super) extensions: &'static [&'static str],
+    /// Whether it is text: a file's extension then counts more than its first bytes.
+    pub(super) text: bool,
+    /// Whether text is read from its columns too.
+    pub(super) documents: bool,
+    /// Whether blocks are read in one pass, so that standard input needs no temporary file.
+    pub(super) streams: bool,
+}
+
+/// The rows of an open file, in blocks.
+pub(super) trait Blocks: Send {
+    /// The next rows, at most `rows`; `None` after the last.
+    fn next_block(&mut self, rows: usize) -> Result<Option<Table>>;
+}
+
+/// The blocks of a table that is in memory already: arrays do not come row by row.
+pub(super) struct Whole(Option<Table>);
+
+impl Whole {
+    /// The blocks of a format that is read whole.
+    pub(super) fn blocks(
+        source: &dyn Source,
+        input: &Input,
+        options: &SourceOptions,
+    ) -> Result<Box<dyn Blocks>> {
+        let table = source.load(input, options, &mut SourceInfo::default())?;
+        Ok(Box::new(Self(Some(table))))
+    }
+}
+
+impl Blocks for Whole {
+    fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
+        let Some(table) = self.0.take() else { return Ok(None) };
+        let (first, rest) = table.split_at(rows);
+        self.0 = rest;
+        Ok(Some(first))
+    }
+}
+
+/// A file format that tables are read from.
+///
+/// ```
+/// use ff_table::Format;
+///
+/// assert_eq!(Format::from_path("a/b.csv.gz"), Some(Format::CSV));
+/// assert_eq!(Format::named("parquet").map(Format::title), Some("Parquet"));
+/// assert!(Format::listed("or").contains("NPZ"));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Format(pub(super) &'static dyn Source);
+
+impl Format {
+    /// The value of `data.format`.
+    pub fn name(self) -> &'static str {
+        self.0.description().name
+    }
+
+    /// The name as people write it.
+    pub fn title(self) -> &'static str {
+        self.0.description().title
+    }
+
+    /// A sentence about it.
+    pub fn about(self) -> &'static str {
+        self.0.description().about
+    }
+
+    /// Whether text is read from its columns too.
+    pub fn holds_documents(self) -> bool {
+        self.0.description().documents
+    }
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Format {}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, rest) = self.name().split_at(1);
+        write!(f, "{}{rest}", first.to_ascii_uppercase())
+    }
+}
+
+impl Serialize for Format {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.name())
+    }
+}
+
+/// How to read a file; the defaults find out everything by themselves.
+///
+/// ```
+/// let options = ff_table::SourceOptions { delimiter: Some(';'), ..Default::default() };
+/// assert!(options.null_values.contains(&"NA".to_owned()));
+/// ```
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// The format; from the first bytes and the name by default.
+    pub format: Option<Format>,
+    /// The delimiter of a text table; from the first lines by default.
+    pub delimiter: Option<char>,
+    /// Whether a text table's first line names its columns; from the first lines by default.
+    pub header: Option<bool>,
+    /// The labels that belong to an IDX file of images; found by name by default.
+    pub labels: Option<PathBuf>,
+    /// Texts that stand for a missing value.
+    pub null_values: Vec<String>,
+    /// Columns of a text table that are kept as text even if they hold numbers.
+    pub text_columns: Vec<String>,
+    /// Read at most this many rows.
+    pub max_rows: Option<usize>,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            format: None,
+            delimiter: None,
+            header: None,
+            labels: None,
+            null_values: default_null_values(),
+            text_columns: Vec::new(),
+            max_rows: None,
+        }
+    }
+}
+
+/// What was found out about a file.
+///
+/// ```
+/// let info = ff_table::SourceInfo { delimiter: Some(','), header: Some(true), ..Default::default() };
+/// assert_eq!(info.describe(), "comma, header");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SourceInfo {
+    /// The file, `-` for standard input.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: Option<Format>,
+    /// The delimiter of a text table.
+    pub delimiter: Option<char>,
+    /// Whether a text table names its columns.
+    pub header: Option<bool>,
+    /// `gzip` or `zstd`.
+    pub compression: Option<&'static str>,
+    /// The file's size.
+    pub bytes: u64,
+    /// XXH3-128 of the file's bytes, in hexadecimal.
+    pub hash: String,
+    /// What is worth knowing about how it was read.
+    pub notes: Vec<Note>,
+}
+
+impl SourceInfo {
+    /// How the file was read, in a few words: `comma, header`, `parquet`, `gzip, tab, header`.
+    pub fn describe(&self) -> String {
+        let mut words: Vec<&str> = self.compression.into_iter().collect();
+        if let Some(format) = self.format.filter(|_| self.delimiter.is_none()) {
+            words.push(format.name());
+        }
+        if let Some(delimiter) = self.delimiter {
+            words.push(delimiter_word(delimiter));
+        }
+        if let Some(header) = self.header {
+            words.push(if header { "header" } else { "no header" });
+        }
+        words.join(", ")
+    }
+}
+
+pub(super) fn delimiter_word(delimiter: char) -> &'static str {
+    match delimiter {
+        ',' => "comma",
+        ';' => "semicolon",
+        '\t' => "tab",
+        '|' => "bar",
+        ' ' => "space",
+        _ => "own delimiter",
+    }
+}
+
+/// The texts that stand for a missing value unless a recipe says otherwise.
+pub(crate) fn default_null_values() -> Vec<String> {
+    ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
+        .map(String::from)
+        .to_vec()
+}
