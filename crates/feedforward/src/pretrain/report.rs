@@ -19,7 +19,6 @@ use ff_report::{
     Status, StatusKind, TextData, Token, Unit, Verdict, render,
 };
 use ff_tensor::{DType, Device};
-use ff_tensor::{DType, Device};
 use ff_train::{EpochRecord, Progress};
 use std::collections::BTreeMap;
 use std::io::Write;
