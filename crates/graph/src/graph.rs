@@ -1,6 +1,8 @@
 //! The tape: operations run forward, are remembered, and are walked backward once.
 
+#[path = "backward.rs"]
 mod backward;
+#[path = "recompute.rs"]
 mod checkpoint;
 
 use checkpoint::Again;

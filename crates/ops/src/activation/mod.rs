@@ -1,5 +1,6 @@
 //! Element-wise activations: the table, and the operation over it.
 
+pub(crate) mod prelu;
 mod table;
 
 pub use table::Activation;

@@ -6,6 +6,7 @@ mod cases;
 mod forward;
 mod layout;
 mod mask;
+pub(crate) mod rotary;
 mod scores;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,8 @@
 //! The mean absolute error.
 
 use crate::Reduction;
+use crate::loss::regression::regression_cases;
 use crate::loss::{backward_elements, contract_elements, forward_elements};
-use crate::mse::regression_cases;
 use ff_graph::{Case, Contract, Cx, Kept, Op, Result, Slot, Spec, for_float};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};

@@ -7,7 +7,7 @@ mod routing;
 mod tests;
 
 use crate::Activation;
-use crate::feedforward::products::{Exact, Mixed};
+use crate::linear::feedforward::products::{Exact, Mixed};
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
 };

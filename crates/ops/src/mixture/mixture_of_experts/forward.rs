@@ -3,7 +3,7 @@
 use super::{MixtureOfExperts, NAME, Sizes};
 use crate::Activation;
 use crate::activation::From;
-use crate::feedforward::products::{Multiply, forward};
+use crate::linear::feedforward::products::{Multiply, forward};
 use ff_graph::{Cx, Error, Result, Spec};
 use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, Tensor, TensorMut, TensorRef};

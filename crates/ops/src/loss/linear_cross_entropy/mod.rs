@@ -5,7 +5,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use crate::feedforward::products::{Exact, Mixed};
+use crate::linear::feedforward::products::{Exact, Mixed};
 use crate::loss::check_index_shapes;
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,

@@ -3,9 +3,18 @@
 //! Every loss takes (prediction, target, optional sample weights) and gives (loss, count). Rows are spread over threads
 //! and added in f64 in an order that depends on their number alone.
 
+pub(crate) mod binary_cross_entropy_with_logits;
+pub(crate) mod binary_focal;
 mod elements;
+pub(crate) mod focal;
+pub(crate) mod huber;
+pub(crate) mod kl_divergence;
+pub(crate) mod linear_cross_entropy;
+pub(crate) mod mae;
+pub(crate) mod regression;
 mod sigmoid;
 mod softmax;
+pub(crate) mod softmax_cross_entropy;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -1,7 +1,7 @@
 //! The focal loss of a softmax.
 
 use crate::Reduction;
-use crate::binary_focal::check_gamma;
+use crate::loss::binary_focal::check_gamma;
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
     class_weight, contract, for_row_blocks, log_sum_exp, rows_at_a_time, saved_row, scale,

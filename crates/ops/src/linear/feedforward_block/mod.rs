@@ -4,7 +4,7 @@ mod passes;
 
 use crate::Activation;
 use crate::activation::From;
-use crate::feedforward::products::{Exact, Mixed};
+use crate::linear::feedforward::products::{Exact, Mixed};
 use ff_graph::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_tensor::{DType, TensorMut, TensorRef, bf16};
 use std::sync::Arc;

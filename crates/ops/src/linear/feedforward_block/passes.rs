@@ -2,7 +2,7 @@
 
 use super::{FeedforwardBlock, NAME, Sizes};
 use crate::Activation;
-use crate::feedforward::products::{Multiply, backward_input, backward_weight, forward};
+use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight, forward};
 use ff_graph::{Cx, Error, Kept, Result, Slot, Spec};
 use ff_kernels::{Float, MatRef, Stored, sum_columns};
 use ff_tensor::{Tensor, TensorMut, TensorRef};

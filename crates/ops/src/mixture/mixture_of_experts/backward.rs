@@ -3,7 +3,7 @@
 use super::forward::{gather, gather_times, matrix, scatter, scratch};
 use super::routing::{Routing, integers};
 use super::{MixtureOfExperts, NAME, Sizes};
-use crate::feedforward::products::{Multiply, backward_input, backward_weight};
+use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight};
 use ff_graph::{Cx, Error, Kept, Result, Slot};
 use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, TensorMut};

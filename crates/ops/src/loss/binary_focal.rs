@@ -1,7 +1,7 @@
 //! The focal loss of a sigmoid.
 
 use crate::Reduction;
-use crate::binary_cross_entropy_with_logits::binary_cases;
+use crate::loss::binary_cross_entropy_with_logits::binary_cases;
 use crate::loss::{
     Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
 };

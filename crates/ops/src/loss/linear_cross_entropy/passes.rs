@@ -1,7 +1,7 @@
 //! The two passes, chunk by chunk, for every combination of types.
 
 use super::{LinearCrossEntropy, NAME, Sizes};
-use crate::feedforward::products::{Multiply, backward_input, backward_weight, forward};
+use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight, forward};
 use crate::loss::{Total, check_indices, scale, sum_rows};
 use crate::{Activation, Reduction};
 use ff_graph::{Cx, Error, Kept, Result, Slot, Spec};

@@ -1,0 +1,4 @@
+//! Mixtures of experts.
+
+pub(crate) mod mixture_of_experts;
+pub(crate) mod router_balance;

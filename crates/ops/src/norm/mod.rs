@@ -1,0 +1,5 @@
+//! Normalisation.
+
+pub(crate) mod batch_norm;
+pub(crate) mod layer_norm;
+pub(crate) mod rms_norm;
