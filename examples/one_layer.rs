@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout)] // Printing is what it is for.
 
 use feedforward::graph::{Graph, ParamKind, ParamSpec, Params};
-use feedforward::ops::{Activation, Feedforward, Mse, Reduction};
+use feedforward::ops::{Activation, Feedforward, Reduction, RegressionLoss};
 use feedforward::tensor::{DType, Device, Tensor};
 
 type Error = Box<dyn std::error::Error>;
@@ -48,7 +48,7 @@ fn main() -> Result<(), Error> {
     println!("The loss is the mean squared error against t = {target:?}:");
     println!("  L = ((4 − 3)² + (8 − 9)²) / 2 = 1");
     let t = graph.input(Tensor::from_slice(&device, &target, &[1, 2])?);
-    let loss = graph.apply(&Mse { reduction: Reduction::Mean }.op(), &[&y, &t])?;
+    let loss = graph.apply(&RegressionLoss::Mse.op(Reduction::Mean), &[&y, &t])?;
     println!("  L = {}\n", loss.item()?);
     assert_eq!(loss.item()?, 1.0);
 
@@ -82,7 +82,7 @@ fn main() -> Result<(), Error> {
     let (w_value, b_value) = (graph.param(w), graph.param(b));
     let t = graph.input(Tensor::from_slice(&device, &target, &[1, 2])?);
     let y = graph.apply(&layer, &[&input, &w_value, &b_value])?;
-    let loss = graph.apply(&Mse { reduction: Reduction::Mean }.op(), &[&y, &t])?;
+    let loss = graph.apply(&RegressionLoss::Mse.op(Reduction::Mean), &[&y, &t])?;
     println!(
         "Forward again: y = {:?}, L = {:.4} — smaller than 1, so it learned.",
         y.slice::<f32>()?,

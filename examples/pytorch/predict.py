@@ -26,38 +26,28 @@ import sys
 from bisect import bisect_left, bisect_right
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from statistics import NormalDist
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional as F
+
+from functions import ACTIVATIONS
 
 # The network ----------------------------------------------------------------------------------------------------------
 
 
 def activation(network):
     """The activation of a hidden layer; PReLU has a parameter and is a module, all others are functions."""
-    slope, alpha = network.get("slope"), network.get("alpha")
-    return {
-        "identity": lambda x: x,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "relu": F.relu,
-        "leaky_relu": lambda x: F.leaky_relu(x, 0.01 if slope is None else slope),
-        "prelu": nn.PReLU(),
-        "elu": lambda x: F.elu(x, 1.0 if alpha is None else alpha),
-        "selu": F.selu,
-        "gelu": F.gelu,
-        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-        "silu": F.silu,
-        "mish": F.mish,
-        "softplus": F.softplus,
-        "hard_sigmoid": F.hardsigmoid,
-        "hard_swish": F.hardswish,
-        "relu2": lambda x: F.relu(x).square(),
-    }[network["activation"]]
+    name = network["activation"]
+    if name == "prelu":
+        return nn.PReLU()
+    function = ACTIVATIONS[name]
+    given = {key: network.get(key) for key in signature(function).parameters if network.get(key) is not None}
+    return partial(function, **given)
 
 
 class Hidden(nn.Linear):

@@ -1,8 +1,11 @@
-//! The way back: each node's gradients land where they belong.
+//! The backward pass: the gradients of each node land where they belong.
 
-use super::{GRAPH, Graph, Mode, NO_PLACE, NodeInput, NodeOutput, NodeWork, Steps, Value};
-use crate::op::{MAX_INPUTS, OUTPUTS, Scratch};
-use crate::{Cx, Error, Kept, Op, ParamId, Result, Slot, Spec, for_stored};
+use crate::contract::{MAX_INPUTS, OUTPUTS, Scratch};
+use crate::graph::{NodeWork, Rerun, RerunFunction, Steps};
+use crate::kept::{NodeInput, NodeOutput};
+use crate::params::add;
+use crate::value::{Data, GRAPH, UNPLACED};
+use crate::{Cx, Error, Graph, Kept, Op, OpResult, ParamId, Result, Slot, Spec, Value, for_stored};
 use ff_kernels::{Float, Stored, for_pieces};
 use ff_tensor::{Tensor, TensorMut};
 use smallvec::SmallVec;
@@ -29,11 +32,12 @@ struct Recorded<'a> {
 }
 
 impl Graph {
-    /// Walks the tape backward from a single number, writing or adding every gradient where it belongs, and frees what
-    /// was kept on the way.
+    /// Walks the tape backward from a single number, writing or adding every gradient where it
+    /// belongs, and frees what was kept on the way.
     ///
     /// # Errors
-    /// It is not a single number, depends on no parameter, or an operation left a gradient unwritten.
+    /// It is not a single number, depends on no parameter, or an operation left a gradient
+    /// unwritten.
     pub fn backward(&mut self, loss: Value) -> Result<()> {
         if loss.shape().len() != 1 {
             return Err(Error::NotScalar(*loss.shape()));
@@ -41,7 +45,8 @@ impl Graph {
         self.backward_from(loss, None)
     }
 
-    /// Walks the tape backward from a value with the gradient that reached it; ones where `dy` is `None`.
+    /// Walks the tape backward from a value with the gradient that reached it; ones where `dy` is
+    /// `None`.
     ///
     /// # Errors
     /// As [`Graph::backward`], or `dy` has another shape.
@@ -49,7 +54,7 @@ impl Graph {
         if value.tape != self.tape {
             return Err(Error::Stale);
         }
-        let id = value.id.filter(|&id| id != NO_PLACE).ok_or(Error::NoGradient)?;
+        let id = value.id.filter(|&id| id != UNPLACED).ok_or(Error::NoGradient)?;
         let spec = value.spec();
         let seed = match dy {
             Some(dy) if *dy.shape() == spec.shape && dy.dtype() == spec.dtype => dy,
@@ -57,11 +62,11 @@ impl Graph {
                 let message = format!("dy has shape {}, the value {}", dy.shape(), spec.shape);
                 return Err(Error::shape(GRAPH, message));
             }
-            None => self.ones(&spec)?,
+            None => self.ones(&spec).map_err(Error::of(GRAPH))?,
         };
         drop(value);
         self.grads[id as usize] = Some(seed);
-        // Taken out, so that they can be read while gradients are written; after an error they are gone.
+        // Taken out to be read while gradients are written. After an error they are gone.
         let mut steps = std::mem::take(&mut self.steps);
         self.walk(&mut steps)?;
         self.steps = steps;
@@ -69,7 +74,7 @@ impl Graph {
     }
 
     /// Takes every node off these lists, the last one first, and passes its gradients on.
-    pub(super) fn walk(&mut self, steps: &mut Steps) -> Result<()> {
+    fn walk(&mut self, steps: &mut Steps) -> Result<()> {
         while let Some(node) = steps.nodes.pop() {
             let (inputs, outputs) = (&steps.inputs[node.inputs..], &steps.outputs[node.outputs..]);
             let mut dy: SmallVec<[Option<Tensor>; OUTPUTS]> = SmallVec::new();
@@ -84,7 +89,7 @@ impl Graph {
                         let recorded = Recorded { op, dflops, dscratch, inputs, outputs, saved };
                         self.step_back(&recorded, dy)?;
                     }
-                    NodeWork::Checkpoint(again) => self.run_again(again, inputs, dy)?,
+                    NodeWork::Rerun(rerun) => self.rerun(rerun, inputs, dy)?,
                 }
             }
             steps.truncate(node.inputs, node.outputs, node.saved);
@@ -92,15 +97,13 @@ impl Graph {
         Ok(())
     }
 
-    fn ones(&self, spec: &Spec) -> Result<Tensor> {
-        let mut ones =
-            Tensor::uninit(&self.device, spec.shape, spec.dtype).map_err(Error::of(GRAPH))?;
+    fn ones(&self, spec: &Spec) -> OpResult<Tensor> {
+        let mut ones = self.uninit(spec)?;
         if !ones.is_planned() {
-            for_stored!(GRAPH, spec.dtype, S => {
+            for_stored!(spec.dtype, S => {
                 let one = S::from_compute(<S as Stored>::Compute::ONE);
-                let ones = ones.slice_mut::<S>().map_err(Error::of(GRAPH))?;
-                // By all threads: each then has its part at hand.
-                for_pieces(self.device.cpu(), ones, |_, part| part.fill(one));
+                // By all threads, so that each has its part in its cache.
+                for_pieces(self.device.cpu(), ones.slice_mut::<S>()?, |_, part| part.fill(one));
                 Ok(())
             })?;
         }
@@ -112,27 +115,26 @@ impl Graph {
         recorded: &Recorded<'_>,
         mut dy: SmallVec<[Option<Tensor>; OUTPUTS]>,
     ) -> Result<()> {
-        let name = recorded.op.name();
+        let named = Error::of(recorded.op.name());
         self.tally.dflops += recorded.dflops;
         let mut targets = SmallVec::new();
-        self.targets(name, recorded.inputs, &mut targets)?;
+        self.targets(recorded.inputs, &mut targets).map_err(&named)?;
         if self.device.pool().is_planning() {
-            self.plan_scratch(name, recorded.dscratch)?;
+            self.plan_scratch(recorded.dscratch).map_err(&named)?;
         } else {
             self.run_backward(recorded, &mut dy, &mut targets)?;
         }
         drop(dy);
-        self.deliver(name, recorded.inputs, targets)
+        self.deliver(recorded, targets)
     }
 
-    /// Where each input's gradient goes. The first of several uses of one value in a node gets the value's own place,
-    /// the others scratch that is added afterwards.
+    /// Where each input's gradient goes. Of several uses of one value in a node, the first gets the
+    /// place of the value, the others scratch memory that is added afterwards.
     fn targets(
         &mut self,
-        name: &'static str,
         inputs: &[NodeInput],
         targets: &mut SmallVec<[Target; MAX_INPUTS]>,
-    ) -> Result<()> {
+    ) -> OpResult {
         for (i, input) in inputs.iter().enumerate() {
             let earlier = |other: &NodeInput| {
                 input.param.map_or(other.param.is_none() && other.id == input.id, |p| {
@@ -142,13 +144,11 @@ impl Graph {
             let repeated = input.id.and_then(|_| inputs[..i].iter().position(earlier));
             targets.push(match (input.id, input.param, repeated) {
                 (None, ..) => Target::None,
-                (Some(_), _, Some(first)) => {
-                    Target::Scratch(self.uninit(name, &input.spec)?, first)
-                }
+                (Some(_), _, Some(first)) => Target::Scratch(self.uninit(&input.spec)?, first),
                 (Some(_), Some(param), None) => Target::Param(param, self.params.touch(param)),
                 (Some(id), None, None) => match self.grads[id as usize].take() {
                     Some(there) => Target::Value(there, true),
-                    None => Target::Value(self.uninit(name, &input.spec)?, false),
+                    None => Target::Value(self.uninit(&input.spec)?, false),
                 },
             });
         }
@@ -162,7 +162,7 @@ impl Graph {
         targets: &mut [Target],
     ) -> Result<()> {
         let (op, inputs) = (recorded.op, recorded.inputs);
-        let name = op.name();
+        let named = Error::of(op.name());
         // Which slot each parameter's gradient goes to, in the order of the arena.
         let mut order: SmallVec<[(ParamId, usize); MAX_INPUTS]> = SmallVec::new();
         let mut slots: SmallVec<[Slot<'_>; MAX_INPUTS]> = SmallVec::new();
@@ -177,47 +177,42 @@ impl Graph {
                     order.push((*id, i));
                     Slot::Skip
                 }
-                Target::Value(tensor, true) => {
-                    Slot::Add(tensor.view_mut().map_err(Error::of(name))?)
-                }
+                Target::Value(tensor, true) => Slot::Add(tensor.view_mut().map_err(&named)?),
                 Target::Value(tensor, false) | Target::Scratch(tensor, _) => {
-                    Slot::Write(tensor.view_mut().map_err(Error::of(name))?)
+                    Slot::Write(tensor.view_mut().map_err(&named)?)
                 }
             });
         }
-        // A parameter of no values lies where the next one starts, so offsets alone do not order them.
+        // A parameter of no values lies where the next one starts, so offsets alone do not order
+        // them.
         order.sort_unstable_by_key(|&(id, _)| (self.params.info(id).offset, id));
-        let cx = Cx { device: &self.device, training: self.mode == Mode::Train, key: self.key };
+        let cx = Cx { device: &self.device, training: self.training(), key: self.key };
         let values = self.params.split(&order, |slot, view| {
             slots[slot] = if add[slot] { Slot::Add(view) } else { Slot::Write(view) };
         })?;
-        let kept =
-            Kept { op: name, inputs, outputs: recorded.outputs, saved: recorded.saved, values };
+        let kept = Kept { inputs, outputs: recorded.outputs, saved: recorded.saved, values };
         let mut dy_views: SmallVec<[Option<TensorMut<'_>>; OUTPUTS]> = SmallVec::new();
         for dy in dy.iter_mut() {
-            dy_views.push(match dy {
-                Some(tensor) => Some(tensor.view_mut().map_err(Error::of(name))?),
-                None => None,
-            });
+            dy_views.push(dy.as_mut().map(Tensor::view_mut).transpose().map_err(&named)?);
         }
-        op.backward(&cx, &kept, &mut dy_views, &mut slots)?;
+        op.backward(&cx, &kept, &mut dy_views, &mut slots).map_err(Error::of(op.name()))?;
         if let Some(i) = (0..slots.len()).find(|&i| needed[i] && slots[i].is_needed()) {
             let input = match inputs[i].param {
                 Some(id) => format!("parameter `{}`", values.name(id)),
                 None => format!("input {i}"),
             };
-            return Err(Error::MissingGradient { op: name, input });
+            return Err(Error::MissingGradient { op: op.name(), input });
         }
         Ok(())
     }
 
-    /// Puts the gradients of values back in their places and adds the scratch ones.
+    /// Puts the gradients of values in their places and adds those in scratch memory.
     fn deliver(
         &mut self,
-        name: &'static str,
-        inputs: &[NodeInput],
+        recorded: &Recorded<'_>,
         targets: SmallVec<[Target; MAX_INPUTS]>,
     ) -> Result<()> {
+        let (named, inputs) = (Error::of(recorded.op.name()), recorded.inputs);
         let mut scratch: SmallVec<[(usize, Tensor); 2]> = SmallVec::new();
         for (i, target) in targets.into_iter().enumerate() {
             match target {
@@ -234,33 +229,97 @@ impl Graph {
             if from.is_planned() {
                 continue;
             }
-            for_stored!(name, from.dtype(), T => {
-                let from = from.slice::<T>().map_err(Error::of(name))?;
-                let to: &mut [T] = match (inputs[first].param, inputs[first].id) {
-                    (Some(param), _) => self.params.gradient_mut::<T>(param)?,
-                    (None, id) => self
-                        .grads
-                        .get_mut(id.unwrap_or(u32::MAX) as usize)
-                        .and_then(Option::as_mut)
-                        .ok_or(Error::NoGradient)?
-                        .slice_mut()
-                        .map_err(Error::of(name))?,
-                };
-                add(to, from);
-                Ok(())
-            })?;
+            match (inputs[first].param, inputs[first].id) {
+                (Some(param), _) => self.params.add_to_gradient(param, &from)?,
+                (None, id) => {
+                    let there = id.and_then(|id| self.grads.get_mut(id as usize)?.as_mut());
+                    add_all(there.ok_or(Error::NoGradient)?, &from).map_err(&named)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An input as in the first run.
+    fn rerun_input(&self, input: &NodeInput) -> Result<Value> {
+        let data = match (input.param, &input.kept) {
+            (Some(param), _) => Data::Param(param, input.spec),
+            (None, Some(tensor)) => Data::Tensor(tensor.clone()),
+            (None, None) => return Err(Error::Stale),
+        };
+        Ok(Value { tape: self.tape, id: input.id, data })
+    }
+
+    /// Runs a part again and walks it backward from the gradients of its results. Inputs keep the
+    /// places of the first run, so that gradients land where they belong.
+    fn rerun(
+        &mut self,
+        rerun: &Rerun,
+        inputs: &[NodeInput],
+        dy: SmallVec<[Option<Tensor>; OUTPUTS]>,
+    ) -> Result<()> {
+        let mut given: SmallVec<[Value; MAX_INPUTS]> = SmallVec::new();
+        for input in inputs {
+            given.push(self.rerun_input(input)?);
+        }
+        let places = self.grads.len();
+        let steps = self.spare.pop().unwrap_or_default();
+        let outer = std::mem::replace(&mut self.steps, steps);
+        // Its operations draw the same numbers again, forward and backward.
+        let key = std::mem::replace(&mut self.key, rerun.key);
+        let result = self.record_rerun(&rerun.function, given, dy).and_then(|()| {
+            let mut steps = std::mem::take(&mut self.steps);
+            self.walk(&mut steps)?;
+            self.spare.push(steps);
+            Ok(())
+        });
+        self.key = key;
+        self.steps = outer;
+        self.grads.truncate(places);
+        result
+    }
+
+    /// Runs a part again, records it, and gives its results the gradients that reached the first
+    /// ones.
+    fn record_rerun(
+        &mut self,
+        function: &RerunFunction,
+        given: SmallVec<[Value; MAX_INPUTS]>,
+        dy: SmallVec<[Option<Tensor>; OUTPUTS]>,
+    ) -> Result<()> {
+        self.rerunning += 1;
+        let outputs = function.call(self, &given);
+        self.rerunning -= 1;
+        drop(given);
+        let outputs = outputs?;
+        if outputs.len() != dy.len() {
+            let (found, expected) = (outputs.len(), dy.len());
+            let message = format!("a recomputed part gave {found} results, {expected} before");
+            return Err(Error::shape(GRAPH, message));
+        }
+        for (output, dy) in outputs.into_iter().zip(dy) {
+            let Some(dy) = dy else { continue };
+            match output.id {
+                Some(id) if id != UNPLACED && output.spec() == spec(&dy) => self.seed(id, dy)?,
+                id => {
+                    let needs = if id.is_some() { "one" } else { "none" };
+                    let message = format!(
+                        "a recomputed part's result was {}, which needs a gradient, and the second \
+                         time {}, which needs {needs}",
+                        dy.shape(),
+                        output.shape()
+                    );
+                    return Err(Error::shape(GRAPH, message));
+                }
+            }
         }
         Ok(())
     }
 
     /// Gives a value a gradient, added to the one that it has.
-    pub(super) fn seed(&mut self, id: u32, dy: Tensor) -> Result<()> {
+    fn seed(&mut self, id: u32, dy: Tensor) -> Result<()> {
         match &mut self.grads[id as usize] {
-            Some(there) if !there.is_planned() => for_stored!(GRAPH, dy.dtype(), T => {
-                let from = dy.slice::<T>().map_err(Error::of(GRAPH))?;
-                add(there.slice_mut::<T>().map_err(Error::of(GRAPH))?, from);
-                Ok(())
-            }),
+            Some(there) if !there.is_planned() => add_all(there, &dy).map_err(Error::of(GRAPH)),
             Some(_) => Ok(()),
             empty => {
                 *empty = Some(dy);
@@ -270,8 +329,11 @@ impl Graph {
     }
 }
 
-fn add<S: Stored>(to: &mut [S], from: &[S]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = S::from_compute(to.compute() + from.compute());
-    }
+/// Adds a gradient to another.
+fn add_all(to: &mut Tensor, from: &Tensor) -> OpResult {
+    add(to, 0..from.shape().len(), from)
+}
+
+fn spec(tensor: &Tensor) -> Spec {
+    Spec { shape: *tensor.shape(), dtype: tensor.dtype() }
 }

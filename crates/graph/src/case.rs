@@ -1,20 +1,20 @@
 use crate::Op;
 use std::sync::Arc;
 
-/// How an input of a [`Case`] is filled.
+/// The values of an input of a [`Case`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fill {
-    /// Normal numbers of this standard deviation.
+    /// Normally distributed, with this standard deviation.
     Normal(f64),
-    /// Evenly from the first to the second.
+    /// Uniformly distributed between two bounds.
     Uniform(f64, f64),
-    /// Integers from 0 to this, exclusive.
+    /// Integers from 0 up to, not including, this one.
     Integers(usize),
-    /// These numbers, repeated as often as needed.
+    /// These numbers, repeated as needed.
     Values(Vec<f64>),
-    /// These integers, repeated as often as needed.
+    /// These integers, repeated as needed.
     Indices(Vec<i32>),
-    /// Rows of positive numbers that add up to 1.
+    /// Rows of positive numbers with the sum 1.
     Probabilities,
 }
 
@@ -23,7 +23,7 @@ pub enum Fill {
 pub struct CaseInput {
     /// The sizes of the dimensions.
     pub dims: Vec<usize>,
-    /// How it is filled.
+    /// Its values.
     pub fill: Fill,
     /// Whether its gradient is checked.
     pub grad: bool,
@@ -35,7 +35,7 @@ impl CaseInput {
         Self { dims: dims.into(), fill, grad: true }
     }
 
-    /// Standard normal numbers whose gradient is checked.
+    /// A standard normal input whose gradient is checked.
     pub fn normal(dims: impl Into<Vec<usize>>) -> Self {
         Self::new(dims, Fill::Normal(1.0))
     }
@@ -46,15 +46,14 @@ impl CaseInput {
     }
 }
 
-/// An operation with attributes and inputs to check it on. Where the stored fixtures hold the case's name, they are
-/// compared too.
+/// An operation with the inputs that check it. Stored fixtures of this name are compared too.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// `operation/variant`.
     pub name: String,
     /// The operation.
     pub op: Arc<dyn Op>,
-    /// What to feed it with.
+    /// Its inputs.
     pub inputs: Vec<CaseInput>,
 }
 

@@ -1,9 +1,12 @@
-//! What the contracts of many operations check, with one wording.
+//! Checks that many contracts share, with one wording.
 
-use crate::{Error, Result, Spec};
+use crate::{OpError, OpResult, Spec};
 
-/// There are as many inputs as expected.
-pub fn inputs(op: &'static str, x: &[Spec], expected: usize, names: &'static str) -> Result<()> {
+/// Checks the number of inputs.
+///
+/// # Errors
+/// There are more or fewer than expected.
+pub fn inputs(x: &[Spec], expected: usize, names: &'static str) -> OpResult {
     if x.len() == expected {
         return Ok(());
     }
@@ -12,53 +15,64 @@ pub fn inputs(op: &'static str, x: &[Spec], expected: usize, names: &'static str
         if expected == 1 { "" } else { "s" },
         x.len()
     );
-    Err(Error::shape(op, message))
+    Err(OpError::shape(message))
 }
 
-/// The values are floats.
-pub fn float(op: &'static str, x: &Spec) -> Result<()> {
-    if x.dtype.is_float() {
-        Ok(())
-    } else {
-        Err(Error::DType { op, expected: "f32 or f64", found: x.dtype })
-    }
+/// Checks that the values are floats.
+///
+/// # Errors
+/// They are not.
+pub fn float(x: &Spec) -> OpResult {
+    if x.dtype.is_float() { Ok(()) } else { Err(OpError::dtype("f32 or f64", x.dtype)) }
 }
 
-/// Two inputs have the same type.
-pub fn same_dtype(op: &'static str, what: &str, spec: &Spec, x: &Spec) -> Result<()> {
+/// Checks that an input has the type of the first one.
+///
+/// # Errors
+/// The types differ.
+pub fn same_dtype(what: &str, spec: &Spec, x: &Spec) -> OpResult {
     if spec.dtype == x.dtype {
         return Ok(());
     }
     let message = format!("{what} is of type {}, the first input of type {}", spec.dtype, x.dtype);
-    Err(Error::shape(op, message))
+    Err(OpError::shape(message))
 }
 
-/// An input is a vector with one value for each feature of x, of the same type.
-pub fn per_feature(op: &'static str, what: &str, spec: &Spec, x: &Spec) -> Result<()> {
+/// Checks that an input is a vector of the type of x, with one value for each of its features.
+///
+/// # Errors
+/// Its shape or type is another.
+pub fn per_feature(what: &str, spec: &Spec, x: &Spec) -> OpResult {
     let features = x.shape.last();
     if spec.shape.dims() != [features] {
         let message = format!(
             "{what} must be [{features}], one value per feature of x {}, found {}",
             x.shape, spec.shape
         );
-        return Err(Error::shape(op, message));
+        return Err(OpError::shape(message));
     }
-    same_dtype(op, what, spec, x)
+    same_dtype(what, spec, x)
 }
 
-/// The small number under a square root is one that can be added.
-pub fn eps(op: &'static str, eps: f64) -> Result<()> {
+/// Checks the number added under a square root.
+///
+/// # Errors
+/// It is negative or not finite.
+pub fn eps(eps: f64) -> OpResult {
     if eps >= 0.0 && eps.is_finite() {
         return Ok(());
     }
-    Err(Error::shape(op, format!("eps must be a number from 0 up, usually 1e-5, found {eps}")))
+    Err(OpError::shape(format!("eps must be a number from 0 up, usually 1e-5, found {eps}")))
 }
 
-/// Two inputs of one shape (false), or a second one that is added to or multiplied with every row of the first (true).
-pub fn is_row(op: &'static str, x: &[Spec]) -> Result<bool> {
-    inputs(op, x, 2, "a, b")?;
-    float(op, &x[0])?;
-    same_dtype(op, "b", &x[1], &x[0])?;
+/// Whether the second of two inputs is a row for each row of the first, rather than of its shape.
+///
+/// # Errors
+/// It is neither, or of another type.
+pub fn is_row(x: &[Spec]) -> OpResult<bool> {
+    inputs(x, 2, "a, b")?;
+    float(&x[0])?;
+    same_dtype("b", &x[1], &x[0])?;
     if x[0].shape == x[1].shape {
         return Ok(false);
     }
@@ -71,5 +85,5 @@ pub fn is_row(op: &'static str, x: &[Spec]) -> Result<bool> {
         x[0].shape.last(),
         x[1].shape
     );
-    Err(Error::shape(op, message))
+    Err(OpError::shape(message))
 }

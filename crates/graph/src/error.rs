@@ -1,67 +1,84 @@
 use ff_tensor::{DType, Shape};
 
-/// What can go wrong when an operation runs.
+/// An error inside an operation. The graph adds the operation's name: [`Error::Op`].
 ///
 /// ```
-/// use ff_graph::Error;
-/// let error = Error::shape("feedforward", "x has 3 features, the weight expects 2");
-/// assert_eq!(error.to_string(), "feedforward: x has 3 features, the weight expects 2");
+/// use ff_graph::{Error, OpError};
+/// let error = OpError::shape("x has 3 features, the weight expects 2");
+/// assert_eq!(
+///     Error::of("feedforward")(error).to_string(),
+///     "feedforward: x has 3 features, the weight expects 2",
+/// );
 /// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// The shapes or attributes do not fit each other.
-    #[error("{op}: {message}")]
-    Shape {
-        /// The operation.
-        op: &'static str,
-        /// What was expected and what came.
-        message: String,
-    },
-    /// The values are of a type that the operation does not take.
-    #[error("{op}: values of type {found} are not supported here, expected {expected}")]
+pub enum OpError {
+    /// Shapes or attributes that do not fit each other: what was expected and what was found.
+    #[error("{0}")]
+    Shape(String),
+    /// Values of a type that the operation does not take.
+    #[error("values of type {found} are not supported here, expected {expected}")]
     DType {
-        /// The operation.
-        op: &'static str,
-        /// What it takes.
+        /// The types it takes.
         expected: &'static str,
-        /// What came.
+        /// The type of the values.
         found: DType,
     },
-    /// A value was outside of its domain: a class index that does not exist, for example.
-    #[error("{op}: {message}")]
-    Domain {
-        /// The operation.
-        op: &'static str,
-        /// Which value, where, and what is allowed.
-        message: String,
-    },
+    /// A value outside its domain, such as a class index that does not exist: which value, where,
+    /// and what is allowed.
+    #[error("{0}")]
+    Domain(String),
     /// Memory or device.
-    #[error("{op}: {source}")]
-    Tensor {
-        /// The operation, or the part of the engine.
-        op: &'static str,
-        /// What happened.
-        source: ff_tensor::Error,
-    },
-    /// An operation asked in its backward pass for something that its contract did not keep.
-    #[error(
-        "{op}: {what} {index} was not declared as kept in the contract, so backward cannot have it"
-    )]
+    #[error(transparent)]
+    Tensor(#[from] ff_tensor::Error),
+    /// A tensor that backward asked for and the contract does not keep.
+    #[error("{what} {index} was not declared as kept in the contract, so backward cannot have it")]
     NotKept {
-        /// The operation.
-        op: &'static str,
-        /// What it asked for: an input, an output, a saved value.
+        /// An input, an output, or a saved value.
         what: &'static str,
         /// Its number.
         index: usize,
+    },
+}
+
+impl OpError {
+    /// Shapes or attributes that do not fit each other.
+    pub fn shape(message: impl Into<String>) -> Self {
+        Self::Shape(message.into())
+    }
+
+    /// A value outside its domain.
+    pub fn domain(message: impl Into<String>) -> Self {
+        Self::Domain(message.into())
+    }
+
+    /// A type that the operation does not take.
+    pub fn dtype(expected: &'static str, found: DType) -> Self {
+        Self::DType { expected, found }
+    }
+}
+
+/// A result of an operation's own code.
+pub type OpResult<T = ()> = std::result::Result<T, OpError>;
+
+/// An error of the graph, of the parameters, or of an operation by name.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation, or a part of the engine, failed.
+    #[error("{op}: {source}")]
+    Op {
+        /// The operation, or the part of the engine.
+        op: &'static str,
+        /// The failure.
+        source: OpError,
     },
     /// An operation's backward pass left a gradient unwritten.
     #[error("{op}: backward wrote no gradient for {input}")]
     MissingGradient {
         /// The operation.
         op: &'static str,
-        /// The input or the parameter by name.
+        /// The input, or the parameter by name.
         input: String,
     },
     /// Backward was started from something that is not a single number.
@@ -77,7 +94,9 @@ pub enum Error {
         "this value belongs to an earlier step of the tape; values do not outlive `Graph::reset`"
     )]
     Stale,
-    /// A value was infinite or not a number, found while looking for the cause of a bad loss.
+    /// An operation's output was infinite or NaN, found by [`Graph::set_check_finite`].
+    ///
+    /// [`Graph::set_check_finite`]: crate::Graph::set_check_finite
     #[error("{op} gave a value that is {kind}, first at index {index}{near}")]
     NonFinite {
         /// The operation.
@@ -89,7 +108,7 @@ pub enum Error {
         /// The parameters that took part, as ` (parameters …)`, or nothing.
         near: String,
     },
-    /// A value that came in from outside was infinite or not a number, found while looking for the cause of a bad loss.
+    /// An input from outside the graph was infinite or NaN.
     #[error("a value that {op} reads from the data is {kind}, in row {row} of the batch")]
     NonFiniteInput {
         /// The operation that reads it first.
@@ -99,30 +118,30 @@ pub enum Error {
         /// The row, from 0.
         row: usize,
     },
-    /// A parameter of this name is not there, or twice.
+    /// A parameter of this name is missing, or there twice.
     #[error("parameter `{name}`: {message}")]
     Param {
         /// Its name.
         name: String,
-        /// What is wrong with it.
+        /// The problem with it.
         message: String,
     },
 }
 
 impl Error {
+    /// Adds the name of an operation or of a part of the engine: `.map_err(Error::of("init"))`.
+    pub fn of<E: Into<OpError>>(op: &'static str) -> impl Fn(E) -> Self {
+        move |source| Self::Op { op, source: source.into() }
+    }
+
     /// Shapes or attributes that do not fit each other.
     pub fn shape(op: &'static str, message: impl Into<String>) -> Self {
-        Error::Shape { op, message: message.into() }
+        Self::Op { op, source: OpError::shape(message) }
     }
 
-    /// A value outside of its domain.
-    pub fn domain(op: &'static str, message: impl Into<String>) -> Self {
-        Error::Domain { op, message: message.into() }
-    }
-
-    /// Wraps an error of memory or device with the operation's name: `.map_err(Error::of("relu"))`.
-    pub fn of(op: &'static str) -> impl Fn(ff_tensor::Error) -> Self {
-        move |source| Error::Tensor { op, source }
+    /// A type that is not supported.
+    pub fn dtype(op: &'static str, expected: &'static str, found: DType) -> Self {
+        Self::Op { op, source: OpError::dtype(expected, found) }
     }
 }
 

@@ -1,12 +1,16 @@
 //! The tape, the parameters, and what an operation is: all that somebody who writes one needs.
 //!
-//! A [`Graph`] runs operations forward and walks them backward once. [`Params`] is the flat arena whose gradients they
-//! write to. An operation is an [`Op`]: a [`Contract`] (shapes, what is kept, cost), a forward and a backward pass.
+//! A [`Graph`] runs operations forward and walks them backward once. [`Params`] is the flat arena
+//! whose gradients they write to. An operation is an [`Op`]: a [`Contract`] (shapes, what is kept,
+//! cost), a forward and a backward pass.
 //!
-//! [`Case`]s are the inputs that `ff-testkit` checks it on; [`check`] holds the checks that most contracts share.
+//! [`Case`]s are the inputs that `ff-testkit` checks it on; [`check`] holds the checks that most
+//! contracts share.
 //!
 //! ```
-//! use ff_graph::{Contract, Cx, Error, Graph, Kept, Op, ParamKind, ParamSpec, Params, Result, Slot, Spec};
+//! use ff_graph::{Contract, Cx, FloatOp, Graph, Kept, Op, OpResult};
+//! use ff_graph::{ParamKind, ParamSpec, Params, Slot, Spec};
+//! use ff_kernels::Float;
 //! use ff_tensor::{DType, Device, TensorMut, TensorRef};
 //! use std::sync::Arc;
 //!
@@ -14,27 +18,36 @@
 //! #[derive(Debug)]
 //! struct Square;
 //!
-//! impl Op for Square {
+//! impl FloatOp for Square {
 //!     fn name(&self) -> &'static str {
 //!         "square"
 //!     }
-//!     fn contract(&self, x: &[Spec], _: &[bool]) -> Result<Contract> {
+//!     fn contract(&self, x: &[Spec], _: &[bool]) -> OpResult<Contract> {
 //!         Ok(Contract::new([x[0]]).keep_input(0))
 //!     }
-//!     fn forward(&self, _: &Cx<'_>, x: &[TensorRef<'_>], y: &mut [TensorMut<'_>], _: &mut [TensorMut<'_>]) -> Result<()> {
-//!         let x = x[0].slice::<f32>().map_err(Error::of("square"))?;
-//!         let y = y[0].slice_mut::<f32>().map_err(Error::of("square"))?;
-//!         y.iter_mut().zip(x).for_each(|(y, x)| *y = x * x);
+//!     fn forward<T: Float>(
+//!         &self,
+//!         _: &Cx<'_>,
+//!         x: &[TensorRef<'_>],
+//!         y: &mut [TensorMut<'_>],
+//!         _saved: &mut [TensorMut<'_>],
+//!     ) -> OpResult {
+//!         let (x, y) = (x[0].slice::<T>()?, y[0].slice_mut::<T>()?);
+//!         y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * x);
 //!         Ok(())
 //!     }
-//!     fn backward(&self, _: &Cx<'_>, kept: &Kept<'_>, dy: &mut [Option<TensorMut<'_>>], dx: &mut [Slot<'_>]) -> Result<()> {
-//!         let (Some(dy), Some((dx, add))) = (&mut dy[0], dx[0].take::<f32>().map_err(Error::of("square"))?) else {
-//!             return Ok(());
-//!         };
-//!         let x = kept.input(0)?.slice::<f32>().map_err(Error::of("square"))?;
-//!         let dy = dy.slice_mut::<f32>().map_err(Error::of("square"))?;
-//!         for ((dx, dy), x) in dx.iter_mut().zip(dy).zip(x) {
-//!             *dx = 2.0 * x * *dy + if add { *dx } else { 0.0 };
+//!     fn backward<T: Float>(
+//!         &self,
+//!         _: &Cx<'_>,
+//!         kept: &Kept<'_>,
+//!         dy: &mut [Option<TensorMut<'_>>],
+//!         dx: &mut [Slot<'_>],
+//!     ) -> OpResult {
+//!         if let (Some(dy), Some((dx, add))) = (&mut dy[0], dx[0].take::<T>()?) {
+//!             let (x, dy) = (kept.input(0)?.slice::<T>()?, dy.slice_mut::<T>()?);
+//!             for ((dx, &dy), &x) in dx.iter_mut().zip(&*dy).zip(x) {
+//!                 *dx = T::of(2.0) * x * dy + if add { *dx } else { T::ZERO };
+//!             }
 //!         }
 //!         Ok(())
 //!     }
@@ -57,15 +70,24 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod backward;
 mod case;
 pub mod check;
+mod contract;
 mod error;
+mod forward;
 mod graph;
+mod kept;
 mod op;
 mod params;
+mod recompute;
+mod value;
 
 pub use case::{Case, CaseInput, Fill};
-pub use error::{Error, Result};
-pub use graph::{Checkpoint, CheckpointAll, Graph, Mode, Tally, Value, Values};
-pub use op::{Contract, Cx, Kept, MAX_INPUTS, Op, Slot, Spec, Specs};
+pub use contract::{Contract, MAX_INPUTS, Spec, Specs};
+pub use error::{Error, OpError, OpResult, Result};
+pub use graph::{Graph, Mode, Recompute, RecomputeAll, Tally};
+pub use kept::Kept;
+pub use op::{Cx, FloatOp, Op, Slot};
 pub use params::{ParamId, ParamInfo, ParamKind, ParamSpec, Params, Segment};
+pub use value::{Value, Values};

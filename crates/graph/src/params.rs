@@ -1,22 +1,24 @@
 //! The flat arena of parameters.
 
-use crate::{Error, Result, Spec};
+use crate::{Error, OpResult, Result, Spec, for_float, for_stored};
+use ff_kernels::Stored;
 use ff_tensor::{DType, Device, Element, Shape, Tensor, TensorMut, TensorRef};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Which part of the arena a parameter lies in.
+/// The part of the arena that holds a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Segment {
-    /// Has values, gradients and optimiser state.
+    /// Values, gradients and optimiser state.
     Trainable,
-    /// Has values only: what fine-tuning leaves alone.
+    /// Values only: weights that fine-tuning leaves unchanged.
     Frozen,
     /// Statistics that forward updates, such as batch norm's running mean; saved with the model.
     State,
 }
 
-/// What a parameter is, from which the optimiser's groups follow: by default only matrices decay.
+/// The kind of a parameter, which decides the group of the optimiser: by default only matrices
+/// decay.
 ///
 /// ```
 /// use ff_graph::{ParamKind, ParamSpec, Segment};
@@ -24,11 +26,11 @@ pub enum Segment {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParamKind {
-    /// A matrix that inputs are multiplied with.
+    /// A matrix that inputs are multiplied by.
     Weight,
-    /// What is added.
+    /// A term that is added.
     Bias,
-    /// A normalisation's gain, an activation's slope.
+    /// The gain of a normalisation, the slope of an activation.
     Gain,
     /// A table of vectors.
     Embedding,
@@ -36,7 +38,7 @@ pub enum ParamKind {
     Statistic,
 }
 
-/// What to allocate.
+/// A parameter to allocate.
 ///
 /// ```
 /// use ff_graph::{ParamKind, ParamSpec, Segment};
@@ -49,14 +51,14 @@ pub struct ParamSpec {
     pub name: String,
     /// Its shape; matrices are `[out, in]`.
     pub shape: Shape,
-    /// What it is.
+    /// Its kind.
     pub kind: ParamKind,
-    /// Where it lies.
+    /// Its part of the arena.
     pub segment: Segment,
 }
 
 impl ParamSpec {
-    /// A trainable parameter, or a state where the kind is a statistic.
+    /// A trainable parameter, or state where the kind is a statistic.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, kind: ParamKind) -> Self {
         let segment = match kind {
             ParamKind::Statistic => Segment::State,
@@ -66,12 +68,12 @@ impl ParamSpec {
     }
 }
 
-/// Stands for a parameter; indexes [`Params::info`].
+/// The number of a parameter, an index into [`Params::infos`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParamId(pub(crate) u32);
 
 impl ParamId {
-    /// The id of the parameter that was specified as number `index`.
+    /// The id of the parameter specified as number `index`.
     pub fn new(index: usize) -> Self {
         Self(index as u32)
     }
@@ -86,21 +88,21 @@ impl ParamId {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamInfo {
-    /// What was asked for.
+    /// Its specification.
     pub spec: ParamSpec,
     /// Where its values start in the segment.
     pub offset: usize,
 }
 
 impl ParamInfo {
-    /// Its values' places in the segment.
+    /// The range of its values in the segment.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.spec.shape.len()
     }
 }
 
-/// All parameters of a model, each segment one flat array: clipping, averaging, checkpoints and the optimiser are
-/// passes over one slice.
+/// All parameters of a model, each segment one flat array: clipping, averaging, checkpoints and the
+/// optimiser are passes over one slice.
 ///
 /// ```
 /// use ff_graph::{ParamKind, ParamSpec, Params};
@@ -121,8 +123,8 @@ pub struct Params {
     frozen: Tensor,
     state: Tensor,
     grads: Option<Tensor>,
-    /// Whether a parameter's gradient holds anything since the last `clear_gradients`: what does not is written, not
-    /// added to, so gradients are never zero-filled.
+    /// Whether the gradient of a parameter was written since the last `clear_gradients`. The first
+    /// write replaces it, so that gradients are never zero-filled.
     touched: Vec<bool>,
 }
 
@@ -178,7 +180,7 @@ impl Params {
         &self.infos
     }
 
-    /// What a parameter is and where it lies.
+    /// A parameter with its range.
     pub fn info(&self, id: ParamId) -> &ParamInfo {
         &self.infos[id.0 as usize]
     }
@@ -188,22 +190,22 @@ impl Params {
         self.by_name.get(name).copied()
     }
 
-    /// Every parameter's id with what it is.
+    /// Every parameter with its id.
     pub fn iter(&self) -> impl Iterator<Item = (ParamId, &ParamInfo)> {
         self.infos.iter().enumerate().map(|(i, info)| (ParamId::new(i), info))
     }
 
-    /// How many values are trained.
+    /// The number of trained values.
     pub fn trainable_len(&self) -> usize {
         self.trainable.shape().len()
     }
 
-    /// How many values are saved with the model, statistics included.
+    /// The number of values saved with the model, statistics included.
     pub fn len(&self) -> usize {
         [&self.trainable, &self.frozen, &self.state].iter().map(|t| t.shape().len()).sum()
     }
 
-    /// Whether there is no parameter at all.
+    /// Whether there is no parameter.
     pub fn is_empty(&self) -> bool {
         self.infos.is_empty()
     }
@@ -225,23 +227,22 @@ impl Params {
         }
     }
 
-    /// A parameter's values with its shape.
+    /// The values of a parameter with its shape.
     pub fn view(&self, id: ParamId) -> TensorRef<'_> {
         let info = self.info(id);
         let data = self.segment(id).view().data().range(info.offset, info.spec.shape.len());
         TensorRef::new(data, info.spec.shape)
     }
 
-    /// A parameter's values.
+    /// The values of a parameter.
     ///
     /// # Errors
     /// They are of another type.
     pub fn values<T: Element>(&self, id: ParamId) -> Result<&[T]> {
-        let values = self.segment(id).slice::<T>().map_err(Error::of(PARAMS))?;
-        Ok(&values[self.info(id).range()])
+        Ok(&read::<T>(self.segment(id))?[self.info(id).range()])
     }
 
-    /// A parameter's values, to be written.
+    /// The values of a parameter, mutable.
     ///
     /// # Errors
     /// They are of another type.
@@ -252,42 +253,42 @@ impl Params {
             Segment::Frozen => &mut self.frozen,
             Segment::State => &mut self.state,
         };
-        Ok(&mut segment.slice_mut::<T>().map_err(Error::of(PARAMS))?[range])
+        Ok(&mut write::<T>(segment)?[range])
     }
 
-    /// The values of all trainable parameters, one after the other.
+    /// The values of all trainable parameters, concatenated.
     ///
     /// # Errors
     /// They are of another type.
     pub fn flat<T: Element>(&self) -> Result<&[T]> {
-        self.trainable.slice().map_err(Error::of(PARAMS))
+        read(&self.trainable)
     }
 
-    /// The values of all trainable parameters, to be written.
+    /// The values of all trainable parameters, mutable.
     ///
     /// # Errors
     /// They are of another type.
     pub fn flat_mut<T: Element>(&mut self) -> Result<&mut [T]> {
-        self.trainable.slice_mut().map_err(Error::of(PARAMS))
+        write(&mut self.trainable)
     }
 
-    /// All statistics, one after the other.
+    /// All statistics, concatenated.
     ///
     /// # Errors
     /// They are of another type.
     pub fn state<T: Element>(&self) -> Result<&[T]> {
-        self.state.slice().map_err(Error::of(PARAMS))
+        read(&self.state)
     }
 
-    /// All statistics, to be written.
+    /// All statistics, mutable.
     ///
     /// # Errors
     /// They are of another type.
     pub fn state_mut<T: Element>(&mut self) -> Result<&mut [T]> {
-        self.state.slice_mut().map_err(Error::of(PARAMS))
+        write(&mut self.state)
     }
 
-    /// The gradient of all trainable parameters; parameters that took no part have zeros.
+    /// The gradient of all trainable parameters; zeros for those that took no part.
     ///
     /// # Errors
     /// They are of another type, or gradients are not held.
@@ -296,30 +297,27 @@ impl Params {
         Ok(self.flat_and_gradients::<T>()?.1)
     }
 
-    /// Values and gradients of all trainable parameters, for the optimiser's pass.
+    /// Values and gradients of all trainable parameters, for the pass of the optimiser.
     ///
     /// # Errors
     /// They are of another type, or gradients are not held.
     pub fn flat_and_gradients<T: Element>(&mut self) -> Result<(&mut [T], &mut [T])> {
         self.settle::<T>()?;
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
-        Ok((
-            self.trainable.slice_mut().map_err(Error::of(PARAMS))?,
-            grads.slice_mut().map_err(Error::of(PARAMS))?,
-        ))
+        Ok((write(&mut self.trainable)?, write(grads)?))
     }
 
-    /// A parameter's gradient, to be added to; the others stay as they are.
-    pub(crate) fn gradient_mut<T: Element>(&mut self, id: ParamId) -> Result<&mut [T]> {
+    /// Adds to a parameter's gradient; the others stay as they are.
+    pub(crate) fn add_to_gradient(&mut self, id: ParamId, from: &Tensor) -> Result<()> {
         let range = self.info(id).range();
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
-        Ok(&mut grads.slice_mut::<T>().map_err(Error::of(PARAMS))?[range])
+        add(grads, range, from).map_err(Error::of(PARAMS))
     }
 
-    /// Zeroes the gradients that nothing was written to: what stands there is from an earlier step.
+    /// Zeroes the gradients not written in this step: they hold those of an earlier one.
     fn settle<T: Element>(&mut self) -> Result<()> {
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
-        let grads = grads.slice_mut::<T>().map_err(Error::of(PARAMS))?;
+        let grads = write::<T>(grads)?;
         for (info, touched) in self.infos.iter().zip(&mut self.touched) {
             if info.spec.segment == Segment::Trainable && !*touched {
                 grads[info.range()].fill(T::default());
@@ -329,7 +327,7 @@ impl Params {
         Ok(())
     }
 
-    /// Forgets all gradients: the next one of each parameter is written, not added.
+    /// Discards all gradients: the next one of each parameter replaces the old one.
     pub fn clear_gradients(&mut self) {
         self.touched.fill(false);
     }
@@ -347,8 +345,8 @@ impl Params {
         std::mem::replace(&mut self.touched[id.0 as usize], true)
     }
 
-    /// Values to read and, for each of `ids` (sorted by offset, without repeats), the gradient to write, which is given
-    /// with the number beside the id.
+    /// The values, and for each of `ids` (sorted by offset, without repeats) the gradient to write,
+    /// passed to `give` with the number beside the id.
     pub(crate) fn split<'a>(
         &'a mut self,
         ids: &[(ParamId, usize)],
@@ -357,7 +355,7 @@ impl Params {
         if !ids.is_empty() {
             let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
             let view = grads.view_mut().map_err(Error::of(PARAMS))?;
-            crate::for_float!(PARAMS, self.dtype, T => {
+            for_float!(PARAMS, self.dtype, T => {
                 let mut rest: &'a mut [T] = view.into_slice().map_err(Error::of(PARAMS))?;
                 let mut start = 0;
                 for &(id, number) in ids {
@@ -398,6 +396,25 @@ impl<'a> ParamValues<'a> {
             info.spec.shape,
         )
     }
+}
+
+fn read<T: Element>(tensor: &Tensor) -> Result<&[T]> {
+    tensor.slice().map_err(Error::of(PARAMS))
+}
+
+fn write<T: Element>(tensor: &mut Tensor) -> Result<&mut [T]> {
+    tensor.slice_mut().map_err(Error::of(PARAMS))
+}
+
+/// Adds a tensor to a part of another.
+pub(crate) fn add(to: &mut Tensor, part: Range<usize>, from: &Tensor) -> OpResult {
+    for_stored!(from.dtype(), S => {
+        let to = &mut to.slice_mut::<S>()?[part];
+        for (to, from) in to.iter_mut().zip(from.slice::<S>()?) {
+            *to = S::from_compute(to.compute() + from.compute());
+        }
+        Ok(())
+    })
 }
 
 fn no_gradients() -> Error {

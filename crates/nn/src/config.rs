@@ -2,8 +2,10 @@
 
 use crate::{Fan, Init};
 use ff_ops::Activation;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::borrow::Cow;
 
 /// A value of a recipe that is not in its domain: which key, and what is allowed.
 ///
@@ -28,48 +30,84 @@ impl ConfigError {
     }
 }
 
-/// An activation by name.
+/// An activation of a recipe: one of the table in `ff-ops`, by its name there, or PReLU, which is a
+/// layer because it learns its slope.
 ///
 /// ```
 /// use ff_nn::ActivationKind;
-/// assert_eq!(serde_json::to_string(&ActivationKind::LeakyRelu).unwrap(), "\"leaky_relu\"");
+/// let kind: ActivationKind = serde_json::from_str("\"leaky_relu\"").unwrap();
+/// assert_eq!(kind.name(), "leaky_relu");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum ActivationKind {
-    /// y = x
-    Identity,
-    /// 1 / (1 + e⁻ˣ)
-    Sigmoid,
-    /// tanh x
-    Tanh,
-    /// max(x, 0)
-    #[default]
-    Relu,
-    /// x or slope · x
-    LeakyRelu,
-    /// x or a learned slope · x
+    /// A row of the table, with the usual value of its attribute.
+    ElementWise(Activation),
+    /// x for x > 0, else a learned slope · x
     Prelu,
-    /// x or α(eˣ − 1)
-    Elu,
-    /// self-normalising ELU
-    Selu,
-    /// x Φ(x)
-    Gelu,
-    /// GELU by its tanh approximation
-    GeluTanh,
-    /// x σ(x)
-    Silu,
-    /// x tanh(softplus(x))
-    Mish,
-    /// ln(1 + eˣ)
-    Softplus,
-    /// clamp(x/6 + 1/2, 0, 1)
-    HardSigmoid,
-    /// x clamp(x/6 + 1/2, 0, 1)
-    HardSwish,
-    /// max(x, 0)²
-    Relu2,
+}
+
+impl ActivationKind {
+    /// All of them, PReLU after its relative.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Activation::ALL.iter().flat_map(|&activation| {
+            let prelu = matches!(activation, Activation::LeakyRelu { .. }).then_some(Self::Prelu);
+            std::iter::once(Self::ElementWise(activation)).chain(prelu)
+        })
+    }
+
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ElementWise(activation) => activation.name(),
+            Self::Prelu => "prelu",
+        }
+    }
+
+    fn documentation(self) -> &'static str {
+        match self {
+            Self::ElementWise(activation) => activation.documentation(),
+            Self::Prelu => "y = x for x > 0, else a learned slope · x",
+        }
+    }
+}
+
+impl Default for ActivationKind {
+    fn default() -> Self {
+        Self::ElementWise(Activation::Relu)
+    }
+}
+
+impl From<Activation> for ActivationKind {
+    fn from(activation: Activation) -> Self {
+        Self::ElementWise(activation)
+    }
+}
+
+impl From<ActivationKind> for &'static str {
+    fn from(kind: ActivationKind) -> Self {
+        kind.name()
+    }
+}
+
+impl TryFrom<String> for ActivationKind {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::all().find(|kind| kind.name() == name).ok_or(format!("unknown activation `{name}`"))
+    }
+}
+
+impl JsonSchema for ActivationKind {
+    fn schema_name() -> Cow<'static, str> {
+        "ActivationKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let row = |kind: Self| json!({"type": "string", "const": kind.name(), "description": kind.documentation()});
+        let rows: Vec<_> = Self::all().map(row).collect();
+        json_schema!({"oneOf": rows, "description": "An activation by name."})
+    }
 }
 
 /// A normalisation by name.
@@ -197,7 +235,7 @@ impl Default for ModelConfig {
     fn default() -> Self {
         Self {
             hidden: vec![64, 32],
-            activation: ActivationKind::Relu,
+            activation: ActivationKind::default(),
             slope: None,
             alpha: None,
             norm: NormKind::None,
@@ -264,36 +302,28 @@ impl ModelConfig {
                 ));
             }
         }
-        let key =
-            if self.activation == ActivationKind::Elu { "model.alpha" } else { "model.slope" };
-        self.element_wise()
-            .unwrap_or(Activation::LeakyRelu { slope: self.slope.unwrap_or(0.25) })
+        let activation =
+            self.element_wise().unwrap_or(Activation::LeakyRelu { slope: self.prelu_slope() });
+        let attribute = activation.attribute().map_or("activation", |(name, _)| name);
+        activation
             .validate()
-            .map_err(|message| ConfigError::new(key, message))
+            .map_err(|message| ConfigError::new(format!("model.{attribute}"), message))
     }
 
     /// The activation as an operation; `None` for PReLU, which is a layer.
     pub fn element_wise(&self) -> Option<Activation> {
-        Some(match self.activation {
-            ActivationKind::Identity => Activation::Identity,
-            ActivationKind::Sigmoid => Activation::Sigmoid,
-            ActivationKind::Tanh => Activation::Tanh,
-            ActivationKind::Relu => Activation::Relu,
-            ActivationKind::LeakyRelu => {
-                Activation::LeakyRelu { slope: self.slope.unwrap_or(0.01) }
-            }
-            ActivationKind::Prelu => return None,
-            ActivationKind::Elu => Activation::Elu { alpha: self.alpha.unwrap_or(1.0) },
-            ActivationKind::Selu => Activation::Selu,
-            ActivationKind::Gelu => Activation::Gelu,
-            ActivationKind::GeluTanh => Activation::GeluTanh,
-            ActivationKind::Silu => Activation::Silu,
-            ActivationKind::Mish => Activation::Mish,
-            ActivationKind::Softplus => Activation::Softplus,
-            ActivationKind::HardSigmoid => Activation::HardSigmoid,
-            ActivationKind::HardSwish => Activation::HardSwish,
-            ActivationKind::Relu2 => Activation::Relu2,
-        })
+        let ActivationKind::ElementWise(activation) = self.activation else { return None };
+        let given = match activation.attribute() {
+            Some(("slope", _)) => self.slope,
+            Some(("alpha", _)) => self.alpha,
+            _ => None,
+        };
+        Some(given.map_or(activation, |value| activation.with_attribute(value)))
+    }
+
+    /// The slope that PReLU starts with.
+    pub fn prelu_slope(&self) -> f64 {
+        self.slope.unwrap_or(0.25)
     }
 
     /// How the weight in front of this activation is drawn.

@@ -1,4 +1,4 @@
-use ff_ops::Activation;
+use ff_ops::{Activation, WeightInit};
 use ff_tensor::{Rng, Shape};
 
 /// Which of a weight's two sides its variance follows.
@@ -93,33 +93,18 @@ impl Init {
     /// The factor that keeps variance constant through an activation, as `torch.nn.init.calculate_gain` has it; smooth
     /// relatives of ReLU get ReLU's √2.
     pub fn gain(activation: Activation) -> f64 {
-        match activation {
-            Activation::Tanh => 5.0 / 3.0,
-            Activation::LeakyRelu { slope } => (2.0 / (1.0 + slope * slope)).sqrt(),
-            Activation::Selu => 0.75,
-            Activation::Relu
-            | Activation::Elu { .. }
-            | Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::Silu
-            | Activation::Mish
-            | Activation::HardSwish
-            | Activation::Softplus
-            | Activation::Relu2 => std::f64::consts::SQRT_2,
-            _ => 1.0,
+        match activation.init() {
+            WeightInit::Xavier(gain) | WeightInit::He(gain) | WeightInit::Lecun(gain) => gain,
         }
     }
 
     /// What suits a weight before this activation: He for ReLU and its relatives, LeCun for SELU, Xavier for the
     /// saturating ones and for outputs.
     pub fn for_activation(activation: Activation) -> Self {
-        match activation {
-            Activation::Selu => Init::LecunNormal,
-            Activation::Identity
-            | Activation::Sigmoid
-            | Activation::Tanh
-            | Activation::HardSigmoid => Init::XavierUniform { gain: Self::gain(activation) },
-            _ => Init::HeNormal { gain: Self::gain(activation), fan: Fan::In },
+        match activation.init() {
+            WeightInit::Xavier(gain) => Init::XavierUniform { gain },
+            WeightInit::He(gain) => Init::HeNormal { gain, fan: Fan::In },
+            WeightInit::Lecun(_) => Init::LecunNormal,
         }
     }
 

@@ -1,7 +1,7 @@
 use crate::{ConfigError, LossConfig, LossKind};
 use ff_graph::{Graph, Op, Result, Value};
 use ff_ops::{
-    BinaryCrossEntropyWithLogits, BinaryFocal, Focal, Huber, KlDivergence, Mae, Mse, Reduction,
+    BinaryCrossEntropyWithLogits, BinaryFocal, Focal, KlDivergence, Reduction, RegressionLoss,
     SoftmaxCrossEntropy,
 };
 use std::sync::Arc;
@@ -126,10 +126,11 @@ impl Loss {
             LossKind::Kl => {
                 (KlDivergence { reduction }.op(), "kl", n, LossTarget::Probabilities(n))
             }
-            LossKind::Mse => binary(Mse { reduction }.op(), "mse"),
-            LossKind::Mae => binary(Mae { reduction }.op(), "mae"),
+            LossKind::Mse => binary(RegressionLoss::Mse.op(reduction), "mse"),
+            LossKind::Mae => binary(RegressionLoss::Mae.op(reduction), "mae"),
             LossKind::Huber => {
-                binary(Huber { delta: config.delta.unwrap_or(1.0), reduction }.op(), "huber")
+                let delta = config.delta.unwrap_or(1.0);
+                binary(RegressionLoss::Huber { delta }.op(reduction), "huber")
             }
         };
         Ok(Self { op, name, outputs, classes: n, target })

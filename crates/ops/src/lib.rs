@@ -1,7 +1,7 @@
 //! The operations: one folder each, with the forward pass beside the backward pass.
 //!
-//! Every operation is an [`Op`](ff_graph::Op). The [`registry`] lists them with the [`Case`](ff_graph::Case)s that check
-//! them.
+//! Every operation is an [`Op`](ff_graph::Op). The [`registry`] lists them with the
+//! [`Case`](ff_graph::Case)s that check them.
 #![forbid(unsafe_code)]
 
 mod activation;
@@ -14,12 +14,13 @@ mod mixture;
 mod narrow;
 mod norm;
 mod registry;
+mod rows;
 mod softmax;
 #[cfg(test)]
 mod testing;
 
 pub use activation::prelu::Prelu;
-pub use activation::{Activate, Activation};
+pub use activation::{Activate, Activation, WeightInit};
 pub use arithmetic::add::Add;
 pub use arithmetic::dropout::Dropout;
 pub use arithmetic::mul::Mul;
@@ -36,11 +37,9 @@ pub use loss::Reduction;
 pub use loss::binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use loss::binary_focal::BinaryFocal;
 pub use loss::focal::Focal;
-pub use loss::huber::Huber;
 pub use loss::kl_divergence::KlDivergence;
 pub use loss::linear_cross_entropy::LinearCrossEntropy;
-pub use loss::mae::Mae;
-pub use loss::regression::Mse;
+pub use loss::regression::{Regression, RegressionLoss};
 pub use loss::softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use mixture::mixture_of_experts::MixtureOfExperts;
 pub use mixture::router_balance::RouterBalance;

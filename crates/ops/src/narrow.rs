@@ -1,5 +1,5 @@
-//! Rows of few values, several at a time: a row of ten classes would leave most of a register's lanes and all of its
-//! latency unused.
+//! Rows of few values, several at a time: a row of ten classes would leave most of a register's
+//! lanes and all of its latency unused.
 
 use ff_kernels::Float;
 use std::ops::Range;
@@ -107,14 +107,14 @@ impl<T: Float> Narrow<T> {
         }
     }
 
-    /// Each row's number in the places of its values.
+    /// Each row's number at each of its values.
     #[inline(always)]
     fn spread(&self, numbers: &PerRow<T>) -> [T; SPACE] {
-        // Each number is written for a whole register; the next row's overwrites what was too much.
+        // Each number is written for a whole register; that of the next row overwrites the excess.
         let mut spread = [T::ZERO; SPACE];
         for r in 0..self.rows {
-            for place in &mut spread[r * self.width..][..NARROW] {
-                *place = numbers[r];
+            for value in &mut spread[r * self.width..][..NARROW] {
+                *value = numbers[r];
             }
         }
         spread
@@ -135,7 +135,7 @@ impl<T: Float> Narrow<T> {
         (self.rows * self.width).next_multiple_of(NARROW).min(SPACE)
     }
 
-    /// Writes the rows, or adds them to what is there.
+    /// Writes the rows, or adds them.
     #[inline(always)]
     pub(crate) fn put(&self, out: &mut [T], accumulate: bool) {
         let values = &self.values[..self.rows * self.width];

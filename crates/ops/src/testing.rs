@@ -1,4 +1,4 @@
-//! Runs one operation, for tests of what generic checks cannot know.
+//! Runs one operation, for tests beyond the generic checks.
 
 use ff_graph::{Graph, Mode, Op, Params, Result, Value};
 use ff_kernels::Float;

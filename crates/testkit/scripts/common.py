@@ -25,6 +25,7 @@ class Attributes:
 
     def __init__(self, name, fields):
         self.name = name
+        self.fields = fields
         self.__dict__.update(fields)
 
 
@@ -91,16 +92,17 @@ class Case:
 
 
 def main(framework, folder, handlers, compute):
-    """Computes every case that has a handler and writes one file for each operation.
+    """Computes the cases of the operations named on the command line, or of all, and writes a file for each operation.
 
     `compute(handler, case)` gives the outputs and the gradients (None where an input has none), or None where this
     framework means something else by the case.
     """
-    if len(sys.argv) != 2:
-        sys.exit(f"usage: {sys.argv[0]} INPUTS (from the example fixture_inputs)")
+    if len(sys.argv) < 2:
+        sys.exit(f"usage: {sys.argv[0]} INPUTS [OPERATION…] (inputs from the example fixture_inputs)")
     with safe_open(sys.argv[1], "np") as file:
-        metadata = file.metadata()
+        metadata, only = file.metadata(), sys.argv[2:]
         names = sorted(name for name in metadata if not name.endswith("/grad"))
+        names = [name for name in names if not only or name.split("/")[0] in only]
         cases = [Case(name, metadata, file) for name in names]
     versions = {"framework": framework, "numpy": np.__version__, "python": platform.python_version()}
     files, missing = {}, set()

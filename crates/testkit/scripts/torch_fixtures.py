@@ -5,49 +5,28 @@
 """
 
 import math
+import re
+import sys
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from common import main
 
+sys.path.append(str(Path(__file__).resolve().parents[3] / "examples" / "pytorch"))
+from functions import ACTIVATIONS, LOSSES
+
 torch.set_default_dtype(torch.float64)
 
 
+def row(table, a, *x):
+    """The row of a table that an enum variant names, with its attribute."""
+    return table[re.sub(r"(?<!^)(?=[A-Z])", "_", a.name).lower()](*x, **a.fields)
+
+
 def activation(a, x):
-    match a.name:
-        case "Identity":
-            return x
-        case "Sigmoid":
-            return torch.sigmoid(x)
-        case "Tanh":
-            return torch.tanh(x)
-        case "Relu":
-            return F.relu(x)
-        case "LeakyRelu":
-            return F.leaky_relu(x, a.slope)
-        case "Elu":
-            return F.elu(x, a.alpha)
-        case "Selu":
-            return F.selu(x)
-        case "Gelu":
-            return F.gelu(x)
-        case "GeluTanh":
-            return F.gelu(x, approximate="tanh")
-        case "Silu":
-            return F.silu(x)
-        case "Mish":
-            return F.mish(x)
-        case "Softplus":
-            # PyTorch turns into the identity above its threshold of 20, to 2e-9; without one it is exact.
-            return F.softplus(x, threshold=700)
-        case "HardSigmoid":
-            # The backward pass of F.hardsigmoid multiplies with a sixth in f32, even for f64.
-            return torch.clamp(x / 6 + 0.5, 0, 1)
-        case "HardSwish":
-            return F.hardswish(x)
-        case "Relu2":
-            return F.relu(x) ** 2
+    return row(ACTIVATIONS, a, x)
 
 
 def feedforward(a, x):
@@ -298,10 +277,8 @@ HANDLERS = {
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),
     "focal": focal,
-    "huber": elementwise(lambda a, x, t: F.huber_loss(x, t, reduction="none", delta=a.delta)),
     "kl_divergence": kl_divergence,
-    "mae": elementwise(lambda a, x, t: F.l1_loss(x, t, reduction="none")),
-    "mse": elementwise(lambda a, x, t: F.mse_loss(x, t, reduction="none")),
+    **{name: elementwise(lambda a, x, t: row(LOSSES, a.loss, x, t)) for name in LOSSES},
     "softmax_cross_entropy": softmax_cross_entropy,
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// What a check found wrong: which case, which check, where, what was expected and what was found.
+/// A failure of a check: case, check, position, expected and found value.
 ///
 /// ```
 /// use ff_testkit::Failure;
@@ -24,7 +24,8 @@ use std::fmt;
 pub enum Failure {
     /// A number is another than it should be.
     #[error(
-        "{case}: {check}: {tensor} at {index:?}: expected {expected}, found {found} (error {error:.1e}, allowed {tolerance:.1e})"
+        "{case}: {check}: {tensor} at {index:?}: expected {expected}, found {found} (error \
+         {error:.1e}, allowed {tolerance:.1e})"
     )]
     Value {
         /// The case's name.
@@ -35,9 +36,9 @@ pub enum Failure {
         tensor: String,
         /// Where in it.
         index: Vec<usize>,
-        /// What should stand there.
+        /// The expected value.
         expected: f64,
-        /// What stands there.
+        /// The value found.
         found: f64,
         /// How far apart they are, by the check's measure.
         error: f64,
@@ -51,7 +52,7 @@ pub enum Failure {
         case: String,
         /// The check.
         check: &'static str,
-        /// What happened.
+        /// The error.
         source: ff_graph::Error,
     },
     /// A promise that is not about one number was broken.
@@ -61,7 +62,7 @@ pub enum Failure {
         case: String,
         /// The check.
         check: &'static str,
-        /// What was expected and what was found.
+        /// The expectation and the finding.
         message: String,
     },
 }
@@ -79,9 +80,9 @@ pub struct CheckResult {
     pub case: String,
     /// The largest error found, by the check's measure; 0 where nothing was compared.
     pub worst: f64,
-    /// How many numbers were compared.
+    /// The number of values compared.
     pub compared: usize,
-    /// What was wrong; empty where all is well.
+    /// The failures; empty where all is well.
     pub failures: Vec<Failure>,
 }
 
@@ -104,7 +105,7 @@ impl CheckResult {
         assert!(self.passed(), "{self}");
     }
 
-    /// Takes over what another check of the same case found wrong.
+    /// Adds the failures of another check of the same case.
     pub(crate) fn absorb(&mut self, other: Self) {
         self.compared += other.compared;
         self.failures.extend(other.failures);
@@ -119,8 +120,8 @@ impl CheckResult {
         self.failures.push(Failure::Promise { case: self.case.clone(), check, message });
     }
 
-    /// Compares two tensors with the largest expected magnitude as the yardstick and reports the worst value; NaN only
-    /// agrees with NaN, an infinity only with itself.
+    /// Compares two tensors with the largest expected magnitude as the yardstick and reports the
+    /// worst value; NaN only agrees with NaN, an infinity only with itself.
     pub(crate) fn compare(
         &mut self,
         check: &'static str,

@@ -1,4 +1,4 @@
-//! The numbers that a case is fed with: the same ones on every machine.
+//! The input values of a case: the same on every machine.
 
 use ff_graph::{Case, CaseInput, Fill, Result};
 use ff_tensor::{DType, Device, Key, Rng, Shape, Tensor};
@@ -37,7 +37,7 @@ impl Data {
     }
 }
 
-/// The values of every input of a case; `variant` 0 is what checks start from.
+/// The values of every input of a case; checks start from `variant` 0.
 pub(crate) fn fill(case: &Case, variant: u64) -> Vec<Data> {
     let key = Key::new(SEED).with_name(&case.name).with(variant);
     case.inputs
@@ -82,7 +82,8 @@ pub(crate) fn weights(case: &str, output: usize, n: usize) -> Vec<f64> {
     (0..n).map(|_| f64::from(rng.normal() as f32)).collect()
 }
 
-/// At most `most` places among `n`: all of them, or the two ends and a random choice between, sorted.
+/// At most `most` places among `n`: all of them, or the two ends and a random choice between,
+/// sorted.
 pub(crate) fn sample(case: &str, input: usize, n: usize, most: usize) -> Vec<usize> {
     if n <= most {
         return (0..n).collect();
@@ -99,9 +100,9 @@ pub(crate) fn sample(case: &str, input: usize, n: usize, most: usize) -> Vec<usi
     chosen
 }
 
-/// A case of the same operation with every dimension over 1 multiplied by one odd number, so that its largest input
-/// holds about `values`: equalities and sums of dimensions survive. `None` where there is nothing to multiply or the
-/// operation refuses.
+/// A case of the same operation with every dimension over 1 multiplied by one odd number, so that
+/// its largest input holds about `values`: equalities and sums of dimensions survive. `None` where
+/// there is nothing to multiply or the operation refuses.
 pub(crate) fn enlarged(case: &Case, values: usize) -> Option<Case> {
     let largest = case.inputs.iter().max_by_key(|input| input.dims.iter().product::<usize>())?;
     let size: usize = largest.dims.iter().product();

@@ -8,13 +8,14 @@ use crate::{Failure, promises};
 use ff_graph::Case;
 use ff_tensor::Device;
 
-/// ∛ε: where the error of a central difference, step² · f‴ / 6, equals its rounding, ε · |f| / step; both are then about
-/// 4e-11.
+/// ∛ε: where the error of a central difference, step² · f‴ / 6, equals its rounding, ε · |f| /
+/// step; both are then about 4e-11.
 pub(crate) const STEP: f64 = 6.055_454_452_393_343e-6;
 
-/// What an analytic gradient may differ from the numeric one, relative to the larger of the two (or to a thousandth of
-/// the largest gradient of the case, below which a difference of about 1e-10 says nothing any more). A wrong term shows
-/// as 1e-3 or more; the numeric gradient is good to about 1e-9.
+/// The tolerance of an analytic gradient against the numeric one, relative to the larger of the two
+/// (or to a thousandth of the largest gradient of the case, below which a difference of about 1e-10
+/// says nothing any more). A wrong term shows as 1e-3 or more; the numeric gradient is good to
+/// about 1e-9.
 pub const GRADIENT_TOLERANCE: f64 = 1e-6;
 
 /// The share of the largest gradient that a small one is measured against.
@@ -25,12 +26,13 @@ const MOST: usize = 64;
 
 /// Checks an operation's gradients and everything else that it promises the graph.
 ///
-/// In f64: the analytic gradient of every input, for a random gradient of every output, against central differences
-/// dx ≈ Σ dy (f(x + h) − f(x − h)) / 2h; larger inputs at 64 places. Then, all compared with that gradient: gradients
-/// that are added instead of written (a value used by two nodes, parameters over two passes), parameters instead of
-/// values, one value entering a node twice, one input alone or one output alone having a gradient. And: every value of
-/// outputs, saved tensors and gradients is written (buffers are poisoned), the shapes of the contract come out, memory
-/// planned is memory used, nothing is kept when nothing is needed.
+/// In f64: the analytic gradient of every input, for a random gradient of every output, against
+/// central differences dx ≈ Σ dy (f(x + h) − f(x − h)) / 2h; larger inputs at 64 places. Then, all
+/// compared with that gradient: gradients that are added instead of written (a value used by two
+/// nodes, parameters over two passes), parameters instead of values, one value entering a node
+/// twice, one input alone or one output alone having a gradient. And: every value of outputs, saved
+/// tensors and gradients is written (buffers are poisoned), the shapes of the contract come out,
+/// memory planned is memory used, nothing is kept when nothing is needed.
 ///
 /// ```
 /// use ff_graph::{Case, CaseInput};
@@ -122,7 +124,7 @@ fn differences(
     Ok(())
 }
 
-/// A derivative from two values, with what rounding may have done to it.
+/// A derivative from two values, with a bound of its rounding error.
 pub(crate) struct Numeric {
     pub(crate) value: f64,
     rounding: f64,
@@ -149,8 +151,9 @@ impl Numeric {
         Self { value: difference / width, rounding: 8.0 * f64::EPSILON * size / width }
     }
 
-    /// How far an analytic derivative is from it, relative to the larger of the two. `largest` is the largest gradient
-    /// around: what is tiny beside it is measured against its thousandth. What rounding explains is always allowed.
+    /// How far an analytic derivative is from it, relative to the larger of the two. `largest` is
+    /// the largest gradient around: what is tiny beside it is measured against its thousandth. What
+    /// rounding explains is always allowed.
     pub(crate) fn error(&self, analytic: f64, largest: f64) -> f64 {
         let apart = (analytic - self.value).abs();
         let magnitude = analytic.abs().max(self.value.abs()).max(FLOOR * largest);

@@ -1,31 +1,34 @@
-//! What is not a number must not get lost.
+//! NaN and infinity must not get lost.
 
 use crate::failure::unravel;
 use crate::fill::{Data, fill, sample};
 use crate::run::Run;
 use crate::{CheckResult, Failure};
-use ff_graph::{Case, Error, Mode, Result};
+use ff_graph::{Case, Error, Mode, OpError, Result};
 use ff_tensor::Device;
 
 /// Each input is spoilt at this many places, one after the other.
 const PLACES: usize = 6;
 
-/// So many other draws of the inputs tell what can depend on a value at all: a ReLU that is off in half of them is off in
-/// all of them once in 2²⁴ times.
+/// The number of other draws of the inputs that show which values depend on one at all: a ReLU that
+/// is off in half of them is off in all of them once in 2²⁴ times.
 const DRAWS: u64 = 24;
 
-/// A value is moved by so much to tell what depends on it, and by more for what does in steps, as a choice of experts.
+/// The step of a value that shows what depends on it, with a larger one for step functions, as a
+/// choice of experts.
 const NEAR: f64 = 0.0625;
 const FAR: f64 = 8.0;
 
 /// Large enough to show the limit, small enough that its square is finite.
 const HUGE: f64 = 1e150;
 
-/// Checks that NaN and infinity in an input show in every output that depends on it, and in no other.
+/// Checks that NaN and infinity in an input show in every output that depends on it, and in no
+/// other.
 ///
-/// Outputs that change when a value is changed a little must be NaN when it is NaN; outputs that never change with it
-/// must stay as they are. Infinity gives the limit or NaN, never a finite number of its own. An operation that refuses
-/// such a value with an error of its domain passes, too.
+/// Outputs that change when a value is changed a little must be NaN when it is NaN; outputs that
+/// never change with it must stay as they are. Infinity gives the limit or NaN, never a finite
+/// separate number. An operation that refuses such a value with an error of its domain passes,
+/// too.
 ///
 /// ```
 /// let case = &(ff_ops::registry()[0].cases)()[0];
@@ -55,7 +58,7 @@ impl Forward<'_> {
         let run = Run { mode: self.mode, seed, ..Run::constant(self.case) };
         match run.on(&self.device, data) {
             Ok(outcome) => Ok(Some(outcome.y.into_iter().map(|(_, y)| y).collect())),
-            Err(Error::Domain { .. }) => Ok(None),
+            Err(Error::Op { source: OpError::Domain(_), .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -150,7 +153,7 @@ fn check(case: &Case, mode: Mode, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// Whether `found`, at infinity, continues what is seen at a huge number.
+/// Whether `found`, at infinity, continues the result at a huge number.
 fn is_limit(huge: f64, found: f64) -> bool {
     if found.is_nan() {
         return true;

@@ -15,10 +15,11 @@ const REORDERED: f64 = 1e-12;
 
 /// Checks the gradient of a whole network: of a loss that `build` makes from a graph over `params`.
 ///
-/// `params` are in f64 and hold the values to check at; `build` makes its inputs on [`Graph::device`], which once is a
-/// planning device. Every trainable parameter's gradient is compared with central differences (larger parameters at 24
-/// places); a parameter that no gradient reaches fails, a second pass must double the gradients, and planned memory must
-/// equal memory used.
+/// `params` are in f64 and hold the values to check at; `build` makes its inputs on
+/// [`Graph::device`], which once is a planning device. Every trainable parameter's gradient is
+/// compared with central differences (larger parameters at 24 places); a parameter that no gradient
+/// reaches fails, a second pass must double the gradients, and planned memory must equal memory
+/// used.
 ///
 /// ```
 /// use ff_graph::{Graph, ParamKind, ParamSpec, Params};

@@ -1,4 +1,5 @@
-//! Values and gradients that other frameworks computed, stored in small files that are read without them.
+//! Values and gradients that other frameworks computed, stored in small files that are read without
+//! them.
 
 use crate::CheckResult;
 use crate::fill::{Data, fill};
@@ -9,11 +10,12 @@ use ff_tensor::{DType, Device};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 
-/// What an f64 result may differ from another framework's, relative to the tensor's largest value: both round each term
-/// of their sums of up to a few hundred terms and evaluate functions to a few units in the last place of 2.2e-16.
+/// The tolerance of an f64 result against another framework, relative to the largest value of the
+/// tensor: both round each term of their sums of up to a few hundred terms and evaluate functions
+/// to a few units in the last place of 2.2e-16.
 pub const PARITY_TOLERANCE: f64 = 1e-12;
 
-/// What is wrong with a file of fixtures.
+/// An error in a file of fixtures.
 ///
 /// ```
 /// let error = ff_testkit::Fixtures::parse(b"nothing").unwrap_err();
@@ -22,7 +24,7 @@ pub const PARITY_TOLERANCE: f64 = 1e-12;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FixtureError {
-    /// It is not what safetensors calls a file.
+    /// It is not a safetensors file.
     #[error("not a file of fixtures: {0}")]
     Malformed(#[from] safetensors::SafeTensorError),
     /// A tensor is of a type that cases do not have.
@@ -38,21 +40,21 @@ pub enum FixtureError {
     Engine {
         /// The case.
         case: String,
-        /// What happened.
+        /// The error.
         source: ff_graph::Error,
     },
 }
 
-/// Cases with what another framework computed for them.
+/// Cases with the results of another framework.
 ///
-/// One safetensors file: for a case `relu/small`, the tensors `relu/small/x0`, `x1`, … are inputs (f64 or i32), `y0`, …
-/// outputs, `dy0`, … their gradients and `dx0`, … the inputs' gradients; its metadata holds the operation under the case's
-/// name, as Rust prints it.
+/// One safetensors file: for a case `relu/small`, the tensors `relu/small/x0`, `x1`, … are inputs
+/// (f64 or i32), `y0`, … outputs, `dy0`, … their gradients and `dx0`, … the inputs' gradients; its
+/// metadata holds the operation under the case's name, as Rust prints it.
 ///
 /// ```
 /// use ff_testkit::{Fixtures, fixture_inputs, parity_check};
 /// let cases = (ff_ops::registry()[0].cases)();
-/// // What the scripts read: inputs and the outputs' gradients, still without results.
+/// // The input of the scripts: inputs and gradients of outputs, without results.
 /// let fixtures = Fixtures::parse(&fixture_inputs(&cases[..1])?)?;
 /// assert!(fixtures.contains(&cases[0].name));
 /// assert!(!parity_check(&cases[0], &fixtures).passed());
@@ -115,10 +117,11 @@ impl Fixtures {
     }
 }
 
-/// Compares a case with what another framework computed: outputs and gradients in f64 within [`PARITY_TOLERANCE`] and in
-/// f32 within [`F32_TOLERANCE`].
+/// Compares a case with the results of another framework: outputs and gradients in f64 within
+/// [`PARITY_TOLERANCE`] and in f32 within [`F32_TOLERANCE`].
 ///
-/// Every output that carries a gradient and the gradient of every input that the case differentiates must be there.
+/// Every output that carries a gradient and the gradient of every input that the case
+/// differentiates must be there.
 pub fn parity_check(case: &Case, fixtures: &Fixtures) -> CheckResult {
     const CHECK: &str = "parity";
     let mut result = CheckResult::new(&case.name);
@@ -197,10 +200,11 @@ pub fn parity_check(case: &Case, fixtures: &Fixtures) -> CheckResult {
     result
 }
 
-/// What the scripts start from: a safetensors file with the inputs of cases and the gradients of their outputs.
+/// The input of the scripts: a safetensors file with the inputs of cases and the gradients of
+/// their outputs.
 ///
-/// The metadata holds each operation under the case's name, as Rust prints it, and under `CASE/grad` a 1 for every input
-/// that is differentiated and a 0 for every other one.
+/// The metadata holds each operation under the case's name, as Rust prints it, and under
+/// `CASE/grad` a 1 for every input that is differentiated and a 0 for every other one.
 ///
 /// # Errors
 /// A case does not run.

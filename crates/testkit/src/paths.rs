@@ -6,10 +6,10 @@ use crate::run::{Outcome, Run};
 use ff_graph::{Case, Result};
 use ff_tensor::{DType, Device, DeviceOptions, Isa, Shape};
 
-/// What an f32 result may differ from the f64 one, relative to the tensor's largest value. A sum of n standard normal
-/// terms, added one after the other, errs by about n · 2⁻²⁴ / √6, so by 1e-6 for n = 40, and by five times that in the worst
-/// of many values; a function or two on the way adds a few units in the last place. A wrong lane or a missed row shows as
-/// 1e-2 or more.
+/// The tolerance of an f32 result against the f64 one, relative to the tensor's largest value. A
+/// sum of n standard normal terms, added one after the other, errs by about n · 2⁻²⁴ / √6, so by
+/// 1e-6 for n = 40, and by five times that in the worst of many values; a function or two on the
+/// way adds a few units in the last place. A wrong lane or a missed row shows as 1e-2 or more.
 pub const F32_TOLERANCE: f64 = 1e-5;
 
 /// The same for enlarged cases, whose sums have up to ten times as many terms.
@@ -21,8 +21,9 @@ const F64_TOLERANCE: f64 = 1e-13;
 /// Inputs of about this many values are cut into several tasks by every kernel.
 const ENLARGED: usize = 20_000;
 
-/// Where a value lies within rounding of a kink, f32 and f64 may fall on different sides, and a whole row of gradients
-/// differs. In a large case one or two such rows are to be expected; a wrong path is wrong in far more places.
+/// Where a value lies within rounding of a kink, f32 and f64 may fall on different sides, and a
+/// whole row of gradients differs. In a large case one or two such rows are to be expected; a wrong
+/// path is wrong in far more places.
 const KINKS: f64 = 0.02;
 
 /// The ways to run on this machine: each instruction set it has, on 1, 2 and 4 threads.
@@ -64,7 +65,7 @@ impl Machine {
     }
 }
 
-/// What [`compare_paths`] found.
+/// The result of [`compare_paths`].
 ///
 /// ```
 /// use ff_testkit::{Machine, compare_paths};
@@ -77,15 +78,17 @@ impl Machine {
 pub struct Paths {
     /// The same bits for 1, 2 and 4 threads.
     pub threads: CheckResult,
-    /// Each instruction set against f64 on the plain one; `worst` is the largest error of f32 in the case's own shape.
+    /// Each instruction set against f64 on the plain one; `worst` is the largest error of f32 in
+    /// the case's own shape.
     pub isas: CheckResult,
 }
 
-/// Runs a case forward and backward on every instruction set of this machine and on 1, 2 and 4 threads.
+/// Runs a case forward and backward on every instruction set of this machine and on 1, 2 and 4
+/// threads.
 ///
-/// The number of threads must not show in a single bit; instruction sets agree with plain f64 within
-/// [`F32_TOLERANCE`]. Where its dimensions can be multiplied, the case is run a second time so large that threads have
-/// something to share.
+/// The number of threads must not show in a single bit; instruction sets agree with plain f64
+/// within [`F32_TOLERANCE`]. Where its dimensions can be multiplied, the case is run a second time
+/// so large that threads have something to share.
 pub fn compare_paths(case: &Case, machine: &Machine) -> Paths {
     let mut paths =
         Paths { threads: CheckResult::new(&case.name), isas: CheckResult::new(&case.name) };
@@ -93,7 +96,8 @@ pub fn compare_paths(case: &Case, machine: &Machine) -> Paths {
         paths.isas.engine("instruction sets", error);
     }
     if let Some(large) = enlarged(case, ENLARGED) {
-        // The numbers of a larger shape may lie outside of a domain (a class that does not exist): then there is none.
+        // The numbers of a larger shape may lie outside of a domain (a class that does not exist):
+        // then there is none.
         let data = fill(&large, 0);
         if Run::constant(&large).on(&Device::default(), &data).is_ok()
             && let Err(error) = compare(&large, machine, &mut paths, true)
@@ -111,7 +115,7 @@ fn compare(case: &Case, machine: &Machine, paths: &mut Paths, large: bool) -> Re
     let mut plain: Option<Outcome> = None;
     for (isa, devices) in &machine.devices {
         for dtype in [DType::F64, DType::F32] {
-            // A large case is about f32, which training runs in; f64 is there to compare with.
+            // A large case tests f32, which training runs in; f64 is the reference.
             let once = large && dtype == DType::F64;
             if once && plain.is_some() {
                 continue;

@@ -1,4 +1,6 @@
-use ff_graph::{Contract, Cx, Error, Graph, Kept, Op, Result, Slot, Spec, Value, for_float};
+use ff_graph::{
+    Contract, Cx, Graph, Kept, Op, OpError, OpResult, Result, Slot, Spec, Value, for_float,
+};
 use ff_kernels::{Float, Stored};
 use ff_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
@@ -28,8 +30,6 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightedSum;
 
-const NAME: &str = "weighted_sum";
-
 impl WeightedSum {
     /// The weighted sum of these values, one tensor of weights for each.
     ///
@@ -44,21 +44,18 @@ impl WeightedSum {
 
 impl Op for WeightedSum {
     fn name(&self) -> &'static str {
-        NAME
+        "weighted_sum"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let (values, weights) = x.split_at(x.len() / 2);
         if values.is_empty() || values != weights {
-            return Err(Error::shape(
-                NAME,
-                format!(
-                    "expected as many weights as values, of the same shapes and types, found {x:?}"
-                ),
-            ));
+            return Err(OpError::shape(format!(
+                "expected as many weights as values, of the same shapes and types, found {x:?}"
+            )));
         }
         if need[values.len()..].contains(&true) {
-            return Err(Error::shape(NAME, "weights are constants and get no gradient"));
+            return Err(OpError::shape("weights are constants and get no gradient"));
         }
         let size: usize = values.iter().map(|v| v.shape.len()).sum();
         let dtype = if x[0].dtype == DType::BF16 { DType::F32 } else { x[0].dtype };
@@ -72,10 +69,10 @@ impl Op for WeightedSum {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match x[0].dtype() {
             DType::BF16 => sum::<bf16>(x, y),
-            dtype => for_float!(NAME, dtype, T => sum::<T>(x, y)),
+            dtype => for_float!(dtype, T => sum::<T>(x, y)),
         }
     }
 
@@ -85,21 +82,21 @@ impl Op for WeightedSum {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match kept.spec(0).dtype {
             DType::BF16 => spread::<bf16>(kept, dy, dx),
-            dtype => for_float!(NAME, dtype, T => spread::<T>(kept, dy, dx)),
+            dtype => for_float!(dtype, T => spread::<T>(kept, dy, dx)),
         }
     }
 }
 
-fn sum<S: Stored>(x: &[TensorRef<'_>], y: &mut [TensorMut<'_>]) -> Result<()> {
+fn sum<S: Stored>(x: &[TensorRef<'_>], y: &mut [TensorMut<'_>]) -> OpResult {
     let (values, weights) = x.split_at(x.len() / 2);
     let mut sum = 0.0;
     for (x, w) in values.iter().zip(weights) {
-        sum += dot::<S>(x, w).map_err(Error::of(NAME))?;
+        sum += dot::<S>(x, w)?;
     }
-    y[0].slice_mut::<S::Compute>().map_err(Error::of(NAME))?[0] = S::Compute::of(sum);
+    y[0].slice_mut::<S::Compute>()?[0] = S::Compute::of(sum);
     Ok(())
 }
 
@@ -107,13 +104,13 @@ fn spread<S: Stored>(
     kept: &Kept<'_>,
     dy: &mut [Option<TensorMut<'_>>],
     dx: &mut [Slot<'_>],
-) -> Result<()> {
+) -> OpResult {
     let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = dy.slice_mut::<S::Compute>().map_err(Error::of(NAME))?[0];
+    let dy = dy.slice_mut::<S::Compute>()?[0];
     let n = dx.len() / 2;
     for (i, slot) in dx.iter_mut().enumerate().take(n) {
-        if let Some((dx, accumulate)) = slot.take::<S>().map_err(Error::of(NAME))? {
-            let w = kept.input(n + i)?.slice::<S>().map_err(Error::of(NAME))?;
+        if let Some((dx, accumulate)) = slot.take::<S>()? {
+            let w = kept.input(n + i)?.slice::<S>()?;
             for (dx, &w) in dx.iter_mut().zip(w) {
                 let d = dy * w.compute();
                 *dx = S::from_compute(if accumulate { dx.compute() + d } else { d });
@@ -123,7 +120,7 @@ fn spread<S: Stored>(
     Ok(())
 }
 
-fn dot<S: Stored>(x: &TensorRef<'_>, w: &TensorRef<'_>) -> ff_tensor::Result<f64> {
+fn dot<S: Stored>(x: &TensorRef<'_>, w: &TensorRef<'_>) -> OpResult<f64> {
     let pairs = x.slice::<S>()?.iter().zip(w.slice::<S>()?);
     Ok(pairs.map(|(x, w)| x.compute().f64() * w.compute().f64()).sum())
 }

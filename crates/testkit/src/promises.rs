@@ -1,9 +1,9 @@
-//! What an operation promises the graph beside the right gradient.
+//! The promises of an operation to the graph, beside the right gradient.
 
 use crate::CheckResult;
 use crate::fill::{Data, dtype_of};
 use crate::run::{Outcome, Role, Run, to_f64};
-use ff_graph::{Case, Contract, Cx, Error, Mode, Result, Spec};
+use ff_graph::{Case, Contract, Cx, Error, Mode, OpError, Result, Spec};
 use ff_tensor::{DType, Device, Key, Shape, Tensor, TensorMut, TensorRef};
 
 /// Sums of the same terms in another order differ by a few units in the last place of the largest.
@@ -101,8 +101,8 @@ fn contract(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let op = &setup.case.op;
     for float in [DType::F64, DType::F32] {
         let specs = setup.specs(float)?;
-        let all = op.contract(&specs, &vec![true; specs.len()])?;
-        let none = op.contract(&specs, &vec![false; specs.len()])?;
+        let all = op.contract(&specs, &vec![true; specs.len()]).map_err(Error::of(op.name()))?;
+        let none = op.contract(&specs, &vec![false; specs.len()]).map_err(Error::of(op.name()))?;
         if all.outputs != none.outputs {
             let message = format!(
                 "the outputs depend on who needs a gradient: {:?} and {:?}",
@@ -129,11 +129,13 @@ fn contract(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// Forward into memory full of ones and full of zeros gives the same bits: every value is written, none is read before.
+/// Forward into memory full of ones and full of zeros gives the same bits: every value is written,
+/// none is read before.
 fn written(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let specs = setup.specs(DType::F64)?;
     let need: Vec<bool> = setup.case.inputs.iter().map(|x| x.grad).collect();
-    let contract = setup.case.op.contract(&specs, &need)?;
+    let op = &setup.case.op;
+    let contract = op.contract(&specs, &need).map_err(Error::of(op.name()))?;
     let (ones, zeros) = (forward(setup, &contract, true)?, forward(setup, &contract, false)?);
     for (j, (a, b)) in ones.iter().zip(&zeros).enumerate() {
         let outputs = contract.outputs.len();
@@ -143,7 +145,8 @@ fn written(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
         };
         result.compare(setup.name, &tensor, spec.shape.dims(), (b, a), 0.0);
     }
-    // The gradients: the poisoned buffers of the check's device against fresh ones, which are zeros.
+    // The gradients: the poisoned buffers of the check's device against fresh ones, which are
+    // zeros.
     let fresh = Run::new(setup.case).on(&Device::default(), setup.data)?;
     setup.same_y(result, &fresh.y);
     for i in setup.with_gradient() {
@@ -187,7 +190,9 @@ fn forward(setup: &Setup<'_>, contract: &Contract, ones: bool) -> Result<Vec<Vec
             tensors.iter_mut().map(|t| t.view_mut().map_err(&error)).collect()
         };
         let cx = Cx { device: setup.device, training: true, key: Key::new(0) };
-        setup.case.op.forward(&cx, &x, &mut views(&mut y)?, &mut views(&mut saved)?)?;
+        let op = &setup.case.op;
+        op.forward(&cx, &x, &mut views(&mut y)?, &mut views(&mut saved)?)
+            .map_err(Error::of(op.name()))?;
     }
     Ok(y.iter().chain(&saved).map(|t| to_f64(&t.view())).collect())
 }
@@ -246,8 +251,8 @@ fn one_output(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// A gradient that meets another one is added to it: two nodes that share their inputs, parameters instead of values,
-/// and parameters over two passes.
+/// A gradient that meets another one is added to it: two nodes that share their inputs, parameters
+/// instead of values, and parameters over two passes.
 fn added(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let variables = Run::new(setup.case);
     let params = Run { roles: as_params(&variables.roles), ..variables.clone() };
@@ -281,7 +286,7 @@ fn twice(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
             data[j] = data[i].clone();
             let apart = match Run::new(setup.case).on(setup.device, &data) {
                 // The values of one input may lie outside of the other's domain.
-                Err(Error::Domain { .. }) => continue,
+                Err(Error::Op { source: OpError::Domain(_), .. }) => continue,
                 apart => apart?,
             };
             let (Some(one), Some(other)) = (&apart.dx[i], &apart.dx[j]) else { continue };

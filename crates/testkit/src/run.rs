@@ -18,13 +18,13 @@ pub(crate) enum Role {
     SameAs(usize),
 }
 
-/// What to run.
+/// A run of an operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Run<'a> {
     pub(crate) case: &'a Case,
     pub(crate) dtype: DType,
     pub(crate) roles: Vec<Role>,
-    /// One node of the operation for each; its outputs' gradients are multiplied with the number.
+    /// One node of the operation for each; the number multiplies the gradients of its outputs.
     pub(crate) factors: &'a [f64],
     /// How often to run forward and backward without clearing the gradients between.
     pub(crate) passes: usize,
@@ -36,7 +36,7 @@ pub(crate) struct Run<'a> {
     pub(crate) dy: Option<&'a [Vec<f64>]>,
 }
 
-/// What came out.
+/// The results.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Outcome {
     /// Each output with its shape; integers as floats.

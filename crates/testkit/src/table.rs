@@ -1,4 +1,4 @@
-//! All checks of all operations on this machine: what `feedforward check` prints.
+//! All checks of all operations on this machine, as `feedforward check` prints them.
 
 use crate::failure::write_failures;
 use crate::{CheckResult, Failure, Machine, compare_paths, gradient_check, nan_check};
@@ -7,7 +7,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// What the checks of one case came to.
+/// The results of the checks of one case.
 ///
 /// ```
 /// use ff_testkit::{Machine, check_case};
@@ -24,11 +24,12 @@ pub struct Row {
     pub gradient: f64,
     /// Whether 1, 2 and 4 threads give the same bits.
     pub same_bits: bool,
-    /// The largest error of f32 on any instruction set against f64, relative to the tensor's largest value.
+    /// The largest error of f32 on any instruction set against f64, relative to the tensor's
+    /// largest value.
     pub paths: f64,
     /// Whether NaN and infinity show where they should.
     pub nan: bool,
-    /// How many numbers were compared.
+    /// The number of values compared.
     pub compared: usize,
     /// Everything that was wrong.
     pub failures: Vec<Failure>,
@@ -67,7 +68,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Runs every check on one case: gradients and promises, paths, NaN. A panic inside is a failure like any other.
+/// Runs every check on one case: gradients and promises, paths, NaN. A panic inside is a failure
+/// like any other.
 pub fn check_case(case: &Case, machine: &Machine) -> Row {
     let start = Instant::now();
     let run = || (gradient_check(case), compare_paths(case, machine), nan_check(case));

@@ -1,9 +1,9 @@
-//! The checks find what is broken: one small operation, broken in one way at a time.
+//! The checks find faults: one small operation, broken in one way at a time.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Graph, Kept, Op, ParamKind, ParamSpec, Params, Result,
-    Slot, Spec, for_float,
+    Case, CaseInput, Contract, Cx, Graph, Kept, Op, OpError, OpResult, ParamKind, ParamSpec,
+    Params, Slot, Spec, for_float,
 };
 use ff_tensor::{DType, Device, Isa, TensorMut, TensorRef};
 use ff_testkit::{
@@ -42,11 +42,11 @@ impl Op for Square {
         "square"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let Some(&x) = x.first() else {
             return match self.0 {
                 Fault::AcceptsNothing => Ok(Contract::default()),
-                _ => Err(Error::shape("square", "expected 1 input, found 0")),
+                _ => Err(OpError::shape("expected 1 input, found 0")),
             };
         };
         let contract = Contract::new([x]).keep_input(0);
@@ -59,11 +59,11 @@ impl Op for Square {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         if self.0 == Fault::DomainInEvaluation && !cx.training {
-            return Err(Error::domain("square", "only works in training"));
+            return Err(OpError::domain("only works in training"));
         }
-        for_float!("square", x[0].dtype(), T => {
+        for_float!(x[0].dtype(), T => {
             let x = x[0].slice::<T>().unwrap();
             let y = y[0].slice_mut::<T>().unwrap();
             let written = x.len() - usize::from(self.0 == Fault::OutputUnwritten);
@@ -93,11 +93,11 @@ impl Op for Square {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         if self.0 == Fault::ForgetsGradient {
             return Ok(());
         }
-        for_float!("square", kept.spec(0).dtype, T => {
+        for_float!(kept.spec(0).dtype, T => {
             let x = kept.input(0)?.slice::<T>().unwrap();
             let dy = dy[0].as_mut().unwrap().slice_mut::<T>().unwrap();
             if let Some((dx, accumulate)) = dx[0].take::<T>().unwrap() {

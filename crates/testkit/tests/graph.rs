@@ -1,4 +1,4 @@
-//! What the tape promises beside its operations.
+//! The promises of the tape.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, ParamKind, ParamSpec, Params};

@@ -1,4 +1,5 @@
-//! The gradient check of whole networks, as recipes build them: every activation with every normalisation, every loss.
+//! The gradient check of whole networks, as recipes build them: every activation with every
+//! normalisation, every loss.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Result, Value};
@@ -6,31 +7,13 @@ use ff_nn::models::{Mlp, MlpConfig, MlpInput};
 use ff_nn::{
     ActivationKind, Builder, Loss, LossConfig, LossKind, LossTarget, ModelConfig, NormKind,
 };
+use ff_ops::Activation;
 use ff_tensor::{DType, Device, Element, Key, Rng, Tensor};
 use ff_testkit::network_check;
 
 const ROWS: usize = 7;
 const NUMERIC: usize = 4;
 const CARDINALITIES: [usize; 2] = [3, 5];
-
-const ACTIVATIONS: [ActivationKind; 16] = [
-    ActivationKind::Identity,
-    ActivationKind::Sigmoid,
-    ActivationKind::Tanh,
-    ActivationKind::Relu,
-    ActivationKind::LeakyRelu,
-    ActivationKind::Prelu,
-    ActivationKind::Elu,
-    ActivationKind::Selu,
-    ActivationKind::Gelu,
-    ActivationKind::GeluTanh,
-    ActivationKind::Silu,
-    ActivationKind::Mish,
-    ActivationKind::Softplus,
-    ActivationKind::HardSigmoid,
-    ActivationKind::HardSwish,
-    ActivationKind::Relu2,
-];
 
 const LOSSES: [(LossKind, Option<usize>); 7] = [
     (LossKind::CrossEntropy, Some(3)),
@@ -76,7 +59,8 @@ fn target(graph: &Graph, loss: &Loss) -> Value {
     }
 }
 
-/// Checks a network of two hidden layers; the second one's width equals the first's, so that it can be residual.
+/// Checks a network of two hidden layers; the second one's width equals the first's, so that it can
+/// be residual.
 fn check(network: ModelConfig, kind: LossKind, classes: Option<usize>) {
     let name = format!("{:?}, {:?}, {kind:?}", network.activation, network.norm);
     let loss = Loss::new(&LossConfig { kind, ..Default::default() }, classes, None).unwrap();
@@ -106,7 +90,7 @@ fn check(network: ModelConfig, kind: LossKind, classes: Option<usize>) {
 
 #[test]
 fn every_activation_with_every_normalisation() {
-    for (i, activation) in ACTIVATIONS.into_iter().enumerate() {
+    for (i, activation) in ActivationKind::all().enumerate() {
         for (j, norm) in [NormKind::None, NormKind::Batch, NormKind::Layer, NormKind::Rms]
             .into_iter()
             .enumerate()
@@ -130,7 +114,7 @@ fn every_activation_with_every_normalisation() {
 fn every_loss() {
     for (kind, classes) in LOSSES {
         let hidden = vec![6, 6];
-        let activation = ActivationKind::Gelu;
+        let activation = Activation::Gelu.into();
         let network = ModelConfig { hidden, activation, residual: true, ..Default::default() };
         check(network, kind, classes);
     }

@@ -104,7 +104,8 @@ fn a_fixture_that_does_not_fit_is_named() {
     other.op = cases()["feedforward/tanh"].op.clone();
     assert!(message(&other).contains("activation: Relu"), "{}", message(&other));
 
-    // Another activation's numbers under this one's name: the largest difference is named with its place.
+    // Another activation's numbers under this one's name: the largest difference is named with its
+    // place.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let at = text.find("Feedforward { activation: Selu").unwrap();
     let mut forged = bytes.clone();

@@ -1,29 +1,11 @@
-//! The predictor against the graph in evaluation mode, for every network that a recipe can describe.
+//! The predictor against the graph in evaluation mode, for every network that a recipe can
+//! describe.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Mode, ParamKind, Params};
 use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, ModelConfig, NormKind};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Isa, Key, Rng, Tensor};
-
-const ACTIVATIONS: [ActivationKind; 16] = [
-    ActivationKind::Identity,
-    ActivationKind::Sigmoid,
-    ActivationKind::Tanh,
-    ActivationKind::Relu,
-    ActivationKind::LeakyRelu,
-    ActivationKind::Prelu,
-    ActivationKind::Elu,
-    ActivationKind::Selu,
-    ActivationKind::Gelu,
-    ActivationKind::GeluTanh,
-    ActivationKind::Silu,
-    ActivationKind::Mish,
-    ActivationKind::Softplus,
-    ActivationKind::HardSigmoid,
-    ActivationKind::HardSwish,
-    ActivationKind::Relu2,
-];
 const NORMS: [NormKind; 4] = [NormKind::None, NormKind::Batch, NormKind::Layer, NormKind::Rms];
 
 fn device(threads: usize, isa: Option<Isa>) -> Device {
@@ -78,7 +60,8 @@ impl Rows {
     }
 }
 
-/// Three layers of sums of at most 24 terms of size about one: some tens of roundings of a value and its activation.
+/// Three layers of sums of at most 24 terms of size about one: some tens of roundings of a value
+/// and its activation.
 const TOLERANCE: f32 = 1e-5;
 
 fn check(config: &MlpConfig, rows: usize, threads: usize, isa: Option<Isa>) {
@@ -107,7 +90,7 @@ fn config(network: ModelConfig) -> MlpConfig {
 
 #[test]
 fn every_activation_with_every_normalisation() {
-    for (i, activation) in ACTIVATIONS.into_iter().enumerate() {
+    for (i, activation) in ActivationKind::all().enumerate() {
         for (j, norm) in NORMS.into_iter().enumerate() {
             let network = ModelConfig {
                 hidden: vec![20, 20],

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{
-    Checkpoint, CheckpointAll, Graph, Mode, Op, ParamId, ParamKind, ParamSpec, Params, Result,
-    Value, Values,
+    Graph, Mode, Op, ParamId, ParamKind, ParamSpec, Params, Recompute, RecomputeAll, Result, Value,
+    Values,
 };
 use ff_ops::{Activation, Add, BatchNorm, Dropout, Feedforward, LayerNorm, Statistics};
 use ff_tensor::{DType, Device, Element, Key, Rng, Tensor};
@@ -46,7 +46,8 @@ fn tensor(device: &Device) -> Tensor {
     Tensor::from_slice(device, &values, &[ROWS, WIDTH]).unwrap()
 }
 
-/// x + dropout(tanh(norm(x) Wᵀ + b) Sᵀ), the dropped-out part followed by a batch norm whose mean is recorded.
+/// x + dropout(tanh(norm(x) Wᵀ + b) Sᵀ), the dropped-out part followed by a batch norm whose mean
+/// is recorded.
 struct Block {
     ids: [ParamId; 6],
     norm: Arc<dyn Op>,
@@ -91,15 +92,15 @@ impl Block {
 enum How {
     Plain,
     Each,
-    /// Pairs of blocks, each of which is a checkpoint again.
+    /// Pairs of blocks, each of which is recomputed within another.
     Nested,
 }
 
-fn checkpoints(params: &Params, how: How) -> Vec<Checkpoint> {
+fn parts(params: &Params, how: How) -> Vec<Recompute> {
     let blocks = (0..BLOCKS).map(|block| Arc::new(Block::new(params, block)));
-    let each: Vec<Checkpoint> = blocks
+    let each: Vec<Recompute> = blocks
         .map(|block| {
-            Arc::new(move |g: &mut Graph, x: &[Value]| block.forward(g, &x[0])) as Checkpoint
+            Arc::new(move |g: &mut Graph, x: &[Value]| block.forward(g, &x[0])) as Recompute
         })
         .collect();
     if how != How::Nested {
@@ -108,19 +109,19 @@ fn checkpoints(params: &Params, how: How) -> Vec<Checkpoint> {
     let pairs = each.chunks(2).map(|pair| {
         let pair = [Arc::clone(&pair[0]), Arc::clone(&pair[1])];
         Arc::new(move |g: &mut Graph, x: &[Value]| {
-            let y = g.checkpoint(Arc::clone(&pair[0]), &[&x[0]])?;
-            g.checkpoint(Arc::clone(&pair[1]), &[&y])
-        }) as Checkpoint
+            let y = g.recompute(Arc::clone(&pair[0]), &[&x[0]])?;
+            g.recompute(Arc::clone(&pair[1]), &[&y])
+        }) as Recompute
     });
     pairs.collect()
 }
 
-fn forward(g: &mut Graph, parts: &[Checkpoint], how: How, x: Value) -> Result<Value> {
+fn forward(g: &mut Graph, parts: &[Recompute], how: How, x: Value) -> Result<Value> {
     let mut y = x;
     for part in parts {
         y = match how {
             How::Plain => part(g, &[y])?,
-            _ => g.checkpoint(Arc::clone(part), &[&y])?,
+            _ => g.recompute(Arc::clone(part), &[&y])?,
         };
     }
     Ok(y)
@@ -129,7 +130,7 @@ fn forward(g: &mut Graph, parts: &[Checkpoint], how: How, x: Value) -> Result<Va
 /// y, dx, all gradients, the statistic, and the most memory beside parameters.
 fn run(how: How, device: &Device) -> (Vec<Vec<f64>>, usize) {
     let params = params(device, DType::F64, |v| v);
-    let parts = checkpoints(&params, how);
+    let parts = parts(&params, how);
     let mut graph = Graph::new(device, params);
     graph.set_seed(9);
     graph.set_step(4, 1);
@@ -173,11 +174,11 @@ fn the_same_bits_in_less_memory() {
 }
 
 #[test]
-fn gradients_of_a_network_of_checkpoints() {
+fn gradients_of_a_network_of_recomputed_parts() {
     for how in [How::Each, How::Nested] {
         let device = Device::default();
-        let parts = checkpoints(&params(&device, DType::F64, |v| v), how);
-        let result = network_check("checkpoints", params(&device, DType::F64, |v| v), |g| {
+        let parts = parts(&params(&device, DType::F64, |v| v), how);
+        let result = network_check("recomputed parts", params(&device, DType::F64, |v| v), |g| {
             let x = g.input(tensor(g.device()));
             let y = forward(g, &parts, how, x)?;
             WeightedSum::apply(g, &[&y], vec![tensor(g.device())])
@@ -192,13 +193,13 @@ fn several_results_constants_and_what_passes_through() {
     let mut graph = Graph::new(&device, params(&device, DType::F64, |v| v));
     let tanh = Feedforward::op(Activation::Tanh, false);
     let id = graph.params().id("shared").unwrap();
-    let part: CheckpointAll = Arc::new(move |g: &mut Graph, x: &[Value]| {
+    let part: RecomputeAll = Arc::new(move |g: &mut Graph, x: &[Value]| {
         let shared = g.param(id);
         let y = g.apply(&tanh, &[&x[0], &shared])?;
         Ok(Values::from_iter([y.clone(), x[0].clone(), y]))
     });
     let x = graph.variable(tensor(&device));
-    let outputs = graph.checkpoint_all(Arc::clone(&part), &[&x]).unwrap();
+    let outputs = graph.recompute_all(Arc::clone(&part), &[&x]).unwrap();
     let sum = |graph: &mut Graph, outputs: &Values| {
         let a = graph.apply(&Add::op(), &[&outputs[0], &outputs[1]]).unwrap();
         graph.apply(&Add::op(), &[&a, &outputs[2]]).unwrap()
@@ -225,12 +226,12 @@ fn several_results_constants_and_what_passes_through() {
 fn without_gradients_it_is_a_call() {
     let device = Device::default();
     let mut graph = Graph::new(&device, params(&device, DType::F64, |v| v));
-    let parts = checkpoints(graph.params(), How::Each);
+    let parts = parts(graph.params(), How::Each);
     graph.set_mode(Mode::Eval);
     let x = graph.variable(tensor(&device));
     let y = forward(&mut graph, &parts, How::Each, x).unwrap();
     assert!(!y.needs_grad() && graph.tally().kept == 0);
-    // In training, only what the parts start from is kept.
+    // In training, only the inputs of the parts are kept.
     graph.set_mode(Mode::Train);
     let x = graph.variable(tensor(&device));
     let y = forward(&mut graph, &parts, How::Each, x).unwrap();
@@ -247,20 +248,21 @@ fn what_fails_the_second_time_is_an_error_and_a_reset_helps() {
     let tanh = Feedforward::op(Activation::Tanh, false);
     let id = graph.params().id("shared").unwrap();
     let count = Arc::clone(&calls);
-    let part: Checkpoint = Arc::new(move |g: &mut Graph, x: &[Value]| {
+    let part: Recompute = Arc::new(move |g: &mut Graph, x: &[Value]| {
         let again = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
         let weight = g.param(id);
         if again { Ok(x[0].clone()) } else { g.apply(&tanh, &[&x[0], &weight]) }
     });
     let x = graph.input(tensor(&device));
-    let y = graph.checkpoint(part, &[&x]).unwrap();
+    let y = graph.recompute(part, &[&x]).unwrap();
     let error = graph.backward_from(y, None).unwrap_err().to_string();
     assert_eq!(
         error,
-        "graph: a checkpoint's result was [40, 12], which needs a gradient, and when it ran again [40, 12], which needs none"
+        "graph: a recomputed part's result was [40, 12], which needs a gradient, and the second \
+         time [40, 12], which needs none"
     );
     graph.reset();
-    let parts = checkpoints(graph.params(), How::Each);
+    let parts = parts(graph.params(), How::Each);
     let x = graph.variable(tensor(&device));
     let y = forward(&mut graph, &parts, How::Each, x).unwrap();
     graph.backward_from(y, None).unwrap();

@@ -36,3 +36,10 @@ fn every_operation_has_cases_named_after_it() {
         }
     }
 }
+
+#[test]
+fn the_python_functions_follow_the_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/pytorch/functions.py");
+    let stored = std::fs::read_to_string(path).unwrap();
+    assert_eq!(stored, ff_testkit::python_functions(), "run the command in {path}");
+}

@@ -1,9 +1,9 @@
 //! A training step whose shapes have been seen before asks the system for no memory.
 //!
-//! Alone in its file: the allocator counts what every thread of the process does.
+//! Alone in its file, since the allocator counts for all threads of the process.
 #![allow(clippy::unwrap_used)]
 
-use ff_graph::{Checkpoint, Graph, ParamKind, ParamSpec, Params, Value};
+use ff_graph::{Graph, ParamKind, ParamSpec, Params, Recompute, Value};
 use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
 use ff_ops::{Activation, Dropout, Feedforward};
@@ -49,7 +49,7 @@ const FEATURES: usize = 64;
 const CATEGORIES: usize = 7;
 const CLASSES: usize = 10;
 const BATCH: usize = 120;
-/// What is left of an epoch for its last batch.
+/// The size of the last batch of an epoch.
 const LAST_BATCH: usize = 37;
 
 struct Training {
@@ -137,13 +137,14 @@ fn networks() -> [ModelConfig; 3] {
         ..Default::default()
     };
     [
-        with(ActivationKind::Relu, NormKind::None, 0.0),
+        with(Activation::Relu.into(), NormKind::None, 0.0),
         with(ActivationKind::Prelu, NormKind::Batch, 0.1),
-        with(ActivationKind::Gelu, NormKind::Layer, 0.1),
+        with(Activation::Gelu.into(), NormKind::Layer, 0.1),
     ]
 }
 
-/// Waits until every thread of the pool is up: a thread asks for memory when it starts, however late it does.
+/// Waits until every thread of the pool is up: a thread asks for memory when it starts, however
+/// late it does.
 fn all_threads_run(device: &Device) {
     let threads = device.cpu().threads();
     let arrived = AtomicUsize::new(0);
@@ -202,7 +203,7 @@ fn predictions_allocate_nothing() {
     }
 }
 
-/// Three layers with dropout, the first two of them a checkpoint around another one.
+/// Three layers with dropout, the first two recomputed, one within the other.
 fn what_runs_again_allocates_nothing() {
     let device = Device::open(DeviceOptions { threads: 2, isa: None }).unwrap();
     let specs = (0..3).map(|i| ParamSpec::new(format!("{i}"), [FEATURES; 2], ParamKind::Weight));
@@ -218,13 +219,13 @@ fn what_runs_again_allocates_nothing() {
             g.apply(&dropout, &[&y])
         }
     };
-    let inner: Checkpoint = Arc::new(layer(1));
+    let inner: Recompute = Arc::new(layer(1));
     let first = layer(0);
-    let outer: Checkpoint = Arc::new(move |g: &mut Graph, x: &[Value]| {
+    let outer: Recompute = Arc::new(move |g: &mut Graph, x: &[Value]| {
         let y = first(g, x)?;
-        g.checkpoint(Arc::clone(&inner), &[&y])
+        g.recompute(Arc::clone(&inner), &[&y])
     });
-    let last: Checkpoint = Arc::new(layer(2));
+    let last: Recompute = Arc::new(layer(2));
     let mut graph = Graph::new(&device, params);
     let x = Tensor::from_slice(&device, &vec![0.5f32; BATCH * FEATURES], &[BATCH, FEATURES]);
     let x = x.unwrap();
@@ -232,14 +233,14 @@ fn what_runs_again_allocates_nothing() {
         graph.reset();
         graph.set_step(number, 0);
         let x = graph.input(x.clone());
-        let y = graph.checkpoint(Arc::clone(&outer), &[&x]).unwrap();
-        let y = graph.checkpoint(Arc::clone(&last), &[&y]).unwrap();
+        let y = graph.recompute(Arc::clone(&outer), &[&x]).unwrap();
+        let y = graph.recompute(Arc::clone(&last), &[&y]).unwrap();
         graph.backward_from(y, None).unwrap();
     };
     all_threads_run(&device);
     (0..3).for_each(&mut step);
     let before = ALLOCATIONS.load(Relaxed);
     (3..9).for_each(&mut step);
-    assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "checkpoints asked for memory");
+    assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "recomputation asked for memory");
     assert!(graph.params_mut().gradients::<f32>().unwrap().iter().all(|&g| g > 0.0));
 }

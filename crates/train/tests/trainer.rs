@@ -3,7 +3,8 @@
 
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
-use ff_nn::{ActivationKind, Builder, Loss, LossConfig, ModelConfig, NormKind};
+use ff_nn::{Builder, Loss, LossConfig, ModelConfig, NormKind};
+use ff_ops::Activation;
 use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Device, DeviceOptions, Key, Rng};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
@@ -56,7 +57,7 @@ impl Setting {
     fn everything() -> Self {
         let network = ModelConfig {
             hidden: vec![16, 16],
-            activation: ActivationKind::Gelu,
+            activation: Activation::Gelu.into(),
             norm: NormKind::Batch,
             dropout: 0.2,
             residual: true,
@@ -260,7 +261,7 @@ fn l_bfgs_goes_on_with_the_same_bits_too() {
     let mut optimizer = OptimizerConfig::new(OptimizerKind::Lbfgs);
     (optimizer.history_size, optimizer.max_iter) = (Some(5), Some(4));
     let network =
-        ModelConfig { hidden: vec![8], activation: ActivationKind::Tanh, ..Default::default() };
+        ModelConfig { hidden: vec![8], activation: Activation::Tanh.into(), ..Default::default() };
     let config =
         TrainConfig { epochs: 5, patience: 0, checkpoint_seconds: 0.0, ..Default::default() };
     let setting = Setting::new(network, optimizer, ScheduleConfig::default(), config);

@@ -1,11 +1,12 @@
 use crate::Snake;
-use ff_nn::{Builder, Init, Layer};
 use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_nn::{Builder, Init, Layer};
 use std::sync::Arc;
 
 /// The layer of [`Snake`], with the parameter `alpha` `[features]`.
 ///
-/// A layer keeps its operation and the ids of its parameters; the backward pass comes with the operation.
+/// A layer keeps its operation and the ids of its parameters; the backward pass comes with the
+/// operation.
 ///
 /// # Shapes
 /// `[…, features] → […, features]`

@@ -1,11 +1,11 @@
+use ff_graph::{Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows};
-use ff_graph::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The snake activation y = x + sin²(αx)/α with a learned frequency α for each feature: it keeps going where a network
-/// has seen no data, and repeats (Ziyin, Hartwig and Ueda, "Neural networks fail to learn periodic functions and how to
-/// fix it", 2020).
+/// The snake activation y = x + sin²(αx)/α with a learned frequency α for each feature: it keeps
+/// going where a network has seen no data, and repeats (Ziyin, Hartwig and Ueda, "Neural networks
+/// fail to learn periodic functions and how to fix it", 2020).
 ///
 /// With u = αx and s(u) = sin(u)/u, which is 1 at 0, nothing is divided by α:
 ///
@@ -32,8 +32,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snake;
 
-const NAME: &str = "snake";
-/// About what a sine and a cosine cost against an addition: from it the kernels decide how many threads are worth it.
+/// About what a sine and a cosine cost against an addition: from it the kernels decide how many
+/// threads are worth it.
 const WORK: usize = 20;
 
 impl Snake {
@@ -43,19 +43,17 @@ impl Snake {
     }
 }
 
-impl Op for Snake {
+impl FloatOp for Snake {
     fn name(&self) -> &'static str {
-        NAME
+        "snake"
     }
 
-    // What comes out, what backward will read, and what it costs. The graph allocates accordingly, and `feedforward plan`
-    // counts with it; a message says what was expected and what came.
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    // What comes out, what backward will read, and what it costs. The graph allocates accordingly,
+    // and `feedforward plan` counts with it; a message says what was expected and what came.
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let [x, alpha] = x else {
-            return Err(Error::shape(
-                NAME,
-                format!("expected x and alpha, found {} inputs", x.len()),
-            ));
+            let message = format!("expected x and alpha, found {} inputs", x.len());
+            return Err(OpError::shape(message));
         };
         if x.shape.rank() == 0 || alpha.shape.dims() != [x.shape.last()] {
             let message = format!(
@@ -64,14 +62,10 @@ impl Op for Snake {
                 x.shape,
                 alpha.shape
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         if alpha.dtype != x.dtype {
-            return Err(Error::DType {
-                op: NAME,
-                expected: "alpha of x's type",
-                found: alpha.dtype,
-            });
+            return Err(OpError::dtype("alpha of x's type", alpha.dtype));
         }
         let cost = WORK * x.shape.len();
         let contract = Contract::new([*x]).cost(cost, cost * need.iter().filter(|&&n| n).count());
@@ -79,82 +73,65 @@ impl Op for Snake {
         Ok(if need.contains(&true) { contract.keep_input(0).keep_input(1) } else { contract })
     }
 
-    fn forward(
+    // Written once: f32 in training, f64 in gradient checks.
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        // f32 in training, f64 in gradient checks; one body for both.
-        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    ) -> OpResult {
+        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let (x, alpha) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
+        // Each row belongs to one task, so the number of threads never shows in a result.
+        for_rows(cx.cpu(), rows, width * WORK, [(y[0].slice_mut()?, width)], |i, [y]| {
+            for ((y, &x), &alpha) in y.iter_mut().zip(&x[i * width..]).zip(alpha) {
+                let (x, u) = (x.f64(), x.f64() * alpha.f64());
+                *y = T::of(x + x * u.sin() * sinc(u));
+            }
+        });
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-fn forward<T: Float>(
-    cx: &Cx<'_>,
-    x: &[TensorRef<'_>],
-    y: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()> {
-    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
-    let (x, alpha) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
-    // Each row belongs to one task, so the number of threads never shows in a result.
-    for_rows(cx.cpu(), rows, width * WORK, [(y[0].slice_mut()?, width)], |i, [y]| {
-        for ((y, &x), &alpha) in y.iter_mut().zip(&x[i * width..]).zip(alpha) {
-            let (x, u) = (x.f64(), x.f64() * alpha.f64());
-            *y = T::of(x + x * u.sin() * sinc(u));
-        }
-    });
-    Ok(())
-}
-
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-    let alpha = kept.input(1)?.slice::<T>().map_err(&error)?;
-    // A slot says whether the gradient is needed, and whether it is written or added to what is there.
-    if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
-        for_rows(cx.cpu(), rows, width * WORK, [(dx, width)], |i, [dx]| {
-            let values = x[i * width..].iter().zip(&dy[i * width..]).zip(alpha);
-            for (dx, ((&x, &dy), &alpha)) in dx.iter_mut().zip(values) {
-                let d = T::of(dy.f64() * (1.0 + (2.0 * x.f64() * alpha.f64()).sin()));
-                *dx = if accumulate { *dx + d } else { d };
-            }
-        });
-    }
-    if let Some((dalpha, accumulate)) = dx[1].take::<T>().map_err(&error)? {
-        // Each column belongs to one task, which adds its rows in order.
-        for_columns(cx.cpu(), width, rows * WORK, [dalpha], |columns, [mut dalpha]| {
-            let mut sums = [0.0; MAX_COLUMNS];
-            for row in 0..rows {
-                for (sum, j) in sums.iter_mut().zip(columns.clone()) {
-                    let (x, dy) = (x[row * width + j].f64(), dy[row * width + j].f64());
-                    let u = x * alpha[j].f64();
-                    *sum += dy * x * x * sinc(u) * (2.0 * u.cos() - sinc(u));
+    ) -> OpResult {
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
+        let x = kept.input(0)?.slice::<T>()?;
+        let alpha = kept.input(1)?.slice::<T>()?;
+        // A slot says whether the gradient is needed, and whether it is written or added to what is
+        // there.
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
+            for_rows(cx.cpu(), rows, width * WORK, [(dx, width)], |i, [dx]| {
+                let values = x[i * width..].iter().zip(&dy[i * width..]).zip(alpha);
+                for (dx, ((&x, &dy), &alpha)) in dx.iter_mut().zip(values) {
+                    let d = T::of(dy.f64() * (1.0 + (2.0 * x.f64() * alpha.f64()).sin()));
+                    *dx = if accumulate { *dx + d } else { d };
                 }
-            }
-            dalpha.put(&sums, accumulate);
-        });
+            });
+        }
+        if let Some((dalpha, accumulate)) = dx[1].take::<T>()? {
+            // Each column belongs to one task, which adds its rows in order.
+            for_columns(cx.cpu(), width, rows * WORK, [dalpha], |columns, [mut dalpha]| {
+                let mut sums = [0.0; MAX_COLUMNS];
+                for row in 0..rows {
+                    for (sum, j) in sums.iter_mut().zip(columns.clone()) {
+                        let (x, dy) = (x[row * width + j].f64(), dy[row * width + j].f64());
+                        let u = x * alpha[j].f64();
+                        *sum += dy * x * x * sinc(u) * (2.0 * u.cos() - sinc(u));
+                    }
+                }
+                dalpha.put(&sums, accumulate);
+            });
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// sin(u)/u, 1 at 0.

@@ -1,10 +1,10 @@
 //! The operation and the layer, checked as `feedforward` checks its own.
 
 use custom_layer::{Snake, SnakeLayer};
+use ff_graph::{Case, CaseInput, Fill, Graph, Params, Spec};
 use ff_nn::Builder;
 use ff_nn::layers::{Feedforward, Layer, Sequence};
-use ff_graph::{Case, CaseInput, Fill, Graph, Params, Spec};
-use ff_ops::{Activation, Mse};
+use ff_ops::{Activation, Reduction, RegressionLoss};
 use ff_tensor::{DType, Device, Tensor};
 use ff_testkit::{Machine, check_case, network_check};
 
@@ -24,8 +24,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Gradients against central differences, gradients that are added, planned memory, threads, instruction sets, NaN: all
-/// that the operations of `feedforward` pass.
+/// Gradients against central differences, gradients that are added, planned memory, threads,
+/// instruction sets, NaN: all that the operations of `feedforward` pass.
 #[test]
 fn the_operation_passes_every_check() {
     let machine = Machine::new().unwrap();
@@ -43,9 +43,9 @@ fn a_wrong_shape_is_named() {
     };
     assert_eq!(
         message(&[spec(&[5, 3]), spec(&[2])]),
-        "snake: alpha must be [3], one for each feature of x [5, 3], found [2]"
+        "alpha must be [3], one for each feature of x [5, 3], found [2]"
     );
-    assert_eq!(message(&[spec(&[5, 3])]), "snake: expected x and alpha, found 1 inputs");
+    assert_eq!(message(&[spec(&[5, 3])]), "expected x and alpha, found 1 inputs");
 }
 
 fn network(builder: &mut Builder) -> Sequence {
@@ -75,7 +75,7 @@ fn loss(graph: &mut Graph, network: &Sequence) -> ff_graph::Result<ff_graph::Val
     let (x, target) = wave(&graph.device().clone(), graph.params().dtype());
     let (x, target) = (graph.input(x), graph.input(target));
     let y = network.forward(graph, x)?;
-    graph.apply(&Mse::default().op(), &[&y, &target])
+    graph.apply(&RegressionLoss::Mse.op(Reduction::Mean), &[&y, &target])
 }
 
 fn build(dtype: DType) -> (Sequence, Params) {

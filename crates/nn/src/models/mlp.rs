@@ -169,8 +169,7 @@ fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> 
     let mut block = Sequence::new();
     let activation = network.element_wise();
     // PReLU starts as a leaky ReLU.
-    let for_init =
-        activation.unwrap_or(Activation::LeakyRelu { slope: network.slope.unwrap_or(0.25) });
+    let for_init = activation.unwrap_or(Activation::LeakyRelu { slope: network.prelu_slope() });
     let init = network.init_for(for_init);
     let fused = match (network.norm, activation) {
         (NormKind::None, Some(activation)) => activation,
@@ -192,7 +191,7 @@ fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> 
     });
     match (network.activation, activation) {
         (ActivationKind::Prelu, _) => {
-            block.push(b.scope("activation", |b| Prelu::new(b, 1, network.slope.unwrap_or(0.25))));
+            block.push(b.scope("activation", |b| Prelu::new(b, 1, network.prelu_slope())));
         }
         (_, Some(activation)) if network.norm != NormKind::None => {
             block.push(Activate::new(activation));

@@ -1,7 +1,7 @@
 use super::MlpConfig;
 use crate::layers::NORM_EPS;
 use crate::{ActivationKind, ModelConfig, NormKind, Precision};
-use ff_graph::{Cx, Error, Op, Params, Result};
+use ff_graph::{Cx, Error, Op, OpError, Params, Result};
 use ff_kernels::{Float, MatRef, PackedMatrix};
 use ff_ops::{Activate, Activation, LayerNorm, Prelu, RmsNorm};
 use ff_tensor::{DType, Device, Key, Shape, TensorMut, TensorRef};
@@ -205,10 +205,10 @@ impl Predictor {
 impl Network {
     fn new(config: &MlpConfig, params: &Params, device: &Device) -> Result<Self> {
         if params.dtype() != DType::F32 {
-            return Err(Error::DType { op: NAME, expected: "f32", found: params.dtype() });
+            return Err(Error::dtype(NAME, "f32", params.dtype()));
         }
         if config.network.precision == Precision::Bf16 {
-            return Err(Error::DType { op: NAME, expected: "f32", found: DType::BF16 });
+            return Err(Error::dtype(NAME, "f32", DType::BF16));
         }
         let read = Reader { params };
         let mut tables = Vec::new();
@@ -270,7 +270,7 @@ impl Network {
                 let (row, column) = (i / columns, i % columns);
                 let message =
                     format!("id {id} in row {row} of category {column} is not in 0..{allowed}");
-                return Err(Error::domain(NAME, message));
+                return Err(Error::of(NAME)(OpError::domain(message)));
             }
         }
         Ok(rows)
@@ -352,8 +352,8 @@ impl Then {
             *input = TensorRef::new(values.as_slice().into(), [values.len()].into());
         }
         let cx = Cx { device, training: false, key: Key::new(0) };
-        let inputs = &inputs[..=self.params.len()];
-        self.op.forward(&cx, inputs, &mut [TensorMut::new(y.into(), shape)], &mut [])
+        let (inputs, y) = (&inputs[..=self.params.len()], TensorMut::new(y.into(), shape));
+        self.op.forward(&cx, inputs, &mut [y], &mut []).map_err(Error::of(self.op.name()))
     }
 }
 

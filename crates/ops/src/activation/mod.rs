@@ -1,26 +1,25 @@
 //! Element-wise activations: the table, and the operation over it.
 
+mod passes;
 pub(crate) mod prelu;
 mod table;
 
-pub use table::Activation;
-pub(crate) use table::From;
+pub(crate) use table::DerivativeFrom;
+pub use table::{Activation, WeightInit};
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "activation";
-
-/// An activation on its own, for where it does not follow a feedforward layer (which has one built in).
+/// An activation on its own; a feedforward layer has one built in.
 ///
 /// Forward:  y = f(x)
 /// Backward:  dx = dy ⊙ f′
 ///
-/// Kept: what f′ is computed from: nothing for the identity, y where that suffices, else x.
+/// Kept: nothing for the identity, y where f′ can be computed from it, else x.
 ///
 /// # Shapes
 /// x `[…]` → y `[…]`
@@ -49,68 +48,53 @@ impl Activate {
     }
 }
 
-impl Op for Activate {
+impl FloatOp for Activate {
     fn name(&self) -> &'static str {
-        NAME
+        "activation"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 1, "x")?;
-        check::float(NAME, &x[0])?;
-        self.activation.validate().map_err(|message| Error::shape(NAME, message))?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 1, "x")?;
+        check::float(&x[0])?;
+        self.activation.validate().map_err(OpError::Shape)?;
         let n = x[0].shape.len();
         let contract = Contract::new([x[0]]).cost(n, 2 * n);
         Ok(match self.activation.derivative_from() {
             _ if !need[0] => contract,
-            From::Nothing => contract,
-            From::Output => contract.keep_output(0),
-            From::Input => contract.keep_input(0),
+            DerivativeFrom::Nothing => contract,
+            DerivativeFrom::Output => contract.keep_output(0),
+            DerivativeFrom::Input => contract.keep_input(0),
         })
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
-            let (x, y) = (x.map_err(Error::of(NAME))?, y.map_err(Error::of(NAME))?);
-            self.activation.forward(cx.cpu(), x, y);
-            Ok(())
-        })
+    ) -> OpResult {
+        let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
+        let (x, y) = (x?, y?);
+        self.activation.forward(cx.cpu(), x, y);
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-impl Activate {
-    fn run_backward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
-        let dy = &*dy.slice_mut::<T>().map_err(&error)?;
+        let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
         let from = match self.activation.derivative_from() {
-            // The identity's f′ looks at nothing.
-            From::Nothing => dy,
-            From::Output => kept.output(0)?.slice::<T>().map_err(&error)?,
-            From::Input => kept.input(0)?.slice::<T>().map_err(&error)?,
+            // The derivative of the identity reads nothing.
+            DerivativeFrom::Nothing => dy,
+            DerivativeFrom::Output => kept.output(0)?.slice::<T>()?,
+            DerivativeFrom::Input => kept.input(0)?.slice::<T>()?,
         };
         self.activation.backward(cx.cpu(), from, dy, dx, accumulate);
         Ok(())
@@ -149,7 +133,7 @@ mod tests {
         let spec = |dtype| [Spec::new([2], dtype)];
         let op = Activate::op(Activation::Elu { alpha: 0.0 });
         let error = op.contract(&spec(DType::F32), &[false]).unwrap_err();
-        assert_eq!(error.to_string(), "activation: elu's alpha must be greater than 0, found 0");
+        assert_eq!(error.to_string(), "elu's alpha must be greater than 0, found 0");
         let error = Activate::op(Activation::Relu).contract(&spec(DType::I32), &[false]);
         assert!(error.unwrap_err().to_string().contains("i32"));
     }

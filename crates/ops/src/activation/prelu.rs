@@ -1,15 +1,14 @@
 //! The activation with a learned slope.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum_of2, sum_pieces};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "prelu";
-
-/// ReLU with a learned slope left of 0: one, or one for each feature; `torch.nn.PReLU` (He et al., 2015).
+/// ReLU with a learned slope left of 0: one, or one for each feature; `torch.nn.PReLU` (He et al.,
+/// 2015).
 ///
 /// Forward:  y = x for x > 0, else a x
 /// Backward:  dx = dy for x > 0, else a dy;  da = Σ dy x over all x ≤ 0 that a stands for
@@ -41,22 +40,22 @@ impl Prelu {
     }
 }
 
-impl Op for Prelu {
+impl FloatOp for Prelu {
     fn name(&self) -> &'static str {
-        NAME
+        "prelu"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 2, "x, slope")?;
-        check::float(NAME, &x[0])?;
-        check::same_dtype(NAME, "the slope", &x[1], &x[0])?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 2, "x, slope")?;
+        check::float(&x[0])?;
+        check::same_dtype("the slope", &x[1], &x[0])?;
         let features = x[0].shape.last();
         if x[1].shape.dims() != [1] && x[1].shape.dims() != [features] {
             let message = format!(
                 "the slope must be [1], or [{features}] for a slope per feature of x {}, found {}",
                 x[0].shape, x[1].shape
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let n = x[0].shape.len();
         let contract =
@@ -68,51 +67,96 @@ impl Op for Prelu {
         })
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    ) -> OpResult {
+        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let (x, slope) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
+        for_rows(
+            cx.cpu(),
+            rows,
+            width,
+            [(y[0].slice_mut()?, width)],
+            #[inline(always)]
+            |i, [y]| {
+                let x = &x[i * width..][..width];
+                match slope {
+                    [a] => y.iter_mut().zip(x).for_each(|(y, &x)| *y = leaky(x, x, *a)),
+                    _ => {
+                        y.iter_mut()
+                            .zip(x)
+                            .zip(slope)
+                            .for_each(|((y, &x), &a)| *y = leaky(x, x, a));
+                    }
+                }
+            },
+        );
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-fn forward<T: Float>(
-    cx: &Cx<'_>,
-    x: &[TensorRef<'_>],
-    y: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()> {
-    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
-    let (x, slope) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
-    for_rows(
-        cx.cpu(),
-        rows,
-        width,
-        [(y[0].slice_mut()?, width)],
-        #[inline(always)]
-        |i, [y]| {
-            let x = &x[i * width..][..width];
-            match slope {
-                [a] => y.iter_mut().zip(x).for_each(|(y, &x)| *y = leaky(x, x, *a)),
-                _ => {
-                    y.iter_mut().zip(x).zip(slope).for_each(|((y, &x), &a)| *y = leaky(x, x, a));
-                }
+    ) -> OpResult {
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
+        let x = kept.input(0)?.slice::<T>()?;
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
+            let slope = kept.input(1)?.slice::<T>()?;
+            for_rows(
+                cx.cpu(),
+                rows,
+                width,
+                [(dx, width)],
+                #[inline(always)]
+                |i, [dx]| {
+                    let part = i * width..(i + 1) * width;
+                    for (j, ((dx, &x), &dy)) in
+                        dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]).enumerate()
+                    {
+                        let d = leaky(x, dy, if let [a] = slope { *a } else { slope[j] });
+                        *dx = if accumulate { *dx + d } else { d };
+                    }
+                },
+            );
+        }
+        if let Some((da, accumulate)) = dx[1].take::<T>()? {
+            if let [da] = da {
+                let sum = sum_pieces(cx.cpu(), x.len(), |piece| {
+                    sum_of2(&x[piece.clone()], &dy[piece], dslope)
+                });
+                *da = if accumulate { *da + T::of(sum) } else { T::of(sum) };
+            } else {
+                for_columns(
+                    cx.cpu(),
+                    width,
+                    2 * rows,
+                    [da],
+                    #[inline(always)]
+                    |columns, [mut da]| {
+                        let mut sums = [0.0; MAX_COLUMNS];
+                        for i in 0..rows {
+                            let part = i * width + columns.start..i * width + columns.end;
+                            let values = x[part.clone()].iter().zip(&dy[part]);
+                            sums.iter_mut()
+                                .zip(values)
+                                .for_each(|(s, (&x, &dy))| *s += dslope(x, dy));
+                        }
+                        da.put(&sums, accumulate);
+                    },
+                );
             }
-        },
-    );
-    Ok(())
+        }
+        Ok(())
+    }
 }
 
 /// `v` where x is right of 0, else a · v; NaN in x goes through the product.
@@ -125,64 +169,6 @@ fn leaky<T: Float>(x: T, v: T, a: T) -> T {
 #[inline]
 fn dslope<T: Float>(x: T, dy: T) -> f64 {
     if x > T::ZERO { 0.0 } else { (dy * x).f64() }
-}
-
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-    if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
-        let slope = kept.input(1)?.slice::<T>().map_err(&error)?;
-        for_rows(
-            cx.cpu(),
-            rows,
-            width,
-            [(dx, width)],
-            #[inline(always)]
-            |i, [dx]| {
-                let part = i * width..(i + 1) * width;
-                for (j, ((dx, &x), &dy)) in
-                    dx.iter_mut().zip(&x[part.clone()]).zip(&dy[part]).enumerate()
-                {
-                    let d = leaky(x, dy, if let [a] = slope { *a } else { slope[j] });
-                    *dx = if accumulate { *dx + d } else { d };
-                }
-            },
-        );
-    }
-    if let Some((da, accumulate)) = dx[1].take::<T>().map_err(&error)? {
-        if let [da] = da {
-            let sum = sum_pieces(cx.cpu(), x.len(), |piece| {
-                sum_of2(&x[piece.clone()], &dy[piece], dslope)
-            });
-            *da = if accumulate { *da + T::of(sum) } else { T::of(sum) };
-        } else {
-            for_columns(
-                cx.cpu(),
-                width,
-                2 * rows,
-                [da],
-                #[inline(always)]
-                |columns, [mut da]| {
-                    let mut sums = [0.0; MAX_COLUMNS];
-                    for i in 0..rows {
-                        let part = i * width + columns.start..i * width + columns.end;
-                        let values = x[part.clone()].iter().zip(&dy[part]);
-                        sums.iter_mut().zip(values).for_each(|(s, (&x, &dy))| *s += dslope(x, dy));
-                    }
-                    da.put(&sums, accumulate);
-                },
-            );
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -1,16 +1,13 @@
 //! Addition.
 
-use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
-};
+use super::pair_cases;
+use ff_graph::{Case, Contract, Cx, FloatOp, Kept, Op, OpResult, Slot, Spec, check};
 use ff_kernels::{Float, copy, for_rows, map2, sum_columns};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "add";
-
-/// The sum of two inputs of one shape, such as a residual connection, or of an input and a row that is added to each of
-/// its rows.
+/// The sum of two inputs of one shape, such as a residual connection, or of an input and a row that
+/// is added to each of its rows.
 ///
 /// Forward:  y = a + b
 /// Backward:  da = dy,  db = dy, or Σₙ dy for a row
@@ -42,92 +39,71 @@ impl Add {
     }
 }
 
-impl Op for Add {
+impl FloatOp for Add {
     fn name(&self) -> &'static str {
-        NAME
+        "add"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        let is_row = check::is_row(NAME, x)?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        let is_row = check::is_row(x)?;
         let n = x[0].shape.len();
         Ok(Contract::new([x[0]]).cost(n, if is_row && need[1] { n } else { 0 }))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    ) -> OpResult {
+        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let (a, b) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
+        let y = y[0].slice_mut::<T>()?;
+        if x[0].shape() == x[1].shape() {
+            map2(cx.cpu(), a, b, y, false, |a, b| a + b);
+        } else {
+            for_rows(
+                cx.cpu(),
+                rows,
+                width,
+                [(y, width)],
+                #[inline(always)]
+                |i, [y]| {
+                    let a = &a[i * width..][..width];
+                    y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + b);
+                },
+            );
+        }
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         let is_row = kept.spec(0).shape != kept.spec(1).shape;
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            let dy = &*dy.slice_mut::<T>().map_err(Error::of(NAME))?;
-            if let Some((da, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? {
-                copy(cx.cpu(), dy, da, accumulate);
+        let dy = &*dy.slice_mut::<T>()?;
+        if let Some((da, accumulate)) = dx[0].take::<T>()? {
+            copy(cx.cpu(), dy, da, accumulate);
+        }
+        if let Some((db, accumulate)) = dx[1].take::<T>()? {
+            if is_row {
+                sum_columns(cx.cpu(), dy, db, accumulate);
+            } else {
+                copy(cx.cpu(), dy, db, accumulate);
             }
-            if let Some((db, accumulate)) = dx[1].take::<T>().map_err(Error::of(NAME))? {
-                if is_row {
-                    sum_columns(cx.cpu(), dy, db, accumulate);
-                } else {
-                    copy(cx.cpu(), dy, db, accumulate);
-                }
-            }
-            Ok(())
-        })
+        }
+        Ok(())
     }
-}
-
-fn forward<T: Float>(
-    cx: &Cx<'_>,
-    x: &[TensorRef<'_>],
-    y: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()> {
-    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
-    let (a, b) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
-    let y = y[0].slice_mut::<T>()?;
-    if x[0].shape() == x[1].shape() {
-        map2(cx.cpu(), a, b, y, false, |a, b| a + b);
-    } else {
-        for_rows(
-            cx.cpu(),
-            rows,
-            width,
-            [(y, width)],
-            #[inline(always)]
-            |i, [y]| {
-                let a = &a[i * width..][..width];
-                y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + b);
-            },
-        );
-    }
-    Ok(())
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |name: &str, a: &[usize], b: &[usize]| {
-        let inputs = vec![CaseInput::normal(a), CaseInput::normal(b)];
-        Case::new(format!("add/{name}"), Add::op(), inputs)
-    };
-    vec![
-        case("same", &[5, 3], &[5, 3]),
-        case("row", &[5, 3], &[3]),
-        case("folded_row", &[2, 3, 4], &[4]),
-        case("one", &[1], &[1]),
-        case("no_rows", &[0, 3], &[3]),
-        case("larger_than_a_block", &[4, 67], &[67]),
-    ]
+    pair_cases("add", Add::op)
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 //! Dropout.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "dropout";
-
-/// Inverted dropout, `torch.nn.Dropout` (Srivastava et al., 2014): in training each value is zero with probability p, and
-/// what stays is scaled so that the mean does not change; in evaluation y = x.
+/// Inverted dropout, `torch.nn.Dropout` (Srivastava et al., 2014): in training each value is zero
+/// with probability p, the rest scaled so that the mean does not change; in evaluation y =
+/// x.
 ///
 /// Forward, with mᵢ = 0 with probability p, else 1 / (1 − p):  y = x ⊙ m
 /// Backward:  dx = dy ⊙ m
 ///
-/// Kept: nothing. The mask is a function of (seed, step, micro-batch, path) and of the place in x, and is drawn again in
-/// backward. Two uses under one path in one step have the same mask, so every layer needs a path of its own.
+/// Kept: nothing. The mask is a function of (seed, step, micro-batch, path) and of the index in x,
+/// and is drawn again in backward. Two uses under one path in one step have the same mask, so every
+/// layer needs its own path.
 ///
 /// # Shapes
 /// x `[…]` → y `[…]`
@@ -36,7 +36,7 @@ const NAME: &str = "dropout";
 pub struct Dropout {
     /// How likely a value is to become 0, in [0, 1).
     pub p: f64,
-    /// The layer's name: what tells its masks from those of others.
+    /// The path of the layer, which distinguishes its masks from those of others.
     pub path: String,
 }
 
@@ -47,60 +47,56 @@ impl Dropout {
     }
 }
 
-impl Op for Dropout {
+impl FloatOp for Dropout {
     fn name(&self) -> &'static str {
-        NAME
+        "dropout"
     }
 
-    fn contract(&self, x: &[Spec], _need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 1, "x")?;
-        check::float(NAME, &x[0])?;
+    fn contract(&self, x: &[Spec], _need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 1, "x")?;
+        check::float(&x[0])?;
         if !(0.0..1.0).contains(&self.p) {
             let message = format!(
                 "p is the share of values that become 0 and must lie in [0, 1), found {} in `{}`",
                 self.p, self.path
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let n = x[0].shape.len();
         Ok(Contract::new([x[0]]).cost(n, n))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
-            let (x, y) = (x.map_err(Error::of(NAME))?, y.map_err(Error::of(NAME))?);
-            self.apply(cx, x, y, false);
-            Ok(())
-        })
+    ) -> OpResult {
+        let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
+        let (x, y) = (x?, y?);
+        self.apply(cx, x, y, false);
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
-        kept: &Kept<'_>,
+        _kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            let dy = dy.slice_mut::<T>().map_err(Error::of(NAME))?;
-            if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? {
-                self.apply(cx, dy, dx, accumulate);
-            }
-            Ok(())
-        })
+        let dy = dy.slice_mut::<T>()?;
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
+            self.apply(cx, dy, dx, accumulate);
+        }
+        Ok(())
     }
 }
 
 impl Dropout {
-    /// Multiplies with the mask: the same in both directions.
+    /// Multiplies by the mask: the same in both directions.
     fn apply<T: Float>(&self, cx: &Cx<'_>, x: &[T], y: &mut [T], accumulate: bool) {
         if cx.training && self.p > 0.0 {
             ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), self.p, x, y, accumulate);

@@ -1,16 +1,13 @@
 //! Element-wise multiplication.
 
-use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
-};
+use super::pair_cases;
+use ff_graph::{Case, Contract, Cx, FloatOp, Kept, Op, OpResult, Slot, Spec, check};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, map2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "mul";
-
-/// The element-wise product of two inputs of one shape, such as a gate, or of an input and a row that each of its rows is
-/// multiplied with.
+/// The element-wise product of two inputs of one shape, such as a gate, or of an input and a row
+/// that multiplies each of its rows.
 ///
 /// Forward:  y = a ⊙ b
 /// Backward:  da = dy ⊙ b,  db = dy ⊙ a, or Σₙ dy ⊙ a for a row
@@ -42,13 +39,13 @@ impl Mul {
     }
 }
 
-impl Op for Mul {
+impl FloatOp for Mul {
     fn name(&self) -> &'static str {
-        NAME
+        "mul"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        let is_row = check::is_row(NAME, x)?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        let is_row = check::is_row(x)?;
         let n = x[0].shape.len();
         let for_b = if is_row { 2 * n } else { n };
         let dflops = n * usize::from(need[0]) + for_b * usize::from(need[1]);
@@ -59,30 +56,61 @@ impl Op for Mul {
         Ok(if need[1] { contract.keep_input(0) } else { contract })
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            let (a, b) = (x[0].slice::<T>(), x[1].slice::<T>());
-            let (a, b) = (a.map_err(Error::of(NAME))?, b.map_err(Error::of(NAME))?);
-            let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
-            product(cx, a, b, x[0].shape().last(), y, false);
-            Ok(())
-        })
+    ) -> OpResult {
+        let (a, b) = (x[0].slice::<T>(), x[1].slice::<T>());
+        let (a, b) = (a?, b?);
+        let y = y[0].slice_mut::<T>()?;
+        product(cx, a, b, x[0].shape().last(), y, false);
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
+    ) -> OpResult {
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
+        if let Some((da, accumulate)) = dx[0].take::<T>()? {
+            let b = kept.input(1)?.slice::<T>()?;
+            product(cx, dy, b, width, da, accumulate);
+        }
+        if let Some((db, accumulate)) = dx[1].take::<T>()? {
+            let a = kept.input(0)?.slice::<T>()?;
+            if kept.spec(0).shape == kept.spec(1).shape {
+                product(cx, dy, a, width, db, accumulate);
+            } else {
+                for_columns(
+                    cx.cpu(),
+                    width,
+                    2 * rows,
+                    [db],
+                    #[inline(always)]
+                    |columns, [mut db]| {
+                        let mut sums = [0.0; MAX_COLUMNS];
+                        for i in 0..rows {
+                            let part = i * width + columns.start..i * width + columns.end;
+                            for ((s, &a), &dy) in
+                                sums.iter_mut().zip(&a[part.clone()]).zip(&dy[part])
+                            {
+                                *s += (a * dy).f64();
+                            }
+                        }
+                        db.put(&sums, accumulate);
+                    },
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,60 +136,8 @@ fn product<T: Float>(cx: &Cx<'_>, a: &[T], b: &[T], width: usize, y: &mut [T], a
     );
 }
 
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    if let Some((da, accumulate)) = dx[0].take::<T>().map_err(&error)? {
-        let b = kept.input(1)?.slice::<T>().map_err(&error)?;
-        product(cx, dy, b, width, da, accumulate);
-    }
-    if let Some((db, accumulate)) = dx[1].take::<T>().map_err(&error)? {
-        let a = kept.input(0)?.slice::<T>().map_err(&error)?;
-        if kept.spec(0).shape == kept.spec(1).shape {
-            product(cx, dy, a, width, db, accumulate);
-        } else {
-            for_columns(
-                cx.cpu(),
-                width,
-                2 * rows,
-                [db],
-                #[inline(always)]
-                |columns, [mut db]| {
-                    let mut sums = [0.0; MAX_COLUMNS];
-                    for i in 0..rows {
-                        let part = i * width + columns.start..i * width + columns.end;
-                        for ((s, &a), &dy) in sums.iter_mut().zip(&a[part.clone()]).zip(&dy[part]) {
-                            *s += (a * dy).f64();
-                        }
-                    }
-                    db.put(&sums, accumulate);
-                },
-            );
-        }
-    }
-    Ok(())
-}
-
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |name: &str, a: &[usize], b: &[usize]| {
-        let inputs = vec![CaseInput::normal(a), CaseInput::normal(b)];
-        Case::new(format!("mul/{name}"), Mul::op(), inputs)
-    };
-    vec![
-        case("same", &[5, 3], &[5, 3]),
-        case("row", &[5, 3], &[3]),
-        case("folded_row", &[2, 3, 4], &[4]),
-        case("one", &[1], &[1]),
-        case("no_rows", &[0, 3], &[3]),
-        case("larger_than_a_block", &[4, 67], &[67]),
-    ]
+    pair_cases("mul", Mul::op)
 }
 
 #[cfg(test)]

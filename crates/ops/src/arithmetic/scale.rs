@@ -1,13 +1,11 @@
 //! Multiplication with a constant.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::{Float, map, zip_into};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
-
-const NAME: &str = "scale";
 
 /// The product with a constant.
 ///
@@ -43,52 +41,48 @@ impl Scale {
     }
 }
 
-impl Op for Scale {
+impl FloatOp for Scale {
     fn name(&self) -> &'static str {
-        NAME
+        "scale"
     }
 
-    fn contract(&self, x: &[Spec], _need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 1, "x")?;
-        check::float(NAME, &x[0])?;
+    fn contract(&self, x: &[Spec], _need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 1, "x")?;
+        check::float(&x[0])?;
         if !self.factor.is_finite() {
             let message = format!("the factor must be a finite number, found {}", self.factor);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let n = x[0].shape.len();
         Ok(Contract::new([x[0]]).cost(n, n))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
-            let (x, y) = (x.map_err(Error::of(NAME))?, y.map_err(Error::of(NAME))?);
-            self.apply(cx, x, y, false);
-            Ok(())
-        })
+    ) -> OpResult {
+        let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
+        let (x, y) = (x?, y?);
+        self.apply(cx, x, y, false);
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
-        kept: &Kept<'_>,
+        _kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            let dy = dy.slice_mut::<T>().map_err(Error::of(NAME))?;
-            if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? {
-                self.apply(cx, dy, dx, accumulate);
-            }
-            Ok(())
-        })
+        let dy = dy.slice_mut::<T>()?;
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
+            self.apply(cx, dy, dx, accumulate);
+        }
+        Ok(())
     }
 }
 
@@ -123,6 +117,6 @@ mod tests {
     fn a_factor_that_is_no_number_is_named() {
         let x = [Spec::new([1], ff_tensor::DType::F32)];
         let error = Scale::op(f64::NAN).contract(&x, &[false]).unwrap_err().to_string();
-        assert_eq!(error, "scale: the factor must be a finite number, found NaN");
+        assert_eq!(error, "the factor must be a finite number, found NaN");
     }
 }

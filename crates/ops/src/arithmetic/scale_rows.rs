@@ -1,15 +1,13 @@
-//! Multiplication of each row with a number of its own.
+//! Multiplication of each row by its own number.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::{Float, dot, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "scale_rows";
-
-/// Each row times a number of its own, such as a gate for a whole token.
+/// Each row times its own number, such as a gate for a token.
 ///
 /// Forward:  yₙ = sₙ xₙ
 /// Backward:  dxₙ = sₙ dyₙ,  dsₙ = Σ dyₙ ⊙ xₙ
@@ -41,22 +39,22 @@ impl ScaleRows {
     }
 }
 
-impl Op for ScaleRows {
+impl FloatOp for ScaleRows {
     fn name(&self) -> &'static str {
-        NAME
+        "scale_rows"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 2, "x, s")?;
-        check::float(NAME, &x[0])?;
-        check::same_dtype(NAME, "s", &x[1], &x[0])?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 2, "x, s")?;
+        check::float(&x[0])?;
+        check::same_dtype("s", &x[1], &x[0])?;
         let expected = x[0].shape.with_last(1);
         if x[0].shape.rank() == 0 || x[1].shape != expected {
             let message = format!(
                 "s must be {expected}, one number for each row of x {}, found {}",
                 x[0].shape, x[1].shape
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let n = x[0].shape.len();
         let dflops = n * usize::from(need[0]) + 2 * n * usize::from(need[1]);
@@ -67,29 +65,49 @@ impl Op for ScaleRows {
         Ok(if need[1] { contract.keep_input(0) } else { contract })
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            let s = x[1].slice::<T>().map_err(Error::of(NAME))?;
-            let x = x[0].slice::<T>().map_err(Error::of(NAME))?;
-            product(cx, x, s, y[0].slice_mut::<T>().map_err(Error::of(NAME))?, false);
-            Ok(())
-        })
+    ) -> OpResult {
+        let s = x[1].slice::<T>()?;
+        let x = x[0].slice::<T>()?;
+        product(cx, x, s, y[0].slice_mut::<T>()?, false);
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
+    ) -> OpResult {
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
+            let s = kept.input(1)?.slice::<T>()?;
+            product(cx, dy, s, dx, accumulate);
+        }
+        if let Some((ds, accumulate)) = dx[1].take::<T>()? {
+            let x = kept.input(0)?.slice::<T>()?;
+            for_rows(
+                cx.cpu(),
+                rows,
+                2 * width,
+                [(ds, 1)],
+                #[inline(always)]
+                |i, [ds]| {
+                    let part = i * width..(i + 1) * width;
+                    let sum = T::of(dot(&dy[part.clone()], &x[part]));
+                    ds[0] = if accumulate { ds[0] + sum } else { sum };
+                },
+            );
+        }
+        Ok(())
     }
 }
 
@@ -108,38 +126,6 @@ fn product<T: Float>(cx: &Cx<'_>, x: &[T], s: &[T], y: &mut [T], accumulate: boo
             }
         },
     );
-}
-
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
-        let s = kept.input(1)?.slice::<T>().map_err(&error)?;
-        product(cx, dy, s, dx, accumulate);
-    }
-    if let Some((ds, accumulate)) = dx[1].take::<T>().map_err(&error)? {
-        let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-        for_rows(
-            cx.cpu(),
-            rows,
-            2 * width,
-            [(ds, 1)],
-            #[inline(always)]
-            |i, [ds]| {
-                let part = i * width..(i + 1) * width;
-                let sum = T::of(dot(&dy[part.clone()], &x[part]));
-                ds[0] = if accumulate { ds[0] + sum } else { sum };
-            },
-        );
-    }
-    Ok(())
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -1,11 +1,11 @@
-//! The backward pass: over tiles of keys, whose gradients are summed over all queries that see them; those of queries are
-//! added up from tile to tile.
+//! The backward pass: over tiles of keys, whose gradients are summed over all queries that see
+//! them; those of queries are added up from tile to tile.
 
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
-use super::{Attention, NAME, TILE, Value};
-use ff_graph::{Cx, Error, Kept, Result, Slot};
+use super::{Attention, TILE, Value};
+use ff_graph::{Cx, Kept, OpResult, Slot};
 use ff_kernels::{
     BlockFloat, BlockTrim, Float, MatMut, MatRef, Stored, dispatch, for_heads, for_rows,
 };
@@ -19,33 +19,31 @@ impl Attention {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let sizes = self.sizes(|i| *kept.spec(i))?;
         let Sizes { batch, queries, keys, heads, kv_heads, dim } = sizes;
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         let (wide, narrow) = (heads * dim, kv_heads * dim);
         let output = |values| Heads::new(values, 0, (wide, queries * wide), dim);
-        let segments = |i: usize| {
-            let there = i < self.segments.count();
-            let input = there.then(|| kept.input(self.tensors() + i)).transpose()?;
-            input.map(|s| s.slice::<i32>()).transpose().map_err(&error)
+        let segments = |i: usize| -> OpResult<_> {
+            let given = i < self.segments.count();
+            let input = given.then(|| kept.input(self.tensors() + i)).transpose()?;
+            Ok(input.map(|s| s.slice::<i32>()).transpose()?)
         };
         let (key_segments, query_segments) = (segments(0)?, segments(1)?);
         let inputs = Inputs::<S>::new(self, &sizes, |i| kept.input(i))?;
-        let (y, dy) =
-            (kept.output(0)?.slice::<S>().map_err(&error)?, dy.slice_mut().map_err(&error)?);
+        let (y, dy) = (kept.output(0)?.slice::<S>()?, dy.slice_mut()?);
         let (y, dy) = (output(y), output(&*dy));
-        let logs = kept.saved(0)?.slice::<S::Compute>().map_err(&error)?;
+        let logs = kept.saved(0)?.slice::<S::Compute>()?;
 
-        // Where sums are of another type, dq is summed in memory of its own.
+        // Where sums are of another type, dq is summed in separate memory.
         let apart = S::DTYPE != <S::Compute as Element>::DTYPE && dx[0].is_needed();
         let shape = [batch, queries, wide].into();
         let own = || Tensor::uninit(cx.device, shape, <S::Compute as Element>::DTYPE);
-        let mut sums = apart.then(own).transpose().map_err(&error)?;
+        let mut sums = apart.then(own).transpose()?;
         let mut taken = [None, None, None];
         for (taken, slot) in taken.iter_mut().zip(&mut dx[..self.tensors()]) {
-            *taken = slot.take::<S>().map_err(&error)?;
+            *taken = slot.take::<S>()?;
         }
         let add: [bool; 3] = std::array::from_fn(|i| {
             taken[if self.fused { 0 } else { i }].as_ref().is_some_and(|(_, add)| *add)
@@ -68,7 +66,7 @@ impl Attention {
         };
         let dq_sums = match &mut sums {
             Some(sums) => {
-                let sums = sums.slice_mut::<S::Compute>().map_err(&error)?;
+                let sums = sums.slice_mut::<S::Compute>()?;
                 Some(MatMut::new(sums, batch * queries, wide))
             }
             None => dq.and_then(S::sums),
@@ -76,7 +74,7 @@ impl Attention {
         let scratch = Room::<S>::len(&sizes);
         let work = queries * keys * dim * sizes.group();
         let band = band(self, queries, keys);
-        // Sums of the same type go where they belong, others to a place of their own first.
+        // Sums of the same type go where they belong, others to separate memory first.
         let direct = S::DTYPE == <S::Compute as Element>::DTYPE;
         for_heads(
             cx.cpu(),
@@ -98,7 +96,7 @@ impl Attention {
                     op: self,
                     cpu: cx.cpu(),
                     sizes: &sizes,
-                    place: (b, kv_head),
+                    key_head: (b, kv_head),
                     mask: Mask {
                         band,
                         keys: key_segments.map(|s| &s[b * keys..][..keys]),
@@ -126,7 +124,7 @@ impl Attention {
             },
         );
         if let (Some(sums), Some(dq)) = (&sums, &mut slices[0]) {
-            let sums = sums.slice::<S::Compute>().map_err(&error)?;
+            let sums = sums.slice::<S::Compute>()?;
             let row = if self.fused { wide + 2 * narrow } else { wide };
             for_rows(
                 cx.cpu(),
@@ -202,13 +200,14 @@ struct Pass<'a, S: Value> {
     cpu: &'a CpuDevice,
     sizes: &'a Sizes,
     /// Which sequence and head of keys.
-    place: (usize, usize),
+    key_head: (usize, usize),
     mask: Mask<'a>,
     inputs: Inputs<'a, S>,
     y: Heads<'a, S>,
     dy: Heads<'a, S>,
     logs: &'a [S::Compute],
-    /// Where dq, dk and dv are summed: of all rows, or with `direct` unset dk and dv of a tile of keys.
+    /// Where dq, dk and dv are summed: of all rows, or with `direct` unset dk and dv of a tile of
+    /// keys.
     sums: [Option<MatMut<'a, S::Compute>>; 3],
     direct: bool,
     /// Whether there is something in each before.
@@ -231,7 +230,7 @@ impl<S: Value> Pass<'_, S> {
 
     /// Sums dk and dv of a tile of keys, and adds to dq.
     fn keys(&mut self, keys: Range<usize>) {
-        let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.place);
+        let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.key_head);
         let (dim, group) = (sizes.dim, sizes.group());
         let mut started = false;
         let visible = self.mask.band.t().columns(keys.clone(), sizes.queries);
@@ -298,7 +297,7 @@ impl<S: Value> Pass<'_, S> {
         keys: &Range<usize>,
         [add_q, add_k, add_v]: [bool; 3],
     ) {
-        let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.place);
+        let (cpu, sizes, (b, kv_head)) = (self.cpu, self.sizes, self.key_head);
         let (dim, width, height) = (sizes.dim, keys.len(), rows.len());
         let head = kv_head * sizes.group() + g;
         let band = self.mask.band.at(rows.start, keys.start);
@@ -337,13 +336,13 @@ impl<S: Value> Pass<'_, S> {
         );
         let columns = BlockTrim::Depth(band.t());
         let [dq, dk, dv] = &mut self.sums;
-        let place = if self.direct { keys.clone() } else { 0..width };
+        let range = if self.direct { keys.clone() } else { 0..width };
         if let Some(dv) = dv {
-            let dv = dv.block(place.clone(), 0..dim);
+            let dv = dv.block(range.clone(), 0..dim);
             S::multiply_block(cpu, p.t(), dy_packed, dv, columns, add_v);
         }
         if let Some(dk) = dk {
-            let dk = dk.block(place, 0..dim);
+            let dk = dk.block(range, 0..dim);
             S::multiply_block(cpu, dp.t(), q_packed, dk, columns, add_k);
         }
         if let Some(dq) = dq {

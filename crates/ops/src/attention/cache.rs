@@ -1,12 +1,12 @@
-//! Keys and values of what was said so far.
+//! Keys and values of the positions so far.
 
 use super::layout::{Heads, Inputs, Sizes};
 use super::{Attention, NAME, Segments};
-use ff_graph::for_stored;
-use ff_graph::{Error, Result};
-use ff_tensor::{DType, Device, Tensor};
+use ff_graph::{Error, OpError, OpResult, Result, for_stored};
+use ff_tensor::{DType, Device, Shape, Tensor};
 
-/// The keys and values of one layer for up to `capacity` positions, in memory that is allocated once.
+/// The keys and values of one layer for up to `capacity` positions, in memory that is allocated
+/// once.
 ///
 /// ```
 /// use ff_ops::{Attention, KeyValueCache};
@@ -28,10 +28,10 @@ pub struct KeyValueCache {
 }
 
 impl KeyValueCache {
-    /// Room for sequences of so many positions, each of `width` = kv_heads·head_dim values.
+    /// A cache for sequences of `capacity` positions, each of `width` = kv_heads·head_dim values.
     ///
     /// # Errors
-    /// The system has no memory left, or the type is none that attention computes with.
+    /// Memory is short, or attention does not support the type.
     pub fn new(
         device: &Device,
         dtype: DType,
@@ -39,35 +39,37 @@ impl KeyValueCache {
         width: usize,
         capacity: usize,
     ) -> Result<Self> {
-        if !(dtype.is_float() || dtype == DType::BF16) {
-            return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: dtype });
-        }
-        let shape = ff_tensor::Shape::new(&[batch, capacity, width]).map_err(Error::of(NAME))?;
-        let room = || Tensor::uninit(device, shape, dtype).map_err(Error::of(NAME));
-        Ok(Self { keys: room()?, values: room()?, len: 0 })
+        named(|| {
+            if !(dtype.is_float() || dtype == DType::BF16) {
+                return Err(OpError::dtype("f32, f64 or bf16", dtype));
+            }
+            let shape = Shape::new(&[batch, capacity, width])?;
+            let room = || Tensor::uninit(device, shape, dtype);
+            Ok(Self { keys: room()?, values: room()?, len: 0 })
+        })
     }
 
-    /// How many positions are filled.
+    /// The number of filled positions.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none is.
+    /// Whether no position is filled.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How many positions there is room for.
+    /// The number of positions that fit.
     pub fn capacity(&self) -> usize {
         self.keys.shape().dims()[1]
     }
 
-    /// Forgets every position from `len` on.
+    /// Drops the positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Forgets everything.
+    /// Drops every position.
     pub fn clear(&mut self) {
         self.len = 0;
     }
@@ -80,12 +82,14 @@ impl KeyValueCache {
     /// # Errors
     /// The shapes or types do not fit, or there is no room left.
     pub fn append(&mut self, k: &Tensor, v: &Tensor) -> Result<()> {
-        let added = self.check(k, 1)?;
-        if v.shape() != k.shape() {
-            let message = format!("keys {} with values {}", k.shape(), v.shape());
-            return Err(Error::shape(NAME, message));
-        }
-        self.put(added, (k, 0), (v, 0))
+        named(|| {
+            let added = self.check(k, 1)?;
+            if v.shape() != k.shape() {
+                let message = format!("keys {} with values {}", k.shape(), v.shape());
+                return Err(OpError::shape(message));
+            }
+            self.put(added, (k, 0), (v, 0))
+        })
     }
 
     /// The same from q, k and v side by side: the last two parts of each row.
@@ -96,23 +100,26 @@ impl KeyValueCache {
     /// # Errors
     /// As for [`KeyValueCache::append`].
     pub fn append_fused(&mut self, qkv: &Tensor) -> Result<()> {
-        let added = self.check(qkv, 2)?;
-        let (width, all) = (self.keys.shape().last(), qkv.shape().last());
-        self.put(added, (qkv, all - 2 * width), (qkv, all - width))
+        named(|| {
+            let added = self.check(qkv, 2)?;
+            let (width, all) = (self.keys.shape().last(), qkv.shape().last());
+            self.put(added, (qkv, all - 2 * width), (qkv, all - width))
+        })
     }
 
     /// T, where rows hold `parts` times the cache's width, or more than that.
-    fn check(&self, x: &Tensor, parts: usize) -> Result<usize> {
+    fn check(&self, x: &Tensor, parts: usize) -> OpResult<usize> {
         let (batch, width) = (self.keys.shape().dims()[0], self.keys.shape().last());
         let fits = |found: usize| if parts == 1 { found == width } else { found >= parts * width };
         let added = match x.shape().dims() {
             &[found, added, last] if found == batch && fits(last) => added,
             _ => {
                 let message = format!(
-                    "what is added to a cache of {batch} sequences of width {width} must be [{batch}, T, …], found {}",
+                    "what is added to a cache of {batch} sequences of width {width} must be \
+                     [{batch}, T, …], found {}",
                     x.shape()
                 );
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
         };
         if self.len + added > self.capacity() {
@@ -121,21 +128,21 @@ impl KeyValueCache {
                 self.len,
                 self.capacity()
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         Ok(added)
     }
 
-    fn put(&mut self, added: usize, k: (&Tensor, usize), v: (&Tensor, usize)) -> Result<()> {
+    fn put(&mut self, added: usize, k: (&Tensor, usize), v: (&Tensor, usize)) -> OpResult {
         let (at, capacity, width) = (self.len, self.capacity(), self.keys.shape().last());
         for (to, (from, first)) in [(&mut self.keys, k), (&mut self.values, v)] {
             if from.is_planned() || to.is_planned() {
                 continue;
             }
             let row = from.shape().last();
-            for_stored!(NAME, to.dtype(), S => {
-                let from = from.slice::<S>().map_err(Error::of(NAME))?;
-                let to = to.slice_mut::<S>().map_err(Error::of(NAME))?;
+            for_stored!(to.dtype(), S => {
+                let from = from.slice::<S>()?;
+                let to = to.slice_mut::<S>()?;
                 copy_rows((from, row, first), to, (at, added, capacity, width));
                 Ok(())
             })?;
@@ -143,6 +150,11 @@ impl KeyValueCache {
         self.len += added;
         Ok(())
     }
+}
+
+/// Adds the operation's name to errors, as the graph does.
+fn named<T>(body: impl FnOnce() -> OpResult<T>) -> Result<T> {
+    body().map_err(Error::of(NAME))
 }
 
 /// Copies the values from column `first` of each row to the next free rows of each sequence.
@@ -166,11 +178,12 @@ fn copy_rows<S: Copy>(
 impl Attention {
     /// Attention of the last T positions of a cache to all of it, forward alone: for generation.
     ///
-    /// With `fused`, q may be q, k and v side by side, of which q is read. `segments` are those of the keys, for
-    /// [`Segments::Keys`].
+    /// With `fused`, q may be q, k and v side by side, of which q is read. `segments` are those of
+    /// the keys, for [`Segments::Keys`].
     ///
     /// # Shapes
-    /// q `[B, T, heads·head_dim]` (or as fused), segments `[B, S]` with S positions in the cache → y `[B, T, heads·head_dim]`
+    /// q `[B, T, heads·head_dim]` (or as fused), segments `[B, S]` with S positions in the cache →
+    /// y `[B, T, heads·head_dim]`
     ///
     /// # Errors
     /// The shapes or types do not fit, or the attributes say [`Segments::Both`].
@@ -181,6 +194,16 @@ impl Attention {
         cache: &KeyValueCache,
         segments: Option<&Tensor>,
     ) -> Result<Tensor> {
+        named(|| self.attend_in(device, q, cache, segments))
+    }
+
+    fn attend_in(
+        &self,
+        device: &Device,
+        q: &Tensor,
+        cache: &KeyValueCache,
+        segments: Option<&Tensor>,
+    ) -> OpResult<Tensor> {
         self.validate()?;
         let Self { heads, kv_heads, head_dim: dim, .. } = *self;
         let (keys, capacity) = (cache.len, cache.capacity());
@@ -196,23 +219,24 @@ impl Attention {
             }
             _ => {
                 let message = format!(
-                    "queries {} and a cache {} do not fit {heads} heads of {dim} features with {kv_heads} heads of keys",
+                    "queries {} and a cache {} do not fit {heads} heads of {dim} features with \
+                     {kv_heads} heads of keys",
                     q.shape(),
                     cache.keys.shape()
                 );
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
         };
         if q.dtype() != cache.keys.dtype() {
             let message =
                 format!("queries of {} with a cache of {}", q.dtype(), cache.keys.dtype());
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let wanted = match self.segments {
             Segments::None => false,
             Segments::Keys => true,
             Segments::Both => {
-                return Err(Error::shape(NAME, "a cache holds one document, not several"));
+                return Err(OpError::shape("a cache holds one document, not several"));
             }
         };
         if segments.is_some() != wanted
@@ -224,25 +248,24 @@ impl Attention {
                 self.segments,
                 if wanted { format!("[{batch}, {keys}]") } else { "left out".to_owned() }
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let sizes = Sizes { batch, queries, keys, heads, kv_heads, dim };
         let shape = [batch, queries, wide].into();
-        let mut y = Tensor::uninit(device, shape, q.dtype()).map_err(Error::of(NAME))?;
+        let mut y = Tensor::uninit(device, shape, q.dtype())?;
         if y.is_planned() {
             return Ok(y);
         }
-        let segments = segments.map(|s| s.slice::<i32>().map_err(Error::of(NAME))).transpose()?;
-        for_stored!(NAME, q.dtype(), S => {
-            let error = Error::of(NAME);
+        let segments = segments.map(|s| s.slice::<i32>()).transpose()?;
+        for_stored!(q.dtype(), S => {
             let row = q.shape().last();
             let rows = |values, row, len: usize| Heads::new(values, 0, (row, len * row), dim);
             let inputs = Inputs {
-                q: rows(q.slice::<S>().map_err(&error)?, row, queries),
-                k: rows(cache.keys.slice::<S>().map_err(&error)?, narrow, capacity),
-                v: rows(cache.values.slice::<S>().map_err(&error)?, narrow, capacity),
+                q: rows(q.slice::<S>()?, row, queries),
+                k: rows(cache.keys.slice::<S>()?, narrow, capacity),
+                v: rows(cache.values.slice::<S>()?, narrow, capacity),
             };
-            let y = y.slice_mut::<S>().map_err(&error)?;
+            let y = y.slice_mut::<S>()?;
             self.attend_to(device.cpu(), &sizes, &inputs, [segments, None], y, None);
             Ok(())
         })?;

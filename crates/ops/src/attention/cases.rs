@@ -1,4 +1,4 @@
-//! What the generic checks run.
+//! The cases of the generic checks.
 
 use super::{Attention, Segments};
 use ff_graph::{Case, CaseInput, Fill};

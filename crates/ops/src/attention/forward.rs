@@ -1,10 +1,11 @@
-//! The forward pass: for some hundred queries of a head at a time, over tiles of keys, with a running softmax.
+//! The forward pass: for some hundred queries of a head at a time, over tiles of keys, with a
+//! running softmax.
 
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
 use super::scores::{LANES, Scores, join};
-use super::{Attention, NAME, TILE, Value};
-use ff_graph::{Cx, Error, Result, Spec};
+use super::{Attention, TILE, Value};
+use ff_graph::{Cx, OpResult, Spec};
 use ff_kernels::{BlockFloat, BlockTrim, Float, MatMut, MatRef, dispatch, for_heads};
 use ff_tensor::{CpuDevice, TensorMut, TensorRef};
 use std::ops::Range;
@@ -19,25 +20,24 @@ impl Attention {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let sizes = self.sizes(|i| Spec { shape: *x[i].shape(), dtype: x[i].dtype() })?;
         let inputs = Inputs::<S>::new(self, &sizes, |i| Ok(x[i]))?;
         let segments = |i: usize| match x.get(self.tensors() + i) {
-            Some(segments) => segments.slice::<i32>().map(Some).map_err(&error),
+            Some(segments) => segments.slice::<i32>().map(Some),
             None => Ok(None),
         };
         let segments = [segments(0)?, segments(1)?];
-        let y = y[0].slice_mut::<S>().map_err(&error)?;
+        let y = y[0].slice_mut::<S>()?;
         let logs = match saved {
-            [logs] => Some(logs.slice_mut::<S::Compute>().map_err(&error)?),
+            [logs] => Some(logs.slice_mut::<S::Compute>()?),
             _ => None,
         };
         self.attend_to(cx.cpu(), &sizes, &inputs, segments, y, logs);
         Ok(())
     }
 
-    /// Writes y, and ln Σ eᵘ where it is wanted.
+    /// Writes y, and ln Σ eᵘ where needed.
     pub(super) fn attend_to<S: Value>(
         &self,
         cpu: &CpuDevice,
@@ -95,7 +95,7 @@ struct Room<'a, S: BlockFloat> {
     values: &'a mut [S::Compute],
     y: &'a mut [S::Compute],
     wide: &'a mut [S::Compute],
-    /// A copy of a tile of values without what a query does not see.
+    /// A copy of a tile of values, zero where a query does not see them.
     seen: &'a mut [S::Compute],
 }
 
@@ -138,7 +138,8 @@ struct Pass<'a, S: Value> {
 }
 
 impl<S: Value> Pass<'_, S> {
-    /// Some queries; `alone` where it is one whose sum must not take in values that it does not see, as those are not finite.
+    /// Some queries; `alone` where it is one whose sum must not take in values that it does not
+    /// see, as those are not finite.
     fn rows(&mut self, rows: Range<usize>, alone: bool) {
         let (cpu, dim, mask) = (self.cpu, self.sizes.dim, self.mask);
         let (zero, least) = (S::Compute::ZERO, S::Compute::NEG_INFINITY);
@@ -268,7 +269,7 @@ impl<S: Value> Pass<'_, S> {
 /// y = sums times a factor; says whether something is not finite.
 #[inline(always)]
 fn write<S: BlockFloat>(y: &mut [S], sums: &[S::Compute], factor: S::Compute) -> bool {
-    // What is finite is 0 when multiplied with it.
+    // A finite value times it is 0.
     let mut zeros = [S::Compute::ZERO; LANES];
     let (y_chunks, y_rest) = y.as_chunks_mut::<LANES>();
     let (chunks, rest) = sums.as_chunks::<LANES>();

@@ -1,7 +1,7 @@
 //! Where queries, keys and values lie, and how scratch is cut.
 
-use super::{Attention, NAME, TILE};
-use ff_graph::{Error, Result};
+use super::{Attention, TILE};
+use ff_graph::OpResult;
 use ff_kernels::{BLOCK_WIDTH, BlockFloat, MatRef};
 use ff_tensor::{Element, TensorRef};
 use std::ops::Range;
@@ -85,9 +85,9 @@ impl<'a, S: Element> Inputs<'a, S> {
     pub(super) fn new(
         op: &Attention,
         sizes: &Sizes,
-        x: impl Fn(usize) -> Result<TensorRef<'a>>,
-    ) -> Result<Self> {
-        let slice = |i: usize| x(i)?.slice::<S>().map_err(Error::of(NAME));
+        x: impl Fn(usize) -> OpResult<TensorRef<'a>>,
+    ) -> OpResult<Self> {
+        let slice = |i: usize| -> OpResult<_> { Ok(x(i)?.slice::<S>()?) };
         let &Sizes { queries, keys, heads, kv_heads, dim, .. } = sizes;
         let (wide, narrow) = (heads * dim, kv_heads * dim);
         if op.fused {

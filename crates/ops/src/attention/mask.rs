@@ -22,7 +22,7 @@ pub(super) fn pairs(op: &Attention, sizes: &Sizes) -> usize {
     (0..sizes.queries).map(|t| band.columns(t..t + 1, sizes.keys).len()).sum()
 }
 
-/// What the segments say of a tile.
+/// The effect of the segments on a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     /// No query sees any key.

@@ -15,7 +15,7 @@ pub use cache::KeyValueCache;
 pub(crate) use cases::cases;
 
 use ff_graph::for_stored;
-use ff_graph::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
+use ff_graph::{Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec};
 use ff_kernels::{BlockFloat, Float};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use layout::Sizes;
@@ -23,24 +23,31 @@ use std::sync::Arc;
 
 const NAME: &str = "attention";
 
-/// Queries and keys of a block of scores: two blocks and what they are multiplied with lie in a first-level cache or close.
+/// Queries and keys of a block of scores: two blocks with their factors fit the
+/// first-level cache, or nearly.
 const TILE: usize = 64;
 
-/// Softmax attention of heads (Vaswani et al., 2017), with fewer heads of keys and values than of queries where wanted
-/// (Ainslie et al., 2023), computed in tiles with a running softmax (Dao et al., 2022), so that memory grows with T, not T².
+/// Softmax attention of heads (Vaswani et al., 2017), optionally with fewer heads of keys and
+/// values than of queries (Ainslie et al., 2023), computed in tiles with a running softmax (Dao et
+/// al., 2022), so that memory grows with T, not T².
 ///
-/// Forward, for query t of a head:  uₛ = qₜ·kₛ scale, then c tanh(uₛ/c) with a soft cap, less slope·|t + S − T − s| with
-/// alibi;  p = softmax over the keys that t sees;  y = Σₛ pₛ vₛ;  zeros where it sees none
-/// Backward, with δ = dy·y:  dv = Σₜ pₜ dyₜ,  dpₛ = dy·vₛ,  du = p ⊙ (dp − δ) (1 − tanh²) scale,  dq = Σₛ duₛ kₛ,  dk = Σₜ duₜ qₜ
+/// Forward, for query t of a head: uₛ = qₜ·kₛ scale, then c tanh(uₛ/c) with a soft cap, less
+/// slope·|t + S − T − s| with alibi; p = softmax over the keys that t sees; y = Σₛ pₛ vₛ; zeros
+/// where it sees none
+/// Backward, with δ = dy·y: dv = Σₜ pₜ dyₜ, dpₛ = dy·vₛ, du = p ⊙ (dp − δ) (1 − tanh²) scale, dq =
+/// Σₛ duₛ kₛ, dk = Σₜ duₜ qₜ
 ///
-/// Query t sees key s where s ≤ t + S − T if `causal`, t + S − T − s < w with a window w, and as the segments say.
+/// Query t sees key s where s ≤ t + S − T if `causal`, t + S − T − s < w with a window w, and as
+/// the segments say.
 ///
-/// Inputs: q, k and v, or all in one if `fused`, then the keys' segments and the queries' (i32). Kept: the inputs and y;
-/// saved: ln Σ eᵘ, one number for each query and head. Values of bf16 are multiplied as bf16, with sums in f32.
+/// Inputs: q, k and v, or all in one if `fused`, then the keys' segments and the queries' (i32).
+/// Kept: the inputs and y; saved: ln Σ eᵘ, one number for each query and head. Values of bf16 are
+/// multiplied as bf16, with sums in f32.
 ///
 /// # Shapes
-/// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or `[B, T, (heads + 2·kv_heads)·head_dim]`;
-/// segments of keys `[B, S]`, of queries `[B, T]` → y `[B, T, heads·head_dim]`
+/// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or
+/// `[B, T, (heads + 2·kv_heads)·head_dim]`; segments of keys `[B, S]`, of queries `[B, T]` → y
+/// `[B, T, heads·head_dim]`
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -63,7 +70,7 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Features of a head.
     pub head_dim: usize,
-    /// What scores are multiplied with; 1/√head_dim if not given.
+    /// The factor of the scores; 1/√head_dim if not given.
     pub scale: Option<f64>,
     /// Whether a query sees no later keys.
     pub causal: bool,
@@ -71,7 +78,8 @@ pub struct Attention {
     pub window: Option<usize>,
     /// c, the bound of scores c·tanh(u/c).
     pub soft_cap: Option<f64>,
-    /// Whether scores fall with the distance, by a slope of its own in each head (Press et al., 2022).
+    /// Whether scores fall with the distance, with a slope for each head (Press et al.,
+    /// 2022).
     pub alibi: bool,
     /// Whether q, k and v come side by side in one input.
     pub fused: bool,
@@ -79,7 +87,7 @@ pub struct Attention {
     pub segments: Segments,
 }
 
-/// What divides a sequence: padding, and documents that do not see each other.
+/// How a sequence is divided: padding, and documents that do not attend to each other.
 ///
 /// ```
 /// assert_eq!(ff_ops::Segments::default(), ff_ops::Segments::None);
@@ -91,7 +99,7 @@ pub enum Segments {
     None,
     /// Keys with a negative number are padding, which no query sees.
     Keys,
-    /// The same, and a query sees keys of its own number only.
+    /// The same, and a query sees only keys of its own segment.
     Both,
 }
 
@@ -134,12 +142,13 @@ impl Attention {
     }
 
     /// Checks the attributes.
-    fn validate(&self) -> Result<()> {
+    fn validate(&self) -> OpResult {
         let Self { heads, kv_heads, head_dim, .. } = *self;
-        let fail = |message: String| Err(Error::shape(NAME, message));
+        let fail = |message: String| Err(OpError::shape(message));
         if heads == 0 || kv_heads == 0 || head_dim == 0 || !heads.is_multiple_of(kv_heads) {
             return fail(format!(
-                "{heads} heads of {head_dim} features with {kv_heads} heads of keys; the second number of heads must divide \
+                "{heads} heads of {head_dim} features with {kv_heads} heads of keys; the second \
+                 number of heads must divide \
                  the first, and none can be 0"
             ));
         }
@@ -159,7 +168,7 @@ impl Attention {
     }
 
     /// The sizes, if the shapes are as they must be.
-    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> Result<Sizes> {
+    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> OpResult<Sizes> {
         let Self { heads, kv_heads, head_dim: dim, .. } = *self;
         let found = |i: usize| spec(i).shape;
         let (q, k, v) = if self.fused {
@@ -178,27 +187,27 @@ impl Attention {
             }
             _ if self.fused => {
                 let message = format!("q, k and v must be [B, T, {q_width}], found {q}");
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
             _ => {
                 let message = format!(
                     "q must be [B, T, {wide}], k and v [B, S, {narrow}]; found {q}, {k} and {v}"
                 );
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
         };
         let lengths = [("keys", sizes.keys), ("queries", sizes.queries)];
         for (i, (what, len)) in lengths.into_iter().enumerate().take(self.segments.count()) {
             let Spec { shape, dtype } = spec(self.tensors() + i);
             if dtype != DType::I32 {
-                return Err(Error::DType { op: NAME, expected: "i32 for segments", found: dtype });
+                return Err(OpError::dtype("i32 for segments", dtype));
             }
             if shape.dims() != [sizes.batch, len] {
                 let message = format!(
                     "the segments of {what} must be [{}, {len}], found {shape}",
                     sizes.batch
                 );
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
         }
         Ok(sizes)
@@ -210,7 +219,7 @@ impl Op for Attention {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         self.validate()?;
         let tensors = self.tensors();
         let expected = tensors + self.segments.count();
@@ -221,14 +230,14 @@ impl Op for Attention {
                 self.segments,
                 x.len()
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let dtype = x[0].dtype;
         if !(dtype.is_float() || dtype == DType::BF16) {
-            return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: dtype });
+            return Err(OpError::dtype("f32, f64 or bf16", dtype));
         }
         for (name, spec) in ["k", "v"].into_iter().zip(&x[1..tensors]) {
-            ff_graph::check::same_dtype(NAME, name, spec, &x[0])?;
+            ff_graph::check::same_dtype(name, spec, &x[0])?;
         }
         let sizes = self.sizes(|i| x[i])?;
         let pairs = sizes.batch * sizes.heads * mask::pairs(self, &sizes);
@@ -257,8 +266,8 @@ impl Op for Attention {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_stored!(NAME, x[0].dtype(), S => self.run_forward::<S>(cx, x, y, saved))
+    ) -> OpResult {
+        for_stored!(x[0].dtype(), S => self.run_forward::<S>(cx, x, y, saved))
     }
 
     fn backward(
@@ -267,11 +276,11 @@ impl Op for Attention {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_stored!(NAME, kept.spec(0).dtype, S => self.run_backward::<S>(cx, kept, dy, dx))
+    ) -> OpResult {
+        for_stored!(kept.spec(0).dtype, S => self.run_backward::<S>(cx, kept, dy, dx))
     }
 }
 
-/// What attention computes in.
+/// The type that attention computes in.
 trait Value: BlockFloat<Compute: Float> {}
 impl<S: BlockFloat> Value for S {}

@@ -1,4 +1,4 @@
-//! Passes over tiles of scores: softmax forward, and backward from what it was.
+//! Passes over tiles of scores: softmax forward and backward.
 
 use super::{Attention, TILE};
 use ff_kernels::{Band, Float};
@@ -64,7 +64,8 @@ impl<'a, T: Float> Scores<'a, T> {
         (first..seen.end.div_ceil(LANES).max(first), (seen.start, seen.end))
     }
 
-    /// Scores of the keys from `first`, −∞ where query `i` does not see them, and the slope of the soft cap.
+    /// Scores of the keys from `first`, −∞ where query `i` does not see them, and the slope of the
+    /// soft cap.
     #[inline(always)]
     fn chunk<const PLAIN: bool>(
         &self,
@@ -110,8 +111,9 @@ impl<'a, T: Float> Scores<'a, T> {
         (u, slope)
     }
 
-    /// Turns products (rows [`TILE`] apart, of `width` keys) into weights eᵘ⁻ᵐ, m being the greatest score so far; `rows`
-    /// holds m and the sum of weights of each row; where m grows, the sum and the row of y so far are scaled down.
+    /// Turns products (rows [`TILE`] apart, of `width` keys) into weights eᵘ⁻ᵐ, m being the
+    /// greatest score so far; `rows` holds m and the sum of weights of each row; where m grows, the
+    /// sum and the row of y so far are scaled down.
     #[inline(always)]
     pub(super) fn softmax(
         &self,
@@ -140,7 +142,8 @@ impl<'a, T: Float> Scores<'a, T> {
         let scores = *self;
         let height = greatest.len();
         let x = &mut x.as_chunks_mut::<TILE>().0[..height];
-        // Rows are independent, and so overlap, in each of three loops; one loop would wait for each row's reductions.
+        // Rows are independent, and so overlap, in each of three loops; one loop would wait for
+        // each row's reductions.
         let mut new = [T::NEG_INFINITY; TILE];
         for (i, (row, new)) in x.iter_mut().zip(&mut new).enumerate() {
             let (chunks, seen) = scores.chunks(i, width);
@@ -189,7 +192,8 @@ impl<'a, T: Float> Scores<'a, T> {
         }
     }
 
-    /// Turns products into weights p = eᵘ⁻ˡ, l being a row's ln Σ eᵘ, and dp into du = p (dp − δ) times the score's slope.
+    /// Turns products into weights p = eᵘ⁻ˡ, l being a row's ln Σ eᵘ, and dp into du = p (dp − δ)
+    /// times the score's slope.
     #[inline(always)]
     pub(super) fn gradients(
         &self,
@@ -226,7 +230,7 @@ impl<'a, T: Float> Scores<'a, T> {
                     let p = (u[l] - log).exp_weight();
                     let d = p * (dp[c][l] - delta) * scores.scale;
                     let d = if PLAIN { d } else { d * slope[l] };
-                    // What lies beside the band may be anything in dp.
+                    // Beside the band, dp may hold anything.
                     let seen = u[l] != T::NEG_INFINITY;
                     row[c][l] = if seen { p } else { T::ZERO };
                     dp[c][l] = if seen { d } else { T::ZERO };
@@ -253,8 +257,8 @@ pub(super) fn join<T: Float>(mut lanes: Chunk<T>, f: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// The slope of a head: 2 to the power of −8 (h + 1)/n for a power n of two; for another number of heads those of the
-/// power below, then every other one of the power above (Press et al., 2022).
+/// The slope of a head: 2 to the power of −8 (h + 1)/n for a power n of two; for another number of
+/// heads those of the power below, then every other one of the power above (Press et al., 2022).
 fn slope(head: usize, heads: usize) -> f64 {
     let power = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
     let exponent = if head < power {

@@ -1,4 +1,4 @@
-//! What the generic checks cannot know.
+//! Properties that the generic checks do not cover.
 
 use super::*;
 use crate::testing::{Run, tensor};
@@ -167,7 +167,7 @@ fn wrong_attributes_and_shapes_are_named() {
     assert!(message(keys, &wrong).contains("i32 for segments"));
 }
 
-/// Scores far beyond what an exponential holds, and rows whose greatest score comes last.
+/// Scores far beyond the range of the exponential, and rows whose greatest score comes last.
 #[test]
 fn large_scores_do_not_overflow() {
     let keys = 150;
@@ -183,7 +183,7 @@ fn large_scores_do_not_overflow() {
     assert!((y[0] - 149.0).abs() < 2.0 * least && (y[1] - least).abs() < 1e-2 * least, "{y:?}");
 }
 
-/// Sequences, queries, heads, heads of keys, features: what language models train with.
+/// Sequences, queries, heads, heads of keys, features, as in the training of language models.
 const SHAPES: [[usize; 5]; 4] =
     [[4, 64, 12, 12, 64], [2, 256, 6, 6, 64], [12, 64, 4, 4, 32], [1, 130, 6, 2, 40]];
 
@@ -226,7 +226,8 @@ fn threads_do_not_show_and_bf16_is_close_to_f32() {
         }
         assert!(f32s.iter().all(|r| *r == f32s[0]), "{op:?}: threads show");
         assert!(bf16s.iter().all(|r| *r == bf16s[0]), "{op:?}: threads show in bf16");
-        // Weights and what they are multiplied with are rounded to 2⁻⁹ of themselves, a few times on the way.
+        // Both factors of each product are rounded to 2⁻⁹ of themselves, a few times
+        // on the way.
         let close = |found: &[bf16], expected: &[f32]| {
             let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
             let error = found.iter().zip(expected).map(|(f, e)| (f.to_f32() - e).abs());

@@ -1,15 +1,14 @@
 //! Concatenation along the last dimension.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "concat";
-
-/// Inputs side by side, `torch.cat(dim=-1)`: numbers beside embedded categories, for example. From one input to eight.
+/// Inputs side by side, `torch.cat(dim=-1)`, such as numbers and embedded categories: from one to
+/// eight.
 ///
 /// Forward:  y = [x₁, x₂, …]
 /// Backward:  dxᵢ = the columns of dy that xᵢ went to
@@ -44,118 +43,100 @@ impl Concat {
     }
 }
 
-impl Op for Concat {
+impl FloatOp for Concat {
     fn name(&self) -> &'static str {
-        NAME
+        "concat"
     }
 
-    fn contract(&self, x: &[Spec], _need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], _need: &[bool]) -> OpResult<Contract> {
         if x.is_empty() || x.len() > Self::MAX {
             let message = format!(
                 "expected 1 to {} inputs, found {}; more are concatenated in two steps",
                 Self::MAX,
                 x.len()
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
-        check::float(NAME, &x[0])?;
+        check::float(&x[0])?;
         for (i, spec) in x.iter().enumerate() {
             if spec.shape.rank() == 0 || spec.shape.without_last() != x[0].shape.without_last() {
                 let message = format!(
                     "all dimensions but the last must be the same; input 0 is {}, input {i} is {}",
                     x[0].shape, spec.shape
                 );
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
             if spec.dtype != x[0].dtype {
-                check::same_dtype(NAME, &format!("input {i}"), spec, &x[0])?;
+                check::same_dtype(&format!("input {i}"), spec, &x[0])?;
             }
         }
         let features = x.iter().map(|spec| spec.shape.last()).sum();
         Ok(Contract::new([x[0].with_shape(x[0].shape.with_last(features))]))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    ) -> OpResult {
+        let (rows, width) = (y[0].shape().rows(), y[0].shape().last());
+        let mut inputs: [(&[T], usize); Concat::MAX] = [(&[], 0); Concat::MAX];
+        for (input, x) in inputs.iter_mut().zip(x) {
+            *input = (x.slice()?, x.shape().last());
+        }
+        for_rows(
+            cx.cpu(),
+            rows,
+            width,
+            [(y[0].slice_mut()?, width)],
+            #[inline(always)]
+            |i, [y]| {
+                let mut start = 0;
+                for (x, width) in inputs {
+                    y[start..start + width].copy_from_slice(&x[i * width..][..width]);
+                    start += width;
+                }
+            },
+        );
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-fn forward<T: Float>(
-    cx: &Cx<'_>,
-    x: &[TensorRef<'_>],
-    y: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()> {
-    let (rows, width) = (y[0].shape().rows(), y[0].shape().last());
-    let mut inputs: [(&[T], usize); Concat::MAX] = [(&[], 0); Concat::MAX];
-    for (input, x) in inputs.iter_mut().zip(x) {
-        *input = (x.slice()?, x.shape().last());
-    }
-    for_rows(
-        cx.cpu(),
-        rows,
-        width,
-        [(y[0].slice_mut()?, width)],
-        #[inline(always)]
-        |i, [y]| {
-            let mut start = 0;
-            for (x, width) in inputs {
-                y[start..start + width].copy_from_slice(&x[i * width..][..width]);
-                start += width;
+    ) -> OpResult {
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let (rows, all) = (dy.shape().rows(), dy.shape().last());
+        let dy = &*dy.slice_mut::<T>()?;
+        let mut start = 0;
+        for (i, slot) in dx.iter_mut().enumerate() {
+            let width = kept.spec(i).shape.last();
+            if let Some((dx, accumulate)) = slot.take::<T>()? {
+                for_rows(
+                    cx.cpu(),
+                    rows,
+                    width,
+                    [(dx, width)],
+                    #[inline(always)]
+                    |i, [dx]| {
+                        let dy = &dy[i * all + start..][..width];
+                        if accumulate {
+                            dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
+                        } else {
+                            dx.copy_from_slice(dy);
+                        }
+                    },
+                );
             }
-        },
-    );
-    Ok(())
-}
-
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let (rows, all) = (dy.shape().rows(), dy.shape().last());
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    let mut start = 0;
-    for (i, slot) in dx.iter_mut().enumerate() {
-        let width = kept.spec(i).shape.last();
-        if let Some((dx, accumulate)) = slot.take::<T>().map_err(&error)? {
-            for_rows(
-                cx.cpu(),
-                rows,
-                width,
-                [(dx, width)],
-                #[inline(always)]
-                |i, [dx]| {
-                    let dy = &dy[i * all + start..][..width];
-                    if accumulate {
-                        dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
-                    } else {
-                        dx.copy_from_slice(dy);
-                    }
-                },
-            );
+            start += width;
         }
-        start += width;
+        Ok(())
     }
-    Ok(())
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -1,17 +1,16 @@
 //! One vector for a sequence of tokens.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "pool_tokens";
-
 /// The vector of a sequence: that of its first token, or the mean of those that are no padding.
 ///
-/// Forward:  y = x₀, or Σₜ xₜ/n over the n tokens whose segment is not negative; zeros where there is none
+/// Forward: y = x₀, or Σₜ xₜ/n over the n tokens whose segment is not negative; zeros where there
+/// is none
 /// Backward:  dx₀ = dy and 0 elsewhere, or dxₜ = dy/n for those tokens
 ///
 /// Inputs: x, then the segments (i32) if `segments`. Kept: the segments.
@@ -35,7 +34,7 @@ const NAME: &str = "pool_tokens";
 pub struct PoolTokens {
     /// The mean in place of the first token.
     pub mean: bool,
-    /// Whether there are segments, which say what padding is.
+    /// Whether there are segments, which mark padding.
     pub segments: bool,
 }
 
@@ -45,7 +44,7 @@ impl PoolTokens {
         Arc::new(self)
     }
 
-    /// What each token of a sequence counts.
+    /// The weight of a token.
     fn weight(self, segments: Option<&[i32]>, tokens: usize, t: usize) -> f64 {
         if !self.mean {
             return if t == 0 { 1.0 } else { 0.0 };
@@ -56,31 +55,31 @@ impl PoolTokens {
     }
 }
 
-impl Op for PoolTokens {
+impl FloatOp for PoolTokens {
     fn name(&self) -> &'static str {
-        NAME
+        "pool_tokens"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let names = if self.segments { "x, segments" } else { "x" };
-        check::inputs(NAME, x, 1 + usize::from(self.segments), names)?;
-        check::float(NAME, &x[0])?;
+        check::inputs(x, 1 + usize::from(self.segments), names)?;
+        check::float(&x[0])?;
         let &[batch, tokens, features] = x[0].shape.dims() else {
             let message = format!("x must be [B, T, features], found {}", x[0].shape);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         };
         if tokens == 0 {
-            return Err(Error::shape(NAME, "there is no token in a sequence"));
+            return Err(OpError::shape("there is no token in a sequence"));
         }
         if let Some(segments) = x.get(1) {
             if segments.dtype != DType::I32 {
                 let expected = "i32 for the segments";
-                return Err(Error::DType { op: NAME, expected, found: segments.dtype });
+                return Err(OpError::dtype(expected, segments.dtype));
             }
             if segments.shape.dims() != [batch, tokens] {
                 let message =
                     format!("segments must be [{batch}, {tokens}], found {}", segments.shape);
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
         }
         let n = x[0].shape.len();
@@ -89,71 +88,72 @@ impl Op for PoolTokens {
         Ok(if keeps { contract.keep_input(1) } else { contract })
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         let &[batch, tokens, features] = x[0].shape().dims() else { return Ok(()) };
-        let segments =
-            x.get(1).map(TensorRef::slice::<i32>).transpose().map_err(Error::of(NAME))?;
-        for_float!(NAME, x[0].dtype(), T => {
-                    let x = x[0].slice::<T>().map_err(Error::of(NAME))?;
-                    let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
-                    for_rows(cx.cpu(), batch, tokens * features, [(y, features)],
-        #[inline(always)]
-        |b, [y]| {
-                        let segments = segments.map(|s| &s[b * tokens..][..tokens]);
-                        y.fill(T::ZERO);
-                        for t in 0..tokens {
-                            let weight = T::of(self.weight(segments, tokens, t));
-                            if weight != T::ZERO {
-                                let x = &x[(b * tokens + t) * features..][..features];
-                                y.iter_mut().zip(x).for_each(|(y, &x)| *y += weight * x);
-                            }
-                        }
-                    });
-                    Ok(())
-                })
+        let segments = x.get(1).map(TensorRef::slice::<i32>).transpose()?;
+        let x = x[0].slice::<T>()?;
+        let y = y[0].slice_mut::<T>()?;
+        for_rows(
+            cx.cpu(),
+            batch,
+            tokens * features,
+            [(y, features)],
+            #[inline(always)]
+            |b, [y]| {
+                let segments = segments.map(|s| &s[b * tokens..][..tokens]);
+                y.fill(T::ZERO);
+                for t in 0..tokens {
+                    let weight = T::of(self.weight(segments, tokens, t));
+                    if weight != T::ZERO {
+                        let x = &x[(b * tokens + t) * features..][..features];
+                        y.iter_mut().zip(x).for_each(|(y, &x)| *y += weight * x);
+                    }
+                }
+            },
+        );
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         let &[batch, tokens, features] = kept.spec(0).shape.dims() else { return Ok(()) };
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        for_float!(NAME, kept.spec(0).dtype, T => {
-                    let dy = &*dy.slice_mut::<T>().map_err(Error::of(NAME))?;
-                    let Some((dx, accumulate)) = dx[0].take::<T>().map_err(Error::of(NAME))? else {
-                        return Ok(());
-                    };
-                    let segments = if self.segments {
-                        Some(kept.input(1)?.slice::<i32>().map_err(Error::of(NAME))?)
-                    } else {
-                        None
-                    };
-                    let width = tokens * features;
-                    for_rows(cx.cpu(), batch, width, [(dx, width)],
-        #[inline(always)]
-        |b, [dx]| {
-                        let segments = segments.map(|s| &s[b * tokens..][..tokens]);
-                        let dy = &dy[b * features..][..features];
-                        for (t, dx) in dx.chunks_exact_mut(features.max(1)).enumerate() {
-                            let weight = T::of(self.weight(segments, tokens, t));
-                            for (dx, &dy) in dx.iter_mut().zip(dy) {
-                                let old = if accumulate { *dx } else { T::ZERO };
-                                *dx = if weight == T::ZERO { old } else { old + weight * dy };
-                            }
-                        }
-                    });
-                    Ok(())
-                })
+        let dy = &*dy.slice_mut::<T>()?;
+        let Some((dx, accumulate)) = dx[0].take::<T>()? else {
+            return Ok(());
+        };
+        let segments = if self.segments { Some(kept.input(1)?.slice::<i32>()?) } else { None };
+        let width = tokens * features;
+        for_rows(
+            cx.cpu(),
+            batch,
+            width,
+            [(dx, width)],
+            #[inline(always)]
+            |b, [dx]| {
+                let segments = segments.map(|s| &s[b * tokens..][..tokens]);
+                let dy = &dy[b * features..][..features];
+                for (t, dx) in dx.chunks_exact_mut(features.max(1)).enumerate() {
+                    let weight = T::of(self.weight(segments, tokens, t));
+                    for (dx, &dy) in dx.iter_mut().zip(dy) {
+                        let old = if accumulate { *dx } else { T::ZERO };
+                        *dx = if weight == T::ZERO { old } else { old + weight * dy };
+                    }
+                }
+            },
+        );
+        Ok(())
     }
 }
 
@@ -193,9 +193,9 @@ mod tests {
     fn shapes_that_do_not_fit_are_named() {
         let op = PoolTokens { mean: true, segments: true };
         let x = [Spec::new([2, 3, 4], DType::F32), Spec::new([3, 2], DType::I32)];
-        let error = op.contract(&x, &[true, false]).unwrap_err().to_string();
+        let error = FloatOp::contract(&op, &x, &[true, false]).unwrap_err().to_string();
         assert!(error.contains("[2, 3]") && error.ends_with("found [3, 2]"), "{error}");
-        let error = op.contract(&x[..1], &[true]).unwrap_err().to_string();
+        let error = FloatOp::contract(&op, &x[..1], &[true]).unwrap_err().to_string();
         assert!(error.contains("expected 2 inputs"), "{error}");
     }
 }

@@ -1,17 +1,18 @@
 //! Rows of a table, looked up by number.
 
 use ff_graph::for_float;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, check,
+};
 use ff_kernels::{Float, for_columns, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "embedding";
-
 /// A vector for each category or token: row `id` of a learned table, `torch.nn.Embedding`.
 ///
 /// Forward:  yₙ = row idₙ of the table
-/// Backward:  row v of dtable = Σ dyₙ over all n with idₙ = v, in the order of n; 0 for the padding row
+/// Backward: row v of dtable = Σ dyₙ over all n with idₙ = v, in the order of n; 0 for the padding
+/// row
 ///
 /// Inputs: the ids and the table. Kept: the ids.
 ///
@@ -48,33 +49,33 @@ impl Embedding {
 
 impl Op for Embedding {
     fn name(&self) -> &'static str {
-        NAME
+        "embedding"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 2, "ids, table")?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 2, "ids, table")?;
         let (ids, table) = (&x[0], &x[1]);
         if ids.dtype != DType::I32 {
-            return Err(Error::DType { op: NAME, expected: "i32 for the ids", found: ids.dtype });
+            return Err(OpError::dtype("i32 for the ids", ids.dtype));
         }
-        check::float(NAME, table)?;
+        check::float(table)?;
         let &[rows, features] = table.shape.dims() else {
             let message = format!("the table must be [rows, features], found {}", table.shape);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         };
         if let Some(padding) = self.padding.filter(|&padding| padding >= rows) {
             let message = format!("the padding row is {padding}, the table has only {rows} rows");
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let mut dims = [0; ff_tensor::MAX_RANK];
         let rank = ids.shape.rank();
         if rank == dims.len() {
             let message = format!("ids {} have no room for one more dimension", ids.shape);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         dims[..rank].copy_from_slice(ids.shape.dims());
         dims[rank] = features;
-        let shape = ff_tensor::Shape::new(&dims[..=rank]).map_err(Error::of(NAME))?;
+        let shape = ff_tensor::Shape::new(&dims[..=rank])?;
         let contract = Contract::new([table.with_shape(shape)]);
         Ok(if need[1] { contract.keep_input(0).cost(0, shape.len()) } else { contract })
     }
@@ -85,8 +86,8 @@ impl Op for Embedding {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        let ids = x[0].slice::<i32>().map_err(Error::of(NAME))?;
+    ) -> OpResult {
+        let ids = x[0].slice::<i32>()?;
         let &[rows, features] = x[1].shape().dims() else { return Ok(()) };
         let outside = |&id: &i32| usize::try_from(id).map_or(true, |id| id >= rows);
         if let Some(i) = ids.iter().position(outside) {
@@ -95,11 +96,11 @@ impl Op for Embedding {
                  {rows}, exclusive",
                 ids[i]
             );
-            return Err(Error::domain(NAME, message));
+            return Err(OpError::domain(message));
         }
-        for_float!(NAME, x[1].dtype(), T => {
-                    let table = x[1].slice::<T>().map_err(Error::of(NAME))?;
-                    let y = y[0].slice_mut::<T>().map_err(Error::of(NAME))?;
+        for_float!(x[1].dtype(), T => {
+                    let table = x[1].slice::<T>()?;
+                    let y = y[0].slice_mut::<T>()?;
                     for_rows(cx.cpu(), ids.len(), features, [(y, features)],
         #[inline(always)]
         |i, [y]| {
@@ -115,28 +116,28 @@ impl Op for Embedding {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(1).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
+    ) -> OpResult {
+        for_float!(kept.spec(1).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
     }
 }
 
 impl Embedding {
-    /// Each task owns columns of the table and walks all ids in order, so that a sum's order is that of the ids.
+    /// Each task owns columns of the table and walks all ids in order, so that a sum's order is
+    /// that of the ids.
     fn run_backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let features = kept.spec(1).shape.last();
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-        let Some((dtable, accumulate)) = dx[1].take::<T>().map_err(&error)? else {
+        let dy = &*dy.slice_mut::<T>()?;
+        let Some((dtable, accumulate)) = dx[1].take::<T>()? else {
             return Ok(());
         };
-        let ids = kept.input(0)?.slice::<i32>().map_err(&error)?;
+        let ids = kept.input(0)?.slice::<i32>()?;
         let work = ids.len() + if accumulate { 0 } else { kept.spec(1).shape.rows() };
         for_columns(
             cx.cpu(),
@@ -198,7 +199,7 @@ mod tests {
             let inputs = [tensor(&[0i32, bad], &[2]), tensor(&[1.0f32, 2.0, 3.0], &[3, 1])];
             let result = Run::new(&Embedding::op(None), &inputs);
             let error = result.err().unwrap();
-            assert!(matches!(error, Error::Domain { .. }));
+            assert!(matches!(error, ff_graph::Error::Op { source: OpError::Domain(_), .. }));
             let message = error.to_string();
             assert!(message.contains(&format!("id {bad} at position 1")), "{message}");
             assert!(message.contains("from 0 to 3"), "{message}");

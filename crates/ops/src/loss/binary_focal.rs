@@ -5,27 +5,30 @@ use crate::loss::binary_cross_entropy_with_logits::binary_cases;
 use crate::loss::{
     Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
 };
-use ff_graph::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use ff_graph::{Case, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec};
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The focal loss of a sigmoid, `torchvision.ops.sigmoid_focal_loss`: what is right already counts less.
+/// The focal loss of a sigmoid, `torchvision.ops.sigmoid_focal_loss`: well-classified rows count
+/// less.
 ///
-/// With the binary cross-entropy c(z, t), the miss q = (1 − t) σ(z) + t σ(−z) and αₜ = α t + (1 − α)(1 − t):
+/// With the binary cross-entropy c(z, t), the miss q = (1 − t) σ(z) + t σ(−z) and αₜ = α t + (1 −
+/// α)(1 − t):
 ///
 /// Forward, over rows n of weight s and outputs k:  loss = Σₙ sₙ Σₖ αₜ q^γ c,  count = K Σₙ sₙ
 /// Backward:  dz = sₙ αₜ q^γ (σ(z) − t + γ c q′/q)  with  q′ = (1 − 2t) σ(z) σ(−z)
 ///
-/// q′/q is −σ(z) for t = 1 and σ(−z) for t = 0, so nothing is divided by a q of 0. With γ = 0 and without α it is the
-/// binary cross-entropy. Source: Lin et al., "Focal loss for dense object detection", 2017.
+/// q′/q is −σ(z) for t = 1 and σ(−z) for t = 0, so nothing is divided by a q of 0. With γ = 0 and
+/// without α it is the binary cross-entropy. Source: Lin et al., "Focal loss for dense object
+/// detection", 2017.
 ///
-/// Inputs: logits z, targets t, and sample weights s where there are some. Outputs: loss and count. Kept: the inputs; the
-/// count for a mean.
+/// Inputs: logits z, targets t, and sample weights s where given. Outputs: loss and count.
+/// Kept: the inputs; the count for a mean.
 ///
 /// # Shapes
-/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0 or 1), s `[…]` or
-/// `[N]` → loss `[1]`, count `[1]`.
+/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0
+/// or 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
 ///
 /// # Errors
 /// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
@@ -44,7 +47,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinaryFocal {
-    /// γ, 0 or more: how fast what is right stops to count.
+    /// γ, 0 or more: how fast the weight of well-classified rows falls.
     pub gamma: f64,
     /// α, between 0 and 1: the weight of true against false; both weigh 1 where `None`.
     pub alpha: Option<f64>,
@@ -78,11 +81,10 @@ impl BinaryFocal {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         power: impl Fn(T) -> T + Sync + Copy,
-    ) -> Result<()> {
-        Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
+    ) -> OpResult {
+        Inputs::<T>::given(x)?.check_between_0_and_1("targets")?;
         let alphas = self.alphas();
         forward_elements::<T>(
-            NAME,
             cx,
             x,
             y,
@@ -99,10 +101,9 @@ impl BinaryFocal {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
         power: impl Fn(T) -> T + Sync + Copy,
-    ) -> Result<()> {
+    ) -> OpResult {
         let (alphas, gamma, two) = (self.alphas(), T::of(self.gamma), T::of(2.0));
         backward_elements::<T>(
-            NAME,
             cx,
             kept,
             dy,
@@ -128,56 +129,78 @@ fn alpha<T: Float>(alphas: Option<(T, T)>, t: T) -> T {
     alphas.map_or(T::ONE, |(one, zero)| one * t + zero * (T::ONE - t))
 }
 
-impl Op for BinaryFocal {
+impl FloatOp for BinaryFocal {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check_gamma(NAME, self.gamma)?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check_gamma(self.gamma)?;
         if let Some(alpha) = self.alpha
             && !(0.0..=1.0).contains(&alpha)
         {
             let message = format!("alpha must lie between 0 and 1, found {alpha}");
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         // The binary cross-entropy, two sigmoids, their mixture, the power and α.
-        contract_elements(NAME, x, need, self.reduction, true, [20, 30])
+        contract_elements(x, need, self.reduction, true, [20, 30])
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            let gamma = T::of(self.gamma);
-            // The usual γ is computed in vectors.
-            if self.gamma == 2.0 {
-                self.run_forward::<T>(cx, x, y, #[inline(always)] |q| q * q)
-            } else {
-                self.run_forward::<T>(cx, x, y, #[inline(always)] move |q| q.powf(gamma))
-            }
-        })
+    ) -> OpResult {
+        let gamma = T::of(self.gamma);
+        // The usual γ is computed in vectors.
+        if self.gamma == 2.0 {
+            self.run_forward::<T>(
+                cx,
+                x,
+                y,
+                #[inline(always)]
+                |q| q * q,
+            )
+        } else {
+            self.run_forward::<T>(
+                cx,
+                x,
+                y,
+                #[inline(always)]
+                move |q| q.powf(gamma),
+            )
+        }
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            let gamma = T::of(self.gamma);
-            if self.gamma == 2.0 {
-                self.run_backward::<T>(cx, kept, dy, dx, #[inline(always)] |q| q * q)
-            } else {
-                self.run_backward::<T>(cx, kept, dy, dx, #[inline(always)] move |q| q.powf(gamma))
-            }
-        })
+    ) -> OpResult {
+        let gamma = T::of(self.gamma);
+        if self.gamma == 2.0 {
+            self.run_backward::<T>(
+                cx,
+                kept,
+                dy,
+                dx,
+                #[inline(always)]
+                |q| q * q,
+            )
+        } else {
+            self.run_backward::<T>(
+                cx,
+                kept,
+                dy,
+                dx,
+                #[inline(always)]
+                move |q| q.powf(gamma),
+            )
+        }
     }
 }
 
@@ -197,11 +220,11 @@ fn cross_entropy<T: Float>(z: T, t: T) -> T {
 }
 
 /// γ must be 0 or more.
-pub(crate) fn check_gamma(name: &'static str, gamma: f64) -> Result<()> {
+pub(crate) fn check_gamma(gamma: f64) -> OpResult {
     if gamma.is_finite() && gamma >= 0.0 {
         return Ok(());
     }
-    Err(Error::shape(name, format!("gamma must be 0 or more, found {gamma}")))
+    Err(OpError::shape(format!("gamma must be 0 or more, found {gamma}")))
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -231,7 +254,8 @@ mod tests {
 
     #[test]
     fn values_of_pytorch() {
-        // The formula of torchvision.ops.sigmoid_focal_loss in torch's f64, with alpha=0.25, gamma=2, "mean", …
+        // The formula of torchvision.ops.sigmoid_focal_loss in torch's f64, with alpha=0.25,
+        // gamma=2, "mean", …
         run(&BinaryFocal::default().op(), &INPUTS).assert(
             0.1849110208467374,
             6.0,

@@ -1,25 +1,24 @@
-//! Losses that compare each output with a target of its own.
+//! Losses that compare each output with its own target.
 
 use super::{Inputs, Reduction, Target, Total, check_inputs, contract, for_row_blocks};
 use super::{is_per_row, put, scale, sum_rows, take_gradient};
-use ff_graph::{Contract, Cx, Error, Kept, Result, Slot, Spec};
+use ff_graph::{Contract, Cx, Kept, OpError, OpResult, Slot, Spec};
 use ff_kernels::{Float, sum};
 use ff_tensor::{DType, TensorMut, TensorRef};
 
-/// About what a transcendental function costs against an addition.
+/// The approximate cost of a transcendental function, in additions.
 const WORK: usize = 8;
 
-/// Checks the shapes of an element-wise loss; `flops` are those of one element's loss and of its gradient, and `integers`
-/// allows i32 targets.
+/// Checks the shapes of an element-wise loss; `flops` are those of one element's loss and of its
+/// gradient, and `integers` allows i32 targets.
 pub(crate) fn contract_elements(
-    name: &'static str,
     x: &[Spec],
     need: &[bool],
     reduction: Reduction,
     integers: bool,
     flops: [usize; 2],
-) -> Result<Contract> {
-    check_inputs(name, x)?;
+) -> OpResult<Contract> {
+    check_inputs(x)?;
     let (prediction, target) = (&x[0], &x[1]);
     if target.dtype != prediction.dtype && !(integers && target.dtype == DType::I32) {
         let expected = if integers {
@@ -27,34 +26,30 @@ pub(crate) fn contract_elements(
         } else {
             "targets of the predictions' type"
         };
-        return Err(Error::DType { op: name, expected, found: target.dtype });
+        return Err(OpError::dtype(expected, target.dtype));
     }
     // [N, 1] against [N] is one output a row; other shapes are not stretched to fit.
     let one_output = prediction.shape.last() == 1 && is_per_row(&target.shape, &prediction.shape);
     if target.shape != prediction.shape && !one_output {
-        return Err(Error::shape(
-            name,
-            format!(
-                "predictions {} and targets {} must have the same shape",
-                prediction.shape, target.shape
-            ),
-        ));
+        return Err(OpError::shape(format!(
+            "predictions {} and targets {} must have the same shape",
+            prediction.shape, target.shape
+        )));
     }
     let [flops, dflops] = flops.map(|per_element| per_element * prediction.shape.len());
     Ok(contract(x, need, reduction, false, flops, dflops))
 }
 
-/// Σ weight · f(prediction, target, place) over rows and outputs, with an output's place among all of them; the count is
-/// Σ weight · outputs.
+/// Σ weight · f(prediction, target, index) over rows and outputs, with the index of an output among
+/// all of them; the count is Σ weight · outputs.
 pub(crate) fn forward_elements<T: Float>(
-    name: &'static str,
     cx: &Cx<'_>,
     x: &[TensorRef<'_>],
     y: &mut [TensorMut<'_>],
     reduction: Reduction,
     f: impl Fn(T, T, usize) -> T + Sync + Copy,
-) -> Result<()> {
-    let inputs = Inputs::<T>::given(name, x)?;
+) -> OpResult {
+    let inputs = Inputs::<T>::given(x)?;
     let width = inputs.width;
     let total = sum_rows::<T>(
         cx.cpu(),
@@ -75,7 +70,7 @@ pub(crate) fn forward_elements<T: Float>(
                 for start in (0..CHUNK).step_by(LANES) {
                     for l in 0..LANES {
                         let (weight, loss) = (chunk.weight[start + l], losses[start + l].f64());
-                        // A weight of 0 takes no part, whatever the loss.
+                        // A weight of 0 takes no part, even with an infinite loss.
                         lanes[l] += if weight == 0.0 { 0.0 } else { weight * loss };
                     }
                 }
@@ -84,22 +79,21 @@ pub(crate) fn forward_elements<T: Float>(
             Total { loss: lanes.iter().sum(), count: weights * width as f64 }
         },
     );
-    total.write::<T>(name, reduction, y)
+    total.write::<T>(reduction, y)
 }
 
-/// d prediction = dy · weight · df(prediction, target, place), divided by the count of a mean.
+/// d prediction = dy · weight · df(prediction, target, index), divided by the count of a mean.
 pub(crate) fn backward_elements<T: Float>(
-    name: &'static str,
     cx: &Cx<'_>,
     kept: &Kept<'_>,
     dy: &mut [Option<TensorMut<'_>>],
     dx: &mut [Slot<'_>],
     reduction: Reduction,
     df: impl Fn(T, T, usize) -> T + Sync + Copy,
-) -> Result<()> {
-    let Some((dx, accumulate)) = take_gradient::<T>(name, dx)? else { return Ok(()) };
-    let inputs = Inputs::<T>::kept(name, kept)?;
-    let scale = scale::<T>(name, reduction, kept, dy)?;
+) -> OpResult {
+    let Some((dx, accumulate)) = take_gradient::<T>(dx)? else { return Ok(()) };
+    let inputs = Inputs::<T>::kept(kept)?;
+    let scale = scale::<T>(reduction, kept, dy)?;
     let width = inputs.width;
     for_row_blocks(
         cx.cpu(),
@@ -114,11 +108,11 @@ pub(crate) fn backward_elements<T: Float>(
                 let start = rows.start * width + c * CHUNK;
                 let chunk = Chunk::new(&inputs, start, rows.end * width);
                 let mut gradients = [T::ZERO; CHUNK];
-                for (i, place) in gradients.iter_mut().enumerate() {
+                for (i, value) in gradients.iter_mut().enumerate() {
                     let weight = chunk.weight[i];
                     let slope = own(chunk.prediction[i], chunk.target[i], start + i);
                     let gradient = T::of(scale * weight) * slope;
-                    *place = if weight == 0.0 { T::ZERO } else { gradient };
+                    *value = if weight == 0.0 { T::ZERO } else { gradient };
                 }
                 for (dx, &gradient) in dx.iter_mut().zip(&gradients) {
                     put(dx, accumulate, gradient);
@@ -129,7 +123,7 @@ pub(crate) fn backward_elements<T: Float>(
     Ok(())
 }
 
-/// How many outputs are computed at a time.
+/// The number of outputs computed at a time.
 const CHUNK: usize = 64;
 /// Running sums of losses.
 const LANES: usize = 16;
@@ -139,7 +133,7 @@ fn rows_at_a_time(width: usize) -> usize {
     (OUTPUTS / width.max(1)).max(1)
 }
 
-/// Outputs side by side with all that belongs to them, of one row or several; what is behind the end has weight 0.
+/// Outputs of one row or several, with their targets and weights; the rest has weight 0.
 struct Chunk<T> {
     prediction: [T; CHUNK],
     target: [T; CHUNK],

@@ -9,7 +9,7 @@ use crate::loss::{
 };
 use crate::narrow::ROWS;
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec,
 };
 use ff_kernels::{Float, maximum};
 use ff_tensor::{DType, TensorMut, TensorRef};
@@ -22,19 +22,21 @@ use std::sync::Arc;
 /// Forward, over rows n of weight s:  loss = −Σₙ sₙ αₜ q^γ u,  count = Σₙ sₙ
 /// Backward:  dz = sₙ D (softmax(z) − 1ₜ)  with  D = αₜ q^γ (1 − γ p u/q)  (u/q is −1 where q is 0)
 ///
-/// The mean's count holds no α: it is the number of rows, as in the paper. With γ = 0 and without α it is
-/// [`crate::SoftmaxCrossEntropy`]. Rows whose target is `ignore_index` take no part. Source: Lin et al., "Focal loss for
-/// dense object detection", 2017; [`crate::BinaryFocal`] is its form for one logit.
+/// The mean's count holds no α: it is the number of rows, as in the paper. With γ = 0 and without α
+/// it is [`crate::SoftmaxCrossEntropy`]. Rows whose target is `ignore_index` take no part. Source:
+/// Lin et al., "Focal loss for dense object detection", 2017; [`crate::BinaryFocal`] is its form
+/// for one logit.
 ///
-/// Inputs: logits z, targets, and sample weights s where there are some. Outputs: loss and count. Kept: the inputs, and
-/// ln Σ exp(z − max z), one value a row; the count for a mean.
+/// Inputs: logits z, targets, and sample weights s where given. Outputs: loss and count.
+/// Kept: the inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
 ///
 /// # Shapes
-/// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`), s `[…]` or `[N]` → loss `[1]`, count `[1]`; leading
-/// dimensions are folded.
+/// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`), s `[…]` or `[N]` → loss `[1]`,
+/// count `[1]`; leading dimensions are folded.
 ///
 /// # Errors
-/// Forward: an index is neither a class nor `ignore_index`, or a sample weight is negative or not finite.
+/// Forward: an index is neither a class nor `ignore_index`, or a sample weight is negative or not
+/// finite.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -50,7 +52,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Focal {
-    /// γ, 0 or more: how fast what is right stops to count.
+    /// γ, 0 or more: how fast the weight of well-classified rows falls.
     pub gamma: f64,
     /// α, one for each class; 1 where `None`.
     pub alpha: Option<Arc<[f64]>>,
@@ -61,7 +63,7 @@ pub struct Focal {
 }
 
 const NAME: &str = "focal";
-/// What the exponential of one logit costs, roughly, against an addition.
+/// The approximate cost of the exponential of a logit, in additions.
 const WORK: usize = 8;
 
 impl Default for Focal {
@@ -77,7 +79,7 @@ impl Focal {
         Arc::new(self)
     }
 
-    /// A row's sample weight and target class; `None` where it takes no part.
+    /// Sample weight and target class of a row; `None` where it takes no part.
     #[inline(always)]
     fn part<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize) -> Option<(f64, usize)> {
         let Target::Integer(targets) = inputs.target else { return None };
@@ -94,58 +96,36 @@ impl Focal {
     }
 }
 
-impl Op for Focal {
+impl FloatOp for Focal {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check_inputs(NAME, x)?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check_inputs(x)?;
         if x[1].dtype != DType::I32 {
             let expected = "class indices (i32)";
-            return Err(Error::DType { op: NAME, expected, found: x[1].dtype });
+            return Err(OpError::dtype(expected, x[1].dtype));
         }
-        let classes = check_index_shapes(NAME, &x[0], &x[1])?;
-        check_class_weights(NAME, "alpha", self.alpha.as_ref(), classes)?;
-        check_gamma(NAME, self.gamma)?;
+        let classes = check_index_shapes(&x[0], &x[1])?;
+        check_class_weights("alpha", self.alpha.as_ref(), classes)?;
+        check_gamma(self.gamma)?;
         let flops = 4 * x[0].shape.len();
         Ok(contract(x, need, self.reduction, true, flops, flops))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved))
-    }
-
-    fn backward(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-impl Focal {
-    fn run_forward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        let inputs = Inputs::<T>::given(NAME, x)?;
+    ) -> OpResult {
+        let inputs = Inputs::<T>::given(x)?;
         if let Target::Integer(targets) = inputs.target {
-            check_indices(NAME, targets, inputs.width, self.ignore_index)?;
+            check_indices(targets, inputs.width, self.ignore_index)?;
         }
-        let saved = saved_row::<T>(NAME, saved)?;
+        let saved = saved_row::<T>(saved)?;
         let total = sum_rows(
             cx.cpu(),
             inputs.rows,
@@ -169,20 +149,20 @@ impl Focal {
                 total
             },
         );
-        total.write::<T>(NAME, self.reduction, y)
+        total.write::<T>(self.reduction, y)
     }
 
-    fn run_backward<T: Float>(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let Some((dz, accumulate)) = take_gradient::<T>(NAME, dx)? else { return Ok(()) };
-        let inputs = Inputs::<T>::kept(NAME, kept)?;
-        let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
-        let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
+    ) -> OpResult {
+        let Some((dz, accumulate)) = take_gradient::<T>(dx)? else { return Ok(()) };
+        let inputs = Inputs::<T>::kept(kept)?;
+        let log_sums = kept.saved(0)?.slice::<T>()?;
+        let scale = scale::<T>(self.reduction, kept, dy)?;
         let classes = inputs.width;
         for_row_blocks(
             cx.cpu(),
@@ -256,7 +236,8 @@ mod tests {
 
     #[test]
     fn values_of_pytorch() {
-        // (-alpha[t] * (1 - log_softmax(z)[t].exp()) ** 2 * log_softmax(z)[t]).mean() in torch's f64
+        // (-alpha[t] * (1 - log_softmax(z)[t].exp()) ** 2 * log_softmax(z)[t]).mean() in torch's
+        // f64
         let op = Focal { alpha: Some([0.5, 2.0, 1.25].into()), ..Default::default() }.op();
         run(&op, &[LOGITS, TARGETS]).assert(
             1.3093610144737482,
@@ -327,7 +308,8 @@ mod tests {
         fails(
             &op,
             &[LOGITS, Data::I32(&[0, 1, -1, 0], &[4])],
-            "focal: row 2 has target -1, which must lie between 0 and 2 (3 classes), or be -100 to be ignored",
+            "focal: row 2 has target -1, which must lie between 0 and 2 (3 classes), or be -100 \
+             to be ignored",
         );
         let op = Focal { alpha: Some([1.0].into()), ..Default::default() }.op();
         fails(&op, &[LOGITS, TARGETS], "focal: alpha has 1 weights, the logits have 3 classes");

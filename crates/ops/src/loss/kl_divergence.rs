@@ -6,25 +6,25 @@ use crate::loss::{
     log_sum_exp, rows_at_a_time, saved_row, scale, softmax_backward, sum_rows, take_gradient,
 };
 use crate::narrow::ROWS;
-use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
-};
+use ff_graph::{Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpResult, Slot, Spec};
 use ff_kernels::{Float, sum, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The Kullback–Leibler divergence KL(t ‖ softmax(z)), for learning from another model's probabilities.
+/// The Kullback–Leibler divergence KL(t ‖ softmax(z)), for learning from another model's
+/// probabilities.
 ///
-/// The input is logits: `kl_div(log_softmax(z), t, reduction="batchmean")` of `torch.nn.functional`, in one pass.
+/// The input is logits: `kl_div(log_softmax(z), t, reduction="batchmean")` of
+/// `torch.nn.functional`, in one pass.
 ///
-/// Forward, over rows n of weight s:  loss = Σₙ sₙ Σ_c t_c (ln t_c − ln softmax(z)_c),  count = Σₙ sₙ
+/// Forward, over rows n of weight s: loss = Σₙ sₙ Σ_c t_c (ln t_c − ln softmax(z)_c), count = Σₙ sₙ
 /// Backward:  dz = sₙ ((Σ_c t_c) softmax(z) − t)
 ///
-/// A class of target 0 adds nothing. The mean divides by the count of rows: PyTorch's `batchmean`, not its `mean`, which
-/// divides by rows times classes.
+/// A class of target 0 adds nothing. The mean divides by the count of rows: PyTorch's `batchmean`,
+/// not its `mean`, which divides by rows times classes.
 ///
-/// Inputs: logits z, probabilities t, and sample weights s where there are some. Outputs: loss and count. Kept: the
-/// inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
+/// Inputs: logits z, probabilities t, and sample weights s where given. Outputs: loss and
+/// count. Kept: the inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
 ///
 /// # Shapes
 /// z and t `[…, C]`, s `[…]` or `[N]` → loss `[1]`, count `[1]`; leading dimensions are folded.
@@ -51,7 +51,7 @@ pub struct KlDivergence {
 }
 
 const NAME: &str = "kl_divergence";
-/// What an exponential and a logarithm cost, roughly, against an addition.
+/// The approximate cost of an exponential and a logarithm, in additions.
 const WORK: usize = 16;
 
 impl KlDivergence {
@@ -61,53 +61,31 @@ impl KlDivergence {
     }
 }
 
-impl Op for KlDivergence {
+impl FloatOp for KlDivergence {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check_inputs(NAME, x)?;
-        check_probability_shapes(NAME, "probabilities of the logits' type", &x[0], &x[1])?;
-        // Compare, subtract, exponential, add; then logarithm, add, product, add. Two subtractions, exponential, product,
-        // sum of the targets, and their subtraction.
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check_inputs(x)?;
+        check_probability_shapes("probabilities of the logits' type", &x[0], &x[1])?;
+        // Compare, subtract, exponential, add; then logarithm, add, product, add. Two subtractions,
+        // exponential, product, sum of the targets, and their subtraction.
         let values = x[0].shape.len();
         Ok(contract(x, need, self.reduction, true, 8 * values, 6 * values))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved))
-    }
-
-    fn backward(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-impl KlDivergence {
-    fn run_forward<T: Float>(
-        self,
-        cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        let inputs = Inputs::<T>::given(NAME, x)?;
-        inputs.check_between_0_and_1(NAME, "probabilities")?;
+    ) -> OpResult {
+        let inputs = Inputs::<T>::given(x)?;
+        inputs.check_between_0_and_1("probabilities")?;
         let classes = inputs.width;
-        let saved = saved_row::<T>(NAME, saved)?;
+        let saved = saved_row::<T>(saved)?;
         let total = sum_rows(
             cx.cpu(),
             inputs.rows,
@@ -143,20 +121,20 @@ impl KlDivergence {
                 total
             },
         );
-        total.write::<T>(NAME, self.reduction, y)
+        total.write::<T>(self.reduction, y)
     }
 
-    fn run_backward<T: Float>(
-        self,
+    fn backward<T: Float>(
+        &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let Some((dz, accumulate)) = take_gradient::<T>(NAME, dx)? else { return Ok(()) };
-        let inputs = Inputs::<T>::kept(NAME, kept)?;
-        let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
-        let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
+    ) -> OpResult {
+        let Some((dz, accumulate)) = take_gradient::<T>(dx)? else { return Ok(()) };
+        let inputs = Inputs::<T>::kept(kept)?;
+        let log_sums = kept.saved(0)?.slice::<T>()?;
+        let scale = scale::<T>(self.reduction, kept, dy)?;
         let classes = inputs.width;
         for_row_blocks(
             cx.cpu(),
@@ -292,13 +270,15 @@ mod tests {
         fails(
             &op,
             &[INPUTS[0], Data::I32(&[0, 1, 2, 0], &[4])],
-            "kl_divergence: values of type i32 are not supported here, expected probabilities of the logits' type",
+            "kl_divergence: values of type i32 are not supported here, expected probabilities of \
+             the logits' type",
         );
         // Log-probabilities in the place of probabilities.
         fails(
             &op,
             &[INPUTS[0], Data::F64(&P.map(f64::ln), &[4, 3])],
-            "kl_divergence: row 0 has target -1.6094379124341003 for output 0; probabilities must lie between 0 and 1",
+            "kl_divergence: row 0 has target -1.6094379124341003 for output 0; probabilities must \
+             lie between 0 and 1",
         );
     }
 }

@@ -1,16 +1,15 @@
-//! What losses have in common: their inputs, the ordered sum over rows, and the two ways of making it one number.
+//! Code shared by the losses: their inputs, the ordered sum over rows, and the two ways of making
+//! it one number.
 //!
-//! Every loss takes (prediction, target, optional sample weights) and gives (loss, count). Rows are spread over threads
-//! and added in f64 in an order that depends on their number alone.
+//! Every loss takes (prediction, target, optional sample weights) and gives (loss, count). Rows are
+//! spread over threads and added in f64 in an order that depends on their number alone.
 
 pub(crate) mod binary_cross_entropy_with_logits;
 pub(crate) mod binary_focal;
 mod elements;
 pub(crate) mod focal;
-pub(crate) mod huber;
 pub(crate) mod kl_divergence;
 pub(crate) mod linear_cross_entropy;
-pub(crate) mod mae;
 pub(crate) mod regression;
 mod sigmoid;
 mod softmax;
@@ -25,7 +24,7 @@ pub(crate) use softmax::{
     log_sum_exp, rows_at_a_time, saved_row, softmax_backward,
 };
 
-use ff_graph::{Contract, Error, Kept, Result, Slot, Spec};
+use ff_graph::{Contract, Kept, OpError, OpResult, Slot, Spec};
 use ff_kernels::{Float, for_rows};
 use ff_tensor::{CpuDevice, Shape, Slice, TensorMut, TensorRef};
 use smallvec::SmallVec;
@@ -33,18 +32,17 @@ use std::ops::Range;
 
 /// How the losses of all rows become one number.
 ///
-/// Every loss gives a second output, the count: the sum of the weights that took part, times the outputs of a row where
-/// each output has a target of its own. Training over micro-batches uses `Sum` and divides by the summed counts once, so
-/// that 1 × N rows and N × 1 rows are the same step.
+/// Every loss gives a second output, the count: the sum of the weights that took part, times the
+/// outputs of a row where each output has its own target. Training over micro-batches uses
+/// `Sum` and divides by the summed counts once, so that 1 × N rows and N × 1 rows are the same
+/// step.
 ///
-/// A row whose sample weight is 0, or whose target is the ignored one, takes no part at all, whatever its values. Where
-/// no row takes part the count is 0, and loss and gradient are 0 (PyTorch's mean is NaN there).
+/// A row whose sample weight is 0, or whose target is the ignored one, takes no part at all,
+/// whatever its values. Where no row takes part the count is 0, and loss and gradient are 0
+/// (PyTorch's mean is NaN there).
 ///
 /// ```
-/// use ff_graph::Op;
-/// use ff_ops::{Mse, Reduction};
-/// assert_eq!(Mse { reduction: Reduction::Sum }.name(), "mse");
-/// assert_eq!(Reduction::default(), Reduction::Mean);
+/// assert_eq!(ff_ops::Reduction::default(), ff_ops::Reduction::Mean);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reduction {
@@ -55,7 +53,7 @@ pub enum Reduction {
     Sum,
 }
 
-/// What rows add up to.
+/// The sum over rows.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Total {
     pub(crate) loss: f64,
@@ -64,18 +62,13 @@ pub(crate) struct Total {
 
 impl Total {
     /// Writes the two outputs.
-    pub(crate) fn write<T: Float>(
-        self,
-        name: &'static str,
-        reduction: Reduction,
-        y: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    pub(crate) fn write<T: Float>(self, reduction: Reduction, y: &mut [TensorMut<'_>]) -> OpResult {
         let loss = match reduction {
             Reduction::Sum => self.loss,
             Reduction::Mean => self.loss * over(self.count),
         };
         for (y, value) in y.iter_mut().zip([loss, self.count]) {
-            y.slice_mut::<T>().map_err(Error::of(name))?.fill(T::of(value));
+            y.slice_mut::<T>()?.fill(T::of(value));
         }
         Ok(())
     }
@@ -86,78 +79,75 @@ fn over(count: f64) -> f64 {
     if count > 0.0 { count.recip() } else { 0.0 }
 }
 
-/// What a row's gradient is multiplied with beside its weight: the loss's own gradient, divided by the count of a mean.
+/// The factor of the gradient of a row beside its weight: the gradient of the loss, divided by
+/// the count of a mean.
 pub(crate) fn scale<T: Float>(
-    name: &'static str,
     reduction: Reduction,
     kept: &Kept<'_>,
     dy: &mut [Option<TensorMut<'_>>],
-) -> Result<f64> {
+) -> OpResult<f64> {
     let one = |values: &[T]| values.first().map_or(0.0, |v| v.f64());
     let dy = match &mut dy[0] {
-        Some(dy) => one(dy.slice_mut::<T>().map_err(Error::of(name))?),
+        Some(dy) => one(dy.slice_mut::<T>()?),
         None => 0.0,
     };
     Ok(match reduction {
         Reduction::Sum => dy,
-        Reduction::Mean => dy * over(one(kept.output(1)?.slice::<T>().map_err(Error::of(name))?)),
+        Reduction::Mean => dy * over(one(kept.output(1)?.slice::<T>()?)),
     })
 }
 
-/// Checks what every loss asks of its inputs: two or three of them, float predictions of one dimension or more, and
-/// weights that are one number for each row.
-pub(crate) fn check_inputs(name: &'static str, x: &[Spec]) -> Result<()> {
+/// Checks the inputs that every loss takes: two or three of them, float predictions of one
+/// dimension or more, and weights that are one number for each row.
+pub(crate) fn check_inputs(x: &[Spec]) -> OpResult {
     let [prediction, _, weights @ ..] = x else {
-        return Err(inputs_expected(name, x.len()));
+        return Err(inputs_expected(x.len()));
     };
     if !prediction.dtype.is_float() {
         let expected = "f32 or f64 predictions";
-        return Err(Error::DType { op: name, expected, found: prediction.dtype });
+        return Err(OpError::dtype(expected, prediction.dtype));
     }
     if prediction.shape.rank() == 0 {
-        return Err(Error::shape(name, "predictions must be […, outputs], found a single number"));
+        return Err(OpError::shape("predictions must be […, outputs], found a single number"));
     }
     match weights {
         [] => {}
         [weights] => {
             if weights.dtype != prediction.dtype {
                 let expected = "sample weights of the predictions' type";
-                return Err(Error::DType { op: name, expected, found: weights.dtype });
+                return Err(OpError::dtype(expected, weights.dtype));
             }
             if !is_per_row(&weights.shape, &prediction.shape) {
-                return Err(Error::shape(
-                    name,
-                    format!(
-                        "predictions {} need one sample weight for each of their {} rows, found {}",
-                        prediction.shape,
-                        prediction.shape.rows(),
-                        weights.shape
-                    ),
-                ));
+                return Err(OpError::shape(format!(
+                    "predictions {} need one sample weight for each of their {} rows, found {}",
+                    prediction.shape,
+                    prediction.shape.rows(),
+                    weights.shape
+                )));
             }
         }
-        _ => return Err(inputs_expected(name, x.len())),
+        _ => return Err(inputs_expected(x.len())),
     }
     Ok(())
 }
 
-/// The predictions' gradient; an error where one of targets or weights is asked for, which losses take as given.
+/// The predictions' gradient; an error where one of targets or weights is asked for, which losses
+/// take as given.
 pub(crate) fn take_gradient<'a, T: Float>(
-    name: &'static str,
     dx: &mut [Slot<'a>],
-) -> Result<Option<(&'a mut [T], bool)>> {
+) -> OpResult<Option<(&'a mut [T], bool)>> {
     if dx[1..].iter().any(Slot::is_needed) {
-        return Err(Error::shape(
-            name,
-            "no gradient flows to targets and weights; give them as `Graph::input`, not as variables",
+        return Err(OpError::shape(
+            "no gradient flows to targets and weights; give them as `Graph::input`, not as \
+             variables",
         ));
     }
-    dx[0].take::<T>().map_err(Error::of(name))
+    Ok(dx[0].take::<T>()?)
 }
 
-fn inputs_expected(name: &'static str, found: usize) -> Error {
+fn inputs_expected(found: usize) -> OpError {
     let message = format!("expected prediction, target and perhaps weights, found {found} inputs");
-    Error::shape(name, message)
+    OpError::shape(message)
 }
 
 /// Whether a shape has one value for each row: the leading dimensions, as they are or folded.
@@ -165,8 +155,8 @@ pub(crate) fn is_per_row(shape: &Shape, prediction: &Shape) -> bool {
     *shape == prediction.without_last() || shape.dims() == [prediction.rows()]
 }
 
-/// The contract of every loss: two single numbers, the second constant; inputs are kept, and the count where it is
-/// divided by. `save_row` asks for one more value a row.
+/// The contract of every loss: two single numbers, the second constant; inputs are kept, and the
+/// count where it is divided by. `save_row` asks for one more value a row.
 pub(crate) fn contract(
     x: &[Spec],
     need: &[bool],
@@ -191,7 +181,7 @@ pub(crate) fn contract(
     }
 }
 
-/// What a row is compared with.
+/// The target of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target<'a, T> {
     Float(&'a [T]),
@@ -219,43 +209,38 @@ pub(crate) struct Inputs<'a, T> {
 }
 
 impl<'a, T: Float> Inputs<'a, T> {
-    /// What forward is given; the weights are looked at.
-    pub(crate) fn given(name: &'static str, x: &[TensorRef<'a>]) -> Result<Self> {
-        let inputs = Self::new(name, x[0], x[1], x.get(2).copied())?;
+    /// The inputs of forward, with checked weights.
+    pub(crate) fn given(x: &[TensorRef<'a>]) -> OpResult<Self> {
+        let inputs = Self::new(x[0], x[1], x.get(2).copied())?;
         if let Some(weights) = inputs.weights
             && let Some(row) = first_bad(weights, |w| w.is_finite() && *w >= T::ZERO)
         {
-            return Err(Error::domain(
-                name,
-                format!(
-                    "the sample weight of row {row} is {}; weights must be finite and not negative",
-                    weights[row].f64()
-                ),
-            ));
+            return Err(OpError::domain(format!(
+                "the sample weight of row {row} is {}; weights must be finite and not negative",
+                weights[row].f64()
+            )));
         }
         Ok(inputs)
     }
 
-    /// What backward finds kept.
-    pub(crate) fn kept(name: &'static str, kept: &Kept<'a>) -> Result<Self> {
+    /// The inputs that backward reads.
+    pub(crate) fn kept(kept: &Kept<'a>) -> OpResult<Self> {
         // The contract keeps every input, so a third one that is not kept was not given.
-        Self::new(name, kept.input(0)?, kept.input(1)?, kept.input(2).ok())
+        Self::new(kept.input(0)?, kept.input(1)?, kept.input(2).ok())
     }
 
     fn new(
-        name: &'static str,
         prediction: TensorRef<'a>,
         target: TensorRef<'a>,
         weights: Option<TensorRef<'a>>,
-    ) -> Result<Self> {
-        let error = Error::of(name);
+    ) -> OpResult<Self> {
         Ok(Self {
-            prediction: prediction.slice().map_err(&error)?,
+            prediction: prediction.slice()?,
             target: match target.data() {
                 Slice::I32(values) => Target::Integer(values),
-                _ => Target::Float(target.slice().map_err(&error)?),
+                _ => Target::Float(target.slice()?),
             },
-            weights: weights.map(|w| w.slice()).transpose().map_err(&error)?,
+            weights: weights.map(|w| w.slice()).transpose()?,
             rows: prediction.shape().rows(),
             width: prediction.shape().last(),
         })
@@ -274,7 +259,7 @@ impl<'a, T: Float> Inputs<'a, T> {
     }
 
     /// Every target must lie between 0 and 1.
-    pub(crate) fn check_between_0_and_1(&self, name: &'static str, what: &str) -> Result<()> {
+    pub(crate) fn check_between_0_and_1(&self, what: &str) -> OpResult {
         // A mixture of probabilities may round to a little more than 1.
         let most = T::of(1.0 + 1e-5);
         let bad = match self.target {
@@ -287,17 +272,18 @@ impl<'a, T: Float> Inputs<'a, T> {
             let message = format!(
                 "row {row} has target {value} for output {output}; {what} must lie between 0 and 1"
             );
-            Err(Error::domain(name, message))
+            Err(OpError::domain(message))
         })
     }
 }
 
-/// At most this many groups of rows are added separately and joined in order: the order of additions follows from the
-/// shape alone, and the partial sums fit on the stack.
+/// At most this many groups of rows are added separately and joined in order: the order of
+/// additions follows from the shape alone, and the partial sums fit on the stack.
 const GROUPS: usize = 64;
 
-/// Adds up what `block` gives for ranges of at most `at_a_time` rows with their part of `saved`, which holds a number of
-/// values for each row, or none; `work` is roughly how many operations a row takes.
+/// Sums the results of `block` over ranges of at most `at_a_time` rows with their part of `saved`,
+/// which holds a number of values for each row, or none; `work` is roughly how many operations a
+/// row takes.
 #[inline(always)]
 pub(crate) fn sum_rows<T: Float>(
     cpu: &CpuDevice,
@@ -341,8 +327,8 @@ pub(crate) fn sum_rows<T: Float>(
     })
 }
 
-/// Calls `f` for ranges of at most `at_a_time` rows with their part of a gradient `width` wide; `work` is roughly how many
-/// operations a row takes.
+/// Calls `f` for ranges of at most `at_a_time` rows with their part of a gradient `width` wide;
+/// `work` is roughly how many operations a row takes.
 #[inline(always)]
 pub(crate) fn for_row_blocks<T: Float>(
     cpu: &CpuDevice,
@@ -373,7 +359,8 @@ pub(crate) fn for_row_blocks<T: Float>(
     );
 }
 
-/// Σ f(i) for i below `n`, in f64: eight running sums break the chain of additions and are joined in a fixed order.
+/// Σ f(i) for i below `n`, in f64: eight running sums break the chain of additions and are joined
+/// in a fixed order.
 #[inline(always)]
 pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
@@ -386,7 +373,8 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
     (whole..n).fold(lanes.iter().sum(), |sum, i| sum + f(i))
 }
 
-/// The place of the first value that is not `good`. All are looked at first, without a branch for each.
+/// The index of the first value that is not `good`. All are checked first, without a branch for
+/// each.
 #[inline(always)]
 pub(crate) fn first_bad<T>(values: &[T], good: impl Fn(&T) -> bool) -> Option<usize> {
     let mut all = true;
@@ -402,7 +390,7 @@ pub(crate) fn times(weight: f64, value: f64) -> f64 {
     if weight == 0.0 && value.is_infinite() { 0.0 } else { weight * value }
 }
 
-/// Writes a gradient, or adds it to what is there.
+/// Writes a gradient, or adds it.
 #[inline(always)]
 pub(crate) fn put<T: Float>(slot: &mut T, accumulate: bool, value: T) {
     *slot = if accumulate { *slot + value } else { value };
@@ -419,7 +407,7 @@ pub(crate) fn put_zeros<T: Float>(dx: &mut [T], accumulate: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Mse;
+    use crate::RegressionLoss::Mse;
     use ff_graph::{Graph, Params};
     use ff_tensor::{DType, Device, DeviceOptions, Tensor};
 
@@ -430,10 +418,11 @@ mod tests {
         let mut graph = Graph::new(&device, params);
         let x = Tensor::from_slice(&device, &[1.0f64, 2.0], &[2, 1]).unwrap();
         let (x, t) = (graph.input(x.clone()), graph.variable(x));
-        let loss = graph.apply(&Mse::default().op(), &[&x, &t]).unwrap();
+        let loss = graph.apply(&Mse.op(Reduction::Mean), &[&x, &t]).unwrap();
         assert_eq!(
             graph.backward(loss).unwrap_err().to_string(),
-            "mse: no gradient flows to targets and weights; give them as `Graph::input`, not as variables"
+            "mse: no gradient flows to targets and weights; give them as `Graph::input`, not as \
+             variables"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use ff_kernels::Float;
 
-/// (−ln σ(z), −ln σ(−z)): what a logit loses where the truth is yes, and where it is no.
+/// (−ln σ(z), −ln σ(−z)): the loss of a logit with the target 1, and with the target 0.
 #[inline(always)]
 pub(crate) fn soft_hinges<T: Float>(z: T) -> (T, T) {
     // The exponential and the logarithm of both are the same.

@@ -2,23 +2,24 @@
 
 use super::{first_bad, is_per_row, put, put_zeros};
 use crate::narrow::{NARROW, Narrow, PerRow, ROWS};
-use ff_graph::{Error, Result, Spec};
+use ff_graph::{OpError, OpResult, Spec};
 use ff_kernels::{Float, maximum, sum_of};
 use ff_tensor::TensorMut;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How many rows of so many classes are computed at a time, at most [`ROWS`]: few enough of the wide ones that threads
-/// share them.
+/// The number of rows of so many classes computed at a time, at most [`ROWS`]: few enough of the
+/// wide ones that threads share them.
 pub(crate) fn rows_at_a_time(classes: usize) -> usize {
     const LOGITS: usize = 1024;
     if classes <= NARROW { ROWS } else { (LOGITS / classes).clamp(1, ROWS) }
 }
 
-/// m = max z and ln Σ exp(z − m) of each row. Both are needed: their sum, ln Σ exp z, would lose the digits of
-/// log-probabilities next to large logits.
+/// m = max z and ln Σ exp(z − m) of each row. Both are needed: their sum, ln Σ exp z, would lose
+/// the digits of log-probabilities next to large logits.
 ///
-/// The term of the greatest logit is 1 and is left to ln(1 + …), so that nothing is lost where the others are small.
+/// The term of the greatest logit is 1 and is left to ln(1 + …), so that nothing is lost where the
+/// others are small.
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Float>(
     z: &[T],
@@ -52,8 +53,8 @@ pub(crate) fn log_sum_exp<T: Float>(
     (greatest, logs)
 }
 
-/// dz = scale · p of each row, or dz += where `accumulate` is set, with the probabilities p = exp(z − m − log_sum).
-/// A row without a scale takes no part.
+/// dz = scale · p of each row, or dz += where `accumulate` is set, with the probabilities p = exp(z
+/// − m − log_sum). A row without a scale takes no part.
 #[inline(always)]
 pub(crate) fn softmax_backward<T: Float>(
     z: &[T],
@@ -95,114 +96,90 @@ pub(crate) fn softmax_backward<T: Float>(
 
 /// One weight for each class, finite and not negative.
 pub(crate) fn check_class_weights(
-    name: &'static str,
     what: &str,
     weights: Option<&Arc<[f64]>>,
     classes: usize,
-) -> Result<()> {
+) -> OpResult {
     let Some(weights) = weights else { return Ok(()) };
     if weights.len() != classes {
-        return Err(Error::shape(
-            name,
-            format!("{what} has {} weights, the logits have {classes} classes", weights.len()),
-        ));
+        return Err(OpError::shape(format!(
+            "{what} has {} weights, the logits have {classes} classes",
+            weights.len()
+        )));
     }
     weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)).map_or(Ok(()), |class| {
-        Err(Error::shape(
-            name,
-            format!(
-                "{what} is {} for class {class}; it must be finite and not negative",
-                weights[class]
-            ),
-        ))
+        Err(OpError::shape(format!(
+            "{what} is {} for class {class}; it must be finite and not negative",
+            weights[class]
+        )))
     })
 }
 
-/// The weight of a class; 1 where there are none.
+/// The weight of a class; 1 where none are given.
 #[inline(always)]
 pub(crate) fn class_weight(weights: Option<&Arc<[f64]>>, class: usize) -> f64 {
     weights.map_or(1.0, |weights| weights[class])
 }
 
 /// Where forward leaves ln Σ of each row; nowhere where no gradient is needed.
-pub(crate) fn saved_row<'a, T: Float>(
-    name: &'static str,
-    saved: &'a mut [TensorMut<'_>],
-) -> Result<&'a mut [T]> {
-    match saved {
-        [saved, ..] => saved.slice_mut::<T>().map_err(Error::of(name)),
-        [] => Ok(&mut []),
-    }
+pub(crate) fn saved_row<'a, T: Float>(saved: &'a mut [TensorMut<'_>]) -> OpResult<&'a mut [T]> {
+    Ok(match saved {
+        [saved, ..] => saved.slice_mut::<T>()?,
+        [] => &mut [],
+    })
 }
 
 /// Checks logits against class indices (i32, one for each row) and gives the number of classes.
-pub(crate) fn check_index_shapes(
-    name: &'static str,
-    logits: &Spec,
-    target: &Spec,
-) -> Result<usize> {
+pub(crate) fn check_index_shapes(logits: &Spec, target: &Spec) -> OpResult<usize> {
     if !is_per_row(&target.shape, &logits.shape) {
-        return Err(Error::shape(
-            name,
-            format!(
-                "logits {} need one class index for each of their {} rows, found {}",
-                logits.shape,
-                logits.shape.rows(),
-                target.shape
-            ),
-        ));
+        return Err(OpError::shape(format!(
+            "logits {} need one class index for each of their {} rows, found {}",
+            logits.shape,
+            logits.shape.rows(),
+            target.shape
+        )));
     }
-    check_classes(name, logits)
+    check_classes(logits)
 }
 
-/// Checks logits against probabilities and gives the number of classes; `expected` says which targets are taken.
+/// Checks logits against probabilities and gives the number of classes; `expected` says which
+/// targets are taken.
 pub(crate) fn check_probability_shapes(
-    name: &'static str,
     expected: &'static str,
     logits: &Spec,
     target: &Spec,
-) -> Result<usize> {
+) -> OpResult<usize> {
     if target.dtype != logits.dtype {
-        return Err(Error::DType { op: name, expected, found: target.dtype });
+        return Err(OpError::dtype(expected, target.dtype));
     }
     if target.shape != logits.shape {
-        return Err(Error::shape(
-            name,
-            format!(
-                "logits {} need probabilities of the same shape, found {}; class indices are i32",
-                logits.shape, target.shape
-            ),
-        ));
+        return Err(OpError::shape(format!(
+            "logits {} need probabilities of the same shape, found {}; class indices are i32",
+            logits.shape, target.shape
+        )));
     }
-    check_classes(name, logits)
+    check_classes(logits)
 }
 
-fn check_classes(name: &'static str, logits: &Spec) -> Result<usize> {
+fn check_classes(logits: &Spec) -> OpResult<usize> {
     match logits.shape.last() {
-        0 => Err(Error::shape(name, format!("logits {} have no classes", logits.shape))),
+        0 => Err(OpError::shape(format!("logits {} have no classes", logits.shape))),
         classes => Ok(classes),
     }
 }
 
 /// Every class index must be one of the classes, or the ignored one.
-pub(crate) fn check_indices(
-    name: &'static str,
-    target: &[i32],
-    classes: usize,
-    ignore_index: i32,
-) -> Result<()> {
+pub(crate) fn check_indices(target: &[i32], classes: usize, ignore_index: i32) -> OpResult {
     // A negative index is greater than any number of classes.
     let most = u32::try_from(classes).unwrap_or(u32::MAX);
     let known = |t: &i32| *t == ignore_index || (*t as u32) < most;
     first_bad(target, known).map_or(Ok(()), |row| {
-        Err(Error::domain(
-            name,
-            format!(
-                "row {row} has target {}, which must lie between 0 and {} ({classes} classes), or be {ignore_index} to be \
+        Err(OpError::domain(format!(
+            "row {row} has target {}, which must lie between 0 and {} ({classes} classes), or \
+                 be {ignore_index} to be \
                  ignored",
-                target[row],
-                classes - 1
-            ),
-        ))
+            target[row],
+            classes - 1
+        )))
     })
 }

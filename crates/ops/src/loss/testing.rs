@@ -1,4 +1,4 @@
-//! What the tests of all losses share.
+//! Helpers for the tests of all losses.
 
 use ff_graph::{Error, Graph, Op, Params, Result, Value};
 use ff_tensor::{DType, Device, DeviceOptions, Slice, Tensor};
@@ -34,7 +34,7 @@ impl Data<'_> {
     }
 }
 
-/// What came out.
+/// The results.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
     pub(crate) loss: f64,
@@ -59,7 +59,7 @@ impl Found {
     }
 }
 
-/// Equal but for a few roundings of an f64.
+/// Equal up to a few roundings of an f64.
 pub(crate) fn assert_close(found: f64, expected: f64) {
     assert!((found - expected).abs() <= 4e-15 * expected.abs().max(1.0), "{found} for {expected}");
 }

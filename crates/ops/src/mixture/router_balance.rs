@@ -1,7 +1,7 @@
 //! How evenly routers spread tokens over their experts.
 
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
 use ff_kernels::Float;
 use ff_tensor::{Shape, TensorMut, TensorRef};
@@ -9,14 +9,17 @@ use std::sync::Arc;
 
 const NAME: &str = "router_balance";
 
-/// The loss that spreads tokens over experts (Fedus et al., "Switch Transformers", 2021), of all layers together as
-/// `transformers` has it, from what [`MixtureOfExperts`](crate::MixtureOfExperts) tells of each layer, added up.
+/// The loss that spreads tokens over experts (Fedus et al., "Switch Transformers", 2021), of all
+/// layers together as `transformers` has it, from what
+/// [`MixtureOfExperts`](crate::MixtureOfExperts) tells of each layer, added up.
 ///
-/// Forward, with E experts, pₑ the sum of their probabilities, cₑ how often each is chosen, M = Σ cₑ / k the rows of all
-/// layers, and n the tokens that a mean loss is taken over:  y = n E Σ (cₑ / M) (pₑ / M)
+/// Forward, with E experts, pₑ the sum of their probabilities, cₑ how often each is chosen, M = Σ
+/// cₑ / k the rows of all layers, and n the tokens that a mean loss is taken over: y = n E Σ (cₑ /
+/// M) (pₑ / M)
 /// Backward:  dpₑ = n E cₑ / M² · dy,  dcₑ = (n E pₑ / M² − 2 y / (k M)) dy,  dn = y / n · dy
 ///
-/// Small where both are even; a sum over tokens like the loss that it is added to. Kept: all inputs.
+/// Small where both are even; a sum over tokens like the loss that it is added to. Kept: all
+/// inputs.
 ///
 /// # Shapes
 /// p above c `[2, E]`, n `[1]` → y `[1]`
@@ -50,18 +53,64 @@ impl RouterBalance {
     pub fn op(self) -> Arc<dyn Op> {
         Arc::new(self)
     }
+}
 
-    fn backward_of<T: Float>(
-        self,
+impl FloatOp for RouterBalance {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 2, "spread, count")?;
+        check::float(&x[0])?;
+        check::same_dtype("the count", &x[1], &x[0])?;
+        if !matches!(*x[0].shape.dims(), [2, experts] if experts > 0)
+            || x[1].shape != Shape::scalar()
+        {
+            let message = format!(
+                "expected a spread [2, experts] and a count [1], found {} and {}",
+                x[0].shape, x[1].shape
+            );
+            return Err(OpError::shape(message));
+        }
+        if self.top_k == 0 {
+            return Err(OpError::shape("top_k must be at least 1, found 0"));
+        }
+        let n = x[0].shape.len();
+        let contract = Contract::new([Spec::new(Shape::scalar(), x[0].dtype)]);
+        let any = need.contains(&true);
+        let contract = contract.cost(2 * n, if any { 3 * n } else { 0 });
+        Ok(if any { contract.keep_input(0).keep_input(1) } else { contract })
+    }
+
+    fn forward<T: Float>(
+        &self,
+        _cx: &Cx<'_>,
+        x: &[TensorRef<'_>],
+        y: &mut [TensorMut<'_>],
+        _saved: &mut [TensorMut<'_>],
+    ) -> OpResult {
+        let spread = x[0].slice::<T>()?;
+        let n = x[1].slice::<T>()?[0].f64();
+        let experts = spread.len() / 2;
+        let (p, c) = spread.split_at(experts);
+        let (rows, sum) = totals(self.top_k, p, c);
+        let loss = if rows == 0.0 { 0.0 } else { n * experts as f64 * sum / (rows * rows) };
+        y[0].slice_mut::<T>()?[0] = T::of(loss);
+        Ok(())
+    }
+
+    fn backward<T: Float>(
+        &self,
+        _cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = dy.slice_mut::<T>().map_err(&error)?[0].f64();
-        let spread = kept.input(0)?.slice::<T>().map_err(&error)?;
-        let n = kept.input(1)?.slice::<T>().map_err(&error)?[0].f64();
+        let dy = dy.slice_mut::<T>()?[0].f64();
+        let spread = kept.input(0)?.slice::<T>()?;
+        let n = kept.input(1)?.slice::<T>()?[0].f64();
         let experts = spread.len() / 2;
         let (p, c) = spread.split_at(experts);
         let (rows, sum) = totals(self.top_k, p, c);
@@ -71,7 +120,7 @@ impl RouterBalance {
             *to = if accumulate { *to + value } else { value };
         };
         let scale = experts as f64 / (rows * rows);
-        if let Some((d, accumulate)) = dx[0].take::<T>().map_err(&error)? {
+        if let Some((d, accumulate)) = dx[0].take::<T>()? {
             let (dp, dc) = d.split_at_mut(experts);
             for (to, c) in dp.iter_mut().zip(c) {
                 put(to, n * scale * c.f64(), accumulate);
@@ -81,69 +130,10 @@ impl RouterBalance {
                 put(to, n * scale * p.f64() - from_rows, accumulate);
             }
         }
-        if let Some((d, accumulate)) = dx[1].take::<T>().map_err(&error)? {
+        if let Some((d, accumulate)) = dx[1].take::<T>()? {
             put(&mut d[0], scale * sum, accumulate);
         }
         Ok(())
-    }
-}
-
-impl Op for RouterBalance {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 2, "spread, count")?;
-        check::float(NAME, &x[0])?;
-        check::same_dtype(NAME, "the count", &x[1], &x[0])?;
-        if !matches!(*x[0].shape.dims(), [2, experts] if experts > 0)
-            || x[1].shape != Shape::scalar()
-        {
-            let message = format!(
-                "expected a spread [2, experts] and a count [1], found {} and {}",
-                x[0].shape, x[1].shape
-            );
-            return Err(Error::shape(NAME, message));
-        }
-        if self.top_k == 0 {
-            return Err(Error::shape(NAME, "top_k must be at least 1, found 0"));
-        }
-        let n = x[0].shape.len();
-        let contract = Contract::new([Spec::new(Shape::scalar(), x[0].dtype)]);
-        let any = need.contains(&true);
-        let contract = contract.cost(2 * n, if any { 3 * n } else { 0 });
-        Ok(if any { contract.keep_input(0).keep_input(1) } else { contract })
-    }
-
-    fn forward(
-        &self,
-        _cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
-        for_float!(NAME, x[0].dtype(), T => {
-            let spread = x[0].slice::<T>().map_err(&error)?;
-            let n = x[1].slice::<T>().map_err(&error)?[0].f64();
-            let experts = spread.len() / 2;
-            let (p, c) = spread.split_at(experts);
-            let (rows, sum) = totals(self.top_k, p, c);
-            let loss = if rows == 0.0 { 0.0 } else { n * experts as f64 * sum / (rows * rows) };
-            y[0].slice_mut::<T>().map_err(&error)?[0] = T::of(loss);
-            Ok(())
-        })
-    }
-
-    fn backward(
-        &self,
-        _cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.backward_of::<T>(kept, dy, dx))
     }
 }
 

@@ -1,19 +1,20 @@
 //! Layer normalisation.
 
-use ff_graph::for_float;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpResult, Slot, Spec, check,
+};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum, sum_columns, sum_of, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "layer_norm";
-
-/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016): each row on its own.
+/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016): each row on
+/// its own.
 ///
-/// Forward, with μ and σ² = Σ(x − μ)²/C of a row of C features:  x̂ = (x − μ) r with r = 1/√(σ² + ε),  y = w ⊙ x̂ + b
+/// Forward, with μ and σ² = Σ(x − μ)²/C of a row of C features: x̂ = (x − μ) r with r = 1/√(σ² +
+/// ε), y = w ⊙ x̂ + b
 /// Backward, with g = w ⊙ dy:  dx = r (g − Σg/C − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂,  db = Σₙ dy
 ///
-/// Inputs: x, then w and b where there are. Kept: x and w; saved: μ and r, two numbers a row.
+/// Inputs: x, then w and b where given. Kept: x and w; saved: μ and r, two numbers a row.
 ///
 /// # Shapes
 /// x `[…, features]`, w and b `[features]` → y `[…, features]`
@@ -45,31 +46,31 @@ impl LayerNorm {
         Arc::new(Self { eps, weight, bias })
     }
 
-    /// The places of w and b among the inputs.
-    fn places(&self) -> (Option<usize>, Option<usize>) {
+    /// The indices of w and b among the inputs.
+    fn weight_and_bias(&self) -> (Option<usize>, Option<usize>) {
         (self.weight.then_some(1), self.bias.then_some(1 + usize::from(self.weight)))
     }
 }
 
-impl Op for LayerNorm {
+impl FloatOp for LayerNorm {
     fn name(&self) -> &'static str {
-        NAME
+        "layer_norm"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let names = match (self.weight, self.bias) {
             (false, false) => "x",
             (true, false) => "x, weight",
             (false, true) => "x, bias",
             (true, true) => "x, weight, bias",
         };
-        let (weight, bias) = self.places();
-        check::inputs(NAME, x, 1 + usize::from(self.weight) + usize::from(self.bias), names)?;
-        check::float(NAME, &x[0])?;
-        check::eps(NAME, self.eps)?;
-        for (place, what) in [(weight, "the weight"), (bias, "the bias")] {
-            if let Some(i) = place {
-                check::per_feature(NAME, what, &x[i], &x[0])?;
+        let (weight, bias) = self.weight_and_bias();
+        check::inputs(x, 1 + usize::from(self.weight) + usize::from(self.bias), names)?;
+        check::float(&x[0])?;
+        check::eps(self.eps)?;
+        for (index, what) in [(weight, "the weight"), (bias, "the bias")] {
+            if let Some(i) = index {
+                check::per_feature(what, &x[i], &x[0])?;
             }
         }
         let n = x[0].shape.len();
@@ -85,59 +86,15 @@ impl Op for LayerNorm {
         Ok(contract)
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved).map_err(Error::of(NAME)))
-    }
-
-    fn backward(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-/// A row y = (x − mean) · rstd ⊙ w + b, with its mean and rstd = 1 / √(variance + ε).
-#[inline(always)]
-fn normalise<T: Float>(
-    x: &[T],
-    (weight, bias): (Option<&[T]>, Option<&[T]>),
-    eps: f64,
-    y: &mut [T],
-) -> (T, T) {
-    let width = x.len() as f64;
-    let mean = sum(x) / width;
-    let variance = sum_of(x, |x| (x.f64() - mean) * (x.f64() - mean)) / width;
-    let (mean, rstd) = (T::of(mean), T::of(1.0 / (variance + eps).sqrt()));
-    y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - mean) * rstd);
-    if let Some(weight) = weight {
-        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
-    }
-    if let Some(bias) = bias {
-        y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
-    }
-    (mean, rstd)
-}
-
-impl LayerNorm {
-    fn run_forward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        saved: &mut [TensorMut<'_>],
-    ) -> ff_tensor::Result<()> {
+    ) -> OpResult {
         let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
-        let (weight, bias) = self.places();
+        let (weight, bias) = self.weight_and_bias();
         let weight = weight.map(|i| x[i].slice::<T>()).transpose()?;
         let bias = bias.map(|i| x[i].slice::<T>()).transpose()?;
         let x = x[0].slice::<T>()?;
@@ -170,20 +127,19 @@ impl LayerNorm {
         Ok(())
     }
 
-    fn run_backward<T: Float>(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-        let (weight, bias) = self.places();
+        let (weight, bias) = self.weight_and_bias();
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = dy.slice_mut::<T>().map_err(&error)?;
+        let dy = dy.slice_mut::<T>()?;
         if let Some(i) = bias
-            && let Some((dbias, accumulate)) = dx[i].take::<T>().map_err(&error)?
+            && let Some((dbias, accumulate)) = dx[i].take::<T>()?
         {
             sum_columns(cx.cpu(), dy, dbias, accumulate);
         }
@@ -191,11 +147,11 @@ impl LayerNorm {
         if !dx[0].is_needed() && !need_weight {
             return Ok(());
         }
-        let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-        let mean = kept.saved(0)?.slice::<T>().map_err(&error)?;
-        let rstd = kept.saved(1)?.slice::<T>().map_err(&error)?;
+        let x = kept.input(0)?.slice::<T>()?;
+        let mean = kept.saved(0)?.slice::<T>()?;
+        let rstd = kept.saved(1)?.slice::<T>()?;
         if let Some(i) = weight
-            && let Some((dweight, accumulate)) = dx[i].take::<T>().map_err(&error)?
+            && let Some((dweight, accumulate)) = dx[i].take::<T>()?
         {
             let dy = &*dy;
             for_columns(
@@ -217,9 +173,9 @@ impl LayerNorm {
                 },
             );
         }
-        if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = weight.map(|i| kept.input(i)).transpose()?;
-            let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
+            let weight = weight.map(|w| w.slice::<T>()).transpose()?;
             // dy is not needed any more: g takes its place.
             for_rows(
                 cx.cpu(),
@@ -245,6 +201,28 @@ impl LayerNorm {
         }
         Ok(())
     }
+}
+
+/// A row y = (x − mean) · rstd ⊙ w + b, with its mean and rstd = 1 / √(variance + ε).
+#[inline(always)]
+fn normalise<T: Float>(
+    x: &[T],
+    (weight, bias): (Option<&[T]>, Option<&[T]>),
+    eps: f64,
+    y: &mut [T],
+) -> (T, T) {
+    let width = x.len() as f64;
+    let mean = sum(x) / width;
+    let variance = sum_of(x, |x| (x.f64() - mean) * (x.f64() - mean)) / width;
+    let (mean, rstd) = (T::of(mean), T::of(1.0 / (variance + eps).sqrt()));
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = (x - mean) * rstd);
+    if let Some(weight) = weight {
+        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
+    }
+    if let Some(bias) = bias {
+        y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+    }
+    (mean, rstd)
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -285,7 +263,7 @@ mod tests {
         }
     }
 
-    /// The only feature is its own mean: y = b whatever x is, and x has no gradient.
+    /// A single feature is its own mean: y = b for every x, and x has no gradient.
     #[test]
     fn one_feature() {
         let inputs = [[3.0f32], [2.0], [0.5]].map(|v| tensor(&v, &[1]));
@@ -307,6 +285,6 @@ mod tests {
     fn a_bad_eps_is_named() {
         let x = [Spec::new([2, 3], ff_tensor::DType::F32)];
         let error = LayerNorm::op(-1.0, false, false).contract(&x, &[false]).unwrap_err();
-        assert!(error.to_string().starts_with("layer_norm: eps must be"), "{error}");
+        assert!(error.to_string().starts_with("eps must be"), "{error}");
     }
 }

@@ -1,21 +1,22 @@
 //! Root mean square normalisation.
 
-use ff_graph::for_float;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
+};
 use ff_kernels::{Float, MAX_COLUMNS, dot, for_columns, for_rows};
 use ff_tensor::{Shape, TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "rms_norm";
-
-/// Root mean square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich, 2019).
+/// Root mean square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich,
+/// 2019).
 ///
 /// Forward, for each group of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = w ⊙ x̂
 /// Backward, with g = w ⊙ dy:  dx = r (g − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂
 ///
-/// A group is a row, or as many features as w has: each head of a query or a key has a norm of its own, with one w.
+/// A group is a row, or as many features as w has: each head of a query or a key has a norm of its
+/// own, with one w.
 ///
-/// Inputs: x, then w where there is one. Kept: x and w; saved: r, one number a group.
+/// Inputs: x, then w where given. Kept: x and w; saved: r, one number a group.
 ///
 /// # Shapes
 /// x `[…, k·C]`, w `[C]` → y `[…, k·C]`; without w, k = 1.
@@ -46,16 +47,16 @@ impl RmsNorm {
     }
 }
 
-impl Op for RmsNorm {
+impl FloatOp for RmsNorm {
     fn name(&self) -> &'static str {
-        NAME
+        "rms_norm"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let names = if self.weight { "x, weight" } else { "x" };
-        check::inputs(NAME, x, 1 + usize::from(self.weight), names)?;
-        check::float(NAME, &x[0])?;
-        check::eps(NAME, self.eps)?;
+        check::inputs(x, 1 + usize::from(self.weight), names)?;
+        check::float(&x[0])?;
+        check::eps(self.eps)?;
         let groups = match x.get(1) {
             Some(weight) => groups(weight, &x[0])?,
             None => 1,
@@ -72,66 +73,13 @@ impl Op for RmsNorm {
         Ok(contract)
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved).map_err(Error::of(NAME)))
-    }
-
-    fn backward(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-/// How many groups of the weight's size a row of x has.
-fn groups(weight: &Spec, x: &Spec) -> Result<usize> {
-    let (width, features) = (weight.shape.last(), x.shape.last());
-    let fits = width == features || width > 0 && features % width == 0;
-    if weight.shape.rank() != 1 || x.shape.rank() == 0 || !fits {
-        let message = format!(
-            "the weight must be [{features}], one value per feature of x {}, or of a size that divides this; found {}",
-            x.shape, weight.shape
-        );
-        return Err(Error::shape(NAME, message));
-    }
-    check::same_dtype(NAME, "the weight", weight, x)?;
-    Ok(if width == features { 1 } else { features / width })
-}
-
-/// How many groups x has in all.
-fn rows(x: &Shape, width: usize) -> usize {
-    if x.last() == width { x.rows() } else { x.len() / width }
-}
-
-/// A row y = x / √(mean x² + ε) ⊙ w, and 1 / √(mean x² + ε).
-#[inline(always)]
-fn normalise<T: Float>(x: &[T], weight: Option<&[T]>, eps: f64, y: &mut [T]) -> T {
-    let rstd = T::of(1.0 / (dot(x, x) / x.len() as f64 + eps).sqrt());
-    y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
-    if let Some(weight) = weight {
-        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
-    }
-    rstd
-}
-
-impl RmsNorm {
-    fn run_forward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        saved: &mut [TensorMut<'_>],
-    ) -> ff_tensor::Result<()> {
+    ) -> OpResult {
         let width = if self.weight { x[1].shape().last() } else { x[0].shape().last() };
         let rows = rows(x[0].shape(), width);
         let weight = if self.weight { Some(x[1].slice::<T>()?) } else { None };
@@ -163,22 +111,21 @@ impl RmsNorm {
         Ok(())
     }
 
-    fn run_backward<T: Float>(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let width = kept.spec(usize::from(self.weight)).shape.last();
         let rows = rows(&kept.spec(0).shape, width);
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = dy.slice_mut::<T>().map_err(&error)?;
-        let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-        let rstd = kept.saved(0)?.slice::<T>().map_err(&error)?;
+        let dy = dy.slice_mut::<T>()?;
+        let x = kept.input(0)?.slice::<T>()?;
+        let rstd = kept.saved(0)?.slice::<T>()?;
         if self.weight
-            && let Some((dweight, accumulate)) = dx[1].take::<T>().map_err(&error)?
+            && let Some((dweight, accumulate)) = dx[1].take::<T>()?
         {
             let dy = &*dy;
             for_columns(
@@ -200,9 +147,9 @@ impl RmsNorm {
                 },
             );
         }
-        if let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? {
+        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = if self.weight { Some(kept.input(1)?) } else { None };
-            let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
+            let weight = weight.map(|w| w.slice::<T>()).transpose()?;
             // dy is not needed any more: g takes its place.
             for_rows(
                 cx.cpu(),
@@ -226,6 +173,38 @@ impl RmsNorm {
         }
         Ok(())
     }
+}
+
+/// How many groups of the weight's size a row of x has.
+fn groups(weight: &Spec, x: &Spec) -> OpResult<usize> {
+    let (width, features) = (weight.shape.last(), x.shape.last());
+    let fits = width == features || width > 0 && features % width == 0;
+    if weight.shape.rank() != 1 || x.shape.rank() == 0 || !fits {
+        let message = format!(
+            "the weight must be [{features}], one value per feature of x {}, or of a size that \
+             divides this; found {}",
+            x.shape, weight.shape
+        );
+        return Err(OpError::shape(message));
+    }
+    check::same_dtype("the weight", weight, x)?;
+    Ok(if width == features { 1 } else { features / width })
+}
+
+/// How many groups x has in all.
+fn rows(x: &Shape, width: usize) -> usize {
+    if x.last() == width { x.rows() } else { x.len() / width }
+}
+
+/// A row y = x / √(mean x² + ε) ⊙ w, and 1 / √(mean x² + ε).
+#[inline(always)]
+fn normalise<T: Float>(x: &[T], weight: Option<&[T]>, eps: f64, y: &mut [T]) -> T {
+    let rstd = T::of(1.0 / (dot(x, x) / x.len() as f64 + eps).sqrt());
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
+    if let Some(weight) = weight {
+        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
+    }
+    rstd
 }
 
 pub(crate) fn cases() -> Vec<Case> {

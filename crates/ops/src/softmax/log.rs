@@ -1,7 +1,7 @@
 use super::{EXP, contract, rows_to_check};
 use crate::loss::{for_row_blocks, log_sum_exp, put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
-use ff_graph::{Case, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use ff_graph::{Case, Contract, Cx, FloatOp, Kept, Op, OpResult, Slot, Spec};
 use ff_kernels::{Float, for_rows, sum};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
@@ -39,97 +39,79 @@ impl LogSoftmax {
     }
 }
 
-impl Op for LogSoftmax {
+impl FloatOp for LogSoftmax {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        contract(NAME, x, need)
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        contract(x, need)
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    ) -> OpResult {
+        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let x = x[0].slice::<T>()?;
+        let y = y[0].slice_mut()?;
+        for_row_blocks(
+            cx.cpu(),
+            [rows, width],
+            rows_at_a_time(width),
+            EXP * width,
+            y,
+            #[inline(always)]
+            |rows, y| {
+                let (greatest, logs) = log_sum_exp(x, rows.clone(), width);
+                if width <= NARROW {
+                    let mut block = Narrow::new(x, rows, width);
+                    block.subtract(&greatest, &logs);
+                    return block.put(y, false);
+                }
+                for ((r, i), y) in rows.enumerate().zip(y.chunks_exact_mut(width)) {
+                    let (m, log) = (greatest[r], logs[r]);
+                    for (y, &x) in y.iter_mut().zip(&x[i * width..][..width]) {
+                        *y = x - m - log;
+                    }
+                }
+            },
+        );
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
-    }
-}
-
-fn forward<T: Float>(
-    cx: &Cx<'_>,
-    x: &[TensorRef<'_>],
-    y: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()> {
-    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
-    let x = x[0].slice::<T>()?;
-    let y = y[0].slice_mut()?;
-    for_row_blocks(
-        cx.cpu(),
-        [rows, width],
-        rows_at_a_time(width),
-        EXP * width,
-        y,
-        #[inline(always)]
-        |rows, y| {
-            let (greatest, logs) = log_sum_exp(x, rows.clone(), width);
-            if width <= NARROW {
-                let mut block = Narrow::new(x, rows, width);
-                block.subtract(&greatest, &logs);
-                return block.put(y, false);
-            }
-            for ((r, i), y) in rows.enumerate().zip(y.chunks_exact_mut(width)) {
-                let (m, log) = (greatest[r], logs[r]);
-                for (y, &x) in y.iter_mut().zip(&x[i * width..][..width]) {
-                    *y = x - m - log;
+    ) -> OpResult {
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
+        let y = kept.output(0)?.slice::<T>()?;
+        let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
+        for_rows(
+            cx.cpu(),
+            rows,
+            EXP * width,
+            [(dx, width)],
+            #[inline(always)]
+            |i, [dx]| {
+                let part = i * width..(i + 1) * width;
+                let (y, dy) = (&y[part.clone()], &dy[part]);
+                let total = T::of(sum(dy));
+                for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                    put(dx, accumulate, dy - y.exp() * total);
                 }
-            }
-        },
-    );
-    Ok(())
-}
-
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    let y = kept.output(0)?.slice::<T>().map_err(&error)?;
-    let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
-    for_rows(
-        cx.cpu(),
-        rows,
-        EXP * width,
-        [(dx, width)],
-        #[inline(always)]
-        |i, [dx]| {
-            let part = i * width..(i + 1) * width;
-            let (y, dy) = (&y[part.clone()], &dy[part]);
-            let total = T::of(sum(dy));
-            for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-                put(dx, accumulate, dy - y.exp() * total);
-            }
-        },
-    );
-    Ok(())
+            },
+        );
+        Ok(())
+    }
 }
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -7,14 +7,15 @@ pub(crate) use log::cases as log_cases;
 
 use crate::loss::{for_row_blocks, put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
-use ff_graph::for_float;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpResult, Slot, Spec, check,
+};
 use ff_kernels::{Float, dot, for_rows, maximum, sum};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
 const NAME: &str = "softmax";
-/// What an exponential costs against an addition, about.
+/// The approximate cost of an exponential, in additions.
 const EXP: usize = 8;
 
 /// Softmax over the last dimension, `torch.nn.Softmax(dim=-1)`.
@@ -25,7 +26,7 @@ const EXP: usize = 8;
 /// No exponential overflows as none is above 1. Kept: y.
 ///
 /// # Shapes
-/// x `[…, features]` → y `[…, features]`, each row of which adds up to 1
+/// x `[…, features]` → y `[…, features]`, each row with the sum 1
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -49,113 +50,95 @@ impl Softmax {
 }
 
 /// Both of them: the cost is the same, and y is all that backward needs.
-fn contract(op: &'static str, x: &[Spec], need: &[bool]) -> Result<Contract> {
-    check::inputs(op, x, 1, "x")?;
-    check::float(op, &x[0])?;
+fn contract(x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+    check::inputs(x, 1, "x")?;
+    check::float(&x[0])?;
     let n = x[0].shape.len();
     let contract = Contract::new([x[0]]).cost(5 * n, 4 * n);
     Ok(if need[0] { contract.keep_output(0) } else { contract })
 }
 
-impl Op for Softmax {
+impl FloatOp for Softmax {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        contract(NAME, x, need)
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        contract(x, need)
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => forward::<T>(cx, x, y).map_err(Error::of(NAME)))
+    ) -> OpResult {
+        let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
+        let x = x[0].slice::<T>()?;
+        let y = y[0].slice_mut()?;
+        for_row_blocks(
+            cx.cpu(),
+            [rows, width],
+            rows_at_a_time(width),
+            EXP * width,
+            y,
+            #[inline(always)]
+            |rows, y| {
+                if width <= NARROW {
+                    let mut block = Narrow::new(x, rows, width);
+                    let greatest = block.greatest();
+                    block.combine(&greatest, |x, m| x - m);
+                    block.exp();
+                    let factors = block.sums().map(|sum| T::of(1.0 / sum));
+                    block.combine(&factors, |e, factor| e * factor);
+                    return block.put(y, false);
+                }
+                for (i, y) in rows.zip(y.chunks_exact_mut(width)) {
+                    let x = &x[i * width..][..width];
+                    let greatest = maximum(x);
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        *y = (x - greatest).exp();
+                    }
+                    let factor = T::of(1.0 / sum(y));
+                    for y in y {
+                        *y *= factor;
+                    }
+                }
+            },
+        );
+        Ok(())
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => backward::<T>(cx, kept, dy, dx))
+    ) -> OpResult {
+        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+        let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let dy = &*dy.slice_mut::<T>()?;
+        let y = kept.output(0)?.slice::<T>()?;
+        let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
+        for_rows(
+            cx.cpu(),
+            rows,
+            4 * width,
+            [(dx, width)],
+            #[inline(always)]
+            |i, [dx]| {
+                let part = i * width..(i + 1) * width;
+                let (y, dy) = (&y[part.clone()], &dy[part]);
+                let mean = T::of(dot(y, dy));
+                for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
+                    put(dx, accumulate, y * (dy - mean));
+                }
+            },
+        );
+        Ok(())
     }
-}
-
-fn forward<T: Float>(
-    cx: &Cx<'_>,
-    x: &[TensorRef<'_>],
-    y: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()> {
-    let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
-    let x = x[0].slice::<T>()?;
-    let y = y[0].slice_mut()?;
-    for_row_blocks(
-        cx.cpu(),
-        [rows, width],
-        rows_at_a_time(width),
-        EXP * width,
-        y,
-        #[inline(always)]
-        |rows, y| {
-            if width <= NARROW {
-                let mut block = Narrow::new(x, rows, width);
-                let greatest = block.greatest();
-                block.combine(&greatest, |x, m| x - m);
-                block.exp();
-                let factors = block.sums().map(|sum| T::of(1.0 / sum));
-                block.combine(&factors, |e, factor| e * factor);
-                return block.put(y, false);
-            }
-            for (i, y) in rows.zip(y.chunks_exact_mut(width)) {
-                let x = &x[i * width..][..width];
-                let greatest = maximum(x);
-                for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (x - greatest).exp();
-                }
-                let factor = T::of(1.0 / sum(y));
-                for y in y {
-                    *y *= factor;
-                }
-            }
-        },
-    );
-    Ok(())
-}
-
-fn backward<T: Float>(
-    cx: &Cx<'_>,
-    kept: &Kept<'_>,
-    dy: &mut [Option<TensorMut<'_>>],
-    dx: &mut [Slot<'_>],
-) -> Result<()> {
-    let error = Error::of(NAME);
-    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-    let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dy = &*dy.slice_mut::<T>().map_err(&error)?;
-    let y = kept.output(0)?.slice::<T>().map_err(&error)?;
-    let Some((dx, accumulate)) = dx[0].take::<T>().map_err(&error)? else { return Ok(()) };
-    for_rows(
-        cx.cpu(),
-        rows,
-        4 * width,
-        [(dx, width)],
-        #[inline(always)]
-        |i, [dx]| {
-            let part = i * width..(i + 1) * width;
-            let (y, dy) = (&y[part.clone()], &dy[part]);
-            let mean = T::of(dot(y, dy));
-            for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
-                put(dx, accumulate, y * (dy - mean));
-            }
-        },
-    );
-    Ok(())
 }
 
 /// The same shapes and values for both.

@@ -1,10 +1,11 @@
 //! How far a result may be from the exact one.
 //!
-//! A bf16 has 8 bits, so rounding to nearest errs by at most u = 2⁻⁸ of the value. Operands are rounded before the exact
-//! operation sees them, so that what remains is the rounding of what is kept in bf16 on the way: z, u, h, dh, du and dz, and
-//! of what comes out. Of values that differ by at most bᵢ, each on its own and about zero on average, a sum Σ eᵢ differs by
-//! more than t with a chance of at most 2 exp(−t² / 2 Σ bᵢ²) (Hoeffding, 1963); t = 5 √(Σ bᵢ²) leaves one in 10⁵, and
-//! rounding errors are mostly far below bᵢ. No sum is allowed more than Σ bᵢ. What f32 adds is below 2⁻²⁰ of Σ |terms|.
+//! A bf16 has 8 bits, so rounding to nearest errs by at most u = 2⁻⁸ of the value. Operands are
+//! rounded before the exact operation sees them, so that only the rounding of values kept in bf16
+//! remains: z, u, h, dh, du and dz, and the results. With independent errors of at most bᵢ and a
+//! mean of about zero, a sum Σ eᵢ exceeds t with a probability of at most 2 exp(−t² / 2 Σ bᵢ²)
+//! (Hoeffding, 1963); t = 5 √(Σ bᵢ²) leaves one in 10⁵, and rounding errors are mostly far below
+//! bᵢ. No sum is allowed more than Σ bᵢ. What f32 adds is below 2⁻²⁰ of Σ |terms|.
 
 use crate::run::{Inputs, Outcome, exact};
 use ff_ops::{Activation, Feedforward, FeedforwardBf16, FeedforwardBlock};
@@ -16,7 +17,7 @@ pub(crate) const U: f64 = 1.0 / 256.0;
 /// f32's sums, relative to the sum of what the terms are without their sign.
 const S: f64 = 1.0 / (1 << 20) as f64;
 
-/// What a value differs from the exact one by.
+/// The difference of a value from the exact one.
 type Bounds = Vec<f64>;
 
 /// The exact results, and how far from them the others may be.
@@ -102,8 +103,8 @@ fn with_bias(mut z: Vec<f64>, bias: Option<&Vec<f64>>) -> Vec<f64> {
 impl Expected {
     /// y = f(z) and dz = dy f′(z).
     ///
-    /// dz is off by u |dy| f′ where it is rounded and by u |dy z f″| where z is; gelu has |f′| < 1.13 and |z f″| < 0.34.
-    /// Identity and ReLU have f′ of 0 and 1: nothing is rounded.
+    /// dz is off by u |dy| f′ where it is rounded and by u |dy z f″| where z is; gelu has |f′| <
+    /// 1.13 and |z f″| < 0.34. Identity and ReLU have f′ of 0 and 1: nothing is rounded.
     pub(crate) fn layer(op: FeedforwardBf16, inputs: &Inputs) -> Self {
         let FeedforwardBf16 { activation, bias, output } = op;
         let values = exact(&Feedforward::op(activation, bias), inputs);
@@ -134,9 +135,10 @@ impl Expected {
         Self { values, y, dx }
     }
 
-    /// h = f(z) ⊙ u; with roundings of z, u and h it is off by (1.13 + 1 + 1) u |z u|, since |f(z)| ≤ |z|; without a gate
-    /// by 2.13 u |z|. dh is rounded. du = dh ⊙ f(z) is off by (1 + 1.13 + 1) u |dh z|, and dz = dh ⊙ u ⊙ f′(z) by
-    /// (1.13 + 1.13 + 0.34 + 1.13) u |dh u|. So 4 u is enough everywhere.
+    /// h = f(z) ⊙ u; with roundings of z, u and h it is off by (1.13 + 1 + 1) u |z u|, since |f(z)|
+    /// ≤ |z|; without a gate by 2.13 u |z|. dh is rounded. du = dh ⊙ f(z) is off by (1 + 1.13 + 1)
+    /// u |dh z|, and dz = dh ⊙ u ⊙ f′(z) by (1.13 + 1.13 + 0.34 + 1.13) u |dh u|. So 4 u is enough
+    /// everywhere.
     pub(crate) fn block(op: FeedforwardBlock, inputs: &Inputs) -> Self {
         let FeedforwardBlock { activation, gated, bias, .. } = op;
         let values = exact(&FeedforwardBlock { bf16: false, ..op }.op(), inputs);

@@ -1,4 +1,5 @@
-//! Products of bf16 against the exact ones, on every instruction set and number of threads of this machine.
+//! Products of bf16 against the exact ones, on every instruction set and number of threads of this
+//! machine.
 #![allow(clippy::unwrap_used)]
 
 mod bounds;
@@ -11,7 +12,8 @@ use ff_tensor::{DType, Device, DeviceOptions, Isa};
 use run::{Inputs, Outcome, planned_and_measured, run};
 use std::sync::Arc;
 
-/// Rows, input and output or hidden features: single ones, odd ones, more than a tile, and more than a chunk of K.
+/// Rows, input and output or hidden features: single ones, odd ones, more than a tile, and more
+/// than a chunk of K.
 const SIZES: [(usize, usize, usize); 7] =
     [(1, 1, 1), (1, 7, 33), (7, 33, 1), (33, 65, 7), (65, 130, 97), (3, 1001, 5), (1001, 5, 3)];
 
@@ -30,7 +32,8 @@ fn devices() -> Vec<(Isa, Vec<Device>)> {
         .collect()
 }
 
-/// Runs it everywhere: within the bounds, and the same bits for any number of threads. Gives the last outcome.
+/// Runs it everywhere: within the bounds, and the same bits for any number of threads. Gives the
+/// last outcome.
 fn check(
     devices: &[(Isa, Vec<Device>)],
     what: &str,
@@ -159,7 +162,8 @@ fn the_pool_is_planned_to_the_byte() {
     }
 }
 
-/// A NaN in one row shows in that row, one in a weight in what it is multiplied into, and nowhere else.
+/// A NaN in one row shows in that row, one in a weight in what it is multiplied into, and nowhere
+/// else.
 #[test]
 fn nan_is_not_lost() {
     const AT: (usize, usize, usize) = (5, 11, 2);
@@ -206,9 +210,7 @@ fn other_types_are_refused() {
     };
     let layer = [[8, 2], [4, 2]];
     let refused = |found, expected| {
-        format!(
-            "feedforward_bf16: values of type {found} are not supported here, expected {expected}"
-        )
+        format!("values of type {found} are not supported here, expected {expected}")
     };
     let op = |output| FeedforwardBf16::op(Activation::Relu, false, output);
     for wrong in [DType::F64, DType::I32, DType::U8] {
@@ -223,9 +225,7 @@ fn other_types_are_refused() {
     let dims = [[8, 2], [4, 2], [2, 4]];
     for (x, weight) in [(DType::BF16, DType::BF16), (DType::F32, DType::F64)] {
         let message = message(&block, &[x, weight, weight], &dims);
-        assert!(
-            message.starts_with("feedforward_block: ") && message.contains(&weight.to_string())
-        );
+        assert!(message.contains(&weight.to_string()), "{message}");
     }
     for wrong in [DType::F64, DType::I32] {
         let message = message(&block, &[wrong, DType::F32, DType::F32], &dims);

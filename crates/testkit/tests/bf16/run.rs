@@ -12,12 +12,13 @@ pub(crate) struct Inputs {
     pub(crate) y: DType,
     pub(crate) dims: Vec<Vec<usize>>,
     pub(crate) values: Vec<Vec<f64>>,
-    /// bf16 holds them exactly: what rounds them shall make no difference.
+    /// bf16 represents them exactly, so that rounding makes no difference.
     pub(crate) dy: Vec<f64>,
 }
 
 impl Inputs {
-    /// Standard normal values for x and weights of these dimensions, and biases where there are any.
+    /// Standard normal values for x and weights of these dimensions, and biases where there are
+    /// any.
     pub(crate) fn new(
         seed: u64,
         x: DType,
@@ -155,8 +156,8 @@ fn differentiate(
     Ok((y.unwrap_or_default(), differentiable))
 }
 
-/// The most that the pool held, as a planning device and as a real one see it: of an evaluation, of a training step with
-/// a gradient for x, and of one without.
+/// The most that the pool held, as a planning device and as a real one see it: of an evaluation, of
+/// a training step with a gradient for x, and of one without.
 pub(crate) fn planned_and_measured(
     op: &Arc<dyn Op>,
     inputs: &Inputs,

@@ -149,7 +149,7 @@ impl Optimizer {
         config.validate()?;
         if !params.dtype().is_float() {
             let (expected, found) = ("f32 or f64", params.dtype());
-            return Err(ff_graph::Error::DType { op: NAME, expected, found }.into());
+            return Err(ff_graph::Error::dtype(NAME, expected, found).into());
         }
         let rule = Rule::new(config);
         let layout = Layout::new(config, params)?;

@@ -5,7 +5,7 @@ use super::families::Family;
 use super::{LanguageOptions, TokenBatch};
 use crate::layers::Embedding;
 use crate::{Builder, Init, Layer};
-use ff_graph::{CheckpointAll, Error, Graph, Op, ParamId, ParamKind, Result, Value, Values};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, RecomputeAll, Result, Value, Values};
 use ff_ops::{Activation, Add, FeedforwardBf16, LinearCrossEntropy, RouterBalance, Scale};
 use ff_tensor::{DType, Tensor};
 use std::fmt;
@@ -248,7 +248,7 @@ impl CausalLm {
                     let mut inputs: smallvec::SmallVec<[&Value; 3]> =
                         smallvec::smallvec![&x, positions];
                     inputs.extend(segments);
-                    outputs(&graph.checkpoint_all(Arc::clone(&again.0[i]), &inputs)?)?
+                    outputs(&graph.recompute_all(Arc::clone(&again.0[i]), &inputs)?)?
                 }
                 _ => block.forward(graph, &x, positions, segments, layer_cache)?,
             };
@@ -266,7 +266,7 @@ impl CausalLm {
 }
 
 /// Functions, which have nothing to show.
-struct Again(Vec<CheckpointAll>);
+struct Again(Vec<RecomputeAll>);
 
 impl fmt::Debug for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -275,7 +275,7 @@ impl fmt::Debug for Again {
 }
 
 /// A block as a part that runs again for the backward pass: from x, positions and segments where there are any.
-fn again(block: Arc<Block>) -> CheckpointAll {
+fn again(block: Arc<Block>) -> RecomputeAll {
     Arc::new(move |graph: &mut Graph, inputs: &[Value]| {
         let [x, positions, segments @ ..] = inputs else {
             return Err(Error::shape("causal_lm", "a block reads x and positions"));

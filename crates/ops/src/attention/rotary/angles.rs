@@ -33,12 +33,14 @@ impl Angles for f64 {
     }
 }
 
-/// sin r = r + r³ (…) and cos r = 1 + r² (…), their series: up to π/4 the first term left out is below 2⁻²⁸.
+/// sin r = r + r³ (…) and cos r = 1 + r² (…), their series: up to π/4 the first term left out is
+/// below 2⁻²⁸.
 const SIN: [f32; 4] = [-1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0, 1.0 / 362_880.0];
 const COS: [f32; 5] = [-0.5, 1.0 / 24.0, -1.0 / 720.0, 1.0 / 40_320.0, -1.0 / 3_628_800.0];
 
 impl Angles for f32 {
-    /// Angles are reduced to a quarter of a turn in f64, so that a position of a million costs no digits.
+    /// Angles are reduced to a quarter of a turn in f64, so that a position of a million costs no
+    /// digits.
     #[inline(always)]
     fn angles(
         position: f64,
@@ -48,7 +50,7 @@ impl Angles for f32 {
         cos: &mut [Self],
         sin: &mut [Self],
     ) {
-        /// 1.5 · 2⁵²: adding it rounds to an integer, which is then what the lowest bits hold.
+        /// 1.5 · 2⁵²: adding it rounds to an integer, which the lowest bits then hold.
         const ROUND: f64 = 6_755_399_441_055_744.0;
         let (scale, sense) = (scale as f32, sense as f32);
         for ((&freq, cos), sin) in freqs.iter().zip(cos).zip(sin) {

@@ -4,21 +4,22 @@ mod angles;
 
 use angles::Angles;
 use ff_graph::for_stored;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, check,
+};
 use ff_kernels::{Float, Stored, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-const NAME: &str = "rotary";
-
-/// Rotary position embedding (Su et al., 2021): pairs of each head's first features are turned by angles that grow with the
-/// position.
+/// Rotary position embedding (Su et al., 2021): pairs of each head's first features are turned by
+/// angles that grow with the position.
 ///
-/// Forward, for pair i at position p, with θ = p·inv_freqᵢ:  y₁ = s (x₁ cos θ − x₂ sin θ),  y₂ = s (x₂ cos θ + x₁ sin θ)
+/// Forward, for pair i at position p, with θ = p·inv_freqᵢ: y₁ = s (x₁ cos θ − x₂ sin θ), y₂ = s
+/// (x₂ cos θ + x₁ sin θ)
 /// Backward:  dx₁ = s (dy₁ cos θ + dy₂ sin θ),  dx₂ = s (dy₂ cos θ − dy₁ sin θ)
 ///
-/// Pair i is of features i and i + rotary_dim/2, as Hugging Face's `rotate_half` has it, or of 2i and 2i + 1 if
-/// `interleaved`. Features from rotary_dim on stay as they are.
+/// Pair i is of features i and i + rotary_dim/2, as Hugging Face's `rotate_half` has it, or of 2i
+/// and 2i + 1 if `interleaved`. Features from rotary_dim on stay as they are.
 ///
 /// Inputs: x and positions (i32). Kept: the positions.
 ///
@@ -47,7 +48,7 @@ pub struct Rotary {
     pub interleaved: bool,
     /// The angle of a step, for each pair.
     pub inv_freq: Arc<[f64]>,
-    /// s, which cos and sin are multiplied with.
+    /// s, the factor of cos and sin.
     pub scaling: f64,
 }
 
@@ -67,27 +68,28 @@ impl Rotary {
 
 impl Op for Rotary {
     fn name(&self) -> &'static str {
-        NAME
+        "rotary"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 2, "x, positions")?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 2, "x, positions")?;
         let Self { head_dim, rotary_dim, ref inv_freq, scaling, .. } = *self;
         let fits = rotary_dim <= head_dim && rotary_dim == 2 * inv_freq.len() && head_dim > 0;
         if !fits || !scaling.is_finite() || !inv_freq.iter().all(|f| f.is_finite()) {
             let message = format!(
-                "heads of {head_dim} features, {rotary_dim} of them turned by {} angles, scaled by {scaling}: there must be \
+                "heads of {head_dim} features, {rotary_dim} of them turned by {} angles, scaled \
+                 by {scaling}: there must be \
                  two features for each angle, and all must be numbers",
                 inv_freq.len()
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         if !(x[0].dtype.is_float() || x[0].dtype == DType::BF16) {
-            return Err(Error::DType { op: NAME, expected: "f32, f64 or bf16", found: x[0].dtype });
+            return Err(OpError::dtype("f32, f64 or bf16", x[0].dtype));
         }
         if x[1].dtype != DType::I32 {
             let expected = "i32 for positions";
-            return Err(Error::DType { op: NAME, expected, found: x[1].dtype });
+            return Err(OpError::dtype(expected, x[1].dtype));
         }
         let shape = x[0].shape;
         if shape.rank() == 0
@@ -98,7 +100,7 @@ impl Op for Rotary {
                 "x must be [B, T, heads·{head_dim}] with positions [B, T], found {shape} and {}",
                 x[1].shape
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let contract = Contract::new([x[0]]).cost(3 * shape.len(), 3 * shape.len());
         Ok(if need[0] { contract.keep_input(1) } else { contract })
@@ -110,12 +112,11 @@ impl Op for Rotary {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_stored!(NAME, x[0].dtype(), S => {
-            let error = Error::of(NAME);
-            let positions = x[1].slice::<i32>().map_err(&error)?;
+    ) -> OpResult {
+        for_stored!(x[0].dtype(), S => {
+            let positions = x[1].slice::<i32>()?;
             let width = x[0].shape().last();
-            let (x, y) = (x[0].slice::<S>().map_err(&error)?, y[0].slice_mut::<S>().map_err(&error)?);
+            let (x, y) = (x[0].slice::<S>()?, y[0].slice_mut::<S>()?);
             self.turn(cx, positions, width, x, y, 1.0, false);
             Ok(())
         })
@@ -127,13 +128,12 @@ impl Op for Rotary {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_stored!(NAME, kept.spec(0).dtype, S => {
-            let error = Error::of(NAME);
+    ) -> OpResult {
+        for_stored!(kept.spec(0).dtype, S => {
             let Some(dy) = &mut dy[0] else { return Ok(()) };
-            let dy = &*dy.slice_mut::<S>().map_err(&error)?;
-            let Some((dx, accumulate)) = dx[0].take::<S>().map_err(&error)? else { return Ok(()) };
-            let positions = kept.input(1)?.slice::<i32>().map_err(&error)?;
+            let dy = &*dy.slice_mut::<S>()?;
+            let Some((dx, accumulate)) = dx[0].take::<S>()? else { return Ok(()) };
+            let positions = kept.input(1)?.slice::<i32>()?;
             let width = kept.spec(0).shape.last();
             // The gradient of a turn is the turn back.
             self.turn(cx, positions, width, dy, dx, -1.0, accumulate);
@@ -249,7 +249,7 @@ mod tests {
         let positions = [0, 1, 2, 3, 17, 1000, 131_071, 1_048_575, -5, i32::MAX, i32::MIN];
         let pairs = 48;
         let op = Rotary::new(2 * pairs, 10000.0);
-        // The first of each pair is 1, the second 0: what comes out is cos and sin.
+        // The first of each pair is 1, the second 0, so that y holds cos and sin.
         let row: Vec<f32> = (0..2 * pairs).map(|i| if i < pairs { 1.0 } else { 0.0 }).collect();
         let x = tensor(&row.repeat(positions.len()), &[1, positions.len(), 2 * pairs]);
         let run = Run::new(&op.clone().op(), &[x, tensor(&positions, &[1, positions.len()])]);
@@ -257,7 +257,8 @@ mod tests {
         for (row, position) in y.chunks(2 * pairs).zip(positions) {
             for (i, freq) in op.inv_freq.iter().enumerate() {
                 let angle = f64::from(position) * freq;
-                // One rounding of the angle's remainder and two of the result, and that of a large angle in f64.
+                // One rounding of the angle's remainder and two of the result, and that of a large
+                // angle in f64.
                 let bound = 1.5 * f64::from(f32::EPSILON) + angle.abs() * 2.0 * f64::EPSILON;
                 for (found, expected) in [(row[i], angle.cos()), (row[pairs + i], angle.sin())] {
                     let error = (f64::from(found) - expected).abs();

@@ -3,15 +3,16 @@
 use super::products::Mixed;
 use super::{contract, run_backward, run_forward};
 use crate::Activation;
-use ff_graph::{Contract, Cx, Error, Kept, Op, Result, Slot, Spec};
+use ff_graph::{Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec};
 use ff_tensor::{DType, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
-/// [`crate::Feedforward`] with operands rounded to bf16 and sums in f32: mixed precision (Micikevicius et al., 2018) with
-/// bf16's range, so that losses need no scaling.
+/// [`crate::Feedforward`] with operands rounded to bf16 and sums in f32: mixed precision
+/// (Micikevicius et al., 2018) with bf16's range, so that losses need no scaling.
 ///
-/// Weights, biases and their gradients are f32; a weight is rounded while it is packed, so there is no second copy of it.
-/// Activations are as wide as their consumers want: a layer before another one gives bf16, the last one f32.
+/// Weights, biases and their gradients are f32; a weight is rounded while it is packed, so there is
+/// no second copy of it. Activations are as wide as their consumers want: a layer before another
+/// one gives bf16, the last one f32.
 ///
 /// # Shapes
 /// x `[…, in]` (f32 or bf16), weight `[out, in]`, bias `[out]` → y `[…, out]` of type `output`.
@@ -23,7 +24,7 @@ use std::sync::Arc;
 /// let op = FeedforwardBf16 { activation: Activation::Relu, bias: false, output: DType::BF16 };
 /// let x = [Spec::new([8, 2], DType::F32), Spec::new([4, 2], DType::F32)];
 /// assert_eq!(op.contract(&x, &[false; 2])?.outputs[0], Spec::new([8, 4], DType::BF16));
-/// # Ok::<(), ff_graph::Error>(())
+/// # Ok::<(), ff_graph::OpError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeedforwardBf16 {
@@ -34,8 +35,6 @@ pub struct FeedforwardBf16 {
     /// The type of y: f32 or bf16.
     pub output: DType,
 }
-
-const NAME: &str = "feedforward_bf16";
 
 impl FeedforwardBf16 {
     /// The operation, ready for [`ff_graph::Graph::apply`].
@@ -69,7 +68,7 @@ macro_rules! for_types {
                 $body
             }
             (DType::F32 | DType::BF16, found) | (found, _) => {
-                Err(Error::DType { op: NAME, expected: "f32 or bf16", found })
+                Err(OpError::dtype("f32 or bf16", found))
             }
         }
     }};
@@ -77,17 +76,17 @@ macro_rules! for_types {
 
 impl Op for FeedforwardBf16 {
     fn name(&self) -> &'static str {
-        NAME
+        "feedforward_bf16"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        let contract = contract(NAME, (self.activation, self.bias), self.output, x, need)?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        let contract = contract((self.activation, self.bias), self.output, x, need)?;
         let is = |dtype| matches!(dtype, DType::F32 | DType::BF16);
         if let Some(found) = [x[0].dtype, self.output].into_iter().find(|&dtype| !is(dtype)) {
-            return Err(Error::DType { op: NAME, expected: "f32 or bf16", found });
+            return Err(OpError::dtype("f32 or bf16", found));
         }
         if let Some(param) = x[1..].iter().find(|param| param.dtype != DType::F32) {
-            return Err(Error::DType { op: NAME, expected: "f32", found: param.dtype });
+            return Err(OpError::dtype("f32", param.dtype));
         }
         Ok(contract)
     }
@@ -98,10 +97,9 @@ impl Op for FeedforwardBf16 {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         for_types!(x[0].dtype(), self.output, X, Y => {
             run_forward::<Mixed, X, f32, Y>(cx, self.activation, x, y, saved)
-                .map_err(Error::of(NAME))
         })
     }
 
@@ -111,9 +109,9 @@ impl Op for FeedforwardBf16 {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         for_types!(kept.spec(0).dtype, self.output, X, Y => {
-            run_backward::<Mixed, X, f32, Y>(NAME, self.activation, cx, kept, dy, dx)
+            run_backward::<Mixed, X, f32, Y>(self.activation, cx, kept, dy, dx)
         })
     }
 }

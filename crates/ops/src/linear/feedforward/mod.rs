@@ -6,8 +6,8 @@ pub(crate) mod products;
 pub use bf16::FeedforwardBf16;
 
 use crate::Activation;
-use crate::activation::From;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use crate::activation::DerivativeFrom;
+use ff_graph::{Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec};
 use ff_kernels::{Float, MatRef, Stored};
 use ff_tensor::{DType, Element, TensorMut, TensorRef};
 use products::{Exact, Multiply};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// Forward, with z = x Wᵀ + b:  y = f(z)
 /// Backward, with dz = dy ⊙ f′(z):  dx = dz W,  dW = dzᵀ x,  db = Σₙ dz
 ///
-/// Inputs: x, weight, and bias where there is one. Kept: x, and what f′ needs: nothing for the identity, y where that
-/// suffices (it is the next layer's x anyway), else z.
+/// Inputs: x, weight, and bias where given. Kept: x, and what f′ needs: nothing for the
+/// identity, y where that suffices (it is the next layer's x anyway), else z.
 ///
 /// # Shapes
 /// x `[…, in]`, weight `[out, in]`, bias `[out]` → y `[…, out]`; leading dimensions are folded.
@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
 /// let contract = op.contract(&[spec(&[8, 3, 2]), spec(&[4, 2]), spec(&[4])], &[false; 3])?;
 /// assert_eq!(contract.outputs[0], spec(&[8, 3, 4]));
-/// # Ok::<(), ff_graph::Error>(())
+/// # Ok::<(), ff_graph::OpError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedforward {
@@ -42,8 +42,6 @@ pub struct Feedforward {
     pub bias: bool,
 }
 
-const NAME: &str = "feedforward";
-
 impl Feedforward {
     /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(activation: Activation, bias: bool) -> Arc<dyn Op> {
@@ -51,46 +49,36 @@ impl Feedforward {
     }
 }
 
-/// Checks the shapes, and says what is kept and what it costs, for an output of type `output`.
+/// The contract for an output of type `output`.
 fn contract(
-    name: &'static str,
     (activation, bias): (Activation, bool),
     output: DType,
     x: &[Spec],
     need: &[bool],
-) -> Result<Contract> {
+) -> OpResult<Contract> {
     let expected = 2 + usize::from(bias);
     let (input, weight) = match x {
         [input, weight, ..] if x.len() == expected => (input, weight),
         _ => {
             let message = format!("expected {expected} inputs, found {}", x.len());
-            return Err(Error::shape(name, message));
+            return Err(OpError::shape(message));
         }
     };
     let &[out_features, in_features] = weight.shape.dims() else {
-        return Err(Error::shape(
-            name,
-            format!("weight must be [out, in], found {}", weight.shape),
-        ));
+        return Err(OpError::shape(format!("weight must be [out, in], found {}", weight.shape)));
     };
     if input.shape.rank() == 0 || input.shape.last() != in_features {
-        return Err(Error::shape(
-            name,
-            format!(
-                "x of shape {} has {} features, the weight {} expects {in_features}",
-                input.shape,
-                input.shape.last(),
-                weight.shape
-            ),
-        ));
+        return Err(OpError::shape(format!(
+            "x of shape {} has {} features, the weight {} expects {in_features}",
+            input.shape,
+            input.shape.last(),
+            weight.shape
+        )));
     }
     if let Some(bias) = x.get(2)
         && bias.shape.dims() != [out_features]
     {
-        return Err(Error::shape(
-            name,
-            format!("bias must be [{out_features}], found {}", bias.shape),
-        ));
+        return Err(OpError::shape(format!("bias must be [{out_features}], found {}", bias.shape)));
     }
     let product = input.shape.rows() * out_features * in_features;
     let output = Spec::new(input.shape.with_last(out_features), output);
@@ -104,46 +92,42 @@ fn contract(
     }
     if need.contains(&true) {
         contract = match activation.derivative_from() {
-            From::Nothing => contract,
-            From::Output => contract.keep_output(0),
-            From::Input => contract.save(output),
+            DerivativeFrom::Nothing => contract,
+            DerivativeFrom::Output => contract.keep_output(0),
+            DerivativeFrom::Input => contract.save(output),
         };
     }
     Ok(contract)
 }
 
-impl Op for Feedforward {
+impl FloatOp for Feedforward {
     fn name(&self) -> &'static str {
-        NAME
+        "feedforward"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let output = x.first().map_or(DType::F32, |x| x.dtype);
-        contract(NAME, (self.activation, self.bias), output, x, need)
+        contract((self.activation, self.bias), output, x, need)
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            run_forward::<Exact, T, T, T>(cx, self.activation, x, y, saved).map_err(Error::of(NAME))
-        })
+    ) -> OpResult {
+        run_forward::<Exact, T, T, T>(cx, self.activation, x, y, saved)
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            run_backward::<Exact, T, T, T>(NAME, self.activation, cx, kept, dy, dx)
-        })
+    ) -> OpResult {
+        run_backward::<Exact, T, T, T>(self.activation, cx, kept, dy, dx)
     }
 }
 
@@ -153,7 +137,7 @@ fn run_forward<M, X, W, Y>(
     x: &[TensorRef<'_>],
     y: &mut [TensorMut<'_>],
     saved: &mut [TensorMut<'_>],
-) -> ff_tensor::Result<()>
+) -> OpResult
 where
     M: Multiply<X, W, Y>,
     X: Element,
@@ -171,42 +155,40 @@ where
 }
 
 fn run_backward<M, X, W, Y>(
-    name: &'static str,
     activation: Activation,
     cx: &Cx<'_>,
     kept: &Kept<'_>,
     dy: &mut [Option<TensorMut<'_>>],
     dx: &mut [Slot<'_>],
-) -> Result<()>
+) -> OpResult
 where
     M: Multiply<Y, W, X> + Multiply<Y, X, W>,
     X: Stored,
     W: Float,
     Y: Stored<Compute = W>,
 {
-    let error = Error::of(name);
     let &[out_features, in_features] = kept.spec(1).shape.dims() else { return Ok(()) };
     let n = kept.spec(0).shape.rows();
     let Some(dy) = &mut dy[0] else { return Ok(()) };
-    let dz = dy.slice_mut::<Y>().map_err(&error)?;
+    let dz = dy.slice_mut::<Y>()?;
     let dbias = match dx.get_mut(2) {
-        Some(slot) => slot.take::<W>().map_err(&error)?,
+        Some(slot) => slot.take::<W>()?,
         None => None,
     };
     let from = match activation.derivative_from() {
-        From::Nothing => None,
-        From::Output => Some(kept.output(0)?.slice::<Y>().map_err(&error)?),
-        From::Input => Some(kept.saved(0)?.slice::<Y>().map_err(&error)?),
+        DerivativeFrom::Nothing => None,
+        DerivativeFrom::Output => Some(kept.output(0)?.slice::<Y>()?),
+        DerivativeFrom::Input => Some(kept.saved(0)?.slice::<Y>()?),
     };
     products::backward_activation(cx.cpu(), activation, from, dz, dbias);
     let dz = MatRef::new(&*dz, n, out_features);
-    if let Some((dx, accumulate)) = dx[0].take::<X>().map_err(&error)? {
-        let weight = kept.input(1)?.slice::<W>().map_err(&error)?;
+    if let Some((dx, accumulate)) = dx[0].take::<X>()? {
+        let weight = kept.input(1)?.slice::<W>()?;
         let weight = MatRef::new(weight, out_features, in_features);
         products::backward_input::<M, X, W, Y>(cx.cpu(), dz, weight, dx, accumulate);
     }
-    if let Some((dweight, accumulate)) = dx[1].take::<W>().map_err(&error)? {
-        let x = MatRef::new(kept.input(0)?.slice::<X>().map_err(&error)?, n, in_features);
+    if let Some((dweight, accumulate)) = dx[1].take::<W>()? {
+        let x = MatRef::new(kept.input(0)?.slice::<X>()?, n, in_features);
         products::backward_weight::<M, X, W, Y>(cx.cpu(), dz, x, dweight, accumulate);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The arithmetic of the layer, for every combination of types that it is computed in.
 
 use crate::Activation;
-use crate::activation::From;
+use crate::activation::DerivativeFrom;
 use ff_kernels::{
     Bf16Operand, Epilogue, Float, MatRef, Stored, gemm, gemm_bf16, gemm_with, sum_columns,
 };
@@ -9,7 +9,8 @@ use ff_tensor::CpuDevice;
 
 /// How a matrix product of these types is computed.
 pub(crate) trait Multiply<A, B, C: Stored> {
-    /// C = f(A · B + bias), or C += A · B where `accumulate` is set, which comes without an epilogue.
+    /// C = f(A · B + bias), or C += A · B where `accumulate` is set, which comes without an
+    /// epilogue.
     fn multiply(
         cpu: &CpuDevice,
         a: MatRef<'_, A>,
@@ -56,7 +57,7 @@ impl<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>> Multiply<A, B, C>
     }
 }
 
-/// y = f(x Wᵀ + b); z = x Wᵀ + b is kept where there is room for it.
+/// y = f(x Wᵀ + b); z = x Wᵀ + b is kept where `kept` has room for it.
 pub(crate) fn forward<M, X, W, Y>(
     cpu: &CpuDevice,
     activation: Activation,
@@ -78,7 +79,7 @@ pub(crate) fn forward<M, X, W, Y>(
     M::multiply(cpu, x, weight.t(), y, false, epilogue);
 }
 
-/// dz = dy ⊙ f′ in place of dy, db = Σₙ dz; `kept` is what f′ is computed from.
+/// dz = dy ⊙ f′ in place of dy, db = Σₙ dz; `kept` is the argument of f′.
 pub(crate) fn backward_activation<W: Float, Y: Stored<Compute = W>>(
     cpu: &CpuDevice,
     activation: Activation,
@@ -87,7 +88,7 @@ pub(crate) fn backward_activation<W: Float, Y: Stored<Compute = W>>(
     dbias: Option<(&mut [W], bool)>,
 ) {
     match (activation.derivative_from(), kept, dbias) {
-        (From::Output | From::Input, Some(kept), dbias) => {
+        (DerivativeFrom::Output | DerivativeFrom::Input, Some(kept), dbias) => {
             activation.backward_in_place(cpu, kept, dy, dbias);
         }
         (_, _, Some((dbias, accumulate))) => sum_columns(cpu, dy, dbias, accumulate),

@@ -3,21 +3,23 @@
 mod passes;
 
 use crate::Activation;
-use crate::activation::From;
+use crate::activation::DerivativeFrom;
 use crate::linear::feedforward::products::{Exact, Mixed};
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, for_float};
+use ff_graph::{Case, CaseInput, Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec, for_float};
 use ff_tensor::{DType, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
-/// The feedforward block y = h W₂ᵀ + b₂ of a transformer (Vaswani et al., 2017), gated (SwiGLU, GEGLU, ReGLU; Shazeer, 2020)
-/// or not, as one operation that keeps less than its layers would.
+/// The feedforward block y = h W₂ᵀ + b₂ of a transformer (Vaswani et al., 2017), gated (SwiGLU,
+/// GEGLU, ReGLU; Shazeer, 2020) or not, as one operation that keeps less than its layers would.
 ///
-/// Forward, with z = x W₁ᵀ + b₁ and, if gated, u = x W₃ᵀ + b₃:  h = f(z), or f(z) ⊙ u;  y = h W₂ᵀ + b₂
+/// Forward, with z = x W₁ᵀ + b₁ and, if gated, u = x W₃ᵀ + b₃: h = f(z), or f(z) ⊙ u; y = h W₂ᵀ +
+/// b₂
 /// Backward, with dh = dy W₂:  dW₂ = dyᵀ h,  du = dh ⊙ f(z),  dz = dh ⊙ f′(z), or dh ⊙ u ⊙ f′(z);
 /// dx = dz W₁ + du W₃,  dW₁ = dzᵀ x,  dW₃ = duᵀ x,  and biases' gradients are sums over rows
 ///
-/// Inputs: x, W₁, W₃ if gated, W₂, and as many biases in the same order where there are any. Kept: x, z (f(z) where that
-/// suffices for f′) and u; h is computed again. With `recompute` x alone is kept, and z and u are computed again too.
+/// Inputs: x, W₁, W₃ if gated, W₂, then as many biases in the same order where given. Kept:
+/// x, z (f(z) where that suffices for f′) and u; h is computed again. With `recompute` x alone is
+/// kept, and z and u are computed again too.
 ///
 /// # Shapes
 /// x `[…, in]`, W₁ and W₃ `[hidden, in]`, W₂ `[out, hidden]` → y `[…, out]`.
@@ -30,19 +32,20 @@ use std::sync::Arc;
 /// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
 /// let x = [spec(&[8, 2]), spec(&[6, 2]), spec(&[6, 2]), spec(&[3, 6])];
 /// assert_eq!(op.contract(&x, &[true; 4])?.outputs[0], spec(&[8, 3]));
-/// # Ok::<(), ff_graph::Error>(())
+/// # Ok::<(), ff_graph::OpError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeedforwardBlock {
     /// f.
     pub activation: Activation,
-    /// Whether f(z) is multiplied with a second projection of x.
+    /// Whether a second projection of x multiplies f(z).
     pub gated: bool,
     /// Whether the layers have biases.
     pub bias: bool,
     /// Whether z and u are computed again for the backward pass.
     pub recompute: bool,
-    /// Whether products are of bf16 with f32 sums, as in [`crate::FeedforwardBf16`]; h is then bf16, y and dx are of x's type.
+    /// Whether products are of bf16 with f32 sums, as in [`crate::FeedforwardBf16`]; h is then
+    /// bf16, y and dx are of x's type.
     pub bf16: bool,
 }
 
@@ -53,8 +56,6 @@ impl Default for FeedforwardBlock {
         Self { activation, gated: false, bias: false, recompute: false, bf16: false }
     }
 }
-
-const NAME: &str = "feedforward_block";
 
 /// Rows of x, and features of x, h and y.
 #[derive(Debug, Clone, Copy)]
@@ -81,10 +82,10 @@ impl FeedforwardBlock {
     }
 
     fn keeps_z(&self) -> bool {
-        self.activation.derivative_from() == From::Input
+        self.activation.derivative_from() == DerivativeFrom::Input
     }
 
-    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> Result<Sizes> {
+    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> OpResult<Sizes> {
         let (x, first, last) = (spec(0), spec(1), spec(self.weights()));
         match (first.shape.dims(), last.shape.dims()) {
             (&[hidden, input], &[output, last])
@@ -96,7 +97,7 @@ impl FeedforwardBlock {
                 let (x, first, last) = (x.shape, first.shape, last.shape);
                 let expected = "expected [hidden, in] and [out, hidden]";
                 let message = format!("x {x} with weights {first} and {last}; {expected}");
-                Err(Error::shape(NAME, message))
+                Err(OpError::shape(message))
             }
         }
     }
@@ -104,38 +105,34 @@ impl FeedforwardBlock {
 
 impl Op for FeedforwardBlock {
     fn name(&self) -> &'static str {
-        NAME
+        "feedforward_block"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let weights = self.weights();
         let expected = 1 + weights * (1 + usize::from(self.bias));
         if x.len() != expected {
             let message = format!("expected {expected} inputs, found {}", x.len());
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
-        self.activation.validate().map_err(|message| Error::shape(NAME, message))?;
+        self.activation.validate().map_err(OpError::Shape)?;
         let Sizes { rows, input, hidden, output } = self.sizes(|i| x[i])?;
         if self.gated && x[2].shape != x[1].shape {
             let message = format!("W₃ must be {} as W₁ is, found {}", x[1].shape, x[2].shape);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         for (bias, weight) in x[1 + weights..].iter().zip(&x[1..]) {
             if bias.shape.dims() != &weight.shape.dims()[..1] {
                 let message = format!("a bias for {} cannot be {}", weight.shape, bias.shape);
-                return Err(Error::shape(NAME, message));
+                return Err(OpError::shape(message));
             }
         }
         if self.bf16 && !matches!(x[0].dtype, DType::F32 | DType::BF16) {
-            return Err(Error::DType { op: NAME, expected: "f32 or bf16", found: x[0].dtype });
+            return Err(OpError::dtype("f32 or bf16", x[0].dtype));
         }
         let param = if self.bf16 { DType::F32 } else { x[0].dtype };
         if let Some(found) = x[1..].iter().map(|p| p.dtype).find(|&dtype| dtype != param) {
-            return Err(Error::DType {
-                op: NAME,
-                expected: "parameters of f32, or x's type",
-                found,
-            });
+            return Err(OpError::dtype("parameters of f32, or x's type", found));
         }
         let up = weights - 1;
         let product = |inner: usize, outer: usize| 2 * rows * inner * outer;
@@ -169,8 +166,8 @@ impl Op for FeedforwardBlock {
         if kept && (self.gated || self.keeps_z()) {
             contract = contract.scratch(h);
         }
-        let places = if self.recompute { 2 * up } else { up };
-        for _ in 0..places {
+        let buffers = if self.recompute { 2 * up } else { up };
+        for _ in 0..buffers {
             contract = if any { contract.dscratch(h) } else { contract };
         }
         Ok(contract)
@@ -182,12 +179,12 @@ impl Op for FeedforwardBlock {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match (self.bf16, x[0].dtype()) {
             (true, DType::BF16) => self.run_forward::<Mixed, bf16, f32, bf16>(cx, x, y, saved),
             (true, _) => self.run_forward::<Mixed, f32, f32, bf16>(cx, x, y, saved),
             (false, dtype) => {
-                for_float!(NAME, dtype, T => self.run_forward::<Exact, T, T, T>(cx, x, y, saved))
+                for_float!(dtype, T => self.run_forward::<Exact, T, T, T>(cx, x, y, saved))
             }
         }
     }
@@ -198,12 +195,12 @@ impl Op for FeedforwardBlock {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match (self.bf16, kept.spec(0).dtype) {
             (true, DType::BF16) => self.run_backward::<Mixed, bf16, f32, bf16>(cx, kept, dy, dx),
             (true, _) => self.run_backward::<Mixed, f32, f32, bf16>(cx, kept, dy, dx),
             (false, dtype) => {
-                for_float!(NAME, dtype, T => self.run_backward::<Exact, T, T, T>(cx, kept, dy, dx))
+                for_float!(dtype, T => self.run_backward::<Exact, T, T, T>(cx, kept, dy, dx))
             }
         }
     }

@@ -8,29 +8,31 @@ use crate::loss::{
     Inputs, backward_elements, contract_elements, forward_elements, sigmoids, soft_hinges,
 };
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec,
 };
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Cross-entropy of a sigmoid, `torch.nn.functional.binary_cross_entropy_with_logits`, for two classes or for several
-/// labels that are each true or false.
+/// Cross-entropy of a sigmoid, `torch.nn.functional.binary_cross_entropy_with_logits`, for two
+/// classes or for several labels that are each true or false.
 ///
 /// With σ(z) = 1 / (1 + e⁻ᶻ), positive weights p, smoothing ε and t′ = (1 − ε) t + ε/2:
 ///
-/// Forward, over rows n of weight s and outputs k:  loss = −Σₙ sₙ Σₖ (pₖ t′ ln σ(z) + (1 − t′) ln σ(−z)),  count = K Σₙ sₙ
+/// Forward, over rows n of weight s and outputs k: loss = −Σₙ sₙ Σₖ (pₖ t′ ln σ(z) + (1 − t′) ln
+/// σ(−z)), count = K Σₙ sₙ
 /// Backward:  dz = sₙ ((1 − t′) σ(z) − pₖ t′ σ(−z))
 ///
-/// −ln σ(−z) = max(z, 0) + ln(1 + e^−|z|) is exact for large z of either sign. The mean divides by the count, which is
-/// PyTorch's mean over all elements where there are no weights. Smoothing is that of Keras's `BinaryCrossentropy`.
+/// −ln σ(−z) = max(z, 0) + ln(1 + e^−|z|) is exact for large z of either sign. The mean divides by
+/// the count, which is PyTorch's mean over all elements where there are no weights. Smoothing is
+/// that of Keras's `BinaryCrossentropy`.
 ///
-/// Inputs: logits z, targets t, and sample weights s where there are some. Outputs: loss and count. Kept: the inputs; the
-/// count for a mean.
+/// Inputs: logits z, targets t, and sample weights s where given. Outputs: loss and count.
+/// Kept: the inputs; the count for a mean.
 ///
 /// # Shapes
-/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0 or 1), s `[…]` or
-/// `[N]` → loss `[1]`, count `[1]`.
+/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0
+/// or 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
 ///
 /// # Errors
 /// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
@@ -70,7 +72,7 @@ impl BinaryCrossEntropyWithLogits {
         (T::of(1.0 - self.label_smoothing), T::of(0.5 * self.label_smoothing))
     }
 
-    /// p, where it is the same for all outputs.
+    /// p, if one for all outputs.
     fn one_positive_weight<T: Float>(&self) -> Option<T> {
         match self.positive_weight.as_deref() {
             None => Some(T::ONE),
@@ -79,10 +81,10 @@ impl BinaryCrossEntropyWithLogits {
         }
     }
 
-    /// p of the output at a place among all outputs of all rows, where each has its own.
+    /// p of output `index` among all outputs of all rows, if each has its own.
     #[inline(always)]
-    fn positive_weight<T: Float>(&self, place: usize) -> T {
-        self.positive_weight.as_deref().map_or(T::ONE, |each| T::of(each[place % each.len()]))
+    fn positive_weight<T: Float>(&self, index: usize) -> T {
+        self.positive_weight.as_deref().map_or(T::ONE, |each| T::of(each[index % each.len()]))
     }
 }
 
@@ -108,76 +110,84 @@ fn slope<T: Float>(positive: T, smoothing: (T, T), z: T, t: T) -> T {
     negative * of_z - positive * of_minus_z
 }
 
-impl Op for BinaryCrossEntropyWithLogits {
+impl FloatOp for BinaryCrossEntropyWithLogits {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        // Exponential, logarithm, and two products and maxima with their sums; two sigmoids and two products.
-        let contract = contract_elements(NAME, x, need, self.reduction, true, [10, 8])?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        // Exponential, logarithm, and two products and maxima with their sums; two sigmoids and two
+        // products.
+        let contract = contract_elements(x, need, self.reduction, true, [10, 8])?;
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             let message =
                 format!("label_smoothing must lie between 0 and 1, found {}", self.label_smoothing);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let weights = self.positive_weight.as_deref().unwrap_or(&[1.0]);
         let outputs = x[0].shape.last();
         if weights.len() != 1 && weights.len() != outputs {
             let found = weights.len();
             let message = format!("positive_weight has {found} values, expected 1 or {outputs}");
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         if let Some(weight) = weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
             let message =
                 format!("positive_weight must be finite and not negative, found {weight}");
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         Ok(contract)
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         _: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => {
-            Inputs::<T>::given(NAME, x)?.check_between_0_and_1(NAME, "targets")?;
-            let (smoothing, reduction) = (self.smoothing(), self.reduction);
-            // What one weight for all leaves constant can be computed in vectors.
-            if let Some(positive) = self.one_positive_weight::<T>() {
-                forward_elements::<T>(NAME, cx, x, y, reduction, #[inline(always)] move |z, t, _| {
-                    loss(positive, smoothing, z, t)
-                })
-            } else {
-                forward_elements::<T>(NAME, cx, x, y, reduction, |z, t, place| {
-                    loss(self.positive_weight(place), smoothing, z, t)
-                })
-            }
-        })
+    ) -> OpResult {
+        Inputs::<T>::given(x)?.check_between_0_and_1("targets")?;
+        let (smoothing, reduction) = (self.smoothing(), self.reduction);
+        // With one weight for all, the loop computes in vectors.
+        if let Some(positive) = self.one_positive_weight::<T>() {
+            forward_elements::<T>(
+                cx,
+                x,
+                y,
+                reduction,
+                #[inline(always)]
+                move |z, t, _| loss(positive, smoothing, z, t),
+            )
+        } else {
+            forward_elements::<T>(cx, x, y, reduction, |z, t, index| {
+                loss(self.positive_weight(index), smoothing, z, t)
+            })
+        }
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => {
-            let (smoothing, reduction) = (self.smoothing(), self.reduction);
-            if let Some(positive) = self.one_positive_weight::<T>() {
-                backward_elements::<T>(NAME, cx, kept, dy, dx, reduction, #[inline(always)] move |z, t, _| {
-                    slope(positive, smoothing, z, t)
-                })
-            } else {
-                backward_elements::<T>(NAME, cx, kept, dy, dx, reduction, |z, t, place| {
-                    slope(self.positive_weight(place), smoothing, z, t)
-                })
-            }
-        })
+    ) -> OpResult {
+        let (smoothing, reduction) = (self.smoothing(), self.reduction);
+        if let Some(positive) = self.one_positive_weight::<T>() {
+            backward_elements::<T>(
+                cx,
+                kept,
+                dy,
+                dx,
+                reduction,
+                #[inline(always)]
+                move |z, t, _| slope(positive, smoothing, z, t),
+            )
+        } else {
+            backward_elements::<T>(cx, kept, dy, dx, reduction, |z, t, index| {
+                slope(self.positive_weight(index), smoothing, z, t)
+            })
+        }
     }
 }
 

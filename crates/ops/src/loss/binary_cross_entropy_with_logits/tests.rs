@@ -101,12 +101,14 @@ fn messages() {
     fails(
         &plain.clone().op(),
         &[INPUTS[0], targets],
-        "binary_cross_entropy_with_logits: row 1 has target -0.25 for output 1; targets must lie between 0 and 1",
+        "binary_cross_entropy_with_logits: row 1 has target -0.25 for output 1; targets must lie \
+         between 0 and 1",
     );
     fails(
         &plain.clone().op(),
         &[INPUTS[0], Data::I32(&[0, 1, 2, 0, 1, 1], &[3, 2])],
-        "binary_cross_entropy_with_logits: row 1 has target 2 for output 0; targets must lie between 0 and 1",
+        "binary_cross_entropy_with_logits: row 1 has target 2 for output 0; targets must lie \
+         between 0 and 1",
     );
     let op =
         BinaryCrossEntropyWithLogits { positive_weight: Some([1.0; 3].into()), ..plain.clone() };

@@ -1,4 +1,5 @@
-//! Cross-entropy of a softmax whose logits are a linear layer's, without the logits of the whole batch.
+//! Cross-entropy of a softmax whose logits are a linear layer's, without the logits of the whole
+//! batch.
 
 mod passes;
 mod row;
@@ -8,23 +9,27 @@ mod tests;
 use crate::linear::feedforward::products::{Exact, Mixed};
 use crate::loss::check_index_shapes;
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, check, for_float,
 };
 use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
-/// The last layer of a language model and its loss in one: a linear layer, softmax and cross-entropy, summed over rows.
+/// The last layer of a language model and its loss in one: a linear layer, softmax and
+/// cross-entropy, summed over rows.
 ///
-/// Forward, with z = x Wᵀ + b, then z ← c tanh(z/c) where there is a soft cap c, L = ln Σ_v exp z_v, smoothing ε, and t the
-/// target's one-hot row:  a = (1 − ε) t + ε/V,  loss = Σₙ [L − Σ_v a_v z_v + ζ L²]
-/// Backward:  dz = (1 + 2 ζ L) softmax(z) − a, times 1 − (z/c)² with a cap;  dx = dz W,  dW = dzᵀ x,  db = Σₙ dz
+/// Forward, with z = x Wᵀ + b, then z ← c tanh(z/c) where there is a soft cap c, L = ln Σ_v exp
+/// z_v, smoothing ε, and t the target's one-hot row: a = (1 − ε) t + ε/V, loss = Σₙ
+/// [L − Σ_v a_v z_v + ζ L²]
+/// Backward: dz = (1 + 2 ζ L) softmax(z) − a, times 1 − (z/c)² with a cap; dx = dz W, dW = dzᵀ x,
+/// db = Σₙ dz
 ///
-/// Rows whose target is `ignore_index` take no part in the loss; the second output counts the others. The term ζ L² keeps
-/// the softmax's denominator near 1.
+/// Rows whose target is `ignore_index` take no part in the loss; the second output counts the
+/// others. The term ζ L² keeps the softmax's denominator near 1.
 ///
-/// Inputs: x, weight, bias where there is one, targets. Rows go in chunks, so that there are never more logits than
-/// `chunk_bytes` hold (and those of one row). Where one chunk takes all of them, forward leaves dz in the logits' place;
-/// otherwise backward computes each chunk's logits again. With `bf16`, products are of bf16 with f32 sums, and logits f32.
+/// Inputs: x, weight, bias where given, targets. Rows go in chunks, so that there are never
+/// more logits than `chunk_bytes` hold (and those of one row). Where one chunk takes all of them,
+/// forward leaves dz in the logits' place; otherwise backward computes each chunk's logits again.
+/// With `bf16`, products are of bf16 with f32 sums, and logits f32.
 ///
 /// # Shapes
 /// x `[…, H]`, weight `[V, H]`, bias `[V]`, targets `[…]` or `[N]` (i32) → loss `[1]`, count `[1]`.
@@ -109,13 +114,14 @@ impl LinearCrossEntropy {
         2 + usize::from(self.bias)
     }
 
-    fn sizes(&self, x: &Spec, weight: &Spec) -> Result<Sizes> {
+    fn sizes(&self, x: &Spec, weight: &Spec) -> OpResult<Sizes> {
         match weight.shape.dims() {
             &[classes, features] if x.shape.rank() > 0 && x.shape.last() == features => {
                 let rows = x.shape.rows();
                 let row = classes.saturating_mul(weight.dtype.bytes()).max(1);
                 let most = (self.chunk_bytes / row).max(1);
-                // Chunks of about the same size, in whole tiles of the product where they have that many rows.
+                // Chunks of about the same size, in whole tiles of the product where they have that
+                // many rows.
                 let chunk = rows.div_ceil(rows.div_ceil(most).max(1));
                 let chunk = chunk.next_multiple_of(TILE).min(most).min(rows);
                 Ok(Sizes { rows, features, classes, chunk })
@@ -127,13 +133,13 @@ impl LinearCrossEntropy {
                     x.shape.last(),
                     weight.shape
                 );
-                Err(Error::shape(NAME, message))
+                Err(OpError::shape(message))
             }
         }
     }
 
-    fn check_attributes(&self) -> Result<()> {
-        let fail = |message| Err(Error::shape(NAME, message));
+    fn check_attributes(&self) -> OpResult {
+        let fail = |message| Err(OpError::shape(message));
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             let found = self.label_smoothing;
             return fail(format!("label_smoothing must lie between 0 and 1, found {found}"));
@@ -158,39 +164,35 @@ impl Op for LinearCrossEntropy {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let targets = self.targets();
         let names = if self.bias { "x, weight, bias, targets" } else { "x, weight, targets" };
-        check::inputs(NAME, x, targets + 1, names)?;
+        check::inputs(x, targets + 1, names)?;
         self.check_attributes()?;
         let sizes = self.sizes(&x[0], &x[1])?;
         let Sizes { rows, features, classes, chunk } = sizes;
         let dtype = x[1].dtype;
         if self.bf16 {
             if !matches!(x[0].dtype, DType::F32 | DType::BF16) {
-                return Err(Error::DType { op: NAME, expected: "f32 or bf16", found: x[0].dtype });
+                return Err(OpError::dtype("f32 or bf16", x[0].dtype));
             }
             if dtype != DType::F32 {
-                return Err(Error::DType { op: NAME, expected: "f32 weights", found: dtype });
+                return Err(OpError::dtype("f32 weights", dtype));
             }
         } else {
-            check::float(NAME, &x[0])?;
-            check::same_dtype(NAME, "the weight", &x[1], &x[0])?;
+            check::float(&x[0])?;
+            check::same_dtype("the weight", &x[1], &x[0])?;
         }
         if self.bias && (x[2].shape.dims() != [classes] || x[2].dtype != dtype) {
             let Spec { shape, dtype: found } = x[2];
             let message = format!("the bias must be {dtype} [{classes}], found {found} {shape}");
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         if x[targets].dtype != DType::I32 {
-            return Err(Error::DType {
-                op: NAME,
-                expected: "i32 targets",
-                found: x[targets].dtype,
-            });
+            return Err(OpError::dtype("i32 targets", x[targets].dtype));
         }
         let logits = Spec::new(x[0].shape.with_last(classes), dtype);
-        check_index_shapes(NAME, &logits, &x[targets])?;
+        check_index_shapes(&logits, &x[targets])?;
 
         let scalar = Spec::new(Shape::scalar(), dtype);
         let mut contract = Contract::new([scalar, scalar]).constant_output(1);
@@ -219,12 +221,12 @@ impl Op for LinearCrossEntropy {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match (self.bf16, x[0].dtype()) {
             (true, DType::BF16) => self.run_forward::<Mixed, bf16, f32>(cx, x, y, saved),
             (true, _) => self.run_forward::<Mixed, f32, f32>(cx, x, y, saved),
             (false, dtype) => {
-                for_float!(NAME, dtype, T => self.run_forward::<Exact, T, T>(cx, x, y, saved))
+                for_float!(dtype, T => self.run_forward::<Exact, T, T>(cx, x, y, saved))
             }
         }
     }
@@ -235,12 +237,12 @@ impl Op for LinearCrossEntropy {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match (self.bf16, kept.spec(0).dtype) {
             (true, DType::BF16) => self.run_backward::<Mixed, bf16, f32>(cx, kept, dy, dx),
             (true, _) => self.run_backward::<Mixed, f32, f32>(cx, kept, dy, dx),
             (false, dtype) => {
-                for_float!(NAME, dtype, T => self.run_backward::<Exact, T, T>(cx, kept, dy, dx))
+                for_float!(dtype, T => self.run_backward::<Exact, T, T>(cx, kept, dy, dx))
             }
         }
     }

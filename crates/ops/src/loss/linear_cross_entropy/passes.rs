@@ -1,17 +1,17 @@
 //! The two passes, chunk by chunk, for every combination of types.
 
-use super::{LinearCrossEntropy, NAME, Sizes};
+use super::{LinearCrossEntropy, Sizes};
 use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight, forward};
 use crate::loss::{Total, check_indices, scale, sum_rows};
 use crate::{Activation, Reduction};
-use ff_graph::{Cx, Error, Kept, Result, Slot, Spec};
+use ff_graph::{Cx, Kept, OpResult, Slot, Spec};
 use ff_kernels::{Float, MAX_COLUMNS, MatRef, Stored, for_columns, map, zip_into};
 use ff_tensor::{CpuDevice, Tensor, TensorMut, TensorRef};
 
-/// What the exponential of one logit costs, roughly, against an addition.
+/// The approximate cost of the exponential of a logit, in additions.
 const WORK: usize = 8;
 
-/// What logits are computed from.
+/// The factors of the logits.
 struct Layer<'a, X, W> {
     op: &'a LinearCrossEntropy,
     cpu: &'a CpuDevice,
@@ -32,7 +32,8 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
         MatRef::new(self.weight, self.sizes.classes, self.sizes.features)
     }
 
-    /// The loss of as many rows from `start` as `z` has room for; with a `scale`, their scale · dz is left there.
+    /// The loss of as many rows from `start` as `z` has room for; with a `scale`, their scale · dz
+    /// is left there.
     fn loss<M: Multiply<X, W, W>>(&self, start: usize, z: &mut [W], scale: Option<f64>) -> Total {
         let classes = self.sizes.classes;
         let rows = z.len() / classes;
@@ -50,7 +51,8 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
         )
     }
 
-    /// Adds the gradients from dz of some rows; `spare` holds as much as x, where dz has to be scaled first.
+    /// Adds the gradients from dz of some rows; `spare` holds as much as x, where dz has to be
+    /// scaled first.
     fn gradients<M>(
         &self,
         start: usize,
@@ -117,7 +119,7 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
     }
 }
 
-/// Where gradients go, and whether something is there.
+/// The destinations of gradients, and whether to add to them.
 struct Gradients<'a, X, W> {
     x: Option<(&'a mut [X], bool)>,
     weight: Option<(&'a mut [W], bool)>,
@@ -132,9 +134,9 @@ impl Sizes {
         starts.map(move |start| (start, step.min(self.rows - start)))
     }
 
-    fn logits<W: Float>(self, cx: &Cx<'_>) -> Result<Tensor> {
+    fn logits<W: Float>(self, cx: &Cx<'_>) -> OpResult<Tensor> {
         let shape = [self.chunk, self.classes].into();
-        Tensor::uninit(cx.device, shape, W::DTYPE).map_err(Error::of(NAME))
+        Ok(Tensor::uninit(cx.device, shape, W::DTYPE)?)
     }
 }
 
@@ -145,31 +147,30 @@ impl LinearCrossEntropy {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()>
+    ) -> OpResult
     where
         M: Multiply<X, W, W>,
         X: Stored<Compute = W>,
         W: Float,
     {
-        let error = Error::of(NAME);
         let spec = |i: usize| Spec { shape: *x[i].shape(), dtype: x[i].dtype() };
         let sizes = self.sizes(&spec(0), &spec(1))?;
-        let targets = x[self.targets()].slice::<i32>().map_err(&error)?;
-        check_indices(NAME, targets, sizes.classes, self.ignore_index)?;
+        let targets = x[self.targets()].slice::<i32>()?;
+        check_indices(targets, sizes.classes, self.ignore_index)?;
         let layer = Layer {
             op: self,
             cpu: cx.cpu(),
             sizes,
-            x: x[0].slice::<X>().map_err(&error)?,
-            weight: x[1].slice::<W>().map_err(&error)?,
-            bias: if self.bias { Some(x[2].slice::<W>().map_err(&error)?) } else { None },
+            x: x[0].slice::<X>()?,
+            weight: x[1].slice::<W>()?,
+            bias: if self.bias { Some(x[2].slice::<W>()?) } else { None },
             targets,
         };
         let total = if let [dz] = saved {
-            layer.loss::<M>(0, dz.slice_mut::<W>().map_err(&error)?, Some(1.0))
+            layer.loss::<M>(0, dz.slice_mut::<W>()?, Some(1.0))
         } else {
             let mut z = sizes.logits::<W>(cx)?;
-            let z = z.slice_mut::<W>().map_err(&error)?;
+            let z = z.slice_mut::<W>()?;
             let mut total = Total::default();
             for (start, rows) in sizes.chunks() {
                 let chunk = layer.loss::<M>(start, &mut z[..rows * sizes.classes], None);
@@ -178,7 +179,7 @@ impl LinearCrossEntropy {
             }
             total
         };
-        total.write::<W>(NAME, Reduction::Sum, y)
+        total.write::<W>(Reduction::Sum, y)
     }
 
     pub(super) fn run_backward<M, X, W>(
@@ -187,44 +188,43 @@ impl LinearCrossEntropy {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()>
+    ) -> OpResult
     where
         M: Multiply<X, W, W> + Multiply<W, W, X> + Multiply<W, X, W>,
         X: Stored<Compute = W>,
         W: Float,
     {
-        let error = Error::of(NAME);
         let sizes = self.sizes(kept.spec(0), kept.spec(1))?;
-        let scale = scale::<W>(NAME, Reduction::Sum, kept, dy)?;
+        let scale = scale::<W>(Reduction::Sum, kept, dy)?;
         let mut layer = Layer {
             op: self,
             cpu: cx.cpu(),
             sizes,
-            x: kept.input(0)?.slice::<X>().map_err(&error)?,
-            weight: kept.input(1)?.slice::<W>().map_err(&error)?,
+            x: kept.input(0)?.slice::<X>()?,
+            weight: kept.input(1)?.slice::<W>()?,
             bias: None,
             targets: &[],
         };
         let mut slots = Gradients {
-            x: dx[0].take::<X>().map_err(&error)?,
-            weight: dx[1].take::<W>().map_err(&error)?,
-            bias: if self.bias { dx[2].take::<W>().map_err(&error)? } else { None },
+            x: dx[0].take::<X>()?,
+            weight: dx[1].take::<W>()?,
+            bias: if self.bias { dx[2].take::<W>()? } else { None },
         };
         if sizes.is_whole() {
             let shape = [sizes.rows, sizes.features].into();
-            let mut spare = Tensor::uninit(cx.device, shape, X::DTYPE).map_err(&error)?;
-            let spare = spare.slice_mut::<X>().map_err(&error)?;
-            let dz = kept.saved(0)?.slice::<W>().map_err(&error)?;
+            let mut spare = Tensor::uninit(cx.device, shape, X::DTYPE)?;
+            let spare = spare.slice_mut::<X>()?;
+            let dz = kept.saved(0)?.slice::<W>()?;
             let scaled = if scale == 1.0 { None } else { Some((scale, spare)) };
             layer.gradients::<M>(0, dz, scaled, &mut slots);
             return Ok(());
         }
         if self.bias {
-            layer.bias = Some(kept.input(2)?.slice::<W>().map_err(&error)?);
+            layer.bias = Some(kept.input(2)?.slice::<W>()?);
         }
-        layer.targets = kept.input(self.targets())?.slice::<i32>().map_err(&error)?;
+        layer.targets = kept.input(self.targets())?.slice::<i32>()?;
         let mut z = sizes.logits::<W>(cx)?;
-        let z = z.slice_mut::<W>().map_err(&error)?;
+        let z = z.slice_mut::<W>()?;
         for (start, rows) in sizes.chunks() {
             let dz = &mut z[..rows * sizes.classes];
             layer.loss::<M>(start, dz, Some(scale));

@@ -1,4 +1,4 @@
-//! What happens to one row of logits.
+//! Passes over one row of logits.
 
 use super::LinearCrossEntropy;
 use crate::loss::{Total, times};

@@ -56,7 +56,8 @@ fn chunks_and_the_whole_batch_agree() {
 
 #[test]
 fn products_of_bf16_are_near_those_of_f32() {
-    // Inputs are exact in bf16; dz is rounded to 8 bits, and its errors are a random walk over 40 rows or 23 classes.
+    // Inputs are exact in bf16; dz is rounded to 8 bits, and its errors are a random walk over 40
+    // rows or 23 classes.
     let x = inputs::<f32>(40, 6, 23);
     let exact = run::<f32>(full(1 << 20), &x, 1.0);
     for chunk_bytes in [1 << 20, 23 * 4 * 7] {
@@ -71,7 +72,8 @@ fn products_of_bf16_are_near_those_of_f32() {
 
 #[test]
 fn certain_and_extreme_logits() {
-    // What is right with certainty 1 − 2e-9 still has a loss, next to logits whose exponentials overflow.
+    // A class predicted with probability 1 − 2e-9 still has a loss, next to logits whose
+    // exponentials overflow.
     let x = [
         tensor(&[1.0f32, 400.0], &[2, 1]),
         tensor(&[20.0f32, 0.0], &[2, 1]),

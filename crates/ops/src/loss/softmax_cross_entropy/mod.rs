@@ -11,7 +11,7 @@ use crate::loss::{
 };
 use crate::narrow::ROWS;
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, for_float,
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec,
 };
 use ff_kernels::{Float, sum_of, sum_of2};
 use ff_tensor::{DType, TensorMut, TensorRef};
@@ -20,26 +20,28 @@ use std::sync::Arc;
 
 /// Cross-entropy of a softmax, `torch.nn.functional.cross_entropy` on `[N, C]`.
 ///
-/// With p = softmax(z), class weights w, smoothing ε, and the target as probabilities t (a class index is 1 at its class):
+/// With p = softmax(z), class weights w, smoothing ε, and the target as probabilities t (a class
+/// index is 1 at its class):
 ///
 /// a = w ⊙ ((1 − ε) t + ε/C),  loss = −Σ_c a_c ln p_c
 /// Backward:  dz = (Σ_c a_c) p − a
 ///
-/// The count of a row is its sample weight; with class indices it is multiplied with the class weight of the target, as
-/// in PyTorch's mean. Rows whose target is `ignore_index` take no part, and neither do rows whose target has weight 0 where
-/// nothing is smoothed. A class of target 0 adds nothing even where its logit is −∞ (PyTorch: NaN), so classes can be
-/// masked; NaN in a row that takes part makes the loss NaN.
+/// The count of a row is its sample weight; with class indices it is multiplied by the class
+/// weight of the target, as in PyTorch's mean. Rows whose target is `ignore_index` take no part,
+/// and neither do rows whose target has weight 0 where nothing is smoothed. A class of target 0
+/// adds nothing even where its logit is −∞ (PyTorch: NaN), so classes can be masked; NaN in a row
+/// that takes part makes the loss NaN.
 ///
-/// Inputs: logits z, targets, and sample weights where there are some. Outputs: loss and count. Kept: the inputs, and
-/// ln Σ exp(z − max z), one value a row; the count for a mean.
+/// Inputs: logits z, targets, and sample weights where given. Outputs: loss and count.
+/// Kept: the inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
 ///
 /// # Shapes
-/// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`) or `[…, C]` (probabilities), sample weights `[…]` or
-/// `[N]` → loss `[1]`, count `[1]`; leading dimensions are folded.
+/// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`) or `[…, C]` (probabilities),
+/// sample weights `[…]` or `[N]` → loss `[1]`, count `[1]`; leading dimensions are folded.
 ///
 /// # Errors
-/// Forward: an index is neither a class nor `ignore_index`, a probability is not between 0 and 1, or a sample weight is
-/// negative or not finite.
+/// Forward: an index is neither a class nor `ignore_index`, a probability is not between 0 and 1,
+/// or a sample weight is negative or not finite.
 ///
 /// Smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
 ///
@@ -72,7 +74,7 @@ pub struct SoftmaxCrossEntropy {
 
 const NAME: &str = "softmax_cross_entropy";
 const EXPECTED_TARGETS: &str = "class indices (i32) or probabilities of the logits' type";
-/// What the exponential of one logit costs, roughly, against an addition.
+/// The approximate cost of the exponential of a logit, in additions.
 const WORK: usize = 8;
 
 impl Default for SoftmaxCrossEntropy {
@@ -94,48 +96,77 @@ impl SoftmaxCrossEntropy {
     }
 }
 
-impl Op for SoftmaxCrossEntropy {
+impl FloatOp for SoftmaxCrossEntropy {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check_inputs(NAME, x)?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check_inputs(x)?;
         let classes = match x[1].dtype {
-            DType::I32 => check_index_shapes(NAME, &x[0], &x[1])?,
-            _ => check_probability_shapes(NAME, EXPECTED_TARGETS, &x[0], &x[1])?,
+            DType::I32 => check_index_shapes(&x[0], &x[1])?,
+            _ => check_probability_shapes(EXPECTED_TARGETS, &x[0], &x[1])?,
         };
-        check_class_weights(NAME, "class_weights", self.class_weights.as_ref(), classes)?;
+        check_class_weights("class_weights", self.class_weights.as_ref(), classes)?;
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             let message =
                 format!("label_smoothing must lie between 0 and 1, found {}", self.label_smoothing);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
-        // Forward: compare, subtract, exponential, add; two more where every class has a target. Backward: two
-        // subtractions, exponential, product, and the same two.
+        // Forward: compare, subtract, exponential, add; two more where every class has a target.
+        // Backward: two subtractions, exponential, product, and the same two.
         let every_class = x[1].dtype != DType::I32 || self.label_smoothing > 0.0;
         let flops = (4 + 2 * usize::from(every_class)) * x[0].shape.len();
         Ok(contract(x, need, self.reduction, true, flops, flops))
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => self.run_forward::<T>(cx, x, y, saved))
+    ) -> OpResult {
+        let inputs = Inputs::<T>::given(x)?;
+        let classes = inputs.width;
+        match inputs.target {
+            Target::Integer(t) => check_indices(t, classes, self.ignore_index)?,
+            Target::Float(_) => inputs.check_between_0_and_1("probabilities")?,
+        }
+        let saved = saved_row::<T>(saved)?;
+        let total = sum_rows(
+            cx.cpu(),
+            inputs.rows,
+            rows_at_a_time(classes),
+            classes * WORK,
+            saved,
+            #[inline(always)]
+            |rows, saved| self.block_forward(&inputs, rows, saved),
+        );
+        total.write::<T>(self.reduction, y)
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => self.run_backward::<T>(cx, kept, dy, dx))
+    ) -> OpResult {
+        let Some((dz, accumulate)) = take_gradient::<T>(dx)? else { return Ok(()) };
+        let inputs = Inputs::<T>::kept(kept)?;
+        let log_sums = kept.saved(0)?.slice::<T>()?;
+        let scale = scale::<T>(self.reduction, kept, dy)?;
+        for_row_blocks(
+            cx.cpu(),
+            [inputs.rows, inputs.width],
+            rows_at_a_time(inputs.width),
+            inputs.width * WORK,
+            dz,
+            #[inline(always)]
+            |rows, dz| self.block_backward(&inputs, rows, log_sums, scale, dz, accumulate),
+        );
+        Ok(())
     }
 }
 
@@ -145,13 +176,13 @@ impl SoftmaxCrossEntropy {
         class_weight(self.class_weights.as_ref(), class)
     }
 
-    /// What an index adds to a at its own class.
+    /// The share that a class index adds to a at its own class.
     #[inline(always)]
     fn at_class(&self, class: usize) -> f64 {
         (1.0 - self.label_smoothing) * self.class_weight(class)
     }
 
-    /// A row's sample weight with its target class; `None` where it takes no part.
+    /// Sample weight and target class of a row; `None` where it takes no part.
     #[inline(always)]
     fn part<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize) -> Option<(f64, Option<usize>)> {
         let weight = inputs.weight(row);
@@ -165,7 +196,7 @@ impl SoftmaxCrossEntropy {
         (weight != 0.0 && !nothing).then_some((weight, class))
     }
 
-    /// a of a row's class, without what an index adds at its own class.
+    /// a of a class in a row, without the share of the index.
     #[inline(always)]
     fn share<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize, class: usize) -> f64 {
         let classes = inputs.width;
@@ -181,32 +212,6 @@ impl SoftmaxCrossEntropy {
     #[inline(always)]
     fn only_indices<T>(&self, inputs: &Inputs<'_, T>) -> bool {
         self.label_smoothing == 0.0 && matches!(inputs.target, Target::Integer(_))
-    }
-
-    fn run_forward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        x: &[TensorRef<'_>],
-        y: &mut [TensorMut<'_>],
-        saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        let inputs = Inputs::<T>::given(NAME, x)?;
-        let classes = inputs.width;
-        match inputs.target {
-            Target::Integer(t) => check_indices(NAME, t, classes, self.ignore_index)?,
-            Target::Float(_) => inputs.check_between_0_and_1(NAME, "probabilities")?,
-        }
-        let saved = saved_row::<T>(NAME, saved)?;
-        let total = sum_rows(
-            cx.cpu(),
-            inputs.rows,
-            rows_at_a_time(classes),
-            classes * WORK,
-            saved,
-            #[inline(always)]
-            |rows, saved| self.block_forward(&inputs, rows, saved),
-        );
-        total.write::<T>(NAME, self.reduction, y)
     }
 
     #[inline(always)]
@@ -270,29 +275,6 @@ impl SoftmaxCrossEntropy {
         }
     }
 
-    fn run_backward<T: Float>(
-        &self,
-        cx: &Cx<'_>,
-        kept: &Kept<'_>,
-        dy: &mut [Option<TensorMut<'_>>],
-        dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let Some((dz, accumulate)) = take_gradient::<T>(NAME, dx)? else { return Ok(()) };
-        let inputs = Inputs::<T>::kept(NAME, kept)?;
-        let log_sums = kept.saved(0)?.slice::<T>().map_err(Error::of(NAME))?;
-        let scale = scale::<T>(NAME, self.reduction, kept, dy)?;
-        for_row_blocks(
-            cx.cpu(),
-            [inputs.rows, inputs.width],
-            rows_at_a_time(inputs.width),
-            inputs.width * WORK,
-            dz,
-            #[inline(always)]
-            |rows, dz| self.block_backward(&inputs, rows, log_sums, scale, dz, accumulate),
-        );
-        Ok(())
-    }
-
     #[inline(always)]
     fn block_backward<T: Float>(
         &self,
@@ -304,7 +286,7 @@ impl SoftmaxCrossEntropy {
         accumulate: bool,
     ) {
         let only_indices = self.only_indices(inputs);
-        // What p is multiplied with, and each row's class with what is taken off there.
+        // The factor of p, and for each row its class with the amount subtracted there.
         let (mut scales, mut own) = ([None; ROWS], [None; ROWS]);
         for (r, row) in rows.clone().enumerate() {
             let Some((weight, class)) = self.part(inputs, row) else { continue };

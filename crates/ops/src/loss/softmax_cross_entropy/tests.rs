@@ -62,7 +62,8 @@ fn values_of_pytorch() {
 
 #[test]
 fn values_of_pytorch_for_probabilities() {
-    // torch.nn.functional.cross_entropy with probabilities, weight and label_smoothing=0.1: the count is that of rows.
+    // torch.nn.functional.cross_entropy with probabilities, weight and label_smoothing=0.1: the
+    // count is that of rows.
     run(&weighted(0.1).op(), &[LOGITS, Data::F64(&P, &[4, 3])]).assert(
         1.2437770165026176,
         4.0,
@@ -125,14 +126,15 @@ fn extreme_logits() {
     let found = run(&sum().op(), &[z, Data::I32(&[0, 1], &[2])]);
     assert_eq!(found.loss, 2e4);
     assert_eq!(found.gradient, [0.0, 0.0, 0.0, 1.0, -1.0, 0.0]);
-    // Beside a large logit, a difference of 1 keeps its digits: the f32 nearest to ln(1 + e⁻¹), to two roundings.
+    // Beside a large logit, a difference of 1 keeps its digits: the f32 nearest to ln(1 + e⁻¹), to
+    // two roundings.
     let z = Data::F32(&[8192.0, 8191.0], &[1, 2]);
     let found = run(&sum().op(), &[z, Data::I32(&[0], &[1])]);
     let exact = (-1.0f64).exp().ln_1p();
     assert!((found.loss / exact - 1.0).abs() < 1.2e-7, "{}", found.loss);
     let p = 1.0 / (1.0 + 1f64.exp());
     assert!((found.gradient[1] / p - 1.0).abs() < 4e-7, "{:?}", found.gradient);
-    // What is right with certainty 1 − 2e-9 still has a loss.
+    // A class predicted with probability 1 − 2e-9 still has a loss.
     let z = Data::F32(&[20.0, 0.0], &[1, 2]);
     let found = run(&sum().op(), &[z, Data::I32(&[0], &[1])]);
     assert!((found.loss / (-20.0f64).exp() - 1.0).abs() < 2e-7, "{}", found.loss);
@@ -253,7 +255,8 @@ fn messages() {
     check(
         plain(),
         &[LOGITS, Data::F32(&[1.0; 12], &[4, 3])],
-        "values of type f32 are not supported here, expected class indices (i32) or probabilities of the logits' type",
+        "values of type f32 are not supported here, expected class indices (i32) or probabilities \
+         of the logits' type",
     );
     check(
         plain(),

@@ -2,13 +2,13 @@
 
 use super::forward::{gather, gather_times, matrix, scatter, scratch};
 use super::routing::{Routing, integers};
-use super::{MixtureOfExperts, NAME, Sizes};
+use super::{MixtureOfExperts, Sizes};
 use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight};
-use ff_graph::{Cx, Error, Kept, Result, Slot};
+use ff_graph::{Cx, Kept, OpError, OpResult, Slot};
 use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, TensorMut};
 
-/// A weight's gradient, and whether something is there.
+/// The gradient of a weight, and whether to add to it.
 type Gradient<'a, W> = Option<(&'a mut [W], bool)>;
 
 impl MixtureOfExperts {
@@ -18,7 +18,7 @@ impl MixtureOfExperts {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()>
+    ) -> OpResult
     where
         M: Multiply<X, W, H> + Multiply<X, H, W> + Multiply<H, W, X> + Multiply<H, X, W>,
         R: Multiply<W, W, X> + Multiply<W, X, W>,
@@ -26,7 +26,6 @@ impl MixtureOfExperts {
         W: Float,
         H: Stored<Compute = W>,
     {
-        let error = Error::of(NAME);
         let cpu = cx.cpu();
         let sizes = self.sizes(|i| *kept.spec(i))?;
         let Sizes { rows, width, experts, hidden, assigned } = sizes;
@@ -34,31 +33,31 @@ impl MixtureOfExperts {
         let mut weights = scratch(cx, &[assigned], W::DTYPE)?;
         let mut sums = scratch(cx, &[assigned], W::DTYPE)?;
         let mut dlogits = scratch(cx, &[rows, experts], W::DTYPE)?;
-        let mut x_places = scratch(cx, &[assigned, width], X::DTYPE)?;
-        let mut dy_places = scratch(cx, &[assigned, width], X::DTYPE)?;
+        let mut x_positions = scratch(cx, &[assigned, width], X::DTYPE)?;
+        let mut dy_positions = scratch(cx, &[assigned, width], X::DTYPE)?;
         let mut dz = scratch(cx, &[assigned, hidden], H::DTYPE)?;
         let mut du = scratch(cx, &[assigned, hidden], H::DTYPE)?;
-        let x = kept.input(0)?.slice::<X>().map_err(&error)?;
-        let logits = kept.saved(0)?.slice::<W>().map_err(&error)?;
-        let map = map.slice_mut::<i32>().map_err(&error)?;
-        let weights = weights.slice_mut::<W>().map_err(&error)?;
+        let x = kept.input(0)?.slice::<X>()?;
+        let logits = kept.saved(0)?.slice::<W>()?;
+        let map = map.slice_mut::<i32>()?;
+        let weights = weights.slice_mut::<W>()?;
         let routing = self.route(cpu, sizes, logits, map, weights);
-        let sums = sums.slice_mut::<W>().map_err(&error)?;
+        let sums = sums.slice_mut::<W>()?;
 
         let mut slots = [None, None, None];
         for (slot, dx) in slots.iter_mut().zip(&mut dx[2..]) {
-            *slot = dx.take::<W>().map_err(&error)?;
+            *slot = dx.take::<W>()?;
         }
-        let mut dx_slot = dx[0].take::<X>().map_err(&error)?;
+        let mut dx_slot = dx[0].take::<X>()?;
         let [dy, dspread, dz_loss] = dy else {
-            return Err(Error::shape(NAME, "has three outputs"));
+            return Err(OpError::shape("has three outputs"));
         };
         let dp = match dspread {
-            Some(dspread) => Some(&dspread.slice_mut::<W>().map_err(&error)?[..experts]),
+            Some(dspread) => Some(&dspread.slice_mut::<W>()?[..experts]),
             None => None,
         };
         let from_z = match dz_loss {
-            Some(dz_loss) => dz_loss.slice_mut::<W>().map_err(&error)?[0].f64(),
+            Some(dz_loss) => dz_loss.slice_mut::<W>()?[0].f64(),
             None => 0.0,
         };
         let by = [width, self.top_k];
@@ -69,22 +68,22 @@ impl MixtureOfExperts {
                 sizes,
                 routing: &routing,
                 weights: [param::<W>(kept, 2)?, param(kept, 3)?, param(kept, 4)?],
-                a: kept.saved(1)?.slice::<H>().map_err(&error)?,
-                u: kept.saved(2)?.slice::<H>().map_err(&error)?,
+                a: kept.saved(1)?.slice::<H>()?,
+                u: kept.saved(2)?.slice::<H>()?,
             };
-            let dy = &*dy.slice_mut::<X>().map_err(&error)?;
-            let x_places = x_places.slice_mut::<X>().map_err(&error)?;
-            let dy_places = dy_places.slice_mut::<X>().map_err(&error)?;
-            gather(cpu, x, by, routing.order, x_places);
+            let dy = &*dy.slice_mut::<X>()?;
+            let x_positions = x_positions.slice_mut::<X>()?;
+            let dy_positions = dy_positions.slice_mut::<X>()?;
+            gather(cpu, x, by, routing.order, x_positions);
             // With the weights in dy, both dD and dh have them.
-            gather_times(cpu, dy, by, routing.order, routing.weights, dy_places);
-            let dz = dz.slice_mut::<H>().map_err(&error)?;
-            let du = du.slice_mut::<H>().map_err(&error)?;
-            experts.run::<M, X>(x_places, dy_places, (dz, du), sums, &mut slots);
+            gather_times(cpu, dy, by, routing.order, routing.weights, dy_positions);
+            let dz = dz.slice_mut::<H>()?;
+            let du = du.slice_mut::<H>()?;
+            experts.run::<M, X>(x_positions, dy_positions, (dz, du), sums, &mut slots);
             if let Some((dx, accumulate)) = &mut dx_slot {
-                experts.input::<M, X>((dz, du), dy_places);
+                experts.input::<M, X>((dz, du), dy_positions);
                 let one = |_| W::ONE;
-                scatter(cpu, dy_places, by, routing.places, one, dx, *accumulate);
+                scatter(cpu, dy_positions, by, routing.positions, one, dx, *accumulate);
                 *accumulate = true;
             }
         } else {
@@ -96,10 +95,10 @@ impl MixtureOfExperts {
             }
         }
 
-        let dlogits = dlogits.slice_mut::<W>().map_err(&error)?;
+        let dlogits = dlogits.slice_mut::<W>()?;
         self.router_gradient(cpu, sizes, logits, &routing, (sums, dp, from_z), dlogits);
         let dlogits = MatRef::new(&*dlogits, rows, experts);
-        if let Some((drouter, accumulate)) = dx[1].take::<W>().map_err(&error)? {
+        if let Some((drouter, accumulate)) = dx[1].take::<W>()? {
             let x = MatRef::new(x, rows, width);
             backward_weight::<R, X, W, W>(cpu, dlogits, x, drouter, accumulate);
         }
@@ -111,11 +110,11 @@ impl MixtureOfExperts {
     }
 }
 
-fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> Result<&'a [W]> {
-    kept.input(i)?.slice().map_err(Error::of(NAME))
+fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> OpResult<&'a [W]> {
+    Ok(kept.input(i)?.slice()?)
 }
 
-/// All experts, with what forward kept of them.
+/// All experts, with the values kept by forward.
 struct Experts<'a, W, H> {
     op: &'a MixtureOfExperts,
     cpu: &'a CpuDevice,
@@ -128,11 +127,11 @@ struct Experts<'a, W, H> {
 }
 
 impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
-    /// Calls `f` with each expert, its first place and how many it has.
+    /// Calls `f` with each expert, its first position and how many it has.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         for expert in 0..self.sizes.experts {
-            let places = self.routing.of(expert);
-            f(expert, places.start, places.len());
+            let positions = self.routing.of(expert);
+            f(expert, positions.start, positions.len());
         }
     }
 
@@ -157,7 +156,7 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
             let dh = &mut dz[start * hidden..][..n * hidden];
             backward_input::<M, H, W, X>(self.cpu, dy, down, dh, false);
         });
-        // h takes the place that du gets afterwards.
+        // h takes the memory that du gets afterwards.
         self.op.activation.gate(self.cpu, self.a, Some(self.u), du);
         self.sum(dz, du, sums);
         if let Some((ddown, accumulate)) = ddown {
@@ -180,7 +179,7 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         }
     }
 
-    /// wₑ dwₑ = dh · h at each place.
+    /// wₑ dwₑ = dh · h at each position.
     fn sum(&self, dh: &[H], h: &[H], sums: &mut [W]) {
         let hidden = self.sizes.hidden;
         for_rows(
@@ -189,14 +188,14 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
             2 * hidden,
             [(sums, 1)],
             #[inline(always)]
-            |place, [sum]| {
-                let row = place * hidden..(place + 1) * hidden;
+            |position, [sum]| {
+                let row = position * hidden..(position + 1) * hidden;
                 sum[0] = W::of(dot(&dh[row.clone()], &h[row]));
             },
         );
     }
 
-    /// dz G + du U at each place.
+    /// dz G + du U at each position.
     fn input<M, X>(&self, (dz, du): (&[H], &[H]), dx: &mut [X])
     where
         M: Multiply<H, W, X>,

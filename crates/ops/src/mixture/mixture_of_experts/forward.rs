@@ -1,22 +1,21 @@
 //! Forward: route, gather, three products for each expert, scatter.
 
-use super::{MixtureOfExperts, NAME, Sizes};
+use super::{MixtureOfExperts, Sizes};
 use crate::Activation;
-use crate::activation::From;
+use crate::activation::DerivativeFrom;
 use crate::linear::feedforward::products::{Multiply, forward};
-use ff_graph::{Cx, Error, Result, Spec};
+use ff_graph::{Cx, OpError, OpResult, Spec};
 use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 
 /// Memory from the pool, given back when dropped.
-pub(super) fn scratch(cx: &Cx<'_>, dims: &[usize], dtype: DType) -> Result<Tensor> {
-    let error = Error::of(NAME);
-    let shape = ff_tensor::Shape::new(dims).map_err(&error)?;
-    Tensor::uninit(cx.device, shape, dtype).map_err(&error)
+pub(super) fn scratch(cx: &Cx<'_>, dims: &[usize], dtype: DType) -> OpResult<Tensor> {
+    let shape = ff_tensor::Shape::new(dims)?;
+    Ok(Tensor::uninit(cx.device, shape, dtype)?)
 }
 
-/// to\[place\] = x\[row\] of the assignment at each place.
+/// to\[position\] = x\[row\] of the assignment at each position.
 pub(super) fn gather<X: Stored>(
     cpu: &CpuDevice,
     x: &[X],
@@ -30,8 +29,8 @@ pub(super) fn gather<X: Stored>(
         width,
         [(to, width)],
         #[inline(always)]
-        |place, [to]| {
-            let row = order[place] as usize / k;
+        |position, [to]| {
+            let row = order[position] as usize / k;
             to.copy_from_slice(&x[row * width..][..width]);
         },
     );
@@ -52,8 +51,8 @@ pub(super) fn gather_times<X: Stored>(
         width,
         [(to, width)],
         #[inline(always)]
-        |place, [to]| {
-            let assignment = order[place] as usize;
+        |position, [to]| {
+            let assignment = order[position] as usize;
             let weight = weights[assignment];
             for (to, &x) in to.iter_mut().zip(&x[assignment / k * width..][..width]) {
                 *to = X::from_compute(weight * x.compute());
@@ -62,18 +61,19 @@ pub(super) fn gather_times<X: Stored>(
     );
 }
 
-/// to\[row\] = Σ weight · x\[place\] over the row's k assignments, or to += where `accumulate` is set; summed in W.
+/// to\[row\] = Σ weight · x\[position\] over the row's k assignments, or to += where `accumulate`
+/// is set; summed in W.
 pub(super) fn scatter<X: Stored>(
     cpu: &CpuDevice,
     x: &[X],
     [width, k]: [usize; 2],
-    places: &[i32],
+    positions: &[i32],
     weight: impl Fn(usize) -> X::Compute + Sync,
     to: &mut [X],
     accumulate: bool,
 ) {
     const COLUMNS: usize = 64;
-    let rows = places.len() / k;
+    let rows = positions.len() / k;
     for_rows(
         cpu,
         rows,
@@ -83,8 +83,8 @@ pub(super) fn scatter<X: Stored>(
         |row, [to]| {
             for (block, to) in to.chunks_mut(COLUMNS).enumerate() {
                 let mut sums = [X::Compute::ZERO; COLUMNS];
-                for (&place, j) in places[row * k..][..k].iter().zip(row * k..) {
-                    let start = place as usize * width + block * COLUMNS;
+                for (&position, j) in positions[row * k..][..k].iter().zip(row * k..) {
+                    let start = position as usize * width + block * COLUMNS;
                     let weight = weight(j);
                     for (sum, &x) in sums.iter_mut().zip(&x[start..][..to.len()]) {
                         *sum += weight * x.compute();
@@ -106,7 +106,7 @@ impl MixtureOfExperts {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()>
+    ) -> OpResult
     where
         M: Multiply<X, W, H> + Multiply<H, W, X>,
         R: Multiply<X, W, W>,
@@ -114,7 +114,6 @@ impl MixtureOfExperts {
         W: Float,
         H: Stored<Compute = W>,
     {
-        let error = Error::of(NAME);
         let cpu = cx.cpu();
         let sizes = self.sizes(|i| Spec { shape: *x[i].shape(), dtype: x[i].dtype() })?;
         let Sizes { rows, width, experts, hidden, assigned } = sizes;
@@ -134,59 +133,59 @@ impl MixtureOfExperts {
         let mut views: SmallVec<[TensorMut<'_>; 3]> = SmallVec::new();
         views.extend(saved.iter_mut().map(TensorMut::reborrow));
         for tensor in own.iter_mut().flatten() {
-            views.push(tensor.view_mut().map_err(&error)?);
+            views.push(tensor.view_mut()?);
         }
         let [logits, a, u] = &mut views[..] else {
-            return Err(Error::shape(NAME, "saves three tensors"));
+            return Err(OpError::shape("saves three tensors"));
         };
-        let logits = logits.slice_mut::<W>().map_err(&error)?;
-        let (a, u) = (a.slice_mut::<H>().map_err(&error)?, u.slice_mut::<H>().map_err(&error)?);
+        let logits = logits.slice_mut::<W>()?;
+        let (a, u) = (a.slice_mut::<H>()?, u.slice_mut::<H>()?);
 
-        let input = x[0].slice::<X>().map_err(&error)?;
-        let param = |i: usize| x[i].slice::<W>().map_err(&error);
+        let input = x[0].slice::<X>()?;
+        let param = |i: usize| x[i].slice::<W>();
         let (router, gate, up, down) = (param(1)?, param(2)?, param(3)?, param(4)?);
         let (x_matrix, router) =
             (MatRef::new(input, rows, width), MatRef::new(router, experts, width));
         let identity = Activation::Identity;
         forward::<R, X, W, W>(cpu, identity, x_matrix, router, None, logits, None);
-        let map = map.slice_mut::<i32>().map_err(&error)?;
-        let weights = weights.slice_mut::<W>().map_err(&error)?;
+        let map = map.slice_mut::<i32>()?;
+        let weights = weights.slice_mut::<W>()?;
         let routing = self.route(cpu, sizes, logits, map, weights);
-        let p = p.slice_mut::<W>().map_err(&error)?;
-        let spread = y[1].slice_mut::<W>().map_err(&error)?;
+        let p = p.slice_mut::<W>()?;
+        let spread = y[1].slice_mut::<W>()?;
         let z = Self::spread(cpu, sizes, logits, &routing, p, spread);
-        y[2].slice_mut::<W>().map_err(&error)?.fill(W::of(z));
+        y[2].slice_mut::<W>()?.fill(W::of(z));
 
-        let gathered = gathered.slice_mut::<X>().map_err(&error)?;
+        let gathered = gathered.slice_mut::<X>()?;
         gather(cpu, input, [width, self.top_k], routing.order, gathered);
-        let h = h.slice_mut::<H>().map_err(&error)?;
-        let first = if self.activation.derivative_from() == From::Input {
+        let h = h.slice_mut::<H>()?;
+        let first = if self.activation.derivative_from() == DerivativeFrom::Input {
             identity
         } else {
             self.activation
         };
         for expert in 0..experts {
-            let places = routing.of(expert);
-            let n = places.len();
-            let x = MatRef::new(&gathered[places.start * width..][..n * width], n, width);
-            let part = places.start * hidden..places.end * hidden;
+            let positions = routing.of(expert);
+            let n = positions.len();
+            let x = MatRef::new(&gathered[positions.start * width..][..n * width], n, width);
+            let part = positions.start * hidden..positions.end * hidden;
             let weight = |all| MatRef::new(matrix(all, expert, hidden * width), hidden, width);
             forward::<M, X, W, H>(cpu, first, x, weight(gate), None, &mut a[part.clone()], None);
             forward::<M, X, W, H>(cpu, identity, x, weight(up), None, &mut u[part], None);
         }
         self.activation.gate(cpu, a, Some(u), h);
         for expert in 0..experts {
-            let places = routing.of(expert);
-            let n = places.len();
-            let h = MatRef::new(&h[places.start * hidden..][..n * hidden], n, hidden);
+            let positions = routing.of(expert);
+            let n = positions.len();
+            let h = MatRef::new(&h[positions.start * hidden..][..n * hidden], n, hidden);
             let down = MatRef::new(matrix(down, expert, hidden * width), width, hidden);
-            // The experts' outputs take the place of what they started from.
-            let out = &mut gathered[places.start * width..][..n * width];
+            // The outputs of the experts overwrite their inputs.
+            let out = &mut gathered[positions.start * width..][..n * width];
             forward::<M, H, W, X>(cpu, identity, h, down, None, out, None);
         }
-        let to = y[0].slice_mut::<X>().map_err(&error)?;
+        let to = y[0].slice_mut::<X>()?;
         let weight = |assignment: usize| routing.weights[assignment];
-        scatter(cpu, gathered, [width, self.top_k], routing.places, weight, to, false);
+        scatter(cpu, gathered, [width, self.top_k], routing.positions, weight, to, false);
         Ok(())
     }
 }

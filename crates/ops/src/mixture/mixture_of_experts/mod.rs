@@ -9,26 +9,31 @@ mod tests;
 use crate::Activation;
 use crate::linear::feedforward::products::{Exact, Mixed};
 use ff_graph::{
-    Case, CaseInput, Contract, Cx, Error, Kept, Op, Result, Slot, Spec, check, for_float,
+    Case, CaseInput, Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec, check, for_float,
 };
 use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
-/// A sparse mixture of gated feedforward blocks, without dropped rows (Shazeer et al., 2017; Jiang et al., "Mixtral", 2024).
+/// A sparse mixture of gated feedforward blocks, without dropped rows (Shazeer et al., 2017; Jiang
+/// et al., "Mixtral", 2024).
 ///
-/// Forward, with r = x Rᵀ, p = softmax(r), the k experts of the largest rₑ, and their weights wₑ = pₑ:
-/// y = Σₑ wₑ Eₑ(x),  Eₑ(x) = (f(x Gₑᵀ) ⊙ x Uₑᵀ) Dₑᵀ;  the weights are divided by their sum where `normalize` is set, and
-/// are the softmax over the k alone (the same numbers) unless `softmax_first` is.
-/// Two more outputs, sums over rows: the spread, Σₙ pₙₑ above how often each expert is chosen, of which
-/// [`RouterBalance`](crate::RouterBalance) makes a loss, and z = Σₙ (ln Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
-/// Backward:  each expert as the feedforward block, with dwₑ = dy · Eₑ(x);  dr through p, w and z, with the choice held fixed
+/// Forward, with r = x Rᵀ, p = softmax(r), the k experts of the largest rₑ, and their weights wₑ =
+/// pₑ: y = Σₑ wₑ Eₑ(x), Eₑ(x) = (f(x Gₑᵀ) ⊙ x Uₑᵀ) Dₑᵀ; the weights are divided by their sum where
+/// `normalize` is set, and are the softmax over the k alone (the same numbers) unless
+/// `softmax_first` is. Two more outputs, sums over rows: the spread, Σₙ pₙₑ above how often each
+/// expert is chosen, of which [`RouterBalance`](crate::RouterBalance) makes a loss, and z = Σₙ (ln
+/// Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
+/// Backward: each expert as the feedforward block, with dwₑ = dy · Eₑ(x); dr through p, w and z,
+/// with the choice held fixed
 ///
-/// Rows are sorted by expert, so that each expert's products are dense. Kept: x, r, and of every chosen expert f(z)'s
-/// argument and u, N·k rows; h and the experts' outputs are computed again. All of it is known before: no expert has a
-/// capacity. With `bf16`, the experts' products are of bf16 and h is bf16; the router computes in f32 where x is.
+/// Rows are sorted by expert, so that each expert's products are dense. Kept: x, r, and of every
+/// chosen expert f(z)'s argument and u, N·k rows; h and the experts' outputs are computed again.
+/// All of it is known before: no expert has a capacity. With `bf16`, the experts' products are of
+/// bf16 and h is bf16; the router computes in f32 where x is.
 ///
 /// # Shapes
-/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, spread `[2, E]`, z `[1]`.
+/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, spread `[2, E]`, z
+/// `[1]`.
 ///
 /// ```
 /// use ff_graph::{Op, Spec};
@@ -38,7 +43,7 @@ use std::sync::Arc;
 /// let spec = |dims: &[usize]| Spec::new(ff_tensor::Shape::new(dims).unwrap(), DType::F32);
 /// let x = [spec(&[6, 4]), spec(&[8, 4]), spec(&[8, 5, 4]), spec(&[8, 5, 4]), spec(&[8, 4, 5])];
 /// assert_eq!(op.contract(&x, &[true; 5])?.outputs[0], spec(&[6, 4]));
-/// # Ok::<(), ff_graph::Error>(())
+/// # Ok::<(), ff_graph::OpError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MixtureOfExperts {
@@ -46,7 +51,7 @@ pub struct MixtureOfExperts {
     pub top_k: usize,
     /// Whether the softmax is over all experts; otherwise it is over the chosen ones.
     pub softmax_first: bool,
-    /// Whether the weights of the chosen experts are made to add up to 1.
+    /// Whether the weights of the chosen experts are normalised to the sum 1.
     pub normalize: bool,
     /// f.
     pub activation: Activation,
@@ -57,7 +62,7 @@ pub struct MixtureOfExperts {
 const NAME: &str = "mixture_of_experts";
 
 impl Default for MixtureOfExperts {
-    /// Mixtral's: two experts with weights that add up to 1, SwiGLU.
+    /// Mixtral's: two experts with normalised weights, SwiGLU.
     fn default() -> Self {
         Self {
             top_k: 2,
@@ -89,18 +94,19 @@ impl MixtureOfExperts {
         if self.bf16 { DType::BF16 } else { x }
     }
 
-    /// Whether the weights of a row add up to 1.
+    /// Whether the weights of a row sum to 1.
     fn adds_up(&self) -> bool {
         self.normalize || !self.softmax_first
     }
 
-    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> Result<Sizes> {
+    fn sizes(&self, spec: impl Fn(usize) -> Spec) -> OpResult<Sizes> {
         let [x, router, gate, up, down] = [0, 1, 2, 3, 4].map(|i| spec(i).shape);
         let (&[experts, width], &[_, hidden, _]) = (router.dims(), gate.dims()) else {
             let message = format!(
-                "expected a router [experts, in] and a gate [experts, hidden, in], found {router} and {gate}"
+                "expected a router [experts, in] and a gate [experts, hidden, in], found {router} \
+                 and {gate}"
             );
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         };
         let inner = Shape::from([experts, hidden, width]);
         let fits = x.rank() > 0
@@ -109,18 +115,16 @@ impl MixtureOfExperts {
             && up == inner
             && down == Shape::from([experts, width, hidden]);
         if !fits {
-            return Err(Error::shape(
-                NAME,
-                format!(
-                    "x {x} with router {router}, gate {gate}, up {up} and down {down}; expected […, in], [experts, in], \
+            return Err(OpError::shape(format!(
+                "x {x} with router {router}, gate {gate}, up {up} and down {down}; expected […, \
+                 in], [experts, in], \
                      twice [experts, hidden, in] and [experts, in, hidden]"
-                ),
-            ));
+            )));
         }
         if !(1..=experts).contains(&self.top_k) {
             let message =
                 format!("top_k must lie between 1 and the {experts} experts, found {}", self.top_k);
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let rows = x.rows();
         Ok(Sizes { rows, width, experts, hidden, assigned: rows * self.top_k })
@@ -132,17 +136,17 @@ impl Op for MixtureOfExperts {
         NAME
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
-        check::inputs(NAME, x, 5, "x, router, gate, up, down")?;
-        self.activation.validate().map_err(|message| Error::shape(NAME, message))?;
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
+        check::inputs(x, 5, "x, router, gate, up, down")?;
+        self.activation.validate().map_err(OpError::Shape)?;
         let sizes = self.sizes(|i| x[i])?;
         if self.bf16 && !matches!(x[0].dtype, DType::F32 | DType::BF16) {
-            return Err(Error::DType { op: NAME, expected: "f32 or bf16", found: x[0].dtype });
+            return Err(OpError::dtype("f32 or bf16", x[0].dtype));
         }
         let param = if self.bf16 { DType::F32 } else { x[0].dtype };
         if let Some(found) = x[1..].iter().map(|p| p.dtype).find(|&dtype| dtype != param) {
             let expected = "parameters of f32, or x's type";
-            return Err(Error::DType { op: NAME, expected, found });
+            return Err(OpError::dtype(expected, found));
         }
         let Sizes { rows, width, experts, hidden, assigned } = sizes;
         let router = 2 * rows * width * experts;
@@ -182,14 +186,14 @@ impl Op for MixtureOfExperts {
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match (self.bf16, x[0].dtype()) {
             (true, DType::BF16) => {
                 self.run_forward::<Mixed, Mixed, bf16, f32, bf16>(cx, x, y, saved)
             }
             (true, _) => self.run_forward::<Mixed, Exact, f32, f32, bf16>(cx, x, y, saved),
             (false, dtype) => {
-                for_float!(NAME, dtype, T => {
+                for_float!(dtype, T => {
                     self.run_forward::<Exact, Exact, T, T, T>(cx, x, y, saved)
                 })
             }
@@ -202,14 +206,14 @@ impl Op for MixtureOfExperts {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
+    ) -> OpResult {
         match (self.bf16, kept.spec(0).dtype) {
             (true, DType::BF16) => {
                 self.run_backward::<Mixed, Mixed, bf16, f32, bf16>(cx, kept, dy, dx)
             }
             (true, _) => self.run_backward::<Mixed, Exact, f32, f32, bf16>(cx, kept, dy, dx),
             (false, dtype) => {
-                for_float!(NAME, dtype, T => {
+                for_float!(dtype, T => {
                     self.run_backward::<Exact, Exact, T, T, T>(cx, kept, dy, dx)
                 })
             }

@@ -11,24 +11,25 @@ pub(super) fn integers(sizes: Sizes) -> usize {
     3 * sizes.assigned + sizes.experts + 1
 }
 
-/// What follows from the router's logits; computed anew in backward.
+/// The routing that follows from the router's logits; backward computes it again.
 ///
-/// An assignment is a row with one of its experts, number `row · k + j`; its place is its row after sorting by expert.
+/// An assignment is a row with one of its experts, number `row · k + j`; its position is its row
+/// after sorting by expert.
 pub(super) struct Routing<'a, W> {
     /// The expert of each assignment.
     pub(super) chosen: &'a [i32],
-    /// The place of each assignment.
-    pub(super) places: &'a [i32],
-    /// The assignment at each place.
+    /// The position of each assignment.
+    pub(super) positions: &'a [i32],
+    /// The assignment at each position.
     pub(super) order: &'a [i32],
-    /// Where each expert's places start, and where the last one's end.
+    /// Where each expert's positions start, and where the last one's end.
     starts: &'a [i32],
     /// The weight of each assignment.
     pub(super) weights: &'a [W],
 }
 
 impl<W: Float> Routing<'_, W> {
-    /// The places of an expert.
+    /// The positions of an expert.
     pub(super) fn of(&self, expert: usize) -> Range<usize> {
         self.starts[expert] as usize..self.starts[expert + 1] as usize
     }
@@ -56,7 +57,7 @@ impl MixtureOfExperts {
         weights: &'a mut [W],
     ) -> Routing<'a, W> {
         let (chosen, rest) = map.split_at_mut(sizes.assigned);
-        let (places, rest) = rest.split_at_mut(sizes.assigned);
+        let (positions, rest) = rest.split_at_mut(sizes.assigned);
         let (order, starts) = rest.split_at_mut(sizes.assigned);
         let (k, experts) = (self.top_k, sizes.experts);
         let row = |row: usize| &logits[row * experts..][..experts];
@@ -90,15 +91,15 @@ impl MixtureOfExperts {
             starts[expert + 1] += starts[expert];
         }
         for (assignment, &expert) in chosen.iter().enumerate() {
-            let place = starts[expert as usize];
+            let position = starts[expert as usize];
             starts[expert as usize] += 1;
-            places[assignment] = place;
-            order[place as usize] = assignment as i32;
+            positions[assignment] = position;
+            order[position as usize] = assignment as i32;
         }
         // Each start has become the next one's.
         starts.copy_within(..experts, 1);
         starts[0] = 0;
-        Routing { chosen, places, order, starts, weights }
+        Routing { chosen, positions, order, starts, weights }
     }
 
     /// The weights of a row's chosen experts.
@@ -106,7 +107,8 @@ impl MixtureOfExperts {
     fn weigh<W: Float>(&self, r: &[W], chosen: &[i32], weights: &mut [W]) {
         let of = |expert: i32| r[expert as usize];
         if self.adds_up() {
-            // Relative to the greatest of them, so that the sum cannot vanish; NaN anywhere in the row is NaN here.
+            // Relative to the greatest of them, so that the sum cannot vanish; NaN anywhere in the
+            // row is NaN here.
             let top = of(chosen[0]) + W::ZERO * maximum(r);
             let sum: f64 = chosen.iter().map(|&e| (of(e) - top).exp().f64()).sum();
             for (w, &expert) in weights.iter_mut().zip(chosen) {
@@ -120,8 +122,8 @@ impl MixtureOfExperts {
         }
     }
 
-    /// Σ p of each expert above how often it is chosen, and the z-loss, which is returned; `p` is room for all
-    /// probabilities.
+    /// Σ p of each expert above how often it is chosen, and the z-loss, which is returned; `p` is
+    /// room for all probabilities.
     pub(super) fn spread<W: Float>(
         cpu: &CpuDevice,
         sizes: Sizes,
@@ -151,9 +153,10 @@ impl MixtureOfExperts {
         total.loss
     }
 
-    /// dr of every row, from w dw at each place, and the gradients of Σ p of each expert and of the z-loss.
+    /// dr of every row, from w dw at each position, and the gradients of Σ p of each expert and of
+    /// the z-loss.
     ///
-    /// Each way from w to r multiplies with w, so dw itself is not needed.
+    /// Each way from w to r multiplies by w, so dw itself is not needed.
     pub(super) fn router_gradient<W: Float>(
         &self,
         cpu: &CpuDevice,
@@ -176,7 +179,8 @@ impl MixtureOfExperts {
                 let assignments = i * k..(i + 1) * k;
                 let chosen = &routing.chosen[assignments.clone()];
                 let weights = &routing.weights[assignments.clone()];
-                let sums = routing.places[assignments].iter().map(|&place| sums[place as usize]);
+                let sums =
+                    routing.positions[assignments].iter().map(|&position| sums[position as usize]);
                 let total: f64 = sums.clone().map(Float::f64).sum();
                 let (m, log) = log_sum_exp(r);
                 let p = |r: W| (r - m - W::of(log)).exp();
@@ -197,8 +201,8 @@ impl MixtureOfExperts {
     }
 }
 
-/// The experts of the largest logits, from the largest; of equal ones the first, and every expert at most once whatever
-/// the logits are.
+/// The experts of the largest logits, from the largest; of equal ones the first, and every expert
+/// at most once for any logits.
 #[inline(always)]
 fn choose<W: Float>(r: &[W], chosen: &mut [i32]) {
     for j in 0..chosen.len() {

@@ -181,7 +181,8 @@ fn messages() {
     check(
         op,
         &swapped,
-        "x [37, 6] with router [5, 6], gate [5, 9, 6], up [5, 6, 9] and down [5, 9, 6]; expected […, in], [experts, in], \
+        "x [37, 6] with router [5, 6], gate [5, 9, 6], up [5, 6, 9] and down [5, 9, 6]; expected \
+         […, in], [experts, in], \
          twice [experts, hidden, in] and [experts, in, hidden]",
     );
     check(op, &x[..4], "expected 5 inputs (x, router, gate, up, down), found 4");

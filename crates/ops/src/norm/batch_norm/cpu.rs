@@ -1,5 +1,5 @@
-use super::{BatchNorm, NAME};
-use ff_graph::{Cx, Error, Kept, Result, Slot};
+use super::BatchNorm;
+use ff_graph::{Cx, Kept, OpError, OpResult, Slot};
 use ff_kernels::{Float, MAX_COLUMNS, for_columns};
 use ff_tensor::{TensorMut, TensorRef};
 use std::ops::Range;
@@ -14,19 +14,20 @@ fn row<'a, T>(x: &'a [T], i: usize, width: usize, columns: &Range<usize>) -> &'a
 }
 
 impl BatchNorm {
-    /// w and b; nothing where it is not affine.
-    fn affine<'a, T: Float>(&self, x: &[TensorRef<'a>]) -> ff_tensor::Result<Option<[&'a [T]; 2]>> {
+    /// w and b; `None` where it is not affine.
+    fn affine<'a, T: Float>(&self, x: &[TensorRef<'a>]) -> OpResult<Option<[&'a [T]; 2]>> {
         Ok(if self.affine { Some([x[1].slice()?, x[2].slice()?]) } else { None })
     }
 
-    /// A task reads its columns three times (mean, variance, y), which for usual batches stay in its cache.
+    /// A task reads its columns three times (mean, variance, y), which for usual batches stay in
+    /// its cache.
     pub(super) fn forward_batch<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> ff_tensor::Result<()> {
+    ) -> OpResult {
         let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
         let affine = self.affine::<T>(x)?;
         let x = x[0].slice::<T>()?;
@@ -81,7 +82,7 @@ impl BatchNorm {
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
-    ) -> ff_tensor::Result<()> {
+    ) -> OpResult {
         let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
         let affine = self.affine::<T>(x)?;
         let mean = x[self.mean()].slice::<T>()?;
@@ -126,21 +127,20 @@ impl BatchNorm {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = &*dy.slice_mut::<T>().map_err(&error)?;
+        let dy = &*dy.slice_mut::<T>()?;
         let need_x = dx[0].is_needed();
         let need_w = self.affine && dx[1].is_needed();
         if !need_x && !need_w {
             return self.dbias::<T>(cx, dy, dx);
         }
-        let x = kept.input(0)?.slice::<T>().map_err(&error)?;
-        let mean = kept.output(1)?.slice::<T>().map_err(&error)?;
-        let rstd = kept.saved(0)?.slice::<T>().map_err(&error)?;
+        let x = kept.input(0)?.slice::<T>()?;
+        let mean = kept.output(1)?.slice::<T>()?;
+        let rstd = kept.saved(0)?.slice::<T>()?;
         let weight = if self.affine && need_x { Some(kept.input(1)?) } else { None };
-        let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
+        let weight = weight.map(|w| w.slice::<T>()).transpose()?;
         let ([dx, dw, db], add) = self.take::<T>(dx)?;
         for_columns(
             cx.cpu(),
@@ -184,26 +184,25 @@ impl BatchNorm {
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        let error = Error::of(NAME);
+    ) -> OpResult {
         let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = &*dy.slice_mut::<T>().map_err(&error)?;
+        let dy = &*dy.slice_mut::<T>()?;
         if dx[self.mean()..].iter().any(Slot::is_needed) {
             let message = "no gradient flows to running statistics; give them as `Graph::input`, not \
                            as variables";
-            return Err(Error::shape(NAME, message));
+            return Err(OpError::shape(message));
         }
         let (need_x, need_w) = (dx[0].is_needed(), self.affine && dx[1].is_needed());
         if !need_x && !need_w {
             return self.dbias::<T>(cx, dy, dx);
         }
-        let variance = kept.input(self.mean() + 1)?.slice::<T>().map_err(&error)?;
+        let variance = kept.input(self.mean() + 1)?.slice::<T>()?;
         let weight = if self.affine && need_x { Some(kept.input(1)?) } else { None };
-        let weight = weight.map(|w| w.slice::<T>()).transpose().map_err(&error)?;
+        let weight = weight.map(|w| w.slice::<T>()).transpose()?;
         let x_and_mean = if need_w {
             let (x, mean) = (kept.input(0)?, kept.input(self.mean())?);
-            Some((x.slice::<T>().map_err(&error)?, mean.slice::<T>().map_err(&error)?))
+            Some((x.slice::<T>()?, mean.slice::<T>()?))
         } else {
             None
         };
@@ -242,21 +241,22 @@ impl BatchNorm {
     }
 
     /// db on its own, which needs nothing but dy.
-    fn dbias<T: Float>(&self, cx: &Cx<'_>, dy: &[T], dx: &mut [Slot<'_>]) -> Result<()> {
+    fn dbias<T: Float>(&self, cx: &Cx<'_>, dy: &[T], dx: &mut [Slot<'_>]) -> OpResult {
         if self.affine
-            && let Some((db, accumulate)) = dx[2].take::<T>().map_err(Error::of(NAME))?
+            && let Some((db, accumulate)) = dx[2].take::<T>()?
         {
             ff_kernels::sum_columns(cx.cpu(), dy, db, accumulate);
         }
         Ok(())
     }
 
-    /// The slots of x, w and b, empty where a gradient is not wanted, and whether they are added to.
+    /// The slots of x, w and b, empty where a gradient is not wanted, and whether they are added
+    /// to.
     #[allow(clippy::type_complexity)]
-    fn take<'a, T: Float>(&self, dx: &mut [Slot<'a>]) -> Result<([&'a mut [T]; 3], [bool; 3])> {
+    fn take<'a, T: Float>(&self, dx: &mut [Slot<'a>]) -> OpResult<([&'a mut [T]; 3], [bool; 3])> {
         let mut taken: [(&'a mut [T], bool); 3] = Default::default();
         for (taken, slot) in taken.iter_mut().zip(dx).take(self.mean()) {
-            *taken = slot.take::<T>().map_err(Error::of(NAME))?.unwrap_or_default();
+            *taken = slot.take::<T>()?.unwrap_or_default();
         }
         let add = [taken[0].1, taken[1].1, taken[2].1];
         Ok((taken.map(|(slice, _)| slice), add))

@@ -2,12 +2,12 @@
 
 mod cpu;
 
-use ff_graph::for_float;
-use ff_graph::{Case, CaseInput, Contract, Cx, Error, Fill, Kept, Op, Result, Slot, Spec, check};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
+};
+use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
-
-const NAME: &str = "batch_norm";
 
 /// Whose mean and variance batch norm uses.
 ///
@@ -23,21 +23,23 @@ pub enum Statistics {
     Running,
 }
 
-/// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature over all rows.
+/// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature over all
+/// rows.
 ///
 /// Forward:  x̂ = (x − μ) r with r = 1/√(σ² + ε),  y = w ⊙ x̂ + b
 /// Backward, with N rows:  db = Σ dy,  dw = Σ dy ⊙ x̂, and
 ///   with the batch's statistics  dx = w r ⊙ (dy − db/N − x̂ ⊙ dw/N),
 ///   with running ones  dx = w r ⊙ dy
 ///
-/// Inputs: x; w and b where it is affine; the mean and the variance where they are the running ones. With the batch's, two
-/// more outputs come out, without gradients: the mean, and the variance Σ(x − μ)²/(N − 1), for the running statistics; y
-/// is made with σ² = Σ(x − μ)²/N.
+/// Inputs: x; w and b where it is affine; the mean and the variance where they are the running
+/// ones. With the batch's, two more outputs come out, without gradients: the mean, and the variance
+/// Σ(x − μ)²/(N − 1), for the running statistics; y is made with σ² = Σ(x − μ)²/N.
 ///
 /// Kept: x, μ, r and w; with running statistics w, μ and σ², and x only where dw is wanted.
 ///
 /// # Shapes
-/// x `[…, features]`, all others `[features]` → y `[…, features]`, mean `[features]`, variance `[features]`
+/// x `[…, features]`, all others `[features]` → y `[…, features]`, mean `[features]`, variance
+/// `[features]`
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -72,31 +74,31 @@ impl BatchNorm {
         self.mean() + if self.statistics == Statistics::Running { 2 } else { 0 }
     }
 
-    /// The place of the mean among the inputs, or one past the last.
+    /// The index of the mean among the inputs, or one past the last.
     fn mean(&self) -> usize {
         if self.affine { 3 } else { 1 }
     }
 }
 
-impl Op for BatchNorm {
+impl FloatOp for BatchNorm {
     fn name(&self) -> &'static str {
-        NAME
+        "batch_norm"
     }
 
-    fn contract(&self, x: &[Spec], need: &[bool]) -> Result<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let names = match (self.affine, self.statistics) {
             (false, Statistics::Batch) => "x",
             (false, Statistics::Running) => "x, mean, variance",
             (true, Statistics::Batch) => "x, weight, bias",
             (true, Statistics::Running) => "x, weight, bias, mean, variance",
         };
-        check::inputs(NAME, x, self.inputs(), names)?;
-        check::float(NAME, &x[0])?;
-        check::eps(NAME, self.eps)?;
+        check::inputs(x, self.inputs(), names)?;
+        check::float(&x[0])?;
+        check::eps(self.eps)?;
         let affine = if self.affine { ["the weight", "the bias"].as_slice() } else { &[] };
         let vectors = affine.iter().chain(&["the mean", "the variance"]);
         for (spec, what) in x[1..].iter().zip(vectors) {
-            check::per_feature(NAME, what, spec, &x[0])?;
+            check::per_feature(what, spec, &x[0])?;
         }
         let (n, rows) = (x[0].shape.len(), x[0].shape.rows());
         let vector = x[0].with_shape([x[0].shape.last()]);
@@ -109,7 +111,7 @@ impl Op for BatchNorm {
                          batch, leave the last short one out, or use layer_norm",
                         x[0].shape
                     );
-                    return Err(Error::shape(NAME, message));
+                    return Err(OpError::shape(message));
                 }
                 let mut contract = Contract::new([x[0], vector, vector])
                     .constant_output(1)
@@ -136,31 +138,30 @@ impl Op for BatchNorm {
         }
     }
 
-    fn forward(
+    fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
         saved: &mut [TensorMut<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, x[0].dtype(), T => match self.statistics {
+    ) -> OpResult {
+        match self.statistics {
             Statistics::Batch => self.forward_batch::<T>(cx, x, y, saved),
             Statistics::Running => self.forward_running::<T>(cx, x, y),
         }
-        .map_err(Error::of(NAME)))
     }
 
-    fn backward(
+    fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
         kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
-    ) -> Result<()> {
-        for_float!(NAME, kept.spec(0).dtype, T => match self.statistics {
+    ) -> OpResult {
+        match self.statistics {
             Statistics::Batch => self.backward_batch::<T>(cx, kept, dy, dx),
             Statistics::Running => self.backward_running::<T>(cx, kept, dy, dx),
-        })
+        }
     }
 }
 
