@@ -1,7 +1,7 @@
 //! The parts of a recipe that say what the network and the loss are.
 
 use crate::{Fan, Init};
-use ff_ops::Activation;
+use ff_ops::{Activation, RegressionLoss};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -28,6 +28,40 @@ impl ConfigError {
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), message: message.into() }
     }
+}
+
+/// Makes a type a name in recipes, from its `all`, `name` and `documentation`.
+macro_rules! by_name {
+    ($Type:ident, $description:literal) => {
+        impl From<$Type> for &'static str {
+            fn from(kind: $Type) -> Self {
+                kind.name()
+            }
+        }
+
+        impl TryFrom<String> for $Type {
+            type Error = String;
+
+            fn try_from(name: String) -> Result<Self, String> {
+                Self::all().find(|kind| kind.name() == name).ok_or(format!("unknown: `{name}`"))
+            }
+        }
+
+        impl JsonSchema for $Type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($Type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let row = |kind: Self| {
+                    let (name, description) = (kind.name(), kind.documentation());
+                    json!({"type": "string", "const": name, "description": description})
+                };
+                let rows: Vec<_> = Self::all().map(row).collect();
+                json_schema!({"oneOf": rows, "description": $description})
+            }
+        }
+    };
 }
 
 /// An activation of a recipe: one of the table in `ff-ops`, by its name there, or PReLU, which is a
@@ -84,31 +118,7 @@ impl From<Activation> for ActivationKind {
     }
 }
 
-impl From<ActivationKind> for &'static str {
-    fn from(kind: ActivationKind) -> Self {
-        kind.name()
-    }
-}
-
-impl TryFrom<String> for ActivationKind {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        Self::all().find(|kind| kind.name() == name).ok_or(format!("unknown activation `{name}`"))
-    }
-}
-
-impl JsonSchema for ActivationKind {
-    fn schema_name() -> Cow<'static, str> {
-        "ActivationKind".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let row = |kind: Self| json!({"type": "string", "const": kind.name(), "description": kind.documentation()});
-        let rows: Vec<_> = Self::all().map(row).collect();
-        json_schema!({"oneOf": rows, "description": "An activation by name."})
-    }
-}
+by_name!(ActivationKind, "An activation by name.");
 
 /// A normalisation by name.
 ///
@@ -358,8 +368,8 @@ impl ModelConfig {
 /// ```
 /// assert_eq!(ff_nn::LossKind::default(), ff_nn::LossKind::Auto);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum LossKind {
     /// Cross-entropy for classes, mean squared error for numbers.
     #[default]
@@ -368,17 +378,48 @@ pub enum LossKind {
     CrossEntropy,
     /// Binary cross-entropy on one logit.
     Bce,
-    /// Focal loss: cross-entropy that looks away from easy rows.
+    /// Focal loss: cross-entropy with less weight on well-classified rows.
     Focal,
     /// Kullback–Leibler divergence from the (smoothed) targets.
     Kl,
-    /// Mean squared error.
-    Mse,
-    /// Mean absolute error.
-    Mae,
-    /// Squared near 0, absolute beyond `delta`.
-    Huber,
+    /// A loss of numbers: a row of the table in `ff-ops`.
+    Regression(RegressionLoss),
 }
+
+impl LossKind {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let regression = RegressionLoss::ALL.iter().map(|&loss| Self::Regression(loss));
+        [Self::Auto, Self::CrossEntropy, Self::Bce, Self::Focal, Self::Kl]
+            .into_iter()
+            .chain(regression)
+    }
+
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::CrossEntropy => "cross_entropy",
+            Self::Bce => "bce",
+            Self::Focal => "focal",
+            Self::Kl => "kl",
+            Self::Regression(loss) => loss.name(),
+        }
+    }
+
+    fn documentation(self) -> &'static str {
+        match self {
+            Self::Auto => "Cross-entropy for classes, mean squared error for numbers.",
+            Self::CrossEntropy => "Softmax cross-entropy, one logit a class.",
+            Self::Bce => "Binary cross-entropy on one logit.",
+            Self::Focal => "Focal loss: cross-entropy with less weight on well-classified rows.",
+            Self::Kl => "Kullback–Leibler divergence from the (smoothed) targets.",
+            Self::Regression(loss) => loss.documentation(),
+        }
+    }
+}
+
+by_name!(LossKind, "A loss by name.");
 
 /// The `[loss]` table.
 ///

@@ -56,15 +56,15 @@ impl Loss {
         config.validate()?;
         let kind = match (config.kind, classes) {
             (LossKind::Auto, Some(_)) => LossKind::CrossEntropy,
-            (LossKind::Auto, None) => LossKind::Mse,
+            (LossKind::Auto, None) => LossKind::Regression(RegressionLoss::Mse),
             (kind, _) => kind,
         };
-        let numbers = matches!(kind, LossKind::Mse | LossKind::Mae | LossKind::Huber);
+        let numbers = matches!(kind, LossKind::Regression(_));
         if numbers != classes.is_none() {
             let (has, use_) = if numbers {
-                ("classes", "cross_entropy, focal, kl, or bce for two")
+                ("classes", "cross_entropy, focal, kl, or bce for two".to_owned())
             } else {
-                ("numbers", "mse, mae or huber")
+                ("numbers", regression_names())
             };
             return Err(ConfigError::new("loss.kind", format!("the target has {has}; use {use_}")));
         }
@@ -126,11 +126,9 @@ impl Loss {
             LossKind::Kl => {
                 (KlDivergence { reduction }.op(), "kl", n, LossTarget::Probabilities(n))
             }
-            LossKind::Mse => binary(RegressionLoss::Mse.op(reduction), "mse"),
-            LossKind::Mae => binary(RegressionLoss::Mae.op(reduction), "mae"),
-            LossKind::Huber => {
-                let delta = config.delta.unwrap_or(1.0);
-                binary(RegressionLoss::Huber { delta }.op(reduction), "huber")
+            LossKind::Regression(loss) => {
+                let loss = config.delta.map_or(loss, |delta| loss.with_attribute(delta));
+                binary(loss.op(reduction), loss.name())
             }
         };
         Ok(Self { op, name, outputs, classes: n, target })
@@ -147,7 +145,8 @@ impl Loss {
         if config.pos_weight.is_some() && !matches!(kind, LossKind::Bce | LossKind::Focal) {
             return refuse("pos_weight", "bce and focal");
         }
-        if config.delta.is_some() && kind != LossKind::Huber {
+        let has_delta = |loss: &RegressionLoss| loss.attribute().is_some_and(|(k, _)| k == "delta");
+        if config.delta.is_some() && !matches!(&kind, LossKind::Regression(l) if has_delta(l)) {
             return refuse("delta", "huber");
         }
         if config.gamma.is_some() && kind != LossKind::Focal {
@@ -202,5 +201,14 @@ impl Loss {
                 "a loss has two outputs, loss and count",
             )),
         }
+    }
+}
+
+/// The losses of numbers, for a message.
+fn regression_names() -> String {
+    let names: Vec<&str> = RegressionLoss::ALL.iter().map(|loss| loss.name()).collect();
+    match names.as_slice() {
+        [others @ .., last] => format!("{} or {last}", others.join(", ")),
+        [] => String::new(),
     }
 }

@@ -7,7 +7,7 @@ use ff_nn::models::{Mlp, MlpConfig, MlpInput};
 use ff_nn::{
     ActivationKind, Builder, Loss, LossConfig, LossKind, LossTarget, ModelConfig, NormKind,
 };
-use ff_ops::Activation;
+use ff_ops::{Activation, RegressionLoss};
 use ff_tensor::{DType, Device, Element, Key, Rng, Tensor};
 use ff_testkit::network_check;
 
@@ -20,9 +20,9 @@ const LOSSES: [(LossKind, Option<usize>); 7] = [
     (LossKind::Bce, Some(2)),
     (LossKind::Focal, Some(3)),
     (LossKind::Kl, Some(3)),
-    (LossKind::Mse, None),
-    (LossKind::Mae, None),
-    (LossKind::Huber, None),
+    (LossKind::Regression(RegressionLoss::Mse), None),
+    (LossKind::Regression(RegressionLoss::Mae), None),
+    (LossKind::Regression(RegressionLoss::Huber { delta: 1.0 }), None),
 ];
 
 fn input<T: Element>(graph: &Graph, values: &[T], dims: &[usize]) -> Value {
@@ -119,5 +119,9 @@ fn every_loss() {
         check(network, kind, classes);
     }
     // Without hidden layers: a linear model.
-    check(ModelConfig { hidden: vec![], ..Default::default() }, LossKind::Mse, None);
+    check(
+        ModelConfig { hidden: vec![], ..Default::default() },
+        LossKind::Regression(RegressionLoss::Mse),
+        None,
+    );
 }

@@ -20,22 +20,19 @@ rows! { ($)
     /// ```
     pub enum RegressionLoss with Columns;
 
-    /// (x − t)²
+    /// (x − t)², the squared error
     // Difference, square, sum; difference and product.
     Mse = "mse", "F.mse_loss(x, t, reduction='none')", { flops: [3, 2] },
     |x, t| (x - t) * (x - t),
     |x, t| T::of(2.0) * (x - t);
 
-    /// |x − t|, with the derivative 0 where both are equal
+    /// |x − t|, the absolute error, with the derivative 0 where both are equal
     // Difference, magnitude, sum; difference, sign, product.
     Mae = "mae", "F.l1_loss(x, t, reduction='none')", { flops: [3, 3] },
     |x, t| (x - t).abs(),
     |x, t| sign(x - t);
 
-    /// e²/2 for |e| = |x − t| ≤ δ, else δ (|e| − δ/2) (Huber, "Robust estimation of a location
-    /// parameter", 1964)
-    ///
-    /// `torch.nn.functional.smooth_l1_loss` with β = δ is this loss divided by δ.
+    /// e²/2 for |e| = |x − t| ≤ δ, else δ (|e| − δ/2) (Huber, 1964)
     // Difference, magnitude, comparison, two products, sum; difference, two comparisons, product.
     Huber {
         /// δ, where the loss turns linear.
