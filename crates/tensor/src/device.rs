@@ -23,6 +23,9 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// All of them, the plainest first.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Amx];
+
     /// The best one that this processor has.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,7 @@
 //! Products of blocks that lie in a first- or second-level cache, on the thread that asks for them: what operations are
 //! made of that do other things between their products.
 
+use super::amx;
 use super::pack::{Operand, Panel};
 use super::rounded::Rounded;
 use super::tile::{self, Kernels, Packed, Sum, Tile};
@@ -130,10 +131,11 @@ macro_rules! block_float {
             }
 
             fn pack_block(cpu: &CpuDevice, b: MatRef<'_, $compute>, to: &mut [$compute]) {
+                let _depth = b.rows;
                 let b = $operand(b.t());
                 match cpu.isa() {
                     $(#[cfg(target_arch = "x86_64")]
-                    $isa $(if $guard(cpu))? => pack::<$kernels, _>(cpu, b, to),)+
+                    $isa $(if $guard(cpu, _depth))? => pack::<$kernels, _>(cpu, b, to),)+
                     _ => pack::<$plain, _>(cpu, b, to),
                 }
             }
@@ -146,10 +148,11 @@ macro_rules! block_float {
                 trim: BlockTrim,
                 add: bool,
             ) {
+                let _depth = a.cols;
                 let a = $operand(a);
                 match cpu.isa() {
                     $(#[cfg(target_arch = "x86_64")]
-                    $isa $(if $guard(cpu))? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)+
+                    $isa $(if $guard(cpu, _depth))? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)+
                     _ => multiply::<$plain, _>(cpu, a, b, c, trim, add),
                 }
             }
@@ -167,12 +170,22 @@ block_float!(
 );
 block_float!(
     bf16, f32, Rounded, widen,
-    [Isa::Avx512 if has_pairs => tile::Avx512Bf16, Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32],
+    [
+        Isa::Avx512 if has_tiles => amx::Amx<amx::Hardware>,
+        Isa::Avx512 if has_pairs => tile::Avx512Bf16,
+        Isa::Avx512 => tile::Avx512F32,
+        Isa::Avx2 => tile::Avx2F32
+    ],
     tile::PlainF32
 );
 
-fn has_pairs(cpu: &CpuDevice) -> bool {
+fn has_pairs(cpu: &CpuDevice, _: usize) -> bool {
     cpu.bf16() == Bf16Kernels::Pairs
+}
+
+/// Whether tiles are there, and so deep a block worth one: its zeros then have room in the packed block too.
+fn has_tiles(cpu: &CpuDevice, depth: usize) -> bool {
+    cpu.bf16() == Bf16Kernels::Tiles && depth >= amx::SIDE
 }
 
 /// A copy in f32.
@@ -206,7 +219,7 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<
         depth.next_multiple_of(2) * cols.next_multiple_of(BLOCK_WIDTH) <= to.len(),
         "a packed block of {depth} × {cols}"
     );
-    let steps = depth.div_ceil(K::STEPS);
+    let steps = K::packed(depth);
     // SAFETY: a pair of bf16 is as large as the f32 of its place, and so has room; any bits are either.
     let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), to.len()) };
     for (panel, first) in (0..cols).step_by(K::COLS).enumerate() {
@@ -214,7 +227,7 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<
         let to = &mut to[panel * steps * K::COLS..][..steps * K::COLS];
         b.pack(
             cpu,
-            &Panel { first, rows, start: 0, depth, width: K::COLS, tiled: false, grain: 1 },
+            &Panel { first, rows, start: 0, depth, width: K::COLS, tiled: false, grain: K::GRAIN },
             to,
         );
     }
@@ -223,7 +236,7 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<
 /// The most steps of K that rows of A are packed at a time.
 const CHUNK: usize = 256;
 /// The most rows of a tile.
-const ROWS: usize = 14;
+const ROWS: usize = 32;
 
 fn multiply<K: Kernels, A: Operand<Packed<K>>>(
     cpu: &CpuDevice,
@@ -236,7 +249,7 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
     const { assert!(size_of::<Packed<K>>() == size_of::<Sum<K>>() && K::ROWS <= ROWS) };
     let ((m, depth), (c_rows, n)) = (a.size(), c.shape());
     assert!(m == c_rows, "a block of {m} rows into {c_rows}");
-    let steps = depth.div_ceil(K::STEPS);
+    let steps = K::packed(depth);
     assert!(steps * n.next_multiple_of(K::COLS) <= b.len(), "a packed block of {depth} × {n}");
     if m == 0 || n == 0 {
         return;
@@ -246,64 +259,72 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
     let (BlockTrim::Output(band) | BlockTrim::Depth(band)) = trim;
     let across = if matches!(trim, BlockTrim::Output(_)) { n } else { depth };
     let whole = |i: usize| band.columns(i..i + 1, across) == (0..across);
-    let most = if whole(0) && whole(m - 1) { K::ROWS } else { K::ROWS / 2 + 1 };
-    let height = m.div_ceil(m.div_ceil(most));
-    for first in (0..m).step_by(height) {
-        let rows = height.min(m - first);
-        let (columns, span) = match trim {
-            BlockTrim::Output(band) => (band.columns(first..first + rows, n), 0..depth),
-            BlockTrim::Depth(band) => (0..n, band.columns(first..first + rows, depth)),
-        };
-        let start = span.start / K::STEPS * K::STEPS;
-        if span.is_empty() && !add {
-            (first..first + rows).for_each(|i| c.row(i)[columns.clone()].fill(Sum::<K>::default()));
-        }
-        for chunk in (start..span.end).step_by(CHUNK) {
-            let some = CHUNK.min(span.end - chunk);
-            let (a_start, a_row, a_k) = if let Some((from, row, col)) = a.direct() {
-                (from.wrapping_add(first * row + chunk * col), row, col)
-            } else {
-                let panel = Panel {
-                    first,
-                    rows,
-                    start: chunk,
-                    depth: some,
-                    width: height,
-                    tiled: false,
-                    grain: 1,
-                };
-                // SAFETY: packing writes every value of the panel that a tile reads, and reads none; see `Operand`.
-                let to = unsafe {
-                    let len = some.div_ceil(K::STEPS) * height;
-                    std::slice::from_raw_parts_mut(space.as_mut_ptr().cast::<Packed<K>>(), len)
-                };
-                a.pack(cpu, &panel, to);
-                (to.as_ptr(), 1, height)
+    let most = if whole(0) && whole(m - 1) {
+        K::ROWS
+    } else {
+        (K::ROWS / 2 + 1) / K::ROW_GRAIN * K::ROW_GRAIN
+    };
+    let height = m.div_ceil(m.div_ceil(most)).next_multiple_of(K::ROW_GRAIN);
+    K::with_state(|| {
+        for first in (0..m).step_by(height) {
+            let rows = height.min(m - first);
+            let (columns, span) = match trim {
+                BlockTrim::Output(band) => (band.columns(first..first + rows, n), 0..depth),
+                BlockTrim::Depth(band) => (0..n, band.columns(first..first + rows, depth)),
             };
-            for column in (columns.start / K::COLS * K::COLS..columns.end).step_by(K::COLS) {
-                let registers = (columns.end - column).min(K::COLS).div_ceil(K::LANES);
-                let place = (column * steps) + chunk / K::STEPS * K::COLS;
-                let c_row = c.distance();
-                let tile = Tile {
-                    depth: some.div_ceil(K::STEPS),
-                    a: a_start,
-                    a_row,
-                    a_k,
-                    b: b.as_ptr().cast::<Packed<K>>().wrapping_add(place),
-                    b_k: K::COLS,
-                    c: c.start().wrapping_add(first * c_row + column),
-                    c_row,
-                    rows,
-                    width: (registers * K::LANES).min(n - column),
-                    add: add || chunk > start,
-                    ahead: super::pack::Ahead::NOTHING,
+            let whole_steps = K::STEPS * K::GRAIN;
+            let start = span.start / whole_steps * whole_steps;
+            if span.is_empty() && !add {
+                (first..first + rows)
+                    .for_each(|i| c.row(i)[columns.clone()].fill(Sum::<K>::default()));
+            }
+            for chunk in (start..span.end).step_by(CHUNK) {
+                let some = CHUNK.min(span.end - chunk);
+                let (a_start, a_row, a_k) = if let Some((from, row, col)) = a.direct() {
+                    (from.wrapping_add(first * row + chunk * col), row, col)
+                } else {
+                    let panel = Panel {
+                        first,
+                        rows,
+                        start: chunk,
+                        depth: some,
+                        width: height,
+                        tiled: K::TILED,
+                        grain: K::GRAIN,
+                    };
+                    // SAFETY: packing writes every value of the panel that a tile reads, and reads none; see `Operand`.
+                    let to = unsafe {
+                        let len = K::packed(some) * height;
+                        std::slice::from_raw_parts_mut(space.as_mut_ptr().cast::<Packed<K>>(), len)
+                    };
+                    a.pack(cpu, &panel, to);
+                    (to.as_ptr(), 1, height)
                 };
-                // SAFETY: the instruction set is the device's; A has these rows and steps, in itself or in its panel; the
-                // panel of B holds `steps` whole steps (asserted above); the columns of C are the view's.
-                unsafe { K::kernel(rows, registers, a_row == 1)(&tile) };
+                for column in (columns.start / K::COLS * K::COLS..columns.end).step_by(K::COLS) {
+                    let registers = (columns.end - column).min(K::COLS).div_ceil(K::LANES);
+                    let place = (column * steps) + chunk / K::STEPS * K::COLS;
+                    let c_row = c.distance();
+                    let tile = Tile {
+                        depth: K::packed(some),
+                        a: a_start,
+                        a_row,
+                        a_k,
+                        b: b.as_ptr().cast::<Packed<K>>().wrapping_add(place),
+                        b_k: K::COLS,
+                        c: c.start().wrapping_add(first * c_row + column),
+                        c_row,
+                        rows,
+                        width: (registers * K::LANES).min(n - column),
+                        add: add || chunk > start,
+                        ahead: super::pack::Ahead::NOTHING,
+                    };
+                    // SAFETY: the instruction set is the device's; A has these rows and steps, in itself or in its panel; the
+                    // panel of B holds `steps` whole steps (asserted above); the columns of C are the view's.
+                    unsafe { K::kernel(rows, registers, a_row == 1)(&tile) };
+                }
             }
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -353,8 +374,7 @@ mod tests {
 
     #[test]
     fn blocks_of_every_size_band_and_path() {
-        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= Isa::detect())
-        {
+        for isa in Isa::ALL.into_iter().filter(|&i| i <= Isa::detect()) {
             exact::<f32>(isa);
             exact::<f64>(isa);
             exact::<bf16>(isa);

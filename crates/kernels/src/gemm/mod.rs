@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn every_path_agrees_with_the_definition() {
-        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512] {
+        for isa in Isa::ALL {
             if isa <= Isa::detect() {
                 agrees::<f32>(isa, 1, f64::from(f32::EPSILON));
                 agrees::<f64>(isa, 2, f64::EPSILON);
@@ -411,8 +411,7 @@ mod tests {
     #[test]
     fn bias_z_and_f_are_applied_once_for_every_size_and_path() {
         let mut rng = Rng::new(Key::new(7));
-        for isa in [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter().filter(|&i| i <= Isa::detect())
-        {
+        for isa in Isa::ALL.into_iter().filter(|&i| i <= Isa::detect()) {
             let device = Device::open(DeviceOptions { threads: 2, isa: Some(isa) }).unwrap();
             for (m, n, k) in SIZES {
                 let (a, b) = (values(&mut rng, m * k), values(&mut rng, n * k));

@@ -133,7 +133,7 @@ impl Operand<f32> for MatRef<'_, f32> {
     fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [f32]) {
         #[cfg(target_arch = "x86_64")]
         if cpu.isa() >= Isa::Avx512 && (self.col == 1 || self.row == 1) {
-            let rows = x86::Rows::new(self, panel, to);
+            let rows = x86::Rows::<f32, x86::AsIs>::new(self, panel, to);
             // SAFETY: the device was opened with this instruction set, so the processor has it.
             return unsafe { if self.col == 1 { rows.transpose() } else { rows.copy() } };
         }
@@ -209,23 +209,43 @@ pub(super) mod x86 {
     use super::{MatRef, Panel};
     #[allow(clippy::wildcard_imports)]
     use std::arch::x86_64::*;
+    use std::marker::PhantomData;
 
     const LANES: usize = 16;
 
-    /// Values of 32 bits to pack, as addresses.
+    /// How sixteen values are read as f32.
+    pub(in super::super) trait Read<T> {
+        /// # Safety
+        /// The processor has AVX-512 F, BW and VL; the values of the mask can be read.
+        unsafe fn read(from: *const T, there: __mmask16) -> __m512;
+    }
+
+    /// Values of f32 as they are.
+    pub(in super::super) struct AsIs;
+
+    impl Read<f32> for AsIs {
+        #[inline(always)]
+        unsafe fn read(from: *const f32, there: __mmask16) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_maskz_loadu_ps(there, from) }
+        }
+    }
+
+    /// Values to pack as f32, as addresses.
     #[allow(clippy::struct_field_names)]
-    pub(in super::super) struct Rows {
-        from: *const f32,
+    pub(in super::super) struct Rows<T, R> {
+        from: *const T,
         row: usize,
         col: usize,
         rows: usize,
         depth: usize,
         width: usize,
         to: *mut f32,
+        read: PhantomData<R>,
     }
 
-    impl Rows {
-        pub(in super::super) fn new(m: &MatRef<'_, f32>, panel: &Panel, to: &mut [f32]) -> Self {
+    impl<T, R: Read<T>> Rows<T, R> {
+        pub(in super::super) fn new(m: &MatRef<'_, T>, panel: &Panel, to: &mut [f32]) -> Self {
             let &Panel { first, rows, start, depth, width, .. } = panel;
             assert!(first + rows <= m.rows && start + depth <= m.cols && rows <= width);
             assert!(depth * width <= to.len(), "a panel of {depth} × {width}");
@@ -239,14 +259,15 @@ pub(super) mod x86 {
                 depth,
                 width,
                 to: to.as_mut_ptr(),
+                read: PhantomData,
             }
         }
 
         /// For rows that are neighbours in memory: each step is a few registers.
         ///
         /// # Safety
-        /// The processor has AVX-512 F.
-        #[target_feature(enable = "avx512f")]
+        /// The processor has AVX-512 F, BW and VL.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(in super::super) unsafe fn copy(&self) {
             if self.rows == 2 * LANES && self.width == 2 * LANES {
                 for k in 0..self.depth {
@@ -255,7 +276,8 @@ pub(super) mod x86 {
                         let (from, to) = (self.from.add(k * self.col), self.to.add(k * self.width));
                         soon(from.wrapping_add(AHEAD * self.col));
                         soon(from.wrapping_add(AHEAD * self.col + LANES));
-                        let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(LANES)));
+                        let whole = mask(LANES);
+                        let (low, high) = (R::read(from, whole), R::read(from.add(LANES), whole));
                         _mm512_storeu_ps(to, low);
                         _mm512_storeu_ps(to.add(LANES), high);
                     }
@@ -270,7 +292,7 @@ pub(super) mod x86 {
                     unsafe {
                         let from = self.from.wrapping_add(k * self.col + r);
                         soon(from.wrapping_add(AHEAD * self.col));
-                        let values = _mm512_maskz_loadu_ps(there, from);
+                        let values = R::read(from, there);
                         _mm512_mask_storeu_ps(self.to.add(k * self.width + r), room, values);
                     }
                 }
@@ -280,8 +302,8 @@ pub(super) mod x86 {
         /// For rows whose values are neighbours in memory: squares of 16 × 16 are transposed in registers.
         ///
         /// # Safety
-        /// The processor has AVX-512 F.
-        #[target_feature(enable = "avx512f")]
+        /// The processor has AVX-512 F, BW and VL.
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(in super::super) unsafe fn transpose(&self) {
             for r in (0..self.width).step_by(LANES) {
                 let room = mask(self.width - r);
@@ -296,7 +318,7 @@ pub(super) mod x86 {
                             if i < rows {
                                 let from = self.from.add((r + i) * self.row + k);
                                 soon(from.wrapping_add(4 * LANES));
-                                *line = _mm512_maskz_loadu_epi32(there, from.cast());
+                                *line = _mm512_castps_si512(R::read(from, there));
                             }
                         }
                         let square = transposed(square);

@@ -3,7 +3,7 @@
 use super::MatRef;
 use super::pack::{Ahead, Operand, Panel, Part};
 use crate::Stored;
-use ff_tensor::{Bf16Kernels, CpuDevice, bf16};
+use ff_tensor::{Bf16Kernels, CpuDevice, Isa, bf16};
 use std::ops::Range;
 
 /// A matrix whose values are rounded to bf16.
@@ -19,7 +19,7 @@ impl<S: Source> Bf16Operand for S {}
 pub(super) trait Source: Stored<Compute = f32> {
     /// Its vector code.
     #[cfg(target_arch = "x86_64")]
-    type Lanes: x86::Lanes<Value = Self>;
+    type Lanes: x86::Lanes<Value = Self> + super::pack::x86::Read<Self>;
 }
 
 impl Source for f32 {
@@ -99,7 +99,14 @@ impl<S: Source> Operand<f32> for Rounded<'_, S> {
         self.0.shape()
     }
 
-    fn pack(&self, _: &CpuDevice, panel: &Panel, to: &mut [f32]) {
+    fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if cpu.isa() >= Isa::Avx512 && (self.0.col == 1 || self.0.row == 1) {
+            let rows = super::pack::x86::Rows::<S, S::Lanes>::new(&self.0, panel, to);
+            // SAFETY: the device was opened with this instruction set, so the processor has it.
+            return unsafe { if self.0.col == 1 { rows.transpose() } else { rows.copy() } };
+        }
+        let _ = cpu;
         let &Panel { first, rows, start, depth, width, .. } = panel;
         for (k, step) in to.chunks_exact_mut(width).take(depth).enumerate() {
             for (r, value) in step.iter_mut().enumerate() {
@@ -133,7 +140,7 @@ impl<S: Source> Rounded<'_, S> {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
-    use super::super::pack::x86::{AHEAD, mask, soon, transposed};
+    use super::super::pack::x86::{AHEAD, Read, mask, soon, transposed};
     use super::{MatRef, Panel};
     use ff_tensor::bf16;
     #[allow(clippy::wildcard_imports)]
@@ -214,6 +221,38 @@ pub(super) mod x86 {
                 let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
                 let high = _mm256_maskz_loadu_epi16(mask(others), other.cast());
                 _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+            }
+        }
+    }
+
+    /// Rounded to nearest, ties to even, as [`crate::Stored`] does it.
+    impl Read<f32> for F32 {
+        #[inline(always)]
+        unsafe fn read(from: *const f32, there: __mmask16) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let values = _mm512_maskz_loadu_ps(there, from);
+                let bits = _mm512_castps_si512(values);
+                let upper = _mm512_srli_epi32::<16>(bits);
+                let odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+                let up = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+                let nearest = _mm512_add_epi32(bits, up);
+                let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
+                let chosen = _mm512_mask_mov_epi32(nearest, nan, quiet);
+                let kept = _mm512_and_si512(chosen, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+                _mm512_castsi512_ps(kept)
+            }
+        }
+    }
+
+    impl Read<bf16> for Bf16 {
+        #[inline(always)]
+        unsafe fn read(from: *const bf16, there: __mmask16) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let values = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, from.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(values))
             }
         }
     }
