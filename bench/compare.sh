@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs feedforward and its peers on the same works, in turns, and writes bench/RESULTS.md. See bench/README.md.
+# Runs feedforward and its peers on the same works, in turns, and writes the results of
+# this processor family under bench/results and their list, bench/RESULTS.md. See bench/README.md.
 #
 #   bench/compare.sh [--rounds N] [--only A,B] [--peers a,b] [--threads N] [--seconds S] [--add] [--report]
 #
@@ -9,7 +10,7 @@
 #   --threads  threads of every peer (default: all processors)
 #   --seconds  how long each work is timed in a turn (default 1)
 #   --add      keep the lines of earlier calls and add to them, so that a comparison can be made in pieces
-#   --report   measure nothing, write RESULTS.md from the lines that are there
+#   --report   measure nothing, write the results from the lines that are there
 #
 #   FF_BENCH_ENV   the folder of the Python environment; made where it is missing, used again where it is there.
 #                  Without it a temporary one is made and removed.
@@ -35,6 +36,7 @@ while [ $# -gt 0 ]; do
     *) sed -n '2,/^[^#]/{/^#/p}' "$0"; exit 2 ;;
   esac
 done
+family="$(lscpu | awk -F': +' '/^Vendor ID/{v=$2} /^CPU family/{f=$2} /^Model:/{m=$2} END{print v "-" f "-" m}')"
 lines="${FF_BENCH_LINES:-$root/target/bench}"
 python3="${FF_BENCH_PYTHON:-python3}"
 
@@ -71,7 +73,7 @@ if ! $report; then
   ours() { "${pin[@]}" target/release/ff-bench --json --threads "$threads" "$@"; }
   take_turn() {
     case "$1" in
-      ours) ours --seconds "$seconds" --only "${only:-train/,infer1/,infer32/,empty,ffn-,attention,head-,experts-,lm-,fit/}" ;;
+      ours) ours --seconds "$seconds" --only "${only:-gemm-nt/512x512x512,gemm-nt/1024,gemm-nt/2048,gemm-bf16-nt/512x512x512,gemm-bf16-nt/1024,gemm-bf16-nt/2048,train/,infer1/,infer32/,empty,ffn-,attention,head-,experts-,lm-,fit/}" ;;
       torch) peer torch --variant eager ;;
       torch-compile) peer torch --variant compile ;;
       keras) peer keras --variant fit ;;
@@ -108,7 +110,7 @@ if ! $report; then
         fi ;;
       scaling)
         echo "scaling" >&2
-        "${pin[@]}" target/release/ff-bench scaling --threads "$threads" --out bench/scaling.svg >"$lines/scaling.md" ;;
+        "${pin[@]}" target/release/ff-bench scaling --threads "$threads" --out "bench/results/$family.svg" >"$lines/scaling.md" ;;
     esac
   done
   if [ -n "${py:-}" ]; then
@@ -118,5 +120,5 @@ if ! $report; then
   fi
   echo "{\"command\": \"$command\", \"threads\": $threads, \"rounds\": $rounds}" >>"$lines/commands.jsonl"
 fi
-"$python3" bench/peers/results.py "$lines" >bench/RESULTS.md
-echo "bench/RESULTS.md is written" >&2
+"$python3" bench/peers/results.py "$lines"
+echo "bench/RESULTS.md and bench/results are written" >&2

@@ -21,6 +21,8 @@ BLOCKS = [
     ("gpt2", 1024, 768, 3072, False),
     ("llama", 512, 2048, 5632, True),
 ]
+# Rows, columns and depth of products alone.
+PRODUCTS = [(512, 512, 512), (1024, 3072, 768), (2048, 2048, 2048)]
 # Name, sequences, their length, heads, features of a head.
 ATTENTION = [
     ("gpt2-b4-t64", 4, 64, 12, 64),

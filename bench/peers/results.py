@@ -1,6 +1,7 @@
-"""Writes RESULTS.md from the lines that compare.sh measured: medians over rounds, ratios, shares of the peak, targets.
+"""Writes the results of this processor family from the lines that compare.sh measured: medians over rounds, ratios, shares of
+the peak, targets. Other families' results stay as they are; RESULTS.md lists them all.
 
-Usage: results.py LINES > RESULTS.md. Needs nothing but Python.
+Usage: results.py LINES. Needs nothing but Python.
 """
 
 import datetime
@@ -13,6 +14,7 @@ import sys
 from common import LANGUAGE_MODELS
 
 LINES = pathlib.Path(sys.argv[1])
+BENCH = pathlib.Path(__file__).parent.parent
 PEERS = [
     ("torch", "PyTorch"),
     ("torch-compile", "PyTorch compiled"),
@@ -24,7 +26,7 @@ PEERS = [
     ("candle", "candle"),
 ]
 DIGITS, MNIST, TAB = "digits-64-128-10", "mnist-784-512-256-10", "tab-50-256-256-2"
-# Issues 4 and 5: how many times as fast as the best peer, and at least which share of the peak.
+# How many times as fast as the best peer, and at least which share of the peak.
 TARGETS = {
     f"train/{DIGITS}-b64": (3.0, None),
     f"train/{MNIST}-b128": (1.75, 0.60),
@@ -72,6 +74,9 @@ ALLOCATED = median_of("ours@*.jsonl", "bytes_per_step")
 
 def flops(work):
     family, name = work.split("/")
+    if family.startswith("gemm-"):
+        m, n, k = map(int, name.split("x"))
+        return 2 * m * n * k
     if family.startswith("ffn-"):
         tokens, width, hidden, matrices = BLOCKS[name]
         return 3 * 2 * tokens * width * hidden * matrices
@@ -191,11 +196,37 @@ def command_lines():
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def lscpu():
+    text = subprocess.run(["lscpu"], capture_output=True, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}).stdout
+    return {key.strip(): value.strip() for key, value in (line.split(":", 1) for line in text.splitlines() if ":" in line)}
+
+
+def family():
+    """What a family's results are filed under: vendor, family and model, as `ff_tensor::processor_id` has them."""
+    found = lscpu()
+    return "-".join(found.get(key, "unknown") for key in ("Vendor ID", "CPU family", "Model"))
+
+
 def processor():
     wanted = ("Vendor ID", "Model name", "CPU family", "Model", "Stepping", "CPU(s)", "L1d cache", "L2 cache", "L3 cache", "Hypervisor vendor")
-    text = subprocess.run(["lscpu"], capture_output=True, text=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}).stdout
-    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return "; ".join(f"{key} {found[key].strip()}" for key in wanted if key in found)
+    found = lscpu()
+    return "; ".join(f"{key} {found[key]}" for key in wanted if key in found)
+
+
+def index():
+    """A line for each family, read from the heads of their files."""
+    rows = []
+    for path in sorted((BENCH / "results").glob("*.md")):
+        head = path.read_text().split("\n## ")[0].splitlines()
+        found = dict(line[2:].split(": ", 1) for line in head if line.startswith("- ") and ": " in line)
+        said = found.get("peak, measured in the same runs", "–")
+        rows.append([f"[{path.stem}](results/{path.name})", found.get("date", "–").split(";")[0], found.get("threads", "–"), said])
+    return "\n\n".join([
+        "# feedforward and its peers on the same works",
+        "One file for each processor family that was measured, written by `bench/compare.sh`; [README.md](README.md) says how each figure is "
+        "measured and what falls short.",
+        table(["vendor-family-model", "measured", "threads, kernels", "peak"], rows),
+    ])
 
 
 def versions():
@@ -238,12 +269,14 @@ def main():
     training = [f"train/{DIGITS}-b64", f"train/{MNIST}-b128", f"train/{TAB}-b256"]
     one, many = ([f"infer{rows}/{network}" for network in NETWORKS] for rows in (1, 32))
     blocks = ["ffn-f32/gpt2", "ffn-f32/llama", "ffn-bf16/gpt2", "ffn-bf16/llama"]
+    sizes = ["512x512x512", "1024x3072x768", "2048x2048x2048"]
+    products = [f"{kind}/{size}" for kind in ("gemm-nt", "gemm-bf16-nt") for size in sizes]
     shapes = ["gpt2-b4-t64", "small-b4-t256", "chars-b12-t64", "gpt2-b1-t1024"]
     attention = [f"attention-{kind}/{shape}" for kind in ("f32", "bf16") for shape in shapes] + ["attention-step/gpt2-t1024"]
     models = [f"lm-{kind}/gpt2-{size}" for kind in ("f32", "bf16") for size in ("4x128", "6x384", "124m")]
     out = [
-        "# feedforward and its peers on the same works",
-        "Written by `bench/compare.sh`; [README.md](README.md) says how each figure is measured. Targets are those of issue 4, of language models those of issue 5.",
+        f"# feedforward and its peers on {family()}",
+        "Written by `bench/compare.sh`; [README.md](../README.md) says how each figure is measured.",
         "\n".join([
             f"- date: {datetime.date.today()}; commit {git('rev-parse', '--short', 'HEAD')}{dirty}; {rustc()}",
             f"- processor: {processor()}",
@@ -254,11 +287,11 @@ def main():
             f"- turns of each: {', '.join(f'{peer} {count}' for peer, count in rounds.items() if count) or 'none'}",
             f"- commands: {'; '.join('`' + call['command'] + '`' for call in calls)}",
         ]),
-        "## Training steps (target 1)",
+        "## Training steps",
         "Forward, loss, backward and Adam on a batch in memory.",
         judged(training),
         everybody(training),
-        "## One row (target 2)",
+        "## One row",
         judged(one),
         "Beside ONNX Runtime, each less what a call of it costs that computes nothing:",
         onnx(1),
@@ -267,7 +300,10 @@ def main():
         judged(many),
         onnx(32),
         everybody(many),
-        "## Feedforward blocks (target 3)",
+        "## Products",
+        "C = A · Bᵀ, in f32, and in bf16 with A, B and C in bf16.",
+        judged(products, "GFLOP/s"),
+        "## Feedforward blocks",
         "Forward and backward, with the gradient of the input, and gradients of weights added to those that are there.",
         judged(blocks, "GFLOP/s"),
         everybody(blocks),
@@ -285,16 +321,18 @@ def main():
         said = ", ".join(f"`{work}` {bytes:.1f}" for work, bytes in allocated)
         out.append(f"Bytes that a training step asks of the system, averaged with the ends of epochs, whose records grow: {said}.")
     sections = [
-        ("## Memory that training adds (target 4)", memory(language=False)),
+        ("## Memory that training adds", memory(language=False)),
         ("## Memory of language models above 16 bytes a parameter", memory(language=True)),
-        ("## End to end (target 5)", end_to_end()),
+        ("## End to end", end_to_end()),
     ]
     for title, body in sections:
         out += [title, body or "Not measured in this run."]
+    picture = BENCH / "results" / f"{family()}.svg"
     scaling = LINES / "scaling.md"
     text = scaling.read_text().split("\nThe picture is in")[0].strip() if scaling.exists() else "Not measured in this run."
-    out += ["## How cost grows (target 6)", "![sweeps](scaling.svg)" if scaling.exists() else "", text]
-    print("\n\n".join(part.strip("\n") for part in out if part))
+    out += ["## How cost grows", f"![sweeps]({picture.name})" if scaling.exists() and picture.exists() else "", text]
+    (BENCH / "results" / f"{family()}.md").write_text("\n\n".join(part.strip("\n") for part in out if part) + "\n")
+    (BENCH / "RESULTS.md").write_text(index())
 
 
 main()

@@ -99,6 +99,20 @@ def ffn(tokens, width, hidden, gated, dtype):
     return make
 
 
+def product(m, n, k, dtype):
+    def make():
+        a, b, c = (torch.randn(*shape, dtype=dtype) for shape in ((m, k), (n, k), (m, n)))
+
+        def run(steps):
+            with torch.inference_mode():
+                for _ in range(steps):
+                    torch.mm(a, b.t(), out=c)
+
+        return run
+
+    return make
+
+
 def attention(batch, length, heads, dim, dtype):
     def make():
         attend = compiled(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True))
@@ -171,6 +185,8 @@ works = [(f"train/{name}-b{batch}", train(widths, batch)) for name, widths, batc
 for rows in (1, 32):
     works += [(f"infer{rows}/{name}", infer(widths, rows)) for name, widths, _ in common.NETWORKS]
 for kind, dtype in (("f32", torch.float32), ("bf16", torch.bfloat16)):
+    layout = "nt" if kind == "f32" else "bf16-nt"
+    works += [(f"gemm-{layout}/{'x'.join(map(str, size))}", product(*size, dtype)) for size in common.PRODUCTS]
     works += [(f"ffn-{kind}/{name}", ffn(*block, dtype)) for name, *block in common.BLOCKS]
     works += [(f"attention-{kind}/{name}", attention(*shape, dtype)) for name, *shape in common.ATTENTION]
     works += [

@@ -64,7 +64,7 @@ enum Command {
     /// How the cost of a step grows with batch, width and depth, and what odd sizes cost.
     Scaling {
         /// Where the picture goes.
-        #[arg(long, value_name = "FILE", default_value = "bench/scaling.svg")]
+        #[arg(long, value_name = "FILE", default_value = "target/scaling.svg")]
         out: PathBuf,
     },
     /// How many nanoseconds a cache line takes from one core to another now; waits until it takes at most so many.
