@@ -2,7 +2,8 @@
 //! no partial results of threads, and their order is the order of the rows.
 
 use crate::rows::{Shared, TASK_WORK};
-use crate::{Float, Stored, dispatch, sum_columns, zip_into};
+use crate::simd::dispatch_on;
+use crate::{Float, Stored, sum_columns, zip_into};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -115,7 +116,7 @@ pub fn for_columns<T: Send, const N: usize>(
     let task = |t: usize| {
         let start = t * most;
         let width = most.min(cols - start);
-        dispatch(
+        dispatch_on::<T, _>(
             cpu,
             #[inline(always)]
             || {

@@ -5,7 +5,7 @@
 //! rows alone: for one row four sums by k mod 4, joined at the end; for more rows one sum in the order of k.
 
 use crate::rows::Shared;
-use crate::simd::{Vector, Work, dispatch};
+use crate::simd::{Vector, Work, dispatch_on};
 use crate::{Float, MatRef};
 use ff_tensor::{CpuDevice, Device, Isa, Result, Tensor};
 use std::marker::PhantomData;
@@ -44,9 +44,9 @@ impl Registers for f32 {
 impl Registers for f64 {
     type Plain = [f64; 2];
     #[cfg(target_arch = "x86_64")]
-    type Avx2 = std::arch::x86_64::__m256d;
+    type Avx2 = [f64; 2];
     #[cfg(target_arch = "x86_64")]
-    type Avx512 = std::arch::x86_64::__m512d;
+    type Avx512 = [f64; 2];
 }
 
 /// A matrix `[K, N]` in panels of as many columns as two vectors of the device's instruction set hold: panel p holds, for
@@ -171,10 +171,14 @@ impl<T: Packable> PackedMatrix<T> {
             };
             match self.isa {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => dispatch(cpu, Run::<_, T::Avx512, _, 12, 8>(columns, PhantomData)),
+                Isa::Avx512 => {
+                    dispatch_on::<T, _>(cpu, Run::<_, T::Avx512, _, 12, 8>(columns, PhantomData))
+                }
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => dispatch(cpu, Run::<_, T::Avx2, _, 6, 4>(columns, PhantomData)),
-                _ => dispatch(cpu, Run::<_, T::Plain, _, 4, 4>(columns, PhantomData)),
+                Isa::Avx2 => {
+                    dispatch_on::<T, _>(cpu, Run::<_, T::Avx2, _, 6, 4>(columns, PhantomData))
+                }
+                _ => dispatch_on::<T, _>(cpu, Run::<_, T::Plain, _, 4, 4>(columns, PhantomData)),
             }
         };
         if tasks == 1 { run(0) } else { cpu.threads().run(tasks, &run) }

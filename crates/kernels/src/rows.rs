@@ -1,6 +1,7 @@
 //! Work on rows: each row of an output belongs to one task, so threads never share what they write.
 
-use crate::{Float, Stored, dispatch};
+use crate::simd::dispatch_on;
+use crate::{Float, Stored};
 use ff_tensor::CpuDevice;
 use std::marker::PhantomData;
 
@@ -71,7 +72,7 @@ pub fn for_rows<T: Send, const N: usize>(
     let rows_per_task = (TASK_WORK / work.max(1)).clamp(1, rows.max(1));
     let tasks = rows.div_ceil(rows_per_task);
     let task = |t: usize| {
-        dispatch(
+        dispatch_on::<T, _>(
             cpu,
             #[inline(always)]
             || {
@@ -111,7 +112,7 @@ pub fn for_ranges<T: Send, const N: usize>(
     let outputs = outputs.map(Shared::new);
     let task = |piece: usize| {
         let (start, end) = (bounds[piece], bounds[piece + 1]);
-        dispatch(
+        dispatch_on::<T, _>(
             cpu,
             #[inline(always)]
             || {
@@ -146,7 +147,7 @@ pub fn for_pieces<T: Send>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut 
         let start = p * PIECE;
         // SAFETY: pieces do not overlap and each is visited once.
         let part = unsafe { y.range(start, PIECE.min(len - start)) };
-        dispatch(
+        dispatch_on::<T, _>(
             cpu,
             #[inline(always)]
             || f(start, part),
@@ -281,7 +282,7 @@ pub fn sum_columns<S: Stored>(cpu: &CpuDevice, x: &[S], out: &mut [S::Compute], 
         let width = WIDTH.min(cols - start);
         // SAFETY: each task has columns of its own.
         let out = unsafe { shared.range(start, width) };
-        dispatch(
+        dispatch_on::<S::Compute, _>(
             cpu,
             #[inline(always)]
             || {

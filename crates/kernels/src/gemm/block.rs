@@ -116,7 +116,7 @@ pub trait BlockFloat: Stored {
 }
 
 macro_rules! block_float {
-    ($t:ty, $compute:ty, $operand:expr, $widen:expr, [$($isa:pat $(if $guard:ident)? => $kernels:ty),+], $plain:ty) => {
+    ($t:ty, $compute:ty, $operand:expr, $widen:expr, [$($isa:pat $(if $guard:ident)? => $kernels:ty,)*], $plain:ty) => {
         impl BlockFloat for $t {
             fn widen<'a>(
                 cpu: &CpuDevice,
@@ -133,9 +133,10 @@ macro_rules! block_float {
             fn pack_block(cpu: &CpuDevice, b: MatRef<'_, $compute>, to: &mut [$compute]) {
                 let _depth = b.rows;
                 let b = $operand(b.t());
+                #[allow(clippy::match_single_binding)]
                 match cpu.isa() {
                     $(#[cfg(target_arch = "x86_64")]
-                    $isa $(if $guard(cpu, _depth))? => pack::<$kernels, _>(cpu, b, to),)+
+                    $isa $(if $guard(cpu, _depth))? => pack::<$kernels, _>(cpu, b, to),)*
                     _ => pack::<$plain, _>(cpu, b, to),
                 }
             }
@@ -150,9 +151,10 @@ macro_rules! block_float {
             ) {
                 let _depth = a.cols;
                 let a = $operand(a);
+                #[allow(clippy::match_single_binding)]
                 match cpu.isa() {
                     $(#[cfg(target_arch = "x86_64")]
-                    $isa $(if $guard(cpu, _depth))? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)+
+                    $isa $(if $guard(cpu, _depth))? => multiply::<$kernels, _>(cpu, a, b, c, trim, add),)*
                     _ => multiply::<$plain, _>(cpu, a, b, c, trim, add),
                 }
             }
@@ -162,19 +164,16 @@ macro_rules! block_float {
 
 block_float!(
     f32, f32, std::convert::identity, |_, x, _| x,
-    [Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32], tile::PlainF32
+    [Isa::Avx512 => tile::Avx512F32, Isa::Avx2 => tile::Avx2F32,], tile::PlainF32
 );
-block_float!(
-    f64, f64, std::convert::identity, |_, x, _| x,
-    [Isa::Avx512 => tile::Avx512F64, Isa::Avx2 => tile::Avx2F64], tile::PlainF64
-);
+block_float!(f64, f64, std::convert::identity, |_, x, _| x, [], tile::PlainF64);
 block_float!(
     bf16, f32, Rounded, widen,
     [
         Isa::Avx512 if has_tiles => amx::Amx<amx::Hardware>,
         Isa::Avx512 if has_pairs => tile::Avx512Bf16,
         Isa::Avx512 => tile::Avx512F32,
-        Isa::Avx2 => tile::Avx2F32
+        Isa::Avx2 => tile::Avx2F32,
     ],
     tile::PlainF32
 );

@@ -11,9 +11,10 @@
 use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
 use super::pack::{Ahead, Operand, Panel, Part};
 use super::tile::{Kernels, Packed, Sum, Tile};
+use crate::Stored;
 use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
 use crate::rows::Shared;
-use crate::{Stored, dispatch};
+use crate::simd::dispatch_on;
 use ff_tensor::{CpuDevice, DType, Element};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -516,6 +517,9 @@ where
         let values = unsafe { buffer.values(rows * stride) };
         let add_c = accumulate && !Self::SUMS_IN_C;
         let spot = Spot { row, column, width, c_row: self.n };
-        dispatch(self.cpu, Tail { finish, values, stride, spot, c: self.c, earlier, add_c });
+        dispatch_on::<Sum<K>, _>(
+            self.cpu,
+            Tail { finish, values, stride, spot, c: self.c, earlier, add_c },
+        );
     }
 }

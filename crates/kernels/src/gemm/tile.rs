@@ -11,7 +11,7 @@ use super::vector::x86::Pairs;
 use crate::Float;
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
+use std::arch::x86_64::{__m256, __m512};
 
 /// What a tile is computed from and where it goes.
 pub(super) struct Tile<P, T> {
@@ -184,7 +184,7 @@ kernels!(
     PlainF32, [f32; 4], [], 4: 1 2 3 4
 );
 kernels!(
-    /// f64 on any processor.
+    /// f64 on any processor: for gradient checks, so this path alone.
     PlainF64, [f64; 2], [], 4: 1 2 3 4
 );
 
@@ -195,18 +195,8 @@ kernels!(
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    /// f64 with AVX2.
-    Avx2F64, __m256d, ["avx2,fma"], 6: 1 2 3 4 5 6
-);
-#[cfg(target_arch = "x86_64")]
-kernels!(
     /// f32 with AVX-512.
     Avx512F32, __m512, ["avx512f"], 14: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
-);
-#[cfg(target_arch = "x86_64")]
-kernels!(
-    /// f64 with AVX-512: for checks, so fewer tiles do.
-    Avx512F64, __m512d, ["avx512f"], 8: 1 2 3 4 5 6 7 8
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(

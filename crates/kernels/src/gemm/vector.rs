@@ -188,19 +188,6 @@ pub(super) mod x86 {
         |to, mask, v| _mm512_mask_storeu_ps(to, mask, v)
     );
     x86!(
-        __m512d,
-        f64,
-        __mmask8,
-        _mm512_setzero_pd,
-        _mm512_set1_pd,
-        _mm512_loadu_pd,
-        _mm512_fmadd_pd,
-        _mm512_add_pd,
-        |n: usize| bits(n.min(8)) as __mmask8,
-        |from, mask| _mm512_maskz_loadu_pd(mask, from),
-        |to, mask, v| _mm512_mask_storeu_pd(to, mask, v)
-    );
-    x86!(
         __m256,
         f32,
         __m256i,
@@ -212,19 +199,6 @@ pub(super) mod x86 {
         |n| signs::<8, i32>(n, -1, 0),
         |from, mask| _mm256_maskload_ps(from, mask),
         |to, mask, v| _mm256_maskstore_ps(to, mask, v)
-    );
-    x86!(
-        __m256d,
-        f64,
-        __m256i,
-        _mm256_setzero_pd,
-        _mm256_set1_pd,
-        _mm256_loadu_pd,
-        _mm256_fmadd_pd,
-        _mm256_add_pd,
-        |n| signs::<4, i64>(n, -1, 0),
-        |from, mask| _mm256_maskload_pd(from, mask),
-        |to, mask, v| _mm256_maskstore_pd(to, mask, v)
     );
 
     /// Sums of products of bf16 pairs: a panel's element is two neighbours in K.
