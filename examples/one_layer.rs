@@ -1,7 +1,7 @@
 //! One feedforward layer, by hand and by the library: forward, a loss, backward, one update.
 //!
 //! Run it with `cargo run -p feedforward --example one_layer`.
-#![allow(clippy::print_stdout)] // Printing is what it is for.
+#![allow(clippy::print_stdout)] // The example prints its steps.
 
 use feedforward::graph::{Graph, ParamKind, ParamSpec, Params};
 use feedforward::ops::{Activation, Feedforward, Reduction, RegressionLoss};
@@ -18,7 +18,7 @@ fn main() -> Result<(), Error> {
     let bias = [0.0f32, 1.0];
     println!("x = {x:?}   W = [[2, 1], [1, 3]]   b = {bias:?}\n");
 
-    // The parameters live in one flat arena; each has a name, a shape and a range of it.
+    // Parameters live in one flat arena; each has a name, a shape and a range.
     let specs = vec![
         ParamSpec::new("weight", [2, 2], ParamKind::Weight),
         ParamSpec::new("bias", [2], ParamKind::Bias),
@@ -28,12 +28,12 @@ fn main() -> Result<(), Error> {
     params.values_mut::<f32>(w)?.copy_from_slice(&weight);
     params.values_mut::<f32>(b)?.copy_from_slice(&bias);
 
-    // The graph runs operations forward and remembers them.
+    // The graph runs operations forward and records them.
     let mut graph = Graph::new(&device, params);
     let input = graph.variable(Tensor::from_slice(&device, &x, &[1, 2])?);
     let (w_value, b_value) = (graph.param(w), graph.param(b));
 
-    println!("Forward, number by number:");
+    println!("Forward, element by element:");
     println!("  z₁ = 2·1 + 1·2 + 0 = 4");
     println!("  z₂ = 1·1 + 3·2 + 1 = 8");
     let layer = Feedforward::op(Activation::Relu, true);
@@ -52,7 +52,7 @@ fn main() -> Result<(), Error> {
     println!("  L = {}\n", loss.item()?);
     assert_eq!(loss.item()?, 1.0);
 
-    println!("Backward, from the loss to every number it depends on:");
+    println!("Backward, from the loss to all of its inputs:");
     println!("  dy = 2 (y − t) / 2 = [1, −1]");
     println!("  dz = dy ⊙ relu′(z) = [1, −1]     (relu′ is 1 where z > 0, else 0)");
     println!("  dW = dzᵀ x         = [[1, 2], [−1, −2]]");
@@ -76,7 +76,7 @@ fn main() -> Result<(), Error> {
     let values = graph.params().flat::<f32>()?;
     println!("  W = {:?}, b = {:?}\n", &values[..4], &values[4..]);
 
-    // A new step: the tape is forgotten, the parameters stay.
+    // A new step: the tape is cleared, parameters stay.
     graph.reset();
     let input = graph.input(Tensor::from_slice(&device, &x, &[1, 2])?);
     let (w_value, b_value) = (graph.param(w), graph.param(b));

@@ -1,21 +1,20 @@
-"""A model that `feedforward` trained, opened and run without it: json, safetensors and PyTorch are all it takes.
+"""Loads a model trained by `feedforward` and runs it with json, safetensors and PyTorch alone.
 
     feedforward train datasets/iris.csv --target species --out runs/iris
     feedforward predict runs/iris --data datasets/iris.csv --proba --out predicted.csv
     python examples/pytorch/predict.py runs/iris datasets/iris.csv --expect predicted.csv
 
-The first argument is a run or its `model/` folder, the second a CSV file with a header. Without `--expect` the
-predictions are printed as CSV; with it they are compared with those of the file, and the exit code is 1 where one of
-them is further off than `--tolerance`: probabilities as they are, numbers in standard deviations of the target.
+The first argument is a run or its `model/` folder, the second a CSV file with a header. Without `--expect`, predictions
+are printed as CSV. With it, they are compared with those of the file; the exit code is 1 if any differs by more than
+`--tolerance`, in units of probability or in standard deviations of a numeric target.
 
-A model's folder holds three files:
+The folder of a model holds three files:
 
 * `config.json`: the task, the classes in the order of the outputs, the decision threshold and the network;
-* `transforms.json`: for each column how a cell becomes numbers (or an id for an embedding), in the order of the inputs;
-* `model.safetensors`: the parameters, under the names that the module below gives them in PyTorch, so that they are
-  loaded with `load_state_dict`.
+* `transforms.json`: how each column's cells become numbers (or an embedding id), in the order of the inputs;
+* `model.safetensors`: the parameters, under the names of the PyTorch module below, for `load_state_dict`.
 
-Install what it needs with `pip install torch safetensors`.
+Requires `pip install torch safetensors`.
 """
 
 import argparse
