@@ -1,7 +1,7 @@
 """What each dependency of the program costs in a cold release build, as a table: `bench/cold_build.sh --crates` calls it.
 
-For each crate that one of ours names: the CPU seconds of rustc for the crates that are built for it alone, how many those are, and the
-seconds of all that it needs.
+For each dependency of one of our crates: the CPU seconds of rustc for the crates that only it needs, the number of these crates, and the
+seconds of all crates that it needs.
 """
 
 import collections
@@ -10,21 +10,18 @@ import subprocess
 import sys
 
 seconds = collections.Counter()
-total = 0.0
 with open(sys.argv[1]) as lines:
     for line in lines:
         name, version, user, system = line.split()
-        if name == "total":
-            total = float(user) + float(system)
-        else:
-            seconds[name, version] += float(user) + float(system)
+        seconds[name, version] += float(user) + float(system)
+total = float(sys.argv[2])
 
 host = next(line.split()[1] for line in subprocess.run(
     ["rustc", "-vV"], capture_output=True, text=True, check=True).stdout.splitlines() if line.startswith("host"))
 metadata = json.loads(subprocess.run(
     ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host], capture_output=True, text=True, check=True).stdout)
 key = {p["id"]: (p["name"], p["version"]) for p in metadata["packages"]}
-ours = {id for id in metadata["workspace_members"]}
+ours = set(metadata["workspace_members"])
 edges = {
     node["id"]: [d["pkg"] for d in node["deps"] if any(kind["kind"] != "dev" for kind in d["dep_kinds"])]
     for node in metadata["resolve"]["nodes"]
@@ -53,12 +50,12 @@ rows = []
 for id in direct & everything:
     alone = everything - reachable([root], without=id)
     rows.append((cost(alone), len(alone), cost(reachable([id])), key[id][0]))
-print("| dependency | CPU for it alone | crates for it alone | CPU with what others need too |")
+print("| dependency | CPU of crates only it needs | crates | CPU of all crates it needs |")
 print("|---|---|---|---|")
 for own, count, whole, name in sorted(rows, reverse=True):
     print(f"| {name} | {own:.1f} s | {count} | {whole:.1f} s |")
 print(f"| our own crates | {cost(everything & ours):.1f} s | {len(everything & ours)} | |")
 for id in sorted(everything & ours, key=lambda id: -seconds[key[id]]):
     print(f"|   {key[id][0]} | {seconds[key[id]]:.1f} s | | |")
-print(f"| build scripts (C of zstd) and cargo | {total - sum(seconds.values()):.1f} s | | |")
+print(f"| build scripts (C of zstd), cargo, the run | {total - sum(seconds.values()):.1f} s | | |")
 print(f"| all | {total:.1f} s | {len(everything)} | |")
