@@ -244,6 +244,16 @@ impl DataError {
         }
     }
 
+    /// A Parquet file for a program that was built without the feature of that name.
+    #[cfg(not(feature = "parquet"))]
+    pub(crate) fn without_parquet(path: &Path) -> Self {
+        Self::format(
+            path,
+            "this program was built without the feature `parquet`",
+            "Build it with `--features parquet`, or use another format, such as .csv or .jsonl.",
+        )
+    }
+
     /// A setting outside its range.
     pub fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config { key: key.into(), message: message.into() }

@@ -11,6 +11,7 @@ use crate::source::Format;
 use crate::table::Table;
 
 mod jsonl;
+#[cfg_attr(not(feature = "parquet"), path = "write/without_parquet.rs")]
 mod parquet;
 
 /// Writes a table block by block to a CSV, Parquet or JSONL file.
