@@ -6,10 +6,15 @@
 
 mod builder;
 mod config;
+mod decoder;
+mod encoder;
 mod init;
 pub mod layers;
 mod losses;
+mod mlp;
 pub mod models;
+mod seq2seq;
+mod transformer;
 
 pub use builder::Builder;
 pub use config::{

@@ -1,10 +1,10 @@
 //! What an encoder is made from: Hugging Face's `config.json`.
 
-use super::super::families::{
+use crate::ConfigError;
+use crate::decoder::families::{
     MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS, activation, shared_width,
 };
-use super::super::fields::{Fields, Result, nearest};
-use crate::ConfigError;
+use crate::transformer::fields::{Fields, Result, nearest};
 use ff_ops::Activation;
 use serde_json::{Map, Value};
 

@@ -1,8 +1,8 @@
 //! What each family's `config.json` means.
 
 use super::config::{DecoderConfig, DecoderNorm, LayerConfig, MoeConfig};
-use super::fields::{Fields, Result, nearest};
-use super::rope::Rope;
+use crate::transformer::Rope;
+use crate::transformer::fields::{Fields, Result, nearest};
 use ff_ops::Activation;
 use serde_json::Value;
 

@@ -1,12 +1,12 @@
 //! One layer of a decoder.
 
-use super::LanguageOptions;
 use super::config::{DecoderConfig, DecoderNorm, LayerConfig};
 use super::families::Family;
 use crate::layers::{
     Attention, AttentionConfig, AttentionContext, FeedforwardBlock, LayerNorm, MixtureOfExperts,
     RmsNorm,
 };
+use crate::transformer::LanguageOptions;
 use crate::{Builder, Init, Layer};
 use ff_graph::{Graph, Op, Result, Value};
 use ff_ops::{Add, KeyValueCache, Rotary};

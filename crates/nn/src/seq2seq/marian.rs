@@ -1,12 +1,13 @@
 //! Translation: an encoder that reads, a decoder that writes.
 
-use super::encoder::block::{PostNormBlock, PostNormConfig, PostNormContext, PostNormNames};
-use super::families::{
+use crate::decoder::CausalLoss;
+use crate::decoder::families::{
     MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS, activation, shared_width,
 };
-use super::fields::{Fields, Result as ConfigResult};
-use super::{CausalLoss, LanguageOptions};
 use crate::layers::Embedding;
+use crate::transformer::LanguageOptions;
+use crate::transformer::block::{PostNormBlock, PostNormConfig, PostNormContext, PostNormNames};
+use crate::transformer::fields::{Fields, Result as ConfigResult};
 use crate::{Builder, ConfigError, Init, Layer};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::{Activation, Add, FeedforwardBf16, KeyValueCache, LinearCrossEntropy, Scale};

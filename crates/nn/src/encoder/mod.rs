@@ -1,16 +1,17 @@
 //! Encoders: every token sees every other one.
 
-pub(super) mod block;
 mod config;
 
 pub use config::{EncoderConfig, EncoderFamily, EncoderHead};
 
-use super::LanguageOptions;
 use crate::layers::{Embedding, Feedforward, LayerNorm};
+use crate::transformer::LanguageOptions;
+use crate::transformer::block::{PostNormBlock, PostNormConfig, PostNormContext, PostNormNames};
 use crate::{Builder, Init, Layer};
-use block::{PostNormBlock, PostNormConfig, PostNormContext, PostNormNames};
-use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
-use ff_ops::{Activation, Add, FeedforwardBf16, LinearCrossEntropy, PoolTokens};
+use ff_ops::{
+    Activation, Add, Error, FeedforwardBf16, Graph, LinearCrossEntropy, Op, ParamId, ParamKind,
+    PoolTokens, Result, Value,
+};
 use ff_tensor::DType;
 use std::sync::Arc;
 

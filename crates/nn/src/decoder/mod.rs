@@ -1,29 +1,23 @@
-//! Language models, built from Hugging Face's `config.json`.
+//! Decoders: language models that predict the next token, built from Hugging Face's `config.json`.
 
 mod block;
 mod cache;
-mod causal;
 mod config;
-mod encoder;
-mod families;
-mod fields;
+pub(crate) mod families;
 mod files;
-mod marian;
-mod rope;
+mod model;
 #[cfg(test)]
 mod tests;
 
 pub use cache::ModelCache;
-pub use causal::{CausalLm, CausalLoss};
 pub use config::{DecoderConfig, DecoderNorm, LayerConfig, MoeConfig};
-pub use encoder::{Encoder, EncoderBatch, EncoderConfig, EncoderFamily, EncoderHead};
 pub use families::Family;
 pub use files::{FileTensor, file_tensors, is_ignored, plain_file_tensors};
-pub use marian::{DecoderCache, Marian, MarianConfig, TranslationBatch};
-pub use rope::Rope;
+pub use model::{CausalLm, CausalLoss};
 
-use crate::{Builder, Precision};
-use ff_graph::{Params, Result, Value};
+use crate::Builder;
+use crate::transformer::LanguageOptions;
+use ff_ops::{Params, Result, Value};
 use ff_tensor::Shape;
 
 /// A batch of token sequences.
@@ -40,30 +34,6 @@ pub struct TokenBatch {
     /// Each one's document `[B, T]` (i32), negative for padding: attention stays inside of a document. Without it a row is
     /// one document. With a cache, `[B, S]` for all tokens that it holds in the end, of which the negative ones are left out.
     pub segments: Option<Value>,
-}
-
-/// How a language model computes; what it is stays the same.
-///
-/// ```
-/// let options = ff_nn::models::LanguageOptions::default();
-/// assert!(!options.recompute);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct LanguageOptions {
-    /// What products are made of.
-    pub precision: Precision,
-    /// Whether a block keeps its input only and is computed again for the backward pass.
-    pub recompute: bool,
-    /// What the loss that keeps the sum of exponentials of the logits near 1 is multiplied with (Chowdhery et al., 2022).
-    pub z_loss: f64,
-    /// How much of each target is spread over all tokens.
-    pub label_smoothing: f64,
-}
-
-impl LanguageOptions {
-    fn bf16(&self) -> bool {
-        self.precision == Precision::Bf16
-    }
 }
 
 /// The parameters of a decoder without memory: their names, shapes and ids.

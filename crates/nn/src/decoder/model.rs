@@ -1,9 +1,10 @@
+use super::TokenBatch;
 use super::block::{Block, RouterLosses, norm};
 use super::cache::ModelCache;
 use super::config::DecoderConfig;
 use super::families::Family;
-use super::{LanguageOptions, TokenBatch};
 use crate::layers::Embedding;
+use crate::transformer::LanguageOptions;
 use crate::{Builder, Init, Layer};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, RecomputeAll, Result, Value, Values};
 use ff_ops::{Activation, Add, FeedforwardBf16, LinearCrossEntropy, RouterBalance, Scale};

@@ -1,7 +1,8 @@
 //! What is said about configs that are not right, and what fields mean.
 
-use super::{CausalLm, DecoderConfig, LanguageOptions, file_tensors};
+use super::{CausalLm, DecoderConfig, file_tensors};
 use crate::Builder;
+use crate::transformer::LanguageOptions;
 use ff_tensor::{DType, Device};
 use serde_json::{Value, json};
 

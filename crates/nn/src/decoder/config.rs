@@ -1,9 +1,9 @@
 //! What a decoder is made from: Hugging Face's `config.json`.
 
 use super::families::{Family, parse};
-use super::fields::{Fields, nearest};
-use super::rope::Rope;
 use crate::ConfigError;
+use crate::transformer::Rope;
+use crate::transformer::fields::{Fields, nearest};
 use ff_ops::Activation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

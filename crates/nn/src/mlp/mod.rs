@@ -1,3 +1,7 @@
+mod predictor;
+
+pub use predictor::Predictor;
+
 use crate::layers::{
     Activate, BatchNorm, Dropout, Embedding, Feedforward, LayerNorm, Prelu, Residual, RmsNorm,
     Sequence,

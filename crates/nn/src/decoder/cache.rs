@@ -1,13 +1,13 @@
-use super::{DecoderConfig, LanguageOptions};
-use ff_graph::Result;
-use ff_ops::KeyValueCache;
+use super::DecoderConfig;
+use crate::transformer::LanguageOptions;
+use ff_ops::{KeyValueCache, Result};
 use ff_tensor::{DType, Device};
 
 /// The keys and values of every layer for the tokens seen so far, so that generation computes each token once.
 ///
 /// ```
 /// # use ff_nn::models::{CausalLm, DecoderConfig, ModelCache};
-/// # fn make(model: &CausalLm, config: &DecoderConfig) -> ff_graph::Result<()> {
+/// # fn make(model: &CausalLm, config: &DecoderConfig) -> ff_ops::Result<()> {
 /// let cache = ModelCache::new(&Default::default(), config, model.options(), 1, 128)?;
 /// assert!(cache.is_empty());
 /// # Ok(()) }
