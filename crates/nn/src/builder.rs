@@ -1,11 +1,11 @@
 use crate::Init;
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
-use ff_tensor::{DType, Device, Key, Rng, Shape};
+use ff_tensor::{DType, Device, Key, Shape};
 
 /// Collects the parameters of layers while they are made.
 ///
-/// Each parameter's first values depend on the seed and its name alone, so adding a layer leaves the others' as they
-/// were.
+/// A parameter's first values depend on the seed and its name alone, so that adding a layer leaves
+/// the others unchanged.
 ///
 /// ```
 /// use ff_nn::{Builder, layers::Feedforward};
@@ -26,13 +26,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Nothing yet.
+    /// An empty builder.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes layers whose parameters' names start with `name`.
+    /// Makes layers whose parameters' names start with `name`; an empty name adds nothing.
     pub fn scope<R>(&mut self, name: &str, make: impl FnOnce(&mut Self) -> R) -> R {
+        if name.is_empty() {
+            return make(self);
+        }
         let len = self.prefix.len();
         if len > 0 {
             self.prefix.push('.');
@@ -43,12 +46,12 @@ impl Builder {
         made
     }
 
-    /// Where the next layer stands: what tells its random numbers from others'.
+    /// The path of the next layer, which separates its random numbers from those of other layers.
     pub fn path(&self) -> &str {
         &self.prefix
     }
 
-    /// Adds a parameter of the layer that is being made.
+    /// Adds a parameter of the current layer.
     pub fn param(
         &mut self,
         name: &str,
@@ -66,14 +69,15 @@ impl Builder {
         ParamId::new(self.specs.len() - 1)
     }
 
-    /// Leaves every parameter of a kind as it is drawn: it is saved with the model and takes no gradient.
+    /// Freezes every parameter of a kind at its first values: saved with the model, without a
+    /// gradient.
     pub fn freeze(&mut self, kind: ParamKind) {
         for spec in self.specs.iter_mut().filter(|spec| spec.kind == kind) {
             spec.segment = Segment::Frozen;
         }
     }
 
-    /// The parameters without memory: their names and shapes.
+    /// The names and shapes of the parameters, without memory.
     ///
     /// # Errors
     /// Two parameters have one name.
@@ -81,7 +85,7 @@ impl Builder {
         Params::allocate(&Device::planning(), DType::F32, self.specs.clone(), false)
     }
 
-    /// Allocates all parameters as one arena of zeros: for values that come from a file.
+    /// Allocates all parameters as one arena of zeros, for values from a file.
     ///
     /// # Errors
     /// As [`Builder::build`].
@@ -94,7 +98,8 @@ impl Builder {
         Params::allocate(device, dtype, self.specs, with_gradients)
     }
 
-    /// Allocates all parameters as one arena and draws their first values; on a planning device, only the former.
+    /// Allocates all parameters as one arena and draws their first values; a planning device only
+    /// allocates.
     ///
     /// # Errors
     /// Two parameters have one name, or there is not enough memory.
@@ -110,18 +115,13 @@ impl Builder {
         if device.pool().is_planning() {
             return Ok(params);
         }
-        let mut drawn = Vec::new();
         for (i, init) in inits.iter().enumerate() {
             let id = ParamId::new(i);
             let spec = &params.info(id).spec;
-            let mut rng = Rng::new(Key::new(seed).with_name("init").with_name(&spec.name));
-            drawn.clear();
-            drawn.resize(spec.shape.len(), 0.0f64);
-            init.fill(spec.shape, &mut rng, &mut drawn);
+            let key = Key::new(seed).with_name("init").with_name(&spec.name);
+            let shape = spec.shape;
             for_float!("init", dtype, T => {
-                for (value, &drawn) in params.values_mut::<T>(id)?.iter_mut().zip(&drawn) {
-                    *value = drawn as T;
-                }
+                init.fill(device.cpu(), shape, key, params.values_mut::<T>(id)?);
                 Ok(())
             })?;
         }

@@ -1,143 +1,13 @@
-//! The parts of a recipe that say what the network and the loss are.
+//! The tables of a recipe for the network and the loss.
 
-use crate::{Fan, Init};
+use crate::kinds::{ActivationKind, by_name};
+use crate::layers::{NormKind, RecipeLayer, recipe_layers};
+use crate::{ConfigError, Fan, Init, Precision};
 use ff_ops::{Activation, RegressionLoss};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::borrow::Cow;
-
-/// A value of a recipe that is not in its domain: which key, and what is allowed.
-///
-/// ```
-/// let config = ff_nn::ModelConfig { dropout: 1.5, ..Default::default() };
-/// let error = config.validate().unwrap_err();
-/// assert_eq!(error.key, "model.dropout");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {message}")]
-pub struct ConfigError {
-    /// The key, from the recipe's root.
-    pub key: String,
-    /// What was found, what is allowed and what to do.
-    pub message: String,
-}
-
-impl ConfigError {
-    /// A value that is not in its domain.
-    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
-    }
-}
-
-/// Makes a type a name in recipes, from its `all`, `name` and `documentation`.
-macro_rules! by_name {
-    ($Type:ident, $description:literal) => {
-        impl From<$Type> for &'static str {
-            fn from(kind: $Type) -> Self {
-                kind.name()
-            }
-        }
-
-        impl TryFrom<String> for $Type {
-            type Error = String;
-
-            fn try_from(name: String) -> Result<Self, String> {
-                Self::all().find(|kind| kind.name() == name).ok_or(format!("unknown: `{name}`"))
-            }
-        }
-
-        impl JsonSchema for $Type {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($Type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                let row = |kind: Self| {
-                    let (name, description) = (kind.name(), kind.documentation());
-                    json!({"type": "string", "const": name, "description": description})
-                };
-                let rows: Vec<_> = Self::all().map(row).collect();
-                json_schema!({"oneOf": rows, "description": $description})
-            }
-        }
-    };
-}
-
-/// An activation of a recipe: one of the table in `ff-ops`, by its name there, or PReLU, which is a
-/// layer because it learns its slope.
-///
-/// ```
-/// use ff_nn::ActivationKind;
-/// let kind: ActivationKind = serde_json::from_str("\"leaky_relu\"").unwrap();
-/// assert_eq!(kind.name(), "leaky_relu");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "&'static str")]
-pub enum ActivationKind {
-    /// A row of the table, with the usual value of its attribute.
-    ElementWise(Activation),
-    /// x for x > 0, else a learned slope · x
-    Prelu,
-}
-
-impl ActivationKind {
-    /// All of them, PReLU after its relative.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Activation::ALL.iter().flat_map(|&activation| {
-            let prelu = matches!(activation, Activation::LeakyRelu { .. }).then_some(Self::Prelu);
-            std::iter::once(Self::ElementWise(activation)).chain(prelu)
-        })
-    }
-
-    /// Its name in recipes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ElementWise(activation) => activation.name(),
-            Self::Prelu => "prelu",
-        }
-    }
-
-    fn documentation(self) -> &'static str {
-        match self {
-            Self::ElementWise(activation) => activation.documentation(),
-            Self::Prelu => "y = x for x > 0, else a learned slope · x",
-        }
-    }
-}
-
-impl Default for ActivationKind {
-    fn default() -> Self {
-        Self::ElementWise(Activation::Relu)
-    }
-}
-
-impl From<Activation> for ActivationKind {
-    fn from(activation: Activation) -> Self {
-        Self::ElementWise(activation)
-    }
-}
-
-by_name!(ActivationKind, "An activation by name.");
-
-/// A normalisation by name.
-///
-/// ```
-/// assert_eq!(ff_nn::NormKind::default(), ff_nn::NormKind::None);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum NormKind {
-    /// None.
-    #[default]
-    None,
-    /// Over the batch.
-    Batch,
-    /// Over the features.
-    Layer,
-    /// Over the features, without centring.
-    Rms,
-}
 
 /// An initialiser by name.
 ///
@@ -147,7 +17,7 @@ pub enum NormKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InitKind {
-    /// What suits the activation.
+    /// The usual one for the activation.
     #[default]
     Auto,
     /// Glorot, uniform.
@@ -176,101 +46,108 @@ pub enum InitKind {
     Constant,
 }
 
-/// What matrix products are computed in.
-///
-/// ```
-/// assert_eq!(serde_json::to_string(&ff_nn::Precision::Bf16).unwrap(), "\"bf16\"");
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// f32.
-    #[default]
-    F32,
-    /// bf16 with sums in f32; parameters and their gradients stay f32.
-    Bf16,
-}
-
-/// The `[model]` table: a feedforward network.
-///
-/// ```
-/// let config = ff_nn::ModelConfig { hidden: vec![128], ..Default::default() };
-/// assert!(config.validate().is_ok());
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelConfig {
-    /// The width of each hidden layer; empty for a linear model.
-    pub hidden: Vec<usize>,
-    /// The activation behind each hidden layer.
-    pub activation: ActivationKind,
-    /// Leaky ReLU's slope left of 0, and PReLU's first one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slope: Option<f64>,
-    /// ELU's α.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alpha: Option<f64>,
-    /// The normalisation before each activation.
-    pub norm: NormKind,
-    /// The share of hidden values dropped in training.
-    pub dropout: f64,
-    /// The share of inputs dropped in training.
-    pub input_dropout: f64,
-    /// Add a layer's input to its output where the widths agree.
-    pub residual: bool,
-    /// Whether layers have biases.
-    pub bias: bool,
-    /// How weights are first drawn.
-    pub init: InitKind,
-    /// A factor on the initialiser's spread; what suits the activation where not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init_gain: Option<f64>,
-    /// He initialisers: keep the size of gradients (true) or of activations (false).
-    pub init_fan_out: bool,
-    /// The standard deviation of `normal`, `truncated_normal` and `uniform`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init_std: Option<f64>,
-    /// The value of `constant`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init_value: Option<f64>,
-    /// What matrix products are computed in; bf16 is faster where the processor has instructions for it, and less exact.
-    #[serde(skip_serializing_if = "is_default")]
-    pub precision: Precision,
-    /// The width of category embeddings; from the number of categories where not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub embedding_dim: Option<usize>,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            hidden: vec![64, 32],
-            activation: ActivationKind::default(),
-            slope: None,
-            alpha: None,
-            norm: NormKind::None,
-            dropout: 0.0,
-            input_dropout: 0.0,
-            residual: false,
-            bias: true,
-            init: InitKind::Auto,
-            init_gain: None,
-            init_fan_out: false,
-            init_std: None,
-            init_value: None,
-            precision: Precision::F32,
-            embedding_dim: None,
+/// Defines [`ModelConfig`]: its own keys, and a table for each layer that recipes reach.
+macro_rules! model_config {
+    ($($(#[$doc:meta])* $layer:ident: $table:ident,)*) => {
+        /// The `[model]` table: a feedforward network.
+        ///
+        /// ```
+        /// let config = ff_nn::ModelConfig { hidden: vec![128], ..Default::default() };
+        /// assert!(config.validate().is_ok());
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct ModelConfig {
+            /// The width of each hidden layer; empty for a linear model.
+            pub hidden: Vec<usize>,
+            /// The activation behind each hidden layer.
+            pub activation: ActivationKind,
+            /// Leaky ReLU's slope left of 0, and PReLU's initial one.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub slope: Option<f64>,
+            /// ELU's α.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub alpha: Option<f64>,
+            /// The normalisation before each activation.
+            pub norm: NormKind,
+            /// The share of hidden values dropped in training.
+            pub dropout: f64,
+            /// The share of inputs dropped in training.
+            pub input_dropout: f64,
+            /// Add a layer's input to its output if the widths agree.
+            pub residual: bool,
+            /// Whether layers have biases.
+            pub bias: bool,
+            /// The initialiser of weights.
+            pub init: InitKind,
+            /// A factor on the initialiser's spread; the activation's own by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub init_gain: Option<f64>,
+            /// He initialisers: keep the size of gradients (true) or of activations (false).
+            pub init_fan_out: bool,
+            /// The standard deviation of `normal`, `truncated_normal` and `uniform`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub init_std: Option<f64>,
+            /// The value of `constant`.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub init_value: Option<f64>,
+            /// The precision of matrix products; bf16 is faster on CPUs with instructions for it, and
+            /// less exact.
+            #[serde(skip_serializing_if = "is_default")]
+            pub precision: Precision,
+            /// The width of category embeddings; from the number of categories by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub embedding_dim: Option<usize>,
+            $(
+                $(#[$doc])*
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $layer: Option<crate::layers::$table>,
+            )*
         }
-    }
-}
 
-/// So that models written before there was a choice, and those that make none, look the same.
+        impl Default for ModelConfig {
+            fn default() -> Self {
+                Self {
+                    hidden: vec![64, 32],
+                    activation: ActivationKind::default(),
+                    slope: None,
+                    alpha: None,
+                    norm: NormKind::None,
+                    dropout: 0.0,
+                    input_dropout: 0.0,
+                    residual: false,
+                    bias: true,
+                    init: InitKind::Auto,
+                    init_gain: None,
+                    init_fan_out: false,
+                    init_std: None,
+                    init_value: None,
+                    precision: Precision::F32,
+                    embedding_dim: None,
+                    $($layer: None,)*
+                }
+            }
+        }
+
+        impl ModelConfig {
+            /// The layers behind each hidden layer, with their keys.
+            pub fn layers(&self) -> impl Iterator<Item = (&'static str, &dyn RecipeLayer)> {
+                let layers: Vec<(&'static str, Option<&dyn RecipeLayer>)> =
+                    vec![$((stringify!($layer), self.$layer.as_ref().map(|l| l as _))),*];
+                layers.into_iter().filter_map(|(name, layer)| Some((name, layer?)))
+            }
+        }
+    };
+}
+recipe_layers!(model_config);
+
+/// Omitted if it is the default, as in models written before the key existed.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_default(precision: &Precision) -> bool {
     *precision == Precision::F32
 }
 
-/// The most values one weight matrix may have: 2³¹ of them are 8 GiB.
+/// The widest layer.
 const MAX_WIDTH: usize = 1 << 20;
 
 impl ModelConfig {
@@ -284,7 +161,8 @@ impl ModelConfig {
                 return Err(ConfigError::new(
                     "model.hidden",
                     format!(
-                        "layer {i} has {width} units; allowed are 1 to {MAX_WIDTH}, and [] is a linear model"
+                        "layer {i} has {width} units; allowed are 1 to {MAX_WIDTH}, and [] is a linear \
+                         model"
                     ),
                 ));
             }
@@ -312,6 +190,11 @@ impl ModelConfig {
                 ));
             }
         }
+        for (name, layer) in self.layers() {
+            let of_model =
+                |e: ConfigError| ConfigError::new(format!("model.{name}.{}", e.key), e.message);
+            layer.validate().map_err(of_model)?;
+        }
         let activation =
             self.element_wise().unwrap_or(Activation::LeakyRelu { slope: self.prelu_slope() });
         let attribute = activation.attribute().map_or("activation", |(name, _)| name);
@@ -320,7 +203,7 @@ impl ModelConfig {
             .map_err(|message| ConfigError::new(format!("model.{attribute}"), message))
     }
 
-    /// The activation as an operation; `None` for PReLU, which is a layer.
+    /// The activation as an operation; none for PReLU, which is a layer.
     pub fn element_wise(&self) -> Option<Activation> {
         let ActivationKind::ElementWise(activation) = self.activation else { return None };
         let given = match activation.attribute() {
@@ -336,7 +219,7 @@ impl ModelConfig {
         self.slope.unwrap_or(0.25)
     }
 
-    /// How the weight in front of this activation is drawn.
+    /// The initialiser of a weight in front of this activation.
     pub fn init_for(&self, activation: Activation) -> Init {
         let gain = self.init_gain.unwrap_or_else(|| Init::gain(activation));
         let fan = if self.init_fan_out { Fan::Out } else { Fan::In };
@@ -430,11 +313,11 @@ by_name!(LossKind, "A loss by name.");
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
-    /// Which one.
+    /// The loss.
     pub kind: LossKind,
-    /// The share of each target that is spread over all classes.
+    /// The share of each target spread over all classes.
     pub label_smoothing: f64,
-    /// Weigh classes against their frequency in the training part.
+    /// Weight classes by the inverse of their frequency in the training part.
     pub balanced: bool,
     /// A weight for each class, in the order of the classes; overrides `balanced`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -442,10 +325,10 @@ pub struct LossConfig {
     /// Binary cross-entropy: the weight of positive rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos_weight: Option<f64>,
-    /// Huber: where squared turns into absolute.
+    /// Huber: the error at which squared turns into absolute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delta: Option<f64>,
-    /// Focal: how far easy rows are looked away from.
+    /// Focal: the exponent γ that reduces the weight of easy rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
 }

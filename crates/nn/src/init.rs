@@ -1,7 +1,8 @@
+use ff_kernels::{Float, for_pieces};
 use ff_ops::{Activation, WeightInit};
-use ff_tensor::{Rng, Shape};
+use ff_tensor::{CpuDevice, Key, Rng, Shape};
 
-/// Which of a weight's two sides its variance follows.
+/// The side of a weight that determines its variance.
 ///
 /// ```
 /// use ff_nn::{Fan, Init};
@@ -10,23 +11,23 @@ use ff_tensor::{Rng, Shape};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fan {
-    /// The number of inputs: the size of activations is kept on the way forward.
+    /// The number of inputs, which keeps the size of activations in the forward pass.
     In,
-    /// The number of outputs: the size of gradients is kept on the way back.
+    /// The number of outputs, which keeps the size of gradients in the backward pass.
     Out,
 }
 
-/// How a parameter's first values are drawn.
+/// The distribution of a parameter's first values.
 ///
-/// For a weight `[out, in]`, fan-in is `in` and fan-out is `out`; `gain` is what the activation behind it calls for
-/// (see [`Init::gain`]). The names follow `torch.nn.init`.
+/// For a weight `[out, in]`, fan-in is `in` and fan-out is `out`; `gain` is that of the activation
+/// behind it ([`Init::gain`]). The names follow `torch.nn.init`.
 ///
 /// ```
 /// use ff_nn::{Fan, Init};
-/// use ff_tensor::{Key, Rng};
+/// use ff_tensor::{Device, Key};
 /// let init = Init::HeUniform { gain: 2f64.sqrt(), fan: Fan::In };
-/// let mut values = vec![0.0; 600];
-/// init.fill([30, 20].into(), &mut Rng::new(Key::new(0)), &mut values);
+/// let mut values = vec![0.0f64; 600];
+/// init.fill(Device::default().cpu(), [30, 20].into(), Key::new(0), &mut values);
 /// let bound = (6.0f64 / 20.0).sqrt();
 /// assert!(values.iter().all(|v| v.abs() <= bound));
 /// ```
@@ -47,14 +48,14 @@ pub enum Init {
     HeUniform {
         /// The activation's gain; √2 for ReLU.
         gain: f64,
-        /// The side that counts.
+        /// The side that determines the variance.
         fan: Fan,
     },
     /// N(0, σ²), σ = gain / √fan (He et al., 2015)
     HeNormal {
         /// The activation's gain; √2 for ReLU.
         gain: f64,
-        /// The side that counts.
+        /// The side that determines the variance.
         fan: Fan,
     },
     /// U(−a, a), a = √(3 / fan-in) (LeCun et al., 1998)
@@ -66,7 +67,7 @@ pub enum Init {
         /// The activation's gain.
         gain: f64,
     },
-    /// N(0, σ²), drawn again where it lies beyond ±2σ
+    /// N(0, σ²) within ±2σ
     TruncatedNormal {
         /// σ before truncation.
         std: f64,
@@ -90,16 +91,16 @@ pub enum Init {
 }
 
 impl Init {
-    /// The factor that keeps variance constant through an activation, as `torch.nn.init.calculate_gain` has it; smooth
-    /// relatives of ReLU get ReLU's √2.
+    /// The factor that keeps the variance constant through an activation, as in
+    /// `torch.nn.init.calculate_gain`; smooth relatives of ReLU have ReLU's √2.
     pub fn gain(activation: Activation) -> f64 {
         match activation.init() {
             WeightInit::Xavier(gain) | WeightInit::He(gain) | WeightInit::Lecun(gain) => gain,
         }
     }
 
-    /// What suits a weight before this activation: He for ReLU and its relatives, LeCun for SELU, Xavier for the
-    /// saturating ones and for outputs.
+    /// The usual initialiser in front of an activation: He for ReLU and its relatives, LeCun for
+    /// SELU, Xavier for saturating ones and outputs.
     pub fn for_activation(activation: Activation) -> Self {
         match activation.init() {
             WeightInit::Xavier(gain) => Init::XavierUniform { gain },
@@ -108,60 +109,80 @@ impl Init {
         }
     }
 
-    /// Draws the values of a parameter. Everything but `Orthogonal` treats leading dimensions as outputs.
+    /// Draws the values of a parameter on all threads; a value depends on the key and its place
+    /// alone. Everything but `Orthogonal` treats leading dimensions as outputs.
     ///
     /// # Panics
     /// `out` is not as long as the shape says.
-    pub fn fill(&self, shape: Shape, rng: &mut Rng, out: &mut [f64]) {
+    pub fn fill<T: Float>(&self, cpu: &CpuDevice, shape: Shape, key: Key, out: &mut [T]) {
         assert_eq!(out.len(), shape.len(), "values of shape {shape}");
         let fan_in = shape.last().max(1) as f64;
         let fan_out = shape.rows().max(1) as f64;
         let fan = |fan| if fan == Fan::In { fan_in } else { fan_out };
+        let around_zero = |bound: f64| move |u: f64| bound * (2.0 * u - 1.0);
         match *self {
             Init::XavierUniform { gain } => {
-                uniform(rng, out, gain * (6.0 / (fan_in + fan_out)).sqrt());
+                uniform(cpu, key, out, around_zero(gain * (6.0 / (fan_in + fan_out)).sqrt()));
             }
             Init::XavierNormal { gain } => {
-                normal(rng, out, gain * (2.0 / (fan_in + fan_out)).sqrt());
+                normal(cpu, key, out, gain * (2.0 / (fan_in + fan_out)).sqrt());
             }
             Init::HeUniform { gain, fan: side } => {
-                uniform(rng, out, gain * (3.0 / fan(side)).sqrt());
+                uniform(cpu, key, out, around_zero(gain * (3.0 / fan(side)).sqrt()));
             }
-            Init::HeNormal { gain, fan: side } => normal(rng, out, gain / fan(side).sqrt()),
-            Init::LecunUniform => uniform(rng, out, (3.0 / fan_in).sqrt()),
-            Init::LecunNormal => normal(rng, out, 1.0 / fan_in.sqrt()),
-            Init::Orthogonal { gain } => orthogonal(rng, out, shape.rows(), shape.last(), gain),
-            Init::TruncatedNormal { std } => out.iter_mut().for_each(|v| {
-                let z = std::iter::repeat_with(|| rng.normal()).find(|z| z.abs() <= 2.0);
-                *v = std * z.unwrap_or_default();
-            }),
-            Init::Uniform { low, high } => {
-                fill_with(out, || low + (high - low) * rng.uniform());
+            Init::HeNormal { gain, fan: side } => normal(cpu, key, out, gain / fan(side).sqrt()),
+            Init::LecunUniform => uniform(cpu, key, out, around_zero((3.0 / fan_in).sqrt())),
+            Init::LecunNormal => normal(cpu, key, out, 1.0 / fan_in.sqrt()),
+            Init::Orthogonal { gain } => {
+                let mut exact = vec![0.0; out.len()];
+                orthogonal(cpu, key, &mut exact, shape.rows(), shape.last(), gain);
+                out.iter_mut().zip(exact).for_each(|(v, exact)| *v = T::of(exact));
             }
-            Init::Normal { std } => normal(rng, out, std),
-            Init::Constant(value) => out.fill(value),
-            Init::Zeros => out.fill(0.0),
+            // Rejection: each value depends on how many were drawn before it.
+            Init::TruncatedNormal { std } => {
+                let mut rng = Rng::new(key);
+                out.iter_mut().for_each(|v| {
+                    let z = std::iter::repeat_with(|| rng.normal()).find(|z| z.abs() <= 2.0);
+                    *v = T::of(std * z.unwrap_or_default());
+                });
+            }
+            Init::Uniform { low, high } => uniform(cpu, key, out, |u| low + (high - low) * u),
+            Init::Normal { std } => normal(cpu, key, out, std),
+            Init::Constant(value) => out.fill(T::of(value)),
+            Init::Zeros => out.fill(T::ZERO),
         }
     }
 }
 
-fn fill_with(out: &mut [f64], mut draw: impl FnMut() -> f64) {
-    for value in out {
-        *value = draw();
-    }
+/// The numbers drawn at a time: a register of counters.
+const LANES: usize = 8;
+
+/// f of [`Rng::uniform`]'s draws, one a value.
+fn uniform<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], f: impl Fn(f64) -> f64 + Sync) {
+    for_pieces(cpu, out, |start, part| {
+        for (i, part) in part.chunks_mut(LANES).enumerate() {
+            let draws = key.uniforms::<LANES>((start + i * LANES) as u64);
+            part.iter_mut().zip(draws).for_each(|(v, u)| *v = T::of(f(u)));
+        }
+    });
 }
 
-fn uniform(rng: &mut Rng, out: &mut [f64], bound: f64) {
-    fill_with(out, || bound * (2.0 * rng.uniform() - 1.0));
+/// [`Rng::normal`]'s draws times the standard deviation; each takes two uniform numbers.
+fn normal<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], std: f64) {
+    for_pieces(cpu, out, |start, part| {
+        for (i, part) in part.chunks_mut(LANES / 2).enumerate() {
+            let draws = key.uniforms::<LANES>(2 * (start + i * LANES / 2) as u64);
+            for (v, draws) in part.iter_mut().zip(draws.as_chunks().0) {
+                *v = T::of(std * Rng::box_muller(*draws));
+            }
+        }
+    });
 }
 
-fn normal(rng: &mut Rng, out: &mut [f64], std: f64) {
-    fill_with(out, || std * rng.normal());
-}
-
-/// Gram–Schmidt, done twice for accuracy, on the rows of a wide matrix or the columns of a tall one.
-fn orthogonal(rng: &mut Rng, out: &mut [f64], rows: usize, cols: usize, gain: f64) {
-    normal(rng, out, 1.0);
+/// Gram–Schmidt, done twice for accuracy, on the rows of a wide matrix or the columns of a tall
+/// one.
+fn orthogonal(cpu: &CpuDevice, key: Key, out: &mut [f64], rows: usize, cols: usize, gain: f64) {
+    normal(cpu, key, out, 1.0);
     let (count, len) = (rows.min(cols), rows.max(cols));
     let at = |vector: usize, i: usize| {
         if rows <= cols { vector * cols + i } else { i * cols + vector }
@@ -184,19 +205,34 @@ fn orthogonal(rng: &mut Rng, out: &mut [f64], rows: usize, cols: usize, gain: f6
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ff_tensor::Key;
+    use ff_tensor::{Device, DeviceOptions};
 
     const ROWS: usize = 200;
     const COLS: usize = 300;
 
     fn draw(init: Init) -> Vec<f64> {
         let mut values = vec![f64::NAN; ROWS * COLS];
-        init.fill([ROWS, COLS].into(), &mut Rng::new(Key::new(11)), &mut values);
+        init.fill(Device::default().cpu(), [ROWS, COLS].into(), Key::new(11), &mut values);
         values
     }
 
-    /// Mean and variance within five standard errors, and the bound where there is one. The standard error of a variance
-    /// estimate is at most σ²·√(2/n), the normal's.
+    #[test]
+    fn values_are_those_drawn_one_after_the_other() {
+        let mut rng = Rng::new(Key::new(11));
+        assert!(draw(Init::Normal { std: 0.5 }).iter().all(|&v| v == 0.5 * rng.normal()));
+        let mut rng = Rng::new(Key::new(11));
+        let drawn = draw(Init::Uniform { low: 1.0, high: 3.0 });
+        assert!(drawn.iter().all(|&v| v == 1.0 + 2.0 * rng.uniform()));
+        // f32 values are those of f64, rounded once, for any number of threads.
+        let device = Device::open(DeviceOptions { threads: 3, isa: None }).unwrap();
+        let mut narrow = vec![0f32; ROWS * COLS];
+        let init = Init::Normal { std: 0.5 };
+        init.fill(device.cpu(), [ROWS, COLS].into(), Key::new(11), &mut narrow);
+        assert!(narrow.iter().zip(draw(init)).all(|(&v, exact)| v == exact as f32));
+    }
+
+    /// Mean and variance within five standard errors, and the bound where there is one. The
+    /// standard error of a variance estimate is at most σ²·√(2/n), the normal's.
     fn check(init: Init, variance: f64, bound: Option<f64>) {
         let values = draw(init);
         let n = values.len() as f64;
@@ -239,11 +275,8 @@ mod tests {
     fn orthogonal_vectors_are_orthogonal_both_ways() {
         for (rows, cols) in [(7, 20), (20, 7), (1, 1), (5, 5)] {
             let mut q = vec![0.0; rows * cols];
-            Init::Orthogonal { gain: 2.0 }.fill(
-                [rows, cols].into(),
-                &mut Rng::new(Key::new(2)),
-                &mut q,
-            );
+            let (init, device) = (Init::Orthogonal { gain: 2.0 }, Device::default());
+            init.fill(device.cpu(), [rows, cols].into(), Key::new(2), &mut q);
             let count = rows.min(cols);
             for a in 0..count {
                 for b in 0..count {
@@ -261,7 +294,9 @@ mod tests {
 
     #[test]
     fn empty_shapes_are_fine() {
-        Init::XavierUniform { gain: 1.0 }.fill([0, 3].into(), &mut Rng::new(Key::new(0)), &mut []);
-        Init::Orthogonal { gain: 1.0 }.fill([0, 3].into(), &mut Rng::new(Key::new(0)), &mut []);
+        let device = Device::default();
+        for init in [Init::XavierUniform { gain: 1.0 }, Init::Orthogonal { gain: 1.0 }] {
+            init.fill::<f64>(device.cpu(), [0, 3].into(), Key::new(0), &mut []);
+        }
     }
 }

@@ -1,25 +1,29 @@
-//! Meaning over the operations: initialisers, layers, losses and models.
+//! Initialisers, layers, losses and models over the operations.
 //!
-//! A [`Builder`] collects parameters while layers are made, then allocates and initialises them as one arena. A
-//! [`Layer`] turns a value on the tape into another.
+//! A [`Builder`] collects parameters while layers are made, then allocates and initialises them as
+//! one arena. A [`Layer`] turns a value on the tape into another.
 #![forbid(unsafe_code)]
 
 mod builder;
 mod config;
 mod decoder;
 mod encoder;
+mod error;
 mod init;
+mod kinds;
 pub mod layers;
 mod losses;
 mod mlp;
 pub mod models;
+mod precision;
 mod seq2seq;
 mod transformer;
 
 pub use builder::Builder;
-pub use config::{
-    ActivationKind, ConfigError, InitKind, LossConfig, LossKind, ModelConfig, NormKind, Precision,
-};
+pub use config::{InitKind, LossConfig, LossKind, ModelConfig};
+pub use error::ConfigError;
 pub use init::{Fan, Init};
-pub use layers::Layer;
+pub use kinds::ActivationKind;
+pub use layers::{Layer, NormKind};
 pub use losses::{Loss, LossTarget};
+pub use precision::Precision;

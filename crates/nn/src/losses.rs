@@ -6,7 +6,7 @@ use ff_ops::{
 };
 use std::sync::Arc;
 
-/// What a loss compares the network's output with.
+/// The targets that a loss compares with the network's outputs.
 ///
 /// ```
 /// use ff_nn::{Loss, LossConfig, LossKind, LossTarget};
@@ -24,7 +24,7 @@ pub enum LossTarget {
     Values,
 }
 
-/// A loss as training uses it: a sum over rows and the count to divide it by.
+/// A loss as training uses it: a sum over rows, and the count that divides it.
 ///
 /// ```
 /// use ff_nn::{Loss, LossConfig, LossTarget};
@@ -44,7 +44,7 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// The loss that a recipe asks for, over so many classes or over numbers; `class_weights` one for each class.
+    /// The loss of a recipe, over this many classes or over numbers, with a weight for each class.
     ///
     /// # Errors
     /// The loss does not go with the target, or a setting does not go with the loss.
@@ -164,12 +164,12 @@ impl Loss {
         self.name
     }
 
-    /// How many outputs the network needs: one a class, or one.
+    /// The number of the network's outputs: one for each class, or one.
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// What it compares with.
+    /// The targets.
     pub fn target(&self) -> LossTarget {
         self.target
     }

@@ -1,10 +1,10 @@
-//! Whole networks, built from their configs.
+//! Networks, built from their configs.
 
 pub use crate::decoder::{
-    CausalLm, CausalLoss, DecoderConfig, DecoderNorm, Family, FileTensor, LayerConfig, ModelCache,
-    MoeConfig, TokenBatch, file_tensors, is_ignored, plain_file_tensors,
+    CausalLm, CausalLoss, DecoderConfig, Family, FileTensor, LayerConfig, ModelCache, MoeConfig,
+    TokenBatch, file_tensors, is_ignored, plain_file_tensors,
 };
 pub use crate::encoder::{Encoder, EncoderBatch, EncoderConfig, EncoderFamily, EncoderHead};
 pub use crate::mlp::{Mlp, MlpConfig, MlpInput, Predictor};
 pub use crate::seq2seq::{DecoderCache, Marian, MarianConfig, TranslationBatch};
-pub use crate::transformer::{LanguageOptions, Rope};
+pub use crate::transformer::{LanguageOptions, NormPlace, Rope, TransformerNorm};

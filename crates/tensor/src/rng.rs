@@ -57,10 +57,30 @@ impl Key {
         philox([self.0 as u32, (self.0 >> 32) as u32], [low, high, [0; N], [0; N]])
     }
 
+    /// What [`Rng::uniform`] gives as draw number `first` of this key and the `N` − 1 after it.
+    ///
+    /// ```
+    /// use ff_tensor::{Key, Rng};
+    /// let mut rng = Rng::new(Key::new(7));
+    /// assert_eq!(Key::new(7).uniforms::<2>(0), [rng.uniform(), rng.uniform()]);
+    /// ```
+    // Inlined, so that the caller's instruction set is used.
+    #[inline(always)]
+    pub fn uniforms<const N: usize>(self, first: u64) -> [f64; N] {
+        let [high, low, ..] = self.blocks::<N>(first);
+        std::array::from_fn(|l| unit(u64::from(high[l]) << 32 | u64::from(low[l])))
+    }
+
     /// The 32-bit number number `i` of the stream.
     pub fn bits(self, i: u64) -> u32 {
         self.block(i / 4)[(i % 4) as usize]
     }
+}
+
+/// A number in `[0, 1)`, a multiple of 2⁻⁵³.
+#[inline(always)]
+fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
 /// Spreads a counter over 64 bits (the finaliser of SplitMix64).
@@ -120,13 +140,19 @@ impl Rng {
 
     /// A number in `[0, 1)`, a multiple of 2⁻⁵³.
     pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+        unit(self.bits())
     }
 
     /// A number of the standard normal distribution (Box–Muller).
     pub fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        let draws = [self.uniform(), self.uniform()];
+        Self::box_muller(draws)
+    }
+
+    /// The number of the standard normal distribution that two uniform ones make.
+    #[inline(always)]
+    pub fn box_muller([u, v]: [f64; 2]) -> f64 {
+        (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
 
     /// An integer in `[0, n)`, each as likely; 0 where `n` is 0.

@@ -232,7 +232,7 @@ pub(super) fn read_params(
 fn as_written(config: &DecoderConfig) -> Result<DecoderConfig> {
     let mut config = config.clone();
     if config.field("architectures").is_none() {
-        config = config.with("architectures", vec![config.family.architecture()])?;
+        config = config.with("architectures", vec![config.family.architecture])?;
     }
     let key = if config.field("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
     Ok(config.with(key, "float32")?)

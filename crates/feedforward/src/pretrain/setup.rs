@@ -6,7 +6,7 @@ use super::{PretrainRecipe, WindowOrder};
 use crate::{Error, Result, language};
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
-use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
+use ff_nn::models::{CausalLm, DecoderConfig, Family, LanguageOptions};
 use ff_nn::{Builder, ConfigError, Precision};
 use ff_tensor::{DType, Device};
 use ff_text::Tokenizer;
@@ -14,6 +14,7 @@ use ff_train::language::{LanguageObjective, Tokens};
 use ff_train::optim::Optimizer;
 use ff_train::schedule::Schedule;
 use ff_train::{TrainConfig, Trainer};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Evaluations of a run where the recipe does not say how often.
@@ -60,80 +61,20 @@ fn read_object(path: &Path) -> Result<serde_json::Map<String, serde_json::Value>
     }
 }
 
-/// What `[model.config]` may hold: what a decoder is made from, and what others read in a `config.json`.
-const KEYS: &[&str] = &[
-    "activation_function",
-    "architectures",
-    "attention_bias",
-    "attention_dropout",
-    "attn_pdrop",
-    "bias",
-    "bos_token_id",
-    "decoder_sparse_step",
-    "dtype",
-    "embd_pdrop",
-    "eos_token_id",
-    "head_dim",
-    "hidden_act",
-    "hidden_size",
-    "initializer_range",
-    "intermediate_size",
-    "layer_norm_epsilon",
-    "layer_types",
-    "max_position_embeddings",
-    "max_window_layers",
-    "mlp_bias",
-    "mlp_only_layers",
-    "model_type",
-    "moe_intermediate_size",
-    "n_ctx",
-    "n_embd",
-    "n_head",
-    "n_inner",
-    "n_layer",
-    "n_positions",
-    "norm_topk_prob",
-    "num_attention_heads",
-    "num_experts",
-    "num_experts_per_tok",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "num_local_experts",
-    "output_router_logits",
-    "pad_token_id",
-    "partial_rotary_factor",
-    "qkv_bias",
-    "resid_pdrop",
-    "rms_norm_eps",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "router_aux_loss_coef",
-    "router_z_loss_coef",
-    "scale_attn_by_inverse_layer_idx",
-    "scale_attn_weights",
-    "shared_expert_intermediate_size",
-    "sliding_window",
-    "tie_word_embeddings",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-    "use_sliding_window",
-    "vocab_size",
-];
-
-fn is_gpt2(recipe: &PretrainRecipe) -> bool {
-    recipe.model.config.get("model_type").and_then(|v| v.as_str()) == Some("gpt2")
+/// The family that the recipe states, if it states one of those that are supported.
+fn family(recipe: &PretrainRecipe) -> Option<&'static Family> {
+    Family::named(recipe.model.config.get("model_type")?.as_str()?)
 }
 
-/// A key that no decoder knows is a slip of the pen: what was meant would silently not happen.
+/// Refuses a key that no decoder of this family reads: what was meant would silently not happen.
 fn refuse_unknown(recipe: &PretrainRecipe) -> Result<(), ConfigError> {
-    let unknown = recipe.model.config.keys().find(|key| !KEYS.contains(&key.as_str()));
+    let known: BTreeSet<&str> = match family(recipe) {
+        Some(family) => family.keys(),
+        None => Family::all().iter().flat_map(|family| family.keys()).collect(),
+    };
+    let unknown = recipe.model.config.keys().find(|key| !known.contains(key.as_str()));
     let Some(key) = unknown else { return Ok(()) };
-    // GPT-2 has names of its own for the sizes.
-    let others = if is_gpt2(recipe) { "num_" } else { "n_" };
-    let known: Vec<&str> = KEYS.iter().copied().filter(|key| !key.starts_with(others)).collect();
-    let near = crate::recipe::nearest(key, &known);
+    let near = crate::recipe::nearest(key, &known.into_iter().collect::<Vec<_>>());
     let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
     let message = format!("is no key of a decoder's config{near}");
     Err(ConfigError::new(format!("model.config.{key}"), message))
@@ -213,7 +154,7 @@ fn filled(
     };
     absent("vocab_size", vocab.into());
     if recipe.model.from.is_none() {
-        let positions = if is_gpt2(recipe) { "n_positions" } else { "max_position_embeddings" };
+        let positions = family(recipe).map_or("max_position_embeddings", |f| f.positions);
         absent(positions, recipe.train.context.into());
     }
     if let Some(special) = tokenizer.map(Tokenizer::special) {

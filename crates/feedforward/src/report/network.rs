@@ -47,10 +47,28 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
         if network.dropout > 0.0 {
             layers.push(dropout(&format!("{name}.dropout"), network.dropout));
         }
+        for (key, layer) in network.layers() {
+            let (name, cost) = (format!("{name}.{key}"), (rows, 3));
+            layers.extend(several(infos, &name, &layer.summary(), cost));
+        }
     }
     let passes = if network.hidden.is_empty() && ids.is_empty() { 2 } else { 3 };
     layers.extend(layer(infos, "output", "feedforward", Some((rows, passes))));
     Model { summary: facts.layers.into(), layers }
+}
+
+/// A layer of several parts, whose names have this prefix.
+fn several(infos: &[ParamInfo], name: &str, kind: &str, cost: (u64, u64)) -> Option<Layer> {
+    let prefixes = infos.iter().filter_map(|info| Some(info.spec.name.rsplit_once('.')?.0));
+    let mut parts: Vec<&str> = prefixes.filter(|prefix| prefix.starts_with(name)).collect();
+    parts.dedup();
+    let parts = parts.into_iter().filter_map(|part| layer(infos, part, kind, Some(cost)));
+    let sum = |sum: Layer, part: Layer| Layer {
+        parameters: sum.parameters + part.parameters,
+        flop: sum.flop + part.flop,
+        ..sum
+    };
+    Some(Layer { name: name.into(), ..parts.reduce(sum)? })
 }
 
 /// The layer whose parameters have this prefix; `cost` is rows a step and products a row with each weight.

@@ -1,13 +1,15 @@
 use super::DecoderConfig;
 use crate::transformer::LanguageOptions;
-use ff_ops::{KeyValueCache, Result};
+use ff_graph::Result;
+use ff_ops::KeyValueCache;
 use ff_tensor::{DType, Device};
 
-/// The keys and values of every layer for the tokens seen so far, so that generation computes each token once.
+/// The keys and values of every layer for earlier tokens, so that generation computes each token
+/// once.
 ///
 /// ```
 /// # use ff_nn::models::{CausalLm, DecoderConfig, ModelCache};
-/// # fn make(model: &CausalLm, config: &DecoderConfig) -> ff_ops::Result<()> {
+/// # fn make(model: &CausalLm, config: &DecoderConfig) -> ff_graph::Result<()> {
 /// let cache = ModelCache::new(&Default::default(), config, model.options(), 1, 128)?;
 /// assert!(cache.is_empty());
 /// # Ok(()) }
@@ -31,25 +33,25 @@ impl ModelCache {
         capacity: usize,
     ) -> Result<Self> {
         let width = config.kv_heads * config.head_dim;
-        // What attention layers compute in.
-        let narrow = options.bf16() && !config.qk_norm;
+        // The type of attention's inputs.
+        let narrow = options.bf16() && config.qk_norm.is_none();
         let dtype = if narrow { DType::BF16 } else { DType::F32 };
         let layer = |_| KeyValueCache::new(device, dtype, batch, width, capacity);
         let layers = config.layers.iter().map(layer).collect::<Result<_>>()?;
         Ok(Self { layers, capacity })
     }
 
-    /// How many tokens of each sequence it holds.
+    /// The number of tokens of each sequence in it.
     pub fn len(&self) -> usize {
         self.layers.first().map_or(0, KeyValueCache::len)
     }
 
-    /// Whether it holds none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many tokens it has room for.
+    /// The number of tokens it has room for.
     pub fn capacity(&self) -> usize {
         self.capacity
     }

@@ -1,27 +1,88 @@
-//! What a decoder is made from: Hugging Face's `config.json`.
+//! The specification of a decoder, read from Hugging Face's `config.json`.
 
-use super::families::{Family, parse};
-use crate::ConfigError;
-use crate::transformer::Rope;
-use crate::transformer::fields::{Fields, nearest};
+use crate::layers::QueryKeyNorm;
+use crate::transformer::fields::{self, Fields};
+use crate::transformer::{BlockNames, NormPlace, Rope, TransformerNorm};
 use ff_ops::Activation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::fmt;
 
-/// A decoder's normalisation.
+/// A family of decoders: what its `config.json` means and what its files hold.
 ///
 /// ```
-/// assert_ne!(ff_nn::models::DecoderNorm::Layer, ff_nn::models::DecoderNorm::Rms);
+/// let family = ff_nn::models::Family::named("qwen3_moe").unwrap();
+/// assert_eq!(family.architecture, "Qwen3MoeForCausalLM");
+/// assert!(family.keys().contains("num_experts_per_tok"));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DecoderNorm {
-    /// Layer normalisation with a bias.
-    Layer,
-    /// Root-mean-square normalisation.
-    Rms,
+pub struct Family {
+    /// Its `model_type` in a `config.json`.
+    pub name: &'static str,
+    /// The class that opens it in `transformers`.
+    pub architecture: &'static str,
+    /// The key of the number of positions.
+    pub positions: &'static str,
+    pub(super) names: Names,
+    /// Reads the specification of a model over the defaults of [`DecoderConfig::of`].
+    pub(super) read: fn(&Fields<'_>, &mut DecoderConfig),
 }
 
-/// How one layer differs from the others.
+/// The tensors of a family's files.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Names {
+    /// The model without its output layer.
+    pub(super) body: &'static str,
+    pub(super) embedding: &'static str,
+    /// The table of learned positions, if the model has one.
+    pub(super) positions: &'static str,
+    pub(super) layers: &'static str,
+    pub(super) block: BlockNames,
+    /// The last norm.
+    pub(super) norm: &'static str,
+    /// The matrices of an expert: gate, up and down.
+    pub(super) experts: [&'static str; 3],
+    /// The ends of the names of matrices that are stored as `[in, out]`.
+    pub(super) transposed: &'static [&'static str],
+    /// The ends of the names of tensors that carry no parameter.
+    pub(super) ignored: &'static [&'static str],
+}
+
+impl Names {
+    /// The names of Llama and of most families after it.
+    pub(super) const LLAMA: Self = Self {
+        body: "model",
+        embedding: "embed_tokens",
+        positions: "",
+        layers: "layers",
+        block: BlockNames {
+            attention: "self_attn",
+            attention_norm: "input_layernorm",
+            projections: ["q_proj", "k_proj", "v_proj", "o_proj"],
+            cross: None,
+            feedforward: "mlp",
+            feedforward_norm: "post_attention_layernorm",
+            layers: ["gate_proj", "up_proj", "down_proj"],
+        },
+        norm: "norm",
+        experts: ["gate_proj", "up_proj", "down_proj"],
+        transposed: &[],
+        ignored: &[".rotary_emb.inv_freq"],
+    };
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// The differences between the layers of a decoder.
 ///
 /// ```
 /// let layer = ff_nn::models::LayerConfig::default();
@@ -29,47 +90,54 @@ pub enum DecoderNorm {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LayerConfig {
-    /// How far back attention sees; everything where there is none.
+    /// The number of tokens that attention sees; all if there is none.
     pub window: Option<usize>,
     /// Whether the feedforward block is a mixture of experts.
     pub experts: bool,
-    /// What scores are multiplied with; 1/√head_dim where it is not said.
+    /// The factor of scores; 1/√head_dim if there is none.
     pub scale: Option<f64>,
 }
 
 /// A mixture of experts in place of the feedforward block.
 ///
 /// ```
-/// fn active(moe: &ff_nn::models::MoeConfig) -> usize { moe.top_k * moe.intermediate_size }
+/// let config = ff_nn::models::DecoderConfig::parse(
+///     r#"{"model_type": "mixtral", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 16,
+///     "num_hidden_layers": 1, "num_attention_heads": 2, "num_local_experts": 4,
+///     "num_experts_per_tok": 2}"#,
+/// )?;
+/// let moe = config.moe.unwrap();
+/// assert_eq!((moe.experts, moe.top_k, moe.intermediate_size), (4, 2, 16));
+/// # Ok::<(), ff_nn::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MoeConfig {
-    /// How many experts there are.
+    /// The number of experts.
     pub experts: usize,
-    /// How many of them see a token.
+    /// The number of experts that see a token.
     pub top_k: usize,
     /// The hidden width of each.
     pub intermediate_size: usize,
-    /// Whether the weights of the chosen ones sum to 1.
+    /// Whether the weights of the chosen experts sum to 1.
     pub normalize: bool,
     /// The hidden width of the expert that sees every token, through a gate of its own.
     pub shared: Option<usize>,
-    /// What the loss that spreads tokens over experts, of all layers together, is multiplied with; 0 where
+    /// The factor of the loss that spreads tokens over experts, of all layers together; 0 if
     /// `output_router_logits` is false.
     pub balance: f64,
-    /// What the loss that keeps the router's logits small is multiplied with.
+    /// The factor of the loss that keeps the router's logits small.
     pub z_loss: f64,
 }
 
-/// What a decoder is made from, read from a `config.json`.
+/// The specification of a decoder, read from a `config.json`.
 ///
-/// Supported: `gpt2`, `llama` (SmolLM too), `mistral`, `qwen2`, `qwen3`, `mixtral`, `qwen2_moe`, `qwen3_moe`, with the
-/// names, meanings and defaults that `transformers` gives the fields. The fields of this struct are for reading: a change is
-/// made with [`DecoderConfig::with`], and what does not matter here is kept and written back. Dropout is not applied.
+/// Fields have the names, meanings and defaults of `transformers`. This struct is for reading:
+/// [`DecoderConfig::with`] makes a change, and fields without meaning here are kept and written
+/// back. Dropout is not applied.
 ///
 /// ```
-/// let json = r#"{"model_type": "gpt2", "vocab_size": 65, "n_positions": 64, "n_embd": 128, "n_layer": 4, "n_head": 4,
-///     "mine": true}"#;
+/// let json = r#"{"model_type": "gpt2", "vocab_size": 65, "n_positions": 64, "n_embd": 128,
+///     "n_layer": 4, "n_head": 4, "mine": true}"#;
 /// let config = ff_nn::models::DecoderConfig::parse(json)?;
 /// assert_eq!((config.hidden_size, config.intermediate_size, config.tied), (128, 512, true));
 /// assert!(config.to_json().contains("\"mine\": true"));
@@ -79,9 +147,9 @@ pub struct MoeConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct DecoderConfig {
-    /// The family: which names tensors have and what a missing field means.
-    pub family: Family,
-    /// How many tokens there are.
+    /// The family.
+    pub family: &'static Family,
+    /// The number of tokens.
     pub vocab_size: usize,
     /// The width of the residual stream.
     pub hidden_size: usize,
@@ -89,75 +157,54 @@ pub struct DecoderConfig {
     pub intermediate_size: usize,
     /// Each layer, in order.
     pub layers: Vec<LayerConfig>,
-    /// How many heads ask.
+    /// The number of heads of queries.
     pub heads: usize,
-    /// How many heads of keys and values they share.
+    /// The number of heads of keys and values, which those of queries share.
     pub kv_heads: usize,
     /// The features of a head.
     pub head_dim: usize,
-    /// How many positions there are.
+    /// The number of positions.
     pub max_positions: usize,
-    /// The feedforward blocks' activation.
+    /// The activation of the feedforward blocks.
     pub activation: Activation,
     /// Whether the feedforward blocks are gated.
     pub gated: bool,
     /// The normalisation.
-    pub norm: DecoderNorm,
-    /// What is added under its square root.
+    pub norm: TransformerNorm,
+    /// The place of a block's norms.
+    pub norm_place: NormPlace,
+    /// The ε under the norms' square roots.
     pub norm_eps: f64,
-    /// Rotary positions; learned ones where there are none.
+    /// Rotary positions; learned ones if there are none.
     pub rope: Option<Rope>,
     /// Whether the output layer is the table of embeddings.
     pub tied: bool,
+    /// Whether queries, keys and values come from one product.
+    pub fused_qkv: bool,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// Whether attention's output has a bias.
     pub out_bias: bool,
     /// Whether the feedforward blocks have biases.
     pub mlp_bias: bool,
-    /// Whether biases are trained; of GPT-2 with `"bias": false` they stay at zero, as nanoGPT has it.
+    /// Whether biases are trained; they stay at zero otherwise.
     pub trains_biases: bool,
-    /// Whether each head's queries and keys are normalised.
-    pub qk_norm: bool,
+    /// The normalisation of queries and keys.
+    pub qk_norm: Option<QueryKeyNorm>,
     /// The experts of the layers that have them.
     pub moe: Option<MoeConfig>,
     /// The standard deviation of new weights.
     pub initializer_range: f64,
-    json: Map<String, Value>,
+    /// Whether new weights of layers that add to the residual stream are smaller by
+    /// √(2 · layers), which makes up for the number of terms (Radford et al., 2019).
+    pub scaled_init: bool,
+    pub(super) json: Map<String, Value>,
 }
 
 impl DecoderConfig {
-    /// Reads the text of a `config.json`.
-    ///
-    /// # Errors
-    /// It is not JSON; the family is not supported; a field is missing, not in its domain or contradicts another one.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let json: Value = serde_json::from_str(text)
-            .map_err(|e| ConfigError::new("config.json", format!("is not valid JSON: {e}")))?;
-        match json {
-            Value::Object(map) => Self::try_from(map),
-            _ => Err(ConfigError::new("config.json", "expected an object")),
-        }
-    }
-
-    /// The same with one field set; `null` takes it away.
-    ///
-    /// # Errors
-    /// As [`DecoderConfig::parse`].
-    pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Self, ConfigError> {
-        let mut json = self.json.clone();
-        match value.into() {
-            // Order is kept, so that a diff of the two files is small.
-            Value::Null => drop(json.shift_remove(key)),
-            value => drop(json.insert(key.to_owned(), value)),
-        }
-        Self::try_from(json)
-    }
-
-    /// What was read, as the text of a `config.json`.
+    /// The text of a `config.json`, with every field that was read.
     pub fn to_json(&self) -> String {
-        // A map of JSON values always has a text.
-        serde_json::to_string_pretty(&self.json).unwrap_or_default()
+        fields::to_text(&self.json)
     }
 
     /// A field as it stands in the file.
@@ -165,49 +212,8 @@ impl DecoderConfig {
         self.json.get(key)
     }
 
-    /// How many values the parameters have.
-    pub fn parameters(&self) -> usize {
-        super::shapes(self).iter().map(|(_, shape)| shape.len()).sum()
-    }
-}
-
-impl TryFrom<Map<String, Value>> for DecoderConfig {
-    type Error = ConfigError;
-
-    fn try_from(json: Map<String, Value>) -> Result<Self, ConfigError> {
-        let fields = Fields::new(&json, "");
-        let names: Vec<&str> = Family::ALL.iter().map(|family| family.name()).collect();
-        let supported = names.join(", ");
-        let Some(name) = fields.text(&["model_type"])? else {
-            let message = format!("is missing; it says which family this is, one of {supported}");
-            return Err(fields.error("model_type", message));
-        };
-        let family = Family::ALL.into_iter().find(|family| family.name() == name);
-        let Some(family) = family else {
-            let near = nearest(name, &names);
-            let near = near.map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-            let message = format!("\"{name}\" is not supported; supported: {supported}{near}");
-            return Err(fields.error("model_type", message));
-        };
-        if fields.has("quantization_config") {
-            let message = "quantised weights are not supported; use the model in f32, bf16 or f16";
-            return Err(fields.error("quantization_config", message));
-        }
-        let mut config = parse(family, &fields)?;
-        config.json = json;
-        Ok(config)
-    }
-}
-
-impl From<DecoderConfig> for Map<String, Value> {
-    fn from(config: DecoderConfig) -> Self {
-        config.json
-    }
-}
-
-impl DecoderConfig {
-    /// Without the file, which the caller puts in.
-    pub(super) fn without_json(family: Family) -> Self {
+    /// Llama's structure, without sizes.
+    pub(super) fn of(family: &'static Family) -> Self {
         Self {
             family,
             vocab_size: 0,
@@ -220,18 +226,27 @@ impl DecoderConfig {
             max_positions: 0,
             activation: Activation::Silu,
             gated: true,
-            norm: DecoderNorm::Rms,
+            norm: TransformerNorm::Rms,
+            norm_place: NormPlace::Before,
             norm_eps: 1e-6,
             rope: None,
             tied: false,
+            fused_qkv: false,
             qkv_bias: false,
             out_bias: false,
             mlp_bias: false,
             trains_biases: true,
-            qk_norm: false,
+            qk_norm: None,
             moe: None,
             initializer_range: 0.02,
+            scaled_init: false,
             json: Map::new(),
         }
+    }
+}
+
+impl From<DecoderConfig> for Map<String, Value> {
+    fn from(config: DecoderConfig) -> Self {
+        config.json
     }
 }

@@ -1,14 +1,17 @@
-//! Which tensors a file has for the parameters of a model.
+//! The tensors of a file for the parameters of a model.
 
-use super::config::DecoderConfig;
-use super::families::Family;
+use super::config::{DecoderConfig, Names};
 use ff_graph::Params;
 
-/// A tensor of a file, and the part of a parameter that it is.
+/// A tensor of a file, as a part of a parameter.
 ///
 /// ```
 /// let tensor = ff_nn::models::FileTensor {
-///     name: "transformer.h.0.mlp.c_fc.weight".into(), dims: vec![8, 32], param: 4, offset: 0, transposed: true,
+///     name: "transformer.h.0.mlp.c_fc.weight".into(),
+///     dims: vec![8, 32],
+///     param: 4,
+///     offset: 0,
+///     transposed: true,
 /// };
 /// assert_eq!(tensor.len(), 256);
 /// ```
@@ -20,24 +23,24 @@ pub struct FileTensor {
     pub dims: Vec<usize>,
     /// The number of the parameter.
     pub param: usize,
-    /// Where it starts in the parameter.
+    /// Its start within the parameter.
     pub offset: usize,
-    /// Whether the file has columns where the parameter has rows.
+    /// Whether the file has the transpose of the parameter.
     pub transposed: bool,
 }
 
 impl FileTensor {
-    /// How many values it has.
+    /// The number of its values.
     pub fn len(&self) -> usize {
         self.dims.iter().product()
     }
 
-    /// Whether it has none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Writes a tensor's values, as the file has them, into the parameter's.
+    /// Copies a tensor's values from the file's order into the parameter.
     ///
     /// # Panics
     /// `values` or the parameter is shorter than it should be.
@@ -49,7 +52,7 @@ impl FileTensor {
         }
     }
 
-    /// The tensor's values, as the file has them, from the parameter's.
+    /// The tensor's values in the file's order.
     ///
     /// # Panics
     /// The parameter is shorter than it should be.
@@ -80,13 +83,13 @@ fn transpose(from: &[f32], rows: usize, cols: usize, to: &mut [f32]) {
     }
 }
 
-/// The tensors that a folder of this model has, in the order of the parameters.
+/// The tensors of a model's folder, in the order of the parameters.
 ///
 /// ```
 /// use ff_nn::{Builder, models::{CausalLm, DecoderConfig, file_tensors}};
 /// use ff_tensor::{DType, Device};
-/// let config = DecoderConfig::parse(r#"{"model_type": "gpt2", "vocab_size": 10, "n_positions": 4, "n_embd": 6, "n_layer": 1,
-///     "n_head": 2}"#).unwrap();
+/// let config = DecoderConfig::parse(r#"{"model_type": "gpt2", "vocab_size": 10, "n_positions": 4,
+///     "n_embd": 6, "n_layer": 1, "n_head": 2}"#).unwrap();
 /// let mut builder = Builder::new();
 /// CausalLm::new(&mut builder, &config, &Default::default());
 /// let params = builder.build(&Device::default(), DType::F32, 0, false)?;
@@ -96,16 +99,13 @@ fn transpose(from: &[f32], rows: usize, cols: usize, to: &mut [f32]) {
 /// # Ok::<(), ff_graph::Error>(())
 /// ```
 pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> {
+    let names = &config.family.names;
     let mut tensors = Vec::new();
     for (param, info) in params.infos().iter().enumerate() {
         let (name, dims) = (&info.spec.name, info.spec.shape.dims());
         if let (Some((before, matrix)), &[experts, rows, cols]) = (expert_matrix(name), dims) {
-            let matrix = match (config.family, matrix) {
-                (Family::Mixtral, "gate_proj") => "w1",
-                (Family::Mixtral, "up_proj") => "w3",
-                (Family::Mixtral, "down_proj") => "w2",
-                (_, matrix) => matrix,
-            };
+            let ours = Names::LLAMA.experts.iter().zip(names.experts);
+            let matrix = ours.fold(matrix, |m, (&our, their)| if m == our { their } else { m });
             tensors.extend((0..experts).map(|e| FileTensor {
                 name: format!("{before}.experts.{e}.{matrix}.weight"),
                 dims: vec![rows, cols],
@@ -115,7 +115,7 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
             }));
             continue;
         }
-        let transposed = config.family == Family::Gpt2 && is_conv1d(name);
+        let transposed = names.transposed.iter().any(|end| name.ends_with(end));
         let mut dims = dims.to_vec();
         if transposed {
             dims.reverse();
@@ -125,17 +125,11 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
     tensors
 }
 
-/// The tensors of a model whose files have its parameters as they are.
-///
-/// ```
-/// # fn names(params: &ff_graph::Params) -> Vec<String> {
-/// ff_nn::models::plain_file_tensors(params).into_iter().map(|tensor| tensor.name).collect()
-/// # }
-/// ```
+/// The tensors of a model whose files hold its parameters unchanged.
 pub fn plain_file_tensors(params: &Params) -> Vec<FileTensor> {
     let tensor = |(param, info): (usize, &ff_graph::ParamInfo)| {
         let (name, mut dims) = (info.spec.name.clone(), info.spec.shape.dims().to_vec());
-        // Marian's files have a row of it.
+        // Marian's files hold it as a matrix of one row.
         if name == "final_logits_bias" {
             dims.insert(0, 1);
         }
@@ -150,24 +144,17 @@ fn expert_matrix(name: &str) -> Option<(&str, &str)> {
     Some((before, after.strip_suffix(".weight")?))
 }
 
-/// GPT-2's linear layers were convolutions of width 1, whose weights are `[in, out]`.
-fn is_conv1d(name: &str) -> bool {
-    ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end))
-}
-
-/// Whether a tensor of a file that belongs to no parameter is known and says nothing: masks and frequencies that old
-/// versions stored, an output layer that is the table of embeddings.
+/// Whether a tensor without a parameter may be ignored: masks and frequencies of old versions, an
+/// output layer that is the table of embeddings.
 ///
 /// ```
 /// use ff_nn::models::{DecoderConfig, is_ignored};
-/// let config = DecoderConfig::parse(r#"{"model_type": "gpt2", "vocab_size": 10, "n_positions": 4, "n_embd": 6, "n_layer": 1,
-///     "n_head": 2}"#).unwrap();
+/// let config = DecoderConfig::parse(r#"{"model_type": "gpt2", "vocab_size": 10, "n_positions": 4,
+///     "n_embd": 6, "n_layer": 1, "n_head": 2}"#).unwrap();
 /// assert!(is_ignored(&config, "h.0.attn.bias") && is_ignored(&config, "lm_head.weight"));
 /// assert!(!is_ignored(&config, "h.0.attn.c_attn.bias"));
 /// ```
 pub fn is_ignored(config: &DecoderConfig, name: &str) -> bool {
     config.tied && name == "lm_head.weight"
-        || name.ends_with(".rotary_emb.inv_freq")
-        || config.family == Family::Gpt2
-            && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))
+        || config.family.names.ignored.iter().any(|end| name.ends_with(end))
 }

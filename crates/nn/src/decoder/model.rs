@@ -1,22 +1,32 @@
-use super::TokenBatch;
-use super::block::{Block, RouterLosses, norm};
 use super::cache::ModelCache;
 use super::config::DecoderConfig;
-use super::families::Family;
 use crate::layers::Embedding;
-use crate::transformer::LanguageOptions;
+use crate::transformer::{Block, BlockContext, LanguageOptions, Output, RouterLosses};
 use crate::{Builder, Init, Layer};
-use ff_graph::{Error, Graph, Op, ParamId, ParamKind, RecomputeAll, Result, Value, Values};
-use ff_ops::{Activation, Add, FeedforwardBf16, LinearCrossEntropy, RouterBalance, Scale};
+use ff_graph::{Error, Graph, Op, ParamKind, RecomputeAll, Result, Value, Values};
+use ff_ops::{Add, RouterBalance, Scale};
 use ff_tensor::{DType, Tensor};
 use std::fmt;
 use std::sync::Arc;
 
-/// A decoder that predicts the next token (Radford et al., 2019; Touvron et al., 2023): embeddings, pre-norm blocks, a
-/// norm, and an output layer, which may be the table of embeddings.
+/// A batch of token sequences.
+#[derive(Debug, Clone)]
+pub struct TokenBatch {
+    /// The tokens `[B, T]` (i32).
+    pub ids: Value,
+    /// The position of each token `[B, T]` (i32).
+    pub positions: Value,
+    /// The document of each token `[B, T]` (i32), negative for padding: attention stays within a
+    /// document. Without it a row is one document. With a cache, `[B, S]` for all of its tokens
+    /// after the call, of which negative ones are masked.
+    pub segments: Option<Value>,
+}
+
+/// A decoder that predicts the next token (Radford et al., 2019; Touvron et al., 2023): embeddings,
+/// blocks, a norm, and an output layer, which may be the table of embeddings.
 ///
-/// Parameters carry Hugging Face's names; matrices are `[out, in]`, and experts are stacked (see
-/// [`file_tensors`](super::file_tensors) for what files have).
+/// Parameters have Hugging Face's names; matrices are `[out, in]`, and experts are stacked (for
+/// files, see [`file_tensors`](super::file_tensors)).
 ///
 /// # Shapes
 /// tokens `[B, T]` → logits `[B, T, vocabulary]`
@@ -48,12 +58,10 @@ pub struct CausalLm {
     embedding: Embedding,
     positions: Option<Embedding>,
     blocks: Vec<Arc<Block>>,
-    /// Each block once more, where it is to be computed again for the backward pass.
+    /// The blocks as functions, if the backward pass recomputes them.
     again: Option<Again>,
     norm: Box<dyn Layer>,
-    output: ParamId,
-    loss: Arc<dyn Op>,
-    logits: Arc<dyn Op>,
+    output: Output,
     add: Arc<dyn Op>,
     balance: Arc<dyn Op>,
     /// The factors of the routers' losses, where they are not 0.
@@ -62,43 +70,36 @@ pub struct CausalLm {
 }
 
 /// The losses of a batch, each a sum over tokens.
-///
-/// ```
-/// fn mean(loss: &ff_nn::models::CausalLoss) -> ff_graph::Result<f64> { Ok(loss.sum.item()? / loss.count.item()?) }
-/// ```
 #[derive(Debug, Clone)]
 pub struct CausalLoss {
     /// The cross entropy in nats `[1]`.
     pub sum: Value,
-    /// How many tokens it is summed over `[1]`.
+    /// The number of its tokens `[1]`.
     pub count: Value,
-    /// What backward starts from: the sum, with the losses of routers.
+    /// The start of the backward pass: the sum, with the losses of routers.
     pub total: Value,
 }
 
 impl CausalLm {
     /// Makes the layers and registers their parameters.
     pub fn new(b: &mut Builder, config: &DecoderConfig, options: &LanguageOptions) -> Self {
-        let gpt2 = config.family == Family::Gpt2;
+        let names = &config.family.names;
         let init = Init::Normal { std: config.initializer_range };
         let (vocab, features) = (config.vocab_size, config.hidden_size);
         let table = |b: &mut Builder, name, rows| {
             b.scope(name, |b| Embedding::with_init(b, rows, features, init))
         };
-        let (embedding, positions, blocks, norm) =
-            b.scope(if gpt2 { "transformer" } else { "model" }, |b| {
-                let embedding = table(b, if gpt2 { "wte" } else { "embed_tokens" }, vocab);
-                let learned = config.rope.is_none();
-                let positions = learned.then(|| table(b, "wpe", config.max_positions));
-                let list = if gpt2 { "h" } else { "layers" };
-                let block = |(i, layer)| {
-                    let block =
-                        b.scope(&format!("{list}.{i}"), |b| Block::new(b, config, layer, options));
-                    Arc::new(block)
-                };
-                let blocks: Vec<Arc<Block>> = config.layers.iter().enumerate().map(block).collect();
-                (embedding, positions, blocks, norm(b, if gpt2 { "ln_f" } else { "norm" }, config))
-            });
+        let (embedding, positions, blocks, norm) = b.scope(names.body, |b| {
+            let embedding = table(b, names.embedding, vocab);
+            let learned = config.rope.is_none();
+            let positions = learned.then(|| table(b, names.positions, config.max_positions));
+            let block = |(i, layer)| {
+                let block = config.block(layer, options);
+                Arc::new(b.scope(&format!("{}.{i}", names.layers), |b| Block::new(b, &block)))
+            };
+            let blocks: Vec<Arc<Block>> = config.layers.iter().enumerate().map(block).collect();
+            (embedding, positions, blocks, config.norms().layer(b, names.norm))
+        });
         let output = if config.tied {
             embedding.weight()
         } else {
@@ -107,17 +108,6 @@ impl CausalLm {
         if !config.trains_biases {
             b.freeze(ParamKind::Bias);
         }
-        let loss = LinearCrossEntropy {
-            z_loss: options.z_loss,
-            label_smoothing: options.label_smoothing,
-            bf16: options.bf16(),
-            ..LinearCrossEntropy::default()
-        };
-        let logits = if options.bf16() {
-            FeedforwardBf16::op(Activation::Identity, false, DType::F32)
-        } else {
-            ff_ops::Feedforward::op(Activation::Identity, false)
-        };
         let again = options.recompute.then(|| Again(blocks.iter().cloned().map(again).collect()));
         let with_experts = config.layers.iter().any(|layer| layer.experts);
         let scaled = |factor: f64| (factor > 0.0).then(|| Scale::op(factor));
@@ -128,9 +118,7 @@ impl CausalLm {
             blocks,
             again,
             norm,
-            output,
-            loss: loss.op(),
-            logits,
+            output: Output::new(output, None, options),
             add: Add::op(),
             balance: RouterBalance { top_k: config.moe.map_or(1, |moe| moe.top_k) }.op(),
             router: router.map_or([None, None], |moe| [scaled(moe.balance), scaled(moe.z_loss)]),
@@ -138,12 +126,12 @@ impl CausalLm {
         }
     }
 
-    /// How it computes.
+    /// The options.
     pub fn options(&self) -> &LanguageOptions {
         &self.options
     }
 
-    /// The loss of predicting `targets` `[B, T]`, of which −100 is not counted.
+    /// The loss of predicting `targets` `[B, T]`; −100 does not count.
     ///
     /// # Errors
     /// An id is not in the vocabulary, a position is too large, or memory is short.
@@ -154,17 +142,13 @@ impl CausalLm {
         targets: &Value,
     ) -> Result<CausalLoss> {
         let (x, losses) = self.hidden(graph, batch, None)?;
-        let weight = graph.param(self.output);
-        let outputs = graph.apply_all(&self.loss, &[&x, &weight, targets])?;
+        let [sum, count] = self.output.loss(graph, &x, targets)?;
         drop(x);
-        let [sum, count] = outputs.as_slice() else {
-            return Err(Error::shape("causal_lm", "expected a loss and a count"));
-        };
         let mut total = sum.clone();
         if let Some(losses) = losses {
             let [balance, z_loss] = &self.router;
             if let Some(factor) = balance {
-                let loss = graph.apply(&self.balance, &[&losses.spread, count])?;
+                let loss = graph.apply(&self.balance, &[&losses.spread, &count])?;
                 let loss = graph.apply(factor, &[&loss])?;
                 total = graph.apply(&self.add, &[&total, &loss])?;
             }
@@ -173,14 +157,15 @@ impl CausalLm {
                 total = graph.apply(&self.add, &[&total, &loss])?;
             }
         }
-        Ok(CausalLoss { sum: sum.clone(), count: count.clone(), total })
+        Ok(CausalLoss { sum, count, total })
     }
 
-    /// The logits `[B, T, vocabulary]` of the token after each; with a cache, after those that it holds, to which these are
-    /// added.
+    /// The logits `[B, T, vocabulary]` of the token after each; a cache holds earlier tokens and is
+    /// extended by these.
     ///
     /// # Errors
-    /// An id is not in the vocabulary, a position is too large, the cache is full, or memory is short.
+    /// An id is not in the vocabulary, a position is too large, the cache is full, or memory is
+    /// short.
     pub fn logits(
         &self,
         graph: &mut Graph,
@@ -188,7 +173,7 @@ impl CausalLm {
         cache: Option<&mut ModelCache>,
     ) -> Result<Value> {
         let (x, _) = self.hidden(graph, batch, cache)?;
-        self.head(graph, &x)
+        self.output.logits(graph, &x)
     }
 
     /// The logits `[B, vocabulary]` of the token after the last one of each sequence.
@@ -216,15 +201,10 @@ impl CausalLm {
             to.copy_from_slice(&from[(tokens - 1) * features..]);
         }
         let last = graph.input(last);
-        self.head(graph, &last)
+        self.output.logits(graph, &last)
     }
 
-    fn head(&self, graph: &mut Graph, x: &Value) -> Result<Value> {
-        let weight = graph.param(self.output);
-        graph.apply(&self.logits, &[x, &weight])
-    }
-
-    /// What the output layer reads `[B, T, features]`, with the losses of all routers.
+    /// The input of the output layer `[B, T, features]`, with the losses of all routers.
     ///
     /// # Errors
     /// As [`CausalLm::logits`].
@@ -251,7 +231,15 @@ impl CausalLm {
                     inputs.extend(segments);
                     outputs(&graph.recompute_all(Arc::clone(&again.0[i]), &inputs)?)?
                 }
-                _ => block.forward(graph, &x, positions, segments, layer_cache)?,
+                _ => {
+                    let context = BlockContext {
+                        positions: Some(positions),
+                        segments,
+                        memory: None,
+                        cache: layer_cache,
+                    };
+                    block.forward(graph, &x, context)?
+                }
             };
             x = y;
             losses = match (losses, more) {
@@ -266,7 +254,18 @@ impl CausalLm {
     }
 }
 
-/// Functions, which have nothing to show.
+impl DecoderConfig {
+    /// The number of values of the parameters.
+    pub fn parameters(&self) -> usize {
+        let mut builder = Builder::new();
+        CausalLm::new(&mut builder, self, &LanguageOptions::default());
+        // A model larger than can be counted has no plan.
+        let params = builder.plan();
+        params.map_or(0, |params| params.infos().iter().map(|i| i.spec.shape.len()).sum())
+    }
+}
+
+/// Functions, which have no debug output.
 struct Again(Vec<RecomputeAll>);
 
 impl fmt::Debug for Again {
@@ -275,13 +274,18 @@ impl fmt::Debug for Again {
     }
 }
 
-/// A block as a part that runs again for the backward pass: from x, positions and segments where there are any.
+/// A block as a function of x, positions and optional segments, to run again in the backward pass.
 fn again(block: Arc<Block>) -> RecomputeAll {
     Arc::new(move |graph: &mut Graph, inputs: &[Value]| {
         let [x, positions, segments @ ..] = inputs else {
             return Err(Error::shape("causal_lm", "a block reads x and positions"));
         };
-        let (y, losses) = block.forward(graph, x, positions, segments.first(), None)?;
+        let context = BlockContext {
+            positions: Some(positions),
+            segments: segments.first(),
+            ..BlockContext::default()
+        };
+        let (y, losses) = block.forward(graph, x, context)?;
         let mut outputs = Values::new();
         outputs.push(y);
         outputs.extend(losses.into_iter().flat_map(|losses| [losses.spread, losses.z_loss]));
@@ -289,7 +293,7 @@ fn again(block: Arc<Block>) -> RecomputeAll {
     })
 }
 
-/// What a block that runs again gave.
+/// The outputs of a block that runs again.
 fn outputs(values: &[Value]) -> Result<(Value, Option<RouterLosses>)> {
     match values {
         [y] => Ok((y.clone(), None)),

@@ -1,4 +1,4 @@
-//! What is said about configs that are not right, and what fields mean.
+//! The meaning of fields, and messages about wrong configs.
 
 use super::{CausalLm, DecoderConfig, file_tensors};
 use crate::Builder;
@@ -214,7 +214,7 @@ fn files_have_hugging_faces_names_and_shapes() {
         let name = format!("model.layers.0.mlp.{name}.weight");
         assert!(qwen.iter().any(|t| t.name == name), "{name}");
     }
-    // A matrix and back, by way of the file.
+    // A matrix to the file and back.
     let gpt2 = tensors(&gpt2());
     let qkv = gpt2.iter().find(|t| t.name == "transformer.h.1.attn.c_attn.weight").unwrap();
     let own: Vec<f32> = (0..108).map(|i| i as f32).collect();

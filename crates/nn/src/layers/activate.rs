@@ -1,10 +1,10 @@
-use super::Layer;
+use super::{Layer, Program, Slot};
 use crate::{Builder, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::Activation;
 use std::sync::Arc;
 
-/// An activation on its own, where it does not stand right behind a feedforward layer.
+/// An activation alone, where it does not directly follow a feedforward layer.
 ///
 /// # Shapes
 /// `[…] → […]`
@@ -17,12 +17,13 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Activate {
     op: Arc<dyn Op>,
+    activation: Activation,
 }
 
 impl Activate {
     /// A layer without parameters.
     pub fn new(activation: Activation) -> Self {
-        Self { op: ff_ops::Activate::op(activation) }
+        Self { op: ff_ops::Activate::op(activation), activation }
     }
 }
 
@@ -30,9 +31,14 @@ impl Layer for Activate {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         graph.apply(&self.op, &[&x])
     }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        Ok(program.activate(x, self.activation))
+    }
 }
 
-/// ReLU with a learned slope left of 0, `torch.nn.PReLU` (He et al., 2015), with the parameter `weight`.
+/// ReLU with a learned slope left of 0, `torch.nn.PReLU` (He et al., 2015), with the parameter
+/// `weight`.
 ///
 /// # Shapes
 /// `[…, C] → […, C]`, weight `[1]` or `[C]`
@@ -41,6 +47,8 @@ impl Layer for Activate {
 /// use ff_nn::{Builder, layers::Prelu};
 /// let mut builder = Builder::new();
 /// let layer = Prelu::new(&mut builder, 1, 0.25);
+/// assert_eq!(builder.plan()?.len(), 1);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Prelu {
@@ -60,5 +68,9 @@ impl Layer for Prelu {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let weight = graph.param(self.weight);
         graph.apply(&self.op, &[&x, &weight])
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        program.op(x, &self.op, &[self.weight])
     }
 }

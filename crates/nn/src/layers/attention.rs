@@ -5,13 +5,28 @@ use ff_ops::{Activation, KeyValueCache, Rotary, Segments};
 use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
-/// What an attention layer is made from.
+/// Which features of queries and keys share a root mean square.
+///
+/// ```
+/// assert_ne!(ff_nn::layers::QueryKeyNorm::Head, ff_nn::layers::QueryKeyNorm::Projection);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// Those of a head; all heads share the gains.
+    Head,
+    /// Those of all heads.
+    Projection,
+}
+
+/// The specification of an attention layer.
 ///
 /// ```
 /// use ff_nn::{Builder, layers::{Attention, AttentionConfig}};
 /// let mut builder = Builder::new();
 /// let heads = ff_ops::Attention { causal: true, ..ff_ops::Attention::new(4, 2, 8) };
 /// let layer = Attention::new(&mut builder, &AttentionConfig::new(heads, 24));
+/// assert_eq!(builder.plan()?.len(), (32 + 16 + 16) * 24 + 24 * 32);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct AttentionConfig {
@@ -19,29 +34,29 @@ pub struct AttentionConfig {
     pub heads: ff_ops::Attention,
     /// The width of the layer's input and output.
     pub features: usize,
-    /// The width of what keys and values are made from.
+    /// The width of the input of keys and values.
     pub memory_features: usize,
     /// Whether queries, keys and values have biases.
     pub qkv_bias: bool,
     /// Whether the output has a bias.
     pub out_bias: bool,
-    /// The ε of the normalisation of each head's queries and keys, where there is one.
-    pub norm_eps: Option<f64>,
-    /// How queries and keys are turned by their positions.
+    /// The normalisation of queries and keys, and its ε.
+    pub norm: Option<(QueryKeyNorm, f64)>,
+    /// The rotation of queries and keys by their positions.
     pub rotary: Option<Rotary>,
-    /// What the parameters of queries, keys, values and the output are called; where the first three are one, the first
-    /// name counts.
+    /// The names of the parameters of queries, keys, values and the output; the first for all three
+    /// inputs if they are one.
     pub names: [&'static str; 4],
-    /// How the weights of queries, keys and values are drawn.
+    /// The initialiser of the weights of queries, keys and values.
     pub init: Init,
-    /// How the weight of the output is drawn.
+    /// The initialiser of the output's weight.
     pub out_init: Init,
     /// Whether products are of bf16.
     pub bf16: bool,
 }
 
 impl AttentionConfig {
-    /// Llama's names, no biases, nothing normalised or turned.
+    /// Llama's names, without biases, normalisation or rotation.
     pub fn new(heads: ff_ops::Attention, features: usize) -> Self {
         let init = Init::Normal { std: 0.02 };
         Self {
@@ -50,7 +65,7 @@ impl AttentionConfig {
             memory_features: features,
             qkv_bias: false,
             out_bias: false,
-            norm_eps: None,
+            norm: None,
             rotary: None,
             names: ["q_proj", "k_proj", "v_proj", "o_proj"],
             init,
@@ -60,7 +75,7 @@ impl AttentionConfig {
     }
 }
 
-/// What attention reads beside its input.
+/// The inputs of attention beside x.
 ///
 /// ```
 /// assert!(ff_nn::layers::AttentionContext::default().memory.is_none());
@@ -69,20 +84,22 @@ impl AttentionConfig {
 pub struct AttentionContext<'a> {
     /// Each token's position `[B, T]`, for rotary positions.
     pub positions: Option<&'a Value>,
-    /// Each key's segment `[B, S]`, negative for padding; without `memory` each query's too, and attention stays inside of
-    /// a segment. With `cache` those of all keys that it holds in the end, which say what is padding.
+    /// The segment of each key `[B, S]`, negative for padding. Without `memory` also that of each
+    /// query, and attention stays within a segment. With `cache` those of all keys after the call,
+    /// of which only padding counts.
     pub segments: Option<&'a Value>,
-    /// What keys and values are made from, where it is not the input itself: `[B, S, memory features]`.
+    /// The input of keys and values if it is not x itself: `[B, S, memory features]`.
     pub memory: Option<&'a Value>,
-    /// Keys and values of earlier tokens, to which those of these are added: for generation.
+    /// Keys and values of earlier tokens, extended by those of x: for generation.
     pub cache: Option<&'a mut KeyValueCache>,
 }
 
-/// Attention with its projections: y = attention(x Wqᵀ, x Wkᵀ, x Wvᵀ) Woᵀ (Vaswani et al., 2017), with shared keys and
-/// values (Ainslie et al., 2023), rotary positions (Su et al., 2021) and normalised queries and keys as the config says.
+/// Attention with its projections: y = attention(x Wqᵀ, x Wkᵀ, x Wvᵀ) Woᵀ (Vaswani et al., 2017),
+/// optionally with shared keys and values (Ainslie et al., 2023), rotary positions (Su et al.,
+/// 2021) and normalised queries and keys.
 ///
-/// Parameters: `q_proj.weight`, `k_proj.weight`, `v_proj.weight`, or one for all three, and `o_proj.weight`, by the names
-/// of the config; `bias` where there are biases; `q_norm.weight`, `k_norm.weight`.
+/// Parameters: `q_proj.weight`, `k_proj.weight`, `v_proj.weight`, or one for all three, and
+/// `o_proj.weight`, under the config's names; `bias` with biases; `q_norm.weight`, `k_norm.weight`.
 ///
 /// # Shapes
 /// `[B, T, features] → [B, T, features]`
@@ -141,9 +158,14 @@ impl Attention {
             ])
         };
         let out = project(out_name, q, features, config.out_bias, config.out_init, DType::F32);
-        let norms = config.norm_eps.map(|eps| {
-            ["q_norm", "k_norm"]
-                .map(|name| builder.scope(name, |b| RmsNorm::with_eps(b, heads.head_dim, eps)))
+        let norms = config.norm.map(|(over, eps)| {
+            [("q_norm", q), ("k_norm", kv)].map(|(name, projection)| {
+                let features = match over {
+                    QueryKeyNorm::Head => heads.head_dim,
+                    QueryKeyNorm::Projection => projection,
+                };
+                builder.scope(name, |b| RmsNorm::with_eps(b, features, eps))
+            })
         });
         let op = |segments| ff_ops::Attention { segments, ..heads }.op();
         let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
@@ -151,10 +173,10 @@ impl Attention {
         Self { heads, ops, input, norms, rotary, out }
     }
 
-    /// The type of queries, keys and values, which a cache must have.
+    /// The type of queries, keys and values, and of a cache for them.
     pub fn inner_dtype(config: &AttentionConfig) -> DType {
         // Normalisation computes in f32; what it reads and gives is not rounded in between.
-        if config.bf16 && config.norm_eps.is_none() { DType::BF16 } else { DType::F32 }
+        if config.bf16 && config.norm.is_none() { DType::BF16 } else { DType::F32 }
     }
 
     /// The layer's output.
@@ -226,7 +248,7 @@ impl Attention {
         graph.apply(op, &inputs)
     }
 
-    /// Attention over what has been seen so far, outside of the tape.
+    /// Attention over the cached tokens, outside of the tape.
     fn attend(
         &self,
         graph: &Graph,

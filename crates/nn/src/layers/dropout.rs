@@ -1,12 +1,12 @@
-use super::Layer;
+use super::{Layer, Program, Slot};
 use crate::Builder;
 use ff_graph::{Graph, Op, Result, Value};
 use std::sync::Arc;
 
-/// Drops a share of the values in training and scales the others up, `torch.nn.Dropout` (Srivastava et al., 2014); in
-/// evaluation it passes its input on.
+/// Drops a share of the values in training and scales the others up, `torch.nn.Dropout` (Srivastava
+/// et al., 2014); the identity in evaluation.
 ///
-/// Which ones are dropped depends on seed, step, micro-batch and the layer's place alone.
+/// The choice depends on seed, step, micro-batch and the layer's path alone.
 ///
 /// # Shapes
 /// `[…] → […]`
@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// use ff_nn::{Builder, layers::Dropout};
 /// let mut builder = Builder::new();
 /// let layer = builder.scope("layers.0", |b| Dropout::new(b, 0.5));
+/// assert_eq!(builder.plan()?.len(), 0);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Dropout {
@@ -31,5 +33,9 @@ impl Dropout {
 impl Layer for Dropout {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         if graph.training() { graph.apply(&self.op, &[&x]) } else { Ok(x) }
+    }
+
+    fn compile(&self, _program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        Ok(x)
     }
 }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// use ff_nn::{Builder, layers::Embedding};
 /// let mut builder = Builder::new();
 /// let layer = builder.scope("embeddings.0", |b| Embedding::new(b, 100, 8));
+/// assert_eq!(builder.plan()?.len(), 100 * 8);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Embedding {
@@ -20,7 +22,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Vectors whose length is about 1 at first, the size that standardised numbers beside them have.
+    /// Vectors of an initial length of about 1, the size of standardised numbers beside them.
     pub fn new(builder: &mut Builder, ids: usize, dim: usize) -> Self {
         Self::with_init(builder, ids, dim, Init::Normal { std: 1.0 / (dim.max(1) as f64).sqrt() })
     }
@@ -31,7 +33,7 @@ impl Embedding {
         Self { op: ff_ops::Embedding::op(None), weight }
     }
 
-    /// The same table with a row that looking it up does not train.
+    /// The same table with a row without a gradient.
     #[must_use]
     pub fn with_padding(mut self, row: usize) -> Self {
         self.op = ff_ops::Embedding::op(Some(row));

@@ -1,4 +1,4 @@
-use super::Layer;
+use super::{Layer, Program, Slot};
 use crate::{Builder, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::Activation;
@@ -32,7 +32,7 @@ pub struct Feedforward {
 }
 
 impl Feedforward {
-    /// A layer with a bias of zeros and the initialiser that suits its activation.
+    /// A layer with a bias of zeros and the usual initialiser for its activation.
     pub fn new(
         builder: &mut Builder,
         in_features: usize,
@@ -43,7 +43,7 @@ impl Feedforward {
         Self::with_init(builder, in_features, out_features, activation, true, init)
     }
 
-    /// A layer with the initialiser of its weight, with or without a bias.
+    /// A layer with this initialiser, with or without a bias.
     pub fn with_init(
         builder: &mut Builder,
         in_features: usize,
@@ -58,7 +58,8 @@ impl Feedforward {
         Self { op: ff_ops::Feedforward::op(activation, bias.is_some()), activation, weight, bias }
     }
 
-    /// The same layer with products of bf16 and an output of this type: bf16 before another such layer, else f32.
+    /// The same layer with products of bf16 and an output of this type: bf16 before another such
+    /// layer, else f32.
     #[must_use]
     pub fn in_bf16(mut self, output: DType) -> Self {
         self.op = ff_ops::FeedforwardBf16::op(self.activation, self.bias.is_some(), output);
@@ -76,5 +77,9 @@ impl Layer for Feedforward {
             }
             None => graph.apply(&self.op, &[&x, &weight]),
         }
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        program.product(x, self.weight, self.bias, self.activation)
     }
 }

@@ -1,13 +1,15 @@
-use super::Layer;
+use super::{Layer, Program, Slot};
 use crate::{Builder, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::Activation;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The feedforward block of a transformer, two layers or three where it is gated, as one operation that keeps little.
+/// The feedforward block of a transformer, two layers or three if it is gated, as one operation
+/// that keeps little.
 ///
-/// Parameters, in this order: `gate_proj.weight` where it is gated, `up_proj.weight` `[hidden, in]`, `down_proj.weight`
-/// `[in, hidden]` (Llama's names), and as many `bias`.
+/// Parameters, in this order: `gate_proj.weight` if it is gated, `up_proj.weight` `[hidden, in]`,
+/// `down_proj.weight` `[in, hidden]` (Llama's names), then a `bias` for each.
 ///
 /// # Shapes
 /// `[…, in] → […, in]`
@@ -19,7 +21,8 @@ use std::sync::Arc;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut builder = Builder::new();
-/// let swiglu = ff_ops::FeedforwardBlock { activation: Activation::Silu, gated: true, ..Default::default() };
+/// let activation = Activation::Silu;
+/// let swiglu = ff_ops::FeedforwardBlock { activation, gated: true, ..Default::default() };
 /// let layer = FeedforwardBlock::new(&mut builder, swiglu, 2, 6, Init::Normal { std: 0.02 });
 /// let mut graph = Graph::new(&device, builder.build(&device, DType::F32, 0, true)?);
 /// let x = graph.input(Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2]).unwrap());
@@ -29,11 +32,12 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct FeedforwardBlock {
     op: Arc<dyn Op>,
+    spec: ff_ops::FeedforwardBlock,
     params: SmallVec<[ParamId; 6]>,
 }
 
 impl FeedforwardBlock {
-    /// A block whose weights are drawn by `init` and whose biases are zeros.
+    /// A block with this initialiser of weights, and biases of zeros.
     pub fn new(
         builder: &mut Builder,
         op: ff_ops::FeedforwardBlock,
@@ -45,8 +49,8 @@ impl FeedforwardBlock {
         Self::with_names(builder, op, (features, hidden), names, [init, init])
     }
 
-    /// The same with the layers' names (the first one counts where it is gated) and the initialisers of what reads x and of
-    /// what gives y; for features and hidden features.
+    /// The same over `(features, hidden features)`, with the names of gate, up and down, and the
+    /// initialisers of the layers that read x and of the one that gives y.
     pub fn with_names(
         builder: &mut Builder,
         op: ff_ops::FeedforwardBlock,
@@ -68,7 +72,7 @@ impl FeedforwardBlock {
             });
         }
         params.extend(biases);
-        Self { op: op.op(), params }
+        Self { op: op.op(), spec: op, params }
     }
 }
 
@@ -79,5 +83,20 @@ impl Layer for FeedforwardBlock {
         inputs.push(&x);
         inputs.extend(&params);
         graph.apply(&self.op, &inputs)
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        let count = if self.spec.bias { self.params.len() / 2 } else { self.params.len() };
+        let layer = |i: usize| (self.params[i], self.spec.bias.then(|| self.params[count + i]));
+        let kept = self.spec.gated.then(|| program.keep(&x));
+        let (weight, bias) = layer(0);
+        let mut h = program.product(x, weight, bias, self.spec.activation)?;
+        if let Some(x) = kept {
+            let (weight, bias) = layer(1);
+            let up = program.product(x, weight, bias, Activation::Identity)?;
+            h = program.multiply(h, up);
+        }
+        let (weight, bias) = layer(count - 1);
+        program.product(h, weight, bias, Activation::Identity)
     }
 }

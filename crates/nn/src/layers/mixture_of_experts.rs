@@ -5,12 +5,12 @@ use ff_ops::{Activation, ScaleRows};
 use ff_tensor::DType;
 use std::sync::Arc;
 
-/// Gated feedforward blocks of which each token sees a few (Shazeer et al., 2017; Fedus et al., 2022), and, where there is
-/// one, an expert that every token sees through a gate of its own, σ(x w) · f(x).
+/// Gated feedforward blocks of which each token sees a few (Shazeer et al., 2017; Fedus et al.,
+/// 2022), optionally with an expert that every token sees through a gate of its own, σ(x w) · f(x).
 ///
-/// Parameters: `gate.weight` `[experts, in]`, `experts.gate_proj.weight` and `experts.up_proj.weight`
-/// `[experts, hidden, in]`, `experts.down_proj.weight` `[experts, in, hidden]`; `shared_expert.*`,
-/// `shared_expert_gate.weight` `[1, in]`.
+/// Parameters: `gate.weight` `[experts, in]`, `experts.gate_proj.weight` and
+/// `experts.up_proj.weight` `[experts, hidden, in]`, `experts.down_proj.weight` `[experts, in,
+/// hidden]`; `shared_expert.*`, `shared_expert_gate.weight` `[1, in]`.
 ///
 /// # Shapes
 /// `[…, in] → […, in]`
@@ -21,6 +21,8 @@ use std::sync::Arc;
 /// let mut builder = Builder::new();
 /// let op = ff_ops::MixtureOfExperts { top_k: 2, ..Default::default() };
 /// let layer = MixtureOfExperts::new(&mut builder, op, 4, 8, 16, None, Init::Normal { std: 0.02 });
+/// assert_eq!(builder.plan()?.len(), 4 * 8 + 3 * 4 * 8 * 16);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct MixtureOfExperts {
@@ -37,24 +39,20 @@ struct Shared {
     add: Arc<dyn Op>,
 }
 
-/// What a mixture of experts gives: its output, and what losses of its router are made of, sums over tokens.
-///
-/// ```
-/// fn z_loss(output: &ff_nn::layers::ExpertsOutput) -> f64 { output.z_loss.item().unwrap_or(0.0) }
-/// ```
+/// The output of a mixture of experts, and the terms of its router's losses, sums over tokens.
 #[derive(Debug, Clone)]
 pub struct ExpertsOutput {
     /// The output.
     pub y: Value,
-    /// The probability of each expert above how often it is chosen, `[2, experts]`: what
-    /// [`RouterBalance`](ff_ops::RouterBalance) reads.
+    /// The probability of each expert above the number of its tokens, `[2, experts]`: the input of
+    /// [`RouterBalance`](ff_ops::RouterBalance).
     pub spread: Value,
-    /// Small where the router's logits are.
+    /// The sum of the router's z-losses, small if its logits are.
     pub z_loss: Value,
 }
 
 impl MixtureOfExperts {
-    /// Experts of `hidden` features, and a shared one of so many.
+    /// Experts of `hidden` features, and a shared one of `shared`.
     pub fn new(
         builder: &mut Builder,
         op: ff_ops::MixtureOfExperts,

@@ -1,15 +1,48 @@
-use super::Layer;
+use super::{Layer, Program, Slot};
 use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::Statistics;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// PyTorch's default, which also keeps constant features finite.
-pub(crate) const NORM_EPS: f64 = 1e-5;
+/// A normalisation by name.
+///
+/// ```
+/// assert_eq!(ff_nn::NormKind::default(), ff_nn::NormKind::None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// None.
+    #[default]
+    None,
+    /// Over the batch.
+    Batch,
+    /// Over the features.
+    Layer,
+    /// Over the features, without centring.
+    Rms,
+}
 
-/// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature by the mean and variance of the
-/// batch in training, by their running averages in evaluation. Parameters `weight`, `bias`; statistics `running_mean`,
-/// `running_var`.
+impl NormKind {
+    /// The layer, if there is one.
+    pub(crate) fn layer(self, b: &mut Builder, features: usize) -> Option<Box<dyn Layer>> {
+        Some(match self {
+            NormKind::None => return None,
+            NormKind::Batch => Box::new(BatchNorm::new(b, features)),
+            NormKind::Layer => Box::new(LayerNorm::new(b, features)),
+            NormKind::Rms => Box::new(RmsNorm::new(b, features)),
+        })
+    }
+}
+
+/// PyTorch's default, which also keeps constant features finite.
+const NORM_EPS: f64 = 1e-5;
+
+/// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature by the mean
+/// and variance of the batch in training, by their running averages in evaluation. Parameters
+/// `weight`, `bias`; statistics `running_mean`, `running_var`.
 ///
 /// # Shapes
 /// `[…, C] → […, C]`
@@ -18,6 +51,8 @@ pub(crate) const NORM_EPS: f64 = 1e-5;
 /// use ff_nn::{Builder, layers::BatchNorm};
 /// let mut builder = Builder::new();
 /// let layer = builder.scope("layers.0.norm", |b| BatchNorm::new(b, 64));
+/// assert_eq!(builder.plan()?.len(), 4 * 64);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct BatchNorm {
@@ -61,9 +96,15 @@ impl Layer for BatchNorm {
         graph.update_state(self.running_var, var, self.momentum)?;
         Ok(y.clone())
     }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        let params = [self.weight, self.bias, self.running_mean, self.running_var];
+        program.batch_norm(x, &self.evaluation, &params, NORM_EPS)
+    }
 }
 
-/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016), with parameters `weight`, `bias`.
+/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016), with
+/// parameters `weight`, `bias`.
 ///
 /// # Shapes
 /// `[…, C] → […, C]`
@@ -72,6 +113,8 @@ impl Layer for BatchNorm {
 /// use ff_nn::{Builder, layers::LayerNorm};
 /// let mut builder = Builder::new();
 /// let layer = LayerNorm::new(&mut builder, 64);
+/// assert_eq!(builder.plan()?.len(), 2 * 64);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct LayerNorm {
@@ -101,10 +144,14 @@ impl Layer for LayerNorm {
         let (weight, bias) = (graph.param(self.weight), graph.param(self.bias));
         graph.apply(&self.op, &[&x, &weight, &bias])
     }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        program.op(x, &self.op, &[self.weight, self.bias])
+    }
 }
 
-/// Root-mean-square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich, 2019), with the
-/// parameter `weight`.
+/// Root-mean-square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich,
+/// 2019), with the parameter `weight`.
 ///
 /// # Shapes
 /// `[…, C] → […, C]`
@@ -113,6 +160,8 @@ impl Layer for LayerNorm {
 /// use ff_nn::{Builder, layers::RmsNorm};
 /// let mut builder = Builder::new();
 /// let layer = RmsNorm::new(&mut builder, 64);
+/// assert_eq!(builder.plan()?.len(), 64);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct RmsNorm {
@@ -139,5 +188,9 @@ impl Layer for RmsNorm {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let weight = graph.param(self.weight);
         graph.apply(&self.op, &[&x, &weight])
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        program.op(x, &self.op, &[self.weight])
     }
 }

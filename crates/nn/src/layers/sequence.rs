@@ -1,8 +1,8 @@
-use super::Layer;
+use super::{Layer, Program, Slot};
 use ff_graph::{Graph, Op, Result, Value};
 use std::sync::Arc;
 
-/// Layers one after the other, `torch.nn.Sequential`.
+/// Layers in sequence, `torch.nn.Sequential`.
 ///
 /// ```
 /// use ff_nn::{Builder, layers::{Feedforward, Sequence}};
@@ -29,12 +29,12 @@ impl Sequence {
         self.layers.push(Box::new(layer));
     }
 
-    /// How many layers there are.
+    /// The number of layers.
     pub fn len(&self) -> usize {
         self.layers.len()
     }
 
-    /// Whether there is none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }
@@ -43,6 +43,10 @@ impl Sequence {
 impl Layer for Sequence {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         self.layers.iter().try_fold(x, |x, layer| layer.forward(graph, x))
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        self.layers.iter().try_fold(x, |x, layer| layer.compile(program, x))
     }
 }
 
@@ -55,6 +59,8 @@ impl Layer for Sequence {
 /// use ff_nn::{Builder, layers::{Feedforward, Residual}};
 /// let mut builder = Builder::new();
 /// let layer = Residual::new(Feedforward::new(&mut builder, 8, 8, ff_ops::Activation::Relu));
+/// assert_eq!(builder.plan()?.len(), 8 * 8 + 8);
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Residual {
@@ -73,5 +79,11 @@ impl Layer for Residual {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let y = self.layer.forward(graph, x.clone())?;
         graph.apply(&self.add, &[&x, &y])
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        let kept = program.keep(&x);
+        let y = self.layer.compile(program, x)?;
+        Ok(program.add(y, kept))
     }
 }

@@ -3,8 +3,7 @@ mod predictor;
 pub use predictor::Predictor;
 
 use crate::layers::{
-    Activate, BatchNorm, Dropout, Embedding, Feedforward, LayerNorm, Prelu, Residual, RmsNorm,
-    Sequence,
+    Activate, Dropout, Embedding, Feedforward, HiddenLayer, Prelu, Residual, Sequence,
 };
 use crate::{ActivationKind, Builder, Layer, ModelConfig, NormKind, Precision};
 use ff_graph::{Error, Graph, Op, Result, Value};
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// What a feedforward network is made from: with its parameters, all that is needed to use it.
+/// The specification of a feedforward network; together with its parameters, the whole network.
 ///
 /// ```
 /// let config = ff_nn::models::MlpConfig { numeric: 64, outputs: 10, ..Default::default() };
@@ -23,25 +22,25 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct MlpConfig {
-    /// How many numeric inputs a row has.
+    /// The number of numeric inputs of a row.
     pub numeric: usize,
-    /// For each category input, how many ids it has.
+    /// The number of ids of each category input.
     pub cardinalities: Vec<usize>,
-    /// How many outputs a row has.
+    /// The number of outputs of a row.
     pub outputs: usize,
-    /// The layers between.
+    /// The hidden layers.
     pub network: ModelConfig,
 }
 
 impl MlpConfig {
-    /// The width of the embedding of a column with so many ids: √n rounded up, at least 2 and at most 64, unless the
-    /// recipe says otherwise.
+    /// The width of the embedding of n ids: √n rounded up, from 2 to 64, unless the recipe states
+    /// one.
     pub fn embedding_dim(&self, cardinality: usize) -> usize {
         let usual = ((cardinality as f64).sqrt().ceil() as usize).clamp(2, 64);
         self.network.embedding_dim.unwrap_or(usual)
     }
 
-    /// The width of what the first layer reads.
+    /// The width of the first layer's input.
     pub fn in_features(&self) -> usize {
         self.numeric + self.cardinalities.iter().map(|&n| self.embedding_dim(n)).sum::<usize>()
     }
@@ -54,7 +53,7 @@ impl MlpConfig {
 /// ```
 #[derive(Debug, Default, Clone)]
 pub struct MlpInput {
-    /// The numbers, where there are any.
+    /// The numbers, if there are any.
     pub numeric: Option<Value>,
     /// The ids.
     pub categorical: SmallVec<[Value; 4]>,
@@ -62,9 +61,10 @@ pub struct MlpInput {
 
 /// A feedforward network over numbers and categories: embeddings, hidden layers, an output layer.
 ///
-/// Hidden layer i is `activation(norm(x Wᵀ + b))` with dropout behind it, and x added where `residual` is set and the
-/// widths agree. Parameters: `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
-/// `layers.i.activation.weight` (PReLU), `output.weight`, `output.bias`.
+/// Hidden layer i is `activation(norm(x Wᵀ + b))` with dropout, plus x if `residual` is set and the
+/// widths agree, and then the layers whose tables the recipe has. Parameters:
+/// `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
+/// `layers.i.activation.weight` (PReLU), `layers.i.TABLE.*`, `output.weight`, `output.bias`.
 ///
 /// # Shapes
 /// numbers `[N, numeric]`, ids `[N]` each → `[N, outputs]`
@@ -117,6 +117,16 @@ impl Mlp {
             } else {
                 layers.push(block);
             }
+            for (name, layer) in network.layers() {
+                let name = format!("layers.{i}.{name}");
+                let hidden = HiddenLayer {
+                    features: next,
+                    bias: network.bias,
+                    bf16: network.precision == Precision::Bf16,
+                    init: &|activation| network.init_for(activation),
+                };
+                layers.push(builder.scope(&name, |b| layer.build(b, &hidden)));
+            }
             width = next;
         }
         layers.push(builder.scope("output", |b| {
@@ -130,7 +140,7 @@ impl Mlp {
         Self { embeddings, concat: Concat::op(), layers, outputs: config.outputs }
     }
 
-    /// How many outputs a row has.
+    /// The number of outputs of a row.
     pub fn outputs(&self) -> usize {
         self.outputs
     }
@@ -168,7 +178,7 @@ impl Mlp {
     }
 }
 
-/// One hidden layer with what belongs to it.
+/// One hidden layer: product, norm, activation, dropout.
 fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> Sequence {
     let mut block = Sequence::new();
     let activation = network.element_wise();
@@ -180,19 +190,17 @@ fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> 
         _ => Activation::Identity,
     };
     let layer = Feedforward::with_init(b, width, next, fused, network.bias, init);
-    // What reads the output: another product, or an operation that computes in f32.
+    // The output is bf16 if another product reads it, and f32 for other operations.
     let direct = network.norm == NormKind::None && activation.is_some();
     let direct = direct && network.dropout == 0.0 && !network.residual;
+    let direct = direct && network.layers().next().is_none();
     block.push(match network.precision {
         Precision::F32 => layer,
         Precision::Bf16 => layer.in_bf16(if direct { DType::BF16 } else { DType::F32 }),
     });
-    b.scope("norm", |b| match network.norm {
-        NormKind::None => {}
-        NormKind::Batch => block.push(BatchNorm::new(b, next)),
-        NormKind::Layer => block.push(LayerNorm::new(b, next)),
-        NormKind::Rms => block.push(RmsNorm::new(b, next)),
-    });
+    if let Some(norm) = b.scope("norm", |b| network.norm.layer(b, next)) {
+        block.push(norm);
+    }
     match (network.activation, activation) {
         (ActivationKind::Prelu, _) => {
             block.push(b.scope("activation", |b| Prelu::new(b, 1, network.prelu_slope())));

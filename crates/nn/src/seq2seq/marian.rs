@@ -1,33 +1,37 @@
-//! Translation: an encoder that reads, a decoder that writes.
+//! Translation: an encoder for the source, a decoder for the target.
 
 use crate::decoder::CausalLoss;
-use crate::decoder::families::{
-    MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS, activation, shared_width,
+use crate::layers::{AttentionConfig, Embedding};
+use crate::transformer::fields::{
+    self, Fields, MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS,
+    Result as ConfigResult,
 };
-use crate::layers::Embedding;
-use crate::transformer::LanguageOptions;
-use crate::transformer::block::{PostNormBlock, PostNormConfig, PostNormContext, PostNormNames};
-use crate::transformer::fields::{Fields, Result as ConfigResult};
-use crate::{Builder, ConfigError, Init, Layer};
-use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
-use ff_ops::{Activation, Add, FeedforwardBf16, KeyValueCache, LinearCrossEntropy, Scale};
+use crate::transformer::{
+    Block, BlockConfig, BlockContext, BlockNames, FeedforwardConfig, LanguageOptions, NormConfig,
+    NormPlace, Output, TransformerNorm,
+};
+use crate::{Builder, Init, Layer};
+use ff_graph::{Error, Graph, Op, ParamKind, Result, Value};
+use ff_ops::{Activation, Add, KeyValueCache, Scale};
 use ff_tensor::{DType, Device, Tensor};
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
 
-/// What a translation model is made from, read from a `config.json` with `model_type` `marian`.
+/// The specification of a translation model, read from a `config.json` with `model_type` `marian`.
 ///
 /// ```
-/// let json = r#"{"model_type": "marian", "vocab_size": 30, "d_model": 8, "encoder_layers": 1, "decoder_layers": 2,
-///     "encoder_attention_heads": 2, "decoder_attention_heads": 4, "encoder_ffn_dim": 16, "decoder_ffn_dim": 12,
-///     "max_position_embeddings": 20, "pad_token_id": 29, "decoder_start_token_id": 29, "eos_token_id": 0}"#;
+/// let json = r#"{"model_type": "marian", "vocab_size": 30, "d_model": 8,
+///     "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+///     "decoder_attention_heads": 4, "encoder_ffn_dim": 16, "decoder_ffn_dim": 12,
+///     "max_position_embeddings": 20, "pad_token_id": 29, "decoder_start_token_id": 29,
+///     "eos_token_id": 0}"#;
 /// let config = ff_nn::models::MarianConfig::parse(json)?;
 /// assert_eq!((config.start_token, config.end_token), (29, 0));
 /// # Ok::<(), ff_nn::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarianConfig {
-    /// How many tokens there are, of both languages.
+    /// The number of tokens of both languages together.
     pub vocab_size: usize,
     /// The width of a token's vector.
     pub features: usize,
@@ -35,15 +39,15 @@ pub struct MarianConfig {
     pub encoder: [usize; 3],
     /// Layers, heads and hidden width of the decoder.
     pub decoder: [usize; 3],
-    /// How many positions there are.
+    /// The number of positions.
     pub max_positions: usize,
-    /// The feedforward blocks' activation.
+    /// The activation of the feedforward blocks.
     pub activation: Activation,
-    /// Whether embeddings are multiplied with √features.
+    /// Whether embeddings are multiplied by √features.
     pub scaled: bool,
-    /// The token that fills up a batch.
+    /// The token that pads a batch.
     pub pad_token: u32,
-    /// The token that a translation begins with.
+    /// The first token of a translation.
     pub start_token: u32,
     /// The token that ends a text.
     pub end_token: u32,
@@ -56,136 +60,179 @@ impl MarianConfig {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
-    /// It is not JSON or not of this family; a field is missing, not in its domain, or contradicts another one.
+    /// It is not JSON or not of this family; a field is missing, not in its domain, or contradicts
+    /// another one.
     pub fn parse(text: &str) -> ConfigResult<Self> {
-        let json: Json = serde_json::from_str(text)
-            .map_err(|e| ConfigError::new("config.json", format!("is not valid JSON: {e}")))?;
-        let Json::Object(json) = json else {
-            return Err(ConfigError::new("config.json", "expected an object"));
-        };
-        let mut config = read(&Fields::new(&json, ""))?;
+        let json = fields::object(text)?;
+        let mut config = Fields::read(&json, read)?;
         config.json = json;
         Ok(config)
     }
 
-    /// What was read, as the text of a `config.json`.
+    /// The text of a `config.json`, with every field that was read.
     pub fn to_json(&self) -> String {
-        // A map of JSON values always has a text.
-        serde_json::to_string_pretty(&self.json).unwrap_or_default()
+        fields::to_text(&self.json)
     }
 }
 
-fn read(fields: &Fields<'_>) -> ConfigResult<MarianConfig> {
-    if fields.text(&["model_type"])? != Some("marian") {
-        return Err(fields.error("model_type", "expected \"marian\""));
+fn read(fields: &Fields<'_>) -> MarianConfig {
+    if fields.text(&["model_type"]) != Some("marian") {
+        fields.fail("model_type", "expected \"marian\"");
     }
-    if !fields.flag("share_encoder_decoder_embeddings", true)? {
+    if !fields.flag("share_encoder_decoder_embeddings", true) {
         let message = "a vocabulary of its own for each language is not supported";
-        return Err(fields.error("share_encoder_decoder_embeddings", message));
+        fields.fail("share_encoder_decoder_embeddings", message);
     }
-    if !fields.flag("tie_word_embeddings", true)? {
+    if !fields.flag("tie_word_embeddings", true) {
         let message = "an output layer of its own is not supported";
-        return Err(fields.error("tie_word_embeddings", message));
+        fields.fail("tie_word_embeddings", message);
     }
-    let features = fields.required(&["d_model"], MOST_FEATURES)?;
+    let features = fields.required(&["d_model"], MOST_FEATURES);
     if !features.is_multiple_of(2) {
-        return Err(fields.error("d_model", "sinusoidal positions need an even number"));
+        fields.fail("d_model", "sinusoidal positions need an even number");
     }
     let part = |layers, heads, hidden| {
-        let count = fields.required(&[heads], MOST_HEADS)?;
-        shared_width(fields, heads, features, count)?;
-        let layers = fields.required(&[layers], MOST_LAYERS)?;
-        Ok([layers, count, fields.required(&[hidden], MOST_HIDDEN)?])
+        let count = fields.required(&[heads], MOST_HEADS);
+        fields.head_width(heads, features, count);
+        let layers = fields.required(&[layers], MOST_LAYERS);
+        [layers, count, fields.required(&[hidden], MOST_HIDDEN)]
     };
-    let vocab_size = fields.required(&["vocab_size"], MOST_TOKENS)?;
-    let token = |key| match fields.count(key)? {
-        Some(id) if id < vocab_size => Ok(id as u32),
-        Some(id) => {
-            let message = format!("{id} is none of the {vocab_size} tokens");
-            Err(fields.error(key, message))
+    let vocab_size = fields.required(&["vocab_size"], MOST_TOKENS);
+    let token = |key| {
+        match fields.count(key) {
+            None if !fields.has(key) => fields.missing(key),
+            Some(id) if id >= vocab_size => {
+                fields.fail(key, format!("{id} is none of the {vocab_size} tokens"));
+            }
+            id => return id.unwrap_or(0) as u32,
         }
-        None => Err(fields.missing(key)),
+        0
     };
-    Ok(MarianConfig {
+    MarianConfig {
         vocab_size,
         features,
-        encoder: part("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim")?,
-        decoder: part("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim")?,
-        max_positions: fields.required(&["max_position_embeddings"], MOST_TOKENS)?,
-        activation: activation(fields, "activation_function", Activation::Gelu)?,
-        scaled: fields.flag("scale_embedding", false)?,
-        pad_token: token("pad_token_id")?,
-        start_token: token("decoder_start_token_id")?,
-        end_token: token("eos_token_id")?,
-        initializer_range: fields.positive(&["init_std"])?.unwrap_or(0.02),
+        encoder: part("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"),
+        decoder: part("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"),
+        max_positions: fields.required(&["max_position_embeddings"], MOST_TOKENS),
+        activation: fields.activation("activation_function", Activation::Gelu),
+        scaled: fields.flag("scale_embedding", false),
+        pad_token: token("pad_token_id"),
+        start_token: token("decoder_start_token_id"),
+        end_token: token("eos_token_id"),
+        initializer_range: fields.positive(&["init_std"]).unwrap_or(0.02),
         json: Map::new(),
-    })
+    }
 }
 
 /// A batch for a translation model.
-///
-/// ```
-/// fn sentences(batch: &ff_nn::models::TranslationBatch) -> usize { batch.source.shape().dims()[0] }
-/// ```
 #[derive(Debug, Clone)]
 pub struct TranslationBatch {
-    /// The tokens to read `[B, S]` (i32).
+    /// The tokens of the source `[B, S]` (i32).
     pub source: Value,
     /// 0, or a negative number for padding of the source `[B, S]` (i32).
     pub segments: Option<Value>,
-    /// The tokens written so far `[B, T]` (i32), of which the first is the one that a translation begins with.
+    /// The tokens of the target `[B, T]` (i32), the start token first.
     pub target: Value,
 }
 
-/// A Marian model (Junczys-Dowmunt et al., 2018): post-norm encoder and decoder over one table of embeddings, with
-/// sinusoidal positions.
+/// A Marian model (Junczys-Dowmunt et al., 2018): post-norm encoder and decoder over one table of
+/// embeddings, with sinusoidal positions.
 ///
-/// Parameters carry Hugging Face's names; `final_logits_bias` is a state, which is not trained.
+/// Parameters have Hugging Face's names; `final_logits_bias` is a state without training.
 ///
 /// # Shapes
 /// source `[B, S]`, target `[B, T]` → logits `[B, T, vocabulary]`
 ///
 /// ```
 /// use ff_nn::{Builder, models::{Marian, MarianConfig}};
-/// # let json = r#"{"model_type": "marian", "vocab_size": 30, "d_model": 8, "encoder_layers": 1, "decoder_layers": 2,
-/// #    "encoder_attention_heads": 2, "decoder_attention_heads": 4, "encoder_ffn_dim": 16, "decoder_ffn_dim": 12,
-/// #    "max_position_embeddings": 20, "pad_token_id": 29, "decoder_start_token_id": 29, "eos_token_id": 0}"#;
+/// # let json = r#"{"model_type": "marian", "vocab_size": 30, "d_model": 8,
+/// #    "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2,
+/// #    "decoder_attention_heads": 4, "encoder_ffn_dim": 16, "decoder_ffn_dim": 12,
+/// #    "max_position_embeddings": 20, "pad_token_id": 29, "decoder_start_token_id": 29,
+/// #    "eos_token_id": 0}"#;
 /// let config = MarianConfig::parse(json).unwrap();
 /// let mut builder = Builder::new();
 /// let model = Marian::new(&mut builder, &config, &Default::default());
+/// assert!(builder.plan()?.id("model.shared.weight").is_some());
+/// # Ok::<(), ff_graph::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Marian {
     shared: Embedding,
     scale: Option<Arc<dyn Op>>,
-    encoder: Vec<PostNormBlock>,
-    decoder: Vec<PostNormBlock>,
-    bias: ParamId,
+    encoder: Vec<Block>,
+    decoder: Vec<Block>,
+    output: Output,
     add: Arc<dyn Op>,
-    logits: Arc<dyn Op>,
-    loss: Arc<dyn Op>,
     features: usize,
     max_positions: usize,
     options: LanguageOptions,
 }
 
 /// The keys and values of the decoder's own tokens, layer by layer.
-///
-/// ```
-/// fn written(cache: &ff_nn::models::DecoderCache) -> usize { cache.len() }
-/// ```
 #[derive(Debug)]
 pub struct DecoderCache(Vec<KeyValueCache>);
 
 impl DecoderCache {
-    /// How many tokens of each sequence it holds.
+    /// The number of tokens of each sequence in it.
     pub fn len(&self) -> usize {
         self.0.first().map_or(0, KeyValueCache::len)
     }
 
-    /// Whether it holds none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// The specification of a layer of the encoder or the decoder, of `[layers, heads, hidden]`.
+fn block(
+    config: &MarianConfig,
+    [_, heads, hidden]: [usize; 3],
+    decoder: bool,
+    bf16: bool,
+) -> BlockConfig {
+    let (features, init) = (config.features, Init::Normal { std: config.initializer_range });
+    let names = BlockNames {
+        attention: "self_attn",
+        attention_norm: "self_attn_layer_norm",
+        projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
+        cross: decoder.then_some(["encoder_attn", "encoder_attn_layer_norm"]),
+        feedforward: "",
+        feedforward_norm: "final_layer_norm",
+        layers: ["", "fc1", "fc2"],
+    };
+    let heads = ff_ops::Attention {
+        causal: decoder,
+        ..ff_ops::Attention::new(heads, heads, features / heads)
+    };
+    BlockConfig {
+        norm: NormConfig {
+            kind: TransformerNorm::Layer,
+            place: NormPlace::After,
+            features,
+            eps: 1e-5,
+        },
+        attention: AttentionConfig {
+            qkv_bias: true,
+            out_bias: true,
+            names: names.projections,
+            init,
+            out_init: init,
+            bf16,
+            ..AttentionConfig::new(heads, features)
+        },
+        feedforward: FeedforwardConfig::Dense {
+            op: ff_ops::FeedforwardBlock {
+                activation: config.activation,
+                bias: true,
+                bf16,
+                ..ff_ops::FeedforwardBlock::default()
+            },
+            hidden,
+        },
+        init: [init; 2],
+        names,
     }
 }
 
@@ -193,35 +240,16 @@ impl Marian {
     /// Makes the layers and registers their parameters.
     pub fn new(b: &mut Builder, config: &MarianConfig, options: &LanguageOptions) -> Self {
         let init = Init::Normal { std: config.initializer_range };
-        let names = PostNormNames {
-            attention: "self_attn",
-            projections: ["q_proj", "k_proj", "v_proj", "out_proj"],
-            attention_norm: "self_attn_layer_norm",
-            layers: ["fc1", "fc2"],
-            feedforward_norm: "final_layer_norm",
-        };
         let (shared, encoder, decoder) = b.scope("model", |b| {
             let shared = b.scope("shared", |b| {
                 let table = Embedding::with_init(b, config.vocab_size, config.features, init);
-                // As in `transformers`, where the padding token begins a translation too.
+                // As in `transformers`, although the padding token begins a translation too.
                 table.with_padding(config.pad_token as usize)
             });
-            let mut stack = |name: &str, [layers, heads, hidden]: [usize; 3], decoder| {
-                let block = PostNormConfig {
-                    features: config.features,
-                    hidden,
-                    heads,
-                    causal: decoder,
-                    cross: decoder,
-                    activation: config.activation,
-                    eps: 1e-5,
-                    init,
-                    bf16: options.bf16(),
-                    names,
-                };
-                let layer =
-                    |i| b.scope(&format!("{name}.layers.{i}"), |b| PostNormBlock::new(b, &block));
-                (0..layers).map(layer).collect::<Vec<_>>()
+            let mut stack = |name: &str, part: [usize; 3], decoder| {
+                let block = block(config, part, decoder, options.bf16());
+                let layer = |i| b.scope(&format!("{name}.layers.{i}"), |b| Block::new(b, &block));
+                (0..part[0]).map(layer).collect::<Vec<_>>()
             };
             let encoder = stack("encoder", config.encoder, false);
             let decoder = stack("decoder", config.decoder, true);
@@ -229,34 +257,21 @@ impl Marian {
         });
         let bias =
             b.param("final_logits_bias", [config.vocab_size], ParamKind::Statistic, Init::Zeros);
-        let loss = LinearCrossEntropy {
-            bias: true,
-            z_loss: options.z_loss,
-            label_smoothing: options.label_smoothing,
-            bf16: options.bf16(),
-            ..LinearCrossEntropy::default()
-        };
-        let logits = if options.bf16() {
-            FeedforwardBf16::op(Activation::Identity, true, DType::F32)
-        } else {
-            ff_ops::Feedforward::op(Activation::Identity, true)
-        };
+        let output = Output::new(shared.weight(), Some(bias), options);
         Self {
             shared,
             scale: config.scaled.then(|| Scale::op((config.features as f64).sqrt())),
             encoder,
             decoder,
-            bias,
+            output,
             add: Add::op(),
-            logits,
-            loss: loss.op(),
             features: config.features,
             max_positions: config.max_positions,
             options: *options,
         }
     }
 
-    /// What the decoder reads of a source `[B, S, features]`.
+    /// The encoder's output for a source `[B, S, features]`.
     ///
     /// # Errors
     /// An id is not in the vocabulary, there are more tokens than positions, or memory is short.
@@ -268,13 +283,13 @@ impl Marian {
     ) -> Result<Value> {
         let mut x = self.embed(graph, source, 0)?;
         for block in &self.encoder {
-            let context = PostNormContext { segments, ..PostNormContext::default() };
-            x = block.forward(graph, &x, context)?;
+            let context = BlockContext { segments, ..BlockContext::default() };
+            x = block.forward(graph, &x, context)?.0;
         }
         Ok(x)
     }
 
-    /// The logits `[B, T, vocabulary]` of what follows each token of the target.
+    /// The logits `[B, T, vocabulary]` of the token after each of the target.
     ///
     /// # Errors
     /// As [`Marian::encode`].
@@ -284,7 +299,8 @@ impl Marian {
         self.decode(graph, memory, &batch.target, None)
     }
 
-    /// The logits `[B, T, vocabulary]` of what follows tokens of the target, behind those in the cache.
+    /// The logits `[B, T, vocabulary]` of the token after each of the target, behind those in the
+    /// cache.
     ///
     /// # Errors
     /// As [`Marian::encode`]; the cache is full.
@@ -296,11 +312,10 @@ impl Marian {
         cache: Option<&mut DecoderCache>,
     ) -> Result<Value> {
         let x = self.decoded(graph, memory, target, cache)?;
-        let (weight, bias) = (graph.param(self.shared.weight()), graph.param(self.bias));
-        graph.apply(&self.logits, &[&x, &weight, &bias])
+        self.output.logits(graph, &x)
     }
 
-    /// The loss of predicting `targets` `[B, T]`, of which −100 is not counted.
+    /// The loss of predicting `targets` `[B, T]`; −100 does not count.
     ///
     /// # Errors
     /// As [`Marian::encode`].
@@ -313,14 +328,8 @@ impl Marian {
         let memory = self.encode(graph, &batch.source, batch.segments.as_ref())?;
         let memory = (&memory, batch.segments.as_ref());
         let x = self.decoded(graph, memory, &batch.target, None)?;
-        let (weight, bias) = (graph.param(self.shared.weight()), graph.param(self.bias));
-        let outputs = graph.apply_all(&self.loss, &[&x, &weight, &bias, targets])?;
-        match outputs.as_slice() {
-            [sum, count] => {
-                Ok(CausalLoss { sum: sum.clone(), count: count.clone(), total: sum.clone() })
-            }
-            _ => Err(Error::shape("marian", "expected a loss and a count")),
-        }
+        let [sum, count] = self.output.loss(graph, &x, targets)?;
+        Ok(CausalLoss { total: sum.clone(), sum, count })
     }
 
     /// An empty cache for `batch` translations of up to `capacity` tokens.
@@ -344,13 +353,13 @@ impl Marian {
         let mut x = self.embed(graph, target, start)?;
         for (i, block) in self.decoder.iter().enumerate() {
             let cache = cache.as_mut().map(|cache| &mut cache.0[i]);
-            let context = PostNormContext { segments: None, memory: Some(memory), cache };
-            x = block.forward(graph, &x, context)?;
+            let context = BlockContext { memory: Some(memory), cache, ..BlockContext::default() };
+            x = block.forward(graph, &x, context)?.0;
         }
         Ok(x)
     }
 
-    /// Embeddings with positions from `start` on.
+    /// Embeddings plus positions from `start`.
     fn embed(&self, graph: &mut Graph, ids: &Value, start: usize) -> Result<Value> {
         let &[_, tokens] = ids.shape().dims() else {
             return Err(Error::shape("marian", "tokens must be [B, T]"));

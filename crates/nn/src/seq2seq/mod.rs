@@ -1,4 +1,4 @@
-//! Translation: an encoder that reads, a decoder that writes.
+//! Translation: an encoder for the source, a decoder for the target.
 
 mod marian;
 

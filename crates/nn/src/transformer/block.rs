@@ -1,123 +1,231 @@
-//! The layer of the first transformers: attention, then a feedforward block, each added and then normalised.
+//! One layer of a transformer: attention, then a feedforward block, each with a residual and a
+//! norm.
 
-use crate::layers::{Attention, AttentionConfig, AttentionContext, FeedforwardBlock, LayerNorm};
+use crate::layers::{
+    Attention, AttentionConfig, AttentionContext, ExpertsOutput, FeedforwardBlock, LayerNorm,
+    MixtureOfExperts, RmsNorm,
+};
 use crate::{Builder, Init, Layer};
 use ff_graph::{Graph, Op, Result, Value};
-use ff_ops::{Activation, Add, KeyValueCache};
+use ff_ops::{Add, KeyValueCache};
 use std::sync::Arc;
 
-/// What a layer is made from, with what its parts are called.
+/// The normalisation of a transformer.
+///
+/// ```
+/// assert_ne!(ff_nn::models::TransformerNorm::Layer, ff_nn::models::TransformerNorm::Rms);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransformerNorm {
+    /// Layer normalisation with a bias.
+    Layer,
+    /// Root-mean-square normalisation.
+    Rms,
+}
+
+/// The place of a block's norms, where f is attention or the feedforward block.
+///
+/// ```
+/// assert_ne!(ff_nn::models::NormPlace::Before, ff_nn::models::NormPlace::Branch);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlace {
+    /// x + f(norm(x)), the usual one (Xiong et al., 2020).
+    Before,
+    /// x + norm(f(x)), inside of the residual branch.
+    Branch,
+    /// norm(x + f(x)), that of the first transformers (Vaswani et al., 2017).
+    After,
+}
+
+/// The norms of a block.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PostNormConfig {
+pub(crate) struct NormConfig {
+    pub(crate) kind: TransformerNorm,
+    pub(crate) place: NormPlace,
     pub(crate) features: usize,
-    pub(crate) hidden: usize,
-    pub(crate) heads: usize,
-    pub(crate) causal: bool,
-    /// Whether it reads an encoder too.
-    pub(crate) cross: bool,
-    pub(crate) activation: Activation,
     pub(crate) eps: f64,
-    pub(crate) init: Init,
-    pub(crate) bf16: bool,
-    pub(crate) names: PostNormNames,
 }
 
+impl NormConfig {
+    pub(crate) fn layer(&self, b: &mut Builder, name: &str) -> Box<dyn Layer> {
+        b.scope(name, |b| match self.kind {
+            TransformerNorm::Layer => Box::new(LayerNorm::with_eps(b, self.features, self.eps)),
+            TransformerNorm::Rms => {
+                Box::new(RmsNorm::with_eps(b, self.features, self.eps)) as Box<dyn Layer>
+            }
+        })
+    }
+}
+
+/// The specification of a block.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockConfig {
+    pub(crate) norm: NormConfig,
+    pub(crate) attention: AttentionConfig,
+    pub(crate) feedforward: FeedforwardConfig,
+    /// The initialisers of what reads the residual stream and of what is added to it.
+    pub(crate) init: [Init; 2],
+    pub(crate) names: BlockNames,
+}
+
+/// The feedforward part of a block.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PostNormNames {
-    pub(crate) attention: &'static str,
-    pub(crate) projections: [&'static str; 4],
-    pub(crate) attention_norm: &'static str,
-    pub(crate) layers: [&'static str; 2],
-    pub(crate) feedforward_norm: &'static str,
+pub(crate) enum FeedforwardConfig {
+    Dense { op: ff_ops::FeedforwardBlock, hidden: usize },
+    Experts { op: ff_ops::MixtureOfExperts, experts: usize, hidden: usize, shared: Option<usize> },
 }
 
-/// x = norm(x + attention(x)), the same with what an encoder gave where there is one, x = norm(x + feedforward(x)).
+/// The names of a block's parts in files. Where the name is empty, the part's own parts stand in
+/// the block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockNames {
+    pub(crate) attention: &'static str,
+    pub(crate) attention_norm: &'static str,
+    /// Queries, keys, values and the output; the first for all three inputs if they are one.
+    pub(crate) projections: [&'static str; 4],
+    /// Attention over an encoder's output and its norm, if the block has them.
+    pub(crate) cross: Option<[&'static str; 2]>,
+    pub(crate) feedforward: &'static str,
+    pub(crate) feedforward_norm: &'static str,
+    /// Gate, up and down.
+    pub(crate) layers: [&'static str; 3],
+}
+
+/// A block of a transformer, pre-norm or post-norm, with attention over an encoder's output between
+/// attention and the feedforward block if its names say so.
 #[derive(Debug)]
-pub(crate) struct PostNormBlock {
+pub(crate) struct Block {
     attention: Attention,
-    attention_norm: LayerNorm,
-    cross: Option<(Attention, LayerNorm)>,
-    feedforward: FeedforwardBlock,
-    feedforward_norm: LayerNorm,
+    cross: Option<Attention>,
+    feedforward: Feedforward,
+    /// Of attention, of attention over an encoder's output, of the feedforward block.
+    norms: [Option<Box<dyn Layer>>; 3],
+    place: NormPlace,
     add: Arc<dyn Op>,
 }
 
-/// What a layer reads beside its input.
+#[derive(Debug)]
+enum Feedforward {
+    Dense(FeedforwardBlock),
+    Experts(MixtureOfExperts),
+}
+
+/// What the losses of routers are made of, sums over tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct RouterLosses {
+    pub(crate) spread: Value,
+    pub(crate) z_loss: Value,
+}
+
+/// What a block reads beside its input.
 #[derive(Debug, Default)]
-pub(crate) struct PostNormContext<'a> {
+pub(crate) struct BlockContext<'a> {
+    /// Of the input's own tokens.
+    pub(crate) positions: Option<&'a Value>,
     /// Of the input's own tokens.
     pub(crate) segments: Option<&'a Value>,
-    /// What the encoder gave, with its tokens' segments.
+    /// An encoder's output with its tokens' segments.
     pub(crate) memory: Option<(&'a Value, Option<&'a Value>)>,
     pub(crate) cache: Option<&'a mut KeyValueCache>,
 }
 
-impl PostNormBlock {
-    pub(crate) fn new(b: &mut Builder, config: &PostNormConfig) -> Self {
-        let names = config.names;
-        let attention = |b: &mut Builder, name, causal| {
-            let head_dim = config.features / config.heads;
-            let heads = ff_ops::Attention {
-                causal,
-                ..ff_ops::Attention::new(config.heads, config.heads, head_dim)
-            };
-            let attention = AttentionConfig {
-                qkv_bias: true,
-                out_bias: true,
-                names: names.projections,
-                init: config.init,
-                out_init: config.init,
-                bf16: config.bf16,
-                ..AttentionConfig::new(heads, config.features)
-            };
-            b.scope(name, |b| Attention::new(b, &attention))
+impl Block {
+    /// Makes the layers and registers their parameters, in the order in which they run.
+    pub(crate) fn new(b: &mut Builder, config: &BlockConfig) -> Self {
+        let BlockConfig { norm, names, .. } = config;
+        let attention = |b: &mut Builder, name, attention: &AttentionConfig| {
+            b.scope(name, |b| Attention::new(b, attention))
         };
-        let norm = |b: &mut Builder, name| {
-            b.scope(name, |b| LayerNorm::with_eps(b, config.features, config.eps))
-        };
-        let block = ff_ops::FeedforwardBlock {
-            activation: config.activation,
-            bias: true,
-            bf16: config.bf16,
-            ..ff_ops::FeedforwardBlock::default()
-        };
-        let [up, down] = names.layers;
-        let (sizes, init) = ((config.features, config.hidden), [config.init; 2]);
-        Self {
-            attention: attention(b, names.attention, config.causal),
-            attention_norm: norm(b, names.attention_norm),
-            cross: config
-                .cross
-                .then(|| (attention(b, "encoder_attn", false), norm(b, "encoder_attn_layer_norm"))),
-            feedforward: FeedforwardBlock::with_names(b, block, sizes, ["", up, down], init),
-            feedforward_norm: norm(b, names.feedforward_norm),
-            add: Add::op(),
-        }
+        let (own, own_norm) = with_norm(b, norm, names.attention_norm, |b| {
+            attention(b, names.attention, &config.attention)
+        });
+        let cross = names.cross.map(|[name, norm_name]| {
+            let heads = ff_ops::Attention { causal: false, ..config.attention.heads };
+            let config = AttentionConfig { heads, ..config.attention.clone() };
+            with_norm(b, norm, norm_name, |b| attention(b, name, &config))
+        });
+        let (cross, cross_norm) = cross.unzip();
+        let (feedforward, feedforward_norm) = with_norm(b, norm, names.feedforward_norm, |b| {
+            b.scope(names.feedforward, |b| Feedforward::new(b, config))
+        });
+        let norms = [Some(own_norm), cross_norm, Some(feedforward_norm)];
+        Self { attention: own, cross, feedforward, norms, place: norm.place, add: Add::op() }
     }
 
+    /// The block's output, with the losses of its router.
     pub(crate) fn forward(
         &self,
         graph: &mut Graph,
         x: &Value,
-        context: PostNormContext<'_>,
-    ) -> Result<Value> {
-        let own = AttentionContext {
-            segments: context.segments,
-            cache: context.cache,
-            ..AttentionContext::default()
-        };
-        let h = self.attention.forward(graph, x, own)?;
-        let h = graph.apply(&self.add, &[x, &h])?;
-        let mut x = self.attention_norm.forward(graph, h)?;
-        if let (Some((attention, norm)), Some((memory, segments))) = (&self.cross, context.memory) {
-            let other =
-                AttentionContext { segments, memory: Some(memory), ..AttentionContext::default() };
-            let h = attention.forward(graph, &x, other)?;
-            let h = graph.apply(&self.add, &[&x, &h])?;
-            x = norm.forward(graph, h)?;
+        context: BlockContext<'_>,
+    ) -> Result<(Value, Option<RouterLosses>)> {
+        let BlockContext { positions, segments, memory, cache } = context;
+        let own = AttentionContext { positions, segments, memory: None, cache };
+        let mut x =
+            self.residual(graph, x, 0, |graph, x| self.attention.forward(graph, &x, own))?;
+        if let (Some(cross), Some((memory, segments))) = (&self.cross, memory) {
+            let memory = Some(memory);
+            let other = AttentionContext { segments, memory, ..AttentionContext::default() };
+            x = self.residual(graph, &x, 1, |graph, x| cross.forward(graph, &x, other))?;
         }
-        let h = self.feedforward.forward(graph, x.clone())?;
-        let h = graph.apply(&self.add, &[&x, &h])?;
-        self.feedforward_norm.forward(graph, h)
+        let mut losses = None;
+        let x = self.residual(graph, &x, 2, |graph, x| match &self.feedforward {
+            Feedforward::Dense(layer) => layer.forward(graph, x),
+            Feedforward::Experts(layer) => {
+                let ExpertsOutput { y, spread, z_loss } = layer.forward(graph, &x)?;
+                losses = Some(RouterLosses { spread, z_loss });
+                Ok(y)
+            }
+        })?;
+        Ok((x, losses))
+    }
+
+    /// A part of the block with its residual, and its norm where the block has it.
+    fn residual(
+        &self,
+        graph: &mut Graph,
+        x: &Value,
+        part: usize,
+        f: impl FnOnce(&mut Graph, Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let norm = |graph: &mut Graph, x: Value, place| match &self.norms[part] {
+            Some(norm) if self.place == place => norm.forward(graph, x),
+            _ => Ok(x),
+        };
+        let h = norm(graph, x.clone(), NormPlace::Before)?;
+        let h = f(graph, h)?;
+        let h = norm(graph, h, NormPlace::Branch)?;
+        let y = graph.apply(&self.add, &[x, &h])?;
+        norm(graph, y, NormPlace::After)
+    }
+}
+
+/// A part of a block and its norm, registered in the order in which they run.
+fn with_norm<T>(
+    b: &mut Builder,
+    norm: &NormConfig,
+    name: &str,
+    part: impl FnOnce(&mut Builder) -> T,
+) -> (T, Box<dyn Layer>) {
+    if norm.place == NormPlace::Before {
+        let norm = norm.layer(b, name);
+        return (part(b), norm);
+    }
+    (part(b), norm.layer(b, name))
+}
+
+impl Feedforward {
+    fn new(b: &mut Builder, config: &BlockConfig) -> Self {
+        let (features, init) = (config.norm.features, config.init);
+        match config.feedforward {
+            FeedforwardConfig::Dense { op, hidden } => {
+                let (sizes, names) = ((features, hidden), config.names.layers);
+                Self::Dense(FeedforwardBlock::with_names(b, op, sizes, names, init))
+            }
+            FeedforwardConfig::Experts { op, experts, hidden, shared } => Self::Experts(
+                MixtureOfExperts::new(b, op, experts, features, hidden, shared, init[0]),
+            ),
+        }
     }
 }

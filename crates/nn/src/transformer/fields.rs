@@ -1,134 +1,260 @@
-//! Reading a `config.json` field by field, with what is wrong said by its name.
+//! Reads a `config.json` field by field.
 
 use crate::ConfigError;
+use ff_ops::Activation;
 use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
-/// A part of a `config.json`, with where it stands for messages.
+pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
+
+// Published models stay far below these, and they keep the largest product of sizes within a
+// shape's 2⁴⁸ values.
+pub(crate) const MOST_TOKENS: usize = 1 << 24;
+pub(crate) const MOST_FEATURES: usize = 1 << 18;
+pub(crate) const MOST_HIDDEN: usize = 1 << 20;
+pub(crate) const MOST_HEADS: usize = 1 << 12;
+pub(crate) const MOST_LAYERS: usize = 1 << 11;
+pub(crate) const MOST_POSITIONS: usize = 1 << 30;
+pub(crate) const MOST_EXPERTS: usize = 1 << 10;
+
+/// The activations under `transformers`' names.
+const ACTIVATIONS: [(&str, Activation); 13] = [
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("relu", Activation::Relu),
+    ("relu2", Activation::Relu2),
+    ("tanh", Activation::Tanh),
+    ("sigmoid", Activation::Sigmoid),
+    ("mish", Activation::Mish),
+    ("linear", Activation::Identity),
+];
+
+/// An object of a `config.json`, with its place in the file for messages.
+///
+/// Reading never stops: the first error is recorded and a placeholder stands for the value. Reading
+/// an empty object therefore asks for every key, which is how [`keys`](Fields::keys) knows them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
     path: &'a str,
+    log: &'a Log,
 }
 
-pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
+/// The keys asked for at the root, and the first error.
+#[derive(Debug, Default)]
+struct Log {
+    keys: RefCell<BTreeSet<&'static str>>,
+    error: RefCell<Option<ConfigError>>,
+}
 
 impl<'a> Fields<'a> {
-    pub(crate) fn new(map: &'a Map<String, Value>, path: &'a str) -> Self {
-        Self { map, path }
+    /// Reads the fields of an object.
+    ///
+    /// # Errors
+    /// The first error that reading recorded.
+    pub(crate) fn read<T>(
+        map: &Map<String, Value>,
+        read: impl FnOnce(&Fields<'_>) -> T,
+    ) -> Result<T> {
+        let log = Log::default();
+        let value = read(&Fields { map, path: "", log: &log });
+        log.error.into_inner().map_or(Ok(value), Err)
     }
 
-    /// What is wrong with a field.
-    pub(crate) fn error(&self, key: &str, message: impl Into<String>) -> ConfigError {
-        ConfigError::new(format!("{}{key}", self.path), message)
+    /// Every key that `read` asks for.
+    pub(crate) fn keys(read: impl FnOnce(&Fields<'_>)) -> BTreeSet<&'static str> {
+        let log = Log::default();
+        read(&Fields { map: &Map::new(), path: "", log: &log });
+        log.keys.into_inner()
     }
 
-    /// The first of these names that is there and not null: fields had other names at other times.
-    fn get(&self, keys: &[&'a str]) -> Option<(&'a str, &'a Value)> {
+    /// The fields of an object inside of this one; `path` ends in a dot.
+    pub(crate) fn inside<'b>(&self, map: &'b Map<String, Value>, path: &'b str) -> Fields<'b>
+    where
+        'a: 'b,
+    {
+        Fields { map, path, log: self.log }
+    }
+
+    /// Records what is wrong with a field.
+    pub(crate) fn fail(&self, key: &str, message: impl Into<String>) {
+        let mut error = self.log.error.borrow_mut();
+        error.get_or_insert_with(|| ConfigError::new(format!("{}{key}", self.path), message));
+    }
+
+    fn expected(&self, key: &str, what: &str, found: &Value) {
+        let found = found.to_string();
+        let shown: String = found.chars().take(60).collect();
+        self.fail(key, format!("expected {what}, found {shown}"));
+    }
+
+    pub(crate) fn missing(&self, key: &str) {
+        self.fail(key, "is missing; the model cannot be built without it");
+    }
+
+    /// The first of these names that is present and not null: fields were renamed over time.
+    fn get(&self, keys: &[&'static str]) -> Option<(&'static str, &'a Value)> {
+        if self.path.is_empty() {
+            self.log.keys.borrow_mut().extend(keys);
+        }
         keys.iter().find_map(|&key| Some((key, self.map.get(key).filter(|v| !v.is_null())?)))
     }
 
-    /// A field as it stands, null included.
-    pub(crate) fn field(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key)
-    }
-
-    pub(crate) fn has(&self, key: &'a str) -> bool {
+    pub(crate) fn has(&self, key: &'static str) -> bool {
         self.get(&[key]).is_some()
     }
 
-    fn expected(&self, key: &str, what: &str, found: &Value) -> ConfigError {
-        let found = found.to_string();
-        let shown: String = found.chars().take(60).collect();
-        self.error(key, format!("expected {what}, found {shown}"))
+    /// Whether the file has a field, even if it is null.
+    pub(crate) fn is_stated(&self, key: &'static str) -> bool {
+        self.get(&[key]).is_some() || self.map.contains_key(key)
     }
 
-    /// A whole number from 1 to `most`, if it is there.
-    pub(crate) fn size(&self, keys: &[&'a str], most: usize) -> Result<Option<usize>> {
-        let Some((key, value)) = self.get(keys) else { return Ok(None) };
-        let number = value.as_u64().filter(|&n| n >= 1 && n <= most as u64);
-        match number {
-            Some(number) => Ok(Some(number as usize)),
-            None => Err(self.expected(key, &format!("a whole number from 1 to {most}"), value)),
+    /// The value that `convert` finds in the first of the fields that is present.
+    fn value<T>(
+        &self,
+        keys: &[&'static str],
+        what: &str,
+        convert: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Option<T> {
+        let (key, value) = self.get(keys)?;
+        let converted = convert(value);
+        if converted.is_none() {
+            self.expected(key, what, value);
         }
+        converted
     }
 
-    /// A whole number from 1 to `most` that must be there.
-    pub(crate) fn required(&self, keys: &[&'a str], most: usize) -> Result<usize> {
-        self.size(keys, most)?.ok_or_else(|| self.missing(keys[0]))
+    /// A whole number from 1 to `most`, if it is present.
+    pub(crate) fn size(&self, keys: &[&'static str], most: usize) -> Option<usize> {
+        self.value(keys, &format!("a whole number from 1 to {most}"), |value| {
+            let number = value.as_u64().filter(|&n| n >= 1 && n <= most as u64)?;
+            Some(number as usize)
+        })
     }
 
-    pub(crate) fn missing(&self, key: &str) -> ConfigError {
-        self.error(key, "is missing; the model cannot be built without it")
-    }
-
-    /// A whole number from 0 up, if it is there.
-    pub(crate) fn count(&self, key: &'a str) -> Result<Option<usize>> {
-        let Some((key, value)) = self.get(&[key]) else { return Ok(None) };
-        let number = value.as_u64().filter(|&n| n <= 1 << 40);
-        match number {
-            Some(number) => Ok(Some(number as usize)),
-            None => Err(self.expected(key, "a whole number from 0 up", value)),
+    /// A whole number from 1 to `most` that must be present.
+    pub(crate) fn required(&self, keys: &[&'static str], most: usize) -> usize {
+        if self.get(keys).is_none() {
+            self.missing(keys[0]);
         }
+        self.size(keys, most).unwrap_or(1)
     }
 
-    /// A finite number, if it is there.
-    pub(crate) fn number(&self, keys: &[&'a str]) -> Result<Option<f64>> {
-        let Some((key, value)) = self.get(keys) else { return Ok(None) };
-        match value.as_f64().filter(|v| v.is_finite()) {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.expected(key, "a number", value)),
-        }
+    /// A whole number from 0 up, if it is present.
+    pub(crate) fn count(&self, key: &'static str) -> Option<usize> {
+        self.value(&[key], "a whole number from 0 up", |value| {
+            Some(value.as_u64().filter(|&n| n <= 1 << 40)? as usize)
+        })
     }
 
-    /// A number above 0, if it is there.
-    pub(crate) fn positive(&self, keys: &[&'a str]) -> Result<Option<f64>> {
-        let number = self.number(keys)?;
-        match (number, self.get(keys)) {
-            (Some(n), Some((key, value))) if n <= 0.0 => {
-                Err(self.expected(key, "a number above 0", value))
-            }
-            _ => Ok(number),
-        }
+    /// A finite number, if it is present.
+    pub(crate) fn number(&self, keys: &[&'static str]) -> Option<f64> {
+        self.value(keys, "a number", |value| value.as_f64().filter(|v| v.is_finite()))
     }
 
-    pub(crate) fn flag(&self, key: &'a str, default: bool) -> Result<bool> {
-        match self.get(&[key]) {
-            None => Ok(default),
-            Some((_, Value::Bool(flag))) => Ok(*flag),
-            Some((key, value)) => Err(self.expected(key, "true or false", value)),
-        }
+    /// A number above 0, if it is present.
+    pub(crate) fn positive(&self, keys: &[&'static str]) -> Option<f64> {
+        self.number(keys)?;
+        self.value(keys, "a number above 0", |value| value.as_f64().filter(|&v| v > 0.0))
     }
 
-    pub(crate) fn text(&self, keys: &[&'a str]) -> Result<Option<&'a str>> {
-        match self.get(keys) {
-            None => Ok(None),
-            Some((_, Value::String(text))) => Ok(Some(text)),
-            Some((key, value)) => Err(self.expected(key, "a text", value)),
-        }
+    pub(crate) fn flag(&self, key: &'static str, default: bool) -> bool {
+        self.value(&[key], "true or false", Value::as_bool).unwrap_or(default)
     }
 
-    pub(crate) fn list(&self, key: &'a str) -> Result<Option<&'a [Value]>> {
-        match self.get(&[key]) {
-            None => Ok(None),
-            Some((_, Value::Array(list))) => Ok(Some(list)),
-            Some((key, value)) => Err(self.expected(key, "a list", value)),
-        }
+    pub(crate) fn text(&self, keys: &[&'static str]) -> Option<&'a str> {
+        self.value(keys, "a text", Value::as_str)
     }
 
+    pub(crate) fn list(&self, key: &'static str) -> Option<&'a [Value]> {
+        self.value(&[key], "a list", |value| value.as_array().map(Vec::as_slice))
+    }
+
+    /// An object with the name under which it was found.
     pub(crate) fn map(
         &self,
-        keys: &[&'a str],
-    ) -> Result<Option<(&'a str, &'a Map<String, Value>)>> {
-        match self.get(keys) {
-            None => Ok(None),
-            Some((key, Value::Object(map))) => Ok(Some((key, map))),
-            Some((key, value)) => Err(self.expected(key, "an object", value)),
+        keys: &[&'static str],
+    ) -> Option<(&'static str, &'a Map<String, Value>)> {
+        let key = self.get(keys)?.0;
+        Some((key, self.value(keys, "an object", Value::as_object)?))
+    }
+
+    /// An activation under `transformers`' name for it.
+    pub(crate) fn activation(&self, key: &'static str, default: Activation) -> Activation {
+        let Some(name) = self.text(&[key]) else { return default };
+        let known = ACTIVATIONS.iter().find(|(known, _)| *known == name);
+        known.map_or_else(
+            || {
+                let names: Vec<&str> = ACTIVATIONS.iter().map(|(name, _)| *name).collect();
+                self.fail(key, unsupported(name, &names));
+                default
+            },
+            |(_, activation)| *activation,
+        )
+    }
+
+    /// The features of a head if the config does not state them: the width, shared evenly.
+    pub(crate) fn head_width(&self, key: &'static str, hidden: usize, heads: usize) -> usize {
+        if !hidden.is_multiple_of(heads) {
+            let message =
+                format!("{heads} heads do not share {hidden} features evenly; choose a divisor");
+            self.fail(key, message);
         }
+        hidden.div_ceil(heads)
     }
 }
 
-/// The name among `known` that is likely to be meant.
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+/// The object in the text of a `config.json`.
+pub(crate) fn object(text: &str) -> Result<Map<String, Value>> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(ConfigError::new("config.json", "expected an object")),
+        Err(e) => Err(ConfigError::new("config.json", format!("is not valid JSON: {e}"))),
+    }
+}
+
+/// The text of a `config.json`.
+pub(crate) fn to_text(json: &Map<String, Value>) -> String {
+    // A map of JSON values always has a text.
+    serde_json::to_string_pretty(json).unwrap_or_default()
+}
+
+/// The family that `model_type` names, where `name` gives a family's own name.
+pub(crate) fn family<F>(
+    json: &Map<String, Value>,
+    all: &[&'static F],
+    name: impl Fn(&F) -> &'static str,
+) -> Result<&'static F> {
+    const KEY: &str = "model_type";
+    let names: Vec<&str> = all.iter().map(|family| name(family)).collect();
+    let message = match json.get(KEY) {
+        None | Some(Value::Null) => {
+            format!("is missing; it states the family, one of {}", names.join(", "))
+        }
+        Some(Value::String(found)) => match all.iter().find(|family| name(family) == found) {
+            Some(family) => return Ok(family),
+            None => unsupported(found, &names),
+        },
+        Some(other) => format!("expected a text, found {other}"),
+    };
+    Err(ConfigError::new(KEY, message))
+}
+
+/// What is wrong with a name, with the names that are supported and the one that is likely meant.
+fn unsupported(name: &str, known: &[&str]) -> String {
+    let near = nearest(name, known);
+    let near = near.map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+    format!("\"{name}\" is not supported; supported: {}{near}", known.join(", "))
+}
+
+/// The name among `known` that is likely meant.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let scored = known.iter().map(|&k| (strsim::jaro_winkler(name, k), k));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.7).then_some(best.1)

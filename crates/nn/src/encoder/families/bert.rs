@@ -1,0 +1,28 @@
+//! BERT (Devlin et al., 2019).
+
+use super::{Activation, BERT_BLOCK, CLASSIFIER, EncoderConfig, EncoderFamily, Fields, HeadNames};
+use super::{Names, read_bert};
+
+pub(super) static FAMILY: EncoderFamily = EncoderFamily {
+    name: "bert",
+    names: Names {
+        layers: "encoder.layer",
+        block: BERT_BLOCK,
+        masked: HeadNames {
+            dense: Some(("cls.predictions.transform.dense", None)),
+            norm: Some("cls.predictions.transform.LayerNorm"),
+            weight: "cls.predictions.decoder.weight",
+            bias: "cls.predictions.bias",
+        },
+        sequence: HeadNames {
+            dense: Some(("bert.pooler.dense", Some(Activation::Tanh))),
+            ..CLASSIFIER
+        },
+        tokens: CLASSIFIER,
+    },
+    read,
+};
+
+fn read(fields: &Fields<'_>) -> EncoderConfig {
+    read_bert(fields, &FAMILY)
+}

@@ -1,0 +1,27 @@
+//! From a `config.json` to the specification of an encoder.
+
+use super::config::{EncoderConfig, EncoderFamily};
+use super::families::ALL;
+use crate::transformer::fields::{self, Fields, Result};
+
+impl EncoderFamily {
+    /// Every family.
+    pub fn all() -> &'static [&'static Self] {
+        ALL
+    }
+}
+
+impl EncoderConfig {
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// It is not JSON; the family is not supported; a field is missing, not in its domain or
+    /// contradicts another one.
+    pub fn parse(text: &str) -> Result<Self> {
+        let json = fields::object(text)?;
+        let family = fields::family(&json, ALL, |family| family.name)?;
+        let mut config = Fields::read(&json, family.read)?;
+        config.json = json;
+        Ok(config)
+    }
+}

@@ -1,0 +1,391 @@
+use ff_graph::{Cx, Error, Op, ParamId, Params, Result};
+use ff_kernels::{Float, MatRef, PackedMatrix};
+use ff_ops::{Activate, Activation};
+use ff_tensor::{Device, Key, Shape, TensorMut, TensorRef};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+pub(crate) const NAME: &str = "predictor";
+
+/// A network without a tape, written by its layers: steps over a few buffers of rows.
+///
+/// What can be computed in the product before it is: a batch normalisation is folded into its
+/// weights, a cheap activation applied to its sums.
+#[derive(Debug)]
+pub struct Program<'a> {
+    params: &'a Params,
+    /// The parameters that layers hold, which have the same names.
+    planned: &'a Params,
+    values: Vec<Value>,
+    steps: Vec<Step<Matrix>>,
+    /// Whether each buffer holds a value that is still read.
+    taken: Vec<bool>,
+}
+
+/// A value of a [`Program`], which the next step consumes; [`Program::keep`] gives a second one.
+#[derive(Debug)]
+pub struct Slot(usize);
+
+#[derive(Debug)]
+struct Value {
+    buffer: Buffer,
+    width: usize,
+    /// The handles that are not consumed yet.
+    handles: usize,
+    /// Whether there ever was more than one.
+    kept: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Buffer {
+    Input,
+    Own(usize),
+    Output,
+}
+
+/// y = f(x) or f(x, other), where y is in another buffer than what is read.
+#[derive(Debug)]
+struct Step<W> {
+    kind: Kind<W>,
+    x: Place,
+    y: Place,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    buffer: Buffer,
+    width: usize,
+}
+
+#[derive(Debug)]
+enum Kind<W> {
+    /// f(x Wᵀ + b)
+    Product { weight: W, bias: Option<Vec<f32>>, fused: Fused },
+    /// An operation with its parameters.
+    Op { op: Arc<dyn Op>, params: Vec<(Vec<f32>, Shape)> },
+    /// x + other
+    Add(Place),
+    /// x ⊙ other
+    Multiply(Place),
+}
+
+/// A weight `[out, in]` that is not packed yet.
+#[derive(Debug)]
+struct Matrix {
+    values: Vec<f32>,
+    rows: usize,
+    cols: usize,
+}
+
+/// The activations that cost nothing while the sums are still in registers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fused {
+    Identity,
+    Relu,
+    LeakyRelu(f32),
+}
+
+impl<'a> Program<'a> {
+    /// A program over rows of `width` values; `planned` are the parameters that the layers hold.
+    ///
+    /// # Errors
+    /// A parameter is missing or has another shape.
+    pub(crate) fn new(
+        params: &'a Params,
+        planned: &'a Params,
+        width: usize,
+    ) -> Result<(Self, Slot)> {
+        let input = Value { buffer: Buffer::Input, width, handles: 1, kept: false };
+        let (values, steps, taken) = (vec![input], Vec::new(), Vec::new());
+        let program = Self { params, planned, values, steps, taken };
+        planned.iter().try_for_each(|(id, _)| program.values(id).map(drop))?;
+        Ok((program, Slot(0)))
+    }
+
+    /// A parameter's values and its shape.
+    ///
+    /// # Errors
+    /// The parameter is missing, has another shape, or its values are not f32.
+    pub fn values(&self, id: ParamId) -> Result<(&'a [f32], Shape)> {
+        let spec = &self.planned.info(id).spec;
+        let wrong = |message| Error::Param { name: spec.name.as_str().into(), message };
+        let id = self.params.id(&spec.name);
+        let id = id.ok_or_else(|| wrong("is not among the parameters".into()))?;
+        let (found, dims) = (self.params.info(id).spec.shape, spec.shape.dims());
+        if found.dims() != dims {
+            return Err(wrong(format!("has shape {found}, the network expects {dims:?}")));
+        }
+        Ok((self.params.values::<f32>(id)?, found))
+    }
+
+    /// The same value for one more step.
+    pub fn keep(&mut self, x: &Slot) -> Slot {
+        let value = &mut self.values[x.0];
+        value.handles += 1;
+        value.kept = true;
+        Slot(x.0)
+    }
+
+    /// f(x Wᵀ + b).
+    ///
+    /// # Errors
+    /// A parameter's values are not f32.
+    pub fn product(
+        &mut self,
+        x: Slot,
+        weight: ParamId,
+        bias: Option<ParamId>,
+        activation: Activation,
+    ) -> Result<Slot> {
+        let (values, shape) = self.values(weight)?;
+        let (rows, cols) = (shape.rows(), shape.last());
+        let weight = Matrix { values: values.to_vec(), rows, cols };
+        let bias = bias.map(|id| Ok(self.values(id)?.0.to_vec())).transpose()?;
+        let y = self.push(Kind::Product { weight, bias, fused: Fused::Identity }, x, rows);
+        Ok(self.activate(y, activation))
+    }
+
+    /// f(x).
+    pub fn activate(&mut self, x: Slot, activation: Activation) -> Slot {
+        let fusing = match activation {
+            Activation::Identity => return x,
+            Activation::Relu => Fused::Relu,
+            Activation::LeakyRelu { slope } => Fused::LeakyRelu(slope as f32),
+            _ => Fused::Identity,
+        };
+        if fusing != Fused::Identity
+            && let Some((.., fused)) = self.product_of(&x)
+        {
+            *fused = fusing;
+            return x;
+        }
+        let width = self.values[x.0].width;
+        self.push(Kind::Op { op: Activate::op(activation), params: Vec::new() }, x, width)
+    }
+
+    /// An operation over x and parameters that keeps the width.
+    ///
+    /// # Errors
+    /// A parameter's values are not f32.
+    pub fn op(&mut self, x: Slot, op: &Arc<dyn Op>, params: &[ParamId]) -> Result<Slot> {
+        let of = |&id: &ParamId| self.values(id).map(|(values, shape)| (values.to_vec(), shape));
+        let params = params.iter().map(of).collect::<Result<_>>()?;
+        let width = self.values[x.0].width;
+        Ok(self.push(Kind::Op { op: Arc::clone(op), params }, x, width))
+    }
+
+    /// (x − mean) · gain / √(var + ε) + shift, in the product before it if there is one.
+    ///
+    /// # Errors
+    /// A parameter's values are not f32.
+    pub(crate) fn batch_norm(
+        &mut self,
+        x: Slot,
+        op: &Arc<dyn Op>,
+        params: &[ParamId; 4],
+        eps: f64,
+    ) -> Result<Slot> {
+        if self.product_of(&x).is_none() {
+            return self.op(x, op, params);
+        }
+        let params = params.map(|id| self.values(id).map(|(values, _)| values.to_vec()));
+        let [gain, shift, mean, var] = params;
+        let (gain, shift, mean, var) = (gain?, shift?, mean?, var?);
+        if let Some((weight, bias, _)) = self.product_of(&x) {
+            *bias = Some(fold(weight, bias.as_deref(), [&gain, &shift, &mean, &var], eps));
+        }
+        Ok(x)
+    }
+
+    /// x + y.
+    pub fn add(&mut self, x: Slot, y: Slot) -> Slot {
+        self.combine(Kind::Add, x, y)
+    }
+
+    /// x ⊙ y.
+    pub fn multiply(&mut self, x: Slot, y: Slot) -> Slot {
+        self.combine(Kind::Multiply, x, y)
+    }
+
+    fn combine(&mut self, kind: impl Fn(Place) -> Kind<Matrix>, x: Slot, y: Slot) -> Slot {
+        let Value { buffer, width, .. } = self.values[y.0];
+        let result = self.push(kind(Place { buffer, width }), x, width);
+        self.release(y);
+        result
+    }
+
+    /// The product that gave x, where nothing else reads it and no activation follows yet.
+    fn product_of(&mut self, x: &Slot) -> Option<(&mut Matrix, &mut Option<Vec<f32>>, &mut Fused)> {
+        // The last value is that of the last step.
+        if self.values[x.0].kept || x.0 + 1 != self.values.len() {
+            return None;
+        }
+        match &mut self.steps.last_mut()?.kind {
+            Kind::Product { weight, bias, fused } if *fused == Fused::Identity => {
+                Some((weight, bias, fused))
+            }
+            _ => None,
+        }
+    }
+
+    fn push(&mut self, kind: Kind<Matrix>, x: Slot, width: usize) -> Slot {
+        let free = self.taken.iter().position(|taken| !taken).unwrap_or(self.taken.len());
+        self.taken.resize(self.taken.len().max(free + 1), false);
+        self.taken[free] = true;
+        let from = &self.values[x.0];
+        let from = Place { buffer: from.buffer, width: from.width };
+        let y = Place { buffer: Buffer::Own(free), width };
+        self.steps.push(Step { kind, x: from, y });
+        self.release(x);
+        self.values.push(Value { buffer: y.buffer, width, handles: 1, kept: false });
+        Slot(self.values.len() - 1)
+    }
+
+    /// One handle of a value is consumed.
+    fn release(&mut self, x: Slot) {
+        let value = &mut self.values[x.0];
+        value.handles -= 1;
+        if let (0, Buffer::Own(i)) = (value.handles, value.buffer) {
+            self.taken[i] = false;
+        }
+    }
+
+    /// The program that writes x as its output, with packed weights.
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub(crate) fn finish(mut self, x: Slot, device: &Device) -> Result<Code> {
+        if self.steps.is_empty() || x.0 + 1 != self.values.len() {
+            let width = self.values[x.0].width;
+            let op = Activate::op(Activation::Identity);
+            drop(self.push(Kind::Op { op, params: Vec::new() }, x, width));
+        }
+        if let Some(last) = self.steps.last_mut() {
+            last.y.buffer = Buffer::Output;
+        }
+        let widest = self.values.iter().map(|value| value.width).max().unwrap_or(0);
+        let pack = |step: Step<Matrix>| step.pack(device);
+        let steps = self.steps.into_iter().map(pack).collect::<Result<_>>()?;
+        Ok(Code { steps, buffers: self.taken.len(), widest })
+    }
+}
+
+impl Step<Matrix> {
+    fn pack(self, device: &Device) -> Result<Step<PackedMatrix<f32>>> {
+        let Self { kind, x, y } = self;
+        let kind = match kind {
+            Kind::Product { weight: Matrix { values, rows, cols }, bias, fused } => {
+                let weight = MatRef::new(&values, rows, cols).t();
+                let weight = PackedMatrix::pack(device, weight).map_err(Error::of(NAME))?;
+                Kind::Product { weight, bias, fused }
+            }
+            Kind::Op { op, params } => Kind::Op { op, params },
+            Kind::Add(other) => Kind::Add(other),
+            Kind::Multiply(other) => Kind::Multiply(other),
+        };
+        Ok(Step { kind, x, y })
+    }
+}
+
+/// A program that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Code {
+    steps: Vec<Step<PackedMatrix<f32>>>,
+    /// The number of buffers of `widest` values a row.
+    pub(crate) buffers: usize,
+    pub(crate) widest: usize,
+}
+
+impl Code {
+    /// Features in and out of every product.
+    pub(crate) fn products(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.steps.iter().filter_map(|step| match &step.kind {
+            Kind::Product { weight, .. } => Some(weight.shape()),
+            _ => None,
+        })
+    }
+
+    /// Runs every step over rows of `input`.
+    pub(crate) fn run(
+        &self,
+        device: &Device,
+        buffers: &mut [Vec<f32>],
+        rows: usize,
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
+        for step in &self.steps {
+            let Buffer::Own(i) = step.y.buffer else {
+                step.run(device, rows, input, buffers, output)?;
+                continue;
+            };
+            let mut y = std::mem::take(&mut buffers[i]);
+            let result = step.run(device, rows, input, buffers, &mut y[..rows * step.y.width]);
+            buffers[i] = y;
+            result?;
+        }
+        Ok(())
+    }
+}
+
+impl Step<PackedMatrix<f32>> {
+    fn run(
+        &self,
+        device: &Device,
+        rows: usize,
+        input: &[f32],
+        buffers: &[Vec<f32>],
+        y: &mut [f32],
+    ) -> Result<()> {
+        let read = |place: &Place| match place.buffer {
+            Buffer::Own(i) => &buffers[i][..rows * place.width],
+            _ => input,
+        };
+        let x = read(&self.x);
+        let pairs = |other: &Place| x.iter().zip(read(other));
+        match &self.kind {
+            Kind::Product { weight, bias, fused } => {
+                let (cpu, bias) = (device.cpu(), bias.as_deref());
+                match *fused {
+                    Fused::Identity => weight.product(cpu, x, bias, y, |v| v),
+                    Fused::Relu => weight.product(cpu, x, bias, y, |v| Float::maximum(v, 0.0)),
+                    Fused::LeakyRelu(slope) => {
+                        weight.product(cpu, x, bias, y, |v| if v <= 0.0 { v * slope } else { v });
+                    }
+                }
+            }
+            Kind::Op { op, params } => {
+                let of = |values, width| TensorRef::new(values, Shape::from([rows, width]));
+                let mut inputs: SmallVec<[TensorRef<'_>; 8]> =
+                    SmallVec::from_elem(of(x.into(), self.x.width), 1);
+                let params = params.iter();
+                inputs.extend(params.map(|(v, shape)| TensorRef::new(v.as_slice().into(), *shape)));
+                let cx = Cx { device, training: false, key: Key::new(0) };
+                let y = TensorMut::new(y.into(), [rows, self.y.width].into());
+                op.forward(&cx, &inputs, &mut [y], &mut []).map_err(Error::of(op.name()))?;
+            }
+            Kind::Add(other) => {
+                y.iter_mut().zip(pairs(other)).for_each(|(y, (a, b))| *y = a + b);
+            }
+            Kind::Multiply(other) => {
+                y.iter_mut().zip(pairs(other)).for_each(|(y, (a, b))| *y = a * b);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Folds a batch normalisation into the rows of the weight before it and gives the new bias.
+fn fold(weight: &mut Matrix, bias: Option<&[f32]>, norm: [&[f32]; 4], eps: f64) -> Vec<f32> {
+    let [gain, shift, mean, var] = norm;
+    let mut folded = Vec::with_capacity(gain.len());
+    for j in 0..gain.len() {
+        let scale = f64::from(gain[j]) / (f64::from(var[j]) + eps).sqrt();
+        for w in &mut weight.values[j * weight.cols..][..weight.cols] {
+            *w = (f64::from(*w) * scale) as f32;
+        }
+        let from = f64::from(bias.map_or(0.0, |bias| bias[j])) - f64::from(mean[j]);
+        folded.push((from * scale + f64::from(shift[j])) as f32);
+    }
+    folded
+}

@@ -1,0 +1,56 @@
+use super::options::LanguageOptions;
+use ff_graph::{Error, Graph, Op, ParamId, Result, Value};
+use ff_ops::{Activation, FeedforwardBf16, LinearCrossEntropy};
+use ff_tensor::DType;
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// An output layer: logits x Wᵀ + b, and their cross entropy as one operation that never holds all
+/// logits.
+#[derive(Debug)]
+pub(crate) struct Output {
+    weight: ParamId,
+    bias: Option<ParamId>,
+    logits: Arc<dyn Op>,
+    loss: Arc<dyn Op>,
+}
+
+impl Output {
+    pub(crate) fn new(weight: ParamId, bias: Option<ParamId>, options: &LanguageOptions) -> Self {
+        let loss = LinearCrossEntropy {
+            bias: bias.is_some(),
+            z_loss: options.z_loss,
+            label_smoothing: options.label_smoothing,
+            bf16: options.bf16(),
+            ..LinearCrossEntropy::default()
+        };
+        let logits = if options.bf16() {
+            FeedforwardBf16::op(Activation::Identity, bias.is_some(), DType::F32)
+        } else {
+            ff_ops::Feedforward::op(Activation::Identity, bias.is_some())
+        };
+        Self { weight, bias, logits, loss: loss.op() }
+    }
+
+    /// The logits `[…, classes]` of x `[…, features]`.
+    pub(crate) fn logits(&self, graph: &mut Graph, x: &Value) -> Result<Value> {
+        let params = self.params(graph);
+        let inputs: SmallVec<[&Value; 4]> = std::iter::once(x).chain(&params).collect();
+        graph.apply(&self.logits, &inputs)
+    }
+
+    /// The sum of the losses `[1]` and their count `[1]`; targets of −100 do not count.
+    pub(crate) fn loss(&self, graph: &mut Graph, x: &Value, targets: &Value) -> Result<[Value; 2]> {
+        let params = self.params(graph);
+        let inputs: SmallVec<[&Value; 4]> =
+            std::iter::once(x).chain(&params).chain([targets]).collect();
+        match graph.apply_all(&self.loss, &inputs)?.as_slice() {
+            [sum, count] => Ok([sum.clone(), count.clone()]),
+            _ => Err(Error::shape(self.loss.name(), "expected a loss and a count")),
+        }
+    }
+
+    fn params(&self, graph: &mut Graph) -> SmallVec<[Value; 2]> {
+        [Some(self.weight), self.bias].into_iter().flatten().map(|id| graph.param(id)).collect()
+    }
+}
