@@ -88,10 +88,6 @@ pub struct Attention {
 }
 
 /// How a sequence is divided: padding, and documents that do not attend to each other.
-///
-/// ```
-/// assert_eq!(ff_ops::Segments::default(), ff_ops::Segments::None);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Segments {
     /// Nothing.

@@ -37,13 +37,9 @@ use std::ops::Range;
 /// `Sum` and divides by the summed counts once, so that 1 × N rows and N × 1 rows are the same
 /// step.
 ///
-/// A row whose sample weight is 0, or whose target is the ignored one, takes no part at all,
+/// A row whose sample weight is 0, or whose target is the ignored one, takes no part,
 /// whatever its values. Where no row takes part the count is 0, and loss and gradient are 0
 /// (PyTorch's mean is NaN there).
-///
-/// ```
-/// assert_eq!(ff_ops::Reduction::default(), ff_ops::Reduction::Mean);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reduction {
     /// The weighted sum divided by the count, PyTorch's `reduction="mean"`.
