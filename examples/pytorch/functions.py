@@ -22,6 +22,7 @@ ACTIVATIONS = {
     "hard_sigmoid": lambda x: torch.clamp(x / 6 + 0.5, 0, 1),
     "hard_swish": lambda x: F.hardswish(x),
     "relu2": lambda x: F.relu(x) ** 2,
+    "squareplus": lambda x: (x + torch.sqrt(x * x + 4)) / 2,
 }
 
 LOSSES = {

@@ -187,6 +187,18 @@ rows! { ($)
         r * r
     },
     |y| T::of(2.0) * y.sqrt();
+
+    /// y = (x + √(x² + 4))/2 (Barron, "Squareplus: a softplus-like algebraic rectifier", 2021)
+    Squareplus = "squareplus", "(x + torch.sqrt(x * x + 4)) / 2", {
+        init: He(SQRT_2),
+        derivative: Output,
+    },
+    |x| {
+        // The root is |x| where x² would overflow; left of 0, 2/(root − x) does not cancel.
+        let root = if x.abs() > T::of(1e18) { x.abs() } else { (x * x + T::of(4.0)).sqrt() };
+        if x > T::ZERO { (x + root) * T::of(0.5) } else { T::of(2.0) / (root - x) }
+    },
+    |y| if y > T::of(1e9) { T::ONE } else { y * y / (y * y + T::ONE) }; // x = y − 1/y
 }
 
 impl Activation {
