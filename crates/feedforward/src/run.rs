@@ -225,7 +225,7 @@ fn nearby(path: &Path) -> String {
         .collect();
     names.sort();
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if let Some(near) = ff_table::nearest(&name, names.iter().map(String::as_str)).first() {
+    if let Some(near) = ff_settings::similar(&name, names.iter().map(String::as_str)).first() {
         let near = path.with_file_name(near);
         return format!("did you mean {}?", near.display());
     }

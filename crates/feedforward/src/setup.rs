@@ -86,8 +86,8 @@ impl Setup {
 pub(crate) fn trainer(recipe: &Recipe, graph: Graph, device: &Device) -> Result<Trainer> {
     let optimizer =
         Optimizer::new(&recipe.optimizer, graph.params(), device).map_err(ff_train::Error::from)?;
-    let schedule = Schedule::new(&recipe.schedule, recipe.optimizer.lr())
-        .map_err(|e| ff_nn::ConfigError::new(format!("schedule.{}", e.key), e.message))?;
+    let schedule =
+        Schedule::new(&recipe.schedule, recipe.optimizer.lr()).map_err(|e| e.inside("schedule"))?;
     recipe.train.validate()?;
     Ok(Trainer::new(graph, optimizer, schedule, recipe.train.clone()))
 }

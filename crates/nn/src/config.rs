@@ -4,6 +4,7 @@ use crate::kinds::{ActivationKind, by_name};
 use crate::layers::{NormKind, RecipeLayer, recipe_layers};
 use crate::{ConfigError, Fan, Init, Precision};
 use ff_ops::{Activation, RegressionLoss};
+use ff_settings::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -168,32 +169,15 @@ impl ModelConfig {
             }
         }
         for (key, p) in [("dropout", self.dropout), ("input_dropout", self.input_dropout)] {
-            if !(0.0..1.0).contains(&p) {
-                return Err(ConfigError::new(
-                    format!("model.{key}"),
-                    format!(
-                        "{p} is not a share of values to drop; allowed is 0 up to, not including, 1"
-                    ),
-                ));
-            }
+            Range::BelowOne.check(&format!("model.{key}"), p)?;
         }
-        if self.embedding_dim == Some(0) {
-            return Err(ConfigError::new("model.embedding_dim", "must be at least 1, found 0"));
-        }
+        let dim = self.embedding_dim.map(|dim| dim as f64);
+        Range::AtLeast(1.0).check("model.embedding_dim", dim)?;
         for (key, value) in [("init_std", self.init_std), ("init_gain", self.init_gain)] {
-            if let Some(value) = value
-                && !(value >= 0.0 && value.is_finite())
-            {
-                return Err(ConfigError::new(
-                    format!("model.{key}"),
-                    format!("must be 0 or more, found {value}"),
-                ));
-            }
+            Range::AtLeast(0.0).check(&format!("model.{key}"), value)?;
         }
         for (name, layer) in self.layers() {
-            let of_model =
-                |e: ConfigError| ConfigError::new(format!("model.{name}.{}", e.key), e.message);
-            layer.validate().map_err(of_model)?;
+            layer.validate().map_err(|e| e.inside(&format!("model.{name}")))?;
         }
         let activation =
             self.element_wise().unwrap_or(Activation::LeakyRelu { slope: self.prelu_slope() });
@@ -339,30 +323,10 @@ impl LossConfig {
     /// # Errors
     /// The first key whose value is not allowed.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            return Err(ConfigError::new(
-                "loss.label_smoothing",
-                format!(
-                    "{} is not a share; allowed is 0 up to, not including, 1",
-                    self.label_smoothing
-                ),
-            ));
-        }
-        for (key, value, zero) in [
-            ("pos_weight", self.pos_weight, false),
-            ("delta", self.delta, false),
-            ("gamma", self.gamma, true),
-        ] {
-            if let Some(value) = value
-                && !(value.is_finite() && (value > 0.0 || zero && value == 0.0))
-            {
-                let least = if zero { "0 or more" } else { "greater than 0" };
-                return Err(ConfigError::new(
-                    format!("loss.{key}"),
-                    format!("must be {least}, found {value}"),
-                ));
-            }
-        }
+        Range::BelowOne.check("loss.label_smoothing", self.label_smoothing)?;
+        Range::Above(0.0).check("loss.pos_weight", self.pos_weight)?;
+        Range::Above(0.0).check("loss.delta", self.delta)?;
+        Range::AtLeast(0.0).check("loss.gamma", self.gamma)?;
         if let Some(weights) = &self.class_weights
             && weights.iter().any(|w| !(w.is_finite() && *w >= 0.0))
         {

@@ -8,7 +8,6 @@ mod builder;
 mod config;
 mod decoder;
 mod encoder;
-mod error;
 mod init;
 mod kinds;
 pub mod layers;
@@ -21,7 +20,7 @@ mod transformer;
 
 pub use builder::Builder;
 pub use config::{InitKind, LossConfig, LossKind, ModelConfig};
-pub use error::ConfigError;
+pub use ff_settings::ConfigError;
 pub use init::{Fan, Init};
 pub use kinds::ActivationKind;
 pub use layers::{Layer, NormKind};

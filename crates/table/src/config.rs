@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ff_settings::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::error::{DataError, Result};
-use crate::source::{Format, SourceOptions, default_null_values};
 
 mod column;
 mod split;
@@ -134,15 +132,15 @@ impl DataConfig {
     /// Checks what the types cannot: ranges, and settings that exclude each other.
     ///
     /// # Errors
-    /// [`DataError::Config`] with the key and the range.
-    pub fn validate(&self) -> Result<()> {
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         if self.path.as_os_str().is_empty() {
-            return Err(DataError::config("data.path", "name the file to read"));
+            return Err(ConfigError::new("data.path", "name the file to read"));
         }
         if let Some(delimiter) = self.delimiter
             && (!delimiter.is_ascii() || matches!(delimiter, '"' | '\n' | '\r'))
         {
-            return Err(DataError::config(
+            return Err(ConfigError::new(
                 "data.delimiter",
                 format!("{delimiter:?} cannot separate fields: take one ASCII character"),
             ));
@@ -150,17 +148,17 @@ impl DataConfig {
         if let Some(clip) = self.clip
             && !(clip > 0.0 && clip.is_finite())
         {
-            return Err(DataError::config("data.clip", format!("{clip} is not above 0")));
+            return Err(ConfigError::new("data.clip", format!("{clip} is not above 0")));
         }
         if self.max_rows == Some(0) {
-            return Err(DataError::config("data.max_rows", "0 rows cannot be learned from"));
+            return Err(ConfigError::new("data.max_rows", "0 rows cannot be learned from"));
         }
         if let Some(target) = &self.target {
             if self.drop.contains(target) {
-                return Err(DataError::config("data.drop", format!("`{target}` is the target")));
+                return Err(ConfigError::new("data.drop", format!("`{target}` is the target")));
             }
             if self.weight.as_ref() == Some(target) {
-                return Err(DataError::config("data.weight", format!("`{target}` is the target")));
+                return Err(ConfigError::new("data.weight", format!("`{target}` is the target")));
             }
         }
         self.categories.validate()?;
@@ -293,9 +291,9 @@ impl Default for CategoryConfig {
 }
 
 impl CategoryConfig {
-    fn validate(&self) -> Result<()> {
+    fn validate(&self) -> Result<(), ConfigError> {
         if self.max < 2 || self.max > MAX_CATEGORIES {
-            return Err(DataError::config(
+            return Err(ConfigError::new(
                 "data.categories.max",
                 format!("{} is not between 2 and {MAX_CATEGORIES}", self.max),
             ));

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ff_settings::{ConfigError, similar};
+
 /// The result of the functions of this crate.
 pub type Result<T, E = DataError> = std::result::Result<T, E>;
 
@@ -102,7 +104,7 @@ pub enum DataError {
         hint: String,
     },
     /// A column that is named but absent.
-    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&nearest_of(column, available)))]
+    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&similar(column, available.iter().map(String::as_str))))]
     NoColumn {
         /// The file.
         place: String,
@@ -148,13 +150,8 @@ pub enum DataError {
         hint: String,
     },
     /// A setting outside its range.
-    #[error("`{key}`: {message}")]
-    Config {
-        /// The setting, such as `data.split.valid`.
-        key: String,
-        /// What is wrong with it.
-        message: String,
-    },
+    #[error("`{}`: {}", .0.key, .0.message)]
+    Config(#[from] ConfigError),
     /// Fitted transforms of a version that this program does not read.
     #[error("the transforms have format {found}; this program reads format {expected}")]
     Version {
@@ -218,7 +215,7 @@ impl DataError {
                 "Drop it (data.columns.{column} = \"drop\"), keep only frequent values \
                  (data.categories.min_frequency), or raise data.categories.max."
             ),
-            Self::Config { .. } => String::new(),
+            Self::Config(_) => String::new(),
             Self::Version { .. } => {
                 "Train again, or use the version of the program that wrote it.".into()
             }
@@ -256,7 +253,7 @@ impl DataError {
 
     /// A setting outside its range.
     pub fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Config { key: key.into(), message: message.into() }
+        Self::Config(ConfigError::new(key, message))
     }
 }
 
@@ -267,31 +264,6 @@ impl From<ff_formats::Error> for DataError {
             other => Self::io("write", Path::new(""), std::io::Error::other(other)),
         }
     }
-}
-
-/// The names nearest to `name`, nearest first: at most three, and none that is far off.
-///
-/// ```
-/// let near = ff_table::nearest("surived", ["survived", "age", "fare"]);
-/// assert_eq!(near, ["survived"]);
-/// ```
-pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let wanted = name.to_lowercase();
-    let mut scored: Vec<(f64, &str)> = names
-        .into_iter()
-        .map(|candidate| {
-            let lower = candidate.to_lowercase();
-            let contained =
-                !wanted.is_empty() && (lower.contains(&wanted) || wanted.contains(&lower));
-            let score = strsim::normalized_damerau_levenshtein(&wanted, &lower)
-                .max(strsim::jaro_winkler(&wanted, &lower) - 0.15)
-                .max(if contained && !lower.is_empty() { 0.65 } else { 0.0 });
-            (score, candidate)
-        })
-        .filter(|(score, _)| *score >= 0.6)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 fn is_standard_input(path: &Path) -> bool {
@@ -309,10 +281,6 @@ fn did_you_mean(nearest: &[String]) -> String {
     }
     let names: Vec<_> = nearest.iter().map(|name| format!("`{name}`")).collect();
     format!("; did you mean {}?", names.join(" or "))
-}
-
-fn nearest_of(name: &str, names: &[String]) -> Vec<String> {
-    nearest(name, names.iter().map(String::as_str))
 }
 
 fn join(problems: &[String]) -> String {

@@ -45,7 +45,7 @@ pub use config::{
     CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Missing, RowPolicy, Scaling,
     SplitConfig, SplitKind, Task,
 };
-pub use error::{DataError, Result, nearest};
+pub use error::{DataError, Result};
 pub use note::{Level, Note};
 pub use prepare::{Dropped, EncodedParts, Prepared, Totals, prepare};
 pub use schema::{ColumnSchema, ColumnStats, Histogram, Kind, NumberStats, Role, Schema};

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{DataError, Result, nearest};
+use crate::error::{DataError, Result};
 use crate::source::SourceOptions;
 use crate::table::Table;
 use crate::target::Target;
 use crate::threads;
+use ff_settings::similar;
 
 mod category;
 mod date;
@@ -195,7 +196,7 @@ impl Transforms {
             .map(|column| {
                 let free = names.iter().map(String::as_str).filter(|name| !wanted(name));
                 let near: Vec<_> =
-                    nearest(&column.name, free).iter().map(|name| format!("`{name}`")).collect();
+                    similar(&column.name, free).iter().map(|name| format!("`{name}`")).collect();
                 let hint = if near.is_empty() {
                     String::new()
                 } else {

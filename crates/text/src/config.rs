@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use ff_table::source::{extension, listed, one_of};
-use ff_table::{DataError, Format, Result};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use ff_settings::ConfigError;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 mod clean;
 
@@ -84,23 +83,23 @@ impl TextConfig {
     /// Checks what the types cannot: ranges, and settings that exclude each other.
     ///
     /// # Errors
-    /// [`DataError::Config`] with the key and the range.
-    pub fn validate(&self) -> Result<()> {
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         if self.paths.is_empty() {
-            return Err(DataError::config("data.paths", "name the files to read"));
+            return Err(ConfigError::new("data.paths", "name the files to read"));
         }
         if !(0.0..1.0).contains(&self.valid) {
             let message = format!("{} is no share: at least 0 and below 1", self.valid);
-            return Err(DataError::config("data.valid", message));
+            return Err(ConfigError::new("data.valid", message));
         }
         if self.document_separator.as_deref() == Some("") {
-            return Err(DataError::config(
+            return Err(ConfigError::new(
                 "data.document_separator",
                 "an empty text separates nothing",
             ));
         }
         if self.max_documents == Some(0) {
-            return Err(DataError::config(
+            return Err(ConfigError::new(
                 "data.max_documents",
                 "0 documents cannot be learned from",
             ));

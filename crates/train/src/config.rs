@@ -1,6 +1,6 @@
 //! The `[train]` table of a recipe.
 
-use ff_nn::ConfigError;
+use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -89,28 +89,16 @@ impl TrainConfig {
             ("accumulate", self.accumulate),
         ];
         for (key, value) in at_least_one {
-            if value == 0 {
-                return Err(ConfigError::new(
-                    format!("train.{key}"),
-                    "must be at least 1, found 0",
-                ));
-            }
+            Range::AtLeast(1.0).check(&format!("train.{key}"), value as f64)?;
         }
-        if self.steps == Some(0) {
-            return Err(ConfigError::new("train.steps", "must be at least 1, found 0"));
-        }
+        Range::AtLeast(1.0).check("train.steps", self.steps.map(|steps| steps as f64))?;
         for (key, value) in [
             ("min_delta", self.min_delta),
             ("input_noise", self.input_noise),
             ("mixup", self.mixup),
             ("checkpoint_seconds", self.checkpoint_seconds),
         ] {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Err(ConfigError::new(
-                    format!("train.{key}"),
-                    format!("must be 0 or more, found {value}"),
-                ));
-            }
+            Range::AtLeast(0.0).check(&format!("train.{key}"), value)?;
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub enum Error {
     Tensor(#[from] ff_tensor::Error),
     /// A value of the recipe is not allowed.
     #[error(transparent)]
-    Config(#[from] ff_nn::ConfigError),
+    Config(#[from] ff_settings::ConfigError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] ff_formats::Error),
@@ -52,12 +52,6 @@ pub enum Error {
     /// The optimiser refused.
     #[error(transparent)]
     Optimizer(#[from] crate::optim::Error),
-}
-
-impl From<crate::optim::ConfigError> for Error {
-    fn from(error: crate::optim::ConfigError) -> Self {
-        Error::Config(ff_nn::ConfigError::new(error.key, error.message))
-    }
 }
 
 /// A result whose error is [`Error`].

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use feedforward::pretrain::PretrainSummary;
 use feedforward::{Error, RunFolder, TrainOptions, Watcher, bytes, trainer};
 
+use ff_settings::shell_word;
+
 use super::train::command_line;
 use crate::arguments::{Changes, Pretrain};
 use crate::failure::{Failure, INTERRUPTED};
@@ -138,17 +140,8 @@ fn finished(terminal: &Terminal, summary: &PretrainSummary) -> Result<(), Failur
     terminal.line(format!(
         "{}   feedforward generate {run} --prompt {}",
         terminal.bold("Next"),
-        shell_quoted(prompt)
+        shell_word(prompt)
     ))?;
     terminal.line(format!("       feedforward evaluate {run} --data FILE"))?;
     Ok(())
-}
-
-/// A prompt as a shell reads it back.
-fn shell_quoted(text: &str) -> String {
-    if text.contains(|c: char| c.is_control()) {
-        let escaped: String = text.chars().map(|c| c.escape_default().to_string()).collect();
-        return format!("$'{}'", escaped.replace("\\\"", "\""));
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

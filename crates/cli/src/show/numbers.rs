@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ff_settings::shell_word;
+
 /// 4,002
 pub(crate) fn count(value: impl TryInto<u64>) -> String {
     let digits = value.try_into().unwrap_or(u64::MAX).to_string();
@@ -68,13 +70,7 @@ pub(crate) fn bars(values: &[f64], low: f64, high: f64, columns: usize) -> Strin
 
 /// A path as a shell takes it.
 pub(crate) fn quoted_path(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    shell_word(&path.display().to_string())
 }
 
 #[cfg(test)]

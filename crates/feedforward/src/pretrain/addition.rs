@@ -1,5 +1,6 @@
 //! Sums as text: a corpus that needs no download and whose answers can be checked.
 
+use ff_settings::{ConfigError, Range};
 use ff_tensor::{Key, Rng};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,23 +58,21 @@ impl Addition {
         (numbers * (numbers + 1) / 2 / 10).max(1)
     }
 
-    pub(super) fn validate(&self) -> Option<(String, String)> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         if !(1..=4).contains(&self.digits) {
             let message = format!("must lie between 1 and 4, found {}", self.digits);
-            return Some(("generate.digits".into(), message));
+            return Err(ConfigError::new("generate.digits", message));
         }
-        if self.examples == 0 {
-            return Some(("generate.examples".into(), "must be at least 1, found 0".into()));
-        }
+        Range::AtLeast(1.0).check("generate.examples", self.examples as f64)?;
         if self.test == 0 || self.test > self.most_test() {
             let message = format!(
                 "must lie between 1 and {}, a tenth of all pairs, found {}",
                 self.most_test(),
                 self.test
             );
-            return Some(("generate.test".into(), message));
+            return Err(ConfigError::new("generate.test", message));
         }
-        None
+        Ok(())
     }
 
     /// A sum's prompt and its answer.
@@ -169,8 +168,8 @@ mod tests {
     #[test]
     fn as_many_test_pairs_as_there_may_be_are_found() {
         let sums = Addition { digits: 1, test: 5, examples: 1, ..Addition::default() };
-        assert!(sums.validate().is_none());
+        assert!(sums.validate().is_ok());
         assert_eq!(sums.test().len(), 5);
-        assert!(Addition { test: 6, ..sums }.validate().is_some());
+        assert!(Addition { test: 6, ..sums }.validate().is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The tables of a pretraining recipe that are not those of other recipes.
 
 use ff_nn::Precision;
-use ff_text::{Pretokenizer, TokenizerKind};
+use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -67,15 +67,16 @@ impl Default for TokenizerTable {
 }
 
 impl TokenizerTable {
-    pub(super) fn validate(&self) -> Option<(String, String)> {
-        (self.kind == TokenizerKind::Bpe && self.vocab_size < 256 + self.special.len()).then(|| {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let least = 256 + self.special.len();
+        if self.kind == TokenizerKind::Bpe && self.vocab_size < least {
             let message = format!(
-                "must be at least {} for byte-level BPE, a token for each byte and each special one; found {}",
-                256 + self.special.len(),
+                "must be at least {least} for byte-level BPE, a token for each byte and each special one; found {}",
                 self.vocab_size
             );
-            ("tokenizer.vocab_size".to_owned(), message)
-        })
+            return Err(ConfigError::new("tokenizer.vocab_size", message));
+        }
+        Ok(())
     }
 }
 
@@ -83,7 +84,7 @@ impl TokenizerTable {
 ///
 /// ```
 /// let train = feedforward::pretrain::PretrainConfig { steps: Some(100), ..Default::default() };
-/// assert!(train.validate().is_none());
+/// assert!(train.validate().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -162,8 +163,11 @@ impl Default for PretrainConfig {
 }
 
 impl PretrainConfig {
-    /// The first key whose value is not allowed, and why.
-    pub fn validate(&self) -> Option<(String, String)> {
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let at_least_one = [
             ("steps", self.steps.unwrap_or(1)),
             ("passes", self.passes as u64),
@@ -173,21 +177,12 @@ impl PretrainConfig {
             ("eval_every", self.eval_every.unwrap_or(1)),
             ("eval_windows", self.eval_windows as u64),
         ];
-        let zero = at_least_one.into_iter().find(|&(_, value)| value == 0);
-        if let Some((key, _)) = zero {
-            return Some((format!("train.{key}"), "must be at least 1, found 0".into()));
+        for (key, value) in at_least_one {
+            Range::AtLeast(1.0).check(&format!("train.{key}"), value as f64)?;
         }
-        let shares = [("checkpoint_seconds", self.checkpoint_seconds), ("z_loss", self.z_loss)];
-        for (key, value) in shares {
-            if !(value >= 0.0 && value.is_finite()) {
-                return Some((format!("train.{key}"), format!("must be 0 or more, found {value}")));
-            }
-        }
-        if !(0.0..1.0).contains(&self.label_smoothing) {
-            let message = format!("must lie between 0 and 1, found {}", self.label_smoothing);
-            return Some(("train.label_smoothing".into(), message));
-        }
-        None
+        Range::AtLeast(0.0).check("train.checkpoint_seconds", self.checkpoint_seconds)?;
+        Range::AtLeast(0.0).check("train.z_loss", self.z_loss)?;
+        Range::BelowOne.check("train.label_smoothing", self.label_smoothing)
     }
 }
 
@@ -216,11 +211,7 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
-    pub(super) fn validate(&self) -> Option<(String, String)> {
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            let message = format!("must be 0 or more, found {}", self.temperature);
-            return Some(("sample.temperature".into(), message));
-        }
-        None
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        Range::AtLeast(0.0).check("sample.temperature", self.temperature)
     }
 }

@@ -2,9 +2,10 @@
 
 use super::addition::Addition;
 use super::config::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable};
-use crate::recipe::{self, RecipeError, RecipeFile, find_beside};
-use ff_text::TextConfig;
-use ff_train::optim::{ConfigError, OptimizerConfig};
+use crate::recipe::{self, RecipeError};
+use ff_data::text::TextConfig;
+use ff_settings::{ConfigError, Settings, check_folder_name, find_beside};
+use ff_train::optim::OptimizerConfig;
 use ff_train::schedule::ScheduleConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,8 @@ impl PretrainRecipe {
     /// # Errors
     /// The file cannot be read, or something in it is not right.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
-        let mut recipe = Self::parse(&recipe::read_text(path)?, &path.display().to_string(), sets)?;
+        let mut recipe =
+            Self::parse(&ff_settings::read_text(path)?, &path.display().to_string(), sets)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let (text, model) = recipe.paths();
         text.into_iter().chain(model).for_each(|path| find_beside(path, folder));
@@ -111,7 +113,7 @@ impl PretrainRecipe {
     /// # Errors
     /// Something in it is not right.
     pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
-        recipe::parse(text, origin, sets)
+        ff_settings::parse(text, origin, sets)
     }
 
     /// Whether a recipe's text is one of a language model: it has a table that only those have.
@@ -135,56 +137,53 @@ impl PretrainRecipe {
 
     /// The recipe as TOML with a word on every key.
     pub fn to_toml(&self) -> String {
-        recipe::to_toml(self)
+        ff_settings::to_toml(self)
     }
 }
 
-impl RecipeFile for PretrainRecipe {
-    fn out_of_domain(&self) -> Vec<(String, String)> {
-        let of =
-            |table: &str, error: ConfigError| (format!("{table}.{}", error.key), error.message);
-        let data = match (&self.generate, self.data.paths.is_empty()) {
-            (None, true) => Some((
-                "data.paths".to_owned(),
-                "names no text: list files or folders, such as [\"corpus.txt\"]".to_owned(),
-            )),
-            (Some(_), false) => Some((
-                "data.paths".to_owned(),
-                "and [generate] exclude each other: take one away".to_owned(),
-            )),
-            (None, false) => self.data.validate().err().map(|error| match error {
-                ff_table::DataError::Config { key, message } => (key, message),
-                other => ("data".to_owned(), other.to_string()),
-            }),
-            (Some(sums), true) => sums.validate(),
-        };
-        let model = &self.model;
-        let no_model =
-            model.from.is_none() && model.config_file.is_none() && model.config.is_empty();
-        let model = no_model.then(|| {
-            let message = "is missing: write the keys of a config.json, such as model_type = \"llama\", or name one with \
-                           model.config_file, or a model to go on from with model.from";
-            ("model.config".to_owned(), message.to_owned())
-        });
-        // What the recipe says itself; a config in another file is read when it is used.
-        let model = model.or_else(|| match super::setup::check_own(self) {
-            Err(error) => Some((error.key, error.message)),
-            Ok(()) => None,
-        });
-        let name = self.name.as_deref().filter(|name| !recipe::is_folder_name(name)).map(|name| {
-            let message = format!("\"{name}\" cannot name a folder: take letters, digits, - and _");
-            ("name".to_owned(), message)
-        });
+impl Settings for PretrainRecipe {
+    const TITLE: &str = recipe::TITLE;
+    const SYNONYMS: &[(&str, &str)] = recipe::SYNONYMS;
+
+    fn out_of_range(&self) -> Vec<ConfigError> {
+        let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));
         let tables = [
             name,
-            data,
+            self.check_data(),
             self.tokenizer.validate(),
-            model,
-            self.optimizer.validate().err().map(|e| of("optimizer", e)),
-            self.schedule.validate().err().map(|e| of("schedule", e)),
+            self.check_model(),
+            self.optimizer.validate().map_err(|e| e.inside("optimizer")),
+            self.schedule.validate().map_err(|e| e.inside("schedule")),
             self.train.validate(),
             self.sample.validate(),
         ];
-        tables.into_iter().flatten().collect()
+        tables.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+impl PretrainRecipe {
+    fn check_data(&self) -> Result<(), ConfigError> {
+        match (&self.generate, self.data.paths.is_empty()) {
+            (None, true) => Err(ConfigError::new(
+                "data.paths",
+                "names no text: list files or folders, such as [\"corpus.txt\"]",
+            )),
+            (Some(_), false) => {
+                Err(ConfigError::new("data.paths", "and [generate] exclude each other: remove one"))
+            }
+            (None, false) => self.data.validate(),
+            (Some(sums), true) => sums.validate(),
+        }
+    }
+
+    /// What the recipe itself says of the model; a config in another file is read when it is used.
+    fn check_model(&self) -> Result<(), ConfigError> {
+        let model = &self.model;
+        if model.from.is_none() && model.config_file.is_none() && model.config.is_empty() {
+            let message = "is missing: write the keys of a config.json, such as model_type = \"llama\", or name one with \
+                           model.config_file, or a model to continue from with model.from";
+            return Err(ConfigError::new("model.config", message));
+        }
+        super::setup::check_own(self)
     }
 }

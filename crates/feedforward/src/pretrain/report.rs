@@ -445,11 +445,12 @@ fn resources(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> V
 
 fn commands(known: &Known<'_>, outcome: &Outcome<'_>) -> Vec<Command> {
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
-    let run = words::shell(&known.job.folder.path().display().to_string());
-    let recipe = words::shell(&known.job.folder.recipe().display().to_string());
+    let run = ff_settings::shell_word(&known.job.folder.path().display().to_string());
+    let recipe = ff_settings::shell_word(&known.job.folder.recipe().display().to_string());
     let mut all = Vec::new();
     if !known.info.command.is_empty() {
-        let line: Vec<String> = known.info.command.iter().map(|word| words::shell(word)).collect();
+        let line: Vec<String> =
+            known.info.command.iter().map(|word| ff_settings::shell_word(word)).collect();
         all.push(command("how it was started", line.join(" ")));
     }
     let Outcome::Finished(summary) = outcome else {
@@ -458,7 +459,7 @@ fn commands(known: &Known<'_>, outcome: &Outcome<'_>) -> Vec<Command> {
         return all;
     };
     let isa = &known.info.isa;
-    let prompt = words::shell(summary.prompt.as_deref().unwrap_or("Once upon a time"));
+    let prompt = ff_settings::shell_word(summary.prompt.as_deref().unwrap_or("Once upon a time"));
     all.extend([
         command(
             "train it again, to the same bits",

@@ -74,7 +74,7 @@ fn refuse_unknown(recipe: &PretrainRecipe) -> Result<(), ConfigError> {
     };
     let unknown = recipe.model.config.keys().find(|key| !known.contains(key.as_str()));
     let Some(key) = unknown else { return Ok(()) };
-    let near = crate::recipe::nearest(key, &known.into_iter().collect::<Vec<_>>());
+    let near = ff_settings::nearest(key, &known.into_iter().collect::<Vec<_>>());
     let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
     let message = format!("is no key of a decoder's config{near}");
     Err(ConfigError::new(format!("model.config.{key}"), message))

@@ -1,7 +1,7 @@
 //! The `[evaluate]` table of a recipe.
 
-use ff_metrics::ThresholdAim;
-use ff_nn::ConfigError;
+use ff_settings::ConfigError;
+use ff_train::metrics::ThresholdAim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

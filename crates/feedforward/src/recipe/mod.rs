@@ -3,26 +3,17 @@
 //! Reading one finds everything that is wrong with it at once, each with its line, its column and the nearest right
 //! name: see [`RecipeError`].
 
-mod check;
-mod document;
-mod error;
 mod evaluate;
-mod expect;
-mod write;
 
-pub(crate) use check::nearest;
-pub use error::{Problem, RecipeError, Source};
 pub use evaluate::EvaluateConfig;
+pub use ff_settings::{Problem, RecipeError, Source};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::pretrain::PretrainRecipe;
-use document::{Document, Value};
+use ff_settings::{ConfigError, Settings, check_folder_name, find_beside};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// What a `--set` is called where a file has its path.
-const SET: &str = "--set";
 
 /// Everything that decides a run: data, network, loss, optimiser, schedule, length, evaluation.
 ///
@@ -70,7 +61,8 @@ impl Recipe {
     /// # Errors
     /// The file cannot be read, or something in it is not right.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
-        let mut recipe = Self::parse(&read_text(path)?, &path.display().to_string(), sets)?;
+        let mut recipe =
+            Self::parse(&ff_settings::read_text(path)?, &path.display().to_string(), sets)?;
         recipe.find_files(path.parent().unwrap_or(Path::new("")));
         Ok(recipe)
     }
@@ -80,7 +72,7 @@ impl Recipe {
     /// # Errors
     /// Something in it is not right.
     pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
-        parse(text, origin, sets)
+        ff_settings::parse(text, origin, sets)
     }
 
     /// The same recipe with other overrides.
@@ -91,17 +83,13 @@ impl Recipe {
         Self::parse(&self.to_toml(), "the defaults", sets)
     }
 
-    /// Checks that every value is in its domain.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
-    /// Every table's first value that is not.
+    /// The first value of each table that is not.
     pub fn validate(&self) -> Result<(), RecipeError> {
-        let problems = self.out_of_domain().into_iter();
-        RecipeError::check(
-            problems
-                .map(|(key, message)| Problem::new(format!("`{key}`: {message}")).key(key))
-                .collect(),
-        )
+        let errors = self.out_of_range().into_iter();
+        RecipeError::check(errors.map(Problem::from).collect())
     }
 
     /// The recipe as TOML with a word on every key.
@@ -111,7 +99,7 @@ impl Recipe {
     /// assert!(text.contains("\nepochs = 200"));
     /// ```
     pub fn to_toml(&self) -> String {
-        to_toml(self)
+        ff_settings::to_toml(self)
     }
 
     /// The JSON schema of recipes of any kind, for editors: a recipe with a table that only language models have is checked
@@ -133,95 +121,24 @@ impl Recipe {
     }
 }
 
-impl RecipeFile for Recipe {
-    fn out_of_domain(&self) -> Vec<(String, String)> {
-        let data = self.data.validate().err().map(|error| match error {
-            ff_table::DataError::Config { key, message } => (key, message),
-            other => ("data".to_owned(), other.to_string()),
-        });
-        let nn = |error: ff_nn::ConfigError| (error.key, error.message);
-        let optim = |error: ff_train::optim::ConfigError| (error.key, error.message);
+impl Settings for Recipe {
+    const TITLE: &str = TITLE;
+    const SYNONYMS: &[(&str, &str)] = SYNONYMS;
+
+    fn out_of_range(&self) -> Vec<ConfigError> {
+        let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));
         let tables = [
-            ("data", data),
-            ("model", self.model.validate().err().map(nn)),
-            ("loss", self.loss.validate().err().map(nn)),
-            ("optimizer", self.optimizer.validate().err().map(optim)),
-            ("schedule", self.schedule.validate().err().map(optim)),
-            ("train", self.train.validate().err().map(nn)),
-            ("evaluate", self.evaluate.validate().err().map(nn)),
+            name,
+            self.data.validate(),
+            self.model.validate(),
+            self.loss.validate(),
+            self.optimizer.validate().map_err(|e| e.inside("optimizer")),
+            self.schedule.validate().map_err(|e| e.inside("schedule")),
+            self.train.validate(),
+            self.evaluate.validate(),
         ];
-        let name = self.name.as_deref().filter(|name| !is_folder_name(name)).map(|name| {
-            let message = format!("\"{name}\" cannot name a folder: take letters, digits, - and _");
-            ("name".to_owned(), message)
-        });
-        let tables = tables.into_iter().filter_map(|(table, problem)| {
-            let (key, message) = problem?;
-            let inside =
-                key.strip_prefix(table).is_some_and(|k| k.is_empty() || k.starts_with('.'));
-            Some((if inside { key } else { format!("{table}.{key}") }, message))
-        });
-        name.into_iter().chain(tables).collect()
+        tables.into_iter().filter_map(Result::err).collect()
     }
-}
-
-/// A TOML file that is read with care: against its schema, then against the domains of its values.
-pub(crate) trait RecipeFile: Serialize + serde::de::DeserializeOwned + JsonSchema {
-    /// Each table's first value that is out of its domain: its key and what is wrong.
-    fn out_of_domain(&self) -> Vec<(String, String)>;
-}
-
-/// Reads a file from its text with the overrides of the command line.
-pub(crate) fn parse<R: RecipeFile>(
-    text: &str,
-    origin: &str,
-    sets: &[String],
-) -> Result<R, RecipeError> {
-    let mut document = Document::parse(text, origin)?;
-    sets.iter().try_for_each(|set| document.set(set))?;
-    check::check(&mut document, &schema_json::<R>())?;
-    let recipe = R::deserialize(document.to_toml()).map_err(|error| {
-        let problem = Problem::new(error.to_string().trim().to_owned());
-        RecipeError::new(problem.at(&document.source, None))
-    })?;
-    let problems = recipe.out_of_domain();
-    RecipeError::check(problems.into_iter().map(|p| placed(&document, p)).collect())?;
-    Ok(recipe)
-}
-
-/// As TOML with a word on every key.
-pub(crate) fn to_toml<R: RecipeFile>(recipe: &R) -> String {
-    // Serialising can only fail for numbers above 2⁶³; such a recipe could not be written in TOML in the first place.
-    let table = toml::Table::try_from(recipe).unwrap_or_default();
-    write::write(&table, &schema_json::<R>())
-}
-
-/// The text of a recipe's file.
-pub(crate) fn read_text(path: &Path) -> Result<String, RecipeError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        let problem = Problem::new(format!("cannot read the recipe `{}`: {error}", path.display()));
-        RecipeError::new(match near_file(path) {
-            Some(near) if error.kind() == std::io::ErrorKind::NotFound => {
-                problem.help(format!("did you mean `{}`?", near.display()))
-            }
-            _ => problem,
-        })
-    })
-}
-
-/// A path that is not there from the current folder is looked for beside the recipe.
-pub(crate) fn find_beside(path: &mut PathBuf, folder: &Path) {
-    if path.is_relative() && path.as_os_str() != "-" && !path.exists() {
-        let beside = folder.join(&path);
-        if beside.exists() {
-            *path = beside;
-        }
-    }
-}
-
-pub(crate) fn schema_json<R: JsonSchema>() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(R).to_value();
-    plain_descriptions(&mut schema);
-    schema
 }
 
 /// The schema of both kinds of recipes, which share their definitions.
@@ -237,66 +154,38 @@ fn whole_schema() -> serde_json::Value {
         "else": table,
         "$defs": generator.take_definitions(true),
     });
-    plain_descriptions(&mut schema);
+    ff_settings::plain_descriptions(&mut schema);
     schema
 }
 
-/// Leaves the words of descriptions: the documentation they are made of has examples in Rust and broken lines.
-fn plain_descriptions(json: &mut serde_json::Value) {
-    match json {
-        serde_json::Value::Object(map) => {
-            for (key, value) in map.iter_mut() {
-                match value {
-                    serde_json::Value::String(text) if key == "description" => {
-                        let words = text.split("\n\n```").next().unwrap_or_default();
-                        *value = words.split('\n').collect::<Vec<_>>().join(" ").trim().into();
-                    }
-                    other => plain_descriptions(other),
-                }
-            }
-        }
-        serde_json::Value::Array(items) => items.iter_mut().for_each(plain_descriptions),
-        _ => {}
-    }
-}
+/// What other programs call our keys.
+pub(crate) const SYNONYMS: &[(&str, &str)] = &[
+    ("learning_rate", "optimizer.lr"),
+    ("rate", "optimizer.lr"),
+    ("optimizer_name", "optimizer.kind"),
+    ("decay", "optimizer.weight_decay"),
+    ("grad_clip", "optimizer.clip_norm"),
+    ("gradient_clip", "optimizer.clip_norm"),
+    ("max_grad_norm", "optimizer.clip_norm"),
+    ("hidden_layer_sizes", "model.hidden"),
+    ("hidden_sizes", "model.hidden"),
+    ("layers", "model.hidden"),
+    ("units", "model.hidden"),
+    ("normalization", "model.norm"),
+    ("batch_norm", "model.norm"),
+    ("max_epochs", "train.epochs"),
+    ("num_epochs", "train.epochs"),
+    ("max_steps", "train.steps"),
+    ("early_stopping", "train.patience"),
+    ("gradient_accumulation_steps", "train.accumulate"),
+    ("random_state", "train.seed"),
+    ("file", "data.path"),
+    ("label", "data.target"),
+    ("sample_weight", "data.weight"),
+];
 
-/// A value out of its domain at the place where it was written.
-fn placed(document: &Document, (key, message): (String, String)) -> Problem {
-    let problem = Problem::new(format!("`{key}`: {message}")).key(&key);
-    match document.find(&key) {
-        (Some(node), true) => problem.at(&node.place.source, Some(node.place.span.clone())),
-        (Some(node), false) if !matches!(node.value, Value::Table(_)) => {
-            problem.at(&node.place.source, Some(node.place.span.clone()))
-        }
-        _ => {
-            let (table, name) = key.rsplit_once('.').unwrap_or(("", &key));
-            let place = if table.is_empty() { String::new() } else { format!(" in [{table}]") };
-            problem
-                .at(&document.source, None)
-                .help(format!("`{name}` is not given{place}: write it there, or --set {key}=…"))
-        }
-    }
-}
-
-pub(crate) fn is_folder_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
-}
-
-/// The file of the same folder with the nearest name.
-fn near_file(path: &Path) -> Option<PathBuf> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).ok()?;
-    let mut names: Vec<String> = entries
-        .map(|entry| {
-            Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "toml"))
-        })
-        .filter_map(|path| path?.file_name()?.to_str().map(str::to_owned))
-        .collect();
-    names.sort_unstable();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    nearest(path.file_name()?.to_str()?, &names).map(|name| path.with_file_name(name))
-}
+/// The first line of a written recipe.
+pub(crate) const TITLE: &str = "A recipe of feedforward. Every key: `feedforward recipe schema`; try another value: --set KEY=VALUE";
 
 #[cfg(test)]
 mod tests;

@@ -1,18 +1,18 @@
 //! What to type next, and where the run was made.
 
-use super::words::shell;
 use super::{Facts, Outcome, words};
 use ff_nn::Precision;
-use ff_report::{Command, Fact};
+use ff_settings::shell_word;
+use ff_train::report::{Command, Fact};
 
 pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
-    let run = shell(&facts.folder.path().display().to_string());
-    let recipe = shell(&facts.folder.recipe().display().to_string());
+    let run = shell_word(&facts.folder.path().display().to_string());
+    let recipe = shell_word(&facts.folder.recipe().display().to_string());
     let isa = &facts.info.isa;
     let mut all = Vec::new();
     if !facts.info.command.is_empty() {
-        let words: Vec<String> = facts.info.command.iter().map(|word| shell(word)).collect();
+        let words: Vec<String> = facts.info.command.iter().map(|word| shell_word(word)).collect();
         all.push(command("how it was started", words.join(" ")));
     }
     let finished = matches!(facts.outcome, Outcome::Finished { .. });

@@ -1,5 +1,7 @@
 //! Numbers, lists and options as people read and paste them.
 
+use ff_settings::shell_word;
+
 /// A number of about four significant digits without trailing zeros: `0.4239`, `17.99`, `1e−9`.
 pub(crate) fn number(x: f64) -> String {
     if !x.is_finite() || x == 0.0 {
@@ -58,17 +60,7 @@ pub(crate) fn set(assignment: &str) -> String {
             && !matches!(word, "true" | "false" | "inf" | "nan");
         (plain && !key.contains('"')).then(|| format!("{key}={word}"))
     });
-    format!("--set {}", shell(bare.as_deref().unwrap_or(assignment)))
-}
-
-/// A word as a POSIX shell reads it back.
-pub(crate) fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    format!("--set {}", shell_word(bare.as_deref().unwrap_or(assignment)))
 }
 
 /// The moment in universal time, to the second.
@@ -112,7 +104,6 @@ mod tests {
         assert_eq!(set("data.columns.pclass=\"number\""), "--set data.columns.pclass=number");
         assert_eq!(set("data.positive=\"true\""), "--set 'data.positive=\"true\"'");
         assert_eq!(set("data.columns.\"a b\"=\"drop\""), "--set 'data.columns.\"a b\"=\"drop\"'");
-        assert_eq!(shell("it's"), r"'it'\''s'");
         assert_eq!(set("model.hidden=[1,2]"), "--set 'model.hidden=[1,2]'");
     }
 

@@ -248,14 +248,6 @@ pub(crate) fn family<F>(
 
 /// What is wrong with a name, with the names that are supported and the one that is likely meant.
 fn unsupported(name: &str, known: &[&str]) -> String {
-    let near = nearest(name, known);
-    let near = near.map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+    let near = ff_settings::did_you_mean(name, known);
     format!("\"{name}\" is not supported; supported: {}{near}", known.join(", "))
-}
-
-/// The name among `known` that is likely meant.
-fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let scored = known.iter().map(|&k| (strsim::jaro_winkler(name, k), k));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.7).then_some(best.1)
 }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use ff_settings::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::error::{DataError, Result};
 
 /// How rows are split into training, validation and test parts: the `[data.split]` table.
 ///
@@ -74,17 +73,17 @@ impl Default for SplitConfig {
 }
 
 impl SplitConfig {
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         for (key, share) in [("data.split.valid", self.valid), ("data.split.test", self.test)] {
             if !(0.0..1.0).contains(&share) {
-                return Err(DataError::config(
+                return Err(ConfigError::new(
                     key,
                     format!("{share} is not a share from 0 to below 1"),
                 ));
             }
         }
         if self.valid + self.test >= 1.0 {
-            return Err(DataError::config(
+            return Err(ConfigError::new(
                 "data.split",
                 format!(
                     "valid = {} and test = {} leave nothing to train on",
@@ -94,27 +93,25 @@ impl SplitConfig {
         }
         let files = self.valid_path.is_some() || self.test_path.is_some();
         match self.kind {
-            SplitKind::Grouped | SplitKind::Time if self.column.is_none() => {
-                Err(DataError::config(
-                    "data.split.column",
-                    "name the column to split by, such as column = \"customer\"",
-                ))
-            }
-            SplitKind::Given if self.column.is_none() && !files => Err(DataError::config(
+            SplitKind::Grouped | SplitKind::Time if self.column.is_none() => Err(ConfigError::new(
+                "data.split.column",
+                "name the column to split by, such as column = \"customer\"",
+            )),
+            SplitKind::Given if self.column.is_none() && !files => Err(ConfigError::new(
                 "data.split",
                 "a given split needs `column`, or `valid_path` and `test_path`",
             )),
-            SplitKind::Given if self.column.is_some() && files => Err(DataError::config(
+            SplitKind::Given if self.column.is_some() && files => Err(ConfigError::new(
                 "data.split",
                 "a given split has either `column` or part files, not both",
             )),
             SplitKind::Random | SplitKind::Stratified | SplitKind::Grouped | SplitKind::Time
                 if files =>
             {
-                Err(DataError::config("data.split.kind", "part files need kind = \"given\""))
+                Err(ConfigError::new("data.split.kind", "part files need kind = \"given\""))
             }
             SplitKind::Random | SplitKind::Stratified if self.column.is_some() => {
-                Err(DataError::config(
+                Err(ConfigError::new(
                     "data.split.column",
                     "a random or stratified split takes no column; did you mean kind = \"grouped\"?",
                 ))

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::error::{DataError, Result, nearest};
+use crate::config::Format;
+use crate::error::{DataError, Result};
+use ff_settings::similar;
 
 /// Bytes that can be moved to another thread.
 pub type Bytes = Box<dyn Read + Send>;
@@ -259,6 +261,6 @@ pub fn not_opened(path: &Path, source: io::Error) -> DataError {
         .unwrap_or_default();
     names.sort();
     let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let near = wanted.map(|name| nearest(&name, names.iter().map(String::as_str)));
+    let near = wanted.map(|name| similar(&name, names.iter().map(String::as_str)));
     DataError::NotFound { path: path.to_owned(), nearest: near.unwrap_or_default() }
 }

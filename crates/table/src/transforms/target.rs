@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::Task;
-use crate::error::{DataError, Result, nearest};
+use crate::error::{DataError, Result};
 use crate::schema::moments;
 use crate::table::Table;
 use crate::target::{LabelReader, Target, TargetSchema, lines, value};
+use ff_settings::similar;
 
 /// How the target is encoded: an index into the classes, or `(log?(y) - mean) / std`.
 ///
@@ -134,7 +135,7 @@ impl TargetTransform {
         if bad.is_empty() {
             return Ok(Target::Class(classes));
         }
-        let near = nearest(&sample, self.classes.iter().map(String::as_str));
+        let near = similar(&sample, self.classes.iter().map(String::as_str));
         let near =
             near.first().map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
         let what = if sample.is_empty() {

@@ -1,7 +1,6 @@
+use ff_settings::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use ff_table::{DataError, Result};
 
 /// What is done to text that is broken, doubled or better left out; by default nothing but an error for broken UTF-8.
 ///
@@ -82,10 +81,10 @@ impl CleanConfig {
     /// Checks what the types cannot: ranges.
     ///
     /// # Errors
-    /// [`DataError::Config`] with the key and the range.
-    pub fn validate(&self) -> Result<()> {
+    /// The first key whose value is not allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
         let error = |key: &str, message: String| {
-            Err(DataError::config(format!("data.clean.{key}"), message))
+            Err(ConfigError::new(format!("data.clean.{key}"), message))
         };
         let shares = [
             ("max_symbols", self.max_symbols),

@@ -1,6 +1,7 @@
 //! What a recipe says about the optimiser.
 
 use super::{ConfigError, GroupConfig};
+use ff_settings::Range;
 use ff_tensor::DType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -387,37 +388,5 @@ impl OptimizerConfig {
             return Err(ConfigError::new("nesterov", message));
         }
         self.groups.iter().enumerate().try_for_each(|(i, group)| group.validate(i))
-    }
-}
-
-/// What a number may be.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Range {
-    Any,
-    AtLeast(f64),
-    Above(f64),
-    /// 0 ≤ x < 1.
-    BelowOne,
-    /// 0 ≤ x ≤ 1.
-    Unit,
-}
-
-impl Range {
-    pub(crate) fn check(self, key: &str, value: Option<f64>) -> Result<(), ConfigError> {
-        let Some(value) = value else { return Ok(()) };
-        let (fits, expected) = match self {
-            Self::Any => (true, "be a finite number".to_owned()),
-            Self::AtLeast(least) => (value >= least, format!("be at least {least}")),
-            Self::Above(bound) => (value > bound, format!("be greater than {bound}")),
-            Self::BelowOne => {
-                ((0.0..1.0).contains(&value), "be at least 0 and less than 1".to_owned())
-            }
-            Self::Unit => ((0.0..=1.0).contains(&value), "be between 0 and 1".to_owned()),
-        };
-        if fits && value.is_finite() {
-            return Ok(());
-        }
-        let expected = if fits { "be a finite number".to_owned() } else { expected };
-        Err(ConfigError::new(key, format!("must {expected}, found {value}")))
     }
 }

@@ -1,29 +1,5 @@
+use ff_settings::ConfigError;
 use ff_tensor::DType;
-
-/// A setting of a recipe that cannot be: which key, and what is wrong with it.
-///
-/// ```
-/// use ff_train::optim::{OptimizerConfig, OptimizerKind};
-/// let config = OptimizerConfig { lr: Some(-1.0), ..OptimizerConfig::new(OptimizerKind::Sgd) };
-/// let error = config.validate().unwrap_err();
-/// assert_eq!(error.key, "lr");
-/// assert_eq!(error.to_string(), "`lr` must be at least 0, found -1");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{key}` {message}")]
-pub struct ConfigError {
-    /// The key inside of its table, such as `betas` or `groups[0].match`: where to point in the recipe.
-    pub key: String,
-    /// What was expected, what was found and what to do, as the rest of a sentence that starts with the key.
-    pub message: String,
-}
-
-impl ConfigError {
-    /// A key and what is wrong with it.
-    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), message: message.into() }
-    }
-}
 
 /// What can go wrong when an optimiser is made, steps or is restored.
 ///

@@ -1,8 +1,8 @@
 //! Parameter groups, and the cut of the arena into pieces that share their settings.
 
-use super::config::Range;
 use super::{ConfigError, OptimizerConfig, OptimizerKind};
 use ff_graph::{ParamKind, ParamSpec, Params, Segment};
+use ff_settings::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -14,9 +14,9 @@ mod pass;
 mod rule;
 mod state;
 
-pub(crate) use config::Range;
 pub use config::{AdjustLr, LineSearch, OptimizerConfig, OptimizerKind};
-pub use error::{ConfigError, Error, Result};
+pub use error::{Error, Result};
+pub use ff_settings::ConfigError;
 pub use group::GroupConfig;
 pub use lbfgs::{Evaluation, LbfgsScalars, MinimizeReport, Objective, Stop};
 pub use state::OptimizerScalars;

@@ -1,7 +1,7 @@
 //! What a recipe says about the schedule.
 
 use super::Span;
-use crate::optim::{ConfigError, Range};
+use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,4 +1,4 @@
-use crate::optim::{ConfigError, Range};
+use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

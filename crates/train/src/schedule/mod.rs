@@ -7,8 +7,8 @@ mod finder;
 mod plateau;
 mod span;
 
-pub use crate::optim::ConfigError;
 pub use config::{Anneal, DecayType, ScheduleConfig, ScheduleKind, ThresholdMode};
+pub use ff_settings::ConfigError;
 pub use finder::{FinderConfig, FinderReport, find_lr};
 pub use plateau::PlateauState;
 pub use span::Span;

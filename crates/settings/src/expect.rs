@@ -4,29 +4,29 @@ use serde_json::{Map, Value as Json};
 
 /// What a value may be; what is `None`, `false` or empty may not be.
 #[derive(Debug, Default)]
-pub(super) struct Expected<'s> {
-    pub(super) anything: bool,
-    pub(super) boolean: bool,
+pub(crate) struct Expected<'s> {
+    pub(crate) anything: bool,
+    pub(crate) boolean: bool,
     /// The least allowed whole number.
-    pub(super) integer: Option<i64>,
-    pub(super) number: bool,
-    pub(super) text: bool,
-    pub(super) character: bool,
+    pub(crate) integer: Option<i64>,
+    pub(crate) number: bool,
+    pub(crate) text: bool,
+    pub(crate) character: bool,
     /// Texts that stand for themselves, in the schema's order.
-    pub(super) words: Vec<&'s str>,
+    pub(crate) words: Vec<&'s str>,
     /// The schema of an array.
-    pub(super) list: Option<&'s Map<String, Json>>,
+    pub(crate) list: Option<&'s Map<String, Json>>,
     /// The schemas of objects; several where a key tells which one is meant.
-    pub(super) tables: Vec<&'s Map<String, Json>>,
+    pub(crate) tables: Vec<&'s Map<String, Json>>,
 }
 
 /// Definitions that `$ref` points to.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Definitions<'s>(pub(super) Option<&'s Map<String, Json>>);
+pub(crate) struct Definitions<'s>(pub(crate) Option<&'s Map<String, Json>>);
 
 impl<'s> Definitions<'s> {
     /// Gathers what a schema allows.
-    pub(super) fn expected(self, schema: &'s Json) -> Expected<'s> {
+    pub(crate) fn expected(self, schema: &'s Json) -> Expected<'s> {
         let mut expected = Expected::default();
         self.gather(schema, &mut expected, 0);
         expected
@@ -83,12 +83,12 @@ impl<'s> Definitions<'s> {
 
 impl Expected<'_> {
     /// Whether any text, or some, may stand here.
-    pub(super) fn takes_text(&self) -> bool {
+    pub(crate) fn takes_text(&self) -> bool {
         self.text || self.character || !self.words.is_empty()
     }
 
     /// What is expected, as a part of a sentence.
-    pub(super) fn describe(&self, definitions: Definitions<'_>) -> String {
+    pub(crate) fn describe(&self, definitions: Definitions<'_>) -> String {
         let mut parts: Vec<String> = Vec::new();
         if self.boolean {
             parts.push("true or false".into());
@@ -129,7 +129,7 @@ impl Expected<'_> {
 }
 
 /// `a`, `a or b`, `a, b or c`.
-pub(super) fn one_of(words: &[String]) -> String {
+pub(crate) fn one_of(words: &[String]) -> String {
     match words {
         [] => String::new(),
         [one] => one.clone(),

@@ -4,10 +4,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::ConfigError;
+
 /// Where a part of a recipe was written: a file, or one `--set`.
 ///
 /// ```
-/// let source = feedforward::recipe::Source::new("recipe.toml", "[train]\nepochs = 0\n");
+/// let source = ff_settings::Source::new("recipe.toml", "[train]\nepochs = 0\n");
 /// assert_eq!(source.line_column(8), (2, 1));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +42,10 @@ impl Source {
 /// One thing that is wrong with a recipe.
 ///
 /// ```
-/// let error = feedforward::Recipe::parse("[train]\nepohcs = 5", "recipe.toml", &[]).unwrap_err();
-/// let problem = &error.problems()[0];
+/// use ff_settings::{Problem, Source};
+/// let source = Source::new("recipe.toml", "[train]\nepohcs = 5").into();
+/// let problem = Problem::new("unknown key `train.epohcs`").at(&source, Some(8..14));
 /// assert_eq!(problem.to_string(), "recipe.toml:2:1: unknown key `train.epohcs`");
-/// assert_eq!(problem.help.as_deref(), Some("did you mean `epochs`?"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -60,21 +62,25 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// A mistake with no place yet.
+    pub fn new(message: impl Into<String>) -> Self {
         Self { key: None, message: message.into(), help: None, source: None, span: None }
     }
 
-    pub(crate) fn key(mut self, key: impl Into<String>) -> Self {
+    /// Names the key.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+    /// Says what to do.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    pub(crate) fn at(mut self, source: &Arc<Source>, span: Option<Range<usize>>) -> Self {
+    /// Says where it is.
+    pub fn at(mut self, source: &Arc<Source>, span: Option<Range<usize>>) -> Self {
         let length = source.text.len();
         self.span = span.map(|span| span.start.min(length)..span.end.clamp(span.start, length));
         self.source = Some(Arc::clone(source));
@@ -87,12 +93,18 @@ impl Problem {
     }
 }
 
+impl From<ConfigError> for Problem {
+    fn from(ConfigError { key, message }: ConfigError) -> Self {
+        Self::new(format!("`{key}`: {message}")).key(key)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(source) = &self.source {
             match self.line_column() {
                 // The name of a `--set` is followed by what was set: a column alone would say little.
-                Some(_) if source.name == super::SET => write!(f, "--set {}: ", source.text)?,
+                Some(_) if source.name == crate::SET => write!(f, "--set {}: ", source.text)?,
                 Some((line, column)) => write!(f, "{}:{line}:{column}: ", source.name)?,
                 None => write!(f, "{}: ", source.name)?,
             }
@@ -104,9 +116,9 @@ impl fmt::Display for Problem {
 /// A recipe that cannot be used, with everything that is wrong with it.
 ///
 /// ```
-/// let error = feedforward::Recipe::parse("[model]\nactivation = 'rleu'\ndropuot = 1", "r.toml", &[]).unwrap_err();
-/// assert_eq!(error.problems().len(), 2);
-/// assert!(error.to_string().contains("did you mean `relu`?"));
+/// use ff_settings::{Problem, RecipeError};
+/// let error = RecipeError::new(Problem::new("unknown key `lr`").help("did you mean `optimizer.lr`?"));
+/// assert_eq!(error.to_string(), "unknown key `lr`; did you mean `optimizer.lr`?");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipeError {
@@ -114,12 +126,16 @@ pub struct RecipeError {
 }
 
 impl RecipeError {
-    pub(crate) fn new(first: Problem) -> Self {
+    /// One mistake.
+    pub fn new(first: Problem) -> Self {
         Self { problems: vec![first] }
     }
 
-    /// `Ok` where nothing is wrong; else everything, in the order of the text.
-    pub(crate) fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
+    /// `Ok` without problems; else all of them, in the order of the text.
+    ///
+    /// # Errors
+    /// There are problems.
+    pub fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
         }

@@ -1,53 +1,28 @@
-//! A recipe's tree against the recipe's schema: every unknown key, wrong type and unknown word, with what is near.
+//! A document against its schema: every unknown key, wrong type and unknown word, with the nearest valid name.
 
 use serde_json::{Map, Value as Json};
 
-use super::document::{Document, Node, Place, Table, Value};
-use super::error::{Problem, RecipeError};
-use super::expect::{Definitions, Expected, one_of};
+use crate::document::{Document, Node, Place, Table, Value};
+use crate::expect::{Definitions, Expected, one_of};
+use crate::{Problem, RecipeError, nearest};
 
-/// What other programs call our keys.
-pub(super) const SYNONYMS: &[(&str, &str)] = &[
-    ("learning_rate", "optimizer.lr"),
-    ("rate", "optimizer.lr"),
-    ("optimizer_name", "optimizer.kind"),
-    ("decay", "optimizer.weight_decay"),
-    ("grad_clip", "optimizer.clip_norm"),
-    ("gradient_clip", "optimizer.clip_norm"),
-    ("max_grad_norm", "optimizer.clip_norm"),
-    ("hidden_layer_sizes", "model.hidden"),
-    ("hidden_sizes", "model.hidden"),
-    ("layers", "model.hidden"),
-    ("units", "model.hidden"),
-    ("normalization", "model.norm"),
-    ("batch_norm", "model.norm"),
-    ("max_epochs", "train.epochs"),
-    ("num_epochs", "train.epochs"),
-    ("max_steps", "train.steps"),
-    ("early_stopping", "train.patience"),
-    ("gradient_accumulation_steps", "train.accumulate"),
-    ("random_state", "train.seed"),
-    ("file", "data.path"),
-    ("label", "data.target"),
-    ("sample_weight", "data.weight"),
-];
-
-/// Names at least this like each other are worth suggesting.
-const NEAR: f64 = 0.75;
-
-/// Checks a document; mends what the command line's shell is known to break (lost quotes, a list of one).
+/// Checks a document; repairs what shells are known to break on the command line (lost quotes, a list of one).
 ///
 /// # Errors
 /// Everything that the schema does not allow.
-pub(super) fn check(document: &mut Document, schema: &Json) -> Result<(), RecipeError> {
+pub(crate) fn check(
+    document: &mut Document,
+    schema: &Json,
+    synonyms: &[(&str, &str)],
+) -> Result<(), RecipeError> {
     let definitions = Definitions(schema.get("$defs").and_then(Json::as_object));
-    let mut checker = Checker { schema, definitions, problems: Vec::new() };
+    let mut checker = Checker { schema, synonyms, definitions, problems: Vec::new() };
     checker.node(schema, &mut document.root, "");
     RecipeError::check(checker.problems)
 }
 
 /// Every key of the schema that is not in a table with free names, as dotted paths.
-pub(super) fn keys(schema: &Json) -> Vec<String> {
+pub fn keys(schema: &Json) -> Vec<String> {
     let definitions = Definitions(schema.get("$defs").and_then(Json::as_object));
     let mut keys = Vec::new();
     collect(definitions, schema, "", &mut keys);
@@ -66,6 +41,7 @@ fn collect(definitions: Definitions<'_>, schema: &Json, path: &str, to: &mut Vec
 
 struct Checker<'s> {
     schema: &'s Json,
+    synonyms: &'s [(&'s str, &'s str)],
     definitions: Definitions<'s>,
     problems: Vec<Problem>,
 }
@@ -77,7 +53,7 @@ impl<'s> Checker<'s> {
             return;
         }
         if node.place.is_set() {
-            mend(&expected, node);
+            repair(&expected, node);
         }
         let fits = match &mut node.value {
             Value::Bool(_) => expected.boolean,
@@ -166,7 +142,7 @@ impl<'s> Checker<'s> {
             return format!("did you mean `{near}`?");
         }
         let keys = keys(self.schema);
-        let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, ours)| *ours);
+        let synonym = self.synonyms.iter().find(|(other, _)| *other == name).map(|(_, ours)| *ours);
         let elsewhere = keys.iter().find(|key| key.rsplit('.').next() == Some(name));
         if let Some(found) = synonym.or(elsewhere.map(String::as_str)) {
             return match found.rsplit_once('.') {
@@ -242,9 +218,9 @@ fn help_with(expected: &Expected<'_>, node: &Node, schema: &Json) -> Option<Stri
     }
 }
 
-/// Takes back what a shell did to a value of the command line: `positive=1` for a text, `hidden=64` for a list of one,
+/// Undoes what a shell did to a value of the command line: `positive=1` for a text, `hidden=64` for a list of one,
 /// `epochs=1e3` for a whole number.
-fn mend(expected: &Expected<'_>, node: &mut Node) {
+fn repair(expected: &Expected<'_>, node: &mut Node) {
     let written = node.place.text().to_owned();
     let scalar = !matches!(node.value, Value::List(_) | Value::Table(_));
     let number_fits = expected.number || expected.integer.is_some();
@@ -280,16 +256,4 @@ fn join(path: &str, name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let name = if name.chars().all(plain) { name.to_owned() } else { format!("{name:?}") };
     if path.is_empty() { name } else { format!("{path}.{name}") }
-}
-
-/// The name most like `name`, if one is like it at all.
-pub(crate) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
-    let wanted = name.to_lowercase().replace('-', "_");
-    let likeness = |candidate: &str| {
-        let distance = strsim::normalized_damerau_levenshtein(&wanted, candidate);
-        // `weight-decays` and `lr_rate` share a beginning, which people rarely get wrong.
-        distance.max(strsim::jaro_winkler(&wanted, candidate) - 0.1)
-    };
-    let scored = names.iter().map(|&candidate| (likeness(&candidate.to_lowercase()), candidate));
-    scored.filter(|(s, _)| *s >= NEAR).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }

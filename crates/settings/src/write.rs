@@ -1,10 +1,10 @@
-//! A recipe as TOML that reads like a page: every key with what it means.
+//! Settings as TOML with a comment on every key.
 
 use std::fmt::Write;
 
 use serde_json::Value as Json;
 
-use super::expect::Definitions;
+use crate::expect::Definitions;
 
 /// Comments start at this column where the value leaves room.
 const COMMENT_COLUMN: usize = 32;
@@ -13,12 +13,10 @@ const COMMENT_COLUMN: usize = 32;
 const WIDTH: usize = 110;
 
 /// Writes tables with the descriptions of the schema.
-pub(super) fn write(recipe: &toml::Table, schema: &Json) -> String {
+pub(crate) fn write(settings: &toml::Table, schema: &Json, title: &str) -> String {
     let writer = Writer { definitions: Definitions(schema.get("$defs").and_then(Json::as_object)) };
-    let mut text = String::from(
-        "# A recipe of feedforward. Every key: `feedforward recipe schema`; try another value: --set KEY=VALUE\n",
-    );
-    writer.table(recipe, schema, "", &mut text);
+    let mut text = format!("# {title}\n");
+    writer.table(settings, schema, "", &mut text);
     text
 }
 

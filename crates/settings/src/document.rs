@@ -1,4 +1,4 @@
-//! The text of a recipe as a tree in which every key and value knows where it was written.
+//! A TOML text as a tree; every key and value knows where it was written.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Problem, RecipeError, Source};
+use crate::{Problem, RecipeError, SET, Source};
 
 /// Where a key or a value was written.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ impl Place {
 
     /// Whether it was written on the command line, where quotes are often lost to the shell.
     pub(crate) fn is_set(&self) -> bool {
-        self.source.name == super::SET
+        self.source.name == SET
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -71,7 +71,7 @@ impl Document {
 
     /// Puts one `key=value` of the command line in; `key=` takes the key away.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), RecipeError> {
-        let source = Arc::new(Source::new(super::SET, text));
+        let source = Arc::new(Source::new(SET, text));
         let whole = Place { source: Arc::clone(&source), span: 0..text.len() };
         let Some(equals) = equals_sign(text) else {
             return Err(RecipeError::new(

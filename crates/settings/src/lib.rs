@@ -1,0 +1,30 @@
+//! Settings files of TOML, read with care and written with comments.
+//!
+//! [`parse`] checks a file and the overrides of the command line against the JSON schema of a type, then against the ranges
+//! of its values. It reports every mistake at once, each with file, line, column and the nearest valid name. The crate
+//! knows nothing of networks or data: whoever defines settings implements [`Settings`].
+#![forbid(unsafe_code)]
+
+mod check;
+mod document;
+mod error;
+mod expect;
+mod file;
+mod near;
+mod problem;
+mod range;
+mod shell;
+mod write;
+
+pub use check::keys;
+pub use error::ConfigError;
+pub use file::{
+    Settings, check_folder_name, find_beside, parse, plain_descriptions, read_text, schema, to_toml,
+};
+pub use near::{did_you_mean, nearest, similar};
+pub use problem::{Problem, RecipeError, Source};
+pub use range::Range;
+pub use shell::shell_word;
+
+/// The name of an override where a file has its path.
+const SET: &str = "--set";
