@@ -1,16 +1,22 @@
-//! Language models as Hugging Face's folders: read, written, and asked to write.
+//! Language models from text: the recipe, the run, its plan, its scores and its page.
 
-mod encoder;
-mod folder;
-mod generate;
-mod sampling;
-mod translate;
-mod weights;
+mod addition;
+mod config;
+mod corpus;
+mod evaluate;
+mod judge;
+mod plan;
+mod recipe;
+mod report;
+mod run;
+mod samples;
+mod score;
+mod setup;
 
-pub use encoder::EncoderModel;
-pub use folder::{LanguageModel, SaveOptions, model_folder, save};
-pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
-pub use sampling::GenerateOptions;
-pub use translate::{TranslateOptions, Translator};
-pub use weights::read_weights;
-pub(crate) use weights::write_weights;
+pub use addition::{Addition, Question};
+pub use config::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable, WindowOrder};
+pub use evaluate::{LanguageEvaluation, evaluate_language, is_language_model};
+pub use judge::{Choice, Choices, Exact, TextScores};
+pub use plan::{LanguagePlan, plan_pretraining};
+pub use recipe::PretrainRecipe;
+pub use run::{PretrainSummary, pretrain, resume};
