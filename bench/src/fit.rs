@@ -4,11 +4,11 @@ use crate::clock::Clock;
 use crate::network::{NETWORKS, Network, labels, normal};
 use crate::train::{STEPS_PER_EPOCH, fit};
 use crate::work::{Arithmetic, Error, Work};
+use feedforward::table::objective::TabularObjective;
 use ff_nn::{Loss, LossConfig};
 use ff_table::{Encoded, Target};
 use ff_tensor::Device;
 use ff_train::TrainConfig;
-use ff_train::tabular::TabularObjective;
 
 pub(crate) fn works() -> Vec<Work> {
     NETWORKS

@@ -3,11 +3,11 @@
 use crate::clock::Clock;
 use crate::train;
 use crate::work::{Arithmetic, Error, Work};
+use feedforward::language::objective::{LanguageObjective, Windows};
 use ff_graph::Graph;
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
 use ff_nn::{Builder, Precision};
 use ff_tensor::{DType, Device, Key, Rng};
-use ff_train::language::{LanguageObjective, Windows};
 
 /// Transformers' GPT-2 in three sizes: the one of nanoGPT's example for a processor, a middle one, and its own.
 struct Model {

@@ -1,4 +1,4 @@
-//! What can be typed: each command's options and their help.
+//! The command line: each command's options and their help.
 
 use std::path::PathBuf;
 
@@ -8,8 +8,6 @@ use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
 use feedforward::table::{Format, Task};
 use feedforward::tensor::{DeviceOptions, Isa};
-
-use crate::failure::Failure;
 
 mod tokenizer;
 
@@ -41,10 +39,10 @@ pub(crate) struct Global {
     /// Colours and progress bars; `NO_COLOR` is honoured
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-    /// Say only what was asked for
+    /// Print results only
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say more: every column, every epoch, every tensor
+    /// Print more: every column, every epoch, every tensor
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
 }
@@ -68,31 +66,31 @@ impl Color {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a model, from a table or a recipe
+    /// Train a model from a table or a recipe of any task
     Train(Train),
-    /// Pretrain a language model on text, from a recipe
+    /// Pretrain a language model on text from a recipe
     Pretrain(Pretrain),
-    /// Judge a run's model on held-out or new rows, a language model on text or questions
+    /// Evaluate a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
     /// Predict new rows with a run's model
     Predict(Predict),
-    /// Let a language model go on from a prompt
+    /// Continue a prompt with a language model
     Generate(Generate),
-    /// Say what training would take: parameters, memory, time
+    /// Show what training would take: parameters, memory, time
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
     Inspect(Inspect),
-    /// Put runs side by side: what differs, how they did
+    /// Compare runs: different settings, scores side by side
     Compare(Compare),
-    /// Learn tokenizers from text, and see what they do
+    /// Train tokenizers on text, encode and decode with them
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
     /// Check every operation's gradient on this machine
     Check(Check),
-    /// Make, check and show recipes
+    /// Write, check and show recipes
     #[command(subcommand)]
     Recipe(RecipeCommand),
-    /// Show version, processor and memory, to paste into a bug report
+    /// Show version, CPU and memory, to paste into a bug report
     Env(Env),
     /// Print a script that completes commands in a shell
     Completions(Completions),
@@ -101,7 +99,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether standard output is for one JSON object alone.
+    /// Whether standard output is one JSON object.
     pub(crate) fn json(&self) -> bool {
         match self {
             Command::Train(a) => a.json,
@@ -121,7 +119,7 @@ impl Command {
         }
     }
 
-    /// Whether standard output is for what was asked for, so that messages go to standard error.
+    /// Whether standard output is data, so that messages go to standard error.
     pub(crate) fn stdout_is_data(&self) -> bool {
         match self {
             Command::Predict(a) => a.out.is_none(),
@@ -144,22 +142,22 @@ pub(crate) struct Source {
     pub(crate) changes: Changes,
 }
 
-/// What changes a recipe from outside.
+/// Changes to a recipe.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Changes {
     /// The column to predict
     #[arg(long, short, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
-    /// What kind of target it is, where what is inferred is wrong
+    /// The kind of target, where the inferred kind is wrong
     #[arg(long, value_name = "TASK", value_parser = task)]
     pub(crate) task: Option<Task>,
-    /// Set a key of the recipe; may be given again; `KEY=` takes it back to its default
+    /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// What the run is called
+    /// The name of the run
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// What everything random depends on
+    /// The seed of everything random
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }
@@ -167,32 +165,27 @@ pub(crate) struct Changes {
 /// Where the arithmetic runs.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Machine {
-    /// Threads; all cores by default. The result does not depend on it
+    /// Threads; all cores by default. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
     /// The instruction set of the kernels: plain, avx2 or avx512; the best one by default
     #[arg(long, value_name = "ISA", value_parser = isa)]
     isa: Option<Isa>,
-    /// The device to run on
-    #[arg(long, value_enum, value_name = "DEVICE", default_value = "cpu")]
+    /// The device: cpu, the only one of this version
+    #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
     device: DeviceName,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// A device that this version computes on.
+#[derive(Debug, Clone, Copy)]
 enum DeviceName {
-    /// This machine's processor
     Cpu,
-    /// An NVIDIA GPU
-    Cuda,
 }
 
 impl Machine {
-    pub(crate) fn options(self) -> Result<DeviceOptions, Failure> {
-        if self.device == DeviceName::Cuda {
-            return Err(Failure::usage("this program was built without the feature `cuda`")
-                .help("use --device cpu, or a program that was built with --features cuda"));
-        }
-        Ok(DeviceOptions { threads: self.threads.map_or(0, usize::from), isa: self.isa })
+    pub(crate) fn options(self) -> DeviceOptions {
+        let DeviceName::Cpu = self.device;
+        DeviceOptions { threads: self.threads.map_or(0, usize::from), isa: self.isa }
     }
 }
 
@@ -203,17 +196,17 @@ pub(crate) struct Train {
     /// The run's folder, new or empty; runs/NAME-N by default
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
-    /// Go on with a run that was stopped or killed
+    /// Resume a stopped or killed run
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
           conflicts_with_all = ["input", "target", "task", "set", "name", "seed", "out", "dry_run", "folds"])]
     pub(crate) resume: Option<PathBuf>,
-    /// Write report.html every few seconds while training goes on; in a browser it reloads itself
+    /// Write report.html every few seconds while training; a browser reloads it
     #[arg(long, conflicts_with = "folds")]
     pub(crate) watch: bool,
     /// Show the data, the model and the plan, then stop
     #[arg(long, conflicts_with = "folds")]
     pub(crate) dry_run: bool,
-    /// Cross-validate with K folds in place of training one model
+    /// Cross-validate with K folds instead of training one model
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), conflicts_with = "out")]
     pub(crate) folds: Option<u16>,
     /// Cross-validate once for each of these seeds: 0,1,2
@@ -227,7 +220,7 @@ pub(crate) struct Train {
     pub(crate) seeds: Vec<u64>,
     #[command(flatten)]
     pub(crate) machine: Machine,
-    /// Print one JSON object at the end, progress on standard error
+    /// Print one JSON object at the end; progress goes to standard error
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -237,28 +230,28 @@ pub(crate) struct Pretrain {
     /// A recipe (.toml)
     #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
     pub(crate) recipe: Option<PathBuf>,
-    /// Set a key of the recipe; may be given again; `KEY=` takes it back to its default
+    /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// What the run is called
+    /// The name of the run
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// What everything random depends on
+    /// The seed of everything random
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// The run's folder, new or empty; runs/NAME-N by default
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
-    /// Go on with a run that was stopped or killed
+    /// Resume a stopped or killed run
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
           conflicts_with_all = ["recipe", "set", "name", "seed", "out"])]
     pub(crate) resume: Option<PathBuf>,
-    /// Write report.html every few seconds while training goes on; in a browser it reloads itself
+    /// Write report.html every few seconds while training; a browser reloads it
     #[arg(long)]
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
-    /// Print one JSON object at the end, progress on standard error
+    /// Print one JSON object at the end; progress goes to standard error
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -268,8 +261,9 @@ pub(crate) struct Evaluate {
     /// The run, or a language model's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) run: PathBuf,
-    /// Rows with their target, the run's test part by default; for a language model text, or JSONL with `prompt` and
-    /// `answer` (exact match) or `prompt`, `choices` and `answer` (the likeliest choice), its validation part by default
+    /// Rows with their target, the run's test part by default; for a language model text, or JSONL
+    /// with `prompt` and `answer` (exact match) or `prompt`, `choices` and `answer` (the likeliest
+    /// choice), its validation part by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
@@ -287,10 +281,10 @@ pub(crate) struct Predict {
     /// The rows; `-` is standard input
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: PathBuf,
-    /// Where to write (.csv, .parquet or .jsonl); standard output by default
+    /// The output file (.csv, .parquet or .jsonl); standard output by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, required_if_eq("json", "true"))]
     pub(crate) out: Option<PathBuf>,
-    /// Write a probability for each class too
+    /// Add the probability of each class
     #[arg(long)]
     pub(crate) proba: bool,
     #[command(flatten)]
@@ -302,43 +296,44 @@ pub(crate) struct Predict {
 
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
-    /// A model's folder as Hugging Face has them, or a run
+    /// A Hugging Face folder, or a run
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) model: PathBuf,
-    /// What to go on from; may be given again
+    /// The text to continue (repeatable)
     #[arg(long, short, value_name = "TEXT", required = true)]
     pub(crate) prompt: Vec<String>,
-    /// The most tokens to write; 128 unless it is a translation
+    /// The most tokens to write; 128 except for translations
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<usize>,
-    /// How many translations a translation model weighs against each other; 1 is greedy
+    /// Beams of a translation model; 1 is greedy
     #[arg(long, value_name = "N")]
     pub(crate) beams: Option<usize>,
-    /// How bold the choice is: 0 is always the likeliest token; 0.8 unless the model says otherwise
+    /// The sampling temperature: 0 always takes the likeliest token; 0.8 unless the model's folder
+    /// says otherwise
     #[arg(long, value_name = "T")]
     temperature: Option<f64>,
-    /// Choose among so many of the likeliest tokens
+    /// Sample from the K likeliest tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
-    /// Choose among the likeliest tokens that make up this share
+    /// Sample from the likeliest tokens that hold this probability together
     #[arg(long, value_name = "P")]
     top_p: Option<f64>,
-    /// Choose among tokens at least this share as likely as the likeliest
+    /// Sample from tokens at least this fraction as likely as the likeliest
     #[arg(long, value_name = "P")]
     min_p: Option<f64>,
-    /// Make tokens that are there already less likely; 1 is none
+    /// Make tokens that occurred before less likely; 1 is off
     #[arg(long, value_name = "R")]
     repetition_penalty: Option<f64>,
-    /// A text to stop before; may be given again
+    /// A text to stop before (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Go on behind the token that ends a text
+    /// Continue past the end-of-text token
     #[arg(long)]
     ignore_end: bool,
-    /// What the choices depend on
+    /// The seed of the choices
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Multiply in bf16: a little faster, a little less exact
+    /// Multiply in bf16: slightly faster, slightly less exact
     #[arg(long)]
     bf16: bool,
     #[command(flatten)]
@@ -349,13 +344,13 @@ pub(crate) struct Generate {
 }
 
 impl Generate {
-    /// How the model computes.
+    /// The model's arithmetic.
     pub(crate) fn language(&self) -> LanguageOptions {
         let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
         LanguageOptions { precision, ..LanguageOptions::default() }
     }
 
-    /// The options that only a model that chooses among tokens has a use for.
+    /// The given options that only sampling from tokens uses.
     pub(crate) fn sampling(&self) -> Vec<&'static str> {
         let given = [
             ("--temperature", self.temperature.is_some()),
@@ -369,7 +364,7 @@ impl Generate {
         given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
 
-    /// How it writes, where `usual` is what was not said.
+    /// The options of generation; `usual` where none is given.
     pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
         GenerateOptions {
             max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
@@ -392,7 +387,8 @@ pub(crate) struct Plan {
     pub(crate) input: PathBuf,
     #[command(flatten)]
     pub(crate) changes: Changes,
-    /// Search for a learning rate instead: one step each at rates from small to large, on a network that is thrown away
+    /// Find a learning rate instead: one step each at rates from small to large, on a network that
+    /// is thrown away
     #[arg(long)]
     pub(crate) find_lr: bool,
     #[command(flatten)]
@@ -433,9 +429,9 @@ pub(crate) struct Check {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RecipeCommand {
-    /// Write a recipe for a table, to be edited
+    /// Write a recipe for a table, to edit
     New(RecipeNew),
-    /// Check a recipe and show every mistake in its line
+    /// Check recipes and show every mistake in its line
     Validate(RecipeValidate),
     /// Print the JSON schema of recipes, for editors
     Schema,
@@ -450,7 +446,7 @@ pub(crate) struct RecipeNew {
     pub(crate) input: PathBuf,
     #[command(flatten)]
     pub(crate) changes: Changes,
-    /// Where to write it; standard output by default
+    /// The output file; standard output by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) out: Option<PathBuf>,
 }
@@ -460,7 +456,7 @@ pub(crate) struct RecipeValidate {
     /// The recipes
     #[arg(value_name = "RECIPE", required = true, value_hint = ValueHint::FilePath)]
     pub(crate) recipes: Vec<PathBuf>,
-    /// Set a key as `train --set` would
+    /// Set a key of the recipe, as in `train --set`
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Print one JSON object
@@ -496,9 +492,16 @@ pub(crate) struct Completions {
 
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Write a page for each command into this folder instead
+    /// Write one page per command into this folder instead
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
+}
+
+fn device(name: &str) -> Result<DeviceName, String> {
+    match name {
+        "cpu" => Ok(DeviceName::Cpu),
+        _ => Err("this version of feedforward computes on the CPU only; use --device cpu".into()),
+    }
 }
 
 fn isa(name: &str) -> Result<Isa, String> {

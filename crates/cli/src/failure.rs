@@ -1,31 +1,31 @@
-//! What went wrong, as people and as programs read it.
+//! Failures, for people and for programs.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use feedforward::recipe::{Problem, RecipeError};
 use feedforward::table::DataError;
 use feedforward::text::TextError;
 use feedforward::{Error, trainer};
+use ff_settings::{Problem, RecipeError};
 use serde_json::json;
 
 use crate::terminal::{Style, Terminal, paint};
 
-/// It failed while it ran.
+/// Failure at run time.
 pub(crate) const FAILED: u8 = 1;
-/// What was typed cannot be right.
+/// Wrong usage.
 pub(crate) const USAGE: u8 = 2;
-/// It was stopped with Ctrl-C; what shells say for that signal.
+/// Stopped with Ctrl-C; the code that shells use for that signal.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Why a command ends without having done what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    /// At least one, unless the reader of our output went away.
+    /// At least one, unless the reader of the output went away.
     problems: Vec<Problem>,
-    /// Said already: the exit code is all that is left to give.
+    /// Reported already: only the exit code is left.
     silent: bool,
 }
 
@@ -55,17 +55,17 @@ impl Failure {
         self
     }
 
-    /// What is wrong with another recipe.
+    /// Adds the mistakes of another recipe.
     pub(crate) fn add(&mut self, error: &RecipeError) {
         self.problems.extend(error.problems().iter().cloned());
     }
 
-    /// Prints it and gives the exit code.
+    /// Prints the failure; returns the exit code.
     pub(crate) fn report(&self, terminal: &Terminal) -> ExitCode {
         if !self.silent {
             let mut stderr = io::stderr().lock();
             for problem in &self.problems {
-                // Where nobody reads errors, the exit code is all that is left.
+                // Where nobody reads errors, only the exit code is left.
                 let _ = stderr.write_all(render(problem, terminal.error_color).as_bytes());
             }
             drop(stderr);
@@ -76,7 +76,7 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
-    /// The object on standard output that programs read.
+    /// Prints the JSON object for programs.
     pub(crate) fn print_json(&self) {
         let problems: Vec<_> = self.problems.iter().map(problem_json).collect();
         let mut error = problems.first().cloned().unwrap_or_default();
@@ -157,7 +157,8 @@ fn is_broken_pipe(error: &Error) -> bool {
     false
 }
 
-/// Whether the mistake is in what was typed: an option, a recipe, a column, a file that is not there.
+/// Whether the mistake is in what was typed: an option, a recipe, a column, a file that is not
+/// there.
 fn is_usage(error: &Error) -> bool {
     match error {
         Error::Run { path, .. } => !path.exists(),
@@ -170,7 +171,8 @@ fn is_usage(error: &Error) -> bool {
     }
 }
 
-/// A problem and the place it is in, as compilers show it; the characters are the same without colours.
+/// A problem and the place it is in, as compilers show it; the characters are the same without
+/// colours.
 fn render(problem: &Problem, color: bool) -> String {
     let dim = |text: &str| paint(color, Style::Dim, text);
     let red = |text: &str| paint(color, Style::Red, text);
@@ -205,7 +207,7 @@ fn render(problem: &Problem, color: bool) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use feedforward::recipe::Source;
+    use ff_settings::Source;
 
     use super::*;
 

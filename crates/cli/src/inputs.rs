@@ -1,17 +1,54 @@
-//! From what was typed to a recipe.
+//! From the command line to a recipe.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use feedforward::pretrain::PretrainRecipe;
 use feedforward::table::{BlockReader, SourceOptions};
-use feedforward::{Recipe, RunFolder};
+use feedforward::{Recipe, RunFolder, TrainRecipe};
 
 use crate::arguments::Changes;
 use crate::failure::Failure;
 
-/// The recipe of a file, or one made for a table.
-pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Recipe, Failure> {
+/// The command of tables.
+const TABLES: &str = "train";
+
+/// The recipe of a file, of any task, or one made for a table.
+pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Box<dyn TrainRecipe>, Failure> {
+    if !is_recipe(input) {
+        return Ok(made_for(input, changes)?.into());
+    }
+    let sets = sets(changes);
+    if stated(input) != TABLES && (changes.target.is_some() || changes.task.is_some()) {
+        let message = format!("{} trains no table, so it has no target column", input.display());
+        return Err(Failure::usage(message).help("leave --target and --task out"));
+    }
+    Ok(feedforward::open_recipe(input, &sets)?)
+}
+
+/// The recipe of a table, for an option that only tables have.
+pub(crate) fn table_recipe(
+    input: &Path,
+    changes: &Changes,
+    option: &str,
+) -> Result<Recipe, Failure> {
+    if !is_recipe(input) {
+        return made_for(input, changes);
+    }
+    if stated(input) != TABLES {
+        let message = format!("{option} is for tables, and {} trains none", input.display());
+        return Err(Failure::usage(message));
+    }
+    Ok(Recipe::load(input, &sets(changes))?)
+}
+
+/// The command of the task that a recipe file states.
+fn stated(input: &Path) -> &'static str {
+    // A file that cannot be read is reported by who reads the recipe.
+    feedforward::stated_command(&std::fs::read_to_string(input).unwrap_or_default())
+}
+
+/// The options of the command line as overrides of a recipe.
+fn sets(changes: &Changes) -> Vec<String> {
     let mut sets = Vec::new();
     let mut text = |key: &str, value: &str| sets.push(format!("{key}={}", quoted(value)));
     if let Some(target) = &changes.target {
@@ -26,52 +63,25 @@ pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Recipe, Failure>
     if let Some(seed) = changes.seed {
         sets.push(format!("train.seed={seed}"));
     }
-    if is_recipe(input) {
-        sets.extend(changes.set.iter().cloned());
-        if is_language_recipe(input) {
-            let shown = input.display();
-            return Err(Failure::usage(format!("{shown} is a recipe of a language model"))
-                .help(format!("train it with feedforward pretrain {shown}")));
-        }
-        return Ok(Recipe::load(input, &sets)?);
-    }
+    sets.extend(changes.set.iter().cloned());
+    sets
+}
+
+/// A recipe for a table.
+pub(crate) fn made_for(input: &Path, changes: &Changes) -> Result<Recipe, Failure> {
     if input.is_dir() {
         return Err(a_folder(input));
     }
     let path = input.to_str().ok_or_else(|| {
         Failure::usage(format!("{} is not UTF-8: rename the file", input.display()))
     })?;
+    let mut sets = sets(changes);
     sets.insert(0, format!("data.path={}", quoted(path)));
-    sets.extend(changes.set.iter().cloned());
     let recipe = Recipe::parse("", "the command line", &sets)?;
     if recipe.data.target.is_none() {
         return Err(no_target(input, &recipe));
     }
     Ok(recipe)
-}
-
-/// Whether a recipe is one of a language model.
-pub(crate) fn is_language_recipe(input: &Path) -> bool {
-    let text = if is_recipe(input) { std::fs::read_to_string(input) } else { return false };
-    text.is_ok_and(|text| PretrainRecipe::is_one(&text))
-}
-
-/// The recipe of a language model.
-pub(crate) fn language_recipe(input: &Path, changes: &Changes) -> Result<PretrainRecipe, Failure> {
-    if changes.target.is_some() || changes.task.is_some() {
-        return Err(Failure::usage(
-            "a language model has no target column: leave --target and --task out",
-        ));
-    }
-    let mut sets = Vec::new();
-    if let Some(name) = &changes.name {
-        sets.push(format!("name={}", quoted(name)));
-    }
-    if let Some(seed) = changes.seed {
-        sets.push(format!("train.seed={seed}"));
-    }
-    sets.extend(changes.set.iter().cloned());
-    Ok(PretrainRecipe::load(input, &sets)?)
 }
 
 pub(crate) fn is_recipe(input: &Path) -> bool {
@@ -80,19 +90,19 @@ pub(crate) fn is_recipe(input: &Path) -> bool {
 
 fn a_folder(input: &Path) -> Failure {
     let shown = input.display();
-    let failure = Failure::usage(format!("{shown} is a folder, no table and no recipe"));
+    let failure = Failure::usage(format!("{shown} is a folder, neither a table nor a recipe"));
     match RunFolder::open(input) {
         Ok(folder) => failure.help(format!(
-            "go on with the run: feedforward train --resume {shown}; or train its recipe anew: feedforward train {}",
+            "resume the run: feedforward train --resume {shown}; or train its recipe anew: feedforward train {}",
             folder.recipe().display()
         )),
         Err(_) => failure.help("name a file in it"),
     }
 }
 
-/// A table without a target: its columns are what can be named.
+/// The error for a table without a target, with its columns.
 fn no_target(input: &Path, recipe: &Recipe) -> Failure {
-    let failure = Failure::usage("which column is to be predicted?");
+    let failure = Failure::usage("which column should be predicted?");
     if input.as_os_str() == "-" {
         return failure.help("name it with --target");
     }
@@ -107,7 +117,7 @@ fn no_target(input: &Path, recipe: &Recipe) -> Failure {
                 .help(format!("name it with --target; the columns are {}{more}", shown.join(", ")))
         }
         Ok(None) => failure.help("name it with --target; the file is empty"),
-        // What is wrong with the file matters more than the missing option.
+        // A damaged file matters more than the missing option.
         Err(error) => error.into(),
     }
 }

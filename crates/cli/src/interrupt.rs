@@ -1,4 +1,4 @@
-//! Ctrl-C: the first one asks for a stop, the second one stops.
+//! Ctrl-C: the first one requests a stop, the second one exits.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -7,8 +7,7 @@ use crate::failure::{Failure, INTERRUPTED};
 
 static ASKED: AtomicU8 = AtomicU8::new(0);
 
-/// From now on, the first Ctrl-C (or a request to terminate) says `message` and makes [`asked`] true; without a call to
-/// this, Ctrl-C ends the program as everywhere.
+/// Makes the first Ctrl-C (or SIGTERM) print `message` and set [`asked`]; the second one exits.
 pub(crate) fn listen(message: &'static str) -> Result<(), Failure> {
     ctrlc::set_handler(move || {
         if ASKED.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -21,7 +20,7 @@ pub(crate) fn listen(message: &'static str) -> Result<(), Failure> {
     .map_err(|error| Failure::failed(format!("cannot listen for Ctrl-C: {error}")))
 }
 
-/// Whether a stop was asked for.
+/// Whether a stop was requested.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed) > 0
 }

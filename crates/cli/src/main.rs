@@ -1,7 +1,7 @@
 //! The `feedforward` program.
 //!
-//! Exit codes: 0 all went well; 1 it failed while it ran; 2 what was typed cannot be right (an option, a recipe, a column, a
-//! file that is not there); 130 it was stopped with Ctrl-C, and said how to go on.
+//! Exit codes: 0 success; 1 failure at run time; 2 wrong usage (an option, a recipe, a column, a
+//! missing file); 130 stopped with Ctrl-C, after saying how to resume.
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let printed = error.print();
     if !error.use_stderr() {
-        // Help and version, which are no errors; a reader that went away is none either.
+        // Help and version are not errors; neither is a reader that went away.
         return ExitCode::SUCCESS;
     }
     drop(printed);
@@ -52,7 +52,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(failure::USAGE)
 }
 
-/// The colours that clap's own messages have, which are printed before the arguments are understood.
+/// The colours of clap's own messages, which are printed before the arguments are parsed.
 fn early_color(arguments: &[OsString]) -> ColorChoice {
     let texts: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
     let given = texts.iter().enumerate().find_map(|(i, text)| match text.strip_prefix("--color") {

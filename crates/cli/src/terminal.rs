@@ -1,4 +1,4 @@
-//! Where words go and how they look.
+//! The terminal: streams, colours, lines.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::arguments::{Color, Global};
 
-/// The stream for people, apart from what standard output is for.
+/// The stream of messages, apart from data on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
@@ -24,7 +24,7 @@ pub(crate) enum Style {
     Cyan,
 }
 
-/// What is known about the terminal, and what was asked of it.
+/// The terminal and the options about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Terminal {
     pub(crate) stream: Stream,
@@ -32,7 +32,7 @@ pub(crate) struct Terminal {
     pub(crate) color: bool,
     /// Whether errors, which always go to standard error, have colours.
     pub(crate) error_color: bool,
-    /// Whether lines can be drawn over.
+    /// Whether lines can be redrawn.
     pub(crate) live: bool,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
@@ -64,12 +64,12 @@ impl Terminal {
         }
     }
 
-    /// A line for people; nothing with `--quiet`.
+    /// Prints a message; nothing with `--quiet`.
     pub(crate) fn line(&self, text: impl Display) -> io::Result<()> {
         if self.quiet { Ok(()) } else { self.answer(text) }
     }
 
-    /// A line that was asked for, which `--quiet` does not silence.
+    /// Prints a line of the answer, even with `--quiet`.
     pub(crate) fn answer(&self, text: impl Display) -> io::Result<()> {
         match self.stream {
             Stream::Stdout => writeln!(io::stdout().lock(), "{text}"),
@@ -77,14 +77,14 @@ impl Terminal {
         }
     }
 
-    /// What standard output is for.
+    /// Prints data on standard output.
     pub(crate) fn data(text: &str) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
     }
 
-    /// One object on one line of standard output.
+    /// Prints a JSON object on one line of standard output.
     pub(crate) fn object(value: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_string(value)?;
         line.push('\n');

@@ -5,7 +5,7 @@ use std::fmt;
 use ff_tensor::{Device, Isa};
 use serde::Serialize;
 
-/// Version, processor, memory and what is built in.
+/// Version, CPU, memory and devices.
 ///
 /// ```
 /// let environment = feedforward::environment();
@@ -22,13 +22,13 @@ pub struct Environment {
     pub target: String,
     /// The operating system in its own words, where it has some.
     pub system: Option<String>,
-    /// The processor's name, where the system tells.
+    /// The name of the CPU, where the system tells.
     pub processor: Option<String>,
-    /// The processor's features that kernels use or could use.
+    /// CPU features that kernels use or could use.
     pub cpu_features: Vec<String>,
     /// The kernels that are used unless `--isa` says otherwise.
     pub kernels: String,
-    /// Whether these multiply bf16 with instructions of the processor; else its values are multiplied as f32.
+    /// Whether these multiply bf16 with CPU instructions; otherwise as f32.
     pub bf16: bool,
     /// Threads that are used unless `--threads` says otherwise: the cores this process may use.
     pub threads: usize,
@@ -116,7 +116,7 @@ fn cpu_features() -> Vec<&'static str> {
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unknown = || "not known".to_owned();
-        let bytes = |count: Option<usize>| count.map_or_else(unknown, crate::bytes);
+        let bytes = |count: Option<usize>| count.map_or_else(unknown, crate::words::bytes);
         writeln!(f, "feedforward {} ({})", self.version, self.build)?;
         let system = self.system.clone().unwrap_or_else(unknown);
         writeln!(f, "system      {} · {system}", self.target)?;

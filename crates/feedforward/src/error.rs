@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub enum Error {
     /// The recipe is not right.
     #[error(transparent)]
-    Recipe(#[from] crate::recipe::RecipeError),
+    Recipe(#[from] ff_settings::RecipeError),
     /// The data is not right.
     #[error(transparent)]
     Data(#[from] ff_table::DataError),
@@ -97,8 +97,8 @@ impl From<ff_tensor::Error> for Error {
     }
 }
 
-impl From<ff_nn::ConfigError> for Error {
-    fn from(error: ff_nn::ConfigError) -> Self {
+impl From<ff_settings::ConfigError> for Error {
+    fn from(error: ff_settings::ConfigError) -> Self {
         Error::Train(error.into())
     }
 }

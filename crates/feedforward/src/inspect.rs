@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use ff_formats::TensorFile;
 use serde::Serialize;
 
-use crate::{Error, Result, RunFolder};
+use crate::error::{Error, Result};
+use crate::run::folder::RunFolder;
 
 /// The tensors of a file, by layer.
 ///
@@ -43,12 +44,6 @@ pub struct Inspection {
 }
 
 /// Tensors whose names differ in their last part only.
-///
-/// ```
-/// # fn show(layer: &feedforward::LayerInfo) -> String {
-/// format!("{}: {} values", layer.name, layer.values)
-/// # }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LayerInfo {
     /// What their names begin with: `layers.0`.
@@ -64,12 +59,6 @@ pub struct LayerInfo {
 }
 
 /// One tensor.
-///
-/// ```
-/// # fn show(tensor: &feedforward::TensorInfo) -> String {
-/// format!("{} {} {:?}", tensor.name, tensor.dtype, tensor.shape)
-/// # }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TensorInfo {
     /// Its name.
@@ -142,7 +131,7 @@ fn find(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
         return Err(Error::run(
             folder.path(),
             format!(
-                "has no model yet; look at its state with `feedforward inspect {}`, or go on with `feedforward train \
+                "has no model yet; look at its state with `feedforward inspect {}`, or resume it with `feedforward train \
                  --resume {}`",
                 folder.checkpoint().display(),
                 folder.path().display()

@@ -1,8 +1,10 @@
 //! Build, train and fine-tune neural networks, from one feedforward layer up.
 //!
-//! The rooms below are re-exported whole: [`tensor`], [`kernels`], [`ops`], [`nn`], [`table`], [`text`], [`trainer`], [`metrics`], [`formats`].
-//! This room joins them: a [`Recipe`] says what to train on what; [`train()`] makes a run's folder of it, which
-//! [`evaluate()`], [`predict()`] and [`resume()`] read.
+//! The rooms below are re-exported whole: [`tensor`], [`kernels`], [`ops`], [`nn`], [`text`],
+//! [`metrics`], [`trainer`], [`formats`]. This room joins them. A recipe says what to train on
+//! what: [`open_recipe`] reads one of any task, and its [`train`](TrainRecipe::train) makes the
+//! folder of a run, which [`resume`] continues. Each task has a folder of its own: [`mod@table`],
+//! [`language`].
 //!
 //! ```no_run
 //! use feedforward::{Recipe, TrainOptions, train};
@@ -13,28 +15,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod clock;
-mod compare;
-mod cross_validate;
 mod environment;
 mod error;
-mod evaluate;
-mod find_lr;
+mod files;
 mod inspect;
 pub mod language;
-mod memory;
-mod model;
-mod notes;
-mod plan;
-mod predict;
-pub mod pretrain;
-pub mod recipe;
-mod report;
 mod run;
-pub mod scores;
-mod setup;
-mod training;
-mod watch;
+pub mod table;
+mod tasks;
+pub mod words;
 
 pub use ff_formats as formats;
 pub use ff_graph as graph;
@@ -43,25 +32,26 @@ pub use ff_metrics as metrics;
 pub use ff_nn as nn;
 pub use ff_nn::models::Predictor;
 pub use ff_ops as ops;
-pub use ff_table as table;
 pub use ff_tensor as tensor;
 pub use ff_text as text;
 pub use ff_train as trainer;
 
-pub use compare::{CompareSummary, ComparedRun, Difference, compare};
-pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
 pub use environment::{Environment, environment};
 pub use error::{Error, Result};
-pub use evaluate::{EvaluateSummary, evaluate};
-pub use find_lr::{LrSuggestion, find_lr};
+pub use ff_settings::{self as settings, RecipeError};
 pub use inspect::{Inspection, LayerInfo, TensorInfo, inspect};
-pub use memory::bytes;
-pub use model::{ModelFile, Predictions, TableModel};
-pub use plan::{PlanSummary, plan};
-pub use predict::{PredictOptions, PredictSummary, predict};
-pub use recipe::{Recipe, RecipeError};
-pub use run::RunFolder;
-pub use training::{PartScores, TrainOptions, TrainSummary, resume, train};
-pub use watch::{
-    DataNotice, LanguageNotice, ModelNotice, Notice, SampleNotice, TextNotice, Watcher,
+pub use run::difference::Difference;
+pub use run::folder::RunFolder;
+pub use run::life::TrainOptions;
+pub use run::plan::{Plan, PlanDetails};
+pub use run::summary::{Closing, RunSummary};
+pub use run::watch::{
+    DataNotice, ModelNotice, Notice, SampleNotice, TextNotice, Throughput, Watcher,
 };
+pub use table::{
+    CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,
+    ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,
+    TrainSummary, compare, cross_validate, evaluate, find_lr, plan, predict, scores, train,
+};
+pub use tasks::{TrainRecipe, open_recipe, recipe_schema, resume, stated_command};
+pub use words::bytes;

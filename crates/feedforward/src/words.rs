@@ -1,4 +1,4 @@
-//! Numbers, lists and options as people read and paste them.
+//! Numbers, lists and options as people read and paste them: in reports and on terminals.
 
 use ff_settings::shell_word;
 
@@ -25,8 +25,12 @@ pub(crate) fn number(x: f64) -> String {
 }
 
 /// A count with grouped thousands.
-pub(crate) fn count(n: usize) -> String {
-    let digits = n.to_string();
+///
+/// ```
+/// assert_eq!(feedforward::words::count(4002u64), "4,002");
+/// ```
+pub fn count(n: impl TryInto<u64>) -> String {
+    let digits = n.try_into().unwrap_or(u64::MAX).to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, c) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
@@ -35,6 +39,89 @@ pub(crate) fn count(n: usize) -> String {
         out.push(c);
     }
     out
+}
+
+/// A score with three or four significant digits.
+///
+/// ```
+/// assert_eq!(feedforward::words::score(0.98214), "0.9821");
+/// ```
+pub fn score(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() {
+        return value.to_string();
+    }
+    if size == 0.0 || (1e-3..1.0).contains(&size) {
+        return format!("{value:.4}");
+    }
+    if (1.0..1e5).contains(&size) {
+        let digits = 3usize.saturating_sub(size.log10() as usize);
+        return format!("{value:.digits$}");
+    }
+    format!("{value:.3e}")
+}
+
+/// A time: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+///
+/// ```
+/// assert_eq!(feedforward::words::duration(200.0), "3 min 20 s");
+/// ```
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "unknown".into();
+    }
+    if seconds < 0.001 {
+        return format!("{:.0} µs", seconds * 1e6);
+    }
+    if seconds < 0.1 {
+        return format!("{:.0} ms", seconds * 1e3);
+    }
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}
+
+/// A number of bytes: `1.4 GB`.
+///
+/// ```
+/// assert_eq!(feedforward::words::bytes(16_500), "16.5 KB");
+/// ```
+pub fn bytes(count: usize) -> String {
+    let units = ["B", "KB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 100.0 {
+        format!("{value:.0} {}", units[unit])
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
+}
+
+/// A number of floating-point operations: `1.2 MFLOP`.
+///
+/// ```
+/// assert_eq!(feedforward::words::operations(1.25e6), "1.25 MFLOP");
+/// ```
+pub fn operations(count: f64) -> String {
+    let units = ["", "k", "M", "G", "T", "P"];
+    let mut value = count;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
+    format!("{value:.digits$} {}FLOP", units[unit])
 }
 
 /// `1 epoch`, `2 epochs`.
@@ -95,7 +182,19 @@ mod tests {
         ] {
             assert_eq!(number(x), want);
         }
-        assert_eq!(count(1_797), "1,797");
+        let counts = [0u64, 999, 1000, 1_234_567].map(count);
+        assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 16_500, 123_456_789].map(bytes),
+            ["0 B", "999 B", "1.0 KB", "16.5 KB", "123 MB"]
+        );
+        let scores = [0.98214, 0.0, 12.3456, 99999.4, 1.25e-7, -0.5, f64::NAN, 123456.0].map(score);
+        assert_eq!(
+            scores,
+            ["0.9821", "0.0000", "12.35", "99999", "1.250e-7", "-0.5000", "NaN", "1.235e5"]
+        );
+        let times = [0.0004, 0.05, 1.26, 59.6, 200.0, 7500.0].map(duration);
+        assert_eq!(times, ["400 µs", "50 ms", "1.3 s", "1 min 0 s", "3 min 20 s", "2 h 5 min"]);
         assert_eq!(list(&["a", "b", "c"], 2), "a, b and 1 more");
     }
 

@@ -17,7 +17,8 @@ fn table() -> String {
     text
 }
 
-/// What pool and arena hold is known to the byte before training starts, whatever a recipe asks for.
+/// What pool and arena hold is known to the byte before training starts, whatever a recipe asks
+/// for.
 #[test]
 fn the_pool_is_planned_to_the_byte() {
     let folder = std::env::temp_dir().join(format!("feedforward-plan-{}", std::process::id()));

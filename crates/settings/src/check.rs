@@ -1,4 +1,5 @@
-//! A document against its schema: every unknown key, wrong type and unknown word, with the nearest valid name.
+//! A document against its schema: every unknown key, wrong type and unknown word, with the nearest
+//! valid name.
 
 use serde_json::{Map, Value as Json};
 
@@ -6,7 +7,8 @@ use crate::document::{Document, Node, Place, Table, Value};
 use crate::expect::{Definitions, Expected, one_of};
 use crate::{Problem, RecipeError, nearest};
 
-/// Checks a document; repairs what shells are known to break on the command line (lost quotes, a list of one).
+/// Checks a document; repairs what shells are known to break on the command line (lost quotes, a
+/// list of one).
 ///
 /// # Errors
 /// Everything that the schema does not allow.
@@ -218,8 +220,8 @@ fn help_with(expected: &Expected<'_>, node: &Node, schema: &Json) -> Option<Stri
     }
 }
 
-/// Undoes what a shell did to a value of the command line: `positive=1` for a text, `hidden=64` for a list of one,
-/// `epochs=1e3` for a whole number.
+/// Undoes what a shell did to a value of the command line: `positive=1` for a text, `hidden=64` for
+/// a list of one, `epochs=1e3` for a whole number.
 fn repair(expected: &Expected<'_>, node: &mut Node) {
     let written = node.place.text().to_owned();
     let scalar = !matches!(node.value, Value::List(_) | Value::Table(_));

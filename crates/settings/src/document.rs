@@ -90,13 +90,15 @@ impl Document {
         put(&mut self.root, &keys, value, &source)
     }
 
-    /// The value of a dotted key such as `optimizer.groups[0].match`, or of the nearest table around it.
+    /// The value of a dotted key such as `optimizer.groups[0].match`, or of the nearest table
+    /// around it.
     pub(crate) fn find(&self, key: &str) -> (Option<&Node>, bool) {
         let mut node = &self.root;
         let mut found = None;
         for part in split_key(key).unwrap_or_default() {
             let Value::Table(table) = &node.value else { return (found, false) };
-            // A name may have brackets of its own; only where it is not there do they number a list's items.
+            // A name may have brackets of its own; only where it is not there do they number a
+            // list's items.
             let (name, indices) = match part.name.split_once('[') {
                 Some(split) if !table.contains_key(&part.name) => split,
                 _ => (part.name.as_str(), ""),

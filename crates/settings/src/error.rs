@@ -7,7 +7,8 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {message}")]
 pub struct ConfigError {
-    /// The key, from the root of the settings or of the table that was checked, such as `betas` or `groups[0].match`.
+    /// The key, from the root of the settings or of the table that was checked, such as `betas` or
+    /// `groups[0].match`.
     pub key: String,
     /// What was found, what is allowed and what to do.
     pub message: String,

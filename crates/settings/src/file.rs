@@ -33,8 +33,8 @@ pub trait Settings: Serialize + DeserializeOwned + JsonSchema {
     fn out_of_range(&self) -> Vec<ConfigError>;
 }
 
-/// Reads settings from TOML, with the overrides of the command line (`key=value`) applied; `origin` names the text in
-/// messages.
+/// Reads settings from TOML, with the overrides of the command line (`key=value`) applied; `origin`
+/// names the text in messages.
 ///
 /// # Errors
 /// Every mistake of the text and the overrides.
@@ -53,7 +53,8 @@ pub fn parse<S: Settings>(text: &str, origin: &str, sets: &[String]) -> Result<S
 
 /// Settings as TOML with a comment on every key.
 pub fn to_toml<S: Settings>(settings: &S) -> String {
-    // Only numbers above 2⁶³ cannot be serialised; no TOML file could have held them in the first place.
+    // Only numbers above 2⁶³ cannot be serialised; no TOML file could have held them in the first
+    // place.
     let table = toml::Table::try_from(settings).unwrap_or_default();
     write::write(&table, &schema::<S>(), S::TITLE)
 }
@@ -100,7 +101,8 @@ pub fn read_text(path: &Path) -> Result<String, RecipeError> {
     })
 }
 
-/// Resolves a relative path that does not exist in the current folder against `folder`, where it exists there.
+/// Resolves a relative path that does not exist in the current folder against `folder`, where it
+/// exists there.
 pub fn find_beside(path: &mut PathBuf, folder: &Path) {
     if path.is_relative() && path.as_os_str() != "-" && !path.exists() {
         let beside = folder.join(&path);

@@ -1,8 +1,9 @@
 //! Settings files of TOML, read with care and written with comments.
 //!
-//! [`parse`] checks a file and the overrides of the command line against the JSON schema of a type, then against the ranges
-//! of its values. It reports every mistake at once, each with file, line, column and the nearest valid name. The crate
-//! knows nothing of networks or data: whoever defines settings implements [`Settings`].
+//! [`parse`] checks a file and the overrides of the command line against the JSON schema of a type,
+//! then against the ranges of its values. It reports every mistake at once, each with file, line,
+//! column and the nearest valid name. The crate knows nothing of networks or data: whoever defines
+//! settings implements [`Settings`].
 #![forbid(unsafe_code)]
 
 mod check;

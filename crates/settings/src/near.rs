@@ -48,7 +48,8 @@ fn similarity(wanted: &str, candidate: &str) -> f64 {
     let contained = !wanted.is_empty()
         && !candidate.is_empty()
         && (candidate.contains(wanted) || wanted.contains(candidate));
-    // Jaro-Winkler rewards a common beginning, which people rarely get wrong: `weight-decays`, `lr_rate`.
+    // Jaro-Winkler rewards a common beginning, which people rarely get wrong: `weight-decays`,
+    // `lr_rate`.
     strsim::normalized_damerau_levenshtein(wanted, candidate)
         .max(strsim::jaro_winkler(wanted, candidate) - 0.1)
         .max(if contained { 0.65 } else { 0.0 })

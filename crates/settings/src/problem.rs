@@ -57,7 +57,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// The text it is in.
     pub source: Option<Arc<Source>>,
-    /// The bytes of the text that are wrong; `None` where the text does not say it, as with a default value.
+    /// The bytes of the text that are wrong; `None` where the text does not say it, as with a
+    /// default value.
     pub span: Option<Range<usize>>,
 }
 
@@ -103,7 +104,8 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(source) = &self.source {
             match self.line_column() {
-                // The name of a `--set` is followed by what was set: a column alone would say little.
+                // The name of a `--set` is followed by what was set: a column alone would say
+                // little.
                 Some(_) if source.name == crate::SET => write!(f, "--set {}: ", source.text)?,
                 Some((line, column)) => write!(f, "{}:{line}:{column}: ", source.name)?,
                 None => write!(f, "{}: ", source.name)?,

@@ -79,7 +79,8 @@ impl<'s> Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    /// The description of a key, and the words it may have where the description does not list them.
+    /// The description of a key, and the words it may have where the description does not list
+    /// them.
     fn comment_on(&self, schema: &'s Json) -> String {
         let description = description(schema);
         let words = self.definitions.expected(schema).words;
@@ -91,8 +92,8 @@ impl<'s> Writer<'s> {
     }
 }
 
-/// Whether a value gets a header of its own: tables with named keys, and lists of tables; a choice between a table and
-/// something else stays on one line.
+/// Whether a value gets a header of its own: tables with named keys, and lists of tables; a choice
+/// between a table and something else stays on one line.
 fn is_section(value: &toml::Value, writer: &Writer<'_>, schema: &Json) -> bool {
     match value {
         toml::Value::Table(_) => {

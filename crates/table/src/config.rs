@@ -7,6 +7,8 @@ use ff_settings::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::source::{Format, SourceOptions, default_null_values};
+
 mod column;
 mod split;
 

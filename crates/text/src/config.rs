@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use ff_settings::ConfigError;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use ff_table::Format;
+use ff_table::source::{extension, listed, one_of};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 mod clean;
 

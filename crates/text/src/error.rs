@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ff_settings::ConfigError;
 use ff_table::DataError;
 
 /// The result of the functions of this crate.
@@ -58,6 +59,12 @@ pub enum TextError {
         /// The size of the model's vocabulary.
         vocab_size: usize,
     },
+}
+
+impl From<ConfigError> for TextError {
+    fn from(error: ConfigError) -> Self {
+        Self::Data(error.into())
+    }
 }
 
 impl TextError {

@@ -276,7 +276,10 @@ fn too_little_text_and_wrong_text_are_errors() {
     std::fs::create_dir(base.join("empty")).unwrap();
     let empty = run(&config(&["empty"]), base, &tokenizer).unwrap_err();
     assert!(empty.to_string().contains("holds no file"));
-    assert!(matches!(run(&config(&[]), base, &tokenizer), Err(DataError::Config(_))));
+    assert!(matches!(
+        run(&config(&[]), base, &tokenizer),
+        Err(TextError::Data(DataError::Config(_)))
+    ));
 }
 
 #[test]

@@ -490,7 +490,10 @@ mod tests {
             [(TokenizerKind::Bpe, 256), (TokenizerKind::Unigram, 1), (TokenizerKind::Bpe, 1 << 30)]
         {
             assert!(
-                matches!(train_on("ab", &options(kind, size)), Err(DataError::Config(_))),
+                matches!(
+                    train_on("ab", &options(kind, size)),
+                    Err(TextError::Data(DataError::Config(_)))
+                ),
                 "{kind}"
             );
         }

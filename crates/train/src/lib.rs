@@ -4,11 +4,9 @@ mod checkpoint;
 mod config;
 mod error;
 mod history;
-pub mod language;
 mod observe;
 pub mod optim;
 pub mod schedule;
-pub mod tabular;
 mod trainer;
 
 pub use checkpoint::{Checkpoint, CheckpointPlace};

@@ -38,7 +38,8 @@ pub(crate) struct TextFiles {
     #[arg(long, help = format!("The column or key that holds the text, in {}", TextFormat::tables("and")),
            value_name = "NAME", default_value = "text")]
     pub(crate) text_column: String,
-    /// What stands between documents in plain text (\n and \t are understood); a file is one document by default
+    /// What stands between documents in plain text (\n and \t are understood); a file is one
+    /// document by default
     #[arg(long, value_name = "TEXT")]
     pub(crate) separator: Option<String>,
     /// What to do with bytes that are no UTF-8

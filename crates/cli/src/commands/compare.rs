@@ -36,11 +36,12 @@ pub(super) fn run(arguments: &Compare, terminal: &Terminal) -> Result<ExitCode, 
     terminal.line(terminal.dim("  * the best of its line"))?;
     let mark = terminal.paint(Style::Yellow, "!");
     if !summary.same_data {
-        terminal
-            .line(format!("  {mark} the runs had different data: their scores do not compare"))?;
+        terminal.line(format!(
+            "  {mark} the runs had different data: their scores cannot be compared"
+        ))?;
     } else if !summary.same_split {
         terminal.line(format!(
-            "  {mark} the runs divided their rows in different ways: small differences mean nothing"
+            "  {mark} the runs split their rows differently: small differences mean nothing"
         ))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use feedforward::pretrain::{Exact, evaluate_language, is_language_model};
+use feedforward::language::{Exact, evaluate_language, is_language_model};
 use feedforward::tensor::DeviceOptions;
 use serde_json::json;
 
@@ -10,11 +10,11 @@ use crate::show::{Align, TextTable, Working, count, quoted_path, score, score_ta
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    let device = arguments.machine.options()?;
+    let device = arguments.machine.options();
     if is_language_model(&arguments.run) {
         return language(arguments, device, terminal);
     }
-    let working = Working::new(terminal, format!("judging {}", arguments.run.display()));
+    let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
     let summary = feedforward::evaluate(&arguments.run, arguments.data.as_deref(), device)?;
     drop(working);
     if arguments.json {
@@ -46,7 +46,7 @@ fn language(
     device: DeviceOptions,
     terminal: &Terminal,
 ) -> Result<ExitCode, Failure> {
-    let working = Working::new(terminal, format!("judging {}", arguments.run.display()));
+    let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
     let found = evaluate_language(&arguments.run, arguments.data.as_deref(), device)?;
     drop(working);
     if arguments.json {

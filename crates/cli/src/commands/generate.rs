@@ -14,12 +14,12 @@ use crate::show::{Working, count, duration};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    let device = Device::open(arguments.machine.options()?).map_err(feedforward::Error::from)?;
+    let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
     if Translator::is_at(&arguments.model)? {
         return translate(arguments, terminal, &device);
     }
     if arguments.beams.is_some() {
-        return Err(Failure::usage("--beams is for translation models, and this is none")
+        return Err(Failure::usage("--beams is for translation models, and this is not one")
             .help("leave it out; --temperature 0 takes the likeliest token every time"));
     }
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     let prompts: Vec<&str> = arguments.prompt.iter().map(String::as_str).collect();
     let several = prompts.len() > 1;
     let started = Instant::now();
-    // One text is shown as it comes, several when all are there: they are written together.
+    // A single text is shown as it is written, several at the end: they are written together.
     let working = several.then(|| Working::new(terminal, "writing"));
     let mut show = |_: usize, text: &str| {
         if arguments.json || several {
@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-/// A translation model reads the prompt whole and writes its translation.
+/// Translates each prompt.
 fn translate(
     arguments: &Generate,
     terminal: &Terminal,
@@ -82,7 +82,7 @@ fn translate(
     let unused = arguments.sampling();
     if !unused.is_empty() {
         return Err(Failure::usage(format!(
-            "{} chooses among tokens, and a translation is the best that is found",
+            "{} chooses among tokens, and a translation is the best one found",
             unused.join(", ")
         ))
         .help("leave it out; --beams and --max-tokens are for translations"));
@@ -115,7 +115,7 @@ fn translate(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What was written, for scripts.
+/// A generated text, for scripts.
 fn object(prompt: &str, written: &Generated, seconds: f64) -> Value {
     json!({
         "prompt": prompt,

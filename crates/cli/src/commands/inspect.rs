@@ -38,7 +38,7 @@ pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a model's config says it predicts.
+/// What a model predicts, from its config.
 fn meaning(inspection: &Inspection) -> Option<String> {
     let config = inspection.config.as_ref()?;
     let (task, target) = (config["task"].as_str()?, config["target"].as_str()?);

@@ -10,7 +10,6 @@ mod inspect;
 mod man;
 mod plan;
 mod predict;
-mod pretrain;
 mod recipe;
 mod tokenizer;
 mod train;
@@ -25,7 +24,7 @@ use crate::terminal::Terminal;
 pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, terminal),
-        Command::Pretrain(arguments) => pretrain::run(arguments, terminal),
+        Command::Pretrain(arguments) => train::pretrain(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
         Command::Generate(arguments) => generate::run(arguments, terminal),

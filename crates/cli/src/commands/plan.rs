@@ -1,23 +1,19 @@
 use std::process::ExitCode;
 
-use feedforward::pretrain::plan_pretraining;
 use feedforward::trainer::schedule::FinderConfig;
-use feedforward::{LrSuggestion, PlanSummary, bytes};
+use feedforward::{LrSuggestion, Plan};
 
-use crate::arguments::Plan;
+use crate::arguments::Plan as Arguments;
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::{Align, Pretraining, TextTable, Working, bars, count, duration, score};
+use crate::show::{Align, Progress, TextTable, Working, bars, count, score};
 use crate::terminal::{Style, Terminal};
 
-pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    if inputs::is_language_recipe(&arguments.input) {
-        return language(arguments, terminal);
-    }
-    let recipe = inputs::recipe(&arguments.input, &arguments.changes)?;
-    let device = arguments.machine.options()?;
-    let file = recipe.data.path.display();
+pub(super) fn run(arguments: &Arguments, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    let device = arguments.machine.options();
     if arguments.find_lr {
+        let recipe = inputs::table_recipe(&arguments.input, &arguments.changes, "--find-lr")?;
+        let file = recipe.data.path.display();
         let working = Working::new(terminal, format!("reading {file} and trying learning rates"));
         let found = feedforward::find_lr(&recipe, &FinderConfig::default(), device)?;
         drop(working);
@@ -28,135 +24,46 @@ pub(super) fn run(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Fai
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let working = Working::new(terminal, format!("reading {file} and timing some steps"));
-    let summary = feedforward::plan(&recipe, device)?;
-    drop(working);
-    if arguments.json {
-        Terminal::object(&summary)?;
-    } else {
-        show(terminal, &summary)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The plan of a language model as a table.
-fn language(arguments: &Plan, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    if arguments.find_lr {
-        return Err(Failure::usage(
-            "--find-lr is for tables; a language model's recipe has no such search yet",
-        )
-        .help("take 1e-3 for a few million parameters, 3e-4 for a hundred million"));
-    }
-    let recipe = inputs::language_recipe(&arguments.input, &arguments.changes)?;
-    let mut progress = Pretraining::new(terminal);
-    let plan = plan_pretraining(&recipe, arguments.machine.options()?, &mut progress);
+    let recipe = inputs::recipe(&arguments.input, &arguments.changes)?;
+    let mut progress = Progress::new(terminal).without_data();
+    let plan = recipe.plan(device, &mut progress);
     progress.end();
     let plan = plan?;
     if arguments.json {
         Terminal::object(&plan)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let parameters = count(plan.parameters as u64);
-    terminal.answer(format!(
-        "{}  {} · {parameters} parameters",
-        terminal.bold("Model"),
-        plan.layers
-    ))?;
-    let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
-    for (name, size) in [
-        ("parameters", plan.parameter_bytes),
-        ("gradients", plan.gradient_bytes),
-        ("optimiser state", plan.optimizer_bytes),
-        ("activations, at most", plan.activation_bytes),
-        ("pool and arena, at most", plan.pool_bytes),
-    ] {
-        table.row(vec![name.into(), bytes(size)]);
-    }
-    if let Some(free) = plan.available_bytes {
-        table.row(vec!["free on this machine".into(), bytes(free)]);
-    }
-    table.row(vec!["arithmetic for a token".into(), operations(plan.flops_per_token)]);
-    table.row(vec!["arithmetic in a step".into(), operations(plan.flops_per_step as f64)]);
-    table.row(vec!["tokens to train on".into(), count(plan.tokens[0])]);
-    table.row(vec!["tokens in a step".into(), count(plan.tokens_per_step)]);
-    table.row(vec!["steps".into(), count(plan.total_steps)]);
-    if plan.seconds_per_step.is_finite() {
-        let rate = operations(plan.flops_per_step as f64 / plan.seconds_per_step);
-        let step = duration(plan.seconds_per_step);
-        table.row(vec!["a step, measured".into(), format!("{step} ({rate}/s)")]);
-        table.row(vec!["tokens a second".into(), count(plan.tokens_per_second as u64)]);
-        table.row(vec!["all of it".into(), duration(plan.seconds)]);
-    }
-    for line in table.lines(terminal) {
-        terminal.answer(line)?;
-    }
-    if plan.available_bytes.is_some_and(|free| plan.pool_bytes >= free) {
-        let mark = terminal.paint(Style::Yellow, "!");
-        let way_out = match plan.fitting_batch_size {
-            Some(batch) => {
-                format!("train.batch_size={batch} with as much more train.accumulate fits")
-            }
-            None => "make the model or train.context smaller, or try model.recompute=true".into(),
-        };
-        terminal.answer(format!("  {mark} this does not fit: {way_out}"))?;
+    } else {
+        show(terminal, &plan)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A plan as a table.
-pub(super) fn show(terminal: &Terminal, plan: &PlanSummary) -> Result<(), Failure> {
+pub(super) fn show(terminal: &Terminal, plan: &Plan) -> Result<(), Failure> {
     terminal.answer(format!(
         "{}  {} · {} parameters",
         terminal.bold("Model"),
         plan.layers,
-        count(plan.parameters as u64)
+        count(plan.parameters)
     ))?;
-    let [train, valid, test] = plan.rows.map(|rows| count(rows as u64));
-    terminal.answer(format!(
-        "{}   train {train} · valid {valid} · test {test} rows",
-        terminal.bold("Rows")
-    ))?;
+    if let Some((head, line)) = &plan.details.headline {
+        terminal.answer(format!("{}   {line}", terminal.bold(head)))?;
+    }
     let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
-    for (name, size) in [
-        ("parameters", plan.parameter_bytes),
-        ("gradients", plan.gradient_bytes),
-        ("optimiser state", plan.optimizer_bytes),
-        ("activations, at most", plan.activation_bytes),
-        ("pool and arena, at most", plan.pool_bytes),
-        ("data", plan.data_bytes),
-        ("process, about", plan.process_bytes),
-    ] {
-        table.row(vec![name.into(), bytes(size)]);
-    }
-    if let Some(free) = plan.available_bytes {
-        table.row(vec!["free on this machine".into(), bytes(free)]);
-    }
-    let flops = plan.flops_per_step as f64;
-    table.row(vec!["arithmetic in a step".into(), operations(flops)]);
-    table.row(vec!["steps in an epoch".into(), count(plan.steps_per_epoch)]);
-    table.row(vec!["steps, at most".into(), count(plan.total_steps)]);
-    if plan.seconds_per_step.is_finite() {
-        let rate = operations(flops / plan.seconds_per_step);
-        table.row(vec![
-            "a step, measured".into(),
-            format!("{} ({rate}/s)", duration(plan.seconds_per_step)),
-        ]);
-        table.row(vec!["all of it, at most".into(), duration(plan.seconds)]);
+    for (name, amount) in plan.rows() {
+        table.row(vec![name.into(), amount]);
     }
     for line in table.lines(terminal) {
         terminal.answer(line)?;
     }
-    if plan.available_bytes.is_some_and(|free| plan.process_bytes > free) {
+    if let Some(way) = &plan.way_to_fit {
         let mark = terminal.paint(Style::Yellow, "!");
-        terminal.answer(format!(
-            "  {mark} this does not fit: make model.hidden or train.batch_size smaller (with train.accumulate the steps \
-             stay the same)"
-        ))?;
+        terminal.answer(format!("  {mark} this does not fit: {way}"))?;
     }
     Ok(())
 }
 
-/// A sweep over learning rates as a small curve, with the suggestion under its place and the option to paste.
+/// A sweep over learning rates as a small curve, with the suggestion under its place and the option
+/// to paste.
 fn show_rates(terminal: &Terminal, found: &LrSuggestion) -> Result<(), Failure> {
     let report = &found.report;
     let (Some(first), Some(last)) = (report.rates.first(), report.rates.last()) else {
@@ -199,16 +106,3 @@ fn show_rates(terminal: &Terminal, found: &LrSuggestion) -> Result<(), Failure> 
 
 /// The width of the curve of losses.
 const RATE_COLUMNS: usize = 50;
-
-/// 1.2 MFLOP
-fn operations(count: f64) -> String {
-    let units = ["", "k", "M", "G", "T", "P"];
-    let mut value = count;
-    let mut unit = 0;
-    while value >= 1000.0 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = if value >= 100.0 { 0 } else { usize::from(value < 10.0) + 1 };
-    format!("{value:.digits$} {}FLOP", units[unit])
-}

@@ -14,14 +14,14 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
         data: arguments.data.clone(),
         out: arguments.out.clone(),
         proba: arguments.proba,
-        device: arguments.machine.options()?,
+        device: arguments.machine.options(),
     };
     interrupt::listen("stopping; Ctrl-C again stops at once")?;
     let started = Instant::now();
     // Rows on standard output share the terminal with messages; then there are none.
     let quiet = Terminal { quiet: true, live: false, ..terminal.clone() };
     let shown = if arguments.out.is_some() { terminal } else { &quiet };
-    let mut progress = Progress::new(shown, &arguments.data);
+    let mut progress = Progress::new(shown);
     let result = feedforward::predict(&arguments.run, &options, &mut progress);
     progress.end();
     let summary = match result {

@@ -3,7 +3,6 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::pretrain::PretrainRecipe;
 use feedforward::table::{Role, prepare};
 use feedforward::{Recipe, RunFolder};
 use serde_json::json;
@@ -19,7 +18,7 @@ pub(super) fn run(command: &RecipeCommand, terminal: &Terminal) -> Result<ExitCo
         RecipeCommand::New(arguments) => new(arguments, terminal),
         RecipeCommand::Validate(arguments) => validate(arguments, terminal),
         RecipeCommand::Schema => {
-            Terminal::data(&Recipe::schema())?;
+            Terminal::data(&feedforward::recipe_schema())?;
             Ok(ExitCode::SUCCESS)
         }
         RecipeCommand::Show(arguments) => show(arguments),
@@ -33,7 +32,7 @@ fn new(arguments: &RecipeNew, terminal: &Terminal) -> Result<ExitCode, Failure> 
                 "name a table; `feedforward recipe show` prints a recipe with all its defaults",
             ));
     }
-    let recipe = inputs::recipe(&arguments.input, &arguments.changes)?;
+    let recipe = inputs::made_for(&arguments.input, &arguments.changes)?;
     let text = recipe.to_toml() + &columns(&recipe)?;
     let Some(out) = &arguments.out else {
         Terminal::data(&text)?;
@@ -76,13 +75,8 @@ fn columns(recipe: &Recipe) -> Result<String, Failure> {
 fn validate(arguments: &RecipeValidate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let mut failures: Option<Failure> = None;
     for path in &arguments.recipes {
-        let checked = if inputs::is_language_recipe(path) {
-            PretrainRecipe::load(path, &arguments.set).map(drop)
-        } else {
-            Recipe::load(path, &arguments.set).map(drop)
-        };
-        match checked {
-            Ok(()) => {
+        match feedforward::open_recipe(path, &arguments.set) {
+            Ok(_) => {
                 let mark = terminal.paint(Style::Green, "✓");
                 terminal.line(format!("{mark} {} can be used", path.display()))?;
             }
@@ -104,18 +98,9 @@ fn validate(arguments: &RecipeValidate, terminal: &Terminal) -> Result<ExitCode,
 fn show(arguments: &RecipeShow) -> Result<ExitCode, Failure> {
     let run = if arguments.input.is_dir() { RunFolder::open(&arguments.input).ok() } else { None };
     let input = run.map_or_else(|| arguments.input.clone(), |run| run.recipe());
-    if inputs::is_language_recipe(&input) {
-        let recipe = inputs::language_recipe(&input, &arguments.changes)?;
-        if arguments.json {
-            Terminal::object(&recipe)?;
-        } else {
-            Terminal::data(&recipe.to_toml())?;
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
     let recipe = inputs::recipe(&input, &arguments.changes)?;
     if arguments.json {
-        Terminal::object(&recipe)?;
+        Terminal::object(&recipe.to_json())?;
     } else {
         Terminal::data(&recipe.to_toml())?;
     }

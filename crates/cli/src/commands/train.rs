@@ -1,97 +1,138 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::metrics::{Metric, Scores};
-use feedforward::table::prepare;
+use feedforward::metrics::Scores;
 use feedforward::{
-    CrossValidation, DataNotice, Error, Recipe, RunFolder, TrainOptions, TrainSummary, Watcher,
-    bytes,
+    Closing, CrossValidation, Error, RunFolder, RunSummary, TrainOptions, TrainRecipe, Watcher,
+    formats, stated_command, trainer,
 };
-use feedforward::{formats, trainer};
 
 use super::plan;
-use crate::arguments::Train;
+use crate::arguments::{Changes, Machine, Pretrain, Train};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::inputs;
 use crate::interrupt;
-use crate::show::{self, Align, Progress, TextTable, Working, count, duration, quoted_path, score};
+use crate::show::{self, Align, Progress, TextTable, count, quoted_path, score};
 use crate::terminal::{Style, Terminal};
 
+/// `train`: whatever task the recipe states.
 pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    let device = arguments.machine.options()?;
-    let options = TrainOptions {
-        out: arguments.out.clone(),
-        device,
-        command: command_line(),
-        watch: arguments.watch,
-    };
+    let options = options(arguments.machine, arguments.out.as_deref(), arguments.watch);
     if let Some(run) = &arguments.resume {
-        let folder = RunFolder::open(run)?;
-        let recipe = Recipe::load(&folder.recipe(), &[])?;
-        return watched(terminal, &recipe, |progress| feedforward::resume(run, &options, progress));
+        return watched(terminal, |progress| feedforward::resume(run, &options, progress));
     }
-    // clap asks for an input unless there is a run to go on with.
+    // clap asks for an input unless there is a run to resume.
     let Some(input) = &arguments.source.input else {
         return Err(Failure::usage("name a table or a recipe"));
     };
-    let recipe = inputs::recipe(input, &arguments.source.changes)?;
-    if arguments.dry_run {
-        return dry_run(terminal, &recipe, &options);
-    }
+    let changes = &arguments.source.changes;
     if let Some(folds) = arguments.folds {
-        let seeds = if arguments.seeds.is_empty() {
-            vec![recipe.train.seed]
-        } else {
-            arguments.seeds.clone()
-        };
-        interrupt::listen("stopping; Ctrl-C again stops at once")?;
-        let mut progress = Progress::new(terminal, &recipe.data.path).many();
-        let result =
-            feedforward::cross_validate(&recipe, usize::from(folds), &seeds, device, &mut progress);
-        progress.end();
-        return cross_validated(terminal, result);
+        return cross_validate(arguments, input, usize::from(folds), &options, terminal);
     }
-    watched(terminal, &recipe, |progress| feedforward::train(&recipe, &options, progress))
+    let recipe = inputs::recipe(input, changes)?;
+    if arguments.dry_run {
+        return dry_run(terminal, &*recipe, &options);
+    }
+    watched(terminal, |progress| recipe.train(&options, progress))
 }
 
-/// The command line as it was typed, for the report.
-pub(super) fn command_line() -> Vec<String> {
+/// `pretrain`: recipes and runs of its task alone.
+pub(super) fn pretrain(arguments: &Pretrain, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    const COMMAND: &str = "pretrain";
+    let options = options(arguments.machine, arguments.out.as_deref(), arguments.watch);
+    if let Some(run) = &arguments.resume {
+        refuse_other_task(run, COMMAND)?;
+        return watched(terminal, |progress| feedforward::resume(run, &options, progress));
+    }
+    // clap asks for a recipe unless there is a run to resume.
+    let Some(path) = &arguments.recipe else { return Err(Failure::usage("name a recipe")) };
+    let shown = path.display();
+    if !inputs::is_recipe(path) {
+        return Err(Failure::usage(format!("{shown} is not a recipe (.toml)")).help(
+            "write one that names the text in [data] paths and the model in [model.config]; recipes/ has examples",
+        ));
+    }
+    let changes = Changes {
+        set: arguments.set.clone(),
+        name: arguments.name.clone(),
+        seed: arguments.seed,
+        target: None,
+        task: None,
+    };
+    let recipe = inputs::recipe(path, &changes)?;
+    if recipe.command() != COMMAND {
+        let command = recipe.command();
+        return Err(Failure::usage(format!("{shown} is a recipe of another task"))
+            .help(format!("train it with feedforward {command} {}", quoted_path(path))));
+    }
+    watched(terminal, |progress| recipe.train(&options, progress))
+}
+
+/// Refuses to resume a run of another task than the command's.
+fn refuse_other_task(run: &Path, command: &str) -> Result<(), Failure> {
+    let folder = RunFolder::open(run)?;
+    let stated = stated_command(&std::fs::read_to_string(folder.recipe()).unwrap_or_default());
+    if stated != command {
+        let path = quoted_path(folder.path());
+        let message = format!(
+            "is a run of another task; resume it with feedforward {stated} --resume {path}"
+        );
+        return Err(Error::run(folder.path(), message).into());
+    }
+    Ok(())
+}
+
+fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {
+    // The command line as it was typed, for the report.
     let program = "feedforward".to_owned();
     let rest = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    std::iter::once(program).chain(rest).collect()
+    TrainOptions {
+        out: out.map(Path::to_owned),
+        device: machine.options(),
+        command: std::iter::once(program).chain(rest).collect(),
+        watch,
+    }
 }
 
-/// Trains under the eyes of the terminal, then says how it went and what to do next.
+/// Trains with progress on the terminal, then says how it went and what to do next.
 fn watched(
     terminal: &Terminal,
-    recipe: &Recipe,
-    train: impl FnOnce(&mut dyn Watcher) -> feedforward::Result<TrainSummary>,
+    train: impl FnOnce(&mut dyn Watcher) -> feedforward::Result<RunSummary>,
 ) -> Result<ExitCode, Failure> {
     interrupt::listen(
         "stopping after this step, with everything saved; Ctrl-C again stops at once",
     )?;
-    let mut progress = Progress::new(terminal, &recipe.data.path);
+    let mut progress = Progress::new(terminal);
     let result = train(&mut progress);
     progress.end();
     let summary = match result {
         Ok(summary) => summary,
         Err(error) => return Err(with_state(error, progress.run())),
     };
-    if summary.stopped == "interrupted" {
-        return stopped(terminal, &summary);
-    }
-    finished(terminal, recipe, &summary)?;
+    let run = quoted_path(&summary.run);
+    let code = if summary.interrupted {
+        let (steps, command) = (count(summary.steps), summary.command);
+        terminal.line(format!("stopped after step {steps}; everything is saved"))?;
+        terminal
+            .line(format!("{}   feedforward {command} --resume {run}", terminal.bold("Next")))?;
+        ExitCode::from(INTERRUPTED)
+    } else {
+        finished(terminal, &summary.run, &summary.closing)?;
+        ExitCode::SUCCESS
+    };
     if terminal.json {
-        Terminal::object(&summary)?;
+        Terminal::object(&summary.json)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
-/// A failure of a run says what is left of it and how to go on.
-fn with_state(error: feedforward::Error, run: Option<&Path>) -> Failure {
+/// A failure of a run, with what is left of it and how to resume it.
+fn with_state(error: Error, run: Option<&Path>) -> Failure {
     let Some(run) = run else { return error.into() };
-    let state = RunFolder::at(run).checkpoint();
-    let go_on = format!("feedforward train --resume {}", quoted_path(run));
+    let folder = RunFolder::at(run);
+    let state = folder.checkpoint();
+    let recipe = std::fs::read_to_string(folder.recipe()).unwrap_or_default();
+    let resume = format!("feedforward {} --resume {}", stated_command(&recipe), quoted_path(run));
     let help = match &error {
         Error::Train(trainer::Error::Diverged { .. }) if state.is_file() => {
             format!("the last good state is kept in {}", state.display())
@@ -99,63 +140,37 @@ fn with_state(error: feedforward::Error, run: Option<&Path>) -> Failure {
         Error::Train(trainer::Error::File(
             formats::Error::Malformed { path, .. } | formats::Error::Tensor { path, .. },
         )) if *path == state => {
-            format!("put an older copy back, or remove it to start again at step 0 with {go_on}")
+            format!("put an older copy back, or remove it to start again at step 0 with {resume}")
         }
         Error::File(formats::Error::Io { .. })
-        | Error::Train(trainer::Error::File(formats::Error::Io { .. })) => {
-            format!("what was saved before is whole; go on with {go_on}")
+        | Error::Train(trainer::Error::File(formats::Error::Io { .. }))
+        | Error::Train(trainer::Error::Judged(_)) => {
+            format!("what was saved before is whole; resume with {resume}")
         }
         _ => return error.into(),
     };
     Failure::from(error).help(help)
 }
 
-fn stopped(terminal: &Terminal, summary: &TrainSummary) -> Result<ExitCode, Failure> {
-    let run = quoted_path(&summary.run);
-    terminal.line(format!("stopped after step {}; everything is saved", count(summary.steps)))?;
-    terminal.line(format!("{}   feedforward train --resume {run}", terminal.bold("Next")))?;
-    if terminal.json {
-        Terminal::object(summary)?;
-    }
-    Ok(ExitCode::from(INTERRUPTED))
-}
-
-fn finished(terminal: &Terminal, recipe: &Recipe, summary: &TrainSummary) -> Result<(), Failure> {
-    let why = match (summary.stopped.as_str(), recipe.train.steps) {
-        ("early", _) => format!("no gain for {} epochs", recipe.train.patience),
-        (_, Some(_)) => format!("all {} steps are done", count(summary.steps)),
-        _ => format!("all {} epochs are done", summary.epochs),
-    };
-    let kept = match summary.best_epoch {
-        Some(epoch) if recipe.train.restore_best => format!("; kept epoch {epoch}"),
-        _ => "; kept the last epoch".into(),
-    };
-    let took = duration(summary.seconds);
-    let peak = if summary.peak_bytes > 0 {
-        format!(" · {} of memory at most", bytes(summary.peak_bytes))
-    } else {
-        String::new()
-    };
+fn finished(terminal: &Terminal, run: &Path, closing: &Closing) -> Result<(), Failure> {
     let mark = terminal.paint(Style::Green, "✓");
-    terminal.line(format!("{mark} stopped: {why}{kept} · {took}{peak}"))?;
-    if let Some(verdict) = &summary.verdict {
+    terminal.line(format!("{mark} {}", closing.headline))?;
+    if let Some(verdict) = &closing.verdict {
         show::verdict(terminal, verdict)?;
     }
-    let run = quoted_path(&summary.run);
-    let folder = RunFolder::at(&summary.run);
-    let saved = [folder.report(), folder.model(), folder.recipe(), folder.metrics()];
+    for line in &closing.lines {
+        terminal.line(format!("  {line}"))?;
+    }
+    let folder = RunFolder::at(run);
+    let saved =
+        [folder.report(), folder.model(), folder.recipe(), folder.metrics(), folder.samples()];
     let saved: Vec<String> = saved.iter().filter_map(|path| file_name(path)).collect();
-    let saved = saved.join(" · ");
+    let (run, saved) = (quoted_path(run), saved.join(" · "));
     terminal.line(format!("\n{}  {run}/   {saved}", terminal.bold("Saved")))?;
-    let classes = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
-    let proba =
-        if classes.is_some_and(|s| s.get(Metric::Accuracy).is_some()) { " --proba" } else { "" };
-    terminal.line(format!(
-        "{}   feedforward predict {run} --data new.csv{proba} --out predicted.csv",
-        terminal.bold("Next")
-    ))?;
-    terminal
-        .line(format!("       feedforward train {run}/recipe.toml --set model.hidden=[128,64]"))?;
+    for (i, next) in closing.next.iter().enumerate() {
+        let head = if i == 0 { terminal.bold("Next") } else { "    ".into() };
+        terminal.line(format!("{head}   {next}"))?;
+    }
     Ok(())
 }
 
@@ -167,31 +182,40 @@ fn file_name(path: &Path) -> Option<String> {
 
 fn dry_run(
     terminal: &Terminal,
-    recipe: &Recipe,
+    recipe: &dyn TrainRecipe,
     options: &TrainOptions,
 ) -> Result<ExitCode, Failure> {
-    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
-    let notice = DataNotice {
-        source: &prepared.source.describe(),
-        totals: &prepared.totals,
-        schema: &prepared.schema,
-        target: &prepared.target,
-        split: prepared.split,
-        notes: &prepared.notes,
-    };
-    show::data(terminal, &recipe.data.path.display().to_string(), &notice)?;
-    drop(prepared);
-    let working = Working::new(terminal, "timing some steps");
-    let summary = feedforward::plan(recipe, options.device)?;
-    drop(working);
+    let mut progress = Progress::new(terminal);
+    let plan = recipe.plan(options.device, &mut progress);
+    progress.end();
+    let plan = plan?;
     terminal.line("")?;
     if terminal.json {
-        Terminal::object(&summary)?;
+        Terminal::object(&plan)?;
     } else {
-        plan::show(terminal, &summary)?;
+        plan::show(terminal, &plan)?;
     }
     terminal.line("nothing was trained or written (--dry-run)")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn cross_validate(
+    arguments: &Train,
+    input: &Path,
+    folds: usize,
+    options: &TrainOptions,
+    terminal: &Terminal,
+) -> Result<ExitCode, Failure> {
+    let recipe = inputs::table_recipe(input, &arguments.source.changes, "--folds")?;
+    let seeds = match arguments.seeds.as_slice() {
+        [] => vec![recipe.train.seed],
+        seeds => seeds.to_vec(),
+    };
+    interrupt::listen("stopping; Ctrl-C again stops at once")?;
+    let mut progress = Progress::new(terminal).many();
+    let result = feedforward::cross_validate(&recipe, folds, &seeds, options.device, &mut progress);
+    progress.end();
+    cross_validated(terminal, result)
 }
 
 fn cross_validated(

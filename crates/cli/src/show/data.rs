@@ -1,9 +1,9 @@
-//! What was found in the data, and what will be trained on it.
+//! What was found in a table.
 
 use std::io;
 
+use feedforward::DataNotice;
 use feedforward::table::{ColumnSchema, Kind, Level, Role, TargetSchema, Task};
-use feedforward::{DataNotice, ModelNotice, bytes};
 
 use super::{Align, TextTable, count};
 use crate::terminal::{Style, Terminal};
@@ -15,8 +15,8 @@ const COLUMNS: usize = 12;
 const NOTES: usize = 8;
 
 /// The table of columns, the notes, the target and the split.
-pub(crate) fn data(terminal: &Terminal, file: &str, notice: &DataNotice<'_>) -> io::Result<()> {
-    let totals = notice.totals;
+pub(crate) fn data(terminal: &Terminal, notice: &DataNotice<'_>) -> io::Result<()> {
+    let (file, totals) = (notice.path.display(), notice.totals);
     let columns = &notice.schema.columns;
     terminal.line(format!(
         "\n{}   {file} · {} rows × {} columns{}",
@@ -67,25 +67,8 @@ pub(crate) fn data(terminal: &Terminal, file: &str, notice: &DataNotice<'_>) -> 
     Ok(())
 }
 
-/// The model and what it will take.
-pub(crate) fn model(terminal: &Terminal, notice: &ModelNotice) -> io::Result<()> {
-    terminal.line(format!(
-        "\n{}  {} · {} parameters, {}",
-        terminal.bold("Model"),
-        notice.layers,
-        count(notice.parameters as u64),
-        bytes(notice.parameters * 4),
-    ))?;
-    terminal.line(format!(
-        "{}   {} · {} at most\n",
-        terminal.bold("Plan"),
-        notice.training,
-        bytes(notice.peak_bytes)
-    ))
-}
-
-/// The columns to show: the target, then those that something was decided about, then the first ones; in the file's
-/// order.
+/// The columns to show: the target, then those that something was decided about, then the first
+/// ones; in the file's order.
 fn choose(columns: &[ColumnSchema], most: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..columns.len()).collect();
     order.sort_by_key(|&i| match columns[i].role {

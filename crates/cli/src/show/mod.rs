@@ -1,17 +1,17 @@
-//! How things look on a terminal and in a pipe.
+//! Output for terminals and pipes.
 
 mod data;
+mod notice;
 mod numbers;
-mod pretraining;
 mod progress;
 mod scores;
 mod table;
 mod text;
 mod working;
 
-pub(crate) use data::{data, model};
-pub(crate) use numbers::{bars, count, duration, quoted_path, score};
-pub(crate) use pretraining::Pretraining;
+pub(crate) use data::data;
+pub(crate) use feedforward::words::{count, duration, score};
+pub(crate) use numbers::{bars, quoted_path};
 pub(crate) use progress::Progress;
 pub(crate) use scores::{is_shown, score_table, verdict};
 pub(crate) use table::{Align, TextTable};

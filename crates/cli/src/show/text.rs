@@ -1,4 +1,4 @@
-//! Reading and cutting text while it goes on: a bar on a terminal, lines at a sane rate elsewhere.
+//! Progress of reading and tokenising text: a bar on a terminal, lines at a sane rate elsewhere.
 
 use std::time::{Duration, Instant};
 

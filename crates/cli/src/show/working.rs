@@ -1,4 +1,4 @@
-//! Work without steps: a spinner on a terminal, a line elsewhere.
+//! Work without a known length: a spinner on a terminal, a line elsewhere.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal::{Stream, Terminal};
 
-/// Says that something is being done, until it is dropped.
+/// Shows that something is being done, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Working(Option<ProgressBar>);
 
@@ -15,7 +15,7 @@ impl Working {
         if terminal.live {
             return Self(Some(spinner(terminal, what.into())));
         }
-        // A reader that went away is noticed when there is something to read.
+        // A reader that went away is noticed when results are printed.
         let _ = terminal.line(format!("… {}", what.into()));
         Self(None)
     }
@@ -40,7 +40,7 @@ pub(super) fn spinner(terminal: &Terminal, what: String) -> ProgressBar {
     bar
 }
 
-/// Where bars are drawn: beside the words for people.
+/// The stream of bars: that of messages.
 pub(super) fn draw_target(terminal: &Terminal) -> ProgressDrawTarget {
     match terminal.stream {
         Stream::Stdout => ProgressDrawTarget::stdout(),

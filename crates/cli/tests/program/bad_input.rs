@@ -1,5 +1,6 @@
-//! Bad input of every kind: what is printed, how it ends, and that nothing was written. `docs/bad-input.md` is the output
-//! of this test; `UPDATE_DOCS=1 cargo test -p ff-cli bad_input` writes it anew.
+//! Bad input of every kind: what is printed, how it ends, and that nothing was written.
+//! `docs/bad-input.md` is the output of this test; `UPDATE_DOCS=1 cargo test -p ff-cli bad_input`
+//! writes it anew.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -122,7 +123,8 @@ fn section(page: &str, title: &str) -> String {
     format!("{heading}{}", &rest[..end.unwrap_or(rest.len())])
 }
 
-/// Whether a test may mount a small disk in a name space of its own, as most Linux systems let every user do.
+/// Whether a test may mount a small disk in a name space of its own, as most Linux systems let
+/// every user do.
 fn disks_can_be_mounted() -> bool {
     let folder = Folder::new("mount");
     let mut command = Command::new("unshare");
@@ -130,7 +132,8 @@ fn disks_can_be_mounted() -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Runs the program with a small disk mounted at `disk`; the files that it left there are listed in `left`.
+/// Runs the program with a small disk mounted at `disk`; the files that it left there are listed in
+/// `left`.
 fn on_a_disk(folder: &Folder, options: &str, arguments: &[&str]) -> Ran {
     let script = "mount -t tmpfs -o \"$1\" none disk || exit 99; shift; \"$@\"; code=$?; \
                   find disk -type f | sort > left; exit $code";
@@ -165,7 +168,7 @@ fn a_run_goes_on_when_the_disk_has_space_again() {
     Ran::new(&output.unwrap()).ok();
     let said = folder.read("full");
     assert!(said.contains("No space left on device"), "{said}");
-    assert!(said.contains("go on with feedforward train --resume disk/run"), "{said}");
+    assert!(said.contains("resume with feedforward train --resume disk/run"), "{said}");
     let model = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));
     assert!(model("ran").unwrap() == model("whole").unwrap());
 }

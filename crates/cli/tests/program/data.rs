@@ -11,8 +11,8 @@ fn a_missing_file_or_column_is_wrong_usage_with_the_nearest_name() {
     train("data.csv", "anwser").fails(2, &["no column `anwser`", "did you mean `answer`?"]);
     folder
         .run(&["train", "data.csv"])
-        .fails(2, &["which column is to be predicted?", "x, y, answer"]);
-    folder.run(&["train", "."]).fails(2, &["is a folder, no table and no recipe"]);
+        .fails(2, &["which column should be predicted?", "x, y, answer"]);
+    folder.run(&["train", "."]).fails(2, &["is a folder, neither a table nor a recipe"]);
     folder.run(&["evaluate", "runs/none"]).fails(2, &["there is no such run"]);
     folder.run(&["train", "--resume", "runs/none"]).fails(2, &["there is no such run"]);
     folder.run(&["inspect", "none.safetensors"]).fails(2, &["none.safetensors"]);

@@ -153,7 +153,8 @@ fn checks_can_be_narrowed() {
     folder.run(&["check", "no-such-operation"]).fails(2, &["the operations are "]);
 }
 
-/// A first Ctrl-C saves and says how to go on; going on ends with the result of a run that was left alone.
+/// A first Ctrl-C saves and says how to go on; going on ends with the result of a run that was left
+/// alone.
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_resume_goes_on() {
@@ -187,7 +188,7 @@ fn ctrl_c_saves_and_resume_goes_on() {
     assert!(!folder.path().join("stopped/model").exists());
     let resumed = folder.run(&["train", "--resume", "stopped", "--threads", "1"]).ok().stdout;
     assert!(
-        resumed.contains("going on from step ") && resumed.contains("epoch 400/400"),
+        resumed.contains("resuming at step ") && resumed.contains("epoch 400/400"),
         "{resumed}"
     );
     let mut whole =

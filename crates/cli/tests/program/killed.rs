@@ -42,7 +42,8 @@ pub(crate) fn train<'a>(out: &'a str, sets: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// Kills a process (SIGKILL on Unix) as soon as something is so; whether it came to that before the process ended.
+/// Kills a process (SIGKILL on Unix) as soon as something is so; whether it came to that before the
+/// process ended.
 pub(crate) fn kill_when(child: &mut Child, mut ready: impl FnMut() -> bool) -> bool {
     let patience = Instant::now() + Duration::from_secs(120);
     loop {
@@ -63,7 +64,8 @@ pub(crate) fn lines(run: &Path) -> usize {
     std::fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
 }
 
-/// Numbers for moments; any will do, and the same ones each time make a failure one that comes back.
+/// Numbers for moments; any will do, and the same ones each time make a failure one that comes
+/// back.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
@@ -95,7 +97,8 @@ fn killed_and_resumed_a_run_ends_with_the_same_bits() {
     let mut state = 11;
     let mut child = start(&folder, &train("run", &["--set", "train.checkpoint_seconds=0.02"]));
     for kill in 1..=3 {
-        // Somewhere in this quarter of the epochs, and then somewhere in a step, a checkpoint or an evaluation.
+        // Somewhere in this quarter of the epochs, and then somewhere in a step, a checkpoint or an
+        // evaluation.
         let epoch = (kill - 1) * EPOCHS / 4 + 1 + next(&mut state) as usize % (EPOCHS / 4);
         let more = Duration::from_micros(next(&mut state) % 4000);
         let killed = kill_when(&mut child, || {
@@ -111,7 +114,8 @@ fn killed_and_resumed_a_run_ends_with_the_same_bits() {
         std::fs::write(run.join("checkpoints/.ff-died.tmp"), "half").unwrap();
         child = start(&folder, &resume);
     }
-    // Once more while the model, the scores or the report are written; a fast machine may be done before.
+    // Once more while the model, the scores or the report are written; a fast machine may be done
+    // before.
     let killed = kill_when(&mut child, || run.join("model").exists());
     if killed {
         folder.run(&resume).ok();
@@ -135,7 +139,7 @@ fn killed_before_its_first_checkpoint_a_run_starts_again() {
     assert!(!run.join("checkpoints/last.safetensors").exists());
     folder
         .run(&["predict", "run", "--data", "data.csv"])
-        .fails(1, &["run: has no model yet; go on with `feedforward train --resume run`"]);
+        .fails(1, &["run: has no model yet; resume it with `feedforward train --resume run`"]);
     folder.run(&["train", "--resume", "run"]).ok();
     assert!(result(&run) == result(&folder.path().join("whole")));
 }

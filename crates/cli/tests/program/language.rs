@@ -265,7 +265,7 @@ fn a_translation_model_writes_what_transformers_writes() {
     folder.write("text.txt", "the cat");
     folder
         .run(&["evaluate", &model, "--data", "text.txt"])
-        .fails(2, &["a translation model is not judged"]);
+        .fails(2, &["translation models cannot be evaluated"]);
 }
 
 #[test]
@@ -313,7 +313,8 @@ fn a_run_goes_on_from_another_folder() {
     assert!(result(&path("project/alone")) == whole, "the same bits without the files");
     std::fs::rename(path("project/moved"), path("project/sub")).unwrap();
 
-    // Before the first checkpoint the weights are needed, without tokens the text is: it is said where they were looked for.
+    // Before the first checkpoint the weights are needed, without tokens the text is: it is said
+    // where they were looked for.
     started("early");
     std::fs::remove_file(path("project/early/checkpoints/last.safetensors")).unwrap();
     std::fs::rename(path("project/sub/first"), path("project/sub/away")).unwrap();

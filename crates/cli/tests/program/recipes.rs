@@ -32,7 +32,10 @@ fn every_kind_of_mistake_has_its_message() {
             "[model]\nhidden = 0",
             &["r.toml:3:10", "expected a list of whole numbers, found the number 0"],
         ),
-        ("[model]\ndropout = 1.5", &["r.toml:3:11", "`model.dropout`: 1.5 is not a share"]),
+        (
+            "[model]\ndropout = 1.5",
+            &["r.toml:3:11", "`model.dropout`: must be at least 0 and less than 1, found 1.5"],
+        ),
         (
             "[train]\nepochs = 'ten'",
             &["r.toml:3:10", "expected a whole number", "found the text \"ten\""],
@@ -64,7 +67,8 @@ fn overrides_are_checked_like_the_file() {
         .fails(2, &["--set:1:18", "model.activation=rleu", "did you mean `relu`?"]);
     run("train.epochs").fails(2, &["expected key=value", "--set train.epochs=5"]);
     run("modle.hidden=[3]").fails(2, &["unknown key `modle`", "did you mean `model`?"]);
-    run("model.dropout=1.5").fails(2, &["`model.dropout`: 1.5 is not a share"]);
+    run("model.dropout=1.5")
+        .fails(2, &["`model.dropout`: must be at least 0 and less than 1, found 1.5"]);
 }
 
 #[test]

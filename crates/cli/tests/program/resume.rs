@@ -2,8 +2,8 @@
 
 use crate::{Folder, two_classes};
 
-/// A folder with a run that was stopped by its data being unreadable is hard to make; one that is marked as unfinished is
-/// the same to the program.
+/// A folder with a run that was stopped by its data being unreadable is hard to make; one that is
+/// marked as unfinished is the same to the program.
 fn unfinished(name: &str) -> Folder {
     let folder = Folder::new(name);
     folder.write("data.csv", &two_classes(120));
@@ -32,7 +32,7 @@ fn an_edited_recipe_is_refused_with_what_was_edited() {
     folder.write("run/recipe.toml", &recipe.replace("\nepochs = 3 ", "\nepochs = 5 "));
     let messages = [
         "run/recipe.toml: was edited since the run was started (train.epochs: 3 → 5)",
-        "take that back to go on",
+        "take that back to resume",
         "feedforward train run/recipe.toml",
     ];
     folder.run(&RESUME).fails(1, &messages);

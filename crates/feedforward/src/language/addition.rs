@@ -6,13 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// The table `[generate]`: text that is made in place of read.
+/// The table `[generate]`: generated text instead of files.
 ///
-/// A document is one sum, `123+456=9750` and a line's end: both numbers with as many digits as `digits` says, zeros in
-/// front; the result with one digit more, and, where `reversed`, its last digit first, in the order in which one adds.
+/// A document is one sum, `123+456=9750` and a line's end: both numbers with as many digits as
+/// `digits` says, zeros in front; the result with one digit more, and, where `reversed`, its last
+/// digit first, in the order in which one adds.
 ///
 /// ```
-/// use feedforward::pretrain::Addition;
+/// use feedforward::language::Addition;
 /// let sums = Addition { digits: 3, ..Addition::default() };
 /// assert_eq!(sums.line(123, 456), ("123+456=".to_owned(), "9750".to_owned()));
 /// ```
@@ -40,7 +41,7 @@ impl Default for Addition {
 /// A prompt and the answer that belongs to it.
 ///
 /// ```
-/// let sum = feedforward::pretrain::Question { prompt: "1+1=".into(), answer: "2".into() };
+/// let sum = feedforward::language::Question { prompt: "1+1=".into(), answer: "2".into() };
 /// assert_eq!(sum.prompt.len(), 4);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

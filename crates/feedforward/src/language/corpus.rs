@@ -1,9 +1,11 @@
 //! The text of a run: its tokenizer and its tokens, in the run's folder.
 
-use super::PretrainRecipe;
-use crate::notes::RunInfo;
-use crate::watch::{Notice, TextNotice, Watcher};
-use crate::{Error, Result, RunFolder, language};
+use super::model::model_folder;
+use super::recipe::PretrainRecipe;
+use crate::error::{Error, Result};
+use crate::run::folder::RunFolder;
+use crate::run::info::RunInfo;
+use crate::run::watch::{Notice, TextNotice, Watcher};
 use ff_text::{
     TextConfig, TextData, TextProgress, Tokenizer, TokenizerOptions, tokenize, train_tokenizer,
 };
@@ -20,7 +22,7 @@ pub(crate) struct Corpus {
 }
 
 impl Corpus {
-    /// Bytes of text that a token of the training part stands for.
+    /// Bytes of text per token of the training part.
     pub(super) fn bytes_per_token(&self) -> f64 {
         let train = &self.data.report.train;
         train.bytes as f64 / train.tokens.max(1) as f64
@@ -69,7 +71,7 @@ fn folders(folder: &RunFolder) -> (PathBuf, PathBuf) {
     (folder.path().join("tokens"), folder.path().join("tokenizer"))
 }
 
-/// Takes back what [`prepare`] made.
+/// Removes what [`prepare`] made.
 pub(super) fn remove(folder: &RunFolder) {
     let (tokens, tokenizer) = folders(folder);
     for made in [tokens, tokenizer] {
@@ -95,7 +97,7 @@ fn text(recipe: &PretrainRecipe, folder: &RunFolder) -> Result<(TextConfig, Stri
     // A sum is a document with its line's end, which tells where the answer is over.
     let config = TextConfig { paths: vec![path], ..recipe.data.clone() };
     let source = format!(
-        "{} sums of two numbers of {} digits; {} pairs kept apart to judge by",
+        "{} sums of two numbers of {} digits; {} pairs held out",
         sums.examples, sums.digits, sums.test
     );
     Ok((config, source))
@@ -132,7 +134,7 @@ pub(super) fn reopen(
     let (config, source) = text(recipe, folder)?;
     let opened = TextData::open(&tokens_folder);
     let corpus = match opened {
-        // What was read then is what the run goes on with, whether the files are still there or not.
+        // The run continues with what was read then, whether the files still exist or not.
         Ok(data) if data.train.hash() == info.data_hash => {
             let corpus = Corpus { tokenizer, data, source };
             watcher.notice(&Notice::Text(&corpus.notice()));
@@ -203,7 +205,7 @@ fn tokenizer(
         return Ok(Tokenizer::load(path)?);
     }
     if let Some(from) = &recipe.model.from {
-        return Ok(Tokenizer::load(&language::model_folder(from)?)?);
+        return Ok(Tokenizer::load(&model_folder(from)?)?);
     }
     let options = TokenizerOptions {
         kind: table.kind,

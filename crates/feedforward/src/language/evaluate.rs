@@ -1,31 +1,31 @@
-//! Judging a language model on text, on questions with one answer, and on questions with choices.
+//! Evaluation of a language model on text, on questions with one answer, and on questions with
+//! choices.
 
-use super::judge::{self, Choice, Choices, Exact, TextScores};
-use super::{PretrainRecipe, Question};
-use crate::language::{LanguageModel, Translator};
-use crate::{Error, Result, RunFolder};
+use super::addition::Question;
+use super::model::{LanguageModel, Translator, model_folder};
+use super::objective::Windows;
+use super::recipe::PretrainRecipe;
+use super::scores::{self, Choice, Choices, Exact, TextScores};
+use super::setup;
+use crate::error::{Error, Result};
+use crate::run::folder::RunFolder;
 use ff_nn::models::LanguageOptions;
 use ff_tensor::{Device, DeviceOptions};
 use ff_text::{TextConfig, TextData, tokenize};
-use ff_train::language::Windows;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Windows judged at a time.
+/// Windows evaluated at a time.
 const BATCH: usize = 8;
 /// The longest window where no recipe says how long the model's are.
 const CONTEXT: usize = 1024;
 
-/// What a language model was judged on and how it did.
-///
-/// ```
-/// fn loss(e: &feedforward::pretrain::LanguageEvaluation) -> Option<f64> { e.text.map(|text| text.loss) }
-/// ```
+/// The data and the scores of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LanguageEvaluation {
     /// The model's folder.
     pub model: PathBuf,
-    /// What it was judged on: `valid`, or the file.
+    /// The data: `valid`, or the file.
     pub data: String,
     /// Tokens of a window.
     pub context: usize,
@@ -39,14 +39,15 @@ pub struct LanguageEvaluation {
 
 /// Whether a path is a language model's folder, or a run of one.
 pub fn is_language_model(path: &Path) -> bool {
-    let Ok(folder) = crate::language::model_folder(path) else { return false };
+    let Ok(folder) = model_folder(path) else { return false };
     let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
     let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     json.is_some_and(|json| json.get("model_type").is_some())
 }
 
-/// Judges a model: on a file of text, or of JSON lines that are questions (`prompt` with `answer`, or with `choices` and
-/// the number of the right one) or documents (`text`); on a run's validation part where no file is given.
+/// Evaluates a model on a file of text, or of JSON lines that are questions (`prompt` with
+/// `answer`, or with `choices` and the number of the right one) or documents (`text`); on a run's
+/// validation part where no file is given.
 ///
 /// # Errors
 /// The model or the data is not right.
@@ -66,13 +67,13 @@ pub fn evaluate_language(
         ..LanguageOptions::default()
     };
     if Translator::is_at(path)? {
-        let message = "a translation model is not judged here; see what it writes with `feedforward generate`";
+        let message = "translation models cannot be evaluated yet; see what one writes with `feedforward generate`";
         return Err(Error::usage(message));
     }
     let mut model = LanguageModel::open(path, &device, &language)?;
     let windows = match (&recipe, model.tokenizer()) {
-        (Some(recipe), Some(tokenizer)) => super::run::windows_of(recipe, tokenizer)?,
-        (Some(recipe), None) => super::run::windows(recipe),
+        (Some(recipe), Some(tokenizer)) => setup::windows_of(recipe, tokenizer)?,
+        (Some(recipe), None) => setup::windows(recipe),
         (None, _) => Windows { context: CONTEXT, ..Windows::default() },
     };
     let context = windows.context.min(model.config().max_positions);
@@ -88,23 +89,25 @@ pub fn evaluate_language(
     match data {
         None => {
             let Some(folder) = folder else {
-                return Err(Error::usage("what is it to be judged on? Name a file with --data"));
+                return Err(Error::usage(
+                    "there is nothing to evaluate it on; name a file with --data",
+                ));
             };
             let tokens = TextData::open(&folder.path().join("tokens"))?;
-            let valid = tokens.valid.ok_or_else(|| {
-                Error::usage("the run kept no text apart; name a file with --data")
-            })?;
-            found.text = Some(judge::text(&mut model, windows, &valid, BATCH)?);
+            let valid = tokens
+                .valid
+                .ok_or_else(|| Error::usage("the run held no text out; name a file with --data"))?;
+            found.text = Some(scores::text(&mut model, windows, &valid, BATCH)?);
             if let Some(sums) = recipe.and_then(|recipe| recipe.generate) {
-                found.exact = Some(judge::exact(&mut model, &sums.test())?);
+                found.exact = Some(scores::exact(&mut model, &sums.test())?);
             }
         }
         Some(data) => match questions(data)? {
             Questions::None => {
                 found.text = Some(text(&mut model, windows, data)?);
             }
-            Questions::Exact(all) => found.exact = Some(judge::exact(&mut model, &all)?),
-            Questions::Choices(all) => found.choices = Some(judge::choices(&mut model, &all)?),
+            Questions::Exact(all) => found.exact = Some(scores::exact(&mut model, &all)?),
+            Questions::Choices(all) => found.choices = Some(scores::choices(&mut model, &all)?),
         },
     }
     Ok(found)
@@ -122,7 +125,7 @@ fn text(model: &mut LanguageModel, windows: Windows, data: &Path) -> Result<Text
     let tokens = TextData::open(place.path())?.train;
     tokens.check_vocabulary(model.config().vocab_size)?;
     tokens.check_context(1, "given")?;
-    judge::text(model, windows, &tokens, BATCH)
+    scores::text(model, windows, &tokens, BATCH)
 }
 
 enum Questions {

@@ -1,22 +1,32 @@
-//! Language models from text: the recipe, the run, its plan, its scores and its page.
+//! Language models: pretraining on text, folders of models, generation, evaluation.
 
 mod addition;
-mod config;
 mod corpus;
+mod decoder_config;
 mod evaluate;
-mod judge;
-mod plan;
+mod likelihood;
+mod model;
+pub mod objective;
 mod recipe;
 mod report;
-mod run;
 mod samples;
-mod score;
+mod scores;
 mod setup;
+mod summary;
+mod tables;
+mod task;
 
 pub use addition::{Addition, Question};
-pub use config::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable, WindowOrder};
 pub use evaluate::{LanguageEvaluation, evaluate_language, is_language_model};
-pub use judge::{Choice, Choices, Exact, TextScores};
-pub use plan::{LanguagePlan, plan_pretraining};
+pub use model::{
+    EncoderModel, GenerateOptions, Generated, GeneratedTokens, LanguageModel, SaveOptions,
+    StopReason, TranslateOptions, Translator, generate, generate_tokens, model_folder,
+    read_weights, save,
+};
 pub use recipe::PretrainRecipe;
-pub use run::{PretrainSummary, pretrain, resume};
+pub use scores::{Choice, Choices, Exact, TextScores};
+pub use summary::PretrainSummary;
+pub use tables::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable, WindowOrder};
+pub use task::{plan, pretrain};
+
+pub(crate) use task::Pretraining;

@@ -1,10 +1,11 @@
-//! Windows of a stream of tokens as batches: what turns a corpus and a language model into an [`Objective`].
+//! Windows of a stream of tokens as batches: what turns a corpus and a language model into an
+//! [`Objective`].
 
-use crate::{BatchLoss, EpochRecord, Evaluation, Objective, Result};
 use ff_graph::{Error, Graph, Mode, Value};
 use ff_nn::models::{CausalLm, TokenBatch};
 use ff_tensor::{DType, Key, Rng, Shape, Tensor};
-use ff_text::{TextError, TokenData};
+use ff_text::TokenData;
+use ff_train::{BatchLoss, EpochRecord, Evaluation, Objective, Result};
 use std::fmt;
 
 const NAME: &str = "windows";
@@ -15,7 +16,7 @@ pub const IGNORED: i32 = -100;
 /// A stream of tokens that can be read from anywhere.
 ///
 /// ```
-/// use ff_train::language::Tokens;
+/// use feedforward::language::objective::Tokens;
 /// /// The numbers from 0 on.
 /// #[derive(Debug)]
 /// struct Counting(u64);
@@ -49,7 +50,8 @@ pub trait Tokens: fmt::Debug + Sync {
     /// They reach beyond the end, or what holds them is damaged.
     fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()>;
 
-    /// For each of the tokens from `start` on, the number of its document, counted from that of the first.
+    /// For each of the tokens from `start` on, the number of its document, counted from that of the
+    /// first.
     ///
     /// # Errors
     /// As [`Tokens::read`].
@@ -71,7 +73,7 @@ impl Tokens for TokenData {
     }
 }
 
-fn damaged(error: &TextError) -> Error {
+fn damaged(error: &ff_text::TextError) -> Error {
     Error::shape("corpus", error.to_string())
 }
 
@@ -97,19 +99,21 @@ impl Tokens for Vec<i32> {
 /// How windows are cut out of the stream.
 ///
 /// ```
-/// let windows = ff_train::language::Windows { context: 64, ..Default::default() };
+/// let windows = feedforward::language::objective::Windows { context: 64, ..Default::default() };
 /// assert_eq!(windows.count(129), 2); // each predicts 64 tokens, the first token of all is not predicted
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Windows {
     /// How many tokens a window predicts.
     pub context: usize,
-    /// Whether documents are kept apart: attention stays inside of a document, positions start again, and no document is
-    /// predicted from the one before.
+    /// Whether documents are kept apart: attention stays inside of a document, positions start
+    /// again, and no document is predicted from the one before.
     pub separate: bool,
-    /// Whether windows start anywhere, drawn with replacement, in place of passes over all of them in a random order.
+    /// Whether windows start anywhere, drawn with replacement, in place of passes over all of them
+    /// in a random order.
     pub random: bool,
-    /// Only what follows this token in its document is predicted: what stands before it is a question.
+    /// Only what follows this token in its document is predicted: what stands before it is a
+    /// question.
     pub after: Option<i32>,
 }
 
@@ -120,19 +124,20 @@ impl Windows {
     }
 }
 
-/// What is done after an evaluation: the graph holds the judged weights.
+/// Called after an evaluation; the graph holds the evaluated weights.
 pub type Judged<'a> = dyn FnMut(&mut Graph, &EpochRecord, bool) -> Result<()> + 'a;
 
-/// Trains a language model on a stream of tokens and judges it on another.
+/// Trains a language model on a stream of tokens and evaluates it on another.
 ///
-/// A step's windows depend on the seed, the step and the micro-batch alone, so that a checkpoint needs no more than the
-/// number of its step to go on with the very batches that a run without a stop would see.
+/// A step's windows depend on the seed, the step and the micro-batch alone, so that a checkpoint
+/// needs no more than the number of its step to go on with the very batches that a run without a
+/// stop would see.
 pub struct LanguageObjective<'a> {
     model: &'a CausalLm,
     windows: Windows,
     train: &'a dyn Tokens,
     valid: Option<&'a dyn Tokens>,
-    /// Windows judged at an evaluation, spread evenly; all of them by default.
+    /// Windows of an evaluation, spread evenly; all of them by default.
     eval_windows: usize,
     batch: usize,
     bytes_per_token: f64,
@@ -165,7 +170,7 @@ impl<'a> LanguageObjective<'a> {
         self
     }
 
-    /// How many bytes of text a token of the validation stream stands for, so that the score is one of bits per byte.
+    /// Sets the bytes of text per token of the validation stream: the score is in bits per byte.
     #[must_use]
     pub fn with_bytes_per_token(mut self, bytes: f64) -> Self {
         self.bytes_per_token = bytes;
@@ -223,8 +228,8 @@ impl Objective for LanguageObjective<'_> {
     }
 }
 
-/// The sum of the losses of a stream and the number of tokens that were predicted, window by window: all of them, or `most`
-/// that lie evenly apart.
+/// The sum of the losses of a stream and the number of tokens that were predicted, window by
+/// window: all of them, or `most` that lie evenly apart.
 ///
 /// # Errors
 /// An operation failed.

@@ -1,21 +1,25 @@
 //! The recipe of a language model.
 
 use super::addition::Addition;
-use super::config::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable};
-use crate::recipe::{self, RecipeError};
-use ff_data::text::TextConfig;
-use ff_settings::{ConfigError, Settings, check_folder_name, find_beside};
+use super::decoder_config;
+use super::tables::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable};
+use crate::run::names::{SYNONYMS, TITLE};
+use crate::run::task::TaskRecipe;
+use ff_nn::Precision;
+use ff_settings::{ConfigError, RecipeError, Settings, check_folder_name, find_beside};
+use ff_text::TextConfig;
+use ff_train::TrainConfig;
 use ff_train::optim::OptimizerConfig;
 use ff_train::schedule::ScheduleConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Everything that decides how a language model is pretrained: text, tokenizer, model, optimiser, schedule, length.
+/// Everything that determines a pretraining run: text, tokenizer, model, optimiser, schedule,
+/// length.
 ///
 /// ```
-/// use feedforward::pretrain::PretrainRecipe;
+/// use feedforward::language::PretrainRecipe;
 /// let text = "
 ///     [data]
 ///     paths = ['shakespeare.txt']
@@ -35,36 +39,33 @@ use std::path::{Path, PathBuf};
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "A pretraining recipe of feedforward")]
 pub struct PretrainRecipe {
-    /// What the run's folder is called; from the recipe's name by default.
+    /// The name of the run's folder; from the recipe's file name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The text to learn from.
     pub data: TextConfig,
-    /// Sums to learn from in place of a text.
+    /// Sums to learn from instead of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate: Option<Addition>,
-    /// What makes tokens of it.
+    /// The tokenizer.
     pub tokenizer: TokenizerTable,
     /// The model.
     pub model: ModelTable,
-    /// How the loss is made small.
+    /// The optimiser.
     pub optimizer: OptimizerConfig,
-    /// How the learning rate changes.
+    /// The learning rate over time.
     pub schedule: ScheduleConfig,
-    /// How long and in which portions.
+    /// Length, windows, evaluations.
     pub train: PretrainConfig,
-    /// What is written along the way.
+    /// Samples written during training.
     pub sample: SampleConfig,
 }
-
-/// Tables, and keys of `[model]`, that only recipes of language models have.
-const TABLES: [&str; 2] = ["tokenizer", "generate"];
-const MODEL_KEYS: [&str; 3] = ["config", "config_file", "from"];
 
 impl PretrainRecipe {
     /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
     ///
-    /// A relative path that is not there from the current folder is looked for from the recipe's own.
+    /// A relative path that is not there from the current folder is looked for from the recipe's
+    /// own.
     ///
     /// # Errors
     /// The file cannot be read, or something in it is not right.
@@ -91,8 +92,8 @@ impl PretrainRecipe {
         (text, own.into_iter().flatten().collect())
     }
 
-    /// The same recipe with relative paths that start at `base`. A text that is not there may lie in the current folder: a
-    /// run knows the hash of its text, but not that of a model.
+    /// The same recipe with relative paths that start at `base`. A text that is not there may lie
+    /// in the current folder: a run knows the hash of its text, but not that of a model.
     pub(super) fn started_in(&self, base: &Path) -> Self {
         let mut recipe = self.clone();
         let (text, model) = recipe.paths();
@@ -116,25 +117,6 @@ impl PretrainRecipe {
         ff_settings::parse(text, origin, sets)
     }
 
-    /// Whether a recipe's text is one of a language model: it has a table that only those have.
-    pub fn is_one(text: &str) -> bool {
-        let table: Option<toml::Table> = text.parse().ok();
-        table.is_some_and(|table| {
-            let model = table.get("model").and_then(toml::Value::as_table);
-            TABLES.iter().any(|key| table.contains_key(*key))
-                || model.is_some_and(|m| MODEL_KEYS.iter().any(|key| m.contains_key(*key)))
-        })
-    }
-
-    /// The same as a JSON schema.
-    pub(crate) fn is_one_schema() -> serde_json::Value {
-        let required = |key: &&str| json!({ "required": [key] });
-        let model: Vec<_> = MODEL_KEYS.iter().map(required).collect();
-        let model = json!({ "required": ["model"], "properties": { "model": { "anyOf": model } } });
-        let any: Vec<_> = TABLES.iter().map(required).chain([model]).collect();
-        json!({ "anyOf": any })
-    }
-
     /// The recipe as TOML with a word on every key.
     pub fn to_toml(&self) -> String {
         ff_settings::to_toml(self)
@@ -142,8 +124,8 @@ impl PretrainRecipe {
 }
 
 impl Settings for PretrainRecipe {
-    const TITLE: &str = recipe::TITLE;
-    const SYNONYMS: &[(&str, &str)] = recipe::SYNONYMS;
+    const TITLE: &str = TITLE;
+    const SYNONYMS: &[(&str, &str)] = SYNONYMS;
 
     fn out_of_range(&self) -> Vec<ConfigError> {
         let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));
@@ -184,6 +166,52 @@ impl PretrainRecipe {
                            model.config_file, or a model to continue from with model.from";
             return Err(ConfigError::new("model.config", message));
         }
-        super::setup::check_own(self)
+        decoder_config::check_own(model, self.train.context)
+    }
+}
+
+impl TaskRecipe for PretrainRecipe {
+    fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
+        PretrainRecipe::load(path, sets)
+    }
+
+    fn run_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| "language-model".into())
+    }
+
+    fn without_incidentals(&self) -> Self {
+        let mut recipe = self.clone();
+        recipe.name = None;
+        recipe.train.threads = 0;
+        recipe.train.checkpoint_seconds = 0.0;
+        recipe
+    }
+
+    fn optimizer(&self) -> &OptimizerConfig {
+        &self.optimizer
+    }
+
+    fn schedule(&self) -> &ScheduleConfig {
+        &self.schedule
+    }
+
+    fn loop_config(&self) -> TrainConfig {
+        let train = &self.train;
+        TrainConfig {
+            epochs: train.passes,
+            steps: train.steps,
+            batch_size: train.batch_size,
+            accumulate: train.accumulate,
+            seed: train.seed,
+            patience: 0,
+            restore_best: false,
+            checkpoint_seconds: train.checkpoint_seconds,
+            threads: train.threads,
+            ..TrainConfig::default()
+        }
+    }
+
+    fn precision(&self) -> Precision {
+        self.model.precision
     }
 }

@@ -1,27 +1,25 @@
 //! The page of a language model's run.
 
-use super::judge::STRETCH;
-use super::run::{Job, PretrainSummary};
+use super::corpus::Corpus;
+use super::objective::Windows;
+use super::recipe::PretrainRecipe;
 use super::samples::Sample;
-use super::setup::{self, Measured};
-use crate::Error;
-use crate::Result;
-use crate::clock::Clock;
-use crate::notes::RunInfo;
-use crate::report::words;
-use crate::watch::LanguageNotice;
+use super::scores::{STRETCH, Scores};
+use crate::error::Result;
+use crate::run::facts::Facts;
+use crate::words;
 use ff_graph::{ParamInfo, Segment};
 use ff_metrics::wilson;
 use ff_nn::models::DecoderConfig;
 use ff_nn::{Builder, models::CausalLm};
 use ff_report::{
-    Command, Curves, Fact, Layer, Live, Mark, Model, Panel, ReportData, Resource, Score, Series,
-    Status, StatusKind, TextData, Token, Unit, Verdict, render,
+    Command, Curves, Fact, Layer, Mark, Model, Panel, ReportData, Score, Series, Status, TextData,
+    Token, Verdict,
 };
+use ff_settings::shell_word;
 use ff_tensor::{DType, Device};
 use ff_train::{EpochRecord, Progress};
 use std::collections::BTreeMap;
-use std::io::Write;
 
 /// Tokens of the example.
 const EXAMPLE: usize = 200;
@@ -30,123 +28,70 @@ const BINS: usize = 24;
 /// Documents whose lengths are counted.
 const DOCUMENTS: u64 = 20_000;
 
-/// What is known of a run.
-#[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
-    pub(super) job: &'a Job<'a>,
-    pub(super) info: &'a RunInfo,
+/// A language model's run at one moment.
+pub(super) struct Page<'a> {
+    pub(super) run: &'a Facts<'a>,
+    pub(super) recipe: &'a PretrainRecipe,
+    pub(super) corpus: &'a Corpus,
     pub(super) config: &'a DecoderConfig,
-    pub(super) notice: &'a LanguageNotice,
-    pub(super) measured: &'a Measured,
+    pub(super) windows: Windows,
     pub(super) samples: &'a [Sample],
+    /// The loss on the validation windows before training.
     pub(super) before: Option<f64>,
+    /// What was found at the end.
+    pub(super) scores: Option<Scores>,
 }
 
-/// How far the run has come.
-pub(super) enum Outcome<'a> {
-    /// It goes on, in this session since this step; the page reloads itself.
-    Running {
-        /// The step.
-        from: u64,
-    },
-    /// It was stopped and can be resumed.
-    Interrupted,
-    /// It ended with an error.
-    Failed(&'a Error),
-    /// It went through.
-    Finished(&'a PretrainSummary),
-}
-
-/// Writes `report.html`.
-pub(super) fn write(
-    known: &Known<'_>,
-    progress: &Progress,
-    clock: &Clock,
-    outcome: &Outcome<'_>,
-) -> Result<()> {
-    let page = render(&gather(known, progress, clock, outcome)?);
-    let path = known.job.folder.report();
-    Ok(ff_formats::write_atomic(&path, |file| file.write_all(page.as_bytes()))?)
-}
-
-fn gather(
-    known: &Known<'_>,
-    progress: &Progress,
-    clock: &Clock,
-    outcome: &Outcome<'_>,
-) -> Result<ReportData> {
-    let recipe = known.job.recipe;
-    let name = recipe.name.clone().unwrap_or_else(|| "language model".into());
+/// Gathers all that is known so far.
+///
+/// # Errors
+/// The tokens cannot be read.
+pub(super) fn gather(page: &Page<'_>) -> Result<ReportData> {
+    let name = page.recipe.name.clone().unwrap_or_else(|| "language model".into());
+    let progress = page.run.progress;
+    let parameters = words::count(page.run.sizes.parameters);
     Ok(ReportData {
         title: name,
-        subtitle: format!(
-            "language model · {} · {} parameters",
-            known.notice.layers,
-            words::count(known.measured.parameters)
-        ),
-        created: words::now(),
-        status: Some(status(progress, outcome)),
-        live: live(known, progress, clock, outcome),
-        verdict: verdict(known, progress, outcome),
-        text: Some(text(known)?),
-        curves: curves(known, progress),
-        samples: samples(known, progress),
-        model: Some(layers(known)?),
-        resources: resources(known, progress, outcome),
-        timings: clock.laps().to_vec(),
-        commands: commands(known, outcome),
-        environment: environment(known),
+        subtitle: format!("language model · {} · {parameters} parameters", page.run.work.layers),
+        status: Some(status(page)),
+        verdict: verdict(page, progress),
+        text: Some(text(page)?),
+        curves: curves(page, progress),
+        samples: samples(page, progress),
+        model: Some(layers(page)?),
+        commands: commands(page),
+        environment: vec![Fact::new("hash of the text", &page.corpus.data.report.data)],
         ..ReportData::default()
     })
 }
 
-fn status(progress: &Progress, outcome: &Outcome<'_>) -> Status {
-    let after = format!("after {}", words::plural(progress.step as usize, "step"));
-    let (kind, message) = match outcome {
-        Outcome::Running { .. } => (StatusKind::Running, format!("{after} so far")),
-        Outcome::Interrupted => {
-            (StatusKind::Stopped, format!("interrupted {after}; it can be resumed"))
+fn status(page: &Page<'_>) -> Status {
+    let progress = page.run.progress;
+    let done = words::plural(progress.step as usize, "step");
+    let kept = match progress.best {
+        Some(best) if best.epoch != progress.epoch => {
+            format!("kept evaluation {} of {}", best.epoch, progress.epoch)
         }
-        Outcome::Failed(error) => (StatusKind::Failed, format!("{after}: {error}")),
-        Outcome::Finished(summary) => {
-            let kept = match (summary.best, progress.best) {
-                (Some(best), Some(_)) if best != progress.epoch => {
-                    format!("; kept evaluation {best} of {}", progress.epoch)
-                }
-                _ => String::new(),
-            };
-            (StatusKind::Finished, format!("{after}{kept}"))
-        }
+        _ => String::new(),
     };
-    Status { kind, message }
-}
-
-fn live(
-    known: &Known<'_>,
-    progress: &Progress,
-    clock: &Clock,
-    outcome: &Outcome<'_>,
-) -> Option<Live> {
-    let Outcome::Running { from } = *outcome else { return None };
-    let total = setup::total_steps(known.job.recipe, known.job.corpus.data.train.tokens());
-    Some(crate::report::live::live(progress, total, from, clock.since_lap()))
+    page.run.status(&done, &kept)
 }
 
 /// Loss, perplexity and bits per byte against the start.
-fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Option<Verdict> {
-    let per_byte = 1.0 / std::f64::consts::LN_2 / known.job.corpus.valid_bytes_per_token();
+fn verdict(page: &Page<'_>, progress: &Progress) -> Option<Verdict> {
+    let per_byte = 1.0 / std::f64::consts::LN_2 / page.corpus.valid_bytes_per_token();
     let (loss, tokens, bits, interval) =
-        if let Outcome::Finished(PretrainSummary { valid: Some(valid), .. }) = outcome {
+        if let Some(Scores { valid: Some(valid), .. }) = page.scores {
             (valid.loss, valid.tokens, valid.bits_per_byte, valid.interval)
         } else {
             let loss = progress.history.iter().rev().find_map(|record| record.valid_loss)?;
-            (loss, known.job.corpus.data.report.valid.tokens, loss * per_byte, None)
+            (loss, page.corpus.data.report.valid.tokens, loss * per_byte, None)
         };
     // All three are functions of the loss, and so are the ends of their intervals.
     let score =
         |name: &str, value: f64, of_loss: &dyn Fn(f64) -> f64, before: &dyn Fn(f64) -> f64| {
             let score = Score::new(name, value, false);
-            let score = match known.before {
+            let score = match page.before {
                 Some(loss) => score.baseline(before(loss)),
                 None => score,
             };
@@ -167,11 +112,10 @@ fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Opt
     }
     let mut sentence = format!(
         "The model needs {bits:.3} bits for a byte of text that it was not trained on{}.",
-        known
-            .before
+        page.before
             .map_or(String::new(), |loss| format!(", {:.3} before training", loss * per_byte))
     );
-    if let Outcome::Finished(PretrainSummary { exact: Some(exact), .. }) = outcome {
+    if let Some(Scores { exact: Some(exact), .. }) = page.scores {
         let mut score = Score::new("exact answers", exact.share(), true);
         if let Some(interval) = wilson(exact.right as f64, exact.questions as f64) {
             score = score.interval(interval.low, interval.high);
@@ -183,7 +127,7 @@ fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Opt
             exact.right, exact.questions
         );
     }
-    let chosen = known.job.recipe.train.restore_best && progress.history.len() > 1;
+    let chosen = page.recipe.train.restore_best && progress.history.len() > 1;
     let caveats = chosen.then(|| {
         "The kept evaluation was chosen on windows of this part, so the loss flatters a little."
             .to_owned()
@@ -205,8 +149,8 @@ fn verdict(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Opt
     })
 }
 
-fn text(known: &Known<'_>) -> Result<TextData> {
-    let corpus = known.job.corpus;
+fn text(page: &Page<'_>) -> Result<TextData> {
+    let corpus = page.corpus;
     let report = &corpus.data.report;
     let mut facts = vec![
         Fact::new("source", corpus.source.clone()),
@@ -218,13 +162,13 @@ fn text(known: &Known<'_>) -> Result<TextData> {
     }
     facts.extend([
         Fact::new("tokens to train on", words::count(report.train.tokens as usize)),
-        Fact::new("tokens to judge by", words::count(report.valid.tokens as usize)),
+        Fact::new("tokens held out", words::count(report.valid.tokens as usize)),
         Fact::new("bytes a token", format!("{:.3}", corpus.bytes_per_token())),
         Fact::new("tokenizer", corpus.tokenizer_line()),
         Fact::new(
             "documents in a window",
-            match known.job.recipe.data.documents {
-                ff_text::DocumentBorders::Packed => "attention goes on from one to the next",
+            match page.recipe.data.documents {
+                ff_text::DocumentBorders::Packed => "attention crosses from one to the next",
                 ff_text::DocumentBorders::Separate => {
                     "attention stays inside of each, positions start anew"
                 }
@@ -233,11 +177,11 @@ fn text(known: &Known<'_>) -> Result<TextData> {
         Fact::new("hash of the tokens", corpus.data.train.hash()),
     ]);
     let (length_edges, length_counts) = lengths(corpus);
-    Ok(TextData { facts, length_edges, length_counts, example: example(known)? })
+    Ok(TextData { facts, length_edges, length_counts, example: example(page)? })
 }
 
 /// How long documents are, in bins of equal ratios.
-fn lengths(corpus: &super::corpus::Corpus) -> (Vec<f64>, Vec<u64>) {
+fn lengths(corpus: &Corpus) -> (Vec<f64>, Vec<u64>) {
     let train = &corpus.data.train;
     let count = train.documents().min(DOCUMENTS);
     if count < 2 {
@@ -259,15 +203,15 @@ fn lengths(corpus: &super::corpus::Corpus) -> (Vec<f64>, Vec<u64>) {
 }
 
 /// The beginning of the training part, each token marked that the loss counts.
-fn example(known: &Known<'_>) -> Result<Vec<Token>> {
-    let corpus = known.job.corpus;
+fn example(page: &Page<'_>) -> Result<Vec<Token>> {
+    let corpus = page.corpus;
     let train = &corpus.data.train;
-    let count = EXAMPLE.min(train.tokens() as usize).min(known.job.recipe.train.context + 1);
+    let count = EXAMPLE.min(train.tokens() as usize).min(page.recipe.train.context + 1);
     let mut ids = vec![0; count];
     let mut documents = vec![0; count];
     train.read(0, &mut ids)?;
     train.segments(0, &mut documents)?;
-    let windows = super::run::windows_of(known.job.recipe, &corpus.tokenizer)?;
+    let windows = page.windows;
     let separate = windows.separate;
     let mut asked = windows.after.is_none();
     let mut tokens = Vec::with_capacity(count);
@@ -283,7 +227,7 @@ fn example(known: &Known<'_>) -> Result<Vec<Token>> {
     Ok(tokens)
 }
 
-fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
+fn curves(page: &Page<'_>, progress: &Progress) -> Option<Curves> {
     let history = &progress.history;
     if history.is_empty() {
         return None;
@@ -296,7 +240,7 @@ fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
         Panel::new("Loss", "step", "nats a token").with(series("train", &|r| r.train_loss));
     if history.iter().any(|record| record.valid_loss.is_some()) {
         let mut valid = series("valid", &|r| r.valid_loss.unwrap_or(f64::NAN));
-        if let Some(before) = known.before {
+        if let Some(before) = page.before {
             valid.x.insert(0, 0.0);
             valid.y.insert(0, before);
         }
@@ -313,7 +257,7 @@ fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
     for (speed, record) in speed.iter_mut().zip(history) {
         let spent = record.seconds - seconds;
         if spent > 0.0 {
-            *speed = (record.step - step) as f64 * known.notice.tokens_per_step as f64 / spent;
+            *speed = (record.step - step) as f64 * page.run.work.units_per_step / spent;
         }
         (step, seconds) = (record.step, record.seconds);
     }
@@ -330,7 +274,7 @@ fn curves(known: &Known<'_>, progress: &Progress) -> Option<Curves> {
     })
 }
 
-fn samples(known: &Known<'_>, progress: &Progress) -> Vec<ff_report::Sample> {
+fn samples(page: &Page<'_>, progress: &Progress) -> Vec<ff_report::Sample> {
     let when = |step: u64| match step {
         0 => "before training".to_owned(),
         step if step == progress.step => format!("step {step}, the last"),
@@ -341,16 +285,16 @@ fn samples(known: &Known<'_>, progress: &Progress) -> Vec<ff_report::Sample> {
         prompt: sample.prompt.clone(),
         text: sample.text.clone(),
     };
-    known.samples.iter().map(sample).collect()
+    page.samples.iter().map(sample).collect()
 }
 
 /// Every block's tensors in one line, the rest one by one.
-fn layers(known: &Known<'_>) -> Result<Model> {
+fn layers(page: &Page<'_>) -> Result<Model> {
     let mut builder = Builder::new();
     let _model =
-        CausalLm::new(&mut builder, known.config, &ff_nn::models::LanguageOptions::default());
+        CausalLm::new(&mut builder, page.config, &ff_nn::models::LanguageOptions::default());
     let params = builder.build(&Device::planning(), DType::F32, 0, false)?;
-    let tokens = known.notice.tokens_per_step;
+    let tokens = page.run.work.units_per_step as u64;
     // What stands before the last part of a name is the layer.
     let mut layers: Vec<Layer> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -367,14 +311,14 @@ fn layers(known: &Known<'_>) -> Result<Model> {
                 info.spec.shape.dims().iter().map(ToString::to_string).collect();
             layer.shape = format!("[{}]", dims.join(", "));
         }
-        let output = if known.config.tied { "embed_tokens" } else { "lm_head" };
+        let output = if page.config.tied { "embed_tokens" } else { "lm_head" };
         let is_output =
-            layer.name.ends_with(output) || known.config.tied && layer.name.ends_with("wte");
+            layer.name.ends_with(output) || page.config.tied && layer.name.ends_with("wte");
         if info.spec.kind == ff_graph::ParamKind::Weight || is_output {
             layer.flop += 6 * tokens * info.spec.shape.len() as u64;
         }
     }
-    Ok(Model { summary: setup::layers(known.config), layers })
+    Ok(Model { summary: page.run.work.layers.clone(), layers })
 }
 
 fn kind(info: &ParamInfo) -> String {
@@ -388,107 +332,20 @@ fn kind(info: &ParamInfo) -> String {
     .into()
 }
 
-fn resources(known: &Known<'_>, progress: &Progress, outcome: &Outcome<'_>) -> Vec<Resource> {
-    let planned = known.measured;
-    let resource = |name: &str, planned: Option<f64>, measured: Option<f64>, unit| Resource {
-        name: name.into(),
-        planned,
-        measured,
-        unit,
-    };
-    let bytes = |name, count: usize| resource(name, Some(count as f64), None, Unit::Bytes);
-    let pool = known.job.device.pool().stats().reserved;
-    let process = match outcome {
-        Outcome::Finished(summary) => summary.peak_bytes,
-        _ => crate::memory::process_peak_bytes(),
-    };
-    let step = (progress.step > 0).then(|| progress.seconds / progress.step as f64);
-    let rate = |amount: f64| step.filter(|s| *s > 0.0).map(|seconds| amount / seconds);
-    let tokens = known.job.corpus.data.train.tokens();
-    let mut all = vec![
-        bytes("parameters", planned.parameter_bytes),
-        bytes("gradients", planned.gradient_bytes),
-        bytes("optimiser state", planned.optimizer_bytes),
-        bytes("activations of a step", planned.activation_bytes),
-        resource(
-            "pool and arena, at most",
-            Some(planned.peak_bytes as f64),
-            Some(pool as f64),
-            Unit::Bytes,
-        ),
-    ];
-    if process > 0 {
-        all.push(resource("process, at most", None, Some(process as f64), Unit::Bytes));
+fn commands(page: &Page<'_>) -> Vec<Command> {
+    if !page.run.is_finished() {
+        return Vec::new();
     }
-    let steps = setup::total_steps(known.job.recipe, tokens) as f64;
-    let flops = planned.flops as f64;
-    all.extend([
-        resource("optimiser steps", Some(steps), Some(progress.step as f64), Unit::Count),
-        resource(
-            "arithmetic of a token",
-            Some(flops / known.notice.tokens_per_step as f64),
-            None,
-            Unit::Flop,
-        ),
-        resource("arithmetic of a step", Some(flops), None, Unit::Flop),
-        resource("a step, evaluation included", None, step, Unit::Seconds),
-        resource("tokens", None, rate(known.notice.tokens_per_step as f64), Unit::PerSecond),
-        resource(
-            "arithmetic a second, and the processor's peak",
-            Some(known.notice.peak_flops),
-            rate(flops),
-            Unit::Flop,
-        ),
-    ]);
-    all
-}
-
-fn commands(known: &Known<'_>, outcome: &Outcome<'_>) -> Vec<Command> {
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
-    let run = ff_settings::shell_word(&known.job.folder.path().display().to_string());
-    let recipe = ff_settings::shell_word(&known.job.folder.recipe().display().to_string());
-    let mut all = Vec::new();
-    if !known.info.command.is_empty() {
-        let line: Vec<String> =
-            known.info.command.iter().map(|word| ff_settings::shell_word(word)).collect();
-        all.push(command("how it was started", line.join(" ")));
-    }
-    let Outcome::Finished(summary) = outcome else {
-        let line = format!("feedforward pretrain --resume {run}");
-        all.push(command("go on from where it was saved", line));
-        return all;
-    };
-    let isa = &known.info.isa;
-    let prompt = ff_settings::shell_word(summary.prompt.as_deref().unwrap_or("Once upon a time"));
-    all.extend([
-        command(
-            "train it again, to the same bits",
-            format!("feedforward pretrain {recipe} --isa {isa}"),
-        ),
+    let (run, recipe) = (page.run.shown_run(), page.run.shown_recipe());
+    let prompt = page.recipe.sample.prompts.first();
+    let prompt = shell_word(prompt.map_or("Once upon a time", String::as_str));
+    vec![
         command("let it write", format!("feedforward generate {run} --prompt {prompt}")),
-        command("judge it on other text", format!("feedforward evaluate {run} --data FILE")),
+        command("evaluate it on other text", format!("feedforward evaluate {run} --data FILE")),
         command(
-            "go on from its weights",
+            "continue from its weights",
             format!("feedforward pretrain {recipe} --set model.config= --set model.from={run}"),
         ),
-    ]);
-    all
-}
-
-fn environment(known: &Known<'_>) -> Vec<Fact> {
-    let here = crate::environment();
-    let cpu = known.job.device.cpu();
-    let recipe = known.job.recipe;
-    let unknown = || "not known".to_owned();
-    vec![
-        Fact::new("version", format!("{} ({} build)", here.version, here.build)),
-        Fact::new("kernels", format!("CPU, {}", cpu.isa())),
-        Fact::new("threads", cpu.threads().count().to_string()),
-        Fact::new("numbers", words::name(&recipe.model.precision)),
-        Fact::new("seed", recipe.train.seed.to_string()),
-        Fact::new("hash of the text", &known.job.corpus.data.report.data),
-        Fact::new("run", known.job.folder.path().display().to_string()),
-        Fact::new("processor", here.processor.unwrap_or_else(unknown)),
-        Fact::new("memory", here.memory_bytes.map_or_else(unknown, crate::bytes)),
     ]
 }

@@ -1,9 +1,10 @@
-//! What the model writes from fixed prompts, all along.
+//! What the model writes from fixed prompts while it is trained.
 
-use super::run::Job;
-use crate::Result;
-use crate::language::{GenerateOptions, generate};
-use crate::watch::{Notice, SampleNotice, Watcher};
+use super::model::{GenerateOptions, generate};
+use super::recipe::PretrainRecipe;
+use crate::error::Result;
+use crate::run::folder::RunFolder;
+use crate::run::watch::{Notice, SampleNotice, Watcher};
 use ff_graph::Graph;
 use ff_nn::models::{CausalLm, DecoderConfig};
 use ff_text::Tokenizer;
@@ -30,21 +31,19 @@ struct Head {
 }
 
 /// Writes samples to `samples.jsonl` and remembers them.
-pub(super) struct Samples<'a> {
+pub(super) struct Samples {
     path: PathBuf,
     options: GenerateOptions,
-    prompts: &'a [String],
-    config: &'a DecoderConfig,
-    tokenizer: &'a Tokenizer,
+    prompts: Vec<String>,
     head: Head,
     all: Vec<Sample>,
     told: usize,
 }
 
-impl<'a> Samples<'a> {
-    /// Takes up what a run has written up to where its checkpoint stands: a killed run may have written more.
-    pub(super) fn open(job: &Job<'a>, config: &'a DecoderConfig, progress: &Progress) -> Self {
-        let path = job.folder.path().join("samples.jsonl");
+impl Samples {
+    /// Reads what a run has written up to its checkpoint: a killed run may have written more.
+    pub(super) fn open(recipe: &PretrainRecipe, folder: &RunFolder, progress: &Progress) -> Self {
+        let path = folder.samples();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut lines = text.lines();
         let head = lines.next().and_then(|line| serde_json::from_str(line).ok());
@@ -54,21 +53,19 @@ impl<'a> Samples<'a> {
             .filter_map(|line| serde_json::from_str::<Sample>(line).ok())
             .filter(|sample| sample.step <= judged && progress.step > 0)
             .collect();
-        let sample = &job.recipe.sample;
+        let sample = &recipe.sample;
         let options = GenerateOptions {
             max_tokens: sample.max_tokens,
             temperature: sample.temperature,
             top_k: (sample.top_k > 0).then_some(sample.top_k),
-            seed: job.recipe.train.seed,
+            seed: recipe.train.seed,
             ..GenerateOptions::default()
         };
         let told = all.len();
         Self {
             path,
             options,
-            prompts: &sample.prompts,
-            config,
-            tokenizer: &job.corpus.tokenizer,
+            prompts: sample.prompts.clone(),
             head: head.unwrap_or(Head { loss_before: None }),
             all,
             told,
@@ -89,16 +86,15 @@ impl<'a> Samples<'a> {
     pub(super) fn write(
         &mut self,
         graph: &mut Graph,
-        model: &CausalLm,
+        parts: (&CausalLm, &DecoderConfig, &Tokenizer),
         step: u64,
         before: Option<f64>,
     ) -> Result<()> {
         if before.is_some() {
             self.head.loss_before = before;
         }
-        let parts = (model, self.config, self.tokenizer);
-        let end: Vec<u32> = self.tokenizer.special().eos.into_iter().collect();
-        for prompt in self.prompts {
+        let end: Vec<u32> = parts.2.special().eos.into_iter().collect();
+        for prompt in &self.prompts {
             let one = [prompt.as_str()];
             let written = generate(graph, parts, &one, &end, &self.options, &mut |_, _| Ok(()))?;
             let texts = written.into_iter().map(|written| written.text);
@@ -116,7 +112,7 @@ impl<'a> Samples<'a> {
         Ok(written?)
     }
 
-    /// Tells of the samples that have not been told of.
+    /// Tells the watcher of the samples since the last call.
     pub(super) fn tell(&mut self, watcher: &mut dyn Watcher) {
         for sample in &self.all[self.told..] {
             watcher.notice(&Notice::Sample(SampleNotice {

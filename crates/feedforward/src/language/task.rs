@@ -1,155 +1,428 @@
-//! From a recipe and a text to a language model's run.
+//! The task of pretraining: text as tokens on disk, a decoder, loss per token and samples.
 
+use super::addition::Question;
 use super::corpus::{self, Corpus};
-use super::judge::{self, Exact, TextScores};
+use super::decoder_config;
+use super::model::{self, LanguageModel, SaveOptions, model_folder, read_weights};
+use super::objective::{self, LanguageObjective, Tokens, Windows};
+use super::recipe::PretrainRecipe;
+use super::report::{self, Page};
 use super::samples::Samples;
-use super::setup::{self, Measured, Setup};
-use super::{PretrainRecipe, WindowOrder, report};
-use crate::clock::Clock;
-use crate::language::{self, LanguageModel, SaveOptions};
-use crate::model::write_text;
-use crate::notes::{MetricsLog, RunInfo, load_info, save_info};
-use crate::report::LivePage;
-use crate::training::{TrainOptions, open_with};
-use crate::watch::{LanguageNotice, Notice, Watcher};
-use crate::{Error, Result, RunFolder};
-use ff_graph::Params;
-use ff_nn::Precision;
-use ff_nn::models::{DecoderConfig, file_tensors};
+use super::scores::{self, Scores};
+use super::setup;
+use super::summary::PretrainSummary;
+use crate::error::{Error, Result};
+use crate::files::write_text;
+use crate::run::facts::Facts;
+use crate::run::folder::RunFolder;
+use crate::run::info::RunInfo;
+use crate::run::life::{self, TrainOptions};
+use crate::run::measure;
+use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::summary::{Closing, Ended};
+use crate::run::task::{Beginning, Ending, Purpose, Task};
+use crate::run::watch::Watcher;
+use crate::words::{count, operations};
+use ff_graph::{Graph, Params};
+use ff_nn::models::{CausalLm, DecoderConfig, file_tensors};
+use ff_report::ReportData;
 use ff_tensor::{Device, DeviceOptions};
-use ff_text::Tokenizer;
-use ff_train::language::{LanguageObjective, Windows};
-use ff_train::{Checkpoint, CheckpointPlace, EpochRecord, Event, Stop};
-use serde::Serialize;
+use ff_train::{EpochRecord, Event, Objective};
+use serde_json::json;
+use std::cell::RefCell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-/// How a pretraining run went.
-///
-/// ```
-/// fn rate(s: &feedforward::pretrain::PretrainSummary) -> f64 { s.tokens as f64 / s.seconds }
-/// ```
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PretrainSummary {
-    /// The run's folder.
-    pub run: PathBuf,
-    /// The scores on the whole validation part; none where there is no such part, or the run was interrupted.
-    pub valid: Option<TextScores>,
-    /// The loss on the validation windows before training.
-    pub before: Option<f64>,
-    /// How many test questions are answered exactly, where there are any.
-    pub exact: Option<Exact>,
-    /// Seconds of training, of all sessions.
-    pub seconds: f64,
-    /// Optimiser steps.
-    pub steps: u64,
-    /// Tokens trained on.
-    pub tokens: u64,
-    /// Tokens trained on a second, evaluations left out.
-    pub tokens_per_second: f64,
-    /// The evaluation whose weights are kept.
-    pub best: Option<usize>,
-    /// Values trained.
-    pub parameters: usize,
-    /// The most memory the process held.
-    pub peak_bytes: usize,
-    /// The most memory that pool and arena held from the system.
-    pub pool_bytes: usize,
-    /// Why it ended: `finished` or `interrupted`.
-    pub stopped: String,
-    /// A prompt to try.
-    pub prompt: Option<String>,
-}
+/// Evaluations of a run whose recipe does not say how often.
+const EVALUATIONS: u64 = 20;
 
-/// Pretrains what a recipe describes, into a new folder.
+/// Pretrains what a recipe describes, in a new folder.
 ///
 /// # Errors
-/// The recipe, the text, the model or the folder is not right, the plan does not fit into memory, or training diverged.
+/// The recipe, the text, the model or the folder is not right, the plan does not fit into memory,
+/// or training diverged.
 pub fn pretrain(
     recipe: &PretrainRecipe,
     options: &TrainOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PretrainSummary> {
-    let mut clock = Clock::start();
-    let device = open_device(recipe, options.device)?;
-    tell_environment(recipe, &device, watcher);
-    RunFolder::check(options.out.as_deref())?;
-    // What can be found wrong without reading the text is found before a minute is spent on it.
-    setup::check(recipe)?;
-    let was_there = options.out.as_ref().is_some_and(|out| out.exists());
-    let name = recipe.name.clone().unwrap_or_else(|| "language-model".into());
-    let folder = RunFolder::create(options.out.as_deref(), &name)?;
-    let prepared = corpus::prepare(recipe, &folder, watcher);
-    let corpus = prepared.and_then(|corpus| {
-        // What does not fit the text is found out before there is a run.
-        let (config, _) = planned(recipe, &corpus, None)?;
-        let hash = corpus.data.train.hash();
-        let info = RunInfo::new(options, &device, hash, identity(recipe, ""))?;
-        let info = RunInfo { config: Some(config), ..info };
-        // The recipe comes last: a folder that has one can be resumed.
-        save_info(&folder, &info)?;
-        write_text(&folder.recipe(), &recipe.to_toml())?;
-        Ok((corpus, info))
-    });
-    let (corpus, info) = match corpus {
-        Ok(found) => found,
-        Err(error) => {
-            corpus::remove(&folder);
-            folder.unmake(was_there);
-            return Err(error);
-        }
-    };
-    clock.lap("reading");
-    let watch = options.watch;
-    let job = Job { recipe, folder: &folder, corpus: &corpus, device: &device, watch };
-    run(&job, info, clock, watcher)
+    Ok(life::start::<Pretraining>(recipe, options, watcher)?.summary)
 }
 
-/// Goes on with a run that was stopped, from its last checkpoint, or from step 0 where it had none.
+/// Plans a run and measures a few of its steps; nothing is left on disk.
 ///
 /// # Errors
-/// There is no such run, its text has changed, or its checkpoint does not fit.
-pub fn resume(
-    path: &Path,
-    options: &TrainOptions,
+/// The recipe or the text is not right.
+pub fn plan(
+    recipe: &PretrainRecipe,
+    options: DeviceOptions,
     watcher: &mut dyn Watcher,
-) -> Result<PretrainSummary> {
-    let mut clock = Clock::start();
-    let folder = RunFolder::open(path)?;
-    let text = crate::recipe::read_text(&folder.recipe())?;
-    if !PretrainRecipe::is_one(&text) {
-        return Err(Error::run(
-            folder.path(),
-            format!(
-                "is no language model's run; go on with it by feedforward train --resume {}",
-                folder.path().display()
-            ),
-        ));
+) -> Result<Plan> {
+    measure::plan::<Pretraining>(recipe, options, watcher)
+}
+
+/// A text as tokens, and the config of the model that fits it.
+pub(crate) struct Pretraining {
+    recipe: PretrainRecipe,
+    corpus: Rc<Corpus>,
+    config: DecoderConfig,
+    windows: Windows,
+}
+
+/// What is collected while the network is trained.
+pub(crate) struct Session {
+    samples: RefCell<Samples>,
+    /// The loss on the validation windows before training.
+    before: Option<f64>,
+    /// Where the weights of the best evaluation lie until the end, so that they take no memory.
+    best: PathBuf,
+}
+
+impl Pretraining {
+    fn valid(&self) -> Option<&dyn Tokens> {
+        self.corpus.data.valid.as_ref().map(|valid| valid as &dyn Tokens)
     }
-    // With its paths as they were written: it goes on wherever it is resumed from.
-    let written = PretrainRecipe::parse(&text, &folder.recipe().display().to_string(), &[])?;
-    let info = load_info(&folder)?;
-    if info.finished {
-        return Err(Error::run(
-            folder.path(),
-            "is finished; to train longer, start anew with model.from and the path of its model",
-        ));
+
+    fn total_steps(&self) -> u64 {
+        setup::total_steps(&self.recipe, self.corpus.data.train.tokens())
     }
-    info.refuse_edited(&folder, &identity(&written, ""), "pretrain")?;
-    let recipe = written.started_in(&info.base);
-    refuse_without_weights(&folder, &recipe)?;
-    let device = open_device(&recipe, options.device)?;
-    tell_environment(&recipe, &device, watcher);
-    let corpus = corpus::reopen(&recipe, &folder, &info, watcher)?;
-    clock.lap("reading");
-    let watch = options.watch;
-    let job = Job { recipe: &recipe, folder: &folder, corpus: &corpus, device: &device, watch };
-    run(&job, info, clock, watcher)
+
+    /// The largest smaller micro-batch whose plan fits, if there is one.
+    fn fitting_batch(&self, available: usize) -> Result<Option<usize>> {
+        let mut smaller = Self {
+            recipe: self.recipe.clone(),
+            corpus: Rc::clone(&self.corpus),
+            config: self.config.clone(),
+            windows: self.windows,
+        };
+        while smaller.recipe.train.batch_size > 1 {
+            smaller.recipe.train.batch_size /= 2;
+            if measure::measure(&smaller)?.pool_bytes < available {
+                return Ok(Some(smaller.recipe.train.batch_size));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets the model write its samples.
+    fn write_samples(
+        &self,
+        session: &RefCell<Samples>,
+        graph: &mut Graph,
+        network: &CausalLm,
+        step: u64,
+        before: Option<f64>,
+    ) -> Result<()> {
+        let parts = (network, &self.config, &self.corpus.tokenizer);
+        session.borrow_mut().write(graph, parts, step, before)
+    }
+}
+
+impl Task for Pretraining {
+    const COMMAND: &'static str = "pretrain";
+    const KEYS: &'static [&'static str] =
+        &["tokenizer", "generate", "model.config", "model.config_file", "model.from"];
+    const TRAIN_LONGER: &'static str = "start anew with model.from and the path of its model";
+
+    type Recipe = PretrainRecipe;
+    type Network = CausalLm;
+    type Session = Session;
+    type Outcome = Scores;
+    type Summary = PretrainSummary;
+
+    fn check(recipe: &PretrainRecipe) -> Result<()> {
+        decoder_config::check(&recipe.model, recipe.train.context)
+    }
+
+    fn prepare(
+        written: PretrainRecipe,
+        purpose: Purpose<'_>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Self> {
+        let (recipe, corpus, config) = match purpose {
+            Purpose::Start(folder) => {
+                let corpus = corpus::prepare(&written, &folder.make()?, watcher)?;
+                (written, corpus, None)
+            }
+            Purpose::Plan(folder) => {
+                let corpus = corpus::prepare(&written, folder, watcher)?;
+                (written, corpus, None)
+            }
+            Purpose::Resume(folder, info) => {
+                let recipe = written.started_in(&info.base);
+                refuse_without_weights(folder, &recipe)?;
+                let corpus = corpus::reopen(&recipe, folder, info, watcher)?;
+                (recipe, corpus, known_config(folder, info)?)
+            }
+        };
+        let context = recipe.train.context;
+        let config = match config {
+            Some(config) => config,
+            None => decoder_config::config(&recipe.model, context, &corpus.tokenizer)?,
+        };
+        let train = &corpus.data.train;
+        train.check_vocabulary(config.vocab_size)?;
+        train.check_context(context, "training")?;
+        let windows = setup::windows_of(&recipe, &corpus.tokenizer)?;
+        Ok(Self { recipe, corpus: Rc::new(corpus), config, windows })
+    }
+
+    fn remove(folder: &RunFolder) {
+        corpus::remove(folder);
+    }
+
+    fn recipe(&self) -> &PretrainRecipe {
+        &self.recipe
+    }
+
+    fn data_hash(&self) -> &str {
+        self.corpus.data.train.hash()
+    }
+
+    fn note(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(&self.config).ok()
+    }
+
+    fn work(&self, _: &Sizes) -> Work {
+        Work {
+            layers: setup::layers(&self.config),
+            training: setup::training_line(&self.recipe, self.corpus.data.train.tokens()),
+            unit: "tokens",
+            units_per_step: setup::tokens_per_step(&self.recipe) as f64,
+            total_steps: self.total_steps(),
+            may_end_early: false,
+            process_bytes: None,
+        }
+    }
+
+    fn build(&self, device: &Device) -> Result<(CausalLm, Graph)> {
+        setup::build(&self.recipe, &self.config, device)
+    }
+
+    fn load_weights(&self, graph: &mut Graph) -> Result<()> {
+        match &self.recipe.model.from {
+            Some(from) => read_weights(&model_folder(from)?, &self.config, graph.params_mut()),
+            None => Ok(()),
+        }
+    }
+
+    fn period(&self) -> Option<u64> {
+        let steps = self.total_steps();
+        let usual = (steps / EVALUATIONS).max(1);
+        Some(self.recipe.train.eval_every.unwrap_or(usual).min(steps))
+    }
+
+    fn peak_flops(&self, device: &Device) -> Option<f64> {
+        Some(setup::peak_flops(&self.recipe, device))
+    }
+
+    fn begin(&self, beginning: Beginning<'_, Self>) -> Result<Session> {
+        let Beginning { folder, network, trainer, watcher, clock } = beginning;
+        let train = &self.recipe.train;
+        let samples = RefCell::new(Samples::open(&self.recipe, folder, trainer.progress()));
+        let mut before = samples.borrow().before();
+        if trainer.progress().step == 0 {
+            watcher.event(Event::Phase("evaluating before training"));
+            let (batch, most) = (train.batch_size, train.eval_windows);
+            let graph = trainer.graph_mut();
+            before = match self.valid() {
+                Some(valid) => {
+                    let (sum, count) =
+                        objective::evaluate(graph, network, self.windows, valid, batch, most)?;
+                    Some(sum / count.max(1.0))
+                }
+                None => None,
+            };
+            self.write_samples(&samples, graph, network, 0, before)?;
+        }
+        clock.lap("evaluating before");
+        let best = folder.path().join("checkpoints").join("best");
+        Ok(Session { samples, before, best })
+    }
+
+    fn objective<'a>(
+        &'a self,
+        network: &'a CausalLm,
+        session: Option<&'a Session>,
+    ) -> Box<dyn Objective + 'a> {
+        let (train, tokens) = (&self.recipe.train, &self.corpus.data.train);
+        let Some(session) = session else {
+            let objective =
+                LanguageObjective::new(network, self.windows, tokens, None, train.batch_size);
+            return Box::new(objective);
+        };
+        let evaluated = |graph: &mut Graph, record: &EpochRecord, is_best: bool| {
+            if is_best && train.restore_best {
+                save_best(&session.best, &self.config, graph.params()).map_err(train_error)?;
+            }
+            let step = record.step;
+            let written = self.write_samples(&session.samples, graph, network, step, None);
+            written.map_err(train_error)
+        };
+        let valid = self.valid();
+        let objective =
+            LanguageObjective::new(network, self.windows, tokens, valid, train.batch_size)
+                .with_eval_windows(train.eval_windows)
+                .with_bytes_per_token(self.corpus.valid_bytes_per_token())
+                .with_judged(evaluated);
+        Box::new(objective)
+    }
+
+    fn announce(&self, session: &Session, watcher: &mut dyn Watcher) {
+        session.samples.borrow_mut().tell(watcher);
+    }
+
+    fn finish(&self, session: &Session, ending: Ending<'_, Self>) -> Result<Scores> {
+        let Ending { folder, network, mut graph, watcher, .. } = ending;
+        watcher.event(Event::Phase("saving the model"));
+        graph.reset();
+        let train = &self.recipe.train;
+        if train.restore_best && session.best.is_dir() {
+            read_weights(&session.best, &self.config, graph.params_mut())?;
+        }
+        let tokenizer = &self.corpus.tokenizer;
+        let generation = setup::generation(tokenizer);
+        let (config, parts) = (self.config.clone(), (network, graph));
+        let mut model = LanguageModel::new(config, parts, Some(tokenizer.clone()), generation);
+        model.save(&folder.model(), &SaveOptions::default())?;
+        watcher.event(Event::Phase("evaluating"));
+        let batch = train.batch_size;
+        let valid = match &self.corpus.data.valid {
+            Some(valid) => Some(scores::text(&mut model, self.windows, valid, batch)?),
+            None => None,
+        };
+        let questions: Option<Vec<Question>> =
+            self.recipe.generate.as_ref().map(|sums| sums.test());
+        let exact = match questions {
+            Some(questions) => Some(scores::exact(&mut model, &questions)?),
+            None => None,
+        };
+        let text = serde_json::to_string_pretty(&(&valid, &exact))
+            .map_err(|e| Error::run(folder.path(), e.to_string()))?;
+        write_text(&folder.scores(), &text)?;
+        Ok(Scores { valid, exact })
+    }
+
+    fn summary(
+        &self,
+        ended: &Ended<'_>,
+        session: &Session,
+        scores: Option<&Scores>,
+    ) -> PretrainSummary {
+        let progress = ended.progress;
+        let tokens = progress.step * setup::tokens_per_step(&self.recipe);
+        PretrainSummary {
+            run: ended.folder.path().to_owned(),
+            valid: scores.and_then(|scores| scores.valid),
+            before: session.before,
+            exact: scores.and_then(|scores| scores.exact),
+            seconds: progress.seconds,
+            steps: progress.step,
+            tokens,
+            tokens_per_second: tokens as f64 / progress.seconds.max(1e-9),
+            best: progress.best.map(|best| best.epoch),
+            parameters: ended.sizes.parameters,
+            peak_bytes: ended.peak_bytes(),
+            pool_bytes: ended.pool_bytes,
+            stopped: ended.stopped(),
+            prompt: self.recipe.sample.prompts.first().cloned(),
+        }
+    }
+
+    fn closing(&self, summary: &PretrainSummary) -> Closing {
+        summary.closing()
+    }
+
+    fn report(
+        &self,
+        facts: &Facts<'_>,
+        session: &Session,
+        scores: Option<&mut Scores>,
+    ) -> Result<ReportData> {
+        report::gather(&Page {
+            run: facts,
+            recipe: &self.recipe,
+            corpus: &self.corpus,
+            config: &self.config,
+            windows: self.windows,
+            samples: session.samples.borrow().all(),
+            before: session.before,
+            scores: scores.map(|scores| *scores),
+        })
+    }
+
+    fn planned_steps(&self) -> Vec<Range<usize>> {
+        let train = &self.recipe.train;
+        std::iter::once(0..train.batch_size * train.accumulate).collect()
+    }
+
+    fn plan_evaluation(&self, graph: &mut Graph, network: &CausalLm) -> Result<()> {
+        let train = &self.recipe.train;
+        let (batch, most) = (train.batch_size, train.eval_windows);
+        if let Some(valid) = self.valid() {
+            objective::evaluate(graph, network, self.windows, valid, batch, most)?;
+        }
+        Ok(())
+    }
+
+    fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
+        let report = &self.corpus.data.report;
+        let tokens = [self.corpus.data.train.tokens(), report.valid.tokens];
+        let per_step = setup::tokens_per_step(&self.recipe);
+        let flops_per_token = plan.flops_per_step as f64 / per_step as f64;
+        let tokens_per_second = per_step as f64 / plan.seconds_per_step;
+        let fitting = match plan.available_bytes {
+            Some(bytes) if plan.pool_bytes >= bytes => self.fitting_batch(bytes)?,
+            _ => None,
+        };
+        let json = json!({
+            "flops_per_token": flops_per_token,
+            "tokens": tokens,
+            "tokens_per_step": per_step,
+            "tokens_per_second": tokens_per_second,
+            "fitting_batch_size": fitting,
+        });
+        Ok(PlanDetails {
+            json: json.as_object().cloned().unwrap_or_default(),
+            headline: None,
+            memory: Vec::new(),
+            amounts: vec![
+                ("arithmetic for a token", operations(flops_per_token)),
+                ("tokens to train on", count(tokens[0])),
+                ("tokens in a step", count(per_step)),
+            ],
+            rates: vec![("tokens a second", count(tokens_per_second as u64))],
+        })
+    }
+
+    fn way_to_fit(&self, available: usize) -> Result<String> {
+        let train = &self.recipe.train;
+        Ok(match self.fitting_batch(available)? {
+            Some(batch) => {
+                let accumulate = train.accumulate * train.batch_size.div_ceil(batch);
+                format!(
+                    "train.batch_size={batch} with train.accumulate={accumulate} fits and trains the same steps"
+                )
+            }
+            None if !self.recipe.model.recompute => {
+                "try model.recompute=true, a shorter train.context or a smaller model".into()
+            }
+            None => "make the model or train.context smaller".into(),
+        })
+    }
+}
+
+/// The config that a run was started with; none in runs of early versions.
+fn known_config(folder: &RunFolder, info: &RunInfo) -> Result<Option<DecoderConfig>> {
+    let config = info.config.clone().map(serde_json::from_value).transpose();
+    config.map_err(|e| Error::run(&folder.info(), format!("config: {e}")))
 }
 
 /// Before its first checkpoint a run needs the weights that it begins with.
 fn refuse_without_weights(folder: &RunFolder, recipe: &PretrainRecipe) -> Result<()> {
     let Some(from) = &recipe.model.from else { return Ok(()) };
-    if folder.checkpoint().exists() || language::model_folder(from).is_ok() {
+    if folder.checkpoint().exists() || model_folder(from).is_ok() {
         return Ok(());
     }
     let (from, recipe) = (from.display(), folder.recipe());
@@ -163,292 +436,15 @@ fn refuse_without_weights(folder: &RunFolder, recipe: &PretrainRecipe) -> Result
     ))
 }
 
-pub(super) fn open_device(recipe: &PretrainRecipe, options: DeviceOptions) -> Result<Device> {
-    open_with(recipe.train.threads, options)
-}
-
-fn tell_environment(recipe: &PretrainRecipe, device: &Device, watcher: &mut dyn Watcher) {
-    watcher.notice(&Notice::Environment {
-        isa: device.cpu().isa(),
-        threads: device.cpu().threads().count(),
-        seed: recipe.train.seed,
-    });
-}
-
-/// What a checkpoint belongs to: everything that the bits of the result depend on.
-fn identity(recipe: &PretrainRecipe, hash: &str) -> String {
-    let mut recipe = recipe.clone();
-    recipe.name = None;
-    recipe.train.threads = 0;
-    recipe.train.checkpoint_seconds = 0.0;
-    format!("{hash}\n{}", recipe.to_toml())
-}
-
-/// What is trained on what, and where.
-pub(super) struct Job<'a> {
-    pub(super) recipe: &'a PretrainRecipe,
-    pub(super) folder: &'a RunFolder,
-    pub(super) corpus: &'a Corpus,
-    pub(super) device: &'a Device,
-    /// Whether the page is written while training goes on.
-    pub(super) watch: bool,
-}
-
-fn run(
-    job: &Job<'_>,
-    mut info: RunInfo,
-    mut clock: Clock,
-    watcher: &mut dyn Watcher,
-) -> Result<PretrainSummary> {
-    let Job { recipe, folder, corpus, device, watch } = *job;
-    let _claim = folder.claim()?;
-    watcher.notice(&Notice::Run(folder.path()));
-    let train = &recipe.train;
-    let (train_tokens, valid_tokens) = (&corpus.data.train, corpus.data.valid.as_ref());
-    let (config, measured) = planned(recipe, corpus, info.config.as_ref())?;
-    let Setup { model, mut graph } = setup::build(recipe, &config, device)?;
-    let notice = LanguageNotice {
-        layers: setup::layers(&config),
-        parameters: measured.parameters,
-        training: setup::training_line(recipe, train_tokens.tokens()),
-        peak_bytes: measured.peak_bytes,
-        tokens_per_step: setup::tokens_per_step(recipe),
-        flops_per_step: measured.flops,
-        peak_flops: setup::peak_flops(recipe, device),
-    };
-    watcher.notice(&Notice::Language(&notice));
-
-    let checkpoint = folder.checkpoint();
-    if !checkpoint.exists() {
-        setup::begin(recipe, &config, &mut graph)?;
-    }
-    let mut trainer = setup::trainer(recipe, graph, device, train_tokens.tokens())?;
-    let recipe_part = info.recipe.clone().unwrap_or_else(|| identity(recipe, ""));
-    let identity = format!("{}{recipe_part}", train_tokens.hash());
-    let place = CheckpointPlace { path: &checkpoint, identity: &identity };
-    if checkpoint.exists() {
-        let checkpoint = Checkpoint::open(&place, device.cpu().isa())?;
-        if recipe.model.precision == Precision::Bf16 {
-            checkpoint.check_bf16(device.cpu())?;
-        }
-        trainer.resume(&checkpoint)?;
-    }
-    clock.lap("preparing");
-
-    let windows = windows_of(recipe, &corpus.tokenizer)?;
-    let samples = Samples::open(job, &config, trainer.progress());
-    let samples = &std::cell::RefCell::new(samples);
-    let mut before = None;
-    if trainer.progress().step == 0 {
-        watcher.event(Event::Phase("judging the model before training"));
-        if let Some(valid) = valid_tokens {
-            let graph = trainer.graph_mut();
-            let (sum, count) = ff_train::language::evaluate(
-                graph,
-                &model,
-                windows,
-                valid,
-                train.batch_size,
-                train.eval_windows,
-            )?;
-            before = Some(sum / count.max(1.0));
-        }
-        samples.borrow_mut().write(trainer.graph_mut(), &model, 0, before)?;
-    } else {
-        before = samples.borrow().before();
-    }
-    samples.borrow_mut().tell(watcher);
-    watcher.event(Event::Phase("training"));
-    clock.lap("judging before");
-    let best = folder.path().join("checkpoints").join("best");
-    let judged = |graph: &mut ff_graph::Graph, record: &EpochRecord, is_best: bool| {
-        if is_best && train.restore_best {
-            save_best(&best, &config, graph.params()).map_err(judged_error)?;
-        }
-        let written = samples.borrow_mut().write(graph, &model, record.step, None);
-        written.map_err(judged_error)
-    };
-    let mut objective = LanguageObjective::new(
-        &model,
-        windows,
-        train_tokens,
-        valid_tokens.map(|valid| valid as &dyn ff_train::language::Tokens),
-        train.batch_size,
-    )
-    .with_eval_windows(train.eval_windows)
-    .with_bytes_per_token(corpus.valid_bytes_per_token())
-    .with_judged(judged);
-    let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
-    let known = report::Known {
-        job,
-        info: &info,
-        config: &config,
-        notice: &notice,
-        measured: &measured,
-        samples: &[],
-        before,
-    };
-    let mut page = watch.then(|| {
-        LivePage::new(trainer.progress(), |progress, from| {
-            let written = samples.borrow();
-            let known = report::Known { samples: written.all(), ..known };
-            report::write(&known, progress, &clock, &report::Outcome::Running { from })
-        })
-    });
-    log.also(move |event, watcher| {
-        if matches!(event, Event::Epoch { .. }) {
-            samples.borrow_mut().tell(watcher);
-        }
-        if let Some(page) = &mut page {
-            page.event(event);
-        }
-    });
-    let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
-    let fitted = log.close().map_or(fitted, Err);
-    drop(objective);
-    clock.lap("training");
-
-    let progress = trainer.progress().clone();
-    let written = samples.borrow();
-    let known = report::Known { samples: written.all(), ..known };
-    let stop = match fitted {
-        Ok(stop) => stop,
-        Err(error) => {
-            // What there is stays readable; the error that ended the run is the one to tell.
-            let _ = report::write(&known, &progress, &clock, &report::Outcome::Failed(&error));
-            return Err(error);
-        }
-    };
-    let tokens = progress.step * notice.tokens_per_step;
-    let mut summary = PretrainSummary {
-        run: folder.path().to_owned(),
-        valid: None,
-        before,
-        exact: None,
-        seconds: progress.seconds,
-        steps: progress.step,
-        tokens,
-        tokens_per_second: tokens as f64 / progress.seconds.max(1e-9),
-        best: progress.best.map(|best| best.epoch),
-        parameters: measured.parameters,
-        peak_bytes: crate::memory::process_peak_bytes(),
-        pool_bytes: device.pool().stats().reserved,
-        stopped: if stop == Stop::Interrupted { "interrupted" } else { "finished" }.into(),
-        prompt: recipe.sample.prompts.first().cloned(),
-    };
-    if stop == Stop::Interrupted {
-        report::write(&known, &progress, &clock, &report::Outcome::Interrupted)?;
-        return Ok(summary);
-    }
-
-    watcher.event(Event::Phase("saving the model"));
-    let mut graph = trainer.into_graph();
-    graph.reset();
-    if train.restore_best && best.is_dir() {
-        language::read_weights(&best, &config, graph.params_mut())?;
-    }
-    let tokenizer = Some(corpus.tokenizer.clone());
-    let generation = setup::generation(&corpus.tokenizer);
-    let mut finished = LanguageModel::new(config.clone(), (model, graph), tokenizer, generation);
-    finished.save(&folder.model(), &SaveOptions::default())?;
-    watcher.event(Event::Phase("judging the model"));
-    if let Some(valid) = valid_tokens {
-        summary.valid = Some(judge::text(&mut finished, windows, valid, train.batch_size)?);
-    }
-    if let Some(sums) = &recipe.generate {
-        summary.exact = Some(judge::exact(&mut finished, &sums.test())?);
-    }
-    summary.peak_bytes = crate::memory::process_peak_bytes();
-    let scores = serde_json::to_string_pretty(&(&summary.valid, &summary.exact))
-        .map_err(|e| Error::run(folder.path(), e.to_string()))?;
-    write_text(&folder.scores(), &scores)?;
-    clock.lap("judging");
-    watcher.event(Event::Phase("writing the report"));
-    report::write(&known, &progress, &clock, &report::Outcome::Finished(&summary))?;
-    info.finished = true;
-    save_info(folder, &info)?;
-    Ok(summary)
-}
-
-/// How a recipe cuts windows, once there is a tokenizer.
-pub(super) fn windows_of(recipe: &PretrainRecipe, tokenizer: &Tokenizer) -> Result<Windows> {
-    let after = match &recipe.train.after {
-        None => None,
-        Some(token) => Some(tokenizer.id(token).ok_or_else(|| {
-            let message = format!("\"{token}\" is no token of the tokenizer");
-            ff_nn::ConfigError::new("train.after", message)
-        })? as i32),
-    };
-    Ok(Windows { after, ..windows(recipe) })
-}
-
-/// How a recipe cuts windows, but for what the tokenizer says.
-pub(super) fn windows(recipe: &PretrainRecipe) -> Windows {
-    Windows {
-        after: None,
-        context: recipe.train.context,
-        separate: recipe.data.documents == ff_text::DocumentBorders::Separate,
-        random: recipe.train.windows == WindowOrder::Random,
-    }
-}
-
-/// The weights of the best evaluation lie in a folder of their own until the end, not in memory.
+/// Saves the weights of the best evaluation.
 fn save_best(folder: &Path, config: &DecoderConfig, params: &Params) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
-    language::write_weights(folder, &file_tensors(config, params), params, usize::MAX)
+    model::write_weights(folder, &file_tensors(config, params), params, usize::MAX)
 }
 
-fn judged_error(error: Error) -> ff_train::Error {
+fn train_error(error: Error) -> ff_train::Error {
     match error {
         Error::Train(error) => error,
         other => ff_train::Error::Judged(Box::new(other)),
     }
-}
-
-/// The model that fits the text, and what training it takes; refused where it is too much.
-fn planned(
-    recipe: &PretrainRecipe,
-    corpus: &Corpus,
-    known: Option<&DecoderConfig>,
-) -> Result<(DecoderConfig, Measured)> {
-    let config = match known {
-        Some(config) => config.clone(),
-        None => setup::config(recipe, &corpus.tokenizer)?,
-    };
-    let tokens = &corpus.data.train;
-    tokens.check_vocabulary(config.vocab_size)?;
-    tokens.check_context(recipe.train.context, "training")?;
-    let measured = setup::measure(recipe, &config, corpus)?;
-    refuse_if_too_large(recipe, corpus, &config, measured.peak_bytes)?;
-    Ok((config, measured))
-}
-
-/// Refuses a plan that cannot fit, before anything is allocated, and says what would.
-fn refuse_if_too_large(
-    recipe: &PretrainRecipe,
-    corpus: &Corpus,
-    config: &DecoderConfig,
-    planned: usize,
-) -> Result<()> {
-    let Some(available) = crate::memory::available_bytes() else { return Ok(()) };
-    if planned < available {
-        return Ok(());
-    }
-    let way_out = match super::plan::fitting(recipe, config, corpus, available)? {
-        Some(batch) => {
-            let accumulate = recipe.train.accumulate * recipe.train.batch_size.div_ceil(batch);
-            format!(
-                "train.batch_size={batch} with train.accumulate={accumulate} fits and trains the same steps"
-            )
-        }
-        None if !recipe.model.recompute => {
-            "try model.recompute=true, a shorter train.context or a smaller model".into()
-        }
-        None => "make the model or train.context smaller".into(),
-    };
-    Err(Error::usage(format!(
-        "this run needs {} of memory and {} are free; {way_out}",
-        crate::bytes(planned),
-        crate::bytes(available)
-    )))
 }

@@ -1,6 +1,6 @@
-//! The folder of a run.
+//! The folder of a run: its layout, and how it is made, found and claimed.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,8 @@ impl RunFolder {
         }
     }
 
-    /// Finds out whether [`RunFolder::create`] can work, without making anything: data is read in between.
+    /// Finds out whether [`RunFolder::create`] can work, without making anything: data is read in
+    /// between.
     ///
     /// # Errors
     /// As [`RunFolder::create`].
@@ -58,7 +59,8 @@ impl RunFolder {
         Ok(ff_formats::check_writable(there)?)
     }
 
-    /// Makes a new folder: `out` where given, which must not hold anything, else the next free `runs/<name>-<n>`.
+    /// Makes a new folder: `out` where given, which must not hold anything, else the next free
+    /// `runs/<name>-<n>`.
     ///
     /// # Errors
     /// `out` is there and not empty, or the folder cannot be made.
@@ -94,8 +96,8 @@ impl RunFolder {
         Err(Error::run(runs, "has no free name left"))
     }
 
-    /// Claims the run for this process until what is returned is dropped, and clears away what a killed process left half
-    /// written.
+    /// Claims the run for this process until what is returned is dropped, and clears away what a
+    /// killed process left half written.
     ///
     /// # Errors
     /// Another process trains it.
@@ -115,8 +117,8 @@ impl RunFolder {
         Ok(lock)
     }
 
-    /// Takes back a folder whose first files could not be written.
-    pub(crate) fn unmake(&self, keep: bool) {
+    /// Removes a folder whose first files could not be written.
+    fn remove(&self, keep: bool) {
         for file in [self.info(), self.recipe()] {
             let _ = std::fs::remove_file(file);
         }
@@ -124,21 +126,6 @@ impl RunFolder {
         if !keep {
             let _ = std::fs::remove_dir(&self.path);
         }
-    }
-
-    /// Why there is no model to work with, and what to do.
-    pub(crate) fn no_model(&self) -> Error {
-        let shown = self.path.display();
-        let finished = crate::notes::load_info(self).is_ok_and(|info| info.finished);
-        let message = if finished {
-            format!(
-                "its model has no config.json; copy the run again from where it was made, or train anew: \
-                 feedforward train {shown}/recipe.toml"
-            )
-        } else {
-            format!("has no model yet; go on with `feedforward train --resume {shown}`")
-        };
-        Error::run(&self.path, message)
     }
 
     /// The folder.
@@ -168,19 +155,19 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
+    /// What a language model writes from fixed prompts, while it is trained.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples.jsonl")
+    }
+
     /// All scores at the end.
     pub fn scores(&self) -> PathBuf {
         self.path.join("scores.json")
     }
 
-    /// The state from which training goes on.
+    /// The state from which training resumes.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoints").join("last.safetensors")
-    }
-
-    /// The weights of the best epoch so far, with the names of the model's.
-    pub fn best_checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoints").join("best.safetensors")
     }
 
     /// The model.
@@ -194,6 +181,40 @@ impl RunFolder {
     }
 }
 
+/// The folder of a run that is about to start.
+pub(crate) struct NewFolder {
+    out: Option<PathBuf>,
+    name: String,
+    was_there: bool,
+    made: Option<RunFolder>,
+}
+
+impl NewFolder {
+    /// Checks that the folder can be made, without making it: reading data may take minutes.
+    pub(crate) fn check(out: Option<&Path>, name: String) -> Result<Self> {
+        RunFolder::check(out)?;
+        let was_there = out.is_some_and(Path::exists);
+        Ok(Self { out: out.map(Path::to_owned), name, was_there, made: None })
+    }
+
+    /// The folder, which the first call makes.
+    pub(crate) fn make(&mut self) -> Result<RunFolder> {
+        let folder = match &self.made {
+            Some(folder) => folder.clone(),
+            None => RunFolder::create(self.out.as_deref(), &self.name)?,
+        };
+        Ok(self.made.insert(folder).clone())
+    }
+
+    /// Removes the folder, and what the task wrote into it.
+    pub(crate) fn remove(&self, of_task: impl FnOnce(&RunFolder)) {
+        if let Some(folder) = &self.made {
+            of_task(folder);
+            folder.remove(self.was_there);
+        }
+    }
+}
+
 /// A folder for a new run must be new or empty.
 fn refuse_taken(out: &Path) -> Result<()> {
     if out.is_file() {
@@ -204,7 +225,7 @@ fn refuse_taken(out: &Path) -> Result<()> {
         return Ok(());
     }
     let rest = if out.join("recipe.toml").is_file() {
-        format!(", or go on with `feedforward train --resume {}`", out.display())
+        format!(", or resume it with `feedforward train --resume {}`", out.display())
     } else {
         String::new()
     };

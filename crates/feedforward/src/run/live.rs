@@ -1,20 +1,20 @@
-//! The page while training goes on.
+//! The page during training.
 
-use crate::Result;
+use crate::error::Result;
 use ff_report::Live;
 use ff_train::{Best, Event, Progress};
 use std::time::{Duration, Instant};
 
-/// The page is written anew after so long, so that it costs little beside training.
+/// The time between two pages, long enough that they cost little beside training.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// How the page reloads.
+/// Seconds after which the page reloads.
 const RELOAD_SECONDS: u32 = 3;
 
-/// Writes the page of a run that has come so far, and that began at a step in this session.
+/// Writes the page for this progress of a run that began at a step in this session.
 type WritePage<'a> = dyn FnMut(&Progress, u64) -> Result<()> + 'a;
 
-/// Writes the page every few seconds with what has happened so far.
+/// Writes the page every few seconds.
 pub(crate) struct LivePage<'a> {
     write: Box<WritePage<'a>>,
     progress: Progress,
@@ -32,7 +32,7 @@ impl<'a> LivePage<'a> {
         Self { write: Box::new(write), progress, from, written: None }
     }
 
-    /// Takes note of what happened and writes the page where it is time.
+    /// Records an event and writes the page when it is time.
     pub(crate) fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Step { step, .. } => self.progress.step = *step,
@@ -53,7 +53,7 @@ impl<'a> LivePage<'a> {
     }
 }
 
-/// How far a run has come that began at step `from` in this session, `seconds` ago.
+/// The progress of a run that began at step `from` in this session, `seconds` ago.
 pub(crate) fn live(progress: &Progress, total: u64, from: u64, seconds: f64) -> Live {
     let done = progress.step;
     let here = done.saturating_sub(from);

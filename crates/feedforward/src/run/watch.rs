@@ -1,17 +1,15 @@
-//! What a run shows before and while it works; the library itself never prints.
+//! What a run tells whoever watches it; the library itself never prints.
 
 use ff_table::{Note, Schema, SplitKind, TargetSchema, Totals};
 use ff_train::Observer;
 use std::path::Path;
 
 /// A table was read and understood.
-///
-/// ```
-/// fn used(notice: &feedforward::DataNotice<'_>) -> String { format!("{} of {} rows", notice.totals.used, notice.totals.read) }
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct DataNotice<'a> {
-    /// The file and how it was read, in words.
+    /// The file.
+    pub path: &'a Path,
+    /// How it was read, in words.
     pub source: &'a str,
     /// Rows read, dropped and used.
     pub totals: &'a Totals,
@@ -25,12 +23,13 @@ pub struct DataNotice<'a> {
     pub notes: &'a [Note],
 }
 
-/// What will be trained and what it will take.
+/// The network and the plan of a run.
 ///
 /// ```
-/// fn line(notice: &feedforward::ModelNotice) -> String { format!("{}: {}", notice.layers, notice.parameters) }
+/// let notice = feedforward::ModelNotice { layers: "4 → 3".into(), parameters: 15, ..Default::default() };
+/// assert!(notice.throughput.is_none());
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelNotice {
     /// The layers in one line: `64 → 128 relu → 10`.
     pub layers: String,
@@ -40,13 +39,29 @@ pub struct ModelNotice {
     pub training: String,
     /// The most bytes that pool and arena will hold.
     pub peak_bytes: usize,
+    /// What a step computes, where speed is worth watching: language models.
+    pub throughput: Option<Throughput>,
+}
+
+/// What an optimiser step computes.
+///
+/// ```
+/// let work = feedforward::Throughput { unit: "tokens", units_per_step: 512.0, flops_per_step: 1 << 30, peak_flops: 1e11 };
+/// assert!(work.flops_per_step as f64 / work.peak_flops < 0.011); // seconds of a step at the peak
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Throughput {
+    /// What is counted: tokens.
+    pub unit: &'static str,
+    /// How many of them a step has.
+    pub units_per_step: f64,
+    /// Floating-point operations of a step.
+    pub flops_per_step: u64,
+    /// Floating-point operations that the device does per second at most, measured just now.
+    pub peak_flops: f64,
 }
 
 /// A corpus was read and made into tokens.
-///
-/// ```
-/// fn line(notice: &feedforward::TextNotice) -> String { format!("{} tokens", notice.train_tokens) }
-/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TextNotice {
     /// Where it came from and how it was read, in words.
@@ -59,38 +74,11 @@ pub struct TextNotice {
     pub train_tokens: u64,
     /// Tokens of the validation part.
     pub valid_tokens: u64,
-    /// Bytes of text that a token stands for.
+    /// Bytes of text per token.
     pub bytes_per_token: f64,
 }
 
-/// What language model will be trained and what it will take.
-///
-/// ```
-/// fn line(notice: &feedforward::LanguageNotice) -> String { format!("{}: {}", notice.layers, notice.parameters) }
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct LanguageNotice {
-    /// The model in one line: `gpt2 · 4 layers × 128 · 4 heads`.
-    pub layers: String,
-    /// How many values are trained.
-    pub parameters: usize,
-    /// Optimiser, rate, batch and length in one line.
-    pub training: String,
-    /// The most bytes that pool and arena will hold.
-    pub peak_bytes: usize,
-    /// Tokens predicted at an optimiser step.
-    pub tokens_per_step: u64,
-    /// Floating-point operations of an optimiser step.
-    pub flops_per_step: u64,
-    /// Floating-point operations that the processor does a second at most, measured just now.
-    pub peak_flops: f64,
-}
-
 /// What a language model wrote from a fixed prompt at one moment of training.
-///
-/// ```
-/// fn text(sample: &feedforward::SampleNotice<'_>) -> String { format!("{}{}", sample.prompt, sample.text) }
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleNotice<'a> {
     /// Optimiser steps done.
@@ -101,14 +89,7 @@ pub struct SampleNotice<'a> {
     pub text: &'a str,
 }
 
-/// Something that is shown once.
-///
-/// ```
-/// use feedforward::Notice;
-/// fn seed(notice: &Notice<'_>) -> Option<u64> {
-///     if let Notice::Environment { seed, .. } = notice { Some(*seed) } else { None }
-/// }
-/// ```
+/// A notice, given once.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Notice<'a> {
@@ -129,24 +110,11 @@ pub enum Notice<'a> {
     Model(&'a ModelNotice),
     /// A corpus.
     Text(&'a TextNotice),
-    /// A language model and the plan.
-    Language(&'a LanguageNotice),
     /// What the model writes by now.
     Sample(SampleNotice<'a>),
 }
 
-/// Who watches a whole run.
-///
-/// ```
-/// use feedforward::{Notice, Watcher, trainer::{Event, Observer}};
-/// struct Quiet;
-/// impl Observer for Quiet {
-///     fn event(&mut self, _event: Event<'_>) {}
-/// }
-/// impl Watcher for Quiet {
-///     fn notice(&mut self, _notice: &Notice<'_>) {}
-/// }
-/// ```
+/// A watcher of a whole run.
 pub trait Watcher: Observer {
     /// Called before training, with what was found out.
     fn notice(&mut self, notice: &Notice<'_>) {

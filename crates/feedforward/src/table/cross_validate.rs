@@ -1,12 +1,14 @@
 //! Cross-validation: how well a recipe does, whatever the split.
 
-use crate::recipe::Recipe;
-use crate::scores::{self, Prior};
-use crate::setup::{self, Setup};
-use crate::training::{TrainOptions, open_device};
-use crate::watch::Watcher;
-use crate::{Error, Result, TableModel};
-use ff_metrics::{Metric, Scores};
+use super::model::TableModel;
+use super::recipe::Recipe;
+use super::scores::{self, Prior};
+use super::setup::{self, Setup};
+use crate::error::{Error, Result};
+use crate::run::measure::open_device;
+use crate::run::watch::Watcher;
+use ff_metrics::Metric;
+use ff_metrics::Scores;
 use ff_table::{EncodedParts, prepare};
 use ff_tensor::DeviceOptions;
 use ff_train::Event;
@@ -14,11 +16,6 @@ use serde::Serialize;
 use std::path::Path;
 
 /// The scores of every fold of every seed.
-///
-/// ```
-/// use feedforward::{CrossValidation, metrics::Metric};
-/// fn headline(cv: &CrossValidation) -> Option<f64> { cv.mean.get(Metric::Accuracy) }
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CrossValidation {
     /// How many folds.
@@ -36,10 +33,6 @@ pub struct CrossValidation {
 }
 
 /// One fold.
-///
-/// ```
-/// fn rows(fold: &feedforward::FoldResult) -> usize { fold.rows[0] + fold.rows[1] }
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FoldResult {
     /// The seed.
@@ -56,8 +49,9 @@ pub struct FoldResult {
     pub inner: Option<f64>,
 }
 
-/// Trains a recipe once a fold and seed and judges it on the rows held out; transforms are fitted and the epoch is chosen
-/// within the other folds. Folds are stratified for classes and grouped where the recipe's split is.
+/// Trains a recipe once a fold and seed and evaluates it on the held-out rows; transforms are
+/// fitted and the epoch is chosen within the other folds. Folds are stratified for classes and
+/// grouped where the recipe's split is.
 ///
 /// # Errors
 /// The recipe or the data is not right, or training diverged.
@@ -71,8 +65,8 @@ pub fn cross_validate(
     if folds < 2 || seeds.is_empty() {
         return Err(Error::usage("cross-validation needs at least 2 folds and one seed"));
     }
-    let device = open_device(recipe, &TrainOptions { device, ..TrainOptions::default() })?;
-    watcher.event(Event::Phase("reading"));
+    let device = open_device(recipe, device)?;
+    watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
     let mut recipe = recipe.clone();
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
     let mut results = Vec::new();
@@ -96,7 +90,7 @@ pub fn cross_validate(
                 TableModel::new(setup.file, transforms, setup.model, trainer.into_graph());
             let predictions = model.predict_encoded(&test)?;
             let report =
-                scores::judge_part(&model, &recipe, &test, &predictions, Some(&prior), false)?;
+                scores::evaluate_part(&model, &recipe, &test, &predictions, Some(&prior), false)?;
             results.push(FoldResult {
                 seed,
                 fold,

@@ -1,20 +1,18 @@
-//! Judging a finished run, on its own held-out part or on new rows.
+//! Evaluation of a finished run, on its own held-out part or on new rows.
 
-use crate::notes::load_info;
-use crate::recipe::Recipe;
-use crate::scores::{self, Report};
-use crate::training::open_device;
-use crate::{Error, Result, RunFolder, TableModel, TrainOptions};
+use super::model::TableModel;
+use super::recipe::Recipe;
+use super::scores::{self, Report};
+use crate::error::{Error, Result};
+use crate::run::folder::RunFolder;
+use crate::run::info::{RunInfo, no_model};
+use crate::run::measure::open_device;
 use ff_table::{Encoded, load, prepare};
 use ff_tensor::DeviceOptions;
 use serde::Serialize;
 use std::path::Path;
 
 /// The scores of a model on some rows.
-///
-/// ```
-/// fn line(s: &feedforward::EvaluateSummary) -> String { format!("{}: {} rows", s.part, s.rows) }
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvaluateSummary {
     /// What the rows are: `test`, `valid`, or the file.
@@ -26,24 +24,24 @@ pub struct EvaluateSummary {
     pub report: Report,
 }
 
-/// Judges a run's model: on the rows of `data` where given, else on the run's test part (its validation part where there
-/// is none).
+/// Evaluates a run's model: on the rows of `data` where given, else on the run's test part (its
+/// validation part where there is none).
 ///
 /// # Errors
 /// The run is not finished, its data has changed, or the new rows lack a column or the target.
 pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Result<EvaluateSummary> {
     let folder = RunFolder::open(run)?;
     let recipe = Recipe::load(&folder.recipe(), &[])?;
-    let device = open_device(&recipe, &TrainOptions { device, ..TrainOptions::default() })?;
+    let device = open_device(&recipe, device)?;
     if !folder.model().join("config.json").is_file() {
-        return Err(folder.no_model());
+        return Err(no_model(&folder));
     }
     let mut model = TableModel::open(&folder.model(), &device)?;
     let (part, encoded): (String, Encoded) = if let Some(path) = data {
         let (table, _) = load(path, &model.transforms().source_options())?;
         (path.display().to_string(), model.transforms().encode_with_target(&table)?)
     } else {
-        let info = load_info(&folder)?;
+        let info = RunInfo::load(&folder)?;
         let prepared = prepare(&recipe.data, recipe.train.seed, &info.base)?;
         if prepared.hash != info.data_hash {
             return Err(Error::run(
@@ -61,9 +59,9 @@ pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Resul
         }
     };
     if encoded.rows == 0 {
-        return Err(Error::usage(format!("{part} has no rows to judge the model by")));
+        return Err(Error::usage(format!("{part} has no rows to evaluate the model on")));
     }
     let predictions = model.predict_encoded(&encoded)?;
-    let report = scores::judge_part(&model, &recipe, &encoded, &predictions, None, true)?;
+    let report = scores::evaluate_part(&model, &recipe, &encoded, &predictions, None, true)?;
     Ok(EvaluateSummary { part, rows: encoded.rows, report })
 }

@@ -1,9 +1,9 @@
 //! A learning rate to begin with, found on the recipe's own network and data.
 
-use crate::Result;
-use crate::recipe::Recipe;
-use crate::setup::{Setup, trainer};
-use crate::training::{TrainOptions, open_device};
+use super::recipe::Recipe;
+use super::setup::{Setup, trainer};
+use crate::error::Result;
+use crate::run::measure::open_device;
 use ff_table::prepare;
 use ff_tensor::DeviceOptions;
 use ff_train::schedule::{FinderConfig, FinderReport};
@@ -38,8 +38,8 @@ impl LrSuggestion {
     }
 }
 
-/// Sweeps the learning rate over a training of the recipe's network on its training part, and suggests one (Smith 2015,
-/// section 3.3). Nothing is written and the network is thrown away.
+/// Sweeps the learning rate over a training of the recipe's network on its training part, and
+/// suggests one (Smith 2015, section 3.3). Nothing is written and the network is thrown away.
 ///
 /// # Errors
 /// The recipe or the data is not right, or the optimiser has no rate to search for.
@@ -48,8 +48,7 @@ pub fn find_lr(
     config: &FinderConfig,
     device: DeviceOptions,
 ) -> Result<LrSuggestion> {
-    let options = TrainOptions { device, ..TrainOptions::default() };
-    let device = open_device(recipe, &options)?;
+    let device = open_device(recipe, device)?;
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
     let (train, valid) = (&prepared.train, &prepared.valid);
     let (setup, graph) =

@@ -1,16 +1,16 @@
 //! A trained model as a folder: `config.json`, `model.safetensors`, `transforms.json`.
 
-use crate::{Error, Result};
-use ff_formats::{TensorFile, TensorWriter, write_atomic};
+use super::objective;
+use crate::error::{Error, Result};
+use crate::files::{read_text, write_text};
+use ff_formats::{TensorFile, TensorWriter};
 use ff_graph::{Graph, ParamId, Params};
 use ff_metrics::ChosenThreshold;
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
 use ff_table::{DataError, Encoded, Table, Task, Transforms};
 use ff_tensor::{DType, Device};
-use ff_train::tabular;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::Path;
 
 /// Raised whenever `config.json` changes its meaning.
@@ -39,7 +39,8 @@ pub struct ModelFile {
     pub classes: Vec<String>,
     /// The index of the positive class of two.
     pub positive: Option<usize>,
-    /// From which probability on the positive class is predicted; the likelier class where not given.
+    /// From which probability on the positive class is predicted; the likelier class where not
+    /// given.
     pub threshold: Option<f64>,
     /// How the threshold was chosen.
     pub chosen: Option<ChosenThreshold>,
@@ -92,7 +93,8 @@ pub struct TableModel {
     transforms: Transforms,
     network: Mlp,
     graph: Graph,
-    /// Of a model that was read from its folder, whose weights stay as they are, and that computes in f32.
+    /// Of a model that was read from its folder, whose weights stay as they are, and that computes
+    /// in f32.
     predictor: Option<Predictor>,
 }
 
@@ -125,9 +127,10 @@ impl TableModel {
     /// Reads a model's folder.
     ///
     /// # Errors
-    /// A file is missing, damaged or of another format; a tensor is missing, or of another shape or type.
+    /// A file is missing, damaged or of another format; a tensor is missing, or of another shape or
+    /// type.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let text = read(&folder.join("config.json"))?;
+        let text = read_text(&folder.join("config.json"))?;
         let file = parse_config(&folder.join("config.json"), &text)?;
         let transforms = read_transforms(&folder.join("transforms.json"))?;
         let make = |device: &Device| {
@@ -214,7 +217,7 @@ impl TableModel {
             predictor.predict_with_ids(&encoded.numeric, &encoded.categorical, &mut outputs)?;
             outputs
         } else {
-            tabular::outputs(&mut self.graph, &self.network, encoded)?
+            objective::outputs(&mut self.graph, &self.network, encoded)?
         };
         Ok(self.interpret(&outputs))
     }
@@ -225,7 +228,7 @@ impl TableModel {
             let inverse = |&y: &f32| self.transforms.target.inverse(y);
             return Predictions::Values(outputs.iter().map(inverse).collect());
         }
-        let probabilities = tabular::probabilities(outputs, self.network.outputs());
+        let probabilities = objective::probabilities(outputs, self.network.outputs());
         let rows = probabilities.chunks_exact(self.file.classes.len());
         let predicted = rows.map(|row| self.file.decide(row)).collect();
         Predictions::Classes { predicted, probabilities }
@@ -258,7 +261,7 @@ fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()>
 
 /// Reads `transforms.json`, with its path in what is said about it.
 fn read_transforms(path: &Path) -> Result<Transforms> {
-    Transforms::from_json(&read(path)?).map_err(|error| match error {
+    Transforms::from_json(&read_text(path)?).map_err(|error| match error {
         DataError::Format { line, message, hint, .. } => {
             DataError::Format { path: path.to_owned(), line, message, hint }.into()
         }
@@ -300,17 +303,4 @@ fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
         ));
     }
     Ok(file)
-}
-
-/// Reads a text file of a model or a run.
-pub(crate) fn read(path: &Path) -> Result<String> {
-    Ok(std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?)
-}
-
-/// Writes a text file as a whole or not at all.
-pub(crate) fn write_text(path: &Path, text: &str) -> Result<()> {
-    Ok(write_atomic(path, |file| {
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")
-    })?)
 }

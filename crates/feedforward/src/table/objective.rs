@@ -1,23 +1,24 @@
 //! Rows of a table as batches: what turns [`Encoded`] data and a network into an [`Objective`].
 
-use crate::{BatchLoss, Evaluation, Objective, TrainConfig};
 use ff_graph::{Error, Graph, Mode, Result, Value};
 use ff_kernels::for_rows;
 use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossTarget};
 use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Key, Rng, Tensor};
+use ff_train::{BatchLoss, Evaluation, Objective, TrainConfig};
 
 /// Rows evaluated at a time: enough to be quick, few enough to take no memory to speak of.
 const EVAL_ROWS: usize = 1024;
 const NAME: &str = "table";
 
-/// Trains a network on the rows of a table and judges it on others.
+/// Trains a network on the rows of a table and evaluates it on others.
 ///
 /// ```
 /// use ff_table::Encoded;
 /// use ff_nn::{Builder, Loss, LossConfig, models::{Mlp, MlpConfig}};
-/// use ff_train::{Objective, TrainConfig, tabular::TabularObjective};
+/// use feedforward::table::objective::TabularObjective;
+/// use ff_train::{Objective, TrainConfig};
 /// let config = MlpConfig { numeric: 2, outputs: 3, ..Default::default() };
 /// let model = Mlp::new(&mut Builder::new(), &config);
 /// let loss = Loss::new(&LossConfig::default(), Some(3), None)?;
@@ -180,7 +181,8 @@ fn evaluate_batch(
     Ok((sum, count, output))
 }
 
-/// Class probabilities `[rows, classes]` from raw outputs: softmax, or the two sides of a sigmoid for a single logit.
+/// Class probabilities `[rows, classes]` from raw outputs: softmax, or the two sides of a sigmoid
+/// for a single logit.
 pub fn probabilities(outputs: &[f32], width: usize) -> Vec<f64> {
     if width == 1 {
         return outputs
@@ -366,8 +368,8 @@ fn add_class(row: &mut [f32], class: i32, share: f32, fresh: bool) {
     }
 }
 
-/// Which rows are mixed, and how much (Zhang et al., "mixup", 2017). Category ids cannot be mixed: a row keeps its own,
-/// which is why its share is never the smaller one.
+/// Which rows are mixed, and how much (Zhang et al., "mixup", 2017). Category ids cannot be mixed:
+/// a row keeps its own, which is why its share is never the smaller one.
 struct Mix {
     partners: Vec<u32>,
     share: f32,

@@ -1,9 +1,12 @@
 //! Predicting new rows, block by block, so that a file larger than memory passes.
 
-use crate::recipe::Recipe;
-use crate::training::open_device;
-use crate::watch::Watcher;
-use crate::{Error, Predictions, Result, RunFolder, TableModel, TrainOptions};
+use super::model::{Predictions, TableModel};
+use super::recipe::Recipe;
+use crate::error::{Error, Result};
+use crate::run::folder::RunFolder;
+use crate::run::info::no_model;
+use crate::run::measure::open_device;
+use crate::run::watch::Watcher;
 use ff_table::{BlockReader, Column, Format, Table, TableWriter, Values};
 use ff_tensor::DeviceOptions;
 use ff_train::Event;
@@ -23,7 +26,8 @@ const BLOCK: usize = 8192;
 pub struct PredictOptions {
     /// The rows: CSV, Parquet or JSONL, also compressed; `-` is standard input.
     pub data: PathBuf,
-    /// Where they are written, with their predictions; CSV, Parquet or JSONL by extension, standard output where not given.
+    /// Where they are written, with their predictions; CSV, Parquet or JSONL by extension, standard
+    /// output where not given.
     pub out: Option<PathBuf>,
     /// Whether a probability for each class is written too.
     pub proba: bool,
@@ -32,10 +36,6 @@ pub struct PredictOptions {
 }
 
 /// What was predicted.
-///
-/// ```
-/// fn line(s: &feedforward::PredictSummary) -> String { format!("{} rows, {} columns more", s.rows, s.columns.len()) }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PredictSummary {
     /// How many rows.
@@ -46,21 +46,21 @@ pub struct PredictSummary {
     pub columns: Vec<String>,
 }
 
-/// Predicts every row of a file and writes its columns, then `prediction`, then one `probability_<class>` each where asked
-/// for, rows in their order.
+/// Predicts every row of a file and writes its columns, then `prediction`, then one
+/// `probability_<class>` each where asked for, rows in their order.
 ///
 /// # Errors
-/// There is no model, a column is missing or of another kind, or the output cannot be written; then no output is left.
+/// There is no model, a column is missing or of another kind, or the output cannot be written; then
+/// no output is left.
 pub fn predict(
     run: &Path,
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PredictSummary> {
     let (folder, threads) = find_model(run)?;
-    let recipe_threads = TrainOptions { device: options.device, ..TrainOptions::default() };
     let mut recipe = Recipe::default();
     recipe.train.threads = threads;
-    let device = open_device(&recipe, &recipe_threads)?;
+    let device = open_device(&recipe, options.device)?;
     let mut model = TableModel::open(&folder, &device)?;
     if options.proba && model.file().classes.is_empty() {
         return Err(Error::usage("--proba is for classes; this model predicts numbers"));
@@ -93,7 +93,7 @@ fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
     }
     let folder = RunFolder::open(run)?;
     if !folder.model().join("config.json").is_file() {
-        return Err(folder.no_model());
+        return Err(no_model(&folder));
     }
     let recipe = Recipe::load(&folder.recipe(), &[])?;
     Ok((folder.model(), recipe.train.threads))

@@ -1,19 +1,16 @@
-//! The recipe: one TOML file that says what to train on what, and how.
-//!
-//! Reading one finds everything that is wrong with it at once, each with its line, its column and the nearest right
-//! name: see [`RecipeError`].
+//! The recipe of a table: what to train on what, and how.
 
-mod evaluate;
-
-pub use evaluate::EvaluateConfig;
-pub use ff_settings::{Problem, RecipeError, Source};
-
-use std::path::Path;
-
-use crate::pretrain::PretrainRecipe;
-use ff_settings::{ConfigError, Settings, check_folder_name, find_beside};
+use super::evaluate_config::EvaluateConfig;
+use crate::run::names::{SYNONYMS, TITLE};
+use crate::run::task::TaskRecipe;
+use ff_nn::Precision;
+use ff_settings::{ConfigError, Problem, RecipeError, Settings, check_folder_name, find_beside};
+use ff_train::TrainConfig;
+use ff_train::optim::OptimizerConfig;
+use ff_train::schedule::ScheduleConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Everything that decides a run: data, network, loss, optimiser, schedule, length, evaluation.
 ///
@@ -34,29 +31,30 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "A recipe of feedforward")]
 pub struct Recipe {
-    /// What the run's folder is called; from the data's name by default.
+    /// The name of the run's folder; from the data's name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The file to learn from and what becomes of its columns.
+    /// The file to learn from and the use of its columns.
     pub data: ff_table::DataConfig,
     /// The network.
     pub model: ff_nn::ModelConfig,
-    /// What is made small.
+    /// The loss.
     pub loss: ff_nn::LossConfig,
-    /// How it is made small.
+    /// The optimiser.
     pub optimizer: ff_train::optim::OptimizerConfig,
-    /// How the learning rate changes.
+    /// The learning rate over time.
     pub schedule: ff_train::schedule::ScheduleConfig,
-    /// How long and in which portions.
+    /// Length, batches, early stopping.
     pub train: ff_train::TrainConfig,
-    /// What is measured at the end.
+    /// The evaluation at the end.
     pub evaluate: EvaluateConfig,
 }
 
 impl Recipe {
     /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
     ///
-    /// A relative path of data that is not there from the current folder is looked for from the recipe's own.
+    /// A relative path of data that is not there from the current folder is looked for from the
+    /// recipe's own.
     ///
     /// # Errors
     /// The file cannot be read, or something in it is not right.
@@ -102,17 +100,6 @@ impl Recipe {
         ff_settings::to_toml(self)
     }
 
-    /// The JSON schema of recipes of any kind, for editors: a recipe with a table that only language models have is checked
-    /// as one of those.
-    ///
-    /// ```
-    /// let schema = feedforward::Recipe::schema();
-    /// assert!(schema.contains("\"$schema\"") && schema.contains("\"target\"") && schema.contains("\"context\""));
-    /// ```
-    pub fn schema() -> String {
-        format!("{:#}\n", whole_schema())
-    }
-
     fn find_files(&mut self, folder: &Path) {
         let split = &mut self.data.split;
         let others = [&mut self.data.labels, &mut split.valid_path, &mut split.test_path];
@@ -141,51 +128,47 @@ impl Settings for Recipe {
     }
 }
 
-/// The schema of both kinds of recipes, which share their definitions.
-fn whole_schema() -> serde_json::Value {
-    let mut generator = schemars::SchemaGenerator::default();
-    let language = generator.subschema_for::<PretrainRecipe>();
-    let table = generator.subschema_for::<Recipe>();
-    let mut schema = serde_json::json!({
-        "$schema": generator.settings().meta_schema,
-        "title": "A recipe of feedforward",
-        "if": PretrainRecipe::is_one_schema(),
-        "then": language,
-        "else": table,
-        "$defs": generator.take_definitions(true),
-    });
-    ff_settings::plain_descriptions(&mut schema);
-    schema
+impl TaskRecipe for Recipe {
+    fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
+        Recipe::load(path, sets)
+    }
+
+    /// The recipe's name, or that of its data without what follows the first dot.
+    fn run_name(&self) -> String {
+        let stem = self.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let stem = stem.map(|stem| stem.split('.').next().unwrap_or_default().to_owned());
+        let name = self.name.clone().or(stem).unwrap_or_default();
+        let plain: String =
+            name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect();
+        let plain = plain.trim_matches('-');
+        if plain.is_empty() { "run".into() } else { plain.into() }
+    }
+
+    fn without_incidentals(&self) -> Self {
+        let mut recipe = self.clone();
+        recipe.name = None;
+        recipe.train.threads = 0;
+        recipe.train.checkpoint_seconds = 0.0;
+        recipe
+    }
+
+    fn optimizer(&self) -> &OptimizerConfig {
+        &self.optimizer
+    }
+
+    fn schedule(&self) -> &ScheduleConfig {
+        &self.schedule
+    }
+
+    fn loop_config(&self) -> TrainConfig {
+        self.train.clone()
+    }
+
+    fn precision(&self) -> Precision {
+        self.model.precision
+    }
 }
 
-/// What other programs call our keys.
-pub(crate) const SYNONYMS: &[(&str, &str)] = &[
-    ("learning_rate", "optimizer.lr"),
-    ("rate", "optimizer.lr"),
-    ("optimizer_name", "optimizer.kind"),
-    ("decay", "optimizer.weight_decay"),
-    ("grad_clip", "optimizer.clip_norm"),
-    ("gradient_clip", "optimizer.clip_norm"),
-    ("max_grad_norm", "optimizer.clip_norm"),
-    ("hidden_layer_sizes", "model.hidden"),
-    ("hidden_sizes", "model.hidden"),
-    ("layers", "model.hidden"),
-    ("units", "model.hidden"),
-    ("normalization", "model.norm"),
-    ("batch_norm", "model.norm"),
-    ("max_epochs", "train.epochs"),
-    ("num_epochs", "train.epochs"),
-    ("max_steps", "train.steps"),
-    ("early_stopping", "train.patience"),
-    ("gradient_accumulation_steps", "train.accumulate"),
-    ("random_state", "train.seed"),
-    ("file", "data.path"),
-    ("label", "data.target"),
-    ("sample_weight", "data.weight"),
-];
-
-/// The first line of a written recipe.
-pub(crate) const TITLE: &str = "A recipe of feedforward. Every key: `feedforward recipe schema`; try another value: --set KEY=VALUE";
-
 #[cfg(test)]
+#[path = "recipe_tests.rs"]
 mod tests;

@@ -1,22 +1,18 @@
-//! Judging a model on the parts that it was not trained on.
+//! Evaluation of a model on the parts that it was not trained on.
 
-use crate::recipe::Recipe;
-use crate::training::PartScores;
-use crate::{Predictions, Result, TableModel};
+use super::model::{Predictions, TableModel};
+use super::recipe::Recipe;
+use crate::error::{Error, Result};
 use ff_metrics::{
     ClassificationOptions, ClassificationReport, Comparison, RegressionOptions, RegressionReport,
     Scores, class_shares,
 };
 use ff_table::{Encoded, Prepared, Target, TargetTransform};
-use ff_tensor::Device;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub use crate::run::summary::Verdict;
 
 /// A report on one part.
-///
-/// ```
-/// use feedforward::{scores::Report, metrics::Metric};
-/// fn accuracy(report: &Report) -> Option<f64> { report.scores().get(Metric::Accuracy) }
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 #[allow(clippy::large_enum_variant)]
@@ -53,30 +49,22 @@ impl Report {
     }
 }
 
-/// The headline: which part, how the model does and how the baseline does.
+/// Scores by part; `None` for a part without rows.
 ///
 /// ```
-/// fn line(v: &feedforward::scores::Verdict) -> String { format!("{} rows of {} against {}", v.rows, v.part, v.baseline) }
+/// assert!(feedforward::PartScores::default().test.is_none());
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verdict {
-    /// `test`, or `valid` where there is no test part.
-    pub part: &'static str,
-    /// How many rows it has.
-    pub rows: usize,
-    /// What the baseline does: `always setosa`, `the mean`.
-    pub baseline: String,
-    /// Each score of both.
-    pub comparisons: Vec<Comparison>,
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PartScores {
+    /// The validation part, which chose the epoch.
+    pub valid: Option<Scores>,
+    /// The test part, which chose nothing.
+    pub test: Option<Scores>,
 }
 
 /// The reports on both parts, with the raw outputs behind them.
-///
-/// ```
-/// fn part(judged: &feedforward::scores::Judged) -> &'static str { judged.headline().map_or("none", |(part, _)| part) }
-/// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judged {
+pub struct PartReports {
     /// The validation part.
     pub valid: Option<Report>,
     /// The test part.
@@ -95,7 +83,7 @@ pub(crate) struct Reports<'a> {
     test: Option<&'a Report>,
 }
 
-impl Judged {
+impl PartReports {
     /// `test` where there are test rows, else `valid`; and its report.
     pub fn headline(&self) -> Option<(&'static str, &Report)> {
         let test = self.test.as_ref().map(|report| ("test", report));
@@ -113,7 +101,7 @@ impl Judged {
         &self.baseline
     }
 
-    pub(crate) fn part_scores(&self) -> PartScores {
+    pub(crate) fn scores(&self) -> PartScores {
         PartScores {
             valid: self.valid.as_ref().map(|r| r.scores().clone()),
             test: self.test.as_ref().map(|r| r.scores().clone()),
@@ -130,7 +118,7 @@ impl Judged {
         Some(Verdict { part, rows, baseline: self.baseline.clone(), comparisons })
     }
 
-    pub(crate) fn reports(&self) -> Reports<'_> {
+    pub(crate) fn saved(&self) -> Reports<'_> {
         Reports { valid: self.valid.as_ref(), test: self.test.as_ref() }
     }
 }
@@ -167,13 +155,12 @@ impl Prior {
     }
 }
 
-/// Judges a model on both parts that it was not trained on.
-pub(crate) fn judge(
+/// Evaluates a model on both parts that it was not trained on.
+pub(crate) fn evaluate_parts(
     model: &mut TableModel,
     recipe: &Recipe,
     prepared: &Prepared,
-    _device: &Device,
-) -> Result<Judged> {
+) -> Result<PartReports> {
     let classes = model.file().classes.clone();
     let prior = Prior::of(&prepared.train, classes.len(), &prepared.transforms.target)?;
     let mut part = |data: &Encoded| -> Result<Option<(Report, Predictions)>> {
@@ -181,7 +168,7 @@ pub(crate) fn judge(
             return Ok(None);
         }
         let predictions = model.predict_encoded(data)?;
-        let report = judge_part(model, recipe, data, &predictions, Some(&prior), true)?;
+        let report = evaluate_part(model, recipe, data, &predictions, Some(&prior), true)?;
         Ok(Some((report, predictions)))
     };
     let (valid, valid_predictions) = part(&prepared.valid)?.unzip();
@@ -190,11 +177,17 @@ pub(crate) fn judge(
         Some(test) => (Some(test), valid_predictions),
         None => (valid_predictions, None),
     };
-    Ok(Judged { valid, test, predictions, valid_predictions, baseline: prior.describe(&classes) })
+    Ok(PartReports {
+        valid,
+        test,
+        predictions,
+        valid_predictions,
+        baseline: prior.describe(&classes),
+    })
 }
 
-/// Judges the predictions of one part; with intervals and curves only where `whole` is set.
-pub(crate) fn judge_part(
+/// Evaluates the predictions of one part; with intervals and curves only where `whole` is set.
+pub(crate) fn evaluate_part(
     model: &TableModel,
     recipe: &Recipe,
     data: &Encoded,
@@ -242,6 +235,6 @@ pub(crate) fn judge_part(
             let options = RegressionOptions { weights, mean, ..usual };
             Report::Regression(RegressionReport::compute(&truth, values, &options)?)
         }
-        _ => return Err(crate::Error::usage("the rows have no target to compare with")),
+        _ => return Err(Error::usage("the rows have no target to compare with")),
     })
 }

@@ -1,44 +1,37 @@
-//! From a recipe to a run's folder.
+//! The task of tables: data in memory, a network of feedforward layers, scores beside a baseline.
 
-use crate::clock::Clock;
-use crate::model::write_text;
-use crate::notes::{MetricsLog, RunInfo, load_info, save_info};
-use crate::recipe::Recipe;
-use crate::report::{self, LivePage, Outcome};
-use crate::setup::{self, Setup};
-use crate::watch::{DataNotice, ModelNotice, Notice, Watcher};
-use crate::{Error, Predictions, Result, RunFolder, TableModel, scores};
-use ff_metrics::{Scores, choose_threshold};
-use ff_nn::Precision;
-use ff_table::{Encoded, Prepared, prepare};
+use super::model::{ModelFile, Predictions, TableModel};
+use super::objective::plan_evaluation;
+use super::recipe::Recipe;
+use super::report;
+use super::scores::{self, PartReports, PartScores};
+use super::setup::{self, Setup};
+use crate::error::{Error, Result};
+use crate::files::write_text;
+use crate::run::facts::Facts;
+use crate::run::life::{self, TrainOptions};
+use crate::run::measure;
+use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::summary::{Closing, Ended, Verdict};
+use crate::run::task::{Beginning, Ending, Purpose, Task};
+use crate::run::watch::{DataNotice, Notice, Watcher};
+use crate::words::{bytes, count, duration};
+use ff_graph::Graph;
+use ff_metrics::{Metric, choose_threshold};
+use ff_report::ReportData;
+use ff_settings::{ConfigError, shell_word};
+use ff_table::{Encoded, Prepared, Target, prepare};
 use ff_tensor::{Device, DeviceOptions};
-use ff_train::{Checkpoint, CheckpointPlace, Event, Stop};
-use serde::{Deserialize, Serialize};
+use ff_train::{Event, Objective};
+use serde::Serialize;
+use serde_json::json;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// How to train, beside what the recipe says.
-///
-/// ```
-/// let options = feedforward::TrainOptions::default();
-/// assert!(options.out.is_none());
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct TrainOptions {
-    /// The run's folder; `runs/<name>-<n>` where not given.
-    pub out: Option<PathBuf>,
-    /// Threads and kernels.
-    pub device: DeviceOptions,
-    /// The command line, for the report.
-    pub command: Vec<String>,
-    /// Whether to write the report every few seconds while training goes on.
-    pub watch: bool,
-}
+/// What code and libraries take before any data is read, measured on Linux.
+const PROCESS_BYTES: usize = 12 << 20;
 
 /// How a run went.
-///
-/// ```
-/// fn rate(s: &feedforward::TrainSummary) -> f64 { s.steps as f64 / s.seconds }
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TrainSummary {
     /// The run's folder.
@@ -62,317 +55,309 @@ pub struct TrainSummary {
     /// Why it ended: `finished`, `early` or `interrupted`.
     pub stopped: String,
     /// The verdict against the baseline on the test part (or, without one, the validation part).
-    pub verdict: Option<scores::Verdict>,
+    pub verdict: Option<Verdict>,
 }
 
-/// Scores by part; `None` for a part that has no rows.
-///
-/// ```
-/// assert!(feedforward::PartScores::default().test.is_none());
-/// ```
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct PartScores {
-    /// The validation part, which chose the epoch.
-    pub valid: Option<Scores>,
-    /// The test part, which chose nothing.
-    pub test: Option<Scores>,
-}
-
-/// Trains what a recipe describes, into a new folder.
+/// Trains what a recipe describes, in a new folder.
 ///
 /// # Errors
-/// The recipe, the data or the folder is not right, the plan does not fit into memory, or training diverged.
+/// The recipe, the data or the folder is not right, the plan does not fit into memory, or training
+/// diverged.
 pub fn train(
     recipe: &Recipe,
     options: &TrainOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<TrainSummary> {
-    let mut clock = Clock::start();
-    let device = open_device(recipe, options)?;
-    // Before a minute is spent on the data.
-    RunFolder::check(options.out.as_deref())?;
-    // From here a path is said as it was typed; a run that goes on finds it from the folder it was started in.
-    let prepared = read_data(recipe, Path::new(""), &device, watcher)?;
-    clock.lap("reading");
-    let was_there = options.out.as_ref().is_some_and(|out| out.exists());
-    let folder = RunFolder::create(options.out.as_deref(), &run_name(recipe))?;
-    let info = RunInfo::new(options, &device, &prepared.hash, identity(recipe, ""));
-    // The recipe comes last: a folder that has one can be resumed.
-    let written = info.and_then(|info| {
-        save_info(&folder, &info)?;
-        write_text(&folder.recipe(), &recipe.to_toml())?;
-        Ok(info)
-    });
-    let info = match written {
-        Ok(info) => info,
-        Err(error) => {
-            folder.unmake(was_there);
-            return Err(error);
-        }
-    };
-    let job =
-        Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch: options.watch };
-    run(&job, info, clock, watcher)
+    Ok(life::start::<Tables>(recipe, options, watcher)?.summary)
 }
 
-/// Goes on with a run that was stopped, from its last checkpoint, or from step 0 where it had none.
+/// Plans a run and measures a few of its steps, without writing anything.
 ///
 /// # Errors
-/// There is no such run, its data has changed, or its checkpoint does not fit.
-pub fn resume(
-    path: &Path,
-    options: &TrainOptions,
-    watcher: &mut dyn Watcher,
-) -> Result<TrainSummary> {
-    let mut clock = Clock::start();
-    let folder = RunFolder::open(path)?;
-    let recipe = Recipe::load(&folder.recipe(), &[])?;
-    let info = load_info(&folder)?;
-    if info.finished {
-        return Err(Error::run(
-            folder.path(),
-            "is finished; to train longer, start anew from its recipe with a larger train.epochs",
-        ));
+/// The recipe or the data is not right.
+pub fn plan(recipe: &Recipe, options: DeviceOptions) -> Result<Plan> {
+    measure::plan::<Tables>(recipe, options, &mut ())
+}
+
+/// A table, read and encoded for a network.
+pub(crate) struct Tables {
+    recipe: Recipe,
+    prepared: Prepared,
+    /// The network and its outputs before training.
+    file: ModelFile,
+    /// The layers in one line, and the name of the loss.
+    layers: String,
+    loss: &'static str,
+}
+
+/// A trained network with its scores.
+pub(crate) struct Trained {
+    model: TableModel,
+    reports: PartReports,
+}
+
+impl Tables {
+    fn network(&self, device: &Device) -> Result<(Setup, Graph)> {
+        let Prepared { target, transforms, train, .. } = &self.prepared;
+        Setup::new(&self.recipe, target, transforms, train, device)
     }
-    info.refuse_edited(&folder, &identity(&recipe, ""), "train")?;
-    let device = open_device(&recipe, options)?;
-    let prepared = read_data(&recipe, &info.base, &device, watcher)?;
-    clock.lap("reading");
-    if prepared.hash != info.data_hash {
-        return Err(Error::run(
-            folder.path(),
-            format!(
+
+    /// About the most bytes of the whole process.
+    fn process_bytes(&self, sizes: &Sizes) -> usize {
+        let prepared = &self.prepared;
+        // The weights of the best epoch, which only rows to evaluate it on can tell.
+        let copies = if prepared.valid.rows > 0 { sizes.parameter_bytes } else { 0 };
+        // Which rows are used, which part they are in, their classes, and the order of an epoch.
+        let indices = prepared.totals.used * (2 * size_of::<usize>() + size_of::<i32>())
+            + prepared.train.rows * size_of::<u32>();
+        // An evaluation holds both parts' outputs, probabilities and decisions.
+        let outputs = prepared.target.classes.len().max(1);
+        let evaluated = (prepared.valid.rows + prepared.test.rows)
+            * (outputs * (size_of::<f32>() + size_of::<f64>()) + size_of::<usize>());
+        PROCESS_BYTES + data_bytes(prepared) + sizes.pool_bytes + copies + indices + evaluated
+    }
+}
+
+/// Bytes of a table and its encoded parts.
+fn data_bytes(prepared: &Prepared) -> usize {
+    let encoded = |e: &Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;
+    let Prepared { table, train, valid, test, .. } = prepared;
+    table.bytes() + encoded(train) + encoded(valid) + encoded(test)
+}
+
+impl Task for Tables {
+    const COMMAND: &'static str = "train";
+    const KEYS: &'static [&'static str] = &[];
+    const TRAIN_LONGER: &'static str = "start anew from its recipe with a larger train.epochs";
+
+    type Recipe = Recipe;
+    type Network = Setup;
+    type Session = ();
+    type Outcome = Trained;
+    type Summary = TrainSummary;
+
+    fn prepare(recipe: Recipe, purpose: Purpose<'_>, watcher: &mut dyn Watcher) -> Result<Self> {
+        watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
+        // Messages show paths as they were typed; a resumed run finds them from the folder it was
+        // started in.
+        let base = match purpose {
+            Purpose::Resume(_, info) => &info.base,
+            Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
+        };
+        let prepared = prepare(&recipe.data, recipe.train.seed, base)?;
+        watcher.notice(&Notice::Data(DataNotice {
+            path: &recipe.data.path,
+            source: &prepared.source.describe(),
+            totals: &prepared.totals,
+            schema: &prepared.schema,
+            target: &prepared.target,
+            split: prepared.split,
+            notes: &prepared.notes,
+        }));
+        if let Purpose::Resume(folder, info) = purpose
+            && prepared.hash != info.data_hash
+        {
+            let message = format!(
                 "was started on other data: {} has changed since; put the old file back, or train anew",
                 recipe.data.path.display()
-            ),
-        ));
-    }
-    let (recipe, watch) = (&recipe, options.watch);
-    let job = Job { recipe, folder: &folder, prepared: &prepared, device: &device, watch };
-    run(&job, info, clock, watcher)
-}
-
-/// The recipe's name, or that of its data without what follows the first dot.
-fn run_name(recipe: &Recipe) -> String {
-    let stem = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let stem = stem.map(|stem| stem.split('.').next().unwrap_or_default().to_owned());
-    let name = recipe.name.clone().or(stem).unwrap_or_default();
-    let plain: String =
-        name.chars().map(|c| if c.is_alphanumeric() || c == '_' { c } else { '-' }).collect();
-    let plain = plain.trim_matches('-');
-    if plain.is_empty() { "run".into() } else { plain.into() }
-}
-
-/// Opens the device that the options, or else the recipe, ask for.
-pub(crate) fn open_device(recipe: &Recipe, options: &TrainOptions) -> Result<Device> {
-    open_with(recipe.train.threads, options.device)
-}
-
-/// The same for the threads that a recipe of any kind asks for.
-pub(crate) fn open_with(threads: usize, options: DeviceOptions) -> Result<Device> {
-    let threads = if options.threads == 0 { threads } else { options.threads };
-    Ok(Device::open(DeviceOptions { threads, ..options })?)
-}
-
-fn read_data(
-    recipe: &Recipe,
-    base: &Path,
-    device: &Device,
-    watcher: &mut dyn Watcher,
-) -> Result<Prepared> {
-    watcher.notice(&Notice::Environment {
-        isa: device.cpu().isa(),
-        threads: device.cpu().threads().count(),
-        seed: recipe.train.seed,
-    });
-    watcher.event(Event::Phase("reading"));
-    let prepared = prepare(&recipe.data, recipe.train.seed, base)?;
-    watcher.notice(&Notice::Data(DataNotice {
-        source: &prepared.source.describe(),
-        totals: &prepared.totals,
-        schema: &prepared.schema,
-        target: &prepared.target,
-        split: prepared.split,
-        notes: &prepared.notes,
-    }));
-    Ok(prepared)
-}
-
-/// What a checkpoint belongs to: everything that the bits of the result depend on.
-fn identity(recipe: &Recipe, hash: &str) -> String {
-    let mut recipe = recipe.clone();
-    recipe.name = None;
-    recipe.train.threads = 0;
-    recipe.train.checkpoint_seconds = 0.0;
-    format!("{hash}\n{}", recipe.to_toml())
-}
-
-/// What is trained on what, and where.
-struct Job<'a> {
-    recipe: &'a Recipe,
-    folder: &'a RunFolder,
-    prepared: &'a Prepared,
-    device: &'a Device,
-    watch: bool,
-}
-
-fn run(
-    job: &Job<'_>,
-    mut info: RunInfo,
-    mut clock: Clock,
-    watcher: &mut dyn Watcher,
-) -> Result<TrainSummary> {
-    let Job { recipe, folder, prepared, device, watch } = *job;
-    let _claim = folder.claim()?;
-    watcher.notice(&Notice::Run(folder.path()));
-    let Prepared { train, valid, transforms, target, .. } = prepared;
-    let measured = setup::measure(recipe, target, transforms, train, valid)?;
-    crate::memory::refuse_if_too_large(measured.peak_bytes)?;
-    let (setup, graph) = Setup::new(recipe, target, transforms, train, device)?;
-    watcher.notice(&Notice::Model(&ModelNotice {
-        layers: setup.layers(),
-        parameters: measured.parameters,
-        training: training_line(recipe, &setup, train.rows),
-        peak_bytes: measured.peak_bytes,
-    }));
-
-    let mut trainer = setup::trainer(recipe, graph, device)?;
-    let identity = identity(recipe, &prepared.hash);
-    let checkpoint = folder.checkpoint();
-    let place = CheckpointPlace { path: &checkpoint, identity: &identity };
-    if checkpoint.exists() {
-        let checkpoint = Checkpoint::open(&place, device.cpu().isa())?;
-        if recipe.model.precision == Precision::Bf16 {
-            checkpoint.check_bf16(device.cpu())?;
+            );
+            return Err(Error::run(folder.path(), message));
         }
-        trainer.resume(&checkpoint)?;
+        let Prepared { target, transforms, train, .. } = &prepared;
+        let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
+        let (layers, loss) = (setup.layers(), setup.loss.name());
+        Ok(Self { recipe, prepared, file: setup.file, layers, loss })
     }
-    watcher.event(Event::Phase("training"));
-    clock.lap("preparing");
-    let layers = setup.layers();
-    let known = |info| report::Known {
-        recipe,
-        folder,
-        info,
-        prepared,
-        file: &setup.file,
-        layers: &layers,
-        loss: setup.loss.name(),
-        measured: &measured,
-        device,
-    };
-    let mut log = MetricsLog::open(folder, trainer.progress(), watcher)?;
-    if watch {
-        let mut page = LivePage::new(trainer.progress(), |progress, from| {
-            report::write(known(&info), progress, &clock, Outcome::Running { from })
+
+    fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    fn data_hash(&self) -> &str {
+        &self.prepared.hash
+    }
+
+    fn work(&self, sizes: &Sizes) -> Work {
+        let rows = self.prepared.train.rows;
+        let config = setup::portions(&self.recipe);
+        let length = match config.steps {
+            Some(steps) => format!("{steps} steps"),
+            None => format!("≤ {} epochs of {} steps", config.epochs, config.steps_per_epoch(rows)),
+        };
+        let batch = config.batch_size.saturating_mul(config.accumulate).min(rows);
+        let optimizer = &self.recipe.optimizer;
+        let (kind, lr, loss) = (optimizer.kind, optimizer.lr(), self.loss);
+        Work {
+            layers: self.layers.clone(),
+            training: format!("{kind} {lr} · {loss} · batch {batch} · {length}"),
+            unit: "rows",
+            // The last batch of an epoch may be short, so rows are counted by the epoch.
+            units_per_step: rows as f64 / config.steps_per_epoch(rows).max(1) as f64,
+            total_steps: config.total_steps(rows),
+            may_end_early: true,
+            process_bytes: Some(self.process_bytes(sizes)),
+        }
+    }
+
+    fn build(&self, device: &Device) -> Result<(Setup, Graph)> {
+        self.network(device)
+    }
+
+    fn begin(&self, _: Beginning<'_, Self>) -> Result<()> {
+        Ok(())
+    }
+
+    fn objective<'a>(&'a self, network: &'a Setup, _: Option<&'a ()>) -> Box<dyn Objective + 'a> {
+        let Prepared { train, valid, .. } = &self.prepared;
+        Box::new(network.objective(&self.recipe, train, valid))
+    }
+
+    fn finish(&self, (): &(), ending: Ending<'_, Self>) -> Result<Trained> {
+        ending.watcher.event(Event::Phase("evaluating"));
+        let prepared = &self.prepared;
+        let file = ModelFile { data_hash: prepared.hash.clone(), ..self.file.clone() };
+        let transforms = prepared.transforms.clone();
+        let mut model = TableModel::new(file, transforms, ending.network.model, ending.graph);
+        choose_decision_threshold(&self.recipe, &mut model, &prepared.valid)?;
+        let reports = scores::evaluate_parts(&mut model, &self.recipe, prepared)?;
+        model.save(&ending.folder.model())?;
+        let text = serde_json::to_string_pretty(&reports.saved())
+            .map_err(|e| Error::run(ending.folder.path(), e.to_string()))?;
+        write_text(&ending.folder.scores(), &text)?;
+        Ok(Trained { model, reports })
+    }
+
+    fn summary(&self, ended: &Ended<'_>, (): &(), outcome: Option<&Trained>) -> TrainSummary {
+        let progress = ended.progress;
+        let reports = outcome.map(|outcome| &outcome.reports);
+        let whole = if outcome.is_some() { ended.clock.seconds() } else { 0.0 };
+        TrainSummary {
+            run: ended.folder.path().to_owned(),
+            metrics: reports.map(PartReports::scores).unwrap_or_default(),
+            seconds: progress.seconds.max(whole),
+            steps: progress.step,
+            epochs: progress.epoch,
+            best_epoch: progress.best.map(|best| best.epoch),
+            parameters: ended.sizes.parameters,
+            peak_bytes: ended.peak_bytes(),
+            pool_bytes: ended.pool_bytes,
+            stopped: ended.stopped(),
+            verdict: reports.and_then(PartReports::verdict),
+        }
+    }
+
+    fn closing(&self, summary: &TrainSummary) -> Closing {
+        let train = &self.recipe.train;
+        let why = match (summary.stopped.as_str(), train.steps) {
+            ("early", _) => format!("no gain for {} epochs", train.patience),
+            (_, Some(_)) => format!("all {} steps are done", count(summary.steps)),
+            _ => format!("all {} epochs are done", summary.epochs),
+        };
+        let kept = match summary.best_epoch {
+            Some(epoch) if train.restore_best => format!("kept epoch {epoch}"),
+            _ => "kept the last epoch".into(),
+        };
+        let peak = match summary.peak_bytes {
+            0 => String::new(),
+            peak => format!(" · {} of memory at most", bytes(peak)),
+        };
+        let run = shell_word(&summary.run.display().to_string());
+        let classes = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
+        let classes = classes.is_some_and(|scores| scores.get(Metric::Accuracy).is_some());
+        let proba = if classes { " --proba" } else { "" };
+        Closing {
+            headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
+            verdict: summary.verdict.clone(),
+            lines: Vec::new(),
+            next: vec![
+                format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
+                format!("feedforward train {run}/recipe.toml --set model.hidden=[128,64]"),
+            ],
+        }
+    }
+
+    fn report(
+        &self,
+        facts: &Facts<'_>,
+        (): &(),
+        outcome: Option<&mut Trained>,
+    ) -> Result<ReportData> {
+        let (recipe, prepared, file) = (&self.recipe, &self.prepared, &self.file);
+        let facts = report::Facts { run: facts, recipe, prepared, file, loss: self.loss };
+        Ok(report::gather(&facts, outcome.map(|o| (&mut o.model, &o.reports))))
+    }
+
+    fn planned_steps(&self) -> Vec<Range<usize>> {
+        let rows = self.prepared.train.rows;
+        let config = setup::portions(&self.recipe);
+        let step = config.batch_size.saturating_mul(config.accumulate).min(rows).max(1);
+        let steps = config.steps_per_epoch(rows);
+        if steps == 0 {
+            return Vec::new();
+        }
+        // The last step of an epoch, where training gets so far, has what rows are left.
+        let last = (steps as usize - 1) * step;
+        let reaches_last = last > 0 && config.total_steps(rows) >= steps;
+        std::iter::once(0..step).chain(reaches_last.then_some(last..rows)).collect()
+    }
+
+    fn plan_evaluation(&self, graph: &mut Graph, network: &Setup) -> Result<()> {
+        let valid = &self.prepared.valid;
+        if valid.rows > 0 {
+            plan_evaluation(graph, &network.model, &network.loss, valid)?;
+        }
+        Ok(())
+    }
+
+    fn plan_details(&self, _: &Plan, work: &Work) -> Result<PlanDetails> {
+        let Prepared { train, valid, test, .. } = &self.prepared;
+        let rows = [train.rows, valid.rows, test.rows];
+        let steps_per_epoch = setup::portions(&self.recipe).steps_per_epoch(train.rows);
+        let data_bytes = data_bytes(&self.prepared);
+        let process_bytes = work.process_bytes.unwrap_or_default();
+        let json = json!({
+            "data_bytes": data_bytes,
+            "process_bytes": process_bytes,
+            "steps_per_epoch": steps_per_epoch,
+            "rows": rows,
         });
-        log.also(move |event, _| page.event(event));
-    }
-    let mut objective = setup.objective(recipe, train, valid);
-    let fitted = trainer.fit(&mut objective, &mut log, Some(&place)).map_err(Error::from);
-    let fitted = log.close().map_or(fitted, Err);
-    clock.lap("training");
-
-    let progress = trainer.progress().clone();
-    let stop = match fitted {
-        Ok(stop) => stop,
-        Err(error) => {
-            // What there is stays readable; the error that ended the run is the one to tell.
-            let _ = report::write(known(&info), &progress, &clock, Outcome::Failed(&error));
-            return Err(error);
-        }
-    };
-    let mut summary = TrainSummary {
-        run: folder.path().to_owned(),
-        metrics: PartScores::default(),
-        seconds: progress.seconds,
-        steps: progress.step,
-        epochs: progress.epoch,
-        best_epoch: progress.best.map(|best| best.epoch),
-        parameters: measured.parameters,
-        peak_bytes: crate::memory::process_peak_bytes(),
-        pool_bytes: device.pool().stats().reserved,
-        stopped: match stop {
-            Stop::Finished => "finished",
-            Stop::Early => "early",
-            Stop::Interrupted => "interrupted",
-        }
-        .into(),
-        verdict: None,
-    };
-    if stop == Stop::Interrupted {
-        report::write(known(&info), &progress, &clock, Outcome::Interrupted)?;
-        return Ok(summary);
+        let [train, valid, test] = rows.map(|rows| count(rows as u64));
+        Ok(PlanDetails {
+            json: json.as_object().cloned().unwrap_or_default(),
+            headline: Some(("Rows", format!("train {train} · valid {valid} · test {test} rows"))),
+            memory: vec![("data", data_bytes), ("process, about", process_bytes)],
+            amounts: vec![("steps in an epoch", count(steps_per_epoch))],
+            rates: Vec::new(),
+        })
     }
 
-    watcher.event(Event::Phase("evaluating"));
-    let mut file = setup.file.clone();
-    file.data_hash.clone_from(&prepared.hash);
-    let graph = trainer.into_graph();
-    let mut model = TableModel::new(file, transforms.clone(), setup.model, graph);
-    choose_decision_threshold(recipe, &mut model, valid)?;
-    let judged = scores::judge(&mut model, recipe, prepared, device)?;
-    model.save(&folder.model())?;
-    summary.metrics = judged.part_scores();
-    summary.verdict = judged.verdict();
-    summary.seconds = summary.seconds.max(clock.seconds());
-    summary.peak_bytes = crate::memory::process_peak_bytes();
-    let text = serde_json::to_string_pretty(&judged.reports())
-        .map_err(|e| Error::run(folder.path(), e.to_string()))?;
-    write_text(&folder.scores(), &text)?;
-    clock.lap("evaluating");
-    watcher.event(Event::Phase("report"));
-    let outcome = Outcome::Finished { model: &mut model, judged: &judged, summary: &summary };
-    report::write(known(&info), &progress, &clock, outcome)?;
-    info.finished = true;
-    save_info(folder, &info)?;
-    Ok(summary)
+    fn way_to_fit(&self, _: usize) -> Result<String> {
+        Ok("make model.hidden or train.batch_size smaller (a smaller batch with train.accumulate gives the same steps)"
+            .into())
+    }
 }
 
-fn training_line(recipe: &Recipe, setup: &Setup, rows: usize) -> String {
-    let config = &setup::portions(recipe);
-    let length = match config.steps {
-        Some(steps) => format!("{steps} steps"),
-        None => format!("≤ {} epochs of {} steps", config.epochs, config.steps_per_epoch(rows)),
-    };
-    let batch = config.batch_size.saturating_mul(config.accumulate).min(rows);
-    format!(
-        "{} {} · {} · batch {batch} · {length}",
-        recipe.optimizer.kind,
-        recipe.optimizer.lr(),
-        setup.loss.name()
-    )
-}
-
-/// The threshold is chosen on the validation part, where the recipe has an aim for it.
+/// Chooses the threshold on the validation part, where the recipe has an aim for it.
 fn choose_decision_threshold(
     recipe: &Recipe,
     model: &mut TableModel,
     valid: &Encoded,
 ) -> Result<()> {
     let Some(aim) = recipe.evaluate.threshold else { return Ok(()) };
-    if model.file().classes.len() != 2 {
-        return Err(ff_nn::ConfigError::new(
-            "evaluate.threshold",
-            format!(
-                "a threshold is for two classes, the target has {}",
-                model.file().classes.len()
-            ),
-        )
-        .into());
+    let refused = |message: String| Err(ConfigError::new("evaluate.threshold", message).into());
+    let classes = model.file().classes.len();
+    if classes != 2 {
+        return refused(format!("a threshold is for two classes, the target has {classes}"));
     }
     if valid.rows == 0 {
-        return Err(ff_nn::ConfigError::new(
-            "evaluate.threshold",
-            "is chosen on the validation part, which has no rows; set data.split.valid",
-        )
-        .into());
+        let message = "is chosen on the validation part, which has no rows; set data.split.valid";
+        return refused(message.into());
     }
     let positive = model.file().positive.unwrap_or(1);
     let Predictions::Classes { probabilities, .. } = model.predict_encoded(valid)? else {
         return Ok(());
     };
-    let Some(ff_table::Target::Class(classes)) = &valid.target else { return Ok(()) };
+    let Some(Target::Class(classes)) = &valid.target else { return Ok(()) };
     let scores: Vec<f64> = probabilities.chunks_exact(2).map(|row| row[positive]).collect();
     let is_positive: Vec<bool> = classes.iter().map(|&c| c as usize == positive).collect();
     let chosen = choose_threshold(&scores, &is_positive, valid.weights.as_deref(), aim)?;

@@ -1,4 +1,5 @@
-//! Language models against `transformers` (`testkit/scripts/language_fixtures.py`), their folders, and what they write.
+//! Language models against `transformers` (`testkit/scripts/language_fixtures.py`), their folders,
+//! and what they write.
 // Helpers of tests fail as tests do, and a test's deviations are worth reading.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::default_trait_access)]
 

@@ -10,12 +10,13 @@ use feedforward::tensor::Device;
 use feedforward::trainer::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use std::ops::ControlFlow;
 
-/// What the issue asks for, in f32: logits and losses within 1e-4, gradients within 1e-3 of PyTorch's.
+/// What the issue asks for, in f32: logits and losses within 1e-4, gradients within 1e-3 of
+/// PyTorch's.
 pub(crate) const LOGITS: f64 = 1e-4;
 pub(crate) const GRADIENTS: f64 = 1e-3;
 pub(crate) const LOSSES: f64 = 1e-4;
-/// The gradient of a key's bias without rotary positions is 0 but for rounding: what is small beside the largest
-/// gradient of all is compared with that.
+/// The gradient of a key's bias without rotary positions is 0 but for rounding: what is small
+/// beside the largest gradient of all is compared with that.
 const SMALL: f64 = 1e-3;
 
 fn largest(values: &[f32]) -> f64 {
@@ -148,9 +149,10 @@ fn rms(expected: &[f32], found: &[f32]) -> f64 {
     (off / all).sqrt()
 }
 
-/// Products in bf16 against PyTorch's autocast. Both stand for the same numbers with roundings of their own, so that the
-/// logits of the two differ by about √2 of what PyTorch's differ from its own in f32: no more than 1.5 of that, nor ours from
-/// f32. In a loss, a mean over 22 tokens, roundings cancel out: PyTorch's is within u of that in f32, so two are within 2 u.
+/// Products in bf16 against PyTorch's autocast. Both stand for the same numbers with roundings of
+/// their own, so that the logits of the two differ by about √2 of what PyTorch's differ from its
+/// own in f32: no more than 1.5 of that, nor ours from f32. In a loss, a mean over 22 tokens,
+/// roundings cancel out: PyTorch's is within u of that in f32, so two are within 2 u.
 fn in_bf16(name: &str) {
     let options = LanguageOptions { precision: Precision::Bf16, ..LanguageOptions::default() };
     let exact = expected(name);
@@ -180,7 +182,8 @@ fn bf16_is_as_exact_as_pytorchs() {
     ["gpt2", "llama", "qwen3"].into_iter().for_each(in_bf16);
 }
 
-/// With the loss that spreads tokens over experts: of all layers together, for the tokens that the mean is taken of.
+/// With the loss that spreads tokens over experts: of all layers together, for the tokens that the
+/// mean is taken of.
 fn balanced(name: &str) {
     let file = TensorFile::open(&fixture(name).join("balance.safetensors")).unwrap();
     let losses = file.f32("steps.losses", &[20]).unwrap();

@@ -136,7 +136,8 @@ fn several_texts_end_each_on_its_own() {
     let options = GenerateOptions { temperature: 0.0, max_tokens: 33, ..Default::default() };
     let (first, _) = tokens(&mut model, &[7; 10], &options, &[]);
     let end = [first[3]];
-    // One ends by its token, one by its positions, one by the count; more than are written at once, and with draws too.
+    // One ends by its token, one by its positions, one by the count; more than are written at once,
+    // and with draws too.
     let prompts: [&[u32]; 4] = [&[7; 10], &[1; 39], &[5, 6], &[2]];
     let many: Vec<&[u32]> = prompts.iter().copied().cycle().take(18).collect();
     for temperature in [0.0, 0.9] {

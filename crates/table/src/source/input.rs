@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::config::Format;
 use crate::error::{DataError, Result};
 use ff_settings::similar;
 

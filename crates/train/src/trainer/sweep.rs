@@ -17,7 +17,7 @@ impl Trainer {
         config: &FinderConfig,
     ) -> Result<FinderReport> {
         if self.optimizer.needs_objective() {
-            return Err(ff_nn::ConfigError::new(
+            return Err(ff_settings::ConfigError::new(
                 "optimizer.kind",
                 "L-BFGS searches along a line at every step and hardly depends on its rate; leave it at its default",
             )
@@ -25,7 +25,9 @@ impl Trainer {
         }
         let steps_per_epoch = self.steps_per_epoch(objective.rows());
         if steps_per_epoch == 0 {
-            return Err(ff_nn::ConfigError::new("data", "there are no rows to train on").into());
+            return Err(
+                ff_settings::ConfigError::new("data", "there are no rows to train on").into()
+            );
         }
         schedule::find_lr(config, |lr| {
             if self.progress.step_in_epoch >= steps_per_epoch {

@@ -36,7 +36,7 @@ pub(super) fn decode(arguments: &TokenizerDecode) -> Result<ExitCode, Failure> {
         for text in line.split([' ', '\t', ',']).filter(|text| !text.is_empty()) {
             let id = text.trim_matches(['[', ']']).parse();
             ids.push(id.map_err(|_| {
-                Failure::failed(format!("{place}: `{text}` is no id"))
+                Failure::failed(format!("{place}: `{text}` is not an id"))
                     .help("ids are whole numbers with blanks or commas between them")
             })?);
         }
@@ -49,7 +49,7 @@ pub(super) fn decode(arguments: &TokenizerDecode) -> Result<ExitCode, Failure> {
             TextError::Vocabulary { id, vocab_size } => Failure::failed(format!(
                 "{place}: the id {id} is not in the vocabulary of {vocab_size}"
             ))
-            .help("are the ids of another tokenizer?"),
+            .help("are these ids of another tokenizer?"),
             error => at(place, error),
         })?;
         if arguments.json {
@@ -71,10 +71,10 @@ fn at(place: &str, error: TextError) -> Failure {
     }
 }
 
-/// The longest line that is held.
+/// The most bytes of a line.
 const MAX_LINE: usize = 64 << 20;
 
-/// Calls `convert` with each line of a file or standard input, its place, and where the answer goes.
+/// Calls `convert` with each line of a file or standard input, its place, and the output.
 fn each_line(
     file: Option<&Path>,
     mut convert: impl FnMut(&str, &str, &mut dyn Write) -> Result<(), Failure>,
@@ -104,7 +104,7 @@ fn each_line(
         let place = format!("{name}, line {line}");
         if bytes.len() > MAX_LINE {
             return Err(Failure::failed(format!("{place}: more than {} MiB", MAX_LINE >> 20))
-                .help("lines are held in memory: divide it into shorter ones"));
+                .help("lines are held in memory: divide this one into shorter ones"));
         }
         let text = std::str::from_utf8(&bytes).map_err(|e| {
             let byte = bytes[e.valid_up_to()];

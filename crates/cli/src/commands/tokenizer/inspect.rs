@@ -11,9 +11,9 @@ use crate::failure::Failure;
 use crate::show::{Working, count};
 use crate::terminal::Terminal;
 
-/// How many of the longest tokens are shown.
+/// The longest tokens that are shown.
 const LONGEST: usize = 12;
-/// How many characters of a text are shown, cut into their tokens.
+/// Characters of a text that are shown as tokens.
 const SAMPLE: usize = 400;
 
 pub(super) fn run(arguments: &TokenizerInspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
@@ -88,7 +88,7 @@ fn print_json(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a special token is for.
+/// The role of a special token.
 fn roles(tokenizer: &Tokenizer, id: u32) -> Vec<&'static str> {
     let special = tokenizer.special();
     let all = [
@@ -125,7 +125,7 @@ fn beginning(file: &Path) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The texts of the tokens of a text; those that share a character are one.
+/// The tokens of a text as texts; tokens that share a character are joined.
 fn pieces(tokenizer: &Tokenizer, text: &str) -> Result<Vec<String>, Failure> {
     let mut stream = tokenizer.stream();
     let mut pieces = Vec::new();
@@ -141,14 +141,14 @@ fn pieces(tokenizer: &Tokenizer, text: &str) -> Result<Vec<String>, Failure> {
 /// The colours of neighbouring tokens, of the 256 that terminals have.
 const BACKGROUNDS: [u8; 5] = [24, 58, 53, 22, 94];
 
-/// A text whose tokens have backgrounds of different colours, or marks between them.
+/// A text whose tokens have different background colours, or marks between them.
 fn colored(terminal: &Terminal, pieces: &[String]) -> String {
     if !terminal.color {
         return pieces.join("│");
     }
     let mut text = String::new();
     for (piece, background) in pieces.iter().zip(BACKGROUNDS.iter().cycle()) {
-        // A colour that goes over a line's end would fill the next line.
+        // A colour across a line break would fill the next line.
         let start = format!("\x1b[48;5;{background}m\x1b[38;5;255m");
         let piece = piece.replace('\n', &format!("↵\x1b[0m\n{start}"));
         text.extend([start.as_str(), &piece, "\x1b[0m"]);

@@ -20,7 +20,7 @@ pub(super) fn run(command: &TokenizerCommand, terminal: &Terminal) -> Result<Exi
     }
 }
 
-/// What was typed about files, as a recipe says it.
+/// The options about files as settings of a recipe.
 fn text_config(files: &[PathBuf], options: &TextFiles) -> TextConfig {
     let unescape = |text: &String| text.replace("\\n", "\n").replace("\\t", "\t");
     TextConfig {

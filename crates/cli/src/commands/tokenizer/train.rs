@@ -19,7 +19,8 @@ pub(super) fn run(arguments: &TokenizerTrain, terminal: &Terminal) -> Result<Exi
                 .help("nothing is ever overwritten: choose another folder, or remove it first"));
         }
     }
-    // What cannot be written at the end is said at the beginning; nothing is left where learning fails.
+    // A folder that cannot be written is reported before training; nothing is left where training
+    // fails.
     let there = out.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
     feedforward::formats::check_writable(there).map_err(feedforward::Error::from)?;
     let options = TokenizerOptions {

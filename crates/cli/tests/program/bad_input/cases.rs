@@ -291,7 +291,7 @@ pub(super) fn disks(folder: &Folder) -> Vec<Case> {
                     1,
                     &[
                         "disk/run/checkpoints/last.safetensors: writing: No space left",
-                        "go on with feedforward train --resume disk/run",
+                        "resume with feedforward train --resume disk/run",
                     ],
                 ),
             )
@@ -443,7 +443,7 @@ pub(super) fn texts(folder: &Folder) -> Vec<Case> {
             "An id without a token",
             tokenizer("decode letters wide.csv"),
             1,
-            &["`wide.csv`, line 1: `x` is no id"],
+            &["`wide.csv`, line 1: `x` is not an id"],
         ),
     ]
 }
@@ -452,6 +452,7 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
     folder.write("corpus.txt", &crate::language::corpus());
     folder.write("short.txt", "to be\n");
     folder.write("lm.toml", crate::language::RECIPE);
+    folder.write("table.toml", "data.path = 'data.csv'\ndata.target = 'y'\n");
     folder.write("not.json", "{\"model_type\": ");
     folder.write("questions.jsonl", "{\"prompt\": \"a\", \"answer\": \"b\"}\n{\"prompt\": \"a\"\n");
     folder.write("choices.jsonl", "{\"prompt\": \"a\", \"choices\": [\"b\"], \"answer\": 1}\n");
@@ -477,7 +478,7 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
             "A key of a config that is misspelled",
             pretrain("--set model.config.num_hiden_layers=4"),
             2,
-            &["model.config.num_hiden_layers", "did you mean `num_hidden_layers`"],
+            &["model.config.num_hiden_layers", "did you mean \"num_hidden_layers\""],
         ),
         case(
             "Heads that do not share the width",
@@ -517,10 +518,10 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
         ),
         case("A recipe for tables", "pretrain data.csv", 2, &["data.csv is not a recipe"]),
         case(
-            "A language model's recipe given to train",
-            "train lm.toml",
+            "A table's recipe given to pretrain",
+            "pretrain table.toml",
             2,
-            &["feedforward pretrain lm.toml"],
+            &["table.toml is a recipe of another task", "feedforward train table.toml"],
         ),
         case(
             "A broken line of questions",

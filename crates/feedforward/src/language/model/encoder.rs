@@ -1,8 +1,8 @@
 use super::folder::{
     SaveOptions, model_folder, probe, read_back, read_params, read_tokenizer, write_folder,
 };
-use crate::model::read;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::files::read_text;
 use ff_graph::{Graph, Mode, Params, Value};
 use ff_nn::Builder;
 use ff_nn::models::{
@@ -39,12 +39,13 @@ impl EncoderModel {
     /// Reads the folder of a model or of a run, for inference.
     ///
     /// # Errors
-    /// A file is missing or malformed; the config is not of an encoder that is supported; a tensor is missing, of another
-    /// shape, or belongs to no layer; the tokenizer has more ids than the model.
+    /// A file is missing or malformed; the config is not of an encoder that is supported; a tensor
+    /// is missing, of another shape, or belongs to no layer; the tokenizer has more ids than the
+    /// model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
         let folder = model_folder(path)?;
         let config_path = folder.join("config.json");
-        let config = EncoderConfig::parse(&read(&config_path)?)
+        let config = EncoderConfig::parse(&read_text(&config_path)?)
             .map_err(|error| Error::run(&config_path, error.to_string()))?;
         let mut builder = Builder::new();
         let encoder = Encoder::new(&mut builder, &config, options);
@@ -70,18 +71,20 @@ impl EncoderModel {
         (&self.encoder, &mut self.graph)
     }
 
-    /// The logits of sequences, padded to the longest: `[B, T, vocabulary]`, `[B, T, labels]` or `[B, labels]`.
+    /// The logits of sequences, padded to the longest: `[B, T, vocabulary]`, `[B, T, labels]` or
+    /// `[B, labels]`.
     ///
     /// # Errors
-    /// A sequence is empty or longer than there are positions, an id is not in the vocabulary, the model gives vectors
-    /// only, or memory is short.
+    /// A sequence is empty or longer than there are positions, an id is not in the vocabulary, the
+    /// model gives vectors only, or memory is short.
     pub fn logits(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         self.graph.reset();
         let batch = encoder_batch(&self.graph, &self.config, sequences)?;
         Ok(self.encoder.logits(&mut self.graph, &batch)?.slice::<f32>()?.to_vec())
     }
 
-    /// A vector for each sequence `[B, features]`: the mean of its tokens' vectors, or the first one's.
+    /// A vector for each sequence `[B, features]`: the mean of its tokens' vectors, or the first
+    /// one's.
     ///
     /// # Errors
     /// As [`EncoderModel::logits`].

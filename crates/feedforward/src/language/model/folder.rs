@@ -1,6 +1,6 @@
 use super::weights::{open_checked, write_weights};
-use crate::model::{read, write_text};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
+use crate::files::{read_text, write_text};
 use ff_graph::{Graph, Mode, Params};
 use ff_nn::Builder;
 use ff_nn::models::{
@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 const GENERATION: &str = "generation_config.json";
 
-/// A decoder that was read from a folder as Hugging Face has them: `config.json`, `model.safetensors` (or shards with
-/// their index), and where they are there `tokenizer.json` and `generation_config.json`.
+/// A decoder that was read from a folder as Hugging Face has them: `config.json`,
+/// `model.safetensors` (or shards with their index), and where they are there `tokenizer.json` and
+/// `generation_config.json`.
 ///
 /// ```no_run
 /// use feedforward::language::{GenerateOptions, LanguageModel};
@@ -79,12 +80,13 @@ impl LanguageModel {
     /// Reads the folder of a model or of a run, for inference.
     ///
     /// # Errors
-    /// A file is missing or malformed; the config is not of a decoder that is supported; a tensor is missing, of another
-    /// shape, or belongs to no layer; the tokenizer has more ids than the model.
+    /// A file is missing or malformed; the config is not of a decoder that is supported; a tensor
+    /// is missing, of another shape, or belongs to no layer; the tokenizer has more ids than the
+    /// model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
         let folder = model_folder(path)?;
         let config_path = folder.join("config.json");
-        let config = DecoderConfig::parse(&read(&config_path)?)
+        let config = DecoderConfig::parse(&read_text(&config_path)?)
             .map_err(|error| Error::run(&config_path, error.to_string()))?;
         let mut builder = Builder::new();
         let model = CausalLm::new(&mut builder, &config, options);
@@ -161,7 +163,8 @@ impl LanguageModel {
 
 /// Writes a model's folder and reads it back: parameters and logits must be the same, bit by bit.
 ///
-/// Tensors are written in f32, with the names and shapes that `transformers` has for them. The graph's tape is reset.
+/// Tensors are written in f32, with the names and shapes that `transformers` has for them. The
+/// graph's tape is reset.
 ///
 /// # Errors
 /// The folder cannot be written, or reads back as something else.
@@ -212,7 +215,8 @@ pub(super) fn write_folder(
     write_text(&folder.join("config.json"), config)
 }
 
-/// The parameters of a folder, once its tensors fit those of a plan: the arena cannot be larger than the files are.
+/// The parameters of a folder, once its tensors fit those of a plan: the arena cannot be larger
+/// than the files are.
 pub(super) fn read_params(
     folder: &Path,
     device: &Device,
@@ -323,6 +327,6 @@ pub(super) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
     if !path.exists() {
         return Ok(Map::new());
     }
-    serde_json::from_str(&read(&path)?)
+    serde_json::from_str(&read_text(&path)?)
         .map_err(|e| Error::run(&path, format!("is not valid JSON: {e}")))
 }

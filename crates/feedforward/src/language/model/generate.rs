@@ -2,7 +2,7 @@
 
 use super::folder::LanguageModel;
 use super::sampling::{GenerateOptions, Sampler};
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use ff_graph::{Graph, Mode};
 use ff_nn::models::{CausalLm, DecoderConfig, ModelCache, TokenBatch};
 use ff_tensor::Tensor;
@@ -37,12 +37,6 @@ pub enum StopReason {
 }
 
 /// The tokens that a model wrote.
-///
-/// ```
-/// fn ended(generated: &feedforward::language::GeneratedTokens) -> bool {
-///     generated.reason == feedforward::language::StopReason::End
-/// }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GeneratedTokens {
     /// The tokens, without the one that ended the text.
@@ -52,10 +46,6 @@ pub struct GeneratedTokens {
 }
 
 /// The text that a model wrote.
-///
-/// ```
-/// fn words(generated: &feedforward::language::Generated) -> usize { generated.text.split(' ').count() }
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Generated {
     /// The text, without the prompt.
@@ -69,11 +59,12 @@ pub struct Generated {
 }
 
 impl LanguageModel {
-    /// Goes on from a prompt; `on_text` gets each piece of text as it comes, whole characters at a time.
+    /// Goes on from a prompt; `on_text` gets each piece of text as it comes, whole characters at a
+    /// time.
     ///
     /// # Errors
-    /// An option is not in its domain; the prompt has no token, or more than the model has positions for; the folder has no
-    /// tokenizer; `on_text` fails; memory is short.
+    /// An option is not in its domain; the prompt has no token, or more than the model has
+    /// positions for; the folder has no tokenizer; `on_text` fails; memory is short.
     pub fn generate(
         &mut self,
         prompt: &str,
@@ -84,8 +75,8 @@ impl LanguageModel {
         all.pop().ok_or_else(|| Error::usage("there is no prompt"))
     }
 
-    /// Goes on from several prompts at once, each with draws of its own; `on_text` gets the number of the prompt with each
-    /// piece of text.
+    /// Goes on from several prompts at once, each with draws of its own; `on_text` gets the number
+    /// of the prompt with each piece of text.
     ///
     /// # Errors
     /// As [`LanguageModel::generate`].
@@ -105,7 +96,8 @@ impl LanguageModel {
     }
 }
 
-/// Goes on from prompts with a model that is in memory, several of them at once; the draws depend on a prompt's number.
+/// Goes on from prompts with a model that is in memory, several of them at once; the draws depend
+/// on a prompt's number.
 ///
 /// The graph's tape is reset.
 ///
@@ -163,10 +155,10 @@ pub fn generate(
     Ok(all)
 }
 
-/// The tokens that a model is to go on from.
+/// The tokens that a model continues.
 fn encode(tokenizer: &Tokenizer, prompt: &str, end: &[u32]) -> Result<Vec<u32>> {
     let mut ids = tokenizer.encode_with_special(prompt)?;
-    // Some tokenizers close a text; the model shall go on with it.
+    // Some tokenizers close a text, which is to be continued.
     if ids.len() > 1 && ids.last().is_some_and(|last| end.contains(last)) && !prompt.is_empty() {
         ids.pop();
     }
@@ -181,8 +173,8 @@ fn encode(tokenizer: &Tokenizer, prompt: &str, end: &[u32]) -> Result<Vec<u32>> 
     Ok(ids)
 }
 
-/// Goes on from prompts with a model that is in memory, several of them at once; each until `on_token` breaks it off or there
-/// is another reason.
+/// Goes on from prompts with a model that is in memory, several of them at once; each until
+/// `on_token` breaks it off or there is another reason.
 ///
 /// The graph's tape is reset.
 ///
@@ -199,7 +191,7 @@ pub fn generate_tokens(
     options.check()?;
     for prompt in prompts {
         if prompt.is_empty() {
-            return Err(Error::usage("there is no token to go on from"));
+            return Err(Error::usage("there is no token to continue"));
         }
         if prompt.len() > config.max_positions {
             return Err(Error::usage(format!(
@@ -244,8 +236,8 @@ impl Row<'_> {
     }
 }
 
-/// Texts that are written together, token by token. Shorter prompts have padding before them, so that all of them end in the
-/// same place; attention leaves it out.
+/// Texts that are written together, token by token. Shorter prompts have padding before them, so
+/// that all of them end in the same place; attention leaves it out.
 struct Writer<'a> {
     rows: Vec<Row<'a>>,
     end: &'a [u32],
@@ -331,8 +323,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Takes the tokens at some places of all rows into the cache; the logits of what comes after the last one. A row that is
-    /// over goes on with a token that nobody sees.
+    /// Takes the tokens at some places of all rows into the cache; the logits of what comes after
+    /// the last one. A row that is over goes on with a token that nobody sees.
     fn read(
         &self,
         graph: &mut Graph,

@@ -1,4 +1,4 @@
-//! Language models as Hugging Face's folders: read, written, and asked to write.
+//! Language models as Hugging Face folders: reading, writing, generation.
 
 mod encoder;
 mod folder;

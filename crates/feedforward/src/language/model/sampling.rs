@@ -1,13 +1,13 @@
 //! From logits to the next token.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use ff_tensor::{Key, Rng};
 use serde_json::{Map, Value};
 
 /// How a model writes.
 ///
-/// What the next token is drawn from is changed in this order: the repetition penalty, the temperature, then what is kept
-/// of it by `top_k`, `top_p` and `min_p`.
+/// What the next token is drawn from is changed in this order: the repetition penalty, the
+/// temperature, then what is kept of it by `top_k`, `top_p` and `min_p`.
 ///
 /// ```
 /// use feedforward::language::GenerateOptions;
@@ -20,7 +20,8 @@ use serde_json::{Map, Value};
 pub struct GenerateOptions {
     /// The most tokens to write.
     pub max_tokens: usize,
-    /// How even the distribution is made: 0 takes the likeliest token every time, 1 leaves it as it is.
+    /// How even the distribution is made: 0 takes the likeliest token every time, 1 leaves it as it
+    /// is.
     pub temperature: f64,
     /// Draw from so many of the likeliest tokens.
     pub top_k: Option<usize>,
@@ -28,7 +29,8 @@ pub struct GenerateOptions {
     pub top_p: Option<f64>,
     /// Draw from tokens that have at least this share of the likeliest one's probability.
     pub min_p: Option<f64>,
-    /// What the logits of tokens that are there already are divided by (multiplied, if negative): 1 is none.
+    /// What the logits of tokens that are there already are divided by (multiplied, if negative): 1
+    /// is none.
     pub repetition_penalty: f64,
     /// Texts that end the writing; they are not part of it.
     pub stop: Vec<String>,
@@ -158,7 +160,8 @@ impl<'a> Sampler<'a> {
     /// Sorts by weight and drops what is not drawn from.
     fn keep(&mut self) {
         let options = self.options;
-        // Equal logits in the order of their ids, so that a draw does not depend on how it is sorted.
+        // Equal logits in the order of their ids, so that a draw does not depend on how it is
+        // sorted.
         let order = |a: &(u32, f64), b: &(u32, f64)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         if let Some(k) = options.top_k.filter(|&k| k < self.candidates.len()) {
             self.candidates.select_nth_unstable_by(k - 1, order);

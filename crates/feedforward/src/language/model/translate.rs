@@ -2,9 +2,9 @@ use super::folder::{
     SaveOptions, check_vocabulary, model_folder, read_back, read_generation, read_params,
     read_tokenizer, write_folder,
 };
-use super::{Generated, StopReason};
-use crate::model::read;
-use crate::{Error, Result};
+use super::generate::{Generated, StopReason};
+use crate::error::{Error, Result};
+use crate::files::read_text;
 use ff_graph::{Graph, Mode, Value};
 use ff_nn::Builder;
 use ff_nn::models::{LanguageOptions, Marian, MarianConfig, plain_file_tensors};
@@ -52,7 +52,8 @@ pub struct Translator {
     options: LanguageOptions,
 }
 
-/// What makes tokens of a text: a `tokenizer.json` for both languages, or the files that Marian's models come with.
+/// What makes tokens of a text: a `tokenizer.json` for both languages, or the files that Marian's
+/// models come with.
 #[derive(Debug, Clone)]
 enum Text {
     Json(Tokenizer),
@@ -107,7 +108,7 @@ impl Translator {
     /// # Errors
     /// There is no model.
     pub fn is_at(path: &Path) -> Result<bool> {
-        let text = read(&model_folder(path)?.join("config.json"))?;
+        let text = read_text(&model_folder(path)?.join("config.json"))?;
         let json: Json = serde_json::from_str(&text).unwrap_or_default();
         Ok(json.get("model_type").and_then(Json::as_str) == Some("marian"))
     }
@@ -115,12 +116,12 @@ impl Translator {
     /// Reads the folder of a model or of a run.
     ///
     /// # Errors
-    /// A file is missing or malformed; a tensor is missing, of another shape, or belongs to no layer; the tokenizer has more
-    /// ids than the model.
+    /// A file is missing or malformed; a tensor is missing, of another shape, or belongs to no
+    /// layer; the tokenizer has more ids than the model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
         let folder = model_folder(path)?;
         let config_path = folder.join("config.json");
-        let config = MarianConfig::parse(&read(&config_path)?)
+        let config = MarianConfig::parse(&read_text(&config_path)?)
             .map_err(|error| Error::run(&config_path, error.to_string()))?;
         let mut builder = Builder::new();
         let model = Marian::new(&mut builder, &config, options);
@@ -161,7 +162,8 @@ impl Translator {
     /// Translates a text.
     ///
     /// # Errors
-    /// The folder has no tokenizer, the text has no tokens or more than there are positions, or memory is short.
+    /// The folder has no tokenizer, the text has no tokens or more than there are positions, or
+    /// memory is short.
     pub fn translate(&mut self, text: &str, options: &TranslateOptions) -> Result<Generated> {
         let Some(tokenizer) = self.text.clone() else {
             let message = "the model's folder has no tokenizer; add source.spm, target.spm and vocab.json as Marian's models \
@@ -229,7 +231,8 @@ impl Translator {
         Ok(self.graph.input(Tensor::from_slice(self.graph.device(), &memory.repeat(rows), &dims)?))
     }
 
-    /// log p of each next token, row by row; the padding token is never written, and the last one is the end.
+    /// log p of each next token, row by row; the padding token is never written, and the last one
+    /// is the end.
     fn log_probabilities(&self, logits: &[f32], last: bool) -> Vec<f64> {
         let vocab = self.config.vocab_size;
         let mut out = Vec::with_capacity(logits.len());
@@ -270,8 +273,8 @@ impl Translator {
         Ok(tokens.split_off(1))
     }
 
-    /// Beam search as `transformers` has it with `early_stopping` off: it goes on while the best unfinished translation
-    /// scores higher, for its length, than the worst finished one.
+    /// Beam search as `transformers` has it with `early_stopping` off: it goes on while the best
+    /// unfinished translation scores higher, for its length, than the worst finished one.
     fn search(&mut self, memory: &[f32], options: &TranslateOptions) -> Result<Vec<u32>> {
         let beams = options.beams;
         let start = vec![self.config.start_token];

@@ -1,6 +1,6 @@
 //! The tensors of a folder: one file, or shards with an index.
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use ff_formats::{TensorFile, TensorWriter, write_atomic};
 use ff_graph::{ParamId, Params};
 use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
@@ -49,7 +49,7 @@ impl Weights {
 
     fn sharded(folder: &Path, index: &Path) -> Result<Self> {
         let malformed = |message: &str| Error::run(index, message);
-        let json: Value = serde_json::from_str(&crate::model::read(index)?)
+        let json: Value = serde_json::from_str(&crate::files::read_text(index)?)
             .map_err(|e| malformed(&format!("is not valid JSON: {e}")))?;
         let map = json.get("weight_map").and_then(Value::as_object);
         let map =
@@ -87,8 +87,8 @@ impl Weights {
         self.tensors.get(name).map(|&file| &self.files[file])
     }
 
-    /// The tensors of a model by the names that they have here: a base model's lack the first part, a larger model's have
-    /// one more, and norms of old ones have a gamma and a beta.
+    /// The tensors of a model by the names that they have here: a base model's lack the first part,
+    /// a larger model's have one more, and norms of old ones have a gamma and a beta.
     fn names(&self, wanted: &[FileTensor]) -> Vec<String> {
         let old = |name: &str| {
             let old = name.replace("LayerNorm.weight", "LayerNorm.gamma");
@@ -177,7 +177,8 @@ pub(super) fn open_checked(
 /// Reads a folder's tensors into parameters of the same config, as f32 whatever they are stored as.
 ///
 /// # Errors
-/// A shard or a tensor is missing, of another shape or of a type that is not a float; a tensor belongs to no layer.
+/// A shard or a tensor is missing, of another shape or of a type that is not a float; a tensor
+/// belongs to no layer.
 ///
 /// ```no_run
 /// # fn read(config: &feedforward::nn::models::DecoderConfig, params: &mut feedforward::graph::Params) -> feedforward::Result<()> {
@@ -201,7 +202,8 @@ impl Weights {
     }
 }
 
-/// Writes the tensors of a model: one file, or shards of at most `shard_bytes` where that is not enough.
+/// Writes the tensors of a model: one file, or shards of at most `shard_bytes` where that is not
+/// enough.
 pub(crate) fn write_weights(
     folder: &Path,
     tensors: &[FileTensor],

@@ -1,6 +1,7 @@
 //! The rows and columns that came in.
 
-use super::{Facts, words};
+use super::facts::Facts;
+use crate::words;
 use ff_report::{Alert, Column, Data, Distribution, Level, Tally};
 use ff_table::{ColumnSchema, Kind, Note, NumberStats, Role, Values};
 
@@ -16,7 +17,7 @@ pub(super) fn gather(facts: &Facts<'_>) -> Data {
     if !how.is_empty() {
         words.push(how);
     }
-    words.push(crate::bytes(source.bytes as usize));
+    words.push(words::bytes(source.bytes as usize));
     words.push(format!("{} columns", words::count(prepared.schema.columns.len())));
     Data {
         source: words.join(" · "),

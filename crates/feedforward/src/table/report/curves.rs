@@ -1,15 +1,20 @@
 //! What happened over the epochs.
 
-use super::{Facts, Outcome, words};
-use ff_report::{Curves, Mark, Panel, Series};
+use super::facts::Facts;
+use crate::run::facts::State;
+use crate::words;
+use ff_report::Curves;
+use ff_report::Mark;
+use ff_report::Panel;
+use ff_report::Series;
 use ff_train::EpochRecord;
 
 /// Losses that differ by more than this factor are drawn on a logarithmic axis.
 const WIDE: f64 = 100.0;
 
 pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
-    let history = &facts.progress.history;
-    if history.is_empty() && !matches!(facts.outcome, Outcome::Running { .. }) {
+    let history = &facts.run.progress.history;
+    if history.is_empty() && !matches!(facts.run.state, State::Running { .. }) {
         return None;
     }
     let epochs: Vec<f64> = history.iter().map(|r| r.epoch as f64).collect();
@@ -44,7 +49,7 @@ pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
     let norm = norm.with(series("", &|r| r.grad_norm));
     panels.push(if is_wide(&norm) { norm.log() } else { norm });
 
-    let best = facts.progress.best;
+    let best = facts.run.progress.best;
     Some(Curves {
         panels,
         marks: best
@@ -62,7 +67,7 @@ fn is_wide(panel: &Panel) -> bool {
 }
 
 fn note(facts: &Facts<'_>) -> String {
-    let (progress, train) = (facts.progress, &facts.recipe.train);
+    let (progress, train) = (facts.run.progress, &facts.recipe.train);
     let Some(best) = progress.best else { return String::new() };
     let monitored = match train.monitor {
         ff_train::Monitor::Loss => "the lowest validation loss",

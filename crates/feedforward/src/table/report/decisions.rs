@@ -1,8 +1,12 @@
-//! What the program inferred, chose, dropped or changed, why, and the option that decides otherwise.
+//! What the program inferred, chose, dropped or changed, why, and the option that decides
+//! otherwise.
 
-use super::words::{count, list, name, number, plural, set};
-use super::{Facts, split, words};
-use ff_report::{Decision, DecisionKind};
+use super::facts::Facts;
+use super::split;
+use crate::table::model::ModelFile;
+use crate::words::{self, count, list, name, number, plural, set};
+use ff_report::Decision;
+use ff_report::DecisionKind;
 use ff_table::{
     ColumnSchema, Encoder, Kind, Missing, Role, Scaling, SplitKind, Target, balanced_class_weights,
 };
@@ -13,7 +17,8 @@ const NAMED: usize = 6;
 /// A class this many times smaller than the largest one makes weights worth a thought.
 const UNEVEN: usize = 4;
 
-pub(super) fn gather(facts: &Facts<'_>) -> Vec<Decision> {
+/// `trained` is the model once training and evaluation are over.
+pub(super) fn gather(facts: &Facts<'_>, trained: Option<&ModelFile>) -> Vec<Decision> {
     let mut all = Vec::new();
     task(facts, &mut all);
     source(facts, &mut all);
@@ -23,7 +28,9 @@ pub(super) fn gather(facts: &Facts<'_>) -> Vec<Decision> {
     encoding(facts, &mut all);
     division(facts, &mut all);
     training(facts, &mut all);
-    threshold(facts, &mut all);
+    if let Some(file) = trained {
+        threshold(file, &mut all);
+    }
     device(facts, &mut all);
     all
 }
@@ -123,7 +130,8 @@ fn columns(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         all.push(decision(
             kind,
             what,
-            // Many columns of integers differ in how many integers they hold; that is told in the table.
+            // Many columns of integers differ in how many integers they hold; that is told in the
+            // table.
             format!("{named}{}{fate}", if group.len() > 1 { reason(first) } else { &first.reason }),
             undo.as_deref().map_or_else(String::new, set),
         ));
@@ -342,8 +350,8 @@ fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     let recipe = facts.recipe;
     all.push(decision(
         DecisionKind::Chosen,
-        format!("the network is {}", facts.layers),
-        format!("{} parameters", count(facts.measured.parameters)),
+        format!("the network is {}", facts.run.work.layers),
+        format!("{} parameters", count(facts.run.sizes.parameters)),
         set("model.hidden=[128,64]"),
     ));
     if recipe.loss.kind == ff_nn::LossKind::Auto {
@@ -380,7 +388,7 @@ fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         ),
         set(&format!("optimizer.lr={:.0e}", optimizer.lr() / 3.0)),
     ));
-    let progress = facts.progress;
+    let progress = facts.run.progress;
     if let (Some(best), true) = (progress.best, train.restore_best) {
         let monitored = match train.monitor {
             ff_train::Monitor::Loss => "the lowest validation loss",
@@ -410,12 +418,10 @@ fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     }
 }
 
-fn threshold(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let file = facts.file;
+fn threshold(file: &ModelFile, all: &mut Vec<Decision>) {
     let [_, _] = file.classes.as_slice() else { return };
     let positive = &file.classes[file.positive.unwrap_or(1)];
-    let super::Outcome::Finished { model, .. } = &facts.outcome else { return };
-    match &model.file().chosen {
+    match &file.chosen {
         Some(chosen) => all.push(decision(
             DecisionKind::Chosen,
             format!(
@@ -439,7 +445,7 @@ fn threshold(facts: &Facts<'_>, all: &mut Vec<Decision>) {
 }
 
 fn device(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let cpu = facts.device.cpu();
+    let cpu = facts.run.device.cpu();
     let isa = cpu.isa().to_string();
     let other = if isa == "plain" { "avx2" } else { "plain" };
     all.push(decision(

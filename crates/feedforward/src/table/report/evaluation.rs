@@ -1,10 +1,11 @@
 //! How good the model is: classifiers and regressions.
 
 use super::explain::Explained;
-use super::{Part, segments};
-use crate::recipe::Recipe;
-use crate::scores::Judged;
-use crate::{Predictions, TableModel};
+use super::facts::Part;
+use super::segments;
+use crate::table::model::{Predictions, TableModel};
+use crate::table::recipe::Recipe;
+use crate::table::scores::PartReports;
 use ff_metrics::CalibrationBin as Bin;
 use ff_metrics::{
     ClassCurves, ClassificationReport, Metric, RegressionReport, ThresholdAim, wilson,
@@ -24,7 +25,7 @@ pub(super) fn classification(
     report: &ClassificationReport,
     part: Part<'_>,
     model: &TableModel,
-    judged: &Judged,
+    reports: &PartReports,
     prepared: &Prepared,
     recipe: &Recipe,
 ) -> Classification {
@@ -47,7 +48,7 @@ pub(super) fn classification(
             .filter_map(|curve| precision_recall(report, curve, classes))
             .collect(),
         calibration: calibration(report, classes),
-        threshold: threshold(model, judged.valid_predictions(), prepared, recipe),
+        threshold: threshold(model, reports.valid_predictions(), prepared, recipe),
     }
 }
 
@@ -126,7 +127,8 @@ fn calibration(report: &ClassificationReport, classes: &[String]) -> Option<Cali
     })
 }
 
-/// Neighbouring bins together until each has rows enough to be drawn: single rows would make a saw of the curve.
+/// Neighbouring bins together until each has rows enough to be drawn: single rows would make a saw
+/// of the curve.
 fn merged(bins: &[Bin], rows: usize) -> Vec<Bin> {
     let enough = (rows as u64 / 50).max(5);
     let mut all: Vec<Bin> = Vec::new();

@@ -1,8 +1,11 @@
 //! What the model looks at: permutation importance and partial dependence, at a bounded cost.
 
-use super::{Part, columns};
-use crate::recipe::Recipe;
-use crate::{Predictions, Result, TableModel};
+use super::columns;
+use super::facts::Part;
+use crate::error::Result;
+use crate::table::model::{Predictions, TableModel};
+use crate::table::objective;
+use crate::table::recipe::Recipe;
 use ff_metrics::explain::{
     EncodedRows, ExplainOptions, FeatureGroup, frequent_rows, partial_dependence,
     permutation_importance, quantile_rows,
@@ -13,7 +16,6 @@ use ff_report::{
     Decision, DecisionKind, Dependence, Distribution, Grid, Importance, ImportanceItem,
 };
 use ff_table::{Encoded, FeatureRange, Kind, Prepared, Role, Target, Values};
-use ff_train::tabular;
 
 /// Floating-point operations that importance may cost, a fraction of a second of work.
 const BUDGET: f64 = 4e9;
@@ -118,8 +120,8 @@ fn flop_of_a_row(network: &MlpConfig) -> f64 {
     (flop + 100 * network.outputs + 20 * network.in_features()) as f64
 }
 
-/// The columns whose inputs have the largest weights: inputs are scaled, so weights can be compared. Columns of ids
-/// are always kept.
+/// The columns whose inputs have the largest weights: inputs are scaled, so weights can be
+/// compared. Columns of ids are always kept.
 fn heaviest(
     model: &mut TableModel,
     features: Vec<FeatureRange>,
@@ -182,7 +184,7 @@ fn outputs(
         ..Encoded::default()
     };
     let (network, graph) = model.parts();
-    Ok(tabular::outputs(graph, network, &encoded)?)
+    Ok(objective::outputs(graph, network, &encoded)?)
 }
 
 fn importance(
@@ -210,7 +212,7 @@ fn importance(
         let weight = |row: usize| data.weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
         Ok(match &data.target {
             Some(Target::Class(labels)) => {
-                let probabilities = tabular::probabilities(outputs, width);
+                let probabilities = objective::probabilities(outputs, width);
                 let (mut sum, mut total) = (0.0, 0.0);
                 for (p, &row) in probabilities.chunks_exact(classes.max(1)).zip(rows) {
                     sum -= weight(row) * p[labels[row] as usize].max(f64::EPSILON).ln();
@@ -329,7 +331,8 @@ fn dependence(
         column
     };
     let (mut low, mut high) = (Vec::new(), Vec::new());
-    // The probabilities of a sure model lie at 0 and 1, so that a band over the rows would hide the curve.
+    // The probabilities of a sure model lie at 0 and 1, so that a band over the rows would hide the
+    // curve.
     for rows in answers.iter().filter(|_| classes.is_empty()) {
         let sorted = column(rows);
         let at = |q: f64| sorted[((sorted.len() - 1) as f64 * q).round() as usize];

@@ -1,8 +1,9 @@
 //! The rows with the highest loss, in their own words.
 
 use super::explain::Explained;
-use super::{Part, words};
-use crate::{ModelFile, Predictions};
+use super::facts::Part;
+use crate::table::model::{ModelFile, Predictions};
+use crate::words;
 use ff_report::{Mistake, Mistakes};
 use ff_table::{Kind, Prepared, Target};
 

@@ -1,10 +1,11 @@
-//! The layers, and what the run took beside what was planned.
+//! The layers.
 
-use super::{Facts, Outcome, words};
+use super::facts::Facts;
+use crate::words;
 use ff_graph::ParamInfo;
 use ff_nn::models::Mlp;
 use ff_nn::{Builder, NormKind};
-use ff_report::{Layer, Model, Resource, Unit};
+use ff_report::{Layer, Model};
 use ff_tensor::{DType, Device};
 
 pub(super) fn layers(facts: &Facts<'_>) -> Model {
@@ -54,7 +55,7 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
     }
     let passes = if network.hidden.is_empty() && ids.is_empty() { 2 } else { 3 };
     layers.extend(layer(infos, "output", "feedforward", Some((rows, passes))));
-    Model { summary: facts.layers.into(), layers }
+    Model { summary: facts.run.work.layers.clone(), layers }
 }
 
 /// A layer of several parts, whose names have this prefix.
@@ -71,7 +72,8 @@ fn several(infos: &[ParamInfo], name: &str, kind: &str, cost: (u64, u64)) -> Opt
     Some(Layer { name: name.into(), ..parts.reduce(sum)? })
 }
 
-/// The layer whose parameters have this prefix; `cost` is rows a step and products a row with each weight.
+/// The layer whose parameters have this prefix; `cost` is rows a step and products a row with each
+/// weight.
 fn layer(infos: &[ParamInfo], name: &str, kind: &str, cost: Option<(u64, u64)>) -> Option<Layer> {
     let mine: Vec<&ParamInfo> = infos
         .iter()
@@ -88,55 +90,4 @@ fn layer(infos: &[ParamInfo], name: &str, kind: &str, cost: Option<(u64, u64)>) 
         frozen: false,
         flop: cost.map_or(0, |(rows, products)| 2 * rows * products * weights),
     })
-}
-
-pub(super) fn resources(facts: &Facts<'_>) -> Vec<Resource> {
-    let (planned, progress) = (facts.measured, facts.progress);
-    let train = &facts.recipe.train;
-    let rows = facts.prepared.train.rows;
-    let resource = |name: &str, planned: Option<f64>, measured: Option<f64>, unit| Resource {
-        name: name.into(),
-        planned,
-        measured,
-        unit,
-    };
-    let bytes = |name, count: usize| resource(name, Some(count as f64), None, Unit::Bytes);
-    let (pool, process) = match &facts.outcome {
-        Outcome::Finished { summary, .. } => (summary.pool_bytes, summary.peak_bytes),
-        _ => (facts.device.pool().stats().reserved, crate::memory::process_peak_bytes()),
-    };
-    let step = (progress.step > 0).then(|| progress.seconds / progress.step as f64);
-    // The last batch of an epoch may be short, so rows are counted by the epoch.
-    let rows_a_step = rows as f64 / train.steps_per_epoch(rows).max(1) as f64;
-    let rate = |amount: f64| step.filter(|s| *s > 0.0).map(|seconds| amount / seconds);
-    let mut all = vec![
-        bytes("parameters", planned.parameter_bytes),
-        bytes("gradients", planned.gradient_bytes),
-        bytes("optimiser state", planned.optimizer_bytes),
-        bytes("activations of a step", planned.activation_bytes),
-        resource(
-            "pool and arena, at most",
-            Some(planned.peak_bytes as f64),
-            Some(pool as f64),
-            Unit::Bytes,
-        ),
-    ];
-    if process > 0 {
-        let planned = crate::plan::process_bytes(facts.prepared, planned);
-        let measured = Some(process as f64);
-        all.push(resource("process, at most", Some(planned as f64), measured, Unit::Bytes));
-    }
-    all.extend([
-        resource(
-            "optimiser steps, at most",
-            Some(train.total_steps(rows) as f64),
-            Some(progress.step as f64),
-            Unit::Count,
-        ),
-        resource("arithmetic of a step", Some(planned.flops as f64), None, Unit::Flop),
-        resource("a step, evaluation included", None, step, Unit::Seconds),
-        resource("rows", None, rate(rows_a_step), Unit::PerSecond),
-        resource("arithmetic a second", None, rate(planned.flops as f64), Unit::Flop),
-    ]);
-    all
 }

@@ -1,12 +1,13 @@
 //! Groups of rows on which a regression does worst.
 
 use super::explain::Explained;
-use super::{Part, words};
+use super::facts::Part;
+use crate::words;
 use ff_report::Segment;
 use ff_table::{Kind, Prepared, Values};
 use std::collections::BTreeMap;
 
-/// Segments that are told.
+/// Segments that are shown.
 const TOLD: usize = 10;
 
 /// Columns that are looked at, the most important ones first.
@@ -15,10 +16,11 @@ const COLUMNS: usize = 50;
 /// A segment of fewer rows tells more about its rows than about the model.
 const FEW_ROWS: usize = 8;
 
-/// A segment is told where its error is this many times the error over all rows.
+/// A segment is shown where its error is this many times the error over all rows.
 const WORSE: f64 = 1.05;
 
-/// The segments with the largest root of the mean squared error, one of each column's ranges or categories.
+/// The segments with the largest root of the mean squared error, one of each column's ranges or
+/// categories.
 pub(super) fn worst(
     part: Part<'_>,
     prepared: &Prepared,

@@ -1,6 +1,8 @@
 //! How the rows were divided.
 
-use super::{Facts, columns, words};
+use super::columns;
+use super::facts::Facts;
+use crate::words;
 use ff_report::{Alert, Distribution, Level, Split, SplitPart};
 use ff_table::{Encoded, SplitKind, Target};
 

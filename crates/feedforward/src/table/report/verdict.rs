@@ -1,7 +1,8 @@
 //! The headline scores against the baseline, and what to know before trusting them.
 
-use super::{Part, words};
-use crate::scores::Report;
+use super::facts::Part;
+use crate::table::scores::Report;
+use crate::words;
 use ff_metrics::{Comparison, Direction, Interval, IntervalMethod, Metric, Undefined};
 use ff_report::{Score, Verdict};
 use ff_table::{Level, Prepared};
@@ -58,7 +59,8 @@ fn score(c: &Comparison) -> Score {
     }
 }
 
-/// A score that the baseline does not have: it predicts no positive row, or has no other probabilities.
+/// A score that the baseline does not have: it predicts no positive row, or has no other
+/// probabilities.
 fn alone(metric: Metric, value: f64, interval: Option<Interval>, top_k: usize) -> Score {
     let name = match metric {
         Metric::TopKAccuracy => format!("top-{top_k} accuracy"),

@@ -1,7 +1,7 @@
 //! The `[evaluate]` table of a recipe.
 
+use ff_metrics::ThresholdAim;
 use ff_settings::ConfigError;
-use ff_train::metrics::ThresholdAim;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,19 +11,21 @@ const MAX_SHUFFLES: usize = 1000;
 /// What is measured when training is over.
 ///
 /// ```
-/// let config = feedforward::recipe::EvaluateConfig { top_k: Some(0), ..Default::default() };
+/// let config = feedforward::table::EvaluateConfig { top_k: Some(0), ..Default::default() };
 /// assert_eq!(config.validate().unwrap_err().key, "evaluate.top_k");
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateConfig {
-    /// Two classes: what the decision threshold is chosen for on the validation part; the likelier class by default.
+    /// Two classes: what the decision threshold is chosen for on the validation part; the likelier
+    /// class by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<ThresholdAim>,
     /// The k of the top-k accuracy; 5, or 2 where there are few classes, by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
-    /// How often each column is shuffled for its importance; 0 leaves importance and partial dependence out.
+    /// How often each column is shuffled for its importance; 0 leaves importance and partial
+    /// dependence out.
     pub importance: usize,
 }
 

@@ -2,53 +2,57 @@
 
 use ff_nn::Precision;
 use ff_settings::{ConfigError, Range};
+use ff_text::Pretokenizer;
+use ff_text::TokenizerKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The table `[model]` of a pretraining recipe: a config to begin with from nothing, or a model to go on from.
+/// The table `[model]` of a pretraining recipe: a config to train from scratch, or a model to
+/// continue from.
 ///
 /// ```
-/// let model = feedforward::pretrain::ModelTable::default();
+/// let model = feedforward::language::ModelTable::default();
 /// assert!(model.from.is_none() && !model.recompute);
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelTable {
-    /// A Hugging Face folder (or a run) whose weights, config and tokenizer training goes on from.
+    /// A Hugging Face folder (or a run) with the weights, config and tokenizer to continue from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// A `config.json` to build the model from, with first weights drawn by the seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_file: Option<PathBuf>,
-    /// The same keys as in a `config.json`, written here; they stand above those of `config_file`. `vocab_size` and the
-    /// longest context come from the tokenizer and from `train.context` where they are not given.
+    /// The same keys as in a `config.json`, written here; they override those of `config_file`.
+    /// `vocab_size` and the longest context come from the tokenizer and from `train.context` where
+    /// they are not given.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub config: serde_json::Map<String, serde_json::Value>,
-    /// What matrices are multiplied in: f32, or bf16 with f32 sums and f32 weights.
+    /// The type of matrix products: f32, or bf16 with f32 sums and f32 weights.
     pub precision: Precision,
-    /// Whether each block is computed again in the backward pass in place of keeping what is in it: less memory, a third
-    /// more arithmetic.
+    /// Recompute each block in the backward pass instead of keeping its activations: less memory, a
+    /// third more arithmetic.
     pub recompute: bool,
 }
 
 /// The table `[tokenizer]` of a pretraining recipe: one to load, or one to train on the corpus.
 ///
 /// ```
-/// assert_eq!(feedforward::pretrain::TokenizerTable::default().vocab_size, 4096);
+/// assert_eq!(feedforward::language::TokenizerTable::default().vocab_size, 4096);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerTable {
-    /// A `tokenizer.json`, or a folder with one (or with `vocab.json` and `merges.txt`); a model that training goes on from
-    /// brings its own.
+    /// A `tokenizer.json`, or a folder with one (or with `vocab.json` and `merges.txt`); a model in
+    /// `model.from` brings its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// What kind of tokenizer is trained on the corpus where none is loaded.
+    /// The kind of tokenizer to train on the corpus where none is loaded.
     pub kind: TokenizerKind,
-    /// How text is divided into words that no token crosses, for byte pairs.
+    /// The division of text into words that no token crosses, for byte pairs.
     pub pretokenizer: Pretokenizer,
-    /// How many tokens it has at most; of no meaning for bytes and characters.
+    /// The most tokens; unused for bytes and characters.
     pub vocab_size: usize,
     /// Tokens that never come from text; the first one ends a document.
     pub special: Vec<String>,
@@ -83,7 +87,7 @@ impl TokenizerTable {
 /// The table `[train]` of a pretraining recipe.
 ///
 /// ```
-/// let train = feedforward::pretrain::PretrainConfig { steps: Some(100), ..Default::default() };
+/// let train = feedforward::language::PretrainConfig { steps: Some(100), ..Default::default() };
 /// assert!(train.validate().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -94,40 +98,42 @@ pub struct PretrainConfig {
     pub steps: Option<u64>,
     /// Passes over the corpus.
     pub passes: usize,
-    /// Tokens that a window predicts.
+    /// Tokens predicted per window.
     pub context: usize,
-    /// Windows in a micro-batch: what is in memory at a time.
+    /// Windows per micro-batch, which is in memory at a time.
     pub batch_size: usize,
-    /// Micro-batches in an optimiser step; the loss is averaged over all their tokens.
+    /// Micro-batches per optimiser step; the loss is averaged over all their tokens.
     pub accumulate: usize,
-    /// Whether windows come in passes over the whole corpus, or start anywhere at random.
+    /// Windows in passes over the whole corpus, or from random places.
     pub windows: WindowOrder,
-    /// Train on, and judge by, only what follows this token in its document, such as "=" or "<|assistant|>".
+    /// Train and evaluate only on what follows this token in its document, such as "=" or
+    /// "<|assistant|>".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// Steps between two evaluations; a twentieth of all steps by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<u64>,
-    /// The most windows of the validation part that are judged along the way; all of them at the end.
+    /// The most windows of the validation part per evaluation; all of them at the end.
     pub eval_windows: usize,
-    /// How much of each target is spread over all tokens.
+    /// The part of each target that is spread over all tokens.
     pub label_smoothing: f64,
-    /// What the loss that keeps the sum of exponentials of the logits near 1 is multiplied with; 1e-4 is usual.
+    /// The weight of the loss that keeps the sum of exponentials of the logits near 1; 1e-4 is
+    /// usual.
     pub z_loss: f64,
-    /// Keep the weights of the best evaluation in place of the last ones.
+    /// Keep the weights of the best evaluation instead of the last ones.
     pub restore_best: bool,
-    /// What everything random depends on.
+    /// The seed of everything random.
     pub seed: u64,
     /// The least seconds between two checkpoints; one is always made at the end and on Ctrl-C.
     pub checkpoint_seconds: f64,
-    /// Threads; 0 for one per core. The result does not depend on it.
+    /// Threads; 0 for one per core. Results do not depend on it.
     pub threads: usize,
 }
 
 /// Where windows start.
 ///
 /// ```
-/// use feedforward::pretrain::WindowOrder;
+/// use feedforward::language::WindowOrder;
 /// assert_eq!(WindowOrder::default(), WindowOrder::Passes);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -186,21 +192,21 @@ impl PretrainConfig {
     }
 }
 
-/// The table `[sample]`: what is written along the way.
+/// The table `[sample]`: samples written during training.
 ///
 /// ```
-/// assert!(feedforward::pretrain::SampleConfig::default().prompts.is_empty());
+/// assert!(feedforward::language::SampleConfig::default().prompts.is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleConfig {
-    /// What the model is to go on from, before training, at each evaluation and at the end.
+    /// Prompts to continue before training, at each evaluation and at the end.
     pub prompts: Vec<String>,
-    /// Tokens written at most.
+    /// The most tokens to write.
     pub max_tokens: usize,
-    /// How bold the choice is: 0 takes the likeliest token.
+    /// The sampling temperature; 0 takes the likeliest token.
     pub temperature: f64,
-    /// Only so many of the likeliest tokens are chosen from; 0 for all.
+    /// Sample from the likeliest tokens, so many of them; 0 for all.
     pub top_k: usize,
 }
 

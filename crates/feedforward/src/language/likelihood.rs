@@ -1,7 +1,7 @@
 //! How likely a model finds a text after another one.
 
-use crate::language::LanguageModel;
-use crate::{Error, Result};
+use super::model::LanguageModel;
+use crate::error::{Error, Result};
 use ff_graph::{Graph, Mode};
 use ff_nn::models::TokenBatch;
 use ff_tensor::{Device, Shape, Tensor};
@@ -23,7 +23,8 @@ pub(crate) struct Continuation {
 pub(crate) struct Likelihood {
     /// ln of the probability of all its tokens, each after those before it.
     pub(crate) log_likelihood: f64,
-    /// Whether each token is the likeliest one there, which is whether greedy generation writes them.
+    /// Whether each token is the likeliest one there, which is whether greedy generation writes
+    /// them.
     pub(crate) greedy: bool,
 }
 
@@ -38,7 +39,8 @@ pub(crate) fn likelihoods(
     let longest = model.config().max_positions;
     let vocab = model.config().vocab_size;
     let (model, graph) = model.parts();
-    // Alike lengths together, so that little is padding; the order of the answers is that of the questions.
+    // Alike lengths together, so that little is padding; the order of the answers is that of the
+    // questions.
     let length = |i: usize| pairs[i].given.len() + pairs[i].follows.len();
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     order.sort_by_key(|&i| length(i));

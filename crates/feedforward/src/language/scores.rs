@@ -1,18 +1,19 @@
-//! What a language model is worth: loss, perplexity and bits per byte on text, exact answers, the likeliest of choices.
+//! Scores of a language model: loss, perplexity and bits per byte on text, exact answers, the
+//! likeliest of choices.
 
-use super::Question;
-use super::score::{Continuation, likelihoods};
-use crate::language::LanguageModel;
-use crate::{Error, Result};
+use super::addition::Question;
+use super::likelihood::{Continuation, likelihoods};
+use super::model::LanguageModel;
+use super::objective::{Windows, evaluate_parts};
+use crate::error::{Error, Result};
 use ff_metrics::{Bootstrap, Interval};
 use ff_text::TokenData;
-use ff_train::language::Windows;
 use serde::{Deserialize, Serialize};
 
-/// How well a text is predicted.
+/// The scores of predicting a text.
 ///
 /// ```
-/// use feedforward::pretrain::TextScores;
+/// use feedforward::language::TextScores;
 /// let scores = TextScores::new(2.0 * 8f64.ln(), 2, 3);
 /// assert!((scores.perplexity - 8.0).abs() < 1e-12);
 /// assert!((scores.bits_per_byte - 2.0).abs() < 1e-12); // 3 bits each of 2 tokens, over 3 bytes
@@ -29,7 +30,7 @@ pub struct TextScores {
     pub tokens: u64,
     /// Bytes of the text.
     pub bytes: u64,
-    /// Where the loss of such a text lies with a chance of 95 %; none for a short text.
+    /// The 95 % confidence interval of the loss; none for a short text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
 }
@@ -49,20 +50,30 @@ impl TextScores {
     }
 }
 
-/// Tokens side by side that are drawn together for the interval: neighbours are alike, and to draw them one by one would
-/// make it too narrow.
+/// Tokens side by side that are drawn together for the interval: neighbours are alike, and to draw
+/// them one by one would make it too narrow.
 pub(crate) const STRETCH: usize = 1024;
+
+/// What was found at the end of a run; `None` for what the run cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Scores {
+    /// On the whole validation part.
+    pub(crate) valid: Option<TextScores>,
+    /// On the test questions.
+    pub(crate) exact: Option<Exact>,
+}
 
 /// How many answers are right.
 ///
 /// ```
-/// assert_eq!(feedforward::pretrain::Exact { questions: 4, right: 3 }.share(), 0.75);
+/// assert_eq!(feedforward::language::Exact { questions: 4, right: 3 }.share(), 0.75);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exact {
     /// All questions.
     pub questions: usize,
-    /// Those whose answer greedy generation writes to the letter, or whose right choice is the likeliest.
+    /// Those whose answer greedy generation writes to the letter, or whose right choice is the
+    /// likeliest.
     pub right: usize,
 }
 
@@ -73,7 +84,8 @@ impl Exact {
     }
 }
 
-/// The scores on a stream of tokens, window by window: a token is predicted from those before it in its window.
+/// The scores on a stream of tokens, window by window: a token is predicted from those before it in
+/// its window.
 ///
 /// # Errors
 /// An operation failed.
@@ -85,10 +97,9 @@ pub(crate) fn text(
 ) -> Result<TextScores> {
     let (network, graph) = model.parts();
     let batch = (STRETCH / windows.context.max(1)).clamp(1, batch.max(1));
-    let parts =
-        ff_train::language::evaluate_parts(graph, network, windows, tokens, batch, usize::MAX)?;
+    let parts = evaluate_parts(graph, network, windows, tokens, batch, usize::MAX)?;
     let (sum, count) = parts.iter().fold((0.0, 0.0), |(sum, count), p| (sum + p.0, count + p.1));
-    // Where only answers are judged, their share of the bytes counts.
+    // Where only answers are predicted, their share of the bytes counts.
     let share = count / (tokens.tokens().saturating_sub(1).max(1) as f64);
     let bytes =
         if windows.after.is_some() { tokens.bytes() as f64 * share } else { tokens.bytes() as f64 };
@@ -116,7 +127,7 @@ pub(crate) fn exact(model: &mut LanguageModel, questions: &[Question]) -> Result
 ///
 /// ```
 /// let json = r#"{"prompt": "2+2=", "choices": ["4", "5"], "answer": 0}"#;
-/// let question: feedforward::pretrain::Choice = serde_json::from_str(json)?;
+/// let question: feedforward::language::Choice = serde_json::from_str(json)?;
 /// assert_eq!(question.choices[question.answer], "4");
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -130,11 +141,11 @@ pub struct Choice {
     pub answer: usize,
 }
 
-/// How choices were made: by the likelihood of the whole choice, and by that of its bytes on the mean, which does not
-/// favour short ones.
+/// How choices were made: by the likelihood of the whole choice, and by that of its bytes on the
+/// mean, which does not favour short ones.
 ///
 /// ```
-/// use feedforward::pretrain::{Choices, Exact};
+/// use feedforward::language::{Choices, Exact};
 /// let all = Exact { questions: 2, right: 2 };
 /// assert_eq!(Choices { by_likelihood: all, by_byte: all }.by_byte.share(), 1.0);
 /// ```
@@ -177,7 +188,8 @@ pub(crate) fn choices(model: &mut LanguageModel, questions: &[Choice]) -> Result
     Ok(Choices { by_likelihood: of(by_likelihood), by_byte: of(by_byte) })
 }
 
-/// The tokens of a prompt and of what follows it: where the tokenizer would join letters of both, the prompt ends earlier.
+/// The tokens of a prompt and of what follows it: where the tokenizer would join letters of both,
+/// the prompt ends earlier.
 fn continuation(model: &LanguageModel, prompt: &str, follows: &str) -> Result<Continuation> {
     let no_tokenizer = "the model's folder has no tokenizer (tokenizer.json); add one";
     let tokenizer = model.tokenizer().ok_or_else(|| Error::usage(no_tokenizer))?;

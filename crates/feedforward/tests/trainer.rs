@@ -1,6 +1,8 @@
-//! The promises of the trainer: the same bits whatever the threads and however often a run was stopped.
+//! The promises of the trainer: the same bits whatever the threads and however often a run was
+//! stopped.
 #![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
 
+use feedforward::table::objective::TabularObjective;
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
 use ff_nn::{Builder, Loss, LossConfig, ModelConfig, NormKind};
@@ -9,7 +11,6 @@ use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Device, DeviceOptions, Key, Rng};
 use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use ff_train::schedule::{FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span};
-use ff_train::tabular::TabularObjective;
 use ff_train::{
     Checkpoint, CheckpointPlace, Error, Event, Monitor, Observer, Stop, TrainConfig, Trainer,
 };
@@ -194,7 +195,8 @@ fn a_run_stopped_after_any_step_ends_with_the_bits_of_one_that_was_not() {
     }
 }
 
-/// The best epoch's weights have a file of their own, with the names of a model; a resumed run writes the same one.
+/// The best epoch's weights have a file of their own, with the names of a model; a resumed run
+/// writes the same one.
 #[test]
 fn the_best_weights_lie_beside_the_checkpoint() {
     let setting = Setting::everything();
@@ -328,8 +330,13 @@ fn patience_stops_and_the_best_weights_come_back() {
     let best = progress.best.unwrap();
     assert_eq!(progress.epoch, best.epoch + 5);
     let graph = trainer.graph_mut();
-    let (found, _) =
-        ff_train::tabular::evaluate(graph, &setting.model, &setting.loss, &setting.valid).unwrap();
+    let (found, _) = feedforward::table::objective::evaluate(
+        graph,
+        &setting.model,
+        &setting.loss,
+        &setting.valid,
+    )
+    .unwrap();
     assert_eq!(Some(found.loss), progress.history[best.epoch - 1].valid_loss);
     assert!(progress.history.iter().all(|r| r.valid_loss >= Some(found.loss)));
 }
@@ -424,7 +431,8 @@ fn a_checkpoint_of_something_else_is_refused_with_a_way_out() {
     assert!(Checkpoint::open(&missing, isa).unwrap_err().to_string().contains("no/such/file"));
 }
 
-/// A disk that is full when the checkpoint is written ends the run with the reason, and leaves the last checkpoint.
+/// A disk that is full when the checkpoint is written ends the run with the reason, and leaves the
+/// last checkpoint.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_checkpoint_that_cannot_be_written_says_so() {

@@ -6,7 +6,11 @@ use ff_metrics::{Metric, Scores};
 use ff_train::EpochRecord;
 use serde::Serialize;
 
-use crate::{Error, PartScores, Recipe, Result, RunFolder};
+use super::recipe::Recipe;
+use super::scores::PartScores;
+use crate::error::{Error, Result};
+use crate::run::difference::{Difference, differences, flat};
+use crate::run::folder::RunFolder;
 
 /// Runs side by side.
 ///
@@ -23,17 +27,14 @@ pub struct CompareSummary {
     pub runs: Vec<ComparedRun>,
     /// The recipe's keys whose values differ.
     pub differences: Vec<Difference>,
-    /// Whether all runs had the same data, by its hash; scores on different rows say little about models.
+    /// Whether all runs had the same data, by its hash; scores on different rows say little about
+    /// models.
     pub same_data: bool,
     /// Whether all runs divided their rows alike, so that their parts hold the same rows.
     pub same_split: bool,
 }
 
 /// One of the runs.
-///
-/// ```
-/// fn line(run: &feedforward::ComparedRun) -> String { format!("{run:?}") }
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparedRun {
     /// Its folder.
@@ -52,19 +53,6 @@ pub struct ComparedRun {
     pub best_valid_loss: Option<f64>,
     /// Values of the model.
     pub parameters: Option<usize>,
-}
-
-/// A key of the recipe and each run's value as TOML; `None` where a run does not have it.
-///
-/// ```
-/// fn line(difference: &feedforward::Difference) -> String { format!("{difference:?}") }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// The key from the recipe's root.
-    pub key: String,
-    /// One value a run.
-    pub values: Vec<Option<String>>,
 }
 
 impl CompareSummary {
@@ -105,22 +93,6 @@ pub fn compare(runs: &[PathBuf]) -> Result<CompareSummary> {
     Ok(CompareSummary { runs: compared, differences, same_data, same_split })
 }
 
-/// What differs between two recipes, in a few words: `train.epochs: 60 → 80, …`.
-pub(crate) fn changes(before: &str, now: &str) -> String {
-    let recipes: Result<Vec<_>, toml::de::Error> =
-        [before, now].iter().map(|text| Ok(flat(toml::from_str(text)?))).collect();
-    let Ok(recipes) = recipes else { return String::new() };
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
-    let changes: Vec<String> = differences(&recipes)
-        .iter()
-        .take(5)
-        .map(|d| {
-            format!("{}: {}", d.key, d.values.iter().map(shown).collect::<Vec<_>>().join(" → "))
-        })
-        .collect();
-    changes.join(", ")
-}
-
 fn read_run(folder: &RunFolder, finished: bool) -> Result<ComparedRun> {
     let scores: Option<serde_json::Value> = read_json(&folder.scores())?;
     let part = |name: &str| -> Option<Scores> {
@@ -130,7 +102,8 @@ fn read_run(folder: &RunFolder, finished: bool) -> Result<ComparedRun> {
     let last = history.last();
     let losses = history.iter().filter_map(|record| record.valid_loss);
     let model = folder.model().join("model.safetensors");
-    let parameters = if model.is_file() { Some(crate::inspect(&model)?.values) } else { None };
+    let parameters =
+        if model.is_file() { Some(crate::inspect::inspect(&model)?.values) } else { None };
     Ok(ComparedRun {
         run: folder.path().to_owned(),
         finished,
@@ -155,7 +128,8 @@ fn read_json(path: &Path) -> Result<Option<serde_json::Value>> {
     }
 }
 
-/// The epochs of `metrics.jsonl`; a last line that is not whole is that of a run which is being written or was killed.
+/// The epochs of `metrics.jsonl`; a last line that is not whole is that of a run which is being
+/// written or was killed.
 fn read_history(path: &Path) -> Result<Vec<EpochRecord>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -176,67 +150,9 @@ fn read_history(path: &Path) -> Result<Vec<EpochRecord>> {
     Ok(history)
 }
 
-/// A table's values by dotted key.
-fn flat(table: toml::Table) -> Vec<(String, String)> {
-    fn walk(prefix: &str, value: toml::Value, to: &mut Vec<(String, String)>) {
-        match value {
-            toml::Value::Table(table) => {
-                for (key, value) in table {
-                    let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
-                    walk(&key, value, to);
-                }
-            }
-            value => to.push((prefix.to_owned(), value.to_string())),
-        }
-    }
-    let mut all = Vec::new();
-    walk("", toml::Value::Table(table), &mut all);
-    all
-}
-
-/// The keys whose values differ, in the order in which they are first met.
-fn differences(recipes: &[Vec<(String, String)>]) -> Vec<Difference> {
-    let mut keys: Vec<&str> = Vec::new();
-    for (key, _) in recipes.iter().flatten() {
-        if !keys.contains(&key.as_str()) {
-            keys.push(key);
-        }
-    }
-    let value = |recipe: &Vec<(String, String)>, key: &str| {
-        recipe.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone())
-    };
-    keys.into_iter()
-        .map(|key| Difference {
-            key: key.to_owned(),
-            values: recipes.iter().map(|recipe| value(recipe, key)).collect(),
-        })
-        .filter(|difference| difference.values.windows(2).any(|pair| pair[0] != pair[1]))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_differs_is_listed() {
-        let recipe = |text: &str| flat(toml::from_str(text).unwrap());
-        let recipes = [
-            recipe("a = 1\nmodel = { hidden = [2], x = 'same' }"),
-            recipe("a = 1\nmodel = { hidden = [3], x = 'same', dropout = 0.5 }"),
-        ];
-        let found = differences(&recipes);
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(found.len(), 2);
-        assert_eq!(
-            (found[0].key.as_str(), &found[0].values),
-            ("model.hidden", &vec![some("[2]"), some("[3]")])
-        );
-        assert_eq!(
-            (found[1].key.as_str(), &found[1].values),
-            ("model.dropout", &vec![None, some("0.5")])
-        );
-    }
 
     #[test]
     fn a_history_that_is_being_written_is_read_up_to_its_last_whole_line() {

@@ -1,0 +1,31 @@
+//! Tables: rows of numbers and categories, a class or a number to predict. Reading and encoding
+//! them is `ff_table`, which is re-exported here whole.
+
+pub use ff_table::*;
+
+mod compare;
+mod cross_validate;
+mod evaluate;
+mod evaluate_config;
+mod find_lr;
+mod model;
+pub mod objective;
+mod predict;
+mod recipe;
+mod report;
+pub mod scores;
+mod setup;
+mod task;
+
+pub use compare::{CompareSummary, ComparedRun, compare};
+pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
+pub use evaluate::{EvaluateSummary, evaluate};
+pub use evaluate_config::EvaluateConfig;
+pub use find_lr::{LrSuggestion, find_lr};
+pub use model::{ModelFile, Predictions, TableModel};
+pub use predict::{PredictOptions, PredictSummary, predict};
+pub use recipe::Recipe;
+pub use scores::PartScores;
+pub use task::{TrainSummary, plan, train};
+
+pub(crate) use task::Tables;

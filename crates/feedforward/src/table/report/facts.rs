@@ -1,0 +1,36 @@
+//! What the sections of a table's report are gathered from.
+
+use crate::run::facts;
+use crate::table::model::ModelFile;
+use crate::table::recipe::Recipe;
+use ff_table::{Encoded, Prepared};
+
+/// A table's run at one moment.
+pub(crate) struct Facts<'a> {
+    pub(crate) run: &'a facts::Facts<'a>,
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) prepared: &'a Prepared,
+    /// The network before training.
+    pub(crate) file: &'a ModelFile,
+    /// The name of the loss.
+    pub(crate) loss: &'a str,
+}
+
+/// The rows that the main scores come from.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) name: &'static str,
+    pub(super) data: &'a Encoded,
+    /// Their indices in the table.
+    pub(super) rows: &'a [usize],
+}
+
+impl<'a> Part<'a> {
+    pub(super) fn of(prepared: &'a Prepared, name: &'static str) -> Self {
+        let (data, rows) = match name {
+            "test" => (&prepared.test, &prepared.parts.test),
+            _ => (&prepared.valid, &prepared.parts.valid),
+        };
+        Self { name, data, rows }
+    }
+}
