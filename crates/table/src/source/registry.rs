@@ -7,23 +7,28 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::format::{Format, Source};
-use super::{csv, idx, jsonl, npy, npz, parquet};
 
 /// Every format, in the order in which formats are listed and a file's first bytes are compared.
-static SOURCES: [&dyn Source; 6] =
-    [&csv::Csv, &parquet::Parquet, &jsonl::Jsonl, &npy::Npy, &npz::Npz, &idx::Idx];
+static SOURCES: &[&dyn Source] = &[
+    &super::csv::Csv,
+    &super::parquet::Parquet,
+    &super::jsonl::Jsonl,
+    &super::npy::Npy,
+    &super::npz::Npz,
+    &super::idx::Idx,
+];
 
 impl Format {
     /// Text with a delimiter.
-    pub const CSV: Self = Self(&csv::Csv);
+    pub const CSV: Self = Self(&super::csv::Csv);
     /// One JSON object a line.
-    pub const JSONL: Self = Self(&jsonl::Jsonl);
+    pub const JSONL: Self = Self(&super::jsonl::Jsonl);
     /// Apache Parquet.
-    pub const PARQUET: Self = Self(&parquet::Parquet);
+    pub const PARQUET: Self = Self(&super::parquet::Parquet);
 
     /// Every format.
     pub fn all() -> impl Iterator<Item = Self> {
-        SOURCES.into_iter().map(Self)
+        SOURCES.iter().map(|source| Self(*source))
     }
 
     /// The format of this name, as `data.format` has it.
