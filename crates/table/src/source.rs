@@ -7,6 +7,7 @@ use crate::error::DataError;
 use crate::error::Result;
 use crate::table::Table;
 
+mod arrow;
 mod csv;
 mod format;
 mod guard;

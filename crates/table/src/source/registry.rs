@@ -16,6 +16,7 @@ static SOURCES: &[&dyn Source] = &[
     &super::npy::Npy,
     &super::npz::Npz,
     &super::idx::Idx,
+    &super::arrow::Arrow,
 ];
 
 impl Format {
