@@ -419,24 +419,3 @@ fn the_verdict_names_split_baseline_and_direction() {
         assert!(page.contains(text), "{text}");
     }
 }
-
-#[test]
-fn figures_stand_alone_and_are_well_formed() {
-    let data = full(9, "a<b>");
-    for which in [
-        Figure::Curve(0),
-        Figure::Confusion,
-        Figure::Roc,
-        Figure::PrecisionRecall,
-        Figure::Calibration,
-        Figure::Predicted,
-        Figure::Residuals,
-        Figure::Importance,
-    ] {
-        let file = figure(&data, which).unwrap_or_else(|| panic!("{which:?}"));
-        well_formed(&file);
-        assert!(file.contains("xmlns=") && file.contains("--c1:"));
-    }
-    assert_eq!(figure(&data, Figure::Curve(99)), None);
-    assert_eq!(figure(&ReportData::default(), Figure::Importance), None);
-}

@@ -10,7 +10,7 @@ mod regression;
 
 use std::{error::Error, fs, path::PathBuf};
 
-use ff_report::{Figure, ReportData, figure, render};
+use ff_report::{ReportData, render};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "report-demo".into()));
@@ -23,18 +23,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     for (name, data) in &reports {
         fs::write(folder.join(format!("{name}.html")), render(data))?;
-    }
-    let figures = [
-        ("loss", &reports[0].1, Figure::Curve(0)),
-        ("confusion", &reports[1].1, Figure::Confusion),
-        ("roc", &reports[0].1, Figure::Roc),
-        ("importance", &reports[0].1, Figure::Importance),
-        ("predicted", &reports[2].1, Figure::Predicted),
-    ];
-    for (name, data, which) in figures {
-        if let Some(svg) = figure(data, which) {
-            fs::write(folder.join(format!("{name}.svg")), svg)?;
-        }
     }
     Ok(())
 }

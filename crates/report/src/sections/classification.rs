@@ -62,26 +62,6 @@ fn matrix(c: &Classification) -> String {
     figure("matrix", "Confusion matrix", &scroll, &note)
 }
 
-pub(super) fn single_confusion(data: &ReportData) -> Option<(String, String)> {
-    let c = data.classification.as_ref().filter(|c| !c.confusion.is_empty())?;
-    Some(("Confusion matrix".into(), confusion::chart(c).0))
-}
-
-pub(super) fn single_roc(data: &ReportData) -> Option<(String, String)> {
-    let c = data.classification.as_ref().filter(|c| !c.roc.is_empty())?;
-    Some(("ROC".into(), rates::roc(&c.roc, 400.0, 360.0)))
-}
-
-pub(super) fn single_precision_recall(data: &ReportData) -> Option<(String, String)> {
-    let c = data.classification.as_ref().filter(|c| !c.precision_recall.is_empty())?;
-    Some(("Precision–recall".into(), rates::precision_recall(&c.precision_recall, 400.0, 360.0)))
-}
-
-pub(super) fn single_calibration(data: &ReportData) -> Option<(String, String)> {
-    let k = data.classification.as_ref()?.calibration.as_ref()?;
-    Some(("Calibration".into(), rates::calibration(k, 400.0, 360.0)))
-}
-
 fn scores(c: &Classification) -> String {
     if c.per_class.is_empty() && c.means.is_empty() {
         return String::new();

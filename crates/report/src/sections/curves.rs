@@ -45,12 +45,6 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "curves", title: "Training", lead: String::new(), body })
 }
 
-pub(super) fn single(data: &ReportData, i: usize) -> Option<(String, String)> {
-    let curves = data.curves.as_ref()?;
-    let panel = curves.panels.get(i)?;
-    Some((panel.title.clone(), chart(panel, &curves.marks, 640.0, 320.0)))
-}
-
 /// The panel's own note, and a word on smoothing and on values that could not be drawn.
 fn note(panel: &Panel) -> String {
     let gaps: usize =

@@ -32,11 +32,6 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "importance", title: "Importance", lead, body })
 }
 
-pub(super) fn single(data: &ReportData) -> Option<(String, String)> {
-    let importance = data.importance.as_ref()?;
-    Some(("Permutation importance".into(), chart(importance, &sorted(importance), 640.0)))
-}
-
 fn sorted(importance: &Importance) -> Vec<&ImportanceItem> {
     let mut items: Vec<&ImportanceItem> = importance.items.iter().collect();
     // What is not a number goes last.

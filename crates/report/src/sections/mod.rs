@@ -21,7 +21,6 @@ mod threshold;
 mod verdict;
 
 use super::{
-    Figure,
     data::{Alert, Level, ReportData},
     html::{Clip, put},
     number,
@@ -58,20 +57,6 @@ pub(super) fn all(data: &ReportData) -> Vec<Section> {
         environment::section,
     ];
     sections.into_iter().filter_map(|section| section(data)).collect()
-}
-
-/// One chart by itself, with its title.
-pub(super) fn single(data: &ReportData, which: Figure) -> Option<(String, String)> {
-    match which {
-        Figure::Curve(i) => curves::single(data, i),
-        Figure::Confusion => classification::single_confusion(data),
-        Figure::Roc => classification::single_roc(data),
-        Figure::PrecisionRecall => classification::single_precision_recall(data),
-        Figure::Calibration => classification::single_calibration(data),
-        Figure::Predicted => regression::single_predicted(data),
-        Figure::Residuals => regression::single_residuals(data),
-        Figure::Importance => importance::single(data),
-    }
 }
 
 /// Findings as a list, the serious ones first.

@@ -59,14 +59,6 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "regression", title: "Predictions", lead, body })
 }
 
-pub(super) fn single_predicted(data: &ReportData) -> Option<(String, String)> {
-    data.regression.as_ref().map(|r| ("Predicted against true".into(), predicted(r, 400.0, 360.0)))
-}
-
-pub(super) fn single_residuals(data: &ReportData) -> Option<(String, String)> {
-    data.regression.as_ref().map(|r| ("Residuals".into(), residuals(r, 400.0, 360.0)))
-}
-
 /// Rows where both values are finite, as (actual, predicted).
 fn pairs(r: &Regression) -> impl Iterator<Item = (f64, f64)> {
     let pairs = r.actual.iter().copied().zip(r.predicted.iter().copied());

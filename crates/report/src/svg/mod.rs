@@ -26,7 +26,7 @@ pub(crate) const THIRD: f64 = 300.0;
 /// The width of a chart that spans a desktop page.
 pub(crate) const WIDE: f64 = 880.0;
 
-/// The styles of charts, shared by the page and by standalone files.
+/// The styles of charts.
 pub(crate) const STYLE: &str = include_str!("chart.css");
 
 /// The opening tag of a chart that scales with its container.
@@ -45,35 +45,6 @@ pub(crate) fn responsive(draw: impl Fn(f64) -> String) -> String {
         draw(WIDE),
         draw(NARROW)
     )
-}
-
-/// A chart as a file of its own: the colours come along and follow the viewer's light or dark mode.
-///
-/// `None` when `svg` is not a drawing of ours, such as the note that stands where there is no data.
-pub(crate) fn standalone(title: &str, svg: &str) -> Option<String> {
-    const MARGIN: f64 = 16.0;
-    let (attributes, content) = svg.strip_prefix("<svg")?.split_once('>')?;
-    let size = attributes.split_once("viewBox=\"0 0 ")?.1.split_once('"')?.0;
-    let (width, height) = size.split_once(' ')?;
-    let (width, height): (f64, f64) = (width.parse().ok()?, height.parse().ok()?);
-    let (full_width, full_height) = (px(width + 2.0 * MARGIN), px(height + 2.0 * MARGIN));
-    let attributes = attributes.replace(
-        &format!("viewBox=\"0 0 {size}\""),
-        &format!(
-            "viewBox=\"-{MARGIN} -{MARGIN} {full_width} {full_height}\" width=\"{full_width}\" \
-             height=\"{full_height}\""
-        ),
-    );
-    let (light, dark) = (palette::light(), palette::dark());
-    Some(format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\"{attributes}><title>{}</title><style>{STYLE}\
-         svg.chart{{{light}font-family:{};width:auto;height:auto}}\
-         @media (prefers-color-scheme:dark){{svg.chart{{{dark}}}}}</style>\
-         <rect x=\"-{MARGIN}\" y=\"-{MARGIN}\" width=\"100%\" height=\"100%\" rx=\"8\" \
-         fill=\"var(--surface)\"/>{content}\n",
-        Esc(title),
-        palette::FONT
-    ))
 }
 
 /// A coordinate: one decimal, which is finer than a pixel on any screen.
@@ -138,16 +109,5 @@ mod tests {
         let cut = fit("a_very_long_column_name_that_cannot_fit", 12.0, 80.0);
         assert!(cut.ends_with('…') && text_width(&cut, 12.0) <= 80.0, "{cut}");
         assert_eq!(fit("x", 12.0, 1.0), "…");
-    }
-
-    #[test]
-    fn a_standalone_file_has_one_root_and_its_own_colours() {
-        let file = standalone("a <b>", &format!("{}><g></g></svg>", open("line", 4.0, 3.0, "l")));
-        let file = file.unwrap();
-        assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart line\""));
-        assert!(file.contains("viewBox=\"-16 -16 36 35\" width=\"36\" height=\"35\""), "{file}");
-        assert_eq!(file.matches("<svg").count(), 1);
-        assert!(file.contains("--c1:") && file.contains("a &lt;b&gt;"));
-        assert_eq!(standalone("t", "<p>No data</p>"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The colours, once for the page and for standalone charts, chosen to hold up for colour-blind readers.
+//! The colours, chosen to hold up for colour-blind readers.
 //!
 //! Series differ in lightness as well as in hue (blue against orange first, which all common forms of
 //! colour blindness keep apart), and a test checks every pair that carries text against WCAG's contrast.
