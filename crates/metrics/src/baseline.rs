@@ -74,8 +74,8 @@ pub struct Baseline {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]
 pub enum BaselineRule {
-    /// Always the most frequent class, with the classes' shares as its probabilities (scikit-learn's
-    /// `DummyClassifier(strategy="prior")`).
+    /// Always the most frequent class, with the classes' shares as its probabilities
+    /// (scikit-learn's `DummyClassifier(strategy="prior")`).
     Majority {
         /// The most frequent class.
         class: usize,
@@ -132,8 +132,8 @@ pub struct Comparison {
     pub baseline: f64,
     /// By how much the model is better (negative if worse), over the same resampled rows for both.
     pub gain: Option<Interval>,
-    /// The verdict: better (or worse) if the gain's interval excludes 0 and the model's interval excludes the
-    /// baseline's value.
+    /// The verdict: better (or worse) if the gain's interval excludes 0 and the model's interval
+    /// excludes the baseline's value.
     pub outcome: Outcome,
 }
 
@@ -208,8 +208,8 @@ pub(super) fn majority(shares: &[f64]) -> usize {
     input::argmax(shares)
 }
 
-/// Scores of the majority rule where the labels of each class weigh `actual`; closed forms, because its
-/// prediction is the same on every row.
+/// Scores of the majority rule where the labels of each class weigh `actual`; closed forms, because
+/// its prediction is the same on every row.
 pub(super) fn prior_values(
     actual: &[f64],
     shares: &[f64],

@@ -61,8 +61,8 @@ impl Interval {
     }
 }
 
-/// Wilson's score interval of a share of `hits` in `rows` (Wilson 1927); unlike the textbook p ± 2σ it
-/// stays within [0, 1] and is not empty where every row is right; `None` without rows.
+/// Wilson's score interval of a share of `hits` in `rows` (Wilson 1927); unlike the textbook p ± 2σ
+/// it stays within [0, 1] and is not empty where every row is right; `None` without rows.
 ///
 /// ```
 /// let all_right = ff_metrics::wilson(20.0, 20.0).unwrap();
@@ -85,8 +85,8 @@ pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
 /// How often rows are drawn anew, and from which seed.
 ///
 /// Draws come from a counter-based generator, so that they depend on nothing but the seed, the
-/// number of the resample and the number of rows. On many rows fewer resamples are drawn (never below
-/// 200), so that 100,000 rows cost about a second.
+/// number of the resample and the number of rows. On many rows fewer resamples are drawn (never
+/// below 200), so that 100,000 rows cost about a second.
 ///
 /// ```
 /// let bootstrap = ff_metrics::Bootstrap::default();
@@ -107,7 +107,8 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// The interval of a mean over parts, each with its sum and its count; `None` for fewer than ten.
+    /// The interval of a mean over parts, each with its sum and its count; `None` for fewer than
+    /// ten.
     ///
     /// ```
     /// let parts: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i % 10), 2.0)).collect();
@@ -143,7 +144,8 @@ impl Bootstrap {
         Err(MetricError::Setting { name: "bootstrap", problem })
     }
 
-    /// The number of resamples that the budget allows for metrics that visit each row `visits` times.
+    /// The number of resamples that the budget allows for metrics that visit each row `visits`
+    /// times.
     pub(super) fn affordable(self, rows: usize, visits: usize) -> usize {
         let affordable = (BUDGET / (rows as f64 * visits as f64)) as usize;
         self.resamples.min(affordable.max(MIN_RESAMPLES))
@@ -165,7 +167,8 @@ impl Samples {
         }
     }
 
-    /// The percentile interval; `None` if the metric is undefined in more than a tenth of the resamples.
+    /// The percentile interval; `None` if the metric is undefined in more than a tenth of the
+    /// resamples.
     pub(super) fn interval(mut self) -> Option<Interval> {
         let n = self.values.len();
         if n < 2 || self.undefined as f64 > MAX_UNDEFINED * (n + self.undefined) as f64 {

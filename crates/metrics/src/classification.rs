@@ -36,20 +36,21 @@ const TOP_CONFUSIONS: usize = 10;
 pub struct ClassificationOptions<'a> {
     /// The positive class of two; by default class 1.
     pub positive: Option<usize>,
-    /// Two classes: the positive one is predicted from this probability on; by default the more probable
-    /// class is predicted.
+    /// Two classes: the positive one is predicted from this probability on; by default the more
+    /// probable class is predicted.
     pub threshold: Option<f64>,
     /// What each row weighs; by default 1.
     pub weights: Option<&'a [f32]>,
-    /// Each class's share of the training part ([`class_shares`](super::class_shares)), for the baseline; by
-    /// default the shares of the evaluated rows, which favours the baseline a little.
+    /// Each class's share of the training part ([`class_shares`](super::class_shares)), for the
+    /// baseline; by default the shares of the evaluated rows, which favours the baseline a little.
     pub shares: Option<&'a [f64]>,
     /// The metric of the verdict; by default the accuracy.
     pub primary: Option<Metric>,
-    /// The k of the top-k accuracy; by default 5, or 2 where there are at most 5 classes. With as many
-    /// classes as k it says nothing and is left out.
+    /// The k of the top-k accuracy; by default 5, or 2 where there are at most 5 classes. With as
+    /// many classes as k it says nothing and is left out.
     pub top_k: Option<usize>,
-    /// Bins of equal width of the reliability diagram and the calibration error (15, as in Guo et al. 2017).
+    /// Bins of equal width of the reliability diagram and the calibration error (15, as in Guo et
+    /// al. 2017).
     pub bins: usize,
     /// Points that a curve has at most; 0 leaves curves out.
     pub curve_points: usize,
@@ -74,7 +75,8 @@ impl Default for ClassificationOptions<'_> {
 }
 
 impl ClassificationOptions<'_> {
-    /// Scores only, without curves, intervals and verdict: for the validation part after each epoch.
+    /// Scores only, without curves, intervals and verdict: for the validation part after each
+    /// epoch.
     pub fn scores_only() -> Self {
         Self { curve_points: 0, bootstrap: None, ..Self::default() }
     }
@@ -100,7 +102,8 @@ pub struct ClassScores {
     pub recall: Option<f64>,
     /// 2 TP / (2 TP + FP + FN); `None` if it is neither a label nor predicted.
     pub f1: Option<f64>,
-    /// Area under its ROC curve; `None` if it, or everything else, has no row, and for the negative class of two.
+    /// Area under its ROC curve; `None` if it, or everything else, has no row, and for the negative
+    /// class of two.
     pub roc_auc: Option<f64>,
     /// Its average precision; `None` if it has no row, and for the negative class of two.
     pub pr_auc: Option<f64>,
@@ -163,8 +166,8 @@ pub struct ClassificationReport {
     pub confusion: Option<ConfusionMatrix>,
     /// The most frequent confusions, the most frequent first.
     pub top_confusions: Vec<Confusion>,
-    /// The reliability diagram: of two classes the positive one's probability, of more the probability of
-    /// the predicted class. `ece` belongs to these bins.
+    /// The reliability diagram: of two classes the positive one's probability, of more the
+    /// probability of the predicted class. `ece` belongs to these bins.
     pub calibration: Vec<CalibrationBin>,
     /// Curves: of two classes the positive one's, of more those of the ten most frequent.
     pub curves: Vec<ClassCurves>,
@@ -172,7 +175,8 @@ pub struct ClassificationReport {
     pub baseline: Baseline,
     /// Model and baseline, metric by metric.
     pub comparisons: Vec<Comparison>,
-    /// The comparison by the primary metric; `None` without intervals, or if that metric is not defined.
+    /// The comparison by the primary metric; `None` without intervals, or if that metric is not
+    /// defined.
     pub verdict: Option<Comparison>,
 }
 
@@ -183,8 +187,8 @@ impl ClassificationReport {
     /// `labels` is `[N]`, `probabilities` `[N, classes]`, row-major.
     ///
     /// # Errors
-    /// Everything that [`MetricError`] lists. Valid rows on which a metric has no value are no error: see
-    /// [`undefined`](Self::undefined).
+    /// Everything that [`MetricError`] lists. Valid rows on which a metric has no value are no
+    /// error: see [`undefined`](Self::undefined).
     pub fn compute<L: ClassLabel, P: Real>(
         labels: &[L],
         probabilities: &[P],

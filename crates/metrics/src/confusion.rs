@@ -1,4 +1,5 @@
-//! Metrics that follow from counting decisions: accuracy, precision, recall, F1, the confusion matrix.
+//! Metrics that follow from counting decisions: accuracy, precision, recall, F1, the confusion
+//! matrix.
 
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +104,8 @@ impl ClassCounts {
         self.hits.iter().sum::<f64>() / self.actual.iter().sum::<f64>()
     }
 
-    /// Mean recall over the classes that occur among the labels (scikit-learn's `balanced_accuracy_score`).
+    /// Mean recall over the classes that occur among the labels (scikit-learn's
+    /// `balanced_accuracy_score`).
     pub fn balanced_accuracy(&self) -> f64 {
         let recalls = (0..self.actual.len()).filter_map(|class| self.recall(class));
         let (sum, present) = recalls.fold((0.0, 0.0), |(sum, n), recall| (sum + recall, n + 1.0));

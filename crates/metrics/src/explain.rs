@@ -1,8 +1,10 @@
-//! What a model looks at: permutation importance and partial dependence, for any model that maps encoded rows to scores.
+//! What a model looks at: permutation importance and partial dependence, for any model that maps
+//! encoded rows to scores.
 //!
-//! Both ask the model about rows in which one original column was changed. A column may span several encoded
-//! features (a number and its missing flag, the columns of a one-hot code): a [`FeatureGroup`] names them, and
-//! they are always changed together, so the model never sees a row that the encoding could not have made.
+//! Both ask the model about rows in which one original column was changed. A column may span
+//! several encoded features (a number and its missing flag, the columns of a one-hot code): a
+//! [`FeatureGroup`] names them, and they are always changed together, so the model never sees a row
+//! that the encoding could not have made.
 
 mod rows;
 
@@ -26,8 +28,8 @@ pub struct ExplainOptions {
     pub repeats: usize,
     /// Rows used at most; more are sampled without replacement.
     pub max_rows: usize,
-    /// Rows the model is asked about at most, all columns together; with many columns fewer rows are used, but
-    /// never fewer than 100.
+    /// Rows the model is asked about at most, all columns together; with many columns fewer rows
+    /// are used, but never fewer than 100.
     pub max_predictions: usize,
     /// The seed of the sample and of the permutations.
     pub seed: u64,
@@ -50,7 +52,8 @@ impl Default for ExplainOptions {
 pub struct Importance {
     /// The original column.
     pub name: String,
-    /// Mean over the repeats of how much worse the metric gets; near 0 or below, the column is of no use.
+    /// Mean over the repeats of how much worse the metric gets; near 0 or below, the column is of
+    /// no use.
     pub mean: f64,
     /// Standard deviation over the repeats.
     pub std: f64,
@@ -116,16 +119,18 @@ pub struct DependencePoint {
     pub mean: Vec<f64>,
 }
 
-/// Permutation importance (Breiman 2001; scikit-learn's `permutation_importance`): how much worse a metric gets
-/// when a column's values are dealt out anew among the rows, which keeps the column's distribution and
-/// breaks its bond with the target.
+/// Permutation importance (Breiman 2001; scikit-learn's `permutation_importance`): how much worse a
+/// metric gets when a column's values are dealt out anew among the rows, which keeps the column's
+/// distribution and breaks its bond with the target.
 ///
-/// `predict` gets numeric and categorical values of whole rows and gives each row's scores; `metric` gets those
-/// scores and the indices of the rows they belong to. A repeat uses one permutation for all columns, so that
-/// columns are compared on the same luck and a column's figure does not depend on which others there are.
+/// `predict` gets numeric and categorical values of whole rows and gives each row's scores;
+/// `metric` gets those scores and the indices of the rows they belong to. A repeat uses one
+/// permutation for all columns, so that columns are compared on the same luck and a column's figure
+/// does not depend on which others there are.
 ///
 /// # Errors
-/// [`ExplainError`] for groups and scores that do not fit, and whatever `predict` and `metric` return.
+/// [`ExplainError`] for groups and scores that do not fit, and whatever `predict` and `metric`
+/// return.
 pub fn permutation_importance<E: From<ExplainError>>(
     rows: &EncodedRows<'_>,
     groups: &[FeatureGroup],
@@ -167,11 +172,12 @@ pub fn permutation_importance<E: From<ExplainError>>(
     Ok(Importances { reference, rows: sample.indices.len(), columns })
 }
 
-/// Partial dependence (Friedman 2001; scikit-learn's `partial_dependence` by brute force): the model's mean answer
-/// over the rows if all had the same value of one column, for each value of a grid.
+/// Partial dependence (Friedman 2001; scikit-learn's `partial_dependence` by brute force): the
+/// model's mean answer over the rows if all had the same value of one column, for each value of a
+/// grid.
 ///
-/// A value of the grid is given by a row that has it, the donor: its encoded features are what every row
-/// gets, whatever the encoding. [`quantile_rows`] and [`frequent_rows`] choose donors.
+/// A value of the grid is given by a row that has it, the donor: its encoded features are what
+/// every row gets, whatever the encoding. [`quantile_rows`] and [`frequent_rows`] choose donors.
 ///
 /// # Errors
 /// [`ExplainError`] for a group, donors or scores that do not fit, and whatever `predict` returns.
@@ -217,8 +223,8 @@ pub fn partial_dependence<E: From<ExplainError>>(
     Ok(points)
 }
 
-/// Rows whose values stand at evenly spaced ranks from the least to the greatest, at most `points` and each value
-/// once: a grid for a number. NaN (missing) takes no part.
+/// Rows whose values stand at evenly spaced ranks from the least to the greatest, at most `points`
+/// and each value once: a grid for a number. NaN (missing) takes no part.
 ///
 /// ```
 /// use ff_metrics::explain::quantile_rows;
@@ -237,7 +243,8 @@ pub fn quantile_rows(values: &[f64], points: usize) -> Vec<usize> {
     rows
 }
 
-/// The first row of each category, the most frequent categories first, at most `points`: a grid for a category.
+/// The first row of each category, the most frequent categories first, at most `points`: a grid for
+/// a category.
 ///
 /// ```
 /// use ff_metrics::explain::frequent_rows;

@@ -4,7 +4,8 @@ use super::MetricError;
 
 /// How far the probabilities of a row may sum from 1.
 ///
-/// Softmax in f32 over ten thousand classes stays far within; logits and independent sigmoids do not.
+/// Softmax in f32 over ten thousand classes stays far within; logits and independent sigmoids do
+/// not.
 const SUM_TOLERANCE: f64 = 1e-2;
 
 /// How far above 1 the rounding of an f32 softmax may carry a probability.
@@ -22,7 +23,8 @@ mod sealed {
 /// assert_eq!(0.5_f32.to_f64(), 0.5);
 /// ```
 pub trait Real: Copy + Sync + sealed::Sealed {
-    /// The distance from 1 to the next number; a probability below it counts as this in the log loss.
+    /// The distance from 1 to the next number; a probability below it counts as this in the log
+    /// loss.
     const EPSILON: f64;
 
     /// The same number as `f64`.
@@ -132,7 +134,8 @@ pub(super) fn argmax<P: Real>(p: &[P]) -> usize {
 }
 
 /// Predicted class of each row: the most probable one (the first of equals), or with a threshold
-/// the positive class where its probability is at least the threshold, and the other class elsewhere.
+/// the positive class where its probability is at least the threshold, and the other class
+/// elsewhere.
 ///
 /// # Shapes
 /// `probabilities` is `[N, classes]`, row-major; the result has N class indices.
@@ -221,8 +224,8 @@ fn check_distribution<P: Real>(row: usize, p: &[P]) -> Result<(), MetricError> {
     Ok(())
 }
 
-/// Checks that there are not too many rows to number, and that the weights are one a row, finite, not
-/// negative, and not all zero.
+/// Checks that there are not too many rows to number, and that the weights are one a row, finite,
+/// not negative, and not all zero.
 pub(super) fn check_weights(weights: Option<&[f32]>, rows: usize) -> Result<(), MetricError> {
     if u32::try_from(rows).is_err() {
         let problem = format!("{rows} are more than the {} that can be ranked", u32::MAX);

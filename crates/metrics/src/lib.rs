@@ -1,16 +1,18 @@
 //! How good a model is: scores, intervals, curves, the decision threshold and the baseline.
 //!
-//! Pure functions on slices. [`ClassificationReport::compute`] and [`RegressionReport::compute`] give everything
-//! at once, ready to be written as JSON; the parts stand on their own too: [`Ranking`] for what follows from
-//! the order of the scores, [`ClassCounts`] and [`ConfusionMatrix`] for what follows from counting decisions,
-//! [`calibration_bins`] for whether probabilities come true, [`choose_threshold`] for the decision.
+//! Pure functions on slices. [`ClassificationReport::compute`] and [`RegressionReport::compute`]
+//! give everything at once, ready to be written as JSON; the parts stand on their own too:
+//! [`Ranking`] for what follows from the order of the scores, [`ClassCounts`] and
+//! [`ConfusionMatrix`] for what follows from counting decisions, [`calibration_bins`] for whether
+//! probabilities come true, [`choose_threshold`] for the decision.
 //!
 //! Conventions, the same everywhere:
-//! - Values agree with scikit-learn's where it has the metric. Where it would put a number in the place of
-//!   something undefined, a metric here is `None`, and [`Undefined`] says why.
-//! - Input that is wrong (NaN, a row that does not sum to 1, a label that is no class) is a [`MetricError`]
-//!   that names the row.
-//! - Sums run in `f64` in the order of the rows, so a result depends on nothing but the input and the seed.
+//! - Values agree with scikit-learn's where it has the metric. Where it would put a number in the
+//!   place of something undefined, a metric here is `None`, and [`Undefined`] says why.
+//! - Input that is wrong (NaN, a row that does not sum to 1, a label that is no class) is a
+//!   [`MetricError`] that names the row.
+//! - Sums run in `f64` in the order of the rows, so a result depends on nothing but the input and
+//!   the seed.
 #![forbid(unsafe_code)]
 
 mod baseline;

@@ -112,7 +112,8 @@ metrics! {
     RecallWeighted = "recall_weighted", "recall (weighted)", HigherIsBetter;
     /// Mean of the classes' F1, weighted by their share of the labels.
     F1Weighted = "f1_weighted", "F1 (weighted)", HigherIsBetter;
-    /// Area under the receiver operating characteristic; more than two classes: mean of one against the rest.
+    /// Area under the receiver operating characteristic; more than two classes: mean of one against
+    /// the rest.
     RocAuc = "roc_auc", "ROC AUC", HigherIsBetter;
     /// Average precision; more than two classes: mean of one against the rest.
     PrAuc = "pr_auc", "PR AUC", HigherIsBetter;
@@ -175,7 +176,8 @@ pub struct Undefined {
     pub reason: String,
 }
 
-/// Metrics and their values in a fixed order; in JSON one object, `{"accuracy": 0.9, "roc_auc": null}`.
+/// Metrics and their values in a fixed order; in JSON one object, `{"accuracy": 0.9, "roc_auc":
+/// null}`.
 ///
 /// ```
 /// use ff_metrics::{Metric, Scores};

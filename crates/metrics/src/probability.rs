@@ -34,8 +34,8 @@ pub struct CalibrationBin {
 
 /// Rows gathered by predicted probability into `bins` bins of equal width; empty bins are left out.
 ///
-/// A row is the probability of an event and whether it came true. A probability on an edge belongs to
-/// the bin below it, as in scikit-learn's `calibration_curve`.
+/// A row is the probability of an event and whether it came true. A probability on an edge belongs
+/// to the bin below it, as in scikit-learn's `calibration_curve`.
 pub fn calibration_bins(
     rows: impl IntoIterator<Item = (f64, bool)>,
     weights: Option<&[f32]>,
@@ -76,8 +76,8 @@ pub fn calibration_bins(
     all
 }
 
-/// Expected calibration error: the mean over the rows of |observed − predicted| of their bin, Σ (n_b / N) |o_b − p_b|
-/// (Naeini et al. 2015; Guo et al. 2017); `None` without rows.
+/// Expected calibration error: the mean over the rows of |observed − predicted| of their bin, Σ
+/// (n_b / N) |o_b − p_b| (Naeini et al. 2015; Guo et al. 2017); `None` without rows.
 pub fn expected_calibration_error(bins: &[CalibrationBin]) -> Option<f64> {
     let total: f64 = bins.iter().map(|bin| bin.weight).sum();
     let gaps = bins.iter().map(|bin| bin.weight * (bin.observed - bin.predicted).abs());
@@ -98,8 +98,8 @@ pub(super) fn reliability<P: Real>(
     calibration_bins((0..rows.rows()).map(event), rows.weights, bins)
 }
 
-/// Loss of one row in the log loss, −ln p of the true class, with p held at the type's epsilon so that
-/// one confident mistake costs a finite amount (as scikit-learn does).
+/// Loss of one row in the log loss, −ln p of the true class, with p held at the type's epsilon so
+/// that one confident mistake costs a finite amount (as scikit-learn does).
 pub(super) fn negative_log_likelihood<P: Real>(rows: &Classified<'_, P>, row: usize) -> f64 {
     -rows.p(row, rows.labels[row] as usize).max(P::EPSILON).ln()
 }
@@ -115,8 +115,8 @@ pub(super) fn brier<P: Real>(rows: &Classified<'_, P>, row: usize, positive: usi
     if rows.classes == 2 { square(positive) } else { (0..rows.classes).map(square).sum() }
 }
 
-/// Whether the true class is among the k most probable; of equals the lower class index goes first, so that
-/// k = 1 is the accuracy.
+/// Whether the true class is among the k most probable; of equals the lower class index goes first,
+/// so that k = 1 is the accuracy.
 pub(super) fn in_top_k<P: Real>(rows: &Classified<'_, P>, row: usize, k: usize) -> bool {
     let label = rows.labels[row] as usize;
     let p = rows.row(row);

@@ -12,10 +12,11 @@ use super::{
 const POSITIVE: u8 = 1;
 const LAST_OF_TIE: u8 = 2;
 
-/// Rows of a two-class problem in descending order of their score, sorted once for every curve and area.
+/// Rows of a two-class problem in descending order of their score, sorted once for every curve and
+/// area.
 ///
-/// Rows of equal score form one step of the curves, so that ties count exactly half in the ROC area,
-/// whatever their order in the data. Rows of weight 0 are left out.
+/// Rows of equal score form one step of the curves, so that ties count exactly half in the ROC
+/// area, whatever their order in the data. Rows of weight 0 are left out.
 ///
 /// ```
 /// use ff_metrics::Ranking;
@@ -139,15 +140,15 @@ impl Ranking {
         Self { order, scores: ranked, flags, weights }
     }
 
-    /// Area under the ROC curve; the chance that a positive row scores above a negative one, ties counting
-    /// half (scikit-learn's `roc_auc_score`); `None` if one of the two classes is missing.
+    /// Area under the ROC curve; the chance that a positive row scores above a negative one, ties
+    /// counting half (scikit-learn's `roc_auc_score`); `None` if one of the two classes is missing.
     pub fn roc_auc(&self) -> Option<f64> {
         self.areas().0
     }
 
-    /// Average precision, Σ (Rᵢ - Rᵢ₋₁) Pᵢ (scikit-learn's `average_precision_score`): the area under the
-    /// precision–recall curve without the optimism of straight lines between its points; `None` if there
-    /// is no positive row.
+    /// Average precision, Σ (Rᵢ - Rᵢ₋₁) Pᵢ (scikit-learn's `average_precision_score`): the area
+    /// under the precision–recall curve without the optimism of straight lines between its points;
+    /// `None` if there is no positive row.
     pub fn average_precision(&self) -> Option<f64> {
         self.areas().1
     }
@@ -197,11 +198,11 @@ impl Ranking {
         steps
     }
 
-    /// The ROC curve from (0, 0) to (1, 1), in at most `max_points` (at least 2) points; `None` if one of the
-    /// two classes is missing.
+    /// The ROC curve from (0, 0) to (1, 1), in at most `max_points` (at least 2) points; `None` if
+    /// one of the two classes is missing.
     ///
-    /// Points on a straight line between their neighbours are left out first, which changes nothing; of
-    /// the others those are kept that lie evenly along the curve.
+    /// Points on a straight line between their neighbours are left out first, which changes
+    /// nothing; of the others those are kept that lie evenly along the curve.
     pub fn roc_curve(&self, max_points: usize) -> Option<Vec<RocPoint>> {
         let steps = self.steps();
         let end = *steps.last().filter(|end| end.tp > 0.0 && end.fp > 0.0)?;
@@ -223,8 +224,8 @@ impl Ranking {
         Some(thin(points, max_points, |a, b| (a.fpr - b.fpr).abs() + (a.tpr - b.tpr).abs()))
     }
 
-    /// The precision–recall curve by rising recall, from (0, 1), in at most `max_points` (at least 2) points
-    /// that lie evenly along it; `None` if there is no positive row.
+    /// The precision–recall curve by rising recall, from (0, 1), in at most `max_points` (at least
+    /// 2) points that lie evenly along it; `None` if there is no positive row.
     pub fn pr_curve(&self, max_points: usize) -> Option<Vec<PrPoint>> {
         let steps = self.steps();
         let end = *steps.last().filter(|end| end.tp > 0.0)?;
@@ -294,8 +295,8 @@ impl Work for Areas<'_> {
     }
 }
 
-/// At most `max` of the points (at least 2): the first, the last, and between them those at which the
-/// distance travelled passes a multiple of an even share, so that no visible detail is lost.
+/// At most `max` of the points (at least 2): the first, the last, and between them those at which
+/// the distance travelled passes a multiple of an even share, so that no visible detail is lost.
 pub(super) fn thin<T>(points: Vec<T>, max: usize, distance: impl Fn(&T, &T) -> f64) -> Vec<T> {
     let max = max.max(2);
     if points.len() <= max {

@@ -22,8 +22,8 @@ use super::{
 pub struct RegressionOptions<'a> {
     /// What each row weighs; by default 1.
     pub weights: Option<&'a [f32]>,
-    /// Mean of the training part's targets, for the baseline; by default the mean of the evaluated rows,
-    /// which favours the baseline a little.
+    /// Mean of the training part's targets, for the baseline; by default the mean of the evaluated
+    /// rows, which favours the baseline a little.
     pub mean: Option<f64>,
     /// The metric of the verdict; by default R².
     pub primary: Option<Metric>,
@@ -125,7 +125,8 @@ pub struct RegressionReport {
     pub baseline: Baseline,
     /// Model and baseline, metric by metric.
     pub comparisons: Vec<Comparison>,
-    /// The comparison by the primary metric; `None` without intervals, or if that metric is not defined.
+    /// The comparison by the primary metric; `None` without intervals, or if that metric is not
+    /// defined.
     pub verdict: Option<Comparison>,
 }
 
@@ -136,9 +137,9 @@ impl RegressionReport {
     /// `targets` and `predictions` are `[N]`.
     ///
     /// # Errors
-    /// No rows, lengths that differ, a target or prediction that is not finite, weights or options that
-    /// are none. Valid rows on which a metric has no value (R² of a constant target, MAPE with a target of 0)
-    /// are no error: see [`undefined`](Self::undefined).
+    /// No rows, lengths that differ, a target or prediction that is not finite, weights or options
+    /// that are none. Valid rows on which a metric has no value (R² of a constant target, MAPE with
+    /// a target of 0) are no error: see [`undefined`](Self::undefined).
     pub fn compute<T: Real, P: Real>(
         targets: &[T],
         predictions: &[P],
@@ -169,7 +170,8 @@ impl RegressionReport {
         let mut resamples = 0;
         let mut intervals = [(None, None); REGRESSION.len()];
         if let Some(bootstrap) = options.bootstrap.filter(|_| rows >= MIN_ROWS) {
-            // Two sets of errors, each read once in order and once by size, the latter out of order.
+            // Two sets of errors, each read once in order and once by size, the latter out of
+            // order.
             resamples = bootstrap.affordable(rows, 16);
             let mut samples = Resampled::new(REGRESSION);
             let judged = bootstrap.resample(rows, resamples, |counts| {
@@ -290,8 +292,8 @@ impl Errors {
         Self { absolute, relative, by_size }
     }
 
-    /// The metrics of [`REGRESSION`] with each row weighing `weight(row)`; `deviation` is the targets' from some
-    /// centre, `None` if they are all the same.
+    /// The metrics of [`REGRESSION`] with each row weighing `weight(row)`; `deviation` is the
+    /// targets' from some centre, `None` if they are all the same.
     fn values(
         &self,
         deviation: Option<&[f64]>,
@@ -329,8 +331,8 @@ impl Errors {
         ]
     }
 
-    /// The weighted median of the absolute errors; where half the weight ends exactly between two of
-    /// them, their mean, so that equal weights give the plain median.
+    /// The weighted median of the absolute errors; where half the weight ends exactly between two
+    /// of them, their mean, so that equal weights give the plain median.
     fn median(&self, total: f64, weight: impl Fn(usize) -> f64) -> Option<f64> {
         let half = total / 2.0;
         // Sums of weights that should equal one half differ by their rounding alone.

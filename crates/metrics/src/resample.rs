@@ -1,6 +1,7 @@
 //! Resamples drawn and judged several at a time, on all threads.
 //!
-//! A resample depends on the seed and its number alone, so which thread draws it, and beside which others, never shows.
+//! A resample depends on the seed and its number alone, so which thread draws it, and beside which
+//! others, never shows.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,8 +10,8 @@ use ff_tensor::{Device, Key};
 
 use super::Bootstrap;
 
-/// Resamples side by side: one pass over the rows serves all of them, each in a lane of the vector registers, so that
-/// every lane's sums run in the order of the rows.
+/// Resamples side by side: one pass over the rows serves all of them, each in a lane of the vector
+/// registers, so that every lane's sums run in the order of the rows.
 pub(super) const LANES: usize = 8;
 
 /// How often each row is drawn, in each of some resamples.
@@ -23,8 +24,8 @@ const MAX_THREADS: usize = 8;
 const BLOCKS: usize = 16;
 
 impl Bootstrap {
-    /// Draws resamples of as many rows and judges them: what `judge` makes of each lane's counts, in the order of the
-    /// resamples.
+    /// Draws resamples of as many rows and judges them: what `judge` makes of each lane's counts,
+    /// in the order of the resamples.
     pub(super) fn resample<T: Send>(
         self,
         rows: usize,
@@ -61,7 +62,8 @@ impl Bootstrap {
         judged.into_iter().flat_map(|(_, values)| values).take(resamples).collect()
     }
 
-    /// Draws the resamples from `first` on: each into memory of its own, which the caches hold, then side by side.
+    /// Draws the resamples from `first` on: each into memory of its own, which the caches hold,
+    /// then side by side.
     fn draw_group(self, first: usize, drawn: &mut [u8], counts: &mut Counts) {
         let rows = counts.len();
         for (lane, drawn) in drawn.chunks_exact_mut(rows.max(1)).enumerate() {

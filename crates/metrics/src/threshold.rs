@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{MetricError, Ranking, Real, ranking::Step};
 
-/// Slack for a bound on precision or recall, so that a ratio of summed weights that equals it passes.
+/// Slack for a bound on precision or recall, so that a ratio of summed weights that equals it
+/// passes.
 const SLACK: f64 = 1e-12;
 
 /// What the decision threshold is chosen for.
 ///
-/// In a recipe: `"f1"`, `"balanced_accuracy"`, `{ cost = { false_positive = 1, false_negative = 5 } }`,
-/// `{ recall_at_precision = 0.9 }` or `{ precision_at_recall = 0.8 }`.
+/// In a recipe: `"f1"`, `"balanced_accuracy"`, `{ cost = { false_positive = 1, false_negative = 5 }
+/// }`, `{ recall_at_precision = 0.9 }` or `{ precision_at_recall = 0.8 }`.
 ///
 /// ```
 /// use ff_metrics::ThresholdAim;
@@ -55,7 +56,8 @@ pub struct ChosenThreshold {
     pub threshold: f64,
     /// What it was chosen for.
     pub aim: ThresholdAim,
-    /// Whether the aim's bound on precision or recall is met; if not, this is the nearest that could be had.
+    /// Whether the aim's bound on precision or recall is met; if not, this is the nearest that
+    /// could be had.
     pub met: bool,
     /// What the aim makes great (F1, recall, …) or, for a cost, the mean cost of a row.
     pub value: f64,
@@ -107,8 +109,8 @@ impl ThresholdAim {
         }
     }
 
-    /// Whether the bound is met, and two numbers to make great, the second where the first is equal; if
-    /// the bound is not met, the first is what it bounds.
+    /// Whether the bound is met, and two numbers to make great, the second where the first is
+    /// equal; if the bound is not met, the first is what it bounds.
     fn rank(&self, at: &Decision) -> (bool, f64, f64) {
         let precision = at.precision().unwrap_or(0.0);
         let recall = at.recall().unwrap_or(0.0);
@@ -138,19 +140,19 @@ impl ThresholdAim {
     }
 }
 
-/// Chooses the threshold that serves the aim best among all that decide these rows differently, "nothing is
-/// positive" and "everything is" included.
+/// Chooses the threshold that serves the aim best among all that decide these rows differently,
+/// "nothing is positive" and "everything is" included.
 ///
 /// It lies half way between two neighbouring scores; of thresholds that serve equally well the one
-/// nearest to 0.5 is taken. If no threshold meets the bound of the aim, the one that comes nearest is
-/// returned with `met` false, so that a finished training is not lost.
+/// nearest to 0.5 is taken. If no threshold meets the bound of the aim, the one that comes nearest
+/// is returned with `met` false, so that a finished training is not lost.
 ///
 /// # Shapes
 /// `probabilities` (of the positive class), `positive` and `weights` have N values.
 ///
 /// # Errors
-/// What [`Ranking::new`] and [`ThresholdAim::validate`] refuse; rows of one class only, from which no
-/// threshold can be learned.
+/// What [`Ranking::new`] and [`ThresholdAim::validate`] refuse; rows of one class only, from which
+/// no threshold can be learned.
 pub fn choose_threshold<P: Real>(
     probabilities: &[P],
     positive: &[bool],

@@ -1,4 +1,5 @@
-//! Permutation importance and partial dependence against what theory says of models that are known exactly.
+//! Permutation importance and partial dependence against what theory says of models that are known
+//! exactly.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -46,8 +47,8 @@ fn a_linear_model_loses_twice_the_variance_it_explains() {
         let x: Vec<f64> = numeric.iter().skip(column).step_by(3).map(|x| f64::from(*x)).collect();
         let mean = x.iter().sum::<f64>() / rows as f64;
         let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / rows as f64;
-        // E (w (x − x'))² = 2 w² var. The mean over 400 rows scatters by about 1/√400 of that, the mean of 40
-        // repeats by 0.8 %: five of those.
+        // E (w (x − x'))² = 2 w² var. The mean over 400 rows scatters by about 1/√400 of that, the
+        // mean of 40 repeats by 0.8 %: five of those.
         let expected = 2.0 * slope * slope * variance;
         let found = importances.columns[column].mean;
         assert!(
@@ -102,7 +103,8 @@ fn the_features_of_a_column_stay_together() {
         metric,
     )
     .unwrap();
-    // One look at the rows as they are and three for each column; after its turn a column is as it was.
+    // One look at the rows as they are and three for each column; after its turn a column is as it
+    // was.
     assert_eq!((seen, changed), (7, 3));
     assert_eq!(importances.reference, 50.0);
     assert!(importances.columns[0].mean > 40.0);

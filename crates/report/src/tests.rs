@@ -4,8 +4,8 @@ use super::*;
 
 /// Checks that every element that is opened is closed, in order, and that attributes are quoted.
 ///
-/// A small reader of our own output, not of HTML at large: void elements and self-closing SVG elements are
-/// known, the contents of scripts and styles are skipped.
+/// A small reader of our own output, not of HTML at large: void elements and self-closing SVG
+/// elements are known, the contents of scripts and styles are skipped.
 fn well_formed(html: &str) {
     const VOID: [&str; 6] = ["meta", "link", "br", "input", "!doctype", "img"];
     let mut open: Vec<&str> = Vec::new();
@@ -353,7 +353,8 @@ fn numbers_that_are_not_finite_never_reach_a_drawing() {
     data.importance.as_mut().unwrap().items[0].mean = f64::NAN;
     let page = render(&data);
     well_formed(&page);
-    // Coordinates are quoted attributes: a NaN there would stand next to a quote, a letter or a space.
+    // Coordinates are quoted attributes: a NaN there would stand next to a quote, a letter or a
+    // space.
     for svg in page.split("<svg").skip(1).map(|s| s.split("</svg>").next().unwrap()) {
         for tag in svg
             .split('<')

@@ -3,7 +3,8 @@
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp};
 
-/// The name of ISO 8601 among formats: `2024-02-29`, `2024-02-29 13:45:00`, `2024-02-29T13:45:00.5+01:00`.
+/// The name of ISO 8601 among formats: `2024-02-29`, `2024-02-29 13:45:00`,
+/// `2024-02-29T13:45:00.5+01:00`.
 pub(crate) const ISO: &str = "iso";
 
 /// Formats that are tried on a column of texts, the likeliest first; strptime's letters.
@@ -48,7 +49,8 @@ pub(crate) fn infer_format<'a>(
 pub(crate) fn parse(text: &str, format: &str) -> Option<f64> {
     let text = text.trim();
     if format == ISO {
-        // Numbers alone are never dates, and most texts are told from dates by their first four characters.
+        // Numbers alone are never dates, and most texts are told from dates by their first four
+        // characters.
         let year = text.as_bytes().get(..4)?;
         if !year.iter().all(u8::is_ascii_digit) || text.len() < 8 || !text.contains('-') {
             return None;
@@ -93,7 +95,8 @@ pub(crate) const PARTS: usize = 6;
 pub(crate) const PART_NAMES: [&str; PARTS] =
     ["year", "month", "day", "weekday", "hour", "days_since_epoch"];
 
-/// Year, month 1 to 12, day 1 to 31, weekday 0 (Monday) to 6, hour with its fraction, days since 1970.
+/// Year, month 1 to 12, day 1 to 31, weekday 0 (Monday) to 6, hour with its fraction, days since
+/// 1970.
 pub(crate) fn parts(seconds: f64) -> Option<[f64; PARTS]> {
     let time = civil(seconds)?;
     let hour = f64::from(time.hour()) + f64::from(time.minute()) / 60.0;

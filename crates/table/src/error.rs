@@ -91,7 +91,8 @@ pub enum DataError {
         /// What to do.
         hint: String,
     },
-    /// A file that does not keep to its format: cut, damaged, or of a part of the format that is not read.
+    /// A file that does not keep to its format: cut, damaged, or of a part of the format that is
+    /// not read.
     #[error("`{}`{}: {message}", path.display(), line.map_or_else(String::new, |line| format!(", line {line}")))]
     Format {
         /// The file.

@@ -1,8 +1,9 @@
 //! From tables to batches: sources, schema, cleaning, splits, transforms.
 //!
-//! [`prepare`] does it all: it reads the file that a [`DataConfig`] names, finds out what its columns and its target
-//! are, checks them, splits the rows, fits [`Transforms`] on the training part alone and gives each part as
-//! [`Encoded`] numbers. New data goes the same way through [`BlockReader`] and [`Transforms::encode`].
+//! [`prepare`] does it all: it reads the file that a [`DataConfig`] names, finds out what its
+//! columns and its target are, checks them, splits the rows, fits [`Transforms`] on the training
+//! part alone and gives each part as [`Encoded`] numbers. New data goes the same way through
+//! [`BlockReader`] and [`Transforms::encode`].
 //!
 //! ```
 //! use ff_table::{DataConfig, prepare};

@@ -18,7 +18,8 @@ pub enum Level {
     Warn,
 }
 
-/// One finding: what was found, in which column, and the setting that undoes what was done about it.
+/// One finding: what was found, in which column, and the setting that undoes what was done about
+/// it.
 ///
 /// ```
 /// use ff_table::{Level, Note};

@@ -2,9 +2,9 @@
 
 /// Reads a number, spaces around it allowed; `nan` and `inf` in any case are numbers too.
 ///
-/// Up to 15 significant digits and a power of ten up to 22 are exact in a double, so one division or
-/// multiplication gives the nearest one (Clinger, *How to read floating point numbers accurately*, 1990); the
-/// standard library reads the rest.
+/// Up to 15 significant digits and a power of ten up to 22 are exact in a double, so one division
+/// or multiplication gives the nearest one (Clinger, *How to read floating point numbers
+/// accurately*, 1990); the standard library reads the rest.
 #[inline]
 pub(crate) fn parse_number(bytes: &[u8]) -> Option<f64> {
     let bytes = bytes.trim_ascii();
@@ -23,7 +23,8 @@ fn short(bytes: &[u8]) -> Option<f64> {
         [b'+', rest @ ..] => (false, rest),
         _ => (false, bytes),
     };
-    // With at most 16 characters there are at most 15 digits beside a point; 16 without one is left to `long`.
+    // With at most 16 characters there are at most 15 digits beside a point; 16 without one is left
+    // to `long`.
     if digits.is_empty() || digits.len() > 16 {
         return None;
     }
@@ -70,11 +71,12 @@ const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
 const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
 const ABOVE_NINE: u64 = u64::from_le_bytes([0x76; 8]);
 
-/// Reads a number of at most 16 characters that starts at `at` and is written plainly: digits, up to seven of them before
-/// a point, an exponent; no code such as `007`. `None` says nothing but that [`parse_number`] has to look.
+/// Reads a number of at most 16 characters that starts at `at` and is written plainly: digits, up
+/// to seven of them before a point, an exponent; no code such as `007`. `None` says nothing but
+/// that [`parse_number`] has to look.
 ///
-/// Eight characters are looked at together, as the bytes of one integer, because a loop over them costs a mistaken
-/// branch a number (Lemire, *Number parsing at a gigabyte per second*, 2021).
+/// Eight characters are looked at together, as the bytes of one integer, because a loop over them
+/// costs a mistaken branch a number (Lemire, *Number parsing at a gigabyte per second*, 2021).
 #[inline]
 pub(crate) fn scan(bytes: &[u8], at: usize) -> Option<Scanned> {
     let negative = *bytes.get(at)? == b'-';
@@ -163,7 +165,8 @@ impl Scanned {
     }
 }
 
-/// Whether a text is written as a code and not as a number: a leading zero before another digit, as in `007`.
+/// Whether a text is written as a code and not as a number: a leading zero before another digit, as
+/// in `007`.
 pub(crate) fn is_code(bytes: &[u8]) -> bool {
     let bytes = bytes.trim_ascii();
     let digits = bytes.strip_prefix(b"-").or_else(|| bytes.strip_prefix(b"+")).unwrap_or(bytes);

@@ -129,7 +129,8 @@ pub struct EncodedParts {
 /// `seed` decides the split unless the recipe has a seed for it; a relative path starts at `base`.
 ///
 /// # Errors
-/// [`DataError`] for a file that cannot be read, a column or target that cannot be used, a split that cannot be made.
+/// [`DataError`] for a file that cannot be read, a column or target that cannot be used, a split
+/// that cannot be made.
 pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> {
     config.validate()?;
     let Some(name) = config.target.as_deref() else {
@@ -228,8 +229,8 @@ impl Prepared {
         &self.rows
     }
 
-    /// Folds of the used rows, as indices in the table: grouped where the split is grouped, stratified for classes,
-    /// shuffled for a regression.
+    /// Folds of the used rows, as indices in the table: grouped where the split is grouped,
+    /// stratified for classes, shuffled for a regression.
     ///
     /// # Errors
     /// [`DataError::Split`] for more folds than rows or groups, or fewer than two.
@@ -247,8 +248,8 @@ impl Prepared {
             .collect())
     }
 
-    /// Encodes a fold: a share of its training rows becomes the validation part (stratified for classes, whole groups
-    /// where the split is grouped), and transforms are fitted on the others.
+    /// Encodes a fold: a share of its training rows becomes the validation part (stratified for
+    /// classes, whole groups where the split is grouped), and transforms are fitted on the others.
     ///
     /// # Errors
     /// As [`Prepared::encode_parts`].
@@ -272,7 +273,8 @@ impl Prepared {
     /// Fits transforms on the training rows of any parts and encodes them all.
     ///
     /// # Errors
-    /// [`DataError::TooManyCategories`], or [`DataError::Value`] for a cell that a forced kind cannot read.
+    /// [`DataError::TooManyCategories`], or [`DataError::Value`] for a cell that a forced kind
+    /// cannot read.
     pub fn encode_parts(&self, parts: Parts) -> Result<EncodedParts> {
         self.plan.encode(&self.table, parts)
     }

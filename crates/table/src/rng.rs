@@ -1,9 +1,10 @@
-//! Random numbers for splits: counter-based, so that a number depends on the seed and its index alone.
+//! Random numbers for splits: counter-based, so that a number depends on the seed and its index
+//! alone.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// SplitMix64's output function over a counter (Steele, Lea, Flood, *Fast splittable pseudorandom number
-/// generators*, 2014).
+/// SplitMix64's output function over a counter (Steele, Lea, Flood, *Fast splittable pseudorandom
+/// number generators*, 2014).
 pub(crate) struct Rng {
     key: u64,
     counter: u64,

@@ -18,12 +18,14 @@ pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
 /// What a column is, as far as learning is concerned.
 ///
 /// Kinds are inferred from all values; the rules that are not plain:
-/// - Integers are numbers. They are a category where the name ends in a word for codes (`class`, `type`, `code`,
-///   `zip`, …), there are 3 to 50 distinct ones with five rows each on average, and the name does not belong to a
-///   numbered series such as `pixel0`, `pixel1`, `pixel2`. 0 and 1 alone are truth values.
-/// - An identifier is a running number, a different integer in each row under a name such as `id`, a different text in
-///   each row, or texts of which more than nine in ten differ.
-/// - Numbers among which up to three different texts stand are numbers; these texts count as missing, with a warning.
+/// - Integers are numbers. They are a category where the name ends in a word for codes (`class`,
+///   `type`, `code`, `zip`, …), there are 3 to 50 distinct ones with five rows each on average, and
+///   the name does not belong to a numbered series such as `pixel0`, `pixel1`, `pixel2`. 0 and 1
+///   alone are truth values.
+/// - An identifier is a running number, a different integer in each row under a name such as `id`,
+///   a different text in each row, or texts of which more than nine in ten differ.
+/// - Numbers among which up to three different texts stand are numbers; these texts count as
+///   missing, with a warning.
 /// - Codes with leading zeros (`01067`) are a category.
 ///
 /// ```

@@ -37,7 +37,8 @@ pub struct Fold {
     pub test: Vec<usize>,
 }
 
-/// Folds of shuffled rows `0..n` whose sizes differ by one at most (scikit-learn's `KFold(shuffle=True)`).
+/// Folds of shuffled rows `0..n` whose sizes differ by one at most (scikit-learn's
+/// `KFold(shuffle=True)`).
 ///
 /// # Errors
 /// [`DataError::Split`] unless `2 ≤ k ≤ n`.
@@ -58,7 +59,8 @@ pub fn stratified_folds(classes: &[i32], k: usize, seed: u64) -> Result<Vec<Fold
     check_folds(classes.len(), k, "rows")?;
     let mut rng = Rng::new(seed, "folds");
     let mut fold_of = vec![0; classes.len()];
-    // Dealt like cards, class after class without starting anew, so that folds differ by one row at most.
+    // Dealt like cards, class after class without starting anew, so that folds differ by one row at
+    // most.
     let mut next = 0;
     for mut rows in by_class(classes) {
         rng.shuffle(&mut rows);
@@ -70,7 +72,8 @@ pub fn stratified_folds(classes: &[i32], k: usize, seed: u64) -> Result<Vec<Fold
     Ok(collect_folds(&fold_of, k))
 }
 
-/// Folds that keep rows of one group together, of sizes as even as the groups allow (`GroupKFold(shuffle=True)`).
+/// Folds that keep rows of one group together, of sizes as even as the groups allow
+/// (`GroupKFold(shuffle=True)`).
 ///
 /// ```
 /// let folds = ff_table::grouped_folds(&[7, 7, 8, 9], 3, 0).unwrap();
@@ -134,7 +137,8 @@ fn by_group(groups: &[u64]) -> Vec<Vec<usize>> {
     members
 }
 
-/// Splits `n` rows at random into parts that have each class in the same proportion: positions in `0..n`.
+/// Splits `n` rows at random into parts that have each class in the same proportion: positions in
+/// `0..n`.
 pub(crate) fn stratified(classes: &[i32], valid: f64, test: f64, seed: u64) -> Parts {
     let mut rng = Rng::new(seed, "split");
     let mut parts = Parts::default();
@@ -176,7 +180,8 @@ pub(crate) fn grouped(groups: &[u64], valid: f64, test: f64, seed: u64) -> Resul
     let mut parts = [Vec::new(), Vec::new(), Vec::new()];
     let mut left = members.len();
     for rows in members {
-        // While as many groups as empty parts are left, they go there; else to the part that lacks most.
+        // While as many groups as empty parts are left, they go there; else to the part that lacks
+        // most.
         let empty: Vec<_> =
             (0..3).filter(|&p| wanted[p] > 0.0 && Vec::is_empty(&parts[p])).collect();
         let lack = |p: usize| wanted[p] - parts[p].len() as f64;
@@ -191,7 +196,8 @@ pub(crate) fn grouped(groups: &[u64], valid: f64, test: f64, seed: u64) -> Resul
     Ok(Parts { train, valid, test }.sorted())
 }
 
-/// The latest rows are the test part, those before them the validation part; rows of one moment stay together.
+/// The latest rows are the test part, those before them the validation part; rows of one moment
+/// stay together.
 fn by_time(times: &[f64], split: &SplitConfig) -> Result<Parts> {
     let mut order: Vec<usize> = (0..times.len()).collect();
     order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
@@ -233,7 +239,8 @@ impl Parts {
     }
 }
 
-/// Splits the rows of a table as the recipe says; `classes` are those of `rows`, all 0 for a regression.
+/// Splits the rows of a table as the recipe says; `classes` are those of `rows`, all 0 for a
+/// regression.
 pub(crate) fn split(
     table: &Table,
     rows: &[usize],
@@ -300,7 +307,8 @@ fn times(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f64>> {
     rows.iter().map(read).collect()
 }
 
-/// The parts that a column names; a validation part is taken from the training rows if none is named.
+/// The parts that a column names; a validation part is taken from the training rows if none is
+/// named.
 fn given(
     table: &Table,
     name: &str,

@@ -61,8 +61,8 @@ pub struct TargetSchema {
     pub undo: Option<String>,
     /// Whether the task is a guess that could well be wrong: integers that are few.
     pub ambiguous: bool,
-    /// The classes as text: in the order of their numbers if all are numbers, of their letters otherwise. Of two
-    /// classes the second is the positive one.
+    /// The classes as text: in the order of their numbers if all are numbers, of their letters
+    /// otherwise. Of two classes the second is the positive one.
     pub classes: Vec<String>,
     /// The rows of each class.
     pub counts: Vec<usize>,
@@ -79,8 +79,8 @@ impl TargetSchema {
     }
 }
 
-/// The weight of each class that gives all classes the same total: `n / (k · n_class)` (scikit-learn's
-/// `class_weight="balanced"`); 0 for a class without rows.
+/// The weight of each class that gives all classes the same total: `n / (k · n_class)`
+/// (scikit-learn's `class_weight="balanced"`); 0 for a class without rows.
 ///
 /// ```
 /// assert_eq!(ff_table::balanced_class_weights(&[0, 0, 0, 1], 2), [4.0 / 6.0, 2.0]);
@@ -137,7 +137,8 @@ impl LabelReader {
         Some(label)
     }
 
-    /// Calls `visit` with what `of` makes of each row's label, which is made once for equal numbers.
+    /// Calls `visit` with what `of` makes of each row's label, which is made once for equal
+    /// numbers.
     pub(crate) fn for_labels<T: Clone>(
         &self,
         values: &Values,
@@ -178,7 +179,8 @@ pub(crate) fn value(values: &Values, row: usize) -> Result<Option<f64>, String> 
     }
 }
 
-/// Finds the target's task, classes and unusable rows; `stratified` says that each class has to be split.
+/// Finds the target's task, classes and unusable rows; `stratified` says that each class has to be
+/// split.
 pub(crate) fn find(
     table: &Table,
     name: &str,
@@ -370,7 +372,8 @@ fn count_classes(
     (!too_many).then(|| places.into_iter().map(|(label, place)| (label, found[place])).collect())
 }
 
-/// Fills in the classes; gives the rows of classes with a single row, if the recipe lets them be dropped.
+/// Fills in the classes; gives the rows of classes with a single row, if the recipe lets them be
+/// dropped.
 fn find_classes(
     table: &Table,
     column: &Column,

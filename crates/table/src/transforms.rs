@@ -81,8 +81,8 @@ pub struct ColumnTransform {
 /// Rows as numbers, ready for a network.
 ///
 /// # Shapes
-/// `numeric` is `[rows, n_numeric]` and `categorical` is `[rows, n_categorical]`, both row-major; `target` and
-/// `weights` are `[rows]`.
+/// `numeric` is `[rows, n_numeric]` and `categorical` is `[rows, n_categorical]`, both row-major;
+/// `target` and `weights` are `[rows]`.
 ///
 /// ```
 /// let encoded = ff_table::Encoded::default();
@@ -121,7 +121,8 @@ pub struct FeatureRange {
     pub categorical: std::ops::Range<usize>,
 }
 
-/// Rows that are encoded together, so that a tile of the row-major output stays in the cache while the columns fill it.
+/// Rows that are encoded together, so that a tile of the row-major output stays in the cache while
+/// the columns fill it.
 const TILE: usize = 256;
 
 /// Rows that a thread takes at a time.
@@ -219,11 +220,12 @@ impl Transforms {
         self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), false)
     }
 
-    /// Encodes every row of a table with its target and, if a column of them was named, its weights.
+    /// Encodes every row of a table with its target and, if a column of them was named, its
+    /// weights.
     ///
     /// # Errors
-    /// [`DataError::Mismatch`] as [`Transforms::encode`]; [`DataError::Target`] for a target that is missing, of a
-    /// class that was not learned, or no number.
+    /// [`DataError::Mismatch`] as [`Transforms::encode`]; [`DataError::Target`] for a target that
+    /// is missing, of a class that was not learned, or no number.
     pub fn encode_with_target(&self, table: &Table) -> Result<Encoded> {
         self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), true)
     }
@@ -323,7 +325,8 @@ impl Transforms {
     /// Reads the text of `transforms.json`.
     ///
     /// # Errors
-    /// [`DataError::Version`] for another format number, [`DataError::Format`] for a text that is none.
+    /// [`DataError::Version`] for another format number, [`DataError::Format`] for a text that is
+    /// none.
     pub fn from_json(text: &str) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {
@@ -346,7 +349,8 @@ impl Transforms {
         Ok(transforms)
     }
 
-    /// Checks what serde cannot: sorted categories, scalings by finite numbers, a positive class that is there.
+    /// Checks what serde cannot: sorted categories, scalings by finite numbers, a positive class
+    /// that is there.
     fn validate(&self) -> Result<(), String> {
         for column in &self.columns {
             let fine = match &column.encoder {

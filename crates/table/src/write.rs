@@ -16,8 +16,9 @@ mod parquet;
 
 /// Writes a table block by block to a CSV, Parquet or JSONL file.
 ///
-/// Blocks go to a temporary file in the same folder; [`TableWriter::finish`] syncs it and gives it its name. A writer
-/// that fails or is dropped leaves nothing behind, and a file that was there stays as it was.
+/// Blocks go to a temporary file in the same folder; [`TableWriter::finish`] syncs it and gives it
+/// its name. A writer that fails or is dropped leaves nothing behind, and a file that was there
+/// stays as it was.
 ///
 /// ```
 /// use ff_table::{Column, Table, TableWriter};
@@ -65,10 +66,12 @@ impl Write for Out {
 }
 
 impl TableWriter {
-    /// Creates a writer for a file whose extension names its format: `.csv`, `.tsv`, `.parquet` or `.jsonl`.
+    /// Creates a writer for a file whose extension names its format: `.csv`, `.tsv`, `.parquet` or
+    /// `.jsonl`.
     ///
     /// # Errors
-    /// [`DataError::Format`] for another extension, [`DataError::Io`] for a folder that cannot be written to.
+    /// [`DataError::Format`] for another extension, [`DataError::Io`] for a folder that cannot be
+    /// written to.
     pub fn create(path: &Path) -> Result<Self> {
         let name = path.to_string_lossy();
         let compressed = name.ends_with(".gz") || name.ends_with(".zst");
@@ -140,7 +143,8 @@ impl TableWriter {
     /// Appends the rows of a block; every block has the same columns.
     ///
     /// # Errors
-    /// [`DataError::Io`] if the disk is full, [`DataError::Mismatch`] for other columns than the first block's.
+    /// [`DataError::Io`] if the disk is full, [`DataError::Mismatch`] for other columns than the
+    /// first block's.
     pub fn write(&mut self, block: &Table) -> Result<()> {
         let first = self.names.is_none();
         let names = self.names.get_or_insert_with(|| block.names());

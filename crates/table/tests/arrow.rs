@@ -1,4 +1,5 @@
-//! Arrow files and streams that pyarrow and pandas wrote (`fixtures/make_arrow.py`), whole, cut and lying.
+//! Arrow files and streams that pyarrow and pandas wrote (`fixtures/make_arrow.py`), whole, cut and
+//! lying.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
@@ -149,7 +150,8 @@ fn a_file_with_any_byte_changed_ends_in_a_table_or_an_error() {
 #[test]
 fn offsets_beyond_a_buffer_are_named_by_column_and_row() {
     let whole = std::fs::read(fixture("types.arrow")).unwrap();
-    // The offsets of `text`: 0, 3, 3, 3, 14, …; the one after the fourth row is made larger than the buffer.
+    // The offsets of `text`: 0, 3, 3, 3, 14, …; the one after the fourth row is made larger than
+    // the buffer.
     let offsets: Vec<u8> = [0i32, 3, 3, 3, 14].iter().flat_map(|x| x.to_le_bytes()).collect();
     let at = whole.windows(offsets.len()).position(|window| window == offsets).unwrap();
     let mut bytes = whole;

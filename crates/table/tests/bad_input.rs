@@ -1,5 +1,6 @@
 //! Bad data, each with its message: what, where, what to do.
-// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted
+// text.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use std::path::{Path, PathBuf};
@@ -200,7 +201,8 @@ fn too_many_categories_are_refused_or_left_out() {
             &["column `x` has more than 100 distinct categories"],
             &["data.columns.x = \"drop\""],
         );
-    // Without the setting the column is taken for an identifier, which leaves nothing to learn from.
+    // Without the setting the column is taken for an identifier, which leaves nothing to learn
+    // from.
     case(&text).set(limit).says(&["no column is left", "more than 100 different texts"], &[]);
 }
 

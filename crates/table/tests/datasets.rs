@@ -1,5 +1,6 @@
 //! The repository's own datasets, from the file to numbers.
-// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted
+// text.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use std::path::{Path, PathBuf};
@@ -27,7 +28,8 @@ fn digits_are_numbers() {
     assert_eq!(data.totals.read, 1797);
     assert_eq!((data.totals.train, data.totals.valid, data.totals.test), (1257, 270, 270));
     assert!(data.totals.add_up());
-    // Three pixels are never inked; the others are numbers, even those of two or three distinct values.
+    // Three pixels are never inked; the others are numbers, even those of two or three distinct
+    // values.
     let kinds = |kind| data.schema.columns.iter().filter(|c| c.kind == kind).count();
     assert_eq!((kinds(Kind::Constant), kinds(Kind::Number), kinds(Kind::Category)), (3, 61, 1));
     assert_eq!(data.train.n_numeric, 61);

@@ -1,5 +1,6 @@
 //! Every format that is read, from files that other programs wrote, and what is written, read back.
-// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted
+// text.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use std::path::{Path, PathBuf};

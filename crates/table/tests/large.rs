@@ -1,5 +1,6 @@
 //! A million rows of 50 columns: time and memory, run by hand.
-// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted
+// text.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use std::io::{BufWriter, Write};

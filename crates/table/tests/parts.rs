@@ -9,7 +9,8 @@ use ff_table::{SourceOptions, Table, load};
 /// More than three parts of half a mebibyte.
 const ROWS: u64 = 45_000;
 
-/// Rows with numbers short and long, gaps, quoted texts with delimiters and line ends, and blank lines among them.
+/// Rows with numbers short and long, gaps, quoted texts with delimiters and line ends, and blank
+/// lines among them.
 fn text(end: &str) -> String {
     let mut text = format!("id,x,wide,gap,note{end}");
     for i in 0..ROWS {
@@ -31,7 +32,8 @@ fn text(end: &str) -> String {
     text
 }
 
-/// The table read in parts, and row by row: a limit, even one that is never met, is only kept by counting.
+/// The table read in parts, and row by row: a limit, even one that is never met, is only kept by
+/// counting.
 fn both(bytes: &[u8], name: &str) -> [Result<Table, String>; 2] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);

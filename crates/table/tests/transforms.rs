@@ -1,5 +1,7 @@
-//! What becomes of columns: kinds, gaps, categories, dates, weights; and that only training rows decide it.
-// A helper of a test may fail it, as the test itself may; small tables are written as formatted text.
+//! What becomes of columns: kinds, gaps, categories, dates, weights; and that only training rows
+//! decide it.
+// A helper of a test may fail it, as the test itself may; small tables are written as formatted
+// text.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect, clippy::format_push_string)]
 
 use ff_table::{

@@ -7,8 +7,9 @@
 //! cargo run --release -p ff-text --example tokenizer_speed -- tokenize big.txt TOKENIZER
 //! ```
 //!
-//! `text` writes so many megabytes: the seed again and again, with every tenth word in another's place. The new words are
-//! made of syllables and as unevenly frequent as words are, up to three million of them.
+//! `text` writes so many megabytes: the seed again and again, with every tenth word in another's
+//! place. The new words are made of syllables and as unevenly frequent as words are, up to three
+//! million of them.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::io::{BufWriter, Write};

@@ -1,4 +1,5 @@
-//! Byte pairs, learned: how text is divided into words, how words are counted, how pairs are merged.
+//! Byte pairs, learned: how text is divided into words, how words are counted, how pairs are
+//! merged.
 
 mod count;
 mod merge;

@@ -103,10 +103,12 @@ impl<'a> Cutter<'a> {
     }
 }
 
-/// A place at which the text can be cut so that its two parts have the ids that the whole has, before `limit`.
+/// A place at which the text can be cut so that its two parts have the ids that the whole has,
+/// before `limit`.
 ///
-/// A candidate lies before a blank or mark between letters, where tokenizers end a word; whether this one does is
-/// tried on the text around it, with the blank's whole neighbourhood of words in sight.
+/// A candidate lies before a blank or mark between letters, where tokenizers end a word; whether
+/// this one does is tried on the text around it, with the blank's whole neighbourhood of words in
+/// sight.
 fn neutral_cut(tokenizer: &Tokenizer, text: &str, limit: usize) -> Result<Option<usize>> {
     let limit = floor_boundary(text, limit);
     // Of the part before the limit, a half is enough to find a place in.
@@ -129,7 +131,8 @@ fn neutral_cut(tokenizer: &Tokenizer, text: &str, limit: usize) -> Result<Option
             break;
         }
     }
-    // Bytes and characters do not depend on their neighbours, unless they are within a special token.
+    // Bytes and characters do not depend on their neighbours, unless they are within a special
+    // token.
     let anywhere = tokenizer.is_simple() && limit > 0 && is_neutral(tokenizer, text, limit)?;
     Ok(anywhere.then_some(limit))
 }

@@ -1,7 +1,7 @@
 //! From text to tokens: tokenizers, documents, token files larger than memory.
 //!
-//! [`tokenize`] reads documents as a [`TextConfig`] says, cuts them into tokens and writes those into shards that
-//! [`TextData`] maps into memory.
+//! [`tokenize`] reads documents as a [`TextConfig`] says, cuts them into tokens and writes those
+//! into shards that [`TextData`] maps into memory.
 //!
 //! ```
 //! use ff_text::{TextConfig, TextData, Tokenizer, tokenize};

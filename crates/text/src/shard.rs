@@ -1,9 +1,10 @@
 //! One file of tokens: a header, the tokens, the starts of documents.
 //!
-//! All numbers are little endian. The header is 48 bytes: the magic, the format's version (u32), the bytes of a token
-//! (u32, 2 or 4), the number of tokens (u64), the number of documents that start here (u64), XXH3-64 of what follows
-//! the header (u64), and zeros. Then the tokens, zeros up to a multiple of eight, and for each document two u64: the
-//! number of its first token in this file, and the bytes of text of all documents before it.
+//! All numbers are little endian. The header is 48 bytes: the magic, the format's version (u32),
+//! the bytes of a token (u32, 2 or 4), the number of tokens (u64), the number of documents that
+//! start here (u64), XXH3-64 of what follows the header (u64), and zeros. Then the tokens, zeros up
+//! to a multiple of eight, and for each document two u64: the number of its first token in this
+//! file, and the bytes of text of all documents before it.
 
 use std::io::Write;
 use std::path::Path;

@@ -52,17 +52,17 @@ pub struct TextProgress {
     pub tokens: u64,
 }
 
-/// Reads all documents, cuts them into tokens and writes these as shards into a folder; where they are there already,
-/// made of the same text with the same settings and tokenizer, nothing is done.
+/// Reads all documents, cuts them into tokens and writes these as shards into a folder; where they
+/// are there already, made of the same text with the same settings and tokenizer, nothing is done.
 ///
-/// Text is streamed: whatever its size, about 200 MiB of memory are needed, more where a document is longer than 8 MiB or
-/// duplicates are looked for ([`CleanConfig`](super::CleanConfig) says how much). Shards
-/// appear under their names when they are complete, and the index after all of them. The result does not depend on
-/// the number of threads. Relative paths start at `base`.
+/// Text is streamed: whatever its size, about 200 MiB of memory are needed, more where a document
+/// is longer than 8 MiB or duplicates are looked for ([`CleanConfig`](super::CleanConfig) says how
+/// much). Shards appear under their names when they are complete, and the index after all of them.
+/// The result does not depend on the number of threads. Relative paths start at `base`.
 ///
 /// # Errors
-/// [`TextError`]: a file that cannot be read, with the line where it has lines; no text; text that the tokenizer cannot
-/// encode; a folder that cannot be written.
+/// See [`TextError`]: a file that cannot be read, with the line where it has lines; no text; text
+/// that the tokenizer cannot encode; a folder that cannot be written.
 pub fn tokenize(
     config: &TextConfig,
     base: &Path,

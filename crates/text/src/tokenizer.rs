@@ -21,10 +21,11 @@ use simple::Simple;
 pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, pretty};
 pub use stream::TextStream;
 
-/// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, bytes, or characters.
+/// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, bytes,
+/// or characters.
 ///
-/// Whatever it is, [`Tokenizer::save`] writes a `tokenizer.json` that the crate and the Python package `tokenizers`
-/// read and that gives the same ids.
+/// Whatever it is, [`Tokenizer::save`] writes a `tokenizer.json` that the crate and the Python
+/// package `tokenizers` read and that gives the same ids.
 ///
 /// ```
 /// use ff_text::Tokenizer;
@@ -117,10 +118,12 @@ pub struct SpecialTokens {
 }
 
 impl Tokenizer {
-    /// The ids of a text, without tokens added around it; special tokens that stand in the text are recognised.
+    /// The ids of a text, without tokens added around it; special tokens that stand in the text are
+    /// recognised.
     ///
     /// # Errors
-    /// [`TextError::Tokenizer`] for text without a token in a vocabulary that has none for the unknown.
+    /// [`TextError::Tokenizer`] for text without a token in a vocabulary that has none for the
+    /// unknown.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         match self.fast.as_deref() {
             Some(Fast::Simple(fast)) => fast.encode(text).map_err(|c| self.no_token(c)),
@@ -129,7 +132,8 @@ impl Tokenizer {
         }
     }
 
-    /// The ids of a text as Python's `tokenizer(text)` gives them: with the tokens that the tokenizer puts around it.
+    /// The ids of a text as Python's `tokenizer(text)` gives them: with the tokens that the
+    /// tokenizer puts around it.
     ///
     /// # Errors
     /// As [`Tokenizer::encode`].

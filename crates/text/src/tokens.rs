@@ -140,7 +140,8 @@ impl TokenData {
         Err(TextError::Vocabulary { id: self.max_id(), vocab_size })
     }
 
-    /// Whether there is a window of `context` tokens and the token after it; `part` names what is too short.
+    /// Whether there is a window of `context` tokens and the token after it; `part` names what is
+    /// too short.
     ///
     /// # Errors
     /// [`TextError::Corpus`] with both lengths.
@@ -160,7 +161,8 @@ impl TokenData {
     /// The tokens from `start` on.
     ///
     /// # Errors
-    /// [`TextError::Tokens`] for a window that reaches beyond the end, or an id that the index does not know of.
+    /// [`TextError::Tokens`] for a window that reaches beyond the end, or an id that the index does
+    /// not know of.
     pub fn read(&self, start: u64, out: &mut [i32]) -> Result<()> {
         let mut token = self.checked(start, out.len())?;
         let mut rest = &mut *out;
@@ -273,7 +275,8 @@ impl TokenData {
         Some(self.begins(document)?.0)
     }
 
-    /// Where a document of the whole stream begins: its first token, and the bytes of text before it.
+    /// Where a document of the whole stream begins: its first token, and the bytes of text before
+    /// it.
     pub(super) fn begins(&self, mut document: u64) -> Option<(u64, u64)> {
         for Placed { tokens, first } in &self.stream.shards {
             if document < tokens.documents() as u64 {

@@ -86,10 +86,10 @@ pub struct TrainedTokenizer {
 
 /// Learns a tokenizer from the documents that a [`TextConfig`] names.
 ///
-/// Byte pairs are learned by this crate: words are counted on all threads, then the most frequent pair is merged again and
-/// again, of equally frequent ones the greater by the bytes of its left and then of its right token. Special tokens are
-/// cut out of the text before. The result does not depend on the number of threads. WordPiece and Unigram are learned
-/// by the crate `tokenizers`.
+/// Byte pairs are learned by this crate: words are counted on all threads, then the most frequent
+/// pair is merged again and again, of equally frequent ones the greater by the bytes of its left
+/// and then of its right token. Special tokens are cut out of the text before. The result does not
+/// depend on the number of threads. WordPiece and Unigram are learned by the crate `tokenizers`.
 ///
 /// # Errors
 /// [`TextError`]: text that cannot be read, no text, a vocabulary that is too small for its kind.

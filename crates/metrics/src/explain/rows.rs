@@ -185,7 +185,8 @@ impl<'a> EncodedRows<'a> {
     }
 }
 
-/// The rows that are asked about, copied once; each change overwrites only the features of one column.
+/// The rows that are asked about, copied once; each change overwrites only the features of one
+/// column.
 pub(super) struct Sample {
     /// Which of all rows they are, in rising order.
     pub(super) indices: Vec<usize>,

@@ -83,7 +83,8 @@ fn f32_and_f64_read_the_same_numbers_alike() {
         ClassificationReport::compute(&case.labels, &narrow, 4, &case.options()).unwrap();
     let of_wide = ClassificationReport::compute(&case.labels, &wide, 4, &case.options()).unwrap();
     assert_eq!(of_narrow, of_wide);
-    // Rounding each probability by 2⁻²⁵ moves scikit-learn's values by no more than that times 1/p < 100.
+    // Rounding each probability by 2⁻²⁵ moves scikit-learn's values by no more than that times 1/p
+    // < 100.
     for (metric, theirs) in &case.scores {
         close(metric.name(), of_narrow.scores.get(*metric), *theirs, 3e-6);
     }
@@ -118,8 +119,8 @@ fn curves_keep_their_shape_in_few_points() {
         assert_eq!(roc.last().map(|p| (p.fpr, p.tpr)), Some((1.0, 1.0)));
         assert_eq!(pr.last().map(|p| p.recall), Some(1.0));
         if max >= 50 {
-            // Kept points lie 2 / (max − 1) apart along a monotone curve: each of max gaps can hide a
-            // triangle of half that squared at most.
+            // Kept points lie 2 / (max − 1) apart along a monotone curve: each of max gaps can hide
+            // a triangle of half that squared at most.
             let lost = (area(&roc) - area(&full)).abs();
             assert!(lost <= 2.0 / (max - 1) as f64, "{max} points lose an area of {lost}");
         }

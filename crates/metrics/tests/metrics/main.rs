@@ -12,8 +12,8 @@ use ff_metrics::*;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Both sides add at most 80 terms in f64, in another order: their sums differ by less than 80 · 2⁻⁵³ ≈ 1e-14 of
-/// their size, and no score here is a small difference of large numbers.
+/// Both sides add at most 80 terms in f64, in another order: their sums differ by less than 80 ·
+/// 2⁻⁵³ ≈ 1e-14 of their size, and no score here is a small difference of large numbers.
 const TOLERANCE: f64 = 1e-12;
 
 #[derive(Deserialize)]

@@ -77,7 +77,8 @@ fn the_bootstrap_interval_of_a_mean_is_the_textbook_one() {
     let variance = predictions.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / 4000.0;
     let half = 1.96 * (variance / 4000.0).sqrt();
     let interval = report.intervals[&Metric::Mae];
-    // A 2.5 % quantile of 4,000 resamples has a standard error of 0.042 σ, 0.022 of a half width; 4 of them.
+    // A 2.5 % quantile of 4,000 resamples has a standard error of 0.042 σ, 0.022 of a half width; 4
+    // of them.
     assert!(
         (interval.low - (mean - half)).abs() < 0.09 * half,
         "{interval:?} around {mean} ± {half}"
@@ -188,8 +189,8 @@ fn reports_survive_json_under_stable_names() {
 
 #[test]
 fn a_gain_within_the_interval_is_unclear() {
-    // The model is right where the majority rule is, and in 8 rows more of 100: the gain is above 0, but the
-    // model's own interval reaches down to the rule's 0.60.
+    // The model is right where the majority rule is, and in 8 rows more of 100: the gain is above
+    // 0, but the model's own interval reaches down to the rule's 0.60.
     let labels: Vec<u32> = (0..100).map(|row| u32::from(row < 40)).collect();
     let p: Vec<f64> =
         (0..100).flat_map(|row| if row < 8 { [0.2, 0.8] } else { [0.8, 0.2] }).collect();
@@ -203,8 +204,8 @@ fn a_gain_within_the_interval_is_unclear() {
 
 #[test]
 fn each_resample_has_its_own_variance() {
-    // Around its own mean a resample varies less than around the mean of all rows, so the mean of all rows
-    // has an R² of 0 on all of them and below 0 on every resample that has another mean.
+    // Around its own mean a resample varies less than around the mean of all rows, so the mean of
+    // all rows has an R² of 0 on all of them and below 0 on every resample that has another mean.
     let mut random = uniform(8);
     let targets: Vec<f64> = (0..50).map(|_| random()).collect();
     let mean = targets.iter().sum::<f64>() / 50.0;

@@ -1,4 +1,5 @@
-//! Writes four reports with made-up figures, to look at: two classifiers, a regression, a run that goes on.
+//! Writes four reports with made-up figures, to look at: two classifiers, a regression, a run that
+//! goes on.
 //!
 //! `cargo run -p ff-report --example report_demo -- FOLDER`
 

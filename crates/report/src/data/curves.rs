@@ -109,7 +109,8 @@ pub enum Scale {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Series {
-    /// The line's name in the legend. `train`, `valid` and `test` keep their colours on every chart.
+    /// The line's name in the legend. `train`, `valid` and `test` keep their colours on every
+    /// chart.
     pub name: String,
     /// Positions, ascending.
     #[serde(with = "exact")]

@@ -1,7 +1,8 @@
 //! What a report shows, as plain data: strings, numbers and vectors.
 //!
-//! Nothing here depends on a trainer, a metric or a table, so that whoever has figures can fill it, and a
-//! stored report can be rendered again. Every part is optional; what is absent leaves no trace on the page.
+//! Nothing here depends on a trainer, a metric or a table, so that whoever has figures can fill it,
+//! and a stored report can be rendered again. Every part is optional; what is absent leaves no
+//! trace on the page.
 
 mod curves;
 mod evaluation;

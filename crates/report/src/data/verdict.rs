@@ -89,8 +89,8 @@ impl Score {
 
     /// Whether the whole interval lies on the better side of the baseline.
     ///
-    /// `None` when it cannot be told: an interval or a baseline is absent, or the baseline lies inside
-    /// the interval.
+    /// `None` when it cannot be told: an interval or a baseline is absent, or the baseline lies
+    /// inside the interval.
     pub fn beats_baseline(&self) -> Option<bool> {
         let (low, high, base) = (self.low?, self.high?, self.baseline?);
         let (above, below) = (low > base, high < base);

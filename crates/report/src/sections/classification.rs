@@ -1,4 +1,5 @@
-//! How a classifier does: confusion matrix, scores of each class, ROC, precision–recall, calibration.
+//! How a classifier does: confusion matrix, scores of each class, ROC, precision–recall,
+//! calibration.
 
 use super::{Section, confusion, meter, on, rates};
 use crate::{

@@ -1,4 +1,5 @@
-//! The threshold chooser: a table and a chart that stand by themselves, and a slider where scripts run.
+//! The threshold chooser: a table and a chart that stand by themselves, and a slider where scripts
+//! run.
 
 use super::Section;
 use crate::{

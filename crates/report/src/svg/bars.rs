@@ -113,7 +113,8 @@ pub(crate) fn bars(label: &str, x_label: &str, rows: &[Bar], width: f64) -> Stri
     out
 }
 
-/// A bar of shares: segments of a whole as (name, amount, colour), in HTML so that it stretches freely.
+/// A bar of shares: segments of a whole as (name, amount, colour), in HTML so that it stretches
+/// freely.
 pub(crate) fn shares(label: &str, parts: &[(&str, f64, usize)]) -> String {
     let total: f64 = parts.iter().map(|p| p.1.max(0.0)).filter(|x| x.is_finite()).sum();
     let mut out =

@@ -1,9 +1,10 @@
 //! Fewer points that look the same.
 
-/// At most `limit` indices of a line that keep its shape: of each stretch, the least and the greatest
-/// value, the ends, and one index of each gap.
+/// At most `limit` indices of a line that keep its shape: of each stretch, the least and the
+/// greatest value, the ends, and one index of each gap.
 ///
-/// Peaks survive, unlike with plain striding; gaps survive, so that a NaN at step 40,012 is still seen.
+/// Peaks survive, unlike with plain striding; gaps survive, so that a NaN at step 40,012 is still
+/// seen.
 pub(crate) fn min_max(y: &[f64], limit: usize) -> Vec<usize> {
     let limit = limit.max(8);
     if y.len() <= limit {

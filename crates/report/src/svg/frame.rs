@@ -27,7 +27,8 @@ pub(crate) struct Entry {
 }
 
 impl Frame {
-    /// A frame of the given size; the label of the vertical axis and the legend stand above the plot.
+    /// A frame of the given size; the label of the vertical axis and the legend stand above the
+    /// plot.
     pub(crate) fn new(
         (width, height): (f64, f64),
         x: Axis,

@@ -11,7 +11,8 @@ use crate::{
     number,
 };
 
-/// The headline picture: a scale with the interval as a bar, the value as a dot, the baseline as a tick.
+/// The headline picture: a scale with the interval as a bar, the value as a dot, the baseline as a
+/// tick.
 pub(crate) fn headline(score: &Score, baseline: &str, width: f64) -> String {
     let Some((axis, at)) = layout(score, width, 8.0) else { return String::new() };
     let label = format!(

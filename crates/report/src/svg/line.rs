@@ -260,8 +260,8 @@ fn path(frame: &Frame, x: &[f64], y: &[f64], dots: bool) -> String {
     format!("<path class=\"ln\" d=\"{path}\"/>{circles}")
 }
 
-/// Whether a line is so restless that its trend is hard to see: it is long, and from point to point it
-/// moves by more than a sixtieth of its range, which is some four pixels.
+/// Whether a line is so restless that its trend is hard to see: it is long, and from point to point
+/// it moves by more than a sixtieth of its range, which is some four pixels.
 pub(crate) fn is_noisy(y: &[f64]) -> bool {
     let Some((low, high)) = extent(y.iter().copied()).filter(|_| y.len() > 200) else {
         return false;
@@ -271,8 +271,8 @@ pub(crate) fn is_noisy(y: &[f64]) -> bool {
     sum / n > (high - low) / 60.0
 }
 
-/// The centred moving average over `span` points, fewer at the ends and beside gaps, so that it neither
-/// lags nor leans.
+/// The centred moving average over `span` points, fewer at the ends and beside gaps, so that it
+/// neither lags nor leans.
 fn smoothed(y: &[f64], span: usize) -> Vec<f64> {
     let mut out = y.to_vec();
     let mut from = 0;

@@ -1,7 +1,8 @@
 //! Charts as inline SVG whose colours are CSS variables, so that one drawing serves light and dark.
 //!
-//! Existing plotting crates fix their colours, or draw lines and points only; the report needs gaps at NaN,
-//! logarithmic axes, whiskers, heat maps and one look for all of them, so these few hundred lines are ours.
+//! Existing plotting crates fix their colours, or draw lines and points only; the report needs gaps
+//! at NaN, logarithmic axes, whiskers, heat maps and one look for all of them, so these few hundred
+//! lines are ours.
 
 pub(crate) mod bars;
 pub(crate) mod decimate;

@@ -1,7 +1,8 @@
 //! The colours, chosen to hold up for colour-blind readers.
 //!
-//! Series differ in lightness as well as in hue (blue against orange first, which all common forms of
-//! colour blindness keep apart), and a test checks every pair that carries text against WCAG's contrast.
+//! Series differ in lightness as well as in hue (blue against orange first, which all common forms
+//! of colour blindness keep apart), and a test checks every pair that carries text against WCAG's
+//! contrast.
 
 /// Fonts that every system has.
 pub(crate) const FONT: &str =

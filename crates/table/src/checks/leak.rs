@@ -1,4 +1,5 @@
-//! Columns that give the target away: a single one that tells it almost always is likelier a leak than a discovery.
+//! Columns that give the target away: a single one that tells it almost always is likelier a leak
+//! than a discovery.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,8 @@ const MIN_ROWS: usize = 50;
 /// Rows that are looked at: enough to tell, and quick on large tables.
 const MAX_ROWS: usize = 100_000;
 
-/// The share of rows, the area under the curve or the correlation from which a column is suspicious.
+/// The share of rows, the area under the curve or the correlation from which a column is
+/// suspicious.
 const SUSPICIOUS: f64 = 0.999;
 
 /// Looks for columns that tell the target alone.
@@ -88,7 +90,8 @@ fn correlation(values: &Values, rows: &[usize], labels: &[f64]) -> Option<String
     (r.abs() > SUSPICIOUS).then(|| format!("its correlation with the target is {}", share(r.abs())))
 }
 
-/// How often the most frequent class of each category is right, if suspicious and not by sheer number of categories.
+/// How often the most frequent class of each category is right, if suspicious and not by sheer
+/// number of categories.
 fn purity(values: &Values, rows: &[usize], labels: &[f64]) -> Option<String> {
     let mut counts: HashMap<(u64, u64), usize> = HashMap::new();
     let mut classes: HashMap<u64, usize> = HashMap::new();
@@ -109,7 +112,8 @@ fn purity(values: &Values, rows: &[usize], labels: &[f64]) -> Option<String> {
         .then(|| format!("its categories tell the class of {} of the rows", share(right)))
 }
 
-/// Whether ranges of the column tell the classes: one threshold for two, one range each for several.
+/// Whether ranges of the column tell the classes: one threshold for two, one range each for
+/// several.
 fn separation(values: &Values, rows: &[usize], labels: &[f64]) -> Option<String> {
     let mut pairs: Vec<(f64, f64)> =
         rows.iter().zip(labels).filter_map(|(&row, &y)| Some((read(values, row)?, y))).collect();
@@ -126,7 +130,8 @@ fn separation(values: &Values, rows: &[usize], labels: &[f64]) -> Option<String>
         return (auc > SUSPICIOUS)
             .then(|| format!("a threshold on it tells the classes apart (AUC {})", share(auc)));
     }
-    // Sorted by the column, each class is one unbroken run of rows that shares no value with its neighbours.
+    // Sorted by the column, each class is one unbroken run of rows that shares no value with its
+    // neighbours.
     let breaks = pairs.windows(2).filter(|pair| pair[0].1 != pair[1].1);
     let clean = breaks.clone().all(|pair| pair[0].0 < pair[1].0);
     (clean && classes.len() > 2 && breaks.count() == classes.len() - 1)

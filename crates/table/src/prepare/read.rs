@@ -53,7 +53,8 @@ pub(super) fn read(config: &DataConfig, base: &Path) -> Result<Read> {
     let mut loaded = load_all(&path, &paths, &options)?;
     let differing = differing(&loaded);
     if !differing.is_empty() {
-        // A column that is a number in one file and a text in another is read as text in all of them.
+        // A column that is a number in one file and a text in another is read as text in all of
+        // them.
         options.text_columns = differing;
         loaded = load_all(&path, &paths, &options)?;
     }

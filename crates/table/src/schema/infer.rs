@@ -174,7 +174,8 @@ pub(crate) fn boolean_texts(texts: &TextValues) -> Option<(&'static str, &'stati
     })
 }
 
-/// The few different texts of a column that otherwise holds numbers, the row of the first, and their rows.
+/// The few different texts of a column that otherwise holds numbers, the row of the first, and
+/// their rows.
 fn odd_among_numbers(texts: &TextValues, count: usize) -> Option<(Vec<String>, usize, usize)> {
     let mut odd = BTreeSet::new();
     let mut numbers = BTreeSet::new();

@@ -44,8 +44,8 @@ pub(crate) fn names_an_identifier(name: &str) -> bool {
     last_word(name).is_some_and(|word| IDENTIFIERS.contains(&word.as_str()))
 }
 
-/// The columns that belong to a numbered series of at least three, such as `pixel0`, `pixel1`, …: they are measured
-/// alike, so a few distinct values in one of them do not make it a category.
+/// The columns that belong to a numbered series of at least three, such as `pixel0`, `pixel1`, …:
+/// they are measured alike, so a few distinct values in one of them do not make it a category.
 pub(crate) fn is_series(names: &[String]) -> Vec<bool> {
     let stem = |name: &str| {
         let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());

@@ -83,7 +83,8 @@ const BINS: usize = 20;
 /// Frequent values that are listed.
 const TOP: usize = 20;
 
-/// Distinct texts that are counted exactly; beyond, the number is a minimum. A hash and a count each: 50 MB at most.
+/// Distinct texts that are counted exactly; beyond, the number is a minimum. A hash and a count
+/// each: 50 MB at most.
 const MAX_DISTINCT: usize = 1 << 20;
 
 impl ColumnStats {
@@ -93,7 +94,8 @@ impl ColumnStats {
     }
 }
 
-/// The figures of every column, several columns at a time; each column's figures depend on that column alone.
+/// The figures of every column, several columns at a time; each column's figures depend on that
+/// column alone.
 pub(crate) fn profiles(columns: &[Column]) -> Vec<ColumnStats> {
     threads::map(columns.iter(), |column| profile(&column.values))
 }
@@ -142,7 +144,8 @@ fn numbers(values: &Values) -> ColumnStats {
         ..ColumnStats::default()
     };
     let mut runs: Vec<(f64, usize)> = Vec::new();
-    // Of equally frequent values the least are listed, so a later one has to be met more often than those there are.
+    // Of equally frequent values the least are listed, so a later one has to be met more often than
+    // those there are.
     let mut least = 1;
     let mut start = 0;
     for end in 1..=present.len() {
@@ -190,7 +193,8 @@ fn keep_top(runs: &mut Vec<(f64, usize)>) {
     runs.truncate(TOP);
 }
 
-/// The mean and the population's standard deviation, in two passes with the second's rounding error taken out.
+/// The mean and the population's standard deviation, in two passes with the second's rounding error
+/// taken out.
 pub(crate) fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let (mut n, mut sum, mut lost) = (0.0, 0.0, 0.0);
     for x in values.clone() {

@@ -32,7 +32,8 @@ fn sort_decimals(decimals: &Decimals) -> Option<Vec<f64>> {
     let (low, high) = (*integers.iter().min()?, *integers.iter().max()?);
     let keys = integers.into_iter().map(|integer| (integer - low) as u64).collect();
     let keys = sort_below(keys, (high - low) as u64);
-    // A quotient of integers that a double holds is rounded once, as that of the digits it came from.
+    // A quotient of integers that a double holds is rounded once, as that of the digits it came
+    // from.
     Some(keys.into_iter().map(|key| (key as i64 + low) as f64 / power).collect())
 }
 

@@ -1,7 +1,8 @@
 //! Arrow's interprocess format: the file (Feather version 2) and the stream, batch by batch.
 //!
-//! A file is a stream between `ARROW1` and a footer. The footer says where the batches are; read in order, they say so
-//! themselves, so that a compressed file or standard input is read in one pass too.
+//! A file is a stream between `ARROW1` and a footer. The footer says where the batches are; read in
+//! order, they say so themselves, so that a compressed file or standard input is read in one pass
+//! too.
 
 use std::collections::HashSet;
 use std::io::Read;

@@ -53,7 +53,8 @@ impl Source for Csv {
         info.notes.append(&mut reader.notes);
         let mut texts = reader.guess_texts(options);
         let path = input.path();
-        // A column that looked like numbers and later holds a text is read again as text; one more pass finds them all.
+        // A column that looked like numbers and later holds a text is read again as text; one more
+        // pass finds them all.
         for _ in 0..2 {
             let header = reader.header;
             let outcome = match options.max_rows {
@@ -314,7 +315,8 @@ struct Place<'a> {
     line: u64,
 }
 
-/// The error of a record with another number of fields than the table; `last` says that nothing follows it.
+/// The error of a record with another number of fields than the table; `last` says that nothing
+/// follows it.
 fn uneven(
     place: Place<'_>,
     delimiter: u8,
@@ -383,7 +385,8 @@ fn not_utf8(
     }
 }
 
-/// The names in the first record: empty ones are numbered, repeated ones get a suffix, with a note for each.
+/// The names in the first record: empty ones are numbered, repeated ones get a suffix, with a note
+/// for each.
 fn header_names(
     records: &Records,
     path: &std::path::Path,

@@ -31,7 +31,8 @@ impl Source for Idx {
         Whole::blocks(self, input, options)
     }
 
-    /// Reads images as columns `pixel0`, `pixel1`, … and, where a file of labels is named or found, a column `label`.
+    /// Reads images as columns `pixel0`, `pixel1`, … and, where a file of labels is named or found,
+    /// a column `label`.
     fn load(&self, input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
         let path = input.path();
         let images = read(input)?;

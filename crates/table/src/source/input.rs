@@ -33,7 +33,8 @@ enum Kind {
 const HEAD: usize = 512;
 
 impl Input {
-    /// Opens a file, or standard input for `-`: as a stream that can be read once, or through a temporary file.
+    /// Opens a file, or standard input for `-`: as a stream that can be read once, or through a
+    /// temporary file.
     ///
     /// # Errors
     /// [`DataError`] if it cannot be opened or read.
@@ -141,7 +142,8 @@ impl Input {
         }
     }
 
-    /// A reading error as an error about this file; a compressed file that ends early is named as cut.
+    /// A reading error as an error about this file; a compressed file that ends early is named as
+    /// cut.
     pub(crate) fn io(&self, source: io::Error) -> DataError {
         io_error(&self.path, self.compression(), source)
     }

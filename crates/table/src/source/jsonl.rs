@@ -1,4 +1,5 @@
-//! One JSON object a line: columns are the union of the keys, in the order in which they first appear.
+//! One JSON object a line: columns are the union of the keys, in the order in which they first
+//! appear.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};

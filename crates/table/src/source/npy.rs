@@ -56,7 +56,8 @@ impl Source for Npy {
     }
 }
 
-/// Reads an array's elements as columns; `known` is the number of bytes that are there, where that can be told.
+/// Reads an array's elements as columns; `known` is the number of bytes that are there, where that
+/// can be told.
 pub(super) fn read_columns(
     array: &Array,
     bytes: &mut impl Read,

@@ -32,8 +32,9 @@ impl Source for Npz {
         Whole::blocks(self, input, options)
     }
 
-    /// Reads all arrays as columns: `[n]` is a column of the array's name; the one array of more dimensions gives columns
-    /// `x0`, `x1`, …, and where there are several of those, each gives `name_0`, `name_1`, ….
+    /// Reads all arrays as columns: `[n]` is a column of the array's name; the one array of more
+    /// dimensions gives columns `x0`, `x1`, …, and where there are several of those, each gives
+    /// `name_0`, `name_1`, ….
     fn load(
         &self,
         input: &Input,

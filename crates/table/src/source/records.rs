@@ -1,8 +1,9 @@
 //! Bytes of a delimited text into records and fields.
 //!
-//! The `csv` crate writes our files and is what this reader is tested against; reading is our own because messages
-//! need what it does not tell: the line of a record after blank lines, the line where a quote was opened that is
-//! never closed, and a limit to the length of a record, so that one stray quote cannot swallow a large file.
+//! The `csv` crate writes our files and is what this reader is tested against; reading is our own
+//! because messages need what it does not tell: the line of a record after blank lines, the line
+//! where a quote was opened that is never closed, and a limit to the length of a record, so that
+//! one stray quote cannot swallow a large file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -277,7 +278,8 @@ fn malformed(path: &Path, line: u64, message: String, hint: &str) -> DataError {
     DataError::Format { path: path.to_owned(), line: Some(line), message, hint: hint.into() }
 }
 
-/// The end of the last record that is whole, if there is one; the bytes begin with a record and others may follow them.
+/// The end of the last record that is whole, if there is one; the bytes begin with a record and
+/// others may follow them.
 pub(super) fn last_border(bytes: &[u8], delimiter: u8) -> Option<usize> {
     let ends = |at: usize| match bytes.get(at)? {
         b'\n' => Some(at + 1),
@@ -342,7 +344,8 @@ pub(super) fn length(bytes: &[u8], delimiter: u8) -> usize {
     bytes.len() - rest.len() + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
-/// Reads a quoted field whose quote is at `open`; gives the field and the index after its closing quote.
+/// Reads a quoted field whose quote is at `open`; gives the field and the index after its closing
+/// quote.
 fn quoted(
     bytes: &[u8],
     open: usize,

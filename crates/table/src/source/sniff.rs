@@ -15,7 +15,8 @@ const SAMPLE: usize = 200;
 /// The first records of a file, as texts.
 pub(super) type Sample = Vec<Vec<String>>;
 
-/// Splits the first bytes of a file into records; the last one is left out if the bytes are not all of the file.
+/// Splits the first bytes of a file into records; the last one is left out if the bytes are not all
+/// of the file.
 pub(super) fn sample(head: &[u8], whole: bool, delimiter: u8) -> Sample {
     let mut records =
         Records::new(Box::new(Cursor::new(head.to_vec())), Path::new(""), None, delimiter);
@@ -54,8 +55,8 @@ pub(super) fn delimiter(head: &[u8], whole: bool, name: &str) -> u8 {
 
 /// Whether the first record names the columns, and why.
 ///
-/// A text above numbers is a header; a number in the first line is not, unless another column speaks for one; a
-/// first line that returns among the rows is not; otherwise it is.
+/// A text above numbers is a header; a number in the first line is not, unless another column
+/// speaks for one; a first line that returns among the rows is not; otherwise it is.
 pub(super) fn header(sample: &Sample) -> (bool, &'static str) {
     let Some((first, rest)) = sample.split_first() else { return (true, "the file is empty") };
     let number = |text: &str| parse_number(text.as_bytes()).is_some();

@@ -2,10 +2,11 @@
 
 use crate::number::POWERS;
 
-/// Numbers of up to eight digits, each kept as it was written: an integer and the decimals it is shifted by.
+/// Numbers of up to eight digits, each kept as it was written: an integer and the decimals it is
+/// shifted by.
 ///
-/// `174.477` is 174477 / 10³, and that quotient, rounded once, is the double nearest to the text: so four bytes give
-/// back every bit of the eight of a double. Missing values are there too.
+/// `174.477` is 174477 / 10³, and that quotient, rounded once, is the double nearest to the text:
+/// so four bytes give back every bit of the eight of a double. Missing values are there too.
 ///
 /// ```
 /// let decimals = ff_table::Decimals::of(&[174.477, f64::NAN, -0.001]).unwrap();
@@ -15,8 +16,8 @@ use crate::number::POWERS;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decimals {
-    /// The integer in the upper 28 bits, the number of decimals in the lower four; below an integer of 0 they number
-    /// the values that no integer gives.
+    /// The integer in the upper 28 bits, the number of decimals in the lower four; below an integer
+    /// of 0 they number the values that no integer gives.
     cells: Vec<Cell>,
 }
 
@@ -109,8 +110,9 @@ impl Decimals {
         self.cells.iter().map(|&cell| unpack(cell))
     }
 
-    /// The values that are there as integers over one power of ten, and that power; `None` where one of them is no such
-    /// quotient (-0, infinite ones) or not one of integers that a double holds.
+    /// The values that are there as integers over one power of ten, and that power; `None` where
+    /// one of them is no such quotient (-0, infinite ones) or not one of integers that a double
+    /// holds.
     pub(crate) fn integers(&self) -> Option<(Vec<i64>, f64)> {
         let mut most = 0;
         for &cell in &self.cells {

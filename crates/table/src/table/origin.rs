@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The files and lines of a table's rows, kept as a list of jumps: most rows lie one line below the row before.
+/// The files and lines of a table's rows, kept as a list of jumps: most rows lie one line below the
+/// row before.
 ///
 /// ```
 /// let origin = ff_table::Origin::default();

@@ -232,7 +232,8 @@ impl FromIterator<Option<i64>> for Integers {
     }
 }
 
-/// Texts end to end in one buffer, some of them missing; a missing text still knows how the file wrote it.
+/// Texts end to end in one buffer, some of them missing; a missing text still knows how the file
+/// wrote it.
 ///
 /// ```
 /// let mut texts = ff_table::TextValues::default();
@@ -340,7 +341,8 @@ impl Values {
         }
     }
 
-    /// The value as a number, without reading texts: truth values are 0 and 1, dates are seconds since 1970.
+    /// The value as a number, without reading texts: truth values are 0 and 1, dates are seconds
+    /// since 1970.
     #[inline]
     pub fn number(&self, row: usize) -> Option<f64> {
         let value = match self {

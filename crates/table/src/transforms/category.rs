@@ -10,12 +10,12 @@ use crate::error::{DataError, Result};
 use crate::number::{format_number, parse_number};
 use crate::table::Values;
 
-/// How a category is coded: values that were frequent at training have a slot each; rare ones share a slot, which
-/// unseen values use too; missing has a slot of its own if it was met at training.
+/// How a category is coded: values that were frequent at training have a slot each; rare ones share
+/// a slot, which unseen values use too; missing has a slot of its own if it was met at training.
 ///
-/// One-hot coding has a column for each slot that training rows fill, so that an unseen value where no rare one
-/// was met is a row of zeros. Ids are 0 for rare and unseen values, 1 to n for the values in their order, n + 1 for
-/// missing.
+/// One-hot coding has a column for each slot that training rows fill, so that an unseen value where
+/// no rare one was met is a row of zeros. Ids are 0 for rare and unseen values, 1 to n for the
+/// values in their order, n + 1 for missing.
 ///
 /// ```
 /// # fn show(encoder: &ff_table::CategoryEncoder) -> usize { encoder.cardinality() }

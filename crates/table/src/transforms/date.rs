@@ -7,8 +7,8 @@ use crate::config::Scaling;
 use crate::date::{PART_NAMES, PARTS, parse, parts};
 use crate::table::Values;
 
-/// How a date is encoded: the parts that differ among the training rows, each standardised; gaps are filled with each
-/// part's mean.
+/// How a date is encoded: the parts that differ among the training rows, each standardised; gaps
+/// are filled with each part's mean.
 ///
 /// ```
 /// # fn show(encoder: &ff_table::DateEncoder) -> usize { encoder.parts.len() }

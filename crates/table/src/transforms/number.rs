@@ -8,7 +8,8 @@ use crate::number::parse_number;
 use crate::schema::median;
 use crate::table::Values;
 
-/// How a column of numbers is encoded: `scale(log?(x))`, with gaps filled and, if there were gaps at training, a flag.
+/// How a column of numbers is encoded: `scale(log?(x))`, with gaps filled and, if there were gaps
+/// at training, a flag.
 ///
 /// Infinite values count as missing.
 ///

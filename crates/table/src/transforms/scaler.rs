@@ -26,7 +26,8 @@ pub enum Scaler {
         /// The standard deviation, the range or the range between the quartiles; 1 where that is 0.
         scale: f64,
     },
-    /// The rank of `x` among the training values, 0 to 1; with `normal`, the normal quantile of that rank.
+    /// The rank of `x` among the training values, 0 to 1; with `normal`, the normal quantile of
+    /// that rank.
     Quantile {
         /// Ascending references at evenly spaced ranks.
         references: Vec<f64>,
@@ -51,7 +52,8 @@ impl Scaler {
             Scaling::None => Self::None,
             Scaling::Standard => {
                 let (mean, std) = moments(values.iter().copied());
-                // Rounding leaves a trace of deviation in equal values; scikit-learn's bound for "constant".
+                // Rounding leaves a trace of deviation in equal values; scikit-learn's bound for
+                // "constant".
                 let n = values.len() as f64;
                 let noise = n * f64::EPSILON * std * std + (n * mean * f64::EPSILON).powi(2);
                 Self::linear(mean, if std * std <= noise { 0.0 } else { std })
@@ -131,7 +133,8 @@ fn rank(references: &[f64], x: f64) -> f64 {
     place / last as f64
 }
 
-/// The quantile of the standard normal distribution: Wichura's AS 241 (PPND16), good to 1e-16 relative.
+/// The quantile of the standard normal distribution: Wichura's AS 241 (PPND16), good to 1e-16
+/// relative.
 pub(crate) fn normal_quantile(p: f64) -> f64 {
     let poly = |c: &[f64; 8], x: f64| c.iter().rev().fold(0.0, |sum, c| sum * x + c);
     let q = p - 0.5;
@@ -250,7 +253,8 @@ mod tests {
 
     #[test]
     fn quantile_ranks_agree_with_scikit_learn() {
-        // QuantileTransformer(n_quantiles=5).fit([1, 2, 2, 2, 9]): ties map to the middle of their ranks.
+        // QuantileTransformer(n_quantiles=5).fit([1, 2, 2, 2, 9]): ties map to the middle of their
+        // ranks.
         let uniform = Scaler::fit(Scaling::QuantileUniform, &mut [2.0, 9.0, 2.0, 1.0, 2.0]);
         for (x, rank) in [
             (0.0, 0.0),

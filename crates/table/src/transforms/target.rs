@@ -83,8 +83,8 @@ impl TargetTransform {
     /// Encodes the target of some rows.
     ///
     /// # Errors
-    /// [`DataError::NoColumn`], or [`DataError::Target`] with the lines of values that are missing, of a class
-    /// that was not learned, or no numbers.
+    /// [`DataError::NoColumn`], or [`DataError::Target`] with the lines of values that are missing,
+    /// of a class that was not learned, or no numbers.
     pub fn encode(&self, table: &Table, rows: &[usize]) -> Result<Target> {
         let Some(column) = table.column(&self.column) else {
             return Err(DataError::NoColumn {

@@ -6,7 +6,8 @@ use serde_json::{Number, Value};
 
 use crate::table::{Table, Values};
 
-/// Writes each row as an object with its columns as keys; missing and infinite numbers are null, as JSON has neither.
+/// Writes each row as an object with its columns as keys; missing and infinite numbers are null, as
+/// JSON has neither.
 pub(super) fn write(out: &mut impl Write, block: &Table) -> Result<()> {
     let keys: Vec<String> =
         block.columns().iter().map(|c| Value::from(c.name.as_str()).to_string()).collect();

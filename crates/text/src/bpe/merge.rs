@@ -17,14 +17,16 @@ pub(crate) struct Merges {
 
 /// Learns merges until there are `tokens` tokens, or no pair occurs `min_frequency` times.
 ///
-/// Each step merges the pair that occurs most often; of pairs that occur equally often, the greater one: that whose left
-/// token's bytes are the greater, then whose right token's are (Sennrich's subword-nmt, `max(stats, key=lambda x:
-/// (stats[x], x))`). Occurrences are counted by neighbours, so that `aaa` holds `aa` twice, and merged from the left.
-/// Tokens of `reserved` bytes are not made. `progress` is called with the number of tokens now and then.
+/// Each step merges the pair that occurs most often; of pairs that occur equally often, the greater
+/// one: that whose left token's bytes are the greater, then whose right token's are (Sennrich's
+/// subword-nmt, `max(stats, key=lambda x: (stats[x], x))`). Occurrences are counted by neighbours,
+/// so that `aaa` holds `aa` twice, and merged from the left. Tokens of `reserved` bytes are not
+/// made. `progress` is called with the number of tokens now and then.
 ///
-/// For every pair there is a list of the words that held it when it arose, and a heap knows the greatest count; a merge
-/// visits the words of its pair's list alone. Counts only fall once a pair exists, so an entry of the heap that is too
-/// high is put back with the count of now. Words are visited in any order: the counts are sums.
+/// For every pair there is a list of the words that held it when it arose, and a heap knows the
+/// greatest count; a merge visits the words of its pair's list alone. Counts only fall once a pair
+/// exists, so an entry of the heap that is too high is put back with the count of now. Words are
+/// visited in any order: the counts are sums.
 pub(crate) fn learn(
     words: &WordCounts,
     tokens: usize,
@@ -93,7 +95,8 @@ impl PartialOrd for Candidate {
     }
 }
 
-/// Two neighbours, how often they occur, and the words that held them when they first became neighbours.
+/// Two neighbours, how often they occur, and the words that held them when they first became
+/// neighbours.
 struct Pair {
     left: u32,
     right: u32,
@@ -378,7 +381,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(tokens(&["ab", "ac", "zz", "ba"]), ["zz", "ba", "ac", "ab"]);
-        // Bytes are compared, not numbers of tokens: `ba` comes before `b`'s longer rivals only by its bytes.
+        // Bytes are compared, not numbers of tokens: `ba` comes before `b`'s longer rivals only by
+        // its bytes.
         assert_eq!(tokens(&["aaa"]), ["aa", "aaa"]);
     }
 

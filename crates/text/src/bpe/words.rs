@@ -1,4 +1,5 @@
-//! Text into words, within which pairs are merged: the field's regular expressions as loops over characters.
+//! Text into words, within which pairs are merged: the field's regular expressions as loops over
+//! characters.
 
 use std::sync::OnceLock;
 
@@ -239,8 +240,8 @@ fn contraction(text: &str) -> Option<usize> {
     }
 }
 
-/// The last place before `limit`, and behind its half, at which a word begins whatever surrounds it: behind a letter or
-/// number, before anything else.
+/// The last place before `limit`, and behind its half, at which a word begins whatever surrounds
+/// it: behind a letter or number, before anything else.
 pub(crate) fn word_border(text: &str, limit: usize) -> Option<usize> {
     let classes = Classes::get();
     let limit = limit.min(text.len());

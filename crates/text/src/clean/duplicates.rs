@@ -7,8 +7,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::repetition::hash;
 use crate::config::{CleanConfig, Duplicates};
 
-/// The least values that a signature holds; the share on which two agree estimates that of common shingles, to ± 0.035
-/// near 0.8.
+/// The least values that a signature holds; the share on which two agree estimates that of common
+/// shingles, to ± 0.035 near 0.8.
 const HASHES: usize = 128;
 
 /// How surely two documents as alike as the threshold are compared.

@@ -24,7 +24,8 @@ pub(super) fn mask(config: &CleanConfig, text: &mut String) -> Vec<(&'static str
     masked
 }
 
-/// What begins at a place or, for an address, has its `@` there; nothing before `from` belongs to it.
+/// What begins at a place or, for an address, has its `@` there; nothing before `from` belongs to
+/// it.
 type Finder = fn(bytes: &[u8], at: usize, from: usize) -> Option<Range<usize>>;
 
 fn replace(text: &mut String, mark: &str, find: Finder) -> u64 {
@@ -112,7 +113,8 @@ fn goes_on(bytes: &[u8], end: usize) -> bool {
     bytes.get(end).is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-/// 13 to 19 digits, in one or in groups of four or more, that pass Luhn's check and begin as cards do.
+/// 13 to 19 digits, in one or in groups of four or more, that pass Luhn's check and begin as cards
+/// do.
 fn card(bytes: &[u8], at: usize, _: usize) -> Option<Range<usize>> {
     if !matches!(bytes[at], b'2'..=b'6') || within(bytes, at) {
         return None;
@@ -139,7 +141,8 @@ fn luhn(digits: &[u8]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// `+` with a country's code; ten digits as 3-3-4, with or without a leading 1; or groups whose first begins with a 0.
+/// `+` with a country's code; ten digits as 3-3-4, with or without a leading 1; or groups whose
+/// first begins with a 0.
 fn phone(bytes: &[u8], at: usize, _: usize) -> Option<Range<usize>> {
     let first = bytes[at];
     if !(first.is_ascii_digit() || matches!(first, b'+' | b'(')) || within(bytes, at) {

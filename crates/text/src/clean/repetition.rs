@@ -25,7 +25,8 @@ pub(super) fn repeated_lines(text: &str) -> f64 {
     share(repeated, all)
 }
 
-/// The share of the words' bytes that the most frequent sequence of so many words covers, if it occurs more than once.
+/// The share of the words' bytes that the most frequent sequence of so many words covers, if it
+/// occurs more than once.
 pub(super) fn top_ngram(text: &str, words: usize) -> f64 {
     let all: Vec<&str> = text.split_whitespace().collect();
     let total: usize = all.iter().map(|word| word.len()).sum();

@@ -86,7 +86,8 @@ impl PlainText {
                 let from = self.text.len().saturating_sub(length - 1).max(self.searched);
                 self.searched = floor_boundary(&self.text, from);
             } else if !self.whole && !self.ended {
-                // What is masked does not go over the end of a line, so pieces end there where they can.
+                // What is masked does not go over the end of a line, so pieces end there where they
+                // can.
                 let line = self.text[self.start..].rfind('\n').map(|at| self.start + at + 1);
                 let long = (self.text.len() - self.start >= BLOCK).then_some(self.text.len());
                 if let Some(end) = line.or(long) {

@@ -1,6 +1,7 @@
 use serde_json::Value;
 
-/// Tokens that are found in text before anything else: the leftmost, and of several there the longest.
+/// Tokens that are found in text before anything else: the leftmost, and of several there the
+/// longest.
 pub(super) struct Added {
     /// Texts and ids, the longest first.
     tokens: Vec<(String, u32)>,

@@ -123,7 +123,8 @@ impl BytePairs {
         }
     }
 
-    /// Merges the earliest pair, the leftmost of them, until there is none: each time all neighbours are looked at.
+    /// Merges the earliest pair, the leftmost of them, until there is none: each time all
+    /// neighbours are looked at.
     fn merge_short(&self, tokens: &mut Vec<u32>) {
         loop {
             let pairs = tokens.windows(2).enumerate();

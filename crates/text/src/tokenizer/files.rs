@@ -29,7 +29,8 @@ const SPECIAL_MAP: &str = "special_tokens_map.json";
 const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, "chat_template.jinja"];
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as GPT-2 has them.
+    /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as
+    /// GPT-2 has them.
     ///
     /// # Errors
     /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.
@@ -89,7 +90,8 @@ impl Tokenizer {
         Self::from_json(json, beside, &vocab.display().to_string())
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder, with what else belonged to it.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder, with what else belonged
+    /// to it.
     ///
     /// # Errors
     /// [`DataError::Io`] if the folder cannot be written.

@@ -20,8 +20,8 @@ const VOCAB: &str = "vocab.json";
 /// What is kept of a folder.
 const FILES: [&str; 5] = [SOURCE, "target.spm", VOCAB, CONFIG, "special_tokens_map.json"];
 
-/// Text to ids and back as `MarianTokenizer` of `transformers` has it: `source.spm` cuts the text into pieces, `vocab.json` has
-/// the ids of the pieces of both languages.
+/// Text to ids and back as `MarianTokenizer` of `transformers` has it: `source.spm` cuts the text
+/// into pieces, `vocab.json` has the ids of the pieces of both languages.
 ///
 /// ```
 /// use ff_text::MarianTokenizer;
@@ -118,8 +118,8 @@ impl MarianTokenizer {
         self.tokens.last_key_value().map_or(0, |(id, _)| *id as usize + 1)
     }
 
-    /// The ids of a text of the first language, with the one that ends it. A text may begin with the code of the language
-    /// that it is to be translated to, such as `>>fra<<`.
+    /// The ids of a text of the first language, with the one that ends it. A text may begin with
+    /// the code of the language that it is to be translated to, such as `>>fra<<`.
     ///
     /// # Errors
     /// The text cannot be cut into pieces.

@@ -1,4 +1,5 @@
-//! Models of SentencePiece (`.spm`, `.model`): a protocol buffer of pieces, their scores, and how text is normalised.
+//! Models of SentencePiece (`.spm`, `.model`): a protocol buffer of pieces, their scores, and how
+//! text is normalised.
 
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::sequence::Sequence as Decoders;

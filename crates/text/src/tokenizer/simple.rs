@@ -8,7 +8,8 @@ use super::added::Added;
 use super::{Tokenizer, TokenizerKind};
 use crate::error::{Result, TextError};
 
-/// What encodes bytes and characters without the crate, whose pieces take about a hundred bytes each.
+/// What encodes bytes and characters without the crate, whose pieces take about a hundred bytes
+/// each.
 pub(super) struct Simple {
     unit: Unit,
     added: Added,
@@ -43,11 +44,12 @@ impl Tokenizer {
         Self::from_json(pretty(&json), Vec::new(), "the byte tokenizer")
     }
 
-    /// A token for each character of a text, in the order of their code points, then the special ones.
+    /// A token for each character of a text, in the order of their code points, then the special
+    /// ones.
     ///
     /// # Errors
-    /// [`TextError::Corpus`] for a text of no characters, [`TextError::Tokenizer`] for a special token that is empty
-    /// or given twice.
+    /// [`TextError::Corpus`] for a text of no characters, [`TextError::Tokenizer`] for a special
+    /// token that is empty or given twice.
     pub fn characters(text: &str, special: &[&str]) -> Result<Self> {
         Self::from_characters(&text.chars().collect(), special)
     }
@@ -90,7 +92,8 @@ impl Tokenizer {
 /// Any character, line ends too, in the regular expressions of Rust and of Python's package.
 const ANY: &str = r"[\s\S]";
 
-/// The name of the token for the unknown, which a character vocabulary does not have: unknown text is an error.
+/// The name of the token for the unknown, which a character vocabulary does not have: unknown text
+/// is an error.
 const UNKNOWN: &str = "<unk>";
 
 impl Simple {
@@ -162,8 +165,8 @@ impl Simple {
     }
 }
 
-/// The characters that stand for bytes in vocabularies of the byte level: printable ones for themselves, the others
-/// from U+0100 on, in order (GPT-2's `bytes_to_unicode`).
+/// The characters that stand for bytes in vocabularies of the byte level: printable ones for
+/// themselves, the others from U+0100 on, in order (GPT-2's `bytes_to_unicode`).
 pub(crate) fn byte_alphabet() -> [char; 256] {
     let mut next = 0x100;
     std::array::from_fn(|byte| {

@@ -220,7 +220,8 @@ impl<'a> Body<'a> {
         Ok(texts)
     }
 
-    /// Views: a length, then up to 12 bytes of the text itself, or its first 4, a buffer and an offset.
+    /// Views: a length, then up to 12 bytes of the text itself, or its first 4, a buffer and an
+    /// offset.
     fn views(&mut self, valid: &Valid<'_>) -> Result<TextValues> {
         let views = self.cells(16)?;
         let count = self.variadic()?;

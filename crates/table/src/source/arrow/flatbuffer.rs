@@ -1,7 +1,8 @@
-//! Flatbuffers, as far as Arrow's metadata needs them: every offset is checked before it is followed.
+//! Flatbuffers, as far as Arrow's metadata needs them: every offset is checked before it is
+//! followed.
 //!
-//! A table starts with the distance back to its vtable, which holds a 16-bit offset for each field, 0 for a default
-//! (<https://flatbuffers.dev/internals/>).
+//! A table starts with the distance back to its vtable, which holds a 16-bit offset for each field,
+//! 0 for a default (<https://flatbuffers.dev/internals/>).
 
 /// An offset or length leads out of the buffer.
 #[derive(Debug)]

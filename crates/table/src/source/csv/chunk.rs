@@ -92,7 +92,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads a record without quotes on a line of its own; `None`, and nothing read, if it is not that plain.
+    /// Reads a record without quotes on a line of its own; `None`, and nothing read, if it is not
+    /// that plain.
     #[inline]
     fn plain(&mut self, mut at: usize) -> Option<usize> {
         let (bytes, delimiter) = (self.bytes, self.layout.delimiter);

@@ -1,7 +1,8 @@
 //! A whole text table, read part by part on all threads.
 //!
-//! Taking the next part from the input is quick and done by one thread at a time; what is in it is read by whoever took
-//! it. Parts are put together in the order of the file, so the table and the first error are those of a single thread.
+//! Taking the next part from the input is quick and done by one thread at a time; what is in it is
+//! read by whoever took it. Parts are put together in the order of the file, so the table and the
+//! first error are those of a single thread.
 
 use std::collections::BTreeMap;
 use std::io::Read;
