@@ -1,4 +1,4 @@
-//! What a score is worth beside a rule that looks at nothing.
+//! Baselines: a score beside that of a rule that ignores the features.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +63,7 @@ pub struct Baseline {
     pub scores: Scores,
 }
 
-/// What a baseline predicts.
+/// The rule of a baseline.
 ///
 /// ```
 /// use ff_metrics::BaselineRule;
@@ -89,7 +89,7 @@ pub enum BaselineRule {
     },
 }
 
-/// How a model compares with the baseline.
+/// A model compared with the baseline.
 ///
 /// ```
 /// use ff_metrics::Outcome;
@@ -122,7 +122,7 @@ pub enum Outcome {
 pub struct Comparison {
     /// The metric.
     pub metric: Metric,
-    /// Which way it improves.
+    /// Its direction of improvement.
     pub direction: Direction,
     /// The model's value.
     pub model: f64,

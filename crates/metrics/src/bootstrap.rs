@@ -23,7 +23,7 @@ const MIN_RESAMPLES: usize = 200;
 /// Share of the resamples in which a metric may be undefined before its interval is given up.
 const MAX_UNDEFINED: f64 = 0.1;
 
-/// How an interval was made.
+/// The method behind an interval.
 ///
 /// ```
 /// use ff_metrics::{IntervalMethod, wilson};
@@ -50,7 +50,7 @@ pub struct Interval {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// How it was made.
+    /// The method.
     pub method: IntervalMethod,
 }
 
@@ -82,7 +82,7 @@ pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
     Some(Interval { low, high, method: IntervalMethod::Wilson })
 }
 
-/// How often rows are drawn anew, and from which seed.
+/// Settings of the bootstrap: the number of resamples and the seed.
 ///
 /// Draws come from a counter-based generator, so that they depend on nothing but the seed, the
 /// number of the resample and the number of rows. On many rows fewer resamples are drawn (never

@@ -25,7 +25,7 @@ const MAX_MATRIX_CLASSES: usize = 256;
 /// Confusions listed beside the matrix.
 const TOP_CONFUSIONS: usize = 10;
 
-/// What a [`ClassificationReport`] is asked for.
+/// Options of a [`ClassificationReport`].
 ///
 /// ```
 /// use ff_metrics::ClassificationOptions;
@@ -39,7 +39,7 @@ pub struct ClassificationOptions<'a> {
     /// Two classes: the positive one is predicted from this probability on; by default the more
     /// probable class is predicted.
     pub threshold: Option<f64>,
-    /// What each row weighs; by default 1.
+    /// The weight of each row; by default 1.
     pub weights: Option<&'a [f32]>,
     /// Each class's share of the training part ([`class_shares`](super::class_shares)), for the
     /// baseline; by default the shares of the evaluated rows, which favours the baseline a little.

@@ -156,7 +156,7 @@ impl ClassCounts {
     }
 }
 
-/// How often each class was taken for each: rows are the truth, columns the prediction.
+/// Counts of predictions: rows are the true classes, columns the predicted ones.
 ///
 /// ```
 /// use ff_metrics::ConfusionMatrix;

@@ -1,4 +1,4 @@
-//! What can be wrong with the numbers a metric is asked about.
+//! Errors about the inputs of metrics.
 
 use thiserror::Error;
 
@@ -22,11 +22,11 @@ pub enum MetricError {
     Length {
         /// Which slice.
         what: &'static str,
-        /// How many values it must have.
+        /// The number of values expected.
         expected: usize,
-        /// How that number comes about.
+        /// The reason for that number.
         why: String,
-        /// How many it has.
+        /// The number found.
         found: usize,
     },
     /// A label is not a class index.

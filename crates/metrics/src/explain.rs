@@ -1,4 +1,4 @@
-//! What a model looks at: permutation importance and partial dependence, for any model that maps
+//! Explanations of a model: permutation importance and partial dependence, for any model that maps
 //! encoded rows to scores.
 //!
 //! Both ask the model about rows in which one original column was changed. A column may span
@@ -16,7 +16,7 @@ pub use rows::{EncodedRows, ExplainError, FeatureGroup};
 use crate::Direction;
 use rows::Sample;
 
-/// How much of the data, and how often, an explanation asks the model about.
+/// The amount of data and the number of repetitions of an explanation.
 ///
 /// ```
 /// let options = ff_metrics::explain::ExplainOptions::default();
@@ -41,7 +41,7 @@ impl Default for ExplainOptions {
     }
 }
 
-/// How much worse the model gets without what one column says.
+/// The loss in quality when one column is shuffled.
 ///
 /// ```
 /// use ff_metrics::explain::Importance;

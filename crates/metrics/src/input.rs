@@ -2,7 +2,7 @@
 
 use super::MetricError;
 
-/// How far the probabilities of a row may sum from 1.
+/// The tolerance of the sum of a row's probabilities around 1.
 ///
 /// Softmax in f32 over ten thousand classes stays far within; logits and independent sigmoids do
 /// not.

@@ -1,4 +1,4 @@
-//! How good a model is: scores, intervals, curves, the decision threshold and the baseline.
+//! The quality of a model: scores, intervals, curves, the decision threshold and the baseline.
 //!
 //! Pure functions on slices. [`ClassificationReport::compute`] and [`RegressionReport::compute`]
 //! give everything at once, ready to be written as JSON; the parts stand on their own too:

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 
-/// Which way a metric improves.
+/// A metric's direction of improvement.
 ///
 /// ```
 /// use ff_metrics::{Direction, Metric};
@@ -35,7 +35,7 @@ impl Direction {
         self.gain(value, other) > 0.0
     }
 
-    /// How much better `value` is than `other`: positive for better, whatever the direction.
+    /// The gain of `value` over `other`: positive for better, whatever the direction.
     pub fn gain(self, value: f64, other: f64) -> f64 {
         match self {
             Self::HigherIsBetter => value - other,
@@ -75,7 +75,7 @@ macro_rules! metrics {
                 match self { $(Self::$variant => $label,)+ }
             }
 
-            /// Which way it improves.
+            /// Its direction of improvement.
             pub fn direction(self) -> Direction {
                 match self { $(Self::$variant => Direction::$direction,)+ }
             }

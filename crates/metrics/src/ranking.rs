@@ -35,7 +35,7 @@ pub struct Ranking {
     weights: Vec<f64>,
 }
 
-/// What is predicted positive at one threshold.
+/// The rows predicted positive at one threshold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
     /// The score of the rows that this step adds.

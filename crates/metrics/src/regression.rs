@@ -12,7 +12,7 @@ use super::{
     input,
 };
 
-/// What a [`RegressionReport`] is asked for.
+/// Options of a [`RegressionReport`].
 ///
 /// ```
 /// use ff_metrics::RegressionOptions;
@@ -20,7 +20,7 @@ use super::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RegressionOptions<'a> {
-    /// What each row weighs; by default 1.
+    /// The weight of each row; by default 1.
     pub weights: Option<&'a [f32]>,
     /// Mean of the training part's targets, for the baseline; by default the mean of the evaluated
     /// rows, which favours the baseline a little.

@@ -14,7 +14,7 @@ use super::Bootstrap;
 /// registers, so that every lane's sums run in the order of the rows.
 pub(super) const LANES: usize = 8;
 
-/// How often each row is drawn, in each of some resamples.
+/// The number of draws of each row, in each of some resamples.
 pub(super) type Counts = [[u8; LANES]];
 
 /// Threads that judge: each holds the counts of its own resamples.

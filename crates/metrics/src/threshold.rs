@@ -9,7 +9,7 @@ use super::{MetricError, Ranking, Real, ranking::Step};
 /// passes.
 const SLACK: f64 = 1e-12;
 
-/// What the decision threshold is chosen for.
+/// The aim of a decision threshold.
 ///
 /// In a recipe: `"f1"`, `"balanced_accuracy"`, `{ cost = { false_positive = 1, false_negative = 5 }
 /// }`, `{ recall_at_precision = 0.9 }` or `{ precision_at_recall = 0.8 }`.
@@ -54,12 +54,12 @@ pub enum ThresholdAim {
 pub struct ChosenThreshold {
     /// Probabilities of at least this are predicted positive.
     pub threshold: f64,
-    /// What it was chosen for.
+    /// Its aim.
     pub aim: ThresholdAim,
     /// Whether the aim's bound on precision or recall is met; if not, this is the nearest that
     /// could be had.
     pub met: bool,
-    /// What the aim makes great (F1, recall, …) or, for a cost, the mean cost of a row.
+    /// The value that the aim maximises (F1, recall, …) or, for a cost, the mean cost of a row.
     pub value: f64,
     /// TP / (TP + FP); `None` if nothing is predicted positive.
     pub precision: Option<f64>,
@@ -200,7 +200,7 @@ pub fn choose_threshold<P: Real>(
     })
 }
 
-/// What one threshold decides, in weights of rows.
+/// The decisions at one threshold, in weights of rows.
 struct Decision {
     tp: f64,
     fp: f64,

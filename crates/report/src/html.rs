@@ -52,7 +52,7 @@ macro_rules! put {
 }
 pub(crate) use put;
 
-/// How a table's column is set.
+/// The alignment of a table's column.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Align {
     Text,

@@ -1,4 +1,4 @@
-//! What to look at before trusting a result: repeated rows, leaks, gaps, uneven classes.
+//! Checks before trusting a result: repeated rows, leaks, gaps, uneven classes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::transforms::Encoded;
 
 mod leak;
 
-/// What the checks look at.
+/// The data that is checked.
 pub(crate) struct Facts<'a> {
     pub(crate) table: &'a Table,
     pub(crate) schema: &'a Schema,

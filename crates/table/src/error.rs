@@ -1,4 +1,4 @@
-//! What can go wrong with data, each with the place, what was found and what to do about it.
+//! Errors about data, each with the place, the finding and the remedy.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub enum DataError {
     /// The operating system refused: permission, full disk, a folder in place of a file.
     #[error("cannot {action} {}: {source}", quoted(path))]
     Io {
-        /// What was tried: `read`, `write`, `rename`.
+        /// The action: `read`, `write`, `rename`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum DataError {
     Empty {
         /// The file.
         path: PathBuf,
-        /// Whether a header was there.
+        /// Whether there was a header.
         header: bool,
     },
     /// Bytes that are not UTF-8.
@@ -74,7 +74,7 @@ pub enum DataError {
         found: usize,
         /// Whether the file has a header.
         header: bool,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// A value that cannot be read as what the column holds.
@@ -88,7 +88,7 @@ pub enum DataError {
         expected: String,
         /// The text of the value.
         found: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// A file that does not keep to its format: cut, damaged, or of a part of the format that is
@@ -99,9 +99,9 @@ pub enum DataError {
         path: PathBuf,
         /// The line, for text formats.
         line: Option<u64>,
-        /// What is wrong.
+        /// The problem.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// A column that is named but absent.
@@ -111,7 +111,7 @@ pub enum DataError {
         place: String,
         /// The name that was asked for.
         column: String,
-        /// What the column was wanted for, such as `data.target`.
+        /// The column's purpose, such as `data.target`.
         role: String,
         /// All columns.
         available: Vec<String>,
@@ -131,7 +131,7 @@ pub enum DataError {
         column: String,
         /// What is wrong, with lines.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// A column of too many distinct categories.
@@ -145,9 +145,9 @@ pub enum DataError {
     /// A split that cannot be made.
     #[error("cannot split the rows: {message}")]
     Split {
-        /// What is wrong.
+        /// The problem.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// A setting outside its range.
@@ -164,7 +164,7 @@ pub enum DataError {
 }
 
 impl DataError {
-    /// What to do about it, as one or two sentences; empty where the message says all.
+    /// The remedy, as one or two sentences; empty where the message says it all.
     pub fn hint(&self) -> String {
         match self {
             Self::Io { source, action, .. } => match source.kind() {

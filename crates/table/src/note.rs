@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a check ended.
+/// The outcome of a check.
 ///
 /// ```
 /// assert!(ff_table::Level::Pass < ff_table::Level::Warn);
@@ -30,7 +30,7 @@ pub enum Level {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// How serious it is.
+    /// Its severity.
     pub level: Level,
     /// The column it is about.
     pub column: Option<String>,

@@ -19,7 +19,7 @@ mod read;
 use plan::Plan;
 use read::Read;
 
-/// Data that is ready to be learned: its parts as numbers, and all that was found out on the way.
+/// Data ready for training: its parts as numbers, with all findings.
 ///
 /// ```
 /// # fn show(prepared: &ff_table::Prepared) -> String {
@@ -34,15 +34,15 @@ pub struct Prepared {
     pub valid: Encoded,
     /// The rows to judge on.
     pub test: Encoded,
-    /// What was fitted on the training rows.
+    /// The transforms fitted on the training rows.
     pub transforms: Transforms,
     /// The rows of each part, by their index in `table`.
     pub parts: Parts,
     /// The way the rows were split.
     pub split: SplitKind,
-    /// What the columns are.
+    /// The columns.
     pub schema: Schema,
-    /// What the target is.
+    /// The target.
     pub target: TargetSchema,
     /// Findings, in the order they were made.
     pub notes: Vec<Note>,
@@ -93,7 +93,7 @@ pub struct Totals {
 pub struct Dropped {
     /// Why.
     pub reason: String,
-    /// How many.
+    /// Their number.
     pub rows: usize,
 }
 
@@ -118,7 +118,7 @@ pub struct EncodedParts {
     pub valid: Encoded,
     /// The rows to judge on.
     pub test: Encoded,
-    /// What was fitted on the training rows.
+    /// The transforms fitted on the training rows.
     pub transforms: Transforms,
     /// The rows of each part, by their index in the table.
     pub parts: Parts,

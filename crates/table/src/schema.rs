@@ -1,4 +1,4 @@
-//! What the columns are: kinds with their reasons, and figures about each column.
+//! The columns: kinds with their reasons, and statistics.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub(crate) use names::is_series;
 pub use profile::{ColumnStats, Histogram, NumberStats};
 pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
 
-/// What a column is, as far as learning is concerned.
+/// The kind of a column, as far as learning is concerned.
 ///
 /// Kinds are inferred from all values; the rules that are not plain:
 /// - Integers are numbers. They are a category where the name ends in a word for codes (`class`,
@@ -74,7 +74,7 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// What a column is there for.
+/// The role of a column.
 ///
 /// ```
 /// assert_ne!(ff_table::Role::Feature, ff_table::Role::Target);
@@ -107,11 +107,11 @@ pub struct ColumnSchema {
     pub name: String,
     /// What it is.
     pub kind: Kind,
-    /// What it is there for.
+    /// Its role.
     pub role: Role,
     /// Why it was read so, as a sentence without a full stop.
     pub reason: String,
-    /// What becomes of it, such as `standardised, median, missing flag`.
+    /// Its treatment, such as `standardised, median, missing flag`.
     pub usage: String,
     /// The setting that changes the decision, as `key=value` for `--set`.
     pub undo: Option<String>,
@@ -157,7 +157,7 @@ pub(crate) fn set_kind(column: &str, kind: &str) -> String {
     }
 }
 
-/// Whether every value that is there is a whole number.
+/// Whether every value present is a whole number.
 pub(crate) fn all_integers(values: &Values) -> bool {
     matches!(values, Values::Integer(_))
         || (0..values.len()).all(|row| values.number(row).is_none_or(|x| x.fract() == 0.0))

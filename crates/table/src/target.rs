@@ -42,7 +42,7 @@ impl Target {
     }
 }
 
-/// What the target is, why, and how to change that.
+/// The target: its task, the reason for it, and how to change it.
 ///
 /// ```
 /// # fn show(target: &ff_table::TargetSchema) -> String {

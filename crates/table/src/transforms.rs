@@ -32,7 +32,7 @@ pub(crate) use number::RawFit;
 /// The format number of [`Transforms`] files.
 pub const FORMAT: u32 = 1;
 
-/// All that turns rows into numbers: one [`Encoder`] a column and the target's [`TargetTransform`].
+/// The mapping from rows to numbers: one [`Encoder`] a column and the target's [`TargetTransform`].
 ///
 /// ```
 /// use ff_table::{Column, DataConfig, Table, Transforms};
@@ -106,7 +106,7 @@ pub struct Encoded {
     pub weights: Option<Vec<f32>>,
 }
 
-/// Where a column's features lie among the numbers and the ids of a row.
+/// The range of a column's features among the numbers and the ids of a row.
 ///
 /// ```
 /// # fn width(range: &ff_table::FeatureRange) -> usize { range.numeric.len() + range.categorical.len() }
@@ -161,7 +161,7 @@ impl Transforms {
             .collect()
     }
 
-    /// Where each column's features lie in a row: what to permute for its importance.
+    /// The range of each column's features in a row: the values to permute for its importance.
     pub fn feature_ranges(&self) -> Vec<FeatureRange> {
         let (mut numeric, mut categorical) = (0, 0);
         self.columns

@@ -101,7 +101,7 @@ impl TableWriter {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            // What any new file gets, less the user's mask.
+            // The permissions of any new file, less the user's mask.
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
         let file = builder.tempfile_in(folder).map_err(|e| DataError::io("write", path, e))?;

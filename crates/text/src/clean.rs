@@ -1,4 +1,4 @@
-//! What is left out of text or masked in it, and why.
+//! Cleaning: documents dropped, personal data masked, with reasons.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ pub(super) struct Judged {
     pub(super) piece: Piece,
     /// Why it is dropped, if it is, whatever other documents there are.
     reason: Option<&'static str>,
-    /// What was masked in it, and how often.
+    /// Personal data masked in it: kinds and counts.
     pub(super) masked: Vec<(&'static str, u64)>,
-    /// What it is compared with others by.
+    /// The fingerprint for comparison with other documents.
     hash: u128,
     signature: Option<Signature>,
 }

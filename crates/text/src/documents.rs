@@ -30,7 +30,7 @@ pub(super) struct Piece {
     pub(super) place: Place,
 }
 
-/// Where a document stands.
+/// The place of a document.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     file: usize,

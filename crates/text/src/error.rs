@@ -1,4 +1,4 @@
-//! What can go wrong with text and tokens.
+//! Errors about text and tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -30,17 +30,17 @@ pub enum TextError {
     Tokenizer {
         /// The file or folder, or where the text stands.
         place: String,
-        /// What is wrong.
+        /// The problem.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// Too little text to learn from.
     #[error("{message}")]
     Corpus {
-        /// What is missing.
+        /// The thing missing.
         message: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// A folder of tokens that is incomplete or damaged.
@@ -48,7 +48,7 @@ pub enum TextError {
     Tokens {
         /// The folder or the file in it.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         message: String,
     },
     /// Tokens beyond a model's vocabulary.
@@ -68,7 +68,7 @@ impl From<ConfigError> for TextError {
 }
 
 impl TextError {
-    /// What to do about it, as one or two sentences; empty where the message says all.
+    /// The remedy, as one or two sentences; empty where the message says it all.
     pub fn hint(&self) -> String {
         match self {
             Self::Data(error) => error.hint(),

@@ -1,4 +1,4 @@
-//! What stands beside shards: their index, and the report of how they were made.
+//! The files beside shards: their index, and the report of how they were made.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,7 +27,7 @@ pub(super) struct Index {
     pub(super) shards: Vec<ShardInfo>,
 }
 
-/// What became of the text.
+/// A summary of reading and tokenising the text.
 ///
 /// ```
 /// # use ff_text::TextReport;
@@ -75,9 +75,9 @@ pub struct DocumentCounts {
     pub kept: u64,
     /// Why documents were dropped, and how many for each reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Where the first few of them stand.
+    /// The places of the first few of them.
     pub examples: BTreeMap<String, Vec<String>>,
-    /// What was masked in the others, and how often.
+    /// Personal data masked in the others: kinds and counts.
     pub masked: BTreeMap<String, u64>,
 }
 

@@ -1,4 +1,4 @@
-//! How a tokenizer does on a text.
+//! Measures of a tokenizer on a text.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use ff_table::threads;
 /// Text that is encoded at once, on all threads.
 const BATCH: usize = 8 << 20;
 
-/// How a tokenizer does on a text.
+/// Measures of a tokenizer on a text.
 ///
 /// ```
 /// let measured = ff_text::TextMeasure { bytes: 7, tokens: 2, ..Default::default() };

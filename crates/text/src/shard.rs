@@ -22,14 +22,14 @@ const HEADER: usize = 48;
 /// The bytes about a document.
 const ENTRY: usize = 16;
 
-/// What is collected in memory until it is a file.
+/// Tokens collected in memory until they fill a file.
 pub(super) struct ShardBuffer {
     width: usize,
     tokens: Vec<u8>,
     starts: Vec<u8>,
 }
 
-/// What the index knows of a shard.
+/// A shard's entry in the index.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ShardInfo {
@@ -204,7 +204,7 @@ impl Shard {
         u64::from_le_bytes(word)
     }
 
-    /// How many documents start before a token.
+    /// The number of documents that start before a token.
     pub(super) fn starts_before(&self, token: u64) -> usize {
         let (mut low, mut high) = (0, self.starts);
         while low < high {

@@ -1,4 +1,4 @@
-//! From files to windows of tokens.
+//! Tests from files to windows of tokens.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The way from files to shards.
+//! From files to shards.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ const MANY: usize = 1 << 16;
 /// The dropped documents that are named for each reason.
 const EXAMPLES: usize = 5;
 
-/// How far reading, tokenising or learning is.
+/// Progress of reading, tokenising or learning.
 ///
 /// ```
 /// # use ff_text::TextProgress;
@@ -40,11 +40,11 @@ const EXAMPLES: usize = 5;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TextProgress {
-    /// What is being done: `hashing`, `tokenising`, `reading`, `merging`.
+    /// The current phase: `hashing`, `tokenising`, `reading`, `merging`.
     pub phase: &'static str,
-    /// How much of it is done: bytes on disk that were read; tokens, while pairs are merged.
+    /// The amount done: bytes read from disk; tokens, while pairs are merged.
     pub done: u64,
-    /// How much there is in all; 0 where that is not known.
+    /// The total amount; 0 where it is unknown.
     pub total: u64,
     /// Documents that were read.
     pub documents: u64,

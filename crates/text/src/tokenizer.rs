@@ -54,7 +54,7 @@ pub struct Tokenizer {
     place: Arc<str>,
 }
 
-/// What encodes without the crate, where this crate knows how.
+/// Encoders of this crate, for the kinds it knows.
 enum Fast {
     Simple(Simple),
     BytePairs(Box<BytePairs>),
@@ -107,13 +107,13 @@ impl std::fmt::Display for TokenizerKind {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// What a sequence begins with.
+    /// The token at the beginning of a sequence.
     pub bos: Option<u32>,
-    /// What a document, or an answer, ends with.
+    /// The token at the end of a document or an answer.
     pub eos: Option<u32>,
-    /// What fills up a batch.
+    /// The token that pads a batch.
     pub pad: Option<u32>,
-    /// What stands for text without a token.
+    /// The token for text without one of its own.
     pub unk: Option<u32>,
 }
 

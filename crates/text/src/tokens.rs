@@ -196,7 +196,7 @@ impl TokenData {
         self.each_document(start, out, |document, _| document)
     }
 
-    /// How far each token of a window is from its document's first token in that window.
+    /// The distance of each token of a window from its document's first token in that window.
     ///
     /// # Errors
     /// [`TextError::Tokens`] for a window that reaches beyond the end.
@@ -240,7 +240,7 @@ impl TokenData {
         Ok(())
     }
 
-    /// Where a window begins in the whole stream.
+    /// The place of a window in the whole stream.
     fn checked(&self, start: u64, count: usize) -> Result<u64> {
         let end = start.checked_add(count as u64);
         if end.is_some_and(|end| end <= self.tokens()) {
@@ -257,7 +257,7 @@ impl TokenData {
         self.stream.shards.partition_point(|shard| shard.first <= token).saturating_sub(1)
     }
 
-    /// How many documents of the whole stream start before a token.
+    /// The number of documents of the whole stream that start before a token.
     fn starts_before(&self, token: u64) -> u64 {
         let mut count = 0;
         for (Placed { tokens, first }, info) in self.stream.shards.iter().zip(&self.stream.infos) {

@@ -254,7 +254,7 @@ struct Text<'a> {
     documents: Documents<'a>,
     special: &'a [&'a str],
     progress: &'a mut dyn FnMut(&TextProgress),
-    /// What is learned from next.
+    /// The next parts to learn from.
     parts: Vec<String>,
     /// The beginning of a document whose end was not read yet.
     open: String,
@@ -322,7 +322,7 @@ impl<'a> Text<'a> {
         Ok(!self.parts.is_empty() || held > 0)
     }
 
-    /// Where the open text can be cut without changing its words.
+    /// The place where the open text can be cut without changing its words.
     fn border(&self) -> Result<Option<usize>> {
         let mut limit = PART;
         while limit <= self.open.len() {

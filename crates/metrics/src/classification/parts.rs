@@ -23,7 +23,7 @@ const MAX_RANKED: usize = 50_000_000;
 /// Rows times ranked classes that are kept sorted for the AUCs' intervals, about 100 MB.
 const MAX_RESAMPLED: usize = 5_000_000;
 
-/// What the order of the scores says.
+/// Metrics that follow from the order of the scores.
 pub(super) struct Ranked {
     /// ROC and PR area of the positive class, or of every class.
     pub(super) areas: Vec<(Option<f64>, Option<f64>)>,

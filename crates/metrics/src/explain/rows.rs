@@ -42,7 +42,7 @@ pub struct FeatureGroup {
     categorical: Vec<Range<usize>>,
 }
 
-/// What cannot be explained, and why.
+/// An explanation that cannot be made.
 ///
 /// ```
 /// use ff_metrics::explain::{EncodedRows, ExplainError};

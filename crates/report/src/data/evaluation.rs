@@ -1,4 +1,4 @@
-//! How good the model is: classifiers and regressions.
+//! The quality of the model: classifiers and regressions.
 
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +106,7 @@ pub struct RateCurve {
     pub chance: Option<f64>,
 }
 
-/// How far predicted probabilities can be taken at their word.
+/// The reliability of predicted probabilities.
 ///
 /// ```
 /// use ff_report::{Calibration, CalibrationBin};

@@ -24,7 +24,7 @@ pub struct Importance {
     pub split: String,
     /// The score that falls.
     pub metric: String,
-    /// How often each column was shuffled.
+    /// The number of shuffles of each column.
     pub repeats: u64,
     /// The columns in any order; the page sorts them.
     pub items: Vec<ImportanceItem>,
@@ -68,7 +68,7 @@ pub struct ImportanceItem {
 pub struct Dependence {
     /// The column.
     pub column: String,
-    /// What is predicted, with its unit.
+    /// The predicted quantity, with its unit.
     pub output: String,
     /// The values that the column was set to.
     pub grid: Grid,
@@ -81,7 +81,7 @@ pub struct Dependence {
     /// An upper band; may be empty.
     #[serde(with = "exact")]
     pub high: Vec<f64>,
-    /// Where the column's values lie, for the strip under the curve.
+    /// The distribution of the column's values, for the strip under the curve.
     pub distribution: Distribution,
 }
 
@@ -131,7 +131,7 @@ impl Default for Grid {
 pub struct Mistakes {
     /// The split that they come from.
     pub split: String,
-    /// How many rows of the split are wrong, when that can be said.
+    /// The number of wrong rows of the split, where it is defined.
     pub wrong: Option<u64>,
     /// Rows of the split.
     pub total: u64,

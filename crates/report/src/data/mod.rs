@@ -1,4 +1,4 @@
-//! What a report shows, as plain data: strings, numbers and vectors.
+//! The content of a report as plain data: strings, numbers and vectors.
 //!
 //! Nothing here depends on a trainer, a metric or a table, so that whoever has figures can fill it,
 //! and a stored report can be rendered again. Every part is optional; what is absent leaves no

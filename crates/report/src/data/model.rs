@@ -71,17 +71,17 @@ pub struct Layer {
 pub struct Resource {
     /// What it is: `parameters`, `optimiser state`, `peak memory`, `step`.
     pub name: String,
-    /// What the plan said.
+    /// The planned figure.
     #[serde(with = "exact")]
     pub planned: Option<f64>,
-    /// What the run took.
+    /// The measured figure.
     #[serde(with = "exact")]
     pub measured: Option<f64>,
-    /// What the figures count.
+    /// Their unit.
     pub unit: Unit,
 }
 
-/// What a figure counts, which decides how it is written.
+/// The unit of a figure, which decides its format.
 ///
 /// ```
 /// assert_eq!(ff_report::Unit::default(), ff_report::Unit::Count);
@@ -102,7 +102,7 @@ pub enum Unit {
     PerSecond,
 }
 
-/// How long one phase took.
+/// The duration of one phase.
 ///
 /// ```
 /// let t = ff_report::Timing { phase: "train".into(), seconds: 1.84 };
@@ -190,6 +190,6 @@ pub struct Sample {
     pub when: String,
     /// The prompt.
     pub prompt: String,
-    /// What the model added.
+    /// The text that the model added.
     pub text: String,
 }

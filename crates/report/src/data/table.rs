@@ -97,7 +97,7 @@ impl Data {
 pub struct Tally {
     /// The reason.
     pub label: String,
-    /// How many.
+    /// Their number.
     pub count: u64,
 }
 
@@ -187,7 +187,7 @@ pub enum Distribution {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Alert {
-    /// How serious it is.
+    /// Its severity.
     pub level: Level,
     /// What was found, in a few words.
     pub label: String,

@@ -25,11 +25,11 @@ pub struct Verdict {
     pub split: String,
     /// How many rows (or tokens) the split has.
     pub rows: u64,
-    /// What the rows are called, in the plural; empty stands for `rows`.
+    /// The name of the rows, in the plural; empty stands for `rows`.
     pub unit: String,
-    /// What the baseline does, such as `always 0` or `mean of train`; empty when there is none.
+    /// The rule of the baseline, such as `always 0` or `mean of train`; empty when there is none.
     pub baseline: String,
-    /// Where the intervals come from, such as `95 %, bootstrap of 1,000 samples`.
+    /// The source of the intervals, such as `95 %, bootstrap of 1,000 samples`.
     pub interval: String,
     /// The scores, the headline first.
     pub scores: Vec<Score>,

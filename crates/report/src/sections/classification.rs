@@ -1,4 +1,4 @@
-//! How a classifier does: confusion matrix, scores of each class, ROC, precision–recall,
+//! A classifier's results: confusion matrix, scores of each class, ROC, precision–recall,
 //! calibration.
 
 use super::{Section, confusion, meter, on, rates};

@@ -14,7 +14,7 @@ use crate::{
 /// Curves in one chart at most.
 const CURVES: usize = 6;
 
-/// What stands under a chart of curves: the area of a single one, or how many are left out.
+/// The caption of a chart of curves: the area of a single one, or how many are left out.
 pub(super) fn note(what: &str, curves: &[RateCurve]) -> String {
     match curves {
         [RateCurve { area: Some(area), .. }] => format!("{what} {}.", number::score(*area)),
@@ -23,7 +23,7 @@ pub(super) fn note(what: &str, curves: &[RateCurve]) -> String {
     }
 }
 
-/// What the calibration chart means, in words and figures.
+/// The calibration chart in words and figures.
 pub(super) fn calibration_note(k: &Calibration) -> String {
     let mut note = String::from("On the diagonal, probabilities mean what they say.");
     if let Some(e) = k.error {

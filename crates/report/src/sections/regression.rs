@@ -1,4 +1,4 @@
-//! How a regression does: predicted against true, residuals, the worst segments.
+//! A regression's results: predicted against true, residuals, the worst segments.
 
 use super::{Section, on};
 use crate::{

@@ -41,7 +41,7 @@ pub(crate) struct Band<'a> {
 /// A chart of lines.
 #[derive(Default)]
 pub(crate) struct LineChart<'a> {
-    /// What the chart shows, for readers who do not see it.
+    /// The chart in words, for screen readers.
     pub(crate) label: &'a str,
     pub(crate) x_label: &'a str,
     pub(crate) y_label: &'a str,
@@ -202,7 +202,7 @@ impl LineChart<'_> {
         }
     }
 
-    /// What the chart says, in words: where each line starts, ends and is lowest and highest.
+    /// The chart in words: where each line starts, ends and is lowest and highest.
     fn summary(&self) -> String {
         let mut out = format!("{}, over {}", self.label, self.x_label);
         for line in self.lines.iter().take(6) {

@@ -58,7 +58,7 @@ pub(crate) fn px(x: f64) -> String {
     }
 }
 
-/// How wide a text will be, near enough to reserve room for it (the script never measures).
+/// The approximate width of a text, to reserve room for it (the script never measures).
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     let units: f64 =
         text.chars()

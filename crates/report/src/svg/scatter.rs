@@ -22,7 +22,7 @@ pub(crate) struct Scatter<'a> {
     pub(crate) reference: Reference,
 }
 
-/// Where a perfect model's points would lie.
+/// The line of a perfect model's points.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Reference {
     /// `y = x`; both axes then have the same range.

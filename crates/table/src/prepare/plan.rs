@@ -1,4 +1,4 @@
-//! What becomes of each column, decided once; fitted anew for each set of training rows.
+//! The treatment of each column: decided once, fitted to each set of training rows.
 
 use crate::config::{ColumnOptions, DataConfig, Missing, Scaling, Task};
 use crate::error::{DataError, Result};

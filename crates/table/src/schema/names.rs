@@ -1,4 +1,4 @@
-//! What a column's name gives away.
+//! Hints in a column's name.
 
 /// Last words of names of codes: their integers name things rather than count them.
 const CODES: [&str; 22] = [

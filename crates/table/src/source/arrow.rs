@@ -203,7 +203,7 @@ impl Reader {
 
     /// The next bytes; fewer where the file ends.
     fn exactly(&mut self, length: usize) -> Result<Vec<u8>> {
-        // Grows with what is really there, whatever a length says.
+        // Grows with the bytes present, whatever the length claims.
         let mut bytes = Vec::new();
         let read = self.bytes.by_ref().take(length as u64).read_to_end(&mut bytes);
         read.map_err(|e| super::io_error(&self.path, self.compression, e))?;

@@ -93,7 +93,7 @@ struct Reader {
     read_any: bool,
 }
 
-/// What reading came to: a table, or the columns that have to be read again as text.
+/// The outcome of reading: a table, or the columns to read again as text.
 enum Outcome {
     Table(Option<Table>),
     Texts(Vec<bool>),
@@ -308,7 +308,7 @@ impl Reader {
     }
 }
 
-/// Where a record is.
+/// The place of a record.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     path: &'a std::path::Path,

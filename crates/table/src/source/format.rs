@@ -1,4 +1,4 @@
-//! What a format is: how its files are recognised and read.
+//! A format: its names, how its files are recognised and read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(super) trait Source: Sync {
         self.blocks(input, &options)
     }
 
-    /// Reads a whole file; says in `info` what it found out about it.
+    /// Reads a whole file; records in `info` the facts detected about it.
     fn load(
         &self,
         input: &Input,
@@ -155,7 +155,7 @@ impl Serialize for Format {
     }
 }
 
-/// How to read a file; the defaults find out everything by themselves.
+/// How to read a file; by default everything is detected.
 ///
 /// ```
 /// let options = ff_table::SourceOptions { delimiter: Some(';'), ..Default::default() };
@@ -193,7 +193,7 @@ impl Default for SourceOptions {
     }
 }
 
-/// What was found out about a file.
+/// Facts about a file, detected while it was read.
 ///
 /// ```
 /// let info = ff_table::SourceInfo { delimiter: Some(','), header: Some(true), ..Default::default() };
@@ -215,7 +215,7 @@ pub struct SourceInfo {
     pub bytes: u64,
     /// XXH3-128 of the file's bytes, in hexadecimal.
     pub hash: String,
-    /// What is worth knowing about how it was read.
+    /// Remarks on how it was read.
     pub notes: Vec<Note>,
 }
 

@@ -120,7 +120,7 @@ fn read(input: &Input) -> Result<Array> {
     {
         return Err(cut(there));
     }
-    // Grows with what is really there, whatever the header says.
+    // Grows with the bytes present, whatever the header claims.
     let mut data = Vec::new();
     bytes.take(expected).read_to_end(&mut data).map_err(|e| input.io(e))?;
     if (data.len() as u64) < expected {
@@ -169,7 +169,7 @@ impl Array {
     }
 }
 
-/// The labels that lie beside a file of images under MNIST's names, compressed or not.
+/// The labels beside a file of images under MNIST's names, compressed or not.
 fn beside(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     if !name.contains("images") {

@@ -235,7 +235,7 @@ impl JsonLines {
         marked.unwrap_or(bytes).trim_ascii()
     }
 
-    /// What the current line was parsed to, if it is an object.
+    /// The object that the current line was parsed to.
     ///
     /// # Errors
     /// [`DataError::Format`] with the line.
@@ -293,7 +293,7 @@ impl JsonLines {
     }
 }
 
-/// What a JSON value is, in words.
+/// The type of a JSON value, in words.
 pub fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

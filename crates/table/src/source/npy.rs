@@ -88,7 +88,7 @@ pub(super) fn read_columns(
     {
         return Err(cut(known));
     }
-    // Grows with what is really there, whatever the header says.
+    // Grows with the bytes present, whatever the header claims.
     let mut data = Vec::new();
     bytes.take(expected).read_to_end(&mut data).map_err(|e| DataError::io("read", path, e))?;
     if (data.len() as u64) < expected {

@@ -40,7 +40,7 @@ pub(super) struct Splitter {
     unescaped: Vec<u8>,
 }
 
-/// What is left of an input when records are no longer taken from it one by one.
+/// The rest of an input once records are no longer taken one by one.
 pub(super) struct Rest {
     /// The bytes that were read already, from the beginning of a record.
     pub(super) bytes: Vec<u8>,
@@ -134,7 +134,7 @@ impl Records {
         self.splitter.field(&self.buffer, index)
     }
 
-    /// What is left behind the current record, or from its beginning on.
+    /// The rest behind the current record, or from its beginning on.
     pub(super) fn into_rest(mut self, with_current: bool) -> Rest {
         let (from, line) =
             if with_current { (self.record, self.line) } else { (self.start, self.next_line) };

@@ -1,4 +1,4 @@
-//! Which file, and which line of it, a row came from.
+//! The file and line that a row came from.
 
 use std::path::{Path, PathBuf};
 

@@ -24,7 +24,7 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    /// What it encodes, as messages name it.
+    /// The kind of column it encodes, as messages name it.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Number(_) => "number",

@@ -18,7 +18,7 @@ use crate::table::Values;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NumberEncoder {
-    /// What stands in for a missing value, in the column's own unit.
+    /// The substitute for a missing value, in the column's own unit.
     pub fill: f64,
     /// Whether a second number says that the value is missing.
     pub flag: bool,
@@ -46,7 +46,7 @@ pub struct BooleanEncoder {
     pub no: String,
     /// The text of true, in any case.
     pub yes: String,
-    /// What stands in for a missing value.
+    /// The substitute for a missing value.
     pub fill: f64,
     /// Whether a second number says that the value is missing.
     pub flag: bool,

@@ -94,7 +94,7 @@ impl Scaler {
         }
     }
 
-    /// Whether its numbers can be used: a file may hold anything.
+    /// Whether its numbers are usable: a file may hold anything.
     pub(crate) fn is_valid(&self) -> bool {
         match self {
             Self::None => true,

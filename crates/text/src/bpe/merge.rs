@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::count::WordCounts;
 
-/// What was learned.
+/// The learned merges.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Merges {
     /// The bytes of each token: the 256 bytes, then a token a merge.
@@ -167,7 +167,7 @@ impl State {
         let places = std::mem::take(&mut merged.words);
         self.numbers.remove(&key(left, right));
         let first = self.pairs.len() as u32;
-        // What stands before and behind the new token, and the pair with it.
+        // The neighbours of the new token, and the pairs with them.
         let mut before: Neighbours = HashMap::default();
         let mut behind: Neighbours = HashMap::default();
         let mut twice: Option<u32> = None;

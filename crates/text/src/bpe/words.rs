@@ -103,7 +103,7 @@ impl Pretokenizer {
     }
 }
 
-/// What the expressions ask of a character.
+/// The character classes of the expressions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Class {

@@ -30,7 +30,7 @@ pub(super) struct PlainText {
     text: String,
     start: usize,
     searched: usize,
-    /// Where in `text` something could not be decoded.
+    /// The places in `text` that could not be decoded.
     broken: Vec<usize>,
     /// The line of `text[start]`, and of the text's end.
     line: u64,
@@ -39,7 +39,7 @@ pub(super) struct PlainText {
     given: Given,
 }
 
-/// What was given so far.
+/// The output so far.
 #[derive(PartialEq)]
 enum Given {
     Nothing,
@@ -86,7 +86,7 @@ impl PlainText {
                 let from = self.text.len().saturating_sub(length - 1).max(self.searched);
                 self.searched = floor_boundary(&self.text, from);
             } else if !self.whole && !self.ended {
-                // What is masked does not go over the end of a line, so pieces end there where they
+                // Masked data never crosses the end of a line, so pieces end there where they
                 // can.
                 let line = self.text[self.start..].rfind('\n').map(|at| self.start + at + 1);
                 let long = (self.text.len() - self.start >= BLOCK).then_some(self.text.len());
@@ -97,7 +97,7 @@ impl PlainText {
                 }
             }
             if self.ended {
-                // What follows the last separator is a document only if there is something.
+                // Text behind the last separator is a document only if it is not empty.
                 let rest = self.text.len() > self.start;
                 let piece = (rest || self.given != Given::Documents)
                     .then(|| self.take(file, self.text.len(), self.text.len(), true));

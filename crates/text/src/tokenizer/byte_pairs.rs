@@ -17,7 +17,7 @@ const REMEMBERED: usize = 1 << 16;
 /// Words of more bytes are not remembered.
 const LONG: usize = 64;
 
-/// What encodes a byte-level `tokenizer.json` whose way to find words is known.
+/// Encoder for a byte-level `tokenizer.json` with a known way to find words.
 pub(super) struct BytePairs {
     added: Added,
     words: Pretokenizer,
@@ -38,7 +38,7 @@ struct Memory {
 }
 
 impl BytePairs {
-    /// What a `tokenizer.json` encodes, where it is of this kind.
+    /// The encoder for a `tokenizer.json`, where it is of this kind.
     pub(super) fn of(json: &Value) -> Option<Self> {
         let model = &json["model"];
         let absent = |key: &str| model[key].is_null() || model[key] == "" || model[key] == false;

@@ -25,7 +25,7 @@ const MAX_FILE: u64 = 1 << 30;
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
-/// What is kept of a folder beside `tokenizer.json`.
+/// The files kept beside `tokenizer.json`.
 const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, "chat_template.jinja"];
 
 impl Tokenizer {

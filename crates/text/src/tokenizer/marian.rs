@@ -17,7 +17,7 @@ use ff_formats::guarded_call;
 
 const SOURCE: &str = "source.spm";
 const VOCAB: &str = "vocab.json";
-/// What is kept of a folder.
+/// The files kept.
 const FILES: [&str; 5] = [SOURCE, "target.spm", VOCAB, CONFIG, "special_tokens_map.json"];
 
 /// Text to ids and back as `MarianTokenizer` of `transformers` has it: `source.spm` cuts the text

@@ -8,7 +8,7 @@ use tokenizers::normalizers::{Precompiled, Replace, Sequence as Normalizers, Str
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{NormalizerWrapper, Tokenizer as Inner};
 
-/// What stands for a space.
+/// The mark for a space.
 pub(super) const SPACE: char = '▁';
 
 /// A field's value, as far as the models have them.
@@ -79,7 +79,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// What a model holds, with what a missing field means.
+/// The fields of a model, with the defaults of missing ones.
 struct Model<'a> {
     pieces: Vec<(&'a str, f64, u64)>,
     kind: u64,

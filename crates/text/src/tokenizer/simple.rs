@@ -8,7 +8,7 @@ use super::added::Added;
 use super::{Tokenizer, TokenizerKind};
 use crate::error::{Result, TextError};
 
-/// What encodes bytes and characters without the crate, whose pieces take about a hundred bytes
+/// Encoder of bytes and characters without the crate, whose pieces take about a hundred bytes
 /// each.
 pub(super) struct Simple {
     unit: Unit,
@@ -97,7 +97,7 @@ const ANY: &str = r"[\s\S]";
 const UNKNOWN: &str = "<unk>";
 
 impl Simple {
-    /// What a `tokenizer.json` encodes, where it is one of these two.
+    /// The encoder for a `tokenizer.json`, where it is one of these two.
     pub(super) fn of(json: &Value) -> Option<(Self, TokenizerKind)> {
         let model = &json["model"];
         let vocab = model["vocab"].as_object()?;

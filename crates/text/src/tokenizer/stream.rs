@@ -15,7 +15,7 @@ pub struct TextStream {
     tokenizer: Tokenizer,
     /// The ids whose text depends on each other: those given last and those that wait.
     ids: Vec<u32>,
-    /// How many of them were given.
+    /// The number of them given.
     given: usize,
 }
 
@@ -36,7 +36,7 @@ impl TextStream {
         self.take(false)
     }
 
-    /// What still waits: the beginning of a character that did not come to its end.
+    /// The pending bytes: the beginning of an incomplete character.
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].

@@ -16,7 +16,7 @@ use crate::error::{Result, TextError};
 use crate::tokenizer::Tokenizer;
 use ff_formats::guarded_call;
 
-/// What BERT's sequences are made of; WordPiece has them unless others are named.
+/// The special tokens of BERT; WordPiece has them unless others are named.
 const BERT: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 /// BERT's pieces, cased: text is cleaned of control characters, words are cut at blanks and marks.
@@ -97,7 +97,7 @@ fn train(inner: &mut Inner, trainer: impl Into<TrainerWrapper>, text: &mut Text<
         let mut read = Ok(());
         let mut more = true;
         while more {
-            // A learner that gave up hears no more; what it says comes below.
+            // A learner that gave up takes no more; its error is reported below.
             text.parts.drain(..).for_each(|part| drop(sender.send(part)));
             more = text.fill().unwrap_or_else(|error| {
                 read = Err(error);

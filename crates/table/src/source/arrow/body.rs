@@ -301,7 +301,7 @@ fn decompressed(bytes: &[u8], how: Compression) -> Result<Cow<'_, [u8]>> {
         return Ok(Cow::Borrowed(bytes));
     }
     let length = u64::try_from(length).map_err(|_| format!("a buffer of {length} bytes"))?;
-    // Grows with what is really there, whatever the length says.
+    // Grows with the bytes present, whatever the length claims.
     let mut out = Vec::new();
     let source = Cursor::new(bytes);
     let read = match how {

@@ -8,7 +8,7 @@ use crate::error::{DataError, Result};
 use crate::number::scan;
 use crate::table::{Cell, Lines, MISSING, TextValues, pack, pack_double};
 
-/// What is known about the table.
+/// The layout of the table.
 pub(super) struct Layout<'a> {
     pub(super) path: &'a Path,
     pub(super) names: &'a [String],

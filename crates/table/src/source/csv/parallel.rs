@@ -1,4 +1,4 @@
-//! A whole text table, read part by part on all threads.
+//! A whole text table, read part by part on several threads.
 //!
 //! Taking the next part from the input is quick and done by one thread at a time; what is in it is
 //! read by whoever took it. Parts are put together in the order of the file, so the table and the
@@ -54,7 +54,7 @@ pub(super) fn read(reader: Reader, input: &Input, texts: &[bool]) -> Result<Outc
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panicked takes the others' work with it: nobody sees what it left behind.
+    // A panic ends the whole reading: nobody sees the state behind a poisoned lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
