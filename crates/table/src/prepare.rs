@@ -17,7 +17,7 @@ mod plan;
 mod read;
 
 use plan::Plan;
-use read::Read;
+use read::LoadedFiles;
 
 /// Data ready for training: its parts as numbers, with all findings.
 ///
@@ -136,7 +136,7 @@ pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> 
     let Some(name) = config.target.as_deref() else {
         return Err(DataError::config("data.target", "name the column to predict"));
     };
-    let Read { table, mut source, borders } = read::read(config, base)?;
+    let LoadedFiles { table, mut source, borders } = read::read(config, base)?;
     let mut notes = std::mem::take(&mut source.notes);
     let stratify = matches!(config.split.kind, SplitKind::Auto | SplitKind::Stratified)
         && borders.is_none()

@@ -109,7 +109,7 @@ const ROWS_PER_CLASS: usize = 5;
 const SHOWN: usize = 5;
 
 /// The target of a table, its usable rows, and what was dropped.
-pub(crate) struct Found {
+pub(crate) struct FoundTarget {
     pub(crate) schema: TargetSchema,
     pub(crate) reader: LabelReader,
     /// Rows without a target that the recipe allows to drop.
@@ -186,7 +186,7 @@ pub(crate) fn find(
     name: &str,
     config: &DataConfig,
     stratified: bool,
-) -> Result<Found> {
+) -> Result<FoundTarget> {
     let rows = 0..table.rows();
     let Some(column) = table.column(name) else {
         return Err(DataError::NoColumn {
@@ -234,7 +234,7 @@ pub(crate) fn find(
     } else {
         rare = find_classes(table, column, config, stratified, &reader, &mut schema)?;
     }
-    Ok(Found { schema, reader, missing, rare })
+    Ok(FoundTarget { schema, reader, missing, rare })
 }
 
 struct Guess {

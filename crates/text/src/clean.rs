@@ -11,8 +11,8 @@ mod repetition;
 
 use duplicates::{Seen, Signature};
 
-/// A document that was looked at.
-pub(super) struct Judged {
+/// A document after masking, examined by itself.
+pub(super) struct CleanedPiece {
     pub(super) piece: Piece,
     /// Why it is dropped, if it is, whatever other documents there are.
     reason: Option<&'static str>,
@@ -23,7 +23,7 @@ pub(super) struct Judged {
     signature: Option<Signature>,
 }
 
-/// Looks at documents one by one, on any thread; compares them in their order.
+/// Examines documents one by one, on any thread; compares them in their order.
 pub(super) struct Cleaner<'a> {
     config: &'a CleanConfig,
     seen: Seen,
@@ -34,8 +34,8 @@ impl<'a> Cleaner<'a> {
         Self { config, seen: Seen::new(config) }
     }
 
-    /// Masks and judges a document by itself.
-    pub(super) fn look(config: &CleanConfig, mut piece: Piece) -> Judged {
+    /// Masks personal data in a document and examines it by itself.
+    pub(super) fn clean(config: &CleanConfig, mut piece: Piece) -> CleanedPiece {
         let masked = personal::mask(config, &mut piece.text);
         let reason = reason(config, &piece);
         let compares = reason.is_none() && config.duplicates != Duplicates::Keep;
@@ -43,15 +43,15 @@ impl<'a> Cleaner<'a> {
         let hash =
             if compares { xxhash_rust::xxh3::xxh3_128(piece.text.trim().as_bytes()) } else { 0 };
         let signature = near.then(|| Signature::of(&piece.text, config.shingle_words));
-        Judged { piece, reason, masked, hash, signature }
+        CleanedPiece { piece, reason, masked, hash, signature }
     }
 
     /// Why a document is dropped, if it is; the first of those that repeat each other is kept.
-    pub(super) fn judge(&mut self, judged: &Judged) -> Option<&'static str> {
-        if judged.reason.is_some() || self.config.duplicates == Duplicates::Keep {
-            return judged.reason;
+    pub(super) fn reason_to_drop(&mut self, cleaned: &CleanedPiece) -> Option<&'static str> {
+        if cleaned.reason.is_some() || self.config.duplicates == Duplicates::Keep {
+            return cleaned.reason;
         }
-        self.seen.judge(judged.hash, judged.signature.as_ref())
+        self.seen.reason_to_drop(cleaned.hash, cleaned.signature.as_ref())
     }
 }
 

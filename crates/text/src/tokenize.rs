@@ -172,7 +172,7 @@ fn single_text(config: &TextConfig, train: &[PathBuf]) -> Result<Option<u64>> {
     let mut documents = Documents::new(train, config, config.clean.judges());
     let mut characters = 0;
     while let Some(piece) = documents.next()? {
-        characters += Cleaner::look(&config.clean, piece).piece.text.chars().count() as u64;
+        characters += Cleaner::clean(&config.clean, piece).piece.text.chars().count() as u64;
     }
     Ok(Some((characters as f64 * (1.0 - config.valid)) as u64))
 }
@@ -352,22 +352,22 @@ impl<'a> Work<'a> {
     /// Cleans, cuts up and encodes pieces.
     fn take(&mut self, documents: &Documents<'_>, pieces: &mut Vec<Piece>) -> Result<()> {
         let clean = &self.config.clean;
-        let judged = threads::map(pieces.drain(..), |piece| Cleaner::look(clean, piece));
+        let cleaned = threads::map(pieces.drain(..), |piece| Cleaner::clean(clean, piece));
         let mut units = Vec::new();
-        for judged in judged {
-            if let Some(reason) = self.cleaner.judge(&judged) {
+        for cleaned in cleaned {
+            if let Some(reason) = self.cleaner.reason_to_drop(&cleaned) {
                 count(&mut self.counts.dropped, reason, 1);
                 let examples = self.counts.examples.entry(reason.into()).or_default();
                 if examples.len() < EXAMPLES {
-                    examples.push(documents.place(judged.piece.place));
+                    examples.push(documents.place(cleaned.piece.place));
                 }
                 continue;
             }
-            for (what, times) in &judged.masked {
+            for (what, times) in &cleaned.masked {
                 count(&mut self.counts.masked, what, *times);
             }
-            self.counts.kept += u64::from(judged.piece.last);
-            self.cutter.push(&judged.piece, &mut units)?;
+            self.counts.kept += u64::from(cleaned.piece.last);
+            self.cutter.push(&cleaned.piece, &mut units)?;
         }
         self.encode(documents, &mut units)
     }

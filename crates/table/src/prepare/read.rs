@@ -9,7 +9,7 @@ use crate::split::Parts;
 use crate::table::Table;
 
 /// The rows of all files, and where one file's end and the next one's begin.
-pub(super) struct Read {
+pub(super) struct LoadedFiles {
     pub(super) table: Table,
     pub(super) source: SourceInfo,
     pub(super) borders: Option<Borders>,
@@ -39,14 +39,14 @@ impl Borders {
 }
 
 /// Reads the recipe's file, and the files of its other parts where they are named.
-pub(super) fn read(config: &DataConfig, base: &Path) -> Result<Read> {
+pub(super) fn read(config: &DataConfig, base: &Path) -> Result<LoadedFiles> {
     let mut options = SourceOptions::from(config);
     options.labels = config.labels.as_deref().map(|path| resolve(base, path));
     let path = resolve(base, &config.path);
     let (valid, test) = (&config.split.valid_path, &config.split.test_path);
     if valid.is_none() && test.is_none() {
         let (table, source) = load(&path, &options)?;
-        return Ok(Read { table, source, borders: None });
+        return Ok(LoadedFiles { table, source, borders: None });
     }
     let paths: Vec<PathBuf> =
         [valid, test].into_iter().flatten().map(|path| resolve(base, path)).collect();
@@ -85,7 +85,7 @@ pub(super) fn read(config: &DataConfig, base: &Path) -> Result<Read> {
     }
     source.hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(hashes.as_bytes()));
     let valid_end = if valid.is_some() { ends[1] } else { ends[0] };
-    Ok(Read { table, source, borders: Some(Borders { valid: ends[0], test: valid_end }) })
+    Ok(LoadedFiles { table, source, borders: Some(Borders { valid: ends[0], test: valid_end }) })
 }
 
 fn resolve(base: &Path, path: &Path) -> PathBuf {

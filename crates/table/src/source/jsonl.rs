@@ -51,7 +51,7 @@ impl Source for Jsonl {
             rows += 1;
             for (key, value) in object {
                 let at = *index.entry(key).or_insert_with_key(|key| {
-                    keys.push(Key { name: key.clone(), seen: Seen::default() });
+                    keys.push(Key { name: key.clone(), seen: SeenTypes::default() });
                     keys.len() - 1
                 });
                 keys[at].seen.note(&value);
@@ -91,19 +91,19 @@ struct Reader {
 
 struct Key {
     name: String,
-    seen: Seen,
+    seen: SeenTypes,
 }
 
 /// The types that were seen under a key.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct SeenTypes {
     boolean: bool,
     integer: bool,
     number: bool,
     text: bool,
 }
 
-impl Seen {
+impl SeenTypes {
     fn note(&mut self, value: &Value) {
         match value {
             Value::Null => {}

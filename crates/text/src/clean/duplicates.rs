@@ -87,7 +87,7 @@ impl Seen {
     }
 
     /// Why a document is dropped; one that is kept is remembered.
-    pub(super) fn judge(
+    pub(super) fn reason_to_drop(
         &mut self,
         hash: u128,
         signature: Option<&Signature>,
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!([0.5, 0.8, 0.9, 1.0, 0.0].map(rows), [3, 7, 12, 32, 1]);
         let config = CleanConfig { duplicates: Duplicates::Near, ..CleanConfig::default() };
         let mut seen = Seen::new(&config);
-        let mut judge = |text: &str, hash| seen.judge(hash, Some(&Signature::of(text, 5)));
+        let mut judge = |text: &str, hash| seen.reason_to_drop(hash, Some(&Signature::of(text, 5)));
         let one = text(0..500);
         assert_eq!(judge(&one, 1), None);
         assert_eq!(judge(&one, 1), Some("duplicate"));

@@ -36,12 +36,12 @@ pub(super) struct PlainText {
     line: u64,
     last_line: u64,
     ended: bool,
-    given: Given,
+    given: Emitted,
 }
 
 /// The output so far.
 #[derive(PartialEq)]
-enum Given {
+enum Emitted {
     Nothing,
     Pieces,
     Documents,
@@ -66,12 +66,12 @@ impl PlainText {
             line: 1,
             last_line: 1,
             ended: false,
-            given: Given::Nothing,
+            given: Emitted::Nothing,
         }
     }
 
     pub(super) fn next(&mut self, file: usize) -> Result<Option<Piece>> {
-        if self.given == Given::All {
+        if self.given == Emitted::All {
             return Ok(None);
         }
         loop {
@@ -80,7 +80,7 @@ impl PlainText {
                 if let Some(found) = self.text[self.searched..].find(separator.as_str()) {
                     let end = self.searched + found;
                     let piece = self.take(file, end, end + length, true);
-                    self.given = Given::Documents;
+                    self.given = Emitted::Documents;
                     return Ok(Some(piece));
                 }
                 let from = self.text.len().saturating_sub(length - 1).max(self.searched);
@@ -92,16 +92,16 @@ impl PlainText {
                 let long = (self.text.len() - self.start >= BLOCK).then_some(self.text.len());
                 if let Some(end) = line.or(long) {
                     let piece = self.take(file, end, end, false);
-                    self.given = Given::Pieces;
+                    self.given = Emitted::Pieces;
                     return Ok(Some(piece));
                 }
             }
             if self.ended {
                 // Text behind the last separator is a document only if it is not empty.
                 let rest = self.text.len() > self.start;
-                let piece = (rest || self.given != Given::Documents)
+                let piece = (rest || self.given != Emitted::Documents)
                     .then(|| self.take(file, self.text.len(), self.text.len(), true));
-                self.given = Given::All;
+                self.given = Emitted::All;
                 return Ok(piece);
             }
             self.fill()?;
@@ -127,7 +127,7 @@ impl PlainText {
         let broken = self.broken.partition_point(|&at| at < next);
         self.broken.drain(..broken);
         (self.start, self.searched) = (next, next);
-        let first = self.given != Given::Pieces;
+        let first = self.given != Emitted::Pieces;
         Piece { text, first, last, broken: broken > 0 && self.utf8 == BrokenText::Drop, place }
     }
 
