@@ -20,12 +20,6 @@ use plan::Plan;
 use read::LoadedFiles;
 
 /// Data ready for training: its parts as numbers, with all findings.
-///
-/// ```
-/// # fn show(prepared: &ff_table::Prepared) -> String {
-/// format!("{} of {} rows are used", prepared.totals.used, prepared.totals.read)
-/// # }
-/// ```
 #[derive(Debug)]
 pub struct Prepared {
     /// The rows to learn.
@@ -106,10 +100,6 @@ impl Totals {
 }
 
 /// Parts that were encoded by transforms fitted on their own training rows.
-///
-/// ```
-/// # fn size(parts: &ff_table::EncodedParts) -> usize { parts.train.rows + parts.valid.rows + parts.test.rows }
-/// ```
 #[derive(Clone, Debug)]
 pub struct EncodedParts {
     /// The rows to learn.

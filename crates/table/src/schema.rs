@@ -95,12 +95,6 @@ pub enum Role {
 }
 
 /// One column: its kind, why, what becomes of it, how to undo that, and its figures.
-///
-/// ```
-/// # fn show(column: &ff_table::ColumnSchema) -> String {
-/// format!("{} {} {}", column.name, column.kind, column.usage)
-/// # }
-/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ColumnSchema {
     /// The column's name.

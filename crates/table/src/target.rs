@@ -43,12 +43,6 @@ impl Target {
 }
 
 /// The target: its task, the reason for it, and how to change it.
-///
-/// ```
-/// # fn show(target: &ff_table::TargetSchema) -> String {
-/// format!("{}: {}", target.task, target.reason)
-/// # }
-/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetSchema {
     /// The column.

@@ -66,10 +66,6 @@ pub struct Transforms {
 }
 
 /// A column and how it is encoded.
-///
-/// ```
-/// # fn show(column: &ff_table::ColumnTransform) -> String { format!("{}: {}", column.name, column.encoder.kind()) }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ColumnTransform {
     /// The column's name.
@@ -107,10 +103,6 @@ pub struct Encoded {
 }
 
 /// The range of a column's features among the numbers and the ids of a row.
-///
-/// ```
-/// # fn width(range: &ff_table::FeatureRange) -> usize { range.numeric.len() + range.categorical.len() }
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureRange {
     /// The column.

@@ -28,13 +28,6 @@ pub(super) struct Index {
 }
 
 /// A summary of reading and tokenising the text.
-///
-/// ```
-/// # use ff_text::TextReport;
-/// fn told(report: &TextReport) -> String {
-///     format!("{} of {} documents, {} tokens", report.documents.kept, report.documents.read, report.train.tokens)
-/// }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextReport {

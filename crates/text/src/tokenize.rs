@@ -31,13 +31,6 @@ const MANY: usize = 1 << 16;
 const EXAMPLES: usize = 5;
 
 /// Progress of reading, tokenising or learning.
-///
-/// ```
-/// # use ff_text::TextProgress;
-/// fn told(progress: &TextProgress) -> String {
-///     format!("{}: {} of {}", progress.phase, progress.done, progress.total)
-/// }
-/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TextProgress {
     /// The current phase: `hashing`, `tokenising`, `reading`, `merging`.

@@ -65,13 +65,6 @@ impl Default for TokenizerOptions {
 }
 
 /// A tokenizer and what it was learned from.
-///
-/// ```
-/// # use ff_text::TrainedTokenizer;
-/// fn told(trained: &TrainedTokenizer) -> String {
-///     format!("{} tokens from {} documents", trained.tokenizer.vocab_size(), trained.documents)
-/// }
-/// ```
 #[derive(Clone, Debug)]
 pub struct TrainedTokenizer {
     /// The tokenizer.

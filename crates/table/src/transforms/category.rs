@@ -16,10 +16,6 @@ use crate::table::Values;
 /// One-hot coding has a column for each slot that training rows fill, so that an unseen value where
 /// no rare one was met is a row of zeros. Ids are 0 for rare and unseen values, 1 to n for the
 /// values in their order, n + 1 for missing.
-///
-/// ```
-/// # fn show(encoder: &ff_table::CategoryEncoder) -> usize { encoder.cardinality() }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CategoryEncoder {
     /// The values with a slot of their own, sorted.

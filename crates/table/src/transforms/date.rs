@@ -9,10 +9,6 @@ use crate::table::Values;
 
 /// How a date is encoded: the parts that differ among the training rows, each standardised; gaps
 /// are filled with each part's mean.
-///
-/// ```
-/// # fn show(encoder: &ff_table::DateEncoder) -> usize { encoder.parts.len() }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DateEncoder {
     /// How texts are read: `iso`, or a pattern of `strptime`.

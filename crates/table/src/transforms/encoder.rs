@@ -6,10 +6,6 @@ use super::{BooleanEncoder, CategoryEncoder, Coding, DateEncoder, NumberEncoder}
 use crate::table::Values;
 
 /// How a column is encoded.
-///
-/// ```
-/// # fn width(encoder: &ff_table::Encoder) -> usize { encoder.numeric_width() + encoder.categorical_width() }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Encoder {

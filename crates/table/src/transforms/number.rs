@@ -12,10 +12,6 @@ use crate::table::Values;
 /// at training, a flag.
 ///
 /// Infinite values count as missing.
-///
-/// ```
-/// # fn show(encoder: &ff_table::NumberEncoder) -> f64 { encoder.fill }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NumberEncoder {
     /// The substitute for a missing value, in the column's own unit.
@@ -36,10 +32,6 @@ pub struct NumberEncoder {
 }
 
 /// How a truth value is encoded: 0 or 1, gaps filled with the share of true values.
-///
-/// ```
-/// # fn show(encoder: &ff_table::Encoder) -> bool { matches!(encoder, ff_table::Encoder::Boolean(e) if e.flag) }
-/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BooleanEncoder {
     /// The text of false, in any case.
