@@ -43,7 +43,7 @@ impl<'a> Kept<'a> {
             Some(id) => Some(self.values.view(id)),
             None => input.kept.as_ref().map(Tensor::view),
         });
-        self.get(view, "input", i)
+        found(view, "input", i)
     }
 
     /// Output `i`.
@@ -52,7 +52,7 @@ impl<'a> Kept<'a> {
     /// The contract does not keep it.
     pub fn output(&self, i: usize) -> OpResult<TensorRef<'a>> {
         let view = self.outputs.get(i).and_then(|output| output.kept.as_ref()).map(Tensor::view);
-        self.get(view, "output", i)
+        found(view, "output", i)
     }
 
     /// Saved value `i`.
@@ -60,15 +60,14 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// The contract saves fewer.
     pub fn saved(&self, i: usize) -> OpResult<TensorRef<'a>> {
-        self.get(self.saved.get(i).map(Tensor::view), "saved value", i)
+        found(self.saved.get(i).map(Tensor::view), "saved value", i)
     }
+}
 
-    fn get(
-        &self,
-        view: Option<TensorRef<'a>>,
-        what: &'static str,
-        index: usize,
-    ) -> OpResult<TensorRef<'a>> {
-        view.ok_or(OpError::NotKept { what, index })
-    }
+fn found<'a>(
+    view: Option<TensorRef<'a>>,
+    what: &'static str,
+    index: usize,
+) -> OpResult<TensorRef<'a>> {
+    view.ok_or(OpError::NotKept { what, index })
 }
