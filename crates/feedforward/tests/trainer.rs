@@ -9,8 +9,8 @@ use ff_nn::{Builder, Loss, LossConfig, ModelConfig, NormKind};
 use ff_ops::Activation;
 use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Device, DeviceOptions, Key, Rng};
-use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
-use ff_train::schedule::{FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span};
+use ff_train::optim::{Lbfgs, Optimizer, OptimizerConfig, OptimizerKind};
+use ff_train::schedule::{FinderConfig, Plateau, Schedule, ScheduleConfig, Span};
 use ff_train::{
     Checkpoint, CheckpointPlace, Error, Event, Monitor, Observer, Stop, TrainConfig, Trainer,
 };
@@ -66,8 +66,8 @@ impl Setting {
         };
         let mut optimizer = OptimizerConfig::new(OptimizerKind::AdamW);
         (optimizer.lr, optimizer.clip_norm, optimizer.ema) = (Some(0.01), Some(1.0), Some(0.9));
-        let mut schedule = ScheduleConfig::new(ScheduleKind::Plateau);
-        (schedule.patience, schedule.warmup) = (Some(1), Some(Span::Steps(5)));
+        let plateau = Plateau { patience: 1, ..Plateau::default() };
+        let schedule = ScheduleConfig { warmup: Some(Span::Steps(5)), ..plateau.into() };
         let config = TrainConfig {
             epochs: 6,
             batch_size: 16,
@@ -260,8 +260,7 @@ fn a_sweep_of_rates_finds_one_that_learns() {
 
 #[test]
 fn l_bfgs_goes_on_with_the_same_bits_too() {
-    let mut optimizer = OptimizerConfig::new(OptimizerKind::Lbfgs);
-    (optimizer.history_size, optimizer.max_iter) = (Some(5), Some(4));
+    let optimizer = Lbfgs { history_size: 5, max_iter: 4, ..Lbfgs::default() }.into();
     let network =
         ModelConfig { hidden: vec![8], activation: Activation::Tanh.into(), ..Default::default() };
     let config =

@@ -1,10 +1,12 @@
 //! The whole state of a run in one file, so that it is replaced as a whole or not at all.
 
+use crate::best::BestWeights;
+use crate::error::{Error, Result};
+use crate::history::Progress;
 use crate::optim::{Optimizer, OptimizerScalars};
 use crate::schedule::{PlateauState, Schedule};
-use crate::{Error, Progress, Result};
 use ff_formats::{TensorFile, TensorWriter};
-use ff_graph::{ParamId, Params, Segment};
+use ff_graph::{Graph, ParamId, Params, Segment};
 use ff_tensor::{CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -77,18 +79,18 @@ impl Checkpoint {
     /// The disk is full or the folder cannot be written.
     pub(crate) fn save(
         place: &CheckpointPlace<'_>,
-        params: &Params,
+        graph: &Graph,
         optimizer: &Optimizer,
         schedule: &Schedule,
         progress: &Progress,
-        best: (&[f32], &[f32]),
-        cpu: &CpuDevice,
+        best: &BestWeights,
     ) -> Result<()> {
+        let (params, cpu) = (graph.params(), graph.device().cpu());
         let mut writer = TensorWriter::new();
         for (id, info) in params.iter() {
             let (name, dims) = (&info.spec.name, info.spec.shape.dims());
             writer.add_f32(format!("model.{name}"), dims, params.values::<f32>(id)?);
-            if let Some(values) = best_of(best, info, || info.range()) {
+            if let Some(values) = best.of(info) {
                 writer.add_f32(format!("best.{name}"), dims, values);
             }
         }
@@ -104,7 +106,7 @@ impl Checkpoint {
             progress: progress.clone(),
             optimizer: optimizer.scalars(),
             schedule: *schedule.state(),
-            has_best: !best.0.is_empty(),
+            has_best: !best.is_empty(),
         };
         let notes = serde_json::to_string(&notes).map_err(|e| Error::Checkpoint {
             path: place.path.to_owned(),
@@ -121,12 +123,12 @@ impl Checkpoint {
     pub(crate) fn save_best(
         place: &CheckpointPlace<'_>,
         params: &Params,
-        best: (&[f32], &[f32]),
+        best: &BestWeights,
     ) -> Result<()> {
         let mut writer = TensorWriter::new();
         writer.metadata("format", "pt");
         for (id, info) in params.iter() {
-            let values = match best_of(best, info, || info.range()) {
+            let values = match best.of(info) {
                 Some(values) => values,
                 // What is frozen is the same in every epoch.
                 None => params.values::<f32>(id)?,
@@ -205,23 +207,17 @@ impl Checkpoint {
         params: &mut Params,
         optimizer: &mut Optimizer,
         schedule: &mut Schedule,
-        best_values: &mut Vec<f32>,
-        best_state: &mut Vec<f32>,
+        best: &mut BestWeights,
     ) -> Result<()> {
-        best_values.clear();
-        best_state.clear();
+        best.clear();
         for i in 0..params.infos().len() {
             let spec = params.infos()[i].spec.clone();
             let dims = spec.shape.dims();
             let values = self.tensors.f32(&format!("model.{}", spec.name), dims)?;
             params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
-            if self.notes.has_best {
-                let best = match spec.segment {
-                    Segment::Trainable => &mut *best_values,
-                    Segment::State => &mut *best_state,
-                    Segment::Frozen => continue,
-                };
-                best.extend(self.tensors.f32(&format!("best.{}", spec.name), dims)?);
+            if self.notes.has_best && spec.segment != Segment::Frozen {
+                let values = self.tensors.f32(&format!("best.{}", spec.name), dims)?;
+                best.push(spec.segment, &values);
             }
         }
         let mut state = Vec::new();
@@ -239,18 +235,5 @@ impl Checkpoint {
             .map_err(|e| Error::Checkpoint { path: self.path.clone(), message: e.to_string() })?;
         schedule.restore(self.notes.schedule);
         Ok(())
-    }
-}
-
-/// A parameter's part of the best weights, where there are any.
-fn best_of<'a>(
-    (values, state): (&'a [f32], &'a [f32]),
-    info: &ff_graph::ParamInfo,
-    range: impl Fn() -> std::ops::Range<usize>,
-) -> Option<&'a [f32]> {
-    match info.spec.segment {
-        Segment::Trainable => values.get(range()),
-        Segment::State if !values.is_empty() => state.get(range()),
-        _ => None,
     }
 }

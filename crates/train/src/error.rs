@@ -46,9 +46,9 @@ pub enum Error {
     /// Parameters that the loss does not depend on.
     #[error("no gradient reached {0}; the loss does not depend on it, so it cannot be trained")]
     Untrained(String),
-    /// What was to be done after an evaluation failed.
+    /// What an objective does after an epoch failed.
     #[error(transparent)]
-    Judged(Box<dyn std::error::Error + Send + Sync>),
+    AfterEpoch(Box<dyn std::error::Error + Send + Sync>),
     /// The optimiser refused.
     #[error(transparent)]
     Optimizer(#[from] crate::optim::Error),

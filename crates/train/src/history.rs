@@ -1,3 +1,5 @@
+//! The figures of a run, epoch by epoch.
+
 use serde::{Deserialize, Serialize};
 
 /// The figures of one epoch; a line of `metrics.jsonl`.
@@ -12,40 +14,45 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Optimiser steps done when it ended.
     pub step: u64,
-    /// The mean loss of its training rows, as they were met.
+    /// The mean loss of its training rows, each at its own step.
     pub train_loss: f64,
-    /// The loss on the validation part, where there is one.
+    /// The loss on the validation part; `None` without one.
     pub valid_loss: Option<f64>,
-    /// Accuracy or R² on the validation part, where there is one.
+    /// Accuracy or R² on the validation part; `None` without one.
     pub valid_score: Option<f64>,
     /// The learning rate of its last step.
     pub lr: f64,
     /// The mean norm of its gradients before clipping.
     pub grad_norm: f64,
-    /// Training seconds since the start, interruptions left out.
+    /// Training seconds since the start, without interruptions.
     pub seconds: f64,
 }
 
-/// Where training stands: with the parameters and the optimiser's state, all that a resumed run needs.
-///
-/// ```
-/// assert_eq!(ff_train::Progress::default().step, 0);
-/// ```
+/// The figures of the validation part.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// The mean loss.
+    pub loss: f64,
+    /// Accuracy, R²: higher is better.
+    pub score: f64,
+}
+
+/// Where training stands; a resumed run needs this, the parameters and the optimiser's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps done.
     pub step: u64,
     /// Epochs done.
     pub epoch: usize,
-    /// Steps done of the epoch that is under way.
+    /// Steps done of the current epoch.
     pub step_in_epoch: u64,
-    /// The sum of losses of the epoch that is under way.
+    /// The sum of losses of the current epoch.
     pub loss_sum: f64,
     /// The number of rows behind that sum, weighted.
     pub loss_count: f64,
-    /// The sum of gradient norms of the epoch that is under way.
+    /// The sum of gradient norms of the current epoch.
     pub grad_norm_sum: f64,
-    /// The loss of the very first step, to tell divergence by.
+    /// The loss of the very first step, by which divergence is recognised.
     pub first_loss: Option<f64>,
     /// The best epoch so far.
     pub best: Option<Best>,
@@ -55,12 +62,37 @@ pub struct Progress {
     pub seconds: f64,
 }
 
+impl Progress {
+    /// Takes in a step: its sum of losses, its count, the norm of its gradient.
+    pub(crate) fn add_step(&mut self, sum: f64, count: f64, grad_norm: f64) {
+        self.step += 1;
+        self.step_in_epoch += 1;
+        self.loss_sum += sum;
+        self.loss_count += count;
+        self.grad_norm_sum += grad_norm;
+    }
+
+    /// Ends the epoch and gives its figures, which the history keeps too.
+    pub(crate) fn end_epoch(&mut self, evaluation: Option<Evaluation>, lr: f64) -> EpochRecord {
+        self.epoch += 1;
+        let record = EpochRecord {
+            epoch: self.epoch,
+            step: self.step,
+            train_loss: self.loss_sum / self.loss_count.max(f64::MIN_POSITIVE),
+            valid_loss: evaluation.map(|e| e.loss),
+            valid_score: evaluation.map(|e| e.score),
+            lr,
+            grad_norm: self.grad_norm_sum / self.step_in_epoch.max(1) as f64,
+            seconds: self.seconds,
+        };
+        self.history.push(record.clone());
+        (self.loss_sum, self.loss_count, self.grad_norm_sum) = (0.0, 0.0, 0.0);
+        self.step_in_epoch = 0;
+        record
+    }
+}
+
 /// The epoch whose weights are kept.
-///
-/// ```
-/// let best = ff_train::Best { epoch: 3, value: -0.25 };
-/// assert_eq!(best.epoch, 3);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// From 1.

@@ -1,9 +1,12 @@
 //! The training loop: optimisers, schedules, trainer, checkpoints.
 
+mod best;
 mod checkpoint;
 mod config;
 mod error;
 mod history;
+pub mod keys;
+mod objective;
 mod observe;
 pub mod optim;
 pub mod schedule;
@@ -12,6 +15,7 @@ mod trainer;
 pub use checkpoint::{Checkpoint, CheckpointPlace};
 pub use config::{Monitor, TrainConfig};
 pub use error::{Error, Result};
-pub use history::{Best, EpochRecord, Progress};
+pub use history::{Best, EpochRecord, Evaluation, Progress};
+pub use objective::{BatchLoss, Objective};
 pub use observe::{Event, Observer};
-pub use trainer::{BatchLoss, Evaluation, Objective, Stop, Trainer};
+pub use trainer::{Stop, Trainer};

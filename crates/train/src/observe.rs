@@ -1,6 +1,6 @@
 //! What a run tells while it runs: the library never prints, it calls an [`Observer`].
 
-use crate::EpochRecord;
+use crate::history::EpochRecord;
 use std::path::Path;
 
 /// What just happened.

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
 use ff_train::schedule::{
-    ConfigError, FinderConfig, Schedule, ScheduleConfig, ScheduleKind, Span, find_lr,
+    ConfigError, Cosine, Exponential, FinderConfig, OneCycle, Plateau, Schedule, ScheduleConfig,
+    ScheduleKind, Span, Step, find_lr,
 };
 use serde::Deserialize;
 
@@ -74,17 +75,21 @@ fn lr(config: &ScheduleConfig, step: u64, total: u64) -> f64 {
 #[test]
 fn rates_stay_finite_and_positive_for_any_length() {
     for kind in ScheduleKind::ALL {
-        let config = ScheduleConfig {
-            gamma: (kind == ScheduleKind::Exponential).then_some(0.9),
-            step_size: (kind == ScheduleKind::Step).then_some(Span::Fraction(0.1)),
-            ..ScheduleConfig::new(kind)
+        let config: ScheduleConfig = match kind {
+            ScheduleKind::Exponential => Exponential { gamma: Some(0.9) }.into(),
+            ScheduleKind::Step => {
+                Step { step_size: Some(Span::Fraction(0.1)), ..Step::default() }.into()
+            }
+            other => ScheduleConfig::new(other),
         };
-        let short_cycle = ScheduleConfig {
-            cycle: (kind == ScheduleKind::Cosine).then_some(Span::Fraction(0.01)),
-            pct_start: (kind == ScheduleKind::OneCycle).then_some(1.0),
-            warmup: Some(Span::Steps(3)),
-            ..config.clone()
+        let short_cycle = match kind {
+            ScheduleKind::Cosine => {
+                Cosine { cycle: Some(Span::Fraction(0.01)), ..Cosine::default() }.into()
+            }
+            ScheduleKind::OneCycle => OneCycle { pct_start: 1.0, ..OneCycle::default() }.into(),
+            _ => config.clone(),
         };
+        let short_cycle = ScheduleConfig { warmup: Some(Span::Steps(3)), ..short_cycle };
         for config in [config, short_cycle] {
             for total in [0, 1, 2, 3, 4, 7, 100] {
                 for step in [0, 1, 2, 3, 4, 6, 99, 100, 1_000_000] {
@@ -106,19 +111,13 @@ fn after_the_end_the_last_rate_stays() {
 
 #[test]
 fn a_long_restart_does_not_take_long() {
-    let config =
-        ScheduleConfig { cycle: Some(Span::Steps(1)), ..ScheduleConfig::new(ScheduleKind::Cosine) };
+    let config = Cosine { cycle: Some(Span::Steps(1)), ..Cosine::default() }.into();
     assert_eq!(lr(&config, u64::MAX - 1, u64::MAX), 0.5);
 }
 
 #[test]
-fn plateau_goes_on_from_its_saved_state() {
-    let config = ScheduleConfig {
-        patience: Some(1),
-        factor: Some(0.5),
-        cooldown: Some(1),
-        ..ScheduleConfig::new(ScheduleKind::Plateau)
-    };
+fn plateau_resumes_from_its_saved_state() {
+    let config = Plateau { patience: 1, factor: 0.5, cooldown: 1, ..Plateau::default() }.into();
     let scores = [1.0, 0.9, 0.95, f64::NAN, 0.9, 0.9, 0.9, 0.8, 0.85, 0.85, 0.85];
     let mut undisturbed = Schedule::new(&config, 1.0).unwrap();
     let mut stopped = undisturbed.clone();
@@ -170,7 +169,7 @@ fn what_does_not_fit_is_named() {
         let message = serde_json::from_str::<ScheduleConfig>(json).unwrap_err().to_string();
         assert!(message.starts_with(expected), "{message}");
     }
-    let high = ScheduleConfig { min_lr: Some(1.0), ..ScheduleConfig::new(ScheduleKind::Cosine) };
+    let high = Cosine { min_lr: 1.0, ..Cosine::default() }.into();
     let error = Schedule::new(&high, 0.1).unwrap_err();
     assert_eq!(error.to_string(), "`min_lr` must be at most the learning rate 0.1, found 1");
 }

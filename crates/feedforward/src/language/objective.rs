@@ -125,7 +125,7 @@ impl Windows {
 }
 
 /// Called after an evaluation; the graph holds the evaluated weights.
-pub type Judged<'a> = dyn FnMut(&mut Graph, &EpochRecord, bool) -> Result<()> + 'a;
+pub type AfterEpoch<'a> = dyn FnMut(&mut Graph, &EpochRecord, bool) -> Result<()> + 'a;
 
 /// Trains a language model on a stream of tokens and evaluates it on another.
 ///
@@ -141,7 +141,7 @@ pub struct LanguageObjective<'a> {
     eval_windows: usize,
     batch: usize,
     bytes_per_token: f64,
-    judged: Option<Box<Judged<'a>>>,
+    after_epoch: Option<Box<AfterEpoch<'a>>>,
 }
 
 impl fmt::Debug for LanguageObjective<'_> {
@@ -160,7 +160,16 @@ impl<'a> LanguageObjective<'a> {
         batch: usize,
     ) -> Self {
         let (eval_windows, bytes_per_token) = (usize::MAX, 1.0);
-        Self { model, windows, train, valid, eval_windows, batch, bytes_per_token, judged: None }
+        Self {
+            model,
+            windows,
+            train,
+            valid,
+            eval_windows,
+            batch,
+            bytes_per_token,
+            after_epoch: None,
+        }
     }
 
     /// Judges at most so many windows at an evaluation.
@@ -179,11 +188,11 @@ impl<'a> LanguageObjective<'a> {
 
     /// What is done after each evaluation.
     #[must_use]
-    pub fn with_judged(
+    pub fn with_after_epoch(
         mut self,
-        judged: impl FnMut(&mut Graph, &EpochRecord, bool) -> Result<()> + 'a,
+        after_epoch: impl FnMut(&mut Graph, &EpochRecord, bool) -> Result<()> + 'a,
     ) -> Self {
-        self.judged = Some(Box::new(judged));
+        self.after_epoch = Some(Box::new(after_epoch));
         self
     }
 
@@ -220,9 +229,14 @@ impl Objective for LanguageObjective<'_> {
         Ok(Some(Evaluation { loss, score }))
     }
 
-    fn judged(&mut self, graph: &mut Graph, record: &EpochRecord, is_best: bool) -> Result<()> {
-        match &mut self.judged {
-            Some(judged) => judged(graph, record, is_best),
+    fn after_epoch(
+        &mut self,
+        graph: &mut Graph,
+        record: &EpochRecord,
+        is_best: bool,
+    ) -> Result<()> {
+        match &mut self.after_epoch {
+            Some(after_epoch) => after_epoch(graph, record, is_best),
             None => Ok(()),
         }
     }

@@ -265,7 +265,7 @@ impl Task for Pretraining {
             LanguageObjective::new(network, self.windows, tokens, valid, train.batch_size)
                 .with_eval_windows(train.eval_windows)
                 .with_bytes_per_token(self.corpus.valid_bytes_per_token())
-                .with_judged(evaluated);
+                .with_after_epoch(evaluated);
         Box::new(objective)
     }
 
@@ -445,6 +445,6 @@ fn save_best(folder: &Path, config: &DecoderConfig, params: &Params) -> Result<(
 fn train_error(error: Error) -> ff_train::Error {
     match error {
         Error::Train(error) => error,
-        other => ff_train::Error::Judged(Box::new(other)),
+        other => ff_train::Error::AfterEpoch(Box::new(other)),
     }
 }

@@ -7,7 +7,7 @@ use feedforward::language::{GenerateOptions, LanguageModel, StopReason, generate
 use feedforward::nn::Precision;
 use feedforward::nn::models::{CausalLm, DecoderConfig, FileTensor, LanguageOptions, file_tensors};
 use feedforward::tensor::Device;
-use feedforward::trainer::optim::{Optimizer, OptimizerConfig, OptimizerKind};
+use feedforward::trainer::optim::{AdamW, Optimizer, OptimizerConfig};
 use std::ops::ControlFlow;
 
 /// What the issue asks for, in f32: logits and losses within 1e-4, gradients within 1e-3 of
@@ -97,13 +97,9 @@ pub(crate) fn gradients(
 
 /// The optimiser of the fixtures.
 pub(crate) fn adamw(graph: &Graph) -> Optimizer {
-    let config = OptimizerConfig {
-        kind: OptimizerKind::AdamW,
-        lr: Some(3e-3),
-        betas: Some([0.9, 0.95]),
-        weight_decay: Some(0.1),
-        ..OptimizerConfig::default()
-    };
+    let rule = AdamW { betas: [0.9, 0.95], ..AdamW::default() };
+    let config =
+        OptimizerConfig { lr: Some(3e-3), weight_decay: Some(0.1), ..OptimizerConfig::from(rule) };
     Optimizer::new(&config, graph.params(), graph.device()).unwrap()
 }
 

@@ -1,5 +1,6 @@
 //! The running average of the weights, and the limit on the norm of their rows.
 
+use super::error::NAME;
 use ff_graph::{Error, ParamKind, Params, Result, Segment};
 use ff_kernels::{Float, for_ranges, for_rows};
 use ff_tensor::{CpuDevice, Device, Tensor};
@@ -21,8 +22,7 @@ pub(super) struct Average {
 impl Average {
     pub(super) fn new(device: &Device, params: &Params, decay: f64) -> Result<Self> {
         let shape = [params.trainable_len()].into();
-        let values =
-            Tensor::zeros(device, shape, params.dtype()).map_err(Error::of("optimizer"))?;
+        let values = Tensor::zeros(device, shape, params.dtype()).map_err(Error::of(NAME))?;
         Ok(Self { values, decay, updates: 0, swapped: false })
     }
 
@@ -32,7 +32,7 @@ impl Average {
         bounds: &[usize],
         w: &[T],
     ) -> Result<()> {
-        let average = self.values.slice_mut::<T>().map_err(Error::of("optimizer"))?;
+        let average = self.values.slice_mut::<T>().map_err(Error::of(NAME))?;
         if self.updates == 0 {
             average.copy_from_slice(w);
         } else {
@@ -57,7 +57,7 @@ impl Average {
     /// Exchanges the average and the weights; nothing before the first update.
     pub(super) fn swap<T: Float>(&mut self, w: &mut [T]) -> Result<()> {
         if self.updates > 0 {
-            let average = self.values.slice_mut::<T>().map_err(Error::of("optimizer"))?;
+            let average = self.values.slice_mut::<T>().map_err(Error::of(NAME))?;
             average.swap_with_slice(w);
             self.swapped = !self.swapped;
         }

@@ -1,5 +1,10 @@
+//! What can go wrong with an optimiser.
+
 use ff_settings::ConfigError;
 use ff_tensor::DType;
+
+/// The name of optimisers in errors of operations.
+pub(super) const NAME: &str = "optimizer";
 
 /// What can go wrong when an optimiser is made, steps or is restored.
 ///
@@ -42,12 +47,9 @@ pub enum Error {
     },
     /// L-BFGS was asked for a step without the means to evaluate the loss again.
     #[error(
-        "optimizer: lbfgs evaluates the loss several times a step; call `minimize` with an objective"
+        "optimizer: lbfgs evaluates the loss several times a step; call `minimize` with a closure"
     )]
-    NeedsObjective,
-    /// A gradient step's optimiser was asked to minimise.
-    #[error("optimizer: only lbfgs minimises an objective; call `step` after each backward pass")]
-    NoObjective,
+    NeedsClosure,
     /// The averaged weights stand in the model's place.
     #[error("optimizer: the averaged weights are swapped in; call `swap_average` again first")]
     Swapped,

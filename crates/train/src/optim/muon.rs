@@ -1,46 +1,137 @@
 //! Muon: a matrix moves along its momentum made orthogonal, everything else by AdamW.
 
-use super::group::{Group, Layout};
-use super::pass::Pass;
-use super::rule::Adam;
-use super::{AdjustLr, NAME, OptimizerConfig};
-use ff_graph::{Error, ParamInfo, Params, Result, Segment};
-use ff_kernels::{
-    Epilogue, Float, MatRef, for_rows, gemm, gemm_bf16, map, sum_of, sum_pieces, zip_into,
-};
-use ff_tensor::{CpuDevice, Device, Tensor};
+use super::adam::Moments;
+use super::layout::{Group, Layout};
+use super::product::Product;
+use super::rule::{Array, Method, Part, Rule, slices};
+use super::step::Step;
+use crate::keys::{keyed, words};
+use ff_kernels::{Float, MatRef, for_rows, map, sum_of, sum_pieces, zip_into};
+use ff_settings::ConfigError;
+use ff_settings::Range::{AtLeast, BelowOne};
+use ff_tensor::{CpuDevice, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// The polynomial a x + b x³ + c x⁵ that singular values go through, steepest at 0.
+/// The polynomial a x + b x³ + c x⁵ of singular values, steepest at 0.
 const POLYNOMIAL: [f64; 3] = [3.4445, -4.7750, 2.0315];
-/// A matrix whose norm is below this is not scaled up to 1.
+/// A matrix of a smaller norm is not scaled up to 1.
 const LEAST_NORM: f64 = 1e-7;
 
-/// For each matrix W `[out, in]`, with its gradient G:
+keyed! {
+    /// Muon, matrices by their orthogonalised momentum and the rest by AdamW: Jordan et al. 2024
+    /// (`torch.optim.Muon`).
+    ///
+    /// For each matrix W `[out, in]`, with its gradient G:
+    ///
+    /// B = μ B + (1 − μ) G;  U = B, or (1 − μ) G + μ B with Nesterov;  X = U / ‖U‖;
+    /// five times, with A = X Xᵀ:  X = a X + (b A + c A²) X
+    /// W = (1 − lr λ) W − lr · adjust(out, in) · X
+    ///
+    /// which brings U's singular values near 1 (Newton and Schulz's iteration). Of a weight with more
+    /// dimensions, the last two are those of its matrices. Jordan et al. 2024, "Muon: an optimizer for
+    /// hidden layers in neural networks".
+    pub struct Muon {
+        /// AdamW's decay of the running means of the gradient and of its square, for the rest.
+        betas: [f64; 2] = [0.9, 0.999], in BelowOne;
+        /// Added to AdamW's denominator, for the rest.
+        eps: f64 = 1e-8, in AtLeast(0.0);
+        /// Momentum.
+        momentum: f64 = 0.95, in BelowOne;
+        /// Nesterov's momentum.
+        nesterov: bool = true;
+        /// AdamW's rate for the rest; the schedule scales it as it does `lr`.
+        adamw_lr: Option<f64> = None, in AtLeast(0.0), shown "lr";
+        /// How the rate follows from a matrix's shape: original, match_rms_adamw or spectral_unclamped.
+        adjust_lr_fn: AdjustLr = AdjustLr::Original;
+        /// The iterations that make a momentum orthogonal.
+        ns_steps: u64 = 5, in AtLeast(1.0);
+        /// Whether these iterations multiply in bf16, as PyTorch's do.
+        ns_bf16: bool = false;
+    }
+}
+
+/// How Muon's rate follows from a matrix's shape `[out, in]`, with the names of `torch.optim.Muon`.
 ///
-/// B = μ B + (1 − μ) G;  U = B, or (1 − μ) G + μ B with Nesterov;  X = U / ‖U‖;
-/// five times, with A = X Xᵀ:  X = a X + (b A + c A²) X;  W = (1 − lr λ) W − lr · adjust(out, in) · X
-///
-/// which brings U's singular values near 1 (Newton and Schulz's iteration). Of a weight with more dimensions, the last two
-/// are those of its matrices. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks".
-#[derive(Debug)]
-pub(super) struct Muon {
-    momentum: f64,
-    nesterov: bool,
-    adjust: AdjustLr,
-    steps: usize,
-    bf16: bool,
-    betas: [f64; 2],
-    eps: f64,
+/// ```
+/// use ff_train::optim::AdjustLr;
+/// assert_eq!(AdjustLr::default().factor(400, 100), 2.0);
+/// assert_eq!(AdjustLr::MatchRmsAdamW.factor(400, 100), 4.0);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustLr {
+    /// √max(1, out/in), Keller Jordan's.
+    #[default]
+    Original,
+    /// 0.2 √max(out, in): steps as large as AdamW's, so that AdamW's rate and decay fit (Liu et al. 2025).
+    #[serde(rename = "match_rms_adamw")]
+    MatchRmsAdamW,
+    /// √(out/in): Bernstein 2025.
+    SpectralUnclamped,
+}
+
+impl AdjustLr {
+    /// The factor of the rate.
+    pub fn factor(self, rows: usize, columns: usize) -> f64 {
+        let (rows, columns) = (rows as f64, columns as f64);
+        match self {
+            Self::Original => (rows / columns).max(1.0).sqrt(),
+            Self::MatchRmsAdamW => 0.2 * rows.max(columns).sqrt(),
+            Self::SpectralUnclamped => (rows / columns).sqrt(),
+        }
+    }
+}
+
+words!(AdjustLr: "original, match_rms_adamw or spectral_unclamped");
+
+impl Method for Muon {
+    const LR: f64 = 1e-3;
+    const WEIGHT_DECAY: f64 = 0.1;
+    const DECOUPLED: bool = true;
+    const SPLITS_MATRICES: bool = true;
+    type Rule = MuonRule;
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.ns_steps >= 100 {
+            let message = format!("must be below 100, found {}", self.ns_steps);
+            return Err(ConfigError::new("ns_steps", message));
+        }
+        Ok(())
+    }
+
+    fn rule(self, layout: &Layout, lr: f64) -> MuonRule {
+        let matrices = layout.parameters.iter().filter(|p| p.group.matrix).flat_map(|p| {
+            let [rows, columns] = matrix_dims(p.shape.dims());
+            p.range.clone().step_by(rows * columns).map(move |start| Matrix {
+                range: start..start + rows * columns,
+                rows,
+                columns,
+                group: p.group,
+            })
+        });
+        let ratio = self.adamw_lr.map_or(1.0, |rate| if lr > 0.0 { rate / lr } else { 1.0 });
+        MuonRule { matrices: matrices.collect(), rest: runs(layout), ratio, settings: self }
+    }
+}
+
+/// The last two dimensions.
+fn matrix_dims(dims: &[usize]) -> [usize; 2] {
+    if let &[.., rows, columns] = dims { [rows, columns] } else { [1, 1] }
+}
+
+/// Muon with the places of matrices and of the rest.
+#[derive(Debug, Clone)]
+pub(super) struct MuonRule {
+    settings: Muon,
     /// AdamW's rate over Muon's.
     ratio: f64,
     matrices: Vec<Matrix>,
     rest: Vec<Run>,
-    /// Room for U and X, and for A and A².
-    space: [Tensor; 4],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Matrix {
     range: Range<usize>,
     rows: usize,
@@ -49,7 +140,7 @@ struct Matrix {
 }
 
 /// Neighbours in the arena that AdamW updates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Run {
     range: Range<usize>,
     first_piece: usize,
@@ -59,200 +150,154 @@ struct Run {
     second: usize,
 }
 
-/// Where a parameter's state lies: Muon's momentum, or AdamW's first moment with the place of the second.
-pub(super) enum Place {
-    Momentum,
-    Moments(usize),
-}
-
-impl Muon {
-    /// With its two arrays of state: one value for each parameter, one more for each that AdamW updates.
-    pub(super) fn new(
-        config: &OptimizerConfig,
-        params: &Params,
-        layout: &Layout,
-        device: &Device,
-    ) -> Result<(Self, Vec<Tensor>)> {
-        let mut matrices = Vec::new();
-        for info in trainable(params) {
-            let group = Layout::group_of(config, &info.spec);
-            if !group.muon {
-                continue;
-            }
-            if let &[.., rows, columns] = info.spec.shape.dims() {
-                let starts = info.range().step_by(rows * columns);
-                matrices.extend(starts.map(|start| {
-                    let range = start..start + rows * columns;
-                    Matrix { range, rows, columns, group }
-                }));
-            }
-        }
-        let rest = runs(layout);
-        let dtype = params.dtype();
-        let zeros =
-            |len: usize| Tensor::zeros(device, [len].into(), dtype).map_err(Error::of(NAME));
-        let largest = |of: fn(&Matrix) -> usize| zeros(matrices.iter().map(of).max().unwrap_or(0));
-        let value = |m: &Matrix| m.range.len();
-        let square = |m: &Matrix| m.rows.min(m.columns).pow(2);
-        let space = [largest(value)?, largest(value)?, largest(square)?, largest(square)?];
-        let second = rest.last().map_or(0, |run| run.second + run.range.len());
-        let slots = vec![zeros(params.trainable_len())?, zeros(second)?];
-        let (lr, adamw_lr) = (config.lr(), config.adamw_lr);
-        let muon = Self {
-            momentum: config.momentum.unwrap_or(0.95),
-            nesterov: config.nesterov.unwrap_or(true),
-            adjust: config.adjust_lr_fn.unwrap_or_default(),
-            steps: config.ns_steps.unwrap_or(5),
-            bf16: config.ns_bf16.unwrap_or(false),
-            betas: config.betas.unwrap_or([0.9, 0.999]),
-            eps: config.eps.unwrap_or(1e-8),
-            ratio: adamw_lr.map_or(1.0, |rate| if lr > 0.0 { rate / lr } else { 1.0 }),
-            matrices,
-            rest,
-            space,
-        };
-        Ok((muon, slots))
-    }
-
-    /// What it works in, beside its state.
-    pub(super) fn space(&self) -> &[Tensor] {
-        &self.space
-    }
-
-    /// Where the state of a parameter lies.
-    pub(super) fn place(&self, info: &ParamInfo) -> Place {
+impl MuonRule {
+    /// Where the second moments of a parameter lie that AdamW updates.
+    fn second_moments(&self, range: &Range<usize>) -> usize {
         let run = self.rest.iter().find(|run| {
             // A parameter of no values may lie anywhere.
-            run.range.contains(&info.offset)
-                || run.range.end == info.offset && info.range().is_empty()
+            run.range.contains(&range.start) || run.range.end == range.start && range.is_empty()
         });
-        match run {
-            Some(run) => Place::Moments(run.second + (info.offset - run.range.start)),
-            None if info.range().is_empty() => Place::Moments(0),
-            None => Place::Momentum,
-        }
+        run.map_or(0, |run| run.second + (range.start - run.range.start))
     }
 
-    /// One update of all parameters, number `t` from 1, at rate `lr`.
-    pub(super) fn update<T: Orthogonal>(
-        &mut self,
-        pass: &Pass<'_>,
+    /// AdamW's update of everything but the matrices.
+    fn update_rest<T: Product>(
+        &self,
+        step: &Step<'_>,
         w: &mut [T],
         g: &[T],
-        slots: &mut [Tensor],
-        lr: f64,
-        t: u64,
-    ) -> Result<()> {
-        let error = Error::of(NAME);
-        let [first, second] = slots else { return Ok(()) };
-        let first = first.slice_mut::<T>().map_err(&error)?;
-        let second = second.slice_mut::<T>().map_err(&error)?;
-        let adam = Adam::<T>::new(self.betas, self.eps, true, t);
-        let rate = lr * self.ratio;
+        [first, second]: [&mut [T]; 2],
+    ) {
+        let Muon { betas, eps, .. } = self.settings;
+        let moments = Moments::<T>::new(betas, eps, true, step.number);
+        let rate = step.lr * self.ratio;
         for run in &self.rest {
             let range = run.range.clone();
             let v = &mut second[run.second..][..range.len()];
             let arrays = [&mut w[range.clone()], &mut first[range.clone()], v];
-            pass.update_pieces(run.first_piece, &run.bounds, &g[range], arrays, |group| {
-                let at = adam.at(rate * group.lr_scale, group.weight_decay);
+            step.update_pieces(run.first_piece, &run.bounds, &g[range], arrays, |group| {
+                let rates = moments.rates(rate, group);
                 #[inline(always)]
                 move |g, [w, m, v]| {
-                    let (m, v) = adam.moments(g, m, v);
-                    [at.step(&adam, w, m, v), m, v]
+                    let (m, v) = moments.next(g, m, v);
+                    [moments.step(&rates, w, m, v), m, v]
                 }
             });
         }
-        let [u, x, a, b] = &mut self.space;
-        let space = [u, x, a, b].map(|tensor| tensor.slice_mut::<T>().map_err(&error));
-        let [u, x, a, b] = space;
-        let (mut u, mut x, a, b) = (u?, x?, a?, b?);
+    }
+}
+
+impl Rule for MuonRule {
+    /// The momentum of matrices with the first moments of the rest; the second moments of the rest; room
+    /// for U and X, and for A and A².
+    fn arrays(&self, layout: &Layout) -> Vec<Array> {
+        let mut first = Array::working(layout.len(), Some(0.0));
+        let last = self.rest.last();
+        let mut second =
+            Array::working(last.map_or(0, |run| run.second + run.range.len()), Some(0.0));
+        for p in &layout.parameters {
+            if p.group.matrix {
+                first.parts.push(Part::of("momentum_buffer", p, p.range.start));
+            } else {
+                first.parts.push(Part::of("exp_avg", p, p.range.start));
+                second.parts.push(Part::of("exp_avg_sq", p, self.second_moments(&p.range)));
+            }
+        }
+        let largest = |of: fn(&Matrix) -> usize| {
+            Array::working(self.matrices.iter().map(of).max().unwrap_or(0), Some(0.0))
+        };
+        let values = |m: &Matrix| m.range.len();
+        let square = |m: &Matrix| m.rows.min(m.columns).pow(2);
+        vec![first, second, largest(values), largest(values), largest(square), largest(square)]
+    }
+
+    fn update<T: Product>(
+        &mut self,
+        step: &Step<'_>,
+        w: &mut [T],
+        g: &[T],
+        arrays: &mut [Tensor],
+    ) -> ff_graph::Result<()> {
+        let [first, second, mut u, mut x, a, b] = slices(arrays)?;
+        self.update_rest(step, w, g, [&mut *first, second]);
+        let Muon { momentum, nesterov, adjust_lr_fn, ns_steps, ns_bf16, .. } = self.settings;
         for matrix in &self.matrices {
             let (rows, columns) = (matrix.rows, matrix.columns);
             let (range, least) = (matrix.range.clone(), rows.min(columns));
             let (w, g) = (&mut w[range.clone()], &g[range.clone()]);
             let len = range.len();
             let m = &mut first[range];
-            direction(pass, matrix, (self.momentum, self.nesterov), (w, g), m, &mut u[..len]);
+            direction(step, matrix, (momentum, nesterov), (w, g), m, &mut u[..len]);
             let (a, b) = (&mut a[..least * least], &mut b[..least * least]);
-            for _ in 0..self.steps {
+            for _ in 0..ns_steps {
                 let to = &mut x[..len];
-                iterate((pass.cpu, self.bf16), matrix, &u[..len], a, b, to);
+                iterate((step.cpu, ns_bf16), matrix, &u[..len], a, b, to);
                 std::mem::swap(&mut u, &mut x);
             }
-            let rate = lr * matrix.group.lr_scale;
+            let rate = step.lr * matrix.group.lr_scale;
             let keep = T::of(1.0 - rate * matrix.group.weight_decay);
-            let step = T::of(rate * self.adjust.factor(rows, columns));
+            let factor = T::of(rate * adjust_lr_fn.factor(rows, columns));
             let u = &u[..len];
             for_rows(
-                pass.cpu,
+                step.cpu,
                 rows,
                 2 * columns,
                 [(w, columns)],
                 #[inline(always)]
                 |i, [w]| {
                     for (w, &u) in w.iter_mut().zip(&u[i * columns..][..columns]) {
-                        *w = *w * keep - step * u;
+                        *w = *w * keep - factor * u;
                     }
                 },
             );
         }
         Ok(())
     }
+
+    fn saved(&self, _: usize) -> Vec<(usize, Option<String>)> {
+        vec![(0, None), (1, None)]
+    }
 }
 
-/// A type that matrices are made orthogonal in.
-pub(super) trait Orthogonal: Float {
-    /// C = A · B, or C += A · B, with operands rounded to bf16 where that is asked for.
-    fn product(
-        how: (&CpuDevice, bool),
-        a: MatRef<Self>,
-        b: MatRef<Self>,
-        c: &mut [Self],
-        accumulate: bool,
-    );
-}
-
-impl Orthogonal for f32 {
-    fn product(
-        (cpu, bf16): (&CpuDevice, bool),
-        a: MatRef<f32>,
-        b: MatRef<f32>,
-        c: &mut [f32],
-        accumulate: bool,
-    ) {
-        if bf16 {
-            gemm_bf16(cpu, a, b, c, accumulate, Epilogue::default());
-        } else {
-            gemm(cpu, a, b, c, accumulate);
+/// The runs of pieces that AdamW updates.
+fn runs(layout: &Layout) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut second = 0;
+    for piece in 0..layout.pieces() {
+        if layout.group(piece).matrix {
+            continue;
         }
+        let range = layout.range(piece);
+        match runs.last_mut() {
+            Some(run) if run.range.end == range.start => {
+                run.range.end = range.end;
+                run.bounds.push(range.end - run.range.start);
+            }
+            _ => runs.push(Run {
+                first_piece: piece,
+                bounds: vec![0, range.len()],
+                second,
+                range: range.clone(),
+            }),
+        }
+        second += range.len();
     }
-}
-
-impl Orthogonal for f64 {
-    fn product(
-        (cpu, _): (&CpuDevice, bool),
-        a: MatRef<f64>,
-        b: MatRef<f64>,
-        c: &mut [f64],
-        accumulate: bool,
-    ) {
-        gemm(cpu, a, b, c, accumulate);
-    }
+    runs
 }
 
 /// Takes the gradient into the momentum, and writes the direction U / ‖U‖.
 fn direction<T: Float>(
-    pass: &Pass<'_>,
+    step: &Step<'_>,
     matrix: &Matrix,
     (momentum, nesterov): (f64, bool),
     (w, g): (&[T], &[T]),
     m: &mut [T],
     u: &mut [T],
 ) {
-    let read = pass.reader::<T>(&matrix.group);
+    let read = step.reader::<T>(&matrix.group);
     let (fresh, momentum, columns) = (T::of(1.0 - momentum), T::of(momentum), matrix.columns);
     for_rows(
-        pass.cpu,
+        step.cpu,
         matrix.rows,
         8 * columns,
         [(m, columns), (&mut *u, columns)],
@@ -268,9 +313,9 @@ fn direction<T: Float>(
         },
     );
     let square = |piece: Range<usize>| sum_of(&u[piece], |u| u.f64() * u.f64());
-    let norm = sum_pieces(pass.cpu, u.len(), square).sqrt();
+    let norm = sum_pieces(step.cpu, u.len(), square).sqrt();
     let over = T::of(1.0 / norm.max(LEAST_NORM));
-    for_rows(pass.cpu, matrix.rows, columns, [(u, columns)], |_, [u]| {
+    for_rows(step.cpu, matrix.rows, columns, [(u, columns)], |_, [u]| {
         for u in u {
             *u *= over;
         }
@@ -278,7 +323,7 @@ fn direction<T: Float>(
 }
 
 /// X = a U + (b A + c A²) U with A = U Uᵀ; from the other side where U has more rows than columns.
-fn iterate<T: Orthogonal>(
+fn iterate<T: Product>(
     how: (&CpuDevice, bool),
     matrix: &Matrix,
     u: &[T],
@@ -303,32 +348,12 @@ fn iterate<T: Orthogonal>(
     T::product(how, left, right, x, true);
 }
 
-/// The runs of pieces that AdamW updates.
-fn runs(layout: &Layout) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    let mut second = 0;
-    for piece in 0..layout.pieces() {
-        if layout.group(piece).muon {
-            continue;
-        }
-        let range = layout.range(piece);
-        match runs.last_mut() {
-            Some(run) if run.range.end == range.start => {
-                run.range.end = range.end;
-                run.bounds.push(range.end - run.range.start);
-            }
-            _ => runs.push(Run {
-                first_piece: piece,
-                bounds: vec![0, range.len()],
-                second,
-                range: range.clone(),
-            }),
-        }
-        second += range.len();
-    }
-    runs
-}
+#[cfg(test)]
+mod tests {
+    use crate::optim::testing::{F32, F64, agrees};
 
-fn trainable(params: &Params) -> impl Iterator<Item = &ParamInfo> {
-    params.infos().iter().filter(|info| info.spec.segment == Segment::Trainable)
+    #[test]
+    fn agrees_with_pytorch() {
+        agrees(include_str!("../../tests/fixtures/optim/muon.json"), F64, F32);
+    }
 }

@@ -1,3 +1,5 @@
+//! The search for a learning rate to begin with.
+
 use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -35,10 +37,10 @@ impl FinderConfig {
     /// # Errors
     /// The first key that does not fit.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        Range::Above(0.0).check("start", Some(self.start))?;
-        Range::Above(self.start).check("end", Some(self.end))?;
-        Range::BelowOne.check("smoothing", Some(self.smoothing))?;
-        Range::Above(1.0).check("divergence", Some(self.divergence))?;
+        Range::Above(0.0).check("start", self.start)?;
+        Range::Above(self.start).check("end", self.end)?;
+        Range::BelowOne.check("smoothing", self.smoothing)?;
+        Range::Above(1.0).check("divergence", self.divergence)?;
         if self.steps < 2 {
             return Err(ConfigError::new(
                 "steps",

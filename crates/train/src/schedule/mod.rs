@@ -1,94 +1,32 @@
-//! Schedules of the learning rate, PyTorch's `torch.optim.lr_scheduler` with a step as the unit, and the search for a
-//! rate to begin with.
+//! Schedules of the learning rate, PyTorch's `torch.optim.lr_scheduler` with a step as the unit, and the
+//! search for a rate to begin with.
+//!
+//! A schedule is one file here and one line in [`registry`].
 
 mod config;
-mod curve;
+mod constant;
+mod cosine;
+mod exponential;
 mod finder;
+mod linear;
+mod one_cycle;
 mod plateau;
+mod polynomial;
+mod registry;
+mod schedule;
+mod shape;
 mod span;
+mod state;
+mod step;
+mod warmup_stable_decay;
 
-pub use config::{Anneal, DecayType, ScheduleConfig, ScheduleKind, ThresholdMode};
+pub use config::ScheduleConfig;
 pub use ff_settings::ConfigError;
 pub use finder::{FinderConfig, FinderReport, find_lr};
-pub use plateau::PlateauState;
+pub use one_cycle::Anneal;
+pub use plateau::ThresholdMode;
+pub use registry::*;
+pub use schedule::Schedule;
 pub use span::Span;
-
-/// The learning rate of every step.
-///
-/// ```
-/// use ff_train::schedule::{Schedule, ScheduleConfig, ScheduleKind, Span};
-/// let config = ScheduleConfig {
-///     warmup: Some(Span::Steps(9)),
-///     ..ScheduleConfig::new(ScheduleKind::Cosine)
-/// };
-/// let schedule = Schedule::new(&config, 0.1)?;
-/// assert_eq!(schedule.lr_at(4, 109), 0.05); // half way up
-/// assert_eq!(schedule.lr_at(9, 109), 0.1);
-/// assert!((schedule.lr_at(59, 109) - 0.05).abs() < 1e-15); // half way down
-/// # Ok::<(), ff_train::schedule::ConfigError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
-    config: ScheduleConfig,
-    lr: f64,
-    plateau: PlateauState,
-}
-
-impl Schedule {
-    /// The schedule of a config around the optimiser's rate.
-    ///
-    /// # Errors
-    /// The config does not hold together, or its `min_lr` is above the rate.
-    pub fn new(config: &ScheduleConfig, lr: f64) -> Result<Self, ConfigError> {
-        config.validate()?;
-        if let Some(min_lr) = config.min_lr
-            && min_lr > lr
-        {
-            let message = format!("must be at most the learning rate {lr}, found {min_lr}");
-            return Err(ConfigError::new("min_lr", message));
-        }
-        Ok(Self { config: config.clone(), lr, plateau: PlateauState::default() })
-    }
-
-    /// The rate of step `step`, counted from 0, of `total_steps`; at and after the end that of the end.
-    pub fn lr_at(&self, step: u64, total_steps: u64) -> f64 {
-        let warmup = self.config.warmup.unwrap_or(Span::Steps(0)).steps(total_steps);
-        if step < warmup {
-            let start = self.config.warmup_start.unwrap_or(1.0 / (warmup as f64 + 1.0));
-            let peak = self.after_warmup(0, total_steps.saturating_sub(warmup));
-            return peak * (start + (1.0 - start) * step as f64 / warmup as f64);
-        }
-        self.after_warmup(step - warmup, total_steps.saturating_sub(warmup))
-    }
-
-    fn after_warmup(&self, step: u64, total: u64) -> f64 {
-        if self.config.kind == ScheduleKind::Plateau {
-            return self.plateau.lr(self.lr);
-        }
-        curve::lr(&self.config, self.lr, step.min(total), total)
-    }
-
-    /// Takes a validation score in, once an evaluation; gives the new rate where `plateau` reduces it, and does nothing for
-    /// the other kinds.
-    pub fn observe(&mut self, score: f64, higher_is_better: bool) -> Option<f64> {
-        if self.config.kind != ScheduleKind::Plateau {
-            return None;
-        }
-        self.plateau.observe(&self.config, self.lr, score, higher_is_better)
-    }
-
-    /// What it was made from.
-    pub fn config(&self) -> &ScheduleConfig {
-        &self.config
-    }
-
-    /// What [`Schedule::observe`] remembers, to be saved with a checkpoint.
-    pub fn state(&self) -> &PlateauState {
-        &self.plateau
-    }
-
-    /// Takes up a saved state.
-    pub fn restore(&mut self, state: PlateauState) {
-        self.plateau = state;
-    }
-}
+pub use state::PlateauState;
+pub use warmup_stable_decay::DecayType;

@@ -1,75 +1,90 @@
-use super::{ScheduleConfig, ThresholdMode};
+use super::shape::Shape;
+use super::state::PlateauState;
+use crate::keys::{keyed, words};
+use ff_settings::Range::{AtLeast, BelowOne};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What `plateau` remembers between evaluations; saved with a checkpoint.
-///
-/// ```
-/// use ff_train::schedule::{Schedule, ScheduleConfig, ScheduleKind};
-/// let config = ScheduleConfig { patience: Some(0), ..ScheduleConfig::new(ScheduleKind::Plateau) };
-/// let mut schedule = Schedule::new(&config, 0.5)?;
-/// assert_eq!(schedule.observe(1.0, false), None);
-/// assert_eq!(schedule.observe(1.0, false), Some(0.05)); // not better
-/// assert_eq!(schedule.state().lr, Some(0.05));
-/// # Ok::<(), ff_train::schedule::ConfigError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlateauState {
-    /// The best score so far.
-    pub best: Option<f64>,
-    /// Evaluations since then that were no better.
-    pub bad: u64,
-    /// Evaluations that will not be counted.
-    pub cooldown: u64,
-    /// The reduced rate; `None` before the first reduction.
-    pub lr: Option<f64>,
+keyed! {
+    /// lr · factor each time that the validation score has not improved for patience evaluations
+    /// (`ReduceLROnPlateau`).
+    pub struct Plateau {
+        /// The lowest rate.
+        min_lr: f64 = 0.0, in AtLeast(0.0);
+        /// The factor of a reduction.
+        factor: f64 = 0.1, in BelowOne;
+        /// Evaluations without a better score before a reduction.
+        patience: u64 = 10;
+        /// The least gain that counts as better.
+        threshold: f64 = 1e-4, in AtLeast(0.0);
+        /// Whether the threshold is rel (a share of the best score) or abs.
+        threshold_mode: ThresholdMode = ThresholdMode::Rel;
+        /// Evaluations after a reduction that are not counted.
+        cooldown: u64 = 0;
+        /// Reductions smaller than this are not made.
+        eps: f64 = 1e-8, in AtLeast(0.0);
+    }
 }
 
-impl PlateauState {
-    pub(super) fn lr(&self, start: f64) -> f64 {
-        self.lr.unwrap_or(start)
+/// The unit of `threshold`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdMode {
+    /// A share of the best score.
+    #[default]
+    Rel,
+    /// The score itself.
+    Abs,
+}
+
+words!(ThresholdMode: "rel or abs");
+
+impl Shape for Plateau {
+    fn lr(&self, lr: f64, _: u64, _: u64) -> f64 {
+        lr
     }
 
-    pub(super) fn observe(
-        &mut self,
-        config: &ScheduleConfig,
-        start: f64,
+    fn observe(
+        &self,
+        state: &mut PlateauState,
+        lr: f64,
         score: f64,
         higher_is_better: bool,
     ) -> Option<f64> {
-        if self.is_better(config, score, higher_is_better) {
-            self.best = Some(score);
-            self.bad = 0;
+        if self.is_better(state.best, score, higher_is_better) {
+            state.best = Some(score);
+            state.bad = 0;
         } else {
-            self.bad += 1;
+            state.bad += 1;
         }
-        if self.cooldown > 0 {
-            self.cooldown -= 1;
-            self.bad = 0;
+        if state.cooldown > 0 {
+            state.cooldown -= 1;
+            state.bad = 0;
         }
-        if self.bad <= config.patience.unwrap_or(10) {
+        if state.bad <= self.patience {
             return None;
         }
-        self.cooldown = config.cooldown.unwrap_or(0);
-        self.bad = 0;
-        let old = self.lr(start);
-        let new = (old * config.factor.unwrap_or(0.1)).max(config.min_lr.unwrap_or(0.0));
-        if old - new > config.eps.unwrap_or(1e-8) {
-            self.lr = Some(new);
+        state.cooldown = self.cooldown;
+        state.bad = 0;
+        let old = state.lr.unwrap_or(lr);
+        let new = (old * self.factor).max(self.min_lr);
+        if old - new > self.eps {
+            state.lr = Some(new);
             return Some(new);
         }
         None
     }
+}
 
-    fn is_better(&self, config: &ScheduleConfig, score: f64, higher_is_better: bool) -> bool {
+impl Plateau {
+    fn is_better(&self, best: Option<f64>, score: f64, higher_is_better: bool) -> bool {
         // A score that cannot be saved, such as NaN after divergence, is never the best.
-        let Some(best) = self.best else { return score.is_finite() };
-        let threshold = config.threshold.unwrap_or(1e-4);
-        match (higher_is_better, config.threshold_mode.unwrap_or_default()) {
-            (false, ThresholdMode::Rel) => score < best * (1.0 - threshold),
-            (false, ThresholdMode::Abs) => score < best - threshold,
-            (true, ThresholdMode::Rel) => score > best * (1.0 + threshold),
-            (true, ThresholdMode::Abs) => score > best + threshold,
+        let Some(best) = best else { return score.is_finite() };
+        match (higher_is_better, self.threshold_mode) {
+            (false, ThresholdMode::Rel) => score < best * (1.0 - self.threshold),
+            (false, ThresholdMode::Abs) => score < best - self.threshold,
+            (true, ThresholdMode::Rel) => score > best * (1.0 + self.threshold),
+            (true, ThresholdMode::Abs) => score > best + self.threshold,
         }
     }
 }

@@ -1,3 +1,7 @@
+//! Stretches of training.
+
+use crate::keys::{Setting, Value};
+use ff_settings::{ConfigError, Range};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -29,11 +33,19 @@ impl Span {
         }
     }
 
-    pub(super) fn is_zero(self) -> bool {
+    fn is_zero(self) -> bool {
         matches!(self, Self::Steps(0)) || self == Self::Fraction(0.0)
     }
 
-    pub(super) fn is_valid(self) -> bool {
+    pub(super) fn check_valid(self, key: &str) -> Result<(), ConfigError> {
+        if self.is_valid() {
+            return Ok(());
+        }
+        let message = format!("must be steps or a share between 0.0 and 1.0, found {self}");
+        Err(ConfigError::new(key, message))
+    }
+
+    fn is_valid(self) -> bool {
         match self {
             Self::Steps(_) => true,
             Self::Fraction(fraction) => (0.0..=1.0).contains(&fraction),
@@ -59,13 +71,41 @@ impl Serialize for Span {
     }
 }
 
+impl Setting for Span {
+    const EXPECTED: &'static str =
+        "a number of steps, such as 100, or a share of all steps between 0.0 and 1.0";
+
+    fn of(value: &Value) -> Option<Self> {
+        let span = match value {
+            Value::Integer(steps) => Self::Steps(u64::try_from(*steps).ok()?),
+            Value::Number(fraction) => Self::Fraction(*fraction),
+            _ => return None,
+        };
+        Some(span).filter(|span| span.is_valid())
+    }
+
+    fn value(&self) -> Option<Value> {
+        match self {
+            Self::Steps(steps) => steps.value(),
+            Self::Fraction(fraction) => fraction.value(),
+        }
+    }
+
+    fn check(&self, key: &str, range: Range) -> Result<(), ConfigError> {
+        if range == Range::Above(0.0) && self.is_zero() {
+            return Err(ConfigError::new(key, "must be at least one step, found 0"));
+        }
+        self.check_valid(key)
+    }
+}
+
 struct SpanVisitor;
 
 impl Visitor<'_> for SpanVisitor {
     type Value = Span;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number of steps, such as 100, or a share of all steps between 0.0 and 1.0")
+        f.write_str(Span::EXPECTED)
     }
 
     fn visit_u64<E: Error>(self, steps: u64) -> Result<Span, E> {

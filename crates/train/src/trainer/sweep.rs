@@ -1,33 +1,33 @@
 //! The search for a learning rate, on the very steps of training.
 
-use super::{Objective, Trainer};
+use super::Trainer;
+use crate::error::{Error, Result};
+use crate::objective::Objective;
 use crate::schedule::{self, FinderConfig, FinderReport};
-use crate::{Error, Result};
+use ff_settings::ConfigError;
 
 impl Trainer {
     /// Sweeps the learning rate from small to large, a training step each, and suggests one: see
-    /// [`schedule::find_lr`]. The schedule plays no part, and the parameters are used up, the trainer with them.
+    /// [`schedule::find_lr`]. The schedule plays no part, and the trainer is used up with its parameters.
     ///
     /// # Errors
-    /// The config does not hold together, the optimiser has no rate to search for (L-BFGS), there are no rows, or an
-    /// operation failed.
+    /// The config contradicts itself, the optimiser has no rate to search for (L-BFGS), there are no rows,
+    /// or an operation failed.
     pub fn find_lr(
         mut self,
         objective: &mut dyn Objective,
         config: &FinderConfig,
     ) -> Result<FinderReport> {
-        if self.optimizer.needs_objective() {
-            return Err(ff_settings::ConfigError::new(
+        if self.optimizer.needs_closure() {
+            return Err(ConfigError::new(
                 "optimizer.kind",
                 "L-BFGS searches along a line at every step and hardly depends on its rate; leave it at its default",
             )
             .into());
         }
-        let steps_per_epoch = self.steps_per_epoch(objective.rows());
+        let steps_per_epoch = self.batches.steps_per_epoch(&self.config, objective.rows());
         if steps_per_epoch == 0 {
-            return Err(
-                ff_settings::ConfigError::new("data", "there are no rows to train on").into()
-            );
+            return Err(ConfigError::new("data", "there are no rows to train on").into());
         }
         schedule::find_lr(config, |lr| {
             if self.progress.step_in_epoch >= steps_per_epoch {
@@ -35,7 +35,7 @@ impl Trainer {
                 self.progress.step_in_epoch = 0;
             }
             match self.step(objective, lr) {
-                Ok((loss, _)) => Ok(loss),
+                Ok(step) => Ok(step.loss),
                 // A rate that blows the loss up is what the sweep ends with, not a failure.
                 Err(Error::Diverged { .. }) => Ok(f64::NAN),
                 Err(error) => Err(error),

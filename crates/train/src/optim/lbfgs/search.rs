@@ -1,6 +1,7 @@
 //! How far to go along a direction.
 
-use super::{Lbfgs, Objective, Run, largest, slice};
+use super::{Descent, GRADIENTS, largest, slice};
+use crate::optim::closure::Closure;
 use ff_kernels::Float;
 
 /// A step is long enough to believe if the loss falls by this share of what the slope promises …
@@ -28,19 +29,18 @@ impl Trial {
     }
 }
 
-impl Lbfgs {
+impl<C: Closure> Descent<'_, C> {
     /// A point where the strong Wolfe conditions hold: steps out until one is bracketed, then narrows the bracket (Nocedal
     /// and Wright 2006, algorithms 3.5 and 3.6), with the interpolation and safeguards of Schmidt's minFunc that PyTorch
     /// uses too. Where the evaluations run out, the best end of the bracket.
-    pub(super) fn strong_wolfe<T: Float, O: Objective>(
+    pub(super) fn strong_wolfe<T: Float>(
         &mut self,
-        run: &mut Run<'_, O>,
         start: Trial,
         t: f64,
         most: usize,
-    ) -> Result<Trial, O::Error> {
+    ) -> Result<Trial, C::Error> {
         let mut previous = start;
-        let mut trial = self.try_at::<T, O>(run, t, free(&[start]))?;
+        let mut trial = self.try_at::<T>(t, free(&[start]))?;
         let mut tries = 0;
         let (mut low, mut high) = loop {
             if tries >= most {
@@ -57,15 +57,16 @@ impl Lbfgs {
             }
             let bounds = (trial.t + 0.01 * (trial.t - previous.t), trial.t * 10.0);
             let t = cubic_minimum(&previous, &trial, bounds);
-            let next = self.try_at::<T, O>(run, t, free(&[start, previous, trial]))?;
+            let next = self.try_at::<T>(t, free(&[start, previous, trial]))?;
             (previous, trial) = (trial, next);
             tries += 1;
         };
-        let reach = largest(slice::<T>(&self.direction)?);
+        let reach = largest(slice::<T>(self.direction)?);
         let mut stalled = false;
-        while tries < most && (high.t - low.t).abs() * reach >= self.tolerance_change {
+        while tries < most && (high.t - low.t).abs() * reach >= self.rule.settings.tolerance_change
+        {
             let t = within(&low, &high, &mut stalled);
-            let new = self.try_at::<T, O>(run, t, free(&[start, low, high]))?;
+            let new = self.try_at::<T>(t, free(&[start, low, high]))?;
             tries += 1;
             if !new.falls_enough(&start) || new.loss >= low.loss {
                 (low, high) = ordered(low, new);
@@ -83,15 +84,14 @@ impl Lbfgs {
     }
 
     /// The first of t, t/2, t/4, … where the loss falls enough; the start where the evaluations run out.
-    pub(super) fn backtrack<T: Float, O: Objective>(
+    pub(super) fn backtrack<T: Float>(
         &mut self,
-        run: &mut Run<'_, O>,
         start: Trial,
         mut t: f64,
         most: usize,
-    ) -> Result<Trial, O::Error> {
+    ) -> Result<Trial, C::Error> {
         for _ in 0..most.max(1) {
-            let trial = self.try_at::<T, O>(run, t, free(&[start]))?;
+            let trial = self.try_at::<T>(t, free(&[start]))?;
             if trial.falls_enough(&start) {
                 return Ok(trial);
             }
@@ -103,7 +103,7 @@ impl Lbfgs {
 
 /// A gradient's place that none of these takes; at most three are taken of four.
 fn free(taken: &[Trial]) -> usize {
-    (0..4).find(|slot| taken.iter().all(|trial| trial.slot != *slot)).unwrap_or(0)
+    (0..GRADIENTS).find(|slot| taken.iter().all(|trial| trial.slot != *slot)).unwrap_or(0)
 }
 
 fn ordered(a: Trial, b: Trial) -> (Trial, Trial) {

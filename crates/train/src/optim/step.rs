@@ -1,19 +1,24 @@
 //! The two passes of a step over the arena: the gradient's norm, then the update.
 
-use super::group::{Group, Layout};
+use super::layout::{Group, Layout};
 use ff_kernels::{Float, for_ranges, for_rows, sum_of};
 use ff_tensor::CpuDevice;
 
-/// How a step reads gradients: g = clip(scale · g + l1 · sign(w) + l2 · w), never written back.
+/// One step over an arena. It reads gradients as g = clip(scale · g + l1 · sign(w) + l2 · w) and
+/// never writes them.
 #[derive(Clone, Copy)]
-pub(super) struct Pass<'a> {
+pub(super) struct Step<'a> {
     pub(super) cpu: &'a CpuDevice,
     pub(super) layout: &'a Layout,
     /// One over the rows or tokens of the step.
     pub(super) scale: f64,
     pub(super) clip_value: Option<f64>,
-    /// What clipping by norm multiplies every gradient with.
+    /// The factor of clipping by norm.
     pub(super) shrink: f64,
+    /// The learning rate.
+    pub(super) lr: f64,
+    /// The number of the update, from 1.
+    pub(super) number: u64,
 }
 
 /// A group's terms of the gradient in the type of the arena.
@@ -42,7 +47,12 @@ impl<T: Float> Terms<T> {
     }
 }
 
-impl Pass<'_> {
+impl Step<'_> {
+    /// A group's rate and weight decay in the type of the arena.
+    pub(super) fn rate_and_decay<T: Float>(&self, group: &Group) -> (T, T) {
+        (T::of(self.lr * group.lr_scale), T::of(group.weight_decay))
+    }
+
     fn terms<T: Float>(&self, group: &Group) -> Terms<T> {
         Terms {
             scale: T::of(self.scale),

@@ -1,0 +1,15 @@
+//! Every optimiser: its type and its name in a recipe.
+
+use super::rule::registry;
+use super::{adagrad, adam, lbfgs, lion, muon, rmsprop, sgd};
+
+registry! {
+    sgd::Sgd = "sgd",
+    adam::Adam = "adam",
+    #[default] adam::AdamW = "adamw",
+    rmsprop::RmsProp = "rmsprop",
+    adagrad::Adagrad = "adagrad",
+    lion::Lion = "lion",
+    muon::Muon = "muon",
+    lbfgs::Lbfgs = "lbfgs",
+}

@@ -1,0 +1,80 @@
+//! The comparison of a rule with the stored steps of a reference (`tests/fixtures/optim.py`).
+
+#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
+
+use super::{Optimizer, OptimizerConfig};
+use ff_graph::{ParamKind, ParamSpec, Params};
+use ff_kernels::Float;
+use ff_tensor::{Device, Shape};
+use serde::Deserialize;
+
+/// The largest difference in f64, relative to 1 or to the value if that is larger.
+pub(super) const F64: f64 = 1e-14;
+/// That in f32: twenty steps of a few roundings each, of numbers up to about 3.
+pub(super) const F32: f64 = 1e-6;
+
+#[derive(Deserialize)]
+struct Fixture {
+    params: Vec<Param>,
+    start: Vec<f64>,
+    gradients: Vec<Vec<f64>>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Param {
+    name: String,
+    shape: Vec<usize>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    config: OptimizerConfig,
+    f64: Vec<Vec<f64>>,
+    f32: Vec<Vec<f64>>,
+}
+
+/// Runs every case of a fixture in both types.
+pub(super) fn agrees(fixture: &str, f64: f64, f32: f64) {
+    let fixture: Fixture = serde_json::from_str(fixture).unwrap();
+    assert!(!fixture.cases.is_empty());
+    for case in &fixture.cases {
+        assert_eq!((case.f64.len(), case.f32.len()), (20, 20));
+        let error = difference(&steps::<f64>(&fixture, &case.config), &case.f64);
+        assert!(error < f64, "{}: {error:e}", case.name);
+        let error = difference(&steps::<f32>(&fixture, &case.config), &case.f32);
+        assert!(error < f32, "{}: {error:e}", case.name);
+    }
+}
+
+/// The parameters after each step; gradients come summed over four rows.
+fn steps<T: Float>(fixture: &Fixture, config: &OptimizerConfig) -> Vec<Vec<f64>> {
+    let device = Device::default();
+    let spec = |param: &Param| {
+        let shape = Shape::new(&param.shape).unwrap();
+        let kind = if shape.rank() >= 2 { ParamKind::Weight } else { ParamKind::Bias };
+        ParamSpec::new(&param.name, shape, kind)
+    };
+    let specs = fixture.params.iter().map(spec).collect();
+    let mut params = Params::allocate(&device, T::DTYPE, specs, true).unwrap();
+    set(params.flat_mut::<T>().unwrap(), &fixture.start, 1.0);
+    let mut optimizer = Optimizer::new(config, &params, &device).unwrap();
+    let steps = fixture.gradients.iter().map(|gradient| {
+        set(params.gradients::<T>().unwrap(), gradient, 4.0);
+        let report = optimizer.step(&mut params, 4.0, config.lr()).unwrap();
+        assert_eq!(report.skipped, None);
+        params.flat::<T>().unwrap().iter().map(|v| v.f64()).collect()
+    });
+    steps.collect()
+}
+
+fn set<T: Float>(to: &mut [T], from: &[f64], scale: f64) {
+    assert_eq!(to.len(), from.len());
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to = T::of(scale * from));
+}
+
+fn difference(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
+    let pairs = found.iter().flatten().zip(expected.iter().flatten());
+    pairs.map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f64::max)
+}

@@ -1,0 +1,19 @@
+//! Every schedule: its type and its name in a recipe.
+
+use super::shape::registry;
+use super::{
+    constant, cosine, exponential, linear, one_cycle, plateau, polynomial, step,
+    warmup_stable_decay,
+};
+
+registry! {
+    #[default] constant::Constant = "constant",
+    step::Step = "step",
+    exponential::Exponential = "exponential",
+    cosine::Cosine = "cosine",
+    linear::Linear = "linear",
+    polynomial::Polynomial = "polynomial",
+    one_cycle::OneCycle = "one_cycle",
+    warmup_stable_decay::WarmupStableDecay = "warmup_stable_decay",
+    plateau::Plateau = "plateau",
+}
