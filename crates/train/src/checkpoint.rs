@@ -1,4 +1,4 @@
-//! The whole state of a run in one file, so that it is replaced as a whole or not at all.
+//! The whole state of a run in one file, which is replaced as a whole or not at all.
 
 use crate::best::BestWeights;
 use crate::error::{Error, Result};
@@ -11,15 +11,10 @@ use ff_tensor::{CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Raised whenever the file's content changes its meaning.
+/// Raised whenever the meaning of the file's content changes.
 const FORMAT: u32 = 1;
 
-/// Where checkpoints go, and what they belong to.
-///
-/// ```
-/// let place = ff_train::CheckpointPlace { path: "last.safetensors".as_ref(), identity: "recipe and data" };
-/// assert!(place.path.ends_with("last.safetensors"));
-/// ```
+/// The file of checkpoints, and the run that they belong to.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckpointPlace<'a> {
     /// The file.
@@ -29,7 +24,8 @@ pub struct CheckpointPlace<'a> {
 }
 
 impl CheckpointPlace<'_> {
-    /// Where the weights of the best epoch lie: `best.safetensors` beside the file, with the names of a model.
+    /// The file of the best epoch's weights: `best.safetensors` beside the checkpoint, with the
+    /// names of a model.
     ///
     /// ```
     /// let path = "checkpoints/last.safetensors".as_ref();
@@ -43,7 +39,8 @@ impl CheckpointPlace<'_> {
 
 /// A saved state: parameters, statistics, optimiser, schedule, best weights, progress and history.
 ///
-/// The file is a safetensors file: `model.*`, `best.*`, `optimizer.*`, and the rest as JSON in its notes.
+/// It is a safetensors file: tensors `model.*`, `best.*` and `optimizer.*`, and the rest as JSON in
+/// its metadata.
 ///
 /// ```
 /// use ff_train::{Checkpoint, CheckpointPlace};
@@ -63,7 +60,7 @@ struct Notes {
     version: String,
     identity: String,
     isa: String,
-    /// Whether the processor multiplied bf16 with instructions of its own; not there in older ones.
+    /// Whether the CPU has bf16 instructions; absent in older files.
     #[serde(default)]
     bf16: Option<bool>,
     progress: Progress,
@@ -130,7 +127,7 @@ impl Checkpoint {
         for (id, info) in params.iter() {
             let values = match best.of(info) {
                 Some(values) => values,
-                // What is frozen is the same in every epoch.
+                // Frozen parameters are the same in every epoch.
                 None => params.values::<f32>(id)?,
             };
             writer.add_f32(&info.spec.name, info.spec.shape.dims(), values);
@@ -155,31 +152,33 @@ impl Checkpoint {
         if format != Some(u64::from(FORMAT)) {
             let found = format.map_or("none".into(), |f| f.to_string());
             return Err(error(format!(
-                "has checkpoint format {found}, this version reads {FORMAT}; resume with the version that wrote it"
+                "has checkpoint format {found}, this version reads {FORMAT}; resume with the version \
+                 that wrote it"
             )));
         }
         let notes: Notes = serde_json::from_str(notes)
             .map_err(|e| error(format!("its notes cannot be read: {e}")))?;
         if notes.identity != place.identity {
             return Err(error(
-                "belongs to another recipe or other data; resume the run with the recipe and data it was started with, \
-                 or train anew into another folder with --out"
+                "belongs to another recipe or other data; resume the run with the recipe and data \
+                 that it was started with, or train anew into another folder with --out"
                     .into(),
             ));
         }
         if notes.isa != isa.to_string() {
             return Err(error(format!(
-                "was made with {} kernels and this machine would use {isa}, so the bits would differ; add --isa {}",
+                "was made with {} kernels and this machine would use {isa}, so the bits would differ; \
+                 add --isa {}",
                 notes.isa, notes.isa
             )));
         }
         Ok(Self { path: path.to_owned(), tensors, notes })
     }
 
-    /// Whether a network that computes in bf16 would go on with the same bits on this processor.
+    /// Checks that a network in bf16 would give the same bits on this CPU.
     ///
     /// # Errors
-    /// One of the two has instructions for bf16 and the other rounds to bf16 and multiplies as f32.
+    /// One of the two CPUs has bf16 instructions, the other rounds to bf16 and multiplies as f32.
     pub fn check_bf16(&self, cpu: &CpuDevice) -> Result<()> {
         let (before, now) = match self.notes.bf16 {
             Some(before) if before != cpu.has_bf16() => (before, !before),
@@ -189,8 +188,8 @@ impl Checkpoint {
         Err(Error::Checkpoint {
             path: self.path.clone(),
             message: format!(
-                "was made {} instructions for bf16 and this machine would go on {} them, so the bits would differ; go on on \
-                 such a machine, or train anew",
+                "was made {} bf16 instructions and this machine would resume {} them, so the bits \
+                 would differ; resume on a machine like the first, or train anew",
                 kernels(before),
                 kernels(now)
             ),

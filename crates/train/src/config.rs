@@ -4,7 +4,7 @@ use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How long and in which portions to train.
+/// Length of training and size of batches.
 ///
 /// ```
 /// let config = ff_train::TrainConfig { epochs: 5, ..Default::default() };
@@ -18,27 +18,28 @@ pub struct TrainConfig {
     /// The most optimiser steps; overrides `epochs` where given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Rows in a micro-batch: what is in memory at a time.
+    /// Rows in a micro-batch, which are in memory at a time.
     pub batch_size: usize,
     /// Micro-batches in an optimiser step; the loss is averaged over all their rows.
     pub accumulate: usize,
-    /// What everything random depends on.
+    /// The seed of everything random.
     pub seed: u64,
-    /// Stop when the monitored score has not got better for so many epochs; 0 never stops early.
+    /// Epochs without improvement of the monitored score before training stops; 0 never stops
+    /// early.
     pub patience: usize,
-    /// The least change that counts as better.
+    /// The least gain that counts as improvement.
     pub min_delta: f64,
     /// The score that decides which epoch is kept.
     pub monitor: Monitor,
-    /// Keep the weights of the best epoch instead of the last.
+    /// Whether the weights of the best epoch are kept instead of the last.
     pub restore_best: bool,
-    /// The standard deviation of noise added to the (scaled) numeric inputs in training.
+    /// The standard deviation of noise added to the scaled numeric inputs in training.
     pub input_noise: f64,
-    /// Mixup: the α of the Beta distribution that rows are mixed by; 0 for none.
+    /// Mixup: the α of the Beta distribution of mixing weights; 0 for none.
     pub mixup: f64,
-    /// The least seconds between two checkpoints; one is always made at the end and on Ctrl-C.
+    /// The least seconds between two checkpoints; one is always written at the end and on Ctrl-C.
     pub checkpoint_seconds: f64,
-    /// Threads; 0 for one per core. The result does not depend on it.
+    /// Threads; 0 for one per core. Results do not depend on this choice.
     pub threads: usize,
 }
 
@@ -78,7 +79,7 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks every value's domain.
+    /// Checks every value's range.
     ///
     /// # Errors
     /// The first key whose value is not allowed.
@@ -103,12 +104,12 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// How many optimiser steps a pass over so many rows takes.
+    /// The optimiser steps of a pass over so many rows.
     pub fn steps_per_epoch(&self, rows: usize) -> u64 {
         rows.div_ceil(self.batch_size).div_ceil(self.accumulate) as u64
     }
 
-    /// How many optimiser steps there are at most.
+    /// The most optimiser steps.
     pub fn total_steps(&self, rows: usize) -> u64 {
         self.steps.unwrap_or_else(|| self.epochs as u64 * self.steps_per_epoch(rows))
     }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// What can go wrong while training.
+/// Why training failed.
 ///
 /// ```
 /// let error = ff_train::Error::Diverged {
@@ -25,31 +25,31 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] ff_formats::Error),
-    /// The loss or a gradient is not a number any more, or grew without bound.
+    /// The loss or a gradient is not finite, or the loss grew without bound.
     #[error("step {step}: {what}; {hint}")]
     Diverged {
         /// The step, from 1; its update was not made.
         step: u64,
-        /// What was seen, and where.
+        /// What is wrong, and where.
         what: String,
         /// What to try.
         hint: String,
     },
-    /// A checkpoint belongs to something else.
+    /// A checkpoint does not fit.
     #[error("{}: {message}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What does not fit and what to do.
+        /// Why, and what to do.
         message: String,
     },
-    /// Parameters that the loss does not depend on.
+    /// A parameter that the loss does not depend on.
     #[error("no gradient reached {0}; the loss does not depend on it, so it cannot be trained")]
     Untrained(String),
     /// What an objective does after an epoch failed.
     #[error(transparent)]
     AfterEpoch(Box<dyn std::error::Error + Send + Sync>),
-    /// The optimiser refused.
+    /// The optimiser failed.
     #[error(transparent)]
     Optimizer(#[from] crate::optim::Error),
 }

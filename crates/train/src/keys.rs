@@ -245,7 +245,8 @@ macro_rules! keyed {
         pub struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $key:ident: $type:ty = $default:expr $(, in $range:expr)? $(, shown $shown:literal)?;
+                $key:ident: $type:ty = $default:expr
+                    $(, in $range:expr)? $(, shown $shown:literal)?;
             )*
         }
     ) => {
@@ -324,7 +325,11 @@ macro_rules! kinds {
         $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
         pub enum $Kind {
-            $($(#[$attribute])* #[doc = concat!("`", $name, "`: [`", stringify!($Name), "`]")] $Name,)+
+            $(
+                $(#[$attribute])*
+                #[doc = concat!("`", $name, "`: [`", stringify!($Name), "`]")]
+                $Name,
+            )+
         }
 
         impl $Kind {
@@ -380,7 +385,7 @@ macro_rules! kinds {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                $crate::keys::kinds_schema::<Self>($crate::keys::first_paragraph(concat!($($about, "\n"),+)))
+                $crate::keys::kinds_schema::<Self>(concat!($($about, "\n"),+))
             }
         }
     };
@@ -393,13 +398,14 @@ pub(crate) fn first_paragraph(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-pub(crate) fn kinds_schema<K: Kind>(about: String) -> Schema {
+pub(crate) fn kinds_schema<K: Kind>(about: &str) -> Schema {
+    let description = first_paragraph(about);
     let kind = |kind: &K| {
         let (name, about) = (kind.name(), kind.about());
         serde_json::json!({ "type": "string", "const": name, "description": about })
     };
     let kinds: Vec<Json> = K::EVERY.iter().map(kind).collect();
-    schemars::json_schema!({ "description": about, "oneOf": kinds })
+    schemars::json_schema!({ "description": description, "oneOf": kinds })
 }
 
 /// The keys of kinds that a recipe gives, in its flat table; the part of a config that

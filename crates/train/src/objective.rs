@@ -12,8 +12,8 @@ pub struct BatchLoss {
     pub sum: Value,
     /// The count.
     pub count: Value,
-    /// The start of backward if it is not the sum: the sum with auxiliary losses, such as a router's
-    /// balance, which reported losses exclude.
+    /// The start of backward if it is not the sum: the sum with auxiliary losses, such as a
+    /// router's balance, which reported losses exclude.
     pub total: Option<Value>,
 }
 
@@ -28,14 +28,15 @@ pub trait Objective {
     /// An operation failed.
     fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> ff_graph::Result<BatchLoss>;
 
-    /// The loss and score of the validation part; `None` without one. The graph is in evaluation mode.
+    /// The loss and score of the validation part; `None` without one. The graph is in evaluation
+    /// mode.
     ///
     /// # Errors
     /// An operation failed.
     fn evaluate(&mut self, graph: &mut Graph) -> ff_graph::Result<Option<Evaluation>>;
 
-    /// Called after each epoch with its figures and whether they are the best so far. The graph is in
-    /// evaluation mode and holds the evaluated weights.
+    /// Called after each epoch with its figures and whether they are the best so far. The graph is
+    /// in evaluation mode and holds the evaluated weights.
     ///
     /// # Errors
     /// Its own work failed, such as writing a file.

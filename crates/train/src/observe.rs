@@ -1,9 +1,9 @@
-//! What a run tells while it runs: the library never prints, it calls an [`Observer`].
+//! Events of a run: the library never prints, it calls an [`Observer`].
 
 use crate::history::EpochRecord;
 use std::path::Path;
 
-/// What just happened.
+/// An event of a run.
 ///
 /// ```
 /// use ff_train::Event;
@@ -17,9 +17,9 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A part of the work starts: reading, training, evaluating.
+    /// A phase starts: reading, training, evaluating.
     Phase(&'a str),
-    /// Training starts, or goes on from a checkpoint.
+    /// Training starts or resumes.
     Start {
         /// Steps already done.
         step: u64,
@@ -54,7 +54,7 @@ pub enum Event<'a> {
     Checkpoint(&'a Path),
 }
 
-/// Who watches a run.
+/// Receives the events of a run.
 ///
 /// ```
 /// use ff_train::{Event, Observer};
@@ -66,16 +66,16 @@ pub enum Event<'a> {
 /// }
 /// ```
 pub trait Observer {
-    /// Called for everything that happens; must be quick.
+    /// Called for each event; must be quick.
     fn event(&mut self, event: Event<'_>);
 
-    /// Asked after every step: whether to save and stop.
+    /// Whether to save and stop; asked after every step.
     fn interrupted(&mut self) -> bool {
         false
     }
 }
 
-/// Watches nothing.
+/// Ignores all events.
 impl Observer for () {
     fn event(&mut self, _event: Event<'_>) {}
 }

@@ -500,36 +500,36 @@ fn what_cannot_be_is_refused() {
 #[test]
 fn settings_that_do_not_hold_together_are_named() {
     for (json, expected) in [
-        (r#"{"lr":-0.1}"#, "`lr` must be at least 0, found -0.1"),
+        (r#"{"lr":-0.1}"#, "lr: must be at least 0, found -0.1"),
         (
             r#"{"kind":"adamw","momentum":0.9}"#,
-            "`momentum` does not apply to adamw, only to sgd, rmsprop, muon",
+            "momentum: does not apply to adamw, only to sgd, rmsprop, muon",
         ),
         (
             r#"{"kind":"sgd","betas":[0.9,0.99]}"#,
-            "`betas` does not apply to sgd, only to adam, adamw, lion, muon",
+            "betas: does not apply to sgd, only to adam, adamw, lion, muon",
         ),
         (
             r#"{"kind":"lbfgs","weight_decay":0.1}"#,
-            "`weight_decay` does not apply to lbfgs, only to sgd, adam, adamw, rmsprop, adagrad, lion, muon; `l2` does the same",
+            "weight_decay: does not apply to lbfgs, only to sgd, adam, adamw, rmsprop, adagrad, lion, muon; `l2` does the same",
         ),
-        (r#"{"adamw_lr":0.1}"#, "`adamw_lr` does not apply to adamw, only to muon"),
+        (r#"{"adamw_lr":0.1}"#, "adamw_lr: does not apply to adamw, only to muon"),
         (
             r#"{"kind":"muon","momentum":1}"#,
-            "`momentum` must be at least 0 and less than 1, found 1",
+            "momentum: must be at least 0 and less than 1, found 1",
         ),
-        (r#"{"kind":"muon","ns_steps":100}"#, "`ns_steps` must be below 100, found 100"),
-        (r#"{"groups":[{"match":"a","adamw":false}]}"#, "`groups[0].adamw` must be true"),
-        (r#"{"betas":[0.9,1.0]}"#, "`betas` must be at least 0 and less than 1, found 1"),
-        (r#"{"kind":"sgd","nesterov":true}"#, "`nesterov` needs `momentum` above 0"),
-        (r#"{"ema":1.5}"#, "`ema` must be at least 0 and less than 1, found 1.5"),
-        (r#"{"clip_norm":0}"#, "`clip_norm` must be greater than 0, found 0"),
-        (r#"{"kind":"lbfgs","history_size":0}"#, "`history_size` must be at least 1, found 0"),
+        (r#"{"kind":"muon","ns_steps":100}"#, "ns_steps: must be below 100, found 100"),
+        (r#"{"groups":[{"match":"a","adamw":false}]}"#, "groups[0].adamw: must be true"),
+        (r#"{"betas":[0.9,1.0]}"#, "betas: must be at least 0 and less than 1, found 1"),
+        (r#"{"kind":"sgd","nesterov":true}"#, "nesterov: needs `momentum` above 0"),
+        (r#"{"ema":1.5}"#, "ema: must be at least 0 and less than 1, found 1.5"),
+        (r#"{"clip_norm":0}"#, "clip_norm: must be greater than 0, found 0"),
+        (r#"{"kind":"lbfgs","history_size":0}"#, "history_size: must be at least 1, found 0"),
         (
             r#"{"groups":[{"match":"a"},{"match":"b","lr_scale":-1}]}"#,
-            "`groups[1].lr_scale` must be at least 0, found -1",
+            "groups[1].lr_scale: must be at least 0, found -1",
         ),
-        (r#"{"groups":[{"match":""}]}"#, "`groups[0].match` must be a pattern"),
+        (r#"{"groups":[{"match":""}]}"#, "groups[0].match: must be a pattern"),
     ] {
         let config: OptimizerConfig = serde_json::from_str(json).unwrap();
         let message = config.validate().unwrap_err().to_string();
@@ -546,7 +546,7 @@ fn settings_that_do_not_hold_together_are_named() {
     let infinite = OptimizerConfig { lr: Some(f64::INFINITY), ..OptimizerConfig::default() };
     assert_eq!(
         infinite.validate().unwrap_err().to_string(),
-        "`lr` must be a finite number, found inf"
+        "lr: must be a finite number, found inf"
     );
     let json = serde_json::to_string(&OptimizerConfig::default()).unwrap();
     assert_eq!(json, r#"{"kind":"adamw"}"#);

@@ -138,21 +138,21 @@ fn what_does_not_fit_is_named() {
     for (json, expected) in [
         (
             r#"{"kind":"constant","gamma":0.1}"#,
-            "`gamma` does not apply to constant, only to step, exponential",
+            "gamma: does not apply to constant, only to step, exponential",
         ),
-        (r#"{"kind":"exponential"}"#, "`gamma` is required for exponential"),
-        (r#"{"kind":"exponential","gamma":-1}"#, "`gamma` must be greater than 0, found -1"),
-        (r#"{"kind":"step"}"#, "`step_size` or `milestones` is required for step"),
-        (r#"{"kind":"step","step_size":0}"#, "`step_size` must be at least one step, found 0"),
-        (r#"{"kind":"cosine","cycle_multiplier":2}"#, "`cycle_multiplier` needs `cycle`"),
-        (r#"{"kind":"cosine","min_lr":-0.5}"#, "`min_lr` must be at least 0, found -0.5"),
+        (r#"{"kind":"exponential"}"#, "gamma: is required for exponential"),
+        (r#"{"kind":"exponential","gamma":-1}"#, "gamma: must be greater than 0, found -1"),
+        (r#"{"kind":"step"}"#, "step_size: or `milestones` is required for step"),
+        (r#"{"kind":"step","step_size":0}"#, "step_size: must be at least one step, found 0"),
+        (r#"{"kind":"cosine","cycle_multiplier":2}"#, "cycle_multiplier: needs `cycle`"),
+        (r#"{"kind":"cosine","min_lr":-0.5}"#, "min_lr: must be at least 0, found -0.5"),
         (
             r#"{"kind":"plateau","factor":1.0}"#,
-            "`factor` must be at least 0 and less than 1, found 1",
+            "factor: must be at least 0 and less than 1, found 1",
         ),
         (
             r#"{"kind":"one_cycle","pct_start":1.5}"#,
-            "`pct_start` must be between 0 and 1, found 1.5",
+            "pct_start: must be between 0 and 1, found 1.5",
         ),
     ] {
         let config: ScheduleConfig = serde_json::from_str(json).unwrap();
@@ -171,7 +171,7 @@ fn what_does_not_fit_is_named() {
     }
     let high = Cosine { min_lr: 1.0, ..Cosine::default() }.into();
     let error = Schedule::new(&high, 0.1).unwrap_err();
-    assert_eq!(error.to_string(), "`min_lr` must be at most the learning rate 0.1, found 1");
+    assert_eq!(error.to_string(), "min_lr: must be at most the learning rate 0.1, found 1");
 }
 
 #[test]

@@ -92,7 +92,7 @@ pub(crate) fn trainer(recipe: &Recipe, graph: Graph, device: &Device) -> Result<
 /// the recipe says.
 pub(crate) fn portions(recipe: &Recipe) -> TrainConfig {
     let mut config = recipe.train.clone();
-    if recipe.optimizer.kind == OptimizerKind::Lbfgs {
+    if recipe.optimizer.needs_closure() {
         config.accumulate = usize::MAX;
     }
     config

@@ -59,10 +59,16 @@ impl Rule for Adagrad {
 
 #[cfg(test)]
 mod tests {
-    use crate::optim::testing::{F32, F64, agrees};
+    use super::Adagrad;
+    use crate::optim::testing::{F32, F64, agrees, kept};
 
     #[test]
     fn agrees_with_pytorch() {
         agrees(include_str!("../../tests/fixtures/optim/adagrad.json"), F64, F32);
+    }
+
+    #[test]
+    fn one_array_is_kept() {
+        assert_eq!(kept(Adagrad::default()), 28);
     }
 }

@@ -11,8 +11,9 @@ keyed! {
     /// Adam: Kingma and Ba 2015 (`torch.optim.Adam`).
     ///
     /// m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;  w −= lr m̂ / (√v̂ + ε)
-    /// with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ); AMSGrad takes the largest v so far; λ w is added
-    /// to g.
+    ///
+    /// with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad takes the largest v so far; λ w is
+    /// added to g.
     pub struct Adam {
         /// The decay of the running means of the gradient and of its square.
         betas: [f64; 2] = [0.9, 0.999], in BelowOne;
@@ -164,11 +165,18 @@ impl<T: Float> Moments<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::optim::testing::{F32, F64, agrees};
+    use super::{Adam, AdamW};
+    use crate::optim::testing::{F32, F64, agrees, kept};
 
     #[test]
     fn both_agree_with_pytorch() {
         agrees(include_str!("../../tests/fixtures/optim/adam.json"), F64, F32);
         agrees(include_str!("../../tests/fixtures/optim/adamw.json"), F64, F32);
+    }
+
+    #[test]
+    fn two_or_three_moments_are_kept() {
+        assert_eq!(kept(Adam::default()), 2 * 28);
+        assert_eq!(kept(AdamW { amsgrad: true, ..AdamW::default() }), 3 * 28);
     }
 }

@@ -8,9 +8,10 @@ use std::ops::Range;
 
 /// An exponential average of the weights: a = d a + (1 − d) w.
 ///
-/// The first update copies the weights, so nothing has to be corrected for a start from zero; d = min(ema,
-/// (1 + t) / (10 + t)) after t updates, so that the average does not drag the start along (TensorFlow's
-/// `ExponentialMovingAverage` with `num_updates`). Statistics such as batch norm's are not averaged: they already are.
+/// The first update copies the weights, so a start from zero needs no correction. After t updates d
+/// = min(ema, (1 + t) / (10 + t)), so that the average soon forgets the start (TensorFlow's
+/// `ExponentialMovingAverage` with `num_updates`). Statistics such as batch norm's are averages
+/// already.
 #[derive(Debug)]
 pub(super) struct Average {
     pub(super) values: Tensor,
@@ -54,7 +55,7 @@ impl Average {
         Ok(())
     }
 
-    /// Exchanges the average and the weights; nothing before the first update.
+    /// Exchanges the average and the weights, from the first update on.
     pub(super) fn swap<T: Float>(&mut self, w: &mut [T]) -> Result<()> {
         if self.updates > 0 {
             let average = self.values.slice_mut::<T>().map_err(Error::of(NAME))?;
@@ -65,11 +66,12 @@ impl Average {
     }
 }
 
-/// ‖row‖ ≤ c for each row of each weight matrix: a row is what leads into one unit (Srivastava et al. 2014, section 5.1).
+/// ‖row‖ ≤ c for each row of each weight matrix, the inputs of one unit (Srivastava et al. 2014,
+/// section 5.1).
 #[derive(Debug)]
 pub(super) struct MaxNorm {
     limit: f64,
-    /// Where each weight lies and how many rows it has.
+    /// The range of each weight and the number of its rows.
     weights: Vec<(Range<usize>, usize)>,
 }
 

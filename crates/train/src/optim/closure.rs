@@ -40,8 +40,9 @@ pub trait Closure {
     /// The parameters that the loss depends on.
     fn params(&mut self) -> &mut Params;
 
-    /// Clears the gradients, runs forward and backward, and leaves the summed gradients in the arena.
-    /// The same parameters give the same loss: the rows are the same, and dropout keeps its mask.
+    /// Clears the gradients, runs forward and backward, and leaves the summed gradients in the
+    /// arena. The same parameters give the same loss: the rows are the same, and dropout keeps its
+    /// mask.
     ///
     /// # Errors
     /// The model's errors.

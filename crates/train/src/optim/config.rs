@@ -8,13 +8,13 @@ use ff_settings::Range;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-/// The table `[optimizer]` of a recipe: a rule, its settings, and what is done to gradients and weights
-/// around it.
+/// The table `[optimizer]` of a recipe: a rule, its settings, and what is done to gradients and
+/// weights around it.
 ///
 /// The table is flat: the keys of the rule stand beside the keys of all rules, and
-/// [`OptimizerConfig::validate`] names those that belong to another rule. Keys that are left out have
-/// PyTorch's defaults. [`Optimizer::step`](super::Optimizer::step) states the order in which a step
-/// uses them.
+/// [`OptimizerConfig::validate`] names those that belong to another rule. Keys that are left out
+/// have PyTorch's defaults. [`Optimizer::step`](super::Optimizer::step) states the order in which a
+/// step uses them.
 ///
 /// ```
 /// use ff_train::optim::{OptimizerConfig, Sgd};
@@ -40,10 +40,12 @@ pub struct OptimizerConfig {
     /// The keys of the rule.
     #[serde(flatten)]
     pub settings: Given<OptimizerKind>,
-    /// The penalty l1·Σ|w| on matrices and embeddings; its gradient counts when clipping. Default: 0.
+    /// The penalty l1·Σ|w| on matrices and embeddings; its gradient counts when clipping. Default:
+    /// 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l1: Option<f64>,
-    /// The penalty l2/2·Σw² on matrices and embeddings; its gradient counts when clipping. Default: 0.
+    /// The penalty l2/2·Σw² on matrices and embeddings; its gradient counts when clipping. Default:
+    /// 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
     /// Clips each gradient to ± this. Default: off.
@@ -52,12 +54,12 @@ pub struct OptimizerConfig {
     /// Scales all gradients down so that their common norm is at most this. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Scales each row of a weight matrix (the inputs of one unit) down to at most this norm. Default:
-    /// off.
+    /// Scales each row of a weight matrix (the inputs of one unit) down to at most this norm.
+    /// Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_norm: Option<f64>,
-    /// Keeps a running average of the weights with this decay, for evaluation and for the final model.
-    /// Default: off.
+    /// Keeps a running average of the weights with this decay, for evaluation and for the final
+    /// model. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Other settings for parameters by name; the first group that matches counts.
@@ -116,8 +118,8 @@ impl OptimizerConfig {
         self.groups.iter().enumerate().try_for_each(|(i, group)| group.validate(i))
     }
 
-    /// A rule that evaluates the loss again searches along a line: nothing may change its gradient or
-    /// its weights in between.
+    /// A rule that evaluates the loss again searches along a line: nothing may change its gradient
+    /// or its weights in between.
     fn refuse_keys_of_gradient_steps(&self) -> Result<(), ConfigError> {
         let given = [
             ("weight_decay", self.weight_decay.is_some()),

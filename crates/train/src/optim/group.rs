@@ -5,7 +5,7 @@ use ff_settings::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of their own for the parameters whose names match a pattern.
+/// Settings for the parameters whose names match a pattern.
 ///
 /// ```
 /// use ff_train::optim::GroupConfig;
@@ -17,22 +17,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupConfig {
-    /// A pattern for whole names: `*` stands for any characters, dots too, `?` for one.
+    /// A pattern for whole names: `*` stands for any characters, dots included, `?` for one.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// Multiplies the learning rate; 0 leaves these parameters as they are. Default: 1.
+    /// The factor of the learning rate; 0 leaves these parameters unchanged. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr_scale: Option<f64>,
-    /// Weight decay of these, whatever they are.
+    /// Their weight decay, whatever their kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// L1 penalty of these, whatever they are.
+    /// Their L1 penalty, whatever their kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l1: Option<f64>,
-    /// L2 penalty of these, whatever they are.
+    /// Their L2 penalty, whatever their kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
-    /// Muon: whether AdamW updates these, such as the last layer of a language model. Default: what is no weight matrix.
+    /// Muon: whether AdamW updates them, as is usual for the last layer of a language model.
+    /// Default: true for everything but weight matrices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adamw: Option<bool>,
 }
@@ -56,17 +57,17 @@ impl GroupConfig {
             ("l2", self.l2),
         ];
         if self.adamw == Some(false) {
-            let message = "must be true where it is given; weight matrices are Muon's anyway";
+            let message = "must be true or left out: Muon updates weight matrices by default";
             return Err(ConfigError::new(key("adamw"), message));
         }
         checks.iter().try_for_each(|&(name, v)| Range::AtLeast(0.0).check(&key(name), v))
     }
 }
 
-/// Whether `name` as a whole matches `pattern`, with `*` for any run of characters and `?` for one byte.
+/// Whether the whole of `name` matches `pattern`, with `*` for any characters and `?` for one byte.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
-    // Where to go on after a mismatch: behind the last star, with one more character given to it.
+    // Where to continue after a mismatch: behind the last star, which takes one more character.
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

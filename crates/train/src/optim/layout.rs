@@ -28,12 +28,12 @@ pub(super) struct Parameter {
     pub(super) group: Group,
 }
 
-/// The most values in one piece: some microseconds of work, many times the cost of handing a piece to
-/// a thread.
+/// The most values in one piece: some microseconds of work, many times the cost of handing a piece
+/// to a thread.
 const PIECE: usize = 1 << 13;
 
-/// The arena cut into pieces that each have one group. The cut depends on parameters and groups alone,
-/// so sums over pieces have the same bits for any number of threads.
+/// The arena cut into pieces that each have one group. The cut depends on parameters and groups
+/// alone, so sums over pieces have the same bits for any number of threads.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// Piece i is `bounds[i]..bounds[i + 1]`; the pieces cover the arena.
@@ -125,8 +125,8 @@ impl Layout {
     }
 }
 
-/// The settings of a parameter: its group's, or the recipe's, of which weight decay and penalties are
-/// for matrices and embeddings.
+/// The settings of a parameter: its group's, or the recipe's, of which weight decay and penalties
+/// are for matrices and embeddings.
 fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
     let shrinks = matches!(spec.kind, ParamKind::Weight | ParamKind::Embedding);
     let is_matrix =
@@ -145,7 +145,7 @@ fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
     }
 }
 
-/// The names there are, shortened to a line.
+/// Names, shortened to a line.
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 6;
     if names.is_empty() {
@@ -211,7 +211,7 @@ mod tests {
         let error = Layout::new(&config, &params).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`groups[0].match` \"haed.*\" matches no trainable parameter; there are head.weight"
+            "groups[0].match: \"haed.*\" matches no trainable parameter; there are head.weight"
         );
     }
 }

@@ -64,10 +64,16 @@ impl Rule for Lion {
 
 #[cfg(test)]
 mod tests {
-    use crate::optim::testing::{F32, F64, agrees};
+    use super::Lion;
+    use crate::optim::testing::{F32, F64, agrees, kept};
 
     #[test]
     fn agrees_with_the_paper() {
         agrees(include_str!("../../tests/fixtures/optim/lion.json"), F64, F32);
+    }
+
+    #[test]
+    fn one_array_is_kept() {
+        assert_eq!(kept(Lion::default()), 28);
     }
 }

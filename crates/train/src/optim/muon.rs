@@ -25,13 +25,15 @@ keyed! {
     ///
     /// For each matrix W `[out, in]`, with its gradient G:
     ///
-    /// B = μ B + (1 − μ) G;  U = B, or (1 − μ) G + μ B with Nesterov;  X = U / ‖U‖;
+    /// B = μ B + (1 − μ) G;  U = B, or (1 − μ) G + μ B with Nesterov;  X = U / ‖U‖
+    ///
     /// five times, with A = X Xᵀ:  X = a X + (b A + c A²) X
+    ///
     /// W = (1 − lr λ) W − lr · adjust(out, in) · X
     ///
-    /// which brings U's singular values near 1 (Newton and Schulz's iteration). Of a weight with more
-    /// dimensions, the last two are those of its matrices. Jordan et al. 2024, "Muon: an optimizer for
-    /// hidden layers in neural networks".
+    /// which brings U's singular values near 1 (Newton and Schulz's iteration). Of a weight with
+    /// more dimensions, the last two are those of its matrices. Jordan et al. 2024, "Muon: an
+    /// optimizer for hidden layers in neural networks".
     pub struct Muon {
         /// AdamW's decay of the running means of the gradient and of its square, for the rest.
         betas: [f64; 2] = [0.9, 0.999], in BelowOne;
@@ -43,7 +45,8 @@ keyed! {
         nesterov: bool = true;
         /// AdamW's rate for the rest; the schedule scales it as it does `lr`.
         adamw_lr: Option<f64> = None, in AtLeast(0.0), shown "lr";
-        /// How the rate follows from a matrix's shape: original, match_rms_adamw or spectral_unclamped.
+        /// How the rate follows from a matrix's shape: original, match_rms_adamw or
+        /// spectral_unclamped.
         adjust_lr_fn: AdjustLr = AdjustLr::Original;
         /// The iterations that make a momentum orthogonal.
         ns_steps: u64 = 5, in AtLeast(1.0);
@@ -65,7 +68,8 @@ pub enum AdjustLr {
     /// √max(1, out/in), Keller Jordan's.
     #[default]
     Original,
-    /// 0.2 √max(out, in): steps as large as AdamW's, so that AdamW's rate and decay fit (Liu et al. 2025).
+    /// 0.2 √max(out, in): steps as large as AdamW's, so that AdamW's rate and decay fit (Liu et al.
+    /// 2025).
     #[serde(rename = "match_rms_adamw")]
     MatchRmsAdamW,
     /// √(out/in): Bernstein 2025.
@@ -188,8 +192,8 @@ impl MuonRule {
 }
 
 impl Rule for MuonRule {
-    /// The momentum of matrices with the first moments of the rest; the second moments of the rest; room
-    /// for U and X, and for A and A².
+    /// The momentum of matrices with the first moments of the rest; the second moments of the rest;
+    /// room for U and X, and for A and A².
     fn arrays(&self, layout: &Layout) -> Vec<Array> {
         let mut first = Array::working(layout.len(), Some(0.0));
         let last = self.rest.last();
@@ -350,10 +354,17 @@ fn iterate<T: Product>(
 
 #[cfg(test)]
 mod tests {
-    use crate::optim::testing::{F32, F64, agrees};
+    use super::Muon;
+    use crate::optim::testing::{F32, F64, agrees, kept};
 
     #[test]
     fn agrees_with_pytorch() {
         agrees(include_str!("../../tests/fixtures/optim/muon.json"), F64, F32);
+    }
+
+    #[test]
+    fn matrices_keep_one_array_and_the_rest_two() {
+        // The matrix works in twice its values and two matrices [4, 4].
+        assert_eq!(kept(Muon::default()), 24 + 2 * 4 + 2 * 24 + 2 * 16);
     }
 }

@@ -50,8 +50,8 @@ pub struct Optimizer {
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct StepReport {
-    /// The norm of the whole gradient, divided by the count, with penalties and after clipping by value,
-    /// before clipping by norm.
+    /// The norm of the whole gradient, divided by the count, with penalties and after clipping by
+    /// value, before clipping by norm.
     pub grad_norm: f64,
     /// Whether clipping by norm shrank the gradient.
     pub clipped: bool,
@@ -111,7 +111,8 @@ pub fn first_non_finite_gradient(params: &mut Params) -> Result<Option<NonFinite
 impl Optimizer {
     /// An optimiser for these parameters, with its state at the start.
     ///
-    /// On a planning device it takes no memory and its steps do nothing, but the pool counts its state.
+    /// On a planning device it takes no memory and its steps do nothing, but the pool counts its
+    /// state.
     ///
     /// # Errors
     /// The config contradicts itself, a group matches no parameter, or memory is short.
@@ -148,23 +149,25 @@ impl Optimizer {
 
     /// One update of all trainable parameters from the gradients in the arena, in this order:
     ///
-    /// 1. gradients are sums over the rows (or tokens) of all micro-batches: each is divided by `count`;
+    /// 1. gradients are sums over the rows (or tokens) of all micro-batches: each is divided by
+    ///    `count`;
     /// 2. the gradients of the penalties are added: g += l1 · sign(w) + l2 · w;
     /// 3. clipping by value: g = min(max(g, −clip_value), clip_value);
-    /// 4. clipping by norm: g *= min(1, clip_norm / (‖g‖ + 10⁻⁶)), with the norm over all parameters, in
-    ///    f64 (as `torch.nn.utils.clip_grad_norm_`);
-    /// 5. the rule's update at rate `lr`, times the group's `lr_scale`, with weight decay: decoupled or
-    ///    added to the clipped gradient;
+    /// 4. clipping by norm: g *= min(1, clip_norm / (‖g‖ + 10⁻⁶)), with the norm over all
+    ///    parameters, in f64 (as `torch.nn.utils.clip_grad_norm_`);
+    /// 5. the rule's update at rate `lr`, times the group's `lr_scale`, with weight decay:
+    ///    decoupled or added to the clipped gradient;
     /// 6. the rows of weight matrices are scaled down to `max_norm`;
     /// 7. the running average takes in the new weights.
     ///
-    /// A gradient that is not finite changes nothing, and the report says so. Gradients are only read;
-    /// the caller clears them. Steps after the first allocate nothing, and their bits do not depend on
-    /// the number of threads.
+    /// A gradient that is not finite changes nothing, and the report says so. Gradients are only
+    /// read; the caller clears them. Steps after the first allocate nothing, and their bits do not
+    /// depend on the number of threads.
     ///
     /// # Errors
-    /// The parameters differ from those at the start or hold no gradients; `count` or `lr` is negative or
-    /// not finite; the rule evaluates the loss again; the averaged weights are swapped in.
+    /// The parameters differ from those at the start or hold no gradients; `count` or `lr` is
+    /// negative or not finite; the rule evaluates the loss again; the averaged weights are swapped
+    /// in.
     pub fn step(&mut self, params: &mut Params, count: f64, lr: f64) -> Result<StepReport> {
         self.check(params)?;
         if self.needs_closure() {
@@ -223,17 +226,17 @@ impl Optimizer {
         self.config.needs_closure()
     }
 
-    /// One step that evaluates the loss itself: once, followed by [`Optimizer::step`], or as often as the
-    /// rule needs.
+    /// One step that evaluates the loss itself: once, followed by [`Optimizer::step`], or as often
+    /// as the rule needs.
     ///
     /// L-BFGS makes up to `max_iter` iterations, each a direction and a search along it. Loss and
-    /// gradients are divided by the count, and the penalty l2/2 · Σw² is part of the loss. What is known
-    /// of the curvature is kept from call to call, so the loss should be the same function. The calls give
-    /// the weights that `torch.optim.LBFGS.step` gives.
+    /// gradients are divided by the count, and the penalty l2/2 · Σw² is part of the loss. What is
+    /// known of the curvature is kept from call to call, so the loss should be the same function.
+    /// The calls give the weights that `torch.optim.LBFGS.step` gives.
     ///
     /// # Errors
-    /// The closure fails; its parameters differ from those at the start; its count is negative, or 0 for
-    /// L-BFGS; `lr` is negative or not finite; the averaged weights are swapped in.
+    /// The closure fails; its parameters differ from those at the start; its count is negative, or
+    /// 0 for L-BFGS; `lr` is negative or not finite; the averaged weights are swapped in.
     pub fn minimize<C: Closure>(
         &mut self,
         closure: &mut C,
@@ -294,8 +297,8 @@ impl Optimizer {
         Ok(report)
     }
 
-    /// Exchanges the weights and their running average for evaluation, and back when called again; false
-    /// if no average is kept or no update has been made.
+    /// Exchanges the weights and their running average for evaluation, and back when called again;
+    /// false if no average is kept or no update has been made.
     ///
     /// # Errors
     /// The parameters differ from those at the start.

@@ -142,10 +142,18 @@ impl<T: Float> Constants<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::optim::testing::{F32, F64, agrees};
+    use super::RmsProp;
+    use crate::optim::testing::{F32, F64, agrees, kept};
 
     #[test]
     fn agrees_with_pytorch() {
         agrees(include_str!("../../tests/fixtures/optim/rmsprop.json"), F64, F32);
+    }
+
+    #[test]
+    fn every_option_takes_an_array() {
+        assert_eq!(kept(RmsProp::default()), 28);
+        let both = RmsProp { centered: true, momentum: 0.5, ..RmsProp::default() };
+        assert_eq!(kept(both), 3 * 28);
     }
 }

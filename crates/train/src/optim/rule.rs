@@ -66,8 +66,8 @@ pub(super) trait Rule: Debug + Clone {
         Err(Error::NeedsClosure.into())
     }
 
-    /// Which arrays a checkpoint saves, of so many, in order; with a name where it is not the array's
-    /// own.
+    /// Which arrays a checkpoint saves, of so many, in order; with a name where it is not the
+    /// array's own.
     fn saved(&self, arrays: usize) -> Vec<(usize, Option<String>)> {
         (0..arrays).map(|array| (array, None)).collect()
     }

@@ -10,7 +10,9 @@ use ff_tensor::Tensor;
 keyed! {
     /// Stochastic gradient descent with momentum (`torch.optim.SGD`).
     ///
-    /// g += λ w;  m = μ m + (1 − dampening) g, at first m = g;  w −= lr m, with Nesterov lr (g + μ m)
+    /// g += λ w;  m = μ m + (1 − dampening) g, at first m = g
+    ///
+    /// w −= lr m, with Nesterov lr (g + μ m)
     pub struct Sgd {
         /// Momentum.
         momentum: f64 = 0.0, in AtLeast(0.0);
@@ -77,10 +79,17 @@ impl Rule for Sgd {
 
 #[cfg(test)]
 mod tests {
-    use crate::optim::testing::{F32, F64, agrees};
+    use super::Sgd;
+    use crate::optim::testing::{F32, F64, agrees, kept};
 
     #[test]
     fn agrees_with_pytorch() {
         agrees(include_str!("../../tests/fixtures/optim/sgd.json"), F64, F32);
+    }
+
+    #[test]
+    fn only_momentum_takes_memory() {
+        assert_eq!(kept(Sgd::default()), 0);
+        assert_eq!(kept(Sgd { momentum: 0.9, ..Sgd::default() }), 28);
     }
 }

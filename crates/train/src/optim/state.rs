@@ -64,12 +64,12 @@ impl Optimizer {
         }
     }
 
-    /// The tensors to save, in a fixed order: `exp_avg.layers.0.weight` and the like, L-BFGS's steps from
-    /// the oldest as `s.0.…` and `y.0.…`, and the running average as `ema.…`.
+    /// The tensors to save, in a fixed order: `exp_avg.layers.0.weight` and the like, L-BFGS's
+    /// steps from the oldest as `s.0.…` and `y.0.…`, and the running average as `ema.…`.
     ///
     /// # Errors
-    /// The parameters differ from those at the start, the averaged weights are swapped in, or this is a
-    /// plan.
+    /// The parameters differ from those at the start, the averaged weights are swapped in, or this
+    /// is a plan.
     pub fn state_tensors<'a>(&'a self, params: &Params) -> Result<Vec<(String, TensorRef<'a>)>> {
         self.check(params)?;
         let arrays: Vec<&Tensor> =
@@ -85,8 +85,8 @@ impl Optimizer {
         Ok(tensors.collect())
     }
 
-    /// Takes up a saved state: the next steps have the same bits as if the optimiser had never stopped.
-    /// A state that does not fit changes nothing.
+    /// Takes up a saved state: the next steps have the same bits as if the optimiser had never
+    /// stopped. A state that does not fit changes nothing.
     ///
     /// # Errors
     /// A tensor is missing, unknown, or of another shape or type; the numbers are of another rule.
@@ -141,7 +141,8 @@ impl Optimizer {
         let kind = self.config.kind;
         if scalars.kind != kind {
             let message = format!(
-                "was saved by {}, the recipe asks for {kind}; resume with the recipe that the run was started with",
+                "was saved by {}, the recipe asks for {kind}; resume with the recipe that the run was \
+                 started with",
                 scalars.kind
             );
             return Err(Error::State { name: "kind".into(), message });

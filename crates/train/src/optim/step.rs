@@ -1,4 +1,4 @@
-//! The two passes of a step over the arena: the gradient's norm, then the update.
+//! One step's two passes over the arena: the norm of the gradient, then the update.
 
 use super::layout::{Group, Layout};
 use ff_kernels::{Float, for_ranges, for_rows, sum_of};
@@ -33,7 +33,7 @@ struct Terms<T> {
 impl<T: Float> Terms<T> {
     #[inline(always)]
     fn penalised(&self, g: T, w: T) -> T {
-        // One choice after the other, which vectors can do; the same holds for clipping.
+        // One choice after the other, as vectors can do; the same holds for clipping.
         let l1 = if w > T::ZERO { self.l1 } else { T::ZERO };
         let l1 = if w < T::ZERO { -self.l1 } else { l1 };
         g * self.scale + l1 + self.l2 * w
@@ -66,10 +66,10 @@ impl Step<'_> {
         group.l1 == 0.0 && group.l2 == 0.0 && self.clip_value.is_none()
     }
 
-    /// ‖g‖ over all parameters: partial sums by piece in f64, added in the order of the pieces; infinite or NaN where any
-    /// gradient is, even one that clipping by value would hide.
+    /// ‖g‖ over all parameters: partial sums by piece in f64, added in the order of the pieces. It
+    /// is infinite or NaN if any gradient is, even one that clipping by value would hide.
     pub(super) fn norm<T: Float>(&self, w: &[T], g: &[T], partials: &mut [f64]) -> f64 {
-        // Squares of the arena's type neither overflow nor vanish where their sum is in here.
+        // If their sum is in this range, squares of the arena's type neither overflow nor vanish.
         const SAFE: std::ops::Range<f64> = 1e-30..f64::INFINITY;
         let square_sum = self.sum_squares(w, g, partials, T::ONE);
         if SAFE.contains(&square_sum) {
@@ -111,7 +111,7 @@ impl Step<'_> {
                         #[inline(always)]
                         |g, w| {
                             let g = terms.penalised(g, w);
-                            // 0 · g is 0 where g is finite and NaN elsewhere.
+                            // 0 · g is 0 if g is finite, else NaN.
                             (terms.clipped(g) + T::ZERO * g) / unit
                         },
                     )
@@ -137,7 +137,7 @@ impl Step<'_> {
         largest
     }
 
-    /// Writes what a step would see as the gradient, before clipping by norm.
+    /// Writes the gradient as a step reads it, before clipping by norm.
     pub(super) fn gradient<T: Float>(&self, w: &[T], g: &[T], out: &mut [T]) {
         let layout = self.layout;
         for_ranges(
@@ -165,7 +165,8 @@ impl Step<'_> {
         pieces.sum()
     }
 
-    /// Updates every parameter: `rule(group)` gives the function from a gradient and \[w, state…\] to the new \[w, state…\].
+    /// Updates every parameter: `rule(group)` gives the function from a gradient and \[w, state…\]
+    /// to the new \[w, state…\].
     pub(super) fn update<T: Float, const N: usize, F: Fn(T, [T; N]) -> [T; N]>(
         &self,
         g: &[T],
@@ -175,7 +176,8 @@ impl Step<'_> {
         self.update_pieces(0, &self.layout.bounds, g, arrays, rule);
     }
 
-    /// The same for some pieces from number `first`, whose borders in `g` and the arrays are `bounds`.
+    /// The same for some pieces from number `first`, whose borders in `g` and the arrays are
+    /// `bounds`.
     pub(super) fn update_pieces<T: Float, const N: usize, F: Fn(T, [T; N]) -> [T; N]>(
         &self,
         first: usize,
@@ -215,7 +217,7 @@ impl Step<'_> {
         );
     }
 
-    /// How a group's gradient is read, from the one in the arena and the weight.
+    /// A group's gradient from the one in the arena and the weight.
     pub(super) fn reader<T: Float>(
         &self,
         group: &Group,
@@ -226,8 +228,8 @@ impl Step<'_> {
     }
 }
 
-/// Σ read(g, w)²: the squares of four values are added in their own type before they are added to sums in f64, as most
-/// of the time would go into converting.
+/// Σ read(g, w)². Four squares are added in their own type before a sum in f64 takes them in,
+/// because converting would take most of the time.
 #[inline(always)]
 fn squares<T: Float>(g: &[T], w: &[T], read: impl Fn(T, T) -> T) -> f64 {
     const LANES: usize = 16;
@@ -261,8 +263,8 @@ fn apply<T: Float, const N: usize>(
     apply_to(g, a, b, c, d, f);
 }
 
-/// The loop of [`apply`]. Each array is an argument of its own: that is how the compiler learns that they do not overlap,
-/// without which it would not compute in vectors. What is beyond `N` is empty.
+/// The loop of [`apply`]. Each array is an argument of its own, which tells the compiler that they
+/// do not overlap; otherwise it would not compute in vectors. Arrays beyond `N` are empty.
 #[inline(always)]
 fn apply_to<T: Float, const N: usize>(
     g: &[T],

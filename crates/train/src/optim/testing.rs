@@ -5,7 +5,7 @@
 use super::{Optimizer, OptimizerConfig};
 use ff_graph::{ParamKind, ParamSpec, Params};
 use ff_kernels::Float;
-use ff_tensor::{Device, Shape};
+use ff_tensor::{DType, Device, Shape};
 use serde::Deserialize;
 
 /// The largest difference in f64, relative to 1 or to the value if that is larger.
@@ -77,4 +77,15 @@ fn set<T: Float>(to: &mut [T], from: &[f64], scale: f64) {
 fn difference(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     let pairs = found.iter().flatten().zip(expected.iter().flatten());
     pairs.map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f64::max)
+}
+
+/// The values that a rule keeps for a weight [4, 6] and a bias [4].
+pub(super) fn kept(config: impl Into<OptimizerConfig>) -> usize {
+    let specs = vec![
+        ParamSpec::new("weight", [4, 6], ParamKind::Weight),
+        ParamSpec::new("bias", [4], ParamKind::Bias),
+    ];
+    let device = Device::planning();
+    let params = Params::allocate(&device, DType::F32, specs, true).unwrap();
+    Optimizer::new(&config.into(), &params, &device).unwrap().state_bytes() / 4
 }

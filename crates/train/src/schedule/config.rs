@@ -7,8 +7,8 @@ use ff_settings::{ConfigError, Range};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-/// The table `[schedule]` of a recipe: a shape with its settings, after a warm-up. Keys that are left
-/// out have PyTorch's defaults.
+/// The table `[schedule]` of a recipe: a shape with its settings, after a warm-up. Keys that are
+/// left out have PyTorch's defaults.
 ///
 /// ```
 /// use ff_train::schedule::{Cosine, ScheduleConfig, Span};
@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 pub struct ScheduleConfig {
     /// The shape.
     pub kind: ScheduleKind,
-    /// The rate rises in a straight line over this many steps, or this share of all steps, before the
-    /// shape begins. Default: 0.
+    /// The rate rises in a straight line over this many steps, or this share of all steps, before
+    /// the shape begins. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
-    /// The share of the rate at the start of the warm-up. Default: 1 / (warmup + 1), so that step t has
-    /// (t + 1) / (warmup + 1).
+    /// The share of the rate at the start of the warm-up. Default: 1 / (warmup + 1), so that step t
+    /// has (t + 1) / (warmup + 1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_start: Option<f64>,
     /// The keys of the shape.

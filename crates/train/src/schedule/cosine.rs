@@ -6,8 +6,9 @@ use ff_settings::Range::{Above, AtLeast};
 use std::f64::consts::PI;
 
 keyed! {
-    /// min_lr + (lr − min_lr) (1 + cos(π t / T)) / 2 (`CosineAnnealingLR`), or with `cycle` the same from
-    /// the beginning again and again (`CosineAnnealingWarmRestarts`): Loshchilov and Hutter 2017.
+    /// min_lr + (lr − min_lr) (1 + cos(π t / T)) / 2 (`CosineAnnealingLR`), or with `cycle` the
+    /// same from the beginning again and again (`CosineAnnealingWarmRestarts`): Loshchilov and
+    /// Hutter 2017.
     pub struct Cosine {
         /// The length of the first cycle, in steps or as a share of all steps.
         cycle: Option<Span> = None, in Above(0.0), shown "one cycle without restart";

@@ -18,7 +18,7 @@ impl Shape for Exponential {
 
     fn check(&self) -> Result<(), ConfigError> {
         if self.gamma.is_none() {
-            let message = "is required for exponential: what each step multiplies the rate with, such as 0.9995";
+            let message = "is required for exponential: the factor of each step, such as 0.9995";
             return Err(ConfigError::new("gamma", message));
         }
         Ok(())

@@ -4,7 +4,7 @@ use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How rates are swept in search of one to begin with.
+/// The sweep of rates in search of one to begin with.
 ///
 /// ```
 /// let config = ff_train::schedule::FinderConfig::default();
@@ -17,11 +17,11 @@ pub struct FinderConfig {
     pub start: f64,
     /// The last rate.
     pub end: f64,
-    /// How many rates, evenly spaced on a logarithmic scale.
+    /// The number of rates, evenly spaced on a logarithmic scale.
     pub steps: usize,
     /// The decay of the running mean of the losses; 0 for the losses themselves.
     pub smoothing: f64,
-    /// Stop where the smoothed loss is this many times the lowest so far.
+    /// The sweep ends where the smoothed loss is this many times the lowest so far.
     pub divergence: f64,
 }
 
@@ -57,7 +57,7 @@ impl FinderConfig {
     }
 }
 
-/// What a sweep found.
+/// The result of a sweep.
 ///
 /// ```
 /// use ff_train::schedule::{FinderConfig, find_lr};
@@ -77,8 +77,8 @@ pub struct FinderReport {
     pub losses: Vec<f64>,
     /// The running mean of the losses, corrected for its start from zero.
     pub smoothed: Vec<f64>,
-    /// The suggestion: where the loss, smoothed without lag, falls most steeply along the logarithm of the rate on its way
-    /// to the lowest point. `None` where it never falls.
+    /// The suggestion: where the loss, smoothed without lag, falls most steeply along the logarithm
+    /// of the rate before its lowest point. `None` if it never falls.
     pub steepest: Option<f64>,
     /// The rate of the lowest smoothed loss divided by ten, the other usual choice.
     pub tenth_of_minimum: Option<f64>,
@@ -86,14 +86,14 @@ pub struct FinderReport {
     pub diverged: bool,
 }
 
-/// Sweeps the learning rate from small to large, one training step each, and suggests the rate at which the loss falls
-/// most steeply: Smith 2015, section 3.3.
+/// Sweeps the learning rate from small to large, one training step each, and suggests the rate at
+/// which the loss falls most steeply: Smith 2015, section 3.3.
 ///
-/// `step` makes one training step at a rate and gives its loss. It changes the model: the caller takes a copy before and
-/// puts it back after.
+/// `step` makes one training step at a rate and gives its loss. The caller keeps a copy of the
+/// model if it is needed after.
 ///
 /// # Errors
-/// The config does not hold together, or `step` fails.
+/// The config contradicts itself, or `step` fails.
 pub fn find_lr<E: From<ConfigError>>(
     config: &FinderConfig,
     mut step: impl FnMut(f64) -> Result<f64, E>,
@@ -125,14 +125,14 @@ pub fn find_lr<E: From<ConfigError>>(
     Ok(report)
 }
 
-/// The share of its depth that a fall has to have left behind for its steepest place to be looked for.
+/// The steepest place is sought after this share of the fall.
 const UNDER_WAY: f64 = 0.1;
 
 /// Where the loss falls most steeply on its way to the lowest point.
 ///
-/// The running mean is taken backward once more, which undoes its lag. The way down starts where the loss leaves its
-/// plateau, the median up to the lowest point, for good: at rates too small to change anything, batches differ by chance,
-/// and the first few means hold too little to even that out.
+/// A second running mean, backward, undoes the lag of the first. The way down starts where the loss
+/// leaves its plateau, the median up to the lowest point, for good: at rates too small to change
+/// anything, batches differ by chance, and the first few means hold too little to even that out.
 fn steepest(report: &FinderReport, smoothing: f64) -> Option<f64> {
     let lowest = (0..report.smoothed.len())
         .min_by(|&a, &b| report.smoothed[a].total_cmp(&report.smoothed[b]))?;

@@ -1,5 +1,5 @@
-//! Schedules of the learning rate, PyTorch's `torch.optim.lr_scheduler` with a step as the unit, and the
-//! search for a rate to begin with.
+//! Schedules of the learning rate, PyTorch's `torch.optim.lr_scheduler` with a step as the unit,
+//! and the search for a rate to begin with.
 //!
 //! A schedule is one file here and one line in [`registry`].
 

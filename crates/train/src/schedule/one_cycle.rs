@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
 keyed! {
-    /// Up from lr / div_factor to lr within pct_start, then down to lr / div_factor / final_div_factor:
-    /// Smith and Topin 2018 (`OneCycleLR` with `cycle_momentum=False`).
+    /// Up from lr / div_factor to lr within pct_start, then down to lr / div_factor /
+    /// final_div_factor: Smith and Topin 2018 (`OneCycleLR` with `cycle_momentum=False`).
     pub struct OneCycle {
         /// The share of steps on the way up.
         pct_start: f64 = 0.3, in Unit;
@@ -41,8 +41,8 @@ impl Shape for OneCycle {
         let start = lr / self.div_factor;
         let end = start / self.final_div_factor;
         let (total, step) = (total as f64, step as f64);
-        // The end of each phase and its rate; as in PyTorch the last step, not the one after it, has the
-        // last rate.
+        // The end of each phase and its rate; as in PyTorch the last step, not the one after it,
+        // has the last rate.
         let phases: &[(f64, f64)] = if self.three_phase {
             &[(up * total - 1.0, lr), (2.0 * up * total - 2.0, start), (total - 1.0, end)]
         } else {

@@ -44,7 +44,7 @@ impl Schedule {
         Ok(Self { config: config.clone(), shape, lr, state: PlateauState::default() })
     }
 
-    /// The rate of step `step`, counted from 0, of `total_steps`; at and after the end that of the end.
+    /// The rate of step `step`, from 0, of `total_steps`; from the end on, the last rate.
     pub fn lr_at(&self, step: u64, total_steps: u64) -> f64 {
         let warmup = self.config.warmup.unwrap_or(Span::Steps(0)).steps(total_steps);
         if step < warmup {
@@ -59,8 +59,8 @@ impl Schedule {
         self.shape.lr(self.state.lr.unwrap_or(self.lr), step.min(total), total)
     }
 
-    /// Takes in a validation score, once an evaluation; gives the new rate if `plateau` reduces it. Other
-    /// kinds ignore scores.
+    /// Takes in a validation score, once an evaluation; gives the new rate if `plateau` reduces it.
+    /// Other kinds ignore scores.
     pub fn observe(&mut self, score: f64, higher_is_better: bool) -> Option<f64> {
         self.shape.observe(&mut self.state, self.lr, score, higher_is_better)
     }

@@ -36,8 +36,8 @@ macro_rules! registry {
         $(pub use $module::$Name;)+
 
         $crate::keys::kinds! {
-            /// The shape of a schedule after its warm-up. In the equations, lr is the optimiser's rate, t
-            /// the step and T the number of steps, both after the warm-up.
+            /// The shape of a schedule after its warm-up. In the equations, lr is the optimiser's
+            /// rate, t the step and T the number of steps, both after the warm-up.
             pub enum ScheduleKind { $($(#[$attribute])* $Name = $name,)+ }
         }
 

@@ -18,14 +18,14 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Span {
-    /// So many steps.
+    /// A number of steps.
     Steps(u64),
-    /// This share of all steps.
+    /// A share of all steps.
     Fraction(f64),
 }
 
 impl Span {
-    /// How many steps it is of `total`, rounded to the nearest.
+    /// Its steps of a total, rounded to the nearest.
     pub fn steps(self, total: u64) -> u64 {
         match self {
             Self::Steps(steps) => steps,

@@ -30,8 +30,8 @@ impl Shape for Step {
 
     fn check(&self) -> Result<(), ConfigError> {
         if self.step_size.is_some() == self.milestones.is_some() {
-            let message = "or `milestones` is required for step, and not both: after how many steps the rate drops, \
-                 such as 0.3 for 30 % of all steps";
+            let message = "or `milestones` is required for step, and not both: after how many steps \
+                           the rate drops, such as 0.3 for 30 % of all steps";
             return Err(ConfigError::new("step_size", message));
         }
         Ok(())

@@ -10,8 +10,8 @@ use crate::optim::first_non_finite_gradient;
 const DIVERGED: f64 = 100.0;
 
 impl Trainer {
-    /// Runs a bad batch again, looking at every value, to name the operation and the parameters where it
-    /// went wrong.
+    /// Runs a bad batch again, looking at every value, to name the operation and the parameters
+    /// where it went wrong.
     pub(super) fn loss_not_finite(
         &mut self,
         objective: &mut dyn Objective,

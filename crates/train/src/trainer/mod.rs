@@ -79,16 +79,16 @@ impl Trainer {
         }
     }
 
-    /// The same trainer with epochs of so many optimiser steps in place of passes over the rows, for data
-    /// too large to wait for a whole pass. The last, smaller step of a pass is left out.
+    /// The same trainer with epochs of so many optimiser steps in place of passes over the rows,
+    /// for data too large to wait for a whole pass. The last, smaller step of a pass is left out.
     #[must_use]
     pub fn with_period(mut self, steps: u64) -> Self {
         self.batches.period = Some(steps.max(1));
         self
     }
 
-    /// The same trainer without a copy of the best weights in memory; [`Objective::after_epoch`] may keep
-    /// them.
+    /// The same trainer without a copy of the best weights in memory; [`Objective::after_epoch`]
+    /// may keep them.
     #[must_use]
     pub fn without_best(mut self) -> Self {
         self.holds_best = false;
@@ -110,7 +110,8 @@ impl Trainer {
         self.graph
     }
 
-    /// Takes up the state of a checkpoint. The resumed run gives the bits of a run that never stopped.
+    /// Takes up the state of a checkpoint. The resumed run gives the bits of a run that never
+    /// stopped.
     ///
     /// # Errors
     /// The checkpoint is of another model, optimiser or kernel path.
@@ -118,17 +119,19 @@ impl Trainer {
         let Self { graph, optimizer, schedule, best, .. } = self;
         checkpoint.restore(graph.params_mut(), optimizer, schedule, best)?;
         self.progress = checkpoint.progress().clone();
-        // The file of the best weights may be newer than the checkpoint, or gone: it is written anew.
+        // The file of the best weights may be newer than the checkpoint, or gone: it is written
+        // anew.
         self.best_saved = None;
         Ok(())
     }
 
-    /// Trains until the epochs are over, the score stops improving, or the observer asks to stop; then
-    /// puts the best weights back. Saves the state to `checkpoint` from time to time, always before it
-    /// returns.
+    /// Trains until the epochs are over, the score stops improving, or the observer asks to stop;
+    /// then puts the best weights back. Saves the state to `checkpoint` from time to time, always
+    /// before it returns.
     ///
     /// # Errors
-    /// The loss is not finite (the last good state is saved), an operation failed, or the disk is full.
+    /// The loss is not finite (the last good state is saved), an operation failed, or the disk is
+    /// full.
     pub fn fit(
         &mut self,
         objective: &mut dyn Objective,

@@ -8,11 +8,12 @@ use ff_settings::ConfigError;
 
 impl Trainer {
     /// Sweeps the learning rate from small to large, a training step each, and suggests one: see
-    /// [`schedule::find_lr`]. The schedule plays no part, and the trainer is used up with its parameters.
+    /// [`schedule::find_lr`]. The schedule plays no part, and the trainer is used up with its
+    /// parameters.
     ///
     /// # Errors
-    /// The config contradicts itself, the optimiser has no rate to search for (L-BFGS), there are no rows,
-    /// or an operation failed.
+    /// The config contradicts itself, the optimiser has no rate to search for (L-BFGS), there are
+    /// no rows, or an operation failed.
     pub fn find_lr(
         mut self,
         objective: &mut dyn Objective,
@@ -21,7 +22,8 @@ impl Trainer {
         if self.optimizer.needs_closure() {
             return Err(ConfigError::new(
                 "optimizer.kind",
-                "L-BFGS searches along a line at every step and hardly depends on its rate; leave it at its default",
+                "L-BFGS searches along a line at every step and hardly depends on its rate; leave it at \
+                 its default",
             )
             .into());
         }

@@ -38,8 +38,8 @@ impl History {
         (0..self.len).map(move |age| (oldest + age) % capacity)
     }
 
-    /// d = −H g by the two loops over the steps, newest to oldest and back (Nocedal and Wright 2006,
-    /// algorithm 7.4).
+    /// d = −H g by the two loops over the steps, newest to oldest and back (Nocedal and Wright
+    /// 2006, algorithm 7.4).
     pub(super) fn direction<T: Float>(
         &mut self,
         cpu: &CpuDevice,
@@ -62,7 +62,8 @@ impl History {
         Ok(())
     }
 
-    /// Takes in the step s = t · direction with y = new − old, in place of the oldest if the ring is full.
+    /// Takes in the step s = t · direction with y = new − old, in place of the oldest if the ring
+    /// is full.
     pub(super) fn remember<T: Float>(
         &mut self,
         cpu: &CpuDevice,

@@ -90,7 +90,8 @@ struct Numbers {
 const GRADIENTS: usize = 4;
 
 impl Rule for LbfgsRule {
-    /// The pairs of the history, the direction, the weights that a search starts from, the gradients.
+    /// The pairs of the history, the direction, the weights that a search starts from, the
+    /// gradients.
     fn arrays(&self, layout: &Layout) -> Vec<Array> {
         let pairs = 0..2 * self.history.capacity();
         let pairs = pairs.map(|i| Array::whole(["s", "y"][i % 2], layout, None));
@@ -242,8 +243,8 @@ impl<C: Closure> Descent<'_, C> {
         Ok(())
     }
 
-    /// Evaluates at start + t · direction and keeps the gradient in a slot; an infinite loss if anything
-    /// there is not finite, from which every search turns back.
+    /// Evaluates at start + t · direction and keeps the gradient in a slot; an infinite loss if
+    /// anything there is not finite, from which every search turns back.
     fn try_at<T: Float>(&mut self, t: f64, slot: usize) -> Result<Trial, C::Error> {
         self.move_to::<T>(t)?;
         let loss = self.evaluate::<T>(slot)?.unwrap_or(f64::INFINITY);
@@ -252,7 +253,8 @@ impl<C: Closure> Descent<'_, C> {
         Ok(Trial { t, loss, slope, slot })
     }
 
-    /// The mean loss with its penalty, and its gradient into a slot; `None` if either is not finite.
+    /// The mean loss with its penalty, and its gradient into a slot; `None` if either is not
+    /// finite.
     fn evaluate<T: Float>(&mut self, slot: usize) -> Result<Option<f64>, C::Error> {
         let LossSum { sum, count } = self.closure.evaluate()?;
         self.evaluations += 1;
