@@ -27,7 +27,7 @@ pub enum Value {
 }
 
 /// A type of setting.
-pub trait Setting: Clone + PartialEq {
+pub trait Setting: Clone + PartialEq + JsonSchema {
     /// What a value must be, as in "expected a number".
     const EXPECTED: &'static str;
 
@@ -44,6 +44,11 @@ pub trait Setting: Clone + PartialEq {
     fn check(&self, key: &str, range: Range) -> Result<(), ConfigError> {
         let _ = (key, range);
         Ok(())
+    }
+
+    /// The JSON schema of a key that may be left out.
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Option<Self>>()
     }
 }
 
@@ -144,6 +149,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn check(&self, key: &str, range: Range) -> Result<(), ConfigError> {
         self.as_ref().map_or(Ok(()), |x| x.check(key, range))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
     }
 }
 
@@ -279,7 +288,7 @@ macro_rules! keyed {
                             $crate::keys::Setting::check(&x, stringify!($key), range)
                         })
                     },
-                    schema: |generator| generator.subschema_for::<Option<$type>>(),
+                    schema: |generator| <$type as $crate::keys::Setting>::schema(generator),
                 },
             )*];
 
