@@ -1,7 +1,6 @@
 //! Every optimiser: its type and its name in a recipe.
 
 use super::rule::registry;
-use super::{adagrad, adam, lbfgs, lion, muon, rmsprop, sgd};
 
 registry! {
     sgd::Sgd = "sgd",

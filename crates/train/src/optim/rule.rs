@@ -170,7 +170,7 @@ impl Facts {
 /// Makes the kinds, and the one type that holds any rule.
 macro_rules! registry {
     ($($(#[$attribute:meta])* $module:ident::$Name:ident = $name:literal,)+) => {
-        $(pub use $module::$Name;)+
+        $(pub use super::$module::$Name;)+
 
         $crate::keys::kinds! {
             /// The rule that turns gradients into updates.

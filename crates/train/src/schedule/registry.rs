@@ -1,10 +1,6 @@
 //! Every schedule: its type and its name in a recipe.
 
 use super::shape::registry;
-use super::{
-    constant, cosine, exponential, linear, one_cycle, plateau, polynomial, step,
-    warmup_stable_decay,
-};
 
 registry! {
     #[default] constant::Constant = "constant",

@@ -33,7 +33,7 @@ pub(super) trait Shape: Keyed {
 /// Makes the kinds, and the one type that holds any shape.
 macro_rules! registry {
     ($($(#[$attribute:meta])* $module:ident::$Name:ident = $name:literal,)+) => {
-        $(pub use $module::$Name;)+
+        $(pub use super::$module::$Name;)+
 
         $crate::keys::kinds! {
             /// The shape of a schedule after its warm-up. In the equations, lr is the optimiser's
