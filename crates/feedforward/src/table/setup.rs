@@ -9,7 +9,6 @@ use ff_nn::models::{Mlp, MlpConfig};
 use ff_nn::{Builder, Loss, Precision};
 use ff_table::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_tensor::{DType, Device};
-use ff_train::optim::OptimizerKind;
 use ff_train::{TrainConfig, Trainer};
 
 /// A network for encoded rows, and what its outputs mean.
