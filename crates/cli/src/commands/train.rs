@@ -144,7 +144,7 @@ fn with_state(error: Error, run: Option<&Path>) -> Failure {
         }
         Error::File(formats::Error::Io { .. })
         | Error::Train(trainer::Error::File(formats::Error::Io { .. }))
-        | Error::Train(trainer::Error::Judged(_)) => {
+        | Error::Train(trainer::Error::AfterEpoch(_)) => {
             format!("what was saved before is whole; resume with {resume}")
         }
         _ => return error.into(),
