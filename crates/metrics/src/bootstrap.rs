@@ -1,5 +1,6 @@
 //! Intervals: how far a score may be from its true value on rows like these.
 
+use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use super::MetricError;
@@ -92,21 +93,24 @@ pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
 /// let bootstrap = ff_metrics::Bootstrap::default();
 /// assert_eq!((bootstrap.resamples, bootstrap.seed), (1000, 0));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bootstrap {
+#[derive(Debug, Clone, Copy)]
+pub struct Bootstrap<'a> {
     /// The number of resamples, at least 2.
     pub resamples: usize,
     /// The seed.
     pub seed: u64,
+    /// The threads that resamples are judged on; the calling one by default. Results do not depend
+    /// on it.
+    pub threads: Option<&'a ThreadPool>,
 }
 
-impl Default for Bootstrap {
+impl Default for Bootstrap<'_> {
     fn default() -> Self {
-        Self { resamples: 1000, seed: 0 }
+        Self { resamples: 1000, seed: 0, threads: None }
     }
 }
 
-impl Bootstrap {
+impl Bootstrap<'_> {
     /// The interval of a mean over parts, each with its sum and its count; `None` for fewer than
     /// ten.
     ///

@@ -32,7 +32,7 @@ const TOP_CONFUSIONS: usize = 10;
 /// let options = ClassificationOptions { threshold: Some(0.3), ..ClassificationOptions::default() };
 /// assert_eq!(options.bins, 15);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ClassificationOptions<'a> {
     /// The positive class of two; by default class 1.
     pub positive: Option<usize>,
@@ -55,7 +55,7 @@ pub struct ClassificationOptions<'a> {
     /// Points that a curve has at most; 0 leaves curves out.
     pub curve_points: usize,
     /// How intervals are made; `None` leaves out intervals and verdict.
-    pub bootstrap: Option<Bootstrap>,
+    pub bootstrap: Option<Bootstrap<'a>>,
 }
 
 impl Default for ClassificationOptions<'_> {

@@ -18,7 +18,7 @@ use super::{
 /// use ff_metrics::RegressionOptions;
 /// assert_eq!(RegressionOptions::default().plot_points, 1000);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct RegressionOptions<'a> {
     /// The weight of each row; by default 1.
     pub weights: Option<&'a [f32]>,
@@ -32,7 +32,7 @@ pub struct RegressionOptions<'a> {
     /// Bars of the histogram of residuals; 0 leaves it out.
     pub bins: usize,
     /// How intervals are made; `None` leaves out intervals and verdict.
-    pub bootstrap: Option<Bootstrap>,
+    pub bootstrap: Option<Bootstrap<'a>>,
 }
 
 impl Default for RegressionOptions<'_> {

@@ -4,6 +4,7 @@
 //! others, never shows.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ff_kernels::{Work, dispatch};
 use ff_tensor::{Device, Key};
@@ -17,13 +18,10 @@ pub(super) const LANES: usize = 8;
 /// The number of draws of each row, in each of some resamples.
 pub(super) type Counts = [[u8; LANES]];
 
-/// Threads that judge: each holds the counts of its own resamples.
-const MAX_THREADS: usize = 8;
-
 /// Blocks of random numbers drawn at a time.
 const BLOCKS: usize = 16;
 
-impl Bootstrap {
+impl Bootstrap<'_> {
     /// Draws resamples of as many rows and judges them: what `judge` makes of each lane's counts,
     /// in the order of the resamples.
     pub(super) fn resample<T: Send>(
@@ -33,31 +31,28 @@ impl Bootstrap {
         judge: impl Fn(&Counts) -> [T; LANES] + Sync,
     ) -> Vec<T> {
         let groups = resamples.div_ceil(LANES);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         let next = AtomicUsize::new(0);
-        let work = || {
+        let judged = Mutex::new(Vec::with_capacity(groups));
+        // A task for each thread, which keeps its memory from group to group.
+        let work = |_| {
             let mut drawn = vec![0; rows * LANES];
             let mut counts = vec![[0; LANES]; rows];
-            let mut done = Vec::new();
             loop {
                 let group = next.fetch_add(1, Ordering::Relaxed);
                 if group >= groups {
-                    return done;
+                    return;
                 }
                 self.draw_group(group * LANES, &mut drawn, &mut counts);
-                done.push((group, judge(&counts)));
+                let values = judge(&counts);
+                judged.lock().unwrap_or_else(PoisonError::into_inner).push((group, values));
             }
         };
-        let mut judged: Vec<(usize, [T; LANES])> = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads.min(groups)).map(|_| scope.spawn(work)).collect();
-            let own = work();
-            // A helper that panicked panics here too, as it would have without threads.
-            let theirs = helpers.into_iter().flat_map(|helper| match helper.join() {
-                Ok(done) => done,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            own.into_iter().chain(theirs).collect()
-        });
+        match self.threads {
+            Some(threads) => threads.run(threads.count().min(groups), &work),
+            None => work(0),
+        }
+        let mut judged: Vec<(usize, [T; LANES])> =
+            judged.into_inner().unwrap_or_else(PoisonError::into_inner);
         judged.sort_by_key(|(group, _)| *group);
         judged.into_iter().flat_map(|(_, values)| values).take(resamples).collect()
     }
@@ -133,7 +128,7 @@ mod tests {
 
     #[test]
     fn lanes_hold_what_single_numbers_draw() {
-        let bootstrap = Bootstrap { resamples: 11, seed: 3 };
+        let bootstrap = Bootstrap { resamples: 11, seed: 3, ..Bootstrap::default() };
         for rows in [1, 3, 63, 64, 65, 1000] {
             let judge = |counts: &Counts| {
                 std::array::from_fn(|l| counts.iter().map(|lanes| lanes[l]).collect::<Vec<u8>>())

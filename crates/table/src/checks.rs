@@ -2,26 +2,28 @@
 
 use std::collections::{HashMap, HashSet};
 
+use ff_tensor::ThreadPool;
+
 use crate::config::Task;
 use crate::note::Note;
 use crate::number::format_number;
-use crate::rng::{AsItIs, mix};
+use crate::rng::{IdentityHash, mix};
 use crate::schema::{ColumnSchema, Kind, Role, Schema, set_kind};
 use crate::split::Parts;
 use crate::table::{Table, Values};
 use crate::target::TargetSchema;
-use crate::threads;
 use crate::transforms::Encoded;
 
 mod leak;
 
 /// The data that is checked.
-pub(crate) struct Facts<'a> {
+pub(crate) struct CheckedData<'a> {
     pub(crate) table: &'a Table,
     pub(crate) schema: &'a Schema,
     pub(crate) target: &'a TargetSchema,
     pub(crate) parts: &'a Parts,
     pub(crate) train: &'a Encoded,
+    pub(crate) threads: &'a ThreadPool,
 }
 
 /// A column with a larger share of gaps is pointed at.
@@ -37,17 +39,17 @@ const MANY_REPEATED: f64 = 0.01;
 const PIECE: usize = 4096;
 
 /// All findings, in a fixed order.
-pub(crate) fn run(facts: &Facts<'_>) -> Vec<Note> {
+pub(crate) fn run(data: &CheckedData<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
-    target(facts, &mut notes);
-    columns(facts, &mut notes);
-    repeats(facts, &mut notes);
-    leak::find(facts, &mut notes);
+    target(data, &mut notes);
+    columns(data, &mut notes);
+    repeats(data, &mut notes);
+    leak::find(data, &mut notes);
     notes
 }
 
-fn target(facts: &Facts<'_>, notes: &mut Vec<Note>) {
-    let target = facts.target;
+fn target(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
+    let target = data.target;
     if target.ambiguous {
         let mut note = Note::info(format!("the task may be another: {}", target.reason));
         note.undo.clone_from(&target.undo);
@@ -84,7 +86,7 @@ fn target(facts: &Facts<'_>, notes: &mut Vec<Note>) {
             .column(&target.column),
         );
     }
-    if let Some(crate::target::Target::Class(classes)) = &facts.train.target {
+    if let Some(crate::target::Target::Class(classes)) = &data.train.target {
         let lacking: Vec<_> = (0..target.classes.len())
             .filter(|&i| !classes.contains(&(i as i32)))
             .map(|i| format!("`{}`", target.classes[i]))
@@ -99,8 +101,8 @@ fn target(facts: &Facts<'_>, notes: &mut Vec<Note>) {
     }
 }
 
-fn columns(facts: &Facts<'_>, notes: &mut Vec<Note>) {
-    for column in &facts.schema.columns {
+fn columns(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
+    for column in &data.schema.columns {
         let stats = &column.stats;
         if column.role == Role::Dropped {
             if column.kind != Kind::Drop && column.undo.is_some() {
@@ -146,25 +148,31 @@ fn category(column: &ColumnSchema, notes: &mut Vec<Note>) {
 }
 
 /// Rows that repeat an earlier row of `rows` in the features and the target, ascending.
-pub(crate) fn repeated(table: &Table, schema: &Schema, rows: &[usize]) -> Vec<usize> {
-    let mut hashes = hashes(table, schema, Role::Feature);
-    add_target(&mut hashes, table, schema);
+pub(crate) fn repeated(
+    table: &Table,
+    schema: &Schema,
+    rows: &[usize],
+    threads: &ThreadPool,
+) -> Vec<usize> {
+    let mut hashes = hashes(table, schema, Role::Feature, threads);
+    add_target(&mut hashes, table, schema, threads);
     repeats_of(&hashes, rows)
 }
 
 fn repeats_of(hashes: &[u64], rows: &[usize]) -> Vec<usize> {
-    let mut seen: HashSet<u64, AsItIs> = HashSet::with_capacity_and_hasher(rows.len(), AsItIs);
+    let mut seen: HashSet<u64, IdentityHash> =
+        HashSet::with_capacity_and_hasher(rows.len(), IdentityHash);
     rows.iter().copied().filter(|&row| !seen.insert(hashes[row])).collect()
 }
 
-fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
-    let Facts { table, schema, parts, .. } = facts;
+fn repeats(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
+    let CheckedData { table, schema, parts, threads, .. } = data;
     let mut rows: Vec<usize> =
         parts.train.iter().chain(&parts.valid).chain(&parts.test).copied().collect();
     rows.sort_unstable();
-    let features = hashes(table, schema, Role::Feature);
+    let features = hashes(table, schema, Role::Feature, threads);
     let mut whole = features.clone();
-    add_target(&mut whole, table, schema);
+    add_target(&mut whole, table, schema, threads);
     let inside = repeats_of(&whole, &rows);
     drop(whole);
     if inside.is_empty() {
@@ -179,8 +187,8 @@ fn repeats(facts: &Facts<'_>, notes: &mut Vec<Note>) {
         );
         notes.push(level(inside.len(), rows.len(), message).undo("data.drop_duplicates=true"));
     }
-    let mut learned: HashMap<u64, usize, AsItIs> =
-        HashMap::with_capacity_and_hasher(parts.train.len(), AsItIs);
+    let mut learned: HashMap<u64, usize, IdentityHash> =
+        HashMap::with_capacity_and_hasher(parts.train.len(), IdentityHash);
     for &row in &parts.train {
         learned.entry(features[row]).or_insert(row);
     }
@@ -215,7 +223,7 @@ fn level(count: usize, of: usize, message: String) -> Note {
 }
 
 /// A hash of each row's columns of this role.
-fn hashes(table: &Table, schema: &Schema, role: Role) -> Vec<u64> {
+fn hashes(table: &Table, schema: &Schema, role: Role, threads: &ThreadPool) -> Vec<u64> {
     let columns: Vec<(u64, &Values)> = schema
         .columns
         .iter()
@@ -225,7 +233,7 @@ fn hashes(table: &Table, schema: &Schema, role: Role) -> Vec<u64> {
         .collect();
     let mut hashes = vec![0u64; table.rows()];
     let pieces: Vec<_> = hashes.chunks_mut(PIECE).enumerate().collect();
-    threads::map(pieces.into_iter(), |(piece, hashes)| {
+    threads.map(pieces, |(piece, hashes)| {
         for (salt, values) in &columns {
             let rows = piece * PIECE..piece * PIECE + hashes.len();
             let mut hashes = hashes.iter_mut();
@@ -244,8 +252,8 @@ fn hashes(table: &Table, schema: &Schema, role: Role) -> Vec<u64> {
 }
 
 /// Makes hashes of the features those of features and target.
-fn add_target(hashes: &mut [u64], table: &Table, schema: &Schema) {
-    let targets = self::hashes(table, schema, Role::Target);
+fn add_target(hashes: &mut [u64], table: &Table, schema: &Schema, threads: &ThreadPool) {
+    let targets = self::hashes(table, schema, Role::Target, threads);
     hashes.iter_mut().zip(targets).for_each(|(hash, target)| *hash = mix(*hash ^ target));
 }
 

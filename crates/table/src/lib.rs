@@ -7,6 +7,7 @@
 //!
 //! ```
 //! use ff_table::{DataConfig, prepare};
+//! use ff_tensor::Device;
 //!
 //! # let folder = std::env::temp_dir().join(format!("ff-table-lib-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder).unwrap();
@@ -17,7 +18,7 @@
 //!     target: Some("answer".into()),
 //!     ..DataConfig::default()
 //! };
-//! let prepared = prepare(&config, 0, &folder).unwrap();
+//! let prepared = prepare(&config, 0, &folder, Device::default().cpu().threads()).unwrap();
 //! assert_eq!((prepared.train.rows, prepared.valid.rows, prepared.test.rows), (42, 9, 9));
 //! assert_eq!(prepared.transforms.numeric_names(), ["x"]);
 //! # std::fs::remove_dir_all(&folder).unwrap();
@@ -37,8 +38,6 @@ pub mod source;
 mod split;
 mod table;
 mod target;
-#[doc(hidden)]
-pub mod threads;
 mod transforms;
 mod write;
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ff_tensor::ThreadPool;
+
 use crate::checks;
 use crate::config::{DataConfig, SplitKind, Task};
 use crate::error::{DataError, Result};
@@ -117,16 +119,22 @@ pub struct EncodedParts {
 /// Reads, checks, splits and encodes the data of a recipe.
 ///
 /// `seed` decides the split unless the recipe has a seed for it; a relative path starts at `base`.
+/// Results do not depend on the number of threads.
 ///
 /// # Errors
 /// [`DataError`] for a file that cannot be read, a column or target that cannot be used, a split
 /// that cannot be made.
-pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> {
+pub fn prepare(
+    config: &DataConfig,
+    seed: u64,
+    base: &Path,
+    threads: &ThreadPool,
+) -> Result<Prepared> {
     config.validate()?;
     let Some(name) = config.target.as_deref() else {
         return Err(DataError::config("data.target", "name the column to predict"));
     };
-    let LoadedFiles { table, mut source, borders } = read::read(config, base)?;
+    let LoadedFiles { table, mut source, borders } = read::read(config, base, threads)?;
     let mut notes = std::mem::take(&mut source.notes);
     let stratify = matches!(config.split.kind, SplitKind::Auto | SplitKind::Stratified)
         && borders.is_none()
@@ -134,14 +142,15 @@ pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> 
     let found = target::find(&table, name, config, stratify)?;
     let mut target = found.schema;
     let split = split_kind(config, target.task, borders.is_some())?;
-    let (plan, mut schema) = plan::plan(&table, config, &target, found.reader, &mut notes)?;
+    let (plan, mut schema) =
+        plan::plan(&table, config, &target, found.reader, threads, &mut notes)?;
 
     let mut totals = Totals { read: table.rows(), ..Totals::default() };
     let mut rows: Vec<usize> = (0..table.rows()).collect();
     leave_out(&mut rows, &mut totals, "target missing", &found.missing);
     leave_out(&mut rows, &mut totals, "the only row of its class", &found.rare);
     if config.drop_duplicates {
-        let repeated = checks::repeated(&table, &schema, &rows);
+        let repeated = checks::repeated(&table, &schema, &rows, threads);
         leave_out(&mut rows, &mut totals, "repeats an earlier row", &repeated);
     }
     let classes = plan.classes(&table, &rows, &mut target);
@@ -158,14 +167,16 @@ pub fn prepare(config: &DataConfig, seed: u64, base: &Path) -> Result<Prepared> 
     (totals.train, totals.valid, totals.test) =
         (parts.train.len(), parts.valid.len(), parts.test.len());
 
-    let EncodedParts { train, valid, test, transforms, parts } = plan.encode(&table, parts)?;
+    let EncodedParts { train, valid, test, transforms, parts } =
+        plan.encode(&table, parts, threads)?;
     plan::describe(&mut schema, &transforms, config);
-    notes.extend(checks::run(&checks::Facts {
+    notes.extend(checks::run(&checks::CheckedData {
         table: &table,
         schema: &schema,
         target: &target,
         parts: &parts,
         train: &train,
+        threads,
     }));
     let hash = source.hash.clone();
     Ok(Prepared {
@@ -243,7 +254,13 @@ impl Prepared {
     ///
     /// # Errors
     /// As [`Prepared::encode_parts`].
-    pub fn encode_fold(&self, fold: &Fold, valid: f64, seed: u64) -> Result<EncodedParts> {
+    pub fn encode_fold(
+        &self,
+        fold: &Fold,
+        valid: f64,
+        seed: u64,
+        threads: &ThreadPool,
+    ) -> Result<EncodedParts> {
         let place = |row: &usize| self.rows.binary_search(row).ok();
         let classes: Vec<i32> =
             fold.train.iter().map(|row| place(row).map_or(0, |at| self.classes[at])).collect();
@@ -257,7 +274,8 @@ impl Prepared {
             _ => split::stratified(&classes, valid, 0.0, seed),
         };
         let inner = inner.of(&fold.train);
-        self.encode_parts(Parts { train: inner.train, valid: inner.valid, test: fold.test.clone() })
+        let parts = Parts { train: inner.train, valid: inner.valid, test: fold.test.clone() };
+        self.encode_parts(parts, threads)
     }
 
     /// Fits transforms on the training rows of any parts and encodes them all.
@@ -265,7 +283,7 @@ impl Prepared {
     /// # Errors
     /// [`DataError::TooManyCategories`], or [`DataError::Value`] for a cell that a forced kind
     /// cannot read.
-    pub fn encode_parts(&self, parts: Parts) -> Result<EncodedParts> {
-        self.plan.encode(&self.table, parts)
+    pub fn encode_parts(&self, parts: Parts, threads: &ThreadPool) -> Result<EncodedParts> {
+        self.plan.encode(&self.table, parts, threads)
     }
 }

@@ -51,22 +51,22 @@ pub(crate) fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Takes keys that are hashes already as they are: hashing them again would find nothing more.
+/// Builds hashers for keys that are hashes already.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct AsItIs;
+pub(crate) struct IdentityHash;
 
-/// The hash that was taken.
+/// Gives a key as its own hash.
 #[derive(Default)]
-pub(crate) struct Taken(u64);
+pub(crate) struct IdentityHasher(u64);
 
-impl BuildHasher for AsItIs {
-    type Hasher = Taken;
-    fn build_hasher(&self) -> Taken {
-        Taken(0)
+impl BuildHasher for IdentityHash {
+    type Hasher = IdentityHasher;
+    fn build_hasher(&self) -> IdentityHasher {
+        IdentityHasher(0)
     }
 }
 
-impl Hasher for Taken {
+impl Hasher for IdentityHasher {
     fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.0 = mix(self.0 ^ u64::from(byte));

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use ff_tensor::ThreadPool;
+
 #[cfg(doc)]
 use crate::error::DataError;
 use crate::error::Result;
@@ -28,19 +30,23 @@ pub use input::{Bytes, HashedBytes, Input, io_error, not_opened};
 pub use jsonl::{JsonLines, kind as json_kind};
 pub use registry::{extension, listed, one_of};
 
-/// Reads a whole file (`-` for standard input) into a table.
+/// Reads a whole file (`-` for standard input) into a table, on the calling thread.
 ///
 /// # Errors
 /// [`DataError`], with the line where the format has lines.
 pub fn read_table(path: &Path, options: &SourceOptions) -> Result<Table> {
-    load(path, options).map(|(table, _)| table)
+    load(path, options, &ThreadPool::new(1)).map(|(table, _)| table)
 }
 
-/// Reads a whole file, and tells what was found out about it.
+/// Reads a whole file on these threads, with the facts detected about it.
 ///
 /// # Errors
 /// [`DataError`], with the line where the format has lines.
-pub fn load(path: &Path, options: &SourceOptions) -> Result<(Table, SourceInfo)> {
+pub fn load(
+    path: &Path,
+    options: &SourceOptions,
+    threads: &ThreadPool,
+) -> Result<(Table, SourceInfo)> {
     let input = Input::open(path, false)?;
     let format = options.format.unwrap_or_else(|| recognise(&input));
     let mut info = SourceInfo {
@@ -49,7 +55,7 @@ pub fn load(path: &Path, options: &SourceOptions) -> Result<(Table, SourceInfo)>
         compression: input.compression(),
         ..SourceInfo::default()
     };
-    let mut table = format.0.load(&input, options, &mut info)?;
+    let mut table = format.0.load(&input, options, &mut info, threads)?;
     if info.hash.is_empty() {
         (info.hash, info.bytes) = input.hash()?;
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
 use crate::number::{format_number, is_code, parse_number};
-use crate::rng::{AsItIs, mix};
+use crate::rng::{IdentityHash, mix};
 use crate::schema::{ColumnStats, profile};
 use crate::table::{Column, Table, Values};
 
@@ -140,7 +140,7 @@ impl LabelReader {
         mut of: impl FnMut(Option<&str>) -> T,
         mut visit: impl FnMut(usize, T),
     ) {
-        let mut known: HashMap<u64, T, AsItIs> = HashMap::default();
+        let mut known: HashMap<u64, T, IdentityHash> = HashMap::default();
         for row in rows {
             let hash = match values {
                 Values::Number(numbers) => Some(mix(numbers.get(row).to_bits())),

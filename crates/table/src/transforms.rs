@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use ff_settings::similar;
+use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
 use crate::source::SourceOptions;
 use crate::table::Table;
 use crate::target::Target;
-use crate::threads;
-use ff_settings::similar;
 
 mod category;
 mod date;
@@ -42,12 +42,12 @@ pub const FORMAT: u32 = 1;
 /// # let rows: String = (0..60).map(|i| format!("{i}.5,{}\n", ["no", "yes"][i % 2])).collect();
 /// # std::fs::write(folder.join("t.csv"), format!("x,y\n{rows}")).unwrap();
 /// # let config = DataConfig { path: "t.csv".into(), target: Some("y".into()), ..Default::default() };
-/// # let fitted = ff_table::prepare(&config, 0, &folder).unwrap().transforms;
+/// # let fitted = ff_table::prepare(&config, 0, &folder, &ff_tensor::ThreadPool::new(1)).unwrap().transforms;
 /// # std::fs::remove_dir_all(&folder).unwrap();
 /// let json = fitted.to_json();
 /// let transforms = Transforms::from_json(&json).unwrap();
 /// let new = Table::new(vec![Column::new("x", vec![1.0, 2.0].into())]).unwrap();
-/// let encoded = transforms.encode(&new).unwrap();
+/// let encoded = transforms.encode(&new, &ff_tensor::ThreadPool::new(1)).unwrap();
 /// assert_eq!((encoded.rows, encoded.n_numeric), (2, 1));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,8 +208,8 @@ impl Transforms {
     ///
     /// # Errors
     /// [`DataError::Mismatch`] with every column that is missing or of another kind.
-    pub fn encode(&self, table: &Table) -> Result<Encoded> {
-        self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), false)
+    pub fn encode(&self, table: &Table, threads: &ThreadPool) -> Result<Encoded> {
+        self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), false, threads)
     }
 
     /// Encodes every row of a table with its target and, if a column of them was named, its
@@ -218,15 +218,21 @@ impl Transforms {
     /// # Errors
     /// [`DataError::Mismatch`] as [`Transforms::encode`]; [`DataError::Target`] for a target that
     /// is missing, of a class that was not learned, or no number.
-    pub fn encode_with_target(&self, table: &Table) -> Result<Encoded> {
-        self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), true)
+    pub fn encode_with_target(&self, table: &Table, threads: &ThreadPool) -> Result<Encoded> {
+        self.encode_rows(table, &(0..table.rows()).collect::<Vec<_>>(), true, threads)
     }
 
     /// Encodes some rows of a table, in the given order.
     ///
     /// # Errors
     /// As [`Transforms::encode_with_target`].
-    pub fn encode_rows(&self, table: &Table, rows: &[usize], with_target: bool) -> Result<Encoded> {
+    pub fn encode_rows(
+        &self,
+        table: &Table,
+        rows: &[usize],
+        with_target: bool,
+        threads: &ThreadPool,
+    ) -> Result<Encoded> {
         self.check_columns(&table.source_name(), &table.names())?;
         let (n_numeric, n_categorical) = (self.n_numeric(), self.n_categorical());
         let mut encoded = Encoded {
@@ -253,7 +259,7 @@ impl Transforms {
                 (rows, numeric, categorical.next().unwrap_or_default())
             })
             .collect();
-        let found = threads::map(pieces.into_iter(), |(rows, numeric, categorical)| {
+        let found = threads.map(pieces, |(rows, numeric, categorical)| {
             let mut unreadable: Vec<Option<Unreadable>> = columns.iter().map(|_| None).collect();
             for (tile, rows) in rows.chunks(TILE).enumerate() {
                 let from = tile * TILE;

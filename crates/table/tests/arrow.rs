@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use ff_table::{BlockReader, DataError, Format, SourceOptions, Table, Values, load, read_table};
+use ff_tensor::ThreadPool;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -62,7 +63,7 @@ fn the_first_bytes_tell_arrow_whatever_the_name_says() {
     for (name, renamed) in [("types.feather", "a.csv"), ("types.arrows", "b.txt")] {
         let path = folder.path().join(renamed);
         std::fs::copy(fixture(name), &path).unwrap();
-        let (table, info) = load(&path, &SourceOptions::default()).unwrap();
+        let (table, info) = load(&path, &SourceOptions::default(), &ThreadPool::new(2)).unwrap();
         assert_eq!((table.rows(), info.describe().as_str()), (7, "arrow"), "{name}");
     }
     for name in ["a.arrow", "a.feather", "a.ipc.zst", "a.arrows.gz"] {

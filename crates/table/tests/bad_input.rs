@@ -9,6 +9,7 @@ use ff_table::{
     Column, DataConfig, DataError, Format, Kind, RowPolicy, SourceOptions, SplitKind, Table,
     TableWriter, Transforms, Values, prepare, read_table,
 };
+use ff_tensor::ThreadPool;
 
 struct Case {
     folder: tempfile::TempDir,
@@ -31,7 +32,7 @@ impl Case {
     }
 
     fn error(&self) -> DataError {
-        prepare(&self.config, 0, self.folder.path()).unwrap_err()
+        prepare(&self.config, 0, self.folder.path(), &ThreadPool::new(2)).unwrap_err()
     }
 
     /// The message and the hint must hold each of these texts.
@@ -149,11 +150,18 @@ fn a_class_with_one_row() {
         &["data.rare_classes = \"drop\"", "data.split.kind = \"random\""],
     );
     let dropped = case(&text).set(|c| c.rare_classes = RowPolicy::Drop);
-    let data = prepare(&dropped.config, 0, dropped.folder.path()).unwrap();
+    let data = prepare(&dropped.config, 0, dropped.folder.path(), &ThreadPool::new(2)).unwrap();
     assert_eq!((data.totals.read, data.totals.used, data.totals.dropped[0].rows), (31, 30, 1));
     assert!(data.totals.add_up());
     let random = case(&text).set(|c| c.split.kind = SplitKind::Random);
-    assert_eq!(prepare(&random.config, 0, random.folder.path()).unwrap().target.classes.len(), 3);
+    assert_eq!(
+        prepare(&random.config, 0, random.folder.path(), &ThreadPool::new(2))
+            .unwrap()
+            .target
+            .classes
+            .len(),
+        3
+    );
 }
 
 #[test]
@@ -167,7 +175,7 @@ fn text_or_gaps_in_a_target_of_numbers() {
     let gaps = format!("x,y\n{numbers}7,NaN\n8,\n");
     case(&gaps).says(&["2 values are missing: lines 42, 43"], &["data.missing_target = \"drop\""]);
     let dropped = case(&gaps).set(|c| c.missing_target = RowPolicy::Drop);
-    let data = prepare(&dropped.config, 0, dropped.folder.path()).unwrap();
+    let data = prepare(&dropped.config, 0, dropped.folder.path(), &ThreadPool::new(2)).unwrap();
     assert_eq!((data.totals.read, data.totals.used), (42, 40));
     case(format!("x,y\n{numbers}7,inf\n")).says(&["1 value is infinite: line 42"], &[]);
     case(format!("x,y\n{numbers}7,-3\n"))
@@ -217,10 +225,10 @@ fn ten_million_distinct_categories() {
     std::fs::write(folder.path().join("t.csv"), text).unwrap();
     let mut config =
         DataConfig { path: "t.csv".into(), target: Some("y".into()), ..DataConfig::default() };
-    let data = prepare(&config, 0, folder.path()).unwrap();
+    let data = prepare(&config, 0, folder.path(), &ThreadPool::new(2)).unwrap();
     assert_eq!(data.schema.column("x").unwrap().kind, Kind::Identifier);
     config.columns.insert("x".into(), Kind::Category.into());
-    let error = prepare(&config, 0, folder.path()).unwrap_err();
+    let error = prepare(&config, 0, folder.path(), &ThreadPool::new(2)).unwrap_err();
     assert!(matches!(error, DataError::TooManyCategories { limit: 100_000, .. }));
 }
 
@@ -289,7 +297,7 @@ fn fitted() -> Transforms {
         })
         .collect();
     let case = case(format!("age,member,joined,plan,y\n{text}"));
-    prepare(&case.config, 0, case.folder.path()).unwrap().transforms
+    prepare(&case.config, 0, case.folder.path(), &ThreadPool::new(2)).unwrap().transforms
 }
 
 fn text_table(columns: &[(&str, &str)]) -> Table {
@@ -312,10 +320,12 @@ fn text_table(columns: &[(&str, &str)]) -> Table {
 fn predicting_with_columns_missing_renamed_or_of_another_kind() {
     let transforms = fitted();
     let good = [("age", "3.5"), ("member", "no"), ("joined", "2024-02-01"), ("plan", "w")];
-    assert_eq!(transforms.encode(&text_table(&good)).unwrap().rows, 2);
+    assert_eq!(transforms.encode(&text_table(&good), &ThreadPool::new(2)).unwrap().rows, 2);
 
-    let error =
-        transforms.encode(&text_table(&[("Age", "3"), ("plan", "u"), ("joined", "2024-01-01")]));
+    let error = transforms.encode(
+        &text_table(&[("Age", "3"), ("plan", "u"), ("joined", "2024-01-01")]),
+        &ThreadPool::new(2),
+    );
     says(
         &error.unwrap_err(),
         &[
@@ -327,7 +337,7 @@ fn predicting_with_columns_missing_renamed_or_of_another_kind() {
     );
     let bad = [("age", "old"), ("member", "maybe"), ("joined", "soon"), ("plan", "w")];
     says(
-        &transforms.encode(&text_table(&bad)).unwrap_err(),
+        &transforms.encode(&text_table(&bad), &ThreadPool::new(2)).unwrap_err(),
         &[
             "column `age` should hold numbers, but row 2 holds `old`",
             "column `member` should hold `no` or `yes`, but row 2 holds `maybe`",
@@ -343,9 +353,11 @@ fn an_unknown_class_is_named_when_evaluating() {
         text_table(&[("age", "3"), ("member", "no"), ("joined", "2024-02-01"), ("plan", "u")]);
     let mut columns: Vec<Column> = table.columns().to_vec();
     columns.push(Column::new("y", Values::from_iter([Some("a"), Some("aa")])));
-    let error = fitted().encode_with_target(&Table::new(columns).unwrap()).unwrap_err();
+    let error = fitted()
+        .encode_with_target(&Table::new(columns).unwrap(), &ThreadPool::new(2))
+        .unwrap_err();
     says(&error, &["target `y`", "class `aa` was not learned", "row 2"], &["train again"]);
-    let error = fitted().encode_with_target(&table).unwrap_err();
+    let error = fitted().encode_with_target(&table, &ThreadPool::new(2)).unwrap_err();
     says(&error, &["no column `y` (the target)"], &[]);
 }
 

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use ff_table::{DataConfig, Kind, Level, Role, SplitKind, Target, Task, prepare};
+use ff_tensor::ThreadPool;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -21,7 +22,7 @@ fn config(name: &str, target: &str) -> DataConfig {
 
 #[test]
 fn digits_are_numbers() {
-    let data = prepare(&config("digits", "label"), 0, &root()).unwrap();
+    let data = prepare(&config("digits", "label"), 0, &root(), &ThreadPool::new(2)).unwrap();
     assert_eq!((data.target.task, data.target.classes.len()), (Task::Multiclass, 10));
     assert_eq!(data.target.classes[9], "9");
     assert!(data.target.ambiguous, "ten integers may be meant as numbers");
@@ -44,7 +45,8 @@ fn digits_are_numbers() {
 
 #[test]
 fn standardised_columns_have_mean_0_and_deviation_1() {
-    let data = prepare(&config("breast_cancer", "diagnosis"), 3, &root()).unwrap();
+    let data =
+        prepare(&config("breast_cancer", "diagnosis"), 3, &root(), &ThreadPool::new(2)).unwrap();
     assert_eq!(data.target.classes, ["benign", "malignant"]);
     assert_eq!((data.target.task, data.target.positive), (Task::Binary, Some(1)));
     for column in 0..data.train.n_numeric {
@@ -59,7 +61,8 @@ fn standardised_columns_have_mean_0_and_deviation_1() {
 
 #[test]
 fn diabetes_is_a_regression() {
-    let data = prepare(&config("diabetes", "progression"), 0, &root()).unwrap();
+    let data =
+        prepare(&config("diabetes", "progression"), 0, &root(), &ThreadPool::new(2)).unwrap();
     assert_eq!((data.target.task, data.split), (Task::Regression, SplitKind::Random));
     let Some(Target::Value(values)) = &data.test.target else { panic!("values") };
     let first = data.parts.test[0];
@@ -73,7 +76,7 @@ fn small_tables_are_read_as_they_are() {
     for (name, target, features, classes) in
         [("iris", "species", 4, 3), ("wine", "cultivar", 13, 3)]
     {
-        let data = prepare(&config(name, target), 1, &root()).unwrap();
+        let data = prepare(&config(name, target), 1, &root(), &ThreadPool::new(2)).unwrap();
         assert_eq!(
             (data.train.n_numeric, data.target.classes.len()),
             (features, classes),
@@ -82,14 +85,15 @@ fn small_tables_are_read_as_they_are() {
         assert!(data.schema.features().all(|c| c.kind == Kind::Number && c.role == Role::Feature));
         assert!(data.notes.iter().any(|note| note.level == Level::Pass));
     }
-    let iris = prepare(&config("iris", "species"), 1, &root()).unwrap();
+    let iris = prepare(&config("iris", "species"), 1, &root(), &ThreadPool::new(2)).unwrap();
     let repeated = iris.notes.iter().find(|note| note.message.contains("repeat an earlier row"));
     assert!(repeated.is_some(), "iris is known to hold one row twice");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits() {
-    let of = |seed| prepare(&config("wine", "cultivar"), seed, &root()).unwrap();
+    let of =
+        |seed| prepare(&config("wine", "cultivar"), seed, &root(), &ThreadPool::new(2)).unwrap();
     let (a, b, c) = (of(5), of(5), of(6));
     assert_eq!((&a.parts, &a.train, &a.transforms), (&b.parts, &b.train, &b.transforms));
     assert_eq!(a.hash, c.hash);
@@ -98,12 +102,12 @@ fn the_same_seed_gives_the_same_bits() {
 
 #[test]
 fn folds_cover_every_row_once() {
-    let data = prepare(&config("wine", "cultivar"), 0, &root()).unwrap();
+    let data = prepare(&config("wine", "cultivar"), 0, &root(), &ThreadPool::new(2)).unwrap();
     let folds = data.folds(5, 0).unwrap();
     let mut tested: Vec<usize> = folds.iter().flat_map(|fold| fold.test.clone()).collect();
     tested.sort_unstable();
     assert_eq!(tested, (0..178).collect::<Vec<_>>());
-    let parts = data.encode_fold(&folds[0], 0.2, 0).unwrap();
+    let parts = data.encode_fold(&folds[0], 0.2, 0, &ThreadPool::new(2)).unwrap();
     assert_eq!(parts.train.rows + parts.valid.rows + parts.test.rows, 178);
     assert_eq!(parts.parts.test, folds[0].test);
     assert_ne!(parts.transforms, data.transforms, "fitted on the fold's own training rows");

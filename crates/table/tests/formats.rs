@@ -9,6 +9,7 @@ use ff_table::{
     BlockReader, Column, Format, Integers, SourceOptions, Table, TableWriter, Values, load,
     read_table,
 };
+use ff_tensor::ThreadPool;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -109,7 +110,8 @@ fn numpy_errors_say_what_to_do() {
 #[test]
 fn images_find_their_labels() {
     let (table, info) =
-        load(&fixture("tiny-images-idx3-ubyte"), &SourceOptions::default()).unwrap();
+        load(&fixture("tiny-images-idx3-ubyte"), &SourceOptions::default(), &ThreadPool::new(2))
+            .unwrap();
     assert_eq!((table.rows(), table.width()), (2, 13));
     assert_eq!(numbers(&table, "pixel11"), [Some(11.0), Some(23.0)]);
     assert_eq!(texts(&table, "label"), ["7", "3"]);
@@ -120,7 +122,8 @@ fn images_find_their_labels() {
 #[test]
 fn compressed_tables_are_recognised_by_their_bytes() {
     for (name, word) in [("table.csv.gz", "gzip"), ("table.csv.zst", "zstd")] {
-        let (table, info) = load(&fixture(name), &SourceOptions::default()).unwrap();
+        let (table, info) =
+            load(&fixture(name), &SourceOptions::default(), &ThreadPool::new(2)).unwrap();
         assert_eq!(info.describe(), format!("{word}, semicolon, header"));
         assert_eq!(texts(&table, "colour"), ["rot", "grün"]);
         let folder = tempfile::tempdir().unwrap();
@@ -162,10 +165,13 @@ fn a_text_far_below_numbers_turns_the_column_into_text() {
 fn header_and_names_can_be_odd() {
     let folder = tempfile::tempdir().unwrap();
     let options = SourceOptions::default();
-    let (table, info) = load(&write(folder.path(), "n.csv", "1,2\n3,4\n"), &options).unwrap();
+    let (table, info) =
+        load(&write(folder.path(), "n.csv", "1,2\n3,4\n"), &options, &ThreadPool::new(2)).unwrap();
     assert_eq!((table.rows(), table.names().join(" ")), (2, "column_1 column_2".to_owned()));
     assert!(info.notes[0].undo.as_deref() == Some("data.header=true"));
-    let (table, info) = load(&write(folder.path(), "d.csv", "a,,a\n1,2,3\n"), &options).unwrap();
+    let (table, info) =
+        load(&write(folder.path(), "d.csv", "a,,a\n1,2,3\n"), &options, &ThreadPool::new(2))
+            .unwrap();
     assert_eq!(table.names(), ["a", "column_2", "a_2"]);
     assert!(info.notes[0].message.contains("`a_2`"));
 }

@@ -7,6 +7,7 @@ use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use ff_table::{DataConfig, prepare};
+use ff_tensor::ThreadPool;
 
 const ROWS: usize = 1_000_000;
 const COLUMNS: usize = 50;
@@ -50,7 +51,7 @@ fn a_million_rows_fit_into_two_gibibytes() {
     drop(table);
     let config = DataConfig { path, target: Some("y".into()), ..DataConfig::default() };
     let started = Instant::now();
-    let data = prepare(&config, 0, folder.path()).unwrap();
+    let data = prepare(&config, 0, folder.path(), &ThreadPool::new(2)).unwrap();
     println!("prepared: {:.2} s, peak {} MiB", started.elapsed().as_secs_f64(), peak());
     assert_eq!(data.totals.used, ROWS);
     assert!(peak() < 2048 - 512, "half a gibibyte is left for training: {} MiB", peak());

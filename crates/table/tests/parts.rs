@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use ff_table::{SourceOptions, Table, load};
+use ff_tensor::ThreadPool;
 
 /// More than three parts of half a mebibyte.
 const ROWS: u64 = 45_000;
@@ -40,7 +41,7 @@ fn both(bytes: &[u8], name: &str) -> [Result<Table, String>; 2] {
     std::fs::write(&path, bytes).unwrap();
     let limited = SourceOptions { max_rows: Some(usize::MAX), ..SourceOptions::default() };
     [SourceOptions::default(), limited].map(|options| {
-        let loaded = load(Path::new(&path), &options);
+        let loaded = load(Path::new(&path), &options, &ThreadPool::new(2));
         loaded
             .map(|(table, info)| {
                 assert_eq!(info.bytes, bytes.len() as u64);

@@ -8,6 +8,7 @@ use ff_table::{
     Coding, Column, DataConfig, Encoder, Integers, Kind, Level, Missing, Parts, Prepared, Role,
     Scaling, SplitKind, Table, Target, Task, Transforms, Values, balanced_class_weights, prepare,
 };
+use ff_tensor::ThreadPool;
 
 fn learn(text: &str, change: impl FnOnce(&mut DataConfig)) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
@@ -15,7 +16,7 @@ fn learn(text: &str, change: impl FnOnce(&mut DataConfig)) -> Prepared {
     let mut config =
         DataConfig { path: "t.csv".into(), target: Some("y".into()), ..DataConfig::default() };
     change(&mut config);
-    prepare(&config, 0, folder.path()).unwrap()
+    prepare(&config, 0, folder.path(), &ThreadPool::new(2)).unwrap()
 }
 
 /// A table of `n` rows; each column from the row's index, the target a class of two.
@@ -131,12 +132,12 @@ fn infinite_values_count_as_missing() {
 fn huge_values_stay_finite() {
     let mut transforms = learn(&csv(50, &[("x", &|i| format!("{i}.5"))]), everything).transforms;
     let table = Table::new(vec![Column::new("x", vec![1e308, -1e308, f64::NAN].into())]).unwrap();
-    let encoded = transforms.encode(&table).unwrap();
+    let encoded = transforms.encode(&table, &ThreadPool::new(2)).unwrap();
     assert!(encoded.numeric.iter().all(|x| x.is_finite()));
     if let Encoder::Number(encoder) = &mut transforms.columns[0].encoder {
         encoder.clip = Some(10.0);
     }
-    assert_eq!(transforms.encode(&table).unwrap().numeric[..2], [10.0, -10.0]);
+    assert_eq!(transforms.encode(&table, &ThreadPool::new(2)).unwrap().numeric[..2], [10.0, -10.0]);
 }
 
 #[test]
@@ -155,8 +156,14 @@ fn categories_have_slots_for_rare_unseen_and_missing() {
         Values::from_iter([Some(" green "), Some("red"), Some("blue"), Some("once"), None]),
     )])
     .unwrap();
-    let rows: Vec<Vec<f32>> =
-        data.transforms.encode(&new).unwrap().numeric.chunks(4).map(<[f32]>::to_vec).collect();
+    let rows: Vec<Vec<f32>> = data
+        .transforms
+        .encode(&new, &ThreadPool::new(2))
+        .unwrap()
+        .numeric
+        .chunks(4)
+        .map(<[f32]>::to_vec)
+        .collect();
     let slots: Vec<usize> =
         rows.iter().map(|row| row.iter().position(|&x| x == 1.0).unwrap()).collect();
     assert_eq!(slots, [0, 1, 2, 2, 3]);
@@ -168,12 +175,12 @@ fn categories_have_slots_for_rare_unseen_and_missing() {
     });
     assert_eq!(embedded.transforms.cardinalities(), [4]);
     assert_eq!(embedded.transforms.categorical_names(), ["c"]);
-    let ids = embedded.transforms.encode(&new).unwrap().categorical;
+    let ids = embedded.transforms.encode(&new, &ThreadPool::new(2)).unwrap().categorical;
     assert_eq!(ids, [1, 2, 0, 0, 3]);
     assert_eq!(embedded.transforms.feature_ranges()[0].categorical, 0..1);
 
     let sure = learn(&csv(60, &[("c", &|i| ["u", "v", "w"][i % 3].into())]), everything);
-    let encoded = sure.transforms.encode(&new).unwrap();
+    let encoded = sure.transforms.encode(&new, &ThreadPool::new(2)).unwrap();
     assert!(encoded.numeric.iter().all(|&x| x == 0.0), "no slot was trained for unseen values");
 }
 
@@ -183,7 +190,7 @@ fn categories_of_numbers_are_the_same_however_written() {
     let data = learn(&text, everything);
     let encode = |values: Values| {
         let table = Table::new(vec![Column::new("kind", values)]).unwrap();
-        data.transforms.encode(&table).unwrap().numeric
+        data.transforms.encode(&table, &ThreadPool::new(2)).unwrap().numeric
     };
     let texts = encode(Values::from_iter([Some("1"), Some("2.0"), Some(" 3 ")]));
     assert_eq!(texts, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
@@ -196,7 +203,7 @@ fn truth_values_are_the_same_however_written() {
     let data = learn(&csv(60, &[("m", &|i| ["no", "yes"][i % 2].into())]), everything);
     let encode = |values: Values| {
         data.transforms
-            .encode(&Table::new(vec![Column::new("m", values)]).unwrap())
+            .encode(&Table::new(vec![Column::new("m", values)]).unwrap(), &ThreadPool::new(2))
             .unwrap()
             .numeric
     };
@@ -212,7 +219,7 @@ fn dates_become_parts_that_differ() {
     assert_eq!(data.transforms.numeric_names(), names);
     let table =
         Table::new(vec![Column::new("d", Values::Date(vec![1_704_067_200.0, f64::NAN]))]).unwrap();
-    let encoded = data.transforms.encode(&table).unwrap().numeric;
+    let encoded = data.transforms.encode(&table, &ThreadPool::new(2)).unwrap().numeric;
     assert_eq!(encoded[..3], data.train.numeric[..3], "2024-01-01 as a date and as a text");
     assert_eq!(encoded[3..], [0.0; 3]);
 }
@@ -223,7 +230,7 @@ fn only_training_rows_decide() {
     let data = learn(&csv(60, &[("x", &outlier)]), |_| {});
     let train: Vec<usize> = (0..60).filter(|&row| row != 30).collect();
     let parts = Parts { train, valid: Vec::new(), test: vec![30] };
-    let encoded = data.encode_parts(parts).unwrap();
+    let encoded = data.encode_parts(parts, &ThreadPool::new(2)).unwrap();
     assert!(encoded.train.numeric.iter().all(|x| x.abs() < 3.0));
     assert!(encoded.test.numeric[0] > 1e5);
 }
@@ -243,7 +250,10 @@ fn transforms_survive_json() {
         let data = learn(&text, |c| c.scaling = scaling);
         let back = Transforms::from_json(&data.transforms.to_json()).unwrap();
         assert_eq!(back, data.transforms);
-        assert_eq!(back.encode_rows(&data.table, &data.parts.test, true).unwrap(), data.test);
+        assert_eq!(
+            back.encode_rows(&data.table, &data.parts.test, true, &ThreadPool::new(2)).unwrap(),
+            data.test
+        );
     }
     let data = learn(&text, |_| {});
     let Encoder::Category(c) = &data.transforms.columns[1].encoder else { panic!("a category") };
@@ -380,7 +390,7 @@ fn parts_can_be_files_of_their_own() {
     let mut config =
         DataConfig { path: "train.csv".into(), target: Some("y".into()), ..DataConfig::default() };
     config.split.test_path = Some("test.csv".into());
-    let data = prepare(&config, 0, folder.path()).unwrap();
+    let data = prepare(&config, 0, folder.path(), &ThreadPool::new(2)).unwrap();
     assert_eq!(data.split, SplitKind::Given);
     assert_eq!(
         (data.totals.read, data.totals.train, data.totals.valid, data.totals.test),

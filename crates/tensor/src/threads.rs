@@ -160,6 +160,32 @@ impl ThreadPool {
         }
     }
 
+    /// The results of independent tasks, one for each item, in the order of the items.
+    ///
+    /// # Panics
+    /// A task panicked.
+    ///
+    /// ```
+    /// let pool = ff_tensor::ThreadPool::new(2);
+    /// assert_eq!(pool.map(["a", "bcd"], str::len), [1, 3]);
+    /// ```
+    pub fn map<I, T>(&self, items: I, task: impl Fn(I::Item) -> T + Sync) -> Vec<T>
+    where
+        I: IntoIterator<Item: Send>,
+        T: Send,
+    {
+        let slots: Vec<_> = items.into_iter().map(|item| Mutex::new((Some(item), None))).collect();
+        self.run(slots.len(), &|i| {
+            // Only the task of its index ever locks a slot.
+            let mut slot = slots[i].lock().unwrap_or_else(PoisonError::into_inner);
+            slot.1 = slot.0.take().map(&task);
+        });
+        let result = |slot: Mutex<(_, Option<T>)>| {
+            slot.into_inner().unwrap_or_else(PoisonError::into_inner).1
+        };
+        slots.into_iter().filter_map(result).collect()
+    }
+
     /// The right to open a job; `None` where the caller is to work alone.
     fn claim(&self, tasks: usize) -> Option<MutexGuard<'_, ()>> {
         if tasks <= 1 || self.workers.is_empty() || INSIDE.get() || self.forks != fork::count() {

@@ -50,7 +50,9 @@ fn ours(text: &str, vocab_size: usize) -> String {
     };
     let started = Instant::now();
     let mut read = 0.0;
-    let trained = train_tokenizer(&config, Path::new("."), &options, &mut |progress| {
+    let device = ff_tensor::Device::default();
+    let threads = device.cpu().threads();
+    let trained = train_tokenizer(&config, Path::new("."), &options, threads, &mut |progress| {
         if progress.phase == "reading" {
             read = started.elapsed().as_secs_f64();
         }
@@ -86,7 +88,11 @@ fn shards(text: &str, tokenizer: &str) -> String {
     let tokenizer = Tokenizer::load(tokenizer.as_ref()).unwrap();
     let config = TextConfig { paths: vec![text.into()], ..TextConfig::default() };
     let folder = std::env::temp_dir().join(format!("tokenizer-speed-{}", std::process::id()));
-    let report = tokenize(&config, Path::new("."), &tokenizer, &folder, &mut |_| ()).unwrap();
+    let report = {
+        let device = ff_tensor::Device::default();
+        let threads = device.cpu().threads();
+        tokenize(&config, Path::new("."), &tokenizer, &folder, threads, &mut |_| ()).unwrap()
+    };
     std::fs::remove_dir_all(&folder).unwrap();
     format!("tokenised: {} tokens", report.train.tokens + report.valid.tokens)
 }

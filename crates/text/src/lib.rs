@@ -4,6 +4,7 @@
 //! into shards that [`TextData`] maps into memory.
 //!
 //! ```
+//! use ff_tensor::Device;
 //! use ff_text::{TextConfig, TextData, Tokenizer, tokenize};
 //!
 //! # let folder = std::env::temp_dir().join(format!("ff-data-text-{}", std::process::id()));
@@ -11,7 +12,10 @@
 //! # std::fs::write(folder.join("a.txt"), "to be or not to be, that is the question")?;
 //! let config = TextConfig { paths: vec!["a.txt".into()], valid: 0.1, ..TextConfig::default() };
 //! let tokenizer = Tokenizer::bytes(&[])?;
-//! let report = tokenize(&config, &folder, &tokenizer, &folder.join("tokens"), &mut |_| ())?;
+//! let device = Device::default();
+//! let tokens = folder.join("tokens");
+//! let report =
+//!     tokenize(&config, &folder, &tokenizer, &tokens, device.cpu().threads(), &mut |_| ())?;
 //! assert_eq!((report.documents.read, report.train.tokens, report.valid.tokens), (1, 36, 4));
 //!
 //! let data = TextData::open(&folder.join("tokens"))?;

@@ -9,7 +9,7 @@ use super::documents::{Documents, files};
 use super::encode::Cutter;
 use super::tokenizer::Tokenizer;
 use crate::error::{Result, TextError};
-use ff_table::threads;
+use ff_tensor::ThreadPool;
 
 /// Text that is encoded at once, on all threads.
 const BATCH: usize = 8 << 20;
@@ -52,7 +52,12 @@ impl TextMeasure {
 ///
 /// # Errors
 /// [`TextError`]: text that cannot be read or encoded, no text.
-pub fn measure(config: &TextConfig, base: &Path, tokenizer: &Tokenizer) -> Result<TextMeasure> {
+pub fn measure(
+    config: &TextConfig,
+    base: &Path,
+    tokenizer: &Tokenizer,
+    threads: &ThreadPool,
+) -> Result<TextMeasure> {
     config.validate()?;
     let files = files(&config.paths, base, config)?;
     let mut documents = Documents::new(&files, config, false);
@@ -72,7 +77,7 @@ pub fn measure(config: &TextConfig, base: &Path, tokenizer: &Tokenizer) -> Resul
             held += piece.text.len();
             cutter.push(&piece, &mut units)?;
         }
-        let encoded = threads::map(units.iter(), |unit| tokenizer.encode(&unit.text));
+        let encoded = threads.map(&units, |unit| tokenizer.encode(&unit.text));
         for (unit, ids) in units.iter().zip(encoded) {
             let ids = ids?;
             total.bytes += unit.text.len() as u64;

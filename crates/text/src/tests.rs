@@ -8,6 +8,8 @@ use super::tokenize::tokenize_into;
 use super::*;
 use ff_table::DataError;
 
+use ff_tensor::ThreadPool;
+
 use crate::error::{Result, TextError};
 
 const TEXT: &str =
@@ -18,7 +20,8 @@ fn config(paths: &[&str]) -> TextConfig {
 }
 
 fn run(config: &TextConfig, base: &Path, tokenizer: &Tokenizer) -> Result<TextReport> {
-    tokenize_into(config, base, tokenizer, &base.join("tokens"), 50, &mut |_| ())
+    let threads = ThreadPool::new(2);
+    tokenize_into(config, base, tokenizer, &base.join("tokens"), 50, &threads, &mut |_| ())
 }
 
 fn each(count: usize, line: impl Fn(usize) -> String) -> String {
@@ -292,9 +295,16 @@ fn a_long_text_in_many_parts_is_the_text() {
         std::fs::write(folder.path().join("a.txt"), &text_).unwrap();
         let tokens = folder.path().join("tokens");
         let config = TextConfig { valid: 0.25, ..config(&["a.txt"]) };
-        let report =
-            tokenize_into(&config, folder.path(), &tokenizer, &tokens, 1 << 20, &mut |_| ())
-                .unwrap();
+        let report = tokenize_into(
+            &config,
+            folder.path(),
+            &tokenizer,
+            &tokens,
+            1 << 20,
+            &ThreadPool::new(1),
+            &mut |_| (),
+        )
+        .unwrap();
         assert_eq!(report.train.tokens + report.valid.tokens, text_.len() as u64);
         assert!(text(&tokenizer, &TokenData::open(&tokens).unwrap()) == text_);
     }
@@ -377,8 +387,16 @@ fn masks_and_cuts_of_a_single_long_text_agree() {
     let tokenizer = Tokenizer::bytes(&[]).unwrap();
     let tokens = folder.path().join("tokens");
     let config = TextConfig { clean, valid: 0.5, ..config(&["a.txt"]) };
-    let report =
-        tokenize_into(&config, folder.path(), &tokenizer, &tokens, 1 << 20, &mut |_| ()).unwrap();
+    let report = tokenize_into(
+        &config,
+        folder.path(),
+        &tokenizer,
+        &tokens,
+        1 << 20,
+        &ThreadPool::new(1),
+        &mut |_| (),
+    )
+    .unwrap();
     let masked = "call <phone> or <email>\n";
     assert_eq!(report.train.tokens, 30_000 * masked.len() as u64);
     assert_eq!(

@@ -13,10 +13,10 @@ use super::shard::{ShardBuffer, ShardInfo};
 use super::tokenizer::Tokenizer;
 use super::tokens::{TextData, TokenData};
 use ff_table::DataError;
+use ff_tensor::ThreadPool;
 
 use crate::error::{Result, TextError};
 use ff_table::source::Input;
-use ff_table::threads;
 
 /// The tokens of a shard: 32 or 64 MiB.
 const SHARD: usize = 1 << 24;
@@ -61,9 +61,10 @@ pub fn tokenize(
     base: &Path,
     tokenizer: &Tokenizer,
     folder: &Path,
+    threads: &ThreadPool,
     progress: &mut dyn FnMut(&TextProgress),
 ) -> Result<TextReport> {
-    tokenize_into(config, base, tokenizer, folder, SHARD, progress)
+    tokenize_into(config, base, tokenizer, folder, SHARD, threads, progress)
 }
 
 pub(super) fn tokenize_into(
@@ -72,6 +73,7 @@ pub(super) fn tokenize_into(
     tokenizer: &Tokenizer,
     folder: &Path,
     shard: usize,
+    threads: &ThreadPool,
     progress: &mut dyn FnMut(&TextProgress),
 ) -> Result<TextReport> {
     config.validate()?;
@@ -86,7 +88,7 @@ pub(super) fn tokenize_into(
         return Ok(TextReport { reused: true, ..index.report });
     }
     clear(folder)?;
-    let mut work = Work::new(config, tokenizer, folder, shard, hashed.bytes);
+    let mut work = Work::new(config, tokenizer, folder, shard, threads, hashed.bytes);
     let single = single_text(config, &train)?;
     work.cutter.divide(single);
     work.read(&train, config.max_documents, progress)?;
@@ -259,6 +261,7 @@ struct Work<'a> {
     tokenizer: &'a Tokenizer,
     folder: &'a Path,
     shard: usize,
+    threads: &'a ThreadPool,
     total_bytes: u64,
     cleaner: Cleaner<'a>,
     cutter: Cutter<'a>,
@@ -278,6 +281,7 @@ impl<'a> Work<'a> {
         tokenizer: &'a Tokenizer,
         folder: &'a Path,
         shard: usize,
+        threads: &'a ThreadPool,
         total_bytes: u64,
     ) -> Self {
         let buffer = ShardBuffer::new(tokenizer.vocab_size());
@@ -286,6 +290,7 @@ impl<'a> Work<'a> {
             tokenizer,
             folder,
             shard,
+            threads,
             total_bytes,
             cleaner: Cleaner::new(&config.clean),
             cutter: Cutter::new(tokenizer),
@@ -345,7 +350,7 @@ impl<'a> Work<'a> {
     /// Cleans, cuts up and encodes pieces.
     fn take(&mut self, documents: &Documents<'_>, pieces: &mut Vec<Piece>) -> Result<()> {
         let clean = &self.config.clean;
-        let cleaned = threads::map(pieces.drain(..), |piece| Cleaner::clean(clean, piece));
+        let cleaned = self.threads.map(pieces.drain(..), |piece| Cleaner::clean(clean, piece));
         let mut units = Vec::new();
         for cleaned in cleaned {
             if let Some(reason) = self.cleaner.reason_to_drop(&cleaned) {
@@ -370,7 +375,7 @@ impl<'a> Work<'a> {
         let special = self.tokenizer.special();
         let bos = special.bos.filter(|_| self.config.add_bos);
         let eos = special.eos.filter(|_| self.config.add_eos);
-        let encoded = threads::map(units.iter(), |unit| self.tokenizer.encode(&unit.text));
+        let encoded = self.threads.map(&*units, |unit| self.tokenizer.encode(&unit.text));
         for (unit, ids) in units.drain(..).zip(encoded) {
             let ids = ids.map_err(|error| match error {
                 TextError::Tokenizer { message, hint, .. } => {

@@ -16,7 +16,7 @@ use super::tokenizer::{
 use ff_table::DataError;
 
 use crate::error::{Result, TextError};
-use ff_table::threads;
+use ff_tensor::ThreadPool;
 
 mod library;
 
@@ -90,6 +90,7 @@ pub fn train_tokenizer(
     config: &TextConfig,
     base: &Path,
     options: &TokenizerOptions,
+    threads: &ThreadPool,
     progress: &mut dyn FnMut(&TextProgress),
 ) -> Result<TrainedTokenizer> {
     config.validate()?;
@@ -105,7 +106,7 @@ pub fn train_tokenizer(
         TokenizerKind::Characters => {
             let mut found = BTreeSet::new();
             while text.fill()? {
-                let parts = threads::map(text.parts.iter(), |part| characters(part, &special));
+                let parts = threads.map(&text.parts, |part| characters(part, &special));
                 found.extend(parts.into_iter().flatten());
             }
             (Tokenizer::from_characters(&found, &special)?, None)
@@ -115,7 +116,7 @@ pub fn train_tokenizer(
             let Some(room) = room else {
                 return Err(too_small(options.vocab_size, 256 + special.len()));
             };
-            let words = count(&mut text, options.pretokenizer, &special)?;
+            let words = count(&mut text, options.pretokenizer, &special, threads)?;
             let total = room as u64;
             let mut told = |tokens: usize| {
                 let (done, documents) = (tokens as u64, text.documents_read);
@@ -127,8 +128,10 @@ pub fn train_tokenizer(
             let tokenizer = Tokenizer::from_json(pretty(&json), Vec::new(), "the new tokenizer")?;
             (tokenizer, Some(words.len() as u64))
         }
-        TokenizerKind::Wordpiece => (library::wordpiece(&mut text, options)?, None),
-        TokenizerKind::Unigram => (library::unigram(&mut text, options)?, None),
+        TokenizerKind::Wordpiece => {
+            (library::wordpiece(&mut text, options, threads.count())?, None)
+        }
+        TokenizerKind::Unigram => (library::unigram(&mut text, options, threads.count())?, None),
         TokenizerKind::Words => {
             return Err(DataError::config("kind", "whole words are not learned: take bpe").into());
         }
@@ -154,11 +157,16 @@ fn characters(text: &str, special: &[&str]) -> BTreeSet<char> {
 }
 
 /// Counts the words of all text, on all threads.
-fn count(text: &mut Text<'_>, how: Pretokenizer, special: &[&str]) -> Result<WordCounts> {
+fn count(
+    text: &mut Text<'_>,
+    how: Pretokenizer,
+    special: &[&str],
+    threads: &ThreadPool,
+) -> Result<WordCounts> {
     let idle: Mutex<Vec<WordCounts>> = Mutex::new(Vec::new());
     let all: Mutex<WordCounts> = Mutex::new(WordCounts::default());
     while text.fill()? {
-        threads::map(text.parts.iter(), |part| {
+        threads.map(&text.parts, |part| {
             let mut counts =
                 idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             for word in without(part, special).flat_map(|text| how.words(text)) {
@@ -361,7 +369,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.txt"), text).unwrap();
         let config = TextConfig { paths: vec!["a.txt".into()], ..TextConfig::default() };
-        train_tokenizer(&config, folder.path(), options, &mut |_| ())
+        train_tokenizer(&config, folder.path(), options, &ThreadPool::new(2), &mut |_| ())
     }
 
     fn options(kind: TokenizerKind, vocab_size: usize) -> TokenizerOptions {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use feedforward::table::{Role, prepare};
+use feedforward::tensor::Device;
 use feedforward::{Recipe, RunFolder};
 use serde_json::json;
 
@@ -51,7 +52,9 @@ fn new(arguments: &RecipeNew, terminal: &Terminal) -> Result<ExitCode, Failure> 
 
 /// What each column was read as, as comments to be turned into settings.
 fn columns(recipe: &Recipe) -> Result<String, Failure> {
-    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
+    let device = Device::default();
+    let threads = device.cpu().threads();
+    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), threads)?;
     let mut text = format!(
         "\n# The columns of {} as they were read ({} rows). A line without its # in a table [data.columns] settles a kind:\n",
         recipe.data.path.display(),

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
 use crate::run::info::RunInfo;
 use crate::run::watch::{Notice, TextNotice, Watcher};
+use ff_tensor::ThreadPool;
 use ff_text::{
     TextConfig, TextData, TextProgress, Tokenizer, TokenizerOptions, tokenize, train_tokenizer,
 };
@@ -110,13 +111,14 @@ fn text(recipe: &PretrainRecipe, folder: &RunFolder) -> Result<(TextConfig, Stri
 pub(super) fn prepare(
     recipe: &PretrainRecipe,
     folder: &RunFolder,
+    threads: &ThreadPool,
     watcher: &mut dyn Watcher,
 ) -> Result<Corpus> {
     let (config, source) = text(recipe, folder)?;
     let (_, tokenizer_folder) = folders(folder);
-    let tokenizer = tokenizer(recipe, &config, watcher)?;
+    let tokenizer = tokenizer(recipe, &config, threads, watcher)?;
     tokenizer.save(&tokenizer_folder)?;
-    tokens(&config, tokenizer, folder, source, watcher)
+    tokens(&config, tokenizer, folder, source, threads, watcher)
 }
 
 /// Finds the text of an earlier run: tokens that are whole are used, others made anew.
@@ -127,6 +129,7 @@ pub(super) fn reopen(
     recipe: &PretrainRecipe,
     folder: &RunFolder,
     info: &RunInfo,
+    threads: &ThreadPool,
     watcher: &mut dyn Watcher,
 ) -> Result<Corpus> {
     let (tokens_folder, tokenizer_folder) = folders(folder);
@@ -150,7 +153,7 @@ pub(super) fn reopen(
                 );
                 return Err(Error::run(folder.path(), message));
             }
-            tokens(&config, tokenizer, folder, source, watcher)?
+            tokens(&config, tokenizer, folder, source, threads, watcher)?
         }
     };
     if corpus.data.train.hash() != info.data_hash {
@@ -167,13 +170,13 @@ fn tokens(
     tokenizer: Tokenizer,
     folder: &RunFolder,
     source: String,
+    threads: &ThreadPool,
     watcher: &mut dyn Watcher,
 ) -> Result<Corpus> {
     let (tokens_folder, _) = folders(folder);
     let mut phase = "";
-    let report = tokenize(config, Path::new(""), &tokenizer, &tokens_folder, &mut |progress| {
-        tell(progress, &mut phase, watcher);
-    })?;
+    let told = &mut |progress: &TextProgress| tell(progress, &mut phase, watcher);
+    let report = tokenize(config, Path::new(""), &tokenizer, &tokens_folder, threads, told)?;
     let mut data = TextData::open(&tokens_folder)?;
     data.report.reused = report.reused;
     let corpus = Corpus { tokenizer, data, source };
@@ -198,6 +201,7 @@ fn tell(progress: &TextProgress, phase: &mut &'static str, watcher: &mut dyn Wat
 fn tokenizer(
     recipe: &PretrainRecipe,
     config: &TextConfig,
+    threads: &ThreadPool,
     watcher: &mut dyn Watcher,
 ) -> Result<Tokenizer> {
     let table = &recipe.tokenizer;
@@ -216,5 +220,5 @@ fn tokenizer(
     };
     let mut phase = "";
     let told = &mut |progress: &TextProgress| tell(progress, &mut phase, watcher);
-    Ok(train_tokenizer(config, Path::new(""), &options, told)?.tokenizer)
+    Ok(train_tokenizer(config, Path::new(""), &options, threads, told)?.tokenizer)
 }

@@ -121,7 +121,9 @@ fn text(model: &mut LanguageModel, windows: Windows, data: &Path) -> Result<Text
     let config = TextConfig { paths: vec![data.to_owned()], valid: 0.0, ..TextConfig::default() };
     let place =
         tempfile::tempdir().map_err(ff_formats::Error::io(data, "making a temporary folder"))?;
-    tokenize(&config, Path::new(""), &tokenizer, place.path(), &mut |_| ())?;
+    let device = model.parts().1.device().clone();
+    let threads = device.cpu().threads();
+    tokenize(&config, Path::new(""), &tokenizer, place.path(), threads, &mut |_| ())?;
     let tokens = TextData::open(place.path())?.train;
     tokens.check_vocabulary(model.config().vocab_size)?;
     tokens.check_context(1, "given")?;

@@ -103,7 +103,8 @@ pub(crate) fn text(
     let share = count / (tokens.tokens().saturating_sub(1).max(1) as f64);
     let bytes =
         if windows.after.is_some() { tokens.bytes() as f64 * share } else { tokens.bytes() as f64 };
-    let interval = Bootstrap::default().mean(&parts);
+    let threads = Some(graph.device().cpu().threads());
+    let interval = Bootstrap { threads, ..Bootstrap::default() }.mean(&parts);
     Ok(TextScores { interval, ..TextScores::new(sum, count as u64, bytes.round() as u64) })
 }
 

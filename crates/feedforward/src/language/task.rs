@@ -138,21 +138,23 @@ impl Task for Pretraining {
     fn prepare(
         written: PretrainRecipe,
         purpose: Purpose<'_>,
+        device: &Device,
         watcher: &mut dyn Watcher,
     ) -> Result<Self> {
+        let threads = device.cpu().threads();
         let (recipe, corpus, config) = match purpose {
             Purpose::Start(folder) => {
-                let corpus = corpus::prepare(&written, &folder.make()?, watcher)?;
+                let corpus = corpus::prepare(&written, &folder.make()?, threads, watcher)?;
                 (written, corpus, None)
             }
             Purpose::Plan(folder) => {
-                let corpus = corpus::prepare(&written, folder, watcher)?;
+                let corpus = corpus::prepare(&written, folder, threads, watcher)?;
                 (written, corpus, None)
             }
             Purpose::Resume(folder, info) => {
                 let recipe = written.started_in(&info.base);
                 refuse_without_weights(folder, &recipe)?;
-                let corpus = corpus::reopen(&recipe, folder, info, watcher)?;
+                let corpus = corpus::reopen(&recipe, folder, info, threads, watcher)?;
                 (recipe, corpus, known_config(folder, info)?)
             }
         };

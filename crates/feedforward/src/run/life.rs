@@ -84,7 +84,7 @@ fn make<T: Task>(
     folder: &mut NewFolder,
     watcher: &mut dyn Watcher,
 ) -> Result<Job<T>> {
-    let task = T::prepare(recipe.clone(), Purpose::Start(folder), watcher)?;
+    let task = T::prepare(recipe.clone(), Purpose::Start(folder), &device, watcher)?;
     let sizes = measure(&task)?;
     refuse_if_too_large(&task, &sizes)?;
     let folder = folder.make()?;
@@ -123,7 +123,7 @@ pub(crate) fn resume<T: Task>(
     let recipe_identity = info.recipe.clone().unwrap_or(recipe_identity);
     let device = open_device(&recipe, options.device)?;
     tell_environment(&recipe, &device, watcher);
-    let task = T::prepare(recipe, Purpose::Resume(folder, &info), watcher)?;
+    let task = T::prepare(recipe, Purpose::Resume(folder, &info), &device, watcher)?;
     let sizes = measure(&task)?;
     refuse_if_too_large(&task, &sizes)?;
     clock.lap("reading");

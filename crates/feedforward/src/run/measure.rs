@@ -33,7 +33,7 @@ pub(crate) fn plan<T: Task>(
     let place = tempfile::tempdir()
         .map_err(ff_formats::Error::io("a temporary folder".as_ref(), "making"))?;
     let folder = RunFolder::at(place.path());
-    let task = T::prepare(recipe.clone(), Purpose::Plan(&folder), watcher)?;
+    let task = T::prepare(recipe.clone(), Purpose::Plan(&folder), &device, watcher)?;
     let sizes = measure(&task)?;
     let work = task.work(&sizes);
     let available_bytes = memory::available_bytes();

@@ -101,10 +101,11 @@ pub(crate) trait Task: Sized {
         Ok(())
     }
 
-    /// Reads the data.
+    /// Reads the data, on the device's threads.
     fn prepare(
         recipe: Self::Recipe,
         purpose: Purpose<'_>,
+        device: &Device,
         watcher: &mut dyn Watcher,
     ) -> Result<Self>;
 

@@ -37,12 +37,13 @@ pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Resul
         return Err(no_model(&folder));
     }
     let mut model = TableModel::open(&folder.model(), &device)?;
+    let threads = device.cpu().threads();
     let (part, encoded): (String, Encoded) = if let Some(path) = data {
-        let (table, _) = load(path, &model.transforms().source_options())?;
-        (path.display().to_string(), model.transforms().encode_with_target(&table)?)
+        let (table, _) = load(path, &model.transforms().source_options(), threads)?;
+        (path.display().to_string(), model.transforms().encode_with_target(&table, threads)?)
     } else {
         let info = RunInfo::load(&folder)?;
-        let prepared = prepare(&recipe.data, recipe.train.seed, &info.base)?;
+        let prepared = prepare(&recipe.data, recipe.train.seed, &info.base, threads)?;
         if prepared.hash != info.data_hash {
             return Err(Error::run(
                 folder.path(),

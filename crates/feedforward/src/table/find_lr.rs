@@ -49,7 +49,7 @@ pub fn find_lr(
     device: DeviceOptions,
 ) -> Result<LrSuggestion> {
     let device = open_device(recipe, device)?;
-    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""))?;
+    let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), device.cpu().threads())?;
     let (train, valid) = (&prepared.train, &prepared.valid);
     let (setup, graph) =
         Setup::new(recipe, &prepared.target, &prepared.transforms, train, &device)?;

@@ -9,7 +9,7 @@ use ff_metrics::ChosenThreshold;
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
 use ff_table::{DataError, Encoded, Table, Task, Transforms};
-use ff_tensor::{DType, Device};
+use ff_tensor::{DType, Device, ThreadPool};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -198,12 +198,17 @@ impl TableModel {
         (&self.network, &mut self.graph)
     }
 
+    /// The threads of the model's device.
+    pub(crate) fn threads(&self) -> &ThreadPool {
+        self.graph.device().cpu().threads()
+    }
+
     /// Predicts every row of a table, whose columns are found by name.
     ///
     /// # Errors
     /// A column is missing or of another kind.
     pub fn predict(&mut self, table: &Table) -> Result<Predictions> {
-        let encoded = self.transforms.encode(table)?;
+        let encoded = self.transforms.encode(table, self.threads())?;
         self.predict_encoded(&encoded)
     }
 

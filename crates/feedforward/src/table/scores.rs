@@ -4,8 +4,8 @@ use super::model::{Predictions, TableModel};
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use ff_metrics::{
-    ClassificationOptions, ClassificationReport, Comparison, RegressionOptions, RegressionReport,
-    Scores, class_shares,
+    Bootstrap, ClassificationOptions, ClassificationReport, Comparison, RegressionOptions,
+    RegressionReport, Scores, class_shares,
 };
 use ff_table::{Encoded, Prepared, Target, TargetTransform};
 use serde::{Deserialize, Serialize};
@@ -197,6 +197,8 @@ pub(crate) fn evaluate_part(
 ) -> Result<Report> {
     let file = model.file();
     let weights = data.weights.as_deref();
+    let bootstrap =
+        whole.then(|| Bootstrap { threads: Some(model.threads()), ..Bootstrap::default() });
     Ok(match (predictions, &data.target) {
         (Predictions::Classes { probabilities, .. }, Some(Target::Class(labels))) => {
             let shares = match prior {
@@ -214,6 +216,7 @@ pub(crate) fn evaluate_part(
                 weights,
                 shares,
                 top_k: recipe.evaluate.top_k,
+                bootstrap,
                 ..usual
             };
             Report::Classification(ClassificationReport::compute(
@@ -232,7 +235,7 @@ pub(crate) fn evaluate_part(
             };
             let usual =
                 if whole { RegressionOptions::default() } else { RegressionOptions::scores_only() };
-            let options = RegressionOptions { weights, mean, ..usual };
+            let options = RegressionOptions { weights, mean, bootstrap, ..usual };
             Report::Regression(RegressionReport::compute(&truth, values, &options)?)
         }
         _ => return Err(Error::usage("the rows have no target to compare with")),

@@ -136,7 +136,12 @@ impl Task for Tables {
     type Outcome = Trained;
     type Summary = TrainSummary;
 
-    fn prepare(recipe: Recipe, purpose: Purpose<'_>, watcher: &mut dyn Watcher) -> Result<Self> {
+    fn prepare(
+        recipe: Recipe,
+        purpose: Purpose<'_>,
+        device: &Device,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Self> {
         watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
         // Messages show paths as they were typed; a resumed run finds them from the folder it was
         // started in.
@@ -144,7 +149,7 @@ impl Task for Tables {
             Purpose::Resume(_, info) => &info.base,
             Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
         };
-        let prepared = prepare(&recipe.data, recipe.train.seed, base)?;
+        let prepared = prepare(&recipe.data, recipe.train.seed, base, device.cpu().threads())?;
         watcher.notice(&Notice::Data(DataNotice {
             path: &recipe.data.path,
             source: &prepared.source.describe(),

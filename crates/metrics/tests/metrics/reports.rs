@@ -69,7 +69,7 @@ fn the_bootstrap_interval_of_a_mean_is_the_textbook_one() {
     let mut random = uniform(2);
     let targets = vec![0.0; 4000];
     let predictions: Vec<f64> = targets.iter().map(|_| random() + random()).collect();
-    let bootstrap = Some(Bootstrap { resamples: 4000, seed: 1 });
+    let bootstrap = Some(Bootstrap { resamples: 4000, seed: 1, threads: None });
     let options = RegressionOptions { bootstrap, ..RegressionOptions::default() };
     let report = RegressionReport::compute(&targets, &predictions, &options).unwrap();
     assert_eq!(report.resamples, 4000);
@@ -116,12 +116,15 @@ fn the_interval_of_a_weighted_score_is_that_of_the_rows_it_weighs() {
 #[test]
 fn the_same_seed_gives_the_same_bits() {
     let (labels, p) = noisy(150, 1.0, 5);
-    let with = |seed| {
-        let bootstrap = Some(Bootstrap { seed, ..Bootstrap::default() });
+    let pool = ff_tensor::ThreadPool::new(3);
+    let on = |seed, threads| {
+        let bootstrap = Some(Bootstrap { seed, threads, ..Bootstrap::default() });
         let options = ClassificationOptions { bootstrap, ..Default::default() };
         ClassificationReport::compute(&labels, &p, 2, &options).unwrap()
     };
+    let with = |seed| on(seed, None);
     assert_eq!(with(3), with(3));
+    assert_eq!(with(3), on(3, Some(&pool)), "whatever the threads");
     assert_ne!(with(3).intervals, with(4).intervals);
     assert_eq!(with(3).scores, with(4).scores);
 }

@@ -3,13 +3,12 @@
 
 use std::collections::HashMap;
 
-use super::{Facts, share};
+use super::{CheckedData, share};
 use crate::config::Task;
 use crate::note::Note;
 use crate::schema::{Kind, set_kind};
 use crate::table::Values;
 use crate::target::value;
-use crate::threads;
 
 /// Fewer training rows prove nothing.
 const MIN_ROWS: usize = 50;
@@ -22,8 +21,8 @@ const MAX_ROWS: usize = 100_000;
 const SUSPICIOUS: f64 = 0.999;
 
 /// Looks for columns that tell the target alone.
-pub(super) fn find(facts: &Facts<'_>, notes: &mut Vec<Note>) {
-    let Facts { table, schema, target, parts, .. } = facts;
+pub(super) fn find(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
+    let CheckedData { table, schema, target, parts, threads, .. } = data;
     let Some(column) = table.column(&target.column) else { return };
     if parts.train.len() < MIN_ROWS {
         return;
@@ -35,11 +34,11 @@ pub(super) fn find(facts: &Facts<'_>, notes: &mut Vec<Note>) {
             .map(|&row| value(&column.values, row).ok().flatten().unwrap_or(f64::NAN))
             .collect()
     } else {
-        let Some(crate::target::Target::Class(classes)) = &facts.train.target else { return };
+        let Some(crate::target::Target::Class(classes)) = &data.train.target else { return };
         classes.iter().step_by(stride).map(|&class| f64::from(class)).collect()
     };
     let features: Vec<_> = schema.features().collect();
-    let told = threads::map(features.iter(), |feature| {
+    let told = threads.map(&features, |feature| {
         let column = table.column(&feature.name)?;
         let told = match (target.task, feature.kind) {
             (Task::Regression, Kind::Category) => None,

@@ -1,5 +1,7 @@
 //! The treatment of each column: decided once, fitted to each set of training rows.
 
+use ff_tensor::ThreadPool;
+
 use crate::config::{ColumnOptions, DataConfig, Missing, Scaling, Task};
 use crate::error::{DataError, Result};
 use crate::note::Note;
@@ -10,7 +12,6 @@ use crate::schema::{
 use crate::split::Parts;
 use crate::table::{Column, Table, Values};
 use crate::target::{LabelReader, TargetSchema};
-use crate::threads;
 use crate::transforms::{
     BooleanEncoder, CategoryEncoder, CategoryFit, Coding, ColumnTransform, DateEncoder, Encoder,
     FORMAT, NumberEncoder, RawFit, TargetTransform, Transforms, Unreadable,
@@ -49,13 +50,14 @@ pub(super) fn plan(
     config: &DataConfig,
     target: &TargetSchema,
     reader: LabelReader,
+    threads: &ThreadPool,
     notes: &mut Vec<Note>,
 ) -> Result<(Plan, Schema)> {
     check_names(table, config)?;
     let series = is_series(&table.names());
     let mut schema = Schema::default();
     let mut features = Vec::new();
-    let stats = profiles(table.columns());
+    let stats = profiles(table.columns(), threads);
     for ((column, series), stats) in table.columns().iter().zip(series).zip(stats) {
         let options: ColumnOptions =
             config.columns.get(&column.name).map_or_else(ColumnOptions::default, |c| (**c).clone());
@@ -278,17 +280,22 @@ impl Plan {
     }
 
     /// Fits to the training rows and encodes every part.
-    pub(super) fn encode(&self, table: &Table, parts: Parts) -> Result<EncodedParts> {
-        let transforms = self.fit(table, &parts.train)?;
-        let encode = |rows: &[usize]| transforms.encode_rows(table, rows, true);
+    pub(super) fn encode(
+        &self,
+        table: &Table,
+        parts: Parts,
+        threads: &ThreadPool,
+    ) -> Result<EncodedParts> {
+        let transforms = self.fit(table, &parts.train, threads)?;
+        let encode = |rows: &[usize]| transforms.encode_rows(table, rows, true, threads);
         let (train, valid, test) =
             (encode(&parts.train)?, encode(&parts.valid)?, encode(&parts.test)?);
         Ok(EncodedParts { train, valid, test, transforms, parts })
     }
 
-    fn fit(&self, table: &Table, rows: &[usize]) -> Result<Transforms> {
+    fn fit(&self, table: &Table, rows: &[usize], threads: &ThreadPool) -> Result<Transforms> {
         let there = self.features.iter().filter_map(|f| Some((f, table.column(&f.name)?)));
-        let fitted = threads::map(there.collect::<Vec<_>>().into_iter(), |(feature, column)| {
+        let fitted = threads.map(there, |(feature, column)| {
             let encoder = self.fit_column(&column.values, rows, feature)?;
             Ok(ColumnTransform { name: feature.name.clone(), encoder })
         });

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ff_tensor::ThreadPool;
+
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
 use crate::source::{SourceInfo, SourceOptions, load};
@@ -39,24 +41,24 @@ impl Borders {
 }
 
 /// Reads the recipe's file, and the files of its other parts where they are named.
-pub(super) fn read(config: &DataConfig, base: &Path) -> Result<LoadedFiles> {
+pub(super) fn read(config: &DataConfig, base: &Path, threads: &ThreadPool) -> Result<LoadedFiles> {
     let mut options = SourceOptions::from(config);
     options.labels = config.labels.as_deref().map(|path| resolve(base, path));
     let path = resolve(base, &config.path);
     let (valid, test) = (&config.split.valid_path, &config.split.test_path);
     if valid.is_none() && test.is_none() {
-        let (table, source) = load(&path, &options)?;
+        let (table, source) = load(&path, &options, threads)?;
         return Ok(LoadedFiles { table, source, borders: None });
     }
     let paths: Vec<PathBuf> =
         [valid, test].into_iter().flatten().map(|path| resolve(base, path)).collect();
-    let mut loaded = load_all(&path, &paths, &options)?;
+    let mut loaded = load_all(&path, &paths, &options, threads)?;
     let differing = differing(&loaded);
     if !differing.is_empty() {
         // A column that is a number in one file and a text in another is read as text in all of
         // them.
         options.text_columns = differing;
-        loaded = load_all(&path, &paths, &options)?;
+        loaded = load_all(&path, &paths, &options, threads)?;
     }
     let mut loaded = loaded.into_iter();
     let Some((mut table, mut source)) = loaded.next() else {
@@ -96,10 +98,11 @@ fn load_all(
     first: &Path,
     others: &[PathBuf],
     options: &SourceOptions,
+    threads: &ThreadPool,
 ) -> Result<Vec<(Table, SourceInfo)>> {
     std::iter::once(first)
         .chain(others.iter().map(PathBuf::as_path))
-        .map(|path| load(path, options))
+        .map(|path| load(path, options, threads))
         .collect()
 }
 

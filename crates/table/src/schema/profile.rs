@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::sorted::sorted;
 use crate::number::format_number;
 use crate::table::{Column, Values};
-use crate::threads;
 
 /// Figures about a column.
 ///
@@ -96,8 +96,8 @@ impl ColumnStats {
 
 /// The figures of every column, several columns at a time; each column's figures depend on that
 /// column alone.
-pub(crate) fn profiles(columns: &[Column]) -> Vec<ColumnStats> {
-    threads::map(columns.iter(), |column| profile(&column.values))
+pub(crate) fn profiles(columns: &[Column], threads: &ThreadPool) -> Vec<ColumnStats> {
+    threads.map(columns, |column| profile(&column.values))
 }
 
 /// The figures of a column.

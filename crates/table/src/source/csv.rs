@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
+use ff_tensor::ThreadPool;
+
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, delimiter_word};
 use super::input::{Bytes, Input};
 use super::records::Records;
@@ -45,7 +47,13 @@ impl Source for Csv {
     }
 
     /// Hashes the file while it is read.
-    fn load(&self, input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
+    fn load(
+        &self,
+        input: &Input,
+        options: &SourceOptions,
+        info: &mut SourceInfo,
+        threads: &ThreadPool,
+    ) -> Result<Table> {
         let (bytes, hashed) = input.hashed_reader()?;
         let mut reader = Reader::open(input, bytes, options)?;
         info.delimiter = Some(char::from(reader.delimiter));
@@ -59,7 +67,7 @@ impl Source for Csv {
             let header = reader.header;
             let outcome = match options.max_rows {
                 Some(rows) => reader.read(rows, &texts, true)?,
-                None => parallel::read(reader, input, &texts)?,
+                None => parallel::read(reader, input, &texts, threads)?,
             };
             if info.hash.is_empty() {
                 (info.hash, info.bytes) = hashed.finish().map_err(|e| input.io(e))?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ff_tensor::ThreadPool;
 use serde::{Serialize, Serializer};
 
 use super::input::Input;
@@ -34,6 +35,7 @@ pub(super) trait Source: Sync {
         input: &Input,
         options: &SourceOptions,
         _info: &mut SourceInfo,
+        _threads: &ThreadPool,
     ) -> Result<Table> {
         let mut blocks = self.blocks(input, options)?;
         let limit = options.max_rows.unwrap_or(usize::MAX);
@@ -86,7 +88,7 @@ impl Whole {
         input: &Input,
         options: &SourceOptions,
     ) -> Result<Box<dyn Blocks>> {
-        let table = source.load(input, options, &mut SourceInfo::default())?;
+        let table = source.load(input, options, &mut SourceInfo::default(), &ThreadPool::new(1))?;
         Ok(Box::new(Self(Some(table))))
     }
 }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use ff_tensor::ThreadPool;
+
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, Whole};
 use super::input::Input;
 use crate::error::{DataError, Result};
@@ -33,7 +35,13 @@ impl Source for Idx {
 
     /// Reads images as columns `pixel0`, `pixel1`, … and, where a file of labels is named or found,
     /// a column `label`.
-    fn load(&self, input: &Input, options: &SourceOptions, info: &mut SourceInfo) -> Result<Table> {
+    fn load(
+        &self,
+        input: &Input,
+        options: &SourceOptions,
+        info: &mut SourceInfo,
+        _threads: &ThreadPool,
+    ) -> Result<Table> {
         let path = input.path();
         let images = read(input)?;
         let rows = images.rows();

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use ff_tensor::ThreadPool;
+
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, Whole};
 use super::input::Input;
 use crate::error::{DataError, Result};
@@ -40,6 +42,7 @@ impl Source for Npy {
         input: &Input,
         _options: &SourceOptions,
         _info: &mut SourceInfo,
+        _threads: &ThreadPool,
     ) -> Result<Table> {
         let path = input.path();
         let mut bytes = input.reader()?;

@@ -3,6 +3,8 @@
 use std::io::BufReader;
 use std::path::Path;
 
+use ff_tensor::ThreadPool;
+
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, Whole};
 use super::guard::guarded;
 use super::input::Input;
@@ -40,6 +42,7 @@ impl Source for Npz {
         input: &Input,
         _options: &SourceOptions,
         _info: &mut SourceInfo,
+        _threads: &ThreadPool,
     ) -> Result<Table> {
         let path = input.path();
         let file = input.seekable("NPZ")?;

@@ -20,7 +20,11 @@ use ff_formats::guarded_call;
 const BERT: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 /// BERT's pieces, cased: text is cleaned of control characters, words are cut at blanks and marks.
-pub(super) fn wordpiece(text: &mut Text<'_>, options: &TokenizerOptions) -> Result<Tokenizer> {
+pub(super) fn wordpiece(
+    text: &mut Text<'_>,
+    options: &TokenizerOptions,
+    threads: usize,
+) -> Result<Tokenizer> {
     let mut special: Vec<&str> = options.special.iter().map(String::as_str).collect();
     if special.is_empty() {
         special.extend(BERT);
@@ -40,7 +44,7 @@ pub(super) fn wordpiece(text: &mut Text<'_>, options: &TokenizerOptions) -> Resu
     inner.with_normalizer(Some(normalizer)).map_err(|e| failed(&e.to_string()))?;
     inner.with_pre_tokenizer(Some(BertPreTokenizer));
     inner.with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::default()));
-    train(&mut inner, trainer, text)?;
+    train(&mut inner, trainer, text, threads)?;
     if let (Some(sep), Some(cls)) = (inner.token_to_id("[SEP]"), inner.token_to_id("[CLS]")) {
         let ends = [("[SEP]".to_owned(), sep), ("[CLS]".to_owned(), cls)];
         let [sep, cls] = ends;
@@ -50,7 +54,11 @@ pub(super) fn wordpiece(text: &mut Text<'_>, options: &TokenizerOptions) -> Resu
 }
 
 /// Unigram pieces with a mark for blanks, as SentencePiece has them.
-pub(super) fn unigram(text: &mut Text<'_>, options: &TokenizerOptions) -> Result<Tokenizer> {
+pub(super) fn unigram(
+    text: &mut Text<'_>,
+    options: &TokenizerOptions,
+    threads: usize,
+) -> Result<Tokenizer> {
     let mut special: Vec<&str> = options.special.iter().map(String::as_str).collect();
     if !special.contains(&"<unk>") {
         special.insert(0, "<unk>");
@@ -67,7 +75,7 @@ pub(super) fn unigram(text: &mut Text<'_>, options: &TokenizerOptions) -> Result
     let blanks = Metaspace::new('▁', PrependScheme::Always, true);
     inner.with_pre_tokenizer(Some(blanks.clone()));
     inner.with_decoder(Some(blanks));
-    train(&mut inner, trainer, text)?;
+    train(&mut inner, trainer, text, threads)?;
     finish(&inner)
 }
 
@@ -84,17 +92,26 @@ fn added(special: &[&str]) -> Vec<AddedToken> {
     special.iter().map(|token| AddedToken::from(*token, true)).collect()
 }
 
-/// Learns on another thread while this one reads.
-fn train(inner: &mut Inner, trainer: impl Into<TrainerWrapper>, text: &mut Text<'_>) -> Result<()> {
+/// Learns on the library's own threads, as many as asked for, while this one reads.
+fn train(
+    inner: &mut Inner,
+    trainer: impl Into<TrainerWrapper>,
+    text: &mut Text<'_>,
+    threads: usize,
+) -> Result<()> {
     if !text.fill()? || text.bytes == 0 {
         return Err(nothing());
     }
     let mut trainer = trainer.into();
     let (sender, parts) = mpsc::sync_channel::<String>(PARTS);
-    let (read, trained) = std::thread::scope(|scope| {
-        let learner =
-            scope.spawn(|| guarded_call(|| inner.train(&mut trainer, parts.into_iter()).map(drop)));
-        let mut read = Ok(());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| failed(&e.to_string()))?;
+    let mut trained = None;
+    let mut read = Ok(());
+    pool.in_place_scope(|scope| {
+        scope.spawn(|_| {
+            trained = Some(guarded_call(|| inner.train(&mut trainer, parts.into_iter()).map(drop)));
+        });
         let mut more = true;
         while more {
             // A learner that gave up takes no more; its error is reported below.
@@ -105,14 +122,13 @@ fn train(inner: &mut Inner, trainer: impl Into<TrainerWrapper>, text: &mut Text<
             });
         }
         drop(sender);
-        (read, learner.join())
     });
     read?;
     match trained {
-        Ok(Ok(Ok(()))) => Ok(()),
-        Ok(Ok(Err(error))) => Err(failed(&error.to_string())),
-        Ok(Err(message)) => Err(failed(&message)),
-        Err(_) => Err(failed("the library gave up")),
+        Some(Ok(Ok(()))) => Ok(()),
+        Some(Ok(Err(error))) => Err(failed(&error.to_string())),
+        Some(Err(message)) => Err(failed(&message)),
+        None => Err(failed("the library gave up")),
     }
 }
 

@@ -2,6 +2,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
+use feedforward::tensor::Device;
 use feedforward::text::{TextMeasure, Tokenizer, measure};
 use serde_json::json;
 
@@ -22,9 +23,11 @@ pub(super) fn run(arguments: &TokenizerInspect, terminal: &Terminal) -> Result<E
     let measured = match arguments.files.as_slice() {
         [] => None,
         files => {
+            let device = Device::default();
+            let threads = device.cpu().threads();
             let working = Working::new(terminal, "reading");
             let measured =
-                measure(&text_config(files, &arguments.text), Path::new("."), &tokenizer);
+                measure(&text_config(files, &arguments.text), Path::new("."), &tokenizer, threads);
             drop(working);
             Some(measured?)
         }

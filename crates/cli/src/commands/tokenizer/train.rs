@@ -2,6 +2,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use feedforward::tensor::Device;
 use feedforward::text::{TokenizerKind, TokenizerOptions, train_tokenizer};
 use serde_json::json;
 
@@ -33,8 +34,16 @@ pub(super) fn run(arguments: &TokenizerTrain, terminal: &Terminal) -> Result<Exi
     let config = text_config(&arguments.files, &arguments.text);
     let started = Instant::now();
     let mut bar = TextBar::new(terminal);
-    let trained =
-        train_tokenizer(&config, Path::new("."), &options, &mut |progress| bar.show(progress));
+    let device = Device::default();
+    let trained = train_tokenizer(
+        &config,
+        Path::new("."),
+        &options,
+        device.cpu().threads(),
+        &mut |progress| {
+            bar.show(progress);
+        },
+    );
     bar.end();
     let trained = trained?;
     let tokenizer = &trained.tokenizer;

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ff_tensor::ThreadPool;
+
 use super::super::input::{Bytes, Input};
 use super::super::records::{MAX_RECORD, Rest, Splitter, Step, last_border, too_long};
 use super::chunk::{self, Chunk, Layout, NumberPiece, Piece};
@@ -18,11 +20,13 @@ use crate::table::{Column, Decimals, Lines, Numbers, Origin, Table, TextValues, 
 /// The bytes of a part: few enough for a cache, enough to make taking one cheap.
 const PART: usize = 1 << 19;
 
-/// Threads that read.
-const MAX_THREADS: usize = 8;
-
 /// Reads all rows, the columns of `texts` as text and the others as numbers.
-pub(super) fn read(reader: Reader, input: &Input, texts: &[bool]) -> Result<Outcome> {
+pub(super) fn read(
+    reader: Reader,
+    input: &Input,
+    texts: &[bool],
+    threads: &ThreadPool,
+) -> Result<Outcome> {
     let Reader { records, path, names, delimiter, header, header_pending, nulls, .. } = reader;
     let Rest { bytes, stream, line } = records.into_rest(header_pending);
     let layout = Layout { path: &path, names: &names, delimiter, header, nulls: &nulls, texts };
@@ -42,13 +46,7 @@ pub(super) fn read(reader: Reader, input: &Input, texts: &[bool]) -> Result<Outc
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
+    threads.run(threads.count(), &|_| work());
     let merged = merged.into_inner().unwrap_or_else(PoisonError::into_inner);
     merged.finish(&layout)
 }
