@@ -95,6 +95,8 @@ DECODERS = {
         ),
     ),
     "qwen3": ("Qwen3", dict(num_attention_heads=3, num_key_value_heads=3, head_dim=10, attention_bias=True)),
+    # Without a padding token, whose embedding would have no gradient.
+    "olmo2": ("Olmo2", dict(num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, pad_token_id=None)),
     "mixtral": (
         "Mixtral",
         dict(

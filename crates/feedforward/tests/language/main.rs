@@ -18,7 +18,7 @@ use feedforward::tensor::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 
 /// The fixtures of decoders.
-const DECODERS: [&str; 12] = [
+const DECODERS: [&str; 13] = [
     "gpt2",
     "gpt2_untied",
     "llama",
@@ -31,6 +31,7 @@ const DECODERS: [&str; 12] = [
     "mixtral",
     "qwen2_moe",
     "qwen3_moe",
+    "olmo2",
 ];
 
 /// The folder of a family's model.

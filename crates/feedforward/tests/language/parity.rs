@@ -266,5 +266,6 @@ families!(
     qwen3,
     mixtral,
     qwen2_moe,
-    qwen3_moe
+    qwen3_moe,
+    olmo2
 );
