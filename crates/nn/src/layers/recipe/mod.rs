@@ -4,7 +4,10 @@
 /// the struct of its own keys, in the order in which the layers run.
 macro_rules! recipe_layers {
     ($macro:ident) => {
-        $macro! {}
+        $macro! {
+            /// A gated feedforward block behind each hidden layer.
+            gated: Gated,
+        }
     };
 }
 pub(crate) use recipe_layers;
