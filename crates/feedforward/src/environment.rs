@@ -105,7 +105,9 @@ fn cpu_features() -> Vec<&'static str> {
         "avx512bf16",
         "avx512fp16"
     );
-    features.into_iter().filter(|&(_, has)| has).map(|(name, _)| name).collect()
+    let amx = Isa::detect() == Isa::Amx;
+    let features = features.into_iter().chain([("amx-tile", amx), ("amx-bf16", amx)]);
+    features.filter(|&(_, has)| has).map(|(name, _)| name).collect()
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -454,7 +454,7 @@ fn device(facts: &Facts<'_>, all: &mut Vec<Decision>) {
             "the CPU computes, with {isa} kernels and {}",
             words::plural(cpu.threads().count(), "thread")
         ),
-        if cpu.isa() == ff_tensor::Isa::detect() {
+        if cpu.path() == ff_tensor::Isa::detect() {
             "the fastest that this machine has; the number of threads does not change the result"
         } else {
             "as it was asked for; the number of threads does not change the result"
