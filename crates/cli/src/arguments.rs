@@ -168,7 +168,8 @@ pub(crate) struct Machine {
     /// Threads; all cores by default. Results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// The instruction set of the kernels: plain, avx2 or avx512; the best one by default
+    /// The instruction set of the kernels: plain, avx2, avx512 or amx; the
+    /// best one by default
     #[arg(long, value_name = "ISA", value_parser = isa)]
     isa: Option<Isa>,
     /// The device: cpu, the only one of this version
