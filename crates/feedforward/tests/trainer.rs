@@ -401,14 +401,14 @@ fn a_checkpoint_of_something_else_is_refused_with_a_way_out() {
         assert!(message.contains(&format!("--isa {isa}")), "{message}");
     }
 
-    // Of a processor's kernels only those for bf16 tell whether it has instructions for them.
+    // The kernel path of f32 and the kernels for bf16 are recorded apart.
     let checkpoint = Checkpoint::open(&place, isa).unwrap();
     let plain = DeviceOptions { threads: 1, isa: Some(ff_tensor::Isa::Plain) };
     let (plain, here) = (Device::open(plain).unwrap(), Device::default());
     assert!(checkpoint.check_bf16(here.cpu()).is_ok());
     assert_eq!(checkpoint.check_bf16(plain.cpu()).is_err(), here.cpu().has_bf16());
     if let Err(error) = checkpoint.check_bf16(plain.cpu()) {
-        assert!(error.to_string().contains("was made with bf16 instructions"), "{error}");
+        assert!(error.to_string().contains("was made with bf16 products in "), "{error}");
     }
 
     let mut wider = Setting::everything();

@@ -7,7 +7,7 @@ use crate::optim::{Optimizer, OptimizerScalars};
 use crate::schedule::{PlateauState, Schedule};
 use ff_formats::{TensorFile, TensorWriter};
 use ff_graph::{Graph, ParamId, Params, Segment};
-use ff_tensor::{CpuDevice, Isa, TensorRef};
+use ff_tensor::{Bf16Kernels, CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -60,13 +60,31 @@ struct Notes {
     version: String,
     identity: String,
     isa: String,
-    /// Whether the CPU has bf16 instructions; absent in older files.
+    /// How products of bf16 were computed; absent in the oldest files.
     #[serde(default)]
-    bf16: Option<bool>,
+    bf16: Option<Bf16Note>,
     progress: Progress,
     optimizer: OptimizerScalars,
     schedule: PlateauState,
     has_best: bool,
+}
+
+/// The kernels for bf16: by name, or in older files whether the CPU had instructions for pairs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Bf16Note {
+    Kernels(String),
+    HasPairs(bool),
+}
+
+impl Bf16Note {
+    fn name(&self) -> &str {
+        match self {
+            Self::Kernels(name) => name,
+            Self::HasPairs(true) => Bf16Kernels::Pairs.name(),
+            Self::HasPairs(false) => Bf16Kernels::Widened.name(),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -99,7 +117,7 @@ impl Checkpoint {
             version: env!("CARGO_PKG_VERSION").into(),
             identity: place.identity.into(),
             isa: cpu.isa().to_string(),
-            bf16: Some(cpu.has_bf16()),
+            bf16: Some(Bf16Note::Kernels(cpu.bf16().name().into())),
             progress: progress.clone(),
             optimizer: optimizer.scalars(),
             schedule: *schedule.state(),
@@ -178,20 +196,19 @@ impl Checkpoint {
     /// Checks that a network in bf16 would give the same bits on this CPU.
     ///
     /// # Errors
-    /// One of the two CPUs has bf16 instructions, the other rounds to bf16 and multiplies as f32.
+    /// Products of bf16 were computed in another way than this CPU's.
     pub fn check_bf16(&self, cpu: &CpuDevice) -> Result<()> {
-        let (before, now) = match self.notes.bf16 {
-            Some(before) if before != cpu.has_bf16() => (before, !before),
-            _ => return Ok(()),
+        let now = cpu.bf16().name();
+        let Some(before) = self.notes.bf16.as_ref().map(Bf16Note::name).filter(|&b| b != now)
+        else {
+            return Ok(());
         };
-        let kernels = |has: bool| if has { "with" } else { "without" };
         Err(Error::Checkpoint {
             path: self.path.clone(),
             message: format!(
-                "was made {} bf16 instructions and this machine would resume {} them, so the bits \
-                 would differ; resume on a machine like the first, or train anew",
-                kernels(before),
-                kernels(now)
+                "was made with bf16 products in {before} and this machine would resume with {now}, so \
+                 the bits would differ; resume on a machine like the first (with AMX, --isa amx \
+                 computes in tiles and --isa avx512 does not), or train anew"
             ),
         })
     }
