@@ -1,8 +1,8 @@
-//! Nanoseconds an element of each elementary function of f32, one thread, arrays in the first-level cache; the last
-//! column is the standard library's, element by element:
-//! `cargo run --release -p ff-kernels --example elementary`.
+//! Nanoseconds per element of each elementary function of f32, one thread, arrays in the L1 cache;
+//! the last column is the standard library's, element by element: `cargo run --release -p
+//! ff-kernels --example elementary`.
 #![allow(clippy::print_stdout, clippy::expect_used)]
-// A closure is inlined where it says so; a function that it names is not.
+// A closure passed directly is inlined; a function named in it is not.
 #![allow(clippy::redundant_closure, clippy::redundant_closure_for_method_calls)]
 
 use ff_kernels::{Float, map};

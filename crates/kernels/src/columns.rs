@@ -1,5 +1,6 @@
-//! Work on columns: each column of an output belongs to one task, which walks the rows in order. So sums over rows need
-//! no partial results of threads, and their order is the order of the rows.
+//! Column-wise work: each column of an output belongs to one task, which traverses the rows in
+//! order. Sums over rows therefore need no per-thread partial results, and their order is that of
+//! the rows.
 
 use crate::rows::{Shared, TASK_WORK};
 use crate::simd::dispatch_on;
@@ -7,13 +8,13 @@ use crate::{Float, Stored, sum_columns, zip_into};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
-/// The most columns that one task of [`for_columns`] gets: what its sums on the stack are sized by. A row's part is then
-/// four cache lines of f32.
+/// The maximum number of columns per task of [`for_columns`], which bounds its sums on the stack. A
+/// row's part is then four cache lines of f32.
 pub const MAX_COLUMNS: usize = 64;
-/// One cache line of f32, so that two tasks never write to the same line of an aligned matrix.
+/// One cache line of f32, so that no two tasks write to the same line of an aligned matrix.
 const MIN_COLUMNS: usize = 16;
 
-/// A range of columns of a row-major matrix, to be written by one task.
+/// A range of columns of a row-major matrix, writable by one task.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -36,7 +37,7 @@ pub struct Columns<'a, T> {
 }
 
 impl<T> Columns<'_, T> {
-    /// How many rows the matrix has: 1 for a vector, 0 for an output that is not wanted.
+    /// The number of rows: 1 for a vector, 0 for an omitted output.
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -44,18 +45,19 @@ impl<T> Columns<'_, T> {
     /// This task's columns of row `i`.
     ///
     /// # Panics
-    /// There is no such row.
+    /// If there is no such row.
     #[inline(always)]
     pub fn row(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: tasks have disjoint columns (see `for_columns`), and `&mut self` allows one row at a time.
+        // SAFETY: tasks have disjoint columns (see `for_columns`), and `&mut self` allows one row
+        // at a time.
         unsafe { self.matrix.range(i * self.cols + self.start, self.width) }
     }
 }
 
 impl<T: Float> Columns<'_, T> {
-    /// Writes the sums of this task's columns to a vector, or adds them where `accumulate` is set; does nothing where the
-    /// vector is not wanted.
+    /// Writes the sums of this task's columns to a vector, or adds them if `accumulate` is set;
+    /// does nothing for an omitted vector.
     ///
     /// ```
     /// let mut db = [1.0f32, 1.0];
@@ -74,14 +76,16 @@ impl<T: Float> Columns<'_, T> {
     }
 }
 
-/// Calls `f(columns, parts)` for ranges of at most [`MAX_COLUMNS`] columns, with those columns of each output.
+/// Calls `f(columns, parts)` for ranges of at most [`MAX_COLUMNS`] columns, with those columns of
+/// each output.
 ///
-/// Outputs are matrices with `cols` columns; a vector is a matrix of one row, and an empty slice one of none. `work` is
-/// roughly how many operations a column takes. How many columns a task gets depends on the number of threads, so what
-/// `f` computes for one column must not depend on its neighbours.
+/// Outputs are matrices with `cols` columns; a vector is a matrix of one row, an empty slice a
+/// matrix of none. `work` is the approximate number of operations per column. The number of columns
+/// per task depends on the number of threads, so the result of `f` for one column must not depend
+/// on its neighbours.
 ///
 /// # Panics
-/// An output is not whole rows.
+/// If an output is not a whole number of rows.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -104,7 +108,7 @@ pub fn for_columns<T: Send, const N: usize>(
         return;
     }
     let outputs = outputs.map(|values| {
-        assert!(values.len().is_multiple_of(cols), "whole rows of {cols} columns");
+        assert!(values.len().is_multiple_of(cols), "not whole rows of {cols} columns");
         let rows = values.len() / cols;
         (Shared::new(values), rows)
     });
@@ -132,13 +136,13 @@ pub fn for_columns<T: Send, const N: usize>(
     if alone { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
-/// y = f(y, x) element by element, and out\[j\] = Σᵢ y\[i, j\] of the new values, or out += where `accumulate` is set: an
-/// activation's and a bias's gradient in one pass over memory.
+/// y = f(y, x) element-wise, and out\[j\] = Σᵢ y\[i, j\] of the new values, or out += if
+/// `accumulate` is set: the gradients of an activation and a bias in one pass over memory.
 ///
 /// Rows are added in groups of 64, so that the error grows with the number of groups, not of rows.
 ///
 /// # Panics
-/// `x` and `y` differ in length, or are not whole rows of `out`'s width.
+/// If `x` and `y` differ in length, or are not a whole number of rows of `out`'s width.
 ///
 /// ```
 /// let (mut dy, mut db) = ([1.0f32, 2.0, 3.0, 4.0], [0.0f32; 2]);
@@ -156,8 +160,8 @@ pub fn zip_sum_columns<S: Stored>(
     f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
 ) {
     const GROUP: usize = 64;
-    /// More values than this do not stay in a second-level cache, and narrow columns of them are far apart in memory: two
-    /// passes that read whole rows are then faster.
+    /// The number of values above which a matrix leaves the L2 cache and its narrow columns lie far
+    /// apart in memory: two passes over whole rows are then faster.
     const FAR: usize = 1 << 17;
     assert_eq!(x.len(), y.len(), "zip_sum_columns: lengths");
     let cols = out.len();
@@ -174,7 +178,7 @@ pub fn zip_sum_columns<S: Stored>(
         [y],
         #[inline(always)]
         |columns, [mut y]| {
-            // What it captured is then in registers, and cannot be what `y` writes to.
+            // A local copy keeps the captures in registers, where writes to `y` cannot alias them.
             let own = f;
             let mut total = [S::Compute::ZERO; MAX_COLUMNS];
             for first in (0..rows).step_by(GROUP) {
@@ -191,7 +195,7 @@ pub fn zip_sum_columns<S: Stored>(
                     *total += partial;
                 }
             }
-            // SAFETY: tasks have columns of their own.
+            // SAFETY: tasks have disjoint columns.
             let out = unsafe { out.range(columns.start, columns.len()) };
             for (out, &total) in out.iter_mut().zip(&total) {
                 *out = if accumulate { *out + total } else { total };

@@ -1,18 +1,20 @@
 use crate::{Float, for_pieces};
 use ff_tensor::{CpuDevice, Key};
 
-/// Philox blocks drawn at once: one AVX-512 register of 32-bit numbers.
+/// Philox blocks drawn at a time: one AVX-512 register of 32-bit numbers.
 const BLOCKS: usize = 16;
-/// A block gives four numbers.
+/// Four numbers per block.
 const CHUNK: usize = 4 * BLOCKS;
 
-/// y = x ⊙ m, or y += x ⊙ m where `accumulate` is set, with mᵢ = 0 with probability p and 1 / (1 − p) otherwise.
+/// y = x ⊙ m, or y += x ⊙ m if `accumulate` is set, with mᵢ = 0 with probability p and 1 / (1 − p)
+/// otherwise.
 ///
-/// The mask is a function of the key and of i: forward and backward, any thread, draw the same one. Value i = 64c + 16w + l
-/// is dropped where word w of block 16c + l of the key's stream is less than p · 2³².
+/// The mask is a function of the key and of i: forward and backward draw the same one, on any
+/// thread. Value i = 64c + 16w + l is dropped if word w of block 16c + l of the key's stream is
+/// less than p · 2³².
 ///
 /// # Panics
-/// The lengths differ.
+/// If the lengths differ.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -29,7 +31,7 @@ pub fn dropout<T: Float>(
     accumulate: bool,
 ) {
     assert_eq!(x.len(), y.len(), "dropout: lengths");
-    // The conversion saturates: with p just below 1 the one largest number is still kept.
+    // The conversion saturates: with p just below 1 the single largest number is still kept.
     let threshold = (p * 4_294_967_296.0).round() as u32;
     let factor = T::of(1.0 / (1.0 - p));
     for_pieces(
@@ -44,7 +46,7 @@ pub fn dropout<T: Float>(
                 for (word, (x, y)) in blocks.iter().zip(x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS)))
                 {
                     for ((y, &x), &bits) in y.iter_mut().zip(x).zip(word) {
-                        // A product and not a choice: what is NaN stays NaN.
+                        // A product rather than a selection, so that NaN stays NaN.
                         let dropped = x * if bits < threshold { T::ZERO } else { factor };
                         *y = if accumulate { *y + dropped } else { dropped };
                     }

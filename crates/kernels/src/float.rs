@@ -2,10 +2,11 @@ use crate::{Stored, maths};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// A floating-point type that operations compute in: f32 in training, f64 in gradient checks.
+/// The floating-point type of a computation: f32 in training, f64 in gradient checks.
 ///
-/// The functions of f32 are our own, without branches or calls: loops over them are vectorised where [`crate::dispatch`]
-/// compiles them for an instruction set, with the same bits on each. Those of f64, the reference, are the platform's.
+/// The functions of f32 are our own, without branches or calls: loops over them vectorise where
+/// [`crate::dispatch`] compiles them for an instruction set, with the same bits on each. Those of
+/// f64, the reference, are the platform's.
 ///
 /// ```
 /// use ff_kernels::Float;
@@ -38,7 +39,8 @@ pub trait Float:
     fn f64(self) -> f64;
     /// eˣ.
     fn exp(self) -> Self;
-    /// eˣ for x up to 88, of which the smallest values (below e⁻⁸⁷ in f32) may be 0: what a softmax adds up.
+    /// eˣ for x up to 88, with the smallest values (below e⁻⁸⁷ in f32) possibly 0: the terms of a
+    /// softmax.
     fn exp_weight(self) -> Self;
     /// eˣ − 1, exact near 0.
     fn exp_m1(self) -> Self;
@@ -54,7 +56,8 @@ pub trait Float:
     fn softplus(self) -> Self;
     /// The error function, 2/√π ∫₀ˣ exp(−t²) dt.
     fn erf(self) -> Self;
-    /// Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(−x²/2) / √(2π) of the standard normal distribution.
+    /// Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(−x²/2) / √(2π) of the standard normal
+    /// distribution.
     fn normal(self) -> (Self, Self);
     /// √x.
     fn sqrt(self) -> Self;
@@ -62,25 +65,25 @@ pub trait Float:
     fn abs(self) -> Self;
     /// xⁿ for any real n.
     fn powf(self, n: Self) -> Self;
-    /// Whether it is neither infinite nor NaN.
+    /// Whether the value is neither infinite nor NaN.
     fn is_finite(self) -> bool;
-    /// Whether it is NaN.
+    /// Whether the value is NaN.
     fn is_nan(self) -> bool;
 
-    /// The greater of two; NaN where either is NaN, unlike the standard library's `max`.
+    /// The greater of two values; NaN if either is NaN, unlike the standard library's `max`.
     #[inline(always)]
     fn maximum(self, other: Self) -> Self {
         if self > other || self.is_nan() { self } else { other }
     }
 
-    /// The smaller of two; NaN where either is NaN.
+    /// The smaller of two values; NaN if either is NaN.
     #[inline(always)]
     fn minimum(self, other: Self) -> Self {
         if self < other || self.is_nan() { self } else { other }
     }
 }
 
-/// The elementary functions of a type: a name of this trait, and the function that it is.
+/// The elementary functions of a type: the name in this trait, and the implementation.
 macro_rules! float {
     ($t:ident, $($name:ident = $function:path),*; normal = $normal:path) => {
         impl Float for $t {

@@ -1,7 +1,8 @@
 //! Arithmetic on slices and strided views, generic over f32 and f64.
 //!
-//! Every function here gives the same bits for any number of threads: work is divided among outputs, and the order in
-//! which one output's terms are added depends on the shape and the instruction set alone.
+//! Every function gives bit-identical results for any number of threads: work is divided among
+//! outputs, and the order of an output's additions depends only on the shape and the instruction
+//! set.
 
 mod columns;
 mod dropout;

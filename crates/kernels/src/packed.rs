@@ -1,8 +1,9 @@
-//! A matrix packed once, for products with few rows: what inference does.
+//! A matrix packed once for products with few rows, as in inference.
 //!
-//! With one row, a product reads every weight once, so its speed is that of the cache the weights lie in; with a few
-//! rows, each register of weights is used for all of them. Values are added in an order that depends on the number of
-//! rows alone: for one row four sums by k mod 4, joined at the end; for more rows one sum in the order of k.
+//! With one row, a product reads every weight once and runs at the speed of the cache that holds
+//! the weights; with a few rows, each register of weights serves all of them. The order of
+//! additions depends only on the number of rows: for one row, four sums by k mod 4, added at the
+//! end; for more rows, one sum in the order of k.
 
 use crate::rows::Shared;
 use crate::simd::{Vector, Work, dispatch_on};
@@ -10,17 +11,18 @@ use crate::{Float, MatRef};
 use ff_tensor::{CpuDevice, Device, Isa, Result, Tensor};
 use std::marker::PhantomData;
 
-/// So many multiply-adds take about two microseconds; where each thread has fewer, one is done sooner, as what it reads
-/// and writes need not go from core to core.
+/// Minimum multiply-adds per thread, about two microseconds. With fewer, one thread is faster, as
+/// operands and results do not travel between cores.
 const WORTH_A_THREAD: usize = 1 << 17;
 
-/// How many vectors of the instruction set a panel is wide: two hide the latency of the multiplier with few rows.
+/// The width of a panel in vectors of the instruction set: two hide the latency of the multiplier
+/// with few rows.
 const VECTORS: usize = 2;
 
-/// Sums that run side by side over the depth of a product with one row.
+/// Parallel sums over the depth of a product with one row.
 const STREAMS: usize = 4;
 
-/// A float type with a vector of it for each instruction set.
+/// A float type with a vector for each instruction set.
 #[allow(private_bounds)]
 pub trait Packable: Float + Registers {}
 impl<T: Registers> Packable for T {}
@@ -49,8 +51,8 @@ impl Registers for f64 {
     type Avx512 = [f64; 2];
 }
 
-/// A matrix `[K, N]` in panels of as many columns as two vectors of the device's instruction set hold: panel p holds, for
-/// each k, its columns' values of row k one behind the other, with zeros where there is no column any more.
+/// A matrix `[K, N]` in panels two vectors of the device's instruction set wide: for each k, a
+/// panel holds its columns' values of row k contiguously, with zeros past the last column.
 ///
 /// ```
 /// use ff_kernels::{MatRef, PackedMatrix};
@@ -64,7 +66,7 @@ impl Registers for f64 {
 /// ```
 #[derive(Debug)]
 pub struct PackedMatrix<T> {
-    /// Aligned to cache lines, as tensors are.
+    /// Aligned to cache lines, like all tensors.
     panels: Tensor,
     rows: usize,
     cols: usize,
@@ -77,7 +79,7 @@ impl<T: Packable> PackedMatrix<T> {
     /// Packs a matrix for products on this device.
     ///
     /// # Errors
-    /// The system has no memory left, or the device only plans.
+    /// If memory is exhausted, or the device is a planning device.
     pub fn pack(device: &Device, b: MatRef<T>) -> Result<Self> {
         let (rows, cols) = b.shape();
         let isa = device.cpu().isa();
@@ -108,26 +110,26 @@ impl<T: Packable> PackedMatrix<T> {
         (self.rows, self.cols)
     }
 
-    /// How many columns a panel has.
+    /// The number of columns of a panel.
     pub fn panel_width(&self) -> usize {
         self.width
     }
 
-    /// The panels, one behind the other, `K` × [`PackedMatrix::panel_width`] values each.
+    /// The panels, contiguous, `K` × [`PackedMatrix::panel_width`] values each.
     pub fn panels(&self) -> &[T] {
         self.panels.slice().unwrap_or_default()
     }
 
-    /// y = f(x · B + bias), for rows x that lie one behind the other; the number of rows is that of y.
+    /// y = f(x · B + bias), for contiguous rows x; the length of y gives the number of rows.
     ///
-    /// Threads share the columns, each the same ones in every call, so that each core keeps its part of the matrix in its
-    /// cache.
+    /// Threads share the columns, each the same ones in every call, so that each core keeps its
+    /// part of the matrix in its cache.
     ///
     /// # Shapes
     /// x `[M, K]`, bias `[N]` → y `[M, N]`
     ///
     /// # Panics
-    /// The shapes do not fit, or the matrix was packed for another instruction set.
+    /// If the shapes do not match, or the matrix was packed for another instruction set.
     pub fn product(
         &self,
         cpu: &CpuDevice,
@@ -155,7 +157,7 @@ impl<T: Packable> PackedMatrix<T> {
             cpu.isa()
         );
         let panels = self.cols.div_ceil(self.width);
-        // To read a weight takes as long as to use it twice.
+        // Reading a weight takes as long as using it twice.
         let worth = m.max(2) * self.rows * self.cols / WORTH_A_THREAD;
         let tasks = cpu.threads().count().min(worth.max(1)).min(panels);
         let out = Shared::new(y);
@@ -185,7 +187,7 @@ impl<T: Packable> PackedMatrix<T> {
     }
 }
 
-/// The part of a product that one task computes.
+/// One task's part of the product.
 struct Columns<'a, T, F> {
     b: &'a PackedMatrix<T>,
     x: &'a [T],
@@ -196,7 +198,8 @@ struct Columns<'a, T, F> {
     f: F,
 }
 
-/// That part on vectors `V`, in tiles of `HIGH`, `MID`, 4, 2 or 1 rows; more of them than `HIGH` do not fit the registers.
+/// That part on vectors `V`, in tiles of `HIGH`, `MID`, 4, 2 or 1 rows; taller tiles do not fit the
+/// registers.
 struct Run<'a, T, V, F, const HIGH: usize, const MID: usize>(Columns<'a, T, F>, PhantomData<V>);
 
 impl<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const HIGH: usize, const MID: usize> Work
@@ -228,7 +231,8 @@ impl<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const HIGH: usize, con
     }
 }
 
-/// `MR` rows from number `first` on, panel by panel: the rows of x stay in the first-level cache while the panels pass.
+/// `MR` rows from row `first` on, panel by panel: the rows of x stay in the L1 cache while the
+/// panels stream past.
 #[inline(always)]
 fn tiles<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
     part: &Columns<'_, T, F>,
@@ -240,7 +244,7 @@ fn tiles<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
         let mut sums = [[V::splat(T::ZERO); VECTORS]; MR];
         for (k, b) in panel.chunks_exact(VECTORS * V::LANES).enumerate().take(depth) {
             let b: [V; VECTORS] = std::array::from_fn(|v| V::load(&b[v * V::LANES..]));
-            // Plain counting, which the compiler unrolls: only then do the sums stay in registers.
+            // An indexed loop, which the compiler unrolls: only then do the sums stay in registers.
             for r in 0..MR {
                 // SAFETY: each row has `depth` values, and k is less.
                 let x = V::splat(unsafe { *rows[r].get_unchecked(k) });
@@ -256,11 +260,11 @@ fn tiles<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy, const MR: usize>(
     MR
 }
 
-/// One row, panel by panel: weights are read in the order in which they lie.
+/// One row, panel by panel: weights are read in memory order.
 #[inline(always)]
 fn one_row<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy>(part: &Columns<'_, T, F>) {
     for (p, panel) in part.panels() {
-        // The second vectors of the last panel may be empty; what is not there needs no reading.
+        // The second vectors of the last panel may be empty; they are then skipped.
         let sums = if part.b.cols - p * part.b.width > V::LANES {
             streams::<V, VECTORS>(part.x, panel)
         } else {
@@ -299,7 +303,7 @@ fn streams<V: Vector<T: Float>, const NV: usize>(x: &[V::T], panel: &[V::T]) -> 
 }
 
 impl<'a, T: Packable, F: Fn(T) -> T + Copy> Columns<'a, T, F> {
-    /// The panels of this part, with their numbers.
+    /// The panels of this part, with their indices.
     #[inline(always)]
     fn panels(&self) -> impl Iterator<Item = (usize, &'a [T])> {
         let (start, end) = self.panels;
@@ -308,7 +312,7 @@ impl<'a, T: Packable, F: Fn(T) -> T + Copy> Columns<'a, T, F> {
         (start..end).map(move |p| (p, &all[p * size..][..size]))
     }
 
-    /// Adds the bias to a row's sums with a panel, applies `f` and writes what there is a column for.
+    /// Adds the bias to a row's sums with a panel, applies `f` and writes the existing columns.
     #[inline(always)]
     fn finish<V: Vector<T = T>>(&self, row: usize, p: usize, sums: [V; VECTORS]) {
         let width = VECTORS * V::LANES;
@@ -327,7 +331,8 @@ impl<'a, T: Packable, F: Fn(T) -> T + Copy> Columns<'a, T, F> {
         for value in &mut *values {
             *value = (self.f)(*value);
         }
-        // SAFETY: each task has panels, so columns, of its own, and each row of them is finished once.
+        // SAFETY: each task has its own panels, hence columns, and each of their rows is finished
+        // once.
         let y = unsafe { self.out.range(row * cols + first, present) };
         y.copy_from_slice(&values[..present]);
     }
@@ -352,7 +357,8 @@ mod tests {
         (0..n).map(|_| T::of(rng.uniform() * 2.0 - 1.0)).collect()
     }
 
-    /// With terms in [-1, 1], k + 1 roundings of at most k·eps/2 each: (k + 2)·eps bounds the error of the sum well.
+    /// Checks the error bound of a sum of terms in [-1, 1]: k + 1 roundings of at most k·eps/2
+    /// each, so (k + 2)·eps is generous.
     fn agrees<T: Packable>(eps: f64) {
         let mut rng = Rng::new(Key::new(5));
         for device in devices(2) {
@@ -360,7 +366,7 @@ mod tests {
                 for (k, n) in [(0, 5), (3, 0), (1, 1), (7, 16), (50, 17), (64, 33), (65, 100)] {
                     let (x, w) = (values::<T>(&mut rng, m * k), values::<T>(&mut rng, k * n));
                     let bias = values::<T>(&mut rng, n);
-                    // Both ways in which weights lie.
+                    // Both layouts of weights.
                     let b =
                         if n % 2 == 0 { MatRef::new(&w, k, n) } else { MatRef::new(&w, n, k).t() };
                     let packed = PackedMatrix::pack(&device, b).unwrap();

@@ -1,4 +1,4 @@
-//! What the processor can do at most: multiply-adds on registers alone, which no kernel can be faster than.
+//! The CPU's peak rate: multiply-adds on registers alone, an upper bound for every kernel.
 
 #[cfg(target_arch = "x86_64")]
 use crate::gemm::{TILE_FLOPS, tile_chains};
@@ -6,17 +6,18 @@ use ff_tensor::{Bf16Kernels, CpuDevice, Isa};
 use std::hint::black_box;
 use std::time::Instant;
 
-/// Sums that do not wait for each other: more than the two units of any core times their latency of four to six cycles.
+/// Independent sums: more than the two units of any core times their latency of four to six cycles.
 const CHAINS: usize = 16;
-/// Multiply-adds of one task in each chain: about 0.1 ms, so that threads that start late or end early hardly count.
+/// Multiply-adds of one task in each chain: about 0.1 ms, so that late starts and early ends of
+/// threads hardly count.
 const TURNS: usize = 1 << 14;
-/// Tasks of one round for each thread: about 10 ms.
+/// Tasks per round and thread: about 10 ms.
 const TASKS: usize = 100;
-/// The best of so many rounds is the peak: whatever disturbs a round makes it slower.
+/// The number of rounds; the best one gives the peak, since disturbances only make a round slower.
 const ROUNDS: usize = 12;
 
-/// The floating-point operations a second that all threads of a device reach together with nothing but f32 multiply-adds
-/// on registers.
+/// The floating-point operations per second of all threads of a device on f32 multiply-adds in
+/// registers.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -25,7 +26,8 @@ const ROUNDS: usize = 12;
 pub fn fma_peak(cpu: &CpuDevice) -> f64 {
     match cpu.isa() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this processor.
+        // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this
+        // CPU.
         Isa::Avx512 => best_round(cpu, 16 * 2, &|| unsafe { x86::avx512() }),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -34,7 +36,8 @@ pub fn fma_peak(cpu: &CpuDevice) -> f64 {
     }
 }
 
-/// The same for products of bf16 added to f32: pairs or tiles, whichever the device uses; `None` where it widens them to f32.
+/// The peak of bf16 products with f32 sums, in pairs or tiles as on the device; `None` if the
+/// device widens bf16 to f32.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -43,17 +46,18 @@ pub fn fma_peak(cpu: &CpuDevice) -> f64 {
 pub fn bf16_peak(cpu: &CpuDevice) -> Option<f64> {
     match cpu.bf16() {
         #[cfg(target_arch = "x86_64")]
-        // A register holds sixteen f32 sums, each of which takes in a pair of products.
-        // SAFETY: a device has this way only on a processor with the instructions.
+        // A register holds sixteen f32 sums, and each instruction adds a pair of products to each.
+        // SAFETY: a device has this path only on a CPU with the instructions.
         Bf16Kernels::Pairs => Some(best_round(cpu, 2 * 16 * 2, &|| unsafe { x86::bf16() })),
         #[cfg(target_arch = "x86_64")]
-        // A tile holds 16 × 16 sums, each of which takes in 32 products; a chain of tiles is counted as four of registers.
+        // A tile holds 16 × 16 sums of 32 products each; a chain of tiles counts as four chains of
+        // registers.
         Bf16Kernels::Tiles => Some(best_round(cpu, TILE_FLOPS / 4, &|| tile_chains(TURNS))),
         _ => None,
     }
 }
 
-/// FLOP a second of the best round, from the FLOP of one multiply-add of registers.
+/// FLOP per second of the best round, from the FLOP of one multiply-add of registers.
 fn best_round(cpu: &CpuDevice, flops: usize, task: &(dyn Fn() + Sync)) -> f64 {
     let tasks = TASKS * cpu.threads().count();
     let total = (tasks * TURNS * CHAINS * flops) as f64;
@@ -65,9 +69,10 @@ fn best_round(cpu: &CpuDevice, flops: usize, task: &(dyn Fn() + Sync)) -> f64 {
     (0..ROUNDS).map(round).fold(0.0, f64::max)
 }
 
-/// Registers of sixteen bytes, which every processor of today has.
+/// Registers of sixteen bytes, available on every current CPU.
 fn plain() {
-    // x ← x · 0.5 + 0.5 stays near 1: no slow numbers, no infinities. The compiler must not know the values.
+    // x ← x · 0.5 + 0.5 stays near 1: no subnormals, no infinities. `black_box` hides the values
+    // from the compiler.
     let half = [black_box(0.5f32); 4];
     let mut sums: [[f32; 4]; CHAINS] = std::array::from_fn(|i| [black_box(i as f32); 4]);
     for _ in 0..TURNS {
@@ -91,8 +96,8 @@ mod x86 {
     macro_rules! chains {
         ($name:ident, $features:literal, $splat:ident, $half:ident => $factor:expr, |$sum:ident| $fma:expr) => {
             /// # Safety
-            /// The processor has the features.
-            // Where factors are of the type of the sums, there is nothing to convert.
+            /// The CPU has the features.
+            // Where factors have the type of the sums, no conversion is needed.
             #[allow(clippy::redundant_locals)]
             #[target_feature(enable = $features)]
             pub(super) unsafe fn $name() {

@@ -1,20 +1,21 @@
-//! Memory that the caller's thread lends to the threads that work for it, each a place of its own.
+//! Scratch memory lent by the calling thread to its worker threads, one place each.
 
 use crate::rows::Shared;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A cache line, so that panels start at one.
+/// A cache line, the alignment of panels.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Line(#[allow(dead_code)] pub(crate) [u8; 64]);
 
 thread_local! {
-    /// The panels. The caller's thread holds them for all threads, so that a shape seen before never asks for memory.
+    /// The scratch memory. The calling thread holds it for all threads, so that steps over shapes
+    /// seen before allocate nothing.
     pub(crate) static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Memory that is cut into ranges of whole lines, which threads write to, each its own.
+/// Memory divided into ranges of whole lines, each written by one thread.
 pub(crate) struct Space<'a>(Shared<'a, Line>);
 
 impl<'a> Space<'a> {
@@ -22,25 +23,27 @@ impl<'a> Space<'a> {
         Self(Shared::new(lines))
     }
 
-    /// How many lines so many values take.
+    /// The number of lines for `values` values.
     pub(crate) fn lines<P>(values: usize) -> usize {
         values.div_ceil(size_of::<Line>() / size_of::<P>())
     }
 
-    /// Room for so many values from a line on.
+    /// Room for `values` values from a line on.
     ///
     /// # Safety
-    /// No two ranges that live at the same time overlap; any bits are a `P`, which needs no greater alignment than a line.
+    /// No two ranges that live at the same time overlap; any bits are a valid `P`, whose alignment
+    /// is at most a line's.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn range<P>(&self, line: usize, values: usize) -> &mut [P] {
-        // SAFETY: in bounds and exclusive by the caller's promise.
+        // SAFETY: in bounds and exclusive by the caller.
         let lines = unsafe { self.0.range(line, Self::lines::<P>(values)) };
-        // SAFETY: the lines are initialised and hold at least so many values, see the caller's promise.
+        // SAFETY: the lines are initialised and hold at least that many values; the caller
+        // guarantees the rest.
         unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), values) }
     }
 }
 
-/// As many blocks have memory of their own as a word has bits; more threads than that take turns.
+/// The maximum number of places, one per bit of a word; more threads than that take turns.
 pub(crate) const MAX_PLACES: usize = 64;
 
 /// The right to use one of several places until dropped.

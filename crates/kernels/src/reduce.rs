@@ -1,14 +1,16 @@
-//! Reductions of one row, in f64 over a fixed number of running sums: the order of additions depends on the length
-//! alone. They are inlined, so that the loop around them decides which instruction set they are compiled for.
+//! Reductions of one row in f64, over a fixed number of running sums: the order of additions
+//! depends on the length alone. They are inlined, so that the surrounding loop determines their
+//! instruction set.
 
 use crate::{Float, for_rows};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
-/// Running sums: two registers of f64 with AVX-512, four with AVX2, enough to hide an addition's latency.
+/// Running sums: two registers of f64 with AVX-512, four with AVX2, enough to hide an addition's
+/// latency.
 const LANES: usize = 16;
 
-/// Joins the running sums two by two.
+/// Adds the running sums pairwise.
 #[inline(always)]
 fn join(mut lanes: [f64; LANES]) -> f64 {
     let mut half = LANES / 2;
@@ -21,7 +23,7 @@ fn join(mut lanes: [f64; LANES]) -> f64 {
     lanes[0]
 }
 
-/// Σ x, for losses and norms; the same bits for any number of threads.
+/// Σ x, for losses and norms; bit-identical for any number of threads.
 ///
 /// ```
 /// assert_eq!(ff_kernels::sum(&[1.0f32, 2.0, 3.5]), 6.5);
@@ -42,7 +44,8 @@ pub fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> f64) -> f64 {
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
     for x in chunks {
-        // A loop and not `for_each`, whose closure would not be inlined into each instruction set's copy.
+        // A loop rather than `for_each`, whose closure would not be inlined into each instruction
+        // set's copy.
         for (lane, &x) in lanes.iter_mut().zip(x) {
             *lane += f(x);
         }
@@ -53,7 +56,7 @@ pub fn sum_of<T: Float>(x: &[T], f: impl Fn(T) -> f64) -> f64 {
     join(lanes)
 }
 
-/// Replaces each value by f of it, and gives the sum of the new values.
+/// Replaces each value by f(x) and returns the sum of the new values.
 ///
 /// ```
 /// let mut x = [1.0f32, 2.0];
@@ -77,7 +80,7 @@ pub fn map_sum<T: Float>(x: &mut [T], f: impl Fn(T) -> T) -> f64 {
     join(lanes)
 }
 
-/// Σ f(a, b), pair by pair; what the longer one has more is left out.
+/// Σ f(a, b) over pairs; the excess of the longer slice is ignored.
 ///
 /// ```
 /// let difference = ff_kernels::sum_of2(&[5.0f32, 7.0], &[1.0, 2.0], |a, b| f64::from(a - b));
@@ -115,7 +118,7 @@ pub fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
     )
 }
 
-/// The greatest value; NaN where any is, −∞ where there is none.
+/// The greatest value; NaN if any value is, −∞ for an empty slice.
 ///
 /// ```
 /// assert_eq!(ff_kernels::maximum(&[1.0f32, 3.0, 2.0]), 3.0);
@@ -123,7 +126,7 @@ pub fn dot<T: Float>(a: &[T], b: &[T]) -> f64 {
 /// ```
 #[inline(always)]
 pub fn maximum<T: Float>(x: &[T]) -> T {
-    // NaN is looked for apart: the comparison that leaves it out is one instruction.
+    // NaN is tracked separately: a comparison that ignores NaN is one instruction.
     let mut nan = false;
     for x in x {
         nan |= x.is_nan();
@@ -162,8 +165,8 @@ fn greater<T: Float>(a: T, b: T) -> T {
     if a > b { a } else { b }
 }
 
-/// Σ f(piece) over pieces of `0..len` whose borders depend on `len` alone, added in order: a sum over everything that
-/// threads share.
+/// Σ f(piece) over pieces of `0..len` with boundaries determined by `len` alone, added in order: a
+/// sum shared by all threads.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -176,7 +179,7 @@ pub fn sum_pieces(cpu: &CpuDevice, len: usize, f: impl Fn(Range<usize>) -> f64 +
     let piece = len.div_ceil(MOST).max(SMALLEST);
     let pieces = len.div_ceil(piece);
     let mut sums = [0.0; MOST];
-    // A task's worth of work as `for_rows` counts it, so that each piece is a task.
+    // One task's work in the units of `for_rows`, so that each piece is a task.
     for_rows(cpu, pieces, crate::rows::TASK_WORK, [(&mut sums[..pieces], 1)], |p, [sum]| {
         sum[0] = f(p * piece..len.min((p + 1) * piece));
     });

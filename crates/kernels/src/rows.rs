@@ -1,16 +1,16 @@
-//! Work on rows: each row of an output belongs to one task, so threads never share what they write.
+//! Row-wise work: each row of an output belongs to one task, so threads never write to shared data.
 
 use crate::simd::dispatch_on;
 use crate::{Float, Stored};
 use ff_tensor::CpuDevice;
 use std::marker::PhantomData;
 
-/// About this much arithmetic is worth a task of its own.
+/// The approximate number of operations that justifies a task.
 pub(crate) const TASK_WORK: usize = 1 << 15;
-/// Element-wise work is cut into pieces of this many values.
+/// Values per piece of element-wise work.
 const PIECE: usize = 1 << 13;
 
-/// A slice that several threads write to, each its own part.
+/// A slice written by several threads, each its own part.
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T> {
     start: *mut T,
@@ -18,7 +18,8 @@ pub(crate) struct Shared<'a, T> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it hands out parts only through `range`, whose callers promise that parts do not overlap.
+// SAFETY: parts are only handed out through `range`, whose callers guarantee that they do not
+// overlap.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
@@ -28,29 +29,29 @@ impl<'a, T> Shared<'a, T> {
         Self { start: values.as_mut_ptr(), len: values.len(), owner: PhantomData }
     }
 
-    /// Where the slice starts.
+    /// The start of the slice.
     pub(crate) fn start(&self) -> *mut T {
         self.start
     }
 
-    /// The part from `start`, `len` values long.
+    /// The `len` values from `start` on.
     ///
     /// # Safety
     /// No two parts that live at the same time overlap.
     #[inline(always)]
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn range(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start <= self.len && len <= self.len - start, "a part of a slice");
-        // SAFETY: in bounds by the assertion; exclusive by the caller's promise; `owner` holds the borrow.
+        assert!(start <= self.len && len <= self.len - start, "the range exceeds the slice");
+        // SAFETY: in bounds by the assertion; exclusive by the caller; `owner` holds the borrow.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
 }
 
-/// Calls `f(row, parts)` for every row, with that row's part of each output; `work` is roughly how many operations a row
-/// takes, from which it is decided how many threads are worth it.
+/// Calls `f(row, parts)` for every row, with that row's part of each output; `work` is the
+/// approximate number of operations per row, from which the number of threads follows.
 ///
 /// # Panics
-/// An output's length is not `rows` times its width.
+/// If an output's length is not `rows` times its width.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -89,11 +90,11 @@ pub fn for_rows<T: Send, const N: usize>(
     if tasks <= 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
-/// Calls `f(piece, parts)` for every piece `bounds[i]..bounds[i + 1]`, with that piece of each output: passes over a flat
-/// array that is cut where settings change.
+/// Calls `f(piece, parts)` for every piece `bounds[i]..bounds[i + 1]`, with that piece of each
+/// output: passes over a flat array, cut where settings change.
 ///
 /// # Panics
-/// `bounds` descends somewhere or reaches past the end of an output.
+/// If `bounds` descends or reaches past the end of an output.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -131,7 +132,7 @@ pub fn for_ranges<T: Send, const N: usize>(
     }
 }
 
-/// Calls `f(start, part)` for pieces of `y`, where `start` is a part's place in it, a multiple of 8192.
+/// Calls `f(start, part)` for pieces of `y`; `start` is the offset of the part, a multiple of 8192.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -156,10 +157,10 @@ pub fn for_pieces<T: Send>(cpu: &CpuDevice, y: &mut [T], f: impl Fn(usize, &mut 
     if pieces <= 1 { (0..pieces).for_each(task) } else { cpu.threads().run(pieces, &task) }
 }
 
-/// y = f(x), element by element.
+/// y = f(x), element-wise.
 ///
 /// # Panics
-/// The lengths differ.
+/// If the lengths differ.
 pub fn map<S: Stored>(
     cpu: &CpuDevice,
     x: &[S],
@@ -172,7 +173,8 @@ pub fn map<S: Stored>(
         y,
         #[inline(always)]
         |start, y| {
-            let own = f; // What it captured is then in registers, and cannot be what `y` writes to.
+            // A local copy keeps the captures in registers, where writes to `y` cannot alias them.
+            let own = f;
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
                 *y = S::from_compute(own(x.compute()));
             }
@@ -180,10 +182,10 @@ pub fn map<S: Stored>(
     );
 }
 
-/// y = f(a, b), or y += f(a, b) where `accumulate` is set, element by element.
+/// y = f(a, b), or y += f(a, b) if `accumulate` is set, element-wise.
 ///
 /// # Panics
-/// The lengths differ.
+/// If the lengths differ.
 pub fn map2<T: Float>(
     cpu: &CpuDevice,
     a: &[T],
@@ -200,7 +202,8 @@ pub fn map2<T: Float>(
         |start, y| {
             let own = f;
             let values = y.iter_mut().zip(&a[start..]).zip(&b[start..]);
-            // Loops and not `for_each`, whose closure would not be inlined into each instruction set's copy.
+            // Loops rather than `for_each`, whose closure would not be inlined into each
+            // instruction set's copy.
             if accumulate {
                 for ((y, &a), &b) in values {
                     *y += own(a, b);
@@ -214,10 +217,10 @@ pub fn map2<T: Float>(
     );
 }
 
-/// y = f(y, x), element by element.
+/// y = f(y, x), element-wise.
 ///
 /// # Panics
-/// The lengths differ.
+/// If the lengths differ.
 pub fn zip_into<S: Stored>(
     cpu: &CpuDevice,
     x: &[S],
@@ -238,10 +241,10 @@ pub fn zip_into<S: Stored>(
     );
 }
 
-/// y = x, or y += x where `accumulate` is set: a gradient that goes through unchanged.
+/// y = x, or y += x if `accumulate` is set: a gradient passed through unchanged.
 ///
 /// # Panics
-/// The lengths differ.
+/// If the lengths differ.
 ///
 /// ```
 /// let mut dx = [1.0f32, 1.0];
@@ -256,12 +259,12 @@ pub fn copy<T: Float>(cpu: &CpuDevice, x: &[T], y: &mut [T], accumulate: bool) {
     }
 }
 
-/// out\[j\] = Σᵢ x\[i, j\], or out += where `accumulate` is set; a bias's gradient.
+/// out\[j\] = Σᵢ x\[i, j\], or out += if `accumulate` is set: the gradient of a bias.
 ///
 /// Rows are added in groups of 64, so that the error grows with the number of groups, not of rows.
 ///
 /// # Panics
-/// `x` is not whole rows of `out`'s width.
+/// If `x` is not a whole number of rows of `out`'s width.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -280,7 +283,7 @@ pub fn sum_columns<S: Stored>(cpu: &CpuDevice, x: &[S], out: &mut [S::Compute], 
     let task = |t: usize| {
         let start = t * WIDTH;
         let width = WIDTH.min(cols - start);
-        // SAFETY: each task has columns of its own.
+        // SAFETY: tasks have disjoint columns.
         let out = unsafe { shared.range(start, width) };
         dispatch_on::<S::Compute, _>(
             cpu,
@@ -319,7 +322,7 @@ fn put_column_sums<S: Stored, const W: usize>(
         let mut partial = [S::Compute::ZERO; W];
         for row in group * GROUP..rows.min((group + 1) * GROUP) {
             let x = &x[row * cols + start..];
-            // What lies behind the columns is added to sums that nobody reads.
+            // Values past the last column go to sums that are never read.
             if let Some(x) = x.first_chunk::<W>() {
                 for i in 0..W {
                     partial[i] += x[i].compute();

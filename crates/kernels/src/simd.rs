@@ -2,10 +2,11 @@
 
 use ff_tensor::{CpuDevice, Isa};
 
-/// Something to run with vector instructions.
+/// Work to run with vector instructions.
 ///
-/// A compiler inlines a large closure into none of its three callers, and what is not inlined is compiled without the
-/// instructions: so a hot loop is a type whose `run` is `#[inline(always)]`. Small work may be a closure.
+/// The compiler does not inline a large closure into all three of its callers, and compiles a
+/// closure that is not inlined without the instructions: a hot loop is therefore a type whose `run`
+/// is `#[inline(always)]`. Small work may be a closure.
 ///
 /// ```
 /// use ff_kernels::{Work, dispatch};
@@ -22,13 +23,13 @@ use ff_tensor::{CpuDevice, Isa};
 /// assert_eq!(y, [2.0, 4.0]);
 /// ```
 pub trait Work {
-    /// What comes out.
+    /// The result.
     type Output;
-    /// Does it; mark this `#[inline(always)]`.
+    /// Runs the work; mark the implementation `#[inline(always)]`.
     fn run(self) -> Self::Output;
 }
 
-// Not `FnOnce`: a closure that can be called again would go through a shim of the compiler's, which is not inlined.
+// Not `FnOnce`: a repeatable closure would go through a compiler shim, which is not inlined.
 impl<R, F: FnMut() -> R> Work for F {
     type Output = R;
     #[inline(always)]
@@ -37,11 +38,13 @@ impl<R, F: FnMut() -> R> Work for F {
     }
 }
 
-/// Runs work compiled for the device's instruction set: what is inlined into it is vectorised with that set's registers.
+/// Runs work compiled for the device's instruction set: code inlined into it is vectorised with
+/// that set's registers.
 ///
-/// There is one call of `f` for each instruction set, so the compiler inlines a large closure only where it is written
-/// as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy of it, without that set's instructions. The same
-/// holds for every function inside: one that is called through a reference, or by an iterator's `for_each`, stays one copy.
+/// There is one call of `f` for each instruction set, so the compiler inlines a large closure only
+/// if written as `dispatch(cpu, #[inline(always)] || …)`; otherwise it keeps one copy, without that
+/// set's instructions. The same holds for every function inside: a call through a reference, or by
+/// an iterator's `for_each`, uses the one copy.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -53,7 +56,8 @@ impl<R, F: FnMut() -> R> Work for F {
 pub fn dispatch<W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
     match cpu.isa() {
-        // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this processor.
+        // SAFETY: a device is only opened with an instruction set that `Isa::detect` found on this
+        // CPU.
         Isa::Avx512 | Isa::Amx => return unsafe { avx512(work) },
         // SAFETY: as above.
         Isa::Avx2 => return unsafe { avx2(work) },
@@ -64,14 +68,15 @@ pub fn dispatch<W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
     work.run()
 }
 
-/// The same for work on values of `T`. Those of f64 take the plain path: they are the reference of gradient checks, which are small.
+/// [`dispatch`] for work on values of `T`. f64 takes the plain path: it serves gradient checks,
+/// which are small.
 #[inline(always)]
 pub(crate) fn dispatch_on<T, W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
     if size_of::<T>() == size_of::<f64>() { work.run() } else { dispatch(cpu, work) }
 }
 
 /// # Safety
-/// The processor has AVX-512 F, VL, DQ and BW.
+/// The CPU has AVX-512 F, VL, DQ and BW.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
 unsafe fn avx512<W: Work>(work: W) -> W::Output {
@@ -79,14 +84,14 @@ unsafe fn avx512<W: Work>(work: W) -> W::Output {
 }
 
 /// # Safety
-/// The processor has AVX2 and FMA.
+/// The CPU has AVX2 and FMA.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<W: Work>(work: W) -> W::Output {
     work.run()
 }
 
-/// A register of values: what products with few rows are written in.
+/// A register of values: the basis of products with few rows.
 pub(crate) trait Vector: Copy {
     type T: Copy;
     const LANES: usize;
@@ -94,13 +99,13 @@ pub(crate) trait Vector: Copy {
     /// Reads the first `LANES` values.
     fn load(values: &[Self::T]) -> Self;
     fn store(self, values: &mut [Self::T]);
-    /// self · a + b: fused where the instruction set has it.
+    /// self · a + b, fused if the instruction set has it.
     fn mul_add(self, a: Self, b: Self) -> Self;
 }
 
 macro_rules! plain {
     ($t:ty) => {
-        /// Sixteen bytes: what every processor of today has registers for.
+        /// Sixteen bytes: the register size of every current CPU.
         impl Vector for [$t; 16 / size_of::<$t>()] {
             type T = $t;
             const LANES: usize = 16 / size_of::<$t>();
@@ -129,7 +134,7 @@ plain!(f64);
 #[cfg(target_arch = "x86_64")]
 macro_rules! x86 {
     ($v:ident, $t:ty, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
-        /// Only made inside [`dispatch`], so the processor has its instructions.
+        /// Only constructed inside [`dispatch`], so the CPU has its instructions.
         impl Vector for std::arch::x86_64::$v {
             type T = $t;
             const LANES: usize = size_of::<Self>() / size_of::<$t>();
@@ -141,13 +146,15 @@ macro_rules! x86 {
             #[inline(always)]
             fn load(values: &[$t]) -> Self {
                 let values = &values[..Self::LANES];
-                // SAFETY: as above; the slice holds a whole register, and the load asks for no alignment.
+                // SAFETY: as above; the slice holds a whole register, and the load needs no
+                // alignment.
                 unsafe { std::arch::x86_64::$load(values.as_ptr()) }
             }
             #[inline(always)]
             fn store(self, values: &mut [$t]) {
                 let values = &mut values[..Self::LANES];
-                // SAFETY: as above; the slice holds a whole register, and the store asks for no alignment.
+                // SAFETY: as above; the slice holds a whole register, and the store needs no
+                // alignment.
                 unsafe { std::arch::x86_64::$store(values.as_mut_ptr(), self) }
             }
             #[inline(always)]

@@ -1,16 +1,16 @@
 use crate::Float;
 use ff_tensor::{Element, bf16};
 
-/// A type that values are kept in, and the one that is computed with.
+/// A storage type of values, with the type of their computation.
 ///
 /// ```
 /// use ff_kernels::Stored;
 /// use ff_tensor::bf16;
-/// assert_eq!(bf16::from_compute(1.0 + 1.0 / 512.0).compute(), 1.0); // a tie goes to the even one
+/// assert_eq!(bf16::from_compute(1.0 + 1.0 / 512.0).compute(), 1.0); // ties go to even
 /// assert_eq!(0.1f32.compute(), 0.1);
 /// ```
 pub trait Stored: Element {
-    /// What sums and functions are computed in.
+    /// The type of sums and functions.
     type Compute: Float;
 
     /// The value, exactly.
@@ -52,7 +52,8 @@ impl Stored for bf16 {
     #[inline(always)]
     fn from_compute(value: f32) -> bf16 {
         let bits = value.to_bits();
-        // To nearest, ties to even; both are computed and one is chosen, so that loops over it become vectors.
+        // Rounds to nearest, ties to even; both candidates are computed and one is selected, so
+        // that loops vectorise.
         let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         let quiet_nan = bits >> 16 | 0x40;
         bf16::from_bits((if value.is_nan() { quiet_nan } else { nearest }) as u16)

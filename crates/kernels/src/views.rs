@@ -1,4 +1,4 @@
-//! Parts of matrices that threads write to: the columns of a head, in the rows of one sequence.
+//! Writable parts of matrices: the columns of a head in the rows of a sequence.
 
 use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
 use crate::rows::TASK_WORK;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
-/// A matrix to write, as a view of rows that lie some distance apart.
+/// A writable matrix, as a view with a row stride.
 ///
 /// ```
 /// use ff_kernels::MatMut;
@@ -26,16 +26,16 @@ pub struct MatMut<'a, T> {
     owner: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is an exclusive borrow of its values, which no other view holds.
+// SAFETY: the view is an exclusive borrow of its values, shared with no other view.
 unsafe impl<T: Send> Send for MatMut<'_, T> {}
-// SAFETY: a shared reference to it gives no access to the values.
+// SAFETY: a shared reference to the view gives no access to the values.
 unsafe impl<T: Sync> Sync for MatMut<'_, T> {}
 
 impl<'a, T> MatMut<'a, T> {
     /// A row-major matrix.
     ///
     /// # Panics
-    /// The number of values is another one.
+    /// If the number of values is not `rows` × `cols`.
     pub fn new(values: &'a mut [T], rows: usize, cols: usize) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows} × {cols} matrix");
         Self { start: values.as_mut_ptr(), rows, cols, row: cols, owner: PhantomData }
@@ -46,7 +46,7 @@ impl<'a, T> MatMut<'a, T> {
         (self.rows, self.cols)
     }
 
-    /// The distance between rows.
+    /// The stride of rows.
     pub(crate) fn distance(&self) -> usize {
         self.row
     }
@@ -59,21 +59,22 @@ impl<'a, T> MatMut<'a, T> {
     /// Row `i`.
     ///
     /// # Panics
-    /// It is not there.
+    /// If there is no such row.
     #[inline(always)]
     pub fn row(&mut self, i: usize) -> &mut [T] {
         assert!(i < self.rows, "row {i} of {}", self.rows);
-        // SAFETY: the view is an exclusive borrow of the columns of its rows, and the row is one of them.
+        // SAFETY: the view is an exclusive borrow of the columns of its rows, and the row is one of
+        // them.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(i * self.row), self.cols) }
     }
 
-    /// Some rows and columns, for a while.
+    /// A temporary view of some rows and columns.
     ///
     /// # Panics
-    /// They are not there.
+    /// If the block reaches outside the view.
     pub fn block(&mut self, rows: Range<usize>, cols: Range<usize>) -> MatMut<'_, T> {
         let inside = rows.start <= rows.end && rows.end <= self.rows;
-        assert!(inside && cols.start <= cols.end && cols.end <= self.cols, "a block of a view");
+        assert!(inside && cols.start <= cols.end && cols.end <= self.cols, "outside the view");
         MatMut {
             start: self.start.wrapping_add(rows.start * self.row + cols.start),
             rows: rows.len(),
@@ -83,23 +84,23 @@ impl<'a, T> MatMut<'a, T> {
         }
     }
 
-    /// Views of neighbouring columns, from the first on.
+    /// Views of adjacent columns, starting with the first.
     ///
     /// # Panics
-    /// There are fewer columns.
+    /// If there are fewer columns.
     pub fn split_columns<const N: usize>(self, widths: [usize; N]) -> [Self; N] {
-        assert!(widths.iter().sum::<usize>() <= self.cols, "columns of a view");
+        assert!(widths.iter().sum::<usize>() <= self.cols, "the widths exceed the view's columns");
         let mut first = 0;
         widths.map(|cols| {
             let start = self.start.wrapping_add(first);
             first += cols;
-            // Columns of their own: no two of these views share a value.
+            // The columns are disjoint: no two of these views share a value.
             Self { start, cols, ..Self { owner: PhantomData, ..self } }
         })
     }
 }
 
-/// A view that is divided among sequences and heads.
+/// A view divided among sequences and heads.
 struct Divided<'a, T> {
     view: MatMut<'a, T>,
     batch: usize,
@@ -125,15 +126,16 @@ impl<'a, T> Divided<'a, T> {
     }
 }
 
-/// Calls `f((sequence, head), scratch, views)` for every sequence and head, with that part of each output: rows are divided
-/// among the sequences, columns among the heads.
+/// Calls `f((sequence, head), scratch, views)` for every sequence and head, with that part of each
+/// output: rows are divided among the sequences, columns among the heads.
 ///
-/// `scratch` is memory of `len` values for as long as the call, whose content is whatever the last one left there. `work`
-/// is roughly how many operations a task takes. The same tasks are done for any number of threads. `f` multiplies in blocks
-/// ([`crate::BlockFloat`]) only: other products want the same memory.
+/// `scratch` is memory of `len` values for the duration of the call, with arbitrary contents.
+/// `work` is the approximate number of operations per task. The tasks are the same for any number
+/// of threads. `f` may only use block products ([`crate::BlockFloat`]): other products need the
+/// same scratch memory.
 ///
 /// # Panics
-/// Rows or columns of an output cannot be divided evenly.
+/// If rows or columns of an output cannot be divided evenly.
 ///
 /// ```
 /// use ff_kernels::{MatMut, for_heads};
@@ -172,10 +174,10 @@ pub fn for_heads<S: Send + Sync, T: Element, const N: usize, const M: usize>(
         let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
         let task = |number: usize| {
             let place = Place::take(&free, number * places / tasks);
-            // SAFETY: a place belongs to one task until it is dropped; any bits are a number.
+            // SAFETY: a place belongs to one task until dropped; any bits are a valid number.
             let scratch = unsafe { space.range::<T>(place.number * lines, len) };
             let (b, h) = (number / heads, number % heads);
-            // SAFETY: each task is done once, and its views are its own.
+            // SAFETY: each task runs once, and its views are disjoint from the others'.
             let outputs =
                 outputs.each_ref().map(|view| view.as_ref().map(|view| unsafe { view.head(b, h) }));
             // SAFETY: as above.

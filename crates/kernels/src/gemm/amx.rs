@@ -1,11 +1,12 @@
-//! Products of bf16 in AMX tiles: 16 rows of 64 bytes, of which the processor multiplies two with one instruction.
+//! Products of bf16 in AMX tiles: one instruction multiplies two tiles of 16 rows of 64 bytes.
 //!
-//! Four tiles hold 32 × 32 sums. A step of 32 values of K loads two tiles of A and two of B and adds four products:
-//! 64 cycles of the multiplier, 32 of the two load ports. Panels of B hold pairs of K side by side, as for `vdpbf16ps`; panels of A
-//! hold 16 pairs of each row, row after row.
+//! Four tiles hold 32 × 32 sums. A step of 32 values of K loads two tiles of A and two of B and
+//! adds four products: 64 cycles of the multiplier, 32 of the two load ports. Panels of B hold
+//! pairs of K side by side, as for `vdpbf16ps`; panels of A hold 16 pairs of each row, row after
+//! row.
 //!
-//! Each instruction exists twice: on the processor, and in plain code with the same bits, on which tests run the same
-//! driver everywhere.
+//! Each instruction has a second, bit-identical implementation in plain code, so that tests run the
+//! same driver on every CPU.
 
 use super::tile::{Kernel, Kernels, Tile};
 use std::marker::PhantomData;
@@ -16,12 +17,12 @@ pub(super) const SIDE: usize = 16;
 /// The tile instructions, on eight registers numbered by `T`.
 ///
 /// # Safety
-/// Every function needs a processor with the implementor's instructions, and [`Unit::configured`] around them; those that take an
-/// address read or write 16 rows of 64 bytes there, `stride` bytes apart.
+/// Every function needs a CPU with the implementor's instructions, inside [`Unit::configured`];
+/// those with an address argument read or write 16 rows of 64 bytes there, `stride` bytes apart.
 pub(super) trait Unit: Sized + 'static {
-    /// The registers, where they are not the processor's.
+    /// The registers, unless they are the CPU's.
     fn registers() -> Self;
-    /// Runs something with the registers set up as 16 rows of 64 bytes.
+    /// Runs `run` with the registers configured as 16 rows of 64 bytes.
     fn configured<R>(run: impl FnOnce() -> R) -> R;
     unsafe fn zero<const T: usize>(&mut self);
     unsafe fn load<const T: usize>(&mut self, from: *const u32, stride: usize);
@@ -59,11 +60,11 @@ impl<U: Unit> Kernels for Amx<U> {
     }
 }
 
-/// Sums of tiles on their way from and to a C of which they cover a part.
+/// A buffer of sums for tiles only partly inside C.
 #[repr(align(64))]
 struct Whole([f32; 4 * SIDE * SIDE]);
 
-/// Computes `I` × `J` tiles; C is read first where `add` says so, and whole tiles of it where they are there.
+/// Computes `I` × `J` tiles, starting from C if `add` is set; whole tiles use C directly.
 ///
 /// # Safety
 /// As for [`Kernel`].
@@ -72,28 +73,29 @@ unsafe fn compute<U: Unit, const I: usize, const J: usize>(tile: &Tile<u32, f32>
     let whole = tile.rows == I * SIDE && tile.width == J * SIDE;
     let (rows, width) = (tile.rows.min(I * SIDE), tile.width.min(J * SIDE));
     if whole {
-        // SAFETY: the caller's promise: C has all rows and columns of the tiles.
+        // SAFETY: guaranteed by the caller: C has all rows and columns of the tiles.
         return unsafe { sum::<U, I, J>(tile, tile.c, tile.c_row) };
     }
     let mut part = Whole([0.0; 4 * SIDE * SIDE]);
     let line = J * SIDE;
     if tile.add {
         for (i, to) in part.0.chunks_exact_mut(line).enumerate().take(rows) {
-            // SAFETY: the caller's promise: `rows` × `width` values of C can be read.
+            // SAFETY: guaranteed by the caller: `rows` × `width` values of C can be read.
             let from = unsafe { std::slice::from_raw_parts(tile.c.add(i * tile.c_row), width) };
             to[..width].copy_from_slice(from);
         }
     }
-    // SAFETY: the caller's promise; the local sums have all rows and columns of the tiles.
+    // SAFETY: guaranteed by the caller; the local sums have all rows and columns of the tiles.
     unsafe { sum::<U, I, J>(tile, part.0.as_mut_ptr(), line) };
     for (i, from) in part.0.chunks_exact(line).enumerate().take(rows) {
-        // SAFETY: the caller's promise: `rows` × `width` values of C can be written, by nobody else.
+        // SAFETY: guaranteed by the caller: `rows` × `width` values of C can be written, by this
+        // thread alone.
         let to = unsafe { std::slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), width) };
         to.copy_from_slice(&from[..width]);
     }
 }
 
-/// The sums of whole tiles, whose rows lie `c_row` values apart.
+/// The sums of whole tiles; rows of C are `c_row` values apart.
 ///
 /// # Safety
 /// As for [`Kernel`], with all rows and columns of the tiles in C.
@@ -110,7 +112,8 @@ unsafe fn sum<U: Unit, const I: usize, const J: usize>(
     // In values of 32 bits.
     let (a_step, b_step) = (tile.a_k * SIDE, tile.b_k * SIDE);
     let mut unit = U::registers();
-    // SAFETY: the instructions are there; panels hold `depth` packed values, a multiple of `SIDE`, of whole tiles; C has them.
+    // SAFETY: the CPU has the instructions; panels hold `depth` packed values, a multiple of
+    // `SIDE`, of whole tiles; C has them.
     unsafe {
         if tile.add {
             unit.load::<0>(at(0, 0).cast(), stride);
@@ -165,19 +168,20 @@ unsafe fn sum<U: Unit, const I: usize, const J: usize>(
     }
 }
 
-/// Cache lines of what is packed next that are asked for in a step.
+/// Cache lines of the next panel prefetched in a step.
 const AHEAD: usize = 4;
 
 /// Floating-point operations of one product of tiles.
 #[cfg(target_arch = "x86_64")]
 pub(crate) const TILE_FLOPS: usize = 2 * SIDE * SIDE * (2 * SIDE);
 
-/// Products of tiles that wait for nothing but the multiplier, `turns` on each of four tiles of sums.
+/// Products of tiles limited only by the multiplier, `turns` on each of four tiles of sums.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn tile_chains(turns: usize) {
     Hardware::configured(|| {
         let mut unit = Hardware;
-        // SAFETY: a device that asks for this has the instructions; registers alone are touched, and hold what they may.
+        // SAFETY: a device that asks for this has the instructions; only registers are touched, and
+        // any contents are valid.
         unsafe {
             unit.zero::<4>();
             unit.zero::<5>();
@@ -193,7 +197,7 @@ pub(crate) fn tile_chains(turns: usize) {
     });
 }
 
-/// The processor's tiles.
+/// The CPU's tiles.
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Hardware;
 
@@ -202,7 +206,7 @@ mod hardware {
     use super::{Hardware, SIDE, Unit};
     use std::arch::asm;
 
-    /// What `ldtilecfg` reads (Intel's manual, volume 1, section 18.2).
+    /// The operand of `ldtilecfg` (Intel's manual, volume 1, section 18.2).
     #[repr(C, align(64))]
     struct Config {
         palette: u8,
@@ -220,12 +224,12 @@ mod hardware {
         rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
     };
 
-    /// Gives the registers back, so that the system need not save them when it switches threads.
+    /// Releases the registers, so that the system need not save them at a context switch.
     struct Release;
 
     impl Drop for Release {
         fn drop(&mut self) {
-            // SAFETY: it is only made where tiles were configured.
+            // SAFETY: only constructed once tiles are configured.
             unsafe { asm!("tilerelease", options(nostack, preserves_flags)) };
         }
     }
@@ -238,7 +242,8 @@ mod hardware {
 
         fn configured<R>(run: impl FnOnce() -> R) -> R {
             const { assert!(SIDE == 16 && size_of::<Config>() == 64) };
-            // SAFETY: a device has the path of AMX only where the processor and the system lend tiles to this process.
+            // SAFETY: a device has the AMX path only if the CPU has tiles and the system grants
+            // them to this process.
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, preserves_flags));
             }
@@ -248,13 +253,13 @@ mod hardware {
 
         #[inline(always)]
         unsafe fn zero<const T: usize>(&mut self) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { asm!("tilezero tmm{}", const T, options(nostack, preserves_flags, nomem)) };
         }
 
         #[inline(always)]
         unsafe fn load<const T: usize>(&mut self, from: *const u32, stride: usize) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 asm!("tileloadd tmm{t}, [{from} + {stride}]", t = const T, from = in(reg) from,
                     stride = in(reg) stride, options(nostack, preserves_flags, readonly));
@@ -263,7 +268,7 @@ mod hardware {
 
         #[inline(always)]
         unsafe fn store<const T: usize>(&self, to: *mut f32, stride: usize) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 asm!("tilestored [{to} + {stride}], tmm{t}", t = const T, to = in(reg) to,
                     stride = in(reg) stride, options(nostack, preserves_flags));
@@ -272,7 +277,7 @@ mod hardware {
 
         #[inline(always)]
         unsafe fn dot<const C: usize, const A: usize, const B: usize>(&mut self) {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 asm!("tdpbf16ps tmm{c}, tmm{a}, tmm{b}", c = const C, a = const A, b = const B,
                     options(nostack, preserves_flags, nomem));
@@ -281,7 +286,7 @@ mod hardware {
     }
 }
 
-/// The same in plain code.
+/// The tiles emulated in plain code.
 #[cfg(test)]
 pub(super) struct Emulated([[u32; SIDE * SIDE]; 8]);
 
@@ -289,7 +294,7 @@ pub(super) struct Emulated([[u32; SIDE * SIDE]; 8]);
 mod emulated {
     use super::{Emulated, SIDE, Unit};
 
-    /// Subnormal values are zero, as operands and as results.
+    /// Flushes subnormals to zero, in operands and results.
     fn flushed(value: f32) -> f32 {
         if value.is_subnormal() { 0.0f32.copysign(value) } else { value }
     }
@@ -315,7 +320,7 @@ mod emulated {
         unsafe fn load<const T: usize>(&mut self, from: *const u32, stride: usize) {
             for (i, row) in self.0[T].chunks_exact_mut(SIDE).enumerate() {
                 for (j, value) in row.iter_mut().enumerate() {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: guaranteed by the caller.
                     *value = unsafe { from.byte_add(i * stride).add(j).read() };
                 }
             }
@@ -324,14 +329,14 @@ mod emulated {
         unsafe fn store<const T: usize>(&self, to: *mut f32, stride: usize) {
             for (i, row) in self.0[T].chunks_exact(SIDE).enumerate() {
                 for (j, &value) in row.iter().enumerate() {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: guaranteed by the caller.
                     unsafe { to.byte_add(i * stride).add(j).write(f32::from_bits(value)) };
                 }
             }
         }
 
-        /// Even and odd steps are summed apart from zero on, each with a fused multiply-add; the two sums are added, and
-        /// the result to C (Intel's manual, `TDPBF16PS`).
+        /// Even and odd steps are summed separately from zero, each with a fused multiply-add; the
+        /// two sums are added, and their sum to C (Intel's manual, `TDPBF16PS`).
         unsafe fn dot<const C: usize, const A: usize, const B: usize>(&mut self) {
             let (a, b) = (self.0[A], self.0[B]);
             for i in 0..SIDE {
@@ -361,7 +366,7 @@ mod tests {
     use super::*;
     use ff_tensor::{Device, DeviceOptions, Isa, Key, Rng, bf16};
 
-    /// Bit patterns of bf16 with every kind of value: ordinary ones, subnormal ones, huge ones, zeros of both signs.
+    /// Bit patterns of bf16 of every kind: normal, subnormal, huge, zeros of both signs.
     fn bits(rng: &mut Rng, special: bool) -> u16 {
         let ordinary = bf16::from_f64(rng.uniform() * 2.0 - 1.0).to_bits();
         match rng.below(12) {
@@ -377,7 +382,7 @@ mod tests {
     fn one<U: Unit>(a: &[u32], b: &[u32], c: &mut [f32]) {
         U::configured(|| {
             let mut unit = U::registers();
-            // SAFETY: tests call it where the instructions are; slices hold whole tiles.
+            // SAFETY: tests call it only where the instructions exist; slices hold whole tiles.
             unsafe {
                 unit.load::<0>(c.as_ptr().cast(), 64);
                 unit.load::<1>(a.as_ptr(), 64);
@@ -392,7 +397,7 @@ mod tests {
     #[test]
     fn the_emulation_has_the_bits_of_the_instruction() {
         if Isa::detect() < Isa::Amx {
-            eprintln!("skipped: this processor has no AMX");
+            eprintln!("skipped: this CPU has no AMX");
             return;
         }
         let mut rng = Rng::new(Key::new(11));
@@ -424,7 +429,7 @@ mod tests {
         }
     }
 
-    /// The driver on a unit, with every layout, both kinds of C and an epilogue.
+    /// The driver on a unit, with every layout, both types of C and an epilogue.
     fn products<U: Unit>(threads: usize) -> Vec<u32> {
         let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
         let mut rng = Rng::new(Key::new(12));
@@ -458,7 +463,8 @@ mod tests {
                 }
                 let mut plain: Vec<f64> = old.iter().map(|&v| f64::from(v)).collect();
                 gemm_reference(view!(&a64, m, 1), view!(&b64, n, 2).t(), &mut plain, true);
-                // As in the tests of `gemm`: products are exact, k + 1 additions err by half an ulp each at most.
+                // As in the tests of `gemm`: products are exact, k + 1 additions err by at most
+                // half an ulp each.
                 let bound = f64::from(f32::EPSILON) * (k + 2) as f64;
                 let (a, b) = (Rounded(view!(&a16, m, 1)), Rounded(view!(&b, n, 2)));
                 let mut c = old.clone();
@@ -491,7 +497,7 @@ mod tests {
         assert!(emulated == products::<Emulated>(3), "threads show");
         #[cfg(target_arch = "x86_64")]
         if Isa::detect() >= Isa::Amx {
-            assert!(emulated == products::<Hardware>(1), "the instructions give other bits");
+            assert!(emulated == products::<Hardware>(1), "the instructions give different bits");
             assert!(emulated == products::<Hardware>(2), "threads show");
         }
     }

@@ -1,5 +1,5 @@
-//! Products of blocks that lie in a first- or second-level cache, on the thread that asks for them: what operations are
-//! made of that do other things between their products.
+//! Products of blocks in the L1 or L2 cache, on the calling thread: the building blocks of
+//! operations such as attention with other work between their products.
 
 use super::amx;
 use super::pack::{Operand, Panel};
@@ -11,10 +11,10 @@ use ff_tensor::{Bf16Kernels, CpuDevice, Isa, bf16};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// The columns of a packed block are rounded up to this.
+/// The multiple to which the columns of a packed block are rounded up.
 pub const BLOCK_WIDTH: usize = 32;
 
-/// Which values (i, j) of a block count: those with i + `low` ≤ j < i + `high`.
+/// A diagonal band of a block: the values (i, j) with i + `low` ≤ j < i + `high`.
 ///
 /// ```
 /// use ff_kernels::Band;
@@ -26,15 +26,15 @@ pub const BLOCK_WIDTH: usize = 32;
 pub struct Band {
     /// The first j of row 0.
     pub low: isize,
-    /// The j behind the last one of row 0.
+    /// One past the last j of row 0.
     pub high: isize,
 }
 
 impl Band {
-    /// Everything.
+    /// The whole block.
     pub const ALL: Self = Self { low: isize::MIN / 4, high: isize::MAX / 4 };
 
-    /// The same band of a block that starts at row `i` and column `j` of this one.
+    /// The same band, relative to a sub-block at row `i` and column `j`.
     #[must_use]
     pub fn at(self, i: usize, j: usize) -> Self {
         let shift = i as isize - j as isize;
@@ -47,7 +47,7 @@ impl Band {
         Self { low: 1 - self.high, high: 1 - self.low }
     }
 
-    /// The columns, of so many, that some of these rows have in the band.
+    /// The range of columns, out of `cols`, inside the band for any of `rows`.
     #[inline(always)]
     pub fn columns(self, rows: Range<usize>, cols: usize) -> Range<usize> {
         if rows.is_empty() {
@@ -59,16 +59,16 @@ impl Band {
     }
 }
 
-/// What a band says of a product A · B.
+/// The part of a product A · B that a band leaves to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockTrim {
-    /// Only values of C in the band are needed; the others are left as they are, or written.
+    /// Only values of C in the band are needed; the others may or may not be written.
     Output(Band),
-    /// A is zero outside of the band.
+    /// A is zero outside the band.
     Depth(Band),
 }
 
-/// A type whose blocks are multiplied: f32, f64, and bf16 with sums in f32.
+/// An element type of block products: f32, f64, or bf16 with sums in f32.
 ///
 /// ```
 /// use ff_kernels::{Band, BlockFloat, BlockTrim, MatMut, MatRef};
@@ -81,30 +81,30 @@ pub enum BlockTrim {
 /// assert_eq!(c, [11.0]);
 /// ```
 pub trait BlockFloat: Stored {
-    /// The values in the type of sums: themselves, or copied to `scratch`, which holds rows · columns values.
+    /// The values in the type of sums: borrowed, or copied to `scratch` of rows · columns values.
     ///
     /// # Panics
-    /// The scratch is too small, where there is need of it.
+    /// If a copy is needed and the scratch is too small.
     fn widen<'a>(
         cpu: &CpuDevice,
         x: MatRef<'a, Self>,
         scratch: &'a mut [Self::Compute],
     ) -> MatRef<'a, Self::Compute>;
 
-    /// The view itself, where sums can be kept in this type.
+    /// The view itself, if this type can hold sums.
     fn sums(view: MatMut<'_, Self>) -> Option<MatMut<'_, Self::Compute>>;
 
-    /// Packs B, to be multiplied on this device; `to` holds an even number of rows, rounded up, of [`BLOCK_WIDTH`] columns,
-    /// rounded up.
+    /// Packs B for this device; `to` holds the rows, rounded up to an even number, times the
+    /// columns, rounded up to a multiple of [`BLOCK_WIDTH`].
     ///
     /// # Panics
-    /// There is less room.
+    /// If `to` is too small.
     fn pack_block(cpu: &CpuDevice, b: MatRef<'_, Self::Compute>, to: &mut [Self::Compute]);
 
-    /// C = A · B, or C += A · B, for a B of C's width that was packed.
+    /// C = A · B, or C += A · B, for a packed B as wide as C.
     ///
     /// # Panics
-    /// The shapes do not fit.
+    /// If the shapes do not match.
     fn multiply_block(
         cpu: &CpuDevice,
         a: MatRef<'_, Self::Compute>,
@@ -182,7 +182,8 @@ fn has_pairs(cpu: &CpuDevice, _: usize) -> bool {
     cpu.bf16() == Bf16Kernels::Pairs
 }
 
-/// Whether tiles are there, and so deep a block worth one: its zeros then have room in the packed block too.
+/// Whether the CPU has tiles and the depth justifies them: the packed block then has room for their
+/// zero padding.
 fn has_tiles(cpu: &CpuDevice, depth: usize) -> bool {
     cpu.bf16() == Bf16Kernels::Tiles && depth >= amx::SIDE
 }
@@ -216,10 +217,11 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<
     let (cols, depth) = b.size();
     assert!(
         depth.next_multiple_of(2) * cols.next_multiple_of(BLOCK_WIDTH) <= to.len(),
-        "a packed block of {depth} × {cols}"
+        "the buffer is too small for a packed block of {depth} × {cols}"
     );
     let steps = K::packed(depth);
-    // SAFETY: a pair of bf16 is as large as the f32 of its place, and so has room; any bits are either.
+    // SAFETY: a pair of bf16 is as large as the f32 in whose place it lies, so it fits; any bits
+    // are valid in both.
     let to = unsafe { std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), to.len()) };
     for (panel, first) in (0..cols).step_by(K::COLS).enumerate() {
         let rows = K::COLS.min(cols - first);
@@ -232,9 +234,9 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(cpu: &CpuDevice, b: O, to: &mut [Sum<
     }
 }
 
-/// The most steps of K that rows of A are packed at a time.
+/// The maximum number of steps of K for which rows of A are packed at a time.
 const CHUNK: usize = 256;
-/// The most rows of a tile.
+/// The maximum number of rows of a tile.
 const ROWS: usize = 32;
 
 fn multiply<K: Kernels, A: Operand<Packed<K>>>(
@@ -254,7 +256,7 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
         return;
     }
     let mut space = [const { MaybeUninit::<Packed<K>>::uninit() }; ROWS * CHUNK];
-    // Low tiles follow a band's edge more closely.
+    // Shorter tiles follow the edge of a band more closely.
     let (BlockTrim::Output(band) | BlockTrim::Depth(band)) = trim;
     let across = if matches!(trim, BlockTrim::Output(_)) { n } else { depth };
     let whole = |i: usize| band.columns(i..i + 1, across) == (0..across);
@@ -291,7 +293,8 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
                         tiled: K::TILED,
                         grain: K::GRAIN,
                     };
-                    // SAFETY: packing writes every value of the panel that a tile reads, and reads none; see `Operand`.
+                    // SAFETY: packing writes every value of the panel read by a tile, and reads
+                    // none; see `Operand`.
                     let to = unsafe {
                         let len = K::packed(some) * height;
                         std::slice::from_raw_parts_mut(space.as_mut_ptr().cast::<Packed<K>>(), len)
@@ -317,8 +320,9 @@ fn multiply<K: Kernels, A: Operand<Packed<K>>>(
                         add: add || chunk > start,
                         ahead: super::pack::Ahead::NOTHING,
                     };
-                    // SAFETY: the instruction set is the device's; A has these rows and steps, in itself or in its panel; the
-                    // panel of B holds `steps` whole steps (asserted above); the columns of C are the view's.
+                    // SAFETY: the instruction set is the device's; A has these rows and steps, in
+                    // place or in its panel; the panel of B holds `steps` whole steps (asserted
+                    // above); the columns of C are the view's.
                     unsafe { K::kernel(rows, registers, a_row == 1)(&tile) };
                 }
             }
@@ -332,7 +336,7 @@ mod tests {
     use crate::{Float, gemm_reference};
     use ff_tensor::{Device, DeviceOptions, Key, Rng};
 
-    /// Products of small integers, which every type holds exactly, against the definition.
+    /// Compares products of small integers, exact in every type, with the definition.
     fn exact<S: BlockFloat>(isa: Isa) {
         let device = Device::open(DeviceOptions { threads: 1, isa: Some(isa) }).unwrap();
         let cpu = device.cpu();

@@ -1,12 +1,13 @@
-//! Blocking and threads: which part of C is computed when, from which panels.
+//! Blocking and threads: the order in which parts of C are computed, and from which panels.
 //!
-//! Threads take blocks of C. A block packs its panels of B, as many at a time as a second-level cache holds for one chunk of
-//! K, and the rows of A pass by them, a panel in the first-level cache. A is read where it is if it is small; if it is larger,
-//! each block packs its rows for itself, since to read a line that another core has just written takes longer than to pack
-//! its values again; if it is too large for that, all threads pack it together before.
+//! Each thread takes blocks of C. A block packs its panels of B, as many at a time as fit in the L2
+//! cache for one chunk of K, and the rows of A stream past them, one panel in the L1 cache at a
+//! time. A small A is read in place. For a larger A, each block packs its own rows, since reading a
+//! line just written by another core takes longer than packing its values again. If A is too large
+//! for that, all threads pack it together beforehand.
 //!
-//! A value of C is one sum over each chunk of K, K ascending, added to what earlier chunks left: neither blocks nor tiles
-//! nor threads show in it.
+//! A value of C is one sum over each chunk of K, K ascending, added to the sums of earlier chunks:
+//! results depend on neither blocks nor tiles nor threads.
 
 use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
 use super::pack::{Ahead, Operand, Panel, Part};
@@ -20,25 +21,26 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
-/// Bytes of B that a block passes by: less than half of a second-level cache of 1 MiB.
+/// Bytes of B per block: less than half of an L2 cache of 1 MiB.
 const BLOCK_BYTES: usize = 400 << 10;
-/// Bytes of A that each block packs for itself.
+/// Maximum bytes of A that each block packs for itself.
 const OWN_BYTES: usize = 2 << 20;
-/// Bytes of A that are packed at a time: half of a last-level cache of 32 MiB.
+/// Bytes of A packed at a time: half of a last-level cache of 32 MiB.
 const PART_BYTES: usize = 16 << 20;
-/// Below so many multiply-adds for each thread (2 to 3 µs), one thread is done before another one has what it needs: operands that
-/// the caller's core has just written come over at about 0.2 µs a cache line. Two threads from 81³ on: sizes just below a multiple
-/// of 16 are then not slower than it.
+/// Minimum multiply-adds per thread (2 to 3 µs). Below it, one thread finishes before another has
+/// its operands: a line just written by the caller's core takes about 0.2 µs to transfer. Two
+/// threads start at 81³, so that sizes just below a multiple of 16 are not slower than the multiple
+/// itself.
 const WORTH_A_THREAD: usize = 129 << 11;
-/// A thread takes several blocks of so many multiply-adds, 5 to 20 ms, which even out what threads lose to others. Smaller ones
-/// would cost more than that: each block packs its part of A and of B.
+/// Multiply-adds per block, 5 to 20 ms; several blocks per thread balance the load. Smaller blocks
+/// would cost more than they save, since each block packs its part of A and of B.
 const WORTH_A_BLOCK: usize = 1 << 30;
-/// Below so many multiply-adds, packing A costs more than reading it where it is.
+/// Minimum multiply-adds for packing A; below it, reading A in place costs less.
 const WORTH_PACKING: usize = 1 << 23;
-/// An operand of so many bytes stays in a first-level cache or close to it, packed or not.
+/// Maximum bytes of an operand that stays in or close to the L1 cache, packed or not.
 const FEW_BYTES: usize = 64 << 10;
 
-/// A product to compute: C = A · B, or += where `accumulate`; then the epilogue.
+/// A product to compute: C = A · B, or += if `accumulate`, then the epilogue.
 pub(super) struct Product<'a, A, B, C: Stored> {
     pub(super) a: A,
     /// The transpose of B.
@@ -47,7 +49,7 @@ pub(super) struct Product<'a, A, B, C: Stored> {
     pub(super) finish: Option<Finish<'a, C>>,
 }
 
-/// Runs a product with an instruction set's kernels.
+/// Runs a product with the kernels of an instruction set.
 pub(super) fn drive<K, A, B, C>(cpu: &CpuDevice, product: &Product<'_, A, B, C>, c: &mut [C])
 where
     K: Kernels,
@@ -63,7 +65,8 @@ where
     let chunk = k.div_ceil(k.div_ceil(K::CHUNK).max(1)).next_multiple_of(whole.max(2)).max(1);
     let c = Shared::new(c);
     let row_bytes = |steps: usize| K::packed(steps).max(1) * size_of::<Packed<K>>();
-    // Where C holds the sums, a long K goes in parts, of which each block can pack its own rows.
+    // Where C holds the sums, a long K is split into parts short enough for each block to pack its
+    // own rows.
     let part = if Run::<A, B, C, K>::SUMS_IN_C {
         (OWN_BYTES / (row_bytes(chunk) * m)).max(1).saturating_mul(chunk)
     } else {
@@ -86,12 +89,12 @@ where
     });
 }
 
-/// How C is cut.
+/// The partition of C.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
-    /// How many threads are worth it.
+    /// The number of threads worth starting.
     threads: usize,
-    /// Rows of a tile; all tiles but the last have as many.
+    /// Rows of every tile but the last.
     height: usize,
     /// Tiles and panels of C.
     tiles: usize,
@@ -99,7 +102,7 @@ struct Cut {
     /// Tiles and panels of a block.
     high: usize,
     wide: usize,
-    /// Panels of B that are packed at a time.
+    /// Panels of B packed at a time.
     at_once: usize,
 }
 
@@ -107,7 +110,7 @@ impl Cut {
     fn new<K: Kernels>(cpu: &CpuDevice, m: usize, n: usize, k: usize, chunk: usize) -> Self {
         let work = m * n * k.max(1);
         let threads = cpu.threads().count().min(work / (WORTH_A_THREAD * K::SPEED)).max(1);
-        // As many tiles as the threads can share evenly, unless that makes them low.
+        // As many tiles as the threads can share evenly, unless that makes the tiles too short.
         let least = m.div_ceil(K::ROWS);
         let even = least.next_multiple_of(threads);
         let height = m.div_ceil(if even * 3 <= least * 4 { even } else { least });
@@ -119,7 +122,8 @@ impl Cut {
         if threads == 1 {
             return cut;
         }
-        // The division whose slowest thread has the least to do: multiply-adds, reading and packing A, and packing B.
+        // The partition whose slowest thread has the least work: multiply-adds, reading and packing
+        // A, and packing B.
         let wanted = threads * (work / threads / (WORTH_A_BLOCK * K::SPEED)).clamp(1, 4);
         let mut best = (usize::MAX, cut);
         for across in 1..=panels.min(2 * wanted) {
@@ -148,9 +152,10 @@ impl Cut {
     }
 }
 
-/// Packs panels `some` of rows (first, how many), steps of K (first, how many), one panel after the other.
+/// Packs panels `some` of rows (first, count), steps of K (first, count), one panel after the
+/// other.
 ///
-/// It goes down K in strips, see [`Operand::strip`].
+/// K is traversed in strips, see [`Operand::strip`].
 fn pack<K: Kernels, O: Operand<Packed<K>>>(
     cpu: &CpuDevice,
     operand: &O,
@@ -174,7 +179,7 @@ fn pack<K: Kernels, O: Operand<Packed<K>>>(
     }
 }
 
-/// A part of an operand that is packed next, asked for in equal shares.
+/// The part of an operand to pack next, prefetched in equal shares.
 struct Next<'a, O> {
     operand: &'a O,
     part: Part,
@@ -206,12 +211,13 @@ impl<'a, O> Next<'a, O> {
     }
 }
 
-/// What packing a step of a panel of B costs, in multiply-adds of a register.
+/// The cost of packing one step of a panel of B, in multiply-adds of a register.
 const PACK_COST: usize = 11;
-/// What packing a value of A costs, and reading it again for each group of panels, in the same.
+/// The cost of packing a value of A, or of reading it again for each group of panels, in the same
+/// unit.
 const READ_COST: usize = 1;
 
-/// Where panels are read: their start, and the distances between panels, rows, and steps of K.
+/// The location of panels: their start, and the strides of panels, rows and steps of K.
 #[derive(Debug)]
 struct Panels<P> {
     start: *const P,
@@ -220,7 +226,7 @@ struct Panels<P> {
     step: usize,
 }
 
-// SAFETY: what it points to is written before it is shared, and only read through it.
+// SAFETY: the memory is written before it is shared, and only read through this type.
 unsafe impl<P: Sync> Sync for Panels<P> {}
 
 impl<P> Clone for Panels<P> {
@@ -240,22 +246,22 @@ struct Run<'a, A, B, C: Stored, K> {
     rows: usize,
     n: usize,
     k: usize,
-    /// The steps of K that it adds, of all `k`.
+    /// The steps of K added by this run, out of `k`.
     steps: Range<usize>,
-    /// Steps of K of a chunk.
+    /// Steps of K per chunk.
     chunk: usize,
     cut: Cut,
     kernels: PhantomData<fn() -> K>,
 }
 
-/// Some panels of a block over a chunk of K, and where the sums of earlier chunks are.
+/// Some panels of a block over a chunk of K, and the sums of earlier chunks.
 struct Stage<P, T> {
     tiles: Range<usize>,
     panels: Range<usize>,
     start: usize,
     depth: usize,
     a: Panels<P>,
-    /// B where it is, for panels before `packed_from`, and packed.
+    /// B in place, for panels before `packed_from`, and packed.
     b: Panels<P>,
     packed_b: Panels<P>,
     packed_from: usize,
@@ -311,15 +317,18 @@ where
                 Some(Panels { start, panel: cut.height * row, row, step })
             }
             None if own => None,
-            // SAFETY: behind what blocks use; any bits are a packed value.
+            // SAFETY: this range lies beyond those of the blocks; any bits are a valid packed
+            // value.
             None => Some(self.pack_a(unsafe { space.range(places * lines, all_values) })),
         };
         let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
         self.share(blocks, &|number| {
-            // The pool gives a thread the same part of the blocks each time: so the same place, which its cache holds.
+            // The pool gives a thread the same share of the blocks each time, hence the same place,
+            // still in its cache.
             let place = Place::take(&free, number * places / blocks);
             let line = place.number * lines;
-            // SAFETY: a place belongs to one block until it is dropped; any bits are a packed value, or a sum.
+            // SAFETY: a place belongs to one block until dropped; any bits are a valid packed value
+            // or sum.
             let (own, b, sums) = unsafe {
                 let sums = space.range(line + a_lines + b_lines, sums_values);
                 (space.range(line, own_values), space.range(line + a_lines, b_values), sums)
@@ -329,7 +338,7 @@ where
         });
     }
 
-    /// Runs tasks on the pool, or here where one thread is enough.
+    /// Runs tasks on the pool, or on this thread where one is enough.
     fn share(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         if self.cut.threads == 1 {
             (0..tasks).for_each(task);
@@ -338,7 +347,7 @@ where
         }
     }
 
-    /// Packs all rows of A on all threads: a panel holds all chunks, one after the other.
+    /// Packs all rows of A on all threads; a panel holds all chunks, one after the other.
     fn pack_a(&self, to: &mut [Packed<K>]) -> Panels<Packed<K>> {
         let (height, tiles) = (self.cut.height, self.cut.tiles);
         let panel = height * K::packed(self.steps.len());
@@ -346,7 +355,7 @@ where
         let to = Shared::new(to);
         self.share(tiles.div_ceil(at_once), &|t| {
             let some = t * at_once..tiles.min((t + 1) * at_once);
-            // SAFETY: tasks have ranges of their own.
+            // SAFETY: the ranges of tasks are disjoint.
             let to = unsafe { to.range(some.start * panel, some.len() * panel) };
             let (rows, steps) = ((self.first, self.rows), (self.steps.start, self.steps.len()));
             pack::<K, _>(self.cpu, &self.product.a, rows, (height, K::TILED), some, steps, to);
@@ -354,11 +363,12 @@ where
         Panels { start: to.start(), panel, row: 1, step: height }
     }
 
-    /// Packs the rows of one tile of those that a block has for itself, which start at `first`.
+    /// Packs the rows of one tile into the block's own copy of A, which starts at tile `first`.
     fn pack_tile(&self, tile: usize, first: usize, to: &Shared<'_, Packed<K>>) {
         let height = self.cut.height;
         let panel = height * K::packed(self.steps.len());
-        // SAFETY: the tile's own part of the block's own memory, which is read after it is written, by this thread.
+        // SAFETY: the tile's own part of the block's own memory, written before it is read, by this
+        // thread.
         let to = unsafe { to.range((tile - first) * panel, panel) };
         let (rows, steps) = ((self.first, self.rows), (self.steps.start, self.steps.len()));
         pack::<K, _>(
@@ -372,10 +382,11 @@ where
         );
     }
 
-    /// Computes a block of C; A is `shared`, or the block packs its rows into `own`, each before it is needed first; `packed_b`
-    /// holds some of its panels of B, `sums` what is not in C yet.
+    /// Computes a block of C; A is `shared`, or the block packs its rows into `own`, each just
+    /// before its first use; `packed_b` holds some of the block's panels of B, `sums` the sums not
+    /// in C yet.
     ///
-    /// What is packed next is asked for while tiles are computed: they leave the memory idle.
+    /// Computing a tile prefetches the next panel: tiles leave the memory idle.
     fn block(
         &self,
         number: usize,
@@ -387,8 +398,8 @@ where
         let Cut { height, at_once, .. } = self.cut;
         let (tiles, panels) = self.cut.block(number);
         let (product, all) = (self.product, &self.steps);
-        // Columns that are neighbours are read where they are if they are read a few times only; but not the last panel where it
-        // is narrower than its registers, which would read past the end of the matrix.
+        // Contiguous columns are read in place if they are read only a few times, except for a last
+        // panel narrower than its registers, whose reads would run past the end of the matrix.
         let few = self.k * self.n * size_of::<Packed<K>>() <= FEW_BYTES;
         let direct = product.b.direct().filter(|&(_, row, _)| row == 1 && few);
         let (b, packed_from) = match direct {
@@ -447,7 +458,7 @@ where
                     Part { rows: columns(next), steps: steps(all.start) }
                 };
                 let first_pass = shared.is_none() && from == panels.start && start == all.start;
-                // Then A's lines take half of the tiles.
+                // Half of the tiles are then left to prefetch lines of A.
                 let shares = tiles.len() * some.len() / (1 + usize::from(first_pass));
                 let mut next_b = Next::new(&product.b, next_b, shares);
                 for tile in tiles.clone() {
@@ -470,7 +481,7 @@ where
         }
     }
 
-    /// Computes one tile over one chunk and, where that was the last one, finishes it.
+    /// Computes one tile over one chunk, and applies the epilogue after the last chunk.
     fn tile(&self, stage: &Stage<Packed<K>, Sum<K>>, tile: usize, panel: usize, ahead: Ahead) {
         let (height, accumulate) = (self.cut.height, self.product.accumulate);
         let (row, column) = (self.first + tile * height, panel * K::COLS);
@@ -502,8 +513,9 @@ where
         };
         let kernel = K::kernel(rows, registers, stage.a.row == 1);
         let Some(finish) = self.product.finish.as_ref().filter(|_| last) else {
-            // SAFETY: the instruction set is the device's; panels hold `depth` steps of the tile's rows and of whole registers
-            // of columns; the tile's part of the sums belongs to one block, which one thread computes.
+            // SAFETY: the instruction set is the device's; panels hold `depth` steps of the tile's
+            // rows and of whole registers of columns; the tile's part of the sums belongs to one
+            // block, which one thread computes.
             return unsafe { kernel(&args) };
         };
         let stride = registers * K::LANES;

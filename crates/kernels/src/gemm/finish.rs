@@ -1,4 +1,4 @@
-//! A tile whose sums are complete: bias, activation, and the way to C.
+//! The epilogue of a tile: bias, activation, and the store to C.
 
 use super::{Epilogue, InPlace};
 use crate::Stored;
@@ -6,7 +6,7 @@ use crate::rows::Shared;
 use crate::simd::Work;
 use std::mem::MaybeUninit;
 
-/// An epilogue that several threads use.
+/// An epilogue shared by several threads.
 pub(super) struct Finish<'a, C: Stored> {
     bias: Option<&'a [C::Compute]>,
     z: Option<Shared<'a, C>>,
@@ -19,10 +19,10 @@ impl<'a, C: Stored> Finish<'a, C> {
     }
 }
 
-/// The most values of a tile of any instruction set.
+/// The maximum number of values of a tile, over all instruction sets.
 const TILE: usize = 32 * 32;
 
-/// A tile on its way to C.
+/// A finished tile before its store to C.
 #[repr(align(64))]
 pub(super) struct Buffer<T>([MaybeUninit<T>; TILE]);
 
@@ -39,28 +39,28 @@ impl<T> Buffer<T> {
     /// The first `len` values have been written.
     pub(super) unsafe fn values(&mut self, len: usize) -> &mut [T] {
         let written = &mut self.0[..len];
-        // SAFETY: in bounds, and initialised by the caller's promise.
+        // SAFETY: in bounds, and initialised by the caller.
         unsafe { std::slice::from_raw_parts_mut(written.as_mut_ptr().cast(), len) }
     }
 }
 
-/// Where a tile lies in C.
+/// The position of a tile in C.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
     pub(super) row: usize,
     pub(super) column: usize,
     pub(super) width: usize,
-    /// The distance between rows of C.
+    /// The stride of rows of C.
     pub(super) c_row: usize,
 }
 
-/// The sums of earlier chunks of a tile, rows `row` apart.
+/// The sums of earlier chunks of a tile; `row` is their stride.
 pub(super) struct Earlier<T> {
     pub(super) start: *const T,
     pub(super) row: usize,
 }
 
-/// Finishes one tile: rows of `stride` values, of which C takes the first `spot.width`.
+/// Finishes one tile: rows of `stride` values, the first `spot.width` of which go to C.
 pub(super) struct Tail<'a, C: Stored> {
     pub(super) finish: &'a Finish<'a, C>,
     pub(super) values: &'a mut [C::Compute],
@@ -68,7 +68,7 @@ pub(super) struct Tail<'a, C: Stored> {
     pub(super) spot: Spot,
     pub(super) c: &'a Shared<'a, C>,
     pub(super) earlier: Option<Earlier<C::Compute>>,
-    /// Whether what C holds is added at the end.
+    /// Whether to add the old values of C at the end.
     pub(super) add_c: bool,
 }
 
@@ -83,7 +83,8 @@ impl<C: Stored> Work for Tail<'_, C> {
         if let Some(earlier) = earlier {
             for (r, values) in values.chunks_exact_mut(stride).enumerate() {
                 for (j, value) in values.iter_mut().enumerate().take(width) {
-                    // SAFETY: this block's thread has written them, and nobody else touches them.
+                    // SAFETY: this block's thread has written them, and no other thread touches
+                    // them.
                     *value = unsafe { *earlier.start.add(r * earlier.row + j) } + *value;
                 }
             }
@@ -98,7 +99,8 @@ impl<C: Stored> Work for Tail<'_, C> {
         }
         if let Some(z) = &finish.z {
             for (r, values) in values.chunks_exact(stride).enumerate() {
-                // SAFETY: a tile of C belongs to one block, which one thread computes, and z has C's shape.
+                // SAFETY: a tile of C belongs to one block, which one thread computes, and z has
+                // C's shape.
                 for (z, &value) in unsafe { z.range(at(r), width) }.iter_mut().zip(values) {
                     *z = C::from_compute(value);
                 }

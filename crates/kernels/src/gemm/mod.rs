@@ -1,15 +1,15 @@
-//! The matrix product: packed into panels, cut into blocks, summed in tiles of registers.
+//! Matrix products: operands are packed into panels, cut into blocks and summed in register tiles.
 //!
 //! - `vector`: a register of sums, for each instruction set
-//! - `tile`: a few rows of C by one or two registers, the inner loop
-//! - `amx`: tiles of registers, for bf16 on processors that have them
-//! - `pack`: operands side by side, as tiles read them; `rounded`: the same for bf16
+//! - `tile`: the micro-kernel, a few rows of C by one or two registers
+//! - `amx`: tile registers, for bf16 on CPUs with AMX
+//! - `pack`: packing of operands into panels; `rounded`: the same for bf16
 //! - `drive`: chunks of K, blocks of C, threads
-//! - `block`: products of small blocks, on the thread that asks
-//! - `finish`: what happens to a tile whose sums are complete
+//! - `block`: products of small blocks, on the calling thread
+//! - `finish`: the epilogue of a tile
 //!
-//! One value of C is always the sum of the same terms in the same order (K ascending, one partial sum for each chunk of
-//! K), whatever the blocks: so threads never show.
+//! Each value of C is the sum of the same terms in the same order (K ascending, one partial sum for
+//! each chunk of K), whatever the blocks, so results do not depend on the number of threads.
 
 mod amx;
 mod block;
@@ -52,19 +52,19 @@ impl<'a, T> MatRef<'a, T> {
     /// A row-major matrix.
     ///
     /// # Panics
-    /// There are fewer values than the matrix has.
+    /// If `data` holds fewer values than the matrix.
     pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols, 1)
     }
 
-    /// A matrix with the given distances between rows and between columns.
+    /// A matrix with the given strides of rows and columns.
     ///
     /// # Panics
-    /// The last element lies outside of `data`.
+    /// If the last element lies outside `data`.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, row: usize, col: usize) -> Self {
         if rows > 0 && cols > 0 {
             let last = (rows - 1) * row + (cols - 1) * col;
-            assert!(last < data.len(), "a {rows} × {cols} matrix reaches outside its values");
+            assert!(last < data.len(), "a {rows} × {cols} matrix exceeds its values");
         }
         Self { data, rows, cols, row, col }
     }
@@ -75,12 +75,12 @@ impl<'a, T> MatRef<'a, T> {
         Self { data: self.data, rows: self.cols, cols: self.rows, row: self.col, col: self.row }
     }
 
-    /// The values that it views, in their order in memory.
+    /// The underlying values, in memory order.
     pub fn values(&self) -> &'a [T] {
         self.data
     }
 
-    /// Asks for its rows, which are read soon: where they lie far apart, the processor does not look ahead by itself.
+    /// Prefetches the rows: where they lie far apart, the hardware prefetcher does not.
     #[inline]
     pub fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
@@ -94,7 +94,7 @@ impl<'a, T> MatRef<'a, T> {
     /// Row `i`.
     ///
     /// # Panics
-    /// It is not there, or its values are not neighbours.
+    /// If the row does not exist or its values are not contiguous.
     #[inline(always)]
     pub fn row(&self, i: usize) -> &'a [T] {
         assert!(i < self.rows && (self.col == 1 || self.cols < 2), "row {i}");
@@ -104,7 +104,7 @@ impl<'a, T> MatRef<'a, T> {
     /// Element (i, j).
     ///
     /// # Panics
-    /// It is not there.
+    /// If the element does not exist.
     pub fn get(&self, i: usize, j: usize) -> T
     where
         T: Copy,
@@ -119,47 +119,47 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
-/// A function of many values at a time, in place.
+/// An in-place function of a slice of values.
 type InPlace<'a, T> = &'a (dyn Fn(&mut [T]) + Sync);
 
-/// What happens to values of C once their sums are complete, while they are in the first-level cache: with z = A · B + bias,
-/// C becomes f(z).
+/// The epilogue of a product, applied to sums of C while they are in the L1 cache: with z = A · B +
+/// bias, C becomes f(z).
 pub struct Epilogue<'a, C: Stored> {
-    /// Added to every row.
+    /// The bias, added to every row.
     pub bias: Option<&'a [C::Compute]>,
-    /// Where z is kept, `[M, N]`.
+    /// The destination of z, `[M, N]`.
     pub z: Option<&'a mut [C]>,
-    /// f, in place; called with many values at a time, in any order, from several threads, and with some that are not part
-    /// of C and whose results are not used.
+    /// f, in place; called on many values at a time, in any order, from several threads, and also
+    /// on padding values outside C, whose results are discarded.
     pub f: Option<InPlace<'a, C::Compute>>,
 }
 
 impl<C: Stored> Default for Epilogue<'_, C> {
-    /// Nothing.
+    /// The empty epilogue.
     fn default() -> Self {
         Self { bias: None, z: None, f: None }
     }
 }
 
 impl<C: Stored> Epilogue<'_, C> {
-    /// Whether it leaves C as it is.
+    /// Whether the epilogue leaves C unchanged.
     pub fn is_nothing(&self) -> bool {
         self.bias.is_none() && self.z.is_none() && self.f.is_none()
     }
 
     fn check(&self, n: usize, c: &[C]) {
-        assert!(self.bias.is_none_or(|bias| bias.len() == n), "gemm: a bias of {n} values");
-        assert!(self.z.as_ref().is_none_or(|z| z.len() == c.len()), "gemm: z of the size of C");
+        assert!(self.bias.is_none_or(|bias| bias.len() == n), "gemm: the bias needs {n} values");
+        assert!(self.z.as_ref().is_none_or(|z| z.len() == c.len()), "gemm: z must match C");
     }
 }
 
-/// C = A · B, or C += A · B where `accumulate` is set; C is row-major.
+/// C = A · B, or C += A · B if `accumulate` is set; C is row-major.
 ///
 /// # Shapes
 /// `[M, K] · [K, N] → [M, N]`
 ///
 /// # Panics
-/// The shapes do not fit.
+/// If the shapes do not match.
 ///
 /// ```
 /// use ff_kernels::{gemm, MatRef};
@@ -179,7 +179,7 @@ pub fn gemm<T: Float>(cpu: &CpuDevice, a: MatRef<T>, b: MatRef<T>, c: &mut [T], 
 /// `[M, K] · [K, N] → [M, N]`
 ///
 /// # Panics
-/// The shapes do not fit.
+/// If the shapes do not match.
 ///
 /// ```
 /// use ff_kernels::{Epilogue, MatRef, gemm_with};
@@ -201,15 +201,16 @@ pub fn gemm_with<T: Float>(
     run(cpu, a, b, c, false, Some(epilogue));
 }
 
-/// C = f(A · B + bias), or += where `accumulate` is set, with operands rounded to bf16 and sums in f32.
+/// C = f(A · B + bias), or += if `accumulate` is set, with operands rounded to bf16 and sums in
+/// f32.
 ///
-/// The processor's instructions for bf16 take subnormal values for zero; elsewhere they are kept.
+/// The CPU's bf16 instructions flush subnormals to zero; the other paths keep them.
 ///
 /// # Shapes
 /// `[M, K] · [K, N] → [M, N]`
 ///
 /// # Panics
-/// The shapes do not fit.
+/// If the shapes do not match.
 ///
 /// ```
 /// use ff_kernels::{Epilogue, MatRef, gemm_bf16};
@@ -231,7 +232,7 @@ pub fn gemm_bf16<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>>(
 ) {
     check(&a, &b, c);
     epilogue.check(b.cols, c);
-    // Sums of that type are C as they are.
+    // C of the sums' own type needs no conversion.
     let done = C::DTYPE == DType::F32 && epilogue.is_nothing();
     let (a, b) = (Rounded(a), Rounded(b.t()));
     let finish = (!done).then(|| Finish::new(epilogue));
@@ -278,27 +279,28 @@ fn run<'a, T: Float>(
             _ => drive::<tile::PlainF32, _, _, _>(cpu, &product, c),
         }
     } else if let Some((a, b, c, epilogue)) = same::<T, f64, _, Operands<'_, f64>>(operands) {
-        // The reference of gradient checks: one path is enough.
+        // f64 serves gradient checks only: one path is enough.
         let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
         drive::<tile::PlainF64, _, _, _>(cpu, &product, c);
     }
 }
 
-/// Renames a type that mentions `T` to the one that mentions `U` in its place, where those are the same.
+/// Converts between two names of one type: `A` mentions `T`, `B` mentions `U` in its place.
 fn same<T: Element, U: Element, A, B>(a: A) -> Option<B> {
     if T::DTYPE != U::DTYPE || size_of::<A>() != size_of::<B>() {
         return None;
     }
     let a = std::mem::ManuallyDrop::new(a);
-    // SAFETY: `Element` is sealed and each dtype has one type, so T and U are the same type, and so are A and B, which callers
-    // write with T in one and U in the other; the original is not dropped.
+    // SAFETY: `Element` is sealed and each dtype has one type, so T and U are the same type, and so
+    // are A and B, which callers write with T in one and U in the other; the original is not
+    // dropped.
     Some(unsafe { std::mem::transmute_copy::<A, B>(&a) })
 }
 
-/// The same as [`gemm`] as its definition says it, one sum after the other: what the fast paths are tested against.
+/// The definition of [`gemm`], one sum after the other: the reference for the fast paths.
 ///
 /// # Panics
-/// The shapes do not fit.
+/// If the shapes do not match.
 pub fn gemm_reference<T: Float>(a: MatRef<T>, b: MatRef<T>, c: &mut [T], accumulate: bool) {
     check(&a, &b, c);
     for i in 0..a.rows {
@@ -333,7 +335,8 @@ mod tests {
         (0..n).map(|_| rng.uniform() * 2.0 - 1.0).collect()
     }
 
-    /// With terms in [-1, 1], k roundings of at most k·eps/2 each: k·eps bounds the error of a sum of k terms well.
+    /// Checks the error bound of a sum of k terms in [-1, 1]: k roundings of at most k·eps/2 each,
+    /// so k·eps is generous.
     fn agrees<T: Float>(isa: Isa, threads: usize, eps: f64) {
         let device = Device::open(DeviceOptions { threads, isa: Some(isa) }).unwrap();
         let mut rng = Rng::new(Key::new(5));
@@ -390,7 +393,8 @@ mod tests {
         }
     }
 
-    /// Sizes with every kind of edge: one row, one column, less and more than a tile, a chunk of K and a block.
+    /// Sizes with every kind of edge: one row, one column, below and above a tile, a chunk of K and
+    /// a block.
     const SIZES: [(usize, usize, usize); 9] = [
         (1, 1, 1),
         (0, 3, 2),
@@ -469,7 +473,7 @@ mod tests {
                         let device =
                             Device::open(DeviceOptions { threads, isa: Some(isa) }).unwrap();
                         let cpu = device.cpu();
-                        // One operand of each kind, then the other way round.
+                        // One operand of each type, in both orders.
                         let mut c = vec![1.0f32; m * n];
                         let ((va, _), (_, vb)) = (views!(&a16, &b16), views!(&a, &b));
                         gemm_bf16(cpu, va, vb, &mut c, true, Epilogue::default());
@@ -479,10 +483,11 @@ mod tests {
                         for i in 0..m * n {
                             let expected = plain[i] + 1.0;
                             let error = (f64::from(c[i]) - expected).abs();
-                            // Products of bf16 are exact in f32; sums err as in `agrees`.
+                            // Products of bf16 are exact in f32; sums have the error bound of
+                            // `agrees`.
                             let bound = f64::from(f32::EPSILON) * (k + 1) as f64;
                             assert!(error <= bound, "{isa} {m}×{n}×{k} layout {layout}: {error}");
-                            // Half an ulp of bf16 on top.
+                            // Plus half an ulp of bf16.
                             let error = (d[i].to_f64() - expected).abs();
                             assert!(error <= bound + expected.abs() / 256.0, "{isa} {m}×{n}×{k}");
                         }
@@ -494,7 +499,7 @@ mod tests {
         }
     }
 
-    /// So many rows and steps that A is packed part by part, or by all threads before.
+    /// Enough rows and steps of K that A is packed in parts, or by all threads beforehand.
     #[test]
     fn a_large_left_side_agrees_with_the_definition() {
         use ff_tensor::bf16;

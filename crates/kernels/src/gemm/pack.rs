@@ -1,6 +1,8 @@
-//! Packing: the rows of a matrix side by side, step of K after step of K, so that a tile reads memory in order.
+//! Packing: the rows of a matrix side by side, step of K after step of K, so that a tile reads
+//! memory in order.
 //!
-//! Both operands are packed by the same code: A by its rows, B by its columns, which are the rows of its transpose.
+//! Both operands are packed by the same code: A by its rows, B by its columns, the rows of its
+//! transpose.
 
 use super::MatRef;
 use ff_tensor::{CpuDevice, Isa};
@@ -11,19 +13,22 @@ pub(super) trait Operand<P>: Copy + Sync {
     /// Rows, and steps of K.
     fn size(&self) -> (usize, usize);
 
-    /// Writes rows `panel.first..` and steps `panel.start..` to `to[k · width + row]`; rows that are not there as zeros.
+    /// Writes rows `panel.first..` and steps `panel.start..` to `to[k · width + row]`; missing rows
+    /// are zeros.
     fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [P]);
 
-    /// Where the values lie, with the distances of rows and steps, where a tile can read them unpacked.
+    /// The address of the values and the strides of rows and steps, if a tile can read them
+    /// unpacked.
     fn direct(&self) -> Option<(*const P, usize, usize)>;
 
-    /// How many steps of K are packed before the next panel's: a multiple of what a panel holds at once.
+    /// The number of steps of K to pack before moving on to the next panel: a multiple of the
+    /// panel's packing unit.
     fn strip(&self) -> usize;
 
-    /// The cache lines in which the values of a part lie.
+    /// The number of cache lines of a part.
     fn lines(&self, part: &Part) -> usize;
 
-    /// Some of those lines, to be asked for before they are packed.
+    /// Some of those lines, to prefetch before packing.
     fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead;
 }
 
@@ -35,13 +40,13 @@ pub(super) struct Part {
 }
 
 impl<T> MatRef<'_, T> {
-    /// Where panels share lines and pages, few steps, so that those are read while they are at hand; else as many as are
-    /// read in one go.
+    /// Where panels share lines and pages: few steps, to use those while they are in cache;
+    /// otherwise as many as one sequential read covers.
     pub(super) fn strip(&self) -> usize {
         if self.row == 1 { 16 } else { 256 }
     }
 
-    /// Stretches of neighbours in a part, and the cache lines of each.
+    /// The contiguous runs of a part, and the cache lines of each.
     fn stretches(&self, part: &Part) -> (usize, usize) {
         let (rows, steps) = (part.rows.len(), part.steps.len());
         let (count, values) = if self.col == 1 { (rows, steps) } else { (steps, rows) };
@@ -75,7 +80,7 @@ impl<T> MatRef<'_, T> {
     }
 }
 
-/// Cache lines to ask for, stretch after stretch.
+/// Cache lines to prefetch, run after run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ahead {
     line: *const u8,
@@ -89,7 +94,7 @@ impl Ahead {
     pub(super) const NOTHING: Self =
         Self { line: std::ptr::null(), left: 1, per_stretch: 1, jump: 0, count: 0 };
 
-    /// Asks for one more line.
+    /// Prefetches one more line.
     #[inline(always)]
     pub(super) fn ask(&mut self) {
         if self.count == 0 {
@@ -111,17 +116,18 @@ const LINE: usize = 64;
 /// The part of a matrix that a panel holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panel {
-    /// The first row, and how many there are.
+    /// The first row, and the number of rows.
     pub(super) first: usize,
     pub(super) rows: usize,
-    /// The first step of K, and how many there are.
+    /// The first step of K, and the number of steps.
     pub(super) start: usize,
     pub(super) depth: usize,
-    /// How many rows the panel has room for.
+    /// The capacity of the panel in rows.
     pub(super) width: usize,
-    /// Whether rows of `grain` values lie one after the other, see [`super::tile::Kernels::TILED`].
+    /// Whether the panel stores groups of `grain` values row after row, see
+    /// [`super::tile::Kernels::TILED`].
     pub(super) tiled: bool,
-    /// The panel's depth in packed values is a multiple of this.
+    /// The unit of the panel's depth, in packed values.
     pub(super) grain: usize,
 }
 
@@ -134,7 +140,7 @@ impl Operand<f32> for MatRef<'_, f32> {
         #[cfg(target_arch = "x86_64")]
         if cpu.isa() >= Isa::Avx512 && (self.col == 1 || self.row == 1) {
             let rows = x86::Rows::<f32, x86::AsIs>::new(self, panel, to);
-            // SAFETY: the device was opened with this instruction set, so the processor has it.
+            // SAFETY: the device was opened with this instruction set, so the CPU has it.
             return unsafe { if self.col == 1 { rows.transpose() } else { rows.copy() } };
         }
         pack_plain(self, panel, to);
@@ -213,25 +219,25 @@ pub(super) mod x86 {
 
     const LANES: usize = 16;
 
-    /// How sixteen values are read as f32.
+    /// Reads sixteen values as f32.
     pub(in super::super) trait Read<T> {
         /// # Safety
-        /// The processor has AVX-512 F, BW and VL; the values of the mask can be read.
+        /// The CPU has AVX-512 F, BW and VL; the values of the mask can be read.
         unsafe fn read(from: *const T, there: __mmask16) -> __m512;
     }
 
-    /// Values of f32 as they are.
+    /// Values of f32, unconverted.
     pub(in super::super) struct AsIs;
 
     impl Read<f32> for AsIs {
         #[inline(always)]
         unsafe fn read(from: *const f32, there: __mmask16) -> __m512 {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { _mm512_maskz_loadu_ps(there, from) }
         }
     }
 
-    /// Values to pack as f32, as addresses.
+    /// The addresses of values to pack as f32.
     #[allow(clippy::struct_field_names)]
     pub(in super::super) struct Rows<T, R> {
         from: *const T,
@@ -263,10 +269,10 @@ pub(super) mod x86 {
             }
         }
 
-        /// For rows that are neighbours in memory: each step is a few registers.
+        /// Packs rows contiguous in memory: each step is a few registers.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW and VL.
+        /// The CPU has AVX-512 F, BW and VL.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(in super::super) unsafe fn copy(&self) {
             if self.rows == 2 * LANES && self.width == 2 * LANES {
@@ -288,7 +294,8 @@ pub(super) mod x86 {
                 let there = mask(self.rows.saturating_sub(r));
                 let room = mask(self.width - r);
                 for k in 0..self.depth {
-                    // SAFETY: the masks cover rows of the matrix and room of the panel (see `new`) alone.
+                    // SAFETY: the masks cover only rows of the matrix and room of the panel (see
+                    // `new`).
                     unsafe {
                         let from = self.from.wrapping_add(k * self.col + r);
                         soon(from.wrapping_add(AHEAD * self.col));
@@ -299,10 +306,10 @@ pub(super) mod x86 {
             }
         }
 
-        /// For rows whose values are neighbours in memory: squares of 16 × 16 are transposed in registers.
+        /// Packs rows with contiguous values: squares of 16 × 16 are transposed in registers.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW and VL.
+        /// The CPU has AVX-512 F, BW and VL.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
         pub(in super::super) unsafe fn transpose(&self) {
             for r in (0..self.width).step_by(LANES) {
@@ -311,7 +318,7 @@ pub(super) mod x86 {
                 for k in (0..self.depth).step_by(LANES) {
                     let steps = (self.depth - k).min(LANES);
                     let there = mask(steps);
-                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    // SAFETY: only rows and steps of the matrix and room of the panel (see `new`).
                     unsafe {
                         let mut square = [_mm512_setzero_si512(); LANES];
                         for (i, line) in square.iter_mut().enumerate() {
@@ -334,18 +341,18 @@ pub(super) mod x86 {
         }
     }
 
-    /// Steps of K that a source is asked for before it is read. Neighbouring steps lie in pages of their own, where the processor
-    /// does not look ahead by itself.
+    /// The prefetch distance of a source, in steps of K. Neighbouring steps lie in different pages,
+    /// which the hardware prefetcher does not cross.
     pub(in super::super) const AHEAD: usize = 12;
 
-    /// Asks for the cache line of an address, which may be any.
+    /// Prefetches the cache line of an arbitrary address.
     #[inline(always)]
     pub(in super::super) fn soon<T>(from: *const T) {
         // SAFETY: a prefetch is a hint; any address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
-    /// Asks for the cache line of an address, which may be any, to be brought as near as the second-level cache.
+    /// Prefetches the cache line of an arbitrary address into the L2 cache.
     #[inline(always)]
     pub(in super::super) fn later<T>(from: *const T) {
         // SAFETY: a prefetch is a hint; any address is allowed.
@@ -357,11 +364,12 @@ pub(super) mod x86 {
         ((1u32 << n.min(LANES)) - 1) as __mmask16
     }
 
-    /// The transpose of 16 rows of 16 values: by pairs, by fours within quarters of a register, then quarters.
+    /// The transpose of 16 rows of 16 values: by pairs, by fours within quarters of a register,
+    /// then quarters.
     ///
     /// # Safety
-    /// The processor has AVX-512 F.
-    // Both are registers once it is inlined.
+    /// The CPU has AVX-512 F.
+    // Both are registers once inlined.
     #[allow(clippy::large_types_passed_by_value)]
     #[inline]
     #[target_feature(enable = "avx512f")]

@@ -1,4 +1,4 @@
-//! Operands that are multiplied as bf16: rounded while they are packed, two neighbours in K side by side.
+//! Operands of bf16 products: rounded during packing, two neighbours in K side by side.
 
 use super::MatRef;
 use super::pack::{Ahead, Operand, Panel, Part};
@@ -6,18 +6,18 @@ use crate::Stored;
 use ff_tensor::{Bf16Kernels, CpuDevice, Isa, bf16};
 use std::ops::Range;
 
-/// A matrix whose values are rounded to bf16.
+/// A matrix to round to bf16.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rounded<'a, S>(pub(super) MatRef<'a, S>);
 
-/// A type whose values a product of bf16 takes, rounding them: bf16 itself, and f32.
+/// An operand type of bf16 products, rounded if necessary: bf16 itself, and f32.
 #[allow(private_bounds)]
 pub trait Bf16Operand: Source {}
 impl<S: Source> Bf16Operand for S {}
 
-/// A type that is packed as bf16.
+/// A type packed as bf16.
 pub(super) trait Source: Stored<Compute = f32> {
-    /// Its vector code.
+    /// The vector code of the type.
     #[cfg(target_arch = "x86_64")]
     type Lanes: x86::Lanes<Value = Self> + super::pack::x86::Read<Self>;
 }
@@ -32,7 +32,7 @@ impl Source for bf16 {
     type Lanes = x86::Bf16;
 }
 
-/// Pairs, for processors that multiply them.
+/// Pairs, for CPUs with bf16 instructions.
 impl<S: Source> Operand<u32> for Rounded<'_, S> {
     fn size(&self) -> (usize, usize) {
         self.0.shape()
@@ -93,7 +93,7 @@ impl<S: Source> Operand<u32> for Rounded<'_, S> {
     }
 }
 
-/// The rounded values as f32, for processors that do not.
+/// The rounded values as f32, for CPUs without bf16 instructions.
 impl<S: Source> Operand<f32> for Rounded<'_, S> {
     fn size(&self) -> (usize, usize) {
         self.0.shape()
@@ -103,7 +103,7 @@ impl<S: Source> Operand<f32> for Rounded<'_, S> {
         #[cfg(target_arch = "x86_64")]
         if cpu.isa() >= Isa::Avx512 && (self.0.col == 1 || self.0.row == 1) {
             let rows = super::pack::x86::Rows::<S, S::Lanes>::new(&self.0, panel, to);
-            // SAFETY: the device was opened with this instruction set, so the processor has it.
+            // SAFETY: the device was opened with this instruction set, so the CPU has it.
             return unsafe { if self.0.col == 1 { rows.transpose() } else { rows.copy() } };
         }
         let _ = cpu;
@@ -149,13 +149,13 @@ pub(super) mod x86 {
 
     const LANES: usize = 16;
 
-    /// How values of a type are read as bf16.
+    /// Reads values of a type as bf16.
     ///
     /// # Safety
-    /// The processor has AVX-512 F, BW, VL and BF16; as many values as `count` says can be read.
+    /// The CPU has AVX-512 F, BW, VL and BF16; `count` values can be read.
     pub(in super::super) trait Lanes {
         type Value;
-        /// Up to 32 neighbours as 16 pairs.
+        /// Up to 32 contiguous values as 16 pairs.
         unsafe fn pairs(from: *const Self::Value, count: usize) -> __m512i;
         /// Up to 16 values, then up to 16 others.
         unsafe fn both(
@@ -176,7 +176,7 @@ pub(super) mod x86 {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         unsafe fn pairs(from: *const f32, count: usize) -> __m512i {
             let rest = count.saturating_sub(LANES);
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe { Self::both(from, count, from.wrapping_add(LANES), rest) }
         }
 
@@ -188,7 +188,7 @@ pub(super) mod x86 {
             other: *const f32,
             others: usize,
         ) -> __m512i {
-            // SAFETY: the masks cover as many values as can be read; the types are 64 bytes of any bits.
+            // SAFETY: the masks cover only readable values; both types are 64 bytes of any bits.
             unsafe {
                 let low = _mm512_maskz_loadu_ps(mask(count), from);
                 let high = _mm512_maskz_loadu_ps(mask(others), other);
@@ -216,7 +216,7 @@ pub(super) mod x86 {
             other: *const bf16,
             others: usize,
         ) -> __m512i {
-            // SAFETY: the masks cover as many values as can be read.
+            // SAFETY: the masks cover only readable values.
             unsafe {
                 let low = _mm256_maskz_loadu_epi16(mask(count), from.cast());
                 let high = _mm256_maskz_loadu_epi16(mask(others), other.cast());
@@ -225,11 +225,11 @@ pub(super) mod x86 {
         }
     }
 
-    /// Rounded to nearest, ties to even, as [`crate::Stored`] does it.
+    /// Rounds to nearest, ties to even, as [`crate::Stored`] does.
     impl Read<f32> for F32 {
         #[inline(always)]
         unsafe fn read(from: *const f32, there: __mmask16) -> __m512 {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let values = _mm512_maskz_loadu_ps(there, from);
                 let bits = _mm512_castps_si512(values);
@@ -249,7 +249,7 @@ pub(super) mod x86 {
     impl Read<bf16> for Bf16 {
         #[inline(always)]
         unsafe fn read(from: *const bf16, there: __mmask16) -> __m512 {
-            // SAFETY: the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let values = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, from.cast()));
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(values))
@@ -257,7 +257,7 @@ pub(super) mod x86 {
         }
     }
 
-    /// Values to pack as pairs, as addresses.
+    /// The addresses of values to pack as pairs.
     #[allow(clippy::struct_field_names)]
     pub(in super::super) struct Rows<L: Lanes> {
         from: *const L::Value,
@@ -293,14 +293,14 @@ pub(super) mod x86 {
             }
         }
 
-        /// For rows that are neighbours in memory: two steps of K become one of pairs.
+        /// Packs rows contiguous in memory: two steps of K become one of pairs.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW, VL and BF16.
+        /// The CPU has AVX-512 F, BW, VL and BF16.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         pub(in super::super) unsafe fn interleave(&self) {
             if self.rows == 2 * LANES && self.width == 2 * LANES {
-                // SAFETY: the processor has the instructions; the panel is whole.
+                // SAFETY: the CPU has the instructions; the panel is whole.
                 return unsafe { self.interleave_whole() };
             }
             // Lane 2i of a result is value i of the first 16, lane 2i + 1 of the other 16.
@@ -314,7 +314,7 @@ pub(super) mod x86 {
                     soon(from.wrapping_add(AHEAD * self.col));
                     soon(from.wrapping_add((AHEAD + 1) * self.col));
                     let next = if k + 1 < self.depth { count } else { 0 };
-                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    // SAFETY: only rows and steps of the matrix and room of the panel (see `new`).
                     unsafe {
                         let both = L::both(from, count, from.wrapping_add(self.col), next);
                         let to = self.to.add(k / 2 * self.width + r);
@@ -325,13 +325,15 @@ pub(super) mod x86 {
             }
         }
 
-        /// The same for a panel of 32 rows: two steps are read whole and merged by permutations.
+        /// [`Rows::interleave`] for a panel of 32 rows: two steps are read whole and merged by
+        /// permutations.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW, VL and BF16; the panel has 32 rows.
+        /// The CPU has AVX-512 F, BW, VL and BF16; the panel has 32 rows.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         unsafe fn interleave_whole(&self) {
-            // Lane 2i of a result is value i of the first operand, lane 2i + 1 of the second, whose lanes start at 32.
+            // Lane 2i of a result is value i of the first operand, lane 2i + 1 of the second, whose
+            // lanes start at 32.
             let lanes =
                 |from: u16| std::array::from_fn(|i| from + i as u16 / 2 + (i as u16 % 2) * 32);
             let [low, high]: [[u16; 32]; 2] = [lanes(0), lanes(16)];
@@ -357,10 +359,10 @@ pub(super) mod x86 {
             }
         }
 
-        /// For rows whose values are neighbours in memory, into tiles: 16 pairs of each row, row after row.
+        /// Packs rows with contiguous values into tiles: 16 pairs of each row, row after row.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW, VL and BF16; the panel is tiled by 16.
+        /// The CPU has AVX-512 F, BW, VL and BF16; the panel is tiled by 16.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         pub(in super::super) unsafe fn copy_tiles(&self) {
             for r in 0..self.width {
@@ -370,7 +372,7 @@ pub(super) mod x86 {
                     let from = from.wrapping_add(k);
                     soon(from.wrapping_add(4 * LANES));
                     soon(from.wrapping_add(5 * LANES));
-                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    // SAFETY: only rows and steps of the matrix and room of the panel (see `new`).
                     unsafe {
                         let pairs = L::pairs(from, if r < self.rows { count } else { 0 });
                         let to = self.to.add(k / 2 * self.width + r * LANES);
@@ -380,10 +382,11 @@ pub(super) mod x86 {
             }
         }
 
-        /// For rows that are neighbours in memory, into tiles: pairs of steps are transposed in registers.
+        /// Packs rows contiguous in memory into tiles: pairs of steps are transposed in registers.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW, VL and BF16; the panel is tiled by 16 and has a multiple of 16 rows.
+        /// The CPU has AVX-512 F, BW, VL and BF16; the panel is tiled by 16 and has a multiple of
+        /// 16 rows.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         pub(in super::super) unsafe fn transpose_tiles(&self) {
             // Lane 2i of a result is value i of the first 16, lane 2i + 1 of the other 16.
@@ -393,7 +396,7 @@ pub(super) mod x86 {
             for k in (0..self.depth).step_by(2 * LANES) {
                 for r in (0..self.width).step_by(LANES) {
                     let rows = self.rows.saturating_sub(r).min(LANES);
-                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    // SAFETY: only rows and steps of the matrix and room of the panel (see `new`).
                     unsafe {
                         let mut square = [_mm512_setzero_si512(); LANES];
                         for (i, pairs) in square.iter_mut().enumerate() {
@@ -415,10 +418,10 @@ pub(super) mod x86 {
             }
         }
 
-        /// For rows whose values are neighbours in memory: squares of 16 × 16 pairs are transposed in registers.
+        /// Packs rows with contiguous values: squares of 16 × 16 pairs are transposed in registers.
         ///
         /// # Safety
-        /// The processor has AVX-512 F, BW, VL and BF16.
+        /// The CPU has AVX-512 F, BW, VL and BF16.
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
         pub(in super::super) unsafe fn transpose(&self) {
             for r in (0..self.width).step_by(LANES) {
@@ -426,7 +429,7 @@ pub(super) mod x86 {
                 let rows = self.rows.saturating_sub(r).min(LANES);
                 for k in (0..self.depth).step_by(2 * LANES) {
                     let count = (self.depth - k).min(2 * LANES);
-                    // SAFETY: rows and steps of the matrix and room of the panel (see `new`) alone.
+                    // SAFETY: only rows and steps of the matrix and room of the panel (see `new`).
                     unsafe {
                         let mut square = [_mm512_setzero_si512(); LANES];
                         for (i, line) in square.iter_mut().enumerate() {

@@ -1,8 +1,10 @@
-//! The register tile: a few rows of C, one or two registers wide, summed over the whole depth of two panels.
+//! The register tile: a few rows of C, one or two registers wide, summed over the whole depth of
+//! two panels.
 //!
-//! A tile of 14 × 2 registers of 16 f32 keeps 28 of AVX-512's 32 registers as sums; each step of K loads two registers of B
-//! and multiplies them by 14 values of A, so that loads are a little over half of the multiply-adds. Smaller tiles, for
-//! the last rows and columns and for matrices that do not divide by 14, are the same code with other constants.
+//! A tile of 14 × 2 registers of 16 f32 keeps sums in 28 of AVX-512's 32 registers; each step of K
+//! loads two registers of B and multiplies them by 14 values of A, so that loads are a little over
+//! half of the multiply-adds. Smaller tiles, for the last rows and columns and for matrices not
+//! divisible by 14, are the same code with other constants.
 
 use super::pack::Ahead;
 use super::vector::Vector;
@@ -13,83 +15,88 @@ use crate::Float;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
 
-/// What a tile is computed from and where it goes.
+/// The operands and the destination of a tile.
 pub(super) struct Tile<P, T> {
     /// Steps of K: values, or pairs of them.
     pub(super) depth: usize,
-    /// The first value of A; rows lie `a_row` apart (1 in a panel), steps of K `a_k`.
+    /// The first value of A; rows are `a_row` apart (1 in a panel), steps of K `a_k`.
     pub(super) a: *const P,
     pub(super) a_row: usize,
     pub(super) a_k: usize,
-    /// The first value of B; columns are neighbours, steps of K lie `b_k` apart.
+    /// The first value of B; columns are contiguous, steps of K are `b_k` apart.
     pub(super) b: *const P,
     pub(super) b_k: usize,
-    /// The first value of C, whose rows lie `c_row` apart.
+    /// The first value of C; rows are `c_row` apart.
     pub(super) c: *mut T,
     pub(super) c_row: usize,
-    /// How many rows and columns the tile has.
+    /// Rows and columns of the tile.
     pub(super) rows: usize,
     pub(super) width: usize,
-    /// Whether C holds something to add to.
+    /// Whether to add to the values of C.
     pub(super) add: bool,
-    /// What is packed next.
+    /// The panel to prefetch.
     pub(super) ahead: Ahead,
 }
 
-/// Steps of K that a panel of B is asked for before it is read: it streams from the second-level cache, whose latency this hides.
+/// The prefetch distance of a panel of B, in steps of K: it hides the latency of the L2 cache from
+/// which the panel streams.
 const B_AHEAD: usize = 8;
 
 /// Computes a tile of a fixed number of rows and registers.
 ///
 /// # Safety
-/// The processor has the instruction set; `rows` × `depth` values of A and `depth` × (registers · lanes) of B can be read,
-/// `rows` × `width` of C read and written, and nobody else touches those of C meanwhile.
+/// The CPU has the instruction set; `rows` × `depth` values of A and `depth` × (registers · lanes)
+/// of B can be read, `rows` × `width` of C read and written, and no other thread touches those of C
+/// meanwhile.
 pub(super) type Kernel<P, T> = unsafe fn(&Tile<P, T>);
 
-/// An instruction set's tiles for one type of values.
+/// The micro-kernels of an instruction set for one type of values.
 pub(super) trait Kernels: 'static {
-    /// What is summed.
+    /// The type of sums.
     type Sum: Float;
-    /// What a panel holds: one value, or as many as are multiplied and added at once.
+    /// The unit of a panel: one value, or as many as one instruction multiplies and adds.
     type Packed: Copy + Send + Sync;
-    /// How many steps of K that is.
+    /// Steps of K per packed unit.
     const STEPS: usize;
-    /// Panels hold a multiple of so many of those; packing adds zeros.
+    /// The number of packed units to a multiple of which packing pads panels with zeros.
     const GRAIN: usize = 1;
     /// Columns of a register.
     const LANES: usize;
-    /// The most rows of a tile, and what panels of A have a multiple of.
+    /// The maximum number of rows of a tile; panels of A hold a multiple of it.
     const ROWS: usize;
     const ROW_GRAIN: usize = 1;
-    /// The most columns of a tile.
+    /// The maximum number of columns of a tile.
     const COLS: usize = 2 * Self::LANES;
-    /// Whether panels of A hold row after row of `GRAIN` values, in place of step after step of K.
+    /// Whether panels of A store groups of `GRAIN` values row after row instead of step of K after
+    /// step of K.
     const TILED: bool = false;
-    /// The most steps of K that are summed before the sums go to C: a panel of A then takes half of a first-level cache.
+    /// The maximum number of steps of K summed before the sums go to C: a panel of A then takes
+    /// half of the L1 cache.
     const CHUNK: usize;
-    /// How many times faster than multiply-adds of f32 with vectors of the processor it is, about.
+    /// The approximate speed relative to the CPU's f32 vector multiply-adds.
     const SPEED: usize = 1;
 
-    /// The tile of 1 to `ROWS` rows and one or two registers; `panel` where A's rows are neighbours.
+    /// The tile of 1 to `ROWS` rows and one or two registers; `panel` if A's rows are contiguous.
     fn kernel(rows: usize, registers: usize, panel: bool) -> Kernel<Packed<Self>, Sum<Self>>;
 
-    /// Runs the tiles of a block on this thread, with whatever state of the thread they need.
+    /// Runs the tiles of a block on this thread, with the thread state they need.
     fn with_state<R>(block: impl FnOnce() -> R) -> R {
         block()
     }
 
-    /// How many packed values so many steps of K are.
+    /// The number of packed units for `steps` steps of K.
     fn packed(steps: usize) -> usize {
         steps.div_ceil(Self::STEPS).next_multiple_of(Self::GRAIN)
     }
 }
 
-/// What panels of an instruction set hold.
+/// The packed unit of an instruction set.
 pub(super) type Packed<K> = <K as Kernels>::Packed;
-/// What its tiles sum.
+/// The type of an instruction set's sums.
 pub(super) type Sum<K> = <K as Kernels>::Sum;
 
-/// Steps of K at a time for tiles of registers: a panel of A (14 rows of f32) then takes 21 KiB of a first-level cache of 32.
+/// Steps of K per chunk of register tiles: a panel of A (14 rows of f32) then takes 21 KiB of a 32
+/// KiB L1 cache.
 const CHUNK: usize = 384;
 
 /// # Safety
@@ -100,7 +107,8 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
 ) {
     let last = V::mask(tile.width - (REGISTERS - 1) * V::LANES);
     let whole = V::mask(V::LANES);
-    // SAFETY: the caller's promise covers every address below: rows and registers of the tile, steps of the depth.
+    // SAFETY: the caller's guarantee covers every address below: rows and registers of the tile,
+    // steps of the depth.
     unsafe {
         for i in 0..ROWS {
             for v in 0..REGISTERS {
@@ -116,7 +124,7 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
             }
             let columns: [V::Factor; REGISTERS] =
                 std::array::from_fn(|v| V::factors(b.add(v * V::LANES)));
-            // An index that the compiler unrolls.
+            // The compiler unrolls this loop.
             #[allow(clippy::needless_range_loop)]
             for i in 0..ROWS {
                 let value = V::splat(a.add(if PANEL { i } else { i * tile.a_row }));
@@ -151,7 +159,7 @@ macro_rules! kernels {
             unsafe fn run<const ROWS: usize, const REGISTERS: usize, const PANEL: bool>(
                 tile: &Tile<<$v as Vector>::Packed, <$v as Vector>::T>,
             ) {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { compute::<$v, ROWS, REGISTERS, PANEL>(tile) }
             }
         }
@@ -180,17 +188,17 @@ macro_rules! kernels {
 }
 
 kernels!(
-    /// f32 on any processor.
+    /// f32 on any CPU.
     PlainF32, [f32; 4], [], 4: 1 2 3 4
 );
 kernels!(
-    /// f64 on any processor: for gradient checks, so this path alone.
+    /// f64 on any CPU: for gradient checks, so the only f64 path.
     PlainF64, [f64; 2], [], 4: 1 2 3 4
 );
 
 #[cfg(target_arch = "x86_64")]
 kernels!(
-    /// f32 with AVX2: 12 of 16 registers are sums.
+    /// f32 with AVX2: sums take 12 of 16 registers.
     Avx2F32, __m256, ["avx2,fma"], 6: 1 2 3 4 5 6
 );
 #[cfg(target_arch = "x86_64")]

@@ -1,45 +1,45 @@
-//! A register of sums, for each instruction set: what the register tiles are written in.
+//! A register of sums for each instruction set: the basis of the register tiles.
 
 use crate::Float;
 
-/// A register of running sums, and what is multiplied into it.
+/// A register of running sums, and its factors.
 ///
 /// # Safety
-/// Every function needs a processor with the implementor's instructions; those that take a pointer read or write
-/// `LANES` values there, or as many as the mask has.
+/// Every function needs a CPU with the implementor's instructions; those with a pointer argument
+/// read or write `LANES` values there, or as many as the mask has.
 pub(super) trait Vector: Copy {
-    /// What is summed.
+    /// The type of sums.
     type T: Float;
-    /// What a panel holds: one value, or as many as are multiplied and added at once.
+    /// The unit of a panel: one value, or as many as one instruction multiplies and adds.
     type Packed: Copy + Send + Sync;
-    /// How many steps of K that is.
+    /// Steps of K per packed unit.
     const STEPS: usize = 1;
-    /// A register of those.
+    /// A register of packed units.
     type Factor: Copy;
-    /// Which lanes of a last register exist.
+    /// The existing lanes of a last register.
     type Mask: Copy;
     const LANES: usize;
 
     unsafe fn zero() -> Self;
     unsafe fn factors(from: *const Self::Packed) -> Self::Factor;
     unsafe fn splat(from: *const Self::Packed) -> Self::Factor;
-    /// self + a · b: fused where the instruction set has it.
+    /// self + a · b, fused if the instruction set has it.
     unsafe fn fma(self, a: Self::Factor, b: Self::Factor) -> Self;
     unsafe fn plus(self, other: Self) -> Self;
-    /// The first `n` lanes, `n` from 0 to `LANES`.
+    /// The mask of the first `n` lanes, `n` from 0 to `LANES`.
     fn mask(n: usize) -> Self::Mask;
     unsafe fn load(from: *const Self::T, mask: Self::Mask) -> Self;
     unsafe fn store(self, to: *mut Self::T, mask: Self::Mask);
-    /// Asks for the cache line that will be written soon.
+    /// Prefetches a cache line for writing.
     unsafe fn prefetch(_from: *const Self::T) {}
-    /// Asks for the cache line of factors, at any address.
+    /// Prefetches the cache line of factors, at any address.
     #[inline(always)]
     unsafe fn prefetch_factors(_from: *const Self::Packed) {}
 }
 
 macro_rules! plain {
     ($t:ty) => {
-        /// Sixteen bytes: what every processor of today has registers for.
+        /// Sixteen bytes: the register size of every current CPU.
         impl Vector for [$t; 16 / size_of::<$t>()] {
             type T = $t;
             type Packed = $t;
@@ -53,12 +53,12 @@ macro_rules! plain {
             }
             #[inline(always)]
             unsafe fn factors(from: *const $t) -> Self {
-                // SAFETY: the caller's promise; an array has no alignment beyond its values'.
+                // SAFETY: guaranteed by the caller; an array has no alignment beyond its values'.
                 unsafe { from.cast::<Self>().read() }
             }
             #[inline(always)]
             unsafe fn splat(from: *const $t) -> Self {
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 [unsafe { *from }; 16 / size_of::<$t>()]
             }
             #[inline(always)]
@@ -75,13 +75,13 @@ macro_rules! plain {
             }
             #[inline(always)]
             unsafe fn load(from: *const $t, mask: usize) -> Self {
-                // SAFETY: the caller's promise: the lanes of the mask can be read.
+                // SAFETY: guaranteed by the caller: the lanes of the mask can be read.
                 std::array::from_fn(|i| if i < mask { unsafe { *from.add(i) } } else { 0.0 })
             }
             #[inline(always)]
             unsafe fn store(self, to: *mut $t, mask: usize) {
                 for (i, &value) in self.iter().enumerate().take(mask) {
-                    // SAFETY: the caller's promise: the lanes of the mask can be written.
+                    // SAFETY: guaranteed by the caller: the lanes of the mask can be written.
                     unsafe { *to.add(i) = value };
                 }
             }
@@ -108,27 +108,28 @@ pub(super) mod x86 {
 
                 #[inline(always)]
                 unsafe fn zero() -> Self {
-                    // SAFETY: the caller's promise: the instruction set is there.
+                    // SAFETY: the caller guarantees that the CPU has the instructions.
                     unsafe { $zero() }
                 }
                 #[inline(always)]
                 unsafe fn factors(from: *const $t) -> Self {
-                    // SAFETY: the caller's promise: a whole register can be read; no alignment is asked for.
+                    // SAFETY: guaranteed by the caller: a whole register can be read; the load
+                    // needs no alignment.
                     unsafe { $load(from) }
                 }
                 #[inline(always)]
                 unsafe fn splat(from: *const $t) -> Self {
-                    // SAFETY: the caller's promise: the value can be read.
+                    // SAFETY: guaranteed by the caller: the value can be read.
                     unsafe { $splat(*from) }
                 }
                 #[inline(always)]
                 unsafe fn fma(self, a: Self, b: Self) -> Self {
-                    // SAFETY: the caller's promise: the instruction set is there.
+                    // SAFETY: the caller guarantees that the CPU has the instructions.
                     unsafe { $fma(a, b, self) }
                 }
                 #[inline(always)]
                 unsafe fn plus(self, other: Self) -> Self {
-                    // SAFETY: the caller's promise: the instruction set is there.
+                    // SAFETY: the caller guarantees that the CPU has the instructions.
                     unsafe { $add(self, other) }
                 }
                 #[inline(always)]
@@ -137,12 +138,14 @@ pub(super) mod x86 {
                 }
                 #[inline(always)]
                 unsafe fn load(from: *const $t, mask: $mask) -> Self {
-                    // SAFETY: the caller's promise: the lanes of the mask can be read; others are not touched.
+                    // SAFETY: guaranteed by the caller: the lanes of the mask can be read; others
+                    // are not touched.
                     unsafe { $read(from, mask) }
                 }
                 #[inline(always)]
                 unsafe fn store(self, to: *mut $t, mask: $mask) {
-                    // SAFETY: the caller's promise: the lanes of the mask can be written; others are not touched.
+                    // SAFETY: guaranteed by the caller: the lanes of the mask can be written;
+                    // others are not touched.
                     unsafe { $write(to, mask, self) }
                 }
                 #[inline(always)]
@@ -159,13 +162,13 @@ pub(super) mod x86 {
         };
     }
 
-    /// The lowest `n` bits of as many as there are lanes.
+    /// The lowest `n` bits, for `n` up to the number of lanes.
     #[inline(always)]
     fn bits(n: usize) -> u32 {
         (1u32 << n.min(16)) - 1
     }
 
-    /// Lanes as AVX2's masked moves want them: the sign bit says whether a lane exists.
+    /// Lanes as masks of AVX2's masked moves: the sign bit says whether a lane exists.
     #[inline(always)]
     fn signs<const N: usize, T: Copy>(n: usize, yes: T, no: T) -> __m256i {
         debug_assert!(size_of::<[T; N]>() == size_of::<__m256i>());
@@ -201,7 +204,7 @@ pub(super) mod x86 {
         |to, mask, v| _mm256_maskstore_ps(to, mask, v)
     );
 
-    /// Sums of products of bf16 pairs: a panel's element is two neighbours in K.
+    /// Sums of products of bf16 pairs: a panel's unit is two neighbours in K.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Pairs(__m512);
 
@@ -215,27 +218,29 @@ pub(super) mod x86 {
 
         #[inline(always)]
         unsafe fn zero() -> Self {
-            // SAFETY: the caller's promise: the instruction set is there.
+            // SAFETY: the caller guarantees that the CPU has the instructions.
             Self(unsafe { _mm512_setzero_ps() })
         }
         #[inline(always)]
         unsafe fn factors(from: *const u32) -> __m512bh {
-            // SAFETY: the caller's promise: a whole register can be read; both types are 64 bytes of any bits.
+            // SAFETY: guaranteed by the caller: a whole register can be read; both types are 64
+            // bytes of any bits.
             unsafe { std::mem::transmute(_mm512_loadu_si512(from.cast())) }
         }
         #[inline(always)]
         unsafe fn splat(from: *const u32) -> __m512bh {
-            // SAFETY: the caller's promise: the pair can be read; both types are 64 bytes of any bits.
+            // SAFETY: guaranteed by the caller: the pair can be read; both types are 64 bytes of
+            // any bits.
             unsafe { std::mem::transmute(_mm512_set1_epi32(from.cast::<i32>().read())) }
         }
         #[inline(always)]
         unsafe fn fma(self, a: __m512bh, b: __m512bh) -> Self {
-            // SAFETY: the caller's promise: the instruction set is there.
+            // SAFETY: the caller guarantees that the CPU has the instructions.
             Self(unsafe { _mm512_dpbf16_ps(self.0, a, b) })
         }
         #[inline(always)]
         unsafe fn plus(self, other: Self) -> Self {
-            // SAFETY: the caller's promise: the instruction set is there.
+            // SAFETY: the caller guarantees that the CPU has the instructions.
             Self(unsafe { _mm512_add_ps(self.0, other.0) })
         }
         #[inline(always)]
@@ -244,12 +249,14 @@ pub(super) mod x86 {
         }
         #[inline(always)]
         unsafe fn load(from: *const f32, mask: __mmask16) -> Self {
-            // SAFETY: the caller's promise: the lanes of the mask can be read; others are not touched.
+            // SAFETY: guaranteed by the caller: the lanes of the mask can be read; others are not
+            // touched.
             Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32, mask: __mmask16) {
-            // SAFETY: the caller's promise: the lanes of the mask can be written; others are not touched.
+            // SAFETY: guaranteed by the caller: the lanes of the mask can be written; others are
+            // not touched.
             unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
         }
         #[inline(always)]

@@ -1,4 +1,4 @@
-//! erf x = 2/√π ∫₀ˣ exp(−t²) dt, and the normal distribution that GELU is made of.
+//! erf x = 2/√π ∫₀ˣ exp(−t²) dt, and the normal distribution behind GELU.
 
 use super::at_most;
 use super::exp::exp;
@@ -41,11 +41,11 @@ pub(crate) fn erf(x: f32) -> f32 {
     (if a < 1.0 { a + a * near } else { far }).copysign(x)
 }
 
-/// Φ(x) and φ(x) of the standard normal distribution from one exponential: φ = exp(−x²/2) / √(2π), and
-/// ½ exp(−x²/2) · [`scaled_erfc`]\(|x|/√2\) is Φ(x) left of 0 and 1 − Φ(x) right of it.
+/// Φ(x) and φ(x) of the standard normal distribution from one exponential: φ = exp(−x²/2) / √(2π),
+/// and ½ exp(−x²/2) · [`scaled_erfc`]\(|x|/√2\) is Φ(x) left of 0 and 1 − Φ(x) right of it.
 ///
-/// Φ is within 2.8 ulp for x ≥ 0; below, and for φ, rounding x² counts too: the relative error is at most
-/// (6 + x²/2) 2⁻²⁴ where the result is a normal number.
+/// Φ is within 2.8 ulp for x ≥ 0; below, and for φ, rounding x² counts too: the relative error is
+/// at most (6 + x²/2) 2⁻²⁴ where the result is a normal number.
 #[inline(always)]
 pub(crate) fn normal(x: f32) -> (f32, f32) {
     // Beyond 15 the tail is 0.
@@ -78,7 +78,7 @@ mod tests {
             for (found, exact) in [(found.0, cumulative(wide)), (found.1, density(wide))] {
                 let most = (6.0 + 0.5 * wide * wide) * 2f64.powi(-24) * exact;
                 let error = (f64::from(found) - exact).abs();
-                // Below the normal numbers an error of one unit is added.
+                // Below the normal range, the bound grows by one unit of the subnormals.
                 assert!(error <= most + 2f64.powi(-149), "{x}: {found} {exact}");
             }
         }

@@ -6,7 +6,7 @@ use std::f32::consts::LOG2_E;
 /// (eʳ − 1 − r) / r² for |r| ≤ ln 2 / 2, with an error of 2⁻²⁸ relative to eʳ.
 const C: [f32; 5] = [0.5, 0.166_665_21, 0.041_666_39, 8.368_679e-3, 1.394_187_8e-3];
 
-/// 1.5 · 2²³: adding it rounds to an integer, which is then what the lowest bits hold.
+/// 1.5 · 2²³: adding it rounds to an integer, held by the lowest bits.
 const ROUND: f32 = 12_582_912.0;
 
 /// n and r.
@@ -21,7 +21,7 @@ pub(super) fn reduce(x: f32) -> (i32, f32) {
 /// eʳ − 1.
 #[inline(always)]
 pub(super) fn exp_m1_of_reduced(r: f32) -> f32 {
-    // Estrin's scheme: half as many operations wait for one another as in Horner's.
+    // Estrin's scheme: half as long a dependency chain as Horner's.
     let r2 = r * r;
     let q = (C[0] + C[1] * r) + r2 * ((C[2] + C[3] * r) + C[4] * r2);
     r + r2 * q
@@ -39,8 +39,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     y * power_of_2(half) * power_of_2(n.wrapping_sub(half))
 }
 
-/// eˣ within 1 ulp for x up to 88, and 0 below −87: a weight among others. Without denormal numbers on the way, which
-/// processors take their time for.
+/// eˣ within 1 ulp for x up to 88, and 0 below −87: a weight among others. It avoids subnormals,
+/// which are slow on CPUs.
 #[inline(always)]
 pub(crate) fn exp_weight(x: f32) -> f32 {
     const LEAST: f32 = -87.0;
@@ -58,10 +58,10 @@ pub(crate) fn exp_m1(x: f32) -> f32 {
     let bounded = if bounded < -20.0 { -20.0 } else { bounded };
     let (n, r) = reduce(bounded);
     let p = exp_m1_of_reduced(r);
-    // Half the power, as 2¹²⁸ is no f32.
+    // Half the power, since 2¹²⁸ is not an f32.
     let half = power_of_2(n.wrapping_sub(1));
     let y = 2.0 * (half * p + (half - 0.5));
-    // With n = 0 nothing is lost even of the smallest x.
+    // With n = 0, even the smallest x keeps its precision.
     (if n == 0 { p } else { y }).copysign(x)
 }
 

@@ -15,7 +15,7 @@ const C: [f32; 8] = [
     -0.076_364_39,
 ];
 
-/// 1 / (1 + f) with an error of 2⁻⁶: what the last digits of a sum are divided by.
+/// 1 / (1 + f) with an error of 2⁻⁶: the divisor of the last digits of a sum.
 const RECIPROCAL: [f32; 3] = [1.004_995_1, -1.080_612_7, 0.914_238_75];
 
 /// √½.
@@ -44,7 +44,7 @@ fn join(k: i32, f: f32, small: f32) -> f32 {
 /// ln x within 0.9 ulp; −∞ at ±0, NaN below.
 #[inline(always)]
 pub(crate) fn ln(x: f32) -> f32 {
-    // Subnormal numbers have no exponent of their own.
+    // Subnormals have no exponent of their own.
     let small = x < f32::MIN_POSITIVE;
     let (k, f) = split(if small { x * 8_388_608.0 } else { x });
     let y = join(if small { k - 23 } else { k }, f, 0.0);
@@ -57,7 +57,7 @@ pub(crate) fn ln(x: f32) -> f32 {
 pub(crate) fn ln_1p(x: f32) -> f32 {
     let u = 1.0 + x;
     let (k, f) = split(u);
-    // What was lost in u; it is nothing to the powers of f, and x itself stands for f where k is 0.
+    // The rounding error of u; negligible in the powers of f, and x itself replaces f where k is 0.
     let lost = if x < 1.0 { x - (u - 1.0) } else { 1.0 - (u - x) };
     let over = RECIPROCAL[0] + f * (RECIPROCAL[1] + f * RECIPROCAL[2]);
     let small = lost * power_of_2((-k).max(-127)) * over;
@@ -68,7 +68,8 @@ pub(crate) fn ln_1p(x: f32) -> f32 {
     y.copysign(x)
 }
 
-/// ln(1 + eˣ) within 1.6 ulp: max(x, 0) + ln(1 + e) with e = exp(−|x|), which is split by hand as it is at most 1.
+/// ln(1 + eˣ) within 1.6 ulp: max(x, 0) + ln(1 + e) with e = exp(−|x|) ≤ 1, which makes the split
+/// explicit.
 #[inline(always)]
 pub(crate) fn softplus(x: f32) -> f32 {
     let e = exp(-x.abs());

@@ -1,9 +1,10 @@
-//! Elementary functions of f32, written so that a loop over them becomes vector instructions.
+//! Elementary functions of f32, written to vectorise in loops.
 //!
-//! A function has no branch, no table and no call: an argument is reduced with integer arithmetic on its bits, a
-//! polynomial does the rest, and special values are chosen at the end. Only additions, multiplications and one division are
-//! used, not their fused forms, so that every instruction set gives the same bits. Polynomials are minimax fits by
-//! `scripts/minimax.py`; "ulp" is the distance of an f32 to the next. The bounds are tested on a few million values.
+//! A function has no branch, no table and no call: integer arithmetic on the bits reduces the
+//! argument, a polynomial does the rest, and special values are selected at the end. Only
+//! additions, multiplications and one division are used, not their fused forms, so that every
+//! instruction set gives the same bits. Polynomials are minimax fits by `scripts/minimax.py`; "ulp"
+//! is the distance of an f32 to the next. The bounds are tested on a few million values.
 
 mod erf;
 mod exp;
@@ -17,7 +18,7 @@ pub(crate) use exp::{exp, exp_m1, exp_weight};
 pub(crate) use ln::{ln, ln_1p, softplus};
 pub(crate) use sigmoid::{sigmoid, tanh};
 
-/// ln 2 in two parts, of which the first has 16 bits: its product with an exponent is exact.
+/// ln 2 in two parts; the first has 16 bits, so that its product with an exponent is exact.
 const LN_2_HIGH: f32 = 0.693_145_75;
 const LN_2_LOW: f32 = 1.428_606_8e-6;
 
@@ -41,7 +42,7 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
         type Function = fn(&Device, &[f32], &mut [f32]);
-        // Each is called by name, so that it is inlined and compiled for the set.
+        // Functions are called by name, so that they are inlined and compiled for the set.
         macro_rules! functions {
             ($($f:expr),*) => {
                 [$(|device, x, y| crate::map(device.cpu(), x, y, #[inline(always)] |x| $f(x))),*]
@@ -68,7 +69,7 @@ mod tests {
             let mut y = vec![0.0; x.len()];
             let all = functions.iter().map(|function| {
                 function(&device, &x, &mut y);
-                // Which NaN it is may differ.
+                // NaN payloads may differ.
                 y.iter().map(|y| if y.is_nan() { 0 } else { y.to_bits() }).collect::<Vec<_>>()
             });
             Some(all.collect::<Vec<_>>())

@@ -1,9 +1,10 @@
-//! σ(x) = 1 / (1 + e⁻ˣ) and tanh x = 2 σ(2x) − 1, each in the form that loses no digits.
+//! σ(x) = 1 / (1 + e⁻ˣ) and tanh x = 2 σ(2x) − 1, each in its numerically stable form.
 
 use super::exp::{exp, exp_m1_of_reduced, reduce};
 use super::{at_most, power_of_2};
 
-/// σ(x) within 2.1 ulp, also far to the left: with e = exp(−|x|), 1 / (1 + e) for x ≥ 0 and e / (1 + e) below.
+/// σ(x) within 2.1 ulp, also far to the left: with e = exp(−|x|), 1 / (1 + e) for x ≥ 0 and e / (1
+/// + e) below.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {
     let e = exp(-x.abs());
@@ -27,7 +28,7 @@ mod tests {
 
     #[test]
     fn sigmoid_everywhere() {
-        // The exponential loses nothing for negative x.
+        // The exponential loses no digits for negative x.
         sweep("sigmoid", sigmoid, |x| x.min(0.0).exp() / (1.0 + (-x.abs()).exp()), 2.1);
         let inf = f32::INFINITY;
         assert_bits(sigmoid, &[(0.0, 0.5), (-0.0, 0.5), (inf, 1.0), (-inf, 0.0), (1e30, 1.0)]);

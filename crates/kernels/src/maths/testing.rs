@@ -1,6 +1,7 @@
-//! The comparison of an f32 function with its f64 counterpart.
+//! Compares an f32 function with its f64 counterpart.
 
-/// Every 1999th f32 of both signs, about two million, with NaN and the infinities among the first.
+/// Every 1999th f32 of both signs, about two million, preceded by special values such as NaN and
+/// the infinities.
 pub(super) fn samples() -> impl Iterator<Item = f32> {
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0];
     let edges = [1e-45, f32::MIN_POSITIVE, f32::MAX, 1.0, 88.722_83, 88.722_84, 103.972_08];
@@ -21,7 +22,8 @@ fn ulps(y: f32, exact: f64) -> f64 {
     (f64::from(y) - exact).abs() / 2f64.powi(exponent - 23)
 }
 
-/// The greatest error over [`samples`] is at most `most` ulp, and more than half of that: the bound says what is true.
+/// Asserts that the greatest error over [`samples`] is at most `most` ulp, and more than half of
+/// that: the bound is tight.
 pub(super) fn sweep(name: &str, f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64, most: f64) {
     let mut worst = (0.0, 0.0);
     for x in samples() {
@@ -34,7 +36,7 @@ pub(super) fn sweep(name: &str, f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f
     assert!(worst.0 > most / 2.0, "{name}: the worst is {} ulp, {most} is too lenient", worst.0);
 }
 
-/// These values exactly, with the sign of a zero.
+/// Asserts exact results for these values, including the sign of zero.
 pub(super) fn assert_bits(f: impl Fn(f32) -> f32, expected: &[(f32, f32)]) {
     for &(x, y) in expected {
         assert_eq!(f(x).to_bits(), y.to_bits(), "{x}: {} for {y}", f(x));
