@@ -1,4 +1,5 @@
-//! Aligned memory that is recycled: in steady state a training step takes every buffer from the pool and gives it back.
+//! Aligned, recycled memory: in steady state, a training step takes every buffer from the pool and
+//! returns it.
 
 use crate::{Element, Error, Result};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -7,10 +8,11 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Cache lines and AVX-512 vectors are 64 bytes; a page-aligned start would cost more than it gives for small buffers.
+/// Cache lines and AVX-512 vectors are 64 bytes; page alignment would cost small buffers more than
+/// it gains.
 const ALIGNMENT: usize = 64;
 
-/// A block of memory that belongs to a [`Pool`] and returns to it when the last tensor over it is dropped.
+/// A block of memory from a [`Pool`], returned to it when the last tensor over it is dropped.
 ///
 /// ```
 /// use ff_tensor::Pool;
@@ -23,15 +25,15 @@ const ALIGNMENT: usize = 64;
 pub struct Buffer {
     memory: NonNull<u8>,
     bytes: usize,
-    /// False in a plan: then there is no memory behind `memory`.
+    /// False in a plan: then no memory backs `memory`.
     backed: bool,
-    /// The place in the pool's free list where it waits.
+    /// The bin of the pool's free list for this size.
     bin: usize,
     pool: Arc<Shared>,
 }
 
-// SAFETY: the memory is owned by this value alone and is plain bytes; shared access only reads (see `slice`), exclusive
-// access needs `&mut self`.
+// SAFETY: the memory is owned by this value alone and is plain bytes; shared access only reads (see
+// `slice`), exclusive access needs `&mut self`.
 unsafe impl Send for Buffer {}
 // SAFETY: as above.
 unsafe impl Sync for Buffer {}
@@ -43,12 +45,12 @@ impl Buffer {
         }
         let out_of_memory = || Error::OutOfMemory { bytes };
         let layout = Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| out_of_memory())?;
-        // SAFETY: `Pool::rounded` never gives zero bytes.
+        // SAFETY: `Pool::rounded` never returns zero.
         let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
         Ok(Self { memory, bytes, backed: true, bin, pool })
     }
 
-    /// Its size in bytes, a multiple of 64.
+    /// The size in bytes, a multiple of 64.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -59,8 +61,8 @@ impl Buffer {
 
     pub(crate) fn slice<T: Element>(&self, offset: usize, len: usize) -> &[T] {
         self.check::<T>(offset, len);
-        // SAFETY: in bounds and aligned by `check`; the memory was zeroed when made, so it is initialised, and any bits
-        // are a valid `T` (see `Element`).
+        // SAFETY: in bounds and aligned by `check`; the memory was zeroed on allocation, so it is
+        // initialised, and any bits are a valid `T` (see `Element`).
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(offset).cast(), len) }
     }
 
@@ -87,31 +89,31 @@ impl Drop for Buffer {
         if !self.backed {
             return;
         }
-        // SAFETY: made by `alloc_zeroed` with this size and alignment, and freed once, here.
+        // SAFETY: allocated by `alloc_zeroed` with this size and alignment, and freed once, here.
         unsafe {
             dealloc(self.memory.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGNMENT));
         }
     }
 }
 
-/// What a [`Pool`] holds, in bytes.
+/// The memory use of a [`Pool`], in bytes.
 ///
 /// ```
 /// assert_eq!(ff_tensor::Pool::new().stats(), ff_tensor::PoolStats::default());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
-    /// Held by living tensors now.
+    /// Held by live tensors now.
     pub live: usize,
-    /// The most ever held by living tensors, since the start or since [`Pool::reset_peak`].
+    /// The maximum held by live tensors, since the start or the last [`Pool::reset_peak`].
     pub peak: usize,
-    /// Held from the system, in use or waiting.
+    /// Reserved from the system, in use or free.
     pub reserved: usize,
-    /// How many buffers were asked of the system.
+    /// The number of buffers allocated from the system.
     pub allocations: usize,
 }
 
-/// Buffers waiting to be used again, by exact size.
+/// A free list of buffers, by exact size.
 ///
 /// ```
 /// let pool = ff_tensor::Pool::new();
@@ -120,10 +122,11 @@ pub struct PoolStats {
 #[derive(Debug)]
 pub struct Pool(Arc<Shared>);
 
-/// A buffer holds its pool and the pool holds the buffers that wait: the last [`Pool`] to go breaks the circle.
+/// A buffer holds its pool and the pool its free buffers: dropping the last [`Pool`] breaks the
+/// cycle.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether a thread is at the free list: for some nanoseconds, so whoever finds it taken spins.
+    /// Whether a thread holds the free list: for some nanoseconds, so others spin.
     taken: AtomicBool,
     free: UnsafeCell<FreeList>,
     pools: AtomicUsize,
@@ -131,19 +134,20 @@ struct Shared {
     planning: bool,
 }
 
-// SAFETY: the free list is only reached through `lock`, by one thread at a time; all that it holds can be sent.
+// SAFETY: the free list is only reached through `lock`, by one thread at a time; all of its
+// contents are `Send`.
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
 
 #[derive(Debug, Default)]
 struct FreeList {
-    /// One for each size there ever was; a step has few, and what waits knows its place.
+    /// One bin per size seen; a step has few sizes, and a free buffer knows its bin.
     bins: Vec<Bin>,
-    /// For each remainder of a size in cache lines, the bin that was last used: mostly the one that is looked for.
+    /// The last bin used for each remainder of a size in cache lines: usually the right one.
     recent: [u32; RECENT],
     stats: PoolStats,
-    /// No pool is left: buffers that come back are freed.
+    /// No pool is left: returned buffers are freed.
     closed: bool,
 }
 
@@ -183,7 +187,8 @@ impl Pool {
         Self::with(false)
     }
 
-    /// A pool that counts what it hands out and takes no memory: the same step runs over it to learn what it will need.
+    /// A pool that counts requests without taking memory: a dry run of a step gives its memory
+    /// needs.
     pub fn planning() -> Self {
         Self::with(true)
     }
@@ -192,20 +197,20 @@ impl Pool {
         Self(Arc::new(Shared { planning, pools: AtomicUsize::new(1), ..Shared::default() }))
     }
 
-    /// Whether it only counts.
+    /// Whether the pool only counts.
     pub fn is_planning(&self) -> bool {
         self.0.planning
     }
 
-    /// The bytes that a request really takes.
+    /// The bytes actually taken by a request.
     pub fn rounded(bytes: usize) -> usize {
         bytes.max(1).div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT)
     }
 
-    /// A buffer of at least this many bytes, whose contents are whatever was there.
+    /// A buffer of at least this many bytes, with arbitrary contents.
     ///
     /// # Errors
-    /// The system has no memory left.
+    /// If memory is exhausted.
     pub fn take(&self, bytes: usize) -> Result<Arc<Buffer>> {
         let bytes = Self::rounded(bytes);
         let shared = &self.0;
@@ -236,18 +241,19 @@ impl Pool {
         Ok(buffer)
     }
 
-    /// Called when a tensor lets go of a buffer; the last one returns it, Arc and all, so that nothing is freed.
+    /// Called when a tensor releases a buffer; the last one returns it, Arc included, so that
+    /// nothing is freed.
     pub(crate) fn give(buffer: Arc<Buffer>) {
         if Arc::strong_count(&buffer) > 1 {
-            // Of two tensors that let go at the same moment, the later one frees the memory.
+            // Of two tensors releasing at the same moment, the later one frees the memory.
             if let Some(buffer) = Arc::into_inner(buffer) {
                 buffer.pool.with(|free| free.stats.live -= buffer.bytes);
             }
             return;
         }
         let shared = Arc::as_ptr(&buffer.pool);
-        // SAFETY: this buffer holds its pool. Once it lies in the list, another thread may let both go, but not before
-        // this one has left the list, which is the last thing it does with the pool.
+        // SAFETY: this buffer holds its pool. Once it is in the list, another thread may drop both,
+        // but not before this thread has left the list, its last access to the pool.
         let closed = unsafe {
             Shared::lock(shared, |free| {
                 free.stats.live -= buffer.bytes;
@@ -259,28 +265,29 @@ impl Pool {
                 None
             })
         };
-        // A buffer counts itself out when it goes, so that happens outside of the list.
+        // A buffer's drop updates the counters, so it runs outside the list.
         drop(closed);
     }
 
-    /// What it holds now.
+    /// The current memory use.
     pub fn stats(&self) -> PoolStats {
         self.0.with(|free| free.stats)
     }
 
-    /// Forgets the peak: it starts again from what is live now.
+    /// Resets the peak to the bytes live now.
     pub fn reset_peak(&self) {
         self.0.with(|free| free.stats.peak = free.stats.live);
     }
 
-    /// Gives the waiting buffers back to the system.
+    /// Returns the free buffers to the system.
     pub fn trim(&self) {
         let mut waiting = Vec::new();
         self.0.with(|free| free.bins.iter_mut().for_each(|bin| waiting.append(&mut bin.waiting)));
         drop(waiting);
     }
 
-    /// Fills every buffer with NaN before it is handed out, so that tests see a value that was never written.
+    /// Fills every buffer with NaN before handing it out, so that tests detect values never
+    /// written.
     pub fn set_poison(&self, poison: bool) {
         self.0.poison.store(poison, Ordering::Relaxed);
     }
@@ -292,12 +299,12 @@ impl Shared {
         unsafe { Self::lock(self, f) }
     }
 
-    /// Calls `f` with the free list while no other thread has it.
+    /// Calls `f` with exclusive access to the free list.
     ///
     /// # Safety
-    /// `shared` lives until the list is left, which is the last access to it.
+    /// `shared` lives until the list is left, the last access to it.
     unsafe fn lock<R>(shared: *const Self, f: impl FnOnce(&mut FreeList) -> R) -> R {
-        /// Leaves the list, also where `f` panics.
+        /// Leaves the list, even if `f` panics.
         struct Leave(*const AtomicBool);
         impl Drop for Leave {
             fn drop(&mut self) {
@@ -305,7 +312,7 @@ impl Shared {
                 unsafe { (*self.0).store(false, Ordering::Release) };
             }
         }
-        // SAFETY: the pool lives, by the caller's promise.
+        // SAFETY: the pool lives, as guaranteed by the caller.
         let (taken, free) = unsafe { (&raw const (*shared).taken, (*shared).free.get()) };
         let mut tries = 0;
         // SAFETY: as above.
@@ -314,7 +321,8 @@ impl Shared {
             if tries % 64 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
         let _leave = Leave(taken);
-        // SAFETY: `taken` was false and is true now, so this thread alone is at the list until it leaves.
+        // SAFETY: `taken` was false and is now true, so this thread has exclusive access to the
+        // list until it leaves.
         f(unsafe { &mut *free })
     }
 }
@@ -327,7 +335,7 @@ impl PoolStats {
 }
 
 impl FreeList {
-    /// The bin of this size, made where there is none.
+    /// The bin of this size, created if necessary.
     fn bin(&mut self, bytes: usize) -> usize {
         let recent = &mut self.recent[bytes / ALIGNMENT % RECENT];
         if self.bins.get(*recent as usize).is_some_and(|bin| bin.bytes == bytes) {
@@ -371,7 +379,8 @@ mod tests {
         assert_eq!(pool.stats().reserved, 0);
     }
 
-    /// The pool holds waiting buffers and they hold the pool: the last handle lets both go, before or after the buffers.
+    /// The pool holds free buffers and they hold the pool: the last handle frees both, before or
+    /// after the buffers.
     #[test]
     fn nothing_is_left_when_pool_and_buffers_are_gone() {
         for buffers_first in [true, false] {
@@ -412,7 +421,7 @@ mod tests {
         assert_eq!(pool.stats().reserved, 0);
     }
 
-    /// Sizes that fall on the same place of the list of recent ones.
+    /// Sizes that share an entry in the list of recent ones.
     #[test]
     fn sizes_are_not_confused() {
         let pool = Pool::new();

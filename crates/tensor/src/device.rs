@@ -3,7 +3,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The instruction set that kernels use; results are the same bits for any number of threads, per instruction set.
+/// The instruction set of kernels; per instruction set, results are bit-identical for any number of
+/// threads.
 ///
 /// ```
 /// use ff_tensor::Isa;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Whatever the compiler makes of plain Rust; the reference for the others.
+    /// Plain Rust as compiled; the reference for the others.
     Plain,
     /// AVX2 and FMA, 256-bit vectors.
     Avx2,
@@ -23,10 +24,10 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// All of them, the plainest first.
+    /// All instruction sets in ascending order.
     pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Amx];
 
-    /// The best one that this processor has.
+    /// The best instruction set of this CPU.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -73,7 +74,7 @@ impl FromStr for Isa {
     }
 }
 
-/// How to open a device.
+/// The options of [`Device::open`].
 ///
 /// ```
 /// use ff_tensor::{Device, DeviceOptions, Isa};
@@ -83,13 +84,13 @@ impl FromStr for Isa {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeviceOptions {
-    /// How many threads to use; 0 for one per core.
+    /// The number of threads; 0 for one per core.
     pub threads: usize,
-    /// The instruction set; the best one where `None`.
+    /// The instruction set; `None` for the best one.
     pub isa: Option<Isa>,
 }
 
-/// Where tensors live and operations run: a value, not a type parameter.
+/// The location of tensors and operations: a value, not a type parameter.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -98,11 +99,11 @@ pub struct DeviceOptions {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Device {
-    /// This machine's processor.
+    /// This machine's CPU.
     Cpu(Arc<CpuDevice>),
 }
 
-/// The processor: threads, instruction set and buffers.
+/// The CPU: threads, instruction set and buffers.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
@@ -117,38 +118,39 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// The threads that share the work.
+    /// The thread pool.
     pub fn threads(&self) -> &ThreadPool {
         &self.threads
     }
 
-    /// A processor with some threads and a pool, on a kernel path that it has.
+    /// A CPU device on a kernel path that it supports.
     fn new(threads: usize, path: Isa, pool: Pool) -> Self {
         Self { threads: ThreadPool::new(threads), path, bf16: Bf16Kernels::on(path), pool }
     }
 
-    /// The instruction set of vectors, which all but products of bf16 use: AVX-512 on the path of AMX.
+    /// The vector instruction set, used by everything but bf16 products: AVX-512 on the AMX path.
     pub fn isa(&self) -> Isa {
         self.path.min(Isa::Avx512)
     }
 
-    /// The kernel path, as it was asked for or detected.
+    /// The kernel path, requested or detected.
     pub fn path(&self) -> Isa {
         self.path
     }
 
-    /// Whether products of bf16 have instructions of their own; elsewhere their rounded values are multiplied as f32.
+    /// Whether bf16 products have their own instructions; otherwise the rounded values are
+    /// multiplied as f32.
     pub fn has_bf16(&self) -> bool {
         self.bf16 != Bf16Kernels::Widened
     }
 
-    /// How products of bf16 are computed.
+    /// The path of bf16 products.
     pub fn bf16(&self) -> Bf16Kernels {
         self.bf16
     }
 }
 
-/// The instruction set that is asked for, or the best one.
+/// The requested instruction set, or the best one.
 fn kernels(asked: Option<Isa>, best: Isa) -> Result<Isa> {
     match asked {
         Some(isa) if isa > best => {
@@ -159,10 +161,10 @@ fn kernels(asked: Option<Isa>, best: Isa) -> Result<Isa> {
 }
 
 impl Device {
-    /// Opens the processor.
+    /// Opens the CPU.
     ///
     /// # Errors
-    /// The processor lacks the instruction set asked for.
+    /// If the CPU lacks the requested instruction set.
     pub fn open(options: DeviceOptions) -> Result<Self> {
         let isa = kernels(options.isa, Isa::detect())?;
         let threads = match options.threads {
@@ -172,19 +174,19 @@ impl Device {
         Ok(Device::Cpu(Arc::new(CpuDevice::new(threads, isa, Pool::new()))))
     }
 
-    /// A device to plan on: tensors have sizes but no values, and the pool counts them.
+    /// A planning device: tensors have sizes but no values, and the pool counts them.
     pub fn planning() -> Self {
         Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::planning())))
     }
 
-    /// The processor's side.
+    /// The CPU.
     pub fn cpu(&self) -> &CpuDevice {
         match self {
             Device::Cpu(cpu) => cpu,
         }
     }
 
-    /// The buffers.
+    /// The buffer pool.
     pub fn pool(&self) -> &Pool {
         match self {
             Device::Cpu(cpu) => &cpu.pool,
@@ -193,7 +195,7 @@ impl Device {
 }
 
 impl Default for Device {
-    /// One thread, the best instruction set: what examples and tests want.
+    /// One thread, the best instruction set: for examples and tests.
     fn default() -> Self {
         Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::new())))
     }

@@ -16,7 +16,8 @@ pub enum DType {
     F32,
     /// 64-bit float: gradient checks.
     F64,
-    /// The upper half of a 32-bit float: activations and operands of matrix products, which sum in f32.
+    /// The upper half of a 32-bit float: activations and operands of matrix products, which sum in
+    /// f32.
     BF16,
     /// 32-bit signed integer: class indices, category and token ids.
     I32,
@@ -62,7 +63,7 @@ mod sealed {
     impl Sealed for u8 {}
 }
 
-/// A Rust type that a tensor can hold; every bit pattern of it is a valid value.
+/// A Rust type of tensor values; every bit pattern is a valid value.
 ///
 /// ```
 /// use ff_tensor::{DType, Element};
@@ -70,19 +71,19 @@ mod sealed {
 /// assert!(f64::of_slice([1.0f32].as_slice().into()).is_err());
 /// ```
 pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static + sealed::Sealed {
-    /// Its name as a value.
+    /// The type as a value.
     const DTYPE: DType;
 
-    /// The values, to read.
+    /// The values, shared.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If the values are of another type.
     fn of_slice(slice: Slice<'_>) -> Result<&[Self]>;
 
-    /// The values, to write.
+    /// The values, mutable.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If the values are of another type.
     fn of_slice_mut(slice: SliceMut<'_>) -> Result<&mut [Self]>;
 }
 

@@ -1,6 +1,6 @@
 use crate::{DType, Shape};
 
-/// What can go wrong with memory and devices.
+/// An error of memory or devices.
 ///
 /// ```
 /// use ff_tensor::{Device, Error, Tensor};
@@ -10,38 +10,38 @@ use crate::{DType, Shape};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The values are of another type than asked for.
+    /// The values are of another type than requested.
     #[error("expected values of type {expected}, found {found}")]
     DType {
-        /// The type asked for.
+        /// The requested type.
         expected: DType,
-        /// The type the tensor has.
+        /// The type of the tensor.
         found: DType,
     },
-    /// The number of values does not fit the shape.
+    /// The number of values does not match the shape.
     #[error("shape {shape} holds {} values, found {found}", shape.len())]
     Length {
-        /// The shape asked for.
+        /// The requested shape.
         shape: Shape,
-        /// How many values came.
+        /// The number of values given.
         found: usize,
     },
-    /// A shape has more dimensions than are supported, or more values than can be addressed.
+    /// A shape has too many dimensions, or more values than can be addressed.
     #[error("shape {0:?} is too large: at most {max} dimensions and 2^48 values", max = crate::MAX_RANK)]
     Shape(Vec<usize>),
-    /// The system gave no memory.
-    #[error("out of memory: {bytes} more bytes were asked for; a smaller batch needs less")]
+    /// The system has no memory left.
+    #[error("out of memory: cannot allocate {bytes} more bytes; use a smaller batch")]
     OutOfMemory {
-        /// The bytes asked for.
+        /// The bytes requested.
         bytes: usize,
     },
-    /// Someone else still holds the buffer that was to be written.
+    /// The buffer to be written is shared.
     #[error("this tensor is shared and cannot be written")]
     Shared,
-    /// Values were asked of a tensor that only has a size.
+    /// A planned tensor has a size but no values.
     #[error("this tensor belongs to a plan: it has a size but no values")]
     Planned,
-    /// The device asked for is not there.
+    /// The requested device does not exist.
     #[error("{0}")]
     Device(String),
 }

@@ -1,8 +1,9 @@
-//! Memory and devices: what every other room stands on.
+//! Memory and devices, the foundation of all other crates.
 //!
-//! A [`Tensor`] is a contiguous, row-major array over a shared, pooled [`Buffer`]; a [`TensorMut`] is an exclusive view
-//! that kernels write to. A [`Device`] holds the buffer [`Pool`], the [`ThreadPool`] and the instruction set in use.
-//! [`Rng`] draws counter-based random numbers, so that a run's result depends on its seed alone.
+//! A [`Tensor`] is a contiguous, row-major array over a shared, pooled [`Buffer`]; a [`TensorMut`]
+//! is the exclusive view of a kernel's output. A [`Device`] holds the buffer [`Pool`], the
+//! [`ThreadPool`] and the instruction set in use. [`Rng`] draws counter-based random numbers, so
+//! that a run's result depends only on its seed.
 
 mod buffer;
 mod device;

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
-/// A file as bytes in memory that the system reads when they are touched and drops when memory is scarce.
+/// A memory-mapped file: the system reads its bytes on access and drops them when memory is scarce.
 ///
-/// The file may be larger than memory. It must stay as it is while it is mapped: the files that are mapped here are
-/// written beside their name and renamed, so that a name never stands for a file that changes.
+/// The file may be larger than memory. It must not change while mapped: files mapped here are
+/// written to a temporary name and renamed, so that a name never refers to a changing file.
 ///
 /// ```
 /// use ff_tensor::Mapped;
@@ -19,7 +19,7 @@ use memmap2::Mmap;
 /// ```
 #[derive(Debug)]
 pub struct Mapped {
-    /// None for a file of no bytes, which some systems do not map.
+    /// `None` for an empty file, which some systems refuse to map.
     map: Option<Mmap>,
 }
 
@@ -27,15 +27,16 @@ impl Mapped {
     /// Maps a whole file for reading.
     ///
     /// # Errors
-    /// The file cannot be opened, or the system cannot map it.
+    /// If the file cannot be opened or mapped.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {
             return Ok(Self { map: None });
         }
-        // SAFETY: the map is read only and lives as long as the slices that are borrowed from it. The one thing that
-        // cannot be ruled out here is another process that cuts or overwrites the file in place; every writer of
-        // this workspace renames a finished file instead, and the type's documentation asks the same of others.
+        // SAFETY: the map is read-only and outlives the slices borrowed from it. The one remaining
+        // hazard is another process truncating or overwriting the file in place; every writer of
+        // this workspace renames a finished file instead, and the type's documentation asks the
+        // same of others.
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self { map: Some(map) })
     }

@@ -1,8 +1,8 @@
-//! What the processor is and which instructions it has.
+//! The CPU's model and its bf16 instructions.
 
 use crate::Isa;
 
-/// How products of bf16 are computed; each way sums in an order of its own, so results differ between them in their last
+/// The path of bf16 products; each path sums in its own order, so results differ in their last
 /// bits.
 ///
 /// ```
@@ -23,7 +23,7 @@ pub enum Bf16Kernels {
 }
 
 impl Bf16Kernels {
-    /// The fastest way on a kernel path of this processor.
+    /// The fastest bf16 path of this CPU for a kernel path.
     pub(crate) fn on(isa: Isa) -> Self {
         match isa {
             Isa::Amx => Self::Tiles,
@@ -48,8 +48,8 @@ impl std::fmt::Display for Bf16Kernels {
     }
 }
 
-/// Whether dot products of bf16 pairs are faster than f32 multiply-adds: on AMD's processors (Zen 4, Zen 5) they do twice
-/// the work, on Intel's (Cooper Lake to Emerald Rapids) half of it.
+/// Whether dot products of bf16 pairs are faster than f32 multiply-adds: on AMD CPUs (Zen 4, Zen 5)
+/// they do twice the work, on Intel CPUs (Cooper Lake to Emerald Rapids) half of it.
 fn pairs_are_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512bf16") && x86::vendor() == *b"AuthenticAMD";
@@ -57,7 +57,8 @@ fn pairs_are_fast() -> bool {
     false
 }
 
-/// Whether tiles of bf16 can be multiplied: the processor has them, and the system lends their registers to this process.
+/// Whether bf16 tiles are usable: the CPU has them, and the system grants their registers to this
+/// process.
 pub(crate) fn has_amx() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     return x86::amx();
@@ -65,7 +66,7 @@ pub(crate) fn has_amx() -> bool {
     false
 }
 
-/// The processor's vendor, family and model, as tables of tuned constants name them: `GenuineIntel-6-207`.
+/// The CPU's vendor, family and model, the key of tables of tuned constants: `GenuineIntel-6-207`.
 ///
 /// ```
 /// assert!(!ff_tensor::processor_id().is_empty());
@@ -104,19 +105,19 @@ mod x86 {
         (whole, if family == 0xf || family == 6 { model + (extended << 4) } else { model })
     }
 
-    /// Asks once whether this process may use tiles of bf16.
+    /// Requests once whether this process may use bf16 tiles.
     #[cfg(target_os = "linux")]
     pub(super) fn amx() -> bool {
         use std::arch::x86_64::{__cpuid_count, _xgetbv};
         use std::sync::OnceLock;
 
-        /// `arch_prctl`'s request for a part of the extended state, and the part: tile data.
+        /// The request of `arch_prctl` for a part of the extended state, and the part: tile data.
         const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
         const XFEATURE_XTILEDATA: libc::c_long = 18;
 
         #[target_feature(enable = "xsave")]
         unsafe fn enabled() -> u64 {
-            // SAFETY: the caller's promise: the instruction is there.
+            // SAFETY: guaranteed by the caller: the CPU has the instruction.
             unsafe { _xgetbv(0) }
         }
 
@@ -125,18 +126,20 @@ mod x86 {
             if __cpuid(0).eax < 7 || __cpuid(1).ecx & 1 << 27 == 0 {
                 return false;
             }
-            // AMX-BF16 and AMX-TILE; then the bits of tile configuration and data in what the system saves.
+            // AMX-BF16 and AMX-TILE; then the bits of tile configuration and data in the state
+            // saved by the system.
             let has = 1 << 22 | 1 << 24;
             let saved = 1 << 17 | 1 << 18;
             // SAFETY: bit 27 says that the system has enabled XSAVE and its register.
             if __cpuid_count(7, 0).edx & has != has || unsafe { enabled() } & saved != saved {
                 return false;
             }
-            // Conversions and stores around the tiles are AVX-512's.
+            // Conversions and stores around the tiles use AVX-512.
             if !is_x86_feature_detected!("avx512bf16") {
                 return false;
             }
-            // SAFETY: the request takes two numbers and no memory; the permission holds for the process and its children.
+            // SAFETY: the request takes two numbers and no memory; the permission holds for the
+            // process and its children.
             let answer = unsafe {
                 libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
             };

@@ -1,8 +1,9 @@
-//! Counter-based random numbers: the n-th number of a stream is a function of (key, n), so masks can be drawn again in
-//! the backward pass, on any thread, without having been stored. Philox-4x32-10: Salmon et al., "Parallel random numbers:
-//! as easy as 1, 2, 3", 2011.
+//! Counter-based random numbers: the n-th number of a stream is a function of (key, n), so the
+//! backward pass can redraw masks on any thread instead of storing them. Philox-4x32-10: Salmon et
+//! al., "Parallel random numbers: as easy as 1, 2, 3", 2011.
 
-/// What a stream of random numbers is drawn from: a seed and everything that tells one use from another.
+/// The key of a stream of random numbers: a seed and everything that distinguishes one use from
+/// another.
 ///
 /// ```
 /// use ff_tensor::Key;
@@ -19,29 +20,29 @@ impl Key {
         Key(mix(seed ^ 0x6665_6564_666f_7277))
     }
 
-    /// A key of its own for this use: a step, a micro-batch, an epoch.
+    /// The derived key of a step, a micro-batch or an epoch.
     #[must_use]
     pub fn with(self, part: u64) -> Self {
         Key(mix(self.0.rotate_left(23) ^ mix(part)))
     }
 
-    /// A key of its own for this name.
+    /// The derived key of a name.
     #[must_use]
     pub fn with_name(self, name: &str) -> Self {
-        // FNV-1a, so that a name's number never changes between versions.
+        // FNV-1a, so that a name's hash never changes between versions.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
         });
         self.with(hash)
     }
 
-    /// The four 32-bit numbers number `block` of the stream.
+    /// Block `block` of the stream: four 32-bit numbers.
     pub fn block(self, block: u64) -> [u32; 4] {
         self.blocks::<1>(block).map(|[word]| word)
     }
 
-    /// `N` blocks of the stream from number `first` on: word `w` of block `first + l` is `[w][l]`, so that a loop over
-    /// blocks is a loop over adjacent values, which compilers vectorise.
+    /// `N` blocks of the stream from block `first` on: word `w` of block `first + l` is `[w][l]`,
+    /// so that a loop over blocks is a loop over adjacent values, which compilers vectorise.
     ///
     /// ```
     /// let key = ff_tensor::Key::new(7);
@@ -57,7 +58,7 @@ impl Key {
         philox([self.0 as u32, (self.0 >> 32) as u32], [low, high, [0; N], [0; N]])
     }
 
-    /// What [`Rng::uniform`] gives as draw number `first` of this key and the `N` − 1 after it.
+    /// The results of [`Rng::uniform`] for draw `first` of this key and the `N` − 1 after it.
     ///
     /// ```
     /// use ff_tensor::{Key, Rng};
@@ -71,7 +72,7 @@ impl Key {
         std::array::from_fn(|l| unit(u64::from(high[l]) << 32 | u64::from(low[l])))
     }
 
-    /// The 32-bit number number `i` of the stream.
+    /// The `i`-th 32-bit number of the stream.
     pub fn bits(self, i: u64) -> u32 {
         self.block(i / 4)[(i % 4) as usize]
     }
@@ -91,7 +92,7 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Ten rounds over `N` counters at once; a counter is one column.
+/// Ten rounds over `N` counters at once, one counter per column.
 #[inline(always)]
 fn philox<const N: usize>(mut key: [u32; 2], mut counter: [[u32; N]; 4]) -> [[u32; N]; 4] {
     for _ in 0..10 {
@@ -110,7 +111,7 @@ fn philox<const N: usize>(mut key: [u32; 2], mut counter: [[u32; N]; 4]) -> [[u3
     counter
 }
 
-/// Numbers drawn one after the other from a [`Key`]'s stream.
+/// Numbers drawn sequentially from a [`Key`]'s stream.
 ///
 /// ```
 /// use ff_tensor::{Key, Rng};
@@ -126,7 +127,7 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// Starts at the beginning of a key's stream.
+    /// A generator at the beginning of a key's stream.
     pub fn new(key: Key) -> Self {
         Self { key, next: 0 }
     }
@@ -143,21 +144,21 @@ impl Rng {
         unit(self.bits())
     }
 
-    /// A number of the standard normal distribution (Box–Muller).
+    /// A draw from the standard normal distribution (Box–Muller).
     pub fn normal(&mut self) -> f64 {
         let draws = [self.uniform(), self.uniform()];
         Self::box_muller(draws)
     }
 
-    /// The number of the standard normal distribution that two uniform ones make.
+    /// The standard normal number of two uniform ones.
     #[inline(always)]
     pub fn box_muller([u, v]: [f64; 2]) -> f64 {
         (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
 
-    /// An integer in `[0, n)`, each as likely; 0 where `n` is 0.
+    /// A uniform integer in `[0, n)`; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        // Lemire's multiplication; the loop removes the bias of 2^64 not being a multiple of n.
+        // Lemire's multiplication; the loop removes the bias due to 2^64 not being a multiple of n.
         let mut product = u128::from(self.bits()) * u128::from(n);
         if (product as u64) < n {
             let threshold = n.wrapping_neg() % n;
@@ -168,7 +169,7 @@ impl Rng {
         (product >> 64) as u64
     }
 
-    /// Puts the items in random order (Fisher–Yates).
+    /// Shuffles the items (Fisher–Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, self.below(i as u64 + 1) as usize);
@@ -192,7 +193,8 @@ mod tests {
     #[test]
     fn blocks_are_the_same_numbers_as_one_by_one() {
         let key = Key::new(11);
-        // The second start crosses the border between the counter's words, the third wraps round.
+        // The second start crosses the boundary between the counter's words, the third wraps
+        // around.
         for first in [0, u64::from(u32::MAX) - 3, u64::MAX - 2] {
             let blocks = key.blocks::<8>(first);
             for l in 0..8 {

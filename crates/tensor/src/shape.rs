@@ -1,10 +1,10 @@
 use crate::{Error, Result};
 use std::fmt;
 
-/// The most dimensions a shape has.
+/// The maximum number of dimensions.
 pub const MAX_RANK: usize = 6;
 
-/// The sizes of a tensor's dimensions, held inline so that making one allocates nothing.
+/// The sizes of a tensor's dimensions, stored inline so that a shape allocates nothing.
 ///
 /// ```
 /// use ff_tensor::Shape;
@@ -16,7 +16,7 @@ pub const MAX_RANK: usize = 6;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
-    /// Dimensions that are not there are 1, so that a product over all of them needs no loop.
+    /// Unused dimensions are 1, so that a product over all of them needs no loop.
     dims: [usize; MAX_RANK],
     rank: u8,
 }
@@ -25,7 +25,7 @@ impl Shape {
     /// A shape of these sizes.
     ///
     /// # Errors
-    /// More than [`MAX_RANK`] dimensions, or more than 2⁴⁸ values.
+    /// If there are more than [`MAX_RANK`] dimensions, or more than 2⁴⁸ values.
     pub fn new(dims: &[usize]) -> Result<Self> {
         let too_large = || Error::Shape(dims.to_vec());
         if dims.len() > MAX_RANK {
@@ -41,7 +41,7 @@ impl Shape {
         Ok(Self { dims: inline, rank: dims.len() as u8 })
     }
 
-    /// The shape of a single value held in a vector of length one, as losses are.
+    /// The shape of a single value, as in losses: a vector of length one.
     pub const fn scalar() -> Self {
         Self { dims: [1; MAX_RANK], rank: 1 }
     }
@@ -51,22 +51,22 @@ impl Shape {
         &self.dims[..usize::from(self.rank)]
     }
 
-    /// How many dimensions there are.
+    /// The number of dimensions.
     pub fn rank(&self) -> usize {
         usize::from(self.rank)
     }
 
-    /// How many values it holds.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.dims.iter().product()
     }
 
-    /// Whether it holds no value.
+    /// Whether the shape has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The size of the last dimension; 1 where there is none.
+    /// The size of the last dimension; 1 if there are none.
     pub fn last(&self) -> usize {
         self.dims().last().copied().unwrap_or(1)
     }
@@ -113,7 +113,7 @@ impl fmt::Debug for Shape {
 
 impl<const N: usize> From<[usize; N]> for Shape {
     /// # Panics
-    /// Never: the number of dimensions is checked while compiling.
+    /// Never: the number of dimensions is checked at compile time.
     fn from(dims: [usize; N]) -> Self {
         const { assert!(N <= MAX_RANK, "too many dimensions") };
         let mut inline = [1; MAX_RANK];

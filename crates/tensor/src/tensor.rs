@@ -2,7 +2,7 @@ use crate::{Buffer, DType, Device, Element, Error, Pool, Result, Shape};
 use half::bf16;
 use std::sync::Arc;
 
-/// A contiguous, row-major array; cloning shares the values, and shared values are never written.
+/// A contiguous, row-major array; clones share the values, and shared values are never written.
 ///
 /// ```
 /// use ff_tensor::{Device, Tensor};
@@ -34,10 +34,10 @@ impl Drop for Tensor {
 }
 
 impl Tensor {
-    /// A tensor whose values are whatever was in the buffer; the caller writes all of them.
+    /// A tensor with the arbitrary old contents of its buffer, all to be overwritten by the caller.
     ///
     /// # Errors
-    /// The system has no memory left.
+    /// If memory is exhausted.
     pub fn uninit(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
         let bytes = shape.len().checked_mul(dtype.bytes());
         let bytes = bytes.ok_or_else(|| Error::Shape(shape.dims().to_vec()))?;
@@ -47,7 +47,7 @@ impl Tensor {
     /// A tensor of zeros.
     ///
     /// # Errors
-    /// The system has no memory left.
+    /// If memory is exhausted.
     pub fn zeros(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
         let mut tensor = Self::uninit(device, shape, dtype)?;
         if !tensor.is_planned() {
@@ -59,7 +59,7 @@ impl Tensor {
     /// A tensor with a copy of these values.
     ///
     /// # Errors
-    /// The number of values is not that of the shape.
+    /// If the number of values is not that of the shape.
     pub fn from_slice<T: Element>(device: &Device, values: &[T], dims: &[usize]) -> Result<Self> {
         let shape = Shape::new(dims)?;
         if shape.len() != values.len() {
@@ -85,7 +85,7 @@ impl Tensor {
     /// The same values in another shape.
     ///
     /// # Errors
-    /// The number of values differs.
+    /// If the number of values differs.
     pub fn reshape(&self, shape: Shape) -> Result<Self> {
         if shape.len() != self.shape.len() {
             return Err(Error::Length { shape, found: self.shape.len() });
@@ -98,7 +98,7 @@ impl Tensor {
     /// The values.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If the values are of another type.
     pub fn slice<T: Element>(&self) -> Result<&[T]> {
         if self.dtype != T::DTYPE {
             return Err(Error::DType { expected: T::DTYPE, found: self.dtype });
@@ -106,10 +106,10 @@ impl Tensor {
         if self.is_planned() { Err(Error::Planned) } else { Ok(self.values()) }
     }
 
-    /// The values, to be written.
+    /// The values, mutable.
     ///
     /// # Errors
-    /// They are of another type, or another tensor shares them.
+    /// If the values are of another type, or shared with another tensor.
     pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         if self.dtype != T::DTYPE {
             return Err(Error::DType { expected: T::DTYPE, found: self.dtype });
@@ -117,7 +117,7 @@ impl Tensor {
         if self.is_planned() { Err(Error::Planned) } else { self.values_mut().ok_or(Error::Shared) }
     }
 
-    /// Whether it belongs to a plan and has a size but no values.
+    /// Whether the tensor belongs to a plan, with a size but no values.
     pub fn is_planned(&self) -> bool {
         self.buffer.as_ref().is_some_and(|buffer| buffer.is_planned())
     }
@@ -125,7 +125,7 @@ impl Tensor {
     /// A shared view.
     ///
     /// # Panics
-    /// The tensor is planned only, see [`Tensor::is_planned`].
+    /// If the tensor is planned, see [`Tensor::is_planned`].
     pub fn view(&self) -> TensorRef<'_> {
         let data = match self.dtype {
             DType::F32 => Slice::F32(self.values()),
@@ -140,7 +140,7 @@ impl Tensor {
     /// An exclusive view.
     ///
     /// # Errors
-    /// Another tensor shares the values, or there are none (see [`Tensor::is_planned`]).
+    /// If the values are shared with another tensor, or do not exist (see [`Tensor::is_planned`]).
     pub fn view_mut(&mut self) -> Result<TensorMut<'_>> {
         if self.is_planned() {
             return Err(Error::Planned);
@@ -168,14 +168,14 @@ impl Tensor {
 
 macro_rules! slices {
     ($($variant:ident: $t:ty),*) => {
-        /// Values of one of the supported types, to read.
+        /// A shared slice of one of the supported types.
         #[derive(Debug, Clone, Copy, PartialEq)]
         #[non_exhaustive]
         pub enum Slice<'a> {
             $(#[doc = concat!("Values of type `", stringify!($t), "`.")] $variant(&'a [$t]),)*
         }
 
-        /// Values of one of the supported types, to write.
+        /// A mutable slice of one of the supported types.
         #[derive(Debug, PartialEq)]
         #[non_exhaustive]
         pub enum SliceMut<'a> {
@@ -188,20 +188,20 @@ macro_rules! slices {
                 match self { $(Slice::$variant(_) => DType::$variant,)* }
             }
 
-            /// How many there are.
+            /// The number of values.
             pub fn len(&self) -> usize {
                 match self { $(Slice::$variant(values) => values.len(),)* }
             }
 
-            /// Whether there are none.
+            /// Whether there are no values.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
-            /// The part from `start`, `len` values long.
+            /// The `len` values from `start` on.
             ///
             /// # Panics
-            /// The part reaches outside.
+            /// If the range exceeds the slice.
             #[must_use]
             pub fn range(&self, start: usize, len: usize) -> Slice<'a> {
                 match self { $(Slice::$variant(values) => Slice::$variant(&values[start..start + len]),)* }
@@ -214,12 +214,12 @@ macro_rules! slices {
                 match self { $(SliceMut::$variant(_) => DType::$variant,)* }
             }
 
-            /// How many there are.
+            /// The number of values.
             pub fn len(&self) -> usize {
                 match self { $(SliceMut::$variant(values) => values.len(),)* }
             }
 
-            /// Whether there are none.
+            /// Whether there are no values.
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
@@ -229,7 +229,7 @@ macro_rules! slices {
                 match self { $(SliceMut::$variant(values) => SliceMut::$variant(values),)* }
             }
 
-            /// The same values, to read.
+            /// The same values, shared.
             pub fn as_slice(&self) -> Slice<'_> {
                 match self { $(SliceMut::$variant(values) => Slice::$variant(values),)* }
             }
@@ -269,7 +269,7 @@ impl<'a> TensorRef<'a> {
     /// A view of these values.
     ///
     /// # Panics
-    /// The number of values is not that of the shape.
+    /// If the number of values is not that of the shape.
     pub fn new(data: Slice<'a>, shape: Shape) -> Self {
         assert_eq!(data.len(), shape.len(), "a view of shape {shape}");
         Self { data, shape }
@@ -293,13 +293,13 @@ impl<'a> TensorRef<'a> {
     /// The values.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If the values are of another type.
     pub fn slice<T: Element>(&self) -> Result<&'a [T]> {
         T::of_slice(self.data)
     }
 }
 
-/// An exclusive borrow of values with their shape: what kernels write to.
+/// An exclusive borrow of values with their shape: the output of a kernel.
 ///
 /// ```
 /// use ff_tensor::TensorMut;
@@ -319,7 +319,7 @@ impl<'a> TensorMut<'a> {
     /// A view of these values.
     ///
     /// # Panics
-    /// The number of values is not that of the shape.
+    /// If the number of values is not that of the shape.
     pub fn new(data: SliceMut<'a>, shape: Shape) -> Self {
         assert_eq!(data.len(), shape.len(), "a view of shape {shape}");
         Self { data, shape }
@@ -335,23 +335,23 @@ impl<'a> TensorMut<'a> {
         self.data.dtype()
     }
 
-    /// The values, to be written.
+    /// The values, mutable.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If the values are of another type.
     pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         T::of_slice_mut(self.data.reborrow())
     }
 
-    /// The values for as long as the view was made for.
+    /// The values, with the lifetime of the view.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If the values are of another type.
     pub fn into_slice<T: Element>(self) -> Result<&'a mut [T]> {
         T::of_slice_mut(self.data)
     }
 
-    /// The same values, to read.
+    /// The same values, shared.
     pub fn view(&self) -> TensorRef<'_> {
         TensorRef { data: self.data.as_slice(), shape: self.shape }
     }

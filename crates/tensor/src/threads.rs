@@ -1,4 +1,4 @@
-//! A persistent pool whose workers spin briefly for the next piece of work before they sleep.
+//! A persistent thread pool whose workers spin briefly between jobs before they sleep.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -8,25 +8,28 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a worker spins before it sleeps: longer than the gap between two operations of a step, far shorter than a
-/// time slice; to wake one up takes the caller several microseconds.
+/// The spinning time of a worker before it sleeps: longer than the gap between two operations of a
+/// step, far shorter than a time slice; waking a worker costs the caller several microseconds.
 const SPIN: Duration = Duration::from_micros(100);
-/// The same where threads outnumber cores: whoever spins keeps another thread from its work.
+/// The spinning time if threads outnumber cores: a spinning thread then keeps another one from its
+/// work.
 const SPIN_CROWDED: Duration = Duration::from_micros(1);
 
-/// A job is open to workers while this bit of the state is set; the bits below count the workers inside it, those above
-/// number the jobs.
+/// Set in the state while a job is open to workers; the bits below count the workers inside it,
+/// those above number the jobs.
 const OPEN: u64 = 1 << 31;
 
 thread_local! {
-    /// Set while a thread works for a pool: work asked for from inside runs where it is.
+    /// Set while a thread works for a pool: nested jobs run on that thread.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Threads that share independent tasks; which thread takes which task never shows in a result.
+/// A pool of threads that share independent tasks; results do not depend on the assignment of tasks
+/// to threads.
 ///
-/// Each thread starts with a part of the tasks that is its own, the same one for the same number of tasks, so that what a
-/// task works on lies in the cache of the core that had it the last time; a thread that is done helps the others.
+/// Each thread starts with its own part of the tasks, the same one for the same number of tasks, so
+/// that the data of a task is in the cache of the core that last ran it; a thread with no tasks
+/// left helps the others.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,15 +42,16 @@ thread_local! {
 pub struct ThreadPool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    /// One job at a time; whoever finds it taken works alone.
+    /// Held during a job; a caller that finds it locked works alone.
     busy: Mutex<()>,
-    /// A child after a fork has no workers; it works alone.
+    /// The fork count of the process that made the pool: a forked child has no workers and works
+    /// alone.
     forks: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// What a worker reads to find its work lies on one cache line.
+    /// The state that waiting workers read, on one cache line.
     job: Line<Job>,
     /// The next task of each thread's own part.
     next: Box<[Line<AtomicUsize>]>,
@@ -59,7 +63,7 @@ struct Shared {
     spin: Duration,
 }
 
-/// A value with its cache line (two, as processors fetch them in pairs) to itself.
+/// A value alone on its cache line (two lines, as CPUs fetch them in pairs).
 #[derive(Debug)]
 #[repr(align(128))]
 struct Line<T>(T);
@@ -71,14 +75,15 @@ struct Job {
     panicked: AtomicBool,
 }
 
-// SAFETY: `work` is written by the thread that holds `busy` while no job is open and no worker is inside; it is read by
-// workers only after they entered an open job, which the release/acquire pair on `state` orders after the write.
+// SAFETY: `work` is written by the holder of `busy` while no job is open and no worker is inside;
+// workers read it only after entering an open job, which the release/acquire pair on `state` orders
+// after the write.
 unsafe impl Sync for Job {}
-// SAFETY: the pointer is only followed as stated above.
+// SAFETY: the pointer is only dereferenced as stated above.
 unsafe impl Send for Job {}
 
 impl ThreadPool {
-    /// A pool of this many threads, the caller's included.
+    /// A pool of `threads` threads, including the caller's.
     pub fn new(threads: usize) -> Self {
         let nothing: &'static (dyn Fn(usize) + Sync) = &|_| {};
         let threads = threads.max(1);
@@ -109,26 +114,29 @@ impl ThreadPool {
         Self { shared, workers, busy: Mutex::new(()), forks: fork::count() }
     }
 
-    /// How many threads share the work, the caller's included.
+    /// The number of threads, including the caller's.
     pub fn count(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `task(0)` to `task(tasks - 1)`, each once, on all threads, and returns when all are done.
+    /// Calls `task(0)` to `task(tasks - 1)`, each once, on all threads, and returns when all are
+    /// done.
     ///
     /// # Panics
-    /// A task panicked.
+    /// If a task panics.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let Some(guard) = self.claim(tasks) else {
             return (0..tasks).for_each(task);
         };
         let shared = &*self.shared;
         let job = &shared.job.0;
-        // SAFETY: only the lifetime is changed; no worker is inside a job after this function returned (see below).
+        // SAFETY: only the lifetime changes; no worker is inside a job after this function returns
+        // (see below).
         let erased: *const (dyn Fn(usize) + Sync) = unsafe {
             std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(task)
         };
-        // SAFETY: `busy` is held, no job is open and no worker is inside: nobody else looks at the job.
+        // SAFETY: `busy` is held, no job is open and no worker is inside: no other thread accesses
+        // the job.
         unsafe { *job.work.get() = (tasks, erased) };
         for (thread, next) in shared.next.iter().enumerate() {
             next.0.store(shared.part(thread, tasks).0, Ordering::Relaxed);
@@ -140,7 +148,7 @@ impl ThreadPool {
             shared.wake(sleeping.min(tasks - 1));
         }
         shared.take_tasks(0, tasks, task);
-        // No worker enters any more; those inside finish what they took.
+        // No more workers can enter; those inside finish their tasks.
         let mut inside = job.state.fetch_and(!OPEN, Ordering::AcqRel) & (OPEN - 1);
         let mut wait = Wait::new(shared.spin);
         while inside != 0 {
@@ -186,7 +194,7 @@ impl ThreadPool {
         slots.into_iter().filter_map(result).collect()
     }
 
-    /// The right to open a job; `None` where the caller is to work alone.
+    /// The right to open a job; `None` if the caller must work alone.
     fn claim(&self, tasks: usize) -> Option<MutexGuard<'_, ()>> {
         if tasks <= 1 || self.workers.is_empty() || INSIDE.get() || self.forks != fork::count() {
             return None;
@@ -207,29 +215,29 @@ impl Drop for ThreadPool {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.wake(usize::MAX);
         for worker in self.workers.drain(..) {
-            // A worker never panics: tasks are caught.
+            // A worker never panics: panics of tasks are caught.
             let _ = worker.join();
         }
     }
 }
 
 impl Shared {
-    /// The tasks of a thread's own part: the first one and the one behind the last.
+    /// A thread's own part of the tasks: the first and one past the last.
     fn part(&self, thread: usize, tasks: usize) -> (usize, usize) {
         let threads = self.next.len().min(tasks);
-        // The product cannot overflow for any number of tasks that could ever be run.
+        // The product cannot overflow for any feasible number of tasks.
         let start = |thread: usize| thread.min(threads) * tasks / threads;
         (start(thread), start(thread + 1))
     }
 
-    /// Takes tasks until all are taken, the thread's own ones first.
+    /// Takes tasks until none are left, the thread's own part first.
     fn take_tasks(&self, thread: usize, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let was = INSIDE.replace(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
             let threads = self.next.len();
             for owner in (thread..threads).chain(0..thread) {
                 let (next, end) = (&self.next[owner].0, self.part(owner, tasks).1);
-                // Reading first leaves the line of a thread that is done where it is.
+                // Reading first leaves the cache line of a finished thread where it is.
                 while next.load(Ordering::Relaxed) < end {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     if i >= end {
@@ -247,7 +255,7 @@ impl Shared {
     }
 
     fn wake(&self, workers: usize) {
-        // Whoever counts as sleeping holds the lock until it really waits, so no call is lost.
+        // A thread counted as sleeping holds the lock until it waits, so no wake-up is lost.
         let _lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         if workers >= self.next.len() - 1 {
             self.wake.notify_all();
@@ -256,10 +264,10 @@ impl Shared {
         }
     }
 
-    /// Sleeps until a job later than number `last` is open, or the pool ends.
+    /// Sleeps until a job after number `last` is open, or the pool shuts down.
     fn sleep(&self, last: u64) {
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Either this worker sees the new job, or who opened it sees that somebody sleeps.
+        // Either this worker sees the new job, or the opener sees a sleeper.
         self.sleeping.fetch_add(1, Ordering::SeqCst);
         let state = self.job.0.state.load(Ordering::SeqCst);
         let nothing = state & OPEN == 0 || state >> 32 == last;
@@ -269,7 +277,7 @@ impl Shared {
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Enters the job if this state says that it is open.
+    /// Enters the job if this state says it is open.
     fn enter(&self, state: u64) -> bool {
         let inside = &self.job.0.state;
         state & OPEN != 0
@@ -281,7 +289,7 @@ impl Shared {
 
 fn worker(shared: &Shared, thread: usize) {
     let state = &shared.job.0.state;
-    // The number of the last job that this worker was in or has seen closed.
+    // The last job that this worker entered or saw closed.
     let mut last = 0;
     loop {
         let mut wait = Wait::new(shared.spin);
@@ -293,7 +301,7 @@ fn worker(shared: &Shared, thread: usize) {
                     break;
                 }
                 if now & OPEN == 0 {
-                    // Others were faster; where one job was, the next one is near.
+                    // Other workers finished the job first; the next one is likely near.
                     last = now >> 32;
                     wait = Wait::new(shared.spin);
                 }
@@ -306,8 +314,8 @@ fn worker(shared: &Shared, thread: usize) {
                 wait = Wait::new(shared.spin);
             }
         }
-        // SAFETY: this worker is counted inside an open job, so the caller of `run` waits for it before it returns or
-        // writes another job: the pointer is valid and nobody writes.
+        // SAFETY: this worker is counted inside an open job, so the caller of `run` waits for it
+        // before returning or writing another job: the pointer is valid and not being written.
         let (tasks, task) = unsafe {
             let (tasks, task) = *shared.job.0.work.get();
             (tasks, &*task)
@@ -317,7 +325,7 @@ fn worker(shared: &Shared, thread: usize) {
     }
 }
 
-/// Spinning for a while.
+/// A bounded spin.
 struct Wait {
     spins: u32,
     end: Option<Instant>,
@@ -329,8 +337,8 @@ impl Wait {
         Self { spins: 0, end: None, length }
     }
 
-    /// Pauses for a moment; false once it has been long enough. The clock is only read now and then, as that takes as
-    /// long as several pauses.
+    /// Pauses briefly; false once the time is up. The clock is read only now and then, since
+    /// reading it takes as long as several pauses.
     fn spin(&mut self) -> bool {
         std::hint::spin_loop();
         self.spins += 1;
@@ -342,13 +350,13 @@ impl Wait {
     }
 }
 
-/// Which process of a chain of forks this is, without a system call for each job.
+/// Detects forks without a system call per job.
 mod fork {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     static FORKS: AtomicUsize = AtomicUsize::new(0);
 
-    /// How many forks led from the process that asked first to this one.
+    /// The number of forks between the process that first called this and the current one.
     pub(super) fn count() -> usize {
         #[cfg(unix)]
         {
@@ -357,8 +365,8 @@ mod fork {
                 FORKS.fetch_add(1, Ordering::Relaxed);
             }
             WATCH.call_once(|| {
-                // SAFETY: the handler lives as long as the program, and all it does is to add to an atomic, which is
-                // allowed in a child of a process with several threads.
+                // SAFETY: the handler lives as long as the program and only increments an atomic,
+                // which is allowed in the child of a multi-threaded process.
                 unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
             });
         }
@@ -413,7 +421,7 @@ mod tests {
         assert_eq!(sum.into_inner(), 28);
     }
 
-    /// What each thread starts with covers the tasks, and is one task for each of the first threads where there are few.
+    /// The initial parts cover the tasks; with few tasks, the first threads get one each.
     #[test]
     fn parts_cover_the_tasks() {
         for threads in [1, 2, 3, 4, 7] {
@@ -429,7 +437,7 @@ mod tests {
         }
     }
 
-    /// A worker that misses a wake-up would leave the tasks that wait for each other undone for ever.
+    /// A worker that missed a wake-up would leave interdependent tasks unfinished forever.
     #[test]
     fn sleeping_workers_wake_up() {
         for threads in [2, 4] {
@@ -453,14 +461,14 @@ mod tests {
     fn a_child_after_a_fork_works_alone() {
         let pool = ThreadPool::new(2);
         pool.run(8, &|_| {});
-        // SAFETY: the child calls nothing that takes a lock of its parent's: it counts, and exits.
+        // SAFETY: the child takes no lock of its parent: it counts, and exits.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let sum = AtomicUsize::new(0);
             pool.run(8, &|i| {
                 sum.fetch_add(i, Ordering::Relaxed);
             });
-            // SAFETY: ends the child at once, without what the parent registered for its end.
+            // SAFETY: ends the child at once, without the parent's exit handlers.
             unsafe { libc::_exit(i32::from(sum.into_inner() != 28)) };
         }
         let mut status = -1;
