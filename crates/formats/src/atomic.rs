@@ -4,14 +4,14 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// How the names of temporary files start and end.
+/// The prefix and suffix of temporary file names.
 const PREFIX: &str = ".ff-";
 const SUFFIX: &str = ".tmp";
 
-/// Writes a file that is either all there or not there: into a temporary file of the same folder, synced, then renamed.
+/// Writes a file atomically: into a temporary file in the same folder, synced, then renamed.
 ///
 /// # Errors
-/// The folder cannot be written or the disk is full; what stood under the name stands there still.
+/// If the folder cannot be written or the disk is full; an existing file is then left as it was.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -32,10 +32,10 @@ pub fn write_atomic(
     })
 }
 
-/// Tries whether files can be made in a folder, without leaving any.
+/// Checks that files can be created in a folder, without leaving any.
 ///
 /// # Errors
-/// The folder is not there, or cannot be written.
+/// If the folder does not exist or cannot be written.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -47,7 +47,8 @@ pub fn check_writable(folder: &Path) -> Result<()> {
     tempfile::tempfile_in(folder).map(drop).map_err(Error::io(folder, "writing"))
 }
 
-/// Removes what writes of processes that were killed left in a folder. No other process may be writing there.
+/// Removes temporary files left in a folder by killed processes. No other process may be writing
+/// there.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;
@@ -61,13 +62,13 @@ pub fn remove_temporaries(folder: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            // One that cannot be removed does no harm.
+            // A leftover file is harmless.
             let _ = std::fs::remove_file(entry.path());
         }
     }
 }
 
-/// The same for a writer that wants the temporary file itself.
+/// [`write_atomic`] for a writer that needs the temporary file itself.
 pub(crate) fn replace(
     path: &Path,
     write: impl FnOnce(&mut NamedTempFile) -> std::io::Result<()>,
@@ -83,14 +84,14 @@ pub(crate) fn replace(
     readable_by_others(temporary.as_file()).map_err(&io)?;
     temporary.as_file().sync_all().map_err(&io)?;
     temporary.persist(path).map_err(|e| io(e.error))?;
-    // The rename itself is on disk only once the folder is synced; folders cannot be opened everywhere.
+    // The rename is durable only once the folder is synced; not every system can open folders.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();
     }
     Ok(())
 }
 
-/// Temporary files are private; what stays gets the permissions that an ordinary file has.
+/// Temporary files are private; the final file gets ordinary permissions.
 fn readable_by_others(file: &File) -> std::io::Result<()> {
     #[cfg(unix)]
     {

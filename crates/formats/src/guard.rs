@@ -1,17 +1,18 @@
-//! Other people's parsers, kept from ending the program.
+//! Protection against panics in third-party parsers.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Calls a third-party function; a panic inside becomes its message.
+/// Calls a third-party function and returns its panic, if any, as a message.
 ///
-/// Whatever the call was changing is in an unknown state after a panic: drop it.
+/// After a panic, anything the call was modifying is in an unknown state: drop it.
 ///
 /// # Errors
 /// The message of the panic.
 ///
 /// ```
 /// assert_eq!(ff_formats::guarded_call(|| 1 + 1), Ok(2));
+/// assert_eq!(ff_formats::guarded_call(|| -> () { panic!("bad header") }), Err("bad header".into()));
 /// ```
 pub fn guarded_call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| reason(panic.as_ref()).to_owned())

@@ -1,4 +1,4 @@
-//! Other people's files, read with suspicion; ours, written so that nothing is ever half there.
+//! Files of tensors: foreign files are validated, ours are written atomically.
 #![forbid(unsafe_code)]
 
 mod atomic;
@@ -11,7 +11,7 @@ pub use tensors::{StoredDType, StoredTensor, TensorFile, TensorWriter};
 
 use std::path::{Path, PathBuf};
 
-/// What can be wrong with a file.
+/// An error in a file.
 ///
 /// ```
 /// use ff_formats::TensorFile;
@@ -21,32 +21,32 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system could not read or write.
+    /// Reading or writing failed.
     #[error("{}: {action}: {source}{}", path.display(), way_out(action, source))]
     Io {
         /// The file.
         path: PathBuf,
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// The file is not what its format says.
+    /// The file violates its format.
     #[error("{}: {message}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The violation.
         message: String,
     },
-    /// A tensor is not there, or is of another shape or type.
+    /// A tensor is missing, or has another shape or type.
     #[error("{}: tensor `{name}`: {message}", path.display())]
     Tensor {
         /// The file.
         path: PathBuf,
         /// The tensor.
         name: String,
-        /// What was expected and what was found.
+        /// The expected and the found property.
         message: String,
     },
 }
@@ -55,13 +55,13 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// Wraps an error of the system: `.map_err(Error::io(path, "writing"))`.
+    /// Wraps a system error: `.map_err(Error::io(path, "writing"))`.
     pub fn io(path: &Path, action: &'static str) -> impl Fn(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Error::Io { path: path.clone(), action, source: without_temporary(source) }
     }
 
-    /// What to do about it, where the message does not say so; empty where it does.
+    /// The remedy, unless the message states it; otherwise empty.
     pub fn hint(&self) -> &'static str {
         match self {
             Error::Io { action: "reading", source, .. }
@@ -80,7 +80,7 @@ impl Error {
     }
 }
 
-/// The names of temporary files help nobody: they are gone when the message is read.
+/// Removes the name of the temporary file, which no longer exists when the message is read.
 fn without_temporary(error: std::io::Error) -> std::io::Error {
     let text = error.to_string();
     match text.split_once(" at path \"") {

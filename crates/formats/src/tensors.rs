@@ -11,14 +11,20 @@ use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// What readers of safetensors accept at most.
+/// The maximum header length accepted by readers of safetensors.
 const LONGEST_HEADER: usize = 100_000_000;
 
 /// The type of a stored tensor's values.
 ///
 /// ```
-/// use ff_formats::{StoredDType, TensorFile};
-/// fn is_single(file: &TensorFile, name: &str) -> bool { file.dtype(name) == Some(StoredDType::F32) }
+/// use ff_formats::{StoredDType, TensorFile, TensorWriter};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("model.safetensors");
+/// let mut writer = TensorWriter::new();
+/// writer.add_f32("bias", &[1], &[0.5]);
+/// writer.write(&path)?;
+/// assert_eq!(TensorFile::open(&path)?.dtype("bias"), Some(StoredDType::F32));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -35,24 +41,20 @@ pub enum StoredDType {
     I32,
     /// 64-bit signed integer.
     I64,
-    /// Any other, which is listed but not read.
+    /// Any other type; listed but not read.
     Other,
 }
 
-/// A tensor's entry in a file.
-///
-/// ```
-/// fn line(t: &ff_formats::StoredTensor) -> String { format!("{} {:?} {}", t.name, t.dims, t.dtype) }
-/// ```
+/// A tensor's entry in a file, listed by [`TensorFile::entries`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredTensor {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its shape.
+    /// The shape.
     pub dims: Vec<usize>,
-    /// Its type as the file spells it.
+    /// The type, as spelled in the file.
     pub dtype: String,
-    /// The bytes it takes.
+    /// The size in bytes.
     pub bytes: usize,
 }
 
@@ -78,7 +80,7 @@ pub struct TensorFile {
     metadata: HashMap<String, String>,
 }
 
-/// What a file holds: read, or mapped where it may be larger than memory.
+/// The contents of a file: read, or mapped if possibly larger than memory.
 #[derive(Debug)]
 enum Bytes {
     Read(Vec<u8>),
@@ -108,13 +110,14 @@ impl TensorFile {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// It cannot be read, or its header does not describe what follows: lengths beyond the file, overlaps, gaps.
+    /// If the file cannot be read, or its header does not describe its contents: lengths past the
+    /// end, overlaps, gaps.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "reading"))?;
         Self::parse(path, bytes)
     }
 
-    /// The same without reading more than the header: values are read when they are asked for. The file must not be
+    /// Maps a file and reads only its header; values are read on access. The file must not be
     /// overwritten in place meanwhile.
     ///
     /// # Errors
@@ -124,7 +127,7 @@ impl TensorFile {
         Self::check(path, Bytes::Mapped(bytes))
     }
 
-    /// The same from bytes that are in memory; `path` is for messages.
+    /// Checks a file in memory; `path` is for messages.
     ///
     /// # Errors
     /// As [`TensorFile::open`].
@@ -149,7 +152,8 @@ impl TensorFile {
                 bytes.len()
             )));
         }
-        // The crate checks lengths, offsets and overlaps; a third-party parser that panics must not take a run down.
+        // The crate checks lengths, offsets and overlaps; a panic in a third-party parser must not
+        // end a run.
         let parsed = std::panic::catch_unwind(|| {
             let (header, metadata) =
                 SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
@@ -178,12 +182,12 @@ impl TensorFile {
         Ok(Self { path: path.to_owned(), bytes, entries, metadata })
     }
 
-    /// The file's own notes.
+    /// The value of a metadata key.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Every tensor by name.
+    /// All tensors, by name.
     pub fn entries(&self) -> impl Iterator<Item = StoredTensor> + '_ {
         self.entries.iter().map(|(name, entry)| StoredTensor {
             name: name.clone(),
@@ -193,7 +197,7 @@ impl TensorFile {
         })
     }
 
-    /// Whether there is a tensor of this name.
+    /// Whether a tensor of this name exists.
     pub fn contains(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
@@ -216,18 +220,18 @@ impl TensorFile {
         })
     }
 
-    /// A tensor of 32-bit floats with the shape it must have.
+    /// A tensor of 32-bit floats with the expected shape.
     ///
     /// # Errors
-    /// It is not there, of another shape or of another type.
+    /// If the tensor is missing, or has another shape or type.
     pub fn f32(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
         self.values(name, Some(dims), Dtype::F32, f32::from_le_bytes)
     }
 
-    /// A tensor of floats of any width, as 32-bit floats, with the shape it must have.
+    /// A tensor of floats of any width, as 32-bit floats, with the expected shape.
     ///
     /// # Errors
-    /// It is not there, of another shape or of another type.
+    /// If the tensor is missing, or has another shape or type.
     pub fn floats(&self, name: &str, dims: &[usize]) -> Result<Vec<f32>> {
         match self.dtype(name) {
             Some(StoredDType::BF16) => {
@@ -243,18 +247,18 @@ impl TensorFile {
         }
     }
 
-    /// A tensor of 64-bit floats, whatever its shape.
+    /// A tensor of 64-bit floats of any shape.
     ///
     /// # Errors
-    /// It is not there or of another type.
+    /// If the tensor is missing or of another type.
     pub fn f64(&self, name: &str) -> Result<Vec<f64>> {
         self.values(name, None, Dtype::F64, f64::from_le_bytes)
     }
 
-    /// A tensor of 32-bit integers, whatever its shape.
+    /// A tensor of 32-bit integers of any shape.
     ///
     /// # Errors
-    /// It is not there or of another type.
+    /// If the tensor is missing or of another type.
     pub fn i32(&self, name: &str) -> Result<Vec<i32>> {
         self.values(name, None, Dtype::I32, i32::from_le_bytes)
     }
@@ -298,6 +302,7 @@ impl TensorFile {
 /// let mut writer = ff_formats::TensorWriter::new();
 /// writer.metadata("format", "pt");
 /// writer.add_f32("bias", &[1], &[0.5]);
+/// assert_eq!(writer.bytes(), 4);
 /// ```
 #[derive(Debug, Default)]
 pub struct TensorWriter<'a> {
@@ -305,7 +310,7 @@ pub struct TensorWriter<'a> {
     metadata: BTreeMap<String, String>,
 }
 
-/// Values that become bytes only while they are written.
+/// Values converted to bytes only while being written.
 struct Source<'a> {
     dims: Vec<usize>,
     values: Box<dyn Fn() -> Cow<'a, [f32]> + 'a>,
@@ -324,12 +329,12 @@ impl fmt::Debug for Source<'_> {
 }
 
 impl<'a> TensorWriter<'a> {
-    /// Nothing yet.
+    /// An empty file.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a note.
+    /// Adds a metadata entry.
     pub fn metadata(&mut self, key: &str, value: impl Into<String>) {
         self.metadata.insert(key.to_owned(), value.into());
     }
@@ -337,13 +342,14 @@ impl<'a> TensorWriter<'a> {
     /// Adds a tensor of 32-bit floats.
     ///
     /// # Panics
-    /// The number of values is not that of the shape.
+    /// If the number of values is not that of the shape.
     pub fn add_f32(&mut self, name: impl Into<String>, dims: &[usize], values: &'a [f32]) {
         assert_eq!(values.len(), dims.iter().product::<usize>(), "shape {dims:?}");
         self.add_made(name, dims, move || values.into());
     }
 
-    /// Adds a tensor of 32-bit floats that are made when they are written, so that no copy of a whole model is held.
+    /// Adds a tensor of 32-bit floats computed on writing, so that no copy of a whole model is
+    /// held.
     pub fn add_made(
         &mut self,
         name: impl Into<String>,
@@ -354,18 +360,18 @@ impl<'a> TensorWriter<'a> {
         self.tensors.insert(name.into(), source);
     }
 
-    /// How many bytes the values take.
+    /// The size of the values in bytes.
     pub fn bytes(&self) -> usize {
         self.tensors.values().map(|source| size_of::<f32>() * source.len()).sum()
     }
 
-    /// Writes the file as a whole or not at all, tensors in the order of their names.
+    /// Writes the file atomically, tensors in the order of their names.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// If the file cannot be written.
     pub fn write(self, path: &Path) -> Result<()> {
-        // The crate's own writer makes a second temporary file in place of ours, which would then be neither synced nor
-        // readable by others.
+        // The crate's own writer would replace our temporary file by a second one, neither synced
+        // nor readable by others.
         replace(path, |temporary| {
             let header = self.header()?;
             let mut out = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
