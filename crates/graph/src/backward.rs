@@ -1,4 +1,4 @@
-//! The backward pass: the gradients of each node land where they belong.
+//! The backward pass: computes the gradients of each node and delivers them.
 
 use crate::contract::{MAX_INPUTS, OUTPUTS, Scratch};
 use crate::graph::{NodeWork, Rerun, RerunFunction, Steps};
@@ -13,11 +13,11 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 enum Target {
     None,
-    /// In the arena; whether something is there already.
+    /// In the arena; whether it already holds a gradient.
     Param(ParamId, bool),
-    /// In a tensor; whether something is there already.
+    /// In a tensor; whether it already holds a gradient.
     Value(Tensor, bool),
-    /// Beside the gradient of the earlier input of this number, to be added to it.
+    /// In scratch memory, to be added to the gradient of the earlier input of this index.
     Scratch(Tensor, usize),
 }
 
@@ -32,12 +32,12 @@ struct Recorded<'a> {
 }
 
 impl Graph {
-    /// Walks the tape backward from a single number, writing or adding every gradient where it
-    /// belongs, and frees what was kept on the way.
+    /// Traverses the tape backward from a single number, writes or adds every gradient, and frees
+    /// kept values on the way.
     ///
     /// # Errors
-    /// It is not a single number, depends on no parameter, or an operation left a gradient
-    /// unwritten.
+    /// If the value is not a single number, depends on no parameter, or an operation left a
+    /// gradient unwritten.
     pub fn backward(&mut self, loss: Value) -> Result<()> {
         if loss.shape().len() != 1 {
             return Err(Error::NotScalar(*loss.shape()));
@@ -45,11 +45,10 @@ impl Graph {
         self.backward_from(loss, None)
     }
 
-    /// Walks the tape backward from a value with the gradient that reached it; ones where `dy` is
-    /// `None`.
+    /// Traverses the tape backward from a value and its gradient; ones if `dy` is `None`.
     ///
     /// # Errors
-    /// As [`Graph::backward`], or `dy` has another shape.
+    /// As [`Graph::backward`], or if `dy` has another shape.
     pub fn backward_from(&mut self, value: Value, dy: Option<Tensor>) -> Result<()> {
         if value.tape != self.tape {
             return Err(Error::Stale);
@@ -66,14 +65,14 @@ impl Graph {
         };
         drop(value);
         self.grads[id as usize] = Some(seed);
-        // Taken out to be read while gradients are written. After an error they are gone.
+        // Taken out, to be read while gradients are written. After an error they are gone.
         let mut steps = std::mem::take(&mut self.steps);
         self.walk(&mut steps)?;
         self.steps = steps;
         Ok(())
     }
 
-    /// Takes every node off these lists, the last one first, and passes its gradients on.
+    /// Pops every node off these lists, last first, and propagates its gradients.
     fn walk(&mut self, steps: &mut Steps) -> Result<()> {
         while let Some(node) = steps.nodes.pop() {
             let (inputs, outputs) = (&steps.inputs[node.inputs..], &steps.outputs[node.outputs..]);
@@ -102,7 +101,7 @@ impl Graph {
         if !ones.is_planned() {
             for_stored!(spec.dtype, S => {
                 let one = S::from_compute(<S as Stored>::Compute::ONE);
-                // By all threads, so that each has its part in its cache.
+                // On all threads, so that each has its part in its cache.
                 for_pieces(self.device.cpu(), ones.slice_mut::<S>()?, |_, part| part.fill(one));
                 Ok(())
             })?;
@@ -128,8 +127,8 @@ impl Graph {
         self.deliver(recorded, targets)
     }
 
-    /// Where each input's gradient goes. Of several uses of one value in a node, the first gets the
-    /// place of the value, the others scratch memory that is added afterwards.
+    /// The destination of each input's gradient. Of several uses of one value in a node, the first
+    /// gets the value's own gradient, the others scratch memory that is added afterwards.
     fn targets(
         &mut self,
         inputs: &[NodeInput],
@@ -163,7 +162,7 @@ impl Graph {
     ) -> Result<()> {
         let (op, inputs) = (recorded.op, recorded.inputs);
         let named = Error::of(op.name());
-        // Which slot each parameter's gradient goes to, in the order of the arena.
+        // The slot of each parameter's gradient, in the order of the arena.
         let mut order: SmallVec<[(ParamId, usize); MAX_INPUTS]> = SmallVec::new();
         let mut slots: SmallVec<[Slot<'_>; MAX_INPUTS]> = SmallVec::new();
         let mut needed: SmallVec<[bool; MAX_INPUTS]> = SmallVec::new();
@@ -183,8 +182,7 @@ impl Graph {
                 }
             });
         }
-        // A parameter of no values lies where the next one starts, so offsets alone do not order
-        // them.
+        // An empty parameter starts where the next one does, so offsets alone do not order them.
         order.sort_unstable_by_key(|&(id, _)| (self.params.info(id).offset, id));
         let cx = Cx { device: &self.device, training: self.training(), key: self.key };
         let values = self.params.split(&order, |slot, view| {
@@ -206,7 +204,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Puts the gradients of values in their places and adds those in scratch memory.
+    /// Stores the gradients of values and adds those in scratch memory.
     fn deliver(
         &mut self,
         recorded: &Recorded<'_>,
@@ -240,7 +238,7 @@ impl Graph {
         Ok(())
     }
 
-    /// An input as in the first run.
+    /// An input with the place of the first run.
     fn rerun_input(&self, input: &NodeInput) -> Result<Value> {
         let data = match (input.param, &input.kept) {
             (Some(param), _) => Data::Param(param, input.spec),
@@ -250,8 +248,8 @@ impl Graph {
         Ok(Value { tape: self.tape, id: input.id, data })
     }
 
-    /// Runs a part again and walks it backward from the gradients of its results. Inputs keep the
-    /// places of the first run, so that gradients land where they belong.
+    /// Runs a part again and traverses it backward from the gradients of its results. Inputs keep
+    /// the places of the first run, so that their gradients end up there.
     fn rerun(
         &mut self,
         rerun: &Rerun,
@@ -279,8 +277,7 @@ impl Graph {
         result
     }
 
-    /// Runs a part again, records it, and gives its results the gradients that reached the first
-    /// ones.
+    /// Runs a part again, records it, and gives its results the gradients of the first run's.
     fn record_rerun(
         &mut self,
         function: &RerunFunction,
@@ -316,7 +313,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Gives a value a gradient, added to the one that it has.
+    /// Sets the gradient of a value, or adds to it.
     fn seed(&mut self, id: u32, dy: Tensor) -> Result<()> {
         match &mut self.grads[id as usize] {
             Some(there) if !there.is_planned() => add_all(there, &dy).map_err(Error::of(GRAPH)),

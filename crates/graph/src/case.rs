@@ -8,13 +8,13 @@ pub enum Fill {
     Normal(f64),
     /// Uniformly distributed between two bounds.
     Uniform(f64, f64),
-    /// Integers from 0 up to, not including, this one.
+    /// Integers from 0 up to this bound, exclusive.
     Integers(usize),
     /// These numbers, repeated as needed.
     Values(Vec<f64>),
     /// These integers, repeated as needed.
     Indices(Vec<i32>),
-    /// Rows of positive numbers with the sum 1.
+    /// Rows of positive numbers that sum to 1.
     Probabilities,
 }
 
@@ -46,7 +46,7 @@ impl CaseInput {
     }
 }
 
-/// An operation with the inputs that check it. Stored fixtures of this name are compared too.
+/// An operation with the inputs that check it; also compared with stored fixtures of its name.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// `operation/variant`.

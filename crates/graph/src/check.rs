@@ -1,11 +1,11 @@
-//! Checks that many contracts share, with one wording.
+//! Checks shared by many contracts, with uniform messages.
 
 use crate::{OpError, OpResult, Spec};
 
 /// Checks the number of inputs.
 ///
 /// # Errors
-/// There are more or fewer than expected.
+/// If it differs from `expected`.
 pub fn inputs(x: &[Spec], expected: usize, names: &'static str) -> OpResult {
     if x.len() == expected {
         return Ok(());
@@ -21,7 +21,7 @@ pub fn inputs(x: &[Spec], expected: usize, names: &'static str) -> OpResult {
 /// Checks that the values are floats.
 ///
 /// # Errors
-/// They are not.
+/// If they are not.
 pub fn float(x: &Spec) -> OpResult {
     if x.dtype.is_float() { Ok(()) } else { Err(OpError::dtype("f32 or f64", x.dtype)) }
 }
@@ -29,7 +29,7 @@ pub fn float(x: &Spec) -> OpResult {
 /// Checks that an input has the type of the first one.
 ///
 /// # Errors
-/// The types differ.
+/// If the types differ.
 pub fn same_dtype(what: &str, spec: &Spec, x: &Spec) -> OpResult {
     if spec.dtype == x.dtype {
         return Ok(());
@@ -41,7 +41,7 @@ pub fn same_dtype(what: &str, spec: &Spec, x: &Spec) -> OpResult {
 /// Checks that an input is a vector of the type of x, with one value for each of its features.
 ///
 /// # Errors
-/// Its shape or type is another.
+/// If its shape or type differs.
 pub fn per_feature(what: &str, spec: &Spec, x: &Spec) -> OpResult {
     let features = x.shape.last();
     if spec.shape.dims() != [features] {
@@ -57,7 +57,7 @@ pub fn per_feature(what: &str, spec: &Spec, x: &Spec) -> OpResult {
 /// Checks the number added under a square root.
 ///
 /// # Errors
-/// It is negative or not finite.
+/// If it is negative or not finite.
 pub fn eps(eps: f64) -> OpResult {
     if eps >= 0.0 && eps.is_finite() {
         return Ok(());
@@ -65,10 +65,11 @@ pub fn eps(eps: f64) -> OpResult {
     Err(OpError::shape(format!("eps must be a number from 0 up, usually 1e-5, found {eps}")))
 }
 
-/// Whether the second of two inputs is a row for each row of the first, rather than of its shape.
+/// Whether the second of two inputs is a single row for all rows of the first, rather than of its
+/// shape.
 ///
 /// # Errors
-/// It is neither, or of another type.
+/// If it is neither, or of another type.
 pub fn is_row(x: &[Spec]) -> OpResult<bool> {
     inputs(x, 2, "a, b")?;
     float(&x[0])?;

@@ -1,7 +1,7 @@
 use ff_tensor::{DType, Shape};
 use smallvec::SmallVec;
 
-/// The number of inputs stored inline: an operation with more of them allocates when it runs.
+/// The number of inputs stored inline: an operation with more inputs allocates when run.
 pub const MAX_INPUTS: usize = 8;
 /// The number of outputs stored inline.
 pub(crate) const OUTPUTS: usize = 3;
@@ -43,8 +43,8 @@ impl Spec {
     }
 }
 
-/// The promise of an operation for inputs of given shapes: one declaration behind shape checks,
-/// allocation, the memory plan and the count of arithmetic.
+/// The declaration of an operation for inputs of given shapes: the single source of shape checks,
+/// allocation, the memory plan and the operation count.
 ///
 /// ```
 /// use ff_graph::{Contract, Spec};
@@ -57,7 +57,7 @@ impl Spec {
 pub struct Contract {
     /// The outputs.
     pub outputs: Specs,
-    /// Values that forward writes for backward, beside inputs and outputs.
+    /// Values written by forward for backward, besides inputs and outputs.
     pub saved: Specs,
     /// Floating-point operations of the forward pass.
     pub flops: u64,
@@ -90,7 +90,7 @@ impl Contract {
         self
     }
 
-    /// Backward reads a value that forward writes beside its outputs.
+    /// Backward reads a value that forward writes besides its outputs.
     #[must_use]
     pub fn save(mut self, spec: Spec) -> Self {
         self.saved.push(spec);

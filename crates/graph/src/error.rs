@@ -13,25 +13,25 @@ use ff_tensor::{DType, Shape};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpError {
-    /// Shapes or attributes that do not fit each other: what was expected and what was found.
+    /// Inconsistent shapes or attributes: expected and found.
     #[error("{0}")]
     Shape(String),
-    /// Values of a type that the operation does not take.
+    /// Values of an unsupported type.
     #[error("values of type {found} are not supported here, expected {expected}")]
     DType {
-        /// The types it takes.
+        /// The supported types.
         expected: &'static str,
         /// The type of the values.
         found: DType,
     },
-    /// A value outside its domain, such as a class index that does not exist: which value, where,
-    /// and what is allowed.
+    /// A value outside its domain, such as a class index out of range: which value, where, and the
+    /// allowed range.
     #[error("{0}")]
     Domain(String),
     /// Memory or device.
     #[error(transparent)]
     Tensor(#[from] ff_tensor::Error),
-    /// A tensor that backward asked for and the contract does not keep.
+    /// A tensor requested by backward but not kept by the contract.
     #[error("{what} {index} was not declared as kept in the contract, so backward cannot have it")]
     NotKept {
         /// An input, an output, or a saved value.
@@ -42,7 +42,7 @@ pub enum OpError {
 }
 
 impl OpError {
-    /// Shapes or attributes that do not fit each other.
+    /// Inconsistent shapes or attributes.
     pub fn shape(message: impl Into<String>) -> Self {
         Self::Shape(message.into())
     }
@@ -52,13 +52,13 @@ impl OpError {
         Self::Domain(message.into())
     }
 
-    /// A type that the operation does not take.
+    /// An unsupported type.
     pub fn dtype(expected: &'static str, found: DType) -> Self {
         Self::DType { expected, found }
     }
 }
 
-/// A result of an operation's own code.
+/// The result of an operation's own code.
 pub type OpResult<T = ()> = std::result::Result<T, OpError>;
 
 /// An error of the graph, of the parameters, or of an operation by name.
@@ -81,15 +81,15 @@ pub enum Error {
         /// The input, or the parameter by name.
         input: String,
     },
-    /// Backward was started from something that is not a single number.
+    /// Backward was started from a value that is not a single number.
     #[error(
         "backward starts from a single value, found shape {0}; reduce it to a sum or a mean first"
     )]
     NotScalar(Shape),
-    /// Nothing that needs a gradient leads to the value that backward was started from.
+    /// The value that backward was started from depends on nothing with a gradient.
     #[error("the loss depends on no parameter: nothing to differentiate")]
     NoGradient,
-    /// A value of a tape that has been reset.
+    /// A value of a tape since reset.
     #[error(
         "this value belongs to an earlier step of the tape; values do not outlive `Graph::reset`"
     )]
@@ -105,20 +105,20 @@ pub enum Error {
         kind: &'static str,
         /// The position in the flat output.
         index: usize,
-        /// The parameters that took part, as ` (parameters …)`, or nothing.
+        /// The parameters involved, as ` (parameters …)`, or nothing.
         near: String,
     },
     /// An input from outside the graph was infinite or NaN.
     #[error("a value that {op} reads from the data is {kind}, in row {row} of the batch")]
     NonFiniteInput {
-        /// The operation that reads it first.
+        /// The first operation to read it.
         op: &'static str,
         /// `NaN` or `infinite`.
         kind: &'static str,
         /// The row, from 0.
         row: usize,
     },
-    /// A parameter of this name is missing, or there twice.
+    /// A parameter is missing or duplicated.
     #[error("parameter `{name}`: {message}")]
     Param {
         /// Its name.
@@ -134,12 +134,12 @@ impl Error {
         move |source| Self::Op { op, source: source.into() }
     }
 
-    /// Shapes or attributes that do not fit each other.
+    /// Inconsistent shapes or attributes.
     pub fn shape(op: &'static str, message: impl Into<String>) -> Self {
         Self::Op { op, source: OpError::shape(message) }
     }
 
-    /// A type that is not supported.
+    /// An unsupported type.
     pub fn dtype(op: &'static str, expected: &'static str, found: DType) -> Self {
         Self::Op { op, source: OpError::dtype(expected, found) }
     }

@@ -1,4 +1,4 @@
-//! The way forward: an operation is checked, given memory, run and recorded.
+//! The forward pass: an operation is checked, given memory, run and recorded.
 
 use crate::contract::{MAX_INPUTS, OUTPUTS, Scratch};
 use crate::graph::{Node, NodeWork, kept_bytes};
@@ -9,24 +9,24 @@ use ff_tensor::{DType, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The outputs of an operation, or its saved values.
+/// The outputs or the saved values of an operation.
 type Tensors = SmallVec<[Tensor; OUTPUTS]>;
 
 impl Graph {
-    /// Runs an operation that has one output.
+    /// Runs an operation with one output.
     ///
     /// # Errors
-    /// The shapes do not fit, a value is outside its domain, or memory is short.
+    /// If the shapes do not match, a value is outside its domain, or memory is exhausted.
     pub fn apply(&mut self, op: &Arc<dyn Op>, inputs: &[&Value]) -> Result<Value> {
         let mut outputs = self.apply_all(op, inputs)?;
         outputs.truncate(1);
         outputs.pop().ok_or_else(|| Error::shape(op.name(), "has no output"))
     }
 
-    /// Runs an operation and gives all its outputs.
+    /// Runs an operation and returns all its outputs.
     ///
     /// # Errors
-    /// The shapes do not fit, a value is outside its domain, or memory is short.
+    /// If the shapes do not match, a value is outside its domain, or memory is exhausted.
     pub fn apply_all(&mut self, op: &Arc<dyn Op>, inputs: &[&Value]) -> Result<Values> {
         if inputs.iter().any(|value| value.tape != self.tape) {
             return Err(Error::Stale);
@@ -75,7 +75,7 @@ impl Graph {
         specs.iter().map(|spec| self.uninit(spec)).collect()
     }
 
-    /// Takes the scratch memory of an operation from the pool, and gives it back.
+    /// Takes the scratch memory of an operation from the pool and returns it.
     pub(crate) fn plan_scratch(&self, scratch: Scratch) -> OpResult {
         let bytes = |bytes: usize| Spec::new([bytes], DType::U8);
         let taken = scratch.map(|b| b.map(|b| self.uninit(&bytes(b))).transpose());
@@ -98,7 +98,7 @@ impl Graph {
             });
         }
         if self.check_finite {
-            // Every output is checked below, so a bad input can only come from outside.
+            // Every output is checked below, so a bad input can only come from outside the graph.
             for (value, view) in inputs.iter().zip(&x) {
                 let Some((index, kind)) = first_non_finite(view) else { continue };
                 if value.tensor().is_some() {
@@ -177,7 +177,7 @@ impl Graph {
     }
 }
 
-/// The tensors, to be written.
+/// Mutable views of the tensors.
 fn views(tensors: &mut [Tensor]) -> OpResult<SmallVec<[TensorMut<'_>; OUTPUTS]>> {
     tensors.iter_mut().map(|tensor| Ok(tensor.view_mut()?)).collect()
 }

@@ -1,4 +1,4 @@
-//! The tape: operations run forward, are remembered, and are walked backward once.
+//! The tape: operations run forward, are recorded, and are traversed backward once.
 
 use crate::contract::Scratch;
 use crate::kept::{NodeInput, NodeOutput};
@@ -15,7 +15,7 @@ pub enum Mode {
     /// Forward and backward: dropout drops values, batch norm uses the batch and records its
     /// statistics.
     Train,
-    /// Forward only; nothing is kept.
+    /// Forward only; nothing is kept for backward.
     Eval,
 }
 
@@ -32,7 +32,7 @@ pub struct Tally {
     pub ops: usize,
 }
 
-/// The recorded operations. What belongs to the last one lies at the end of each list, so that
+/// The recorded operations. The entries of the last one are at the end of each list, so that
 /// recording an operation moves nothing and allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
@@ -54,7 +54,7 @@ impl Steps {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) work: NodeWork,
-    /// Where its part of each list starts.
+    /// The start of the operation's part of each list.
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
     pub(crate) saved: usize,
@@ -72,7 +72,7 @@ pub type Recompute = Arc<dyn Fn(&mut Graph, &[Value]) -> Result<Value> + Send + 
 /// A part of the forward pass with several results, for [`Graph::recompute_all`].
 pub type RecomputeAll = Arc<dyn Fn(&mut Graph, &[Value]) -> Result<Values> + Send + Sync>;
 
-/// A part that runs again, with the key of the random numbers it drew.
+/// A part that runs again, with the key of its random numbers.
 pub(crate) struct Rerun {
     pub(crate) function: RerunFunction,
     pub(crate) key: Key,
@@ -98,7 +98,7 @@ impl fmt::Debug for Rerun {
     }
 }
 
-/// A change of a statistic that waits until the step is known to be finite.
+/// An update of a statistic, deferred until the step is known to be finite.
 #[derive(Debug)]
 struct StateUpdate {
     id: ParamId,
@@ -106,10 +106,10 @@ struct StateUpdate {
     momentum: f64,
 }
 
-/// Runs operations forward and records them, then walks them backward once.
+/// Runs and records operations forward, then traverses them backward once.
 ///
-/// It owns the [`Params`], whose gradients backward writes or adds to. On a planning device it does
-/// everything but the arithmetic, so that memory is known before training starts.
+/// The graph owns the [`Params`], whose gradients backward writes or adds to. On a planning device
+/// it does everything but the arithmetic, so that memory use is known before training starts.
 #[derive(Debug)]
 pub struct Graph {
     pub(crate) device: Device,
@@ -119,11 +119,11 @@ pub struct Graph {
     pub(crate) key: Key,
     pub(crate) tape: u32,
     pub(crate) steps: Steps,
-    /// Empty lists with room, for recomputed parts.
+    /// Empty lists with capacity, for recomputed parts.
     pub(crate) spare: Vec<Steps>,
     /// Whether operations are recorded: not within a recomputed part.
     pub(crate) recording: bool,
-    /// The number of parts that are being recomputed, one within another.
+    /// The nesting depth of the parts being recomputed.
     pub(crate) rerunning: usize,
     pub(crate) grads: Vec<Option<Tensor>>,
     updates: Vec<StateUpdate>,
@@ -152,7 +152,7 @@ impl Graph {
         }
     }
 
-    /// The device that everything runs on.
+    /// The device of all operations.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -177,7 +177,7 @@ impl Graph {
         self.mode
     }
 
-    /// Whether this is training.
+    /// Whether the graph is in training mode.
     pub fn training(&self) -> bool {
         self.mode == Mode::Train
     }
@@ -193,13 +193,13 @@ impl Graph {
         self.key = self.seed;
     }
 
-    /// Sets step and micro-batch, which random numbers depend on.
+    /// Sets step and micro-batch, part of the key of random numbers.
     pub fn set_step(&mut self, step: u64, micro_batch: u64) {
         self.key = self.seed.with(step).with(micro_batch);
     }
 
     /// Checks every output and fails at the first value that is not finite, naming the operation:
-    /// slow, to find the cause of a NaN loss.
+    /// slow, for finding the cause of a NaN loss.
     pub fn set_check_finite(&mut self, check: bool) {
         self.check_finite = check;
     }
@@ -209,7 +209,7 @@ impl Graph {
         self.tally
     }
 
-    /// Clears the tape and keeps its memory; parameters, gradients and recorded statistics stay.
+    /// Clears the tape but keeps its memory; parameters, gradients and recorded statistics stay.
     pub fn reset(&mut self) {
         self.tape = self.tape.wrapping_add(1);
         self.steps.truncate(0, 0, 0);
@@ -243,7 +243,7 @@ impl Graph {
         Value { tape: self.tape, id: id_on_tape, data }
     }
 
-    /// A place for a gradient; within a recomputed part only a mark that one will be needed.
+    /// A new gradient id; within a recomputed part only a mark that one will be needed.
     pub(crate) fn new_id(&mut self) -> u32 {
         if !self.recording {
             return UNPLACED;
@@ -257,11 +257,11 @@ impl Graph {
         self.grads.get(value.id? as usize)?.as_ref()
     }
 
-    /// Records that a statistic becomes (1 − momentum) · old + momentum · `new` once the step is
-    /// known to be finite.
+    /// Schedules the update of a statistic to (1 − momentum) · old + momentum · `new`, for when the
+    /// step is known to be finite.
     ///
     /// # Errors
-    /// `new` is a parameter or has another size.
+    /// If `new` is a parameter or has another size.
     pub fn update_state(&mut self, id: ParamId, new: &Value, momentum: f64) -> Result<()> {
         if self.rerunning > 0 {
             return Ok(()); // Recorded in the first run.
@@ -284,7 +284,7 @@ impl Graph {
     /// Applies the statistics recorded since the last commit, in order.
     ///
     /// # Errors
-    /// A statistic is of another type than the parameters.
+    /// If a statistic is of another type than the parameters.
     pub fn commit_state(&mut self) -> Result<()> {
         for update in self.updates.drain(..) {
             if update.values.is_planned() {
@@ -307,7 +307,7 @@ fn update_state<T: Float>(params: &mut Params, update: &StateUpdate) -> Result<(
     Ok(())
 }
 
-/// The bytes that the pool holds for a kept tensor.
+/// The pool's bytes for a kept tensor.
 pub(crate) fn kept_bytes(tensor: &Tensor) -> u64 {
     Pool::rounded(tensor.shape().len() * tensor.dtype().bytes()) as u64
 }

@@ -18,7 +18,7 @@ pub(crate) struct NodeOutput {
     pub(crate) kept: Option<Tensor>,
 }
 
-/// The values that backward may read: kept inputs and outputs, saved values, and the shape of every
+/// The values available to backward: kept inputs and outputs, saved values, and the shape of every
 /// input.
 #[derive(Debug)]
 pub struct Kept<'a> {
@@ -37,7 +37,7 @@ impl<'a> Kept<'a> {
     /// Input `i`.
     ///
     /// # Errors
-    /// The contract does not keep it.
+    /// If the contract does not keep it.
     pub fn input(&self, i: usize) -> OpResult<TensorRef<'a>> {
         let view = self.inputs.get(i).and_then(|input| match input.param {
             Some(id) => Some(self.values.view(id)),
@@ -49,7 +49,7 @@ impl<'a> Kept<'a> {
     /// Output `i`.
     ///
     /// # Errors
-    /// The contract does not keep it.
+    /// If the contract does not keep it.
     pub fn output(&self, i: usize) -> OpResult<TensorRef<'a>> {
         let view = self.outputs.get(i).and_then(|output| output.kept.as_ref()).map(Tensor::view);
         found(view, "output", i)
@@ -58,7 +58,7 @@ impl<'a> Kept<'a> {
     /// Saved value `i`.
     ///
     /// # Errors
-    /// The contract saves fewer.
+    /// If the contract saves fewer.
     pub fn saved(&self, i: usize) -> OpResult<TensorRef<'a>> {
         found(self.saved.get(i).map(Tensor::view), "saved value", i)
     }

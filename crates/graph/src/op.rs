@@ -3,7 +3,7 @@ use ff_kernels::Float;
 use ff_tensor::{CpuDevice, Device, Element, Key, TensorMut, TensorRef};
 use std::fmt;
 
-/// The device and the mode that an operation runs in.
+/// The device and the mode of a run of an operation.
 #[derive(Debug, Clone, Copy)]
 pub struct Cx<'a> {
     /// The device.
@@ -51,11 +51,11 @@ impl<'a> Slot<'a> {
         !matches!(self, Slot::Skip)
     }
 
-    /// Takes the values to write, and whether to add to them; `None` where the gradient is not
-    /// needed. A slot taken counts as written; one left is an error after backward.
+    /// Takes the values to write, and whether to add to them; `None` if the gradient is not needed.
+    /// A taken slot counts as written; one left over is an error after backward.
     ///
     /// # Errors
-    /// The values are of another type.
+    /// If the values are of another type.
     pub fn take<T: Element>(&mut self) -> ff_tensor::Result<Option<(&'a mut [T], bool)>> {
         Ok(match std::mem::take(self) {
             Slot::Skip => None,
@@ -78,13 +78,13 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// need a gradient; without any, nothing is saved.
     ///
     /// # Errors
-    /// The shapes or types do not fit; the message says what was expected and what was found.
+    /// If the shapes or types do not match; the message says what was expected and what was found.
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract>;
 
     /// Writes every value of the outputs `y` and of `saved`.
     ///
     /// # Errors
-    /// A value is outside its domain.
+    /// If a value is outside its domain.
     fn forward(
         &self,
         cx: &Cx<'_>,
@@ -98,7 +98,7 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     /// overwritten.
     ///
     /// # Errors
-    /// A tensor was asked for that is not kept.
+    /// If a requested tensor is not kept.
     fn backward(
         &self,
         cx: &Cx<'_>,
@@ -108,9 +108,9 @@ pub trait Op: fmt::Debug + Send + Sync + 'static {
     ) -> OpResult;
 }
 
-/// An operation whose passes are written once, for f32 and f64.
+/// An operation with generic passes for f32 and f64.
 ///
-/// It is an [`Op`]: the type of the first input chooses the instance of each pass.
+/// It is an [`Op`]: the type of the first input selects the instance of each pass.
 pub trait FloatOp: fmt::Debug + Send + Sync + 'static {
     /// As [`Op::name`].
     fn name(&self) -> &'static str;
@@ -118,13 +118,13 @@ pub trait FloatOp: fmt::Debug + Send + Sync + 'static {
     /// As [`Op::contract`].
     ///
     /// # Errors
-    /// The shapes or types do not fit.
+    /// If the shapes or types do not match.
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract>;
 
     /// As [`Op::forward`].
     ///
     /// # Errors
-    /// A value is outside its domain.
+    /// If a value is outside its domain.
     fn forward<T: Float>(
         &self,
         cx: &Cx<'_>,
@@ -136,7 +136,7 @@ pub trait FloatOp: fmt::Debug + Send + Sync + 'static {
     /// As [`Op::backward`].
     ///
     /// # Errors
-    /// A tensor was asked for that is not kept.
+    /// If a requested tensor is not kept.
     fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
@@ -209,7 +209,7 @@ macro_rules! for_float {
     };
 }
 
-/// The same with every type that gradients flow in, which `$S: Stored` stands for.
+/// `for_float!` for every type with gradients, named `$S: Stored`.
 #[macro_export]
 macro_rules! for_stored {
     ($dtype:expr, $S:ident => $body:expr) => {

@@ -13,12 +13,11 @@ pub enum Segment {
     Trainable,
     /// Values only: weights that fine-tuning leaves unchanged.
     Frozen,
-    /// Statistics that forward updates, such as batch norm's running mean; saved with the model.
+    /// Statistics updated by forward, such as batch norm's running mean; saved with the model.
     State,
 }
 
-/// The kind of a parameter, which decides the group of the optimiser: by default only matrices
-/// decay.
+/// The kind of a parameter, which selects its optimiser group: by default only matrices decay.
 ///
 /// ```
 /// use ff_graph::{ParamKind, ParamSpec, Segment};
@@ -26,9 +25,9 @@ pub enum Segment {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ParamKind {
-    /// A matrix that inputs are multiplied by.
+    /// A matrix multiplied by inputs.
     Weight,
-    /// A term that is added.
+    /// An added term.
     Bias,
     /// The gain of a normalisation, the slope of an activation.
     Gain,
@@ -47,18 +46,18 @@ pub enum ParamKind {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamSpec {
-    /// Its name in files, as in PyTorch's `state_dict`.
+    /// The name in files, as in PyTorch's `state_dict`.
     pub name: String,
-    /// Its shape; matrices are `[out, in]`.
+    /// The shape; matrices are `[out, in]`.
     pub shape: Shape,
-    /// Its kind.
+    /// The kind.
     pub kind: ParamKind,
-    /// Its part of the arena.
+    /// The part of the arena.
     pub segment: Segment,
 }
 
 impl ParamSpec {
-    /// A trainable parameter, or state where the kind is a statistic.
+    /// A trainable parameter, or state if the kind is a statistic.
     pub fn new(name: impl Into<String>, shape: impl Into<Shape>, kind: ParamKind) -> Self {
         let segment = match kind {
             ParamKind::Statistic => Segment::State,
@@ -73,7 +72,7 @@ impl ParamSpec {
 pub struct ParamId(pub(crate) u32);
 
 impl ParamId {
-    /// The id of the parameter specified as number `index`.
+    /// The id of the parameter with specification `index`.
     pub fn new(index: usize) -> Self {
         Self(index as u32)
     }
@@ -88,9 +87,9 @@ impl ParamId {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParamInfo {
-    /// Its specification.
+    /// The specification.
     pub spec: ParamSpec,
-    /// Where its values start in the segment.
+    /// The start of its values in the segment.
     pub offset: usize,
 }
 
@@ -123,18 +122,18 @@ pub struct Params {
     frozen: Tensor,
     state: Tensor,
     grads: Option<Tensor>,
-    /// Whether the gradient of a parameter was written since the last `clear_gradients`. The first
-    /// write replaces it, so that gradients are never zero-filled.
+    /// Whether a parameter's gradient was written since the last `clear_gradients`. The first write
+    /// replaces the old one, so that gradients are never zero-filled.
     touched: Vec<bool>,
 }
 
 const PARAMS: &str = "params";
 
 impl Params {
-    /// Zeros for every parameter; gradients only where the model will be trained.
+    /// Zeros for every parameter; gradients only for a model to be trained.
     ///
     /// # Errors
-    /// Two parameters have one name, or there is not enough memory.
+    /// If two parameters share a name, or memory is exhausted.
     pub fn allocate(
         device: &Device,
         dtype: DType,
@@ -210,7 +209,7 @@ impl Params {
         self.infos.is_empty()
     }
 
-    /// Whether gradients are held.
+    /// Whether gradients are allocated.
     pub fn has_gradients(&self) -> bool {
         self.grads.is_some()
     }
@@ -237,7 +236,7 @@ impl Params {
     /// The values of a parameter.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If they are of another type.
     pub fn values<T: Element>(&self, id: ParamId) -> Result<&[T]> {
         Ok(&read::<T>(self.segment(id))?[self.info(id).range()])
     }
@@ -245,7 +244,7 @@ impl Params {
     /// The values of a parameter, mutable.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If they are of another type.
     pub fn values_mut<T: Element>(&mut self, id: ParamId) -> Result<&mut [T]> {
         let range = self.info(id).range();
         let segment = match self.info(id).spec.segment {
@@ -259,7 +258,7 @@ impl Params {
     /// The values of all trainable parameters, concatenated.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If they are of another type.
     pub fn flat<T: Element>(&self) -> Result<&[T]> {
         read(&self.trainable)
     }
@@ -267,7 +266,7 @@ impl Params {
     /// The values of all trainable parameters, mutable.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If they are of another type.
     pub fn flat_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         write(&mut self.trainable)
     }
@@ -275,7 +274,7 @@ impl Params {
     /// All statistics, concatenated.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If they are of another type.
     pub fn state<T: Element>(&self) -> Result<&[T]> {
         read(&self.state)
     }
@@ -283,38 +282,38 @@ impl Params {
     /// All statistics, mutable.
     ///
     /// # Errors
-    /// They are of another type.
+    /// If they are of another type.
     pub fn state_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         write(&mut self.state)
     }
 
-    /// The gradient of all trainable parameters; zeros for those that took no part.
+    /// The gradient of all trainable parameters; zeros for those not involved.
     ///
     /// # Errors
-    /// They are of another type, or gradients are not held.
+    /// If they are of another type, or gradients are not allocated.
     pub fn gradients<T: Element>(&mut self) -> Result<&mut [T]> {
         self.settle::<T>()?;
         Ok(self.flat_and_gradients::<T>()?.1)
     }
 
-    /// Values and gradients of all trainable parameters, for the pass of the optimiser.
+    /// Values and gradients of all trainable parameters, for the optimiser's pass.
     ///
     /// # Errors
-    /// They are of another type, or gradients are not held.
+    /// If they are of another type, or gradients are not allocated.
     pub fn flat_and_gradients<T: Element>(&mut self) -> Result<(&mut [T], &mut [T])> {
         self.settle::<T>()?;
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
         Ok((write(&mut self.trainable)?, write(grads)?))
     }
 
-    /// Adds to a parameter's gradient; the others stay as they are.
+    /// Adds to a parameter's gradient; the others are unchanged.
     pub(crate) fn add_to_gradient(&mut self, id: ParamId, from: &Tensor) -> Result<()> {
         let range = self.info(id).range();
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
         add(grads, range, from).map_err(Error::of(PARAMS))
     }
 
-    /// Zeroes the gradients not written in this step: they hold those of an earlier one.
+    /// Zeroes the gradients not written in this step, left over from an earlier one.
     fn settle<T: Element>(&mut self) -> Result<()> {
         let grads = self.grads.as_mut().ok_or_else(no_gradients)?;
         let grads = write::<T>(grads)?;
@@ -332,7 +331,7 @@ impl Params {
         self.touched.fill(false);
     }
 
-    /// Trainable parameters that no gradient reached since the last [`Params::clear_gradients`].
+    /// Trainable parameters without a gradient since the last [`Params::clear_gradients`].
     pub fn untouched(&self) -> impl Iterator<Item = &str> {
         self.infos
             .iter()

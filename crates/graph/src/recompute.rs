@@ -25,7 +25,7 @@ impl Graph {
     /// [`Graph::recompute`] of a part with several results.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Graph::recompute`].
     pub fn recompute_all(&mut self, f: RecomputeAll, inputs: &[&Value]) -> Result<Values> {
         self.run_once(RerunFunction::All(f), inputs)
     }
@@ -36,7 +36,7 @@ impl Graph {
         }
         let given: SmallVec<[Value; MAX_INPUTS]> =
             inputs.iter().map(|&value| value.clone()).collect();
-        // Within another recomputed part nothing is recorded anyway.
+        // An inner recomputed part records nothing.
         let outermost = std::mem::replace(&mut self.recording, false);
         let result = function.call(self, &given);
         self.recording = outermost;
@@ -47,7 +47,7 @@ impl Graph {
         }
         let starts = (self.steps.inputs.len(), self.steps.outputs.len(), self.steps.saved.len());
         for output in &mut outputs {
-            // Inputs handed through, and results without a gradient, get no place.
+            // Inputs passed through, and results without a gradient, get no place.
             let id = computed(output).then(|| self.new_id());
             output.id = id.or(output.id);
             self.steps.outputs.push(NodeOutput { id, kept: None });

@@ -3,7 +3,7 @@ use crate::{Error, ParamId, Result, Spec};
 use ff_tensor::{Element, Slice, Tensor};
 use smallvec::SmallVec;
 
-/// The part of the engine in messages.
+/// The engine's name in messages.
 pub(crate) const GRAPH: &str = "graph";
 /// The id of a value that needs a gradient but has no place on the tape.
 pub(crate) const UNPLACED: u32 = u32::MAX;
@@ -27,7 +27,7 @@ pub type Values = SmallVec<[Value; OUTPUTS]>;
 #[derive(Debug, Clone)]
 pub struct Value {
     pub(crate) tape: u32,
-    /// The place of its gradient; only values that need one have it.
+    /// The index of its gradient, if it needs one.
     pub(crate) id: Option<u32>,
     pub(crate) data: Data,
 }
@@ -55,12 +55,12 @@ impl Value {
         }
     }
 
-    /// Whether a gradient will flow to it.
+    /// Whether a gradient will flow to the value.
     pub fn needs_grad(&self) -> bool {
         self.id.is_some()
     }
 
-    /// Its tensor; `None` for a parameter.
+    /// The tensor; `None` for a parameter.
     pub fn tensor(&self) -> Option<&Tensor> {
         match &self.data {
             Data::Tensor(tensor) => Some(tensor),
@@ -75,10 +75,10 @@ impl Value {
         }
     }
 
-    /// The number of a value that holds exactly one, as f64.
+    /// The number in a value that holds exactly one, as f64.
     ///
     /// # Errors
-    /// It holds more numbers or none, or belongs to a plan.
+    /// If the value holds more numbers or none, or belongs to a plan.
     pub fn item(&self) -> Result<f64> {
         let tensor = self.tensor().filter(|t| t.shape().len() == 1);
         let tensor = tensor.ok_or(Error::NotScalar(*self.shape()))?;
@@ -96,7 +96,7 @@ impl Value {
     /// The values.
     ///
     /// # Errors
-    /// It is a parameter, of another type, or belongs to a plan.
+    /// If the value is a parameter, of another type, or belongs to a plan.
     pub fn slice<T: Element>(&self) -> Result<&[T]> {
         let tensor =
             self.tensor().ok_or_else(|| Error::shape(GRAPH, "a parameter has no tensor"))?;
