@@ -1,5 +1,5 @@
-//! Causal attention of fused queries, keys and values, forward and backward, as transformers train with it; and one step
-//! of generation with a cache.
+//! Causal attention of fused queries, keys and values, forward and backward, as in training; and
+//! one step of generation with a cache.
 
 use crate::clock::Clock;
 use crate::network::normal;
@@ -8,7 +8,7 @@ use ff_graph::{Graph, Params};
 use ff_ops::{Attention, KeyValueCache};
 use ff_tensor::{DType, Device, Tensor, bf16};
 
-/// Sequences, their length, heads and features of a head.
+/// Sequences, sequence length, heads and features per head.
 #[derive(Clone, Copy)]
 struct Shape {
     batch: usize,
@@ -18,7 +18,7 @@ struct Shape {
     bf16: bool,
 }
 
-/// GPT-2 at two lengths, a smaller one, and one of characters.
+/// GPT-2 at two lengths, a smaller shape, and one of a character model.
 const SHAPES: [(&str, [usize; 4]); 4] = [
     ("gpt2-b4-t64", [4, 64, 12, 64]),
     ("small-b4-t256", [4, 256, 6, 64]),
@@ -50,7 +50,8 @@ pub(crate) fn works() -> Vec<Work> {
 }
 
 impl Shape {
-    /// Two products forward and five backward (the scores once more among them) over the pairs that see each other.
+    /// Two products forward and five backward (including the recomputed scores) over the unmasked
+    /// pairs.
     fn flops(self) -> f64 {
         let pairs = self.length * (self.length + 1) / 2;
         (7 * 2 * pairs * self.dim * self.heads * self.batch) as f64

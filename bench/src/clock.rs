@@ -1,24 +1,26 @@
-//! How a work is timed: warm-up, then blocks of steps; what is said is the median block.
+//! The timing of a work: warm-up, then blocks of steps; the median block is reported.
 
 use crate::allocator;
 use std::time::{Duration, Instant};
 
-/// Blocks at least, however slow a step is.
+/// The minimum number of blocks, however slow a step is.
 const LEAST_BLOCKS: usize = 5;
 
-/// How long a work is timed.
+/// The durations of timing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Steps before the first timed one take at least this long, so that caches, branch predictors and clock rates settle.
+    /// The minimum duration of warm-up steps, so that caches, branch predictors and clock rates
+    /// settle.
     pub(crate) warm_up: Duration,
-    /// A block takes about this long: long enough that reading the clock costs nothing, short enough to have many.
+    /// The approximate duration of a block: long enough to make reading the clock free, short
+    /// enough to have many.
     pub(crate) block: Duration,
-    /// All blocks together take about this long.
+    /// The approximate duration of all blocks.
     pub(crate) budget: Duration,
 }
 
 impl Pace {
-    /// The pace of the benchmark for a work that is timed for so long.
+    /// The benchmark's pace for a work timed for `seconds`.
     pub(crate) fn seconds(seconds: f64) -> Self {
         Self {
             warm_up: Duration::from_millis(200),
@@ -30,7 +32,7 @@ impl Pace {
 
 /// Counts the steps of a work and times them in blocks.
 ///
-/// The work calls [`Clock::go_on`] before each step and stops when it says no.
+/// The work calls [`Clock::go_on`] before each step and stops when it returns false.
 pub(crate) struct Clock {
     phase: Phase,
     started: Instant,
@@ -53,19 +55,19 @@ enum Phase {
     Over,
 }
 
-/// What the blocks of a work took, in seconds a step.
+/// The times of a work's blocks, in seconds per step.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Timing {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) blocks: usize,
     pub(crate) steps: usize,
-    /// Bytes asked of the system in a timed step.
+    /// Bytes requested from the system per timed step.
     pub(crate) bytes_per_step: f64,
 }
 
 impl Clock {
-    /// A clock that has not started yet.
+    /// A clock not started yet.
     pub(crate) fn new(pace: Pace) -> Self {
         let blocks = 2 * pace.budget.as_micros() / pace.block.as_micros().max(1);
         Self {
@@ -76,13 +78,13 @@ impl Clock {
             block: 1,
             pace,
             asked_before: 0,
-            // Room for every block, so that the clock itself asks for nothing.
+            // Capacity for every block, so that the clock itself allocates nothing.
             times: Vec::with_capacity(LEAST_BLOCKS + blocks as usize),
             asked: 0,
         }
     }
 
-    /// Whether another step is wanted; called before each.
+    /// Whether to run another step; called before each.
     #[inline]
     pub(crate) fn go_on(&mut self) -> bool {
         if self.left > 0 {
@@ -101,7 +103,7 @@ impl Clock {
                 self.steps = 1;
                 return true;
             }
-            // Doubled steps between two looks: the last one alone lasts half of the warm-up.
+            // Steps double between two readings: the last batch alone lasts half of the warm-up.
             Phase::WarmUp if elapsed < self.pace.warm_up => {
                 self.left = self.steps - 1;
                 self.steps *= 2;
@@ -132,7 +134,7 @@ impl Clock {
         true
     }
 
-    /// What it saw.
+    /// The timing so far.
     pub(crate) fn timing(mut self) -> Timing {
         self.times.sort_by(f64::total_cmp);
         let n = self.times.len();

@@ -1,5 +1,5 @@
-//! A mixture of experts and the dense gated block that does as many operations on a row, forward and backward, with
-//! gradients added to those that lie in the arena.
+//! A mixture of experts, and the dense gated block with as many operations per row, forward and
+//! backward, with gradients added to those in the arena.
 
 use crate::clock::Clock;
 use crate::network::normal;
@@ -13,7 +13,7 @@ const TOKENS: usize = 1024;
 const WIDTH: usize = 384;
 const EXPERTS: usize = 8;
 const TOP_K: usize = 2;
-/// Of one expert; the dense block has that of two.
+/// The width of one expert; the dense block is twice as wide.
 const HIDDEN: usize = 512;
 
 pub(crate) fn works() -> Vec<Work> {

@@ -1,5 +1,5 @@
-//! The feedforward blocks of transformers, forward and backward: bias and activation, the gradient of the input, and the
-//! gradients of the weights added to those that lie in the arena.
+//! The feedforward blocks of transformers, forward and backward: bias and activation, the gradient
+//! of the input, and the gradients of the weights, added to those in the arena.
 
 use crate::clock::Clock;
 use crate::network::normal;
@@ -10,9 +10,9 @@ use ff_nn::{Builder, Init, Layer};
 use ff_ops::Activation;
 use ff_tensor::{DType, Device, Tensor, bf16};
 
-/// GPT-2's: 768 → 3072 → 768 with biases and the exact GELU.
+/// GPT-2's block: 768 → 3072 → 768 with biases and the exact GELU.
 const GPT2: Block = Block { tokens: 1024, width: 768, hidden: 3072, gated: false, bf16: false };
-/// A Llama of 1.1 billion parameters: 2048 → 5632 → 2048, SwiGLU, no biases.
+/// The block of a Llama with 1.1 billion parameters: 2048 → 5632 → 2048, SwiGLU, no biases.
 const LLAMA: Block = Block { tokens: 512, width: 2048, hidden: 5632, gated: true, bf16: false };
 
 #[derive(Clone, Copy)]
@@ -40,7 +40,7 @@ pub(crate) fn works() -> Vec<Work> {
 }
 
 impl Block {
-    /// Forward and twice as much backward, of two matrices or of three.
+    /// One forward pass and twice as much backward, for two matrices or three.
     fn flops(self) -> f64 {
         let matrices = if self.gated { 3 } else { 2 };
         (3 * 2 * self.tokens * self.width * self.hidden * matrices) as f64

@@ -1,4 +1,5 @@
-//! The same steps as `train/…` from a table in memory: with the shuffle, and the rows of each batch gathered.
+//! The steps of `train/…` from a table in memory, including the shuffle and the gathering of each
+//! batch's rows.
 
 use crate::clock::Clock;
 use crate::network::{NETWORKS, Network, labels, normal};

@@ -1,4 +1,4 @@
-//! Matrix products alone, in the three layouts that training needs.
+//! Matrix products alone, in the three layouts of training.
 
 use crate::clock::Clock;
 use crate::network::normal;
@@ -21,7 +21,7 @@ const SIZES: [[usize; 3]; 9] = [
 
 #[derive(Clone, Copy)]
 enum Layout {
-    /// A and B as they lie: dx = dz · W.
+    /// A and B as stored: dx = dz · W.
     Nn,
     /// B transposed: y = x · Wᵀ.
     Nt,
@@ -65,7 +65,7 @@ fn run(layout: Layout, [m, n, k]: [usize; 3], device: &Device, clock: &mut Clock
     }
 }
 
-/// Operands and product in bf16, as PyTorch has them.
+/// Operands and product in bf16, as in PyTorch.
 fn run_bf16(layout: Layout, [m, n, k]: [usize; 3], device: &Device, clock: &mut Clock) {
     let half = |values: Vec<f32>| values.into_iter().map(bf16::from_f32).collect::<Vec<_>>();
     let (a, b) = (half(normal(m * k, 1)), half(normal(k * n, 2)));

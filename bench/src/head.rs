@@ -1,5 +1,6 @@
-//! The last layer of language models with its loss, forward and backward: logits, softmax cross-entropy, the gradient of
-//! the input, and the gradient of the weight added to the one that lies in the arena.
+//! The last layer of language models with its loss, forward and backward: logits, softmax
+//! cross-entropy, the gradient of the input, and the gradient of the weight, added to the one in
+//! the arena.
 
 use crate::clock::Clock;
 use crate::network::normal;
@@ -17,7 +18,7 @@ struct Head {
     bf16: bool,
 }
 
-/// Characters of a text, a small vocabulary, and GPT-2's, whose logits go in chunks and are computed twice.
+/// A small vocabulary of characters, and GPT-2's, with logits computed in chunks, twice.
 const HEADS: [Head; 3] = [
     Head { name: "characters", tokens: 768, width: 128, classes: 65, bf16: false },
     Head { name: "small", tokens: 2048, width: 384, classes: 8192, bf16: false },

@@ -16,7 +16,8 @@ pub(crate) fn works() -> Vec<Work> {
                 flops: network.forward_flops(rows),
                 run: Box::new(move |device, clock| infer(network, rows, device, clock)),
             },
-            // What a call costs by itself, for the comparison with ONNX Runtime, whose calls cost something too.
+            // The overhead of a call, for the comparison with ONNX Runtime, whose calls have one
+            // too.
             Work {
                 name: format!("empty{rows}/{}", network.name),
                 arithmetic: Arithmetic::F32,

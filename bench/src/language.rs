@@ -1,4 +1,5 @@
-//! A training step of a language model: forward, loss, backward, clipping, AdamW, by the loop of `pretrain`.
+//! A training step of a language model: forward, loss, backward, clipping, AdamW, in the loop of
+//! `pretrain`.
 
 use crate::clock::Clock;
 use crate::train;
@@ -9,7 +10,8 @@ use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
 use ff_nn::{Builder, Precision};
 use ff_tensor::{DType, Device, Key, Rng};
 
-/// Transformers' GPT-2 in three sizes: the one of nanoGPT's example for a processor, a middle one, and its own.
+/// Transformers' GPT-2 in three sizes: that of nanoGPT's CPU example, a medium one, and the
+/// original.
 struct Model {
     name: &'static str,
     vocab: usize,
@@ -65,8 +67,8 @@ pub(crate) fn works() -> Vec<Work> {
 }
 
 impl Model {
-    /// Of the products of a step: three for each product of a weight, and attention's scores and sums, of which a causal
-    /// mask needs half.
+    /// The products of a step: three for each product with a weight, and attention's scores and
+    /// sums, half of which the causal mask removes.
     fn flops(&self) -> f64 {
         let tokens = (self.batch * self.context) as f64;
         let weights = self.layers * 12 * self.width * self.width + self.vocab * self.width;

@@ -1,8 +1,9 @@
-//! How fast `feedforward` is: one line a work, with the share of the peak that the processor reaches in the same run.
+//! Benchmarks of `feedforward`: one line per work, with its share of the CPU's peak in the same
+//! run.
 //!
-//! `bench/README.md` says what is measured and how.
+//! `bench/README.md` describes what is measured and how.
 #![deny(unsafe_code)]
-// Printing is what this program is for.
+// Printing is the purpose of this program.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 // An allocator has unsafe methods; see the file.
@@ -40,19 +41,19 @@ use work::{Error, works};
 #[derive(Debug, Parser)]
 #[command(name = "ff-bench", version)]
 struct Arguments {
-    /// One JSON object a line instead of a table.
+    /// Print one JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
-    /// Only the works whose name contains this; several with commas between.
+    /// Run only the works whose name contains this; separate several with commas.
     #[arg(long, value_name = "PATTERN", default_value = "")]
     only: String,
-    /// How many threads to use; 0 for one per core.
+    /// The number of threads; 0 for one per core.
     #[arg(long, value_name = "N", default_value_t = 0, global = true)]
     threads: usize,
-    /// How long to time each work.
+    /// The seconds of timing per work.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     seconds: f64,
-    /// Only list the works.
+    /// List the works without running them.
     #[arg(long)]
     list: bool,
     #[command(subcommand)]
@@ -61,18 +62,19 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// How the cost of a step grows with batch, width and depth, and what odd sizes cost.
+    /// Measure how the cost of a step grows with batch, width and depth, and the cost of odd sizes.
     Scaling {
-        /// Where the picture goes.
+        /// The path of the plot.
         #[arg(long, value_name = "FILE", default_value = "target/scaling.svg")]
         out: PathBuf,
     },
-    /// How many nanoseconds a cache line takes from one core to another now; waits until it takes at most so many.
+    /// Measure the nanoseconds to transfer a cache line between cores; with --within, wait until it
+    /// takes at most that long.
     CoreToCore {
-        /// What is waited for.
+        /// The limit to wait for, in nanoseconds.
         #[arg(long, value_name = "NS")]
         within: Option<f64>,
-        /// How long it waits at most.
+        /// The maximum wait.
         #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
         patience: f64,
     },
@@ -131,7 +133,7 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
     Ok(())
 }
 
-/// The processor, with so many threads.
+/// The CPU, with `threads` threads.
 fn open(threads: usize) -> Result<Device, Error> {
     Ok(Device::open(DeviceOptions { threads, isa: None })?)
 }

@@ -1,13 +1,13 @@
-//! What the process holds, as Linux tells it; `None` elsewhere.
+//! The memory of the process according to Linux; `None` elsewhere.
 
 use std::fs;
 
-/// The most resident memory since the last [`restart_peak`], in bytes.
+/// The peak of resident memory since the last [`restart_peak`], in bytes.
 pub(crate) fn peak() -> Option<u64> {
     status("VmHWM:")
 }
 
-/// Lets the peak start anew from what is resident now, which it gives.
+/// Resets the peak to the resident memory now, and returns it.
 pub(crate) fn restart_peak() -> Option<u64> {
     fs::write("/proc/self/clear_refs", "5").ok()?;
     status("VmRSS:")

@@ -1,4 +1,4 @@
-//! The networks of the works, and how a user makes them.
+//! The networks of the works, built as a user would.
 
 use crate::work::Error;
 use ff_graph::Graph;
@@ -11,11 +11,11 @@ pub(crate) struct Network<'a> {
     pub(crate) name: &'a str,
     /// Inputs, hidden layers, classes.
     pub(crate) widths: &'a [usize],
-    /// Rows of a training step.
+    /// Rows per training step.
     pub(crate) batch: usize,
 }
 
-/// The networks of issue 4.
+/// The benchmarked networks.
 pub(crate) const NETWORKS: [Network<'static>; 3] = [
     Network { name: "digits-64-128-10", widths: &[64, 128, 10], batch: 64 },
     Network { name: "mnist-784-512-256-10", widths: &[784, 512, 256, 10], batch: 128 },
@@ -31,13 +31,13 @@ impl Network<'_> {
         self.widths[self.widths.len() - 1]
     }
 
-    /// Operations of the forward pass of so many rows.
+    /// Operations of the forward pass for `rows` rows.
     pub(crate) fn forward_flops(&self, rows: usize) -> f64 {
         let products: usize = self.widths.windows(2).map(|w| w[0] * w[1]).sum();
         2.0 * (rows * products) as f64
     }
 
-    /// Operations of forward and backward; the first layer's input wants no gradient.
+    /// Operations of forward and backward; the first layer's input needs no gradient.
     pub(crate) fn training_flops(&self) -> f64 {
         let first = 2 * self.batch * self.widths[0] * self.widths[1];
         3.0 * self.forward_flops(self.batch) - first as f64
@@ -51,7 +51,7 @@ impl Network<'_> {
         Ok((model, Graph::new(device, params)))
     }
 
-    /// The network ready to answer.
+    /// The network, ready to predict.
     pub(crate) fn predictor(&self, device: &Device) -> Result<Predictor, Error> {
         let mut builder = Builder::new();
         Mlp::new(&mut builder, &self.config());
@@ -78,7 +78,7 @@ pub(crate) fn normal(len: usize, seed: u64) -> Vec<f32> {
     (0..len).map(|_| rng.normal() as f32).collect()
 }
 
-/// A matrix of them.
+/// A matrix of normal random numbers.
 pub(crate) fn normal_tensor(device: &Device, dims: [usize; 2]) -> Result<Tensor, Error> {
     Ok(Tensor::from_slice(device, &normal(dims[0] * dims[1], 1), &dims)?)
 }

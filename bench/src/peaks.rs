@@ -1,4 +1,4 @@
-//! What the machine can do at most, measured beside the works.
+//! The limits of the machine, measured beside the works.
 
 use crate::work::Arithmetic;
 use ff_kernels::{bf16_peak, dispatch, fma_peak, sum_of};
@@ -7,16 +7,16 @@ use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// The ceilings that works are compared with.
+/// The ceilings for comparison.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peaks {
     pub(crate) threads: usize,
     pub(crate) isa: ff_tensor::Isa,
-    /// f32 multiply-adds on registers, FLOP a second of all threads.
+    /// f32 multiply-adds on registers, FLOP per second of all threads.
     pub(crate) f32: f64,
-    /// Dot products of bf16 pairs, where there is an instruction for them.
+    /// Dot products of bf16 pairs, if there is an instruction for them.
     pub(crate) bf16: Option<f64>,
-    /// Seconds that a cache line takes from one core to another.
+    /// Seconds to transfer a cache line from one core to another.
     pub(crate) core_to_core: f64,
 }
 
@@ -32,7 +32,7 @@ impl Peaks {
         }
     }
 
-    /// The peak for a kind of work. Without bf16 instructions bf16 is computed in f32.
+    /// The peak for a kind of work. Without bf16 instructions, bf16 is computed in f32.
     pub(crate) fn of(&self, arithmetic: Arithmetic) -> f64 {
         match arithmetic {
             Arithmetic::F32 => self.f32,
@@ -41,7 +41,8 @@ impl Peaks {
     }
 }
 
-/// Bytes a second that all threads together read from memory: the best of several passes over more than any cache holds.
+/// The memory bandwidth of all threads in bytes per second: the best of several passes over more
+/// than any cache holds.
 pub(crate) fn bandwidth(device: &Device) -> f64 {
     const VALUES: usize = 1 << 26;
     const PIECE: usize = 1 << 16;
@@ -62,20 +63,22 @@ pub(crate) fn bandwidth(device: &Device) -> f64 {
     (0..6).map(pass).fold(0.0, f64::max)
 }
 
-/// Seconds that a cache line takes from one core to another: two threads hand a number to and fro. The median of several
-/// rounds, after one in which the second core wakes up.
+/// Seconds to transfer a cache line from one core to another: two threads pass a number back and
+/// forth. The median of several rounds, without the first, which wakes the second core.
 ///
-/// Virtual processors move: on two cores that share a last-level cache it takes 40 ns, on two that do not 130 to 300, and
-/// whatever hands small pieces from thread to thread is slower by as much as a half.
+/// Virtual CPUs migrate: on two cores that share a last-level cache a transfer takes 40 ns, on two
+/// that do not 130 to 300, and work that passes small pieces between threads is slower by up to
+/// half.
 ///
-/// It ends after a tenth of a second, with the rounds that it had: two threads that share one core hand over once a time slice.
+/// The measurement ends after a tenth of a second with the rounds completed so far: two threads on
+/// one core pass the number once per time slice.
 pub(crate) fn core_to_core() -> f64 {
     const ROUNDS: usize = 9;
     const TURNS: usize = 2000;
     const MOST: Duration = Duration::from_millis(100);
     let end = Instant::now() + MOST;
     let (turn, over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    // The turns that were handed over before the end.
+    // The turns passed before the end.
     let hand_over = |from: usize| {
         for turns in 0..TURNS {
             let mut spins = 0u32;
@@ -103,7 +106,7 @@ pub(crate) fn core_to_core() -> f64 {
         };
         let whole = |_: &f64| !over.load(Ordering::Relaxed);
         let rounds: Vec<f64> = (0..=ROUNDS).map(round).take_while(whole).collect();
-        // Without a whole round: what the whole time allows for one turn.
+        // Without a whole round: the whole time for one turn.
         if rounds.len() > 1 { rounds[1..].to_vec() } else { vec![MOST.as_secs_f64()] }
     });
     rounds.sort_by(f64::total_cmp);

@@ -1,10 +1,10 @@
-//! Works as lines, for people and for scripts.
+//! Output of works as lines, for people and for scripts.
 
 use crate::peaks::Peaks;
 use crate::work::{Measured, Work};
 use serde_json::json;
 
-/// The line above all works.
+/// The header line.
 pub(crate) fn head(json: bool, peaks: &Peaks) {
     if json {
         let line = json!({
@@ -33,7 +33,7 @@ pub(crate) fn head(json: bool, peaks: &Peaks) {
     );
 }
 
-/// One work. What the process holds more is only known of a work that ran alone in it.
+/// The line of one work. Resident memory is only meaningful for a work alone in its process.
 pub(crate) fn work(json: bool, work: &Work, measured: &Measured, peaks: &Peaks, alone: bool) {
     let timing = &measured.timing;
     let us = timing.median * 1e6;

@@ -1,6 +1,6 @@
-//! Small line plots as one SVG file whose colours follow the viewer's light or dark mode.
+//! Small line plots as one SVG file with colours for light and dark mode.
 //!
-//! The charts of ff-train's report have no logarithmic x axis, which is all that these panels are about.
+//! The report's charts have no logarithmic x axis, which these panels need.
 
 use std::fmt::Write as _;
 
@@ -38,7 +38,7 @@ impl Axis {
         if self.log { value.log10() } else { value }
     }
 
-    /// Values to mark between two of the axis's own units: powers of ten, or of two where there is less than a decade;
+    /// Ticks between two values in the axis's own units: powers of ten, or of two within a decade;
     /// round steps on a linear axis.
     fn ticks(&self, low: f64, high: f64) -> Vec<f64> {
         if !self.log {
@@ -67,7 +67,7 @@ enum Look {
     Limit,
 }
 
-/// Points that belong together.
+/// A series of points.
 pub(crate) struct Series {
     name: String,
     points: Vec<(f64, f64)>,
@@ -79,17 +79,17 @@ impl Series {
         Self { name: name.to_owned(), points, look: Look::Line }
     }
 
-    /// Points alone.
+    /// Points without a line.
     pub(crate) fn dots(name: &str, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.to_owned(), points, look: Look::Dots }
     }
 
-    /// A line with its points.
+    /// A line through its points.
     pub(crate) fn dotted(name: &str, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.to_owned(), points, look: Look::Dotted }
     }
 
-    /// A dashed line that nothing can cross.
+    /// A dashed line as a limit.
     pub(crate) fn limit(name: &str, points: Vec<(f64, f64)>) -> Self {
         Self { name: name.to_owned(), points, look: Look::Limit }
     }
@@ -103,7 +103,7 @@ pub(crate) struct Panel {
     pub(crate) series: Vec<Series>,
 }
 
-/// All panels, three in a row.
+/// All panels, three per row.
 pub(crate) fn page(title: &str, panels: &[Panel]) -> String {
     let columns = panels.len().min(COLUMNS);
     let width = columns as f64 * WIDTH;

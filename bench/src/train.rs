@@ -1,4 +1,4 @@
-//! Whole training steps: forward, loss, backward, Adam, by the loop that every user's training goes through.
+//! Whole training steps: forward, loss, backward, Adam, in the training loop of users.
 
 use crate::clock::Clock;
 use crate::network::{NETWORKS, Network, labels, normal_tensor};
@@ -11,10 +11,10 @@ use ff_train::optim::{Optimizer, OptimizerConfig, OptimizerKind};
 use ff_train::schedule::{Schedule, ScheduleConfig};
 use ff_train::{BatchLoss, Event, Objective, Observer, TrainConfig, Trainer};
 
-/// Steps of an epoch; what an epoch's start costs is spread over them, as it is in a real training.
+/// Steps per epoch; they share the cost of starting an epoch, as in real training.
 pub(crate) const STEPS_PER_EPOCH: usize = 500;
-/// So small that the weights hardly move: labels are random, and a network that knew them by heart would compute with
-/// denormal numbers. A step costs the same at any rate.
+/// So small that the weights hardly move: labels are random, and a network that memorised them
+/// would compute with subnormals. The cost of a step does not depend on the rate.
 const LEARNING_RATE: f64 = 1e-6;
 
 pub(crate) fn works() -> Vec<Work> {
@@ -29,7 +29,7 @@ pub(crate) fn works() -> Vec<Work> {
         .collect()
 }
 
-/// Trains on one batch that lies in memory, as the peers do.
+/// Trains on one batch in memory, as the peers do.
 pub(crate) fn run(network: &Network, device: &Device, clock: &mut Clock) -> Result<(), Error> {
     let (model, graph) = network.build(device)?;
     let mut objective = Resident {
@@ -41,7 +41,7 @@ pub(crate) fn run(network: &Network, device: &Device, clock: &mut Clock) -> Resu
     fit(graph, &mut objective, network.batch, clock)
 }
 
-/// Fits for as long as the clock says.
+/// Fits until the clock stops it.
 pub(crate) fn fit(
     graph: Graph,
     objective: &mut dyn Objective,
@@ -51,7 +51,7 @@ pub(crate) fn fit(
     fit_with(OptimizerConfig::new(OptimizerKind::Adam), graph, objective, batch_size, clock)
 }
 
-/// The same with AdamW and clipping, as language models are trained.
+/// [`fit`] with AdamW and clipping, as in training language models.
 pub(crate) fn fit_adamw(
     graph: Graph,
     objective: &mut dyn Objective,
@@ -79,7 +79,7 @@ fn fit_with(
     Ok(())
 }
 
-/// A batch that is there already.
+/// A batch in memory.
 struct Resident<'a> {
     model: &'a Mlp,
     loss: Loss,
@@ -105,7 +105,7 @@ impl Objective for Resident<'_> {
     }
 }
 
-/// Turns the clock after each step.
+/// Advances the clock after each step.
 struct Watch<'a> {
     clock: &'a mut Clock,
     over: bool,

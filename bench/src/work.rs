@@ -1,13 +1,13 @@
-//! The table of works: a name, what it costs, and how to run it.
+//! The table of works: name, cost, and code to run.
 
 use crate::clock::{Clock, Pace, Timing};
 use crate::{allocator, attention, experts, ffn, fit, gemm, head, infer, language, memory, train};
 use ff_tensor::Device;
 
-/// Whatever a work fails with; it is printed and ends the program.
+/// Any error of a work; it is printed and ends the program.
 pub(crate) type Error = Box<dyn std::error::Error>;
 
-/// What a work's products are made of: decides which peak it is compared with.
+/// The arithmetic of a work's products, which selects the peak for comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     F32,
@@ -16,18 +16,18 @@ pub(crate) enum Arithmetic {
 
 /// One line of the benchmark.
 pub(crate) struct Work {
-    /// The name that issue 4 gives it.
+    /// The name.
     pub(crate) name: String,
     pub(crate) arithmetic: Arithmetic,
-    /// Floating-point operations of the matrix products of one step; 0 where there are none.
+    /// Floating-point operations of the matrix products per step; 0 if there are none.
     pub(crate) flops: f64,
     pub(crate) run: Box<Run>,
 }
 
-/// Sets everything up, then does steps for as long as the clock says.
+/// Sets everything up, then runs steps until the clock stops it.
 type Run = dyn Fn(&Device, &mut Clock) -> Result<(), Error>;
 
-/// All works, family by family. Adding one is one entry of its family's `works()`.
+/// All works, family by family. A new work is one entry in its family's `works()`.
 pub(crate) fn works() -> Vec<Work> {
     [
         train::works(),
@@ -45,24 +45,24 @@ pub(crate) fn works() -> Vec<Work> {
     .collect()
 }
 
-/// What a work took.
+/// The measurements of a work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) timing: Timing,
-    /// The most bytes that it held at a time, from its setting up to its end.
+    /// The peak of allocated bytes, from setup to end.
     pub(crate) peak_bytes: usize,
-    /// The most resident memory of the process, less what it had before the work was set up.
+    /// The peak of resident memory, less the resident memory before setup.
     pub(crate) resident: Option<u64>,
 }
 
 impl Work {
-    /// Runs and times it.
+    /// Runs and times the work.
     pub(crate) fn measure(&self, threads: usize, pace: Pace) -> Result<Measured, Error> {
         let mut clock = Clock::new(pace);
         let before = memory::restart_peak();
         allocator::reset_peak();
         let live = allocator::live();
-        // The device is the work's own, so that its threads and its pool count.
+        // Each work has its own device, so that its threads and its pool count.
         let device = crate::open(threads)?;
         (self.run)(&device, &mut clock)?;
         let resident = before.and_then(|before| Some(memory::peak()?.saturating_sub(before)));

@@ -1,5 +1,5 @@
-//! Whether cost grows as the work does: steps against batch, width and depth beside what the machine allows, and the
-//! sizes where a tile does not fit.
+//! Scaling of the cost: steps against batch, width and depth beside the limits of the machine, and
+//! sizes not divisible by a tile.
 
 mod odd;
 mod plot;
@@ -16,7 +16,7 @@ use ff_ops::Activation;
 use ff_tensor::{DType, Device};
 use std::path::Path;
 
-/// Measures everything, writes the picture and prints the tables.
+/// Measures everything, writes the plot and prints the tables.
 pub(crate) fn run(device: &Device, peaks: &Peaks, out: &Path) -> Result<(), Error> {
     let bandwidth = crate::peaks::bandwidth(device);
     println!(
@@ -35,7 +35,7 @@ pub(crate) fn run(device: &Device, peaks: &Peaks, out: &Path) -> Result<(), Erro
     Ok(())
 }
 
-/// Seconds of forward and backward of one layer, `batch` rows of `from` → `to` features with a bias.
+/// Seconds of forward and backward of one layer with a bias: `batch` rows, `from` → `to` features.
 fn layer_seconds(device: &Device, [batch, from, to]: [usize; 3], pace: Pace) -> Result<f64, Error> {
     let mut builder = Builder::new();
     let layer = Feedforward::new(&mut builder, from, to, Activation::Relu);
@@ -48,6 +48,6 @@ fn layer_seconds(device: &Device, [batch, from, to]: [usize; 3], pace: Pace) -> 
         let y = layer.forward(&mut graph, x)?;
         graph.backward_from(y, None)?;
     }
-    // The least block: whatever disturbs a measurement makes it slower.
+    // The fastest block: disturbances only make a measurement slower.
     Ok(clock.timing().min)
 }

@@ -1,4 +1,4 @@
-//! Sizes at which a tile does not fit: time(n) against time(the next multiple of 16).
+//! Sizes not divisible by a tile: time(n) against time(the next multiple of 16).
 
 use super::layer_seconds;
 use crate::clock::Pace;
@@ -7,15 +7,15 @@ use ff_tensor::Device;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The multiple that sizes are compared with: a register of f32 holds so many.
+/// The multiple for comparison: the number of f32 in a register.
 const MULTIPLE: usize = 16;
-/// What issue 4 allows.
+/// The allowed ratio.
 const ALLOWED: f64 = 1.1;
 /// Rows of the table for each kind.
 const WORST: usize = 5;
-/// The other two sizes where one alone is odd.
+/// The other two sizes where only one is odd.
 const OTHER: usize = 256;
-/// Pairs that are over the limit are measured so often again, in turns: a disturbance is no cliff.
+/// Repetitions, interleaved, for pairs over the limit, to rule out disturbances.
 const AGAIN: usize = 5;
 
 const PACE: Pace = Pace {
@@ -24,7 +24,7 @@ const PACE: Pace = Pace {
     budget: Duration::from_millis(12),
 };
 
-/// A kind of shape: its name and the sizes batch, in and out that it has for n.
+/// A kind of shape: its name, and its sizes batch, in and out as functions of n.
 type Kind = (&'static str, fn(usize) -> [usize; 3]);
 
 const KINDS: [Kind; 4] = [
@@ -46,7 +46,7 @@ impl Ratio {
     }
 }
 
-/// Measures all kinds, prints the worst of each, and gives the times of the squares.
+/// Measures all kinds, prints the worst of each, and returns the times of the squares.
 pub(crate) fn measure(device: &Device) -> Result<Vec<(usize, f64)>, Error> {
     println!(
         "\nOne layer with bias and ReLU, forward and backward: time(n) / time(next multiple of {MULTIPLE}), n from 1 to"

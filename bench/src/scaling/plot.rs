@@ -1,10 +1,11 @@
-//! The sweeps as one picture.
+//! The sweeps as one plot.
 
 use super::sweep::Sweep;
 use crate::peaks::Peaks;
 use crate::svg::{Axis, Panel, Series, page};
 
-/// Five panels: three sweeps with the least time that the peak allows, the roofline, and every size from 1 to 300.
+/// Five panels: three sweeps with the minimum time at the peak, the roofline, and every size from 1
+/// to 300.
 pub(crate) fn draw(
     sweeps: &[Sweep],
     square: &[(usize, f64)],

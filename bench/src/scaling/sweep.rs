@@ -7,7 +7,7 @@ use crate::train;
 use crate::work::Error;
 use ff_tensor::Device;
 
-/// The network in the middle: the other sizes keep these while one grows.
+/// The base network: the sizes that stay fixed while one grows.
 const BATCH: usize = 128;
 const WIDTH: usize = 256;
 const DEPTH: usize = 2;
@@ -18,7 +18,7 @@ pub(crate) struct Point {
     pub(crate) size: usize,
     pub(crate) seconds: f64,
     pub(crate) flops: f64,
-    /// What must at least move between memory and registers where nothing stays in a cache.
+    /// The minimum traffic between memory and registers if nothing stays in a cache.
     pub(crate) bytes: f64,
 }
 
@@ -50,14 +50,14 @@ fn point(device: &Device, [batch, width, depth]: [usize; 3], size: usize) -> Res
     train::run(&network, device, &mut clock)?;
     let weights: usize = widths.windows(2).map(|w| w[0] * w[1] + w[1]).sum();
     let activations: usize = batch * widths.iter().sum::<usize>();
-    // Weights: read forward and backward, the gradient written, and Adam's pass, which reads four values and writes
-    // three. Activations: written, read, and the same for their gradients.
+    // Weights: read forward and backward, the gradient written, and Adam's pass, which reads four
+    // values and writes three. Activations: written, read, and the same for their gradients.
     let bytes = (4 * (10 * weights + 4 * activations)) as f64;
     let seconds = clock.timing().median;
     Ok(Point { size, seconds, flops: network.training_flops(), bytes })
 }
 
-/// A table of each sweep.
+/// Prints a table for each sweep.
 pub(crate) fn print(sweeps: &[Sweep], peaks: &Peaks) {
     println!(
         "Whole training steps of {WIDTH}-{WIDTH}-{WIDTH}-{CLASSES} at batch {BATCH}, one size changed:\n"
