@@ -7,6 +7,7 @@
 //! A rule is one file here (settings, state, update beside its equation) and one line in
 //! [`registry`], from which recipes, their schema, messages, checkpoints and plans know it.
 
+mod adafactor;
 mod adagrad;
 mod adam;
 mod average;

@@ -8,6 +8,7 @@ registry! {
     #[default] adam::AdamW = "adamw",
     rmsprop::RmsProp = "rmsprop",
     adagrad::Adagrad = "adagrad",
+    adafactor::Adafactor = "adafactor",
     lion::Lion = "lion",
     muon::Muon = "muon",
     lbfgs::Lbfgs = "lbfgs",
