@@ -20,20 +20,22 @@ use std::path::Path;
 /// Every task. The first one that has a key of the recipe trains it; the last one takes all others.
 static TASKS: [TaskKind; 2] = [TaskKind::of::<Pretraining>(), TaskKind::of::<Tables>()];
 
+/// Reads a recipe file, with overrides.
+type Open = fn(&Path, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>;
+
 /// A task as a value.
 struct TaskKind {
     command: &'static str,
     keys: &'static [&'static str],
-    open: fn(&Path, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>,
+    open: Open,
     resume: fn(&RunFolder, &str, &TrainOptions, &mut dyn Watcher) -> Result<RunSummary>,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
 impl TaskKind {
-    const fn of<T: Task>() -> Self
+    const fn of<T: Task + 'static>() -> Self
     where
         T::Recipe: JsonSchema + 'static,
-        T: 'static,
     {
         Self {
             command: T::COMMAND,

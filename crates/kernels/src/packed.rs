@@ -174,11 +174,11 @@ impl<T: Packable> PackedMatrix<T> {
             match self.isa {
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx512 => {
-                    dispatch_on::<T, _>(cpu, Run::<_, T::Avx512, _, 12, 8>(columns, PhantomData))
+                    dispatch_on::<T, _>(cpu, Run::<_, T::Avx512, _, 12, 8>(columns, PhantomData));
                 }
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => {
-                    dispatch_on::<T, _>(cpu, Run::<_, T::Avx2, _, 6, 4>(columns, PhantomData))
+                    dispatch_on::<T, _>(cpu, Run::<_, T::Avx2, _, 6, 4>(columns, PhantomData));
                 }
                 _ => dispatch_on::<T, _>(cpu, Run::<_, T::Plain, _, 4, 4>(columns, PhantomData)),
             }

@@ -141,10 +141,10 @@ impl Init {
             // Rejection: each value depends on how many were drawn before it.
             Init::TruncatedNormal { std } => {
                 let mut rng = Rng::new(key);
-                out.iter_mut().for_each(|v| {
+                for v in out {
                     let z = std::iter::repeat_with(|| rng.normal()).find(|z| z.abs() <= 2.0);
                     *v = T::of(std * z.unwrap_or_default());
-                });
+                }
             }
             Init::Uniform { low, high } => uniform(cpu, key, out, |u| low + (high - low) * u),
             Init::Normal { std } => normal(cpu, key, out, std),

@@ -143,8 +143,9 @@ fn with_state(error: Error, run: Option<&Path>) -> Failure {
             format!("put an older copy back, or remove it to start again at step 0 with {resume}")
         }
         Error::File(formats::Error::Io { .. })
-        | Error::Train(trainer::Error::File(formats::Error::Io { .. }))
-        | Error::Train(trainer::Error::AfterEpoch(_)) => {
+        | Error::Train(
+            trainer::Error::File(formats::Error::Io { .. }) | trainer::Error::AfterEpoch(_),
+        ) => {
             format!("what was saved before is whole; resume with {resume}")
         }
         _ => return error.into(),

@@ -123,7 +123,7 @@ impl<'t> Progress<'t> {
         self.clear();
         if self.terminal.live {
             self.bar = Some(spinner(self.terminal, name.to_owned()));
-        } else if name != "training" && !(self.many && !name.starts_with("reading")) {
+        } else if name != "training" && (!self.many || name.starts_with("reading")) {
             self.say(&format!("… {name}"));
         }
         self.phase = Some((name.to_owned(), Instant::now()));

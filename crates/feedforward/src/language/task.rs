@@ -1,6 +1,6 @@
 //! The task of pretraining: text as tokens on disk, a decoder, loss per token and samples.
 
-use super::addition::Question;
+use super::addition::{Addition, Question};
 use super::corpus::{self, Corpus};
 use super::decoder_config;
 use super::model::{self, LanguageModel, SaveOptions, model_folder, read_weights};
@@ -18,6 +18,7 @@ use crate::run::folder::RunFolder;
 use crate::run::info::RunInfo;
 use crate::run::life::{self, TrainOptions};
 use crate::run::measure;
+use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
 use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
@@ -294,8 +295,7 @@ impl Task for Pretraining {
             Some(valid) => Some(scores::text(&mut model, self.windows, valid, batch)?),
             None => None,
         };
-        let questions: Option<Vec<Question>> =
-            self.recipe.generate.as_ref().map(|sums| sums.test());
+        let questions: Option<Vec<Question>> = self.recipe.generate.as_ref().map(Addition::test);
         let exact = match questions {
             Some(questions) => Some(scores::exact(&mut model, &questions)?),
             None => None,
@@ -325,7 +325,7 @@ impl Task for Pretraining {
             tokens_per_second: tokens as f64 / progress.seconds.max(1e-9),
             best: progress.best.map(|best| best.epoch),
             parameters: ended.sizes.parameters,
-            peak_bytes: ended.peak_bytes(),
+            peak_bytes: process_peak_bytes(),
             pool_bytes: ended.pool_bytes,
             stopped: ended.stopped(),
             prompt: self.recipe.sample.prompts.first().cloned(),

@@ -2,7 +2,6 @@
 
 use super::clock::Clock;
 use super::folder::RunFolder;
-use super::memory;
 use super::plan::Sizes;
 use ff_metrics::Comparison;
 use ff_train::{Progress, Stop};
@@ -29,11 +28,6 @@ impl Ended<'_> {
             Stop::Interrupted => "interrupted",
         }
         .into()
-    }
-
-    /// The most bytes that the process held so far.
-    pub(crate) fn peak_bytes(&self) -> usize {
-        memory::process_peak_bytes()
     }
 }
 

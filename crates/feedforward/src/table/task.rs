@@ -11,6 +11,7 @@ use crate::files::write_text;
 use crate::run::facts::Facts;
 use crate::run::life::{self, TrainOptions};
 use crate::run::measure;
+use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
 use crate::run::summary::{Closing, Ended, Verdict};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
@@ -244,7 +245,7 @@ impl Task for Tables {
             epochs: progress.epoch,
             best_epoch: progress.best.map(|best| best.epoch),
             parameters: ended.sizes.parameters,
-            peak_bytes: ended.peak_bytes(),
+            peak_bytes: process_peak_bytes(),
             pool_bytes: ended.pool_bytes,
             stopped: ended.stopped(),
             verdict: reports.and_then(PartReports::verdict),

@@ -242,8 +242,8 @@ impl<'a> Program<'a> {
     }
 
     /// One handle of a value is consumed.
-    fn release(&mut self, x: Slot) {
-        let value = &mut self.values[x.0];
+    fn release(&mut self, Slot(x): Slot) {
+        let value = &mut self.values[x];
         value.handles -= 1;
         if let (0, Buffer::Own(i)) = (value.handles, value.buffer) {
             self.taken[i] = false;
@@ -258,7 +258,7 @@ impl<'a> Program<'a> {
         if self.steps.is_empty() || x.0 + 1 != self.values.len() {
             let width = self.values[x.0].width;
             let op = Activate::op(Activation::Identity);
-            drop(self.push(Kind::Op { op, params: Vec::new() }, x, width));
+            self.push(Kind::Op { op, params: Vec::new() }, x, width);
         }
         if let Some(last) = self.steps.last_mut() {
             last.y.buffer = Buffer::Output;

@@ -218,16 +218,13 @@ impl Trainer {
         let evaluation = objective.evaluate(&mut self.graph)?;
         self.graph.reset();
         let record = self.progress.end_epoch(evaluation, lr);
-        let is_best = match self.monitored(evaluation) {
-            Some(score) => {
-                self.schedule.observe(score, true);
-                self.keep_if_best(score)?
-            }
+        let is_best = if let Some(score) = self.monitored(evaluation) {
+            self.schedule.observe(score, true);
+            self.keep_if_best(score)?
+        } else {
             // Without a validation part the last epoch is the best that is known.
-            None => {
-                self.schedule.observe(record.train_loss, false);
-                true
-            }
+            self.schedule.observe(record.train_loss, false);
+            true
         };
         objective.after_epoch(&mut self.graph, &record, is_best)?;
         self.graph.reset();
