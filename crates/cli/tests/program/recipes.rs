@@ -142,7 +142,7 @@ fn a_slip_in_a_language_models_config_is_shown_in_its_line() {
     folder.edit("r.toml", "num_hidden_layers", "num_hiden_layers");
     folder.run(&["recipe", "validate", "r.toml"]).fails(
         2,
-        &["`model.config.num_hiden_layers`", "did you mean `num_hidden_layers`", "r.toml:11:"],
+        &["`model.config.num_hiden_layers`", "did you mean \"num_hidden_layers\"", "r.toml:11:"],
     );
     folder.edit("r.toml", "num_hiden_layers = 2", "num_hidden_layers = 0");
     folder.run(&["recipe", "validate", "r.toml"]).fails(2, &["`model.config.num_hidden_layers`"]);

@@ -131,7 +131,7 @@ fn what_is_no_run_or_a_finished_one_is_refused() {
     std::fs::write(&info, &text[..40]).unwrap();
     folder
         .run(&RESUME)
-        .fails(1, &["run/run.json: is not the note of a run", "train its recipe anew"]);
+        .fails(1, &["run/run.json: does not describe a run", "train its recipe anew"]);
     std::fs::remove_file(&info).unwrap();
     folder
         .run(&RESUME)
