@@ -229,7 +229,7 @@ pub(crate) fn number_text(x: f64) -> String {
     if x != 0.0 && (x.abs() < 0.01 || x.abs() >= 1e4) { format!("{x:e}") } else { format!("{x}") }
 }
 
-/// The settings of one kind, with a default for each; written by [`keyed!`].
+/// The settings of one kind, with a default for each; written by `keyed!`.
 pub trait Keyed: Default {
     /// The documentation, whose first paragraph describes the kind in the schema.
     const ABOUT: &'static str;

@@ -5,7 +5,7 @@
 //! PyTorch's, and fixtures made with PyTorch check every option.
 //!
 //! A rule is one file here (settings, state, update beside its equation) and one line in
-//! [`registry`], from which recipes, their schema, messages, checkpoints and plans know it.
+//! `registry`, from which recipes, their schema, messages, checkpoints and plans know it.
 
 mod adafactor;
 mod adagrad;

@@ -1,7 +1,7 @@
 //! Schedules of the learning rate, PyTorch's `torch.optim.lr_scheduler` with a step as the unit,
 //! and the search for a rate to begin with.
 //!
-//! A schedule is one file here and one line in [`registry`].
+//! A schedule is one file here and one line in `registry`.
 
 mod config;
 mod constant;
