@@ -56,7 +56,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table.parquet");
         std::fs::write(&path, b"PAR1\0\0\0\0PAR1").unwrap();
-        let error = crate::source::load(&path, &SourceOptions::default()).unwrap_err();
+        let threads = ff_tensor::ThreadPool::new(1);
+        let error = crate::source::load(&path, &SourceOptions::default(), &threads).unwrap_err();
         assert!(error.to_string().contains("without the feature `parquet`"), "{error}");
 
         let mut writer = TableWriter::create(&path).unwrap();
