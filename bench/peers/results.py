@@ -128,7 +128,7 @@ def judged(works, unit="µs"):
         met = None if fast is None else fast and full is not False
         rows.append([
             f"`{work}`",
-            number(shown(mine)) if mine else "not built",
+            number(shown(mine)) if mine else "not measured",
             f"{number(shown(theirs))} ({name})" if theirs else "–",
             f"{ratio:.2f}×" if ratio else "–",
             f"{share:.0%}" if share else "–",
