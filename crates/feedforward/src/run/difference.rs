@@ -11,6 +11,16 @@ pub struct Difference {
     pub values: Vec<Option<String>>,
 }
 
+/// Whether two recipes have the same values, whatever their comments say: those change between
+/// versions.
+pub(crate) fn same_values(before: &str, now: &str) -> bool {
+    let parse = |text: &str| text.parse::<toml::Table>().ok().map(flat);
+    match (parse(before), parse(now)) {
+        (Some(before), Some(now)) => differences(&[before, now]).is_empty(),
+        _ => before == now,
+    }
+}
+
 /// The differences between two recipes in a few words: `train.epochs: 60 → 80, …`.
 pub(crate) fn changes(before: &str, now: &str) -> String {
     let recipes: Result<Vec<_>, toml::de::Error> =
@@ -87,5 +97,15 @@ mod tests {
             (found[1].key.as_str(), &found[1].values),
             ("model.dropout", &vec![None, some("0.5")])
         );
+    }
+
+    #[test]
+    fn comments_are_no_difference_and_values_are() {
+        let before = "# Epochs at most.\n[train]\nepochs = 5\n";
+        let now = "# The most epochs.\n[train]\nepochs = 5\n";
+        assert!(same_values(before, now));
+        assert!(!same_values(before, &now.replace('5', "6")));
+        assert!(!same_values(before, "[train]\nepochs = 5\nseed = 1\n"));
+        assert!(!same_values(before, "[train"));
     }
 }

@@ -90,9 +90,8 @@ impl RunInfo {
     /// # Errors
     /// The recipe was edited; the message says where.
     pub(crate) fn refuse_edited(&self, folder: &RunFolder, now: &str, command: &str) -> Result<()> {
-        let Some(before) = self.recipe.as_deref().filter(|before| *before != now) else {
-            return Ok(());
-        };
+        let edited = |before: &&str| !difference::same_values(before, now);
+        let Some(before) = self.recipe.as_deref().filter(edited) else { return Ok(()) };
         let changes = difference::changes(before, now);
         let shown = if changes.is_empty() { String::new() } else { format!(" ({changes})") };
         Err(Error::run(
