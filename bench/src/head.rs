@@ -41,7 +41,7 @@ impl Head {
         let Self { tokens, width, classes, .. } = self;
         let spec = ParamSpec::new("weight", [classes, width], ParamKind::Weight);
         let mut params = Params::allocate(device, DType::F32, vec![spec], true)?;
-        let id = params.id("weight").ok_or("the weight is there")?;
+        let id = params.id("weight").ok_or("the weight exists")?;
         for (to, from) in params.values_mut::<f32>(id)?.iter_mut().zip(normal(classes * width, 1)) {
             *to = 0.02 * from;
         }

@@ -1,4 +1,4 @@
-//! Output of works as lines, for people and for scripts.
+//! Output of works as lines, for people and scripts.
 
 use crate::peaks::Peaks;
 use crate::work::{Measured, Work};

@@ -49,12 +49,14 @@ impl Ratio {
 /// Measures all kinds, prints the worst of each, and returns the times of the squares.
 pub(crate) fn measure(device: &Device) -> Result<Vec<(usize, f64)>, Error> {
     println!(
-        "\nOne layer with bias and ReLU, forward and backward: time(n) / time(next multiple of {MULTIPLE}), n from 1 to"
+        "\nOne layer with bias and ReLU, forward and backward: time(n) / time(next multiple of \
+         {MULTIPLE}), n from 1 to"
     );
     println!(
-        "300, 511 to 514, 767 to 770 and 1023 to 1026; the other sizes are {OTHER} where one alone is n.\n"
+        "300, 511 to 514, 767 to 770 and 1023 to 1026; the other sizes are {OTHER} where one alone \
+         is n.\n"
     );
-    println!("| what is n | sizes over {ALLOWED} | worst | n | µs | next multiple, µs |");
+    println!("| size n is | sizes over {ALLOWED} | worst | n | µs | next multiple, µs |");
     println!("|---|---:|---:|---:|---:|---:|");
     let mut square = Vec::new();
     for (i, (name, shape)) in KINDS.iter().enumerate() {

@@ -68,7 +68,7 @@ fn roofline(sweeps: &[Sweep], peaks: &Peaks, bandwidth: f64) -> Panel {
     series.push(Series::limit("memory, FMA peak", roof));
     Panel {
         title: "Roofline".into(),
-        x: Axis::log("FLOP a byte, if nothing stayed in a cache"),
+        x: Axis::log("FLOP per byte, if nothing stayed in a cache"),
         y: Axis::log("GFLOP/s"),
         series,
     }

@@ -60,9 +60,10 @@ fn point(device: &Device, [batch, width, depth]: [usize; 3], size: usize) -> Res
 /// Prints a table for each sweep.
 pub(crate) fn print(sweeps: &[Sweep], peaks: &Peaks) {
     println!(
-        "Whole training steps of {WIDTH}-{WIDTH}-{WIDTH}-{CLASSES} at batch {BATCH}, one size changed:\n"
+        "Whole training steps of {WIDTH}-{WIDTH}-{WIDTH}-{CLASSES} at batch {BATCH}, one size \
+         changed:\n"
     );
-    println!("| what grows | size | µs a step | GFLOP/s | % of the peak |");
+    println!("| growing | size | µs per step | GFLOP/s | % of the peak |");
     println!("|---|---:|---:|---:|---:|");
     for sweep in sweeps {
         for point in &sweep.points {

@@ -11,7 +11,7 @@ const SUFFIX: &str = ".tmp";
 /// Writes a file atomically: into a temporary file in the same folder, synced, then renamed.
 ///
 /// # Errors
-/// If the folder cannot be written or the disk is full; an existing file is then left as it was.
+/// If the folder cannot be written or the disk is full; an existing file then stays unchanged.
 ///
 /// ```
 /// let folder = tempfile::tempdir()?;

@@ -67,13 +67,14 @@ impl Error {
             Error::Io { action: "reading", source, .. }
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
-                "the folder is incomplete: copy it again from where it was made, or train again"
+                "the folder is incomplete: copy it again from its source, or train again"
             }
             Error::Malformed { .. } => {
-                "it is damaged, cut short or no safetensors file: copy it again from where it was made"
+                "it is damaged, truncated or not a safetensors file: copy it again from its source"
             }
             Error::Tensor { .. } => {
-                "the file is of another model, or was converted: copy it again from where it was made, or train again"
+                "the file belongs to another model or was converted: copy it again from its \
+                 source, or train again"
             }
             Error::Io { .. } => "",
         }
@@ -95,7 +96,7 @@ fn way_out(action: &str, error: &std::io::Error) -> &'static str {
         _ if action == "reading" => "",
         Kind::StorageFull => "; free some space first, nothing was overwritten",
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => {
-            "; choose a folder that can be written with --out"
+            "; choose a writable folder with --out"
         }
         _ => "",
     }

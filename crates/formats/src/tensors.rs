@@ -161,7 +161,7 @@ impl TensorFile {
             Ok::<_, String>((header, metadata))
         });
         let (header, metadata) = parsed
-            .map_err(|_| malformed("the header cannot be understood".into()))?
+            .map_err(|_| malformed("the header cannot be parsed".into()))?
             .map_err(|message| malformed(format!("not a valid safetensors file: {message}")))?;
         let entries = metadata
             .tensors()
@@ -410,7 +410,8 @@ impl<'a> TensorWriter<'a> {
         header.resize(header.len().next_multiple_of(8), b' ');
         if header.len() > LONGEST_HEADER {
             return Err(std::io::Error::other(format!(
-                "the header would take {} bytes, more than the {LONGEST_HEADER} that readers of safetensors accept",
+                "the header would take {} bytes, more than the {LONGEST_HEADER} that readers of \
+                 safetensors accept",
                 header.len()
             )));
         }

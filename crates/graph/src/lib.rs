@@ -1,4 +1,4 @@
-//! The tape, the parameters, and what an operation is: all that somebody who writes one needs.
+//! The tape, the parameters and the interface of operations: everything a new operation needs.
 //!
 //! A [`Graph`] runs operations forward and walks them backward once. [`Params`] is the flat arena
 //! whose gradients they write to. An operation is an [`Op`]: a [`Contract`] (shapes, what is kept,

@@ -47,7 +47,7 @@ impl Graph {
         }
         let starts = (self.steps.inputs.len(), self.steps.outputs.len(), self.steps.saved.len());
         for output in &mut outputs {
-            // Inputs passed through, and results without a gradient, get no place.
+            // Inputs passed through and results without a gradient get no slot.
             let id = computed(output).then(|| self.new_id());
             output.id = id.or(output.id);
             self.steps.outputs.push(NodeOutput { id, kept: None });

@@ -2,10 +2,10 @@ use crate::Init;
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Shape};
 
-/// Collects the parameters of layers while they are made.
+/// Collects the parameters of layers during construction.
 ///
-/// A parameter's first values depend on the seed and its name alone, so that adding a layer leaves
-/// the others unchanged.
+/// Initial values depend only on the seed and the name of the parameter, so that adding a layer
+/// leaves the others unchanged.
 ///
 /// ```
 /// use ff_nn::{Builder, layers::Feedforward};
@@ -31,7 +31,7 @@ impl Builder {
         Self::default()
     }
 
-    /// Makes layers whose parameters' names start with `name`; an empty name adds nothing.
+    /// Builds layers with the prefix `name` for their parameters; an empty name adds none.
     pub fn scope<R>(&mut self, name: &str, make: impl FnOnce(&mut Self) -> R) -> R {
         if name.is_empty() {
             return make(self);
@@ -46,7 +46,8 @@ impl Builder {
         made
     }
 
-    /// The path of the next layer, which separates its random numbers from those of other layers.
+    /// The path of the next layer, which distinguishes its random numbers from those of other
+    /// layers.
     pub fn path(&self) -> &str {
         &self.prefix
     }
@@ -69,7 +70,7 @@ impl Builder {
         ParamId::new(self.specs.len() - 1)
     }
 
-    /// Freezes every parameter of a kind at its first values: saved with the model, without a
+    /// Freezes every parameter of a kind at its initial values: saved with the model, without a
     /// gradient.
     pub fn freeze(&mut self, kind: ParamKind) {
         for spec in self.specs.iter_mut().filter(|spec| spec.kind == kind) {
@@ -80,7 +81,7 @@ impl Builder {
     /// The names and shapes of the parameters, without memory.
     ///
     /// # Errors
-    /// Two parameters have one name.
+    /// If two parameters share a name.
     pub fn plan(&self) -> Result<Params> {
         Params::allocate(&Device::planning(), DType::F32, self.specs.clone(), false)
     }
@@ -98,11 +99,11 @@ impl Builder {
         Params::allocate(device, dtype, self.specs, with_gradients)
     }
 
-    /// Allocates all parameters as one arena and draws their first values; a planning device only
+    /// Allocates all parameters as one arena and draws their initial values; a planning device only
     /// allocates.
     ///
     /// # Errors
-    /// Two parameters have one name, or there is not enough memory.
+    /// If two parameters share a name, or memory is exhausted.
     pub fn build(
         self,
         device: &Device,

@@ -18,7 +18,7 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InitKind {
-    /// The usual one for the activation.
+    /// The usual initialiser for the activation.
     #[default]
     Auto,
     /// Glorot, uniform.
@@ -47,7 +47,7 @@ pub enum InitKind {
     Constant,
 }
 
-/// Defines [`ModelConfig`]: its own keys, and a table for each layer that recipes reach.
+/// Defines [`ModelConfig`]: its own keys, and a table for each layer available in recipes.
 macro_rules! model_config {
     ($($(#[$doc:meta])* $layer:ident: $table:ident,)*) => {
         /// The `[model]` table: a feedforward network.
@@ -61,9 +61,9 @@ macro_rules! model_config {
         pub struct ModelConfig {
             /// The width of each hidden layer; empty for a linear model.
             pub hidden: Vec<usize>,
-            /// The activation behind each hidden layer.
+            /// The activation of each hidden layer.
             pub activation: ActivationKind,
-            /// Leaky ReLU's slope left of 0, and PReLU's initial one.
+            /// The slope of leaky ReLU for negative inputs, and the initial one of PReLU.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub slope: Option<f64>,
             /// ELU's α.
@@ -71,9 +71,9 @@ macro_rules! model_config {
             pub alpha: Option<f64>,
             /// The normalisation before each activation.
             pub norm: NormKind,
-            /// The share of hidden values dropped in training.
+            /// The fraction of hidden values dropped in training.
             pub dropout: f64,
-            /// The share of inputs dropped in training.
+            /// The fraction of inputs dropped in training.
             pub input_dropout: f64,
             /// Add a layer's input to its output if the widths agree.
             pub residual: bool,
@@ -81,10 +81,10 @@ macro_rules! model_config {
             pub bias: bool,
             /// The initialiser of weights.
             pub init: InitKind,
-            /// A factor on the initialiser's spread; the activation's own by default.
+            /// A factor on the spread of the initialiser; that of the activation by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub init_gain: Option<f64>,
-            /// He initialisers: keep the size of gradients (true) or of activations (false).
+            /// He initialisers: preserve the scale of gradients (true) or of activations (false).
             pub init_fan_out: bool,
             /// The standard deviation of `normal`, `truncated_normal` and `uniform`.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,11 +92,11 @@ macro_rules! model_config {
             /// The value of `constant`.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub init_value: Option<f64>,
-            /// The precision of matrix products; bf16 is faster on CPUs with instructions for it, and
-            /// less exact.
+            /// The precision of matrix products; bf16 is faster on CPUs with instructions for it,
+            /// but less precise.
             #[serde(skip_serializing_if = "is_default")]
             pub precision: Precision,
-            /// The width of category embeddings; from the number of categories by default.
+            /// The width of category embeddings; derived from the number of categories by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub embedding_dim: Option<usize>,
             $(
@@ -131,7 +131,7 @@ macro_rules! model_config {
         }
 
         impl ModelConfig {
-            /// The layers behind each hidden layer, with their keys.
+            /// The layers after each hidden layer, with their keys.
             pub fn layers(&self) -> impl Iterator<Item = (&'static str, &dyn RecipeLayer)> {
                 let layers: Vec<(&'static str, Option<&dyn RecipeLayer>)> =
                     vec![$((stringify!($layer), self.$layer.as_ref().map(|l| l as _))),*];
@@ -142,28 +142,28 @@ macro_rules! model_config {
 }
 recipe_layers!(model_config);
 
-/// Omitted if it is the default, as in models written before the key existed.
+/// Omitted at the default, as in models from before the key existed.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_default(precision: &Precision) -> bool {
     *precision == Precision::F32
 }
 
-/// The widest layer.
+/// The maximum width of a layer.
 const MAX_WIDTH: usize = 1 << 20;
 
 impl ModelConfig {
-    /// Checks every value's domain.
+    /// Checks the range of every value.
     ///
     /// # Errors
-    /// The first key whose value is not allowed.
+    /// The first key with a value out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         for (i, &width) in self.hidden.iter().enumerate() {
             if width == 0 || width > MAX_WIDTH {
                 return Err(ConfigError::new(
                     "model.hidden",
                     format!(
-                        "layer {i} has {width} units; allowed are 1 to {MAX_WIDTH}, and [] is a linear \
-                         model"
+                        "layer {i} has {width} units; allowed are 1 to {MAX_WIDTH}, or [] for a \
+                         linear model"
                     ),
                 ));
             }
@@ -187,7 +187,7 @@ impl ModelConfig {
             .map_err(|message| ConfigError::new(format!("model.{attribute}"), message))
     }
 
-    /// The activation as an operation; none for PReLU, which is a layer.
+    /// The activation as an operation; `None` for PReLU, which is a layer.
     pub fn element_wise(&self) -> Option<Activation> {
         let ActivationKind::ElementWise(activation) = self.activation else { return None };
         let given = match activation.attribute() {
@@ -198,12 +198,12 @@ impl ModelConfig {
         Some(given.map_or(activation, |value| activation.with_attribute(value)))
     }
 
-    /// The slope that PReLU starts with.
+    /// The initial slope of PReLU.
     pub fn prelu_slope(&self) -> f64 {
         self.slope.unwrap_or(0.25)
     }
 
-    /// The initialiser of a weight in front of this activation.
+    /// The initialiser of a weight before this activation.
     pub fn init_for(&self, activation: Activation) -> Init {
         let gain = self.init_gain.unwrap_or_else(|| Init::gain(activation));
         let fan = if self.init_fan_out { Fan::Out } else { Fan::In };
@@ -241,7 +241,7 @@ pub enum LossKind {
     /// Cross-entropy for classes, mean squared error for numbers.
     #[default]
     Auto,
-    /// Softmax cross-entropy, one logit a class.
+    /// Softmax cross-entropy, one logit per class.
     CrossEntropy,
     /// Binary cross-entropy on one logit.
     Bce,
@@ -254,7 +254,7 @@ pub enum LossKind {
 }
 
 impl LossKind {
-    /// All of them.
+    /// All losses.
     pub fn all() -> impl Iterator<Item = Self> {
         let regression = RegressionLoss::ALL.iter().map(|&loss| Self::Regression(loss));
         [Self::Auto, Self::CrossEntropy, Self::Bce, Self::Focal, Self::Kl]
@@ -277,7 +277,7 @@ impl LossKind {
     fn documentation(self) -> &'static str {
         match self {
             Self::Auto => "Cross-entropy for classes, mean squared error for numbers.",
-            Self::CrossEntropy => "Softmax cross-entropy, one logit a class.",
+            Self::CrossEntropy => "Softmax cross-entropy, one logit per class.",
             Self::Bce => "Binary cross-entropy on one logit.",
             Self::Focal => "Focal loss: cross-entropy with less weight on well-classified rows.",
             Self::Kl => "Kullback–Leibler divergence from the (smoothed) targets.",
@@ -299,17 +299,17 @@ by_name!(LossKind, "A loss by name.");
 pub struct LossConfig {
     /// The loss.
     pub kind: LossKind,
-    /// The share of each target spread over all classes.
+    /// The fraction of each target spread over all classes.
     pub label_smoothing: f64,
     /// Weight classes by the inverse of their frequency in the training part.
     pub balanced: bool,
-    /// A weight for each class, in the order of the classes; overrides `balanced`.
+    /// One weight per class, in the order of the classes; overrides `balanced`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<Vec<f64>>,
     /// Binary cross-entropy: the weight of positive rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pos_weight: Option<f64>,
-    /// Huber: the error at which squared turns into absolute.
+    /// Huber: the error at which the loss turns from squared to absolute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delta: Option<f64>,
     /// Focal: the exponent γ that reduces the weight of easy rows.
@@ -318,10 +318,10 @@ pub struct LossConfig {
 }
 
 impl LossConfig {
-    /// Checks every value's domain.
+    /// Checks the range of every value.
     ///
     /// # Errors
-    /// The first key whose value is not allowed.
+    /// The first key with a value out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         Range::BelowOne.check("loss.label_smoothing", self.label_smoothing)?;
         Range::Above(0.0).check("loss.pos_weight", self.pos_weight)?;

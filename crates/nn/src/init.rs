@@ -11,16 +11,16 @@ use ff_tensor::{CpuDevice, Key, Rng, Shape};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fan {
-    /// The number of inputs, which keeps the size of activations in the forward pass.
+    /// The number of inputs, which preserves the scale of activations in the forward pass.
     In,
-    /// The number of outputs, which keeps the size of gradients in the backward pass.
+    /// The number of outputs, which preserves the scale of gradients in the backward pass.
     Out,
 }
 
-/// The distribution of a parameter's first values.
+/// The distribution of a parameter's initial values.
 ///
-/// For a weight `[out, in]`, fan-in is `in` and fan-out is `out`; `gain` is that of the activation
-/// behind it ([`Init::gain`]). The names follow `torch.nn.init`.
+/// For a weight `[out, in]`, fan-in is `in` and fan-out is `out`; `gain` is that of the following
+/// activation ([`Init::gain`]). The names follow `torch.nn.init`.
 ///
 /// ```
 /// use ff_nn::{Fan, Init};
@@ -62,7 +62,7 @@ pub enum Init {
     LecunUniform,
     /// N(0, σ²), σ = 1 / √fan-in (LeCun et al., 1998)
     LecunNormal,
-    /// gain · Q with orthonormal rows or columns, whichever are fewer (Saxe et al., 2013)
+    /// gain · Q with orthonormal rows or columns, whichever is fewer (Saxe et al., 2013)
     Orthogonal {
         /// The activation's gain.
         gain: f64,
@@ -84,23 +84,23 @@ pub enum Init {
         /// σ.
         std: f64,
     },
-    /// One value everywhere.
+    /// A constant.
     Constant(f64),
-    /// 0 everywhere.
+    /// Zeros.
     Zeros,
 }
 
 impl Init {
     /// The factor that keeps the variance constant through an activation, as in
-    /// `torch.nn.init.calculate_gain`; smooth relatives of ReLU have ReLU's √2.
+    /// `torch.nn.init.calculate_gain`; smooth variants of ReLU have its √2.
     pub fn gain(activation: Activation) -> f64 {
         match activation.init() {
             WeightInit::Xavier(gain) | WeightInit::He(gain) | WeightInit::Lecun(gain) => gain,
         }
     }
 
-    /// The usual initialiser in front of an activation: He for ReLU and its relatives, LeCun for
-    /// SELU, Xavier for saturating ones and outputs.
+    /// The usual initialiser before an activation: He for ReLU and its variants, LeCun for SELU,
+    /// Xavier for saturating activations and outputs.
     pub fn for_activation(activation: Activation) -> Self {
         match activation.init() {
             WeightInit::Xavier(gain) => Init::XavierUniform { gain },
@@ -109,11 +109,11 @@ impl Init {
         }
     }
 
-    /// Draws the values of a parameter on all threads; a value depends on the key and its place
-    /// alone. Everything but `Orthogonal` treats leading dimensions as outputs.
+    /// Draws the values of a parameter on all threads; each value depends only on the key and its
+    /// index. All but `Orthogonal` treat leading dimensions as outputs.
     ///
     /// # Panics
-    /// `out` is not as long as the shape says.
+    /// If the length of `out` differs from that of the shape.
     pub fn fill<T: Float>(&self, cpu: &CpuDevice, shape: Shape, key: Key, out: &mut [T]) {
         assert_eq!(out.len(), shape.len(), "values of shape {shape}");
         let fan_in = shape.last().max(1) as f64;
@@ -138,7 +138,7 @@ impl Init {
                 orthogonal(cpu, key, &mut exact, shape.rows(), shape.last(), gain);
                 out.iter_mut().zip(exact).for_each(|(v, exact)| *v = T::of(exact));
             }
-            // Rejection: each value depends on how many were drawn before it.
+            // Rejection sampling: each value depends on the number of earlier draws.
             Init::TruncatedNormal { std } => {
                 let mut rng = Rng::new(key);
                 for v in out {
@@ -154,10 +154,10 @@ impl Init {
     }
 }
 
-/// The numbers drawn at a time: a register of counters.
+/// The number of draws at a time: a register of counters.
 const LANES: usize = 8;
 
-/// f of [`Rng::uniform`]'s draws, one a value.
+/// f of the draws of [`Rng::uniform`], one per value.
 fn uniform<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], f: impl Fn(f64) -> f64 + Sync) {
     for_pieces(cpu, out, |start, part| {
         for (i, part) in part.chunks_mut(LANES).enumerate() {
@@ -167,7 +167,7 @@ fn uniform<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], f: impl Fn(f64) -
     });
 }
 
-/// [`Rng::normal`]'s draws times the standard deviation; each takes two uniform numbers.
+/// The draws of [`Rng::normal`] times the standard deviation; each takes two uniform numbers.
 fn normal<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], std: f64) {
     for_pieces(cpu, out, |start, part| {
         for (i, part) in part.chunks_mut(LANES / 2).enumerate() {
@@ -179,8 +179,7 @@ fn normal<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], std: f64) {
     });
 }
 
-/// Gram–Schmidt, done twice for accuracy, on the rows of a wide matrix or the columns of a tall
-/// one.
+/// Gram–Schmidt, twice for accuracy, on the rows of a wide matrix or the columns of a tall one.
 fn orthogonal(cpu: &CpuDevice, key: Key, out: &mut [f64], rows: usize, cols: usize, gain: f64) {
     normal(cpu, key, out, 1.0);
     let (count, len) = (rows.min(cols), rows.max(cols));
@@ -223,7 +222,7 @@ mod tests {
         let mut rng = Rng::new(Key::new(11));
         let drawn = draw(Init::Uniform { low: 1.0, high: 3.0 });
         assert!(drawn.iter().all(|&v| v == 1.0 + 2.0 * rng.uniform()));
-        // f32 values are those of f64, rounded once, for any number of threads.
+        // f32 values are the f64 values, rounded once, for any number of threads.
         let device = Device::open(DeviceOptions { threads: 3, isa: None }).unwrap();
         let mut narrow = vec![0f32; ROWS * COLS];
         let init = Init::Normal { std: 0.5 };
@@ -231,8 +230,8 @@ mod tests {
         assert!(narrow.iter().zip(draw(init)).all(|(&v, exact)| v == exact as f32));
     }
 
-    /// Mean and variance within five standard errors, and the bound where there is one. The
-    /// standard error of a variance estimate is at most σ²·√(2/n), the normal's.
+    /// Mean and variance within five standard errors, and within the bound, if any. The standard
+    /// error of a variance estimate is at most σ²·√(2/n), the normal's.
     fn check(init: Init, variance: f64, bound: Option<f64>) {
         let values = draw(init);
         let n = values.len() as f64;
@@ -265,7 +264,7 @@ mod tests {
         check(Init::LecunNormal, 1.0 / fan_in, None);
         check(Init::Uniform { low: -0.5, high: 0.5 }, 1.0 / 12.0, Some(0.5));
         check(Init::Normal { std: 0.02 }, 0.0004, None);
-        // A normal cut at ±2σ keeps 1 − 4φ(2)/(2Φ(2) − 1) = 0.7737 of its variance.
+        // A normal truncated at ±2σ keeps 1 − 4φ(2)/(2Φ(2) − 1) = 0.7737 of its variance.
         check(Init::TruncatedNormal { std: 0.1 }, 0.01 * 0.773_741, Some(0.2));
         assert!(draw(Init::Constant(3.0)).iter().all(|&v| v == 3.0));
         assert!(draw(Init::Zeros).iter().all(|&v| v == 0.0));

@@ -1,4 +1,4 @@
-//! Types that recipes name by the rows of a table.
+//! Types with recipe names from the rows of a table.
 
 use ff_ops::Activation;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::borrow::Cow;
 
-/// Makes a type a name in recipes, from its `all`, `name` and `documentation`.
+/// Makes the values of a type nameable in recipes, from its `all`, `name` and `documentation`.
 macro_rules! by_name {
     ($Type:ident, $description:literal) => {
         impl From<$Type> for &'static str {
@@ -42,8 +42,8 @@ macro_rules! by_name {
 
 pub(crate) use by_name;
 
-/// An activation of a recipe: one of the table in `ff-ops`, by its name there, or PReLU, which is a
-/// layer because it learns its slope.
+/// An activation of a recipe: a row of the table in `ff-ops`, by name, or PReLU, a layer because
+/// its slope is learned.
 ///
 /// ```
 /// use ff_nn::ActivationKind;
@@ -53,14 +53,14 @@ pub(crate) use by_name;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum ActivationKind {
-    /// A row of the table, with the usual value of its attribute.
+    /// A row of the table, with the default value of its attribute.
     ElementWise(Activation),
     /// x for x > 0, else a learned slope · x
     Prelu,
 }
 
 impl ActivationKind {
-    /// All of them, PReLU after its relative.
+    /// All activations, PReLU after leaky ReLU.
     pub fn all() -> impl Iterator<Item = Self> {
         Activation::ALL.iter().flat_map(|&activation| {
             let prelu = matches!(activation, Activation::LeakyRelu { .. }).then_some(Self::Prelu);
@@ -68,7 +68,7 @@ impl ActivationKind {
         })
     }
 
-    /// Its name in recipes.
+    /// The name in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::ElementWise(activation) => activation.name(),

@@ -1,7 +1,7 @@
 //! Initialisers, layers, losses and models over the operations.
 //!
-//! A [`Builder`] collects parameters while layers are made, then allocates and initialises them as
-//! one arena. A [`Layer`] turns a value on the tape into another.
+//! A [`Builder`] collects parameters during construction, then allocates and initialises them as
+//! one arena. A [`Layer`] maps a value on the tape to another.
 #![forbid(unsafe_code)]
 
 mod builder;

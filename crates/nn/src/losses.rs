@@ -6,7 +6,7 @@ use ff_ops::{
 };
 use std::sync::Arc;
 
-/// The targets that a loss compares with the network's outputs.
+/// The targets of a loss.
 ///
 /// ```
 /// use ff_nn::{Loss, LossConfig, LossKind, LossTarget};
@@ -18,13 +18,13 @@ use std::sync::Arc;
 pub enum LossTarget {
     /// Class indices `[N]`, i32.
     Classes,
-    /// A probability for each class `[N, C]`.
+    /// A probability per class `[N, C]`.
     Probabilities(usize),
-    /// Numbers `[N, 1]`; for a single logit 1 is the positive class.
+    /// Numbers `[N, 1]`; for a single logit, 1 is the positive class.
     Values,
 }
 
-/// A loss as training uses it: a sum over rows, and the count that divides it.
+/// A training loss: a sum over rows, and the count by which to divide it.
 ///
 /// ```
 /// use ff_nn::{Loss, LossConfig, LossTarget};
@@ -44,10 +44,10 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// The loss of a recipe, over this many classes or over numbers, with a weight for each class.
+    /// The loss of a recipe, over this number of classes or over numbers, with a weight per class.
     ///
     /// # Errors
-    /// The loss does not go with the target, or a setting does not go with the loss.
+    /// If the loss does not suit the target, or a setting does not suit the loss.
     pub fn new(
         config: &LossConfig,
         classes: Option<usize>,
@@ -73,7 +73,7 @@ impl Loss {
         if kind == LossKind::Bce && n != 2 {
             return Err(ConfigError::new(
                 "loss.kind",
-                format!("bce is for two classes, the target has {n}; use cross_entropy"),
+                format!("bce is for two classes, but the target has {n}; use cross_entropy"),
             ));
         }
         if let Some(weights) = &class_weights
@@ -81,7 +81,7 @@ impl Loss {
         {
             return Err(ConfigError::new(
                 "loss.class_weights",
-                format!("expected {n} weights, one a class, found {}", weights.len()),
+                format!("expected {n} weights, one per class, found {}", weights.len()),
             ));
         }
         let reduction = Reduction::Sum;
@@ -99,7 +99,7 @@ impl Loss {
                 (op.op(), "cross_entropy", n, LossTarget::Classes)
             }
             LossKind::Bce => {
-                // Of class weights only the ratio matters for one logit.
+                // With one logit, only the ratio of the class weights matters.
                 let ratio = class_weights.map(|w| w[1] / w[0]);
                 let positive_weight = config.pos_weight.or(ratio).map(|w| Arc::from([w]));
                 let op =
@@ -136,7 +136,7 @@ impl Loss {
 
     fn check_settings(config: &LossConfig, kind: LossKind) -> Result<(), ConfigError> {
         let refuse = |key: &str, goes_with: &str| {
-            let message = format!("goes with {goes_with} only; remove it or change loss.kind");
+            let message = format!("applies only to {goes_with}; remove it or change loss.kind");
             Err(ConfigError::new(format!("loss.{key}"), message))
         };
         if config.label_smoothing > 0.0 && !matches!(kind, LossKind::CrossEntropy | LossKind::Bce) {
@@ -159,12 +159,12 @@ impl Loss {
         Ok(())
     }
 
-    /// Its name in reports.
+    /// The name in reports.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The number of the network's outputs: one for each class, or one.
+    /// The number of network outputs: one per class, or one.
     pub fn outputs(&self) -> usize {
         self.outputs
     }
@@ -174,7 +174,7 @@ impl Loss {
         self.target
     }
 
-    /// The width of a row of target probabilities: one a class, or one for a single logit.
+    /// The width of a row of target probabilities: one per class, or one for a single logit.
     pub fn classes(&self) -> usize {
         if self.outputs == 1 { 1 } else { self.classes }
     }
@@ -182,7 +182,7 @@ impl Loss {
     /// The sum of the losses of all rows, and the count.
     ///
     /// # Errors
-    /// The shapes do not fit, or a target is outside of its domain.
+    /// If shapes do not match, or a target is out of range.
     pub fn apply(
         &self,
         graph: &mut Graph,
@@ -204,7 +204,7 @@ impl Loss {
     }
 }
 
-/// The losses of numbers, for a message.
+/// The losses for numbers, in a message.
 fn regression_names() -> String {
     let names: Vec<&str> = RegressionLoss::ALL.iter().map(|loss| loss.name()).collect();
     match names.as_slice() {

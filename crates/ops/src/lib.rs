@@ -1,4 +1,4 @@
-//! The operations: one folder each, with the forward pass beside the backward pass.
+//! The operations, in folders by family; the forward pass of each stands beside its backward pass.
 //!
 //! Every operation is an [`Op`](ff_graph::Op). The [`registry`] lists them with the
 //! [`Case`](ff_graph::Case)s that check them.

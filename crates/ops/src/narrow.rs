@@ -1,20 +1,20 @@
-//! Rows of few values, several at a time: a row of ten classes would leave most of a register's
-//! lanes and all of its latency unused.
+//! Narrow rows, several at a time: a row of ten classes alone would leave lanes of a register empty
+//! and its latency exposed.
 
 use ff_kernels::Float;
 use std::ops::Range;
 
-/// The most values of a narrow row: a register of f32 with AVX-512.
+/// The maximum width of a narrow row: a register of f32 with AVX-512.
 pub(crate) const NARROW: usize = 16;
-/// The most rows of a block.
+/// The maximum number of rows of a block.
 pub(crate) const ROWS: usize = 16;
-/// Room for a whole register that starts at the last row.
+/// Room for a whole register from the last row on.
 const SPACE: usize = ROWS * NARROW + NARROW;
 
-/// One number for each row of a block.
+/// One number per row of a block.
 pub(crate) type PerRow<T> = [T; ROWS];
 
-/// Up to [`ROWS`] rows of up to [`NARROW`] values, side by side as in memory.
+/// Up to [`ROWS`] rows of up to [`NARROW`] values, contiguous as in memory.
 pub(crate) struct Narrow<T> {
     values: [T; SPACE],
     rows: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Narrow<T> {
 }
 
 impl<T: Float> Narrow<T> {
-    /// These rows of a matrix.
+    /// Copies rows of a matrix.
     #[inline(always)]
     pub(crate) fn new(x: &[T], rows: Range<usize>, width: usize) -> Self {
         let mut values = [T::ZERO; SPACE];
@@ -31,7 +31,7 @@ impl<T: Float> Narrow<T> {
         Self { values, rows: rows.len(), width }
     }
 
-    /// A row, with another value behind its end.
+    /// A row, followed by one more value.
     #[inline(always)]
     fn row(&self, r: usize, behind: T) -> [T; NARROW] {
         let mut row = [behind; NARROW];
@@ -42,7 +42,7 @@ impl<T: Float> Narrow<T> {
         row
     }
 
-    /// The greatest value of each row, NaN left out.
+    /// The greatest value of each row, NaN ignored.
     #[inline(always)]
     pub(crate) fn greatest(&self) -> PerRow<T> {
         let mut all = [T::NEG_INFINITY; ROWS];
@@ -82,13 +82,13 @@ impl<T: Float> Narrow<T> {
         all
     }
 
-    /// Makes all values of a row 0.
+    /// Zeroes a row.
     #[inline(always)]
     pub(crate) fn clear(&mut self, r: usize) {
         self.values[r * self.width..][..self.width].fill(T::ZERO);
     }
 
-    /// Replaces each value x by f(x, its row's number).
+    /// Replaces each value x by f(x, number of its row).
     #[inline(always)]
     pub(crate) fn combine(&mut self, numbers: &PerRow<T>, f: impl Fn(T, T) -> T) {
         let (whole, spread) = (self.whole(), self.spread(numbers));
@@ -107,10 +107,10 @@ impl<T: Float> Narrow<T> {
         }
     }
 
-    /// Each row's number at each of its values.
+    /// The number of each row, repeated for each of its values.
     #[inline(always)]
     fn spread(&self, numbers: &PerRow<T>) -> [T; SPACE] {
-        // Each number is written for a whole register; that of the next row overwrites the excess.
+        // Each number fills a whole register; the next row overwrites the excess.
         let mut spread = [T::ZERO; SPACE];
         for r in 0..self.rows {
             for value in &mut spread[r * self.width..][..NARROW] {
@@ -129,13 +129,13 @@ impl<T: Float> Narrow<T> {
         }
     }
 
-    /// How many values there are, rounded up to whole registers.
+    /// The number of values, rounded up to whole registers.
     #[inline(always)]
     fn whole(&self) -> usize {
         (self.rows * self.width).next_multiple_of(NARROW).min(SPACE)
     }
 
-    /// Writes the rows, or adds them.
+    /// Writes the rows to a slice, or adds them.
     #[inline(always)]
     pub(crate) fn put(&self, out: &mut [T], accumulate: bool) {
         let values = &self.values[..self.rows * self.width];

@@ -2,7 +2,7 @@ use crate::RegressionLoss::{Huber, Mae, Mse};
 use crate::loss::regression;
 use ff_graph::Case;
 
-/// An operation and the cases that check it.
+/// An operation and its cases.
 ///
 /// ```
 /// let entry = ff_ops::registry().iter().find(|entry| entry.name == "softmax").unwrap();
@@ -16,8 +16,8 @@ pub struct Entry {
     pub cases: fn() -> Vec<Case>,
 }
 
-/// Every operation. A line here is enough for the gradient check, the parity fixtures, the
-/// comparison of fast and plain paths and `feedforward check` to cover it.
+/// Every operation. A line here includes it in the gradient check, the parity fixtures, the
+/// comparison of fast and plain paths, and `feedforward check`.
 pub fn registry() -> &'static [Entry] {
     &[
         Entry { name: "activation", cases: crate::activation::cases },
@@ -35,7 +35,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "feedforward", cases: crate::linear::feedforward::cases },
         Entry { name: "feedforward_block", cases: crate::linear::feedforward_block::cases },
         Entry { name: "focal", cases: crate::loss::focal::cases },
-        // A small δ, so that both branches are met.
+        // A small δ, so that both branches are taken.
         Entry { name: "huber", cases: || regression::cases(Huber { delta: 0.75 }) },
         Entry { name: "kl_divergence", cases: crate::loss::kl_divergence::cases },
         Entry { name: "layer_norm", cases: crate::norm::layer_norm::cases },

@@ -1,13 +1,13 @@
 //! Tables of element-wise functions: activations and regression losses.
 
-/// Turns rows into an enum, its properties, and a dispatch over each function and its derivative.
+/// Expands rows to an enum, its properties, and a dispatch over each function and its derivative.
 ///
-/// A row is: documentation; variant, with its attribute (default, domain in words and as a
-/// condition) where it has one; name in recipes; the function in PyTorch; columns of the table, as
-/// fields of `$Columns`; the function; its derivative. In both, `T` is the type of the values, and
-/// the attribute is such a value.
+/// A row holds: documentation; the variant, with its attribute (default, domain in words and as a
+/// condition), if any; the name in recipes; the function in PyTorch; the columns of the table, as
+/// fields of `$Columns`; the function; its derivative. In both, `T` is the type of the values and
+/// of the attribute.
 ///
-/// `$d` is a dollar sign, for the macro inside.
+/// `$d` is a dollar sign for the inner macro.
 macro_rules! rows {
     (
         ($d:tt)
@@ -38,17 +38,17 @@ macro_rules! rows {
         }
 
         impl $Enum {
-            /// Every row of the table, with the usual attributes.
+            /// Every row of the table, with default attributes.
             pub const ALL: &[Self] = &[$(Self::$Name $({ $attribute: $default })?),+];
 
-            /// Its name in recipes and tables.
+            /// The name in recipes and tables.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$Name { .. } => $name,)+
                 }
             }
 
-            /// Its equation, with the source.
+            /// The equation, with its source.
             pub fn documentation(self) -> &'static str {
                 match self {
                     $(Self::$Name { .. } => concat!($($doc),+).trim_start(),)+
@@ -62,7 +62,7 @@ macro_rules! rows {
                 }
             }
 
-            /// Name and value of its attribute, where it has one.
+            /// The name and value of the attribute, if any.
             pub const fn attribute(self) -> Option<(&'static str, f64)> {
                 match self {
                     $($(Self::$Name { $attribute } => {
@@ -72,7 +72,7 @@ macro_rules! rows {
                 }
             }
 
-            /// The same function with another value of its attribute, where it has one.
+            /// The same function with another value of its attribute, if any.
             #[must_use]
             pub const fn with_attribute(self, value: f64) -> Self {
                 match self {
@@ -81,10 +81,10 @@ macro_rules! rows {
                 }
             }
 
-            /// Checks the domain of its attribute.
+            /// Checks the domain of the attribute.
             ///
             /// # Errors
-            /// The value is outside it; the message is for a person.
+            /// If the value is outside the domain; the message is for users.
             pub fn validate(self) -> Result<(), String> {
                 let (rule, found) = match self {
                     $($(Self::$Name { $attribute } if !$valid => {
@@ -103,9 +103,9 @@ macro_rules! rows {
             }
         }
 
-        /// Calls `$go(f, df)` with the functions of one row, so that the loop around them is
+        /// Calls `$go(f, df)` with the functions of one row, so that the surrounding loop is
         /// compiled for each. Both are inlined into that loop for each instruction set, and own
-        /// what they capture, so that it stays in registers.
+        /// their captures, so that these stay in registers.
         macro_rules! with_functions {
             ($d row:expr, $d T:ident, $d go:ident) => {
                 match $d row {

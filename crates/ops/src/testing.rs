@@ -5,7 +5,7 @@ use ff_kernels::Float;
 use ff_tensor::{DType, Device, Element, Tensor};
 use std::sync::Arc;
 
-/// An operation that has run forward, with all its outputs.
+/// An operation after its forward pass, with all outputs.
 pub(crate) struct Run {
     graph: Graph,
     inputs: Vec<Value>,
@@ -13,7 +13,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Runs it in training mode, with gradients of all float inputs, in memory that was NaN before.
+    /// Runs an operation in training mode, with gradients of all float inputs, in memory filled
+    /// with NaN.
     pub(crate) fn new(op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Self> {
         Self::in_mode(Mode::Train, op, inputs)
     }
@@ -33,7 +34,7 @@ impl Run {
         self.outputs[i].slice::<T>().unwrap().to_vec()
     }
 
-    /// The gradients of all float inputs from that of output 0.
+    /// The gradients of all float inputs from the gradient of output 0.
     pub(crate) fn backward<T: Float>(self, dy: &[T]) -> Vec<Vec<T>> {
         self.try_backward(dy).unwrap()
     }

@@ -1,5 +1,5 @@
-//! A document against its schema: every unknown key, wrong type and unknown word, with the nearest
-//! valid name.
+//! A document against its schema: reports every unknown key, wrong type and unknown word, with the
+//! nearest valid name.
 
 use serde_json::{Map, Value as Json};
 
@@ -7,11 +7,11 @@ use crate::document::{Document, Node, Place, Table, Value};
 use crate::expect::{Definitions, Expected, one_of};
 use crate::{Problem, RecipeError, nearest};
 
-/// Checks a document; repairs what shells are known to break on the command line (lost quotes, a
-/// list of one).
+/// Checks a document, and repairs what shells are known to change on the command line (lost quotes,
+/// one-item lists).
 ///
 /// # Errors
-/// Everything that the schema does not allow.
+/// All violations of the schema.
 pub(crate) fn check(
     document: &mut Document,
     schema: &Json,
@@ -23,7 +23,7 @@ pub(crate) fn check(
     RecipeError::check(checker.problems)
 }
 
-/// Every key of the schema that is not in a table with free names, as dotted paths.
+/// Every key of the schema outside tables with free names, as dotted paths.
 pub fn keys(schema: &Json) -> Vec<String> {
     let definitions = Definitions(schema.get("$defs").and_then(Json::as_object));
     let mut keys = Vec::new();
@@ -107,7 +107,7 @@ impl<'s> Checker<'s> {
         place: &Place,
         path: &str,
     ) {
-        // Of several tables the one with the most of these keys is meant.
+        // Of several tables, the one with the most of these keys is assumed.
         let score = |s: &&&Map<String, Json>| {
             properties(s).filter(|(name, _)| table.contains_key(name.as_str())).count()
         };
@@ -138,7 +138,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Where the key may have been meant to stand, or what may stand here.
+    /// A suggestion: the likely key, its likely place, or the keys allowed here.
     fn unknown_key(&self, name: &str, names: &[&str], path: &str) -> String {
         if let Some(near) = nearest(name, names) {
             return format!("did you mean `{near}`?");
@@ -165,7 +165,7 @@ impl<'s> Checker<'s> {
             Value::Integer(v) if expected.integer.is_some() => format!("{v}"),
             Value::Integer(v) => format!("the number {v}"),
             Value::Float(v) => format!("the number {v}"),
-            Value::Text(v) => format!("the text \"{v}\""),
+            Value::Text(v) => format!("the string \"{v}\""),
             Value::Date(v) => format!("the date {v}"),
             Value::List(_) => "a list".into(),
             Value::Table(_) => "a table".into(),
@@ -192,7 +192,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// What to write instead, where that is plain.
+/// The replacement to suggest, if obvious.
 fn help_with(expected: &Expected<'_>, node: &Node, schema: &Json) -> Option<String> {
     let written = node.place.text();
     let example = schema.get("default").filter(|d| d.as_array().is_some_and(|d| !d.is_empty()));
@@ -220,8 +220,8 @@ fn help_with(expected: &Expected<'_>, node: &Node, schema: &Json) -> Option<Stri
     }
 }
 
-/// Undoes what a shell did to a value of the command line: `positive=1` for a text, `hidden=64` for
-/// a list of one, `epochs=1e3` for a whole number.
+/// Undoes a shell's changes to a value of the command line: `positive=1` for a string, `hidden=64`
+/// for a one-item list, `epochs=1e3` for a whole number.
 fn repair(expected: &Expected<'_>, node: &mut Node) {
     let written = node.place.text().to_owned();
     let scalar = !matches!(node.value, Value::List(_) | Value::Table(_));

@@ -1,4 +1,4 @@
-//! A TOML text as a tree; every key and value knows where it was written.
+//! A TOML document as a tree, with the position of every key and value.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{Problem, RecipeError, SET, Source};
 
-/// Where a key or a value was written.
+/// The position of a key or a value in its text.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) source: Arc<Source>,
@@ -20,7 +20,7 @@ impl Place {
         Problem::new(message).at(&self.source, Some(self.span.clone()))
     }
 
-    /// Whether it was written on the command line, where quotes are often lost to the shell.
+    /// Whether it is from the command line, where shells often remove quotes.
     pub(crate) fn is_set(&self) -> bool {
         self.source.name == SET
     }
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) place: Place,
@@ -48,10 +48,10 @@ pub(crate) enum Value {
     Table(Table),
 }
 
-/// Keys in alphabetic order, each with the place of the key itself.
+/// Keys in alphabetical order, each with its own position.
 pub(crate) type Table = BTreeMap<String, (Place, Node)>;
 
-/// The tree of a recipe with the overrides of the command line put in.
+/// The tree of a recipe, with the overrides of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) source: Arc<Source>,
@@ -59,7 +59,7 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Reads TOML.
+    /// Parses TOML.
     pub(crate) fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
         let source = Arc::new(Source::new(origin, text));
         let (table, errors) = DeTable::parse_recoverable(text);
@@ -69,7 +69,7 @@ impl Document {
         Ok(Self { source, root })
     }
 
-    /// Puts one `key=value` of the command line in; `key=` takes the key away.
+    /// Applies one `key=value` of the command line; `key=` removes the key.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), RecipeError> {
         let source = Arc::new(Source::new(SET, text));
         let whole = Place { source: Arc::clone(&source), span: 0..text.len() };
@@ -90,15 +90,14 @@ impl Document {
         put(&mut self.root, &keys, value, &source)
     }
 
-    /// The value of a dotted key such as `optimizer.groups[0].match`, or of the nearest table
-    /// around it.
+    /// The value of a dotted key such as `optimizer.groups[0].match`, or of the nearest enclosing
+    /// table.
     pub(crate) fn find(&self, key: &str) -> (Option<&Node>, bool) {
         let mut node = &self.root;
         let mut found = None;
         for part in split_key(key).unwrap_or_default() {
             let Value::Table(table) = &node.value else { return (found, false) };
-            // A name may have brackets of its own; only where it is not there do they number a
-            // list's items.
+            // Names may contain brackets; only if no such name exists do they index a list.
             let (name, indices) = match part.name.split_once('[') {
                 Some(split) if !table.contains_key(&part.name) => split,
                 _ => (part.name.as_str(), ""),
@@ -137,7 +136,7 @@ fn to_toml(node: &Node) -> toml::Value {
 
 fn syntax(error: &toml::de::Error, source: &Arc<Source>, shift: usize) -> Problem {
     let span = error.span().map(|span| span.start + shift..span.end + shift);
-    Problem::new(format!("this is not TOML: {}", error.message())).at(source, span)
+    Problem::new(format!("invalid TOML: {}", error.message())).at(source, span)
 }
 
 fn tree_of_table(
@@ -189,7 +188,7 @@ struct KeyPart {
     span: Range<usize>,
 }
 
-/// The place of the `=` that ends the key: the first one outside of quotes.
+/// The position of the `=` that ends the key: the first one outside quotes.
 fn equals_sign(text: &str) -> Option<usize> {
     let mut quote = None;
     text.char_indices().find_map(|(i, c)| {
@@ -203,7 +202,7 @@ fn equals_sign(text: &str) -> Option<usize> {
     })
 }
 
-/// The parts of a dotted key; names in quotes may hold dots, those without may hold anything else.
+/// The parts of a dotted key; quoted names may contain dots, unquoted ones anything else.
 fn split_key(text: &str) -> Result<Vec<KeyPart>, Range<usize>> {
     let mut parts = Vec::new();
     let mut start = 0;
@@ -235,7 +234,7 @@ fn split_key(text: &str) -> Result<Vec<KeyPart>, Range<usize>> {
     Ok(parts)
 }
 
-/// The value of a `--set`: TOML, or a bare word, which is text; `None` where there is nothing.
+/// The value of a `--set`: TOML, or a bare word, which is a string; `None` if empty.
 fn set_value(source: &Arc<Source>, start: usize) -> Result<Option<Node>, RecipeError> {
     let raw = &source.text[start..];
     let text = raw.trim();
@@ -247,7 +246,7 @@ fn set_value(source: &Arc<Source>, start: usize) -> Result<Option<Node>, RecipeE
         Ok(value) => tree_of(value.get_ref(), 0..text.len(), source, at).map(Some),
         Err(error) if text.starts_with(['[', '{', '"', '\'']) => {
             let problem = syntax(&error, source, at);
-            Err(RecipeError::new(problem.help("texts inside of a list or a table need quotes")))
+            Err(RecipeError::new(problem.help("strings inside lists and tables need quotes")))
         }
         Err(_) => Ok(Some(Node {
             place: Place { source: Arc::clone(source), span: at..at + text.len() },
@@ -270,8 +269,8 @@ fn put(
             let parent = names.join(".");
             return Err(RecipeError::new(
                 place(&part.span)
-                    .problem(format!("`{parent}` holds a value and no table of keys"))
-                    .help(format!("set all of it: --set '{parent}={{ {} = … }}'", part.name)),
+                    .problem(format!("`{parent}` is a value, not a table of keys"))
+                    .help(format!("set the whole table: --set '{parent}={{ {} = … }}'", part.name)),
             ));
         };
         if i + 1 == keys.len() {
@@ -338,8 +337,8 @@ mod tests {
             ("=5", "this is not a key"),
             ("a..b=5", "this is not a key"),
             ("a.\"b=5", "expected key=value"),
-            ("a=[1, 2", "this is not TOML"),
-            ("x.y=1", "`x` holds a value and no table"),
+            ("a=[1, 2", "invalid TOML"),
+            ("x.y=1", "`x` is a value, not a table"),
         ] {
             let error = with_sets("x = 1", &[set]).unwrap_err().to_string();
             assert!(error.contains(message), "{set}: {error}");

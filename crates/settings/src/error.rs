@@ -1,4 +1,4 @@
-/// A value outside its range: the key, and what is allowed.
+/// A value outside its range: the key and the allowed values.
 ///
 /// ```
 /// let error = ff_settings::ConfigError::new("model.dropout", "must be less than 1, found 1.5");
@@ -10,17 +10,17 @@ pub struct ConfigError {
     /// The key, from the root of the settings or of the table that was checked, such as `betas` or
     /// `groups[0].match`.
     pub key: String,
-    /// What was found, what is allowed and what to do.
+    /// The value found, the values allowed and the remedy.
     pub message: String,
 }
 
 impl ConfigError {
-    /// A key and what is wrong with its value.
+    /// An error in the value of a key.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), message: message.into() }
     }
 
-    /// The same error with its key inside a table.
+    /// The same error, with its key inside a table.
     pub fn inside(mut self, table: &str) -> Self {
         self.key = format!("{table}.{}", self.key);
         self

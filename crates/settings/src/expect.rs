@@ -1,8 +1,9 @@
-//! What a JSON schema allows in one place, gathered from its references and alternatives.
+//! The values that a JSON schema allows in one place, collected from its references and
+//! alternatives.
 
 use serde_json::{Map, Value as Json};
 
-/// What a value may be; what is `None`, `false` or empty may not be.
+/// The allowed kinds of a value; kinds that are `None`, `false` or empty are not allowed.
 #[derive(Debug, Default)]
 pub(crate) struct Expected<'s> {
     pub(crate) anything: bool,
@@ -12,20 +13,20 @@ pub(crate) struct Expected<'s> {
     pub(crate) number: bool,
     pub(crate) text: bool,
     pub(crate) character: bool,
-    /// Texts that stand for themselves, in the schema's order.
+    /// The allowed words, in the order of the schema.
     pub(crate) words: Vec<&'s str>,
     /// The schema of an array.
     pub(crate) list: Option<&'s Map<String, Json>>,
-    /// The schemas of objects; several where a key tells which one is meant.
+    /// The schemas of objects; several if a key distinguishes them.
     pub(crate) tables: Vec<&'s Map<String, Json>>,
 }
 
-/// Definitions that `$ref` points to.
+/// The targets of `$ref`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Definitions<'s>(pub(crate) Option<&'s Map<String, Json>>);
 
 impl<'s> Definitions<'s> {
-    /// Gathers what a schema allows.
+    /// Collects the values that a schema allows.
     pub(crate) fn expected(self, schema: &'s Json) -> Expected<'s> {
         let mut expected = Expected::default();
         self.gather(schema, &mut expected, 0);
@@ -33,7 +34,7 @@ impl<'s> Definitions<'s> {
     }
 
     fn gather(self, schema: &'s Json, to: &mut Expected<'s>, depth: usize) {
-        // References of a schema made from types are never circular without a table between.
+        // References in schemas of types are never circular without a table in between.
         let Some(schema) = schema.as_object().filter(|s| !s.is_empty() && depth < 16) else {
             to.anything = true;
             return;
@@ -82,12 +83,12 @@ impl<'s> Definitions<'s> {
 }
 
 impl Expected<'_> {
-    /// Whether any text, or some, may stand here.
+    /// Whether some string is allowed.
     pub(crate) fn takes_text(&self) -> bool {
         self.text || self.character || !self.words.is_empty()
     }
 
-    /// What is expected, as a part of a sentence.
+    /// The expected values, as part of a sentence.
     pub(crate) fn describe(&self, definitions: Definitions<'_>) -> String {
         let mut parts: Vec<String> = Vec::new();
         if self.boolean {
@@ -102,7 +103,7 @@ impl Expected<'_> {
             parts.push("a number".into());
         }
         if self.text {
-            parts.push("a text".into());
+            parts.push("a string".into());
         }
         if self.character {
             parts.push("one character".into());
@@ -116,7 +117,7 @@ impl Expected<'_> {
             parts.push(match items {
                 Some(items) if items.integer.is_some() => "a list of whole numbers".into(),
                 Some(items) if items.number => "a list of numbers".into(),
-                Some(items) if items.text => "a list of texts".into(),
+                Some(items) if items.text => "a list of strings".into(),
                 Some(items) if !items.tables.is_empty() => "a list of tables".into(),
                 _ => "a list".into(),
             });

@@ -23,13 +23,13 @@ use crate::{ConfigError, Problem, RecipeError, check, nearest, write};
 /// assert_eq!(error.to_string(), "a.toml:1:8: `rate`: must be at least 0, found -1");
 /// ```
 pub trait Settings: Serialize + DeserializeOwned + JsonSchema {
-    /// The first line of a written file, without its comment sign.
+    /// The first line of a written file, without the comment sign.
     const TITLE: &str = "Settings";
 
-    /// Names that other programs give to keys, each with the dotted key here.
+    /// Names of keys in other programs, each with the dotted key here.
     const SYNONYMS: &[(&str, &str)] = &[];
 
-    /// The first value of each table that lies outside its range, keys from the root.
+    /// The first value outside its range of each table, with keys from the root.
     fn out_of_range(&self) -> Vec<ConfigError>;
 }
 
@@ -37,7 +37,7 @@ pub trait Settings: Serialize + DeserializeOwned + JsonSchema {
 /// names the text in messages.
 ///
 /// # Errors
-/// Every mistake of the text and the overrides.
+/// All mistakes in the text and the overrides.
 pub fn parse<S: Settings>(text: &str, origin: &str, sets: &[String]) -> Result<S, RecipeError> {
     let mut document = Document::parse(text, origin)?;
     sets.iter().try_for_each(|set| document.set(set))?;
@@ -53,8 +53,7 @@ pub fn parse<S: Settings>(text: &str, origin: &str, sets: &[String]) -> Result<S
 
 /// Settings as TOML with a comment on every key.
 pub fn to_toml<S: Settings>(settings: &S) -> String {
-    // Only numbers above 2⁶³ cannot be serialised; no TOML file could have held them in the first
-    // place.
+    // Only numbers above 2⁶³ cannot be serialised, and no TOML file can contain them.
     let table = toml::Table::try_from(settings).unwrap_or_default();
     write::write(&table, &schema::<S>(), S::TITLE)
 }
@@ -66,7 +65,7 @@ pub fn schema<S: JsonSchema>() -> Json {
     schema
 }
 
-/// Strips descriptions of what documentation has beside sentences: examples in Rust, line breaks.
+/// Strips Rust examples and line breaks from descriptions.
 pub fn plain_descriptions(json: &mut Json) {
     match json {
         Json::Object(map) => {
@@ -85,10 +84,10 @@ pub fn plain_descriptions(json: &mut Json) {
     }
 }
 
-/// The text of a recipe file.
+/// Reads a recipe file.
 ///
 /// # Errors
-/// The file cannot be read; the message suggests a file with a similar name.
+/// If the file cannot be read; the message suggests a file with a similar name.
 pub fn read_text(path: &Path) -> Result<String, RecipeError> {
     std::fs::read_to_string(path).map_err(|error| {
         let problem = Problem::new(format!("cannot read the recipe `{}`: {error}", path.display()));
@@ -101,8 +100,7 @@ pub fn read_text(path: &Path) -> Result<String, RecipeError> {
     })
 }
 
-/// Resolves a relative path that does not exist in the current folder against `folder`, where it
-/// exists there.
+/// Resolves a relative path against `folder` if it exists there and not in the current folder.
 pub fn find_beside(path: &mut PathBuf, folder: &Path) {
     if path.is_relative() && path.as_os_str() != "-" && !path.exists() {
         let beside = folder.join(&path);
@@ -115,7 +113,7 @@ pub fn find_beside(path: &mut PathBuf, folder: &Path) {
 /// Checks the name of a folder.
 ///
 /// # Errors
-/// The name is empty, or a path.
+/// If the name is empty or a path.
 pub fn check_folder_name(key: &str, name: &str) -> Result<(), ConfigError> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\\', '\0']) {
         let message = format!("\"{name}\" cannot name a folder: use letters, digits, - and _");
@@ -124,7 +122,7 @@ pub fn check_folder_name(key: &str, name: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A value outside its range, at the place where it was written.
+/// A value outside its range, at its position in the text.
 fn placed(document: &Document, error: ConfigError) -> Problem {
     let key = error.key.clone();
     let problem = Problem::from(error);
@@ -138,12 +136,12 @@ fn placed(document: &Document, error: ConfigError) -> Problem {
             let place = if table.is_empty() { String::new() } else { format!(" in [{table}]") };
             problem
                 .at(&document.source, None)
-                .help(format!("`{name}` is not given{place}: write it there, or --set {key}=…"))
+                .help(format!("`{name}` is missing{place}: add it there, or pass --set {key}=…"))
         }
     }
 }
 
-/// The recipe in the same folder with the nearest name.
+/// The recipe with the most similar name in the same folder.
 fn near_file(path: &Path) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).ok()?;

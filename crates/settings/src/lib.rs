@@ -1,9 +1,9 @@
-//! Settings files of TOML, read with care and written with comments.
+//! TOML settings files: strict reading, writing with comments.
 //!
 //! [`parse`] checks a file and the overrides of the command line against the JSON schema of a type,
-//! then against the ranges of its values. It reports every mistake at once, each with file, line,
-//! column and the nearest valid name. The crate knows nothing of networks or data: whoever defines
-//! settings implements [`Settings`].
+//! then against the ranges of its values. It reports all mistakes at once, each with file, line,
+//! column and the nearest valid name. The crate is independent of networks and data: types of
+//! settings implement [`Settings`].
 #![forbid(unsafe_code)]
 
 mod check;
@@ -27,5 +27,5 @@ pub use problem::{Problem, RecipeError, Source};
 pub use range::Range;
 pub use shell::shell_word;
 
-/// The name of an override where a file has its path.
+/// The name of an override, in place of a file's path.
 const SET: &str = "--set";

@@ -1,12 +1,12 @@
 //! "Did you mean …?"
 
-/// Similarity from which a name alone is worth a suggestion.
+/// The minimum similarity of a single suggestion.
 const NEAREST: f64 = 0.75;
 
-/// Similarity from which a name is worth a place among several.
+/// The minimum similarity of one of several suggestions.
 const SIMILAR: f64 = 0.6;
 
-/// The name most like `name`, if one is close.
+/// The name most similar to `name`, if close.
 ///
 /// ```
 /// assert_eq!(ff_settings::nearest("epohcs", &["steps", "epochs"]), Some("epochs"));
@@ -16,7 +16,7 @@ pub fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     ranked(name, names.iter().copied(), NEAREST).first().copied()
 }
 
-/// Up to three names like `name`, the most similar first.
+/// Up to three names similar to `name`, the most similar first.
 ///
 /// ```
 /// let columns = ["SalePrice", "LotArea", "PoolArea"];
@@ -26,7 +26,7 @@ pub fn similar<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<
     ranked(name, names, SIMILAR).into_iter().take(3).map(str::to_owned).collect()
 }
 
-/// The end of a message that suggests the name nearest to `name`; empty where none is close.
+/// The end of a message that suggests the name nearest to `name`; empty if none is close.
 ///
 /// ```
 /// assert_eq!(ff_settings::did_you_mean("lama", &["gpt2", "llama"]), "; did you mean \"llama\"?");
@@ -48,7 +48,7 @@ fn similarity(wanted: &str, candidate: &str) -> f64 {
     let contained = !wanted.is_empty()
         && !candidate.is_empty()
         && (candidate.contains(wanted) || wanted.contains(candidate));
-    // Jaro-Winkler rewards a common beginning, which people rarely get wrong: `weight-decays`,
+    // Jaro-Winkler rewards a common beginning, which is rarely mistyped: `weight-decays`,
     // `lr_rate`.
     strsim::normalized_damerau_levenshtein(wanted, candidate)
         .max(strsim::jaro_winkler(wanted, candidate) - 0.1)

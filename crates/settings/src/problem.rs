@@ -1,4 +1,4 @@
-//! What can be wrong with a recipe, each with its place.
+//! Problems of recipes, with their positions.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ConfigError;
 
-/// Where a part of a recipe was written: a file, or one `--set`.
+/// The text of a part of a recipe: a file, or one `--set`.
 ///
 /// ```
 /// let source = ff_settings::Source::new("recipe.toml", "[train]\nepochs = 0\n");
@@ -26,7 +26,7 @@ impl Source {
         Self { name: name.into(), text: text.into() }
     }
 
-    /// The line and the column, in characters and from 1, of a byte of the text.
+    /// The line and column, in characters from 1, of a byte of the text.
     pub fn line_column(&self, byte: usize) -> (usize, usize) {
         let mut end = byte.min(self.text.len());
         while !self.text.is_char_boundary(end) {
@@ -39,7 +39,7 @@ impl Source {
     }
 }
 
-/// One thing that is wrong with a recipe.
+/// A problem of a recipe.
 ///
 /// ```
 /// use ff_settings::{Problem, Source};
@@ -49,38 +49,37 @@ impl Source {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key from the recipe's root, where it is about one.
+    /// The key, from the root of the recipe, if any.
     pub key: Option<String>,
-    /// What was found and what was expected.
+    /// The finding and the expectation.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub help: Option<String>,
-    /// The text it is in.
+    /// The text at fault.
     pub source: Option<Arc<Source>>,
-    /// The bytes of the text that are wrong; `None` where the text does not say it, as with a
-    /// default value.
+    /// The bytes of the text at fault; `None` if it is not in the text, such as a default value.
     pub span: Option<Range<usize>>,
 }
 
 impl Problem {
-    /// A mistake with no place yet.
+    /// A problem without a position.
     pub fn new(message: impl Into<String>) -> Self {
         Self { key: None, message: message.into(), help: None, source: None, span: None }
     }
 
-    /// Names the key.
+    /// Adds the key.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Says what to do.
+    /// Adds the remedy.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Says where it is.
+    /// Adds the position.
     pub fn at(mut self, source: &Arc<Source>, span: Option<Range<usize>>) -> Self {
         let length = source.text.len();
         self.span = span.map(|span| span.start.min(length)..span.end.clamp(span.start, length));
@@ -88,7 +87,7 @@ impl Problem {
         self
     }
 
-    /// The line and the column of its place, from 1.
+    /// The line and column of the position, from 1.
     pub fn line_column(&self) -> Option<(usize, usize)> {
         Some(self.source.as_ref()?.line_column(self.span.as_ref()?.start))
     }
@@ -104,7 +103,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(source) = &self.source {
             match self.line_column() {
-                // The name of a `--set` is followed by what was set: a column alone would say
+                // The name of a `--set` is followed by its text, since a column alone would say
                 // little.
                 Some(_) if source.name == crate::SET => write!(f, "--set {}: ", source.text)?,
                 Some((line, column)) => write!(f, "{}:{line}:{column}: ", source.name)?,
@@ -115,7 +114,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A recipe that cannot be used, with everything that is wrong with it.
+/// All problems of an invalid recipe.
 ///
 /// ```
 /// use ff_settings::{Problem, RecipeError};
@@ -128,15 +127,15 @@ pub struct RecipeError {
 }
 
 impl RecipeError {
-    /// One mistake.
+    /// A single problem.
     pub fn new(first: Problem) -> Self {
         Self { problems: vec![first] }
     }
 
-    /// `Ok` without problems; else all of them, in the order of the text.
+    /// `Ok` without problems; otherwise all of them, in the order of the text.
     ///
     /// # Errors
-    /// There are problems.
+    /// If there are problems.
     pub fn check(mut problems: Vec<Problem>) -> Result<(), Self> {
         if problems.is_empty() {
             return Ok(());
@@ -145,7 +144,7 @@ impl RecipeError {
         Err(Self { problems })
     }
 
-    /// What is wrong; at least one.
+    /// The problems; at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }

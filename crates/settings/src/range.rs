@@ -1,6 +1,6 @@
 use crate::ConfigError;
 
-/// The numbers that a setting allows; never NaN or an infinity.
+/// The allowed numbers of a setting; never NaN or infinite.
 ///
 /// ```
 /// use ff_settings::Range;
@@ -23,10 +23,10 @@ pub enum Range {
 }
 
 impl Range {
-    /// Checks a value that may be absent.
+    /// Checks an optional value.
     ///
     /// # Errors
-    /// The value lies outside the range.
+    /// If the value lies outside the range.
     pub fn check(self, key: &str, value: impl Into<Option<f64>>) -> Result<(), ConfigError> {
         let Some(value) = value.into() else { return Ok(()) };
         let (fits, expected) = match self {

@@ -1,5 +1,5 @@
-/// A word as a POSIX shell reads it back: bare where possible, else quoted; control characters in
-/// the `$'…'` of bash and zsh.
+/// A word quoted for a POSIX shell: bare if possible; control characters in the `$'…'` of bash and
+/// zsh.
 ///
 /// ```
 /// use ff_settings::shell_word;

@@ -1,4 +1,4 @@
-//! Settings as TOML with a comment on every key.
+//! Writes settings as TOML, with a comment on every key.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use serde_json::Value as Json;
 
 use crate::expect::Definitions;
 
-/// Comments start at this column where the value leaves room.
+/// The column of comments, if the value leaves room.
 const COMMENT_COLUMN: usize = 32;
 
-/// Lines are at most this long; a longer comment stands above its key.
+/// The maximum length of lines; a longer comment precedes its key.
 const WIDTH: usize = 110;
 
 /// Writes tables with the descriptions of the schema.
@@ -79,8 +79,7 @@ impl<'s> Writer<'s> {
 }
 
 impl<'s> Writer<'s> {
-    /// The description of a key, and the words it may have where the description does not list
-    /// them.
+    /// The description of a key, followed by its allowed words unless the description lists them.
     fn comment_on(&self, schema: &'s Json) -> String {
         let description = description(schema);
         let words = self.definitions.expected(schema).words;
@@ -92,8 +91,8 @@ impl<'s> Writer<'s> {
     }
 }
 
-/// Whether a value gets a header of its own: tables with named keys, and lists of tables; a choice
-/// between a table and something else stays on one line.
+/// Whether a value gets a header: tables with named keys and lists of tables do; a choice between a
+/// table and another value stays on one line.
 fn is_section(value: &toml::Value, writer: &Writer<'_>, schema: &Json) -> bool {
     match value {
         toml::Value::Table(_) => {
@@ -136,7 +135,7 @@ fn comment(words: &str, text: &mut String) {
     let _ = writeln!(text, "{line}");
 }
 
-/// What the schema says about a key.
+/// The schema of a key.
 fn description(schema: &Json) -> &str {
     let text = schema.get("description").and_then(Json::as_str).unwrap_or_default();
     text.strip_suffix('.').unwrap_or(text)
@@ -156,7 +155,7 @@ fn inline(value: &toml::Value) -> String {
                 .collect();
             format!("{{ {} }}", items.join(", "))
         }
-        // Numbers as people write them: 0.001 and 1e-8, never 0.00000001.
+        // Numbers in the usual notation: 0.001 and 1e-8, never 0.00000001.
         toml::Value::Float(v) if v.is_finite() && *v != 0.0 && !(1e-4..1e9).contains(&v.abs()) => {
             format!("{v:e}")
         }

@@ -68,7 +68,7 @@ impl FromStr for Isa {
             "avx512" => Ok(Isa::Avx512),
             "amx" => Ok(Isa::Amx),
             other => Err(Error::Device(format!(
-                "unknown instruction set `{other}`; known are plain, avx2, avx512, amx"
+                "unknown instruction set `{other}`; expected plain, avx2, avx512 or amx"
             ))),
         }
     }
@@ -154,7 +154,7 @@ impl CpuDevice {
 fn kernels(asked: Option<Isa>, best: Isa) -> Result<Isa> {
     match asked {
         Some(isa) if isa > best => {
-            Err(Error::Device(format!("this processor lacks {isa}; the best it has is {best}")))
+            Err(Error::Device(format!("this CPU lacks {isa}; its best instruction set is {best}")))
         }
         asked => Ok(asked.unwrap_or(best)),
     }
@@ -210,6 +210,9 @@ mod tests {
         assert_eq!(kernels(None, Isa::Avx2), Ok(Isa::Avx2));
         assert_eq!(kernels(Some(Isa::Plain), Isa::Avx2), Ok(Isa::Plain));
         let error = kernels(Some(Isa::Avx512), Isa::Avx2).unwrap_err().to_string();
-        assert!(error.contains("this processor lacks avx512; the best it has is avx2"), "{error}");
+        assert!(
+            error.contains("this CPU lacks avx512; its best instruction set is avx2"),
+            "{error}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A failure of a check: case, check, position, expected and found value.
+/// The failure of a check: case, check, position, expected and found value.
 ///
 /// ```
 /// use ff_testkit::Failure;
@@ -22,43 +22,43 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
-    /// A number is another than it should be.
+    /// A number differs from the expected one.
     #[error(
         "{case}: {check}: {tensor} at {index:?}: expected {expected}, found {found} (error \
          {error:.1e}, allowed {tolerance:.1e})"
     )]
     Value {
-        /// The case's name.
+        /// The name of the case.
         case: String,
         /// The check.
         check: &'static str,
-        /// Which tensor.
+        /// The tensor.
         tensor: String,
-        /// Where in it.
+        /// The position in the tensor.
         index: Vec<usize>,
         /// The expected value.
         expected: f64,
         /// The value found.
         found: f64,
-        /// How far apart they are, by the check's measure.
+        /// The error, by the measure of the check.
         error: f64,
-        /// How far apart they may be.
+        /// The allowed error.
         tolerance: f64,
     },
-    /// The engine refused to run the case.
+    /// The engine failed to run the case.
     #[error("{case}: {check}: {source}")]
     Engine {
-        /// The case's name.
+        /// The name of the case.
         case: String,
         /// The check.
         check: &'static str,
         /// The error.
         source: ff_graph::Error,
     },
-    /// A promise that is not about one number was broken.
+    /// A violated promise about more than one number.
     #[error("{case}: {check}: {message}")]
     Promise {
-        /// The case's name.
+        /// The name of the case.
         case: String,
         /// The check.
         check: &'static str,
@@ -67,7 +67,7 @@ pub enum Failure {
     },
 }
 
-/// The outcome of a check: how close the numbers came, and everything that was wrong.
+/// The outcome of a check: the largest error and all failures.
 ///
 /// ```
 /// let case = &(ff_ops::registry()[0].cases)()[0];
@@ -76,13 +76,13 @@ pub enum Failure {
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CheckResult {
-    /// The case's name.
+    /// The name of the case.
     pub case: String,
-    /// The largest error found, by the check's measure; 0 where nothing was compared.
+    /// The largest error, by the measure of the check; 0 without comparisons.
     pub worst: f64,
     /// The number of values compared.
     pub compared: usize,
-    /// The failures; empty where all is well.
+    /// The failures; empty if the check passed.
     pub failures: Vec<Failure>,
 }
 
@@ -91,15 +91,15 @@ impl CheckResult {
         Self { case: case.to_owned(), ..Self::default() }
     }
 
-    /// Whether nothing was wrong.
+    /// Whether the check passed.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// Ends a test with every failure's message where something was wrong.
+    /// Fails a test with the messages of all failures, if any.
     ///
     /// # Panics
-    /// Something was wrong.
+    /// If the check failed.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.passed(), "{self}");
@@ -120,8 +120,8 @@ impl CheckResult {
         self.failures.push(Failure::Promise { case: self.case.clone(), check, message });
     }
 
-    /// Compares two tensors with the largest expected magnitude as the yardstick and reports the
-    /// worst value; NaN only agrees with NaN, an infinity only with itself.
+    /// Compares two tensors relative to the largest expected magnitude, and reports the worst
+    /// value; NaN only agrees with NaN, an infinity only with itself.
     pub(crate) fn compare(
         &mut self,
         check: &'static str,
@@ -163,7 +163,7 @@ impl CheckResult {
     }
 }
 
-/// The largest finite magnitude, or 1 where all are zero: then errors are absolute.
+/// The largest finite magnitude, or 1 if all values are zero, which makes errors absolute.
 pub(crate) fn scale(values: &[f64]) -> f64 {
     let largest = values.iter().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()));
     if largest > 0.0 { largest } else { 1.0 }
@@ -200,7 +200,7 @@ impl fmt::Display for CheckResult {
     }
 }
 
-/// One failure a line.
+/// One failure per line.
 pub(crate) fn write_failures(f: &mut fmt::Formatter<'_>, failures: &[Failure]) -> fmt::Result {
     for (i, failure) in failures.iter().enumerate() {
         if i > 0 {

@@ -1,15 +1,15 @@
-//! The input values of a case: the same on every machine.
+//! The input values of a case, the same on every machine.
 
 use ff_graph::{Case, CaseInput, Fill, Result};
 use ff_tensor::{DType, Device, Key, Rng, Shape, Tensor};
 
-/// All numbers of all checks are drawn from this seed and the case's name.
+/// The seed of all numbers of all checks, together with the name of the case.
 const SEED: u64 = 20;
 
 /// The values of one input.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Data {
-    /// Floats, each of which an f32 holds exactly, so that f32 and f64 start from the same numbers.
+    /// Floats, exact in f32, so that f32 and f64 start from the same numbers.
     Float(Vec<f64>),
     /// Indices.
     Int(Vec<i32>),
@@ -23,7 +23,7 @@ impl Data {
         }
     }
 
-    /// A tensor of it; floats become `dtype`.
+    /// The values as a tensor; floats become `dtype`.
     pub(crate) fn tensor(&self, device: &Device, dims: &[usize], dtype: DType) -> Result<Tensor> {
         let tensor = match (self, dtype) {
             (Data::Int(values), _) => Tensor::from_slice(device, values, dims),
@@ -75,15 +75,14 @@ fn fill_input(input: &CaseInput, rng: &mut Rng) -> Data {
     }
 }
 
-/// Standard normal numbers, as f32 holds them, for the gradient of a case's output.
+/// Standard normal numbers, rounded to f32, for the gradient of a case's output.
 pub(crate) fn weights(case: &str, output: usize, n: usize) -> Vec<f64> {
     let key = Key::new(SEED).with_name(case).with_name("dy").with(output as u64);
     let mut rng = Rng::new(key);
     (0..n).map(|_| f64::from(rng.normal() as f32)).collect()
 }
 
-/// At most `most` places among `n`: all of them, or the two ends and a random choice between,
-/// sorted.
+/// At most `most` of `n` indices, sorted: all of them, or both ends and a random choice in between.
 pub(crate) fn sample(case: &str, input: usize, n: usize, most: usize) -> Vec<usize> {
     if n <= most {
         return (0..n).collect();
@@ -100,9 +99,9 @@ pub(crate) fn sample(case: &str, input: usize, n: usize, most: usize) -> Vec<usi
     chosen
 }
 
-/// A case of the same operation with every dimension over 1 multiplied by one odd number, so that
-/// its largest input holds about `values`: equalities and sums of dimensions survive. `None` where
-/// there is nothing to multiply or the operation refuses.
+/// A case of the same operation with every dimension above 1 multiplied by one odd number, which
+/// preserves equalities and sums of dimensions, so that its largest input holds about `values`.
+/// `None` if there is no such dimension or the operation rejects the shapes.
 pub(crate) fn enlarged(case: &Case, values: usize) -> Option<Case> {
     let largest = case.inputs.iter().max_by_key(|input| input.dims.iter().product::<usize>())?;
     let size: usize = largest.dims.iter().product();
@@ -134,7 +133,7 @@ pub(crate) fn enlarged(case: &Case, values: usize) -> Option<Case> {
     case.op.contract(&specs?, &need).ok().map(|_| large)
 }
 
-/// The type of an input where floats are `float`.
+/// The type of an input with floats of type `float`.
 pub(crate) fn dtype_of(input: &CaseInput, float: DType) -> DType {
     if matches!(input.fill, Fill::Integers(_) | Fill::Indices(_)) { DType::I32 } else { float }
 }

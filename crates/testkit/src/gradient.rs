@@ -1,4 +1,4 @@
-//! Analytic against numeric gradients, in f64.
+//! Analytic against numerical gradients, in f64.
 
 use crate::CheckResult;
 use crate::failure::unravel;
@@ -8,31 +8,31 @@ use crate::{Failure, promises};
 use ff_graph::Case;
 use ff_tensor::Device;
 
-/// ∛ε: where the error of a central difference, step² · f‴ / 6, equals its rounding, ε · |f| /
-/// step; both are then about 4e-11.
+/// ∛ε, at which the truncation error of a central difference, step² · f‴ / 6, equals its rounding
+/// error, ε · |f| / step; both are then about 4e-11.
 pub(crate) const STEP: f64 = 6.055_454_452_393_343e-6;
 
-/// The tolerance of an analytic gradient against the numeric one, relative to the larger of the two
-/// (or to a thousandth of the largest gradient of the case, below which a difference of about 1e-10
-/// says nothing any more). A wrong term shows as 1e-3 or more; the numeric gradient is good to
-/// about 1e-9.
+/// The tolerance of an analytic gradient against the numerical one, relative to the larger of the
+/// two (or to a thousandth of the largest gradient of the case, below which a difference of about
+/// 1e-10 is meaningless). A wrong term causes an error of 1e-3 or more; the numerical gradient is
+/// accurate to about 1e-9.
 pub const GRADIENT_TOLERANCE: f64 = 1e-6;
 
-/// The share of the largest gradient that a small one is measured against.
+/// The fraction of the largest gradient to which small gradients are relative.
 const FLOOR: f64 = 1e-3;
 
-/// Larger inputs are checked at this many places.
+/// The number of values checked in larger inputs.
 const MOST: usize = 64;
 
-/// Checks an operation's gradients and everything else that it promises the graph.
+/// Checks the gradients of an operation and its other promises to the graph.
 ///
 /// In f64: the analytic gradient of every input, for a random gradient of every output, against
-/// central differences dx ≈ Σ dy (f(x + h) − f(x − h)) / 2h; larger inputs at 64 places. Then, all
+/// central differences dx ≈ Σ dy (f(x + h) − f(x − h)) / 2h; larger inputs at 64 values. Then,
 /// compared with that gradient: gradients that are added instead of written (a value used by two
-/// nodes, parameters over two passes), parameters instead of values, one value entering a node
-/// twice, one input alone or one output alone having a gradient. And: every value of outputs, saved
-/// tensors and gradients is written (buffers are poisoned), the shapes of the contract come out,
-/// memory planned is memory used, nothing is kept when nothing is needed.
+/// nodes, parameters over two passes), parameters instead of values, one value as two inputs of a
+/// node, a gradient for a single input or from a single output. Finally: every value of outputs,
+/// saved tensors and gradients is written (buffers are poisoned), shapes match the contract,
+/// planned memory equals used memory, and nothing is kept when nothing is needed.
 ///
 /// ```
 /// use ff_graph::{Case, CaseInput};
@@ -124,7 +124,7 @@ fn differences(
     Ok(())
 }
 
-/// A derivative from two values, with a bound of its rounding error.
+/// A derivative from two values, with a bound on its rounding error.
 pub(crate) struct Numeric {
     pub(crate) value: f64,
     rounding: f64,
@@ -145,15 +145,15 @@ impl Numeric {
         Self::of(sum, size, width)
     }
 
-    /// From a difference of two sums whose terms' magnitudes add up to `size`.
+    /// The derivative from a difference of two sums with magnitudes of terms that add up to `size`.
     pub(crate) fn of(difference: f64, size: f64, width: f64) -> Self {
-        // Every value that moved may be off by a few units in the last place at each end.
+        // Every moved value may err by a few units in the last place at each end.
         Self { value: difference / width, rounding: 8.0 * f64::EPSILON * size / width }
     }
 
-    /// How far an analytic derivative is from it, relative to the larger of the two. `largest` is
-    /// the largest gradient around: what is tiny beside it is measured against its thousandth. What
-    /// rounding explains is always allowed.
+    /// The error of an analytic derivative, relative to the larger of the two. `largest` is the
+    /// largest gradient of the case: errors of tiny ones are relative to its thousandth. Errors
+    /// within rounding are always allowed.
     pub(crate) fn error(&self, analytic: f64, largest: f64) -> f64 {
         let apart = (analytic - self.value).abs();
         let magnitude = analytic.abs().max(self.value.abs()).max(FLOOR * largest);
@@ -177,11 +177,12 @@ mod tests {
         assert_eq!(exact.error(2.0, 2.0), 0.0);
         assert!((exact.error(2.2, 2.2) - 0.2 / 2.2).abs() < 1e-12);
         assert_eq!(exact.error(f64::NAN, 2.0), f64::INFINITY);
-        // Nothing is zero relative to itself, but tiny beside a large gradient.
+        // A gradient against zero has a relative error of 1, but a tiny one beside a large
+        // gradient.
         let nothing = Numeric::of(0.0, 0.0, 1e-5);
         assert_eq!(nothing.error(1e-9, 0.0), 1.0);
         assert!(nothing.error(1e-9, 1.0) <= 1e-6);
-        // Two sums of size 1e3 may differ by 8 · 2.2e-16 · 1e3 for no reason.
+        // Two sums of size 1e3 may differ by 8 · 2.2e-16 · 1e3 from rounding alone.
         let noisy = Numeric::of(1e-12, 1e3, 1e-5);
         assert!(noisy.error(0.0, 0.0) < GRADIENT_TOLERANCE && noisy.error(1.0, 0.0) > 1e-3);
         assert_eq!(Numeric::of(f64::NAN, 1.0, 1e-5).error(1.0, 1.0), f64::INFINITY);

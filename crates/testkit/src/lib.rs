@@ -1,12 +1,11 @@
-//! Checks of operations and networks: on this machine, for every operation of the registry and for
-//! those of other crates.
+//! Checks of operations and networks on this machine, for the registry and for operations of other
+//! crates.
 //!
-//! An operation is checked from its [`ff_graph::Case`]s. [`check_case`] runs everything:
-//! [`gradient_check`] compares its gradients with central differences in f64 and its behaviour with
-//! everything that [`ff_graph::Op`] promises, [`compare_paths`] its instruction sets and numbers of
-//! threads, [`nan_check`] the paths of NaN and infinity. [`network_check`] checks the gradient
-//! of a loss built from parameters. [`parity_check`] compares with the results of other frameworks,
-//! from files that [`Fixtures`] reads.
+//! [`check_case`] runs all checks of a [`ff_graph::Case`]: [`gradient_check`] compares gradients
+//! with central differences in f64, and behaviour with the promises of [`ff_graph::Op`];
+//! [`compare_paths`] compares instruction sets and numbers of threads; [`nan_check`] traces NaN and
+//! infinity. [`network_check`] checks the gradient of a loss over parameters. [`parity_check`]
+//! compares with results of other frameworks, read by [`Fixtures`].
 #![forbid(unsafe_code)]
 
 mod failure;

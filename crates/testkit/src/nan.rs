@@ -1,4 +1,4 @@
-//! NaN and infinity must not get lost.
+//! The propagation of NaN and infinity.
 
 use crate::failure::unravel;
 use crate::fill::{Data, fill, sample};
@@ -7,28 +7,26 @@ use crate::{CheckResult, Failure};
 use ff_graph::{Case, Error, Mode, OpError, Result};
 use ff_tensor::Device;
 
-/// Each input is spoilt at this many places, one after the other.
+/// The number of values spoilt in each input, one at a time.
 const PLACES: usize = 6;
 
-/// The number of other draws of the inputs that show which values depend on one at all: a ReLU that
-/// is off in half of them is off in all of them once in 2²⁴ times.
+/// The number of further draws of the inputs that reveal dependencies: a ReLU that is off in half
+/// of them is off in all of them once in 2²⁴ times.
 const DRAWS: u64 = 24;
 
-/// The step of a value that shows what depends on it, with a larger one for step functions, as a
+/// The step of a value that reveals its dependents, with a larger one for step functions such as a
 /// choice of experts.
 const NEAR: f64 = 0.0625;
 const FAR: f64 = 8.0;
 
-/// Large enough to show the limit, small enough that its square is finite.
+/// Large enough to reach the limit, small enough for a finite square.
 const HUGE: f64 = 1e150;
 
-/// Checks that NaN and infinity in an input show in every output that depends on it, and in no
-/// other.
+/// Checks that NaN and infinity in an input reach every dependent output, and no other.
 ///
-/// Outputs that change when a value is changed a little must be NaN when it is NaN; outputs that
-/// never change with it must stay as they are. Infinity gives the limit or NaN, never a finite
-/// separate number. An operation that refuses such a value with an error of its domain passes,
-/// too.
+/// Outputs that change with a value must be NaN if it is NaN; outputs that never change with it
+/// must stay unchanged. Infinity gives the limit or NaN, never another finite number. An operation
+/// that rejects such a value with a domain error also passes.
 ///
 /// ```
 /// let case = &(ff_ops::registry()[0].cases)()[0];
@@ -44,7 +42,7 @@ pub fn nan_check(case: &Case) -> CheckResult {
     result
 }
 
-/// The outputs, or nothing where the operation refused a value.
+/// The outputs, or `None` if the operation rejected a value.
 type Outputs = Option<Vec<Vec<f64>>>;
 
 struct Forward<'a> {
@@ -71,7 +69,7 @@ impl Forward<'_> {
         self.run(&data, seed)
     }
 
-    /// Marks every output value that changes when the one at `place` is moved by `distance`.
+    /// Marks every output value that changes if the input value at `place` moves by `distance`.
     fn depends(
         &self,
         data: &[Data],
@@ -120,7 +118,7 @@ fn check(case: &Case, mode: Mode, result: &mut CheckResult) -> Result<()> {
                 for (j, found) in y.iter().enumerate() {
                     let wrong = (0..found.len()).find(|&o| {
                         let lost = here[j][o] && !found[o].is_nan();
-                        // A single number depends on everything, if only with a weight of zero.
+                        // A single number depends on all inputs, even with a weight of zero.
                         let leaked = found.len() > 1
                             && !ever[j][o]
                             && found[o].to_bits() != base[j][o].to_bits();
@@ -153,7 +151,7 @@ fn check(case: &Case, mode: Mode, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// Whether `found`, at infinity, continues the result at a huge number.
+/// Whether the result at infinity is consistent with the result at a huge number.
 fn is_limit(huge: f64, found: f64) -> bool {
     if found.is_nan() {
         return true;

@@ -7,19 +7,19 @@ use crate::{CheckResult, Failure};
 use ff_graph::{Graph, ParamId, Params, Result, Segment, Value};
 use ff_tensor::{DType, Device};
 
-/// Larger parameters are checked at this many places.
+/// The number of values checked in larger parameters.
 const MOST: usize = 24;
 
-/// Adding a gradient to itself is exact but for the order of the sums.
+/// Adding a gradient to itself is exact except for the order of sums.
 const REORDERED: f64 = 1e-12;
 
-/// Checks the gradient of a whole network: of a loss that `build` makes from a graph over `params`.
+/// Checks the gradient of a whole network: of a loss that `build` computes on a graph over
+/// `params`.
 ///
-/// `params` are in f64 and hold the values to check at; `build` makes its inputs on
-/// [`Graph::device`], which once is a planning device. Every trainable parameter's gradient is
-/// compared with central differences (larger parameters at 24 places); a parameter that no gradient
-/// reaches fails, a second pass must double the gradients, and planned memory must equal memory
-/// used.
+/// `params` are in f64, at the point to check; `build` creates its inputs on [`Graph::device`],
+/// once a planning device. The gradient of every trainable parameter is compared with central
+/// differences (larger parameters at 24 values); every parameter must receive a gradient, a second
+/// pass must double the gradients, and planned memory must equal used memory.
 ///
 /// ```
 /// use ff_graph::{Graph, ParamKind, ParamSpec, Params};
@@ -68,7 +68,7 @@ fn check(
     let device = Device::default();
     device.pool().set_poison(true);
     let mut graph = Graph::new(&device, params);
-    // Statistics are recorded anew in each pass and never committed: the network stays the same.
+    // Statistics are recorded in each pass but never committed, so the network stays the same.
     let clear = |graph: &mut Graph| {
         graph.reset();
         graph.discard_state();
@@ -87,7 +87,7 @@ fn check(
         result.promise("gradient", message);
     }
     let once = graph.params_mut().gradients::<f64>()?.to_vec();
-    // The peak of a pass that starts with everything in place, as the later ones of a training do.
+    // The peak of a pass after the first, with all buffers in place, as in training.
     clear(&mut graph);
     device.pool().reset_peak();
     let before = device.pool().stats().live;

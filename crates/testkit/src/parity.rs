@@ -1,5 +1,4 @@
-//! Values and gradients that other frameworks computed, stored in small files that are read without
-//! them.
+//! Comparison with values and gradients of other frameworks, stored in small files.
 
 use crate::CheckResult;
 use crate::fill::{Data, fill};
@@ -24,10 +23,10 @@ pub const PARITY_TOLERANCE: f64 = 1e-12;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FixtureError {
-    /// It is not a safetensors file.
-    #[error("not a file of fixtures: {0}")]
+    /// The file is not a safetensors file.
+    #[error("not a fixture file: {0}")]
     Malformed(#[from] safetensors::SafeTensorError),
-    /// A tensor is of a type that cases do not have.
+    /// A tensor has a type not used by cases.
     #[error("tensor `{name}`: expected f64 or i32, found {found:?}")]
     DType {
         /// The tensor.
@@ -35,7 +34,7 @@ pub enum FixtureError {
         /// Its type.
         found: Dtype,
     },
-    /// A case could not be run to learn the shapes of its outputs.
+    /// A case failed to run for the shapes of its outputs.
     #[error("case `{case}`: {source}")]
     Engine {
         /// The case.
@@ -45,7 +44,7 @@ pub enum FixtureError {
     },
 }
 
-/// Cases with the results of another framework.
+/// Cases with results of another framework.
 ///
 /// One safetensors file: for a case `relu/small`, the tensors `relu/small/x0`, `x1`, … are inputs
 /// (f64 or i32), `y0`, … outputs, `dy0`, … their gradients and `dx0`, … the inputs' gradients; its
@@ -76,7 +75,7 @@ impl Fixtures {
     /// Reads the bytes of a safetensors file.
     ///
     /// # Errors
-    /// It is malformed, or holds something else than f64 and i32.
+    /// If the file is malformed, or holds types other than f64 and i32.
     pub fn parse(bytes: &[u8]) -> Result<Self, FixtureError> {
         let (_, metadata) = SafeTensors::read_metadata(bytes)?;
         let notes = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
@@ -97,7 +96,7 @@ impl Fixtures {
         Ok(Self { tensors, notes })
     }
 
-    /// Whether something is stored for this case.
+    /// Whether the case has a fixture.
     pub fn contains(&self, case: &str) -> bool {
         self.notes.contains_key(case)
     }
@@ -107,7 +106,7 @@ impl Fixtures {
         self.notes.keys().map(String::as_str).filter(|name| name.contains('/'))
     }
 
-    /// Which framework computed them, with its version.
+    /// The framework of the results, with its version.
     pub fn framework(&self) -> Option<&str> {
         self.notes.get("framework").map(String::as_str)
     }
@@ -120,17 +119,17 @@ impl Fixtures {
 /// Compares a case with the results of another framework: outputs and gradients in f64 within
 /// [`PARITY_TOLERANCE`] and in f32 within [`F32_TOLERANCE`].
 ///
-/// Every output that carries a gradient and the gradient of every input that the case
-/// differentiates must be there.
+/// The fixture must contain every output with a gradient, and the gradient of every input that the
+/// case differentiates.
 pub fn parity_check(case: &Case, fixtures: &Fixtures) -> CheckResult {
     const CHECK: &str = "parity";
     let mut result = CheckResult::new(&case.name);
-    let stale = |what: String| format!("{what}; make the fixtures again with the scripts");
+    let stale = |what: String| format!("{what}; regenerate the fixtures with the scripts");
     let op = format!("{:?}", case.op);
     match fixtures.notes.get(&case.name) {
         Some(note) if *note == op => {}
         Some(note) => {
-            let message = stale(format!("the fixture is of {note}, the case is of {op}"));
+            let message = stale(format!("the fixture is for {note}, the case for {op}"));
             result.promise(CHECK, message);
             return result;
         }
@@ -200,14 +199,14 @@ pub fn parity_check(case: &Case, fixtures: &Fixtures) -> CheckResult {
     result
 }
 
-/// The input of the scripts: a safetensors file with the inputs of cases and the gradients of
-/// their outputs.
+/// The input of the fixture scripts: a safetensors file with the inputs of cases and the gradients
+/// of their outputs.
 ///
 /// The metadata holds each operation under the case's name, as Rust prints it, and under
-/// `CASE/grad` a 1 for every input that is differentiated and a 0 for every other one.
+/// `CASE/grad` a 1 for every differentiated input and a 0 for every other one.
 ///
 /// # Errors
-/// A case does not run.
+/// If a case fails to run.
 pub fn fixture_inputs(cases: &[Case]) -> Result<Vec<u8>, FixtureError> {
     let mut tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
     let mut notes = HashMap::new();

@@ -1,4 +1,4 @@
-//! Every way to run an operation on this machine against the plainest one.
+//! Every kernel path and number of threads on this machine against the plain path.
 
 use crate::CheckResult;
 use crate::fill::{Data, enlarged, fill};
@@ -8,25 +8,24 @@ use ff_tensor::{DType, Device, DeviceOptions, Isa, Shape};
 
 /// The tolerance of an f32 result against the f64 one, relative to the tensor's largest value. A
 /// sum of n standard normal terms, added one after the other, errs by about n · 2⁻²⁴ / √6, so by
-/// 1e-6 for n = 40, and by five times that in the worst of many values; a function or two on the
-/// way adds a few units in the last place. A wrong lane or a missed row shows as 1e-2 or more.
+/// 1e-6 for n = 40, and by five times that in the worst of many values; intermediate functions add
+/// a few units in the last place. A wrong lane or a missed row causes an error of 1e-2 or more.
 pub const F32_TOLERANCE: f64 = 1e-5;
 
-/// The same for enlarged cases, whose sums have up to ten times as many terms.
+/// The same for enlarged cases, with up to ten times as many terms per sum.
 const F32_TOLERANCE_LARGE: f64 = 1e-4;
 
 /// The same for f64 on different instruction sets.
 const F64_TOLERANCE: f64 = 1e-13;
 
-/// Inputs of about this many values are cut into several tasks by every kernel.
+/// The approximate number of input values that every kernel divides into several tasks.
 const ENLARGED: usize = 20_000;
 
-/// Where a value lies within rounding of a kink, f32 and f64 may fall on different sides, and a
-/// whole row of gradients differs. In a large case one or two such rows are to be expected; a wrong
-/// path is wrong in far more places.
+/// If a value lies within rounding of a kink, f32 and f64 may fall on different sides, and a whole
+/// row of gradients differs. A large case may have one or two such rows; a wrong path has far more.
 const KINKS: f64 = 0.02;
 
-/// The ways to run on this machine: each instruction set it has, on 1, 2 and 4 threads.
+/// The devices of this machine: each instruction set, with 1, 2 and 4 threads.
 ///
 /// ```
 /// let machine = ff_testkit::Machine::new()?;
@@ -35,15 +34,15 @@ const KINKS: f64 = 0.02;
 /// ```
 #[derive(Debug)]
 pub struct Machine {
-    /// For each instruction set, one device for each number of threads.
+    /// For each instruction set, one device per number of threads.
     devices: Vec<(Isa, Vec<(usize, Device)>)>,
 }
 
 impl Machine {
-    /// Opens all of them.
+    /// Opens all devices.
     ///
     /// # Errors
-    /// The system refuses a device.
+    /// If the system denies a device.
     pub fn new() -> Result<Self> {
         let devices = [Isa::Plain, Isa::Avx2, Isa::Avx512]
             .into_iter()
@@ -76,19 +75,19 @@ impl Machine {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Paths {
-    /// The same bits for 1, 2 and 4 threads.
+    /// The comparison of 1, 2 and 4 threads: identical bits.
     pub threads: CheckResult,
-    /// Each instruction set against f64 on the plain one; `worst` is the largest error of f32 in
-    /// the case's own shape.
+    /// The comparison of each instruction set with f64 on the plain path; `worst` is the largest
+    /// error of f32 in the case's own shape.
     pub isas: CheckResult,
 }
 
-/// Runs a case forward and backward on every instruction set of this machine and on 1, 2 and 4
+/// Runs a case forward and backward on every instruction set of this machine with 1, 2 and 4
 /// threads.
 ///
-/// The number of threads must not show in a single bit; instruction sets agree with plain f64
-/// within [`F32_TOLERANCE`]. Where its dimensions can be multiplied, the case is run a second time
-/// so large that threads have something to share.
+/// Results must be bit-identical for any number of threads, and instruction sets must agree with
+/// plain f64 within [`F32_TOLERANCE`]. If its dimensions can be multiplied, the case runs a second
+/// time at a size that threads share.
 pub fn compare_paths(case: &Case, machine: &Machine) -> Paths {
     let mut paths =
         Paths { threads: CheckResult::new(&case.name), isas: CheckResult::new(&case.name) };
@@ -96,8 +95,8 @@ pub fn compare_paths(case: &Case, machine: &Machine) -> Paths {
         paths.isas.engine("instruction sets", error);
     }
     if let Some(large) = enlarged(case, ENLARGED) {
-        // The numbers of a larger shape may lie outside of a domain (a class that does not exist):
-        // then there is none.
+        // Values may lie outside the domain of a larger shape (a class that does not exist): then
+        // there is no large case.
         let data = fill(&large, 0);
         if Run::constant(&large).on(&Device::default(), &data).is_ok()
             && let Err(error) = compare(&large, machine, &mut paths, true)
@@ -115,7 +114,7 @@ fn compare(case: &Case, machine: &Machine, paths: &mut Paths, large: bool) -> Re
     let mut plain: Option<Outcome> = None;
     for (isa, devices) in &machine.devices {
         for dtype in [DType::F64, DType::F32] {
-            // A large case tests f32, which training runs in; f64 is the reference.
+            // A large case tests f32, the type of training; f64 is the reference.
             let once = large && dtype == DType::F64;
             if once && plain.is_some() {
                 continue;
@@ -147,7 +146,7 @@ fn compare(case: &Case, machine: &Machine, paths: &mut Paths, large: bool) -> Re
     Ok(())
 }
 
-/// Runs on each number of threads, compares the bits and gives the first outcome.
+/// Runs with each number of threads, compares the bits and returns the first outcome.
 fn on_threads(
     run: &Run<'_>,
     data: &[Data],
@@ -191,7 +190,7 @@ impl Outcome {
     }
 }
 
-/// Whether all but a few values agree, see [`KINKS`].
+/// Whether all values but a few agree, see [`KINKS`].
 fn nearly_all(expected: &[f64], found: &[f64], tolerance: f64) -> bool {
     let scale = crate::failure::scale(expected);
     let apart = |&(&e, &f): &(&f64, &f64)| crate::failure::distance(e, f, scale) > tolerance;

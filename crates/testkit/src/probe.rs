@@ -31,10 +31,10 @@ use std::sync::Arc;
 pub struct WeightedSum;
 
 impl WeightedSum {
-    /// The weighted sum of these values, one tensor of weights for each.
+    /// The weighted sum of values, with one tensor of weights per value.
     ///
     /// # Errors
-    /// The shapes or types of values and weights differ.
+    /// If the shapes or types of values and weights differ.
     pub fn apply(graph: &mut Graph, values: &[&Value], weights: Vec<Tensor>) -> Result<Value> {
         let weights: Vec<Value> = weights.into_iter().map(|w| graph.input(w)).collect();
         let inputs: Vec<&Value> = values.iter().copied().chain(&weights).collect();
@@ -55,7 +55,7 @@ impl Op for WeightedSum {
             )));
         }
         if need[values.len()..].contains(&true) {
-            return Err(OpError::shape("weights are constants and get no gradient"));
+            return Err(OpError::shape("weights are constants and have no gradient"));
         }
         let size: usize = values.iter().map(|v| v.shape.len()).sum();
         let dtype = if x[0].dtype == DType::BF16 { DType::F32 } else { x[0].dtype };

@@ -1,4 +1,4 @@
-//! The promises of an operation to the graph, beside the right gradient.
+//! The promises of an operation to the graph, besides a correct gradient.
 
 use crate::CheckResult;
 use crate::fill::{Data, dtype_of};
@@ -96,7 +96,8 @@ impl Setup<'_> {
     }
 }
 
-/// Outputs depend on the shapes alone, come out as promised, and no inputs at all are refused.
+/// Output shapes depend only on input shapes and match the contract, and an empty list of inputs is
+/// rejected.
 fn contract(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let op = &setup.case.op;
     for float in [DType::F64, DType::F32] {
@@ -105,7 +106,7 @@ fn contract(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
         let none = op.contract(&specs, &vec![false; specs.len()]).map_err(Error::of(op.name()))?;
         if all.outputs != none.outputs {
             let message = format!(
-                "the outputs depend on who needs a gradient: {:?} and {:?}",
+                "the outputs depend on the gradients needed: {:?} and {:?}",
                 none.outputs, all.outputs
             );
             result.promise(setup.name, message);
@@ -118,19 +119,19 @@ fn contract(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
             let found: Vec<Shape> = setup.analytic.y.iter().map(|(shape, _)| *shape).collect();
             let expected: Vec<Shape> = all.outputs.iter().map(|spec| spec.shape).collect();
             if expected != found {
-                let message = format!("promises the shapes {expected:?}, gives {found:?}");
+                let message = format!("promises the shapes {expected:?}, returns {found:?}");
                 result.promise(setup.name, message);
             }
         }
     }
     if op.contract(&[], &[]).is_ok() {
-        result.promise(setup.name, "accepts no inputs at all");
+        result.promise(setup.name, "accepts an empty list of inputs");
     }
     Ok(())
 }
 
-/// Forward into memory full of ones and full of zeros gives the same bits: every value is written,
-/// none is read before.
+/// Forward into memory of ones and of zeros gives the same bits: every value is written, and none
+/// is read before.
 fn written(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let specs = setup.specs(DType::F64)?;
     let need: Vec<bool> = setup.case.inputs.iter().map(|x| x.grad).collect();
@@ -145,8 +146,7 @@ fn written(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
         };
         result.compare(setup.name, &tensor, spec.shape.dims(), (b, a), 0.0);
     }
-    // The gradients: the poisoned buffers of the check's device against fresh ones, which are
-    // zeros.
+    // The gradients in poisoned buffers of the check's device against those in fresh, zeroed ones.
     let fresh = Run::new(setup.case).on(&Device::default(), setup.data)?;
     setup.same_y(result, &fresh.y);
     for i in setup.with_gradient() {
@@ -197,7 +197,7 @@ fn forward(setup: &Setup<'_>, contract: &Contract, ones: bool) -> Result<Vec<Vec
     Ok(y.iter().chain(&saved).map(|t| to_f64(&t.view())).collect())
 }
 
-/// Without gradients the same bits come out, and nothing is kept.
+/// Without gradients, outputs have the same bits, and nothing is kept.
 fn nothing_needed(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let outcome = setup.run(&Run::constant(setup.case))?;
     if outcome.kept != 0 || outcome.differentiable.contains(&true) {
@@ -207,7 +207,7 @@ fn nothing_needed(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// It runs in evaluation too, without a gradient.
+/// The operation also runs in evaluation, without a gradient.
 fn evaluation(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let outcome = setup.run(&Run { mode: Mode::Eval, ..Run::new(setup.case) })?;
     if outcome.differentiable.contains(&true) || outcome.kept != 0 {
@@ -216,7 +216,7 @@ fn evaluation(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// Each input's gradient is the same where no other input needs one: the others are skipped.
+/// The gradient of each input is the same if no other input needs one: the others are skipped.
 fn alone(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     for i in setup.with_gradient() {
         let mut run = Run::constant(setup.case);
@@ -225,13 +225,19 @@ fn alone(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
         setup.same_y(result, &outcome.y);
         setup.compare_dx(result, i, setup.dx(i), outcome.dx[i].as_ref());
         if outcome.dx.iter().flatten().count() != 1 {
-            result.promise(setup.name, format!("more than the gradient of input {i} came out"));
+            result.promise(
+                setup.name,
+                format!(
+                    "other gradients than that of input {i} were \
+                                                written"
+                ),
+            );
         }
     }
     Ok(())
 }
 
-/// The gradients through each output alone, the others' missing, add up to the whole.
+/// The gradients through each output alone add up to the whole.
 fn one_output(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let carrying = || (0..setup.analytic.y.len()).filter(|&j| setup.analytic.differentiable[j]);
     if carrying().count() < 2 {
@@ -251,8 +257,8 @@ fn one_output(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// A gradient that meets another one is added to it: two nodes that share their inputs, parameters
-/// instead of values, and parameters over two passes.
+/// Gradients accumulate: in two nodes with shared inputs, for parameters instead of values, and for
+/// parameters over two passes.
 fn added(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let variables = Run::new(setup.case);
     let params = Run { roles: as_params(&variables.roles), ..variables.clone() };
@@ -276,7 +282,7 @@ fn as_params(roles: &[Role]) -> Vec<Role> {
     roles.iter().map(|&r| if r == Role::Variable { Role::Param } else { r }).collect()
 }
 
-/// One value in two places of a node gets the sum of both gradients.
+/// One value as two inputs of a node gets the sum of both gradients.
 fn twice(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let inputs = &setup.case.inputs;
     for i in setup.with_gradient() {
@@ -285,7 +291,7 @@ fn twice(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
             let mut data = setup.data.to_vec();
             data[j] = data[i].clone();
             let apart = match Run::new(setup.case).on(setup.device, &data) {
-                // The values of one input may lie outside of the other's domain.
+                // The values of one input may lie outside the domain of the other.
                 Err(Error::Op { source: OpError::Domain(_), .. }) => continue,
                 apart => apart?,
             };
@@ -302,7 +308,7 @@ fn twice(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     Ok(())
 }
 
-/// A planning device sees the same peak as a real one.
+/// A planning device counts the same peak as a real one.
 fn planned(setup: &Setup<'_>, result: &mut CheckResult) -> Result<()> {
     let variables = Run::new(setup.case);
     let params = Run { roles: as_params(&variables.roles), ..variables.clone() };

@@ -14,7 +14,7 @@ pub(crate) enum Role {
     Variable,
     /// A parameter in the arena.
     Param,
-    /// The very value of an earlier input.
+    /// The value of an earlier input itself.
     SameAs(usize),
 }
 
@@ -24,15 +24,15 @@ pub(crate) struct Run<'a> {
     pub(crate) case: &'a Case,
     pub(crate) dtype: DType,
     pub(crate) roles: Vec<Role>,
-    /// One node of the operation for each; the number multiplies the gradients of its outputs.
+    /// One factor per node of the operation; it multiplies the gradients of the node's outputs.
     pub(crate) factors: &'a [f64],
-    /// How often to run forward and backward without clearing the gradients between.
+    /// The number of forward and backward passes without clearing gradients in between.
     pub(crate) passes: usize,
-    /// The only output that gets a gradient; all where `None`.
+    /// The only output with a gradient; `None` for all.
     pub(crate) only: Option<usize>,
     pub(crate) mode: Mode,
     pub(crate) seed: u64,
-    /// The gradients of the outputs; drawn from the case's name where `None`.
+    /// The gradients of the outputs; if `None`, drawn from the name of the case.
     pub(crate) dy: Option<&'a [Vec<f64>]>,
 }
 
@@ -41,16 +41,16 @@ pub(crate) struct Run<'a> {
 pub(crate) struct Outcome {
     /// Each output with its shape; integers as floats.
     pub(crate) y: Vec<(Shape, Vec<f64>)>,
-    /// Which outputs carry a gradient.
+    /// Whether each output has a gradient.
     pub(crate) differentiable: Vec<bool>,
-    /// Each input's gradient, where it has one.
+    /// The gradient of each input, if any.
     pub(crate) dx: Vec<Option<Vec<f64>>>,
     /// Bytes kept for backward.
     pub(crate) kept: u64,
 }
 
 impl<'a> Run<'a> {
-    /// In f64, every input that the case differentiates a variable.
+    /// A run in f64, with every input that the case differentiates as a variable.
     pub(crate) fn new(case: &'a Case) -> Self {
         let role = |grad| if grad { Role::Variable } else { Role::Constant };
         Self {
@@ -66,7 +66,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The same without any gradient.
+    /// The same run without gradients.
     pub(crate) fn constant(case: &'a Case) -> Self {
         Self { roles: vec![Role::Constant; case.inputs.len()], ..Self::new(case) }
     }
@@ -84,7 +84,7 @@ impl<'a> Run<'a> {
     }
 
     fn params(&self, device: &Device, data: &[Data]) -> Result<Params> {
-        // In reverse, so that the arena's order is not that of the inputs.
+        // In reverse, so that the order of the arena differs from that of the inputs.
         let inputs = || (0..self.roles.len()).rev().filter(|&i| self.roles[i] == Role::Param);
         let specs = inputs()
             .map(|i| {
@@ -196,7 +196,7 @@ fn widen<T: Element + Into<f64>>(values: &[T]) -> Vec<f64> {
     values.iter().map(|&v| v.into()).collect()
 }
 
-/// Any values as f64, which holds each of them exactly.
+/// Values of any type as f64, all exact.
 pub(crate) fn to_f64(view: &TensorRef<'_>) -> Vec<f64> {
     match view.data() {
         Slice::F32(values) => widen(values),

@@ -1,4 +1,4 @@
-//! All checks of all operations on this machine, as `feedforward check` prints them.
+//! All checks of all operations on this machine, for `feedforward check`.
 
 use crate::failure::write_failures;
 use crate::{CheckResult, Failure, Machine, compare_paths, gradient_check, nan_check};
@@ -20,25 +20,25 @@ use std::time::{Duration, Instant};
 pub struct Row {
     /// The case's name, `operation/variant`.
     pub case: String,
-    /// The largest relative error of its gradients against central differences in f64.
+    /// The largest relative error of gradients against central differences in f64.
     pub gradient: f64,
     /// Whether 1, 2 and 4 threads give the same bits.
     pub same_bits: bool,
-    /// The largest error of f32 on any instruction set against f64, relative to the tensor's
-    /// largest value.
+    /// The largest error of f32 on any instruction set against f64, relative to the largest value
+    /// of the tensor.
     pub paths: f64,
-    /// Whether NaN and infinity show where they should.
+    /// Whether NaN and infinity propagate correctly.
     pub nan: bool,
     /// The number of values compared.
     pub compared: usize,
-    /// Everything that was wrong.
+    /// All failures.
     pub failures: Vec<Failure>,
-    /// How long it took.
+    /// The duration.
     pub time: Duration,
 }
 
 impl Row {
-    /// Whether nothing was wrong.
+    /// Whether all checks passed.
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
     }
@@ -48,10 +48,10 @@ impl Row {
         self.time.as_secs_f64() * 1e3
     }
 
-    /// Ends a test with every failure's message where something was wrong.
+    /// Fails a test with the messages of all failures, if any.
     ///
     /// # Panics
-    /// Something was wrong.
+    /// If a check failed.
     #[track_caller]
     pub fn assert(&self) {
         assert!(self.passed(), "{self}");
@@ -68,8 +68,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// Runs every check on one case: gradients and promises, paths, NaN. A panic inside is a failure
-/// like any other.
+/// Runs every check on one case: gradients and promises, paths, NaN. A panic counts as a failure.
 pub fn check_case(case: &Case, machine: &Machine) -> Row {
     let start = Instant::now();
     let run = || (gradient_check(case), compare_paths(case, machine), nan_check(case));
@@ -102,7 +101,7 @@ pub fn check_case(case: &Case, machine: &Machine) -> Row {
             row.failures.push(Failure::Promise {
                 case: case.name.clone(),
                 check: "panic",
-                message: text.unwrap_or("of an unknown kind").to_owned(),
+                message: text.unwrap_or("of unknown kind").to_owned(),
             });
         }
     }
@@ -110,10 +109,11 @@ pub fn check_case(case: &Case, machine: &Machine) -> Row {
     row
 }
 
-/// Runs every check on every case of [`ff_ops::registry`]; `progress` sees each row as it is done.
+/// Runs every check on every case of [`ff_ops::registry`]; `progress` is called with each finished
+/// row.
 ///
 /// # Errors
-/// The system refuses a device.
+/// If the system denies a device.
 ///
 /// ```no_run
 /// let rows = ff_testkit::check_all(|_row| ())?;

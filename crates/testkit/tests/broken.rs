@@ -1,4 +1,4 @@
-//! The checks find faults: one small operation, broken in one way at a time.
+//! The checks find faults: a small operation, broken in one way at a time.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{
@@ -33,7 +33,7 @@ enum Fault {
     Panics,
 }
 
-/// y = x², with its derivative's factor saved.
+/// y = x², which saves the factor of its derivative.
 #[derive(Debug)]
 struct Square(Fault);
 
@@ -160,7 +160,7 @@ fn what_is_not_written_is_found() {
 #[test]
 fn broken_contracts_are_found() {
     found(Fault::SavesAlways, "although no gradient is needed");
-    found(Fault::AcceptsNothing, "accepts no inputs at all");
+    found(Fault::AcceptsNothing, "accepts an empty list of inputs");
     found(Fault::DomainInEvaluation, "square: evaluation: square: only works in training");
 }
 

@@ -1,4 +1,4 @@
-//! The gated block behind hidden layers: against PyTorch, central differences, and its predictor.
+//! The gated block after hidden layers, against PyTorch, central differences and its predictor.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Mode, Params, Value};
@@ -35,7 +35,7 @@ fn noise(count: usize, seed: u64) -> Vec<f64> {
     (0..count).map(|_| rng.normal()).collect()
 }
 
-/// Outputs and gradients in f64: both are within some roundings of sums of at most 12 terms.
+/// Outputs and gradients in f64 agree within a few roundings of sums of at most 12 terms.
 fn agrees_with_pytorch(file: &str, config: &MlpConfig) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/network").join(file);
     let bytes = std::fs::read(path).unwrap();
@@ -76,7 +76,7 @@ fn agrees_with_pytorch_in_values_and_gradients() {
     agrees_with_pytorch("gated_gelu.safetensors", &config(Activation::Gelu, 1.5, false));
 }
 
-/// Gates of several activations, with what else may stand before them.
+/// Gates with several activations, after other layers.
 fn networks() -> Vec<MlpConfig> {
     let kinds = [Activation::Silu, Activation::Gelu, Activation::Sigmoid];
     let config = |(i, activation)| {
@@ -124,7 +124,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
     off / a.iter().fold(0.0, |m: f32, v| m.max(v.abs()))
 }
 
-/// Some tens of roundings, as for other layers.
+/// A few tens of roundings, as for other layers.
 #[test]
 fn the_predictor_computes_what_the_graph_does() {
     for config in networks() {

@@ -5,7 +5,7 @@ use ff_graph::{Graph, ParamKind, ParamSpec, Params};
 use ff_ops::{Activation, Feedforward};
 use ff_tensor::{DType, Device, Tensor};
 
-/// A tape over a weight that is used, an empty one, and one that is not used.
+/// A tape over a weight in use, an empty one, and an unused one.
 fn graph() -> Graph {
     let specs = vec![
         ParamSpec::new("unused", [3], ParamKind::Bias),
@@ -30,7 +30,7 @@ fn a_parameter_twice_in_a_node_leaves_the_others_untouched() {
     graph.backward_from(y, Some(ones)).unwrap();
     let untouched: Vec<&str> = graph.params().untouched().collect();
     assert_eq!(untouched, ["unused", "empty", "unused_too"]);
-    // y = w wᵀ with dy = 1: dw = (dy + dyᵀ) w = twice the sums of w's columns, in each row.
+    // y = w wᵀ with dy = 1: dw = (dy + dyᵀ) w = twice the column sums of w, in each row.
     let expected = [0.0, 0.0, 0.0, 8.0, 12.0, 8.0, 12.0, 0.0];
     assert_eq!(graph.params_mut().gradients::<f64>().unwrap(), expected);
 }

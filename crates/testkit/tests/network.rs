@@ -1,5 +1,5 @@
-//! The gradient check of whole networks, as recipes build them: every activation with every
-//! normalisation, every loss.
+//! The gradient check of whole networks as built from recipes: every activation with every
+//! normalisation, and every loss.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Result, Value};
@@ -35,7 +35,7 @@ fn rows(graph: &Graph) -> MlpInput {
     let numbers: Vec<f64> = (0..ROWS * NUMERIC).map(|_| rng.normal()).collect();
     let numeric = Some(input(graph, &numbers, &[ROWS, NUMERIC]));
     let ids = CARDINALITIES.iter().map(|&n| {
-        // Every id is there, so that no row of a table goes without a gradient.
+        // Every id occurs, so that every row of a table has a gradient.
         let ids: Vec<i32> = (0..ROWS).map(|i| (i * 3 % n) as i32).collect();
         input(graph, &ids, &[ROWS])
     });
@@ -59,8 +59,7 @@ fn target(graph: &Graph, loss: &Loss) -> Value {
     }
 }
 
-/// Checks a network of two hidden layers; the second one's width equals the first's, so that it can
-/// be residual.
+/// Checks a network of two hidden layers; both of one width, so that the second can be residual.
 fn check(network: ModelConfig, kind: LossKind, classes: Option<usize>) {
     let name = format!("{:?}, {:?}, {kind:?}", network.activation, network.norm);
     let loss = Loss::new(&LossConfig { kind, ..Default::default() }, classes, None).unwrap();
@@ -74,7 +73,7 @@ fn check(network: ModelConfig, kind: LossKind, classes: Option<usize>) {
     let mut builder = Builder::new();
     let model = Mlp::new(&mut builder, &config);
     let mut params = builder.build(&Device::default(), DType::F64, 5, true).unwrap();
-    // Away from biases of zero and gains of one, where a missing term would not show.
+    // Moves biases from zero and gains from one, which would hide a missing term.
     let mut rng = Rng::new(Key::new(9));
     params.flat_mut::<f64>().unwrap().iter_mut().for_each(|v| *v += 0.1 * rng.normal());
     let build = |graph: &mut Graph| -> Result<Value> {

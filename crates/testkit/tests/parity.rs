@@ -6,7 +6,7 @@ use ff_testkit::{Fixtures, parity_check};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// Operations that PyTorch's numbers cannot be compared with, and why.
+/// Operations not comparable with PyTorch's numbers, and the reason.
 const WITHOUT_FIXTURE: &[(&str, &str)] = &[];
 
 fn folder(framework: &str) -> PathBuf {
@@ -37,7 +37,10 @@ fn agrees_with(framework: &str) {
         assert!(version.starts_with(framework), "{op}: made by `{version}`");
         for name in fixtures.cases() {
             let Some(case) = cases.get(name) else {
-                failures.push(format!("{framework}: `{name}` is stored, but no such case is left"));
+                failures.push(format!(
+                    "{framework}: `{name}` is stored, but there is no such \
+                                       case"
+                ));
                 continue;
             };
             let result = parity_check(case, &fixtures);
@@ -84,7 +87,7 @@ fn fixtures_stay_small() {
     assert!(bytes < 2_000_000, "{bytes} bytes");
 }
 
-/// Changes one tensor or one note of a file and expects the message.
+/// Changes a tensor or a note of a file, and expects the message.
 #[test]
 fn a_fixture_that_does_not_fit_is_named() {
     let bytes = std::fs::read(folder("torch").join("feedforward.safetensors")).unwrap();
@@ -104,8 +107,8 @@ fn a_fixture_that_does_not_fit_is_named() {
     other.op = cases()["feedforward/tanh"].op.clone();
     assert!(message(&other).contains("activation: Relu"), "{}", message(&other));
 
-    // Another activation's numbers under this one's name: the largest difference is named with its
-    // place.
+    // Another activation's numbers under the name of this one: the message gives the largest
+    // difference with its position.
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let at = text.find("Feedforward { activation: Selu").unwrap();
     let mut forged = bytes.clone();

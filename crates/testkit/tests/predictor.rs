@@ -1,5 +1,4 @@
-//! The predictor against the graph in evaluation mode, for every network that a recipe can
-//! describe.
+//! The predictor against the graph in evaluation mode, for every kind of network in recipes.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Mode, ParamKind, Params};
@@ -12,7 +11,7 @@ fn device(threads: usize, isa: Option<Isa>) -> Device {
     Device::open(DeviceOptions { threads, isa }).unwrap()
 }
 
-/// Parameters away from where a missing term would not show, with variances that are positive.
+/// Parameters away from values that would hide a missing term, with positive variances.
 fn params(config: &MlpConfig, device: &Device) -> (Mlp, Params) {
     let mut builder = Builder::new();
     let model = Mlp::new(&mut builder, config);
@@ -60,8 +59,8 @@ impl Rows {
     }
 }
 
-/// Three layers of sums of at most 24 terms of size about one: some tens of roundings of a value
-/// and its activation.
+/// Three layers of sums of at most 24 terms of about one: a few tens of roundings of a value and
+/// its activation.
 const TOLERANCE: f32 = 1e-5;
 
 fn check(config: &MlpConfig, rows: usize, threads: usize, isa: Option<Isa>) {

@@ -1,4 +1,4 @@
-//! Parts that run again on the way back: the same bits in less memory.
+//! Recomputed parts: the same bits in less memory.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{
@@ -92,7 +92,7 @@ impl Block {
 enum How {
     Plain,
     Each,
-    /// Pairs of blocks, each of which is recomputed within another.
+    /// Pairs of blocks, each recomputed within another part.
     Nested,
 }
 
@@ -127,7 +127,7 @@ fn forward(g: &mut Graph, parts: &[Recompute], how: How, x: Value) -> Result<Val
     Ok(y)
 }
 
-/// y, dx, all gradients, the statistic, and the most memory beside parameters.
+/// y, dx, all gradients, the statistic, and the peak memory besides parameters.
 fn run(how: How, device: &Device) -> (Vec<Vec<f64>>, usize) {
     let params = params(device, DType::F64, |v| v);
     let parts = parts(&params, how);

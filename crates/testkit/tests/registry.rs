@@ -32,7 +32,7 @@ fn every_operation_has_cases_named_after_it() {
             let (op, variant) = case.name.split_once('/').unwrap_or_default();
             assert!(op == entry.name && !variant.is_empty(), "`{}` of {op}", case.name);
             assert_eq!(case.op.name(), entry.name, "the operation of `{}`", case.name);
-            assert!(names.insert(case.name.clone()), "`{}` is there twice", case.name);
+            assert!(names.insert(case.name.clone()), "`{}` occurs twice", case.name);
         }
     }
 }

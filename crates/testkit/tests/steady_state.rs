@@ -1,6 +1,6 @@
-//! A training step whose shapes have been seen before asks the system for no memory.
+//! Training steps with shapes seen before request no memory from the system.
 //!
-//! Alone in its file, since the allocator counts for all threads of the process.
+//! The only test in its file, since the allocator counts for all threads of the process.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, ParamKind, ParamSpec, Params, Recompute, Value};
@@ -16,28 +16,28 @@ struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is passed on to the system's allocator, unchanged.
+// SAFETY: all calls are passed on to the system's allocator, unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.realloc(memory, layout, size) }
     }
 }
@@ -92,7 +92,7 @@ impl Training {
         self.graph.input(Tensor::from_slice(&self.device, values, dims).unwrap())
     }
 
-    /// Forward, loss, backward, statistics and an update in place; gives the mean loss.
+    /// Forward, loss, backward, statistics and an update in place; returns the mean loss.
     fn step(&mut self, rows: usize) -> f64 {
         self.graph.reset();
         self.graph.set_step(self.step, 0);
@@ -114,7 +114,7 @@ impl Training {
         value / count
     }
 
-    /// The first and the last loss of epochs of four batches, the last one smaller.
+    /// The first and the last loss over epochs of four batches, the last one smaller.
     fn epochs(&mut self, epochs: usize) -> (f64, f64) {
         let (mut first, mut last) = (None, 0.0);
         for _ in 0..epochs {
@@ -143,8 +143,7 @@ fn networks() -> [ModelConfig; 3] {
     ]
 }
 
-/// Waits until every thread of the pool is up: a thread asks for memory when it starts, however
-/// late it does.
+/// Waits for the start of every thread of the pool, since a starting thread requests memory.
 fn all_threads_run(device: &Device) {
     let threads = device.cpu().threads();
     let arrived = AtomicUsize::new(0);
@@ -167,9 +166,9 @@ fn a_step_in_steady_state_allocates_nothing() {
         let before = ALLOCATIONS.load(Relaxed);
         let (first, last) = training.epochs(6);
         let allocations = ALLOCATIONS.load(Relaxed) - before;
-        assert_eq!(allocations, 0, "{name}: 24 steps asked the system for memory");
+        assert_eq!(allocations, 0, "{name}: 24 steps requested memory from the system");
         assert_eq!(training.device.pool().stats().allocations, pool.allocations, "{name}");
-        assert!(last < first, "{name}: it really trains: loss {first} became {last}");
+        assert!(last < first, "{name}: no training: loss {first} became {last}");
     }
     predictions_allocate_nothing();
     what_runs_again_allocates_nothing();
@@ -178,7 +177,7 @@ fn a_step_in_steady_state_allocates_nothing() {
     assert!(ALLOCATIONS.load(Relaxed) > before, "the allocator counts");
 }
 
-/// Called by the only test, as another one beside it would be counted too.
+/// Called by the only test, since a concurrent one would be counted too.
 fn predictions_allocate_nothing() {
     for (threads, network) in [1, 2].into_iter().flat_map(|t| networks().map(|n| (t, n))) {
         let name = format!("{threads} threads, {:?}, {:?}", network.activation, network.norm);
@@ -198,7 +197,7 @@ fn predictions_allocate_nothing() {
             let (x, ids) = (&training.x[..rows * FEATURES], &training.ids[..rows]);
             predictor.predict_with_ids(x, ids, &mut y[..rows * CLASSES]).unwrap();
         }
-        assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "{name}: predictions asked for memory");
+        assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "{name}: predictions requested memory");
         assert!(y.iter().all(|y| y.is_finite() && *y != 0.0), "{name}");
     }
 }
@@ -241,6 +240,6 @@ fn what_runs_again_allocates_nothing() {
     (0..3).for_each(&mut step);
     let before = ALLOCATIONS.load(Relaxed);
     (3..9).for_each(&mut step);
-    assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "recomputation asked for memory");
+    assert_eq!(ALLOCATIONS.load(Relaxed) - before, 0, "recomputation requested memory");
     assert!(graph.params_mut().gradients::<f32>().unwrap().iter().all(|&g| g > 0.0));
 }

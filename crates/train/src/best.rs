@@ -1,8 +1,8 @@
-//! The weights of the best epoch, held beside the trained ones.
+//! The weights of the best epoch, kept beside the trained ones.
 
 use ff_graph::{ParamInfo, Params, Result, Segment};
 
-/// Weights and statistics of an epoch; empty if none is held.
+/// Weights and statistics of an epoch; empty if none are kept.
 #[derive(Debug, Default)]
 pub(crate) struct BestWeights {
     values: Vec<f32>,
@@ -27,14 +27,14 @@ impl BestWeights {
         Ok(())
     }
 
-    /// Puts the weights back.
+    /// Restores the weights.
     pub(crate) fn restore(&self, params: &mut Params) -> Result<()> {
         params.flat_mut::<f32>()?.copy_from_slice(&self.values);
         params.state_mut::<f32>()?.copy_from_slice(&self.state);
         Ok(())
     }
 
-    /// A parameter's part; `None` if it is frozen or no weights are held.
+    /// The kept values of a parameter; `None` if it is frozen or no weights are kept.
     pub(crate) fn of(&self, info: &ParamInfo) -> Option<&[f32]> {
         match info.spec.segment {
             Segment::Trainable => self.values.get(info.range()),
@@ -43,7 +43,7 @@ impl BestWeights {
         }
     }
 
-    /// Appends a parameter's saved part, in the order of the parameters.
+    /// Appends the saved values of a parameter, in the order of the parameters.
     pub(crate) fn push(&mut self, segment: Segment, values: &[f32]) {
         match segment {
             Segment::Trainable => self.values.extend_from_slice(values),

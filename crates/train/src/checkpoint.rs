@@ -1,4 +1,4 @@
-//! The whole state of a run in one file, which is replaced as a whole or not at all.
+//! The state of a run in one file, replaced atomically.
 
 use crate::best::BestWeights;
 use crate::error::{Error, Result};
@@ -11,21 +11,21 @@ use ff_tensor::{Bf16Kernels, CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// Raised whenever the meaning of the file's content changes.
+/// The format number, incremented whenever the meaning of the file changes.
 const FORMAT: u32 = 1;
 
-/// The file of checkpoints, and the run that they belong to.
+/// The file of checkpoints, and the identity of their run.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckpointPlace<'a> {
     /// The file.
     pub path: &'a Path,
-    /// A hash of the recipe and the data: a checkpoint of another run is refused.
+    /// A hash of the recipe and the data: checkpoints of other runs are rejected.
     pub identity: &'a str,
 }
 
 impl CheckpointPlace<'_> {
     /// The file of the best epoch's weights: `best.safetensors` beside the checkpoint, with the
-    /// names of a model.
+    /// tensor names of a model.
     ///
     /// ```
     /// let path = "checkpoints/last.safetensors".as_ref();
@@ -39,8 +39,8 @@ impl CheckpointPlace<'_> {
 
 /// A saved state: parameters, statistics, optimiser, schedule, best weights, progress and history.
 ///
-/// It is a safetensors file: tensors `model.*`, `best.*` and `optimizer.*`, and the rest as JSON in
-/// its metadata.
+/// A safetensors file: tensors `model.*`, `best.*` and `optimizer.*`, and the rest as JSON in the
+/// metadata.
 ///
 /// ```
 /// use ff_train::{Checkpoint, CheckpointPlace};
@@ -60,7 +60,7 @@ struct Notes {
     version: String,
     identity: String,
     isa: String,
-    /// How products of bf16 were computed; absent in the oldest files.
+    /// The path of bf16 products; absent in the oldest files.
     #[serde(default)]
     bf16: Option<Bf16Note>,
     progress: Progress,
@@ -69,7 +69,7 @@ struct Notes {
     has_best: bool,
 }
 
-/// The kernels for bf16: by name, or in older files whether the CPU had instructions for pairs.
+/// The bf16 kernels: by name, or in older files by whether the CPU had instructions for pairs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Bf16Note {
@@ -88,10 +88,10 @@ impl Bf16Note {
 }
 
 impl Checkpoint {
-    /// Writes a checkpoint as a whole or not at all.
+    /// Writes a checkpoint atomically.
     ///
     /// # Errors
-    /// The disk is full or the folder cannot be written.
+    /// If the disk is full or the folder cannot be written.
     pub(crate) fn save(
         place: &CheckpointPlace<'_>,
         graph: &Graph,
@@ -131,10 +131,10 @@ impl Checkpoint {
         Ok(writer.write(place.path)?)
     }
 
-    /// Writes the weights of the best epoch as a model's tensors, as a whole or not at all.
+    /// Writes the weights of the best epoch atomically, as the tensors of a model.
     ///
     /// # Errors
-    /// The disk is full or the folder cannot be written.
+    /// If the disk is full or the folder cannot be written.
     pub(crate) fn save_best(
         place: &CheckpointPlace<'_>,
         params: &Params,
@@ -156,36 +156,36 @@ impl Checkpoint {
     /// Reads a checkpoint of the run with this identity.
     ///
     /// # Errors
-    /// The file is damaged, of a newer format, of another run, or of another kernel path.
+    /// If the file is damaged, of a newer format, of another run, or of another kernel path.
     pub fn open(place: &CheckpointPlace<'_>, isa: Isa) -> Result<Self> {
         let path: &Path = place.path;
         let error = |message: String| Error::Checkpoint { path: path.to_owned(), message };
         let tensors = TensorFile::open(path)?;
         let notes = tensors
             .metadata("checkpoint")
-            .ok_or_else(|| error("is a safetensors file, but not a checkpoint of a run".into()))?;
+            .ok_or_else(|| error("is a safetensors file, but not a checkpoint".into()))?;
         let format = serde_json::from_str::<serde_json::Value>(notes)
             .ok()
             .and_then(|notes| notes.get("format")?.as_u64());
         if format != Some(u64::from(FORMAT)) {
             let found = format.map_or("none".into(), |f| f.to_string());
             return Err(error(format!(
-                "has checkpoint format {found}, this version reads {FORMAT}; resume with the version \
-                 that wrote it"
+                "has checkpoint format {found}, this version reads {FORMAT}; resume with the \
+                 version that wrote it"
             )));
         }
         let notes: Notes = serde_json::from_str(notes)
-            .map_err(|e| error(format!("its notes cannot be read: {e}")))?;
+            .map_err(|e| error(format!("its metadata cannot be read: {e}")))?;
         if notes.identity != place.identity {
             return Err(error(
-                "belongs to another recipe or other data; resume the run with the recipe and data \
-                 that it was started with, or train anew into another folder with --out"
+                "belongs to another recipe or other data; resume the run with its original recipe \
+                 and data, or start a new one with --out in another folder"
                     .into(),
             ));
         }
         if notes.isa != isa.to_string() {
             return Err(error(format!(
-                "was made with {} kernels and this machine would use {isa}, so the bits would differ; \
+                "was written with {} kernels, but this machine would use {isa} with other bits; \
                  add --isa {}",
                 notes.isa, notes.isa
             )));
@@ -193,10 +193,10 @@ impl Checkpoint {
         Ok(Self { path: path.to_owned(), tensors, notes })
     }
 
-    /// Checks that a network in bf16 would give the same bits on this CPU.
+    /// Checks that a bf16 network would give the same bits on this CPU.
     ///
     /// # Errors
-    /// Products of bf16 were computed in another way than this CPU's.
+    /// If bf16 products took another path than on this CPU.
     pub fn check_bf16(&self, cpu: &CpuDevice) -> Result<()> {
         let now = cpu.bf16().name();
         let Some(before) = self.notes.bf16.as_ref().map(Bf16Note::name).filter(|&b| b != now)
@@ -206,14 +206,14 @@ impl Checkpoint {
         Err(Error::Checkpoint {
             path: self.path.clone(),
             message: format!(
-                "was made with bf16 products in {before} and this machine would resume with {now}, so \
-                 the bits would differ; resume on a machine like the first (with AMX, --isa amx \
-                 computes in tiles and --isa avx512 does not), or train anew"
+                "was written with bf16 products in {before}, but this machine would resume with \
+                 {now}, with other bits; resume on a machine like the first (with AMX, --isa amx \
+                 computes in tiles and --isa avx512 does not), or train again"
             ),
         })
     }
 
-    /// Where training stood.
+    /// The progress of training.
     pub fn progress(&self) -> &Progress {
         &self.notes.progress
     }

@@ -4,7 +4,7 @@ use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Length of training and size of batches.
+/// The length of training and the size of batches.
 ///
 /// ```
 /// let config = ff_train::TrainConfig { epochs: 5, ..Default::default() };
@@ -13,37 +13,38 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// The most passes over the training part.
+    /// The maximum number of passes over the training part.
     pub epochs: usize,
-    /// The most optimiser steps; overrides `epochs` where given.
+    /// The maximum number of optimiser steps; overrides `epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Rows in a micro-batch, which are in memory at a time.
+    /// Rows per micro-batch, in memory at a time.
     pub batch_size: usize,
-    /// Micro-batches in an optimiser step; the loss is averaged over all their rows.
+    /// Micro-batches per optimiser step; the loss is averaged over all their rows.
     pub accumulate: usize,
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// Epochs without improvement of the monitored score before training stops; 0 never stops
     /// early.
     pub patience: usize,
-    /// The least gain that counts as improvement.
+    /// The minimum gain that counts as an improvement.
     pub min_delta: f64,
-    /// The score that decides which epoch is kept.
+    /// The score that selects the best epoch.
     pub monitor: Monitor,
-    /// Whether the weights of the best epoch are kept instead of the last.
+    /// Whether to keep the weights of the best epoch instead of the last.
     pub restore_best: bool,
-    /// The standard deviation of noise added to the scaled numeric inputs in training.
+    /// The standard deviation of noise added to the scaled numeric inputs during training.
     pub input_noise: f64,
     /// Mixup: the α of the Beta distribution of mixing weights; 0 for none.
     pub mixup: f64,
-    /// The least seconds between two checkpoints; one is always written at the end and on Ctrl-C.
+    /// The minimum number of seconds between checkpoints; one is always written at the end and on
+    /// Ctrl-C.
     pub checkpoint_seconds: f64,
     /// Threads; 0 for one per core. Results do not depend on this choice.
     pub threads: usize,
 }
 
-/// The score that decides which epoch is kept.
+/// The score that selects the best epoch.
 ///
 /// ```
 /// assert_eq!(ff_train::Monitor::default(), ff_train::Monitor::Loss);
@@ -79,10 +80,10 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Checks every value's range.
+    /// Checks the range of every value.
     ///
     /// # Errors
-    /// The first key whose value is not allowed.
+    /// The first key with a value out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let at_least_one = [
             ("epochs", self.epochs),
@@ -104,12 +105,12 @@ impl TrainConfig {
         Ok(())
     }
 
-    /// The optimiser steps of a pass over so many rows.
+    /// The optimiser steps per pass over this number of rows.
     pub fn steps_per_epoch(&self, rows: usize) -> u64 {
         rows.div_ceil(self.batch_size).div_ceil(self.accumulate) as u64
     }
 
-    /// The most optimiser steps.
+    /// The maximum number of optimiser steps.
     pub fn total_steps(&self, rows: usize) -> u64 {
         self.steps.unwrap_or_else(|| self.epochs as u64 * self.steps_per_epoch(rows))
     }

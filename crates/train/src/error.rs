@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-/// Why training failed.
+/// An error of training.
 ///
 /// ```
 /// let error = ff_train::Error::Diverged {
@@ -19,34 +19,34 @@ pub enum Error {
     /// Memory or device.
     #[error(transparent)]
     Tensor(#[from] ff_tensor::Error),
-    /// A value of the recipe is not allowed.
+    /// A value of the recipe is out of range.
     #[error(transparent)]
     Config(#[from] ff_settings::ConfigError),
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] ff_formats::Error),
-    /// The loss or a gradient is not finite, or the loss grew without bound.
+    /// The loss or a gradient is not finite, or the loss diverged.
     #[error("step {step}: {what}; {hint}")]
     Diverged {
-        /// The step, from 1; its update was not made.
+        /// The step, from 1, skipped.
         step: u64,
-        /// What is wrong, and where.
+        /// The problem and its position.
         what: String,
-        /// What to try.
+        /// The suggested remedy.
         hint: String,
     },
-    /// A checkpoint does not fit.
+    /// A checkpoint does not match.
     #[error("{}: {message}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason and the remedy.
         message: String,
     },
-    /// A parameter that the loss does not depend on.
+    /// The loss does not depend on a parameter.
     #[error("no gradient reached {0}; the loss does not depend on it, so it cannot be trained")]
     Untrained(String),
-    /// What an objective does after an epoch failed.
+    /// The work of an objective after an epoch failed.
     #[error(transparent)]
     AfterEpoch(Box<dyn std::error::Error + Send + Sync>),
     /// The optimiser failed.

@@ -1,8 +1,8 @@
-//! The figures of a run, epoch by epoch.
+//! The metrics of a run, epoch by epoch.
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of one epoch; a line of `metrics.jsonl`.
+/// The metrics of one epoch, a line of `metrics.jsonl`.
 ///
 /// ```
 /// let record = ff_train::EpochRecord { epoch: 1, step: 20, train_loss: 0.7, ..Default::default() };
@@ -10,60 +10,61 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
-    /// Optimiser steps done when it ended.
+    /// The number of optimiser steps at its end.
     pub step: u64,
-    /// The mean loss of its training rows, each at its own step.
+    /// The mean loss of the training rows, each at its own step.
     pub train_loss: f64,
     /// The loss on the validation part; `None` without one.
     pub valid_loss: Option<f64>,
     /// Accuracy or R² on the validation part; `None` without one.
     pub valid_score: Option<f64>,
-    /// The learning rate of its last step.
+    /// The learning rate of the last step.
     pub lr: f64,
-    /// The mean norm of its gradients before clipping.
+    /// The mean gradient norm before clipping.
     pub grad_norm: f64,
-    /// Training seconds since the start, without interruptions.
+    /// Seconds of training since the start, without interruptions.
     pub seconds: f64,
 }
 
-/// The figures of the validation part.
+/// The metrics of the validation part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
     /// The mean loss.
     pub loss: f64,
-    /// Accuracy, R²: higher is better.
+    /// Accuracy or R²: higher is better.
     pub score: f64,
 }
 
-/// Where training stands; a resumed run needs this, the parameters and the optimiser's state.
+/// The progress of training; with the parameters and the state of the optimiser, it suffices to
+/// resume a run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// Optimiser steps done.
+    /// Completed optimiser steps.
     pub step: u64,
-    /// Epochs done.
+    /// Completed epochs.
     pub epoch: usize,
-    /// Steps done of the current epoch.
+    /// Completed steps of the current epoch.
     pub step_in_epoch: u64,
-    /// The sum of losses of the current epoch.
+    /// The sum of losses in the current epoch.
     pub loss_sum: f64,
-    /// The number of rows behind that sum, weighted.
+    /// The weighted number of rows in that sum.
     pub loss_count: f64,
-    /// The sum of gradient norms of the current epoch.
+    /// The sum of gradient norms in the current epoch.
     pub grad_norm_sum: f64,
-    /// The loss of the very first step, by which divergence is recognised.
+    /// The loss of the very first step, the reference for divergence.
     pub first_loss: Option<f64>,
     /// The best epoch so far.
     pub best: Option<Best>,
-    /// One record for each epoch done.
+    /// One record per completed epoch.
     pub history: Vec<EpochRecord>,
-    /// Training seconds so far.
+    /// Seconds of training so far.
     pub seconds: f64,
 }
 
 impl Progress {
-    /// Takes in a step: its sum of losses, its count, the norm of its gradient.
+    /// Adds a step: its sum of losses, its count and the norm of its gradient.
     pub(crate) fn add_step(&mut self, sum: f64, count: f64, grad_norm: f64) {
         self.step += 1;
         self.step_in_epoch += 1;
@@ -72,7 +73,7 @@ impl Progress {
         self.grad_norm_sum += grad_norm;
     }
 
-    /// Ends the epoch and gives its figures, which the history keeps too.
+    /// Ends the epoch; returns its metrics, which the history keeps.
     pub(crate) fn end_epoch(&mut self, evaluation: Option<Evaluation>, lr: f64) -> EpochRecord {
         self.epoch += 1;
         let record = EpochRecord {
@@ -92,11 +93,11 @@ impl Progress {
     }
 }
 
-/// The epoch whose weights are kept.
+/// The best epoch, whose weights are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// From 1.
+    /// The number of the epoch, from 1.
     pub epoch: usize,
-    /// The monitored value, turned so that higher is better.
+    /// The monitored value, with a sign such that higher is better.
     pub value: f64,
 }

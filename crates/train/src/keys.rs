@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-/// A value as a recipe states it, before its key's type is known.
+/// A value as written in a recipe, before the type of its key is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Value {
@@ -28,25 +28,25 @@ pub enum Value {
 
 /// A type of setting.
 pub trait Setting: Clone + PartialEq + JsonSchema {
-    /// What a value must be, as in "expected a number".
+    /// The expected value in messages, as in "expected a number".
     const EXPECTED: &'static str;
 
-    /// The setting that a value states; `None` if it has another type.
+    /// The setting of a value; `None` if it has another type.
     fn of(value: &Value) -> Option<Self>;
 
-    /// The value that states this setting; `None` if it is left out.
+    /// The value of this setting; `None` if omitted.
     fn value(&self) -> Option<Value>;
 
     /// Checks the range.
     ///
     /// # Errors
-    /// The setting lies outside.
+    /// If the setting lies outside the range.
     fn check(&self, key: &str, range: Range) -> Result<(), ConfigError> {
         let _ = (key, range);
         Ok(())
     }
 
-    /// The JSON schema of a key that may be left out.
+    /// The JSON schema of an optional key.
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<Option<Self>>()
     }
@@ -135,7 +135,7 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-/// A setting that may be left out because its default follows from others.
+/// An optional setting, with a default that depends on others.
 impl<T: Setting> Setting for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
@@ -156,19 +156,19 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// Reads a word of an enum by its serde names.
+/// Reads a variant of an enum by its serde name.
 pub(crate) fn word_of<T: DeserializeOwned>(value: &Value) -> Option<T> {
     let Value::Word(word) = value else { return None };
     let deserializer = StrDeserializer::<serde::de::value::Error>::new(word);
     T::deserialize(deserializer).ok()
 }
 
-/// The serde name of an enum's variant.
+/// The serde name of a variant.
 pub(crate) fn value_of_word(word: &impl Serialize) -> Option<Value> {
     serde_json::to_value(word).ok()?.as_str().map(|word| Value::Word(word.to_owned()))
 }
 
-/// Makes enums of words types of settings: `words!(LineSearch: "strong_wolfe or none")`.
+/// Makes enums of words settings: `words!(LineSearch: "strong_wolfe or none")`.
 macro_rules! words {
     ($type:ty: $expected:literal) => {
         impl $crate::keys::Setting for $type {
@@ -186,17 +186,17 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// A key of a kind: everything that reading, checking and documenting it take.
+/// A key of a kind, with everything needed to read, check and document it.
 #[derive(Debug)]
 pub struct Key {
-    /// Its name in the recipe.
+    /// The name in recipes.
     pub name: &'static str,
-    /// What it means, in sentences.
+    /// The meaning, in sentences.
     pub(crate) about: &'static str,
-    /// How the documentation writes a default that is not a value.
+    /// The default in documentation, if it is not a value.
     pub(crate) shown: Option<&'static str>,
     pub(crate) default: fn() -> Option<Value>,
-    /// The value in its key's own type, or what was expected.
+    /// The value in the type of its key, or the expectation.
     pub(crate) parse: fn(&Value) -> Result<Value, &'static str>,
     pub(crate) check: fn(&Value) -> Result<(), ConfigError>,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
@@ -211,7 +211,7 @@ impl Key {
     }
 }
 
-/// A value as documentation writes it: 0.001, 1e-8, [0.9, 0.999].
+/// A value in documentation: 0.001, 1e-8, [0.9, 0.999].
 fn text_of(value: &Value) -> String {
     match value {
         Value::Flag(flag) => flag.to_string(),
@@ -224,26 +224,26 @@ fn text_of(value: &Value) -> String {
     }
 }
 
-/// A number as people write it: 0.01 but 1e-3.
+/// A number in the usual notation: 0.01 but 1e-3.
 pub(crate) fn number_text(x: f64) -> String {
     if x != 0.0 && (x.abs() < 0.01 || x.abs() >= 1e4) { format!("{x:e}") } else { format!("{x}") }
 }
 
-/// The settings of one kind, with a default for each; written by `keyed!`.
+/// The settings of one kind, each with a default; declared by `keyed!`.
 pub trait Keyed: Default {
-    /// The documentation, whose first paragraph describes the kind in the schema.
+    /// The documentation; its first paragraph describes the kind in the schema.
     const ABOUT: &'static str;
     /// The keys, in the order of the fields.
     const KEYS: &'static [Key];
 
-    /// The settings that a recipe gives; the others at their defaults.
+    /// The settings given in a recipe; the others at their defaults.
     fn read<K>(given: &Given<K>) -> Self;
 
-    /// What a recipe must give to state these settings.
+    /// The keys of a recipe with these settings.
     fn give<K>(&self) -> Given<K>;
 }
 
-/// Declares the settings of a kind. Each key is one line below its documentation:
+/// Declares the settings of a kind, one line per key below its documentation:
 ///
 /// ```text
 /// name: type = default, in range, shown "how the documentation writes the default";
@@ -310,18 +310,18 @@ macro_rules! keyed {
 }
 pub(crate) use keyed;
 
-/// What the `kind` of a table may name.
+/// The allowed `kind`s of a table.
 pub trait Kind: Copy + PartialEq + 'static {
     /// Every kind.
     const EVERY: &'static [Self];
 
-    /// Its name in a recipe.
+    /// The name in recipes.
     fn name(self) -> &'static str;
 
-    /// Its keys.
+    /// The keys.
     fn keys(self) -> &'static [Key];
 
-    /// The first paragraph of its documentation.
+    /// The first paragraph of the documentation.
     fn about(self) -> String;
 }
 
@@ -345,7 +345,7 @@ macro_rules! kinds {
             /// Every kind.
             pub const ALL: [Self; [$($name,)+].len()] = [$(Self::$Name,)+];
 
-            /// Its name in a recipe.
+            /// The name in recipes.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$Name => $name,)+ }
             }
@@ -401,7 +401,7 @@ macro_rules! kinds {
 }
 pub(crate) use kinds;
 
-/// The words of a documentation's first paragraph.
+/// The text of the first paragraph of a documentation.
 pub(crate) fn first_paragraph(text: &str) -> String {
     let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join(" ")
@@ -417,8 +417,8 @@ pub(crate) fn kinds_schema<K: Kind>(about: &str) -> Schema {
     schemars::json_schema!({ "description": description, "oneOf": kinds })
 }
 
-/// The keys of kinds that a recipe gives, in its flat table; the part of a config that
-/// [`Keyed::read`] turns into settings.
+/// The keys of kinds in the flat table of a recipe: the part of a config that [`Keyed::read`] turns
+/// into settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given<K> {
     values: BTreeMap<&'static str, Value>,
@@ -444,7 +444,7 @@ impl<K> Given<K> {
 }
 
 impl<K: Kind> Given<K> {
-    /// Checks that every given key belongs to the kind and lies in its range.
+    /// Checks that every given key belongs to the kind and is in range.
     pub(crate) fn check(&self, kind: K) -> Result<(), ConfigError> {
         for (key, _) in every_key::<K>() {
             let Some(value) = self.values.get(key.name) else { continue };
@@ -461,7 +461,7 @@ impl<K: Kind> Given<K> {
     }
 }
 
-/// Every key name once, in the order in which kinds state them, with its first statement.
+/// Every key once, in the order of the kinds, with its first declaration.
 fn every_key<K: Kind>() -> impl Iterator<Item = (&'static Key, K)> {
     let all = K::EVERY.iter().flat_map(|kind| kind.keys().iter().map(|key| (key, *kind)));
     all.filter(|(key, kind)| {
@@ -469,7 +469,7 @@ fn every_key<K: Kind>() -> impl Iterator<Item = (&'static Key, K)> {
     })
 }
 
-/// The kinds that have a key, with their statements of it.
+/// The kinds with a key, and their declarations of it.
 fn kinds_with<K: Kind>(name: &str) -> impl Iterator<Item = (K, &'static Key)> {
     K::EVERY.iter().filter_map(move |kind| {
         kind.keys().iter().find(|key| key.name == name).map(|key| (*kind, key))
@@ -518,7 +518,7 @@ impl<K: Kind> JsonSchema for Given<K> {
     }
 }
 
-/// What a key means to each kind that has it, with its defaults.
+/// The meaning of a key for each of its kinds, with its defaults.
 fn describe<K: Kind>(name: &str) -> String {
     let mut meanings: Vec<(&str, Vec<(K, &Key)>)> = Vec::new();
     for (kind, key) in kinds_with::<K>(name) {
@@ -545,7 +545,7 @@ pub(crate) fn default_sentence<'n>(defaults: impl Iterator<Item = (&'n str, Stri
             None => values.push((text, vec![kind])),
         }
     }
-    // The most frequent default stands first, without the names of its kinds.
+    // The most frequent default comes first, without the names of its kinds.
     let Some(most) = (0..values.len()).rev().max_by_key(|&i| values[i].1.len()) else {
         return String::new();
     };

@@ -21,20 +21,20 @@ pub enum Event<'a> {
     Phase(&'a str),
     /// Training starts or resumes.
     Start {
-        /// Steps already done.
+        /// Completed steps.
         step: u64,
-        /// Steps at most.
+        /// The maximum number of steps.
         total_steps: u64,
-        /// Steps in a pass over the data.
+        /// Steps per pass over the data.
         steps_per_epoch: u64,
     },
-    /// An optimiser step is done.
+    /// An optimiser step ended.
     Step {
         /// Its number, from 1.
         step: u64,
-        /// Steps at most.
+        /// The maximum number of steps.
         total_steps: u64,
-        /// The epoch it belongs to, from 1.
+        /// Its epoch, from 1.
         epoch: usize,
         /// The mean loss of its rows.
         loss: f64,
@@ -43,9 +43,9 @@ pub enum Event<'a> {
         /// The norm of the gradient before clipping.
         grad_norm: f64,
     },
-    /// An epoch is done and evaluated.
+    /// An epoch ended, with its evaluation.
     Epoch {
-        /// Its figures.
+        /// Its metrics.
         record: &'a EpochRecord,
         /// The best epoch so far, from 1.
         best: Option<usize>,

@@ -1,5 +1,5 @@
-//! A step over many sequences at once, and the same step in micro-batches with different numbers of tokens.
-#![allow(clippy::unwrap_used)] // A test that cannot go on has failed.
+//! One step over many sequences at once, and in micro-batches with different numbers of tokens.
+#![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
 use ff_graph::{Graph, ParamKind, ParamSpec, Params, Result};
 use ff_ops::{Activation, Embedding, Feedforward, LinearCrossEntropy};
@@ -13,7 +13,7 @@ const LENGTH: usize = 11;
 const WIDTH: usize = 8;
 const VOCABULARY: usize = 13;
 
-/// Tells the token after each token of sequences, of which all but the answers is masked.
+/// Next-token prediction over sequences, with all but the answers masked.
 struct Answers {
     tokens: Vec<i32>,
     targets: Vec<i32>,
@@ -27,7 +27,7 @@ impl Answers {
         let mut answers = Self { tokens: vec![], targets: vec![] };
         for (i, sequence) in tokens.chunks(LENGTH + 1).enumerate() {
             answers.tokens.extend(&sequence[..LENGTH]);
-            // From none at all to every token.
+            // From no token to every token.
             let masked = LENGTH - (i * 5) % (LENGTH + 1);
             let target = |(t, &token): (usize, &i32)| if t < masked { -100 } else { token };
             answers.targets.extend(sequence[1..].iter().enumerate().map(target));
@@ -85,7 +85,7 @@ fn step(kind: OptimizerKind, batch_size: usize, accumulate: usize) -> (f64, Vec<
     params.flat_mut::<f64>().unwrap().iter_mut().for_each(|w| *w = 0.5 * rng.normal());
     let config = OptimizerConfig {
         lr: Some(0.1),
-        clip_norm: Some(0.05), // Of the mean: the sum is far above it.
+        clip_norm: Some(0.05), // Clips the mean: the sum is far above it.
         weight_decay: Some(0.1),
         ..OptimizerConfig::new(kind)
     };
@@ -104,12 +104,13 @@ fn one_step_of_n_is_n_steps_of_one() {
     assert!((100..SEQUENCES * LENGTH).contains(&counted) && !counted.is_multiple_of(SEQUENCES));
     for kind in [OptimizerKind::Sgd, OptimizerKind::AdamW, OptimizerKind::Muon] {
         let (loss, whole) = step(kind, SEQUENCES, 1);
-        // Single sequences, of which some count no token; and five, of which the last four are a batch.
+        // Single sequences, some without counted tokens; and batches of five, the last with four.
         for (batch, accumulate) in [(1, SEQUENCES), (5, 5), (8, 3)] {
             let (parts_loss, parts) = step(kind, batch, accumulate);
             assert!((parts_loss - loss).abs() < 1e-13 * loss, "{kind}: {batch} × {accumulate}");
             for (a, b) in parts.iter().zip(&whole) {
-                // Rounding of f64, which Adam's quotient and Muon's iteration make up to some thousand times larger.
+                // Rounding of f64, amplified up to a few thousand times by Adam's quotient and
+                // Muon's iteration.
                 assert!((a - b).abs() < 1e-11, "{kind}: {batch} × {accumulate}: {a} and {b}");
             }
         }

@@ -1,4 +1,4 @@
-//! L-BFGS against PyTorch's (`fixtures/optim.py`), on functions with known minima, and its borders.
+//! L-BFGS against PyTorch's (`fixtures/optim.py`), on functions with known minima, and its limits.
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
@@ -12,7 +12,7 @@ use ff_train::optim::{
 use serde::Deserialize;
 use std::marker::PhantomData;
 
-/// A function of the weights in f64 that gives its value and writes its gradient.
+/// A function of the weights in f64 that returns its value and writes its gradient.
 type Function = fn(&[f64], &mut [f64]) -> f64;
 
 /// A function as an objective over weights of type T, summed over four rows.
@@ -96,7 +96,8 @@ fn the_points_agree_with_pytorch() {
         for (call, expected) in case.points.iter().enumerate() {
             optimizer.minimize(&mut model, case.config.lr()).unwrap();
             for (x, expected) in model.x().iter().zip(expected) {
-                // Sums in another order; the curvature of the valley amplifies them a thousandfold.
+                // Sums in another order, with errors amplified a thousandfold by the curvature of
+                // the valley.
                 assert!((x - expected).abs() < 1e-9, "{} {call}: {x} {expected}", case.problem);
             }
         }
@@ -157,7 +158,7 @@ fn a_wall_of_infinity_is_stepped_back_from() {
     for line_search in [LineSearch::StrongWolfe, LineSearch::Backtracking] {
         let mut model = Model::<f64>::new(&device, &[-2.0], ParamKind::Weight, barrier);
         let mut optimizer = Optimizer::new(&config(line_search), &model.params, &device).unwrap();
-        // A rate of 100 makes every search's first step end behind the wall.
+        // With a rate of 100, the first step of every search ends beyond the wall.
         let report = optimizer.minimize(&mut model, 100.0).unwrap();
         assert!(report.loss.is_finite());
         let mut dx = [0.0];
@@ -181,7 +182,7 @@ fn nothing_happens_at_a_minimum_or_at_a_bad_start() {
     assert_eq!((report.status, model.x()[1]), (Status::NonFinite, 1.0));
     assert_eq!(optimizer.updates(), 1);
 
-    // A rate of nothing goes nowhere, and comes back.
+    // A rate of 0 moves nothing, and returns.
     let mut model = Model::<f64>::new(&device, &[-1.2, 1.0], ParamKind::Weight, rosenbrock);
     let mut optimizer = Optimizer::new(&config, &model.params, &device).unwrap();
     optimizer.minimize(&mut model, 0.0).unwrap();

@@ -1,4 +1,4 @@
-//! Optimisers against PyTorch's (`fixtures/optim.py`), the order of a step, its borders and its messages.
+//! Optimisers against PyTorch's (`fixtures/optim.py`), the order of a step, limits and messages.
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
@@ -91,12 +91,14 @@ fn muon_agrees_with_pytorch_on_matrices_of_every_shape() {
         let config = OptimizerConfig { lr: Some(0.02), ..muon.clone().into() };
         let apart =
             |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        // Five iterations multiply what rounds away near a singular value of 0 with up to 3.4445⁵, about 500.
+        // Five iterations amplify rounding errors near a singular value of 0 by up to 3.4445⁵,
+        // about 500.
         let found = orthogonalised::<f64>(&case.shape, &config);
         assert!(apart(&found, &case.f64) < 1e-13, "{:?}", case.shape);
         let found = orthogonalised::<f32>(&case.shape, &config);
         assert!(apart(&found, &case.f64) < 3e-6, "{:?}", case.shape);
-        // PyTorch rounds to bf16 after every product, 8 bits: a tenth of the way of three steps.
+        // PyTorch rounds to bf16, 8 bits, after every product: a tenth of the distance of three
+        // steps.
         let way = 3.0 * 0.02 * case.adjust_lr_fn.factor(rows, columns);
         assert!(apart(&found, &case.bf16) < 0.1 * way, "{:?}", case.shape);
         let muon = Muon { ns_bf16: true, ..muon };
@@ -127,7 +129,7 @@ fn a_group_gives_a_matrix_to_adamw() {
     };
     let adamw = OptimizerConfig { weight_decay: Some(0.1), ..OptimizerConfig::default() };
     let (weights, gradients) = ([1.0, -2.0, 0.0, 4.0, 0.5, -0.5], [0.5, 1.0, -1.0, 2.0, 0.25, 3.0]);
-    // A fifth of the rate that the schedule gives.
+    // A fifth of the scheduled rate.
     let found = step_once(&muon, &weights, &gradients, 0.25);
     let expected = step_once(&adamw, &weights, &gradients, 0.05);
     assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-15));
@@ -191,7 +193,7 @@ fn penalties_come_before_clipping_and_decay_after() {
     let expected: Vec<f64> = weights.iter().zip(g).map(|(w, g)| w - 0.5 * g).collect();
     assert_eq!(step_once(&config, &weights, &gradients, 0.5), expected);
 
-    // A norm of 5 after dividing by the count, cut to 1.
+    // A norm of 5 after division by the count, clipped to 1.
     let config = OptimizerConfig { clip_norm: Some(1.0), ..sgd };
     let after = step_once(&config, &[0.0; 6], &[6.0, 0.0, 0.0, 0.0, 0.0, 8.0], 1.0);
     let shrink = 1.0 / (5.0 + 1e-6);
@@ -219,8 +221,8 @@ fn groups_by_name() {
         groups: vec![group("*.bias", Some(2.0), Some(0.25)), group("layer.*", Some(0.0), None)],
         ..OptimizerConfig::new(OptimizerKind::AdamW)
     };
-    // Weights do not move at a rate of 0; biases match the first group, decay, and step by twice the rate against the
-    // gradient's sign, as Adam's first step does.
+    // Weights do not move at a rate of 0; biases match the first group, decay, and step by twice
+    // the rate against the gradient's sign, as Adam's first step does.
     let after = step_once(&config, &[1.0; 6], &[8.0, 8.0, 8.0, 8.0, 8.0, -8.0], 0.1);
     assert_eq!(after[..4], [1.0; 4]);
     assert!((after[4] - (1.0 - 0.2 * 0.25 - 0.2)).abs() < 1e-8); // ε of 1e-8 under a gradient of 4
@@ -319,7 +321,7 @@ fn a_zero_gradient_moves_nothing_without_decay() {
     }
 }
 
-/// A model of some pieces, with a ragged end.
+/// A model of a few pieces, the last incomplete.
 fn large(device: &Device, dtype: DType) -> Params {
     let specs = vec![
         ParamSpec::new("a.weight", [300, 301], ParamKind::Weight),
@@ -472,7 +474,7 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() {
     let error = refuse(&scalars, more);
     assert!(error.contains("`exp_avg.head.weight`: belongs to no parameter"), "{error}");
     let other = OptimizerScalars::new(OptimizerKind::Lion);
-    assert!(refuse(&other, full()).contains("was saved by lion, the recipe asks for adam"));
+    assert!(refuse(&other, full()).contains("was saved by lion, but the recipe asks for adam"));
 
     optimizer.load_state(&params, &scalars, full()).unwrap();
     assert_eq!(optimizer.scalars(), scalars);
@@ -511,7 +513,8 @@ fn settings_that_do_not_hold_together_are_named() {
         ),
         (
             r#"{"kind":"lbfgs","weight_decay":0.1}"#,
-            "weight_decay: does not apply to lbfgs, only to sgd, adam, adamw, rmsprop, adagrad, adafactor, lion, muon; `l2` does the same",
+            "weight_decay: does not apply to lbfgs, only to sgd, adam, adamw, rmsprop, adagrad, \
+             adafactor, lion, muon; `l2` does the same",
         ),
         (r#"{"adamw_lr":0.1}"#, "adamw_lr: does not apply to adamw, only to muon"),
         (
@@ -600,7 +603,7 @@ fn a_recipe_says_it_in_toml_and_mistakes_have_a_place() {
     assert_eq!(recipe.schedule, expected);
 
     for (good, bad, place) in [
-        // The program itself finds unknown keys first, with their place.
+        // The program itself reports unknown keys earlier, with their position.
         ("ema = 0.999", "ema_decay = 0.999", "[optimizer]"),
         ("\"adamw\"", "\"adamax\"", "\"adamax\""),
         ("lr = 1", "lr = \"fast\"", "\"fast\""),

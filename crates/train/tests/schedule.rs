@@ -1,4 +1,4 @@
-//! Schedules against PyTorch's (`fixtures/optim.py`), their borders and their messages.
+//! Schedules against PyTorch's (`fixtures/optim.py`), limits and messages.
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
@@ -34,7 +34,8 @@ fn every_schedule_agrees_with_pytorch() {
         let total = case.rates.len() as u64;
         for (step, &expected) in case.rates.iter().enumerate() {
             let lr = schedule.lr_at(step as u64, total);
-            // PyTorch goes from rate to rate: its rounding errors add up over 200 steps.
+            // PyTorch computes each rate from the previous one: rounding errors accumulate over 200
+            // steps.
             let tolerance = 1e-13 * case.lr + 1e-12 * expected;
             assert!(
                 (lr - expected).abs() <= tolerance,
@@ -186,13 +187,13 @@ fn the_finder_suggests_where_the_loss_falls_most_steeply() {
     let least = report.tenth_of_minimum.unwrap() * 10.0;
     assert!(report.losses.iter().all(|&other| other >= loss(least)));
 
-    // Smoothing does not move it: forward and backward, the lags cancel.
+    // Smoothing does not shift it: forward and backward, the lags cancel.
     let config = FinderConfig::default();
     let report = find_lr(&config, |lr| Ok::<_, ConfigError>(loss(lr))).unwrap();
     let lag = report.steepest.unwrap().log10() + 3.0;
     assert!(lag.abs() < 0.3, "{lag}");
 
-    // Nor do batches that differ by chance, however the first ones turn out.
+    // Nor do random differences between batches, whatever the first ones.
     for seed in 0..50 {
         let mut rng = ff_tensor::Rng::new(ff_tensor::Key::new(seed));
         let noisy = |lr| Ok::<_, ConfigError>(loss(lr) + 0.15 * rng.normal());

@@ -1,4 +1,4 @@
-//! After the first one, an optimiser's steps ask the system for no memory.
+//! After the first, the steps of an optimiser request no memory from the system.
 
 use ff_graph::{ParamKind, ParamSpec, Params};
 use ff_tensor::{DType, Device, DeviceOptions};
@@ -10,16 +10,16 @@ struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator as it is.
+// SAFETY: all calls are passed on to the system's allocator, unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(memory, layout) }
     }
 }
@@ -46,8 +46,8 @@ fn steps_allocate_nothing() {
         let mut optimizer = Optimizer::new(&config, &params, &device).unwrap();
         params.gradients::<f32>().unwrap().fill(0.5);
         optimizer.step(&mut params, 1.0, 0.1).unwrap();
-        // What allocates in a step does so in every round; a thread of the pool or of the test that is still starting up
-        // does so in one.
+        // Allocations of a step occur in every round; those of a starting thread, of the pool or
+        // the test, in one.
         let round = || {
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             for _ in 0..10 {

@@ -63,7 +63,7 @@ fn train(widths: &'static [usize], batch: usize) -> Result<Step> {
 
 fn infer(widths: &'static [usize], rows: usize) -> Result<Step> {
     let (_, layers) = network(widths)?;
-    // Weights that are no variables any more: nothing is remembered for a backward pass.
+    // Weights detached from variables: nothing is recorded for a backward pass.
     let detached =
         |l: &Linear| Linear::new(l.weight().detach(), l.bias().map(Tensor::detach));
     let layers: Vec<Linear> = layers.iter().map(detached).collect();

@@ -1,4 +1,5 @@
-//! The Rust peers: `ff-bench-peers burn|candle [--only A,B] [--seconds S]`, one JSON object a line as `ff-bench --json`.
+//! The Rust peers: `ff-bench-peers burn|candle [--only A,B] [--seconds S]`, one JSON object per
+//! line, like `ff-bench --json`.
 
 mod burn_peer;
 mod candle_peer;
@@ -26,12 +27,12 @@ pub const BLOCKS: [(&str, Block); 2] = [
     ("llama", Block { tokens: 512, width: 2048, hidden: 5632, gated: true }),
 ];
 
-/// So small that the weights hardly move: nobody learns random labels by heart.
+/// So small that the weights hardly move, and no peer memorises the random labels.
 pub const LEARNING_RATE: f64 = 1e-6;
 
 /// A step, set up and ready to be repeated.
 pub type Step = Box<dyn FnMut()>;
-/// A work's name and how it is set up.
+/// The name of a work, and its setup.
 pub type Work = (String, Box<dyn Fn() -> Step>);
 
 fn main() {
@@ -61,7 +62,8 @@ fn main() {
     }
 }
 
-/// Seconds a step, of the median and of the least block: warm-up, then blocks of about 10 ms, as `ff-bench` does it.
+/// Seconds per step in the median and the fastest block: warm-up, then blocks of about 10 ms, as in
+/// `ff-bench`.
 fn measure(mut step: Step, budget: Duration) -> (f64, f64) {
     step();
     let start = Instant::now();

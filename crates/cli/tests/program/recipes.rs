@@ -38,13 +38,13 @@ fn every_kind_of_mistake_has_its_message() {
         ),
         (
             "[train]\nepochs = 'ten'",
-            &["r.toml:3:10", "expected a whole number", "found the text \"ten\""],
+            &["r.toml:3:10", "expected a whole number", "found the string \"ten\""],
         ),
         (
             "[train]\nlearning_rate = 0.1",
             &["r.toml:3:1", "did you mean `lr` in the table [optimizer]?"],
         ),
-        ("[model\nhidden = [1]", &["r.toml:2:", "this is not TOML"]),
+        ("[model\nhidden = [1]", &["r.toml:2:", "invalid TOML"]),
     ] {
         folder
             .write("r.toml", &format!("data = {{ path = 'x.csv', target = 'answer' }}\n{text}\n"));

@@ -82,7 +82,7 @@ fn the_kernels_are_noted_and_kept() {
     assert!(folder.read("run/run.json").contains("\"isa\": \"plain\""));
     folder.edit("run/run.json", "\"finished\": true", "\"finished\": false");
     if folder.run(&["env", "--json"]).ok().json()["kernels"] != "plain" {
-        folder.run(&RESUME).fails(1, &["was made with plain kernels", "add --isa plain"]);
+        folder.run(&RESUME).fails(1, &["was written with plain kernels", "add --isa plain"]);
     }
     folder.run(&["train", "--resume", "run", "--isa", "plain"]).ok();
     assert!(model() == whole);
@@ -107,7 +107,7 @@ fn a_damaged_state_is_named_with_two_ways_out() {
         folder.run(&RESUME).fails(1, &["run/checkpoints/last.safetensors: ", message, ways_out]);
     }
     std::fs::copy(folder.path().join("run/model/model.safetensors"), &state).unwrap();
-    folder.run(&RESUME).fails(1, &["is a safetensors file, but not a checkpoint of a run"]);
+    folder.run(&RESUME).fails(1, &["is a safetensors file, but not a checkpoint"]);
     let whole = std::fs::read(folder.path().join("run/model/model.safetensors")).unwrap();
     std::fs::remove_file(&state).unwrap();
     folder.run(&RESUME).ok();

@@ -55,7 +55,11 @@ fn a_wrong_option_or_command_is_met_with_the_nearest_right_one() {
     folder
         .run(&["train", "x.csv", "--task", "guess"])
         .fails(2, &["binary, multiclass and regression"]);
-    folder.run(&["train", "x.csv", "--isa", "mmx"]).fails(2, &["known are plain, avx2, avx512"]);
+    folder.run(&["train", "x.csv", "--isa", "mmx"]).fails(
+        2,
+        &["expected plain, avx2, avx512 or \
+                                                                amx"],
+    );
     folder.run(&["train", "x.csv", "--threads", "0"]).fails(2, &["--threads"]);
     let cuda = folder.run(&["train", "x.csv", "--device", "cuda"]);
     cuda.fails(2, &["computes on the CPU only", "--device cpu"]);

@@ -24,15 +24,18 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
         ),
         (
             "[model]\nactivation = 'rleu'",
-            "r.toml:3:14: `model.activation`: unknown value \"rleu\"; did you mean `relu`? Allowed are `identity`, ",
+            "r.toml:3:14: `model.activation`: unknown value \"rleu\"; did you mean `relu`? Allowed \
+             are `identity`, ",
         ),
         (
             "[model]\nhidden = 64",
-            "r.toml:3:10: `model.hidden`: expected a list of whole numbers, found the number 64; write a list, such as [64,32]",
+            "r.toml:3:10: `model.hidden`: expected a list of whole numbers, found the number 64; \
+             write a list, such as [64,32]",
         ),
         (
             "[model]\nhidden = ['a']",
-            "r.toml:3:11: `model.hidden[0]`: expected a whole number of at least 0, found the text \"a\"",
+            "r.toml:3:11: `model.hidden[0]`: expected a whole number of at least 0, found the \
+             string \"a\"",
         ),
         ("[model]\nhidden = [32, 0]", "r.toml:3:10: `model.hidden`: layer 1 has 0 units"),
         (
@@ -41,7 +44,8 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
         ),
         (
             "[model]\nbias = 'true'",
-            "r.toml:3:8: `model.bias`: expected true or false, found the text \"true\"; write true without quotes",
+            "r.toml:3:8: `model.bias`: expected true or false, found the string \"true\"; write \
+             true without quotes",
         ),
         (
             "[train]\nepochs = -3",
@@ -63,10 +67,11 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
             "r.toml:3:21: `optimizer.groups[0].match`: must be a pattern",
         ),
         ("[optimizer]\ngroups = [{ lr_scale = 2.0 }]", "`optimizer.groups[0].match` is missing"),
-        ("[data]\ntarget = 1", "r.toml:2:2: this is not TOML: duplicate key"),
+        ("[data]\ntarget = 1", "r.toml:2:2: invalid TOML: duplicate key"),
         (
             "data.target = 1",
-            "r.toml:2:15: `data.target`: expected a text, found the number 1; write it in quotes: \"1\"",
+            "r.toml:2:15: `data.target`: expected a string, found the number 1; write it in \
+             quotes: \"1\"",
         ),
         (
             "data.columns.age = 'numbr'",
@@ -83,7 +88,8 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
         ),
         (
             "evaluate.threshold = 'f2'",
-            "unknown value \"f2\"; allowed are `f1`, `balanced_accuracy`, { cost = … }, { recall_at_precision = … } or ",
+            "unknown value \"f2\"; allowed are `f1`, `balanced_accuracy`, { cost = … }, { \
+             recall_at_precision = … } or ",
         ),
         (
             "evaluate.threshold = { costs = 1 }",
@@ -110,7 +116,7 @@ fn overrides_have_errors_of_the_same_quality() {
         ),
         ("model.hidden=0", "--set model.hidden=0: `model.hidden`: layer 0 has 0 units"),
         ("model.activation=rleu", "did you mean `relu`?"),
-        ("optimizer.lr=fast", "`optimizer.lr`: expected a number, found the text \"fast\""),
+        ("optimizer.lr=fast", "`optimizer.lr`: expected a number, found the string \"fast\""),
     ] {
         let message = problem("", &[set]);
         assert!(message.contains(expected), "\nset: {set}\nwant: {expected}\n got: {message}");
@@ -148,7 +154,8 @@ fn a_missing_path_is_said_to_be_missing() {
     let message = Recipe::parse("[data]\ntarget = 'y'", "r.toml", &[]).unwrap_err().to_string();
     assert_eq!(
         message,
-        "r.toml: `data.path`: name the file to read; `path` is not given in [data]: write it there, or --set data.path=…"
+        "r.toml: `data.path`: name the file to read; `path` is missing in [data]: add it there, or \
+         pass --set data.path=…"
     );
 }
 

@@ -171,7 +171,7 @@ fn configs_that_are_not_right_are_named() {
     };
     for (found, part) in [
         (message("\"bert\"", "\"brt\""), "did you mean \"bert\"?"),
-        (message("\"hidden_size\": 16", "\"hidden_size\": 15"), "2 heads do not share 15"),
+        (message("\"hidden_size\": 16", "\"hidden_size\": 15"), "2 heads do not divide 15"),
         (message("\"hidden_size\": 16", "\"hidden\": 16"), "hidden_size: is missing"),
         (message("BertForSequence", "BertForNext"), "architectures: "),
         (message("\"is_decoder\": false", "\"is_decoder\": true"), "is_decoder: "),

@@ -122,7 +122,11 @@ fn what_is_written_reads_back_and_what_is_wrong_is_named() {
     };
     for (found, part) in [
         (message("\"d_model\": 16", "\"d_model\": 18"), "decoder_attention_heads: 4 heads"),
-        (message("\"pad_token_id\": 38", "\"pad_token_id\": 39"), "39 is none of the 39 tokens"),
+        (
+            message("\"pad_token_id\": 38", "\"pad_token_id\": 39"),
+            "39 is outside the vocabulary of \
+                                                                   39 tokens",
+        ),
         (
             message("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
             "tie_word_embeddings: ",

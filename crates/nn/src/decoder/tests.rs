@@ -67,7 +67,7 @@ fn what_is_missing_or_contradictory_is_named() {
             message(&llama, "num_attention_heads", 3),
             vec!["num_key_value_heads: 3 heads", "2 heads"],
         ),
-        (message(&llama, "hidden_size", 9), vec!["num_attention_heads: 4 heads do not share 9"]),
+        (message(&llama, "hidden_size", 9), vec!["num_attention_heads: 4 heads do not divide 9"]),
         (
             message(&llama, "hidden_act", "gelu_newer"),
             vec!["hidden_act: ", "did you mean \"gelu_new\"?"],
@@ -103,7 +103,7 @@ fn what_is_missing_or_contradictory_is_named() {
             message(&llama, "quantization_config", json!({"bits": 4})),
             vec!["quantization_config: quantised"],
         ),
-        (message(&gpt2(), "n_head", 4), vec!["n_head: 4 heads do not share 6 features"]),
+        (message(&gpt2(), "n_head", 4), vec!["n_head: 4 heads do not divide 6 features"]),
         (message(&gpt2(), "add_cross_attention", true), vec!["add_cross_attention: "]),
         (
             message(&experts("qwen3_moe"), "num_experts_per_tok", 5),

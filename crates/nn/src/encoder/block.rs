@@ -1,4 +1,4 @@
-//! From the specification of an encoder to that of its blocks.
+//! The blocks of an encoder, from its specification.
 
 use super::config::EncoderConfig;
 use crate::Init;

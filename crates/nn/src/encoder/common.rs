@@ -1,4 +1,4 @@
-//! The names and fields that families of encoders share.
+//! Names and fields shared by families of encoders.
 
 use super::config::{EncoderConfig, EncoderFamily, EncoderHead, HeadNames};
 use crate::transformer::BlockNames;
@@ -11,7 +11,7 @@ use ff_ops::Activation;
 pub(super) const CLASSIFIER: HeadNames =
     HeadNames { dense: None, norm: None, weight: "classifier.weight", bias: "classifier.bias" };
 
-/// The names within BERT's blocks, which RoBERTa shares.
+/// The names within the blocks of BERT and RoBERTa.
 pub(super) const BERT_BLOCK: BlockNames = BlockNames {
     attention: "attention",
     attention_norm: "attention.output.LayerNorm",
@@ -22,7 +22,7 @@ pub(super) const BERT_BLOCK: BlockNames = BlockNames {
     layers: ["", "intermediate.dense", "output.dense"],
 };
 
-/// The keys of sizes, which DistilBERT calls otherwise.
+/// The keys of sizes, with other names in DistilBERT.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keys {
     pub(super) hidden: &'static str,
@@ -42,7 +42,7 @@ impl Keys {
     };
 }
 
-/// Reads the fields that all families share.
+/// Reads the fields common to all families.
 pub(super) fn common(
     fields: &Fields<'_>,
     family: &'static EncoderFamily,
@@ -52,7 +52,7 @@ pub(super) fn common(
     let heads = fields.required(&[keys.heads], MOST_HEADS);
     fields.head_width(keys.heads, hidden_size, heads);
     if fields.flag("is_decoder", false) || fields.flag("add_cross_attention", false) {
-        fields.fail("is_decoder", "an encoder that is used as a decoder is not supported");
+        fields.fail("is_decoder", "encoders used as decoders are not supported");
     }
     let kind = fields.text(&["position_embedding_type"]).unwrap_or("absolute");
     if kind != "absolute" {
@@ -66,8 +66,8 @@ pub(super) fn common(
     if head == EncoderHead::Sequence {
         let problem = fields.text(&["problem_type"]).unwrap_or("single_label_classification");
         if problem != "single_label_classification" || labels == 1 {
-            let message = "only one class for each sequence is supported: \
-                           single_label_classification with two labels or more";
+            let message = "only one class per sequence is supported: single_label_classification \
+                           with two or more labels";
             fields.fail("problem_type", message);
         }
     }
@@ -92,7 +92,7 @@ pub(super) fn common(
     }
 }
 
-/// Reads BERT's fields, which RoBERTa shares.
+/// Reads the fields of BERT and RoBERTa.
 pub(super) fn bert(fields: &Fields<'_>, family: &'static EncoderFamily) -> EncoderConfig {
     EncoderConfig {
         token_types: fields.size(&["type_vocab_size"], MOST_TOKENS).unwrap_or(2),
@@ -101,7 +101,7 @@ pub(super) fn bert(fields: &Fields<'_>, family: &'static EncoderFamily) -> Encod
     }
 }
 
-/// The purpose of the first of `architectures`.
+/// The purpose given by the first of `architectures`.
 fn head(fields: &Fields<'_>) -> EncoderHead {
     let name = fields.list("architectures").and_then(|list| list.first()?.as_str());
     let Some(name) = name else { return EncoderHead::None };

@@ -6,7 +6,7 @@ use ff_ops::Activation;
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A family of encoders: what its `config.json` means and what its files hold.
+/// A family of encoders: the reading of its `config.json`, and the names in its files.
 ///
 /// ```
 /// use ff_nn::models::EncoderFamily;
@@ -14,7 +14,7 @@ use std::fmt;
 /// assert_eq!(names, ["bert", "roberta", "distilbert"]);
 /// ```
 pub struct EncoderFamily {
-    /// Its `model_type` in a `config.json`, and the name of the encoder within a larger model.
+    /// The `model_type` in a `config.json`, and the name of the encoder within a larger model.
     pub name: &'static str,
     pub(super) names: Names,
     /// Reads the specification of a model over the defaults of [`common`].
@@ -31,10 +31,10 @@ pub(super) struct Names {
     pub(super) tokens: HeadNames,
 }
 
-/// The layers behind the encoder.
+/// The layers after the encoder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeadNames {
-    /// A hidden layer with its activation; the one of the feedforward blocks if there is none.
+    /// A hidden layer with its activation, by default that of the feedforward blocks.
     pub(super) dense: Option<(&'static str, Option<Activation>)>,
     pub(super) norm: Option<&'static str>,
     pub(super) weight: &'static str,
@@ -65,9 +65,9 @@ pub enum EncoderHead {
     None,
     /// The masked tokens.
     MaskedLm,
-    /// A class for a sequence.
+    /// A class per sequence.
     Sequence,
-    /// A class for each token.
+    /// A class per token.
     Tokens,
 }
 
@@ -100,15 +100,15 @@ pub struct EncoderConfig {
     pub heads: usize,
     /// The rows of the table of positions.
     pub max_positions: usize,
-    /// The kinds of sequences; 0 if the family has none.
+    /// The number of sequence types; 0 if the family has none.
     pub token_types: usize,
     /// The activation of the feedforward blocks.
     pub activation: Activation,
-    /// The ε under the norms' square roots.
+    /// The ε under the square roots of norms.
     pub norm_eps: f64,
-    /// The token that pads a batch.
+    /// The padding token.
     pub pad_token: i32,
-    /// Whether positions count from behind the padding token's id.
+    /// Whether positions start after the id of the padding token.
     pub positions_behind_padding: bool,
     /// The number of classes.
     pub labels: usize,
@@ -125,8 +125,8 @@ impl EncoderConfig {
         fields::to_text(&self.json)
     }
 
-    /// The position of each token of a sequence: 0, 1, …; or, behind padding, one more than the
-    /// padding token's id and so on, where padding itself has that id.
+    /// The position of each token of a sequence: 0, 1, …, or counted from one past the id of the
+    /// padding token, where padding itself has that id.
     pub fn positions(&self, ids: &[i32]) -> Vec<i32> {
         if !self.positions_behind_padding {
             return (0..ids.len() as i32).collect();

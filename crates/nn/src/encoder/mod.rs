@@ -1,4 +1,4 @@
-//! Encoders: every token sees every other one.
+//! Encoders: every token attends to every other one.
 
 mod block;
 mod common;
@@ -23,7 +23,7 @@ pub struct EncoderBatch {
     pub ids: Value,
     /// The position of each token `[B, T]` (i32), see [`EncoderConfig::positions`].
     pub positions: Value,
-    /// The sequence of two that each token belongs to `[B, T]` (i32), for families that have it.
+    /// The sequence type of each token `[B, T]` (i32), for families that have it.
     pub types: Option<Value>,
     /// 0, or a negative number for padding `[B, T]` (i32).
     pub segments: Option<Value>,
@@ -31,7 +31,7 @@ pub struct EncoderBatch {
 
 /// An encoder with the head of its config.
 ///
-/// Parameters have Hugging Face's names.
+/// Parameters have the names of Hugging Face.
 ///
 /// # Shapes
 /// tokens `[B, T]` → vectors `[B, T, features]`; logits `[B, T, vocabulary]`, `[B, T, labels]` or
@@ -62,7 +62,7 @@ pub struct Encoder {
 
 #[derive(Debug)]
 struct Head {
-    /// The first token, for the class of a sequence.
+    /// Pooling of the first token, for the class of a sequence.
     first: Option<Arc<dyn Op>>,
     dense: Option<Feedforward>,
     norm: Option<LayerNorm>,
@@ -70,7 +70,7 @@ struct Head {
 }
 
 impl Encoder {
-    /// Makes the layers and registers their parameters.
+    /// Builds the layers and registers their parameters.
     pub fn new(b: &mut Builder, config: &EncoderConfig, options: &LanguageOptions) -> Self {
         let init = Init::Normal { std: config.initializer_range };
         let table = |b: &mut Builder, name: &str, rows| {
@@ -104,12 +104,12 @@ impl Encoder {
     /// The vector of each token `[B, T, features]`.
     ///
     /// # Errors
-    /// An id is not in the vocabulary, a position is too large, or memory is short.
+    /// If an id is outside the vocabulary, a position is too large, or memory is exhausted.
     pub fn hidden(&self, graph: &mut Graph, batch: &EncoderBatch) -> Result<Value> {
         let mut x = self.words.forward(graph, batch.ids.clone())?;
         if let Some(types) = &self.types {
             let ids = batch.types.as_ref().ok_or_else(|| {
-                Error::shape("encoder", "this family needs to know which sequence each token is of")
+                Error::shape("encoder", "this family needs the sequence type of each token")
             })?;
             let kind = types.forward(graph, ids.clone())?;
             x = graph.apply(&self.add, &[&x, &kind])?;
@@ -125,8 +125,8 @@ impl Encoder {
         Ok(x)
     }
 
-    /// A vector for each sequence `[B, features]`: that of its first token, or the mean without
-    /// padding.
+    /// The vector of each sequence `[B, features]`: that of its first token, or the mean over its
+    /// tokens without padding.
     ///
     /// # Errors
     /// As [`Encoder::hidden`].
@@ -142,17 +142,17 @@ impl Encoder {
     /// The logits of the head.
     ///
     /// # Errors
-    /// As [`Encoder::hidden`]; the model has no head.
+    /// As [`Encoder::hidden`], or if the model has no head.
     pub fn logits(&self, graph: &mut Graph, batch: &EncoderBatch) -> Result<Value> {
         let (head, x) = self.head(graph, batch)?;
         head.output.logits(graph, &x)
     }
 
     /// The sum of the losses `[1]` and their count `[1]`; targets are `[B, T]`, or `[B]` for the
-    /// class of a sequence, and −100 does not count.
+    /// class of a sequence, and −100 is ignored.
     ///
     /// # Errors
-    /// As [`Encoder::logits`]; a target is no class.
+    /// As [`Encoder::logits`], or if a target is not a class.
     pub fn loss(
         &self,
         graph: &mut Graph,
@@ -168,7 +168,7 @@ impl Encoder {
         let head = self.head.as_ref().ok_or_else(|| {
             Error::shape(
                 "encoder",
-                "this model gives vectors only, no logits: see `architectures` in its config.json",
+                "this model has no logits, only vectors: see `architectures` in its config.json",
             )
         })?;
         let mut x = self.hidden(graph, batch)?;
@@ -185,7 +185,7 @@ impl Encoder {
     }
 }
 
-/// The layers behind the encoder.
+/// The layers after the encoder.
 fn head(
     b: &mut Builder,
     config: &EncoderConfig,
@@ -214,7 +214,7 @@ fn head(
         b.param(names.weight, [outputs, features], ParamKind::Weight, init)
     };
     let bias = b.param(names.bias, [outputs], ParamKind::Bias, Init::Zeros);
-    // Losses of encoders are plain.
+    // Encoders use the plain loss.
     let options = LanguageOptions { z_loss: 0.0, label_smoothing: 0.0, ..*options };
     let first = (config.head == EncoderHead::Sequence)
         .then(|| PoolTokens { mean: false, segments: false }.op());

@@ -1,4 +1,4 @@
-//! From a `config.json` to the specification of an encoder.
+//! Reads the specification of an encoder from a `config.json`.
 
 use super::config::{EncoderConfig, EncoderFamily};
 use super::families::ALL;
@@ -15,7 +15,7 @@ impl EncoderConfig {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
-    /// It is not JSON; the family is not supported; a field is missing, not in its domain or
+    /// If the text is not JSON, the family is not supported, or a field is missing, out of range or
     /// contradicts another one.
     pub fn parse(text: &str) -> Result<Self> {
         let json = fields::object(text)?;

@@ -4,7 +4,7 @@ use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::Activation;
 use std::sync::Arc;
 
-/// An activation alone, where it does not directly follow a feedforward layer.
+/// An activation on its own, not directly after a feedforward layer.
 ///
 /// # Shapes
 /// `[…] → […]`
@@ -37,8 +37,8 @@ impl Layer for Activate {
     }
 }
 
-/// ReLU with a learned slope left of 0, `torch.nn.PReLU` (He et al., 2015), with the parameter
-/// `weight`.
+/// ReLU with a learned slope for negative inputs, `torch.nn.PReLU` (He et al., 2015), with the
+/// parameter `weight`.
 ///
 /// # Shapes
 /// `[…, C] → […, C]`, weight `[1]` or `[C]`
@@ -57,7 +57,7 @@ pub struct Prelu {
 }
 
 impl Prelu {
-    /// One slope for all features, or one for each.
+    /// One slope for all features, or one per feature.
     pub fn new(builder: &mut Builder, slopes: usize, first: f64) -> Self {
         let weight = builder.param("weight", [slopes], ParamKind::Gain, Init::Constant(first));
         Self { op: ff_ops::Prelu::op(), weight }

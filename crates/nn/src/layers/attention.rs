@@ -5,16 +5,16 @@ use ff_ops::{Activation, KeyValueCache, Rotary, Segments};
 use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
-/// Which features of queries and keys share a root mean square.
+/// The groups of features of queries and keys with a common root mean square.
 ///
 /// ```
 /// assert_ne!(ff_nn::layers::QueryKeyNorm::Head, ff_nn::layers::QueryKeyNorm::Projection);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryKeyNorm {
-    /// Those of a head; all heads share the gains.
+    /// The features of a head; all heads share the gains.
     Head,
-    /// Those of all heads.
+    /// The features of all heads.
     Projection,
 }
 
@@ -30,7 +30,7 @@ pub enum QueryKeyNorm {
 /// ```
 #[derive(Debug, Clone)]
 pub struct AttentionConfig {
-    /// Heads, masks, and whether queries, keys and values come from one product.
+    /// Heads, masks, and whether one product gives queries, keys and values.
     pub heads: ff_ops::Attention,
     /// The width of the layer's input and output.
     pub features: usize,
@@ -45,13 +45,13 @@ pub struct AttentionConfig {
     /// The rotation of queries and keys by their positions.
     pub rotary: Option<Rotary>,
     /// The names of the parameters of queries, keys, values and the output; the first for all three
-    /// inputs if they are one.
+    /// inputs if fused.
     pub names: [&'static str; 4],
     /// The initialiser of the weights of queries, keys and values.
     pub init: Init,
     /// The initialiser of the output's weight.
     pub out_init: Init,
-    /// Whether products are of bf16.
+    /// Whether products are in bf16.
     pub bf16: bool,
 }
 
@@ -75,18 +75,18 @@ impl AttentionConfig {
     }
 }
 
-/// The inputs of attention beside x.
+/// The inputs of attention besides x.
 ///
 /// ```
 /// assert!(ff_nn::layers::AttentionContext::default().memory.is_none());
 /// ```
 #[derive(Debug, Default)]
 pub struct AttentionContext<'a> {
-    /// Each token's position `[B, T]`, for rotary positions.
+    /// The position of each token `[B, T]`, for rotary positions.
     pub positions: Option<&'a Value>,
-    /// The segment of each key `[B, S]`, negative for padding. Without `memory` also that of each
-    /// query, and attention stays within a segment. With `cache` those of all keys after the call,
-    /// of which only padding counts.
+    /// The segment of each key `[B, S]`, negative for padding. Without `memory`, also the segment
+    /// of each query, and attention stays within segments. With `cache`, the segments of all keys
+    /// after the call, which only mark padding.
     pub segments: Option<&'a Value>,
     /// The input of keys and values if it is not x itself: `[B, S, memory features]`.
     pub memory: Option<&'a Value>,
@@ -121,7 +121,7 @@ pub struct AttentionContext<'a> {
 #[derive(Debug)]
 pub struct Attention {
     heads: ff_ops::Attention,
-    /// Without segments, with those of keys, with those of both.
+    /// Without segments, with those of keys, with those of keys and queries.
     ops: [Arc<dyn Op>; 3],
     input: Projections,
     norms: Option<[RmsNorm; 2]>,
@@ -136,7 +136,7 @@ enum Projections {
 }
 
 impl Attention {
-    /// A layer whose parameters are registered.
+    /// Builds the layer and registers its parameters.
     pub fn new(builder: &mut Builder, config: &AttentionConfig) -> Self {
         let heads = config.heads;
         let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
@@ -175,14 +175,14 @@ impl Attention {
 
     /// The type of queries, keys and values, and of a cache for them.
     pub fn inner_dtype(config: &AttentionConfig) -> DType {
-        // Normalisation computes in f32; what it reads and gives is not rounded in between.
+        // Normalisation computes in f32, without rounding its input or output.
         if config.bf16 && config.norm.is_none() { DType::BF16 } else { DType::F32 }
     }
 
-    /// The layer's output.
+    /// The output of the layer.
     ///
     /// # Errors
-    /// A shape does not fit, the cache is full, or memory is short.
+    /// If shapes do not match, the cache is full, or memory is exhausted.
     pub fn forward(
         &self,
         graph: &mut Graph,
@@ -210,7 +210,11 @@ impl Attention {
                 }
                 if let Some(rotary) = &self.rotary {
                     let positions = context.positions.ok_or_else(|| {
-                        Error::shape("attention", "rotary positions need each token's position")
+                        Error::shape(
+                            "attention",
+                            "rotary positions need the position of each \
+                                                   token",
+                        )
                     })?;
                     q = graph.apply(rotary, &[&q, positions])?;
                     k = graph.apply(rotary, &[&k, positions])?;
@@ -248,7 +252,7 @@ impl Attention {
         graph.apply(op, &inputs)
     }
 
-    /// Attention over the cached tokens, outside of the tape.
+    /// Attention over the cached tokens, outside the tape.
     fn attend(
         &self,
         graph: &Graph,

@@ -3,10 +3,10 @@ use crate::Builder;
 use ff_graph::{Graph, Op, Result, Value};
 use std::sync::Arc;
 
-/// Drops a share of the values in training and scales the others up, `torch.nn.Dropout` (Srivastava
-/// et al., 2014); the identity in evaluation.
+/// Drops values at random in training and scales up the others, `torch.nn.Dropout` (Srivastava et
+/// al., 2014); the identity in evaluation.
 ///
-/// The choice depends on seed, step, micro-batch and the layer's path alone.
+/// The choice depends only on seed, step, micro-batch and the path of the layer.
 ///
 /// # Shapes
 /// `[…] → […]`
@@ -24,7 +24,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// A layer that drops the share `p`, from 0 up to, not including, 1.
+    /// A layer with drop probability `p`, in [0, 1).
     pub fn new(builder: &mut Builder, p: f64) -> Self {
         Self { op: ff_ops::Dropout::op(p, builder.path()) }
     }

@@ -3,7 +3,7 @@ use crate::{Builder, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
 use std::sync::Arc;
 
-/// A learned vector for each id, `torch.nn.Embedding`, with the parameter `weight` `[ids, dim]`.
+/// A learned vector per id, `torch.nn.Embedding`, with the parameter `weight` `[ids, dim]`.
 ///
 /// # Shapes
 /// ids `[…]` (i32) `→ […, dim]`
@@ -22,7 +22,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// Vectors of an initial length of about 1, the size of standardised numbers beside them.
+    /// Vectors with an initial length of about 1, the scale of standardised numbers beside them.
     pub fn new(builder: &mut Builder, ids: usize, dim: usize) -> Self {
         Self::with_init(builder, ids, dim, Init::Normal { std: 1.0 / (dim.max(1) as f64).sqrt() })
     }
@@ -33,14 +33,14 @@ impl Embedding {
         Self { op: ff_ops::Embedding::op(None), weight }
     }
 
-    /// The same table with a row without a gradient.
+    /// The same table, with a row without a gradient.
     #[must_use]
     pub fn with_padding(mut self, row: usize) -> Self {
         self.op = ff_ops::Embedding::op(Some(row));
         self
     }
 
-    /// The table, for an output layer that shares it.
+    /// The table, to share with an output layer.
     pub fn weight(&self) -> ParamId {
         self.weight
     }

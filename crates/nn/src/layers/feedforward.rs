@@ -32,7 +32,7 @@ pub struct Feedforward {
 }
 
 impl Feedforward {
-    /// A layer with a bias of zeros and the usual initialiser for its activation.
+    /// A layer with a zero bias and the usual initialiser for its activation.
     pub fn new(
         builder: &mut Builder,
         in_features: usize,
@@ -43,7 +43,7 @@ impl Feedforward {
         Self::with_init(builder, in_features, out_features, activation, true, init)
     }
 
-    /// A layer with this initialiser, with or without a bias.
+    /// A layer with this initialiser, with or without bias.
     pub fn with_init(
         builder: &mut Builder,
         in_features: usize,
@@ -58,7 +58,7 @@ impl Feedforward {
         Self { op: ff_ops::Feedforward::op(activation, bias.is_some()), activation, weight, bias }
     }
 
-    /// The same layer with products of bf16 and an output of this type: bf16 before another such
+    /// The same layer with bf16 products and an output of this type: bf16 before another such
     /// layer, else f32.
     #[must_use]
     pub fn in_bf16(mut self, output: DType) -> Self {

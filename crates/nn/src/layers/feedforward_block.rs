@@ -5,11 +5,11 @@ use ff_ops::Activation;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// The feedforward block of a transformer, two layers or three if it is gated, as one operation
-/// that keeps little.
+/// The feedforward block of a transformer, two layers or three if gated, as one operation with few
+/// kept values.
 ///
-/// Parameters, in this order: `gate_proj.weight` if it is gated, `up_proj.weight` `[hidden, in]`,
-/// `down_proj.weight` `[in, hidden]` (Llama's names), then a `bias` for each.
+/// Parameters, in this order: `gate_proj.weight` if gated, `up_proj.weight` `[hidden, in]`,
+/// `down_proj.weight` `[in, hidden]` (Llama's names), then their `bias`es, if any.
 ///
 /// # Shapes
 /// `[…, in] → […, in]`
@@ -37,7 +37,7 @@ pub struct FeedforwardBlock {
 }
 
 impl FeedforwardBlock {
-    /// A block with this initialiser of weights, and biases of zeros.
+    /// A block with this initialiser of weights, and zero biases.
     pub fn new(
         builder: &mut Builder,
         op: ff_ops::FeedforwardBlock,
@@ -50,7 +50,7 @@ impl FeedforwardBlock {
     }
 
     /// The same over `(features, hidden features)`, with the names of gate, up and down, and the
-    /// initialisers of the layers that read x and of the one that gives y.
+    /// initialisers of the input layers and of the output layer.
     pub fn with_names(
         builder: &mut Builder,
         op: ff_ops::FeedforwardBlock,

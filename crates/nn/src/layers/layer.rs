@@ -27,17 +27,17 @@ use std::fmt;
 /// # Ok::<(), ff_graph::Error>(())
 /// ```
 pub trait Layer: fmt::Debug + Send + Sync {
-    /// The layer's output.
+    /// The output of the layer.
     ///
     /// # Errors
-    /// The input's shape does not fit, or memory is short.
+    /// If the shape of the input does not match, or memory is exhausted.
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value>;
 
-    /// Writes the layer's computation in evaluation into a program without a tape, for the
+    /// Adds the layer's computation in evaluation mode to a program without a tape, for the
     /// [`Predictor`](crate::models::Predictor).
     ///
     /// # Errors
-    /// The layer has no such computation; that is the default.
+    /// If the layer has no such computation, as by default.
     fn compile(&self, _program: &mut Program<'_>, _x: Slot) -> Result<Slot> {
         let message = format!("{self:?} does not implement `Layer::compile`; run it on a graph");
         Err(Error::shape("predictor", message))
@@ -54,29 +54,29 @@ impl Layer for Box<dyn Layer> {
     }
 }
 
-/// The hidden layer that a [`RecipeLayer`] stands behind.
+/// The hidden layer followed by a [`RecipeLayer`].
 #[derive(Clone, Copy)]
 pub struct HiddenLayer<'a> {
-    /// The number of its features.
+    /// The number of features.
     pub features: usize,
     /// Whether layers have biases.
     pub bias: bool,
-    /// Whether products are of bf16; what the layer reads and gives is f32 all the same.
+    /// Whether products are in bf16; the input and output of the layer are f32 nevertheless.
     pub bf16: bool,
-    /// The initialiser of a weight in front of an activation.
+    /// The initialiser of a weight before an activation.
     pub init: &'a dyn Fn(Activation) -> Init,
 }
 
-/// A layer that recipes reach: its keys are a table of `[model]`, and it stands behind each hidden
-/// layer of a network whose recipe has that table.
+/// A layer available in recipes: its keys are a table of `[model]`, and it follows each hidden
+/// layer of a network with that table in its recipe.
 pub trait RecipeLayer: fmt::Debug {
-    /// Checks every value's domain; errors name the key within the layer's table.
+    /// Checks the range of every value; errors name the key within the layer's table.
     ///
     /// # Errors
-    /// The first key whose value is not allowed.
+    /// The first key with a value out of range.
     fn validate(&self) -> std::result::Result<(), ConfigError>;
 
-    /// Makes the layer behind a hidden layer.
+    /// Builds the layer after a hidden layer.
     fn build(&self, b: &mut Builder, hidden: &HiddenLayer<'_>) -> Box<dyn Layer>;
 
     /// The layer in a few words, for reports.

@@ -5,8 +5,8 @@ use ff_ops::{Activation, ScaleRows};
 use ff_tensor::DType;
 use std::sync::Arc;
 
-/// Gated feedforward blocks of which each token sees a few (Shazeer et al., 2017; Fedus et al.,
-/// 2022), optionally with an expert that every token sees through a gate of its own, σ(x w) · f(x).
+/// A mixture of gated feedforward blocks, a few per token (Shazeer et al., 2017; Fedus et al.,
+/// 2022), optionally with an expert shared by all tokens, with a gate of its own, σ(x w) · f(x).
 ///
 /// Parameters: `gate.weight` `[experts, in]`, `experts.gate_proj.weight` and
 /// `experts.up_proj.weight` `[experts, hidden, in]`, `experts.down_proj.weight` `[experts, in,
@@ -47,12 +47,12 @@ pub struct ExpertsOutput {
     /// The probability of each expert above the number of its tokens, `[2, experts]`: the input of
     /// [`RouterBalance`](ff_ops::RouterBalance).
     pub spread: Value,
-    /// The sum of the router's z-losses, small if its logits are.
+    /// The sum of the router's z-losses, small for small logits.
     pub z_loss: Value,
 }
 
 impl MixtureOfExperts {
-    /// Experts of `hidden` features, and a shared one of `shared`.
+    /// The hidden features of each expert and of the shared one.
     pub fn new(
         builder: &mut Builder,
         op: ff_ops::MixtureOfExperts,
@@ -63,7 +63,7 @@ impl MixtureOfExperts {
         init: Init,
     ) -> Self {
         let mut param = |name: &str, dims: &[usize]| {
-            // Sizes are checked where the config is read.
+            // Sizes are checked when the config is read.
             let shape = ff_tensor::Shape::new(dims).unwrap_or(ff_tensor::Shape::scalar());
             builder.scope(name, |b| b.param("weight", shape, ParamKind::Weight, init))
         };
@@ -92,10 +92,10 @@ impl MixtureOfExperts {
         Self { op: op.op(), params, shared }
     }
 
-    /// The layer's output with its losses.
+    /// The output of the layer with its losses.
     ///
     /// # Errors
-    /// A shape does not fit, or memory is short.
+    /// If shapes do not match, or memory is exhausted.
     pub fn forward(&self, graph: &mut Graph, x: &Value) -> Result<ExpertsOutput> {
         let [router, gate, up, down] = self.params.map(|id| graph.param(id));
         let outputs = graph.apply_all(&self.op, &[x, &router, &gate, &up, &down])?;

@@ -1,4 +1,4 @@
-//! Layers: an operation with the parameters it reads.
+//! Layers: operations with their parameters.
 
 mod activate;
 mod attention;

@@ -26,7 +26,7 @@ pub enum NormKind {
 }
 
 impl NormKind {
-    /// The layer, if there is one.
+    /// The layer, if any.
     pub(crate) fn layer(self, b: &mut Builder, features: usize) -> Option<Box<dyn Layer>> {
         Some(match self {
             NormKind::None => return None,
@@ -37,7 +37,7 @@ impl NormKind {
     }
 }
 
-/// PyTorch's default, which also keeps constant features finite.
+/// PyTorch's default ε, which also keeps constant features finite.
 const NORM_EPS: f64 = 1e-5;
 
 /// Batch normalisation, `torch.nn.BatchNorm1d` (Ioffe and Szegedy, 2015): each feature by the mean
@@ -66,7 +66,7 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// A layer whose running averages take in a tenth of each batch.
+    /// A layer with momentum 0.1 of the running averages.
     pub fn new(builder: &mut Builder, features: usize) -> Self {
         let statistic = ParamKind::Statistic;
         Self {
@@ -129,7 +129,7 @@ impl LayerNorm {
         Self::with_eps(builder, features, NORM_EPS)
     }
 
-    /// The same with another ε.
+    /// The same layer with another ε.
     pub fn with_eps(builder: &mut Builder, features: usize, eps: f64) -> Self {
         Self {
             op: ff_ops::LayerNorm::op(eps, true, true),
@@ -175,7 +175,7 @@ impl RmsNorm {
         Self::with_eps(builder, features, NORM_EPS)
     }
 
-    /// The same with another ε.
+    /// The same layer with another ε.
     pub fn with_eps(builder: &mut Builder, features: usize, eps: f64) -> Self {
         Self {
             op: ff_ops::RmsNorm::op(eps, true),

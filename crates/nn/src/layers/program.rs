@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 pub(crate) const NAME: &str = "predictor";
 
-/// A network without a tape, written by its layers: steps over a few buffers of rows.
+/// A network without a tape, compiled by its layers: steps over a few buffers of rows.
 ///
-/// What can be computed in the product before it is: a batch normalisation is folded into its
-/// weights, a cheap activation applied to its sums.
+/// Steps are fused into the preceding product where possible: batch normalisations are folded into
+/// its weights, cheap activations applied to its sums.
 #[derive(Debug)]
 pub struct Program<'a> {
     params: &'a Params,
-    /// The parameters that layers hold, which have the same names.
+    /// The layers' parameters, which have the same names.
     planned: &'a Params,
     values: Vec<Value>,
     steps: Vec<Step<Matrix>>,
-    /// Whether each buffer holds a value that is still read.
+    /// Whether each buffer holds a value still to be read.
     taken: Vec<bool>,
 }
 
-/// A value of a [`Program`], which the next step consumes; [`Program::keep`] gives a second one.
+/// A value of a [`Program`], consumed by the next step; [`Program::keep`] returns a second handle.
 #[derive(Debug)]
 pub struct Slot(usize);
 
@@ -30,9 +30,9 @@ pub struct Slot(usize);
 struct Value {
     buffer: Buffer,
     width: usize,
-    /// The handles that are not consumed yet.
+    /// The number of unconsumed handles.
     handles: usize,
-    /// Whether there ever was more than one.
+    /// Whether there was ever more than one handle.
     kept: bool,
 }
 
@@ -43,7 +43,7 @@ enum Buffer {
     Output,
 }
 
-/// y = f(x) or f(x, other), where y is in another buffer than what is read.
+/// y = f(x) or f(x, other), with y in a buffer of its own.
 #[derive(Debug)]
 struct Step<W> {
     kind: Kind<W>,
@@ -69,7 +69,7 @@ enum Kind<W> {
     Multiply(Place),
 }
 
-/// A weight `[out, in]` that is not packed yet.
+/// A weight `[out, in]`, not yet packed.
 #[derive(Debug)]
 struct Matrix {
     values: Vec<f32>,
@@ -77,7 +77,7 @@ struct Matrix {
     cols: usize,
 }
 
-/// The activations that cost nothing while the sums are still in registers.
+/// The activations that are free while the sums are in registers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fused {
     Identity,
@@ -86,10 +86,10 @@ enum Fused {
 }
 
 impl<'a> Program<'a> {
-    /// A program over rows of `width` values; `planned` are the parameters that the layers hold.
+    /// A program over rows of `width` values; `planned` are the layers' parameters.
     ///
     /// # Errors
-    /// A parameter is missing or has another shape.
+    /// If a parameter is missing or has another shape.
     pub(crate) fn new(
         params: &'a Params,
         planned: &'a Params,
@@ -102,10 +102,10 @@ impl<'a> Program<'a> {
         Ok((program, Slot(0)))
     }
 
-    /// A parameter's values and its shape.
+    /// The values of a parameter with its shape.
     ///
     /// # Errors
-    /// The parameter is missing, has another shape, or its values are not f32.
+    /// If the parameter is missing, has another shape, or is not f32.
     pub fn values(&self, id: ParamId) -> Result<(&'a [f32], Shape)> {
         let spec = &self.planned.info(id).spec;
         let wrong = |message| Error::Param { name: spec.name.as_str().into(), message };
@@ -118,7 +118,7 @@ impl<'a> Program<'a> {
         Ok((self.params.values::<f32>(id)?, found))
     }
 
-    /// The same value for one more step.
+    /// A second handle of a value, for one more step.
     pub fn keep(&mut self, x: &Slot) -> Slot {
         let value = &mut self.values[x.0];
         value.handles += 1;
@@ -129,7 +129,7 @@ impl<'a> Program<'a> {
     /// f(x Wᵀ + b).
     ///
     /// # Errors
-    /// A parameter's values are not f32.
+    /// If a parameter is not f32.
     pub fn product(
         &mut self,
         x: Slot,
@@ -163,10 +163,10 @@ impl<'a> Program<'a> {
         self.push(Kind::Op { op: Activate::op(activation), params: Vec::new() }, x, width)
     }
 
-    /// An operation over x and parameters that keeps the width.
+    /// A width-preserving operation over x and parameters.
     ///
     /// # Errors
-    /// A parameter's values are not f32.
+    /// If a parameter is not f32.
     pub fn op(&mut self, x: Slot, op: &Arc<dyn Op>, params: &[ParamId]) -> Result<Slot> {
         let of = |&id: &ParamId| self.values(id).map(|(values, shape)| (values.to_vec(), shape));
         let params = params.iter().map(of).collect::<Result<_>>()?;
@@ -174,10 +174,10 @@ impl<'a> Program<'a> {
         Ok(self.push(Kind::Op { op: Arc::clone(op), params }, x, width))
     }
 
-    /// (x − mean) · gain / √(var + ε) + shift, in the product before it if there is one.
+    /// (x − mean) · gain / √(var + ε) + shift, folded into the preceding product, if any.
     ///
     /// # Errors
-    /// A parameter's values are not f32.
+    /// If a parameter is not f32.
     pub(crate) fn batch_norm(
         &mut self,
         x: Slot,
@@ -214,9 +214,9 @@ impl<'a> Program<'a> {
         result
     }
 
-    /// The product that gave x, where nothing else reads it and no activation follows yet.
+    /// The product that computed x, if nothing else reads it and no activation follows yet.
     fn product_of(&mut self, x: &Slot) -> Option<(&mut Matrix, &mut Option<Vec<f32>>, &mut Fused)> {
-        // The last value is that of the last step.
+        // The last value is the result of the last step.
         if self.values[x.0].kept || x.0 + 1 != self.values.len() {
             return None;
         }
@@ -241,7 +241,7 @@ impl<'a> Program<'a> {
         Slot(self.values.len() - 1)
     }
 
-    /// One handle of a value is consumed.
+    /// Consumes a handle of a value.
     fn release(&mut self, Slot(x): Slot) {
         let value = &mut self.values[x];
         value.handles -= 1;
@@ -250,10 +250,10 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The program that writes x as its output, with packed weights.
+    /// The program with output x and packed weights.
     ///
     /// # Errors
-    /// Memory is short.
+    /// If memory is exhausted.
     pub(crate) fn finish(mut self, x: Slot, device: &Device) -> Result<Code> {
         if self.steps.is_empty() || x.0 + 1 != self.values.len() {
             let width = self.values[x.0].width;
@@ -287,17 +287,17 @@ impl Step<Matrix> {
     }
 }
 
-/// A program that is ready to run.
+/// A program ready to run.
 #[derive(Debug)]
 pub(crate) struct Code {
     steps: Vec<Step<PackedMatrix<f32>>>,
-    /// The number of buffers of `widest` values a row.
+    /// The number of buffers, of `widest` values per row.
     pub(crate) buffers: usize,
     pub(crate) widest: usize,
 }
 
 impl Code {
-    /// Features in and out of every product.
+    /// The input and output features of every product.
     pub(crate) fn products(&self) -> impl Iterator<Item = (usize, usize)> {
         self.steps.iter().filter_map(|step| match &step.kind {
             Kind::Product { weight, .. } => Some(weight.shape()),
@@ -375,7 +375,7 @@ impl Step<PackedMatrix<f32>> {
     }
 }
 
-/// Folds a batch normalisation into the rows of the weight before it and gives the new bias.
+/// Folds a batch normalisation into the rows of the preceding weight, and returns the new bias.
 fn fold(weight: &mut Matrix, bias: Option<&[f32]>, norm: [&[f32]; 4], eps: f64) -> Vec<f32> {
     let [gain, shift, mean, var] = norm;
     let mut folded = Vec::with_capacity(gain.len());

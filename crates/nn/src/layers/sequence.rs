@@ -19,7 +19,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// No layer: the identity.
+    /// No layers: the identity.
     pub fn new() -> Self {
         Self::default()
     }
@@ -34,7 +34,7 @@ impl Sequence {
         self.layers.len()
     }
 
-    /// Whether it is empty.
+    /// Whether there are no layers.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }

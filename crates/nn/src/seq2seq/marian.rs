@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct MarianConfig {
-    /// The number of tokens of both languages together.
+    /// The vocabulary size of both languages together.
     pub vocab_size: usize,
     /// The width of a token's vector.
     pub features: usize,
@@ -45,11 +45,11 @@ pub struct MarianConfig {
     pub activation: Activation,
     /// Whether embeddings are multiplied by √features.
     pub scaled: bool,
-    /// The token that pads a batch.
+    /// The padding token.
     pub pad_token: u32,
-    /// The first token of a translation.
+    /// The start token of translations.
     pub start_token: u32,
-    /// The token that ends a text.
+    /// The end token of texts.
     pub end_token: u32,
     /// The standard deviation of new weights.
     pub initializer_range: f64,
@@ -60,8 +60,8 @@ impl MarianConfig {
     /// Reads the text of a `config.json`.
     ///
     /// # Errors
-    /// It is not JSON or not of this family; a field is missing, not in its domain, or contradicts
-    /// another one.
+    /// If the text is not JSON or not of this family, or a field is missing, out of range or
+    /// contradicts another one.
     pub fn parse(text: &str) -> ConfigResult<Self> {
         let json = fields::object(text)?;
         let mut config = Fields::read(&json, read)?;
@@ -80,16 +80,16 @@ fn read(fields: &Fields<'_>) -> MarianConfig {
         fields.fail("model_type", "expected \"marian\"");
     }
     if !fields.flag("share_encoder_decoder_embeddings", true) {
-        let message = "a vocabulary of its own for each language is not supported";
+        let message = "separate vocabularies per language are not supported";
         fields.fail("share_encoder_decoder_embeddings", message);
     }
     if !fields.flag("tie_word_embeddings", true) {
-        let message = "an output layer of its own is not supported";
+        let message = "a separate output layer is not supported";
         fields.fail("tie_word_embeddings", message);
     }
     let features = fields.required(&["d_model"], MOST_FEATURES);
     if !features.is_multiple_of(2) {
-        fields.fail("d_model", "sinusoidal positions need an even number");
+        fields.fail("d_model", "must be even for sinusoidal positions");
     }
     let part = |layers, heads, hidden| {
         let count = fields.required(&[heads], MOST_HEADS);
@@ -102,7 +102,7 @@ fn read(fields: &Fields<'_>) -> MarianConfig {
         match fields.count(key) {
             None if !fields.has(key) => fields.missing(key),
             Some(id) if id >= vocab_size => {
-                fields.fail(key, format!("{id} is none of the {vocab_size} tokens"));
+                fields.fail(key, format!("{id} is outside the vocabulary of {vocab_size} tokens"));
             }
             id => return id.unwrap_or(0) as u32,
         }
@@ -138,7 +138,7 @@ pub struct TranslationBatch {
 /// A Marian model (Junczys-Dowmunt et al., 2018): post-norm encoder and decoder over one table of
 /// embeddings, with sinusoidal positions.
 ///
-/// Parameters have Hugging Face's names; `final_logits_bias` is a state without training.
+/// Parameters have the names of Hugging Face; `final_logits_bias` is a state, not trained.
 ///
 /// # Shapes
 /// source `[B, S]`, target `[B, T]` → logits `[B, T, vocabulary]`
@@ -169,23 +169,23 @@ pub struct Marian {
     options: LanguageOptions,
 }
 
-/// The keys and values of the decoder's own tokens, layer by layer.
+/// The cached keys and values of the decoder's own tokens, per layer.
 #[derive(Debug)]
 pub struct DecoderCache(Vec<KeyValueCache>);
 
 impl DecoderCache {
-    /// The number of tokens of each sequence in it.
+    /// The number of cached tokens of each sequence.
     pub fn len(&self) -> usize {
         self.0.first().map_or(0, KeyValueCache::len)
     }
 
-    /// Whether it is empty.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The specification of a layer of the encoder or the decoder, of `[layers, heads, hidden]`.
+/// The specification of a layer of the encoder or the decoder, from `[layers, heads, hidden]`.
 fn block(
     config: &MarianConfig,
     [_, heads, hidden]: [usize; 3],
@@ -237,13 +237,13 @@ fn block(
 }
 
 impl Marian {
-    /// Makes the layers and registers their parameters.
+    /// Builds the layers and registers their parameters.
     pub fn new(b: &mut Builder, config: &MarianConfig, options: &LanguageOptions) -> Self {
         let init = Init::Normal { std: config.initializer_range };
         let (shared, encoder, decoder) = b.scope("model", |b| {
             let shared = b.scope("shared", |b| {
                 let table = Embedding::with_init(b, config.vocab_size, config.features, init);
-                // As in `transformers`, although the padding token begins a translation too.
+                // As in `transformers`, although the padding token also starts translations.
                 table.with_padding(config.pad_token as usize)
             });
             let mut stack = |name: &str, part: [usize; 3], decoder| {
@@ -271,10 +271,11 @@ impl Marian {
         }
     }
 
-    /// The encoder's output for a source `[B, S, features]`.
+    /// The output of the encoder for a source `[B, S, features]`.
     ///
     /// # Errors
-    /// An id is not in the vocabulary, there are more tokens than positions, or memory is short.
+    /// If an id is outside the vocabulary, there are more tokens than positions, or memory is
+    /// exhausted.
     pub fn encode(
         &self,
         graph: &mut Graph,
@@ -289,7 +290,7 @@ impl Marian {
         Ok(x)
     }
 
-    /// The logits `[B, T, vocabulary]` of the token after each of the target.
+    /// The logits `[B, T, vocabulary]` of the token after each target token.
     ///
     /// # Errors
     /// As [`Marian::encode`].
@@ -299,11 +300,11 @@ impl Marian {
         self.decode(graph, memory, &batch.target, None)
     }
 
-    /// The logits `[B, T, vocabulary]` of the token after each of the target, behind those in the
-    /// cache.
+    /// The logits `[B, T, vocabulary]` of the token after each target token, which follow those in
+    /// the cache.
     ///
     /// # Errors
-    /// As [`Marian::encode`]; the cache is full.
+    /// As [`Marian::encode`], or if the cache is full.
     pub fn decode(
         &self,
         graph: &mut Graph,
@@ -315,7 +316,7 @@ impl Marian {
         self.output.logits(graph, &x)
     }
 
-    /// The loss of predicting `targets` `[B, T]`; −100 does not count.
+    /// The loss of predicting `targets` `[B, T]`; −100 is ignored.
     ///
     /// # Errors
     /// As [`Marian::encode`].
@@ -335,7 +336,7 @@ impl Marian {
     /// An empty cache for `batch` translations of up to `capacity` tokens.
     ///
     /// # Errors
-    /// Memory is short.
+    /// If memory is exhausted.
     pub fn cache(&self, device: &Device, batch: usize, capacity: usize) -> Result<DecoderCache> {
         let dtype = if self.options.bf16() { DType::BF16 } else { DType::F32 };
         let layer = |_| KeyValueCache::new(device, dtype, batch, self.features, capacity);
@@ -366,7 +367,7 @@ impl Marian {
         };
         if start + tokens > self.max_positions {
             let message = format!(
-                "{} tokens, the model has positions for {}",
+                "{} tokens, but the model has positions for {}",
                 start + tokens,
                 self.max_positions
             );

@@ -23,18 +23,18 @@ pub enum TransformerNorm {
     Rms,
 }
 
-/// The place of a block's norms, where f is attention or the feedforward block.
+/// The place of a block's norms, with f attention or the feedforward block.
 ///
 /// ```
 /// assert_ne!(ff_nn::models::NormPlace::Before, ff_nn::models::NormPlace::Branch);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormPlace {
-    /// x + f(norm(x)), the usual one (Xiong et al., 2020).
+    /// x + f(norm(x)), the usual place (Xiong et al., 2020).
     Before,
-    /// x + norm(f(x)), inside of the residual branch.
+    /// x + norm(f(x)), inside the residual branch.
     Branch,
-    /// norm(x + f(x)), that of the first transformers (Vaswani et al., 2017).
+    /// norm(x + f(x)), as in the first transformers (Vaswani et al., 2017).
     After,
 }
 
@@ -64,7 +64,7 @@ pub(crate) struct BlockConfig {
     pub(crate) norm: NormConfig,
     pub(crate) attention: AttentionConfig,
     pub(crate) feedforward: FeedforwardConfig,
-    /// The initialisers of what reads the residual stream and of what is added to it.
+    /// The initialisers of weights that read the residual stream and of weights that add to it.
     pub(crate) init: [Init; 2],
     pub(crate) names: BlockNames,
 }
@@ -76,15 +76,15 @@ pub(crate) enum FeedforwardConfig {
     Experts { op: ff_ops::MixtureOfExperts, experts: usize, hidden: usize, shared: Option<usize> },
 }
 
-/// The names of a block's parts in files. Where the name is empty, the part's own parts stand in
-/// the block.
+/// The names of the parts of a block in files; the parameters of a part with an empty name belong
+/// to the block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockNames {
     pub(crate) attention: &'static str,
     pub(crate) attention_norm: &'static str,
-    /// Queries, keys, values and the output; the first for all three inputs if they are one.
+    /// Queries, keys, values and the output; the first for all three inputs if fused.
     pub(crate) projections: [&'static str; 4],
-    /// Attention over an encoder's output and its norm, if the block has them.
+    /// Attention over an encoder's output and its norm, if any.
     pub(crate) cross: Option<[&'static str; 2]>,
     pub(crate) feedforward: &'static str,
     pub(crate) feedforward_norm: &'static str,
@@ -92,14 +92,14 @@ pub(crate) struct BlockNames {
     pub(crate) layers: [&'static str; 3],
 }
 
-/// A block of a transformer, pre-norm or post-norm, with attention over an encoder's output between
-/// attention and the feedforward block if its names say so.
+/// A block of a transformer, pre-norm or post-norm; with attention over an encoder's output between
+/// attention and the feedforward block if it is named.
 #[derive(Debug)]
 pub(crate) struct Block {
     attention: Attention,
     cross: Option<Attention>,
     feedforward: Feedforward,
-    /// Of attention, of attention over an encoder's output, of the feedforward block.
+    /// The norms of attention, of attention over an encoder's output, of the feedforward block.
     norms: [Option<Box<dyn Layer>>; 3],
     place: NormPlace,
     add: Arc<dyn Op>,
@@ -111,27 +111,27 @@ enum Feedforward {
     Experts(MixtureOfExperts),
 }
 
-/// What the losses of routers are made of, sums over tokens.
+/// The terms of router losses, sums over tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct RouterLosses {
     pub(crate) spread: Value,
     pub(crate) z_loss: Value,
 }
 
-/// What a block reads beside its input.
+/// The inputs of a block besides x.
 #[derive(Debug, Default)]
 pub(crate) struct BlockContext<'a> {
-    /// Of the input's own tokens.
+    /// The positions of the input's own tokens.
     pub(crate) positions: Option<&'a Value>,
-    /// Of the input's own tokens.
+    /// The segments of the input's own tokens.
     pub(crate) segments: Option<&'a Value>,
-    /// An encoder's output with its tokens' segments.
+    /// An encoder's output with the segments of its tokens.
     pub(crate) memory: Option<(&'a Value, Option<&'a Value>)>,
     pub(crate) cache: Option<&'a mut KeyValueCache>,
 }
 
 impl Block {
-    /// Makes the layers and registers their parameters, in the order in which they run.
+    /// Builds the layers and registers their parameters, in the order of execution.
     pub(crate) fn new(b: &mut Builder, config: &BlockConfig) -> Self {
         let BlockConfig { norm, names, .. } = config;
         let attention = |b: &mut Builder, name, attention: &AttentionConfig| {
@@ -153,7 +153,7 @@ impl Block {
         Self { attention: own, cross, feedforward, norms, place: norm.place, add: Add::op() }
     }
 
-    /// The block's output, with the losses of its router.
+    /// The output of the block, with the losses of its router.
     pub(crate) fn forward(
         &self,
         graph: &mut Graph,
@@ -181,7 +181,7 @@ impl Block {
         Ok((x, losses))
     }
 
-    /// A part of the block with its residual, and its norm where the block has it.
+    /// A part of the block with its residual and its norm.
     fn residual(
         &self,
         graph: &mut Graph,
@@ -201,7 +201,7 @@ impl Block {
     }
 }
 
-/// A part of a block and its norm, registered in the order in which they run.
+/// A part of a block and its norm, registered in the order of execution.
 fn with_norm<T>(
     b: &mut Builder,
     norm: &NormConfig,

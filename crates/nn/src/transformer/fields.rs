@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
 
-// Published models stay far below these, and they keep the largest product of sizes within a
-// shape's 2⁴⁸ values.
+// Limits far above published models, which keep every product of sizes within the 2⁴⁸ values of a
+// shape.
 pub(crate) const MOST_TOKENS: usize = 1 << 24;
 pub(crate) const MOST_FEATURES: usize = 1 << 18;
 pub(crate) const MOST_HIDDEN: usize = 1 << 20;
@@ -18,7 +18,7 @@ pub(crate) const MOST_LAYERS: usize = 1 << 11;
 pub(crate) const MOST_POSITIONS: usize = 1 << 30;
 pub(crate) const MOST_EXPERTS: usize = 1 << 10;
 
-/// The activations under `transformers`' names.
+/// The activations by their names in `transformers`.
 const ACTIVATIONS: [(&str, Activation); 13] = [
     ("gelu", Activation::Gelu),
     ("gelu_python", Activation::Gelu),
@@ -35,10 +35,10 @@ const ACTIVATIONS: [(&str, Activation); 13] = [
     ("linear", Activation::Identity),
 ];
 
-/// An object of a `config.json`, with its place in the file for messages.
+/// An object of a `config.json`, with its path for messages.
 ///
-/// Reading never stops: the first error is recorded and a placeholder stands for the value. Reading
-/// an empty object therefore asks for every key, which is how [`keys`](Fields::keys) knows them.
+/// Reading never stops: the first error is recorded, and a placeholder replaces the value. Reading
+/// an empty object therefore requests every key, which is how [`keys`](Fields::keys) finds them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
@@ -46,7 +46,7 @@ pub(crate) struct Fields<'a> {
     log: &'a Log,
 }
 
-/// The keys asked for at the root, and the first error.
+/// The keys requested at the root, and the first error.
 #[derive(Debug, Default)]
 struct Log {
     keys: RefCell<BTreeSet<&'static str>>,
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
     /// Reads the fields of an object.
     ///
     /// # Errors
-    /// The first error that reading recorded.
+    /// The first recorded error.
     pub(crate) fn read<T>(
         map: &Map<String, Value>,
         read: impl FnOnce(&Fields<'_>) -> T,
@@ -67,14 +67,14 @@ impl<'a> Fields<'a> {
         log.error.into_inner().map_or(Ok(value), Err)
     }
 
-    /// Every key that `read` asks for.
+    /// Every key requested by `read`.
     pub(crate) fn keys(read: impl FnOnce(&Fields<'_>)) -> BTreeSet<&'static str> {
         let log = Log::default();
         read(&Fields { map: &Map::new(), path: "", log: &log });
         log.keys.into_inner()
     }
 
-    /// The fields of an object inside of this one; `path` ends in a dot.
+    /// The fields of a nested object; `path` ends in a dot.
     pub(crate) fn inside<'b>(&self, map: &'b Map<String, Value>, path: &'b str) -> Fields<'b>
     where
         'a: 'b,
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         Fields { map, path, log: self.log }
     }
 
-    /// Records what is wrong with a field.
+    /// Records an error in a field.
     pub(crate) fn fail(&self, key: &str, message: impl Into<String>) {
         let mut error = self.log.error.borrow_mut();
         error.get_or_insert_with(|| ConfigError::new(format!("{}{key}", self.path), message));
@@ -115,7 +115,7 @@ impl<'a> Fields<'a> {
         self.get(&[key]).is_some() || self.map.contains_key(key)
     }
 
-    /// The value that `convert` finds in the first of the fields that is present.
+    /// The value that `convert` returns for the first field present.
     fn value<T>(
         &self,
         keys: &[&'static str],
@@ -130,7 +130,7 @@ impl<'a> Fields<'a> {
         converted
     }
 
-    /// A whole number from 1 to `most`, if it is present.
+    /// An optional whole number from 1 to `most`.
     pub(crate) fn size(&self, keys: &[&'static str], most: usize) -> Option<usize> {
         self.value(keys, &format!("a whole number from 1 to {most}"), |value| {
             let number = value.as_u64().filter(|&n| n >= 1 && n <= most as u64)?;
@@ -138,7 +138,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// A whole number from 1 to `most` that must be present.
+    /// A required whole number from 1 to `most`.
     pub(crate) fn required(&self, keys: &[&'static str], most: usize) -> usize {
         if self.get(keys).is_none() {
             self.missing(keys[0]);
@@ -146,19 +146,19 @@ impl<'a> Fields<'a> {
         self.size(keys, most).unwrap_or(1)
     }
 
-    /// A whole number from 0 up, if it is present.
+    /// An optional whole number from 0 up.
     pub(crate) fn count(&self, key: &'static str) -> Option<usize> {
         self.value(&[key], "a whole number from 0 up", |value| {
             Some(value.as_u64().filter(|&n| n <= 1 << 40)? as usize)
         })
     }
 
-    /// A finite number, if it is present.
+    /// An optional finite number.
     pub(crate) fn number(&self, keys: &[&'static str]) -> Option<f64> {
         self.value(keys, "a number", |value| value.as_f64().filter(|v| v.is_finite()))
     }
 
-    /// A number above 0, if it is present.
+    /// An optional positive number.
     pub(crate) fn positive(&self, keys: &[&'static str]) -> Option<f64> {
         self.number(keys)?;
         self.value(keys, "a number above 0", |value| value.as_f64().filter(|&v| v > 0.0))
@@ -169,14 +169,14 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn text(&self, keys: &[&'static str]) -> Option<&'a str> {
-        self.value(keys, "a text", Value::as_str)
+        self.value(keys, "a string", Value::as_str)
     }
 
     pub(crate) fn list(&self, key: &'static str) -> Option<&'a [Value]> {
         self.value(&[key], "a list", |value| value.as_array().map(Vec::as_slice))
     }
 
-    /// An object with the name under which it was found.
+    /// An object with its name.
     pub(crate) fn map(
         &self,
         keys: &[&'static str],
@@ -185,7 +185,7 @@ impl<'a> Fields<'a> {
         Some((key, self.value(keys, "an object", Value::as_object)?))
     }
 
-    /// An activation under `transformers`' name for it.
+    /// An activation by its name in `transformers`.
     pub(crate) fn activation(&self, key: &'static str, default: Activation) -> Activation {
         let Some(name) = self.text(&[key]) else { return default };
         let known = ACTIVATIONS.iter().find(|(known, _)| *known == name);
@@ -199,11 +199,11 @@ impl<'a> Fields<'a> {
         )
     }
 
-    /// The features of a head if the config does not state them: the width, shared evenly.
+    /// The features of a head if the config omits them: the width, divided evenly.
     pub(crate) fn head_width(&self, key: &'static str, hidden: usize, heads: usize) -> usize {
         if !hidden.is_multiple_of(heads) {
             let message =
-                format!("{heads} heads do not share {hidden} features evenly; choose a divisor");
+                format!("{heads} heads do not divide {hidden} features evenly; choose a divisor");
             self.fail(key, message);
         }
         hidden.div_ceil(heads)
@@ -221,11 +221,11 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>> {
 
 /// The text of a `config.json`.
 pub(crate) fn to_text(json: &Map<String, Value>) -> String {
-    // A map of JSON values always has a text.
+    // A map of JSON values always serialises.
     serde_json::to_string_pretty(json).unwrap_or_default()
 }
 
-/// The family that `model_type` names, where `name` gives a family's own name.
+/// The family named by `model_type`; `name` returns the name of a family.
 pub(crate) fn family<F>(
     json: &Map<String, Value>,
     all: &[&'static F],
@@ -241,12 +241,12 @@ pub(crate) fn family<F>(
             Some(family) => return Ok(family),
             None => unsupported(found, &names),
         },
-        Some(other) => format!("expected a text, found {other}"),
+        Some(other) => format!("expected a string, found {other}"),
     };
     Err(ConfigError::new(KEY, message))
 }
 
-/// What is wrong with a name, with the names that are supported and the one that is likely meant.
+/// The message for an unsupported name: the supported names and the likely one.
 fn unsupported(name: &str, known: &[&str]) -> String {
     let near = ff_settings::did_you_mean(name, known);
     format!("\"{name}\" is not supported; supported: {}{near}", known.join(", "))

@@ -1,4 +1,4 @@
-//! What decoders, encoders and translation models share.
+//! Code shared by decoders, encoders and translation models.
 
 mod block;
 pub(crate) mod fields;

@@ -1,6 +1,7 @@
 use crate::Precision;
 
-/// The computation of a language model; its parameters and their meaning do not depend on it.
+/// Options of a language model's computation, which leave its parameters and their meaning
+/// unchanged.
 ///
 /// ```
 /// let options = ff_nn::models::LanguageOptions::default();
@@ -10,12 +11,12 @@ use crate::Precision;
 pub struct LanguageOptions {
     /// The precision of matrix products.
     pub precision: Precision,
-    /// Whether a block keeps only its input and runs again in the backward pass.
+    /// Whether blocks keep only their input and run again in the backward pass.
     pub recompute: bool,
-    /// The factor of the loss that keeps the sum of exponentials of the logits near 1 (Chowdhery et
-    /// al., 2022).
+    /// The factor of the z-loss, which keeps the sum of exponentials of the logits near 1
+    /// (Chowdhery et al., 2022).
     pub z_loss: f64,
-    /// The share of each target that is spread over all tokens.
+    /// The fraction of each target spread over all tokens.
     pub label_smoothing: f64,
 }
 

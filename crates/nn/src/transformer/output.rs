@@ -5,7 +5,7 @@ use ff_tensor::DType;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// An output layer: logits x Wᵀ + b, and their cross entropy as one operation that never holds all
+/// An output layer: logits x Wᵀ + b, and their cross-entropy as one operation that never holds all
 /// logits.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -39,7 +39,7 @@ impl Output {
         graph.apply(&self.logits, &inputs)
     }
 
-    /// The sum of the losses `[1]` and their count `[1]`; targets of −100 do not count.
+    /// The sum of the losses `[1]` and their count `[1]`; targets of −100 are ignored.
     pub(crate) fn loss(&self, graph: &mut Graph, x: &Value, targets: &Value) -> Result<[Value; 2]> {
         let params = self.params(graph);
         let inputs: SmallVec<[&Value; 4]> =

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 
 /// The rotation of the pairs of a head per position.
 ///
-/// Pair i turns by `inv_freq[i]` radians per position, θ^(−2i/d), scaled by `rope_scaling` or
+/// Pair i rotates by `inv_freq[i]` radians per position, θ^(−2i/d), scaled by `rope_scaling` or
 /// `rope_parameters` of a `config.json`: `linear` (Chen et al., 2023), `llama3`, `yarn` (Peng et
 /// al., 2023), for the first `partial_rotary_factor` of a head's features.
 ///
@@ -29,7 +29,7 @@ pub struct Rope {
 const SUPPORTED: [&str; 4] = ["default", "linear", "llama3", "yarn"];
 
 impl Rope {
-    /// From a config's fields, where `theta` is the family's default.
+    /// Reads the fields of a config; `theta` is the default of the family.
     pub(crate) fn read(root: &Fields<'_>, head_dim: usize, positions: usize, theta: f64) -> Self {
         let empty = serde_json::Map::new();
         let (name, map) =
@@ -45,8 +45,8 @@ impl Rope {
         let rotary_dim = (head_dim as f64 * partial) as usize;
         if partial > 1.0 || rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
             let message = format!(
-                "{partial} of a head's {head_dim} features are {rotary_dim}; rotary positions turn \
-                 pairs, so that must be an even number from 2 to {head_dim}"
+                "{partial} of a head's {head_dim} features are {rotary_dim}; rotary positions \
+                 rotate pairs, so this must be an even number from 2 to {head_dim}"
             );
             root.fail("partial_rotary_factor", message);
         }
@@ -80,7 +80,7 @@ impl Rope {
     }
 }
 
-/// A number above 0 that must be present.
+/// A required positive number.
 fn need(fields: &Fields<'_>, key: &'static str) -> f64 {
     if !fields.has(key) {
         fields.missing(key);
@@ -96,7 +96,7 @@ fn llama3(fields: &Fields<'_>, plain: &[f64], factor: f64, original: f64) -> Vec
         fields.fail("high_freq_factor", message);
     }
     let scale = |&f: &f64| {
-        // The pair's turns within the original context.
+        // The number of turns of the pair within the original context.
         let turns = original * f / (2.0 * PI);
         let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
         (1.0 - smooth) * f / factor + smooth * f
@@ -104,7 +104,7 @@ fn llama3(fields: &Fields<'_>, plain: &[f64], factor: f64, original: f64) -> Vec
     plain.iter().map(scale).collect()
 }
 
-/// Blends with a ramp over the pairs' numbers, and sharpens attention a little.
+/// Blends with a ramp over the pair numbers, and sharpens attention slightly.
 fn yarn(
     fields: &Fields<'_>,
     plain: &[f64],
@@ -125,7 +125,7 @@ fn yarn(
     };
     let fast = fields.positive(&["beta_fast"]).unwrap_or(32.0);
     let slow = fields.positive(&["beta_slow"]).unwrap_or(1.0);
-    // The number of the pair that turns this often within the original context.
+    // The number of the pair with this many turns within the original context.
     let pair = |turns: f64| dim * (original / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln());
     let (mut from, mut to) = (pair(fast), pair(slow));
     if fields.flag("truncate", true) {

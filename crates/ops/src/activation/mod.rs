@@ -14,7 +14,7 @@ use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// An activation on its own; a feedforward layer has one built in.
+/// An activation on its own; feedforward layers have one built in.
 ///
 /// Forward:  y = f(x)
 /// Backward:  dx = dy ⊙ f′
@@ -91,7 +91,7 @@ impl FloatOp for Activate {
         let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
         let dy = &*dy.slice_mut::<T>()?;
         let from = match self.activation.derivative_from() {
-            // The derivative of the identity reads nothing.
+            // The identity's derivative needs no argument.
             DerivativeFrom::Nothing => dy,
             DerivativeFrom::Output => kept.output(0)?.slice::<T>()?,
             DerivativeFrom::Input => kept.input(0)?.slice::<T>()?,

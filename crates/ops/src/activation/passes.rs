@@ -1,6 +1,6 @@
 //! The passes over slices that apply an activation.
 
-#[allow(clippy::wildcard_imports)] // The rows expand here, with the helpers they use.
+#[allow(clippy::wildcard_imports)] // The rows of the table expand here, with their helpers.
 use super::table::*;
 use ff_kernels::{Float, Stored, map, map2, zip_into};
 use ff_tensor::CpuDevice;
@@ -64,7 +64,7 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// dx = dy ⊙ f′, or dx += where `accumulate` is set; `kept` is the argument of f′.
+    /// dx = dy ⊙ f′, or dx += if `accumulate` is set; `kept` is the argument of f′.
     pub(crate) fn backward<T: Float>(
         self,
         cpu: &CpuDevice,
@@ -90,7 +90,7 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\] or db += where `accumulate` is set;
+    /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\], or db += if `accumulate` is set;
     /// `kept` is the argument of f′.
     pub(crate) fn backward_in_place<T: Float, S: Stored<Compute = T>>(
         self,
@@ -125,7 +125,7 @@ impl Activation {
         with_functions!(self, T, go);
     }
 
-    /// h = f ⊙ u, where `a` is the argument of f′; u is h itself if `None`.
+    /// h = f ⊙ u, where `a` is the argument of f′; without u, h ← f ⊙ h.
     pub(crate) fn gate<T: Float, S: Stored<Compute = T>>(
         self,
         cpu: &CpuDevice,

@@ -1,4 +1,4 @@
-//! The activation with a learned slope.
+//! PReLU: a learned slope for negative inputs.
 
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
@@ -7,13 +7,12 @@ use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum_of2, sum_pieces}
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// ReLU with a learned slope left of 0: one, or one for each feature; `torch.nn.PReLU` (He et al.,
-/// 2015).
+/// ReLU with a learned slope for x ≤ 0, shared or per feature: `torch.nn.PReLU` (He et al., 2015).
 ///
 /// Forward:  y = x for x > 0, else a x
 /// Backward:  dx = dy for x > 0, else a dy;  da = Σ dy x over all x ≤ 0 that a stands for
 ///
-/// Inputs: x and a. Kept: both, as a may have any sign, so that y does not tell x's.
+/// Inputs: x and a. Kept: both, since y does not determine the sign of x: a may have either sign.
 ///
 /// # Shapes
 /// x `[…, features]`, a `[1]` or `[features]` → y `[…, features]`
@@ -52,7 +51,7 @@ impl FloatOp for Prelu {
         let features = x[0].shape.last();
         if x[1].shape.dims() != [1] && x[1].shape.dims() != [features] {
             let message = format!(
-                "the slope must be [1], or [{features}] for a slope per feature of x {}, found {}",
+                "the slope must be [1], or [{features}] for one per feature of x {}, found {}",
                 x[0].shape, x[1].shape
             );
             return Err(OpError::shape(message));
@@ -159,13 +158,13 @@ impl FloatOp for Prelu {
     }
 }
 
-/// `v` where x is right of 0, else a · v; NaN in x goes through the product.
+/// `v` if x > 0, else a · v; a NaN in x goes through the product.
 #[inline]
 fn leaky<T: Float>(x: T, v: T, a: T) -> T {
     if x > T::ZERO { v } else { a * v }
 }
 
-/// dy · x where x is left of 0.
+/// dy · x where x ≤ 0.
 #[inline]
 fn dslope<T: Float>(x: T, dy: T) -> f64 {
     if x > T::ZERO { 0.0 } else { (dy * x).f64() }

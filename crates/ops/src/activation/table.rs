@@ -6,7 +6,7 @@ use WeightInit::{He, Lecun, Xavier};
 use ff_kernels::Float;
 use std::f64::consts::SQRT_2;
 
-/// The argument of f′.
+/// The argument from which f′ is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DerivativeFrom {
     Nothing,
@@ -15,10 +15,10 @@ pub(crate) enum DerivativeFrom {
 }
 
 /// The initialisation of a weight, with the gain that keeps the variance constant through the
-/// activation behind it.
+/// activation after it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WeightInit {
-    /// For functions that saturate, and for outputs (Glorot and Bengio, 2010).
+    /// For saturating functions and for outputs (Glorot and Bengio, 2010).
     Xavier(f64),
     /// For ReLU and its relatives (He et al., 2015).
     He(f64),
@@ -26,7 +26,7 @@ pub enum WeightInit {
     Lecun(f64),
 }
 
-/// The columns of the table beside the functions.
+/// The columns of the table besides the functions.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) init: WeightInit,
@@ -40,8 +40,8 @@ pub(super) const SELU_ALPHA: f64 = SELU_LAMBDA * 1.673_263_242_354_377_2;
 rows! { ($)
     /// An element-wise activation y = f(x).
     ///
-    /// f′ is computed from the output wherever that suffices: the output is in memory anyway, since
-    /// the next layer keeps it as its input.
+    /// f′ is computed from the output where possible: the next layer keeps it in memory anyway, as
+    /// its input.
     ///
     /// ```
     /// use ff_ops::Activation;
@@ -72,7 +72,7 @@ rows! { ($)
 
     /// y = x for x > 0, else slope · x with slope ≥ 0
     LeakyRelu {
-        /// The slope left of 0.
+        /// The slope for x ≤ 0.
         slope = 0.01, "leaky_relu's slope must lie between 0 and 1" if (0.0..=1.0).contains(&slope)
     } = "leaky_relu", "F.leaky_relu(x, slope)", {
         init: He((2.0 / (1.0 + slope * slope)).sqrt()),
@@ -83,7 +83,7 @@ rows! { ($)
 
     /// y = x for x > 0, else α(eˣ − 1) with α > 0 (Clevert et al., 2015)
     Elu {
-        /// Minus the limit at −∞.
+        /// The negated limit at −∞.
         alpha = 1.0, "elu's alpha must be greater than 0" if alpha > 0.0 && alpha.is_finite()
     } = "elu", "F.elu(x, alpha)", { init: He(SQRT_2), derivative: Output },
     |x| if x <= T::ZERO { alpha * x.exp_m1() } else { x },
@@ -150,7 +150,7 @@ rows! { ($)
     };
 
     /// y = ln(1 + eˣ)
-    // PyTorch's own is the identity above its threshold, 20 by default.
+    // PyTorch switches to the identity above a threshold, 20 by default.
     Softplus = "softplus", "F.softplus(x, threshold=700)", { init: He(SQRT_2), derivative: Output },
     |x| x.softplus(),
     |y| -(-y).exp_m1(); // σ(x) = 1 − e⁻ʸ
@@ -194,7 +194,7 @@ rows! { ($)
         derivative: Output,
     },
     |x| {
-        // The root is |x| where x² would overflow; left of 0, 2/(root − x) does not cancel.
+        // The root is |x| where x² would overflow; for x < 0, 2/(root − x) avoids cancellation.
         let root = if x.abs() > T::of(1e18) { x.abs() } else { (x * x + T::of(4.0)).sqrt() };
         if x > T::ZERO { (x + root) * T::of(0.5) } else { T::of(2.0) / (root - x) }
     },
@@ -202,7 +202,7 @@ rows! { ($)
 }
 
 impl Activation {
-    /// The initialisation that suits a weight in front of it.
+    /// The initialisation suited to the weight before it.
     pub fn init(self) -> WeightInit {
         self.columns().init
     }
@@ -214,14 +214,14 @@ impl Activation {
 
 pub(super) const SQRT_2_PI: f64 = 0.797_884_560_802_865_4;
 pub(super) const GELU_CUBIC: f64 = 0.044_715;
-/// Left of this, functions that end in x · 0 are 0; it keeps −∞ · 0 = NaN away.
+/// Below this bound, functions that would compute x · 0 return 0, which avoids −∞ · 0 = NaN.
 pub(super) const LEFT: f64 = -1e4;
 
-/// eˣ of x ≤ 20, with n = eˣ(eˣ + 2), of which tanh(ln(1 + eˣ)) = n / (n + 2) loses nothing for
+/// eˣ of x ≤ 20, with n = eˣ(eˣ + 2), so that tanh(ln(1 + eˣ)) = n / (n + 2) loses no digits for
 /// negative x.
 #[inline(always)]
 pub(super) fn exp_and_n<T: Float>(x: T) -> (T, T) {
-    // A choice that keeps NaN; further right the quotient is 1.
+    // A selection that keeps NaN; for larger x the quotient is 1.
     let twenty = T::of(20.0);
     let e = (if x > twenty { twenty } else { x }).exp();
     (e, e * (e + T::of(2.0)))

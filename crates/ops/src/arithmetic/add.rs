@@ -6,8 +6,8 @@ use ff_kernels::{Float, copy, for_rows, map2, sum_columns};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The sum of two inputs of one shape, such as a residual connection, or of an input and a row that
-/// is added to each of its rows.
+/// The sum of two inputs of one shape, as in a residual connection, or of an input and a row added
+/// to each of its rows.
 ///
 /// Forward:  y = a + b
 /// Backward:  da = dy,  db = dy, or Σₙ dy for a row

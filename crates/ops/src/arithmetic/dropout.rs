@@ -7,16 +7,15 @@ use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Inverted dropout, `torch.nn.Dropout` (Srivastava et al., 2014): in training each value is zero
-/// with probability p, the rest scaled so that the mean does not change; in evaluation y =
-/// x.
+/// Inverted dropout, `torch.nn.Dropout` (Srivastava et al., 2014): in training, each value is zero
+/// with probability p, and the others are scaled to preserve the mean; in evaluation, y = x.
 ///
 /// Forward, with mᵢ = 0 with probability p, else 1 / (1 − p):  y = x ⊙ m
 /// Backward:  dx = dy ⊙ m
 ///
-/// Kept: nothing. The mask is a function of (seed, step, micro-batch, path) and of the index in x,
-/// and is drawn again in backward. Two uses under one path in one step have the same mask, so every
-/// layer needs its own path.
+/// Kept: nothing. The mask is a function of (seed, step, micro-batch, path) and the index in x;
+/// backward draws it again. Two uses of one path in one step share a mask, so every layer needs its
+/// own path.
 ///
 /// # Shapes
 /// x `[…]` → y `[…]`
@@ -34,9 +33,9 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dropout {
-    /// How likely a value is to become 0, in [0, 1).
+    /// The probability of dropping a value, in [0, 1).
     pub p: f64,
-    /// The path of the layer, which distinguishes its masks from those of others.
+    /// The path of the layer, which distinguishes its masks from those of other layers.
     pub path: String,
 }
 
@@ -57,7 +56,7 @@ impl FloatOp for Dropout {
         check::float(&x[0])?;
         if !(0.0..1.0).contains(&self.p) {
             let message = format!(
-                "p is the share of values that become 0 and must lie in [0, 1), found {} in `{}`",
+                "p, the probability of dropping a value, must lie in [0, 1), found {} in `{}`",
                 self.p, self.path
             );
             return Err(OpError::shape(message));
@@ -96,7 +95,7 @@ impl FloatOp for Dropout {
 }
 
 impl Dropout {
-    /// Multiplies by the mask: the same in both directions.
+    /// Multiplies by the mask, forward and backward alike.
     fn apply<T: Float>(&self, cx: &Cx<'_>, x: &[T], y: &mut [T], accumulate: bool) {
         if cx.training && self.p > 0.0 {
             ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), self.p, x, y, accumulate);
@@ -136,7 +135,7 @@ mod tests {
             let run = Run::new(&Dropout::op(p, "a"), &inputs).unwrap();
             let y = run.output::<f64>(0);
             let zeros = y.iter().filter(|&&y| y == 0.0).count() as f64 / n as f64;
-            // Five standard errors of a share.
+            // Five standard errors of a proportion.
             let bound = 5.0 * (p * (1.0 - p) / n as f64).sqrt();
             assert!((zeros - p).abs() < bound, "{zeros} of {p}");
             let mean = y.iter().sum::<f64>() / n as f64;

@@ -1,4 +1,4 @@
-//! Sums, products and dropout, element by element.
+//! Element-wise sums, products and dropout.
 
 pub(crate) mod add;
 pub(crate) mod dropout;

@@ -6,8 +6,8 @@ use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, map2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The element-wise product of two inputs of one shape, such as a gate, or of an input and a row
-/// that multiplies each of its rows.
+/// The element-wise product of two inputs of one shape, such as a gate, or of an input and a row,
+/// which multiplies each of its rows.
 ///
 /// Forward:  y = a ⊙ b
 /// Backward:  da = dy ⊙ b,  db = dy ⊙ a, or Σₙ dy ⊙ a for a row
@@ -114,7 +114,7 @@ impl FloatOp for Mul {
     }
 }
 
-/// y = a ⊙ b or y += a ⊙ b, where b may be a row.
+/// y = a ⊙ b, or y += a ⊙ b if `accumulate` is set; b may be a row.
 fn product<T: Float>(cx: &Cx<'_>, a: &[T], b: &[T], width: usize, y: &mut [T], accumulate: bool) {
     if a.len() == b.len() {
         map2(cx.cpu(), a, b, y, accumulate, |a, b| a * b);

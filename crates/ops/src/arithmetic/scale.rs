@@ -1,4 +1,4 @@
-//! Multiplication with a constant.
+//! Multiplication by a constant.
 
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
@@ -7,7 +7,7 @@ use ff_kernels::{Float, map, zip_into};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The product with a constant.
+/// The product of an input and a constant.
 ///
 /// Forward:  y = c x
 /// Backward:  dx = c dy

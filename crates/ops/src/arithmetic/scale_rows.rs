@@ -1,4 +1,4 @@
-//! Multiplication of each row by its own number.
+//! Multiplication of each row by its own factor.
 
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
@@ -7,7 +7,7 @@ use ff_kernels::{Float, dot, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Each row times its own number, such as a gate for a token.
+/// Each row times its own factor, such as the gate of a token.
 ///
 /// Forward:  yₙ = sₙ xₙ
 /// Backward:  dxₙ = sₙ dyₙ,  dsₙ = Σ dyₙ ⊙ xₙ
@@ -51,7 +51,7 @@ impl FloatOp for ScaleRows {
         let expected = x[0].shape.with_last(1);
         if x[0].shape.rank() == 0 || x[1].shape != expected {
             let message = format!(
-                "s must be {expected}, one number for each row of x {}, found {}",
+                "s must be {expected}, one factor per row of x {}, found {}",
                 x[0].shape, x[1].shape
             );
             return Err(OpError::shape(message));

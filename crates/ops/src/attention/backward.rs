@@ -1,5 +1,5 @@
-//! The backward pass: over tiles of keys, whose gradients are summed over all queries that see
-//! them; those of queries are added up from tile to tile.
+//! The backward pass: over tiles of keys, whose gradients sum over all queries that see them;
+//! gradients of queries accumulate from tile to tile.
 
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
@@ -36,7 +36,7 @@ impl Attention {
         let (y, dy) = (output(y), output(&*dy));
         let logs = kept.saved(0)?.slice::<S::Compute>()?;
 
-        // Where sums are of another type, dq is summed in separate memory.
+        // If sums have another type, dq accumulates in separate memory.
         let apart = S::DTYPE != <S::Compute as Element>::DTYPE && dx[0].is_needed();
         let shape = [batch, queries, wide].into();
         let own = || Tensor::uninit(cx.device, shape, <S::Compute as Element>::DTYPE);
@@ -74,7 +74,7 @@ impl Attention {
         let scratch = Room::<S>::len(&sizes);
         let work = queries * keys * dim * sizes.group();
         let band = band(self, queries, keys);
-        // Sums of the same type go where they belong, others to separate memory first.
+        // Sums of the same type go to their destination, others first to separate memory.
         let direct = S::DTYPE == <S::Compute as Element>::DTYPE;
         for_heads(
             cx.cpu(),
@@ -143,7 +143,7 @@ impl Attention {
     }
 }
 
-/// Writes sums of a tile of keys to their rows, or adds them.
+/// Writes the sums of a tile of keys to their rows, or adds them.
 fn put<S: BlockFloat>(
     cpu: &CpuDevice,
     sums: Option<&mut MatMut<'_, S::Compute>>,
@@ -165,11 +165,11 @@ fn put<S: BlockFloat>(
     );
 }
 
-/// The scratch of a task.
+/// The scratch memory of a task.
 struct Room<'a, S: BlockFloat> {
     p: &'a mut [S::Compute],
     dp: &'a mut [S::Compute],
-    /// Packed: k and v transposed, k, q, dy.
+    /// Packed blocks: k and v transposed, k, q, dy.
     packed: [&'a mut [S::Compute]; 5],
     wide: [&'a mut [S::Compute]; 2],
 }
@@ -179,7 +179,7 @@ impl<'a, S: BlockFloat> Room<'a, S> {
         2 * TILE * TILE
             + 2 * sizes.packed_t()
             + 3 * sizes.packed(TILE)
-            // A copy of q and dy, sums of dk and dv.
+            // Copies of q and dy, sums of dk and dv.
             + 4 * sizes.widened::<S>()
     }
 
@@ -194,29 +194,29 @@ impl<'a, S: BlockFloat> Room<'a, S> {
     }
 }
 
-/// One head of keys of one sequence.
+/// One key head of one sequence.
 struct Pass<'a, S: Value> {
     op: &'a Attention,
     cpu: &'a CpuDevice,
     sizes: &'a Sizes,
-    /// Which sequence and head of keys.
+    /// The sequence and the key head.
     key_head: (usize, usize),
     mask: Mask<'a>,
     inputs: Inputs<'a, S>,
     y: Heads<'a, S>,
     dy: Heads<'a, S>,
     logs: &'a [S::Compute],
-    /// Where dq, dk and dv are summed: of all rows, or with `direct` unset dk and dv of a tile of
-    /// keys.
+    /// Where dq, dk and dv accumulate: for all rows, or, unless `direct` is set, dk and dv for one
+    /// tile of keys.
     sums: [Option<MatMut<'a, S::Compute>>; 3],
     direct: bool,
-    /// Whether there is something in each before.
+    /// Whether each already holds a gradient.
     add: [bool; 3],
     room: Room<'a, S>,
 }
 
 impl<S: Value> Pass<'_, S> {
-    /// Zeros for queries that see no key, tile by tile.
+    /// Zeros for queries that see no key, one tile at a time.
     fn unseen(&mut self) {
         let Sizes { queries, keys, .. } = *self.sizes;
         let (Some(dq), false) = (&mut self.sums[0], self.add[0]) else { return };
@@ -249,7 +249,7 @@ impl<S: Value> Pass<'_, S> {
             for start in (visible.start / TILE * TILE..visible.end).step_by(TILE) {
                 let rows = start..sizes.queries.min(start + TILE);
                 let look = self.mask.look(&rows, &keys);
-                // The first tile of keys in the band writes dq, later ones add.
+                // The first tile of keys in the band writes dq; later ones add to it.
                 let first = self.mask.band.columns(rows.clone(), sizes.keys).start / TILE;
                 let add_q = self.add[0] || first != keys.start / TILE;
                 if look == Look::Nothing {
@@ -352,7 +352,7 @@ impl<S: Value> Pass<'_, S> {
     }
 }
 
-/// Σ a b, in as many sums as a register has lanes.
+/// Σ a b, with one running sum per lane of a register.
 #[inline(always)]
 fn product<S: Stored>(a: &[S], b: &[S]) -> S::Compute {
     let mut sums = [S::Compute::ZERO; LANES];

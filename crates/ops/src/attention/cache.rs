@@ -1,12 +1,11 @@
-//! Keys and values of the positions so far.
+//! The key-value cache of generation.
 
 use super::layout::{Heads, Inputs, Sizes};
 use super::{Attention, NAME, Segments};
 use ff_graph::{Error, OpError, OpResult, Result, for_stored};
 use ff_tensor::{DType, Device, Shape, Tensor};
 
-/// The keys and values of one layer for up to `capacity` positions, in memory that is allocated
-/// once.
+/// The keys and values of one layer for up to `capacity` positions, allocated once.
 ///
 /// ```
 /// use ff_ops::{Attention, KeyValueCache};
@@ -31,7 +30,7 @@ impl KeyValueCache {
     /// A cache for sequences of `capacity` positions, each of `width` = kv_heads·head_dim values.
     ///
     /// # Errors
-    /// Memory is short, or attention does not support the type.
+    /// If memory is exhausted, or attention does not support the type.
     pub fn new(
         device: &Device,
         dtype: DType,
@@ -49,38 +48,38 @@ impl KeyValueCache {
         })
     }
 
-    /// The number of filled positions.
+    /// The number of cached positions.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether no position is filled.
+    /// Whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The number of positions that fit.
+    /// The maximum number of positions.
     pub fn capacity(&self) -> usize {
         self.keys.shape().dims()[1]
     }
 
-    /// Drops the positions from `len` on.
+    /// Removes all positions from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Drops every position.
+    /// Removes all positions.
     pub fn clear(&mut self) {
         self.len = 0;
     }
 
-    /// Adds the keys and values of the next T positions.
+    /// Appends the keys and values of the next T positions.
     ///
     /// # Shapes
     /// k and v `[B, T, kv_heads·head_dim]`
     ///
     /// # Errors
-    /// The shapes or types do not fit, or there is no room left.
+    /// If shapes or types do not match, or the cache is full.
     pub fn append(&mut self, k: &Tensor, v: &Tensor) -> Result<()> {
         named(|| {
             let added = self.check(k, 1)?;
@@ -92,7 +91,7 @@ impl KeyValueCache {
         })
     }
 
-    /// The same from q, k and v side by side: the last two parts of each row.
+    /// Appends the keys and values of rows that hold q, k and v side by side.
     ///
     /// # Shapes
     /// qkv `[B, T, (heads + 2·kv_heads)·head_dim]`
@@ -107,7 +106,7 @@ impl KeyValueCache {
         })
     }
 
-    /// T, where rows hold `parts` times the cache's width, or more than that.
+    /// T, if rows hold `parts` times the cache's width or more.
     fn check(&self, x: &Tensor, parts: usize) -> OpResult<usize> {
         let (batch, width) = (self.keys.shape().dims()[0], self.keys.shape().last());
         let fits = |found: usize| if parts == 1 { found == width } else { found >= parts * width };
@@ -115,7 +114,7 @@ impl KeyValueCache {
             &[found, added, last] if found == batch && fits(last) => added,
             _ => {
                 let message = format!(
-                    "what is added to a cache of {batch} sequences of width {width} must be \
+                    "keys and values for a cache of {batch} sequences of width {width} must be \
                      [{batch}, T, …], found {}",
                     x.shape()
                 );
@@ -124,7 +123,7 @@ impl KeyValueCache {
         };
         if self.len + added > self.capacity() {
             let message = format!(
-                "the cache holds {} of {} positions, there is no room for {added} more",
+                "the cache holds {} of {} positions: no room for {added} more",
                 self.len,
                 self.capacity()
             );
@@ -157,7 +156,7 @@ fn named<T>(body: impl FnOnce() -> OpResult<T>) -> Result<T> {
     body().map_err(Error::of(NAME))
 }
 
-/// Copies the values from column `first` of each row to the next free rows of each sequence.
+/// Copies the columns from `first` on of each row to the next free rows of its sequence.
 fn copy_rows<S: Copy>(
     (from, row, first): (&[S], usize, usize),
     to: &mut [S],
@@ -176,17 +175,18 @@ fn copy_rows<S: Copy>(
 }
 
 impl Attention {
-    /// Attention of the last T positions of a cache to all of it, forward alone: for generation.
+    /// Attention of the last T positions of a cache to all of its positions, forward only, for
+    /// generation.
     ///
-    /// With `fused`, q may be q, k and v side by side, of which q is read. `segments` are those of
+    /// With `fused`, rows may hold q, k and v side by side; only q is read. `segments` are those of
     /// the keys, for [`Segments::Keys`].
     ///
     /// # Shapes
-    /// q `[B, T, heads·head_dim]` (or as fused), segments `[B, S]` with S positions in the cache →
-    /// y `[B, T, heads·head_dim]`
+    /// q `[B, T, heads·head_dim]` (or fused), segments `[B, S]` for the S cached positions → y
+    /// `[B, T, heads·head_dim]`
     ///
     /// # Errors
-    /// The shapes or types do not fit, or the attributes say [`Segments::Both`].
+    /// If shapes or types do not match, or the attributes ask for [`Segments::Both`].
     pub fn attend(
         &self,
         device: &Device,
@@ -219,8 +219,8 @@ impl Attention {
             }
             _ => {
                 let message = format!(
-                    "queries {} and a cache {} do not fit {heads} heads of {dim} features with \
-                     {kv_heads} heads of keys",
+                    "queries {} and a cache {} do not match {heads} heads of {dim} features with \
+                     {kv_heads} key heads",
                     q.shape(),
                     cache.keys.shape()
                 );

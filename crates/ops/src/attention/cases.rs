@@ -17,7 +17,7 @@ fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
             CaseInput::normal([batch, keys, narrow]),
         ]
     };
-    // Documents of three, and padding now and then: some queries see nothing.
+    // Documents of three positions with occasional padding: some queries see no key.
     let segments = Fill::Indices(vec![0, 0, 0, 1, 1, 1, -1, 2, 2]);
     match op.segments {
         Segments::None => {}
@@ -42,7 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("multi_query", Attention { causal: true, ..Attention::new(3, 1, 5) }, [1, 4, 4]),
         case("cross", plain, [2, 3, 7]),
         case("causal_cross", causal, [2, 3, 7]),
-        // The first four queries stand before the first key.
+        // The first four queries precede the first key.
         case("causal_short", causal, [1, 7, 3]),
         case("window", Attention { window: Some(3), ..causal }, [1, 9, 9]),
         case("window_alone", Attention { window: Some(2), ..plain }, [1, 6, 6]),

@@ -1,5 +1,5 @@
-//! The forward pass: for some hundred queries of a head at a time, over tiles of keys, with a
-//! running softmax.
+//! The forward pass: a running softmax over tiles of keys, for a few hundred queries of a head at a
+//! time.
 
 use super::layout::{Cut, Heads, Inputs, Sizes};
 use super::mask::{Look, Mask, band};
@@ -10,7 +10,7 @@ use ff_kernels::{BlockFloat, BlockTrim, Float, MatMut, MatRef, dispatch, for_hea
 use ff_tensor::{CpuDevice, TensorMut, TensorRef};
 use std::ops::Range;
 
-/// Queries for which a tile of keys is packed.
+/// The number of queries per packed tile of keys.
 const ROWS: usize = 4 * TILE;
 
 impl Attention {
@@ -37,7 +37,7 @@ impl Attention {
         Ok(())
     }
 
-    /// Writes y, and ln Σ eᵘ where needed.
+    /// Writes y and, if needed, ln Σ eᵘ.
     pub(super) fn attend_to<S: Value>(
         &self,
         cpu: &CpuDevice,
@@ -88,14 +88,14 @@ impl Attention {
     }
 }
 
-/// The scratch of a task.
+/// The scratch memory of a task.
 struct Room<'a, S: BlockFloat> {
     scores: &'a mut [S::Compute],
     keys: &'a mut [S::Compute],
     values: &'a mut [S::Compute],
     y: &'a mut [S::Compute],
     wide: &'a mut [S::Compute],
-    /// A copy of a tile of values, zero where a query does not see them.
+    /// A copy of a tile of values, with zeros for keys that the query does not see.
     seen: &'a mut [S::Compute],
 }
 
@@ -130,7 +130,7 @@ struct Pass<'a, S: Value> {
     mask: Mask<'a>,
     scores: Scores<'a, S::Compute>,
     query: &'a dyn Fn(Range<usize>) -> MatRef<'a, S>,
-    /// Keys, values, and which sequence and head of them.
+    /// Keys, values, their sequence and their head.
     keys: (Heads<'a, S>, Heads<'a, S>, usize, usize),
     y: MatMut<'a, S>,
     logs: Option<MatMut<'a, S::Compute>>,
@@ -138,8 +138,8 @@ struct Pass<'a, S: Value> {
 }
 
 impl<S: Value> Pass<'_, S> {
-    /// Some queries; `alone` where it is one whose sum must not take in values that it does not
-    /// see, as those are not finite.
+    /// Some queries; `alone` marks a single query whose sum must exclude the values it does not
+    /// see, since those are not finite.
     fn rows(&mut self, rows: Range<usize>, alone: bool) {
         let (cpu, dim, mask) = (self.cpu, self.sizes.dim, self.mask);
         let (zero, least) = (S::Compute::ZERO, S::Compute::NEG_INFINITY);
@@ -175,7 +175,7 @@ impl<S: Value> Pass<'_, S> {
                     S::pack_block(cpu, values, packed_v);
                     packed = true;
                 }
-                // The first product of a tile of queries writes, the others add.
+                // The first product of a tile of queries writes; later ones add.
                 let add = std::mem::replace(&mut started[(start - rows.start) / TILE], true);
                 let q = S::widen(cpu, q, wide);
                 let x = &mut x[..some.len() * TILE];
@@ -215,25 +215,25 @@ impl<S: Value> Pass<'_, S> {
         }
     }
 
-    /// A query whose result is not finite, or whose weights are all zero.
+    /// A query with a non-finite result or with all weights zero.
     fn again(&mut self, t: usize, no_weight: bool) {
         let (_, v, b, kv_head) = self.keys;
         let band = self.mask.band.columns(t..t + 1, self.sizes.keys);
         let mut seen = band.filter(|&s| self.mask.sees(t, s));
         match (seen.next(), seen.next()) {
             (None, _) => self.y.row(t).fill(S::from_compute(S::Compute::ZERO)),
-            // The softmax of one score is 1, whatever the score.
+            // The softmax over a single score is 1, whatever the score.
             (Some(s), None) => {
                 let value = v.rows(b, kv_head, s..s + 1);
                 self.y.row(t).copy_from_slice(value.row(0));
             }
-            // Every score is −∞, and no weight is the right one.
+            // Every score is −∞: no weights are correct.
             _ if no_weight => self.y.row(t).fill(S::from_compute(S::Compute::of(f64::NAN))),
             _ => self.rows(t..t + 1, true),
         }
     }
 
-    /// Writes y and ln Σ eᵘ; says in which rows something is not finite, or nothing has any weight.
+    /// Writes y and ln Σ eᵘ; returns the rows with a non-finite value or with no weight at all.
     fn finish(
         &mut self,
         rows: &Range<usize>,
@@ -266,10 +266,10 @@ impl<S: Value> Pass<'_, S> {
     }
 }
 
-/// y = sums times a factor; says whether something is not finite.
+/// y = sums times a factor; returns whether a value is not finite.
 #[inline(always)]
 fn write<S: BlockFloat>(y: &mut [S], sums: &[S::Compute], factor: S::Compute) -> bool {
-    // A finite value times it is 0.
+    // The product with a finite value is 0.
     let mut zeros = [S::Compute::ZERO; LANES];
     let (y_chunks, y_rest) = y.as_chunks_mut::<LANES>();
     let (chunks, rest) = sums.as_chunks::<LANES>();
@@ -288,7 +288,7 @@ fn write<S: BlockFloat>(y: &mut [S], sums: &[S::Compute], factor: S::Compute) ->
     join(zeros, |a, b| a + b).is_nan()
 }
 
-/// A copy of the rows that are seen; zeros in place of the others.
+/// A copy of the visible rows; zeros in place of the others.
 fn only<'a, T: Float>(
     values: MatRef<'a, T>,
     to: &'a mut [T],

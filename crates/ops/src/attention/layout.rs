@@ -1,4 +1,4 @@
-//! Where queries, keys and values lie, and how scratch is cut.
+//! The layout of queries, keys and values in memory, and the division of scratch memory.
 
 use super::{Attention, TILE};
 use ff_graph::OpResult;
@@ -6,7 +6,7 @@ use ff_kernels::{BLOCK_WIDTH, BlockFloat, MatRef};
 use ff_tensor::{Element, TensorRef};
 use std::ops::Range;
 
-/// B, T, S, and the heads.
+/// B, T, S and the numbers of heads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) batch: usize,
@@ -18,39 +18,39 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// Heads of queries for each head of keys.
+    /// The number of query heads per key head.
     pub(super) fn group(&self) -> usize {
         self.heads / self.kv_heads
     }
 
-    /// Values of a packed block of `steps` by a head's features.
+    /// The number of values in a packed block of `steps` by the features of a head.
     pub(super) fn packed(&self, steps: usize) -> usize {
         steps.next_multiple_of(2) * self.dim.next_multiple_of(BLOCK_WIDTH)
     }
 
-    /// Values of a packed block of a head's features by a tile.
+    /// The number of values in a packed block of the features of a head by a tile.
     pub(super) fn packed_t(&self) -> usize {
         self.dim.next_multiple_of(2) * TILE
     }
 
-    /// Values of so many rows of a head, rounded up to a cache line.
+    /// The number of values in some rows of a head, rounded up to a cache line.
     pub(super) fn rows(&self, rows: usize) -> usize {
         rows * self.dim.next_multiple_of(16)
     }
 
-    /// The same where rows are copied because sums are of another type, else 0.
+    /// As [`Self::rows`], if rows are copied because sums have another type; else 0.
     pub(super) fn widened<S: BlockFloat>(&self) -> usize {
         if S::DTYPE == <S::Compute as Element>::DTYPE { 0 } else { self.rows(TILE) }
     }
 }
 
-/// The heads of q, k, v or dy: features of a head are neighbours, heads too.
+/// The heads of q, k, v or dy: the features of a head are contiguous, and so are heads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads<'a, S> {
     values: &'a [S],
     /// The first feature of the first head.
     start: usize,
-    /// The distance between rows, and between sequences.
+    /// The strides of rows and sequences.
     row: usize,
     batch: usize,
     dim: usize,
@@ -105,7 +105,7 @@ impl<'a, S: Element> Inputs<'a, S> {
     }
 }
 
-/// Takes parts off the front of a slice.
+/// Splits parts off the front of a slice.
 pub(super) struct Cut<'a, T>(&'a mut [T]);
 
 impl<'a, T> Cut<'a, T> {

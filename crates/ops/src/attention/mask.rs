@@ -1,11 +1,11 @@
-//! Which query sees which key.
+//! The mask: the keys that each query sees.
 
 use super::layout::Sizes;
 use super::{Attention, TILE};
 use ff_kernels::Band;
 use std::ops::Range;
 
-/// The band that `causal` and the window leave.
+/// The band allowed by `causal` and the window.
 pub(super) fn band(op: &Attention, queries: usize, keys: usize) -> Band {
     let offset = keys as isize - queries as isize;
     let most = isize::MAX / 8;
@@ -16,7 +16,7 @@ pub(super) fn band(op: &Attention, queries: usize, keys: usize) -> Band {
     }
 }
 
-/// How many pairs of a query and a key the band has.
+/// The number of query-key pairs in the band.
 pub(super) fn pairs(op: &Attention, sizes: &Sizes) -> usize {
     let band = band(op, sizes.queries, sizes.keys);
     (0..sizes.queries).map(|t| band.columns(t..t + 1, sizes.keys).len()).sum()
@@ -27,9 +27,9 @@ pub(super) fn pairs(op: &Attention, sizes: &Sizes) -> usize {
 pub(super) enum Look {
     /// No query sees any key.
     Nothing,
-    /// Each pair has to be asked for.
+    /// Each pair needs a check.
     Pairs,
-    /// They say nothing.
+    /// The segments mask nothing.
     Band,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Mask<'a> {
 }
 
 impl Mask<'_> {
-    /// Whether and how to look at a tile.
+    /// The treatment of a tile.
     pub(super) fn look(&self, queries: &Range<usize>, keys: &Range<usize>) -> Look {
         let Some(segments) = self.keys else { return Look::Band };
         let (least, most) = span(&segments[keys.clone()]);
@@ -70,7 +70,7 @@ impl Mask<'_> {
             && self.queries.is_none_or(|queries| queries[t] == segment)
     }
 
-    /// The keys' segments of a tile, with padding behind.
+    /// The key segments of a tile, followed by padding.
     pub(super) fn tile(&self, keys: &Range<usize>) -> [i32; TILE] {
         let mut tile = [-1; TILE];
         if let Some(segments) = self.keys {
@@ -80,7 +80,7 @@ impl Mask<'_> {
     }
 }
 
-/// The least and the greatest number.
+/// The least and the greatest segment.
 fn span(segments: &[i32]) -> (i32, i32) {
     segments.iter().fold((i32::MAX, i32::MIN), |(least, most), &s| (least.min(s), most.max(s)))
 }

@@ -1,4 +1,4 @@
-//! Attention of queries to keys and values, without the matrix of all scores.
+//! Attention, without the matrix of all scores.
 
 mod backward;
 mod cache;
@@ -23,13 +23,12 @@ use std::sync::Arc;
 
 const NAME: &str = "attention";
 
-/// Queries and keys of a block of scores: two blocks with their factors fit the
-/// first-level cache, or nearly.
+/// Queries and keys per block of scores: two blocks with their factors about fit the L1 cache.
 const TILE: usize = 64;
 
-/// Softmax attention of heads (Vaswani et al., 2017), optionally with fewer heads of keys and
-/// values than of queries (Ainslie et al., 2023), computed in tiles with a running softmax (Dao et
-/// al., 2022), so that memory grows with T, not T².
+/// Multi-head softmax attention (Vaswani et al., 2017), optionally with fewer key-value heads than
+/// query heads (Ainslie et al., 2023), computed in tiles with a running softmax (Dao et al., 2022),
+/// so that memory grows with T, not T².
 ///
 /// Forward, for query t of a head: uₛ = qₜ·kₛ scale, then c tanh(uₛ/c) with a soft cap, less
 /// slope·|t + S − T − s| with alibi; p = softmax over the keys that t sees; y = Σₛ pₛ vₛ; zeros
@@ -37,12 +36,12 @@ const TILE: usize = 64;
 /// Backward, with δ = dy·y: dv = Σₜ pₜ dyₜ, dpₛ = dy·vₛ, du = p ⊙ (dp − δ) (1 − tanh²) scale, dq =
 /// Σₛ duₛ kₛ, dk = Σₜ duₜ qₜ
 ///
-/// Query t sees key s where s ≤ t + S − T if `causal`, t + S − T − s < w with a window w, and as
-/// the segments say.
+/// Query t sees key s if s ≤ t + S − T (with `causal`), t + S − T − s < w (with a window w), and
+/// the segments allow it.
 ///
-/// Inputs: q, k and v, or all in one if `fused`, then the keys' segments and the queries' (i32).
-/// Kept: the inputs and y; saved: ln Σ eᵘ, one number for each query and head. Values of bf16 are
-/// multiplied as bf16, with sums in f32.
+/// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32).
+/// Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of bf16 are
+/// multiplied as bf16 and summed in f32.
 ///
 /// # Shapes
 /// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or
@@ -64,43 +63,42 @@ const TILE: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(clippy::struct_excessive_bools)]
 pub struct Attention {
-    /// Heads of queries.
+    /// The number of query heads.
     pub heads: usize,
-    /// Heads of keys and values, each for heads/kv_heads neighbouring heads of queries.
+    /// The number of key-value heads, each shared by heads/kv_heads consecutive query heads.
     pub kv_heads: usize,
-    /// Features of a head.
+    /// The number of features per head.
     pub head_dim: usize,
-    /// The factor of the scores; 1/√head_dim if not given.
+    /// The factor of the scores; `None` for 1/√head_dim.
     pub scale: Option<f64>,
-    /// Whether a query sees no later keys.
+    /// Whether queries see only earlier keys and their own.
     pub causal: bool,
-    /// How many keys back a query sees, its own included.
+    /// The number of keys that a query sees, counted back from its own.
     pub window: Option<usize>,
     /// c, the bound of scores c·tanh(u/c).
     pub soft_cap: Option<f64>,
-    /// Whether scores fall with the distance, with a slope for each head (Press et al.,
-    /// 2022).
+    /// Whether scores decrease with distance, with a slope per head (Press et al., 2022).
     pub alibi: bool,
-    /// Whether q, k and v come side by side in one input.
+    /// Whether q, k and v are side by side in one input.
     pub fused: bool,
-    /// Which inputs of segments there are.
+    /// The segment inputs.
     pub segments: Segments,
 }
 
-/// How a sequence is divided: padding, and documents that do not attend to each other.
+/// The segments of a sequence: padding, and documents that do not attend to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Segments {
-    /// Nothing.
+    /// No segments.
     #[default]
     None,
-    /// Keys with a negative number are padding, which no query sees.
+    /// Keys with a negative segment are padding, invisible to all queries.
     Keys,
-    /// The same, and a query sees only keys of its own segment.
+    /// The same, and queries see only the keys of their own segment.
     Both,
 }
 
 impl Segments {
-    /// How many inputs that is.
+    /// The number of segment inputs.
     fn count(self) -> usize {
         match self {
             Segments::None => 0,
@@ -111,7 +109,7 @@ impl Segments {
 }
 
 impl Attention {
-    /// Every query sees every key; three inputs.
+    /// Full attention: every query sees every key; three inputs.
     pub fn new(heads: usize, kv_heads: usize, head_dim: usize) -> Self {
         Self {
             heads,
@@ -132,7 +130,7 @@ impl Attention {
         Arc::new(self)
     }
 
-    /// Inputs before those of segments.
+    /// The number of inputs before the segments.
     fn tensors(&self) -> usize {
         if self.fused { 1 } else { 3 }
     }
@@ -143,16 +141,15 @@ impl Attention {
         let fail = |message: String| Err(OpError::shape(message));
         if heads == 0 || kv_heads == 0 || head_dim == 0 || !heads.is_multiple_of(kv_heads) {
             return fail(format!(
-                "{heads} heads of {head_dim} features with {kv_heads} heads of keys; the second \
-                 number of heads must divide \
-                 the first, and none can be 0"
+                "{heads} heads of {head_dim} features with {kv_heads} key-value heads; the number \
+                 of key-value heads must divide that of query heads, and none can be 0"
             ));
         }
         let number = |v: Option<f64>| v.is_none_or(f64::is_finite);
         if !number(self.scale) || !number(self.soft_cap) || self.soft_cap.is_some_and(|c| c <= 0.0)
         {
             return fail(format!(
-                "the scale {:?} must be a number, the soft cap {:?} one above 0",
+                "the scale {:?} must be finite, and the soft cap {:?} finite and positive",
                 self.scale, self.soft_cap
             ));
         }
@@ -163,7 +160,7 @@ impl Attention {
         Ok(())
     }
 
-    /// The sizes, if the shapes are as they must be.
+    /// The sizes, after a check of the shapes.
     fn sizes(&self, spec: impl Fn(usize) -> Spec) -> OpResult<Sizes> {
         let Self { heads, kv_heads, head_dim: dim, .. } = *self;
         let found = |i: usize| spec(i).shape;
@@ -220,9 +217,9 @@ impl Op for Attention {
         let tensors = self.tensors();
         let expected = tensors + self.segments.count();
         if x.len() != expected {
-            let names = if self.fused { "q, k and v in one" } else { "q, k, v" };
+            let names = if self.fused { "fused q, k and v" } else { "q, k, v" };
             let message = format!(
-                "expected {expected} inputs ({names}, and segments as {:?} says), found {}",
+                "expected {expected} inputs ({names}, with segments: {:?}), found {}",
                 self.segments,
                 x.len()
             );
@@ -277,6 +274,6 @@ impl Op for Attention {
     }
 }
 
-/// The type that attention computes in.
+/// The type of attention's arithmetic.
 trait Value: BlockFloat<Compute: Float> {}
 impl<S: BlockFloat> Value for S {}

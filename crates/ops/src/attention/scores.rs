@@ -7,23 +7,23 @@ use std::ops::Range;
 /// A register of f32 with AVX-512.
 pub(super) const LANES: usize = 16;
 
-/// From products q·k to scores, for one head and one tile.
+/// The step from products q·k to scores, for one head and one tile.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scores<'a, T> {
     scale: T,
     cap: Option<T>,
     /// The slope of alibi.
     slope: T,
-    /// The key that a tile's first query stands at, relative to the tile's first key.
+    /// The key at the position of the tile's first query, relative to the tile's first key.
     at: isize,
     band: Band,
-    /// The keys' segments, where pairs have to be asked for.
+    /// The key segments, if pairs need a check.
     keys: Option<&'a [i32; TILE]>,
-    /// The queries' segments, where keys of others are not seen.
+    /// The query segments, if keys of other segments are masked.
     queries: Option<&'a [i32]>,
 }
 
-/// Every other of a row's 16 neighbours.
+/// Every second of 16 consecutive values of a row.
 pub(super) type Chunk<T> = [T; LANES];
 
 impl<'a, T: Float> Scores<'a, T> {
@@ -40,7 +40,7 @@ impl<'a, T: Float> Scores<'a, T> {
         }
     }
 
-    /// The same for a tile.
+    /// These scores for a tile.
     pub(super) fn tile(
         self,
         band: Band,
@@ -51,12 +51,12 @@ impl<'a, T: Float> Scores<'a, T> {
         Self { at, band, keys, queries, ..self }
     }
 
-    /// Whether a score is more than a product and a scale.
+    /// Whether a score is more than a scaled product.
     fn plain(&self) -> bool {
         self.cap.is_none() && self.slope == T::ZERO && self.keys.is_none()
     }
 
-    /// The chunks of a row that hold keys that query `i` may see, and which keys those are.
+    /// The chunks of a row with keys visible to query `i`, and the range of those keys.
     #[inline(always)]
     fn chunks(&self, i: usize, width: usize) -> (Range<usize>, (usize, usize)) {
         let seen = self.band.columns(i..i + 1, width);
@@ -64,8 +64,8 @@ impl<'a, T: Float> Scores<'a, T> {
         (first..seen.end.div_ceil(LANES).max(first), (seen.start, seen.end))
     }
 
-    /// Scores of the keys from `first`, −∞ where query `i` does not see them, and the slope of the
-    /// soft cap.
+    /// Scores of the keys from `first` on, −∞ for keys that query `i` does not see, and the
+    /// derivative of the soft cap.
     #[inline(always)]
     fn chunk<const PLAIN: bool>(
         &self,
@@ -111,9 +111,9 @@ impl<'a, T: Float> Scores<'a, T> {
         (u, slope)
     }
 
-    /// Turns products (rows [`TILE`] apart, of `width` keys) into weights eᵘ⁻ᵐ, m being the
-    /// greatest score so far; `rows` holds m and the sum of weights of each row; where m grows, the
-    /// sum and the row of y so far are scaled down.
+    /// Turns products (rows of `width` keys, [`TILE`] apart) into weights eᵘ⁻ᵐ, with m the greatest
+    /// score so far; `rows` holds m and the sum of weights of each row. Where m grows, the sum and
+    /// the row of y are scaled down.
     #[inline(always)]
     pub(super) fn softmax(
         &self,
@@ -142,8 +142,8 @@ impl<'a, T: Float> Scores<'a, T> {
         let scores = *self;
         let height = greatest.len();
         let x = &mut x.as_chunks_mut::<TILE>().0[..height];
-        // Rows are independent, and so overlap, in each of three loops; one loop would wait for
-        // each row's reductions.
+        // Three loops, in each of which the independent rows overlap; a single loop would wait for
+        // the reductions of each row.
         let mut new = [T::NEG_INFINITY; TILE];
         for (i, (row, new)) in x.iter_mut().zip(&mut new).enumerate() {
             let (chunks, seen) = scores.chunks(i, width);
@@ -164,7 +164,7 @@ impl<'a, T: Float> Scores<'a, T> {
             let row = row.as_chunks_mut::<LANES>().0;
             let most = if new[i] > greatest[i] { new[i] } else { greatest[i] };
             new[i] = most;
-            // A row without any score so far: its weights are 0, and not e to the power of ∞ − ∞.
+            // A row without a score so far: its weights are 0, not e to the power of ∞ − ∞.
             let base = if most == T::NEG_INFINITY { T::ZERO } else { most };
             let mut lanes = [T::ZERO; LANES];
             row[..chunks.start].as_flattened_mut().fill(T::ZERO);
@@ -192,8 +192,8 @@ impl<'a, T: Float> Scores<'a, T> {
         }
     }
 
-    /// Turns products into weights p = eᵘ⁻ˡ, l being a row's ln Σ eᵘ, and dp into du = p (dp − δ)
-    /// times the score's slope.
+    /// Turns products into weights p = eᵘ⁻ˡ, with l the row's ln Σ eᵘ, and dp into du = p (dp − δ)
+    /// times the derivative of the score.
     #[inline(always)]
     pub(super) fn gradients(
         &self,
@@ -230,7 +230,7 @@ impl<'a, T: Float> Scores<'a, T> {
                     let p = (u[l] - log).exp_weight();
                     let d = p * (dp[c][l] - delta) * scores.scale;
                     let d = if PLAIN { d } else { d * slope[l] };
-                    // Beside the band, dp may hold anything.
+                    // Outside the band, dp may hold anything.
                     let seen = u[l] != T::NEG_INFINITY;
                     row[c][l] = if seen { p } else { T::ZERO };
                     dp[c][l] = if seen { d } else { T::ZERO };
@@ -244,7 +244,7 @@ impl<'a, T: Float> Scores<'a, T> {
     }
 }
 
-/// Joins lanes two by two.
+/// Combines lanes pairwise.
 #[inline(always)]
 pub(super) fn join<T: Float>(mut lanes: Chunk<T>, f: impl Fn(T, T) -> T) -> T {
     let mut half = LANES / 2;
@@ -257,8 +257,9 @@ pub(super) fn join<T: Float>(mut lanes: Chunk<T>, f: impl Fn(T, T) -> T) -> T {
     lanes[0]
 }
 
-/// The slope of a head: 2 to the power of −8 (h + 1)/n for a power n of two; for another number of
-/// heads those of the power below, then every other one of the power above (Press et al., 2022).
+/// The slope of head h: 2 to the power of −8 (h + 1)/n if the number n of heads is a power of two;
+/// otherwise the slopes of the next lower power, followed by every second one of the next higher
+/// power (Press et al., 2022).
 fn slope(head: usize, heads: usize) -> f64 {
     let power = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
     let exponent = if head < power {

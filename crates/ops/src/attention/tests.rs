@@ -9,7 +9,7 @@ fn normal(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| rng.normal() as f32).collect()
 }
 
-/// The definition, one query and one key at a time, in f64.
+/// The definition in f64, one query and one key at a time.
 fn plain(op: &Attention, sizes: [usize; 3], q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
     let [batch, queries, keys] = sizes;
     let (dim, group) = (op.head_dim, op.heads / op.kv_heads);
@@ -51,7 +51,7 @@ fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
 }
 
-/// Weighted means of a hundred normal numbers: f32 errs by a few of its roundings.
+/// Weighted means of a hundred normal numbers: f32 errs by a few roundings.
 const F32: f64 = 4e-6;
 
 fn cached(op: Attention, steps: &[usize]) {
@@ -151,7 +151,7 @@ fn wrong_attributes_and_shapes_are_named() {
         (Attention::new(3, 2, 2), "must divide"),
         (Attention::new(0, 1, 2), "must divide"),
         (Attention { soft_cap: Some(0.0), ..op }, "above 0"),
-        (Attention { scale: Some(f64::NAN), ..op }, "must be a number"),
+        (Attention { scale: Some(f64::NAN), ..op }, "must be finite"),
         (Attention::new(2, 2, 2), "k and v [B, S, 4]"),
         (Attention { fused: true, ..op }, "expected 1 inputs"),
         (Attention { segments: Segments::Keys, ..op }, "expected 4 inputs"),
@@ -167,7 +167,7 @@ fn wrong_attributes_and_shapes_are_named() {
     assert!(message(keys, &wrong).contains("i32 for segments"));
 }
 
-/// Scores far beyond the range of the exponential, and rows whose greatest score comes last.
+/// Scores far beyond the range of the exponential, and rows with the greatest score last.
 #[test]
 fn large_scores_do_not_overflow() {
     let keys = 150;
@@ -178,16 +178,16 @@ fn large_scores_do_not_overflow() {
         [tensor(&[1.0f32, -1.0], &[1, 2, 1]), tensor(&k, &[1, keys, 1]), tensor(&v, &[1, keys, 1])];
     let run = Run::new(&op.op(), &inputs).unwrap();
     let y = run.output::<f32>(0);
-    // The next best key has a weight of e⁻¹⁰.
+    // The second-best key has a weight of e⁻¹⁰.
     let least = (-10f32).exp();
     assert!((y[0] - 149.0).abs() < 2.0 * least && (y[1] - least).abs() < 1e-2 * least, "{y:?}");
 }
 
-/// Sequences, queries, heads, heads of keys, features, as in the training of language models.
+/// Sequences, queries, heads, key heads and features of a typical language model.
 const SHAPES: [[usize; 5]; 4] =
     [[4, 64, 12, 12, 64], [2, 256, 6, 6, 64], [12, 64, 4, 4, 32], [1, 130, 6, 2, 40]];
 
-/// y and the gradient of qkv, with these values.
+/// y and the gradient of qkv for these values.
 fn trained<S: ff_kernels::Stored>(
     device: &Device,
     op: Attention,
@@ -226,8 +226,8 @@ fn threads_do_not_show_and_bf16_is_close_to_f32() {
         }
         assert!(f32s.iter().all(|r| *r == f32s[0]), "{op:?}: threads show");
         assert!(bf16s.iter().all(|r| *r == bf16s[0]), "{op:?}: threads show in bf16");
-        // Both factors of each product are rounded to 2⁻⁹ of themselves, a few times
-        // on the way.
+        // Both factors of each product are rounded by up to 2⁻⁹ relative to themselves, a few times
+        // in all.
         let close = |found: &[bf16], expected: &[f32]| {
             let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
             let error = found.iter().zip(expected).map(|(f, e)| (f.to_f32() - e).abs());
@@ -239,7 +239,7 @@ fn threads_do_not_show_and_bf16_is_close_to_f32() {
     }
 }
 
-/// One document beside another, and padding, are as if each was alone.
+/// Documents packed side by side, and padding, give the results of each document alone.
 #[test]
 fn documents_are_as_if_alone() {
     let op = Attention { causal: true, fused: true, ..Attention::new(2, 2, 8) };
@@ -250,7 +250,7 @@ fn documents_are_as_if_alone() {
     let mut expected = Vec::new();
     let mut first = 0;
     for (document, length) in lengths.into_iter().enumerate() {
-        // The second one is padding.
+        // The second document is padding.
         segments.extend(vec![if document == 1 { -1 } else { document as i32 }; length]);
         let part = tensor(&x[first * width..][..length * width], &[1, length, width]);
         let y = Run::new(&op.op(), &[part]).unwrap().output::<f32>(0);

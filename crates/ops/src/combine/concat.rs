@@ -7,8 +7,7 @@ use ff_kernels::{Float, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Inputs side by side, `torch.cat(dim=-1)`, such as numbers and embedded categories: from one to
-/// eight.
+/// One to eight inputs side by side, such as numbers and embedded categories: `torch.cat(dim=-1)`.
 ///
 /// Forward:  y = [x₁, x₂, …]
 /// Backward:  dxᵢ = the columns of dy that xᵢ went to
@@ -34,7 +33,7 @@ use std::sync::Arc;
 pub struct Concat;
 
 impl Concat {
-    /// The most inputs that one operation takes.
+    /// The maximum number of inputs.
     pub const MAX: usize = ff_graph::MAX_INPUTS;
 
     /// The operation, ready for [`ff_graph::Graph::apply`].
@@ -51,7 +50,7 @@ impl FloatOp for Concat {
     fn contract(&self, x: &[Spec], _need: &[bool]) -> OpResult<Contract> {
         if x.is_empty() || x.len() > Self::MAX {
             let message = format!(
-                "expected 1 to {} inputs, found {}; more are concatenated in two steps",
+                "expected 1 to {} inputs, found {}; concatenate more in two steps",
                 Self::MAX,
                 x.len()
             );
@@ -61,7 +60,7 @@ impl FloatOp for Concat {
         for (i, spec) in x.iter().enumerate() {
             if spec.shape.rank() == 0 || spec.shape.without_last() != x[0].shape.without_last() {
                 let message = format!(
-                    "all dimensions but the last must be the same; input 0 is {}, input {i} is {}",
+                    "all dimensions but the last must match; input 0 is {}, input {i} is {}",
                     x[0].shape, spec.shape
                 );
                 return Err(OpError::shape(message));

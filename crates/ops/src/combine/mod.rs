@@ -1,4 +1,4 @@
-//! Features side by side, and tokens made one vector.
+//! Concatenation of features, and pooling of tokens.
 
 pub(crate) mod concat;
 pub(crate) mod pool_tokens;

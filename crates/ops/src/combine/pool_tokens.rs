@@ -1,4 +1,4 @@
-//! One vector for a sequence of tokens.
+//! Pooling of tokens.
 
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
@@ -7,7 +7,7 @@ use ff_kernels::{Float, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The vector of a sequence: that of its first token, or the mean of those that are no padding.
+/// The vector of a sequence: its first token, or the mean of its tokens, padding excluded.
 ///
 /// Forward: y = x₀, or Σₜ xₜ/n over the n tokens whose segment is not negative; zeros where there
 /// is none
@@ -32,9 +32,9 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolTokens {
-    /// The mean in place of the first token.
+    /// Whether to pool by the mean, rather than the first token.
     pub mean: bool,
-    /// Whether there are segments, which mark padding.
+    /// Whether segments, which mark padding, are an input.
     pub segments: bool,
 }
 
@@ -69,7 +69,7 @@ impl FloatOp for PoolTokens {
             return Err(OpError::shape(message));
         };
         if tokens == 0 {
-            return Err(OpError::shape("there is no token in a sequence"));
+            return Err(OpError::shape("sequences must have at least one token"));
         }
         if let Some(segments) = x.get(1) {
             if segments.dtype != DType::I32 {
@@ -185,7 +185,7 @@ mod tests {
             [tensor(&[1.0f32, 2.0, 4.0, 8.0], &[2, 2, 1]), tensor(&[0i32, -1, -1, -2], &[2, 2])];
         let op = PoolTokens { mean: true, segments: true }.op();
         let run = Run::new(&op, &inputs).unwrap();
-        // The second sequence has nothing but padding.
+        // The second sequence is all padding.
         assert_eq!(run.output::<f32>(0), [1.0, 0.0]);
     }
 

@@ -1,4 +1,4 @@
-//! Rows of a table, looked up by number.
+//! Embedding lookup.
 
 use ff_graph::for_float;
 use ff_graph::{
@@ -8,7 +8,7 @@ use ff_kernels::{Float, for_columns, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// A vector for each category or token: row `id` of a learned table, `torch.nn.Embedding`.
+/// The vector of each category or token, row `id` of a learned table: `torch.nn.Embedding`.
 ///
 /// Forward:  yₙ = row idₙ of the table
 /// Backward: row v of dtable = Σ dyₙ over all n with idₙ = v, in the order of n; 0 for the padding
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// ids `[…]` (i32), table `[rows, features]` → y `[…, features]`
 ///
 /// # Errors
-/// Forward refuses an id that is not a row of the table, and names it.
+/// Forward rejects ids outside the table, by value and position.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -36,7 +36,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Embedding {
-    /// A row that stands for nothing and is not learned.
+    /// The padding row, which is not trained.
     pub padding: Option<usize>,
 }
 
@@ -64,13 +64,16 @@ impl Op for Embedding {
             return Err(OpError::shape(message));
         };
         if let Some(padding) = self.padding.filter(|&padding| padding >= rows) {
-            let message = format!("the padding row is {padding}, the table has only {rows} rows");
+            let message = format!(
+                "the padding row is {padding}, but the table has only {rows} \
+                                   rows"
+            );
             return Err(OpError::shape(message));
         }
         let mut dims = [0; ff_tensor::MAX_RANK];
         let rank = ids.shape.rank();
         if rank == dims.len() {
-            let message = format!("ids {} have no room for one more dimension", ids.shape);
+            let message = format!("ids {} leave no room for one more dimension", ids.shape);
             return Err(OpError::shape(message));
         }
         dims[..rank].copy_from_slice(ids.shape.dims());
@@ -92,7 +95,7 @@ impl Op for Embedding {
         let outside = |&id: &i32| usize::try_from(id).map_or(true, |id| id >= rows);
         if let Some(i) = ids.iter().position(outside) {
             let message = format!(
-                "id {} at position {i} is not a row of the table, which has {rows}: ids go from 0 to \
+                "id {} at position {i} is outside the table of {rows} rows: ids go from 0 to \
                  {rows}, exclusive",
                 ids[i]
             );
@@ -122,8 +125,8 @@ impl Op for Embedding {
 }
 
 impl Embedding {
-    /// Each task owns columns of the table and walks all ids in order, so that a sum's order is
-    /// that of the ids.
+    /// Each task owns columns of the table and processes all ids in order, so that sums have the
+    /// order of the ids.
     fn run_backward<T: Float>(
         &self,
         cx: &Cx<'_>,

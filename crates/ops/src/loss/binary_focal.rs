@@ -1,4 +1,4 @@
-//! The focal loss of a sigmoid.
+//! The binary focal loss.
 
 use crate::Reduction;
 use crate::loss::binary_cross_entropy_with_logits::binary_cases;
@@ -19,19 +19,19 @@ use std::sync::Arc;
 /// Forward, over rows n of weight s and outputs k:  loss = Σₙ sₙ Σₖ αₜ q^γ c,  count = K Σₙ sₙ
 /// Backward:  dz = sₙ αₜ q^γ (σ(z) − t + γ c q′/q)  with  q′ = (1 − 2t) σ(z) σ(−z)
 ///
-/// q′/q is −σ(z) for t = 1 and σ(−z) for t = 0, so nothing is divided by a q of 0. With γ = 0 and
-/// without α it is the binary cross-entropy. Source: Lin et al., "Focal loss for dense object
+/// q′/q is −σ(z) for t = 1 and σ(−z) for t = 0, which avoids a division by q = 0. With γ = 0 and
+/// without α, it is the binary cross-entropy. Source: Lin et al., "Focal loss for dense object
 /// detection", 2017.
 ///
-/// Inputs: logits z, targets t, and sample weights s where given. Outputs: loss and count.
-/// Kept: the inputs; the count for a mean.
+/// Inputs: logits z, targets t, and sample weights s, if any. Outputs: loss and count. Kept: the
+/// inputs; the count for a mean.
 ///
 /// # Shapes
-/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0
-/// or 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
+/// z and t `[…, K]` (t also without the last dimension if K is 1; f32 between 0 and 1, or i32, 0 or
+/// 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
 ///
 /// # Errors
-/// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
+/// In forward: if a target is not between 0 and 1, or a sample weight is negative or not finite.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -47,18 +47,19 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BinaryFocal {
-    /// γ, 0 or more: how fast the weight of well-classified rows falls.
+    /// γ ≥ 0: the rate at which well-classified rows lose weight.
     pub gamma: f64,
-    /// α, between 0 and 1: the weight of true against false; both weigh 1 where `None`.
+    /// α, between 0 and 1: the weight of true targets, with 1 − α for false ones; `None` for a
+    /// weight of 1 for both.
     pub alpha: Option<f64>,
-    /// How rows become one number.
+    /// The reduction over rows.
     pub reduction: Reduction,
 }
 
 const NAME: &str = "binary_focal";
 
 impl Default for BinaryFocal {
-    /// The paper's choice: γ = 2, α = 0.25; the mean.
+    /// The paper's γ = 2 and α = 0.25, reduced to the mean.
     fn default() -> Self {
         Self { gamma: 2.0, alpha: Some(0.25), reduction: Reduction::Mean }
     }
@@ -154,7 +155,7 @@ impl FloatOp for BinaryFocal {
         _: &mut [TensorMut<'_>],
     ) -> OpResult {
         let gamma = T::of(self.gamma);
-        // The usual γ is computed in vectors.
+        // The usual γ, for which the loop vectorises.
         if self.gamma == 2.0 {
             self.run_forward::<T>(
                 cx,
@@ -219,7 +220,7 @@ fn cross_entropy<T: Float>(z: T, t: T) -> T {
     if t == T::ONE { yes } else { short_of_one }
 }
 
-/// γ must be 0 or more.
+/// Checks γ.
 pub(crate) fn check_gamma(gamma: f64) -> OpResult {
     if gamma.is_finite() && gamma >= 0.0 {
         return Ok(());
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn values_of_pytorch() {
-        // The formula of torchvision.ops.sigmoid_focal_loss in torch's f64, with alpha=0.25,
+        // Values of torchvision.ops.sigmoid_focal_loss's formula in torch's f64, with alpha=0.25,
         // gamma=2, "mean", …
         run(&BinaryFocal::default().op(), &INPUTS).assert(
             0.1849110208467374,

@@ -1,4 +1,4 @@
-//! Losses that compare each output with its own target.
+//! Element-wise losses, which compare each output with its own target.
 
 use super::{Inputs, Reduction, Target, Total, check_inputs, contract, for_row_blocks};
 use super::{is_per_row, put, scale, sum_rows, take_gradient};
@@ -9,8 +9,8 @@ use ff_tensor::{DType, TensorMut, TensorRef};
 /// The approximate cost of a transcendental function, in additions.
 const WORK: usize = 8;
 
-/// Checks the shapes of an element-wise loss; `flops` are those of one element's loss and of its
-/// gradient, and `integers` allows i32 targets.
+/// Checks the shapes of an element-wise loss; `flops` are the operations of one element's loss and
+/// of its gradient; `integers` allows i32 targets.
 pub(crate) fn contract_elements(
     x: &[Spec],
     need: &[bool],
@@ -28,7 +28,7 @@ pub(crate) fn contract_elements(
         };
         return Err(OpError::dtype(expected, target.dtype));
     }
-    // [N, 1] against [N] is one output a row; other shapes are not stretched to fit.
+    // [N, 1] against [N] is one output per row; other shapes do not broadcast.
     let one_output = prediction.shape.last() == 1 && is_per_row(&target.shape, &prediction.shape);
     if target.shape != prediction.shape && !one_output {
         return Err(OpError::shape(format!(
@@ -40,8 +40,8 @@ pub(crate) fn contract_elements(
     Ok(contract(x, need, reduction, false, flops, dflops))
 }
 
-/// Σ weight · f(prediction, target, index) over rows and outputs, with the index of an output among
-/// all of them; the count is Σ weight · outputs.
+/// Σ weight · f(prediction, target, index) over rows and outputs, with the index of the output over
+/// all rows; the count is Σ weight · outputs.
 pub(crate) fn forward_elements<T: Float>(
     cx: &Cx<'_>,
     x: &[TensorRef<'_>],
@@ -59,7 +59,7 @@ pub(crate) fn forward_elements<T: Float>(
         &mut [],
         #[inline(always)]
         |rows, _| {
-            let own = f; // What it captured stays in registers.
+            let own = f; // The captures stay in registers.
             let mut lanes = [0.0f64; LANES];
             for start in (rows.start * width..rows.end * width).step_by(CHUNK) {
                 let chunk = Chunk::new(&inputs, start, rows.end * width);
@@ -70,7 +70,7 @@ pub(crate) fn forward_elements<T: Float>(
                 for start in (0..CHUNK).step_by(LANES) {
                     for l in 0..LANES {
                         let (weight, loss) = (chunk.weight[start + l], losses[start + l].f64());
-                        // A weight of 0 takes no part, even with an infinite loss.
+                        // A weight of 0 excludes a row, even one of infinite loss.
                         lanes[l] += if weight == 0.0 { 0.0 } else { weight * loss };
                     }
                 }
@@ -82,7 +82,7 @@ pub(crate) fn forward_elements<T: Float>(
     total.write::<T>(reduction, y)
 }
 
-/// d prediction = dy · weight · df(prediction, target, index), divided by the count of a mean.
+/// d prediction = dy · weight · df(prediction, target, index), divided by the count for a mean.
 pub(crate) fn backward_elements<T: Float>(
     cx: &Cx<'_>,
     kept: &Kept<'_>,
@@ -123,7 +123,7 @@ pub(crate) fn backward_elements<T: Float>(
     Ok(())
 }
 
-/// The number of outputs computed at a time.
+/// The number of outputs per step.
 const CHUNK: usize = 64;
 /// Running sums of losses.
 const LANES: usize = 16;
@@ -133,7 +133,7 @@ fn rows_at_a_time(width: usize) -> usize {
     (OUTPUTS / width.max(1)).max(1)
 }
 
-/// Outputs of one row or several, with their targets and weights; the rest has weight 0.
+/// Outputs of one or more rows, with their targets and weights; unused ones have weight 0.
 struct Chunk<T> {
     prediction: [T; CHUNK],
     target: [T; CHUNK],
@@ -141,7 +141,7 @@ struct Chunk<T> {
 }
 
 impl<T: Float> Chunk<T> {
-    /// Those from `start`, but not from `end` on.
+    /// The outputs from `start` to `end`, exclusive.
     #[inline(always)]
     fn new(inputs: &Inputs<'_, T>, start: usize, end: usize) -> Self {
         let len = CHUNK.min(end - start);

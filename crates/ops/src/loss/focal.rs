@@ -15,28 +15,28 @@ use ff_kernels::{Float, maximum};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The focal loss of a softmax: the cross-entropy of rows that are right already counts less.
+/// The focal loss of a softmax: cross-entropy with less weight on well-classified rows.
 ///
 /// With the target's probability p = softmax(z)ₜ, u = ln p and q = 1 − p = −(eᵘ − 1):
 ///
 /// Forward, over rows n of weight s:  loss = −Σₙ sₙ αₜ q^γ u,  count = Σₙ sₙ
 /// Backward:  dz = sₙ D (softmax(z) − 1ₜ)  with  D = αₜ q^γ (1 − γ p u/q)  (u/q is −1 where q is 0)
 ///
-/// The mean's count holds no α: it is the number of rows, as in the paper. With γ = 0 and without α
-/// it is [`crate::SoftmaxCrossEntropy`]. Rows whose target is `ignore_index` take no part. Source:
-/// Lin et al., "Focal loss for dense object detection", 2017; [`crate::BinaryFocal`] is its form
-/// for one logit.
+/// The count excludes α: the mean is over rows, as in the paper. With γ = 0 and without α, it is
+/// [`crate::SoftmaxCrossEntropy`]. Rows with the target `ignore_index` are excluded. Source: Lin et
+/// al., "Focal loss for dense object detection", 2017; [`crate::BinaryFocal`] is the form for one
+/// logit.
 ///
-/// Inputs: logits z, targets, and sample weights s where given. Outputs: loss and count.
-/// Kept: the inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
+/// Inputs: logits z, targets, and sample weights s, if any. Outputs: loss and count. Kept: the
+/// inputs, and ln Σ exp(z − max z), one value per row; the count for a mean.
 ///
 /// # Shapes
 /// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`), s `[…]` or `[N]` → loss `[1]`,
 /// count `[1]`; leading dimensions are folded.
 ///
 /// # Errors
-/// Forward: an index is neither a class nor `ignore_index`, or a sample weight is negative or not
-/// finite.
+/// In forward: if an index is neither a class nor `ignore_index`, or a sample weight is negative or
+/// not finite.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -52,13 +52,13 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Focal {
-    /// γ, 0 or more: how fast the weight of well-classified rows falls.
+    /// γ ≥ 0: the rate at which well-classified rows lose weight.
     pub gamma: f64,
-    /// α, one for each class; 1 where `None`.
+    /// α, one per class; `None` for 1.
     pub alpha: Option<Arc<[f64]>>,
-    /// The class index of rows that take no part.
+    /// The class index of excluded rows.
     pub ignore_index: i32,
-    /// How rows become one number.
+    /// The reduction over rows.
     pub reduction: Reduction,
 }
 
@@ -67,7 +67,7 @@ const NAME: &str = "focal";
 const WORK: usize = 8;
 
 impl Default for Focal {
-    /// The paper's γ = 2; classes weigh the same, −100 is ignored, the mean.
+    /// The paper's γ = 2, equal class weights, −100 ignored, reduced to the mean.
     fn default() -> Self {
         Self { gamma: 2.0, alpha: None, ignore_index: -100, reduction: Reduction::Mean }
     }
@@ -79,7 +79,7 @@ impl Focal {
         Arc::new(self)
     }
 
-    /// Sample weight and target class of a row; `None` where it takes no part.
+    /// The sample weight and the target class of a row; `None` if it is excluded.
     #[inline(always)]
     fn part<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize) -> Option<(f64, usize)> {
         let Target::Integer(targets) = inputs.target else { return None };
@@ -206,7 +206,7 @@ pub(crate) fn cases() -> Vec<Case> {
             let rows = leading.iter().product::<usize>();
             inputs.push(CaseInput::constant([rows], Fill::Values(vec![0.5, 2.0, 0.0, 1.25])));
         }
-        // An ignored class that the targets do have.
+        // An ignored class that occurs among the targets.
         let ignore_index = if weighted { 2 } else { -100 };
         let op = Focal { gamma, alpha: alpha.map(Arc::from), ignore_index, reduction }.op();
         Case::new(format!("{NAME}/{name}"), op, inputs)

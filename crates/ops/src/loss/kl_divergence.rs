@@ -11,26 +11,27 @@ use ff_kernels::{Float, sum, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The Kullback–Leibler divergence KL(t ‖ softmax(z)), for learning from another model's
+/// The Kullback–Leibler divergence KL(t ‖ softmax(z)), for distillation from another model's
 /// probabilities.
 ///
-/// The input is logits: `kl_div(log_softmax(z), t, reduction="batchmean")` of
-/// `torch.nn.functional`, in one pass.
+/// On logits, in one pass: `kl_div(log_softmax(z), t, reduction="batchmean")` of
+/// `torch.nn.functional`.
 ///
 /// Forward, over rows n of weight s: loss = Σₙ sₙ Σ_c t_c (ln t_c − ln softmax(z)_c), count = Σₙ sₙ
 /// Backward:  dz = sₙ ((Σ_c t_c) softmax(z) − t)
 ///
-/// A class of target 0 adds nothing. The mean divides by the count of rows: PyTorch's `batchmean`,
-/// not its `mean`, which divides by rows times classes.
+/// Classes with a target of 0 add nothing. The mean divides by the count of rows: PyTorch's
+/// `batchmean`, not its `mean`, which divides by rows times classes.
 ///
-/// Inputs: logits z, probabilities t, and sample weights s where given. Outputs: loss and
-/// count. Kept: the inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
+/// Inputs: logits z, probabilities t, and sample weights s, if any. Outputs: loss and count. Kept:
+/// the inputs, and ln Σ exp(z − max z), one value per row; the count for a mean.
 ///
 /// # Shapes
 /// z and t `[…, C]`, s `[…]` or `[N]` → loss `[1]`, count `[1]`; leading dimensions are folded.
 ///
 /// # Errors
-/// Forward: a probability is not between 0 and 1, or a sample weight is negative or not finite.
+/// In forward: if a probability is not between 0 and 1, or a sample weight is negative or not
+/// finite.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -46,7 +47,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct KlDivergence {
-    /// How rows become one number.
+    /// The reduction over rows.
     pub reduction: Reduction,
 }
 
@@ -69,8 +70,8 @@ impl FloatOp for KlDivergence {
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         check_inputs(x)?;
         check_probability_shapes("probabilities of the logits' type", &x[0], &x[1])?;
-        // Compare, subtract, exponential, add; then logarithm, add, product, add. Two subtractions,
-        // exponential, product, sum of the targets, and their subtraction.
+        // Forward: compare, subtract, exponential, add; logarithm, add, product, add. Backward: two
+        // subtractions, exponential, product, sum of the targets and its subtraction.
         let values = x[0].shape.len();
         Ok(contract(x, need, self.reduction, true, 8 * values, 6 * values))
     }
@@ -174,7 +175,7 @@ impl FloatOp for KlDivergence {
 fn probabilities<'a, T: Float>(inputs: &Inputs<'a, T>, row: usize) -> &'a [T] {
     match inputs.target {
         Target::Float(values) => &values[row * inputs.width..][..inputs.width],
-        Target::Integer(_) => &[], // The contract refuses them.
+        Target::Integer(_) => &[], // The contract rejects them.
     }
 }
 
@@ -273,7 +274,7 @@ mod tests {
             "kl_divergence: values of type i32 are not supported here, expected probabilities of \
              the logits' type",
         );
-        // Log-probabilities in the place of probabilities.
+        // Log-probabilities instead of probabilities.
         fails(
             &op,
             &[INPUTS[0], Data::F64(&P.map(f64::ln), &[4, 3])],

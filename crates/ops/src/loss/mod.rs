@@ -1,8 +1,7 @@
-//! Code shared by the losses: their inputs, the ordered sum over rows, and the two ways of making
-//! it one number.
+//! Code shared by the losses: their inputs, the ordered sum over rows, and its two reductions.
 //!
-//! Every loss takes (prediction, target, optional sample weights) and gives (loss, count). Rows are
-//! spread over threads and added in f64 in an order that depends on their number alone.
+//! Every loss takes (prediction, target, optional sample weights) and returns (loss, count). Rows
+//! are distributed over threads and added in f64, in an order that depends only on their number.
 
 pub(crate) mod binary_cross_entropy_with_logits;
 pub(crate) mod binary_focal;
@@ -30,16 +29,14 @@ use ff_tensor::{CpuDevice, Shape, Slice, TensorMut, TensorRef};
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// How the losses of all rows become one number.
+/// The reduction of the losses of all rows to one number.
 ///
-/// Every loss gives a second output, the count: the sum of the weights that took part, times the
-/// outputs of a row where each output has its own target. Training over micro-batches uses
-/// `Sum` and divides by the summed counts once, so that 1 × N rows and N × 1 rows are the same
-/// step.
+/// The second output of every loss is the count: the sum of the weights of included rows, times the
+/// outputs per row if each output has its own target. Training over micro-batches uses `Sum` and
+/// divides once by the summed counts, so that 1 × N rows and N × 1 rows give the same step.
 ///
-/// A row whose sample weight is 0, or whose target is the ignored one, takes no part,
-/// whatever its values. Where no row takes part the count is 0, and loss and gradient are 0
-/// (PyTorch's mean is NaN there).
+/// A row with a sample weight of 0 or an ignored target is excluded, whatever its values. If all
+/// rows are excluded, count, loss and gradient are 0 (PyTorch's mean is NaN).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reduction {
     /// The weighted sum divided by the count, PyTorch's `reduction="mean"`.
@@ -70,13 +67,13 @@ impl Total {
     }
 }
 
-/// 1 / count, and 0 where nothing was counted; 0 keeps a NaN a NaN.
+/// 1 / count, or 0 for a count of 0, with which a NaN stays NaN.
 fn over(count: f64) -> f64 {
     if count > 0.0 { count.recip() } else { 0.0 }
 }
 
-/// The factor of the gradient of a row beside its weight: the gradient of the loss, divided by
-/// the count of a mean.
+/// The factor of a row's gradient besides its weight: the gradient of the loss, divided by the
+/// count for a mean.
 pub(crate) fn scale<T: Float>(
     reduction: Reduction,
     kept: &Kept<'_>,
@@ -93,8 +90,8 @@ pub(crate) fn scale<T: Float>(
     })
 }
 
-/// Checks the inputs that every loss takes: two or three of them, float predictions of one
-/// dimension or more, and weights that are one number for each row.
+/// Checks the inputs of a loss: two or three, float predictions of at least one dimension, and one
+/// weight per row.
 pub(crate) fn check_inputs(x: &[Spec]) -> OpResult {
     let [prediction, _, weights @ ..] = x else {
         return Err(inputs_expected(x.len()));
@@ -127,8 +124,8 @@ pub(crate) fn check_inputs(x: &[Spec]) -> OpResult {
     Ok(())
 }
 
-/// The predictions' gradient; an error where one of targets or weights is asked for, which losses
-/// take as given.
+/// The slot of the predictions' gradient; an error if a gradient of targets or weights is
+/// requested.
 pub(crate) fn take_gradient<'a, T: Float>(
     dx: &mut [Slot<'a>],
 ) -> OpResult<Option<(&'a mut [T], bool)>> {
@@ -142,17 +139,17 @@ pub(crate) fn take_gradient<'a, T: Float>(
 }
 
 fn inputs_expected(found: usize) -> OpError {
-    let message = format!("expected prediction, target and perhaps weights, found {found} inputs");
+    let message = format!("expected prediction, target and optional weights, found {found} inputs");
     OpError::shape(message)
 }
 
-/// Whether a shape has one value for each row: the leading dimensions, as they are or folded.
+/// Whether a shape has one value per row: the leading dimensions, folded or not.
 pub(crate) fn is_per_row(shape: &Shape, prediction: &Shape) -> bool {
     *shape == prediction.without_last() || shape.dims() == [prediction.rows()]
 }
 
-/// The contract of every loss: two single numbers, the second constant; inputs are kept, and the
-/// count where it is divided by. `save_row` asks for one more value a row.
+/// The contract of a loss: two single numbers, the second constant; inputs are kept, and the count
+/// for a mean. `save_row` saves one more value per row.
 pub(crate) fn contract(
     x: &[Spec],
     need: &[bool],
@@ -194,7 +191,7 @@ impl<T: Float> Target<'_, T> {
     }
 }
 
-/// The inputs of a loss as slices, the same in forward and backward.
+/// The inputs of a loss as slices, in forward and backward alike.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Inputs<'a, T> {
     pub(crate) prediction: &'a [T],
@@ -219,9 +216,9 @@ impl<'a, T: Float> Inputs<'a, T> {
         Ok(inputs)
     }
 
-    /// The inputs that backward reads.
+    /// The inputs of backward.
     pub(crate) fn kept(kept: &Kept<'a>) -> OpResult<Self> {
-        // The contract keeps every input, so a third one that is not kept was not given.
+        // The contract keeps every input, so a missing third one was not given.
         Self::new(kept.input(0)?, kept.input(1)?, kept.input(2).ok())
     }
 
@@ -242,21 +239,21 @@ impl<'a, T: Float> Inputs<'a, T> {
         })
     }
 
-    /// A row's sample weight.
+    /// The sample weight of a row.
     #[inline(always)]
     pub(crate) fn weight(&self, row: usize) -> f64 {
         self.weights.map_or(1.0, |weights| weights[row].f64())
     }
 
-    /// A row's predictions.
+    /// The predictions of a row.
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [T] {
         &self.prediction[row * self.width..][..self.width]
     }
 
-    /// Every target must lie between 0 and 1.
+    /// Checks that every target lies between 0 and 1.
     pub(crate) fn check_between_0_and_1(&self, what: &str) -> OpResult {
-        // A mixture of probabilities may round to a little more than 1.
+        // Mixtures of probabilities may round to slightly more than 1.
         let most = T::of(1.0 + 1e-5);
         let bad = match self.target {
             Target::Float(values) => first_bad(values, |v| *v >= T::ZERO && *v <= most),
@@ -273,13 +270,13 @@ impl<'a, T: Float> Inputs<'a, T> {
     }
 }
 
-/// At most this many groups of rows are added separately and joined in order: the order of
-/// additions follows from the shape alone, and the partial sums fit on the stack.
+/// The maximum number of groups of rows that are added separately, then combined in order: the
+/// order of additions depends on the shape alone, and partial sums fit on the stack.
 const GROUPS: usize = 64;
 
-/// Sums the results of `block` over ranges of at most `at_a_time` rows with their part of `saved`,
-/// which holds a number of values for each row, or none; `work` is roughly how many operations a
-/// row takes.
+/// Sums the results of `block` over ranges of at most `at_a_time` rows, with their part of `saved`,
+/// which holds a fixed number of values per row, or none; `work` is the approximate number of
+/// operations per row.
 #[inline(always)]
 pub(crate) fn sum_rows<T: Float>(
     cpu: &CpuDevice,
@@ -324,7 +321,7 @@ pub(crate) fn sum_rows<T: Float>(
 }
 
 /// Calls `f` for ranges of at most `at_a_time` rows with their part of a gradient `width` wide;
-/// `work` is roughly how many operations a row takes.
+/// `work` is the approximate number of operations per row.
 #[inline(always)]
 pub(crate) fn for_row_blocks<T: Float>(
     cpu: &CpuDevice,
@@ -355,8 +352,8 @@ pub(crate) fn for_row_blocks<T: Float>(
     );
 }
 
-/// Σ f(i) for i below `n`, in f64: eight running sums break the chain of additions and are joined
-/// in a fixed order.
+/// Σ f(i) for i below `n`, in f64: eight running sums shorten the chain of additions and are
+/// combined in a fixed order.
 #[inline(always)]
 pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
     let mut lanes = [0.0f64; 8];
@@ -369,8 +366,7 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
     (whole..n).fold(lanes.iter().sum(), |sum, i| sum + f(i))
 }
 
-/// The index of the first value that is not `good`. All are checked first, without a branch for
-/// each.
+/// The index of the first value that is not `good`; a first pass without branches checks them all.
 #[inline(always)]
 pub(crate) fn first_bad<T>(values: &[T], good: impl Fn(&T) -> bool) -> Option<usize> {
     let mut all = true;
@@ -380,7 +376,7 @@ pub(crate) fn first_bad<T>(values: &[T], good: impl Fn(&T) -> bool) -> Option<us
     if all { None } else { values.iter().position(|value| !good(value)) }
 }
 
-/// weight · value, where a weight of 0 makes an infinite value 0 and leaves NaN alone.
+/// weight · value, where a weight of 0 makes an infinite value 0 but keeps NaN.
 #[inline(always)]
 pub(crate) fn times(weight: f64, value: f64) -> f64 {
     if weight == 0.0 && value.is_infinite() { 0.0 } else { weight * value }
@@ -392,7 +388,7 @@ pub(crate) fn put<T: Float>(slot: &mut T, accumulate: bool, value: T) {
     *slot = if accumulate { *slot + value } else { value };
 }
 
-/// The gradient of a row that takes no part.
+/// The gradient of an excluded row.
 #[inline(always)]
 pub(crate) fn put_zeros<T: Float>(dx: &mut [T], accumulate: bool) {
     if !accumulate {

@@ -2,14 +2,14 @@
 
 use ff_kernels::Float;
 
-/// (−ln σ(z), −ln σ(−z)): the loss of a logit with the target 1, and with the target 0.
+/// (−ln σ(z), −ln σ(−z)): the loss of a logit for target 1 and for target 0.
 #[inline(always)]
 pub(crate) fn soft_hinges<T: Float>(z: T) -> (T, T) {
-    // The exponential and the logarithm of both are the same.
+    // Both share the exponential and the logarithm.
     ((-z).softplus(), z.softplus())
 }
 
-/// (σ(z), σ(−z)), both with all their digits.
+/// (σ(z), σ(−z)), both to full precision.
 #[inline(always)]
 pub(crate) fn sigmoids<T: Float>(z: T) -> (T, T) {
     let e = (-z.abs()).exp();
@@ -25,7 +25,7 @@ mod tests {
     fn both_sides_keep_their_digits() {
         let (yes, no) = soft_hinges(50.0f32);
         assert_eq!(no, 50.0);
-        // e⁻⁵⁰ to a rounding of an f32; 1 − σ would have lost all of it.
+        // e⁻⁵⁰ to an f32 rounding; 1 − σ would lose it entirely.
         let exact = (-50.0f64).exp();
         assert!((f64::from(yes) / exact - 1.0).abs() < 2e-7);
         assert!((f64::from(sigmoids(50.0f32).1) / exact - 1.0).abs() < 2e-7);

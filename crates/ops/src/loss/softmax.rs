@@ -8,18 +8,18 @@ use ff_tensor::TensorMut;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The number of rows of so many classes computed at a time, at most [`ROWS`]: few enough of the
-/// wide ones that threads share them.
+/// The number of rows computed at a time, at most [`ROWS`]: fewer for many classes, so that threads
+/// can share them.
 pub(crate) fn rows_at_a_time(classes: usize) -> usize {
     const LOGITS: usize = 1024;
     if classes <= NARROW { ROWS } else { (LOGITS / classes).clamp(1, ROWS) }
 }
 
 /// m = max z and ln Σ exp(z − m) of each row. Both are needed: their sum, ln Σ exp z, would lose
-/// the digits of log-probabilities next to large logits.
+/// digits of log-probabilities beside large logits.
 ///
-/// The term of the greatest logit is 1 and is left to ln(1 + …), so that nothing is lost where the
-/// others are small.
+/// The term of the greatest logit, 1, is left to ln(1 + …), so that small other terms lose no
+/// digits.
 #[inline(always)]
 pub(crate) fn log_sum_exp<T: Float>(
     z: &[T],
@@ -53,8 +53,8 @@ pub(crate) fn log_sum_exp<T: Float>(
     (greatest, logs)
 }
 
-/// dz = scale · p of each row, or dz += where `accumulate` is set, with the probabilities p = exp(z
-/// − m − log_sum). A row without a scale takes no part.
+/// dz = scale · p of each row, or dz += if `accumulate` is set, with the probabilities p = exp(z −
+/// m − log_sum); rows without a scale are excluded.
 #[inline(always)]
 pub(crate) fn softmax_backward<T: Float>(
     z: &[T],
@@ -94,7 +94,7 @@ pub(crate) fn softmax_backward<T: Float>(
     }
 }
 
-/// One weight for each class, finite and not negative.
+/// Checks class weights: one per class, finite and not negative.
 pub(crate) fn check_class_weights(
     what: &str,
     weights: Option<&Arc<[f64]>>,
@@ -115,13 +115,13 @@ pub(crate) fn check_class_weights(
     })
 }
 
-/// The weight of a class; 1 where none are given.
+/// The weight of a class; 1 without class weights.
 #[inline(always)]
 pub(crate) fn class_weight(weights: Option<&Arc<[f64]>>, class: usize) -> f64 {
     weights.map_or(1.0, |weights| weights[class])
 }
 
-/// Where forward leaves ln Σ of each row; nowhere where no gradient is needed.
+/// The destination of ln Σ of each row; `None` if no gradient is needed.
 pub(crate) fn saved_row<'a, T: Float>(saved: &'a mut [TensorMut<'_>]) -> OpResult<&'a mut [T]> {
     Ok(match saved {
         [saved, ..] => saved.slice_mut::<T>()?,
@@ -129,7 +129,7 @@ pub(crate) fn saved_row<'a, T: Float>(saved: &'a mut [TensorMut<'_>]) -> OpResul
     })
 }
 
-/// Checks logits against class indices (i32, one for each row) and gives the number of classes.
+/// Checks logits against class indices (i32, one per row) and returns the number of classes.
 pub(crate) fn check_index_shapes(logits: &Spec, target: &Spec) -> OpResult<usize> {
     if !is_per_row(&target.shape, &logits.shape) {
         return Err(OpError::shape(format!(
@@ -142,8 +142,8 @@ pub(crate) fn check_index_shapes(logits: &Spec, target: &Spec) -> OpResult<usize
     check_classes(logits)
 }
 
-/// Checks logits against probabilities and gives the number of classes; `expected` says which
-/// targets are taken.
+/// Checks logits against probabilities and returns the number of classes; `expected` describes the
+/// allowed targets.
 pub(crate) fn check_probability_shapes(
     expected: &'static str,
     logits: &Spec,
@@ -168,9 +168,9 @@ fn check_classes(logits: &Spec) -> OpResult<usize> {
     }
 }
 
-/// Every class index must be one of the classes, or the ignored one.
+/// Checks that every class index is a class or the ignored index.
 pub(crate) fn check_indices(target: &[i32], classes: usize, ignore_index: i32) -> OpResult {
-    // A negative index is greater than any number of classes.
+    // As u32, a negative index exceeds any number of classes.
     let most = u32::try_from(classes).unwrap_or(u32::MAX);
     let known = |t: &i32| *t == ignore_index || (*t as u32) < most;
     first_bad(target, known).map_or(Ok(()), |row| {

@@ -43,7 +43,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// The tests' sums have a dozen terms of about 1: a few units in the last place of an f64.
+    /// Sums of about a dozen terms near 1 err by a few units in the last place of an f64.
     pub(crate) fn assert_gradient(&self, expected: &[f64]) {
         assert_eq!(self.gradient.len(), expected.len());
         for (i, (found, expected)) in self.gradient.iter().zip(expected).enumerate() {
@@ -51,7 +51,7 @@ impl Found {
         }
     }
 
-    /// Loss and gradient are those of PyTorch.
+    /// Asserts that loss and gradient match PyTorch's.
     pub(crate) fn assert(&self, loss: f64, count: f64, gradient: &[f64]) {
         assert_close(self.loss, loss);
         assert_close(self.count, count);
@@ -59,17 +59,17 @@ impl Found {
     }
 }
 
-/// Equal up to a few roundings of an f64.
+/// Asserts equality up to a few roundings of an f64.
 pub(crate) fn assert_close(found: f64, expected: f64) {
     assert!((found - expected).abs() <= 4e-15 * expected.abs().max(1.0), "{found} for {expected}");
 }
 
-/// Forward and backward on one thread.
+/// Runs forward and backward on one thread.
 pub(crate) fn run(op: &Arc<dyn Op>, inputs: &[Data<'_>]) -> Found {
     run_on(&Device::default(), op, inputs).unwrap()
 }
 
-/// The same bits come out for 1, 2 and 4 threads.
+/// Asserts bit-identical results for 1, 2 and 4 threads.
 pub(crate) fn assert_same_bits(op: &Arc<dyn Op>, inputs: &[Data<'_>]) {
     let bits = |threads| {
         let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
@@ -81,7 +81,7 @@ pub(crate) fn assert_same_bits(op: &Arc<dyn Op>, inputs: &[Data<'_>]) {
     assert!(bits(2) == one && bits(4) == one, "{}", op.name());
 }
 
-/// It ends in an error with this message.
+/// Asserts that the operation fails with this message.
 pub(crate) fn fails(op: &Arc<dyn Op>, inputs: &[Data<'_>], message: &str) {
     let error = run_on(&Device::default(), op, inputs).unwrap_err();
     assert_eq!(error.to_string(), message);

@@ -1,4 +1,4 @@
-//! How evenly routers spread tokens over their experts.
+//! The load-balancing loss of routers.
 
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
@@ -9,17 +9,17 @@ use std::sync::Arc;
 
 const NAME: &str = "router_balance";
 
-/// The loss that spreads tokens over experts (Fedus et al., "Switch Transformers", 2021), of all
-/// layers together as `transformers` has it, from what
-/// [`MixtureOfExperts`](crate::MixtureOfExperts) tells of each layer, added up.
+/// The load-balancing loss of experts (Fedus et al., "Switch Transformers", 2021), over all layers
+/// as in `transformers`, from the sum over layers of
+/// [`MixtureOfExperts`](crate::MixtureOfExperts)'s spreads.
 ///
-/// Forward, with E experts, pₑ the sum of their probabilities, cₑ how often each is chosen, M = Σ
-/// cₑ / k the rows of all layers, and n the tokens that a mean loss is taken over: y = n E Σ (cₑ /
-/// M) (pₑ / M)
+/// Forward, with E experts, pₑ the sum of their probabilities, cₑ the number of rows of each, M = Σ
+/// cₑ / k the rows of all layers, and n the tokens averaged by a mean loss: y = n E Σ (cₑ / M) (pₑ
+/// / M)
 /// Backward:  dpₑ = n E cₑ / M² · dy,  dcₑ = (n E pₑ / M² − 2 y / (k M)) dy,  dn = y / n · dy
 ///
-/// Small where both are even; a sum over tokens like the loss that it is added to. Kept: all
-/// inputs.
+/// It is least if both are uniform, and a sum over tokens like the loss to which it is added. Kept:
+/// all inputs.
 ///
 /// # Shapes
 /// p above c `[2, E]`, n `[1]` → y `[1]`
@@ -38,7 +38,7 @@ const NAME: &str = "router_balance";
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouterBalance {
-    /// How many experts a row goes through.
+    /// The number of experts per row.
     pub top_k: usize,
 }
 
@@ -115,7 +115,7 @@ impl FloatOp for RouterBalance {
         let (p, c) = spread.split_at(experts);
         let (rows, sum) = totals(self.top_k, p, c);
         let put = |to: &mut T, value: f64, accumulate| {
-            // Without rows nothing is spread.
+            // Without rows, the loss is 0.
             let value = T::of(if rows == 0.0 { 0.0 } else { value * dy });
             *to = if accumulate { *to + value } else { value };
         };

@@ -7,14 +7,14 @@ use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum, sum_columns, su
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016): each row on
-/// its own.
+/// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016): each row
+/// separately.
 ///
 /// Forward, with μ and σ² = Σ(x − μ)²/C of a row of C features: x̂ = (x − μ) r with r = 1/√(σ² +
 /// ε), y = w ⊙ x̂ + b
 /// Backward, with g = w ⊙ dy:  dx = r (g − Σg/C − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂,  db = Σₙ dy
 ///
-/// Inputs: x, then w and b where given. Kept: x and w; saved: μ and r, two numbers a row.
+/// Inputs: x, then w and b, if any. Kept: x and w; saved: μ and r, two numbers per row.
 ///
 /// # Shapes
 /// x `[…, features]`, w and b `[features]` → y `[…, features]`
@@ -34,9 +34,9 @@ use std::sync::Arc;
 pub struct LayerNorm {
     /// ε, added to the variance; usually 1e-5.
     pub eps: f64,
-    /// Whether there is a w.
+    /// Whether the layer has a weight.
     pub weight: bool,
-    /// Whether there is a b.
+    /// Whether the layer has a bias.
     pub bias: bool,
 }
 
@@ -176,7 +176,7 @@ impl FloatOp for LayerNorm {
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = weight.map(|i| kept.input(i)).transpose()?;
             let weight = weight.map(|w| w.slice::<T>()).transpose()?;
-            // dy is not needed any more: g takes its place.
+            // dy is no longer needed: g replaces it.
             for_rows(
                 cx.cpu(),
                 rows,

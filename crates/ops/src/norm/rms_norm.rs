@@ -13,10 +13,10 @@ use std::sync::Arc;
 /// Forward, for each group of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = w ⊙ x̂
 /// Backward, with g = w ⊙ dy:  dx = r (g − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂
 ///
-/// A group is a row, or as many features as w has: each head of a query or a key has a norm of its
-/// own, with one w.
+/// A group is a row, or as many features as w has: each head of a query or a key is normalised
+/// separately, with a shared w.
 ///
-/// Inputs: x, then w where given. Kept: x and w; saved: r, one number a group.
+/// Inputs: x, then w, if any. Kept: x and w; saved: r, one number per group.
 ///
 /// # Shapes
 /// x `[…, k·C]`, w `[C]` → y `[…, k·C]`; without w, k = 1.
@@ -36,7 +36,7 @@ use std::sync::Arc;
 pub struct RmsNorm {
     /// ε, added to the mean square; usually 1e-6 or 1e-5.
     pub eps: f64,
-    /// Whether there is a w.
+    /// Whether the layer has a weight.
     pub weight: bool,
 }
 
@@ -150,7 +150,7 @@ impl FloatOp for RmsNorm {
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = if self.weight { Some(kept.input(1)?) } else { None };
             let weight = weight.map(|w| w.slice::<T>()).transpose()?;
-            // dy is not needed any more: g takes its place.
+            // dy is no longer needed: g replaces it.
             for_rows(
                 cx.cpu(),
                 rows,
@@ -175,14 +175,14 @@ impl FloatOp for RmsNorm {
     }
 }
 
-/// How many groups of the weight's size a row of x has.
+/// The number of groups of the weight's size in a row of x.
 fn groups(weight: &Spec, x: &Spec) -> OpResult<usize> {
     let (width, features) = (weight.shape.last(), x.shape.last());
     let fits = width == features || width > 0 && features % width == 0;
     if weight.shape.rank() != 1 || x.shape.rank() == 0 || !fits {
         let message = format!(
-            "the weight must be [{features}], one value per feature of x {}, or of a size that \
-             divides this; found {}",
+            "the weight must be [{features}], one value per feature of x {}, or a divisor of that \
+             size; found {}",
             x.shape, weight.shape
         );
         return Err(OpError::shape(message));
@@ -191,7 +191,7 @@ fn groups(weight: &Spec, x: &Spec) -> OpResult<usize> {
     Ok(if width == features { 1 } else { features / width })
 }
 
-/// How many groups x has in all.
+/// The number of groups in x.
 fn rows(x: &Shape, width: usize) -> usize {
     if x.last() == width { x.rows() } else { x.len() / width }
 }
@@ -222,7 +222,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("weight", 1e-5, true, &[5, 3]),
         case("plain", 1e-5, false, &[5, 3]),
         case("folded", 1e-5, true, &[2, 3, 4]),
-        // With a small eps the gradient of a single feature all but vanishes: x̂ = ±1.
+        // With a small eps, the gradient of a single feature almost vanishes: x̂ = ±1.
         case("one", 0.5, true, &[1, 1]),
         case("no_rows", 1e-5, true, &[0, 3]),
         case("wide", 1e-5, true, &[4, 67]),
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn values_whose_squares_overflow_and_nan() {
-        // 1e30² is no f32; the mean square is taken in f64.
+        // 1e30² overflows f32; the mean square is computed in f64.
         let inputs = [tensor(&[1e30f32, -1e30, f32::NAN, 1.0], &[2, 2])];
         let op = RmsNorm::op(1e-5, false);
         let run = Run::new(&op, &inputs).unwrap();

@@ -23,10 +23,10 @@ const EXP: usize = 8;
 /// Forward, with m the greatest xⱼ of a row:  yⱼ = exp(xⱼ − m) / Σₖ exp(xₖ − m)
 /// Backward:  dx = y ⊙ (dy − Σⱼ dyⱼ yⱼ)
 ///
-/// No exponential overflows as none is above 1. Kept: y.
+/// No exponential exceeds 1, so none overflows. Kept: y.
 ///
 /// # Shapes
-/// x `[…, features]` → y `[…, features]`, each row with the sum 1
+/// x `[…, features]` → y `[…, features]`, each row summing to 1
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -49,7 +49,7 @@ impl Softmax {
     }
 }
 
-/// Both of them: the cost is the same, and y is all that backward needs.
+/// The contract of both operations: their cost is the same, and backward only needs y.
 fn contract(x: &[Spec], need: &[bool]) -> OpResult<Contract> {
     check::inputs(x, 1, "x")?;
     check::float(&x[0])?;
@@ -141,14 +141,14 @@ impl FloatOp for Softmax {
     }
 }
 
-/// The same shapes and values for both.
+/// Cases with the same shapes and values for both.
 fn rows_to_check(name: &'static str, op: fn() -> Arc<dyn Op>) -> Vec<Case> {
     let case = |variant: &str, dims: &[usize], fill| {
         Case::new(format!("{name}/{variant}"), op(), vec![CaseInput::new(dims, fill)])
     };
     vec![
         case("plain", &[5, 3], Fill::Normal(1.0)),
-        // e¹⁰⁰ is no f32.
+        // e¹⁰⁰ overflows f32.
         case("large", &[4, 5], Fill::Values(vec![100.0, 99.0, 97.0, 101.5, 98.0, 100.5])),
         case("folded", &[2, 3, 4], Fill::Normal(2.0)),
         case("one", &[1, 1], Fill::Normal(1.0)),

@@ -1,33 +1,33 @@
-//! How far a result may be from the exact one.
+//! Error bounds of bf16 results.
 //!
-//! A bf16 has 8 bits, so rounding to nearest errs by at most u = 2⁻⁸ of the value. Operands are
-//! rounded before the exact operation sees them, so that only the rounding of values kept in bf16
-//! remains: z, u, h, dh, du and dz, and the results. With independent errors of at most bᵢ and a
-//! mean of about zero, a sum Σ eᵢ exceeds t with a probability of at most 2 exp(−t² / 2 Σ bᵢ²)
-//! (Hoeffding, 1963); t = 5 √(Σ bᵢ²) leaves one in 10⁵, and rounding errors are mostly far below
-//! bᵢ. No sum is allowed more than Σ bᵢ. What f32 adds is below 2⁻²⁰ of Σ |terms|.
+//! A bf16 has 8 bits, so rounding to nearest errs by at most u = 2⁻⁸ of the value. The exact
+//! operation gets rounded operands, so that only the rounding of values kept in bf16 remains: z, u,
+//! h, dh, du and dz, and the results. With independent errors of at most bᵢ and mean about zero, a
+//! sum Σ eᵢ exceeds t with a probability of at most 2 exp(−t² / 2 Σ bᵢ²) (Hoeffding, 1963); t = 5
+//! √(Σ bᵢ²) leaves one in 10⁵, and rounding errors are mostly far below bᵢ. Bounds never exceed Σ
+//! bᵢ. Errors of f32 stay below 2⁻²⁰ of Σ |terms|.
 
 use crate::run::{Inputs, Outcome, exact};
 use ff_ops::{Activation, Feedforward, FeedforwardBf16, FeedforwardBlock};
 use ff_tensor::DType;
 
-/// A bf16's rounding, relative to the value.
+/// The rounding error of bf16, relative to the value.
 pub(crate) const U: f64 = 1.0 / 256.0;
 
-/// f32's sums, relative to the sum of what the terms are without their sign.
+/// The error of f32 sums, relative to the sum of the magnitudes of their terms.
 const S: f64 = 1.0 / (1 << 20) as f64;
 
 /// The difference of a value from the exact one.
 type Bounds = Vec<f64>;
 
-/// The exact results, and how far from them the others may be.
+/// Exact results with error bounds.
 pub(crate) struct Expected {
     values: Outcome,
     y: Bounds,
     dx: Vec<Bounds>,
 }
 
-/// A matrix with row and column distances, to be read as its transpose too.
+/// A matrix with strides, also readable as its transpose.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
     values: &'a [f64],
@@ -56,7 +56,7 @@ fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f64> {
     sums(a, b, |a, b| a * b)
 }
 
-/// The bounds of A · B, where the values of A are off by `off` at most.
+/// The bounds of A · B for errors of at most `off` in A.
 fn product_bounds(a: Matrix<'_>, off: Matrix<'_>, b: Matrix<'_>) -> Bounds {
     let squares = sums(off, b, |off, b| (off * b).powi(2));
     let most = sums(off, b, |off, b| (off * b).abs());
@@ -71,7 +71,7 @@ fn sums(a: Matrix<'_>, b: Matrix<'_>, term: impl Fn(f64, f64) -> f64) -> Vec<f64
     (0..a.rows).flat_map(|i| (0..b.cols).map(move |j| (i, j))).map(|(i, j)| of(i, j)).collect()
 }
 
-/// More for the rounding of the result itself.
+/// Adds the rounding of the result itself.
 fn stored(mut bounds: Bounds, values: &[f64], dtype: DType) -> Bounds {
     if dtype == DType::BF16 {
         bounds.iter_mut().zip(values).for_each(|(bound, v)| *bound += 1.01 * U * v.abs());
@@ -103,8 +103,8 @@ fn with_bias(mut z: Vec<f64>, bias: Option<&Vec<f64>>) -> Vec<f64> {
 impl Expected {
     /// y = f(z) and dz = dy f′(z).
     ///
-    /// dz is off by u |dy| f′ where it is rounded and by u |dy z f″| where z is; gelu has |f′| <
-    /// 1.13 and |z f″| < 0.34. Identity and ReLU have f′ of 0 and 1: nothing is rounded.
+    /// The rounding of dz adds an error of u |dy| f′, the rounding of z one of u |dy z f″|; gelu
+    /// has |f′| < 1.13 and |z f″| < 0.34. Identity and ReLU have f′ of 0 and 1, without rounding.
     pub(crate) fn layer(op: FeedforwardBf16, inputs: &Inputs) -> Self {
         let FeedforwardBf16 { activation, bias, output } = op;
         let values = exact(&Feedforward::op(activation, bias), inputs);
@@ -118,7 +118,7 @@ impl Expected {
         let off: Bounds =
             inputs.dy.iter().map(|dy| if exact { 0.0 } else { 1.5 * U * dy.abs() }).collect();
         let none = vec![0.0; x.values.len()];
-        // 1.2 for gelu's slope.
+        // 1.2 for the slope of gelu.
         let y = product_bounds(x, Matrix::new(&none, rows, features), w.t());
         let y = y
             .iter()
@@ -135,10 +135,10 @@ impl Expected {
         Self { values, y, dx }
     }
 
-    /// h = f(z) ⊙ u; with roundings of z, u and h it is off by (1.13 + 1 + 1) u |z u|, since |f(z)|
-    /// ≤ |z|; without a gate by 2.13 u |z|. dh is rounded. du = dh ⊙ f(z) is off by (1 + 1.13 + 1)
-    /// u |dh z|, and dz = dh ⊙ u ⊙ f′(z) by (1.13 + 1.13 + 0.34 + 1.13) u |dh u|. So 4 u is enough
-    /// everywhere.
+    /// h = f(z) ⊙ u; with roundings of z, u and h, its error is (1.13 + 1 + 1) u |z u|, since
+    /// |f(z)| ≤ |z|; without a gate by 2.13 u |z|. dh is rounded. du = dh ⊙ f(z) has an error of (1
+    /// + 1.13 + 1) u |dh z|, and dz = dh ⊙ u ⊙ f′(z) one of (1.13 + 1.13 + 0.34 + 1.13) u |dh u|.
+    /// So 4 u suffices everywhere.
     pub(crate) fn block(op: FeedforwardBlock, inputs: &Inputs) -> Self {
         let FeedforwardBlock { activation, gated, bias, .. } = op;
         let values = exact(&FeedforwardBlock { bf16: false, ..op }.op(), inputs);
@@ -172,7 +172,7 @@ impl Expected {
         let none = vec![0.0; inputs.dy.len()];
         let mut first = product_bounds(wide(&dz), wide(&dz_off), up(1));
         if gated {
-            // The first part is rounded before the second one is added to it.
+            // The first part is rounded before the second is added.
             let part = product(wide(&dz), up(1));
             let second = product_bounds(wide(&du), wide(&du_off), up(2));
             first = zip(&stored(first, &part, inputs.x), &second, |a, b| a + b);

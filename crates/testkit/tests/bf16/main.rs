@@ -1,5 +1,5 @@
-//! Products of bf16 against the exact ones, on every instruction set and number of threads of this
-//! machine.
+//! Products in bf16 against exact ones, on every instruction set of this machine and several
+//! numbers of threads.
 #![allow(clippy::unwrap_used)]
 
 mod bounds;
@@ -32,8 +32,8 @@ fn devices() -> Vec<(Isa, Vec<Device>)> {
         .collect()
 }
 
-/// Runs it everywhere: within the bounds, and the same bits for any number of threads. Gives the
-/// last outcome.
+/// Runs an operation on every device: within the bounds, and bit-identical for any number of
+/// threads. Returns the last outcome.
 fn check(
     devices: &[(Isa, Vec<Device>)],
     what: &str,
@@ -47,7 +47,11 @@ fn check(
             devices.iter().map(|device| run(device, op, inputs, 1).unwrap()).collect();
         expected.assert(&outcomes[0], &format!("{what} on {isa}"));
         for outcome in &outcomes[1..] {
-            assert!(outcomes[0].same_bits(outcome), "{what} on {isa}: threads show");
+            assert!(
+                outcomes[0].same_bits(outcome),
+                "{what} on {isa}: depends on the number of \
+                                                     threads"
+            );
         }
         last = outcomes.into_iter().next();
     }
@@ -93,7 +97,7 @@ fn the_block_is_within_its_rounding_recomputed_or_not() {
                 let kept = check(&devices, &what, &op.op(), &inputs, &expected);
                 let op = FeedforwardBlock { recompute: true, ..op }.op();
                 let again = check(&devices, &what, &op, &inputs, &expected);
-                assert!(kept.same_bits(&again), "{what}: recomputing shows");
+                assert!(kept.same_bits(&again), "{what}: depends on recomputation");
             }
         }
     }
@@ -117,7 +121,7 @@ fn block_inputs(
     Inputs::new(seed, x, x, &dims, op.bias.then_some(&biases))
 }
 
-/// Gradients that meet are added: two nodes that share their inputs.
+/// Gradients accumulate in two nodes with shared inputs.
 #[test]
 fn gradients_are_added() {
     let device = Device::default();
@@ -128,7 +132,7 @@ fn gradients_are_added() {
             (run(&device, &op, &inputs, 1).unwrap(), run(&device, &op, &inputs, 2).unwrap());
         for (i, (one, two)) in one.dx.iter().zip(&two.dx).enumerate() {
             for (one, two) in one.iter().zip(two) {
-                // The sum of a rounded value and the exact one is at most two roundings away.
+                // The sum of a rounded and an exact value errs by at most two roundings.
                 let rounding = if i == 0 && x == DType::BF16 { bounds::U } else { 1e-6 };
                 assert!(
                     (two - 2.0 * one).abs() <= 2.0 * rounding * two.abs() + 1e-5,
@@ -162,8 +166,7 @@ fn the_pool_is_planned_to_the_byte() {
     }
 }
 
-/// A NaN in one row shows in that row, one in a weight in what it is multiplied into, and nowhere
-/// else.
+/// A NaN in a row reaches that row, one in a weight its products, and nothing else.
 #[test]
 fn nan_is_not_lost() {
     const AT: (usize, usize, usize) = (5, 11, 2);

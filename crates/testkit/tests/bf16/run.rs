@@ -5,20 +5,19 @@ use ff_tensor::{DType, Device, Key, Rng, Shape, Slice, Tensor, TensorRef, bf16};
 use ff_testkit::WeightedSum;
 use std::sync::Arc;
 
-/// Values of x, weights and biases, and the gradient of y.
+/// The values of x, weights and biases, and the gradient of y.
 #[derive(Clone)]
 pub(crate) struct Inputs {
     pub(crate) x: DType,
     pub(crate) y: DType,
     pub(crate) dims: Vec<Vec<usize>>,
     pub(crate) values: Vec<Vec<f64>>,
-    /// bf16 represents them exactly, so that rounding makes no difference.
+    /// Exact in bf16, so that rounding makes no difference.
     pub(crate) dy: Vec<f64>,
 }
 
 impl Inputs {
-    /// Standard normal values for x and weights of these dimensions, and biases where there are
-    /// any.
+    /// Standard normal values for x and weights of these dimensions, and biases, if any.
     pub(crate) fn new(
         seed: u64,
         x: DType,
@@ -36,7 +35,7 @@ impl Inputs {
         Self { x, y, dims, values, dy }
     }
 
-    /// As a product sees them: x and weights rounded.
+    /// The values as operands of a product: x and weights rounded.
     pub(crate) fn rounded(&self) -> Vec<Vec<f64>> {
         let pairs = self.values.iter().zip(&self.dims);
         pairs.map(|(v, dims)| if dims.len() == 2 { rounded(v) } else { v.clone() }).collect()
@@ -75,7 +74,7 @@ fn to_f64(view: &TensorRef<'_>) -> Vec<f64> {
     }
 }
 
-/// y and every input's gradient.
+/// y and the gradient of every input.
 #[derive(Clone, Default)]
 pub(crate) struct Outcome {
     pub(crate) y: Vec<f64>,
@@ -92,7 +91,7 @@ impl Outcome {
     }
 }
 
-/// As many nodes of the operation as asked for, which share their inputs.
+/// Nodes of the operation with shared inputs.
 pub(crate) fn run(
     device: &Device,
     op: &Arc<dyn Op>,
@@ -104,7 +103,7 @@ pub(crate) fn run(
     pass(&mut graph, op, inputs, tensors.collect(), nodes)
 }
 
-/// The exact operation in f64, of values as a product sees them.
+/// The exact operation in f64, on rounded operands.
 pub(crate) fn exact(op: &Arc<dyn Op>, inputs: &Inputs) -> Outcome {
     let device = Device::default();
     let params = Params::allocate(&device, DType::F64, vec![], true).unwrap();
@@ -132,7 +131,7 @@ fn pass(
     Ok(Outcome { y, dx: dx.unwrap_or_default() })
 }
 
-/// y, and whether there was anything to differentiate.
+/// y, and whether backward ran.
 fn differentiate(
     graph: &mut Graph,
     op: &Arc<dyn Op>,
@@ -156,8 +155,8 @@ fn differentiate(
     Ok((y.unwrap_or_default(), differentiable))
 }
 
-/// The most that the pool held, as a planning device and as a real one see it: of an evaluation, of
-/// a training step with a gradient for x, and of one without.
+/// The peak of the pool on a planning device and on a real one: for an evaluation, for a training
+/// step with a gradient of x, and for one without.
 pub(crate) fn planned_and_measured(
     op: &Arc<dyn Op>,
     inputs: &Inputs,

@@ -10,25 +10,26 @@ use ff_tensor::{CpuDevice, DType, Shape, Tensor};
 use std::ops::Range;
 
 keyed! {
-    /// Adafactor, a row and a column in place of a matrix of second moments: Shazeer and Stern 2018
-    /// (`torch.optim.Adafactor`).
+    /// Adafactor, with a row and a column in place of a matrix of second moments: Shazeer and Stern
+    /// 2018 (`torch.optim.Adafactor`).
     ///
     /// β = t^beta2_decay;  α = max(ε₂, RMS(W)) min(lr, 1/√t);  W −= lr λ W
     ///
-    /// matrices `[m, n]`:  R += β (G² 1ₙ / n − R);  C += β (1ₘᵀ G² / m − C);  V = R C / max(mean R, ε₁)
-    /// vectors:  V += β (G² − V)
+    /// matrices `[m, n]`: R += β (G² 1ₙ / n − R); C += β (1ₘᵀ G² / m − C); V = R C / max(mean R,
+    /// ε₁) vectors: V += β (G² − V)
     ///
     /// U = G / √max(V, ε₁²);  W −= α U / max(1, RMS(U) / d)
     ///
     /// Parameters with more dimensions are stacks of matrices.
     pub struct Adafactor {
-        /// ε₁: the least root of a second moment.
-        eps: Option<f64> = None, in AtLeast(0.0), shown "the machine epsilon of the parameters' type";
-        /// ε₂: the least RMS of a parameter that its rate is relative to.
+        /// ε₁: the minimum root of a second moment.
+        eps: Option<f64> = None, in AtLeast(0.0), shown "the machine epsilon of the parameters' \
+                                                         type";
+        /// ε₂: the minimum RMS of a parameter, to which its rate is relative.
         eps2: f64 = 1e-3, in AtLeast(0.0);
-        /// Running means take in the share t^beta2_decay of update t.
+        /// The exponent of the weight t^beta2_decay of update t in running means.
         beta2_decay: f64 = -0.8, in Any;
-        /// Updates with a larger RMS are scaled down to it.
+        /// The maximum RMS of an update; larger ones are scaled down.
         d: f64 = 1.0, in AtLeast(1.0);
     }
 }
@@ -48,7 +49,7 @@ impl Method for Adafactor {
 
     fn rule(self, layout: &Layout, _: f64) -> AdafactorRule {
         let (mut rows, mut columns, mut values) = (0, 0, 0);
-        // A part of an array of so many values.
+        // A part of an array, with this number of values.
         let take = |start: &mut usize, len: usize| {
             *start += len;
             *start - len..*start
@@ -73,12 +74,12 @@ impl Method for Adafactor {
     }
 }
 
-/// Adafactor with the places of the moments.
+/// Adafactor with the layout of the moments.
 #[derive(Debug, Clone)]
 pub(super) struct AdafactorRule {
     settings: Adafactor,
     places: Vec<Place>,
-    /// The values of all rows, all columns and all vectors.
+    /// The numbers of values of all rows, all columns and all vectors.
     lens: [usize; 3],
 }
 
@@ -89,23 +90,23 @@ struct Place {
     moments: Moments,
 }
 
-/// Where the second moments of a parameter lie.
+/// The position of a parameter's second moments.
 #[derive(Debug, Clone)]
 enum Moments {
     Factored {
         dims: [usize; 2],
         rows: Range<usize>,
         columns: Range<usize>,
-        /// The borders of pieces of the columns that one task sums.
+        /// The bounds of the pieces of columns summed by one task each.
         pieces: Vec<usize>,
     },
     Whole(Range<usize>),
 }
 
-/// The most columns that a task sums at a time: a few cache lines of each row.
+/// The maximum number of columns summed by a task at a time: a few cache lines of each row.
 const COLUMNS: usize = 64;
 
-/// The borders of pieces of at most [`COLUMNS`] columns, each of one matrix.
+/// The bounds of pieces of at most [`COLUMNS`] columns, each of one matrix.
 fn pieces(matrices: usize, columns: usize) -> Vec<usize> {
     let starts = (0..matrices).flat_map(|matrix| {
         (0..columns).step_by(COLUMNS).map(move |column| matrix * columns + column)
@@ -182,14 +183,14 @@ impl Rule for AdafactorRule {
     }
 }
 
-/// The shape with one dimension of 1.
+/// The shape with one dimension set to 1.
 fn with_one(dims: &[usize], axis: usize) -> Option<Shape> {
     let dims: Vec<usize> =
         dims.iter().enumerate().map(|(i, &n)| if i == axis { 1 } else { n }).collect();
     Shape::new(&dims).ok()
 }
 
-/// A parameter's gradient and what its update takes.
+/// The gradient of a parameter, and the terms of its update.
 struct Parameter<'a, T, R> {
     cpu: &'a CpuDevice,
     read: R,
@@ -260,7 +261,7 @@ impl<T: Product, R: Fn(T, T) -> T + Sync + Copy> Parameter<'_, T, R> {
         let squares = matrices.map(|((r, c), (g, w))| {
             let scale = self.row_scale(r);
             sum_pieces(self.cpu, m * n, |piece| {
-                // A piece has the end of a row, whole rows, and the start of one.
+                // A piece holds the end of a row, whole rows and the start of a row.
                 let rows = piece.start / n..piece.end.div_ceil(n);
                 let squares = rows.map(|i| {
                     let row = piece.start.max(i * n)..piece.end.min((i + 1) * n);
@@ -340,7 +341,7 @@ impl<T: Product, R: Fn(T, T) -> T + Sync + Copy> Parameter<'_, T, R> {
     }
 }
 
-/// Σ f(a, b, c)² over `a`, side by side in lanes so that vectors can add them.
+/// Σ f(a, b, c)² over `a`, in parallel lanes so that the sum vectorises.
 #[inline(always)]
 fn sum_lanes<T: Float>(a: &[T], b: &[T], c: &[T], f: impl Fn(T, T, T) -> T) -> f64 {
     const LANES: usize = 8;

@@ -15,7 +15,7 @@ keyed! {
         eps: f64 = 1e-10, in AtLeast(0.0);
         /// The rate falls as 1 / (1 + t·lr_decay).
         lr_decay: f64 = 0.0, in AtLeast(0.0);
-        /// The start of the sums of squares.
+        /// The initial value of the sums of squares.
         initial_accumulator_value: f64 = 0.0, in AtLeast(0.0);
     }
 }

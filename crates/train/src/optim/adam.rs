@@ -12,7 +12,7 @@ keyed! {
     ///
     /// m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²;  w −= lr m̂ / (√v̂ + ε)
     ///
-    /// with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad takes the largest v so far; λ w is
+    /// with m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ). AMSGrad uses the largest v so far; λ w is
     /// added to g.
     pub struct Adam {
         /// The decay of the running means of the gradient and of its square.
@@ -116,14 +116,14 @@ pub(super) struct Moments<T> {
     fresh1: T,
     beta2: T,
     fresh2: T,
-    /// ε √(1 − β₂ᵗ): numerator and denominator of the step are both multiplied by that root.
+    /// ε √(1 − β₂ᵗ): numerator and denominator of the step are multiplied by that root.
     eps: T,
     /// The factor of the rate: √(1 − β₂ᵗ) / (1 − β₁ᵗ).
     correction: f64,
     decoupled: bool,
 }
 
-/// Those of a group.
+/// The constants of a group.
 #[derive(Clone, Copy)]
 pub(super) struct Rates<T> {
     step: T,
@@ -150,7 +150,7 @@ impl<T: Float> Moments<T> {
         Rates { step: T::of(lr * self.correction), keep: T::of(keep), decay: T::of(decay) }
     }
 
-    /// m and v with a new gradient.
+    /// m and v after a new gradient.
     #[inline(always)]
     pub(super) fn next(&self, g: T, m: T, v: T) -> (T, T) {
         (m + self.fresh1 * (g - m), self.beta2 * v + self.fresh2 * g * g)

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 /// An exponential average of the weights: a = d a + (1 − d) w.
 ///
-/// The first update copies the weights, so a start from zero needs no correction. After t updates d
-/// = min(ema, (1 + t) / (10 + t)), so that the average soon forgets the start (TensorFlow's
-/// `ExponentialMovingAverage` with `num_updates`). Statistics such as batch norm's are averages
-/// already.
+/// The first update copies the weights, so no bias correction is needed. After t updates, d =
+/// min(ema, (1 + t) / (10 + t)), so that the average quickly forgets the start (TensorFlow's
+/// `ExponentialMovingAverage` with `num_updates`). Statistics, such as those of batch norm, are
+/// averages already.
 #[derive(Debug)]
 pub(super) struct Average {
     pub(super) values: Tensor,
@@ -55,7 +55,7 @@ impl Average {
         Ok(())
     }
 
-    /// Exchanges the average and the weights, from the first update on.
+    /// Swaps the average and the weights, after the first update.
     pub(super) fn swap<T: Float>(&mut self, w: &mut [T]) -> Result<()> {
         if self.updates > 0 {
             let average = self.values.slice_mut::<T>().map_err(Error::of(NAME))?;

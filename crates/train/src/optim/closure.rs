@@ -1,9 +1,9 @@
-//! The loss as a function that an optimiser may evaluate again, and what minimising it gives.
+//! The loss as a re-evaluable function, and the result of its minimisation.
 
 use super::error::Error;
 use ff_graph::Params;
 
-/// A loss that can be evaluated again, PyTorch's closure.
+/// A loss that can be evaluated repeatedly: PyTorch's closure.
 ///
 /// ```
 /// use ff_graph::{ParamKind, ParamSpec, Params};
@@ -34,10 +34,10 @@ use ff_graph::Params;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Closure {
-    /// The errors of an evaluation; those of the optimiser become one.
+    /// The error of evaluations; it also wraps errors of the optimiser.
     type Error: From<Error>;
 
-    /// The parameters that the loss depends on.
+    /// The parameters of the loss.
     fn params(&mut self) -> &mut Params;
 
     /// Clears the gradients, runs forward and backward, and leaves the summed gradients in the
@@ -45,7 +45,7 @@ pub trait Closure {
     /// mask.
     ///
     /// # Errors
-    /// The model's errors.
+    /// If the model fails.
     fn evaluate(&mut self) -> Result<LossSum, Self::Error>;
 }
 
@@ -67,34 +67,34 @@ pub struct LossSum {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MinimizeReport {
-    /// The mean loss: for L-BFGS that of the end with penalties, for other rules that of the start.
+    /// The mean loss: for L-BFGS at the end, with penalties; for other rules at the start.
     pub loss: f64,
     /// The norm of its gradient.
     pub grad_norm: f64,
-    /// Updates made.
+    /// The number of updates.
     pub iterations: usize,
-    /// Evaluations of the loss.
+    /// The number of evaluations of the loss.
     pub evaluations: usize,
-    /// Why it ended.
+    /// The reason for the end.
     pub status: Status,
 }
 
 impl MinimizeReport {
-    /// Whether a tolerance was reached, so that further steps are of no use.
+    /// Whether a tolerance was reached, so that further steps are useless.
     pub fn converged(&self) -> bool {
         matches!(self.status, Status::Gradient | Status::Change)
     }
 }
 
-/// Why a minimisation ended.
+/// The reason for the end of a minimisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
     /// The limit of iterations or evaluations was reached.
     #[default]
     Limit,
-    /// No gradient is above `tolerance_grad`.
+    /// No gradient exceeds `tolerance_grad`.
     Gradient,
-    /// Neither loss nor weights change by more than `tolerance_change`.
+    /// Neither the loss nor any weight changes by more than `tolerance_change`.
     Change,
     /// The loss or a gradient is not finite at the start; nothing was changed.
     NonFinite,

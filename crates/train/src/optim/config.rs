@@ -1,4 +1,4 @@
-//! What a recipe says about the optimiser.
+//! The optimiser in recipes.
 
 use super::group::GroupConfig;
 use super::registry::{Named, OptimizerKind};
@@ -8,13 +8,12 @@ use ff_settings::Range;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-/// The table `[optimizer]` of a recipe: a rule, its settings, and what is done to gradients and
+/// The `[optimizer]` table of a recipe: a rule, its settings, and the treatment of gradients and
 /// weights around it.
 ///
-/// The table is flat: the keys of the rule stand beside the keys of all rules, and
-/// [`OptimizerConfig::validate`] names those that belong to another rule. Keys that are left out
-/// have PyTorch's defaults. [`Optimizer::step`](super::Optimizer::step) states the order in which a
-/// step uses them.
+/// The table is flat: the keys of the rule are beside the keys common to all rules, and
+/// [`OptimizerConfig::validate`] reports those of other rules. Omitted keys have PyTorch's
+/// defaults. [`Optimizer::step`](super::Optimizer::step) documents the order of their use.
 ///
 /// ```
 /// use ff_train::optim::{OptimizerConfig, Sgd};
@@ -31,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub struct OptimizerConfig {
     /// The rule.
     pub kind: OptimizerKind,
-    /// The learning rate, which the schedule scales.
+    /// The learning rate, scaled by the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Weight decay on matrices and embeddings.
@@ -48,7 +47,7 @@ pub struct OptimizerConfig {
     /// 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
-    /// Clips each gradient to ± this. Default: off.
+    /// Clips each gradient to ± this value. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_value: Option<f64>,
     /// Scales all gradients down so that their common norm is at most this. Default: off.
@@ -62,12 +61,12 @@ pub struct OptimizerConfig {
     /// model. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
-    /// Other settings for parameters by name; the first group that matches counts.
+    /// Settings for parameters by name; the first matching group applies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupConfig>,
 }
 
-/// A rule's settings with the recipe's other keys left out.
+/// The settings of a rule, without other keys.
 impl<S: Named> From<S> for OptimizerConfig {
     fn from(settings: S) -> Self {
         Self { kind: S::KIND, settings: settings.give(), ..Self::default() }
@@ -75,30 +74,30 @@ impl<S: Named> From<S> for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// This rule with its defaults.
+    /// A rule with its defaults.
     pub fn new(kind: OptimizerKind) -> Self {
         Self { kind, ..Self::default() }
     }
 
-    /// The learning rate, given or the rule's default.
+    /// The learning rate, by default that of the rule.
     pub fn lr(&self) -> f64 {
         self.lr.unwrap_or(self.kind.facts().lr)
     }
 
-    /// The weight decay of matrices and embeddings, given or the rule's default.
+    /// The weight decay of matrices and embeddings, by default that of the rule.
     pub fn weight_decay(&self) -> f64 {
         self.weight_decay.unwrap_or(self.kind.facts().weight_decay)
     }
 
-    /// Whether the rule evaluates the loss several times a step, over all rows at once.
+    /// Whether the rule evaluates the loss several times per step, over all rows at once.
     pub fn needs_closure(&self) -> bool {
         self.kind.facts().reevaluates
     }
 
-    /// Checks every setting's range, and that it belongs to this rule.
+    /// Checks that every setting is in range and belongs to this rule.
     ///
     /// # Errors
-    /// The first key that does not fit.
+    /// The first invalid key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.needs_closure() {
             self.refuse_keys_of_gradient_steps()?;
@@ -118,8 +117,8 @@ impl OptimizerConfig {
         self.groups.iter().enumerate().try_for_each(|(i, group)| group.validate(i))
     }
 
-    /// A rule that evaluates the loss again searches along a line: nothing may change its gradient
-    /// or its weights in between.
+    /// Rules that re-evaluate the loss search along a line: nothing may change their gradient or
+    /// weights in between.
     fn refuse_keys_of_gradient_steps(&self) -> Result<(), ConfigError> {
         let given = [
             ("weight_decay", self.weight_decay.is_some()),
@@ -139,7 +138,7 @@ impl OptimizerConfig {
     }
 }
 
-/// Adds what the registry knows to the descriptions of keys that every rule has.
+/// Completes the descriptions of common keys from the registry.
 fn add_facts(schema: &mut Schema) {
     let names = |kinds: Vec<OptimizerKind>| -> String {
         kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
@@ -154,8 +153,8 @@ fn add_facts(schema: &mut Schema) {
         (
             "weight_decay",
             format!(
-                " Decoupled (w ← w − lr·decay·w) for {}, added to the gradient after clipping for the \
-                 others, as in PyTorch.{}",
+                " Decoupled (w ← w − lr·decay·w) for {}, added to the gradient after clipping for \
+                 the others, as in PyTorch.{}",
                 names(decoupled),
                 default_sentence(decay)
             ),

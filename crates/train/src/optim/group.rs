@@ -17,23 +17,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupConfig {
-    /// A pattern for whole names: `*` stands for any characters, dots included, `?` for one.
+    /// A pattern for whole names: `*` matches any characters, including dots, and `?` matches one.
     #[serde(rename = "match")]
     pub pattern: String,
     /// The factor of the learning rate; 0 leaves these parameters unchanged. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr_scale: Option<f64>,
-    /// Their weight decay, whatever their kind.
+    /// The weight decay, whatever the kind of parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// Their L1 penalty, whatever their kind.
+    /// The L1 penalty, whatever the kind of parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l1: Option<f64>,
-    /// Their L2 penalty, whatever their kind.
+    /// The L2 penalty, whatever the kind of parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub l2: Option<f64>,
-    /// Muon: whether AdamW updates them, as is usual for the last layer of a language model.
-    /// Default: true for everything but weight matrices.
+    /// Muon: whether AdamW updates these parameters, as is usual for the last layer of a language
+    /// model. Default: true for all but weight matrices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adamw: Option<bool>,
 }
@@ -57,17 +57,18 @@ impl GroupConfig {
             ("l2", self.l2),
         ];
         if self.adamw == Some(false) {
-            let message = "must be true or left out: Muon updates weight matrices by default";
+            let message = "must be true or omitted: Muon updates weight matrices by default";
             return Err(ConfigError::new(key("adamw"), message));
         }
         checks.iter().try_for_each(|&(name, v)| Range::AtLeast(0.0).check(&key(name), v))
     }
 }
 
-/// Whether the whole of `name` matches `pattern`, with `*` for any characters and `?` for one byte.
+/// Whether all of `name` matches `pattern`, with `*` for any characters and `?` for one byte.
 fn glob(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
-    // Where to continue after a mismatch: behind the last star, which takes one more character.
+    // Where to continue after a mismatch: past the last star, which then matches one more
+    // character.
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

@@ -1,4 +1,4 @@
-//! The cut of the arena into pieces that share their settings.
+//! The division of the arena into pieces with common settings.
 
 use super::config::OptimizerConfig;
 use super::group::GroupConfig;
@@ -14,26 +14,26 @@ pub(super) struct Group {
     pub(super) weight_decay: f64,
     pub(super) l1: f64,
     pub(super) l2: f64,
-    /// Whether it is a weight matrix that the rule updates otherwise than the rest.
+    /// Whether it is a weight matrix, updated by the rule's own method for matrices.
     pub(super) matrix: bool,
 }
 
 /// A trainable parameter and its settings.
 #[derive(Debug)]
 pub(super) struct Parameter {
-    /// Its place in [`Params::infos`].
+    /// Its index in [`Params::infos`].
     pub(super) index: usize,
     pub(super) range: Range<usize>,
     pub(super) shape: Shape,
     pub(super) group: Group,
 }
 
-/// The most values in one piece: some microseconds of work, many times the cost of handing a piece
-/// to a thread.
+/// The maximum number of values per piece: a few microseconds of work, many times the cost of
+/// passing a piece to a thread.
 const PIECE: usize = 1 << 13;
 
-/// The arena cut into pieces that each have one group. The cut depends on parameters and groups
-/// alone, so sums over pieces have the same bits for any number of threads.
+/// The arena, divided into pieces of one group each. The division depends only on parameters and
+/// groups, so sums over pieces are bit-identical for any number of threads.
 #[derive(Debug)]
 pub(super) struct Layout {
     /// Piece i is `bounds[i]..bounds[i + 1]`; the pieces cover the arena.
@@ -78,7 +78,7 @@ impl Layout {
         let mut sorted: Vec<(usize, Group)> =
             self.parameters.iter().map(|p| (p.range.end, p.group)).collect();
         sorted.sort_by_key(|(end, _)| *end);
-        // The neighbours with one group that have not been cut yet.
+        // Adjacent values of one group, not yet divided.
         let mut run: Option<(u32, usize)> = None;
         for (end, group) in sorted {
             let found = self.groups.iter().position(|g| *g == group);
@@ -125,8 +125,8 @@ impl Layout {
     }
 }
 
-/// The settings of a parameter: its group's, or the recipe's, of which weight decay and penalties
-/// are for matrices and embeddings.
+/// The settings of a parameter: those of its group, or of the recipe, with weight decay and
+/// penalties only for matrices and embeddings.
 fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
     let shrinks = matches!(spec.kind, ParamKind::Weight | ParamKind::Embedding);
     let is_matrix =
@@ -145,7 +145,7 @@ fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
     }
 }
 
-/// Names, shortened to a line.
+/// Names, shortened to fit a line.
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 6;
     if names.is_empty() {
@@ -192,7 +192,7 @@ mod tests {
         };
         let config = OptimizerConfig { groups: vec![head], ..OptimizerConfig::default() };
         let layout = Layout::new(&config, &params).unwrap();
-        // b's bias decays because it was asked for, and joins b's weight.
+        // The bias of b decays as requested, and joins the weight of b.
         assert_eq!(layout.bounds, [0, 8192, 10_000, 10_008, 10_013, 10_020]);
         assert_eq!(layout.group(2).lr_scale, 10.0);
         assert_eq!(layout.group(2).weight_decay, 0.5);

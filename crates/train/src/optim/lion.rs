@@ -17,7 +17,7 @@ keyed! {
 }
 
 impl Method for Lion {
-    /// The paper's.
+    /// The rate of the paper.
     const LR: f64 = 1e-4;
     const DECOUPLED: bool = true;
     type Rule = Self;

@@ -1,11 +1,11 @@
 //! Optimisers: passes over the flat arena of parameters that turn gradients into updates.
 //!
-//! An [`OptimizerConfig`] is what a recipe says; an [`Optimizer`] holds a rule's state and makes
-//! whole steps, from summed gradients to constrained and averaged weights. Rules and defaults are
-//! PyTorch's, and fixtures made with PyTorch check every option.
+//! An [`OptimizerConfig`] is the recipe's table; an [`Optimizer`] holds the state of a rule and
+//! performs whole steps, from summed gradients to constrained and averaged weights. Rules and
+//! defaults follow PyTorch, and PyTorch fixtures check every option.
 //!
 //! A rule is one file here (settings, state, update beside its equation) and one line in
-//! `registry`, from which recipes, their schema, messages, checkpoints and plans know it.
+//! `registry`; recipes, their schema, messages, checkpoints and plans follow.
 
 mod adafactor;
 mod adagrad;

@@ -1,4 +1,4 @@
-//! Muon: a matrix moves along its momentum made orthogonal, everything else by AdamW.
+//! Muon: matrices move along their orthogonalised momentum, the rest by AdamW.
 
 use super::adam::Moments;
 use super::layout::{Group, Layout};
@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// The polynomial a x + b x³ + c x⁵ of singular values, steepest at 0.
 const POLYNOMIAL: [f64; 3] = [3.4445, -4.7750, 2.0315];
-/// A matrix of a smaller norm is not scaled up to 1.
+/// The minimum norm for scaling a matrix to norm 1.
 const LEAST_NORM: f64 = 1e-7;
 
 keyed! {
@@ -31,9 +31,9 @@ keyed! {
     ///
     /// W = (1 − lr λ) W − lr · adjust(out, in) · X
     ///
-    /// which brings U's singular values near 1 (Newton and Schulz's iteration). Of a weight with
-    /// more dimensions, the last two are those of its matrices. Jordan et al. 2024, "Muon: an
-    /// optimizer for hidden layers in neural networks".
+    /// which brings U's singular values near 1 (Newton and Schulz's iteration). A weight with more
+    /// dimensions is a stack of matrices, its last two. Jordan et al. 2024, "Muon: an optimizer for
+    /// hidden layers in neural networks".
     pub struct Muon {
         /// AdamW's decay of the running means of the gradient and of its square, for the rest.
         betas: [f64; 2] = [0.9, 0.999], in BelowOne;
@@ -43,19 +43,20 @@ keyed! {
         momentum: f64 = 0.95, in BelowOne;
         /// Nesterov's momentum.
         nesterov: bool = true;
-        /// AdamW's rate for the rest; the schedule scales it as it does `lr`.
+        /// AdamW's rate for the rest, scaled by the schedule like `lr`.
         adamw_lr: Option<f64> = None, in AtLeast(0.0), shown "lr";
-        /// How the rate follows from a matrix's shape: original, match_rms_adamw or
+        /// The dependence of the rate on the shape of a matrix: original, match_rms_adamw or
         /// spectral_unclamped.
         adjust_lr_fn: AdjustLr = AdjustLr::Original;
-        /// The iterations that make a momentum orthogonal.
+        /// The number of orthogonalisation iterations.
         ns_steps: u64 = 5, in AtLeast(1.0);
-        /// Whether these iterations multiply in bf16, as PyTorch's do.
+        /// Whether these iterations multiply in bf16, as in PyTorch.
         ns_bf16: bool = false;
     }
 }
 
-/// How Muon's rate follows from a matrix's shape `[out, in]`, with the names of `torch.optim.Muon`.
+/// The dependence of Muon's rate on the shape `[out, in]` of a matrix, with the names of
+/// `torch.optim.Muon`.
 ///
 /// ```
 /// use ff_train::optim::AdjustLr;
@@ -68,8 +69,8 @@ pub enum AdjustLr {
     /// √max(1, out/in), Keller Jordan's.
     #[default]
     Original,
-    /// 0.2 √max(out, in): steps as large as AdamW's, so that AdamW's rate and decay fit (Liu et al.
-    /// 2025).
+    /// 0.2 √max(out, in): steps as large as AdamW's, so that AdamW's rate and decay apply (Liu et
+    /// al. 2025).
     #[serde(rename = "match_rms_adamw")]
     MatchRmsAdamW,
     /// √(out/in): Bernstein 2025.
@@ -125,11 +126,11 @@ fn matrix_dims(dims: &[usize]) -> [usize; 2] {
     if let &[.., rows, columns] = dims { [rows, columns] } else { [1, 1] }
 }
 
-/// Muon with the places of matrices and of the rest.
+/// Muon with the layout of matrices and of the rest.
 #[derive(Debug, Clone)]
 pub(super) struct MuonRule {
     settings: Muon,
-    /// AdamW's rate over Muon's.
+    /// The ratio of AdamW's rate to Muon's.
     ratio: f64,
     matrices: Vec<Matrix>,
     rest: Vec<Run>,
@@ -143,28 +144,28 @@ struct Matrix {
     group: Group,
 }
 
-/// Neighbours in the arena that AdamW updates.
+/// Adjacent values in the arena, updated by AdamW.
 #[derive(Debug, Clone)]
 struct Run {
     range: Range<usize>,
     first_piece: usize,
-    /// The borders of its pieces, from its start.
+    /// The bounds of its pieces, from its start.
     bounds: Vec<usize>,
-    /// Where its second moments start.
+    /// The start of its second moments.
     second: usize,
 }
 
 impl MuonRule {
-    /// Where the second moments of a parameter lie that AdamW updates.
+    /// The position of the second moments of a parameter updated by AdamW.
     fn second_moments(&self, range: &Range<usize>) -> usize {
         let run = self.rest.iter().find(|run| {
-            // A parameter of no values may lie anywhere.
+            // An empty parameter may lie anywhere.
             run.range.contains(&range.start) || run.range.end == range.start && range.is_empty()
         });
         run.map_or(0, |run| run.second + (range.start - run.range.start))
     }
 
-    /// AdamW's update of everything but the matrices.
+    /// AdamW's update of all but the matrices.
     fn update_rest<T: Product>(
         &self,
         step: &Step<'_>,
@@ -193,7 +194,7 @@ impl MuonRule {
 
 impl Rule for MuonRule {
     /// The momentum of matrices with the first moments of the rest; the second moments of the rest;
-    /// room for U and X, and for A and A².
+    /// scratch for U and X, and for A and A².
     fn arrays(&self, layout: &Layout) -> Vec<Array> {
         let mut first = Array::working(layout.len(), Some(0.0));
         let last = self.rest.last();
@@ -263,7 +264,7 @@ impl Rule for MuonRule {
     }
 }
 
-/// The runs of pieces that AdamW updates.
+/// The runs of pieces updated by AdamW.
 fn runs(layout: &Layout) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let mut second = 0;
@@ -289,7 +290,7 @@ fn runs(layout: &Layout) -> Vec<Run> {
     runs
 }
 
-/// Takes the gradient into the momentum, and writes the direction U / ‖U‖.
+/// Adds the gradient to the momentum, and writes the direction U / ‖U‖.
 fn direction<T: Float>(
     step: &Step<'_>,
     matrix: &Matrix,
@@ -326,7 +327,7 @@ fn direction<T: Float>(
     });
 }
 
-/// X = a U + (b A + c A²) U with A = U Uᵀ; from the other side where U has more rows than columns.
+/// X = a U + (b A + c A²) U with A = U Uᵀ; from the other side if U has more rows than columns.
 fn iterate<T: Product>(
     how: (&CpuDevice, bool),
     matrix: &Matrix,
@@ -346,7 +347,7 @@ fn iterate<T: Product>(
     let square = MatRef::new(&*a, n, n);
     T::product(how, square, square, b, false);
     zip_into(cpu, a, b, |b, a| third * a + fifth * b);
-    // A and so b are symmetric.
+    // A is symmetric, and so is b.
     let b = MatRef::new(&*b, n, n);
     let (left, right) = if tall { (u, b) } else { (b, u) };
     T::product(how, left, right, x, true);
@@ -364,7 +365,7 @@ mod tests {
 
     #[test]
     fn matrices_keep_one_array_and_the_rest_two() {
-        // The matrix works in twice its values and two matrices [4, 4].
+        // The matrix needs scratch of twice its size and two matrices [4, 4].
         assert_eq!(kept(Muon::default()), 24 + 2 * 4 + 2 * 24 + 2 * 16);
     }
 }

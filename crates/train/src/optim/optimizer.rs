@@ -1,4 +1,4 @@
-//! An optimiser: a rule with its state, and everything around it that makes a step.
+//! An optimiser: a rule with its state, and the rest of a step around it.
 
 use super::average::{Average, MaxNorm};
 use super::closure::{Closure, LossSum, MinimizeReport, Status};
@@ -41,7 +41,7 @@ pub struct Optimizer {
     pub(super) arrays: Vec<Tensor>,
     pub(super) average: Option<Average>,
     max_norm: Option<MaxNorm>,
-    /// One sum for each piece of the layout.
+    /// One sum per piece of the layout.
     partials: Vec<f64>,
     pub(super) updates: u64,
     pub(super) dtype: DType,
@@ -55,11 +55,11 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Whether clipping by norm shrank the gradient.
     pub clipped: bool,
-    /// Why no update was made; `None` if one was.
+    /// The reason for skipping the update; `None` if it was made.
     pub skipped: Option<Skip>,
 }
 
-/// Why a step changed nothing.
+/// The reason for a skipped update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
     /// A gradient is infinite or NaN; [`first_non_finite_gradient`] names it.
@@ -68,7 +68,7 @@ pub enum Skip {
     Nothing,
 }
 
-/// A gradient that is not finite.
+/// A non-finite gradient.
 ///
 /// ```
 /// use ff_graph::{ParamKind, ParamSpec, Params};
@@ -93,7 +93,7 @@ pub struct NonFiniteGradient {
 /// The first gradient that is infinite or NaN, in the order of the parameters.
 ///
 /// # Errors
-/// The parameters hold no gradients.
+/// If the parameters hold no gradients.
 pub fn first_non_finite_gradient(params: &mut Params) -> Result<Option<NonFiniteGradient>> {
     fn find<T: Float>(params: &mut Params) -> ff_graph::Result<Option<(usize, f64)>> {
         let gradients = params.gradients::<T>()?;
@@ -109,13 +109,13 @@ pub fn first_non_finite_gradient(params: &mut Params) -> Result<Option<NonFinite
 }
 
 impl Optimizer {
-    /// An optimiser for these parameters, with its state at the start.
+    /// An optimiser for these parameters, in its initial state.
     ///
-    /// On a planning device it takes no memory and its steps do nothing, but the pool counts its
+    /// On a planning device, it allocates nothing and its steps do nothing, but the pool counts its
     /// state.
     ///
     /// # Errors
-    /// The config contradicts itself, a group matches no parameter, or memory is short.
+    /// If the config is contradictory, a group matches no parameter, or memory is exhausted.
     pub fn new(config: &OptimizerConfig, params: &Params, device: &Device) -> Result<Self> {
         config.validate()?;
         let dtype = params.dtype();
@@ -158,15 +158,15 @@ impl Optimizer {
     /// 5. the rule's update at rate `lr`, times the group's `lr_scale`, with weight decay:
     ///    decoupled or added to the clipped gradient;
     /// 6. the rows of weight matrices are scaled down to `max_norm`;
-    /// 7. the running average takes in the new weights.
+    /// 7. the running average is updated with the new weights.
     ///
-    /// A gradient that is not finite changes nothing, and the report says so. Gradients are only
-    /// read; the caller clears them. Steps after the first allocate nothing, and their bits do not
-    /// depend on the number of threads.
+    /// With a non-finite gradient nothing changes, as the report states. Gradients are only read;
+    /// the caller clears them. Steps after the first allocate nothing, and results do not depend on
+    /// the number of threads.
     ///
     /// # Errors
-    /// The parameters differ from those at the start or hold no gradients; `count` or `lr` is
-    /// negative or not finite; the rule evaluates the loss again; the averaged weights are swapped
+    /// If the parameters differ from those at the start or hold no gradients; `count` or `lr` is
+    /// negative or not finite; the rule re-evaluates the loss; or the averaged weights are swapped
     /// in.
     pub fn step(&mut self, params: &mut Params, count: f64, lr: f64) -> Result<StepReport> {
         self.check(params)?;
@@ -221,22 +221,22 @@ impl Optimizer {
         Ok(StepReport { grad_norm, clipped: step.shrink < 1.0, skipped: None })
     }
 
-    /// Whether its steps evaluate the loss several times and need [`Optimizer::minimize`].
+    /// Whether steps evaluate the loss several times and need [`Optimizer::minimize`].
     pub fn needs_closure(&self) -> bool {
         self.config.needs_closure()
     }
 
-    /// One step that evaluates the loss itself: once, followed by [`Optimizer::step`], or as often
-    /// as the rule needs.
+    /// A step that evaluates the loss itself: once, followed by [`Optimizer::step`], or as often as
+    /// the rule needs.
     ///
     /// L-BFGS makes up to `max_iter` iterations, each a direction and a search along it. Loss and
-    /// gradients are divided by the count, and the penalty l2/2 · Σw² is part of the loss. What is
-    /// known of the curvature is kept from call to call, so the loss should be the same function.
-    /// The calls give the weights that `torch.optim.LBFGS.step` gives.
+    /// gradients are divided by the count, and the penalty l2/2 · Σw² is part of the loss.
+    /// Curvature information is kept between calls, so the loss should stay the same function. The
+    /// calls give the same weights as `torch.optim.LBFGS.step`.
     ///
     /// # Errors
-    /// The closure fails; its parameters differ from those at the start; its count is negative, or
-    /// 0 for L-BFGS; `lr` is negative or not finite; the averaged weights are swapped in.
+    /// If the closure fails; its parameters differ from those at the start; its count is negative,
+    /// or 0 for L-BFGS; `lr` is negative or not finite; or the averaged weights are swapped in.
     pub fn minimize<C: Closure>(
         &mut self,
         closure: &mut C,
@@ -297,11 +297,11 @@ impl Optimizer {
         Ok(report)
     }
 
-    /// Exchanges the weights and their running average for evaluation, and back when called again;
-    /// false if no average is kept or no update has been made.
+    /// Swaps the weights and their running average for evaluation, and back on the next call; false
+    /// without an average or before the first update.
     ///
     /// # Errors
-    /// The parameters differ from those at the start.
+    /// If the parameters differ from those at the start.
     pub fn swap_average(&mut self, params: &mut Params) -> Result<bool> {
         self.check_size(params)?;
         let Some(average) = &mut self.average else { return Ok(false) };
@@ -312,17 +312,17 @@ impl Optimizer {
         Ok(average.updates > 0)
     }
 
-    /// The config that it was made from.
+    /// The config of the optimiser.
     pub fn config(&self) -> &OptimizerConfig {
         &self.config
     }
 
-    /// The number of updates made; skipped steps do not count.
+    /// The number of updates; skipped steps do not count.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
-    /// The bytes of its state and of its working memory.
+    /// The bytes of state and scratch memory.
     pub fn state_bytes(&self) -> usize {
         let average = self.average.iter().map(|average| &average.values);
         let tensors = self.arrays.iter().chain(average);
@@ -356,8 +356,8 @@ fn check_rate(lr: f64) -> Result<()> {
 /// An array with its initial values.
 fn allocate(array: &Array, dtype: DType, device: &Device) -> ff_graph::Result<Tensor> {
     let (shape, error) = ([array.len].into(), ff_graph::Error::of(NAME));
-    // Memory that is written first is asked for now, so that a plan counts it; the system hands its
-    // pages out as they are written.
+    // Scratch memory is requested now, so that a plan counts it; the system provides its pages on
+    // first write.
     let Some(initial) = array.initial else {
         return Tensor::uninit(device, shape, dtype).map_err(error);
     };

@@ -1,11 +1,11 @@
-//! Types that rules compute in, with their matrix products.
+//! The types of rules' arithmetic, with their matrix products.
 
 use ff_kernels::{Epilogue, Float, MatRef, gemm, gemm_bf16};
 use ff_tensor::CpuDevice;
 
 /// A type of parameters.
 pub(super) trait Product: Float {
-    /// C = A · B, or C += A · B where `accumulate` is set; `bf16` rounds the operands if there are
+    /// C = A · B, or C += A · B if `accumulate` is set; `bf16` rounds the operands if there are
     /// kernels for it.
     fn product(
         how: (&CpuDevice, bool),

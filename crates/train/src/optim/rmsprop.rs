@@ -113,7 +113,7 @@ impl Rule for RmsProp {
     }
 }
 
-/// The settings in the arena's type.
+/// The settings in the type of the arena.
 #[derive(Clone, Copy)]
 struct Constants<T> {
     alpha: T,
@@ -133,7 +133,7 @@ impl<T: Float> Constants<T> {
         a + self.fresh * (g - a)
     }
 
-    /// √v + ε; a variance that rounding makes negative counts as 0.
+    /// √v + ε; a variance below 0 from rounding counts as 0.
     #[inline(always)]
     fn root(&self, v: T) -> T {
         v.maximum(T::ZERO).sqrt() + self.eps

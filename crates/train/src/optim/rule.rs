@@ -1,4 +1,4 @@
-//! What every rule states and does, and the registry's macro.
+//! The interface of rules, and the macro of the registry.
 
 use super::closure::{Closure, MinimizeReport};
 use super::error::{Error, Result};
@@ -10,37 +10,37 @@ use ff_settings::ConfigError;
 use ff_tensor::{Shape, Tensor};
 use std::fmt::Debug;
 
-/// A rule as a recipe states it; the type of its settings implements this.
+/// A rule in a recipe; implemented by the type of its settings.
 pub(super) trait Method: Keyed {
-    /// The learning rate where a recipe gives none.
+    /// The default learning rate.
     const LR: f64;
-    /// The weight decay where a recipe gives none.
+    /// The default weight decay.
     const WEIGHT_DECAY: f64 = 0.0;
-    /// Whether weight decay is decoupled, w ← w − lr·decay·w, and not added to the gradient.
+    /// Whether weight decay is decoupled, w ← w − lr·decay·w, rather than added to the gradient.
     const DECOUPLED: bool = false;
-    /// Whether weight matrices are updated otherwise than the rest.
+    /// Whether weight matrices have an update of their own.
     const SPLITS_MATRICES: bool = false;
     /// Whether a step evaluates the loss several times, by [`Rule::minimize`].
     const REEVALUATES: bool = false;
 
-    /// The rule at work; the settings themselves where those are all it needs.
+    /// The rule at work; the settings themselves if they suffice.
     type Rule: Rule;
 
-    /// Checks what ranges cannot say.
+    /// Checks beyond ranges.
     ///
     /// # Errors
-    /// Two settings contradict each other.
+    /// If two settings contradict each other.
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
     }
 
-    /// The rule for these parameters at the recipe's rate.
+    /// The rule for these parameters at the rate of the recipe.
     fn rule(self, layout: &Layout, lr: f64) -> Self::Rule;
 }
 
 /// A rule at work on an arena of parameters.
 pub(super) trait Rule: Debug + Clone {
-    /// The arrays that it keeps and works in, in the order in which it takes them.
+    /// The arrays of state and scratch memory, in the order of their use.
     fn arrays(&self, layout: &Layout) -> Vec<Array>;
 
     /// One update of all parameters from their gradients.
@@ -55,7 +55,7 @@ pub(super) trait Rule: Debug + Clone {
         Ok(())
     }
 
-    /// One step of a rule that evaluates the loss itself.
+    /// A step of a rule that evaluates the loss itself.
     fn minimize<T: Product, C: Closure>(
         &mut self,
         step: &Step<'_>,
@@ -66,21 +66,21 @@ pub(super) trait Rule: Debug + Clone {
         Err(Error::NeedsClosure.into())
     }
 
-    /// Which arrays a checkpoint saves, of so many, in order; with a name where it is not the
-    /// array's own.
+    /// The arrays saved in a checkpoint, in order, out of the given number; with a name if other
+    /// than the array's own.
     fn saved(&self, arrays: usize) -> Vec<(usize, Option<String>)> {
         (0..arrays).map(|array| (array, None)).collect()
     }
 
-    /// The numbers that a checkpoint saves beside the arrays.
+    /// The scalars saved in a checkpoint beside the arrays.
     fn numbers(&self) -> Option<serde_json::Value> {
         None
     }
 
-    /// Takes up saved numbers.
+    /// Restores saved scalars.
     ///
     /// # Errors
-    /// What does not fit.
+    /// The mismatch.
     fn restore(&mut self, numbers: Option<&serde_json::Value>) -> Result<(), String> {
         match numbers {
             None => Ok(()),
@@ -89,22 +89,22 @@ pub(super) trait Rule: Debug + Clone {
     }
 }
 
-/// An array that a rule keeps.
+/// An array of a rule.
 #[derive(Debug)]
 pub(super) struct Array {
     pub(super) len: usize,
-    /// What it holds before the first step; `None` where it is written before it is read.
+    /// The initial value; `None` if it is written before it is read.
     pub(super) initial: Option<f64>,
-    /// What belongs to which parameter; nothing for working memory, which no checkpoint saves.
+    /// The parts of parameters; empty for scratch memory, which is not saved in checkpoints.
     pub(super) parts: Vec<Part>,
 }
 
-/// A parameter's part of an array.
+/// The part of a parameter in an array.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// PyTorch's name of the array, which with the parameter's is the name in a checkpoint.
+    /// PyTorch's name of the array, part of the name in checkpoints with the parameter's.
     pub(super) slot: &'static str,
-    /// The parameter's place in [`ff_graph::Params::infos`].
+    /// The parameter's index in [`ff_graph::Params::infos`].
     pub(super) param: usize,
     pub(super) start: usize,
     pub(super) shape: Shape,
@@ -117,18 +117,18 @@ impl Part {
 }
 
 impl Array {
-    /// A value for each parameter, in the arena's order.
+    /// Values, one per trainable value, in the order of the arena.
     pub(super) fn whole(slot: &'static str, layout: &Layout, initial: Option<f64>) -> Self {
         let parts = layout.parameters.iter().map(|p| Part::of(slot, p, p.range.start));
         Self { len: layout.len(), initial, parts: parts.collect() }
     }
 
-    /// Zeros for each parameter.
+    /// Zeros, one per trainable value.
     pub(super) fn zeros(slot: &'static str, layout: &Layout) -> Self {
         Self::whole(slot, layout, Some(0.0))
     }
 
-    /// Memory that a step works in.
+    /// Scratch memory of a step.
     pub(super) fn working(len: usize, initial: Option<f64>) -> Self {
         Self { len, initial, parts: Vec::new() }
     }
@@ -145,7 +145,7 @@ pub(super) fn slices<T: Product, const N: usize>(
     Ok(slices)
 }
 
-/// What is the same for every recipe that names a rule.
+/// The properties of a rule that do not depend on its settings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     pub(super) lr: f64,
@@ -167,7 +167,7 @@ impl Facts {
     }
 }
 
-/// Makes the kinds, and the one type that holds any rule.
+/// Declares the kinds, and one type for any rule.
 macro_rules! registry {
     ($($(#[$attribute:meta])* $module:ident::$Name:ident = $name:literal,)+) => {
         $(pub use super::$module::$Name;)+
@@ -177,7 +177,7 @@ macro_rules! registry {
             pub enum OptimizerKind { $($(#[$attribute])* $Name = $name,)+ }
         }
 
-        /// A rule's settings, which know their kind.
+        /// The settings of a rule, with their kind.
         pub trait Named: $crate::keys::Keyed {
             /// The kind.
             const KIND: OptimizerKind;

@@ -16,7 +16,7 @@ keyed! {
     pub struct Sgd {
         /// Momentum.
         momentum: f64 = 0.0, in AtLeast(0.0);
-        /// The share of a gradient that does not enter the momentum.
+        /// The fraction of each gradient excluded from the momentum.
         dampening: f64 = 0.0, in Any;
         /// Nesterov's momentum.
         nesterov: bool = false;

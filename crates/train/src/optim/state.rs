@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// The name of the running average's tensors.
 const AVERAGE: &str = "ema";
 
-/// The numbers of an optimiser's state, beside its tensors.
+/// The scalars of an optimiser's state, beside its tensors.
 ///
 /// ```
 /// use ff_train::optim::{OptimizerKind, OptimizerScalars};
@@ -25,25 +25,25 @@ const AVERAGE: &str = "ema";
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerScalars {
-    /// The rule that the state belongs to.
+    /// The rule of the state.
     pub kind: OptimizerKind,
-    /// Updates made.
+    /// The number of updates.
     pub updates: u64,
-    /// Updates that the running average took in.
+    /// The number of updates of the running average.
     pub average_updates: u64,
-    /// The rule's own numbers, under its name.
+    /// The rule's own scalars, under its name.
     #[serde(flatten)]
     pub rule: BTreeMap<String, Json>,
 }
 
 impl OptimizerScalars {
-    /// Those of a rule that has not made a step.
+    /// The scalars before the first step.
     pub fn new(kind: OptimizerKind) -> Self {
         Self { kind, updates: 0, average_updates: 0, rule: BTreeMap::new() }
     }
 }
 
-/// A tensor of the state: the array it lies in, and where.
+/// A tensor of the state: its array and its position.
 struct Saved {
     name: String,
     array: usize,
@@ -52,7 +52,7 @@ struct Saved {
 }
 
 impl Optimizer {
-    /// The numbers to save beside [`Optimizer::state_tensors`].
+    /// The scalars to save beside [`Optimizer::state_tensors`].
     pub fn scalars(&self) -> OptimizerScalars {
         let kind = self.config.kind;
         let numbers = self.rule.numbers().map(|numbers| (kind.name().to_owned(), numbers));
@@ -64,12 +64,12 @@ impl Optimizer {
         }
     }
 
-    /// The tensors to save, in a fixed order: `exp_avg.layers.0.weight` and the like, L-BFGS's
-    /// steps from the oldest as `s.0.…` and `y.0.…`, and the running average as `ema.…`.
+    /// The tensors to save, in a fixed order: `exp_avg.layers.0.weight` and the like, the steps of
+    /// L-BFGS from the oldest as `s.0.…` and `y.0.…`, and the running average as `ema.…`.
     ///
     /// # Errors
-    /// The parameters differ from those at the start, the averaged weights are swapped in, or this
-    /// is a plan.
+    /// If the parameters differ from those at the start, the averaged weights are swapped in, or
+    /// this is a plan.
     pub fn state_tensors<'a>(&'a self, params: &Params) -> Result<Vec<(String, TensorRef<'a>)>> {
         self.check(params)?;
         let arrays: Vec<&Tensor> =
@@ -85,11 +85,12 @@ impl Optimizer {
         Ok(tensors.collect())
     }
 
-    /// Takes up a saved state: the next steps have the same bits as if the optimiser had never
-    /// stopped. A state that does not fit changes nothing.
+    /// Restores a saved state: the next steps have the same bits as if the optimiser had never
+    /// stopped. A mismatched state changes nothing.
     ///
     /// # Errors
-    /// A tensor is missing, unknown, or of another shape or type; the numbers are of another rule.
+    /// If a tensor is missing, unknown, or of another shape or type, or the scalars belong to
+    /// another rule.
     pub fn load_state<'t>(
         &mut self,
         params: &Params,
@@ -104,7 +105,8 @@ impl Optimizer {
             let error = |message| Err(Error::State { name: saved.name.clone(), message });
             let Some(tensor) = given.remove(saved.name.as_str()) else {
                 return error(
-                    "is missing; the checkpoint is of another model or optimiser setting".into(),
+                    "is missing; the checkpoint belongs to another model or optimiser setting"
+                        .into(),
                 );
             };
             if *tensor.shape() != saved.shape || tensor.dtype() != self.dtype {
@@ -119,8 +121,8 @@ impl Optimizer {
             found.push((saved, tensor.data()));
         }
         if let Some(name) = given.keys().next() {
-            let message =
-                "belongs to no parameter; the checkpoint is of another model or optimiser setting";
+            let message = "belongs to no parameter; the checkpoint belongs to another model or optimiser \
+                 setting";
             return Err(Error::State { name: (*name).into(), message: message.into() });
         }
         let average = self.average.iter_mut().map(|average| &mut average.values);
@@ -136,19 +138,19 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The rule with its saved numbers.
+    /// The rule with its saved scalars.
     fn restored_rule(&self, scalars: &OptimizerScalars) -> Result<AnyRule> {
         let kind = self.config.kind;
         if scalars.kind != kind {
             let message = format!(
-                "was saved by {}, the recipe asks for {kind}; resume with the recipe that the run was \
-                 started with",
+                "was saved by {}, but the recipe asks for {kind}; resume with the original recipe \
+                 of the run",
                 scalars.kind
             );
             return Err(Error::State { name: "kind".into(), message });
         }
         if let Some(name) = scalars.rule.keys().find(|name| *name != kind.name()) {
-            let message = format!("is there, but the rule is {kind}");
+            let message = format!("exists, but the rule is {kind}");
             return Err(Error::State { name: name.clone(), message });
         }
         let mut rule = self.rule.clone();
@@ -157,7 +159,7 @@ impl Optimizer {
         Ok(rule)
     }
 
-    /// Every tensor that is saved of a rule in this state.
+    /// Every tensor saved for a rule in this state.
     fn saved(&self, rule: &AnyRule, params: &Params) -> Vec<Saved> {
         let average = Array::zeros(AVERAGE, &self.layout);
         let average = self.average.as_ref().map(|_| (self.arrays.len(), None, &average));

@@ -1,4 +1,4 @@
-//! One step's two passes over the arena: the norm of the gradient, then the update.
+//! The two passes of a step over the arena: the norm of the gradient, then the update.
 
 use super::layout::{Group, Layout};
 use ff_kernels::{Float, for_ranges, for_rows, sum_of};
@@ -21,7 +21,7 @@ pub(super) struct Step<'a> {
     pub(super) number: u64,
 }
 
-/// A group's terms of the gradient in the type of the arena.
+/// The gradient terms of a group in the type of the arena.
 #[derive(Clone, Copy)]
 struct Terms<T> {
     scale: T,
@@ -33,7 +33,7 @@ struct Terms<T> {
 impl<T: Float> Terms<T> {
     #[inline(always)]
     fn penalised(&self, g: T, w: T) -> T {
-        // One choice after the other, as vectors can do; the same holds for clipping.
+        // Successive selections, which vectorise; the same holds for clipping.
         let l1 = if w > T::ZERO { self.l1 } else { T::ZERO };
         let l1 = if w < T::ZERO { -self.l1 } else { l1 };
         g * self.scale + l1 + self.l2 * w
@@ -48,7 +48,7 @@ impl<T: Float> Terms<T> {
 }
 
 impl Step<'_> {
-    /// A group's rate and weight decay in the type of the arena.
+    /// The rate and weight decay of a group in the type of the arena.
     pub(super) fn rate_and_decay<T: Float>(&self, group: &Group) -> (T, T) {
         (T::of(self.lr * group.lr_scale), T::of(group.weight_decay))
     }
@@ -67,9 +67,9 @@ impl Step<'_> {
     }
 
     /// ‖g‖ over all parameters: partial sums by piece in f64, added in the order of the pieces. It
-    /// is infinite or NaN if any gradient is, even one that clipping by value would hide.
+    /// is infinite or NaN if any gradient is, even if clipping by value would hide it.
     pub(super) fn norm<T: Float>(&self, w: &[T], g: &[T], partials: &mut [f64]) -> f64 {
-        // If their sum is in this range, squares of the arena's type neither overflow nor vanish.
+        // The range of a sum of squares in the arena's type without overflow or underflow.
         const SAFE: std::ops::Range<f64> = 1e-30..f64::INFINITY;
         let square_sum = self.sum_squares(w, g, partials, T::ONE);
         if SAFE.contains(&square_sum) {
@@ -121,7 +121,7 @@ impl Step<'_> {
         partials.iter().sum()
     }
 
-    /// The largest |g|, or the first that is not finite.
+    /// The largest |g|, or the first non-finite one.
     fn largest<T: Float>(&self, w: &[T], g: &[T]) -> f64 {
         let mut largest = 0.0f64;
         for piece in 0..self.layout.pieces() {
@@ -137,7 +137,7 @@ impl Step<'_> {
         largest
     }
 
-    /// Writes the gradient as a step reads it, before clipping by norm.
+    /// Writes the gradient as read by a step, before clipping by norm.
     pub(super) fn gradient<T: Float>(&self, w: &[T], g: &[T], out: &mut [T]) {
         let layout = self.layout;
         for_ranges(
@@ -165,8 +165,8 @@ impl Step<'_> {
         pieces.sum()
     }
 
-    /// Updates every parameter: `rule(group)` gives the function from a gradient and \[w, state…\]
-    /// to the new \[w, state…\].
+    /// Updates every parameter: `rule(group)` returns the function from a gradient and \[w,
+    /// state…\] to the new \[w, state…\].
     pub(super) fn update<T: Float, const N: usize, F: Fn(T, [T; N]) -> [T; N]>(
         &self,
         g: &[T],
@@ -176,8 +176,7 @@ impl Step<'_> {
         self.update_pieces(0, &self.layout.bounds, g, arrays, rule);
     }
 
-    /// The same for some pieces from number `first`, whose borders in `g` and the arrays are
-    /// `bounds`.
+    /// The same for some pieces from number `first` on, with `bounds` in `g` and the arrays.
     pub(super) fn update_pieces<T: Float, const N: usize, F: Fn(T, [T; N]) -> [T; N]>(
         &self,
         first: usize,
@@ -217,7 +216,7 @@ impl Step<'_> {
         );
     }
 
-    /// A group's gradient from the one in the arena and the weight.
+    /// The gradient of a group, from the gradient in the arena and the weight.
     pub(super) fn reader<T: Float>(
         &self,
         group: &Group,
@@ -228,8 +227,8 @@ impl Step<'_> {
     }
 }
 
-/// Σ read(g, w)². Four squares are added in their own type before a sum in f64 takes them in,
-/// because converting would take most of the time.
+/// Σ read(g, w)². Four squares are added in their own type before the sum in f64, since conversions
+/// would take most of the time.
 #[inline(always)]
 fn squares<T: Float>(g: &[T], w: &[T], read: impl Fn(T, T) -> T) -> f64 {
     const LANES: usize = 16;
@@ -263,8 +262,8 @@ fn apply<T: Float, const N: usize>(
     apply_to(g, a, b, c, d, f);
 }
 
-/// The loop of [`apply`]. Each array is an argument of its own, which tells the compiler that they
-/// do not overlap; otherwise it would not compute in vectors. Arrays beyond `N` are empty.
+/// The loop of [`apply`]. Each array is a separate argument, which tells the compiler that they do
+/// not overlap; otherwise the loop would not vectorise. Arrays beyond `N` are empty.
 #[inline(always)]
 fn apply_to<T: Float, const N: usize>(
     g: &[T],

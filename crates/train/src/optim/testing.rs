@@ -1,4 +1,4 @@
-//! The comparison of a rule with the stored steps of a reference (`tests/fixtures/optim.py`).
+//! The comparison of a rule with stored reference steps (`tests/fixtures/optim.py`).
 
 #![allow(clippy::unwrap_used)] // helpers of tests fail as tests do
 
@@ -8,9 +8,9 @@ use ff_kernels::Float;
 use ff_tensor::{DType, Device, Shape};
 use serde::Deserialize;
 
-/// The largest difference in f64, relative to 1 or to the value if that is larger.
+/// The tolerance in f64, relative to 1 or to the value if larger.
 pub(super) const F64: f64 = 1e-14;
-/// That in f32: twenty steps of a few roundings each, of numbers up to about 3.
+/// The tolerance in f32: twenty steps of a few roundings each, of numbers up to about 3.
 pub(super) const F32: f64 = 1e-6;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ pub(super) fn agrees(fixture: &str, f64: f64, f32: f64) {
     }
 }
 
-/// The parameters after each step; gradients come summed over four rows.
+/// The parameters after each step; gradients are sums over four rows.
 fn steps<T: Float>(fixture: &Fixture, config: &OptimizerConfig) -> Vec<Vec<f64>> {
     let device = Device::default();
     let spec = |param: &Param| {
@@ -79,7 +79,7 @@ fn difference(found: &[Vec<f64>], expected: &[Vec<f64>]) -> f64 {
     pairs.map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f64::max)
 }
 
-/// The values that a rule keeps for a weight [4, 6] and a bias [4].
+/// The values kept by a rule for a weight [4, 6] and a bias [4].
 pub(super) fn kept(config: impl Into<OptimizerConfig>) -> usize {
     let specs = vec![
         ParamSpec::new("weight", [4, 6], ParamKind::Weight),

@@ -1,4 +1,4 @@
-//! What a recipe says about the schedule.
+//! The schedule in recipes.
 
 use super::registry::{Named, ScheduleKind};
 use super::span::Span;
@@ -7,8 +7,8 @@ use ff_settings::{ConfigError, Range};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-/// The table `[schedule]` of a recipe: a shape with its settings, after a warm-up. Keys that are
-/// left out have PyTorch's defaults.
+/// The `[schedule]` table of a recipe: a shape with its settings, after a warm-up. Omitted keys
+/// have PyTorch's defaults.
 ///
 /// ```
 /// use ff_train::schedule::{Cosine, ScheduleConfig, Span};
@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 pub struct ScheduleConfig {
     /// The shape.
     pub kind: ScheduleKind,
-    /// The rate rises in a straight line over this many steps, or this share of all steps, before
-    /// the shape begins. Default: 0.
+    /// The length of the linear warm-up before the shape, in steps or as a fraction of all steps.
+    /// Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
-    /// The share of the rate at the start of the warm-up. Default: 1 / (warmup + 1), so that step t
-    /// has (t + 1) / (warmup + 1).
+    /// The fraction of the rate at the start of the warm-up. Default: 1 / (warmup + 1), so that
+    /// step t has (t + 1) / (warmup + 1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warmup_start: Option<f64>,
     /// The keys of the shape.
@@ -39,7 +39,7 @@ pub struct ScheduleConfig {
     pub settings: Given<ScheduleKind>,
 }
 
-/// A shape's settings without a warm-up.
+/// The settings of a shape, without a warm-up.
 impl<S: Named> From<S> for ScheduleConfig {
     fn from(settings: S) -> Self {
         Self { kind: S::KIND, settings: settings.give(), ..Self::default() }
@@ -47,15 +47,15 @@ impl<S: Named> From<S> for ScheduleConfig {
 }
 
 impl ScheduleConfig {
-    /// This shape with its defaults.
+    /// A shape with its defaults.
     pub fn new(kind: ScheduleKind) -> Self {
         Self { kind, ..Self::default() }
     }
 
-    /// Checks every setting's range, and that it belongs to this shape.
+    /// Checks that every setting is in range and belongs to this shape.
     ///
     /// # Errors
-    /// The first key that does not fit.
+    /// The first invalid key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.settings.check(self.kind)?;
         Range::Unit.check("warmup_start", self.warmup_start)?;

@@ -6,13 +6,12 @@ use ff_settings::Range::{Above, AtLeast};
 use std::f64::consts::PI;
 
 keyed! {
-    /// min_lr + (lr − min_lr) (1 + cos(π t / T)) / 2 (`CosineAnnealingLR`), or with `cycle` the
-    /// same from the beginning again and again (`CosineAnnealingWarmRestarts`): Loshchilov and
-    /// Hutter 2017.
+    /// min_lr + (lr − min_lr) (1 + cos(π t / T)) / 2 (`CosineAnnealingLR`), or, with `cycle`,
+    /// repeated restarts (`CosineAnnealingWarmRestarts`): Loshchilov and Hutter 2017.
     pub struct Cosine {
-        /// The length of the first cycle, in steps or as a share of all steps.
+        /// The length of the first cycle, in steps or as a fraction of all steps.
         cycle: Option<Span> = None, in Above(0.0), shown "one cycle without restart";
-        /// The length of each cycle over that of the one before.
+        /// The ratio of the length of each cycle to that of the previous one.
         cycle_multiplier: Option<u64> = None, in AtLeast(1.0), shown "1";
         /// The lowest rate.
         min_lr: f64 = 0.0, in AtLeast(0.0);
@@ -41,7 +40,7 @@ impl Shape for Cosine {
     }
 }
 
-/// How far a step is into its cycle, from 0 to 1.
+/// The progress of a step within its cycle, from 0 to 1.
 fn progress_in_cycle(first: u64, multiplier: u64, mut step: u64) -> f64 {
     let mut length = first;
     if multiplier == 1 {

@@ -6,7 +6,7 @@ use ff_settings::Range::Above;
 keyed! {
     /// lr · gammaᵗ (`ExponentialLR`).
     pub struct Exponential {
-        /// The factor of every step; required.
+        /// The factor per step; required.
         gamma: Option<f64> = None, in Above(0.0);
     }
 }
@@ -18,7 +18,7 @@ impl Shape for Exponential {
 
     fn check(&self) -> Result<(), ConfigError> {
         if self.gamma.is_none() {
-            let message = "is required for exponential: the factor of each step, such as 0.9995";
+            let message = "is required for exponential: the factor per step, such as 0.9995";
             return Err(ConfigError::new("gamma", message));
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! The search for a learning rate to begin with.
+//! The learning-rate finder.
 
 use ff_settings::{ConfigError, Range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The sweep of rates in search of one to begin with.
+/// The sweep of the learning-rate finder.
 ///
 /// ```
 /// let config = ff_train::schedule::FinderConfig::default();
@@ -21,7 +21,7 @@ pub struct FinderConfig {
     pub steps: usize,
     /// The decay of the running mean of the losses; 0 for the losses themselves.
     pub smoothing: f64,
-    /// The sweep ends where the smoothed loss is this many times the lowest so far.
+    /// The sweep ends when the smoothed loss exceeds this multiple of its minimum so far.
     pub divergence: f64,
 }
 
@@ -35,7 +35,7 @@ impl FinderConfig {
     /// Checks the ranges.
     ///
     /// # Errors
-    /// The first key that does not fit.
+    /// The first invalid key.
     pub fn validate(&self) -> Result<(), ConfigError> {
         Range::Above(0.0).check("start", self.start)?;
         Range::Above(self.start).check("end", self.end)?;
@@ -50,7 +50,7 @@ impl FinderConfig {
         Ok(())
     }
 
-    /// The rate of one step of the sweep.
+    /// The rate of a step of the sweep.
     pub fn lr_at(&self, step: usize) -> f64 {
         let last = self.steps.saturating_sub(1).max(1);
         self.start * (self.end / self.start).powf(step as f64 / last as f64)
@@ -77,23 +77,23 @@ pub struct FinderReport {
     pub losses: Vec<f64>,
     /// The running mean of the losses, corrected for its start from zero.
     pub smoothed: Vec<f64>,
-    /// The suggestion: where the loss, smoothed without lag, falls most steeply along the logarithm
-    /// of the rate before its lowest point. `None` if it never falls.
+    /// The suggestion: the rate at which the loss, smoothed without lag, falls most steeply in the
+    /// logarithm of the rate, before its minimum. `None` if it never falls.
     pub steepest: Option<f64>,
-    /// The rate of the lowest smoothed loss divided by ten, the other usual choice.
+    /// A tenth of the rate of the lowest smoothed loss, the other usual choice.
     pub tenth_of_minimum: Option<f64>,
-    /// Whether the sweep ended early because the loss blew up.
+    /// Whether the sweep ended early because of divergence.
     pub diverged: bool,
 }
 
 /// Sweeps the learning rate from small to large, one training step each, and suggests the rate at
 /// which the loss falls most steeply: Smith 2015, section 3.3.
 ///
-/// `step` makes one training step at a rate and gives its loss. The caller keeps a copy of the
-/// model if it is needed after.
+/// `step` performs one training step at a rate and returns its loss. The caller keeps a copy of the
+/// model if needed afterwards.
 ///
 /// # Errors
-/// The config contradicts itself, or `step` fails.
+/// If the config is contradictory or `step` fails.
 pub fn find_lr<E: From<ConfigError>>(
     config: &FinderConfig,
     mut step: impl FnMut(f64) -> Result<f64, E>,
@@ -125,14 +125,14 @@ pub fn find_lr<E: From<ConfigError>>(
     Ok(report)
 }
 
-/// The steepest place is sought after this share of the fall.
+/// The fraction of the decrease after which the search for the steepest point begins.
 const UNDER_WAY: f64 = 0.1;
 
-/// Where the loss falls most steeply on its way to the lowest point.
+/// The point of the steepest decrease before the minimum.
 ///
-/// A second running mean, backward, undoes the lag of the first. The way down starts where the loss
-/// leaves its plateau, the median up to the lowest point, for good: at rates too small to change
-/// anything, batches differ by chance, and the first few means hold too little to even that out.
+/// A second running mean, backward, undoes the lag of the first. The decrease starts where the loss
+/// leaves its plateau, the median up to the minimum, for good: at rates too small to matter,
+/// batches differ by chance, and the first few means average over too few of them.
 fn steepest(report: &FinderReport, smoothing: f64) -> Option<f64> {
     let lowest = (0..report.smoothed.len())
         .min_by(|&a, &b| report.smoothed[a].total_cmp(&report.smoothed[b]))?;
@@ -147,7 +147,7 @@ fn steepest(report: &FinderReport, smoothing: f64) -> Option<f64> {
     let plateau = sorted[sorted.len() / 2];
     let under_way = plateau - UNDER_WAY * (plateau - even[lowest]);
     let start = even.iter().rposition(|&loss| loss >= under_way)?;
-    // A central difference; the rates are evenly spaced along their logarithm.
+    // A central difference; rates are evenly spaced in their logarithm.
     let slopes = even[start..].windows(3).zip(&report.rates[start + 1..]);
     let falling = slopes.map(|(w, &lr)| (w[2] - w[0], lr)).filter(|(slope, _)| *slope < 0.0);
     falling.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lr)| lr)

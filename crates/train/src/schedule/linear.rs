@@ -5,9 +5,9 @@ use ff_settings::Range::AtLeast;
 keyed! {
     /// lr · (start_factor + (end_factor − start_factor) t / T) (`LinearLR`).
     pub struct Linear {
-        /// The share of the rate at the start (PyTorch: 1/3).
+        /// The fraction of the rate at the start (PyTorch: 1/3).
         start_factor: f64 = 1.0, in AtLeast(0.0);
-        /// The share of the rate at the end (PyTorch: 1).
+        /// The fraction of the rate at the end (PyTorch: 1).
         end_factor: f64 = 0.0, in AtLeast(0.0);
     }
 }

@@ -1,5 +1,5 @@
-//! Schedules of the learning rate, PyTorch's `torch.optim.lr_scheduler` with a step as the unit,
-//! and the search for a rate to begin with.
+//! Learning-rate schedules, those of PyTorch's `torch.optim.lr_scheduler` in units of steps, and
+//! the learning-rate finder.
 //!
 //! A schedule is one file here and one line in `registry`.
 

@@ -9,20 +9,20 @@ keyed! {
     /// Up from lr / div_factor to lr within pct_start, then down to lr / div_factor /
     /// final_div_factor: Smith and Topin 2018 (`OneCycleLR` with `cycle_momentum=False`).
     pub struct OneCycle {
-        /// The share of steps on the way up.
+        /// The fraction of steps with a rising rate.
         pct_start: f64 = 0.3, in Unit;
-        /// The way between rates: cos or linear.
+        /// The interpolation between rates: cos or linear.
         anneal: Anneal = Anneal::Cos;
-        /// The rate over that of the start.
+        /// The ratio of the maximum rate to the initial one.
         div_factor: f64 = 25.0, in AtLeast(1.0);
-        /// The rate of the start over that of the end.
+        /// The ratio of the initial rate to the final one.
         final_div_factor: f64 = 1e4, in AtLeast(1.0);
-        /// Come down the way it went up, then fall to the end.
+        /// Whether the rate falls symmetrically to its rise, then to the end.
         three_phase: bool = false;
     }
 }
 
-/// The way of one-cycle from one rate to the next.
+/// The interpolation of one-cycle between rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Anneal {
@@ -41,8 +41,8 @@ impl Shape for OneCycle {
         let start = lr / self.div_factor;
         let end = start / self.final_div_factor;
         let (total, step) = (total as f64, step as f64);
-        // The end of each phase and its rate; as in PyTorch the last step, not the one after it,
-        // has the last rate.
+        // The end of each phase and its rate; as in PyTorch, the last step itself has the final
+        // rate.
         let phases: &[(f64, f64)] = if self.three_phase {
             &[(up * total - 1.0, lr), (2.0 * up * total - 2.0, start), (total - 1.0, end)]
         } else {
@@ -52,7 +52,7 @@ impl Shape for OneCycle {
         for &(to, next) in phases {
             if step <= to {
                 let progress = (step - from) / (to - from);
-                // A phase that ends where it began has no way to go.
+                // An empty phase has its end rate.
                 let progress = if progress.is_finite() { progress } else { 1.0 };
                 return match self.anneal {
                     Anneal::Cos => next + (rate - next) / 2.0 * ((PI * progress).cos() + 1.0),

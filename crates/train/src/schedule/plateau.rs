@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 keyed! {
-    /// lr · factor each time that the validation score has not improved for patience evaluations
+    /// lr · factor whenever the validation score has not improved for patience evaluations
     /// (`ReduceLROnPlateau`).
     pub struct Plateau {
         /// The lowest rate.
@@ -15,13 +15,13 @@ keyed! {
         factor: f64 = 0.1, in BelowOne;
         /// Evaluations without a better score before a reduction.
         patience: u64 = 10;
-        /// The least gain that counts as better.
+        /// The minimum gain that counts as an improvement.
         threshold: f64 = 1e-4, in AtLeast(0.0);
-        /// Whether the threshold is rel (a share of the best score) or abs.
+        /// Whether the threshold is rel (a fraction of the best score) or abs.
         threshold_mode: ThresholdMode = ThresholdMode::Rel;
-        /// Evaluations after a reduction that are not counted.
+        /// The number of uncounted evaluations after a reduction.
         cooldown: u64 = 0;
-        /// Reductions smaller than this are not made.
+        /// The minimum size of a reduction; smaller ones are skipped.
         eps: f64 = 1e-8, in AtLeast(0.0);
     }
 }
@@ -30,10 +30,10 @@ keyed! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ThresholdMode {
-    /// A share of the best score.
+    /// A fraction of the best score.
     #[default]
     Rel,
-    /// The score itself.
+    /// Absolute.
     Abs,
 }
 
@@ -78,7 +78,8 @@ impl Shape for Plateau {
 
 impl Plateau {
     fn is_better(&self, best: Option<f64>, score: f64, higher_is_better: bool) -> bool {
-        // A score that cannot be saved, such as NaN after divergence, is never the best.
+        // Non-finite scores, such as NaN after divergence, which cannot be saved, are never the
+        // best.
         let Some(best) = best else { return score.is_finite() };
         match (higher_is_better, self.threshold_mode) {
             (false, ThresholdMode::Rel) => score < best * (1.0 - self.threshold),

@@ -29,10 +29,10 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// The schedule of a config around the optimiser's rate.
+    /// The schedule of a config, relative to the rate of the optimiser.
     ///
     /// # Errors
-    /// The config contradicts itself, or its `min_lr` is above the rate.
+    /// If the config is contradictory, or its `min_lr` exceeds the rate.
     pub fn new(config: &ScheduleConfig, lr: f64) -> Result<Self, ConfigError> {
         config.validate()?;
         let least: Option<f64> = config.settings.get("min_lr");
@@ -44,7 +44,7 @@ impl Schedule {
         Ok(Self { config: config.clone(), shape, lr, state: PlateauState::default() })
     }
 
-    /// The rate of step `step`, from 0, of `total_steps`; from the end on, the last rate.
+    /// The rate of step `step`, from 0, of `total_steps`; past the end, the last rate.
     pub fn lr_at(&self, step: u64, total_steps: u64) -> f64 {
         let warmup = self.config.warmup.unwrap_or(Span::Steps(0)).steps(total_steps);
         if step < warmup {
@@ -59,23 +59,23 @@ impl Schedule {
         self.shape.lr(self.state.lr.unwrap_or(self.lr), step.min(total), total)
     }
 
-    /// Takes in a validation score, once an evaluation; gives the new rate if `plateau` reduces it.
-    /// Other kinds ignore scores.
+    /// Records a validation score, once per evaluation; returns the new rate if `plateau` reduces
+    /// it. Other kinds ignore scores.
     pub fn observe(&mut self, score: f64, higher_is_better: bool) -> Option<f64> {
         self.shape.observe(&mut self.state, self.lr, score, higher_is_better)
     }
 
-    /// The config that it was made from.
+    /// The config of the schedule.
     pub fn config(&self) -> &ScheduleConfig {
         &self.config
     }
 
-    /// The memory of [`Schedule::observe`], to be saved with a checkpoint.
+    /// The state of [`Schedule::observe`], saved in checkpoints.
     pub fn state(&self) -> &PlateauState {
         &self.state
     }
 
-    /// Takes up a saved state.
+    /// Restores a saved state.
     pub fn restore(&mut self, state: PlateauState) {
         self.state = state;
     }

@@ -1,23 +1,24 @@
-//! What every schedule states and does, and the registry's macro.
+//! The interface of schedules, and the macro of the registry.
 
 use super::state::PlateauState;
 use crate::keys::Keyed;
 use ff_settings::ConfigError;
 
-/// The shape of a schedule after its warm-up; the type of its settings implements this.
+/// The shape of a schedule after its warm-up; implemented by the type of its settings.
 pub(super) trait Shape: Keyed {
-    /// The rate of step `step` ≤ `total`, both after the warm-up, around the optimiser's rate.
+    /// The rate of step `step` ≤ `total`, both after the warm-up, relative to the rate of the
+    /// optimiser.
     fn lr(&self, lr: f64, step: u64, total: u64) -> f64;
 
-    /// Checks what ranges cannot say.
+    /// Checks beyond ranges.
     ///
     /// # Errors
-    /// Settings are missing or contradict each other.
+    /// If settings are missing or contradict each other.
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
     }
 
-    /// Takes in a validation score; gives the new rate if it changes.
+    /// Records a validation score; returns the new rate if it changes.
     fn observe(
         &self,
         state: &mut PlateauState,
@@ -30,18 +31,18 @@ pub(super) trait Shape: Keyed {
     }
 }
 
-/// Makes the kinds, and the one type that holds any shape.
+/// Declares the kinds, and one type for any shape.
 macro_rules! registry {
     ($($(#[$attribute:meta])* $module:ident::$Name:ident = $name:literal,)+) => {
         $(pub use super::$module::$Name;)+
 
         $crate::keys::kinds! {
-            /// The shape of a schedule after its warm-up. In the equations, lr is the optimiser's
-            /// rate, t the step and T the number of steps, both after the warm-up.
+            /// The shape of a schedule after its warm-up. In the equations, lr is the rate of the
+            /// optimiser, t the step and T the number of steps, both after the warm-up.
             pub enum ScheduleKind { $($(#[$attribute])* $Name = $name,)+ }
         }
 
-        /// A schedule's settings, which know their kind.
+        /// The settings of a schedule, with their kind.
         pub trait Named: $crate::keys::Keyed {
             /// The kind.
             const KIND: ScheduleKind;

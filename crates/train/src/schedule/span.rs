@@ -1,4 +1,4 @@
-//! Stretches of training.
+//! Spans of training.
 
 use crate::keys::{Setting, Value};
 use ff_settings::{ConfigError, Range};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A stretch of training: an integer counts steps, a fraction such as 0.1 is a share of all steps.
+/// A span of training: an integer counts steps, a fraction such as 0.1 is relative to all steps.
 ///
 /// ```
 /// use ff_train::schedule::Span;
@@ -20,12 +20,12 @@ use std::fmt;
 pub enum Span {
     /// A number of steps.
     Steps(u64),
-    /// A share of all steps.
+    /// A fraction of all steps.
     Fraction(f64),
 }
 
 impl Span {
-    /// Its steps of a total, rounded to the nearest.
+    /// The number of steps out of a total, rounded to the nearest.
     pub fn steps(self, total: u64) -> u64 {
         match self {
             Self::Steps(steps) => steps,
@@ -41,7 +41,7 @@ impl Span {
         if self.is_valid() {
             return Ok(());
         }
-        let message = format!("must be steps or a share between 0.0 and 1.0, found {self}");
+        let message = format!("must be steps or a fraction between 0.0 and 1.0, found {self}");
         Err(ConfigError::new(key, message))
     }
 
@@ -73,7 +73,7 @@ impl Serialize for Span {
 
 impl Setting for Span {
     const EXPECTED: &'static str =
-        "a number of steps, such as 100, or a share of all steps between 0.0 and 1.0";
+        "a number of steps, such as 100, or a fraction of all steps between 0.0 and 1.0";
 
     fn of(value: &Value) -> Option<Self> {
         let span = match value {
@@ -137,7 +137,7 @@ impl JsonSchema for Span {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A number of steps, or a share of all steps between 0.0 and 1.0.",
+            "description": "A number of steps, or a fraction of all steps between 0.0 and 1.0.",
             "anyOf": [
                 { "type": "integer", "minimum": 0 },
                 { "type": "number", "minimum": 0, "maximum": 1 }

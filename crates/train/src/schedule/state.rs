@@ -1,8 +1,8 @@
-//! The part of a schedule that changes with validation scores.
+//! The state of a schedule that depends on validation scores.
 
 use serde::{Deserialize, Serialize};
 
-/// The memory of [`Plateau`](super::Plateau) between evaluations; saved with a checkpoint.
+/// The state of [`Plateau`](super::Plateau) between evaluations, saved in checkpoints.
 ///
 /// ```
 /// use ff_train::schedule::{Plateau, Schedule};
@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 pub struct PlateauState {
     /// The best score so far.
     pub best: Option<f64>,
-    /// Evaluations since then that were no better.
+    /// The number of evaluations since then without improvement.
     pub bad: u64,
-    /// Evaluations that will not be counted.
+    /// The number of evaluations to skip.
     pub cooldown: u64,
     /// The reduced rate; `None` before the first reduction.
     pub lr: Option<f64>,

@@ -5,11 +5,11 @@ use ff_settings::ConfigError;
 use ff_settings::Range::Above;
 
 keyed! {
-    /// lr · gammaᵏ after k times step_size, or k of the milestones (`StepLR`, `MultiStepLR`).
+    /// lr · gammaᵏ after k multiples of step_size, or after k milestones (`StepLR`, `MultiStepLR`).
     pub struct Step {
-        /// The distance between drops, in steps or as a share of all steps.
+        /// The distance between drops, in steps or as a fraction of all steps.
         step_size: Option<Span> = None, in Above(0.0);
-        /// The places of the drops, instead of `step_size`.
+        /// The positions of the drops, instead of `step_size`.
         milestones: Option<Vec<Span>> = None;
         /// The factor of a drop.
         gamma: f64 = 0.1, in Above(0.0);
@@ -30,8 +30,8 @@ impl Shape for Step {
 
     fn check(&self) -> Result<(), ConfigError> {
         if self.step_size.is_some() == self.milestones.is_some() {
-            let message = "or `milestones` is required for step, and not both: after how many steps \
-                           the rate drops, such as 0.3 for 30 % of all steps";
+            let message = "or `milestones` is required for step, but not both: the steps after \
+                           which the rate drops, such as 0.3 for 30 % of all steps";
             return Err(ConfigError::new("step_size", message));
         }
         Ok(())

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
 keyed! {
-    /// lr, and over the last `decay` steps min_lr + (lr − min_lr) f(s), where s goes from 0 to 1
-    /// and f is 1 − s, 1 − √s or half a cosine: with a warm-up, the schedule of runs whose length
-    /// is not known before (Hägele et al. 2024).
+    /// lr, and over the last `decay` steps min_lr + (lr − min_lr) f(s), with s from 0 to 1 and f =
+    /// 1 − s, 1 − √s or half a cosine: with a warm-up, a schedule for runs of undetermined length
+    /// (Hägele et al. 2024).
     pub struct WarmupStableDecay {
         /// The lowest rate.
         min_lr: f64 = 0.0, in AtLeast(0.0);
-        /// The length of the decay at the end, in steps or as a share of all steps after the
+        /// The length of the decay at the end, in steps or as a fraction of all steps after the
         /// warm-up.
         decay: Span = Span::Fraction(0.2);
         /// The shape of the decay: 1-sqrt, linear or cosine.
@@ -21,7 +21,7 @@ keyed! {
     }
 }
 
-/// The decay of warm-up–stable–decay at the end.
+/// The shape of the final decay of warm-up–stable–decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DecayType {

@@ -1,4 +1,4 @@
-//! Which rows each optimiser step trains on.
+//! The rows of each optimiser step.
 
 use crate::config::TrainConfig;
 use crate::history::Progress;
@@ -7,10 +7,10 @@ use ff_tensor::{Key, Rng};
 /// Passes over the rows in a random order, cut into steps.
 #[derive(Debug)]
 pub(super) struct Batches {
-    /// Optimiser steps between evaluations, if those are not whole passes over the rows.
+    /// Optimiser steps between evaluations, unless these follow whole passes over the rows.
     pub(super) period: Option<u64>,
     order: Vec<u32>,
-    /// The number of rows and the pass of `order`.
+    /// The number of rows, and the pass of `order`.
     order_of: Option<(usize, u64)>,
 }
 
@@ -50,7 +50,7 @@ impl Batches {
         &self.order[start..end]
     }
 
-    /// The order of a pass's rows depends on the seed and the pass alone.
+    /// The order of the rows in a pass depends only on the seed and the pass.
     fn shuffle(&mut self, seed: u64, rows: usize, pass: u64) {
         if self.order_of == Some((rows, pass)) {
             return;
@@ -63,7 +63,7 @@ impl Batches {
     }
 }
 
-/// The steps of a pass whose batches are all of one size; at least one.
+/// The steps of a pass with full batches; at least one.
 fn whole_steps(config: &TrainConfig, rows: usize) -> u64 {
     let rows_a_step = config.batch_size.saturating_mul(config.accumulate);
     ((rows / rows_a_step) as u64).max(1)

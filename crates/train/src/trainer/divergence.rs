@@ -1,4 +1,4 @@
-//! Losses and gradients that are not finite or grow without bound: what is named and advised.
+//! Errors and advice for losses and gradients that are not finite or diverge.
 
 use super::Trainer;
 use super::step_loss::{NotFinite, augmentation_key};
@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::objective::Objective;
 use crate::optim::first_non_finite_gradient;
 
-/// A mean loss of an epoch so many times the very first loss counts as divergence.
+/// The ratio of an epoch's mean loss to the very first loss that counts as divergence.
 const DIVERGED: f64 = 100.0;
 
 impl Trainer {
-    /// Runs a bad batch again, looking at every value, to name the operation and the parameters
-    /// where it went wrong.
+    /// Runs a bad batch again with a check of every value, to find the operation and the parameters
+    /// at fault.
     pub(super) fn loss_not_finite(
         &mut self,
         objective: &mut dyn Objective,
@@ -27,7 +27,7 @@ impl Trainer {
         let kind = if batch.loss.is_nan() { "NaN" } else { "infinite" };
         self.diverged(match cause {
             Some(cause) => format!("the loss is {kind}: {cause}"),
-            None => format!("the loss is {kind}, though every value that leads to it is finite"),
+            None => format!("the loss is {kind}, although every value before it is finite"),
         })
     }
 
@@ -41,7 +41,7 @@ impl Trainer {
         }
     }
 
-    /// Refuses a training loss far above the very first one.
+    /// Rejects a training loss far above the very first one.
     pub(super) fn check_growth(&self, train_loss: f64) -> Result<()> {
         let first = self.progress.first_loss.unwrap_or(f64::INFINITY).abs();
         if train_loss > DIVERGED * first.max(1e-3) {
@@ -51,7 +51,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// The step that is under way diverged.
+    /// The error of divergence in the current step.
     fn diverged(&self, what: String) -> Error {
         Error::Diverged { step: self.progress.step + 1, what, hint: self.hint() }
     }
@@ -59,8 +59,8 @@ impl Trainer {
     fn hint(&self) -> String {
         let lr = self.optimizer.config().lr() / 10.0;
         format!(
-            "try a lower rate (--set optimizer.lr={lr}) or clipping (--set optimizer.clip_norm=1), and \
-             look for very large values in the data"
+            "try a lower rate (--set optimizer.lr={lr}) or clipping (--set optimizer.clip_norm=1), \
+             and look for very large values in the data"
         )
     }
 }

@@ -19,12 +19,12 @@ use ff_graph::{Graph, Mode};
 use std::time::Instant;
 use step_loss::StepLoss;
 
-/// Why training ended.
+/// The reason for the end of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// All epochs or steps are done.
+    /// All epochs or steps are complete.
     Finished,
-    /// The monitored score did not improve for as many epochs as the patience allows.
+    /// The monitored score did not improve within the patience.
     Early,
     /// The observer asked to stop; the state is saved and can be resumed.
     Interrupted,
@@ -40,9 +40,9 @@ pub struct Trainer {
     progress: Progress,
     batches: Batches,
     best: BestWeights,
-    /// Whether `best` is kept.
+    /// Whether to keep `best`.
     holds_best: bool,
-    /// The epoch of the best weights in a file of their own.
+    /// The epoch of the best weights in their own file.
     best_saved: Option<usize>,
 }
 
@@ -63,7 +63,7 @@ impl Trainer {
     ) -> Self {
         graph.set_seed(config.seed);
         if optimizer.needs_closure() {
-            // L-BFGS looks at all rows at every step.
+            // L-BFGS uses all rows at every step.
             config.accumulate = usize::MAX;
         }
         Self {
@@ -79,8 +79,9 @@ impl Trainer {
         }
     }
 
-    /// The same trainer with epochs of so many optimiser steps in place of passes over the rows,
-    /// for data too large to wait for a whole pass. The last, smaller step of a pass is left out.
+    /// The same trainer with epochs of a fixed number of optimiser steps instead of passes over the
+    /// rows, for data too large for whole passes between evaluations. The last, smaller step of a
+    /// pass is dropped.
     #[must_use]
     pub fn with_period(mut self, steps: u64) -> Self {
         self.batches.period = Some(steps.max(1));
@@ -95,42 +96,42 @@ impl Trainer {
         self
     }
 
-    /// Where training stands.
+    /// The progress of training.
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// The graph, whose parameters are trained.
+    /// The graph with the trained parameters.
     pub fn graph_mut(&mut self) -> &mut Graph {
         &mut self.graph
     }
 
-    /// Gives the graph back.
+    /// Returns the graph.
     pub fn into_graph(self) -> Graph {
         self.graph
     }
 
-    /// Takes up the state of a checkpoint. The resumed run gives the bits of a run that never
-    /// stopped.
+    /// Restores the state of a checkpoint; the resumed run is bit-identical to an uninterrupted
+    /// one.
     ///
     /// # Errors
-    /// The checkpoint is of another model, optimiser or kernel path.
+    /// If the checkpoint belongs to another model, optimiser or kernel path.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let Self { graph, optimizer, schedule, best, .. } = self;
         checkpoint.restore(graph.params_mut(), optimizer, schedule, best)?;
         self.progress = checkpoint.progress().clone();
-        // The file of the best weights may be newer than the checkpoint, or gone: it is written
-        // anew.
+        // The file of the best weights may be newer than the checkpoint or missing: it is
+        // rewritten.
         self.best_saved = None;
         Ok(())
     }
 
-    /// Trains until the epochs are over, the score stops improving, or the observer asks to stop;
-    /// then puts the best weights back. Saves the state to `checkpoint` from time to time, always
-    /// before it returns.
+    /// Trains until all epochs are complete, the score stops improving, or the observer asks to
+    /// stop; then restores the best weights. Saves the state to `checkpoint` periodically, and
+    /// always before returning.
     ///
     /// # Errors
-    /// The loss is not finite (the last good state is saved), an operation failed, or the disk is
+    /// If the loss is not finite (the last good state is saved), an operation fails, or the disk is
     /// full.
     pub fn fit(
         &mut self,
@@ -142,7 +143,7 @@ impl Trainer {
         let total_steps = self.batches.total_steps(&self.config, objective.rows());
         observer.event(Event::Start { step: self.progress.step, total_steps, steps_per_epoch });
         let (mut clock, mut saved) = (Instant::now(), Instant::now());
-        // A state saved right after the last step still lacks the end of its epoch.
+        // A state saved right after the last step of an epoch lacks the end of that epoch.
         while self.progress.step < total_steps || self.progress.step_in_epoch > 0 {
             if self.out_of_patience() {
                 break;
@@ -210,7 +211,7 @@ impl Trainer {
         Ok(StepResult { loss, grad_norm: report.grad_norm })
     }
 
-    /// Evaluates the averaged weights if there are any, keeps the best, and lets the schedule see.
+    /// Evaluates the averaged weights, if any, keeps the best, and informs the schedule.
     fn end_epoch(&mut self, objective: &mut dyn Objective, lr: f64) -> Result<()> {
         self.graph.reset();
         self.graph.set_mode(Mode::Eval);
@@ -222,7 +223,7 @@ impl Trainer {
             self.schedule.observe(score, true);
             self.keep_if_best(score)?
         } else {
-            // Without a validation part the last epoch is the best that is known.
+            // Without a validation part, the last epoch counts as the best.
             self.schedule.observe(record.train_loss, false);
             true
         };
@@ -232,7 +233,7 @@ impl Trainer {
         self.check_growth(record.train_loss)
     }
 
-    /// The score that decides which epoch is kept; higher is better.
+    /// The score that selects the best epoch; higher is better.
     fn monitored(&self, evaluation: Option<Evaluation>) -> Option<f64> {
         evaluation.map(|evaluation| match self.config.monitor {
             Monitor::Loss => -evaluation.loss,

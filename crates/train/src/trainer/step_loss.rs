@@ -15,20 +15,20 @@ pub(super) struct StepLoss<'a> {
     /// The step's number, from 0.
     pub(super) step: u64,
     pub(super) seed: u64,
-    /// The first evaluation, before anything was changed.
+    /// The first evaluation, before any change.
     pub(super) first: Option<LossSum>,
-    /// The micro-batch of the first evaluation whose loss is not finite.
+    /// The micro-batch of the first evaluation with a non-finite loss.
     pub(super) not_finite: Option<NotFinite>,
 }
 
-/// A micro-batch whose loss is not finite.
+/// A micro-batch with a non-finite loss.
 pub(super) struct NotFinite {
     pub(super) micro: usize,
     pub(super) rows: Vec<u32>,
     pub(super) loss: f64,
 }
 
-/// The key of what is random about a micro-batch's rows.
+/// The key of a micro-batch's randomness.
 pub(super) fn augmentation_key(seed: u64, step: u64, micro: usize) -> Key {
     Key::new(seed).with_name("augmentation").with(step).with(micro as u64)
 }
@@ -40,7 +40,7 @@ impl Closure for StepLoss<'_> {
         self.graph.params_mut()
     }
 
-    /// Gradients are left in the arena; statistics wait to be committed.
+    /// Gradients stay in the arena; statistics are committed later.
     fn evaluate(&mut self) -> Result<LossSum> {
         self.graph.discard_state();
         self.graph.params_mut().clear_gradients();
@@ -55,7 +55,7 @@ impl Closure for StepLoss<'_> {
             total.sum += loss;
             drop(batch.count);
             if !loss.is_finite() {
-                // A line search may try a point that is too far; only the start must be finite.
+                // A line search may try a point too far away; only the start must be finite.
                 if self.first.is_none() {
                     self.not_finite = Some(NotFinite { micro, rows: rows.to_vec(), loss });
                 }

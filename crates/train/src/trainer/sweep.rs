@@ -1,4 +1,4 @@
-//! The search for a learning rate, on the very steps of training.
+//! The learning-rate finder on actual training steps.
 
 use super::Trainer;
 use crate::error::{Error, Result};
@@ -7,13 +7,13 @@ use crate::schedule::{self, FinderConfig, FinderReport};
 use ff_settings::ConfigError;
 
 impl Trainer {
-    /// Sweeps the learning rate from small to large, a training step each, and suggests one: see
-    /// [`schedule::find_lr`]. The schedule plays no part, and the trainer is used up with its
+    /// Sweeps the learning rate from small to large, one training step each, and suggests one: see
+    /// [`schedule::find_lr`]. The schedule is ignored, and the trainer is consumed with its
     /// parameters.
     ///
     /// # Errors
-    /// The config contradicts itself, the optimiser has no rate to search for (L-BFGS), there are
-    /// no rows, or an operation failed.
+    /// If the config is contradictory, the optimiser has no rate to search for (L-BFGS), there are
+    /// no rows, or an operation fails.
     pub fn find_lr(
         mut self,
         objective: &mut dyn Objective,
@@ -22,8 +22,8 @@ impl Trainer {
         if self.optimizer.needs_closure() {
             return Err(ConfigError::new(
                 "optimizer.kind",
-                "L-BFGS searches along a line at every step and hardly depends on its rate; leave it at \
-                 its default",
+                "L-BFGS searches along a line at every step and hardly depends on its rate; keep \
+                 the default",
             )
             .into());
         }
@@ -38,7 +38,7 @@ impl Trainer {
             }
             match self.step(objective, lr) {
                 Ok(step) => Ok(step.loss),
-                // A rate that blows the loss up is what the sweep ends with, not a failure.
+                // Divergence ends the sweep; it is not a failure.
                 Err(Error::Diverged { .. }) => Ok(f64::NAN),
                 Err(error) => Err(error),
             }

@@ -72,7 +72,8 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
         case(
             "A column of too many categories",
             train(
-                "names.csv --target answer --set data.columns.name=category --set data.categories.max=100",
+                "names.csv --target answer --set data.columns.name=category --set \
+                 data.categories.max=100",
             ),
             1,
             &["column `name` has more than 100 distinct categories"],
@@ -481,7 +482,7 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
             &["model.config.num_hiden_layers", "did you mean \"num_hidden_layers\""],
         ),
         case(
-            "Heads that do not share the width",
+            "Heads that do not divide the width",
             pretrain("--set model.config.num_attention_heads=5"),
             2,
             &["5 heads"],

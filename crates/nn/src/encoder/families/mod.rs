@@ -1,4 +1,4 @@
-//! The families of encoders, a file each.
+//! The families of encoders, one per file.
 
 use super::common::{BERT_BLOCK, CLASSIFIER, bert as read_bert};
 use super::config::{EncoderConfig, EncoderFamily, HeadNames, Names};

@@ -4,8 +4,8 @@ use ff_ops::Activation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A gated feedforward block behind each hidden layer (Shazeer, 2020), with its residual:
-/// y = x + (f(x W₁ᵀ + b₁) ⊙ (x W₃ᵀ + b₃)) W₂ᵀ + b₂.
+/// A gated feedforward block with a residual connection after each hidden layer (Shazeer, 2020): y
+/// = x + (f(x W₁ᵀ + b₁) ⊙ (x W₃ᵀ + b₃)) W₂ᵀ + b₂.
 ///
 /// Parameters: `gate_proj`, `up_proj` and `down_proj`, each with `weight` and, if the network has
 /// biases, `bias`.
@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub struct Gated {
     /// The activation f of the gate: SwiGLU with `silu`, GEGLU with `gelu`.
     pub activation: ActivationKind,
-    /// The hidden width, as a multiple of the block's own.
+    /// The hidden width, as a multiple of the width of the block.
     pub expansion: f64,
 }
 
@@ -43,7 +43,7 @@ impl Default for Gated {
 const MOST: f64 = 64.0;
 
 impl Gated {
-    /// f; none for PReLU, which has a parameter of its own.
+    /// f; `None` for PReLU, which has a parameter of its own.
     fn element_wise(&self) -> Option<Activation> {
         match self.activation {
             ActivationKind::ElementWise(activation) => Some(activation),
@@ -59,14 +59,14 @@ impl RecipeLayer for Gated {
             return Err(ConfigError::new("expansion", message));
         }
         if self.element_wise().is_none() {
-            let message = "prelu has a parameter, which a gate has not; use leaky_relu";
+            let message = "a gate has no parameter for the slope of prelu; use leaky_relu";
             return Err(ConfigError::new("activation", message));
         }
         Ok(())
     }
 
     fn build(&self, b: &mut Builder, hidden: &HiddenLayer<'_>) -> Box<dyn Layer> {
-        // A config is validated before a network is built from it.
+        // Configs are validated before a network is built.
         let activation = self.element_wise().unwrap_or(Activation::Silu);
         let width = ((hidden.features as f64 * self.expansion).round() as usize).max(1);
         let op = ff_ops::FeedforwardBlock {

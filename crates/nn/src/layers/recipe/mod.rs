@@ -1,11 +1,11 @@
-//! The layers that recipes reach, a file each: see [`RecipeLayer`](super::RecipeLayer).
+//! The layers available in recipes, one per file: see [`RecipeLayer`](super::RecipeLayer).
 
-/// The list, given to another macro: the key of a layer in `[model]` with its documentation, and
-/// the struct of its own keys, in the order in which the layers run.
+/// The list, passed to another macro: the key of a layer in `[model]` with its documentation, and
+/// the struct of its own keys, in the order of execution.
 macro_rules! recipe_layers {
     ($macro:ident) => {
         $macro! {
-            /// A gated feedforward block behind each hidden layer.
+            /// A gated feedforward block after each hidden layer.
             gated: Gated,
         }
     };

@@ -11,15 +11,15 @@ use ff_kernels::{Float, Stored, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Rotary position embedding (Su et al., 2021): pairs of each head's first features are turned by
-/// angles that grow with the position.
+/// Rotary position embedding (Su et al., 2021): pairs of the first features of each head are
+/// rotated by angles proportional to the position.
 ///
 /// Forward, for pair i at position p, with θ = p·inv_freqᵢ: y₁ = s (x₁ cos θ − x₂ sin θ), y₂ = s
 /// (x₂ cos θ + x₁ sin θ)
 /// Backward:  dx₁ = s (dy₁ cos θ + dy₂ sin θ),  dx₂ = s (dy₂ cos θ − dy₁ sin θ)
 ///
-/// Pair i is of features i and i + rotary_dim/2, as Hugging Face's `rotate_half` has it, or of 2i
-/// and 2i + 1 if `interleaved`. Features from rotary_dim on stay as they are.
+/// Pair i consists of features i and i + rotary_dim/2, as in Hugging Face's `rotate_half`, or of 2i
+/// and 2i + 1 if `interleaved`. Features from rotary_dim on are unchanged.
 ///
 /// Inputs: x and positions (i32). Kept: the positions.
 ///
@@ -40,20 +40,20 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Features of a head.
+    /// The number of features per head.
     pub head_dim: usize,
-    /// How many of them are turned: an even number.
+    /// The number of rotated features, even.
     pub rotary_dim: usize,
-    /// Whether a pair's features are neighbours.
+    /// Whether the features of a pair are adjacent.
     pub interleaved: bool,
-    /// The angle of a step, for each pair.
+    /// The angle per position of each pair.
     pub inv_freq: Arc<[f64]>,
-    /// s, the factor of cos and sin.
+    /// s, the factor of sines and cosines.
     pub scaling: f64,
 }
 
 impl Rotary {
-    /// All features of a head, with angles base^(−2i/head_dim).
+    /// Rotates all features of a head, with angles base^(−2i/head_dim).
     pub fn new(head_dim: usize, base: f64) -> Self {
         let angle = |i: usize| base.powf(-2.0 * i as f64 / head_dim as f64);
         let inv_freq = (0..head_dim / 2).map(angle).collect();
@@ -77,9 +77,9 @@ impl Op for Rotary {
         let fits = rotary_dim <= head_dim && rotary_dim == 2 * inv_freq.len() && head_dim > 0;
         if !fits || !scaling.is_finite() || !inv_freq.iter().all(|f| f.is_finite()) {
             let message = format!(
-                "heads of {head_dim} features, {rotary_dim} of them turned by {} angles, scaled \
-                 by {scaling}: there must be \
-                 two features for each angle, and all must be numbers",
+                "heads of {head_dim} features, {rotary_dim} of them rotated by {} angles, scaled \
+                 by {scaling}: expected two features per angle, at most as many as a head has, and \
+                 finite values",
                 inv_freq.len()
             );
             return Err(OpError::shape(message));
@@ -135,7 +135,7 @@ impl Op for Rotary {
             let Some((dx, accumulate)) = dx[0].take::<S>()? else { return Ok(()) };
             let positions = kept.input(1)?.slice::<i32>()?;
             let width = kept.spec(0).shape.last();
-            // The gradient of a turn is the turn back.
+            // The gradient of a rotation is the inverse rotation.
             self.turn(cx, positions, width, dy, dx, -1.0, accumulate);
             Ok(())
         })
@@ -143,7 +143,7 @@ impl Op for Rotary {
 }
 
 impl Rotary {
-    /// y = x turned, `sense` 1 forth and −1 back; or added to y.
+    /// y = x rotated, or y += if `accumulate` is set; `sense` is 1 forward and −1 backward.
     #[allow(clippy::too_many_arguments)]
     fn turn<S: Stored<Compute: Angles>>(
         &self,
@@ -155,7 +155,7 @@ impl Rotary {
         sense: f64,
         accumulate: bool,
     ) {
-        /// Pairs whose angles are computed together.
+        /// The number of pairs whose angles are computed together.
         const PAIRS: usize = 128;
         let (pairs, scale) = (self.inv_freq.len(), self.scaling);
         // Pair i is (first(i), second(i)).
@@ -218,7 +218,7 @@ fn put<S: Stored>(value: S::Compute, there: S, accumulate: bool) -> S {
 
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, op: Rotary, dims: [usize; 3]| {
-        // At position 0 nothing turns, and a value that is not a number would be multiplied by 0.
+        // Position 0 rotates by nothing; a non-finite value must not be multiplied by sin 0 = 0.
         let positions = Fill::Indices(vec![1, 2, 3, 7, 100, 5, 1000]);
         let inputs =
             vec![CaseInput::normal(dims), CaseInput::constant([dims[0], dims[1]], positions)];
@@ -257,8 +257,8 @@ mod tests {
         for (row, position) in y.chunks(2 * pairs).zip(positions) {
             for (i, freq) in op.inv_freq.iter().enumerate() {
                 let angle = f64::from(position) * freq;
-                // One rounding of the angle's remainder and two of the result, and that of a large
-                // angle in f64.
+                // One rounding of the reduced angle, two of the result, and that of a large angle
+                // in f64.
                 let bound = 1.5 * f64::from(f32::EPSILON) + angle.abs() * 2.0 * f64::EPSILON;
                 for (found, expected) in [(row[i], angle.cos()), (row[pairs + i], angle.sin())] {
                     let error = (f64::from(found) - expected).abs();
@@ -276,7 +276,7 @@ mod tests {
         let op = Rotary::new(3, 10.0);
         assert!(op.contract(&[x, positions], &[true; 2]).is_ok());
         let odd = Rotary { rotary_dim: 3, ..op.clone() };
-        assert!(message(odd, &[x, positions]).contains("two features for each angle"));
+        assert!(message(odd, &[x, positions]).contains("expected two features per angle"));
         assert!(message(Rotary::new(4, 10.0), &[x, positions]).contains("heads·4"));
         assert!(message(op.clone(), &[x, Spec::new([2, 2], DType::I32)]).contains("positions"));
         assert!(message(op, &[x, Spec::new([1, 2], DType::F32)]).contains("i32"));

@@ -1,4 +1,4 @@
-//! The feedforward layer with products of bf16.
+//! The feedforward layer with bf16 products.
 
 use super::products::Mixed;
 use super::{contract, run_backward, run_forward};
@@ -10,9 +10,9 @@ use std::sync::Arc;
 /// [`crate::Feedforward`] with operands rounded to bf16 and sums in f32: mixed precision
 /// (Micikevicius et al., 2018) with bf16's range, so that losses need no scaling.
 ///
-/// Weights, biases and their gradients are f32; a weight is rounded while it is packed, so there is
-/// no second copy of it. Activations are as wide as their consumers want: a layer before another
-/// one gives bf16, the last one f32.
+/// Weights, biases and their gradients are f32; packing rounds the weights, so there is no second
+/// copy of them. Activations have the type that their consumer needs: bf16 between layers, f32
+/// after the last one.
 ///
 /// # Shapes
 /// x `[…, in]` (f32 or bf16), weight `[out, in]`, bias `[out]` → y `[…, out]` of type `output`.
@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub struct FeedforwardBf16 {
     /// f.
     pub activation: Activation,
-    /// Whether there is a b.
+    /// Whether the layer has a bias.
     pub bias: bool,
     /// The type of y: f32 or bf16.
     pub output: DType,

@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// Forward, with z = x Wᵀ + b:  y = f(z)
 /// Backward, with dz = dy ⊙ f′(z):  dx = dz W,  dW = dzᵀ x,  db = Σₙ dz
 ///
-/// Inputs: x, weight, and bias where given. Kept: x, and what f′ needs: nothing for the
-/// identity, y where that suffices (it is the next layer's x anyway), else z.
+/// Inputs: x, weight, and bias if the layer has one. Kept: x, and the argument of f′: nothing for
+/// the identity, y if possible (it is the next layer's x anyway), else z.
 ///
 /// # Shapes
 /// x `[…, in]`, weight `[out, in]`, bias `[out]` → y `[…, out]`; leading dimensions are folded.
@@ -38,7 +38,7 @@ use std::sync::Arc;
 pub struct Feedforward {
     /// f.
     pub activation: Activation,
-    /// Whether there is a b.
+    /// Whether the layer has a bias.
     pub bias: bool,
 }
 
@@ -69,7 +69,7 @@ fn contract(
     };
     if input.shape.rank() == 0 || input.shape.last() != in_features {
         return Err(OpError::shape(format!(
-            "x of shape {} has {} features, the weight {} expects {in_features}",
+            "x of shape {} has {} features, but the weight {} expects {in_features}",
             input.shape,
             input.shape.last(),
             weight.shape

@@ -1,4 +1,4 @@
-//! The arithmetic of the layer, for every combination of types that it is computed in.
+//! The arithmetic of the layer, for every combination of types.
 
 use crate::Activation;
 use crate::activation::DerivativeFrom;
@@ -7,10 +7,9 @@ use ff_kernels::{
 };
 use ff_tensor::CpuDevice;
 
-/// How a matrix product of these types is computed.
+/// The matrix product of a combination of types.
 pub(crate) trait Multiply<A, B, C: Stored> {
-    /// C = f(A · B + bias), or C += A · B where `accumulate` is set, which comes without an
-    /// epilogue.
+    /// C = f(A · B + bias), or C += A · B, without an epilogue, if `accumulate` is set.
     fn multiply(
         cpu: &CpuDevice,
         a: MatRef<'_, A>,
@@ -21,7 +20,7 @@ pub(crate) trait Multiply<A, B, C: Stored> {
     );
 }
 
-/// In the type of the values.
+/// In the type of the values themselves.
 pub(crate) struct Exact;
 
 impl<T: Float> Multiply<T, T, T> for Exact {
@@ -41,7 +40,7 @@ impl<T: Float> Multiply<T, T, T> for Exact {
     }
 }
 
-/// Of values rounded to bf16, summed in f32.
+/// Of values rounded to bf16, with sums in f32.
 pub(crate) struct Mixed;
 
 impl<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>> Multiply<A, B, C> for Mixed {
@@ -57,7 +56,7 @@ impl<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>> Multiply<A, B, C>
     }
 }
 
-/// y = f(x Wᵀ + b); z = x Wᵀ + b is kept where `kept` has room for it.
+/// y = f(x Wᵀ + b); z = x Wᵀ + b goes to `kept` if given.
 pub(crate) fn forward<M, X, W, Y>(
     cpu: &CpuDevice,
     activation: Activation,

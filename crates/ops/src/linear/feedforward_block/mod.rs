@@ -1,4 +1,4 @@
-//! The feedforward block of a transformer: two layers, or three where the first one is gated.
+//! The feedforward block of a transformer: two layers, or three if gated.
 
 mod passes;
 
@@ -10,16 +10,17 @@ use ff_tensor::{DType, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
 /// The feedforward block y = h W₂ᵀ + b₂ of a transformer (Vaswani et al., 2017), gated (SwiGLU,
-/// GEGLU, ReGLU; Shazeer, 2020) or not, as one operation that keeps less than its layers would.
+/// GEGLU, ReGLU; Shazeer, 2020) or not, as one operation, which keeps less than separate layers
+/// would.
 ///
 /// Forward, with z = x W₁ᵀ + b₁ and, if gated, u = x W₃ᵀ + b₃: h = f(z), or f(z) ⊙ u; y = h W₂ᵀ +
 /// b₂
 /// Backward, with dh = dy W₂:  dW₂ = dyᵀ h,  du = dh ⊙ f(z),  dz = dh ⊙ f′(z), or dh ⊙ u ⊙ f′(z);
 /// dx = dz W₁ + du W₃,  dW₁ = dzᵀ x,  dW₃ = duᵀ x,  and biases' gradients are sums over rows
 ///
-/// Inputs: x, W₁, W₃ if gated, W₂, then as many biases in the same order where given. Kept:
-/// x, z (f(z) where that suffices for f′) and u; h is computed again. With `recompute` x alone is
-/// kept, and z and u are computed again too.
+/// Inputs: x, W₁, W₃ if gated, W₂, then as many biases in the same order, if any. Kept: x, z (or
+/// f(z), if f′ can be computed from it) and u; h is recomputed. With `recompute`, only x is kept,
+/// and z and u are recomputed as well.
 ///
 /// # Shapes
 /// x `[…, in]`, W₁ and W₃ `[hidden, in]`, W₂ `[out, hidden]` → y `[…, out]`.
@@ -38,26 +39,26 @@ use std::sync::Arc;
 pub struct FeedforwardBlock {
     /// f.
     pub activation: Activation,
-    /// Whether a second projection of x multiplies f(z).
+    /// Whether f(z) is multiplied by a second projection of x.
     pub gated: bool,
     /// Whether the layers have biases.
     pub bias: bool,
-    /// Whether z and u are computed again for the backward pass.
+    /// Whether the backward pass recomputes z and u.
     pub recompute: bool,
-    /// Whether products are of bf16 with f32 sums, as in [`crate::FeedforwardBf16`]; h is then
-    /// bf16, y and dx are of x's type.
+    /// Whether products are in bf16 with f32 sums, as in [`crate::FeedforwardBf16`]; h is then
+    /// bf16, and y and dx have the type of x.
     pub bf16: bool,
 }
 
 impl Default for FeedforwardBlock {
-    /// GPT-2's without biases.
+    /// GPT-2's block without biases.
     fn default() -> Self {
         let activation = Activation::GeluTanh;
         Self { activation, gated: false, bias: false, recompute: false, bf16: false }
     }
 }
 
-/// Rows of x, and features of x, h and y.
+/// The rows of x, and the features of x, h and y.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     rows: usize,
@@ -72,7 +73,7 @@ impl FeedforwardBlock {
         Arc::new(self)
     }
 
-    /// How many weights there are: the last one is W₂.
+    /// The number of weights; the last one is W₂.
     fn weights(&self) -> usize {
         2 + usize::from(self.gated)
     }
@@ -118,12 +119,12 @@ impl Op for FeedforwardBlock {
         self.activation.validate().map_err(OpError::Shape)?;
         let Sizes { rows, input, hidden, output } = self.sizes(|i| x[i])?;
         if self.gated && x[2].shape != x[1].shape {
-            let message = format!("W₃ must be {} as W₁ is, found {}", x[1].shape, x[2].shape);
+            let message = format!("W₃ must be {}, like W₁, found {}", x[1].shape, x[2].shape);
             return Err(OpError::shape(message));
         }
         for (bias, weight) in x[1 + weights..].iter().zip(&x[1..]) {
             if bias.shape.dims() != &weight.shape.dims()[..1] {
-                let message = format!("a bias for {} cannot be {}", weight.shape, bias.shape);
+                let message = format!("the bias of {} cannot be {}", weight.shape, bias.shape);
                 return Err(OpError::shape(message));
             }
         }
@@ -132,13 +133,13 @@ impl Op for FeedforwardBlock {
         }
         let param = if self.bf16 { DType::F32 } else { x[0].dtype };
         if let Some(found) = x[1..].iter().map(|p| p.dtype).find(|&dtype| dtype != param) {
-            return Err(OpError::dtype("parameters of f32, or x's type", found));
+            return Err(OpError::dtype("parameters of type f32, or the type of x", found));
         }
         let up = weights - 1;
         let product = |inner: usize, outer: usize| 2 * rows * inner * outer;
         let forward = up * product(input, hidden) + product(hidden, output);
         let wanted = |range: std::ops::Range<usize>| need[range].iter().filter(|&&n| n).count();
-        // dh is needed for everything but W₂ and its bias.
+        // Every gradient but those of W₂ and its bias needs dh.
         let inner = need[0]
             || need[1..=up].contains(&true)
             || self.bias && need[1 + weights..1 + weights + up].contains(&true);
@@ -162,7 +163,7 @@ impl Op for FeedforwardBlock {
         for _ in 0..up {
             contract = if kept { contract.save(h) } else { contract.scratch(h) };
         }
-        // h itself, where it is not one of those.
+        // h itself, unless it is one of those.
         if kept && (self.gated || self.keeps_z()) {
             contract = contract.scratch(h);
         }

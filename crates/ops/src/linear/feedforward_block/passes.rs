@@ -123,7 +123,7 @@ impl FeedforwardBlock {
         let dh = dh.slice_mut::<H>()?;
         let dy_matrix = MatRef::new(dy, rows, output);
         if let Some((dweight, accumulate)) = dx[last].take::<W>()? {
-            // h takes the memory that dh gets afterwards.
+            // h uses the memory of dh, which is computed later.
             let h = match u {
                 Some(u) => {
                     self.activation.gate(cpu, a, Some(u), dh);
@@ -186,13 +186,13 @@ impl FeedforwardBlock {
     }
 }
 
-/// The terms of the gradient of a bias.
+/// The terms of a bias gradient.
 enum BiasSource<'a, X, H> {
     Output(&'a [X]),
     Hidden(&'a [H]),
 }
 
-/// Memory for `[rows, hidden]`, given back when dropped.
+/// Memory for `[rows, hidden]`, returned to the pool when dropped.
 fn hidden<H: Stored>(cx: &Cx<'_>, sizes: Sizes) -> OpResult<Tensor> {
     let shape = [sizes.rows, sizes.hidden].into();
     Ok(Tensor::uninit(cx.device, shape, H::DTYPE)?)
@@ -207,7 +207,7 @@ struct Inner<'a, X> {
 }
 
 impl<X: Stored> Inner<'_, X> {
-    /// f(x Wᵀ + b), and the argument of f where `kept` has room for it.
+    /// f(x Wᵀ + b); the argument of f goes to `kept` if given.
     fn activated<M, W, H>(&self, weight: &[W], bias: Option<&[W]>, h: &mut [H], z: Option<&mut [H]>)
     where
         M: Multiply<X, W, H>,
@@ -217,7 +217,7 @@ impl<X: Stored> Inner<'_, X> {
         self.layer::<M, W, H>(self.block.activation, weight, bias, h, z);
     }
 
-    /// The first layer as backward reads it: z, or f(z) where that suffices.
+    /// The first layer for backward: z, or f(z) if f′ can be computed from it.
     fn first<M, W, H>(&self, weight: &[W], bias: Option<&[W]>, a: &mut [H])
     where
         M: Multiply<X, W, H>,

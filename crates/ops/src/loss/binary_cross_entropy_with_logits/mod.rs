@@ -1,4 +1,4 @@
-//! Cross-entropy of a sigmoid.
+//! Binary cross-entropy of logits.
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +15,7 @@ use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
 /// Cross-entropy of a sigmoid, `torch.nn.functional.binary_cross_entropy_with_logits`, for two
-/// classes or for several labels that are each true or false.
+/// classes or for several true-or-false labels.
 ///
 /// With σ(z) = 1 / (1 + e⁻ᶻ), positive weights p, smoothing ε and t′ = (1 − ε) t + ε/2:
 ///
@@ -23,19 +23,19 @@ use std::sync::Arc;
 /// σ(−z)), count = K Σₙ sₙ
 /// Backward:  dz = sₙ ((1 − t′) σ(z) − pₖ t′ σ(−z))
 ///
-/// −ln σ(−z) = max(z, 0) + ln(1 + e^−|z|) is exact for large z of either sign. The mean divides by
-/// the count, which is PyTorch's mean over all elements where there are no weights. Smoothing is
-/// that of Keras's `BinaryCrossentropy`.
+/// −ln σ(−z) = max(z, 0) + ln(1 + e^−|z|) is accurate for large z of either sign. The mean divides
+/// by the count; without weights, this is PyTorch's mean over all elements. Label smoothing follows
+/// Keras's `BinaryCrossentropy`.
 ///
-/// Inputs: logits z, targets t, and sample weights s where given. Outputs: loss and count.
-/// Kept: the inputs; the count for a mean.
+/// Inputs: logits z, targets t, and sample weights s, if any. Outputs: loss and count. Kept: the
+/// inputs; the count for a mean.
 ///
 /// # Shapes
-/// z and t `[…, K]` (t also without the last dimension where K is 1; f32 between 0 and 1, or i32, 0
-/// or 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
+/// z and t `[…, K]` (t also without the last dimension if K is 1; f32 between 0 and 1, or i32, 0 or
+/// 1), s `[…]` or `[N]` → loss `[1]`, count `[1]`.
 ///
 /// # Errors
-/// Forward: a target is not between 0 and 1, or a sample weight is negative or not finite.
+/// In forward: if a target is not between 0 and 1, or a sample weight is negative or not finite.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -51,11 +51,11 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BinaryCrossEntropyWithLogits {
-    /// How rows become one number.
+    /// The reduction over rows.
     pub reduction: Reduction,
     /// ε, between 0 and 1.
     pub label_smoothing: f64,
-    /// p, the weight of true: one for all outputs, or one for each; 1 where `None`.
+    /// p, the weight of true targets: one for all outputs, or one per output; `None` for 1.
     pub positive_weight: Option<Arc<[f64]>>,
 }
 
@@ -72,7 +72,7 @@ impl BinaryCrossEntropyWithLogits {
         (T::of(1.0 - self.label_smoothing), T::of(0.5 * self.label_smoothing))
     }
 
-    /// p, if one for all outputs.
+    /// p, if shared by all outputs.
     fn one_positive_weight<T: Float>(&self) -> Option<T> {
         match self.positive_weight.as_deref() {
             None => Some(T::ONE),
@@ -81,20 +81,20 @@ impl BinaryCrossEntropyWithLogits {
         }
     }
 
-    /// p of output `index` among all outputs of all rows, if each has its own.
+    /// p of output `index`, counted over all rows, if each output has its own.
     #[inline(always)]
     fn positive_weight<T: Float>(&self, index: usize) -> T {
         self.positive_weight.as_deref().map_or(T::ONE, |each| T::of(each[index % each.len()]))
     }
 }
 
-/// (p t′, 1 − t′), of which the second is hard · (1 − t) + even.
+/// (p t′, 1 − t′); the second is hard · (1 − t) + even.
 #[inline(always)]
 fn shares<T: Float>(positive: T, (hard, even): (T, T), t: T) -> (T, T) {
     (positive * (hard * t + even), hard * (T::ONE - t) + even)
 }
 
-/// A logit's loss.
+/// The loss of a logit.
 #[inline(always)]
 fn loss<T: Float>(positive: T, smoothing: (T, T), z: T, t: T) -> T {
     let (positive, negative) = shares(positive, smoothing, t);
@@ -102,7 +102,7 @@ fn loss<T: Float>(positive: T, smoothing: (T, T), z: T, t: T) -> T {
     share_of(positive, of_positive) + share_of(negative, of_negative)
 }
 
-/// Its derivative.
+/// The derivative of the loss of a logit.
 #[inline(always)]
 fn slope<T: Float>(positive: T, smoothing: (T, T), z: T, t: T) -> T {
     let (positive, negative) = shares(positive, smoothing, t);
@@ -116,8 +116,8 @@ impl FloatOp for BinaryCrossEntropyWithLogits {
     }
 
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
-        // Exponential, logarithm, and two products and maxima with their sums; two sigmoids and two
-        // products.
+        // Forward: exponential, logarithm, two products and two maxima with their sums; backward:
+        // two sigmoids and two products.
         let contract = contract_elements(x, need, self.reduction, true, [10, 8])?;
         if !(0.0..=1.0).contains(&self.label_smoothing) {
             let message =
@@ -148,7 +148,7 @@ impl FloatOp for BinaryCrossEntropyWithLogits {
     ) -> OpResult {
         Inputs::<T>::given(x)?.check_between_0_and_1("targets")?;
         let (smoothing, reduction) = (self.smoothing(), self.reduction);
-        // With one weight for all, the loop computes in vectors.
+        // With one weight for all outputs, the loop vectorises.
         if let Some(positive) = self.one_positive_weight::<T>() {
             forward_elements::<T>(
                 cx,
@@ -191,7 +191,7 @@ impl FloatOp for BinaryCrossEntropyWithLogits {
     }
 }
 
-/// share · loss, where no share of an infinite loss is 0.
+/// share · loss, where a share of 0 makes even an infinite loss 0.
 #[inline(always)]
 fn share_of<T: Float>(share: T, loss: T) -> T {
     if share == T::ZERO && !loss.is_nan() { T::ZERO } else { share * loss }
@@ -221,10 +221,11 @@ pub(crate) fn cases() -> Vec<Case> {
     )
 }
 
-/// Variant, operation, dimensions of the logits, and whether there are sample weights.
+/// The variant, the operation, the dimensions of the logits, and whether to add sample weights.
 pub(crate) type BinaryCase<'a> = (&'a str, Arc<dyn Op>, &'a [usize], bool);
 
-/// The cases of a loss between logits and truths, each with float and with i32 targets.
+/// The cases of a loss between logits and true-or-false targets, each with float and with i32
+/// targets.
 pub(crate) fn binary_cases(name: &str, variants: &[BinaryCase<'_>]) -> Vec<Case> {
     let targets = [("", Fill::Uniform(0.0, 1.0)), ("_labels", Fill::Integers(2))];
     let case = |(variant, op, dims, weighted): &BinaryCase<'_>, (suffix, fill): &(&str, Fill)| {

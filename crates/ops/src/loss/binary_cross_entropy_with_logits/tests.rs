@@ -59,7 +59,7 @@ fn extreme_logits() {
     let found = run(&op, &[Data::F32(&z, &[6, 1]), Data::I32(&[1, 0, 0, 1, 1, 0], &[6])]);
     assert_eq!(found.loss, 2e4);
     assert_eq!(found.gradient, [0.0, 0.0, 1.0, -1.0, 0.0, 0.0]);
-    // A confident and right answer still has a loss, 2e-9, which 1 − σ(20) in f32 would lose.
+    // A confident correct prediction still has a loss of 2e-9, which 1 − σ(20) in f32 would lose.
     let found = run(&op, &[Data::F32(&[-20.0], &[1, 1]), Data::I32(&[0], &[1])]);
     assert!((found.loss / (-20.0f64).exp() - 1.0).abs() < 2e-7, "{}", found.loss);
 }

@@ -1,5 +1,4 @@
-//! Cross-entropy of a softmax whose logits are a linear layer's, without the logits of the whole
-//! batch.
+//! A linear layer with its cross-entropy, without the logits of the whole batch.
 
 mod passes;
 mod row;
@@ -14,7 +13,7 @@ use ff_graph::{
 use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
-/// The last layer of a language model and its loss in one: a linear layer, softmax and
+/// The last layer of a language model and its loss in one operation: a linear layer, softmax and
 /// cross-entropy, summed over rows.
 ///
 /// Forward, with z = x Wᵀ + b, then z ← c tanh(z/c) where there is a soft cap c, L = ln Σ_v exp
@@ -23,19 +22,19 @@ use std::sync::Arc;
 /// Backward: dz = (1 + 2 ζ L) softmax(z) − a, times 1 − (z/c)² with a cap; dx = dz W, dW = dzᵀ x,
 /// db = Σₙ dz
 ///
-/// Rows whose target is `ignore_index` take no part in the loss; the second output counts the
-/// others. The term ζ L² keeps the softmax's denominator near 1.
+/// Rows with the target `ignore_index` are excluded from the loss; the second output counts the
+/// others. The term ζ L² keeps the denominator of the softmax near 1.
 ///
-/// Inputs: x, weight, bias where given, targets. Rows go in chunks, so that there are never
-/// more logits than `chunk_bytes` hold (and those of one row). Where one chunk takes all of them,
-/// forward leaves dz in the logits' place; otherwise backward computes each chunk's logits again.
-/// With `bf16`, products are of bf16 with f32 sums, and logits f32.
+/// Inputs: x, weight, bias if any, targets. Rows are processed in chunks, so that logits never take
+/// more than `chunk_bytes` (or one row). With a single chunk, forward replaces the logits by dz;
+/// otherwise backward recomputes the logits of each chunk. With `bf16`, products are in bf16 with
+/// f32 sums, and logits are f32.
 ///
 /// # Shapes
 /// x `[…, H]`, weight `[V, H]`, bias `[V]`, targets `[…]` or `[N]` (i32) → loss `[1]`, count `[1]`.
 ///
 /// # Errors
-/// Forward: a target is neither a class nor `ignore_index`.
+/// In forward: if a target is neither a class nor `ignore_index`.
 ///
 /// Soft cap: Gemma Team, 2024. z-loss: Chowdhery et al., "PaLM", 2022, section 5.
 ///
@@ -55,19 +54,19 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearCrossEntropy {
-    /// The target of rows that take no part.
+    /// The target of excluded rows.
     pub ignore_index: i32,
     /// ε, between 0 and 1.
     pub label_smoothing: f64,
-    /// ζ, from 0 up.
+    /// ζ ≥ 0.
     pub z_loss: f64,
-    /// c, above 0.
+    /// c > 0.
     pub soft_cap: Option<f64>,
-    /// Whether there is a b.
+    /// Whether the layer has a bias.
     pub bias: bool,
-    /// Whether products are of values rounded to bf16.
+    /// Whether products are in bf16.
     pub bf16: bool,
-    /// How much memory logits may take.
+    /// The maximum memory of logits, in bytes.
     pub chunk_bytes: usize,
 }
 
@@ -88,7 +87,7 @@ impl Default for LinearCrossEntropy {
     }
 }
 
-/// Rows of x, features, classes, and how many rows are taken at a time.
+/// The rows of x, features, classes, and rows per chunk.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     rows: usize,
@@ -98,7 +97,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Whether there is one chunk, whose dz forward leaves for backward.
+    /// Whether there is a single chunk, whose dz forward keeps for backward.
     fn is_whole(&self) -> bool {
         self.chunk >= self.rows
     }
@@ -120,8 +119,7 @@ impl LinearCrossEntropy {
                 let rows = x.shape.rows();
                 let row = classes.saturating_mul(weight.dtype.bytes()).max(1);
                 let most = (self.chunk_bytes / row).max(1);
-                // Chunks of about the same size, in whole tiles of the product where they have that
-                // many rows.
+                // Chunks of about equal size, in whole tiles of the product if large enough.
                 let chunk = rows.div_ceil(rows.div_ceil(most).max(1));
                 let chunk = chunk.next_multiple_of(TILE).min(most).min(rows);
                 Ok(Sizes { rows, features, classes, chunk })
@@ -145,11 +143,11 @@ impl LinearCrossEntropy {
             return fail(format!("label_smoothing must lie between 0 and 1, found {found}"));
         }
         if !(self.z_loss >= 0.0 && self.z_loss.is_finite()) {
-            return fail(format!("z_loss must be a number from 0 up, found {}", self.z_loss));
+            return fail(format!("z_loss must be finite and at least 0, found {}", self.z_loss));
         }
         match self.soft_cap {
             Some(cap) if !(cap > 0.0 && cap.is_finite()) => {
-                fail(format!("soft_cap must be a number above 0, found {cap}"))
+                fail(format!("soft_cap must be finite and greater than 0, found {cap}"))
             }
             _ => Ok(()),
         }
@@ -196,7 +194,7 @@ impl Op for LinearCrossEntropy {
 
         let scalar = Spec::new(Shape::scalar(), dtype);
         let mut contract = Contract::new([scalar, scalar]).constant_output(1);
-        // Compare, subtract, exponential, add; the same again for dz.
+        // Compare, subtract, exponential, add; once more for dz.
         let (product, softmax) = (2 * rows * features * classes, 4 * rows * classes);
         let chunk = Spec::new([chunk, classes], dtype);
         if !need.contains(&true) {

@@ -32,8 +32,8 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
         MatRef::new(self.weight, self.sizes.classes, self.sizes.features)
     }
 
-    /// The loss of as many rows from `start` as `z` has room for; with a `scale`, their scale · dz
-    /// is left there.
+    /// The loss of the rows from `start` on for which `z` has room; with a `scale`, scale · dz
+    /// replaces their logits.
     fn loss<M: Multiply<X, W, W>>(&self, start: usize, z: &mut [W], scale: Option<f64>) -> Total {
         let classes = self.sizes.classes;
         let rows = z.len() / classes;
@@ -51,8 +51,8 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
         )
     }
 
-    /// Adds the gradients from dz of some rows; `spare` holds as much as x, where dz has to be
-    /// scaled first.
+    /// Adds the gradients from dz of some rows; `spare` has the size of x, for a dz to be scaled
+    /// first.
     fn gradients<M>(
         &self,
         start: usize,
@@ -127,7 +127,7 @@ struct Gradients<'a, X, W> {
 }
 
 impl Sizes {
-    /// Where each chunk starts, and how many rows it has; at least one chunk, which may be empty.
+    /// The start and the number of rows of each chunk; at least one chunk, possibly empty.
     fn chunks(self) -> impl Iterator<Item = (usize, usize)> {
         let step = self.chunk.max(1);
         let starts = (0..self.rows.max(1)).step_by(step);

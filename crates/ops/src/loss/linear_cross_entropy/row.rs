@@ -5,7 +5,7 @@ use crate::loss::{Total, times};
 use ff_kernels::{Float, map_sum, maximum, sum_of};
 
 impl LinearCrossEntropy {
-    /// A row's loss; with a `scale`, scale · dz takes the logits' place, otherwise they are lost.
+    /// The loss of a row; with a `scale`, scale · dz replaces the logits, otherwise they are lost.
     #[inline(always)]
     pub(super) fn row<T: Float>(&self, z: &mut [T], target: i32, scale: Option<f64>) -> Total {
         if target == self.ignore_index {
@@ -32,7 +32,7 @@ impl LinearCrossEntropy {
                 |z| (m - z).f64(),
             )
         };
-        // Exponentials stay in the logits' place, unless dz needs the logits once more.
+        // Exponentials replace the logits, unless dz needs the logits again.
         let sum = if self.soft_cap.is_none() {
             map_sum(
                 z,

@@ -3,7 +3,7 @@ use crate::testing::{Run, tensor};
 use ff_kernels::Float;
 use ff_tensor::Tensor;
 
-/// x, weight, bias of small whole numbers over 4, so that both ways of running give the same sums.
+/// x, weight and bias of small multiples of 1/4, so that both ways of running give the same sums.
 fn inputs<T: Float>(rows: usize, features: usize, classes: usize) -> Vec<Tensor> {
     let values = |n: usize, step: usize| -> Vec<T> {
         (0..n).map(|i| T::of(((i * step) % 17) as f64 / 4.0 - 2.0)).collect()
@@ -46,7 +46,7 @@ fn chunks_and_the_whole_batch_agree() {
                 let found = run::<f64>(LinearCrossEntropy { chunk_bytes, ..whole }, &x, dy);
                 assert!((found.0 - loss).abs() < 1e-13 * loss && found.1 == count);
                 for (a, b) in found.2.iter().flatten().zip(gradients.iter().flatten()) {
-                    // Sums of 40 terms below 10, rounded in another order.
+                    // Sums of 40 terms below 10, in another order.
                     assert!((a - b).abs() < 1e-13, "{a} for {b}");
                 }
             }
@@ -56,8 +56,8 @@ fn chunks_and_the_whole_batch_agree() {
 
 #[test]
 fn products_of_bf16_are_near_those_of_f32() {
-    // Inputs are exact in bf16; dz is rounded to 8 bits, and its errors are a random walk over 40
-    // rows or 23 classes.
+    // Inputs are exact in bf16; dz is rounded to 8 bits, with errors that accumulate like a random
+    // walk over 40 rows or 23 classes.
     let x = inputs::<f32>(40, 6, 23);
     let exact = run::<f32>(full(1 << 20), &x, 1.0);
     for chunk_bytes in [1 << 20, 23 * 4 * 7] {
@@ -72,8 +72,8 @@ fn products_of_bf16_are_near_those_of_f32() {
 
 #[test]
 fn certain_and_extreme_logits() {
-    // A class predicted with probability 1 − 2e-9 still has a loss, next to logits whose
-    // exponentials overflow.
+    // A class predicted with probability 1 − 2e-9 still has a loss, beside logits with overflowing
+    // exponentials.
     let x = [
         tensor(&[1.0f32, 400.0], &[2, 1]),
         tensor(&[20.0f32, 0.0], &[2, 1]),
@@ -154,12 +154,12 @@ fn messages() {
     check(
         LinearCrossEntropy { z_loss: -1.0, ..plain },
         &three,
-        "z_loss must be a number from 0 up, found -1",
+        "z_loss must be finite and at least 0, found -1",
     );
     check(
         LinearCrossEntropy { soft_cap: Some(0.0), ..plain },
         &three,
-        "soft_cap must be a number above 0, found 0",
+        "soft_cap must be finite and greater than 0, found 0",
     );
     check(
         LinearCrossEntropy { label_smoothing: 2.0, ..plain },

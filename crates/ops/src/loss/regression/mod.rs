@@ -1,4 +1,4 @@
-//! Losses between predicted and true numbers: the operation over the table.
+//! Regression losses: the operation over the table.
 
 mod table;
 
@@ -12,24 +12,22 @@ use ff_graph::{
 use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
-#[allow(clippy::wildcard_imports)] // The rows expand here, with the helpers they use.
+#[allow(clippy::wildcard_imports)] // The rows of the table expand here, with their helpers.
 use table::*;
 
-/// A loss ℓ between predicted and true numbers.
+/// A loss ℓ between predicted and true numbers, summed or averaged.
 ///
 /// Forward, over rows n of weight s and outputs k:  loss = Σₙ sₙ Σₖ ℓ(xₙₖ, tₙₖ),  count = K Σₙ sₙ
 /// Backward:  dxₙₖ = sₙ ℓ′(xₙₖ, tₙₖ)
 ///
-/// The mean divides both by the count, which is PyTorch's mean over all elements where there are no
-/// weights.
+/// The mean divides both by the count; without weights, this is PyTorch's mean over all elements.
 ///
-/// Inputs: prediction x, target t, and sample weights s where given. Outputs: loss and
-/// count.
-/// Kept: the inputs; the count for a mean.
+/// Inputs: prediction x, target t, and sample weights s, if any. Outputs: loss and count. Kept: the
+/// inputs; the count for a mean.
 ///
 /// # Shapes
-/// x and t `[…, K]` (t also without the last dimension where K is 1), s `[…]` or `[N]` → loss
-/// `[1]`, count `[1]`.
+/// x and t `[…, K]` (t also without the last dimension if K is 1), s `[…]` or `[N]` → loss `[1]`,
+/// count `[1]`.
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -47,7 +45,7 @@ use table::*;
 pub struct Regression {
     /// ℓ.
     pub loss: RegressionLoss,
-    /// How rows become one number.
+    /// The reduction over rows.
     pub reduction: Reduction,
 }
 
@@ -203,7 +201,7 @@ mod tests {
             &[one, one, Data::F64(&[1.0, -1.0], &[2])],
             "mse: the sample weight of row 1 is -1; weights must be finite and not negative",
         );
-        fails(&op, &[one], "mse: expected prediction, target and perhaps weights, found 1 inputs");
+        fails(&op, &[one], "mse: expected prediction, target and optional weights, found 1 inputs");
     }
 
     #[test]

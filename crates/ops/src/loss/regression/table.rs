@@ -3,15 +3,15 @@
 use crate::rows::rows;
 use ff_kernels::Float;
 
-/// The columns of the table beside the functions.
+/// The columns of the table besides the functions.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// Floating-point operations of one element's loss and of its gradient.
+    /// The floating-point operations of one element's loss and of its gradient.
     pub(super) flops: [usize; 2],
 }
 
 rows! { ($)
-    /// A loss of a predicted number x and its target t, with the derivative by x.
+    /// A loss of a predicted number x and its target t, with its derivative by x.
     ///
     /// ```
     /// use ff_ops::RegressionLoss;
@@ -26,7 +26,7 @@ rows! { ($)
     |x, t| (x - t) * (x - t),
     |x, t| T::of(2.0) * (x - t);
 
-    /// |x − t|, the absolute error, with the derivative 0 where both are equal
+    /// |x − t|, the absolute error, with derivative 0 if both are equal
     // Difference, magnitude, sum; difference, sign, product.
     Mae = "mae", "F.l1_loss(x, t, reduction='none')", { flops: [3, 3] },
     |x, t| (x - t).abs(),
@@ -35,7 +35,7 @@ rows! { ($)
     /// e²/2 for |e| = |x − t| ≤ δ, else δ (|e| − δ/2) (Huber, 1964)
     // Difference, magnitude, comparison, two products, sum; difference, two comparisons, product.
     Huber {
-        /// δ, where the loss turns linear.
+        /// δ, the error at which the loss becomes linear.
         delta = 1.0, "delta must be greater than 0" if delta > 0.0 && delta.is_finite()
     } = "huber", "F.huber_loss(x, t, reduction='none', delta=delta)", { flops: [6, 4] },
     |x, t| {

@@ -1,4 +1,4 @@
-//! Cross-entropy of a softmax with class indices or probabilities.
+//! Cross-entropy of a softmax.
 
 #[cfg(test)]
 mod tests;
@@ -26,22 +26,21 @@ use std::sync::Arc;
 /// a = w ⊙ ((1 − ε) t + ε/C),  loss = −Σ_c a_c ln p_c
 /// Backward:  dz = (Σ_c a_c) p − a
 ///
-/// The count of a row is its sample weight; with class indices it is multiplied by the class
-/// weight of the target, as in PyTorch's mean. Rows whose target is `ignore_index` take no part,
-/// and neither do rows whose target has weight 0 where nothing is smoothed. A class of target 0
-/// adds nothing even where its logit is −∞ (PyTorch: NaN), so classes can be masked; NaN in a row
-/// that takes part makes the loss NaN.
+/// The count of a row is its sample weight, times the class weight of a target given as an index,
+/// as in PyTorch's mean. Rows with the target `ignore_index` are excluded, as are rows with a
+/// target of weight 0 without smoothing. Classes with a target of 0 add nothing even if their logit
+/// is −∞ (PyTorch: NaN), so classes can be masked; NaN in an included row makes the loss NaN.
 ///
-/// Inputs: logits z, targets, and sample weights where given. Outputs: loss and count.
-/// Kept: the inputs, and ln Σ exp(z − max z), one value a row; the count for a mean.
+/// Inputs: logits z, targets, and sample weights, if any. Outputs: loss and count. Kept: the
+/// inputs, and ln Σ exp(z − max z), one value per row; the count for a mean.
 ///
 /// # Shapes
 /// z `[…, C]`, targets `[…]` (i32 class indices, also flat: `[N]`) or `[…, C]` (probabilities),
 /// sample weights `[…]` or `[N]` → loss `[1]`, count `[1]`; leading dimensions are folded.
 ///
 /// # Errors
-/// Forward: an index is neither a class nor `ignore_index`, a probability is not between 0 and 1,
-/// or a sample weight is negative or not finite.
+/// In forward: if an index is neither a class nor `ignore_index`, a probability is not between 0
+/// and 1, or a sample weight is negative or not finite.
 ///
 /// Smoothing: Szegedy et al., "Rethinking the Inception architecture", 2016.
 ///
@@ -62,13 +61,13 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct SoftmaxCrossEntropy {
-    /// How rows become one number.
+    /// The reduction over rows.
     pub reduction: Reduction,
     /// ε, between 0 and 1.
     pub label_smoothing: f64,
-    /// The class index of rows that take no part.
+    /// The class index of excluded rows.
     pub ignore_index: i32,
-    /// w, one for each class; 1 where `None`.
+    /// w, one per class; `None` for 1.
     pub class_weights: Option<Arc<[f64]>>,
 }
 
@@ -78,7 +77,7 @@ const EXPECTED_TARGETS: &str = "class indices (i32) or probabilities of the logi
 const WORK: usize = 8;
 
 impl Default for SoftmaxCrossEntropy {
-    /// PyTorch's defaults: the mean, no smoothing, −100 ignored, classes weigh the same.
+    /// PyTorch's defaults: the mean, no smoothing, −100 ignored, equal class weights.
     fn default() -> Self {
         Self {
             reduction: Reduction::Mean,
@@ -113,7 +112,7 @@ impl FloatOp for SoftmaxCrossEntropy {
                 format!("label_smoothing must lie between 0 and 1, found {}", self.label_smoothing);
             return Err(OpError::shape(message));
         }
-        // Forward: compare, subtract, exponential, add; two more where every class has a target.
+        // Forward: compare, subtract, exponential, add; two more if every class has a target.
         // Backward: two subtractions, exponential, product, and the same two.
         let every_class = x[1].dtype != DType::I32 || self.label_smoothing > 0.0;
         let flops = (4 + 2 * usize::from(every_class)) * x[0].shape.len();
@@ -176,13 +175,13 @@ impl SoftmaxCrossEntropy {
         class_weight(self.class_weights.as_ref(), class)
     }
 
-    /// The share that a class index adds to a at its own class.
+    /// The share that a class index adds to a for its own class.
     #[inline(always)]
     fn at_class(&self, class: usize) -> f64 {
         (1.0 - self.label_smoothing) * self.class_weight(class)
     }
 
-    /// Sample weight and target class of a row; `None` where it takes no part.
+    /// The sample weight and the target class of a row; `None` if it is excluded.
     #[inline(always)]
     fn part<T: Float>(&self, inputs: &Inputs<'_, T>, row: usize) -> Option<(f64, Option<usize>)> {
         let weight = inputs.weight(row);
@@ -286,7 +285,7 @@ impl SoftmaxCrossEntropy {
         accumulate: bool,
     ) {
         let only_indices = self.only_indices(inputs);
-        // The factor of p, and for each row its class with the amount subtracted there.
+        // The factor of p and, for each row, its class with the amount subtracted there.
         let (mut scales, mut own) = ([None; ROWS], [None; ROWS]);
         for (r, row) in rows.clone().enumerate() {
             let Some((weight, class)) = self.part(inputs, row) else { continue };

@@ -63,7 +63,7 @@ fn values_of_pytorch() {
 #[test]
 fn values_of_pytorch_for_probabilities() {
     // torch.nn.functional.cross_entropy with probabilities, weight and label_smoothing=0.1: the
-    // count is that of rows.
+    // count is the number of rows.
     run(&weighted(0.1).op(), &[LOGITS, Data::F64(&P, &[4, 3])]).assert(
         1.2437770165026176,
         4.0,
@@ -126,8 +126,8 @@ fn extreme_logits() {
     let found = run(&sum().op(), &[z, Data::I32(&[0, 1], &[2])]);
     assert_eq!(found.loss, 2e4);
     assert_eq!(found.gradient, [0.0, 0.0, 0.0, 1.0, -1.0, 0.0]);
-    // Beside a large logit, a difference of 1 keeps its digits: the f32 nearest to ln(1 + e⁻¹), to
-    // two roundings.
+    // Beside large logits, a difference of 1 keeps its digits: ln(1 + e⁻¹) to two roundings of an
+    // f32.
     let z = Data::F32(&[8192.0, 8191.0], &[1, 2]);
     let found = run(&sum().op(), &[z, Data::I32(&[0], &[1])]);
     let exact = (-1.0f64).exp().ln_1p();

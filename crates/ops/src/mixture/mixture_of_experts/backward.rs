@@ -1,4 +1,4 @@
-//! Backward: the experts as feedforward blocks over their rows, then the router.
+//! The backward pass: the experts as feedforward blocks over their rows, then the router.
 
 use super::forward::{gather, gather_times, matrix, scatter, scratch};
 use super::routing::{Routing, integers};
@@ -75,7 +75,7 @@ impl MixtureOfExperts {
             let x_positions = x_positions.slice_mut::<X>()?;
             let dy_positions = dy_positions.slice_mut::<X>()?;
             gather(cpu, x, by, routing.order, x_positions);
-            // With the weights in dy, both dD and dh have them.
+            // Weights applied to dy reach both dD and dh.
             gather_times(cpu, dy, by, routing.order, routing.weights, dy_positions);
             let dz = dz.slice_mut::<H>()?;
             let du = du.slice_mut::<H>()?;
@@ -114,7 +114,7 @@ fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> OpResult<&'a [W]> {
     Ok(kept.input(i)?.slice()?)
 }
 
-/// All experts, with the values kept by forward.
+/// All experts, with values kept by forward.
 struct Experts<'a, W, H> {
     op: &'a MixtureOfExperts,
     cpu: &'a CpuDevice,
@@ -127,7 +127,7 @@ struct Experts<'a, W, H> {
 }
 
 impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
-    /// Calls `f` with each expert, its first position and how many it has.
+    /// Calls `f` with each expert, its first position and its number of positions.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         for expert in 0..self.sizes.experts {
             let positions = self.routing.of(expert);
@@ -156,7 +156,7 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
             let dh = &mut dz[start * hidden..][..n * hidden];
             backward_input::<M, H, W, X>(self.cpu, dy, down, dh, false);
         });
-        // h takes the memory that du gets afterwards.
+        // h uses the memory of du, which is computed later.
         self.op.activation.gate(self.cpu, self.a, Some(self.u), du);
         self.sum(dz, du, sums);
         if let Some((ddown, accumulate)) = ddown {

@@ -1,4 +1,4 @@
-//! Forward: route, gather, three products for each expert, scatter.
+//! The forward pass: routing, gather, three products per expert, scatter.
 
 use super::{MixtureOfExperts, Sizes};
 use crate::Activation;
@@ -9,13 +9,13 @@ use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 
-/// Memory from the pool, given back when dropped.
+/// Memory from the pool, returned when dropped.
 pub(super) fn scratch(cx: &Cx<'_>, dims: &[usize], dtype: DType) -> OpResult<Tensor> {
     let shape = ff_tensor::Shape::new(dims)?;
     Ok(Tensor::uninit(cx.device, shape, dtype)?)
 }
 
-/// to\[position\] = x\[row\] of the assignment at each position.
+/// to\[position\] = x\[row\] for the assignment at each position.
 pub(super) fn gather<X: Stored>(
     cpu: &CpuDevice,
     x: &[X],
@@ -61,8 +61,8 @@ pub(super) fn gather_times<X: Stored>(
     );
 }
 
-/// to\[row\] = Σ weight · x\[position\] over the row's k assignments, or to += where `accumulate`
-/// is set; summed in W.
+/// to\[row\] = Σ weight · x\[position\] over the k assignments of a row, or += if `accumulate` is
+/// set; sums are of type W.
 pub(super) fn scatter<X: Stored>(
     cpu: &CpuDevice,
     x: &[X],
@@ -190,7 +190,7 @@ impl MixtureOfExperts {
     }
 }
 
-/// An expert's matrix.
+/// The matrix of an expert.
 pub(super) fn matrix<W>(all: &[W], expert: usize, len: usize) -> &[W] {
     &all[expert * len..][..len]
 }

@@ -1,4 +1,4 @@
-//! A mixture of experts: every row goes through a few of many gated feedforward blocks.
+//! A mixture of experts: every row passes through a few of many gated feedforward blocks.
 
 mod backward;
 mod forward;
@@ -26,10 +26,10 @@ use std::sync::Arc;
 /// Backward: each expert as the feedforward block, with dwₑ = dy · Eₑ(x); dr through p, w and z,
 /// with the choice held fixed
 ///
-/// Rows are sorted by expert, so that each expert's products are dense. Kept: x, r, and of every
-/// chosen expert f(z)'s argument and u, N·k rows; h and the experts' outputs are computed again.
-/// All of it is known before: no expert has a capacity. With `bf16`, the experts' products are of
-/// bf16 and h is bf16; the router computes in f32 where x is.
+/// Rows are sorted by expert, so that the products of each expert are dense. Kept: x, r, and for
+/// the N·k rows of chosen experts z and u; h and the outputs of the experts are recomputed. Memory
+/// is known in advance, although experts have no capacity limit. With `bf16`, the experts' products
+/// and h are bf16; the router computes in f32 if x is f32.
 ///
 /// # Shapes
 /// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, spread `[2, E]`, z
@@ -47,22 +47,22 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MixtureOfExperts {
-    /// How many experts a row goes through.
+    /// The number of experts per row.
     pub top_k: usize,
-    /// Whether the softmax is over all experts; otherwise it is over the chosen ones.
+    /// Whether the softmax covers all experts, rather than the chosen ones.
     pub softmax_first: bool,
-    /// Whether the weights of the chosen experts are normalised to the sum 1.
+    /// Whether the weights of the chosen experts are normalised to sum to 1.
     pub normalize: bool,
     /// f.
     pub activation: Activation,
-    /// Whether the experts' products are of bf16 with f32 sums.
+    /// Whether the experts' products are in bf16 with f32 sums.
     pub bf16: bool,
 }
 
 const NAME: &str = "mixture_of_experts";
 
 impl Default for MixtureOfExperts {
-    /// Mixtral's: two experts with normalised weights, SwiGLU.
+    /// Mixtral's configuration: two experts with normalised weights, SwiGLU.
     fn default() -> Self {
         Self {
             top_k: 2,
@@ -74,7 +74,8 @@ impl Default for MixtureOfExperts {
     }
 }
 
-/// Rows of x, its features, experts, features of h, and rows of all experts together.
+/// The rows and features of x, the experts, the features of h, and the rows of all experts
+/// together.
 #[derive(Debug, Clone, Copy)]
 struct Sizes {
     rows: usize,
@@ -145,7 +146,7 @@ impl Op for MixtureOfExperts {
         }
         let param = if self.bf16 { DType::F32 } else { x[0].dtype };
         if let Some(found) = x[1..].iter().map(|p| p.dtype).find(|&dtype| dtype != param) {
-            let expected = "parameters of f32, or x's type";
+            let expected = "parameters of type f32, or the type of x";
             return Err(OpError::dtype(expected, found));
         }
         let Sizes { rows, width, experts, hidden, assigned } = sizes;
@@ -159,7 +160,8 @@ impl Op for MixtureOfExperts {
         let h = Spec::new([assigned, hidden], self.hidden_type(x[0].dtype));
         let mut contract = Contract::new([x[0], Spec::new([2, experts], param), scalar]);
         let any = need.contains(&true);
-        // Forward: r, G's and U's products, then the map, the weights, p, rows by expert, and h.
+        // Forward: r and the products of G and U, then the map, the weights, p, rows sorted by
+        // expert, and h.
         for spec in [logits, h, h] {
             contract = if any { contract.save(spec) } else { contract.scratch(spec) };
         }
@@ -242,7 +244,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("softmax_after", MixtureOfExperts { top_k: 3, ..after }, &[6, 4], 4, 3),
         case("switch", MixtureOfExperts { top_k: 1, ..qwen }, &[6, 3], 4, 5),
         case("all", MixtureOfExperts { top_k: 3, ..qwen }, &[5, 3], 3, 4),
-        // More experts than rows: most are empty.
+        // More experts than rows: most have none.
         case("empty_experts", mixtral, &[3, 2], 11, 3),
         case("gelu", MixtureOfExperts { activation: Activation::Gelu, ..mixtral }, &[5, 3], 4, 4),
         case("relu", MixtureOfExperts { activation: Activation::Relu, ..qwen }, &[5, 3], 4, 4),

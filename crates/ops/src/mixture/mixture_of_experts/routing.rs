@@ -1,4 +1,4 @@
-//! Which rows go where, with which weights.
+//! Routing: the experts of each row, with their weights.
 
 use super::{MixtureOfExperts, Sizes};
 use crate::loss::{Total, sum_rows};
@@ -6,15 +6,15 @@ use ff_kernels::{Float, for_rows, maximum, sum_columns, sum_of};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
-/// How many integers a [`Routing`] needs room for.
+/// The number of integers in a [`Routing`].
 pub(super) fn integers(sizes: Sizes) -> usize {
     3 * sizes.assigned + sizes.experts + 1
 }
 
-/// The routing that follows from the router's logits; backward computes it again.
+/// The routing by the router's logits; backward recomputes it.
 ///
-/// An assignment is a row with one of its experts, number `row · k + j`; its position is its row
-/// after sorting by expert.
+/// Assignment `row · k + j` is a row with one of its experts; its position is its row after sorting
+/// by expert.
 pub(super) struct Routing<'a, W> {
     /// The expert of each assignment.
     pub(super) chosen: &'a [i32],
@@ -22,7 +22,7 @@ pub(super) struct Routing<'a, W> {
     pub(super) positions: &'a [i32],
     /// The assignment at each position.
     pub(super) order: &'a [i32],
-    /// Where each expert's positions start, and where the last one's end.
+    /// The start of each expert's positions, and the end of the last one's.
     starts: &'a [i32],
     /// The weight of each assignment.
     pub(super) weights: &'a [W],
@@ -96,19 +96,19 @@ impl MixtureOfExperts {
             positions[assignment] = position;
             order[position as usize] = assignment as i32;
         }
-        // Each start has become the next one's.
+        // Each start is now that of the next expert.
         starts.copy_within(..experts, 1);
         starts[0] = 0;
         Routing { chosen, positions, order, starts, weights }
     }
 
-    /// The weights of a row's chosen experts.
+    /// The weights of the chosen experts of a row.
     #[inline(always)]
     fn weigh<W: Float>(&self, r: &[W], chosen: &[i32], weights: &mut [W]) {
         let of = |expert: i32| r[expert as usize];
         if self.adds_up() {
-            // Relative to the greatest of them, so that the sum cannot vanish; NaN anywhere in the
-            // row is NaN here.
+            // Relative to the greatest of them, so that the sum cannot vanish; any NaN in the row
+            // gives NaN.
             let top = of(chosen[0]) + W::ZERO * maximum(r);
             let sum: f64 = chosen.iter().map(|&e| (of(e) - top).exp().f64()).sum();
             for (w, &expert) in weights.iter_mut().zip(chosen) {
@@ -122,8 +122,8 @@ impl MixtureOfExperts {
         }
     }
 
-    /// Σ p of each expert above how often it is chosen, and the z-loss, which is returned; `p` is
-    /// room for all probabilities.
+    /// Writes Σ p of each expert above its number of rows, and returns the z-loss; `p` has room for
+    /// all probabilities.
     pub(super) fn spread<W: Float>(
         cpu: &CpuDevice,
         sizes: Sizes,
@@ -144,7 +144,7 @@ impl MixtureOfExperts {
         });
         let (sums, chosen) = spread.split_at_mut(experts);
         sum_columns(cpu, p, sums, false);
-        // A row that is not finite chooses nothing that means anything, unless all are chosen.
+        // The choice of a non-finite row is meaningless, unless all experts are chosen.
         let choice = sizes.assigned < sizes.rows * experts;
         let nan = sums.iter().filter(|_| choice).map(|sum| 0.0 * sum.f64()).sum::<f64>();
         for (e, chosen) in chosen.iter_mut().enumerate() {
@@ -153,10 +153,9 @@ impl MixtureOfExperts {
         total.loss
     }
 
-    /// dr of every row, from w dw at each position, and the gradients of Σ p of each expert and of
-    /// the z-loss.
+    /// dr of every row, from w dw at each position and the gradients of Σ p and of the z-loss.
     ///
-    /// Each way from w to r multiplies by w, so dw itself is not needed.
+    /// Every path from w to r multiplies by w, so dw itself is not needed.
     pub(super) fn router_gradient<W: Float>(
         &self,
         cpu: &CpuDevice,
@@ -201,8 +200,8 @@ impl MixtureOfExperts {
     }
 }
 
-/// The experts of the largest logits, from the largest; of equal ones the first, and every expert
-/// at most once for any logits.
+/// The experts of the largest logits, in descending order; ties go to the first, and no expert is
+/// chosen twice, whatever the logits.
 #[inline(always)]
 fn choose<W: Float>(r: &[W], chosen: &mut [i32]) {
     for j in 0..chosen.len() {

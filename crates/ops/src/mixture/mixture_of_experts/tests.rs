@@ -7,7 +7,7 @@ use ff_tensor::{Device, DeviceOptions, Tensor};
 
 const SIZES: [usize; 4] = [37, 6, 5, 9];
 
-/// x, router, gate, up, down of small numbers that bf16 holds exactly.
+/// x, router, gate, up and down of small numbers, exact in bf16.
 fn inputs<T: Float>([rows, width, experts, hidden]: [usize; 4]) -> Vec<Tensor> {
     let values = |n: usize, step: usize| -> Vec<T> {
         (0..n).map(|i| T::of(((i * step + i / 7) % 23) as f64 / 16.0 - 0.6875)).collect()
@@ -35,7 +35,7 @@ fn one_expert_is_the_feedforward_block() {
     let dy: Vec<f64> = (0..66).map(|i| (i % 7) as f64 - 3.0).collect();
     let (found, expected) = (mixture.backward(&dy), block.backward(&dy));
     assert_eq!(found[0], expected[0]);
-    assert!(found[1].iter().all(|&d| d == 0.0)); // one choice is no choice
+    assert!(found[1].iter().all(|&d| d == 0.0)); // a single expert has no gradient to its router
     assert_eq!(found[2..], expected[1..]);
 }
 
@@ -53,7 +53,7 @@ fn rows_do_not_depend_on_their_neighbours() {
 
 #[test]
 fn the_spread_is_what_the_router_finds_and_what_it_chooses() {
-    // A router of zeros: p is even, and of equal logits the first ones are chosen.
+    // A router of zeros: p is uniform, and the first of equal logits are chosen.
     let mut x = inputs::<f64>(SIZES);
     x[1] = tensor(&[0.0f64; 30], &[5, 6]);
     let op = MixtureOfExperts { top_k: 2, ..Default::default() };
@@ -77,7 +77,7 @@ fn products_of_bf16_are_near_those_of_f32() {
     let (exact, rounded) = (run(false), run(true));
     let near = |a: &[f32], b: &[f32]| {
         let largest = b.iter().fold(0f32, |m, v| m.max(v.abs()));
-        // h, dz and du are rounded to 8 bits, and sums of 9 or more of them are taken.
+        // h, dz and du are rounded to 8 bits, then summed 9 or more at a time.
         assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 2f32.powi(-6) * largest));
         assert!(a != b);
     };
@@ -131,7 +131,7 @@ fn nan_does_not_spread_and_does_not_panic() {
         let gradients = run.backward(&[1.0f32; 37 * 6]);
         assert!(gradients[0][..18].iter().all(|g| g.is_finite()));
     }
-    // Logits that are NaN for every row.
+    // NaN logits for every row.
     x[1] = tensor(&[f32::NAN; 30], &[5, 6]);
     let run = Run::new(&MixtureOfExperts::default().op(), &x).unwrap();
     assert!(run.output::<f32>(0).iter().all(|y| y.is_nan()));

@@ -14,12 +14,12 @@ fn row<'a, T>(x: &'a [T], i: usize, width: usize, columns: &Range<usize>) -> &'a
 }
 
 impl BatchNorm {
-    /// w and b; `None` where it is not affine.
+    /// w and b; `None` if not affine.
     fn affine<'a, T: Float>(&self, x: &[TensorRef<'a>]) -> OpResult<Option<[&'a [T]; 2]>> {
         Ok(if self.affine { Some([x[1].slice()?, x[2].slice()?]) } else { None })
     }
 
-    /// A task reads its columns three times (mean, variance, y), which for usual batches stay in
+    /// A task reads its columns three times (mean, variance, y); at usual batch sizes they stay in
     /// its cache.
     pub(super) fn forward_batch<T: Float>(
         &self,
@@ -189,8 +189,8 @@ impl BatchNorm {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         let dy = &*dy.slice_mut::<T>()?;
         if dx[self.mean()..].iter().any(Slot::is_needed) {
-            let message = "no gradient flows to running statistics; give them as `Graph::input`, not \
-                           as variables";
+            let message = "no gradient flows to running statistics; give them as `Graph::input`, \
+                           not as variables";
             return Err(OpError::shape(message));
         }
         let (need_x, need_w) = (dx[0].is_needed(), self.affine && dx[1].is_needed());
@@ -240,7 +240,7 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// db on its own, which needs nothing but dy.
+    /// db alone, which only needs dy.
     fn dbias<T: Float>(&self, cx: &Cx<'_>, dy: &[T], dx: &mut [Slot<'_>]) -> OpResult {
         if self.affine
             && let Some((db, accumulate)) = dx[2].take::<T>()?
@@ -250,8 +250,7 @@ impl BatchNorm {
         Ok(())
     }
 
-    /// The slots of x, w and b, empty where a gradient is not wanted, and whether they are added
-    /// to.
+    /// The slots of x, w and b, empty for gradients not needed, and whether to add to them.
     #[allow(clippy::type_complexity)]
     fn take<'a, T: Float>(&self, dx: &mut [Slot<'a>]) -> OpResult<([&'a mut [T]; 3], [bool; 3])> {
         let mut taken: [(&'a mut [T], bool); 3] = Default::default();
@@ -263,7 +262,7 @@ impl BatchNorm {
     }
 }
 
-/// y = w ⊙ (x − μ) r + b for one row's part.
+/// y = w ⊙ (x − μ) r + b for a part of a row.
 #[inline(always)]
 fn write_row<T: Float>(
     x: &[T],

@@ -9,7 +9,7 @@ use ff_kernels::Float;
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// Whose mean and variance batch norm uses.
+/// The statistics used by batch normalisation.
 ///
 /// ```
 /// use ff_ops::{BatchNorm, Statistics};
@@ -17,9 +17,9 @@ use std::sync::Arc;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Statistics {
-    /// Those of the batch: training.
+    /// The statistics of the batch: training.
     Batch,
-    /// Given ones, which do not change with x: evaluation, or a frozen layer.
+    /// Given statistics, independent of x: evaluation, or a frozen layer.
     Running,
 }
 
@@ -28,14 +28,14 @@ pub enum Statistics {
 ///
 /// Forward:  x̂ = (x − μ) r with r = 1/√(σ² + ε),  y = w ⊙ x̂ + b
 /// Backward, with N rows:  db = Σ dy,  dw = Σ dy ⊙ x̂, and
-///   with the batch's statistics  dx = w r ⊙ (dy − db/N − x̂ ⊙ dw/N),
-///   with running ones  dx = w r ⊙ dy
+///     with batch statistics  dx = w r ⊙ (dy − db/N − x̂ ⊙ dw/N),
+///     with running statistics  dx = w r ⊙ dy
 ///
-/// Inputs: x; w and b where it is affine; the mean and the variance where they are the running
-/// ones. With the batch's, two more outputs come out, without gradients: the mean, and the variance
-/// Σ(x − μ)²/(N − 1), for the running statistics; y is made with σ² = Σ(x − μ)²/N.
+/// Inputs: x; w and b if affine; the mean and the variance for running statistics. With batch
+/// statistics, two more outputs without gradients: the mean, and the variance Σ(x − μ)²/(N − 1) for
+/// the running statistics; y uses σ² = Σ(x − μ)²/N.
 ///
-/// Kept: x, μ, r and w; with running statistics w, μ and σ², and x only where dw is wanted.
+/// Kept: x, μ, r and w; with running statistics w, μ and σ², and x only for dw.
 ///
 /// # Shapes
 /// x `[…, features]`, all others `[features]` → y `[…, features]`, mean `[features]`, variance
@@ -57,9 +57,9 @@ pub enum Statistics {
 pub struct BatchNorm {
     /// ε, added to the variance; usually 1e-5.
     pub eps: f64,
-    /// Whether there are w and b.
+    /// Whether the layer is affine, with w and b.
     pub affine: bool,
-    /// Whose mean and variance are used.
+    /// The statistics used.
     pub statistics: Statistics,
 }
 
@@ -69,7 +69,7 @@ impl BatchNorm {
         Arc::new(Self { eps, affine, statistics })
     }
 
-    /// How many inputs it takes.
+    /// The number of inputs.
     pub fn inputs(&self) -> usize {
         self.mean() + if self.statistics == Statistics::Running { 2 } else { 0 }
     }
@@ -107,8 +107,8 @@ impl FloatOp for BatchNorm {
             Statistics::Batch => {
                 if rows < 2 {
                     let message = format!(
-                        "the batch's variance needs at least 2 rows, x {} has {rows}; use a larger \
-                         batch, leave the last short one out, or use layer_norm",
+                        "the variance of a batch needs at least 2 rows, x {} has {rows}; use a \
+                         larger batch, drop the last incomplete one, or use layer_norm",
                         x[0].shape
                     );
                     return Err(OpError::shape(message));

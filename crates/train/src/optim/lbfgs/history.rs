@@ -1,14 +1,14 @@
-//! The last steps of L-BFGS and the direction that they give.
+//! The last steps of L-BFGS, and the direction derived from them.
 
 use super::{dot_product, scaled, slice, slice_mut, sum_squares};
 use crate::optim::error::Result;
 use ff_kernels::{Float, map2, zip_into};
 use ff_tensor::{CpuDevice, Tensor};
 
-/// A step with a smaller yᵀs says nothing about the curvature and is forgotten.
+/// The minimum yᵀs of a step; smaller ones carry no information on curvature and are dropped.
 const LEAST_CURVATURE: f64 = 1e-10;
 
-/// The numbers of the last steps s and the gradient's changes y, whose arrays are a ring: pair i is
+/// The scalars of the last steps s and gradient changes y, with their arrays in a ring: pair i is
 /// `pairs[2 i]` and `pairs[2 i + 1]`.
 #[derive(Debug, Clone)]
 pub(super) struct History {
@@ -16,7 +16,7 @@ pub(super) struct History {
     len: usize,
     /// 1 / yᵀs of each pair.
     rho: Vec<f64>,
-    /// The scale of the first guess of the inverse Hessian.
+    /// The scale of the initial inverse Hessian.
     pub(super) diagonal: f64,
     /// Scratch of the two loops.
     alphas: Vec<f64>,
@@ -62,8 +62,8 @@ impl History {
         Ok(())
     }
 
-    /// Takes in the step s = t · direction with y = new − old, in place of the oldest if the ring
-    /// is full.
+    /// Adds the step s = t · direction with y = new − old, in place of the oldest if the ring is
+    /// full.
     pub(super) fn remember<T: Float>(
         &mut self,
         cpu: &CpuDevice,
@@ -96,7 +96,7 @@ impl History {
         self.order().map(|pair| self.rho[pair]).collect()
     }
 
-    /// Takes up the numbers of a saved history, whose arrays are loaded from the oldest on.
+    /// Restores the scalars of a saved history; its arrays are loaded from the oldest on.
     pub(super) fn restore(&mut self, rho: &[f64], diagonal: f64) {
         self.rho[..rho.len()].copy_from_slice(rho);
         (self.oldest, self.len, self.diagonal) = (0, rho.len(), diagonal);

@@ -1,5 +1,5 @@
-//! L-BFGS: the inverse Hessian from the last steps and gradient changes, and a search along the
-//! direction it gives.
+//! L-BFGS: the inverse Hessian from the last steps and gradient changes, and a line search along
+//! its direction.
 
 mod history;
 mod search;
@@ -26,31 +26,31 @@ keyed! {
     /// d = −H g, with H from the last steps s and gradient changes y;  w += t d, with t from a line
     /// search. Liu and Nocedal 1989; steps, safeguards and tolerances are PyTorch's.
     pub struct Lbfgs {
-        /// The past steps that shape the search direction.
+        /// The number of past steps that determine the search direction.
         history_size: u64 = 100, in AtLeast(1.0);
-        /// Iterations in one step.
+        /// The maximum number of iterations per step.
         max_iter: u64 = 20, in AtLeast(1.0);
-        /// Evaluations of the loss in one step.
+        /// The maximum number of evaluations of the loss per step.
         max_eval: Option<u64> = None, in AtLeast(1.0), shown "1.25 max_iter";
-        /// Converged if no gradient is larger.
+        /// Converged if no gradient exceeds this.
         tolerance_grad: f64 = 1e-7, in AtLeast(0.0);
-        /// Converged if neither loss nor weights change more.
+        /// Converged if neither the loss nor any weight changes by more.
         tolerance_change: f64 = 1e-9, in AtLeast(0.0);
-        /// The search for a step's length: strong_wolfe, backtracking or none (PyTorch's default).
+        /// The line search: strong_wolfe, backtracking or none (PyTorch's default).
         line_search: LineSearch = LineSearch::StrongWolfe;
     }
 }
 
-/// The search for a step's length.
+/// The line search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineSearch {
-    /// Bracket and zoom until the strong Wolfe conditions hold (c₁ = 10⁻⁴, c₂ = 0.9).
+    /// Brackets and zooms until the strong Wolfe conditions hold (c₁ = 10⁻⁴, c₂ = 0.9).
     #[default]
     StrongWolfe,
-    /// Halve the step until the loss falls enough (Armijo, c₁ = 10⁻⁴).
+    /// Halves the step until the loss falls enough (Armijo, c₁ = 10⁻⁴).
     Backtracking,
-    /// Always the learning rate.
+    /// Always takes the learning rate.
     None,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct LbfgsRule {
     iterations: u64,
 }
 
-/// The numbers of the state.
+/// The scalars of the state.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Numbers {
@@ -85,12 +85,12 @@ struct Numbers {
     rho: Vec<f64>,
 }
 
-/// Gradients at the start of a search and at three trial points: both ends of a bracket and what is
-/// tried next.
+/// Gradients at the start of a search and at three trial points: both ends of a bracket and the
+/// next trial.
 const GRADIENTS: usize = 4;
 
 impl Rule for LbfgsRule {
-    /// The pairs of the history, the direction, the weights that a search starts from, the
+    /// The pairs of the history, the direction, the weights at the start of a search, the
     /// gradients.
     fn arrays(&self, layout: &Layout) -> Vec<Array> {
         let pairs = 0..2 * self.history.capacity();
@@ -99,7 +99,7 @@ impl Rule for LbfgsRule {
         pairs.chain(work).collect()
     }
 
-    /// Up to `max_iter` iterations; the rate is each search's first step but the very first's.
+    /// Up to `max_iter` iterations; the rate is the first step of every search but the very first.
     fn minimize<T: Product, C: Closure>(
         &mut self,
         step: &Step<'_>,
@@ -197,7 +197,7 @@ impl<C: Closure> Descent<'_, C> {
         Ok(report)
     }
 
-    /// One direction and one search along it; gives the largest change of a weight.
+    /// One direction and one search along it; returns the largest change of a weight.
     fn iterate<T: Float>(&mut self, at: &mut Trial) -> Result<f64, C::Error> {
         let cpu = self.step.cpu;
         let gradient = slice::<T>(&self.gradients[at.slot])?;
@@ -205,7 +205,7 @@ impl<C: Closure> Descent<'_, C> {
         self.rule.history.direction(cpu, self.pairs, gradient, direction)?;
         let mut t = self.step.lr;
         if self.rule.iterations == 0 {
-            // Nothing is known of the curvature yet: no weight moves far.
+            // The curvature is still unknown: no weight moves far.
             let total =
                 sum_pieces(cpu, gradient.len(), |r| sum_of(&gradient[r], |g| g.f64().abs()));
             t *= (1.0 / total).min(1.0);
@@ -234,7 +234,7 @@ impl<C: Closure> Descent<'_, C> {
         Ok(largest(direction) * end.t.abs())
     }
 
-    /// Puts the weights to start + t · direction.
+    /// Sets the weights to start + t · direction.
     fn move_to<T: Float>(&mut self, t: f64) -> Result<(), C::Error> {
         let weights = self.closure.params().flat_mut::<T>().map_err(Error::from)?;
         let t = T::of(t);
@@ -243,8 +243,8 @@ impl<C: Closure> Descent<'_, C> {
         Ok(())
     }
 
-    /// Evaluates at start + t · direction and keeps the gradient in a slot; an infinite loss if
-    /// anything there is not finite, from which every search turns back.
+    /// Evaluates at start + t · direction and keeps the gradient in a slot; the loss is infinite if
+    /// any value is not finite, which makes every search turn back.
     fn try_at<T: Float>(&mut self, t: f64, slot: usize) -> Result<Trial, C::Error> {
         self.move_to::<T>(t)?;
         let loss = self.evaluate::<T>(slot)?.unwrap_or(f64::INFINITY);
@@ -253,7 +253,7 @@ impl<C: Closure> Descent<'_, C> {
         Ok(Trial { t, loss, slope, slot })
     }
 
-    /// The mean loss with its penalty, and its gradient into a slot; `None` if either is not
+    /// The mean loss with its penalty; its gradient goes into a slot. `None` if either is not
     /// finite.
     fn evaluate<T: Float>(&mut self, slot: usize) -> Result<Option<f64>, C::Error> {
         let LossSum { sum, count } = self.closure.evaluate()?;

@@ -1,16 +1,16 @@
-//! The search for a step's length along a direction.
+//! Line searches along a direction.
 
 use super::{Descent, GRADIENTS, largest, slice};
 use crate::optim::closure::Closure;
 use ff_kernels::Float;
 
-/// The least fall of the loss, as a share of what the slope promises.
+/// The minimum decrease of the loss, as a fraction of the decrease predicted by the slope.
 const ARMIJO: f64 = 1e-4;
-/// The largest slope at the end, as a share of that at the start.
+/// The maximum slope at the end, as a fraction of that at the start.
 const CURVATURE: f64 = 0.9;
 
-/// A point on the line: its distance, its loss, its slope along the direction, and its gradient's
-/// slot.
+/// A point on the line: its distance, its loss, its slope along the direction, and the slot of its
+/// gradient.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trial {
     pub(super) t: f64,
@@ -20,7 +20,7 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// Whether the loss is far enough below that of the start.
+    /// Whether the loss is sufficiently below that of the start.
     fn falls_enough(&self, start: &Trial) -> bool {
         self.loss <= start.loss + ARMIJO * self.t * start.slope
     }
@@ -33,8 +33,8 @@ impl Trial {
 impl<C: Closure> Descent<'_, C> {
     /// A point where the strong Wolfe conditions hold: steps out until one is bracketed, then
     /// narrows the bracket (Nocedal and Wright 2006, algorithms 3.5 and 3.6), with the
-    /// interpolation and safeguards of Schmidt's minFunc, as PyTorch. The best end of the bracket
-    /// if the evaluations run out.
+    /// interpolation and safeguards of Schmidt's minFunc, as in PyTorch; the best end of the
+    /// bracket if evaluations run out.
     pub(super) fn strong_wolfe<T: Float>(
         &mut self,
         start: Trial,
@@ -85,8 +85,7 @@ impl<C: Closure> Descent<'_, C> {
         Ok(low)
     }
 
-    /// The first of t, t/2, t/4, … where the loss falls enough; the start if the evaluations run
-    /// out.
+    /// The first of t, t/2, t/4, … with a sufficient decrease; the start if evaluations run out.
     pub(super) fn backtrack<T: Float>(
         &mut self,
         start: Trial,
@@ -104,7 +103,7 @@ impl<C: Closure> Descent<'_, C> {
     }
 }
 
-/// A slot that none of these takes; at most three of four are taken.
+/// A free slot; at most three of four are in use.
 fn free(taken: &[Trial]) -> usize {
     (0..GRADIENTS).find(|slot| taken.iter().all(|trial| trial.slot != *slot)).unwrap_or(0)
 }
@@ -113,7 +112,8 @@ fn ordered(a: Trial, b: Trial) -> (Trial, Trial) {
     if a.loss <= b.loss { (a, b) } else { (b, a) }
 }
 
-/// The minimum within bounds of the cubic through both losses and slopes; their middle without one.
+/// The minimum within bounds of the cubic through both losses and slopes; the midpoint if there is
+/// none.
 fn cubic_minimum(a: &Trial, b: &Trial, (least, most): (f64, f64)) -> f64 {
     let (a, b) = if a.t <= b.t { (a, b) } else { (b, a) };
     let d1 = a.slope + b.slope - 3.0 * (a.loss - b.loss) / (a.t - b.t);
@@ -122,8 +122,8 @@ fn cubic_minimum(a: &Trial, b: &Trial, (least, most): (f64, f64)) -> f64 {
     if t.is_nan() { f64::midpoint(least, most) } else { t.max(least).min(most) }
 }
 
-/// The next point in a bracket: the cubic's minimum, kept a tenth of the bracket away from an end
-/// that it reaches or is near to a second time.
+/// The next point in a bracket: the minimum of the cubic, but at least a tenth of the bracket from
+/// an end that it reaches or approaches a second time.
 fn within(low: &Trial, high: &Trial, stalled: &mut bool) -> f64 {
     let (left, right) = (low.t.min(high.t), low.t.max(high.t));
     let t = cubic_minimum(low, high, (left, right));
