@@ -1,4 +1,4 @@
-//! Baselines: a score beside that of a rule that ignores the features.
+//! Baselines: the scores of rules that ignore the features.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::{
     confusion::Average, input,
 };
 
-/// Metrics that have an interval and a baseline in a classification, in the order of tables.
+/// Classification metrics with an interval and a baseline, in the order of tables.
 pub(super) const CLASSIFICATION: [Metric; 10] = [
     Metric::Accuracy,
     Metric::BalancedAccuracy,
@@ -21,11 +21,12 @@ pub(super) const CLASSIFICATION: [Metric; 10] = [
     Metric::Brier,
 ];
 
-/// Metrics that have an interval and a baseline in a regression, in the order of tables.
+/// Regression metrics with an interval and a baseline, in the order of tables.
 pub(super) const REGRESSION: [Metric; 6] =
     [Metric::R2, Metric::Mse, Metric::Rmse, Metric::Mae, Metric::MedianAbsoluteError, Metric::Mape];
 
-/// Each class's share of the labels; on the training part, what the classification baseline knows.
+/// The share of each class among the labels; that of the training part defines the classification
+/// baseline.
 ///
 /// ```
 /// use ff_metrics::class_shares;
@@ -34,7 +35,7 @@ pub(super) const REGRESSION: [Metric; 6] =
 /// ```
 ///
 /// # Errors
-/// No rows, a label that is no class, a weight that is none.
+/// If there are no rows, or a label or weight is invalid.
 pub fn class_shares<L: ClassLabel>(
     labels: &[L],
     classes: usize,
@@ -45,7 +46,7 @@ pub fn class_shares<L: ClassLabel>(
     Ok(counts.actual.iter().map(|weight| weight / total).collect())
 }
 
-/// A rule that looks at no column, and its scores on the evaluated rows.
+/// A rule that ignores all columns, with its scores on the evaluated rows.
 ///
 /// ```
 /// use ff_metrics::{Metric, RegressionOptions, RegressionReport};
@@ -59,7 +60,7 @@ pub struct Baseline {
     /// The rule.
     #[serde(flatten)]
     pub rule: BaselineRule,
-    /// Its scores on the evaluated rows.
+    /// The scores on the evaluated rows.
     pub scores: Scores,
 }
 
@@ -74,17 +75,17 @@ pub struct Baseline {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rule", rename_all = "snake_case")]
 pub enum BaselineRule {
-    /// Always the most frequent class, with the classes' shares as its probabilities
-    /// (scikit-learn's `DummyClassifier(strategy="prior")`).
+    /// Always the most frequent class, with the class shares as probabilities (scikit-learn's
+    /// `DummyClassifier(strategy="prior")`).
     Majority {
         /// The most frequent class.
         class: usize,
-        /// Each class's share.
+        /// The share of each class.
         shares: Vec<f64>,
     },
     /// Always the mean of the training targets.
     Mean {
-        /// That mean.
+        /// The mean.
         value: f64,
     },
 }
@@ -99,15 +100,15 @@ pub enum BaselineRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Better, beyond what chance in the rows explains.
+    /// Better, beyond chance.
     Better,
-    /// These rows cannot tell.
+    /// Undecided on these rows.
     Unclear,
-    /// Worse, beyond what chance in the rows explains.
+    /// Worse, beyond chance.
     Worse,
 }
 
-/// One metric of the model beside the baseline's on the same rows.
+/// A metric of the model and of the baseline on the same rows.
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, Outcome};
@@ -124,16 +125,17 @@ pub struct Comparison {
     pub metric: Metric,
     /// Its direction of improvement.
     pub direction: Direction,
-    /// The model's value.
+    /// The value of the model.
     pub model: f64,
     /// The interval of the model's value.
     pub interval: Option<Interval>,
-    /// The baseline's value.
+    /// The value of the baseline.
     pub baseline: f64,
-    /// By how much the model is better (negative if worse), over the same resampled rows for both.
+    /// The gain of the model over the baseline (negative if worse), on the same resampled rows for
+    /// both.
     pub gain: Option<Interval>,
-    /// The verdict: better (or worse) if the gain's interval excludes 0 and the model's interval
-    /// excludes the baseline's value.
+    /// The verdict: better (or worse) if the interval of the gain excludes 0 and the interval of
+    /// the model excludes the value of the baseline.
     pub outcome: Outcome,
 }
 
@@ -158,7 +160,7 @@ impl Comparison {
 /// Values of several metrics, in the order of their list.
 pub(super) type Values<const N: usize> = [Option<f64>; N];
 
-/// The values as [`Scores`], without the metrics that do not apply.
+/// The values as [`Scores`], without inapplicable metrics.
 pub(super) fn scores<const N: usize>(
     metrics: &[Metric; N],
     values: &Values<N>,
@@ -203,12 +205,12 @@ impl<const N: usize> Resampled<N> {
     }
 }
 
-/// The class that the shares make the majority; the first of equals.
+/// The majority class by shares; ties go to the first.
 pub(super) fn majority(shares: &[f64]) -> usize {
     input::argmax(shares)
 }
 
-/// Scores of the majority rule where the labels of each class weigh `actual`; closed forms, because
+/// Scores of the majority rule for labels of total weight `actual` per class, in closed form, since
 /// its prediction is the same on every row.
 pub(super) fn prior_values(
     actual: &[f64],
@@ -229,10 +231,10 @@ pub(super) fn prior_values(
     };
     let log_loss = mean(&|label| -shares[label].max(epsilon).ln());
     let squares: f64 = shares.iter().map(|share| share * share).sum();
-    // Σ (p − y)² = Σ p² − 2 p_label + 1, of which two classes hold half each.
+    // Σ (p − y)² = Σ p² − 2 p_label + 1, half of it for each of two classes.
     let brier = mean(&|label| squares - 2.0 * shares[label] + 1.0);
     let complete = actual.iter().all(|weight| *weight > 0.0);
-    // A constant score ranks nothing: its precision is the positives' share at every recall.
+    // A constant score ranks nothing: its precision is the share of positives at every recall.
     let pr_auc = match positive {
         Some(positive) => (actual[positive] > 0.0).then(|| actual[positive] / total),
         None => complete.then(|| 1.0 / classes as f64),

@@ -1,4 +1,4 @@
-//! Intervals: how far a score may be from its true value on rows like these.
+//! Confidence intervals of scores.
 
 use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
@@ -12,16 +12,16 @@ pub const LEVEL: f64 = 0.95;
 /// The 97.5 % quantile of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// Fewer rows than this say too little about themselves for a bootstrap.
+/// The minimum number of rows for a bootstrap.
 pub(super) const MIN_ROWS: usize = 10;
 
-/// Row visits that a bootstrap may cost, about a second of work on one core.
+/// The maximum number of row visits of a bootstrap, about a second of work on one core.
 const BUDGET: f64 = 1e9;
 
-/// Resamples below which the ends of the interval would be too rough.
+/// The minimum number of resamples for accurate ends of an interval.
 const MIN_RESAMPLES: usize = 200;
 
-/// Share of the resamples in which a metric may be undefined before its interval is given up.
+/// The maximum share of resamples with an undefined metric; beyond it, there is no interval.
 const MAX_UNDEFINED: f64 = 0.1;
 
 /// The method behind an interval.
@@ -33,7 +33,7 @@ const MAX_UNDEFINED: f64 = 0.1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalMethod {
-    /// Wilson's score interval of a share.
+    /// Wilson's score interval of a proportion.
     Wilson,
     /// Percentiles over rows drawn with replacement.
     Bootstrap,
@@ -56,14 +56,14 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Whether a value lies in the interval, its ends included.
+    /// Whether a value lies in the interval, including its ends.
     pub fn contains(&self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
 }
 
-/// Wilson's score interval of a share of `hits` in `rows` (Wilson 1927); unlike the textbook p ± 2σ
-/// it stays within [0, 1] and is not empty where every row is right; `None` without rows.
+/// Wilson's score interval of `hits` in `rows` (Wilson 1927); unlike p ± 2σ, it stays within [0, 1]
+/// and is not empty if all rows are correct; `None` without rows.
 ///
 /// ```
 /// let all_right = ff_metrics::wilson(20.0, 20.0).unwrap();
@@ -77,7 +77,7 @@ pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
     let scale = 1.0 + Z * Z / rows;
     let centre = (share + Z * Z / (2.0 * rows)) / scale;
     let half = Z / scale * (share * (1.0 - share) / rows + Z * Z / (4.0 * rows * rows)).sqrt();
-    // At either end the exact bound is the end itself, which rounding may miss.
+    // At either end, the exact bound is the end itself, which rounding may miss.
     let low = if hits <= 0.0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if hits >= rows { 1.0 } else { (centre + half).min(1.0) };
     Some(Interval { low, high, method: IntervalMethod::Wilson })
@@ -85,9 +85,9 @@ pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
 
 /// Settings of the bootstrap: the number of resamples and the seed.
 ///
-/// Draws come from a counter-based generator, so that they depend on nothing but the seed, the
-/// number of the resample and the number of rows. On many rows fewer resamples are drawn (never
-/// below 200), so that 100,000 rows cost about a second.
+/// Draws use a counter-based generator, so they depend only on the seed, the number of the resample
+/// and the number of rows. Many rows get fewer resamples (at least 200), so that 100,000 rows take
+/// about a second.
 ///
 /// ```
 /// let bootstrap = ff_metrics::Bootstrap::default();
@@ -99,8 +99,8 @@ pub struct Bootstrap<'a> {
     pub resamples: usize,
     /// The seed.
     pub seed: u64,
-    /// The threads that resamples are judged on; the calling one by default. Results do not depend
-    /// on it.
+    /// The threads for evaluating resamples; the calling one by default. Results do not depend on
+    /// this choice.
     pub threads: Option<&'a ThreadPool>,
 }
 
@@ -111,8 +111,7 @@ impl Default for Bootstrap<'_> {
 }
 
 impl Bootstrap<'_> {
-    /// The interval of a mean over parts, each with its sum and its count; `None` for fewer than
-    /// ten.
+    /// The interval of a mean over parts, each a sum and a count; `None` for fewer than ten parts.
     ///
     /// ```
     /// let parts: Vec<(f64, f64)> = (0..100).map(|i| (f64::from(i % 10), 2.0)).collect();
@@ -148,8 +147,7 @@ impl Bootstrap<'_> {
         Err(MetricError::Setting { name: "bootstrap", problem })
     }
 
-    /// The number of resamples that the budget allows for metrics that visit each row `visits`
-    /// times.
+    /// The number of resamples within budget for metrics that visit each row `visits` times.
     pub(super) fn affordable(self, rows: usize, visits: usize) -> usize {
         let affordable = (BUDGET / (rows as f64 * visits as f64)) as usize;
         self.resamples.min(affordable.max(MIN_RESAMPLES))

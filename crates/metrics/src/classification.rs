@@ -1,4 +1,4 @@
-//! Everything that is to be said about a classifier on one part of the data.
+//! The evaluation of a classifier on one part of the data.
 
 mod parts;
 
@@ -19,10 +19,10 @@ use super::{
 
 use parts::{Losses, fill, per_class, rank, reasons};
 
-/// Larger tasks have no confusion matrix: nobody reads it, and it grows with the square.
+/// The maximum number of classes of a confusion matrix, whose size is quadratic.
 const MAX_MATRIX_CLASSES: usize = 256;
 
-/// Confusions listed beside the matrix.
+/// The number of confusions listed beside the matrix.
 const TOP_CONFUSIONS: usize = 10;
 
 /// Options of a [`ClassificationReport`].
@@ -34,27 +34,28 @@ const TOP_CONFUSIONS: usize = 10;
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ClassificationOptions<'a> {
-    /// The positive class of two; by default class 1.
+    /// The positive one of two classes; by default class 1.
     pub positive: Option<usize>,
-    /// Two classes: the positive one is predicted from this probability on; by default the more
+    /// Two classes: the minimum probability for predicting the positive one; by default, the more
     /// probable class is predicted.
     pub threshold: Option<f64>,
     /// The weight of each row; by default 1.
     pub weights: Option<&'a [f32]>,
-    /// Each class's share of the training part ([`class_shares`](super::class_shares)), for the
-    /// baseline; by default the shares of the evaluated rows, which favours the baseline a little.
+    /// The share of each class in the training part ([`class_shares`](super::class_shares)), for
+    /// the baseline; by default, the shares in the evaluated rows, which slightly favours the
+    /// baseline.
     pub shares: Option<&'a [f64]>,
     /// The metric of the verdict; by default the accuracy.
     pub primary: Option<Metric>,
-    /// The k of the top-k accuracy; by default 5, or 2 where there are at most 5 classes. With as
-    /// many classes as k it says nothing and is left out.
+    /// The k of top-k accuracy; by default 5, or 2 for at most 5 classes. Omitted if k reaches the
+    /// number of classes.
     pub top_k: Option<usize>,
-    /// Bins of equal width of the reliability diagram and the calibration error (15, as in Guo et
-    /// al. 2017).
+    /// The number of equal-width bins of the reliability diagram and the calibration error (15, as
+    /// in Guo et al. 2017).
     pub bins: usize,
-    /// Points that a curve has at most; 0 leaves curves out.
+    /// The maximum number of points per curve; 0 for no curves.
     pub curve_points: usize,
-    /// How intervals are made; `None` leaves out intervals and verdict.
+    /// The bootstrap of intervals; `None` for no intervals and no verdict.
     pub bootstrap: Option<Bootstrap<'a>>,
 }
 
@@ -82,7 +83,7 @@ impl ClassificationOptions<'_> {
     }
 }
 
-/// Scores of one class, as one against the rest.
+/// Scores of one class against the rest.
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport};
@@ -94,7 +95,7 @@ impl ClassificationOptions<'_> {
 pub struct ClassScores {
     /// The class index.
     pub class: usize,
-    /// Weight of its rows; without weights their number.
+    /// The weight of its rows, or their number without weights.
     pub support: f64,
     /// TP / (TP + FP); `None` if it is never predicted.
     pub precision: Option<f64>,
@@ -102,10 +103,10 @@ pub struct ClassScores {
     pub recall: Option<f64>,
     /// 2 TP / (2 TP + FP + FN); `None` if it is neither a label nor predicted.
     pub f1: Option<f64>,
-    /// Area under its ROC curve; `None` if it, or everything else, has no row, and for the negative
-    /// class of two.
+    /// The area under its ROC curve; `None` if all or none of the rows have this class, and for the
+    /// negative class of two.
     pub roc_auc: Option<f64>,
-    /// Its average precision; `None` if it has no row, and for the negative class of two.
+    /// The average precision; `None` if it has no rows, and for the negative class of two.
     pub pr_auc: Option<f64>,
 }
 
@@ -122,9 +123,9 @@ pub struct ClassScores {
 pub struct ClassCurves {
     /// The class index.
     pub class: usize,
-    /// The ROC curve from (0, 0); empty if it is not defined.
+    /// The ROC curve from (0, 0); empty if undefined.
     pub roc: Vec<RocPoint>,
-    /// The precision–recall curve by rising recall; empty if it is not defined.
+    /// The precision–recall curve by rising recall; empty if undefined.
     pub pr: Vec<PrPoint>,
 }
 
@@ -146,49 +147,49 @@ pub struct ClassificationReport {
     pub rows: usize,
     /// The number of classes.
     pub classes: usize,
-    /// The positive class of two.
+    /// The positive one of two classes.
     pub positive: Option<usize>,
-    /// The threshold that decided, if it was not simply the more probable class.
+    /// The decision threshold; `None` if the more probable class was predicted.
     pub threshold: Option<f64>,
     /// The k of the top-k accuracy.
     pub top_k: usize,
-    /// The scores; `precision`, `recall` and `f1` are those of the positive class of two.
+    /// The scores; `precision`, `recall` and `f1` are those of the positive one of two classes.
     pub scores: Scores,
-    /// Metrics without a value, and why.
+    /// Undefined metrics, with reasons.
     pub undefined: Vec<Undefined>,
-    /// 95 % intervals, where there are rows enough.
+    /// 95 % intervals, if there are enough rows.
     pub intervals: BTreeMap<Metric, Interval>,
-    /// The number of resamples behind the bootstrap intervals; 0 without.
+    /// The number of resamples of the bootstrap intervals; 0 without.
     pub resamples: usize,
-    /// The classes one by one.
+    /// The scores of each class.
     pub per_class: Vec<ClassScores>,
     /// The confusion matrix, for at most 256 classes.
     pub confusion: Option<ConfusionMatrix>,
-    /// The most frequent confusions, the most frequent first.
+    /// The most frequent confusions, in descending order.
     pub top_confusions: Vec<Confusion>,
-    /// The reliability diagram: of two classes the positive one's probability, of more the
-    /// probability of the predicted class. `ece` belongs to these bins.
+    /// The reliability diagram: of the probability of the positive class for two classes, else of
+    /// the predicted class. `ece` uses these bins.
     pub calibration: Vec<CalibrationBin>,
-    /// Curves: of two classes the positive one's, of more those of the ten most frequent.
+    /// The curves of the positive class for two classes, else of the ten most frequent ones.
     pub curves: Vec<ClassCurves>,
-    /// The majority rule and its scores.
+    /// The majority rule with its scores.
     pub baseline: Baseline,
-    /// Model and baseline, metric by metric.
+    /// Model and baseline, per metric.
     pub comparisons: Vec<Comparison>,
-    /// The comparison by the primary metric; `None` without intervals, or if that metric is not
-    /// defined.
+    /// The comparison by the primary metric; `None` without intervals, or if that metric is
+    /// undefined.
     pub verdict: Option<Comparison>,
 }
 
 impl ClassificationReport {
-    /// Computes everything the options ask for.
+    /// Computes everything requested by the options.
     ///
     /// # Shapes
     /// `labels` is `[N]`, `probabilities` `[N, classes]`, row-major.
     ///
     /// # Errors
-    /// Everything that [`MetricError`] lists. Valid rows on which a metric has no value are no
-    /// error: see [`undefined`](Self::undefined).
+    /// As listed in [`MetricError`]. Undefined metrics on valid rows are not errors: see
+    /// [`undefined`](Self::undefined).
     pub fn compute<L: ClassLabel, P: Real>(
         labels: &[L],
         probabilities: &[P],
@@ -247,7 +248,7 @@ impl ClassificationReport {
             intervals = samples.intervals();
         }
         if options.bootstrap.is_some() && options.weights.is_none() {
-            // Wilson's interval is better than a bootstrap where accuracies are near 1 or rows few.
+            // Wilson's interval is better than a bootstrap for accuracies near 1 or few rows.
             intervals[0].0 = wilson(counts.hits.iter().sum(), rows.rows() as f64);
         }
 
@@ -295,7 +296,7 @@ impl ClassificationReport {
     }
 }
 
-/// Options with their defaults filled in, checked.
+/// Checked options, with defaults filled in.
 struct Settings {
     positive: Option<usize>,
     top_k: usize,
@@ -307,10 +308,7 @@ impl Settings {
         let error = |name, problem: String| Err(MetricError::Setting { name, problem });
         input::check_threshold(classes, options.positive, options.threshold)?;
         if classes > 2 && options.positive.is_some() {
-            return error(
-                "positive",
-                format!("{classes} classes have no positive one; leave it out"),
-            );
+            return error("positive", format!("{classes} classes have no positive one; omit it"));
         }
         let top_k = options.top_k.unwrap_or(if classes > 5 { 5 } else { 2 });
         if top_k == 0 {
@@ -329,7 +327,7 @@ impl Settings {
                 .map(|metric| metric.name())
                 .collect();
             let problem =
-                format!("{primary} has no baseline here; take one of {}", known.join(", "));
+                format!("{primary} has no baseline here; choose one of {}", known.join(", "));
             return error("primary", problem);
         }
         if let Some(bootstrap) = options.bootstrap {
@@ -340,7 +338,7 @@ impl Settings {
                 return Err(MetricError::Length {
                     what: "shares",
                     expected: classes,
-                    why: "one a class".into(),
+                    why: "one per class".into(),
                     found: shares.len(),
                 });
             }
@@ -348,7 +346,7 @@ impl Settings {
             if !valid || (shares.iter().sum::<f64>() - 1.0).abs() > 1e-6 {
                 return error(
                     "shares",
-                    "the classes' shares must be from 0 to 1 and sum to 1".into(),
+                    "class shares must lie between 0 and 1 and sum to 1".into(),
                 );
             }
         }
@@ -359,7 +357,7 @@ impl Settings {
         self.positive.unwrap_or(class)
     }
 
-    /// Precision, recall and F1 of "the" class exist for two classes only.
+    /// Precision, recall and F1 of the positive class exist only for two classes.
     fn applies(&self, metric: Metric) -> bool {
         self.positive.is_some()
             || !matches!(metric, Metric::Precision | Metric::Recall | Metric::F1)

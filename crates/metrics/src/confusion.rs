@@ -1,14 +1,13 @@
-//! Metrics that follow from counting decisions: accuracy, precision, recall, F1, the confusion
-//! matrix.
+//! Metrics of decision counts: accuracy, precision, recall, F1, the confusion matrix.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ClassLabel, MetricError, input};
 
-/// Per class the weight of its labels, of its predictions and of where both meet.
+/// Per class, the weights of its labels, of its predictions, and of correct predictions.
 ///
-/// It holds everything that accuracy, precision, recall and F1 need, in three numbers a class, so
-/// that it serves ten thousand classes as well as two.
+/// Three numbers per class suffice for accuracy, precision, recall and F1, even with ten thousand
+/// classes.
 ///
 /// ```
 /// use ff_metrics::{Average, ClassCounts};
@@ -26,7 +25,7 @@ pub struct ClassCounts {
     pub(super) predicted: Vec<f64>,
 }
 
-/// How the classes' precision, recall and F1 become one number; as scikit-learn's `average`.
+/// The averaging of precision, recall and F1 over classes: scikit-learn's `average`.
 ///
 /// ```
 /// use ff_metrics::{Average, ClassCounts};
@@ -36,11 +35,11 @@ pub struct ClassCounts {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Average {
-    /// The plain mean over the classes that occur among labels or predictions.
+    /// The plain mean over classes that occur among labels or predictions.
     Macro,
-    /// All decisions together; with one label a row all three equal the accuracy.
+    /// All decisions together; with one label per row, all three equal the accuracy.
     Micro,
-    /// The mean weighted by the classes' share of the labels.
+    /// The mean weighted by the share of each class among the labels.
     Weighted,
 }
 
@@ -67,7 +66,7 @@ impl ClassCounts {
     /// `labels`, `predicted` and `weights` have N values.
     ///
     /// # Errors
-    /// No rows, lengths that differ, a label that is no class, a weight that is none.
+    /// If there are no rows, lengths differ, or a label or weight is invalid.
     pub fn of<L: ClassLabel, M: ClassLabel>(
         labels: &[L],
         predicted: &[M],
@@ -94,17 +93,17 @@ impl ClassCounts {
         }
     }
 
-    /// Total weight of the labels of a class; without weights its number of rows.
+    /// The total weight of the labels of a class, or their number without weights.
     pub fn support(&self, class: usize) -> f64 {
         self.actual[class]
     }
 
-    /// Share of the weight that is predicted right.
+    /// The share of correct predictions, by weight.
     pub fn accuracy(&self) -> f64 {
         self.hits.iter().sum::<f64>() / self.actual.iter().sum::<f64>()
     }
 
-    /// Mean recall over the classes that occur among the labels (scikit-learn's
+    /// The mean recall over the classes among the labels (scikit-learn's
     /// `balanced_accuracy_score`).
     pub fn balanced_accuracy(&self) -> f64 {
         let recalls = (0..self.actual.len()).filter_map(|class| self.recall(class));
@@ -127,10 +126,10 @@ impl ClassCounts {
         ratio(2.0 * self.hits[class], self.actual[class] + self.predicted[class])
     }
 
-    /// Precision, recall and F1 of all classes in one number each.
+    /// Averaged precision, recall and F1.
     ///
-    /// As in scikit-learn, a class that occurs among neither labels nor predictions takes no part,
-    /// and a precision or recall without a denominator counts as 0 (`zero_division=0`).
+    /// As in scikit-learn, classes among neither labels nor predictions are excluded, and a
+    /// precision or recall without a denominator counts as 0 (`zero_division=0`).
     pub fn average(&self, average: Average) -> Averaged {
         if average == Average::Micro {
             let accuracy = self.accuracy();
@@ -156,7 +155,7 @@ impl ClassCounts {
     }
 }
 
-/// Counts of predictions: rows are the true classes, columns the predicted ones.
+/// The confusion matrix: rows are true classes, columns predicted ones.
 ///
 /// ```
 /// use ff_metrics::ConfusionMatrix;
@@ -167,11 +166,11 @@ impl ClassCounts {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfusionMatrix {
-    /// Weight of the rows, `[true class][predicted class]`.
+    /// The weight of the rows, `[true class][predicted class]`.
     pub counts: Vec<Vec<f64>>,
 }
 
-/// Rows of one class that were taken for another.
+/// Rows of one class predicted as another.
 ///
 /// ```
 /// use ff_metrics::ConfusionMatrix;
@@ -183,9 +182,9 @@ pub struct ConfusionMatrix {
 pub struct Confusion {
     /// The true class.
     pub actual: usize,
-    /// The class it was taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// Weight of those rows.
+    /// The weight of those rows.
     pub count: f64,
     /// Their share of the true class.
     pub share: f64,
@@ -198,7 +197,7 @@ impl ConfusionMatrix {
     /// `labels`, `predicted` and `weights` have N values; the matrix is `[classes][classes]`.
     ///
     /// # Errors
-    /// No rows, lengths that differ, a label that is no class, a weight that is none.
+    /// If there are no rows, lengths differ, or a label or weight is invalid.
     pub fn of<L: ClassLabel, M: ClassLabel>(
         labels: &[L],
         predicted: &[M],
@@ -214,7 +213,7 @@ impl ConfusionMatrix {
         Ok(Self { counts })
     }
 
-    /// The most frequent confusions, at most `limit`, the most frequent first.
+    /// The most frequent confusions, at most `limit`, in descending order.
     pub fn worst(&self, limit: usize) -> Vec<Confusion> {
         let mut all = Vec::new();
         for (actual, row) in self.counts.iter().enumerate() {
@@ -236,7 +235,7 @@ fn ratio(numerator: f64, denominator: f64) -> Option<f64> {
     (denominator > 0.0).then(|| numerator / denominator)
 }
 
-/// Labels and predictions as class indices, checked.
+/// Checked labels and predictions, as class indices.
 fn pairs<L: ClassLabel, M: ClassLabel>(
     labels: &[L],
     predicted: &[M],

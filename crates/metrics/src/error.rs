@@ -1,11 +1,11 @@
-//! Errors about the inputs of metrics.
+//! Errors in the inputs of metrics.
 
 use thiserror::Error;
 
-/// Input that no metric may be computed from, with the row at fault and what to do about it.
+/// Invalid input of metrics, with the row at fault and the remedy.
 ///
-/// A metric that is merely not defined for valid input (an AUC with one class present) is no error:
-/// it is `None`, with an [`Undefined`](crate::Undefined) that says why.
+/// A metric undefined for valid input (such as an AUC with a single class) is not an error: it is
+/// `None`, with the reason in [`Undefined`](crate::Undefined).
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, MetricError};
@@ -17,12 +17,12 @@ pub enum MetricError {
     /// There are no rows.
     #[error("there are no rows to evaluate; give the evaluated part at least one row")]
     Empty,
-    /// A slice has another length than the rows (or rows times classes) ask for.
+    /// The length of a slice does not match the rows (or rows times classes).
     #[error("{what}: expected {expected} values ({why}), found {found}")]
     Length {
-        /// Which slice.
+        /// The slice.
         what: &'static str,
-        /// The number of values expected.
+        /// The expected number of values.
         expected: usize,
         /// The reason for that number.
         why: String,
@@ -34,28 +34,28 @@ pub enum MetricError {
     Label {
         /// The row, counted from 0.
         row: usize,
-        /// The label found there.
+        /// The label.
         label: String,
         /// The number of classes.
         classes: usize,
     },
-    /// A probability is NaN, infinite or outside of [0, 1].
+    /// A probability is NaN, infinite or outside [0, 1].
     #[error(
-        "row {row}: the probability of class {class} is {value}, which is no number from 0 to 1; \
-         give probabilities (after softmax or sigmoid), and look for NaN in the network's output"
+        "row {row}: the probability of class {class} is {value}, which is not between 0 and 1; \
+         pass probabilities (after softmax or sigmoid), and check the output of the network for NaN"
     )]
     Probability {
         /// The row, counted from 0.
         row: usize,
         /// The class index.
         class: usize,
-        /// The value found there.
+        /// The value.
         value: f64,
     },
     /// The probabilities of a row do not sum to 1.
     #[error(
-        "row {row}: the probabilities sum to {sum}, not to 1; give the output of a softmax, \
-         or both p and 1 - p for two classes"
+        "row {row}: the probabilities sum to {sum}, not to 1; pass the output of a softmax, or \
+         both p and 1 - p for two classes"
     )]
     RowSum {
         /// The row, counted from 0.
@@ -64,15 +64,15 @@ pub enum MetricError {
         sum: f64,
     },
     /// A sample weight is negative, NaN or infinite.
-    #[error("row {row}: the sample weight {value} is not a finite number of at least 0")]
+    #[error("row {row}: the sample weight {value} is not finite and at least 0")]
     Weight {
         /// The row, counted from 0.
         row: usize,
-        /// The weight found there.
+        /// The weight.
         value: f64,
     },
     /// All sample weights are zero.
-    #[error("all sample weights are 0; at least one row must count")]
+    #[error("all sample weights are 0; at least one must be positive")]
     NoWeight,
     /// A target, score or prediction is NaN or infinite.
     #[error("row {row}: the {what} is {value}, which is not a finite number")]
@@ -81,15 +81,15 @@ pub enum MetricError {
         what: &'static str,
         /// The row, counted from 0.
         row: usize,
-        /// The value found there.
+        /// The value.
         value: f64,
     },
-    /// An option does not fit the problem or is out of range.
+    /// An option does not suit the problem or is out of range.
     #[error("{name}: {problem}")]
     Setting {
         /// The option.
         name: &'static str,
-        /// What is wrong with it and what is allowed.
+        /// The problem and the allowed values.
         problem: String,
     },
 }

@@ -1,10 +1,10 @@
 //! Explanations of a model: permutation importance and partial dependence, for any model that maps
 //! encoded rows to scores.
 //!
-//! Both ask the model about rows in which one original column was changed. A column may span
-//! several encoded features (a number and its missing flag, the columns of a one-hot code): a
-//! [`FeatureGroup`] names them, and they are always changed together, so the model never sees a row
-//! that the encoding could not have made.
+//! Both evaluate the model on rows with one original column changed. A column may span several
+//! encoded features (a number and its missing flag, the columns of a one-hot code): a
+//! [`FeatureGroup`] lists them, and they always change together, so the model never sees an
+//! impossible encoding.
 
 mod rows;
 
@@ -24,12 +24,12 @@ use rows::Sample;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExplainOptions {
-    /// Permutations of each column; 0 counts as 1.
+    /// The number of permutations of each column; 0 counts as 1.
     pub repeats: usize,
-    /// Rows used at most; more are sampled without replacement.
+    /// The maximum number of rows; a larger set is sampled without replacement.
     pub max_rows: usize,
-    /// Rows the model is asked about at most, all columns together; with many columns fewer rows
-    /// are used, but never fewer than 100.
+    /// The maximum number of predictions over all columns; many columns get fewer rows, but at
+    /// least 100.
     pub max_predictions: usize,
     /// The seed of the sample and of the permutations.
     pub seed: u64,
@@ -41,7 +41,7 @@ impl Default for ExplainOptions {
     }
 }
 
-/// The loss in quality when one column is shuffled.
+/// The loss in quality from shuffling one column.
 ///
 /// ```
 /// use ff_metrics::explain::Importance;
@@ -52,16 +52,15 @@ impl Default for ExplainOptions {
 pub struct Importance {
     /// The original column.
     pub name: String,
-    /// Mean over the repeats of how much worse the metric gets; near 0 or below, the column is of
-    /// no use.
+    /// The mean loss in the metric over the repeats; near or below 0, the column is useless.
     pub mean: f64,
-    /// Standard deviation over the repeats.
+    /// The standard deviation over the repeats.
     pub std: f64,
-    /// The repeats one by one.
+    /// The loss of each repeat.
     pub values: Vec<f64>,
 }
 
-/// The columns' importance, in the order of their groups.
+/// The importance of columns, in the order of their groups.
 ///
 /// ```
 /// use ff_metrics::explain::{EncodedRows, ExplainError, ExplainOptions, FeatureGroup, permutation_importance};
@@ -88,16 +87,16 @@ pub struct Importance {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Importances {
-    /// The metric on the same rows with nothing permuted.
+    /// The metric on the same rows without permutation.
     pub reference: f64,
-    /// Rows used.
+    /// The number of rows used.
     pub rows: usize,
     /// The columns, in the order of their groups.
     pub columns: Vec<Importance>,
 }
 
 impl Importances {
-    /// The columns by falling importance; equal ones stay in their order.
+    /// The columns by descending importance; ties keep their order.
     pub fn ranked(&self) -> Vec<&Importance> {
         let mut ranked: Vec<&Importance> = self.columns.iter().collect();
         ranked.sort_by(|a, b| b.mean.total_cmp(&a.mean));
@@ -105,7 +104,7 @@ impl Importances {
     }
 }
 
-/// The model's mean answer if every row had one value of a column.
+/// The mean prediction with one value of a column in every row.
 ///
 /// ```
 /// let point = ff_metrics::explain::DependencePoint { donor: 3, mean: vec![0.25, 0.75] };
@@ -113,24 +112,23 @@ impl Importances {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DependencePoint {
-    /// The row whose value was given to every row.
+    /// The row that provides the value.
     pub donor: usize,
-    /// Mean of each of the model's scores.
+    /// The mean of each score of the model.
     pub mean: Vec<f64>,
 }
 
-/// Permutation importance (Breiman 2001; scikit-learn's `permutation_importance`): how much worse a
-/// metric gets when a column's values are dealt out anew among the rows, which keeps the column's
-/// distribution and breaks its bond with the target.
+/// Permutation importance (Breiman 2001; scikit-learn's `permutation_importance`): the loss in a
+/// metric when a column is shuffled among the rows, which preserves its distribution but breaks its
+/// relation to the target.
 ///
-/// `predict` gets numeric and categorical values of whole rows and gives each row's scores;
-/// `metric` gets those scores and the indices of the rows they belong to. A repeat uses one
-/// permutation for all columns, so that columns are compared on the same luck and a column's figure
-/// does not depend on which others there are.
+/// `predict` gets the numeric and categorical values of whole rows and returns the scores of each
+/// row; `metric` gets those scores and the indices of their rows. Each repeat uses one permutation
+/// for all columns, so that columns are compared under the same permutation, and the result of a
+/// column does not depend on the others.
 ///
 /// # Errors
-/// [`ExplainError`] for groups and scores that do not fit, and whatever `predict` and `metric`
-/// return.
+/// [`ExplainError`] for mismatched groups and scores, and the errors of `predict` and `metric`.
 pub fn permutation_importance<E: From<ExplainError>>(
     rows: &EncodedRows<'_>,
     groups: &[FeatureGroup],
@@ -172,15 +170,15 @@ pub fn permutation_importance<E: From<ExplainError>>(
     Ok(Importances { reference, rows: sample.indices.len(), columns })
 }
 
-/// Partial dependence (Friedman 2001; scikit-learn's `partial_dependence` by brute force): the
-/// model's mean answer over the rows if all had the same value of one column, for each value of a
-/// grid.
+/// Partial dependence (Friedman 2001; scikit-learn's `partial_dependence` by brute force): the mean
+/// prediction over the rows with one column set to the same value in all of them, for each value of
+/// a grid.
 ///
-/// A value of the grid is given by a row that has it, the donor: its encoded features are what
-/// every row gets, whatever the encoding. [`quantile_rows`] and [`frequent_rows`] choose donors.
+/// A value of the grid is given by a row that has it, the donor: every row gets the donor's encoded
+/// features, whatever the encoding. [`quantile_rows`] and [`frequent_rows`] choose donors.
 ///
 /// # Errors
-/// [`ExplainError`] for a group, donors or scores that do not fit, and whatever `predict` returns.
+/// [`ExplainError`] for a mismatched group, donors or scores, and the errors of `predict`.
 ///
 /// ```
 /// use ff_metrics::explain::{EncodedRows, ExplainError, ExplainOptions, FeatureGroup, partial_dependence};
@@ -223,8 +221,8 @@ pub fn partial_dependence<E: From<ExplainError>>(
     Ok(points)
 }
 
-/// Rows whose values stand at evenly spaced ranks from the least to the greatest, at most `points`
-/// and each value once: a grid for a number. NaN (missing) takes no part.
+/// Rows with values at evenly spaced ranks from the least to the greatest, at most `points` and
+/// each value once: a grid for a number. NaN (missing) is ignored.
 ///
 /// ```
 /// use ff_metrics::explain::quantile_rows;
@@ -243,8 +241,8 @@ pub fn quantile_rows(values: &[f64], points: usize) -> Vec<usize> {
     rows
 }
 
-/// The first row of each category, the most frequent categories first, at most `points`: a grid for
-/// a category.
+/// The first row of each category, by descending frequency, at most `points`: a grid for a
+/// category.
 ///
 /// ```
 /// use ff_metrics::explain::frequent_rows;

@@ -1,37 +1,35 @@
-//! Labels, probabilities and weights, checked once before any metric reads them.
+//! Labels, probabilities and weights, checked once before metrics use them.
 
 use super::MetricError;
 
-/// The tolerance of the sum of a row's probabilities around 1.
+/// The tolerance of the sum of a row's probabilities, which must be 1.
 ///
-/// Softmax in f32 over ten thousand classes stays far within; logits and independent sigmoids do
-/// not.
+/// An f32 softmax over ten thousand classes is far within; logits and independent sigmoids are not.
 const SUM_TOLERANCE: f64 = 1e-2;
 
-/// How far above 1 the rounding of an f32 softmax may carry a probability.
+/// The maximum excess of a probability over 1 from the rounding of an f32 softmax.
 const ABOVE_ONE: f64 = 1e-6;
 
 mod sealed {
-    /// Keeps the traits below to the types listed here.
+    /// Seals the traits below for the types listed here.
     pub trait Sealed {}
 }
 
-/// A floating-point number that metrics read: `f32` or `f64`; all sums are in `f64`.
+/// A floating-point type of metrics: `f32` or `f64`; all sums are in `f64`.
 ///
 /// ```
 /// use ff_metrics::Real;
 /// assert_eq!(0.5_f32.to_f64(), 0.5);
 /// ```
 pub trait Real: Copy + Sync + sealed::Sealed {
-    /// The distance from 1 to the next number; a probability below it counts as this in the log
-    /// loss.
+    /// The distance from 1 to the next number, the minimum probability in the log loss.
     const EPSILON: f64;
 
     /// The same number as `f64`.
     fn to_f64(self) -> f64;
 }
 
-/// An integer that labels a class: `u8`, `u16`, `u32`, `usize`, `i32` or `i64`.
+/// An integer type of class labels: `u8`, `u16`, `u32`, `usize`, `i32` or `i64`.
 ///
 /// ```
 /// use ff_metrics::ClassLabel;
@@ -64,7 +62,7 @@ macro_rules! labels {
 }
 labels!(u8, u16, u32, usize, i32, i64);
 
-/// Rows of a classification that passed the checks.
+/// Checked rows of a classification.
 pub(super) struct Classified<'a, P> {
     pub(super) labels: Vec<u32>,
     probabilities: &'a [P],
@@ -112,7 +110,7 @@ impl<'a, P: Real> Classified<'a, P> {
         &self.probabilities[row * self.classes..(row + 1) * self.classes]
     }
 
-    /// Probability of a class, with an f32 softmax's rounding above 1 taken off.
+    /// The probability of a class, with the rounding of an f32 softmax above 1 removed.
     pub(super) fn p(&self, row: usize, class: usize) -> f64 {
         self.probabilities[row * self.classes + class].to_f64().min(1.0)
     }
@@ -122,7 +120,7 @@ impl<'a, P: Real> Classified<'a, P> {
     }
 }
 
-/// The most probable class of a row; the first of equals, as NumPy's `argmax`.
+/// The most probable class of a row; ties go to the first, as in NumPy's `argmax`.
 pub(super) fn argmax<P: Real>(p: &[P]) -> usize {
     let mut best = 0;
     for (class, value) in p.iter().enumerate().skip(1) {
@@ -133,16 +131,16 @@ pub(super) fn argmax<P: Real>(p: &[P]) -> usize {
     best
 }
 
-/// Predicted class of each row: the most probable one (the first of equals), or with a threshold
-/// the positive class where its probability is at least the threshold, and the other class
-/// elsewhere.
+/// The predicted class of each row: the most probable one (ties go to the first) or, with a
+/// threshold, the positive class if its probability reaches the threshold and the other class if
+/// not.
 ///
 /// # Shapes
 /// `probabilities` is `[N, classes]`, row-major; the result has N class indices.
 ///
 /// # Errors
-/// A length that is no multiple of `classes`, a probability that is not one, a threshold with more
-/// than two classes.
+/// If the length is not a multiple of `classes`, a probability is invalid, or there is a threshold
+/// with more than two classes.
 ///
 /// ```
 /// use ff_metrics::predict_classes;
@@ -161,7 +159,7 @@ pub fn predict_classes<P: Real>(
         return Err(MetricError::Length {
             what: "probabilities",
             expected: probabilities.len() / classes.max(1) * classes,
-            why: format!("a multiple of {classes} classes, of which there must be at least 2"),
+            why: format!("a multiple of {classes} classes, at least 2"),
             found: probabilities.len(),
         });
     }
@@ -174,7 +172,7 @@ pub fn predict_classes<P: Real>(
     .collect()
 }
 
-/// One row's decision; see [`predict_classes`].
+/// The decision for one row; see [`predict_classes`].
 pub(super) fn decide<P: Real>(p: &[P], positive: usize, threshold: Option<f64>) -> usize {
     match threshold {
         Some(t) if p[positive].to_f64().min(1.0) >= t => positive,
@@ -183,7 +181,7 @@ pub(super) fn decide<P: Real>(p: &[P], positive: usize, threshold: Option<f64>) 
     }
 }
 
-/// Checks that a positive class and a threshold go with the number of classes.
+/// Checks a positive class and a threshold against the number of classes.
 pub(super) fn check_threshold(
     classes: usize,
     positive: Option<usize>,
@@ -192,7 +190,7 @@ pub(super) fn check_threshold(
     let setting = |name, problem| Err(MetricError::Setting { name, problem });
     if let Some(t) = threshold {
         if classes != 2 {
-            let problem = format!("a threshold needs two classes, and there are {classes}");
+            let problem = format!("a threshold needs two classes, but there are {classes}");
             return setting("threshold", problem);
         }
         if t.is_nan() {
@@ -207,7 +205,7 @@ pub(super) fn check_threshold(
     }
 }
 
-/// Checks one row of probabilities: each from 0 to 1, together 1.
+/// Checks one row of probabilities: each between 0 and 1, summing to 1.
 fn check_distribution<P: Real>(row: usize, p: &[P]) -> Result<(), MetricError> {
     let mut sum = 0.0;
     for (class, value) in p.iter().enumerate() {
@@ -224,11 +222,11 @@ fn check_distribution<P: Real>(row: usize, p: &[P]) -> Result<(), MetricError> {
     Ok(())
 }
 
-/// Checks that there are not too many rows to number, and that the weights are one a row, finite,
-/// not negative, and not all zero.
+/// Checks that the number of rows is in range, and that there is one finite weight of at least 0
+/// per row, not all zero.
 pub(super) fn check_weights(weights: Option<&[f32]>, rows: usize) -> Result<(), MetricError> {
     if u32::try_from(rows).is_err() {
-        let problem = format!("{rows} are more than the {} that can be ranked", u32::MAX);
+        let problem = format!("{rows} exceed the {} that can be ranked", u32::MAX);
         return Err(MetricError::Setting { name: "rows", problem });
     }
     let Some(weights) = weights else { return Ok(()) };

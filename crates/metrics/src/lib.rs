@@ -1,18 +1,17 @@
 //! The quality of a model: scores, intervals, curves, the decision threshold and the baseline.
 //!
 //! Pure functions on slices. [`ClassificationReport::compute`] and [`RegressionReport::compute`]
-//! give everything at once, ready to be written as JSON; the parts stand on their own too:
-//! [`Ranking`] for what follows from the order of the scores, [`ClassCounts`] and
-//! [`ConfusionMatrix`] for what follows from counting decisions, [`calibration_bins`] for whether
-//! probabilities come true, [`choose_threshold`] for the decision.
+//! return everything at once, ready for JSON; the parts are also usable on their own: [`Ranking`]
+//! for metrics of the order of scores, [`ClassCounts`] and [`ConfusionMatrix`] for metrics of
+//! decision counts, [`calibration_bins`] for calibration, [`choose_threshold`] for the decision
+//! threshold.
 //!
-//! Conventions, the same everywhere:
-//! - Values agree with scikit-learn's where it has the metric. Where it would put a number in the
-//!   place of something undefined, a metric here is `None`, and [`Undefined`] says why.
-//! - Input that is wrong (NaN, a row that does not sum to 1, a label that is no class) is a
-//!   [`MetricError`] that names the row.
-//! - Sums run in `f64` in the order of the rows, so a result depends on nothing but the input and
-//!   the seed.
+//! Conventions:
+//! - Values agree with scikit-learn's, if it has the metric. Where scikit-learn substitutes a
+//!   number for an undefined value, a metric here is `None`, with the reason in [`Undefined`].
+//! - Invalid input (NaN, a row that does not sum to 1, a label outside the classes) is a
+//!   [`MetricError`] with the row.
+//! - Sums are in `f64`, in the order of the rows, so results depend only on the input and the seed.
 #![forbid(unsafe_code)]
 
 mod baseline;

@@ -15,14 +15,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Serialize
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// More is better, as in accuracy.
+    /// Higher is better, as for accuracy.
     HigherIsBetter,
-    /// Less is better, as in a loss.
+    /// Lower is better, as for a loss.
     LowerIsBetter,
 }
 
 impl Direction {
-    /// The arrow to print beside the metric's name.
+    /// The arrow to print beside the name of the metric.
     pub fn arrow(self) -> &'static str {
         match self {
             Self::HigherIsBetter => "↑",
@@ -30,12 +30,12 @@ impl Direction {
         }
     }
 
-    /// Whether `value` is strictly better than `other`; never true if one of them is NaN.
+    /// Whether `value` is strictly better than `other`; false if either is NaN.
     pub fn better(self, value: f64, other: f64) -> bool {
         self.gain(value, other) > 0.0
     }
 
-    /// The gain of `value` over `other`: positive for better, whatever the direction.
+    /// The gain of `value` over `other`: positive if better, whatever the direction.
     pub fn gain(self, value: f64, other: f64) -> f64 {
         match self {
             Self::HigherIsBetter => value - other,
@@ -46,7 +46,7 @@ impl Direction {
 
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, $label:literal, $direction:ident;)+) => {
-        /// A metric, by the name it has in recipes, in `metrics.jsonl` and in `--json` output.
+        /// A metric, with its name in recipes, in `metrics.jsonl` and in `--json` output.
         ///
         /// ```
         /// use ff_metrics::Metric;
@@ -62,20 +62,20 @@ macro_rules! metrics {
         }
 
         impl Metric {
-            /// Every metric, in the order in which tables show them.
+            /// Every metric, in the order of tables.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The stable name, as in JSON.
+            /// The stable name, used in JSON.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// The name for people.
+            /// The display name.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)+ }
             }
 
-            /// Its direction of improvement.
+            /// The direction of improvement.
             pub fn direction(self) -> Direction {
                 match self { $(Self::$variant => Direction::$direction,)+ }
             }
@@ -84,9 +84,9 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Share of rows whose class is predicted right.
+    /// Share of rows with a correct predicted class.
     Accuracy = "accuracy", "accuracy", HigherIsBetter;
-    /// Mean over the classes present of their recall.
+    /// Mean recall over the classes present.
     BalancedAccuracy = "balanced_accuracy", "balanced accuracy", HigherIsBetter;
     /// Two classes: TP / (TP + FP) of the positive class.
     Precision = "precision", "precision", HigherIsBetter;
@@ -94,28 +94,28 @@ metrics! {
     Recall = "recall", "recall", HigherIsBetter;
     /// Two classes: 2 TP / (2 TP + FP + FN) of the positive class.
     F1 = "f1", "F1", HigherIsBetter;
-    /// Mean of the classes' precision.
+    /// Mean precision over the classes.
     PrecisionMacro = "precision_macro", "precision (macro)", HigherIsBetter;
-    /// Mean of the classes' recall.
+    /// Mean recall over the classes.
     RecallMacro = "recall_macro", "recall (macro)", HigherIsBetter;
-    /// Mean of the classes' F1.
+    /// Mean F1 over the classes.
     F1Macro = "f1_macro", "F1 (macro)", HigherIsBetter;
-    /// Precision of all decisions together; with one label a row it equals the accuracy.
+    /// Precision of all decisions together; with one label per row, equal to the accuracy.
     PrecisionMicro = "precision_micro", "precision (micro)", HigherIsBetter;
-    /// Recall of all decisions together; with one label a row it equals the accuracy.
+    /// Recall of all decisions together; with one label per row, equal to the accuracy.
     RecallMicro = "recall_micro", "recall (micro)", HigherIsBetter;
-    /// F1 of all decisions together; with one label a row it equals the accuracy.
+    /// F1 of all decisions together; with one label per row, equal to the accuracy.
     F1Micro = "f1_micro", "F1 (micro)", HigherIsBetter;
-    /// Mean of the classes' precision, weighted by their share of the labels.
+    /// Mean precision over the classes, weighted by their share of the labels.
     PrecisionWeighted = "precision_weighted", "precision (weighted)", HigherIsBetter;
-    /// Mean of the classes' recall, weighted by their share of the labels.
+    /// Mean recall over the classes, weighted by their share of the labels.
     RecallWeighted = "recall_weighted", "recall (weighted)", HigherIsBetter;
-    /// Mean of the classes' F1, weighted by their share of the labels.
+    /// Mean F1 over the classes, weighted by their share of the labels.
     F1Weighted = "f1_weighted", "F1 (weighted)", HigherIsBetter;
-    /// Area under the receiver operating characteristic; more than two classes: mean of one against
-    /// the rest.
+    /// Area under the receiver operating characteristic; more than two classes: mean over each
+    /// against the rest.
     RocAuc = "roc_auc", "ROC AUC", HigherIsBetter;
-    /// Average precision; more than two classes: mean of one against the rest.
+    /// Average precision; more than two classes: mean over each against the rest.
     PrAuc = "pr_auc", "PR AUC", HigherIsBetter;
     /// Mean negative log-likelihood of the true class, in nats.
     LogLoss = "log_loss", "log loss", LowerIsBetter;
@@ -123,7 +123,7 @@ metrics! {
     Brier = "brier", "Brier score", LowerIsBetter;
     /// Expected calibration error.
     Ece = "ece", "calibration error", LowerIsBetter;
-    /// Share of rows whose class is among the k most probable.
+    /// Share of rows with their class among the k most probable.
     TopKAccuracy = "top_k_accuracy", "top-k accuracy", HigherIsBetter;
     /// Mean squared error.
     Mse = "mse", "MSE", LowerIsBetter;
@@ -133,7 +133,7 @@ metrics! {
     Mae = "mae", "MAE", LowerIsBetter;
     /// Median absolute error.
     MedianAbsoluteError = "median_absolute_error", "median absolute error", LowerIsBetter;
-    /// Share of the target's variance that is explained, 1 - SSE / SST.
+    /// Explained share of the target's variance, 1 - SSE / SST.
     R2 = "r2", "R²", HigherIsBetter;
     /// Mean absolute error relative to the target (0.1 is ten per cent).
     Mape = "mape", "MAPE", LowerIsBetter;
@@ -153,13 +153,13 @@ impl FromStr for Metric {
             let known: Vec<&str> = Self::ALL.iter().map(|m| m.name()).collect();
             super::MetricError::Setting {
                 name: "metric",
-                problem: format!("`{name}` is not a metric; known are {}", known.join(", ")),
+                problem: format!("`{name}` is not a metric; expected one of {}", known.join(", ")),
             }
         })
     }
 }
 
-/// Why a metric has no value on these rows.
+/// The reason for an undefined metric.
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, Metric};
@@ -172,12 +172,12 @@ impl FromStr for Metric {
 pub struct Undefined {
     /// The metric.
     pub metric: Metric,
-    /// The reason, for people.
+    /// The reason, as a sentence.
     pub reason: String,
 }
 
-/// Metrics and their values in a fixed order; in JSON one object, `{"accuracy": 0.9, "roc_auc":
-/// null}`.
+/// Metrics and their values in a fixed order; in JSON an object,
+/// `{"accuracy": 0.9, "roc_auc": null}`.
 ///
 /// ```
 /// use ff_metrics::{Metric, Scores};
@@ -192,12 +192,12 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The value of a metric; `None` where it is not defined on these rows or was not asked for.
+    /// The value of a metric; `None` if it is undefined on these rows or was not requested.
     pub fn get(&self, metric: Metric) -> Option<f64> {
         self.entries.iter().find(|(m, _)| *m == metric).and_then(|(_, value)| *value)
     }
 
-    /// Sets the value of a metric; a value that is not finite is kept as `None`.
+    /// Sets the value of a metric; non-finite values become `None`.
     pub fn set(&mut self, metric: Metric, value: Option<f64>) {
         let value = value.filter(|v| v.is_finite());
         match self.entries.iter_mut().find(|(m, _)| *m == metric) {
@@ -206,7 +206,7 @@ impl Scores {
         }
     }
 
-    /// All metrics with their values, in order, those without a value too.
+    /// All metrics with their values, in order, including undefined ones.
     pub fn iter(&self) -> impl Iterator<Item = (Metric, Option<f64>)> + '_ {
         self.entries.iter().copied()
     }

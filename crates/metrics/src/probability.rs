@@ -1,4 +1,4 @@
-//! Metrics of the probabilities themselves: log loss, Brier score, calibration, top-k.
+//! Metrics of probabilities: log loss, Brier score, calibration, top-k.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::{
     input::{Classified, argmax},
 };
 
-/// A bin of the reliability diagram: what was promised and what came.
+/// A bin of the reliability diagram: predicted and observed frequency.
 ///
 /// ```
 /// use ff_metrics::{calibration_bins, expected_calibration_error};
@@ -26,16 +26,16 @@ pub struct CalibrationBin {
     pub count: u64,
     /// Weight of the rows.
     pub weight: f64,
-    /// Their mean predicted probability.
+    /// The mean predicted probability.
     pub predicted: f64,
-    /// The share of them where it came true.
+    /// The observed frequency.
     pub observed: f64,
 }
 
-/// Rows gathered by predicted probability into `bins` bins of equal width; empty bins are left out.
+/// Groups rows by predicted probability into `bins` bins of equal width; empty bins are omitted.
 ///
-/// A row is the probability of an event and whether it came true. A probability on an edge belongs
-/// to the bin below it, as in scikit-learn's `calibration_curve`.
+/// A row is the probability of an event and its outcome. A probability on an edge belongs to the
+/// bin below, as in scikit-learn's `calibration_curve`.
 pub fn calibration_bins(
     rows: impl IntoIterator<Item = (f64, bool)>,
     weights: Option<&[f32]>,
@@ -54,7 +54,7 @@ pub fn calibration_bins(
     };
     let mut all: Vec<CalibrationBin> = (0..bins).map(empty).collect();
     for (row, (p, hit)) in rows.into_iter().enumerate() {
-        // The product may round across an edge: the comparison with the edge itself decides.
+        // The product may round across an edge, so the comparison with the edge itself decides.
         let mut bin = ((p * bins as f64) as usize).min(bins - 1);
         if bin > 0 && p <= edge(bin) {
             bin -= 1;
@@ -76,16 +76,16 @@ pub fn calibration_bins(
     all
 }
 
-/// Expected calibration error: the mean over the rows of |observed − predicted| of their bin, Σ
-/// (n_b / N) |o_b − p_b| (Naeini et al. 2015; Guo et al. 2017); `None` without rows.
+/// Expected calibration error: the mean over rows of |observed − predicted| in their bin, Σ (n_b /
+/// N) |o_b − p_b| (Naeini et al. 2015; Guo et al. 2017); `None` without rows.
 pub fn expected_calibration_error(bins: &[CalibrationBin]) -> Option<f64> {
     let total: f64 = bins.iter().map(|bin| bin.weight).sum();
     let gaps = bins.iter().map(|bin| bin.weight * (bin.observed - bin.predicted).abs());
     (total > 0.0).then(|| gaps.sum::<f64>() / total)
 }
 
-/// The reliability bins of a model: two classes, the positive class's probability; more, the
-/// probability of the most probable class and whether it is the right one.
+/// The reliability bins of a model: of the probability of the positive class for two classes, else
+/// of the most probable class, with its correctness.
 pub(super) fn reliability<P: Real>(
     rows: &Classified<'_, P>,
     positive: usize,
@@ -98,14 +98,14 @@ pub(super) fn reliability<P: Real>(
     calibration_bins((0..rows.rows()).map(event), rows.weights, bins)
 }
 
-/// Loss of one row in the log loss, −ln p of the true class, with p held at the type's epsilon so
-/// that one confident mistake costs a finite amount (as scikit-learn does).
+/// The log loss of one row, −ln p of the true class, with p at least the epsilon of its type, so
+/// that a confident mistake has a finite cost (as in scikit-learn).
 pub(super) fn negative_log_likelihood<P: Real>(rows: &Classified<'_, P>, row: usize) -> f64 {
     -rows.p(row, rows.labels[row] as usize).max(P::EPSILON).ln()
 }
 
-/// Squared error of one row's probabilities: two classes, (p − y)² of the positive class; more,
-/// Σ_c (p_c − y_c)² (scikit-learn's `brier_score_loss`, which halves the sum for two classes).
+/// The squared error of one row's probabilities: (p − y)² of the positive class for two classes,
+/// else Σ_c (p_c − y_c)² (scikit-learn's `brier_score_loss`, which halves the sum for two classes).
 pub(super) fn brier<P: Real>(rows: &Classified<'_, P>, row: usize, positive: usize) -> f64 {
     let label = rows.labels[row] as usize;
     let square = |class: usize| {
@@ -115,8 +115,8 @@ pub(super) fn brier<P: Real>(rows: &Classified<'_, P>, row: usize, positive: usi
     if rows.classes == 2 { square(positive) } else { (0..rows.classes).map(square).sum() }
 }
 
-/// Whether the true class is among the k most probable; of equals the lower class index goes first,
-/// so that k = 1 is the accuracy.
+/// Whether the true class is among the k most probable; ties go to the lower class index, so that k
+/// = 1 is the accuracy.
 pub(super) fn in_top_k<P: Real>(rows: &Classified<'_, P>, row: usize, k: usize) -> bool {
     let label = rows.labels[row] as usize;
     let p = rows.row(row);
@@ -128,7 +128,7 @@ pub(super) fn in_top_k<P: Real>(rows: &Classified<'_, P>, row: usize, k: usize) 
     p.iter().enumerate().filter(|&entry| ahead(entry)).count() < k
 }
 
-/// Weighted mean of a value of each row.
+/// The weighted mean of a value per row.
 pub(super) fn mean<P: Real>(rows: &Classified<'_, P>, value: impl Fn(usize) -> f64) -> f64 {
     let (mut sum, mut total) = (0.0, 0.0);
     for row in 0..rows.rows() {

@@ -1,4 +1,4 @@
-//! Metrics that follow from the order of the scores: ROC AUC, average precision and their curves.
+//! Metrics of the order of scores: ROC AUC, average precision and their curves.
 
 use ff_kernels::{Work, dispatch};
 use ff_tensor::Device;
@@ -12,11 +12,10 @@ use super::{
 const POSITIVE: u8 = 1;
 const LAST_OF_TIE: u8 = 2;
 
-/// Rows of a two-class problem in descending order of their score, sorted once for every curve and
-/// area.
+/// Rows of a two-class problem in descending order of score, sorted once for all curves and areas.
 ///
 /// Rows of equal score form one step of the curves, so that ties count exactly half in the ROC
-/// area, whatever their order in the data. Rows of weight 0 are left out.
+/// area, whatever their order in the data. Rows of weight 0 are omitted.
 ///
 /// ```
 /// use ff_metrics::Ranking;
@@ -31,18 +30,18 @@ pub struct Ranking {
     order: Vec<u32>,
     scores: Vec<f64>,
     flags: Vec<u8>,
-    /// In rank order; empty if every row weighs 1.
+    /// The weights in rank order; empty if all are 1.
     weights: Vec<f64>,
 }
 
-/// The rows predicted positive at one threshold.
+/// The rows predicted positive at a threshold.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    /// The score of the rows that this step adds.
+    /// The score of the rows added by this step.
     pub(super) score: f64,
-    /// Weight of the positive rows that score at least this.
+    /// The weight of positive rows with at least this score.
     pub(super) tp: f64,
-    /// Weight of the negative rows that score at least this.
+    /// The weight of negative rows with at least this score.
     pub(super) fp: f64,
 }
 
@@ -61,7 +60,7 @@ pub struct RocPoint {
     pub fpr: f64,
     /// TP / (TP + FN), the recall.
     pub tpr: f64,
-    /// Scores from here on are predicted positive; `None` where none is.
+    /// The minimum score of positive predictions; `None` if there are none.
     pub threshold: Option<f64>,
 }
 
@@ -77,20 +76,20 @@ pub struct RocPoint {
 pub struct PrPoint {
     /// TP / (TP + FN).
     pub recall: f64,
-    /// TP / (TP + FP); 1 where nothing is predicted positive.
+    /// TP / (TP + FP); 1 if nothing is predicted positive.
     pub precision: f64,
-    /// Scores from here on are predicted positive; `None` where none is.
+    /// The minimum score of positive predictions; `None` if there are none.
     pub threshold: Option<f64>,
 }
 
 impl Ranking {
-    /// Sorts rows by their score; any finite score will do, it need not be a probability.
+    /// Sorts rows by score, any finite number.
     ///
     /// # Shapes
     /// `scores`, `positive` and `weights` have N values.
     ///
     /// # Errors
-    /// No rows, lengths that differ, a score that is not finite, a weight that is none.
+    /// If there are no rows, lengths differ, a score is not finite, or a weight is invalid.
     pub fn new<P: Real>(
         scores: &[P],
         positive: &[bool],
@@ -123,13 +122,13 @@ impl Ranking {
         if let Some(weights) = weights {
             order.retain(|&row| weights[row as usize] > 0.0);
         }
-        // The row breaks ties, so that the order, and with it every rounding, is one and the same.
+        // The row breaks ties, so that the order, and with it every rounding, is unique.
         order.sort_unstable_by(|&a, &b| {
             scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b))
         });
         let ranked: Vec<f64> = order.iter().map(|&row| scores[row as usize]).collect();
         let flag = |(rank, &row): (usize, &u32)| {
-            // `!=` and not `total_cmp`: 0.0 and -0.0 are one score.
+            // `!=` rather than `total_cmp`: 0.0 and -0.0 are equal scores.
             let last = ranked.get(rank + 1).is_none_or(|next| *next != ranked[rank]);
             u8::from(positive(row as usize)) * POSITIVE + u8::from(last) * LAST_OF_TIE
         };
@@ -140,15 +139,16 @@ impl Ranking {
         Self { order, scores: ranked, flags, weights }
     }
 
-    /// Area under the ROC curve; the chance that a positive row scores above a negative one, ties
-    /// counting half (scikit-learn's `roc_auc_score`); `None` if one of the two classes is missing.
+    /// The area under the ROC curve: the probability that a positive row scores above a negative
+    /// one, with ties counting half (scikit-learn's `roc_auc_score`); `None` if one of the two
+    /// classes is missing.
     pub fn roc_auc(&self) -> Option<f64> {
         self.areas().0
     }
 
     /// Average precision, Σ (Rᵢ - Rᵢ₋₁) Pᵢ (scikit-learn's `average_precision_score`): the area
-    /// under the precision–recall curve without the optimism of straight lines between its points;
-    /// `None` if there is no positive row.
+    /// under the precision–recall curve without linear interpolation between its points, which is
+    /// too optimistic; `None` without positive rows.
     pub fn average_precision(&self) -> Option<f64> {
         self.areas().1
     }
@@ -167,7 +167,7 @@ impl Ranking {
         shares(roc, pr, end.tp, end.fp)
     }
 
-    /// Both areas in each of some resamples.
+    /// Both areas in each of several resamples.
     pub(super) fn resampled_areas(&self, counts: &Counts) -> [(Option<f64>, Option<f64>); LANES] {
         dispatch(Device::default().cpu(), Areas { ranking: self, counts })
     }
@@ -191,7 +191,7 @@ impl Ranking {
         step
     }
 
-    /// One step a distinct score, in descending order; the last one holds the totals.
+    /// One step per distinct score, in descending order; the last one holds the totals.
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         self.walk(|step| steps.push(step));
@@ -201,8 +201,8 @@ impl Ranking {
     /// The ROC curve from (0, 0) to (1, 1), in at most `max_points` (at least 2) points; `None` if
     /// one of the two classes is missing.
     ///
-    /// Points on a straight line between their neighbours are left out first, which changes
-    /// nothing; of the others those are kept that lie evenly along the curve.
+    /// Points on a straight line between their neighbours are dropped first, which changes nothing;
+    /// the others are thinned evenly along the curve.
     pub fn roc_curve(&self, max_points: usize) -> Option<Vec<RocPoint>> {
         let steps = self.steps();
         let end = *steps.last().filter(|end| end.tp > 0.0 && end.fp > 0.0)?;
@@ -225,7 +225,7 @@ impl Ranking {
     }
 
     /// The precision–recall curve by rising recall, from (0, 1), in at most `max_points` (at least
-    /// 2) points that lie evenly along it; `None` if there is no positive row.
+    /// 2) points, evenly along it; `None` without positive rows.
     pub fn pr_curve(&self, max_points: usize) -> Option<Vec<PrPoint>> {
         let steps = self.steps();
         let end = *steps.last().filter(|end| end.tp > 0.0)?;
@@ -242,12 +242,12 @@ impl Ranking {
     }
 }
 
-/// The areas as shares of what a perfect ranking has; `None` where a class is missing.
+/// The areas as fractions of those of a perfect ranking; `None` if a class is missing.
 fn shares(roc: f64, pr: f64, tp: f64, fp: f64) -> (Option<f64>, Option<f64>) {
     ((tp > 0.0 && fp > 0.0).then(|| roc / (2.0 * tp * fp)), (tp > 0.0).then(|| pr / tp))
 }
 
-/// What [`Ranking::areas`] does, for several resamples at once.
+/// [`Ranking::areas`] for several resamples at once.
 struct Areas<'a> {
     ranking: &'a Ranking,
     counts: &'a Counts,
@@ -260,14 +260,14 @@ impl Work for Areas<'_> {
         let zeros = [0.0f64; LANES];
         let (mut tp, mut fp, mut roc, mut pr) = (zeros, zeros, zeros, zeros);
         let (mut last_tp, mut last_fp) = (zeros, zeros);
-        // What the tie at hand has rows of.
+        // The weights of positive and negative rows in the current tie.
         let (mut positives, mut negatives) = (false, false);
         let ranks = self.ranking.order.iter().zip(&self.ranking.flags);
         for (rank, (&row, &flag)) in ranks.enumerate() {
             let counts = self.counts[row as usize];
             let weight = self.ranking.weights.get(rank).copied().unwrap_or(1.0);
             let drawn: [f64; LANES] = std::array::from_fn(|l| f64::from(counts[l]) * weight);
-            // Not by a pointer to either: the sums are to stay in registers.
+            // Without a pointer to either, so that the sums stay in registers.
             if flag & POSITIVE != 0 {
                 positives = true;
                 tp = std::array::from_fn(|l| tp[l] + drawn[l]);
@@ -295,8 +295,8 @@ impl Work for Areas<'_> {
     }
 }
 
-/// At most `max` of the points (at least 2): the first, the last, and between them those at which
-/// the distance travelled passes a multiple of an even share, so that no visible detail is lost.
+/// At most `max` of the points (at least 2): the first, the last, and points at even distances
+/// along the curve in between, so that no visible detail is lost.
 pub(super) fn thin<T>(points: Vec<T>, max: usize, distance: impl Fn(&T, &T) -> f64) -> Vec<T> {
     let max = max.max(2);
     if points.len() <= max {

@@ -1,4 +1,4 @@
-//! Everything that is to be said about a regression on one part of the data.
+//! The evaluation of a regression on one part of the data.
 
 use std::collections::BTreeMap;
 
@@ -22,16 +22,16 @@ use super::{
 pub struct RegressionOptions<'a> {
     /// The weight of each row; by default 1.
     pub weights: Option<&'a [f32]>,
-    /// Mean of the training part's targets, for the baseline; by default the mean of the evaluated
-    /// rows, which favours the baseline a little.
+    /// The mean target of the training part, for the baseline; by default, the mean of the
+    /// evaluated rows, which slightly favours the baseline.
     pub mean: Option<f64>,
     /// The metric of the verdict; by default R².
     pub primary: Option<Metric>,
-    /// Rows that the scatter plot has at most; 0 leaves it out.
+    /// The maximum number of rows in the scatter plot; 0 for no plot.
     pub plot_points: usize,
-    /// Bars of the histogram of residuals; 0 leaves it out.
+    /// The number of bars in the histogram of residuals; 0 for no histogram.
     pub bins: usize,
-    /// How intervals are made; `None` leaves out intervals and verdict.
+    /// The bootstrap of intervals; `None` for no intervals and no verdict.
     pub bootstrap: Option<Bootstrap<'a>>,
 }
 
@@ -55,7 +55,7 @@ impl RegressionOptions<'_> {
     }
 }
 
-/// A row of the plot of predicted against true.
+/// A row in the plot of predicted against true values.
 ///
 /// ```
 /// let point = ff_metrics::ScatterPoint { row: 3, target: 1.0, predicted: 1.5 };
@@ -65,9 +65,9 @@ impl RegressionOptions<'_> {
 pub struct ScatterPoint {
     /// The row, counted from 0.
     pub row: usize,
-    /// Its target.
+    /// The target.
     pub target: f64,
-    /// Its prediction.
+    /// The prediction.
     pub predicted: f64,
 }
 
@@ -107,39 +107,39 @@ pub struct RegressionReport {
     pub rows: usize,
     /// The scores.
     pub scores: Scores,
-    /// Metrics without a value, and why.
+    /// Undefined metrics, with reasons.
     pub undefined: Vec<Undefined>,
-    /// 95 % intervals, where there are rows enough.
+    /// 95 % intervals, if there are enough rows.
     pub intervals: BTreeMap<Metric, Interval>,
-    /// The number of resamples behind the intervals; 0 without.
+    /// The number of resamples of the intervals; 0 without.
     pub resamples: usize,
-    /// Mean of predicted − target: above 0 the model promises too much.
+    /// The mean of predicted − target; above 0, the model predicts too high.
     pub bias: f64,
     /// The greatest absolute error.
     pub max_error: f64,
-    /// Rows for the plot of predicted against true, spread evenly over the data's order.
+    /// Rows for the plot of predicted against true values, evenly spaced in the order of the data.
     pub scatter: Vec<ScatterPoint>,
-    /// The residuals; `None` if left out.
+    /// The residuals; `None` if omitted.
     pub residuals: Option<ResidualHistogram>,
-    /// The mean rule and its scores.
+    /// The mean rule with its scores.
     pub baseline: Baseline,
-    /// Model and baseline, metric by metric.
+    /// Model and baseline, per metric.
     pub comparisons: Vec<Comparison>,
-    /// The comparison by the primary metric; `None` without intervals, or if that metric is not
-    /// defined.
+    /// The comparison by the primary metric; `None` without intervals, or if that metric is
+    /// undefined.
     pub verdict: Option<Comparison>,
 }
 
 impl RegressionReport {
-    /// Computes everything the options ask for.
+    /// Computes everything requested by the options.
     ///
     /// # Shapes
     /// `targets` and `predictions` are `[N]`.
     ///
     /// # Errors
-    /// No rows, lengths that differ, a target or prediction that is not finite, weights or options
-    /// that are none. Valid rows on which a metric has no value (R² of a constant target, MAPE with
-    /// a target of 0) are no error: see [`undefined`](Self::undefined).
+    /// If there are no rows, lengths differ, a target or prediction is not finite, or weights or
+    /// options are invalid. Undefined metrics on valid rows (R² of a constant target, MAPE with a
+    /// target of 0) are not errors: see [`undefined`](Self::undefined).
     pub fn compute<T: Real, P: Real>(
         targets: &[T],
         predictions: &[P],
@@ -162,7 +162,7 @@ impl RegressionReport {
         let deviation: Vec<f64> = targets.iter().map(|t| t.to_f64() - centre).collect();
         let model_errors = Errors::of(targets, |row| predictions[row].to_f64());
         let base_errors = Errors::of(targets, |_| mean);
-        // Rounding of the mean must not pass for variance.
+        // Rounding of the mean must not count as variance.
         let deviation = (!constant).then_some(deviation.as_slice());
         let model = model_errors.values(deviation, weight);
         let base = base_errors.values(deviation, weight);
@@ -170,8 +170,7 @@ impl RegressionReport {
         let mut resamples = 0;
         let mut intervals = [(None, None); REGRESSION.len()];
         if let Some(bootstrap) = options.bootstrap.filter(|_| rows >= MIN_ROWS) {
-            // Two sets of errors, each read once in order and once by size, the latter out of
-            // order.
+            // Two sets of errors, each read once in order and once by size, which is random access.
             resamples = bootstrap.affordable(rows, 16);
             let mut samples = Resampled::new(REGRESSION);
             let judged = bootstrap.resample(rows, resamples, |counts| {
@@ -228,7 +227,7 @@ impl RegressionReport {
     }
 }
 
-/// Checks everything, and gives the metric of the verdict.
+/// Checks the input, and returns the metric of the verdict.
 fn check<T: Real, P: Real>(
     targets: &[T],
     predictions: &[P],
@@ -261,14 +260,14 @@ fn check<T: Real, P: Real>(
     }
     let known: Vec<&str> = REGRESSION.iter().map(|metric| metric.name()).collect();
     let problem =
-        format!("{primary} is no metric of a regression; take one of {}", known.join(", "));
+        format!("{primary} is not a metric of regressions; choose one of {}", known.join(", "));
     Err(MetricError::Setting { name: "primary", problem })
 }
 
-/// Each row's error, absolute and relative, and the rows by the size of theirs.
+/// The absolute and relative errors of rows, and the rows by size of error.
 struct Errors {
     absolute: Vec<f64>,
-    /// |error / target|; not finite where the target is 0.
+    /// |error / target|; not finite for a target of 0.
     relative: Vec<f64>,
     by_size: Vec<u32>,
 }
@@ -292,8 +291,8 @@ impl Errors {
         Self { absolute, relative, by_size }
     }
 
-    /// The metrics of [`REGRESSION`] with each row weighing `weight(row)`; `deviation` is the
-    /// targets' from some centre, `None` if they are all the same.
+    /// The metrics of [`REGRESSION`] with the weight `weight(row)` per row; `deviation` is that of
+    /// targets from a centre, `None` if they are all the same.
     fn values(
         &self,
         deviation: Option<&[f64]>,
@@ -331,11 +330,11 @@ impl Errors {
         ]
     }
 
-    /// The weighted median of the absolute errors; where half the weight ends exactly between two
-    /// of them, their mean, so that equal weights give the plain median.
+    /// The weighted median of the absolute errors; if half the weight ends exactly between two of
+    /// them, their mean, so that equal weights give the plain median.
     fn median(&self, total: f64, weight: impl Fn(usize) -> f64) -> Option<f64> {
         let half = total / 2.0;
-        // Sums of weights that should equal one half differ by their rounding alone.
+        // Sums of weights equal to one half may differ by rounding.
         let slack = total * 1e-12;
         let mut below = 0.0;
         let mut lower = None;
@@ -360,13 +359,13 @@ impl Errors {
     }
 }
 
-/// Why each metric without a value has none.
+/// The reason for each undefined metric.
 fn reasons(scores: &Scores, rows: usize, constant: bool, zeros: usize) -> Vec<Undefined> {
     let reason = |metric: Metric| match metric {
         Metric::R2 if rows == 1 => "one row has no variance".into(),
         Metric::R2 if constant => "the target is the same on every row here".into(),
         Metric::Mape if zeros > 0 => {
-            format!("the target is 0 in {zeros} of {rows} rows, and no error is relative to 0")
+            format!("the target is 0 in {zeros} of {rows} rows, and errors cannot be relative to 0")
         }
         _ => "it has no finite value on these rows".into(),
     };
@@ -394,7 +393,7 @@ fn histogram<T: Real, P: Real>(targets: &[T], predictions: &[P], bins: usize) ->
     let mut counts = vec![0; bins];
     let width = (high - low) / bins as f64;
     for residual in residuals() {
-        // Equal residuals all fall into the first bar.
+        // Equal residuals all belong to the first bar.
         let bin = if width > 0.0 { ((residual - low) / width) as usize } else { 0 };
         counts[bin.min(bins - 1)] += 1;
     }

@@ -1,7 +1,7 @@
-//! Resamples drawn and judged several at a time, on all threads.
+//! Resamples, drawn and evaluated several at a time on all threads.
 //!
-//! A resample depends on the seed and its number alone, so which thread draws it, and beside which
-//! others, never shows.
+//! A resample depends only on the seed and its number, so results do not depend on threads or
+//! grouping.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,19 +11,19 @@ use ff_tensor::{Device, Key};
 
 use super::Bootstrap;
 
-/// Resamples side by side: one pass over the rows serves all of them, each in a lane of the vector
-/// registers, so that every lane's sums run in the order of the rows.
+/// The number of resamples side by side: one pass over the rows serves all of them, each in a lane
+/// of the vector registers, with sums in the order of the rows.
 pub(super) const LANES: usize = 8;
 
-/// The number of draws of each row, in each of some resamples.
+/// The number of draws of each row in each of several resamples.
 pub(super) type Counts = [[u8; LANES]];
 
-/// Blocks of random numbers drawn at a time.
+/// The number of blocks of random numbers drawn at a time.
 const BLOCKS: usize = 16;
 
 impl Bootstrap<'_> {
-    /// Draws resamples of as many rows and judges them: what `judge` makes of each lane's counts,
-    /// in the order of the resamples.
+    /// Draws resamples of the given number of rows and evaluates them: the results of `judge` on
+    /// the counts of each lane, in the order of the resamples.
     pub(super) fn resample<T: Send>(
         self,
         rows: usize,
@@ -33,7 +33,7 @@ impl Bootstrap<'_> {
         let groups = resamples.div_ceil(LANES);
         let next = AtomicUsize::new(0);
         let judged = Mutex::new(Vec::with_capacity(groups));
-        // A task for each thread, which keeps its memory from group to group.
+        // One task per thread, which reuses its memory from group to group.
         let work = |_| {
             let mut drawn = vec![0; rows * LANES];
             let mut counts = vec![[0; LANES]; rows];
@@ -57,7 +57,7 @@ impl Bootstrap<'_> {
         judged.into_iter().flat_map(|(_, values)| values).take(resamples).collect()
     }
 
-    /// Draws the resamples from `first` on: each into memory of its own, which the caches hold,
+    /// Draws the resamples from `first` on: each into its own memory, small enough for the caches,
     /// then side by side.
     fn draw_group(self, first: usize, drawn: &mut [u8], counts: &mut Counts) {
         let rows = counts.len();
@@ -71,7 +71,7 @@ impl Bootstrap<'_> {
         }
     }
 
-    /// Fills `counts` with how often each row is drawn in one resample of as many rows.
+    /// Fills `counts` with the number of draws of each row in one resample of as many rows.
     pub(super) fn draw(self, resample: usize, counts: &mut [u8]) {
         let key = Key::new(self.seed).with_name("bootstrap").with(resample as u64);
         dispatch(Device::default().cpu(), Draw { key, counts });
@@ -90,9 +90,10 @@ impl Work for Draw<'_> {
         let Self { key, counts } = self;
         counts.fill(0);
         let rows = counts.len();
-        // A number picks a row by a multiplication; a row's chance is off by at most rows / 2³².
+        // A number selects a row by multiplication; the probability of a row is off by at most rows
+        // / 2³².
         let row = |bits: u32| ((u64::from(bits) * rows as u64) >> 32) as usize;
-        // A row drawn 255 times has a chance below 1e-500.
+        // A row is drawn 255 times with a probability below 1e-500.
         let mut count = |row: usize| counts[row] = counts[row].saturating_add(1);
         let whole = rows / (4 * BLOCKS) * BLOCKS;
         for block in (0..whole).step_by(BLOCKS) {
@@ -116,7 +117,7 @@ impl Work for Draw<'_> {
 mod tests {
     use super::*;
 
-    /// Draws number by number.
+    /// Draws one number at a time.
     fn plain(seed: u64, resample: u64, rows: usize) -> Vec<u8> {
         let key = Key::new(seed).with_name("bootstrap").with(resample);
         let mut counts = vec![0; rows];

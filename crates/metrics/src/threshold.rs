@@ -1,18 +1,19 @@
-//! The decision threshold of a two-class model, chosen on the validation part for a stated aim.
+//! The decision threshold of a two-class model, chosen on the validation part for an aim.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{MetricError, Ranking, Real, ranking::Step};
 
-/// Slack for a bound on precision or recall, so that a ratio of summed weights that equals it
+/// The tolerance of a bound on precision or recall, so that an equal ratio of summed weights
 /// passes.
 const SLACK: f64 = 1e-12;
 
 /// The aim of a decision threshold.
 ///
-/// In a recipe: `"f1"`, `"balanced_accuracy"`, `{ cost = { false_positive = 1, false_negative = 5 }
-/// }`, `{ recall_at_precision = 0.9 }` or `{ precision_at_recall = 0.8 }`.
+/// In recipes: `"f1"`, `"balanced_accuracy"`,
+/// `{ cost = { false_positive = 1, false_negative = 5 } }`, `{ recall_at_precision = 0.9 }` or
+/// `{ precision_at_recall = 0.8 }`.
 ///
 /// ```
 /// use ff_metrics::ThresholdAim;
@@ -24,24 +25,24 @@ const SLACK: f64 = 1e-12;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ThresholdAim {
-    /// The greatest F1 of the positive class.
+    /// The maximum F1 of the positive class.
     F1,
-    /// The greatest mean of the two classes' recall.
+    /// The maximum mean recall of the two classes.
     BalancedAccuracy,
-    /// The least mean cost of the mistakes.
+    /// The minimum mean cost of mistakes.
     Cost {
-        /// Cost of predicting positive for a negative row.
+        /// The cost of a false positive.
         false_positive: f64,
-        /// Cost of predicting negative for a positive row.
+        /// The cost of a false negative.
         false_negative: f64,
     },
-    /// The greatest recall at which the precision is at least this.
+    /// The maximum recall at this precision or better.
     RecallAtPrecision(f64),
-    /// The greatest precision at which the recall is at least this.
+    /// The maximum precision at this recall or better.
     PrecisionAtRecall(f64),
 }
 
-/// A threshold and what it does on the rows it was chosen on.
+/// A threshold, with its scores on the rows of its choice.
 ///
 /// ```
 /// use ff_metrics::{ThresholdAim, choose_threshold};
@@ -52,14 +53,14 @@ pub enum ThresholdAim {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ChosenThreshold {
-    /// Probabilities of at least this are predicted positive.
+    /// The minimum probability of positive predictions.
     pub threshold: f64,
-    /// Its aim.
+    /// The aim.
     pub aim: ThresholdAim,
-    /// Whether the aim's bound on precision or recall is met; if not, this is the nearest that
-    /// could be had.
+    /// Whether the aim's bound on precision or recall is met; if not, this is the nearest possible
+    /// threshold.
     pub met: bool,
-    /// The value that the aim maximises (F1, recall, …) or, for a cost, the mean cost of a row.
+    /// The value maximised by the aim (F1, recall, …) or, for a cost, the mean cost per row.
     pub value: f64,
     /// TP / (TP + FP); `None` if nothing is predicted positive.
     pub precision: Option<f64>,
@@ -67,11 +68,11 @@ pub struct ChosenThreshold {
     pub recall: Option<f64>,
     /// 2 TP / (2 TP + FP + FN).
     pub f1: Option<f64>,
-    /// Mean of the two classes' recall.
+    /// The mean recall of the two classes.
     pub balanced_accuracy: f64,
-    /// Share of rows predicted right.
+    /// The share of correct predictions.
     pub accuracy: f64,
-    /// Share of rows predicted positive.
+    /// The share of positive predictions.
     pub positive_share: f64,
 }
 
@@ -79,7 +80,7 @@ impl ThresholdAim {
     /// Checks the numbers of the aim.
     ///
     /// # Errors
-    /// A cost that is negative or not finite, both costs zero, a bound outside of (0, 1].
+    /// If a cost is negative or not finite, both costs are zero, or a bound is outside (0, 1].
     pub fn validate(&self) -> Result<(), MetricError> {
         let error = |problem: String| Err(MetricError::Setting { name: "threshold", problem });
         match *self {
@@ -89,13 +90,11 @@ impl ThresholdAim {
                     [("false_positive", false_positive), ("false_negative", false_negative)]
                 {
                     if !cost.is_finite() || cost < 0.0 {
-                        return error(format!(
-                            "{name} = {cost} must be a finite cost of at least 0"
-                        ));
+                        return error(format!("{name} = {cost} must be finite and at least 0"));
                     }
                 }
                 if false_positive == 0.0 && false_negative == 0.0 {
-                    return error("one of the two costs must be above 0".into());
+                    return error("one of the two costs must be greater than 0".into());
                 }
                 Ok(())
             }
@@ -103,14 +102,14 @@ impl ThresholdAim {
                 if bound > 0.0 && bound <= 1.0 {
                     Ok(())
                 } else {
-                    error(format!("{bound} must lie above 0 and be at most 1"))
+                    error(format!("{bound} must be greater than 0 and at most 1"))
                 }
             }
         }
     }
 
-    /// Whether the bound is met, and two numbers to make great, the second where the first is
-    /// equal; if the bound is not met, the first is what it bounds.
+    /// Whether the bound is met, and two numbers to maximise, the second to break ties; if the
+    /// bound is not met, the first is the bounded quantity.
     fn rank(&self, at: &Decision) -> (bool, f64, f64) {
         let precision = at.precision().unwrap_or(0.0);
         let recall = at.recall().unwrap_or(0.0);
@@ -140,19 +139,19 @@ impl ThresholdAim {
     }
 }
 
-/// Chooses the threshold that serves the aim best among all that decide these rows differently,
-/// "nothing is positive" and "everything is" included.
+/// Chooses the best threshold for the aim among all with different decisions on these rows,
+/// including all-negative and all-positive.
 ///
-/// It lies half way between two neighbouring scores; of thresholds that serve equally well the one
-/// nearest to 0.5 is taken. If no threshold meets the bound of the aim, the one that comes nearest
-/// is returned with `met` false, so that a finished training is not lost.
+/// It lies midway between two neighbouring scores; ties go to the threshold nearest to 0.5. If no
+/// threshold meets the bound of the aim, the nearest one is returned with `met` false, so that a
+/// finished training is not lost.
 ///
 /// # Shapes
 /// `probabilities` (of the positive class), `positive` and `weights` have N values.
 ///
 /// # Errors
-/// What [`Ranking::new`] and [`ThresholdAim::validate`] refuse; rows of one class only, from which
-/// no threshold can be learned.
+/// As for [`Ranking::new`] and [`ThresholdAim::validate`], or if all rows have one class, from
+/// which no threshold can be learned.
 pub fn choose_threshold<P: Real>(
     probabilities: &[P],
     positive: &[bool],
@@ -164,7 +163,7 @@ pub fn choose_threshold<P: Real>(
     let Some(end) = steps.last().filter(|end| end.tp > 0.0 && end.fp > 0.0) else {
         return Err(MetricError::Setting {
             name: "threshold",
-            problem: "the validation part has rows of one class only; a threshold needs both"
+            problem: "the validation part has only rows of one class; a threshold needs both"
                 .into(),
         });
     };
@@ -200,7 +199,7 @@ pub fn choose_threshold<P: Real>(
     })
 }
 
-/// The decisions at one threshold, in weights of rows.
+/// The decisions at a threshold, as weights of rows.
 struct Decision {
     tp: f64,
     fp: f64,
@@ -228,13 +227,13 @@ impl Decision {
     }
 }
 
-/// A threshold above `low` and at most `high`, half way where numbers allow.
+/// A threshold above `low` and at most `high`, midway if representable.
 fn between(low: f64, high: f64) -> f64 {
     let middle = low + (high - low) / 2.0;
     if middle > low { middle } else { high }
 }
 
-/// A threshold that no row with at most this score reaches: half way to 1, or just above it.
+/// A threshold above this score: midway to 1, or just above it.
 fn above(score: f64) -> f64 {
     if score < 1.0 { between(score, 1.0) } else { score.next_up() }
 }

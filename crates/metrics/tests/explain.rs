@@ -1,5 +1,4 @@
-//! Permutation importance and partial dependence against what theory says of models that are known
-//! exactly.
+//! Permutation importance and partial dependence against theory, for models known exactly.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -8,7 +7,7 @@ use ff_metrics::explain::*;
 
 type Answer<T> = Result<T, ExplainError>;
 
-/// Numbers in [0, 1) that look random, from a generator that is not the one under test.
+/// Pseudo-random numbers in [0, 1), from another generator than the one under test.
 fn noise(n: usize) -> Vec<f32> {
     let mut state = 1_u64;
     let mut next = || {
@@ -18,7 +17,7 @@ fn noise(n: usize) -> Vec<f32> {
     (0..n).map(|_| next()).collect()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the shape that `predict` has")]
+#[expect(clippy::unnecessary_wraps, reason = "the signature of `predict`")]
 fn linear(numeric: &[f32], _: &[i32]) -> Answer<Vec<f32>> {
     Ok(numeric.chunks_exact(3).map(|x| 2.0 * x[0] - x[1]).collect())
 }
@@ -47,8 +46,8 @@ fn a_linear_model_loses_twice_the_variance_it_explains() {
         let x: Vec<f64> = numeric.iter().skip(column).step_by(3).map(|x| f64::from(*x)).collect();
         let mean = x.iter().sum::<f64>() / rows as f64;
         let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / rows as f64;
-        // E (w (x − x'))² = 2 w² var. The mean over 400 rows scatters by about 1/√400 of that, the
-        // mean of 40 repeats by 0.8 %: five of those.
+        // E (w (x − x'))² = 2 w² var. The mean over 400 rows has a standard error of about 1/√400
+        // of that, the mean of 40 repeats one of 0.8 %: five of those.
         let expected = 2.0 * slope * slope * variance;
         let found = importances.columns[column].mean;
         assert!(
@@ -63,7 +62,7 @@ fn a_linear_model_loses_twice_the_variance_it_explains() {
 
 #[test]
 fn the_features_of_a_column_stay_together() {
-    // Feature 0 and 3 and the category all hold the same number; feature 1 and 2 never change.
+    // Features 0 and 3 and the category all hold the same number; features 1 and 2 never change.
     let rows = 50_i16;
     let numeric: Vec<f32> =
         (0..rows).flat_map(|i| [f32::from(i), -1.0, -2.0, f32::from(i)]).collect();
@@ -103,8 +102,8 @@ fn the_features_of_a_column_stay_together() {
         metric,
     )
     .unwrap();
-    // One look at the rows as they are and three for each column; after its turn a column is as it
-    // was.
+    // One prediction of the unchanged rows and three per column; afterwards each column is
+    // restored.
     assert_eq!((seen, changed), (7, 3));
     assert_eq!(importances.reference, 50.0);
     assert!(importances.columns[0].mean > 40.0);
@@ -142,7 +141,7 @@ fn cost_is_bounded_and_the_seed_decides() {
     assert_eq!((first.rows, asked), (5000, 11 * 5000));
     assert_eq!(run(1, 5_000_000, &groups).0, first);
     assert_ne!(run(2, 5_000_000, &groups).0.columns, first.columns);
-    // A column's figure does not depend on the company it is in.
+    // The result of a column does not depend on the other columns.
     assert_eq!(run(1, 5_000_000, &groups[1..]).0.columns[0], first.columns[1]);
     assert_eq!(run(1, 11_000, &groups).1, 11_000);
     assert_eq!(run(1, 1, &groups).0.rows, 100);
@@ -156,7 +155,7 @@ fn partial_dependence_of_an_additive_model_is_its_own_term() {
     let x: Vec<f64> = numeric.iter().step_by(3).map(|x| f64::from(*x)).collect();
     let donors = quantile_rows(&x, 9);
     assert_eq!(donors.len(), 9);
-    // Two scores a row: x₀² + x₁ and x₁.
+    // Two scores per row: x₀² + x₁ and x₁.
     let predict = |numeric: &[f32], _: &[i32]| -> Answer<Vec<f32>> {
         Ok(numeric.chunks_exact(3).flat_map(|x| [x[0] * x[0] + x[1], x[1]]).collect())
     };
@@ -171,7 +170,7 @@ fn partial_dependence_of_an_additive_model_is_its_own_term() {
     let rest = numeric.iter().skip(1).step_by(3).map(|x| f64::from(*x)).sum::<f64>() / rows as f64;
     for (point, donor) in points.iter().zip(donors) {
         assert_eq!(point.donor, donor);
-        // Each of the model's f32 answers is rounded by 2⁻²⁴ twice.
+        // Each f32 prediction has two roundings of 2⁻²⁴.
         assert!((point.mean[0] - x[donor] * x[donor] - rest).abs() < 2e-7, "{point:?}");
         assert!((point.mean[1] - rest).abs() < 1e-12, "{point:?}");
     }
@@ -211,7 +210,7 @@ fn what_does_not_fit_is_said() {
     assert_eq!(with(FeatureGroup::new("a"), &[0]), "column `a`: it has no encoded feature");
     assert!(
         with(FeatureGroup::new("b").numeric(2..4), &[0])
-            .contains("numeric features 2..4 reach beyond the 3")
+            .contains("numeric features 2..4 exceed the 3")
     );
     assert!(
         with(FeatureGroup::new("c").categorical(0..1), &[0]).contains("categorical features 0..1")

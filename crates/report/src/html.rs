@@ -1,8 +1,8 @@
-//! Text on its way into the page: escaping, clipping, tables, figures.
+//! The text of the page: escaping, clipping, tables, figures.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-/// Text that shows as itself inside an element or a quoted attribute, whatever it holds.
+/// Text escaped for an element or a quoted attribute.
 ///
 /// Control characters, which could cut a page short for some readers, become U+FFFD.
 pub(crate) struct Esc<'a>(pub &'a str);
@@ -13,7 +13,7 @@ impl Display for Esc<'_> {
     }
 }
 
-/// Like [`Esc`], cut after a number of characters with an ellipsis.
+/// [`Esc`], clipped after a number of characters with an ellipsis.
 pub(crate) struct Clip<'a>(pub &'a str, pub usize);
 
 impl Display for Clip<'_> {
@@ -38,7 +38,7 @@ fn escape(c: char, f: &mut Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Code points that HTML and XML parsers reject even when they are escaped.
+/// Code points that HTML and XML parsers reject even if escaped.
 fn is_noncharacter(c: char) -> bool {
     matches!(c as u32, 0xfdd0..=0xfdef) || (c as u32 & 0xfffe) == 0xfffe
 }
@@ -59,14 +59,14 @@ pub(crate) enum Align {
     Number,
 }
 
-/// A table under construction, in a container that scrolls by itself.
+/// A table under construction, in a scrolling container.
 pub(crate) struct Table {
     out: String,
     align: Vec<Align>,
 }
 
 impl Table {
-    /// A table with its caption (read aloud, not shown) and its column heads.
+    /// A table with its caption (for screen readers only) and its column heads.
     pub(crate) fn new(caption: &str, heads: &[(&str, Align)]) -> Self {
         let mut out = format!(
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table>\
@@ -80,7 +80,7 @@ impl Table {
         Self { out, align: heads.iter().map(|h| h.1).collect() }
     }
 
-    /// A row of cells that are already HTML; the first is the row's head.
+    /// Adds a row of cells in HTML, the first of which is the row head.
     pub(crate) fn row<S: AsRef<str>>(&mut self, kind: &str, cells: &[S]) {
         self.out.push_str("<tr");
         if !kind.is_empty() {
@@ -99,7 +99,7 @@ impl Table {
         self.out.push_str("</tr>\n");
     }
 
-    /// The finished table, with a note when rows were left out.
+    /// The finished table, with a note on omitted rows.
     pub(crate) fn end(mut self, shown: usize, of: usize, what: &str) -> String {
         self.out.push_str("</tbody></table></div>\n");
         self.out.push_str(&left_out(shown, of, what));
@@ -111,7 +111,7 @@ fn class(align: Align) -> &'static str {
     if align == Align::Number { " class=\"num\"" } else { "" }
 }
 
-/// A note on what a cap left out; nothing when nothing was.
+/// A note on items omitted by a cap, if any.
 pub(crate) fn left_out(shown: usize, of: usize, what: &str) -> String {
     if shown >= of {
         return String::new();
@@ -123,7 +123,7 @@ pub(crate) fn left_out(shown: usize, of: usize, what: &str) -> String {
     )
 }
 
-/// A chart with its title and an optional note under it; `svg` is HTML.
+/// A chart with its title and an optional note; `svg` is HTML.
 pub(crate) fn figure(kind: &str, title: &str, svg: &str, note: &str) -> String {
     let mut out = format!("<figure class=\"{kind}\"><figcaption>{}</figcaption>", Clip(title, 120));
     out.push_str(svg);
@@ -134,12 +134,12 @@ pub(crate) fn figure(kind: &str, title: &str, svg: &str, note: &str) -> String {
     out
 }
 
-/// A paragraph that stands where a chart cannot be drawn.
+/// A paragraph in place of a chart that cannot be drawn.
 pub(crate) fn no_data(why: &str) -> String {
     format!("<p class=\"empty\">No data: {}.</p>", Esc(why))
 }
 
-/// A line of code with room for a copy button, which the script adds.
+/// A line of code with room for a copy button, added by the script.
 pub(crate) fn code(line: &str) -> String {
     format!("<code class=\"copy\">{}</code>", Clip(line, 1000))
 }

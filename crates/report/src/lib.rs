@@ -1,12 +1,11 @@
 //! The report: one self-contained HTML page from plain data.
 //!
 //! [`render`] turns a [`ReportData`] into a page that opens without network, in light and dark, on
-//! a phone, on a desktop and on paper, and stays under 2 MB whatever comes in: series are thinned,
+//! a phone, on a desktop and on paper, and stays under 2 MB for any data: series are thinned,
 //! tables are capped with a note, texts are clipped. All text is escaped, since column names and
-//! cells come from files that nobody has checked.
+//! cells come from unchecked files.
 //!
-//! The crate is pure: it reads nothing, writes nothing and depends on no other crate of the
-//! workspace.
+//! The crate is pure: it reads and writes no files, and depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
 pub mod data;

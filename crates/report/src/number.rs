@@ -1,4 +1,4 @@
-//! Numbers as people read them: few digits, thin grouping, a real minus sign, units.
+//! Readable numbers: few digits, thin grouping, a real minus sign, units.
 
 /// A value with about `digits` significant digits, no trailing noise: `0.828`, `1,234`, `3.2e−7`.
 pub(crate) fn significant(x: f64, digits: usize) -> String {
@@ -8,7 +8,7 @@ pub(crate) fn significant(x: f64, digits: usize) -> String {
     if x == 0.0 {
         return "0".into();
     }
-    // The exponent after rounding: 0.9996 has three digits as 1.00, not as 1.000.
+    // The exponent after rounding: with three digits, 0.9996 is 1.00, not 1.000.
     let rounded = format!("{:.*e}", digits.saturating_sub(1), x);
     let magnitude: i32 = rounded.rsplit('e').next().and_then(|e| e.parse().ok()).unwrap_or(0);
     if !(-4..15).contains(&magnitude) {
@@ -35,7 +35,7 @@ pub(crate) fn fixed(x: f64, decimals: usize) -> String {
     out
 }
 
-/// A score: three decimals where that is enough, more digits for small and fewer for large values.
+/// A score: three decimals if sufficient, more digits for small and fewer for large values.
 pub(crate) fn score(x: f64) -> String {
     match x.abs() {
         a if !a.is_finite() || a == 0.0 => significant(x, 3),
@@ -51,7 +51,7 @@ pub(crate) fn count(n: u64) -> String {
     grouped(&n.to_string())
 }
 
-/// A share of a whole in per cent; an em dash where there is no whole.
+/// A share in per cent; an em dash if the whole is 0.
 pub(crate) fn percent(part: f64, whole: f64) -> String {
     let share = 100.0 * part / whole;
     match share {
@@ -74,7 +74,7 @@ pub(crate) fn prefixed(x: f64, unit: &str) -> String {
         return word.into();
     }
     let (mut value, mut step) = (x, 0);
-    // 999.5 would be written as 1,000 with three digits, so it takes the next prefix already.
+    // With three digits, 999.5 would be 1,000, so it takes the next prefix.
     while value.abs() >= 999.5 && step < 6 {
         value /= 1000.0;
         step += 1;
@@ -86,7 +86,7 @@ pub(crate) fn prefixed(x: f64, unit: &str) -> String {
     if unit.is_empty() { digits } else { format!("{digits} {unit}") }
 }
 
-/// A duration in the unit that suits it.
+/// A duration in a suitable unit.
 pub(crate) fn seconds(x: f64) -> String {
     if let Some(word) = not_finite(x) {
         return word.into();

@@ -8,12 +8,12 @@ use super::{
     svg::{self, palette},
 };
 
-/// The size that a page never exceeds, in bytes.
+/// The maximum size of a page, in bytes.
 const LIMIT: usize = 2_000_000;
 
 /// Renders a report as one self-contained HTML page of less than 2 MB.
 ///
-/// A section whose data is absent is left out; a page with [`ReportData::live`] reloads itself.
+/// Sections without data are omitted; a page with [`ReportData::live`] reloads itself.
 ///
 /// ```
 /// use ff_report::{ReportData, render};
@@ -34,7 +34,7 @@ pub fn render(data: &ReportData) -> String {
     let script = include_str!("script.js");
     let mut left_out = Vec::new();
     for section in &sections {
-        // The caps inside the sections keep pages far below the limit; this is the last resort.
+        // The caps inside sections keep pages far below the limit; this is the last resort.
         if out.len() + section.body.len() + script.len() + 20_000 > LIMIT {
             left_out.push(section.title);
             continue;
@@ -54,7 +54,7 @@ pub fn render(data: &ReportData) -> String {
     if !left_out.is_empty() {
         put!(
             &mut out,
-            "<p class=\"note\">Left out to keep this file under 2 MB: {}.</p>\n",
+            "<p class=\"note\">Omitted to keep this file under 2 MB: {}.</p>\n",
             left_out.join(", ")
         );
     }
@@ -88,7 +88,7 @@ fn head(data: &ReportData) -> String {
          <link rel=\"icon\" href=\"data:,\">\n",
     );
     if let Some(live) = &data.live {
-        // With a script the page reloads by itself and can be paused.
+        // With a script, the page reloads itself, and reloading can be paused.
         put!(
             &mut out,
             "<noscript><meta http-equiv=\"refresh\" content=\"{}\"></noscript>\n",
@@ -98,11 +98,9 @@ fn head(data: &ReportData) -> String {
     put!(&mut out, "<title>{} · feedforward</title>\n<style>\n", Clip(title, 120));
     put!(
         &mut out,
-        ":root{{color-scheme:light;{light}--font:{}}}\n\
-         @media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n\
-         :root[data-theme=dark]{{color-scheme:dark;{dark}}}\n{}\n{}\n\
-         @media print{{:root,:root[data-theme=dark],:root:not([data-theme=light])\
-         {{color-scheme:light;{light}}}}}\n",
+        ":root{{color-scheme:light;{light}--font:{}}}\n@media \
+         (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n:root[data-theme=dark]{{color-scheme:dark;{dark}}}\n{}\n{}\n@media \
+         print{{:root,:root[data-theme=dark],:root:not([data-theme=light]){{color-scheme:light;{light}}}}}\n",
         palette::FONT,
         include_str!("style.css"),
         svg::STYLE
@@ -151,8 +149,8 @@ fn title(data: &ReportData) -> String {
             format!(" {}", Clip(&status.message, 400))
         };
         facts.push(format!(
-            "<span class=\"status\"><b class=\"pill {class}\"><span aria-hidden=\"true\">{sign}</span> \
-             {word}</b>{message}</span>"
+            "<span class=\"status\"><b class=\"pill {class}\"><span \
+             aria-hidden=\"true\">{sign}</span> {word}</b>{message}</span>"
         ));
     }
     if !data.created.is_empty() {
@@ -195,8 +193,9 @@ fn progress(live: &Live) -> String {
         String::new()
     };
     format!(
-        "<div class=\"live\">{bar}<p><span>{}</span> <span class=\"muted\" id=\"reload\">This page reloads \
-         every {} s.</span> <button type=\"button\" id=\"pause\" hidden>Pause</button></p></div>\n",
+        "<div class=\"live\">{bar}<p><span>{}</span> <span class=\"muted\" id=\"reload\">This page \
+         reloads every {} s.</span> <button type=\"button\" id=\"pause\" \
+         hidden>Pause</button></p></div>\n",
         text.join(" · "),
         reload(live)
     )

@@ -1,11 +1,11 @@
-//! The page as a whole: complete without any data, well formed, escaped, small.
+//! The page as a whole: complete even without data, well-formed, escaped, small.
 
 use super::*;
 
-/// Checks that every element that is opened is closed, in order, and that attributes are quoted.
+/// Checks that every element is closed, in order, and that attributes are quoted.
 ///
-/// A small reader of our own output, not of HTML at large: void elements and self-closing SVG
-/// elements are known, the contents of scripts and styles are skipped.
+/// A small parser of the report's HTML, not of HTML in general: it knows void elements and
+/// self-closing SVG elements, and skips scripts and styles.
 fn well_formed(html: &str) {
     const VOID: [&str; 6] = ["meta", "link", "br", "input", "!doctype", "img"];
     let mut open: Vec<&str> = Vec::new();
@@ -25,9 +25,9 @@ fn well_formed(html: &str) {
         let end = end.unwrap_or_else(|| panic!("unclosed tag: {:?}", rest.get(..60)));
         let tag = &rest[..end];
         rest = &rest[end + 1..];
-        assert!(!tag.contains('<'), "a tag inside of a tag: {tag:?}");
+        assert!(!tag.contains('<'), "a tag inside a tag: {tag:?}");
         if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop(), Some(name), "closing, inside of {open:?}");
+            assert_eq!(open.pop(), Some(name), "closing, inside {open:?}");
             continue;
         }
         let name = tag.split([' ', '\n']).next().unwrap();
@@ -51,7 +51,7 @@ fn well_formed(html: &str) {
 
 const HOSTILE: &str = "</td></table><script>alert(1)</script>\"' onload=x &amp; \u{202e}\u{0}";
 
-/// A report in which every section has something of the given sizes.
+/// A report with content of the given sizes in every section.
 fn full(rows: usize, text: &str) -> ReportData {
     let x: Vec<f64> = (0..rows).map(|i| i as f64).collect();
     let y: Vec<f64> = x.iter().map(|x| (x * 0.01).sin() + 2.0).collect();
@@ -353,8 +353,7 @@ fn numbers_that_are_not_finite_never_reach_a_drawing() {
     data.importance.as_mut().unwrap().items[0].mean = f64::NAN;
     let page = render(&data);
     well_formed(&page);
-    // Coordinates are quoted attributes: a NaN there would stand next to a quote, a letter or a
-    // space.
+    // Coordinates are quoted attributes: a NaN would be next to a quote, a letter or a space.
     for svg in page.split("<svg").skip(1).map(|s| s.split("</svg>").next().unwrap()) {
         for tag in svg
             .split('<')
@@ -370,8 +369,8 @@ fn huge_inputs_stay_under_two_megabytes() {
     let page = render(&full(20_000, "a rather long text with <angle brackets> & \"quotes\" 汉字 "));
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
     well_formed(&page);
-    assert!(page.contains("are shown, to keep this file small"), "what is left out is said");
-    // A long text everywhere is the worst case of all.
+    assert!(page.contains("are shown, to keep this file small"), "omissions are stated");
+    // Long texts everywhere are the worst case.
     let page = render(&full(300, &"<&\"'汉".repeat(300)));
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
     well_formed(&page);

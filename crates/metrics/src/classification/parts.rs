@@ -1,4 +1,4 @@
-//! The parts a [`ClassificationReport`](super::ClassificationReport) is put together from.
+//! The parts of a [`ClassificationReport`](super::ClassificationReport).
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use super::super::{
 };
 use super::{ClassCurves, ClassScores, ClassificationOptions};
 
-/// Of more classes than this only the most frequent ones have their curves in the report.
+/// The maximum number of classes with curves in the report, the most frequent ones.
 const MAX_CURVES: usize = 10;
 
-/// Rows times ranked classes that are sorted for AUCs, about ten seconds of work.
+/// The maximum number of rows times ranked classes sorted for AUCs, about ten seconds of work.
 const MAX_RANKED: usize = 50_000_000;
 
-/// Rows times ranked classes that are kept sorted for the AUCs' intervals, about 100 MB.
+/// The maximum number of rows times ranked classes kept sorted for intervals of AUCs, about 100 MB.
 const MAX_RESAMPLED: usize = 5_000_000;
 
-/// Metrics that follow from the order of the scores.
+/// Metrics of the order of scores.
 pub(super) struct Ranked {
-    /// ROC and PR area of the positive class, or of every class.
+    /// The ROC and PR areas of the positive class, or of every class.
     pub(super) areas: Vec<(Option<f64>, Option<f64>)>,
-    /// The rankings themselves, if the bootstrap can afford them.
+    /// The rankings themselves, if within the budget of the bootstrap.
     pub(super) kept: Vec<Ranking>,
     pub(super) curves: Vec<ClassCurves>,
     /// Whether there are too many rows and classes to sort.
@@ -70,7 +70,7 @@ pub(super) fn rank<P: Real>(
     ranked
 }
 
-/// Each row's share in the metrics that are means.
+/// The terms of each row in metrics that are means.
 pub(super) struct Losses {
     log_loss: Vec<f64>,
     brier: Vec<f64>,
@@ -99,7 +99,7 @@ impl Losses {
         sums
     }
 
-    /// The same sums in each of some resamples.
+    /// The same sums in each of several resamples.
     pub(super) fn resampled_sums(
         &self,
         counts: &Counts,
@@ -131,7 +131,7 @@ impl Work for Sums<'_> {
     }
 }
 
-/// The counts of the decisions in each of some resamples.
+/// The decision counts in each of several resamples.
 pub(super) fn tally<P: Real>(
     rows: &Classified<'_, P>,
     predicted: &[u32],
@@ -184,7 +184,7 @@ impl Work for Tally<'_> {
     }
 }
 
-/// The metrics of [`CLASSIFICATION`] of counted decisions, areas and summed losses.
+/// The metrics of [`CLASSIFICATION`] from decision counts, areas and summed losses.
 pub(super) fn values(
     counts: &ClassCounts,
     positive: Option<usize>,
@@ -192,7 +192,7 @@ pub(super) fn values(
     [log_loss, brier]: [f64; 2],
 ) -> Values<{ CLASSIFICATION.len() }> {
     let total: f64 = counts.actual.iter().sum();
-    // One class without rows leaves the mean over all classes undefined.
+    // A class without rows makes the mean over all classes undefined.
     let mean = |values: &mut dyn Iterator<Item = Option<f64>>| {
         let sum = values.sum::<Option<f64>>()?;
         (!areas.is_empty()).then(|| sum / areas.len() as f64)
@@ -268,7 +268,7 @@ pub(super) fn per_class(
     (0..classes).map(class_scores).collect()
 }
 
-/// Why each metric without a value has none.
+/// The reason for each undefined metric.
 pub(super) fn reasons(
     scores: &Scores,
     counts: &ClassCounts,
@@ -287,19 +287,17 @@ pub(super) fn reasons(
         format!("classes {} have", absent.join(", "))
     };
     let positive = positive.unwrap_or(1);
-    let reason = |metric: Metric| {
-        match metric {
+    let reason = |metric: Metric| match metric {
         Metric::Precision => format!("class {positive} is never predicted"),
-        Metric::Recall => format!("class {positive} has no row here"),
-        Metric::F1 => format!("class {positive} has no row here and is never predicted"),
+        Metric::Recall => format!("class {positive} has no rows here"),
+        Metric::F1 => format!("class {positive} has no rows here and is never predicted"),
         Metric::RocAuc | Metric::PrAuc if skipped => {
-            "there are too many rows and classes to rank each class; the scores of a sample would do".into()
+            "too many rows and classes to rank each class; evaluate a sample instead".into()
         }
         Metric::RocAuc | Metric::PrAuc => {
-            format!("{} needs rows of every class, and {some} none here", metric.label())
+            format!("{} needs rows of every class, but {some} none here", metric.label())
         }
         _ => "it has no finite value on these rows".into(),
-    }
     };
     scores
         .iter()

@@ -1,4 +1,4 @@
-//! Encoded rows, the features of one column in them, and the sample that an explanation changes.
+//! Encoded rows, the features of a column, and the sample changed by an explanation.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::ExplainOptions;
 
-/// Encoded rows as a model takes them.
+/// Encoded rows: the input of a model.
 ///
 /// # Shapes
 /// `numeric` is `[N, numeric_width]`, `categorical` is `[N, categorical_width]`, both row-major.
@@ -27,7 +27,7 @@ pub struct EncodedRows<'a> {
     rows: usize,
 }
 
-/// The encoded features that come from one original column.
+/// The encoded features of one original column.
 ///
 /// ```
 /// use ff_metrics::explain::FeatureGroup;
@@ -42,7 +42,7 @@ pub struct FeatureGroup {
     categorical: Vec<Range<usize>>,
 }
 
-/// An explanation that cannot be made.
+/// An error in an explanation.
 ///
 /// ```
 /// use ff_metrics::explain::{EncodedRows, ExplainError};
@@ -52,53 +52,54 @@ pub struct FeatureGroup {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ExplainError {
     /// There are no rows.
-    #[error("there are no rows to explain the model on")]
+    #[error("there are no rows for explaining the model")]
     Empty,
-    /// Values do not fill whole rows, or the two parts have different numbers of rows.
+    /// Values do not fill whole rows, or the two parts differ in the number of rows.
     #[error(
-        "{numeric} numeric values in rows of {numeric_width} and {categorical} categorical values in rows of \
-         {categorical_width} do not make the same number of whole rows"
+        "{numeric} numeric values in rows of {numeric_width} and {categorical} categorical values \
+         in rows of {categorical_width} do not form the same number of whole rows"
     )]
     Shape {
         /// Numeric values.
         numeric: usize,
-        /// Numeric features a row.
+        /// Numeric features per row.
         numeric_width: usize,
         /// Categorical values.
         categorical: usize,
-        /// Categorical features a row.
+        /// Categorical features per row.
         categorical_width: usize,
     },
-    /// A group has no features, or one that the rows do not have.
+    /// A group has no features, or one missing from the rows.
     #[error("column `{name}`: {problem}")]
     Group {
         /// The original column.
         name: String,
-        /// What is wrong with its features.
+        /// The problem with its features.
         problem: String,
     },
-    /// A grid point is no row.
+    /// A grid point is not a row.
     #[error("grid point {row} is not one of the {rows} rows")]
     Donor {
-        /// The row asked for.
+        /// The requested row.
         row: usize,
-        /// How many there are.
+        /// The number of rows.
         rows: usize,
     },
-    /// The model did not answer every row alike.
+    /// The number of scores is not the same for every row.
     #[error(
-        "the model gave {found} scores for {rows} rows; it must give as many for each row, at least one"
+        "the model returned {found} scores for {rows} rows; it must return the same number for \
+         each row, at least one"
     )]
     Scores {
-        /// Rows asked about.
+        /// The number of rows.
         rows: usize,
-        /// Scores that came.
+        /// The number of scores.
         found: usize,
     },
 }
 
 impl FeatureGroup {
-    /// The group of an original column, as yet without features.
+    /// The group of an original column, without features yet.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), numeric: Vec::new(), categorical: Vec::new() }
     }
@@ -124,10 +125,10 @@ impl FeatureGroup {
 }
 
 impl<'a> EncodedRows<'a> {
-    /// Rows from their values.
+    /// Builds rows from their values.
     ///
     /// # Errors
-    /// Values that do not fill whole rows, parts of different lengths, no rows.
+    /// If values do not fill whole rows, the parts differ in length, or there are no rows.
     pub fn new(
         numeric: &'a [f32],
         numeric_width: usize,
@@ -176,26 +177,23 @@ impl<'a> EncodedRows<'a> {
             ("categorical", &group.categorical, self.categorical_width),
         ] {
             if let Some(range) = ranges.iter().find(|range| range.end > width) {
-                return error(format!(
-                    "{kind} features {range:?} reach beyond the {width} there are"
-                ));
+                return error(format!("{kind} features {range:?} exceed the {width} available"));
             }
         }
         Ok(())
     }
 }
 
-/// The rows that are asked about, copied once; each change overwrites only the features of one
-/// column.
+/// The sampled rows, copied once; each change only overwrites the features of one column.
 pub(super) struct Sample {
-    /// Which of all rows they are, in rising order.
+    /// Their indices among all rows, ascending.
     pub(super) indices: Vec<usize>,
     numeric: Vec<f32>,
     categorical: Vec<i32>,
 }
 
 impl Sample {
-    /// As many rows as `passes` predictions over them allow.
+    /// The number of rows within budget for `passes` predictions over them.
     pub(super) fn draw(rows: &EncodedRows<'_>, passes: usize, options: &ExplainOptions) -> Self {
         const FEWEST: usize = 100;
         let affordable = (options.max_predictions / passes.max(1)).max(FEWEST);
@@ -222,7 +220,7 @@ impl Sample {
         }
     }
 
-    /// Gives each row the group's features of the sampled row that `source` names.
+    /// Copies the group's features to each row from the sampled row given by `source`.
     pub(super) fn change(
         &mut self,
         rows: &EncodedRows<'_>,
@@ -234,7 +232,7 @@ impl Sample {
         }
     }
 
-    /// Gives every row the group's features of one row of the data.
+    /// Copies the group's features to every row from one row of the data.
     pub(super) fn give(&mut self, rows: &EncodedRows<'_>, group: &FeatureGroup, donor: usize) {
         for row in 0..self.indices.len() {
             self.copy(rows, group, row, donor);

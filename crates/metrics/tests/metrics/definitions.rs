@@ -1,4 +1,4 @@
-//! What follows from a metric's definition.
+//! Consequences of the definitions of metrics.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn the_area_is_the_share_of_pairs_in_order() {
             }
         }
         let ours = Ranking::new(&scores, &positive, None).unwrap().roc_auc().unwrap();
-        // Halves of integers below 2⁵³ are exact; only the last division may round.
+        // Halves of integers below 2⁵³ are exact; only the last division rounds.
         assert!((ours - ordered / pairs).abs() < 1e-15, "{rows} rows: {ours}");
     }
 }
@@ -83,7 +83,7 @@ fn f32_and_f64_read_the_same_numbers_alike() {
         ClassificationReport::compute(&case.labels, &narrow, 4, &case.options()).unwrap();
     let of_wide = ClassificationReport::compute(&case.labels, &wide, 4, &case.options()).unwrap();
     assert_eq!(of_narrow, of_wide);
-    // Rounding each probability by 2⁻²⁵ moves scikit-learn's values by no more than that times 1/p
+    // Rounding each probability by 2⁻²⁵ changes scikit-learn's values by at most that times 1/p
     // < 100.
     for (metric, theirs) in &case.scores {
         close(metric.name(), of_narrow.scores.get(*metric), *theirs, 3e-6);
@@ -119,8 +119,8 @@ fn curves_keep_their_shape_in_few_points() {
         assert_eq!(roc.last().map(|p| (p.fpr, p.tpr)), Some((1.0, 1.0)));
         assert_eq!(pr.last().map(|p| p.recall), Some(1.0));
         if max >= 50 {
-            // Kept points lie 2 / (max − 1) apart along a monotone curve: each of max gaps can hide
-            // a triangle of half that squared at most.
+            // Kept points lie 2 / (max − 1) apart along a monotone curve: each of the max gaps can
+            // hide a triangle of at most half that squared.
             let lost = (area(&roc) - area(&full)).abs();
             assert!(lost <= 2.0 / (max - 1) as f64, "{max} points lose an area of {lost}");
         }

@@ -1,4 +1,4 @@
-//! Bad and degenerate input.
+//! Invalid and degenerate input.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn bad_input_is_an_error_that_names_the_row() {
     assert!(with(ClassificationOptions { shares: Some(&[0.5, 0.6]), ..base }).contains("sum to 1"));
     assert!(
         with(ClassificationOptions { primary: Some(Metric::R2), ..base })
-            .contains("take one of accuracy")
+            .contains("choose one of accuracy")
     );
     let three = ClassificationReport::compute(
         &[0_u32],
@@ -65,7 +65,7 @@ fn a_missing_class_leaves_the_mean_of_areas_undefined() {
     let reason = |metric| &report.undefined.iter().find(|u| u.metric == metric).unwrap().reason;
     assert_eq!(
         reason(Metric::RocAuc),
-        "ROC AUC needs rows of every class, and class 2 has none here"
+        "ROC AUC needs rows of every class, but class 2 has none here"
     );
     assert_eq!(report.scores.get(Metric::PrAuc), None);
     assert!(report.per_class[0].roc_auc.is_some());

@@ -1,4 +1,5 @@
-//! Metrics against scikit-learn (fixtures/make.py), against their definitions, and on bad input.
+//! Metrics against scikit-learn (fixtures/make.py), against their definitions, and on invalid
+//! input.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -12,7 +13,7 @@ use ff_metrics::*;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Both sides add at most 80 terms in f64, in another order: their sums differ by less than 80 ·
+/// Both sides add at most 80 terms in f64, in different orders: their sums differ by less than 80 ·
 /// 2⁻⁵³ ≈ 1e-14 of their size, and no score here is a small difference of large numbers.
 const TOLERANCE: f64 = 1e-12;
 
@@ -78,7 +79,7 @@ fn close(what: &str, ours: Option<f64>, theirs: Option<f64>, tolerance: f64) {
     assert!(equal, "{what}: ours {ours:?}, scikit-learn's {theirs:?}");
 }
 
-/// A small generator of its own, so that tests do not lean on the code under test.
+/// A separate generator, so that tests do not depend on the code under test.
 fn uniform(seed: u64) -> impl FnMut() -> f64 {
     let mut state = seed.wrapping_mul(2) + 1;
     move || {
@@ -87,7 +88,7 @@ fn uniform(seed: u64) -> impl FnMut() -> f64 {
     }
 }
 
-/// Two classes, whose score is `signal` for the true class plus noise.
+/// Two classes, with scores of `signal` for the true class plus noise.
 fn noisy(rows: usize, signal: f64, seed: u64) -> (Vec<u32>, Vec<f64>) {
     let mut random = uniform(seed);
     let labels: Vec<u32> = (0..rows).map(|_| u32::from(random() < 0.35)).collect();

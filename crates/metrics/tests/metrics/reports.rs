@@ -17,12 +17,12 @@ fn the_verdict_follows_the_evidence() {
         }
         assert_eq!(report.verdict.unwrap().outcome, outcome);
     }
-    // Twelve rows cannot tell a small gain from luck.
+    // Twelve rows cannot distinguish a small gain from chance.
     let (labels, p) = noisy(12, 0.3, 4);
     let report =
         ClassificationReport::compute(&labels, &p, 2, &ClassificationOptions::default()).unwrap();
     assert_eq!(report.verdict.unwrap().outcome, Outcome::Unclear);
-    // A single right answer is no evidence.
+    // A single correct prediction is no evidence.
     let report =
         ClassificationReport::compute(&[1_u32], &[0.1, 0.9], 2, &ClassificationOptions::default())
             .unwrap();
@@ -77,7 +77,7 @@ fn the_bootstrap_interval_of_a_mean_is_the_textbook_one() {
     let variance = predictions.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / 4000.0;
     let half = 1.96 * (variance / 4000.0).sqrt();
     let interval = report.intervals[&Metric::Mae];
-    // A 2.5 % quantile of 4,000 resamples has a standard error of 0.042 σ, 0.022 of a half width; 4
+    // A 2.5 % quantile of 4,000 resamples has a standard error of 0.042 σ, 0.022 of a half-width; 4
     // of them.
     assert!(
         (interval.low - (mean - half)).abs() < 0.09 * half,
@@ -105,7 +105,8 @@ fn the_interval_of_a_weighted_score_is_that_of_the_rows_it_weighs() {
     for metric in [Metric::Accuracy, Metric::RocAuc, Metric::LogLoss, Metric::F1Macro] {
         let (a, b) = (weighted.intervals[&metric], plain.intervals[&metric]);
         let width = b.high - b.low;
-        // Ends of percentile intervals scatter by 0.04 of the width each time; 5 of both together.
+        // Ends of percentile intervals have a standard error of 0.04 of the width; 5 of both
+        // together.
         assert!(
             (a.low - b.low).abs() < 0.2 * width && (a.high - b.high).abs() < 0.2 * width,
             "{metric}: {a:?} {b:?}"
@@ -131,7 +132,7 @@ fn the_same_seed_gives_the_same_bits() {
 
 #[test]
 fn wilson_is_the_published_interval() {
-    // Solutions of |p̂ − p| = z √(p (1 − p) / n), the interval's definition.
+    // Solutions of |p̂ − p| = z √(p (1 − p) / n), the definition of the interval.
     for (hits, rows) in [(8.0, 10.0), (1.0, 3.0), (999.0, 1000.0), (0.0, 5.0), (5.0, 5.0)] {
         let interval = wilson(hits, rows).unwrap();
         for p in [interval.low, interval.high] {
@@ -192,8 +193,8 @@ fn reports_survive_json_under_stable_names() {
 
 #[test]
 fn a_gain_within_the_interval_is_unclear() {
-    // The model is right where the majority rule is, and in 8 rows more of 100: the gain is above
-    // 0, but the model's own interval reaches down to the rule's 0.60.
+    // The model is correct on the rows of the majority rule and on 8 more of 100: the gain is above
+    // 0, but the model's own interval includes the rule's 0.60.
     let labels: Vec<u32> = (0..100).map(|row| u32::from(row < 40)).collect();
     let p: Vec<f64> =
         (0..100).flat_map(|row| if row < 8 { [0.2, 0.8] } else { [0.8, 0.2] }).collect();
@@ -207,15 +208,15 @@ fn a_gain_within_the_interval_is_unclear() {
 
 #[test]
 fn each_resample_has_its_own_variance() {
-    // Around its own mean a resample varies less than around the mean of all rows, so the mean of
-    // all rows has an R² of 0 on all of them and below 0 on every resample that has another mean.
+    // A resample varies less around its own mean than around the mean of all rows, so the mean of
+    // all rows has an R² of 0 on all of them and below 0 on every resample with another mean.
     let mut random = uniform(8);
     let targets: Vec<f64> = (0..50).map(|_| random()).collect();
     let mean = targets.iter().sum::<f64>() / 50.0;
     let report =
         RegressionReport::compute(&targets, &[mean; 50], &RegressionOptions::default()).unwrap();
     let interval = report.intervals[&Metric::R2];
-    // The loss is mean² / variance, whose 97.5 % quantile is 5.0 / 50.
+    // The loss is mean² / variance, with a 97.5 % quantile of 5.0 / 50.
     assert!(interval.low < -0.07 && interval.low > -0.15, "{interval:?}");
     assert!(interval.high <= 0.0 && interval.high > -0.001, "{interval:?}");
 }

@@ -62,8 +62,8 @@ fn curves_are_those_of_scikit_learn() {
     for case in classification().cases {
         let (Some(roc), Some(pr)) = (&case.roc, &case.pr) else { continue };
         let curves = &case.report().curves[0];
-        // Ours leaves points on straight lines out: every point of ours is theirs, and every point
-        // of theirs lies on one of our lines.
+        // Our curve omits points on straight lines: every point of ours is one of theirs, and every
+        // point of theirs lies on one of our lines.
         for point in &curves.roc {
             let theirs = roc.iter().find(|p| p.0 == point.threshold).unwrap();
             close(&case.name, Some(point.fpr), Some(theirs.1), TOLERANCE);
@@ -96,7 +96,7 @@ fn regression_scores_are_those_of_scikit_learn() {
     for case in cases {
         let options = RegressionOptions { weights: case.weights.as_deref(), ..Default::default() };
         let report = RegressionReport::compute(&case.targets, &case.predictions, &options).unwrap();
-        // Targets near 1e6 whose spread is 3e-3 carry 2⁻³³ · 3e-3 of rounding into every
+        // Targets near 1e6 with a spread of 3e-3 add a rounding error of 2⁻³³ · 3e-3 to every
         // difference.
         let tolerance = if case.name == "large_offset" { 1e-7 } else { TOLERANCE };
         for (metric, theirs) in &case.scores {

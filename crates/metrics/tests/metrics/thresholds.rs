@@ -67,7 +67,7 @@ fn a_threshold_that_cannot_be_had_says_so() {
     assert!(!chosen.met);
     assert_eq!((chosen.precision, chosen.recall), (Some(0.5), Some(1.0)));
     let one_class = choose_threshold(&[0.9, 0.5], &[true, true], None, ThresholdAim::F1);
-    assert!(one_class.unwrap_err().to_string().contains("one class only"));
+    assert!(one_class.unwrap_err().to_string().contains("only rows of one class"));
     for (aim, word) in [
         (ThresholdAim::RecallAtPrecision(0.0), "above 0"),
         (ThresholdAim::PrecisionAtRecall(f64::NAN), "above 0"),
@@ -115,7 +115,7 @@ fn recipes_spell_aims_as_documented() {
 
 #[test]
 fn of_equals_the_threshold_nearest_to_one_half_is_taken() {
-    // Both thresholds get three of four rows right: behind the first row or behind the third.
+    // Both thresholds are correct on three of four rows: after the first row or after the third.
     let labels = [true, false, true, false];
     for (p, nearest) in [([0.95, 0.9, 0.5, 0.25], 0.375), ([0.75, 0.5, 0.25, 0.125], 0.625)] {
         let chosen = choose_threshold(&p, &labels, None, ThresholdAim::BalancedAccuracy).unwrap();

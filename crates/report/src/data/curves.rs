@@ -1,10 +1,10 @@
-//! What happened over time.
+//! Curves over time.
 
 use serde::{Deserialize, Serialize};
 
 use super::exact;
 
-/// Small charts over a common time axis, with the moments worth marking.
+/// Small charts over a common time axis, with marked events.
 ///
 /// ```
 /// use ff_report::{Curves, Mark, Panel, Series};
@@ -26,9 +26,9 @@ use super::exact;
 pub struct Curves {
     /// The charts; the first is drawn large.
     pub panels: Vec<Panel>,
-    /// Moments that every chart marks, such as the epoch that was kept.
+    /// Events marked in every chart, such as the best epoch.
     pub marks: Vec<Mark>,
-    /// A sentence under the charts: why training stopped, what was kept.
+    /// A sentence under the charts: the reason for the end of training, the weights kept.
     pub note: String,
 }
 
@@ -41,17 +41,17 @@ pub struct Curves {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Panel {
-    /// The chart's title.
+    /// The title of the chart.
     pub title: String,
     /// The label of the horizontal axis with its unit: `epoch`, `step`.
     pub x_label: String,
     /// The label of the vertical axis with its unit.
     pub y_label: String,
-    /// How the vertical axis runs.
+    /// The scale of the vertical axis.
     pub y_scale: Scale,
     /// The lines.
     pub series: Vec<Series>,
-    /// A sentence under the chart; may be empty.
+    /// A sentence under the chart; possibly empty.
     pub note: String,
 }
 
@@ -70,14 +70,14 @@ impl Panel {
         }
     }
 
-    /// The same chart with one more line.
+    /// Adds a line.
     #[must_use]
     pub fn with(mut self, series: Series) -> Self {
         self.series.push(series);
         self
     }
 
-    /// The same chart with a logarithmic vertical axis.
+    /// Makes the vertical axis logarithmic.
     #[must_use]
     pub fn log(mut self) -> Self {
         self.y_scale = Scale::Log;
@@ -85,7 +85,7 @@ impl Panel {
     }
 }
 
-/// How an axis runs.
+/// The scale of an axis.
 ///
 /// ```
 /// assert_eq!(ff_report::Scale::default(), ff_report::Scale::Linear);
@@ -93,10 +93,10 @@ impl Panel {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
-    /// Equal differences are equally far apart.
+    /// Equal differences have equal distances.
     #[default]
     Linear,
-    /// Equal ratios are equally far apart; values that are not positive become gaps.
+    /// Equal ratios have equal distances; values of 0 or less become gaps.
     Log,
 }
 
@@ -109,7 +109,7 @@ pub enum Scale {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Series {
-    /// The line's name in the legend. `train`, `valid` and `test` keep their colours on every
+    /// The name of the line in the legend. `train`, `valid` and `test` keep their colours on every
     /// chart.
     pub name: String,
     /// Positions, ascending.
@@ -127,7 +127,7 @@ impl Series {
     }
 }
 
-/// A moment worth marking.
+/// A marked event.
 ///
 /// ```
 /// let best = ff_report::Mark { x: 37.0, label: "best 37".into() };
@@ -136,9 +136,9 @@ impl Series {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mark {
-    /// Where on the horizontal axis.
+    /// The position on the horizontal axis.
     #[serde(with = "exact")]
     pub x: f64,
-    /// What it is, in two or three words.
+    /// The event, in two or three words.
     pub label: String,
 }

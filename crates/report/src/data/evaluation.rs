@@ -19,15 +19,15 @@ use super::exact;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Classification {
-    /// The split that the figures come from.
+    /// The split of the figures.
     pub split: String,
-    /// The classes' names.
+    /// The names of the classes.
     pub classes: Vec<String>,
-    /// Which class counts as positive, for two classes.
+    /// The positive class, for two classes.
     pub positive: Option<usize>,
     /// `confusion[actual][predicted]`: rows of each actual class by predicted class.
     pub confusion: Vec<Vec<u64>>,
-    /// Scores of each class.
+    /// The scores of each class.
     pub per_class: Vec<ClassScores>,
     /// Means over the classes: `macro`, `weighted`, `micro`.
     pub means: Vec<ClassScores>,
@@ -37,7 +37,7 @@ pub struct Classification {
     pub precision_recall: Vec<RateCurve>,
     /// Observed over predicted probability.
     pub calibration: Option<Calibration>,
-    /// Counts at each decision threshold, for two classes.
+    /// The counts at each decision threshold, for two classes.
     pub threshold: Option<ThresholdCurve>,
 }
 
@@ -57,7 +57,7 @@ pub struct Classification {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClassScores {
-    /// The class's name, or the name of the mean.
+    /// The name of the class or of the mean.
     pub name: String,
     /// TP / (TP + FP).
     #[serde(with = "exact")]
@@ -68,7 +68,7 @@ pub struct ClassScores {
     /// 2 · precision · recall / (precision + recall).
     #[serde(with = "exact")]
     pub f1: f64,
-    /// Rows of the class.
+    /// The number of rows of the class.
     pub support: u64,
     /// Area under the ROC curve, one class against the rest.
     #[serde(with = "exact")]
@@ -101,7 +101,7 @@ pub struct RateCurve {
     /// The area under the curve: ROC AUC, or average precision.
     #[serde(with = "exact")]
     pub area: Option<f64>,
-    /// For precision–recall: the share of positives, which is what guessing gets.
+    /// For precision–recall: the share of positives, the precision of guessing.
     #[serde(with = "exact")]
     pub chance: Option<f64>,
 }
@@ -121,9 +121,9 @@ pub struct RateCurve {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Calibration {
-    /// Whose probability: the positive class, or `most likely class`.
+    /// The class of the probabilities: the positive class, or `most likely class`.
     pub of: String,
-    /// Groups of rows with similar probabilities.
+    /// Bins of rows with similar probabilities.
     pub bins: Vec<CalibrationBin>,
     /// The expected calibration error.
     #[serde(with = "exact")]
@@ -145,7 +145,7 @@ pub struct CalibrationBin {
     /// The mean predicted probability.
     #[serde(with = "exact")]
     pub predicted: f64,
-    /// The share of rows where it came true.
+    /// The observed frequency.
     #[serde(with = "exact")]
     pub observed: f64,
     /// The lower end of the share's interval.
@@ -154,7 +154,7 @@ pub struct CalibrationBin {
     /// The upper end of the share's interval.
     #[serde(with = "exact")]
     pub high: Option<f64>,
-    /// Rows in the group.
+    /// The number of rows in the bin.
     pub count: u64,
 }
 
@@ -177,28 +177,28 @@ pub struct CalibrationBin {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThresholdCurve {
-    /// The split that the threshold was chosen on.
+    /// The split on which the threshold was chosen.
     pub split: String,
     /// Thresholds, ascending; a row is positive at `probability ≥ threshold`.
     #[serde(with = "exact")]
     pub thresholds: Vec<f64>,
-    /// Positives found, at each threshold.
+    /// True positives at each threshold.
     pub true_positive: Vec<u64>,
-    /// False alarms, at each threshold.
+    /// False positives at each threshold.
     pub false_positive: Vec<u64>,
-    /// Positives missed, at each threshold.
+    /// False negatives at each threshold.
     pub false_negative: Vec<u64>,
-    /// Negatives left alone, at each threshold.
+    /// True negatives at each threshold.
     pub true_negative: Vec<u64>,
     /// The threshold in use.
     #[serde(with = "exact")]
     pub chosen: Option<f64>,
-    /// Why that one: `best F1`, `recall ≥ 0.9`, `default`.
+    /// The reason for its choice: `best F1`, `recall ≥ 0.9`, `default`.
     pub aim: String,
-    /// What a false alarm costs; `None` stands for 1.
+    /// The cost of a false positive; `None` for 1.
     #[serde(with = "exact")]
     pub false_positive_cost: Option<f64>,
-    /// What a missed positive costs; `None` stands for 1.
+    /// The cost of a false negative; `None` for 1.
     #[serde(with = "exact")]
     pub false_negative_cost: Option<f64>,
 }
@@ -218,24 +218,24 @@ pub struct ThresholdCurve {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Regression {
-    /// The split that the figures come from.
+    /// The split of the figures.
     pub split: String,
-    /// The target's name.
+    /// The name of the target.
     pub target: String,
-    /// The target's unit; may be empty.
+    /// The unit of the target; possibly empty.
     pub unit: String,
-    /// The true values, one a row.
+    /// The true values, one per row.
     #[serde(with = "exact")]
     pub actual: Vec<f64>,
     /// The predictions, in the same order.
     #[serde(with = "exact")]
     pub predicted: Vec<f64>,
-    /// The name of the error that `segments` compares, such as `RMSE`.
+    /// The name of the error compared in `segments`, such as `RMSE`.
     pub error: String,
     /// The error over all rows of the split.
     #[serde(with = "exact")]
     pub overall: Option<f64>,
-    /// Groups of rows where the model does worst, the worst first.
+    /// The groups of rows with the largest errors, the largest first.
     pub segments: Vec<Segment>,
 }
 
@@ -253,13 +253,13 @@ pub struct Regression {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Segment {
-    /// The column that makes the group.
+    /// The column that defines the group.
     pub column: String,
     /// The range or category, in words.
     pub range: String,
-    /// Rows in the group.
+    /// The number of rows in the group.
     pub rows: u64,
-    /// The error on them.
+    /// The error on the group.
     #[serde(with = "exact")]
     pub error: f64,
 }

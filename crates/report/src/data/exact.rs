@@ -1,8 +1,8 @@
-//! Floats in JSON without loss: NaN and the infinities, which JSON lacks, are written as words.
+//! Lossless floats in JSON: NaN and the infinities, which JSON lacks, are written as words.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A shape of floats that can be stored: one, maybe one, or a list.
+/// Storable floats: one, an optional one, or a list.
 pub(super) trait Exact: Sized {
     type Stored: Serialize + for<'de> Deserialize<'de>;
     fn store(&self) -> Self::Stored;

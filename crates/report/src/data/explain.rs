@@ -1,10 +1,10 @@
-//! Why the model predicts what it predicts, and where it goes wrong.
+//! Explanations of predictions, and mistakes.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Distribution, exact};
 
-/// Permutation importance: how much the score falls when a column is shuffled.
+/// Permutation importance: the fall of the score when a column is shuffled.
 ///
 /// ```
 /// use ff_report::{Importance, ImportanceItem};
@@ -22,15 +22,15 @@ use super::{Distribution, exact};
 pub struct Importance {
     /// The split whose rows were shuffled.
     pub split: String,
-    /// The score that falls.
+    /// The name of the score.
     pub metric: String,
     /// The number of shuffles of each column.
     pub repeats: u64,
-    /// The columns in any order; the page sorts them.
+    /// The columns, in any order; the page sorts them.
     pub items: Vec<ImportanceItem>,
 }
 
-/// One column's importance.
+/// The importance of one column.
 ///
 /// ```
 /// let item = ff_report::ImportanceItem { name: "age".into(), mean: 0.04, deviation: 0.01 };
@@ -41,7 +41,7 @@ pub struct Importance {
 pub struct ImportanceItem {
     /// The column.
     pub name: String,
-    /// The mean fall of the score; positive means that the column helps.
+    /// The mean fall of the score; positive for useful columns.
     #[serde(with = "exact")]
     pub mean: f64,
     /// The standard deviation over the repeats.
@@ -70,22 +70,22 @@ pub struct Dependence {
     pub column: String,
     /// The predicted quantity, with its unit.
     pub output: String,
-    /// The values that the column was set to.
+    /// The values of the column.
     pub grid: Grid,
     /// The mean prediction at each value.
     #[serde(with = "exact")]
     pub mean: Vec<f64>,
-    /// A lower band, such as the 10th percentile over the rows; may be empty.
+    /// A lower band, such as the 10th percentile over the rows; possibly empty.
     #[serde(with = "exact")]
     pub low: Vec<f64>,
-    /// An upper band; may be empty.
+    /// An upper band; possibly empty.
     #[serde(with = "exact")]
     pub high: Vec<f64>,
-    /// The distribution of the column's values, for the strip under the curve.
+    /// The distribution of the column, for the strip under the curve.
     pub distribution: Distribution,
 }
 
-/// The values that a column was set to.
+/// The values of a column.
 ///
 /// ```
 /// let grid = ff_report::Grid::Labels(vec!["female".into(), "male".into()]);
@@ -129,23 +129,23 @@ impl Default for Grid {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mistakes {
-    /// The split that they come from.
+    /// The split of the rows.
     pub split: String,
-    /// The number of wrong rows of the split, where it is defined.
+    /// The number of wrong rows in the split, if defined.
     pub wrong: Option<u64>,
-    /// Rows of the split.
+    /// The number of rows in the split.
     pub total: u64,
-    /// What the loss is: `cross-entropy`, `absolute error`.
+    /// The name of the loss: `cross-entropy`, `absolute error`.
     pub loss: String,
-    /// Names of the columns that `Mistake::cells` shows.
+    /// The names of the columns in `Mistake::cells`.
     pub columns: Vec<String>,
     /// The rows, the worst first.
     pub rows: Vec<Mistake>,
-    /// A sentence above the table; may be empty.
+    /// A sentence above the table; possibly empty.
     pub note: String,
 }
 
-/// One row that the model got wrong.
+/// A wrongly predicted row.
 ///
 /// ```
 /// let m = ff_report::Mistake { row: 12, loss: 2.5, ..Default::default() };
@@ -154,18 +154,18 @@ pub struct Mistakes {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mistake {
-    /// The row's number in the source, counted as the user counts (from 1, header excluded).
+    /// The row number in the source, from 1 and without the header.
     pub row: u64,
     /// The true label or value.
     pub actual: String,
     /// The predicted label or value.
     pub predicted: String,
-    /// The probability given to the predicted label.
+    /// The probability of the predicted label.
     #[serde(with = "exact")]
     pub confidence: Option<f64>,
     /// The loss of the row.
     #[serde(with = "exact")]
     pub loss: f64,
-    /// The row's values, in the order of `Mistakes::columns`.
+    /// The values of the row, in the order of `Mistakes::columns`.
     pub cells: Vec<String>,
 }

@@ -1,8 +1,7 @@
 //! The content of a report as plain data: strings, numbers and vectors.
 //!
-//! Nothing here depends on a trainer, a metric or a table, so that whoever has figures can fill it,
-//! and a stored report can be rendered again. Every part is optional; what is absent leaves no
-//! trace on the page.
+//! Independent of trainers, metrics and tables, so that any program can fill it, and a stored
+//! report can be rendered again. Every part is optional; absent parts leave no trace on the page.
 
 mod curves;
 mod evaluation;
@@ -26,7 +25,7 @@ pub use table::{
 };
 pub use verdict::{Score, Verdict};
 
-/// Everything one report shows; absent parts are left out of the page.
+/// The content of a report; absent parts are omitted from the page.
 ///
 /// ```
 /// use ff_report::{ReportData, render};
@@ -37,53 +36,53 @@ pub use verdict::{Score, Verdict};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportData {
-    /// The headline, such as the data's name and its target.
+    /// The title, such as the name of the data and the target.
     pub title: String,
     /// One line under the title: the task, the model in a few words.
     pub subtitle: String,
-    /// When the run started or the page was written, in a form that people read.
+    /// The start of the run or the time of writing, in readable form.
     pub created: String,
-    /// How the run stands; `None` says nothing about it.
+    /// The status of the run, if any.
     pub status: Option<Status>,
-    /// Present while the run goes on: the page then reloads itself.
+    /// The progress of a running run, whose page reloads itself.
     pub live: Option<Live>,
     /// The headline scores against a baseline.
     pub verdict: Option<Verdict>,
-    /// What was inferred, chosen or dropped, why, and how to undo it.
+    /// The decisions: what was inferred, chosen or dropped, why, and how to undo it.
     pub decisions: Vec<Decision>,
-    /// The rows and columns that came in.
+    /// The rows and columns of the data.
     pub data: Option<Data>,
-    /// How the rows were divided.
+    /// The split of the rows.
     pub split: Option<Split>,
-    /// The tokens and documents that came in, for language models.
+    /// The tokens and documents, for language models.
     pub text: Option<TextData>,
-    /// What happened over time: losses, metrics, rates, norms.
+    /// Curves over time: losses, metrics, rates, norms.
     pub curves: Option<Curves>,
-    /// Texts generated from fixed prompts along the way, for language models.
+    /// Texts generated from fixed prompts during training, for language models.
     pub samples: Vec<Sample>,
     /// The evaluation of a classifier.
     pub classification: Option<Classification>,
     /// The evaluation of a regression.
     pub regression: Option<Regression>,
-    /// How much each column matters.
+    /// The importance of columns.
     pub importance: Option<Importance>,
-    /// How the prediction moves with one column.
+    /// The dependence of predictions on single columns.
     pub dependence: Vec<Dependence>,
     /// The rows with the highest loss.
     pub mistakes: Option<Mistakes>,
     /// The layers of the network.
     pub model: Option<Model>,
-    /// Compute and memory: what was planned and what was measured.
+    /// Compute and memory, planned and measured.
     pub resources: Vec<Resource>,
-    /// Where the time went.
+    /// The time of each phase.
     pub timings: Vec<Timing>,
-    /// Commands that reproduce and use the run.
+    /// Commands to reproduce and use the run.
     pub commands: Vec<Command>,
-    /// Environment, versions, seed, hash of the data.
+    /// The environment: versions, seed, hash of the data.
     pub environment: Vec<Fact>,
 }
 
-/// How a run stands.
+/// The status of a run.
 ///
 /// ```
 /// use ff_report::{Status, StatusKind};
@@ -99,7 +98,7 @@ pub struct ReportData {
 pub struct Status {
     /// The state in one word.
     pub kind: StatusKind,
-    /// The reason in one sentence, such as which epoch was kept.
+    /// The reason in one sentence, such as the epoch kept.
     pub message: String,
 }
 
@@ -111,18 +110,18 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusKind {
-    /// Still at work.
+    /// Still running.
     Running,
-    /// Went through all its epochs or steps.
+    /// Completed all epochs or steps.
     #[default]
     Finished,
-    /// Ended early on purpose: early stopping, or the user's wish.
+    /// Ended early on purpose: by early stopping or by the user.
     Stopped,
-    /// Ended by an error; the page shows what there was until then.
+    /// Ended by an error; the page shows the results until then.
     Failed,
 }
 
-/// The progress of a run that still goes on.
+/// The progress of a running run.
 ///
 /// ```
 /// let live = ff_report::Live { reload_seconds: 5, done: 57, total: 200, ..Default::default() };
@@ -131,17 +130,17 @@ pub enum StatusKind {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Live {
-    /// Seconds until the page reloads itself; 0 stands for 5.
+    /// Seconds until the page reloads itself; 0 for 5.
     pub reload_seconds: u32,
-    /// What happens now, such as `training` or `evaluating`.
+    /// The current phase, such as `training` or `evaluating`.
     pub phase: String,
-    /// Units done so far.
+    /// Completed units.
     pub done: u64,
-    /// Units to do; 0 when that is not known.
+    /// All units; 0 if unknown.
     pub total: u64,
     /// The unit of `done` and `total`, in the plural: `epochs`, `steps`.
     pub unit: String,
-    /// Seconds left, when they can be told.
+    /// Remaining seconds, if known.
     #[serde(with = "exact")]
     pub seconds_left: Option<f64>,
 }
@@ -155,14 +154,14 @@ pub struct Live {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Fact {
-    /// What it is.
+    /// The label.
     pub label: String,
-    /// How much or which.
+    /// The value.
     pub value: String,
 }
 
 impl Fact {
-    /// A fact from two texts.
+    /// A fact from its label and value.
     pub fn new(label: impl Into<String>, value: impl Into<String>) -> Self {
         Self { label: label.into(), value: value.into() }
     }

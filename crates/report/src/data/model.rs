@@ -1,4 +1,4 @@
-//! The network, what it costs, how to use it; and what language models show besides.
+//! The network, its cost and its use; and the additional parts of language models.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,21 +39,21 @@ pub struct Model {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Layer {
-    /// Its path in the network.
+    /// The path in the network.
     pub name: String,
-    /// What it is, with its activation.
+    /// The kind of layer, with its activation.
     pub kind: String,
-    /// The shape of its weights or of its output, in brackets.
+    /// The shape of the weights or of the output, in brackets.
     pub shape: String,
-    /// Its parameters.
+    /// The number of parameters.
     pub parameters: u64,
-    /// Whether its parameters are fixed.
+    /// Whether the parameters are frozen.
     pub frozen: bool,
-    /// Its share of FLOP a step; 0 when not counted.
+    /// The FLOP per step; 0 if not counted.
     pub flop: u64,
 }
 
-/// A quantity that was planned, measured, or both.
+/// A quantity, planned, measured, or both.
 ///
 /// ```
 /// use ff_report::{Resource, Unit};
@@ -69,7 +69,7 @@ pub struct Layer {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resource {
-    /// What it is: `parameters`, `optimiser state`, `peak memory`, `step`.
+    /// The quantity: `parameters`, `optimiser state`, `peak memory`, `step`.
     pub name: String,
     /// The planned figure.
     #[serde(with = "exact")]
@@ -77,11 +77,11 @@ pub struct Resource {
     /// The measured figure.
     #[serde(with = "exact")]
     pub measured: Option<f64>,
-    /// Their unit.
+    /// The unit.
     pub unit: Unit,
 }
 
-/// The unit of a figure, which decides its format.
+/// The unit of a figure, which determines its format.
 ///
 /// ```
 /// assert_eq!(ff_report::Unit::default(), ff_report::Unit::Count);
@@ -89,7 +89,7 @@ pub struct Resource {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Things.
+    /// A count.
     #[default]
     Count,
     /// Bytes.
@@ -98,7 +98,7 @@ pub enum Unit {
     Seconds,
     /// Floating-point operations.
     Flop,
-    /// Something a second, such as rows or tokens.
+    /// A rate per second, such as rows or tokens.
     PerSecond,
 }
 
@@ -113,7 +113,7 @@ pub enum Unit {
 pub struct Timing {
     /// The phase: `read`, `prepare`, `train`, `evaluate`, `explain`, `save`.
     pub phase: String,
-    /// Its duration.
+    /// The duration.
     #[serde(with = "exact")]
     pub seconds: f64,
 }
@@ -130,13 +130,13 @@ pub struct Timing {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Command {
-    /// What it does.
+    /// The effect.
     pub purpose: String,
-    /// The line itself.
+    /// The command line.
     pub line: String,
 }
 
-/// The text that a language model learns from.
+/// The training text of a language model.
 ///
 /// ```
 /// use ff_report::{Fact, TextData};
@@ -147,12 +147,12 @@ pub struct Command {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextData {
-    /// Tokens, documents, dropped and duplicate counts, the tokenizer.
+    /// Counts of tokens, documents, drops and duplicates, and the tokenizer.
     pub facts: Vec<Fact>,
-    /// Bin borders of document lengths in tokens, one more than `length_counts`.
+    /// Bin edges of document lengths in tokens, one more than `length_counts`.
     #[serde(with = "exact")]
     pub length_edges: Vec<f64>,
-    /// Documents in each bin.
+    /// The number of documents in each bin.
     pub length_counts: Vec<u64>,
     /// A rendered example, token by token.
     pub example: Vec<Token>,
@@ -167,13 +167,13 @@ pub struct TextData {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Token {
-    /// Its text.
+    /// The text.
     pub text: String,
-    /// Whether the loss counts it.
+    /// Whether the loss includes the token.
     pub trained: bool,
 }
 
-/// A text generated from a fixed prompt at one moment of training.
+/// A text generated from a fixed prompt at one point of training.
 ///
 /// ```
 /// let s = ff_report::Sample {
@@ -186,10 +186,10 @@ pub struct Token {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {
-    /// The moment: `before`, `step 500`, `after`.
+    /// The point: `before`, `step 500`, `after`.
     pub when: String,
     /// The prompt.
     pub prompt: String,
-    /// The text that the model added.
+    /// The generated text.
     pub text: String,
 }

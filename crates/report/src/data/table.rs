@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exact;
 
-/// Something that the program inferred, chose or dropped, with its reason and the way back.
+/// A decision of the program, with its reason and the way to undo it.
 ///
 /// ```
 /// use ff_report::{Decision, DecisionKind};
@@ -22,11 +22,11 @@ use super::exact;
 pub struct Decision {
     /// Whether it was inferred, chosen, dropped or changed.
     pub kind: DecisionKind,
-    /// What was decided.
+    /// The decision.
     pub what: String,
     /// The evidence.
     pub why: String,
-    /// The option that undoes it, ready to paste; empty when there is none.
+    /// The option that undoes it, ready to paste; empty if there is none.
     pub undo: String,
 }
 
@@ -38,18 +38,18 @@ pub struct Decision {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
-    /// Read off the data: the task, a column's kind, the delimiter.
+    /// Inferred from the data: the task, the kind of a column, the delimiter.
     #[default]
     Inferred,
-    /// A default that fits the data: batch size, width, threshold.
+    /// A default chosen for the data: batch size, width, threshold.
     Chosen,
-    /// Left out: a column, a row.
+    /// Dropped: a column, a row.
     Dropped,
     /// Altered: imputed, clipped, merged into `other`.
     Changed,
 }
 
-/// The rows and columns that came in.
+/// The rows and columns of the data.
 ///
 /// ```
 /// use ff_report::{Data, Tally};
@@ -65,13 +65,13 @@ pub enum DecisionKind {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Data {
-    /// Where it came from, and in which form: `titanic.csv · comma, header, UTF-8`.
+    /// The source and its format: `titanic.csv · comma, header, UTF-8`.
     pub source: String,
-    /// Rows read from the source.
+    /// The number of rows read.
     pub rows_read: u64,
-    /// Rows that entered a split.
+    /// The number of rows in splits.
     pub rows_used: u64,
-    /// Rows left out, by reason.
+    /// Dropped rows, by reason.
     pub dropped: Vec<Tally>,
     /// The columns in the order of the file.
     pub columns: Vec<Column>,
@@ -87,7 +87,7 @@ impl Data {
     }
 }
 
-/// A count with the reason for it.
+/// A count with its reason.
 ///
 /// ```
 /// assert_eq!(ff_report::Tally::new("empty line", 3).count, 3);
@@ -97,7 +97,7 @@ impl Data {
 pub struct Tally {
     /// The reason.
     pub label: String,
-    /// Their number.
+    /// The count.
     pub count: u64,
 }
 
@@ -128,29 +128,29 @@ impl Tally {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Column {
-    /// The column's name.
+    /// The name of the column.
     pub name: String,
-    /// Its kind: `number`, `category`, `boolean`, `date`, `text`, `identifier`.
+    /// The kind: `number`, `category`, `boolean`, `date`, `text`, `identifier`.
     pub kind: String,
-    /// Its range or most frequent values, in words.
+    /// The range or the most frequent values, in words.
     pub range: String,
-    /// Distinct values, when they were counted.
+    /// The number of distinct values, if counted.
     pub unique: Option<u64>,
-    /// Missing values.
+    /// The number of missing values.
     pub missing: u64,
-    /// What becomes of it: how it is encoded, or why it is dropped.
+    /// The treatment: its encoding, or the reason for dropping it.
     pub role: String,
-    /// Whether it is what the model predicts.
+    /// Whether it is the target.
     pub target: bool,
-    /// Whether it is left out of the model's input.
+    /// Whether it is excluded from the input of the model.
     pub dropped: bool,
-    /// Its values, for the small histogram.
+    /// The distribution of the values, for the small histogram.
     pub distribution: Distribution,
-    /// What a reader should look at.
+    /// Findings to check.
     pub alerts: Vec<Alert>,
 }
 
-/// The values of a column, counted.
+/// The distribution of a column.
 ///
 /// ```
 /// use ff_report::{Distribution, Tally};
@@ -164,15 +164,15 @@ pub enum Distribution {
     /// Not counted.
     #[default]
     Unknown,
-    /// Equal or unequal bins: `counts[i]` values lie in `edges[i]..edges[i + 1]`.
+    /// Bins of equal or unequal width: `counts[i]` values lie in `edges[i]..edges[i + 1]`.
     Numeric {
-        /// Bin borders, ascending, one more than `counts`.
+        /// Bin edges, ascending, one more than `counts`.
         #[serde(with = "exact")]
         edges: Vec<f64>,
-        /// Values in each bin.
+        /// The number of values in each bin.
         counts: Vec<u64>,
     },
-    /// The most frequent categories, and how often each occurs.
+    /// The most frequent categories, with their counts.
     Categories(Vec<Tally>),
 }
 
@@ -187,11 +187,11 @@ pub enum Distribution {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Alert {
-    /// Its severity.
+    /// The severity.
     pub level: Level,
-    /// What was found, in a few words.
+    /// The finding, in a few words.
     pub label: String,
-    /// The figures behind it, or what to do; may be empty.
+    /// The figures or the remedy; possibly empty.
     pub detail: String,
 }
 
@@ -202,7 +202,7 @@ impl Alert {
     }
 }
 
-/// How serious a finding is.
+/// The severity of a finding.
 ///
 /// ```
 /// assert_eq!(ff_report::Level::default(), ff_report::Level::Note);
@@ -210,18 +210,18 @@ impl Alert {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Good to know.
+    /// For information.
     #[default]
     Note,
-    /// Checked, and fine.
+    /// Passed.
     Passed,
-    /// Worth a look.
+    /// A warning.
     Warning,
-    /// The scores cannot be trusted until it is solved.
+    /// An error: the scores cannot be trusted.
     Failed,
 }
 
-/// How the rows were divided into parts.
+/// The split of the rows into parts.
 ///
 /// ```
 /// use ff_report::{Split, SplitPart};
@@ -236,13 +236,13 @@ pub enum Level {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Split {
-    /// How: stratified, grouped, by time, a given file, with the seed.
+    /// The method: stratified, grouped, by time or a given file, with the seed.
     pub method: String,
     /// The parts in their usual order: train, valid, test.
     pub parts: Vec<SplitPart>,
-    /// Names of the classes that `SplitPart::classes` counts.
+    /// The names of the classes in `SplitPart::classes`.
     pub classes: Vec<String>,
-    /// Overlap, duplicates, groups that cross the border, rare labels.
+    /// Findings: overlap, duplicates, groups across parts, rare labels.
     pub checks: Vec<Alert>,
 }
 
@@ -257,10 +257,10 @@ pub struct Split {
 pub struct SplitPart {
     /// `train`, `valid` or `test`.
     pub name: String,
-    /// Rows in it.
+    /// The number of rows.
     pub rows: u64,
-    /// Rows of each class, in the order of `Split::classes`; empty for regression.
+    /// The number of rows per class, in the order of `Split::classes`; empty for regression.
     pub classes: Vec<u64>,
-    /// The target's values, for regression.
+    /// The distribution of the target, for regression.
     pub target: Distribution,
 }

@@ -1,4 +1,4 @@
-//! The headline: scores of the model beside those of a baseline.
+//! The headline: the scores of the model and of a baseline.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,25 +21,25 @@ use super::exact;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Verdict {
-    /// The split that the scores come from: `test`, `valid`, `5-fold cross-validation`.
+    /// The split of the scores: `test`, `valid`, `5-fold cross-validation`.
     pub split: String,
-    /// How many rows (or tokens) the split has.
+    /// The number of rows (or tokens) in the split.
     pub rows: u64,
-    /// The name of the rows, in the plural; empty stands for `rows`.
+    /// The name of the rows, in the plural; empty for `rows`.
     pub unit: String,
-    /// The rule of the baseline, such as `always 0` or `mean of train`; empty when there is none.
+    /// The rule of the baseline, such as `always 0` or `mean of train`; empty if there is none.
     pub baseline: String,
     /// The source of the intervals, such as `95 %, bootstrap of 1,000 samples`.
     pub interval: String,
     /// The scores, the headline first.
     pub scores: Vec<Score>,
-    /// The verdict in words; empty lets the page phrase it from the headline score.
+    /// The verdict in words; if empty, the page derives it from the headline score.
     pub sentence: String,
-    /// What a reader should know before trusting the score, such as a small test part.
+    /// Caveats of the score, such as a small test part.
     pub caveats: Vec<String>,
 }
 
-/// One score: its value, its interval, the baseline's value and which direction is better.
+/// A score: its value, its interval, the baseline's value and the direction of improvement.
 ///
 /// ```
 /// let loss = ff_report::Score::new("log loss", 0.44, false).baseline(0.67);
@@ -49,9 +49,9 @@ pub struct Verdict {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Score {
-    /// The score's name: `accuracy`, `log loss`, `R²`.
+    /// The name of the score: `accuracy`, `log loss`, `R²`.
     pub name: String,
-    /// The model's value.
+    /// The value of the model.
     #[serde(with = "exact")]
     pub value: f64,
     /// The lower end of the interval.
@@ -63,24 +63,24 @@ pub struct Score {
     /// The baseline's value on the same rows.
     #[serde(with = "exact")]
     pub baseline: Option<f64>,
-    /// Whether a larger value is better.
+    /// Whether higher is better.
     pub higher_is_better: bool,
 }
 
 impl Score {
-    /// A score without interval or baseline.
+    /// A score without an interval or baseline.
     pub fn new(name: impl Into<String>, value: f64, higher_is_better: bool) -> Self {
         Self { name: name.into(), value, higher_is_better, ..Self::default() }
     }
 
-    /// The same score with its interval.
+    /// Adds the interval.
     #[must_use]
     pub fn interval(mut self, low: f64, high: f64) -> Self {
         (self.low, self.high) = (Some(low), Some(high));
         self
     }
 
-    /// The same score with the baseline's value.
+    /// Adds the value of the baseline.
     #[must_use]
     pub fn baseline(mut self, value: f64) -> Self {
         self.baseline = Some(value);
@@ -89,8 +89,8 @@ impl Score {
 
     /// Whether the whole interval lies on the better side of the baseline.
     ///
-    /// `None` when it cannot be told: an interval or a baseline is absent, or the baseline lies
-    /// inside the interval.
+    /// `None` if undecidable: there is no interval or baseline, or the baseline lies inside the
+    /// interval.
     pub fn beats_baseline(&self) -> Option<bool> {
         let (low, high, base) = (self.low?, self.high?, self.baseline?);
         let (above, below) = (low > base, high < base);

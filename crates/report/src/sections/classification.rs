@@ -1,4 +1,4 @@
-//! A classifier's results: confusion matrix, scores of each class, ROC, precision–recall,
+//! The results of a classifier: confusion matrix, scores of each class, ROC, precision–recall,
 //! calibration.
 
 use super::{Section, confusion, meter, on, rates};
@@ -9,15 +9,15 @@ use crate::{
     svg::{NARROW, THIRD},
 };
 
-/// Rows of the table of scores at most.
+/// The maximum number of rows in the table of scores.
 const SCORES: usize = 120;
-/// Classes up to which the matrix leaves room for a table beside it.
+/// The maximum number of classes with room for a table beside the matrix.
 const BESIDE: usize = 10;
 
 pub(super) fn section(data: &ReportData) -> Option<Section> {
     let c = data.classification.as_ref()?;
     let (matrix, mistakes, scores) = (matrix(c), confusion::top(c), scores(c));
-    // With two classes the matrix already names every kind of mistake.
+    // With two classes, the matrix already shows every kind of mistake.
     let body = match c.confusion.len() {
         0 => scores,
         1..=2 => format!("<div class=\"grid two\">{matrix}<div>{scores}</div></div>\n"),
@@ -35,7 +35,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "classes", title: "Classes", lead, body: body + &charts })
 }
 
-/// The curves, three in a row where there are three.
+/// The curves, three in a row if there are three.
 fn charts(c: &Classification) -> String {
     let n = [!c.roc.is_empty(), !c.precision_recall.is_empty(), c.calibration.is_some()];
     let n = n.into_iter().filter(|there| *there).count();

@@ -1,4 +1,4 @@
-//! The confusion matrix and the pairs of classes that are mistaken most often.
+//! The confusion matrix and the most frequent mistakes.
 
 use crate::{
     data::Classification,
@@ -7,13 +7,13 @@ use crate::{
     svg::heatmap,
 };
 
-/// Classes in the matrix at most; of more, those with the most mistakes are shown.
+/// The maximum number of classes in the matrix, those with the most mistakes.
 const MATRIX: usize = 50;
 
-/// The matrix, and a note on how to read it.
+/// The matrix, with a note on reading it.
 pub(super) fn chart(c: &Classification) -> (String, String) {
     let mut note = String::from(
-        "Blue: right, orange: wrong; stronger means a larger share of the actual class.",
+        "Blue: correct, orange: wrong; stronger colours mean larger shares of the actual class.",
     );
     let k = c.confusion.len();
     let unnamed = String::from("?");
@@ -41,14 +41,14 @@ pub(super) fn chart(c: &Classification) -> (String, String) {
         (0..k).filter_map(|i| c.confusion[i].get(i)).fold(0, |a, b| a.saturating_add(*b));
     let all: u64 = c.confusion.iter().flatten().fold(0, |a, b| a.saturating_add(*b));
     let label = format!(
-        "Confusion matrix of {k} classes: {} of {} rows are right",
+        "Confusion matrix of {k} classes: {} of {} rows are correct",
         number::count(right),
         number::count(all)
     );
     (heatmap::confusion(&label, &names, &cells), note)
 }
 
-/// The pairs of classes that are mistaken most often.
+/// The most frequent mistakes.
 pub(super) fn top(c: &Classification) -> String {
     let name = |i: usize| Clip(c.classes.get(i).map_or("?", String::as_str), 40).to_string();
     let mut pairs: Vec<(u64, usize, usize)> = Vec::new();
@@ -76,7 +76,10 @@ pub(super) fn top(c: &Classification) -> String {
     }
     let table = table.end(1, 1, "");
     let more = if kinds > pairs.len() {
-        format!("<p class=\"note\">{} more kinds of mistake are rarer.</p>", kinds - pairs.len())
+        format!(
+            "<p class=\"note\">{} more kinds of mistake are less frequent.</p>",
+            kinds - pairs.len()
+        )
     } else {
         String::new()
     };

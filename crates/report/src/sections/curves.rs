@@ -25,7 +25,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         });
         body.push_str(&figure("large", &first.title, &svg, &note(first)));
         if !rest.is_empty() {
-            // Three in a row leave no chart alone; otherwise pairs are easier to read.
+            // Three per row if that leaves no chart alone; otherwise pairs are easier to read.
             let (kind, width) =
                 if rest.len() % 3 == 0 { ("three", THIRD) } else { ("two", NARROW) };
             put!(&mut body, "<div class=\"grid {kind}\">");
@@ -45,7 +45,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "curves", title: "Training", lead: String::new(), body })
 }
 
-/// The panel's own note, and a word on smoothing and on values that could not be drawn.
+/// The note of the panel, with remarks on smoothing and on values that cannot be drawn.
 fn note(panel: &Panel) -> String {
     let gaps: usize =
         panel.series.iter().map(|s| s.y.iter().filter(|y| !y.is_finite()).count()).sum();

@@ -1,4 +1,4 @@
-//! The data: totals that add up, the columns, what to look at.
+//! The data: totals, columns, findings.
 
 use super::{Section, alerts, level};
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
     svg::{bars, spark},
 };
 
-/// Columns in the table at most; a table of 100 rows is still read, one of 1,000 is not.
+/// The maximum number of columns in the table: readers scan 100 rows, not 1,000.
 const COLUMNS: usize = 120;
-/// Columns up to which the whole table is in sight.
+/// The maximum number of columns of an expanded table.
 const OPEN: usize = 40;
-/// Reasons for dropped rows that are named at most; the rest is added up.
+/// The maximum number of reasons for dropped rows; the rest are added up.
 const REASONS: usize = 12;
 
 pub(super) fn section(report: &ReportData) -> Option<Section> {
@@ -53,8 +53,8 @@ fn totals(data: &Data) -> String {
     out.push_str("</p>\n");
     if !data.adds_up() {
         out.push_str(
-            "<p class=\"caveat bad\"><span class=\"sign\" aria-hidden=\"true\">✗</span> These totals do not \
-             add up. That is a defect of the program: please report it.</p>\n",
+            "<p class=\"caveat bad\"><span class=\"sign\" aria-hidden=\"true\">✗</span> These \
+             totals do not add up. This is a bug of the program: please report it.</p>\n",
         );
     }
     if !data.dropped.is_empty() {
@@ -62,7 +62,7 @@ fn totals(data: &Data) -> String {
         parts.extend(
             data.dropped.iter().take(REASONS).map(|d| (d.label.as_str(), d.count as f64, 2)),
         );
-        out.push_str(&bars::shares("Share of the rows that are used", &parts));
+        out.push_str(&bars::shares("Share of rows used", &parts));
     }
     out
 }
@@ -92,7 +92,7 @@ fn columns(data: &Data) -> String {
     if data.columns.len() <= OPEN {
         return all;
     }
-    // The target and what to look at come first; a long table waits until it is asked for.
+    // The target and columns with findings come first; a long table is collapsed.
     let worth_a_look = |c: &&Column| c.target || !c.alerts.is_empty();
     let (few, n) = table(&mut data.columns.iter().filter(worth_a_look).take(OPEN));
     let few = if n > 0 { few.end(n, n, "") } else { String::new() };

@@ -39,7 +39,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section {
         id: "decisions",
         title: "Decisions",
-        lead: "What was not stated and had to be decided, the evidence, and the option that decides otherwise."
+        lead: "Decisions on unspecified settings, with the evidence and the option to change them."
             .into(),
         body,
     })

@@ -1,4 +1,4 @@
-//! Partial dependence: small multiples, one a column.
+//! Partial dependence: small multiples, one per column.
 
 use super::Section;
 use crate::{
@@ -20,7 +20,7 @@ const PANELS: usize = 24;
 pub(super) fn section(data: &ReportData) -> Option<Section> {
     let all = &data.dependence;
     let first = all.first()?;
-    // One range for all charts of one output, so that steep and flat can be told at a glance.
+    // One range for all charts of an output, so that slopes are comparable at a glance.
     let outputs_agree = all.iter().all(|d| d.output == first.output);
     let values =
         all.iter().take(PANELS).flat_map(|d| d.mean.iter().chain(&d.low).chain(&d.high).copied());
@@ -36,13 +36,13 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     body.push_str("</div>\n");
     body.push_str(&left_out(all.len().min(PANELS), all.len(), "columns"));
     let mut lead =
-        String::from("The mean prediction as one column moves and all others stay as they are");
+        String::from("The mean prediction as one column changes and all others stay fixed");
     if outputs_agree && !first.output.is_empty() {
         put!(&mut lead, " (<b>{}</b>)", Clip(&first.output, 80));
     }
     let with_band = all.iter().any(|d| !d.low.is_empty());
-    lead.push_str(if with_band { ". Band: how rows differ; strip" } else { ". Strip" });
-    lead.push_str(": where the values lie.");
+    lead.push_str(if with_band { ". Band: variation across rows; strip" } else { ". Strip" });
+    lead.push_str(": distribution of the values.");
     Some(Section { id: "dependence", title: "Partial dependence", lead, body })
 }
 
@@ -71,7 +71,7 @@ fn curve(d: &Dependence, x: &[f64], range: Option<(f64, f64)>) -> String {
     .draw(THIRD, 200.0)
 }
 
-/// The column's own values as a strip of shades along the bottom.
+/// The distribution of the column as a strip of shades along the bottom.
 fn strip(frame: &Frame, distribution: &Distribution) -> String {
     let Distribution::Numeric { edges, counts } = distribution else { return String::new() };
     let most = counts.iter().copied().max().unwrap_or(0);
@@ -81,7 +81,8 @@ fn strip(frame: &Frame, distribution: &Distribution) -> String {
         if let (Some(a), Some(b), true) = (inside(pair[0]), inside(pair[1]), n > 0) {
             put!(
                 &mut out,
-                "<rect fill=\"var(--s)\" fill-opacity=\"{:.2}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"6\"/>",
+                "<rect fill=\"var(--s)\" fill-opacity=\"{:.2}\" x=\"{}\" y=\"{}\" width=\"{}\" \
+                 height=\"6\"/>",
                 0.1 + 0.8 * n as f64 / most as f64,
                 px(a),
                 px(frame.bottom - 6.0),

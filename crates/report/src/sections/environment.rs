@@ -1,4 +1,4 @@
-//! The environment: versions, processor, seed, hash of the data.
+//! The environment: versions, CPU, seed, hash of the data.
 
 use super::Section;
 use crate::{
@@ -16,7 +16,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "environment", title: "Environment", lead: String::new(), body })
 }
 
-/// Labels and values as a list of definitions.
+/// Labels and values as a definition list.
 pub(super) fn facts(facts: &[Fact]) -> String {
     let mut out = String::from("<dl class=\"facts\">\n");
     for f in facts.iter().take(MOST) {

@@ -21,7 +21,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     body.push_str(&left_out(sorted.len().min(BARS), sorted.len(), "columns"));
     let split = if importance.split.is_empty() { "held-out" } else { &importance.split };
     let lead = format!(
-        "How much worse {} gets when one column of the <b>{}</b> part is shuffled.",
+        "The loss in {} when one column of the <b>{}</b> part is shuffled.",
         if importance.metric.is_empty() {
             "the score".into()
         } else {
@@ -34,7 +34,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
 
 fn sorted(importance: &Importance) -> Vec<&ImportanceItem> {
     let mut items: Vec<&ImportanceItem> = importance.items.iter().collect();
-    // What is not a number goes last.
+    // NaN goes last.
     let key = |i: &ImportanceItem| if i.mean.is_nan() { f64::NEG_INFINITY } else { i.mean };
     items.sort_by(|a, b| key(b).total_cmp(&key(a)));
     items
@@ -51,7 +51,7 @@ fn chart(importance: &Importance, sorted: &[&ImportanceItem], width: f64) -> Str
         Some(first) => format!("Permutation importance; the strongest is {}", first.name),
         None => "Permutation importance".into(),
     };
-    bars::bars(&label, &format!("how much worse {metric} gets when shuffled"), &rows, width)
+    bars::bars(&label, &format!("loss in {metric} when shuffled"), &rows, width)
 }
 
 fn note(importance: &Importance) -> String {

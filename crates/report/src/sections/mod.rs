@@ -1,4 +1,4 @@
-//! The sections of a report, one file each; a section without data is absent.
+//! The sections of a report, one per file; sections without data are omitted.
 
 mod classification;
 mod commands;
@@ -26,7 +26,7 @@ use super::{
     number,
 };
 
-/// A section of the page; `title` and `id` are ours, `lead` and `body` are HTML.
+/// A section of the page; `title` and `id` are constants, `lead` and `body` are HTML.
 pub(super) struct Section {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct Section {
     pub(super) body: String,
 }
 
-/// All sections that have data, in the order of the page.
+/// All sections with data, in the order of the page.
 pub(super) fn all(data: &ReportData) -> Vec<Section> {
     let sections: [fn(&ReportData) -> Option<Section>; 18] = [
         verdict::section,
@@ -59,7 +59,7 @@ pub(super) fn all(data: &ReportData) -> Vec<Section> {
     sections.into_iter().filter_map(|section| section(data)).collect()
 }
 
-/// Findings as a list, the serious ones first.
+/// Findings as a list, the most serious first.
 fn alerts(alerts: &[Alert]) -> String {
     const MOST: usize = 50;
     if alerts.is_empty() {
@@ -104,7 +104,7 @@ fn level(level: Level) -> (&'static str, &'static str, &'static str) {
 
 /// A share in [0, 1] as a number over a faint bar.
 fn meter(x: f64) -> String {
-    // A precision without a prediction, a recall without a row: nothing to show.
+    // Undefined, such as a precision without predictions or a recall without rows.
     if x.is_nan() {
         return "<span class=\"muted\">—</span>".into();
     }
@@ -112,7 +112,7 @@ fn meter(x: f64) -> String {
     format!("<span class=\"meter\" style=\"--v:{width:.1}%\">{}</span>", number::score(x))
 }
 
-/// A legend of (colour, name) outside of a chart.
+/// A legend of (colour, name) outside a chart.
 fn legend(entries: &[(usize, &str)]) -> String {
     let mut out = String::from("<ul class=\"legend\">");
     for (colour, name) in entries {
@@ -122,7 +122,7 @@ fn legend(entries: &[(usize, &str)]) -> String {
     out
 }
 
-/// `on the test part`, or nothing when the part has no name.
+/// `on the test part`, or nothing if the part has no name.
 fn on(split: &str) -> String {
     if split.is_empty() { String::new() } else { format!("on <b>{}</b>", Clip(split, 60)) }
 }

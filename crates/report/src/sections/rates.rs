@@ -11,10 +11,10 @@ use crate::{
     },
 };
 
-/// Curves in one chart at most.
+/// The maximum number of curves per chart.
 const CURVES: usize = 6;
 
-/// The caption of a chart of curves: the area of a single one, or how many are left out.
+/// The caption of a chart of curves: the area of a single one, or the number of omitted ones.
 pub(super) fn note(what: &str, curves: &[RateCurve]) -> String {
     match curves {
         [RateCurve { area: Some(area), .. }] => format!("{what} {}.", number::score(*area)),
@@ -23,9 +23,9 @@ pub(super) fn note(what: &str, curves: &[RateCurve]) -> String {
     }
 }
 
-/// The calibration chart in words and figures.
+/// The caption of the calibration chart.
 pub(super) fn calibration_note(k: &Calibration) -> String {
-    let mut note = String::from("On the diagonal, probabilities mean what they say.");
+    let mut note = String::from("On the diagonal, probabilities are calibrated.");
     if let Some(e) = k.error {
         put!(&mut note, " Calibration error {}.", number::score(e));
     }
@@ -35,7 +35,7 @@ pub(super) fn calibration_note(k: &Calibration) -> String {
     note
 }
 
-/// The names of curves in a legend, with their areas when there are several.
+/// The names of curves in a legend, with areas if there are several.
 fn legend_names(curves: &[RateCurve]) -> Vec<String> {
     let name = |c: &RateCurve| match c.area {
         Some(area) if curves.len() > 1 => format!("{} {}", c.name, number::score(area)),
@@ -94,7 +94,7 @@ pub(super) fn calibration(k: &Calibration, width: f64, height: f64) -> String {
     let y: Vec<f64> = bins.iter().map(|b| b.observed).collect();
     let whisker = |b: &CalibrationBin| Some((1, b.predicted, b.low?, b.high?));
     let most = bins.iter().map(|b| b.count).max().unwrap_or(0);
-    // How many rows stand behind each dot: bars along the bottom, a sixth of the height.
+    // The number of rows per dot: bars along the bottom, a sixth of the height.
     let strip = |frame: &Frame| {
         let mut out = String::from("<g class=\"s6\">");
         for b in bins.iter().filter(|b| b.count > 0) {
@@ -102,7 +102,8 @@ pub(super) fn calibration(k: &Calibration, width: f64, height: f64) -> String {
             let height = (frame.bottom - frame.top) / 6.0 * b.count as f64 / most as f64;
             put!(
                 &mut out,
-                "<rect class=\"bar soft\" x=\"{}\" y=\"{}\" width=\"7\" height=\"{}\"><title>{} rows around {}</title></rect>",
+                "<rect class=\"bar soft\" x=\"{}\" y=\"{}\" width=\"7\" height=\"{}\"><title>{} \
+                 rows around {}</title></rect>",
                 px(x - 3.5),
                 px(frame.bottom - height),
                 px(height.max(1.0)),

@@ -1,4 +1,5 @@
-//! A regression's results: predicted against true, residuals, the worst segments.
+//! The results of a regression: predicted against true values, residuals, segments with the largest
+//! error.
 
 use super::{Section, on};
 use crate::{
@@ -29,7 +30,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     }
     if finite < n {
         notes.push(format!(
-            "{} rows are not finite and are left out.",
+            "{} rows are not finite and are omitted.",
             number::count((n - finite) as u64)
         ));
     }
@@ -39,13 +40,13 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         "",
         "Residuals",
         &residuals(r, THIRD, HEIGHT),
-        "Right of zero: the model was too low.",
+        "Right of zero: predicted too low.",
     ));
     charts.push_str(&figure(
         "",
         "Residuals against predicted",
         &against(r, THIRD, HEIGHT),
-        "A bend or a funnel here is structure that the model has missed.",
+        "A bend or a funnel is structure missed by the model.",
     ));
     let mut body = format!("<div class=\"grid three\">{charts}</div>\n");
     if !r.segments.is_empty() {
@@ -59,7 +60,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "regression", title: "Predictions", lead, body })
 }
 
-/// Rows where both values are finite, as (actual, predicted).
+/// Rows with finite values, as (actual, predicted).
 fn pairs(r: &Regression) -> impl Iterator<Item = (f64, f64)> {
     let pairs = r.actual.iter().copied().zip(r.predicted.iter().copied());
     pairs.filter(|(a, p)| a.is_finite() && p.is_finite())

@@ -1,4 +1,4 @@
-//! Compute and memory, planned and measured; where the time went.
+//! Compute and memory, planned and measured; the time of each phase.
 
 use super::{Section, legend};
 use crate::{
@@ -44,7 +44,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section {
         id: "resources",
         title: "Compute and memory",
-        lead: "What the plan said before the start, and what the run took.".into(),
+        lead: "The plan before the start, and measurements of the run.".into(),
         body: table.end(data.resources.len().min(ROWS), data.resources.len(), "quantities"),
     })
 }

@@ -27,7 +27,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section {
         id: "samples",
         title: "Samples",
-        lead: "The same prompts all along; the prompt is bold.".into(),
+        lead: "Continuations of the same prompts during training; prompts are bold.".into(),
         body,
     })
 }

@@ -8,11 +8,11 @@ use crate::{
     svg::{THIRD, bars, histogram::Histogram, palette},
 };
 
-/// Parts (folds) that are shown at most.
+/// The maximum number of parts (folds) shown.
 const PARTS: usize = 24;
-/// Classes whose shares can be told apart as colours of a bar.
+/// The maximum number of classes with distinguishable colours in a bar.
 const COLOURS: usize = palette::SERIES;
-/// Classes in the table at most.
+/// The maximum number of classes in the table.
 const CLASSES: usize = 60;
 
 pub(super) fn section(data: &ReportData) -> Option<Section> {
@@ -35,7 +35,7 @@ fn sizes(split: &Split) -> String {
         .enumerate()
         .map(|(i, p)| (p.name.as_str(), p.rows as f64, palette::series(&p.name, i)))
         .collect();
-    let mut out = bars::shares("Share of the rows in each part", &shares);
+    let mut out = bars::shares("Share of rows per part", &shares);
     let balance = split.classes.len() > 1 && split.parts.iter().any(|p| !p.classes.is_empty());
     let few = split.classes.len() <= COLOURS;
     let mut heads = vec![("part", Align::Text), ("rows", Align::Number), ("share", Align::Number)];
@@ -80,14 +80,14 @@ fn sizes(split: &Split) -> String {
     if balance && few {
         let entries: Vec<(usize, &str)> =
             split.classes.iter().enumerate().map(|(k, c)| (k + 1, c.as_str())).collect();
-        put!(&mut out, "<p class=\"note\">Balance of the classes:</p>{}", legend(&entries));
+        put!(&mut out, "<p class=\"note\">Class balance:</p>{}", legend(&entries));
     } else if balance {
         out.push_str(&class_table(split));
     }
     out
 }
 
-/// Many classes: a row each, with its share of every part.
+/// Many classes: one row per class, with its share in every part.
 fn class_table(split: &Split) -> String {
     let parts = &split.parts[..split.parts.len().min(6)];
     let mut heads = vec![("class", Align::Text)];
@@ -123,7 +123,7 @@ fn class_table(split: &Split) -> String {
     )
 }
 
-/// The target's histogram in each part, for regression.
+/// The histogram of the target in each part, for regression.
 fn targets(split: &Split) -> String {
     let mut out = String::new();
     for (i, part) in split.parts.iter().enumerate().take(6) {

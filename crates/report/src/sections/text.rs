@@ -1,4 +1,4 @@
-//! The text that a language model learns from: totals, lengths, an example with its loss mask.
+//! The training text of a language model: totals, lengths, an example with its loss mask.
 
 use super::{Section, environment};
 use crate::{
@@ -32,7 +32,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     if !text.example.is_empty() {
         let mut tokens = String::from("<p class=\"tokens\">");
         for token in text.example.iter().take(TOKENS) {
-            // `mark` is read aloud and printed; colour alone would not be.
+            // `mark` is accessible to screen readers and in print, unlike colour alone.
             let element = if token.trained { "mark" } else { "span" };
             put!(&mut tokens, "<{element}>{}</{element}>", Clip(&token.text, 100));
         }
@@ -40,7 +40,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
         let n = text.example.len();
         tokens.push_str(&left_out(n.min(TOKENS), n, "tokens"));
         let title = "An example as the model sees it";
-        halves.push_str(&figure("", title, &tokens, "Marked tokens count in the loss."));
+        halves.push_str(&figure("", title, &tokens, "Marked tokens are included in the loss."));
     }
     if !halves.is_empty() {
         put!(&mut body, "<div class=\"grid two\">{halves}</div>\n");

@@ -1,5 +1,4 @@
-//! The threshold chooser: a table and a chart that stand by themselves, and a slider where scripts
-//! run.
+//! The threshold chooser: a table and a chart, with a slider if scripts run.
 
 use super::Section;
 use crate::{
@@ -12,7 +11,7 @@ use crate::{
     },
 };
 
-/// Thresholds that the slider knows at most.
+/// The maximum number of thresholds of the slider.
 const STEPS: usize = 400;
 
 /// The confusion counts at one threshold.
@@ -42,7 +41,7 @@ impl At {
 pub(super) fn section(data: &ReportData) -> Option<Section> {
     let t = data.classification.as_ref()?.threshold.as_ref()?;
     let points = points(t);
-    let mut lead = String::from("A row counts as positive from this probability on");
+    let mut lead = String::from("The minimum probability of positive predictions");
     if let Some(chosen) = t.chosen {
         put!(&mut lead, "; in use: <b>{}</b>", number::significant(chosen, 3));
     }
@@ -67,7 +66,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     Some(Section { id: "threshold", title: "Threshold", lead, body })
 }
 
-/// The counts that every vector has, thinned, without thresholds that are not numbers.
+/// The counts up to the length of the shortest vector, thinned, without NaN thresholds.
 fn points(t: &ThresholdCurve) -> Vec<At> {
     let n = [
         t.thresholds.len(),
@@ -78,7 +77,7 @@ fn points(t: &ThresholdCurve) -> Vec<At> {
     ];
     let n = n.into_iter().min().unwrap_or(0);
     let mut kept = decimate::spread(n, STEPS - 2);
-    // The ends and the threshold in use are never thinned away.
+    // Thinning keeps both ends and the threshold in use.
     kept.extend(n.checked_sub(1));
     kept.extend((0..n).find(|&i| Some(t.thresholds[i]) == t.chosen));
     kept.sort_unstable();
@@ -124,27 +123,27 @@ fn chooser(t: &ThresholdCurve, points: &[At]) -> String {
     let start = nearest(points, t.chosen.unwrap_or(0.5));
     let (fp, fn_) = (t.false_positive_cost.unwrap_or(1.0), t.false_negative_cost.unwrap_or(1.0));
     format!(
-        "<div id=\"chooser\" class=\"chooser\" hidden>\
-         <label class=\"slide\">Threshold <output id=\"t-value\"></output>\
-         <input type=\"range\" id=\"t-range\" min=\"0\" max=\"{}\" value=\"{start}\" step=\"1\"></label>\
-         <div class=\"tiles\" aria-live=\"polite\">\
-         <div><span>precision</span><b id=\"t-precision\"></b></div>\
-         <div><span>recall</span><b id=\"t-recall\"></b></div>\
-         <div><span>F1</span><b id=\"t-f1\"></b></div>\
-         <div><span>accuracy</span><b id=\"t-accuracy\"></b></div>\
-         <div><span>false alarms</span><b id=\"t-fp\"></b></div>\
-         <div><span>missed</span><b id=\"t-fn\"></b></div>\
-         <div><span>flagged</span><b id=\"t-flagged\"></b></div>\
-         <div><span>cost</span><b id=\"t-cost\"></b></div></div>\
-         <p class=\"costs\"><label>Cost of a false alarm <input type=\"number\" id=\"t-cfp\" min=\"0\" \
-         step=\"any\" value=\"{fp}\"></label> <label>Cost of a miss <input type=\"number\" id=\"t-cfn\" \
-         min=\"0\" step=\"any\" value=\"{fn_}\"></label> <button type=\"button\" id=\"t-best\">Lowest cost</button> \
-         <button type=\"button\" id=\"t-bestf1\">Best F1</button></p></div>\n",
+        "<div id=\"chooser\" class=\"chooser\" hidden><label class=\"slide\">Threshold <output \
+         id=\"t-value\"></output><input type=\"range\" id=\"t-range\" min=\"0\" max=\"{}\" \
+         value=\"{start}\" step=\"1\"></label><div class=\"tiles\" \
+         aria-live=\"polite\"><div><span>precision</span><b \
+         id=\"t-precision\"></b></div><div><span>recall</span><b \
+         id=\"t-recall\"></b></div><div><span>F1</span><b \
+         id=\"t-f1\"></b></div><div><span>accuracy</span><b \
+         id=\"t-accuracy\"></b></div><div><span>false alarms</span><b \
+         id=\"t-fp\"></b></div><div><span>missed</span><b \
+         id=\"t-fn\"></b></div><div><span>flagged</span><b \
+         id=\"t-flagged\"></b></div><div><span>cost</span><b id=\"t-cost\"></b></div></div><p \
+         class=\"costs\"><label>Cost of a false alarm <input type=\"number\" id=\"t-cfp\" \
+         min=\"0\" step=\"any\" value=\"{fp}\"></label> <label>Cost of a miss <input \
+         type=\"number\" id=\"t-cfn\" min=\"0\" step=\"any\" value=\"{fn_}\"></label> <button \
+         type=\"button\" id=\"t-best\">Lowest cost</button> <button type=\"button\" \
+         id=\"t-bestf1\">Best F1</button></p></div>\n",
         points.len() - 1
     )
 }
 
-/// The figures at round thresholds and at the one in use, for readers without a script.
+/// The scores at round thresholds and at the one in use, for readers without scripts.
 fn table(t: &ThresholdCurve, points: &[At]) -> String {
     let mut rows: Vec<usize> = (1..10).map(|i| nearest(points, f64::from(i) / 10.0)).collect();
     let chosen = t.chosen.map(|c| nearest(points, c));
@@ -183,13 +182,13 @@ fn nearest(points: &[At], threshold: f64) -> usize {
     (0..points.len()).min_by(|&a, &b| far(&points[a]).total_cmp(&far(&points[b]))).unwrap_or(0)
 }
 
-/// The counts for the script: numbers alone, so nothing in it can end the element.
+/// The counts for the script: only numbers, which cannot end the element.
 fn json(t: &ThresholdCurve, points: &[At]) -> String {
     let list = |f: &dyn Fn(&At) -> String| points.iter().map(f).collect::<Vec<_>>().join(",");
     let chosen = t.chosen.filter(|c| c.is_finite()).map_or("null".into(), |c| c.to_string());
     format!(
-        "<script type=\"application/json\" id=\"threshold-data\">{{\"t\":[{}],\"tp\":[{}],\"fp\":[{}],\
-         \"fn\":[{}],\"tn\":[{}],\"chosen\":{chosen}}}</script>\n",
+        "<script type=\"application/json\" \
+         id=\"threshold-data\">{{\"t\":[{}],\"tp\":[{}],\"fp\":[{}],\"fn\":[{}],\"tn\":[{}],\"chosen\":{chosen}}}</script>\n",
         list(&|p| format!("{:.6}", p.threshold)),
         list(&|p| p.tp.to_string()),
         list(&|p| p.fp.to_string()),

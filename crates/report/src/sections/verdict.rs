@@ -1,4 +1,4 @@
-//! The verdict: is the model better than doing nothing clever, and how sure is that.
+//! The verdict: the comparison of the model with the baseline, and its certainty.
 
 use super::Section;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     svg::interval,
 };
 
-/// Scores in the table at most.
+/// The maximum number of scores in the table.
 const SCORES: usize = 40;
 
 pub(super) fn section(data: &ReportData) -> Option<Section> {
@@ -44,7 +44,7 @@ fn headline(verdict: &Verdict, score: &Score) -> String {
         (None, Some(_)) if score.low.is_some() && score.high.is_some() => {
             ("warn", "!", "not clearly better than the baseline")
         }
-        (None, Some(_)) => ("info", "i", "no interval to judge by"),
+        (None, Some(_)) => ("info", "i", "no interval for a verdict"),
         (None, None) => ("info", "i", "no baseline"),
     };
     let interval = match (score.low, score.high) {
@@ -56,9 +56,10 @@ fn headline(verdict: &Verdict, score: &Score) -> String {
         _ => String::new(),
     };
     format!(
-        "<div class=\"hero\"><div class=\"big\"><p class=\"metric\">{}{}</p><p class=\"value\">{}</p>\
-         {interval}</div><div class=\"beside\"><p><b class=\"pill {class}\"><span \
-         aria-hidden=\"true\">{sign}</span> {word}</b></p><p class=\"sentence\">{}</p>{}</div></div>\n",
+        "<div class=\"hero\"><div class=\"big\"><p class=\"metric\">{}{}</p><p \
+         class=\"value\">{}</p>{interval}</div><div class=\"beside\"><p><b class=\"pill \
+         {class}\"><span aria-hidden=\"true\">{sign}</span> {word}</b></p><p \
+         class=\"sentence\">{}</p>{}</div></div>\n",
         Clip(&score.name, 60),
         arrow(score.higher_is_better),
         number::score(score.value),
@@ -67,7 +68,7 @@ fn headline(verdict: &Verdict, score: &Score) -> String {
     )
 }
 
-/// The verdict in words, unless the data brings its own.
+/// The verdict in words, unless given in the data.
 fn sentence(verdict: &Verdict, score: &Score) -> String {
     if !verdict.sentence.is_empty() {
         return Clip(&verdict.sentence, 600).to_string();
@@ -97,9 +98,9 @@ fn sentence(verdict: &Verdict, score: &Score) -> String {
             "The whole interval lies on the worse side: the model has learned nothing useful."
         }
         None if score.low.is_some() && score.high.is_some() => {
-            "The interval includes the baseline: more rows are needed to tell them apart."
+            "The interval includes the baseline: more rows are needed to distinguish them."
         }
-        None => "Without an interval it cannot be told whether that is luck.",
+        None => "Without an interval, this may be chance.",
     };
     format!("The {name} is {value}{place}; <q>{baseline}</q> gets {base}. {tail}")
 }
@@ -132,7 +133,7 @@ fn scores(verdict: &Verdict) -> String {
             cells.push(
                 score.baseline.map_or("<span class=\"muted\">—</span>".into(), number::score),
             );
-            // A dot by itself would stand anywhere.
+            // A dot alone has no scale.
             let drawn = score.low.is_some() || score.baseline.is_some();
             cells.push(if drawn { interval::small(score) } else { String::new() });
         }
@@ -141,10 +142,11 @@ fn scores(verdict: &Verdict) -> String {
     table.end(verdict.scores.len().min(SCORES), verdict.scores.len(), "scores")
 }
 
-/// An arrow in the better direction.
+/// An arrow in the direction of improvement.
 fn arrow(up: bool) -> String {
     let (sign, word) = if up { ("↑", "higher is better") } else { ("↓", "lower is better") };
     format!(
-        "&nbsp;<span class=\"arrow\" title=\"{word}\"><span aria-hidden=\"true\">{sign}</span><span class=\"sr\">({word})</span></span>"
+        "&nbsp;<span class=\"arrow\" title=\"{word}\"><span \
+         aria-hidden=\"true\">{sign}</span><span class=\"sr\">({word})</span></span>"
     )
 }

@@ -10,7 +10,7 @@ use crate::{
     number,
 };
 
-/// One bar: its name, its length, and how far its whisker reaches to either side.
+/// A bar: its name, its length, and the half-length of its whisker.
 pub(crate) struct Bar<'a> {
     pub(crate) name: &'a str,
     pub(crate) value: f64,
@@ -37,7 +37,7 @@ pub(crate) fn bars(label: &str, x_label: &str, rows: &[Bar], width: f64) -> Stri
     let (low, high) =
         (if low < 0.0 { low - pad } else { low }, if high > 0.0 { high + pad } else { high });
     let axis = Axis::linear(low, high, (width / 100.0) as usize);
-    // All values with the decimals that the largest needs, so that they line up.
+    // All values with the decimals of the largest, so that they align.
     let largest = rows.iter().map(|b| b.value.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
     let decimals =
         if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 8.0) } else { 0.0 };
@@ -113,8 +113,7 @@ pub(crate) fn bars(label: &str, x_label: &str, rows: &[Bar], width: f64) -> Stri
     out
 }
 
-/// A bar of shares: segments of a whole as (name, amount, colour), in HTML so that it stretches
-/// freely.
+/// A bar of shares: segments of a whole as (name, amount, colour), in HTML, to stretch freely.
 pub(crate) fn shares(label: &str, parts: &[(&str, f64, usize)]) -> String {
     let total: f64 = parts.iter().map(|p| p.1.max(0.0)).filter(|x| x.is_finite()).sum();
     let mut out =

@@ -1,16 +1,15 @@
-//! Fewer points that look the same.
+//! Thinning of points without visible change.
 
-/// At most `limit` indices of a line that keep its shape: of each stretch, the least and the
-/// greatest value, the ends, and one index of each gap.
+/// At most `limit` indices of a line that preserve its shape: the minimum and maximum of each
+/// stretch, the ends, and one index of each gap.
 ///
-/// Peaks survive, unlike with plain striding; gaps survive, so that a NaN at step 40,012 is still
-/// seen.
+/// Unlike with plain striding, peaks survive, and so do gaps: a NaN at step 40,012 stays visible.
 pub(crate) fn min_max(y: &[f64], limit: usize) -> Vec<usize> {
     let limit = limit.max(8);
     if y.len() <= limit {
         return (0..y.len()).collect();
     }
-    // Each stretch yields its minimum, its maximum and perhaps a gap; the two ends come on top.
+    // Each stretch yields its minimum, its maximum and possibly a gap, besides the two ends.
     let stretches = (limit - 2) / 3;
     let mut keep = Vec::with_capacity(limit);
     keep.push(0);
@@ -27,7 +26,7 @@ pub(crate) fn min_max(y: &[f64], limit: usize) -> Vec<usize> {
     keep
 }
 
-/// At most `limit` of `n` indices, evenly spread; the same for every run.
+/// At most `limit` of `n` indices, evenly spaced and deterministic.
 pub(crate) fn spread(n: usize, limit: usize) -> Vec<usize> {
     if n <= limit {
         return (0..n).collect();

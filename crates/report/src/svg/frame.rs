@@ -1,4 +1,4 @@
-//! The room around a plot: margins, grid, tick labels, axis labels, legend.
+//! The frame of a plot: margins, grid, tick labels, axis labels, legend.
 
 use super::{fit, px, scale::Axis, text_width};
 use crate::html::{Esc, put};
@@ -6,7 +6,7 @@ use crate::html::{Esc, put};
 const TEXT: f64 = 12.0;
 const ROW: f64 = 18.0;
 
-/// A plot's rectangle and the scales that lead into it.
+/// The rectangle of a plot and its scales.
 pub(crate) struct Frame {
     pub(crate) width: f64,
     pub(crate) height: f64,
@@ -27,8 +27,7 @@ pub(crate) struct Entry {
 }
 
 impl Frame {
-    /// A frame of the given size; the label of the vertical axis and the legend stand above the
-    /// plot.
+    /// A frame of the given size; the label of the vertical axis and the legend are above the plot.
     pub(crate) fn new(
         (width, height): (f64, f64),
         x: Axis,
@@ -51,7 +50,7 @@ impl Frame {
         }
     }
 
-    /// The place of a point; `None` for what has none (NaN, or outside of the axes).
+    /// The position of a point; `None` for NaN or outside the axes.
     pub(crate) fn point(&self, x: f64, y: f64) -> Option<(f64, f64)> {
         Some((self.x_at(x)?, self.y_at(y)?))
     }
@@ -92,7 +91,7 @@ impl Frame {
                 continue;
             }
             free_from = at + half + 6.0;
-            // A label at the end moves inwards rather than over the edge.
+            // A label at the end moves inwards, to stay within the edge.
             let centre = at.min(self.width - half);
             put!(
                 &mut out,
@@ -119,7 +118,7 @@ impl Frame {
         out
     }
 
-    /// Attributes that let the script turn a pointer's place back into values.
+    /// Attributes for the script to map pointer positions to values.
     pub(crate) fn attributes(&self) -> String {
         let axis = |a: &Axis| format!("{},{},{}", a.low, a.high, u8::from(a.log));
         format!(
@@ -134,7 +133,7 @@ impl Frame {
     }
 }
 
-/// The label of the vertical axis and the legend; one row where both fit, more otherwise.
+/// The label of the vertical axis and the legend; in one row if both fit.
 fn head(width: f64, y_label: &str, entries: &[Entry]) -> (String, usize) {
     let mut out = String::new();
     let label_width = if y_label.is_empty() { 0.0 } else { text_width(y_label, TEXT) + 16.0 };

@@ -1,4 +1,4 @@
-//! The confusion matrix as a heat map, from 2 to some 50 classes.
+//! The confusion matrix as a heat map, for 2 to about 50 classes.
 
 use super::{fit, open, px, text_width};
 use crate::{
@@ -6,12 +6,13 @@ use crate::{
     number,
 };
 
-/// Classes whose cells carry numbers; beyond, colour and tooltips tell.
+/// The maximum number of classes with numbers in cells; beyond, only colour and tooltips.
 const NUMBERS: usize = 16;
 
-/// A confusion matrix: right cells blue, wrong cells orange, as strong as their share of the row.
+/// A confusion matrix: correct cells blue, wrong cells orange, with a strength by their share of
+/// the row.
 ///
-/// Two classes get large cells with shares, up to [`NUMBERS`] counts, more colour alone.
+/// Two classes have large cells with shares, up to [`NUMBERS`] have counts, more only colour.
 pub(crate) fn confusion(label: &str, names: &[&str], cells: &[Vec<u64>]) -> String {
     let k = names.len();
     let cell: f64 = match k {
@@ -25,7 +26,7 @@ pub(crate) fn confusion(label: &str, names: &[&str], cells: &[Vec<u64>]) -> Stri
     let size = if k <= 10 { 12.0 } else { cell.min(14.0) * 0.8 };
     let longest = names.iter().map(|n| text_width(n, 12.0)).fold(0.0, f64::max);
     let left = longest.min(110.0) + 30.0;
-    // Names over narrow columns stand upright.
+    // Names above narrow columns are rotated.
     let upright = longest > cell - 6.0;
     let top = if upright { longest.min(90.0) + 34.0 } else { 44.0 };
     let (width, height) = (left + cell * k as f64 + 4.0, top + cell * k as f64 + 4.0);
@@ -93,7 +94,7 @@ fn one(
 ) -> String {
     let right = i == j;
     let mut out = String::new();
-    // Rare mistakes must show: the square root lifts 1 % to a tenth of full strength.
+    // The square root keeps rare mistakes visible: it lifts 1 % to a tenth of full strength.
     let strength = if right { share } else { share.sqrt() };
     if n == 0 {
         put!(
@@ -105,9 +106,10 @@ fn one(
     } else {
         put!(
             &mut out,
-            "<g class=\"s{}\"><rect class=\"cell track\" x=\"{1}\" y=\"{2}\" width=\"{cell}\" height=\"{cell}\"/>\
-             <rect class=\"cell\" fill=\"var(--s)\" fill-opacity=\"{3:.2}\" x=\"{1}\" y=\"{2}\" \
-             width=\"{cell}\" height=\"{cell}\"><title>actual {4}, predicted {5}: {6} ({7})</title></rect></g>",
+            "<g class=\"s{}\"><rect class=\"cell track\" x=\"{1}\" y=\"{2}\" width=\"{cell}\" \
+             height=\"{cell}\"/><rect class=\"cell\" fill=\"var(--s)\" fill-opacity=\"{3:.2}\" \
+             x=\"{1}\" y=\"{2}\" width=\"{cell}\" height=\"{cell}\"><title>actual {4}, predicted \
+             {5}: {6} ({7})</title></rect></g>",
             if right { 1 } else { 2 },
             px(x),
             px(y),
@@ -129,8 +131,9 @@ fn one(
         let size = if names.len() == 2 { 22.0 } else { 16.0 };
         put!(
             &mut out,
-            "<text class=\"m {ink}\" x=\"{0}\" y=\"{1}\" style=\"font-size:{size}px;font-weight:600\">{text}</text>\
-             <text class=\"m {ink}\" x=\"{0}\" y=\"{2}\" style=\"font-size:11px\">{3}</text>",
+            "<text class=\"m {ink}\" x=\"{0}\" y=\"{1}\" \
+             style=\"font-size:{size}px;font-weight:600\">{text}</text><text class=\"m {ink}\" \
+             x=\"{0}\" y=\"{2}\" style=\"font-size:11px\">{3}</text>",
             px(cx),
             px(cy + 3.0),
             px(cy + 20.0),

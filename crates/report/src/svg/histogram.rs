@@ -50,7 +50,7 @@ pub(crate) struct Histogram<'a> {
 }
 
 impl Histogram<'_> {
-    /// The chart as SVG, or a note when there is nothing to draw.
+    /// The chart as SVG, or a note if there is nothing to draw.
     pub(crate) fn draw(&self, width: f64, height: f64) -> String {
         let most = self.counts.iter().copied().max().unwrap_or(0);
         let range = extent(self.edges.iter().copied());
@@ -59,7 +59,7 @@ impl Histogram<'_> {
         };
         let x = Axis::linear(low, high, (width / 70.0) as usize);
         let mut y = Axis::nice(0.0, most as f64, (height / 48.0) as usize);
-        // Counts are whole: a tick at 2.5 rows would be odd.
+        // Counts are whole numbers: no tick at 2.5 rows.
         y.ticks.retain(|t| t.0.fract() == 0.0);
         for tick in &mut y.ticks {
             if let Some(whole) = tick.1.strip_suffix(".0") {
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(bins(&[3.0; 5]).unwrap().1, [5]);
         assert_eq!(bins(&[0.0, f64::INFINITY]).unwrap().1, [1]);
         assert_eq!(bins(&[-1e308, 1e308]).unwrap().1.iter().sum::<u64>(), 2);
-        // One far outlier must not make millions of bins.
+        // A distant outlier must not create millions of bins.
         let mut values = vec![1.0; 1000];
         values.push(1e9);
         assert!(bins(&values).unwrap().1.len() <= 100);

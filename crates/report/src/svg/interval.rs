@@ -1,4 +1,4 @@
-//! A score on a line: its interval, its value, and the baseline to compare with.
+//! A score on a line: its interval, its value and the baseline.
 
 use super::{
     open, px,
@@ -33,7 +33,7 @@ pub(crate) fn headline(score: &Score, baseline: &str, width: f64) -> String {
         let Some(x) = at(*x) else { continue };
         put!(&mut out, "<path class=\"base\" d=\"M{} 60v4\"/>", px(x));
         let half = text_width(text, 12.0) / 2.0;
-        // The baseline's own line runs down here.
+        // The line of the baseline is here.
         if base.is_some_and(|b| (b - x).abs() < half + 4.0) {
             continue;
         }
@@ -79,7 +79,7 @@ pub(crate) fn headline(score: &Score, baseline: &str, width: f64) -> String {
     out
 }
 
-/// The same at the size of a table's cell.
+/// The same at the size of a table cell.
 pub(crate) fn small(score: &Score) -> String {
     const WIDTH: f64 = 150.0;
     let Some((_, at)) = layout(score, WIDTH, 6.0) else { return String::new() };
@@ -106,7 +106,7 @@ pub(crate) fn small(score: &Score) -> String {
     out
 }
 
-/// A scale with room on both sides; shares get 0 to 1 when the values nearly fill it.
+/// A scale with room on both sides; from 0 to 1 if shares nearly fill it.
 fn layout(
     score: &Score,
     width: f64,

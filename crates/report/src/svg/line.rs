@@ -13,11 +13,11 @@ use crate::{
     number,
 };
 
-/// Points that a line keeps at most.
+/// The maximum number of points per line.
 const POINTS: usize = 1000;
-/// A noisy line is smoothed over this part of its length.
+/// The span of smoothing of a noisy line, as a fraction of its length.
 pub(crate) const SPANS: usize = 50;
-/// Marks that are drawn at most.
+/// The maximum number of marks.
 const MARKS: usize = 8;
 
 /// One line of a chart.
@@ -26,7 +26,7 @@ pub(crate) struct Line<'a> {
     pub(crate) colour: usize,
     pub(crate) x: &'a [f64],
     pub(crate) y: &'a [f64],
-    /// Whether single points are marked, which suits a dozen of them.
+    /// Whether single points are marked, suitable for a dozen of them.
     pub(crate) dots: bool,
 }
 
@@ -41,13 +41,13 @@ pub(crate) struct Band<'a> {
 /// A chart of lines.
 #[derive(Default)]
 pub(crate) struct LineChart<'a> {
-    /// The chart in words, for screen readers.
+    /// The description of the chart, for screen readers.
     pub(crate) label: &'a str,
     pub(crate) x_label: &'a str,
     pub(crate) y_label: &'a str,
     pub(crate) lines: Vec<Line<'a>>,
     pub(crate) log_y: bool,
-    /// Fixed ranges; otherwise the data decides.
+    /// Fixed ranges; `None` for those of the data.
     pub(crate) x_range: Option<(f64, f64)>,
     pub(crate) y_range: Option<(f64, f64)>,
     pub(crate) marks: &'a [Mark],
@@ -56,14 +56,14 @@ pub(crate) struct LineChart<'a> {
     pub(crate) bands: Vec<Band<'a>>,
     /// Vertical whiskers as (colour, x, low, high).
     pub(crate) whiskers: Vec<(usize, f64, f64, f64)>,
-    /// Whether the legend is left out, for a single line that the title names.
+    /// Whether to omit the legend, for a single line named by the title.
     pub(crate) bare: bool,
-    /// Extra elements drawn last; they get the frame.
+    /// Extra elements, drawn last over the frame.
     pub(crate) over: Option<&'a dyn Fn(&Frame) -> String>,
 }
 
 impl LineChart<'_> {
-    /// The chart as SVG, or a note when no point can be drawn.
+    /// The chart as SVG, or a note if no point can be drawn.
     pub(crate) fn draw(&self, width: f64, height: f64) -> String {
         let Some(frame) = self.frame(width, height) else {
             return no_data("no finite value to draw");
@@ -124,7 +124,7 @@ impl LineChart<'_> {
                 .flat_map(|l| l.x.iter().copied().zip(l.y.iter().copied()))
                 .filter(|(x, y)| x.is_finite() && y.is_finite() && (!self.log_y || *y > 0.0))
         };
-        // Where values are missing the axis goes on: a run that ended in NaN shows how far it went.
+        // The axis includes missing values: a run that ended in NaN shows its whole length.
         let xs = self.lines.iter().flat_map(|l| l.x.iter().take(l.y.len()).copied());
         let (x_low, x_high) = extent(xs)?;
         let bands = self.bands.iter().flat_map(|b| b.low.iter().chain(b.high).copied());
@@ -137,7 +137,7 @@ impl LineChart<'_> {
         let y = match self.y_range {
             Some((low, high)) => Axis::linear(low, high, y_target),
             None if self.log_y => Axis::log(y_low, y_high, y_target),
-            // Zero is shown when it costs little room.
+            // Zero is included if it takes little room.
             None if y_low > 0.0 && y_low < 0.35 * y_high => Axis::nice(0.0, y_high, y_target),
             None => Axis::nice(y_low, y_high, y_target),
         };
@@ -158,7 +158,7 @@ impl LineChart<'_> {
         Some(Frame::new((width, height), x, y, self.y_label, &entries))
     }
 
-    /// Vertical lines at the marks, under everything else.
+    /// Vertical lines at the marks, below everything else.
     fn mark_lines(&self, frame: &Frame, out: &mut String) {
         for x in self.marks.iter().take(MARKS).filter_map(|m| frame.x_at(m.x)) {
             let (x, top, bottom) = (px(x), px(frame.top), px(frame.bottom));
@@ -166,7 +166,7 @@ impl LineChart<'_> {
         }
     }
 
-    /// The marks' names and a ring on each line that has a point there, over everything else.
+    /// The names of marks, and a ring on each line with a point there, above everything else.
     fn mark_labels(&self, frame: &Frame, out: &mut String) {
         let mut free_from = f64::NEG_INFINITY;
         for mark in self.marks.iter().take(MARKS) {
@@ -202,7 +202,7 @@ impl LineChart<'_> {
         }
     }
 
-    /// The chart in words: where each line starts, ends and is lowest and highest.
+    /// The chart in words: start, end, minimum and maximum of each line.
     fn summary(&self) -> String {
         let mut out = format!("{}, over {}", self.label, self.x_label);
         for line in self.lines.iter().take(6) {
@@ -230,7 +230,7 @@ fn trace(frame: &Frame, line: &Line) -> String {
     format!("<g class=\"raw\">{raw}</g>{}", path(frame, x, &smooth, false))
 }
 
-/// The path of a line: broken at gaps, a dot where a point stands alone.
+/// The path of a line: broken at gaps, with dots for isolated points.
 fn path(frame: &Frame, x: &[f64], y: &[f64], dots: bool) -> String {
     let mut path = String::new();
     let mut circles = String::new();
@@ -238,7 +238,7 @@ fn path(frame: &Frame, x: &[f64], y: &[f64], dots: bool) -> String {
     let mut dot = |(x, y): (f64, f64)| {
         put!(&mut circles, "<circle class=\"pt\" cx=\"{}\" cy=\"{}\" r=\"2.6\"/>", px(x), px(y));
     };
-    // More points than pixels would only make the file larger.
+    // More points than pixels would only enlarge the file.
     let limit = POINTS.min((frame.width * 1.2) as usize);
     for i in decimate::min_max(y, limit) {
         if let Some(at) = frame.point(x[i], y[i]) {
@@ -260,8 +260,8 @@ fn path(frame: &Frame, x: &[f64], y: &[f64], dots: bool) -> String {
     format!("<path class=\"ln\" d=\"{path}\"/>{circles}")
 }
 
-/// Whether a line is so restless that its trend is hard to see: it is long, and from point to point
-/// it moves by more than a sixtieth of its range, which is some four pixels.
+/// Whether a line is too noisy to show its trend: it is long and moves by more than a sixtieth of
+/// its range, about four pixels, from point to point.
 pub(crate) fn is_noisy(y: &[f64]) -> bool {
     let Some((low, high)) = extent(y.iter().copied()).filter(|_| y.len() > 200) else {
         return false;
@@ -272,7 +272,7 @@ pub(crate) fn is_noisy(y: &[f64]) -> bool {
 }
 
 /// The centred moving average over `span` points, fewer at the ends and beside gaps, so that it
-/// neither lags nor leans.
+/// neither lags nor is biased.
 fn smoothed(y: &[f64], span: usize) -> Vec<f64> {
     let mut out = y.to_vec();
     let mut from = 0;
@@ -291,7 +291,7 @@ fn smoothed(y: &[f64], span: usize) -> Vec<f64> {
     out
 }
 
-/// The area between two lines, over the points where both are drawn.
+/// The area between two lines, over points with both values.
 fn area(frame: &Frame, &Band { colour, x, low, high }: &Band) -> String {
     let n = x.len().min(low.len()).min(high.len());
     let kept: Vec<_> = decimate::spread(n, POINTS / 2)

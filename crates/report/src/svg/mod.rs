@@ -1,8 +1,8 @@
-//! Charts as inline SVG whose colours are CSS variables, so that one drawing serves light and dark.
+//! Charts as inline SVG with CSS variables as colours, so that one drawing serves light and dark
+//! mode.
 //!
-//! Existing plotting crates fix their colours, or draw lines and points only; the report needs gaps
-//! at NaN, logarithmic axes, whiskers, heat maps and one look for all of them, so these few hundred
-//! lines are ours.
+//! Existing plotting crates have fixed colours or draw only lines and points; the report needs gaps
+//! at NaN, logarithmic axes, whiskers, heat maps and a common style.
 
 pub(crate) mod bars;
 pub(crate) mod decimate;
@@ -18,10 +18,10 @@ pub(crate) mod spark;
 
 use super::html::Esc;
 
-/// The width that charts are drawn for: a phone's, or half a desktop's.
+/// The width of charts on a phone, or on half a desktop.
 pub(crate) const NARROW: f64 = 360.0;
 
-/// The width of a chart that shares a desktop's row with two others.
+/// The width of a chart that shares a desktop row with two others.
 pub(crate) const THIRD: f64 = 300.0;
 
 /// The width of a chart that spans a desktop page.
@@ -39,7 +39,7 @@ pub(crate) fn open(class: &str, width: f64, height: f64, label: &str) -> String 
     )
 }
 
-/// One chart in two widths; the style sheet shows the one that fits.
+/// One chart in two widths; the style sheet shows the fitting one.
 pub(crate) fn responsive(draw: impl Fn(f64) -> String) -> String {
     format!(
         "<div class=\"wide-only\">{}</div><div class=\"narrow-only\">{}</div>",
@@ -48,7 +48,7 @@ pub(crate) fn responsive(draw: impl Fn(f64) -> String) -> String {
     )
 }
 
-/// A coordinate: one decimal, which is finer than a pixel on any screen.
+/// A coordinate with one decimal, finer than a pixel on any screen.
 pub(crate) fn px(x: f64) -> String {
     let text = format!("{x:.1}");
     match text.strip_suffix(".0") {
@@ -68,7 +68,7 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
                 'm' | 'w' | 'M' | 'W' | '%' | '…' => 0.9,
                 c if c.is_ascii_uppercase() => 0.68,
                 c if c.is_ascii() => 0.58,
-                // Wide scripts take a full em; other letters are near the Latin mean.
+                // Wide scripts take a full em; other letters are close to the Latin mean.
                 c if (c as u32) > 0x2e80 => 1.0,
                 _ => 0.62,
             })
@@ -76,7 +76,7 @@ pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     units * size
 }
 
-/// As much of a text as fits a width, with an ellipsis.
+/// A text clipped to a width, with an ellipsis.
 pub(crate) fn fit(text: &str, size: f64, width: f64) -> String {
     if text_width(text, size) <= width {
         return text.into();

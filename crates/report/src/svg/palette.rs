@@ -1,10 +1,10 @@
-//! The colours, chosen to hold up for colour-blind readers.
+//! The colours, distinguishable by colour-blind readers.
 //!
-//! Series differ in lightness as well as in hue (blue against orange first, which all common forms
-//! of colour blindness keep apart), and a test checks every pair that carries text against WCAG's
-//! contrast.
+//! Series differ in lightness as well as in hue (blue against orange first, distinguishable with
+//! all common forms of colour blindness), and a test checks every pair of text and background
+//! against WCAG's contrast.
 
-/// Fonts that every system has.
+/// Fonts available on every system.
 pub(crate) const FONT: &str =
     "system-ui,-apple-system,\"Segoe UI\",Roboto,\"Helvetica Neue\",\"Noto Sans\",Arial,sans-serif";
 
@@ -47,7 +47,7 @@ fn declarations(value: fn(&(&str, &'static str, &'static str)) -> &'static str) 
     COLOURS.iter().flat_map(|colour| ["--", colour.0, ":", value(colour), ";"]).collect()
 }
 
-/// The colour of a series: the usual splits keep theirs on every chart, others go by position.
+/// The colour of a series: the usual splits have fixed colours, others go by position.
 pub(crate) fn series(name: &str, position: usize) -> usize {
     match name {
         "train" => 1,

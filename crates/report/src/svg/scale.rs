@@ -1,4 +1,4 @@
-//! From values to positions: ranges, ticks at round numbers, labels with just enough digits.
+//! Scales: ranges, ticks at round numbers, labels with just enough digits.
 
 use crate::number;
 
@@ -19,7 +19,7 @@ impl Axis {
         Self { low, high, log: false, ticks }
     }
 
-    /// A linear axis whose ends are ticks.
+    /// A linear axis with ticks at its ends.
     pub(crate) fn nice(low: f64, high: f64, target: usize) -> Self {
         let (low, high) = widen(low, high);
         let step = nice_step(high - low, target);
@@ -30,7 +30,7 @@ impl Axis {
         Self { low: start, high: end, log: false, ticks: ticks_of(start, end, step) }
     }
 
-    /// The same axis with whole ticks only, for epochs, steps and rows.
+    /// The same axis with ticks only at whole numbers, for epochs, steps and rows.
     pub(crate) fn whole(mut self, target: usize) -> Self {
         let step = nice_step(self.high - self.low, target).max(1.0);
         let step = match step {
@@ -50,7 +50,7 @@ impl Axis {
         Self { low, high, log: true, ticks: log_ticks(low, high, target) }
     }
 
-    /// The position of a value, 0 at the low end; `None` where the axis has no place for it.
+    /// The position of a value, 0 at the low end; `None` off the axis.
     pub(crate) fn at(&self, x: f64) -> Option<f64> {
         let t = if self.log {
             if x <= 0.0 {
@@ -58,10 +58,10 @@ impl Axis {
             }
             (x.ln() - self.low.ln()) / (self.high.ln() - self.low.ln())
         } else {
-            // Halves first: the span of two finite numbers can overflow.
+            // Halved first, since the span of two finite numbers can overflow.
             (x / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0)
         };
-        // A little beyond the ends is drawn (rounding); far beyond is not.
+        // Values slightly beyond the ends are drawn (rounding), others are not.
         (t.is_finite() && (-0.01..=1.01).contains(&t)).then_some(t)
     }
 }
@@ -74,7 +74,7 @@ pub(crate) fn extent(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)
     })
 }
 
-/// A step of 1, 2, 2.5 or 5 times a power of ten that cuts a span into about `target` pieces.
+/// A step of 1, 2, 2.5 or 5 times a power of ten that divides a span into about `target` pieces.
 pub(crate) fn nice_step(span: f64, target: usize) -> f64 {
     let raw = span / target.max(1) as f64;
     if !(raw.is_finite() && raw > 0.0) {
@@ -82,7 +82,7 @@ pub(crate) fn nice_step(span: f64, target: usize) -> f64 {
     }
     let power = 10f64.powf(raw.log10().floor());
     let fraction = raw / power;
-    // The nice number that is nearest on a logarithmic scale.
+    // The nearest nice number on a logarithmic scale.
     let nice = match fraction {
         f if f < 1.42 => 1.0,
         f if f < 2.24 => 2.0,
@@ -111,12 +111,12 @@ fn ticks_of(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// Ticks at powers of ten; between them at 2 and 5 when there are few.
+/// Ticks at powers of ten, and at 2 and 5 between them if there are few.
 fn log_ticks(low: f64, high: f64, target: usize) -> Vec<(f64, String)> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let decades = high.log10() - low.log10();
     if decades < 0.7 {
-        // Within less than a decade multiples of a linear step read better.
+        // Within less than a decade, multiples of a linear step are easier to read.
         return linear_ticks(low, high, target);
     }
     let every = ((last - first) as usize).div_ceil(target.max(1)).max(1) as i32;
@@ -129,7 +129,7 @@ fn log_ticks(low: f64, high: f64, target: usize) -> Vec<(f64, String)> {
         .collect()
 }
 
-/// A label with the decimals that the step needs.
+/// A label with the decimals of the step.
 fn tick_label(x: f64, step: f64) -> String {
     if x == 0.0 {
         return "0".into();
@@ -150,14 +150,14 @@ fn tick_label(x: f64, step: f64) -> String {
     number::fixed(x, decimals(step))
 }
 
-/// A power of ten with as few digits as tell one step from the next.
+/// A power of ten with just enough digits to distinguish steps.
 fn short_scientific(x: f64, step: f64) -> String {
     let exact = |text: &String| text.parse::<f64>().is_ok_and(|y| (y - x).abs() < step * 1e-3);
     let text = (0..16).map(|d| format!("{x:.d$e}")).find(exact).unwrap_or_else(|| format!("{x:e}"));
     text.replace('-', "−")
 }
 
-/// The least number of decimals that writes a step without loss.
+/// The minimum number of decimals of a step without loss.
 fn decimals(step: f64) -> usize {
     (0..12)
         .find(|&d| {
@@ -179,12 +179,12 @@ fn log_label(x: f64) -> String {
     }
 }
 
-/// A range with some width and finite ends, whatever comes in.
+/// A range of positive width and finite ends, for any input.
 fn widen(low: f64, high: f64) -> (f64, f64) {
     let bound = |x: f64| x.clamp(-1e300, 1e300);
     match (low.is_finite() && high.is_finite(), bound(low), bound(high)) {
         (false, ..) => (0.0, 1.0),
-        // Too narrow for f64 to place ticks inside.
+        // Too narrow for ticks in f64.
         (_, low, high) if high - low <= low.abs().max(high.abs()) * 1e-12 => {
             let pad = if low == 0.0 { 1.0 } else { low.abs() * 0.1 };
             (low - pad, low + pad)

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::html::{no_data, put};
 
-/// Points that are drawn at most; more would only blur.
+/// The maximum number of points; more would only blur.
 pub(crate) const POINTS: usize = 1500;
 
 /// A cloud of points with a reference line.
@@ -22,7 +22,7 @@ pub(crate) struct Scatter<'a> {
     pub(crate) reference: Reference,
 }
 
-/// The line of a perfect model's points.
+/// The line of a perfect model.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Reference {
     /// `y = x`; both axes then have the same range.
@@ -32,7 +32,7 @@ pub(crate) enum Reference {
 }
 
 impl Scatter<'_> {
-    /// The chart as SVG, or a note when no point is finite.
+    /// The chart as SVG, or a note if no point is finite.
     pub(crate) fn draw(&self, width: f64, height: f64) -> String {
         let finite = |(x, y): &(f64, f64)| x.is_finite() && y.is_finite();
         let points: Vec<(f64, f64)> =
@@ -89,7 +89,7 @@ impl Scatter<'_> {
     }
 }
 
-/// A little room on both sides, so that no point sits on the frame.
+/// Some room on both sides, so that no point lies on the frame.
 fn padded(low: f64, high: f64) -> (f64, f64) {
     let pad = (high - low) * 0.04;
     (low - pad, high + pad)

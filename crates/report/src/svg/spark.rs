@@ -9,7 +9,7 @@ use crate::{
 const WIDTH: f64 = 112.0;
 const HEIGHT: f64 = 30.0;
 
-/// The distribution of a column at the size of a table's cell; nothing when it is unknown.
+/// The distribution of a column at the size of a table cell; empty if unknown.
 pub(crate) fn distribution(of: &Distribution) -> String {
     match of {
         Distribution::Unknown => String::new(),
@@ -36,7 +36,7 @@ fn numeric(edges: &[f64], counts: &[u64]) -> String {
     let mut path = String::new();
     for (i, &n) in counts.iter().enumerate() {
         if n > 0 {
-            // A bin that holds anything is at least a hairline.
+            // A non-empty bin is at least a hairline.
             let h = (n as f64 / most as f64 * (HEIGHT - 2.0)).max(1.0);
             let w = (step - 0.8).max(0.6);
             put!(&mut path, "M{:.1} {HEIGHT}v-{h:.1}h{w:.1}v{h:.1}z", i as f64 * step);
@@ -78,7 +78,7 @@ fn head(label: &str) -> String {
     )
 }
 
-/// Neighbouring bins added up until there are at most `limit`.
+/// Merges adjacent bins to at most `limit`.
 fn merge(counts: &[u64], limit: usize) -> Vec<u64> {
     let by = counts.len().div_ceil(limit).max(1);
     counts.chunks(by).map(|c| c.iter().fold(0u64, |a, b| a.saturating_add(*b))).collect()
