@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Trains small models and compares their bits with stored ones: a change of the code that is not meant to change results must
-# leave every line as it is.
+# Trains small models and compares their bits with stored hashes, which must not change unless a change of the code is meant to
+# alter results.
 #
 #   scripts/model_hashes.sh [--isa avx2|avx512] [--update] [BINARY]
 #
-# Each model is trained in f32 on two threads and again on one, which must give the same bits. A line holds the model, what was
-# hashed (the weights, predictions, scores or generated text) and its SHA-256. The lines are compared with
-# scripts/model_hashes.ISA.txt; --update writes that file instead. Exit code 1: a line differs; 2: a run failed.
+# Each model is trained in f32 on two threads and again on one, with the same bits. A line holds the model, the hashed output (weights,
+# predictions, scores or generated text) and its SHA-256. The lines are compared with scripts/model_hashes.ISA.txt; --update writes
+# that file instead. Exit code 1: a line differs; 2: a run failed.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"
 isa=avx2 update=false binary="$root/target/release/feedforward"
@@ -23,11 +23,11 @@ stored="$root/scripts/model_hashes.$isa.txt"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-# Paths are part of some outputs, so they are the same for everyone.
+# Paths are part of some outputs, so they must be the same everywhere.
 ln -s "$root/recipes" "$root/datasets" .
 cp "$root/LICENSE-APACHE" text.txt
 
-# A table with a missing number here and there, three labels, and two columns with more categories than one-hot coding takes.
+# A table with some missing numbers, three labels, and two columns with too many categories for one-hot encoding.
 awk 'BEGIN {
   s = 42
   print "city,shop,price,weekday,sold"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# README.md and README.zh-CN.md must hold the same commands and the same figures. Exit code 1: they do not.
+# Compares the commands and figures of README.md and README.zh-CN.md. Exit code 1: they differ.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-commands() { # what is in code blocks, without comments
+commands() { # the content of code blocks, without comments
   awk '/^```/ { inside = !inside; next } inside' "$1" | sed -E 's/[[:space:]]+# .*$//'
 }
 numbers() { grep -oE '[0-9]+([.,][0-9]+)*' || true; }
 tables() { # the numbers of tables, in order
   grep '^|' "$1" | numbers
 }
-figures() { # all other numbers, once each; what a link leads to is no figure
+figures() { # all other numbers, once each, without link targets
   awk '/^```/ { inside = !inside; next } !inside && !/^\|/' "$1" | sed -E 's/\]\([^)]*\)/]/g' | numbers | sort -u
 }
 

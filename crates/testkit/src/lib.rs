@@ -4,7 +4,7 @@
 //! [`check_case`] runs all checks of a [`ff_graph::Case`]: [`gradient_check`] compares gradients
 //! with central differences in f64, and behaviour with the promises of [`ff_graph::Op`];
 //! [`compare_paths`] compares instruction sets and numbers of threads; [`nan_check`] traces NaN and
-//! infinity. [`network_check`] checks the gradient of a loss over parameters. [`parity_check`]
+//! infinity; results of PyTorch are embedded for most operations. [`network_check`] checks the gradient of a loss over parameters. [`parity_check`]
 //! compares with results of other frameworks, read by [`Fixtures`].
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ mod probe;
 mod promises;
 mod python;
 mod run;
+mod stored;
 mod table;
 
 pub use failure::{CheckResult, Failure};

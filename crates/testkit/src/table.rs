@@ -1,6 +1,7 @@
 //! All checks of all operations on this machine, for `feedforward check`.
 
 use crate::failure::write_failures;
+use crate::stored::stored_check;
 use crate::{CheckResult, Failure, Machine, compare_paths, gradient_check, nan_check};
 use ff_graph::Case;
 use std::fmt;
@@ -29,6 +30,9 @@ pub struct Row {
     pub paths: f64,
     /// Whether NaN and infinity propagate correctly.
     pub nan: bool,
+    /// The largest error in f64 against the embedded results of PyTorch, relative to the largest value
+    /// of the tensor; `None` without such results.
+    pub parity: Option<f64>,
     /// The number of values compared.
     pub compared: usize,
     /// All failures.
@@ -68,10 +72,12 @@ impl fmt::Display for Row {
     }
 }
 
-/// Runs every check on one case: gradients and promises, paths, NaN. A panic counts as a failure.
+/// Runs every check on one case: gradients and promises, paths, NaN, parity. A panic counts as a failure.
 pub fn check_case(case: &Case, machine: &Machine) -> Row {
     let start = Instant::now();
-    let run = || (gradient_check(case), compare_paths(case, machine), nan_check(case));
+    let run = || {
+        (gradient_check(case), compare_paths(case, machine), nan_check(case), stored_check(case))
+    };
     let caught = catch_unwind(AssertUnwindSafe(run));
     let mut row = Row {
         case: case.name.clone(),
@@ -79,18 +85,20 @@ pub fn check_case(case: &Case, machine: &Machine) -> Row {
         same_bits: false,
         paths: f64::INFINITY,
         nan: false,
+        parity: None,
         compared: 0,
         failures: Vec::new(),
         time: Duration::ZERO,
     };
     match caught {
-        Ok((gradient, paths, nan)) => {
+        Ok((gradient, paths, nan, parity)) => {
             row.gradient = gradient.worst;
             row.same_bits = paths.threads.passed();
             row.paths = paths.isas.worst;
             row.nan = nan.passed();
-            for CheckResult { compared, failures, .. } in [gradient, paths.threads, paths.isas, nan]
-            {
+            row.parity = parity.as_ref().map(|parity| parity.worst);
+            let checks = [gradient, paths.threads, paths.isas, nan].into_iter().chain(parity);
+            for CheckResult { compared, failures, .. } in checks {
                 row.compared += compared;
                 row.failures.extend(failures);
             }

@@ -25,7 +25,7 @@ pub(super) fn run(arguments: &Check, terminal: &Terminal) -> Result<ExitCode, Fa
     let machine = Machine::new().map_err(feedforward::Error::from)?;
     let width = cases.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
     terminal.line(terminal.dim(format!(
-        "  {:width$}  gradient  f32 paths  threads  NaN    values  time",
+        "  {:width$}  gradient  f32 paths  PyTorch  threads  NaN    values  time",
         "operation"
     )))?;
     let mut rows = Vec::with_capacity(cases.len());
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Check, terminal: &Terminal) -> Result<ExitCode, Fa
     }
     if failed > 0 {
         let failure = Failure::failed(format!("{failed} of {} cases fail", rows.len()));
-        return Err(failure.help("this is a defect: report it with what `feedforward env` prints"));
+        return Err(failure.help("this is a bug: report it with the output of `feedforward env`"));
     }
     Ok(ExitCode::from(if failed > 0 { FAILED } else { 0 }))
 }
@@ -56,11 +56,12 @@ fn show(terminal: &Terminal, row: &Row, width: usize) -> Result<(), Failure> {
     let word = |good: bool, yes: &'static str| if good { yes } else { "FAIL" };
     let (mark, style) = if row.passed() { ("✓", Style::Green) } else { ("✗", Style::Red) };
     terminal.line(format!(
-        "{} {:width$}  {:>8}  {:>9}  {:>7}  {:>4}  {:>7}  {}",
+        "{} {:width$}  {:>8}  {:>9}  {:>7}  {:>7}  {:>4}  {:>7}  {}",
         terminal.paint(style, mark),
         row.case,
         format!("{:.1e}", row.gradient),
         format!("{:.1e}", row.paths),
+        row.parity.map_or("–".into(), |error| format!("{error:.1e}")),
         word(row.same_bits, "same"),
         word(row.nan, "ok"),
         row.compared,
@@ -80,6 +81,7 @@ fn row_json(row: &Row) -> serde_json::Value {
         "paths": row.paths,
         "same_bits": row.same_bits,
         "nan": row.nan,
+        "parity": row.parity,
         "compared": row.compared,
         "milliseconds": row.millis(),
         "failures": row.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -150,7 +150,7 @@ fn wrong_attributes_and_shapes_are_named() {
     for (op, part) in [
         (Attention::new(3, 2, 2), "must divide"),
         (Attention::new(0, 1, 2), "must divide"),
-        (Attention { soft_cap: Some(0.0), ..op }, "above 0"),
+        (Attention { soft_cap: Some(0.0), ..op }, "finite and positive"),
         (Attention { scale: Some(f64::NAN), ..op }, "must be finite"),
         (Attention::new(2, 2, 2), "k and v [B, S, 4]"),
         (Attention { fused: true, ..op }, "expected 1 inputs"),
