@@ -3,7 +3,7 @@
 # a change in crates/ops, as a line of the table in ARCHITECTURE.md. Run it alone on the machine.
 #
 #   bench/cold_build.sh            that line
-#   bench/cold_build.sh --crates   before it, what each dependency costs (bench/dependencies.py)
+#   bench/cold_build.sh --crates   preceded by the cost of each dependency (bench/dependencies.py)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work="$(mktemp -d)"
@@ -15,7 +15,7 @@ if [ "${1:-}" = --crates ]; then
   export RUSTC_WRAPPER="$work/rustc" RUSTC_TIMES="$work/times"
   cat > "$RUSTC_WRAPPER" <<'W'
 #!/usr/bin/env bash
-# rustc, and a line with the package and the CPU seconds it took.
+# rustc, and a line with the package and its CPU seconds.
 compiler=$1
 shift
 [[ " $* " == *" --crate-name "* && " $* " != *" --crate-name ___ "* ]] || exec "$compiler" "$@"

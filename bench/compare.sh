@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # Runs feedforward and its peers on the same works, in turns, and writes the results of
-# this processor family under bench/results and their list, bench/RESULTS.md. See bench/README.md.
+# this CPU family under bench/results and their list, bench/RESULTS.md. See bench/README.md.
 #
 #   bench/compare.sh [--rounds N] [--only A,B] [--peers a,b] [--threads N] [--seconds S] [--add] [--report]
 #
-#   --rounds   how often each peer has its turn (default 3)
-#   --only     works whose name contains one of these
+#   --rounds   the number of turns of each peer (default 3)
+#   --only     works with one of these in their name
 #   --peers    some of: ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory end-to-end scaling
-#   --threads  threads of every peer (default: all processors)
-#   --seconds  how long each work is timed in a turn (default 1)
-#   --add      keep the lines of earlier calls and add to them, so that a comparison can be made in pieces
-#   --report   measure nothing, write the results from the lines that are there
+#   --threads  threads of every peer (default: all CPUs)
+#   --seconds  seconds of timing per work and turn (default 1)
+#   --add      add to the lines of earlier calls, for a comparison in parts
+#   --report   only write the results from existing lines, without measurements
 #
-#   FF_BENCH_ENV   the folder of the Python environment; made where it is missing, used again where it is there.
-#                  Without it a temporary one is made and removed.
+#   FF_BENCH_ENV   the folder of the Python environment, created if missing and reused.
+#                  By default, a temporary one is created and removed.
 #   FF_BENCH_LINES the folder of the measured lines (default target/bench)
-#   FF_BENCH_SETTLE nanoseconds that a cache line may take from core to core when a turn begins (default 80); every peer's turn
-#                  waits for it, 20 s at most, since virtual processors move and small works are slower meanwhile
+#   FF_BENCH_SETTLE the maximum nanoseconds for transferring a cache line between cores at the start of a turn (default 80);
+#                  every turn waits for it, at most 20 s, since virtual CPUs migrate and slow down small works
 set -euo pipefail
 command="bench/compare.sh${*:+ $*}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
@@ -44,10 +44,10 @@ if ! $report; then
   $add || rm -rf "$lines"
   mkdir -p "$lines"
 
-  # numpy and scikit-learn are slow where these name another processor than this one.
+  # numpy and scikit-learn are slow if these name another CPU.
   unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
   export OMP_NUM_THREADS="$threads" OPENBLAS_NUM_THREADS="$threads" MKL_NUM_THREADS="$threads" RAYON_NUM_THREADS="$threads"
-  # The same processors for everybody, whatever threads a peer starts besides.
+  # The same CPUs for all peers, whatever extra threads a peer starts.
   pin=(taskset -c "0-$((threads - 1))")
 
   if [[ " $peers " =~ " "(torch|torch-compile|jax|keras|keras-xla|sklearn|onnx|memory|end-to-end)" " ]]; then
@@ -87,7 +87,7 @@ if ! $report; then
     for name in $peers; do
       case "$name" in memory | end-to-end | scaling) continue ;; esac
       echo "round $round of $rounds: $name" >&2
-      # A peer that fails is left out of the table, and what it said is kept beside its lines.
+      # A failing peer is omitted from the table, and its output is kept beside its lines.
       settle
       take_turn "$name" >"$lines/$name@$(date +%s%N).jsonl" 2>"$lines/$name.log" || tail -n 3 "$lines/$name.log" >&2
     done

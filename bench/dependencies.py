@@ -1,4 +1,4 @@
-"""What each dependency of the program costs in a cold release build, as a table: `bench/cold_build.sh --crates` calls it.
+"""The cost of each dependency of the program in a cold release build, as a table: called by `bench/cold_build.sh --crates`.
 
 For each dependency of one of our crates: the CPU seconds of rustc for the crates that only it needs, the number of these crates, and the
 seconds of all crates that it needs.
@@ -30,7 +30,7 @@ root = next(id for id in ours if key[id][0] == "ff-cli")
 
 
 def reachable(starts, without=None):
-    """Built crates that the starts need, when nothing goes through `without`."""
+    """The built crates needed by the starts, without going through `without`."""
     seen, stack = set(), [s for s in starts if s != without]
     while stack:
         id = stack.pop()

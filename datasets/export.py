@@ -1,4 +1,4 @@
-"""Write the small tables of this folder from the copies that scikit-learn ships.
+"""Writes the small tables of this folder from the copies in scikit-learn.
 
 Run it with `python datasets/export.py`; it needs scikit-learn and no network. Numbers are written with the
 shortest text that reads back to the same 64-bit float, so the files are exact and stay the same between runs.

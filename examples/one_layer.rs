@@ -52,7 +52,7 @@ fn main() -> Result<(), Error> {
     println!("  L = {}\n", loss.item()?);
     assert_eq!(loss.item()?, 1.0);
 
-    println!("Backward, from the loss to all of its inputs:");
+    println!("Backward, from the loss to all inputs:");
     println!("  dy = 2 (y − t) / 2 = [1, −1]");
     println!("  dz = dy ⊙ relu′(z) = [1, −1]     (relu′ is 1 where z > 0, else 0)");
     println!("  dW = dzᵀ x         = [[1, 2], [−1, −2]]");

@@ -1,4 +1,4 @@
-"""What both PyTorch scripts share: the table, the network, the judgement."""
+"""Code shared by both PyTorch scripts: the table, the network, the evaluation."""
 
 import time
 

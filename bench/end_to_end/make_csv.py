@@ -1,4 +1,4 @@
-"""Writes the table of the end-to-end benchmark: numbers that a random two-layer teacher turns into two classes.
+"""Writes the table of the end-to-end benchmark: numbers with two classes by a random two-layer teacher.
 
     python make_csv.py big.csv [rows]
 
@@ -18,7 +18,7 @@ CHUNK = 10_000
 
 def main(path: str, rows: int) -> None:
     rng = np.random.Generator(np.random.PCG64(20_240_229))
-    # Neighbouring columns share a factor, as measurements of one thing do.
+    # Adjacent columns share a factor, like related measurements.
     mix = rng.standard_normal((10, COLUMNS)) * (rng.random((10, COLUMNS)) < 0.2)
     shift = rng.choice([0.0, 0.0, 5.0, -40.0, 1000.0], COLUMNS)
     scale = rng.choice([0.01, 1.0, 1.0, 12.5, 300.0], COLUMNS)

@@ -1,4 +1,4 @@
-"""Runs a command and prints its wall time, its processor time and the most memory it held, as a line of JSON.
+"""Runs a command and prints its wall time, CPU time and peak memory as a line of JSON.
 
     python measure.py WORK PEER LOG COMMAND ...
 """
@@ -16,7 +16,7 @@ with open(log, "w") as output:
     seconds = time.perf_counter() - start
 if code != 0:
     sys.exit(f"{peer} ended with {code}: see {log}")
-# Linux counts kibibytes; of several processes the largest one.
+# Linux counts kibibytes, those of the largest process.
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 found = {
     "work": work,

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From a CSV of a million rows to a saved model: ours, PyTorch with a DataLoader, PyTorch on tensors, one after the other,
-# several rounds. Prints a line of JSON a run.
+# several rounds. Prints one line of JSON per run.
 #
 #   PEERS_PYTHON=venv/bin/python bench/end_to_end/run.sh [rounds]
 #
 # PEERS_PYTHON  (or PYTHON) a Python with numpy, pandas, scikit-learn and torch
-# DATA          where the table lies, written if it is not there; default target/end_to_end/big.csv
+# DATA          the path of the table, written if missing; default target/end_to_end/big.csv
 # WORKERS       worker processes of the DataLoader; default 0
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -19,7 +19,7 @@ mkdir -p "$out"
 
 [ -f "$data" ] || "$python" "$here/make_csv.py" "$data"
 cargo build --release --quiet
-# Whoever comes first would pay for the disk.
+# Otherwise the first program would pay for the disk.
 cat "$data" > /dev/null
 
 measure() {

@@ -1,4 +1,4 @@
-"""pandas and PyTorch, batches from a DataLoader: the documented way.
+"""pandas and PyTorch with batches from a DataLoader, the documented way.
 
     python torch_dataloader.py big.csv model.pt [workers]
 """

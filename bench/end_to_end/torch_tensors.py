@@ -1,4 +1,4 @@
-"""pandas and PyTorch, batches taken from tensors in memory: the fastest plain way.
+"""pandas and PyTorch with batches from tensors in memory, the fastest plain way.
 
     python torch_tensors.py big.csv model.pt
 """

@@ -1,4 +1,4 @@
-"""What the Python peers share: the works, the clock, the command line.
+"""Code shared by the Python peers: the works, the clock, the command line.
 
 A work is timed as ff-bench times ours: warm-up, then blocks of about 10 ms, and the median block counts.
 """
@@ -16,27 +16,27 @@ NETWORKS = [
     ("mnist-784-512-256-10", (784, 512, 256, 10), 128),
     ("tab-50-256-256-2", (50, 256, 256, 2), 256),
 ]
-# Name, tokens, width, hidden width, whether it is gated (and has no biases).
+# Name, tokens, width, hidden width, whether gated (and without biases).
 BLOCKS = [
     ("gpt2", 1024, 768, 3072, False),
     ("llama", 512, 2048, 5632, True),
 ]
-# Rows, columns and depth of products alone.
+# Rows, columns and depth of plain products.
 PRODUCTS = [(512, 512, 512), (1024, 3072, 768), (2048, 2048, 2048)]
-# Name, sequences, their length, heads, features of a head.
+# Name, sequences, their length, heads, features per head.
 ATTENTION = [
     ("gpt2-b4-t64", 4, 64, 12, 64),
     ("small-b4-t256", 4, 256, 6, 64),
     ("chars-b12-t64", 12, 64, 4, 32),
     ("gpt2-b1-t1024", 1, 1024, 12, 64),
 ]
-# Name, vocabulary, layers, heads, width, context, windows of a training step.
+# Name, vocabulary, layers, heads, width, context, windows per training step.
 LANGUAGE_MODELS = [
     ("gpt2-4x128", 65, 4, 4, 128, 64, 12),
     ("gpt2-6x384", 65, 6, 6, 384, 256, 4),
     ("gpt2-124m", 50257, 12, 12, 768, 64, 4),
 ]
-# The rate hardly moves the weights, so no network learns its random labels by heart and computes with denormals.
+# The rate hardly moves the weights, so no network memorises its random labels and computes with subnormals.
 LEARNING_RATE = 1e-6
 
 WARM_UP = 0.5
@@ -56,9 +56,9 @@ def arguments(variants=("",)):
 
 
 def measure(run, seconds):
-    """Seconds a step (median block, least block) of `run(steps)`, which does so many steps."""
+    """Seconds per step (median block, fastest block) of `run(steps)`, which runs a number of steps."""
     steps, done = 1, 0
-    run(1)  # compiles, where something is compiled
+    run(1)  # compiles, if necessary
     warm = time.perf_counter()
     while time.perf_counter() - warm < WARM_UP:
         run(steps)
@@ -76,7 +76,7 @@ def measure(run, seconds):
 
 
 def repeat(step):
-    """A `run(steps)` of a function that does one step."""
+    """A `run(steps)` from a function that runs one step."""
 
     def run(steps):
         for _ in range(steps):
@@ -105,7 +105,7 @@ def main(args, works, imports=lambda work: None):
             continue
         if args.memory:
             imports(name)
-            # The high-water mark from here on, less what the process holds after its imports.
+            # The peak from here on, less the memory of the process after its imports.
             with open("/proc/self/clear_refs", "w") as peak:
                 peak.write("5")
             before = resident("VmRSS:")
@@ -115,7 +115,7 @@ def main(args, works, imports=lambda work: None):
         try:
             run = make()
             median, least = run.measure(args.seconds) if hasattr(run, "measure") else measure(run, args.seconds)
-        except Exception as error:  # a peer that cannot do a work is said so, and the others go on
+        except Exception as error:  # a failing work is reported, and the others continue
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             continue
         print(json.dumps({"work": name, "us": round(median * 1e6, 3), "us_min": round(least * 1e6, 3)}), flush=True)

@@ -1,4 +1,4 @@
-"""JAX: the whole step in one jit, its state donated; steps are dispatched ahead and waited for at a block's end.
+"""JAX: the whole step in one jit with its state donated; steps are dispatched ahead and awaited at the end of a block.
 
 An inference is waited for at each call.
 """
@@ -74,7 +74,7 @@ def train(widths, batch):
 def infer(widths, rows):
     def make():
         params, x = network(widths), normal(rows, widths[0])
-        # The weights are constants of the compiled program, which saves handing them over.
+        # The weights are constants of the compiled program, which saves passing them.
         predict = jax.jit(lambda x: forward(params, x))
 
         def run(steps):

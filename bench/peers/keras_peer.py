@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: `fit`, compiled by XLA, many steps an execution; a predictor as a `tf.function` of the model."""
+"""Keras on TensorFlow: `fit`, compiled by XLA, with many steps per execution; a predictor as a `tf.function` of the model."""
 
 import os
 
@@ -44,7 +44,7 @@ def train(widths, batch):
         )
         x = tf.constant(rng.standard_normal((batch, widths[0])), tf.float32)
         y = tf.constant(rng.integers(0, widths[-1], batch), tf.int32)
-        # One batch that lies in memory, again and again.
+        # The same batch in memory, repeatedly.
         data = tf.data.Dataset.from_tensors((x, y)).repeat()
         return Fit(model, data)
 
@@ -56,7 +56,7 @@ class StopFit(Exception):
 
 
 class Fit(keras.callbacks.Callback):
-    """Times the executions inside of one `fit`, so that what its start costs does not count."""
+    """Times the executions inside one `fit`, which excludes its start-up cost."""
 
     def __init__(self, model, data):
         super().__init__()
@@ -69,11 +69,11 @@ class Fit(keras.callbacks.Callback):
     def measure(self, seconds):
         self.until = time.perf_counter() + common.WARM_UP + seconds
         try:
-            # One epoch that never ends by itself.
+            # A single endless epoch.
             self.trained.fit(self.data, steps_per_epoch=10**9, epochs=1, verbose=0, callbacks=[self])
         except StopFit:
             pass
-        times = self.times[len(self.times) // 4 :]  # the first ones compiled and warmed up
+        times = self.times[len(self.times) // 4 :]  # the first ones compile and warm up
         return statistics.median(times), min(times)
 
     def on_train_batch_end(self, batch, logs=None):
@@ -82,7 +82,7 @@ class Fit(keras.callbacks.Callback):
             self.times.append((now - self.last) / STEPS_PER_EXECUTION)
         self.last = now
         if now > self.until and len(self.times) > 8:
-            # `stop_training` is looked at only when an epoch ends.
+            # `stop_training` is only checked at the end of an epoch.
             raise StopFit
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime: inputs and outputs bound once, so that a call is `run_with_iobinding` alone.
+"""ONNX Runtime: inputs and outputs bound once, so that a call is only `run_with_iobinding`.
 
 `empty1/…` and `empty32/…` are the same calls of a model that hands its input through: what a call costs by itself.
 """

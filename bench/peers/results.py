@@ -1,4 +1,4 @@
-"""Writes the results of this processor family from the lines that compare.sh measured: medians over rounds, ratios, shares of
+"""Writes the results of this CPU family from the lines measured by compare.sh: medians over rounds, ratios, shares of
 the peak, targets. Other families' results stay as they are; RESULTS.md lists them all.
 
 Usage: results.py LINES. Needs nothing but Python.
@@ -26,7 +26,7 @@ PEERS = [
     ("candle", "candle"),
 ]
 DIGITS, MNIST, TAB = "digits-64-128-10", "mnist-784-512-256-10", "tab-50-256-256-2"
-# How many times as fast as the best peer, and at least which share of the peak.
+# The target ratio to the best peer, and the target share of the peak.
 TARGETS = {
     f"train/{DIGITS}-b64": (3.0, None),
     f"train/{MNIST}-b128": (1.75, 0.60),
@@ -46,7 +46,7 @@ TARGETS = {
     "lm-bf16/gpt2-124m": (1.5, None),
 }
 NETWORKS = [DIGITS, MNIST, TAB]
-# Operations of the blocks' products, for works that only peers can do: tokens, width, hidden width, matrices.
+# Operations of the blocks' products, for works that only peers have: tokens, width, hidden width, matrices.
 BLOCKS = {"gpt2": (1024, 768, 3072, 2), "llama": (512, 2048, 5632, 3)}
 
 
@@ -88,7 +88,7 @@ def us(peer, work):
 
 
 def number(value, digits=3):
-    """So many significant digits, and never an exponent."""
+    """A number with some significant digits, without an exponent."""
     if value is None:
         return "–"
     if value >= 10**digits:
@@ -161,7 +161,7 @@ def onnx(rows):
 
 
 def state_bytes(work):
-    """Of a language model's parameters, their gradients and AdamW's two means in f32, which every peer holds."""
+    """The bytes of a language model's parameters, gradients and AdamW's two moments in f32, which every peer holds."""
     for name, vocabulary, layers, _, width, context, _ in LANGUAGE_MODELS:
         if work.endswith(f"/{name}"):
             return 16 * ((vocabulary + context + 2) * width + layers * (12 * width + 13) * width)
@@ -202,7 +202,7 @@ def lscpu():
 
 
 def family():
-    """What a family's results are filed under: vendor, family and model, as `ff_tensor::processor_id` has them."""
+    """The key of a family's results: vendor, family and model, as in `ff_tensor::processor_id`."""
     found = lscpu()
     return "-".join(found.get(key, "unknown") for key in ("Vendor ID", "CPU family", "Model"))
 
@@ -214,7 +214,7 @@ def processor():
 
 
 def index():
-    """A line for each family, read from the heads of their files."""
+    """One line per family, read from the heads of their files."""
     rows = []
     for path in sorted((BENCH / "results").glob("*.md")):
         head = path.read_text().split("\n## ")[0].splitlines()

@@ -1,4 +1,4 @@
-"""scikit-learn: steps inside of `MLPClassifier.fit`, `predict_proba` with inputs taken to be finite.
+"""scikit-learn: steps inside `MLPClassifier.fit`, `predict_proba` with inputs assumed finite.
 
 `partial_fit` costs more than a millisecond by itself before the first step, so whole fits of many steps are timed; batches
 are not shuffled, which saves gathering their rows.
@@ -40,7 +40,7 @@ def classifier(widths, batch, epochs):
 
 def data(widths, rows):
     x = rng.standard_normal((rows, widths[0]), dtype=np.float32)
-    # Every class is there, however few rows there are.
+    # Every class occurs, however few the rows.
     return x, np.arange(rows) % widths[-1]
 
 
@@ -56,13 +56,13 @@ class Fit:
         classifier(self.widths, self.batch, max(1, steps // self.BATCHES)).fit(self.x, self.y)
 
     def measure(self, seconds):
-        """Several fits of as many steps as fill the time."""
+        """Several fits, with enough steps to fill the time."""
         steps, times = 100, []
         while len(times) < 1 + self.FITS:
             start = time.perf_counter()
             self(steps)
             times.append((time.perf_counter() - start) / steps)
-            if len(times) == 1:  # warm-up, which also says how long a step takes
+            if len(times) == 1:  # warm-up, which also gives the time of a step
                 steps = self.BATCHES * max(1, int(seconds / self.FITS / times[0] / self.BATCHES))
         return statistics.median(times[1:]), min(times[1:])
 

@@ -90,7 +90,7 @@ def ffn(tokens, width, hidden, gated, dtype):
         dy = torch.ones(tokens, width, dtype=dtype)
 
         def step():
-            # Weights keep their gradients, which each step adds to; the input's is made anew.
+            # Gradients of weights accumulate over steps; that of the input is new in each step.
             x.grad = None
             model(x).backward(dy)
 
@@ -145,7 +145,7 @@ def attention_step(length, heads, dim):
 
 def language_model(vocabulary, layers, heads, width, context, batch, dtype):
     def make():
-        # Only these works need it.
+        # Needed only by these works.
         import contextlib
 
         from transformers import GPT2Config, GPT2LMHeadModel
@@ -200,7 +200,7 @@ def imports(work):
     train((2, 2), 2)()(1)
     ffn(2, 2, 2, False, torch.float32)()(1)
     if work.startswith("lm-"):
-        # transformers is imported too, and what bf16 and attention import at their first step.
+        # Also imports transformers, and the imports of bf16 and attention at their first step.
         language_model(2, 1, 1, 2, 2, 1, torch.bfloat16 if "bf16" in work else torch.float32)()(1)
 
 

@@ -1,4 +1,4 @@
-"""Loads a model trained by `feedforward` and runs it with json, safetensors and PyTorch alone.
+"""Loads a model trained by `feedforward` and runs it with only json, safetensors and PyTorch.
 
     feedforward train datasets/iris.csv --target species --out runs/iris
     feedforward predict runs/iris --data datasets/iris.csv --proba --out predicted.csv
@@ -50,7 +50,7 @@ def activation(network):
 
 
 class Hidden(nn.Linear):
-    """y = activation(norm(x Wᵀ + b)), with x added where `residual` is set and the widths agree.
+    """y = activation(norm(x Wᵀ + b)), plus x if `residual` is set and the widths agree.
 
     It is a Linear with two parts of its own, so that its weight is `layers.0.weight` and its norm's
     `layers.0.norm.weight`. Dropout does nothing in evaluation and is left out.
@@ -99,14 +99,14 @@ class Network(nn.Module):
 def load_network(folder, config):
     network = Network(config["network"])
     missing, unexpected = network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    # PyTorch counts a batch norm's batches and never looks at the count in evaluation.
+    # PyTorch counts the batches of a batch norm, but ignores the count in evaluation.
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:
         sys.exit(f"the tensors do not fit the network: missing {missing}, unexpected {unexpected}")
     return network.eval()
 
 
-# Cells into numbers ---------------------------------------------------------------------------------------------------
+# From cells to numbers ------------------------------------------------------------------------------------------------
 
 
 def parse_number(text):
@@ -117,7 +117,7 @@ def parse_number(text):
 
 
 def format_number(x):
-    """The shortest text that reads back to the same double, as categories of numbers are written."""
+    """The shortest text that parses to the same double, the form of numeric categories."""
     text = repr(x)
     if x == 0 or 1e-5 <= abs(x) < 1e16:
         text = format(Decimal(text), "f")
@@ -178,7 +178,7 @@ def category_id(e, cell):
 
 
 def encode_one_hot(e, cell):
-    """One column for each value, then one for rare values and one for missing ones, where training rows had them."""
+    """One column per value, then one for rare and one for missing values, if training rows had them."""
     n, at = len(e["values"]), category_id(e, cell)
     row = [0.0] * (n + e["rare"] + e["missing"])
     if at > n:
@@ -230,15 +230,15 @@ def encode(transforms, rows):
                 sys.exit(f"line {line}, column {column['name']}: {error}")
         numeric.append(numbers)
         ids.append(categories)
-    # Scaled in double precision, then rounded once: the numbers the network was trained on, bit for bit.
+    # Scaled in double precision, then rounded once: bit-identical to the training input of the network.
     return torch.tensor(numeric, dtype=torch.float64).float(), torch.tensor(ids, dtype=torch.long)
 
 
-# Outputs into predictions ---------------------------------------------------------------------------------------------
+# From outputs to predictions ------------------------------------------------------------------------------------------
 
 
 def predictions(config, transforms, outputs):
-    """A column name and a list of values each: `prediction`, then `probability_<class>` for classes."""
+    """Column names with lists of values: `prediction`, then `probability_<class>` for classes."""
     classes = config["classes"]
     if not classes:
         target = transforms["target"]
@@ -258,7 +258,7 @@ def predictions(config, transforms, outputs):
 
 
 def compare(ours, expected, unit):
-    """The largest difference among the numbers, in units of `unit`, and how many decisions differ."""
+    """The largest difference of numbers, in units of `unit`, and the number of different decisions."""
     largest, other = 0.0, 0
     for name, values in ours.items():
         for value, row in zip(values, expected, strict=True):

@@ -33,7 +33,7 @@ def show(name, error, ideal, **coefficients):
 
 
 def lawson(columns, target, weigh):
-    """c with the smallest max |e|, e = weight · (columns · c − target); `weigh(c)` gives weights, which may follow c."""
+    """c with the smallest max |e|, e = weight · (columns · c − target); `weigh(c)` returns weights, which may depend on c."""
     mass, c, best = np.ones_like(target), np.zeros(columns.shape[1]), (np.inf, None)
     for _ in range(STEPS):
         weight = weigh(c)
@@ -70,7 +70,7 @@ def rounded(columns, target, weigh, order):
 
 
 def polynomial(name, f, weight, terms, lo, hi):
-    """f(x) by c₀ + c₁x + …; `weight` makes an error relative to the whole function."""
+    """f(x) by c₀ + c₁x + …; `weight` makes errors relative to the whole function."""
     x = (lo + hi) / 2 - (hi - lo) / 2 * cosines()
     x = x[np.abs(x) > 1e-4 * (hi - lo)]
     w = np.abs(values(weight, x))

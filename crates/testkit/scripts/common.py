@@ -1,4 +1,4 @@
-"""What both fixture scripts share: reading the inputs, parsing the operations' attributes, writing the files.
+"""Code shared by both fixture scripts: reading inputs, parsing attributes of operations, writing files.
 
 The inputs come from `cargo run -p ff-testkit --example fixture_inputs FILE`; the operations' attributes are what Rust
 prints of them, for example `Feedforward { activation: LeakyRelu { slope: 0.01 }, bias: true }`.
@@ -30,7 +30,7 @@ class Attributes:
 
 
 class Parser:
-    """Reads what `{:?}` prints."""
+    """Parses the output of `{:?}`."""
 
     def __init__(self, text):
         self.tokens = TOKEN.findall(text)
@@ -92,7 +92,7 @@ class Case:
 
 
 def main(framework, folder, handlers, compute):
-    """Computes the cases of the operations named on the command line, or of all, and writes a file for each operation.
+    """Computes the cases of the operations named on the command line, or of all, and writes one file per operation.
 
     `compute(handler, case)` gives the outputs and the gradients (None where an input has none), or None where this
     framework means something else by the case.

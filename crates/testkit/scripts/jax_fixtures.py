@@ -114,7 +114,7 @@ def sample_weights(x):
 
 
 def elementwise(loss):
-    """A loss between each output and its target; a row counts as many outputs as it has."""
+    """A loss between each output and its target; the count of a row is its number of outputs."""
 
     def handler(a, x):
         values = rows(loss(a, x[0], x[1].reshape(x[0].shape).astype(x[0].dtype))).sum(-1)
@@ -211,7 +211,7 @@ def compute(handler, case):
     try:
         if handler(case.attributes, x) is None:
             return None
-    except NotImplementedError:  # an activation that JAX does not have
+    except NotImplementedError:  # an activation missing in JAX
         return None
 
     def outputs(values):

@@ -1,4 +1,4 @@
-"""Tiny random language models with what `transformers` computes for them, one folder each in fixtures/language.
+"""Tiny random language models with results of `transformers`, one folder each in fixtures/language.
 
     python crates/testkit/scripts/language_fixtures.py [NAME...]
 
@@ -48,7 +48,7 @@ DECODERS = {
             tie_word_embeddings=False,
         ),
     ),
-    # Four heads of six features are wider than the 16 of the stream; one head of keys and values for all.
+    # Four heads of six features are wider than the 16 of the residual stream; one key-value head for all.
     "llama": ("Llama", dict(num_attention_heads=4, num_key_value_heads=1, head_dim=6, rope_parameters=rope("default"))),
     "llama_biases": (
         "Llama",
@@ -138,15 +138,15 @@ DECODERS = {
 
 
 MIXTURES = ["mixtral", "qwen2_moe", "qwen3_moe"]
-# What the loss that spreads tokens over experts is multiplied with in theirs.
+# The factor of the load-balancing loss in their fixtures.
 BALANCE = 0.3
 
-# Those that are stored in mixed precision too.
+# Models also stored in mixed precision.
 MIXED = ["gpt2", "llama", "qwen3"]
 
 
 def randomise(model):
-    """Values large enough that every part of the model shows in its outputs."""
+    """Values large enough for every part of the model to affect its outputs."""
     for name, p in model.named_parameters():
         if not p.requires_grad:
             continue  # sinusoidal positions
@@ -162,7 +162,7 @@ def randomise(model):
 
 
 def file_gradients(model):
-    """Gradients under the names that the file has: experts one by one."""
+    """Gradients under the names in the file, with separate experts."""
     mixtral = model.config.model_type == "mixtral"
     names = ["w1", "w3", "w2"] if mixtral else ["gate_proj", "up_proj", "down_proj"]
     out = {}
@@ -189,7 +189,7 @@ def file_gradients(model):
 
 
 def adamw(model):
-    """Decay for matrices alone, as ours has it."""
+    """Decay only for matrices, as in feedforward."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
@@ -241,7 +241,7 @@ def decoder(name):
 
 
 def mixed(name):
-    """What a decoder that is stored gives under autocast: products in bf16, parameters and the optimiser in f32."""
+    """The results of a stored decoder under autocast: products in bf16, parameters and the optimiser in f32."""
     folder = FOLDER / name
     stored = load_file(folder / "expected.safetensors")
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
@@ -266,7 +266,7 @@ def mixed(name):
 
 
 def balanced(name):
-    """The same mixture with the loss that spreads tokens over experts, large enough to show."""
+    """The same mixture with the load-balancing loss, large enough to matter."""
     folder = FOLDER / name
     stored = load_file(folder / "expected.safetensors")
     model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
@@ -374,7 +374,7 @@ def encoder(name):
     shape = (BATCH,) if "Sequence" in head else (BATCH, LENGTH)
     targets = torch.randint(labels, (STEPS, *shape))
     if "Sequence" not in head:
-        # Padding is no target, nor are some others.
+        # Padding and some other tokens are not targets.
         keep = (mask == 1) & (torch.rand(STEPS, *shape) < 0.7)
         targets = torch.where(keep, targets, -100)
     run = lambda targets: model(input_ids=ids, attention_mask=mask, labels=targets, **types).loss
@@ -411,7 +411,7 @@ def marian_model(vocab_size, end):
     model = transformers.MarianMTModel(config).float()
     with torch.no_grad():
         model.final_logits_bias.normal_(0.0, 0.5)
-        model.final_logits_bias[0, 0] += end  # so that some translations end by themselves
+        model.final_logits_bias[0, 0] += end  # so that some translations reach their end token
     return model
 
 
@@ -456,7 +456,7 @@ TEXTS = ["the cat", "", "  A  ﬁne\u00a0day ", ">>de<< where is it?", "日本 t
 
 
 def marian_text(name):
-    """The folder that `MarianTokenizer` makes: sentencepiece's models and a vocabulary of both languages."""
+    """The folder written by `MarianTokenizer`: SentencePiece models and a vocabulary of both languages."""
     import json
     import tempfile
 

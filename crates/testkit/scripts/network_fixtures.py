@@ -1,4 +1,4 @@
-"""Small networks of recipes as PyTorch computes them, in f64: a file each in fixtures/network.
+"""Small networks of recipes with PyTorch's results in f64, one file each in fixtures/network.
 
     python crates/testkit/scripts/network_fixtures.py
 
@@ -20,7 +20,7 @@ torch.set_default_dtype(torch.float64)
 
 
 def gated(activation, expansion, bias):
-    """Two hidden layers, each with a gated block behind it."""
+    """Two hidden layers, each followed by a gated block."""
     f, hidden = ACTIVATIONS[activation], round(WIDTH * expansion)
     params = {}
 

@@ -1,4 +1,4 @@
-"""The losses of recipes/shakespeare.toml, step by step, beside PyTorch's from the same weights and the same batches.
+"""The losses of recipes/shakespeare.toml, step by step, beside PyTorch's from the same weights and batches.
 
     cargo build --release -p ff-cli
     python crates/testkit/scripts/shakespeare_curve.py input.txt [--seed 1337] [--f64]
@@ -38,7 +38,7 @@ def arguments():
     return parser.parse_args()
 
 
-# What the program draws its windows with: ff_tensor::{Key, Rng}.
+# The random numbers of the program's windows: ff_tensor::{Key, Rng}.
 U32, U64 = (1 << 32) - 1, (1 << 64) - 1
 
 
@@ -90,7 +90,7 @@ def window_starts(seed, step, batch, starts):
 
 
 def run(args, folder, **sets):
-    """Trains as the recipe says, but for these keys: the records of the run and its loss on the validation part."""
+    """Trains the recipe with these overrides; returns the records of the run and its loss on the validation part."""
     sets = {"data.paths": [str(args.text.resolve())], "sample.prompts": [], "train.eval_windows": 1, **sets}
     sets = [f"{key}={json.dumps(value)}" for key, value in sets.items()]
     sets = [part for said in sets + [f"model.config.{key}" for key in args.config] for part in ("--set", said)]
@@ -114,7 +114,7 @@ def loss_of(model, ids, starts, context):
 
 
 def judged(model, ids, context):
-    """The mean over all tokens but the first, in windows side by side; the last one may be shorter."""
+    """The mean over all tokens but the first, in adjacent windows; the last one may be shorter."""
     total, last = 0.0, len(ids) - 1
     with torch.no_grad():
         whole = range(0, last - context + 1, context)

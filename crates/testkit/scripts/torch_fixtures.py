@@ -21,7 +21,7 @@ torch.set_default_dtype(torch.float64)
 
 
 def row(table, a, *x):
-    """The row of a table that an enum variant names, with its attribute."""
+    """The row of a table for an enum variant, with its attribute."""
     return table[re.sub(r"(?<!^)(?=[A-Z])", "_", a.name).lower()](*x, **a.fields)
 
 
@@ -42,7 +42,7 @@ def feedforward_block(a, x):
 
 
 def alibi_slopes(heads):
-    """As the authors' code has it: powers of two, then every other one of twice as many."""
+    """As in the authors' code: powers of two, then every second one of twice as many."""
     power = 2 ** math.floor(math.log2(heads))
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     return slopes + [2 ** (-4 * (i + 1) / power) for i in range(0, 2 * power, 2)][: heads - power]
@@ -55,7 +55,7 @@ def attention(a, x):
     q, k, v = (p.unflatten(-1, (-1, a.head_dim)).transpose(1, 2) for p in parts)
     (T, S), group = (q.shape[2], k.shape[2]), a.heads // a.kv_heads
     if 0 in (q.numel(), k.numel()):
-        return None  # PyTorch's kernels do not take nothing
+        return None  # PyTorch's kernels reject empty inputs
     at, s = torch.arange(T)[:, None] + S - T, torch.arange(S)[None]
     seen = torch.ones(q.shape[0], 1, T, S, dtype=torch.bool)
     if a.causal:
@@ -69,7 +69,7 @@ def attention(a, x):
     bias = torch.where(seen, 0.0, -torch.inf)
     if a.alibi:
         bias = bias - torch.tensor(alibi_slopes(a.heads))[:, None, None] * (at - s).abs()
-    # A query that sees nothing gives zeros; it may see everything until then, so that nothing is NaN.
+    # A query that sees no key has zeros as its result; until then it sees every key, which avoids NaN.
     some = seen.any(-1, keepdim=True)
     bias = torch.where(some, bias, 0.0)
     if a.soft_cap is None:
@@ -100,7 +100,7 @@ def rotary(a, x):
 
 
 def mixture_of_experts(a, x):
-    """As transformers' Mixtral and Qwen2-MoE: every expert computes its tokens, one after the other."""
+    """As in Mixtral and Qwen2-MoE of transformers: every expert computes its tokens in turn."""
     z, (router, gate, up, down) = rows(x[0]), x[1:]
     experts = router.shape[0]
     logits = F.linear(z, router)
@@ -124,7 +124,7 @@ def mixture_of_experts(a, x):
 
 
 def router_balance(a, x):
-    """transformers' load_balancing_loss_func, from the sums that its means are taken of."""
+    """transformers' load_balancing_loss_func, from the sums of its means."""
     (p, c), n = x
     rows = c.sum() / a.top_k
     return [n * len(p) * (c / rows * (p / rows)).sum()]
@@ -165,7 +165,7 @@ def rms_norm(a, x):
 def reduced(a, losses, counts, weights):
     """Rows of losses and of counts, weighted; their sum, or the loss over the count."""
     if losses.numel() == 0:
-        return None  # PyTorch's mean of nothing is NaN, ours 0
+        return None  # PyTorch's mean over no rows is NaN, ours 0
     weights = torch.ones_like(losses) if weights is None else weights.reshape(losses.shape)
     loss, count = (weights * losses).sum(), (weights * counts).sum()
     if a.reduction.name == "Mean":
@@ -182,7 +182,7 @@ def sample_weights(x):
 
 
 def elementwise(loss):
-    """A loss between each output and its target; a row counts as many outputs as it has."""
+    """A loss between each output and its target; the count of a row is its number of outputs."""
 
     def handler(a, x):
         values = rows(loss(a, x[0], x[1].reshape(x[0].shape).to(x[0].dtype))).sum(-1)

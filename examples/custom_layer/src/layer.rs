@@ -29,9 +29,9 @@ pub struct SnakeLayer {
 }
 
 impl SnakeLayer {
-    /// A layer whose frequencies all start at `alpha`.
+    /// A layer with all frequencies starting at `alpha`.
     pub fn new(builder: &mut Builder, features: usize, alpha: f64) -> Self {
-        // A gain, as a normalisation's: weight decay leaves it alone.
+        // A gain, as in normalisations: exempt from weight decay.
         let init = Init::Constant(alpha);
         Self { op: Snake::op(), alpha: builder.param("alpha", [features], ParamKind::Gain, init) }
     }

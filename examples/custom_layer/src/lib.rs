@@ -1,9 +1,8 @@
-//! An operation and a layer that `feedforward` does not have, written and checked with its public
-//! traits alone.
+//! An operation and a layer not in `feedforward`, written and checked with public traits only.
 //!
-//! [`Snake`] is the operation: an equation, its contract, its forward beside its backward.
-//! [`SnakeLayer`] is the layer: the operation with the parameter it reads. `tests/checks.rs` checks
-//! both with `ff-testkit`, the same checks that every operation of `feedforward` passes.
+//! [`Snake`] is the operation: its equation, its contract, its forward beside its backward pass.
+//! [`SnakeLayer`] is the layer: the operation with its parameter. `tests/checks.rs` checks both
+//! with `ff-testkit`, like the operations of `feedforward`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -3,16 +3,16 @@ use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
-/// The snake activation y = x + sin²(αx)/α with a learned frequency α for each feature: it keeps
-/// going where a network has seen no data, and repeats (Ziyin, Hartwig and Ueda, "Neural networks
-/// fail to learn periodic functions and how to fix it", 2020).
+/// The snake activation y = x + sin²(αx)/α with a learned frequency α per feature: it extrapolates
+/// periodically beyond the training data (Ziyin, Hartwig and Ueda, "Neural networks fail to learn
+/// periodic functions and how to fix it", 2020).
 ///
-/// With u = αx and s(u) = sin(u)/u, which is 1 at 0, nothing is divided by α:
+/// With u = αx and s(u) = sin(u)/u, which is 1 at 0, there is no division by α:
 ///
 /// Forward:  y = x + x sin(u) s(u)
 /// Backward:  dx = dy (1 + sin 2u),  dα = Σ dy x² s(u) (2 cos u − s(u)), over all rows
 ///
-/// Kept: x. α is kept where x needs a gradient or α itself does; a parameter is never copied.
+/// Kept: x, and α if x or α needs a gradient; parameters are never copied.
 ///
 /// # Shapes
 /// x `[…, features]`, α `[features]` → y `[…, features]`
@@ -32,8 +32,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snake;
 
-/// About what a sine and a cosine cost against an addition: from it the kernels decide how many
-/// threads are worth it.
+/// The approximate cost of a sine and a cosine in additions, from which kernels derive the number
+/// of threads.
 const WORK: usize = 20;
 
 impl Snake {
@@ -48,8 +48,8 @@ impl FloatOp for Snake {
         "snake"
     }
 
-    // What comes out, what backward will read, and what it costs. The graph allocates accordingly,
-    // and `feedforward plan` counts with it; a message says what was expected and what came.
+    // The outputs, the values for backward, and the cost. The graph allocates accordingly, and
+    // `feedforward plan` uses it; messages state what was expected and what was found.
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let [x, alpha] = x else {
             let message = format!("expected x and alpha, found {} inputs", x.len());
@@ -57,7 +57,7 @@ impl FloatOp for Snake {
         };
         if x.shape.rank() == 0 || alpha.shape.dims() != [x.shape.last()] {
             let message = format!(
-                "alpha must be [{}], one for each feature of x {}, found {}",
+                "alpha must be [{}], one per feature of x {}, found {}",
                 x.shape.last(),
                 x.shape,
                 alpha.shape
@@ -65,11 +65,11 @@ impl FloatOp for Snake {
             return Err(OpError::shape(message));
         }
         if alpha.dtype != x.dtype {
-            return Err(OpError::dtype("alpha of x's type", alpha.dtype));
+            return Err(OpError::dtype("alpha of the type of x", alpha.dtype));
         }
         let cost = WORK * x.shape.len();
         let contract = Contract::new([*x]).cost(cost, cost * need.iter().filter(|&&n| n).count());
-        // Nothing needed, nothing kept.
+        // No gradients needed, nothing kept.
         Ok(if need.contains(&true) { contract.keep_input(0).keep_input(1) } else { contract })
     }
 
@@ -83,7 +83,7 @@ impl FloatOp for Snake {
     ) -> OpResult {
         let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
         let (x, alpha) = (x[0].slice::<T>()?, x[1].slice::<T>()?);
-        // Each row belongs to one task, so the number of threads never shows in a result.
+        // Each row belongs to one task, so results do not depend on the number of threads.
         for_rows(cx.cpu(), rows, width * WORK, [(y[0].slice_mut()?, width)], |i, [y]| {
             for ((y, &x), &alpha) in y.iter_mut().zip(&x[i * width..]).zip(alpha) {
                 let (x, u) = (x.f64(), x.f64() * alpha.f64());
@@ -105,8 +105,7 @@ impl FloatOp for Snake {
         let dy = &*dy.slice_mut::<T>()?;
         let x = kept.input(0)?.slice::<T>()?;
         let alpha = kept.input(1)?.slice::<T>()?;
-        // A slot says whether the gradient is needed, and whether it is written or added to what is
-        // there.
+        // A slot tells whether the gradient is needed, and whether to write or add it.
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             for_rows(cx.cpu(), rows, width * WORK, [(dx, width)], |i, [dx]| {
                 let values = x[i * width..].iter().zip(&dy[i * width..]).zip(alpha);

@@ -1,4 +1,4 @@
-//! The operation and the layer, checked as `feedforward` checks its own.
+//! The operation and the layer, checked like those of `feedforward`.
 
 use custom_layer::{Snake, SnakeLayer};
 use ff_graph::{Case, CaseInput, Fill, Graph, Params, Spec};
@@ -24,8 +24,8 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Gradients against central differences, gradients that are added, planned memory, threads,
-/// instruction sets, NaN: all that the operations of `feedforward` pass.
+/// All checks of `feedforward`'s operations: gradients against central differences, accumulation,
+/// planned memory, threads, instruction sets, NaN.
 #[test]
 fn the_operation_passes_every_check() {
     let machine = Machine::new().unwrap();
@@ -43,7 +43,7 @@ fn a_wrong_shape_is_named() {
     };
     assert_eq!(
         message(&[spec(&[5, 3]), spec(&[2])]),
-        "alpha must be [3], one for each feature of x [5, 3], found [2]"
+        "alpha must be [3], one per feature of x [5, 3], found [2]"
     );
     assert_eq!(message(&[spec(&[5, 3])]), "expected x and alpha, found 1 inputs");
 }
@@ -56,7 +56,7 @@ fn network(builder: &mut Builder) -> Sequence {
     network
 }
 
-/// sin 3x at 64 places between −2 and 2.
+/// sin 3x at 64 points between −2 and 2.
 fn wave(device: &Device, dtype: DType) -> (Tensor, Tensor) {
     let x: Vec<f64> = (0..64).map(|i| f64::from(i) / 16.0 - 2.0 + 1.0 / 32.0).collect();
     let y: Vec<f64> = x.iter().map(|x| (3.0 * x).sin()).collect();

@@ -1,4 +1,4 @@
-//! A language model that is still being trained.
+//! A language model in training.
 
 use ff_report::{
     Curves, Fact, Live, Panel, ReportData, Sample, Score, Series, Status, StatusKind, TextData,
@@ -92,7 +92,7 @@ pub(crate) fn report() -> ReportData {
         }),
         curves: Some(Curves {
             panels: vec![
-                Panel::new("Loss", "step", "cross-entropy, nats a token ↓")
+                Panel::new("Loss", "step", "cross-entropy, nats per token ↓")
                     .with(Series::new("train", x.clone(), train))
                     .with(Series::new("valid", every, valid)),
                 Panel::new("Learning rate", "step", "").with(Series::new("", x.clone(), rate)),

@@ -1,5 +1,4 @@
-//! Writes four reports with made-up figures, to look at: two classifiers, a regression, a run that
-//! goes on.
+//! Writes four sample reports with made-up figures: two classifiers, a regression, a running run.
 //!
 //! `cargo run -p ff-report --example report_demo -- FOLDER`
 

@@ -1,4 +1,4 @@
-//! Repeatable noise and a few shapes for made-up figures.
+//! Reproducible noise and a few shapes for made-up figures.
 
 /// A small linear congruential generator.
 pub(crate) struct Noise(pub(crate) u64);
@@ -11,7 +11,7 @@ impl Noise {
         (self.0 >> 33) as f64 / (1u64 << 31) as f64
     }
 
-    /// Near normal: the sum of twelve uniforms, less six.
+    /// Nearly normal: the sum of twelve uniform numbers, less six.
     pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
     }

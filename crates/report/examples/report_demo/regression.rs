@@ -1,4 +1,4 @@
-//! A regression, in the likeness of diabetes progression.
+//! A regression, modelled on diabetes progression.
 
 use ff_report::{
     Alert, Command, Curves, Decision, DecisionKind, Dependence, Distribution, Grid, Importance,

@@ -133,7 +133,7 @@ pub(super) fn data() -> Data {
             Alert::new(Level::Passed, "No duplicate rows", ""),
             Alert::new(
                 Level::Passed,
-                "No column gives the target away",
+                "No column leaks the target",
                 "best single column: sex, AUC 0.77",
             ),
             Alert::new(Level::Warning, "cabin is mostly missing", "687 of 891 rows (77 %)"),

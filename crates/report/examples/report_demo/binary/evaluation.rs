@@ -1,4 +1,4 @@
-//! Made-up scores, evaluated as real ones would be.
+//! Made-up scores, evaluated like real ones.
 
 use ff_report::{
     Calibration, CalibrationBin, ClassScores, Classification, Dependence, Distribution, Grid,
@@ -10,7 +10,7 @@ use crate::noise::{bell, steps};
 /// The decision threshold in use.
 const THRESHOLD: f64 = 0.46;
 
-/// Figures of a list of (is positive, probability), as a real evaluation would count them.
+/// Scores of a list of (is positive, probability), counted as in a real evaluation.
 struct Figures {
     accuracy: f64,
     f1: f64,
@@ -64,7 +64,8 @@ pub(super) fn verdict(scores: &[(bool, f64)]) -> Verdict {
             score("log loss", f.log_loss, 0.08, 0.674, false),
             score("Brier", f.brier, 0.028, 0.241, false),
         ],
-        caveats: vec!["The test part has 134 rows: the interval spans 13 points. Cross-validation (--folds 5) narrows it.".into()],
+        caveats: vec!["The test part has 134 rows: the interval spans 13 points. Cross-validation \
+                       (--folds 5) narrows it.".into()],
         ..Verdict::default()
     }
 }

@@ -1,4 +1,4 @@
-//! A classifier of two classes, in the likeness of the Titanic's passengers.
+//! A binary classifier, modelled on the passengers of the Titanic.
 
 mod data;
 mod evaluation;
@@ -51,7 +51,7 @@ pub(crate) fn report() -> ReportData {
         .to_vec(),
         commands: [
             (
-                "Train it again, to the same bits",
+                "Train again, with bit-identical results",
                 "feedforward train runs/titanic-1/recipe.toml --seed 0",
             ),
             (
