@@ -76,9 +76,9 @@ fn bad_input_says_what_where_and_what_to_do() {
 const HEAD: &str = "\
 # Bad input
 
-What the program says to bad input of every kind, and how it ends. A test runs each of these commands, compares what is
-printed with this page, and checks that nothing was overwritten and nothing half written was left; `UPDATE_DOCS=1 cargo
-test -p ff-cli bad_input` writes the page anew.
+The program's message and exit code for every kind of bad input. A test runs each of these commands, compares the output
+with this page, and checks that nothing was overwritten or left half-written; `UPDATE_DOCS=1 cargo
+test -p ff-cli bad_input` updates the page.
 ";
 
 fn ran(folder: &Folder, case: &Case) -> Ran {

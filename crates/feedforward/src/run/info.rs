@@ -73,7 +73,7 @@ impl RunInfo {
         let path = folder.info();
         let text = read_text(&path)?;
         let info: Self = serde_json::from_str(&text).map_err(|e| {
-            let way_out = "copy the run again from where it was made, or train its recipe anew";
+            let way_out = "copy the run again from its source, or train its recipe anew";
             Error::run(&path, format!("does not describe a run: {e}; {way_out}"))
         })?;
         if info.format != FORMAT {
@@ -111,7 +111,7 @@ pub(crate) fn no_model(folder: &RunFolder) -> Error {
     let finished = RunInfo::load(folder).is_ok_and(|info| info.finished);
     let message = if finished {
         format!(
-            "its model has no config.json; copy the run again from where it was made, or train anew: \
+            "its model has no config.json; copy the run again from its source, or train anew: \
              feedforward train {shown}/recipe.toml"
         )
     } else {

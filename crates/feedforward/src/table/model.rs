@@ -17,7 +17,7 @@ use std::path::Path;
 const FORMAT: u32 = 1;
 
 /// What to do about a model's file that makes no sense.
-const COPY_AGAIN: &str = "copy the model's folder again from where it was made, or train again";
+const COPY_AGAIN: &str = "copy the model's folder again from its source, or train again";
 
 /// `config.json`: what the network is and what its outputs mean.
 ///

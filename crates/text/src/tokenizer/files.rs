@@ -260,7 +260,7 @@ fn malformed(path: &Path, message: &str) -> TextError {
     TextError::tokenizer(
         format!("`{}`", path.display()),
         format!("no tokenizer: {message}"),
-        "Copy it again from where it was made; it is the file `tokenizer.json` of a Hugging Face folder, or one \
+        "Copy it again from its source; it is the file `tokenizer.json` of a Hugging Face folder, or one \
          that `feedforward tokenizer train` wrote.",
     )
 }

@@ -74,7 +74,7 @@ impl MarianTokenizer {
             TextError::tokenizer(
                 format!("`{}`", folder.join(name).display()),
                 format!("no tokenizer: {message}"),
-                "Copy the folder again from where it was made.",
+                "Copy the folder again from its source.",
             )
         };
         let source = guarded_call(|| pieces::unigram(file(SOURCE)))

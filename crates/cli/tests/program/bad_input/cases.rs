@@ -26,17 +26,12 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
     let train = |rest: &str| format!("train {rest}");
     vec![
         case(
-            "A file that is not there",
+            "A missing file",
             train("dta.csv --target answer"),
             2,
             &["there is no file `dta.csv`; did you mean `data.csv`"],
         ),
-        case(
-            "A column that is not there",
-            train("data.csv --target anwser"),
-            2,
-            &["did you mean `answer`?"],
-        ),
+        case("A missing column", train("data.csv --target anwser"), 2, &["did you mean `answer`?"]),
         case("An empty file", train("empty.csv --target answer"), 1, &["`empty.csv` is empty"]),
         case("A header only", train("header.csv --target answer"), 1, &["only a header"]),
         case(
@@ -70,7 +65,7 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
             &["target `price`", "dear"],
         ),
         case(
-            "A column of too many categories",
+            "A column with too many categories",
             train(
                 "names.csv --target answer --set data.columns.name=category --set \
                  data.categories.max=100",
@@ -79,7 +74,7 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
             &["column `name` has more than 100 distinct categories"],
         ),
         case(
-            "A Parquet file cut in the middle",
+            "A truncated Parquet file",
             train("cut.parquet --target answer"),
             1,
             &["`cut.parquet`", "help: "],
@@ -157,7 +152,7 @@ pub(super) fn models(folder: &Folder) -> Vec<Case> {
         (
             "config.json",
             [
-                "A config.json that is cut",
+                "A truncated config.json",
                 "A config.json of a newer format",
                 "config-cut",
                 "config-newer",
@@ -166,7 +161,7 @@ pub(super) fn models(folder: &Folder) -> Vec<Case> {
         (
             "transforms.json",
             [
-                "A transforms.json that is cut",
+                "A truncated transforms.json",
                 "A transforms.json of a newer format",
                 "transforms-cut",
                 "transforms-newer",
@@ -176,7 +171,7 @@ pub(super) fn models(folder: &Folder) -> Vec<Case> {
         let text = String::from_utf8(read(file)).unwrap();
         let [cut, newer, cut_name, newer_name] = words;
         let half = text.as_bytes()[..text.len() / 2].to_vec();
-        model(cut, cut_name, file, half, &["EOF while parsing", "again from where it was made"]);
+        model(cut, cut_name, file, half, &["EOF while parsing", "again from its source"]);
         let text = text.replacen("\"format\": 1", "\"format\": 9", 1);
         let says = &["format 9, this version reads 1", "use the version that wrote it"];
         model(newer, newer_name, file, text.into_bytes(), says);
@@ -215,13 +210,13 @@ pub(super) fn predictions(folder: &Folder) -> Vec<Case> {
     let predict = |data: &str| format!("predict run --data {data} --out predicted.csv");
     vec![
         case(
-            "Predicting with a column missing",
+            "Predicting with a missing column",
             predict("lacks.csv"),
             1,
             &["column `y` (number) is missing"],
         ),
         case(
-            "Predicting with a column renamed",
+            "Predicting with a renamed column",
             predict("renamed.csv"),
             1,
             &["(did you mean `Y`?)"],
@@ -233,7 +228,7 @@ pub(super) fn predictions(folder: &Folder) -> Vec<Case> {
             &["column `y` should hold numbers, but line 3 holds `high`"],
         ),
         case(
-            "Predicting rows that have a column of that name",
+            "Predicting rows that already have the predicted column",
             predict("taken.csv"),
             2,
             &["a column `prediction` already"],
@@ -245,19 +240,19 @@ pub(super) fn predictions(folder: &Folder) -> Vec<Case> {
             &["no column `answer` (the target)"],
         ),
         case(
-            "Evaluating on a class that was not learned",
+            "Evaluating on an unknown class",
             "evaluate run --data class.csv",
             1,
             &["class `perhaps` was not learned"],
         ),
         case(
-            "Predicting into a folder that is not there",
+            "Predicting into a missing folder",
             "predict run --data data.csv --out none/predicted.csv",
             1,
             &["cannot write `none/predicted.csv`", "The folder is not there"],
         ),
         case(
-            "Predicting into a format that is not written",
+            "Predicting into an unsupported format",
             "predict run --data data.csv --out predicted.xlsx",
             1,
             &["Use .csv, .tsv, .parquet or .jsonl."],
@@ -287,7 +282,7 @@ pub(super) fn disks(folder: &Folder) -> Vec<Case> {
             ..on(
                 "size=64k",
                 case(
-                    "A full disk under train",
+                    "A full disk during train",
                     format!("{train} --set train.checkpoint_seconds=0"),
                     1,
                     &[
@@ -304,7 +299,7 @@ pub(super) fn disks(folder: &Folder) -> Vec<Case> {
         on(
             "ro",
             case(
-                "A read-only folder under predict",
+                "A read-only folder during predict",
                 predict("p.csv"),
                 1,
                 &["cannot write `disk/p.csv`", "choose another folder"],
@@ -313,7 +308,7 @@ pub(super) fn disks(folder: &Folder) -> Vec<Case> {
         on(
             "ro",
             case(
-                "A read-only folder under train",
+                "A read-only folder during train",
                 train,
                 1,
                 &["disk: writing: Read-only", "with --out"],
@@ -328,14 +323,14 @@ pub(super) fn runs(folder: &Folder) -> Vec<Case> {
     folder.edit("edited/recipe.toml", "\nepochs = 2 ", "\nepochs = 5 ");
     vec![
         case(
-            "A resume of a run of another recipe",
+            "Resuming with another recipe",
             "train --resume edited",
             1,
             &["was edited since the run was started (train.epochs: 2 → 5)"],
         ),
         case("A resume of a finished run", "train --resume run", 1, &["is finished"]),
         case(
-            "A resume of what is no run",
+            "Resuming a folder that is not a run",
             "train --resume lacks",
             1,
             &["is not the folder of a run"],
@@ -381,13 +376,13 @@ pub(super) fn texts(folder: &Folder) -> Vec<Case> {
     let tokenizer = |rest: &str| format!("tokenizer {rest}");
     vec![
         case(
-            "A text that is not there",
+            "A missing text",
             tokenizer("train smal.txt --out bpe"),
             2,
             &["there is no file `smal.txt`; did you mean `small.txt`"],
         ),
         case(
-            "A text of nothing",
+            "An empty text",
             tokenizer("train nothing.txt --out letters2 --kind characters"),
             1,
             &["there are no characters"],
@@ -399,13 +394,13 @@ pub(super) fn texts(folder: &Folder) -> Vec<Case> {
             &["`latin.txt`, line 1: byte 0xef at offset 2 is not UTF-8", "--utf8"],
         ),
         case(
-            "A line of broken JSON",
+            "A line of invalid JSON",
             tokenizer("train broken.jsonl --out letters2"),
             1,
             &["`broken.jsonl`, line 2: no JSON object"],
         ),
         case(
-            "A key that is not there",
+            "A missing key",
             tokenizer("train keys.jsonl --out letters2"),
             1,
             &["line 1: there is no key `text`", "body"],
@@ -428,12 +423,7 @@ pub(super) fn texts(folder: &Folder) -> Vec<Case> {
             1,
             &["there is no tokenizer in this folder"],
         ),
-        case(
-            "A tokenizer that is cut",
-            tokenizer("encode cut.json small.txt"),
-            1,
-            &["no tokenizer"],
-        ),
+        case("A truncated tokenizer", tokenizer("encode cut.json small.txt"), 1, &["no tokenizer"]),
         case(
             "A character without a token",
             tokenizer("encode letters data.csv"),
@@ -464,19 +454,19 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
     let pretrain = |rest: &str| format!("pretrain lm.toml --out new {rest}");
     vec![
         case(
-            "A model without its sizes",
+            "A model without sizes",
             pretrain("--set model.config={model_type=\"llama\"}"),
             2,
             &["model.config.hidden_size", "is missing"],
         ),
         case(
-            "A family that is not supported",
+            "An unsupported family",
             pretrain("--set model.config.model_type=lama"),
             2,
             &["model.config.model_type", "llama"],
         ),
         case(
-            "A key of a config that is misspelled",
+            "A misspelled key of a config",
             pretrain("--set model.config.num_hiden_layers=4"),
             2,
             &["model.config.num_hiden_layers", "did you mean \"num_hidden_layers\""],
@@ -506,7 +496,7 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
             &["too few for a context of 16"],
         ),
         case(
-            "A corpus that is not there",
+            "A missing corpus",
             pretrain("--set data.paths=[\"corpse.txt\"]"),
             2,
             &["there is no file `corpse.txt`; did you mean `corpus.txt`"],
@@ -519,19 +509,19 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
         ),
         case("A recipe for tables", "pretrain data.csv", 2, &["data.csv is not a recipe"]),
         case(
-            "A table's recipe given to pretrain",
+            "A recipe of a table for pretrain",
             "pretrain table.toml",
             2,
             &["table.toml is a recipe of another task", "feedforward train table.toml"],
         ),
         case(
-            "A broken line of questions",
+            "An invalid line of questions",
             "evaluate lm --data questions.jsonl",
             1,
             &["questions.jsonl: line 2"],
         ),
         case(
-            "An answer that is no choice",
+            "An answer outside the choices",
             "evaluate lm --data choices.jsonl",
             1,
             &["line 1: `answer` is 1 and there are 1 choices"],

@@ -64,8 +64,11 @@ pub(super) fn verdict(scores: &[(bool, f64)]) -> Verdict {
             score("log loss", f.log_loss, 0.08, 0.674, false),
             score("Brier", f.brier, 0.028, 0.241, false),
         ],
-        caveats: vec!["The test part has 134 rows: the interval spans 13 points. Cross-validation \
-                       (--folds 5) narrows it.".into()],
+        caveats: vec![
+            "The test part has 134 rows: the interval spans 13 points. Cross-validation \
+                       (--folds 5) narrows it."
+                .into(),
+        ],
         ..Verdict::default()
     }
 }
