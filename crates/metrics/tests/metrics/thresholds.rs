@@ -69,8 +69,8 @@ fn a_threshold_that_cannot_be_had_says_so() {
     let one_class = choose_threshold(&[0.9, 0.5], &[true, true], None, ThresholdAim::F1);
     assert!(one_class.unwrap_err().to_string().contains("only rows of one class"));
     for (aim, word) in [
-        (ThresholdAim::RecallAtPrecision(0.0), "above 0"),
-        (ThresholdAim::PrecisionAtRecall(f64::NAN), "above 0"),
+        (ThresholdAim::RecallAtPrecision(0.0), "greater than 0"),
+        (ThresholdAim::PrecisionAtRecall(f64::NAN), "greater than 0"),
         (ThresholdAim::Cost { false_positive: -1.0, false_negative: 1.0 }, "false_positive = -1"),
         (ThresholdAim::Cost { false_positive: 0.0, false_negative: 0.0 }, "one of the two costs"),
     ] {
