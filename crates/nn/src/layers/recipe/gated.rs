@@ -59,7 +59,7 @@ impl RecipeLayer for Gated {
             return Err(ConfigError::new("expansion", message));
         }
         if self.element_wise().is_none() {
-            let message = "a gate has no parameter for the slope of prelu; use leaky_relu";
+            let message = "prelu needs a parameter for its slope, which gates lack; use leaky_relu";
             return Err(ConfigError::new("activation", message));
         }
         Ok(())
