@@ -13,6 +13,7 @@ use std::path::Path;
 ///         _ => None,
 ///     }
 /// }
+/// assert_eq!(line(&Event::Phase("reading")), None);
 /// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -58,12 +59,15 @@ pub enum Event<'a> {
 ///
 /// ```
 /// use ff_train::{Event, Observer};
-/// struct CountEpochs(usize);
-/// impl Observer for CountEpochs {
+/// struct CountPhases(usize);
+/// impl Observer for CountPhases {
 ///     fn event(&mut self, event: Event<'_>) {
-///         self.0 += usize::from(matches!(event, Event::Epoch { .. }));
+///         self.0 += usize::from(matches!(event, Event::Phase(_)));
 ///     }
 /// }
+/// let mut phases = CountPhases(0);
+/// phases.event(Event::Phase("reading"));
+/// assert_eq!(phases.0, 1);
 /// ```
 pub trait Observer {
     /// Called for each event; must be quick.
