@@ -167,11 +167,6 @@ impl Graph {
         &mut self.params
     }
 
-    /// Returns the parameters.
-    pub fn into_params(self) -> Params {
-        self.params
-    }
-
     /// The purpose of the run.
     pub fn mode(&self) -> Mode {
         self.mode

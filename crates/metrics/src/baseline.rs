@@ -91,12 +91,6 @@ pub enum BaselineRule {
 }
 
 /// A model compared with the baseline.
-///
-/// ```
-/// use ff_metrics::Outcome;
-/// assert_eq!(serde_json::to_string(&Outcome::Better)?, r#""better""#);
-/// # Ok::<(), serde_json::Error>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {

@@ -25,11 +25,6 @@ const MIN_RESAMPLES: usize = 200;
 const MAX_UNDEFINED: f64 = 0.1;
 
 /// The method behind an interval.
-///
-/// ```
-/// use ff_metrics::{IntervalMethod, wilson};
-/// assert_eq!(wilson(8.0, 10.0).unwrap().method, IntervalMethod::Wilson);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalMethod {
@@ -88,11 +83,6 @@ pub fn wilson(hits: f64, rows: f64) -> Option<Interval> {
 /// Draws use a counter-based generator, so they depend only on the seed, the number of the resample
 /// and the number of rows. Many rows get fewer resamples (at least 200), so that 100,000 rows take
 /// about a second.
-///
-/// ```
-/// let bootstrap = ff_metrics::Bootstrap::default();
-/// assert_eq!((bootstrap.resamples, bootstrap.seed), (1000, 0));
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Bootstrap<'a> {
     /// The number of resamples, at least 2.

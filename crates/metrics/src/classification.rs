@@ -26,12 +26,6 @@ const MAX_MATRIX_CLASSES: usize = 256;
 const TOP_CONFUSIONS: usize = 10;
 
 /// Options of a [`ClassificationReport`].
-///
-/// ```
-/// use ff_metrics::ClassificationOptions;
-/// let options = ClassificationOptions { threshold: Some(0.3), ..ClassificationOptions::default() };
-/// assert_eq!(options.bins, 15);
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ClassificationOptions<'a> {
     /// The positive one of two classes; by default class 1.

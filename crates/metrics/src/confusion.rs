@@ -44,11 +44,6 @@ pub enum Average {
 }
 
 /// Precision, recall and F1.
-///
-/// ```
-/// let perfect = ff_metrics::Averaged { precision: 1.0, recall: 1.0, f1: 1.0 };
-/// assert_eq!(perfect.f1, 1.0);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Averaged {
     /// TP / (TP + FP).

@@ -17,11 +17,6 @@ use crate::Direction;
 use rows::Sample;
 
 /// The amount of data and the number of repetitions of an explanation.
-///
-/// ```
-/// let options = ff_metrics::explain::ExplainOptions::default();
-/// assert_eq!((options.repeats, options.max_rows), (5, 5000));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExplainOptions {
     /// The number of permutations of each column; 0 counts as 1.
@@ -42,12 +37,6 @@ impl Default for ExplainOptions {
 }
 
 /// The loss in quality from shuffling one column.
-///
-/// ```
-/// use ff_metrics::explain::Importance;
-/// let importance = Importance { name: "age".into(), mean: 0.2, std: 0.1, values: vec![0.1, 0.3] };
-/// assert!(importance.mean > importance.std);
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Importance {
     /// The original column.
@@ -105,11 +94,6 @@ impl Importances {
 }
 
 /// The mean prediction with one value of a column in every row.
-///
-/// ```
-/// let point = ff_metrics::explain::DependencePoint { donor: 3, mean: vec![0.25, 0.75] };
-/// assert_eq!(point.mean.iter().sum::<f64>(), 1.0);
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DependencePoint {
     /// The row that provides the value.

@@ -13,11 +13,6 @@ use super::{
 };
 
 /// Options of a [`RegressionReport`].
-///
-/// ```
-/// use ff_metrics::RegressionOptions;
-/// assert_eq!(RegressionOptions::default().plot_points, 1000);
-/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct RegressionOptions<'a> {
     /// The weight of each row; by default 1.
@@ -56,11 +51,6 @@ impl RegressionOptions<'_> {
 }
 
 /// A row in the plot of predicted against true values.
-///
-/// ```
-/// let point = ff_metrics::ScatterPoint { row: 3, target: 1.0, predicted: 1.5 };
-/// assert_eq!(point.predicted - point.target, 0.5);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ScatterPoint {
     /// The row, counted from 0.

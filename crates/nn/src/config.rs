@@ -11,10 +11,6 @@ use serde_json::json;
 use std::borrow::Cow;
 
 /// An initialiser by name.
-///
-/// ```
-/// assert_eq!(ff_nn::InitKind::default(), ff_nn::InitKind::Auto);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InitKind {
@@ -231,10 +227,6 @@ impl ModelConfig {
 }
 
 /// A loss by name.
-///
-/// ```
-/// assert_eq!(ff_nn::LossKind::default(), ff_nn::LossKind::Auto);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "&'static str")]
 pub enum LossKind {

@@ -216,10 +216,6 @@ impl std::fmt::Display for Task {
 }
 
 /// What to do with a row that cannot be learned from.
-///
-/// ```
-/// assert_eq!(ff_table::RowPolicy::default(), ff_table::RowPolicy::Error);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowPolicy {
@@ -231,10 +227,6 @@ pub enum RowPolicy {
 }
 
 /// How missing numbers are filled; what is filled in is fitted on the training part.
-///
-/// ```
-/// assert_eq!(ff_table::Missing::default(), ff_table::Missing::Median);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
@@ -248,10 +240,6 @@ pub enum Missing {
 }
 
 /// How numbers are scaled; fitted on the training part.
-///
-/// ```
-/// assert_eq!(ff_table::Scaling::default(), ff_table::Scaling::Standard);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scaling {
@@ -271,10 +259,6 @@ pub enum Scaling {
 }
 
 /// How categories are coded.
-///
-/// ```
-/// assert_eq!(ff_table::CategoryConfig::default().one_hot_max, 16);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CategoryConfig {

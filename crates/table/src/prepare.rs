@@ -80,11 +80,6 @@ pub struct Totals {
 }
 
 /// Rows that were left out for one reason.
-///
-/// ```
-/// let dropped = ff_table::Dropped { reason: "target missing".into(), rows: 3 };
-/// assert_eq!(dropped.rows, 3);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Dropped {
     /// Why.

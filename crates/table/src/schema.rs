@@ -75,10 +75,6 @@ impl std::fmt::Display for Kind {
 }
 
 /// The role of a column.
-///
-/// ```
-/// assert_ne!(ff_table::Role::Feature, ff_table::Role::Target);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {

@@ -8,11 +8,6 @@ use crate::rng::Rng;
 use crate::table::Table;
 
 /// The rows of each part, by their index in the table, ascending.
-///
-/// ```
-/// let parts = ff_table::Parts::default();
-/// assert!(parts.train.is_empty() && parts.test.is_empty());
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
     /// The rows that are learned.

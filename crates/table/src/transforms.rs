@@ -79,11 +79,6 @@ pub struct ColumnTransform {
 /// # Shapes
 /// `numeric` is `[rows, n_numeric]` and `categorical` is `[rows, n_categorical]`, both row-major;
 /// `target` and `weights` are `[rows]`.
-///
-/// ```
-/// let encoded = ff_table::Encoded::default();
-/// assert_eq!(encoded.rows, 0);
-/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded {
     /// The number of rows.

@@ -97,10 +97,6 @@ impl Drop for Buffer {
 }
 
 /// The memory use of a [`Pool`], in bytes.
-///
-/// ```
-/// assert_eq!(ff_tensor::Pool::new().stats(), ff_tensor::PoolStats::default());
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolStats {
     /// Held by live tensors now.

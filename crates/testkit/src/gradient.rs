@@ -86,8 +86,7 @@ fn differences(
             result.promise("gradient", format!("{tensor} has no gradient"));
             continue;
         };
-        let mut worst: Option<(f64, Failure)> = None;
-        for k in sample(&case.name, i, x.len(), MOST) {
+        let values = sample(&case.name, i, x.len(), MOST).into_iter().map(|k| {
             let mut moved = data.to_vec();
             let mut at = |value: f64| {
                 if let Data::Float(values) = &mut moved[i] {
@@ -97,17 +96,36 @@ fn differences(
             };
             let h = STEP * x[k].abs().max(1.0);
             let (up, down) = (x[k] + h, x[k] - h);
-            let numeric = Numeric::new(&dy, &at(up)?, &at(down)?, up - down);
-            let error = numeric.error(dx[k], largest);
-            result.compared += 1;
+            Ok((k, Numeric::new(&dy, &at(up)?, &at(down)?, up - down), dx[k]))
+        });
+        result.derivatives(&tensor, &input.dims, largest, values)?;
+    }
+    Ok(())
+}
+
+impl CheckResult {
+    /// Compares derivatives of a tensor, each an index with its numerical and its analytic value,
+    /// and reports the worst.
+    pub(crate) fn derivatives(
+        &mut self,
+        tensor: &str,
+        dims: &[usize],
+        largest: f64,
+        values: impl Iterator<Item = ff_graph::Result<(usize, Numeric, f64)>>,
+    ) -> ff_graph::Result<()> {
+        let mut worst: Option<(f64, Failure)> = None;
+        for value in values {
+            let (k, numeric, found) = value?;
+            let error = numeric.error(found, largest);
+            self.compared += 1;
             if worst.as_ref().is_none_or(|(most, _)| error > *most) {
                 let failure = Failure::Value {
-                    case: case.name.clone(),
+                    case: self.case.clone(),
                     check: "gradient",
-                    tensor: tensor.clone(),
-                    index: unravel(k, &input.dims),
+                    tensor: tensor.to_owned(),
+                    index: unravel(k, dims),
                     expected: numeric.value,
-                    found: dx[k],
+                    found,
                     error,
                     tolerance: GRADIENT_TOLERANCE,
                 };
@@ -115,13 +133,13 @@ fn differences(
             }
         }
         if let Some((error, failure)) = worst {
-            result.worst = result.worst.max(error);
+            self.worst = self.worst.max(error);
             if error > GRADIENT_TOLERANCE {
-                result.failures.push(failure);
+                self.failures.push(failure);
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A derivative from two values, with a bound on its rounding error.

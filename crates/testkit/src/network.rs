@@ -1,9 +1,8 @@
 //! The gradient check of whole networks.
 
-use crate::failure::unravel;
+use crate::CheckResult;
 use crate::fill::sample;
-use crate::gradient::{GRADIENT_TOLERANCE, Numeric, STEP};
-use crate::{CheckResult, Failure};
+use crate::gradient::{Numeric, STEP};
 use ff_graph::{Graph, ParamId, Params, Result, Segment, Value};
 use ff_tensor::{DType, Device};
 
@@ -108,8 +107,9 @@ fn check(
     for (i, id) in trainable.into_iter().enumerate() {
         let info = graph.params().info(id).clone();
         let analytic = &once[info.range()];
-        let mut worst: Option<(f64, Failure)> = None;
-        for k in sample(&result.case, i, analytic.len(), MOST) {
+        let dims = info.spec.shape.dims();
+        let tensor = format!("parameter `{}`", info.spec.name);
+        let values = sample(&result.case, i, analytic.len(), MOST).into_iter().map(|k| {
             let x = graph.params().values::<f64>(id)?[k];
             let h = STEP * x.abs().max(1.0);
             let mut at = |value: f64| -> Result<f64> {
@@ -120,29 +120,9 @@ fn check(
             let (up, down) = (at(x + h)?, at(x - h)?);
             graph.params_mut().values_mut::<f64>(id)?[k] = x;
             let size = up.abs().max(down.abs());
-            let numeric = Numeric::of(up - down, size, (x + h) - (x - h));
-            let error = numeric.error(analytic[k], largest);
-            result.compared += 1;
-            if worst.as_ref().is_none_or(|(most, _)| error > *most) {
-                let failure = Failure::Value {
-                    case: result.case.clone(),
-                    check: "gradient",
-                    tensor: format!("parameter `{}`", info.spec.name),
-                    index: unravel(k, info.spec.shape.dims()),
-                    expected: numeric.value,
-                    found: analytic[k],
-                    error,
-                    tolerance: GRADIENT_TOLERANCE,
-                };
-                worst = Some((error, failure));
-            }
-        }
-        if let Some((error, failure)) = worst {
-            result.worst = result.worst.max(error);
-            if error > GRADIENT_TOLERANCE {
-                result.failures.push(failure);
-            }
-        }
+            Ok((k, Numeric::of(up - down, size, (x + h) - (x - h)), analytic[k]))
+        });
+        result.derivatives(&tensor, dims, largest, values)?;
     }
 
     let plan = Device::planning();

@@ -18,7 +18,7 @@ pub const PARITY_TOLERANCE: f64 = 1e-12;
 ///
 /// ```
 /// let error = ff_testkit::Fixtures::parse(b"nothing").unwrap_err();
-/// assert!(error.to_string().starts_with("not a file of fixtures: "));
+/// assert!(error.to_string().starts_with("not a fixture file: "));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -222,10 +222,6 @@ impl JsonSchema for TextFormat {
 }
 
 /// What happens where one document ends and the next one begins within a window.
-///
-/// ```
-/// assert_eq!(ff_text::DocumentBorders::default(), ff_text::DocumentBorders::Packed);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentBorders {

@@ -55,10 +55,6 @@ pub struct TextReport {
 }
 
 /// Documents read, kept and dropped: `read = kept + Σ dropped`.
-///
-/// ```
-/// assert_eq!(ff_text::DocumentCounts::default().read, 0);
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentCounts {
@@ -75,10 +71,6 @@ pub struct DocumentCounts {
 }
 
 /// A part of the tokens.
-///
-/// ```
-/// assert_eq!(ff_text::PartReport::default().tokens, 0);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PartReport {

@@ -33,11 +33,6 @@ const THREAD_WORDS: usize = 1 << 20;
 const MAX_VOCABULARY: usize = 1 << 24;
 
 /// What kind of tokenizer is learned, and how large it becomes.
-///
-/// ```
-/// use ff_text::TokenizerOptions;
-/// assert_eq!(TokenizerOptions::default().vocab_size, 32_768);
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenizerOptions {
     /// How it cuts text; whole words are not learned.

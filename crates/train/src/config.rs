@@ -45,10 +45,6 @@ pub struct TrainConfig {
 }
 
 /// The score that selects the best epoch.
-///
-/// ```
-/// assert_eq!(ff_train::Monitor::default(), ff_train::Monitor::Loss);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Monitor {

@@ -39,11 +39,6 @@ impl Default for Addition {
 }
 
 /// A prompt and the answer that belongs to it.
-///
-/// ```
-/// let sum = feedforward::language::Question { prompt: "1+1=".into(), answer: "2".into() };
-/// assert_eq!(sum.prompt.len(), 4);
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// What is given.

@@ -144,12 +144,6 @@ pub struct Choice {
 
 /// How choices were made: by the likelihood of the whole choice, and by that of its bytes on the
 /// mean, which does not favour short ones.
-///
-/// ```
-/// use feedforward::language::{Choices, Exact};
-/// let all = Exact { questions: 2, right: 2 };
-/// assert_eq!(Choices { by_likelihood: all, by_byte: all }.by_byte.share(), 1.0);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choices {
     /// The likeliest whole choice.

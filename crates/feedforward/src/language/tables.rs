@@ -10,11 +10,6 @@ use std::path::PathBuf;
 
 /// The table `[model]` of a pretraining recipe: a config to train from scratch, or a model to
 /// continue from.
-///
-/// ```
-/// let model = feedforward::language::ModelTable::default();
-/// assert!(model.from.is_none() && !model.recompute);
-/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelTable {
@@ -37,10 +32,6 @@ pub struct ModelTable {
 }
 
 /// The table `[tokenizer]` of a pretraining recipe: one to load, or one to train on the corpus.
-///
-/// ```
-/// assert_eq!(feedforward::language::TokenizerTable::default().vocab_size, 4096);
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TokenizerTable {
@@ -131,11 +122,6 @@ pub struct PretrainConfig {
 }
 
 /// Where windows start.
-///
-/// ```
-/// use feedforward::language::WindowOrder;
-/// assert_eq!(WindowOrder::default(), WindowOrder::Passes);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowOrder {
@@ -193,10 +179,6 @@ impl PretrainConfig {
 }
 
 /// The table `[sample]`: samples written during training.
-///
-/// ```
-/// assert!(feedforward::language::SampleConfig::default().prompts.is_empty());
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SampleConfig {

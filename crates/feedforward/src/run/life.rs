@@ -20,11 +20,6 @@ use ff_train::{Checkpoint, CheckpointPlace, Event, Stop, Trainer};
 use std::path::PathBuf;
 
 /// How to train, beside what the recipe says.
-///
-/// ```
-/// let options = feedforward::TrainOptions::default();
-/// assert!(options.out.is_none());
-/// ```
 #[derive(Debug, Clone, Default)]
 pub struct TrainOptions {
     /// The run's folder; `runs/<name>-<n>` where not given.

@@ -79,10 +79,6 @@ pub struct Plan {
 }
 
 /// What a task adds to a plan: keys of the JSON object, and lines of the table that people see.
-///
-/// ```
-/// assert!(feedforward::PlanDetails::default().json.is_empty());
-/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct PlanDetails {
     /// The keys.

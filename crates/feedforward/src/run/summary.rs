@@ -67,11 +67,6 @@ pub struct RunSummary {
 }
 
 /// What a terminal shows of a finished run.
-///
-/// ```
-/// let closing = feedforward::Closing { headline: "20 steps".into(), ..Default::default() };
-/// assert!(closing.verdict.is_none());
-/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Closing {
     /// Why it stopped, what was kept, how long it took.

@@ -24,11 +24,6 @@ pub struct DataNotice<'a> {
 }
 
 /// The network and the plan of a run.
-///
-/// ```
-/// let notice = feedforward::ModelNotice { layers: "4 → 3".into(), parameters: 15, ..Default::default() };
-/// assert!(notice.throughput.is_none());
-/// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelNotice {
     /// The layers in one line: `64 → 128 relu → 10`.

@@ -11,11 +11,6 @@ use serde::Serialize;
 use std::path::Path;
 
 /// What a sweep over learning rates suggests.
-///
-/// ```
-/// let suggestion = feedforward::LrSuggestion::default();
-/// assert_eq!(suggestion.setting(), None);
-/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct LrSuggestion {
     /// The rate at which the loss falls most steeply, to two digits; `None` where it never falls.

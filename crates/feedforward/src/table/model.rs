@@ -20,11 +20,6 @@ const FORMAT: u32 = 1;
 const COPY_AGAIN: &str = "copy the model's folder again from its source, or train again";
 
 /// `config.json`: what the network is and what its outputs mean.
-///
-/// ```
-/// let config = feedforward::ModelFile::default();
-/// assert_eq!(config.format, 1);
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelFile {
     /// The number of this file's format.
@@ -99,12 +94,6 @@ pub struct TableModel {
 }
 
 /// What a model says about some rows.
-///
-/// ```
-/// use feedforward::Predictions;
-/// let predictions = Predictions::Classes { predicted: vec![1], probabilities: vec![0.2, 0.8] };
-/// assert_ne!(predictions, Predictions::Values(vec![0.8]));
-/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Predictions {
     /// For each row the predicted class; probabilities `[rows, classes]`.

@@ -84,7 +84,7 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
         ("data.split.valid = 1.5", "r.toml:2:20: `data.split.valid`: 1.5 is not a share"),
         (
             "evaluate.threshold = { recall_at_precision = 2.0 }",
-            "r.toml:2:22: `evaluate.threshold`: 2 must lie above 0",
+            "r.toml:2:22: `evaluate.threshold`: 2 must be greater than 0",
         ),
         (
             "evaluate.threshold = 'f2'",

@@ -50,10 +50,6 @@ impl Report {
 }
 
 /// Scores by part; `None` for a part without rows.
-///
-/// ```
-/// assert!(feedforward::PartScores::default().test.is_none());
-/// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PartScores {
     /// The validation part, which chose the epoch.

@@ -83,11 +83,6 @@ impl PartialEq for Family {
 }
 
 /// The differences between the layers of a decoder.
-///
-/// ```
-/// let layer = ff_nn::models::LayerConfig::default();
-/// assert!(layer.window.is_none() && !layer.experts);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LayerConfig {
     /// The number of tokens that attention sees; all if there is none.

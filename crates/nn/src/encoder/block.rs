@@ -2,44 +2,15 @@
 
 use super::config::EncoderConfig;
 use crate::Init;
-use crate::layers::AttentionConfig;
-use crate::transformer::{
-    BlockConfig, FeedforwardConfig, LanguageOptions, NormConfig, NormPlace, TransformerNorm,
-};
+use crate::transformer::{BlockConfig, LanguageOptions};
 
 impl EncoderConfig {
     /// The specification of every layer.
     pub(super) fn block(&self, options: &LanguageOptions) -> BlockConfig {
-        let (init, bf16) = (Init::Normal { std: self.initializer_range }, options.bf16());
-        let (features, names) = (self.hidden_size, self.family.names.block);
-        let heads = ff_ops::Attention::new(self.heads, self.heads, features / self.heads);
-        BlockConfig {
-            norm: NormConfig {
-                kind: TransformerNorm::Layer,
-                place: NormPlace::After,
-                features,
-                eps: self.norm_eps,
-            },
-            attention: AttentionConfig {
-                qkv_bias: true,
-                out_bias: true,
-                names: names.projections,
-                init,
-                out_init: init,
-                bf16,
-                ..AttentionConfig::new(heads, features)
-            },
-            feedforward: FeedforwardConfig::Dense {
-                op: ff_ops::FeedforwardBlock {
-                    activation: self.activation,
-                    bias: true,
-                    bf16,
-                    ..ff_ops::FeedforwardBlock::default()
-                },
-                hidden: self.intermediate_size,
-            },
-            init: [init; 2],
-            names,
-        }
+        let heads = ff_ops::Attention::new(self.heads, self.heads, self.hidden_size / self.heads);
+        let feedforward = (self.activation, self.intermediate_size);
+        let init = Init::Normal { std: self.initializer_range };
+        let names = self.family.names.block;
+        BlockConfig::post_norm(heads, self.norm_eps, feedforward, names, init, options.bf16())
     }
 }

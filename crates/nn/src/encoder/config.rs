@@ -54,11 +54,6 @@ impl PartialEq for EncoderFamily {
 }
 
 /// The purpose of an encoder's outputs.
-///
-/// ```
-/// use ff_nn::models::EncoderHead;
-/// assert_ne!(EncoderHead::MaskedLm, EncoderHead::Tokens);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncoderHead {
     /// Vectors alone: embeddings.

@@ -6,10 +6,6 @@ use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
 /// The groups of features of queries and keys with a common root mean square.
-///
-/// ```
-/// assert_ne!(ff_nn::layers::QueryKeyNorm::Head, ff_nn::layers::QueryKeyNorm::Projection);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueryKeyNorm {
     /// The features of a head; all heads share the gains.
@@ -76,10 +72,6 @@ impl AttentionConfig {
 }
 
 /// The inputs of attention besides x.
-///
-/// ```
-/// assert!(ff_nn::layers::AttentionContext::default().memory.is_none());
-/// ```
 #[derive(Debug, Default)]
 pub struct AttentionContext<'a> {
     /// The position of each token `[B, T]`, for rotary positions.

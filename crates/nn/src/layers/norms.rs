@@ -7,10 +7,6 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A normalisation by name.
-///
-/// ```
-/// assert_eq!(ff_nn::NormKind::default(), ff_nn::NormKind::None);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NormKind {

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 /// Layers in sequence, `torch.nn.Sequential`.
 ///
+/// # Shapes
+/// The input of the first layer → the output of the last one
+///
 /// ```
 /// use ff_nn::{Builder, layers::{Feedforward, Sequence}};
 /// use ff_ops::Activation;

@@ -1,15 +1,12 @@
 //! Translation: an encoder for the source, a decoder for the target.
 
 use crate::decoder::CausalLoss;
-use crate::layers::{AttentionConfig, Embedding};
+use crate::layers::Embedding;
 use crate::transformer::fields::{
     self, Fields, MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS,
     Result as ConfigResult,
 };
-use crate::transformer::{
-    Block, BlockConfig, BlockContext, BlockNames, FeedforwardConfig, LanguageOptions, NormConfig,
-    NormPlace, Output, TransformerNorm,
-};
+use crate::transformer::{Block, BlockConfig, BlockContext, BlockNames, LanguageOptions, Output};
 use crate::{Builder, Init, Layer};
 use ff_graph::{Error, Graph, Op, ParamKind, Result, Value};
 use ff_ops::{Activation, Add, KeyValueCache, Scale};
@@ -206,34 +203,7 @@ fn block(
         causal: decoder,
         ..ff_ops::Attention::new(heads, heads, features / heads)
     };
-    BlockConfig {
-        norm: NormConfig {
-            kind: TransformerNorm::Layer,
-            place: NormPlace::After,
-            features,
-            eps: 1e-5,
-        },
-        attention: AttentionConfig {
-            qkv_bias: true,
-            out_bias: true,
-            names: names.projections,
-            init,
-            out_init: init,
-            bf16,
-            ..AttentionConfig::new(heads, features)
-        },
-        feedforward: FeedforwardConfig::Dense {
-            op: ff_ops::FeedforwardBlock {
-                activation: config.activation,
-                bias: true,
-                bf16,
-                ..ff_ops::FeedforwardBlock::default()
-            },
-            hidden,
-        },
-        init: [init; 2],
-        names,
-    }
+    BlockConfig::post_norm(heads, 1e-5, (config.activation, hidden), names, init, bf16)
 }
 
 impl Marian {

@@ -11,10 +11,6 @@ use ff_ops::{Add, KeyValueCache};
 use std::sync::Arc;
 
 /// The normalisation of a transformer.
-///
-/// ```
-/// assert_ne!(ff_nn::models::TransformerNorm::Layer, ff_nn::models::TransformerNorm::Rms);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransformerNorm {
     /// Layer normalisation with a bias.
@@ -24,10 +20,6 @@ pub enum TransformerNorm {
 }
 
 /// The place of a block's norms, with f attention or the feedforward block.
-///
-/// ```
-/// assert_ne!(ff_nn::models::NormPlace::Before, ff_nn::models::NormPlace::Branch);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormPlace {
     /// x + f(norm(x)), the usual place (Xiong et al., 2020).
@@ -67,6 +59,48 @@ pub(crate) struct BlockConfig {
     /// The initialisers of weights that read the residual stream and of weights that add to it.
     pub(crate) init: [Init; 2],
     pub(crate) names: BlockNames,
+}
+
+impl BlockConfig {
+    /// A post-norm block with biases and layer norms of this ε, as in the first transformers.
+    pub(crate) fn post_norm(
+        heads: ff_ops::Attention,
+        eps: f64,
+        (activation, hidden): (ff_ops::Activation, usize),
+        names: BlockNames,
+        init: Init,
+        bf16: bool,
+    ) -> Self {
+        let features = heads.heads * heads.head_dim;
+        Self {
+            norm: NormConfig {
+                kind: TransformerNorm::Layer,
+                place: NormPlace::After,
+                features,
+                eps,
+            },
+            attention: AttentionConfig {
+                qkv_bias: true,
+                out_bias: true,
+                names: names.projections,
+                init,
+                out_init: init,
+                bf16,
+                ..AttentionConfig::new(heads, features)
+            },
+            feedforward: FeedforwardConfig::Dense {
+                op: ff_ops::FeedforwardBlock {
+                    activation,
+                    bias: true,
+                    bf16,
+                    ..ff_ops::FeedforwardBlock::default()
+                },
+                hidden,
+            },
+            init: [init; 2],
+            names,
+        }
+    }
 }
 
 /// The feedforward part of a block.

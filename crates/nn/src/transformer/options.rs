@@ -2,11 +2,6 @@ use crate::Precision;
 
 /// Options of a language model's computation, which leave its parameters and their meaning
 /// unchanged.
-///
-/// ```
-/// let options = ff_nn::models::LanguageOptions::default();
-/// assert!(!options.recompute);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct LanguageOptions {
     /// The precision of matrix products.

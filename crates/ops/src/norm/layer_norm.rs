@@ -1,9 +1,10 @@
 //! Layer normalisation.
 
+use super::weight_gradient;
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, MAX_COLUMNS, for_columns, for_rows, sum, sum_columns, sum_of, sum_of2};
+use ff_kernels::{Float, for_rows, sum, sum_columns, sum_of, sum_of2};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -99,31 +100,23 @@ impl FloatOp for LayerNorm {
         let bias = bias.map(|i| x[i].slice::<T>()).transpose()?;
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut::<T>()?;
-        let x = |i: usize| &x[i * width..][..width];
-        if let [mean, rstd] = saved {
-            let outputs = [(y, width), (mean.slice_mut()?, 1), (rstd.slice_mut()?, 1)];
-            for_rows(
-                cx.cpu(),
-                rows,
-                8 * width,
-                outputs,
-                #[inline(always)]
-                |i, [y, mean, rstd]| {
-                    (mean[0], rstd[0]) = normalise(x(i), (weight, bias), self.eps, y);
-                },
-            );
-        } else {
-            for_rows(
-                cx.cpu(),
-                rows,
-                8 * width,
-                [(y, width)],
-                #[inline(always)]
-                |i, [y]| {
-                    normalise(x(i), (weight, bias), self.eps, y);
-                },
-            );
-        }
+        let (means, rstds, saved) = match saved {
+            [means, rstds] => (means.slice_mut()?, rstds.slice_mut()?, 1),
+            _ => (&mut [][..], &mut [][..], 0),
+        };
+        for_rows(
+            cx.cpu(),
+            rows,
+            8 * width,
+            [(y, width), (means, saved), (rstds, saved)],
+            #[inline(always)]
+            |i, [y, mean, rstd]| {
+                let x = &x[i * width..][..width];
+                let (row_mean, row_rstd) = normalise(x, (weight, bias), self.eps, y);
+                mean.fill(row_mean);
+                rstd.fill(row_rstd);
+            },
+        );
         Ok(())
     }
 
@@ -153,25 +146,7 @@ impl FloatOp for LayerNorm {
         if let Some(i) = weight
             && let Some((dweight, accumulate)) = dx[i].take::<T>()?
         {
-            let dy = &*dy;
-            for_columns(
-                cx.cpu(),
-                width,
-                4 * rows,
-                [dweight],
-                #[inline(always)]
-                |columns, [mut dweight]| {
-                    let mut sums = [0.0; MAX_COLUMNS];
-                    for i in 0..rows {
-                        let part = i * width + columns.start..i * width + columns.end;
-                        let (mean, rstd) = (mean[i], rstd[i]);
-                        for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
-                            *s += (dy * ((x - mean) * rstd)).f64();
-                        }
-                    }
-                    dweight.put(&sums, accumulate);
-                },
-            );
+            weight_gradient(cx.cpu(), (x, dy), (Some(mean), rstd), dweight, accumulate);
         }
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = weight.map(|i| kept.input(i)).transpose()?;

@@ -1,9 +1,10 @@
 //! Root mean square normalisation.
 
+use super::weight_gradient;
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, MAX_COLUMNS, dot, for_columns, for_rows};
+use ff_kernels::{Float, dot, for_rows};
 use ff_tensor::{Shape, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -85,29 +86,18 @@ impl FloatOp for RmsNorm {
         let weight = if self.weight { Some(x[1].slice::<T>()?) } else { None };
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut::<T>()?;
-        let x = |i: usize| &x[i * width..][..width];
-        if let [rstd] = saved {
-            let outputs = [(y, width), (rstd.slice_mut()?, 1)];
-            for_rows(
-                cx.cpu(),
-                rows,
-                4 * width,
-                outputs,
-                #[inline(always)]
-                |i, [y, rstd]| rstd[0] = normalise(x(i), weight, self.eps, y),
-            );
-        } else {
-            for_rows(
-                cx.cpu(),
-                rows,
-                4 * width,
-                [(y, width)],
-                #[inline(always)]
-                |i, [y]| {
-                    normalise(x(i), weight, self.eps, y);
-                },
-            );
-        }
+        let (rstds, saved) = match saved {
+            [rstds] => (rstds.slice_mut()?, 1),
+            _ => (&mut [][..], 0),
+        };
+        for_rows(
+            cx.cpu(),
+            rows,
+            4 * width,
+            [(y, width), (rstds, saved)],
+            #[inline(always)]
+            |i, [y, rstd]| rstd.fill(normalise(&x[i * width..][..width], weight, self.eps, y)),
+        );
         Ok(())
     }
 
@@ -127,25 +117,7 @@ impl FloatOp for RmsNorm {
         if self.weight
             && let Some((dweight, accumulate)) = dx[1].take::<T>()?
         {
-            let dy = &*dy;
-            for_columns(
-                cx.cpu(),
-                width,
-                3 * rows,
-                [dweight],
-                #[inline(always)]
-                |columns, [mut dweight]| {
-                    let mut sums = [0.0; MAX_COLUMNS];
-                    for i in 0..rows {
-                        let part = i * width + columns.start..i * width + columns.end;
-                        let rstd = rstd[i];
-                        for ((s, &x), &dy) in sums.iter_mut().zip(&x[part.clone()]).zip(&dy[part]) {
-                            *s += (dy * (x * rstd)).f64();
-                        }
-                    }
-                    dweight.put(&sums, accumulate);
-                },
-            );
+            weight_gradient(cx.cpu(), (x, dy), (None, rstd), dweight, accumulate);
         }
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = if self.weight { Some(kept.input(1)?) } else { None };

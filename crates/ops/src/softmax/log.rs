@@ -1,8 +1,8 @@
-use super::{EXP, contract, rows_to_check};
+use super::{EXP, backward, contract, rows_to_check};
 use crate::loss::{for_row_blocks, log_sum_exp, put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
 use ff_graph::{Case, Contract, Cx, FloatOp, Kept, Op, OpResult, Slot, Spec};
-use ff_kernels::{Float, for_rows, sum};
+use ff_kernels::{Float, sum};
 use ff_tensor::{TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -90,27 +90,20 @@ impl FloatOp for LogSoftmax {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> OpResult {
-        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-        let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = &*dy.slice_mut::<T>()?;
-        let y = kept.output(0)?.slice::<T>()?;
-        let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
-        for_rows(
-            cx.cpu(),
-            rows,
-            EXP * width,
-            [(dx, width)],
+        backward::<T>(
+            cx,
+            kept,
+            dy,
+            dx,
+            EXP,
             #[inline(always)]
-            |i, [dx]| {
-                let part = i * width..(i + 1) * width;
-                let (y, dy) = (&y[part.clone()], &dy[part]);
+            |y, dy, dx, accumulate| {
                 let total = T::of(sum(dy));
                 for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
                     put(dx, accumulate, dy - y.exp() * total);
                 }
             },
-        );
-        Ok(())
+        )
     }
 }
 

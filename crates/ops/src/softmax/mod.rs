@@ -58,6 +58,36 @@ fn contract(x: &[Spec], need: &[bool]) -> OpResult<Contract> {
     Ok(if need[0] { contract.keep_output(0) } else { contract })
 }
 
+/// The backward pass of both operations: `row` computes dx of a row from y and dy, in about
+/// `work` operations per value, and writes or adds it.
+#[inline(always)]
+fn backward<T: Float>(
+    cx: &Cx<'_>,
+    kept: &Kept<'_>,
+    dy: &mut [Option<TensorMut<'_>>],
+    dx: &mut [Slot<'_>],
+    work: usize,
+    row: impl Fn(&[T], &[T], &mut [T], bool) + Sync,
+) -> OpResult {
+    let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
+    let Some(dy) = &mut dy[0] else { return Ok(()) };
+    let dy = &*dy.slice_mut::<T>()?;
+    let y = kept.output(0)?.slice::<T>()?;
+    let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
+    for_rows(
+        cx.cpu(),
+        rows,
+        work * width,
+        [(dx, width)],
+        #[inline(always)]
+        |i, [dx]| {
+            let part = i * width..(i + 1) * width;
+            row(&y[part.clone()], &dy[part], dx, accumulate);
+        },
+    );
+    Ok(())
+}
+
 impl FloatOp for Softmax {
     fn name(&self) -> &'static str {
         NAME
@@ -117,27 +147,20 @@ impl FloatOp for Softmax {
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> OpResult {
-        let (rows, width) = (kept.spec(0).shape.rows(), kept.spec(0).shape.last());
-        let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let dy = &*dy.slice_mut::<T>()?;
-        let y = kept.output(0)?.slice::<T>()?;
-        let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
-        for_rows(
-            cx.cpu(),
-            rows,
-            4 * width,
-            [(dx, width)],
+        backward::<T>(
+            cx,
+            kept,
+            dy,
+            dx,
+            4,
             #[inline(always)]
-            |i, [dx]| {
-                let part = i * width..(i + 1) * width;
-                let (y, dy) = (&y[part.clone()], &dy[part]);
+            |y, dy, dx, accumulate| {
                 let mean = T::of(dot(y, dy));
                 for ((dx, &y), &dy) in dx.iter_mut().zip(y).zip(dy) {
                     put(dx, accumulate, y * (dy - mean));
                 }
             },
-        );
-        Ok(())
+        )
     }
 }
 

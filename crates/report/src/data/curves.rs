@@ -86,10 +86,6 @@ impl Panel {
 }
 
 /// The scale of an axis.
-///
-/// ```
-/// assert_eq!(ff_report::Scale::default(), ff_report::Scale::Linear);
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
@@ -101,11 +97,6 @@ pub enum Scale {
 }
 
 /// One line: points in the order of `x`; a NaN or an infinity in `y` is a gap.
-///
-/// ```
-/// let s = ff_report::Series::new("train", vec![1.0, 2.0], vec![0.5, f64::NAN]);
-/// assert_eq!(s.x.len(), s.y.len());
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Series {
@@ -128,11 +119,6 @@ impl Series {
 }
 
 /// A marked event.
-///
-/// ```
-/// let best = ff_report::Mark { x: 37.0, label: "best 37".into() };
-/// assert_eq!(best.x, 37.0);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mark {

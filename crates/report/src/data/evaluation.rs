@@ -134,11 +134,6 @@ pub struct Calibration {
 }
 
 /// Rows with similar predicted probabilities.
-///
-/// ```
-/// let bin = ff_report::CalibrationBin { predicted: 0.9, observed: 0.8, ..Default::default() };
-/// assert!(bin.observed < bin.predicted, "overconfident here");
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CalibrationBin {

@@ -31,11 +31,6 @@ pub struct Importance {
 }
 
 /// The importance of one column.
-///
-/// ```
-/// let item = ff_report::ImportanceItem { name: "age".into(), mean: 0.04, deviation: 0.01 };
-/// assert!(item.mean > item.deviation);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImportanceItem {
@@ -86,11 +81,6 @@ pub struct Dependence {
 }
 
 /// The values of a column.
-///
-/// ```
-/// let grid = ff_report::Grid::Labels(vec!["female".into(), "male".into()]);
-/// assert_ne!(grid, ff_report::Grid::default());
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grid {
@@ -146,11 +136,6 @@ pub struct Mistakes {
 }
 
 /// A wrongly predicted row.
-///
-/// ```
-/// let m = ff_report::Mistake { row: 12, loss: 2.5, ..Default::default() };
-/// assert_eq!(m.confidence, None);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mistake {

@@ -103,10 +103,6 @@ pub struct Status {
 }
 
 /// The states of a run.
-///
-/// ```
-/// assert_eq!(ff_report::StatusKind::default(), ff_report::StatusKind::Finished);
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatusKind {
@@ -122,11 +118,6 @@ pub enum StatusKind {
 }
 
 /// The progress of a running run.
-///
-/// ```
-/// let live = ff_report::Live { reload_seconds: 5, done: 57, total: 200, ..Default::default() };
-/// assert!(live.done < live.total);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Live {
@@ -146,11 +137,6 @@ pub struct Live {
 }
 
 /// A label and its value, both text.
-///
-/// ```
-/// let fact = ff_report::Fact::new("seed", "0");
-/// assert_eq!(fact.label, "seed");
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Fact {

@@ -31,11 +31,6 @@ pub struct Model {
 }
 
 /// One layer.
-///
-/// ```
-/// let relu = ff_report::Layer { name: "act".into(), kind: "relu".into(), ..Default::default() };
-/// assert_eq!(relu.parameters, 0);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Layer {
@@ -82,10 +77,6 @@ pub struct Resource {
 }
 
 /// The unit of a figure, which determines its format.
-///
-/// ```
-/// assert_eq!(ff_report::Unit::default(), ff_report::Unit::Count);
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -103,11 +94,6 @@ pub enum Unit {
 }
 
 /// The duration of one phase.
-///
-/// ```
-/// let t = ff_report::Timing { phase: "train".into(), seconds: 1.84 };
-/// assert_eq!(t.phase, "train");
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timing {
@@ -159,11 +145,6 @@ pub struct TextData {
 }
 
 /// A token of the rendered example.
-///
-/// ```
-/// let t = ff_report::Token { text: "Hello".into(), trained: true };
-/// assert!(t.trained);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Token {

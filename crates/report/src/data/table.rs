@@ -31,10 +31,6 @@ pub struct Decision {
 }
 
 /// The kinds of decision.
-///
-/// ```
-/// assert_eq!(ff_report::DecisionKind::default(), ff_report::DecisionKind::Inferred);
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
@@ -88,10 +84,6 @@ impl Data {
 }
 
 /// A count with its reason.
-///
-/// ```
-/// assert_eq!(ff_report::Tally::new("empty line", 3).count, 3);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tally {
@@ -203,10 +195,6 @@ impl Alert {
 }
 
 /// The severity of a finding.
-///
-/// ```
-/// assert_eq!(ff_report::Level::default(), ff_report::Level::Note);
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -247,11 +235,6 @@ pub struct Split {
 }
 
 /// One part of a split.
-///
-/// ```
-/// let part = ff_report::SplitPart { name: "test".into(), rows: 134, ..Default::default() };
-/// assert!(part.classes.is_empty());
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SplitPart {

@@ -29,10 +29,6 @@ pub struct ColumnConfig {
 }
 
 /// The options of one column; what is not given follows the `[data]` table.
-///
-/// ```
-/// assert!(ff_table::ColumnOptions::default().kind.is_none());
-/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColumnOptions {

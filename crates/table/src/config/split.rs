@@ -36,10 +36,6 @@ pub struct SplitConfig {
 }
 
 /// A way to split rows.
-///
-/// ```
-/// assert_eq!(ff_table::SplitKind::default(), ff_table::SplitKind::Auto);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitKind {

@@ -31,10 +31,6 @@ pub struct CategoryEncoder {
 }
 
 /// How slots become numbers.
-///
-/// ```
-/// assert_ne!(ff_table::Coding::OneHot, ff_table::Coding::Embedding);
-/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coding {

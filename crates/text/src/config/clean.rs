@@ -116,10 +116,6 @@ impl CleanConfig {
 }
 
 /// What to do with bytes that are no UTF-8.
-///
-/// ```
-/// assert_eq!(ff_text::BrokenText::default(), ff_text::BrokenText::Error);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokenText {
@@ -133,10 +129,6 @@ pub enum BrokenText {
 }
 
 /// Which documents that repeat an earlier one are dropped.
-///
-/// ```
-/// assert_eq!(ff_text::Duplicates::default(), ff_text::Duplicates::Keep);
-/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplicates {

@@ -5,11 +5,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The sweep of the learning-rate finder.
-///
-/// ```
-/// let config = ff_train::schedule::FinderConfig::default();
-/// assert_eq!((config.start, config.end, config.steps), (1e-7, 10.0, 100));
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinderConfig {

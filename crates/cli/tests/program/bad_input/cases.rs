@@ -145,7 +145,7 @@ pub(super) fn models(folder: &Folder) -> Vec<Case> {
     huge[..8].copy_from_slice(&(1u64 << 63).to_le_bytes());
     let says = &["the header claims 9223372036854775808 bytes"];
     model("A header that claims 2⁶³ bytes", "huge", file, huge, says);
-    let says = &["short/model.safetensors: ", "help: it is damaged, cut short"];
+    let says = &["short/model.safetensors: ", "help: it is damaged, truncated"];
     model("Tensors cut short", "short", file, weights[..weights.len() - 10].to_vec(), says);
 
     for (file, words) in [

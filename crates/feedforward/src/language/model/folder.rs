@@ -34,10 +34,6 @@ pub struct LanguageModel {
 }
 
 /// How a model is written.
-///
-/// ```
-/// assert_eq!(feedforward::language::SaveOptions::default().shard_bytes, 5_000_000_000);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaveOptions {
     /// The size of a file from which on another one is begun.

@@ -14,10 +14,6 @@ use serde_json::{Map, Value as Json};
 use std::path::Path;
 
 /// How a text is translated.
-///
-/// ```
-/// assert_eq!(feedforward::language::TranslateOptions::default().beams, 4);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TranslateOptions {
     /// The most tokens to write, the one that ends the text included.
