@@ -5,22 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::exact;
 
 /// Small charts over a common time axis, with marked events.
-///
-/// ```
-/// use ff_report::{Curves, Mark, Panel, Series};
-///
-/// let epochs = vec![1.0, 2.0, 3.0];
-/// let curves = Curves {
-///     panels: vec![
-///         Panel::new("Loss", "epoch", "cross-entropy")
-///             .with(Series::new("train", epochs.clone(), vec![0.9, 0.6, 0.4]))
-///             .with(Series::new("valid", epochs, vec![0.8, 0.7, 0.75])),
-///     ],
-///     marks: vec![Mark { x: 2.0, label: "best 2".into() }],
-///     ..Curves::default()
-/// };
-/// assert_eq!(curves.panels[0].series.len(), 2);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Curves {

@@ -5,17 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::exact;
 
 /// The evaluation of a classifier on one split.
-///
-/// ```
-/// let c = ff_report::Classification {
-///     split: "test".into(),
-///     classes: vec!["died".into(), "survived".into()],
-///     positive: Some(1),
-///     confusion: vec![vec![74, 9], vec![14, 37]],
-///     ..Default::default()
-/// };
-/// assert_eq!(c.confusion[1][0], 14, "fourteen survivors were taken for dead");
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Classification {
@@ -42,18 +31,6 @@ pub struct Classification {
 }
 
 /// Precision, recall and F1 of a class or of a mean over classes.
-///
-/// ```
-/// let s = ff_report::ClassScores {
-///     name: "survived".into(),
-///     precision: 0.80,
-///     recall: 0.73,
-///     f1: 0.76,
-///     support: 51,
-///     roc_auc: None,
-/// };
-/// assert_eq!(s.support, 51);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClassScores {
@@ -76,17 +53,6 @@ pub struct ClassScores {
 }
 
 /// A curve in the unit square with the area under it.
-///
-/// ```
-/// let roc = ff_report::RateCurve {
-///     name: "survived".into(),
-///     x: vec![0.0, 0.1, 1.0],
-///     y: vec![0.0, 0.8, 1.0],
-///     area: Some(0.85),
-///     chance: None,
-/// };
-/// assert_eq!(roc.area, Some(0.85));
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RateCurve {
@@ -107,17 +73,6 @@ pub struct RateCurve {
 }
 
 /// The reliability of predicted probabilities.
-///
-/// ```
-/// use ff_report::{Calibration, CalibrationBin};
-///
-/// let c = Calibration {
-///     bins: vec![CalibrationBin { predicted: 0.15, observed: 0.12, count: 40, ..Default::default() }],
-///     error: Some(0.03),
-///     ..Calibration::default()
-/// };
-/// assert_eq!(c.bins.len(), 1);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Calibration {
@@ -154,21 +109,6 @@ pub struct CalibrationBin {
 }
 
 /// The confusion counts of a two-class model at each decision threshold.
-///
-/// ```
-/// let t = ff_report::ThresholdCurve {
-///     split: "valid".into(),
-///     thresholds: vec![0.25, 0.5, 0.75],
-///     true_positive: vec![45, 37, 20],
-///     false_positive: vec![30, 9, 2],
-///     false_negative: vec![6, 14, 31],
-///     true_negative: vec![53, 74, 81],
-///     chosen: Some(0.5),
-///     aim: "best F1".into(),
-///     ..Default::default()
-/// };
-/// assert_eq!(t.thresholds.len(), t.true_positive.len());
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThresholdCurve {
@@ -199,17 +139,6 @@ pub struct ThresholdCurve {
 }
 
 /// The evaluation of a regression on one split.
-///
-/// ```
-/// let r = ff_report::Regression {
-///     split: "test".into(),
-///     target: "progression".into(),
-///     actual: vec![151.0, 75.0],
-///     predicted: vec![160.2, 81.0],
-///     ..Default::default()
-/// };
-/// assert_eq!(r.actual.len(), r.predicted.len());
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Regression {
@@ -235,16 +164,6 @@ pub struct Regression {
 }
 
 /// A group of rows and the error on it.
-///
-/// ```
-/// let s = ff_report::Segment {
-///     column: "bmi".into(),
-///     range: "≥ 32".into(),
-///     rows: 21,
-///     error: 71.3,
-/// };
-/// assert_eq!(s.rows, 21);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Segment {

@@ -5,18 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::{Distribution, exact};
 
 /// Permutation importance: the fall of the score when a column is shuffled.
-///
-/// ```
-/// use ff_report::{Importance, ImportanceItem};
-///
-/// let importance = Importance {
-///     split: "test".into(),
-///     metric: "accuracy".into(),
-///     repeats: 10,
-///     items: vec![ImportanceItem { name: "sex".into(), mean: 0.15, deviation: 0.02 }],
-/// };
-/// assert_eq!(importance.items[0].name, "sex");
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Importance {
@@ -45,19 +33,6 @@ pub struct ImportanceItem {
 }
 
 /// Partial dependence: the mean prediction as one column runs over its values.
-///
-/// ```
-/// use ff_report::{Dependence, Grid};
-///
-/// let age = Dependence {
-///     column: "age".into(),
-///     output: "probability of survived".into(),
-///     grid: Grid::Numbers(vec![5.0, 30.0, 60.0]),
-///     mean: vec![0.6, 0.4, 0.3],
-///     ..Dependence::default()
-/// };
-/// assert_eq!(age.mean.len(), 3);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dependence {
@@ -97,25 +72,6 @@ impl Default for Grid {
 }
 
 /// The rows with the highest loss.
-///
-/// ```
-/// use ff_report::{Mistake, Mistakes};
-///
-/// let mistakes = Mistakes {
-///     split: "test".into(),
-///     columns: vec!["sex".into(), "age".into()],
-///     rows: vec![Mistake {
-///         row: 298,
-///         actual: "0".into(),
-///         predicted: "1".into(),
-///         confidence: Some(0.98),
-///         loss: 3.9,
-///         cells: vec!["female".into(), "2".into()],
-///     }],
-///     ..Mistakes::default()
-/// };
-/// assert_eq!(mistakes.rows[0].cells.len(), mistakes.columns.len());
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mistakes {

@@ -83,16 +83,6 @@ pub struct ReportData {
 }
 
 /// The status of a run.
-///
-/// ```
-/// use ff_report::{Status, StatusKind};
-///
-/// let status = Status {
-///     kind: StatusKind::Stopped,
-///     message: "no gain for 20 epochs; kept epoch 37".into(),
-/// };
-/// assert_eq!(status.kind, StatusKind::Stopped);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {

@@ -5,22 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::{Fact, exact};
 
 /// The layers of the network.
-///
-/// ```
-/// use ff_report::{Layer, Model};
-///
-/// let model = Model {
-///     summary: "28 → 64 relu → 32 relu → 2".into(),
-///     layers: vec![Layer {
-///         name: "hidden.0".into(),
-///         kind: "feedforward".into(),
-///         shape: "[64, 28]".into(),
-///         parameters: 1_856,
-///         ..Layer::default()
-///     }],
-/// };
-/// assert_eq!(model.layers[0].parameters, 64 * 28 + 64);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
@@ -49,18 +33,6 @@ pub struct Layer {
 }
 
 /// A quantity, planned, measured, or both.
-///
-/// ```
-/// use ff_report::{Resource, Unit};
-///
-/// let peak = Resource {
-///     name: "peak memory".into(),
-///     planned: Some(2.0e6),
-///     measured: Some(2.1e6),
-///     unit: Unit::Bytes,
-/// };
-/// assert_eq!(peak.unit, Unit::Bytes);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resource {
@@ -105,14 +77,6 @@ pub struct Timing {
 }
 
 /// A command line, ready to paste.
-///
-/// ```
-/// let c = ff_report::Command {
-///     purpose: "predict new rows".into(),
-///     line: "feedforward predict runs/titanic-1 --data new.csv --proba".into(),
-/// };
-/// assert!(c.line.starts_with("feedforward"));
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Command {
@@ -123,13 +87,6 @@ pub struct Command {
 }
 
 /// The training text of a language model.
-///
-/// ```
-/// use ff_report::{Fact, TextData};
-///
-/// let text = TextData { facts: vec![Fact::new("tokens", "1.2 M")], ..TextData::default() };
-/// assert_eq!(text.facts.len(), 1);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TextData {
@@ -155,15 +112,6 @@ pub struct Token {
 }
 
 /// A text generated from a fixed prompt at one point of training.
-///
-/// ```
-/// let s = ff_report::Sample {
-///     when: "step 500".into(),
-///     prompt: "Once upon".into(),
-///     text: " a time".into(),
-/// };
-/// assert_eq!(s.when, "step 500");
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sample {

@@ -5,18 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::exact;
 
 /// A decision of the program, with its reason and the way to undo it.
-///
-/// ```
-/// use ff_report::{Decision, DecisionKind};
-///
-/// let decision = Decision {
-///     kind: DecisionKind::Dropped,
-///     what: "column passenger_id".into(),
-///     why: "an identifier: 891 distinct values in 891 rows".into(),
-///     undo: "--set data.columns.passenger_id=number".into(),
-/// };
-/// assert!(decision.undo.starts_with("--set"));
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Decision {
@@ -101,22 +89,6 @@ impl Tally {
 }
 
 /// One column of the table.
-///
-/// ```
-/// use ff_report::{Column, Distribution};
-///
-/// let age = Column {
-///     name: "age".into(),
-///     kind: "number".into(),
-///     range: "0.42 to 80, median 28".into(),
-///     unique: Some(88),
-///     missing: 177,
-///     role: "standardised, median, missing flag".into(),
-///     distribution: Distribution::Numeric { edges: vec![0.0, 40.0, 80.0], counts: vec![580, 134] },
-///     ..Column::default()
-/// };
-/// assert_eq!(age.missing, 177);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Column {
@@ -143,13 +115,6 @@ pub struct Column {
 }
 
 /// The distribution of a column.
-///
-/// ```
-/// use ff_report::{Distribution, Tally};
-///
-/// let sex = Distribution::Categories(vec![Tally::new("male", 577), Tally::new("female", 314)]);
-/// assert_ne!(sex, Distribution::Unknown);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Distribution {
@@ -169,13 +134,6 @@ pub enum Distribution {
 }
 
 /// The outcome of a check.
-///
-/// ```
-/// use ff_report::{Alert, Level};
-///
-/// let alert = Alert::new(Level::Warning, "77 % missing", "consider dropping it");
-/// assert_eq!(alert.level, Level::Warning);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Alert {
@@ -210,17 +168,6 @@ pub enum Level {
 }
 
 /// The split of the rows into parts.
-///
-/// ```
-/// use ff_report::{Split, SplitPart};
-///
-/// let split = Split {
-///     method: "stratified by survived, seed 0".into(),
-///     parts: vec![SplitPart { name: "train".into(), rows: 623, ..SplitPart::default() }],
-///     ..Split::default()
-/// };
-/// assert_eq!(split.parts[0].rows, 623);
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Split {
