@@ -203,7 +203,11 @@ pub fn resume(
 ///
 /// ```
 /// let schema = feedforward::recipe_schema();
-/// assert!(schema.contains("\"$schema\"") && schema.contains("\"target\"") && schema.contains("\"context\""));
+/// assert!(
+///     schema.contains("\"$schema\"")
+///         && schema.contains("\"target\"")
+///         && schema.contains("\"context\"")
+/// );
 /// ```
 pub fn recipe_schema() -> String {
     let mut generator = SchemaGenerator::default();

@@ -12,7 +12,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 ///
 /// ```
 /// assert_eq!(ff_formats::guarded_call(|| 1 + 1), Ok(2));
-/// assert_eq!(ff_formats::guarded_call(|| -> () { panic!("bad header") }), Err("bad header".into()));
+/// assert_eq!(
+///     ff_formats::guarded_call(|| -> () { panic!("bad header") }),
+///     Err("bad header".into())
+/// );
 /// ```
 pub fn guarded_call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| reason(panic.as_ref()).to_owned())

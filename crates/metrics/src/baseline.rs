@@ -50,7 +50,11 @@ pub fn class_shares<L: ClassLabel>(
 ///
 /// ```
 /// use ff_metrics::{Metric, RegressionOptions, RegressionReport};
-/// let report = RegressionReport::compute(&[1.0, 2.0, 3.0], &[1.1, 1.9, 3.2], &RegressionOptions::default())?;
+/// let report = RegressionReport::compute(
+///     &[1.0, 2.0, 3.0],
+///     &[1.1, 1.9, 3.2],
+///     &RegressionOptions::default(),
+/// )?;
 /// assert_eq!(report.baseline.rule, ff_metrics::BaselineRule::Mean { value: 2.0 });
 /// assert_eq!(report.baseline.scores.get(Metric::R2), Some(0.0));
 /// # Ok::<(), ff_metrics::MetricError>(())
@@ -107,7 +111,8 @@ pub enum Outcome {
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, Outcome};
 /// let labels: Vec<u32> = (0..40).map(|i| i % 2).collect();
-/// let p: Vec<f32> = labels.iter().flat_map(|&l| if l == 1 { [0.1, 0.9] } else { [0.9, 0.1] }).collect();
+/// let p: Vec<f32> =
+///     labels.iter().flat_map(|&l| if l == 1 { [0.1, 0.9] } else { [0.9, 0.1] }).collect();
 /// let report = ClassificationReport::compute(&labels, &p, 2, &ClassificationOptions::default())?;
 /// let verdict = report.verdict.unwrap();
 /// assert_eq!((verdict.model, verdict.baseline, verdict.outcome), (1.0, 0.5, Outcome::Better));

@@ -81,7 +81,12 @@ impl ClassificationOptions<'_> {
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport};
-/// let report = ClassificationReport::compute(&[0_u32, 1], &[0.9, 0.1, 0.2, 0.8], 2, &ClassificationOptions::default())?;
+/// let report = ClassificationReport::compute(
+///     &[0_u32, 1],
+///     &[0.9, 0.1, 0.2, 0.8],
+///     2,
+///     &ClassificationOptions::default(),
+/// )?;
 /// assert_eq!(report.per_class[1].recall, Some(1.0));
 /// # Ok::<(), ff_metrics::MetricError>(())
 /// ```
@@ -108,7 +113,12 @@ pub struct ClassScores {
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport};
-/// let report = ClassificationReport::compute(&[0_u32, 1], &[0.9, 0.1, 0.2, 0.8], 2, &ClassificationOptions::default())?;
+/// let report = ClassificationReport::compute(
+///     &[0_u32, 1],
+///     &[0.9, 0.1, 0.2, 0.8],
+///     2,
+///     &ClassificationOptions::default(),
+/// )?;
 /// assert_eq!(report.curves[0].class, 1);
 /// assert_eq!(report.curves[0].roc.last().map(|p| (p.fpr, p.tpr)), Some((1.0, 1.0)));
 /// # Ok::<(), ff_metrics::MetricError>(())
@@ -129,7 +139,12 @@ pub struct ClassCurves {
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, Metric};
 /// let labels = [0_i32, 1, 1, 0];
 /// let probabilities = [0.8_f32, 0.2, 0.4, 0.6, 0.1, 0.9, 0.3, 0.7];
-/// let report = ClassificationReport::compute(&labels, &probabilities, 2, &ClassificationOptions::default())?;
+/// let report = ClassificationReport::compute(
+///     &labels,
+///     &probabilities,
+///     2,
+///     &ClassificationOptions::default(),
+/// )?;
 /// assert_eq!(report.scores.get(Metric::Accuracy), Some(0.75));
 /// assert_eq!(report.scores.get(Metric::RocAuc), Some(0.75));
 /// assert_eq!(serde_json::to_value(&report)?["scores"]["accuracy"], 0.75);

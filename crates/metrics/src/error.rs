@@ -9,7 +9,12 @@ use thiserror::Error;
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, MetricError};
-/// let nan = ClassificationReport::compute(&[0_u32], &[f32::NAN, 0.5], 2, &ClassificationOptions::default());
+/// let nan = ClassificationReport::compute(
+///     &[0_u32],
+///     &[f32::NAN, 0.5],
+///     2,
+///     &ClassificationOptions::default(),
+/// );
 /// assert!(matches!(nan, Err(MetricError::Probability { row: 0, class: 0, .. })));
 /// ```
 #[derive(Debug, Clone, PartialEq, Error)]

@@ -52,8 +52,10 @@ pub struct Importance {
 /// The importance of columns, in the order of their groups.
 ///
 /// ```
-/// use ff_metrics::explain::{EncodedRows, ExplainError, ExplainOptions, FeatureGroup, permutation_importance};
 /// use ff_metrics::Direction;
+/// use ff_metrics::explain::{
+///     EncodedRows, ExplainError, ExplainOptions, FeatureGroup, permutation_importance,
+/// };
 ///
 /// // The model looks at the first feature only.
 /// let numeric: Vec<f32> = (0..40).map(|i| (i * 7 % 40) as f32).collect();
@@ -165,7 +167,9 @@ pub fn permutation_importance<E: From<ExplainError>>(
 /// [`ExplainError`] for a mismatched group, donors or scores, and the errors of `predict`.
 ///
 /// ```
-/// use ff_metrics::explain::{EncodedRows, ExplainError, ExplainOptions, FeatureGroup, partial_dependence};
+/// use ff_metrics::explain::{
+///     EncodedRows, ExplainError, ExplainOptions, FeatureGroup, partial_dependence,
+/// };
 /// let numeric = [0.0_f32, 1.0, 2.0, 5.0];
 /// let rows = EncodedRows::new(&numeric, 1, &[], 0)?;
 /// let group = FeatureGroup::new("x").numeric(0..1);

@@ -163,7 +163,8 @@ impl FromStr for Metric {
 ///
 /// ```
 /// use ff_metrics::{ClassificationOptions, ClassificationReport, Metric};
-/// let one_class = ClassificationReport::compute(&[1_u32], &[0.2, 0.8], 2, &ClassificationOptions::default())?;
+/// let one_class =
+///     ClassificationReport::compute(&[1_u32], &[0.2, 0.8], 2, &ClassificationOptions::default())?;
 /// assert_eq!(one_class.undefined[0].metric, Metric::RocAuc);
 /// assert!(one_class.undefined[0].reason.contains("class 0"));
 /// # Ok::<(), ff_metrics::MetricError>(())

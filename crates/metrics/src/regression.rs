@@ -85,7 +85,11 @@ pub struct ResidualHistogram {
 ///
 /// ```
 /// use ff_metrics::{Metric, RegressionOptions, RegressionReport};
-/// let report = RegressionReport::compute(&[3.0, -0.5, 2.0, 7.0], &[2.5_f32, 0.0, 2.0, 8.0], &RegressionOptions::default())?;
+/// let report = RegressionReport::compute(
+///     &[3.0, -0.5, 2.0, 7.0],
+///     &[2.5_f32, 0.0, 2.0, 8.0],
+///     &RegressionOptions::default(),
+/// )?;
 /// assert_eq!(report.scores.get(Metric::Mse), Some(0.375));
 /// assert_eq!(report.scores.get(Metric::Mae), Some(0.5));
 /// assert!((report.scores.get(Metric::R2).unwrap() - 0.9486).abs() < 1e-4);

@@ -46,7 +46,12 @@ pub enum ThresholdAim {
 ///
 /// ```
 /// use ff_metrics::{ThresholdAim, choose_threshold};
-/// let chosen = choose_threshold(&[0.1_f32, 0.3, 0.6, 0.9], &[false, true, false, true], None, ThresholdAim::F1)?;
+/// let chosen = choose_threshold(
+///     &[0.1_f32, 0.3, 0.6, 0.9],
+///     &[false, true, false, true],
+///     None,
+///     ThresholdAim::F1,
+/// )?;
 /// assert_eq!((chosen.recall, chosen.f1), (Some(1.0), Some(0.8)));
 /// assert!((chosen.threshold - 0.2).abs() < 1e-7, "half way between 0.1 and 0.3");
 /// # Ok::<(), ff_metrics::MetricError>(())

@@ -118,7 +118,8 @@ impl fmt::Display for Problem {
 ///
 /// ```
 /// use ff_settings::{Problem, RecipeError};
-/// let error = RecipeError::new(Problem::new("unknown key `lr`").help("did you mean `optimizer.lr`?"));
+/// let error =
+///     RecipeError::new(Problem::new("unknown key `lr`").help("did you mean `optimizer.lr`?"));
 /// assert_eq!(error.to_string(), "unknown key `lr`; did you mean `optimizer.lr`?");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,9 @@
 //!
 //! # let folder = std::env::temp_dir().join(format!("ff-table-lib-{}", std::process::id()));
 //! # std::fs::create_dir_all(&folder).unwrap();
-//! let rows: String = (0..60).map(|i| format!("{},{}\n", f64::from(i) * 0.37, ["no", "yes"][i as usize % 2])).collect();
+//! let rows: String = (0..60)
+//!     .map(|i| format!("{},{}\n", f64::from(i) * 0.37, ["no", "yes"][i as usize % 2]))
+//!     .collect();
 //! std::fs::write(folder.join("small.csv"), format!("x,answer\n{rows}")).unwrap();
 //! let config = DataConfig {
 //!     path: "small.csv".into(),

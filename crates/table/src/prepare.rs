@@ -60,7 +60,8 @@ pub struct Prepared {
 /// Rows read, dropped and used: `read = used + Σ dropped` and `used = train + valid + test`.
 ///
 /// ```
-/// let totals = ff_table::Totals { read: 10, used: 9, train: 7, valid: 1, test: 1, ..Default::default() };
+/// let totals =
+///     ff_table::Totals { read: 10, used: 9, train: 7, valid: 1, test: 1, ..Default::default() };
 /// assert!(!totals.add_up());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -4,8 +4,9 @@
 //! [`check_case`] runs all checks of a [`ff_graph::Case`]: [`gradient_check`] compares gradients
 //! with central differences in f64, and behaviour with the promises of [`ff_graph::Op`];
 //! [`compare_paths`] compares instruction sets and numbers of threads; [`nan_check`] traces NaN and
-//! infinity; results of PyTorch are embedded for most operations. [`network_check`] checks the gradient of a loss over parameters. [`parity_check`]
-//! compares with results of other frameworks, read by [`Fixtures`].
+//! infinity; results of PyTorch are embedded for most operations. [`network_check`] checks the
+//! gradient of a loss over parameters. [`parity_check`] compares with results of other frameworks,
+//! read by [`Fixtures`].
 #![forbid(unsafe_code)]
 
 mod failure;

@@ -31,7 +31,9 @@ const REORDERED: f64 = 1e-12;
 /// params.values_mut::<f64>(weight)?.copy_from_slice(&[0.5, -0.25]);
 ///
 /// let result = network_check("one neuron", params, |graph: &mut Graph| {
-///     let tensor = |graph: &Graph, v: &[f64], d: &[usize]| Tensor::from_slice(graph.device(), v, d).unwrap();
+///     let tensor = |graph: &Graph, v: &[f64], d: &[usize]| {
+///         Tensor::from_slice(graph.device(), v, d).unwrap()
+///     };
 ///     let x = graph.input(tensor(graph, &[1.0, 2.0], &[1, 2]));
 ///     let weight = graph.param(weight);
 ///     let y = graph.apply(&Feedforward::op(Activation::Tanh, false), &[&x, &weight])?;

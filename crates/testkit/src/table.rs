@@ -30,8 +30,8 @@ pub struct Row {
     pub paths: f64,
     /// Whether NaN and infinity propagate correctly.
     pub nan: bool,
-    /// The largest error in f64 against the embedded results of PyTorch, relative to the largest value
-    /// of the tensor; `None` without such results.
+    /// The largest error in f64 against the embedded results of PyTorch, relative to the largest
+    /// value of the tensor; `None` without such results.
     pub parity: Option<f64>,
     /// The number of values compared.
     pub compared: usize,
@@ -72,7 +72,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Runs every check on one case: gradients and promises, paths, NaN, parity. A panic counts as a failure.
+/// Runs every check on one case: gradients and promises, paths, NaN, parity. A panic counts as a
+/// failure.
 pub fn check_case(case: &Case, machine: &Machine) -> Row {
     let start = Instant::now();
     let run = || {

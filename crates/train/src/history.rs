@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 /// The metrics of one epoch, a line of `metrics.jsonl`.
 ///
 /// ```
-/// let record = ff_train::EpochRecord { epoch: 1, step: 20, train_loss: 0.7, ..Default::default() };
+/// let record =
+///     ff_train::EpochRecord { epoch: 1, step: 20, train_loss: 0.7, ..Default::default() };
 /// assert!(serde_json::to_string(&record).unwrap().contains("\"train_loss\":0.7"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -41,7 +41,12 @@ pub struct ModelNotice {
 /// What an optimiser step computes.
 ///
 /// ```
-/// let work = feedforward::Throughput { unit: "tokens", units_per_step: 512.0, flops_per_step: 1 << 30, peak_flops: 1e11 };
+/// let work = feedforward::Throughput {
+///     unit: "tokens",
+///     units_per_step: 512.0,
+///     flops_per_step: 1 << 30,
+///     peak_flops: 1e11,
+/// };
 /// assert!(work.flops_per_step as f64 / work.peak_flops < 0.011); // seconds of a step at the peak
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -19,7 +19,8 @@ const BLOCK: usize = 8192;
 /// What to predict and where to write it.
 ///
 /// ```
-/// let options = feedforward::PredictOptions { data: "new.csv".into(), proba: true, ..Default::default() };
+/// let options =
+///     feedforward::PredictOptions { data: "new.csv".into(), proba: true, ..Default::default() };
 /// assert!(options.out.is_none()); // then standard output
 /// ```
 #[derive(Debug, Clone, Default)]

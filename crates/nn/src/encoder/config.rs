@@ -70,9 +70,9 @@ pub enum EncoderHead {
 ///
 /// ```
 /// let json = r#"{"model_type": "bert", "vocab_size": 30, "hidden_size": 8,
-///     "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 20,
-///     "architectures": ["BertForTokenClassification"],
-///     "id2label": {"0": "O", "1": "PER", "2": "LOC"}}"#;
+/// "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 20,
+/// "architectures": ["BertForTokenClassification"],
+/// "id2label": {"0": "O", "1": "PER", "2": "LOC"}}"#;
 /// let config = ff_nn::models::EncoderConfig::parse(json)?;
 /// assert_eq!((config.head, config.labels), (ff_nn::models::EncoderHead::Tokens, 3));
 /// # Ok::<(), ff_nn::ConfigError>(())

@@ -54,9 +54,11 @@ const TILE: usize = 64;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
-/// let mut input = |values: &[f32]| graph.input(Tensor::from_slice(&device, values, &[1, 2, 1]).unwrap());
+/// let mut input =
+///     |values: &[f32]| graph.input(Tensor::from_slice(&device, values, &[1, 2, 1]).unwrap());
 /// let (q, k, v) = (input(&[1.0, 1.0]), input(&[0.0, 0.0]), input(&[2.0, 4.0]));
-/// let y = graph.apply(&Attention { causal: true, ..Attention::new(1, 1, 1) }.op(), &[&q, &k, &v])?;
+/// let y =
+///     graph.apply(&Attention { causal: true, ..Attention::new(1, 1, 1) }.op(), &[&q, &k, &v])?;
 /// assert_eq!(y.slice::<f32>()?, [2.0, 3.0]);
 /// # Ok::<(), ff_graph::Error>(())
 /// ```

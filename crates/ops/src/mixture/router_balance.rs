@@ -30,7 +30,8 @@ const NAME: &str = "router_balance";
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], false)?);
-/// let spread = graph.input(Tensor::from_slice(&device, &[5.0f32, 5.0, 10.0, 0.0], &[2, 2]).unwrap());
+/// let spread =
+///     graph.input(Tensor::from_slice(&device, &[5.0f32, 5.0, 10.0, 0.0], &[2, 2]).unwrap());
 /// let count = graph.input(Tensor::from_slice(&device, &[3.0f32], &[1]).unwrap());
 /// let y = graph.apply(&RouterBalance { top_k: 1 }.op(), &[&spread, &count])?;
 /// assert_eq!(y.item()?, 3.0);

@@ -198,7 +198,8 @@ impl Default for SourceOptions {
 /// Facts about a file, detected while it was read.
 ///
 /// ```
-/// let info = ff_table::SourceInfo { delimiter: Some(','), header: Some(true), ..Default::default() };
+/// let info =
+///     ff_table::SourceInfo { delimiter: Some(','), header: Some(true), ..Default::default() };
 /// assert_eq!(info.describe(), "comma, header");
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ use ff_settings::similar;
 /// How the target is encoded: an index into the classes, or `(log?(y) - mean) / std`.
 ///
 /// ```
-/// use ff_table::{Task, TargetTransform};
+/// use ff_table::{TargetTransform, Task};
 ///
 /// let json = r#"{"column":"y","task":"regression","classes":[],"numeric":true,"log":false,"mean":10.0,"std":4.0}"#;
 /// let target: TargetTransform = serde_json::from_str(json).unwrap();

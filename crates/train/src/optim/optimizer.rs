@@ -22,7 +22,8 @@ use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let specs = vec![ParamSpec::new("weight", [1, 2], ParamKind::Weight)];
 /// let mut params = Params::allocate(&device, DType::F32, specs, true)?;
-/// let mut optimizer = Optimizer::new(&OptimizerConfig::new(OptimizerKind::Sgd), &params, &device)?;
+/// let mut optimizer =
+///     Optimizer::new(&OptimizerConfig::new(OptimizerKind::Sgd), &params, &device)?;
 ///
 /// params.gradients::<f32>()?.copy_from_slice(&[6.0, 8.0]); // summed over two rows
 /// let report = optimizer.step(&mut params, 2.0, 0.1)?;

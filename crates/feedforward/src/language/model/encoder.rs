@@ -16,7 +16,8 @@ use std::path::Path;
 ///
 /// ```no_run
 /// use feedforward::language::EncoderModel;
-/// let mut model = EncoderModel::open("models/bert".as_ref(), &Default::default(), &Default::default())?;
+/// let mut model =
+///     EncoderModel::open("models/bert".as_ref(), &Default::default(), &Default::default())?;
 /// let vectors = model.embed(&[vec![101, 2023, 102]], true)?;
 /// # Ok::<(), feedforward::Error>(())
 /// ```

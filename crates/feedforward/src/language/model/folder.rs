@@ -19,8 +19,10 @@ const GENERATION: &str = "generation_config.json";
 ///
 /// ```no_run
 /// use feedforward::language::{GenerateOptions, LanguageModel};
-/// let mut model = LanguageModel::open("models/gpt2".as_ref(), &Default::default(), &Default::default())?;
-/// let text = model.generate("Once upon a time", &GenerateOptions::default(), &mut |_| Ok(()))?.text;
+/// let mut model =
+///     LanguageModel::open("models/gpt2".as_ref(), &Default::default(), &Default::default())?;
+/// let text =
+///     model.generate("Once upon a time", &GenerateOptions::default(), &mut |_| Ok(()))?.text;
 /// println!("{text}");
 /// # Ok::<(), feedforward::Error>(())
 /// ```

@@ -34,7 +34,8 @@ impl Default for TranslateOptions {
 ///
 /// ```no_run
 /// use feedforward::language::Translator;
-/// let mut model = Translator::open("models/opus-mt".as_ref(), &Default::default(), &Default::default())?;
+/// let mut model =
+///     Translator::open("models/opus-mt".as_ref(), &Default::default(), &Default::default())?;
 /// println!("{}", model.translate("Good morning.", &Default::default())?.text);
 /// # Ok::<(), feedforward::Error>(())
 /// ```
