@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::document::{Document, Node, Place, Table, Value};
+use crate::document::{Document, Node, Position, Table, Value};
 use crate::expect::{Definitions, Expected, one_of};
 use crate::{Problem, RecipeError, nearest};
 
@@ -54,7 +54,7 @@ impl<'s> Checker<'s> {
         if expected.anything {
             return;
         }
-        if node.place.is_set() {
+        if node.position.is_set() {
             repair(&expected, node);
         }
         let fits = match &mut node.value {
@@ -67,11 +67,11 @@ impl<'s> Checker<'s> {
                     || (expected.character && text.chars().count() == 1)
             }
             Value::List(items) => match expected.list {
-                Some(list) => return self.list(list, items, &node.place, path),
+                Some(list) => return self.list(list, items, &node.position, path),
                 None => false,
             },
             Value::Table(table) if !expected.tables.is_empty() => {
-                return self.table(&expected.tables, table, &node.place, path);
+                return self.table(&expected.tables, table, &node.position, path);
             }
             Value::Date(_) | Value::Table(_) => false,
         };
@@ -80,7 +80,13 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn list(&mut self, list: &'s Map<String, Json>, items: &mut [Node], place: &Place, path: &str) {
+    fn list(
+        &mut self,
+        list: &'s Map<String, Json>,
+        items: &mut [Node],
+        position: &Position,
+        path: &str,
+    ) {
         let bound = |name: &str| list.get(name).and_then(Json::as_u64).map(|n| n as usize);
         let (least, most) = (bound("minItems"), bound("maxItems"));
         if least.is_some_and(|n| items.len() < n) || most.is_some_and(|n| items.len() > n) {
@@ -90,7 +96,7 @@ impl<'s> Checker<'s> {
                 (None, most) => format!("at most {}", most.unwrap_or_default()),
             };
             let message = format!("`{path}`: expected a list of {count}, found {}", items.len());
-            self.problems.push(place.problem(message).key(path));
+            self.problems.push(position.problem(message).key(path));
             return;
         }
         if let Some(schema) = list.get("items") {
@@ -104,7 +110,7 @@ impl<'s> Checker<'s> {
         &mut self,
         schemas: &[&'s Map<String, Json>],
         table: &mut Table,
-        place: &Place,
+        position: &Position,
         path: &str,
     ) {
         // Of several tables, the one with the most of these keys is assumed.
@@ -133,7 +139,7 @@ impl<'s> Checker<'s> {
         for name in required.into_iter().flatten().filter_map(Json::as_str) {
             if !table.contains_key(name) {
                 let message = format!("`{}` is missing", join(path, name));
-                self.problems.push(place.problem(message).key(join(path, name)));
+                self.problems.push(position.problem(message).key(join(path, name)));
             }
         }
     }
@@ -155,8 +161,8 @@ impl<'s> Checker<'s> {
         }
         let mut names = names.to_vec();
         names.sort_unstable();
-        let place = if path.is_empty() { "a recipe".into() } else { format!("[{path}]") };
-        format!("the keys of {place} are {}", names.join(", "))
+        let table = if path.is_empty() { "a recipe".into() } else { format!("[{path}]") };
+        format!("the keys of {table} are {}", names.join(", "))
     }
 
     fn misfit(&self, expected: &Expected<'_>, node: &Node, schema: &Json, path: &str) -> Problem {
@@ -172,7 +178,7 @@ impl<'s> Checker<'s> {
         };
         let only_words = !expected.words.is_empty() && !expected.text && !expected.character;
         if let (Value::Text(text), true) = (&node.value, only_words) {
-            let problem = node.place.problem(format!("`{path}`: unknown value \"{text}\""));
+            let problem = node.position.problem(format!("`{path}`: unknown value \"{text}\""));
             let words = expected.words.iter().map(|word| format!("`{word}`"));
             // A choice between tables of one key each, as in `threshold`.
             let tables = expected.tables.iter().filter(|_| expected.tables.len() > 1);
@@ -185,7 +191,7 @@ impl<'s> Checker<'s> {
             });
         }
         let what = expected.describe(self.definitions);
-        let problem = node.place.problem(format!("`{path}`: expected {what}, found {found}"));
+        let problem = node.position.problem(format!("`{path}`: expected {what}, found {found}"));
         let help = help_with(expected, node, schema);
         let problem = problem.key(path);
         if let Some(help) = help { problem.help(help) } else { problem }
@@ -194,7 +200,7 @@ impl<'s> Checker<'s> {
 
 /// The replacement to suggest, if obvious.
 fn help_with(expected: &Expected<'_>, node: &Node, schema: &Json) -> Option<String> {
-    let written = node.place.text();
+    let written = node.position.text();
     let example = schema.get("default").filter(|d| d.as_array().is_some_and(|d| !d.is_empty()));
     match &node.value {
         Value::Table(_) | Value::List(_) => None,
@@ -223,7 +229,7 @@ fn help_with(expected: &Expected<'_>, node: &Node, schema: &Json) -> Option<Stri
 /// Undoes a shell's changes to a value of the command line: `positive=1` for a string, `hidden=64`
 /// for a one-item list, `epochs=1e3` for a whole number.
 fn repair(expected: &Expected<'_>, node: &mut Node) {
-    let written = node.place.text().to_owned();
+    let written = node.position.text().to_owned();
     let scalar = !matches!(node.value, Value::List(_) | Value::Table(_));
     let number_fits = expected.number || expected.integer.is_some();
     match node.value {
@@ -243,7 +249,7 @@ fn repair(expected: &Expected<'_>, node: &mut Node) {
             node.value = Value::Integer(v as i64);
         }
         _ if scalar && expected.list.is_some() && !expected.takes_text() && !number_fits => {
-            let item = Node { place: node.place.clone(), value: node.value.clone() };
+            let item = Node { position: node.position.clone(), value: node.value.clone() };
             node.value = Value::List(vec![item]);
         }
         _ => {}

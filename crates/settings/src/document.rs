@@ -10,12 +10,12 @@ use crate::{Problem, RecipeError, SET, Source};
 
 /// The position of a key or a value in its text.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) source: Arc<Source>,
     pub(crate) span: Range<usize>,
 }
 
-impl Place {
+impl Position {
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         Problem::new(message).at(&self.source, Some(self.span.clone()))
     }
@@ -33,7 +33,7 @@ impl Place {
 /// A value and its position.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
-    pub(crate) place: Place,
+    pub(crate) position: Position,
     pub(crate) value: Value,
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum Value {
 }
 
 /// Keys in alphabetical order, each with its own position.
-pub(crate) type Table = BTreeMap<String, (Place, Node)>;
+pub(crate) type Table = BTreeMap<String, (Position, Node)>;
 
 /// The tree of a recipe, with the overrides of the command line.
 #[derive(Debug, Clone)]
@@ -64,15 +64,16 @@ impl Document {
         let source = Arc::new(Source::new(origin, text));
         let (table, errors) = DeTable::parse_recoverable(text);
         RecipeError::check(errors.iter().map(|error| syntax(error, &source, 0)).collect())?;
-        let place = Place { source: Arc::clone(&source), span: table.span() };
-        let root = Node { value: Value::Table(tree_of_table(table.get_ref(), &source, 0)?), place };
+        let position = Position { source: Arc::clone(&source), span: table.span() };
+        let root =
+            Node { value: Value::Table(tree_of_table(table.get_ref(), &source, 0)?), position };
         Ok(Self { source, root })
     }
 
     /// Applies one `key=value` of the command line; `key=` removes the key.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), RecipeError> {
         let source = Arc::new(Source::new(SET, text));
-        let whole = Place { source: Arc::clone(&source), span: 0..text.len() };
+        let whole = Position { source: Arc::clone(&source), span: 0..text.len() };
         let Some(equals) = equals_sign(text) else {
             return Err(RecipeError::new(
                 whole
@@ -81,8 +82,8 @@ impl Document {
             ));
         };
         let keys = split_key(&text[..equals]).map_err(|span| {
-            let place = Place { source: Arc::clone(&source), span };
-            RecipeError::new(place.problem("this is not a key").help(
+            let position = Position { source: Arc::clone(&source), span };
+            RecipeError::new(position.problem("this is not a key").help(
                 "write a path such as train.epochs; quote names with dots: data.columns.\"a.b\"",
             ))
         })?;
@@ -147,9 +148,9 @@ fn tree_of_table(
     let mut tree = Table::new();
     for (key, value) in table {
         let span = key.span().start + shift..key.span().end + shift;
-        let place = Place { source: Arc::clone(source), span };
+        let position = Position { source: Arc::clone(source), span };
         let node = tree_of(value.get_ref(), value.span(), source, shift)?;
-        tree.insert(key.get_ref().to_string(), (place, node));
+        tree.insert(key.get_ref().to_string(), (position, node));
     }
     Ok(tree)
 }
@@ -160,8 +161,9 @@ fn tree_of(
     source: &Arc<Source>,
     shift: usize,
 ) -> Result<Node, RecipeError> {
-    let place = Place { source: Arc::clone(source), span: span.start + shift..span.end + shift };
-    let too_large = |what: &str| RecipeError::new(place.problem(format!("{what} is too large")));
+    let position =
+        Position { source: Arc::clone(source), span: span.start + shift..span.end + shift };
+    let too_large = |what: &str| RecipeError::new(position.problem(format!("{what} is too large")));
     let value = match value {
         DeValue::Boolean(v) => Value::Bool(*v),
         DeValue::Integer(v) => Value::Integer(
@@ -178,7 +180,7 @@ fn tree_of(
         ),
         DeValue::Table(table) => Value::Table(tree_of_table(table, source, shift)?),
     };
-    Ok(Node { place, value })
+    Ok(Node { position, value })
 }
 
 /// One part of a dotted key.
@@ -249,7 +251,7 @@ fn set_value(source: &Arc<Source>, start: usize) -> Result<Option<Node>, RecipeE
             Err(RecipeError::new(problem.help("strings inside lists and tables need quotes")))
         }
         Err(_) => Ok(Some(Node {
-            place: Place { source: Arc::clone(source), span: at..at + text.len() },
+            position: Position { source: Arc::clone(source), span: at..at + text.len() },
             value: Value::Text(text.to_owned()),
         })),
     }
@@ -261,14 +263,15 @@ fn put(
     value: Option<Node>,
     source: &Arc<Source>,
 ) -> Result<(), RecipeError> {
-    let place = |span: &Range<usize>| Place { source: Arc::clone(source), span: span.clone() };
+    let position =
+        |span: &Range<usize>| Position { source: Arc::clone(source), span: span.clone() };
     let mut node = root;
     for (i, part) in keys.iter().enumerate() {
         let Value::Table(table) = &mut node.value else {
             let names: Vec<&str> = keys[..i].iter().map(|k| k.name.as_str()).collect();
             let parent = names.join(".");
             return Err(RecipeError::new(
-                place(&part.span)
+                position(&part.span)
                     .problem(format!("`{parent}` is a value, not a table of keys"))
                     .help(format!("set the whole table: --set '{parent}={{ {} = … }}'", part.name)),
             ));
@@ -276,7 +279,7 @@ fn put(
         if i + 1 == keys.len() {
             match value {
                 Some(value) => {
-                    table.insert(part.name.clone(), (place(&part.span), value));
+                    table.insert(part.name.clone(), (position(&part.span), value));
                 }
                 None => {
                     table.remove(&part.name);
@@ -285,8 +288,8 @@ fn put(
             return Ok(());
         }
         let entry = table.entry(part.name.clone()).or_insert_with(|| {
-            let node = Node { place: place(&part.span), value: Value::Table(Table::new()) };
-            (place(&part.span), node)
+            let node = Node { position: position(&part.span), value: Value::Table(Table::new()) };
+            (position(&part.span), node)
         });
         node = &mut entry.1;
     }
@@ -349,8 +352,8 @@ mod tests {
     fn every_value_knows_its_place() {
         let text = "a.b = 1\n[[groups]]\nx = 1\n[[groups]]\nx = 25\n";
         let document = Document::parse(text, "r").unwrap();
-        assert_eq!(document.find("groups[1].x").0.unwrap().place.text(), "25");
-        assert_eq!(document.find("a.b").0.unwrap().place.span, 6..7);
+        assert_eq!(document.find("groups[1].x").0.unwrap().position.text(), "25");
+        assert_eq!(document.find("a.b").0.unwrap().position.span, 6..7);
         let (near, exact) = document.find("groups[1].y");
         assert!(!exact && near.is_some());
         assert!(document.find("nothing").0.is_none());

@@ -127,9 +127,9 @@ fn placed(document: &Document, error: ConfigError) -> Problem {
     let key = error.key.clone();
     let problem = Problem::from(error);
     match document.find(&key) {
-        (Some(node), true) => problem.at(&node.place.source, Some(node.place.span.clone())),
+        (Some(node), true) => problem.at(&node.position.source, Some(node.position.span.clone())),
         (Some(node), false) if !matches!(node.value, Value::Table(_)) => {
-            problem.at(&node.place.source, Some(node.place.span.clone()))
+            problem.at(&node.position.source, Some(node.position.span.clone()))
         }
         _ => {
             let (table, name) = key.rsplit_once('.').unwrap_or(("", &key));

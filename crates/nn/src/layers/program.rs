@@ -47,12 +47,12 @@ enum Buffer {
 #[derive(Debug)]
 struct Step<W> {
     kind: Kind<W>,
-    x: Place,
-    y: Place,
+    x: Operand,
+    y: Operand,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Operand {
     buffer: Buffer,
     width: usize,
 }
@@ -64,9 +64,9 @@ enum Kind<W> {
     /// An operation with its parameters.
     Op { op: Arc<dyn Op>, params: Vec<(Vec<f32>, Shape)> },
     /// x + other
-    Add(Place),
+    Add(Operand),
     /// x ⊙ other
-    Multiply(Place),
+    Multiply(Operand),
 }
 
 /// A weight `[out, in]`, not yet packed.
@@ -207,9 +207,9 @@ impl<'a> Program<'a> {
         self.combine(Kind::Multiply, x, y)
     }
 
-    fn combine(&mut self, kind: impl Fn(Place) -> Kind<Matrix>, x: Slot, y: Slot) -> Slot {
+    fn combine(&mut self, kind: impl Fn(Operand) -> Kind<Matrix>, x: Slot, y: Slot) -> Slot {
         let Value { buffer, width, .. } = self.values[y.0];
-        let result = self.push(kind(Place { buffer, width }), x, width);
+        let result = self.push(kind(Operand { buffer, width }), x, width);
         self.release(y);
         result
     }
@@ -233,8 +233,8 @@ impl<'a> Program<'a> {
         self.taken.resize(self.taken.len().max(free + 1), false);
         self.taken[free] = true;
         let from = &self.values[x.0];
-        let from = Place { buffer: from.buffer, width: from.width };
-        let y = Place { buffer: Buffer::Own(free), width };
+        let from = Operand { buffer: from.buffer, width: from.width };
+        let y = Operand { buffer: Buffer::Own(free), width };
         self.steps.push(Step { kind, x: from, y });
         self.release(x);
         self.values.push(Value { buffer: y.buffer, width, handles: 1, kept: false });
@@ -337,12 +337,12 @@ impl Step<PackedMatrix<f32>> {
         buffers: &[Vec<f32>],
         y: &mut [f32],
     ) -> Result<()> {
-        let read = |place: &Place| match place.buffer {
+        let read = |place: &Operand| match place.buffer {
             Buffer::Own(i) => &buffers[i][..rows * place.width],
             _ => input,
         };
         let x = read(&self.x);
-        let pairs = |other: &Place| x.iter().zip(read(other));
+        let pairs = |other: &Operand| x.iter().zip(read(other));
         match &self.kind {
             Kind::Product { weight, bias, fused } => {
                 let (cpu, bias) = (device.cpu(), bias.as_deref());

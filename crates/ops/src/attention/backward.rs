@@ -92,7 +92,7 @@ impl Attention {
                     let mut own = || &mut cut.take(sizes.rows(TILE))[..TILE * dim];
                     [own(), own()].map(|own| Some(MatMut::new(own, TILE, dim)))
                 };
-                let mut pass = Pass {
+                let mut pass = HeadBackward {
                     op: self,
                     cpu: cx.cpu(),
                     sizes: &sizes,
@@ -195,7 +195,7 @@ impl<'a, S: BlockFloat> Room<'a, S> {
 }
 
 /// One key head of one sequence.
-struct Pass<'a, S: Value> {
+struct HeadBackward<'a, S: Value> {
     op: &'a Attention,
     cpu: &'a CpuDevice,
     sizes: &'a Sizes,
@@ -215,7 +215,7 @@ struct Pass<'a, S: Value> {
     room: Room<'a, S>,
 }
 
-impl<S: Value> Pass<'_, S> {
+impl<S: Value> HeadBackward<'_, S> {
     /// Zeros for queries that see no key, one tile at a time.
     fn unseen(&mut self) {
         let Sizes { queries, keys, .. } = *self.sizes;

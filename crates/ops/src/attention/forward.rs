@@ -68,7 +68,7 @@ impl Attention {
                 for g in 0..sizes.group() {
                     let head = kv_head * sizes.group() + g;
                     let query = |rows: Range<usize>| inputs.q.rows(b, head, rows);
-                    let mut pass = Pass {
+                    let mut pass = HeadForward {
                         cpu,
                         sizes,
                         mask,
@@ -124,7 +124,7 @@ impl<'a, S: BlockFloat> Room<'a, S> {
 }
 
 /// One head of one sequence.
-struct Pass<'a, S: Value> {
+struct HeadForward<'a, S: Value> {
     cpu: &'a CpuDevice,
     sizes: &'a Sizes,
     mask: Mask<'a>,
@@ -137,7 +137,7 @@ struct Pass<'a, S: Value> {
     room: Room<'a, S>,
 }
 
-impl<S: Value> Pass<'_, S> {
+impl<S: Value> HeadForward<'_, S> {
     /// Some queries; `alone` marks a single query whose sum must exclude the values it does not
     /// see, since those are not finite.
     fn rows(&mut self, rows: Range<usize>, alone: bool) {

@@ -36,13 +36,13 @@ impl Data<'_> {
 
 /// The results.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct LossResult {
     pub(crate) loss: f64,
     pub(crate) count: f64,
     pub(crate) gradient: Vec<f64>,
 }
 
-impl Found {
+impl LossResult {
     /// Sums of about a dozen terms near 1 err by a few units in the last place of an f64.
     pub(crate) fn assert_gradient(&self, expected: &[f64]) {
         assert_eq!(self.gradient.len(), expected.len());
@@ -65,7 +65,7 @@ pub(crate) fn assert_close(found: f64, expected: f64) {
 }
 
 /// Runs forward and backward on one thread.
-pub(crate) fn run(op: &Arc<dyn Op>, inputs: &[Data<'_>]) -> Found {
+pub(crate) fn run(op: &Arc<dyn Op>, inputs: &[Data<'_>]) -> LossResult {
     run_on(&Device::default(), op, inputs).unwrap()
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn fails(op: &Arc<dyn Op>, inputs: &[Data<'_>], message: &str) {
     assert_eq!(error.to_string(), message);
 }
 
-fn run_on(device: &Device, op: &Arc<dyn Op>, inputs: &[Data<'_>]) -> Result<Found> {
+fn run_on(device: &Device, op: &Arc<dyn Op>, inputs: &[Data<'_>]) -> Result<LossResult> {
     device.pool().set_poison(true);
     let params = Params::allocate(device, DType::F64, vec![], true)?;
     let mut graph = Graph::new(device, params);
@@ -108,5 +108,5 @@ fn run_on(device: &Device, op: &Arc<dyn Op>, inputs: &[Data<'_>]) -> Result<Foun
         Slice::F32(values) => values.iter().map(|&v| v.into()).collect(),
         _ => gradient.slice::<f64>().map_err(Error::of("test"))?.to_vec(),
     };
-    Ok(Found { loss, count, gradient })
+    Ok(LossResult { loss, count, gradient })
 }

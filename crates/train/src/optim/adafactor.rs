@@ -54,7 +54,7 @@ impl Method for Adafactor {
             *start += len;
             *start - len..*start
         };
-        let places = layout.parameters.iter().map(|p| {
+        let parameters = layout.parameters.iter().map(|p| {
             let moments = match *p.shape.dims() {
                 [.., m, n] if !p.range.is_empty() => {
                     let matrices = p.range.len() / (m * n);
@@ -67,10 +67,10 @@ impl Method for Adafactor {
                 }
                 _ => Moments::Whole(take(&mut values, p.range.len())),
             };
-            Place { range: p.range.clone(), group: p.group, moments }
+            ParameterMoments { range: p.range.clone(), group: p.group, moments }
         });
-        let places = places.collect();
-        AdafactorRule { settings: self, places, lens: [rows, columns, values] }
+        let parameters = parameters.collect();
+        AdafactorRule { settings: self, parameters, lens: [rows, columns, values] }
     }
 }
 
@@ -78,13 +78,13 @@ impl Method for Adafactor {
 #[derive(Debug, Clone)]
 pub(super) struct AdafactorRule {
     settings: Adafactor,
-    places: Vec<Place>,
+    parameters: Vec<ParameterMoments>,
     /// The numbers of values of all rows, all columns and all vectors.
     lens: [usize; 3],
 }
 
 #[derive(Debug, Clone)]
-struct Place {
+struct ParameterMoments {
     range: Range<usize>,
     group: Group,
     moments: Moments,
@@ -117,13 +117,13 @@ fn pieces(matrices: usize, columns: usize) -> Vec<usize> {
 impl Rule for AdafactorRule {
     fn arrays(&self, layout: &Layout) -> Vec<Array> {
         let mut arrays = self.lens.map(|len| Array::working(len, Some(0.0)));
-        for (p, place) in layout.parameters.iter().zip(&self.places) {
+        for (p, parameter) in layout.parameters.iter().zip(&self.parameters) {
             let dims = p.shape.dims();
             let mut part = |array: usize, slot, start: usize, shape: Option<Shape>| {
                 let part = Part::of(slot, p, start);
                 arrays[array].parts.push(Part { shape: shape.unwrap_or(part.shape), ..part });
             };
-            match &place.moments {
+            match &parameter.moments {
                 Moments::Factored { rows, columns, .. } => {
                     part(0, "row_var", rows.start, with_one(dims, dims.len() - 1));
                     part(1, "col_var", columns.start, with_one(dims, dims.len() - 2));
@@ -145,25 +145,25 @@ impl Rule for AdafactorRule {
         let Adafactor { eps, eps2, beta2_decay, d } = self.settings;
         let epsilon = if T::DTYPE == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
         let t = step.number as f64;
-        for place in self.places.iter().filter(|place| !place.range.is_empty()) {
+        for parameter in self.parameters.iter().filter(|parameter| !parameter.range.is_empty()) {
             let parameter = Parameter {
                 cpu: step.cpu,
-                read: step.reader::<T>(&place.group),
-                g: &g[place.range.clone()],
+                read: step.reader::<T>(&parameter.group),
+                g: &g[parameter.range.clone()],
                 fresh: T::of(t.powf(beta2_decay)),
                 eps: eps.unwrap_or(epsilon),
             };
-            let w = &mut w[place.range.clone()];
-            let lr = step.lr * place.group.lr_scale;
-            let keep = T::of(1.0 - lr * place.group.weight_decay);
+            let w = &mut w[parameter.range.clone()];
+            let lr = step.lr * parameter.group.lr_scale;
+            let keep = T::of(1.0 - lr * parameter.group.weight_decay);
             let scale = sum_pieces(step.cpu, w.len(), |r| sum_of(&w[r], |w| w.f64().powi(2)));
             let alpha = eps2.max((scale / w.len() as f64).sqrt()) * lr.min(1.0 / t.sqrt());
             // α / max(1, RMS(U) / d), from Σ U².
             let rate = |squares: f64| {
-                let rms = (squares / place.range.len() as f64).sqrt();
+                let rms = (squares / parameter.range.len() as f64).sqrt();
                 T::of(alpha / (rms / d).max(1.0))
             };
-            match &place.moments {
+            match &parameter.moments {
                 Moments::Factored { dims, rows: r, columns: c, pieces } => {
                     let (r, c) = (&mut rows[r.clone()], &mut columns[c.clone()]);
                     parameter.take_in_rows(w, *dims, r);

@@ -81,17 +81,17 @@ impl OptimizerConfig {
 
     /// The learning rate, by default that of the rule.
     pub fn lr(&self) -> f64 {
-        self.lr.unwrap_or(self.kind.facts().lr)
+        self.lr.unwrap_or(self.kind.info().lr)
     }
 
     /// The weight decay of matrices and embeddings, by default that of the rule.
     pub fn weight_decay(&self) -> f64 {
-        self.weight_decay.unwrap_or(self.kind.facts().weight_decay)
+        self.weight_decay.unwrap_or(self.kind.info().weight_decay)
     }
 
     /// Whether the rule evaluates the loss several times per step, over all rows at once.
     pub fn needs_closure(&self) -> bool {
-        self.kind.facts().reevaluates
+        self.kind.info().reevaluates
     }
 
     /// Checks that every setting is in range and belongs to this rule.
@@ -129,7 +129,7 @@ impl OptimizerConfig {
             ("groups", !self.groups.is_empty()),
         ];
         let Some((key, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };
-        let others = OptimizerKind::ALL.iter().filter(|kind| !kind.facts().reevaluates);
+        let others = OptimizerKind::ALL.iter().filter(|kind| !kind.info().reevaluates);
         let others: Vec<&str> = others.map(|kind| kind.name()).collect();
         let others = others.join(", ");
         let help = if *key == "weight_decay" { "; `l2` does the same" } else { "" };
@@ -144,9 +144,9 @@ fn add_facts(schema: &mut Schema) {
         kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
     };
     let all = OptimizerKind::ALL;
-    let decoupled = all.into_iter().filter(|kind| kind.facts().decoupled).collect();
-    let lr = all.iter().map(|kind| (kind.name(), number_text(kind.facts().lr)));
-    let decay = all.iter().map(|kind| (kind.name(), number_text(kind.facts().weight_decay)));
+    let decoupled = all.into_iter().filter(|kind| kind.info().decoupled).collect();
+    let lr = all.iter().map(|kind| (kind.name(), number_text(kind.info().lr)));
+    let decay = all.iter().map(|kind| (kind.name(), number_text(kind.info().weight_decay)));
     let additions = [
         ("kind", format!(" One of {}.", names(all.to_vec()))),
         ("lr", default_sentence(lr)),

@@ -139,7 +139,7 @@ fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
         weight_decay: of(|g| g.weight_decay).unwrap_or_else(|| default(config.weight_decay())),
         l1: of(|g| g.l1).unwrap_or_else(|| default(config.l1.unwrap_or(0.0))),
         l2: of(|g| g.l2).unwrap_or_else(|| default(config.l2.unwrap_or(0.0))),
-        matrix: config.kind.facts().splits_matrices
+        matrix: config.kind.info().splits_matrices
             && is_matrix
             && group.and_then(|g| g.adamw) != Some(true),
     }

@@ -147,7 +147,7 @@ pub(super) fn slices<T: Product, const N: usize>(
 
 /// The properties of a rule that do not depend on its settings.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
+pub(super) struct MethodInfo {
     pub(super) lr: f64,
     pub(super) weight_decay: f64,
     pub(super) decoupled: bool,
@@ -155,7 +155,7 @@ pub(super) struct Facts {
     pub(super) reevaluates: bool,
 }
 
-impl Facts {
+impl MethodInfo {
     pub(super) const fn of<M: Method>() -> Self {
         Self {
             lr: M::LR,
@@ -188,8 +188,8 @@ macro_rules! registry {
         })+
 
         impl OptimizerKind {
-            pub(super) const fn facts(self) -> super::rule::Facts {
-                match self { $(Self::$Name => super::rule::Facts::of::<$Name>(),)+ }
+            pub(super) const fn info(self) -> super::rule::MethodInfo {
+                match self { $(Self::$Name => super::rule::MethodInfo::of::<$Name>(),)+ }
             }
 
             pub(super) fn check(
