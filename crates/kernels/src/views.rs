@@ -1,7 +1,7 @@
 //! Writable parts of matrices: the columns of a head in the rows of a sequence.
 
-use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
 use crate::rows::TASK_WORK;
+use crate::scratch::{Line, MAX_SLOTS, SCRATCH, ScratchSlot, Space};
 use ff_tensor::{CpuDevice, Element};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -164,18 +164,18 @@ pub fn for_heads<S: Send + Sync, T: Element, const N: usize, const M: usize>(
         return;
     }
     let threads = if tasks * work < TASK_WORK { 1 } else { cpu.threads().count() };
-    let places = threads.min(tasks).min(MAX_PLACES);
+    let slots = threads.min(tasks).min(MAX_SLOTS);
     let lines = Space::lines::<T>(len);
     SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < places * lines {
-            scratch.resize(places * lines, Line([0; 64]));
+        if scratch.len() < slots * lines {
+            scratch.resize(slots * lines, Line([0; 64]));
         }
         let space = Space::new(scratch);
-        let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
+        let free = AtomicU64::new(u64::MAX >> (MAX_SLOTS - slots));
         let task = |number: usize| {
-            let place = Place::take(&free, number * places / tasks);
-            // SAFETY: a place belongs to one task until dropped; any bits are a valid number.
-            let scratch = unsafe { space.range::<T>(place.number * lines, len) };
+            let slot = ScratchSlot::take(&free, number * slots / tasks);
+            // SAFETY: a slot belongs to one task until dropped; any bits are a valid number.
+            let scratch = unsafe { space.range::<T>(slot.number * lines, len) };
             let (b, h) = (number / heads, number % heads);
             // SAFETY: each task runs once, and its views are disjoint from the others'.
             let outputs =

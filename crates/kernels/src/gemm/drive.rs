@@ -13,8 +13,8 @@ use super::finish::{Buffer, Earlier, Finish, Spot, Tail};
 use super::pack::{Ahead, Operand, Panel, Part};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use crate::Stored;
-use crate::places::{Line, MAX_PLACES, Place, SCRATCH, Space};
 use crate::rows::Shared;
+use crate::scratch::{Line, MAX_SLOTS, SCRATCH, ScratchSlot, Space};
 use crate::simd::dispatch_on;
 use ff_tensor::{CpuDevice, DType, Element};
 use std::marker::PhantomData;
@@ -305,8 +305,8 @@ where
         let b_lines = Space::lines::<Packed<K>>(b_values);
         let lines = a_lines + b_lines + Space::lines::<Sum<K>>(sums_values);
         let blocks = cut.blocks();
-        let places = cut.threads.min(blocks).min(MAX_PLACES);
-        let total = places * lines + Space::lines::<Packed<K>>(all_values);
+        let slots = cut.threads.min(blocks).min(MAX_SLOTS);
+        let total = slots * lines + Space::lines::<Packed<K>>(all_values);
         if scratch.len() < total {
             scratch.resize(total, Line([0; 64]));
         }
@@ -319,15 +319,15 @@ where
             None if own => None,
             // SAFETY: this range lies beyond those of the blocks; any bits are a valid packed
             // value.
-            None => Some(self.pack_a(unsafe { space.range(places * lines, all_values) })),
+            None => Some(self.pack_a(unsafe { space.range(slots * lines, all_values) })),
         };
-        let free = AtomicU64::new(u64::MAX >> (MAX_PLACES - places));
+        let free = AtomicU64::new(u64::MAX >> (MAX_SLOTS - slots));
         self.share(blocks, &|number| {
-            // The pool gives a thread the same share of the blocks each time, hence the same place,
+            // The pool gives a thread the same share of the blocks each time, hence the same slot,
             // still in its cache.
-            let place = Place::take(&free, number * places / blocks);
-            let line = place.number * lines;
-            // SAFETY: a place belongs to one block until dropped; any bits are a valid packed value
+            let slot = ScratchSlot::take(&free, number * slots / blocks);
+            let line = slot.number * lines;
+            // SAFETY: a slot belongs to one block until dropped; any bits are a valid packed value
             // or sum.
             let (own, b, sums) = unsafe {
                 let sums = space.range(line + a_lines + b_lines, sums_values);
@@ -419,8 +419,8 @@ where
         for from in panels.clone().step_by(at_once) {
             let some = from..panels.end.min(from + at_once);
             let (sums, sums_row) = if Self::SUMS_IN_C {
-                let place = (self.first + tiles.start * height) * self.n + from * K::COLS;
-                (self.c.start().wrapping_add(place).cast(), self.n)
+                let offset = (self.first + tiles.start * height) * self.n + from * K::COLS;
+                (self.c.start().wrapping_add(offset).cast(), self.n)
             } else {
                 (sums.as_mut_ptr(), some.len() * K::COLS)
             };
@@ -493,9 +493,9 @@ where
         } else {
             (&stage.packed_b, panel - stage.panels.start)
         };
-        let place = (tile - stage.tiles.start) * height * stage.sums_row
+        let offset = (tile - stage.tiles.start) * height * stage.sums_row
             + (panel - stage.panels.start) * K::COLS;
-        let sums = stage.sums.wrapping_add(place);
+        let sums = stage.sums.wrapping_add(offset);
         let last = stage.start + stage.depth >= self.k;
         let mut args = Tile {
             depth: K::packed(stage.depth),

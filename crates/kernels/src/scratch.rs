@@ -1,4 +1,4 @@
-//! Scratch memory lent by the calling thread to its worker threads, one place each.
+//! Scratch memory lent by the calling thread to its worker threads, one slot each.
 
 use crate::rows::Shared;
 use std::cell::RefCell;
@@ -43,17 +43,17 @@ impl<'a> Space<'a> {
     }
 }
 
-/// The maximum number of places, one per bit of a word; more threads than that take turns.
-pub(crate) const MAX_PLACES: usize = 64;
+/// The maximum number of slots, one per bit of a word; more threads than that take turns.
+pub(crate) const MAX_SLOTS: usize = 64;
 
-/// The right to use one of several places until dropped.
-pub(crate) struct Place<'a> {
+/// The right to use one of several slots until dropped.
+pub(crate) struct ScratchSlot<'a> {
     free: &'a AtomicU64,
     pub(crate) number: usize,
 }
 
-impl<'a> Place<'a> {
-    /// Takes the wanted place or, if another block has it, any.
+impl<'a> ScratchSlot<'a> {
+    /// Takes the wanted slot or, if another block has it, any.
     pub(crate) fn take(free: &'a AtomicU64, wanted: usize) -> Self {
         loop {
             let bits = free.load(Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for ScratchSlot<'_> {
     fn drop(&mut self) {
         self.free.fetch_or(1 << self.number, Ordering::Release);
     }
