@@ -157,7 +157,7 @@ pub(crate) struct Changes {
     /// The name of the run
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The seed of everything random
+    /// The seed of all random numbers
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 }
@@ -237,7 +237,7 @@ pub(crate) struct Pretrain {
     /// The name of the run
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The seed of everything random
+    /// The seed of all random numbers
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// The run's folder, new or empty; runs/NAME-N by default

@@ -113,7 +113,7 @@ pub struct PretrainConfig {
     pub z_loss: f64,
     /// Keep the weights of the best evaluation instead of the last ones.
     pub restore_best: bool,
-    /// The seed of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// The least seconds between two checkpoints; one is always made at the end and on Ctrl-C.
     pub checkpoint_seconds: f64,
