@@ -28,8 +28,8 @@ pub enum Statistics {
 ///
 /// Forward:  x̂ = (x − μ) r with r = 1/√(σ² + ε),  y = w ⊙ x̂ + b
 /// Backward, with N rows:  db = Σ dy,  dw = Σ dy ⊙ x̂, and
-///     with batch statistics  dx = w r ⊙ (dy − db/N − x̂ ⊙ dw/N),
-///     with running statistics  dx = w r ⊙ dy
+///   with batch statistics  dx = w r ⊙ (dy − db/N − x̂ ⊙ dw/N),
+///   with running statistics  dx = w r ⊙ dy
 ///
 /// Inputs: x; w and b if affine; the mean and the variance for running statistics. With batch
 /// statistics, two more outputs without gradients: the mean, and the variance Σ(x − μ)²/(N − 1) for
