@@ -145,25 +145,25 @@ impl Rule for AdafactorRule {
         let Adafactor { eps, eps2, beta2_decay, d } = self.settings;
         let epsilon = if T::DTYPE == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
         let t = step.number as f64;
-        for parameter in self.parameters.iter().filter(|parameter| !parameter.range.is_empty()) {
+        for part in self.parameters.iter().filter(|part| !part.range.is_empty()) {
             let parameter = Parameter {
                 cpu: step.cpu,
-                read: step.reader::<T>(&parameter.group),
-                g: &g[parameter.range.clone()],
+                read: step.reader::<T>(&part.group),
+                g: &g[part.range.clone()],
                 fresh: T::of(t.powf(beta2_decay)),
                 eps: eps.unwrap_or(epsilon),
             };
-            let w = &mut w[parameter.range.clone()];
-            let lr = step.lr * parameter.group.lr_scale;
-            let keep = T::of(1.0 - lr * parameter.group.weight_decay);
+            let w = &mut w[part.range.clone()];
+            let lr = step.lr * part.group.lr_scale;
+            let keep = T::of(1.0 - lr * part.group.weight_decay);
             let scale = sum_pieces(step.cpu, w.len(), |r| sum_of(&w[r], |w| w.f64().powi(2)));
             let alpha = eps2.max((scale / w.len() as f64).sqrt()) * lr.min(1.0 / t.sqrt());
             // α / max(1, RMS(U) / d), from Σ U².
             let rate = |squares: f64| {
-                let rms = (squares / parameter.range.len() as f64).sqrt();
+                let rms = (squares / part.range.len() as f64).sqrt();
                 T::of(alpha / (rms / d).max(1.0))
             };
-            match &parameter.moments {
+            match &part.moments {
                 Moments::Factored { dims, rows: r, columns: c, pieces } => {
                     let (r, c) = (&mut rows[r.clone()], &mut columns[c.clone()]);
                     parameter.take_in_rows(w, *dims, r);
