@@ -146,13 +146,24 @@ def quantile_rank(references, x):
     return (below - 1 + (x - low) / (high - low)) / last
 
 
+def stands_for_nothing(x):
+    """The largest numbers of float and double, and netCDF's, stand for no value, as infinity does."""
+    single = torch.tensor([abs(x), torch.finfo(torch.float32).max, 9.96921e36]).float()
+    return abs(x) == sys.float_info.max or bool(single[0] in single[1:])
+
+
 def encode_number(e, cell):
     x = None if cell is None or cell in e.get("missing_texts", []) else parse_number(cell)
     if cell is not None and x is None and cell not in e.get("missing_texts", []):
         raise ValueError(f"expected a number, found {cell!r}")
-    if x is not None and not (math.isfinite(x) and not (e["log"] and x <= -1)):
+    if x is not None and (not math.isfinite(x) or stands_for_nothing(x) or e["log"] and x <= -1):
         x = None
     value = e["fill"] if x is None else x
+    if x is not None and "range" in e:
+        # A value far outside the training range is cut off.
+        low, high = e["range"]
+        far = 1000 * (high - low if high > low else max(abs(low), 1))
+        value = min(max(value, low - far), high + far)
     value = scale(e["scaler"], math.log1p(value) if e["log"] else value)
     if e.get("clip") is not None:
         value = min(max(value, -e["clip"]), e["clip"])
@@ -162,7 +173,8 @@ def encode_number(e, cell):
 def encode_boolean(e, cell):
     if cell is None:
         return [e["fill"]] + [1.0] * e["flag"]
-    truth = {e["no"].lower(): 0.0, e["yes"].lower(): 1.0}.get(cell.lower(), parse_number(cell))
+    words = {"false": 0.0, "true": 1.0, e["no"].lower(): 0.0, e["yes"].lower(): 1.0}
+    truth = words.get(cell.lower(), parse_number(cell))
     if truth not in (0.0, 1.0):
         raise ValueError(f"expected {e['no']!r} or {e['yes']!r}, found {cell!r}")
     return [truth] + [0.0] * e["flag"]
@@ -187,6 +199,9 @@ def encode_one_hot(e, cell):
         row[at - 1] = 1.0
     elif e["rare"]:
         row[n] = 1.0
+    else:
+        # An unseen value is the mean of the training rows.
+        row = list(e.get("shares", row))
     return row
 
 

@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use feedforward::language::GenerateOptions;
-use feedforward::nn::Precision;
-use feedforward::nn::models::LanguageOptions;
 use feedforward::table::{Format, Task};
-use feedforward::tensor::{DeviceOptions, Isa};
+use feedforward::tensor::{Device, DeviceOptions, Isa};
 
+mod generate;
+mod recipe;
 mod tokenizer;
 
+pub(crate) use generate::Generate;
+pub(crate) use recipe::{RecipeCommand, RecipeNew, RecipeShow, RecipeValidate};
 pub(crate) use tokenizer::{
     TextFiles, TokenizerCommand, TokenizerDecode, TokenizerEncode, TokenizerInspect, TokenizerTrain,
 };
@@ -76,7 +77,7 @@ pub(crate) enum Command {
     Predict(Predict),
     /// Continue a prompt with a language model
     Generate(Generate),
-    /// Show what training would take: parameters, memory, time
+    /// Show the cost of a training run: parameters, memory, time
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
     Inspect(Inspect),
@@ -90,9 +91,9 @@ pub(crate) enum Command {
     /// Write, check and show recipes
     #[command(subcommand)]
     Recipe(RecipeCommand),
-    /// Show version, CPU and memory, to paste into a bug report
+    /// Show version, CPU and memory for a bug report
     Env(Env),
-    /// Print a script that completes commands in a shell
+    /// Print a shell completion script
     Completions(Completions),
     /// Print the manual page
     Man(Man),
@@ -148,7 +149,7 @@ pub(crate) struct Changes {
     /// The column to predict
     #[arg(long, short, value_name = "COLUMN")]
     pub(crate) target: Option<String>,
-    /// The kind of target, where the inferred kind is wrong
+    /// The kind of target; inferred by default
     #[arg(long, value_name = "TASK", value_parser = task)]
     pub(crate) task: Option<Task>,
     /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
@@ -162,22 +163,40 @@ pub(crate) struct Changes {
     pub(crate) seed: Option<u64>,
 }
 
-/// Where the arithmetic runs.
+/// The number of threads.
 #[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct Machine {
-    /// Threads; all cores by default. Results do not depend on it
+pub(crate) struct Threads {
+    /// The number of threads, all cores by default; results do not depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+}
+
+impl Threads {
+    /// The CPU with this number of threads.
+    pub(crate) fn device(self) -> Result<Device, feedforward::Error> {
+        Ok(Device::open(self.options(None))?)
+    }
+
+    fn options(self, isa: Option<Isa>) -> DeviceOptions {
+        DeviceOptions { threads: self.threads.map_or(0, usize::from), isa }
+    }
+}
+
+/// The device of the computation.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Machine {
+    #[command(flatten)]
+    threads: Threads,
     /// The instruction set of the kernels: plain, avx2, avx512 or amx; the
     /// best one by default
     #[arg(long, value_name = "ISA", value_parser = isa)]
     isa: Option<Isa>,
-    /// The device: cpu, the only one of this version
+    /// The device; this version computes on the CPU only
     #[arg(long, value_name = "DEVICE", default_value = "cpu", value_parser = device)]
     device: DeviceName,
 }
 
-/// A device that this version computes on.
+/// A supported device.
 #[derive(Debug, Clone, Copy)]
 enum DeviceName {
     Cpu,
@@ -186,7 +205,7 @@ enum DeviceName {
 impl Machine {
     pub(crate) fn options(self) -> DeviceOptions {
         let DeviceName::Cpu = self.device;
-        DeviceOptions { threads: self.threads.map_or(0, usize::from), isa: self.isa }
+        self.threads.options(self.isa)
     }
 }
 
@@ -210,7 +229,7 @@ pub(crate) struct Train {
     /// Cross-validate with K folds instead of training one model
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), conflicts_with = "out")]
     pub(crate) folds: Option<u16>,
-    /// Cross-validate once for each of these seeds: 0,1,2
+    /// Seeds of the cross-validation: 0,1,2
     #[arg(
         long,
         value_name = "N,…",
@@ -267,6 +286,10 @@ pub(crate) struct Evaluate {
     /// choice), its validation part by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
+    /// Override a setting of reading (repeatable), such as data.header=false; the run's own settings
+    /// by default
+    #[arg(long, short, value_name = "KEY=VALUE", requires = "data")]
+    pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object of metrics; with --verbose the whole report
@@ -285,6 +308,13 @@ pub(crate) struct Predict {
     /// The output file (.csv, .parquet or .jsonl); standard output by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, required_if_eq("json", "true"))]
     pub(crate) out: Option<PathBuf>,
+    /// Overwrite an existing output file
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    /// Override a setting of reading (repeatable), such as data.header=false; the model's own
+    /// settings by default
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// Add the probability of each class
     #[arg(long)]
     pub(crate) proba: bool,
@@ -296,100 +326,13 @@ pub(crate) struct Predict {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Generate {
-    /// A Hugging Face folder, or a run
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub(crate) model: PathBuf,
-    /// The text to continue (repeatable)
-    #[arg(long, short, value_name = "TEXT", required = true)]
-    pub(crate) prompt: Vec<String>,
-    /// The most tokens to write; 128 except for translations
-    #[arg(long, value_name = "N")]
-    pub(crate) max_tokens: Option<usize>,
-    /// Beams of a translation model; 1 is greedy
-    #[arg(long, value_name = "N")]
-    pub(crate) beams: Option<usize>,
-    /// The sampling temperature: 0 always takes the likeliest token; 0.8 unless the model's folder
-    /// says otherwise
-    #[arg(long, value_name = "T")]
-    temperature: Option<f64>,
-    /// Sample from the K likeliest tokens
-    #[arg(long, value_name = "K")]
-    top_k: Option<usize>,
-    /// Sample from the likeliest tokens that hold this probability together
-    #[arg(long, value_name = "P")]
-    top_p: Option<f64>,
-    /// Sample from tokens at least this fraction as likely as the likeliest
-    #[arg(long, value_name = "P")]
-    min_p: Option<f64>,
-    /// Make tokens that occurred before less likely; 1 is off
-    #[arg(long, value_name = "R")]
-    repetition_penalty: Option<f64>,
-    /// A text to stop before (repeatable)
-    #[arg(long, value_name = "TEXT")]
-    stop: Vec<String>,
-    /// Continue past the end-of-text token
-    #[arg(long)]
-    ignore_end: bool,
-    /// The seed of the choices
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
-    /// Multiply in bf16: slightly faster, slightly less exact
-    #[arg(long)]
-    bf16: bool,
-    #[command(flatten)]
-    pub(crate) machine: Machine,
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-impl Generate {
-    /// The model's arithmetic.
-    pub(crate) fn language(&self) -> LanguageOptions {
-        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
-        LanguageOptions { precision, ..LanguageOptions::default() }
-    }
-
-    /// The given options that only sampling from tokens uses.
-    pub(crate) fn sampling(&self) -> Vec<&'static str> {
-        let given = [
-            ("--temperature", self.temperature.is_some()),
-            ("--top-k", self.top_k.is_some()),
-            ("--top-p", self.top_p.is_some()),
-            ("--min-p", self.min_p.is_some()),
-            ("--repetition-penalty", self.repetition_penalty.is_some()),
-            ("--stop", !self.stop.is_empty()),
-            ("--ignore-end", self.ignore_end),
-        ];
-        given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
-    }
-
-    /// The options of generation; `usual` where none is given.
-    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
-        GenerateOptions {
-            max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
-            temperature: self.temperature.unwrap_or(usual.temperature),
-            top_k: self.top_k.or(usual.top_k),
-            top_p: self.top_p.or(usual.top_p),
-            min_p: self.min_p.or(usual.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
-            stop: self.stop.clone(),
-            seed: self.seed,
-            ignore_end: self.ignore_end,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Plan {
     /// A recipe (.toml) or a table
     #[arg(value_name = "RECIPE|DATA", value_hint = ValueHint::FilePath)]
     pub(crate) input: PathBuf,
     #[command(flatten)]
     pub(crate) changes: Changes,
-    /// Find a learning rate instead: one step each at rates from small to large, on a network that
-    /// is thrown away
+    /// Find a learning rate instead: one step at each of many rates, on a temporary network
     #[arg(long)]
     pub(crate) find_lr: bool,
     #[command(flatten)]
@@ -421,57 +364,8 @@ pub(crate) struct Compare {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Only operations whose name contains this
+    /// Only operations with this text in their name
     pub(crate) filter: Option<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum RecipeCommand {
-    /// Write a recipe for a table, to edit
-    New(RecipeNew),
-    /// Check recipes and show every mistake in its line
-    Validate(RecipeValidate),
-    /// Print the JSON schema of recipes, for editors
-    Schema,
-    /// Print a recipe with all its defaults
-    Show(RecipeShow),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RecipeNew {
-    /// The table
-    #[arg(value_name = "DATA", value_hint = ValueHint::FilePath)]
-    pub(crate) input: PathBuf,
-    #[command(flatten)]
-    pub(crate) changes: Changes,
-    /// The output file; standard output by default
-    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) out: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RecipeValidate {
-    /// The recipes
-    #[arg(value_name = "RECIPE", required = true, value_hint = ValueHint::FilePath)]
-    pub(crate) recipes: Vec<PathBuf>,
-    /// Set a key of the recipe, as in `train --set`
-    #[arg(long, short, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RecipeShow {
-    /// A recipe, a run or a table
-    #[arg(value_name = "RECIPE|RUN|DATA", value_hint = ValueHint::AnyPath)]
-    pub(crate) input: PathBuf,
-    #[command(flatten)]
-    pub(crate) changes: Changes,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -493,7 +387,7 @@ pub(crate) struct Completions {
 
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Write one page per command into this folder instead
+    /// Write a page per command into this folder instead
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: Option<PathBuf>,
 }

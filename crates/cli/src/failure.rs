@@ -16,16 +16,16 @@ use crate::terminal::{Style, Terminal, paint};
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage.
 pub(crate) const USAGE: u8 = 2;
-/// Stopped with Ctrl-C; the code that shells use for that signal.
+/// Stopped with Ctrl-C: the code of shells for that signal.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
-    /// At least one, unless the reader of the output went away.
+    /// At least one, unless the reader closed the output.
     problems: Vec<Problem>,
-    /// Reported already: only the exit code is left.
+    /// Already reported: only the exit code remains.
     silent: bool,
 }
 
@@ -65,7 +65,7 @@ impl Failure {
         if !self.silent {
             let mut stderr = io::stderr().lock();
             for problem in &self.problems {
-                // Where nobody reads errors, only the exit code is left.
+                // Without a reader of errors, only the exit code remains.
                 let _ = stderr.write_all(render(problem, terminal.error_color).as_bytes());
             }
             drop(stderr);
@@ -145,7 +145,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Whether a reader of our output, such as `head`, has gone; it has what it wanted.
+/// Whether a reader of our output, such as `head`, closed it; it has what it wanted.
 fn is_broken_pipe(error: &Error) -> bool {
     let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = error {
@@ -157,8 +157,7 @@ fn is_broken_pipe(error: &Error) -> bool {
     false
 }
 
-/// Whether the mistake is in what was typed: an option, a recipe, a column, a file that is not
-/// there.
+/// Whether the mistake is in the command: an option, a recipe, a column, a missing file.
 fn is_usage(error: &Error) -> bool {
     match error {
         Error::Run { path, .. } => !path.exists(),
@@ -171,7 +170,7 @@ fn is_usage(error: &Error) -> bool {
     }
 }
 
-/// A problem and the place it is in, as compilers show it; the characters are the same without
+/// A problem with its source line, as compilers show it; the same characters with or without
 /// colours.
 fn render(problem: &Problem, color: bool) -> String {
     let dim = |text: &str| paint(color, Style::Dim, text);

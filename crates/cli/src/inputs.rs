@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// The command of tables.
 const TABLES: &str = "train";
 
-/// The recipe of a file, of any task, or one made for a table.
+/// The recipe in a file, of any task, or a recipe for a table.
 pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Box<dyn TrainRecipe>, Failure> {
     if !is_recipe(input) {
         return Ok(made_for(input, changes)?.into());
@@ -25,7 +25,7 @@ pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Box<dyn TrainRec
     Ok(feedforward::open_recipe(input, &sets)?)
 }
 
-/// The recipe of a table, for an option that only tables have.
+/// The recipe of a table, for an option of tables.
 pub(crate) fn table_recipe(
     input: &Path,
     changes: &Changes,
@@ -43,7 +43,7 @@ pub(crate) fn table_recipe(
 
 /// The command of the task that a recipe file states.
 fn stated(input: &Path) -> &'static str {
-    // A file that cannot be read is reported by who reads the recipe.
+    // Reading the recipe itself reports an unreadable file.
     feedforward::stated_command(&std::fs::read_to_string(input).unwrap_or_default())
 }
 

@@ -36,11 +36,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// clap prints its own messages; with `--json` there is an object on standard output too.
+/// clap prints its own messages; `--json` adds an object on standard output.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let printed = error.print();
     if !error.use_stderr() {
-        // Help and version are not errors; neither is a reader that went away.
+        // Help, version and a closed output are not errors.
         return ExitCode::SUCCESS;
     }
     drop(printed);
@@ -52,7 +52,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(failure::USAGE)
 }
 
-/// The colours of clap's own messages, which are printed before the arguments are parsed.
+/// The colours of clap's own messages, printed before the arguments are parsed.
 fn early_color(arguments: &[OsString]) -> ColorChoice {
     let texts: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
     let given = texts.iter().enumerate().find_map(|(i, text)| match text.strip_prefix("--color") {

@@ -39,6 +39,7 @@ fn rows(count: usize, seed: u64) -> Encoded {
         n_categorical: 1,
         target: Some(Target::Class(classes)),
         weights: None,
+        unfamiliar: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use ff_tensor::ThreadPool;
 
-use crate::config::Task;
+use crate::config::{SplitKind, Task};
 use crate::note::Note;
 use crate::number::format_number;
 use crate::rng::{IdentityHash, mix};
@@ -15,6 +15,7 @@ use crate::target::TargetSchema;
 use crate::transforms::Encoded;
 
 mod leak;
+mod order;
 
 /// The data that is checked.
 pub(crate) struct CheckedData<'a> {
@@ -22,6 +23,7 @@ pub(crate) struct CheckedData<'a> {
     pub(crate) schema: &'a Schema,
     pub(crate) target: &'a TargetSchema,
     pub(crate) parts: &'a Parts,
+    pub(crate) split: SplitKind,
     pub(crate) train: &'a Encoded,
     pub(crate) threads: &'a ThreadPool,
 }
@@ -45,6 +47,7 @@ pub(crate) fn run(data: &CheckedData<'_>) -> Vec<Note> {
     columns(data, &mut notes);
     repeats(data, &mut notes);
     leak::find(data, &mut notes);
+    order::find(data, &mut notes);
     notes
 }
 
@@ -122,8 +125,10 @@ fn columns(data: &CheckedData<'_>, notes: &mut Vec<Note>) {
         }
         if let Some(infinite) = stats.number.as_ref().map(|n| n.infinite).filter(|&n| n > 0) {
             notes.push(
-                Note::warn(format!("{infinite} infinite values are treated as missing"))
-                    .column(&column.name),
+                Note::warn(format!(
+                    "{infinite} infinite values, or numbers that stand for no value such as 3.4028235e38, count as missing"
+                ))
+                .column(&column.name),
             );
         }
         if column.role == Role::Feature && column.kind == Kind::Category {

@@ -177,6 +177,7 @@ impl From<&DataConfig> for SourceOptions {
             labels: config.labels.clone(),
             null_values: config.null_values.clone(),
             text_columns: Vec::new(),
+            blank_rows: false,
             max_rows: config.max_rows,
         }
     }
@@ -259,7 +260,7 @@ pub enum Scaling {
 }
 
 /// How categories are coded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CategoryConfig {
     /// Up to this many categories become one 0/1 column each; more become ids for an embedding.
@@ -268,11 +269,14 @@ pub struct CategoryConfig {
     pub min_frequency: usize,
     /// More distinct values than this in one column are an error.
     pub max: usize,
+    /// The share of training cells that an embedding shows as an unseen value, anew at each step, so
+    /// that the network learns what to make of one; 0 to 1.
+    pub unseen: f64,
 }
 
 impl Default for CategoryConfig {
     fn default() -> Self {
-        Self { one_hot_max: 16, min_frequency: 2, max: 100_000 }
+        Self { one_hot_max: 16, min_frequency: 2, max: 100_000, unseen: 0.02 }
     }
 }
 
@@ -283,6 +287,10 @@ impl CategoryConfig {
                 "data.categories.max",
                 format!("{} is not between 2 and {MAX_CATEGORIES}", self.max),
             ));
+        }
+        if !(0.0..1.0).contains(&self.unseen) {
+            let message = format!("{} is not a share from 0 to below 1", self.unseen);
+            return Err(ConfigError::new("data.categories.unseen", message));
         }
         Ok(())
     }

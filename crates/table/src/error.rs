@@ -105,7 +105,7 @@ pub enum DataError {
         hint: String,
     },
     /// A column that is named but absent.
-    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&similar(column, available.iter().map(String::as_str))))]
+    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&near(column, available)))]
     NoColumn {
         /// The file.
         place: String,
@@ -205,7 +205,13 @@ impl DataError {
                 let shown: Vec<_> = available.iter().take(20).map(|c| format!("`{c}`")).collect();
                 let more = available.len().saturating_sub(shown.len());
                 let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-                format!("Its columns are {}{rest}.", shown.join(", "))
+                let header = if are_numbered(available) {
+                    " Its first line is read as data: if it names the columns, set \
+                     data.header=true."
+                } else {
+                    ""
+                };
+                format!("Its columns are {}{rest}.{header}", shown.join(", "))
             }
             Self::Mismatch { .. } => {
                 "Rename or add the columns; columns are found by name, in any order, and more \
@@ -274,6 +280,19 @@ fn is_standard_input(path: &Path) -> bool {
 /// A path as messages show it; `-` is a stream.
 fn quoted(path: &Path) -> String {
     if is_standard_input(path) { "the stream `-`".into() } else { format!("`{}`", path.display()) }
+}
+
+/// Whether the names are those of a text table without a header.
+pub(crate) fn are_numbered(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(i, name)| *name == format!("column_{}", i + 1))
+}
+
+/// The names that come near; none among numbered ones, which are nobody's own.
+fn near(column: &str, available: &[String]) -> Vec<String> {
+    if are_numbered(available) && !column.starts_with("column") {
+        return Vec::new();
+    }
+    similar(column, available.iter().map(String::as_str))
 }
 
 fn did_you_mean(nearest: &[String]) -> String {

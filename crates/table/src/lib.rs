@@ -52,11 +52,11 @@ pub use note::{Level, Note};
 pub use prepare::{Dropped, EncodedParts, Prepared, Totals, prepare};
 pub use schema::{ColumnSchema, ColumnStats, Histogram, Kind, NumberStats, Role, Schema};
 pub use source::{BlockReader, Format, SourceInfo, SourceOptions, load, read_table};
-pub use split::{Fold, Parts, grouped_folds, shuffled_folds, stratified_folds};
+pub use split::{Fold, Parts, forward_folds, grouped_folds, shuffled_folds, stratified_folds};
 pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextValues, Values};
 pub use target::{Target, TargetSchema, balanced_class_weights};
 pub use transforms::{
     BooleanEncoder, CategoryEncoder, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
-    FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, Transforms,
+    FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, Transforms, Unfamiliar,
 };
-pub use write::TableWriter;
+pub use write::{ColumnTypes, TableWriter, class_values};

@@ -131,12 +131,15 @@ pub fn prepare(
         return Err(DataError::config("data.target", "name the column to predict"));
     };
     let LoadedFiles { table, mut source, borders } = read::read(config, base, threads)?;
+    // New rows are read as these were: what was found out about the header is settled.
+    let config = &DataConfig { header: config.header.or(source.header), ..config.clone() };
     let mut notes = std::mem::take(&mut source.notes);
     let stratify = matches!(config.split.kind, SplitKind::Auto | SplitKind::Stratified)
         && borders.is_none()
         && config.split.valid + config.split.test > 0.0;
     let found = target::find(&table, name, config, stratify)?;
     let mut target = found.schema;
+    notes.extend(found.note);
     let split = split_kind(config, target.task, borders.is_some())?;
     let (plan, mut schema) =
         plan::plan(&table, config, &target, found.reader, threads, &mut notes)?;
@@ -171,6 +174,7 @@ pub fn prepare(
         schema: &schema,
         target: &target,
         parts: &parts,
+        split,
         train: &train,
         threads,
     }));
@@ -226,27 +230,67 @@ impl Prepared {
         &self.rows
     }
 
-    /// Folds of the used rows, as indices in the table: grouped where the split is grouped,
-    /// stratified for classes, shuffled for a regression.
+    /// Folds of the used rows, as indices in the table, of the same kind as the split: groups stay
+    /// whole; in time, each fold is judged on rows later than all that it learns; the rows of a given
+    /// test part stay out. Others are stratified for classes, shuffled for a regression or a random
+    /// split.
     ///
     /// # Errors
-    /// [`DataError::Split`] for more folds than rows or groups, or fewer than two.
+    /// [`DataError::Split`] for more folds than rows, groups or moments, or fewer than two.
     pub fn folds(&self, k: usize, seed: u64) -> Result<Vec<Fold>> {
+        let rows = self.folded_rows();
         let folds = match (self.split, &self.config.split.column) {
             (SplitKind::Grouped, Some(column)) => {
-                split::grouped_folds(&split::group_keys(&self.table, column, &self.rows)?, k, seed)?
+                split::grouped_folds(&split::group_keys(&self.table, column, &rows)?, k, seed)?
             }
-            _ => split::stratified_folds(&self.classes, k, seed)?,
+            (SplitKind::Time, Some(column)) => {
+                split::forward_folds(&split::times(&self.table, column, &rows)?, k)?
+            }
+            (SplitKind::Random, _) => split::shuffled_folds(rows.len(), k, seed)?,
+            _ => split::stratified_folds(&self.classes_of(&rows), k, seed)?,
         };
-        let map = |part: Vec<usize>| part.into_iter().map(|i| self.rows[i]).collect();
+        let map = |part: Vec<usize>| part.into_iter().map(|i| rows[i]).collect();
         Ok(folds
             .into_iter()
             .map(|fold| Fold { train: map(fold.train), test: map(fold.test) })
             .collect())
     }
 
+    /// How [`Prepared::folds`] divides the rows, in words.
+    pub fn division(&self, k: usize) -> String {
+        let column = self.config.split.column.as_deref().unwrap_or_default();
+        match self.split {
+            SplitKind::Grouped => format!("{k} folds, the rows of each `{column}` in one"),
+            SplitKind::Time => format!(
+                "{k} folds forward in time: each is judged on rows whose `{column}` is later than \
+                 all that it learned"
+            ),
+            SplitKind::Given => {
+                let out = self.rows.len() - self.folded_rows().len();
+                format!("{k} folds without the {out} rows of the given test part")
+            }
+            _ => format!("{k} folds, each row held out once"),
+        }
+    }
+
+    /// The rows that folds divide: all but those of a given test part.
+    fn folded_rows(&self) -> Vec<usize> {
+        let test: &[usize] = match self.split {
+            SplitKind::Given => &self.parts.test,
+            _ => &[],
+        };
+        self.rows.iter().copied().filter(|row| test.binary_search(row).is_err()).collect()
+    }
+
+    /// The classes of used rows; all 0 for a regression.
+    fn classes_of(&self, rows: &[usize]) -> Vec<i32> {
+        let place = |row: &usize| self.rows.binary_search(row).ok();
+        rows.iter().map(|row| place(row).map_or(0, |at| self.classes[at])).collect()
+    }
+
     /// Encodes a fold: a share of its training rows becomes the validation part (stratified for
-    /// classes, whole groups where the split is grouped), and transforms are fitted on the others.
+    /// classes, whole groups where the split is grouped, the latest rows where it is by time), and
+    /// transforms are fitted on the others.
     ///
     /// # Errors
     /// As [`Prepared::encode_parts`].
@@ -257,9 +301,6 @@ impl Prepared {
         seed: u64,
         threads: &ThreadPool,
     ) -> Result<EncodedParts> {
-        let place = |row: &usize| self.rows.binary_search(row).ok();
-        let classes: Vec<i32> =
-            fold.train.iter().map(|row| place(row).map_or(0, |at| self.classes[at])).collect();
         let inner = match (self.split, &self.config.split.column) {
             (SplitKind::Grouped, Some(column)) if valid > 0.0 => split::grouped(
                 &split::group_keys(&self.table, column, &fold.train)?,
@@ -267,7 +308,13 @@ impl Prepared {
                 0.0,
                 seed,
             )?,
-            _ => split::stratified(&classes, valid, 0.0, seed),
+            (SplitKind::Time, Some(column)) if valid > 0.0 => {
+                split::by_time(&split::times(&self.table, column, &fold.train)?, valid, 0.0)?
+            }
+            (SplitKind::Random, _) => {
+                split::stratified(&vec![0; fold.train.len()], valid, 0.0, seed)
+            }
+            _ => split::stratified(&self.classes_of(&fold.train), valid, 0.0, seed),
         };
         let inner = inner.of(&fold.train);
         let parts = Parts { train: inner.train, valid: inner.valid, test: fold.test.clone() };

@@ -94,6 +94,45 @@ pub fn grouped_folds(groups: &[u64], k: usize, seed: u64) -> Result<Vec<Fold>> {
     Ok(collect_folds(&fold_of, k))
 }
 
+/// Folds forward in time: the rows in the order of their times are cut into `k + 1` blocks of about
+/// equal size, and fold `i` is judged on block `i + 1` and learns all that is earlier
+/// (`TimeSeriesSplit`). Rows of one moment stay together.
+///
+/// ```
+/// let folds = ff_table::forward_folds(&[3.0, 1.0, 2.0, 4.0], 3).unwrap();
+/// assert_eq!((folds[1].train.as_slice(), folds[1].test.as_slice()), (&[1, 2][..], &[0][..]));
+/// ```
+///
+/// # Errors
+/// [`DataError::Split`] unless `2 ≤ k <` the number of different times.
+pub fn forward_folds(times: &[f64], k: usize) -> Result<Vec<Fold>> {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
+    // Where another moment begins, in the order of time.
+    let starts: Vec<usize> =
+        (1..order.len()).filter(|&i| times[order[i]] != times[order[i - 1]]).collect();
+    check_folds(starts.len(), k, "different times after the first")?;
+    let mut cuts: Vec<usize> = Vec::with_capacity(k + 1);
+    for block in 1..=k {
+        let ideal = order.len() * block / (k + 1);
+        // The nearest start that leaves one for each cut before and behind it.
+        let first = cuts.last().map_or(0, |last| starts.partition_point(|start| start <= last));
+        let among = &starts[first..=starts.len() - 1 - (k - block)];
+        let nearest = among.iter().min_by_key(|start| start.abs_diff(ideal));
+        cuts.extend(nearest.copied());
+    }
+    cuts.push(order.len());
+    let part = |rows: &[usize]| {
+        let mut rows = rows.to_vec();
+        rows.sort_unstable();
+        rows
+    };
+    let folds = cuts.windows(2);
+    Ok(folds
+        .map(|cut| Fold { train: part(&order[..cut[0]]), test: part(&order[cut[0]..cut[1]]) })
+        .collect())
+}
+
 fn check_folds(n: usize, k: usize, what: &str) -> Result<()> {
     if (2..=n).contains(&k) {
         return Ok(());
@@ -193,7 +232,7 @@ pub(crate) fn grouped(groups: &[u64], valid: f64, test: f64, seed: u64) -> Resul
 
 /// The latest rows are the test part, those before them the validation part; rows of one moment
 /// stay together.
-fn by_time(times: &[f64], split: &SplitConfig) -> Result<Parts> {
+pub(crate) fn by_time(times: &[f64], valid: f64, test: f64) -> Result<Parts> {
     let mut order: Vec<usize> = (0..times.len()).collect();
     order.sort_by(|&a, &b| times[a].total_cmp(&times[b]));
     let n = order.len();
@@ -204,7 +243,7 @@ fn by_time(times: &[f64], split: &SplitConfig) -> Result<Parts> {
         }
         at
     };
-    let (test, valid) = (cut(split.test), cut(split.test + split.valid));
+    let (test, valid) = (cut(test), cut(test + valid));
     if valid == 0 {
         return Err(DataError::Split {
             message: "no rows are earlier than the validation part".into(),
@@ -253,7 +292,7 @@ pub(crate) fn split(
         SplitKind::Grouped => {
             grouped(&group_keys(table, column(), rows)?, split.valid, split.test, seed)?
         }
-        SplitKind::Time => by_time(&times(table, column(), rows)?, split)?,
+        SplitKind::Time => by_time(&times(table, column(), rows)?, split.valid, split.test)?,
         SplitKind::Given => given(table, column(), rows, classes, split, seed)?,
     };
     if parts.train.is_empty() {
@@ -275,7 +314,7 @@ pub(crate) fn group_keys(table: &Table, name: &str, rows: &[usize]) -> Result<Ve
     Ok(rows.iter().map(key).collect())
 }
 
-fn times(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f64>> {
+pub(crate) fn times(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f64>> {
     let column = split_column(table, name)?;
     let texts = || rows.iter().filter_map(|&row| column.values.label(row));
     let labels: Vec<_> = texts().collect();

@@ -139,6 +139,40 @@ impl Table {
         Ok(())
     }
 
+    /// Turns the values of these columns into texts.
+    pub(crate) fn make_texts(&mut self, names: &[String]) {
+        let columns = self.columns.iter_mut().filter(|column| names.contains(&column.name));
+        for column in columns.filter(|column| !matches!(column.values, Values::Text(_))) {
+            let labels = (0..column.values.len()).map(|row| column.values.label(row));
+            let labels: Vec<Option<Cow<'_, str>>> = labels.collect();
+            column.values = labels.iter().map(Option::as_deref).collect();
+        }
+    }
+
+    /// Turns the integers of this column into numbers.
+    pub(crate) fn make_numbers(&mut self, name: &str) {
+        let column = self.columns.iter_mut().find(|column| column.name == name);
+        if let Some(Column { values, .. }) = column
+            && matches!(values, Values::Integer(_))
+        {
+            let numbers = (0..values.len()).map(|row| values.number(row).unwrap_or(f64::NAN));
+            *values = Values::Number(Numbers::F64(numbers.collect()).compact());
+        }
+    }
+
+    /// The same table with other values in its columns, one item of `with` for each.
+    pub(crate) fn map_values<T>(
+        mut self,
+        with: impl Iterator<Item = T>,
+        mut map: impl FnMut(T, Values) -> Values,
+    ) -> Self {
+        for (column, with) in self.columns.iter_mut().zip(with) {
+            let values = std::mem::replace(&mut column.values, Values::Bool(Vec::new()));
+            column.values = map(with, values);
+        }
+        self
+    }
+
     /// Keeps the first `rows` rows.
     pub(crate) fn truncate(&mut self, rows: usize) {
         if rows < self.rows {

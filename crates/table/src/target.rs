@@ -8,10 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
+use crate::note::Note;
 use crate::number::{format_number, is_code, parse_number};
 use crate::rng::{IdentityHash, mix};
 use crate::schema::{ColumnStats, profile};
 use crate::table::{Column, Table, Values};
+
+mod truths;
+
+use truths::{truth, truths, truths_of};
 
 /// The encoded target of some rows.
 ///
@@ -60,6 +65,9 @@ pub struct TargetSchema {
     pub classes: Vec<String>,
     /// The rows of each class.
     pub counts: Vec<usize>,
+    /// Classes of a single row, which the recipe leaves out.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// The index of the positive class of two.
     pub positive: Option<usize>,
     /// The target's figures over all rows that were read.
@@ -110,6 +118,8 @@ pub(crate) struct FoundTarget {
     pub(crate) missing: Vec<usize>,
     /// Rows of classes with a single row that the recipe allows to drop.
     pub(crate) rare: Vec<usize>,
+    /// What missing cells were written as, where they are left out.
+    pub(crate) note: Option<Note>,
 }
 
 /// How the target's cells are read, at training and later.
@@ -117,12 +127,27 @@ pub(crate) struct FoundTarget {
 pub(crate) struct LabelReader {
     /// Whether labels are numbers, so that `1` and `1.0` are the same class.
     pub(crate) numeric: bool,
+    /// The classes of false and true, where labels are truth values, so that `True`, `TRUE`, `true`
+    /// and `1` are the same class.
+    pub(crate) truths: Option<[String; 2]>,
 }
 
 impl LabelReader {
+    /// The reader of labels that are these classes.
+    pub(crate) fn of_classes(classes: &[String], numeric: bool) -> Self {
+        let spellings = classes.iter().map(|class| (class.as_str(), 1));
+        let truths = (classes.len() == 2).then(|| truths(spellings)).flatten();
+        Self { numeric, truths }
+    }
+
     /// The label of a row; `None` if missing.
-    pub(crate) fn label<'a>(&self, values: &'a Values, row: usize) -> Option<Cow<'a, str>> {
+    pub(crate) fn label<'a>(&'a self, values: &'a Values, row: usize) -> Option<Cow<'a, str>> {
         let label = values.label(row)?;
+        if let Some(truths) = &self.truths
+            && let Some(truth) = truth(&label)
+        {
+            return Some(Cow::Borrowed(&truths[usize::from(truth)]));
+        }
         if self.numeric
             && let Some(x) = parse_number(label.as_bytes())
         {
@@ -195,12 +220,26 @@ pub(crate) fn find(
     if missing.len() == rows.len() {
         return Err(target_error(name, "every value is missing", "Is it the right column?"));
     }
+    let written = written_as(&column.values, &missing);
     if !missing.is_empty() && config.missing_target == RowPolicy::Error {
-        return Err(target_error(
-            name,
-            format!("{} missing: {}", count(missing.len(), "value"), lines(table, &missing)),
-            "Fill them in, or leave these rows out: data.missing_target = \"drop\".",
-        ));
+        let lines = lines(table, &missing);
+        let missing = count(missing.len(), "value");
+        return Err(match &written {
+            Some((text, n)) => target_error(
+                name,
+                format!("{missing} missing: {}: {lines}", cells_read(*n, text)),
+                &format!(
+                    "If `{text}` is a class, keep it: --set {}. If the value is missing, leave these \
+                     rows out: data.missing_target = \"drop\".",
+                    keep(config, text)
+                ),
+            ),
+            None => target_error(
+                name,
+                format!("{missing} missing: {lines}"),
+                "Fill them in, or leave these rows out: data.missing_target = \"drop\".",
+            ),
+        });
     }
     let numeric = !matches!(column.values, Values::Text(_) | Values::Bool(_))
         || rows.clone().all(|row| {
@@ -208,8 +247,9 @@ pub(crate) fn find(
                 parse_number(label.as_bytes()).is_some() && !is_code(label.as_bytes())
             })
         });
-    let reader = LabelReader { numeric };
-    let guess = guess(column, &stats, numeric);
+    let truths = truths_of(column);
+    let guess = guess(column, &stats, numeric, truths.as_ref());
+    let reader = LabelReader { numeric, truths };
     let task = config.task.unwrap_or(guess.task);
     let mut schema = TargetSchema {
         column: name.into(),
@@ -219,6 +259,7 @@ pub(crate) fn find(
         ambiguous: config.task.is_none() && guess.ambiguous,
         classes: Vec::new(),
         counts: Vec::new(),
+        left_out: Vec::new(),
         positive: None,
         stats,
     };
@@ -228,7 +269,34 @@ pub(crate) fn find(
     } else {
         rare = find_classes(table, column, config, stratified, &reader, &mut schema)?;
     }
-    Ok(FoundTarget { schema, reader, missing, rare })
+    let note = written.map(|(text, n)| {
+        Note::warn(format!("{}: these rows are left out", cells_read(n, &text)))
+            .column(name)
+            .undo(keep(config, &text))
+    });
+    Ok(FoundTarget { schema, reader, missing, rare, note })
+}
+
+/// The text that most of these missing cells were written as, unless it is empty, and how many.
+fn written_as(values: &Values, missing: &[usize]) -> Option<(String, usize)> {
+    let Values::Text(texts) = values else { return None };
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let words = missing.iter().map(|&row| texts.raw(row).trim()).filter(|text| !text.is_empty());
+    words.for_each(|text| *counts.entry(text).or_insert(0) += 1);
+    let (text, n) = counts.into_iter().max_by_key(|&(text, n)| (n, std::cmp::Reverse(text)))?;
+    Some((text.to_owned(), n))
+}
+
+fn cells_read(n: usize, text: &str) -> String {
+    let cells = if n == 1 { "1 cell reads".to_owned() } else { format!("{n} cells read") };
+    format!("{cells} `{text}`, which stands for a missing value")
+}
+
+/// The setting by which a text is a value like others.
+fn keep(config: &DataConfig, text: &str) -> String {
+    let others = config.null_values.iter().filter(|null| *null != text);
+    let others: Vec<String> = others.map(|null| format!("\"{null}\"")).collect();
+    format!("'data.null_values=[{}]'", others.join(","))
 }
 
 struct Guess {
@@ -238,7 +306,12 @@ struct Guess {
     ambiguous: bool,
 }
 
-fn guess(column: &Column, stats: &ColumnStats, numeric: bool) -> Guess {
+fn guess(
+    column: &Column,
+    stats: &ColumnStats,
+    numeric: bool,
+    truths: Option<&[String; 2]>,
+) -> Guess {
     let unique = stats.unique;
     let of = |task, reason: String, other: Option<Task>, ambiguous| Guess {
         task,
@@ -246,6 +319,11 @@ fn guess(column: &Column, stats: &ColumnStats, numeric: bool) -> Guess {
         undo: other.map(|task| format!("data.task={task}")),
         ambiguous,
     };
+    if let Some([no, yes]) = truths
+        && !numeric
+    {
+        return of(Task::Binary, format!("truth values, {no} and {yes}"), None, false);
+    }
     if !numeric {
         let task = if unique == 2 { Task::Binary } else { Task::Multiclass };
         let word = if matches!(column.values, Values::Bool(_)) { "truth values" } else { "texts" };
@@ -402,6 +480,7 @@ fn find_classes(
             ));
         }
         rare = single.iter().map(|(_, (row, _))| *row).collect();
+        schema.left_out = single.iter().map(|(label, _)| (*label).clone()).collect();
         counts.retain(|_, (_, n)| *n > 1);
     }
     if counts.len() < 2 {
@@ -420,13 +499,23 @@ fn find_classes(
     }
     let mut classes: Vec<(String, usize)> = counts.into_iter().map(|(k, (_, n))| (k, n)).collect();
     classes.sort_by(|a, b| order(&a.0, &b.0, reader.numeric));
+    if let (Some(truths), [first, _]) = (&reader.truths, &classes[..])
+        && first.0 == truths[1]
+    {
+        // True is the positive class, whatever its letters.
+        classes.swap(0, 1);
+    }
     if schema.task == Task::Binary && classes.len() != 2 {
         schema.task = Task::Multiclass;
     } else if config.task.is_none() && classes.len() == 2 {
         schema.task = Task::Binary;
     }
     if let Some(positive) = &config.positive {
-        let wanted = classes.iter().position(|(label, _)| label == positive);
+        let same = |label: &str| match &reader.truths {
+            Some(_) => label == positive || truth(label) == truth(positive),
+            None => label == positive,
+        };
+        let wanted = classes.iter().position(|(label, _)| same(label));
         match wanted {
             Some(at) if schema.task == Task::Binary => {
                 if at == 0 {

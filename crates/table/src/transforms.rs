@@ -7,6 +7,7 @@ use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+use crate::prepare::Dropped;
 use crate::source::SourceOptions;
 use crate::table::Table;
 use crate::target::Target;
@@ -17,6 +18,7 @@ mod encoder;
 mod number;
 mod scaler;
 mod target;
+mod unfamiliar;
 
 pub use category::{CategoryEncoder, Coding};
 pub use date::DateEncoder;
@@ -24,10 +26,11 @@ pub use encoder::Encoder;
 pub use number::{BooleanEncoder, NumberEncoder};
 pub use scaler::Scaler;
 pub use target::TargetTransform;
+pub use unfamiliar::Unfamiliar;
 
 pub(crate) use category::CategoryFit;
-pub(crate) use encoder::{Tile, Unreadable};
-pub(crate) use number::RawFit;
+pub(crate) use encoder::{Met, Tile, Unreadable};
+pub(crate) use number::{RawFit, stands_for_nothing};
 
 /// The format number of [`Transforms`] files.
 pub const FORMAT: u32 = 1;
@@ -63,6 +66,9 @@ pub struct Transforms {
     pub weight: Option<String>,
     /// Texts that stand for a missing value.
     pub null_values: Vec<String>,
+    /// How the file was read, as far as new files are read the same way.
+    #[serde(default)]
+    pub reading: SourceOptions,
 }
 
 /// A column and how it is encoded.
@@ -95,6 +101,8 @@ pub struct Encoded {
     pub target: Option<Target>,
     /// The sample weights, where a column of them was named.
     pub weights: Option<Vec<f32>>,
+    /// The columns with cells that training met nothing like.
+    pub unfamiliar: Vec<Unfamiliar>,
 }
 
 /// The range of a column's features among the numbers and the ids of a row.
@@ -166,9 +174,17 @@ impl Transforms {
             .collect()
     }
 
-    /// How to read files so that their cells mean what they meant at training.
+    /// How to read files so that their cells mean what they meant at training, and each line is a
+    /// row.
     pub fn source_options(&self) -> SourceOptions {
-        SourceOptions { null_values: self.null_values.clone(), ..SourceOptions::default() }
+        let null_values = self.null_values.clone();
+        SourceOptions { null_values, blank_rows: true, ..self.reading.clone() }
+    }
+
+    /// The rows of a table whose target can be judged, and the others by reason: those that training
+    /// left out too, without a target or of a class that had a single row.
+    pub fn judged(&self, table: &Table) -> (Vec<usize>, Vec<Dropped>) {
+        self.target.judged(table)
     }
 
     /// Checks that a table with these columns can be encoded, by name.
@@ -238,6 +254,7 @@ impl Transforms {
             n_categorical,
             target: None,
             weights: None,
+            unfamiliar: Vec::new(),
         };
         let ranges = self.feature_ranges();
         let columns: Vec<_> = self
@@ -255,7 +272,7 @@ impl Transforms {
             })
             .collect();
         let found = threads.map(pieces, |(rows, numeric, categorical)| {
-            let mut unreadable: Vec<Option<Unreadable>> = columns.iter().map(|_| None).collect();
+            let mut met: Vec<Met> = columns.iter().map(|_| Met::default()).collect();
             for (tile, rows) in rows.chunks(TILE).enumerate() {
                 let from = tile * TILE;
                 let to = from + rows.len();
@@ -268,21 +285,19 @@ impl Transforms {
                         n_categorical,
                         categorical_at: ranges[i].categorical.start,
                     };
-                    column.encoder.encode(values, rows, &mut out, &mut unreadable[i]);
+                    column.encoder.encode(values, rows, &mut out, &mut met[i]);
                 }
             }
-            unreadable
+            met
         });
-        let mut unreadable: Vec<Option<Unreadable>> = columns.iter().map(|_| None).collect();
+        let mut met: Vec<Met> = columns.iter().map(|_| Met::default()).collect();
         for found in found {
-            for (all, found) in unreadable.iter_mut().zip(found) {
-                Unreadable::join(all, found);
-            }
+            met.iter_mut().zip(found).for_each(|(all, found)| all.join(found));
         }
         let problems: Vec<String> = columns
             .iter()
-            .zip(&unreadable)
-            .filter_map(|((column, _), found)| Some((column, found.as_ref()?)))
+            .zip(&met)
+            .filter_map(|((column, _), met)| Some((column, met.unreadable.as_ref()?)))
             .map(|(column, found)| {
                 let more = match found.count - 1 {
                     0 => String::new(),
@@ -301,6 +316,12 @@ impl Transforms {
         if !problems.is_empty() {
             return Err(DataError::Mismatch { place: table.source_name(), problems });
         }
+        let met = columns.iter().zip(met);
+        encoded.unfamiliar = met
+            .filter_map(|((column, _), met)| {
+                Unfamiliar::new(&column.name, column.encoder.range(), met)
+            })
+            .collect();
         if with_target {
             encoded.target = Some(self.target.encode(table, rows)?);
             encoded.weights =
@@ -347,8 +368,8 @@ impl Transforms {
     fn validate(&self) -> Result<(), String> {
         for column in &self.columns {
             let fine = match &column.encoder {
-                Encoder::Category(e) => e.values.windows(2).all(|pair| pair[0] < pair[1]),
-                Encoder::Number(e) => e.scaler.is_valid(),
+                Encoder::Category(e) => e.is_valid(),
+                Encoder::Number(e) => e.is_valid(),
                 Encoder::Date(e) => e.is_valid(),
                 Encoder::Boolean(_) => true,
             };

@@ -13,6 +13,9 @@ use crate::table::Table;
 mod jsonl;
 #[cfg_attr(not(feature = "parquet"), path = "write/without_parquet.rs")]
 mod parquet;
+mod types;
+
+pub use types::{ColumnTypes, class_values};
 
 /// Writes a table block by block to a CSV, Parquet or JSONL file.
 ///
@@ -138,6 +141,11 @@ impl TableWriter {
             ));
         };
         Ok(Self { path: path.into(), sink, names: None })
+    }
+
+    /// Whether values keep their types in this format: in all but text tables.
+    pub fn is_typed(&self) -> bool {
+        !matches!(self.sink, Sink::Csv { .. })
     }
 
     /// Appends the rows of a block; every block has the same columns.

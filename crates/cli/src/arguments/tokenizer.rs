@@ -6,6 +6,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use feedforward::text::{BrokenText, Pretokenizer, TextFormat, TokenizerKind};
 
+use super::Threads;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenizerCommand {
     /// Learn a tokenizer from text
@@ -101,6 +103,8 @@ pub(crate) struct TokenizerTrain {
     /// The folder for the tokenizer, new or without one
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     /// Print one JSON object at the end, progress on standard error
     #[arg(long)]
     pub(crate) json: bool,
@@ -194,6 +198,8 @@ pub(crate) struct TokenizerInspect {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) text: TextFiles,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

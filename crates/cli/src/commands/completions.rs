@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Completions) -> Result<ExitCode, Failure> {
-    // Written to memory first: the generator ends the program if its output is closed.
+    // Written to memory first: the generator exits the program if its output is closed.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Cli::command(), "feedforward", &mut script);
     Terminal::data(&String::from_utf8_lossy(&script))?;

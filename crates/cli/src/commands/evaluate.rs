@@ -6,20 +6,26 @@ use serde_json::json;
 
 use crate::arguments::Evaluate;
 use crate::failure::Failure;
-use crate::show::{Align, TextTable, Working, count, quoted_path, score, score_table};
+use crate::show::{Align, TextTable, Working, count, quoted_path, score, score_table, unfamiliar};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options();
     if is_language_model(&arguments.run) {
+        if !arguments.set.is_empty() {
+            return Err(Failure::usage("--set is for tables, and this is a language model"));
+        }
         return language(arguments, device, terminal);
     }
     let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
-    let summary = feedforward::evaluate(&arguments.run, arguments.data.as_deref(), device)?;
+    let summary =
+        feedforward::evaluate(&arguments.run, arguments.data.as_deref(), &arguments.set, device)?;
     drop(working);
     if arguments.json {
         let mut object =
             json!({ "run": arguments.run, "part": summary.part, "rows": summary.rows });
+        object["left_out"] = serde_json::to_value(&summary.left_out).unwrap_or_default();
+        object["unfamiliar"] = serde_json::to_value(&summary.unfamiliar).unwrap_or_default();
         let scores = serde_json::to_value(summary.report.scores()).unwrap_or_default();
         if let (Some(object), Some(scores)) = (object.as_object_mut(), scores.as_object()) {
             object.extend(scores.clone());
@@ -37,6 +43,11 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     };
     let run = terminal.bold(quoted_path(&arguments.run));
     terminal.line(format!("{run} on {what} · {} rows", count(summary.rows as u64)))?;
+    for left_out in &summary.left_out {
+        let rows = count(left_out.rows as u64);
+        terminal.line(format!("  {rows} rows left out: {}", left_out.reason))?;
+    }
+    unfamiliar(terminal, &summary.unfamiliar, summary.rows)?;
     score_table(terminal, &summary.report)?;
     Ok(ExitCode::SUCCESS)
 }

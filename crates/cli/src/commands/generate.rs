@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     let prompts: Vec<&str> = arguments.prompt.iter().map(String::as_str).collect();
     let several = prompts.len() > 1;
     let started = Instant::now();
-    // A single text is shown as it is written, several at the end: they are written together.
+    // A single text streams; several are generated together and shown at the end.
     let working = several.then(|| Working::new(terminal, "writing"));
     let mut show = |_: usize, text: &str| {
         if arguments.json || several {

@@ -62,8 +62,7 @@ pub(super) fn show(terminal: &Terminal, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A sweep over learning rates as a small curve, with the suggestion under its place and the option
-/// to paste.
+/// A sweep over learning rates as a small curve, with the suggestion and the option to paste.
 fn show_rates(terminal: &Terminal, found: &LrSuggestion) -> Result<(), Failure> {
     let report = &found.report;
     let (Some(first), Some(last)) = (report.rates.first(), report.rates.last()) else {
@@ -81,7 +80,7 @@ fn show_rates(terminal: &Terminal, found: &LrSuggestion) -> Result<(), Failure> 
     let losses = &report.smoothed;
     let lowest = losses.iter().copied().fold(f64::INFINITY, f64::min);
     let start = losses.first().copied().unwrap_or(f64::NAN);
-    // What lies above the start is the blow-up, which would flatten all the rest.
+    // Losses above the start are the blow-up and would flatten the rest.
     let curve = bars(losses, lowest, start, RATE_COLUMNS);
     terminal.answer(format!(
         "{}   {curve}  {} at first, {} at best",

@@ -6,7 +6,7 @@ use feedforward::PredictOptions;
 use crate::arguments::Predict;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::show::{Progress, count, duration};
+use crate::show::{Progress, count, duration, unfamiliar};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, Failure> {
@@ -14,11 +14,13 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
         data: arguments.data.clone(),
         out: arguments.out.clone(),
         proba: arguments.proba,
+        set: arguments.set.clone(),
+        force: arguments.force,
         device: arguments.machine.options(),
     };
     interrupt::listen("stopping; Ctrl-C again stops at once")?;
     let started = Instant::now();
-    // Rows on standard output share the terminal with messages; then there are none.
+    // Rows on standard output share the terminal with messages: no progress then.
     let quiet = Terminal { quiet: true, live: false, ..terminal.clone() };
     let shown = if arguments.out.is_some() { terminal } else { &quiet };
     let mut progress = Progress::new(shown);
@@ -30,6 +32,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
         }
         result => result?,
     };
+    unfamiliar(terminal, &summary.unfamiliar, summary.rows)?;
     if arguments.json {
         Terminal::object(&summary)?;
     } else if let Some(out) = &summary.out {

@@ -34,7 +34,7 @@ fn new(arguments: &RecipeNew, terminal: &Terminal) -> Result<ExitCode, Failure> 
             ));
     }
     let recipe = inputs::made_for(&arguments.input, &arguments.changes)?;
-    let text = recipe.to_toml() + &columns(&recipe)?;
+    let text = recipe.to_toml() + &columns(&recipe, &arguments.threads.device()?)?;
     let Some(out) = &arguments.out else {
         Terminal::data(&text)?;
         return Ok(ExitCode::SUCCESS);
@@ -50,9 +50,8 @@ fn new(arguments: &RecipeNew, terminal: &Terminal) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// What each column was read as, as comments to be turned into settings.
-fn columns(recipe: &Recipe) -> Result<String, Failure> {
-    let device = Device::default();
+/// The kind of each column, as comments that can become settings.
+fn columns(recipe: &Recipe, device: &Device) -> Result<String, Failure> {
     let threads = device.cpu().threads();
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), threads)?;
     let mut text = format!(

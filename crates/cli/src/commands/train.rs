@@ -15,7 +15,7 @@ use crate::interrupt;
 use crate::show::{self, Align, Progress, TextTable, count, quoted_path, score};
 use crate::terminal::{Style, Terminal};
 
-/// `train`: whatever task the recipe states.
+/// `train`: the task that the recipe states.
 pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let options = options(arguments.machine, arguments.out.as_deref(), arguments.watch);
     if let Some(run) = &arguments.resume {
@@ -83,7 +83,7 @@ fn refuse_other_task(run: &Path, command: &str) -> Result<(), Failure> {
 }
 
 fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {
-    // The command line as it was typed, for the report.
+    // The command line as typed, for the report.
     let program = "feedforward".to_owned();
     let rest = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     TrainOptions {
@@ -94,7 +94,7 @@ fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {
     }
 }
 
-/// Trains with progress on the terminal, then says how it went and what to do next.
+/// Trains with progress on the terminal, then prints the outcome and the next steps.
 fn watched(
     terminal: &Terminal,
     train: impl FnOnce(&mut dyn Watcher) -> feedforward::Result<RunSummary>,
@@ -126,7 +126,7 @@ fn watched(
     Ok(code)
 }
 
-/// A failure of a run, with what is left of it and how to resume it.
+/// A failure of a run, with its remains and how to resume it.
 fn with_state(error: Error, run: Option<&Path>) -> Failure {
     let Some(run) = run else { return error.into() };
     let folder = RunFolder::at(run);
@@ -175,7 +175,7 @@ fn finished(terminal: &Terminal, run: &Path, closing: &Closing) -> Result<(), Fa
     Ok(())
 }
 
-/// The name of what is there, a folder's with a slash.
+/// The name of an existing file, or of a folder with a slash.
 fn file_name(path: &Path) -> Option<String> {
     let name = path.file_name().filter(|_| path.exists())?.to_string_lossy();
     Some(if path.is_dir() { format!("{name}/") } else { name.into_owned() })
@@ -234,11 +234,11 @@ fn cross_validated(
         return Ok(ExitCode::SUCCESS);
     }
     terminal.answer(format!(
-        "{} of {} folds × {} seed{}, each row held out once a seed",
+        "{} over {} seed{} of {}",
         terminal.bold("Mean"),
-        result.folds,
         result.seeds.len(),
         if result.seeds.len() == 1 { "" } else { "s" },
+        result.division,
     ))?;
     let mut table = TextTable::new(&[
         ("", Align::Left),

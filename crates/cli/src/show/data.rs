@@ -1,9 +1,9 @@
-//! What was found in a table.
+//! Findings about a table.
 
 use std::io;
 
 use feedforward::DataNotice;
-use feedforward::table::{ColumnSchema, Kind, Level, Role, TargetSchema, Task};
+use feedforward::table::{ColumnSchema, Kind, Level, Role, TargetSchema, Task, Unfamiliar};
 
 use super::{Align, TextTable, count};
 use crate::terminal::{Style, Terminal};
@@ -67,18 +67,17 @@ pub(crate) fn data(terminal: &Terminal, notice: &DataNotice<'_>) -> io::Result<(
     Ok(())
 }
 
-/// The columns to show: the target, then those that something was decided about, then the first
-/// ones; in the file's order.
+/// The columns to show: the target, columns with a decision, then the first ones; in file order.
 fn choose(columns: &[ColumnSchema], most: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..columns.len()).collect();
     order.sort_by_key(|&i| match columns[i].role {
         Role::Target => 0,
         Role::Weight | Role::Split => 1,
-        // Of many dropped columns alike, some will do.
+        // Some of many similar dropped columns suffice.
         Role::Dropped if i / 4 < most => 2,
         _ => 3,
     });
-    // Half of the room at most is for what is not used.
+    // Unused columns take half of the room at most.
     let mut dropped = 0;
     let (mut first, mut later) = (Vec::new(), Vec::new());
     for i in order {
@@ -102,7 +101,7 @@ fn column_cells(column: &ColumnSchema, target: &TargetSchema, verbose: bool) -> 
     if column.role == Role::Target {
         usage = format!("{} ({}; --task to override)", target.task, target.reason);
     }
-    // A number that is read as a number surprises nobody.
+    // A number read as a number needs no remark.
     let plain = column.role != Role::Dropped && column.kind == Kind::Number;
     let shown = column.role != Role::Target && (verbose || !plain);
     if let Some(undo) = column.undo.as_ref().filter(|_| shown) {
@@ -180,6 +179,26 @@ fn target(terminal: &Terminal, target: &TargetSchema) -> io::Result<()> {
         let task = target.task;
         terminal
             .line(format!("  {mark} read as {task}, because it has {}{undo}", target.reason))?;
+    }
+    Ok(())
+}
+
+/// Columns with cells unlike those of training, among this number of rows.
+pub(crate) fn unfamiliar(
+    terminal: &Terminal,
+    columns: &[Unfamiliar],
+    rows: usize,
+) -> io::Result<()> {
+    let mark = terminal.paint(Style::Yellow, "!");
+    let most = if terminal.verbose { usize::MAX } else { NOTES };
+    let rows = count(rows as u64);
+    for column in columns.iter().take(most) {
+        let (name, cells) = (&column.column, column.describe());
+        terminal.line(format!("  {mark} {name}: {cells}, of {rows} rows"))?;
+    }
+    if columns.len() > most {
+        let more = columns.len() - most;
+        terminal.line(terminal.dim(format!("  … {more} more columns (--verbose)")))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ mod table;
 mod text;
 mod working;
 
-pub(crate) use data::data;
+pub(crate) use data::{data, unfamiliar};
 pub(crate) use feedforward::words::{count, duration, score};
 pub(crate) use numbers::{bars, quoted_path};
 pub(crate) use progress::Progress;

@@ -1,4 +1,4 @@
-//! What a run tells before it trains, and what a language model writes.
+//! Notices of a run before training, and samples of a language model.
 
 use std::io;
 
@@ -40,7 +40,7 @@ pub(super) fn text(terminal: &Terminal, notice: &TextNotice) -> io::Result<()> {
     ))
 }
 
-/// The model and what it will take.
+/// The model and its cost.
 pub(super) fn model(terminal: &Terminal, notice: &ModelNotice) -> io::Result<()> {
     terminal.line(format!(
         "\n{}  {} · {} parameters, {}",
@@ -57,7 +57,7 @@ pub(super) fn model(terminal: &Terminal, notice: &ModelNotice) -> io::Result<()>
     ))
 }
 
-/// A prompt and what the model wrote, in one line.
+/// A prompt and its continuation, in one line.
 pub(super) fn sample(terminal: &Terminal, sample: &SampleNotice<'_>) -> String {
     let mut text: String = sample.text.chars().take(SAMPLE).collect();
     if text.len() < sample.text.len() && !terminal.verbose {

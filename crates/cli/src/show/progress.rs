@@ -1,4 +1,4 @@
-//! A run while it trains: a bar on a terminal, lines at a sane rate elsewhere.
+//! Progress of training: a bar on a terminal, lines at a moderate rate elsewhere.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use crate::terminal::{Style, Terminal};
 /// Without a bar, the least time between lines, except for the first and the last epoch.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
-/// After so long without a line, a line about the step: nothing may look as if it hung.
+/// After this time without a line, a line about the step, so that the program does not seem to hang.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The least time between two messages of the bar.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Shows what a run tells. Output that cannot be written never stops a run.
+/// Shows the events of a run. A failure to write output never stops a run.
 ///
 /// A run with a throughput, such as that of a language model, counts steps and shows every
 /// evaluation; others count epochs.
@@ -36,22 +36,22 @@ pub(crate) struct Progress<'t> {
     total_steps: u64,
     steps_per_epoch: u64,
     started: Instant,
-    /// Time of evaluations and samples, which are no training.
+    /// Time spent on evaluations and samples.
     paused: Duration,
     last_step: Instant,
     last_line: Instant,
     redrawn: Instant,
     /// A running mean of the loss.
     loss: Option<f64>,
-    /// The epoch that was shown last, and the last one that ended.
+    /// The last epoch shown, and the last one completed.
     shown: usize,
     last: Option<EpochRecord>,
     best: Option<usize>,
-    /// Whether each training is one of many: one line each.
+    /// Whether this is one of many trainings, shown in a line each.
     many: bool,
     /// Whether the table of columns is left out.
     quiet_data: bool,
-    /// The run's folder, once it is known.
+    /// The run's folder, once known.
     run: Option<PathBuf>,
 }
 
@@ -93,12 +93,12 @@ impl<'t> Progress<'t> {
         self
     }
 
-    /// The run's folder, as soon as it was made: what to resume after a failure.
+    /// The run's folder, once made: what to resume after a failure.
     pub(crate) fn run(&self) -> Option<&Path> {
         self.run.as_deref()
     }
 
-    /// Clears the bar; shows the last epoch if it is still to be shown.
+    /// Clears the bar and shows the last epoch, if not yet shown.
     pub(crate) fn end(&mut self) {
         self.finish_training();
         self.clear();
@@ -158,7 +158,7 @@ impl<'t> Progress<'t> {
         (done > 0 && spent > 0.0).then(|| spent / done as f64)
     }
 
-    /// Speed, share of the peak, time left, which early stopping may spare.
+    /// Speed, share of the peak, and time left unless training stops early.
     fn pace(&self, step: u64) -> Vec<String> {
         let Some(each) = self.seconds_per_step(step) else { return Vec::new() };
         let left = duration(self.total_steps.saturating_sub(step) as f64 * each);
@@ -308,7 +308,7 @@ impl Watcher for Progress<'_> {
         }
         let phase = self.phase.take();
         self.clear();
-        // A reader that went away does not stop the run.
+        // A closed output does not stop the run.
         let _ = match notice {
             Notice::Environment { isa, threads, seed } => {
                 notice::environment(terminal, *isa, *threads, *seed)

@@ -77,8 +77,7 @@ pub(crate) fn score_table(terminal: &Terminal, report: &Report) -> io::Result<()
     Ok(())
 }
 
-/// Whether a metric has its place in a table: with one label a row the averages below say little
-/// that the others do not.
+/// Whether a table shows a metric: with one label per row, some averages repeat the others.
 pub(crate) fn is_shown(terminal: &Terminal, metric: Metric) -> bool {
     use Metric::{
         F1Micro, F1Weighted, PrecisionMacro, PrecisionMicro, PrecisionWeighted, RecallMacro,

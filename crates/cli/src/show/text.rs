@@ -1,4 +1,4 @@
-//! Progress of reading and tokenising text: a bar on a terminal, lines at a sane rate elsewhere.
+//! Progress of reading and tokenising text: a bar on a terminal, lines at a moderate rate elsewhere.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 /// Without a bar, a line at least this far from the one before.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// Shows how far reading and learning are. Output that cannot be written stops nothing.
+/// Shows the progress of reading and learning. A failure to write output stops nothing.
 #[derive(Debug)]
 pub(crate) struct TextBar<'t> {
     terminal: &'t Terminal,

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::terminal::{Stream, Terminal};
 
-/// Shows that something is being done, until it is dropped.
+/// Shows that work is in progress, until dropped.
 #[derive(Debug)]
 pub(crate) struct Working(Option<ProgressBar>);
 
@@ -15,7 +15,7 @@ impl Working {
         if terminal.live {
             return Self(Some(spinner(terminal, what.into())));
         }
-        // A reader that went away is noticed when results are printed.
+        // Printing the results notices a closed output.
         let _ = terminal.line(format!("… {}", what.into()));
         Self(None)
     }
@@ -29,7 +29,7 @@ impl Drop for Working {
     }
 }
 
-/// A spinner with the seconds that have passed.
+/// A spinner with the seconds elapsed.
 pub(super) fn spinner(terminal: &Terminal, what: String) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, draw_target(terminal));
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {

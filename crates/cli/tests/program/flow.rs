@@ -142,7 +142,11 @@ fn cross_validation_reports_each_seed_and_fold() {
     assert!(json["mean"]["accuracy"].is_f64());
     let text = folder.run(&base).ok().stdout;
     assert!(text.contains("seed 0, fold 3 of 3 · 2 epochs"), "{text}");
-    assert!(text.contains("Mean of 3 folds × 1 seed") && text.contains("accuracy ↑"), "{text}");
+    assert!(
+        text.contains("Mean over 1 seed of 3 folds, each row held out once")
+            && text.contains("accuracy ↑"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod data;
 mod flow;
 mod killed;
 mod language;
+mod new_rows;
 mod recipes;
 mod resume;
 mod shell;

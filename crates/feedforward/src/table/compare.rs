@@ -1,4 +1,4 @@
-//! Runs side by side: what differs in their recipes and how they did.
+//! Runs side by side: differences of their recipes, and their scores.
 
 use std::path::{Path, PathBuf};
 
@@ -23,14 +23,13 @@ use crate::run::folder::RunFolder;
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CompareSummary {
-    /// The runs, in the order in which they were named.
+    /// The runs, in the given order.
     pub runs: Vec<ComparedRun>,
     /// The recipe's keys whose values differ.
     pub differences: Vec<Difference>,
-    /// Whether all runs had the same data, by its hash; scores on different rows say little about
-    /// models.
+    /// Whether all runs had the same data, by its hash; scores on different rows are not comparable.
     pub same_data: bool,
-    /// Whether all runs divided their rows alike, so that their parts hold the same rows.
+    /// Whether all runs split their rows alike, so that their parts hold the same rows.
     pub same_split: bool,
 }
 
@@ -39,7 +38,7 @@ pub struct CompareSummary {
 pub struct ComparedRun {
     /// Its folder.
     pub run: PathBuf,
-    /// Whether it is finished; one that is not has no scores.
+    /// Whether it is finished; an unfinished run has no scores.
     pub finished: bool,
     /// Its scores by part.
     pub metrics: PartScores,
@@ -51,12 +50,12 @@ pub struct ComparedRun {
     pub seconds: f64,
     /// The lowest loss on the validation part.
     pub best_valid_loss: Option<f64>,
-    /// Values of the model.
+    /// Parameters of the model.
     pub parameters: Option<usize>,
 }
 
 impl CompareSummary {
-    /// The metrics that any run has on a part, in the order in which tables show them.
+    /// The metrics of any run on a part, in the order of tables.
     pub fn metrics(&self, part: impl Fn(&PartScores) -> Option<&Scores>) -> Vec<Metric> {
         let has = |metric: Metric| {
             self.runs.iter().any(|run| part(&run.metrics).is_some_and(|s| s.get(metric).is_some()))
@@ -65,10 +64,10 @@ impl CompareSummary {
     }
 }
 
-/// Reads runs and puts them side by side.
+/// Compares runs.
 ///
 /// # Errors
-/// A folder is not that of a run, or a file of it is damaged.
+/// A folder is no run's, or a file of it is damaged.
 pub fn compare(runs: &[PathBuf]) -> Result<CompareSummary> {
     let mut compared = Vec::with_capacity(runs.len());
     let mut recipes = Vec::with_capacity(runs.len());
@@ -116,7 +115,7 @@ fn read_run(folder: &RunFolder, finished: bool) -> Result<ComparedRun> {
     })
 }
 
-/// A JSON file that may be absent, as in a run that was stopped.
+/// A JSON file that may be absent, as in a stopped run.
 fn read_json(path: &Path) -> Result<Option<serde_json::Value>> {
     match std::fs::read_to_string(path) {
         Ok(text) => match serde_json::from_str(&text) {
@@ -128,8 +127,7 @@ fn read_json(path: &Path) -> Result<Option<serde_json::Value>> {
     }
 }
 
-/// The epochs of `metrics.jsonl`; a last line that is not whole is that of a run which is being
-/// written or was killed.
+/// The epochs of `metrics.jsonl`; the last line of a running or killed run may be incomplete.
 fn read_history(path: &Path) -> Result<Vec<EpochRecord>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

@@ -1,4 +1,4 @@
-//! Cross-validation: how well a recipe does, whatever the split.
+//! Cross-validation: the quality of a recipe, independent of one split.
 
 use super::model::TableModel;
 use super::recipe::Recipe;
@@ -18,17 +18,19 @@ use std::path::Path;
 /// The scores of every fold of every seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CrossValidation {
-    /// How many folds.
+    /// The number of folds.
     pub folds: usize,
-    /// The seeds, each with a division into folds and first weights of its own.
+    /// The division of rows into folds, in words.
+    pub division: String,
+    /// The seeds, each with its own folds and initial weights.
     pub seeds: Vec<u64>,
-    /// One entry a fold.
+    /// One entry per fold.
     pub results: Vec<FoldResult>,
-    /// The mean over all folds and seeds of each score on the held-out fold.
+    /// The mean of each score on held-out folds, over all folds and seeds.
     pub mean: Scores,
-    /// The standard deviation over the seeds of the mean over the folds.
+    /// The standard deviation, over seeds, of the mean over folds.
     pub std: Scores,
-    /// The mean score on the inner validation parts, which settings may be chosen by.
+    /// The mean score on the inner validation parts, for choosing settings.
     pub inner: f64,
 }
 
@@ -39,22 +41,22 @@ pub struct FoldResult {
     pub seed: u64,
     /// Its number, from 0.
     pub fold: usize,
-    /// Rows trained on, and held out.
+    /// Training rows and held-out rows.
     pub rows: [usize; 2],
-    /// The epoch whose weights were kept.
+    /// The epoch of the kept weights.
     pub best_epoch: Option<usize>,
-    /// Scores on the rows held out, which chose nothing.
+    /// Scores on the held-out rows, which chose nothing.
     pub scores: Scores,
     /// Accuracy or R² on the inner validation part.
     pub inner: Option<f64>,
 }
 
-/// Trains a recipe once a fold and seed and evaluates it on the held-out rows; transforms are
-/// fitted and the epoch is chosen within the other folds. Folds are stratified for classes and
-/// grouped where the recipe's split is.
+/// Trains a recipe once per fold and seed and evaluates it on the held-out rows. Transforms are
+/// fitted, and the epoch is chosen, within the other folds. Folds follow the recipe's split: see
+/// [`Prepared::folds`](ff_table::Prepared::folds).
 ///
 /// # Errors
-/// The recipe or the data is not right, or training diverged.
+/// Invalid recipe or data, or divergence.
 pub fn cross_validate(
     recipe: &Recipe,
     folds: usize,
@@ -70,6 +72,7 @@ pub fn cross_validate(
     let mut recipe = recipe.clone();
     let threads = device.cpu().threads();
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), threads)?;
+    let division = prepared.division(folds);
     let mut results = Vec::new();
     for &seed in seeds {
         recipe.train.seed = seed;
@@ -105,10 +108,15 @@ pub fn cross_validate(
             }
         }
     }
-    Ok(summarise(folds, seeds, results))
+    Ok(summarise(folds, division, seeds, results))
 }
 
-fn summarise(folds: usize, seeds: &[u64], results: Vec<FoldResult>) -> CrossValidation {
+fn summarise(
+    folds: usize,
+    division: String,
+    seeds: &[u64],
+    results: Vec<FoldResult>,
+) -> CrossValidation {
     let (mut mean, mut std) = (Scores::default(), Scores::default());
     for &metric in Metric::ALL {
         let by_seed: Vec<f64> = seeds
@@ -129,5 +137,5 @@ fn summarise(folds: usize, seeds: &[u64], results: Vec<FoldResult>) -> CrossVali
     }
     let inner: Vec<f64> = results.iter().filter_map(|r| r.inner).collect();
     let inner = inner.iter().sum::<f64>() / inner.len().max(1) as f64;
-    CrossValidation { folds, seeds: seeds.to_vec(), results, mean, std, inner }
+    CrossValidation { folds, division, seeds: seeds.to_vec(), results, mean, std, inner }
 }

@@ -1,13 +1,14 @@
 //! Evaluation of a finished run, on its own held-out part or on new rows.
 
 use super::model::TableModel;
+use super::reading;
 use super::recipe::Recipe;
 use super::scores::{self, Report};
 use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
 use crate::run::info::{RunInfo, no_model};
 use crate::run::measure::open_device;
-use ff_table::{Encoded, load, prepare};
+use ff_table::{Dropped, Encoded, Unfamiliar, load, prepare};
 use ff_tensor::DeviceOptions;
 use serde::Serialize;
 use std::path::Path;
@@ -15,21 +16,35 @@ use std::path::Path;
 /// The scores of a model on some rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EvaluateSummary {
-    /// What the rows are: `test`, `valid`, or the file.
+    /// The rows: `test`, `valid`, or the file.
     pub part: String,
-    /// How many.
+    /// Their number.
     pub rows: usize,
-    /// Everything that was found.
+    /// Rows left out, as in training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Dropped>,
+    /// Columns with cells unlike those of training.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfamiliar: Vec<Unfamiliar>,
+    /// The full report.
     #[serde(flatten)]
     pub report: Report,
 }
 
-/// Evaluates a run's model: on the rows of `data` where given, else on the run's test part (its
-/// validation part where there is none).
+/// Evaluates a run's model on the rows of `data`, by default on the run's test part (or, without
+/// one, its validation part).
+///
+/// `data` is read with the run's settings and the overrides `sets`, such as `data.header=false`.
+/// Rows that training would leave out are left out and counted.
 ///
 /// # Errors
 /// The run is not finished, its data has changed, or the new rows lack a column or the target.
-pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Result<EvaluateSummary> {
+pub fn evaluate(
+    run: &Path,
+    data: Option<&Path>,
+    sets: &[String],
+    device: DeviceOptions,
+) -> Result<EvaluateSummary> {
     let folder = RunFolder::open(run)?;
     let recipe = Recipe::load(&folder.recipe(), &[])?;
     let device = open_device(&recipe, device)?;
@@ -38,9 +53,15 @@ pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Resul
     }
     let mut model = TableModel::open(&folder.model(), &device)?;
     let threads = device.cpu().threads();
-    let (part, encoded): (String, Encoded) = if let Some(path) = data {
-        let (table, _) = load(path, &model.transforms().source_options(), threads)?;
-        (path.display().to_string(), model.transforms().encode_with_target(&table, threads)?)
+    let mut left_out = Vec::new();
+    let (part, mut encoded): (String, Encoded) = if let Some(path) = data {
+        let transforms = model.transforms();
+        let (table, _) = load(path, &reading::source_options(transforms, path, sets)?, threads)?;
+        let rows;
+        (rows, left_out) = transforms.judged(&table);
+        (path.display().to_string(), transforms.encode_rows(&table, &rows, true, threads)?)
+    } else if !sets.is_empty() {
+        return Err(Error::usage("--set says how rows are read; name them with --data"));
     } else {
         let info = RunInfo::load(&folder)?;
         let prepared = prepare(&recipe.data, recipe.train.seed, &info.base, threads)?;
@@ -64,5 +85,6 @@ pub fn evaluate(run: &Path, data: Option<&Path>, device: DeviceOptions) -> Resul
     }
     let predictions = model.predict_encoded(&encoded)?;
     let report = scores::evaluate_part(&model, &recipe, &encoded, &predictions, None, true)?;
-    Ok(EvaluateSummary { part, rows: encoded.rows, report })
+    let unfamiliar = std::mem::take(&mut encoded.unfamiliar);
+    Ok(EvaluateSummary { part, rows: encoded.rows, left_out, unfamiliar, report })
 }

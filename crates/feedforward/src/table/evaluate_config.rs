@@ -5,10 +5,10 @@ use ff_settings::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// More shuffles of a column than this tell nothing new.
+/// The most shuffles of a column; more add nothing.
 const MAX_SHUFFLES: usize = 1000;
 
-/// What is measured when training is over.
+/// The evaluation after training.
 ///
 /// ```
 /// let config = feedforward::table::EvaluateConfig { top_k: Some(0), ..Default::default() };
@@ -39,7 +39,7 @@ impl EvaluateConfig {
     /// Checks every value's domain.
     ///
     /// # Errors
-    /// The first key whose value is not allowed.
+    /// The first key with an invalid value.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if let Some(aim) = &self.threshold {
             aim.validate().map_err(|e| {

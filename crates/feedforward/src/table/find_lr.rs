@@ -1,4 +1,4 @@
-//! A learning rate to begin with, found on the recipe's own network and data.
+//! A starting learning rate, found on the recipe's own network and data.
 
 use super::recipe::Recipe;
 use super::setup::{Setup, trainer};
@@ -10,34 +10,34 @@ use ff_train::schedule::{FinderConfig, FinderReport};
 use serde::Serialize;
 use std::path::Path;
 
-/// What a sweep over learning rates suggests.
+/// The result of a sweep over learning rates.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct LrSuggestion {
-    /// The rate at which the loss falls most steeply, to two digits; `None` where it never falls.
+    /// The rate of the steepest fall of the loss, to two digits; `None` where it never falls.
     pub suggestion: Option<f64>,
     /// A tenth of the rate of the lowest loss, to two digits: the other usual choice.
     pub tenth_of_minimum: Option<f64>,
-    /// The rate that the recipe has.
+    /// The recipe's rate.
     pub recipe_lr: f64,
     /// Rows in a step.
     pub rows_per_step: usize,
-    /// Every rate that was tried, and the loss at it.
+    /// Every rate, with the loss at it.
     #[serde(flatten)]
     pub report: FinderReport,
 }
 
 impl LrSuggestion {
-    /// The suggestion as what `--set` takes: `optimizer.lr=0.003`.
+    /// The suggestion for `--set`: `optimizer.lr=0.003`.
     pub fn setting(&self) -> Option<String> {
         self.suggestion.map(|lr| format!("optimizer.lr={lr:?}"))
     }
 }
 
-/// Sweeps the learning rate over a training of the recipe's network on its training part, and
-/// suggests one (Smith 2015, section 3.3). Nothing is written and the network is thrown away.
+/// Sweeps the learning rate while the recipe's network trains on its training part, and suggests
+/// one (Smith 2015, section 3.3). Writes nothing and discards the network.
 ///
 /// # Errors
-/// The recipe or the data is not right, or the optimiser has no rate to search for.
+/// Invalid recipe or data, or an optimiser without a rate to search for.
 pub fn find_lr(
     recipe: &Recipe,
     config: &FinderConfig,
@@ -60,7 +60,7 @@ pub fn find_lr(
     })
 }
 
-/// The curve says no more than that.
+/// The curve resolves no more digits.
 fn two_digits(lr: f64) -> f64 {
     format!("{lr:.1e}").parse().unwrap_or(lr)
 }

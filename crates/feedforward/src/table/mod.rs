@@ -11,6 +11,7 @@ mod find_lr;
 mod model;
 pub mod objective;
 mod predict;
+mod reading;
 mod recipe;
 mod report;
 pub mod scores;

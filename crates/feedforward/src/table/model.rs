@@ -8,40 +8,40 @@ use ff_graph::{Graph, ParamId, Params};
 use ff_metrics::ChosenThreshold;
 use ff_nn::models::{Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
-use ff_table::{DataError, Encoded, Table, Task, Transforms};
+use ff_table::{DataError, Encoded, Table, Task, Transforms, Unfamiliar};
 use ff_tensor::{DType, Device, ThreadPool};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Raised whenever `config.json` changes its meaning.
+/// Incremented whenever the meaning of `config.json` changes.
 const FORMAT: u32 = 1;
 
-/// What to do about a model's file that makes no sense.
+/// The remedy for an inconsistent file of a model.
 const COPY_AGAIN: &str = "copy the model's folder again from its source, or train again";
 
-/// `config.json`: what the network is and what its outputs mean.
+/// `config.json`: the network and the meaning of its outputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelFile {
-    /// The number of this file's format.
+    /// The file's format number.
     pub format: u32,
-    /// The version that wrote it.
+    /// The version of the program that wrote it.
     pub version: String,
-    /// What is predicted.
+    /// The task.
     pub task: Task,
-    /// The column that is predicted.
+    /// The target column.
     pub target: String,
     /// The classes in the order of the outputs; empty for numbers.
     pub classes: Vec<String>,
     /// The index of the positive class of two.
     pub positive: Option<usize>,
-    /// From which probability on the positive class is predicted; the likelier class where not
-    /// given.
+    /// The least probability for which the positive class is predicted; the likelier class by
+    /// default.
     pub threshold: Option<f64>,
     /// How the threshold was chosen.
     pub chosen: Option<ChosenThreshold>,
     /// The network.
     pub network: MlpConfig,
-    /// XXH3-128 of the data it was trained on.
+    /// XXH3-128 of the training data.
     pub data_hash: String,
 }
 
@@ -88,22 +88,21 @@ pub struct TableModel {
     transforms: Transforms,
     network: Mlp,
     graph: Graph,
-    /// Of a model that was read from its folder, whose weights stay as they are, and that computes
-    /// in f32.
+    /// For a model read from its folder, with fixed weights, that computes in f32.
     predictor: Option<Predictor>,
 }
 
-/// What a model says about some rows.
+/// Predictions for some rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Predictions {
-    /// For each row the predicted class; probabilities `[rows, classes]`.
+    /// The predicted class of each row; probabilities `[rows, classes]`.
     Classes {
         /// The index of each row's class.
         predicted: Vec<usize>,
         /// The probability of each class.
         probabilities: Vec<f64>,
     },
-    /// For each row a number, on the target's own scale.
+    /// A number for each row, in the target's unit.
     Values(Vec<f64>),
 }
 
@@ -145,7 +144,7 @@ impl TableModel {
         Ok(Self { file, transforms, network, graph, predictor })
     }
 
-    /// Writes a model's folder, file by file, each as a whole.
+    /// Writes a model's folder; each file is written atomically.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -165,17 +164,17 @@ impl TableModel {
         write_text(&folder.join("config.json"), &config)
     }
 
-    /// What the network is and what its outputs mean.
+    /// The network and the meaning of its outputs.
     pub fn file(&self) -> &ModelFile {
         &self.file
     }
 
-    /// What the network is and what its outputs mean, to be changed.
+    /// The network and the meaning of its outputs, mutable.
     pub fn file_mut(&mut self) -> &mut ModelFile {
         &mut self.file
     }
 
-    /// How rows become numbers.
+    /// The transforms from rows to numbers.
     pub fn transforms(&self) -> &Transforms {
         &self.transforms
     }
@@ -192,20 +191,41 @@ impl TableModel {
         self.graph.device().cpu().threads()
     }
 
-    /// Predicts every row of a table, whose columns are found by name.
+    /// Predicts every row of a table; columns are found by name.
     ///
     /// # Errors
     /// A column is missing or of another kind.
     pub fn predict(&mut self, table: &Table) -> Result<Predictions> {
-        let encoded = self.transforms.encode(table, self.threads())?;
-        self.predict_encoded(&encoded)
+        Ok(self.predict_with_findings(table)?.0)
     }
 
-    /// Predicts rows that are encoded already.
+    /// Predicts every row of a table, and finds columns with cells unlike those of training.
     ///
     /// # Errors
-    /// Memory is short.
+    /// A column is missing or of another kind, or a row's values are too large to compute with.
+    pub fn predict_with_findings(
+        &mut self,
+        table: &Table,
+    ) -> Result<(Predictions, Vec<Unfamiliar>)> {
+        let mut encoded = self.transforms.encode(table, self.threads())?;
+        let unfamiliar = std::mem::take(&mut encoded.unfamiliar);
+        let predictions = self.predict_at(&encoded, |row| table.place(row))?;
+        Ok((predictions, unfamiliar))
+    }
+
+    /// Predicts encoded rows.
+    ///
+    /// # Errors
+    /// Memory is short, or a row's values are too large to compute with.
     pub fn predict_encoded(&mut self, encoded: &Encoded) -> Result<Predictions> {
+        self.predict_at(encoded, |row| format!("row {}", row + 1))
+    }
+
+    fn predict_at(
+        &mut self,
+        encoded: &Encoded,
+        place: impl Fn(usize) -> String,
+    ) -> Result<Predictions> {
         let outputs = if let Some(predictor) = &mut self.predictor {
             let mut outputs = vec![0.0; encoded.rows * predictor.outputs()];
             predictor.predict_with_ids(&encoded.numeric, &encoded.categorical, &mut outputs)?;
@@ -213,10 +233,41 @@ impl TableModel {
         } else {
             objective::outputs(&mut self.graph, &self.network, encoded)?
         };
-        Ok(self.interpret(&outputs))
+        let predictions = self.interpret(&outputs);
+        let (values, width) = match &predictions {
+            Predictions::Classes { probabilities, .. } => (probabilities, self.file.classes.len()),
+            Predictions::Values(values) => (values, 1),
+        };
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(at) => Err(self.overflow(encoded, at / width, place).into()),
+            None => Ok(predictions),
+        }
     }
 
-    /// What raw outputs `[rows, outputs]` mean.
+    /// The error for a row with outputs that are not finite, naming its most extreme value.
+    fn overflow(
+        &self,
+        encoded: &Encoded,
+        row: usize,
+        place: impl Fn(usize) -> String,
+    ) -> DataError {
+        let numbers = &encoded.numeric[row * encoded.n_numeric..][..encoded.n_numeric];
+        let farthest =
+            (0..numbers.len()).max_by(|&a, &b| numbers[a].abs().total_cmp(&numbers[b].abs()));
+        let ranges = self.transforms.feature_ranges();
+        let column = farthest.and_then(|at| ranges.into_iter().find(|r| r.numeric.contains(&at)));
+        DataError::Value {
+            place: place(row),
+            column: column.map_or_else(|| self.file.target.clone(), |range| range.column),
+            expected: "a value that the network can compute with".into(),
+            found: farthest.map_or_else(String::new, |at| format!("{:e} once scaled", numbers[at])),
+            hint: "The prediction is not a finite number: correct the value, or name it in \
+                   data.null_values."
+                .into(),
+        }
+    }
+
+    /// Predictions from raw outputs `[rows, outputs]`.
     pub fn interpret(&self, outputs: &[f32]) -> Predictions {
         if self.file.classes.is_empty() {
             let inverse = |&y: &f32| self.transforms.target.inverse(y);
@@ -229,7 +280,7 @@ impl TableModel {
     }
 }
 
-/// Every tensor is there with its shape before anything is allocated for it, and none is left over.
+/// Checks that every tensor is there with its shape, and no other, before anything is allocated.
 fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()> {
     for info in params.infos() {
         let spec = &info.spec;
@@ -253,7 +304,7 @@ fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()>
     Ok(())
 }
 
-/// Reads `transforms.json`, with its path in what is said about it.
+/// Reads `transforms.json`; errors name its path.
 fn read_transforms(path: &Path) -> Result<Transforms> {
     Transforms::from_json(&read_text(path)?).map_err(|error| match error {
         DataError::Format { line, message, hint, .. } => {

@@ -1,14 +1,19 @@
-//! Rows of a table as batches: what turns [`Encoded`] data and a network into an [`Objective`].
+//! Rows of a table as batches: the [`Objective`] of [`Encoded`] data and a network.
 
-use ff_graph::{Error, Graph, Mode, Result, Value};
-use ff_kernels::for_rows;
+use ff_graph::{Graph, Mode, Result, Value};
+use ff_nn::Loss;
 use ff_nn::models::{Mlp, MlpInput};
-use ff_nn::{Loss, LossTarget};
 use ff_table::{Encoded, Target};
-use ff_tensor::{DType, Key, Rng, Tensor};
+use ff_tensor::{Key, Rng};
 use ff_train::{BatchLoss, Evaluation, Objective, TrainConfig};
 
-/// Rows evaluated at a time: enough to be quick, few enough to take no memory to speak of.
+mod gather;
+mod mixup;
+
+use gather::{data_row, gather_changed, gather_input, gather_target, gather_weights};
+use mixup::{Mix, mixed_target};
+
+/// Rows per evaluation batch: enough for speed, few enough for little memory.
 const EVAL_ROWS: usize = 1024;
 const NAME: &str = "table";
 
@@ -35,6 +40,15 @@ pub struct TabularObjective<'a> {
     valid: &'a Encoded,
     input_noise: f64,
     mixup: f64,
+    unseen: Option<Unseen>,
+}
+
+/// How often ids are replaced by 0, the slot of unseen values.
+#[derive(Debug, Clone, Copy)]
+struct Unseen {
+    share: f64,
+    /// One key for all steps, for an optimiser that compares losses of different steps.
+    fixed: Option<Key>,
 }
 
 impl<'a> TabularObjective<'a> {
@@ -46,7 +60,34 @@ impl<'a> TabularObjective<'a> {
         valid: &'a Encoded,
         config: &TrainConfig,
     ) -> Self {
-        Self { model, loss, train, valid, input_noise: config.input_noise, mixup: config.mixup }
+        let (input_noise, mixup) = (config.input_noise, config.mixup);
+        Self { model, loss, train, valid, input_noise, mixup, unseen: None }
+    }
+
+    /// The same objective with this share of the training ids replaced by that of unseen values, so
+    /// that its vector is learned: other cells at each step, or the same cells at all with `fixed`.
+    #[must_use]
+    pub fn with_unseen(mut self, share: f64, fixed: Option<Key>) -> Self {
+        let any = share > 0.0 && self.train.n_categorical > 0;
+        self.unseen = any.then_some(Unseen { share, fixed });
+        self
+    }
+
+    /// Which ids of these rows are replaced, row by row.
+    fn unseen(&self, rows: &[u32], key: Key) -> Vec<bool> {
+        let Some(Unseen { share, fixed }) = self.unseen else { return Vec::new() };
+        let width = self.train.n_categorical;
+        let row = |row: u32, key: Key| {
+            let mut rng = Rng::new(key.with(u64::from(row)));
+            (0..width).map(move |_| rng.uniform() < share)
+        };
+        match fixed {
+            Some(key) => rows.iter().flat_map(|&i| row(i, key)).collect(),
+            None => {
+                let mut rng = Rng::new(key.with_name("unseen"));
+                (0..rows.len() * width).map(|_| rng.uniform() < share).collect()
+            }
+        }
     }
 
     /// The loss of some rows of a part, without noise or mixing.
@@ -54,8 +95,18 @@ impl<'a> TabularObjective<'a> {
     /// # Errors
     /// An operation failed.
     pub fn plain_loss(&self, graph: &mut Graph, data: &Encoded, rows: &[u32]) -> Result<BatchLoss> {
-        let input = gather_input(graph, data, rows)?;
-        let output = self.model.forward(graph, &input)?;
+        let input = gather_input(graph, data, rows, &[])?;
+        self.loss_of(graph, data, rows, &input)
+    }
+
+    fn loss_of(
+        &self,
+        graph: &mut Graph,
+        data: &Encoded,
+        rows: &[u32],
+        input: &MlpInput,
+    ) -> Result<BatchLoss> {
+        let output = self.model.forward(graph, input)?;
         let target = gather_target(graph, self.loss, data, rows)?;
         let weights = gather_weights(graph, data, rows)?;
         let (sum, count) = self.loss.apply(graph, &output, &target, weights.as_ref())?;
@@ -69,13 +120,15 @@ impl Objective for TabularObjective<'_> {
     }
 
     fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> Result<BatchLoss> {
+        let unseen = self.unseen(rows, key);
         if self.input_noise == 0.0 && self.mixup == 0.0 {
-            return self.plain_loss(graph, self.train, rows);
+            let input = gather_input(graph, self.train, rows, &unseen)?;
+            return self.loss_of(graph, self.train, rows, &input);
         }
         let mix = (self.mixup > 0.0).then(|| Mix::draw(rows, self.mixup, key.with_name("mixup")));
         let mut noise = Rng::new(key.with_name("noise"));
         let data = self.train;
-        let input = gather_changed(graph, data, rows, |i, x| {
+        let input = gather_changed(graph, data, rows, &unseen, |i, x| {
             if let Some(mix) = &mix {
                 let other = data_row(data, mix.partners[i]);
                 x.iter_mut()
@@ -141,7 +194,7 @@ pub fn outputs(graph: &mut Graph, model: &Mlp, data: &Encoded) -> Result<Vec<f32
     let rows: Vec<u32> = (0..data.rows as u32).collect();
     for rows in rows.chunks(EVAL_ROWS) {
         graph.reset();
-        let input = gather_input(graph, data, rows)?;
+        let input = gather_input(graph, data, rows, &[])?;
         let output = model.forward(graph, &input)?;
         outputs.extend_from_slice(output.slice::<f32>()?);
     }
@@ -173,7 +226,7 @@ fn evaluate_batch(
     rows: &[u32],
 ) -> Result<(Value, Value, Value)> {
     graph.reset();
-    let input = gather_input(graph, data, rows)?;
+    let input = gather_input(graph, data, rows, &[])?;
     let output = model.forward(graph, &input)?;
     let target = gather_target(graph, loss, data, rows)?;
     let weights = gather_weights(graph, data, rows)?;
@@ -234,240 +287,14 @@ fn score(outputs: &[f32], width: usize, target: Option<&Target>) -> f64 {
     }
 }
 
-fn data_row(data: &Encoded, row: u32) -> &[f32] {
-    &data.numeric[row as usize * data.n_numeric..][..data.n_numeric]
-}
-
-fn tensor(graph: &Graph, dims: &[usize], dtype: DType) -> Result<Tensor> {
-    let shape = ff_tensor::Shape::new(dims).map_err(Error::of(NAME))?;
-    Tensor::uninit(graph.device(), shape, dtype).map_err(Error::of(NAME))
-}
-
-/// Fills a tensor unless it only belongs to a plan.
-fn fill<T: ff_tensor::Element>(tensor: &mut Tensor, write: impl FnOnce(&mut [T])) -> Result<()> {
-    if !tensor.is_planned() {
-        write(tensor.slice_mut::<T>().map_err(Error::of(NAME))?);
-    }
-    Ok(())
-}
-
-/// The inputs of some rows.
-fn gather_input(graph: &Graph, data: &Encoded, rows: &[u32]) -> Result<MlpInput> {
-    let cpu = graph.device().cpu();
-    gather_by(graph, data, rows, |x| {
-        let width = data.n_numeric;
-        // Rows lie anywhere in memory: several threads wait for it together.
-        for_rows(cpu, rows.len(), 4 * width, [(x, width)], |i, [x]| {
-            x.copy_from_slice(data_row(data, rows[i]));
-        });
-    })
-}
-
-/// The inputs of some rows, each changed as it is gathered.
-fn gather_changed(
-    graph: &Graph,
-    data: &Encoded,
-    rows: &[u32],
-    mut change: impl FnMut(usize, &mut [f32]),
-) -> Result<MlpInput> {
-    gather_by(graph, data, rows, |x| {
-        for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows).enumerate() {
-            x.copy_from_slice(data_row(data, row));
-            change(i, x);
-        }
-    })
-}
-
-fn gather_by(
-    graph: &Graph,
-    data: &Encoded,
-    rows: &[u32],
-    gather: impl FnOnce(&mut [f32]),
-) -> Result<MlpInput> {
-    let mut input = MlpInput::default();
-    if data.n_numeric > 0 {
-        let mut x = tensor(graph, &[rows.len(), data.n_numeric], DType::F32)?;
-        fill::<f32>(&mut x, gather)?;
-        input.numeric = Some(graph.input(x));
-    }
-    for column in 0..data.n_categorical {
-        let mut ids = tensor(graph, &[rows.len()], DType::I32)?;
-        fill::<i32>(&mut ids, |ids| {
-            for (id, &row) in ids.iter_mut().zip(rows) {
-                *id = data.categorical[row as usize * data.n_categorical + column];
-            }
-        })?;
-        input.categorical.push(graph.input(ids));
-    }
-    Ok(input)
-}
-
-fn gather_weights(graph: &Graph, data: &Encoded, rows: &[u32]) -> Result<Option<Value>> {
-    let Some(weights) = &data.weights else { return Ok(None) };
-    let mut w = tensor(graph, &[rows.len()], DType::F32)?;
-    fill::<f32>(&mut w, |w| {
-        w.iter_mut().zip(rows).for_each(|(w, &row)| *w = weights[row as usize]);
-    })?;
-    Ok(Some(graph.input(w)))
-}
-
-fn no_target() -> Error {
-    Error::shape(NAME, "the rows have no target to compare with")
-}
-
-fn gather_target(graph: &Graph, loss: &Loss, data: &Encoded, rows: &[u32]) -> Result<Value> {
-    let target = data.target.as_ref().ok_or_else(no_target)?;
-    match (loss.target(), target) {
-        (LossTarget::Classes, Target::Class(classes)) => {
-            let mut y = tensor(graph, &[rows.len()], DType::I32)?;
-            fill::<i32>(&mut y, |y| {
-                y.iter_mut().zip(rows).for_each(|(y, &row)| *y = classes[row as usize]);
-            })?;
-            Ok(graph.input(y))
-        }
-        (LossTarget::Probabilities(width), Target::Class(classes)) => {
-            let mut y = tensor(graph, &[rows.len(), width], DType::F32)?;
-            fill::<f32>(&mut y, |y| {
-                for (y, &row) in y.chunks_exact_mut(width).zip(rows) {
-                    add_class(y, classes[row as usize], 1.0, true);
-                }
-            })?;
-            Ok(graph.input(y))
-        }
-        (LossTarget::Values, target) => {
-            let mut y = tensor(graph, &[rows.len(), 1], DType::F32)?;
-            fill::<f32>(&mut y, |y| {
-                y.iter_mut().zip(rows).for_each(|(y, &row)| *y = value(target, row));
-            })?;
-            Ok(graph.input(y))
-        }
-        (LossTarget::Classes | LossTarget::Probabilities(_), Target::Value(_)) => {
-            Err(Error::shape(
-                NAME,
-                "this loss needs classes, the target is numbers; use mse, mae or huber",
-            ))
-        }
-    }
-}
-
-fn value(target: &Target, row: u32) -> f32 {
-    match target {
-        Target::Class(classes) => classes[row as usize] as f32,
-        Target::Value(values) => values[row as usize],
-    }
-}
-
-/// Adds a class's share to a row of probabilities; a row of one holds the probability of class 1.
-fn add_class(row: &mut [f32], class: i32, share: f32, fresh: bool) {
-    if fresh {
-        row.fill(0.0);
-    }
-    match row {
-        [p] => *p += share * class as f32,
-        row => row[class as usize] += share,
-    }
-}
-
-/// Which rows are mixed, and how much (Zhang et al., "mixup", 2017). Category ids cannot be mixed:
-/// a row keeps its own, which is why its share is never the smaller one.
-struct Mix {
-    partners: Vec<u32>,
-    share: f32,
-}
-
-impl Mix {
-    fn draw(rows: &[u32], alpha: f64, key: Key) -> Self {
-        let mut rng = Rng::new(key);
-        let (a, b) = (gamma(&mut rng, alpha), gamma(&mut rng, alpha));
-        let share = if a + b > 0.0 { a / (a + b) } else { 1.0 };
-        let mut partners = rows.to_vec();
-        rng.shuffle(&mut partners);
-        Self { partners, share: share.max(1.0 - share) as f32 }
-    }
-}
-
-/// A number of the Gamma distribution with scale 1 (Marsaglia and Tsang, 2000).
-fn gamma(rng: &mut Rng, shape: f64) -> f64 {
-    if shape < 1.0 {
-        let boost = rng.uniform().powf(1.0 / shape);
-        return gamma(rng, shape + 1.0) * boost;
-    }
-    let d = shape - 1.0 / 3.0;
-    let c = 1.0 / (9.0 * d).sqrt();
-    loop {
-        let z = rng.normal();
-        let v = (1.0 + c * z).powi(3);
-        if v > 0.0 && (1.0 - rng.uniform()).ln() < 0.5 * z * z + d - d * v + d * v.ln() {
-            return d * v;
-        }
-    }
-}
-
-fn mixed_target(
-    graph: &Graph,
-    loss: &Loss,
-    data: &Encoded,
-    rows: &[u32],
-    mix: &Mix,
-) -> Result<Value> {
-    let target = data.target.as_ref().ok_or_else(no_target)?;
-    let (share, rest) = (mix.share, 1.0 - mix.share);
-    let pairs = rows.iter().zip(&mix.partners);
-    match (loss.target(), target) {
-        (LossTarget::Values, target) => {
-            let mut y = tensor(graph, &[rows.len(), 1], DType::F32)?;
-            fill::<f32>(&mut y, |y| {
-                for (y, (&a, &b)) in y.iter_mut().zip(pairs) {
-                    *y = share * value(target, a) + rest * value(target, b);
-                }
-            })?;
-            Ok(graph.input(y))
-        }
-        (_, Target::Class(classes)) => {
-            let width = loss.classes();
-            let mut y = tensor(graph, &[rows.len(), width], DType::F32)?;
-            fill::<f32>(&mut y, |y| {
-                for (y, (&a, &b)) in y.chunks_exact_mut(width).zip(pairs) {
-                    add_class(y, classes[a as usize], share, true);
-                    add_class(y, classes[b as usize], rest, false);
-                }
-            })?;
-            Ok(graph.input(y))
-        }
-        _ => Err(no_target()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mixing_shares_follow_the_beta_distribution() {
-        // Beta(α, α) folded at 1/2: its mean is known for α = 1, uniform: 3/4.
-        let n = 4000;
-        let mean =
-            (0..n).map(|i| f64::from(Mix::draw(&[0, 1], 1.0, Key::new(i)).share)).sum::<f64>()
-                / n as f64;
-        // Uniform on [1/2, 1] has a standard deviation of 0.144; five standard errors.
-        assert!((mean - 0.75).abs() < 5.0 * 0.1443 / (n as f64).sqrt(), "{mean}");
-    }
 
     #[test]
     fn probabilities_add_up_for_any_logits() {
         let p = probabilities(&[1e4, -1e4, 0.0, 0.0], 2);
         assert_eq!(p, [1.0, 0.0, 0.5, 0.5]);
         assert_eq!(probabilities(&[0.0], 1), [0.5, 0.5]);
-    }
-
-    #[test]
-    fn gamma_has_its_mean_and_variance() {
-        for shape in [0.3, 1.0, 4.5] {
-            let mut rng = Rng::new(Key::new(9));
-            let n = 40_000;
-            let draws: Vec<f64> = (0..n).map(|_| gamma(&mut rng, shape)).collect();
-            let mean = draws.iter().sum::<f64>() / f64::from(n);
-            assert!((mean - shape).abs() < 5.0 * (shape / f64::from(n)).sqrt(), "{shape}: {mean}");
-        }
     }
 }

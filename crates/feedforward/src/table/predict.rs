@@ -1,13 +1,17 @@
-//! Predicting new rows, block by block, so that a file larger than memory passes.
+//! Predicting new rows, block by block, so that files may be larger than memory.
 
 use super::model::{Predictions, TableModel};
+use super::reading;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
 use crate::run::info::no_model;
 use crate::run::measure::open_device;
 use crate::run::watch::Watcher;
-use ff_table::{BlockReader, Column, Format, Table, TableWriter, Values};
+use ff_table::{
+    BlockReader, Column, ColumnTypes, DataError, Format, SourceOptions, Table, TableWriter,
+    Unfamiliar, Values, class_values,
+};
 use ff_tensor::DeviceOptions;
 use ff_train::Event;
 use serde::Serialize;
@@ -16,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// Rows in memory at a time.
 const BLOCK: usize = 8192;
 
-/// What to predict and where to write it.
+/// The rows to predict and the output.
 ///
 /// ```
 /// let options =
@@ -27,32 +31,39 @@ const BLOCK: usize = 8192;
 pub struct PredictOptions {
     /// The rows: CSV, Parquet or JSONL, also compressed; `-` is standard input.
     pub data: PathBuf,
-    /// Where they are written, with their predictions; CSV, Parquet or JSONL by extension, standard
-    /// output where not given.
+    /// The output file for rows with predictions: CSV, Parquet or JSONL by extension; standard output
+    /// by default.
     pub out: Option<PathBuf>,
-    /// Whether a probability for each class is written too.
+    /// Whether to add a probability for each class.
     pub proba: bool,
+    /// Settings of reading that differ from the model's, such as `data.header=false`.
+    pub set: Vec<String>,
+    /// Whether to overwrite an existing output file.
+    pub force: bool,
     /// Threads and kernels.
     pub device: DeviceOptions,
 }
 
-/// What was predicted.
+/// The result of a prediction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PredictSummary {
-    /// How many rows.
+    /// The number of rows.
     pub rows: usize,
-    /// Where they were written; `None` for standard output.
+    /// The output file; `None` for standard output.
     pub out: Option<PathBuf>,
-    /// The columns that were added.
+    /// The added columns.
     pub columns: Vec<String>,
+    /// Columns with cells unlike those of training: unseen categories, gaps, values out of range.
+    pub unfamiliar: Vec<Unfamiliar>,
 }
 
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
-/// `probability_<class>` each where asked for, rows in their order.
+/// `probability_<class>` each where asked for, rows in their order. JSONL and Parquet keep numbers,
+/// integers and truth values typed, which takes a first pass over a text table.
 ///
 /// # Errors
-/// There is no model, a column is missing or of another kind, or the output cannot be written; then
-/// no output is left.
+/// No model, a column that is missing or of another kind, an output file that exists or cannot be
+/// written. No output is left behind.
 pub fn predict(
     run: &Path,
     options: &PredictOptions,
@@ -66,25 +77,96 @@ pub fn predict(
     if options.proba && model.file().classes.is_empty() {
         return Err(Error::usage("--proba is for classes; this model predicts numbers"));
     }
+    refuse_overwriting(options)?;
     watcher.event(Event::Phase("predicting"));
-    let mut reader = BlockReader::open(&options.data, &model.transforms().source_options(), BLOCK)?;
+    let reading = reading::source_options(model.transforms(), &options.data, &options.set)?;
     let mut writer = match &options.out {
         Some(path) => TableWriter::create(path)?,
         None => TableWriter::stream(Box::new(std::io::stdout()), Format::CSV)?,
     };
-    let mut columns = Vec::new();
+    let typed = writer.is_typed();
+    let mut blocks = InputBlocks::open(&options.data, &reading, typed)?;
+    let (mut columns, mut unfamiliar) = (Vec::new(), Vec::new());
     let mut rows = 0;
-    while let Some(mut block) = reader.next_block()? {
-        let predictions = model.predict(&block)?;
+    while let Some(block) = blocks.next()? {
+        let (predictions, found) = model.predict_with_findings(&block)?;
+        join(&mut unfamiliar, found);
         rows += block.rows();
-        columns = add_columns(&mut block, &model, &predictions, options.proba)?;
+        let mut block = blocks.typed(block);
+        columns = add_columns(&mut block, &model, &predictions, options.proba, typed)?;
         writer.write(&block)?;
         if watcher.interrupted() {
             return Err(Error::usage("prediction was interrupted; nothing was written"));
         }
     }
     writer.finish()?;
-    Ok(PredictSummary { rows, out: options.out.clone(), columns })
+    Ok(PredictSummary { rows, out: options.out.clone(), columns, unfamiliar })
+}
+
+/// Refuses to overwrite a file without `force`.
+fn refuse_overwriting(options: &PredictOptions) -> Result<()> {
+    let Some(out) = options.out.as_deref().filter(|out| out.is_file() && !options.force) else {
+        return Ok(());
+    };
+    let same = std::fs::canonicalize(out).ok() == std::fs::canonicalize(&options.data).ok();
+    let what = if same { "holds the rows to predict" } else { "is there already" };
+    let shown = out.display();
+    Err(Error::usage(format!("{shown} {what}; choose another name, or overwrite it with --force")))
+}
+
+/// Merges the findings of a block into those of earlier blocks.
+fn join(all: &mut Vec<Unfamiliar>, found: Vec<Unfamiliar>) {
+    for column in found {
+        match all.iter_mut().find(|before| before.column == column.column) {
+            Some(before) => before.join(column),
+            None => all.push(column),
+        }
+    }
+}
+
+/// The input's rows, block by block, and the types of its columns for typed outputs.
+struct InputBlocks {
+    reader: BlockReader,
+    types: Option<ColumnTypes>,
+    /// Blocks of an input that can be read only once, kept after the pass that finds types.
+    kept: std::vec::IntoIter<Table>,
+}
+
+impl InputBlocks {
+    fn open(path: &Path, options: &SourceOptions, typed: bool) -> Result<Self, DataError> {
+        let mut reader = BlockReader::open(path, options, BLOCK)?;
+        let mut kept = Vec::new();
+        // These formats declare column types.
+        let own = ["parquet", "arrow"].map(Format::named).contains(&Some(reader.format()));
+        let mut types = (typed && !own).then(ColumnTypes::default);
+        if let Some(types) = &mut types {
+            let again = std::fs::metadata(path).is_ok_and(|found| found.is_file());
+            while let Some(block) = reader.next_block()? {
+                types.observe(&block);
+                if !again {
+                    kept.push(block);
+                }
+            }
+            if again {
+                reader = BlockReader::open(path, options, BLOCK)?;
+            }
+        }
+        Ok(Self { reader, types, kept: kept.into_iter() })
+    }
+
+    fn next(&mut self) -> Result<Option<Table>, DataError> {
+        match self.kept.next() {
+            None => self.reader.next_block(),
+            block => Ok(block),
+        }
+    }
+
+    fn typed(&self, block: Table) -> Table {
+        match &self.types {
+            Some(types) => types.apply(block),
+            None => block,
+        }
+    }
 }
 
 /// The model's folder from a run's folder or from itself, and the threads of the run's recipe.
@@ -105,14 +187,19 @@ fn add_columns(
     model: &TableModel,
     predictions: &Predictions,
     proba: bool,
+    typed: bool,
 ) -> Result<Vec<String>> {
     let mut added: Vec<(String, Values)> = Vec::new();
     match predictions {
         Predictions::Values(values) => added.push(("prediction".into(), values.clone().into())),
         Predictions::Classes { predicted, probabilities } => {
             let classes = &model.file().classes;
-            let texts = predicted.iter().map(|&class| Some(classes[class].as_str())).collect();
-            added.push(("prediction".into(), texts));
+            let values = if typed {
+                class_values(classes, predicted)
+            } else {
+                predicted.iter().map(|&class| Some(classes[class].as_str())).collect()
+            };
+            added.push(("prediction".into(), values));
             if proba {
                 for (i, class) in classes.iter().enumerate() {
                     let column: Vec<f64> =

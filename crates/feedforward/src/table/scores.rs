@@ -1,4 +1,4 @@
-//! Evaluation of a model on the parts that it was not trained on.
+//! Evaluation of a model on its held-out parts.
 
 use super::model::{Predictions, TableModel};
 use super::recipe::Recipe;
@@ -65,9 +65,9 @@ pub struct PartReports {
     pub valid: Option<Report>,
     /// The test part.
     pub test: Option<Report>,
-    /// What the model says about the rows of the part that counts.
+    /// Predictions for the test part (or, without one, the validation part).
     pub predictions: Option<Predictions>,
-    /// What it says about the validation part, where that is another one.
+    /// Predictions for the validation part, where that is another one.
     pub(crate) valid_predictions: Option<Predictions>,
     baseline: String,
 }
@@ -86,13 +86,13 @@ impl PartReports {
         test.or(self.valid.as_ref().map(|report| ("valid", report)))
     }
 
-    /// What the model says about the rows of the validation part.
+    /// Predictions for the validation part.
     pub(crate) fn valid_predictions(&self) -> Option<&Predictions> {
         let only = self.predictions.as_ref().filter(|_| self.test.is_none());
         self.valid_predictions.as_ref().or(only)
     }
 
-    /// What the baseline does.
+    /// The baseline, in words.
     pub fn baseline(&self) -> &str {
         &self.baseline
     }
@@ -119,7 +119,7 @@ impl PartReports {
     }
 }
 
-/// What the training part alone tells: what the baseline predicts.
+/// The baseline's prediction, from the training part alone.
 pub(crate) enum Prior {
     Shares(Vec<f64>),
     Mean(f64),
@@ -151,7 +151,7 @@ impl Prior {
     }
 }
 
-/// Evaluates a model on both parts that it was not trained on.
+/// Evaluates a model on both held-out parts.
 pub(crate) fn evaluate_parts(
     model: &mut TableModel,
     recipe: &Recipe,

@@ -8,7 +8,7 @@ use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
 use ff_nn::{Builder, Loss, Precision};
 use ff_table::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
-use ff_tensor::{DType, Device};
+use ff_tensor::{DType, Device, Key};
 use ff_train::{TrainConfig, Trainer};
 
 /// A network for encoded rows, and what its outputs mean.
@@ -19,7 +19,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// The network that a recipe asks for over these inputs, with its parameters on a device.
+    /// The recipe's network over these inputs, with its parameters on a device.
     pub(crate) fn new(
         recipe: &Recipe,
         target: &TargetSchema,
@@ -57,14 +57,18 @@ impl Setup {
         Ok((Self { file, loss, model }, Graph::new(device, params)))
     }
 
-    /// What is trained on these parts.
+    /// The training objective on these parts.
     pub(crate) fn objective<'a>(
         &'a self,
         recipe: &Recipe,
         train: &'a Encoded,
         valid: &'a Encoded,
     ) -> TabularObjective<'a> {
+        // L-BFGS compares the loss of one step with that of another.
+        let fixed = recipe.optimizer.needs_closure();
+        let fixed = fixed.then(|| Key::new(recipe.train.seed).with_name("unseen"));
         TabularObjective::new(&self.model, &self.loss, train, valid, &recipe.train)
+            .with_unseen(recipe.data.categories.unseen, fixed)
     }
 
     /// The layers in one line: `64 → 128 relu → 10`.
@@ -87,8 +91,7 @@ pub(crate) fn trainer(recipe: &Recipe, graph: Graph, device: &Device) -> Result<
     crate::run::trainer::trainer(&recipe.optimizer, &recipe.schedule, config, graph, device)
 }
 
-/// How long and in which portions a recipe trains: L-BFGS looks at all rows at every step, whatever
-/// the recipe says.
+/// Length and batches of training; L-BFGS takes all rows at every step, whatever the recipe says.
 pub(crate) fn portions(recipe: &Recipe) -> TrainConfig {
     let mut config = recipe.train.clone();
     if recipe.optimizer.needs_closure() {

@@ -29,7 +29,7 @@ use serde_json::json;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// What code and libraries take before any data is read, measured on Linux.
+/// Memory of code and libraries before data is read, measured on Linux.
 const PROCESS_BYTES: usize = 12 << 20;
 
 /// How a run went.
@@ -37,9 +37,9 @@ const PROCESS_BYTES: usize = 12 << 20;
 pub struct TrainSummary {
     /// The run's folder.
     pub run: PathBuf,
-    /// The scores of the parts that were not trained on.
+    /// Scores on the held-out parts.
     pub metrics: PartScores,
-    /// Seconds, all in all; of all sessions where it was resumed.
+    /// Total seconds, over all sessions of a resumed run.
     pub seconds: f64,
     /// Optimiser steps.
     pub steps: u64,
@@ -47,11 +47,11 @@ pub struct TrainSummary {
     pub epochs: usize,
     /// The epoch whose weights are kept.
     pub best_epoch: Option<usize>,
-    /// Values trained.
+    /// Trainable parameters.
     pub parameters: usize,
-    /// The most memory the process held.
+    /// Peak memory of the process, in bytes.
     pub peak_bytes: usize,
-    /// The most memory that pool and arena held from the system.
+    /// Peak memory of pool and arena, in bytes.
     pub pool_bytes: usize,
     /// Why it ended: `finished`, `early` or `interrupted`.
     pub stopped: String,
@@ -59,11 +59,10 @@ pub struct TrainSummary {
     pub verdict: Option<Verdict>,
 }
 
-/// Trains what a recipe describes, in a new folder.
+/// Trains a recipe in a new folder.
 ///
 /// # Errors
-/// The recipe, the data or the folder is not right, the plan does not fit into memory, or training
-/// diverged.
+/// Invalid recipe, data or folder; a plan that exceeds memory; divergence.
 pub fn train(
     recipe: &Recipe,
     options: &TrainOptions,
@@ -75,7 +74,7 @@ pub fn train(
 /// Plans a run and measures a few of its steps, without writing anything.
 ///
 /// # Errors
-/// The recipe or the data is not right.
+/// Invalid recipe or data.
 pub fn plan(recipe: &Recipe, options: DeviceOptions) -> Result<Plan> {
     measure::plan::<Tables>(recipe, options, &mut ())
 }
@@ -103,7 +102,7 @@ impl Tables {
         Setup::new(&self.recipe, target, transforms, train, device)
     }
 
-    /// About the most bytes of the whole process.
+    /// Estimated peak memory of the process, in bytes.
     fn process_bytes(&self, sizes: &Sizes) -> usize {
         let prepared = &self.prepared;
         // The weights of the best epoch, which only rows to evaluate it on can tell.

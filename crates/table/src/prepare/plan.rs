@@ -7,8 +7,10 @@ use crate::error::{DataError, Result};
 use crate::note::Note;
 use crate::number::format_number;
 use crate::schema::{
-    ColumnSchema, Inferred, Kind, Role, Schema, boolean_texts, infer, is_series, profiles, set_kind,
+    ColumnSchema, Inferred, Kind, Role, Schema, boolean_texts, infer, is_index, is_series,
+    profiles, set_kind,
 };
+use crate::source::SourceOptions;
 use crate::split::Parts;
 use crate::table::{Column, Table, Values};
 use crate::target::{LabelReader, TargetSchema};
@@ -54,14 +56,15 @@ pub(super) fn plan(
     notes: &mut Vec<Note>,
 ) -> Result<(Plan, Schema)> {
     check_names(table, config)?;
-    let series = is_series(&table.names());
+    let names = table.names();
+    let hints = is_series(&names).into_iter().zip(is_index(&names));
     let mut schema = Schema::default();
     let mut features = Vec::new();
     let stats = profiles(table.columns(), threads);
-    for ((column, series), stats) in table.columns().iter().zip(series).zip(stats) {
+    for ((column, hints), stats) in table.columns().iter().zip(hints).zip(stats) {
         let options: ColumnOptions =
             config.columns.get(&column.name).map_or_else(ColumnOptions::default, |c| (**c).clone());
-        let inferred = infer(column, &stats, series, config.categories.max);
+        let inferred = infer(column, &stats, hints, config.categories.max);
         let (role, kind, reason, undo) = decide(column, config, target, &options, &inferred);
         if role == Role::Feature {
             let reading = reading(column, kind, &options, &inferred);
@@ -300,13 +303,13 @@ impl Plan {
             Ok(ColumnTransform { name: feature.name.clone(), encoder })
         });
         let columns = fitted.into_iter().collect::<Result<_>>()?;
-        let log = self.config.target_log;
         Ok(Transforms {
             format: FORMAT,
             columns,
-            target: TargetTransform::fit(&self.target, &self.reader, table, rows, log),
+            target: TargetTransform::fit(&self.target, &self.reader, table, rows, &self.config),
             weight: self.config.weight.clone(),
             null_values: self.config.null_values.clone(),
+            reading: SourceOptions::remembered(&self.config),
         })
     }
 

@@ -53,12 +53,19 @@ pub(super) fn read(config: &DataConfig, base: &Path, threads: &ThreadPool) -> Re
     let paths: Vec<PathBuf> =
         [valid, test].into_iter().flatten().map(|path| resolve(base, path)).collect();
     let mut loaded = load_all(&path, &paths, &options, threads)?;
-    let differing = differing(&loaded);
-    if !differing.is_empty() {
+    unify_numbers(&mut loaded);
+    let columns = differing(&loaded);
+    if !columns.is_empty() {
         // A column that is a number in one file and a text in another is read as text in all of
         // them.
-        options.text_columns = differing;
+        options.text_columns = columns;
         loaded = load_all(&path, &paths, &options, threads)?;
+        unify_numbers(&mut loaded);
+        // Formats that have types of their own still give them.
+        let columns = differing(&loaded);
+        for (table, _) in &mut loaded {
+            table.make_texts(&columns);
+        }
     }
     let mut loaded = loaded.into_iter();
     let Some((mut table, mut source)) = loaded.next() else {
@@ -68,18 +75,6 @@ pub(super) fn read(config: &DataConfig, base: &Path, threads: &ThreadPool) -> Re
     let mut hashes = source.hash.clone();
     for (other, info) in loaded {
         check_names(&table, &other)?;
-        if let Some(column) = table.columns().iter().find(|column| {
-            other.column(&column.name).is_some_and(|from| !from.values.same_type(&column.values))
-        }) {
-            return Err(DataError::Mismatch {
-                place: other.source_name(),
-                problems: vec![format!(
-                    "column `{}` holds values of another type than in {}",
-                    column.name,
-                    table.source_name()
-                )],
-            });
-        }
         table.append(&other);
         ends.push(table.rows());
         hashes.push_str(&info.hash);
@@ -104,6 +99,19 @@ fn load_all(
         .chain(others.iter().map(PathBuf::as_path))
         .map(|path| load(path, options, threads))
         .collect()
+}
+
+/// Makes integers numbers in columns that hold numbers in another file and integers that every
+/// number type holds.
+fn unify_numbers(loaded: &mut [(Table, SourceInfo)]) {
+    for name in differing(loaded) {
+        let all = || loaded.iter().filter_map(|(table, _)| table.column(&name));
+        if all().all(|column| column.values.are_exact_numbers()) {
+            for (table, _) in &mut *loaded {
+                table.make_numbers(&name);
+            }
+        }
+    }
 }
 
 /// Columns whose values have different types in different files.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::names::{names_a_code, names_an_identifier};
+use super::names::{is_index_level, names_a_code, names_an_identifier};
 use super::{BOOLEANS, ColumnStats, Kind};
 use crate::date;
 use crate::number::{is_code, parse_number};
@@ -16,6 +16,9 @@ const NEARLY_ALL: f64 = 0.9;
 
 /// Up to this many different texts among numbers are taken for ways to write "missing".
 const MAX_ODD: usize = 3;
+
+/// More distinct texts than this are no spellings of true and false.
+const MAX_SPELLINGS: usize = 8;
 
 /// Integers with more distinct values than this are numbers even under a name such as `code`.
 const MAX_CODES: usize = 50;
@@ -38,11 +41,12 @@ impl Inferred {
     }
 }
 
-/// Infers what a column is; `series` says that its name belongs to a numbered series.
+/// Infers what a column is; `series` says that its name belongs to a numbered series, `index` that
+/// it is one of those that data frames give to their index.
 pub(crate) fn infer(
     column: &Column,
     stats: &ColumnStats,
-    series: bool,
+    (series, index): (bool, bool),
     max_categories: usize,
 ) -> Inferred {
     let present = stats.rows - stats.missing;
@@ -52,12 +56,31 @@ pub(crate) fn infer(
     if stats.unique == 1 && stats.missing == 0 {
         return Inferred::new(Kind::Constant, "the same value in every row", "number");
     }
+    if index && is_index(column, stats) {
+        return Inferred::new(Kind::Identifier, "the index of a data frame", "number");
+    }
     match &column.values {
         Values::Text(texts) => infer_text(texts, stats, &column.name, max_categories),
         Values::Bool(_) => Inferred::new(Kind::Boolean, "true and false", "category"),
         Values::Date(_) => Inferred::new(Kind::Date, "dates", "drop"),
         Values::Number(_) | Values::Integer(_) => infer_number(stats, &column.name, series),
     }
+}
+
+/// Whether the values of a column with the name of an index tell rows apart: integers that all
+/// differ, or that count up, once or anew for each part that was joined.
+fn is_index(column: &Column, stats: &ColumnStats) -> bool {
+    if is_index_level(&column.name) {
+        return true;
+    }
+    let values = &column.values;
+    let integers = stats.number.as_ref().is_some_and(|number| number.integers);
+    if !integers || matches!(values, Values::Date(_)) || stats.missing > 0 {
+        return false;
+    }
+    let counts = |row: &usize| values.number(*row - 1).map(|x| x + 1.0) == values.number(*row);
+    let counted = (1..values.len()).filter(counts).count();
+    stats.unique == stats.rows || counted as f64 > NEARLY_ALL * stats.rows as f64
 }
 
 fn infer_number(stats: &ColumnStats, name: &str, series: bool) -> Inferred {
@@ -99,7 +122,7 @@ fn infer_number(stats: &ColumnStats, name: &str, series: bool) -> Inferred {
 fn infer_text(texts: &TextValues, stats: &ColumnStats, name: &str, max: usize) -> Inferred {
     let present = || (0..texts.len()).filter_map(|row| texts.get(row)).map(str::trim);
     let (unique, count) = (stats.unique, stats.rows - stats.missing);
-    if unique <= 2
+    if unique <= MAX_SPELLINGS
         && let Some((no, yes)) = boolean_texts(texts)
     {
         return Inferred::new(Kind::Boolean, format!("{no} and {yes}"), "category");
@@ -161,16 +184,20 @@ fn coded(stats: &ColumnStats) -> Inferred {
     Inferred::new(Kind::Category, "codes with leading zeros", "number")
 }
 
-/// The two texts of a truth value as they stand in the column's language, false first.
+/// The two texts of a truth value as they stand in the column's language, false first; 0 and 1
+/// among them are truth values too.
 pub(crate) fn boolean_texts(texts: &TextValues) -> Option<(&'static str, &'static str)> {
     BOOLEANS.into_iter().find(|(no, yes)| {
-        let mut seen = [false; 2];
+        let (mut seen, mut words) = ([false; 2], false);
         (0..texts.len()).filter_map(|row| texts.get(row)).all(|text| {
             let text = text.trim();
-            seen[0] |= text.eq_ignore_ascii_case(no);
-            seen[1] |= text.eq_ignore_ascii_case(yes);
-            text.eq_ignore_ascii_case(no) || text.eq_ignore_ascii_case(yes)
+            let word = [no, yes].map(|word| text.eq_ignore_ascii_case(word));
+            let found = [word[0] || text == "0", word[1] || text == "1"];
+            seen = [seen[0] || found[0], seen[1] || found[1]];
+            words |= word[0] || word[1];
+            found[0] || found[1]
         }) && seen == [true; 2]
+            && words
     })
 }
 

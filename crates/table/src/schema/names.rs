@@ -1,5 +1,7 @@
 //! Hints in a column's name.
 
+use crate::error::are_numbered;
+
 /// Last words of names of codes: their integers name things rather than count them.
 const CODES: [&str; 22] = [
     "class",
@@ -42,6 +44,29 @@ pub(crate) fn names_a_code(name: &str) -> bool {
 /// Whether the name says that the values tell rows apart: `id`, `PassengerId`, `row_number`.
 pub(crate) fn names_an_identifier(name: &str) -> bool {
     last_word(name).is_some_and(|word| IDENTIFIERS.contains(&word.as_str()))
+}
+
+/// Names that libraries give to the index of a data frame once it is a column: pandas, readr, R.
+const INDEX_NAMES: [&str; 5] = ["level_0", "rownames", "row_names", "row.names", "...1"];
+
+/// Which columns are the index of a data frame by their names: pandas writes `__index_level_0__` to
+/// Parquet and a first column without a name to CSV, which becomes `Unnamed: 0` once read and
+/// written again.
+pub(crate) fn is_index(names: &[String]) -> Vec<bool> {
+    let unnamed = |i: usize, name: &str| i == 0 && name == "column_1" && !are_numbered(names);
+    let is = |(i, name): (usize, &String)| {
+        is_index_level(name)
+            || name.starts_with("Unnamed: 0")
+            || INDEX_NAMES.contains(&name.as_str())
+            || unnamed(i, name)
+    };
+    names.iter().enumerate().map(is).collect()
+}
+
+/// Whether pandas gave this name to an index in Parquet or Arrow.
+pub(crate) fn is_index_level(name: &str) -> bool {
+    let level = name.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
+    level.is_some_and(|level| level.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The columns that belong to a numbered series of at least three, such as `pixel0`, `pixel1`, …:
@@ -89,6 +114,16 @@ mod tests {
         for name in ["humid", "identity", "age", "paid", ""] {
             assert!(!names_an_identifier(name), "{name}");
         }
+    }
+
+    #[test]
+    fn an_index_has_its_names() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let is = |list: &[&str]| is_index(&names(list));
+        assert_eq!(is(&["column_1", "x", "Unnamed: 0.1"]), [true, false, true]);
+        assert_eq!(is(&["column_1", "column_2"]), [false, false], "a file without a header");
+        assert_eq!(is(&["x", "column_2", "__index_level_0__"]), [false, false, true]);
+        assert_eq!(is(&["__index_level_x__", "Unnamed: 3"]), [false, false]);
     }
 
     #[test]

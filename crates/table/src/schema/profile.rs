@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::sorted::sorted;
 use crate::number::format_number;
 use crate::table::{Column, Values};
+use crate::transforms::stands_for_nothing;
 
 /// Figures about a column.
 ///
@@ -34,7 +35,8 @@ pub struct ColumnStats {
     pub number: Option<NumberStats>,
 }
 
-/// Figures about numbers; infinite ones are counted and left out of the rest.
+/// Figures about numbers; infinite ones, and those at the limits of `f32` and `f64` that stand for no
+/// value, are counted and left out of the rest.
 ///
 /// ```
 /// # let stats = ff_table::ColumnStats::of(&vec![1.0, 3.0].into());
@@ -168,8 +170,9 @@ fn numbers(values: &Values) -> ColumnStats {
     };
     stats.top = runs.into_iter().map(|(x, n)| (text(x), n)).collect();
     let finite = {
-        let from = present.partition_point(|x| *x == f64::NEG_INFINITY);
-        let to = present.partition_point(|x| *x < f64::INFINITY);
+        let none = |x: &&f64| x.is_infinite() || stands_for_nothing(**x);
+        let from = present.iter().take_while(none).count();
+        let to = present.len() - present.iter().rev().take_while(none).count();
         &present[from..to.max(from)]
     };
     if let (Some(&min), Some(&max)) = (finite.first(), finite.last()) {

@@ -190,6 +190,9 @@ impl Reader {
         } else {
             (1..=records.len()).map(|i| format!("column_{i}")).collect()
         };
+        if options.blank_rows && names.len() == 1 {
+            records.keep_blank();
+        }
         let nulls = Nulls::new(&options.null_values);
         let header_pending = !header;
         Ok(Self {

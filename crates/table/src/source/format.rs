@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ff_tensor::ThreadPool;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::input::Input;
+use crate::config::DataConfig;
 use crate::error::{DataError, Result};
 use crate::note::Note;
 use crate::table::Table;
@@ -163,22 +164,58 @@ impl Serialize for Format {
 /// let options = ff_table::SourceOptions { delimiter: Some(';'), ..Default::default() };
 /// assert!(options.null_values.contains(&"NA".to_owned()));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SourceOptions {
     /// The format; from the first bytes and the name by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
     /// The delimiter of a text table; from the first lines by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
     /// Whether a text table's first line names its columns; from the first lines by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// The labels that belong to an IDX file of images; found by name by default.
+    #[serde(skip)]
     pub labels: Option<PathBuf>,
     /// Texts that stand for a missing value.
+    #[serde(skip)]
     pub null_values: Vec<String>,
     /// Columns of a text table that are kept as text even if they hold numbers.
+    #[serde(skip)]
     pub text_columns: Vec<String>,
+    /// Whether a blank line of a text table of one column is a row without a value.
+    #[serde(skip)]
+    pub blank_rows: bool,
     /// Read at most this many rows.
+    #[serde(skip)]
     pub max_rows: Option<usize>,
+}
+
+impl SourceOptions {
+    /// The keys of `[data]` that say how a file is read.
+    pub const KEYS: [&str; 5] = ["format", "delimiter", "header", "labels", "null_values"];
+
+    /// What a model remembers of how its file was read; its texts for missing values are kept apart.
+    pub(crate) fn remembered(config: &DataConfig) -> Self {
+        let (null_values, text_columns) = (default_null_values(), Vec::new());
+        Self { labels: None, null_values, text_columns, max_rows: None, ..Self::from(config) }
+    }
+
+    /// Takes one of [`SourceOptions::KEYS`] from a recipe's `[data]`; `false` for another key.
+    pub fn change(&mut self, key: &str, config: &DataConfig) -> bool {
+        let new = Self::from(config);
+        match key {
+            "format" => self.format = new.format,
+            "delimiter" => self.delimiter = new.delimiter,
+            "header" => self.header = new.header,
+            "labels" => self.labels = new.labels,
+            "null_values" => self.null_values = new.null_values,
+            _ => return false,
+        }
+        true
+    }
 }
 
 impl Default for SourceOptions {
@@ -190,6 +227,7 @@ impl Default for SourceOptions {
             labels: None,
             null_values: default_null_values(),
             text_columns: Vec::new(),
+            blank_rows: false,
             max_rows: None,
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Records {
     /// Where the current record starts.
     record: usize,
     splitter: Splitter,
+    /// Whether a blank line is a record of one empty field.
+    keep_blank: bool,
 }
 
 /// Splits one record after the other into fields.
@@ -87,10 +89,16 @@ impl Records {
             line: 1,
             record: 0,
             splitter: Splitter::new(delimiter),
+            keep_blank: false,
         }
     }
 
-    /// Moves to the next record that is not blank; `false` at the end.
+    /// From here on, blank lines are records of one empty field.
+    pub(super) fn keep_blank(&mut self) {
+        self.keep_blank = true;
+    }
+
+    /// Moves to the next record, which is blank only if such are kept; `false` at the end.
     pub(super) fn advance(&mut self) -> Result<bool> {
         loop {
             if self.start == self.end && self.ended {
@@ -106,8 +114,12 @@ impl Records {
                     return Ok(true);
                 }
                 Step::Blank { next } => {
+                    (self.record, self.line) = (self.start, self.next_line);
                     self.next_line += 1;
                     self.start = next;
+                    if self.keep_blank {
+                        return Ok(true);
+                    }
                 }
                 Step::More { quote: Some(below) } if self.ended => {
                     return Err(self.unclosed(self.next_line + below));

@@ -355,6 +355,15 @@ impl Values {
         value.filter(|x| !x.is_nan())
     }
 
+    /// Whether every value is a number that a double holds exactly.
+    pub(crate) fn are_exact_numbers(&self) -> bool {
+        match self {
+            Self::Number(_) => true,
+            Self::Integer(v) => v.values.iter().all(|x| x.unsigned_abs() <= 1 << 53),
+            Self::Text(_) | Self::Bool(_) | Self::Date(_) => false,
+        }
+    }
+
     /// The value as text, "" if missing; a text as the file wrote it.
     pub fn text(&self, row: usize) -> Cow<'_, str> {
         match self {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tile;
+use super::encoder::Met;
 use crate::error::{DataError, Result};
 use crate::number::{format_number, parse_number};
 use crate::table::Values;
@@ -13,9 +14,10 @@ use crate::table::Values;
 /// How a category is coded: values that were frequent at training have a slot each; rare ones share
 /// a slot, which unseen values use too; missing has a slot of its own if it was met at training.
 ///
-/// One-hot coding has a column for each slot that training rows fill, so that an unseen value where
-/// no rare one was met is a row of zeros. Ids are 0 for rare and unseen values, 1 to n for the
-/// values in their order, n + 1 for missing.
+/// One-hot coding has a column for each slot that training rows fill. An unseen value where no rare
+/// one was met is the share of each slot, the mean of the training rows, as a missing number is
+/// their median. Ids are 0 for rare and unseen values, 1 to n for the values in their order, n + 1
+/// for missing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CategoryEncoder {
     /// The values with a slot of their own, sorted.
@@ -28,6 +30,10 @@ pub struct CategoryEncoder {
     pub missing: bool,
     /// How slots become numbers.
     pub coding: Coding,
+    /// The share of the training rows in each column of one-hot coding, for an unseen value where no
+    /// rare one was met; models of before have none and take zeros.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<f32>,
 }
 
 /// How slots become numbers.
@@ -72,12 +78,20 @@ impl CategoryEncoder {
         }
         let distinct = counts.len();
         let frequent = counts.into_iter().filter(|(_, n)| *n >= settings.min_frequency);
-        let mut known: Vec<String> = frequent.map(|(label, _)| label.into_owned()).collect();
-        known.sort_unstable();
+        let mut frequent: Vec<_> = frequent.map(|(label, n)| (label.into_owned(), n)).collect();
+        frequent.sort_unstable();
+        let (known, counts): (Vec<String>, Vec<usize>) = frequent.into_iter().unzip();
         let rare = known.len() < distinct;
         let slots = known.len() + usize::from(rare) + usize::from(missing);
         let coding = if slots <= settings.one_hot_max { Coding::OneHot } else { Coding::Embedding };
-        Ok(Self { values: known, numeric, rare, missing, coding })
+        let shares = if coding == Coding::OneHot && !rare {
+            let present: usize = counts.iter().sum();
+            let gaps = missing.then_some(rows.len() - present);
+            counts.into_iter().chain(gaps).map(|n| n as f32 / rows.len() as f32).collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Self { values: known, numeric, rare, missing, coding, shares })
     }
 
     /// The number of ids: rare or unseen, the values, missing.
@@ -86,15 +100,31 @@ impl CategoryEncoder {
     }
 
     /// The id of a cell.
-    fn id(&self, values: &Values, row: usize) -> usize {
+    fn id(&self, values: &Values, row: usize, met: &mut Met) -> usize {
         match label(values, row, self.numeric) {
             None if self.missing => self.values.len() + 1,
-            None => 0,
-            Some(label) => self
-                .values
-                .binary_search_by(|value| value.as_str().cmp(&label))
-                .map_or(0, |i| i + 1),
+            None => {
+                met.gaps += 1;
+                0
+            }
+            Some(label) => {
+                let place = self.values.binary_search_by(|value| value.as_str().cmp(&label));
+                place.map_or_else(
+                    |_| {
+                        met.unseen += 1;
+                        met.example(values, row);
+                        0
+                    },
+                    |i| i + 1,
+                )
+            }
         }
+    }
+
+    pub(super) fn is_valid(&self) -> bool {
+        let sorted = self.values.windows(2).all(|pair| pair[0] < pair[1]);
+        let shares = self.shares.len() == self.numeric_width() || self.shares.is_empty();
+        sorted && shares && self.shares.iter().all(|share| share.is_finite())
     }
 
     pub(super) fn numeric_width(&self) -> usize {
@@ -116,14 +146,22 @@ impl CategoryEncoder {
         values.chain(rare).chain(missing).collect()
     }
 
-    pub(super) fn encode(&self, values: &Values, rows: &[usize], out: &mut Tile<'_>) {
+    pub(super) fn encode(
+        &self,
+        values: &Values,
+        rows: &[usize],
+        out: &mut Tile<'_>,
+        met: &mut Met,
+    ) {
         let n = self.values.len();
         for (i, &row) in rows.iter().enumerate() {
-            let id = self.id(values, row);
+            let id = self.id(values, row, met);
             match (self.coding, id) {
                 (Coding::Embedding, id) => out.set_id(i, id),
                 (Coding::OneHot, 0) if self.rare => out.set(i, n, 1.0),
-                (Coding::OneHot, 0) => {}
+                (Coding::OneHot, 0) => {
+                    self.shares.iter().enumerate().for_each(|(slot, &x)| out.set(i, slot, x));
+                }
                 (Coding::OneHot, id) if id > n => out.set(i, n + usize::from(self.rare), 1.0),
                 (Coding::OneHot, id) => out.set(i, id - 1, 1.0),
             }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::encoder::Met;
 use super::{Scaler, Tile, Unreadable};
 use crate::config::Scaling;
 use crate::date::{PART_NAMES, PARTS, parse, parts};
@@ -17,6 +18,13 @@ pub struct DateEncoder {
     pub parts: Vec<(String, Scaler)>,
     /// Whether a last number says that the value is missing.
     pub flag: bool,
+    /// The first and the last moment of the training rows, in seconds since 1970; models of before
+    /// have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+    /// Whether training rows had gaps; not known of models of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gaps: Option<bool>,
 }
 
 impl DateEncoder {
@@ -28,16 +36,24 @@ impl DateEncoder {
         flag: bool,
         unreadable: &mut Option<Unreadable>,
     ) -> Self {
-        let mut encoder = Self { text_format: text_format.into(), parts: Vec::new(), flag: false };
+        let mut encoder = Self {
+            text_format: text_format.into(),
+            parts: Vec::new(),
+            flag: false,
+            range: None,
+            gaps: Some(false),
+        };
         let mut columns: [Vec<f64>; PARTS] = Default::default();
         for &row in rows {
-            match encoder.read(values, row) {
-                Ok(Some(found)) => {
+            match encoder.seconds(values, row) {
+                Ok(Some((seconds, found))) => {
+                    let [first, last] = encoder.range.unwrap_or([seconds; 2]);
+                    encoder.range = Some([seconds.min(first), seconds.max(last)]);
                     for (column, x) in columns.iter_mut().zip(found) {
                         column.push(x);
                     }
                 }
-                Ok(None) => encoder.flag = flag,
+                Ok(None) => (encoder.flag, encoder.gaps) = (flag, Some(true)),
                 Err(text) => Unreadable::note(unreadable, row, &text),
             }
         }
@@ -50,7 +66,8 @@ impl DateEncoder {
         encoder
     }
 
-    fn read(&self, values: &Values, row: usize) -> Result<Option<[f64; PARTS]>, String> {
+    /// The moment of a cell and its parts.
+    fn seconds(&self, values: &Values, row: usize) -> Result<Option<(f64, [f64; PARTS])>, String> {
         let seconds = match values {
             Values::Date(_) => values.number(row),
             _ => match values.label(row) {
@@ -61,7 +78,7 @@ impl DateEncoder {
                 },
             },
         };
-        Ok(seconds.and_then(parts))
+        Ok(seconds.and_then(|seconds| Some((seconds, parts(seconds)?))))
     }
 
     pub(crate) fn is_valid(&self) -> bool {
@@ -79,15 +96,24 @@ impl DateEncoder {
         values: &Values,
         rows: &[usize],
         out: &mut Tile<'_>,
-        unreadable: &mut Option<Unreadable>,
+        met: &mut Met,
     ) {
         let index = |name: &String| PART_NAMES.iter().position(|part| part == name);
         let places: Vec<Option<usize>> = self.parts.iter().map(|(name, _)| index(name)).collect();
         for (i, &row) in rows.iter().enumerate() {
-            let found = self.read(values, row).unwrap_or_else(|text| {
-                Unreadable::note(unreadable, row, &text);
+            let found = self.seconds(values, row).unwrap_or_else(|text| {
+                Unreadable::note(&mut met.unreadable, row, &text);
                 None
             });
+            match (found, self.range) {
+                (Some((seconds, _)), Some([first, last])) if seconds < first || seconds > last => {
+                    met.outside += 1;
+                    met.example(values, row);
+                }
+                (None, _) => met.gaps += usize::from(self.gaps == Some(false)),
+                _ => {}
+            }
+            let found = found.map(|(_, parts)| parts);
             for (feature, (place, (_, scaler))) in places.iter().zip(&self.parts).enumerate() {
                 // A standardised part has mean 0, which is what stands in for a gap.
                 let x = found.and_then(|parts| place.map(|place| scaler.apply(parts[place])));

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{BooleanEncoder, CategoryEncoder, Coding, DateEncoder, NumberEncoder};
+use crate::date::format_seconds;
+use crate::number::format_number;
 use crate::table::Values;
 
 /// How a column is encoded.
@@ -74,15 +76,63 @@ impl Encoder {
         values: &Values,
         rows: &[usize],
         out: &mut Tile<'_>,
-        unreadable: &mut Option<Unreadable>,
+        met: &mut Met,
     ) {
         match self {
-            Self::Number(e) => e.encode(values, rows, out, unreadable),
-            Self::Boolean(e) => e.encode(values, rows, out, unreadable),
-            Self::Category(e) => e.encode(values, rows, out),
-            Self::Date(e) => e.encode(values, rows, out, unreadable),
+            Self::Number(e) => e.encode(values, rows, out, met),
+            Self::Boolean(e) => e.encode(values, rows, out, met),
+            Self::Category(e) => e.encode(values, rows, out, met),
+            Self::Date(e) => e.encode(values, rows, out, met),
         }
     }
+
+    /// The range of the training values in words, where one is kept.
+    pub(super) fn range(&self) -> Option<String> {
+        match self {
+            Self::Number(e) => {
+                let [low, high] = e.range?;
+                Some(format!("{} to {}", format_number(low), format_number(high)))
+            }
+            Self::Date(e) => {
+                let [first, last] = e.range?;
+                Some(format!("{} to {}", format_seconds(first), format_seconds(last)))
+            }
+            Self::Boolean(_) | Self::Category(_) => None,
+        }
+    }
+}
+
+/// What a column's cells are like beside those of training.
+#[derive(Default)]
+pub(crate) struct Met {
+    pub(crate) unreadable: Option<Unreadable>,
+    pub(crate) unseen: usize,
+    pub(crate) gaps: usize,
+    pub(crate) outside: usize,
+    /// The first unseen or outlying value.
+    pub(crate) example: Option<String>,
+}
+
+impl Met {
+    /// Keeps the text of the first cell that is unfamiliar.
+    pub(crate) fn example(&mut self, values: &Values, row: usize) {
+        if self.example.is_none() {
+            self.example = Some(shortened(&values.text(row)));
+        }
+    }
+
+    /// Adds what was found in later rows.
+    pub(crate) fn join(&mut self, later: Self) {
+        Unreadable::join(&mut self.unreadable, later.unreadable);
+        self.unseen += later.unseen;
+        self.gaps += later.gaps;
+        self.outside += later.outside;
+        self.example = self.example.take().or(later.example);
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.trim().chars().take(60).collect()
 }
 
 /// A few rows of the output, and where the column at hand lies in them.
@@ -129,7 +179,7 @@ impl Unreadable {
     pub(crate) fn note(found: &mut Option<Self>, row: usize, text: &str) {
         match found {
             Some(unreadable) => unreadable.count += 1,
-            None => *found = Some(Self { row, text: text.chars().take(60).collect(), count: 1 }),
+            None => *found = Some(Self { row, text: shortened(text), count: 1 }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::encoder::Met;
 use super::{Scaler, Tile, Unreadable};
 use crate::config::{Missing, Scaling};
 use crate::number::parse_number;
@@ -11,7 +12,9 @@ use crate::table::Values;
 /// How a column of numbers is encoded: `scale(log?(x))`, with gaps filled and, if there were gaps
 /// at training, a flag.
 ///
-/// Infinite values count as missing.
+/// Infinite values count as missing, and so do those that rasters, netCDF and databases write where
+/// there is no value, such as the largest of `f32` and `f64`. A value farther from the training range than
+/// [`FAR`] times its width is taken for the value at that distance, so that no layer overflows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NumberEncoder {
     /// The substitute for a missing value, in the column's own unit.
@@ -29,7 +32,16 @@ pub struct NumberEncoder {
     /// Texts that were read as missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing_texts: Vec<String>,
+    /// The smallest and the largest training value; models of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
+    /// Whether training rows had gaps; not known of models of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gaps: Option<bool>,
 }
+
+/// The widths of the training range beyond which a number is cut off.
+const FAR: f64 = 1e3;
 
 /// How a truth value is encoded: 0 or 1, gaps filled with the share of true values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +54,9 @@ pub struct BooleanEncoder {
     pub fill: f64,
     /// Whether a second number says that the value is missing.
     pub flag: bool,
+    /// Whether training rows had gaps; not known of models of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gaps: Option<bool>,
 }
 
 /// The settings that a number is fitted with.
@@ -64,8 +79,9 @@ impl NumberEncoder {
         unreadable: &mut Option<Unreadable>,
     ) -> Self {
         let RawFit { missing, fill, flag, log, scaling, clip, missing_texts } = settings;
-        let mut encoder =
-            Self { fill, flag: false, log, scaler: Scaler::None, clip, missing_texts };
+        let scaler = Scaler::None;
+        let (range, gaps) = (None, None);
+        let mut encoder = Self { fill, flag: false, log, scaler, clip, missing_texts, range, gaps };
         let mut present: Vec<f64> = Vec::with_capacity(rows.len());
         if let Values::Number(numbers) = values {
             numbers.for_rows(rows, |x| {
@@ -82,7 +98,12 @@ impl NumberEncoder {
                 }
             }
         }
-        encoder.flag = flag && present.len() < rows.len();
+        let gaps = present.len() < rows.len();
+        (encoder.flag, encoder.gaps) = (flag && gaps, Some(gaps));
+        encoder.range = present.iter().fold(None, |range, &x| {
+            let [low, high] = range.unwrap_or([x, x]);
+            Some([x.min(low), x.max(high)])
+        });
         encoder.fill = match missing {
             Missing::Constant => fill,
             Missing::Mean => crate::schema::moments(present.iter().copied()).0,
@@ -121,7 +142,14 @@ impl NumberEncoder {
 
     #[inline]
     fn usable(&self, x: f64) -> bool {
-        x.is_finite() && !(self.log && x <= -1.0)
+        x.is_finite() && !stands_for_nothing(x) && !(self.log && x <= -1.0)
+    }
+
+    /// The values that are told apart: farther ones are cut off.
+    fn bounds(&self) -> [f64; 2] {
+        let Some([low, high]) = self.range else { return [f64::NEG_INFINITY, f64::INFINITY] };
+        let width = if high > low { high - low } else { low.abs().max(1.0) };
+        [low - FAR * width, high + FAR * width]
     }
 
     #[inline]
@@ -136,11 +164,23 @@ impl NumberEncoder {
         values: &Values,
         rows: &[usize],
         out: &mut Tile<'_>,
-        unreadable: &mut Option<Unreadable>,
+        met: &mut Met,
     ) {
         let fill = self.scale(self.fill);
+        let [low, high] = self.range.unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
+        let [least, most] = self.bounds();
+        let (mut gaps, mut outside, mut first) = (0, 0, None);
         let mut set = |i: usize, value: Option<f64>| {
-            out.set(i, 0, value.map_or(fill, |x| self.scale(x)));
+            let scaled = value.map_or(fill, |x| self.scale(x.clamp(least, most)));
+            match value {
+                None => gaps += 1,
+                Some(x) if x < low || x > high => {
+                    outside += 1;
+                    first.get_or_insert(rows[i]);
+                }
+                Some(_) => {}
+            }
+            out.set(i, 0, scaled);
             if self.flag {
                 out.set(i, 1, f32::from(u8::from(value.is_none())));
             }
@@ -151,16 +191,41 @@ impl NumberEncoder {
                 set(i, Some(x).filter(|x| self.usable(*x)));
                 i += 1;
             });
-            return;
+        } else {
+            for (i, &row) in rows.iter().enumerate() {
+                let value = self.read(values, row).unwrap_or_else(|text| {
+                    Unreadable::note(&mut met.unreadable, row, &text);
+                    None
+                });
+                set(i, value);
+            }
         }
-        for (i, &row) in rows.iter().enumerate() {
-            let value = self.read(values, row).unwrap_or_else(|text| {
-                Unreadable::note(unreadable, row, &text);
-                None
-            });
-            set(i, value);
+        met.outside += outside;
+        if let Some(row) = first {
+            met.example(values, row);
+        }
+        if self.gaps == Some(false) {
+            met.gaps += gaps;
         }
     }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        let range =
+            self.range.is_none_or(|[low, high]| low.is_finite() && high.is_finite() && low <= high);
+        range && self.scaler.is_valid()
+    }
+}
+
+/// What netCDF writes where there is no value.
+const NETCDF_FILL: f32 = 9.969_21e36;
+
+/// Whether a finite number is one of those that stand for no value: the limits of `f32` and `f64`,
+/// and netCDF's.
+#[inline]
+pub(crate) fn stands_for_nothing(x: f64) -> bool {
+    let size = x.abs();
+    let single = size as f32;
+    size > 9e36 && (size == f64::MAX || single == f32::MAX || single == NETCDF_FILL)
 }
 
 impl BooleanEncoder {
@@ -172,7 +237,8 @@ impl BooleanEncoder {
         flag: bool,
         unreadable: &mut Option<Unreadable>,
     ) -> Self {
-        let mut encoder = Self { no: no.into(), yes: yes.into(), fill: 0.0, flag: false };
+        let (no, yes) = (no.to_owned(), yes.to_owned());
+        let mut encoder = Self { no, yes, fill: 0.0, flag: false, gaps: Some(false) };
         let (mut present, mut sum) = (0.0, 0.0);
         for &row in rows {
             match encoder.read(values, row) {
@@ -180,7 +246,7 @@ impl BooleanEncoder {
                     present += 1.0;
                     sum += x;
                 }
-                Ok(None) => encoder.flag = flag,
+                Ok(None) => (encoder.flag, encoder.gaps) = (flag, Some(true)),
                 Err(text) => Unreadable::note(unreadable, row, &text),
             }
         }
@@ -196,10 +262,11 @@ impl BooleanEncoder {
         if label.eq_ignore_ascii_case(&self.no) {
             return Ok(Some(0.0));
         }
-        // `1.0` and `true` mean what 1 means, whichever of them the file was trained with.
-        match (parse_number(label.as_bytes()), values) {
-            (Some(x), _) if x == 0.0 || x == 1.0 => Ok(Some(x)),
-            (_, Values::Bool(_)) => Ok(values.number(row)),
+        // `1.0` and `True` mean what 1 means, whichever of them the file was trained with.
+        match parse_number(label.as_bytes()) {
+            Some(x) if x == 0.0 || x == 1.0 => Ok(Some(x)),
+            _ if label.eq_ignore_ascii_case("true") => Ok(Some(1.0)),
+            _ if label.eq_ignore_ascii_case("false") => Ok(Some(0.0)),
             _ => Err(label.into_owned()),
         }
     }
@@ -209,13 +276,14 @@ impl BooleanEncoder {
         values: &Values,
         rows: &[usize],
         out: &mut Tile<'_>,
-        unreadable: &mut Option<Unreadable>,
+        met: &mut Met,
     ) {
         for (i, &row) in rows.iter().enumerate() {
             let value = self.read(values, row).unwrap_or_else(|text| {
-                Unreadable::note(unreadable, row, &text);
+                Unreadable::note(&mut met.unreadable, row, &text);
                 None
             });
+            met.gaps += usize::from(value.is_none() && self.gaps == Some(false));
             out.set(i, 0, value.unwrap_or(self.fill) as f32);
             if self.flag {
                 out.set(i, 1, f32::from(u8::from(value.is_none())));

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Task;
+use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
+use crate::prepare::Dropped;
 use crate::schema::moments;
 use crate::table::Table;
 use crate::target::{LabelReader, Target, TargetSchema, lines, value};
@@ -38,6 +39,12 @@ pub struct TargetTransform {
     pub mean: f64,
     /// Its standard deviation; 1 where that is 0.
     pub std: f64,
+    /// Whether rows without a target were left out of training.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop_missing: bool,
+    /// Classes that were left out of training, because they had a single row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl TargetTransform {
@@ -47,8 +54,9 @@ impl TargetTransform {
         reader: &LabelReader,
         table: &Table,
         rows: &[usize],
-        log: bool,
+        config: &DataConfig,
     ) -> Self {
+        let log = config.target_log;
         let mut transform = Self {
             column: schema.column.clone(),
             task: schema.task,
@@ -58,6 +66,8 @@ impl TargetTransform {
             log: log && schema.task == Task::Regression,
             mean: 0.0,
             std: 1.0,
+            drop_missing: config.missing_target == RowPolicy::Drop,
+            left_out: schema.left_out.clone(),
         };
         if schema.task == Task::Regression
             && let Some(column) = table.column(&schema.column)
@@ -78,6 +88,32 @@ impl TargetTransform {
     pub fn inverse(&self, y: f32) -> f64 {
         let learned = f64::from(y) * self.std + self.mean;
         if self.log { learned.exp_m1() } else { learned }
+    }
+
+    /// The rows whose target can be judged, and those that are left out as they were at training:
+    /// rows without a target, and rows of classes that had a single row.
+    pub(crate) fn judged(&self, table: &Table) -> (Vec<usize>, Vec<Dropped>) {
+        let mut rows: Vec<usize> = (0..table.rows()).collect();
+        let mut dropped = Vec::new();
+        let Some(column) = table.column(&self.column) else { return (rows, dropped) };
+        let mut leave = |reason: &str, out: &dyn Fn(usize) -> bool| {
+            let before = rows.len();
+            rows.retain(|&row| !out(row));
+            if rows.len() < before {
+                dropped.push(Dropped { reason: reason.into(), rows: before - rows.len() });
+            }
+        };
+        if self.drop_missing {
+            leave("target missing", &|row| column.values.is_missing(row));
+        }
+        if !self.left_out.is_empty() {
+            let reader = LabelReader::of_classes(&self.classes, self.numeric);
+            let label = |row| reader.label(&column.values, row);
+            leave("a class that training left out", &|row| {
+                label(row).is_some_and(|label| self.left_out.iter().any(|out| *out == label))
+            });
+        }
+        (rows, dropped)
     }
 
     /// Encodes the target of some rows.
@@ -120,7 +156,7 @@ impl TargetTransform {
             }
             return Ok(Target::Value(values));
         }
-        let reader = LabelReader { numeric: self.numeric };
+        let reader = LabelReader::of_classes(&self.classes, self.numeric);
         let index: std::collections::HashMap<&str, i32> =
             self.classes.iter().enumerate().map(|(i, class)| (class.as_str(), i as i32)).collect();
         let mut classes = Vec::with_capacity(rows.len());

@@ -2,7 +2,6 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::tensor::Device;
 use feedforward::text::{TextMeasure, Tokenizer, measure};
 use serde_json::json;
 
@@ -23,7 +22,7 @@ pub(super) fn run(arguments: &TokenizerInspect, terminal: &Terminal) -> Result<E
     let measured = match arguments.files.as_slice() {
         [] => None,
         files => {
-            let device = Device::default();
+            let device = arguments.threads.device()?;
             let threads = device.cpu().threads();
             let working = Working::new(terminal, "reading");
             let measured =

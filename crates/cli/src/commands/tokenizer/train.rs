@@ -2,7 +2,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use feedforward::tensor::Device;
 use feedforward::text::{TokenizerKind, TokenizerOptions, train_tokenizer};
 use serde_json::json;
 
@@ -34,7 +33,7 @@ pub(super) fn run(arguments: &TokenizerTrain, terminal: &Terminal) -> Result<Exi
     let config = text_config(&arguments.files, &arguments.text);
     let started = Instant::now();
     let mut bar = TextBar::new(terminal);
-    let device = Device::default();
+    let device = arguments.threads.device()?;
     let trained = train_tokenizer(
         &config,
         Path::new("."),

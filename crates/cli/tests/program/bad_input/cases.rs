@@ -14,6 +14,9 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
     folder.write("wide.csv", &data.replacen('\n', "\n1,2,yes,4\n", 1));
     folder.write("one-class.csv", &data.replace("yes", "no"));
     folder.write("lonely.csv", &format!("{data}5,5,maybe\n"));
+    let disorders = lines(60, |i| format!("{i},{}", ["None", "Apnea", "Insomnia"][i % 3]));
+    folder.write("none.csv", &format!("age,disorder\n{disorders}"));
+    folder.write("numbers.csv", &lines(60, |i| format!("{i},{},{}", i * 7 % 13, i % 2)));
     let prices = lines(60, |i| format!("{i},{}", i * 7 % 13));
     folder.write("nan.csv", &format!("x,price\n{prices}60,NaN\n"));
     folder.write("text.csv", &format!("x,price\n{prices}60,dear\n"));
@@ -51,6 +54,18 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
             train("lonely.csv --target answer"),
             1,
             &["target `answer`", "`maybe`"],
+        ),
+        case(
+            "A class that stands for a missing value",
+            train("none.csv --target disorder"),
+            1,
+            &["20 cells read `None`", "If `None` is a class, keep it"],
+        ),
+        case(
+            "A header that is taken for data",
+            train("numbers.csv --target 2"),
+            2,
+            &["no column `2`", "data.header=true"],
         ),
         case(
             "NaN in a numeric target",
@@ -250,6 +265,18 @@ pub(super) fn predictions(folder: &Folder) -> Vec<Case> {
             "predict run --data data.csv --out none/predicted.csv",
             1,
             &["cannot write `none/predicted.csv`", "The folder is not there"],
+        ),
+        case(
+            "Predicting into the file of the rows",
+            "predict run --data data.csv --out data.csv",
+            2,
+            &["data.csv holds the rows to predict", "--force"],
+        ),
+        case(
+            "A setting that does not concern reading",
+            "predict run --data data.csv --set data.scaling=none",
+            2,
+            &["`data.scaling`", "data.header"],
         ),
         case(
             "Predicting into an unsupported format",

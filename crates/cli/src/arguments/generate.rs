@@ -1,0 +1,96 @@
+//! The options of `feedforward generate`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+use feedforward::language::GenerateOptions;
+use feedforward::nn::Precision;
+use feedforward::nn::models::LanguageOptions;
+
+use super::Machine;
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// A Hugging Face folder, or a run
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) model: PathBuf,
+    /// The text to continue (repeatable)
+    #[arg(long, short, value_name = "TEXT", required = true)]
+    pub(crate) prompt: Vec<String>,
+    /// The maximum number of new tokens; 128 by default, except for translations
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Beams of a translation model; 1 is greedy
+    #[arg(long, value_name = "N")]
+    pub(crate) beams: Option<usize>,
+    /// The sampling temperature: 0 always takes the likeliest token; 0.8 unless the model's folder
+    /// says otherwise
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// Sample from the K likeliest tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Sample from the likeliest tokens with this total probability
+    #[arg(long, value_name = "P")]
+    top_p: Option<f64>,
+    /// Sample from tokens at least this fraction as likely as the likeliest
+    #[arg(long, value_name = "P")]
+    min_p: Option<f64>,
+    /// Penalise earlier tokens; 1 is off
+    #[arg(long, value_name = "R")]
+    repetition_penalty: Option<f64>,
+    /// A text to stop before (repeatable)
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Continue past the end-of-text token
+    #[arg(long)]
+    ignore_end: bool,
+    /// The random seed of sampling
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Multiply in bf16: faster, less precise
+    #[arg(long)]
+    bf16: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Generate {
+    /// The model's arithmetic.
+    pub(crate) fn language(&self) -> LanguageOptions {
+        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
+        LanguageOptions { precision, ..LanguageOptions::default() }
+    }
+
+    /// The given options that concern sampling alone.
+    pub(crate) fn sampling(&self) -> Vec<&'static str> {
+        let given = [
+            ("--temperature", self.temperature.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--min-p", self.min_p.is_some()),
+            ("--repetition-penalty", self.repetition_penalty.is_some()),
+            ("--stop", !self.stop.is_empty()),
+            ("--ignore-end", self.ignore_end),
+        ];
+        given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
+    }
+
+    /// The options of generation; `usual` where none is given.
+    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
+            temperature: self.temperature.unwrap_or(usual.temperature),
+            top_k: self.top_k.or(usual.top_k),
+            top_p: self.top_p.or(usual.top_p),
+            min_p: self.min_p.or(usual.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(usual.repetition_penalty),
+            stop: self.stop.clone(),
+            seed: self.seed,
+            ignore_end: self.ignore_end,
+        }
+    }
+}

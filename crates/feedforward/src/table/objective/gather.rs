@@ -1,0 +1,161 @@
+//! Rows of encoded data as the tensors of a batch.
+
+use super::NAME;
+use ff_graph::{Error, Graph, Result, Value};
+use ff_kernels::for_rows;
+use ff_nn::models::MlpInput;
+use ff_nn::{Loss, LossTarget};
+use ff_table::{Encoded, Target};
+use ff_tensor::{DType, Tensor};
+
+pub(super) fn data_row(data: &Encoded, row: u32) -> &[f32] {
+    &data.numeric[row as usize * data.n_numeric..][..data.n_numeric]
+}
+
+pub(super) fn tensor(graph: &Graph, dims: &[usize], dtype: DType) -> Result<Tensor> {
+    let shape = ff_tensor::Shape::new(dims).map_err(Error::of(NAME))?;
+    Tensor::uninit(graph.device(), shape, dtype).map_err(Error::of(NAME))
+}
+
+/// Fills a tensor unless it only belongs to a plan.
+pub(super) fn fill<T: ff_tensor::Element>(
+    tensor: &mut Tensor,
+    write: impl FnOnce(&mut [T]),
+) -> Result<()> {
+    if !tensor.is_planned() {
+        write(tensor.slice_mut::<T>().map_err(Error::of(NAME))?);
+    }
+    Ok(())
+}
+
+/// The inputs of some rows.
+pub(super) fn gather_input(
+    graph: &Graph,
+    data: &Encoded,
+    rows: &[u32],
+    unseen: &[bool],
+) -> Result<MlpInput> {
+    let cpu = graph.device().cpu();
+    gather_by(graph, data, rows, unseen, |x| {
+        let width = data.n_numeric;
+        // Rows lie anywhere in memory: several threads hide its latency.
+        for_rows(cpu, rows.len(), 4 * width, [(x, width)], |i, [x]| {
+            x.copy_from_slice(data_row(data, rows[i]));
+        });
+    })
+}
+
+/// The inputs of some rows, each changed as it is gathered.
+pub(super) fn gather_changed(
+    graph: &Graph,
+    data: &Encoded,
+    rows: &[u32],
+    unseen: &[bool],
+    mut change: impl FnMut(usize, &mut [f32]),
+) -> Result<MlpInput> {
+    gather_by(graph, data, rows, unseen, |x| {
+        for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows).enumerate() {
+            x.copy_from_slice(data_row(data, row));
+            change(i, x);
+        }
+    })
+}
+
+/// `unseen` marks ids to replace by 0; none where it is empty.
+fn gather_by(
+    graph: &Graph,
+    data: &Encoded,
+    rows: &[u32],
+    unseen: &[bool],
+    gather: impl FnOnce(&mut [f32]),
+) -> Result<MlpInput> {
+    let mut input = MlpInput::default();
+    if data.n_numeric > 0 {
+        let mut x = tensor(graph, &[rows.len(), data.n_numeric], DType::F32)?;
+        fill::<f32>(&mut x, gather)?;
+        input.numeric = Some(graph.input(x));
+    }
+    for column in 0..data.n_categorical {
+        let mut ids = tensor(graph, &[rows.len()], DType::I32)?;
+        fill::<i32>(&mut ids, |ids| {
+            for (id, &row) in ids.iter_mut().zip(rows) {
+                *id = data.categorical[row as usize * data.n_categorical + column];
+            }
+            let unseen = unseen.iter().skip(column).step_by(data.n_categorical);
+            ids.iter_mut().zip(unseen).filter(|(_, unseen)| **unseen).for_each(|(id, _)| *id = 0);
+        })?;
+        input.categorical.push(graph.input(ids));
+    }
+    Ok(input)
+}
+
+pub(super) fn gather_weights(graph: &Graph, data: &Encoded, rows: &[u32]) -> Result<Option<Value>> {
+    let Some(weights) = &data.weights else { return Ok(None) };
+    let mut w = tensor(graph, &[rows.len()], DType::F32)?;
+    fill::<f32>(&mut w, |w| {
+        w.iter_mut().zip(rows).for_each(|(w, &row)| *w = weights[row as usize]);
+    })?;
+    Ok(Some(graph.input(w)))
+}
+
+pub(super) fn no_target() -> Error {
+    Error::shape(NAME, "the rows have no target to compare with")
+}
+
+pub(super) fn gather_target(
+    graph: &Graph,
+    loss: &Loss,
+    data: &Encoded,
+    rows: &[u32],
+) -> Result<Value> {
+    let target = data.target.as_ref().ok_or_else(no_target)?;
+    match (loss.target(), target) {
+        (LossTarget::Classes, Target::Class(classes)) => {
+            let mut y = tensor(graph, &[rows.len()], DType::I32)?;
+            fill::<i32>(&mut y, |y| {
+                y.iter_mut().zip(rows).for_each(|(y, &row)| *y = classes[row as usize]);
+            })?;
+            Ok(graph.input(y))
+        }
+        (LossTarget::Probabilities(width), Target::Class(classes)) => {
+            let mut y = tensor(graph, &[rows.len(), width], DType::F32)?;
+            fill::<f32>(&mut y, |y| {
+                for (y, &row) in y.chunks_exact_mut(width).zip(rows) {
+                    add_class(y, classes[row as usize], 1.0, true);
+                }
+            })?;
+            Ok(graph.input(y))
+        }
+        (LossTarget::Values, target) => {
+            let mut y = tensor(graph, &[rows.len(), 1], DType::F32)?;
+            fill::<f32>(&mut y, |y| {
+                y.iter_mut().zip(rows).for_each(|(y, &row)| *y = value(target, row));
+            })?;
+            Ok(graph.input(y))
+        }
+        (LossTarget::Classes | LossTarget::Probabilities(_), Target::Value(_)) => {
+            Err(Error::shape(
+                NAME,
+                "this loss needs classes, the target is numbers; use mse, mae or huber",
+            ))
+        }
+    }
+}
+
+pub(super) fn value(target: &Target, row: u32) -> f32 {
+    match target {
+        Target::Class(classes) => classes[row as usize] as f32,
+        Target::Value(values) => values[row as usize],
+    }
+}
+
+/// Adds a class's share to a row of probabilities; a row of one holds the probability of class 1.
+pub(super) fn add_class(row: &mut [f32], class: i32, share: f32, fresh: bool) {
+    if fresh {
+        row.fill(0.0);
+    }
+    match row {
+        [p] => *p += share * class as f32,
+        row => row[class as usize] += share,
+    }
+}
