@@ -15,13 +15,16 @@ pub(super) struct Defaults {
     pub(super) positions: usize,
     /// The width shared evenly by the heads, unless the family has a number of its own.
     pub(super) head_dim: Option<usize>,
+    /// The heads of keys and values where the config leaves them out; as many as those of queries
+    /// unless the family has a number of its own.
+    pub(super) kv_heads: Option<usize>,
     pub(super) norm_eps: f64,
     pub(super) theta: f64,
 }
 
 impl Defaults {
     pub(super) const QWEN: Self =
-        Self { positions: 32_768, head_dim: None, norm_eps: 1e-6, theta: 1e4 };
+        Self { positions: 32_768, head_dim: None, kv_heads: None, norm_eps: 1e-6, theta: 1e4 };
 }
 
 /// Reads the fields that Llama and the families after it share.
@@ -30,10 +33,14 @@ pub(super) fn rotary(fields: &Fields<'_>, config: &mut DecoderConfig, defaults: 
     config.hidden_size = fields.required(&["hidden_size"], MOST_FEATURES);
     config.intermediate_size = fields.required(&["intermediate_size"], MOST_HIDDEN);
     config.heads = fields.required(&["num_attention_heads"], MOST_HEADS);
-    config.kv_heads = fields.size(&["num_key_value_heads"], MOST_HEADS).unwrap_or(config.heads);
+    let stated = fields.is_stated("num_key_value_heads");
+    let kv_heads = fields.size(&["num_key_value_heads"], MOST_HEADS);
+    let usual = defaults.kv_heads.filter(|_| !stated);
+    config.kv_heads = kv_heads.or(usual).unwrap_or(config.heads);
     if !config.heads.is_multiple_of(config.kv_heads) {
+        let default = if stated { "" } else { ", this family's default" };
         let message = format!(
-            "{} heads of queries cannot share {} heads of keys and values evenly; choose a divisor",
+            "{} heads of queries cannot share {} heads of keys and values{default} evenly; choose a divisor",
             config.heads, config.kv_heads
         );
         fields.fail("num_key_value_heads", message);
@@ -54,9 +61,15 @@ pub(super) fn rotary(fields: &Fields<'_>, config: &mut DecoderConfig, defaults: 
     config.layers = vec![LayerConfig::default(); layers];
 }
 
-/// Reads a mixture of experts in every layer, where `width` is the key of an expert's hidden width.
-pub(super) fn experts(fields: &Fields<'_>, config: &mut DecoderConfig, width: &'static str) {
-    let experts = fields.required(&["num_local_experts", "num_experts"], MOST_EXPERTS);
+/// Reads a mixture of experts in every layer, where `count` holds the names of their number, the
+/// family's own first, and `width` is the key of an expert's hidden width.
+pub(super) fn experts(
+    fields: &Fields<'_>,
+    config: &mut DecoderConfig,
+    count: [&'static str; 2],
+    width: &'static str,
+) {
+    let experts = fields.required(&count, MOST_EXPERTS);
     let top_k = fields.required(&["num_experts_per_tok"], MOST_EXPERTS);
     if top_k > experts {
         let message = format!("a token cannot go to {top_k} of {experts} experts");
@@ -88,7 +101,8 @@ pub(super) fn experts(fields: &Fields<'_>, config: &mut DecoderConfig, width: &'
 
 /// Reads which layers of a Qwen have experts, and how the experts' weights are normalised.
 pub(super) fn sparse_experts(fields: &Fields<'_>, config: &mut DecoderConfig) {
-    experts(fields, config, "moe_intermediate_size");
+    let count = ["num_experts", "num_local_experts"];
+    experts(fields, config, count, "moe_intermediate_size");
     let normalize = fields.flag("norm_topk_prob", false);
     config.moe.iter_mut().for_each(|moe| moe.normalize = normalize);
     let step = fields.size(&["decoder_sparse_step"], MOST_LAYERS).unwrap_or(1);
@@ -104,6 +118,12 @@ pub(super) fn sliding_window(fields: &Fields<'_>) -> Option<usize> {
     fields.count("sliding_window").filter(|&window| window > 0)
 }
 
+/// The width of a Qwen's windows, 4096 where the config leaves it out.
+pub(super) fn used_window(fields: &Fields<'_>) -> Option<usize> {
+    let unstated = (!fields.is_stated("sliding_window")).then_some(4096);
+    sliding_window(fields).or(unstated)
+}
+
 /// Reads which layers of a Qwen attend within a window: those that `layer_types` lists, or those
 /// that `windowed` picks by their number and `max_window_layers`.
 pub(super) fn layer_windows(
@@ -112,7 +132,7 @@ pub(super) fn layer_windows(
     windowed: impl Fn(usize, usize) -> bool,
 ) {
     let used = fields.flag("use_sliding_window", false);
-    let window = sliding_window(fields).filter(|_| used);
+    let window = used_window(fields).filter(|_| used);
     let from = fields.count("max_window_layers").unwrap_or(28);
     let types = layer_types(fields, config.layers.len());
     for (i, layer) in config.layers.iter_mut().enumerate() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// A family of decoders: what its `config.json` means and what its files hold.
+/// A family of decoders: the meaning of its `config.json` and the tensors of its files.
 ///
 /// ```
 /// let family = ff_nn::models::Family::named("qwen3_moe").unwrap();
@@ -98,8 +98,8 @@ pub struct LayerConfig {
 /// ```
 /// let config = ff_nn::models::DecoderConfig::parse(
 ///     r#"{"model_type": "mixtral", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 16,
-///     "num_hidden_layers": 1, "num_attention_heads": 2, "num_local_experts": 4,
-///     "num_experts_per_tok": 2}"#,
+///     "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2,
+///     "num_local_experts": 4, "num_experts_per_tok": 2}"#,
 /// )?;
 /// let moe = config.moe.unwrap();
 /// assert_eq!((moe.experts, moe.top_k, moe.intermediate_size), (4, 2, 16));

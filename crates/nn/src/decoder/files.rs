@@ -144,6 +144,22 @@ fn expert_matrix(name: &str) -> Option<(&str, &str)> {
     Some((before, after.strip_suffix(".weight")?))
 }
 
+impl DecoderConfig {
+    /// The table of embeddings and the output layer in this model's files.
+    ///
+    /// ```
+    /// let json = r#"{"model_type": "gpt2", "vocab_size": 10, "n_positions": 4, "n_embd": 6,
+    ///     "n_layer": 1, "n_head": 2}"#;
+    /// let config = ff_nn::models::DecoderConfig::parse(json)?;
+    /// assert_eq!(config.tied_tensors(), ["transformer.wte.weight", "lm_head.weight"]);
+    /// # Ok::<(), ff_nn::ConfigError>(())
+    /// ```
+    pub fn tied_tensors(&self) -> [String; 2] {
+        let names = &self.family.names;
+        [format!("{}.{}.weight", names.body, names.embedding), "lm_head.weight".into()]
+    }
+}
+
 /// Whether a tensor without a parameter may be ignored: masks and frequencies of old versions, an
 /// output layer that is the table of embeddings.
 ///

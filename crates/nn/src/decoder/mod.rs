@@ -4,6 +4,7 @@ mod block;
 mod cache;
 mod common;
 mod config;
+mod explicit;
 mod families;
 mod files;
 mod model;

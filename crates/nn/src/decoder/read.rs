@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Fields without effect on the network, which other programs read.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "architectures",
     "attention_dropout",
     "attn_pdrop",
@@ -17,6 +17,7 @@ const OTHERS: [&str; 12] = [
     "embd_pdrop",
     "eos_token_id",
     "pad_token_id",
+    "pretraining_tp",
     "resid_pdrop",
     "torch_dtype",
     "transformers_version",

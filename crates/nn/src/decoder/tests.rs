@@ -77,14 +77,14 @@ fn what_is_missing_or_contradictory_is_named() {
             message(&llama, "tie_word_embeddings", "yes"),
             vec!["tie_word_embeddings: expected true or false"],
         ),
-        (message(&llama, "head_dim", 3), vec!["partial_rotary_factor: ", "even"]),
+        (message(&llama, "head_dim", 3), vec!["head_dim: ", "even"]),
         (
-            message(&llama, "partial_rotary_factor", 0.25),
-            vec!["partial_rotary_factor: 0.25", "are 0"],
+            message(&llama, "rope_scaling", json!({"type": "longrope", "factor": 2.0})),
+            vec!["rope_scaling.rope_type: ", "\"longrope\" are not supported", "yarn"],
         ),
         (
-            message(&llama, "rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-            vec!["rope_scaling.rope_type: ", "\"dynamic\" are not supported", "yarn"],
+            message(&llama, "rope_scaling", json!({"type": "dynamic"})),
+            vec!["rope_scaling.factor: is missing"],
         ),
         (
             message(&llama, "rope_scaling", json!({"rope_type": "linear"})),
@@ -112,6 +112,10 @@ fn what_is_missing_or_contradictory_is_named() {
         (
             message(&experts("mixtral"), "num_experts", Value::Null),
             vec!["num_local_experts: is missing"],
+        ),
+        (
+            message(&experts("qwen3_moe"), "num_experts", Value::Null),
+            vec!["num_experts: is missing"],
         ),
         (
             message(&self::llama("qwen3"), "layer_types", json!(["full_attention"])),
@@ -153,6 +157,8 @@ fn windows_are_where_the_family_has_them() {
     assert_eq!(windows("qwen2", used.clone()), [None, None, Some(5)]);
     assert_eq!(windows("qwen2_moe", used.clone()), [Some(5), None, None]);
     assert_eq!(windows("qwen3_moe", used.clone()), [Some(5); 3]);
+    let unstated = json!({"use_sliding_window": true, "max_window_layers": 2});
+    assert_eq!(windows("qwen2", unstated), [None, None, Some(4096)]);
     let mut listed = used;
     listed["layer_types"] = json!(["sliding_attention", "full_attention", "full_attention"]);
     assert_eq!(windows("qwen3", listed), [Some(5), None, None]);
@@ -171,11 +177,86 @@ fn old_and_new_names_of_rotary_settings_mean_the_same() {
 }
 
 #[test]
-fn half_of_a_head_may_be_turned() {
+fn partial_rotary_is_ignored_as_transformers_ignores_it() {
     let mut config = llama("llama");
-    (config["head_dim"], config["partial_rotary_factor"]) = (8.into(), 0.5.into());
-    let rope = parse(&config).rope.unwrap();
-    assert_eq!((rope.rotary_dim, rope.inv_freq), (4, vec![1.0, 0.01]));
+    let whole = parse(&config).rope;
+    config["partial_rotary_factor"] = 0.5.into();
+    assert_eq!(parse(&config).rope, whole);
+    config.as_object_mut().unwrap().remove("partial_rotary_factor");
+    config["rope_parameters"] = json!({"rope_type": "default", "partial_rotary_factor": 0.25});
+    assert_eq!(parse(&config).rope, whole);
+    // In `transformers` the parts of a head do not fit together then.
+    config["rope_parameters"] =
+        json!({"rope_type": "linear", "factor": 2.0, "partial_rotary_factor": 0.5});
+    let error = DecoderConfig::parse(&config.to_string()).unwrap_err().to_string();
+    assert!(error.starts_with("partial_rotary_factor: 0.5 with positions of type \"linear\""));
+}
+
+#[test]
+fn rotary_settings_have_the_order_of_transformers() {
+    let mut config = llama("llama");
+    config["rope_scaling"] = json!({"rope_type": "linear", "factor": 2.0});
+    config["rope_parameters"] = json!({"rope_type": "default"});
+    assert_eq!(parse(&config).rope.unwrap().inv_freq[0], 0.5);
+    config["rope_scaling"] = json!({});
+    assert_eq!(parse(&config).rope.unwrap().inv_freq[0], 1.0);
+    // The base changes only behind the last position, which no sequence reaches here.
+    let plain = parse(&llama("llama")).rope;
+    config["rope_scaling"] = json!({"type": "dynamic", "factor": 4.0});
+    assert_eq!(parse(&config).rope, plain);
+}
+
+#[test]
+fn heads_of_keys_and_values_have_the_defaults_of_transformers() {
+    for (kind, default) in [
+        ("llama", 64),
+        ("mistral", 8),
+        ("mixtral", 8),
+        ("qwen2", 32),
+        ("qwen3", 32),
+        ("qwen2_moe", 16),
+        ("qwen3_moe", 4),
+        ("olmo2", 64),
+    ] {
+        let mut config = experts(kind);
+        (config["hidden_size"], config["num_attention_heads"]) = (128.into(), 64.into());
+        config["num_key_value_heads"] = Value::Null;
+        assert_eq!(parse(&config).kv_heads, 64, "{kind}");
+        config.as_object_mut().unwrap().remove("num_key_value_heads");
+        let config = parse(&config);
+        assert_eq!(config.kv_heads, default, "{kind}");
+        assert_eq!(config.explicit().field("num_key_value_heads"), Some(&default.into()));
+    }
+    let found = message(&llama("mistral"), "num_key_value_heads", Value::Null);
+    assert!(found.contains("8 heads of keys and values, this family's default"), "{found}");
+}
+
+#[test]
+fn written_configs_state_every_key_that_has_a_default() {
+    for kind in ["llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "olmo2"]
+    {
+        let config = parse(&experts(kind));
+        let written = config.explicit();
+        let again = DecoderConfig::parse(&written.to_json()).unwrap();
+        assert_eq!(again, written, "{kind}");
+        let network = |config: &DecoderConfig| {
+            let mut config = config.clone();
+            config.json.clear();
+            config
+        };
+        assert_eq!(network(&again), network(&config), "{kind}");
+        for key in ["head_dim", "rope_theta", "hidden_act", "rms_norm_eps", "tie_word_embeddings"] {
+            assert!(written.field(key).is_some(), "{kind}: {key}");
+        }
+    }
+    let old = parse(&json!({"model_type": "gpt2", "vocab_size": 11, "n_ctx": 8, "hidden_size": 6,
+        "num_hidden_layers": 2, "num_attention_heads": 2}))
+    .explicit();
+    assert_eq!((old.field("n_positions"), old.field("n_head")), (Some(&8.into()), Some(&2.into())));
+    // What stands in the file is not said twice.
+    let mut stated = llama("llama");
+    stated["rope_parameters"] = json!({"rope_theta": 500.0, "rope_type": "default"});
+    assert_eq!(parse(&stated).explicit().field("rope_theta"), None);
 }
 
 #[test]

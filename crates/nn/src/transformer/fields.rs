@@ -18,17 +18,21 @@ pub(crate) const MOST_LAYERS: usize = 1 << 11;
 pub(crate) const MOST_POSITIONS: usize = 1 << 30;
 pub(crate) const MOST_EXPERTS: usize = 1 << 10;
 
-/// The activations by their names in `transformers`.
-const ACTIVATIONS: [(&str, Activation); 13] = [
+/// The activations under `transformers`' names.
+const ACTIVATIONS: [(&str, Activation); 17] = [
     ("gelu", Activation::Gelu),
     ("gelu_python", Activation::Gelu),
     ("gelu_new", Activation::GeluTanh),
     ("gelu_fast", Activation::GeluTanh),
     ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("quick_gelu", Activation::QuickGelu),
     ("silu", Activation::Silu),
     ("swish", Activation::Silu),
     ("relu", Activation::Relu),
     ("relu2", Activation::Relu2),
+    ("relu6", Activation::Relu6),
+    ("hardswish", Activation::HardSwish),
     ("tanh", Activation::Tanh),
     ("sigmoid", Activation::Sigmoid),
     ("mish", Activation::Mish),
@@ -176,13 +180,17 @@ impl<'a> Fields<'a> {
         self.value(&[key], "a list", |value| value.as_array().map(Vec::as_slice))
     }
 
-    /// An object with its name.
+    /// An object that is not empty, with the name under which it was found.
     pub(crate) fn map(
         &self,
         keys: &[&'static str],
     ) -> Option<(&'static str, &'a Map<String, Value>)> {
-        let key = self.get(keys)?.0;
-        Some((key, self.value(keys, "an object", Value::as_object)?))
+        // Every name is asked for, so that all are known keys.
+        self.get(keys)?;
+        let full = |value: &Value| value.as_object().is_none_or(|map| !map.is_empty());
+        let stated = |key: &&&'static str| self.get(&[**key]).is_some_and(|(_, value)| full(value));
+        let &key = keys.iter().find(stated)?;
+        Some((key, self.value(&[key], "an object", Value::as_object)?))
     }
 
     /// An activation by its name in `transformers`.
@@ -199,7 +207,13 @@ impl<'a> Fields<'a> {
         )
     }
 
-    /// The features of a head if the config omits them: the width, divided evenly.
+    /// `transformers`' name for an activation.
+    pub(crate) fn activation_name(activation: Activation) -> &'static str {
+        let known = ACTIVATIONS.iter().find(|(_, known)| *known == activation);
+        known.map_or(activation.name(), |(name, _)| name)
+    }
+
+    /// The features of a head if the config does not state them: the width, shared evenly.
     pub(crate) fn head_width(&self, key: &'static str, hidden: usize, heads: usize) -> usize {
         if !hidden.is_multiple_of(heads) {
             let message =

@@ -6,8 +6,9 @@ use std::f64::consts::PI;
 /// The rotation of the pairs of a head per position.
 ///
 /// Pair i rotates by `inv_freq[i]` radians per position, θ^(−2i/d), scaled by `rope_scaling` or
-/// `rope_parameters` of a `config.json`: `linear` (Chen et al., 2023), `llama3`, `yarn` (Peng et
-/// al., 2023), for the first `partial_rotary_factor` of a head's features.
+/// `rope_parameters` of a `config.json`: `linear` (Chen et al., 2023), `dynamic`, `llama3`, `yarn`
+/// (Peng et al., 2023). As in `transformers`, `partial_rotary_factor` has no effect on these
+/// families' default positions, and `dynamic` changes none of a model's own positions.
 ///
 /// ```
 /// let json = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
@@ -24,16 +25,18 @@ pub struct Rope {
     pub inv_freq: Vec<f64>,
     /// The factor of sine and cosine.
     pub scaling: f64,
+    /// θ, the base.
+    pub theta: f64,
 }
 
-const SUPPORTED: [&str; 4] = ["default", "linear", "llama3", "yarn"];
+const SUPPORTED: [&str; 5] = ["default", "linear", "dynamic", "llama3", "yarn"];
 
 impl Rope {
     /// Reads the fields of a config; `theta` is the default of the family.
     pub(crate) fn read(root: &Fields<'_>, head_dim: usize, positions: usize, theta: f64) -> Self {
         let empty = serde_json::Map::new();
         let (name, map) =
-            root.map(&["rope_parameters", "rope_scaling"]).unwrap_or(("rope_parameters", &empty));
+            root.map(&["rope_scaling", "rope_parameters"]).unwrap_or(("rope_parameters", &empty));
         let path = format!("{name}.");
         let fields = &root.inside(map, &path);
         let either = |key: &'static str| {
@@ -41,23 +44,35 @@ impl Rope {
             fields.positive(&[key]).or(outer)
         };
         let theta = either("rope_theta").unwrap_or(theta);
+        let kind = fields.text(&["rope_type", "type"]).unwrap_or("default");
         let partial = either("partial_rotary_factor").unwrap_or(1.0);
-        let rotary_dim = (head_dim as f64 * partial) as usize;
-        if partial > 1.0 || rotary_dim == 0 || !rotary_dim.is_multiple_of(2) {
+        if kind != "default" && partial != 1.0 {
             let message = format!(
-                "{partial} of a head's {head_dim} features are {rotary_dim}; rotary positions \
-                 rotate pairs, so this must be an even number from 2 to {head_dim}"
+                "{partial} with positions of type \"{kind}\" rotates a part of each head, which no \
+                 model of this family does; remove it"
             );
             root.fail("partial_rotary_factor", message);
         }
-        let rotary_dim = rotary_dim.min(head_dim);
+        if !head_dim.is_multiple_of(2) {
+            let message = format!(
+                "a head of {head_dim} features is odd, and rotary positions turn pairs; choose an \
+                 even number"
+            );
+            root.fail("head_dim", message);
+        }
+        let rotary_dim = head_dim;
         let exponent = |i: usize| 2.0 * i as f64 / rotary_dim as f64;
         let plain: Vec<f64> = (0..rotary_dim / 2).map(|i| theta.powf(-exponent(i))).collect();
         let outer = root.size(&["original_max_position_embeddings"], 1 << 40);
         let original = fields.size(&["original_max_position_embeddings"], 1 << 40).or(outer);
         let original = original.unwrap_or(positions) as f64;
-        let (inv_freq, scaling) = match fields.text(&["rope_type", "type"]).unwrap_or("default") {
+        let (inv_freq, scaling) = match kind {
             "default" => (plain, 1.0),
+            // Only positions behind the last one would change the base.
+            "dynamic" => {
+                need(fields, "factor");
+                (plain, 1.0)
+            }
             "linear" => {
                 let factor = need(fields, "factor");
                 (plain.iter().map(|f| f / factor).collect(), 1.0)
@@ -76,7 +91,7 @@ impl Rope {
                 (plain, 1.0)
             }
         };
-        Self { rotary_dim, inv_freq, scaling }
+        Self { rotary_dim, inv_freq, scaling, theta }
     }
 }
 

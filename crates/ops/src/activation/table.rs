@@ -81,6 +81,11 @@ rows! { ($)
     |x| if x <= T::ZERO { x * slope } else { x },
     |y| if y <= T::ZERO { slope } else { T::ONE };
 
+    /// y = min(max(x, 0), 6) (Krizhevsky, 2010)
+    Relu6 = "relu6", "F.relu6(x)", { init: He(SQRT_2), derivative: Output },
+    |x| x.maximum(T::ZERO).minimum(T::of(6.0)),
+    |y| if y <= T::ZERO || y >= T::of(6.0) { T::ZERO } else { T::ONE };
+
     /// y = x for x > 0, else α(eˣ − 1) with α > 0 (Clevert et al., 2015)
     Elu {
         /// The negated limit at −∞.
@@ -132,6 +137,21 @@ rows! { ($)
         let x = within(x);
         let s = x.sigmoid();
         s * (T::ONE + x * (T::ONE - s))
+    };
+
+    /// y = x σ(1.702 x), the fast approximation of GELU (Hendrycks and Gimpel, 2016)
+    QuickGelu = "quick_gelu", "x * torch.sigmoid(1.702 * x)", {
+        init: He(SQRT_2),
+        derivative: Input,
+    },
+    |x| {
+        let x = not_left(x);
+        x * (x * T::of(QUICK)).sigmoid()
+    },
+    |x| {
+        let x = within(x);
+        let s = (x * T::of(QUICK)).sigmoid();
+        s * (T::ONE + x * T::of(QUICK) * (T::ONE - s))
     };
 
     /// y = x tanh(ln(1 + eˣ)) (Misra, 2019)
@@ -213,6 +233,8 @@ impl Activation {
 }
 
 pub(super) const SQRT_2_PI: f64 = 0.797_884_560_802_865_4;
+/// The factor of the quick GELU's argument.
+pub(super) const QUICK: f64 = 1.702;
 pub(super) const GELU_CUBIC: f64 = 0.044_715;
 /// Below this bound, functions that would compute x · 0 return 0, which avoids −∞ · 0 = NaN.
 pub(super) const LEFT: f64 = -1e4;

@@ -1,6 +1,6 @@
 //! Mistral (Jiang et al., 2023).
 
-use super::super::common::{rotary, sliding_window};
+use super::super::common::{rotary, used_window};
 use super::{DecoderConfig, Defaults, Family, Fields, Names};
 
 pub(super) static FAMILY: Family = Family {
@@ -12,9 +12,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
-    rotary(fields, config, &Defaults { positions: 131_072, ..Defaults::QWEN });
-    // The first configs left the window out and meant 4096.
-    let unstated = (!fields.is_stated("sliding_window")).then_some(4096);
-    let window = sliding_window(fields).or(unstated);
+    rotary(fields, config, &Defaults { positions: 131_072, kv_heads: Some(8), ..Defaults::QWEN });
+    let window = used_window(fields);
     config.layers.iter_mut().for_each(|layer| layer.window = window);
 }

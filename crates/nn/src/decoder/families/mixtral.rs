@@ -17,9 +17,15 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
-    let defaults = Defaults { positions: 131_072, norm_eps: 1e-5, theta: 1e6, head_dim: None };
+    let defaults = Defaults {
+        positions: 131_072,
+        kv_heads: Some(8),
+        norm_eps: 1e-5,
+        theta: 1e6,
+        ..Defaults::QWEN
+    };
     rotary(fields, config, &defaults);
-    experts(fields, config, "intermediate_size");
+    experts(fields, config, ["num_local_experts", "num_experts"], "intermediate_size");
     let window = sliding_window(fields);
     config.layers.iter_mut().for_each(|layer| layer.window = window);
 }

@@ -12,7 +12,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
-    rotary(fields, config, &Defaults::QWEN);
+    rotary(fields, config, &Defaults { kv_heads: Some(32), ..Defaults::QWEN });
     config.qkv_bias = true;
     layer_windows(fields, config, |i, from| i >= from);
 }

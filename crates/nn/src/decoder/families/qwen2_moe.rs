@@ -13,7 +13,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
-    rotary(fields, config, &Defaults::QWEN);
+    rotary(fields, config, &Defaults { kv_heads: Some(16), ..Defaults::QWEN });
     config.qkv_bias = fields.flag("qkv_bias", true);
     sparse_experts(fields, config);
     let shared = fields.required(&["shared_expert_intermediate_size"], MOST_HIDDEN);

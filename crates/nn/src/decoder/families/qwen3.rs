@@ -12,7 +12,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
-    rotary(fields, config, &Defaults { head_dim: Some(128), ..Defaults::QWEN });
+    rotary(fields, config, &Defaults { head_dim: Some(128), kv_heads: Some(32), ..Defaults::QWEN });
     config.qkv_bias = fields.flag("attention_bias", false);
     config.out_bias = config.qkv_bias;
     config.qk_norm = Some(QueryKeyNorm::Head);
