@@ -4,6 +4,7 @@
 mod atomic;
 mod guard;
 mod tensors;
+mod unique;
 
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
 pub use guard::guarded_call;

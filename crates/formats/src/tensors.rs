@@ -1,6 +1,7 @@
 //! safetensors: <https://github.com/huggingface/safetensors>.
 
 use crate::atomic::replace;
+use crate::unique::UniqueKeys;
 use crate::{Error, Result};
 use ff_tensor::Mapped;
 use half::{bf16, f16};
@@ -158,6 +159,9 @@ impl TensorFile {
             let (header, metadata) =
                 SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
             SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
+            // The crate keeps the last of several.
+            let names: Result<UniqueKeys, _> = serde_json::from_slice(&bytes[8..8 + header]);
+            names.map_err(|e| e.to_string())?;
             Ok::<_, String>((header, metadata))
         });
         let (header, metadata) = parsed
@@ -442,6 +446,21 @@ mod tests {
         let message = parse(&bytes).unwrap_err().to_string();
         assert!(message.contains("claims 9223372036854775808 bytes"), "{message}");
         assert!(parse(b"").is_err());
+    }
+
+    #[test]
+    fn a_key_that_stands_there_twice_is_refused() {
+        let tensor = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let message = |header: String| parse(&file(&header, &[0; 4])).unwrap_err().to_string();
+        let twice = message(format!(r#"{{"a":{tensor},"a":{tensor}}}"#));
+        assert!(twice.contains("the key `a` stands there twice"), "{twice}");
+        let metadata = r#""__metadata__":{"x":"1","x":"2"}"#;
+        assert!(
+            message(format!(r#"{{{metadata},"a":{tensor}}}"#)).contains("`x` stands there twice")
+        );
+        // Names are compared as texts, however they are written.
+        assert!(message(format!(r#"{{"a":{tensor},"\u0061":{tensor}}}"#)).contains("`a`"));
+        assert!(parse(&file(&format!(r#"{{"a":{tensor}}}   "#), &[0; 4])).is_ok());
     }
 
     #[test]
