@@ -6,6 +6,6 @@ mod merge;
 mod words;
 
 pub(super) use count::WordCounts;
-pub(super) use merge::{Merges, learn};
+pub(super) use merge::{Merges, Units, learn};
 pub use words::Pretokenizer;
 pub(super) use words::word_border;

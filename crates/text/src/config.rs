@@ -1,4 +1,4 @@
-//! What a recipe says about text.
+//! The table `[data]` of a recipe about text.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ mod clean;
 
 pub use clean::{BrokenText, CleanConfig, Duplicates};
 
-/// Where text comes from, how it is cut into documents and parts, and what is done to it.
+/// The source of text, its division into documents and parts, and its cleaning.
 ///
 /// ```
 /// use ff_text::TextConfig;
@@ -42,7 +42,8 @@ pub struct TextConfig {
         "The column or key that holds the text, in {}.", TextFormat::tables("and")
     ))]
     pub text_column: String,
-    /// What stands between documents in plain text, as `"<|endoftext|>"` or `"\n\n"`; a file is one document by default.
+    /// What stands between documents in plain text, as `"<|endoftext|>"` or `"\n\n"`; a file is one
+    /// document by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document_separator: Option<String>,
     /// Read at most this many documents, the first ones.
@@ -52,11 +53,13 @@ pub struct TextConfig {
     pub valid: f64,
     /// Files and folders to hold out in place of a share.
     pub valid_paths: Vec<PathBuf>,
-    /// Whether a document begins with the tokenizer's token for that, if it has one.
-    pub add_bos: bool,
+    /// Whether a document begins with the tokenizer's token for that; by default as the tokenizer
+    /// begins a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_bos: Option<bool>,
     /// Whether a document ends with the tokenizer's token for that, if it has one.
     pub add_eos: bool,
-    /// What is done to text that is broken, doubled or better left out.
+    /// Cleaning: broken, repeated and unwanted text.
     pub clean: CleanConfig,
     /// Whether attention crosses the borders of documents that share a window.
     pub documents: DocumentBorders,
@@ -73,7 +76,7 @@ impl Default for TextConfig {
             max_documents: None,
             valid: 0.1,
             valid_paths: Vec::new(),
-            add_bos: false,
+            add_bos: None,
             add_eos: true,
             clean: CleanConfig::default(),
             documents: DocumentBorders::Packed,
@@ -82,7 +85,7 @@ impl Default for TextConfig {
 }
 
 impl TextConfig {
-    /// Checks what the types cannot: ranges, and settings that exclude each other.
+    /// Checks ranges, and settings that exclude each other.
     ///
     /// # Errors
     /// The first key whose value is not allowed.
@@ -221,14 +224,14 @@ impl JsonSchema for TextFormat {
     }
 }
 
-/// What happens where one document ends and the next one begins within a window.
+/// Attention at the borders of documents within a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentBorders {
-    /// Attention goes on, as over one text (GPT-2, nanoGPT).
+    /// Attention crosses borders, as in one text (GPT-2, nanoGPT).
     #[default]
     Packed,
-    /// Attention stays inside each document and positions begin anew.
+    /// Attention stays inside each document and positions restart.
     Separate,
 }
 

@@ -7,11 +7,13 @@ use ff_table::DataError;
 
 use crate::error::{Result, TextError};
 use ff_table::source::{HashedBytes, Input, JsonLines, extension, json_kind, not_opened};
-use ff_table::{BlockReader, Format};
+use ff_table::{BlockReader, Format, Values};
 
 mod plain;
+mod surrogates;
 
 use plain::PlainText;
+use surrogates::without_surrogates;
 
 /// The longest document that is held in memory as a whole.
 pub(super) const MAX_DOCUMENT: usize = 64 << 20;
@@ -25,13 +27,13 @@ pub(super) struct Piece {
     /// Whether a document begins and whether it ends with this piece.
     pub(super) first: bool,
     pub(super) last: bool,
-    /// Whether there were bytes that are no UTF-8 and the document is to be dropped.
+    /// Whether the document is dropped for bytes that are not UTF-8.
     pub(super) broken: bool,
     pub(super) place: Place,
 }
 
 /// The place of a document.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Place {
     file: usize,
     /// `line` or `row`, and its number from 1.
@@ -107,7 +109,7 @@ pub(super) struct Documents<'a> {
 
 struct Open {
     source: Source,
-    /// The bytes on disk, and how many of them were read where that is known.
+    /// The bytes on disk, and the number read where that is known.
     size: u64,
     read: Option<HashedBytes>,
 }
@@ -139,7 +141,7 @@ impl<'a> Documents<'a> {
                 Source::Text(text) => text.next(file)?,
                 Source::Jsonl(objects) => next_object(objects, self.config, file)?,
                 Source::Table { reader, block, row } => {
-                    next_row(reader, block, row, self.config, file)?
+                    next_row(&self.files[file], reader, block, row, self.config, file)?
                 }
             };
             if piece.is_some() {
@@ -175,7 +177,7 @@ impl<'a> Documents<'a> {
                 let text = PlainText::new(&input, bytes, self.config, self.whole);
                 (Source::Text(text), Some(read))
             }
-            // Lines one by one: what is broken in one is judged by `data.clean.utf8`.
+            // Lines one by one, so that `data.clean.utf8` applies to each.
             TextFormat::Table(format) if format == Format::JSONL => {
                 let input = Input::open(path, false)?;
                 let (bytes, read) = input.hashed_reader()?;
@@ -192,28 +194,42 @@ impl<'a> Documents<'a> {
 
 fn next_object(objects: &mut JsonLines, config: &TextConfig, file: usize) -> Result<Option<Piece>> {
     let Some(bytes) = objects.next_line()? else { return Ok(None) };
+    let utf8 = config.clean.utf8;
+    let other = utf16(bytes);
     let broken =
         std::str::from_utf8(bytes).err().map(|e| (e.valid_up_to(), bytes[e.valid_up_to()]));
-    let (parsed, line);
-    match (broken, config.clean.utf8) {
-        (Some((at, byte)), BrokenText::Error) => {
-            return Err(objects
-                .error(
-                    format!("byte {byte:#04x}, number {} of the line, is not UTF-8", at + 1),
-                    UTF8_HINT,
-                )
-                .into());
+    let mut problem = broken.map(|(at, byte)| {
+        let message = format!("byte {byte:#04x}, number {} of the line, is not UTF-8", at + 1);
+        (message, UTF8_HINT)
+    });
+    let mut parsed = match broken {
+        Some(_) => serde_json::from_str(&String::from_utf8_lossy(bytes)),
+        None => serde_json::from_slice(bytes),
+    };
+    if parsed.is_err()
+        && let Some((clean, at, unit)) = without_surrogates(bytes)
+    {
+        parsed = serde_json::from_str(&String::from_utf8_lossy(&clean));
+        problem = problem.or_else(|| {
+            let message =
+                format!("`\\u{unit:04x}`, at byte {} of the line, is half a character", at + 1);
+            Some((message, SURROGATE_HINT))
+        });
+    }
+    if let Some(encoding) = other.filter(|_| objects.line() == 1) {
+        return Err(objects.error(encoding.message(), &encoding.hint()).into());
+    }
+    match (problem, utf8) {
+        (Some((message, hint)), BrokenText::Error) => {
+            return Err(objects.error(message, hint).into());
         }
         (Some(_), BrokenText::Drop) => {
             let place = Place { file, word: "line", line: objects.line() };
             return Ok(Some(Piece { broken: true, ..Piece::whole(String::new(), place) }));
         }
-        (Some(_), BrokenText::Replace) => {
-            parsed = serde_json::from_str(&String::from_utf8_lossy(bytes));
-        }
-        (None, _) => parsed = serde_json::from_slice(bytes),
+        _ => {}
     }
-    line = objects.line();
+    let line = objects.line();
     let mut object = objects.object(parsed)?;
     let column = &config.text_column;
     let text = match object.remove(column) {
@@ -240,6 +256,7 @@ fn next_object(objects: &mut JsonLines, config: &TextConfig, file: usize) -> Res
 }
 
 fn next_row(
+    path: &Path,
     reader: &mut BlockReader,
     block: &mut Option<ff_table::Table>,
     row: &mut usize,
@@ -255,12 +272,35 @@ fn next_row(
                 role: "data.text_column".into(),
                 available: table.names(),
             })?;
-            let text = if column.values.is_missing(*row) {
-                String::new()
-            } else {
-                column.values.text(*row).into_owned()
-            };
             let place = Place { file, word: table.line_word(), line: table.line(*row) };
+            let mut text = String::new();
+            if !column.values.is_missing(*row) {
+                text = column.values.text(*row).into_owned();
+            } else if let Values::Text(texts) = &column.values
+                && !texts.raw(*row).is_empty()
+            {
+                // A text with bytes that are no UTF-8 is missing, with what can be read of it.
+                match config.clean.utf8 {
+                    BrokenText::Error => {
+                        return Err(DataError::Format {
+                            path: path.to_owned(),
+                            line: None,
+                            message: format!(
+                                "`{name}` holds bytes that are not UTF-8 in {} {}",
+                                place.word, place.line
+                            ),
+                            hint: UTF8_HINT.into(),
+                        }
+                        .into());
+                    }
+                    BrokenText::Drop => {
+                        *row += 1;
+                        let piece = Piece::whole(String::new(), place);
+                        return Ok(Some(Piece { broken: true, ..piece }));
+                    }
+                    BrokenText::Replace => texts.raw(*row).clone_into(&mut text),
+                }
+            }
             *row += 1;
             return Ok(Some(Piece::whole(text, place)));
         }
@@ -270,6 +310,32 @@ fn next_row(
         }
     }
 }
+
+/// An encoding whose byte order mark a file begins with.
+#[derive(Clone, Copy)]
+struct Encoding(&'static str);
+
+impl Encoding {
+    fn message(self) -> String {
+        format!("the file is {}, by its byte order mark, and text is read as UTF-8", self.0)
+    }
+
+    fn hint(self) -> String {
+        format!("Save it as UTF-8: iconv -f {} -t UTF-8 FILE > NEW_FILE.", self.0)
+    }
+}
+
+/// The encoding by the first bytes of a file, if it is not UTF-8.
+fn utf16(bytes: &[u8]) -> Option<Encoding> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some(Encoding("UTF-32")),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(Encoding("UTF-16")),
+        _ => None,
+    }
+}
+
+const SURROGATE_HINT: &str = "A surrogate stands for a character together with another one; replace or drop what is \
+                              broken: data.clean.utf8 in a recipe, --utf8 for a tokenizer.";
 
 const UTF8_HINT: &str = "Save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8 FILE), or replace or drop what is \
                          broken: data.clean.utf8 in a recipe, --utf8 for a tokenizer.";

@@ -19,7 +19,7 @@ pub(super) const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct Index {
     pub(super) format: u32,
-    /// The hash of what the tokens depend on: text, settings, tokenizer.
+    /// The hash of text, settings and tokenizer, which determine the tokens.
     pub(super) key: String,
     /// The bytes of a token.
     pub(super) width: usize,
@@ -47,7 +47,7 @@ pub struct TextReport {
     pub documents: DocumentCounts,
     /// The part to train on.
     pub train: PartReport,
-    /// The part to judge with; of no tokens where there is none.
+    /// The held-out part; of no tokens if there is none.
     pub valid: PartReport,
     /// Whether the tokens were there already and nothing was done.
     #[serde(skip)]
@@ -62,7 +62,7 @@ pub struct DocumentCounts {
     pub read: u64,
     /// Those that became tokens.
     pub kept: u64,
-    /// Why documents were dropped, and how many for each reason.
+    /// The dropped documents, counted by reason.
     pub dropped: BTreeMap<String, u64>,
     /// The places of the first few of them.
     pub examples: BTreeMap<String, Vec<String>>,

@@ -77,12 +77,12 @@ pub fn measure(
             held += piece.text.len();
             cutter.push(&piece, &mut units)?;
         }
-        let encoded = threads.map(&units, |unit| tokenizer.encode(&unit.text));
+        let encoded = threads.map(&units, |unit| unit.encode(tokenizer));
         for (unit, ids) in units.iter().zip(encoded) {
             let ids = ids?;
-            total.bytes += unit.text.len() as u64;
-            total.characters += unit.text.chars().count() as u64;
-            total.words += unit.text.split_whitespace().count() as u64;
+            total.bytes += unit.text().len() as u64;
+            total.characters += unit.text().chars().count() as u64;
+            total.words += unit.text().split_whitespace().count() as u64;
             total.tokens += ids.len() as u64;
             for id in ids {
                 seen[id as usize] = true;

@@ -79,7 +79,7 @@ impl ShardBuffer {
         }
     }
 
-    /// Writes the file, whole or not at all, and begins anew.
+    /// Writes the file atomically and empties the buffer.
     pub(super) fn write(&mut self, folder: &Path, file: String) -> Result<ShardInfo> {
         let (tokens, documents) = (self.len() as u64, (self.starts.len() / ENTRY) as u64);
         self.tokens.resize(self.tokens.len().next_multiple_of(8), 0);
@@ -116,7 +116,7 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Maps a file and checks that it is what the index says.
+    /// Maps a file and checks it against the index.
     pub(super) fn open(folder: &Path, info: &ShardInfo) -> Result<Self> {
         let path = folder.join(&info.file);
         let bytes = Mapped::open(&path).map_err(|e| match e.kind() {

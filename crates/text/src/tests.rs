@@ -71,7 +71,7 @@ fn the_last_documents_are_held_out() {
     let config = TextConfig {
         text_column: "body".into(),
         valid: 0.2,
-        add_bos: true,
+        add_bos: Some(true),
         ..config(&["a.jsonl"])
     };
     let report = run(&config, folder.path(), &tokenizer).unwrap();
@@ -249,6 +249,114 @@ fn broken_text_is_an_error_replaced_or_dropped() {
     assert_eq!(read(), "good");
     let error = with("a.txt", BrokenText::Drop, None).unwrap_err();
     assert!(error.to_string().contains("1 documents were read, dropped were 1 broken UTF-8"));
+}
+
+#[test]
+fn broken_text_of_tables_and_half_characters_are_judged_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path();
+    let lines = concat!(
+        "{\"text\":\"good\",\"other\":\"\\ud83d\\ude42\"}\n",
+        "{\"text\":\"b\\ud83dd\"}\n",
+        "{\"other\":\"\\ude42\",\"text\":\"last\"}\n",
+    );
+    std::fs::write(base.join("halves.jsonl"), lines).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for name in ["broken.parquet", "broken.arrow"] {
+        std::fs::copy(fixtures.join(name), base.join(name)).unwrap();
+    }
+    let tokenizer = Tokenizer::bytes(&["|"]).unwrap();
+    for (name, error, replaced, dropped) in [
+        (
+            "halves.jsonl",
+            "line 2: `\\ud83d`, at byte 11 of the line, is half a character",
+            "good|b\u{fffd}d|last",
+            "good",
+        ),
+        (
+            "broken.parquet",
+            "`text` holds bytes that are not UTF-8 in row 2",
+            "good|b\u{fffd}d||last",
+            "good||last",
+        ),
+        (
+            "broken.arrow",
+            "`text` holds bytes that are not UTF-8 in row 2",
+            "good|b\u{fffd}d||last",
+            "good||last",
+        ),
+    ] {
+        let with = |utf8| {
+            let clean = CleanConfig { utf8, ..CleanConfig::default() };
+            run(&TextConfig { clean, valid: 0.0, ..config(&[name]) }, base, &tokenizer)
+        };
+        let read = || {
+            let data = TokenData::open(&base.join("tokens")).unwrap();
+            let starts: Vec<u64> =
+                (0..data.documents()).map(|d| data.document_start(d).unwrap()).collect();
+            let ids: Vec<u32> = all(&data).into_iter().map(|id| id as u32).collect();
+            let ends = starts.iter().skip(1).copied().chain([data.tokens()]);
+            let part =
+                |(&from, to): (&u64, u64)| tokenizer.decode(&ids[from as usize..to as usize]);
+            starts.iter().zip(ends).map(part).collect::<Result<Vec<_>>>().unwrap().join("|")
+        };
+        let found = with(BrokenText::Error).unwrap_err().to_string();
+        assert!(found.contains(error), "{found}");
+        with(BrokenText::Replace).unwrap();
+        assert_eq!(read(), replaced, "{name}");
+        with(BrokenText::Drop).unwrap();
+        assert_eq!(read(), dropped, "{name}");
+    }
+}
+
+#[test]
+fn other_encodings_are_named_by_their_byte_order_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path();
+    let wide: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (name, mark) in
+        [("a.txt", [0xff, 0xfe]), ("a.jsonl", [0xff, 0xfe]), ("b.txt", [0xfe, 0xff])]
+    {
+        std::fs::write(base.join(name), [&mark[..], &wide].concat()).unwrap();
+        for utf8 in [BrokenText::Error, BrokenText::Replace, BrokenText::Drop] {
+            let clean = CleanConfig { utf8, ..CleanConfig::default() };
+            let config = TextConfig { clean, valid: 0.0, ..config(&[name]) };
+            let error = run(&config, base, &Tokenizer::bytes(&[]).unwrap()).unwrap_err();
+            assert!(error.to_string().contains("the file is UTF-16, by its byte order mark"));
+            assert!(error.hint().contains("iconv -f UTF-16 -t UTF-8"), "{}", error.hint());
+        }
+    }
+}
+
+#[test]
+fn documents_begin_as_the_tokenizer_begins_a_text() {
+    let json = serde_json::json!({
+        "version": "1.0", "normalizer": null, "decoder": null,
+        "added_tokens": [{"id": 2, "content": "<s>", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false}],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [2], "tokens": ["<s>"]}}},
+        "model": {"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1, "<s>": 2}, "unk_token": "[UNK]"},
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    std::fs::write(folder.path().join("a.txt"), "a a|a").unwrap();
+    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    assert_eq!(tokenizer.begin(), [2]);
+    assert_eq!(tokenizer.encode_prompt("a a").unwrap(), [2, 0, 0]);
+    assert_eq!(tokenizer.encode_prompt("").unwrap(), [2]);
+    let ids = |add_bos| {
+        let document_separator = Some("|".into());
+        let config = TextConfig { add_bos, document_separator, valid: 0.0, ..config(&["a.txt"]) };
+        run(&config, folder.path(), &tokenizer).unwrap();
+        all(&TokenData::open(&folder.path().join("tokens")).unwrap())
+    };
+    assert_eq!(ids(None), [2, 0, 0, 2, 0]);
+    assert_eq!(ids(Some(false)), [0, 0, 0]);
+    assert_eq!(ids(Some(true)), [2, 0, 0, 2, 0]);
 }
 
 #[test]

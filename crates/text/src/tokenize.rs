@@ -226,7 +226,7 @@ fn key(config: &TextConfig, tokenizer: &Tokenizer, hashed: &FileHash) -> String 
     format!("{:032x}", hasher.digest128())
 }
 
-/// Makes the folder, and removes what an earlier or interrupted call left; the index goes first.
+/// Makes the folder, and removes the files of an earlier or interrupted call, the index first.
 fn clear(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| DataError::io("write", folder, e))?;
     let remove = |path: &Path| match std::fs::remove_file(path) {
@@ -373,9 +373,13 @@ impl<'a> Work<'a> {
     /// Encodes units on all threads and writes them in order.
     fn encode(&mut self, documents: &Documents<'_>, units: &mut Vec<Unit>) -> Result<()> {
         let special = self.tokenizer.special();
-        let bos = special.bos.filter(|_| self.config.add_bos);
+        let begin = match self.config.add_bos {
+            None => self.tokenizer.begin(),
+            Some(true) => special.bos.as_slice(),
+            Some(false) => &[],
+        };
         let eos = special.eos.filter(|_| self.config.add_eos);
-        let encoded = self.threads.map(&*units, |unit| self.tokenizer.encode(&unit.text));
+        let encoded = self.threads.map(&*units, |unit| unit.encode(self.tokenizer));
         for (unit, ids) in units.drain(..).zip(encoded) {
             let ids = ids.map_err(|error| match error {
                 TextError::Tokenizer { message, hint, .. } => {
@@ -386,10 +390,10 @@ impl<'a> Work<'a> {
             })?;
             if unit.begins {
                 self.start_document();
-                self.push(bos.as_slice())?;
+                self.push(begin)?;
             }
             self.push(&ids)?;
-            self.bytes += unit.text.len() as u64;
+            self.bytes += unit.text().len() as u64;
             if unit.ends {
                 self.push(eos.as_slice())?;
             }

@@ -10,6 +10,7 @@ use ff_formats::guarded_call;
 mod added;
 mod byte_pairs;
 mod files;
+mod lengths;
 mod marian;
 mod pieces;
 mod simple;
@@ -45,6 +46,7 @@ pub struct Tokenizer {
     kind: TokenizerKind,
     vocab_size: usize,
     special: SpecialTokens,
+    begin: Arc<[u32]>,
     /// `tokenizer.json` as it was read or made.
     json: Arc<str>,
     /// Files that stand beside it and are written again as they were: name and text.
@@ -113,7 +115,7 @@ pub struct SpecialTokens {
     pub eos: Option<u32>,
     /// The token that pads a batch.
     pub pad: Option<u32>,
-    /// The token for text without one of its own.
+    /// The token for unknown text.
     pub unk: Option<u32>,
 }
 
@@ -159,7 +161,56 @@ impl Tokenizer {
 
     /// Gives text as ids come, whole characters at a time.
     pub fn stream(&self) -> TextStream {
-        TextStream::new(self.clone())
+        TextStream::of(self.clone())
+    }
+
+    /// The same behind the ids of a prompt, whose text is not given: a first token of the stream is
+    /// no first token of the text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn stream_after(&self, prompt: &[u32]) -> Result<TextStream> {
+        TextStream::new(self.clone(), prompt)
+    }
+
+    /// The ids of a prompt, which is to be continued: with the tokens that the tokenizer puts
+    /// before
+    /// a text, without those that it puts behind one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.begin().to_vec();
+        ids.extend(self.encode(text)?);
+        Ok(ids)
+    }
+
+    /// The tokens that the tokenizer puts before a text.
+    pub fn begin(&self) -> &[u32] {
+        &self.begin
+    }
+
+    /// Whether an id belongs to a token that was added to the vocabulary.
+    pub fn is_added(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().contains_key(&id)
+    }
+
+    /// Whether an id belongs to a special token, which [`Tokenizer::decode_plain`] leaves out.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
+    }
+
+    /// For each id below the size of a model's vocabulary, whether the tokenizer has a token for
+    /// it:
+    /// vocabularies are padded, and may have gaps.
+    pub fn known_ids(&self, vocab_size: usize) -> Vec<bool> {
+        let mut known = vec![false; vocab_size];
+        for id in self.inner.get_vocab(true).into_values() {
+            if let Some(known) = known.get_mut(id as usize) {
+                *known = true;
+            }
+        }
+        known
     }
 
     /// How it cuts text.
@@ -256,92 +307,4 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ODD: &str = "Zürich\r\n\tto be 🙂\n\n<|end|>\u{0}ß";
-
-    #[test]
-    fn simple_tokenizers_give_what_their_json_gives() {
-        let characters = Tokenizer::characters(ODD, &["<|end|>", "<|end|>!"]).unwrap();
-        let bytes = Tokenizer::bytes(&["<|end|>"]).unwrap();
-        for tokenizer in [characters, bytes] {
-            for text in [ODD, "", "<|end|>!<|end|>", "to<|end", "e"] {
-                let ids = tokenizer.encode(text).unwrap();
-                assert_eq!(
-                    ids,
-                    tokenizer.encode_inner(text, false).unwrap(),
-                    "{tokenizer:?} {text:?}"
-                );
-                assert_eq!(tokenizer.decode(&ids).unwrap(), text);
-            }
-        }
-    }
-
-    #[test]
-    fn a_saved_tokenizer_is_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        for (i, tokenizer) in [
-            Tokenizer::characters(ODD, &["<|endoftext|>", "<pad>"]).unwrap(),
-            Tokenizer::bytes(&["<s>"]).unwrap(),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let folder = folder.path().join(i.to_string());
-            tokenizer.save(&folder).unwrap();
-            let read = Tokenizer::load(&folder).unwrap();
-            assert_eq!((read.kind(), read.special()), (tokenizer.kind(), tokenizer.special()));
-            assert_eq!(
-                (read.hash(), read.vocab_size()),
-                (tokenizer.hash(), tokenizer.vocab_size())
-            );
-            let again = folder.join("again");
-            read.save(&again).unwrap();
-            for name in ["tokenizer.json", "tokenizer_config.json"] {
-                let text = |folder: &std::path::Path| std::fs::read_to_string(folder.join(name));
-                assert_eq!(text(&folder).unwrap(), text(&again).unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn gpt2s_old_files_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let write =
-            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        write("vocab.json", r#"{"a":0,"b":1,"c":2,"ab":3,"Ġ":4,"Ġab":5,"<|endoftext|>":6}"#);
-        write("merges.txt", "#version: 0.2\na b\nĠ ab\n");
-        let tokenizer = Tokenizer::load(folder.path()).unwrap();
-        assert_eq!(tokenizer.encode("ab ab<|endoftext|>c").unwrap(), [3, 5, 6, 2]);
-        assert_eq!(tokenizer.special().eos, Some(6));
-        assert_eq!(tokenizer.vocab_size(), 7);
-        let by_name = Tokenizer::load(&folder.path().join("merges.txt")).unwrap();
-        assert_eq!(by_name.hash(), tokenizer.hash());
-    }
-
-    #[test]
-    fn what_is_no_tokenizer_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            Tokenizer::load(&path).unwrap_err().to_string()
-        };
-        for (text, message) in [
-            ("", "no tokenizer"),
-            ("{}", "no tokenizer"),
-            ("{\"model\": 1", "no tokenizer"),
-            (r#"{"model":{"type":"WordLevel","vocab":{},"unk_token":"u"}}"#, "vocabulary is empty"),
-        ] {
-            assert!(error("t.json", text).contains(message), "{text}");
-        }
-        assert!(
-            Tokenizer::load(folder.path()).unwrap_err().to_string().contains("no tokenizer in")
-        );
-        assert!(Tokenizer::load("none".as_ref()).is_err());
-        let bytes = Tokenizer::bytes(&[]).unwrap();
-        assert!(matches!(bytes.decode(&[1, 256]), Err(TextError::Vocabulary { id: 256, .. })));
-        assert!(Tokenizer::bytes(&["a", "a"]).is_err() && Tokenizer::bytes(&[""]).is_err());
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use crate::error::{Result, TextError};
 pub struct TextData {
     /// The part to train on.
     pub train: TokenData,
-    /// The part to judge with, where there is one.
+    /// The held-out part, if there is one.
     pub valid: Option<TokenData>,
     /// How they were made.
     pub report: TextReport,
@@ -119,7 +119,7 @@ impl TokenData {
         self.bytes
     }
 
-    /// The hash of what the tokens depend on: text, settings, tokenizer.
+    /// The hash of text, settings and tokenizer, which determine the tokens.
     pub fn hash(&self) -> &str {
         &self.stream.hash
     }

@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::bpe::{Merges, Pretokenizer, WordCounts, learn, word_border};
+use super::bpe::{Merges, Pretokenizer, Units, WordCounts, learn, word_border};
 use super::config::TextConfig;
-use super::documents::{Documents, MAX_DOCUMENT, files};
+use super::documents::{Documents, files};
 use super::tokenize::TextProgress;
 use super::tokenizer::{
     Tokenizer, TokenizerKind, added_tokens, byte_alphabet, byte_level, check_special, pretty,
@@ -26,13 +26,16 @@ const BATCH: usize = 16 << 20;
 /// The length at which text is given to a thread.
 const PART: usize = 1 << 18;
 
+/// The longest word.
+const LONGEST_WORD: usize = 4 << 20;
+
 /// Distinct words that a thread collects before it hands them over: about 100 MiB.
 const THREAD_WORDS: usize = 1 << 20;
 
 /// The most tokens that a vocabulary may have.
 const MAX_VOCABULARY: usize = 1 << 24;
 
-/// What kind of tokenizer is learned, and how large it becomes.
+/// The kind and size of a tokenizer that is learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenizerOptions {
     /// How it cuts text; whole words are not learned.
@@ -59,7 +62,7 @@ impl Default for TokenizerOptions {
     }
 }
 
-/// A tokenizer and what it was learned from.
+/// A tokenizer and the text that it was learned from.
 #[derive(Clone, Debug)]
 pub struct TrainedTokenizer {
     /// The tokenizer.
@@ -76,8 +79,9 @@ pub struct TrainedTokenizer {
 ///
 /// Byte pairs are learned by this crate: words are counted on all threads, then the most frequent
 /// pair is merged again and again, of equally frequent ones the greater by the bytes of its left
-/// and then of its right token. Special tokens are cut out of the text before. The result does not
-/// depend on the number of threads. WordPiece and Unigram are learned by the crate `tokenizers`.
+/// and then of its right token. WordPiece is learned in the same way. Unigram is learned by the
+/// crate `tokenizers`, on one thread. Special tokens are cut out of the text before. The result
+/// does not depend on the number of threads.
 ///
 /// # Errors
 /// [`TextError`]: text that cannot be read, no text, a vocabulary that is too small for its kind.
@@ -111,22 +115,25 @@ pub fn train_tokenizer(
             let Some(room) = room else {
                 return Err(too_small(options.vocab_size, 256 + special.len()));
             };
-            let words = count(&mut text, options.pretokenizer, &special, threads)?;
+            let how = options.pretokenizer;
+            let words = count(&mut text, &special, threads, &|text, add| {
+                how.words(text).for_each(add);
+                Ok(())
+            })?;
             let total = room as u64;
             let mut told = |tokens: usize| {
                 let (done, documents) = (tokens as u64, text.documents_read);
                 let tokens = done;
                 (text.progress)(&TextProgress { phase: "merging", done, total, documents, tokens });
             };
-            let merges = learn(&words, room, options.min_frequency, &special, &mut told);
+            let merges =
+                learn(Units::bytes(&words), room, options.min_frequency, &special, &mut told);
             let json = bpe_json(&merges, options.pretokenizer, &special);
             let tokenizer = Tokenizer::from_json(pretty(&json), Vec::new(), "the new tokenizer")?;
             (tokenizer, Some(words.len() as u64))
         }
-        TokenizerKind::Wordpiece => {
-            (library::wordpiece(&mut text, options, threads.count())?, None)
-        }
-        TokenizerKind::Unigram => (library::unigram(&mut text, options, threads.count())?, None),
+        TokenizerKind::Wordpiece => (library::wordpiece(&mut text, options, threads)?, None),
+        TokenizerKind::Unigram => (library::unigram(&mut text, options, threads)?, None),
         TokenizerKind::Words => {
             return Err(DataError::config("kind", "whole words are not learned: take bpe").into());
         }
@@ -151,27 +158,32 @@ fn characters(text: &str, special: &[&str]) -> BTreeSet<char> {
     found
 }
 
+/// Calls its second argument with the words of a text.
+type Words<'a> = dyn Fn(&str, &mut dyn FnMut(&str)) -> tokenizers::Result<()> + Sync + 'a;
+
 /// Counts the words of all text, on all threads.
 fn count(
     text: &mut Text<'_>,
-    how: Pretokenizer,
     special: &[&str],
     threads: &ThreadPool,
+    words: &Words<'_>,
 ) -> Result<WordCounts> {
     let idle: Mutex<Vec<WordCounts>> = Mutex::new(Vec::new());
     let all: Mutex<WordCounts> = Mutex::new(WordCounts::default());
     while text.fill()? {
-        threads.map(&text.parts, |part| {
+        let counted = threads.map(&text.parts, |part| {
             let mut counts =
                 idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-            for word in without(part, special).flat_map(|text| how.words(text)) {
-                counts.add(word.as_bytes(), 1);
-            }
+            let mut add = |word: &str| counts.add(word.as_bytes(), 1);
+            let result = without(part, special).try_for_each(|text| words(text, &mut add));
             if counts.len() > THREAD_WORDS {
                 all.lock().unwrap_or_else(PoisonError::into_inner).absorb(&mut counts);
             }
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(counts);
+            result.map_err(|e| e.to_string())
         });
+        let counted: Result<(), String> = counted.into_iter().collect();
+        counted.map_err(|message| library::failed(&message))?;
     }
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     for mut counts in idle.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -299,7 +311,7 @@ impl<'a> Text<'a> {
             self.bytes += piece.text.len() as u64;
             self.open.push_str(&piece.text);
             while self.open.len() > PART
-                && let Some(at) = self.border()?
+                && let Some(at) = self.border()
             {
                 let rest = self.open.split_off(at);
                 self.parts.push(std::mem::replace(&mut self.open, rest));
@@ -318,26 +330,22 @@ impl<'a> Text<'a> {
         Ok(!self.parts.is_empty() || held > 0)
     }
 
-    /// The place where the open text can be cut without changing its words.
-    fn border(&self) -> Result<Option<usize>> {
+    /// The place where the open text can be cut without changing its words; any place in a word of
+    /// many megabytes.
+    fn border(&self) -> Option<usize> {
         let mut limit = PART;
         while limit <= self.open.len() {
             let found = word_border(&self.open, limit);
             if let Some(at) = found.filter(|at| !self.within_special(*at)) {
-                return Ok(Some(at));
+                return Some(at);
             }
             limit = found.unwrap_or(limit * 2 + PART / 2);
             if found.is_some() && limit < PART / 2 {
                 break;
             }
         }
-        if self.open.len() > MAX_DOCUMENT {
-            return Err(TextError::corpus(
-                format!("{} MiB of text without an end of a word", MAX_DOCUMENT >> 20),
-                "Is it text? Say what stands between documents with a separator.",
-            ));
-        }
-        Ok(None)
+        let longest = super::floor_boundary(&self.open, LONGEST_WORD);
+        (longest < self.open.len()).then_some(longest)
     }
 
     /// Whether a special token reaches over a place.
@@ -354,145 +362,4 @@ impl<'a> Text<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = "the cat and the hat, the 42 rats' cheese; it's there.\r\n\n  Über den Häusern 🙂 \
-                        <|end|>the theatre the there<|end|>";
-
-    fn train_on(text: &str, options: &TokenizerOptions) -> Result<TrainedTokenizer> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.txt"), text).unwrap();
-        let config = TextConfig { paths: vec!["a.txt".into()], ..TextConfig::default() };
-        train_tokenizer(&config, folder.path(), options, &ThreadPool::new(2), &mut |_| ())
-    }
-
-    fn options(kind: TokenizerKind, vocab_size: usize) -> TokenizerOptions {
-        TokenizerOptions { kind, vocab_size, special: vec!["<|end|>".into()], ..Default::default() }
-    }
-
-    /// Byte pairs by the definition: the earliest merge, everywhere, until none applies.
-    fn by_merges(tokenizer: &Tokenizer, how: Pretokenizer, text: &str) -> Vec<u32> {
-        let json: Value = serde_json::from_str(tokenizer.json()).unwrap();
-        let merges: Vec<&str> = json["model"]["merges"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|m| m.as_str().unwrap())
-            .collect();
-        let alphabet = byte_alphabet();
-        let mut ids = Vec::new();
-        for word in how.words(text) {
-            let mut tokens: Vec<String> =
-                word.bytes().map(|byte| alphabet[usize::from(byte)].to_string()).collect();
-            for merge in &merges {
-                let (left, right) = merge.split_once(' ').unwrap();
-                let mut at = 0;
-                while at + 1 < tokens.len() {
-                    if tokens[at] == left && tokens[at + 1] == right {
-                        tokens.splice(at..at + 2, [left.to_owned() + right]);
-                    }
-                    at += 1;
-                }
-            }
-            ids.extend(tokens.iter().map(|token| tokenizer.id(token).unwrap()));
-        }
-        ids
-    }
-
-    #[test]
-    fn byte_pairs_encode_as_they_were_learned() {
-        for pretokenizer in [Pretokenizer::Gpt2, Pretokenizer::Llama3, Pretokenizer::Qwen2] {
-            let options = TokenizerOptions { pretokenizer, ..options(TokenizerKind::Bpe, 280) };
-            let trained = train_on(TEXT, &options).unwrap();
-            let tokenizer = trained.tokenizer;
-            assert!((264..=280).contains(&tokenizer.vocab_size()), "{tokenizer:?}");
-            assert_eq!(
-                tokenizer.special_tokens(),
-                [("<|end|>".to_owned(), tokenizer.vocab_size() as u32 - 1)]
-            );
-            for text in [TEXT, "the 7 them's", "\u{0}\u{301}\n \t", ""] {
-                let ids = tokenizer.encode(text).unwrap();
-                assert_eq!(tokenizer.decode(&ids).unwrap(), text);
-                if !text.contains("<|end|>") {
-                    assert_eq!(
-                        ids,
-                        by_merges(&tokenizer, pretokenizer, text),
-                        "{pretokenizer:?} {text}"
-                    );
-                }
-            }
-            let long = tokenizer.id("Ġthe").unwrap();
-            assert_eq!(tokenizer.encode("in the").unwrap().last(), Some(&long));
-        }
-    }
-
-    #[test]
-    fn special_tokens_teach_nothing_and_stay_whole() {
-        let text = "<|end|>".repeat(50);
-        let trained = train_on(&text, &options(TokenizerKind::Bpe, 300)).unwrap();
-        assert_eq!(trained.tokenizer.vocab_size(), 257);
-        assert_eq!(trained.tokenizer.encode("a<|end|>").unwrap(), [97, 256]);
-        let characters = train_on("ab<|end|>", &options(TokenizerKind::Characters, 0)).unwrap();
-        assert_eq!(characters.tokenizer.vocab_size(), 3);
-        let all: Vec<&str> = without("a<|end|><|end|>b", &["<|end|>", "<|e"]).collect();
-        assert_eq!(all, ["a", "", "b"]);
-    }
-
-    #[test]
-    fn long_texts_have_the_words_of_short_ones() {
-        let line = "the cat<|end|>and it's hat 12\n";
-        let text = line.repeat(40_000);
-        let trained = train_on(&text, &options(TokenizerKind::Bpe, 300)).unwrap();
-        let short = train_on(&line.repeat(4), &options(TokenizerKind::Bpe, 300)).unwrap();
-        assert_eq!(trained.words, short.words);
-        assert_eq!(trained.tokenizer.hash(), short.tokenizer.hash());
-        assert_eq!(trained.bytes, text.len() as u64);
-    }
-
-    #[test]
-    fn library_kinds_are_learned_and_read_back() {
-        let text = TEXT.repeat(8);
-        for kind in [TokenizerKind::Wordpiece, TokenizerKind::Unigram] {
-            let tokenizer = train_on(&text, &options(kind, 80)).unwrap().tokenizer;
-            assert_eq!(tokenizer.kind(), kind);
-            assert!(tokenizer.special().unk.is_some() && tokenizer.vocab_size() <= 80);
-            let ids = tokenizer.encode("the cat<|end|>").unwrap();
-            assert!(tokenizer.decode(&ids).unwrap().starts_with("the cat"), "{kind}");
-            assert_eq!(Some(*ids.last().unwrap()), tokenizer.id("<|end|>"));
-            let folder = tempfile::tempdir().unwrap();
-            tokenizer.save(folder.path()).unwrap();
-            assert_eq!(
-                Tokenizer::load(folder.path()).unwrap().encode("the cat<|end|>").unwrap(),
-                ids
-            );
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_learned_is_an_error() {
-        for kind in [
-            TokenizerKind::Bpe,
-            TokenizerKind::Characters,
-            TokenizerKind::Unigram,
-            TokenizerKind::Wordpiece,
-        ] {
-            assert!(
-                matches!(train_on("", &options(kind, 300)), Err(TextError::Corpus { .. })),
-                "{kind}"
-            );
-        }
-        for (kind, size) in
-            [(TokenizerKind::Bpe, 256), (TokenizerKind::Unigram, 1), (TokenizerKind::Bpe, 1 << 30)]
-        {
-            assert!(
-                matches!(
-                    train_on("ab", &options(kind, size)),
-                    Err(TextError::Data(DataError::Config(_)))
-                ),
-                "{kind}"
-            );
-        }
-        assert!(train_on("a", &options(TokenizerKind::Words, 9)).is_err());
-    }
-}
+mod tests;

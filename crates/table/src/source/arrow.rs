@@ -234,7 +234,7 @@ impl Reader {
     }
 
     fn table(&self, batch: &Batch, bytes: &[u8]) -> Result<Table> {
-        let mut body = Body::new(batch, bytes, &self.nulls);
+        let mut body = Body::new(batch, bytes, &self.nulls).of_documents(self.only.is_some());
         let mut columns = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             if self.only.as_ref().is_some_and(|only| *only != field.name) {

@@ -1,7 +1,7 @@
 //! The most frequent pair, merged again and again.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::count::WordCounts;
@@ -9,10 +9,68 @@ use super::count::WordCounts;
 /// The learned merges.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Merges {
-    /// The bytes of each token: the 256 bytes, then a token a merge.
+    /// The bytes of each token: those of the beginning, then a token a merge.
     pub(crate) tokens: Vec<Vec<u8>>,
-    /// The two tokens that became one, from token 256 on.
+    /// The two tokens that became one, for each merge.
     pub(crate) pairs: Vec<(u32, u32)>,
+}
+
+/// Words as the tokens that merges begin with.
+pub(crate) struct Units {
+    tokens: Vec<Vec<u8>>,
+    words: Vec<Word>,
+    /// The tokens of all words.
+    ids: Vec<u32>,
+    /// What a token begins with that is no beginning of a word.
+    prefix: &'static str,
+}
+
+impl Units {
+    /// The 256 bytes.
+    pub(crate) fn bytes(counts: &WordCounts) -> Self {
+        let tokens = (0..=255).map(|byte| vec![byte]).collect();
+        let mut units = Self::new(tokens, counts, "");
+        for (word, count) in counts.iter().filter(|(word, _)| word.len() > 1) {
+            units.push(word.iter().map(|&byte| u32::from(byte)), count);
+        }
+        units
+    }
+
+    /// The characters in the order of their code points, then those that stand within words, with
+    /// the prefix.
+    pub(crate) fn pieces(counts: &WordCounts, prefix: &'static str) -> Self {
+        let text = |word| std::str::from_utf8(word).unwrap_or_default();
+        let (mut all, mut within) = (BTreeSet::new(), BTreeSet::new());
+        for (word, _) in counts.iter() {
+            all.extend(text(word).chars());
+            within.extend(text(word).chars().skip(1));
+        }
+        let alone = all.iter().map(char::to_string);
+        let marked = within.iter().map(|c| format!("{prefix}{c}"));
+        let tokens = alone.chain(marked).map(String::into_bytes).collect();
+        let number = |chars: BTreeSet<char>, first: usize| -> HashMap<char, u32> {
+            chars.into_iter().zip(first as u32..).collect()
+        };
+        let (count, mut units) = (all.len(), Self::new(tokens, counts, prefix));
+        let (all, within) = (number(all, 0), number(within, count));
+        for (word, count) in counts.iter() {
+            let chars = text(word).chars().enumerate();
+            let id = |(i, c): (usize, char)| if i == 0 { all[&c] } else { within[&c] };
+            units.push(chars.map(id), count);
+        }
+        units
+    }
+
+    fn new(tokens: Vec<Vec<u8>>, counts: &WordCounts, prefix: &'static str) -> Self {
+        let words = Vec::with_capacity(counts.len());
+        Self { tokens, words, ids: Vec::with_capacity(counts.bytes()), prefix }
+    }
+
+    fn push(&mut self, ids: impl Iterator<Item = u32>, count: u64) {
+        let start = self.ids.len();
+        self.ids.extend(ids);
+        self.words.push(Word { start, length: (self.ids.len() - start) as u32, count });
+    }
 }
 
 /// Learns merges until there are `tokens` tokens, or no pair occurs `min_frequency` times.
@@ -21,24 +79,25 @@ pub(crate) struct Merges {
 /// one: that whose left token's bytes are the greater, then whose right token's are (Sennrich's
 /// subword-nmt, `max(stats, key=lambda x: (stats[x], x))`). Occurrences are counted by neighbours,
 /// so that `aaa` holds `aa` twice, and merged from the left. Tokens of `reserved` bytes are not
-/// made. `progress` is called with the number of tokens now and then.
+/// made. `tokens` counts those of the beginning too. `progress` is called with the number of tokens
+/// now and then.
 ///
 /// For every pair there is a list of the words that held it when it arose, and a heap knows the
 /// greatest count; a merge visits the words of its pair's list alone. Counts only fall once a pair
 /// exists, so an entry of the heap that is too high is put back with the count of now. Words are
 /// visited in any order: the counts are sums.
 pub(crate) fn learn(
-    words: &WordCounts,
+    units: Units,
     tokens: usize,
     min_frequency: u64,
     reserved: &[&str],
     progress: &mut dyn FnMut(usize),
 ) -> Merges {
-    let mut state = State::new(words);
+    let Units { tokens: alphabet, words, ids, prefix } = units;
+    let mut state = State::new(words, ids);
     let mut known: HashSet<Vec<u8>> =
         reserved.iter().map(|token| token.as_bytes().to_vec()).collect();
-    let mut merges =
-        Merges { tokens: (0..=255).map(|byte| vec![byte]).collect(), pairs: Vec::new() };
+    let mut merges = Merges { tokens: alphabet, pairs: Vec::new() };
     let mut heap: BinaryHeap<Candidate> = BinaryHeap::new();
     let all: Vec<u32> = (0..state.pairs.len() as u32).collect();
     state.push(&all, &merges.tokens, &mut heap);
@@ -55,7 +114,8 @@ pub(crate) fn learn(
         if pair.count < min_frequency.max(1) {
             break;
         }
-        let bytes = [top.left, top.right].concat();
+        let right = top.right.strip_prefix(prefix.as_bytes()).unwrap_or(&top.right);
+        let bytes = [&top.left, right].concat();
         if !known.insert(bytes.clone()) {
             continue;
         }
@@ -120,24 +180,20 @@ struct State {
 }
 
 impl State {
-    fn new(counts: &WordCounts) -> Self {
-        let mut words = Vec::with_capacity(counts.len());
-        let mut tokens = Vec::with_capacity(counts.bytes());
-        let mut found = vec![0u32; 1 << 16];
-        for (word, count) in counts.iter() {
-            if word.len() < 2 {
-                continue;
-            }
-            words.push(Word { start: tokens.len(), length: word.len() as u32, count });
-            tokens.extend(word.iter().map(|&byte| u32::from(byte)));
-            for pair in word.windows(2) {
-                found[usize::from(pair[0]) << 8 | usize::from(pair[1])] += 1;
+    fn new(words: Vec<Word>, tokens: Vec<u32>) -> Self {
+        let mut state = Self { words, tokens, pairs: Vec::new(), numbers: HashMap::default() };
+        // Counted first, so that no list takes more memory than it needs.
+        let mut places: Vec<u32> = Vec::new();
+        for index in 0..state.words.len() {
+            let Word { start, length, .. } = state.words[index];
+            for at in start + 1..start + length as usize {
+                let number = state.number(state.tokens[at - 1], state.tokens[at]) as usize;
+                places.resize(state.pairs.len(), 0);
+                places[number] += 1;
             }
         }
-        let mut state = Self { words, tokens, pairs: Vec::new(), numbers: HashMap::default() };
-        for (pair, &places) in found.iter().enumerate().filter(|(_, places)| **places > 0) {
-            let number = state.number(pair as u32 >> 8, pair as u32 & 0xff);
-            state.pairs[number as usize].words.reserve_exact(places as usize);
+        for (pair, places) in state.pairs.iter_mut().zip(places) {
+            pair.words.reserve_exact(places as usize);
         }
         for (index, word) in state.words.iter().enumerate() {
             let tokens = &state.tokens[word.start..][..word.length as usize];
@@ -306,91 +362,4 @@ impl Hasher for KeyHasher {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The same by the definition: all pairs counted anew for each merge.
-    fn slowly(words: &[&str], tokens: usize, min_frequency: u64) -> Merges {
-        let mut texts: Vec<Vec<Vec<u8>>> =
-            words.iter().map(|word| word.bytes().map(|byte| vec![byte]).collect()).collect();
-        let mut merges =
-            Merges { tokens: (0..=255).map(|byte| vec![byte]).collect(), pairs: Vec::new() };
-        while merges.tokens.len() < tokens {
-            let mut counts: BTreeMap<(Vec<u8>, Vec<u8>), u64> = BTreeMap::new();
-            for text in &texts {
-                for pair in text.windows(2) {
-                    *counts.entry((pair[0].clone(), pair[1].clone())).or_default() += 1;
-                }
-            }
-            let Some((pair, count)) =
-                counts.into_iter().max_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)))
-            else {
-                break;
-            };
-            if count < min_frequency {
-                break;
-            }
-            let id =
-                |bytes: &Vec<u8>| merges.tokens.iter().position(|t| t == bytes).unwrap() as u32;
-            merges.pairs.push((id(&pair.0), id(&pair.1)));
-            let new = [pair.0.as_slice(), &pair.1].concat();
-            for text in &mut texts {
-                let mut at = 0;
-                while at + 1 < text.len() {
-                    if text[at] == pair.0 && text[at + 1] == pair.1 {
-                        text.splice(at..at + 2, [new.clone()]);
-                    }
-                    at += 1;
-                }
-            }
-            merges.tokens.push(new);
-        }
-        merges
-    }
-
-    fn quickly(words: &[&str], tokens: usize, min_frequency: u64) -> Merges {
-        let mut counts = WordCounts::default();
-        for word in words {
-            counts.add(word.as_bytes(), 1);
-        }
-        learn(&counts, tokens, min_frequency, &[], &mut |_| ())
-    }
-
-    proptest! {
-        #[test]
-        fn merges_are_those_of_the_definition(
-            words in prop::collection::vec("[ab]{0,9}|[a-d]{0,7}|(ab|ba|é){0,5}", 0..30),
-            min_frequency in 1u64..4,
-        ) {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            prop_assert_eq!(quickly(&words, 280, min_frequency), slowly(&words, 280, min_frequency));
-        }
-    }
-
-    #[test]
-    fn of_equally_frequent_pairs_the_greater_is_merged() {
-        let tokens = |words: &[&str]| {
-            let merges = quickly(words, 300, 1);
-            merges.tokens[256..]
-                .iter()
-                .map(|t| String::from_utf8_lossy(t).into_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(tokens(&["ab", "ac", "zz", "ba"]), ["zz", "ba", "ac", "ab"]);
-        // Bytes are compared, not numbers of tokens: `ba` comes before `b`'s longer rivals only by
-        // its bytes.
-        assert_eq!(tokens(&["aaa"]), ["aa", "aaa"]);
-    }
-
-    #[test]
-    fn reserved_tokens_are_not_made() {
-        let mut counts = WordCounts::default();
-        counts.add(b"<s>a", 9);
-        let merges = learn(&counts, 300, 1, &["<s>"], &mut |_| ());
-        assert!(!merges.tokens.contains(&b"<s>".to_vec()));
-    }
-}
+mod tests;

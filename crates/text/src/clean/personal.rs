@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::config::CleanConfig;
 
-/// Puts a mark in the place of personal data; what was masked and how often.
+/// Masks personal data and counts it by kind.
 pub(super) fn mask(config: &CleanConfig, text: &mut String) -> Vec<(&'static str, u64)> {
     let mut masked = Vec::new();
     let kinds: [(bool, &'static str, &'static str, Finder); 3] = [

@@ -2,9 +2,11 @@ use ff_settings::ConfigError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is done to text that is broken, doubled or better left out; by default nothing but an error for broken UTF-8.
+/// Cleaning: broken, repeated and unwanted text. By default, broken UTF-8 is an error and nothing
+/// else is done.
 ///
-/// Settings that judge documents need each one whole, so a file of plain text has to have separators, or be small.
+/// Settings that judge documents need each one whole, so a file of plain text must have separators
+/// or be small.
 ///
 /// ```
 /// use ff_text::{BrokenText, CleanConfig};
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CleanConfig {
-    /// What to do with bytes that are no UTF-8.
+    /// The handling of bytes that are not UTF-8.
     pub utf8: BrokenText,
     /// Drop documents of fewer characters.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +31,8 @@ pub struct CleanConfig {
     /// Drop documents with a larger share of lines that repeat an earlier line of theirs, as 0.3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_repeated_lines: Option<f64>,
-    /// Drop documents whose most frequent sequence of words covers a larger share of their letters, as 0.2.
+    /// Drop documents whose most frequent sequence of words covers a larger share of their letters,
+    /// as 0.2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_top_ngram: Option<f64>,
     /// The words of such a sequence.
@@ -78,7 +81,7 @@ impl CleanConfig {
             || self.duplicates != Duplicates::Keep
     }
 
-    /// Checks what the types cannot: ranges.
+    /// Checks ranges.
     ///
     /// # Errors
     /// The first key whose value is not allowed.
@@ -115,7 +118,7 @@ impl CleanConfig {
     }
 }
 
-/// What to do with bytes that are no UTF-8.
+/// The handling of bytes that are not UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BrokenText {
@@ -135,8 +138,10 @@ pub enum Duplicates {
     /// None.
     #[default]
     Keep,
-    /// Those of the same text, blanks at their ends aside; about 40 bytes of memory for each document kept.
+    /// Those of the same text, blanks at their ends aside; about 40 bytes of memory for each
+    /// document kept.
     Exact,
-    /// Those that share most of their words in order, by MinHash; about 900 bytes for each document kept.
+    /// Those that share most of their words in order, by MinHash; about 900 bytes for each document
+    /// kept.
     Near,
 }

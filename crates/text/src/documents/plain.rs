@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{MAX_DOCUMENT, Piece, Place, UTF8_HINT};
+use super::{MAX_DOCUMENT, Piece, Place, UTF8_HINT, utf16};
 use ff_table::DataError;
 
 use crate::config::{BrokenText, TextConfig};
@@ -119,7 +119,7 @@ impl PlainText {
         }
     }
 
-    /// Gives the text up to `end` and goes on at `next`.
+    /// Gives the text up to `end` and continues at `next`.
     fn take(&mut self, file: usize, end: usize, next: usize, last: bool) -> Piece {
         let text = self.text[self.start..end].to_owned();
         let place = Place { file, word: "line", line: self.line };
@@ -152,6 +152,17 @@ impl PlainText {
             }
         }
         self.raw.truncate(end);
+        if self.offset == 0
+            && let Some(encoding) = utf16(&self.raw)
+        {
+            return Err(DataError::Format {
+                path: self.path.clone(),
+                line: None,
+                message: encoding.message(),
+                hint: encoding.hint(),
+            }
+            .into());
+        }
         let mut from =
             if self.offset == 0 && self.raw.starts_with(&[0xef, 0xbb, 0xbf]) { 3 } else { 0 };
         loop {

@@ -22,14 +22,14 @@ pub(super) struct BytePairs {
     added: Added,
     words: Pretokenizer,
     bytes: [u32; 256],
-    /// For two neighbours, how early they are merged and what they become.
+    /// For two neighbours, the rank of their merge and the merged token.
     merges: HashMap<(u32, u32), (u32, u32), Xxh3DefaultBuilder>,
     /// Words that are tokens whatever is merged, where the tokenizer asks for that.
     whole: HashMap<Box<[u8]>, u32, Xxh3DefaultBuilder>,
     idle: Mutex<Vec<Memory>>,
 }
 
-/// Words and their ids; what a thread remembers is never more than what it would compute.
+/// Words and their ids, remembered by a thread.
 #[derive(Default)]
 struct Memory {
     words: HashMap<Box<[u8]>, (u32, u32), Xxh3DefaultBuilder>,
@@ -157,7 +157,7 @@ impl BytePairs {
         }
         while let Some(Reverse((_, at, new, left, right_token))) = heap.pop() {
             let right = next[at];
-            // What was merged since is another pair.
+            // One of the two was merged since.
             if tokens[at] != left || tokens.get(right) != Some(&right_token) {
                 continue;
             }

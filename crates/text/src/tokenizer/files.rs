@@ -7,8 +7,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use tokenizers::models::ModelWrapper;
 use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Tokenizer as Inner};
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer as Inner};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::byte_pairs::BytePairs;
@@ -25,6 +29,9 @@ const MAX_FILE: u64 = 1 << 30;
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
+/// The words of Qwen 2 and later models: GPT-4's, with each digit by itself.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// The files kept beside `tokenizer.json`.
 const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, "chat_template.jinja"];
 
@@ -47,7 +54,7 @@ impl Tokenizer {
             return Err(TextError::tokenizer(
                 format!("`{}`", path.display()),
                 "there is no tokenizer in this folder",
-                "It holds a tokenizer.json, or vocab.json and merges.txt.",
+                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt.",
             ));
         }
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -58,10 +65,11 @@ impl Tokenizer {
         }
     }
 
-    /// Reads GPT-2's two files.
+    /// Reads `vocab.json` and `merges.txt`, as GPT-2, Qwen 2 and RoBERTa have them: the class in
+    /// `tokenizer_config.json`, or else the family in `config.json`, says which words they cut.
     ///
     /// # Errors
-    /// As [`Tokenizer::load`].
+    /// As [`Tokenizer::load`]; for files of another class.
     pub fn load_gpt2(vocab: &Path, merges: &Path) -> Result<Self> {
         for path in [vocab, merges] {
             read(path)?;
@@ -69,16 +77,44 @@ impl Tokenizer {
         let (Some(vocab_name), Some(merges_name)) = (vocab.to_str(), merges.to_str()) else {
             return Err(malformed(vocab, "the path is not UTF-8"));
         };
-        let inner = parsed(vocab, || {
-            let bpe = BPE::from_file(vocab_name, merges_name).build()?;
-            let mut inner = Inner::new(bpe);
-            inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
-            inner.with_decoder(Some(ByteLevel::new(false, true, true)));
-            Ok(inner)
-        })?;
         let folder = vocab.parent().unwrap_or(Path::new(""));
         let beside = beside(folder)?;
-        let mut inner = inner;
+        let settings = settings(&beside);
+        let class = class(folder, &settings);
+        let prefix = settings.get("add_prefix_space") == Some(&Value::Bool(true));
+        let mut inner =
+            parsed(vocab, || Ok(Inner::new(BPE::from_file(vocab_name, merges_name).build()?)))?;
+        let fail = |e: Box<dyn std::error::Error + Send + Sync>| malformed(vocab, &e.to_string());
+        inner.with_decoder(Some(ByteLevel::new(false, true, true)));
+        match class.as_str() {
+            "GPT2Tokenizer" | "PreTrainedTokenizer" | "TokenizersBackend" => {
+                inner.with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)));
+            }
+            "RobertaTokenizer" => {
+                inner.with_pre_tokenizer(Some(ByteLevel::new(prefix, true, true)));
+                let id = |token: &str| inner.token_to_id(token).map(|id| (token.to_owned(), id));
+                if let (Some(end), Some(begin)) = (id("</s>"), id("<s>")) {
+                    let around = RobertaProcessing::new(end, begin).add_prefix_space(prefix);
+                    inner.with_post_processor(Some(around));
+                }
+            }
+            "Qwen2Tokenizer" => {
+                inner.with_normalizer(Some(NFC)).map_err(fail)?;
+                let pattern = SplitPattern::Regex(QWEN2.into());
+                let words = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+                let words = words.map_err(fail)?.into();
+                let bytes = ByteLevel::new(prefix, true, false).into();
+                inner.with_pre_tokenizer(Some(Sequence::new(vec![words, bytes])));
+            }
+            other => {
+                return Err(TextError::tokenizer(
+                    format!("`{}`", folder.display()),
+                    format!("vocab.json and merges.txt of a {other} do not say how it cuts text"),
+                    "Save it with its tokenizer.json (in Python: \
+                     AutoTokenizer.from_pretrained(folder).save_pretrained(folder)).",
+                ));
+            }
+        }
         let end = "<|endoftext|>";
         let mut special: Vec<String> = names(&beside).into_values().flatten().collect();
         special.push(end.to_owned());
@@ -114,15 +150,17 @@ impl Tokenizer {
         place: &str,
     ) -> Result<Self> {
         let path = Path::new(place);
-        let json: Value =
-            serde_json::from_str(&text).map_err(|e| malformed(path, &e.to_string()))?;
-        let inner = parsed(path, || {
+        let (inner, changed) = parsed(path, || {
             let mut inner = Inner::from_bytes(text.as_bytes())?;
+            let changed = add_tokens(&mut inner, &beside)?.then(|| inner.to_string(true));
             // Python sets both anew for each call too.
             inner.with_truncation(None)?;
             inner.with_padding(None);
-            Ok(inner)
+            Ok((inner, changed.transpose()?))
         })?;
+        let text = changed.unwrap_or(text);
+        let json: Value =
+            serde_json::from_str(&text).map_err(|e| malformed(path, &e.to_string()))?;
         let largest = inner.get_vocab(true).into_values().max();
         let vocab_size = largest.map_or(0, |id| id as usize + 1);
         if vocab_size == 0 {
@@ -136,6 +174,7 @@ impl Tokenizer {
             ),
         };
         let special = special(&inner, &beside);
+        let begin = begin(&inner);
         let hash = format!("{:032x}", xxh3_128(text.as_bytes()));
         Ok(Self {
             inner: Arc::new(inner),
@@ -143,6 +182,7 @@ impl Tokenizer {
             kind,
             vocab_size,
             special,
+            begin: begin.into(),
             json: text.into(),
             beside: beside.into(),
             hash: hash.into(),
@@ -154,7 +194,7 @@ impl Tokenizer {
         Self::from_json(read(path)?, beside, &path.display().to_string())
     }
 
-    /// What `transformers` reads beside `tokenizer.json`.
+    /// `tokenizer_config.json`, which `transformers` reads beside `tokenizer.json`.
     fn config(&self) -> Value {
         let mut config = json!({
             "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false,
@@ -169,6 +209,77 @@ impl Tokenizer {
         }
         config
     }
+}
+
+/// `tokenizer_config.json`.
+fn settings(beside: &[(&'static str, String)]) -> Map<String, Value> {
+    let text = beside.iter().find(|(name, _)| *name == CONFIG).map(|(_, text)| text);
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// The class of a folder's tokenizer, without the `Fast` of old versions; GPT-2's if nothing says
+/// otherwise.
+fn class(folder: &Path, settings: &Map<String, Value>) -> String {
+    if let Some(class) = settings.get("tokenizer_class").and_then(Value::as_str) {
+        return class.trim_end_matches("Fast").to_owned();
+    }
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+    let config: Value = serde_json::from_str(&text).unwrap_or_default();
+    let class = match config["model_type"].as_str() {
+        Some(family) if family.starts_with("qwen") => "Qwen2Tokenizer",
+        Some("roberta") => "RobertaTokenizer",
+        _ => "GPT2Tokenizer",
+    };
+    class.to_owned()
+}
+
+/// Adds the tokens of `tokenizer_config.json` that the tokenizer lacks, in the order of their ids;
+/// whether there was one.
+fn add_tokens(inner: &mut Inner, beside: &[(&'static str, String)]) -> tokenizers::Result<bool> {
+    let settings = settings(beside);
+    let listed = settings.get("added_tokens_decoder").and_then(Value::as_object);
+    let mut tokens: Vec<(u32, AddedToken)> = Vec::new();
+    for (id, token) in listed.into_iter().flatten() {
+        let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) else { continue };
+        let flag = |key: &str| token[key] == true;
+        let added = AddedToken::from(content, flag("special"))
+            .single_word(flag("single_word"))
+            .lstrip(flag("lstrip"))
+            .rstrip(flag("rstrip"))
+            .normalized(token["normalized"].as_bool().unwrap_or(!flag("special")));
+        tokens.push((id, added));
+    }
+    tokens.sort_by_key(|(id, _)| *id);
+    let known: Vec<String> =
+        inner.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
+    tokens.retain(|(_, token)| !token.content.is_empty() && !known.contains(&token.content));
+    for (id, token) in &tokens {
+        let content = token.content.clone();
+        inner.add_tokens([token.clone()])?;
+        if inner.token_to_id(&content) != Some(*id) {
+            let message = format!(
+                "tokenizer_config.json gives `{content}` the id {id}, and the vocabulary would give it {}",
+                inner.token_to_id(&content).unwrap_or_default()
+            );
+            return Err(message.into());
+        }
+    }
+    Ok(!tokens.is_empty())
+}
+
+/// The tokens that a tokenizer puts before a text.
+fn begin(inner: &Inner) -> Vec<u32> {
+    if inner.get_post_processor().is_none() {
+        return Vec::new();
+    }
+    let ids = |special: bool| -> Option<Vec<u32>> {
+        let encoded = guarded_call(|| inner.encode_fast("a", special)).ok()?.ok()?;
+        Some(encoded.get_ids().to_vec())
+    };
+    let (Some(plain), Some(all)) = (ids(false), ids(true)) else { return Vec::new() };
+    let before = all.len().saturating_sub(plain.len());
+    let at = (0..=before).find(|&at| all[at..].starts_with(&plain) && !plain.is_empty());
+    all[..at.unwrap_or(0)].to_vec()
 }
 
 fn kind(model: &ModelWrapper) -> TokenizerKind {
@@ -206,6 +317,13 @@ fn names(beside: &[(&'static str, String)]) -> Names {
             text.and_then(|text| serde_json::from_str(text).ok());
         for (key, value) in json.into_iter().flatten() {
             let token = value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
+            // Lists of further special tokens have no names.
+            for (i, token) in value.as_array().into_iter().flatten().enumerate() {
+                let token = token.as_str().or_else(|| token["content"].as_str());
+                if key.ends_with("_special_tokens") && token.is_some() {
+                    found.entry(format!("{key}.{i}")).or_insert(token.map(str::to_owned));
+                }
+            }
             if key.ends_with("_token") && (token.is_some() || value.is_null()) {
                 found.entry(key).or_insert(token);
             }
@@ -249,7 +367,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn parsed(path: &Path, parse: impl FnOnce() -> tokenizers::Result<Inner>) -> Result<Inner> {
+fn parsed<T>(path: &Path, parse: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     let parsed = guarded_call(parse);
     parsed
         .and_then(|parsed| parsed.map_err(|e| e.to_string()))

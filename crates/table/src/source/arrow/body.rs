@@ -17,6 +17,8 @@ pub(super) struct Body<'a> {
     batch: &'a Batch,
     bytes: &'a [u8],
     nulls: &'a [String],
+    /// Whether texts are documents, of which broken ones are missing, with what can be read of them.
+    documents: bool,
     place: Layout,
 }
 
@@ -25,7 +27,13 @@ type Valid<'a> = Option<Cow<'a, [u8]>>;
 
 impl<'a> Body<'a> {
     pub(super) fn new(batch: &'a Batch, bytes: &'a [u8], nulls: &'a [String]) -> Self {
-        Self { batch, bytes, nulls, place: Layout::default() }
+        Self { batch, bytes, nulls, documents: false, place: Layout::default() }
+    }
+
+    /// The same for a column of documents.
+    pub(super) fn of_documents(mut self, documents: bool) -> Self {
+        self.documents = documents;
+        self
     }
 
     /// Passes over a column.
@@ -250,9 +258,19 @@ impl<'a> Body<'a> {
         let bytes = bytes.ok_or_else(|| {
             format!("row {} of the batch has a text that lies outside of its buffer", row + 1)
         })?;
-        let text = std::str::from_utf8(bytes).map_err(|_| {
-            format!("row {} of the batch holds bytes that are no UTF-8 text", row + 1)
-        })?;
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) if self.documents => {
+                texts.push_missing(&String::from_utf8_lossy(bytes));
+                return Ok(());
+            }
+            Err(_) => {
+                return Err(format!(
+                    "row {} of the batch holds bytes that are no UTF-8 text",
+                    row + 1
+                ));
+            }
+        };
         texts.push_if(text, self.nulls.iter().any(|null| null == text));
         Ok(())
     }

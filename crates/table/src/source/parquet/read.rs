@@ -55,6 +55,7 @@ pub(super) fn open(
         path,
         columns,
         nulls,
+        documents: only.is_some(),
         group: 0,
         open: Vec::new(),
         left: 0,
@@ -68,6 +69,8 @@ struct Reader {
     path: PathBuf,
     columns: Vec<Leaf>,
     nulls: Vec<String>,
+    /// Whether texts are documents, of which broken ones are missing, with what can be read of them.
+    documents: bool,
     /// The row group that is opened next.
     group: usize,
     open: Vec<ColumnReader>,
@@ -174,8 +177,8 @@ impl Reader {
         let rows = rows.min(self.left);
         let mut columns = Vec::with_capacity(self.columns.len());
         for (leaf, reader) in self.columns.iter().zip(&mut self.open) {
-            let mut cells =
-                Cells { leaf, rows, path: &self.path, nulls: &self.nulls, row: self.row };
+            let (path, nulls, documents) = (&self.path, &self.nulls, self.documents);
+            let mut cells = Cells { leaf, rows, path, nulls, documents, row: self.row };
             columns.push(Column::new(leaf.name.clone(), cells.read(reader)?));
         }
         let origin = Origin::rows(&self.path, self.row + 1);
@@ -205,6 +208,7 @@ struct Cells<'a> {
     rows: usize,
     path: &'a Path,
     nulls: &'a [String],
+    documents: bool,
     row: u64,
 }
 
@@ -349,6 +353,10 @@ impl Cells<'_> {
             row += 1;
             match cell.map(|cell| std::str::from_utf8(cell.data())) {
                 Some(Ok(text)) => texts.push_if(text, self.nulls.iter().any(|null| null == text)),
+                Some(Err(_)) if self.documents => {
+                    let bytes = cell.map_or(&[][..], |cell| cell.data());
+                    texts.push_missing(&String::from_utf8_lossy(bytes));
+                }
                 Some(Err(_)) => {
                     bad.get_or_insert(row);
                     texts.push_missing("");
