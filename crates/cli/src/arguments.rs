@@ -290,6 +290,13 @@ pub(crate) struct Evaluate {
     /// by default
     #[arg(long, short, value_name = "KEY=VALUE", requires = "data")]
     pub(crate) set: Vec<String>,
+    /// For a language model, the column or key that holds the text; the run's own by default
+    #[arg(long, value_name = "NAME", requires = "data")]
+    pub(crate) text_column: Option<String>,
+    /// For a language model, what stands between documents in plain text (\n and \t are understood);
+    /// the run's own by default
+    #[arg(long, value_name = "TEXT", requires = "data")]
+    pub(crate) separator: Option<String>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object of metrics; with --verbose the whole report

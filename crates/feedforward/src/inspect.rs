@@ -1,5 +1,6 @@
 //! What is inside of a run, a model or a file of tensors.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use ff_formats::TensorFile;
@@ -27,9 +28,9 @@ use crate::run::folder::RunFolder;
 pub struct Inspection {
     /// What was named: a run, a model or a file.
     pub path: PathBuf,
-    /// The file of tensors.
+    /// The file of tensors, or the index of several.
     pub file: PathBuf,
-    /// Its size.
+    /// The size of the files of tensors.
     pub file_bytes: u64,
     /// What the model's `config.json` says, where there is one.
     pub config: Option<serde_json::Value>,
@@ -78,21 +79,22 @@ pub struct TensorInfo {
 /// # Errors
 /// There is nothing there, or it is damaged.
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    let (file, config) = find(path)?;
+    let Found { file, parts, config } = find(path)?;
     let config = config.filter(|config| config.is_file()).map(|config| read_json(&config));
     let config = config.transpose()?;
-    let file_bytes =
-        std::fs::metadata(&file).map_err(ff_formats::Error::io(&file, "reading"))?.len();
-    let mut tensors: Vec<TensorInfo> = TensorFile::open(&file)?
-        .entries()
-        .map(|entry| TensorInfo {
+    let mut file_bytes = 0;
+    let mut tensors: Vec<TensorInfo> = Vec::new();
+    for part in &parts {
+        file_bytes +=
+            std::fs::metadata(part).map_err(ff_formats::Error::io(part, "reading"))?.len();
+        tensors.extend(TensorFile::map(part)?.entries().map(|entry| TensorInfo {
             values: entry.dims.iter().product(),
             name: entry.name,
             dtype: entry.dtype,
             shape: entry.dims,
             bytes: entry.bytes,
-        })
-        .collect();
+        }));
+    }
     tensors.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
     Ok(Inspection {
         path: path.to_owned(),
@@ -106,14 +108,28 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
     })
 }
 
-/// The file of tensors, and the `config.json` that may lie beside it.
-fn find(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+/// The files of a model.
+struct Found {
+    /// The file of tensors, or the index of several.
+    file: PathBuf,
+    /// The files of tensors.
+    parts: Vec<PathBuf>,
+    /// The `config.json` that may lie beside them.
+    config: Option<PathBuf>,
+}
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+fn find(path: &Path) -> Result<Found> {
     if path.is_file() {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         return match path.extension().and_then(|e| e.to_str()) {
             Some("safetensors") => {
-                let beside = path.file_name().is_some_and(|name| name == "model.safetensors");
-                Ok((path.to_owned(), beside.then(|| path.with_file_name("config.json"))))
+                let beside = (name == SINGLE).then(|| path.with_file_name("config.json"));
+                Ok(Found { file: path.to_owned(), parts: vec![path.to_owned()], config: beside })
             }
+            Some("json") if name == INDEX => sharded(path),
             Some("json" | "toml" | "jsonl" | "html") => inspect_folder_of(path),
             _ => Err(Error::run(
                 path,
@@ -121,14 +137,12 @@ fn find(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
             )),
         };
     }
-    let here = path.join("model.safetensors");
-    if here.is_file() {
-        return Ok((here, Some(path.join("config.json"))));
+    if let Some(found) = in_folder(path)? {
+        return Ok(found);
     }
     let folder = RunFolder::open(path)?;
-    let model = folder.model().join("model.safetensors");
-    if !model.is_file() {
-        return Err(Error::run(
+    in_folder(&folder.model())?.ok_or_else(|| {
+        Error::run(
             folder.path(),
             format!(
                 "has no model yet; look at its state with `feedforward inspect {}`, or resume it with `feedforward train \
@@ -136,14 +150,49 @@ fn find(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
                 folder.checkpoint().display(),
                 folder.path().display()
             ),
-        ));
-    }
-    Ok((model, Some(folder.model().join("config.json"))))
+        )
+    })
 }
 
-fn inspect_folder_of(path: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+/// The files of a model's folder, if there are any.
+fn in_folder(folder: &Path) -> Result<Option<Found>> {
+    let (file, index) = (folder.join(SINGLE), folder.join(INDEX));
+    if file.is_file() {
+        let config = Some(folder.join("config.json"));
+        return Ok(Some(Found { parts: vec![file.clone()], file, config }));
+    }
+    if index.is_file() { sharded(&index).map(Some) } else { Ok(None) }
+}
+
+/// The files that an index names.
+fn sharded(index: &Path) -> Result<Found> {
+    let json = read_json(index)?;
+    let map = json.get("weight_map").and_then(serde_json::Value::as_object);
+    let map =
+        map.ok_or_else(|| Error::run(index, "has no `weight_map`; it names each tensor's file"))?;
+    let names: BTreeSet<&str> = map.values().filter_map(serde_json::Value::as_str).collect();
+    let part = |name: &str| {
+        // A name is one of this folder, not a path to somewhere else.
+        let plain = Path::new(name).file_name().is_some_and(|file| file == name);
+        let path = index.with_file_name(name);
+        if plain && path.is_file() {
+            return Ok(path);
+        }
+        let message = format!(
+            "names the shard {name}, which is not in the folder; copy the folder again whole"
+        );
+        Err(Error::run(index, message))
+    };
+    Ok(Found {
+        file: index.to_owned(),
+        parts: names.into_iter().map(part).collect::<Result<_>>()?,
+        config: Some(index.with_file_name("config.json")),
+    })
+}
+
+fn inspect_folder_of(path: &Path) -> Result<Found> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.join("model.safetensors").is_file() || folder.join("recipe.toml").is_file() {
+    if [SINGLE, INDEX, "recipe.toml"].iter().any(|name| folder.join(name).is_file()) {
         return find(folder);
     }
     Err(Error::run(path, "belongs to no run and no model: name one, or a .safetensors file"))
@@ -215,6 +264,30 @@ mod tests {
         assert_eq!(layers[0].shape, Some(vec![3, 2]));
         assert_eq!((layers[0].values, layers[0].bytes), (9, 36));
         assert_eq!((layers[1].name.as_str(), layers[1].values), ("scale", 1));
+    }
+
+    #[test]
+    fn the_layers_of_all_shards_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (i, name) in ["layers.10.weight", "layers.9.weight"].into_iter().enumerate() {
+            let mut writer = ff_formats::TensorWriter::new();
+            writer.add_f32(name, &[2, 3], &[0.0; 6]);
+            writer.write(&path(&format!("model-0000{}-of-00002.safetensors", i + 1))).unwrap();
+        }
+        let index = r#"{"weight_map": {"layers.10.weight": "model-00001-of-00002.safetensors",
+            "layers.9.weight": "model-00002-of-00002.safetensors"}}"#;
+        std::fs::write(path(INDEX), index).unwrap();
+        std::fs::write(path("config.json"), r#"{"model_type": "llama"}"#).unwrap();
+        for named in [folder.path().to_owned(), path(INDEX), path("config.json")] {
+            let found = inspect(&named).unwrap();
+            let names: Vec<&str> = found.layers.iter().map(|layer| layer.name.as_str()).collect();
+            assert_eq!((names, found.values), (vec!["layers.9", "layers.10"], 12));
+            assert_eq!(found.config.unwrap()["model_type"], "llama");
+        }
+        std::fs::remove_file(path("model-00001-of-00002.safetensors")).unwrap();
+        let error = inspect(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("names the shard model-00001-of-00002.safetensors"), "{error}");
     }
 
     #[test]

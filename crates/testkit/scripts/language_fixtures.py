@@ -6,6 +6,7 @@ A folder is a model as Hugging Face stores it, and `expected.safetensors`: token
 tensor of the file, the losses of twenty AdamW steps on other tokens, and a greedy continuation.
 """
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -135,6 +136,73 @@ DECODERS = {
         ),
     ),
 }
+
+
+def rewrite(folder, change):
+    """A model's tensors, changed and stored again."""
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def differ(tensors):
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].flip(0).contiguous()
+
+
+def output_alone(tensors):
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+
+
+def no_heads(folder):
+    """A config that leaves the heads of keys and values to the family's default, 4 here."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["num_key_value_heads"]
+    path.write_text(json.dumps(config, indent=2))
+
+
+LLAMA = dict(num_attention_heads=2, num_key_value_heads=1)
+# Folders that transformers opens in a way of its own: settings, how they are stored, what is changed afterwards.
+VARIANTS = {
+    "llama_dynamic": ("Llama", dict(LLAMA, hidden_act="relu6", rope_parameters=rope("dynamic", factor=4.0)), {}, None),
+    "llama_partial": (
+        "Llama",
+        dict(LLAMA, hidden_act="quick_gelu", rope_parameters=rope("default", partial_rotary_factor=0.5)),
+        {},
+        None,
+    ),
+    "llama_tied_differs": ("Llama", dict(LLAMA, tie_word_embeddings=True), {}, lambda f: rewrite(f, differ)),
+    "llama_tied_output": ("Llama", dict(LLAMA, tie_word_embeddings=True), {}, lambda f: rewrite(f, output_alone)),
+    "mixtral_stacked": (
+        "Mixtral",
+        dict(LLAMA, num_local_experts=3, num_experts_per_tok=2),
+        dict(save_original_format=False),
+        None,
+    ),
+    "qwen3_moe_stacked": (
+        "Qwen3Moe",
+        dict(num_attention_heads=4, head_dim=4, num_experts=3, num_experts_per_tok=2, moe_intermediate_size=8),
+        dict(save_original_format=False),
+        no_heads,
+    ),
+}
+
+
+def variant(name):
+    kind, settings, how, change = VARIANTS[name]
+    config = getattr(transformers, kind + "Config")(**{**SMALL, **settings})
+    torch.manual_seed(sum(map(ord, name)))
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float()
+    randomise(model)
+    folder = FOLDER / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder, **how)
+    if change:
+        change(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
+    ids = torch.randint(config.vocab_size, (1, LENGTH))
+    with torch.no_grad():
+        store(folder, {"ids": ids[0].int(), "logits": model(input_ids=ids).logits[0]})
 
 
 MIXTURES = ["mixtral", "qwen2_moe", "qwen3_moe"]
@@ -514,8 +582,8 @@ def store(folder, expected, file="expected.safetensors"):
 
 if __name__ == "__main__":
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or [*DECODERS, *ENCODERS, "marian", "marian_text"]:
-        make = decoder if name in DECODERS else encoder if name in ENCODERS else globals()[name]
+    for name in sys.argv[1:] or [*DECODERS, *VARIANTS, *ENCODERS, "marian", "marian_text"]:
+        make = decoder if name in DECODERS else variant if name in VARIANTS else encoder if name in ENCODERS else globals()[name]
         make(name)
         if name in MIXED:
             mixed(name)

@@ -25,19 +25,19 @@ pub(crate) struct Generate {
     pub(crate) beams: Option<usize>,
     /// The sampling temperature: 0 always takes the likeliest token; 0.8 unless the model's folder
     /// says otherwise
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Sample from the K likeliest tokens
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
     /// Sample from the likeliest tokens with this total probability
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Sample from tokens at least this fraction as likely as the likeliest
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     min_p: Option<f64>,
     /// Penalise earlier tokens; 1 is off
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     repetition_penalty: Option<f64>,
     /// A text to stop before (repeatable)
     #[arg(long, value_name = "TEXT")]

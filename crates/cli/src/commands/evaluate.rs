@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use feedforward::language::{Exact, evaluate_language, is_language_model};
+use feedforward::language::{Exact, TextReading, evaluate_language, is_language_model};
 use feedforward::tensor::DeviceOptions;
 use serde_json::json;
 
@@ -13,9 +13,14 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     let device = arguments.machine.options();
     if is_language_model(&arguments.run) {
         if !arguments.set.is_empty() {
-            return Err(Failure::usage("--set is for tables, and this is a language model"));
+            return Err(Failure::usage("--set is for tables, and this is a language model")
+                .help("--text-column and --separator say how its text is read"));
         }
         return language(arguments, device, terminal);
+    }
+    if arguments.text_column.is_some() || arguments.separator.is_some() {
+        return Err(Failure::usage("--text-column and --separator are for language models")
+            .help("leave them out: this run's model reads a table"));
     }
     let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
     let summary =
@@ -58,7 +63,14 @@ fn language(
     terminal: &Terminal,
 ) -> Result<ExitCode, Failure> {
     let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
-    let found = evaluate_language(&arguments.run, arguments.data.as_deref(), device)?;
+    let unescape = |text: &String| text.replace("\\n", "\n").replace("\\t", "\t");
+    let reading = TextReading {
+        format: None,
+        text_column: arguments.text_column.clone(),
+        document_separator: arguments.separator.as_ref().map(unescape),
+    };
+    let data = arguments.data.as_deref();
+    let found = evaluate_language(&arguments.run, data, &reading, device)?;
     drop(working);
     if arguments.json {
         Terminal::object(&found)?;

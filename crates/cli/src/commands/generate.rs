@@ -26,7 +26,12 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
     drop(working);
     let mut model = opened?;
-    let options = arguments.options(&GenerateOptions::from_model(model.generation()));
+    let unknown = GenerateOptions::not_applied(model.generation());
+    if !unknown.is_empty() {
+        let keys = unknown.join(", ");
+        terminal.line(terminal.dim(format!("generation_config.json: not applied: {keys}")))?;
+    }
+    let options = arguments.options(&GenerateOptions::from_model(model.generation())?);
     let prompts: Vec<&str> = arguments.prompt.iter().map(String::as_str).collect();
     let several = prompts.len() > 1;
     let started = Instant::now();

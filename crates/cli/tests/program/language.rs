@@ -214,9 +214,14 @@ fn a_run_that_does_not_fit_is_refused_with_what_would() {
     folder.run(&large).fails(2, &["this run needs", "of memory and", "are free; "]);
     // Windows by the million do not fit, fewer do.
     let wide = ["pretrain", "recipe.toml", "--out", "run", "--set", "train.batch_size=8000000"];
-    folder
-        .run(&wide)
-        .fails(2, &["train.batch_size=", "train.accumulate=", "fits and trains the same steps"]);
+    folder.run(&wide).fails(
+        2,
+        &[
+            "train.batch_size=",
+            "train.accumulate=",
+            "fits and trains on the same windows in each step",
+        ],
+    );
     assert!(!folder.path().join("run").exists());
 }
 

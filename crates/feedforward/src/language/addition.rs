@@ -28,7 +28,7 @@ pub struct Addition {
     pub test: usize,
     /// Whether the result is written with its last digit first.
     pub reversed: bool,
-    /// What the pairs are drawn with.
+    /// The seed of the pairs.
     pub seed: u64,
 }
 
@@ -41,9 +41,9 @@ impl Default for Addition {
 /// A prompt and the answer that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// What is given.
+    /// The prompt.
     pub prompt: String,
-    /// What is to follow.
+    /// The expected answer.
     pub answer: String,
 }
 

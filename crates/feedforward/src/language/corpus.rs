@@ -14,7 +14,7 @@ use ff_train::Event;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A tokenizer and what it made of the text.
+/// A tokenizer and the tokens of the text.
 pub(crate) struct Corpus {
     pub(super) tokenizer: Tokenizer,
     pub(super) data: TextData,
@@ -27,15 +27,6 @@ impl Corpus {
     pub(super) fn bytes_per_token(&self) -> f64 {
         let train = &self.data.report.train;
         train.bytes as f64 / train.tokens.max(1) as f64
-    }
-
-    /// The same of the validation part.
-    pub(super) fn valid_bytes_per_token(&self) -> f64 {
-        let valid = &self.data.report.valid;
-        if valid.tokens == 0 {
-            return self.bytes_per_token();
-        }
-        valid.bytes as f64 / valid.tokens as f64
     }
 
     /// The tokenizer in words.
@@ -72,7 +63,7 @@ fn folders(folder: &RunFolder) -> (PathBuf, PathBuf) {
     (folder.path().join("tokens"), folder.path().join("tokenizer"))
 }
 
-/// Removes what [`prepare`] made.
+/// Removes the output of [`prepare`].
 pub(super) fn remove(folder: &RunFolder) {
     let (tokens, tokenizer) = folders(folder);
     for made in [tokens, tokenizer] {
@@ -85,7 +76,7 @@ fn generated(folder: &RunFolder) -> PathBuf {
     folder.path().join("text.txt")
 }
 
-/// What is read: the recipe's text, or the sums that it asks for, which are written down first.
+/// The recipe's text, or the sums that it asks for, which are written to a file first.
 fn text(recipe: &PretrainRecipe, folder: &RunFolder) -> Result<(TextConfig, String)> {
     let Some(sums) = &recipe.generate else {
         let names: Vec<String> =
@@ -95,7 +86,7 @@ fn text(recipe: &PretrainRecipe, folder: &RunFolder) -> Result<(TextConfig, Stri
     let path = generated(folder);
     let written = sums.text();
     ff_formats::write_atomic(&path, |file| file.write_all(written.as_bytes()))?;
-    // A sum is a document with its line's end, which tells where the answer is over.
+    // A sum is a document; the end of its line marks the end of the answer.
     let config = TextConfig { paths: vec![path], ..recipe.data.clone() };
     let source = format!(
         "{} sums of two numbers of {} digits; {} pairs held out",
@@ -121,7 +112,7 @@ pub(super) fn prepare(
     tokens(&config, tokenizer, folder, source, threads, watcher)
 }
 
-/// Finds the text of an earlier run: tokens that are whole are used, others made anew.
+/// Opens the text of an earlier run: complete tokens are used, others are made again.
 ///
 /// # Errors
 /// The text has changed since the run was started, or cannot be read.
@@ -137,7 +128,7 @@ pub(super) fn reopen(
     let (config, source) = text(recipe, folder)?;
     let opened = TextData::open(&tokens_folder);
     let corpus = match opened {
-        // The run continues with what was read then, whether the files still exist or not.
+        // The run continues with the text of its start, whether the files still exist or not.
         Ok(data) if data.train.hash() == info.data_hash => {
             let corpus = Corpus { tokenizer, data, source };
             watcher.notice(&Notice::Text(&corpus.notice()));

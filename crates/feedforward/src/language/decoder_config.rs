@@ -1,6 +1,6 @@
 //! From the table `[model]` to the config of a decoder.
 
-use super::model::model_folder;
+use super::model::{folder_config, model_folder};
 use super::tables::ModelTable;
 use crate::error::{Error, Result};
 use ff_nn::models::{DecoderConfig, Family};
@@ -9,23 +9,20 @@ use ff_text::Tokenizer;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Stands for the tokenizer's vocabulary before there is one.
+/// The size of the vocabulary before there is a tokenizer.
 const VOCABULARY: usize = 1 << 10;
 
-/// What a model is made from, but for what the tokenizer says.
+/// The config without the values that come from the tokenizer.
 fn base_config(table: &ModelTable) -> Result<serde_json::Map<String, serde_json::Value>> {
-    let file = match (&table.from, &table.config_file) {
+    let mut json = match (&table.from, &table.config_file) {
         (Some(_), Some(_)) => {
             let message =
                 "and model.from exclude each other: the model in model.from brings its config";
             return Err(ConfigError::new("model.config_file", message).into());
         }
-        (Some(from), None) => Some(model_folder(from)?.join("config.json")),
-        (None, file) => file.clone(),
-    };
-    let mut json = match &file {
-        None => serde_json::Map::new(),
-        Some(path) => read_object(path)?,
+        (Some(from), None) => folder_config(&model_folder(from)?)?.into(),
+        (None, Some(file)) => read_object(file)?,
+        (None, None) => serde_json::Map::new(),
     };
     if table.from.is_some() && !table.config.is_empty() {
         let message = "and model.from exclude each other: the weights that are there have the shapes of their config";
@@ -49,7 +46,7 @@ fn family(table: &ModelTable) -> Option<&'static Family> {
     Family::named(table.config.get("model_type")?.as_str()?)
 }
 
-/// Refuses a key that no decoder of this family reads: what was meant would silently not happen.
+/// Refuses a key that no decoder of this family reads: it would silently have no effect.
 fn refuse_unknown(table: &ModelTable) -> Result<(), ConfigError> {
     let known: BTreeSet<&str> = match family(table) {
         Some(family) => family.keys(),
@@ -62,7 +59,7 @@ fn refuse_unknown(table: &ModelTable) -> Result<(), ConfigError> {
     Err(ConfigError::new(format!("model.config.{key}"), message))
 }
 
-/// Finds what is wrong with the model's config as far as the recipe holds it.
+/// Checks the model's config as far as the recipe holds it.
 ///
 /// # Errors
 /// A field is unknown; or, where there is no other file, missing or contradicting another one.
@@ -75,7 +72,7 @@ pub(super) fn check_own(table: &ModelTable, context: usize) -> Result<(), Config
     Ok(())
 }
 
-/// Finds what is wrong with the model's config before any text is read.
+/// Checks the model's config before any text is read.
 ///
 /// # Errors
 /// A field is missing, unknown or contradicts another one.
@@ -99,7 +96,10 @@ pub(super) fn config(
     let vocab = tokenizer.vocab_size();
     let json = filled(table, context, base_config(table)?, vocab, Some(tokenizer));
     let config = with_key(DecoderConfig::try_from(json))?;
-    if config.vocab_size < vocab {
+    let beyond = (config.vocab_size as u32)..(vocab as u32);
+    let mut beyond = beyond.filter(|&id| tokenizer.token(id).is_some());
+    // Tokens that were added to the tokenizer of a model need not occur in the text.
+    if beyond.any(|id| table.from.is_none() || !tokenizer.is_added(id)) {
         return Err(ConfigError::new(
             "model.config.vocab_size",
             format!(
@@ -126,8 +126,8 @@ fn with_key<T>(result: Result<T, ConfigError>) -> Result<T, ConfigError> {
     result.map_err(|e| e.inside("model.config"))
 }
 
-/// Puts in what a config need not say: the vocabulary, the positions, the tokens that begin and end
-/// a text.
+/// Fills in the keys that a config may leave out: the vocabulary, the positions, the tokens that
+/// begin and end a text.
 fn filled(
     table: &ModelTable,
     context: usize,
@@ -135,11 +135,19 @@ fn filled(
     vocab: usize,
     tokenizer: Option<&Tokenizer>,
 ) -> serde_json::Map<String, serde_json::Value> {
+    let has_heads =
+        family(table).is_some_and(|family| family.keys().contains("num_key_value_heads"));
+    let own = has_heads && table.config_file.is_none();
+    let heads = json.get("num_attention_heads").filter(|_| own).cloned();
     let mut absent = |key: &str, value: serde_json::Value| {
         json.entry(key).or_insert(value);
     };
     absent("vocab_size", vocab.into());
     if table.from.is_none() {
+        // A recipe's model has as many as heads of queries, whatever its family's default is.
+        if let Some(heads) = heads {
+            absent("num_key_value_heads", heads);
+        }
         let positions = family(table).map_or("max_position_embeddings", |f| f.positions);
         absent(positions, context.into());
     }

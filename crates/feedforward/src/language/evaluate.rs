@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
 use ff_nn::models::LanguageOptions;
 use ff_tensor::{Device, DeviceOptions};
-use ff_text::{TextConfig, TextData, tokenize};
+use ff_text::{CleanConfig, TextConfig, TextData, TextFormat, tokenize};
 use serde::Serialize;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// Windows evaluated at a time.
@@ -45,6 +46,48 @@ pub fn is_language_model(path: &Path) -> bool {
     json.is_some_and(|json| json.get("model_type").is_some())
 }
 
+/// How a file of text is read; a run's own settings hold where there are none.
+///
+/// ```
+/// let reading = feedforward::language::TextReading::default();
+/// assert!(reading.text_column.is_none() && reading.document_separator.is_none());
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextReading {
+    /// The format; by the file's name by default.
+    pub format: Option<TextFormat>,
+    /// The column or key that holds the text.
+    pub text_column: Option<String>,
+    /// What stands between documents in plain text.
+    pub document_separator: Option<String>,
+}
+
+impl TextReading {
+    /// The settings for a file: those of the run's recipe that say how text is read, and these.
+    fn config(&self, data: &Path, recipe: Option<&PretrainRecipe>) -> TextConfig {
+        let own = recipe.map(|recipe| recipe.data.clone()).unwrap_or_default();
+        let CleanConfig { utf8, mask_emails, mask_phones, mask_cards, .. } = own.clean;
+        TextConfig {
+            paths: vec![data.to_owned()],
+            valid_paths: Vec::new(),
+            valid: 0.0,
+            max_documents: None,
+            format: self.format.or(own.format),
+            text_column: self.text_column.clone().unwrap_or(own.text_column),
+            document_separator: self.document_separator.clone().or(own.document_separator),
+            // Nothing is left out of what is to be judged.
+            clean: CleanConfig {
+                utf8,
+                mask_emails,
+                mask_phones,
+                mask_cards,
+                ..CleanConfig::default()
+            },
+            ..own
+        }
+    }
+}
+
 /// Evaluates a model on a file of text, or of JSON lines that are questions (`prompt` with
 /// `answer`, or with `choices` and the number of the right one) or documents (`text`); on a run's
 /// validation part where no file is given.
@@ -54,12 +97,13 @@ pub fn is_language_model(path: &Path) -> bool {
 pub fn evaluate_language(
     path: &Path,
     data: Option<&Path>,
+    reading: &TextReading,
     options: DeviceOptions,
 ) -> Result<LanguageEvaluation> {
     let device = Device::open(options)?;
     let folder = RunFolder::open(path).ok();
     let recipe = match &folder {
-        Some(folder) => PretrainRecipe::load(&folder.recipe(), &[]).ok(),
+        Some(folder) => Some(PretrainRecipe::load(&folder.recipe(), &[])?),
         None => None,
     };
     let language = LanguageOptions {
@@ -102,9 +146,10 @@ pub fn evaluate_language(
                 found.exact = Some(scores::exact(&mut model, &sums.test())?);
             }
         }
-        Some(data) => match questions(data)? {
+        Some(data) => match questions(data, &reading.config(data, recipe.as_ref()))? {
             Questions::None => {
-                found.text = Some(text(&mut model, windows, data)?);
+                let config = reading.config(data, recipe.as_ref());
+                found.text = Some(text(&mut model, windows, &config)?);
             }
             Questions::Exact(all) => found.exact = Some(scores::exact(&mut model, &all)?),
             Questions::Choices(all) => found.choices = Some(scores::choices(&mut model, &all)?),
@@ -114,16 +159,15 @@ pub fn evaluate_language(
 }
 
 /// A file's tokens are made in a temporary folder.
-fn text(model: &mut LanguageModel, windows: Windows, data: &Path) -> Result<TextScores> {
+fn text(model: &mut LanguageModel, windows: Windows, config: &TextConfig) -> Result<TextScores> {
     let tokenizer = model.tokenizer().cloned().ok_or_else(|| {
         Error::usage("the model's folder has no tokenizer (tokenizer.json); add one")
     })?;
-    let config = TextConfig { paths: vec![data.to_owned()], valid: 0.0, ..TextConfig::default() };
-    let place =
-        tempfile::tempdir().map_err(ff_formats::Error::io(data, "making a temporary folder"))?;
+    let place = tempfile::tempdir()
+        .map_err(ff_formats::Error::io(&std::env::temp_dir(), "making a temporary folder"))?;
     let device = model.parts().1.device().clone();
     let threads = device.cpu().threads();
-    tokenize(&config, Path::new(""), &tokenizer, place.path(), threads, &mut |_| ())?;
+    tokenize(config, Path::new(""), &tokenizer, place.path(), threads, &mut |_| ())?;
     let tokens = TextData::open(place.path())?.train;
     tokens.check_vocabulary(model.config().vocab_size)?;
     tokens.check_context(1, "given")?;
@@ -137,9 +181,12 @@ enum Questions {
 }
 
 /// The questions of a file of JSON lines, if its first line is one.
-fn questions(path: &Path) -> Result<Questions> {
+fn questions(path: &Path, config: &TextConfig) -> Result<Questions> {
     let lines = |e: &std::ffi::OsStr| ["jsonl", "ndjson"].iter().any(|l| e.eq_ignore_ascii_case(l));
     if !path.extension().is_some_and(lines) {
+        return Ok(Questions::None);
+    }
+    if !asks(path, &config.text_column)? {
         return Ok(Questions::None);
     }
     let text = std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?;
@@ -150,9 +197,6 @@ fn questions(path: &Path) -> Result<Questions> {
         Some((line, text)) => serde_json::from_str(text)
             .map_err(|e| Error::run(path, format!("line {}: this is not JSON: {e}", line + 1)))?,
     };
-    if first.get("prompt").is_none() {
-        return Ok(Questions::None);
-    }
     if first.get("choices").is_some() {
         let all: Vec<Choice> = parsed(path, &lines)?;
         let bad = all.iter().position(|question| question.answer >= question.choices.len());
@@ -170,6 +214,20 @@ fn questions(path: &Path) -> Result<Questions> {
         return Ok(Questions::Choices(all));
     }
     Ok(Questions::Exact(parsed(path, &lines)?))
+}
+
+/// Whether the first line is a question, and no document.
+fn asks(path: &Path, text_column: &str) -> Result<bool> {
+    let fail = ff_formats::Error::io(path, "reading");
+    let file = std::fs::File::open(path).map_err(fail)?;
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(ff_formats::Error::io(path, "reading"))?;
+        if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
+            let json: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
+            return Ok(json.get("prompt").is_some() && json.get(text_column).is_none());
+        }
+    }
+    Ok(true)
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(path: &Path, lines: &[(usize, &str)]) -> Result<Vec<T>> {

@@ -12,13 +12,13 @@ const LOGITS: usize = 16 << 20;
 /// A prompt's tokens and those that are to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Continuation {
-    /// What is given; at least one token.
+    /// The tokens of the prompt; at least one.
     pub(crate) given: Vec<u32>,
-    /// What follows.
+    /// The tokens that follow.
     pub(crate) follows: Vec<u32>,
 }
 
-/// How a continuation did.
+/// The score of a continuation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Likelihood {
     /// ln of the probability of all its tokens, each after those before it.
@@ -38,6 +38,14 @@ pub(crate) fn likelihoods(
 ) -> Result<Vec<Likelihood>> {
     let longest = model.config().max_positions;
     let vocab = model.config().vocab_size;
+    let known = model.tokenizer().map_or(vec![true; vocab], |t| t.known_ids(vocab));
+    if let Some(&id) = pairs
+        .iter()
+        .flat_map(|pair| pair.given.iter().chain(&pair.follows))
+        .find(|&&id| id as usize >= vocab)
+    {
+        return Err(ff_text::TextError::Vocabulary { id, vocab_size: vocab }.into());
+    }
     let (model, graph) = model.parts();
     // Alike lengths together, so that little is padding; the order of the answers is that of the
     // questions.
@@ -60,7 +68,7 @@ pub(crate) fn likelihoods(
     let mut found = vec![Likelihood { log_likelihood: 0.0, greedy: true }; pairs.len()];
     let mut rest = &order[..];
     while !rest.is_empty() {
-        // What the last one of the batch needs, all need.
+        // The last one of a batch is the longest.
         let mut rows = 1;
         while rows < rest.len() && (rows + 1) * length(rest[rows]) * vocab <= LOGITS {
             rows += 1;
@@ -77,7 +85,7 @@ pub(crate) fn likelihoods(
             for (j, &token) in follows.iter().enumerate() {
                 let at = row * width + given.len() - 1 + j;
                 let logits = &logits[at * vocab..][..vocab];
-                let (log_probability, is_first) = judge(logits, token as usize);
+                let (log_probability, is_first) = judge(logits, &known, token as usize);
                 found[i].log_likelihood += log_probability;
                 found[i].greedy &= is_first;
             }
@@ -87,15 +95,16 @@ pub(crate) fn likelihoods(
     Ok(found)
 }
 
-/// ln of a token's probability, and whether it is the likeliest; of equal ones the first.
-fn judge(logits: &[f32], token: usize) -> (f64, bool) {
-    let mut best = 0;
-    for (i, &z) in logits.iter().enumerate() {
-        if z > logits[best] {
+/// ln of a token's probability, and whether it is the likeliest of the ids with a token; of equal
+/// ones the first.
+fn judge(logits: &[f32], known: &[bool], token: usize) -> (f64, bool) {
+    let mut best = token;
+    for (i, &z) in logits.iter().enumerate().filter(|&(i, _)| known[i]) {
+        if z > logits[best] || z == logits[best] && i < best {
             best = i;
         }
     }
-    let max = f64::from(logits[best]);
+    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|&z| (f64::from(z) - max).exp()).sum();
     (f64::from(logits[token]) - max - sum.ln(), best == token)
 }
@@ -136,10 +145,13 @@ mod tests {
     fn a_token_is_judged_by_the_softmax() {
         let logits = [1.0f32, 3.0, 3.0];
         let sum = 1f64.exp() + 2.0 * 3f64.exp();
-        let (log, first) = judge(&logits, 1);
+        let known = [true; 3];
+        let (log, first) = judge(&logits, &known, 1);
         assert!((log - (3.0 - sum.ln())).abs() < 1e-12 && first);
-        assert!(!judge(&logits, 2).1);
-        let (log, first) = judge(&logits, 0);
+        assert!(!judge(&logits, &known, 2).1);
+        // An id without a token has a share of the probability, and is never written.
+        assert_eq!(judge(&logits, &[true, false, true], 2), (log, true));
+        let (log, first) = judge(&logits, &known, 0);
         assert!((log - (1.0 - sum.ln())).abs() < 1e-12 && !first);
     }
 }

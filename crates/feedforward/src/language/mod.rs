@@ -17,7 +17,7 @@ mod tables;
 mod task;
 
 pub use addition::{Addition, Question};
-pub use evaluate::{LanguageEvaluation, evaluate_language, is_language_model};
+pub use evaluate::{LanguageEvaluation, TextReading, evaluate_language, is_language_model};
 pub use model::{
     EncoderModel, GenerateOptions, Generated, GeneratedTokens, LanguageModel, SaveOptions,
     StopReason, TranslateOptions, Translator, generate, generate_tokens, model_folder,

@@ -1,5 +1,4 @@
-//! Windows of a stream of tokens as batches: what turns a corpus and a language model into an
-//! [`Objective`].
+//! The [`Objective`] of a language model: windows of a stream of tokens as batches.
 
 use ff_graph::{Error, Graph, Mode, Value};
 use ff_nn::models::{CausalLm, TokenBatch};
@@ -36,10 +35,10 @@ pub const IGNORED: i32 = -100;
 /// assert!(!Counting(3).is_empty());
 /// ```
 pub trait Tokens: fmt::Debug + Sync {
-    /// How many tokens there are.
+    /// The number of tokens.
     fn len(&self) -> u64;
 
-    /// Whether there are none.
+    /// Whether the stream is empty.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -47,7 +46,7 @@ pub trait Tokens: fmt::Debug + Sync {
     /// The tokens from `start` on.
     ///
     /// # Errors
-    /// They reach beyond the end, or what holds them is damaged.
+    /// They reach beyond the end, or their file is damaged.
     fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()>;
 
     /// For each of the tokens from `start` on, the number of its document, counted from that of the
@@ -112,13 +111,13 @@ pub struct Windows {
     /// Whether windows start anywhere, drawn with replacement, in place of passes over all of them
     /// in a random order.
     pub random: bool,
-    /// Only what follows this token in its document is predicted: what stands before it is a
+    /// Only the tokens behind this one in its document are predicted: those before it are a
     /// question.
     pub after: Option<i32>,
 }
 
 impl Windows {
-    /// How many windows a stream of so many tokens has.
+    /// The number of windows in a stream of this many tokens.
     pub fn count(&self, tokens: u64) -> usize {
         tokens.saturating_sub(1) as usize / self.context.max(1)
     }
@@ -172,7 +171,7 @@ impl<'a> LanguageObjective<'a> {
         }
     }
 
-    /// Judges at most so many windows at an evaluation.
+    /// Evaluates on at most this many windows.
     #[must_use]
     pub fn with_eval_windows(mut self, windows: usize) -> Self {
         self.eval_windows = windows.max(1);
@@ -186,7 +185,7 @@ impl<'a> LanguageObjective<'a> {
         self
     }
 
-    /// What is done after each evaluation.
+    /// Calls a function after each evaluation.
     #[must_use]
     pub fn with_after_epoch(
         mut self,
@@ -289,7 +288,7 @@ pub fn evaluate_parts(
     Ok(parts)
 }
 
-/// Windows as a batch and what it is to predict; what lies behind the end of the stream is padding.
+/// Windows as a batch and their targets; behind the end of the stream is padding.
 ///
 /// # Errors
 /// Memory is short.
@@ -307,55 +306,21 @@ pub fn gather(
     };
     let (mut ids, mut targets) = (tensor(graph)?, tensor(graph)?);
     let mut positions = tensor(graph)?;
-    let numbered = windows.separate || windows.after.is_some();
-    let mut documents = if numbered { Some(tensor(graph)?) } else { None };
+    let mut segments = if windows.separate { Some(tensor(graph)?) } else { None };
     if !ids.is_planned() {
-        // Taken apart row by row: the four are filled together.
+        let mut window = Window::new(context);
         for row in 0..rows {
+            window.read(tokens, windows, start(row))?;
             let range = row * context..(row + 1) * context;
-            let start = start(row);
-            let there = (tokens.len().saturating_sub(start) as usize).min(context);
-            let ids = &mut values(&mut ids)?[range.clone()];
-            tokens.read(start, &mut ids[..there])?;
-            ids[there..].fill(0);
-            let last = tokens.len() > start + there as u64;
-            let mut next = [0];
-            if last {
-                tokens.read(start + there as u64, &mut next)?;
-            }
-            let targets = &mut values(&mut targets)?[range.clone()];
-            targets.fill(IGNORED);
-            if there > 0 {
-                targets[..there - 1].copy_from_slice(&ids[1..there]);
-                targets[there - 1] = if last { next[0] } else { IGNORED };
-            }
-            let positions = &mut values(&mut positions)?[range.clone()];
-            positions.iter_mut().zip(0..).for_each(|(p, i)| *p = i);
-            let Some(documents) = &mut documents else { continue };
-            let documents = &mut values(documents)?[range];
-            tokens.segments(start, &mut documents[..there])?;
-            documents[there..].fill(-1);
-            if let Some(after) = windows.after {
-                ask(&ids[..there], &documents[..there], targets, after);
-            }
-            if !windows.separate {
-                continue;
-            }
-            let mut first = 0;
-            for i in 0..context {
-                if i > 0 && documents[i] != documents[i - 1] {
-                    first = i;
-                    targets[i - 1] = IGNORED;
-                }
-                positions[i] = (i - first) as i32;
-            }
-            // The token behind the window may belong to the next document.
-            if last && there == context {
-                let mut two = [0; 2];
-                tokens.segments(start + there as u64 - 1, &mut two)?;
-                if two[0] != two[1] {
-                    targets[there - 1] = IGNORED;
-                }
+            let copy = |tensor: &mut Tensor, from: &[i32]| -> ff_graph::Result<()> {
+                values(tensor)?[range.clone()].copy_from_slice(from);
+                Ok(())
+            };
+            copy(&mut ids, &window.ids[..context])?;
+            copy(&mut targets, &window.targets)?;
+            copy(&mut positions, &window.positions)?;
+            if let Some(segments) = &mut segments {
+                copy(segments, &window.documents[..context])?;
             }
         }
     }
@@ -363,20 +328,77 @@ pub fn gather(
     let batch = TokenBatch {
         ids: graph.input(ids),
         positions: graph.input(positions),
-        segments: documents.filter(|_| windows.separate).map(|documents| graph.input(documents)),
+        segments: segments.map(|segments| graph.input(segments)),
     };
     Ok((batch, targets))
 }
 
-/// Leaves out the targets of each document up to the token that a question ends with.
-fn ask(ids: &[i32], documents: &[i32], targets: &mut [i32], after: i32) {
-    let mut asked = false;
-    for (i, &id) in ids.iter().enumerate() {
-        asked = id == after || asked && (i == 0 || documents[i] == documents[i - 1]);
-        if !asked {
-            targets[i] = IGNORED;
+/// A window with the token behind it.
+struct Window {
+    ids: Vec<i32>,
+    /// The document of each token, -1 for padding.
+    documents: Vec<i32>,
+    targets: Vec<i32>,
+    positions: Vec<i32>,
+}
+
+impl Window {
+    fn new(context: usize) -> Self {
+        let with_next = || vec![0; context + 1];
+        Self {
+            ids: with_next(),
+            documents: with_next(),
+            targets: vec![0; context],
+            positions: vec![0; context],
         }
     }
+
+    fn read(&mut self, tokens: &dyn Tokens, windows: Windows, start: u64) -> ff_graph::Result<()> {
+        let Self { ids, documents, targets, positions } = self;
+        let there = (tokens.len().saturating_sub(start) as usize).min(ids.len());
+        tokens.read(start, &mut ids[..there])?;
+        ids[there..].fill(0);
+        let apart = windows.separate || windows.after.is_some();
+        if apart {
+            tokens.segments(start, &mut documents[..there])?;
+            documents[there..].fill(-1);
+        }
+        let (mut first, mut asked) = (0, windows.after.is_none());
+        for i in 0..targets.len() {
+            if apart && i > 0 && documents[i] != documents[i - 1] {
+                (first, asked) = (i, windows.after.is_none());
+            }
+            asked |= Some(ids[i]) == windows.after;
+            // A document is never predicted from the end of the one before.
+            let known = i + 1 < there && !(apart && documents[i] != documents[i + 1]);
+            targets[i] = if known && asked { ids[i + 1] } else { IGNORED };
+            positions[i] = (i - if windows.separate { first } else { 0 }) as i32;
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of text that the predicted tokens of a stream stand for, and the number of these
+/// tokens; `lengths` holds the bytes of each id.
+///
+/// # Errors
+/// The stream cannot be read.
+pub fn judged_bytes(
+    tokens: &dyn Tokens,
+    windows: Windows,
+    lengths: &[u32],
+) -> ff_graph::Result<(u64, u64)> {
+    let length = |id: i32| u64::from(*lengths.get(id as usize).unwrap_or(&0));
+    let mut window = Window::new(windows.context);
+    let (mut bytes, mut count) = (0, 0);
+    for start in (0..tokens.len().saturating_sub(1)).step_by(windows.context.max(1)) {
+        window.read(tokens, windows, start)?;
+        let judged = window.targets.iter().filter(|&&target| target != IGNORED);
+        for &target in judged {
+            (bytes, count) = (bytes + length(target), count + 1);
+        }
+    }
+    Ok((bytes, count))
 }
 
 fn values(tensor: &mut Tensor) -> ff_graph::Result<&mut [i32]> {
@@ -384,70 +406,4 @@ fn values(tensor: &mut Tensor) -> ff_graph::Result<&mut [i32]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ff_graph::Params;
-    use ff_tensor::Device;
-
-    /// Three documents of three tokens each; the middle one of each ends a question.
-    #[derive(Debug)]
-    struct Threes;
-
-    impl Tokens for Threes {
-        fn len(&self) -> u64 {
-            9
-        }
-        fn read(&self, start: u64, ids: &mut [i32]) -> ff_graph::Result<()> {
-            ids.iter_mut().zip(start..).for_each(|(id, i)| *id = [10, 7, 11][i as usize % 3]);
-            Ok(())
-        }
-        fn segments(&self, start: u64, documents: &mut [i32]) -> ff_graph::Result<()> {
-            let number = |i: u64| (i / 3 - start / 3) as i32;
-            documents.iter_mut().zip(start..).for_each(|(d, i)| *d = number(i));
-            Ok(())
-        }
-    }
-
-    fn gathered(windows: Windows, start: u64) -> [Vec<i32>; 4] {
-        let device = Device::default();
-        let params = Params::allocate(&device, DType::F32, vec![], false).unwrap();
-        let mut graph = Graph::new(&device, params);
-        let (batch, targets) = gather(&mut graph, &Threes, windows, 1, |_| start).unwrap();
-        let of = |value: &Value| value.slice::<i32>().unwrap().to_vec();
-        let segments = batch.segments.as_ref().map_or(Vec::new(), of);
-        [of(&batch.ids), of(&batch.positions), of(&targets), segments]
-    }
-
-    #[test]
-    fn a_window_predicts_the_token_after_each() {
-        let windows = Windows { context: 4, ..Windows::default() };
-        let [ids, positions, targets, segments] = gathered(windows, 1);
-        assert_eq!((ids, positions), (vec![7, 11, 10, 7], vec![0, 1, 2, 3]));
-        assert_eq!((targets, segments), (vec![11, 10, 7, 11], vec![]));
-        // Behind the end there is nothing to predict, and padding.
-        let [ids, _, targets, _] = gathered(windows, 7);
-        assert_eq!((ids, targets), (vec![7, 11, 0, 0], vec![11, IGNORED, IGNORED, IGNORED]));
-    }
-
-    #[test]
-    fn documents_kept_apart_do_not_predict_each_other() {
-        let windows = Windows { context: 5, separate: true, ..Windows::default() };
-        let [_, positions, targets, segments] = gathered(windows, 1);
-        assert_eq!((positions, segments), (vec![0, 1, 0, 1, 2], vec![0, 0, 1, 1, 1]));
-        // The token behind the window begins another document.
-        assert_eq!(targets, [11, IGNORED, 7, 11, IGNORED]);
-        let [_, positions, targets, segments] = gathered(windows, 6);
-        assert_eq!((positions[..3].to_vec(), segments), (vec![0, 1, 2], vec![0, 0, 0, -1, -1]));
-        assert_eq!(targets, [7, 11, IGNORED, IGNORED, IGNORED]);
-    }
-
-    #[test]
-    fn only_what_follows_a_question_is_predicted() {
-        let windows = Windows { context: 6, separate: true, after: Some(7), ..Windows::default() };
-        let [_, _, targets, _] = gathered(windows, 0);
-        assert_eq!(targets, [IGNORED, 11, IGNORED, IGNORED, 11, IGNORED]);
-        // A window that begins behind the question's end cannot know that it was asked.
-        let [_, _, targets, _] = gathered(Windows { context: 3, ..windows }, 2);
-        assert_eq!(targets, [IGNORED, IGNORED, 11]);
-    }
-}
+mod tests;

@@ -68,7 +68,7 @@ impl PretrainRecipe {
     /// own.
     ///
     /// # Errors
-    /// The file cannot be read, or something in it is not right.
+    /// The file cannot be read, or a value in it is wrong.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
         let mut recipe =
             Self::parse(&ff_settings::read_text(path)?, &path.display().to_string(), sets)?;
@@ -84,7 +84,7 @@ impl PretrainRecipe {
         Ok(recipe)
     }
 
-    /// The paths of texts, and those of what the model and the tokenizer come from.
+    /// The paths of texts, and those of the model and the tokenizer.
     fn paths(&mut self) -> (Vec<&mut PathBuf>, Vec<&mut PathBuf>) {
         let text = self.data.paths.iter_mut().chain(&mut self.data.valid_paths).collect();
         let model = &mut self.model;
@@ -109,10 +109,10 @@ impl PretrainRecipe {
         recipe
     }
 
-    /// Reads a recipe from its text; `origin` is what messages call it.
+    /// Reads a recipe from its text; messages call it `origin`.
     ///
     /// # Errors
-    /// Something in it is not right.
+    /// A value in it is wrong.
     pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
         ff_settings::parse(text, origin, sets)
     }
@@ -158,7 +158,7 @@ impl PretrainRecipe {
         }
     }
 
-    /// What the recipe itself says of the model; a config in another file is read when it is used.
+    /// Checks the recipe's own keys of the model; a config in another file is read when it is used.
     fn check_model(&self) -> Result<(), ConfigError> {
         let model = &self.model;
         if model.from.is_none() && model.config_file.is_none() && model.config.is_empty() {

@@ -35,10 +35,11 @@ pub(super) struct Page<'a> {
     pub(super) corpus: &'a Corpus,
     pub(super) config: &'a DecoderConfig,
     pub(super) windows: Windows,
+    pub(super) bytes_per_token: f64,
     pub(super) samples: &'a [Sample],
     /// The loss on the validation windows before training.
     pub(super) before: Option<f64>,
-    /// What was found at the end.
+    /// The final scores.
     pub(super) scores: Option<Scores>,
 }
 
@@ -79,7 +80,7 @@ fn status(page: &Page<'_>) -> Status {
 
 /// Loss, perplexity and bits per byte against the start.
 fn verdict(page: &Page<'_>, progress: &Progress) -> Option<Verdict> {
-    let per_byte = 1.0 / std::f64::consts::LN_2 / page.corpus.valid_bytes_per_token();
+    let per_byte = 1.0 / std::f64::consts::LN_2 / page.bytes_per_token;
     let (loss, tokens, bits, interval) =
         if let Some(Scores { valid: Some(valid), .. }) = page.scores {
             (valid.loss, valid.tokens, valid.bits_per_byte, valid.interval)
@@ -295,7 +296,7 @@ fn layers(page: &Page<'_>) -> Result<Model> {
         CausalLm::new(&mut builder, page.config, &ff_nn::models::LanguageOptions::default());
     let params = builder.build(&Device::planning(), DType::F32, 0, false)?;
     let tokens = page.run.work.units_per_step as u64;
-    // What stands before the last part of a name is the layer.
+    // A name without its last part is the layer.
     let mut layers: Vec<Layer> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for info in params.infos().iter().filter(|info| info.spec.segment == Segment::Trainable) {

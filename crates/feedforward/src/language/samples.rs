@@ -1,4 +1,4 @@
-//! What the model writes from fixed prompts while it is trained.
+//! Samples from fixed prompts during training.
 
 use super::model::{GenerateOptions, generate};
 use super::recipe::PretrainRecipe;
@@ -18,13 +18,13 @@ use std::path::PathBuf;
 pub(super) struct Sample {
     /// Optimiser steps done.
     pub(super) step: u64,
-    /// What was given.
+    /// The prompt.
     pub(super) prompt: String,
-    /// What was added.
+    /// The generated text.
     pub(super) text: String,
 }
 
-/// The first line of the file: what was found before training.
+/// The first line of the file: the loss before training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Head {
     loss_before: Option<f64>,
@@ -41,7 +41,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Reads what a run has written up to its checkpoint: a killed run may have written more.
+    /// Reads the samples up to the run's checkpoint: a killed run may have written more.
     pub(super) fn open(recipe: &PretrainRecipe, folder: &RunFolder, progress: &Progress) -> Self {
         let path = folder.samples();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -82,7 +82,7 @@ impl Samples {
         &self.all
     }
 
-    /// Lets the model write and saves what it wrote.
+    /// Generates samples and saves them.
     pub(super) fn write(
         &mut self,
         graph: &mut Graph,

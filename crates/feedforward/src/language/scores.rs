@@ -4,10 +4,10 @@
 use super::addition::Question;
 use super::likelihood::{Continuation, likelihoods};
 use super::model::LanguageModel;
-use super::objective::{Windows, evaluate_parts};
+use super::objective::{Windows, evaluate_parts, judged_bytes};
 use crate::error::{Error, Result};
 use ff_metrics::{Bootstrap, Interval};
-use ff_text::TokenData;
+use ff_text::{TokenData, Tokenizer};
 use serde::{Deserialize, Serialize};
 
 /// The scores of predicting a text.
@@ -54,7 +54,7 @@ impl TextScores {
 /// them one by one would make it too narrow.
 pub(crate) const STRETCH: usize = 1024;
 
-/// What was found at the end of a run; `None` for what the run cannot tell.
+/// The scores at the end of a run; `None` for those that do not apply.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scores {
     /// On the whole validation part.
@@ -63,7 +63,7 @@ pub(crate) struct Scores {
     pub(crate) exact: Option<Exact>,
 }
 
-/// How many answers are right.
+/// The number of right answers.
 ///
 /// ```
 /// assert_eq!(feedforward::language::Exact { questions: 4, right: 3 }.share(), 0.75);
@@ -95,17 +95,46 @@ pub(crate) fn text(
     tokens: &TokenData,
     batch: usize,
 ) -> Result<TextScores> {
+    let bytes = match model.tokenizer() {
+        Some(tokenizer) => bytes_per_token(windows, tokens, tokenizer)?,
+        None => tokens.bytes() as f64 / tokens.tokens().max(1) as f64,
+    };
     let (network, graph) = model.parts();
     let batch = (STRETCH / windows.context.max(1)).clamp(1, batch.max(1));
     let parts = evaluate_parts(graph, network, windows, tokens, batch, usize::MAX)?;
     let (sum, count) = parts.iter().fold((0.0, 0.0), |(sum, count), p| (sum + p.0, count + p.1));
-    // Where only answers are predicted, their share of the bytes counts.
-    let share = count / (tokens.tokens().saturating_sub(1).max(1) as f64);
-    let bytes =
-        if windows.after.is_some() { tokens.bytes() as f64 * share } else { tokens.bytes() as f64 };
     let threads = Some(graph.device().cpu().threads());
     let interval = Bootstrap { threads, ..Bootstrap::default() }.mean(&parts);
-    Ok(TextScores { interval, ..TextScores::new(sum, count as u64, bytes.round() as u64) })
+    let bytes = (bytes * count).round() as u64;
+    Ok(TextScores { interval, ..TextScores::new(sum, count as u64, bytes) })
+}
+
+/// Bytes of text per predicted token of a stream.
+///
+/// In one text all bytes count. Where tokens are left out, the first ones of documents or the
+/// questions before answers, only the bytes of the others do.
+///
+/// # Errors
+/// The stream cannot be read.
+pub(crate) fn bytes_per_token(
+    windows: Windows,
+    tokens: &TokenData,
+    tokenizer: &Tokenizer,
+) -> Result<f64> {
+    let predicted = tokens.tokens().saturating_sub(1);
+    if !windows.separate && windows.after.is_none() {
+        return Ok(tokens.bytes() as f64 / predicted.max(1) as f64);
+    }
+    let lengths = tokenizer.token_bytes();
+    // Tokens of normalised text are a little longer or shorter than the text: their share counts.
+    let everything = Windows { separate: false, after: None, ..windows };
+    let (all, _) = judged_bytes(tokens, everything, &lengths)?;
+    let mut first = [0];
+    tokens.read(0, &mut first)?;
+    let all = all + u64::from(*lengths.get(first[0] as usize).unwrap_or(&0));
+    let (judged, count) = judged_bytes(tokens, windows, &lengths)?;
+    let scale = tokens.bytes() as f64 / all.max(1) as f64;
+    Ok(judged as f64 * scale / count.max(1) as f64)
 }
 
 /// Asks each question once.
@@ -134,9 +163,9 @@ pub(crate) fn exact(model: &mut LanguageModel, questions: &[Question]) -> Result
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// What is given.
+    /// The prompt.
     pub prompt: String,
-    /// What may follow.
+    /// The possible continuations.
     pub choices: Vec<String>,
     /// The place of the right one, from 0.
     pub answer: usize,
@@ -183,15 +212,16 @@ pub(crate) fn choices(model: &mut LanguageModel, questions: &[Choice]) -> Result
     Ok(Choices { by_likelihood: of(by_likelihood), by_byte: of(by_byte) })
 }
 
-/// The tokens of a prompt and of what follows it: where the tokenizer would join letters of both,
+/// The tokens of a prompt, as generation reads it, and of what follows it: where the tokenizer
+/// would join letters of both,
 /// the prompt ends earlier.
 fn continuation(model: &LanguageModel, prompt: &str, follows: &str) -> Result<Continuation> {
     let no_tokenizer = "the model's folder has no tokenizer (tokenizer.json); add one";
     let tokenizer = model.tokenizer().ok_or_else(|| Error::usage(no_tokenizer))?;
-    let mut given = tokenizer.encode(prompt)?;
-    let mut all = tokenizer.encode(&format!("{prompt}{follows}"))?;
+    let mut given = tokenizer.encode_prompt(prompt)?;
+    let mut all = tokenizer.encode_prompt(&format!("{prompt}{follows}"))?;
     if given.is_empty()
-        && let Some(start) = tokenizer.special().bos.or(tokenizer.special().eos)
+        && let Some(start) = model.begin_token()
     {
         given.push(start);
         all.insert(0, start);

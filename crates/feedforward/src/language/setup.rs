@@ -1,4 +1,4 @@
-//! From a recipe to a network, its windows, and what a run will do.
+//! From a recipe to a network, its windows and the length of a run.
 
 use super::objective::Windows;
 use super::recipe::PretrainRecipe;
@@ -33,7 +33,7 @@ pub(super) fn build(
     Ok((model, Graph::new(device, params)))
 }
 
-/// All optimiser steps over a corpus of so many tokens.
+/// The optimiser steps over a corpus of this many tokens.
 pub(super) fn total_steps(recipe: &PretrainRecipe, tokens: u64) -> u64 {
     let train = &recipe.train;
     let rows = windows(recipe).count(tokens);
@@ -98,7 +98,7 @@ pub(super) fn training_line(recipe: &PretrainRecipe, tokens: u64) -> String {
     )
 }
 
-/// What a `generation_config.json` says of where texts begin and end.
+/// The `generation_config.json` of a new model: the tokens that begin and end a text.
 pub(super) fn generation(tokenizer: &Tokenizer) -> serde_json::Map<String, serde_json::Value> {
     let special = tokenizer.special();
     let ids = [
@@ -121,7 +121,7 @@ pub(super) fn windows_of(recipe: &PretrainRecipe, tokenizer: &Tokenizer) -> Resu
     Ok(Windows { after, ..windows(recipe) })
 }
 
-/// How a recipe cuts windows, but for what the tokenizer says.
+/// How a recipe cuts windows, without the token that only the tokenizer knows.
 pub(super) fn windows(recipe: &PretrainRecipe) -> Windows {
     Windows {
         after: None,

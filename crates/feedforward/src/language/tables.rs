@@ -97,7 +97,7 @@ pub struct PretrainConfig {
     pub accumulate: usize,
     /// Windows in passes over the whole corpus, or from random places.
     pub windows: WindowOrder,
-    /// Train and evaluate only on what follows this token in its document, such as "=" or
+    /// Train and evaluate only on the tokens behind this one in their document, such as "=" or
     /// "<|assistant|>".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
@@ -125,7 +125,7 @@ pub struct PretrainConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowOrder {
-    /// Every window once a pass, in an order drawn anew for each.
+    /// Every window once per pass, in a new random order each time.
     #[default]
     Passes,
     /// Anywhere, drawn with replacement.
@@ -188,7 +188,7 @@ pub struct SampleConfig {
     pub max_tokens: usize,
     /// The sampling temperature; 0 takes the likeliest token.
     pub temperature: f64,
-    /// Sample from the likeliest tokens, so many of them; 0 for all.
+    /// Sample from this many of the likeliest tokens; 0 for all.
     pub top_k: usize,
 }
 

@@ -11,6 +11,7 @@ use super::samples::Samples;
 use super::scores::{self, Scores};
 use super::setup;
 use super::summary::PretrainSummary;
+use super::tables::WindowOrder;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::run::facts::Facts;
@@ -38,7 +39,7 @@ use std::rc::Rc;
 /// Evaluations of a run whose recipe does not say how often.
 const EVALUATIONS: u64 = 20;
 
-/// Pretrains what a recipe describes, in a new folder.
+/// Pretrains the model of a recipe in a new folder.
 ///
 /// # Errors
 /// The recipe, the text, the model or the folder is not right, the plan does not fit into memory,
@@ -69,9 +70,11 @@ pub(crate) struct Pretraining {
     corpus: Rc<Corpus>,
     config: DecoderConfig,
     windows: Windows,
+    /// Of the validation part.
+    bytes_per_token: f64,
 }
 
-/// What is collected while the network is trained.
+/// The results that a run collects.
 pub(crate) struct Session {
     samples: RefCell<Samples>,
     /// The loss on the validation windows before training.
@@ -96,6 +99,7 @@ impl Pretraining {
             corpus: Rc::clone(&self.corpus),
             config: self.config.clone(),
             windows: self.windows,
+            bytes_per_token: self.bytes_per_token,
         };
         while smaller.recipe.train.batch_size > 1 {
             smaller.recipe.train.batch_size /= 2;
@@ -168,7 +172,11 @@ impl Task for Pretraining {
         train.check_vocabulary(config.vocab_size)?;
         train.check_context(context, "training")?;
         let windows = setup::windows_of(&recipe, &corpus.tokenizer)?;
-        Ok(Self { recipe, corpus: Rc::new(corpus), config, windows })
+        let bytes_per_token = match &corpus.data.valid {
+            Some(valid) => scores::bytes_per_token(windows, valid, &corpus.tokenizer)?,
+            None => corpus.bytes_per_token(),
+        };
+        Ok(Self { recipe, corpus: Rc::new(corpus), config, windows, bytes_per_token })
     }
 
     fn remove(folder: &RunFolder) {
@@ -267,7 +275,7 @@ impl Task for Pretraining {
         let objective =
             LanguageObjective::new(network, self.windows, tokens, valid, train.batch_size)
                 .with_eval_windows(train.eval_windows)
-                .with_bytes_per_token(self.corpus.valid_bytes_per_token())
+                .with_bytes_per_token(self.bytes_per_token)
                 .with_after_epoch(evaluated);
         Box::new(objective)
     }
@@ -348,6 +356,7 @@ impl Task for Pretraining {
             corpus: &self.corpus,
             config: &self.config,
             windows: self.windows,
+            bytes_per_token: self.bytes_per_token,
             samples: session.samples.borrow().all(),
             before: session.before,
             scores: scores.map(|scores| *scores),
@@ -403,9 +412,16 @@ impl Task for Pretraining {
         Ok(match self.fitting_batch(available)? {
             Some(batch) => {
                 let accumulate = train.accumulate * train.batch_size.div_ceil(batch);
-                format!(
-                    "train.batch_size={batch} with train.accumulate={accumulate} fits and trains the same steps"
-                )
+                let settings =
+                    format!("train.batch_size={batch} with train.accumulate={accumulate} fits");
+                // Windows from anywhere are drawn for each micro-batch.
+                let same = train.windows == WindowOrder::Passes
+                    && batch * accumulate == train.batch_size * train.accumulate;
+                if same {
+                    format!("{settings} and trains on the same windows in each step")
+                } else {
+                    format!("{settings}; it draws other windows")
+                }
             }
             None if !self.recipe.model.recompute => {
                 "try model.recompute=true, a shorter train.context or a smaller model".into()
@@ -417,7 +433,14 @@ impl Task for Pretraining {
 
 /// The config that a run was started with; none in runs of early versions.
 fn known_config(folder: &RunFolder, info: &RunInfo) -> Result<Option<DecoderConfig>> {
-    let config = info.config.clone().map(serde_json::from_value).transpose();
+    let mut config = info.config.clone();
+    // In early versions, what was left out meant as many as heads of queries in every family.
+    if let Some(json) = config.as_mut().and_then(|config| config.as_object_mut())
+        && let Some(heads) = json.get("num_attention_heads").cloned()
+    {
+        json.entry("num_key_value_heads").or_insert(heads);
+    }
+    let config = config.map(serde_json::from_value).transpose();
     config.map_err(|e| Error::run(&folder.info(), format!("config: {e}")))
 }
 

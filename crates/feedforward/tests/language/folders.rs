@@ -177,3 +177,54 @@ fn a_run_folder_stands_for_its_model() {
     open(&fixture("gpt2")).unwrap().save(&model, &SaveOptions::default()).unwrap();
     assert_eq!(logits(run.path()), logits(&model));
 }
+
+/// Folders that `transformers` opens in a way of its own: experts in stacks, output layers that the
+/// config calls tied, a default number of heads, rotary settings without effect.
+#[test]
+fn what_transformers_opens_has_its_logits_and_is_written_plainly() {
+    for name in [
+        "llama_dynamic",
+        "llama_partial",
+        "llama_tied_differs",
+        "llama_tied_output",
+        "mixtral_stacked",
+        "qwen3_moe_stacked",
+    ] {
+        let stored = super::expected(name);
+        let ids: Vec<u32> = stored.i32("ids").unwrap().iter().map(|&id| id as u32).collect();
+        let theirs = stored.f32("logits", &[ids.len(), 41]).unwrap();
+        let mut model = open(&fixture(name)).unwrap();
+        let ours = model.logits(&ids).unwrap();
+        let largest = theirs.iter().fold(0.0f32, |max, z| max.max(z.abs()));
+        let off = ours.iter().zip(theirs.iter()).fold(0.0f32, |max, (a, b)| max.max((a - b).abs()));
+        // Sums of at most 20 products in f32, three layers deep.
+        assert!(off < 2e-5 * largest, "{name}: {off} of {largest}");
+        let folder = tempfile::tempdir().unwrap();
+        model.save(folder.path(), &SaveOptions::default()).unwrap();
+        assert_eq!(open(folder.path()).unwrap().logits(&ids).unwrap(), ours, "{name}");
+        let text = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        assert!(config["num_key_value_heads"].is_u64(), "{name}");
+        assert_eq!(config["tie_word_embeddings"], name == "llama_tied_output", "{name}");
+    }
+}
+
+#[test]
+fn stacks_of_other_sizes_are_refused() {
+    let with = |change: &dyn Fn(&mut Tensors)| open(copy("mixtral_stacked", change).path());
+    let experts = "model.layers.0.mlp.experts.down_proj";
+    let four = with(&|tensors| {
+        let (dims, values) = tensors.get_mut(experts).unwrap();
+        let more = values[..values.len() / dims[0]].to_vec();
+        (dims[0], *values) = (dims[0] + 1, [values.as_slice(), &more].concat());
+    });
+    let message = four.unwrap_err();
+    assert!(message.contains("holds 4 experts, and config.json calls for 3"), "{message}");
+    let other = with(&|tensors| {
+        let stack = tensors.remove(experts).unwrap();
+        tensors.insert("model.layers.0.mlp.experts.w2".into(), stack);
+    });
+    let message = other.unwrap_err();
+    // What is there and what is missing.
+    assert!(message.contains("experts.0.w2.weight") && message.contains("no layer: "), "{message}");
+}

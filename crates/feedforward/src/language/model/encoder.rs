@@ -57,12 +57,12 @@ impl EncoderModel {
         Ok(Self { config, encoder, graph, tokenizer, options: *options })
     }
 
-    /// What the model is made from.
+    /// The specification of the model.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// The tokenizer of its folder, where there is one.
+    /// The tokenizer of its folder, if there is one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()
     }
@@ -95,7 +95,7 @@ impl EncoderModel {
         Ok(self.encoder.embed(&mut self.graph, &batch, mean)?.slice::<f32>()?.to_vec())
     }
 
-    /// Writes the model's folder and reads it back: what was written must give the same outputs.
+    /// Writes the model's folder and reads it back; the outputs must be the same.
     ///
     /// # Errors
     /// The folder cannot be written, or reads back as something else.

@@ -1,3 +1,5 @@
+use super::config::folder_config;
+use super::generate::begin;
 use super::weights::{open_checked, write_weights};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
@@ -78,14 +80,12 @@ impl LanguageModel {
     /// Reads the folder of a model or of a run, for inference.
     ///
     /// # Errors
-    /// A file is missing or malformed; the config is not of a decoder that is supported; a tensor
+    /// A file is missing or malformed; the config is of no decoder that is supported; a tensor
     /// is missing, of another shape, or belongs to no layer; the tokenizer has more ids than the
     /// model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
         let folder = model_folder(path)?;
-        let config_path = folder.join("config.json");
-        let config = DecoderConfig::parse(&read_text(&config_path)?)
-            .map_err(|error| Error::run(&config_path, error.to_string()))?;
+        let config = folder_config(&folder)?;
         let mut builder = Builder::new();
         let model = CausalLm::new(&mut builder, &config, options);
         let tensors = |params: &Params| file_tensors(&config, params);
@@ -108,12 +108,12 @@ impl LanguageModel {
         Self { config, model, graph, tokenizer, generation }
     }
 
-    /// What the model is made from.
+    /// The specification of the model.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
-    /// The tokenizer of its folder, where there is one.
+    /// The tokenizer of its folder, if there is one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()
     }
@@ -141,6 +141,12 @@ impl LanguageModel {
         }
     }
 
+    /// The token that an empty prompt stands for.
+    pub(crate) fn begin_token(&self) -> Option<u32> {
+        let tokenizer = self.tokenizer.as_ref()?;
+        begin(&self.config, tokenizer, &self.end_tokens())
+    }
+
     /// The logits `[T, vocabulary]` after each of these tokens.
     ///
     /// # Errors
@@ -149,7 +155,7 @@ impl LanguageModel {
         logits(&self.model, &mut self.graph, ids)
     }
 
-    /// Writes the model's folder and reads it back: what was written must give the same logits.
+    /// Writes the model's folder and reads it back; the logits must be the same.
     ///
     /// # Errors
     /// The folder cannot be written, or reads back as something else.
@@ -230,9 +236,10 @@ pub(super) fn read_params(
     Ok(params)
 }
 
-/// The config with what is true of the files: the class that opens them and their type.
+/// The config with what is true of the files: the class that opens them, their type, and every
+/// value that a default could change.
 fn as_written(config: &DecoderConfig) -> Result<DecoderConfig> {
-    let mut config = config.clone();
+    let mut config = config.explicit();
     if config.field("architectures").is_none() {
         config = config.with("architectures", vec![config.family.architecture])?;
     }
@@ -249,7 +256,7 @@ pub(super) fn probe(vocab_size: usize, positions: usize) -> Vec<u32> {
     (0..len).map(|i| (i * 7919 % vocab_size as u64) as u32).collect()
 }
 
-/// Compares every parameter with what was written, and the outputs for a few tokens.
+/// Compares every parameter with the written one, and the outputs for a few tokens.
 pub(super) fn read_back(
     folder: &Path,
     graph: &mut Graph,
@@ -304,7 +311,11 @@ pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<
         return Ok(None);
     }
     let tokenizer = Tokenizer::load(folder)?;
-    check_vocabulary(folder, tokenizer.vocab_size(), vocab_size)?;
+    // A token that was added, as one for padding, need not be known to the model.
+    let mut beyond = (vocab_size as u32)..(tokenizer.vocab_size() as u32);
+    if beyond.any(|id| tokenizer.token(id).is_some() && !tokenizer.is_added(id)) {
+        check_vocabulary(folder, tokenizer.vocab_size(), vocab_size)?;
+    }
     Ok(Some(tokenizer))
 }
 

@@ -1,13 +1,16 @@
-//! Writing: one token after the other, with what was computed for earlier ones kept.
+//! Generation: token by token, with a cache of keys and values.
 
 use super::folder::LanguageModel;
+use super::held::Held;
 use super::sampling::{GenerateOptions, Sampler};
 use crate::error::{Error, Result};
 use ff_graph::{Graph, Mode};
 use ff_nn::models::{CausalLm, DecoderConfig, ModelCache, TokenBatch};
 use ff_tensor::Tensor;
-use ff_text::Tokenizer;
+use ff_text::{TextError, Tokenizer};
 use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
 /// How many tokens of a prompt are computed at once.
@@ -32,7 +35,7 @@ pub enum StopReason {
     MaxTokens,
     /// All its positions are taken.
     Positions,
-    /// Whoever read along asked for it.
+    /// The caller asked for it.
     Asked,
 }
 
@@ -59,7 +62,7 @@ pub struct Generated {
 }
 
 impl LanguageModel {
-    /// Goes on from a prompt; `on_text` gets each piece of text as it comes, whole characters at a
+    /// Continues a prompt; `on_text` gets each piece of text as it comes, whole characters at a
     /// time.
     ///
     /// # Errors
@@ -75,8 +78,8 @@ impl LanguageModel {
         all.pop().ok_or_else(|| Error::usage("there is no prompt"))
     }
 
-    /// Goes on from several prompts at once, each with draws of its own; `on_text` gets the number
-    /// of the prompt with each piece of text.
+    /// Continues several prompts at once, each with random draws of its own; `on_text` gets the
+    /// number of the prompt with each piece of text.
     ///
     /// # Errors
     /// As [`LanguageModel::generate`].
@@ -96,8 +99,8 @@ impl LanguageModel {
     }
 }
 
-/// Goes on from prompts with a model that is in memory, several of them at once; the draws depend
-/// on a prompt's number.
+/// Continues prompts with a model in memory, several at once; the random draws depend on a
+/// prompt's number.
 ///
 /// The graph's tape is reset.
 ///
@@ -112,69 +115,93 @@ pub fn generate(
     on_text: &mut dyn FnMut(usize, &str) -> Result<()>,
 ) -> Result<Vec<Generated>> {
     options.check()?;
-    let ids: Vec<Vec<u32>> =
-        prompts.iter().map(|prompt| encode(tokenizer, prompt, end)).collect::<Result<_>>()?;
-    let mut texts: Vec<_> =
-        prompts.iter().map(|_| (tokenizer.stream(), Held::new(&options.stop))).collect();
+    let begin = begin(config, tokenizer, end);
+    let ids: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|prompt| encode(tokenizer, config, prompt, begin))
+        .collect::<Result<_>>()?;
+    let special: BTreeMap<u32, String> =
+        tokenizer.special_tokens().into_iter().map(|(token, id)| (id, token)).collect();
+    let mut texts = Vec::with_capacity(ids.len());
+    for ids in &ids {
+        texts.push((tokenizer.stream_after(ids)?, Held::new(&options.stop)));
+    }
     let mut failure = None;
     let mut push = |row: usize, token| -> Result<bool> {
         let (stream, text) = &mut texts[row];
-        let stopped = text.push(&stream.push(token)?);
+        text.push(&stream.push(token)?);
+        if let Some(special) = special.get(&token) {
+            text.push_hidden(special);
+        }
         text.give(&mut |text| on_text(row, text))?;
-        Ok(stopped)
+        Ok(text.stopped)
     };
     let slices: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let written =
-        generate_tokens(graph, (model, config), &slices, end, options, &mut |row, token| {
-            if failure.is_some() {
-                return ControlFlow::Break(());
+    let known = tokenizer.known_ids(config.vocab_size);
+    let parts = (model, config, known.as_slice());
+    let written = write_tokens(graph, parts, &slices, end, options, &mut |row, token| {
+        if failure.is_some() {
+            return ControlFlow::Break(());
+        }
+        match push(row, token) {
+            Ok(false) => ControlFlow::Continue(()),
+            Ok(true) => ControlFlow::Break(()),
+            Err(error) => {
+                failure = Some(error);
+                ControlFlow::Break(())
             }
-            match push(row, token) {
-                Ok(false) => ControlFlow::Continue(()),
-                Ok(true) => ControlFlow::Break(()),
-                Err(error) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
+        }
+    })?;
     if let Some(error) = failure {
         return Err(error);
     }
     let mut all = Vec::with_capacity(prompts.len());
     for (row, (written, (mut stream, mut text))) in written.into_iter().zip(texts).enumerate() {
         let GeneratedTokens { tokens, mut reason } = written;
+        if !text.stopped {
+            text.push(&stream.finish()?);
+        }
         if text.stopped {
             reason = StopReason::StopText;
-        } else {
-            text.push(&stream.finish()?);
-            text.finish(&mut |text| on_text(row, text))?;
         }
+        text.finish(&mut |text| on_text(row, text))?;
         all.push(Generated { text: text.given, prompt_tokens: ids[row].len(), tokens, reason });
     }
     Ok(all)
 }
 
+/// The token that an empty prompt stands for.
+pub(super) fn begin(config: &DecoderConfig, tokenizer: &Tokenizer, end: &[u32]) -> Option<u32> {
+    let stated = config.field("bos_token_id").and_then(Value::as_u64);
+    let stated = stated.and_then(|id| u32::try_from(id).ok());
+    let special = tokenizer.special();
+    stated.or(special.bos).or(special.eos).or(end.first().copied())
+}
+
 /// The tokens that a model continues.
-fn encode(tokenizer: &Tokenizer, prompt: &str, end: &[u32]) -> Result<Vec<u32>> {
-    let mut ids = tokenizer.encode_with_special(prompt)?;
-    // Some tokenizers close a text, which is to be continued.
-    if ids.len() > 1 && ids.last().is_some_and(|last| end.contains(last)) && !prompt.is_empty() {
-        ids.pop();
-    }
+fn encode(
+    tokenizer: &Tokenizer,
+    config: &DecoderConfig,
+    prompt: &str,
+    begin: Option<u32>,
+) -> Result<Vec<u32>> {
+    let mut ids = tokenizer.encode_prompt(prompt)?;
     if ids.is_empty() {
-        let special = tokenizer.special();
-        ids.extend(special.bos.or(special.eos).or(end.first().copied()));
+        ids.extend(begin);
     }
     if ids.is_empty() {
         let message = "the prompt is empty, and the model has no token that a text begins with; give a prompt";
         return Err(Error::usage(message));
     }
-    Ok(ids)
+    let vocab_size = config.vocab_size;
+    match ids.iter().find(|&&id| id as usize >= vocab_size) {
+        Some(&id) => Err(TextError::Vocabulary { id, vocab_size }.into()),
+        None => Ok(ids),
+    }
 }
 
-/// Goes on from prompts with a model that is in memory, several of them at once; each until
-/// `on_token` breaks it off or there is another reason.
+/// Continues prompts with a model in memory, several at once, each until `on_token` stops it or
+/// there is another reason.
 ///
 /// The graph's tape is reset.
 ///
@@ -183,6 +210,18 @@ fn encode(tokenizer: &Tokenizer, prompt: &str, end: &[u32]) -> Result<Vec<u32>> 
 pub fn generate_tokens(
     graph: &mut Graph,
     (model, config): (&CausalLm, &DecoderConfig),
+    prompts: &[&[u32]],
+    end: &[u32],
+    options: &GenerateOptions,
+    on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<GeneratedTokens>> {
+    write_tokens(graph, (model, config, &[]), prompts, end, options, on_token)
+}
+
+/// The same with tokens for these ids alone; an empty list allows all.
+fn write_tokens(
+    graph: &mut Graph,
+    (model, config, known): (&CausalLm, &DecoderConfig, &[bool]),
     prompts: &[&[u32]],
     end: &[u32],
     options: &GenerateOptions,
@@ -208,7 +247,7 @@ pub fn generate_tokens(
     for (part, prompts) in prompts.chunks(TOGETHER).enumerate() {
         let first = part * TOGETHER;
         let on_token = &mut |row: usize, token| on_token(first + row, token);
-        let mut writer = Writer::new(config, options, end, (first, prompts));
+        let mut writer = Writer::new((config, known), options, end, (first, prompts));
         result = writer.write(graph, (model, config), on_token);
         all.extend(writer.rows.into_iter().map(Row::into_written));
         if result.is_err() {
@@ -249,13 +288,13 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(
-        config: &DecoderConfig,
+        (config, known): (&DecoderConfig, &'a [bool]),
         options: &'a GenerateOptions,
         end: &'a [u32],
         (first, prompts): (usize, &[&[u32]]),
     ) -> Self {
         let row = |(i, prompt): (usize, &&[u32])| Row {
-            sampler: Sampler::new(options, (first + i) as u64),
+            sampler: Sampler::new(options, known, (first + i) as u64),
             context: prompt.to_vec(),
             prompt: prompt.len(),
             reason: None,
@@ -272,7 +311,7 @@ impl<'a> Writer<'a> {
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<()> {
         let room = |row: &Row<'_>| self.options.max_tokens.min(self.positions - row.prompt + 1);
-        // What is written last is not read again.
+        // The last token is not read again.
         let most = self.rows.iter().map(room).max().unwrap_or(1);
         let (batch, capacity) = (self.rows.len(), self.longest + most - 1);
         let mut cache = ModelCache::new(graph.device(), config, model.options(), batch, capacity)?;
@@ -323,8 +362,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Takes the tokens at some places of all rows into the cache; the logits of what comes after
-    /// the last one. A row that is over goes on with a token that nobody sees.
+    /// Reads the tokens at these positions of all rows into the cache and returns the logits behind
+    /// the last one. A finished row continues with a token that is discarded.
     fn read(
         &self,
         graph: &mut Graph,
@@ -357,90 +396,5 @@ impl<'a> Writer<'a> {
         };
         let next = model.next_logits(graph, &batch, Some(cache))?;
         Ok(next.slice::<f32>()?.to_vec())
-    }
-}
-
-/// Text that waits until it is certain not to be the beginning of a stop text.
-#[derive(Debug)]
-struct Held<'a> {
-    stop: &'a [String],
-    given: String,
-    waiting: String,
-    stopped: bool,
-}
-
-impl<'a> Held<'a> {
-    fn new(stop: &'a [String]) -> Self {
-        Self { stop, given: String::new(), waiting: String::new(), stopped: false }
-    }
-
-    /// Takes text; whether a stop text has come, behind which nothing counts.
-    fn push(&mut self, text: &str) -> bool {
-        self.waiting.push_str(text);
-        let first = self.stop.iter().filter_map(|stop| self.waiting.find(stop.as_str())).min();
-        if let Some(at) = first {
-            self.waiting.truncate(at);
-            self.stopped = true;
-        }
-        self.stopped
-    }
-
-    /// Gives what cannot become a stop text any more.
-    fn give(&mut self, on_text: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        let mut len = self.waiting.len();
-        if !self.stopped {
-            let begins = |at: &usize| {
-                let tail = &self.waiting[*at..];
-                self.stop.iter().any(|stop| stop.starts_with(tail))
-            };
-            let starts = self.waiting.char_indices().map(|(at, _)| at);
-            len = starts.into_iter().find(begins).unwrap_or(len);
-        }
-        if len > 0 {
-            on_text(&self.waiting[..len])?;
-            self.given.extend(self.waiting.drain(..len));
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, on_text: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        self.stopped = true;
-        self.give(on_text)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The pieces that come out for those that go in.
-    fn pieces(stop: &[&str], text: &[&str]) -> (Vec<String>, bool) {
-        let stop: Vec<String> = stop.iter().map(|&s| s.to_owned()).collect();
-        let mut held = Held::new(&stop);
-        let mut out = Vec::new();
-        let mut keep = |piece: &str| {
-            out.push(piece.to_owned());
-            Ok(())
-        };
-        for piece in text {
-            let stopped = held.push(piece);
-            held.give(&mut keep).unwrap();
-            if stopped {
-                return (out, true);
-            }
-        }
-        held.finish(&mut keep).unwrap();
-        (out, false)
-    }
-
-    #[test]
-    fn text_waits_only_while_it_may_be_a_stop_text() {
-        assert_eq!(
-            pieces(&["END"], &["a E", "x", " END b"]),
-            (vec!["a ".into(), "Ex".into(), " ".into()], true)
-        );
-        assert_eq!(pieces(&["END"], &["a EN"]), (vec!["a ".into(), "EN".into()], false));
-        assert_eq!(pieces(&["é!", "\n\n"], &["é", "é", "!x"]), (vec!["é".into()], true));
-        assert_eq!(pieces(&[], &["a", "b"]), (vec!["a".into(), "b".into()], false));
     }
 }

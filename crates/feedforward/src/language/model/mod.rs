@@ -1,12 +1,15 @@
 //! Language models as Hugging Face folders: reading, writing, generation.
 
+mod config;
 mod encoder;
 mod folder;
 mod generate;
+mod held;
 mod sampling;
 mod translate;
 mod weights;
 
+pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
 pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};

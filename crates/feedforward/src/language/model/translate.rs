@@ -96,7 +96,7 @@ struct Beam {
     score: f64,
 }
 
-/// What stands for a score that cannot be reached.
+/// The score of an impossible token.
 const NEVER: f64 = -1e9;
 
 impl Translator {
@@ -130,7 +130,7 @@ impl Translator {
         Ok(Self { config, model, graph, text, generation, options: *options })
     }
 
-    /// What the model is made from.
+    /// The specification of the model.
     pub fn config(&self) -> &MarianConfig {
         &self.config
     }
@@ -221,7 +221,7 @@ impl Translator {
         }
     }
 
-    /// What the encoder gave, once for each of `rows` translations.
+    /// The encoder's output, repeated for each of `rows` translations.
     fn memory(&self, memory: &[f32], rows: usize) -> Result<Value> {
         let features = self.config.features;
         let dims = [rows, memory.len() / features, features];
@@ -329,7 +329,7 @@ impl Translator {
         all.into_iter().map(longer).collect()
     }
 
-    /// Writes the model's folder and reads it back: what was written must give the same logits.
+    /// Writes the model's folder and reads it back; the logits must be the same.
     ///
     /// # Errors
     /// The folder cannot be written, or reads back as something else.
@@ -368,7 +368,7 @@ fn input(graph: &Graph, rows: &[&[u32]]) -> Result<Value> {
     Ok(graph.input(Tensor::from_slice(graph.device(), &ids, &dims)?))
 }
 
-/// What follows the last token of each row.
+/// The logits behind the last token of each row.
 fn last_rows(logits: &[f32], rows: usize, tokens: usize, vocab: usize) -> Vec<f32> {
     let row = |i: usize| &logits[(i * tokens + tokens - 1) * vocab..][..vocab];
     (0..rows).flat_map(row).copied().collect()

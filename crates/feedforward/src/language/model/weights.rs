@@ -12,8 +12,11 @@ use std::path::Path;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// What a base model is called within a larger one.
+/// The names of base models within larger ones.
 const PREFIXES: [&str; 3] = ["bert", "roberta", "distilbert"];
+/// The output layer, and ends of the names of tables of embeddings.
+const OUTPUT: &str = "lm_head.weight";
+const EMBEDDINGS: [&str; 2] = ["embed_tokens.weight", "wte.weight"];
 /// How many names a message lists.
 const SHOWN: usize = 4;
 
@@ -87,22 +90,67 @@ impl Weights {
         self.tensors.get(name).map(|&file| &self.files[file])
     }
 
-    /// The tensors of a model by the names that they have here: a base model's lack the first part,
-    /// a larger model's have one more, and norms of old ones have a gamma and a beta.
-    fn names(&self, wanted: &[FileTensor]) -> Vec<String> {
+    pub(super) fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        self.file(name)?.dims(name).map(<[usize]>::to_vec)
+    }
+
+    /// The values of a tensor as f32.
+    pub(super) fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let Some(file) = self.file(name) else { return Ok(None) };
+        let dims = file.dims(name).unwrap_or_default();
+        Ok(Some(file.floats(name, dims)?))
+    }
+
+    /// The first tensor whose name ends like this.
+    pub(super) fn ending(&self, end: &str) -> Option<&str> {
+        self.tensors.keys().map(String::as_str).find(|name| name.ends_with(end))
+    }
+
+    /// Where the tensors of a model lie in these files.
+    ///
+    /// A base model's names lack their first part, a larger model's have one more, norms of old
+    /// models have a gamma and a beta, and experts may be stacked. A tied model may have only its
+    /// output layer.
+    fn places(&self, wanted: &[FileTensor]) -> Vec<Place> {
         let old = |name: &str| {
             let old = name.replace("LayerNorm.weight", "LayerNorm.gamma");
             old.replace("LayerNorm.bias", "LayerNorm.beta")
         };
-        let name = |tensor: &FileTensor| {
+        let tied = !wanted.iter().any(|tensor| tensor.name == OUTPUT);
+        let place = |tensor: &FileTensor| {
             let name = &tensor.name;
             let short = name.split_once('.').map_or(name.as_str(), |(_, rest)| rest).to_owned();
             let longer = PREFIXES.iter().map(|prefix| format!("{prefix}.{name}"));
+            let embedding = EMBEDDINGS.iter().any(|end| name.ends_with(end));
+            let output = (tied && embedding).then(|| OUTPUT.to_owned());
             let others = [old(name), short.clone(), old(&short)].into_iter().chain(longer);
+            let router = name.replace("block_sparse_moe.", "mlp.");
+            let others = others.chain([router]).chain(output);
             let found = std::iter::once(name.clone()).chain(others);
-            found.into_iter().find(|name| self.file(name).is_some()).unwrap_or(name.clone())
+            let found = found.into_iter().find(|name| self.file(name).is_some());
+            let whole = |name: String| Place { name, dims: tensor.dims.clone(), start: None };
+            found.map(whole).or_else(|| self.stacked(tensor)).unwrap_or_else(|| whole(name.clone()))
         };
-        wanted.iter().map(name).collect()
+        wanted.iter().map(place).collect()
+    }
+
+    /// The matrix of an expert in a stack of all of a layer's: `gate_up_proj`
+    /// `[experts, 2 · hidden, features]`, `down_proj` `[experts, features, hidden]`.
+    fn stacked(&self, tensor: &FileTensor) -> Option<Place> {
+        let (before, rest) = tensor.name.split_once(".experts.")?;
+        let (expert, matrix) = rest.strip_suffix(".weight")?.split_once('.')?;
+        let expert: usize = expert.parse().ok()?;
+        let (stack, part, parts) = match matrix {
+            "gate_proj" | "w1" => ("gate_up_proj", 0, 2),
+            "up_proj" | "w3" => ("gate_up_proj", 1, 2),
+            _ => ("down_proj", 0, 1),
+        };
+        let before = before.replace("block_sparse_moe", "mlp");
+        let name = format!("{before}.experts.{stack}");
+        let experts = *self.dims(&name)?.first()?;
+        let &[rows, cols] = tensor.dims.as_slice() else { return None };
+        let dims = vec![experts, parts * rows, cols];
+        Some(Place { name, dims, start: Some((expert * parts + part) * rows * cols) })
     }
 
     /// Every tensor is there with its shape, and none is left over.
@@ -111,46 +159,77 @@ impl Weights {
         folder: &Path,
         ignored: &dyn Fn(&str) -> bool,
         wanted: &[FileTensor],
-        names: &[String],
+        places: &[Place],
     ) -> Result<()> {
-        let missing: Vec<&str> =
-            names.iter().filter(|name| self.file(name).is_none()).map(String::as_str).collect();
-        if !missing.is_empty() {
-            let message = format!(
-                "{} missing that config.json calls for: {}",
-                count(missing.len(), "tensor is", "tensors are"),
-                listed(&missing)
-            );
-            return Err(Error::run(folder, message));
-        }
-        for (tensor, name) in wanted.iter().zip(names) {
-            let found = self.file(name).and_then(|file| file.dims(name)).unwrap_or_default();
-            if found != tensor.dims {
-                let message = format!(
-                    "tensor `{name}`: config.json calls for shape {:?}, the file has {found:?}",
-                    tensor.dims
-                );
-                return Err(Error::run(folder, message));
-            }
-        }
-        let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let missing: Vec<&str> = places
+            .iter()
+            .filter(|place| self.file(&place.name).is_none())
+            .map(|place| place.name.as_str())
+            .collect();
+        let known: BTreeSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
         let extra: Vec<&str> = self
             .tensors
             .keys()
             .map(String::as_str)
             .filter(|name| !known.contains(name) && !ignored(name))
             .collect();
+        let left = count(extra.len(), "tensor belongs to", "tensors belong to");
+        if !missing.is_empty() {
+            let others = match extra.len() {
+                0 => String::new(),
+                _ => format!("; {left} no layer: {}", listed(&extra)),
+            };
+            let message = format!(
+                "{} missing that config.json calls for: {}{others}",
+                count(missing.len(), "tensor is", "tensors are"),
+                listed(&missing)
+            );
+            return Err(Error::run(folder, message));
+        }
+        let mut parts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (tensor, place) in wanted.iter().zip(places) {
+            let (name, wanted) = (&place.name, &place.dims);
+            let found = self.dims(name).unwrap_or_default();
+            if found != *wanted {
+                let message = format!(
+                    "tensor `{name}`: config.json calls for shape {wanted:?}, the file has {found:?}",
+                );
+                return Err(Error::run(folder, message));
+            }
+            *parts.entry(name).or_default() += tensor.len();
+        }
+        for place in places.iter().filter(|place| place.start.is_some()) {
+            let found: usize = place.dims.iter().product();
+            let all = parts[place.name.as_str()];
+            if all != found {
+                let message = format!(
+                    "tensor `{}` holds {} experts, and config.json calls for {}",
+                    place.name,
+                    place.dims[0],
+                    place.dims[0] * all / found.max(1)
+                );
+                return Err(Error::run(folder, message));
+            }
+        }
         if !extra.is_empty() {
             let message = format!(
-                "{} no layer of config.json: {}; the files are of different models, or the model has parts that are \
+                "{left} no layer of config.json: {}; the files are of different models, or the model has parts that are \
                  not supported",
-                count(extra.len(), "tensor belongs to", "tensors belong to"),
                 listed(&extra)
             );
             return Err(Error::run(folder, message));
         }
         Ok(())
     }
+}
+
+/// Where a tensor of a model lies in the files.
+struct Place {
+    name: String,
+    /// The shape of the file's tensor.
+    dims: Vec<usize>,
+    /// The first value, of a tensor that holds others too.
+    start: Option<usize>,
 }
 
 fn count(n: usize, one: &str, more: &str) -> String {
@@ -170,7 +249,7 @@ pub(super) fn open_checked(
     ignored: &dyn Fn(&str) -> bool,
 ) -> Result<Weights> {
     let weights = Weights::open(folder)?;
-    weights.check(folder, ignored, wanted, &weights.names(wanted))?;
+    weights.check(folder, ignored, wanted, &weights.places(wanted))?;
     Ok(weights)
 }
 
@@ -193,10 +272,16 @@ pub fn read_weights(folder: &Path, config: &DecoderConfig, params: &mut Params) 
 
 impl Weights {
     pub(super) fn read_into(&self, wanted: &[FileTensor], params: &mut Params) -> Result<()> {
-        for (tensor, name) in wanted.iter().zip(self.names(wanted)) {
-            let Some(file) = self.file(&name) else { continue };
-            let values = file.floats(&name, &tensor.dims)?;
-            tensor.read(&values, params.values_mut::<f32>(ParamId::new(tensor.param))?);
+        // Stacked experts follow each other, and are converted once.
+        let mut last: Option<(String, Vec<f32>)> = None;
+        for (tensor, Place { name, start, .. }) in wanted.iter().zip(self.places(wanted)) {
+            if last.as_ref().is_none_or(|(last, _)| *last != name) {
+                last = self.values(&name)?.map(|values| (name, values));
+            }
+            let Some((_, values)) = &last else { continue };
+            let start = start.unwrap_or(0);
+            let values = &values[start..start + tensor.len()];
+            tensor.read(values, params.values_mut::<f32>(ParamId::new(tensor.param))?);
         }
         Ok(())
     }
