@@ -16,6 +16,7 @@ mod rows;
 mod scratch;
 mod simd;
 mod stored;
+mod vector;
 mod views;
 
 pub use columns::{Columns, MAX_COLUMNS, for_columns, zip_sum_columns};

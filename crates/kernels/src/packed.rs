@@ -6,7 +6,8 @@
 //! end; for more rows, one sum in the order of k.
 
 use crate::rows::Shared;
-use crate::simd::{Vector, Work, dispatch_on};
+use crate::simd::{Work, dispatch_on};
+use crate::vector::Vector;
 use crate::{Float, MatRef};
 use ff_tensor::{CpuDevice, Device, Isa, Result, Tensor};
 use std::marker::PhantomData;
@@ -277,7 +278,7 @@ fn one_row<T: Packable, V: Vector<T = T>, F: Fn(T) -> T + Copy>(part: &Columns<'
 
 /// The sums of one row with the first `NV` vectors of a panel.
 #[inline(always)]
-fn streams<V: Vector<T: Float>, const NV: usize>(x: &[V::T], panel: &[V::T]) -> [V; NV] {
+fn streams<V: Vector, const NV: usize>(x: &[V::T], panel: &[V::T]) -> [V; NV] {
     let mut sums = [[V::splat(V::T::ZERO); NV]; STREAMS];
     let width = VECTORS * V::LANES;
     let step = STREAMS * width;

@@ -72,7 +72,7 @@ pub fn dispatch<W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
 /// which are small.
 #[inline(always)]
 pub(crate) fn dispatch_on<T, W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
-    if size_of::<T>() == size_of::<f64>() { work.run() } else { dispatch(cpu, work) }
+    if const { size_of::<T>() == size_of::<f64>() } { work.run() } else { dispatch(cpu, work) }
 }
 
 /// # Safety
@@ -90,82 +90,3 @@ unsafe fn avx512<W: Work>(work: W) -> W::Output {
 unsafe fn avx2<W: Work>(work: W) -> W::Output {
     work.run()
 }
-
-/// A register of values: the basis of products with few rows.
-pub(crate) trait Vector: Copy {
-    type T: Copy;
-    const LANES: usize;
-    fn splat(value: Self::T) -> Self;
-    /// Reads the first `LANES` values.
-    fn load(values: &[Self::T]) -> Self;
-    fn store(self, values: &mut [Self::T]);
-    /// self · a + b, fused if the instruction set has it.
-    fn mul_add(self, a: Self, b: Self) -> Self;
-}
-
-macro_rules! plain {
-    ($t:ty) => {
-        /// Sixteen bytes: the register size of every current CPU.
-        impl Vector for [$t; 16 / size_of::<$t>()] {
-            type T = $t;
-            const LANES: usize = 16 / size_of::<$t>();
-            #[inline(always)]
-            fn splat(value: $t) -> Self {
-                [value; 16 / size_of::<$t>()]
-            }
-            #[inline(always)]
-            fn load(values: &[$t]) -> Self {
-                std::array::from_fn(|i| values[i])
-            }
-            #[inline(always)]
-            fn store(self, values: &mut [$t]) {
-                values[..Self::LANES].copy_from_slice(&self);
-            }
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                std::array::from_fn(|i| self[i] * a[i] + b[i])
-            }
-        }
-    };
-}
-plain!(f32);
-plain!(f64);
-
-#[cfg(target_arch = "x86_64")]
-macro_rules! x86 {
-    ($v:ident, $t:ty, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
-        /// Only constructed inside [`dispatch`], so the CPU has its instructions.
-        impl Vector for std::arch::x86_64::$v {
-            type T = $t;
-            const LANES: usize = size_of::<Self>() / size_of::<$t>();
-            #[inline(always)]
-            fn splat(value: $t) -> Self {
-                // SAFETY: the instruction set is present, see the impl.
-                unsafe { std::arch::x86_64::$splat(value) }
-            }
-            #[inline(always)]
-            fn load(values: &[$t]) -> Self {
-                let values = &values[..Self::LANES];
-                // SAFETY: as above; the slice holds a whole register, and the load needs no
-                // alignment.
-                unsafe { std::arch::x86_64::$load(values.as_ptr()) }
-            }
-            #[inline(always)]
-            fn store(self, values: &mut [$t]) {
-                let values = &mut values[..Self::LANES];
-                // SAFETY: as above; the slice holds a whole register, and the store needs no
-                // alignment.
-                unsafe { std::arch::x86_64::$store(values.as_mut_ptr(), self) }
-            }
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                // SAFETY: the instruction set is present, see the impl.
-                unsafe { std::arch::x86_64::$fma(self, a, b) }
-            }
-        }
-    };
-}
-#[cfg(target_arch = "x86_64")]
-x86!(__m512, f32, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
-#[cfg(target_arch = "x86_64")]
-x86!(__m256, f32, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);

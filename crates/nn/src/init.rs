@@ -159,24 +159,34 @@ const LANES: usize = 8;
 
 /// f of the draws of [`Rng::uniform`], one per value.
 fn uniform<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], f: impl Fn(f64) -> f64 + Sync) {
-    for_pieces(cpu, out, |start, part| {
-        for (i, part) in part.chunks_mut(LANES).enumerate() {
-            let draws = key.uniforms::<LANES>((start + i * LANES) as u64);
-            part.iter_mut().zip(draws).for_each(|(v, u)| *v = T::of(f(u)));
-        }
-    });
+    for_pieces(
+        cpu,
+        out,
+        #[inline(always)]
+        |start, part| {
+            for (i, part) in part.chunks_mut(LANES).enumerate() {
+                let draws = key.uniforms::<LANES>((start + i * LANES) as u64);
+                part.iter_mut().zip(draws).for_each(|(v, u)| *v = T::of(f(u)));
+            }
+        },
+    );
 }
 
 /// The draws of [`Rng::normal`] times the standard deviation; each takes two uniform numbers.
 fn normal<T: Float>(cpu: &CpuDevice, key: Key, out: &mut [T], std: f64) {
-    for_pieces(cpu, out, |start, part| {
-        for (i, part) in part.chunks_mut(LANES / 2).enumerate() {
-            let draws = key.uniforms::<LANES>(2 * (start + i * LANES / 2) as u64);
-            for (v, draws) in part.iter_mut().zip(draws.as_chunks().0) {
-                *v = T::of(std * Rng::box_muller(*draws));
+    for_pieces(
+        cpu,
+        out,
+        #[inline(always)]
+        |start, part| {
+            for (i, part) in part.chunks_mut(LANES / 2).enumerate() {
+                let draws = key.uniforms::<LANES>(2 * (start + i * LANES / 2) as u64);
+                for (v, draws) in part.iter_mut().zip(draws.as_chunks().0) {
+                    *v = T::of(std * Rng::box_muller(*draws));
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// Gram–Schmidt, twice for accuracy, on the rows of a wide matrix or the columns of a tall one.

@@ -119,6 +119,7 @@ pub struct CpuDevice {
 
 impl CpuDevice {
     /// The thread pool.
+    #[inline]
     pub fn threads(&self) -> &ThreadPool {
         &self.threads
     }
@@ -129,22 +130,26 @@ impl CpuDevice {
     }
 
     /// The vector instruction set, used by everything but bf16 products: AVX-512 on the AMX path.
+    #[inline]
     pub fn isa(&self) -> Isa {
         self.path.min(Isa::Avx512)
     }
 
     /// The kernel path, requested or detected.
+    #[inline]
     pub fn path(&self) -> Isa {
         self.path
     }
 
     /// Whether bf16 products have their own instructions; otherwise the rounded values are
     /// multiplied as f32.
+    #[inline]
     pub fn has_bf16(&self) -> bool {
         self.bf16 != Bf16Kernels::Widened
     }
 
     /// The path of bf16 products.
+    #[inline]
     pub fn bf16(&self) -> Bf16Kernels {
         self.bf16
     }
@@ -175,11 +180,13 @@ impl Device {
     }
 
     /// A planning device: tensors have sizes but no values, and the pool counts them.
+    #[inline]
     pub fn planning() -> Self {
         Device::Cpu(Arc::new(CpuDevice::new(1, Isa::detect(), Pool::planning())))
     }
 
     /// The CPU.
+    #[inline]
     pub fn cpu(&self) -> &CpuDevice {
         match self {
             Device::Cpu(cpu) => cpu,
@@ -187,6 +194,7 @@ impl Device {
     }
 
     /// The buffer pool.
+    #[inline]
     pub fn pool(&self) -> &Pool {
         match self {
             Device::Cpu(cpu) => &cpu.pool,

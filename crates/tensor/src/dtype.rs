@@ -37,6 +37,7 @@ impl DType {
     }
 
     /// Whether gradients can flow through values of this type.
+    #[inline]
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::BF16)
     }

@@ -42,36 +42,43 @@ impl Shape {
     }
 
     /// The shape of a single value, as in losses: a vector of length one.
+    #[inline]
     pub const fn scalar() -> Self {
         Self { dims: [1; MAX_RANK], rank: 1 }
     }
 
     /// The sizes.
+    #[inline]
     pub fn dims(&self) -> &[usize] {
         &self.dims[..usize::from(self.rank)]
     }
 
     /// The number of dimensions.
+    #[inline]
     pub fn rank(&self) -> usize {
         usize::from(self.rank)
     }
 
     /// The number of values.
+    #[inline]
     pub fn len(&self) -> usize {
         self.dims.iter().product()
     }
 
     /// Whether the shape has no values.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The size of the last dimension; 1 if there are none.
+    #[inline]
     pub fn last(&self) -> usize {
         self.dims().last().copied().unwrap_or(1)
     }
 
     /// The product of all dimensions but the last.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.without_last().len()
     }

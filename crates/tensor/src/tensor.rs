@@ -38,6 +38,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If memory is exhausted.
+    #[inline]
     pub fn uninit(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
         let bytes = shape.len().checked_mul(dtype.bytes());
         let bytes = bytes.ok_or_else(|| Error::Shape(shape.dims().to_vec()))?;
@@ -48,6 +49,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If memory is exhausted.
+    #[inline]
     pub fn zeros(device: &Device, shape: Shape, dtype: DType) -> Result<Self> {
         let mut tensor = Self::uninit(device, shape, dtype)?;
         if !tensor.is_planned() {
@@ -73,11 +75,13 @@ impl Tensor {
     }
 
     /// The sizes of the dimensions.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// The type of the values.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -99,6 +103,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If the values are of another type.
+    #[inline]
     pub fn slice<T: Element>(&self) -> Result<&[T]> {
         if self.dtype != T::DTYPE {
             return Err(Error::DType { expected: T::DTYPE, found: self.dtype });
@@ -110,6 +115,7 @@ impl Tensor {
     ///
     /// # Errors
     /// If the values are of another type, or shared with another tensor.
+    #[inline]
     pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         if self.dtype != T::DTYPE {
             return Err(Error::DType { expected: T::DTYPE, found: self.dtype });
@@ -118,6 +124,7 @@ impl Tensor {
     }
 
     /// Whether the tensor belongs to a plan, with a size but no values.
+    #[inline]
     pub fn is_planned(&self) -> bool {
         self.buffer.as_ref().is_some_and(|buffer| buffer.is_planned())
     }
@@ -184,16 +191,19 @@ macro_rules! slices {
 
         impl<'a> Slice<'a> {
             /// The type of the values.
+            #[inline]
             pub fn dtype(&self) -> DType {
                 match self { $(Slice::$variant(_) => DType::$variant,)* }
             }
 
             /// The number of values.
+            #[inline]
             pub fn len(&self) -> usize {
                 match self { $(Slice::$variant(values) => values.len(),)* }
             }
 
             /// Whether there are no values.
+            #[inline]
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
@@ -203,6 +213,7 @@ macro_rules! slices {
             /// # Panics
             /// If the range exceeds the slice.
             #[must_use]
+            #[inline]
             pub fn range(&self, start: usize, len: usize) -> Slice<'a> {
                 match self { $(Slice::$variant(values) => Slice::$variant(&values[start..start + len]),)* }
             }
@@ -210,31 +221,37 @@ macro_rules! slices {
 
         impl SliceMut<'_> {
             /// The type of the values.
+            #[inline]
             pub fn dtype(&self) -> DType {
                 match self { $(SliceMut::$variant(_) => DType::$variant,)* }
             }
 
             /// The number of values.
+            #[inline]
             pub fn len(&self) -> usize {
                 match self { $(SliceMut::$variant(values) => values.len(),)* }
             }
 
             /// Whether there are no values.
+            #[inline]
             pub fn is_empty(&self) -> bool {
                 self.len() == 0
             }
 
             /// A shorter borrow of the same values.
+            #[inline]
             pub fn reborrow(&mut self) -> SliceMut<'_> {
                 match self { $(SliceMut::$variant(values) => SliceMut::$variant(values),)* }
             }
 
             /// The same values, shared.
+            #[inline]
             pub fn as_slice(&self) -> Slice<'_> {
                 match self { $(SliceMut::$variant(values) => Slice::$variant(values),)* }
             }
 
             /// Sets all values to zero.
+            #[inline]
             pub fn zero(&mut self) {
                 match self { $(SliceMut::$variant(values) => values.fill(<$t>::default()),)* }
             }
@@ -270,22 +287,26 @@ impl<'a> TensorRef<'a> {
     ///
     /// # Panics
     /// If the number of values is not that of the shape.
+    #[inline]
     pub fn new(data: Slice<'a>, shape: Shape) -> Self {
         assert_eq!(data.len(), shape.len(), "a view of shape {shape}");
         Self { data, shape }
     }
 
     /// The sizes of the dimensions.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// The type of the values.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.data.dtype()
     }
 
     /// The values, whatever their type.
+    #[inline]
     pub fn data(&self) -> Slice<'a> {
         self.data
     }
@@ -294,6 +315,7 @@ impl<'a> TensorRef<'a> {
     ///
     /// # Errors
     /// If the values are of another type.
+    #[inline]
     pub fn slice<T: Element>(&self) -> Result<&'a [T]> {
         T::of_slice(self.data)
     }
@@ -320,17 +342,20 @@ impl<'a> TensorMut<'a> {
     ///
     /// # Panics
     /// If the number of values is not that of the shape.
+    #[inline]
     pub fn new(data: SliceMut<'a>, shape: Shape) -> Self {
         assert_eq!(data.len(), shape.len(), "a view of shape {shape}");
         Self { data, shape }
     }
 
     /// The sizes of the dimensions.
+    #[inline]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// The type of the values.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.data.dtype()
     }
@@ -339,6 +364,7 @@ impl<'a> TensorMut<'a> {
     ///
     /// # Errors
     /// If the values are of another type.
+    #[inline]
     pub fn slice_mut<T: Element>(&mut self) -> Result<&mut [T]> {
         T::of_slice_mut(self.data.reborrow())
     }
@@ -347,21 +373,25 @@ impl<'a> TensorMut<'a> {
     ///
     /// # Errors
     /// If the values are of another type.
+    #[inline]
     pub fn into_slice<T: Element>(self) -> Result<&'a mut [T]> {
         T::of_slice_mut(self.data)
     }
 
     /// The same values, shared.
+    #[inline]
     pub fn view(&self) -> TensorRef<'_> {
         TensorRef { data: self.data.as_slice(), shape: self.shape }
     }
 
     /// A shorter borrow of the same values.
+    #[inline]
     pub fn reborrow(&mut self) -> TensorMut<'_> {
         TensorMut { data: self.data.reborrow(), shape: self.shape }
     }
 
     /// Sets all values to zero.
+    #[inline]
     pub fn zero(&mut self) {
         self.data.zero();
     }

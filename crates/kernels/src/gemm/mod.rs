@@ -17,8 +17,8 @@ mod drive;
 mod finish;
 mod pack;
 mod rounded;
+mod sums;
 mod tile;
-mod vector;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use amx::{TILE_FLOPS, tile_chains};

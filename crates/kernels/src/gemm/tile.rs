@@ -7,10 +7,11 @@
 //! divisible by 14, are the same code with other constants.
 
 use super::pack::Ahead;
-use super::vector::Vector;
 #[cfg(target_arch = "x86_64")]
-use super::vector::x86::Pairs;
+use super::sums::Pairs;
+use super::sums::Sums;
 use crate::Float;
+use crate::vector::Vector;
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256, __m512};
@@ -99,35 +100,39 @@ pub(super) type Sum<K> = <K as Kernels>::Sum;
 /// KiB L1 cache.
 const CHUNK: usize = 384;
 
+/// The type of a register's values.
+type Value<S> = <<S as Sums>::Values as Vector>::T;
+
 /// # Safety
 /// As for [`Kernel`].
 #[inline(always)]
-unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PANEL: bool>(
-    tile: &Tile<V::Packed, V::T>,
+unsafe fn compute<S: Sums, const ROWS: usize, const REGISTERS: usize, const PANEL: bool>(
+    tile: &Tile<S::Packed, Value<S>>,
 ) {
-    let last = V::mask(tile.width - (REGISTERS - 1) * V::LANES);
-    let whole = V::mask(V::LANES);
+    let lanes = S::Values::LANES;
+    let last = S::Values::mask(tile.width - (REGISTERS - 1) * lanes);
+    let whole = S::Values::mask(lanes);
     // SAFETY: the caller's guarantee covers every address below: rows and registers of the tile,
     // steps of the depth.
     unsafe {
         for i in 0..ROWS {
             for v in 0..REGISTERS {
-                V::prefetch(tile.c.wrapping_add(i * tile.c_row + v * V::LANES));
+                prefetch_sums(tile.c.wrapping_add(i * tile.c_row + v * lanes));
             }
         }
-        let mut sums = [[V::zero(); REGISTERS]; ROWS];
+        let mut sums = [[S::zero(); REGISTERS]; ROWS];
         let (mut a, mut b) = (tile.a, tile.b);
         let mut ahead = tile.ahead;
         for _ in 0..tile.depth {
             for v in 0..REGISTERS {
-                V::prefetch_factors(b.wrapping_add(B_AHEAD * tile.b_k + v * V::LANES));
+                prefetch_factors(b.wrapping_add(B_AHEAD * tile.b_k + v * lanes));
             }
-            let columns: [V::Factor; REGISTERS] =
-                std::array::from_fn(|v| V::factors(b.add(v * V::LANES)));
+            let columns: [S::Factor; REGISTERS] =
+                std::array::from_fn(|v| S::factors(b.add(v * lanes)));
             // The compiler unrolls this loop.
             #[allow(clippy::needless_range_loop)]
             for i in 0..ROWS {
-                let value = V::splat(a.add(if PANEL { i } else { i * tile.a_row }));
+                let value = S::splat(*a.add(if PANEL { i } else { i * tile.a_row }));
                 for v in 0..REGISTERS {
                     sums[i][v] = sums[i][v].fma(value, columns[v]);
                 }
@@ -139,11 +144,32 @@ unsafe fn compute<V: Vector, const ROWS: usize, const REGISTERS: usize, const PA
         for (i, row) in sums.iter().enumerate() {
             for (v, &sum) in row.iter().enumerate() {
                 let mask = if v + 1 == REGISTERS { last } else { whole };
-                let c = tile.c.add(i * tile.c_row + v * V::LANES);
-                let sum = if tile.add { V::load(c, mask).plus(sum) } else { sum };
-                sum.store(c, mask);
+                let c = tile.c.add(i * tile.c_row + v * lanes);
+                let sum = sum.values();
+                let sum = if tile.add { S::Values::read_some(c, mask).plus(sum) } else { sum };
+                sum.write_some(c, mask);
             }
         }
+    }
+}
+
+/// Prefetches a cache line of sums for writing.
+#[inline(always)]
+fn prefetch_sums<T>(_line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; any address is allowed.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(_line.cast());
+    }
+}
+
+/// Prefetches a cache line of factors.
+#[inline(always)]
+fn prefetch_factors<T>(_line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; any address is allowed.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_line.cast());
     }
 }
 
@@ -157,7 +183,7 @@ macro_rules! kernels {
             /// As for [`Kernel`].
             $(#[target_feature(enable = $feature)])?
             unsafe fn run<const ROWS: usize, const REGISTERS: usize, const PANEL: bool>(
-                tile: &Tile<<$v as Vector>::Packed, <$v as Vector>::T>,
+                tile: &Tile<<$v as Sums>::Packed, Value<$v>>,
             ) {
                 // SAFETY: guaranteed by the caller.
                 unsafe { compute::<$v, ROWS, REGISTERS, PANEL>(tile) }
@@ -165,10 +191,10 @@ macro_rules! kernels {
         }
 
         impl Kernels for $name {
-            type Sum = <$v as Vector>::T;
-            type Packed = <$v as Vector>::Packed;
-            const STEPS: usize = <$v as Vector>::STEPS;
-            const LANES: usize = <$v as Vector>::LANES;
+            type Sum = Value<$v>;
+            type Packed = <$v as Sums>::Packed;
+            const STEPS: usize = <$v as Sums>::STEPS;
+            const LANES: usize = <$v as Sums>::Values::LANES;
             const ROWS: usize = $rows;
             const CHUNK: usize = CHUNK * Self::STEPS;
 

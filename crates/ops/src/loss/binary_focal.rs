@@ -127,7 +127,10 @@ impl BinaryFocal {
 /// αₜ
 #[inline(always)]
 fn alpha<T: Float>(alphas: Option<(T, T)>, t: T) -> T {
-    alphas.map_or(T::ONE, |(one, zero)| one * t + zero * (T::ONE - t))
+    match alphas {
+        None => T::ONE,
+        Some((one, zero)) => one * t + zero * (T::ONE - t),
+    }
 }
 
 impl FloatOp for BinaryFocal {

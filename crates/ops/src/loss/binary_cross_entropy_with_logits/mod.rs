@@ -84,7 +84,10 @@ impl BinaryCrossEntropyWithLogits {
     /// p of output `index`, counted over all rows, if each output has its own.
     #[inline(always)]
     fn positive_weight<T: Float>(&self, index: usize) -> T {
-        self.positive_weight.as_deref().map_or(T::ONE, |each| T::of(each[index % each.len()]))
+        match self.positive_weight.as_deref() {
+            None => T::ONE,
+            Some(each) => T::of(each[index % each.len()]),
+        }
     }
 }
 

@@ -133,15 +133,23 @@ impl MixtureOfExperts {
         spread: &mut [W],
     ) -> f64 {
         let experts = sizes.experts;
-        let total = sum_rows::<W>(cpu, sizes.rows, 1, 16 * experts, p, |rows, p| {
-            let r = &logits[rows.start * experts..][..experts];
-            let (m, log) = log_sum_exp(r);
-            for (p, &r) in p.iter_mut().zip(r) {
-                *p = (r - m - W::of(log)).exp();
-            }
-            let log_sum_exp = m.f64() + log;
-            Total { loss: log_sum_exp * log_sum_exp, count: 0.0 }
-        });
+        let total = sum_rows::<W>(
+            cpu,
+            sizes.rows,
+            1,
+            16 * experts,
+            p,
+            #[inline(always)]
+            |rows, p| {
+                let r = &logits[rows.start * experts..][..experts];
+                let (m, log) = log_sum_exp(r);
+                for (p, &r) in p.iter_mut().zip(r) {
+                    *p = (r - m - W::of(log)).exp();
+                }
+                let log_sum_exp = m.f64() + log;
+                Total { loss: log_sum_exp * log_sum_exp, count: 0.0 }
+            },
+        );
         let (sums, chosen) = spread.split_at_mut(experts);
         sum_columns(cpu, p, sums, false);
         // The choice of a non-finite row is meaningless, unless all experts are chosen.

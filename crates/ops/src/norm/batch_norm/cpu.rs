@@ -42,6 +42,7 @@ impl BatchNorm {
             width,
             8 * rows,
             outputs,
+            #[inline(always)]
             |columns, [mut y, mut mean, mut variance, mut rstd]| {
                 let mut means: PerColumn<f64> = [0.0; MAX_COLUMNS];
                 for i in 0..rows {
@@ -147,6 +148,7 @@ impl BatchNorm {
             width,
             10 * rows,
             [dx, dw, db],
+            #[inline(always)]
             |columns, [mut dx, mut dw, mut db]| {
                 let (mean, rstd) = (&mean[columns.clone()], &rstd[columns.clone()]);
                 let (sums, products) = sums(rows, width, &columns, x, dy, mean, rstd);
