@@ -163,10 +163,12 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
+#[inline(always)]
 fn softplus(x: f64) -> f64 {
     Float::maximum(x, 0.0) + (-x.abs()).exp().ln_1p()
 }
 
+#[inline(always)]
 fn normal(x: f64) -> (f64, f64) {
     let cumulative = 0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2));
     (

@@ -174,14 +174,13 @@ impl FloatOp for Focal {
             |rows, dz| {
                 let mut scales = [None; ROWS];
                 for (d, row) in scales.iter_mut().zip(rows.clone()) {
-                    *d = self.part(&inputs, row).map(|(weight, class)| {
-                        let z = inputs.row(row);
-                        let minus_log = (maximum(z) - z[class] + log_sums[row]).f64();
-                        let (p, q) = ((-minus_log).exp(), -(-minus_log).exp_m1());
-                        let ratio = if q == 0.0 { 1.0 } else { minus_log / q };
-                        let d = self.focus(class, minus_log) * (1.0 + self.gamma * times(p, ratio));
-                        T::of(scale * weight * d)
-                    });
+                    let Some((weight, class)) = self.part(&inputs, row) else { continue };
+                    let z = inputs.row(row);
+                    let minus_log = (maximum(z) - z[class] + log_sums[row]).f64();
+                    let (p, q) = ((-minus_log).exp(), -(-minus_log).exp_m1());
+                    let ratio = if q == 0.0 { 1.0 } else { minus_log / q };
+                    let slope = self.focus(class, minus_log) * (1.0 + self.gamma * times(p, ratio));
+                    *d = Some(T::of(scale * weight * slope));
                 }
                 let z = inputs.prediction;
                 softmax_backward(z, rows.clone(), log_sums, &scales, dz, accumulate);

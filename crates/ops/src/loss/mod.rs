@@ -242,7 +242,10 @@ impl<'a, T: Float> Inputs<'a, T> {
     /// The sample weight of a row.
     #[inline(always)]
     pub(crate) fn weight(&self, row: usize) -> f64 {
-        self.weights.map_or(1.0, |weights| weights[row].f64())
+        match self.weights {
+            None => 1.0,
+            Some(weights) => weights[row].f64(),
+        }
     }
 
     /// The predictions of a row.

@@ -118,7 +118,10 @@ pub(crate) fn check_class_weights(
 /// The weight of a class; 1 without class weights.
 #[inline(always)]
 pub(crate) fn class_weight(weights: Option<&Arc<[f64]>>, class: usize) -> f64 {
-    weights.map_or(1.0, |weights| weights[class])
+    match weights {
+        None => 1.0,
+        Some(weights) => weights[class],
+    }
 }
 
 /// The destination of ln Σ of each row; `None` if no gradient is needed.

@@ -191,7 +191,10 @@ impl MixtureOfExperts {
                 let total: f64 = sums.clone().map(Float::f64).sum();
                 let (m, log) = log_sum_exp(r);
                 let p = |r: W| (r - m - W::of(log)).exp();
-                let mut mean: f64 = r.iter().enumerate().map(|(e, &r)| dp(e) * p(r).f64()).sum();
+                let mut mean = 0.0;
+                for (e, &r) in r.iter().enumerate() {
+                    mean += dp(e) * p(r).f64();
+                }
                 if !self.adds_up() {
                     mean += total;
                 }
