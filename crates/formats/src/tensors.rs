@@ -453,11 +453,9 @@ mod tests {
         let tensor = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
         let message = |header: String| parse(&file(&header, &[0; 4])).unwrap_err().to_string();
         let twice = message(format!(r#"{{"a":{tensor},"a":{tensor}}}"#));
-        assert!(twice.contains("the key `a` stands there twice"), "{twice}");
+        assert!(twice.contains("the key `a` is repeated"), "{twice}");
         let metadata = r#""__metadata__":{"x":"1","x":"2"}"#;
-        assert!(
-            message(format!(r#"{{{metadata},"a":{tensor}}}"#)).contains("`x` stands there twice")
-        );
+        assert!(message(format!(r#"{{{metadata},"a":{tensor}}}"#)).contains("`x` is repeated"));
         // Names are compared as texts, however they are written.
         assert!(message(format!(r#"{{"a":{tensor},"\u0061":{tensor}}}"#)).contains("`a`"));
         assert!(parse(&file(&format!(r#"{{"a":{tensor}}}   "#), &[0; 4])).is_ok());

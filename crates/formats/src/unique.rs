@@ -4,7 +4,7 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 use std::collections::HashSet;
 use std::fmt;
 
-/// An object, and its `__metadata__`, without a key that stands there twice.
+/// An object, and its `__metadata__`, without repeated keys.
 pub(crate) struct UniqueKeys;
 
 impl<'de> Deserialize<'de> for UniqueKeys {
@@ -29,7 +29,7 @@ impl<'de> Visitor<'de> for UniqueKeys {
                 map.next_value::<IgnoredAny>()?;
             }
             if seen.contains(&key) {
-                return Err(A::Error::custom(format!("the key `{key}` stands there twice")));
+                return Err(A::Error::custom(format!("the key `{key}` is repeated")));
             }
             seen.insert(key);
         }

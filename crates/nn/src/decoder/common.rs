@@ -15,8 +15,8 @@ pub(super) struct Defaults {
     pub(super) positions: usize,
     /// The width shared evenly by the heads, unless the family has a number of its own.
     pub(super) head_dim: Option<usize>,
-    /// The heads of keys and values where the config leaves them out; as many as those of queries
-    /// unless the family has a number of its own.
+    /// The number of key-value heads if the config omits it: that of query heads, unless the family
+    /// has a default of its own.
     pub(super) kv_heads: Option<usize>,
     pub(super) norm_eps: f64,
     pub(super) theta: f64,
@@ -40,7 +40,8 @@ pub(super) fn rotary(fields: &Fields<'_>, config: &mut DecoderConfig, defaults: 
     if !config.heads.is_multiple_of(config.kv_heads) {
         let default = if stated { "" } else { ", this family's default" };
         let message = format!(
-            "{} heads of queries cannot share {} heads of keys and values{default} evenly; choose a divisor",
+            "{} heads of queries cannot share {} heads of keys and values{default} evenly; choose \
+             a divisor",
             config.heads, config.kv_heads
         );
         fields.fail("num_key_value_heads", message);
@@ -118,7 +119,7 @@ pub(super) fn sliding_window(fields: &Fields<'_>) -> Option<usize> {
     fields.count("sliding_window").filter(|&window| window > 0)
 }
 
-/// The width of a Qwen's windows, 4096 where the config leaves it out.
+/// The window width of a Qwen, by default 4096.
 pub(super) fn used_window(fields: &Fields<'_>) -> Option<usize> {
     let unstated = (!fields.is_stated("sliding_window")).then_some(4096);
     sliding_window(fields).or(unstated)

@@ -202,7 +202,7 @@ impl DecoderConfig {
         fields::to_text(&self.json)
     }
 
-    /// A field as it stands in the file.
+    /// A field, as in the file.
     pub fn field(&self, key: &str) -> Option<&Value> {
         self.json.get(key)
     }

@@ -99,7 +99,7 @@ impl DecoderConfig {
         owned(values)
     }
 
-    /// Whether the base of rotary positions stands in the file, alone or with their other settings.
+    /// Whether the file states the base of rotary positions, alone or with their other settings.
     fn states_theta(&self) -> bool {
         let inside = |key| self.field(key).is_some_and(|map| map.get("rope_theta").is_some());
         ["rope_parameters", "rope_scaling"].into_iter().any(inside)

@@ -253,7 +253,7 @@ fn written_configs_state_every_key_that_has_a_default() {
         "num_hidden_layers": 2, "num_attention_heads": 2}))
     .explicit();
     assert_eq!((old.field("n_positions"), old.field("n_head")), (Some(&8.into()), Some(&2.into())));
-    // What stands in the file is not said twice.
+    // Keys of the file are not repeated.
     let mut stated = llama("llama");
     stated["rope_parameters"] = json!({"rope_theta": 500.0, "rope_type": "default"});
     assert_eq!(parse(&stated).explicit().field("rope_theta"), None);
