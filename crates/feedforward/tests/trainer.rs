@@ -256,7 +256,10 @@ fn a_sweep_of_rates_finds_one_that_learns() {
     let adam = sweep(OptimizerKind::Adam).unwrap().steepest.unwrap();
     assert!((1e-4..1.0).contains(&adam) && adam < lr, "{adam}");
     let message = sweep(OptimizerKind::Lbfgs).unwrap_err().to_string();
-    assert!(message.contains("optimizer.kind") && message.contains("leave it"), "{message}");
+    assert!(
+        message.contains("optimizer.kind") && message.contains("keep the default"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -409,7 +412,7 @@ fn a_checkpoint_of_something_else_is_refused_with_a_way_out() {
     assert!(checkpoint.check_bf16(here.cpu()).is_ok());
     assert_eq!(checkpoint.check_bf16(plain.cpu()).is_err(), here.cpu().has_bf16());
     if let Err(error) = checkpoint.check_bf16(plain.cpu()) {
-        assert!(error.to_string().contains("was made with bf16 products in "), "{error}");
+        assert!(error.to_string().contains("was written with bf16 products in "), "{error}");
     }
 
     let mut wider = Setting::everything();

@@ -348,8 +348,8 @@ impl Transforms {
         }
         let path = Path::new("transforms.json");
         let broken = |e: serde_json::Error| {
-            let hint = "The model's folder is incomplete or was edited: copy it again from where it \
-                        was made, or train again.";
+            let hint = "The model's folder is incomplete or was edited: copy it again from its \
+                        source, or train again.";
             DataError::format(path, e.to_string(), hint)
         };
         let Version { format } = serde_json::from_str(text).map_err(broken)?;
