@@ -81,13 +81,11 @@ impl<'a> TabularObjective<'a> {
             let mut rng = Rng::new(key.with(u64::from(row)));
             (0..width).map(move |_| rng.uniform() < share)
         };
-        match fixed {
-            Some(key) => rows.iter().flat_map(|&i| row(i, key)).collect(),
-            None => {
-                let mut rng = Rng::new(key.with_name("unseen"));
-                (0..rows.len() * width).map(|_| rng.uniform() < share).collect()
-            }
+        if let Some(key) = fixed {
+            return rows.iter().flat_map(|&i| row(i, key)).collect();
         }
+        let mut rng = Rng::new(key.with_name("unseen"));
+        (0..rows.len() * width).map(|_| rng.uniform() < share).collect()
     }
 
     /// The loss of some rows of a part, without noise or mixing.

@@ -164,7 +164,9 @@ mod tests {
             Table::new(vec![Column::new("x", values.collect())]).unwrap()
         };
         let mut types = ColumnTypes::default();
-        blocks.iter().for_each(|block| types.observe(&table(block)));
+        for block in blocks {
+            types.observe(&table(block));
+        }
         types.apply(table(&blocks[0])).columns()[0].values.clone()
     }
 
