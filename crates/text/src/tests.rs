@@ -276,14 +276,14 @@ fn broken_text_of_tables_and_half_characters_are_judged_by_row() {
         (
             "broken.parquet",
             "`text` holds bytes that are not UTF-8 in row 2",
-            "good|b\u{fffd}d||last",
-            "good||last",
+            "good|b\u{fffd}d|last",
+            "good|last",
         ),
         (
             "broken.arrow",
             "`text` holds bytes that are not UTF-8 in row 2",
-            "good|b\u{fffd}d||last",
-            "good||last",
+            "good|b\u{fffd}d|last",
+            "good|last",
         ),
     ] {
         let with = |utf8| {

@@ -61,13 +61,16 @@ impl DecoderConfig {
         }
         values.extend([
             ("num_key_value_heads", json!(self.kv_heads)),
-            ("head_dim", json!(self.head_dim)),
             ("max_position_embeddings", json!(self.max_positions)),
             ("hidden_act", json!(activation)),
             ("qkv_bias", json!(self.qkv_bias)),
             ("attention_bias", json!(self.qkv_bias)),
             ("mlp_bias", json!(self.mlp_bias)),
         ]);
+        // Not every family has the key; those that need it read it.
+        if self.head_dim * self.heads != self.hidden_size {
+            values.push(("head_dim", json!(self.head_dim)));
+        }
         if !self.states_theta()
             && let Some(rope) = &self.rope
         {
