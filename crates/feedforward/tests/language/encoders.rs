@@ -130,7 +130,7 @@ fn vectors_of_tokens_and_of_sequences() {
         let off = difference(&stored, pooled.slice().unwrap(), 0.0);
         assert!(off < LOGITS, "{name} differs by {off:.2e}");
     }
-    assert!(encoder.logits(graph, &input).unwrap_err().to_string().contains("vectors only"));
+    assert!(encoder.logits(graph, &input).unwrap_err().to_string().contains("only vectors"));
 }
 
 #[test]
