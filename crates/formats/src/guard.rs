@@ -1,9 +1,21 @@
 //! Protection against panics in third-party parsers.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Once;
+
+thread_local! {
+    /// The guarded calls that this thread is in.
+    static GUARDED: Cell<u32> = const { Cell::new(0) };
+}
+
+static HOOK: Once = Once::new();
 
 /// Calls a third-party function and returns its panic, if any, as a message.
+///
+/// Nothing is printed about such a panic: the first call puts a hook before the program's own, which
+/// hears of all others. Work that the function gives to other threads is not covered.
 ///
 /// After a panic, anything the call was modifying is in an unknown state: drop it.
 ///
@@ -18,7 +30,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// );
 /// ```
 pub fn guarded_call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| reason(panic.as_ref()).to_owned())
+    HOOK.call_once(|| {
+        // A thread that is panicking may not change the hook.
+        if !std::thread::panicking() {
+            let others = take_hook();
+            set_hook(Box::new(move |panic| {
+                if GUARDED.get() == 0 {
+                    others(panic);
+                }
+            }));
+        }
+    });
+    GUARDED.set(GUARDED.get() + 1);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    GUARDED.set(GUARDED.get() - 1);
+    result.map_err(|panic| reason(panic.as_ref()).to_owned())
 }
 
 fn reason(panic: &(dyn Any + Send)) -> &str {

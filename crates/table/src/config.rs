@@ -41,7 +41,7 @@ pub use split::{SplitConfig, SplitKind};
 pub struct DataConfig {
     /// The file, `-` for standard input.
     #[schemars(description = format!(
-        "The file: {}, also as .gz or .zst; `-` is standard input.", Format::listed("or")
+        "The file: {}, also as .gz, .zst or .lz4, or alone in a .zip; `-` is standard input.", Format::listed("or")
     ))]
     pub path: PathBuf,
     /// The file's format; found from its first bytes and its name by default.
@@ -56,6 +56,12 @@ pub struct DataConfig {
     /// The file of labels that belongs to an IDX file of images; found by its name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
+    /// The character before decimals of numbers in text, `.` or `,`; found in each column by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// The character between thousands: `,`, `.`, `'` or a space; found in each column by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
     /// Texts that stand for a missing value.
     pub null_values: Vec<String>,
     /// The column to predict.
@@ -108,6 +114,8 @@ impl Default for DataConfig {
             delimiter: None,
             header: None,
             labels: None,
+            decimal: None,
+            thousands: None,
             null_values: default_null_values(),
             target: None,
             task: None,
@@ -131,6 +139,12 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
+    /// The names of columns that it speaks of.
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let single = [&self.target, &self.weight, &self.split.column];
+        single.into_iter().flatten().chain(&self.drop).chain(self.columns.keys())
+    }
+
     /// Checks what the types cannot: ranges, and settings that exclude each other.
     ///
     /// # Errors
@@ -146,6 +160,13 @@ impl DataConfig {
                 "data.delimiter",
                 format!("{delimiter:?} cannot separate fields: take one ASCII character"),
             ));
+        }
+        validate_separators("data", self.decimal, self.thousands)?;
+        for (name, column) in &self.columns {
+            let key = crate::schema::set_option(name, "", "");
+            let decimal = column.decimal.or(self.decimal);
+            let thousands = column.thousands.or(self.thousands);
+            validate_separators(key.trim_end_matches('='), decimal, thousands)?;
         }
         if let Some(clip) = self.clip
             && !(clip > 0.0 && clip.is_finite())
@@ -168,16 +189,48 @@ impl DataConfig {
     }
 }
 
+/// Checks the characters of numbers in text.
+fn validate_separators(
+    key: &str,
+    decimal: Option<char>,
+    thousands: Option<char>,
+) -> Result<(), ConfigError> {
+    if let Some(decimal) = decimal.filter(|c| !matches!(c, '.' | ',')) {
+        let message = format!("{decimal:?} is neither a point nor a comma");
+        return Err(ConfigError::new(format!("{key}.decimal"), message));
+    }
+    if let Some(thousands) = thousands.filter(|c| !matches!(c, '.' | ',' | '\'' | ' ')) {
+        let message = format!("{thousands:?} is none of `,`, `.`, `'` and a space");
+        return Err(ConfigError::new(format!("{key}.thousands"), message));
+    }
+    if decimal.is_some() && decimal == thousands {
+        let message = "the same character stands before decimals";
+        return Err(ConfigError::new(format!("{key}.thousands"), message));
+    }
+    Ok(())
+}
+
 impl From<&DataConfig> for SourceOptions {
     fn from(config: &DataConfig) -> Self {
+        let nulls = |(name, column): (&String, &ColumnConfig)| {
+            Some((name.clone(), column.null_values.clone()?))
+        };
         Self {
+            column_nulls: config.columns.iter().filter_map(nulls).collect(),
             format: config.format,
             delimiter: config.delimiter,
             header: config.header,
             labels: config.labels.clone(),
             null_values: config.null_values.clone(),
-            text_columns: Vec::new(),
+            text_columns: config
+                .columns
+                .iter()
+                .filter(|(_, column)| column.decimal.is_some() || column.thousands.is_some())
+                .map(|(name, _)| name.clone())
+                .collect(),
             blank_rows: false,
+            points_are_decimal: config.decimal != Some(',') && config.thousands != Some('.'),
+            names: config.names().cloned().collect(),
             max_rows: config.max_rows,
         }
     }

@@ -105,7 +105,7 @@ pub enum DataError {
         hint: String,
     },
     /// A column that is named but absent.
-    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&near(column, available)))]
+    #[error("{place} has no column `{column}` ({role}){}", did_you_mean(&near(column, available, note)))]
     NoColumn {
         /// The file.
         place: String,
@@ -115,6 +115,8 @@ pub enum DataError {
         role: String,
         /// All columns.
         available: Vec<String>,
+        /// Why it may be missed, as a sentence without a full stop, or nothing.
+        note: String,
     },
     /// New data that lacks columns of the model.
     #[error("{place} does not fit the model: {}", join(problems))]
@@ -201,17 +203,18 @@ impl DataError {
             | Self::Format { hint, .. }
             | Self::Target { hint, .. }
             | Self::Split { hint, .. } => hint.clone(),
-            Self::NoColumn { available, .. } => {
+            Self::NoColumn { available, note, .. } => {
                 let shown: Vec<_> = available.iter().take(20).map(|c| format!("`{c}`")).collect();
                 let more = available.len().saturating_sub(shown.len());
                 let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
-                let header = if are_numbered(available) {
+                let header = if note.is_empty() && are_numbered(available) {
                     " Its first line is read as data: if it names the columns, set \
                      data.header=true."
                 } else {
                     ""
                 };
-                format!("Its columns are {}{rest}.{header}", shown.join(", "))
+                let note = if note.is_empty() { String::new() } else { format!("{note}. ") };
+                format!("{note}Its columns are {}{rest}.{header}", shown.join(", "))
             }
             Self::Mismatch { .. } => {
                 "Rename or add the columns; columns are found by name, in any order, and more \
@@ -258,6 +261,14 @@ impl DataError {
         )
     }
 
+    /// The same error with a reason why a column may be missed.
+    pub(crate) fn with_note(mut self, why: &str) -> Self {
+        if let Self::NoColumn { note, .. } = &mut self {
+            why.clone_into(note);
+        }
+        self
+    }
+
     /// A setting outside its range.
     pub fn config(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Config(ConfigError::new(key, message))
@@ -287,9 +298,10 @@ pub(crate) fn are_numbered(names: &[String]) -> bool {
     names.iter().enumerate().all(|(i, name)| *name == format!("column_{}", i + 1))
 }
 
-/// The names that come near; none among numbered ones, which are nobody's own.
-fn near(column: &str, available: &[String]) -> Vec<String> {
-    if are_numbered(available) && !column.starts_with("column") {
+/// The names that come near; none where a reason for the absence is known, nor among numbered ones,
+/// which are nobody's own.
+fn near(column: &str, available: &[String], note: &str) -> Vec<String> {
+    if !note.is_empty() || (are_numbered(available) && !column.starts_with("column")) {
         return Vec::new();
     }
     similar(column, available.iter().map(String::as_str))

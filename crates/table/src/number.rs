@@ -173,6 +173,33 @@ pub(crate) fn is_code(bytes: &[u8]) -> bool {
     matches!(digits, [b'0', b'0'..=b'9', ..])
 }
 
+/// Whether a text is a whole number that a double does not hold, as are most above 2⁵³.
+pub(crate) fn is_long(bytes: &[u8]) -> bool {
+    let bytes = bytes.trim_ascii();
+    bytes.len() > 15 && whole(bytes).is_some_and(|x| x.is_none_or(|x| x as f64 as i128 != x))
+}
+
+/// The whole number that a text is, `Some(None)` for one of more than 128 bits.
+fn whole(bytes: &[u8]) -> Option<Option<i128>> {
+    let digits = bytes.strip_prefix(b"-").or_else(|| bytes.strip_prefix(b"+")).unwrap_or(bytes);
+    let digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    digits.then(|| std::str::from_utf8(bytes).ok()?.parse().ok())
+}
+
+/// The one way to write the number that a text is, so that `1` and `1.0` are the same label; whole
+/// numbers keep every digit.
+pub(crate) fn canonical(text: &str) -> Option<String> {
+    let text = text.trim();
+    if text.len() > 15
+        && let Some(x) = whole(text.as_bytes())
+    {
+        return Some(x.map_or_else(|| text.to_owned(), |x| x.to_string()));
+    }
+    let x = parse_number(text.as_bytes())?;
+    let whole = x.fract() == 0.0 && (1e15..1e36).contains(&x.abs());
+    Some(if whole { (x as i128).to_string() } else { format_number(x) })
+}
+
 /// The shortest text that reads back to the same double: `3`, `0.1`, `1e300`.
 pub(crate) fn format_number(x: f64) -> String {
     if x == 0.0 || (1e-5..1e16).contains(&x.abs()) || !x.is_finite() {
@@ -226,6 +253,27 @@ mod tests {
     fn codes_are_told_from_numbers() {
         assert!(is_code(b"007") && is_code(b"00") && is_code(b" 01.5"));
         assert!(!is_code(b"0") && !is_code(b"0.7") && !is_code(b"70") && !is_code(b""));
+    }
+
+    #[test]
+    fn whole_numbers_keep_their_digits() {
+        for (text, label) in [
+            ("9007199254740993", "9007199254740993"),
+            ("+9007199254740993", "9007199254740993"),
+            ("9007199254740992.0", "9007199254740992"),
+            ("-18446744073709551615", "-18446744073709551615"),
+            ("1e16", "10000000000000000"),
+            ("10000000000000000", "10000000000000000"),
+            (" 1.0 ", "1"),
+            ("0.10", "0.1"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Some(label), "{text}");
+        }
+        assert_eq!(canonical("red"), None);
+        assert!(is_long(b"9007199254740993") && is_long(&[b'9'; 60]));
+        assert!(
+            !is_long(b"9007199254740992") && !is_long(b"123") && !is_long(b"0.12345678901234567")
+        );
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! From a recipe's `[data]` table to encoded parts.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use ff_tensor::ThreadPool;
@@ -8,7 +9,8 @@ use crate::checks;
 use crate::config::{DataConfig, SplitKind, Task};
 use crate::error::{DataError, Result};
 use crate::note::Note;
-use crate::schema::Schema;
+use crate::number_format;
+use crate::schema::{Role, Schema};
 use crate::source::SourceInfo;
 use crate::split::{self, Fold, Parts};
 use crate::table::Table;
@@ -130,10 +132,31 @@ pub fn prepare(
     let Some(name) = config.target.as_deref() else {
         return Err(DataError::config("data.target", "name the column to predict"));
     };
-    let LoadedFiles { table, mut source, borders } = read::read(config, base, threads)?;
+    let files = read::read(config, base, threads)?;
+    // A header that was not seen is the likeliest reason for a column to be missed.
+    let unseen = files.source.header == Some(false) && config.header.is_none();
+    let header = files.source.notes.iter().find(|_| unseen).map(ToString::to_string);
     // New rows are read as these were: what was found out about the header is settled.
-    let config = &DataConfig { header: config.header.or(source.header), ..config.clone() };
+    let config = &DataConfig { header: config.header.or(files.source.header), ..config.clone() };
+    prepare_files(config, name, seed, files, threads)
+        .map_err(|error| error.with_note(header.as_deref().unwrap_or_default()))
+}
+
+/// The same for files that were read.
+fn prepare_files(
+    config: &DataConfig,
+    name: &str,
+    seed: u64,
+    files: LoadedFiles,
+    threads: &ThreadPool,
+) -> Result<Prepared> {
+    let LoadedFiles { mut table, mut source, borders } = files;
+    check_left_out(config, &source)?;
     let mut notes = std::mem::take(&mut source.notes);
+    let before = notes.len();
+    let formats = number_format::read_columns(&mut table, config, source.delimiter, &mut notes);
+    let read: HashMap<String, Note> =
+        notes[before..].iter().filter_map(|n| Some((n.column.clone()?, n.clone()))).collect();
     let stratify = matches!(config.split.kind, SplitKind::Auto | SplitKind::Stratified)
         && borders.is_none()
         && config.split.valid + config.split.test > 0.0;
@@ -141,9 +164,16 @@ pub fn prepare(
     let mut target = found.schema;
     notes.extend(found.note);
     let split = split_kind(config, target.task, borders.is_some())?;
-    let (plan, mut schema) =
-        plan::plan(&table, config, &target, found.reader, threads, &mut notes)?;
+    let (mut plan, mut schema) =
+        plan::plan(&table, config, &target, found.reader, &source.left_out, threads, &mut notes)?;
 
+    for column in schema.columns.iter_mut().filter(|column| formats.contains_key(&column.name)) {
+        if let Some(note) = read.get(&column.name).filter(|_| column.role == Role::Feature) {
+            column.reason.clone_from(&note.message);
+            column.undo.clone_from(&note.undo);
+        }
+    }
+    plan.number_formats = formats;
     let mut totals = Totals { read: table.rows(), ..Totals::default() };
     let mut rows: Vec<usize> = (0..table.rows()).collect();
     leave_out(&mut rows, &mut totals, "target missing", &found.missing);
@@ -198,6 +228,23 @@ pub fn prepare(
         classes,
         config: config.clone(),
     })
+}
+
+/// A column of a kind that is not read can be left out, and nothing else.
+fn check_left_out(config: &DataConfig, source: &SourceInfo) -> Result<()> {
+    let forced = |name: &String| {
+        config.columns.get(name).is_some_and(|c| c.kind.is_none_or(crate::schema::Kind::is_used))
+    };
+    let single = [&config.target, &config.weight, &config.split.column];
+    let wanted = |name: &String| single.into_iter().flatten().any(|n| n == name) || forced(name);
+    match source.left_out.iter().find(|left| wanted(&left.name)) {
+        None => Ok(()),
+        Some(left) => Err(DataError::format(
+            &source.path,
+            format!("column `{}` holds {}, which are not read", left.name, left.holds),
+            "Write it as one number or text a row.",
+        )),
+    }
 }
 
 fn split_kind(config: &DataConfig, task: Task, files: bool) -> Result<SplitKind> {

@@ -10,7 +10,7 @@ mod names;
 mod profile;
 mod sorted;
 
-pub(crate) use infer::{Inferred, boolean_texts, infer};
+pub(crate) use infer::{Inferred, MARKERS, MAX_ODD, boolean_texts, infer};
 pub(crate) use names::{is_index, is_series};
 pub use profile::{ColumnStats, Histogram, NumberStats};
 pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
@@ -141,11 +141,17 @@ pub(crate) const BOOLEANS: [(&str, &str); 6] =
 
 /// The setting that gives a column another kind.
 pub(crate) fn set_kind(column: &str, kind: &str) -> String {
+    set_option(column, "", kind)
+}
+
+/// The setting of one option of a column; of its kind alone where no option is named.
+pub(crate) fn set_option(column: &str, option: &str, value: &str) -> String {
+    let option = if option.is_empty() { String::new() } else { format!(".{option}") };
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !column.is_empty() && column.chars().all(bare) {
-        format!("data.columns.{column}={kind}")
+        format!("data.columns.{column}{option}={value}")
     } else {
-        format!("data.columns.{column:?}={kind}")
+        format!("data.columns.{column:?}{option}={value}")
     }
 }
 

@@ -9,13 +9,17 @@ use crate::error::DataError;
 use crate::error::Result;
 use crate::table::Table;
 
+mod archive;
 mod arrow;
 mod csv;
+mod excel;
 mod format;
 mod guard;
+mod gzip;
 mod idx;
 mod input;
 mod jsonl;
+mod names;
 mod npy;
 mod npz;
 mod parquet;
@@ -25,9 +29,10 @@ mod sniff;
 
 use format::Blocks;
 pub(crate) use format::default_null_values;
-pub use format::{Format, SourceInfo, SourceOptions};
+pub use format::{Format, LeftOut, SourceInfo, SourceOptions};
 pub use input::{Bytes, HashedBytes, Input, io_error, not_opened};
 pub use jsonl::{JsonLines, kind as json_kind};
+pub(crate) use registry::PACKED;
 pub use registry::{extension, listed, one_of};
 
 /// Reads a whole file (`-` for standard input) into a table, on the calling thread.
@@ -52,16 +57,18 @@ pub fn load(
     let mut info = SourceInfo {
         path: path.to_owned(),
         format: Some(format),
-        compression: input.compression(),
+        compression: input.inner.as_ref().map(|_| "zip").or(input.compression()),
         ..SourceInfo::default()
     };
-    let mut table = format.0.load(&input, options, &mut info, threads)?;
+    let mut table = format.0.load(&input, &options.read_as_text(), &mut info, threads)?;
+    options.mark_missing(&mut table, format);
     if info.hash.is_empty() {
         (info.hash, info.bytes) = input.hash()?;
     }
     if let Some(rows) = options.max_rows {
         table.truncate(rows);
     }
+    info.notes.extend(info.left_out.iter().map(LeftOut::note));
     Ok((table, info))
 }
 
@@ -86,6 +93,7 @@ pub struct BlockReader {
     rows: usize,
     left: usize,
     format: Format,
+    options: SourceOptions,
 }
 
 impl BlockReader {
@@ -100,7 +108,7 @@ impl BlockReader {
         let input = if source.description().streams { probe } else { probe.spool()? };
         let blocks = source.blocks(&input, options)?;
         let left = options.max_rows.unwrap_or(usize::MAX);
-        Ok(Self { blocks, rows: rows.max(1), left, format })
+        Ok(Self { blocks, rows: rows.max(1), left, format, options: options.clone() })
     }
 
     /// Opens a file for the values of one column alone; others may be of kinds that are not read.
@@ -110,7 +118,8 @@ impl BlockReader {
     pub fn column(path: &Path, format: Format, column: &str, rows: usize) -> Result<Self> {
         let input = Input::open(path, false)?;
         let blocks = format.0.column(&input, column)?;
-        Ok(Self { blocks, rows: rows.max(1), left: usize::MAX, format })
+        let options = SourceOptions::default();
+        Ok(Self { blocks, rows: rows.max(1), left: usize::MAX, format, options })
     }
 
     /// The next block of rows; `None` after the last.
@@ -122,10 +131,11 @@ impl BlockReader {
             return Ok(None);
         }
         let block = self.blocks.next_block(self.rows.min(self.left))?;
-        if let Some(block) = &block {
+        Ok(block.map(|mut block| {
             self.left -= block.rows();
-        }
-        Ok(block)
+            self.options.mark_missing(&mut block, self.format);
+            block
+        }))
     }
 
     /// The file's format.
@@ -136,5 +146,7 @@ impl BlockReader {
 
 /// The format by the first bytes and the path; a text table where both say nothing.
 fn recognise(input: &Input) -> Format {
-    Format::of(&input.head(), &input.path().to_string_lossy()).unwrap_or(Format::CSV)
+    let path = input.path().to_string_lossy();
+    let name = input.inner.as_deref().unwrap_or(&path);
+    Format::of(&input.head(), name).unwrap_or(Format::CSV)
 }

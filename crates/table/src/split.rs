@@ -323,7 +323,7 @@ pub(crate) fn times(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f64
         None
     } else {
         let found = crate::date::infer_format(&labels.iter().map(AsRef::as_ref));
-        Some(found.map_or(crate::date::ISO, |(format, _)| format))
+        Some(found.map_or(crate::date::ISO, |found| found.format))
     };
     let read = |&row: &usize| {
         let time = column.values.number(row).or_else(|| {
@@ -389,5 +389,6 @@ fn split_column<'a>(table: &'a Table, name: &str) -> Result<&'a crate::table::Co
         column: name.into(),
         role: "data.split.column".into(),
         available: table.names(),
+        note: String::new(),
     })
 }

@@ -1,6 +1,12 @@
 //! A table in memory, column by column.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::rng::IdentityHash;
 
 mod decimals;
 mod origin;
@@ -30,7 +36,12 @@ pub struct Table {
     columns: Vec<Column>,
     rows: usize,
     origin: Origin,
+    /// The place of each name by its hash, made when a column of a wide table is first asked for.
+    places: OnceLock<HashMap<u64, usize, IdentityHash>>,
 }
+
+/// Tables of fewer columns are searched name by name.
+const WIDE: usize = 32;
 
 /// A named column.
 ///
@@ -61,12 +72,12 @@ impl Table {
         names.sort_unstable();
         let unique = names.windows(2).all(|pair| pair[0] != pair[1]);
         let even = columns.iter().all(|column| column.values.len() == rows);
-        (unique && even).then(|| Self { columns, rows, origin: Origin::default() })
+        (unique && even).then(|| Self { columns, rows, ..Self::default() })
     }
 
     pub(crate) fn with_origin(columns: Vec<Column>, rows: usize, origin: Origin) -> Self {
         debug_assert!(columns.iter().all(|column| column.values.len() == rows));
-        Self { columns, rows, origin }
+        Self { columns, rows, origin, places: OnceLock::new() }
     }
 
     /// The number of rows.
@@ -91,7 +102,15 @@ impl Table {
 
     /// The column of this name.
     pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name == name)
+        if self.columns.len() < WIDE {
+            return self.columns.iter().find(|column| column.name == name);
+        }
+        let places = self.places.get_or_init(|| {
+            let hash = |column: &Column| xxh3_64(column.name.as_bytes());
+            self.columns.iter().enumerate().map(|(i, column)| (hash(column), i)).collect()
+        });
+        let column = &self.columns[*places.get(&xxh3_64(name.as_bytes()))?];
+        (column.name == name).then_some(column)
     }
 
     /// The file's name as a message shows it, such as `` `data.csv` ``.
@@ -136,6 +155,7 @@ impl Table {
             return Err(column);
         }
         self.columns.push(column);
+        self.places.take();
         Ok(())
     }
 
@@ -183,10 +203,27 @@ impl Table {
         }
     }
 
+    /// Gives columns other values, as many as they have.
+    pub(crate) fn convert(&mut self, mut of: impl FnMut(&mut Column) -> Option<Values>) {
+        for column in &mut self.columns {
+            if let Some(values) = of(column) {
+                debug_assert_eq!(values.len(), self.rows);
+                column.values = values;
+            }
+        }
+    }
+
+    /// Takes the columns of these names out.
+    pub(crate) fn leave_out(&mut self, out: impl Fn(&str) -> bool) {
+        self.columns.retain(|column| !out(&column.name));
+        self.places.take();
+    }
+
     /// Appends the rows of another part of the same file.
     pub(crate) fn extend(&mut self, other: &Self) {
-        for column in &mut self.columns {
-            if let Some(from) = other.columns.iter().find(|from| from.name == column.name) {
+        for (i, column) in self.columns.iter_mut().enumerate() {
+            let same = other.columns.get(i).filter(|from| from.name == column.name);
+            if let Some(from) = same.or_else(|| other.column(&column.name)) {
                 column.values.append(&from.values);
             }
         }
@@ -223,6 +260,7 @@ impl Table {
             columns: columns.collect(),
             rows: self.rows - rows,
             origin: self.origin.after(rows),
+            places: OnceLock::new(),
         };
         self.truncate(rows);
         (self, Some(rest))

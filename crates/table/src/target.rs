@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{DataConfig, RowPolicy, Task};
 use crate::error::{DataError, Result};
 use crate::note::Note;
-use crate::number::{format_number, is_code, parse_number};
+use crate::number::{canonical, format_number, is_code, parse_number};
 use crate::rng::{IdentityHash, mix};
-use crate::schema::{ColumnStats, profile};
+use crate::schema::{ColumnStats, profile, set_option};
 use crate::table::{Column, Table, Values};
 
 mod truths;
@@ -102,7 +102,7 @@ pub fn balanced_class_weights(classes: &[i32], count: usize) -> Vec<f64> {
 const MAX_CLASSES: usize = 10_000;
 
 /// Integers with up to this many distinct values are taken for classes.
-const MAX_INTEGER_CLASSES: usize = 20;
+pub(crate) const MAX_INTEGER_CLASSES: usize = 20;
 
 /// The rows a class of integers needs on average to be taken for one.
 const ROWS_PER_CLASS: usize = 5;
@@ -148,12 +148,10 @@ impl LabelReader {
         {
             return Some(Cow::Borrowed(&truths[usize::from(truth)]));
         }
-        if self.numeric
-            && let Some(x) = parse_number(label.as_bytes())
-        {
-            return (!x.is_nan()).then(|| Cow::Owned(format_number(x)));
+        match canonical(&label).filter(|_| self.numeric) {
+            Some(number) => (number != "NaN").then_some(Cow::Owned(number)),
+            None => Some(label),
         }
-        Some(label)
     }
 
     /// Calls `visit` with what `of` makes of each row's label, which is made once for equal
@@ -213,6 +211,7 @@ pub(crate) fn find(
             column: name.into(),
             role: "data.target".into(),
             available: table.names(),
+            note: String::new(),
         });
     };
     let stats = profile(&column.values);
@@ -231,7 +230,7 @@ pub(crate) fn find(
                 &format!(
                     "If `{text}` is a class, keep it: --set {}. If the value is missing, leave these \
                      rows out: data.missing_target = \"drop\".",
-                    keep(config, text)
+                    keep(name)
                 ),
             ),
             None => target_error(
@@ -272,7 +271,7 @@ pub(crate) fn find(
     let note = written.map(|(text, n)| {
         Note::warn(format!("{}: these rows are left out", cells_read(n, &text)))
             .column(name)
-            .undo(keep(config, &text))
+            .undo(keep(name))
     });
     Ok(FoundTarget { schema, reader, missing, rare, note })
 }
@@ -292,11 +291,9 @@ fn cells_read(n: usize, text: &str) -> String {
     format!("{cells} `{text}`, which stands for a missing value")
 }
 
-/// The setting by which a text is a value like others.
-fn keep(config: &DataConfig, text: &str) -> String {
-    let others = config.null_values.iter().filter(|null| *null != text);
-    let others: Vec<String> = others.map(|null| format!("\"{null}\"")).collect();
-    format!("'data.null_values=[{}]'", others.join(","))
+/// The setting by which every text of the column is a value.
+fn keep(name: &str) -> String {
+    format!("'{}'", set_option(name, "null_values", "[\"\"]"))
 }
 
 struct Guess {

@@ -1,5 +1,7 @@
 //! Columns into numbers: fitted on the training part, saved with the model, applied by column name.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use ff_settings::similar;
@@ -7,9 +9,10 @@ use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{DataError, Result};
+use crate::number_format::NumberFormat;
 use crate::prepare::Dropped;
 use crate::source::SourceOptions;
-use crate::table::Table;
+use crate::table::{Table, Values};
 use crate::target::Target;
 
 mod category;
@@ -69,6 +72,9 @@ pub struct Transforms {
     /// How the file was read, as far as new files are read the same way.
     #[serde(default)]
     pub reading: SourceOptions,
+    /// How columns of texts write their numbers, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub number_formats: BTreeMap<String, NumberFormat>,
 }
 
 /// A column and how it is encoded.
@@ -115,6 +121,9 @@ pub struct FeatureRange {
     /// Its ids.
     pub categorical: std::ops::Range<usize>,
 }
+
+/// Missing columns that a message names.
+const MAX_PROBLEMS: usize = 20;
 
 /// Rows that are encoded together, so that a tile of the row-major output stays in the cache while
 /// the columns fill it.
@@ -177,14 +186,19 @@ impl Transforms {
     /// How to read files so that their cells mean what they meant at training, and each line is a
     /// row.
     pub fn source_options(&self) -> SourceOptions {
-        let null_values = self.null_values.clone();
-        SourceOptions { null_values, blank_rows: true, ..self.reading.clone() }
+        SourceOptions {
+            null_values: self.null_values.clone(),
+            text_columns: self.number_formats.keys().cloned().collect(),
+            names: self.columns.iter().map(|column| column.name.clone()).collect(),
+            blank_rows: true,
+            ..self.reading.clone()
+        }
     }
 
     /// The rows of a table whose target can be judged, and the others by reason: those that training
     /// left out too, without a target or of a class that had a single row.
     pub fn judged(&self, table: &Table) -> (Vec<usize>, Vec<Dropped>) {
-        self.target.judged(table)
+        self.target.judged(&self.plain(table))
     }
 
     /// Checks that a table with these columns can be encoded, by name.
@@ -192,11 +206,13 @@ impl Transforms {
     /// # Errors
     /// [`DataError::Mismatch`] with each column that lacks and the names that come near.
     pub fn check_columns(&self, place: &str, names: &[String]) -> Result<()> {
-        let wanted = |name: &str| self.columns.iter().any(|column| column.name == name);
-        let problems: Vec<String> = self
-            .columns
-            .iter()
-            .filter(|column| !names.contains(&column.name))
+        let known: HashSet<&str> = names.iter().map(String::as_str).collect();
+        let lacking = || self.columns.iter().filter(|column| !known.contains(column.name.as_str()));
+        let own: HashSet<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let wanted = |name: &str| own.contains(name);
+        let more = lacking().count().saturating_sub(MAX_PROBLEMS);
+        let mut problems: Vec<String> = lacking()
+            .take(MAX_PROBLEMS)
             .map(|column| {
                 let free = names.iter().map(String::as_str).filter(|name| !wanted(name));
                 let near: Vec<_> =
@@ -211,6 +227,9 @@ impl Transforms {
             .collect();
         if problems.is_empty() {
             return Ok(());
+        }
+        if more > 0 {
+            problems.push(format!("{more} more columns are missing"));
         }
         Err(DataError::Mismatch { place: place.into(), problems })
     }
@@ -244,6 +263,7 @@ impl Transforms {
         with_target: bool,
         threads: &ThreadPool,
     ) -> Result<Encoded> {
+        let table = &*self.plain(table);
         self.check_columns(&table.source_name(), &table.names())?;
         let (n_numeric, n_categorical) = (self.n_numeric(), self.n_categorical());
         let mut encoded = Encoded {
@@ -330,6 +350,24 @@ impl Transforms {
         Ok(encoded)
     }
 
+    /// The table with plain numbers where its columns write them otherwise.
+    fn plain<'a>(&self, table: &'a Table) -> Cow<'a, Table> {
+        let is_text = |name: &String| {
+            table.column(name).is_some_and(|column| matches!(column.values, Values::Text(_)))
+        };
+        if !self.number_formats.keys().any(is_text) {
+            return Cow::Borrowed(table);
+        }
+        let mut table = table.clone();
+        table.convert(|column| match &column.values {
+            Values::Text(texts) => {
+                Some(Values::Text(self.number_formats.get(&column.name)?.convert(texts)))
+            }
+            _ => None,
+        });
+        Cow::Owned(table)
+    }
+
     /// The transforms as the text of `transforms.json`.
     pub fn to_json(&self) -> String {
         // Numbers and texts alone: there is nothing that JSON could refuse.
@@ -395,6 +433,7 @@ pub(crate) fn weights(table: &Table, name: &str, rows: &[usize]) -> Result<Vec<f
             column: name.into(),
             role: "data.weight".into(),
             available: table.names(),
+            note: String::new(),
         });
     };
     rows.iter()

@@ -77,7 +77,7 @@ impl TableWriter {
     /// written to.
     pub fn create(path: &Path) -> Result<Self> {
         let name = path.to_string_lossy();
-        let compressed = name.ends_with(".gz") || name.ends_with(".zst");
+        let compressed = crate::source::PACKED.iter().any(|end| name.ends_with(end));
         let format = Format::from_path(&name).filter(|_| !compressed).ok_or_else(|| {
             DataError::format(
                 path,

@@ -202,7 +202,9 @@ fn what_missing_targets_were_written_as_is_said() {
     let text = csv("x,y", 90, |i| format!("{i}.5,{}", ["None", "a", "b"][i * 7 % 3]));
     let error = attempt(&text, |_| {}).unwrap_err();
     assert!(error.to_string().contains("30 cells read `None`"), "{error}");
-    assert!(error.hint().contains("data.null_values=[") && error.hint().contains("a class"));
+    assert!(
+        error.hint().contains("data.columns.y.null_values=[") && error.hint().contains("a class")
+    );
     let empty = csv("x,y", 90, |i| format!("{i}.5,{}", ["", "a", "b"][i * 7 % 3]));
     let error = attempt(&empty, |_| {}).unwrap_err();
     assert!(!error.hint().contains("a class"), "{}", error.hint());

@@ -271,6 +271,7 @@ fn next_row(
                 column: name.clone(),
                 role: "data.text_column".into(),
                 available: table.names(),
+                note: String::new(),
             })?;
             let place = Place { file, word: table.line_word(), line: table.line(*row) };
             let mut text = String::new();

@@ -53,6 +53,15 @@ pub struct ColumnOptions {
     /// The fewest training rows of a category of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_frequency: Option<usize>,
+    /// Texts of the column that stand for a missing value; those of `data.null_values` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_values: Option<Vec<String>>,
+    /// The character before decimals, `.` or `,`; found in the column by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// The character between thousands: `,`, `.`, `'` or a space; found in the column by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
     /// How dates are written, such as `%d/%m/%Y`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,

@@ -1,16 +1,19 @@
 //! The treatment of each column: decided once, fitted to each set of training rows.
 
+use std::collections::{BTreeMap, HashSet};
+
 use ff_tensor::ThreadPool;
 
 use crate::config::{ColumnOptions, DataConfig, Missing, Scaling, Task};
 use crate::error::{DataError, Result};
 use crate::note::Note;
 use crate::number::format_number;
+use crate::number_format::NumberFormat;
 use crate::schema::{
     ColumnSchema, Inferred, Kind, Role, Schema, boolean_texts, infer, is_index, is_series,
-    profiles, set_kind,
+    profiles, set_kind, set_option,
 };
-use crate::source::SourceOptions;
+use crate::source::{LeftOut, SourceOptions};
 use crate::split::Parts;
 use crate::table::{Column, Table, Values};
 use crate::target::{LabelReader, TargetSchema};
@@ -28,6 +31,8 @@ pub(super) struct Plan {
     target: TargetSchema,
     reader: LabelReader,
     config: DataConfig,
+    /// The formats of the texts that numbers were read from, by column.
+    pub(super) number_formats: BTreeMap<String, NumberFormat>,
 }
 
 /// A column that is given to the model, and how its cells are read.
@@ -43,7 +48,7 @@ enum Reading {
     Number { odd: Vec<String> },
     Boolean { no: String, yes: String },
     Category { numeric: bool },
-    Date { format: String },
+    Date { format: String, odd: Vec<String> },
 }
 
 /// Decides what each column is and what becomes of it.
@@ -52,12 +57,14 @@ pub(super) fn plan(
     config: &DataConfig,
     target: &TargetSchema,
     reader: LabelReader,
+    left_out: &[LeftOut],
     threads: &ThreadPool,
     notes: &mut Vec<Note>,
 ) -> Result<(Plan, Schema)> {
-    check_names(table, config)?;
+    check_names(table, config, left_out)?;
     let names = table.names();
     let hints = is_series(&names).into_iter().zip(is_index(&names));
+    let dropped: HashSet<&String> = config.drop.iter().collect();
     let mut schema = Schema::default();
     let mut features = Vec::new();
     let stats = profiles(table.columns(), threads);
@@ -65,7 +72,8 @@ pub(super) fn plan(
         let options: ColumnOptions =
             config.columns.get(&column.name).map_or_else(ColumnOptions::default, |c| (**c).clone());
         let inferred = infer(column, &stats, hints, config.categories.max);
-        let (role, kind, reason, undo) = decide(column, config, target, &options, &inferred);
+        let (role, kind, reason, undo) =
+            decide(column, config, &dropped, target, &options, &inferred);
         if role == Role::Feature {
             let reading = reading(column, kind, &options, &inferred);
             if options.kind.is_some() {
@@ -98,12 +106,18 @@ pub(super) fn plan(
             format!("no column is left to learn from; left out: {left_out}"),
         ));
     }
-    let plan = Plan { features, target: target.clone(), reader, config: config.clone() };
+    let plan = Plan {
+        features,
+        target: target.clone(),
+        reader,
+        config: config.clone(),
+        number_formats: BTreeMap::new(),
+    };
     Ok((plan, schema))
 }
 
-/// Every column that the recipe names has to be there.
-fn check_names(table: &Table, config: &DataConfig) -> Result<()> {
+/// Every column that the recipe names has to be there, read or left out.
+fn check_names(table: &Table, config: &DataConfig, left_out: &[LeftOut]) -> Result<()> {
     let named = config
         .columns
         .keys()
@@ -112,12 +126,13 @@ fn check_names(table: &Table, config: &DataConfig) -> Result<()> {
         .chain(config.weight.iter().map(|name| (name, "data.weight")))
         .chain(config.split.column.iter().map(|name| (name, "data.split.column")));
     for (name, role) in named {
-        if table.column(name).is_none() {
+        if table.column(name).is_none() && left_out.iter().all(|left| left.name != *name) {
             return Err(DataError::NoColumn {
                 place: table.source_name(),
                 column: name.clone(),
                 role: role.into(),
                 available: table.names(),
+                note: String::new(),
             });
         }
     }
@@ -128,6 +143,7 @@ fn check_names(table: &Table, config: &DataConfig) -> Result<()> {
 fn decide(
     column: &Column,
     config: &DataConfig,
+    dropped: &HashSet<&String>,
     target: &TargetSchema,
     options: &ColumnOptions,
     inferred: &Inferred,
@@ -140,7 +156,7 @@ fn decide(
     if config.weight.as_ref() == Some(name) {
         return (Role::Weight, Kind::Number, "the sample weights".into(), None);
     }
-    if config.drop.contains(name) {
+    if dropped.contains(name) {
         return (Role::Dropped, Kind::Drop, "as the recipe says".into(), None);
     }
     if let Some(kind) = options.kind {
@@ -164,6 +180,8 @@ fn reading(column: &Column, kind: Kind, options: &ColumnOptions, inferred: &Infe
         Values::Text(texts) => Some(texts),
         _ => None,
     };
+    let odd = inferred.odd.as_ref().filter(|_| options.kind.is_none());
+    let odd = odd.map(|(odd, _)| odd.clone()).unwrap_or_default();
     match kind {
         Kind::Boolean => {
             let (no, yes) = texts.and_then(boolean_texts).unwrap_or(match column.values {
@@ -179,15 +197,12 @@ fn reading(column: &Column, kind: Kind, options: &ColumnOptions, inferred: &Infe
             let found = || {
                 let texts = texts?;
                 let labels = (0..texts.len()).filter_map(|row| texts.get(row));
-                crate::date::infer_format(&labels).map(|(format, _)| format.to_owned())
+                crate::date::infer_format(&labels).map(|found| found.format)
             };
-            let format = options.format.clone().or_else(found);
-            Reading::Date { format: format.unwrap_or_else(|| crate::date::ISO.into()) }
+            let format = inferred.format.or_else(found).unwrap_or(crate::date::ISO);
+            Reading::Date { format: options.format.clone().unwrap_or_else(|| format.into()), odd }
         }
-        _ => {
-            let odd = inferred.odd.as_ref().map(|(odd, _)| odd.clone()).unwrap_or_default();
-            Reading::Number { odd: if options.kind.is_some() { Vec::new() } else { odd } }
-        }
+        _ => Reading::Number { odd },
     }
 }
 
@@ -204,8 +219,8 @@ fn check_readable(table: &Table, column: &Column, reading: &Reading) -> Result<(
             BooleanEncoder::fit(&column.values, &rows, (no, yes), false, &mut unreadable);
             format!("`{no}` or `{yes}`")
         }
-        Reading::Date { format } => {
-            DateEncoder::fit(&column.values, &rows, format, false, &mut unreadable);
+        Reading::Date { format, odd } => {
+            DateEncoder::fit(&column.values, &rows, format, odd, false, &mut unreadable);
             format!("a date ({format})")
         }
         Reading::Category { .. } => return Ok(()),
@@ -242,13 +257,23 @@ fn note_reading(
                 .undo(set_kind(&column.name, inferred.other)),
         );
     }
+    let Some(format) = inferred.format else { return };
     if let Some(other) = inferred.other_format {
-        let name = &column.name;
+        let order = match () {
+            () if format.starts_with("%m") => "the month is taken to come first",
+            () if format.starts_with("%d") => "the day is taken to come first",
+            () => "the year is taken to come first",
+        };
         notes.push(
-            Note::warn("the month is taken to come first; no day above 12 tells")
-                .column(name)
-                .undo(format!("data.columns.{name}.format={other}")),
+            Note::warn(format!("{order}; no day or year tells ({format})"))
+                .column(&column.name)
+                .undo(set_option(&column.name, "format", other)),
         );
+    }
+    if format.contains("%y") {
+        let message =
+            "years of two digits: 69 to 99 are read as 1969 to 1999, 00 to 68 as 2000 to 2068";
+        notes.push(Note::info(message).column(&column.name));
     }
 }
 
@@ -309,6 +334,7 @@ impl Plan {
             target: TargetTransform::fit(&self.target, &self.reader, table, rows, &self.config),
             weight: self.config.weight.clone(),
             null_values: self.config.null_values.clone(),
+            number_formats: self.number_formats.clone(),
             reading: SourceOptions::remembered(&self.config),
         })
     }
@@ -348,8 +374,8 @@ impl Plan {
                 let name = &feature.name;
                 Encoder::Category(CategoryEncoder::fit(name, values, rows, *numeric, &settings)?)
             }
-            Reading::Date { format } => {
-                Encoder::Date(DateEncoder::fit(values, rows, format, flag, &mut unreadable))
+            Reading::Date { format, odd } => {
+                Encoder::Date(DateEncoder::fit(values, rows, format, odd, flag, &mut unreadable))
             }
         })
     }
@@ -357,8 +383,10 @@ impl Plan {
 
 /// Says in a few words what becomes of each column.
 pub(super) fn describe(schema: &mut Schema, transforms: &Transforms, config: &DataConfig) {
+    // Both are in the order of the file.
+    let mut encoders = transforms.columns.iter().peekable();
     for column in &mut schema.columns {
-        let encoder = transforms.columns.iter().find(|c| c.name == column.name).map(|c| &c.encoder);
+        let encoder = encoders.next_if(|c| c.name == column.name).map(|c| &c.encoder);
         let options = config.columns.get(&column.name);
         let scaling = options.and_then(|options| options.scaling).unwrap_or(config.scaling);
         let missing = options.and_then(|options| options.missing).unwrap_or(config.missing);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::names::{is_index_level, names_a_code, names_an_identifier};
 use super::{BOOLEANS, ColumnStats, Kind};
-use crate::date;
+use crate::date::{self, DateFormat};
 use crate::number::{is_code, parse_number};
 use crate::table::{Column, TextValues, Values};
 
@@ -15,7 +15,7 @@ const MIN_ROWS: usize = 20;
 const NEARLY_ALL: f64 = 0.9;
 
 /// Up to this many different texts among numbers are taken for ways to write "missing".
-const MAX_ODD: usize = 3;
+pub(crate) const MAX_ODD: usize = 3;
 
 /// More distinct texts than this are no spellings of true and false.
 const MAX_SPELLINGS: usize = 8;
@@ -31,13 +31,15 @@ pub(crate) struct Inferred {
     pub(crate) other: &'static str,
     /// Texts among numbers that are read as missing, with the row of the first.
     pub(crate) odd: Option<(Vec<String>, usize)>,
+    /// The format of dates.
+    pub(crate) format: Option<&'static str>,
     /// Another format that reads the dates as well.
     pub(crate) other_format: Option<&'static str>,
 }
 
 impl Inferred {
     fn new(kind: Kind, reason: impl Into<String>, other: &'static str) -> Self {
-        Self { kind, reason: reason.into(), other, odd: None, other_format: None }
+        Self { kind, reason: reason.into(), other, odd: None, format: None, other_format: None }
     }
 }
 
@@ -131,25 +133,40 @@ fn infer_text(texts: &TextValues, stats: &ColumnStats, name: &str, max: usize) -
     if present().all(is_number) {
         return if present().any(|text| is_code(text.as_bytes())) {
             coded(stats)
+        } else if unique == count && count >= MIN_ROWS && names_an_identifier(name) {
+            Inferred::new(Kind::Identifier, "a different number in every row", "number")
         } else {
             Inferred::new(Kind::Number, "numbers", "category")
         };
     }
     // One value after the other is cheap to refuse: most columns of texts fail at their first.
-    if let Some((_, other)) = date::infer_format(&present()) {
+    if let Some(DateFormat { format, other }) = date::infer_format(&present()) {
         let reason = match other {
-            Some(other) => format!("dates with the month first ({other} would fit too)"),
+            Some(other) => format!("dates ({format}; {other} would fit too)"),
             None => "dates".into(),
         };
-        return Inferred { other_format: other, ..Inferred::new(Kind::Date, reason, "category") };
+        let inferred = Inferred::new(Kind::Date, reason, "category");
+        return Inferred { format: Some(format), other_format: other, ..inferred };
     }
-    if let Some((odd, row, rows)) = odd_among_numbers(texts, count) {
-        let shown: Vec<_> = odd.iter().map(|text| format!("`{text}`")).collect();
-        let reason = format!("numbers but for {rows} times {}, read as missing", shown.join(", "));
+    let number = |text: &str| parse_number(text.as_bytes()).is_some() && !is_code(text.as_bytes());
+    if let Some(odd) = odd_among(texts, count, number, |_| false) {
+        let reason = format!("numbers but for {odd}, read as missing");
         return Inferred {
-            odd: Some((odd, row)),
+            odd: Some((odd.texts, odd.first)),
             ..Inferred::new(Kind::Number, reason, "category")
         };
+    }
+    let said = |text: &&str| !MARKERS.contains(text) && !date::is_no_date(text);
+    if let Some(format) = date::infer_most(&present().filter(said).collect::<Vec<_>>()) {
+        let is_date = |text: &str| date::parse(text, format).is_some();
+        if let Some(odd) = odd_among(texts, count, is_date, date::is_no_date) {
+            let reason = format!("dates but for {odd}, read as missing");
+            let dates = present().filter(|text| is_date(text));
+            let other_format = date::infer_format(&dates).and_then(|found| found.other);
+            let inferred = Inferred::new(Kind::Date, reason, "category");
+            let odd = Some((odd.texts, odd.first));
+            return Inferred { odd, format: Some(format), other_format, ..inferred };
+        }
     }
     let share = unique as f64 / count as f64;
     let words = present().take(1000).map(|text| text.split_whitespace().count()).sum::<usize>()
@@ -201,28 +218,61 @@ pub(crate) fn boolean_texts(texts: &TextValues) -> Option<(&'static str, &'stati
     })
 }
 
-/// The few different texts of a column that otherwise holds numbers, the row of the first, and
-/// their rows.
-fn odd_among_numbers(texts: &TextValues, count: usize) -> Option<(Vec<String>, usize, usize)> {
+/// Texts that mean "no value" wherever the others of a column are numbers or dates.
+pub(crate) const MARKERS: [&str; 6] = [".", "-", "--", "–", "—", "…"];
+
+/// The few different texts of a column that otherwise holds numbers or dates.
+struct OddTexts {
+    texts: Vec<String>,
+    /// The first row that has one, and the number of rows.
+    first: usize,
+    rows: usize,
+}
+
+impl std::fmt::Display for OddTexts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown: Vec<_> = self.texts.iter().map(|text| format!("`{text}`")).collect();
+        write!(f, "{} times {}", self.rows, shown.join(", "))
+    }
+}
+
+/// Finds the texts that are not `read`; those that are `missing`, or one of [`MARKERS`], may be any
+/// share of the rows.
+fn odd_among(
+    texts: &TextValues,
+    count: usize,
+    read: impl Fn(&str) -> bool,
+    missing: impl Fn(&str) -> bool,
+) -> Option<OddTexts> {
     let mut odd = BTreeSet::new();
-    let mut numbers = BTreeSet::new();
-    let (mut first, mut rows) = (None, 0);
+    let mut others = BTreeSet::new();
+    let (mut first, mut rows, mut unknown_rows) = (None, 0, 0);
+    let mut unknown = BTreeSet::new();
     for row in 0..texts.len() {
         let Some(text) = texts.get(row).map(str::trim) else { continue };
-        if parse_number(text.as_bytes()).is_some() && !is_code(text.as_bytes()) {
-            if numbers.len() < 10 {
-                numbers.insert(text);
+        if read(text) {
+            if others.len() < 10 {
+                others.insert(text);
             }
             continue;
         }
         first.get_or_insert(row);
         rows += 1;
         odd.insert(text);
-        if odd.len() > MAX_ODD || (rows as f64) > 0.2 * count as f64 {
+        if MARKERS.contains(&text) || missing(text) {
+            continue;
+        }
+        unknown.insert(text);
+        unknown_rows += 1;
+        if unknown.len() > MAX_ODD || (unknown_rows as f64) > 0.2 * count as f64 {
             return None;
         }
     }
     // A handful of numbers beside a text may well be names of groups.
-    (numbers.len() >= 10)
-        .then(|| (odd.into_iter().map(String::from).collect(), first.unwrap_or(0), rows))
+    let enough = if unknown_rows == 0 { 1 } else { 10 };
+    (others.len() >= enough && rows > 0).then(|| OddTexts {
+        texts: odd.into_iter().map(String::from).collect(),
+        first: first.unwrap_or(0),
+        rows,
+    })
 }

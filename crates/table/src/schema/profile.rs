@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::sorted::sorted;
 use crate::number::format_number;
-use crate::table::{Column, Values};
+use crate::table::{Column, Integers, Values};
 use crate::transforms::stands_for_nothing;
 
 /// Figures about a column.
@@ -96,6 +96,9 @@ impl ColumnStats {
     }
 }
 
+/// Whole numbers below this are told apart by a double.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// The figures of every column, several columns at a time; each column's figures depend on that
 /// column alone.
 pub(crate) fn profiles(columns: &[Column], threads: &ThreadPool) -> Vec<ColumnStats> {
@@ -163,12 +166,36 @@ fn numbers(values: &Values) -> ColumnStats {
             start = end;
         }
     }
+    if let Values::Integer(integers) = values
+        && present.iter().any(|x| x.abs() >= MAX_EXACT)
+    {
+        return long_integers(integers, &present, stats);
+    }
     keep_top(&mut runs);
     let text = |x: f64| match values {
         Values::Date(_) => crate::date::format_seconds(x),
         _ => format_number(x),
     };
     stats.top = runs.into_iter().map(|(x, n)| (text(x), n)).collect();
+    moments_of(&present, stats)
+}
+
+/// The figures of integers that are told apart by more digits than a double has.
+fn long_integers(integers: &Integers, present: &[f64], mut stats: ColumnStats) -> ColumnStats {
+    let mut counts: HashMap<i64, usize> = HashMap::new();
+    for x in (0..integers.len()).filter_map(|row| integers.get(row)) {
+        *counts.entry(x).or_default() += 1;
+    }
+    stats.unique = counts.len();
+    let mut frequent: Vec<(i64, usize)> = counts.into_iter().filter(|(_, n)| *n > 1).collect();
+    frequent.sort_unstable_by_key(|&(x, n)| (std::cmp::Reverse(n), x));
+    frequent.truncate(TOP);
+    stats.top = frequent.into_iter().map(|(x, n)| (x.to_string(), n)).collect();
+    moments_of(present, stats)
+}
+
+/// Adds the figures of ascending numbers.
+fn moments_of(present: &[f64], mut stats: ColumnStats) -> ColumnStats {
     let finite = {
         let none = |x: &&f64| x.is_infinite() || stands_for_nothing(**x);
         let from = present.iter().take_while(none).count();
@@ -285,6 +312,16 @@ mod tests {
         assert!((std - (2.0f64 / 3.0).sqrt()).abs() < 1e-12);
         assert_eq!(moments(std::iter::empty()), (0.0, 0.0));
         assert_eq!(moments([7.0; 3].into_iter()), (7.0, 0.0));
+    }
+
+    #[test]
+    fn long_integers_are_told_apart() {
+        let ids = [9_007_199_254_740_993, 9_007_199_254_740_992, 9_007_199_254_740_993];
+        let values = Values::Integer(ids.map(Some).into_iter().chain([None]).collect());
+        let stats = ColumnStats::of(&values);
+        assert_eq!((stats.unique, stats.missing), (2, 1));
+        assert_eq!(stats.top, [("9007199254740993".to_owned(), 2)]);
+        assert!(stats.number.unwrap().integers);
     }
 
     #[test]

@@ -4,13 +4,14 @@
 //! order, they say so themselves, so that a compressed file or standard input is read in one pass
 //! too.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::format::{Blocks, Description, Source, SourceOptions};
+use super::format::{Blocks, Description, LeftOut, Source, SourceInfo, SourceOptions};
 use super::input::{Bytes, Input};
+use super::names::unique;
 use crate::error::{DataError, Result};
+use crate::note::Note;
 use crate::table::{Column, Origin, Table, Values};
 
 mod body;
@@ -50,21 +51,21 @@ impl Source for Arrow {
     }
 
     fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
-        let reader = Reader::open(input, options.null_values.clone())?;
-        if let Some((field, what)) = reader.fields.iter().find_map(unread) {
+        let mut reader = Reader::open(input, options.null_values.clone())?;
+        reader.left_out = reader.fields.iter().filter_map(unread).collect();
+        if let Some(left) = reader.left_out.first()
+            && reader.left_out.len() == reader.fields.len()
+        {
             return Err(DataError::format(
                 input.path(),
-                format!("column `{}` holds {what}, which are not read", field.name),
-                "Write the file without it, or with flat columns, one value a row.",
+                format!("column `{}` holds {}, which are not read", left.name, left.holds),
+                "Write the file with flat columns, one number or text a row.",
             ));
         }
-        let mut names = HashSet::new();
-        if let Some(twice) = reader.fields.iter().find(|field| !names.insert(&field.name)) {
-            return Err(DataError::format(
-                input.path(),
-                format!("two columns are called `{}`", twice.name),
-                "Give the columns other names.",
-            ));
+        let names =
+            unique(reader.fields.iter().map(|field| field.name.as_str()), &mut reader.notes);
+        for (field, name) in reader.fields.iter_mut().zip(names) {
+            field.name = name;
         }
         Ok(Box::new(reader))
     }
@@ -78,6 +79,7 @@ impl Source for Arrow {
                 column: name.to_owned(),
                 role: "data.text_column".into(),
                 available: reader.fields.into_iter().map(|field| field.name).collect(),
+                note: String::new(),
             });
         }
         Ok(Box::new(reader))
@@ -85,9 +87,9 @@ impl Source for Arrow {
 }
 
 /// A column that is not read, and what it holds.
-fn unread(field: &Field) -> Option<(&Field, &'static str)> {
+fn unread(field: &Field) -> Option<LeftOut> {
     match field.kind {
-        Kind::Other(what) => Some((field, what)),
+        Kind::Other(holds) => Some(LeftOut { name: field.name.clone(), holds: holds.into() }),
         _ => None,
     }
 }
@@ -102,6 +104,8 @@ struct Reader {
     fields: Vec<Field>,
     /// The one column that is wanted, where it is not all.
     only: Option<String>,
+    notes: Vec<Note>,
+    left_out: Vec<LeftOut>,
     nulls: Vec<String>,
     dictionaries: Dictionaries,
     /// The batch that rows are given from, and how many were given.
@@ -120,6 +124,8 @@ impl Reader {
             is_file: false,
             fields: Vec::new(),
             only: None,
+            notes: Vec::new(),
+            left_out: Vec::new(),
             nulls,
             dictionaries: Dictionaries::new(),
             batch: Table::default(),
@@ -233,16 +239,24 @@ impl Reader {
         }
     }
 
-    fn table(&self, batch: &Batch, bytes: &[u8]) -> Result<Table> {
+    fn table(&mut self, batch: &Batch, bytes: &[u8]) -> Result<Table> {
+        let mut bytes_left_out = Vec::new();
         let mut body = Body::new(batch, bytes, &self.nulls).of_documents(self.only.is_some());
         let mut columns = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
-            if self.only.as_ref().is_some_and(|only| *only != field.name) {
+            let wanted = self.only.as_ref().is_none_or(|only| *only == field.name);
+            if !wanted || unread(field).is_some() {
                 body.skip(field).map_err(|e| self.wrong(field, &e))?;
                 continue;
             }
             let values = body.column(field, &self.dictionaries);
             columns.push((field, values.map_err(|e| self.wrong(field, &e))?));
+            if std::mem::take(&mut body.unread) {
+                if self.only.is_some() {
+                    return Err(self.wrong(field, "it holds bytes that are no UTF-8 text"));
+                }
+                bytes_left_out.push(field.name.clone());
+            }
         }
         if batch.rows > 0 && columns.iter().all(|(_, values)| values.is_none()) {
             // Without a buffer nothing shows that there are as many rows as the batch claims.
@@ -252,8 +266,15 @@ impl Reader {
         let columns = columns
             .into_iter()
             .map(|(field, values)| Column::new(field.name.clone(), values.unwrap_or_else(nothing)));
+        let columns = columns.collect();
+        for name in bytes_left_out {
+            if self.left_out.iter().all(|left| left.name != name) {
+                let holds = "bytes that are no UTF-8 text".into();
+                self.left_out.push(LeftOut { name, holds });
+            }
+        }
         let origin = Origin::rows(&self.path, self.row + 1);
-        Ok(Table::with_origin(columns.collect(), batch.rows, origin))
+        Ok(Table::with_origin(columns, batch.rows, origin))
     }
 
     /// Reads a dictionary, or what is added to one.
@@ -311,5 +332,12 @@ impl Blocks for Reader {
         self.given = if self.batch.rows() == 0 { 0 } else { range.end };
         self.row += rows as u64;
         Ok(Some(block))
+    }
+
+    fn describe(&mut self, info: &mut SourceInfo) -> Vec<String> {
+        info.notes.append(&mut self.notes);
+        info.left_out.append(&mut self.left_out);
+        let whole = self.fields.iter().filter(|field| field.kind.is_long());
+        whole.map(|field| field.name.clone()).collect()
     }
 }

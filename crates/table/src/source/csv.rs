@@ -8,11 +8,12 @@ use ff_tensor::ThreadPool;
 
 use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions, delimiter_word};
 use super::input::{Bytes, Input};
+use super::names::unique;
 use super::records::Records;
-use super::sniff;
+use super::sniff::{self, Preamble};
 use crate::error::{DataError, Result};
 use crate::note::Note;
-use crate::number::{is_code, parse_number};
+use crate::number::{is_code, is_long, parse_number};
 use crate::table::{Column, Lines, Numbers, Origin, Table, TextValues, Values};
 
 mod chunk;
@@ -73,8 +74,25 @@ impl Source for Csv {
                 (info.hash, info.bytes) = hashed.finish().map_err(|e| input.io(e))?;
             }
             match outcome {
-                Outcome::Table(Some(table)) => return Ok(table),
-                Outcome::Table(None) => {
+                Outcome::Table(Some(mut table), again) => {
+                    if again > 0 {
+                        let lines = if again == 1 { "line repeats" } else { "lines repeat" };
+                        let message = format!("{again} {lines} the header: left out");
+                        info.notes.push(Note::warn(message));
+                    }
+                    // Long integers are read as text.
+                    table.convert(|column| match column {
+                        Column { name, values: Values::Text(texts) }
+                            if options.points_are_decimal
+                                && !options.text_columns.contains(name) =>
+                        {
+                            Some(std::mem::take(texts).numbers())
+                        }
+                        _ => None,
+                    });
+                    return Ok(table);
+                }
+                Outcome::Table(None, _) => {
                     return Err(DataError::Empty { path: path.to_owned(), header });
                 }
                 Outcome::Texts(found) => {
@@ -95,15 +113,45 @@ struct Reader {
     delimiter: u8,
     header: bool,
     header_pending: bool,
+    /// The header, where it is told from rows that it may stand among.
+    again: Option<HeaderLine>,
     sample: sniff::Sample,
     nulls: Nulls,
     notes: Vec<Note>,
     read_any: bool,
 }
 
-/// The outcome of reading: a table, or the columns to read again as text.
+/// The header of a table of several columns: a line like it among the rows is no row.
+struct HeaderLine {
+    fields: Vec<Vec<u8>>,
+    /// What such a line begins with, behind a quote or not.
+    begin: Vec<u8>,
+}
+
+impl HeaderLine {
+    fn new(records: &Records, delimiter: u8) -> Option<Self> {
+        let fields: Vec<_> = (0..records.len()).map(|i| records.field(i).to_vec()).collect();
+        let begin = fields.first().filter(|_| fields.len() > 1)?;
+        let begin = if begin.is_empty() { vec![delimiter] } else { begin.clone() };
+        Some(Self { fields, begin })
+    }
+
+    /// Whether a line that begins with these bytes may be one.
+    #[inline]
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|first| *first == self.begin[0] || *first == b'"')
+            && bytes.strip_prefix(b"\"").unwrap_or(bytes).starts_with(&self.begin)
+    }
+
+    fn is<'a>(&self, fields: impl ExactSizeIterator<Item = &'a [u8]>) -> bool {
+        fields.len() == self.fields.len() && self.fields.iter().zip(fields).all(|(a, b)| a == b)
+    }
+}
+
+/// The outcome of reading: a table and the lines that repeat its header, or the columns to read
+/// again as text.
 enum Outcome {
-    Table(Option<Table>),
+    Table(Option<Table>, usize),
     Texts(Vec<bool>),
 }
 
@@ -114,6 +162,8 @@ struct Nulls {
     longest: usize,
     /// Whether one of them is a number, so that numbers have to be looked up too.
     numbers: bool,
+    /// Whether a point makes a text of a number.
+    points: bool,
 }
 
 impl Nulls {
@@ -121,6 +171,7 @@ impl Nulls {
         Self {
             longest: texts.iter().map(String::len).max().unwrap_or(0),
             numbers: texts.iter().any(|t| parse_number(t.as_bytes()).is_some_and(|x| !x.is_nan())),
+            points: false,
             texts: texts.iter().map(|text| text.trim().as_bytes().to_vec()).collect(),
         }
     }
@@ -165,13 +216,30 @@ impl Reader {
             ));
         }
         let name = path.to_string_lossy().to_lowercase();
-        let delimiter = match options.delimiter {
-            Some(delimiter) => delimiter as u8,
-            None => sniff::delimiter(&head, whole, &name),
-        };
-        let sample = sniff::sample(&head, whole, delimiter);
-        let (header, why) = options.header.map_or_else(|| sniff::header(&sample), |h| (h, ""));
+        let given = options.delimiter.map(|delimiter| delimiter as u8);
+        let preamble = Preamble::of(&head, whole, given, &name);
+        head.drain(..preamble.bytes);
         let mut notes = Vec::new();
+        if preamble.comments > 0 {
+            let count = preamble.comments;
+            let lines = if count == 1 { "line that begins" } else { "lines that begin" };
+            notes.push(Note::info(format!("{count} {lines} with `#` above the table left out")));
+        }
+        let sniffed = || sniff::delimiter(&head, whole, &name);
+        let delimiter = preamble.delimiter.unwrap_or_else(sniffed);
+        let sample = sniff::sample(&head, whole, delimiter);
+        let known = options.names.is_empty().then_some(false);
+        let known = known.unwrap_or_else(|| {
+            let first: HashSet<&str> =
+                sample.first().into_iter().flatten().map(|f| f.trim()).collect();
+            let different = sample.first().is_some_and(|fields| fields.len() == first.len());
+            different && options.names.iter().all(|name| first.contains(name.as_str()))
+        });
+        let (header, why) = match options.header {
+            Some(header) => (header, ""),
+            None if known => (true, "it names the columns"),
+            None => sniff::header(&sample),
+        };
         if !header && options.header.is_none() {
             notes.push(
                 Note::info(format!(
@@ -182,9 +250,11 @@ impl Reader {
         }
         let bytes: Bytes = Box::new(Cursor::new(head).chain(bytes));
         let mut records = Records::new(bytes, &path, input.compression(), delimiter);
+        records = records.below(preamble.lines);
         if !records.advance()? {
             return Err(DataError::Empty { path, header: false });
         }
+        let again = if header { HeaderLine::new(&records, delimiter) } else { None };
         let names = if header {
             header_names(&records, &path, &mut notes)?
         } else {
@@ -193,7 +263,8 @@ impl Reader {
         if options.blank_rows && names.len() == 1 {
             records.keep_blank();
         }
-        let nulls = Nulls::new(&options.null_values);
+        let nulls =
+            Nulls { points: !options.points_are_decimal, ..Nulls::new(&options.null_values) };
         let header_pending = !header;
         Ok(Self {
             records,
@@ -202,6 +273,7 @@ impl Reader {
             delimiter,
             header,
             header_pending,
+            again,
             sample,
             nulls,
             notes,
@@ -211,11 +283,14 @@ impl Reader {
 
     /// The columns that hold texts among the first rows, or that the caller wants as text.
     fn guess_texts(&self, options: &SourceOptions) -> Vec<bool> {
-        let rows = &self.sample[usize::from(self.header).min(self.sample.len())..];
-        let text = |cell: &String| {
-            !self.nulls.contains(cell.as_bytes())
-                && (parse_number(cell.as_bytes()).is_none() || is_code(cell.as_bytes()))
+        let again = |row: &&Vec<String>| {
+            let mut fields = self.again.iter().flat_map(|again| &again.fields);
+            self.again.is_some()
+                && row.iter().all(|cell| fields.next().is_some_and(|f| f == cell.as_bytes()))
         };
+        let rows = self.sample.iter().skip(usize::from(self.header));
+        let rows: Vec<_> = rows.filter(|row| !again(row)).collect();
+        let text = |cell: &String| self.nulls.number(cell.as_bytes()).is_none() && !cell.is_empty();
         self.names
             .iter()
             .enumerate()
@@ -240,6 +315,7 @@ impl Reader {
             .collect();
         let mut lines = Lines::default();
         let mut rows = 0;
+        let mut repeated = 0;
         let mut failed = false;
         while rows < limit {
             if !std::mem::take(&mut self.header_pending) && !self.records.advance()? {
@@ -247,6 +323,11 @@ impl Reader {
             }
             if self.records.len() != self.names.len() {
                 return Err(self.uneven());
+            }
+            let fields = (0..self.records.len()).map(|i| self.records.field(i));
+            if self.again.as_ref().is_some_and(|again| again.is(fields)) {
+                repeated += 1;
+                continue;
             }
             lines.push(self.records.line());
             rows += 1;
@@ -286,7 +367,7 @@ impl Reader {
             return Ok(Outcome::Texts(builders.iter().map(text).collect()));
         }
         if rows == 0 {
-            return Ok(Outcome::Table(None));
+            return Ok(Outcome::Table(None, repeated));
         }
         let columns = self.names.iter().zip(builders).map(|(name, builder)| {
             let values = match builder {
@@ -300,11 +381,8 @@ impl Reader {
             Column::new(name.clone(), values)
         });
         let columns = columns.collect();
-        Ok(Outcome::Table(Some(Table::with_origin(
-            columns,
-            rows,
-            Origin::lines(&self.path, lines),
-        ))))
+        let origin = Origin::lines(&self.path, lines);
+        Ok(Outcome::Table(Some(Table::with_origin(columns, rows, origin)), repeated))
     }
 
     fn uneven(&self) -> DataError {
@@ -359,7 +437,11 @@ impl Nulls {
             return Some(f64::NAN).filter(|_| self.contains(bytes));
         }
         match parse_number(bytes) {
-            Some(value) if !is_code(bytes) => {
+            Some(value)
+                if !is_code(bytes)
+                    && !is_long(bytes)
+                    && !(self.points && bytes.contains(&b'.')) =>
+            {
                 Some(if self.numbers && self.contains(bytes) { f64::NAN } else { value })
             }
             _ => self.contains(bytes).then_some(f64::NAN),
@@ -371,10 +453,10 @@ impl Blocks for Reader {
     fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
         let texts = vec![true; self.names.len()];
         match self.read(rows, &texts, false)? {
-            Outcome::Table(None) if !self.read_any => {
+            Outcome::Table(None, _) if !self.read_any => {
                 Err(DataError::Empty { path: self.path.clone(), header: self.header })
             }
-            Outcome::Table(table) => Ok(table),
+            Outcome::Table(table, _) => Ok(table),
             Outcome::Texts(_) => Ok(None),
         }
     }
@@ -396,36 +478,23 @@ fn not_utf8(
     }
 }
 
-/// The names in the first record: empty ones are numbered, repeated ones get a suffix, with a note
-/// for each.
+/// The names in the first record.
 fn header_names(
     records: &Records,
     path: &std::path::Path,
     notes: &mut Vec<Note>,
 ) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::with_capacity(records.len());
-    let mut taken = HashSet::new();
-    for i in 0..records.len() {
-        let text = std::str::from_utf8(records.field(i))
-            .map_err(|e| {
-                let place = Place { path, line: records.line() };
-                not_utf8(place, i, &format!("column {}", i + 1), records.field(i), e)
-            })?
-            .trim();
-        let mut name = if text.is_empty() { format!("column_{}", i + 1) } else { text.to_owned() };
-        if taken.contains(&name) {
-            // Among one suffix more than there are names, one is free.
-            let suffixes = 2..=names.len() + 2;
-            let unique = suffixes.map(|n| format!("{name}_{n}")).find(|name| !taken.contains(name));
-            let unique = unique.unwrap_or_default();
-            notes.push(
-                Note::warn(format!("a second column of this name is called `{unique}`"))
-                    .column(name),
-            );
-            name = unique;
-        }
-        taken.insert(name.clone());
-        names.push(name);
-    }
-    Ok(names)
+    let names = (0..records.len()).map(|i| {
+        let field = records.field(i);
+        std::str::from_utf8(field).map(str::trim).map_err(|e| {
+            not_utf8(
+                Place { path, line: records.line() },
+                i,
+                &format!("column {}", i + 1),
+                field,
+                e,
+            )
+        })
+    });
+    Ok(unique(names.collect::<Result<Vec<_>>>()?.into_iter(), notes))
 }

@@ -1,5 +1,6 @@
 //! A format: its names, how its files are recognised and read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use super::input::Input;
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
 use crate::note::Note;
-use crate::table::Table;
+use crate::table::{Column, Table, Values};
 
 /// A file format that tables are read from: one file of this folder and one line of the registry.
 pub(super) trait Source: Sync {
@@ -35,7 +36,7 @@ pub(super) trait Source: Sync {
         &self,
         input: &Input,
         options: &SourceOptions,
-        _info: &mut SourceInfo,
+        info: &mut SourceInfo,
         _threads: &ThreadPool,
     ) -> Result<Table> {
         let mut blocks = self.blocks(input, options)?;
@@ -49,8 +50,17 @@ pub(super) trait Source: Sync {
                 Some(table) => table.extend(&block),
             }
         }
+        let whole = blocks.describe(info);
         let empty = || DataError::Empty { path: input.path().to_owned(), header: true };
-        table.map(Table::compact).ok_or_else(empty)
+        let mut table = table.map(Table::compact).ok_or_else(empty)?;
+        table.leave_out(|name| info.left_out.iter().any(|left| left.name == name));
+        table.convert(|column| match &mut column.values {
+            Values::Text(texts) if whole.contains(&column.name) => {
+                Some(std::mem::take(texts).integers())
+            }
+            _ => None,
+        });
+        Ok(table)
     }
 }
 
@@ -77,6 +87,12 @@ pub(super) struct Description {
 pub(super) trait Blocks: Send {
     /// The next rows, at most `rows`; `None` after the last.
     fn next_block(&mut self, rows: usize) -> Result<Option<Table>>;
+
+    /// Adds the facts found while reading: notes, and columns that are left out. Gives the columns
+    /// whose texts are whole numbers, some of which may not fit 64 bits.
+    fn describe(&mut self, _info: &mut SourceInfo) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The blocks of a table that is in memory already: arrays do not come row by row.
@@ -182,12 +198,22 @@ pub struct SourceOptions {
     /// Texts that stand for a missing value.
     #[serde(skip)]
     pub null_values: Vec<String>,
+    /// Texts that stand for a missing value in single columns, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub column_nulls: BTreeMap<String, Vec<String>>,
     /// Columns of a text table that are kept as text even if they hold numbers.
     #[serde(skip)]
     pub text_columns: Vec<String>,
     /// Whether a blank line of a text table of one column is a row without a value.
     #[serde(skip)]
     pub blank_rows: bool,
+    /// Whether a point in a number of a text table stands before decimals; otherwise texts with a
+    /// point stay texts.
+    #[serde(skip)]
+    pub points_are_decimal: bool,
+    /// Names of columns: a first line that holds all of them is a header.
+    #[serde(skip)]
+    pub names: Vec<String>,
     /// Read at most this many rows.
     #[serde(skip)]
     pub max_rows: Option<usize>,
@@ -200,7 +226,15 @@ impl SourceOptions {
     /// What a model remembers of how its file was read; its texts for missing values are kept apart.
     pub(crate) fn remembered(config: &DataConfig) -> Self {
         let (null_values, text_columns) = (default_null_values(), Vec::new());
-        Self { labels: None, null_values, text_columns, max_rows: None, ..Self::from(config) }
+        Self {
+            labels: None,
+            null_values,
+            text_columns,
+            points_are_decimal: true,
+            names: Vec::new(),
+            max_rows: None,
+            ..Self::from(config)
+        }
     }
 
     /// Takes one of [`SourceOptions::KEYS`] from a recipe's `[data]`; `false` for another key.
@@ -226,10 +260,35 @@ impl Default for SourceOptions {
             header: None,
             labels: None,
             null_values: default_null_values(),
+            column_nulls: BTreeMap::new(),
             text_columns: Vec::new(),
             blank_rows: false,
+            points_are_decimal: true,
+            names: Vec::new(),
             max_rows: None,
         }
+    }
+}
+
+impl SourceOptions {
+    /// The same with every column as text whose own null values decide what is missing.
+    pub(super) fn read_as_text(&self) -> Self {
+        let mut options = self.clone();
+        options.text_columns.extend(self.column_nulls.keys().cloned());
+        options
+    }
+
+    /// Marks the missing values of columns that have null values of their own.
+    pub(super) fn mark_missing(&self, table: &mut Table, format: Format) {
+        table.convert(|Column { name, values }| {
+            let nulls = self.column_nulls.get(name)?;
+            let Values::Text(texts) = values else { return None };
+            let texts = texts.with_nulls(nulls);
+            let numbers = format == Format::CSV
+                && self.points_are_decimal
+                && !self.text_columns.contains(name);
+            Some(if numbers { texts.numbers() } else { Values::Text(texts) })
+        });
     }
 }
 
@@ -258,6 +317,29 @@ pub struct SourceInfo {
     pub hash: String,
     /// Remarks on how it was read.
     pub notes: Vec<Note>,
+    /// Columns of the file that the table lacks.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A column of a kind that is not read.
+///
+/// ```
+/// let left = ff_table::LeftOut { name: "tags".into(), holds: "lists".into() };
+/// assert_eq!(left.note().to_string(), "tags: left out: lists are not read");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Its values, in words.
+    pub holds: String,
+}
+
+impl LeftOut {
+    /// The remark on it.
+    pub fn note(&self) -> Note {
+        Note::warn(format!("left out: {} are not read", self.holds)).column(&self.name)
+    }
 }
 
 impl SourceInfo {
@@ -290,7 +372,11 @@ pub(super) fn delimiter_word(delimiter: char) -> &'static str {
 
 /// The texts that stand for a missing value unless a recipe says otherwise.
 pub(crate) fn default_null_values() -> Vec<String> {
-    ["", "NA", "N/A", "n/a", "na", "NaN", "nan", "NULL", "null", "None", "#N/A", "?"]
-        .map(String::from)
-        .to_vec()
+    [
+        "", "NA", "N/A", "n/a", "na", "<NA>", "NaN", "nan", "-NaN", "-nan", "NaT", "NULL", "null",
+        "None", "\\N", "#N/A", "#N/A N/A", "#NA", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!",
+        "#NULL!", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "?",
+    ]
+    .map(String::from)
+    .to_vec()
 }

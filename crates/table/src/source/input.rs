@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::archive;
+use super::gzip::Gzip;
 use crate::error::{DataError, Result};
 use ff_settings::similar;
 
@@ -16,6 +18,8 @@ pub type Bytes = Box<dyn Read + Send>;
 /// An opened input.
 pub struct Input {
     path: PathBuf,
+    /// The name of the file inside the archive that `path` is.
+    pub(super) inner: Option<String>,
     kind: Kind,
     head: Vec<u8>,
 }
@@ -23,9 +27,9 @@ pub struct Input {
 enum Kind {
     /// A file on disk that can be read many times.
     File(PathBuf),
-    /// Standard input, written to a temporary file without a name, read many times.
+    /// A stream, written to a temporary file without a name, read many times.
     Spool(File),
-    /// Standard input as it comes, read once.
+    /// Standard input, a pipe or a device as it comes, read once.
     Stream(Mutex<Option<Bytes>>),
 }
 
@@ -33,23 +37,29 @@ enum Kind {
 const HEAD: usize = 512;
 
 impl Input {
-    /// Opens a file, or standard input for `-`: as a stream that can be read once, or through a
-    /// temporary file.
+    /// Opens a file, or standard input for `-`. Standard input and whatever else cannot be read
+    /// twice, such as a named pipe, becomes a stream that can be read once, or a temporary file.
     ///
     /// # Errors
     /// [`DataError`] if it cannot be opened or read.
     pub fn open(path: &Path, stream: bool) -> Result<Self> {
-        if path.as_os_str() == "-" {
-            let mut stdin: Bytes = Box::new(io::stdin());
-            let head = head(&mut stdin).map_err(|e| DataError::io("read", path, e))?;
-            let bytes: Bytes = Box::new(Cursor::new(head.clone()).chain(stdin));
-            let kind = Kind::Stream(Mutex::new(Some(bytes)));
-            let input = Self { path: path.to_owned(), kind, head };
-            return if stream { Ok(input) } else { input.spool() };
-        }
-        let mut file = File::open(path).map_err(|source| not_opened(path, source))?;
-        let head = head(&mut file).map_err(|e| DataError::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), kind: Kind::File(path.to_owned()), head })
+        let mut bytes: Bytes = if path.as_os_str() == "-" {
+            Box::new(io::stdin())
+        } else {
+            let mut file = File::open(path).map_err(|source| not_opened(path, source))?;
+            if file.metadata().is_ok_and(|found| found.is_file()) {
+                let head = head(&mut file).map_err(|e| DataError::io("read", path, e))?;
+                let kind = Kind::File(path.to_owned());
+                return Self { path: path.to_owned(), inner: None, kind, head }.unpacked();
+            }
+            Box::new(file)
+        };
+        let head = head(&mut bytes).map_err(|e| DataError::io("read", path, e))?;
+        let bytes: Bytes = Box::new(Cursor::new(head.clone()).chain(bytes));
+        let kind = Kind::Stream(Mutex::new(Some(bytes)));
+        let input = Self { path: path.to_owned(), inner: None, kind, head };
+        let stream = stream && !archive::is_zip(&input.head);
+        if stream { input.unpacked() } else { input.spool()?.unpacked() }
     }
 
     /// The same input in a form that can be read many times.
@@ -61,6 +71,21 @@ impl Input {
         io::copy(&mut bytes, &mut file).map_err(fail)?;
         file.flush().map_err(fail)?;
         Ok(Self { kind: Kind::Spool(file), ..self })
+    }
+
+    /// The file inside, where it is an archive of one table.
+    fn unpacked(self) -> Result<Self> {
+        archive::check(&self.head, &self.path)?;
+        if !archive::is_zip(&self.head) {
+            return Ok(self);
+        }
+        let Some((mut file, name)) = archive::unpack(self.seekable("ZIP")?, &self.path)? else {
+            return Ok(self);
+        };
+        let head = file.seek(SeekFrom::Start(0)).and_then(|_| head(&mut file));
+        let head = head.map_err(|e| self.io(e))?;
+        archive::check(&head, &self.path)?;
+        Ok(Self { inner: Some(name), kind: Kind::Spool(file), head, ..self })
     }
 
     /// The path it was opened by, `-` for standard input.
@@ -78,11 +103,14 @@ impl Input {
         head
     }
 
-    /// `gzip` or `zstd`.
+    /// `gzip`, `zstd`, `lz4` and, where they were built in, `bzip2` and `xz`.
     pub fn compression(&self) -> Option<&'static str> {
         match self.head.as_slice() {
             [0x1f, 0x8b, ..] => Some("gzip"),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+            [0x04, 0x22, 0x4d, 0x18, ..] => Some("lz4"),
+            head if cfg!(feature = "bzip2") && archive::is_bzip2(head) => Some("bzip2"),
+            head if cfg!(feature = "xz") && head.starts_with(archive::XZ) => Some("xz"),
             _ => None,
         }
     }
@@ -164,10 +192,19 @@ impl Input {
 
     fn decompress(&self, raw: Bytes) -> io::Result<Bytes> {
         Ok(match self.compression() {
-            Some("gzip") => Box::new(flate2::bufread::MultiGzDecoder::new(
-                BufReader::with_capacity(1 << 16, raw),
-            )),
-            Some(_) => Box::new(zstd::stream::read::Decoder::new(raw)?),
+            Some("gzip") => Box::new(Gzip::new(BufReader::with_capacity(1 << 16, raw))),
+            #[cfg(feature = "bzip2")]
+            Some("bzip2") => Box::new(bzip2::read::MultiBzDecoder::new(raw)),
+            #[cfg(feature = "xz")]
+            // Bounded by what `xz -9` needs.
+            Some("xz") => Box::new(lzma_rust2::XzReader::new_mem_limit(raw, true, 1 << 18)),
+            Some("lz4") => Box::new(lz4_flex::frame::FrameDecoder::new(raw)),
+            Some(_) => {
+                let mut decoder = zstd::stream::read::Decoder::new(raw)?;
+                // What `zstd --long=31` writes needs as much.
+                decoder.window_log_max(31)?;
+                Box::new(decoder)
+            }
             None => raw,
         })
     }
@@ -237,7 +274,7 @@ fn take(stream: &Mutex<Option<Bytes>>) -> Option<Bytes> {
 }
 
 fn read_twice() -> io::Error {
-    io::Error::other("standard input was read already")
+    io::Error::other("the stream was read already")
 }
 
 fn head(bytes: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -7,10 +7,17 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::format::{Blocks, Description, Source, SourceOptions};
+use super::format::{Blocks, Description, Source, SourceInfo, SourceOptions};
 use super::input::{Bytes, Input, io_error};
+use super::names::unique;
 use crate::error::{DataError, Result};
-use crate::table::{Column, Integers, Lines, Origin, Table, TextValues, Values};
+use crate::note::Note;
+use crate::table::{Column, Integers, Lines, Numbers, Origin, Table, TextValues, Values};
+
+mod array;
+mod row;
+
+use row::{Cell, Row};
 
 /// No sensible row is longer.
 const MAX_LINE: usize = 64 << 20;
@@ -26,8 +33,8 @@ impl Source for Jsonl {
         Description {
             name: "jsonl",
             title: "JSONL",
-            about: "One JSON object a line.",
-            extensions: &["jsonl", "ndjson", "jsonlines"],
+            about: "One JSON object a line, or an array of objects.",
+            extensions: &["jsonl", "ndjson", "jsonlines", "json"],
             text: true,
             documents: true,
             ..Description::default()
@@ -35,28 +42,30 @@ impl Source for Jsonl {
     }
 
     fn recognises(&self, head: &[u8]) -> bool {
-        head.trim_ascii_start().first() == Some(&b'{')
+        let head = head.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(head).trim_ascii_start();
+        match head.split_first() {
+            Some((b'{', _)) => true,
+            Some((b'[', rest)) => rest.trim_ascii_start().first() == Some(&b'{'),
+            _ => false,
+        }
     }
 
     /// The keys and their types are collected in a pass of their own.
     fn blocks(&self, input: &Input, options: &SourceOptions) -> Result<Box<dyn Blocks>> {
         let mut scan = JsonLines::open(input)?;
-        let mut keys: Vec<Key> = Vec::new();
-        let mut index: HashMap<String, usize> = HashMap::new();
+        let mut keys = Keys::default();
         let limit = options.max_rows.unwrap_or(usize::MAX);
         let mut rows = 0;
         while rows < limit
-            && let Some(object) = scan.next()?
+            && let Some(Row(cells)) = scan.row()?
         {
             rows += 1;
-            for (key, value) in object {
-                let at = *index.entry(key).or_insert_with_key(|key| {
-                    keys.push(Key { name: key.clone(), seen: SeenTypes::default() });
-                    keys.len() - 1
-                });
-                keys[at].seen.note(&value);
+            keys.start();
+            for (key, cell) in cells {
+                let at = keys.place(&key);
+                keys.seen[at].note(&cell);
             }
-            if keys.len() > MAX_KEYS {
+            if keys.seen.len() > MAX_KEYS {
                 return Err(scan.error(
                     format!("more than {MAX_KEYS} different keys"),
                     "Each key is a column: write values that differ from row to row under one key.",
@@ -66,16 +75,19 @@ impl Source for Jsonl {
         if rows == 0 {
             return Err(DataError::Empty { path: scan.path, header: false });
         }
-        if keys.is_empty() {
+        if keys.seen.is_empty() {
             return Err(scan.error("every object is empty".into(), "Each key becomes a column."));
         }
-        for key in &mut keys {
-            key.seen.text |= options.text_columns.contains(&key.name);
+        let mut notes = Vec::new();
+        let names = unique(keys.names.iter().map(String::as_str), &mut notes);
+        for (seen, name) in keys.seen.iter_mut().zip(&names) {
+            seen.text |= options.text_columns.contains(name);
         }
         Ok(Box::new(Reader {
             objects: JsonLines::open(input)?,
             keys,
-            index,
+            names,
+            notes,
             nulls: options.null_values.clone(),
         }))
     }
@@ -84,14 +96,52 @@ impl Source for Jsonl {
 /// A file that is being read.
 struct Reader {
     objects: JsonLines,
-    keys: Vec<Key>,
-    index: HashMap<String, usize>,
+    keys: Keys,
+    /// The names of the columns: the keys, made different.
+    names: Vec<String>,
+    notes: Vec<Note>,
     nulls: Vec<String>,
 }
 
-struct Key {
-    name: String,
-    seen: SeenTypes,
+/// The keys of a file's objects in the order in which they first appear. A key that an object holds
+/// twice has a column for each.
+#[derive(Default)]
+struct Keys {
+    names: Vec<String>,
+    seen: Vec<SeenTypes>,
+    /// The columns of each key.
+    places: HashMap<String, Vec<usize>>,
+    /// The last object that had a value for the column.
+    last: Vec<usize>,
+    object: usize,
+}
+
+impl Keys {
+    /// Begins an object.
+    fn start(&mut self) {
+        self.object += 1;
+    }
+
+    /// The column of the next value under a key, a new one where there is none yet.
+    fn place(&mut self, key: &str) -> usize {
+        if let Some(at) = self.known(key) {
+            return at;
+        }
+        let at = self.names.len();
+        self.names.push(key.to_owned());
+        self.seen.push(SeenTypes::default());
+        self.last.push(self.object);
+        self.places.entry(key.to_owned()).or_default().push(at);
+        at
+    }
+
+    /// The column of the next value under a key that was seen.
+    fn known(&mut self, key: &str) -> Option<usize> {
+        let places = self.places.get(key)?;
+        let at = places.iter().copied().find(|&at| self.last[at] != self.object)?;
+        self.last[at] = self.object;
+        Some(at)
+    }
 }
 
 /// The types that were seen under a key.
@@ -99,29 +149,33 @@ struct Key {
 struct SeenTypes {
     boolean: bool,
     integer: bool,
+    /// Integers of 64 bits without a sign.
+    large: bool,
     number: bool,
     text: bool,
 }
 
 impl SeenTypes {
-    fn note(&mut self, value: &Value) {
-        match value {
-            Value::Null => {}
-            Value::Bool(_) => self.boolean = true,
-            Value::Number(x) if x.is_i64() => self.integer = true,
-            Value::Number(_) => self.number = true,
-            _ => self.text = true,
+    fn note(&mut self, cell: &Cell) {
+        match cell {
+            Cell::Json(Value::Null) => {}
+            Cell::Json(Value::Bool(_)) => self.boolean = true,
+            Cell::Json(Value::Number(x)) if x.is_i64() => self.integer = true,
+            // As text, integers above 63 bits stay exact.
+            Cell::Json(Value::Number(x)) if x.is_u64() => self.large = true,
+            Cell::Json(Value::Number(_)) | Cell::Number(_) => self.number = true,
+            Cell::Json(_) => self.text = true,
         }
     }
 
     fn empty(self) -> Values {
         match self {
-            Self { boolean: true, integer: false, number: false, text: false } => {
+            Self { boolean: true, integer: false, number: false, large: false, text: false } => {
                 Values::Bool(Vec::new())
             }
-            Self { text: true, .. } | Self { boolean: true, .. } => {
-                Values::Text(TextValues::default())
-            }
+            Self { text: true, .. }
+            | Self { boolean: true, .. }
+            | Self { large: true, number: false, .. } => Values::Text(TextValues::default()),
             Self { integer: true, number: false, .. } => Values::Integer(Integers::default()),
             _ => Vec::<f64>::new().into(),
         }
@@ -130,49 +184,55 @@ impl SeenTypes {
 
 impl Blocks for Reader {
     fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
-        let mut columns: Vec<Values> = self.keys.iter().map(|key| key.seen.empty()).collect();
+        let mut columns: Vec<Values> = self.keys.seen.iter().map(|seen| seen.empty()).collect();
         let mut lines = Lines::default();
         let mut count = 0;
-        let mut cells: Vec<Option<Value>> = vec![None; self.keys.len()];
+        let mut cells: Vec<Option<Cell>> = vec![None; self.names.len()];
         while count < rows
-            && let Some(object) = self.objects.next()?
+            && let Some(Row(row)) = self.objects.row()?
         {
             lines.push(self.objects.line);
             count += 1;
             cells.fill(None);
-            for (key, value) in object {
+            self.keys.start();
+            for (key, cell) in row {
                 // The first pass saw every key, unless the file grew since.
-                if let Some(&at) = self.index.get(&key) {
-                    cells[at] = Some(value);
+                if let Some(at) = self.keys.known(&key) {
+                    cells[at] = Some(cell);
                 }
             }
             for (values, cell) in columns.iter_mut().zip(&mut cells) {
-                push(values, cell.take().unwrap_or(Value::Null), &self.nulls);
+                push(values, cell.take().unwrap_or(Cell::Json(Value::Null)), &self.nulls);
             }
         }
         if count == 0 {
             return Ok(None);
         }
-        let named = self.keys.iter().zip(columns);
-        let columns = named.map(|(key, values)| Column::new(key.name.clone(), values)).collect();
+        let named = self.names.iter().zip(columns);
+        let columns = named.map(|(name, values)| Column::new(name.clone(), values)).collect();
         let origin = Origin::lines(&self.objects.path, lines);
         Ok(Some(Table::with_origin(columns, count, origin)))
     }
+
+    fn describe(&mut self, info: &mut SourceInfo) -> Vec<String> {
+        info.notes.append(&mut self.notes);
+        Vec::new()
+    }
 }
 
-fn push(values: &mut Values, cell: Value, nulls: &[String]) {
-    match values {
-        Values::Bool(values) => values.push(cell.as_bool()),
-        Values::Integer(values) => values.push(cell.as_i64()),
-        Values::Number(crate::table::Numbers::F64(values)) => {
-            values.push(cell.as_f64().unwrap_or(f64::NAN));
-        }
-        Values::Text(texts) => match cell {
-            Value::Null => texts.push_missing(""),
-            Value::String(text) => texts.push_if(&text, nulls.contains(&text)),
-            // A number or a nested value among texts is kept as its JSON.
-            other => texts.push(&other.to_string()),
-        },
+fn push(values: &mut Values, cell: Cell, nulls: &[String]) {
+    let cell = match (values, cell) {
+        (Values::Number(Numbers::F64(values)), cell) => return values.push(cell.number()),
+        (Values::Text(texts), Cell::Number(x)) => return texts.push(&x.to_string()),
+        (values, cell) => (values, cell.json()),
+    };
+    match cell {
+        (Values::Bool(values), cell) => values.push(cell.as_bool()),
+        (Values::Integer(values), cell) => values.push(cell.as_i64()),
+        (Values::Text(texts), Value::Null) => texts.push_missing(""),
+        (Values::Text(texts), Value::String(text)) => texts.push_if(&text, nulls.contains(&text)),
+        // A number or a nested value among texts is kept as its JSON.
+        (Values::Text(texts), other) => texts.push(&other.to_string()),
         _ => {}
     }
 }
@@ -184,6 +244,8 @@ pub struct JsonLines {
     compression: Option<&'static str>,
     line: u64,
     buffer: Vec<u8>,
+    /// Whether the objects are elements of an array; `None` before the first byte.
+    array: Option<bool>,
 }
 
 impl JsonLines {
@@ -199,13 +261,32 @@ impl JsonLines {
             compression: input.compression(),
             line: 0,
             buffer: Vec::new(),
+            array: None,
         }
     }
 
-    fn next(&mut self) -> Result<Option<Map<String, Value>>> {
-        let Some(bytes) = self.next_line()? else { return Ok(None) };
-        let parsed = serde_json::from_slice(bytes);
-        self.object(parsed).map(Some)
+    /// The next object of the lines, or of the array that the file is.
+    fn row(&mut self) -> Result<Option<Row>> {
+        if self.line == 0 && self.array.is_none() {
+            self.array = Some(self.enter_array()?);
+        }
+        let found = if self.array == Some(true) { self.next_element()? } else { self.advance()? };
+        if !found {
+            return Ok(None);
+        }
+        let bytes = self.content();
+        let row = serde_json::from_slice::<Row>(bytes).or_else(|error| {
+            // Python's json writes NaN and Infinity, which JSON has not.
+            row::without_nan(bytes).map_or(Err(error), |plain| serde_json::from_slice(&plain))
+        });
+        match row {
+            Ok(row) => Ok(Some(row)),
+            // Says what is there in place of an object.
+            Err(_) => self.object(serde_json::from_slice(bytes)).map(|object| {
+                let cells = object.into_iter().map(|(key, value)| (key, Cell::Json(value)));
+                Some(Row(cells.collect()))
+            }),
+        }
     }
 
     /// The line that was read last, from 1.
@@ -218,14 +299,17 @@ impl JsonLines {
     /// # Errors
     /// [`DataError`] if it cannot be read, or is too long to be one.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>> {
-        loop {
-            if !self.read_line()? {
-                return Ok(None);
-            }
+        Ok(if self.advance()? { Some(self.content()) } else { None })
+    }
+
+    /// Moves to the next line that is not blank; `false` at the end.
+    fn advance(&mut self) -> Result<bool> {
+        while self.read_line()? {
             if !self.content().is_empty() {
-                return Ok(Some(self.content()));
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// The current line without blanks around it.

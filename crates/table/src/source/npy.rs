@@ -130,7 +130,9 @@ fn values<'a>(
             Values::Number(Numbers::U8((0..rows).map(|row| cell(row)[0]).collect()))
         }
         Element::Unsigned { size: 8, .. } => {
-            (0..rows).map(|row| unsigned(row) as f64).collect::<Vec<_>>().into()
+            let mut texts = TextValues::default();
+            (0..rows).for_each(|row| texts.push(&unsigned(row).to_string()));
+            texts.integers()
         }
         Element::Unsigned { .. } => {
             Values::Integer((0..rows).map(|row| Some(unsigned(row) as i64)).collect::<Integers>())

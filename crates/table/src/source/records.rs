@@ -93,6 +93,12 @@ impl Records {
         }
     }
 
+    /// The same, with this many lines above the first one.
+    pub(super) fn below(mut self, lines: u64) -> Self {
+        self.next_line += lines;
+        self
+    }
+
     /// From here on, blank lines are records of one empty field.
     pub(super) fn keep_blank(&mut self) {
         self.keep_blank = true;

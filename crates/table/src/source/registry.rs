@@ -14,6 +14,7 @@ static SOURCES: &[&dyn Source] = &[
     &super::parquet::Parquet,
     &super::jsonl::Jsonl,
     &super::npy::Npy,
+    &super::excel::Excel,
     &super::npz::Npz,
     &super::idx::Idx,
     &super::arrow::Arrow,
@@ -37,7 +38,7 @@ impl Format {
         Self::all().find(|format| format.name() == name)
     }
 
-    /// The format that a file's extension stands for, looking through `.gz` and `.zst`.
+    /// The format that a file's extension stands for, looking through `.gz` and its like.
     pub fn from_path(path: &str) -> Option<Self> {
         let extension = extension(path);
         Self::all().find(|format| format.0.description().extensions.contains(&extension.as_str()))
@@ -72,14 +73,17 @@ pub fn listed<'a>(words: impl Iterator<Item = &'a str>, last: &str) -> String {
     }
 }
 
-/// A file name's extension in lower case, that before `.gz` or `.zst`; empty where there is none.
+/// Extensions behind that of a format.
+pub(crate) const PACKED: [&str; 7] = [".gz", ".zst", ".lz4", ".zip", ".bz2", ".xz", ".br"];
+
+/// A file name's extension in lower case, that before one such as `.gz`; empty where there is none.
 ///
 /// ```
 /// assert_eq!(ff_table::source::extension("a/b.JSONL.zst"), "jsonl");
 /// ```
 pub fn extension(path: &str) -> String {
     let lower = path.to_ascii_lowercase();
-    let plain = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
+    let plain = PACKED.iter().find_map(|end| lower.strip_suffix(end)).unwrap_or(&lower);
     let name = plain.rsplit(['/', '\\']).next().unwrap_or_default();
     name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_owned())
 }

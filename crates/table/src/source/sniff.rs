@@ -53,25 +53,35 @@ pub(super) fn delimiter(head: &[u8], whole: bool, name: &str) -> u8 {
     best.1
 }
 
+/// Whether a text of the first record stands above numbers.
+fn names_numbers(first: &[String], rest: &[&Vec<String>]) -> bool {
+    let number = |text: &str| parse_number(text.as_bytes()).is_some();
+    first.iter().enumerate().any(|(i, name)| {
+        let below = rest.iter().filter_map(|record| record.get(i));
+        let mut below = below.filter(|text| !text.trim().is_empty()).peekable();
+        let named = !name.trim().is_empty() && !number(name) && below.peek().is_some();
+        named && below.all(|text| number(text))
+    })
+}
+
 /// Whether the first record names the columns, and why.
 ///
 /// A text above numbers is a header; a number in the first line is not, unless another column
-/// speaks for one; a first line that returns among the rows is not; otherwise it is.
+/// speaks for one; a first line that returns whole is, one of which single values return is not;
+/// otherwise it is.
 pub(super) fn header(sample: &Sample) -> (bool, &'static str) {
     let Some((first, rest)) = sample.split_first() else { return (true, "the file is empty") };
+    // Files that were joined have their header in several places.
+    let others = |record: &&Vec<String>| first.len() < 2 || *record != first;
+    let rest: Vec<&Vec<String>> = rest.iter().filter(others).collect();
+    let again = sample.len() > rest.len() + 1;
     let number = |text: &str| parse_number(text.as_bytes()).is_some();
     let empty = |text: &str| text.trim().is_empty();
-    let names_numbers = first.iter().enumerate().any(|(i, name)| {
-        let mut below = rest.iter().filter_map(|record| record.get(i)).filter(|text| !empty(text));
-        let mut seen = false;
-        let numbers = below.all(|text| {
-            seen = true;
-            number(text)
-        });
-        !empty(name) && !number(name) && seen && numbers
-    });
-    if names_numbers {
+    if names_numbers(first, &rest) {
         return (true, "a text stands above numbers");
+    }
+    if again && !first.iter().any(|text| number(text)) {
+        return (true, "the first line returns whole");
     }
     if first.iter().any(|text| number(text)) {
         return (false, "the first line holds a number");
@@ -83,6 +93,58 @@ pub(super) fn header(sample: &Sample) -> (bool, &'static str) {
         return (false, "values of the first line return below");
     }
     (true, "the first line holds texts alone")
+}
+
+/// The lines above a table: `sep=;` as spreadsheets write it, and comments behind `#`.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Preamble {
+    /// The bytes that it takes.
+    pub(super) bytes: usize,
+    pub(super) lines: u64,
+    /// The lines of comments among them.
+    pub(super) comments: u64,
+    pub(super) delimiter: Option<u8>,
+}
+
+impl Preamble {
+    /// Finds it in the first bytes. A line behind `#` with as many fields as the table has is none
+    /// but a header or a row, unless a header follows it.
+    pub(super) fn of(head: &[u8], whole: bool, delimiter: Option<u8>, name: &str) -> Self {
+        let mut found = Self { delimiter, ..Self::default() };
+        let line =
+            |at: usize| head[at..].split_inclusive(|&b| b == b'\n').next().unwrap_or_default();
+        let first = line(0);
+        if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', separator] = first.trim_ascii_end()
+            && separator.is_ascii()
+        {
+            (found.bytes, found.lines) = (first.len(), 1);
+            found.delimiter = delimiter.or(Some(*separator));
+        }
+        let mut body = found.bytes;
+        while line(body).starts_with(b"#") {
+            body += line(body).len();
+        }
+        if body == found.bytes || body == head.len() {
+            return found;
+        }
+        let by = found.delimiter.unwrap_or_else(|| self::delimiter(&head[body..], whole, name));
+        let fields = |line: &[u8]| sample(line, true, by).first().map_or(0, Vec::len);
+        let width = fields(line(body));
+        let table = sample(&head[body..], whole, by);
+        let titled = table
+            .split_first()
+            .is_some_and(|(first, rest)| names_numbers(first, &rest.iter().collect::<Vec<_>>()));
+        let comment = |line: &[u8]| match fields(line) {
+            1 if width == 1 => titled || line.starts_with(b"# "),
+            fields => titled || fields != width,
+        };
+        while found.bytes < body && comment(line(found.bytes)) {
+            found.bytes += line(found.bytes).len();
+            found.lines += 1;
+            found.comments += 1;
+        }
+        found
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +167,33 @@ mod tests {
     }
 
     #[test]
+    fn a_preamble_is_told_from_the_table() {
+        let of = |text: &str| Preamble::of(text.as_bytes(), true, None, "x.csv");
+        for (text, bytes, comments, delimiter) in [
+            ("sep=;\r\na;b\n1;2\n", 7, 0, Some(b';')),
+            ("# exported\n# by me, and you, and all\na,b\n1,2\n", 37, 2, None),
+            ("# on Monday, early\na,b\nx,2\n", 19, 1, None),
+            ("#name,city\nann,rome\n", 0, 0, None),
+            ("# x,y\n1,2\n", 0, 0, None),
+            ("#chrom\tstart\nchr1\t5\n", 0, 0, None),
+            ("## made by x\n#chrom\tstart\nchr1\t5\n", 13, 1, None),
+            ("#,name\n1,a\n", 0, 0, None),
+            ("# title\nx\n1\n", 8, 1, None),
+            ("#x\n1\n", 0, 0, None),
+            ("#tag,1\n#other,2\n", 0, 0, None),
+            ("a,b\n#,2\n", 0, 0, None),
+            ("", 0, 0, None),
+        ] {
+            let found = of(text);
+            assert_eq!(
+                (found.bytes, found.comments, found.delimiter),
+                (bytes, comments, delimiter),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
     fn headers_are_told_from_rows() {
         for (text, found) in [
             ("a,b\n1,x\n", true),
@@ -113,6 +202,9 @@ mod tests {
             ("colour,size\nblue,small\nred,large\n", true),
             ("id,2019,2020\n1,1,2\n2,3,4\n", true),
             ("a,b\n", true),
+            ("a,b\nx,y\na,b\nx,z\n", true),
+            ("a,b\n1,y\na,b\n2,z\n", true),
+            ("1,y\n2,z\n1,y\n", false),
         ] {
             assert_eq!(header(&sample(text.as_bytes(), true, b',')).0, found, "{text:?}");
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Decimals, unpack};
-use crate::number::format_number;
+use crate::number::{format_number, is_code, is_long, parse_number};
 
 /// The values of a column.
 ///
@@ -215,6 +215,16 @@ impl Integers {
         (!self.missing.get(row)).then(|| self.values[row])
     }
 
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// Adds a value.
     pub fn push(&mut self, value: Option<i64>) {
         if value.is_none() {
@@ -300,6 +310,53 @@ impl TextValues {
         self.ends.truncate(rows);
         self.missing.truncate(rows);
         self.buffer.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// The same texts, those missing that are among `nulls`.
+    pub(crate) fn with_nulls(&self, nulls: &[String]) -> Self {
+        let mut texts = Self::default();
+        for row in 0..self.len() {
+            let raw = self.raw(row);
+            texts.push_if(raw, nulls.iter().any(|null| null == raw.trim()));
+        }
+        texts
+    }
+
+    /// The same values as numbers where each is one: integers where all are whole and one is too
+    /// long for a double, texts where one takes more than 64 bits.
+    pub(crate) fn numbers(self) -> Values {
+        let present = || (0..self.len()).filter_map(|row| self.get(row)).map(str::trim);
+        let number =
+            |text: &str| parse_number(text.as_bytes()).filter(|_| !is_code(text.as_bytes()));
+        if self.is_empty() || !present().all(|text| number(text).is_some()) {
+            return Values::Text(self);
+        }
+        if present().any(|text| is_long(text.as_bytes())) {
+            if present().any(|text| text.contains(['.', 'e', 'E'])) {
+                return self.doubles();
+            }
+            let read = |row| self.get(row).map(|text| text.trim().parse::<i64>());
+            return match (0..self.len()).map(|row| read(row).transpose()).collect() {
+                Ok(integers) => Values::Integer(integers),
+                Err(_) => Values::Text(self),
+            };
+        }
+        self.doubles()
+    }
+
+    fn doubles(&self) -> Values {
+        let read = |row| self.get(row).and_then(|text| parse_number(text.as_bytes()));
+        let values = (0..self.len()).map(|row| read(row).unwrap_or(f64::NAN)).collect();
+        Values::Number(Numbers::F64(values).compact())
+    }
+
+    /// The same values as integers where all fit 64 bits.
+    pub(crate) fn integers(self) -> Values {
+        let read = |row| self.get(row).map(str::parse::<i64>);
+        match (0..self.len()).map(|row| read(row).transpose()).collect() {
+            Ok(integers) => Values::Integer(integers),
+            Err(_) => Values::Text(self),
+        }
     }
 
     /// Adds a value and how the file wrote it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Tile;
 use super::encoder::Met;
 use crate::error::{DataError, Result};
-use crate::number::{format_number, parse_number};
+use crate::number::canonical;
 use crate::table::Values;
 
 /// How a category is coded: values that were frequent at training have a slot each; rare ones share
@@ -172,8 +172,6 @@ impl CategoryEncoder {
 /// The category of a cell; `None` if missing.
 fn label(values: &Values, row: usize, numeric: bool) -> Option<Cow<'_, str>> {
     let label = values.label(row)?;
-    if numeric && let Some(x) = parse_number(label.as_bytes()) {
-        return Some(Cow::Owned(format_number(x)));
-    }
-    Some(label)
+    let number = if numeric { canonical(&label) } else { None };
+    Some(number.map_or(label, Cow::Owned))
 }

@@ -25,6 +25,9 @@ pub struct DateEncoder {
     /// Whether training rows had gaps; not known of models of before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gaps: Option<bool>,
+    /// Texts that were read as missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_texts: Vec<String>,
 }
 
 impl DateEncoder {
@@ -33,6 +36,7 @@ impl DateEncoder {
         values: &Values,
         rows: &[usize],
         text_format: &str,
+        missing_texts: &[String],
         flag: bool,
         unreadable: &mut Option<Unreadable>,
     ) -> Self {
@@ -42,6 +46,7 @@ impl DateEncoder {
             flag: false,
             range: None,
             gaps: Some(false),
+            missing_texts: missing_texts.to_vec(),
         };
         let mut columns: [Vec<f64>; PARTS] = Default::default();
         for &row in rows {
@@ -74,6 +79,7 @@ impl DateEncoder {
                 None => None,
                 Some(text) => match parse(&text, &self.text_format) {
                     Some(seconds) => Some(seconds),
+                    None if self.missing_texts.iter().any(|odd| *odd == text) => None,
                     None => return Err(text.into_owned()),
                 },
             },

@@ -128,6 +128,7 @@ impl TargetTransform {
                 column: self.column.clone(),
                 role: "the target".into(),
                 available: table.names(),
+                note: String::new(),
             });
         };
         let error = |message: String, hint: &str| {

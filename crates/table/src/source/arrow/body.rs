@@ -20,6 +20,8 @@ pub(super) struct Body<'a> {
     /// Whether texts are documents, of which broken ones are missing, with what can be read of them.
     documents: bool,
     place: Layout,
+    /// Whether a column of bytes held some that are no text.
+    pub(super) unread: bool,
 }
 
 /// The bits of the rows that have a value; `None` where all have one.
@@ -27,7 +29,7 @@ type Valid<'a> = Option<Cow<'a, [u8]>>;
 
 impl<'a> Body<'a> {
     pub(super) fn new(batch: &'a Batch, bytes: &'a [u8], nulls: &'a [String]) -> Self {
-        Self { batch, bytes, nulls, documents: false, place: Layout::default() }
+        Self { batch, bytes, nulls, documents: false, place: Layout::default(), unread: false }
     }
 
     /// The same for a column of documents.
@@ -75,10 +77,11 @@ impl<'a> Body<'a> {
                 let bit = |row| is_valid(&valid, row).then(|| is_set(&bits, row));
                 Values::Bool((0..rows).map(bit).collect())
             }
-            Kind::Integer { size: 8, signed: false } => {
+            Kind::Integer { size, .. } | Kind::Decimal { size, .. } if kind.is_long() => {
                 // Half of these do not fit 64 signed bits; as text they stay exact.
-                let bytes = self.cells(8)?;
-                let cell = |row| u64::from_le_bytes(cell(&bytes, row));
+                let bytes = self.cells(size)?;
+                let signed = matches!(kind, Kind::Decimal { .. });
+                let cell = |row: usize| long(&bytes[row * size..(row + 1) * size], signed);
                 let mut texts = TextValues::default();
                 for row in 0..rows {
                     if is_valid(&valid, row) {
@@ -123,8 +126,8 @@ impl<'a> Body<'a> {
                 let seconds = |x| if per_second < 0.0 { x * -per_second } else { x / per_second };
                 Values::Date(self.scaled(size, &valid, seconds)?)
             }
-            Kind::Text { wide } => Values::Text(self.texts(wide, &valid)?),
-            Kind::View => Values::Text(self.views(&valid)?),
+            Kind::Text { wide, bytes } => Values::Text(self.texts(wide, bytes, &valid)?),
+            Kind::View { bytes } => Values::Text(self.views(bytes, &valid)?),
             Kind::Null | Kind::Other(_) => return Err("a type that is not read".into()),
         }))
     }
@@ -203,7 +206,7 @@ impl<'a> Body<'a> {
         Ok(cells.map(cell).collect())
     }
 
-    fn texts(&mut self, wide: bool, valid: &Valid<'_>) -> Result<TextValues> {
+    fn texts(&mut self, wide: bool, any_bytes: bool, valid: &Valid<'_>) -> Result<TextValues> {
         let rows = self.batch.rows;
         let size = if wide { 8 } else { 4 };
         let mut texts = TextValues::default();
@@ -223,14 +226,14 @@ impl<'a> Body<'a> {
             let bounds = usize::try_from(offset(row))
                 .and_then(|start| usize::try_from(offset(row + 1)).map(|end| start..end));
             let bytes = bounds.ok().and_then(|bounds| data.get(bounds));
-            self.text(&mut texts, bytes, row)?;
+            self.text(&mut texts, bytes, any_bytes, row)?;
         }
         Ok(texts)
     }
 
     /// Views: a length, then up to 12 bytes of the text itself, or its first 4, a buffer and an
     /// offset.
-    fn views(&mut self, valid: &Valid<'_>) -> Result<TextValues> {
+    fn views(&mut self, any_bytes: bool, valid: &Valid<'_>) -> Result<TextValues> {
         let views = self.cells(16)?;
         let count = self.variadic()?;
         let data: Vec<Cow<'_, [u8]>> = (0..count).map(|_| self.next()).collect::<Result<_>>()?;
@@ -248,13 +251,20 @@ impl<'a> Body<'a> {
                     .and_then(|(buffer, start)| data.get(buffer)?.get(start..)?.get(..length)),
                 None => None,
             };
-            self.text(&mut texts, bytes, row)?;
+            self.text(&mut texts, bytes, any_bytes, row)?;
         }
         Ok(texts)
     }
 
     /// Adds the text of a row; `bytes` is `None` where it would lie outside of its buffer.
-    fn text(&self, texts: &mut TextValues, bytes: Option<&[u8]>, row: usize) -> Result<()> {
+    /// Bytes that are no text are noted where the column may hold `any_bytes`.
+    fn text(
+        &mut self,
+        texts: &mut TextValues,
+        bytes: Option<&[u8]>,
+        any_bytes: bool,
+        row: usize,
+    ) -> Result<()> {
         let bytes = bytes.ok_or_else(|| {
             format!("row {} of the batch has a text that lies outside of its buffer", row + 1)
         })?;
@@ -263,6 +273,10 @@ impl<'a> Body<'a> {
             Err(_) if self.documents => {
                 texts.push_missing(&String::from_utf8_lossy(bytes));
                 return Ok(());
+            }
+            Err(_) if any_bytes => {
+                self.unread = true;
+                ""
             }
             Err(_) => {
                 return Err(format!(
@@ -361,6 +375,12 @@ fn integer(bytes: &[u8], signed: bool) -> i64 {
     let unsigned = bytes.iter().rev().fold(0, |sum: u64, &byte| sum << 8 | u64::from(byte));
     let shift = if signed { 64 - 8 * bytes.len() as u32 } else { 0 };
     ((unsigned << shift) as i64) >> shift
+}
+
+/// A little-endian integer of at most 16 bytes.
+fn long(bytes: &[u8], signed: bool) -> i128 {
+    let sign = bytes.last().map_or(0, |byte| -i128::from(byte >> 7 & u8::from(signed)));
+    bytes.iter().rev().fold(sign, |sum, &byte| sum << 8 | i128::from(byte))
 }
 
 /// A little-endian integer of any length, as the nearest number.

@@ -103,11 +103,25 @@ pub(super) enum Kind {
     /// Texts or bytes behind offsets of 32 or 64 bits.
     Text {
         wide: bool,
+        bytes: bool,
     },
     /// Texts or bytes behind views of 16 bytes.
-    View,
+    View {
+        bytes: bool,
+    },
     /// A type that tables do not have, in words.
     Other(&'static str),
+}
+
+impl Kind {
+    /// Whether values are whole numbers that may take more than the 53 bits of a double, which are
+    /// read as texts.
+    pub(super) fn is_long(self) -> bool {
+        matches!(
+            self,
+            Self::Integer { size: 8, signed: false } | Self::Decimal { size: 8 | 16, scale: 0 }
+        )
+    }
 }
 
 impl Field {
@@ -164,7 +178,7 @@ fn kind(number: i64, attributes: Option<FlatTable<'_>>) -> Result<(Kind, Layout)
             let size = *[2, 4, 8].get(unit(0)? as usize).ok_or(OutOfBounds)?;
             (Kind::Float { size }, buffers(2))
         }
-        4 | 5 => (Kind::Text { wide: false }, buffers(3)),
+        4 | 5 => (Kind::Text { wide: false, bytes: number == 4 }, buffers(3)),
         6 => (Kind::Bool, buffers(2)),
         7 => {
             let size = bytes(attributes.integer(2, 4, 128)?)?;
@@ -196,9 +210,9 @@ fn kind(number: i64, attributes: Option<FlatTable<'_>>) -> Result<(Kind, Layout)
         16 => (Kind::Other("lists of a fixed length"), buffers(1)),
         17 => (Kind::Other("maps"), buffers(2)),
         18 => (Kind::Time { size: 8, per_second: per_second(unit(1)?)? }, buffers(2)),
-        19 | 20 => (Kind::Text { wide: true }, buffers(3)),
+        19 | 20 => (Kind::Text { wide: true, bytes: number == 19 }, buffers(3)),
         22 => (Kind::Other("runs"), buffers(0)),
-        23 | 24 => (Kind::View, Layout { variadic: 1, ..buffers(2) }),
+        23 | 24 => (Kind::View { bytes: number == 23 }, Layout { variadic: 1, ..buffers(2) }),
         25 | 26 => (Kind::Other("lists"), buffers(3)),
         _ => return Err(OutOfBounds),
     })

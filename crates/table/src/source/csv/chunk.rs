@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::records::{Splitter, Step, length, unclosed};
-use super::{Nulls, Place, not_utf8, uneven};
+use super::{HeaderLine, Nulls, Place, not_utf8, uneven};
 use crate::error::{DataError, Result};
 use crate::number::scan;
 use crate::table::{Cell, Lines, MISSING, TextValues, pack, pack_double};
@@ -15,6 +15,7 @@ pub(super) struct Layout<'a> {
     pub(super) delimiter: u8,
     pub(super) header: bool,
     pub(super) nulls: &'a Nulls,
+    pub(super) again: Option<&'a HeaderLine>,
     /// The columns that are read as texts.
     pub(super) texts: &'a [bool],
 }
@@ -23,6 +24,8 @@ pub(super) struct Layout<'a> {
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) rows: usize,
+    /// The lines that repeat the header.
+    pub(super) repeated: usize,
     /// The lines that the rows start on, the part's first being line 1.
     pub(super) lines: Lines,
     /// The number of all its lines.
@@ -54,9 +57,12 @@ pub(super) fn read(bytes: &[u8], layout: &Layout<'_>, last: bool) -> Result<Chun
         layout,
         last,
         // Among other characters, numbers do not end where a delimiter looks like a part of them.
-        quick: !layout.nulls.numbers && b",;\t|: ".contains(&layout.delimiter),
+        quick: !layout.nulls.numbers
+            && !layout.nulls.points
+            && b",;\t|: ".contains(&layout.delimiter),
         splitter: Splitter::new(layout.delimiter),
         rows: 0,
+        repeated: 0,
         lines: Lines::default(),
         line: 1,
         cells: Vec::with_capacity(bytes.len() / 8 + numbers),
@@ -65,7 +71,9 @@ pub(super) fn read(bytes: &[u8], layout: &Layout<'_>, last: bool) -> Result<Chun
     };
     let mut at = 0;
     while at < bytes.len() {
-        at = match reader.plain(at) {
+        let again = layout.again.is_some_and(|again| again.may_begin(&bytes[at..]));
+        let plain = if again { None } else { reader.plain(at) };
+        at = match plain {
             Some(next) => next,
             None => match reader.general(at)? {
                 Some(next) => next,
@@ -83,6 +91,7 @@ struct Reader<'a> {
     quick: bool,
     splitter: Splitter,
     rows: usize,
+    repeated: usize,
     lines: Lines,
     line: u64,
     /// The numbers row by row.
@@ -224,6 +233,12 @@ impl Reader<'_> {
             let last = self.last && next == self.bytes.len();
             return Err(uneven(place, layout.delimiter, layout.header, expected, found, last));
         }
+        let fields = (0..found).map(|column| self.splitter.field(self.bytes, column));
+        if layout.again.is_some_and(|again| again.is(fields)) {
+            self.line += lines;
+            self.repeated += 1;
+            return Ok(Some(next));
+        }
         let (mut number, mut text) = (0, 0);
         for (column, &is_text) in layout.texts.iter().enumerate() {
             let field = self.splitter.field(self.bytes, column);
@@ -257,7 +272,13 @@ impl Reader<'_> {
             }
         });
         let columns = columns.collect();
-        Chunk { rows: self.rows, lines: self.lines, height: self.line - 1, columns }
+        Chunk {
+            rows: self.rows,
+            repeated: self.repeated,
+            lines: self.lines,
+            height: self.line - 1,
+            columns,
+        }
     }
 }
 

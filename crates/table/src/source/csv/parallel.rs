@@ -27,9 +27,12 @@ pub(super) fn read(
     texts: &[bool],
     threads: &ThreadPool,
 ) -> Result<Outcome> {
-    let Reader { records, path, names, delimiter, header, header_pending, nulls, .. } = reader;
+    let Reader { records, path, names, delimiter, header, header_pending, again, nulls, .. } =
+        reader;
     let Rest { bytes, stream, line } = records.into_rest(header_pending);
-    let layout = Layout { path: &path, names: &names, delimiter, header, nulls: &nulls, texts };
+    let again = again.as_ref();
+    let layout =
+        Layout { path: &path, names: &names, delimiter, header, nulls: &nulls, again, texts };
     let source = Mutex::new(Source { input, stream, carry: bytes, ended: false, taken: 0 });
     let merged = Mutex::new(Merged::new(texts, line - 1));
     let work = || {
@@ -123,6 +126,7 @@ struct Merged {
     waiting: BTreeMap<usize, Chunk>,
     next: usize,
     rows: usize,
+    repeated: usize,
     lines: Lines,
     /// Lines above the part that comes next.
     above: u64,
@@ -153,6 +157,7 @@ impl Merged {
             waiting: BTreeMap::new(),
             next: 0,
             rows: 0,
+            repeated: 0,
             lines: Lines::default(),
             above,
             columns: texts.iter().map(builder).collect(),
@@ -181,6 +186,7 @@ impl Merged {
     fn append(&mut self, chunk: Chunk) {
         self.next += 1;
         self.rows += chunk.rows;
+        self.repeated += chunk.repeated;
         self.lines.append(&chunk.lines, self.above);
         self.above += chunk.height;
         for (column, piece) in self.columns.iter_mut().zip(chunk.columns) {
@@ -217,7 +223,7 @@ impl Merged {
             return Ok(Outcome::Texts(self.columns.iter().map(text).collect()));
         }
         if self.rows == 0 {
-            return Ok(Outcome::Table(None));
+            return Ok(Outcome::Table(None, self.repeated));
         }
         let values = |builder| match builder {
             Builder::Decimal(values) => Values::Number(Numbers::Decimal(values).compact()),
@@ -228,7 +234,8 @@ impl Merged {
         let columns = layout.names.iter().zip(self.columns);
         let columns = columns.map(|(name, builder)| Column::new(name.clone(), values(builder)));
         let origin = Origin::lines(layout.path, self.lines);
-        Ok(Outcome::Table(Some(Table::with_origin(columns.collect(), self.rows, origin))))
+        let table = Table::with_origin(columns.collect(), self.rows, origin);
+        Ok(Outcome::Table(Some(table), self.repeated))
     }
 }
 

@@ -11,10 +11,12 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 
-use super::super::format::{Blocks, SourceOptions};
+use super::super::format::{Blocks, LeftOut, SourceInfo, SourceOptions};
 use super::super::guard::guarded;
 use super::super::input::Input;
+use super::super::names::unique;
 use crate::error::{DataError, Result};
+use crate::note::Note;
 use crate::table::{Column, Integers, Numbers, Origin, Table, TextValues, Values};
 
 /// Rows that are read at once: a header's claim about more is not believed in advance.
@@ -32,11 +34,28 @@ pub(super) fn open(
         SerializedFileReader::new(file).map_err(|e| broken(&path, &e))
     })?;
     let schema = opened.metadata().file_metadata().schema_descr();
+    let (mut notes, mut left_out) = (Vec::new(), Vec::<LeftOut>::new());
+    let names =
+        unique(schema.root_schema().get_fields().iter().map(|field| field.name()), &mut notes);
     let mut columns = Vec::new();
     for (index, column) in schema.columns().iter().enumerate() {
-        if only.is_none_or(|only| column.path().string() == only) {
-            columns.push(Leaf::new(index, column, &path)?);
+        if only.is_some_and(|only| column.path().string() != only || !columns.is_empty()) {
+            continue;
         }
+        let name = &names[schema.get_column_root_idx(index)];
+        match Leaf::new(index, name, column) {
+            Ok(leaf) => columns.push(leaf),
+            // A struct has several leaves.
+            Err(_) if left_out.last().is_some_and(|left| left.name == *name) => {}
+            Err(holds) => left_out.push(LeftOut { name: name.clone(), holds: holds.into() }),
+        }
+    }
+    if let Some(left) = left_out.first().filter(|_| columns.is_empty()) {
+        return Err(DataError::format(
+            &path,
+            format!("column `{}` holds {}, which are not read", left.name, left.holds),
+            "Write the file with flat columns, one number or text a row.",
+        ));
     }
     if let Some(only) = only.filter(|_| columns.is_empty() && schema.num_columns() > 0) {
         return Err(DataError::NoColumn {
@@ -44,6 +63,7 @@ pub(super) fn open(
             column: only.to_owned(),
             role: "data.text_column".into(),
             available: schema.columns().iter().map(|column| column.path().string()).collect(),
+            note: String::new(),
         });
     }
     if columns.is_empty() {
@@ -54,6 +74,8 @@ pub(super) fn open(
         file: opened,
         path,
         columns,
+        notes,
+        left_out,
         nulls,
         documents: only.is_some(),
         group: 0,
@@ -68,6 +90,8 @@ struct Reader {
     file: SerializedFileReader<File>,
     path: PathBuf,
     columns: Vec<Leaf>,
+    notes: Vec<Note>,
+    left_out: Vec<LeftOut>,
     nulls: Vec<String>,
     /// Whether texts are documents, of which broken ones are missing, with what can be read of them.
     documents: bool,
@@ -88,12 +112,16 @@ struct Leaf {
     meaning: Meaning,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Meaning {
     Plain,
     Unsigned,
     Text,
+    /// Texts, unless they are no UTF-8.
+    Bytes,
     Half,
+    /// Decimals without decimals that a double may not hold.
+    Whole,
     /// Tenths to the power of the scale.
     Decimal(i32),
     /// This many units a second.
@@ -103,37 +131,34 @@ enum Meaning {
 }
 
 impl Leaf {
-    fn new(index: usize, column: &ColumnDescriptor, path: &Path) -> Result<Self> {
-        let name = column.path().string();
-        if column.max_rep_level() > 0 || column.path().parts().len() > 1 {
-            return Err(DataError::format(
-                path,
-                format!("column `{name}` is nested: lists and structs are not read"),
-                "Write the file with flat columns, one value a row.",
-            ));
+    /// A column, or what it holds where that is not read.
+    fn new(index: usize, name: &str, column: &ColumnDescriptor) -> Result<Self, &'static str> {
+        if column.path().parts().len() > 1 {
+            return Err(if column.max_rep_level() > 0 { "lists" } else { "structs" });
         }
-        let meaning = Meaning::of(column).ok_or_else(|| {
-            DataError::format(
-                path,
-                format!("column `{name}` holds {}, which is not read", column.physical_type()),
-                "Write the file without it, or as numbers or texts.",
-            )
-        })?;
+        if column.max_rep_level() > 0 {
+            return Err("lists");
+        }
+        let meaning = Meaning::of(column)?;
+        let name = name.to_owned();
         Ok(Self { index, name, optional: column.max_def_level() > 0, meaning })
     }
 }
 
 impl Meaning {
-    fn of(column: &ColumnDescriptor) -> Option<Self> {
+    fn of(column: &ColumnDescriptor) -> Result<Self, &'static str> {
         let unit = |unit: &TimeUnit| match unit {
             TimeUnit::MILLIS => 1e3,
             TimeUnit::MICROS => 1e6,
             TimeUnit::NANOS => 1e9,
         };
         let physical = column.physical_type();
-        Some(match (column.logical_type_ref(), column.converted_type(), physical) {
+        Ok(match (column.logical_type_ref(), column.converted_type(), physical) {
             (Some(LogicalType::Decimal(_)), ..) | (None, ConvertedType::DECIMAL, _) => {
-                Self::Decimal(column.type_scale())
+                match column.type_scale() {
+                    0 if column.type_precision() > 15 => Self::Whole,
+                    scale => Self::Decimal(scale),
+                }
             }
             (Some(LogicalType::Date), ..) | (None, ConvertedType::DATE, _) => Self::Date(-86_400.0),
             (Some(LogicalType::Timestamp(t)), ..) => Self::Date(unit(&t.unit)),
@@ -152,8 +177,16 @@ impl Meaning {
                 _,
             ) => Self::Unsigned,
             (Some(LogicalType::Float16), _, Type::FIXED_LEN_BYTE_ARRAY) => Self::Half,
-            (_, _, Type::BYTE_ARRAY) => Self::Text,
-            (_, _, Type::FIXED_LEN_BYTE_ARRAY) => return None,
+            (
+                Some(LogicalType::String | LogicalType::Enum | LogicalType::Json),
+                _,
+                Type::BYTE_ARRAY,
+            )
+            | (_, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON, _) => Self::Text,
+            (_, _, Type::BYTE_ARRAY) => Self::Bytes,
+            (Some(LogicalType::Uuid), ..) => return Err("UUIDs"),
+            (_, ConvertedType::INTERVAL, _) => return Err("intervals"),
+            (_, _, Type::FIXED_LEN_BYTE_ARRAY) => return Err("bytes of a fixed length"),
             _ => Self::Plain,
         })
     }
@@ -163,6 +196,13 @@ impl Blocks for Reader {
     fn next_block(&mut self, rows: usize) -> Result<Option<Table>> {
         let path = self.path.clone();
         guarded(&path, "Parquet", || self.read(rows.min(BLOCK)))
+    }
+
+    fn describe(&mut self, info: &mut SourceInfo) -> Vec<String> {
+        info.notes.append(&mut self.notes);
+        info.left_out.append(&mut self.left_out);
+        let whole = |leaf: &&Leaf| matches!(leaf.meaning, Meaning::Whole | Meaning::Unsigned);
+        self.columns.iter().filter(whole).map(|leaf| leaf.name.clone()).collect()
     }
 }
 
@@ -178,8 +218,13 @@ impl Reader {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (leaf, reader) in self.columns.iter().zip(&mut self.open) {
             let (path, nulls, documents) = (&self.path, &self.nulls, self.documents);
-            let mut cells = Cells { leaf, rows, path, nulls, documents, row: self.row };
+            let row = self.row;
+            let mut cells = Cells { leaf, rows, path, nulls, documents, row, unread: false };
             columns.push(Column::new(leaf.name.clone(), cells.read(reader)?));
+            if cells.unread && self.left_out.iter().all(|left| left.name != leaf.name) {
+                let holds = "bytes that are no UTF-8 text".into();
+                self.left_out.push(LeftOut { name: leaf.name.clone(), holds });
+            }
         }
         let origin = Origin::rows(&self.path, self.row + 1);
         self.left -= rows;
@@ -210,6 +255,8 @@ struct Cells<'a> {
     nulls: &'a [String],
     documents: bool,
     row: u64,
+    /// Whether bytes were met that are no text.
+    unread: bool,
 }
 
 impl Cells<'_> {
@@ -222,14 +269,16 @@ impl Cells<'_> {
                 self.each(r, |cell| values.push(cell.copied()))?;
                 Values::Bool(values)
             }
-            (R::Int32ColumnReader(r), Meaning::Plain) => {
+            (R::Int32ColumnReader(r), Meaning::Plain | Meaning::Whole) => {
                 Values::Integer(self.integers(r, |&x| i64::from(x))?)
             }
             (R::Int32ColumnReader(r), Meaning::Unsigned) => {
                 Values::Integer(self.integers(r, |&x| i64::from(x as u32))?)
             }
             (R::Int32ColumnReader(r), _) => self.scaled(r, |&x| f64::from(x))?,
-            (R::Int64ColumnReader(r), Meaning::Plain) => Values::Integer(self.integers(r, |&x| x)?),
+            (R::Int64ColumnReader(r), Meaning::Plain | Meaning::Whole) => {
+                Values::Integer(self.integers(r, |&x| x)?)
+            }
             (R::Int64ColumnReader(r), Meaning::Unsigned) => {
                 // Half of these do not fit 64 signed bits; as text they stay exact.
                 let mut texts = TextValues::default();
@@ -251,6 +300,8 @@ impl Cells<'_> {
                 self.each(r, |cell| values.push(cell.copied().unwrap_or(f64::NAN)))?;
                 values.into()
             }
+            (R::ByteArrayColumnReader(r), Meaning::Whole) => self.whole(r, |x| x.data())?,
+            (R::FixedLenByteArrayColumnReader(r), Meaning::Whole) => self.whole(r, |x| x.data())?,
             (R::ByteArrayColumnReader(r), Meaning::Decimal(_)) => {
                 self.scaled(r, |x| big_endian(x.data()))?
             }
@@ -320,6 +371,22 @@ impl Cells<'_> {
         Ok(integers)
     }
 
+    /// Whole numbers of any length: integers, or texts where one of them takes more than 64 bits.
+    fn whole<T: DataType>(
+        &self,
+        reader: &mut ColumnReaderImpl<T>,
+        bytes: impl Fn(&T::T) -> &[u8],
+    ) -> Result<Values> {
+        let mut texts = TextValues::default();
+        self.each(reader, |cell| match cell.map(|cell| whole(bytes(cell))) {
+            Some(Some(x)) => texts.push(&x.to_string()),
+            // Of more than 128 bits, the nearest number is left.
+            Some(None) => texts.push(&cell.map_or(0.0, |cell| big_endian(bytes(cell))).to_string()),
+            None => texts.push_missing(""),
+        })?;
+        Ok(Values::Text(texts))
+    }
+
     /// Decimals, times and dates, each a number of units.
     fn scaled<T: DataType>(
         &self,
@@ -343,7 +410,7 @@ impl Cells<'_> {
     }
 
     fn texts(
-        &self,
+        &mut self,
         reader: &mut ColumnReaderImpl<::parquet::data_type::ByteArrayType>,
     ) -> Result<Values> {
         let mut texts = TextValues::default();
@@ -366,6 +433,10 @@ impl Cells<'_> {
         })?;
         match bad {
             None => Ok(Values::Text(texts)),
+            Some(_) if self.leaf.meaning == Meaning::Bytes && !self.documents => {
+                self.unread = true;
+                Ok(std::iter::repeat_n(None, self.rows).collect())
+            }
             Some(row) => Err(DataError::format(
                 self.path,
                 format!(
@@ -378,7 +449,14 @@ impl Cells<'_> {
     }
 }
 
-/// The number that bytes of two's complement stand for, the first byte the highest.
+/// The integer that bytes of two's complement stand for, the first byte the highest.
+fn whole(bytes: &[u8]) -> Option<i128> {
+    let sign = bytes.first().map_or(0, |byte| -i128::from(byte >> 7));
+    let fold = |sum: i128, &byte: &u8| sum << 8 | i128::from(byte);
+    (bytes.len() <= 16).then(|| bytes.iter().fold(sign, fold))
+}
+
+/// The nearest number to it.
 fn big_endian(bytes: &[u8]) -> f64 {
     let negative = bytes.first().is_some_and(|byte| byte & 0x80 != 0);
     let magnitude = bytes
