@@ -80,9 +80,12 @@ fn a_name_in_a_line_taken_for_data_is_asked_about() {
     let folder = Folder::new("no-header");
     let rows: String = (0..60).fold("0,1,2,3\n".into(), |t, i| t + &format!("{i},{i},{i},{i}\n"));
     folder.write("data.csv", &rows);
-    let ran = folder.run(&["train", "data.csv", "--target", "3"]);
-    assert!(!ran.stderr.contains("did you mean"), "column_3 is the third: {}", ran.stderr);
+    let ran = folder.run(&["train", "data.csv", "--target", "4"]);
+    assert!(!ran.stderr.contains("did you mean"), "column_4 is the fourth: {}", ran.stderr);
     ran.fails(2, &["data.header=true"]);
+    // A line that holds the target's name is the header.
+    let ran = folder.run(&["train", "data.csv", "--target", "3", "--dry-run"]);
+    assert!(ran.stdout.contains("60 rows × 4 columns · comma, header"), "{}", ran.stdout);
 }
 
 /// A category of 30 values that decides the class, and one that no row has.
