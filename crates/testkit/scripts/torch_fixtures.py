@@ -251,10 +251,51 @@ def kl_divergence(a, x):
     return reduced(a, losses, torch.ones_like(losses), sample_weights(x))
 
 
+def batch_ensemble(a, x):
+    """As `tabm`'s LinearBatchEnsemble: scales before and after a shared product."""
+    z, weight, r, s, b = x
+    z = z if z.ndim == 3 else z[:, None]
+    return [activation(a.activation, (z * r) @ weight.T * s + b)]
+
+
+def member_linear(a, x):
+    z, weight, b = x
+    z = z if z.ndim == 3 else z[:, None].expand(-1, len(weight), -1)
+    return [torch.einsum("nki,koi->nko", z, weight) + b]
+
+
+def mean_of_members(a, x):
+    if a.mean.name == "Values":
+        return [x[0].mean(1)]
+    if a.mean.name == "Sigmoid":
+        return [torch.logit(torch.sigmoid(x[0]).mean(1))]
+    return [torch.log(x[0].softmax(-1).mean(1))]
+
+
+def piecewise_linear(a, x):
+    """The encoding in full, as `rtdl_num_embeddings`' PiecewiseLinearEmbeddings (version B) has it."""
+    x, edges, w, b, v = x
+    parts, i = [], 0
+    for column, bins in enumerate(a.bins):
+        z = x[..., column, None]
+        if bins == 0:
+            parts.append(z)
+            continue
+        low, high = edges[i, :bins], edges[i, 1 : bins + 1]
+        code = (z - low) / (high - low)
+        if bins > 1:
+            ends = code[..., :1].clamp(max=1), code[..., 1:-1].clamp(0, 1), code[..., -1:].clamp(min=0)
+            code = torch.cat(ends, -1)
+        parts.append(z * w[i] + b[i] + code @ v[i, :bins])
+        i += 1
+    return [torch.cat(parts, -1)]
+
+
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
     "add": lambda a, x: [x[0] + x[1]],
     "attention": attention,
+    "batch_ensemble": batch_ensemble,
     "batch_norm": batch_norm,
     "concat": lambda a, x: [torch.cat(x, -1)],
     "dropout": dropout,
@@ -264,8 +305,11 @@ HANDLERS = {
     "layer_norm": layer_norm,
     "linear_cross_entropy": linear_cross_entropy,
     "log_softmax": lambda a, x: [F.log_softmax(x[0], -1)],
+    "mean_of_members": mean_of_members,
+    "member_linear": member_linear,
     "mixture_of_experts": mixture_of_experts,
     "mul": lambda a, x: [x[0] * x[1]],
+    "piecewise_linear": piecewise_linear,
     "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "prelu": prelu,
     "rms_norm": rms_norm,

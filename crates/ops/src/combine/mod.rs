@@ -1,4 +1,5 @@
 //! Concatenation of features, and pooling of tokens.
 
 pub(crate) mod concat;
+pub(crate) mod mean_of_members;
 pub(crate) mod pool_tokens;

@@ -1,5 +1,7 @@
 //! Products with weights.
 
 pub(crate) mod embedding;
+pub(crate) mod ensemble;
 pub(crate) mod feedforward;
 pub(crate) mod feedforward_block;
+pub(crate) mod piecewise_linear;
