@@ -43,6 +43,30 @@ pub enum InitKind {
     Constant,
 }
 
+/// How numbers enter the network.
+///
+/// ```
+/// assert_eq!(ff_nn::NumericKind::default(), ff_nn::NumericKind::Linear);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NumericKind {
+    /// As they are after scaling.
+    #[default]
+    Linear,
+    /// As learned vectors, linear within each bin and continuous; numbers of one or two values stay
+    /// as they are.
+    Piecewise,
+}
+
+impl NumericKind {
+    /// Omitted if it is the default, as in models written before the key existed.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Defines [`ModelConfig`]: its own keys, and a table for each layer available in recipes.
 macro_rules! model_config {
     ($($(#[$doc:meta])* $layer:ident: $table:ident,)*) => {
@@ -92,6 +116,21 @@ macro_rules! model_config {
             /// but less precise.
             #[serde(skip_serializing_if = "is_default")]
             pub precision: Precision,
+            /// Train so many members that share weights, each with its own scales and output layer,
+            /// and predict the mean of their probabilities, or of their numbers; one network by
+            /// default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub members: Option<usize>,
+            /// How numbers enter the network.
+            #[serde(skip_serializing_if = "NumericKind::is_default")]
+            pub numeric: NumericKind,
+            /// Piecewise: the most bins of a column, with edges at quantiles of the training part;
+            /// 16 by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub numeric_bins: Option<usize>,
+            /// Piecewise: the width of a number's vector; 8 by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub numeric_dim: Option<usize>,
             /// The width of category embeddings; derived from the number of categories by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub embedding_dim: Option<usize>,
@@ -120,6 +159,10 @@ macro_rules! model_config {
                     init_std: None,
                     init_value: None,
                     precision: Precision::F32,
+                    members: None,
+                    numeric: NumericKind::Linear,
+                    numeric_bins: None,
+                    numeric_dim: None,
                     embedding_dim: None,
                     $($layer: None,)*
                 }
@@ -144,6 +187,8 @@ fn is_default(precision: &Precision) -> bool {
     *precision == Precision::F32
 }
 
+/// The most members of an ensemble, bins of a number, and values of its vector.
+const MAX_MEMBERS: usize = 1024;
 /// The maximum width of a layer.
 const MAX_WIDTH: usize = 1 << 20;
 
@@ -162,6 +207,31 @@ impl ModelConfig {
                          linear model"
                     ),
                 ));
+            }
+        }
+        if let Some(members) = self.members {
+            let wrong = |message| Err(ConfigError::new("model.members", message));
+            if members == 0 || members > MAX_MEMBERS {
+                return wrong(format!("must be from 1 to {MAX_MEMBERS}, found {members}"));
+            }
+            if self.precision == Precision::Bf16 {
+                return wrong("goes with precision = \"f32\" only".into());
+            }
+            if !self.bias {
+                return wrong("goes with bias = true only: each member has its own bias".into());
+            }
+        }
+        let sizes = [("numeric_bins", self.numeric_bins), ("numeric_dim", self.numeric_dim)];
+        for (key, size) in sizes {
+            let Some(size) = size else { continue };
+            let key = format!("model.{key}");
+            if self.numeric != NumericKind::Piecewise {
+                let message = "goes with numeric = \"piecewise\" only; set that, or remove it";
+                return Err(ConfigError::new(key, message));
+            }
+            if size == 0 || size > MAX_MEMBERS {
+                let message = format!("must be from 1 to {MAX_MEMBERS}, found {size}");
+                return Err(ConfigError::new(key, message));
             }
         }
         for (key, p) in [("dropout", self.dropout), ("input_dropout", self.input_dropout)] {
@@ -192,6 +262,16 @@ impl ModelConfig {
             _ => None,
         };
         Some(given.map_or(activation, |value| activation.with_attribute(value)))
+    }
+
+    /// The most bins of a number.
+    pub fn most_bins(&self) -> usize {
+        self.numeric_bins.unwrap_or(16)
+    }
+
+    /// The width of a number's vector.
+    pub fn number_dim(&self) -> usize {
+        self.numeric_dim.unwrap_or(8)
     }
 
     /// The initial slope of PReLU.

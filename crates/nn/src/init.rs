@@ -84,6 +84,8 @@ pub enum Init {
         /// σ.
         std: f64,
     },
+    /// 1 or −1, as likely.
+    Signs,
     /// A constant.
     Constant(f64),
     /// Zeros.
@@ -148,6 +150,7 @@ impl Init {
             }
             Init::Uniform { low, high } => uniform(cpu, key, out, |u| low + (high - low) * u),
             Init::Normal { std } => normal(cpu, key, out, std),
+            Init::Signs => uniform(cpu, key, out, |u| if u < 0.5 { -1.0 } else { 1.0 }),
             Init::Constant(value) => out.fill(T::of(value)),
             Init::Zeros => out.fill(T::ZERO),
         }

@@ -19,7 +19,7 @@ mod seq2seq;
 mod transformer;
 
 pub use builder::Builder;
-pub use config::{InitKind, LossConfig, LossKind, ModelConfig};
+pub use config::{InitKind, LossConfig, LossKind, ModelConfig, NumericKind};
 pub use ff_settings::ConfigError;
 pub use init::{Fan, Init};
 pub use kinds::ActivationKind;

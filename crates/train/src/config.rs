@@ -20,6 +20,10 @@ pub struct TrainConfig {
     pub steps: Option<u64>,
     /// Rows per micro-batch, in memory at a time.
     pub batch_size: usize,
+    /// Double `batch_size` for large tables, up to this, while an epoch has more than 128 steps; never
+    /// by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_max: Option<usize>,
     /// Micro-batches per optimiser step; the loss is averaged over all their rows.
     pub accumulate: usize,
     /// The seed of all random numbers.
@@ -33,6 +37,10 @@ pub struct TrainConfig {
     pub monitor: Monitor,
     /// Whether to keep the weights of the best epoch instead of the last.
     pub restore_best: bool,
+    /// Tables: train the model that is kept anew on all rows, for as many epochs as were best; the
+    /// scores are those of the first one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub refit: bool,
     /// The standard deviation of noise added to the scaled numeric inputs during training.
     pub input_noise: f64,
     /// Mixup: the α of the Beta distribution of mixing weights; 0 for none.
@@ -61,12 +69,14 @@ impl Default for TrainConfig {
             epochs: 200,
             steps: None,
             batch_size: 64,
+            batch_max: None,
             accumulate: 1,
             seed: 0,
             patience: 20,
             min_delta: 0.0,
             monitor: Monitor::Loss,
             restore_best: true,
+            refit: false,
             input_noise: 0.0,
             mixup: 0.0,
             checkpoint_seconds: 5.0,
@@ -89,6 +99,8 @@ impl TrainConfig {
         for (key, value) in at_least_one {
             Range::AtLeast(1.0).check(&format!("train.{key}"), value as f64)?;
         }
+        let least = self.batch_size as f64;
+        Range::AtLeast(least).check("train.batch_max", self.batch_max.map(|most| most as f64))?;
         Range::AtLeast(1.0).check("train.steps", self.steps.map(|steps| steps as f64))?;
         for (key, value) in [
             ("min_delta", self.min_delta),
@@ -101,6 +113,18 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// The same settings with the batches for so many rows: see `batch_max`.
+    #[must_use]
+    pub fn for_rows(&self, rows: usize) -> Self {
+        const STEPS: usize = 128;
+        let mut config = self.clone();
+        let most = self.batch_max.unwrap_or(0);
+        while config.batch_size <= most / 2 && rows.div_ceil(config.batch_size) > STEPS {
+            config.batch_size *= 2;
+        }
+        config
+    }
+
     /// The optimiser steps per pass over this number of rows.
     pub fn steps_per_epoch(&self, rows: usize) -> u64 {
         rows.div_ceil(self.batch_size).div_ceil(self.accumulate) as u64
@@ -109,5 +133,21 @@ impl TrainConfig {
     /// The maximum number of optimiser steps.
     pub fn total_steps(&self, rows: usize) -> u64 {
         self.steps.unwrap_or_else(|| self.epochs as u64 * self.steps_per_epoch(rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_grow_with_the_rows_up_to_their_most() {
+        let config = TrainConfig { batch_max: Some(500), ..TrainConfig::default() };
+        let size = |rows| config.for_rows(rows).batch_size;
+        assert_eq!(
+            [0, 64 * 128, 64 * 128 + 1, 1 << 15, 1 << 20].map(size),
+            [64, 64, 128, 256, 256]
+        );
+        assert_eq!(TrainConfig::default().for_rows(1 << 20).batch_size, 64);
     }
 }

@@ -30,6 +30,7 @@ pub struct Slot(usize);
 struct Value {
     buffer: Buffer,
     width: usize,
+    members: Members,
     /// The number of unconsumed handles.
     handles: usize,
     /// Whether there was ever more than one handle.
@@ -55,6 +56,24 @@ struct Step<W> {
 struct Operand {
     buffer: Buffer,
     width: usize,
+    members: Members,
+}
+
+/// The members of an ensemble that a row holds `width` values of each.
+type Members = Option<usize>;
+
+impl Operand {
+    /// The values of a row.
+    fn len(&self) -> usize {
+        self.members.unwrap_or(1) * self.width
+    }
+
+    fn shape(&self, rows: usize) -> Shape {
+        match self.members {
+            Some(members) => [rows, members, self.width].into(),
+            None => [rows, self.width].into(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -95,7 +114,7 @@ impl<'a> Program<'a> {
         planned: &'a Params,
         width: usize,
     ) -> Result<(Self, Slot)> {
-        let input = Value { buffer: Buffer::Input, width, handles: 1, kept: false };
+        let input = Value { buffer: Buffer::Input, width, members: None, handles: 1, kept: false };
         let (values, steps, taken) = (vec![input], Vec::new(), Vec::new());
         let program = Self { params, planned, values, steps, taken };
         planned.iter().try_for_each(|(id, _)| program.values(id).map(drop))?;
@@ -174,6 +193,30 @@ impl<'a> Program<'a> {
         Ok(self.push(Kind::Op { op: Arc::clone(op), params }, x, width))
     }
 
+    /// An operation that gives `width` values for each of some members.
+    ///
+    /// # Errors
+    /// A parameter's values are not f32.
+    pub(crate) fn members(
+        &mut self,
+        x: Slot,
+        op: &Arc<dyn Op>,
+        params: &[ParamId],
+        members: usize,
+        width: usize,
+    ) -> Result<Slot> {
+        let of = |&id: &ParamId| self.values(id).map(|(values, shape)| (values.to_vec(), shape));
+        let params = params.iter().map(of).collect::<Result<_>>()?;
+        Ok(self.push_for(Kind::Op { op: Arc::clone(op), params }, x, Some(members), width))
+    }
+
+    /// An operation without parameters that gives one value for those of all members.
+    pub(crate) fn mean_of_members(&mut self, x: Slot, op: &Arc<dyn Op>) -> Result<Slot> {
+        let width = self.values[x.0].width;
+        let kind = Kind::Op { op: Arc::clone(op), params: Vec::new() };
+        Ok(self.push_for(kind, x, None, width))
+    }
+
     /// (x − mean) · gain / √(var + ε) + shift, folded into the preceding product, if any.
     ///
     /// # Errors
@@ -208,8 +251,8 @@ impl<'a> Program<'a> {
     }
 
     fn combine(&mut self, kind: impl Fn(Operand) -> Kind<Matrix>, x: Slot, y: Slot) -> Slot {
-        let Value { buffer, width, .. } = self.values[y.0];
-        let result = self.push(kind(Operand { buffer, width }), x, width);
+        let Value { buffer, width, members, .. } = self.values[y.0];
+        let result = self.push(kind(Operand { buffer, width, members }), x, width);
         self.release(y);
         result
     }
@@ -228,16 +271,22 @@ impl<'a> Program<'a> {
         }
     }
 
+    /// A step that keeps the members.
     fn push(&mut self, kind: Kind<Matrix>, x: Slot, width: usize) -> Slot {
+        let members = self.values[x.0].members;
+        self.push_for(kind, x, members, width)
+    }
+
+    fn push_for(&mut self, kind: Kind<Matrix>, x: Slot, members: Members, width: usize) -> Slot {
         let free = self.taken.iter().position(|taken| !taken).unwrap_or(self.taken.len());
         self.taken.resize(self.taken.len().max(free + 1), false);
         self.taken[free] = true;
         let from = &self.values[x.0];
-        let from = Operand { buffer: from.buffer, width: from.width };
-        let y = Operand { buffer: Buffer::Own(free), width };
+        let from = Operand { buffer: from.buffer, width: from.width, members: from.members };
+        let y = Operand { buffer: Buffer::Own(free), width, members };
         self.steps.push(Step { kind, x: from, y });
         self.release(x);
-        self.values.push(Value { buffer: y.buffer, width, handles: 1, kept: false });
+        self.values.push(Value { buffer: y.buffer, width, members, handles: 1, kept: false });
         Slot(self.values.len() - 1)
     }
 
@@ -263,7 +312,8 @@ impl<'a> Program<'a> {
         if let Some(last) = self.steps.last_mut() {
             last.y.buffer = Buffer::Output;
         }
-        let widest = self.values.iter().map(|value| value.width).max().unwrap_or(0);
+        let lens = self.values.iter().map(|value| value.width * value.members.unwrap_or(1));
+        let widest = lens.max().unwrap_or(0);
         let pack = |step: Step<Matrix>| step.pack(device);
         let steps = self.steps.into_iter().map(pack).collect::<Result<_>>()?;
         Ok(Code { steps, buffers: self.taken.len(), widest })
@@ -301,6 +351,15 @@ impl Code {
     pub(crate) fn products(&self) -> impl Iterator<Item = (usize, usize)> {
         self.steps.iter().filter_map(|step| match &step.kind {
             Kind::Product { weight, .. } => Some(weight.shape()),
+            // A batch ensemble's weight, once for each member.
+            Kind::Op { params, .. } => match (params.first(), step.y.members) {
+                (Some((_, shape)), Some(members)) if shape.rank() > 1 => Some((
+                    shape.last(),
+                    members * shape.rows()
+                        / shape.dims()[..shape.rank() - 2].iter().product::<usize>().max(1),
+                )),
+                _ => None,
+            },
             _ => None,
         })
     }
@@ -320,7 +379,7 @@ impl Code {
                 continue;
             };
             let mut y = std::mem::take(&mut buffers[i]);
-            let result = step.run(device, rows, input, buffers, &mut y[..rows * step.y.width]);
+            let result = step.run(device, rows, input, buffers, &mut y[..rows * step.y.len()]);
             buffers[i] = y;
             result?;
         }
@@ -338,7 +397,7 @@ impl Step<PackedMatrix<f32>> {
         y: &mut [f32],
     ) -> Result<()> {
         let read = |place: &Operand| match place.buffer {
-            Buffer::Own(i) => &buffers[i][..rows * place.width],
+            Buffer::Own(i) => &buffers[i][..rows * place.len()],
             _ => input,
         };
         let x = read(&self.x);
@@ -355,13 +414,12 @@ impl Step<PackedMatrix<f32>> {
                 }
             }
             Kind::Op { op, params } => {
-                let of = |values, width| TensorRef::new(values, Shape::from([rows, width]));
                 let mut inputs: SmallVec<[TensorRef<'_>; 8]> =
-                    SmallVec::from_elem(of(x.into(), self.x.width), 1);
+                    SmallVec::from_elem(TensorRef::new(x.into(), self.x.shape(rows)), 1);
                 let params = params.iter();
                 inputs.extend(params.map(|(v, shape)| TensorRef::new(v.as_slice().into(), *shape)));
                 let cx = Cx { device, training: false, key: Key::new(0) };
-                let y = TensorMut::new(y.into(), [rows, self.y.width].into());
+                let y = TensorMut::new(y.into(), self.y.shape(rows));
                 op.forward(&cx, &inputs, &mut [y], &mut []).map_err(Error::of(op.name()))?;
             }
             Kind::Add(other) => {

@@ -3,11 +3,12 @@ mod predictor;
 pub use predictor::Predictor;
 
 use crate::layers::{
-    Activate, Dropout, Embedding, Feedforward, HiddenLayer, Prelu, Residual, Sequence,
+    Activate, BatchEnsemble, Dropout, Embedding, Feedforward, HiddenLayer, MeanOfMembers,
+    MemberLinear, PiecewiseLinear, Prelu, Residual, Sequence,
 };
-use crate::{ActivationKind, Builder, Layer, ModelConfig, NormKind, Precision};
+use crate::{ActivationKind, Builder, Init, Layer, ModelConfig, NormKind, Precision};
 use ff_graph::{Error, Graph, Op, Result, Value};
-use ff_ops::{Activation, Concat};
+use ff_ops::{Activation, Concat, MemberMean};
 use ff_tensor::DType;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -28,6 +29,12 @@ pub struct MlpConfig {
     pub cardinalities: Vec<usize>,
     /// The number of outputs of a row.
     pub outputs: usize,
+    /// The bins of each numeric input, 0 for one that enters as it is; empty where all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bins: Vec<usize>,
+    /// Whether outputs are logits, whose probabilities the members of an ensemble average.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logits: bool,
     /// The hidden layers.
     pub network: ModelConfig,
 }
@@ -40,13 +47,21 @@ impl MlpConfig {
         self.network.embedding_dim.unwrap_or(usual)
     }
 
+    /// The values that the numbers of a row become.
+    pub fn numeric_width(&self) -> usize {
+        let embedded = self.bins.iter().filter(|&&bins| bins > 0).count();
+        self.numeric - embedded + embedded * self.network.number_dim()
+    }
+
     /// The width of the first layer's input.
     pub fn in_features(&self) -> usize {
-        self.numeric + self.cardinalities.iter().map(|&n| self.embedding_dim(n)).sum::<usize>()
+        self.numeric_width()
+            + self.cardinalities.iter().map(|&n| self.embedding_dim(n)).sum::<usize>()
     }
 }
 
-/// A batch of rows: numbers `[N, numeric]` and, for each category input, ids `[N]`.
+/// A batch of rows: numbers `[N, numeric]` and, for each category input, ids `[N]`; rows of their
+/// own for each member of an ensemble `[N, members, numeric]` and `[N, members]`.
 ///
 /// ```
 /// assert!(ff_nn::models::MlpInput::default().numeric.is_none());
@@ -64,10 +79,17 @@ pub struct MlpInput {
 /// Hidden layer i is `activation(norm(x Wᵀ + b))` with dropout, plus x if `residual` is set and the
 /// widths agree, and then the layers whose tables the recipe has. Parameters:
 /// `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
-/// `layers.i.activation.weight` (PReLU), `layers.i.TABLE.*`, `output.weight`, `output.bias`.
+/// `layers.i.activation.weight` (PReLU), `layers.i.TABLE.*`, `output.weight`, `output.bias`, and
+/// `numeric.*` where numbers have bins.
+///
+/// With `members` the network is a batch ensemble (Gorishniy et al., "TabM", 2025): members share
+/// weights, embeddings, norms and gated blocks, and each has its own `layers.i.r`, `layers.i.s` and
+/// `layers.i.bias` and its own output layer. The first r are random signs, which tell the members
+/// apart; the others and s start at 1. The first layer has no residual connection.
 ///
 /// # Shapes
-/// numbers `[N, numeric]`, ids `[N]` each → `[N, outputs]`
+/// numbers `[N, numeric]`, ids `[N]` each → `[N, outputs]`; in the training of an ensemble
+/// `[N, members, outputs]`
 ///
 /// ```
 /// use ff_nn::{Builder, ModelConfig, models::{Mlp, MlpConfig, MlpInput}};
@@ -86,16 +108,25 @@ pub struct MlpInput {
 /// ```
 #[derive(Debug)]
 pub struct Mlp {
+    numbers: Option<PiecewiseLinear>,
     embeddings: Vec<Embedding>,
     concat: Arc<dyn Op>,
     layers: Sequence,
+    /// Of the members of an ensemble.
+    mean: Option<MeanOfMembers>,
     outputs: usize,
+    members: Option<usize>,
 }
 
 impl Mlp {
     /// Makes the layers and registers their parameters.
     pub fn new(builder: &mut Builder, config: &MlpConfig) -> Self {
         let network = &config.network;
+        let any = config.bins.iter().any(|&bins| bins > 0);
+        let numbers = any.then(|| {
+            let d = network.number_dim();
+            builder.scope("numeric", |b| PiecewiseLinear::new(b, &config.bins, d))
+        });
         let embeddings: Vec<Embedding> = config
             .cardinalities
             .iter()
@@ -111,8 +142,11 @@ impl Mlp {
         }
         let mut width = config.in_features();
         for (i, &next) in network.hidden.iter().enumerate() {
-            let block = builder.scope(&format!("layers.{i}"), |b| hidden(b, network, width, next));
-            if network.residual && width == next {
+            let block =
+                builder.scope(&format!("layers.{i}"), |b| hidden(b, network, i, [width, next]));
+            // The first layer's members start from one row.
+            let same = width == next && (i > 0 || network.members.is_none());
+            if network.residual && same {
                 layers.push(Residual::new(block));
             } else {
                 layers.push(block);
@@ -129,15 +163,43 @@ impl Mlp {
             }
             width = next;
         }
+        let init = network.init_for(Activation::Identity);
+        if let Some(members) = network.members {
+            let sizes = [members, width, config.outputs];
+            layers.push(builder.scope("output", |b| MemberLinear::new(b, sizes, init)));
+            return Self::of(numbers, embeddings, layers, config);
+        }
         layers.push(builder.scope("output", |b| {
-            let (f, init) = (Activation::Identity, network.init_for(Activation::Identity));
+            let f = Activation::Identity;
             let layer = Feedforward::with_init(b, width, config.outputs, f, network.bias, init);
             match network.precision {
                 Precision::F32 => layer,
                 Precision::Bf16 => layer.in_bf16(DType::F32),
             }
         }));
-        Self { embeddings, concat: Concat::op(), layers, outputs: config.outputs }
+        Self::of(numbers, embeddings, layers, config)
+    }
+
+    fn of(
+        numbers: Option<PiecewiseLinear>,
+        embeddings: Vec<Embedding>,
+        layers: Sequence,
+        config: &MlpConfig,
+    ) -> Self {
+        let (outputs, members) = (config.outputs, config.network.members);
+        let mean =
+            members.map(|_| MeanOfMembers::new(MemberMean::of(config.logits, config.outputs)));
+        Self { numbers, embeddings, concat: Concat::op(), layers, mean, outputs, members }
+    }
+
+    /// The members of the ensemble, where it is one.
+    pub fn members(&self) -> Option<usize> {
+        self.members
+    }
+
+    /// The vectors of numbers, where they have bins.
+    pub fn numbers(&self) -> Option<&PiecewiseLinear> {
+        self.numbers.as_ref()
     }
 
     /// The number of outputs of a row.
@@ -161,6 +223,9 @@ impl Mlp {
             ));
         }
         let mut parts: SmallVec<[Value; 8]> = input.numeric.iter().cloned().collect();
+        if let (Some(numbers), Some(x)) = (&self.numbers, parts.first_mut()) {
+            *x = numbers.forward(graph, x)?;
+        }
         for (embedding, ids) in self.embeddings.iter().zip(&input.categorical) {
             parts.push(embedding.forward(graph, ids.clone())?);
         }
@@ -174,12 +239,35 @@ impl Mlp {
             parts = joined;
         }
         let x = parts.pop().ok_or_else(|| Error::shape("network", "a row has no inputs"))?;
-        self.layers.forward(graph, x)
+        let y = self.layers.forward(graph, x)?;
+        match &self.mean {
+            Some(mean) => mean.forward(graph, y),
+            None => Ok(y),
+        }
+    }
+}
+
+/// f(x Wᵀ + b).
+fn product(
+    b: &mut Builder,
+    network: &ModelConfig,
+    [width, next]: [usize; 2],
+    f: Activation,
+    init: Init,
+) -> Feedforward {
+    let layer = Feedforward::with_init(b, width, next, f, network.bias, init);
+    // The output is bf16 if another product reads it, and f32 for other operations.
+    let direct = network.norm == NormKind::None && network.element_wise().is_some();
+    let direct = direct && network.dropout == 0.0 && !network.residual;
+    let direct = direct && network.layers().next().is_none();
+    match network.precision {
+        Precision::F32 => layer,
+        Precision::Bf16 => layer.in_bf16(if direct { DType::BF16 } else { DType::F32 }),
     }
 }
 
 /// One hidden layer: product, norm, activation, dropout.
-fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> Sequence {
+fn hidden(b: &mut Builder, network: &ModelConfig, i: usize, [width, next]: [usize; 2]) -> Sequence {
     let mut block = Sequence::new();
     let activation = network.element_wise();
     // PReLU starts as a leaky ReLU.
@@ -189,15 +277,12 @@ fn hidden(b: &mut Builder, network: &ModelConfig, width: usize, next: usize) -> 
         (NormKind::None, Some(activation)) => activation,
         _ => Activation::Identity,
     };
-    let layer = Feedforward::with_init(b, width, next, fused, network.bias, init);
-    // The output is bf16 if another product reads it, and f32 for other operations.
-    let direct = network.norm == NormKind::None && activation.is_some();
-    let direct = direct && network.dropout == 0.0 && !network.residual;
-    let direct = direct && network.layers().next().is_none();
-    block.push(match network.precision {
-        Precision::F32 => layer,
-        Precision::Bf16 => layer.in_bf16(if direct { DType::BF16 } else { DType::F32 }),
-    });
+    if let Some(members) = network.members {
+        let r = if i == 0 { Init::Signs } else { Init::Constant(1.0) };
+        block.push(BatchEnsemble::new(b, [members, width, next], fused, init, r));
+    } else {
+        block.push(product(b, network, [width, next], fused, init));
+    }
     if let Some(norm) = b.scope("norm", |b| network.norm.layer(b, next)) {
         block.push(norm);
     }

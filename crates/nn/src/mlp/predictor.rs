@@ -2,9 +2,10 @@ use super::{Mlp, MlpConfig};
 use crate::layers::Embedding;
 use crate::layers::{Code, NAME, Program};
 use crate::{Builder, Layer, Precision};
-use ff_graph::{Error, OpError, Params, Result};
-use ff_tensor::{DType, Device};
-use std::sync::{Mutex, PoisonError};
+use ff_graph::{Cx, Error, Op, OpError, Params, Result};
+use ff_tensor::{DType, Device, Key, Shape, TensorMut, TensorRef};
+use smallvec::SmallVec;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The most rows that go through all layers at a time: enough to use each weight often, few enough
 /// to stay in the cache.
@@ -54,6 +55,7 @@ pub struct Predictor {
 struct Network {
     device: Device,
     numeric: usize,
+    numbers: Option<Numbers>,
     tables: Vec<Table>,
     code: Code,
     inputs: usize,
@@ -62,6 +64,15 @@ struct Network {
     work: usize,
     /// The most rows at a time.
     rows: usize,
+}
+
+/// How numbers become vectors.
+#[derive(Debug)]
+struct Numbers {
+    op: Arc<dyn Op>,
+    params: Vec<(Vec<f32>, Shape)>,
+    /// The values of a row's vectors.
+    width: usize,
 }
 
 #[derive(Debug)]
@@ -75,6 +86,8 @@ struct Table {
 #[derive(Debug)]
 struct Place {
     input: Vec<f32>,
+    /// The vectors of numbers.
+    numbers: Vec<f32>,
     buffers: Vec<Vec<f32>>,
     outputs: Vec<f32>,
     error: Option<Error>,
@@ -87,16 +100,30 @@ impl Predictor {
     /// A parameter is missing or of another shape, the parameters are not f32, the network computes
     /// in bf16, or memory is short.
     pub fn new(config: &MlpConfig, params: &Params, device: &Device) -> Result<Self> {
-        let network = Network::new(config, params, device)?;
+        Ok(Self::run_by(Network::new(config, params, device, false)?))
+    }
+
+    /// The same for the outputs of each member of an ensemble, `[N, members · outputs]`, whose mean
+    /// [`Predictor::new`] gives.
+    ///
+    /// # Errors
+    /// As [`Predictor::new`].
+    pub fn of_members(config: &MlpConfig, params: &Params, device: &Device) -> Result<Self> {
+        Ok(Self::run_by(Network::new(config, params, device, true)?))
+    }
+
+    fn run_by(network: Network) -> Self {
         let place = || {
             let buffer = |width: usize| vec![0.0; network.rows * width];
             let embedded = if network.tables.is_empty() { 0 } else { network.inputs };
             let buffers = vec![buffer(network.code.widest); network.code.buffers];
             let (input, outputs) = (buffer(embedded), buffer(network.outputs));
-            Mutex::new(Place { input, buffers, outputs, error: None })
+            let numbers = buffer(network.numbers.as_ref().map_or(0, |numbers| numbers.width));
+            Mutex::new(Place { input, numbers, buffers, outputs, error: None })
         };
-        let places = std::iter::repeat_with(place).take(device.cpu().threads().count()).collect();
-        Ok(Self { network, places })
+        let places =
+            std::iter::repeat_with(place).take(network.device.cpu().threads().count()).collect();
+        Self { places, network }
     }
 
     /// The number of numeric inputs of a row.
@@ -152,7 +179,7 @@ impl Predictor {
                 let (x, ids) = part(i);
                 let rows = chunk(i);
                 let y = &mut y[rows.start * network.outputs..rows.end * network.outputs];
-                network.run(&mut place.input, &mut place.buffers, x, ids, y)?;
+                network.run(place, x, ids, y)?;
             }
             return Ok(());
         }
@@ -160,10 +187,11 @@ impl Predictor {
             let places = &self.places;
             threads.run(places.len(), &|t| {
                 let mut place = places[t].lock().unwrap_or_else(PoisonError::into_inner);
-                let Place { input, buffers, outputs, error } = &mut *place;
                 let (x, ids) = part(first + t);
-                let outputs = &mut outputs[..chunk(first + t).len() * network.outputs];
-                *error = network.run(input, buffers, x, ids, outputs).err();
+                let mut outputs = std::mem::take(&mut place.outputs);
+                let y = &mut outputs[..chunk(first + t).len() * network.outputs];
+                place.error = network.run(&mut place, x, ids, y).err();
+                place.outputs = outputs;
             });
             for (t, place) in self.places.iter_mut().enumerate() {
                 let place = place.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -179,8 +207,26 @@ impl Predictor {
     }
 }
 
+impl Numbers {
+    /// The vectors y of rows x of numbers.
+    fn run(&self, device: &Device, dims: [usize; 2], x: &[f32], y: &mut [f32]) -> Result<()> {
+        let mut inputs: SmallVec<[TensorRef<'_>; 8]> = SmallVec::new();
+        inputs.push(TensorRef::new(x.into(), dims.into()));
+        let params = self.params.iter();
+        inputs.extend(params.map(|(v, shape)| TensorRef::new(v.as_slice().into(), *shape)));
+        let cx = Cx { device, training: false, key: Key::new(0) };
+        let y = TensorMut::new(y.into(), [dims[0], self.width].into());
+        self.op.forward(&cx, &inputs, &mut [y], &mut []).map_err(Error::of(self.op.name()))
+    }
+}
+
 impl Network {
-    fn new(config: &MlpConfig, params: &Params, device: &Device) -> Result<Self> {
+    fn new(
+        config: &MlpConfig,
+        params: &Params,
+        device: &Device,
+        each_member: bool,
+    ) -> Result<Self> {
         if params.dtype() != DType::F32 {
             return Err(Error::dtype(NAME, "f32", params.dtype()));
         }
@@ -196,15 +242,32 @@ impl Network {
             Ok(Table { values: values.to_vec(), ids: shape.rows(), dim: shape.last() })
         };
         let tables = network.embeddings.iter().map(table).collect::<Result<_>>()?;
-        let y = network.layers.compile(&mut program, x)?;
+        let numbers = network.numbers.as_ref().map(|numbers| {
+            let (op, params) = numbers.parts();
+            let of = |&id| program.values(id).map(|(values, shape)| (values.to_vec(), shape));
+            Ok(Numbers {
+                op: Arc::clone(op),
+                params: params.iter().map(of).collect::<Result<_>>()?,
+                width: config.numeric_width(),
+            })
+        });
+        let numbers = numbers.transpose()?;
+        let mut y = network.layers.compile(&mut program, x)?;
+        let mut outputs = config.outputs;
+        match &network.mean {
+            Some(_) if each_member => outputs *= config.network.members.unwrap_or(1),
+            Some(mean) => y = mean.compile(&mut program, y)?,
+            None => {}
+        }
         let code = program.finish(y, device)?;
         let widest = code.products().map(|(k, n)| k.max(n)).max().unwrap_or(1).max(1);
         Ok(Self {
             device: device.clone(),
             numeric: config.numeric,
+            numbers,
             tables,
             inputs: config.in_features(),
-            outputs: config.outputs,
+            outputs,
             work: code.products().map(|(k, n)| k * n).sum(),
             rows: (CACHED / widest).clamp(ROWS / 8, ROWS),
             code,
@@ -242,35 +305,37 @@ impl Network {
         Ok(rows)
     }
 
-    /// Some rows through all layers; `input` and `buffers` are memory.
-    fn run(
-        &self,
-        input: &mut [f32],
-        buffers: &mut [Vec<f32>],
-        x: &[f32],
-        ids: &[i32],
-        outputs: &mut [f32],
-    ) -> Result<()> {
+    /// Some rows through all layers; `place` is memory.
+    fn run(&self, place: &mut Place, x: &[f32], ids: &[i32], outputs: &mut [f32]) -> Result<()> {
         let rows = outputs.len() / self.outputs.max(1);
         if rows == 0 {
             return Ok(());
         }
+        let Place { input, numbers, buffers, .. } = place;
+        let (x, width) = match &self.numbers {
+            Some(vectors) => {
+                let y = &mut numbers[..rows * vectors.width];
+                vectors.run(&self.device, [rows, self.numeric], x, y)?;
+                (&*y, vectors.width)
+            }
+            None => (x, self.numeric),
+        };
         // Numbers alone are read in place.
         let x = if self.tables.is_empty() {
             x
         } else {
             let input = &mut input[..rows * self.inputs];
-            self.embed(input, x, ids);
+            self.embed(input, x, width, ids);
             input
         };
         self.code.run(&self.device, buffers, rows, x, outputs)
     }
 
     /// Rows of numbers with the vectors of their ids behind them.
-    fn embed(&self, out: &mut [f32], x: &[f32], ids: &[i32]) {
+    fn embed(&self, out: &mut [f32], x: &[f32], width: usize, ids: &[i32]) {
         for (i, row) in out.chunks_exact_mut(self.inputs).enumerate() {
-            let (numbers, mut rest) = row.split_at_mut(self.numeric);
-            numbers.copy_from_slice(&x[i * self.numeric..][..self.numeric]);
+            let (numbers, mut rest) = row.split_at_mut(width);
+            numbers.copy_from_slice(&x[i * width..][..width]);
             for (table, &id) in self.tables.iter().zip(&ids[i * self.tables.len()..]) {
                 let (part, tail) = rest.split_at_mut(table.dim);
                 part.copy_from_slice(&table.values[id as usize * table.dim..][..table.dim]);
