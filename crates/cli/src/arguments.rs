@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use feedforward::table::{Format, Task};
+use feedforward::table::{Format, Quality, Task};
 use feedforward::tensor::{Device, DeviceOptions, Isa};
 
 mod generate;
@@ -155,12 +155,34 @@ pub(crate) struct Changes {
     /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// How much time the network of a table may take: fast is one small network, good an ensemble
+    /// trained anew on all rows, best a larger one; good by default
+    #[arg(long, value_name = "QUALITY", value_enum)]
+    pub(crate) quality: Option<QualityName>,
     /// The name of the run
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The seed of all random numbers
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+}
+
+/// The names of [`Quality`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum QualityName {
+    Fast,
+    Good,
+    Best,
+}
+
+impl From<QualityName> for Quality {
+    fn from(name: QualityName) -> Self {
+        match name {
+            QualityName::Fast => Self::Fast,
+            QualityName::Good => Self::Good,
+            QualityName::Best => Self::Best,
+        }
+    }
 }
 
 /// The number of threads.
@@ -325,6 +347,10 @@ pub(crate) struct Predict {
     /// Add the probability of each class
     #[arg(long)]
     pub(crate) proba: bool,
+    /// Add the disagreement of an ensemble's members (model.members): the standard deviation of the
+    /// predicted class's probability, or of the number
+    #[arg(long)]
+    pub(crate) spread: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object at the end; needs --out

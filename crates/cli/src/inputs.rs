@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use feedforward::table::{BlockReader, SourceOptions};
+use feedforward::table::{BlockReader, Quality, SourceOptions};
 use feedforward::{Recipe, RunFolder, TrainRecipe};
 
 use crate::arguments::Changes;
@@ -17,6 +17,7 @@ pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Box<dyn TrainRec
     if !is_recipe(input) {
         return Ok(made_for(input, changes)?.into());
     }
+    refuse_quality(input, changes)?;
     let sets = sets(changes);
     if stated(input) != TABLES && (changes.target.is_some() || changes.task.is_some()) {
         let message = format!("{} trains no table, so it has no target column", input.display());
@@ -34,11 +35,22 @@ pub(crate) fn table_recipe(
     if !is_recipe(input) {
         return made_for(input, changes);
     }
+    refuse_quality(input, changes)?;
     if stated(input) != TABLES {
         let message = format!("{option} is for tables, and {} trains none", input.display());
         return Err(Failure::usage(message));
     }
     Ok(Recipe::load(input, &sets(changes))?)
+}
+
+/// A quality chooses settings, which a recipe states.
+fn refuse_quality(recipe: &Path, changes: &Changes) -> Result<(), Failure> {
+    if changes.quality.is_none() {
+        return Ok(());
+    }
+    let message =
+        format!("--quality is for a table without a recipe, and {} is one", recipe.display());
+    Err(Failure::usage(message).help("leave it out, or name the table and its --target"))
 }
 
 /// The command of the task that a recipe file states.
@@ -75,13 +87,34 @@ pub(crate) fn made_for(input: &Path, changes: &Changes) -> Result<Recipe, Failur
     let path = input.to_str().ok_or_else(|| {
         Failure::usage(format!("{} is not UTF-8: rename the file", input.display()))
     })?;
-    let mut sets = sets(changes);
-    sets.insert(0, format!("data.path={}", quoted(path)));
+    let own = sets(changes);
+    let sets = [format!("data.path={}", quoted(path))].into_iter().chain(preset(changes, &own));
+    let sets: Vec<String> = sets.chain(own.iter().cloned()).collect();
     let recipe = Recipe::parse("", "the command line", &sets)?;
     if recipe.data.target.is_none() {
         return Err(no_target(input, &recipe));
     }
     Ok(recipe)
+}
+
+/// The settings of the quality asked for, but for those that do not go with what was set.
+fn preset(changes: &Changes, own: &[String]) -> impl Iterator<Item = String> {
+    let sets = |keys: &[&str]| {
+        own.iter()
+            .any(|set| keys.iter().any(|key| set.split('=').next().map(str::trim) == Some(*key)))
+    };
+    let mut left_out = Vec::new();
+    // Another rule has another rate.
+    if sets(&["optimizer.kind", "optimizer"]) {
+        left_out.push("optimizer.");
+    }
+    // Members need biases and f32.
+    if sets(&["model.precision", "model.bias", "model"]) {
+        left_out.push("model.");
+    }
+    let quality: Quality = changes.quality.map(Into::into).unwrap_or_default();
+    let keep = move |set: &&str| !left_out.iter().any(|prefix| set.starts_with(prefix));
+    quality.sets().into_iter().filter(keep).map(str::to_owned)
 }
 
 pub(crate) fn is_recipe(input: &Path) -> bool {

@@ -58,6 +58,7 @@ pub(super) fn pretrain(arguments: &Pretrain, terminal: &Terminal) -> Result<Exit
         seed: arguments.seed,
         target: None,
         task: None,
+        quality: None,
     };
     let recipe = inputs::recipe(path, &changes)?;
     if recipe.command() != COMMAND {
@@ -164,8 +165,9 @@ fn finished(terminal: &Terminal, run: &Path, closing: &Closing) -> Result<(), Fa
     }
     let folder = RunFolder::at(run);
     let saved =
-        [folder.report(), folder.model(), folder.recipe(), folder.metrics(), folder.samples()];
-    let saved: Vec<String> = saved.iter().filter_map(|path| file_name(path)).collect();
+        [folder.report(), folder.model(), folder.judged_model(), folder.recipe()].into_iter();
+    let saved = saved.chain([folder.metrics(), folder.samples()]);
+    let saved: Vec<String> = saved.filter_map(|path| file_name(&path)).collect();
     let (run, saved) = (quoted_path(run), saved.join(" · "));
     terminal.line(format!("\n{}  {run}/   {saved}", terminal.bold("Saved")))?;
     for (i, next) in closing.next.iter().enumerate() {

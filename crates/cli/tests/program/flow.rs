@@ -30,7 +30,7 @@ fn a_table_becomes_a_run_that_every_command_reads() {
         "Target",
         "positive = yes",
         "Split  train",
-        "Model  2 → ",
+        "Model  8 members × (8 → ",
         "Plan   adamw",
         "epoch 1/20",
         "epoch 20/20",
@@ -119,7 +119,7 @@ fn a_learning_rate_is_suggested_with_the_option_to_paste() {
     let json = folder.run(&json).ok().json();
     let lr = json["suggestion"].as_f64().unwrap();
     assert_eq!(setting.strip_prefix("optimizer.lr=").and_then(|lr| lr.parse().ok()), Some(lr));
-    assert!((1e-5..1.0).contains(&lr) && json["recipe_lr"] == 0.001, "{json}");
+    assert!((1e-5..1.0).contains(&lr) && json["recipe_lr"] == 0.003, "{json}");
     assert_eq!(json["rates"].as_array().unwrap().len(), json["losses"].as_array().unwrap().len());
 
     let train = ["train", "data.csv", "--target", "answer", "--out", "run", "--set", setting];
@@ -164,8 +164,16 @@ fn checks_can_be_narrowed() {
 fn ctrl_c_saves_and_resume_goes_on() {
     let folder = Folder::new("ctrl-c");
     folder.write("data.csv", &two_classes(2000));
-    let sets =
-        ["--set", "train.epochs=400", "--set", "train.patience=0", "--set", "train.batch_size=16"];
+    let sets = [
+        "--quality",
+        "fast",
+        "--set",
+        "train.epochs=400",
+        "--set",
+        "train.patience=0",
+        "--set",
+        "train.batch_size=16",
+    ];
     let mut child = Command::new(env!("CARGO_BIN_EXE_feedforward"))
         .args(["train", "data.csv", "--target", "answer", "--out", "stopped", "--threads", "1"])
         .args(sets)

@@ -175,6 +175,11 @@ impl RunFolder {
         self.path.join("model")
     }
 
+    /// The model that the scores are those of, where another was trained anew on all rows.
+    pub fn judged_model(&self) -> PathBuf {
+        self.path.join("judged")
+    }
+
     /// The page to look at.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")

@@ -234,8 +234,13 @@ fn train<T: Task>(
         let closing = Closing::default();
         return Ok(Ran { folder, interrupted, steps, closing, summary });
     }
-    let ending =
-        Ending { folder: &folder, network, graph: trainer.into_graph(), watcher: &mut *watcher };
+    let ending = Ending {
+        folder: &folder,
+        network,
+        graph: trainer.into_graph(),
+        progress: &progress,
+        watcher: &mut *watcher,
+    };
     let mut outcome = task.finish(&session, ending)?;
     clock.lap("evaluating");
     let ended = Ended {

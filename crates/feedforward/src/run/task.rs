@@ -15,7 +15,7 @@ use ff_settings::Settings;
 use ff_tensor::Device;
 use ff_train::optim::OptimizerConfig;
 use ff_train::schedule::ScheduleConfig;
-use ff_train::{Objective, TrainConfig, Trainer};
+use ff_train::{Objective, Progress, TrainConfig, Trainer};
 use serde::Serialize;
 use std::ops::Range;
 use std::path::Path;
@@ -68,6 +68,7 @@ pub(crate) struct Ending<'a, T: Task> {
     pub(crate) folder: &'a RunFolder,
     pub(crate) network: T::Network,
     pub(crate) graph: Graph,
+    pub(crate) progress: &'a Progress,
     pub(crate) watcher: &'a mut dyn Watcher,
 }
 

@@ -32,7 +32,8 @@ pub struct EvaluateSummary {
 }
 
 /// Evaluates a run's model on the rows of `data`, by default on the run's test part (or, without
-/// one, its validation part).
+/// one, its validation part), which the kept model may have been trained on (`train.refit`): then the
+/// model before it is evaluated.
 ///
 /// `data` is read with the run's settings and the overrides `sets`, such as `data.header=false`.
 /// Rows that training would leave out are left out and counted.
@@ -51,7 +52,8 @@ pub fn evaluate(
     if !folder.model().join("config.json").is_file() {
         return Err(no_model(&folder));
     }
-    let mut model = TableModel::open(&folder.model(), &device)?;
+    let judged = Some(folder.judged_model()).filter(|judged| data.is_none() && judged.is_dir());
+    let mut model = TableModel::open(&judged.unwrap_or(folder.model()), &device)?;
     let threads = device.cpu().threads();
     let mut left_out = Vec::new();
     let (part, mut encoded): (String, Encoded) = if let Some(path) = data {

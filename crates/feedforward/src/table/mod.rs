@@ -3,6 +3,7 @@
 
 pub use ff_table::*;
 
+mod bins;
 mod compare;
 mod cross_validate;
 mod evaluate;
@@ -13,6 +14,7 @@ pub mod objective;
 mod predict;
 mod reading;
 mod recipe;
+mod refit;
 mod report;
 pub mod scores;
 mod setup;
@@ -25,7 +27,7 @@ pub use evaluate_config::EvaluateConfig;
 pub use find_lr::{LrSuggestion, find_lr};
 pub use model::{ModelFile, Predictions, TableModel};
 pub use predict::{PredictOptions, PredictSummary, predict};
-pub use recipe::Recipe;
+pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;
 pub use task::{TrainSummary, plan, train};
 

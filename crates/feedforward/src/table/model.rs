@@ -90,6 +90,8 @@ pub struct TableModel {
     graph: Graph,
     /// For a model read from its folder, with fixed weights, that computes in f32.
     predictor: Option<Predictor>,
+    /// The same for each member of an ensemble, once it was asked for.
+    members: Option<Predictor>,
 }
 
 /// Predictions for some rows.
@@ -109,7 +111,7 @@ pub enum Predictions {
 impl TableModel {
     /// A model from its parts.
     pub fn new(file: ModelFile, transforms: Transforms, network: Mlp, graph: Graph) -> Self {
-        Self { file, transforms, network, graph, predictor: None }
+        Self { file, transforms, network, graph, predictor: None, members: None }
     }
 
     /// Reads a model's folder.
@@ -141,7 +143,7 @@ impl TableModel {
             Precision::Bf16 => None,
         };
         let graph = Graph::new(device, params);
-        Ok(Self { file, transforms, network, graph, predictor })
+        Ok(Self { file, transforms, network, graph, predictor, members: None })
     }
 
     /// Writes a model's folder; each file is written atomically.
@@ -182,7 +184,7 @@ impl TableModel {
     /// The network and the graph that holds its parameters.
     pub fn parts(&mut self) -> (&Mlp, &mut Graph) {
         // The weights may change now.
-        self.predictor = None;
+        (self.predictor, self.members) = (None, None);
         (&self.network, &mut self.graph)
     }
 
@@ -244,6 +246,46 @@ impl TableModel {
         }
     }
 
+    /// How far the members of an ensemble disagree about each row: the standard deviation over them
+    /// of the probability of the predicted class, or of the number on the target's own scale.
+    ///
+    /// # Errors
+    /// The model is no ensemble, or memory is short.
+    pub fn spread(&mut self, table: &Table) -> Result<Vec<f64>> {
+        let Some(k) = self.network.members() else {
+            return Err(Error::usage(
+                "the spread is that of an ensemble's members, and this model is one network; train \
+                 with model.members",
+            ));
+        };
+        let encoded = self.transforms.encode(table, self.threads())?;
+        let predictions = self.predict_encoded(&encoded)?;
+        if self.members.is_none() {
+            let (params, device) = (self.graph.params(), self.graph.device());
+            self.members = Some(Predictor::of_members(&self.file.network, params, device)?);
+        }
+        let width = k * self.network.outputs();
+        let mut outputs = vec![0.0; encoded.rows * width];
+        if let Some(members) = &mut self.members {
+            members.predict_with_ids(&encoded.numeric, &encoded.categorical, &mut outputs)?;
+        }
+        let rows = outputs.chunks_exact(width).enumerate();
+        Ok(rows
+            .map(|(row, outputs)| match (self.interpret(outputs), &predictions) {
+                (Predictions::Values(values), _) => deviation(&values),
+                (
+                    Predictions::Classes { probabilities, .. },
+                    Predictions::Classes { predicted, .. },
+                ) => {
+                    let classes = self.file.classes.len();
+                    let of = probabilities.iter().skip(predicted[row]).step_by(classes);
+                    deviation(&of.copied().collect::<Vec<_>>())
+                }
+                (Predictions::Classes { .. }, Predictions::Values(_)) => f64::NAN,
+            })
+            .collect())
+    }
+
     /// The error for a row with outputs that are not finite, naming its most extreme value.
     fn overflow(
         &self,
@@ -278,6 +320,14 @@ impl TableModel {
         let predicted = rows.map(|row| self.file.decide(row)).collect();
         Predictions::Classes { predicted, probabilities }
     }
+}
+
+/// The standard deviation of some values, as of a sample; 0 of a single one.
+fn deviation(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (squares / (n - 1.0).max(1.0)).sqrt()
 }
 
 /// Checks that every tensor is there with its shape, and no other, before anything is allocated.

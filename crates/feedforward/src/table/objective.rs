@@ -10,7 +10,7 @@ use ff_train::{BatchLoss, Evaluation, Objective, TrainConfig};
 mod gather;
 mod mixup;
 
-use gather::{data_row, gather_changed, gather_input, gather_target, gather_weights};
+use gather::{Rows, data_row, gather_changed, gather_input, gather_target, gather_weights};
 use mixup::{Mix, mixed_target};
 
 /// Rows per evaluation batch: enough for speed, few enough for little memory.
@@ -41,6 +41,8 @@ pub struct TabularObjective<'a> {
     input_noise: f64,
     mixup: f64,
     unseen: Option<Unseen>,
+    /// Memory for the rows of the members.
+    own: Vec<u32>,
 }
 
 /// How often ids are replaced by 0, the slot of unseen values.
@@ -61,7 +63,7 @@ impl<'a> TabularObjective<'a> {
         config: &TrainConfig,
     ) -> Self {
         let (input_noise, mixup) = (config.input_noise, config.mixup);
-        Self { model, loss, train, valid, input_noise, mixup, unseen: None }
+        Self { model, loss, train, valid, input_noise, mixup, unseen: None, own: Vec::new() }
     }
 
     /// The same objective with this share of the training ids replaced by that of unseen values, so
@@ -93,15 +95,17 @@ impl<'a> TabularObjective<'a> {
     /// # Errors
     /// An operation failed.
     pub fn plain_loss(&self, graph: &mut Graph, data: &Encoded, rows: &[u32]) -> Result<BatchLoss> {
-        let input = gather_input(graph, data, rows, &[])?;
-        self.loss_of(graph, data, rows, &input)
+        let mut own = Vec::new();
+        let rows = Rows::of_members(graph, self.model, data, rows, &mut own);
+        let input = gather_input(graph, data, &rows, &[])?;
+        self.loss_of(graph, data, &rows, &input)
     }
 
     fn loss_of(
         &self,
         graph: &mut Graph,
         data: &Encoded,
-        rows: &[u32],
+        rows: &Rows<'_>,
         input: &MlpInput,
     ) -> Result<BatchLoss> {
         let output = self.model.forward(graph, input)?;
@@ -110,20 +114,16 @@ impl<'a> TabularObjective<'a> {
         let (sum, count) = self.loss.apply(graph, &output, &target, weights.as_ref())?;
         Ok(BatchLoss { sum, count, total: None })
     }
-}
 
-impl Objective for TabularObjective<'_> {
-    fn rows(&self) -> usize {
-        self.train.rows
-    }
-
-    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> Result<BatchLoss> {
-        let unseen = self.unseen(rows, key);
+    /// The loss of rows as training changes them.
+    fn training_loss(&self, graph: &mut Graph, rows: &Rows<'_>, key: Key) -> Result<BatchLoss> {
+        let unseen = self.unseen(rows.rows, key);
         if self.input_noise == 0.0 && self.mixup == 0.0 {
             let input = gather_input(graph, self.train, rows, &unseen)?;
             return self.loss_of(graph, self.train, rows, &input);
         }
-        let mix = (self.mixup > 0.0).then(|| Mix::draw(rows, self.mixup, key.with_name("mixup")));
+        let mix =
+            (self.mixup > 0.0).then(|| Mix::draw(rows.rows, self.mixup, key.with_name("mixup")));
         let mut noise = Rng::new(key.with_name("noise"));
         let data = self.train;
         let input = gather_changed(graph, data, rows, &unseen, |i, x| {
@@ -147,6 +147,20 @@ impl Objective for TabularObjective<'_> {
         let weights = gather_weights(graph, data, rows)?;
         let (sum, count) = self.loss.apply(graph, &output, &target, weights.as_ref())?;
         Ok(BatchLoss { sum, count, total: None })
+    }
+}
+
+impl Objective for TabularObjective<'_> {
+    fn rows(&self) -> usize {
+        self.train.rows
+    }
+
+    fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> Result<BatchLoss> {
+        let mut own = std::mem::take(&mut self.own);
+        let rows = Rows::of_members(graph, self.model, self.train, rows, &mut own);
+        let loss = self.training_loss(graph, &rows, key);
+        self.own = own;
+        loss
     }
 
     fn evaluate(&mut self, graph: &mut Graph) -> Result<Option<Evaluation>> {
@@ -192,7 +206,7 @@ pub fn outputs(graph: &mut Graph, model: &Mlp, data: &Encoded) -> Result<Vec<f32
     let rows: Vec<u32> = (0..data.rows as u32).collect();
     for rows in rows.chunks(EVAL_ROWS) {
         graph.reset();
-        let input = gather_input(graph, data, rows, &[])?;
+        let input = gather_input(graph, data, &Rows::all(rows), &[])?;
         let output = model.forward(graph, &input)?;
         outputs.extend_from_slice(output.slice::<f32>()?);
     }
@@ -224,6 +238,7 @@ fn evaluate_batch(
     rows: &[u32],
 ) -> Result<(Value, Value, Value)> {
     graph.reset();
+    let rows = &Rows::all(rows);
     let input = gather_input(graph, data, rows, &[])?;
     let output = model.forward(graph, &input)?;
     let target = gather_target(graph, loss, data, rows)?;

@@ -36,6 +36,8 @@ pub struct PredictOptions {
     pub out: Option<PathBuf>,
     /// Whether to add a probability for each class.
     pub proba: bool,
+    /// Whether to add the disagreement of an ensemble's members.
+    pub spread: bool,
     /// Settings of reading that differ from the model's, such as `data.header=false`.
     pub set: Vec<String>,
     /// Whether to overwrite an existing output file.
@@ -58,7 +60,7 @@ pub struct PredictSummary {
 }
 
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
-/// `probability_<class>` each where asked for, rows in their order. JSONL and Parquet keep numbers,
+/// `probability_<class>` each and `spread` where asked for, rows in their order. JSONL and Parquet keep numbers,
 /// integers and truth values typed, which takes a first pass over a text table.
 ///
 /// # Errors
@@ -90,10 +92,12 @@ pub fn predict(
     let mut rows = 0;
     while let Some(block) = blocks.next()? {
         let (predictions, found) = model.predict_with_findings(&block)?;
+        let spread = options.spread.then(|| model.spread(&block)).transpose()?;
         join(&mut unfamiliar, found);
         rows += block.rows();
         let mut block = blocks.typed(block);
-        columns = add_columns(&mut block, &model, &predictions, options.proba, typed)?;
+        let kinds = (options.proba, typed);
+        columns = add_columns(&mut block, &model, &predictions, kinds, spread)?;
         writer.write(&block)?;
         if watcher.interrupted() {
             return Err(Error::usage("prediction was interrupted; nothing was written"));
@@ -186,8 +190,8 @@ fn add_columns(
     block: &mut Table,
     model: &TableModel,
     predictions: &Predictions,
-    proba: bool,
-    typed: bool,
+    (proba, typed): (bool, bool),
+    spread: Option<Vec<f64>>,
 ) -> Result<Vec<String>> {
     let mut added: Vec<(String, Values)> = Vec::new();
     match predictions {
@@ -209,6 +213,7 @@ fn add_columns(
             }
         }
     }
+    added.extend(spread.map(|spread| ("spread".into(), spread.into())));
     let names = added.iter().map(|(name, _)| name.clone()).collect();
     for (name, values) in added {
         block.push(Column::new(name, values)).map_err(|column| {

@@ -108,6 +108,47 @@ impl Recipe {
     }
 }
 
+/// How much time a table's network may take when no recipe says so.
+///
+/// ```
+/// assert!(feedforward::table::Quality::Fast.sets().len() < feedforward::table::Quality::Best.sets().len());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quality {
+    /// One small network, in a second or so.
+    Fast,
+    /// An ensemble trained side by side, and trained anew on all rows.
+    #[default]
+    Good,
+    /// A larger one.
+    Best,
+}
+
+impl Quality {
+    /// The overrides of the default recipe, which docs/tables.md tells how they were chosen.
+    pub fn sets(self) -> Vec<&'static str> {
+        let mut sets = vec![];
+        if self != Self::Fast {
+            sets.extend([
+                "model.members=8",
+                "model.numeric='piecewise'",
+                "model.numeric_bins=8",
+                "model.numeric_dim=4",
+                "model.dropout=0.1",
+                "optimizer.kind='adamw'",
+                "optimizer.lr=0.003",
+                "optimizer.weight_decay=0.1",
+                "train.batch_max=1024",
+                "train.refit=true",
+            ]);
+        }
+        if self == Self::Best {
+            sets.extend(["model.members=16", "model.hidden=[128,64]"]);
+        }
+        sets
+    }
+}
+
 impl Settings for Recipe {
     const TITLE: &str = TITLE;
     const SYNONYMS: &[(&str, &str)] = SYNONYMS;

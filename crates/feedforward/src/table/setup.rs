@@ -1,12 +1,13 @@
 //! From a recipe and its data to a network, a loss and a graph.
 
+use super::bins;
 use super::model::ModelFile;
 use super::objective::TabularObjective;
 use super::recipe::Recipe;
 use crate::error::Result;
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
-use ff_nn::{Builder, Loss, Precision};
+use ff_nn::{Builder, Loss, NumericKind, Precision};
 use ff_table::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_tensor::{DType, Device, Key};
 use ff_train::{TrainConfig, Trainer};
@@ -37,15 +38,27 @@ impl Setup {
         };
         let loss = Loss::new(&recipe.loss, classes, weights)?;
         recipe.model.validate()?;
+        let edges = match recipe.model.numeric {
+            NumericKind::Linear => Vec::new(),
+            NumericKind::Piecewise => bins::edges(train, recipe.model.most_bins()),
+        };
         let network = MlpConfig {
             numeric: transforms.n_numeric(),
+            bins: edges.iter().map(|edges| edges.len().saturating_sub(1)).collect(),
             cardinalities: transforms.cardinalities(),
             outputs: loss.outputs(),
+            logits: classes.is_some() && recipe.model.members.is_some(),
             network: recipe.model.clone(),
         };
         let mut builder = Builder::new();
         let model = Mlp::new(&mut builder, &network);
-        let params = builder.build(device, DType::F32, recipe.train.seed, true)?;
+        let mut params = builder.build(device, DType::F32, recipe.train.seed, true)?;
+        if let Some(numbers) = model.numbers()
+            && !device.pool().is_planning()
+        {
+            let edges: Vec<_> = edges.into_iter().filter(|edges| !edges.is_empty()).collect();
+            numbers.set_edges::<f32>(&mut params, &edges)?;
+        }
         let file = ModelFile {
             task: target.task,
             target: target.column.clone(),
@@ -79,6 +92,10 @@ impl Setup {
         for width in &config.network.hidden {
             let activation = activation.as_str().unwrap_or_default();
             line.extend([" → ", &width.to_string(), " ", activation]);
+        }
+        if let Some(members) = config.network.members {
+            line = format!("{members} members × ({line} → {})", config.outputs);
+            return line;
         }
         let bf16 = config.network.precision == Precision::Bf16;
         line + &format!(" → {}{}", config.outputs, if bf16 { " in bf16" } else { "" })

@@ -3,6 +3,7 @@
 use super::model::{ModelFile, Predictions, TableModel};
 use super::objective::plan_evaluation;
 use super::recipe::Recipe;
+use super::refit;
 use super::report;
 use super::scores::{self, PartReports, PartScores};
 use super::setup::{self, Setup};
@@ -57,6 +58,9 @@ pub struct TrainSummary {
     pub stopped: String,
     /// The verdict against the baseline on the test part (or, without one, the validation part).
     pub verdict: Option<Verdict>,
+    /// The rows that the kept model was trained anew on after the verdict (`train.refit`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refit_rows: Option<usize>,
 }
 
 /// Trains a recipe in a new folder.
@@ -94,6 +98,8 @@ pub(crate) struct Tables {
 pub(crate) struct Trained {
     model: TableModel,
     reports: PartReports,
+    /// The rows that the model in the folder was trained anew on, where it was.
+    refit: Option<usize>,
 }
 
 impl Tables {
@@ -169,6 +175,7 @@ impl Task for Tables {
             return Err(Error::run(folder.path(), message));
         }
         let Prepared { target, transforms, train, .. } = &prepared;
+        let recipe = Recipe { train: recipe.train.for_rows(train.rows), ..recipe };
         let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
         let (layers, loss) = (setup.layers(), setup.loss.name());
         Ok(Self { recipe, prepared, file: setup.file, layers, loss })
@@ -220,16 +227,30 @@ impl Task for Tables {
     fn finish(&self, (): &(), ending: Ending<'_, Self>) -> Result<Trained> {
         ending.watcher.event(Event::Phase("evaluating"));
         let prepared = &self.prepared;
+        let device = ending.graph.device().clone();
         let file = ModelFile { data_hash: prepared.hash.clone(), ..self.file.clone() };
         let transforms = prepared.transforms.clone();
         let mut model = TableModel::new(file, transforms, ending.network.model, ending.graph);
         choose_decision_threshold(&self.recipe, &mut model, &prepared.valid)?;
         let reports = scores::evaluate_parts(&mut model, &self.recipe, prepared)?;
-        model.save(&ending.folder.model())?;
+        let refit = if self.recipe.train.refit {
+            model.save(&ending.folder.judged_model())?;
+            let kept = ending.progress.best.filter(|_| self.recipe.train.restore_best);
+            let epochs = kept.map_or(ending.progress.epoch, |best| best.epoch);
+            let mut all = refit::refit(&self.recipe, prepared, epochs, &device, ending.watcher)?;
+            // What was chosen on rows that the first model did not see.
+            all.model.file_mut().threshold = model.file().threshold;
+            all.model.file_mut().chosen = model.file().chosen.clone();
+            all.model.save(&ending.folder.model())?;
+            Some(all.rows)
+        } else {
+            model.save(&ending.folder.model())?;
+            None
+        };
         let text = serde_json::to_string_pretty(&reports.saved())
             .map_err(|e| Error::run(ending.folder.path(), e.to_string()))?;
         write_text(&ending.folder.scores(), &text)?;
-        Ok(Trained { model, reports })
+        Ok(Trained { model, reports, refit })
     }
 
     fn summary(&self, ended: &Ended<'_>, (): &(), outcome: Option<&Trained>) -> TrainSummary {
@@ -248,6 +269,7 @@ impl Task for Tables {
             pool_bytes: ended.pool_bytes,
             stopped: ended.stopped(),
             verdict: reports.and_then(PartReports::verdict),
+            refit_rows: outcome.and_then(|outcome| outcome.refit),
         }
     }
 
@@ -270,10 +292,17 @@ impl Task for Tables {
         let classes = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
         let classes = classes.is_some_and(|scores| scores.get(Metric::Accuracy).is_some());
         let proba = if classes { " --proba" } else { "" };
+        let refit = summary.refit_rows.map(|rows| {
+            format!(
+                "model/ was then trained anew on all {} rows; the scores are those of judged/, which saw no row that it \
+                 was judged on",
+                count(rows as u64)
+            )
+        });
         Closing {
             headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
             verdict: summary.verdict.clone(),
-            lines: Vec::new(),
+            lines: refit.into_iter().collect(),
             next: vec![
                 format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
                 format!("feedforward train {run}/recipe.toml --set model.hidden=[128,64]"),

@@ -3,17 +3,60 @@
 use super::NAME;
 use ff_graph::{Error, Graph, Result, Value};
 use ff_kernels::for_rows;
-use ff_nn::models::MlpInput;
+use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossTarget};
 use ff_table::{Encoded, Target};
-use ff_tensor::{DType, Tensor};
+use ff_tensor::{DType, Shape, Tensor};
+
+/// The rows of a batch, one for each member where members have their own.
+pub(super) struct Rows<'a> {
+    pub(super) rows: &'a [u32],
+    members: Option<usize>,
+}
+
+impl<'a> Rows<'a> {
+    /// The same rows for all members.
+    pub(super) fn all(rows: &'a [u32]) -> Self {
+        Self { rows, members: None }
+    }
+
+    /// A batch for each member in training: for row i of the batch, member m of k sees row i + m n/k
+    /// of the n rows, modulo n. A batch is a random part of the rows, so each member's is one too,
+    /// and each member sees each row once an epoch.
+    pub(super) fn of_members(
+        graph: &Graph,
+        model: &Mlp,
+        data: &Encoded,
+        rows: &'a [u32],
+        memory: &'a mut Vec<u32>,
+    ) -> Self {
+        let Some(members) = model.members().filter(|_| graph.training()) else {
+            return Self::all(rows);
+        };
+        let (n, k) = (data.rows as u64, members as u64);
+        let own = |&row: &u32| (0..k).map(move |m| ((u64::from(row) + m * n / k) % n) as u32);
+        memory.clear();
+        memory.extend(rows.iter().flat_map(own));
+        Self { rows: memory, members: Some(members) }
+    }
+
+    /// The shape of a tensor with a row for each.
+    pub(super) fn shape(&self, width: Option<usize>) -> Shape {
+        let rows = self.rows.len();
+        match (self.members, width) {
+            (None, None) => [rows].into(),
+            (None, Some(width)) => [rows, width].into(),
+            (Some(k), None) => [rows / k, k].into(),
+            (Some(k), Some(width)) => [rows / k, k, width].into(),
+        }
+    }
+}
 
 pub(super) fn data_row(data: &Encoded, row: u32) -> &[f32] {
     &data.numeric[row as usize * data.n_numeric..][..data.n_numeric]
 }
 
-pub(super) fn tensor(graph: &Graph, dims: &[usize], dtype: DType) -> Result<Tensor> {
-    let shape = ff_tensor::Shape::new(dims).map_err(Error::of(NAME))?;
+pub(super) fn tensor(graph: &Graph, shape: Shape, dtype: DType) -> Result<Tensor> {
     Tensor::uninit(graph.device(), shape, dtype).map_err(Error::of(NAME))
 }
 
@@ -32,15 +75,15 @@ pub(super) fn fill<T: ff_tensor::Element>(
 pub(super) fn gather_input(
     graph: &Graph,
     data: &Encoded,
-    rows: &[u32],
+    rows: &Rows<'_>,
     unseen: &[bool],
 ) -> Result<MlpInput> {
     let cpu = graph.device().cpu();
     gather_by(graph, data, rows, unseen, |x| {
         let width = data.n_numeric;
         // Rows lie anywhere in memory: several threads hide its latency.
-        for_rows(cpu, rows.len(), 4 * width, [(x, width)], |i, [x]| {
-            x.copy_from_slice(data_row(data, rows[i]));
+        for_rows(cpu, rows.rows.len(), 4 * width, [(x, width)], |i, [x]| {
+            x.copy_from_slice(data_row(data, rows.rows[i]));
         });
     })
 }
@@ -49,12 +92,12 @@ pub(super) fn gather_input(
 pub(super) fn gather_changed(
     graph: &Graph,
     data: &Encoded,
-    rows: &[u32],
+    rows: &Rows<'_>,
     unseen: &[bool],
     mut change: impl FnMut(usize, &mut [f32]),
 ) -> Result<MlpInput> {
     gather_by(graph, data, rows, unseen, |x| {
-        for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows).enumerate() {
+        for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows.rows).enumerate() {
             x.copy_from_slice(data_row(data, row));
             change(i, x);
         }
@@ -65,20 +108,20 @@ pub(super) fn gather_changed(
 fn gather_by(
     graph: &Graph,
     data: &Encoded,
-    rows: &[u32],
+    rows: &Rows<'_>,
     unseen: &[bool],
     gather: impl FnOnce(&mut [f32]),
 ) -> Result<MlpInput> {
     let mut input = MlpInput::default();
     if data.n_numeric > 0 {
-        let mut x = tensor(graph, &[rows.len(), data.n_numeric], DType::F32)?;
+        let mut x = tensor(graph, rows.shape(Some(data.n_numeric)), DType::F32)?;
         fill::<f32>(&mut x, gather)?;
         input.numeric = Some(graph.input(x));
     }
     for column in 0..data.n_categorical {
-        let mut ids = tensor(graph, &[rows.len()], DType::I32)?;
+        let mut ids = tensor(graph, rows.shape(None), DType::I32)?;
         fill::<i32>(&mut ids, |ids| {
-            for (id, &row) in ids.iter_mut().zip(rows) {
+            for (id, &row) in ids.iter_mut().zip(rows.rows) {
                 *id = data.categorical[row as usize * data.n_categorical + column];
             }
             let unseen = unseen.iter().skip(column).step_by(data.n_categorical);
@@ -89,11 +132,15 @@ fn gather_by(
     Ok(input)
 }
 
-pub(super) fn gather_weights(graph: &Graph, data: &Encoded, rows: &[u32]) -> Result<Option<Value>> {
+pub(super) fn gather_weights(
+    graph: &Graph,
+    data: &Encoded,
+    rows: &Rows<'_>,
+) -> Result<Option<Value>> {
     let Some(weights) = &data.weights else { return Ok(None) };
-    let mut w = tensor(graph, &[rows.len()], DType::F32)?;
+    let mut w = tensor(graph, rows.shape(None), DType::F32)?;
     fill::<f32>(&mut w, |w| {
-        w.iter_mut().zip(rows).for_each(|(w, &row)| *w = weights[row as usize]);
+        w.iter_mut().zip(rows.rows).for_each(|(w, &row)| *w = weights[row as usize]);
     })?;
     Ok(Some(graph.input(w)))
 }
@@ -106,30 +153,30 @@ pub(super) fn gather_target(
     graph: &Graph,
     loss: &Loss,
     data: &Encoded,
-    rows: &[u32],
+    rows: &Rows<'_>,
 ) -> Result<Value> {
     let target = data.target.as_ref().ok_or_else(no_target)?;
     match (loss.target(), target) {
         (LossTarget::Classes, Target::Class(classes)) => {
-            let mut y = tensor(graph, &[rows.len()], DType::I32)?;
+            let mut y = tensor(graph, rows.shape(None), DType::I32)?;
             fill::<i32>(&mut y, |y| {
-                y.iter_mut().zip(rows).for_each(|(y, &row)| *y = classes[row as usize]);
+                y.iter_mut().zip(rows.rows).for_each(|(y, &row)| *y = classes[row as usize]);
             })?;
             Ok(graph.input(y))
         }
         (LossTarget::Probabilities(width), Target::Class(classes)) => {
-            let mut y = tensor(graph, &[rows.len(), width], DType::F32)?;
+            let mut y = tensor(graph, rows.shape(Some(width)), DType::F32)?;
             fill::<f32>(&mut y, |y| {
-                for (y, &row) in y.chunks_exact_mut(width).zip(rows) {
+                for (y, &row) in y.chunks_exact_mut(width).zip(rows.rows) {
                     add_class(y, classes[row as usize], 1.0, true);
                 }
             })?;
             Ok(graph.input(y))
         }
         (LossTarget::Values, target) => {
-            let mut y = tensor(graph, &[rows.len(), 1], DType::F32)?;
+            let mut y = tensor(graph, rows.shape(Some(1)), DType::F32)?;
             fill::<f32>(&mut y, |y| {
-                y.iter_mut().zip(rows).for_each(|(y, &row)| *y = value(target, row));
+                y.iter_mut().zip(rows.rows).for_each(|(y, &row)| *y = value(target, row));
             })?;
             Ok(graph.input(y))
         }

@@ -1,6 +1,6 @@
 //! Mixing rows in pairs.
 
-use super::gather::{add_class, fill, no_target, tensor, value};
+use super::gather::{Rows, add_class, fill, no_target, tensor, value};
 use ff_graph::{Graph, Result, Value};
 use ff_nn::{Loss, LossTarget};
 use ff_table::{Encoded, Target};
@@ -45,15 +45,15 @@ pub(super) fn mixed_target(
     graph: &Graph,
     loss: &Loss,
     data: &Encoded,
-    rows: &[u32],
+    rows: &Rows<'_>,
     mix: &Mix,
 ) -> Result<Value> {
     let target = data.target.as_ref().ok_or_else(no_target)?;
     let (share, rest) = (mix.share, 1.0 - mix.share);
-    let pairs = rows.iter().zip(&mix.partners);
+    let pairs = rows.rows.iter().zip(&mix.partners);
     match (loss.target(), target) {
         (LossTarget::Values, target) => {
-            let mut y = tensor(graph, &[rows.len(), 1], DType::F32)?;
+            let mut y = tensor(graph, rows.shape(Some(1)), DType::F32)?;
             fill::<f32>(&mut y, |y| {
                 for (y, (&a, &b)) in y.iter_mut().zip(pairs) {
                     *y = share * value(target, a) + rest * value(target, b);
@@ -63,7 +63,7 @@ pub(super) fn mixed_target(
         }
         (_, Target::Class(classes)) => {
             let width = loss.classes();
-            let mut y = tensor(graph, &[rows.len(), width], DType::F32)?;
+            let mut y = tensor(graph, rows.shape(Some(width)), DType::F32)?;
             fill::<f32>(&mut y, |y| {
                 for (y, (&a, &b)) in y.chunks_exact_mut(width).zip(pairs) {
                     add_class(y, classes[a as usize], share, true);

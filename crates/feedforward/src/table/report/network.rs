@@ -24,7 +24,9 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
         ..Layer::default()
     };
 
+    let members = network.members.unwrap_or(1) as u64;
     let mut layers = Vec::new();
+    layers.extend(layer(infos, "numeric", "numbers as piecewise-linear vectors", None));
     let ids = facts.prepared.transforms.categorical_names();
     for (i, column) in ids.iter().enumerate() {
         let kind = format!("embedding of {column}");
@@ -38,8 +40,9 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
         let name = format!("layers.{i}");
         // The gradient of the inputs is wanted only where something behind them is trained.
         let passes = if i == 0 && ids.is_empty() { 2 } else { 3 };
-        let cost = Some((rows, passes));
-        layers.extend(layer(infos, &name, &format!("feedforward, {activation}"), cost));
+        let cost = Some((rows * members, passes));
+        let kind = if network.members.is_some() { "batch ensemble" } else { "feedforward" };
+        layers.extend(layer(infos, &name, &format!("{kind}, {activation}"), cost));
         if network.norm != NormKind::None {
             let kind = format!("{} norm", words::name(&network.norm));
             layers.extend(layer(infos, &format!("{name}.norm"), &kind, None));
@@ -49,12 +52,13 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
             layers.push(dropout(&format!("{name}.dropout"), network.dropout));
         }
         for (key, layer) in network.layers() {
-            let (name, cost) = (format!("{name}.{key}"), (rows, 3));
+            let (name, cost) = (format!("{name}.{key}"), (rows * members, 3));
             layers.extend(several(infos, &name, &layer.summary(), cost));
         }
     }
     let passes = if network.hidden.is_empty() && ids.is_empty() { 2 } else { 3 };
-    layers.extend(layer(infos, "output", "feedforward", Some((rows, passes))));
+    let kind = if network.members.is_some() { "a linear layer a member" } else { "feedforward" };
+    layers.extend(layer(infos, "output", kind, Some((rows, passes))));
     Model { summary: facts.run.work.layers.clone(), layers }
 }
 

@@ -114,6 +114,14 @@ pub(super) fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         set(&format!("optimizer.lr={:.0e}", optimizer.lr() / 3.0)),
     ));
     let progress = facts.run.progress;
+    if train.refit {
+        all.push(decision(
+            DecisionKind::Chosen,
+            "model/ is trained anew on all rows, for as many epochs; the scores here are those of judged/",
+            "more rows make a better model, and only rows held out can judge one",
+            set("train.refit=false"),
+        ));
+    }
     if let (Some(best), true) = (progress.best, train.restore_best) {
         let monitored = match train.monitor {
             ff_train::Monitor::Loss => "the lowest validation loss",

@@ -1,0 +1,55 @@
+//! The model that is kept, trained on every row once its settings are judged.
+
+use super::model::{ModelFile, TableModel};
+use super::recipe::Recipe;
+use super::setup::{self, Setup};
+use crate::error::{Error, Result};
+use crate::run::watch::Watcher;
+use crate::words::count;
+use ff_table::{Encoded, EncodedParts, Parts, Prepared};
+use ff_tensor::Device;
+use ff_train::{Event, Stop};
+
+/// A model that saw all rows.
+pub(super) struct Refit {
+    pub(super) model: TableModel,
+    pub(super) rows: usize,
+}
+
+/// Trains a recipe's network for so many epochs on the training, validation and test part; a test
+/// part that is a file of its own stays out. Transforms are fitted on the same rows.
+///
+/// # Errors
+/// Training diverged or was interrupted, or memory is short.
+pub(super) fn refit(
+    recipe: &Recipe,
+    prepared: &Prepared,
+    epochs: usize,
+    device: &Device,
+    watcher: &mut dyn Watcher,
+) -> Result<Refit> {
+    let Parts { train, valid, test } = &prepared.parts;
+    let own_file = recipe.data.split.test_path.is_some();
+    let test = if own_file { &[][..] } else { test };
+    let mut rows: Vec<usize> = [train, valid, test].into_iter().flatten().copied().collect();
+    rows.sort_unstable();
+    watcher.event(Event::Phase(&format!("training on all {} rows", count(rows.len() as u64))));
+    let parts = Parts { train: rows, valid: Vec::new(), test: Vec::new() };
+    let threads = device.cpu().threads();
+    let EncodedParts { train, transforms, .. } = prepared.encode_parts(parts, threads)?;
+    let mut recipe = recipe.clone();
+    // As many rows in a step as before; the epochs are known.
+    (recipe.train.epochs, recipe.train.steps, recipe.train.patience) = (epochs.max(1), None, 0);
+    let (setup, graph) = Setup::new(&recipe, &prepared.target, &transforms, &train, device)?;
+    let mut trainer = setup::trainer(&recipe, graph, device)?;
+    let nothing = Encoded::default();
+    let mut objective = setup.objective(&recipe, &train, &nothing);
+    if trainer.fit(&mut objective, watcher, None)? == Stop::Interrupted {
+        return Err(Error::usage(
+            "was interrupted while the kept model was trained on all rows; the run is judged and can be resumed",
+        ));
+    }
+    let file = ModelFile { data_hash: prepared.hash.clone(), ..setup.file };
+    let model = TableModel::new(file, transforms, setup.model, trainer.into_graph());
+    Ok(Refit { model, rows: train.rows })
+}
