@@ -92,6 +92,39 @@ fn a_table_becomes_a_run_that_every_command_reads() {
 }
 
 #[test]
+fn the_kept_model_sees_all_rows_and_the_judged_one_has_the_scores() {
+    let folder = Folder::new("refit");
+    folder.write("data.csv", &two_classes(200));
+    let train = |out: &str, more: &[&str]| {
+        let base = ["train", "data.csv", "--target", "answer", "--out", out, "--json"];
+        folder.run(&[&base, &["--set", "train.epochs=6"], more].concat()).ok().json()
+    };
+    let json = train("run", &[]);
+    assert_eq!(json["refit_rows"], 200);
+    let evaluated = folder.run(&["evaluate", "run", "--json"]).ok().json();
+    assert_eq!(evaluated["log_loss"], json["metrics"]["test"]["log_loss"]);
+    let weights =
+        |model: &str| std::fs::read(folder.path().join(model).join("model.safetensors")).unwrap();
+    assert_ne!(weights("run/model"), weights("run/judged"));
+
+    folder.write("new.csv", "x,y\n1.5,9\n9,1.5\n");
+    let rows = folder.run(&["predict", "run", "--data", "new.csv", "--spread"]).ok().stdout;
+    let spreads: Vec<f64> =
+        rows.lines().skip(1).map(|row| row.rsplit(',').next().unwrap().parse().unwrap()).collect();
+    assert!(rows.starts_with("x,y,prediction,spread\n"), "{rows}");
+    assert!(spreads.len() == 2 && spreads.iter().all(|s| (1e-6..0.5).contains(s)), "{rows}");
+
+    let json = train("fast", &["--quality", "fast"]);
+    assert!(json.get("refit_rows").is_none() && !folder.path().join("fast/judged").exists());
+    folder
+        .run(&["predict", "fast", "--data", "new.csv", "--spread"])
+        .fails(2, &["this model is one network"]);
+    folder
+        .run(&["train", "fast/recipe.toml", "--quality", "best"])
+        .fails(2, &["--quality is for a table without a recipe"]);
+}
+
+#[test]
 fn a_dry_run_and_a_plan_write_nothing() {
     let folder = Folder::new("dry");
     folder.write("data.csv", &two_classes(100));
