@@ -109,6 +109,7 @@ impl Setting {
             cardinalities: vec![4],
             outputs: CLASSES,
             network: network.clone(),
+            ..Default::default()
         }
     }
 

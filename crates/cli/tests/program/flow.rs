@@ -97,7 +97,7 @@ fn the_kept_model_sees_all_rows_and_the_judged_one_has_the_scores() {
     folder.write("data.csv", &two_classes(200));
     let train = |out: &str, more: &[&str]| {
         let base = ["train", "data.csv", "--target", "answer", "--out", out, "--json"];
-        folder.run(&[&base, &["--set", "train.epochs=6"], more].concat()).ok().json()
+        folder.run(&[&base[..], &["--set", "train.epochs=6"], more].concat()).ok().json()
     };
     let json = train("run", &[]);
     assert_eq!(json["refit_rows"], 200);
