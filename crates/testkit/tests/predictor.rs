@@ -84,7 +84,7 @@ fn check(config: &MlpConfig, rows: usize, threads: usize, isa: Option<Isa>) {
 }
 
 fn config(network: ModelConfig) -> MlpConfig {
-    MlpConfig { numeric: 4, cardinalities: vec![3, 5], outputs: 3, network }
+    MlpConfig { numeric: 4, cardinalities: vec![3, 5], outputs: 3, network, ..Default::default() }
 }
 
 #[test]
