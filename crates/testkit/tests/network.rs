@@ -68,6 +68,7 @@ fn check(network: ModelConfig, kind: LossKind, classes: Option<usize>) {
         cardinalities: CARDINALITIES.to_vec(),
         outputs: loss.outputs(),
         network,
+        ..Default::default()
     };
     config.network.validate().unwrap();
     let mut builder = Builder::new();

@@ -72,6 +72,7 @@ impl Training {
             cardinalities: vec![CATEGORIES],
             outputs: CLASSES,
             network,
+            ..Default::default()
         };
         let network = Mlp::new(&mut builder, &config);
         let params = builder.build(&device, DType::F32, 0, true).unwrap();
@@ -187,6 +188,7 @@ fn predictions_allocate_nothing() {
             cardinalities: vec![CATEGORIES],
             outputs: CLASSES,
             network,
+            ..Default::default()
         };
         let params = training.graph.params();
         let mut predictor = Predictor::new(&config, params, &training.device).unwrap();
