@@ -106,6 +106,17 @@ fn is_section(value: &toml::Value, writer: &Writer<'_>, schema: &Json) -> bool {
 
 fn line(name: &str, value: &toml::Value, description: &str, text: &mut String) {
     let line = format!("{} = {}", key(name), inline(value));
+    if let toml::Value::Array(items) = value
+        && line.chars().count() > WIDTH
+    {
+        if !description.is_empty() {
+            comment(description, text);
+        }
+        let _ = writeln!(text, "{} = [", key(name));
+        wrapped("   ", items.iter().map(|item| inline(item) + ","), text);
+        text.push_str("]\n");
+        return;
+    }
     if description.is_empty() {
         text.push_str(&line);
     } else {
@@ -123,11 +134,17 @@ fn line(name: &str, value: &toml::Value, description: &str, text: &mut String) {
 
 /// A comment on lines of its own, wrapped.
 fn comment(words: &str, text: &mut String) {
-    let mut line = String::from("#");
-    for word in words.split(' ') {
+    wrapped("#", words.split(' '), text);
+}
+
+/// Lines that begin with a margin, filled with words.
+fn wrapped(margin: &str, words: impl Iterator<Item: AsRef<str>>, text: &mut String) {
+    let mut line = margin.to_owned();
+    for word in words {
+        let word = word.as_ref();
         if line.chars().count() + 1 + word.chars().count() > WIDTH {
             let _ = writeln!(text, "{line}");
-            line = String::from("#");
+            margin.clone_into(&mut line);
         }
         line.push(' ');
         line.push_str(word);

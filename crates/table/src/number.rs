@@ -176,24 +176,26 @@ pub(crate) fn is_code(bytes: &[u8]) -> bool {
 /// Whether a text is a whole number that a double does not hold, as are most above 2⁵³.
 pub(crate) fn is_long(bytes: &[u8]) -> bool {
     let bytes = bytes.trim_ascii();
-    bytes.len() > 15 && whole(bytes).is_some_and(|x| x.is_none_or(|x| x as f64 as i128 != x))
+    bytes.len() > 15 && is_whole(bytes) && whole(bytes).is_none_or(|x| x as f64 as i128 != x)
 }
 
-/// The whole number that a text is, `Some(None)` for one of more than 128 bits.
-fn whole(bytes: &[u8]) -> Option<Option<i128>> {
+/// Whether a text is a sign and digits.
+fn is_whole(bytes: &[u8]) -> bool {
     let digits = bytes.strip_prefix(b"-").or_else(|| bytes.strip_prefix(b"+")).unwrap_or(bytes);
-    let digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    digits.then(|| std::str::from_utf8(bytes).ok()?.parse().ok())
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// A whole number of at most 128 bits.
+fn whole(bytes: &[u8]) -> Option<i128> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 /// The one way to write the number that a text is, so that `1` and `1.0` are the same label; whole
 /// numbers keep every digit.
 pub(crate) fn canonical(text: &str) -> Option<String> {
     let text = text.trim();
-    if text.len() > 15
-        && let Some(x) = whole(text.as_bytes())
-    {
-        return Some(x.map_or_else(|| text.to_owned(), |x| x.to_string()));
+    if text.len() > 15 && is_whole(text.as_bytes()) {
+        return Some(whole(text.as_bytes()).map_or_else(|| text.to_owned(), |x| x.to_string()));
     }
     let x = parse_number(text.as_bytes())?;
     let whole = x.fract() == 0.0 && (1e15..1e36).contains(&x.abs());

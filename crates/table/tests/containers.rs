@@ -73,7 +73,7 @@ fn a_zip_of_one_table_is_read() {
         ("readme.md", "hi"),
     ]);
     assert_eq!(texts(&read("t.csv.zip", &one), "y"), ["a", "b"]);
-    assert_eq!(texts(&read("t.zip", &zipped(&[("t.jsonl", "{\"y\":1}\n")])), "y"), ["1"]);
+    assert_eq!(texts(&read("t.zip", zipped(&[("t.jsonl", "{\"y\":1}\n")])), "y"), ["1"]);
     let folder = tempfile::tempdir().unwrap();
     for (files, says) in [
         (&[("train.csv", "x\n1\n"), ("test.csv", "x\n2\n")][..], "`test.csv`, `train.csv`"),

@@ -40,12 +40,11 @@ fn build(config: &MlpConfig, dtype: DType) -> (Mlp, Params) {
         // Vectors start as lines; bent ones tell more.
         let id = params.id("numeric.bins").unwrap();
         let bends = noise(params.info(id).spec.shape.len(), 8);
-        match dtype {
-            DType::F64 => params.values_mut::<f64>(id).unwrap().copy_from_slice(&bends),
-            _ => {
-                let values = params.values_mut::<f32>(id).unwrap();
-                values.iter_mut().zip(bends).for_each(|(v, bend)| *v = bend as f32);
-            }
+        if dtype == DType::F64 {
+            params.values_mut::<f64>(id).unwrap().copy_from_slice(&bends);
+        } else {
+            let values = params.values_mut::<f32>(id).unwrap();
+            values.iter_mut().zip(bends).for_each(|(v, bend)| *v = bend as f32);
         }
     }
     (model, params)
@@ -132,7 +131,7 @@ fn networks() -> Vec<MlpConfig> {
             c.network.norm = NormKind::Batch;
             c.network.activation = ActivationKind::Prelu;
         }),
-        change(&|c| c.network.gated = Some(Default::default())),
+        change(&|c| c.network.gated = Some(ff_nn::layers::Gated::default())),
         change(&|c| c.network.hidden.clear()),
         change(&|c| (c.bins, c.logits) = (vec![3, 0, 1, 2], true)),
         change(&|c| c.bins.clear()),

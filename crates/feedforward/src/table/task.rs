@@ -240,7 +240,7 @@ impl Task for Tables {
             let mut all = refit::refit(&self.recipe, prepared, epochs, &device, ending.watcher)?;
             // What was chosen on rows that the first model did not see.
             all.model.file_mut().threshold = model.file().threshold;
-            all.model.file_mut().chosen = model.file().chosen.clone();
+            all.model.file_mut().chosen = model.file().chosen;
             all.model.save(&ending.folder.model())?;
             Some(all.rows)
         } else {

@@ -155,21 +155,23 @@ unsafe fn compute<S: Sums, const ROWS: usize, const REGISTERS: usize, const PANE
 
 /// Prefetches a cache line of sums for writing.
 #[inline(always)]
-fn prefetch_sums<T>(_line: *const T) {
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+fn prefetch_sums<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint; any address is allowed.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(_line.cast());
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(line.cast());
     }
 }
 
 /// Prefetches a cache line of factors.
 #[inline(always)]
-fn prefetch_factors<T>(_line: *const T) {
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+fn prefetch_factors<T>(line: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint; any address is allowed.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(_line.cast());
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
     }
 }
 

@@ -10,7 +10,7 @@ impl DecoderConfig {
     /// versions of `transformers`.
     ///
     /// ```
-    /// let json = r#"{"model_type": "mistral", "vocab_size": 8, "hidden_size": 8,
+    /// let json = r#"{"model_type": "mistral", "vocab_size": 8, "hidden_size": 16,
     ///     "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 8}"#;
     /// let config = ff_nn::models::DecoderConfig::parse(json)?.explicit();
     /// assert_eq!(config.field("num_key_value_heads").unwrap(), 8);
@@ -81,13 +81,13 @@ impl DecoderConfig {
         values.push(("sliding_window", json!(window)));
         values.push(("use_sliding_window", json!(window.is_some())));
         if let Some(moe) = &self.moe {
-            let count = if self.family.names.experts[0] == "w1" {
-                "num_local_experts"
-            } else {
-                "num_experts"
-            };
+            // Two names of one key; a file keeps the one that it has.
+            let local = self.family.names.experts[0] == "w1";
+            if self.field("num_local_experts").is_none() && self.field("num_experts").is_none() {
+                let count = if local { "num_local_experts" } else { "num_experts" };
+                values.push((count, json!(moe.experts)));
+            }
             values.extend([
-                (count, json!(moe.experts)),
                 ("norm_topk_prob", json!(moe.normalize)),
                 ("output_router_logits", json!(moe.balance > 0.0)),
                 ("router_aux_loss_coef", json!(moe.balance)),

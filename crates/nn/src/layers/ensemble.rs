@@ -128,6 +128,6 @@ impl Layer for MeanOfMembers {
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
-        program.mean_of_members(x, &self.op)
+        Ok(program.mean_of_members(x, &self.op))
     }
 }

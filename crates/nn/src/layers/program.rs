@@ -211,10 +211,10 @@ impl<'a> Program<'a> {
     }
 
     /// An operation without parameters that gives one value for those of all members.
-    pub(crate) fn mean_of_members(&mut self, x: Slot, op: &Arc<dyn Op>) -> Result<Slot> {
+    pub(crate) fn mean_of_members(&mut self, x: Slot, op: &Arc<dyn Op>) -> Slot {
         let width = self.values[x.0].width;
         let kind = Kind::Op { op: Arc::clone(op), params: Vec::new() };
-        Ok(self.push_for(kind, x, None, width))
+        self.push_for(kind, x, None, width)
     }
 
     /// (x − mean) · gain / √(var + ε) + shift, folded into the preceding product, if any.

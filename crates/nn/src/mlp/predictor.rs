@@ -123,7 +123,7 @@ impl Predictor {
         };
         let places =
             std::iter::repeat_with(place).take(network.device.cpu().threads().count()).collect();
-        Self { places, network }
+        Self { network, places }
     }
 
     /// The number of numeric inputs of a row.

@@ -122,33 +122,46 @@ impl FloatOp for MeanOfMembers {
         let [n, k, c] = sizes(*x[0].shape(), self.mean)?;
         let x = x[0].slice::<T>()?;
         let log_k = T::of((k as f64).ln());
-        for_rows(cx.cpu(), n, 16 * k * c, [(y[0].slice_mut::<T>()?, c)], |n, [y]| {
-            let members = x[n * k * c..][..k * c].chunks_exact(c.max(1));
-            match self.mean {
-                MemberMean::Values => {
-                    for (j, y) in y.iter_mut().enumerate() {
-                        *y = T::of(members.clone().map(|x| x[j].f64()).sum::<f64>() / k as f64);
-                    }
-                }
-                MemberMean::Softmax => {
-                    // ln Σₘ pₘ, one member after the other.
-                    y.fill(T::NEG_INFINITY);
-                    for x in members {
-                        let (m, log) = log_sum_exp(x.iter().copied());
-                        for (y, &x) in y.iter_mut().zip(x) {
-                            *y = add_logs(*y, x - m - log);
+        for_rows(
+            cx.cpu(),
+            n,
+            16 * k * c,
+            [(y[0].slice_mut::<T>()?, c)],
+            #[inline(always)]
+            |n, [y]| {
+                let members = x[n * k * c..][..k * c].chunks_exact(c.max(1));
+                match self.mean {
+                    MemberMean::Values => {
+                        for (j, y) in y.iter_mut().enumerate() {
+                            let mut sum = 0.0;
+                            for x in members.clone() {
+                                sum += x[j].f64();
+                            }
+                            *y = T::of(sum / k as f64);
                         }
                     }
-                    y.iter_mut().for_each(|y| *y = *y - log_k);
+                    MemberMean::Softmax => {
+                        // ln Σₘ pₘ, one member after the other.
+                        y.fill(T::NEG_INFINITY);
+                        for x in members {
+                            let (m, log) = log_sum_exp(x.iter().copied());
+                            for (y, &x) in y.iter_mut().zip(x) {
+                                *y = add_logs(*y, x - m - log);
+                            }
+                        }
+                        for y in &mut *y {
+                            *y -= log_k;
+                        }
+                    }
+                    MemberMean::Sigmoid => {
+                        let (a, b) = (members.clone().map(|x| -(-x[0]).softplus()), members);
+                        let (m, log) = log_sum_exp(a);
+                        let (other, other_log) = log_sum_exp(b.map(|x| -x[0].softplus()));
+                        y[0] = (m - other) + (log - other_log);
+                    }
                 }
-                MemberMean::Sigmoid => {
-                    let (a, b) = (members.clone().map(|x| -(-x[0]).softplus()), members);
-                    let (m, log) = log_sum_exp(a);
-                    let (other, other_log) = log_sum_exp(b.map(|x| -x[0].softplus()));
-                    y[0] = (m - other) + (log - other_log);
-                }
-            }
-        });
+            },
+        );
         Ok(())
     }
 
@@ -170,49 +183,63 @@ impl FloatOp for MeanOfMembers {
             (kept.input(0)?.slice::<T>()?, kept.output(0)?.slice::<T>()?)
         };
         let (log_k, share) = (T::of((k as f64).ln()), T::of(1.0 / k as f64));
-        for_rows(cx.cpu(), n, 32 * k * c, [(dx, k * c)], |n, [dx]| {
-            let dy = &dy[n * c..][..c];
-            for (m, dx) in dx.chunks_exact_mut(c.max(1)).enumerate() {
-                let at = (n * k + m) * c;
-                match self.mean {
-                    MemberMean::Values => {
-                        dx.iter_mut().zip(dy).for_each(|(dx, &dy)| put(dx, dy * share));
-                    }
-                    MemberMean::Softmax => {
-                        let (x, y) = (&x[at..][..c], &y[n * c..][..c]);
-                        let (m, log) = log_sum_exp(x.iter().copied());
-                        let g = |j: usize| dy[j] * (x[j] - m - log - y[j] - log_k).exp();
-                        let sum = T::of((0..c).map(|j| g(j).f64()).sum());
-                        for (j, dx) in dx.iter_mut().enumerate() {
-                            put(dx, g(j) - (x[j] - m - log).exp() * sum);
+        for_rows(
+            cx.cpu(),
+            n,
+            32 * k * c,
+            [(dx, k * c)],
+            #[inline(always)]
+            |n, [dx]| {
+                let dy = &dy[n * c..][..c];
+                for (m, dx) in dx.chunks_exact_mut(c.max(1)).enumerate() {
+                    let at = (n * k + m) * c;
+                    match self.mean {
+                        MemberMean::Values => {
+                            for (dx, &dy) in dx.iter_mut().zip(dy) {
+                                put(dx, dy * share);
+                            }
+                        }
+                        MemberMean::Softmax => {
+                            let (x, y) = (&x[at..][..c], &y[n * c..][..c]);
+                            let (m, log) = log_sum_exp(x.iter().copied());
+                            let g = |j: usize| dy[j] * (x[j] - m - log - y[j] - log_k).exp();
+                            let mut sum = 0.0;
+                            for j in 0..c {
+                                sum += g(j).f64();
+                            }
+                            let sum = T::of(sum);
+                            for (j, dx) in dx.iter_mut().enumerate() {
+                                put(dx, g(j) - (x[j] - m - log).exp() * sum);
+                            }
+                        }
+                        MemberMean::Sigmoid => {
+                            // Σ p = k σ(y) and Σ (1 − p) = k σ(−y).
+                            let (x, y) = (x[at], y[n]);
+                            let w = (y.softplus() - y + x - x.softplus() - log_k).exp();
+                            let v = (y.softplus() - x.softplus() - log_k).exp();
+                            put(&mut dx[0], dy[0] * (w * (-x).sigmoid() + v * x.sigmoid()));
                         }
                     }
-                    MemberMean::Sigmoid => {
-                        // Σ p = k σ(y) and Σ (1 − p) = k σ(−y).
-                        let (x, y) = (x[at], y[n]);
-                        let w = (y.softplus() - y + x - x.softplus() - log_k).exp();
-                        let v = (y.softplus() - x.softplus() - log_k).exp();
-                        put(&mut dx[0], dy[0] * (w * (-x).sigmoid() + v * x.sigmoid()));
-                    }
                 }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }
 
 /// ln(eᵃ + eᵇ).
+#[inline(always)]
 fn add_logs<T: Float>(a: T, b: T) -> T {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     if low == T::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
 }
 
 pub(crate) fn cases() -> Vec<Case> {
+    use MemberMean::{Sigmoid, Softmax, Values};
     let case = |name: &str, mean, dims: [usize; 3]| {
         let op = MeanOfMembers::op(mean);
         Case::new(format!("mean_of_members/{name}"), op, vec![CaseInput::normal(dims)])
     };
-    use MemberMean::{Sigmoid, Softmax, Values};
     vec![
         case("values", Values, [5, 3, 2]),
         case("softmax", Softmax, [5, 3, 4]),

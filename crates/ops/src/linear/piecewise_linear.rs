@@ -176,26 +176,33 @@ impl FloatOp for PiecewiseLinear {
         let (x, edges) = (kept.input(0)?.slice::<T>()?, kept.input(1)?.slice::<T>()?);
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let (w, v) = (kept.input(2)?.slice::<T>()?, kept.input(4)?.slice::<T>()?);
-            for_rows(cx.cpu(), rows, 4 * width, [(dx, columns)], |row, [dx]| {
-                let mut rest = &dy[row * width..][..width];
-                let mut i = 0;
-                for (column, (dx, &bins)) in dx.iter_mut().zip(&*self.bins).enumerate() {
-                    let take = if bins > 0 { d } else { 1 };
-                    let (dy, tail) = rest.split_at(take);
-                    rest = tail;
-                    let mut sum = if bins > 0 { T::ZERO } else { dy[0] };
-                    if bins > 0 {
-                        let edges = &edges[i * (most + 1)..];
-                        let (j, _, width) = find(x[row * columns + column], edges, bins);
-                        let (w, v) = (&w[i * d..][..d], &v[(i * most + j) * d..][..d]);
-                        for ((&dy, &w), &v) in dy.iter().zip(w).zip(v) {
-                            sum += dy * (w + v / width);
+            for_rows(
+                cx.cpu(),
+                rows,
+                4 * width,
+                [(dx, columns)],
+                #[inline(always)]
+                |row, [dx]| {
+                    let mut rest = &dy[row * width..][..width];
+                    let mut i = 0;
+                    for (column, (dx, &bins)) in dx.iter_mut().zip(&*self.bins).enumerate() {
+                        let take = if bins > 0 { d } else { 1 };
+                        let (dy, tail) = rest.split_at(take);
+                        rest = tail;
+                        let mut sum = if bins > 0 { T::ZERO } else { dy[0] };
+                        if bins > 0 {
+                            let edges = &edges[i * (most + 1)..];
+                            let (j, _, width) = find(x[row * columns + column], edges, bins);
+                            let (w, v) = (&w[i * d..][..d], &v[(i * most + j) * d..][..d]);
+                            for ((&dy, &w), &v) in dy.iter().zip(w).zip(v) {
+                                sum += dy * (w + v / width);
+                            }
+                            i += 1;
                         }
-                        i += 1;
+                        *dx = if accumulate { *dx + sum } else { sum };
                     }
-                    *dx = if accumulate { *dx + sum } else { sum };
-                }
-            });
+                },
+            );
         }
         let (dw, db, dv) = (dx[2].take::<T>()?, dx[3].take::<T>()?, dx[4].take::<T>()?);
         if dw.is_none() && db.is_none() && dv.is_none() {
@@ -269,9 +276,9 @@ pub(crate) fn cases() -> Vec<Case> {
             .embedded()
             .flat_map(|(column, bins)| {
                 // Edges that differ between columns; beyond a column's own they are not read.
-                let edge = move |j: usize| match j <= bins {
-                    true => -1.1 + 0.13 * column as f64 + 2.3 * j as f64 / bins as f64,
-                    false => 0.0,
+                let edge = move |j: usize| {
+                    let step = 2.3 * j as f64 / bins as f64;
+                    if j <= bins { -1.1 + 0.13 * column as f64 + step } else { 0.0 }
                 };
                 (0..=most).map(edge)
             })

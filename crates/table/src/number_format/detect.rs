@@ -174,8 +174,7 @@ impl Found {
         let mut format = NumberFormat::new(decimal, thousands);
         format.currency = currencies.into_iter().next().map(String::from);
         format.unit = units.into_iter().next().flatten().map(String::from);
-        let any =
-            || (0..texts.len()).filter_map(|row| texts.get(row)).next().unwrap_or_default().trim();
+        let any = || (0..texts.len()).find_map(|row| texts.get(row)).unwrap_or_default().trim();
         let example = example.unwrap_or_else(any).to_owned();
         let mut evidence = Vec::new();
         let bodies =

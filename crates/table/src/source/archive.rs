@@ -78,7 +78,7 @@ pub(super) fn unpack(file: File, path: &Path) -> Result<Option<(File, String)>> 
         };
         let mut archive = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
         let names: Vec<String> = archive.file_names().map(String::from).collect();
-        if names.iter().any(|name| name.ends_with(".npy")) {
+        if names.iter().any(|name| name.to_ascii_lowercase().ends_with(".npy")) {
             return Ok(None);
         }
         let Some(name) = only_table(&names, path)? else { return Ok(None) };

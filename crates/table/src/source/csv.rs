@@ -440,7 +440,7 @@ impl Nulls {
             Some(value)
                 if !is_code(bytes)
                     && !is_long(bytes)
-                    && !(self.points && bytes.contains(&b'.')) =>
+                    && (!self.points || !bytes.contains(&b'.')) =>
             {
                 Some(if self.numbers && self.contains(bytes) { f64::NAN } else { value })
             }

@@ -138,6 +138,7 @@ impl Expected {
     /// h = f(z) ⊙ u; with roundings of z, u and h, its error is (1.13 + 1 + 1) u |z u|, since
     /// |f(z)| ≤ |z|; without a gate by 2.13 u |z|. dh is rounded. du = dh ⊙ f(z) has an error of (1
     /// + 1.13 + 1) u |dh z|, and dz = dh ⊙ u ⊙ f′(z) one of (1.13 + 1.13 + 0.34 + 1.13) u |dh u|.
+    ///
     /// So 4 u suffices everywhere.
     pub(crate) fn block(op: FeedforwardBlock, inputs: &Inputs) -> Self {
         let FeedforwardBlock { activation, gated, bias, .. } = op;

@@ -119,7 +119,7 @@ fn what_is_learned_has_the_same_bits_whatever_the_threads() {
         text.extend((0..letters).map(|_| char::from(b'a' + next(9) as u8)));
         text.push(if next(9) > 0 { ' ' } else { '\n' });
     }
-    text.extend("äöüßéèñøåæ".chars());
+    text.push_str("äöüßéèñøåæ");
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.txt"), &text).unwrap();
     let config = TextConfig { paths: vec!["a.txt".into()], ..TextConfig::default() };

@@ -1,8 +1,6 @@
 //! What the program inferred, chose, dropped or changed, why, and the option that decides
 //! otherwise.
 
-use std::collections::HashMap;
-
 use super::facts::Facts;
 use crate::table::model::ModelFile;
 use crate::words::{count, list, plural, set};

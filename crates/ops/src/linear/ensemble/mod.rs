@@ -415,6 +415,7 @@ impl<T: Float> ColumnSums<T> {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
+    use Activation::{Identity, Relu, Silu, Tanh};
     let case = |name: &str, activation, shared: bool, [n, k, input, out]: [usize; 4]| {
         let x = if shared { vec![n, input] } else { vec![n, k, input] };
         let inputs = vec![
@@ -426,7 +427,6 @@ pub(crate) fn cases() -> Vec<Case> {
         ];
         Case::new(format!("batch_ensemble/{name}"), BatchEnsemble::op(activation), inputs)
     };
-    use Activation::{Identity, Relu, Silu, Tanh};
     vec![
         case("identity", Identity, false, [5, 3, 4, 2]),
         case("identity_shared", Identity, true, [5, 3, 4, 2]),
