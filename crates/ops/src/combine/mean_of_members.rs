@@ -89,8 +89,14 @@ fn sizes(x: Shape, mean: MemberMean) -> OpResult<[usize; 3]> {
 /// max and ln Σ exp(· − max) of values.
 #[inline(always)]
 fn log_sum_exp<T: Float>(values: impl Iterator<Item = T> + Clone) -> (T, T) {
-    let m = values.clone().fold(T::NEG_INFINITY, T::maximum);
-    let sum: f64 = values.map(|v| (v - m).exp().f64()).sum();
+    let mut m = T::NEG_INFINITY;
+    for v in values.clone() {
+        m = m.maximum(v);
+    }
+    let mut sum = 0.0;
+    for v in values {
+        sum += (v - m).exp().f64();
+    }
     (m, T::of(sum.ln()))
 }
 

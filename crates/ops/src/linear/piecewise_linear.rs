@@ -60,6 +60,7 @@ impl PiecewiseLinear {
     }
 
     /// Where the values of each column start in a row of y.
+    #[inline(always)]
     fn start(&self, column: usize, d: usize) -> usize {
         self.bins[..column].iter().map(|&bins| if bins > 0 { d } else { 1 }).sum()
     }

@@ -75,7 +75,10 @@ pub(crate) fn forward_elements<T: Float>(
                     }
                 }
             }
-            let weights = inputs.weights.map_or(rows.len() as f64, |weights| sum(&weights[rows]));
+            let weights = match inputs.weights {
+                None => rows.len() as f64,
+                Some(weights) => sum(&weights[rows]),
+            };
             Total { loss: lanes.iter().sum(), count: weights * width as f64 }
         },
     );

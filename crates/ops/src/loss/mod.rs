@@ -366,7 +366,11 @@ pub(crate) fn sum_by(n: usize, f: impl Fn(usize) -> f64) -> f64 {
             *lane += f(start + i);
         }
     }
-    (whole..n).fold(lanes.iter().sum(), |sum, i| sum + f(i))
+    let mut sum = lanes.iter().sum();
+    for i in whole..n {
+        sum += f(i);
+    }
+    sum
 }
 
 /// The index of the first value that is not `good`; a first pass without branches checks them all.

@@ -290,7 +290,10 @@ impl SoftmaxCrossEntropy {
         for (r, row) in rows.clone().enumerate() {
             let Some((weight, class)) = self.part(inputs, row) else { continue };
             let scale = scale * weight;
-            let at_class = class.map_or(0.0, |class| self.at_class(class));
+            let at_class = match class {
+                None => 0.0,
+                Some(class) => self.at_class(class),
+            };
             own[r] = class.map(|class| (class, T::of(scale * at_class)));
             let shares = if only_indices { 0.0 } else { self.at_all(inputs, row, |_| 1.0) };
             scales[r] = Some(T::of(scale * (at_class + shares)));
