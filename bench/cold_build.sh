@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The README's first command from an empty target folder: wall and CPU time, size of the program, and the time of a rebuild after
-# a change in crates/ops, as a line of the table in ARCHITECTURE.md. Run it alone on the machine.
+# The README's first command from an empty target folder: wall and CPU time, size of the program,
+# and the time of a rebuild after a change in crates/ops, as a line of the table in ARCHITECTURE.md.
+# Run it alone on the machine.
 #
 #   bench/cold_build.sh            that line
 #   bench/cold_build.sh --crates   preceded by the cost of each dependency (bench/dependencies.py)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Checks that the hot loops of the release build are compiled with their instruction set.
 #
-# `ff_kernels::dispatch` compiles work once per instruction set. A function or closure that is not inlined there keeps one copy
-# without the set's instructions, several times slower, and no result shows it. So no copy may call one of ours,
-# except `Activation::in_place`, which dispatches by itself.
-# Needs `cargo build --release` before it, and objdump (binutils).
+# `ff_kernels::dispatch` compiles work once per instruction set. A function or closure that is not
+# inlined there keeps one copy without the set's instructions, several times slower, and no result
+# shows it. So no copy may call one of ours, except `Activation::in_place`, which dispatches by
+# itself. Needs `cargo build --release` before it, and objdump (binutils).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

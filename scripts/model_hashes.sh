@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Trains small models and compares their bits with stored hashes, which must not change unless a change of the code is meant to
-# alter results.
+# Trains small models and compares their bits with stored hashes, which must not change unless a
+# change of the code is meant to alter results.
 #
 #   scripts/model_hashes.sh [--isa avx2|avx512] [--update] [BINARY]
 #
-# Each model is trained in f32 on two threads and again on one, with the same bits. A line holds the model, the hashed output (weights,
-# predictions, scores or generated text) and its SHA-256. The lines are compared with scripts/model_hashes.ISA.txt; --update writes
-# that file instead. Exit code 1: a line differs; 2: a run failed.
+# Each model is trained in f32 on two threads and again on one, with the same bits. A line holds the
+# model, the hashed output (weights, predictions, scores or generated text) and its SHA-256. The
+# lines are compared with scripts/model_hashes.ISA.txt; --update writes that file instead. Exit code
+# 1: a line differs; 2: a run failed.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"
 isa=avx2 update=false binary="$root/target/release/feedforward"
@@ -27,7 +28,8 @@ cd "$work"
 ln -s "$root/recipes" "$root/datasets" .
 cp "$root/LICENSE-APACHE" text.txt
 
-# A table with some missing numbers, three labels, and two columns with too many categories for one-hot encoding.
+# A table with some missing numbers, three labels, and two columns with too many categories for
+# one-hot encoding.
 awk 'BEGIN {
   s = 42
   print "city,shop,price,weekday,sold"

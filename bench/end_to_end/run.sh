@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a CSV of a million rows to a saved model: ours, PyTorch with a DataLoader, PyTorch on tensors, one after the other,
-# several rounds. Prints one line of JSON per run.
+# From a CSV of a million rows to a saved model: ours, PyTorch with a DataLoader, PyTorch on
+# tensors, one after the other, several rounds. Prints one line of JSON per run.
 #
 #   PEERS_PYTHON=venv/bin/python bench/end_to_end/run.sh [rounds]
 #

@@ -36,7 +36,8 @@ LANGUAGE_MODELS = [
     ("gpt2-6x384", 65, 6, 6, 384, 256, 4),
     ("gpt2-124m", 50257, 12, 12, 768, 64, 4),
 ]
-# The rate hardly moves the weights, so no network memorises its random labels and computes with subnormals.
+# The rate hardly moves the weights, so no network memorises its random labels and computes with
+# subnormals.
 LEARNING_RATE = 1e-6
 
 WARM_UP = 0.5

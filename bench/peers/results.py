@@ -46,7 +46,8 @@ TARGETS = {
     "lm-bf16/gpt2-124m": (1.5, None),
 }
 NETWORKS = [DIGITS, MNIST, TAB]
-# Operations of the blocks' products, for works that only peers have: tokens, width, hidden width, matrices.
+# Operations of the blocks' products, for works that only peers have: tokens, width, hidden width,
+# matrices.
 BLOCKS = {"gpt2": (1024, 768, 3072, 2), "llama": (512, 2048, 5632, 3)}
 
 

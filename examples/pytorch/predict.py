@@ -245,7 +245,8 @@ def encode(transforms, rows):
                 sys.exit(f"line {line}, column {column['name']}: {error}")
         numeric.append(numbers)
         ids.append(categories)
-    # Scaled in double precision, then rounded once: bit-identical to the training input of the network.
+    # Scaled in double precision, then rounded once: bit-identical to the training input of the
+    # network.
     return torch.tensor(numeric, dtype=torch.float64).float(), torch.tensor(ids, dtype=torch.long)
 
 

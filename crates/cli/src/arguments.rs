@@ -308,15 +308,15 @@ pub(crate) struct Evaluate {
     /// choice), its validation part by default
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
-    /// Override a setting of reading (repeatable), such as data.header=false; the run's own settings
-    /// by default
+    /// Override a setting of reading (repeatable), such as data.header=false; the run's own
+    /// settings by default
     #[arg(long, short, value_name = "KEY=VALUE", requires = "data")]
     pub(crate) set: Vec<String>,
     /// For a language model, the column or key that holds the text; the run's own by default
     #[arg(long, value_name = "NAME", requires = "data")]
     pub(crate) text_column: Option<String>,
-    /// For a language model, what stands between documents in plain text (\n and \t are understood);
-    /// the run's own by default
+    /// For a language model, what stands between documents in plain text (\n and \t are
+    /// understood); the run's own by default
     #[arg(long, value_name = "TEXT", requires = "data")]
     pub(crate) separator: Option<String>,
     #[command(flatten)]

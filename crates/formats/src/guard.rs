@@ -14,8 +14,8 @@ static HOOK: Once = Once::new();
 
 /// Calls a third-party function and returns its panic, if any, as a message.
 ///
-/// Nothing is printed about such a panic: the first call puts a hook before the program's own, which
-/// hears of all others. Work that the function gives to other threads is not covered.
+/// Nothing is printed about such a panic: the first call puts a hook before the program's own,
+/// which hears of all others. Work that the function gives to other threads is not covered.
 ///
 /// After a panic, anything the call was modifying is in an unknown state: drop it.
 ///

@@ -50,13 +50,15 @@ pub struct DataConfig {
     /// The character between fields of a text table; found from the first lines by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
-    /// Whether the first line of a text table names the columns; found from the first lines by default.
+    /// Whether the first line of a text table names the columns; found from the first lines by
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
     /// The file of labels that belongs to an IDX file of images; found by its name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
-    /// The character before decimals of numbers in text, `.` or `,`; found in each column by default.
+    /// The character before decimals of numbers in text, `.` or `,`; found in each column by
+    /// default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<char>,
     /// The character between thousands: `,`, `.`, `'` or a space; found in each column by default.
@@ -304,7 +306,8 @@ pub enum Scaling {
     Minmax,
     /// `(x - median) / (q75 - q25)` (`RobustScaler`).
     Robust,
-    /// The rank among the training values as a normal quantile (`QuantileTransformer(output_distribution="normal")`).
+    /// The rank among the training values as a normal quantile
+    /// (`QuantileTransformer(output_distribution="normal")`).
     QuantileNormal,
     /// The rank among the training values, 0 to 1 (`QuantileTransformer`).
     QuantileUniform,
@@ -322,8 +325,8 @@ pub struct CategoryConfig {
     pub min_frequency: usize,
     /// More distinct values than this in one column are an error.
     pub max: usize,
-    /// The share of training cells that an embedding shows as an unseen value, anew at each step, so
-    /// that the network learns what to make of one; 0 to 1.
+    /// The share of training cells that an embedding shows as an unseen value, anew at each step,
+    /// so that the network learns what to make of one; 0 to 1.
     pub unseen: f64,
 }
 
@@ -349,7 +352,8 @@ impl CategoryConfig {
     }
 }
 
-/// The most categories that one column may have: their ids are 32-bit and their texts are kept in memory.
+/// The most categories that one column may have: their ids are 32-bit and their texts are kept in
+/// memory.
 const MAX_CATEGORIES: usize = 5_000_000;
 
 #[cfg(test)]

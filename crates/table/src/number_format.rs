@@ -1,4 +1,5 @@
-//! Numbers as people and offices write them: decimal commas, groups of thousands, currencies, units.
+//! Numbers as people and offices write them: decimal commas, groups of thousands, currencies,
+//! units.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -278,9 +278,9 @@ impl Prepared {
     }
 
     /// Folds of the used rows, as indices in the table, of the same kind as the split: groups stay
-    /// whole; in time, each fold is judged on rows later than all that it learns; the rows of a given
-    /// test part stay out. Others are stratified for classes, shuffled for a regression or a random
-    /// split.
+    /// whole; in time, each fold is judged on rows later than all that it learns; the rows of a
+    /// given test part stay out. Others are stratified for classes, shuffled for a regression or a
+    /// random split.
     ///
     /// # Errors
     /// [`DataError::Split`] for more folds than rows, groups or moments, or fewer than two.

@@ -24,8 +24,8 @@ pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
 ///   alone are truth values.
 /// - An identifier is a running number, a different integer in each row under a name such as `id`,
 ///   a different text in each row, or texts of which more than nine in ten differ.
-/// - The index of a data frame is an identifier: `__index_level_0__`, and integers in an unnamed first
-///   column or one named `Unnamed: 0` that all differ or count up.
+/// - The index of a data frame is an identifier: `__index_level_0__`, and integers in an unnamed
+///   first column or one named `Unnamed: 0` that all differ or count up.
 /// - Numbers among which up to three different texts stand are numbers; these texts count as
 ///   missing, with a warning.
 /// - Codes with leading zeros (`01067`) are a category.

@@ -195,8 +195,8 @@ impl Transforms {
         }
     }
 
-    /// The rows of a table whose target can be judged, and the others by reason: those that training
-    /// left out too, without a target or of a class that had a single row.
+    /// The rows of a table whose target can be judged, and the others by reason: those that
+    /// training left out too, without a target or of a class that had a single row.
     pub fn judged(&self, table: &Table) -> (Vec<usize>, Vec<Dropped>) {
         self.target.judged(&self.plain(table))
     }

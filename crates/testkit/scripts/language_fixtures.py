@@ -49,7 +49,8 @@ DECODERS = {
             tie_word_embeddings=False,
         ),
     ),
-    # Four heads of six features are wider than the 16 of the residual stream; one key-value head for all.
+    # Four heads of six features are wider than the 16 of the residual stream; one key-value head
+    # for all.
     "llama": ("Llama", dict(num_attention_heads=4, num_key_value_heads=1, head_dim=6, rope_parameters=rope("default"))),
     "llama_biases": (
         "Llama",
@@ -162,7 +163,8 @@ def no_heads(folder):
 
 
 LLAMA = dict(num_attention_heads=2, num_key_value_heads=1)
-# Folders that transformers opens in a way of its own: settings, how they are stored, what is changed afterwards.
+# Folders that transformers opens in a way of its own: settings, how they are stored, what is
+# changed afterwards.
 VARIANTS = {
     "llama_dynamic": ("Llama", dict(LLAMA, hidden_act="relu6", rope_parameters=rope("dynamic", factor=4.0)), {}, None),
     "llama_partial": (

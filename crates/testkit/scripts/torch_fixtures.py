@@ -69,7 +69,8 @@ def attention(a, x):
     bias = torch.where(seen, 0.0, -torch.inf)
     if a.alibi:
         bias = bias - torch.tensor(alibi_slopes(a.heads))[:, None, None] * (at - s).abs()
-    # A query that sees no key has zeros as its result; until then it sees every key, which avoids NaN.
+    # A query that sees no key has zeros as its result; until then it sees every key, which avoids
+    # NaN.
     some = seen.any(-1, keepdim=True)
     bias = torch.where(some, bias, 0.0)
     if a.soft_cap is None:

@@ -1,5 +1,5 @@
-//! A batch ensemble over piecewise-linear numbers: against `tabm` and `rtdl_num_embeddings`, central
-//! differences, its predictor, and its members.
+//! A batch ensemble over piecewise-linear numbers: against `tabm` and `rtdl_num_embeddings`,
+//! central differences, its predictor, and its members.
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Mode, Params, Value};

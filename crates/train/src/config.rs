@@ -20,8 +20,8 @@ pub struct TrainConfig {
     pub steps: Option<u64>,
     /// Rows per micro-batch, in memory at a time.
     pub batch_size: usize,
-    /// Double `batch_size` for large tables, up to this, while an epoch has more than 128 steps; never
-    /// by default.
+    /// Double `batch_size` for large tables, up to this, while an epoch has more than 128 steps;
+    /// never by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_max: Option<usize>,
     /// Micro-batches per optimiser step; the loss is averaged over all their rows.

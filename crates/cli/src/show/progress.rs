@@ -16,7 +16,8 @@ use crate::terminal::{Style, Terminal};
 /// Without a bar, the least time between lines, except for the first and the last epoch.
 const BETWEEN_LINES: Duration = Duration::from_secs(2);
 
-/// After this time without a line, a line about the step, so that the program does not seem to hang.
+/// After this time without a line, a line about the step, so that the program does not seem to
+/// hang.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// The least time between two messages of the bar.

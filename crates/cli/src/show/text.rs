@@ -1,4 +1,5 @@
-//! Progress of reading and tokenising text: a bar on a terminal, lines at a moderate rate elsewhere.
+//! Progress of reading and tokenising text: a bar on a terminal, lines at a moderate rate
+//! elsewhere.
 
 use std::time::{Duration, Instant};
 

@@ -27,7 +27,8 @@ pub struct CompareSummary {
     pub runs: Vec<ComparedRun>,
     /// The recipe's keys whose values differ.
     pub differences: Vec<Difference>,
-    /// Whether all runs had the same data, by its hash; scores on different rows are not comparable.
+    /// Whether all runs had the same data, by its hash; scores on different rows are not
+    /// comparable.
     pub same_data: bool,
     /// Whether all runs split their rows alike, so that their parts hold the same rows.
     pub same_split: bool,

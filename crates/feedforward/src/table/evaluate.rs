@@ -32,8 +32,8 @@ pub struct EvaluateSummary {
 }
 
 /// Evaluates a run's model on the rows of `data`, by default on the run's test part (or, without
-/// one, its validation part), which the kept model may have been trained on (`train.refit`): then the
-/// model before it is evaluated.
+/// one, its validation part), which the kept model may have been trained on (`train.refit`): then
+/// the model before it is evaluated.
 ///
 /// `data` is read with the run's settings and the overrides `sets`, such as `data.header=false`.
 /// Rows that training would leave out are left out and counted.

@@ -31,8 +31,8 @@ const BLOCK: usize = 8192;
 pub struct PredictOptions {
     /// The rows: CSV, Parquet or JSONL, also compressed; `-` is standard input.
     pub data: PathBuf,
-    /// The output file for rows with predictions: CSV, Parquet or JSONL by extension; standard output
-    /// by default.
+    /// The output file for rows with predictions: CSV, Parquet or JSONL by extension; standard
+    /// output by default.
     pub out: Option<PathBuf>,
     /// Whether to add a probability for each class.
     pub proba: bool,
@@ -60,8 +60,8 @@ pub struct PredictSummary {
 }
 
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
-/// `probability_<class>` each and `spread` where asked for, rows in their order. JSONL and Parquet keep numbers,
-/// integers and truth values typed, which takes a first pass over a text table.
+/// `probability_<class>` each and `spread` where asked for, rows in their order. JSONL and Parquet
+/// keep numbers, integers and truth values typed, which takes a first pass over a text table.
 ///
 /// # Errors
 /// No model, a column that is missing or of another kind, an output file that exists or cannot be

@@ -10,15 +10,15 @@ use std::sync::Arc;
 /// A learned vector for each number: linear within each bin between a column's edges e, continuous,
 /// and open beyond the first and the last edge.
 ///
-/// With the bin j that x lies in, t = (x − eⱼ) / (eⱼ₊₁ − eⱼ), which is the piecewise-linear encoding
-/// (1, …, 1, t, 0, …, 0) of x times V without forming it:
+/// With the bin j that x lies in, t = (x − eⱼ) / (eⱼ₊₁ − eⱼ), which is the piecewise-linear
+/// encoding (1, …, 1, t, 0, …, 0) of x times V without forming it:
 ///
 /// Forward:  y = x w + b + Σᵢ₍ᵢ﹤ⱼ₎ Vᵢ + t Vⱼ
 /// Backward:  dw = Σ x dy,  db = Σ dy,  dVᵢ = Σ dy over rows of later bins + Σ t dy over rows of
 ///   bin i,  dx = dy · (w + Vⱼ / (eⱼ₊₁ − eⱼ))
 ///
-/// A column of no bins passes through as it is; edges have no gradient. Inputs: x, edges, w, b, V. Kept: x, the edges, w
-/// and V.
+/// A column of no bins passes through as it is; edges have no gradient. Inputs: x, edges, w, b, V.
+/// Kept: x, the edges, w and V.
 ///
 /// # Shapes
 /// x `[…, columns]`, for n columns with bins, the most of which a column has is B: edges

@@ -35,8 +35,8 @@ pub struct ColumnStats {
     pub number: Option<NumberStats>,
 }
 
-/// Figures about numbers; infinite ones, and those at the limits of `f32` and `f64` that stand for no
-/// value, are counted and left out of the rest.
+/// Figures about numbers; infinite ones, and those at the limits of `f32` and `f64` that stand for
+/// no value, are counted and left out of the rest.
 ///
 /// ```
 /// # let stats = ff_table::ColumnStats::of(&vec![1.0, 3.0].into());

@@ -90,8 +90,8 @@ pub(super) fn unpack(file: File, path: &Path) -> Result<Option<(File, String)>> 
     })
 }
 
-/// The name of the one table among the files of an archive; `None` for a workbook or an archive of NumPy's
-/// name.
+/// The name of the one table among the files of an archive; `None` for a workbook or an archive of
+/// NumPy's name.
 fn only_table(names: &[String], path: &Path) -> Result<Option<String>> {
     let holds = |name: &str| names.iter().any(|found| found.starts_with(name));
     let error = |message: String, hint: &str| Err(DataError::format(path, message, hint));

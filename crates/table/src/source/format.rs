@@ -223,7 +223,8 @@ impl SourceOptions {
     /// The keys of `[data]` that say how a file is read.
     pub const KEYS: [&str; 5] = ["format", "delimiter", "header", "labels", "null_values"];
 
-    /// What a model remembers of how its file was read; its texts for missing values are kept apart.
+    /// What a model remembers of how its file was read; its texts for missing values are kept
+    /// apart.
     pub(crate) fn remembered(config: &DataConfig) -> Self {
         let (null_values, text_columns) = (default_null_values(), Vec::new());
         Self {

@@ -30,8 +30,8 @@ pub struct CategoryEncoder {
     pub missing: bool,
     /// How slots become numbers.
     pub coding: Coding,
-    /// The share of the training rows in each column of one-hot coding, for an unseen value where no
-    /// rare one was met; models of before have none and take zeros.
+    /// The share of the training rows in each column of one-hot coding, for an unseen value where
+    /// no rare one was met; models of before have none and take zeros.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<f32>,
 }

@@ -13,8 +13,9 @@ use crate::table::Values;
 /// at training, a flag.
 ///
 /// Infinite values count as missing, and so do those that rasters, netCDF and databases write where
-/// there is no value, such as the largest of `f32` and `f64`. A value farther from the training range than
-/// `FAR` times its width is taken for the value at that distance, so that no layer overflows.
+/// there is no value, such as the largest of `f32` and `f64`. A value farther from the training
+/// range than `FAR` times its width is taken for the value at that distance, so that no layer
+/// overflows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NumberEncoder {
     /// The substitute for a missing value, in the column's own unit.

@@ -20,9 +20,9 @@ impl<'a> Rows<'a> {
         Self { rows, members: None }
     }
 
-    /// A batch for each member in training: for row i of the batch, member m of k sees row i + m n/k
-    /// of the n rows, modulo n. A batch is a random part of the rows, so each member's is one too,
-    /// and each member sees each row once an epoch.
+    /// A batch for each member in training: for row i of the batch, member m of k sees row i + m
+    /// n/k of the n rows, modulo n. A batch is a random part of the rows, so each member's is one
+    /// too, and each member sees each row once an epoch.
     pub(super) fn of_members(
         graph: &Graph,
         model: &Mlp,

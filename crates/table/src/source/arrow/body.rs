@@ -17,7 +17,8 @@ pub(super) struct Body<'a> {
     batch: &'a Batch,
     bytes: &'a [u8],
     nulls: &'a [String],
-    /// Whether texts are documents, of which broken ones are missing, with what can be read of them.
+    /// Whether texts are documents, of which broken ones are missing, with what can be read of
+    /// them.
     documents: bool,
     place: Layout,
     /// Whether a column of bytes held some that are no text.

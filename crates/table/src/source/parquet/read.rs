@@ -93,7 +93,8 @@ struct Reader {
     notes: Vec<Note>,
     left_out: Vec<LeftOut>,
     nulls: Vec<String>,
-    /// Whether texts are documents, of which broken ones are missing, with what can be read of them.
+    /// Whether texts are documents, of which broken ones are missing, with what can be read of
+    /// them.
     documents: bool,
     /// The row group that is opened next.
     group: usize,
