@@ -33,6 +33,7 @@ from statistics import NormalDist
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional
 
 from functions import ACTIVATIONS
 
@@ -49,15 +50,25 @@ def activation(network):
     return partial(function, **given)
 
 
-class Hidden(nn.Linear):
-    """y = activation(norm(x Wᵀ + b)), plus x if `residual` is set and the widths agree.
+def parameter(*shape):
+    return nn.Parameter(torch.empty(shape))
 
-    It is a Linear with two parts of its own, so that its weight is `layers.0.weight` and its norm's
+
+class Hidden(nn.Linear):
+    """y = activation(norm(z)), plus x if `residual` is set and the widths agree.
+
+    z = x Wᵀ + b. The members of an ensemble share W, and each has its own r, s and b: z = ((x ⊙ r) Wᵀ) ⊙ s + b, for
+    `[N, members, width]`. It is a Linear with parts of its own, so that its weight is `layers.0.weight` and its norm's
     `layers.0.norm.weight`. Dropout does nothing in evaluation and is left out.
     """
 
     def __init__(self, width, units, network):
-        super().__init__(width, units, bias=network["bias"])
+        members = network["members"]
+        super().__init__(width, units, bias=network["bias"] and members == 1)
+        if members > 1:
+            self.r, self.s = parameter(members, width), parameter(members, units)
+            self.bias = parameter(members, units)
+        self.members = members
         self.norm = {
             "none": nn.Identity,
             "batch": lambda: nn.BatchNorm1d(units, eps=1e-5),
@@ -68,29 +79,82 @@ class Hidden(nn.Linear):
         self.residual = network["residual"] and width == units
 
     def forward(self, x):
-        y = self.activation(self.norm(super().forward(x)))
+        if self.members == 1:
+            z = super().forward(x)
+        else:
+            z = functional.linear(x * self.r, self.weight) * self.s + self.bias
+        # A batch norm counts rows and members as one dimension.
+        y = self.activation(self.norm(z.flatten(0, -2)).view_as(z))
         return x + y if self.residual else y
 
 
+class MemberOutput(nn.Module):
+    """A linear layer for each member: `[N, members, width]` → `[N, members, outputs]`."""
+
+    def __init__(self, members, width, outputs):
+        super().__init__()
+        self.weight, self.bias = parameter(members, outputs, width), parameter(members, outputs)
+
+    def forward(self, x):
+        return torch.einsum("nmi,moi->nmo", x, self.weight) + self.bias
+
+
+class Piecewise(nn.Module):
+    """Numbers as learned vectors x w + b + PLE(x) V; a column without bins passes through."""
+
+    def __init__(self, counts, dim):
+        super().__init__()
+        self.counts = counts
+        embedded, most = sum(count > 0 for count in counts), max(counts)
+        self.register_buffer("edges", torch.empty(embedded, most + 1))
+        self.weight, self.bias = parameter(embedded, dim), parameter(embedded, dim)
+        self.bins = parameter(embedded, most, dim)
+
+    def forward(self, x):
+        parts, i = [], 0
+        for column, count in enumerate(self.counts):
+            values = x[:, column : column + 1]
+            if count > 0:
+                edges = self.edges[i, : count + 1]
+                code = (values - edges[:-1]) / edges.diff()
+                # The first bin is open below, the last above.
+                low, high = torch.zeros(count), torch.ones(count)
+                low[0], high[-1] = -torch.inf, torch.inf
+                code = code.clamp(low, high)
+                values = values * self.weight[i] + self.bias[i] + code @ self.bins[i, :count]
+                i += 1
+            parts.append(values)
+        return torch.cat(parts, dim=1)
+
+
 class Network(nn.Module):
-    """Numbers `[N, numeric]` and ids `[N, categories]` → `[N, outputs]`."""
+    """Numbers `[N, numeric]` and ids `[N, categories]` → `[N, outputs]`, or `[N, members, outputs]`."""
 
     def __init__(self, config):
         super().__init__()
-        network = config["network"]
+        network = {"members": 1} | config["network"]
         dims = [network.get("embedding_dim") or self.usual_dim(n) for n in config["cardinalities"]]
         self.embeddings = nn.ModuleList(map(nn.Embedding, config["cardinalities"], dims))
-        widths = [config["numeric"] + sum(dims), *network["hidden"]]
+        numeric, counts = config["numeric"], config.get("bins") or []
+        self.numeric = Piecewise(counts, network["numeric_dim"]) if any(counts) else nn.Identity()
+        numeric += sum(network["numeric_dim"] - 1 for count in counts if count > 0)
+        widths = [numeric + sum(dims), *network["hidden"]]
         layers = (Hidden(a, b, network) for a, b in zip(widths, widths[1:]))
         self.layers = nn.ModuleList(layers)
-        self.output = nn.Linear(widths[-1], config["outputs"], bias=network["bias"])
+        self.members = network["members"]
+        if self.members > 1:
+            self.output = MemberOutput(self.members, widths[-1], config["outputs"])
+        else:
+            self.output = nn.Linear(widths[-1], config["outputs"], bias=network["bias"])
 
     @staticmethod
     def usual_dim(cardinality):
         return min(max(math.ceil(math.sqrt(cardinality)), 2), 64)
 
     def forward(self, numeric, ids):
-        x = torch.cat([numeric, *(e(ids[:, i]) for i, e in enumerate(self.embeddings))], dim=1)
+        x = torch.cat([self.numeric(numeric), *(e(ids[:, i]) for i, e in enumerate(self.embeddings))], dim=1)
+        if self.members > 1:
+            x = x[:, None].expand(-1, self.members, -1)
         for layer in self.layers:
             x = layer(x)
         return self.output(x)
@@ -254,17 +318,24 @@ def encode(transforms, rows):
 
 
 def predictions(config, transforms, outputs):
-    """Column names with lists of values: `prediction`, then `probability_<class>` for classes."""
+    """Column names with lists of values: `prediction`, then `probability_<class>` for classes.
+
+    Outputs are `[N, outputs]`, or `[N, members, outputs]`, whose numbers or probabilities are averaged.
+    """
     classes = config["classes"]
+    outputs = outputs.double()
     if not classes:
         target = transforms["target"]
-        values = outputs[:, 0].double() * target["std"] + target["mean"]
+        mean = outputs.mean(dim=1) if outputs.dim() == 3 else outputs
+        values = mean[:, 0] * target["std"] + target["mean"]
         return {"prediction": (values.expm1() if target["log"] else values).tolist()}
-    if outputs.shape[1] == 1:
-        p = torch.sigmoid(outputs[:, 0].double())
-        p = torch.stack([1 - p, p], dim=1)
+    if outputs.shape[-1] == 1:
+        p = torch.sigmoid(outputs)
+        p = torch.cat([1 - p, p], dim=-1)
     else:
-        p = torch.softmax(outputs.double(), dim=1)
+        p = torch.softmax(outputs, dim=-1)
+    if p.dim() == 3:
+        p = p.mean(dim=1)
     chosen = p.argmax(dim=1)
     if config["threshold"] is not None:
         positive = 1 if config["positive"] is None else config["positive"]
