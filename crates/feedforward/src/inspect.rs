@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ff_formats::TensorFile;
+use ff_formats::{GgufFile, GgufValue, TensorFile};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub struct Inspection {
     pub file: PathBuf,
     /// The size of the files of tensors.
     pub file_bytes: u64,
-    /// What the model's `config.json` says, where there is one.
+    /// What the model's `config.json` says, where there is one; the metadata of a GGUF file.
     pub config: Option<serde_json::Value>,
     /// Tensors that belong together, in the order of their names.
     pub layers: Vec<LayerInfo>,
@@ -74,11 +74,14 @@ pub struct TensorInfo {
     pub bytes: usize,
 }
 
-/// Looks into a run, a model's folder or a safetensors file.
+/// Looks into a run, a model's folder, a safetensors or a GGUF file.
 ///
 /// # Errors
 /// There is nothing there, or it is damaged.
 pub fn inspect(path: &Path) -> Result<Inspection> {
+    if GgufFile::is_at(path) {
+        return inspect_gguf(path);
+    }
     let Found { file, parts, config } = find(path)?;
     let config = config.filter(|config| config.is_file()).map(|config| read_json(&config));
     let config = config.transpose()?;
@@ -95,8 +98,17 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
             bytes: entry.bytes,
         }));
     }
+    Ok(described(path, (file, file_bytes), config, tensors))
+}
+
+fn described(
+    path: &Path,
+    (file, file_bytes): (PathBuf, u64),
+    config: Option<serde_json::Value>,
+    mut tensors: Vec<TensorInfo>,
+) -> Inspection {
     tensors.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
-    Ok(Inspection {
+    Inspection {
         path: path.to_owned(),
         file,
         file_bytes,
@@ -105,7 +117,37 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
         values: tensors.iter().map(|t| t.values).sum(),
         bytes: tensors.iter().map(|t| t.bytes).sum(),
         tensors,
-    })
+    }
+}
+
+/// A GGUF file, with its metadata; of long lists the length.
+fn inspect_gguf(path: &Path) -> Result<Inspection> {
+    let file = GgufFile::open(path)?;
+    let file_bytes = std::fs::metadata(path).map_err(ff_formats::Error::io(path, "reading"))?.len();
+    let tensors = file.tensors().iter().map(|(name, tensor)| TensorInfo {
+        name: name.clone(),
+        dtype: tensor.dtype.to_string(),
+        shape: tensor.dims.clone(),
+        values: tensor.dims.iter().product(),
+        bytes: tensor.bytes,
+    });
+    let metadata = file.metadata().iter().map(|(key, value)| (key.clone(), shown(value)));
+    let config = serde_json::Value::Object(metadata.collect());
+    Ok(described(path, (path.to_owned(), file_bytes), Some(config), tensors.collect()))
+}
+
+fn shown(value: &GgufValue) -> serde_json::Value {
+    match value {
+        GgufValue::String(text) => text.clone().into(),
+        GgufValue::Bool(flag) => (*flag).into(),
+        GgufValue::Array(values) if values.len() > 8 => format!("{} values", values.len()).into(),
+        GgufValue::Array(values) => values.iter().map(shown).collect(),
+        GgufValue::I64(n) => (*n).into(),
+        GgufValue::I32(n) => (*n).into(),
+        GgufValue::I16(n) => (*n).into(),
+        GgufValue::I8(n) => (*n).into(),
+        other => other.as_u64().map_or_else(|| other.as_f64().into(), Into::into),
+    }
 }
 
 /// The files of a model.
@@ -133,7 +175,7 @@ fn find(path: &Path) -> Result<Found> {
             Some("json" | "toml" | "jsonl" | "html") => inspect_folder_of(path),
             _ => Err(Error::run(
                 path,
-                "is no model: name a run, a model's folder or a .safetensors file",
+                "is no model: name a run, a model's folder, a .safetensors or a .gguf file",
             )),
         };
     }

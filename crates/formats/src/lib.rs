@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod gguf;
 mod guard;
 mod tensors;
 mod unique;
 
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
+pub use gguf::{GgmlType, GgufFile, GgufTensor, GgufValue};
 pub use guard::guarded_call;
 pub use tensors::{StoredDType, StoredTensor, TensorFile, TensorWriter};
 
@@ -71,7 +73,7 @@ impl Error {
                 "the folder is incomplete: copy it again from its source, or train again"
             }
             Error::Malformed { .. } => {
-                "it is damaged, truncated or not a safetensors file: copy it again from its source"
+                "it is damaged, truncated or of another format: copy it again from its source"
             }
             Error::Tensor { .. } => {
                 "the file belongs to another model or was converted: copy it again from its \

@@ -35,6 +35,16 @@ pub enum TextError {
         /// The remedy.
         hint: String,
     },
+    /// A chat template that is malformed, or that refuses a conversation.
+    #[error("{place}: {message}")]
+    Template {
+        /// The file.
+        place: String,
+        /// The problem.
+        message: String,
+        /// The remedy.
+        hint: String,
+    },
     /// Too little text to learn from.
     #[error("{message}")]
     Corpus {
@@ -72,7 +82,9 @@ impl TextError {
     pub fn hint(&self) -> String {
         match self {
             Self::Data(error) => error.hint(),
-            Self::Tokenizer { hint, .. } | Self::Corpus { hint, .. } => hint.clone(),
+            Self::Tokenizer { hint, .. }
+            | Self::Template { hint, .. }
+            | Self::Corpus { hint, .. } => hint.clone(),
             Self::Tokens { .. } => {
                 "Remove the folder: it is written anew from the text the next time.".into()
             }

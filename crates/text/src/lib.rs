@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod chat;
 mod clean;
 mod config;
 mod documents;
@@ -42,6 +43,7 @@ mod tokens;
 mod train;
 
 pub use bpe::Pretokenizer;
+pub use chat::{ChatTemplate, RenderedChat};
 pub use config::{BrokenText, CleanConfig, DocumentBorders, Duplicates, TextConfig, TextFormat};
 pub use error::{Result, TextError};
 pub use index::{DocumentCounts, PartReport, TextReport};

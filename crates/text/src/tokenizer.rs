@@ -10,6 +10,7 @@ use ff_formats::guarded_call;
 mod added;
 mod byte_pairs;
 mod files;
+mod gguf;
 mod lengths;
 mod marian;
 mod pieces;

@@ -38,9 +38,12 @@ pub struct LanguageEvaluation {
     pub choices: Option<Choices>,
 }
 
-/// Whether a path is a language model's folder, or a run of one.
+/// Whether a path is a language model's folder, a run of one, or a GGUF file.
 pub fn is_language_model(path: &Path) -> bool {
     let Ok(folder) = model_folder(path) else { return false };
+    if folder.is_file() {
+        return true;
+    }
     let text = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
     let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     json.is_some_and(|json| json.get("model_type").is_some())

@@ -21,7 +21,7 @@ use super::{Fast, SpecialTokens, Tokenizer, TokenizerKind};
 use ff_table::DataError;
 
 use crate::error::{Result, TextError};
-use ff_formats::guarded_call;
+use ff_formats::{GgufFile, guarded_call};
 use ff_table::source::not_opened;
 
 /// The largest file that is read as part of a tokenizer.
@@ -29,15 +29,16 @@ const MAX_FILE: u64 = 1 << 30;
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_MAP: &str = "special_tokens_map.json";
+pub(super) const TEMPLATE: &str = "chat_template.jinja";
 /// The words of Qwen 2 and later models: GPT-4's, with each digit by itself.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The files kept beside `tokenizer.json`.
-const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, "chat_template.jinja"];
+const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, TEMPLATE];
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as
-    /// GPT-2 has them.
+    /// GPT-2 has them, or the metadata of a GGUF file.
     ///
     /// # Errors
     /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.
@@ -56,6 +57,9 @@ impl Tokenizer {
                 "there is no tokenizer in this folder",
                 "A tokenizer is a tokenizer.json, or vocab.json and merges.txt.",
             ));
+        }
+        if GgufFile::is_at(path) {
+            return Self::from_gguf(&GgufFile::open(path)?);
         }
         let folder = path.parent().unwrap_or(Path::new(""));
         match path.file_name().and_then(|name| name.to_str()) {
@@ -141,6 +145,28 @@ impl Tokenizer {
             write(&folder.join(CONFIG), &format!("{:#}\n", self.config()))?;
         }
         Ok(())
+    }
+
+    /// The chat template that lies beside the tokenizer, and its file.
+    pub(crate) fn chat_template(&self) -> Option<(String, String)> {
+        let file = |name: &str| format!("{} beside {}", name, self.place);
+        if let Some((_, text)) = self.beside.iter().find(|(name, _)| *name == TEMPLATE) {
+            return Some((text.clone(), file(TEMPLATE)));
+        }
+        let found = settings(&self.beside).remove("chat_template")?;
+        // Several have names; `default` is the one without tools.
+        let default = |list: &Vec<Value>| {
+            let named = list.iter().find(|named| named["name"] == "default").or(list.first())?;
+            named["template"].as_str().map(str::to_owned)
+        };
+        let text = found.as_str().map(str::to_owned).or_else(|| default(found.as_array()?))?;
+        Some((text, file(CONFIG)))
+    }
+
+    /// The special tokens that the files beside it name: `bos_token`, `eos_token` and others.
+    pub(crate) fn special_names(&self) -> Vec<(String, String)> {
+        let named = names(&self.beside).into_iter();
+        named.filter_map(|(name, token)| Some((name, token?))).collect()
     }
 
     /// The text of a `tokenizer.json` as a tokenizer.

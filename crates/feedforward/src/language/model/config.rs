@@ -1,8 +1,10 @@
 //! The config of a decoder's folder.
 
+use super::gguf::GgufWeights;
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::files::read_text;
+use ff_formats::GgufFile;
 use ff_nn::ConfigError;
 use ff_nn::models::DecoderConfig;
 use serde_json::{Map, Value};
@@ -11,7 +13,7 @@ use std::path::Path;
 /// The key that old configs leave out.
 const KV_HEADS: &str = "num_key_value_heads";
 
-/// A folder's `config.json`, with what its tensors say where it is silent or wrong.
+/// A folder's `config.json`, or a GGUF file's metadata as one, with what its tensors say where it is silent or wrong.
 ///
 /// Without a number of heads of keys and values, their matrix tells: `transformers` has a default
 /// for each family, and early versions of this program meant as many as there are of queries. An
@@ -21,6 +23,10 @@ const KV_HEADS: &str = "num_key_value_heads";
 /// # Errors
 /// The file is missing, or is no config of a decoder that is supported.
 pub(crate) fn folder_config(folder: &Path) -> Result<DecoderConfig> {
+    if GgufFile::is_at(folder) {
+        let json = GgufWeights::open(folder)?.config()?;
+        return DecoderConfig::try_from(json).map_err(|e| Error::run(folder, e.to_string()));
+    }
     let path = folder.join("config.json");
     let text = read_text(&path)?;
     let fail = |error: ConfigError| Error::run(&path, error.to_string());

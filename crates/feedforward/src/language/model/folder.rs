@@ -1,8 +1,10 @@
 use super::config::folder_config;
 use super::generate::begin;
+use super::gguf::GgufWeights;
 use super::weights::{open_checked, write_weights};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
+use ff_formats::GgufFile;
 use ff_graph::{Graph, Mode, Params};
 use ff_nn::Builder;
 use ff_nn::models::{
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 const GENERATION: &str = "generation_config.json";
 
-/// A decoder that was read from a folder as Hugging Face has them: `config.json`,
+/// A decoder that was read from a GGUF file, or from a folder as Hugging Face has them: `config.json`,
 /// `model.safetensors` (or shards with their index), and where they are there `tokenizer.json` and
 /// `generation_config.json`.
 ///
@@ -50,7 +52,7 @@ impl Default for SaveOptions {
     }
 }
 
-/// The folder of a model: itself, or the one inside of a run.
+/// The folder of a model: itself, or the one inside of a run; a GGUF file stands for a folder.
 ///
 /// # Errors
 /// Neither is there.
@@ -61,6 +63,9 @@ impl Default for SaveOptions {
 /// ```
 pub fn model_folder(path: &Path) -> Result<PathBuf> {
     let inside = path.join("model");
+    if GgufFile::is_at(path) {
+        return Ok(path.to_owned());
+    }
     for folder in [path, &inside] {
         if folder.join("config.json").exists() {
             return Ok(folder.to_owned());
@@ -71,13 +76,13 @@ pub fn model_folder(path: &Path) -> Result<PathBuf> {
     } else if path.is_dir() {
         "has no config.json, nor has a folder `model` in it; give the folder of a model or of a run"
     } else {
-        "is no folder; give the folder of a model or of a run"
+        "is no folder and no GGUF file; give a model or a run"
     };
     Err(Error::run(path, message))
 }
 
 impl LanguageModel {
-    /// Reads the folder of a model or of a run, for inference.
+    /// Reads the folder of a model or of a run, or a GGUF file, for inference.
     ///
     /// # Errors
     /// A file is missing or malformed; the config is of no decoder that is supported; a tensor
@@ -307,7 +312,7 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
 
 pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
     let there = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).exists());
-    if !there {
+    if !there && !GgufFile::is_at(folder) {
         return Ok(None);
     }
     let tokenizer = Tokenizer::load(folder)?;
@@ -332,6 +337,9 @@ pub(super) fn check_vocabulary(folder: &Path, tokenizer: usize, model: usize) ->
 }
 
 pub(super) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
+    if GgufFile::is_at(folder) {
+        return Ok(GgufWeights::open(folder)?.generation());
+    }
     let path = folder.join(GENERATION);
     if !path.exists() {
         return Ok(Map::new());

@@ -4,6 +4,7 @@ mod config;
 mod encoder;
 mod folder;
 mod generate;
+mod gguf;
 mod held;
 mod sampling;
 mod translate;

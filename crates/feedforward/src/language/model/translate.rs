@@ -105,7 +105,11 @@ impl Translator {
     /// # Errors
     /// There is no model.
     pub fn is_at(path: &Path) -> Result<bool> {
-        let text = read_text(&model_folder(path)?.join("config.json"))?;
+        let folder = model_folder(path)?;
+        if folder.is_file() {
+            return Ok(false);
+        }
+        let text = read_text(&folder.join("config.json"))?;
         let json: Json = serde_json::from_str(&text).unwrap_or_default();
         Ok(json.get("model_type").and_then(Json::as_str) == Some("marian"))
     }

@@ -1,7 +1,8 @@
 //! The tensors of a folder: one file, or shards with an index.
 
+use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
-use ff_formats::{TensorFile, TensorWriter, write_atomic};
+use ff_formats::{GgufFile, TensorFile, TensorWriter, write_atomic};
 use ff_graph::{ParamId, Params};
 use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
 use serde_json::{Map, Value, json};
@@ -20,16 +21,25 @@ const EMBEDDINGS: [&str; 2] = ["embed_tokens.weight", "wte.weight"];
 /// How many names a message lists.
 const SHOWN: usize = 4;
 
-/// The files of a folder's tensors, mapped.
+/// The tensors of a model, mapped.
 #[derive(Debug)]
-pub(super) struct Weights {
+pub(super) enum Weights {
+    /// Those of a folder.
+    Shards(Shards),
+    /// Those of a GGUF file.
+    Gguf(GgufWeights),
+}
+
+/// The files of a folder's tensors.
+#[derive(Debug)]
+pub(super) struct Shards {
     files: Vec<TensorFile>,
     /// The number of the file that has each tensor.
     tensors: BTreeMap<String, usize>,
 }
 
-impl Weights {
-    pub(super) fn open(folder: &Path) -> Result<Self> {
+impl Shards {
+    fn open(folder: &Path) -> Result<Self> {
         let index = folder.join(INDEX);
         if folder.join(SINGLE).exists() {
             let file = TensorFile::map(&folder.join(SINGLE))?;
@@ -89,21 +99,51 @@ impl Weights {
     fn file(&self, name: &str) -> Option<&TensorFile> {
         self.tensors.get(name).map(|&file| &self.files[file])
     }
+}
+
+impl Weights {
+    /// Opens a model's folder, or a GGUF file.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if GgufFile::is_at(path) {
+            return GgufWeights::open(path).map(Self::Gguf);
+        }
+        Shards::open(path).map(Self::Shards)
+    }
+
+    /// The names of all tensors.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Self::Shards(shards) => Box::new(shards.tensors.keys().map(String::as_str)),
+            Self::Gguf(gguf) => Box::new(gguf.keys()),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.dims(name).is_some()
+    }
 
     pub(super) fn dims(&self, name: &str) -> Option<Vec<usize>> {
-        self.file(name)?.dims(name).map(<[usize]>::to_vec)
+        match self {
+            Self::Shards(shards) => shards.file(name)?.dims(name).map(<[usize]>::to_vec),
+            Self::Gguf(gguf) => gguf.dims(name),
+        }
     }
 
     /// The values of a tensor as f32.
     pub(super) fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
-        let Some(file) = self.file(name) else { return Ok(None) };
-        let dims = file.dims(name).unwrap_or_default();
-        Ok(Some(file.floats(name, dims)?))
+        match self {
+            Self::Shards(shards) => {
+                let Some(file) = shards.file(name) else { return Ok(None) };
+                let dims = file.dims(name).unwrap_or_default();
+                Ok(Some(file.floats(name, dims)?))
+            }
+            Self::Gguf(gguf) => gguf.values(name),
+        }
     }
 
     /// The first tensor whose name ends like this.
     pub(super) fn ending(&self, end: &str) -> Option<&str> {
-        self.tensors.keys().map(String::as_str).find(|name| name.ends_with(end))
+        self.names().find(|name| name.ends_with(end))
     }
 
     /// Where the tensors of a model lie in these files.
@@ -127,7 +167,7 @@ impl Weights {
             let router = name.replace("block_sparse_moe.", "mlp.");
             let others = others.chain([router]).chain(output);
             let found = std::iter::once(name.clone()).chain(others);
-            let found = found.into_iter().find(|name| self.file(name).is_some());
+            let found = found.into_iter().find(|name| self.has(name));
             let whole = |name: String| Place { name, dims: tensor.dims.clone(), start: None };
             found.map(whole).or_else(|| self.stacked(tensor)).unwrap_or_else(|| whole(name.clone()))
         };
@@ -163,16 +203,12 @@ impl Weights {
     ) -> Result<()> {
         let missing: Vec<&str> = places
             .iter()
-            .filter(|place| self.file(&place.name).is_none())
+            .filter(|place| !self.has(&place.name))
             .map(|place| place.name.as_str())
             .collect();
         let known: BTreeSet<&str> = places.iter().map(|place| place.name.as_str()).collect();
-        let extra: Vec<&str> = self
-            .tensors
-            .keys()
-            .map(String::as_str)
-            .filter(|name| !known.contains(name) && !ignored(name))
-            .collect();
+        let extra: Vec<&str> =
+            self.names().filter(|name| !known.contains(name) && !ignored(name)).collect();
         let left = count(extra.len(), "tensor belongs to", "tensors belong to");
         if !missing.is_empty() {
             let others = match extra.len() {

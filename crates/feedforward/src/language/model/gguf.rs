@@ -1,0 +1,368 @@
+//! GGUF files as folders of models: their metadata as a config, their tensors under the names of
+//! `transformers`.
+
+use crate::error::{Error, Result};
+use ff_formats::{GgufFile, GgufValue};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+use std::path::Path;
+
+/// An architecture of llama.cpp, and the family here.
+const FAMILIES: [(&str, &str, &str); 4] = [
+    ("llama", "llama", "LlamaForCausalLM"),
+    ("qwen2", "qwen2", "Qwen2ForCausalLM"),
+    ("qwen3", "qwen3", "Qwen3ForCausalLM"),
+    ("olmo2", "olmo2", "Olmo2ForCausalLM"),
+];
+/// The parts of a layer: llama.cpp's names and `transformers`'.
+const PARTS: [(&str, &str); 14] = [
+    ("attn_norm", "input_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("attn_q_norm", "self_attn.q_norm"),
+    ("attn_k_norm", "self_attn.k_norm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+    ("ffn_gate_inp", "block_sparse_moe.gate"),
+];
+/// The stacks of experts' matrices.
+const EXPERTS: [(&str, &str); 3] =
+    [("ffn_gate_exps", "w1"), ("ffn_up_exps", "w3"), ("ffn_down_exps", "w2")];
+const WHOLE: [(&str, &str); 3] = [
+    ("token_embd.weight", "model.embed_tokens.weight"),
+    ("output_norm.weight", "model.norm.weight"),
+    ("output.weight", "lm_head.weight"),
+];
+/// Factors of the rotary frequencies, which the config expresses.
+const FREQUENCIES: &str = "rope_freqs.weight";
+/// Tokens that end an answer.
+const ENDS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
+
+/// The tensors of a GGUF file under the names of `transformers`.
+#[derive(Debug)]
+pub(super) struct GgufWeights {
+    file: GgufFile,
+    tensors: BTreeMap<String, Place>,
+}
+
+/// A tensor within the file.
+#[derive(Debug)]
+struct Place {
+    /// Its name there.
+    name: String,
+    dims: Vec<usize>,
+    /// The number of the expert, of a stack of several.
+    expert: Option<usize>,
+    /// The heads whose rows are in the order of llama.cpp's rotation.
+    heads: Option<usize>,
+}
+
+impl GgufWeights {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = GgufFile::open(path)?;
+        let mut weights = Self { file, tensors: BTreeMap::new() };
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in weights.file.tensors() {
+            if name == FREQUENCIES {
+                continue;
+            }
+            for (i, theirs) in weights.names(name, &tensor.dims)?.into_iter().enumerate() {
+                let expert = (tensor.dims.len() == 3).then_some(i);
+                let dims = tensor.dims[usize::from(expert.is_some())..].to_vec();
+                let place =
+                    Place { heads: weights.heads_of(name), name: name.clone(), dims, expert };
+                tensors.insert(theirs, place);
+            }
+        }
+        weights.tensors = tensors;
+        Ok(weights)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    pub(super) fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.tensors.get(name)?.dims.clone())
+    }
+
+    /// The values of a tensor as f32, rows in the order of `transformers`.
+    pub(super) fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        let Some(place) = self.tensors.get(name) else { return Ok(None) };
+        let mut values = self.file.floats(&place.name)?;
+        if let Some(expert) = place.expert {
+            let len: usize = place.dims.iter().product();
+            values = values[expert * len..(expert + 1) * len].to_vec();
+        }
+        if let Some(heads) = place.heads {
+            values = halves(&values, place.dims[0], heads);
+        }
+        Ok(Some(values))
+    }
+
+    fn fail<T>(&self, message: impl Into<String>) -> Result<T> {
+        Err(Error::run(self.file.path(), message))
+    }
+
+    fn architecture(&self) -> &str {
+        self.file.text("general.architecture").unwrap_or_default()
+    }
+
+    /// A value of the architecture's metadata.
+    fn get(&self, key: &str) -> Option<&GgufValue> {
+        self.file.metadata().get(&format!("{}.{key}", self.architecture()))
+    }
+
+    fn size(&self, key: &str) -> Option<usize> {
+        usize::try_from(self.get(key)?.as_u64()?).ok()
+    }
+
+    fn needed(&self, key: &str) -> Result<usize> {
+        match self.size(key) {
+            Some(size) => Ok(size),
+            None => self.fail(format!(
+                "the metadata has no number {}.{key}; copy the file again from its source",
+                self.architecture()
+            )),
+        }
+    }
+
+    /// A float, with the digits that tell it from other 32-bit floats.
+    fn float(&self, key: &str) -> Option<f64> {
+        match self.get(key)? {
+            GgufValue::F32(x) => x.to_string().parse().ok(),
+            other => other.as_f64(),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.file.tensors().contains_key(name)
+    }
+
+    /// The heads of a matrix whose rows llama.cpp keeps in another order.
+    fn heads_of(&self, name: &str) -> Option<usize> {
+        let part = name.strip_prefix("blk.")?.split('.').nth(1)?;
+        let heads = self.size("attention.head_count");
+        match part {
+            _ if self.architecture() != "llama" => None,
+            "attn_q" => heads,
+            "attn_k" => self.size("attention.head_count_kv").or(heads),
+            _ => None,
+        }
+    }
+
+    /// The names in `transformers`, several for a stack of experts; an unknown name stays.
+    fn names(&self, name: &str, dims: &[usize]) -> Result<Vec<String>> {
+        if let Some((_, theirs)) = WHOLE.iter().find(|(ours, _)| *ours == name) {
+            return Ok(vec![(*theirs).to_owned()]);
+        }
+        let parts: Vec<&str> = name.split('.').collect();
+        let ["blk", layer, part, end] = parts[..] else { return Ok(vec![name.to_owned()]) };
+        let layer = format!("model.layers.{layer}");
+        if let Some((_, matrix)) = EXPERTS.iter().find(|(ours, _)| *ours == part) {
+            let &[experts, ..] = dims else { return Ok(vec![name.to_owned()]) };
+            if dims.len() != 3 {
+                return self.fail(format!("tensor `{name}` is no stack of matrices"));
+            }
+            let of = |e| format!("{layer}.block_sparse_moe.experts.{e}.{matrix}.{end}");
+            return Ok((0..experts).map(of).collect());
+        }
+        if let (Some(heads), Some(&rows)) = (self.heads_of(name), dims.first())
+            && (heads == 0 || !rows.is_multiple_of(2 * heads))
+        {
+            return self.fail(format!("tensor `{name}`: {rows} rows are no {heads} heads"));
+        }
+        let theirs = PARTS.iter().find(|(ours, _)| *ours == part);
+        Ok(vec![theirs.map_or(name.to_owned(), |(_, theirs)| format!("{layer}.{theirs}.{end}"))])
+    }
+
+    /// The metadata as a `config.json`.
+    pub(super) fn config(&self) -> Result<Map<String, Value>> {
+        let architecture = self.architecture();
+        let family = FAMILIES.iter().find(|(name, ..)| *name == architecture);
+        let Some(&(_, mut family, mut class)) = family else {
+            let known: Vec<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
+            return self.fail(format!(
+                "models of the architecture `{architecture}` are not read from GGUF; those of {} are",
+                known.join(", ")
+            ));
+        };
+        let experts = self.size("expert_count").filter(|&n| n > 0);
+        if experts.is_some() {
+            if family != "llama" {
+                return self.fail(format!(
+                    "experts of the architecture `{architecture}` are not read from GGUF"
+                ));
+            }
+            (family, class) = ("mixtral", "MixtralForCausalLM");
+        }
+        let heads = self.needed("attention.head_count")?;
+        let hidden = self.needed("embedding_length")?;
+        let embedding = self.file.tensors().get(WHOLE[0].0);
+        let vocab = embedding.and_then(|tensor| tensor.dims.first().copied());
+        let Some(vocab) = vocab else { return self.fail("has no token_embd.weight") };
+        let head_dim = self.size("attention.key_length").unwrap_or(hidden / heads.max(1));
+        let rotated = self.size("rope.dimension_count").unwrap_or(head_dim);
+        if rotated != head_dim
+            || self.size("attention.value_length").unwrap_or(head_dim) != head_dim
+        {
+            return self.fail(format!(
+                "heads of {head_dim} features of which {rotated} are rotated, or with other values, are not supported"
+            ));
+        }
+        let mut config = json!({
+            "architectures": [class],
+            "model_type": family,
+            "vocab_size": vocab,
+            "hidden_size": hidden,
+            "intermediate_size": self.needed("feed_forward_length")?,
+            "num_hidden_layers": self.needed("block_count")?,
+            "num_attention_heads": heads,
+            "num_key_value_heads": self.size("attention.head_count_kv").unwrap_or(heads),
+            "head_dim": head_dim,
+            "max_position_embeddings": self.needed("context_length")?,
+            "rms_norm_eps": self.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
+            "rope_theta": self.float("rope.freq_base").unwrap_or(10_000.0),
+            "hidden_act": "silu",
+            "tie_word_embeddings": !self.has(WHOLE[2].0),
+        });
+        if family != "qwen2" && family != "mixtral" {
+            config["attention_bias"] = self.has("blk.0.attn_q.bias").into();
+        }
+        if family == "llama" {
+            config["mlp_bias"] = self.has("blk.0.ffn_gate.bias").into();
+        }
+        if let Some(experts) = experts {
+            config["num_local_experts"] = experts.into();
+            config["num_experts_per_tok"] = self.needed("expert_used_count")?.into();
+        }
+        if let Some(scaling) = self.rope_scaling(&config)? {
+            config["rope_scaling"] = scaling;
+        }
+        for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+            let theirs = if key == "pad_token_id" { "padding_token_id" } else { key };
+            if let Some(id) = self.token(theirs) {
+                config[key] = id.into();
+            }
+        }
+        Ok(config.as_object().cloned().unwrap_or_default())
+    }
+
+    fn token(&self, key: &str) -> Option<u64> {
+        self.file.metadata().get(&format!("tokenizer.ggml.{key}"))?.as_u64()
+    }
+
+    /// The scaling of rotary positions as `transformers` writes it.
+    fn rope_scaling(&self, config: &Value) -> Result<Option<Value>> {
+        let number = |key: &str| config[key].as_f64().unwrap_or(0.0);
+        if self.has(FREQUENCIES) {
+            let factors = self.file.floats(FREQUENCIES)?;
+            return match llama3(&factors, number("rope_theta"), number("head_dim")) {
+                Some(scaling) => Ok(scaling),
+                None => self.fail("the factors of rope_freqs.weight are none of Llama 3's, and others are not supported"),
+            };
+        }
+        let factor = self.float("rope.scaling.factor").unwrap_or(1.0);
+        let original = self.size("rope.scaling.original_context_length");
+        match self.get("rope.scaling.type").and_then(GgufValue::as_str) {
+            None | Some("none") => Ok(None),
+            Some("linear") => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
+            Some("yarn") => {
+                let original =
+                    original.map_or(config["max_position_embeddings"].clone(), Value::from);
+                Ok(Some(
+                    json!({ "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original }),
+                ))
+            }
+            Some(other) => self.fail(format!("positions scaled by `{other}` are not supported")),
+        }
+    }
+
+    /// The metadata as a `generation_config.json`: the tokens that end an answer.
+    pub(super) fn generation(&self) -> Map<String, Value> {
+        let ends: Vec<u64> = ENDS.iter().filter_map(|key| self.token(key)).collect();
+        let mut generation = Map::new();
+        if !ends.is_empty() {
+            generation.insert("eos_token_id".into(), ends.into());
+        }
+        generation
+    }
+}
+
+/// Llama 3's parameters of these factors of the frequencies; none for factors that are all 1.
+fn llama3(factors: &[f32], theta: f64, head_dim: f64) -> Option<Option<Value>> {
+    const ORIGINAL: f64 = 8192.0;
+    let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
+    let (low, high) = (1.0, 4.0);
+    for (i, &found) in factors.iter().enumerate() {
+        let turns = ORIGINAL * theta.powf(-2.0 * i as f64 / head_dim) / (2.0 * PI);
+        let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+        let expected = 1.0 / ((1.0 - smooth) / factor + smooth);
+        if (f64::from(found) - expected).abs() > 1e-4 * expected {
+            return None;
+        }
+    }
+    Some((factor > 1.0).then(|| {
+        json!({ "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+            "original_max_position_embeddings": ORIGINAL })
+    }))
+}
+
+/// Rows of neighbouring pairs into rows of halves: `transformers` rotates feature i of a head with
+/// i + d/2, llama.cpp 2i with 2i + 1.
+pub(super) fn halves(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+    reordered(values, rows, heads, |row, half| row % half * 2 + row / half)
+}
+
+/// The inverse of [`halves`].
+#[cfg(test)]
+pub(super) fn pairs(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+    reordered(values, rows, heads, |row, half| row % 2 * half + row / 2)
+}
+
+/// Each head's rows from other ones of it.
+fn reordered(
+    values: &[f32],
+    rows: usize,
+    heads: usize,
+    from: impl Fn(usize, usize) -> usize,
+) -> Vec<f32> {
+    let (width, of_head) = (values.len() / rows.max(1), rows / heads);
+    (0..rows)
+        .flat_map(|row| {
+            let source = row / of_head * of_head + from(row % of_head, of_head / 2);
+            &values[source * width..(source + 1) * width]
+        })
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_orders_of_rows_are_inverse() {
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        // Two heads of six rows of two values.
+        let ours = halves(&values, 12, 2);
+        assert_eq!(ours[..12], [0.0, 1.0, 4.0, 5.0, 8.0, 9.0, 2.0, 3.0, 6.0, 7.0, 10.0, 11.0]);
+        assert_eq!(pairs(&ours, 12, 2), values);
+    }
+
+    #[test]
+    fn factors_of_llama_3_are_recognised() {
+        let plain = [1.0f32; 4];
+        assert_eq!(llama3(&plain, 1e4, 8.0), Some(None));
+        assert_eq!(llama3(&[1.0, 7.0, 1.0, 1.0], 1e4, 8.0), None);
+        let scaled = llama3(&[1.0, 1.0, 1.0, 8.0], 1e6, 8.0);
+        assert_eq!(scaled.unwrap().unwrap()["factor"], 8.0);
+    }
+}

