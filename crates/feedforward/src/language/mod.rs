@@ -1,6 +1,7 @@
 //! Language models: pretraining on text, folders of models, generation, evaluation.
 
 mod addition;
+mod chat;
 mod corpus;
 mod decoder_config;
 mod evaluate;
@@ -17,6 +18,7 @@ mod tables;
 mod task;
 
 pub use addition::{Addition, Question};
+pub use chat::{Answer, Chat};
 pub use evaluate::{LanguageEvaluation, TextReading, evaluate_language, is_language_model};
 pub use model::{
     EncoderModel, GenerateOptions, Generated, GeneratedTokens, LanguageModel, SaveOptions,
