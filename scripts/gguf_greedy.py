@@ -37,7 +37,7 @@ TOKENS = 64
 
 def main():
     path = pathlib.Path(sys.argv[1])
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
     texts = []
