@@ -37,6 +37,7 @@ fn rows(count: usize, seed: u64) -> Encoded {
         n_numeric: NUMERIC,
         categorical,
         n_categorical: 1,
+        texts: Vec::new(),
         target: Some(Target::Class(classes)),
         weights: None,
         unfamiliar: Vec::new(),

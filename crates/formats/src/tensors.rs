@@ -1,7 +1,6 @@
 //! safetensors: <https://github.com/huggingface/safetensors>.
 
 use crate::atomic::replace;
-use crate::gguf::GgmlType;
 use crate::unique::UniqueKeys;
 use crate::{Error, Result};
 use ff_tensor::Mapped;
@@ -311,8 +310,6 @@ impl TensorFile {
 /// ```
 #[derive(Debug, Default)]
 pub struct TensorWriter<'a> {
-    /// The type of the stored values; f32 if there is none.
-    dtype: Option<GgmlType>,
     tensors: BTreeMap<String, Source<'a>>,
     metadata: BTreeMap<String, String>,
 }
@@ -339,22 +336,6 @@ impl<'a> TensorWriter<'a> {
     /// An empty file.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Stores the values as F32, F16 or BF16.
-    ///
-    /// # Panics
-    /// For another type.
-    #[must_use]
-    pub fn stored_as(mut self, dtype: GgmlType) -> Self {
-        let known = [GgmlType::F32, GgmlType::F16, GgmlType::BF16].contains(&dtype);
-        assert!(known, "safetensors of {dtype}");
-        self.dtype = Some(dtype);
-        self
-    }
-
-    fn dtype(&self) -> GgmlType {
-        self.dtype.unwrap_or(GgmlType::F32)
     }
 
     /// Adds a metadata entry.
@@ -385,7 +366,7 @@ impl<'a> TensorWriter<'a> {
 
     /// The size of the values in bytes.
     pub fn bytes(&self) -> usize {
-        self.tensors.values().map(|source| self.dtype().bytes() * source.len()).sum()
+        self.tensors.values().map(|source| size_of::<f32>() * source.len()).sum()
     }
 
     /// Writes the file atomically, tensors in the order of their names.
@@ -406,13 +387,8 @@ impl<'a> TensorWriter<'a> {
                     let message = format!("{} values for shape {:?}", values.len(), source.dims);
                     return Err(std::io::Error::other(message));
                 }
-                let dtype = self.dtype();
                 for value in values.iter() {
-                    match dtype {
-                        GgmlType::F16 => out.write_all(&f16::from_f32(*value).to_le_bytes())?,
-                        GgmlType::BF16 => out.write_all(&bf16::from_f32(*value).to_le_bytes())?,
-                        _ => out.write_all(&value.to_le_bytes())?,
-                    }
+                    out.write_all(&value.to_le_bytes())?;
                 }
             }
             out.flush()
@@ -427,9 +403,9 @@ impl<'a> TensorWriter<'a> {
         }
         let mut start = 0;
         for (name, source) in &self.tensors {
-            let end = start + self.dtype().bytes() * source.len();
+            let end = start + size_of::<f32>() * source.len();
             let entry = serde_json::json!({
-                "dtype": self.dtype().to_string(), "shape": source.dims, "data_offsets": [start, end],
+                "dtype": "F32", "shape": source.dims, "data_offsets": [start, end],
             });
             entries.insert(name.clone(), entry);
             start = end;

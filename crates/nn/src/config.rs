@@ -134,6 +134,10 @@ macro_rules! model_config {
             /// The width of category embeddings; derived from the number of categories by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub embedding_dim: Option<usize>,
+            /// The width of the vector that the n-grams of a text column become; by default that of
+            /// the outputs, and texts without other columns are a linear model of their n-grams.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub text_dim: Option<usize>,
             $(
                 $(#[$doc])*
                 #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,6 +168,7 @@ macro_rules! model_config {
                     numeric_bins: None,
                     numeric_dim: None,
                     embedding_dim: None,
+                    text_dim: None,
                     $($layer: None,)*
                 }
             }
@@ -239,6 +244,8 @@ impl ModelConfig {
         }
         let dim = self.embedding_dim.map(|dim| dim as f64);
         Range::AtLeast(1.0).check("model.embedding_dim", dim)?;
+        let dim = self.text_dim.map(|dim| dim as f64);
+        Range::AtLeast(1.0).check("model.text_dim", dim)?;
         for (key, value) in [("init_std", self.init_std), ("init_gain", self.init_gain)] {
             Range::AtLeast(0.0).check(&format!("model.{key}"), value)?;
         }

@@ -5,6 +5,6 @@ pub use crate::decoder::{
     TokenBatch, file_tensors, is_ignored, plain_file_tensors,
 };
 pub use crate::encoder::{Encoder, EncoderBatch, EncoderConfig, EncoderFamily, EncoderHead};
-pub use crate::mlp::{Mlp, MlpConfig, MlpInput, Predictor};
+pub use crate::mlp::{Bags, Mlp, MlpConfig, MlpInput, Predictor};
 pub use crate::seq2seq::{DecoderCache, Marian, MarianConfig, TranslationBatch};
 pub use crate::transformer::{LanguageOptions, NormPlace, Rope, TransformerNorm};

@@ -32,6 +32,7 @@ pub use combine::concat::Concat;
 pub use combine::mean_of_members::{MeanOfMembers, MemberMean};
 pub use combine::pool_tokens::PoolTokens;
 pub use linear::embedding::Embedding;
+pub use linear::embedding_bag::EmbeddingBag;
 pub use linear::ensemble::{BatchEnsemble, MemberLinear};
 pub use linear::feedforward::{Feedforward, FeedforwardBf16};
 pub use linear::feedforward_block::FeedforwardBlock;

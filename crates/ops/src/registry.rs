@@ -33,6 +33,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "concat", cases: crate::combine::concat::cases },
         Entry { name: "dropout", cases: crate::arithmetic::dropout::cases },
         Entry { name: "embedding", cases: crate::linear::embedding::cases },
+        Entry { name: "embedding_bag", cases: crate::linear::embedding_bag::cases },
         Entry { name: "feedforward", cases: crate::linear::feedforward::cases },
         Entry { name: "feedforward_block", cases: crate::linear::feedforward_block::cases },
         Entry { name: "focal", cases: crate::loss::focal::cases },

@@ -19,12 +19,23 @@ impl Run {
         Self::in_mode(Mode::Train, op, inputs)
     }
 
+    /// The same with the first inputs as data, without gradients.
+    pub(crate) fn with_constants(op: &Arc<dyn Op>, x: &[Tensor], constants: usize) -> Result<Self> {
+        Self::run(Mode::Train, op, x, constants)
+    }
+
     pub(crate) fn in_mode(mode: Mode, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Self> {
+        Self::run(mode, op, inputs, 0)
+    }
+
+    fn run(mode: Mode, op: &Arc<dyn Op>, x: &[Tensor], constants: usize) -> Result<Self> {
         let device = Device::default();
         device.pool().set_poison(true);
         let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], true)?);
         graph.set_mode(mode);
-        let inputs: Vec<Value> = inputs.iter().map(|t| graph.variable(t.clone())).collect();
+        let (data, variables) = x.split_at(constants);
+        let mut inputs: Vec<Value> = data.iter().map(|t| graph.input(t.clone())).collect();
+        inputs.extend(variables.iter().map(|t| graph.variable(t.clone())));
         let references: Vec<&Value> = inputs.iter().collect();
         let outputs = graph.apply_all(op, &references)?.into_vec();
         Ok(Self { graph, inputs, outputs })

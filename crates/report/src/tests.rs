@@ -221,6 +221,15 @@ fn full(rows: usize, text: &str) -> ReportData {
                 ..Dependence::default()
             },
         ],
+        texts: vec![TextColumn {
+            name: t(),
+            split: t(),
+            groups: vec![WordGroup { class: t(), words: vec![(t(), 0.5); many(40)] }; many(300)],
+            error: t(),
+            lengths: vec![TextLengths { characters: [1, 9], rows: 3, error: f64::NAN }],
+            repeated: [1, 2],
+            pairs: vec![TextPair { rows: [1, 2], similarity: 0.95, text: t() }; many(40)],
+        }],
         mistakes: Some(Mistakes {
             split: t(),
             wrong: Some(1),

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::source::{Format, SourceOptions, default_null_values};
 
 mod column;
+mod ngrams;
 mod split;
 
 pub use column::{ColumnConfig, ColumnOptions};
+pub use ngrams::NgramConfig;
 pub use split::{SplitConfig, SplitKind};
 
 /// What a file of data is and what becomes of it: the `[data]` table of a recipe.
@@ -104,6 +106,9 @@ pub struct DataConfig {
     pub clip: Option<f64>,
     /// How categories are coded.
     pub categories: CategoryConfig,
+    /// How texts are encoded.
+    #[serde(skip_serializing_if = "NgramConfig::is_default")]
+    pub text: NgramConfig,
     /// How rows are split into training, validation and test parts.
     pub split: SplitConfig,
 }
@@ -135,6 +140,7 @@ impl Default for DataConfig {
             scaling: Scaling::Standard,
             clip: None,
             categories: CategoryConfig::default(),
+            text: NgramConfig::default(),
             split: SplitConfig::default(),
         }
     }
@@ -187,6 +193,7 @@ impl DataConfig {
             }
         }
         self.categories.validate()?;
+        self.text.validate()?;
         self.split.validate()
     }
 }
@@ -394,6 +401,7 @@ mod tests {
     fn the_schema_knows_every_key() {
         let schema = serde_json::to_value(schemars::schema_for!(DataConfig)).unwrap();
         let config = serde_json::to_value(DataConfig::default()).unwrap();
+        assert!(schema["properties"]["text"].is_object());
         for key in config.as_object().unwrap().keys() {
             assert!(schema["properties"][key].is_object(), "{key}");
         }

@@ -45,8 +45,8 @@ mod transforms;
 mod write;
 
 pub use config::{
-    CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Missing, RowPolicy, Scaling,
-    SplitConfig, SplitKind, Task,
+    CategoryConfig, ColumnConfig, ColumnOptions, DataConfig, Missing, NgramConfig, RowPolicy,
+    Scaling, SplitConfig, SplitKind, Task,
 };
 pub use error::{DataError, Result};
 pub use note::{Level, Note};
@@ -59,6 +59,7 @@ pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextVa
 pub use target::{Target, TargetSchema, balanced_class_weights};
 pub use transforms::{
     BooleanEncoder, CategoryEncoder, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
-    FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, Transforms, Unfamiliar,
+    FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, TextEncoder, Texts, Transforms,
+    Unfamiliar,
 };
 pub use write::{ColumnTypes, TableWriter, class_values};

@@ -28,6 +28,8 @@ pub(crate) use profile::{median, moments, profile, profiles, quantile_sorted};
 ///   first column or one named `Unnamed: 0` that all differ or count up.
 /// - Numbers among which up to three different texts stand are numbers; these texts count as
 ///   missing, with a warning.
+/// - Texts are those of four words or more on average, more than half of which differ; two letters
+///   of a script without spaces count as a word.
 /// - Codes with leading zeros (`01067`) are a category.
 ///
 /// ```
@@ -44,7 +46,7 @@ pub enum Kind {
     Boolean,
     /// A day or a moment: year, month, day, weekday, hour, days since 1970.
     Date,
-    /// Words; kept for later, not used yet.
+    /// Words: weighted n-grams of words and characters.
     Text,
     /// A name or number of the row itself; not used.
     Identifier,
@@ -57,7 +59,7 @@ pub enum Kind {
 impl Kind {
     /// Whether a column of this kind is given to the model.
     pub fn is_used(self) -> bool {
-        matches!(self, Self::Number | Self::Category | Self::Boolean | Self::Date)
+        matches!(self, Self::Number | Self::Category | Self::Boolean | Self::Date | Self::Text)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use ff_settings::similar;
 use ff_tensor::ThreadPool;
@@ -21,6 +22,7 @@ mod encoder;
 mod number;
 mod scaler;
 mod target;
+mod text;
 mod unfamiliar;
 
 pub use category::{CategoryEncoder, Coding};
@@ -29,6 +31,7 @@ pub use encoder::Encoder;
 pub use number::{BooleanEncoder, NumberEncoder};
 pub use scaler::Scaler;
 pub use target::TargetTransform;
+pub use text::{TextEncoder, Texts};
 pub use unfamiliar::Unfamiliar;
 
 pub(crate) use category::CategoryFit;
@@ -90,7 +93,7 @@ pub struct ColumnTransform {
 ///
 /// # Shapes
 /// `numeric` is `[rows, n_numeric]` and `categorical` is `[rows, n_categorical]`, both row-major;
-/// `target` and `weights` are `[rows]`.
+/// `target` and `weights` are `[rows]`. The ids of a text column count its texts from 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded {
     /// The number of rows.
@@ -103,6 +106,8 @@ pub struct Encoded {
     pub categorical: Vec<i32>,
     /// The ids of a row.
     pub n_categorical: usize,
+    /// The columns of texts, whose ids stand after all others.
+    pub texts: Vec<Arc<Texts>>,
     /// The target, where it was there.
     pub target: Option<Target>,
     /// The sample weights, where a column of them was named.
@@ -148,10 +153,19 @@ impl Transforms {
         self.columns.iter().flat_map(|c| c.encoder.numeric_names(&c.name)).collect()
     }
 
-    /// The names of the columns of ids, in order.
+    /// The names of the columns of category ids, in order.
     pub fn categorical_names(&self) -> Vec<String> {
         let ids = self.columns.iter().filter(|c| c.encoder.categorical_width() > 0);
+        let ids = ids.filter(|column| !matches!(column.encoder, Encoder::Text(_)));
         ids.map(|column| column.name.clone()).collect()
+    }
+
+    /// The columns of texts, in order, by name.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &TextEncoder)> {
+        self.columns.iter().filter_map(|column| match &column.encoder {
+            Encoder::Text(encoder) => Some((column.name.as_str(), encoder)),
+            _ => None,
+        })
     }
 
     /// The number of different ids of each column of ids: the rows of its embedding.
@@ -168,16 +182,19 @@ impl Transforms {
     /// The range of each column's features in a row: the values to permute for its importance.
     pub fn feature_ranges(&self) -> Vec<FeatureRange> {
         let (mut numeric, mut categorical) = (0, 0);
+        let mut text = self.n_categorical() - self.texts().count();
         self.columns
             .iter()
             .map(|column| {
-                let (n, c) = (numeric, categorical);
+                let is_text = matches!(column.encoder, Encoder::Text(_));
+                let ids = if is_text { &mut text } else { &mut categorical };
+                let (n, c) = (numeric, *ids);
                 numeric += column.encoder.numeric_width();
-                categorical += column.encoder.categorical_width();
+                *ids += column.encoder.categorical_width();
                 FeatureRange {
                     column: column.name.clone(),
                     numeric: n..numeric,
-                    categorical: c..categorical,
+                    categorical: c..*ids,
                 }
             })
             .collect()
@@ -272,6 +289,7 @@ impl Transforms {
             n_numeric,
             categorical: vec![0; rows.len() * n_categorical],
             n_categorical,
+            texts: Vec::new(),
             target: None,
             weights: None,
             unfamiliar: Vec::new(),
@@ -313,6 +331,19 @@ impl Transforms {
         let mut met: Vec<Met> = columns.iter().map(|_| Met::default()).collect();
         for found in found {
             met.iter_mut().zip(found).for_each(|(all, found)| all.join(found));
+        }
+        for (i, (column, values)) in columns.iter().enumerate() {
+            let Encoder::Text(encoder) = &column.encoder else { continue };
+            let Some((texts, found)) = encoder.encode(values, rows, threads) else {
+                return Err(DataError::config(
+                    "data.text.max",
+                    format!("the texts of `{}` have too many n-grams; set fewer", column.name),
+                ));
+            };
+            let ids = encoded.categorical.iter_mut().skip(ranges[i].categorical.start);
+            ids.step_by(n_categorical).zip(1..).for_each(|(id, text)| *id = text);
+            encoded.texts.push(Arc::new(texts));
+            met[i].join(found);
         }
         let problems: Vec<String> = columns
             .iter()
@@ -409,6 +440,7 @@ impl Transforms {
                 Encoder::Category(e) => e.is_valid(),
                 Encoder::Number(e) => e.is_valid(),
                 Encoder::Date(e) => e.is_valid(),
+                Encoder::Text(e) => e.is_valid(),
                 Encoder::Boolean(_) => true,
             };
             if !fine {

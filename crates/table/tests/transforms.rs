@@ -85,7 +85,7 @@ fn kinds_are_inferred_with_their_reasons() {
     let pclass = data.schema.column("pclass").unwrap();
     assert_eq!(pclass.undo.as_deref(), Some("data.columns.pclass=number"));
     assert!(pclass.reason.contains("3 distinct integers"));
-    assert_eq!(data.schema.column("note").unwrap().role, Role::Dropped);
+    assert_eq!(data.schema.column("note").unwrap().role, Role::Feature);
     let odd = data.notes.iter().find(|n| n.column.as_deref() == Some("price")).unwrap();
     assert_eq!(odd.level, Level::Warn);
     assert!(odd.message.contains("`unknown`") && odd.message.contains("line 9"), "{odd}");

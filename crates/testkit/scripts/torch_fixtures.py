@@ -292,6 +292,13 @@ def piecewise_linear(a, x):
     return [torch.cat(parts, -1)]
 
 
+def embedding_bag(a, x):
+    ids, offsets, j, v, table, b = x
+    # Each bag once, then a row for each id.
+    y = F.embedding_bag(j, table, offsets, mode="sum", per_sample_weights=v, include_last_offset=True)
+    return [(y + b)[ids]]
+
+
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
     "add": lambda a, x: [x[0] + x[1]],
@@ -301,6 +308,7 @@ HANDLERS = {
     "concat": lambda a, x: [torch.cat(x, -1)],
     "dropout": dropout,
     "embedding": lambda a, x: [F.embedding(x[0], x[1], a.padding)],
+    "embedding_bag": embedding_bag,
     "feedforward": feedforward,
     "feedforward_block": feedforward_block,
     "layer_norm": layer_norm,

@@ -39,7 +39,7 @@ fn rows(graph: &Graph) -> MlpInput {
         let ids: Vec<i32> = (0..ROWS).map(|i| (i * 3 % n) as i32).collect();
         input(graph, &ids, &[ROWS])
     });
-    MlpInput { numeric, categorical: ids.collect() }
+    MlpInput { numeric, categorical: ids.collect(), ..MlpInput::default() }
 }
 
 fn target(graph: &Graph, loss: &Loss) -> Value {

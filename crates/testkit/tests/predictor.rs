@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Mode, ParamKind, Params};
-use ff_nn::models::{Mlp, MlpConfig, MlpInput, Predictor};
+use ff_nn::layers::BagInput;
+use ff_nn::models::{Bags, Mlp, MlpConfig, MlpInput, Predictor};
 use ff_nn::{ActivationKind, Builder, ModelConfig, NormKind};
 use ff_tensor::{DType, Device, DeviceOptions, Element, Isa, Key, Rng, Tensor};
 const NORMS: [NormKind; 4] = [NormKind::None, NormKind::Batch, NormKind::Layer, NormKind::Rms];
@@ -29,8 +30,16 @@ fn params(config: &MlpConfig, device: &Device) -> (Mlp, Params) {
 
 struct Rows {
     numeric: Vec<f32>,
+    /// Of categories, then of texts.
     ids: Vec<i32>,
 }
+
+/// Three sparse rows for each text, the first one empty.
+const TEXTS: Bags<'_> = Bags {
+    offsets: &[0, 0, 4, 7],
+    indices: &[3, 1, 1, 9, 0, 8, 2],
+    values: &[0.5, -1.0, 2.0, 0.25, 1.5, -0.75, 1.0],
+};
 
 impl Rows {
     fn new(config: &MlpConfig, rows: usize) -> Self {
@@ -38,7 +47,10 @@ impl Rows {
         let numeric = (0..rows * config.numeric).map(|_| rng.normal() as f32).collect();
         let id = |n: &usize, row: usize| (row * 3 % n) as i32;
         let ids = (0..rows)
-            .flat_map(|row| config.cardinalities.iter().map(move |n| id(n, row)))
+            .flat_map(|row| {
+                let categories = config.cardinalities.iter().map(move |n| id(n, row));
+                categories.chain(config.texts.iter().map(move |_| row as i32 % 3))
+            })
             .collect();
         Self { numeric, ids }
     }
@@ -47,14 +59,22 @@ impl Rows {
         fn input<T: Element>(graph: &Graph, values: &[T], dims: &[usize]) -> ff_graph::Value {
             graph.input(Tensor::from_slice(graph.device(), values, dims).unwrap())
         }
-        let columns = config.cardinalities.len();
+        let (categories, texts) = (config.cardinalities.len(), config.texts.len());
+        let columns = categories + texts;
         let rows = self.ids.len().checked_div(columns);
         let rows = rows.unwrap_or_else(|| self.numeric.len() / config.numeric);
         let numeric =
             (config.numeric > 0).then(|| input(graph, &self.numeric, &[rows, config.numeric]));
         let column = |c| self.ids.iter().copied().skip(c).step_by(columns).collect::<Vec<i32>>();
-        let categorical = (0..columns).map(|c| input(graph, &column(c), &[rows])).collect();
-        let output = model.forward(graph, &MlpInput { numeric, categorical }).unwrap();
+        let text = |c| BagInput {
+            ids: input(graph, &column(c), &[rows]),
+            offsets: input(graph, TEXTS.offsets, &[4]),
+            indices: input(graph, TEXTS.indices, &[7]),
+            values: input(graph, TEXTS.values, &[7]),
+        };
+        let texts = (categories..columns).map(text).collect();
+        let categorical = (0..categories).map(|c| input(graph, &column(c), &[rows])).collect();
+        let output = model.forward(graph, &MlpInput { numeric, categorical, texts }).unwrap();
         output.slice::<f32>().unwrap().to_vec()
     }
 }
@@ -72,7 +92,8 @@ fn check(config: &MlpConfig, rows: usize, threads: usize, isa: Option<Isa>) {
     let input = Rows::new(config, rows);
     let expected = input.on_graph(config, &model, &mut graph);
     let mut found = vec![f32::NAN; rows * config.outputs];
-    predictor.predict_with_ids(&input.numeric, &input.ids, &mut found).unwrap();
+    let texts = vec![TEXTS; config.texts.len()];
+    predictor.predict_with_texts(&input.numeric, &input.ids, &texts, &mut found).unwrap();
     for (i, (y, e)) in found.iter().zip(&expected).enumerate() {
         assert!(
             (y - e).abs() <= TOLERANCE * (1.0 + e.abs()),
@@ -126,6 +147,21 @@ fn inputs_of_one_kind_and_no_hidden_layer() {
     check(&MlpConfig { numeric: 0, ..config(linear) }, 5, 1, None);
     let hidden = ModelConfig { hidden: vec![6, 6], residual: true, ..Default::default() };
     check(&MlpConfig { cardinalities: vec![], ..config(hidden) }, 1, 1, None);
+}
+
+#[test]
+fn texts_alone_and_beside_other_inputs() {
+    let network = ModelConfig { hidden: vec![6], members: Some(3), ..Default::default() };
+    let beside = MlpConfig { texts: vec![10, 12], ..config(network) };
+    let alone = MlpConfig { numeric: 0, cardinalities: vec![], ..beside.clone() };
+    let mut hidden = alone.clone();
+    hidden.network.text_dim = Some(5);
+    assert!(alone.texts_alone() && alone.members().is_none() && !hidden.texts_alone());
+    for config in [beside, alone, hidden] {
+        for rows in [1, 7, 200] {
+            check(&config, rows, 2, None);
+        }
+    }
 }
 
 /// Large enough for threads to share columns (one row), and rows (many).

@@ -101,7 +101,8 @@ impl Training {
         let numeric = self.input(&self.x[..rows * FEATURES], &[rows, FEATURES]);
         let ids = self.input(&self.ids[..rows], &[rows]);
         let labels = self.input(&self.labels[..rows], &[rows]);
-        let input = MlpInput { numeric: Some(numeric), categorical: [ids].into_iter().collect() };
+        let categorical = [ids].into_iter().collect();
+        let input = MlpInput { numeric: Some(numeric), categorical, ..MlpInput::default() };
         let logits = self.network.forward(&mut self.graph, &input).unwrap();
         let (sum, count) = self.loss.apply(&mut self.graph, &logits, &labels, None).unwrap();
         drop((logits, input));

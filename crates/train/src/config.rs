@@ -31,6 +31,10 @@ pub struct TrainConfig {
     /// Epochs without improvement of the monitored score before training stops; 0 never stops
     /// early.
     pub patience: usize,
+    /// Tables of texts alone: the patience in place of `patience`, as few epochs are enough for a
+    /// linear model; never by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_patience: Option<usize>,
     /// The minimum gain that counts as an improvement.
     pub min_delta: f64,
     /// The score that selects the best epoch.
@@ -73,6 +77,7 @@ impl Default for TrainConfig {
             accumulate: 1,
             seed: 0,
             patience: 20,
+            text_patience: None,
             min_delta: 0.0,
             monitor: Monitor::Loss,
             restore_best: true,

@@ -11,6 +11,7 @@ mod new_rows;
 mod recipes;
 mod resume;
 mod shell;
+mod texts;
 mod tokenizer;
 
 use std::fmt::Write;

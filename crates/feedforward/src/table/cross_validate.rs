@@ -72,7 +72,7 @@ pub fn cross_validate(
     let mut recipe = recipe.clone();
     let threads = device.cpu().threads();
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), threads)?;
-    let given = recipe.train.clone();
+    let given = recipe.clone();
     let division = prepared.division(folds);
     let mut results = Vec::new();
     for &seed in seeds {
@@ -81,7 +81,7 @@ pub fn cross_validate(
             watcher.event(Event::Phase(&format!("seed {seed}, fold {} of {folds}", fold + 1)));
             let parts = prepared.encode_fold(rows, recipe.data.split.valid, seed, threads)?;
             let EncodedParts { train, valid, test, transforms, .. } = parts;
-            recipe.train = given.for_rows(train.rows);
+            recipe = given.for_data(&train);
             recipe.train.seed = seed;
             let (setup, graph) =
                 Setup::new(&recipe, &prepared.target, &transforms, &train, &device)?;

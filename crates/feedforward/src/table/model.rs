@@ -6,7 +6,7 @@ use crate::files::{read_text, write_text};
 use ff_formats::{TensorFile, TensorWriter};
 use ff_graph::{Graph, ParamId, Params};
 use ff_metrics::ChosenThreshold;
-use ff_nn::models::{Mlp, MlpConfig, Predictor};
+use ff_nn::models::{Bags, Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
 use ff_table::{DataError, Encoded, Table, Task, Transforms, Unfamiliar};
 use ff_tensor::{DType, Device, ThreadPool};
@@ -123,6 +123,12 @@ impl TableModel {
         let text = read_text(&folder.join("config.json"))?;
         let file = parse_config(&folder.join("config.json"), &text)?;
         let transforms = read_transforms(&folder.join("transforms.json"))?;
+        let grams: Vec<usize> = transforms.texts().map(|(_, encoder)| encoder.size()).collect();
+        if grams != file.network.texts {
+            let message = "knows other n-grams than config.json; the two files are of different models: copy \
+                           both from the same run";
+            return Err(Error::run(&folder.join("transforms.json"), message.to_owned()));
+        }
         let make = |device: &Device| {
             let mut builder = Builder::new();
             let network = Mlp::new(&mut builder, &file.network);
@@ -188,6 +194,12 @@ impl TableModel {
         (&self.network, &mut self.graph)
     }
 
+    /// The values of a parameter.
+    pub(crate) fn weight(&self, name: &str) -> Option<&[f32]> {
+        let params = self.graph.params();
+        params.values(params.id(name)?).ok()
+    }
+
     /// The threads of the model's device.
     pub(crate) fn threads(&self) -> &ThreadPool {
         self.graph.device().cpu().threads()
@@ -230,7 +242,8 @@ impl TableModel {
     ) -> Result<Predictions> {
         let outputs = if let Some(predictor) = &mut self.predictor {
             let mut outputs = vec![0.0; encoded.rows * predictor.outputs()];
-            predictor.predict_with_ids(&encoded.numeric, &encoded.categorical, &mut outputs)?;
+            let (x, ids) = (&encoded.numeric, &encoded.categorical);
+            predictor.predict_with_texts(x, ids, &bags(encoded), &mut outputs)?;
             outputs
         } else {
             objective::outputs(&mut self.graph, &self.network, encoded)?
@@ -267,7 +280,8 @@ impl TableModel {
         let width = k * self.network.outputs();
         let mut outputs = vec![0.0; encoded.rows * width];
         if let Some(members) = &mut self.members {
-            members.predict_with_ids(&encoded.numeric, &encoded.categorical, &mut outputs)?;
+            let (x, ids) = (&encoded.numeric, &encoded.categorical);
+            members.predict_with_texts(x, ids, &bags(&encoded), &mut outputs)?;
         }
         let rows = outputs.chunks_exact(width).enumerate();
         Ok(rows
@@ -320,6 +334,12 @@ impl TableModel {
         let predicted = rows.map(|row| self.file.decide(row)).collect();
         Predictions::Classes { predicted, probabilities }
     }
+}
+
+/// The texts of rows as a predictor reads them.
+fn bags(encoded: &Encoded) -> Vec<Bags<'_>> {
+    let texts = encoded.texts.iter();
+    texts.map(|t| Bags { offsets: &t.offsets, indices: &t.indices, values: &t.values }).collect()
 }
 
 /// The standard deviation of some values, as of a sample; 0 of a single one.

@@ -10,7 +10,9 @@ use ff_train::{BatchLoss, Evaluation, Objective, TrainConfig};
 mod gather;
 mod mixup;
 
-use gather::{Rows, data_row, gather_changed, gather_input, gather_target, gather_weights};
+use gather::{
+    Rows, TextTensors, data_row, gather_changed, gather_input, gather_target, gather_weights,
+};
 use mixup::{Mix, mixed_target};
 
 /// Rows per evaluation batch: enough for speed, few enough for little memory.
@@ -43,6 +45,8 @@ pub struct TabularObjective<'a> {
     unseen: Option<Unseen>,
     /// Memory for the rows of the members.
     own: Vec<u32>,
+    /// The texts of the training part, once they were needed.
+    texts: Option<TextTensors>,
 }
 
 /// How often ids are replaced by 0, the slot of unseen values.
@@ -63,22 +67,37 @@ impl<'a> TabularObjective<'a> {
         config: &TrainConfig,
     ) -> Self {
         let (input_noise, mixup) = (config.input_noise, config.mixup);
-        Self { model, loss, train, valid, input_noise, mixup, unseen: None, own: Vec::new() }
+        Self {
+            model,
+            loss,
+            train,
+            valid,
+            input_noise,
+            mixup,
+            unseen: None,
+            own: Vec::new(),
+            texts: None,
+        }
     }
 
     /// The same objective with this share of the training ids replaced by that of unseen values, so
     /// that its vector is learned: other cells at each step, or the same cells at all with `fixed`.
     #[must_use]
     pub fn with_unseen(mut self, share: f64, fixed: Option<Key>) -> Self {
-        let any = share > 0.0 && self.train.n_categorical > 0;
+        let any = share > 0.0 && self.categories() > 0;
         self.unseen = any.then_some(Unseen { share, fixed });
         self
+    }
+
+    /// The categories of a row.
+    fn categories(&self) -> usize {
+        self.train.n_categorical - self.train.texts.len()
     }
 
     /// Which ids of these rows are replaced, row by row.
     fn unseen(&self, rows: &[u32], key: Key) -> Vec<bool> {
         let Some(Unseen { share, fixed }) = self.unseen else { return Vec::new() };
-        let width = self.train.n_categorical;
+        let width = self.categories();
         let row = |row: u32, key: Key| {
             let mut rng = Rng::new(key.with(u64::from(row)));
             (0..width).map(move |_| rng.uniform() < share)
@@ -97,7 +116,8 @@ impl<'a> TabularObjective<'a> {
     pub fn plain_loss(&self, graph: &mut Graph, data: &Encoded, rows: &[u32]) -> Result<BatchLoss> {
         let mut own = Vec::new();
         let rows = Rows::of_members(graph, self.model, data, rows, &mut own);
-        let input = gather_input(graph, data, &rows, &[])?;
+        let texts = TextTensors::new(graph.device(), data)?;
+        let input = gather_input(graph, data, &texts, &rows, &[])?;
         self.loss_of(graph, data, &rows, &input)
     }
 
@@ -116,17 +136,23 @@ impl<'a> TabularObjective<'a> {
     }
 
     /// The loss of rows as training changes them.
-    fn training_loss(&self, graph: &mut Graph, rows: &Rows<'_>, key: Key) -> Result<BatchLoss> {
+    fn training_loss(
+        &self,
+        graph: &mut Graph,
+        texts: &TextTensors,
+        rows: &Rows<'_>,
+        key: Key,
+    ) -> Result<BatchLoss> {
         let unseen = self.unseen(rows.rows, key);
         if self.input_noise == 0.0 && self.mixup == 0.0 {
-            let input = gather_input(graph, self.train, rows, &unseen)?;
+            let input = gather_input(graph, self.train, texts, rows, &unseen)?;
             return self.loss_of(graph, self.train, rows, &input);
         }
         let mix =
             (self.mixup > 0.0).then(|| Mix::draw(rows.rows, self.mixup, key.with_name("mixup")));
         let mut noise = Rng::new(key.with_name("noise"));
         let data = self.train;
-        let input = gather_changed(graph, data, rows, &unseen, |i, x| {
+        let input = gather_changed(graph, data, texts, rows, &unseen, |i, x| {
             if let Some(mix) = &mix {
                 let other = data_row(data, mix.partners[i]);
                 x.iter_mut()
@@ -158,8 +184,12 @@ impl Objective for TabularObjective<'_> {
     fn loss(&mut self, graph: &mut Graph, rows: &[u32], key: Key) -> Result<BatchLoss> {
         let mut own = std::mem::take(&mut self.own);
         let rows = Rows::of_members(graph, self.model, self.train, rows, &mut own);
-        let loss = self.training_loss(graph, &rows, key);
-        self.own = own;
+        let texts = match self.texts.take() {
+            Some(texts) => texts,
+            None => TextTensors::new(graph.device(), self.train)?,
+        };
+        let loss = self.training_loss(graph, &texts, &rows, key);
+        (self.own, self.texts) = (own, Some(texts));
         loss
     }
 
@@ -185,8 +215,9 @@ pub fn evaluate(
     let (mut sum, mut count) = (0.0, 0.0);
     let mut outputs = Vec::with_capacity(data.rows * model.outputs());
     let rows: Vec<u32> = (0..data.rows as u32).collect();
+    let texts = TextTensors::new(graph.device(), data)?;
     for rows in rows.chunks(EVAL_ROWS) {
-        let (s, c, output) = evaluate_batch(graph, model, loss, data, rows)?;
+        let (s, c, output) = evaluate_batch(graph, model, loss, data, &texts, rows)?;
         (sum, count) = (sum + s.item()?, count + c.item()?);
         outputs.extend_from_slice(output.slice::<f32>()?);
     }
@@ -204,9 +235,10 @@ pub fn outputs(graph: &mut Graph, model: &Mlp, data: &Encoded) -> Result<Vec<f32
     graph.set_mode(Mode::Eval);
     let mut outputs = Vec::with_capacity(data.rows * model.outputs());
     let rows: Vec<u32> = (0..data.rows as u32).collect();
+    let texts = TextTensors::new(graph.device(), data)?;
     for rows in rows.chunks(EVAL_ROWS) {
         graph.reset();
-        let input = gather_input(graph, data, &Rows::all(rows), &[])?;
+        let input = gather_input(graph, data, &texts, &Rows::all(rows), &[])?;
         let output = model.forward(graph, &input)?;
         outputs.extend_from_slice(output.slice::<f32>()?);
     }
@@ -222,8 +254,9 @@ pub fn plan_evaluation(graph: &mut Graph, model: &Mlp, loss: &Loss, data: &Encod
     graph.set_mode(Mode::Eval);
     let rows: Vec<u32> = (0..data.rows.min(EVAL_ROWS) as u32).collect();
     let rest = if data.rows > EVAL_ROWS { data.rows % EVAL_ROWS } else { 0 };
+    let texts = TextTensors::new(graph.device(), data)?;
     for rows in [&rows[..], &rows[..rest]].into_iter().filter(|rows| !rows.is_empty()) {
-        evaluate_batch(graph, model, loss, data, rows)?;
+        evaluate_batch(graph, model, loss, data, &texts, rows)?;
     }
     graph.reset();
     Ok(())
@@ -235,11 +268,12 @@ fn evaluate_batch(
     model: &Mlp,
     loss: &Loss,
     data: &Encoded,
+    texts: &TextTensors,
     rows: &[u32],
 ) -> Result<(Value, Value, Value)> {
     graph.reset();
     let rows = &Rows::all(rows);
-    let input = gather_input(graph, data, rows, &[])?;
+    let input = gather_input(graph, data, texts, rows, &[])?;
     let output = model.forward(graph, &input)?;
     let target = gather_target(graph, loss, data, rows)?;
     let weights = gather_weights(graph, data, rows)?;

@@ -5,6 +5,7 @@ use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use ff_nn::Precision;
 use ff_settings::{ConfigError, Problem, RecipeError, Settings, check_folder_name, find_beside};
+use ff_table::Encoded;
 use ff_train::TrainConfig;
 use ff_train::optim::OptimizerConfig;
 use ff_train::schedule::ScheduleConfig;
@@ -100,6 +101,18 @@ impl Recipe {
         ff_settings::to_toml(self)
     }
 
+    /// The same recipe with the batches and the patience for these rows: see
+    /// [`TrainConfig::batch_max`] and [`TrainConfig::text_patience`].
+    pub(crate) fn for_data(&self, train: &Encoded) -> Self {
+        let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
+        let texts = !train.texts.is_empty() && train.n_numeric == 0;
+        let alone = texts && train.n_categorical == train.texts.len();
+        if let Some(patience) = recipe.train.text_patience.filter(|_| alone) {
+            recipe.train.patience = patience;
+        }
+        recipe
+    }
+
     fn find_files(&mut self, folder: &Path) {
         let split = &mut self.data.split;
         let others = [&mut self.data.labels, &mut split.valid_path, &mut split.test_path];
@@ -139,6 +152,7 @@ impl Quality {
                 "optimizer.lr=0.003",
                 "optimizer.weight_decay=0.1",
                 "train.batch_max=1024",
+                "train.text_patience=2",
                 "train.refit=true",
             ]);
         }

@@ -46,10 +46,13 @@ impl Setup {
             numeric: transforms.n_numeric(),
             bins: edges.iter().map(|edges| edges.len().saturating_sub(1)).collect(),
             cardinalities: transforms.cardinalities(),
+            texts: transforms.texts().map(|(_, encoder)| encoder.size()).collect(),
             outputs: loss.outputs(),
-            logits: classes.is_some() && recipe.model.members.is_some(),
+            logits: false,
             network: recipe.model.clone(),
         };
+        let logits = classes.is_some() && network.members().is_some();
+        let network = MlpConfig { logits, ..network };
         let mut builder = Builder::new();
         let model = Mlp::new(&mut builder, &network);
         let mut params = builder.build(device, DType::F32, recipe.train.seed, true)?;
@@ -87,13 +90,17 @@ impl Setup {
     /// The layers in one line: `64 → 128 relu → 10`.
     pub(crate) fn layers(&self) -> String {
         let config = &self.file.network;
+        if config.texts_alone() {
+            let grams = config.texts.iter().sum::<usize>();
+            return format!("{} n-grams → {}", crate::words::count(grams as u64), config.outputs);
+        }
         let mut line = config.in_features().to_string();
         let activation = serde_json::to_value(config.network.activation).unwrap_or_default();
         for width in &config.network.hidden {
             let activation = activation.as_str().unwrap_or_default();
             line.extend([" → ", &width.to_string(), " ", activation]);
         }
-        if let Some(members) = config.network.members {
+        if let Some(members) = config.members() {
             line = format!("{members} members × ({line} → {})", config.outputs);
             return line;
         }

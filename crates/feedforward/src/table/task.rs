@@ -126,7 +126,10 @@ impl Tables {
 
 /// Bytes of a table and its encoded parts.
 fn data_bytes(prepared: &Prepared) -> usize {
-    let encoded = |e: &Encoded| (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4;
+    let encoded = |e: &Encoded| {
+        let texts: usize = e.texts.iter().map(|texts| texts.bytes()).sum();
+        (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4 + texts
+    };
     let Prepared { table, train, valid, test, .. } = prepared;
     table.bytes() + encoded(train) + encoded(valid) + encoded(test)
 }
@@ -175,7 +178,7 @@ impl Task for Tables {
             return Err(Error::run(folder.path(), message));
         }
         let Prepared { target, transforms, train, .. } = &prepared;
-        let recipe = Recipe { train: recipe.train.for_rows(train.rows), ..recipe };
+        let recipe = recipe.for_data(train);
         let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
         let (layers, loss) = (setup.layers(), setup.loss.name());
         Ok(Self { recipe, prepared, file: setup.file, layers, loss })
@@ -299,13 +302,15 @@ impl Task for Tables {
                 count(rows as u64)
             )
         });
+        let alone = self.file.network.texts_alone();
+        let other = if alone { "model.text_dim=128" } else { "model.hidden=[128,64]" };
         Closing {
             headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
             verdict: summary.verdict.clone(),
             lines: refit.into_iter().collect(),
             next: vec![
                 format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
-                format!("feedforward train {run}/recipe.toml --set model.hidden=[128,64]"),
+                format!("feedforward train {run}/recipe.toml --set {other}"),
             ],
         }
     }

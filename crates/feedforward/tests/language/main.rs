@@ -5,7 +5,6 @@
 
 mod encoders;
 mod folders;
-mod gguf;
 mod parity;
 mod translation;
 mod writing;

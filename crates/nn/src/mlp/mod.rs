@@ -1,14 +1,14 @@
 mod predictor;
 
-pub use predictor::Predictor;
+pub use predictor::{Bags, Predictor};
 
 use crate::layers::{
-    Activate, BatchEnsemble, Dropout, Embedding, Feedforward, HiddenLayer, MeanOfMembers,
-    MemberLinear, PiecewiseLinear, Prelu, Residual, Sequence,
+    Activate, BagInput, BatchEnsemble, Dropout, Embedding, EmbeddingBag, Feedforward, HiddenLayer,
+    MeanOfMembers, MemberLinear, PiecewiseLinear, Prelu, Residual, Sequence,
 };
 use crate::{ActivationKind, Builder, Init, Layer, ModelConfig, NormKind, Precision};
 use ff_graph::{Error, Graph, Op, Result, Value};
-use ff_ops::{Activation, Concat, MemberMean};
+use ff_ops::{Activation, Add, Concat, MemberMean};
 use ff_tensor::DType;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -27,6 +27,9 @@ pub struct MlpConfig {
     pub numeric: usize,
     /// The number of ids of each category input.
     pub cardinalities: Vec<usize>,
+    /// The number of n-grams of each text input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<usize>,
     /// The number of outputs of a row.
     pub outputs: usize,
     /// The bins of each numeric input, 0 for one that enters as it is; empty where all do.
@@ -53,10 +56,31 @@ impl MlpConfig {
         self.numeric - embedded + embedded * self.network.number_dim()
     }
 
+    /// The width of the vector of a text: that of the outputs, from 2 to 64, beside other inputs,
+    /// unless the recipe states one.
+    pub fn text_dim(&self) -> usize {
+        if self.texts_alone() {
+            return self.outputs;
+        }
+        self.network.text_dim.unwrap_or(self.outputs.clamp(2, 64))
+    }
+
+    /// Whether the n-grams of texts are the only inputs, of a linear model.
+    pub fn texts_alone(&self) -> bool {
+        let others = self.numeric + self.cardinalities.len();
+        !self.texts.is_empty() && others == 0 && self.network.text_dim.is_none()
+    }
+
+    /// The members of the ensemble, where it is one.
+    pub fn members(&self) -> Option<usize> {
+        self.network.members.filter(|_| !self.texts_alone())
+    }
+
     /// The width of the first layer's input.
     pub fn in_features(&self) -> usize {
         self.numeric_width()
             + self.cardinalities.iter().map(|&n| self.embedding_dim(n)).sum::<usize>()
+            + self.texts.len() * self.text_dim()
     }
 }
 
@@ -72,6 +96,8 @@ pub struct MlpInput {
     pub numeric: Option<Value>,
     /// The ids.
     pub categorical: SmallVec<[Value; 4]>,
+    /// The texts.
+    pub texts: Vec<BagInput>,
 }
 
 /// A feedforward network over numbers and categories: embeddings, hidden layers, an output layer.
@@ -80,7 +106,9 @@ pub struct MlpInput {
 /// widths agree, and then the layers whose tables the recipe has. Parameters:
 /// `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
 /// `layers.i.activation.weight` (PReLU), `layers.i.TABLE.*`, `output.weight`, `output.bias`, and
-/// `numeric.*` where numbers have bins.
+/// `numeric.*` where numbers have bins. A text is a sparse row of weights of n-grams, which
+/// `texts.i.weight` and `texts.i.bias` make a vector beside the other inputs; texts alone are a
+/// linear model, the sum of these vectors, without layers.
 ///
 /// With `members` the network is a batch ensemble (Gorishniy et al., "TabM", 2025): members share
 /// weights, embeddings, norms and gated blocks, and each has its own `layers.i.r`, `layers.i.s` and
@@ -110,6 +138,9 @@ pub struct MlpInput {
 pub struct Mlp {
     numbers: Option<PiecewiseLinear>,
     embeddings: Vec<Embedding>,
+    texts: Vec<EmbeddingBag>,
+    /// Whether the sum of the vectors of texts is the output.
+    texts_alone: bool,
     concat: Arc<dyn Op>,
     layers: Sequence,
     /// Of the members of an ensemble.
@@ -136,7 +167,23 @@ impl Mlp {
                 builder.scope(&format!("embeddings.{i}"), |b| Embedding::new(b, n, dim))
             })
             .collect();
+        // A linear model starts at 0, where n-grams that it has not met stay; layers behind need a
+        // direction.
+        let texts_alone = config.texts_alone();
+        let init = if texts_alone { Init::Zeros } else { Init::Normal { std: 0.02 } };
+        let texts: Vec<EmbeddingBag> = config
+            .texts
+            .iter()
+            .enumerate()
+            .map(|(i, &n)| {
+                let dim = config.text_dim();
+                builder.scope(&format!("texts.{i}"), |b| EmbeddingBag::new(b, n, dim, init))
+            })
+            .collect();
         let mut layers = Sequence::new();
+        if texts_alone {
+            return Self::of(numbers, embeddings, texts, layers, config);
+        }
         if network.input_dropout > 0.0 {
             layers.push(builder.scope("input", |b| Dropout::new(b, network.input_dropout)));
         }
@@ -167,7 +214,7 @@ impl Mlp {
         if let Some(members) = network.members {
             let sizes = [members, width, config.outputs];
             layers.push(builder.scope("output", |b| MemberLinear::new(b, sizes, init)));
-            return Self::of(numbers, embeddings, layers, config);
+            return Self::of(numbers, embeddings, texts, layers, config);
         }
         layers.push(builder.scope("output", |b| {
             let f = Activation::Identity;
@@ -177,19 +224,22 @@ impl Mlp {
                 Precision::Bf16 => layer.in_bf16(DType::F32),
             }
         }));
-        Self::of(numbers, embeddings, layers, config)
+        Self::of(numbers, embeddings, texts, layers, config)
     }
 
     fn of(
         numbers: Option<PiecewiseLinear>,
         embeddings: Vec<Embedding>,
+        texts: Vec<EmbeddingBag>,
         layers: Sequence,
         config: &MlpConfig,
     ) -> Self {
-        let (outputs, members) = (config.outputs, config.network.members);
+        let (outputs, members) = (config.outputs, config.members());
+        let texts_alone = config.texts_alone();
         let mean =
             members.map(|_| MeanOfMembers::new(MemberMean::of(config.logits, config.outputs)));
-        Self { numbers, embeddings, concat: Concat::op(), layers, mean, outputs, members }
+        let concat = Concat::op();
+        Self { numbers, embeddings, texts, texts_alone, concat, layers, mean, outputs, members }
     }
 
     /// The members of the ensemble, where it is one.
@@ -222,12 +272,26 @@ impl Mlp {
                 ),
             ));
         }
+        if input.texts.len() != self.texts.len() {
+            let (texts, found) = (self.texts.len(), input.texts.len());
+            let message = format!("expected {texts} text inputs, found {found}");
+            return Err(Error::shape("network", message));
+        }
         let mut parts: SmallVec<[Value; 8]> = input.numeric.iter().cloned().collect();
         if let (Some(numbers), Some(x)) = (&self.numbers, parts.first_mut()) {
             *x = numbers.forward(graph, x)?;
         }
         for (embedding, ids) in self.embeddings.iter().zip(&input.categorical) {
             parts.push(embedding.forward(graph, ids.clone())?);
+        }
+        for (layer, x) in self.texts.iter().zip(&input.texts) {
+            parts.push(layer.forward(graph, x)?);
+        }
+        if self.texts_alone {
+            let mut parts = parts.into_iter();
+            let first = parts.next();
+            let first = first.ok_or_else(|| Error::shape("network", "a row has no inputs"))?;
+            return parts.try_fold(first, |sum, part| graph.apply(&Add::op(), &[&sum, &part]));
         }
         // The operation takes a few inputs at a time; a wide table is joined in rounds.
         while parts.len() > 1 {

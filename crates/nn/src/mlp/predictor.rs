@@ -1,6 +1,6 @@
 use super::{Mlp, MlpConfig};
-use crate::layers::Embedding;
 use crate::layers::{Code, NAME, Program};
+use crate::layers::{Embedding, EmbeddingBag};
 use crate::{Builder, Layer, Precision};
 use ff_graph::{Cx, Error, Op, OpError, Params, Result};
 use ff_tensor::{DType, Device, Key, Shape, TensorMut, TensorRef};
@@ -16,6 +16,9 @@ const CACHED: usize = 1 << 16;
 /// layer, not the rows.
 const ROWS_EACH: usize = 8;
 const WORTH_A_THREAD: usize = 1 << 17;
+/// The entries that a text is taken to have where work is shared out.
+const ENTRIES: usize = 100;
+
 /// A trained network prepared for fast inference: weights packed once, memory allocated once, no
 /// tape.
 ///
@@ -57,7 +60,9 @@ struct Network {
     numeric: usize,
     numbers: Option<Numbers>,
     tables: Vec<Table>,
-    code: Code,
+    texts: Vec<BagTable>,
+    /// The layers; none where the sum of the vectors of texts is the output.
+    code: Option<Code>,
     inputs: usize,
     outputs: usize,
     /// Multiply-adds of a row.
@@ -80,6 +85,37 @@ struct Table {
     values: Vec<f32>,
     ids: usize,
     dim: usize,
+}
+
+/// The weight and bias of a layer on sparse rows.
+#[derive(Debug)]
+struct BagTable {
+    values: Vec<f32>,
+    bias: Vec<f32>,
+    inputs: usize,
+}
+
+/// The sparse rows of a text input: bag i has the entries from `offsets[i]` up to `offsets[i + 1]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Bags<'a> {
+    /// The first entry of each bag, and the number of entries.
+    pub offsets: &'a [i32],
+    /// The input of each entry.
+    pub indices: &'a [i32],
+    /// Its value.
+    pub values: &'a [f32],
+}
+
+impl Bags<'_> {
+    /// Whether each bag is a range of the entries, and each entry one of so many inputs.
+    fn is_valid(&self, inputs: usize) -> bool {
+        let end = self.offsets.last().copied().unwrap_or(0);
+        self.offsets.first() == Some(&0)
+            && self.offsets.is_sorted()
+            && usize::try_from(end) == Ok(self.indices.len())
+            && self.indices.len() == self.values.len()
+            && self.indices.iter().all(|&j| usize::try_from(j).is_ok_and(|j| j < inputs))
+    }
 }
 
 /// A thread's memory: rows with the vectors of their ids, what steps write, and the last outputs.
@@ -115,8 +151,9 @@ impl Predictor {
     fn run_by(network: Network) -> Self {
         let place = || {
             let buffer = |width: usize| vec![0.0; network.rows * width];
-            let embedded = if network.tables.is_empty() { 0 } else { network.inputs };
-            let buffers = vec![buffer(network.code.widest); network.code.buffers];
+            let embedded = if network.reads_in_place() { 0 } else { network.inputs };
+            let (widest, count) = network.code.as_ref().map_or((0, 0), |c| (c.widest, c.buffers));
+            let buffers = vec![buffer(widest); count];
             let (input, outputs) = (buffer(embedded), buffer(network.outputs));
             let numbers = buffer(network.numbers.as_ref().map_or(0, |numbers| numbers.width));
             Mutex::new(Place { input, numbers, buffers, outputs, error: None })
@@ -131,9 +168,9 @@ impl Predictor {
         self.network.numeric
     }
 
-    /// The number of category ids of a row.
+    /// The number of ids of a row: of categories, then of texts.
     pub fn categorical(&self) -> usize {
-        self.network.tables.len()
+        self.network.tables.len() + self.network.texts.len()
     }
 
     /// The number of outputs of a row.
@@ -155,8 +192,23 @@ impl Predictor {
     /// # Errors
     /// The lengths do not fit, or an id is not one of its column's.
     pub fn predict_with_ids(&mut self, x: &[f32], ids: &[i32], y: &mut [f32]) -> Result<()> {
+        self.predict_with_texts(x, ids, &[], y)
+    }
+
+    /// The outputs of rows of numbers and ids, of categories and then of texts, row by row.
+    ///
+    /// # Errors
+    /// The lengths do not fit, or an id is not one of its column's.
+    pub fn predict_with_texts(
+        &mut self,
+        x: &[f32],
+        ids: &[i32],
+        texts: &[Bags<'_>],
+        y: &mut [f32],
+    ) -> Result<()> {
         let network = &self.network;
-        let rows = network.check(x, ids, y)?;
+        let rows = network.check(x, ids, texts, y)?;
+        let columns = network.tables.len() + network.texts.len();
         let threads = network.device.cpu().threads();
         let share = self.places.len() > 1
             && rows >= self.places.len() * ROWS_EACH
@@ -170,7 +222,7 @@ impl Predictor {
             let rows = chunk(i);
             (
                 &x[rows.start * network.numeric..rows.end * network.numeric],
-                &ids[rows.start * network.tables.len()..rows.end * network.tables.len()],
+                &ids[rows.start * columns..rows.end * columns],
             )
         };
         if !share {
@@ -179,7 +231,7 @@ impl Predictor {
                 let (x, ids) = part(i);
                 let rows = chunk(i);
                 let y = &mut y[rows.start * network.outputs..rows.end * network.outputs];
-                network.run(place, x, ids, y)?;
+                network.run(place, x, ids, texts, y)?;
             }
             return Ok(());
         }
@@ -190,7 +242,7 @@ impl Predictor {
                 let (x, ids) = part(first + t);
                 let mut outputs = std::mem::take(&mut place.outputs);
                 let y = &mut outputs[..chunk(first + t).len() * network.outputs];
-                place.error = network.run(&mut place, x, ids, y).err();
+                place.error = network.run(&mut place, x, ids, texts, y).err();
                 place.outputs = outputs;
             });
             for (t, place) in self.places.iter_mut().enumerate() {
@@ -220,7 +272,24 @@ impl Numbers {
     }
 }
 
+impl BagTable {
+    /// Adds the vector of a bag.
+    fn add(&self, bags: &Bags<'_>, id: i32, y: &mut [f32]) {
+        y.iter_mut().zip(&self.bias).for_each(|(y, &b)| *y += b);
+        let [from, to] = [0, 1].map(|i| bags.offsets[id as usize + i] as usize);
+        for (&j, &v) in bags.indices[from..to].iter().zip(&bags.values[from..to]) {
+            let row = &self.values[j as usize * self.bias.len()..];
+            y.iter_mut().zip(row).for_each(|(y, &w)| *y += v * w);
+        }
+    }
+}
+
 impl Network {
+    /// Whether a row of numbers is all that layers read.
+    fn reads_in_place(&self) -> bool {
+        self.tables.is_empty() && self.texts.is_empty()
+    }
+
     fn new(
         config: &MlpConfig,
         params: &Params,
@@ -242,6 +311,13 @@ impl Network {
             Ok(Table { values: values.to_vec(), ids: shape.rows(), dim: shape.last() })
         };
         let tables = network.embeddings.iter().map(table).collect::<Result<_>>()?;
+        let bags = |layer: &EmbeddingBag| {
+            let [weight, bias] = layer.params().map(|id| program.values(id));
+            let ((values, shape), (bias, _)) = (weight?, bias?);
+            let (values, bias) = (values.to_vec(), bias.to_vec());
+            Ok(BagTable { values, bias, inputs: shape.rows() })
+        };
+        let texts: Vec<BagTable> = network.texts.iter().map(bags).collect::<Result<_>>()?;
         let numbers = network.numbers.as_ref().map(|numbers| {
             let (op, params) = numbers.parts();
             let of = |&id| program.values(id).map(|(values, shape)| (values.to_vec(), shape));
@@ -252,32 +328,44 @@ impl Network {
             })
         });
         let numbers = numbers.transpose()?;
-        let mut y = network.layers.compile(&mut program, x)?;
         let mut outputs = config.outputs;
-        match &network.mean {
-            Some(_) if each_member => outputs *= config.network.members.unwrap_or(1),
-            Some(mean) => y = mean.compile(&mut program, y)?,
-            None => {}
-        }
-        let code = program.finish(y, device)?;
-        let widest = code.products().map(|(k, n)| k.max(n)).max().unwrap_or(1).max(1);
+        let code = if network.texts_alone {
+            None
+        } else {
+            let mut y = network.layers.compile(&mut program, x)?;
+            match &network.mean {
+                Some(_) if each_member => outputs *= config.network.members.unwrap_or(1),
+                Some(mean) => y = mean.compile(&mut program, y)?,
+                None => {}
+            }
+            Some(program.finish(y, device)?)
+        };
+        let products = || code.iter().flat_map(Code::products);
+        let widest = products().map(|(k, n)| k.max(n)).max().unwrap_or(1).max(1);
         Ok(Self {
             device: device.clone(),
             numeric: config.numeric,
             numbers,
             tables,
+            texts,
             inputs: config.in_features(),
             outputs,
-            work: code.products().map(|(k, n)| k * n).sum(),
+            work: products().map(|(k, n)| k * n).sum::<usize>()
+                + config.texts.len() * config.text_dim() * ENTRIES,
             rows: (CACHED / widest).clamp(ROWS / 8, ROWS),
             code,
         })
     }
 
     /// The number of rows.
-    fn check(&self, x: &[f32], ids: &[i32], y: &[f32]) -> Result<usize> {
+    fn check(&self, x: &[f32], ids: &[i32], texts: &[Bags<'_>], y: &[f32]) -> Result<usize> {
         let rows = y.len() / self.outputs.max(1);
-        let columns = self.tables.len();
+        let columns = self.tables.len() + self.texts.len();
+        let fit = |(bags, table): (&Bags<'_>, &BagTable)| bags.is_valid(table.inputs);
+        if texts.len() != self.texts.len() || !texts.iter().zip(&self.texts).all(fit) {
+            let message = format!("the texts are not those of {} inputs", self.texts.len());
+            return Err(Error::shape(NAME, message));
+        }
         if y.len() != rows * self.outputs
             || x.len() != rows * self.numeric
             || ids.len() != rows * columns
@@ -294,9 +382,13 @@ impl Network {
             return Err(Error::shape(NAME, message));
         }
         for (i, &id) in ids.iter().enumerate() {
-            let allowed = self.tables[i % columns].ids;
+            let column = i % columns;
+            let allowed = match self.tables.get(column) {
+                Some(table) => table.ids,
+                None => texts[column - self.tables.len()].offsets.len() - 1,
+            };
             if usize::try_from(id).map_or(true, |id| id >= allowed) {
-                let (row, column) = (i / columns, i % columns);
+                let row = i / columns;
                 let message =
                     format!("id {id} in row {row} of category {column} is not in 0..{allowed}");
                 return Err(Error::of(NAME)(OpError::domain(message)));
@@ -306,7 +398,14 @@ impl Network {
     }
 
     /// Some rows through all layers; `place` is memory.
-    fn run(&self, place: &mut Place, x: &[f32], ids: &[i32], outputs: &mut [f32]) -> Result<()> {
+    fn run(
+        &self,
+        place: &mut Place,
+        x: &[f32],
+        ids: &[i32],
+        texts: &[Bags<'_>],
+        outputs: &mut [f32],
+    ) -> Result<()> {
         let rows = outputs.len() / self.outputs.max(1);
         if rows == 0 {
             return Ok(());
@@ -321,24 +420,42 @@ impl Network {
             None => (x, self.numeric),
         };
         // Numbers alone are read in place.
-        let x = if self.tables.is_empty() {
+        let Some(code) = &self.code else {
+            outputs.fill(0.0);
+            for (row, ids) in outputs.chunks_exact_mut(self.outputs).zip(ids.chunks(texts.len())) {
+                for ((table, bags), &id) in self.texts.iter().zip(texts).zip(ids) {
+                    table.add(bags, id, row);
+                }
+            }
+            return Ok(());
+        };
+        let x = if self.reads_in_place() {
             x
         } else {
             let input = &mut input[..rows * self.inputs];
-            self.embed(input, x, width, ids);
+            self.embed(input, x, width, ids, texts);
             input
         };
-        self.code.run(&self.device, buffers, rows, x, outputs)
+        code.run(&self.device, buffers, rows, x, outputs)
     }
 
     /// Rows of numbers with the vectors of their ids behind them.
-    fn embed(&self, out: &mut [f32], x: &[f32], width: usize, ids: &[i32]) {
+    fn embed(&self, out: &mut [f32], x: &[f32], width: usize, ids: &[i32], texts: &[Bags<'_>]) {
+        let columns = self.tables.len() + self.texts.len();
         for (i, row) in out.chunks_exact_mut(self.inputs).enumerate() {
             let (numbers, mut rest) = row.split_at_mut(width);
             numbers.copy_from_slice(&x[i * width..][..width]);
-            for (table, &id) in self.tables.iter().zip(&ids[i * self.tables.len()..]) {
+            let ids = &ids[i * columns..][..columns];
+            for (table, &id) in self.tables.iter().zip(ids) {
                 let (part, tail) = rest.split_at_mut(table.dim);
                 part.copy_from_slice(&table.values[id as usize * table.dim..][..table.dim]);
+                rest = tail;
+            }
+            let ids = &ids[self.tables.len()..];
+            for ((table, bags), &id) in self.texts.iter().zip(texts).zip(ids) {
+                let (part, tail) = rest.split_at_mut(table.bias.len());
+                part.fill(0.0);
+                table.add(bags, id, part);
                 rest = tail;
             }
         }

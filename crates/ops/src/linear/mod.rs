@@ -1,6 +1,7 @@
 //! Products with weights.
 
 pub(crate) mod embedding;
+pub(crate) mod embedding_bag;
 pub(crate) mod ensemble;
 pub(crate) mod feedforward;
 pub(crate) mod feedforward_block;

@@ -10,6 +10,7 @@ mod explain;
 mod model;
 mod table;
 mod verdict;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub use table::{
     Alert, Column, Data, Decision, DecisionKind, Distribution, Level, Split, SplitPart, Tally,
 };
 pub use verdict::{Score, Verdict};
+pub use words::{TextColumn, TextLengths, TextPair, WordGroup};
 
 /// The content of a report; absent parts are omitted from the page.
 ///
@@ -68,6 +70,8 @@ pub struct ReportData {
     pub importance: Option<Importance>,
     /// The dependence of predictions on single columns.
     pub dependence: Vec<Dependence>,
+    /// The columns of texts: their words, lengths and repetitions.
+    pub texts: Vec<TextColumn>,
     /// The rows with the highest loss.
     pub mistakes: Option<Mistakes>,
     /// The layers of the network.

@@ -19,6 +19,7 @@ mod split;
 mod text;
 mod threshold;
 mod verdict;
+mod words;
 
 use super::{
     data::{Alert, Level, ReportData},
@@ -36,7 +37,7 @@ pub(super) struct Section {
 
 /// All sections with data, in the order of the page.
 pub(super) fn all(data: &ReportData) -> Vec<Section> {
-    let sections: [fn(&ReportData) -> Option<Section>; 18] = [
+    let sections: [fn(&ReportData) -> Option<Section>; 19] = [
         verdict::section,
         decisions::section,
         data::section,
@@ -47,6 +48,7 @@ pub(super) fn all(data: &ReportData) -> Vec<Section> {
         classification::section,
         threshold::section,
         regression::section,
+        words::section,
         importance::section,
         dependence::section,
         mistakes::section,

@@ -19,7 +19,7 @@ use crate::table::{Column, Table, Values};
 use crate::target::{LabelReader, TargetSchema};
 use crate::transforms::{
     BooleanEncoder, CategoryEncoder, CategoryFit, Coding, ColumnTransform, DateEncoder, Encoder,
-    FORMAT, NumberEncoder, RawFit, TargetTransform, Transforms, Unreadable,
+    FORMAT, NumberEncoder, RawFit, TargetTransform, TextEncoder, Transforms, Unreadable,
 };
 
 use super::EncodedParts;
@@ -49,6 +49,7 @@ enum Reading {
     Boolean { no: String, yes: String },
     Category { numeric: bool },
     Date { format: String, odd: Vec<String> },
+    Text,
 }
 
 /// Decides what each column is and what becomes of it.
@@ -193,6 +194,7 @@ fn reading(column: &Column, kind: Kind, options: &ColumnOptions, inferred: &Infe
         Kind::Category => Reading::Category {
             numeric: !matches!(column.values, Values::Text(_) | Values::Bool(_) | Values::Date(_)),
         },
+        Kind::Text => Reading::Text,
         Kind::Date => {
             let found = || {
                 let texts = texts?;
@@ -223,7 +225,7 @@ fn check_readable(table: &Table, column: &Column, reading: &Reading) -> Result<(
             DateEncoder::fit(&column.values, &rows, format, odd, false, &mut unreadable);
             format!("a date ({format})")
         }
-        Reading::Category { .. } => return Ok(()),
+        Reading::Category { .. } | Reading::Text => return Ok(()),
     };
     let Some(Unreadable { row, text, count }) = unreadable else { return Ok(()) };
     Err(DataError::Value {
@@ -323,11 +325,20 @@ impl Plan {
 
     fn fit(&self, table: &Table, rows: &[usize], threads: &ThreadPool) -> Result<Transforms> {
         let there = self.features.iter().filter_map(|f| Some((f, table.column(&f.name)?)));
-        let fitted = threads.map(there, |(feature, column)| {
-            let encoder = self.fit_column(&column.values, rows, feature)?;
-            Ok(ColumnTransform { name: feature.name.clone(), encoder })
+        // A column of texts takes all threads for itself.
+        let fitted = threads.map(there.clone(), |(feature, column)| match feature.reading {
+            Reading::Text => Ok(None),
+            _ => self.fit_column(&column.values, rows, feature).map(Some),
         });
-        let columns = fitted.into_iter().collect::<Result<_>>()?;
+        let fit = |((feature, column), encoder): ((&Feature, &Column), Result<Option<Encoder>>)| {
+            let name = feature.name.clone();
+            let encoder = match encoder? {
+                Some(encoder) => encoder,
+                None => self.fit_text(&name, &column.values, rows, threads)?,
+            };
+            Ok(ColumnTransform { name, encoder })
+        };
+        let columns = there.zip(fitted).map(fit).collect::<Result<_>>()?;
         Ok(Transforms {
             format: FORMAT,
             columns,
@@ -377,6 +388,31 @@ impl Plan {
             Reading::Date { format, odd } => {
                 Encoder::Date(DateEncoder::fit(values, rows, format, odd, flag, &mut unreadable))
             }
+            Reading::Text => Encoder::Text(TextEncoder::default()),
+        })
+    }
+
+    fn fit_text(
+        &self,
+        name: &str,
+        values: &Values,
+        rows: &[usize],
+        threads: &ThreadPool,
+    ) -> Result<Encoder> {
+        let config = &self.config.text;
+        let fitted = TextEncoder::fit(values, rows, config, threads).map(Encoder::Text);
+        fitted.ok_or_else(|| {
+            let key = set_option(name, "kind", "");
+            DataError::config(
+                key.trim_end_matches('='),
+                format!(
+                    "`{name}` has no word or sequence of characters that {} of its {} training rows \
+                     share; leave it out (--set {}) or set data.text.min_frequency=1",
+                    config.min_frequency,
+                    rows.len(),
+                    set_kind(name, "drop"),
+                ),
+            )
         })
     }
 }
@@ -443,6 +479,10 @@ fn usage(encoder: &Encoder, scaling: Scaling, gaps: Option<Missing>) -> String {
             flagged = e.flag;
             let parts: Vec<_> = e.parts.iter().map(|(part, _)| part.as_str()).collect();
             words.push(parts.join(", "));
+        }
+        Encoder::Text(e) => {
+            let (words_of, characters) = (e.words.len(), e.characters.len());
+            words.push(format!("{words_of} n-grams of words, {characters} of characters"));
         }
     }
     if flagged {

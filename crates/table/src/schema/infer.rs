@@ -169,9 +169,7 @@ fn infer_text(texts: &TextValues, stats: &ColumnStats, name: &str, max: usize) -
         }
     }
     let share = unique as f64 / count as f64;
-    let words = present().take(1000).map(|text| text.split_whitespace().count()).sum::<usize>()
-        as f64
-        / count.min(1000) as f64;
+    let words = present().take(1000).map(words_in).sum::<usize>() as f64 / count.min(1000) as f64;
     if words >= 4.0 && share > 0.5 {
         return Inferred::new(Kind::Text, format!("texts of {words:.0} words"), "category");
     }
@@ -191,6 +189,15 @@ fn infer_text(texts: &TextValues, stats: &ColumnStats, name: &str, max: usize) -
         return Inferred::new(Kind::Identifier, reason, "category");
     }
     Inferred::new(Kind::Category, format!("{unique} different texts"), "drop")
+}
+
+/// About how many words a text has: those between spaces, or two letters each of a script without.
+fn words_in(text: &str) -> usize {
+    let unspaced = |c: &char| {
+        matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}'
+            | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}')
+    };
+    text.split_whitespace().count().max(text.chars().filter(unspaced).count() / 2)
 }
 
 fn coded(stats: &ColumnStats) -> Inferred {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BooleanEncoder, CategoryEncoder, Coding, DateEncoder, NumberEncoder};
+use super::{BooleanEncoder, CategoryEncoder, Coding, DateEncoder, NumberEncoder, TextEncoder};
 use crate::date::format_seconds;
 use crate::number::format_number;
 use crate::table::Values;
@@ -19,6 +19,8 @@ pub enum Encoder {
     Category(CategoryEncoder),
     /// A day or a moment.
     Date(DateEncoder),
+    /// Words.
+    Text(TextEncoder),
 }
 
 impl Encoder {
@@ -29,6 +31,7 @@ impl Encoder {
             Self::Boolean(_) => "boolean",
             Self::Category(_) => "category",
             Self::Date(_) => "date",
+            Self::Text(_) => "text",
         }
     }
 
@@ -39,6 +42,7 @@ impl Encoder {
             Self::Boolean(e) => 1 + usize::from(e.flag),
             Self::Category(e) => e.numeric_width(),
             Self::Date(e) => e.parts.len() + usize::from(e.flag),
+            Self::Text(_) => 0,
         }
     }
 
@@ -46,6 +50,7 @@ impl Encoder {
     pub fn categorical_width(&self) -> usize {
         match self {
             Self::Category(e) => usize::from(e.coding == Coding::Embedding),
+            Self::Text(_) => 1,
             _ => 0,
         }
     }
@@ -58,6 +63,7 @@ impl Encoder {
             Self::Boolean(e) => [column.to_owned()].into_iter().chain(flag(e.flag)).collect(),
             Self::Category(e) => e.numeric_names(column),
             Self::Date(e) => e.numeric_names(column).into_iter().chain(flag(e.flag)).collect(),
+            Self::Text(_) => Vec::new(),
         }
     }
 
@@ -67,6 +73,7 @@ impl Encoder {
             Self::Boolean(e) => format!("`{}` or `{}`", e.no, e.yes),
             Self::Category(_) => "categories".into(),
             Self::Date(_) => "dates".into(),
+            Self::Text(_) => "texts".into(),
         }
     }
 
@@ -83,6 +90,8 @@ impl Encoder {
             Self::Boolean(e) => e.encode(values, rows, out, met),
             Self::Category(e) => e.encode(values, rows, out, met),
             Self::Date(e) => e.encode(values, rows, out, met),
+            // All rows at a time: see `Transforms::encode_rows`.
+            Self::Text(_) => {}
         }
     }
 
@@ -97,7 +106,7 @@ impl Encoder {
                 let [first, last] = e.range?;
                 Some(format!("{} to {}", format_seconds(first), format_seconds(last)))
             }
-            Self::Boolean(_) | Self::Category(_) => None,
+            Self::Boolean(_) | Self::Category(_) | Self::Text(_) => None,
         }
     }
 }

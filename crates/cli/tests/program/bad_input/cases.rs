@@ -22,6 +22,7 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
     folder.write("text.csv", &format!("x,price\n{prices}60,dear\n"));
     let names = lines(600, |i| format!("name{i}q,{},{}", i % 7, i % 2));
     folder.write("names.csv", &format!("name,x,answer\n{names}"));
+    folder.write("blank.csv", &format!("text,answer\n{}", lines(60, |i| format!(",{}", i % 2))));
     let parquet =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../table/tests/fixtures/types.parquet");
     let parquet = std::fs::read(parquet).unwrap();
@@ -54,6 +55,26 @@ pub(super) fn files(folder: &Folder) -> Vec<Case> {
             train("lonely.csv --target answer"),
             1,
             &["target `answer`", "`maybe`"],
+        ),
+        case(
+            "Texts without a word in common",
+            train(
+                "names.csv --target answer --set data.columns.name=text --set data.text.characters=0",
+            ),
+            2,
+            &["`name` has no word or sequence of characters that 2 of its 420 training rows share"],
+        ),
+        case(
+            "Texts that are all empty",
+            train("blank.csv --target answer"),
+            2,
+            &["no column is left to learn from", "`text` (no value at all)"],
+        ),
+        case(
+            "n-grams of no length",
+            train("names.csv --target answer --set data.text.words=0 --set data.text.characters=1"),
+            2,
+            &["data.text.words", "leaves no n-grams"],
         ),
         case(
             "A class that stands for a missing value",
@@ -477,44 +498,9 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
     let run = "pretrain lm.toml --out lm --set train.steps=2 --set train.eval_every=1";
     folder.run(&run.split(' ').collect::<Vec<_>>()).ok();
     folder.copy("lm", "lm-large-ids");
-    folder.write("lies.gguf", "GGUF\u{3}\0\0\0\0\0\0\0\0\0\0\u{10}\0\0\0\0\0\0\0\0");
-    folder.write("raises.jinja", "{{ raise_exception('roles must alternate') }}");
-    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
-    folder.write("endless.jinja", endless);
-    folder.write("hello.txt", "hello\n");
     folder.edit("lm-large-ids/model/config.json", "\"vocab_size\": 278", "\"vocab_size\": 100");
     let pretrain = |rest: &str| format!("pretrain lm.toml --out new {rest}");
     vec![
-        case(
-            "A GGUF file that claims 2⁶⁰ tensors",
-            "generate lies.gguf --prompt hello",
-            1,
-            &["lies.gguf: the header claims 1152921504606846976 tensors"],
-        ),
-        case(
-            "A chat with a model that has no chat template",
-            "chat lm --prompts hello.txt",
-            2,
-            &["has no chat template", "feedforward generate"],
-        ),
-        case(
-            "A chat template that refuses the conversation",
-            "chat lm --template raises.jinja --prompts hello.txt",
-            1,
-            &["raises.jinja: the chat template refuses this conversation: roles must alternate"],
-        ),
-        case(
-            "A chat template without end",
-            "chat lm --template endless.jinja --prompts hello.txt",
-            1,
-            &["endless.jinja: line 1: the chat template was stopped"],
-        ),
-        case(
-            "Quantised weights in a Hugging Face folder",
-            "export lm --to huggingface --type q8_0 --out new",
-            2,
-            &["and not as Q8_0"],
-        ),
         case(
             "A model without sizes",
             pretrain("--set model.config={model_type=\"llama\"}"),

@@ -3,10 +3,11 @@
 use super::NAME;
 use ff_graph::{Error, Graph, Result, Value};
 use ff_kernels::for_rows;
+use ff_nn::layers::BagInput;
 use ff_nn::models::{Mlp, MlpInput};
 use ff_nn::{Loss, LossTarget};
 use ff_table::{Encoded, Target};
-use ff_tensor::{DType, Shape, Tensor};
+use ff_tensor::{DType, Device, Shape, Tensor};
 
 /// The rows of a batch, one for each member where members have their own.
 pub(super) struct Rows<'a> {
@@ -71,15 +72,34 @@ pub(super) fn fill<T: ff_tensor::Element>(
     Ok(())
 }
 
+/// The texts of a part as tensors, made once: a batch holds their ids alone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TextTensors(Vec<[Tensor; 3]>);
+
+impl TextTensors {
+    pub(super) fn new(device: &Device, data: &Encoded) -> Result<Self> {
+        let texts = data.texts.iter().map(|texts| {
+            let entries = texts.indices.len();
+            Ok([
+                Tensor::from_slice(device, &texts.offsets, &[texts.offsets.len()])?,
+                Tensor::from_slice(device, &texts.indices, &[entries])?,
+                Tensor::from_slice(device, &texts.values, &[entries])?,
+            ])
+        });
+        texts.collect::<ff_tensor::Result<_>>().map(Self).map_err(Error::of(NAME))
+    }
+}
+
 /// The inputs of some rows.
 pub(super) fn gather_input(
     graph: &Graph,
     data: &Encoded,
+    texts: &TextTensors,
     rows: &Rows<'_>,
     unseen: &[bool],
 ) -> Result<MlpInput> {
     let cpu = graph.device().cpu();
-    gather_by(graph, data, rows, unseen, |x| {
+    gather_by(graph, data, texts, rows, unseen, |x| {
         let width = data.n_numeric;
         // Rows lie anywhere in memory: several threads hide its latency.
         for_rows(cpu, rows.rows.len(), 4 * width, [(x, width)], |i, [x]| {
@@ -92,11 +112,12 @@ pub(super) fn gather_input(
 pub(super) fn gather_changed(
     graph: &Graph,
     data: &Encoded,
+    texts: &TextTensors,
     rows: &Rows<'_>,
     unseen: &[bool],
     mut change: impl FnMut(usize, &mut [f32]),
 ) -> Result<MlpInput> {
-    gather_by(graph, data, rows, unseen, |x| {
+    gather_by(graph, data, texts, rows, unseen, |x| {
         for (i, (x, &row)) in x.chunks_exact_mut(data.n_numeric).zip(rows.rows).enumerate() {
             x.copy_from_slice(data_row(data, row));
             change(i, x);
@@ -108,6 +129,7 @@ pub(super) fn gather_changed(
 fn gather_by(
     graph: &Graph,
     data: &Encoded,
+    texts: &TextTensors,
     rows: &Rows<'_>,
     unseen: &[bool],
     gather: impl FnOnce(&mut [f32]),
@@ -118,16 +140,27 @@ fn gather_by(
         fill::<f32>(&mut x, gather)?;
         input.numeric = Some(graph.input(x));
     }
+    let categories = data.n_categorical - data.texts.len();
     for column in 0..data.n_categorical {
         let mut ids = tensor(graph, rows.shape(None), DType::I32)?;
         fill::<i32>(&mut ids, |ids| {
             for (id, &row) in ids.iter_mut().zip(rows.rows) {
                 *id = data.categorical[row as usize * data.n_categorical + column];
             }
-            let unseen = unseen.iter().skip(column).step_by(data.n_categorical);
-            ids.iter_mut().zip(unseen).filter(|(_, unseen)| **unseen).for_each(|(id, _)| *id = 0);
+            if column < categories {
+                let unseen = unseen.iter().skip(column).step_by(categories);
+                let cells = ids.iter_mut().zip(unseen);
+                cells.filter(|(_, unseen)| **unseen).for_each(|(id, _)| *id = 0);
+            }
         })?;
-        input.categorical.push(graph.input(ids));
+        let ids = graph.input(ids);
+        if column < categories {
+            input.categorical.push(ids);
+        } else {
+            let entries = texts.0[column - categories].clone();
+            let [offsets, indices, values] = entries.map(|tensor| graph.input(tensor));
+            input.texts.push(BagInput { ids, offsets, indices, values });
+        }
     }
     Ok(input)
 }

@@ -107,6 +107,8 @@ fn flop_of_a_row(network: &MlpConfig) -> f64 {
         width = next;
     }
     // What comes around the layers: gathering, softmax, the metric.
+    // A text has a few hundred n-grams.
+    flop += 400 * network.texts.len() * network.text_dim();
     (flop + 100 * network.outputs + 20 * network.in_features()) as f64
 }
 
@@ -171,6 +173,7 @@ fn outputs(
         n_numeric: like.n_numeric,
         categorical: categorical.to_vec(),
         n_categorical: like.n_categorical,
+        texts: like.texts.clone(),
         ..Encoded::default()
     };
     let (network, graph) = model.parts();

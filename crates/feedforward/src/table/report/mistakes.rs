@@ -91,7 +91,7 @@ fn note(wrong: Option<u64>, word: &str) -> String {
 }
 
 /// Each row's loss: −ln p of the true class, or the absolute error in the target's unit.
-fn losses(part: Part<'_>, predictions: &Predictions, prepared: &Prepared) -> Vec<f64> {
+pub(super) fn losses(part: Part<'_>, predictions: &Predictions, prepared: &Prepared) -> Vec<f64> {
     match (predictions, &part.data.target) {
         (Predictions::Classes { probabilities, .. }, Some(Target::Class(labels))) => {
             let width = probabilities.len() / labels.len().max(1);

@@ -11,6 +11,7 @@ mod mistakes;
 mod network;
 mod segments;
 mod split;
+mod texts;
 mod verdict;
 
 use super::model::TableModel;
@@ -86,6 +87,7 @@ fn evaluate(
                 Some(evaluation::regression(report, part, predictions, prepared, &explained));
         }
     }
+    data.texts = texts::gather(model, predictions, part, prepared);
     data.mistakes = Some(mistakes::gather(part, predictions, model.file(), prepared, &explained));
     data.importance = explained.importance;
     data.dependence = explained.dependence;

@@ -24,13 +24,22 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
         ..Layer::default()
     };
 
-    let members = network.members.unwrap_or(1) as u64;
+    let members = config.members().unwrap_or(1) as u64;
+    let constant = config.cardinalities.is_empty() && config.texts.is_empty();
     let mut layers = Vec::new();
     layers.extend(layer(infos, "numeric", "numbers as piecewise-linear vectors", None));
     let ids = facts.prepared.transforms.categorical_names();
     for (i, column) in ids.iter().enumerate() {
         let kind = format!("embedding of {column}");
         layers.extend(layer(infos, &format!("embeddings.{i}"), &kind, None));
+    }
+    let texts = facts.prepared.transforms.texts();
+    for (i, (column, _)) in texts.enumerate() {
+        let kind = format!("n-grams of {column}, sparse linear");
+        layers.extend(layer(infos, &format!("texts.{i}"), &kind, None));
+    }
+    if config.texts_alone() {
+        return Model { summary: facts.run.work.layers.clone(), layers };
     }
     if network.input_dropout > 0.0 {
         layers.push(dropout("input", network.input_dropout));
@@ -39,9 +48,9 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
     for i in 0..network.hidden.len() {
         let name = format!("layers.{i}");
         // The gradient of the inputs is wanted only where something behind them is trained.
-        let passes = if i == 0 && ids.is_empty() { 2 } else { 3 };
+        let passes = if i == 0 && constant { 2 } else { 3 };
         let cost = Some((rows * members, passes));
-        let kind = if network.members.is_some() { "batch ensemble" } else { "feedforward" };
+        let kind = if config.members().is_some() { "batch ensemble" } else { "feedforward" };
         layers.extend(layer(infos, &name, &format!("{kind}, {activation}"), cost));
         if network.norm != NormKind::None {
             let kind = format!("{} norm", words::name(&network.norm));
@@ -56,8 +65,8 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
             layers.extend(several(infos, &name, &layer.summary(), cost));
         }
     }
-    let passes = if network.hidden.is_empty() && ids.is_empty() { 2 } else { 3 };
-    let kind = if network.members.is_some() { "a linear layer a member" } else { "feedforward" };
+    let passes = if network.hidden.is_empty() && constant { 2 } else { 3 };
+    let kind = if config.members().is_some() { "a linear layer a member" } else { "feedforward" };
     layers.extend(layer(infos, "output", kind, Some((rows, passes))));
     Model { summary: facts.run.work.layers.clone(), layers }
 }

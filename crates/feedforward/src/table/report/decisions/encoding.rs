@@ -35,6 +35,7 @@ pub(super) fn gaps(facts: &Facts<'_>, all: &mut Vec<Decision>) {
                 "data.missing_flag=false".into(),
             ),
             Encoder::Date(e) => ("the mean".into(), e.flag, "data.missing_flag=false".into()),
+            Encoder::Text(_) => ("a text without words".into(), false, kind_of(schema, "drop")),
             Encoder::Category(_) => {
                 ("a category of its own".into(), false, kind_of(schema, "drop"))
             }

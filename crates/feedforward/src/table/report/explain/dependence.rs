@@ -33,6 +33,7 @@ impl Sample {
         let mut encoded = Encoded {
             n_numeric: train.n_numeric,
             n_categorical: train.n_categorical,
+            texts: train.texts.clone(),
             ..Encoded::default()
         };
         let mut rows = Vec::new();
