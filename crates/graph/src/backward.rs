@@ -188,7 +188,7 @@ impl Graph {
         let values = self.params.split(&order, |slot, view| {
             slots[slot] = if add[slot] { Slot::Add(view) } else { Slot::Write(view) };
         })?;
-        let kept = Kept { inputs, outputs: recorded.outputs, saved: recorded.saved, values };
+        let kept = Kept::of_tape(inputs, recorded.outputs, recorded.saved, values);
         let mut dy_views: SmallVec<[Option<TensorMut<'_>>; OUTPUTS]> = SmallVec::new();
         for dy in dy.iter_mut() {
             dy_views.push(dy.as_mut().map(Tensor::view_mut).transpose().map_err(&named)?);

@@ -99,14 +99,14 @@ mod x86 {
     use std::arch::x86_64::*;
 
     macro_rules! x86 {
-        ($v:ident, $mask:ty, $splat:ident, $fma:ident, $add:ident, $read:ident, $masked:expr, $read_some:expr, $write_some:expr) => {
+        ($t:ty, $v:ident, $mask:ty, $splat:ident, $fma:ident, $add:ident, $read:ident, $masked:expr, $read_some:expr, $write_some:expr) => {
             impl Vector for $v {
-                type T = f32;
+                type T = $t;
                 type Mask = $mask;
-                const LANES: usize = size_of::<$v>() / size_of::<f32>();
+                const LANES: usize = size_of::<$v>() / size_of::<$t>();
 
                 #[inline(always)]
-                fn splat(value: f32) -> Self {
+                fn splat(value: $t) -> Self {
                     // SAFETY: the CPU has the instructions, see the trait.
                     unsafe { $splat(value) }
                 }
@@ -125,17 +125,17 @@ mod x86 {
                     $masked(n)
                 }
                 #[inline(always)]
-                unsafe fn read(from: *const f32) -> Self {
+                unsafe fn read(from: *const $t) -> Self {
                     // SAFETY: guaranteed by the caller; the load needs no alignment.
                     unsafe { $read(from) }
                 }
                 #[inline(always)]
-                unsafe fn read_some(from: *const f32, mask: $mask) -> Self {
+                unsafe fn read_some(from: *const $t, mask: $mask) -> Self {
                     // SAFETY: guaranteed by the caller.
                     unsafe { $read_some(from, mask) }
                 }
                 #[inline(always)]
-                unsafe fn write_some(self, to: *mut f32, mask: $mask) {
+                unsafe fn write_some(self, to: *mut $t, mask: $mask) {
                     // SAFETY: guaranteed by the caller.
                     unsafe { $write_some(to, mask, self) }
                 }
@@ -144,6 +144,7 @@ mod x86 {
     }
 
     x86!(
+        f32,
         __m512,
         __mmask16,
         _mm512_set1_ps,
@@ -155,6 +156,7 @@ mod x86 {
         |to, mask, v| _mm512_mask_storeu_ps(to, mask, v)
     );
     x86!(
+        f32,
         __m256,
         __m256i,
         _mm256_set1_ps,
@@ -166,7 +168,33 @@ mod x86 {
         |to, mask, v| _mm256_maskstore_ps(to, mask, v)
     );
 
-    /// The mask of AVX2's masked moves: the sign bit says whether a lane exists.
+    x86!(
+        f64,
+        __m512d,
+        __mmask8,
+        _mm512_set1_pd,
+        _mm512_fmadd_pd,
+        _mm512_add_pd,
+        _mm512_loadu_pd,
+        |n: usize| ((1u32 << n.min(8)) - 1) as __mmask8,
+        |from, mask| _mm512_maskz_loadu_pd(mask, from),
+        |to, mask, v| _mm512_mask_storeu_pd(to, mask, v)
+    );
+    x86!(
+        f64,
+        __m256d,
+        __m256i,
+        _mm256_set1_pd,
+        _mm256_fmadd_pd,
+        _mm256_add_pd,
+        _mm256_loadu_pd,
+        |n: usize| signs(2 * n),
+        |from, mask| _mm256_maskload_pd(from, mask),
+        |to, mask, v| _mm256_maskstore_pd(to, mask, v)
+    );
+
+    /// The mask of AVX2's masked moves: the sign bit says whether a lane of 32 bits exists; that of
+    /// a lane of 64 bits is the upper one's.
     #[inline(always)]
     fn signs(n: usize) -> __m256i {
         let lanes: [i32; 8] = std::array::from_fn(|i| if i < n { -1 } else { 0 });

@@ -279,9 +279,14 @@ fn run<'a, T: Float>(
             _ => drive::<tile::PlainF32, _, _, _>(cpu, &product, c),
         }
     } else if let Some((a, b, c, epilogue)) = same::<T, f64, _, Operands<'_, f64>>(operands) {
-        // f64 serves gradient checks only: one path is enough.
         let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
-        drive::<tile::PlainF64, _, _, _>(cpu, &product, c);
+        match cpu.isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => drive::<tile::Avx512F64, _, _, _>(cpu, &product, c),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => drive::<tile::Avx2F64, _, _, _>(cpu, &product, c),
+            _ => drive::<tile::PlainF64, _, _, _>(cpu, &product, c),
+        }
     }
 }
 

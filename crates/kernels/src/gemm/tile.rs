@@ -14,7 +14,7 @@ use crate::Float;
 use crate::vector::Vector;
 
 #[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512};
+use std::arch::x86_64::{__m256, __m256d, __m512, __m512d};
 
 /// The operands and the destination of a tile.
 pub(super) struct Tile<P, T> {
@@ -198,7 +198,7 @@ macro_rules! kernels {
             const STEPS: usize = <$v as Sums>::STEPS;
             const LANES: usize = <$v as Sums>::Values::LANES;
             const ROWS: usize = $rows;
-            const CHUNK: usize = CHUNK * Self::STEPS;
+            const CHUNK: usize = CHUNK * Self::STEPS * size_of::<f32>() / size_of::<Value<$v>>();
 
             fn kernel(rows: usize, registers: usize, panel: bool) -> Kernel<Packed<Self>, Sum<Self>> {
                 match (rows, registers, panel) {
@@ -220,7 +220,7 @@ kernels!(
     PlainF32, [f32; 4], [], 4: 1 2 3 4
 );
 kernels!(
-    /// f64 on any CPU: for gradient checks, so the only f64 path.
+    /// f64 on any CPU.
     PlainF64, [f64; 2], [], 4: 1 2 3 4
 );
 
@@ -233,6 +233,16 @@ kernels!(
 kernels!(
     /// f32 with AVX-512.
     Avx512F32, __m512, ["avx512f"], 14: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// f64 with AVX2.
+    Avx2F64, __m256d, ["avx2,fma"], 6: 1 2 3 4 5 6
+);
+#[cfg(target_arch = "x86_64")]
+kernels!(
+    /// f64 with AVX-512.
+    Avx512F64, __m512d, ["avx512f"], 14: 1 2 3 4 5 6 7 8 9 10 11 12 13 14
 );
 #[cfg(target_arch = "x86_64")]
 kernels!(

@@ -111,6 +111,11 @@ impl Trainer {
         self.graph
     }
 
+    /// Returns the graph and the optimiser with its state, for further training.
+    pub fn into_parts(self) -> (Graph, Optimizer) {
+        (self.graph, self.optimizer)
+    }
+
     /// Restores the state of a checkpoint; the resumed run is bit-identical to an uninterrupted
     /// one.
     ///

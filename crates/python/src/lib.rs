@@ -1,0 +1,33 @@
+//! The extension module `feedforward._core`: the library for Python, over NumPy arrays.
+//!
+//! Every call checks its arguments, then computes with the interpreter released. A panic, which
+//! would be a defect of the library, becomes a `RuntimeError`.
+#![forbid(unsafe_code)]
+
+mod arrays;
+mod attributes;
+mod errors;
+mod estimator;
+mod operation;
+mod operations;
+
+use feedforward::tensor::{Device, DeviceOptions};
+use pyo3::prelude::*;
+use std::sync::LazyLock;
+
+/// The device of all calls: one thread per core, or as many as `OMP_NUM_THREADS` says, which
+/// process pools such as joblib's set for their workers.
+pub(crate) static DEVICE: LazyLock<Device> = LazyLock::new(|| {
+    let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    Device::open(DeviceOptions { threads, isa: None }).unwrap_or_default()
+});
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::estimator::Network;
+    #[pymodule_export]
+    use crate::operation::{Operation, Recorded};
+    #[pymodule_export]
+    use crate::operations::{activations, initial_weight};
+}

@@ -1,0 +1,139 @@
+"""Estimators for scikit-learn."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from feedforward import (
+    FeedforwardClassifier,
+    FeedforwardRegressor,
+    FeedforwardTransformer,
+)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "least"),
+    [
+        (FeedforwardClassifier(), 60),
+        (FeedforwardRegressor(), 50),
+        (FeedforwardTransformer(), 45),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_checks_of_scikit_learn(estimator, least):
+    results = check_estimator(estimator, on_skip=None, on_fail=None)
+    failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
+    assert not failed
+    assert sum(r["status"] == "passed" for r in results) >= least
+    assert not any(r["status"] == "xfail" for r in results)
+
+
+def test_scores():
+    for load, least in ((load_digits, 0.93), (load_wine, 0.95), (load_breast_cancer, 0.95)):
+        X, y = load(return_X_y=True)
+        assert cross_val_score(FeedforwardClassifier(random_state=0), X, y).mean() > least
+    X, y = load_diabetes(return_X_y=True)
+    assert cross_val_score(FeedforwardRegressor(random_state=0), X, y).mean() > 0.3
+
+
+def test_pipelines_search_and_pickles():
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    pipe = make_pipeline(MinMaxScaler(), FeedforwardClassifier(max_iter=20, random_state=0))
+    pipe.set_output(transform="pandas")
+    grid = {"feedforwardclassifier__hidden_layer_sizes": [(8,), (16, 8)]}
+    search = GridSearchCV(pipe, grid, cv=3, n_jobs=2).fit(X, y)
+    twin = pickle.loads(pickle.dumps(search))
+    np.testing.assert_array_equal(twin.predict_proba(X), search.predict_proba(X))
+    best = search.best_estimator_[-1]
+    np.testing.assert_array_equal(best.feature_names_in_, X.columns)
+    assert not hasattr(clone(best), "classes_")
+
+
+def test_partial_fit_and_warm_start_go_on():
+    X, y = load_digits(return_X_y=True)
+    model = FeedforwardClassifier(random_state=0)
+    for _ in range(20):
+        model.partial_fit(X, y, classes=range(10))
+    assert model.score(X, y) > 0.95
+    model = FeedforwardClassifier(max_iter=5, warm_start=True, random_state=0)
+    first = model.fit(X, y).loss_
+    assert model.fit(X, y).loss_ < first
+
+
+def test_labels_and_several_targets():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    labels = (X[:, :3] > 0).astype(int)
+    model = FeedforwardClassifier(random_state=0).fit(X, labels)
+    assert (model.predict(X) == labels).mean() > 0.95
+    assert model.predict_proba(X).shape == (300, 3)
+    numbers = np.column_stack([X[:, 0], X[:, 1] * 1e3 + 5])
+    model = FeedforwardRegressor(random_state=0).fit(X, numbers)
+    assert model.score(X, numbers) > 0.98
+    hidden = FeedforwardTransformer((6, 5), layer=1, random_state=0).fit(X, labels).transform(X)
+    assert hidden.shape == (300, 6)
+
+
+def test_settings():
+    X, y = load_wine(return_X_y=True)
+    model = FeedforwardClassifier(
+        (16, 8),
+        ("gelu", "tanh"),
+        norm="batch",
+        dropout=0.1,
+        optimizer={"kind": "adamw", "clip_norm": 1.0},
+        learning_rate=0.01,
+        schedule="cosine",
+        class_weight="balanced",
+        early_stopping=True,
+        max_iter=30,
+        random_state=0,
+    ).fit(X.astype(np.float32), y)
+    assert model.score(X, y) > 0.9
+    assert model.predict_proba(X).dtype == np.float32
+    assert len(model.validation_loss_curve_) == model.n_iter_
+    assert model.parameters_["layers.1.weight"].shape == (8, 16)
+
+
+def test_callbacks():
+    X, y = load_wine(return_X_y=True)
+    seen = []
+    model = FeedforwardClassifier(callback=lambda epoch: seen.append(epoch) or len(seen) == 3)
+    model.fit(X, y)
+    assert [epoch["epoch"] for epoch in seen] == [1, 2, 3]
+    assert model.n_iter_ == 3
+
+    def failing(_):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        model.set_params(callback=failing).fit(X, y)
+    model.set_params(callback=None).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activation": "rleu"}, "unknown activation"),
+        ({"optimizer": "adm"}, "adm"),
+        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"activation": ("relu", "relu")}, "2 names for 1"),
+        ({"learning_rate": -1.0}, "lr"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_bad_settings(settings, message):
+    X, y = load_wine(return_X_y=True)
+    with pytest.raises(ValueError, match=message):
+        FeedforwardClassifier(**settings).fit(X, y)
