@@ -6,10 +6,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use feedforward::table::{Format, Quality, Task};
 use feedforward::tensor::{Device, DeviceOptions, Isa};
 
+mod chat;
 mod generate;
 mod recipe;
 mod tokenizer;
 
+pub(crate) use chat::ChatOptions;
 pub(crate) use generate::Generate;
 pub(crate) use recipe::{RecipeCommand, RecipeNew, RecipeShow, RecipeValidate};
 pub(crate) use tokenizer::{
@@ -77,6 +79,10 @@ pub(crate) enum Command {
     Predict(Predict),
     /// Continue a prompt with a language model
     Generate(Generate),
+    /// Talk with a language model by its chat template
+    Chat(ChatOptions),
+    /// Write a language model in a format that others read
+    Export(Export),
     /// Show the cost of a training run: parameters, memory, time
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
@@ -108,6 +114,8 @@ impl Command {
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
             Command::Generate(a) => a.json,
+            Command::Chat(a) => a.json,
+            Command::Export(a) => a.json,
             Command::Plan(a) => a.json,
             Command::Inspect(a) => a.json,
             Command::Compare(a) => a.json,
@@ -127,6 +135,7 @@ impl Command {
             Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
             Command::Tokenizer(TokenizerCommand::Encode(_) | TokenizerCommand::Decode(_))
             | Command::Generate(_)
+            | Command::Chat(_)
             | Command::Completions(_)
             | Command::Man(_) => true,
             _ => false,
@@ -300,8 +309,8 @@ pub(crate) struct Pretrain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Evaluate {
-    /// The run, or a language model's folder
-    #[arg(value_hint = ValueHint::DirPath)]
+    /// The run, or a language model's folder or GGUF file
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// Rows with their target, the run's test part by default; for a language model text, or JSONL
     /// with `prompt` and `answer` (exact match) or `prompt`, `choices` and `answer` (the likeliest
@@ -377,9 +386,51 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A run, a model's folder or a .safetensors file
+    /// A run, a model's folder, a .safetensors or a .gguf file
     #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The format of an exported model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum To {
+    /// A folder with config.json, safetensors and tokenizer.json
+    Huggingface,
+    /// One file, for llama.cpp and programs built on it
+    Gguf,
+}
+
+/// The type of exported weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(non_camel_case_types)]
+pub(crate) enum Weights {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A Hugging Face folder, a GGUF file, or a run
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) model: PathBuf,
+    /// The format
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) to: To,
+    /// The folder or the file, which must not exist
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub(crate) out: PathBuf,
+    /// The type of the weights; quantised ones for GGUF
+    #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "f32")]
+    pub(crate) weights: Weights,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,10 +4,13 @@ mod blocks;
 mod codebooks;
 mod dtype;
 mod parse;
+mod quantize;
 mod value;
+mod write;
 
 pub use dtype::GgmlType;
 pub use value::GgufValue;
+pub use write::GgufWriter;
 
 use crate::{Error, Result};
 use ff_tensor::Mapped;

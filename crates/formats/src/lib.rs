@@ -8,7 +8,7 @@ mod tensors;
 mod unique;
 
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
-pub use gguf::{GgmlType, GgufFile, GgufTensor, GgufValue};
+pub use gguf::{GgmlType, GgufFile, GgufTensor, GgufValue, GgufWriter};
 pub use guard::guarded_call;
 pub use tensors::{StoredDType, StoredTensor, TensorFile, TensorWriter};
 

@@ -1,6 +1,7 @@
 //! safetensors: <https://github.com/huggingface/safetensors>.
 
 use crate::atomic::replace;
+use crate::gguf::GgmlType;
 use crate::unique::UniqueKeys;
 use crate::{Error, Result};
 use ff_tensor::Mapped;
@@ -310,6 +311,8 @@ impl TensorFile {
 /// ```
 #[derive(Debug, Default)]
 pub struct TensorWriter<'a> {
+    /// The type of the stored values; f32 if there is none.
+    dtype: Option<GgmlType>,
     tensors: BTreeMap<String, Source<'a>>,
     metadata: BTreeMap<String, String>,
 }
@@ -336,6 +339,22 @@ impl<'a> TensorWriter<'a> {
     /// An empty file.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Stores the values as F32, F16 or BF16.
+    ///
+    /// # Panics
+    /// For another type.
+    #[must_use]
+    pub fn stored_as(mut self, dtype: GgmlType) -> Self {
+        let known = [GgmlType::F32, GgmlType::F16, GgmlType::BF16].contains(&dtype);
+        assert!(known, "safetensors of {dtype}");
+        self.dtype = Some(dtype);
+        self
+    }
+
+    fn dtype(&self) -> GgmlType {
+        self.dtype.unwrap_or(GgmlType::F32)
     }
 
     /// Adds a metadata entry.
@@ -366,7 +385,7 @@ impl<'a> TensorWriter<'a> {
 
     /// The size of the values in bytes.
     pub fn bytes(&self) -> usize {
-        self.tensors.values().map(|source| size_of::<f32>() * source.len()).sum()
+        self.tensors.values().map(|source| self.dtype().bytes() * source.len()).sum()
     }
 
     /// Writes the file atomically, tensors in the order of their names.
@@ -387,8 +406,13 @@ impl<'a> TensorWriter<'a> {
                     let message = format!("{} values for shape {:?}", values.len(), source.dims);
                     return Err(std::io::Error::other(message));
                 }
+                let dtype = self.dtype();
                 for value in values.iter() {
-                    out.write_all(&value.to_le_bytes())?;
+                    match dtype {
+                        GgmlType::F16 => out.write_all(&f16::from_f32(*value).to_le_bytes())?,
+                        GgmlType::BF16 => out.write_all(&bf16::from_f32(*value).to_le_bytes())?,
+                        _ => out.write_all(&value.to_le_bytes())?,
+                    }
                 }
             }
             out.flush()
@@ -403,9 +427,9 @@ impl<'a> TensorWriter<'a> {
         }
         let mut start = 0;
         for (name, source) in &self.tensors {
-            let end = start + size_of::<f32>() * source.len();
+            let end = start + self.dtype().bytes() * source.len();
             let entry = serde_json::json!({
-                "dtype": "F32", "shape": source.dims, "data_offsets": [start, end],
+                "dtype": self.dtype().to_string(), "shape": source.dims, "data_offsets": [start, end],
             });
             entries.insert(name.clone(), entry);
             start = end;

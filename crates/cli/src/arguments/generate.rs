@@ -11,8 +11,8 @@ use super::Machine;
 
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
-    /// A Hugging Face folder, or a run
-    #[arg(value_hint = ValueHint::DirPath)]
+    /// A Hugging Face folder, a GGUF file, or a run
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
     /// The text to continue (repeatable)
     #[arg(long, short, value_name = "TEXT", required = true)]
@@ -23,6 +23,39 @@ pub(crate) struct Generate {
     /// Beams of a translation model; 1 is greedy
     #[arg(long, value_name = "N")]
     pub(crate) beams: Option<usize>,
+    #[command(flatten)]
+    sampling: Sampling,
+    /// Multiply in bf16: faster, less precise
+    #[arg(long)]
+    bf16: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Generate {
+    /// The model's arithmetic.
+    pub(crate) fn language(&self) -> LanguageOptions {
+        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
+        LanguageOptions { precision, ..LanguageOptions::default() }
+    }
+
+    /// The given options that concern sampling alone.
+    pub(crate) fn sampling(&self) -> Vec<&'static str> {
+        self.sampling.given()
+    }
+
+    /// The options of generation; `usual` where none is given.
+    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
+        self.sampling.options(usual, self.max_tokens)
+    }
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Args)]
+pub(crate) struct Sampling {
     /// The sampling temperature: 0 always takes the likeliest token; 0.8 unless the model's folder
     /// says otherwise
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
@@ -48,25 +81,11 @@ pub(crate) struct Generate {
     /// The random seed of sampling
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Multiply in bf16: faster, less precise
-    #[arg(long)]
-    bf16: bool,
-    #[command(flatten)]
-    pub(crate) machine: Machine,
-    /// Print one JSON object at the end
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
-impl Generate {
-    /// The model's arithmetic.
-    pub(crate) fn language(&self) -> LanguageOptions {
-        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
-        LanguageOptions { precision, ..LanguageOptions::default() }
-    }
-
-    /// The given options that concern sampling alone.
-    pub(crate) fn sampling(&self) -> Vec<&'static str> {
+impl Sampling {
+    /// The given options.
+    fn given(&self) -> Vec<&'static str> {
         let given = [
             ("--temperature", self.temperature.is_some()),
             ("--top-k", self.top_k.is_some()),
@@ -80,9 +99,13 @@ impl Generate {
     }
 
     /// The options of generation; `usual` where none is given.
-    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
+    pub(crate) fn options(
+        &self,
+        usual: &GenerateOptions,
+        max_tokens: Option<usize>,
+    ) -> GenerateOptions {
         GenerateOptions {
-            max_tokens: self.max_tokens.unwrap_or(usual.max_tokens),
+            max_tokens: max_tokens.unwrap_or(usual.max_tokens),
             temperature: self.temperature.unwrap_or(usual.temperature),
             top_k: self.top_k.or(usual.top_k),
             top_p: self.top_p.or(usual.top_p),

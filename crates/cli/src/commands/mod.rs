@@ -1,10 +1,12 @@
 //! One file a command.
 
+mod chat;
 mod check;
 mod compare;
 mod completions;
 mod env;
 mod evaluate;
+mod export;
 mod generate;
 mod inspect;
 mod man;
@@ -28,6 +30,8 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Fa
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
         Command::Generate(arguments) => generate::run(arguments, terminal),
+        Command::Chat(arguments) => chat::run(arguments, terminal),
+        Command::Export(arguments) => export::run(arguments, terminal),
         Command::Plan(arguments) => plan::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(arguments, terminal),
         Command::Compare(arguments) => compare::run(arguments, terminal),

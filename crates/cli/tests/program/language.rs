@@ -127,6 +127,29 @@ fn from_text_to_what_it_writes() {
         2
     );
 
+    // A conversation by a template that adds nothing; the second one after a reset.
+    folder.write("plain.jinja", "{{ messages[-1].content }}");
+    let chat = "chat first --template plain.jinja --temperature 0 --max-tokens 4";
+    let chat: Vec<&str> = chat.split(' ').collect();
+    let typed = "the cat\n/save saved.jsonl\n/reset\nthe \\\ncat\n";
+    let said = folder.run_piped(&chat, typed).ok();
+    assert_eq!(said.stdout.lines().next().unwrap(), text.trim_end_matches('\n'), "{said:?}");
+    let saved: serde_json::Value = serde_json::from_str(&folder.read("saved.jsonl")).unwrap();
+    assert_eq!(saved["messages"][0]["content"], "the cat");
+    assert_eq!(saved["messages"][1]["content"], text);
+    folder.run_piped(&chat, "/sav\n").fails(2, &["/sav is no command"]);
+
+    // The model as a GGUF file writes the same; once more over an existing file is refused.
+    let export = "export first --to gguf --out first.gguf";
+    let exported = run(&folder, export).ok();
+    assert!(exported.stdout.contains("the same, bit for bit"), "{exported:?}");
+    run(&folder, export).fails(2, &["first.gguf exists"]);
+    let mut from_gguf = greedy.to_vec();
+    from_gguf[1] = "first.gguf";
+    assert_eq!(folder.run(&from_gguf).ok().json()["generated"][0]["text"], text);
+    let inspected = run(&folder, "inspect first.gguf --json").ok().json();
+    assert_eq!(inspected["config"]["tokenizer.ggml.pre"], "gpt-2");
+
     // What greedy generation writes is what exact match asks for.
     let question = serde_json::json!({ "prompt": "the cat", "answer": text });
     folder.write("exact.jsonl", &format!("{question}\n"));

@@ -1,9 +1,11 @@
 //! Language models: pretraining on text, folders of models, generation, evaluation.
 
 mod addition;
+mod chat;
 mod corpus;
 mod decoder_config;
 mod evaluate;
+mod export;
 mod likelihood;
 mod model;
 pub mod objective;
@@ -17,7 +19,9 @@ mod tables;
 mod task;
 
 pub use addition::{Addition, Question};
+pub use chat::{Answer, Chat};
 pub use evaluate::{LanguageEvaluation, TextReading, evaluate_language, is_language_model};
+pub use export::{ExportFormat, Exported, export};
 pub use model::{
     EncoderModel, GenerateOptions, Generated, GeneratedTokens, LanguageModel, SaveOptions,
     StopReason, TranslateOptions, Translator, generate, generate_tokens, model_folder,

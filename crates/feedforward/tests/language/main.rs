@@ -5,6 +5,7 @@
 
 mod encoders;
 mod folders;
+mod gguf;
 mod parity;
 mod translation;
 mod writing;

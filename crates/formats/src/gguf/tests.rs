@@ -101,3 +101,27 @@ proptest! {
         let _ = parse::header(&bytes);
     }
 }
+
+#[test]
+fn written_blocks_are_those_of_the_python_package() {
+    let file = GgufFile::open(&fixture("quantised.gguf")).unwrap();
+    let values = file.floats("values").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("again.gguf");
+    let mut writer = GgufWriter::new();
+    for (key, value) in file.metadata() {
+        writer.metadata(key, value.clone());
+    }
+    for (name, tensor) in file.tensors() {
+        writer.add(name, &tensor.dims, tensor.dtype, || (&values).into());
+    }
+    writer.write(&path).unwrap();
+    let again = GgufFile::open(&path).unwrap();
+    assert_eq!(again.metadata(), file.metadata());
+    for (name, tensor) in file.tensors() {
+        assert_eq!(again.raw(name), file.raw(name), "{name}");
+        assert_eq!(again.tensors()[name].dims, tensor.dims);
+        let rounded = tensor.dtype.rounded(&values).unwrap();
+        assert_eq!(rounded, again.floats(name).unwrap());
+    }
+}

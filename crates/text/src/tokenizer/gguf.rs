@@ -1,5 +1,7 @@
 //! Tokenizers in the metadata of GGUF files.
 
+mod write;
+
 use std::collections::HashMap;
 
 use ff_formats::{GgufFile, GgufValue};

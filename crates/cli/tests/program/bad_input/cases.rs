@@ -498,9 +498,44 @@ pub(super) fn languages(folder: &Folder) -> Vec<Case> {
     let run = "pretrain lm.toml --out lm --set train.steps=2 --set train.eval_every=1";
     folder.run(&run.split(' ').collect::<Vec<_>>()).ok();
     folder.copy("lm", "lm-large-ids");
+    folder.write("lies.gguf", "GGUF\u{3}\0\0\0\0\0\0\0\0\0\0\u{10}\0\0\0\0\0\0\0\0");
+    folder.write("raises.jinja", "{{ raise_exception('roles must alternate') }}");
+    let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}";
+    folder.write("endless.jinja", endless);
+    folder.write("hello.txt", "hello\n");
     folder.edit("lm-large-ids/model/config.json", "\"vocab_size\": 278", "\"vocab_size\": 100");
     let pretrain = |rest: &str| format!("pretrain lm.toml --out new {rest}");
     vec![
+        case(
+            "A GGUF file that claims 2⁶⁰ tensors",
+            "generate lies.gguf --prompt hello",
+            1,
+            &["lies.gguf: the header claims 1152921504606846976 tensors"],
+        ),
+        case(
+            "A chat with a model that has no chat template",
+            "chat lm --prompts hello.txt",
+            2,
+            &["has no chat template", "feedforward generate"],
+        ),
+        case(
+            "A chat template that refuses the conversation",
+            "chat lm --template raises.jinja --prompts hello.txt",
+            1,
+            &["raises.jinja: the chat template refuses this conversation: roles must alternate"],
+        ),
+        case(
+            "A chat template without end",
+            "chat lm --template endless.jinja --prompts hello.txt",
+            1,
+            &["endless.jinja: line 1: the chat template was stopped"],
+        ),
+        case(
+            "Quantised weights in a Hugging Face folder",
+            "export lm --to huggingface --type q8_0 --out new",
+            2,
+            &["and not as Q8_0"],
+        ),
         case(
             "A model without sizes",
             pretrain("--set model.config={model_type=\"llama\"}"),

@@ -194,7 +194,7 @@ pub fn save(
     options: &SaveOptions,
 ) -> Result<()> {
     let tensors = file_tensors(config, graph.params());
-    let json = as_written(config)?.to_json();
+    let json = as_written(config, "float32")?.to_json();
     write_folder(folder, &tensors, graph.params(), (tokenizer, generation), &json, *options)?;
     let device = graph.device().clone();
     let mut again = LanguageModel::open(folder, &device, model.options())?;
@@ -214,6 +214,15 @@ pub(super) fn write_folder(
 ) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
     write_weights(folder, tensors, params, options.shard_bytes)?;
+    write_rest(folder, (tokenizer, generation), config)
+}
+
+/// Everything but the tensors.
+pub(super) fn write_rest(
+    folder: &Path,
+    (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
+    config: &str,
+) -> Result<()> {
     if let Some(tokenizer) = tokenizer {
         tokenizer.save(folder)?;
     }
@@ -243,13 +252,13 @@ pub(super) fn read_params(
 
 /// The config with what is true of the files: the class that opens them, their type, and every
 /// value that a default could change.
-fn as_written(config: &DecoderConfig) -> Result<DecoderConfig> {
+pub(super) fn as_written(config: &DecoderConfig, dtype: &str) -> Result<DecoderConfig> {
     let mut config = config.explicit();
     if config.field("architectures").is_none() {
         config = config.with("architectures", vec![config.family.architecture])?;
     }
     let key = if config.field("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
-    Ok(config.with(key, "float32")?)
+    Ok(config.with(key, dtype)?)
 }
 
 /// How many tokens the comparison of logits runs on.

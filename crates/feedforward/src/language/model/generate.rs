@@ -97,6 +97,23 @@ impl LanguageModel {
         let parts = (&self.model, &self.config, &tokenizer);
         generate(&mut self.graph, parts, prompts, &end, options, on_text)
     }
+
+    /// Continues the tokens of a conversation.
+    pub(crate) fn answer(
+        &mut self,
+        ids: &[u32],
+        end: &[u32],
+        options: &GenerateOptions,
+        on_text: &mut dyn FnMut(&str) -> Result<ControlFlow<()>>,
+    ) -> Result<Generated> {
+        let tokenizer = self.tokenizer.clone();
+        let Some(tokenizer) = tokenizer else { return Err(Error::usage("there is no tokenizer")) };
+        let parts = (&self.model, &self.config, &tokenizer);
+        let on_text = &mut |_: usize, text: &str| on_text(text);
+        let ids = [ids.to_vec()];
+        let mut all = continue_ids(&mut self.graph, parts, &ids, end, options, on_text)?;
+        all.pop().ok_or_else(|| Error::usage("there is no prompt"))
+    }
 }
 
 /// Continues prompts with a model in memory, several at once; the random draws depend on a
@@ -120,10 +137,23 @@ pub fn generate(
         .iter()
         .map(|prompt| encode(tokenizer, config, prompt, begin))
         .collect::<Result<_>>()?;
+    let on_text = &mut |row: usize, text: &str| on_text(row, text).map(ControlFlow::Continue);
+    continue_ids(graph, (model, config, tokenizer), &ids, end, options, on_text)
+}
+
+/// Continues the tokens of prompts; `on_text` may stop each text.
+fn continue_ids(
+    graph: &mut Graph,
+    (model, config, tokenizer): (&CausalLm, &DecoderConfig, &Tokenizer),
+    ids: &[Vec<u32>],
+    end: &[u32],
+    options: &GenerateOptions,
+    on_text: &mut dyn FnMut(usize, &str) -> Result<ControlFlow<()>>,
+) -> Result<Vec<Generated>> {
     let special: BTreeMap<u32, String> =
         tokenizer.special_tokens().into_iter().map(|(token, id)| (id, token)).collect();
     let mut texts = Vec::with_capacity(ids.len());
-    for ids in &ids {
+    for ids in ids {
         texts.push((tokenizer.stream_after(ids)?, Held::new(&options.stop)));
     }
     let mut failure = None;
@@ -133,8 +163,12 @@ pub fn generate(
         if let Some(special) = special.get(&token) {
             text.push_hidden(special);
         }
-        text.give(&mut |text| on_text(row, text))?;
-        Ok(text.stopped)
+        let mut stopped = false;
+        text.give(&mut |text| {
+            stopped |= on_text(row, text)?.is_break();
+            Ok(())
+        })?;
+        Ok(text.stopped || stopped)
     };
     let slices: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
     let known = tokenizer.known_ids(config.vocab_size);
@@ -155,7 +189,7 @@ pub fn generate(
     if let Some(error) = failure {
         return Err(error);
     }
-    let mut all = Vec::with_capacity(prompts.len());
+    let mut all = Vec::with_capacity(ids.len());
     for (row, (written, (mut stream, mut text))) in written.into_iter().zip(texts).enumerate() {
         let GeneratedTokens { tokens, mut reason } = written;
         if !text.stopped {
@@ -164,7 +198,7 @@ pub fn generate(
         if text.stopped {
             reason = StopReason::StopText;
         }
-        text.finish(&mut |text| on_text(row, text))?;
+        text.finish(&mut |text| on_text(row, text).map(drop))?;
         all.push(Generated { text: text.given, prompt_tokens: ids[row].len(), tokens, reason });
     }
     Ok(all)

@@ -296,6 +296,19 @@ impl GgufWeights {
     }
 }
 
+/// The name in llama.cpp of a tensor of `transformers`.
+pub(super) fn name_of(theirs: &str, architecture: &str) -> Option<String> {
+    if let Some((ours, _)) = WHOLE.iter().find(|(_, name)| *name == theirs) {
+        return Some((*ours).to_owned());
+    }
+    let (layer, rest) = theirs.strip_prefix("model.layers.")?.split_once('.')?;
+    let (part, end) = rest.rsplit_once('.')?;
+    // One norm has two names.
+    let fits = |ours: &str| (ours != "ffn_norm") || architecture != "olmo2";
+    let (ours, _) = PARTS.iter().find(|(ours, name)| *name == part && fits(ours))?;
+    Some(format!("blk.{layer}.{ours}.{end}"))
+}
+
 /// Llama 3's parameters of these factors of the frequencies; none for factors that are all 1.
 fn llama3(factors: &[f32], theta: f64, head_dim: f64) -> Option<Option<Value>> {
     const ORIGINAL: f64 = 8192.0;
@@ -322,7 +335,6 @@ pub(super) fn halves(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
 }
 
 /// The inverse of [`halves`].
-#[cfg(test)]
 pub(super) fn pairs(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
     reordered(values, rows, heads, |row, half| row % 2 * half + row / 2)
 }

@@ -2,6 +2,7 @@
 
 mod config;
 mod encoder;
+mod export;
 mod folder;
 mod generate;
 mod gguf;
@@ -12,6 +13,7 @@ mod weights;
 
 pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
+pub(crate) use export::{write_gguf, write_huggingface};
 pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
 pub use sampling::GenerateOptions;

@@ -2,7 +2,7 @@
 
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
-use ff_formats::{GgufFile, TensorFile, TensorWriter, write_atomic};
+use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, write_atomic};
 use ff_graph::{ParamId, Params};
 use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
 use serde_json::{Map, Value, json};
@@ -331,10 +331,21 @@ pub(crate) fn write_weights(
     params: &Params,
     shard_bytes: usize,
 ) -> Result<()> {
+    write_weights_as(folder, tensors, params, shard_bytes, GgmlType::F32)
+}
+
+/// The same as F32, F16 or BF16.
+pub(super) fn write_weights_as(
+    folder: &Path,
+    tensors: &[FileTensor],
+    params: &Params,
+    shard_bytes: usize,
+    dtype: GgmlType,
+) -> Result<()> {
     let mut shards: Vec<Vec<&FileTensor>> = vec![Vec::new()];
     let mut bytes = 0;
     for tensor in tensors {
-        let more = size_of::<f32>() * tensor.len();
+        let more = dtype.bytes() * tensor.len();
         if bytes > 0 && bytes + more > shard_bytes {
             shards.push(Vec::new());
             bytes = 0;
@@ -352,7 +363,7 @@ pub(crate) fn write_weights(
     let mut map = BTreeMap::new();
     let mut total = 0;
     for (i, shard) in shards.iter().enumerate() {
-        let mut writer = TensorWriter::new();
+        let mut writer = TensorWriter::new().stored_as(dtype);
         writer.metadata("format", "pt");
         for &tensor in shard {
             let values = params.values::<f32>(ParamId::new(tensor.param))?;

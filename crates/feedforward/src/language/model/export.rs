@@ -1,0 +1,190 @@
+//! Writing models: Hugging Face folders in any float type, GGUF files.
+
+use super::folder::{LanguageModel, as_written, write_rest};
+use super::gguf::{name_of, pairs};
+use super::weights::write_weights_as;
+use crate::error::{Error, Result};
+use ff_formats::{GgmlType, GgufValue, GgufWriter};
+use ff_graph::ParamId;
+use ff_nn::models::{DecoderConfig, file_tensors};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::path::Path;
+
+/// The form of a tensor by its name and shape.
+pub(crate) type Forms = Box<dyn Fn(&str, &[usize]) -> GgmlType>;
+/// The size of a file from which on another one is begun.
+const SHARD: usize = 5_000_000_000;
+
+/// Writes a folder with weights of this float type.
+pub(crate) fn write_huggingface(
+    model: &LanguageModel,
+    dtype: GgmlType,
+    folder: &Path,
+) -> Result<Forms> {
+    let name = match dtype {
+        GgmlType::F32 => "float32",
+        GgmlType::F16 => "float16",
+        GgmlType::BF16 => "bfloat16",
+        other => {
+            return Err(Error::usage(format!(
+                "Hugging Face folders hold weights as f32, f16 or bf16, and not as {other}; choose one, or export to GGUF"
+            )));
+        }
+    };
+    std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
+    let params = model.graph.params();
+    write_weights_as(folder, &file_tensors(&model.config, params), params, SHARD, dtype)?;
+    let config = as_written(&model.config, name)?.to_json();
+    write_rest(folder, (model.tokenizer.as_ref(), Some(&model.generation)), &config)?;
+    Ok(Box::new(move |_, _| dtype))
+}
+
+/// The number of a file's type in llama.cpp.
+fn file_type(dtype: GgmlType) -> u32 {
+    match dtype {
+        GgmlType::F32 => 0,
+        GgmlType::F16 => 1,
+        GgmlType::Q4_0 => 2,
+        GgmlType::Q4_1 => 3,
+        GgmlType::Q8_0 => 7,
+        _ => 32,
+    }
+}
+
+/// Vectors stay f32, rows that are no whole blocks become f16, and what makes the logits is kept
+/// in 8 bits at least.
+fn form(dtype: GgmlType, tied: bool, name: &str, dims: &[usize]) -> GgmlType {
+    let quantised = dtype.block() > 1;
+    let logits = name == "lm_head.weight" || tied && name.ends_with("embed_tokens.weight");
+    match dims {
+        [_] => GgmlType::F32,
+        [.., width] if !width.is_multiple_of(dtype.block()) => GgmlType::F16,
+        _ if quantised && logits => GgmlType::Q8_0,
+        _ => dtype,
+    }
+}
+
+/// Writes a GGUF file, with tokenizer and chat template.
+pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) -> Result<Forms> {
+    let config = &model.config;
+    let refuse =
+        |what: &str| Err(Error::usage(format!("{what}; export to a Hugging Face folder instead")));
+    let architecture = match config.family.name {
+        "llama" | "mistral" => "llama",
+        name @ ("qwen2" | "qwen3" | "olmo2") => name,
+        other => return refuse(&format!("models of the family {other} are not written as GGUF")),
+    };
+    if config
+        .layers
+        .iter()
+        .any(|layer| layer.window.is_some_and(|window| window < config.max_positions))
+    {
+        return refuse("a model whose layers attend within a window is not written as GGUF");
+    }
+    let mut writer = GgufWriter::new();
+    let text = |text: &str| GgufValue::String(text.to_owned());
+    writer.metadata("general.architecture", text(architecture));
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("model");
+    writer.metadata("general.name", text(name));
+    writer.metadata("general.file_type", GgufValue::U32(file_type(dtype)));
+    writer.metadata("general.quantization_version", GgufValue::U32(2));
+    let size = |n: usize| GgufValue::U32(u32::try_from(n).unwrap_or(u32::MAX));
+    let rope = config.rope.as_ref();
+    for (key, value) in [
+        ("block_count", size(config.layers.len())),
+        ("context_length", size(config.max_positions)),
+        ("embedding_length", size(config.hidden_size)),
+        ("feed_forward_length", size(config.intermediate_size)),
+        ("attention.head_count", size(config.heads)),
+        ("attention.head_count_kv", size(config.kv_heads)),
+        ("attention.key_length", size(config.head_dim)),
+        ("attention.value_length", size(config.head_dim)),
+        ("rope.dimension_count", size(config.head_dim)),
+        ("rope.freq_base", GgufValue::F32(rope.map_or(1e4, |rope| rope.theta as f32))),
+        ("attention.layer_norm_rms_epsilon", GgufValue::F32(config.norm_eps as f32)),
+        ("vocab_size", size(config.vocab_size)),
+    ] {
+        writer.metadata(&format!("{architecture}.{key}"), value);
+    }
+    let factors = scaling(config, architecture, &mut writer)?;
+    if let Some(tokenizer) = &model.tokenizer {
+        let ends = model.end_tokens();
+        let mut metadata = tokenizer.to_gguf(config.vocab_size)?;
+        // The tokens that end a text are the model's, whatever the tokenizer calls them.
+        metadata.retain(|(key, _)| ends.is_empty() || key != "tokenizer.ggml.eos_token_id");
+        metadata.into_iter().for_each(|(key, value)| writer.metadata(&key, value));
+        for (key, &id) in ["eos_token_id", "eot_token_id", "eom_token_id"].iter().zip(&ends) {
+            writer.metadata(&format!("tokenizer.ggml.{key}"), GgufValue::U32(id));
+        }
+        if ends.len() > 3 {
+            return refuse(
+                "a GGUF file names three tokens that end a text, and the model has more",
+            );
+        }
+    }
+    if let Some(factors) = factors {
+        writer.add("rope_freqs.weight", &[factors.len()], GgmlType::F32, move || {
+            factors.clone().into()
+        });
+    }
+    let params = model.graph.params();
+    let tied = config.tied;
+    for tensor in file_tensors(config, params) {
+        let Some(name) = name_of(&tensor.name, architecture) else {
+            return refuse(&format!("tensor `{}` has no name in llama.cpp", tensor.name));
+        };
+        let heads = match architecture {
+            "llama" if tensor.name.contains(".q_proj.") => Some(config.heads),
+            "llama" if tensor.name.contains(".k_proj.") => Some(config.kv_heads),
+            _ => None,
+        };
+        let values = params.values::<f32>(ParamId::new(tensor.param))?;
+        let (dims, dtype) = (tensor.dims.clone(), form(dtype, tied, &tensor.name, &tensor.dims));
+        let rows = dims[0];
+        writer.add(&name, &dims, dtype, move || -> Cow<'_, [f32]> {
+            let values = tensor.write(values);
+            heads.map_or(values.clone(), |heads| pairs(&values, rows, heads).into())
+        });
+    }
+    writer.write(path)?;
+    Ok(Box::new(move |name, dims| form(dtype, tied, name, dims)))
+}
+
+/// Writes the scaling of rotary positions; Llama 3's are factors of the frequencies.
+fn scaling(
+    config: &DecoderConfig,
+    architecture: &str,
+    writer: &mut GgufWriter<'_>,
+) -> Result<Option<Vec<f32>>> {
+    let found = config.field("rope_scaling").or(config.field("rope_parameters"));
+    let Some(Value::Object(scaling)) = found else { return Ok(None) };
+    let kind = scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str);
+    let number = |key: &str| scaling.get(key).and_then(Value::as_f64).unwrap_or(1.0);
+    let mut put =
+        |key: &str, value| writer.metadata(&format!("{architecture}.rope.scaling.{key}"), value);
+    match (kind.unwrap_or("default"), &config.rope) {
+        ("default" | "dynamic", _) => Ok(None),
+        (kind @ ("linear" | "yarn"), _) => {
+            put("type", GgufValue::String(kind.into()));
+            put("factor", GgufValue::F32(number("factor") as f32));
+            if let Some(original) =
+                scaling.get("original_max_position_embeddings").and_then(Value::as_u64)
+            {
+                put(
+                    "original_context_length",
+                    GgufValue::U32(u32::try_from(original).unwrap_or(u32::MAX)),
+                );
+            }
+            Ok(None)
+        }
+        ("llama3", Some(rope)) => {
+            let plain = |i: usize| rope.theta.powf(-2.0 * i as f64 / rope.rotary_dim as f64);
+            let factor = |(i, f): (usize, &f64)| (plain(i) / f) as f32;
+            Ok(Some(rope.inv_freq.iter().enumerate().map(factor).collect()))
+        }
+        (other, _) => Err(Error::usage(format!(
+            "positions scaled by `{other}` are not written as GGUF; export to a Hugging Face folder instead"
+        ))),
+    }
+}
