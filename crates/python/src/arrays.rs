@@ -136,7 +136,7 @@ impl<'py> ArrayMut<'py> {
     /// A new array of zeros.
     pub(crate) fn zeros(py: Python<'py>, shape: &Shape, dtype: DType) -> PyResult<Self> {
         let dims = shape.dims();
-        match dtype {
+        Ok(match dtype {
             DType::F32 => Self::F32(own(&PyArrayDyn::zeros(py, dims, false))?),
             DType::F64 => Self::F64(own(&PyArrayDyn::zeros(py, dims, false))?),
             DType::I32 => Self::I32(own(&PyArrayDyn::zeros(py, dims, false))?),
@@ -144,12 +144,7 @@ impl<'py> ArrayMut<'py> {
                 let message = format!("values of type {other} have no NumPy array");
                 return Err(PyTypeError::new_err(message));
             }
-        }
-        .ok()
-    }
-
-    fn ok(self) -> PyResult<Self> {
-        Ok(self)
+        })
     }
 
     pub(crate) fn view(&mut self) -> PyResult<TensorMut<'_>> {

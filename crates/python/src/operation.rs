@@ -133,7 +133,7 @@ impl Operation {
         attributes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let op = operations::build(name, inputs, attributes)?;
-        let attributes = attributes.map_or_else(|| Ok(PyDict::new(py)), |given| given.copy())?;
+        let attributes = attributes.map_or_else(|| Ok(PyDict::new(py)), PyDictMethods::copy)?;
         Ok(Self { op, arguments: (name.to_owned(), inputs, attributes.unbind()) })
     }
 
@@ -202,7 +202,12 @@ impl Operation {
         let (name, inputs, attributes) = &self.arguments;
         let mut text = format!("Operation({name:?}, {inputs}");
         for (key, value) in attributes.bind(py) {
-            text += &format!(", {key}={}", value.repr()?);
+            text.extend([
+                ", ".to_owned(),
+                key.to_string(),
+                "=".to_owned(),
+                value.repr()?.to_string(),
+            ]);
         }
         Ok(text + ")")
     }

@@ -54,7 +54,7 @@ struct Training {
 #[pyclass(frozen, module = "feedforward._core")]
 pub(crate) struct Network {
     config: Config,
-    network: network::Network,
+    layers: network::Network,
     loss: Arc<dyn Op>,
     dtype: DType,
     state: Mutex<State>,
@@ -68,6 +68,11 @@ struct State {
     /// That of the last training, to be resumed.
     optimizer: Option<Optimizer>,
 }
+
+/// The arrays of a validation part: X, y and weights.
+type Part<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+/// The function that makes a network again, and its arguments.
+type Reduced<'py> = (Bound<'py, PyAny>, (String, Bound<'py, PyBytes>));
 
 /// What an epoch left: its training loss, and its validation loss.
 type History = Vec<(f64, Option<f64>)>;
@@ -117,11 +122,11 @@ impl Network {
             .ok_or_else(|| PyTypeError::new_err("dtype: expected float32 or float64"))?;
         let loss = loss(&config.loss)?;
         let mut builder = Builder::new();
-        let network = network::Network::new(&mut builder, &config.network, &activations);
+        let layers = network::Network::new(&mut builder, &config.network, &activations);
         let params = builder.build(&DEVICE, dtype, config.seed, true);
         let graph = Graph::new(&DEVICE, params.map_err(|error| of_graph(&error))?);
         let state = Mutex::new(State { graph: Some(graph), optimizer: None });
-        Ok(Self { config, network, loss, dtype, state })
+        Ok(Self { config, layers, loss, dtype, state })
     }
 
     /// Trains on rows and returns the training and validation losses of each epoch.
@@ -134,13 +139,14 @@ impl Network {
         y: &Bound<'_, PyAny>,
         weights: Option<&Bound<'_, PyAny>>,
         training: &str,
-        valid: Option<(Bound<'_, PyAny>, Bound<'_, PyAny>, Option<Bound<'_, PyAny>>)>,
+        valid: Option<Part<'_>>,
         resume: bool,
-        callback: Option<Py<PyAny>>,
+        callback: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<History> {
         let training: Training = parsed(training)?;
         let data = Data::read(x, y, weights)?;
         let valid = valid.map(|(x, y, w)| Data::read(&x, &y, w.as_ref())).transpose()?;
+        let callback = callback.map(|callback| callback.clone().unbind());
         let mut listener = Listener::new(callback.as_ref());
         let result = match self.dtype {
             DType::F64 => {
@@ -212,9 +218,7 @@ impl Network {
         Ok(all)
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (String, Bound<'py, PyBytes>))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
         let (py, this) = (slf.py(), slf.get());
         let config = serde_json::to_string(&this.config)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -335,7 +339,7 @@ impl Network {
     ) -> PyResult<()> {
         let failed = |e| of_graph(&feedforward::graph::Error::of("estimator")(e));
         let (x, out) = (x.map_err(failed)?, out.map_err(failed)?);
-        let done = objective::outputs(graph, &self.network, layers, (x, inputs), out);
+        let done = objective::outputs(graph, &self.layers, layers, (x, inputs), out);
         done.map_err(|error| of_graph(&error))
     }
 
@@ -353,7 +357,7 @@ impl Network {
         if train.width != inputs || valid.is_some_and(|rows| rows.width != inputs) {
             return Err(PyValueError::new_err(format!("X must be [N, {inputs}]")));
         }
-        let (network, loss) = (&self.network, &self.loss);
+        let (network, loss) = (&self.layers, &self.loss);
         let mut fit = Fit { network, loss, train, valid, epoch: (0.0, 0.0), best: None };
         let run = || -> trainer::Result<Option<History>> {
             let mut state = self.state();

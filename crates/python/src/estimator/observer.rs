@@ -44,7 +44,10 @@ impl Observer for Listener<'_> {
     fn interrupted(&mut self) -> bool {
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
-            if let Err(error) = Python::attach(|py| py.check_signals()) {
+            // The method itself is not general enough in its lifetime.
+            #[allow(clippy::redundant_closure_for_method_calls)]
+            let looked = Python::attach(|py| py.check_signals());
+            if let Err(error) = looked {
                 self.raised = Some(error);
             }
         }
