@@ -7,11 +7,13 @@ use feedforward::table::{Format, Quality, Task};
 use feedforward::tensor::{Device, DeviceOptions, Isa};
 
 mod chat;
+mod finetune;
 mod generate;
 mod recipe;
 mod tokenizer;
 
 pub(crate) use chat::ChatOptions;
+pub(crate) use finetune::{Finetune, Merge};
 pub(crate) use generate::Generate;
 pub(crate) use recipe::{RecipeCommand, RecipeNew, RecipeShow, RecipeValidate};
 pub(crate) use tokenizer::{
@@ -73,6 +75,10 @@ pub(crate) enum Command {
     Train(Train),
     /// Pretrain a language model on text from a recipe
     Pretrain(Pretrain),
+    /// Teach a language model from conversations, by an adapter or in its own weights
+    Finetune(Box<Finetune>),
+    /// Write a language model and its adapter as one model
+    Merge(Merge),
     /// Evaluate a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
     /// Predict new rows with a run's model
@@ -111,6 +117,7 @@ impl Command {
         match self {
             Command::Train(a) => a.json,
             Command::Pretrain(a) => a.json,
+            Command::Finetune(a) => a.json,
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
             Command::Generate(a) => a.json,
@@ -124,7 +131,9 @@ impl Command {
             Command::Recipe(RecipeCommand::Validate(a)) => a.json,
             Command::Recipe(RecipeCommand::Show(a)) => a.json,
             Command::Env(a) => a.json,
-            Command::Recipe(_) | Command::Completions(_) | Command::Man(_) => false,
+            Command::Merge(_) | Command::Recipe(_) | Command::Completions(_) | Command::Man(_) => {
+                false
+            }
         }
     }
 
@@ -328,6 +337,9 @@ pub(crate) struct Evaluate {
     /// understood); the run's own by default
     #[arg(long, value_name = "TEXT", requires = "data")]
     pub(crate) separator: Option<String>,
+    /// For a language model, an adapter (PEFT's folder, or a run that trained one)
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) adapter: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object of metrics; with --verbose the whole report

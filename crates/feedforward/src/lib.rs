@@ -4,7 +4,7 @@
 //! [`metrics`], [`trainer`], [`formats`]. This room joins them. A recipe says what to train on
 //! what: [`open_recipe`] reads one of any task, and its [`train`](TrainRecipe::train) makes the
 //! folder of a run, which [`resume`] continues. Each task has a folder of its own: [`mod@table`],
-//! [`language`].
+//! [`language`], [`mod@finetune`].
 //!
 //! ```no_run
 //! use feedforward::{Recipe, TrainOptions, train};
@@ -18,6 +18,7 @@
 mod environment;
 mod error;
 mod files;
+pub mod finetune;
 mod inspect;
 pub mod language;
 mod run;
@@ -46,7 +47,7 @@ pub use run::life::TrainOptions;
 pub use run::plan::{Plan, PlanDetails};
 pub use run::summary::{Closing, RunSummary};
 pub use run::watch::{
-    DataNotice, ModelNotice, Notice, SampleNotice, TextNotice, Throughput, Watcher,
+    DataNotice, ModelNotice, Notice, PreviewNotice, SampleNotice, TextNotice, Throughput, Watcher,
 };
 pub use table::{
     CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,

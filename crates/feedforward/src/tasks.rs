@@ -1,6 +1,7 @@
 //! Every task, and recipes of any of them.
 
 use crate::error::Result;
+use crate::finetune::{FineTuning, FinetuneRecipe};
 use crate::language::Pretraining;
 use crate::run::folder::RunFolder;
 use crate::run::life::{self, TrainOptions};
@@ -18,7 +19,8 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 /// Every task. The first one that has a key of the recipe trains it; the last one takes all others.
-static TASKS: [TaskKind; 2] = [TaskKind::of::<Pretraining>(), TaskKind::of::<Tables>()];
+static TASKS: [TaskKind; 3] =
+    [TaskKind::of::<FineTuning>(), TaskKind::of::<Pretraining>(), TaskKind::of::<Tables>()];
 
 /// Reads a recipe file, with overrides.
 type Open = fn(&Path, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>;
@@ -151,6 +153,12 @@ impl<T: Task> TrainRecipe for Of<T> {
 impl From<Recipe> for Box<dyn TrainRecipe> {
     fn from(recipe: Recipe) -> Self {
         Box::new(Of::<Tables> { recipe, task: PhantomData })
+    }
+}
+
+impl From<FinetuneRecipe> for Box<dyn TrainRecipe> {
+    fn from(recipe: FinetuneRecipe) -> Self {
+        Box::new(Of::<FineTuning> { recipe, task: PhantomData })
     }
 }
 

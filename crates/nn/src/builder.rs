@@ -1,4 +1,5 @@
 use crate::Init;
+use crate::adapter::{Adapting, LoraConfig, LowRank};
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Shape};
 
@@ -23,6 +24,8 @@ pub struct Builder {
     specs: Vec<ParamSpec>,
     inits: Vec<Init>,
     prefix: String,
+    /// Set while layers are built anew with adapters, over the parameters of the first time.
+    adapting: Option<Adapting>,
 }
 
 impl Builder {
@@ -65,9 +68,63 @@ impl Builder {
         } else {
             format!("{}.{name}", self.prefix)
         };
-        self.specs.push(ParamSpec::new(full, shape, kind));
+        if let Some(adapting) = &mut self.adapting
+            && let Some(known) = adapting.known(&full, &self.specs)
+        {
+            return known;
+        }
+        self.add(ParamSpec::new(full, shape, kind), init)
+    }
+
+    fn add(&mut self, spec: ParamSpec, init: Init) -> ParamId {
+        self.specs.push(spec);
         self.inits.push(init);
         ParamId::new(self.specs.len() - 1)
+    }
+
+    /// Gives the linear layers of the next model adapters. The model shares every other parameter
+    /// with the same model built before, so that both are views of one arena, with the adapter and
+    /// without it; `name` tells the adapters of several such models apart.
+    ///
+    /// ```
+    /// use ff_nn::{Builder, LoraConfig, layers::Feedforward};
+    /// use ff_ops::Activation;
+    /// let mut builder = Builder::new();
+    /// let layer = |b: &mut Builder| {
+    ///     b.scope("q_proj", |b| Feedforward::new(b, 64, 128, Activation::Identity))
+    /// };
+    /// let plain = layer(&mut builder);
+    /// builder.adapt("", LoraConfig { rank: 4, ..LoraConfig::default() });
+    /// let adapted = layer(&mut builder);
+    /// let params = builder.plan()?;
+    /// assert_eq!(params.infos()[2].spec.name, "q_proj.lora_A.weight");
+    /// assert_eq!(params.len(), 64 * 128 + 128 + 4 * (64 + 128));
+    /// # Ok::<(), ff_graph::Error>(())
+    /// ```
+    pub fn adapt(&mut self, name: &str, config: LoraConfig) {
+        self.adapting = Some(Adapting::new(name, config));
+    }
+
+    /// The linear layers since [`Builder::adapt`], and whether each got an adapter.
+    pub fn linear_layers(&self) -> &[(String, bool)] {
+        self.adapting.as_ref().map_or(&[], Adapting::layers)
+    }
+
+    /// The adapter of the linear layer that is being built, if it gets one.
+    pub(crate) fn low_rank(&mut self, out_features: usize, in_features: usize) -> Option<LowRank> {
+        let mut adapting = self.adapting.take()?;
+        let made = adapting.low_rank(self, out_features, in_features);
+        self.adapting = Some(adapting);
+        made
+    }
+
+    /// Freezes the parameters that a function chooses by name.
+    pub fn freeze_where(&mut self, frozen: impl Fn(&str) -> bool) {
+        for spec in self.specs.iter_mut().filter(|spec| frozen(&spec.name)) {
+            if spec.segment == Segment::Trainable {
+                spec.segment = Segment::Frozen;
+            }
+        }
     }
 
     /// Freezes every parameter of a kind at its initial values: saved with the model, without a

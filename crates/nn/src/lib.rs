@@ -4,6 +4,7 @@
 //! one arena. A [`Layer`] maps a value on the tape to another.
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod builder;
 mod config;
 mod decoder;
@@ -18,6 +19,7 @@ mod precision;
 mod seq2seq;
 mod transformer;
 
+pub use adapter::{LoraConfig, matches};
 pub use builder::Builder;
 pub use config::{InitKind, LossConfig, LossKind, ModelConfig, NumericKind};
 pub use ff_settings::ConfigError;

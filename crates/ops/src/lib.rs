@@ -20,7 +20,7 @@ mod softmax;
 mod testing;
 
 pub use activation::prelu::Prelu;
-pub use activation::{Activate, Activation, WeightInit};
+pub use activation::{Activate, Activation, Gate, WeightInit};
 pub use arithmetic::add::Add;
 pub use arithmetic::dropout::Dropout;
 pub use arithmetic::mul::Mul;
@@ -36,6 +36,7 @@ pub use linear::embedding_bag::EmbeddingBag;
 pub use linear::ensemble::{BatchEnsemble, MemberLinear};
 pub use linear::feedforward::{Feedforward, FeedforwardBf16};
 pub use linear::feedforward_block::FeedforwardBlock;
+pub use linear::lora::LoraLinear;
 pub use linear::piecewise_linear::PiecewiseLinear;
 pub use loss::Reduction;
 pub use loss::binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;

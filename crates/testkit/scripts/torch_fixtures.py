@@ -33,6 +33,13 @@ def feedforward(a, x):
     return [activation(a.activation, F.linear(x[0], x[1], x[2] if a.bias else None))]
 
 
+def lora_linear(a, x):
+    b = 2 + a.bias
+    adapted = x[b + 2] if a.own_input else x[0]
+    y = F.linear(x[0], x[1], x[2] if a.bias else None)
+    return [y + a.scale * F.linear(F.linear(adapted, x[b]), x[b + 1])]
+
+
 def feedforward_block(a, x):
     weights = x[1 : 3 + a.gated]
     biases = x[3 + a.gated :] if a.bias else [None] * len(weights)
@@ -320,6 +327,8 @@ HANDLERS = {
     "mul": lambda a, x: [x[0] * x[1]],
     "piecewise_linear": piecewise_linear,
     "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
+    "gate": lambda a, x: [activation(a.activation, x[0]) * x[1]],
+    "lora_linear": lora_linear,
     "prelu": prelu,
     "rms_norm": rms_norm,
     "rotary": rotary,

@@ -102,7 +102,8 @@ impl Checkpoint {
     ) -> Result<()> {
         let (params, cpu) = (graph.params(), graph.device().cpu());
         let mut writer = TensorWriter::new();
-        for (id, info) in params.iter() {
+        // Frozen parameters are the same at every step, and come from where they came at the first.
+        for (id, info) in params.iter().filter(|(_, info)| info.spec.segment != Segment::Frozen) {
             let (name, dims) = (&info.spec.name, info.spec.shape.dims());
             writer.add_f32(format!("model.{name}"), dims, params.values::<f32>(id)?);
             if let Some(values) = best.of(info) {
@@ -131,7 +132,7 @@ impl Checkpoint {
         Ok(writer.write(place.path)?)
     }
 
-    /// Writes the weights of the best epoch atomically, as the tensors of a model.
+    /// Writes the trained weights of the best epoch atomically, as the tensors of a model.
     ///
     /// # Errors
     /// If the disk is full or the folder cannot be written.
@@ -142,13 +143,10 @@ impl Checkpoint {
     ) -> Result<()> {
         let mut writer = TensorWriter::new();
         writer.metadata("format", "pt");
-        for (id, info) in params.iter() {
-            let values = match best.of(info) {
-                Some(values) => values,
-                // Frozen parameters are the same in every epoch.
-                None => params.values::<f32>(id)?,
-            };
-            writer.add_f32(&info.spec.name, info.spec.shape.dims(), values);
+        for info in params.infos() {
+            if let Some(values) = best.of(info) {
+                writer.add_f32(&info.spec.name, info.spec.shape.dims(), values);
+            }
         }
         Ok(writer.write(&place.best())?)
     }
@@ -228,10 +226,13 @@ impl Checkpoint {
         best.clear();
         for i in 0..params.infos().len() {
             let spec = params.infos()[i].spec.clone();
+            if spec.segment == Segment::Frozen {
+                continue;
+            }
             let dims = spec.shape.dims();
             let values = self.tensors.f32(&format!("model.{}", spec.name), dims)?;
             params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
-            if self.notes.has_best && spec.segment != Segment::Frozen {
+            if self.notes.has_best {
                 let values = self.tensors.f32(&format!("best.{}", spec.name), dims)?;
                 best.push(spec.segment, &values);
             }

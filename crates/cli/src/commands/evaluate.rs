@@ -18,6 +18,10 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
         }
         return language(arguments, device, terminal);
     }
+    if arguments.adapter.is_some() {
+        return Err(Failure::usage("--adapter is for language models")
+            .help("leave it out: this run's model reads a table"));
+    }
     if arguments.text_column.is_some() || arguments.separator.is_some() {
         return Err(Failure::usage("--text-column and --separator are for language models")
             .help("leave them out: this run's model reads a table"));
@@ -70,7 +74,8 @@ fn language(
         document_separator: arguments.separator.as_ref().map(unescape),
     };
     let data = arguments.data.as_deref();
-    let found = evaluate_language(&arguments.run, data, &reading, device)?;
+    let found =
+        evaluate_language(&arguments.run, arguments.adapter.as_deref(), data, &reading, device)?;
     drop(working);
     if arguments.json {
         Terminal::object(&found)?;

@@ -16,6 +16,9 @@ use crate::terminal::Terminal;
 pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
     if Translator::is_at(&arguments.model)? {
+        if arguments.adapter.is_some() {
+            return Err(Failure::usage("--adapter is for decoders, and this model translates"));
+        }
         return translate(arguments, terminal, &device);
     }
     if arguments.beams.is_some() {
@@ -23,7 +26,9 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
             .help("leave it out; --temperature 0 takes the likeliest token every time"));
     }
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
-    let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
+    let adapters: Vec<&Path> = arguments.adapter.as_deref().into_iter().collect();
+    let language = arguments.language();
+    let opened = LanguageModel::open_with_adapters(&arguments.model, &adapters, &device, &language);
     drop(working);
     let mut model = opened?;
     let unknown = GenerateOptions::not_applied(model.generation());

@@ -10,6 +10,7 @@ mod export;
 mod generate;
 mod inspect;
 mod man;
+mod merge;
 mod plan;
 mod predict;
 mod recipe;
@@ -27,6 +28,8 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Fa
     match command {
         Command::Train(arguments) => train::run(arguments, terminal),
         Command::Pretrain(arguments) => train::pretrain(arguments, terminal),
+        Command::Finetune(arguments) => train::finetune(arguments, terminal),
+        Command::Merge(arguments) => merge::run(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
         Command::Generate(arguments) => generate::run(arguments, terminal),

@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use feedforward::finetune::FinetuneRecipe;
 use feedforward::metrics::Scores;
 use feedforward::{
     Closing, CrossValidation, Error, RunFolder, RunSummary, TrainOptions, TrainRecipe, Watcher,
@@ -8,7 +9,7 @@ use feedforward::{
 };
 
 use super::plan;
-use crate::arguments::{Changes, Machine, Pretrain, Train};
+use crate::arguments::{Changes, Finetune, Machine, Pretrain, Train};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::inputs;
 use crate::interrupt;
@@ -65,6 +66,34 @@ pub(super) fn pretrain(arguments: &Pretrain, terminal: &Terminal) -> Result<Exit
         let command = recipe.command();
         return Err(Failure::usage(format!("{shown} is a recipe of another task"))
             .help(format!("train it with feedforward {command} {}", quoted_path(path))));
+    }
+    watched(terminal, |progress| recipe.train(&options, progress))
+}
+
+/// `finetune`: a base model and conversations, or a recipe of its task.
+pub(super) fn finetune(arguments: &Finetune, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    const COMMAND: &str = "finetune";
+    let options = options(arguments.machine, arguments.out.as_deref(), arguments.watch);
+    if let Some(run) = &arguments.resume {
+        refuse_other_task(run, COMMAND)?;
+        return watched(terminal, |progress| feedforward::resume(run, &options, progress));
+    }
+    // clap asks for a model unless there is a run to resume.
+    let Some(model) = &arguments.model else { return Err(Failure::usage("name a model")) };
+    let mut sets = arguments.sets();
+    let recipe: Box<dyn TrainRecipe> = if inputs::is_recipe(model) {
+        feedforward::open_recipe(model, &sets)?
+    } else {
+        sets.insert(0, format!("base.model={}", inputs::quoted(&model.display().to_string())));
+        FinetuneRecipe::parse("", "the command line", &sets)?.into()
+    };
+    if recipe.command() != COMMAND {
+        let (command, shown) = (recipe.command(), model.display());
+        return Err(Failure::usage(format!("{shown} is a recipe of another task"))
+            .help(format!("train it with feedforward {command} {}", quoted_path(model))));
+    }
+    if arguments.dry_run {
+        return dry_run(terminal, &*recipe, &options);
     }
     watched(terminal, |progress| recipe.train(&options, progress))
 }
@@ -165,7 +194,8 @@ fn finished(terminal: &Terminal, run: &Path, closing: &Closing) -> Result<(), Fa
     }
     let folder = RunFolder::at(run);
     let saved =
-        [folder.report(), folder.model(), folder.judged_model(), folder.recipe()].into_iter();
+        [folder.report(), folder.model(), folder.adapter(), folder.judged_model(), folder.recipe()];
+    let saved = saved.into_iter();
     let saved = saved.chain([folder.metrics(), folder.samples()]);
     let saved: Vec<String> = saved.filter_map(|path| file_name(&path)).collect();
     let (run, saved) = (quoted_path(run), saved.join(" · "));

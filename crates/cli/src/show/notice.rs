@@ -3,7 +3,7 @@
 use std::io;
 
 use feedforward::words::{bytes, count};
-use feedforward::{ModelNotice, SampleNotice, TextNotice, tensor::Isa};
+use feedforward::{ModelNotice, PreviewNotice, SampleNotice, TextNotice, tensor::Isa};
 
 use crate::terminal::{Style, Terminal};
 
@@ -31,13 +31,30 @@ pub(super) fn text(terminal: &Terminal, notice: &TextNotice) -> io::Result<()> {
     for finding in &notice.findings {
         terminal.line(format!("  {finding}"))?;
     }
+    let bytes = match notice.bytes_per_token {
+        bytes if bytes.is_finite() => format!(" · {bytes:.2} bytes a token"),
+        _ => String::new(),
+    };
     terminal.line(format!(
-        "  {} · {} tokens to train on · {} held out · {:.2} bytes a token",
+        "  {} · {} tokens to train on · {} held out{bytes}",
         notice.tokenizer,
         count(notice.train_tokens),
         count(notice.valid_tokens),
-        notice.bytes_per_token
     ))
+}
+
+/// The first conversation as the model sees it; what is learned is green, or between « and ».
+pub(super) fn preview(terminal: &Terminal, notice: &PreviewNotice) -> io::Result<()> {
+    let shown = if terminal.verbose { notice.examples.len() } else { 1 };
+    for example in notice.examples.iter().take(shown) {
+        let pieces = example.iter().map(|(text, learned)| match learned {
+            true if terminal.color => terminal.paint(Style::Green, printable(text)),
+            true => format!("«{}»", printable(text)),
+            false => printable(text),
+        });
+        terminal.line(format!("  {}", pieces.collect::<String>()))?;
+    }
+    Ok(())
 }
 
 /// The model and its cost.

@@ -321,6 +321,7 @@ impl Watcher for Progress<'_> {
             Notice::Data(_) if self.quiet_data => Ok(()),
             Notice::Data(notice) => data(terminal, notice),
             Notice::Text(notice) => notice::text(terminal, notice),
+            Notice::Preview(notice) => notice::preview(terminal, notice),
             Notice::Model(notice) => {
                 self.throughput = notice.throughput;
                 notice::model(terminal, notice)

@@ -2,7 +2,7 @@
 //! choices.
 
 use super::addition::Question;
-use super::model::{LanguageModel, Translator, model_folder};
+use super::model::{LanguageModel, Translator, adapter_folder, model_folder};
 use super::objective::Windows;
 use super::recipe::PretrainRecipe;
 use super::scores::{self, Choice, Choices, Exact, TextScores};
@@ -40,6 +40,9 @@ pub struct LanguageEvaluation {
 
 /// Whether a path is a language model's folder, a run of one, or a GGUF file.
 pub fn is_language_model(path: &Path) -> bool {
+    if adapter_folder(path).is_some() {
+        return true;
+    }
     let Ok(folder) = model_folder(path) else { return false };
     if folder.is_file() {
         return true;
@@ -93,18 +96,20 @@ impl TextReading {
 
 /// Evaluates a model on a file of text, or of JSON lines that are questions (`prompt` with
 /// `answer`, or with `choices` and the number of the right one) or documents (`text`); on a run's
-/// validation part where no file is given.
+/// validation part where no file is given; with an adapter where one is named.
 ///
 /// # Errors
 /// The model or the data is not right.
 pub fn evaluate_language(
     path: &Path,
+    adapter: Option<&Path>,
     data: Option<&Path>,
     reading: &TextReading,
     options: DeviceOptions,
 ) -> Result<LanguageEvaluation> {
     let device = Device::open(options)?;
-    let folder = RunFolder::open(path).ok();
+    // A run that fine-tuned a model has no text of its own.
+    let folder = RunFolder::open(path).ok().filter(|folder| !folder.states("base"));
     let recipe = match &folder {
         Some(folder) => Some(PretrainRecipe::load(&folder.recipe(), &[])?),
         None => None,
@@ -117,7 +122,8 @@ pub fn evaluate_language(
         let message = "translation models cannot be evaluated yet; see what one writes with `feedforward generate`";
         return Err(Error::usage(message));
     }
-    let mut model = LanguageModel::open(path, &device, &language)?;
+    let adapters: Vec<&Path> = adapter.into_iter().collect();
+    let mut model = LanguageModel::open_with_adapters(path, &adapters, &device, &language)?;
     let windows = match (&recipe, model.tokenizer()) {
         (Some(recipe), Some(tokenizer)) => setup::windows_of(recipe, tokenizer)?,
         (Some(recipe), None) => setup::windows(recipe),

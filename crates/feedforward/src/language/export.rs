@@ -1,10 +1,9 @@
 //! Models in the formats that others read.
 
-use super::model::{LanguageModel, write_gguf, write_huggingface};
+use super::model::{LanguageModel, base_tensors, write_gguf, write_huggingface};
 use crate::error::{Error, Result};
 use ff_formats::GgmlType;
 use ff_graph::ParamId;
-use ff_nn::models::file_tensors;
 use ff_text::ChatTemplate;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -73,6 +72,10 @@ pub fn export(
             out.display()
         )));
     }
+    // Other programs read a model without adapters.
+    if model.uses_adapter() {
+        model.merge_adapter()?;
+    }
     let forms = match format {
         ExportFormat::HuggingFace => write_huggingface(model, dtype, out)?,
         ExportFormat::Gguf => write_gguf(model, dtype, out)?,
@@ -103,7 +106,7 @@ fn check_weights(
     let config = model.config().clone();
     let (_, graph) = model.parts();
     let (_, other) = again.parts();
-    for tensor in file_tensors(&config, graph.params()) {
+    for tensor in base_tensors(&config, graph.params()) {
         let id = ParamId::new(tensor.param);
         let written = tensor.write(graph.params().values::<f32>(id)?);
         let expected = forms(&tensor.name, &tensor.dims).rounded(&written).unwrap_or_default();

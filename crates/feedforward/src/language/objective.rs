@@ -55,6 +55,16 @@ pub trait Tokens: fmt::Debug + Sync {
     /// # Errors
     /// As [`Tokens::read`].
     fn segments(&self, start: u64, documents: &mut [i32]) -> ff_graph::Result<()>;
+
+    /// For each of the tokens from `start` on, whether it is to be predicted: all of them by
+    /// default.
+    ///
+    /// # Errors
+    /// As [`Tokens::read`].
+    fn trained(&self, _start: u64, trained: &mut [bool]) -> ff_graph::Result<()> {
+        trained.fill(true);
+        Ok(())
+    }
 }
 
 /// Tokens in files that are mapped.
@@ -338,6 +348,7 @@ struct Window {
     ids: Vec<i32>,
     /// The document of each token, -1 for padding.
     documents: Vec<i32>,
+    trained: Vec<bool>,
     targets: Vec<i32>,
     positions: Vec<i32>,
 }
@@ -348,15 +359,17 @@ impl Window {
         Self {
             ids: with_next(),
             documents: with_next(),
+            trained: vec![true; context + 1],
             targets: vec![0; context],
             positions: vec![0; context],
         }
     }
 
     fn read(&mut self, tokens: &dyn Tokens, windows: Windows, start: u64) -> ff_graph::Result<()> {
-        let Self { ids, documents, targets, positions } = self;
+        let Self { ids, documents, trained, targets, positions } = self;
         let there = (tokens.len().saturating_sub(start) as usize).min(ids.len());
         tokens.read(start, &mut ids[..there])?;
+        tokens.trained(start, &mut trained[..there])?;
         ids[there..].fill(0);
         let apart = windows.separate || windows.after.is_some();
         if apart {
@@ -371,7 +384,7 @@ impl Window {
             asked |= Some(ids[i]) == windows.after;
             // A document is never predicted from the end of the one before.
             let known = i + 1 < there && !(apart && documents[i] != documents[i + 1]);
-            targets[i] = if known && asked { ids[i + 1] } else { IGNORED };
+            targets[i] = if known && asked && trained[i + 1] { ids[i + 1] } else { IGNORED };
             positions[i] = (i - if windows.separate { first } else { 0 }) as i32;
         }
         Ok(())

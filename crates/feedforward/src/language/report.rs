@@ -57,8 +57,8 @@ pub(super) fn gather(page: &Page<'_>) -> Result<ReportData> {
         status: Some(status(page)),
         verdict: verdict(page, progress),
         text: Some(text(page)?),
-        curves: curves(page, progress),
-        samples: samples(page, progress),
+        curves: curves(progress, page.before, page.run.work.units_per_step),
+        samples: samples(page.samples, progress),
         model: Some(layers(page)?),
         commands: commands(page),
         environment: vec![Fact::new("hash of the text", &page.corpus.data.report.data)],
@@ -228,7 +228,12 @@ fn example(page: &Page<'_>) -> Result<Vec<Token>> {
     Ok(tokens)
 }
 
-fn curves(page: &Page<'_>, progress: &Progress) -> Option<Curves> {
+/// Curves over the steps of a language model's training.
+pub(crate) fn curves(
+    progress: &Progress,
+    loss_before: Option<f64>,
+    tokens_per_step: f64,
+) -> Option<Curves> {
     let history = &progress.history;
     if history.is_empty() {
         return None;
@@ -241,7 +246,7 @@ fn curves(page: &Page<'_>, progress: &Progress) -> Option<Curves> {
         Panel::new("Loss", "step", "nats a token").with(series("train", &|r| r.train_loss));
     if history.iter().any(|record| record.valid_loss.is_some()) {
         let mut valid = series("valid", &|r| r.valid_loss.unwrap_or(f64::NAN));
-        if let Some(before) = page.before {
+        if let Some(before) = loss_before {
             valid.x.insert(0, 0.0);
             valid.y.insert(0, before);
         }
@@ -258,7 +263,7 @@ fn curves(page: &Page<'_>, progress: &Progress) -> Option<Curves> {
     for (speed, record) in speed.iter_mut().zip(history) {
         let spent = record.seconds - seconds;
         if spent > 0.0 {
-            *speed = (record.step - step) as f64 * page.run.work.units_per_step / spent;
+            *speed = (record.step - step) as f64 * tokens_per_step / spent;
         }
         (step, seconds) = (record.step, record.seconds);
     }
@@ -275,7 +280,8 @@ fn curves(page: &Page<'_>, progress: &Progress) -> Option<Curves> {
     })
 }
 
-fn samples(page: &Page<'_>, progress: &Progress) -> Vec<ff_report::Sample> {
+/// What a model wrote, with when.
+pub(crate) fn samples(samples: &[Sample], progress: &Progress) -> Vec<ff_report::Sample> {
     let when = |step: u64| match step {
         0 => "before training".to_owned(),
         step if step == progress.step => format!("step {step}, the last"),
@@ -286,7 +292,7 @@ fn samples(page: &Page<'_>, progress: &Progress) -> Vec<ff_report::Sample> {
         prompt: sample.prompt.clone(),
         text: sample.text.clone(),
     };
-    page.samples.iter().map(sample).collect()
+    samples.iter().map(sample).collect()
 }
 
 /// Every block's tensors in one line, the rest one by one.

@@ -1,7 +1,7 @@
 //! Samples from fixed prompts during training.
 
 use super::model::{GenerateOptions, generate};
-use super::recipe::PretrainRecipe;
+use super::tables::SampleConfig;
 use crate::error::Result;
 use crate::run::folder::RunFolder;
 use crate::run::watch::{Notice, SampleNotice, Watcher};
@@ -15,13 +15,13 @@ use std::path::PathBuf;
 
 /// A line of `samples.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Sample {
+pub(crate) struct Sample {
     /// Optimiser steps done.
-    pub(super) step: u64,
+    pub(crate) step: u64,
     /// The prompt.
-    pub(super) prompt: String,
+    pub(crate) prompt: String,
     /// The generated text.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// The first line of the file: the loss before training.
@@ -31,7 +31,7 @@ struct Head {
 }
 
 /// Writes samples to `samples.jsonl` and remembers them.
-pub(super) struct Samples {
+pub(crate) struct Samples {
     path: PathBuf,
     options: GenerateOptions,
     prompts: Vec<String>,
@@ -42,7 +42,12 @@ pub(super) struct Samples {
 
 impl Samples {
     /// Reads the samples up to the run's checkpoint: a killed run may have written more.
-    pub(super) fn open(recipe: &PretrainRecipe, folder: &RunFolder, progress: &Progress) -> Self {
+    pub(crate) fn open(
+        sample: &SampleConfig,
+        seed: u64,
+        folder: &RunFolder,
+        progress: &Progress,
+    ) -> Self {
         let path = folder.samples();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut lines = text.lines();
@@ -53,12 +58,11 @@ impl Samples {
             .filter_map(|line| serde_json::from_str::<Sample>(line).ok())
             .filter(|sample| sample.step <= judged && progress.step > 0)
             .collect();
-        let sample = &recipe.sample;
         let options = GenerateOptions {
             max_tokens: sample.max_tokens,
             temperature: sample.temperature,
             top_k: (sample.top_k > 0).then_some(sample.top_k),
-            seed: recipe.train.seed,
+            seed,
             ..GenerateOptions::default()
         };
         let told = all.len();
@@ -73,17 +77,17 @@ impl Samples {
     }
 
     /// The loss before training.
-    pub(super) fn before(&self) -> Option<f64> {
+    pub(crate) fn before(&self) -> Option<f64> {
         self.head.loss_before
     }
 
     /// All samples so far.
-    pub(super) fn all(&self) -> &[Sample] {
+    pub(crate) fn all(&self) -> &[Sample] {
         &self.all
     }
 
     /// Generates samples and saves them.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         graph: &mut Graph,
         parts: (&CausalLm, &DecoderConfig, &Tokenizer),
@@ -113,7 +117,7 @@ impl Samples {
     }
 
     /// Tells the watcher of the samples since the last call.
-    pub(super) fn tell(&mut self, watcher: &mut dyn Watcher) {
+    pub(crate) fn tell(&mut self, watcher: &mut dyn Watcher) {
         for sample in &self.all[self.told..] {
             watcher.notice(&Notice::Sample(SampleNotice {
                 step: sample.step,

@@ -199,7 +199,7 @@ impl Default for SampleConfig {
 }
 
 impl SampleConfig {
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         Range::AtLeast(0.0).check("sample.temperature", self.temperature)
     }
 }

@@ -231,7 +231,8 @@ impl Task for Pretraining {
     fn begin(&self, beginning: Beginning<'_, Self>) -> Result<Session> {
         let Beginning { folder, network, trainer, watcher, clock } = beginning;
         let train = &self.recipe.train;
-        let samples = RefCell::new(Samples::open(&self.recipe, folder, trainer.progress()));
+        let samples = Samples::open(&self.recipe.sample, train.seed, folder, trainer.progress());
+        let samples = RefCell::new(samples);
         let mut before = samples.borrow().before();
         if trainer.progress().step == 0 {
             watcher.event(Event::Phase("evaluating before training"));

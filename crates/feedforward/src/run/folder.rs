@@ -180,6 +180,17 @@ impl RunFolder {
         self.path.join("judged")
     }
 
+    /// The adapter of a model that was fine-tuned.
+    pub fn adapter(&self) -> PathBuf {
+        self.path.join("adapter")
+    }
+
+    /// Whether the recipe has this table.
+    pub(crate) fn states(&self, table: &str) -> bool {
+        let text = std::fs::read_to_string(self.recipe()).unwrap_or_default();
+        text.parse::<toml::Table>().is_ok_and(|recipe| recipe.contains_key(table))
+    }
+
     /// The page to look at.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.html")
@@ -221,7 +232,7 @@ impl NewFolder {
 }
 
 /// A folder for a new run must be new or empty.
-fn refuse_taken(out: &Path) -> Result<()> {
+pub(crate) fn refuse_taken(out: &Path) -> Result<()> {
     if out.is_file() {
         return Err(Error::run(out, "is a file; name a new folder with --out"));
     }

@@ -269,7 +269,7 @@ fn open_trainer<T: Task>(
 ) -> Result<(T::Network, Trainer)> {
     let (network, mut graph) = task.build(device)?;
     let resumed = place.path.exists();
-    if !resumed {
+    if !resumed || T::KEEPS_BASE {
         task.load_weights(&mut graph)?;
     }
     let mut trainer = task_trainer(task, graph, device)?;

@@ -94,6 +94,7 @@ pub(crate) fn measure<T: Task>(task: &T) -> Result<Sizes> {
     let device = Device::planning();
     let (network, graph) = task.build(&device)?;
     let parameters = values(graph.params());
+    let parameter_bytes = graph.params().len() * 4;
     let gradient_bytes = graph.params().trainable_len() * 4;
     let before = device.pool().stats().live;
     let mut trainer = task_trainer(task, graph, &device)?;
@@ -110,7 +111,7 @@ pub(crate) fn measure<T: Task>(task: &T) -> Result<Sizes> {
     task.plan_evaluation(graph, &network)?;
     Ok(Sizes {
         parameters,
-        parameter_bytes: parameters * 4,
+        parameter_bytes,
         gradient_bytes,
         optimizer_bytes: held - before,
         activation_bytes,
@@ -135,7 +136,7 @@ pub(crate) fn refuse_if_too_large<T: Task>(task: &T, sizes: &Sizes) -> Result<()
     }
 }
 
-/// Values of the model but for frozen ones.
+/// Values that training changes.
 fn values(params: &Params) -> usize {
     let infos = params.infos().iter().filter(|info| info.spec.segment != Segment::Frozen);
     infos.map(|info| info.spec.shape.len()).sum()

@@ -86,6 +86,10 @@ pub(crate) trait Task: Sized {
     /// How to train a finished model longer.
     const TRAIN_LONGER: &'static str;
 
+    /// Whether weights of the model that training starts from stay as they are: checkpoints hold
+    /// only the others, so a resumed run reads these again.
+    const KEEPS_BASE: bool = false;
+
     /// The recipe.
     type Recipe: TaskRecipe;
     /// The network.

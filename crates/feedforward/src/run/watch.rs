@@ -78,6 +78,13 @@ pub struct TextNotice {
     pub bytes_per_token: f64,
 }
 
+/// Conversations as the model sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PreviewNotice {
+    /// The first ones, in pieces that are learned or not.
+    pub examples: Vec<Vec<(String, bool)>>,
+}
+
 /// What a language model wrote from a fixed prompt at one moment of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleNotice<'a> {
@@ -110,6 +117,8 @@ pub enum Notice<'a> {
     Model(&'a ModelNotice),
     /// A corpus.
     Text(&'a TextNotice),
+    /// The first conversations to learn from.
+    Preview(&'a PreviewNotice),
     /// What the model writes by now.
     Sample(SampleNotice<'a>),
 }

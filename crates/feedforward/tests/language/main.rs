@@ -3,6 +3,7 @@
 // Helpers of tests fail as tests do, and a test's deviations are worth reading.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::default_trait_access)]
 
+mod adapters;
 mod encoders;
 mod folders;
 mod gguf;

@@ -145,6 +145,18 @@ fn expert_matrix(name: &str) -> Option<(&str, &str)> {
 }
 
 impl DecoderConfig {
+    /// Whether files of the family hold linear layers as `[in, out]`.
+    ///
+    /// ```
+    /// let json = r#"{"model_type": "gpt2", "vocab_size": 10, "n_positions": 4, "n_embd": 6,
+    ///     "n_layer": 1, "n_head": 2}"#;
+    /// assert!(ff_nn::models::DecoderConfig::parse(json)?.has_transposed_files());
+    /// # Ok::<(), ff_nn::ConfigError>(())
+    /// ```
+    pub fn has_transposed_files(&self) -> bool {
+        !self.family.names.transposed.is_empty()
+    }
+
     /// The table of embeddings and the output layer in this model's files.
     ///
     /// ```

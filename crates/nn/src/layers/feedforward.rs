@@ -1,6 +1,7 @@
 use super::{Layer, Program, Slot};
+use crate::adapter::LowRank;
 use crate::{Builder, Init};
-use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::Activation;
 use ff_tensor::DType;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub struct Feedforward {
     activation: Activation,
     weight: ParamId,
     bias: Option<ParamId>,
+    adapter: Option<LowRank>,
 }
 
 impl Feedforward {
@@ -55,7 +57,9 @@ impl Feedforward {
         let weight = builder.param("weight", [out_features, in_features], ParamKind::Weight, init);
         let bias =
             bias.then(|| builder.param("bias", [out_features], ParamKind::Bias, Init::Zeros));
-        Self { op: ff_ops::Feedforward::op(activation, bias.is_some()), activation, weight, bias }
+        let adapter = builder.low_rank(out_features, in_features);
+        let op = ff_ops::Feedforward::op(activation, bias.is_some());
+        Self { op, activation, weight, bias, adapter }
     }
 
     /// The same layer with bf16 products and an output of this type: bf16 before another such
@@ -63,12 +67,16 @@ impl Feedforward {
     #[must_use]
     pub fn in_bf16(mut self, output: DType) -> Self {
         self.op = ff_ops::FeedforwardBf16::op(self.activation, self.bias.is_some(), output);
+        self.adapter = self.adapter.map(|adapter| adapter.in_bf16(output));
         self
     }
 }
 
 impl Layer for Feedforward {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        if let Some(adapter) = &self.adapter {
+            return adapter.forward(graph, &x, (self.weight, self.bias), self.activation);
+        }
         let weight = graph.param(self.weight);
         match self.bias {
             Some(bias) => {
@@ -80,6 +88,9 @@ impl Layer for Feedforward {
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        if self.adapter.is_some() {
+            return Err(Error::shape("predictor", "a layer with an adapter runs on a graph"));
+        }
         program.product(x, self.weight, self.bias, self.activation)
     }
 }

@@ -1,7 +1,9 @@
 use super::{Layer, Program, Slot};
+use crate::adapter::LowRank;
 use crate::{Builder, Init};
-use ff_graph::{Graph, Op, ParamId, ParamKind, Result, Value};
-use ff_ops::Activation;
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_ops::{Activate, Activation, Gate};
+use ff_tensor::DType;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -34,6 +36,36 @@ pub struct FeedforwardBlock {
     op: Arc<dyn Op>,
     spec: ff_ops::FeedforwardBlock,
     params: SmallVec<[ParamId; 6]>,
+    adapted: Option<Adapted>,
+}
+
+/// The layers one by one, where some of them have an adapter.
+#[derive(Debug)]
+struct Adapted {
+    adapters: SmallVec<[Option<LowRank>; 3]>,
+    /// The layers without one: those before the activation, and the last.
+    plain: [Arc<dyn Op>; 2],
+    activate: Arc<dyn Op>,
+    gate: Arc<dyn Op>,
+}
+
+impl Adapted {
+    fn new(op: ff_ops::FeedforwardBlock, adapters: SmallVec<[Option<LowRank>; 3]>) -> Option<Self> {
+        if adapters.iter().all(Option::is_none) {
+            return None;
+        }
+        let (f, last) = (Activation::Identity, adapters.len() - 1);
+        let (plain, adapters) = if op.bf16 {
+            let types = |i: usize| if i == last { DType::F32 } else { DType::BF16 };
+            let plain = [0, last].map(|i| ff_ops::FeedforwardBf16::op(f, op.bias, types(i)));
+            let adapters = adapters.into_iter().enumerate();
+            (plain, adapters.map(|(i, a)| a.map(|a| a.in_bf16(types(i)))).collect())
+        } else {
+            ([0; 2].map(|_| ff_ops::Feedforward::op(f, op.bias)), adapters)
+        };
+        let (activate, gate) = (Activate::op(op.activation), Gate::op(op.activation));
+        Some(Self { adapters, plain, activate, gate })
+    }
 }
 
 impl FeedforwardBlock {
@@ -63,21 +95,55 @@ impl FeedforwardBlock {
             .into_iter()
             .chain([(up, hidden, features, init), (down, features, hidden, out_init)]);
         let (mut params, mut biases) = (SmallVec::new(), SmallVec::<[ParamId; 3]>::new());
+        let mut adapters = SmallVec::new();
         for (name, to, from, init) in layers {
             builder.scope(name, |b| {
                 params.push(b.param("weight", [to, from], ParamKind::Weight, init));
                 if op.bias {
                     biases.push(b.param("bias", [to], ParamKind::Bias, Init::Zeros));
                 }
+                adapters.push(b.low_rank(to, from));
             });
         }
         params.extend(biases);
-        Self { op: op.op(), spec: op, params }
+        Self { op: op.op(), spec: op, params, adapted: Adapted::new(op, adapters) }
+    }
+
+    /// The weight and the bias of a layer.
+    fn layer(&self, i: usize) -> (ParamId, Option<ParamId>) {
+        let count = if self.spec.bias { self.params.len() / 2 } else { self.params.len() };
+        (self.params[i], self.spec.bias.then(|| self.params[count + i]))
+    }
+
+    /// Layer by layer.
+    fn forward_adapted(&self, graph: &mut Graph, x: &Value, adapted: &Adapted) -> Result<Value> {
+        let last = adapted.adapters.len() - 1;
+        let linear = |graph: &mut Graph, i: usize, x: &Value| {
+            let (weight, bias) = self.layer(i);
+            if let Some(adapter) = &adapted.adapters[i] {
+                return adapter.forward(graph, x, (weight, bias), Activation::Identity);
+            }
+            let params = [Some(weight), bias].into_iter().flatten();
+            let params: SmallVec<[Value; 2]> = params.map(|id| graph.param(id)).collect();
+            let inputs: SmallVec<[&Value; 3]> = std::iter::once(x).chain(&params).collect();
+            graph.apply(&adapted.plain[usize::from(i == last)], &inputs)
+        };
+        let z = linear(graph, 0, x)?;
+        let h = if self.spec.gated {
+            let u = linear(graph, 1, x)?;
+            graph.apply(&adapted.gate, &[&z, &u])?
+        } else {
+            graph.apply(&adapted.activate, &[&z])?
+        };
+        linear(graph, last, &h)
     }
 }
 
 impl Layer for FeedforwardBlock {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        if let Some(adapted) = &self.adapted {
+            return self.forward_adapted(graph, &x, adapted);
+        }
         let params: SmallVec<[Value; 6]> = self.params.iter().map(|&id| graph.param(id)).collect();
         let mut inputs: SmallVec<[&Value; 8]> = SmallVec::new();
         inputs.push(&x);
@@ -86,8 +152,11 @@ impl Layer for FeedforwardBlock {
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        if self.adapted.is_some() {
+            return Err(Error::shape("predictor", "a block with an adapter runs on a graph"));
+        }
         let count = if self.spec.bias { self.params.len() / 2 } else { self.params.len() };
-        let layer = |i: usize| (self.params[i], self.spec.bias.then(|| self.params[count + i]));
+        let layer = |i: usize| self.layer(i);
         let kept = self.spec.gated.then(|| program.keep(&x));
         let (weight, bias) = layer(0);
         let mut h = program.product(x, weight, bias, self.spec.activation)?;

@@ -1,9 +1,11 @@
 //! Element-wise activations: the table, and the operation over it.
 
+pub(crate) mod gate;
 mod passes;
 pub(crate) mod prelu;
 mod table;
 
+pub use gate::Gate;
 pub(crate) use table::DerivativeFrom;
 pub use table::{Activation, WeightInit};
 

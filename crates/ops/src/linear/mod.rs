@@ -5,4 +5,5 @@ pub(crate) mod embedding_bag;
 pub(crate) mod ensemble;
 pub(crate) mod feedforward;
 pub(crate) mod feedforward_block;
+pub(crate) mod lora;
 pub(crate) mod piecewise_linear;

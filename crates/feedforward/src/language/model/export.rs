@@ -1,12 +1,12 @@
 //! Writing models: Hugging Face folders in any float type, GGUF files.
 
-use super::folder::{LanguageModel, as_written, write_rest};
+use super::folder::{LanguageModel, as_written, base_tensors, write_rest};
 use super::gguf::{name_of, pairs};
 use super::weights::write_weights_as;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufValue, GgufWriter};
 use ff_graph::ParamId;
-use ff_nn::models::{DecoderConfig, file_tensors};
+use ff_nn::models::DecoderConfig;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(crate) fn write_huggingface(
     };
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
     let params = model.graph.params();
-    write_weights_as(folder, &file_tensors(&model.config, params), params, SHARD, dtype)?;
+    write_weights_as(folder, &base_tensors(&model.config, params), params, SHARD, dtype)?;
     let config = as_written(&model.config, name)?.to_json();
     write_rest(folder, (model.tokenizer.as_ref(), Some(&model.generation)), &config)?;
     Ok(Box::new(move |_, _| dtype))
@@ -130,7 +130,7 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
     }
     let params = model.graph.params();
     let tied = config.tied;
-    for tensor in file_tensors(config, params) {
+    for tensor in base_tensors(config, params) {
         let Some(name) = name_of(&tensor.name, architecture) else {
             return refuse(&format!("tensor `{}` has no name in llama.cpp", tensor.name));
         };

@@ -1,15 +1,18 @@
+use super::adapter::{AdapterFile, adapter_folder, is_adapter, merge_layer};
 use super::config::folder_config;
 use super::generate::begin;
 use super::gguf::GgufWeights;
 use super::weights::{open_checked, write_weights};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
+use crate::run::folder::RunFolder;
+use crate::run::info::RunInfo;
 use ff_formats::GgufFile;
 use ff_graph::{Graph, Mode, Params};
-use ff_nn::Builder;
 use ff_nn::models::{
     CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
 };
+use ff_nn::{Builder, LoraConfig};
 use ff_tensor::{DType, Device, Tensor};
 use ff_text::Tokenizer;
 use serde_json::{Map, Value};
@@ -33,10 +36,23 @@ const GENERATION: &str = "generation_config.json";
 #[derive(Debug)]
 pub struct LanguageModel {
     pub(super) config: DecoderConfig,
-    pub(super) model: CausalLm,
+    model: CausalLm,
+    /// The same model with each of the adapters, over the same parameters.
+    adapted: Vec<Adapted>,
+    /// The adapter in use.
+    adapter: Option<usize>,
     pub(super) graph: Graph,
     pub(super) tokenizer: Option<Tokenizer>,
     pub(super) generation: Map<String, Value>,
+}
+
+/// A model with an adapter.
+#[derive(Debug)]
+struct Adapted {
+    model: CausalLm,
+    config: LoraConfig,
+    /// The linear layers, and whether each has an adapter.
+    layers: Vec<(String, bool)>,
 }
 
 /// How a model is written.
@@ -89,18 +105,115 @@ impl LanguageModel {
     /// is missing, of another shape, or belongs to no layer; the tokenizer has more ids than the
     /// model.
     pub fn open(path: &Path, device: &Device, options: &LanguageOptions) -> Result<Self> {
-        let folder = model_folder(path)?;
+        Self::open_with_adapters(path, &[], device, options)
+    }
+
+    /// The same with adapters (the folders of PEFT, or runs that trained one), of which the first
+    /// is in use; where `path` is a run that trained an adapter, or an adapter that names its base
+    /// model, the base model with this adapter.
+    ///
+    /// ```no_run
+    /// use feedforward::language::LanguageModel;
+    /// let adapters = ["runs/tone-1".as_ref()];
+    /// let mut model = LanguageModel::open_with_adapters(
+    ///     "models/smollm2".as_ref(),
+    ///     &adapters,
+    ///     &Default::default(),
+    ///     &Default::default(),
+    /// )?;
+    /// model.use_adapter(None)?; // The base model, bit for bit.
+    /// # Ok::<(), feedforward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LanguageModel::open`]; an adapter is not whole, belongs to another model, or needs what
+    /// is not supported.
+    pub fn open_with_adapters(
+        path: &Path,
+        adapters: &[&Path],
+        device: &Device,
+        options: &LanguageOptions,
+    ) -> Result<Self> {
+        let mut files = Vec::with_capacity(adapters.len() + 1);
+        let folder = match adapter_folder(path).filter(|_| model_folder(path).is_err()) {
+            None => model_folder(path)?,
+            Some(folder) => {
+                let file = AdapterFile::open(&folder)?;
+                let base = base_of(&folder, &file)?;
+                files.push(file);
+                base
+            }
+        };
+        for adapter in adapters {
+            files.push(AdapterFile::open(adapter)?);
+        }
         let config = folder_config(&folder)?;
         let mut builder = Builder::new();
         let model = CausalLm::new(&mut builder, &config, options);
-        let tensors = |params: &Params| file_tensors(&config, params);
-        let params =
+        let mut adapted = Vec::with_capacity(files.len());
+        for (i, file) in files.iter().enumerate() {
+            builder.adapt(&i.to_string(), file.config().clone());
+            let model = CausalLm::new(&mut builder, &config, options);
+            let layers = builder.linear_layers().to_vec();
+            adapted.push(Adapted { model, config: file.config().clone(), layers });
+        }
+        let tensors = |params: &Params| base_tensors(&config, params);
+        let mut params =
             read_params(&folder, device, builder, &tensors, &|name| is_ignored(&config, name))?;
+        for (i, (file, adapted)) in files.iter().zip(&adapted).enumerate() {
+            file.read_into(&mut params, &i.to_string(), &adapted.layers)?;
+        }
         let tokenizer = read_tokenizer(&folder, config.vocab_size)?;
         let generation = read_generation(&folder)?;
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);
-        Ok(Self { config, model, graph, tokenizer, generation })
+        let adapter = (!adapted.is_empty()).then_some(0);
+        Ok(Self { config, model, adapted, adapter, graph, tokenizer, generation })
+    }
+
+    /// Uses one of the adapters by its number, or none: the base model.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn use_adapter(&mut self, adapter: Option<usize>) -> Result<()> {
+        let count = self.adapted.len();
+        if adapter.is_some_and(|i| i >= count) {
+            return Err(Error::usage(format!("the model was opened with {count} adapters")));
+        }
+        self.adapter = adapter;
+        Ok(())
+    }
+
+    /// Adds the adapter in use to the weights of the base model, W + s B A in f64 rounded once, and
+    /// uses it no more.
+    ///
+    /// # Errors
+    /// No adapter is in use.
+    pub fn merge_adapter(&mut self) -> Result<()> {
+        let Some(i) = self.adapter.take() else {
+            return Err(Error::usage("there is no adapter to merge; name one with --adapter"));
+        };
+        let Adapted { config, layers, .. } = &self.adapted[i];
+        for (layer, _) in layers.iter().filter(|(_, adapted)| *adapted) {
+            merge_layer(self.graph.params_mut(), layer, &i.to_string(), config.scale(layer))?;
+        }
+        Ok(())
+    }
+
+    /// Whether an adapter is in use.
+    pub fn uses_adapter(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// The number of adapters.
+    pub fn adapters(&self) -> usize {
+        self.adapted.len()
+    }
+
+    /// The same, with all other parts.
+    pub(super) fn all_parts(&mut self) -> (&CausalLm, &DecoderConfig, &mut Graph) {
+        let model = self.adapter.map_or(&self.model, |i| &self.adapted[i].model);
+        (model, &self.config, &mut self.graph)
     }
 
     /// A model that is in memory, with a folder's other parts.
@@ -110,7 +223,7 @@ impl LanguageModel {
         tokenizer: Option<Tokenizer>,
         generation: Map<String, Value>,
     ) -> Self {
-        Self { config, model, graph, tokenizer, generation }
+        Self { config, model, adapted: Vec::new(), adapter: None, graph, tokenizer, generation }
     }
 
     /// The specification of the model.
@@ -130,7 +243,8 @@ impl LanguageModel {
 
     /// The model and the graph that holds its parameters.
     pub fn parts(&mut self) -> (&CausalLm, &mut Graph) {
-        (&self.model, &mut self.graph)
+        let (model, _, graph) = self.all_parts();
+        (model, graph)
     }
 
     /// The ids that end a text.
@@ -157,10 +271,11 @@ impl LanguageModel {
     /// # Errors
     /// An id is not in the vocabulary, there are more tokens than positions, or memory is short.
     pub fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
-        logits(&self.model, &mut self.graph, ids)
+        let (model, graph) = self.parts();
+        logits(model, graph, ids)
     }
 
-    /// Writes the model's folder and reads it back; the logits must be the same.
+    /// Writes the folder of the base model and reads it back; the logits must be the same.
     ///
     /// # Errors
     /// The folder cannot be written, or reads back as something else.
@@ -193,7 +308,7 @@ pub fn save(
     (tokenizer, generation): (Option<&Tokenizer>, Option<&Map<String, Value>>),
     options: &SaveOptions,
 ) -> Result<()> {
-    let tensors = file_tensors(config, graph.params());
+    let tensors = base_tensors(config, graph.params());
     let json = as_written(config, "float32")?.to_json();
     write_folder(folder, &tensors, graph.params(), (tokenizer, generation), &json, *options)?;
     let device = graph.device().clone();
@@ -250,6 +365,34 @@ pub(super) fn read_params(
     Ok(params)
 }
 
+/// The tensors of a model's files, without those of its adapters.
+pub(crate) fn base_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> {
+    let mut tensors = file_tensors(config, params);
+    tensors.retain(|tensor| !is_adapter(&tensor.name));
+    tensors
+}
+
+/// The folder of the base model that an adapter names: from here, or from the folder that its run
+/// was started in.
+fn base_of(folder: &Path, file: &AdapterFile) -> Result<PathBuf> {
+    let Some(base) = file.base() else {
+        let message =
+            "does not name its base model; give the base model, and this folder with --adapter";
+        return Err(Error::run(folder, message));
+    };
+    let run = RunFolder::open(folder).and_then(|run| RunInfo::load(&run));
+    let started = run.ok().map(|info| info.base.join(base));
+    let found = started.iter().map(PathBuf::as_path).chain([base]);
+    let found = found.into_iter().find_map(|path| model_folder(path).ok());
+    found.ok_or_else(|| {
+        let message = format!(
+            "belongs to the base model {}, which is not there; give the base model, and this folder with --adapter",
+            base.display()
+        );
+        Error::run(folder, message)
+    })
+}
+
 /// The config with what is true of the files: the class that opens them, their type, and every
 /// value that a default could change.
 pub(super) fn as_written(config: &DecoderConfig, dtype: &str) -> Result<DecoderConfig> {
@@ -284,7 +427,8 @@ pub(super) fn read_back(
         );
         Error::run(folder, message)
     };
-    for (id, info) in graph.params().iter() {
+    // Of a model with adapters, the base model is written, whose parameters come first.
+    for (id, info) in graph.params().iter().take(again.infos().len()) {
         let written = again.values::<f32>(id)?;
         let mut pairs = graph.params().values::<f32>(id)?.iter().zip(written);
         if pairs.any(|(a, b)| a.to_bits() != b.to_bits()) {
@@ -345,7 +489,7 @@ pub(super) fn check_vocabulary(folder: &Path, tokenizer: usize, model: usize) ->
     Err(Error::run(folder, message))
 }
 
-pub(super) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
+pub(crate) fn read_generation(folder: &Path) -> Result<Map<String, Value>> {
     if GgufFile::is_at(folder) {
         return Ok(GgufWeights::open(folder)?.generation());
     }

@@ -94,8 +94,8 @@ impl LanguageModel {
             return Err(Error::usage(message));
         };
         let end = self.end_tokens();
-        let parts = (&self.model, &self.config, &tokenizer);
-        generate(&mut self.graph, parts, prompts, &end, options, on_text)
+        let (model, config, graph) = self.all_parts();
+        generate(graph, (model, config, &tokenizer), prompts, &end, options, on_text)
     }
 
     /// Continues the tokens of a conversation.
@@ -108,10 +108,11 @@ impl LanguageModel {
     ) -> Result<Generated> {
         let tokenizer = self.tokenizer.clone();
         let Some(tokenizer) = tokenizer else { return Err(Error::usage("there is no tokenizer")) };
-        let parts = (&self.model, &self.config, &tokenizer);
         let on_text = &mut |_: usize, text: &str| on_text(text);
         let ids = [ids.to_vec()];
-        let mut all = continue_ids(&mut self.graph, parts, &ids, end, options, on_text)?;
+        let (model, config, graph) = self.all_parts();
+        let parts = (model, config, &tokenizer);
+        let mut all = continue_ids(graph, parts, &ids, end, options, on_text)?;
         all.pop().ok_or_else(|| Error::usage("there is no prompt"))
     }
 }

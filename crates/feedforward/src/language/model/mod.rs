@@ -1,5 +1,6 @@
 //! Language models as Hugging Face folders: reading, writing, generation.
 
+mod adapter;
 mod config;
 mod encoder;
 mod export;
@@ -11,10 +12,12 @@ mod sampling;
 mod translate;
 mod weights;
 
+pub(crate) use adapter::{adapter_folder, is_adapter, write_adapter};
 pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
 pub(crate) use export::{write_gguf, write_huggingface};
 pub use folder::{LanguageModel, SaveOptions, model_folder, save};
+pub(crate) use folder::{base_tensors, read_generation};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};
 pub use sampling::GenerateOptions;
 pub use translate::{TranslateOptions, Translator};

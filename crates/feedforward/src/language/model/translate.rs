@@ -1,3 +1,4 @@
+use super::adapter::adapter_folder;
 use super::folder::{
     SaveOptions, check_vocabulary, model_folder, read_back, read_generation, read_params,
     read_tokenizer, write_folder,
@@ -105,7 +106,11 @@ impl Translator {
     /// # Errors
     /// There is no model.
     pub fn is_at(path: &Path) -> Result<bool> {
-        let folder = model_folder(path)?;
+        let folder = match model_folder(path) {
+            // The folder of an adapter names its model.
+            Err(_) if adapter_folder(path).is_some() => return Ok(false),
+            folder => folder?,
+        };
         if folder.is_file() {
             return Ok(false);
         }

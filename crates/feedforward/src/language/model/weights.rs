@@ -1,10 +1,11 @@
 //! The tensors of a folder: one file, or shards with an index.
 
+use super::folder::base_tensors;
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, write_atomic};
 use ff_graph::{ParamId, Params};
-use ff_nn::models::{DecoderConfig, FileTensor, file_tensors, is_ignored};
+use ff_nn::models::{DecoderConfig, FileTensor, is_ignored};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -289,7 +290,8 @@ pub(super) fn open_checked(
     Ok(weights)
 }
 
-/// Reads a folder's tensors into parameters of the same config, as f32 whatever they are stored as.
+/// Reads a folder's tensors into parameters of the same config, as f32 whatever they are stored as;
+/// parameters of adapters stay as they are.
 ///
 /// # Errors
 /// A shard or a tensor is missing, of another shape or of a type that is not a float; a tensor
@@ -301,7 +303,7 @@ pub(super) fn open_checked(
 /// # }
 /// ```
 pub fn read_weights(folder: &Path, config: &DecoderConfig, params: &mut Params) -> Result<()> {
-    let wanted = file_tensors(config, params);
+    let wanted = base_tensors(config, params);
     let ignored = |name: &str| is_ignored(config, name);
     open_checked(folder, &wanted, &ignored)?.read_into(&wanted, params)
 }

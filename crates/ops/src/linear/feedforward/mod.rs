@@ -50,7 +50,7 @@ impl Feedforward {
 }
 
 /// The contract for an output of type `output`.
-fn contract(
+pub(super) fn contract(
     (activation, bias): (Activation, bool),
     output: DType,
     x: &[Spec],

@@ -1,0 +1,92 @@
+//! The options of `feedforward finetune` and `feedforward merge`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::Machine;
+use crate::inputs::quoted;
+
+#[derive(Debug, Args)]
+pub(crate) struct Finetune {
+    /// The base model (a Hugging Face folder, or a run), or a recipe (.toml)
+    #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::AnyPath, required_unless_present = "resume")]
+    pub(crate) model: Option<PathBuf>,
+    /// Conversations: JSON or JSON lines with messages, conversations (ShareGPT), instruction and
+    /// output (Alpaca), or prompt and completion
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    data: Option<PathBuf>,
+    /// The rank of the adapter (LoRA); 8 by default
+    #[arg(long, value_name = "N", conflicts_with_all = ["full", "train"])]
+    lora_rank: Option<usize>,
+    /// Train all weights of the model instead of an adapter
+    #[arg(long, conflicts_with = "train")]
+    full: bool,
+    /// Train the weights that a name or pattern means instead of an adapter (repeatable), such as
+    /// 'layers.*.mlp.*'
+    #[arg(long, value_name = "PATTERN")]
+    train: Vec<String>,
+    /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The name of the run
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The seed of all random numbers
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The run's folder, new or empty; runs/NAME-N by default
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Resume a stopped or killed run
+    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["model", "data", "lora_rank", "full", "train", "set", "name", "seed", "out", "dry_run"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Write report.html every few seconds while training; a browser reloads it
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Show the conversations, the model and the plan, then stop
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end; progress goes to standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Finetune {
+    /// The options as overrides of a recipe, those of `--set` last.
+    pub(crate) fn sets(&self) -> Vec<String> {
+        let text = |key: &str, value: String| format!("{key}={}", quoted(&value));
+        let path = |path: &PathBuf| path.display().to_string();
+        let weights: Vec<String> = match self.full {
+            true => vec![quoted("*")],
+            false => self.train.iter().map(|pattern| quoted(pattern)).collect(),
+        };
+        let sets = [
+            self.data.as_ref().map(|data| text("data.path", path(data))),
+            self.lora_rank.map(|rank| format!("adapter.rank={rank}")),
+            self.lora_rank.map(|rank| format!("adapter.alpha={}", 2 * rank)),
+            (!weights.is_empty()).then(|| format!("train.weights=[{}]", weights.join(", "))),
+            self.name.as_ref().map(|name| text("name", name.clone())),
+            self.seed.map(|seed| format!("train.seed={seed}")),
+        ];
+        sets.into_iter().flatten().chain(self.set.iter().cloned()).collect()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    /// The base model (a Hugging Face folder, or a run), or a run that trained an adapter
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) model: PathBuf,
+    /// The adapter (PEFT's folder, or a run that trained one)
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The folder to write, new or empty
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+}

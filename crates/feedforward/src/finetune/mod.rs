@@ -1,0 +1,18 @@
+//! Fine-tuning: a published model learns from conversations, by an adapter or in its own weights.
+
+mod examples;
+mod merge;
+mod network;
+mod pack;
+mod recipe;
+mod records;
+mod report;
+mod summary;
+mod task;
+
+pub use merge::merge;
+pub use recipe::{AdapterTable, BaseTable, FinetuneConfig, FinetuneRecipe, LossOn, RecordsTable};
+pub use summary::FinetuneSummary;
+pub use task::finetune;
+
+pub(crate) use task::FineTuning;

@@ -1,0 +1,354 @@
+//! The recipe of a fine-tuning run.
+
+use crate::error::Result;
+use crate::language::SampleConfig;
+use crate::run::names::{SYNONYMS, TITLE};
+use crate::run::task::TaskRecipe;
+use ff_nn::{LoraConfig, Precision};
+use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
+use ff_train::TrainConfig;
+use ff_train::optim::OptimizerConfig;
+use ff_train::schedule::ScheduleConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Everything that determines a fine-tuning run: the base model, the conversations, what is
+/// trained, optimiser, schedule, length.
+///
+/// ```
+/// use feedforward::finetune::FinetuneRecipe;
+/// let text = "
+///     base.model = 'models/smollm2'
+///     data.path = 'instructions.json'
+/// ";
+/// let recipe = FinetuneRecipe::parse(text, "tone.toml", &["adapter.rank=16".into()])?;
+/// assert_eq!(recipe.adapter.rank, 16);
+/// # Ok::<(), feedforward::RecipeError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "A fine-tuning recipe of feedforward")]
+pub struct FinetuneRecipe {
+    /// The name of the run's folder; from the recipe's file name by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The model to start from.
+    pub base: BaseTable,
+    /// The conversations to learn from.
+    pub data: RecordsTable,
+    /// The low-rank adapter (LoRA) that is trained, unless train.weights names weights of the
+    /// model itself.
+    pub adapter: AdapterTable,
+    /// The optimiser. The learning rate is 2e-4 for an adapter and 2e-5 for the model's own
+    /// weights by default.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time.
+    pub schedule: ScheduleConfig,
+    /// What is trained, and how long.
+    pub train: FinetuneConfig,
+    /// Answers written before and after training.
+    pub sample: SampleConfig,
+}
+
+impl Default for FinetuneRecipe {
+    fn default() -> Self {
+        Self {
+            name: None,
+            base: BaseTable::default(),
+            data: RecordsTable::default(),
+            adapter: AdapterTable::default(),
+            optimizer: OptimizerConfig { clip_norm: Some(1.0), ..OptimizerConfig::default() },
+            schedule: ScheduleConfig::default(),
+            train: FinetuneConfig::default(),
+            sample: SampleConfig { temperature: 0.0, max_tokens: 64, ..SampleConfig::default() },
+        }
+    }
+}
+
+/// The table `[base]`: the model to start from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BaseTable {
+    /// A Hugging Face folder, or a run.
+    pub model: PathBuf,
+    /// The type of matrix products: f32, or bf16 with f32 sums and f32 weights.
+    pub precision: Precision,
+    /// Recompute each block in the backward pass instead of keeping its activations: less memory, a
+    /// third more arithmetic.
+    pub recompute: bool,
+}
+
+/// The table `[data]` of a fine-tuning recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordsTable {
+    /// A JSON file with a list of records, or JSON lines. A record has `messages` (`role` and
+    /// `content`), `conversations` (ShareGPT's `from` and `value`), `instruction` with `output` and
+    /// perhaps `input` (Alpaca), or `prompt` with `completion`.
+    pub path: PathBuf,
+    /// The fraction of records held out, from the end of the file.
+    pub valid: f64,
+    /// The tokens that are learned.
+    pub loss: LossOn,
+}
+
+impl Default for RecordsTable {
+    fn default() -> Self {
+        Self { path: PathBuf::new(), valid: 0.1, loss: LossOn::Answers }
+    }
+}
+
+/// The tokens of a conversation that are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossOn {
+    /// Those of every answer, with the token that ends it.
+    #[default]
+    Answers,
+    /// Those of the last answer.
+    Last,
+    /// All.
+    All,
+}
+
+/// The table `[adapter]`: y = x Wᵀ + s (x Aᵀ) Bᵀ, of which A and B are trained (LoRA, Hu et al.,
+/// 2022).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdapterTable {
+    /// The rank of A and B.
+    pub rank: usize,
+    /// α: the scale s is α / rank.
+    pub alpha: f64,
+    /// The layers with an adapter, by name or pattern such as `q_proj` or `layers.2*.mlp.*`; all
+    /// linear layers if empty.
+    pub targets: Vec<String>,
+    /// The probability of dropping a value of the input of A in training.
+    pub dropout: f64,
+    /// Whether s is α / √rank (rsLoRA).
+    pub rank_stabilized: bool,
+}
+
+impl Default for AdapterTable {
+    fn default() -> Self {
+        let LoraConfig { rank, alpha, targets, dropout, rank_stabilized, .. } =
+            LoraConfig::default();
+        Self { rank, alpha, targets, dropout, rank_stabilized }
+    }
+}
+
+impl AdapterTable {
+    pub(super) fn config(&self) -> LoraConfig {
+        LoraConfig {
+            rank: self.rank,
+            alpha: self.alpha,
+            targets: self.targets.clone(),
+            dropout: self.dropout,
+            rank_stabilized: self.rank_stabilized,
+            ..LoraConfig::default()
+        }
+    }
+}
+
+/// The table `[train]` of a fine-tuning recipe.
+///
+/// ```
+/// let train = feedforward::finetune::FinetuneConfig { epochs: 1, ..Default::default() };
+/// assert_eq!((train.batch_size, train.packing), (4, true));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneConfig {
+    /// The weights of the model to train in place of an adapter, by name or pattern: `*` for all,
+    /// `layers.*.mlp.*` for feedforward blocks, `layers.29.*` for a layer, `embed_tokens`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weights: Vec<String>,
+    /// Passes over the conversations.
+    pub epochs: usize,
+    /// The most optimiser steps; overrides `epochs` where given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// The most tokens of a conversation, and those of a row.
+    pub context: usize,
+    /// Rows per micro-batch, which is in memory at a time.
+    pub batch_size: usize,
+    /// Micro-batches per optimiser step; the loss is averaged over all their answers' tokens.
+    pub accumulate: usize,
+    /// Whether a row holds several conversations, which do not see each other.
+    pub packing: bool,
+    /// Passes without a better held-out loss before training stops; 0 never stops early.
+    pub patience: usize,
+    /// Keep the weights of the best evaluation instead of the last ones; costs a second copy of
+    /// what is trained.
+    pub restore_best: bool,
+    /// The seed of all random numbers.
+    pub seed: u64,
+    /// The least seconds between two checkpoints; one is always made at the end and on Ctrl-C.
+    pub checkpoint_seconds: f64,
+    /// Threads; 0 for one per core. Results do not depend on it.
+    pub threads: usize,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self {
+            weights: Vec::new(),
+            epochs: 3,
+            steps: None,
+            context: 512,
+            batch_size: 4,
+            accumulate: 1,
+            packing: true,
+            patience: 0,
+            restore_best: true,
+            seed: 0,
+            checkpoint_seconds: 60.0,
+            threads: 0,
+        }
+    }
+}
+
+impl FinetuneRecipe {
+    /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
+    ///
+    /// A relative path that is not there from the current folder is looked for from the recipe's
+    /// own.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a value in it is wrong.
+    pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
+        let mut recipe =
+            Self::parse(&ff_settings::read_text(path)?, &path.display().to_string(), sets)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        find_beside(&mut recipe.base.model, folder);
+        find_beside(&mut recipe.data.path, folder);
+        if recipe.name.is_none() {
+            recipe.name = path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+                .filter(|name| name != "recipe");
+        }
+        Ok(recipe)
+    }
+
+    /// Reads a recipe from its text; messages call it `origin`.
+    ///
+    /// # Errors
+    /// A value in it is wrong.
+    pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
+        let mut recipe: Self = ff_settings::parse(text, origin, sets)?;
+        let usual = if recipe.train.weights.is_empty() { 2e-4 } else { 2e-5 };
+        recipe.optimizer.lr.get_or_insert(usual);
+        Ok(recipe)
+    }
+
+    /// The same recipe with relative paths that start at `base`.
+    pub(super) fn started_in(&self, base: &Path) -> Self {
+        let mut recipe = self.clone();
+        recipe.base.model = base.join(&recipe.base.model);
+        recipe.data.path = base.join(&recipe.data.path);
+        recipe
+    }
+
+    /// Whether an adapter is trained, and not the model's own weights.
+    pub(super) fn trains_adapter(&self) -> bool {
+        self.train.weights.is_empty()
+    }
+
+    fn check_tables(&self) -> Result<(), ConfigError> {
+        let (train, adapter) = (&self.train, &self.adapter);
+        if self.base.model.as_os_str().is_empty() {
+            let message = "is missing: name a Hugging Face folder or a run to start from";
+            return Err(ConfigError::new("base.model", message));
+        }
+        if self.data.path.as_os_str().is_empty() {
+            let message = "is missing: name a file of conversations, JSON or JSON lines";
+            return Err(ConfigError::new("data.path", message));
+        }
+        if !self.trains_adapter() && *adapter != AdapterTable::default() {
+            let message = "and [adapter] exclude each other: remove one";
+            return Err(ConfigError::new("train.weights", message));
+        }
+        if adapter.dropout > 0.0 && self.base.precision == Precision::Bf16 {
+            let message = "works with base.precision = \"f32\" only";
+            return Err(ConfigError::new("adapter.dropout", message));
+        }
+        for (key, value) in [
+            ("adapter.rank", adapter.rank as u64),
+            ("train.epochs", train.epochs as u64),
+            ("train.steps", train.steps.unwrap_or(1)),
+            ("train.context", train.context as u64),
+            ("train.batch_size", train.batch_size as u64),
+            ("train.accumulate", train.accumulate as u64),
+        ] {
+            Range::AtLeast(1.0).check(key, value as f64)?;
+        }
+        Range::BelowOne.check("data.valid", self.data.valid)?;
+        Range::Above(0.0).check("adapter.alpha", adapter.alpha)?;
+        Range::BelowOne.check("adapter.dropout", adapter.dropout)?;
+        Range::AtLeast(0.0).check("train.checkpoint_seconds", train.checkpoint_seconds)
+    }
+}
+
+impl Settings for FinetuneRecipe {
+    const TITLE: &str = TITLE;
+    const SYNONYMS: &[(&str, &str)] = SYNONYMS;
+
+    fn out_of_range(&self) -> Vec<ConfigError> {
+        let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));
+        let tables = [
+            name,
+            self.check_tables(),
+            self.optimizer.validate().map_err(|e| e.inside("optimizer")),
+            self.schedule.validate().map_err(|e| e.inside("schedule")),
+        ];
+        tables.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+impl TaskRecipe for FinetuneRecipe {
+    fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
+        FinetuneRecipe::load(path, sets)
+    }
+
+    fn run_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| "fine-tuned".into())
+    }
+
+    fn without_incidentals(&self) -> Self {
+        let mut recipe = self.clone();
+        recipe.name = None;
+        recipe.train.threads = 0;
+        recipe.train.checkpoint_seconds = 0.0;
+        recipe
+    }
+
+    fn optimizer(&self) -> &OptimizerConfig {
+        &self.optimizer
+    }
+
+    fn schedule(&self) -> &ScheduleConfig {
+        &self.schedule
+    }
+
+    fn loop_config(&self) -> TrainConfig {
+        let train = &self.train;
+        TrainConfig {
+            epochs: train.epochs,
+            steps: train.steps,
+            batch_size: train.batch_size,
+            accumulate: train.accumulate,
+            seed: train.seed,
+            patience: train.patience,
+            restore_best: train.restore_best,
+            checkpoint_seconds: train.checkpoint_seconds,
+            threads: train.threads,
+            ..TrainConfig::default()
+        }
+    }
+
+    fn precision(&self) -> Precision {
+        self.base.precision
+    }
+}

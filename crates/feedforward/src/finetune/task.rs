@@ -1,0 +1,577 @@
+//! The task of fine-tuning: conversations as rows, a base model, what is trained, answers before
+//! and after.
+
+use super::examples::{Counts, Encoder, Example};
+use super::network::Draft;
+use super::pack::Rows;
+use super::recipe::FinetuneRecipe;
+use super::records::{self, Shape};
+use super::report::{self, Page};
+use super::summary::FinetuneSummary;
+use crate::error::{Error, Result};
+use crate::files::write_text;
+use crate::language::objective::{LanguageObjective, evaluate};
+use crate::language::{
+    LanguageModel, SampleConfig, Samples, SaveOptions, folder_config, model_folder,
+    read_generation, read_weights, write_adapter,
+};
+use crate::run::facts::Facts;
+use crate::run::life::{self, TrainOptions};
+use crate::run::memory::process_peak_bytes;
+use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::summary::{Closing, Ended};
+use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
+use crate::run::watch::{Notice, PreviewNotice, TextNotice, Watcher};
+use crate::words::{count, plural};
+use ff_graph::Graph;
+use ff_kernels::{bf16_peak, fma_peak};
+use ff_nn::Precision;
+use ff_nn::models::{CausalLm, DecoderConfig};
+use ff_report::ReportData;
+use ff_tensor::Device;
+use ff_text::{ChatTemplate, Tokenizer};
+use ff_train::{Event, Objective};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Conversations that the preview shows.
+const PREVIEW: usize = 3;
+/// Answers that are written before and after training where the recipe names no prompts.
+const SAMPLES: usize = 3;
+
+/// Fine-tunes the model of a recipe in a new folder.
+///
+/// # Errors
+/// The recipe, the conversations, the model or the folder is not right, the plan does not fit into
+/// memory, or training diverged.
+pub fn finetune(
+    recipe: &FinetuneRecipe,
+    options: &TrainOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<FinetuneSummary> {
+    Ok(life::start::<FineTuning>(recipe, options, watcher)?.summary)
+}
+
+/// Conversations as rows, and the base model that learns from them.
+pub(crate) struct FineTuning {
+    recipe: FinetuneRecipe,
+    /// The folder of the base model.
+    base: PathBuf,
+    config: DecoderConfig,
+    tokenizer: Tokenizer,
+    data: Conversations,
+    hash: String,
+}
+
+/// Conversations as rows.
+pub(super) struct Conversations {
+    pub(super) shape: Shape,
+    /// Whether the model has a template of its own for conversations.
+    has_template: bool,
+    pub(super) train: Rows,
+    pub(super) valid: Option<Rows>,
+    pub(super) counts: Counts,
+    pub(super) held_out: Counts,
+    /// The first conversations in pieces.
+    pub(super) preview: PreviewNotice,
+    prompts: Vec<String>,
+}
+
+/// What a run collects.
+pub(crate) struct Session {
+    samples: RefCell<Samples>,
+    before: Option<f64>,
+}
+
+/// The loss of the kept weights on the held-out conversations.
+pub(crate) struct Outcome {
+    after: Option<f64>,
+}
+
+impl FineTuning {
+    fn steps(&self) -> u64 {
+        self.recipe.loop_config().total_steps(self.data.train.rows())
+    }
+
+    fn tokens_per_step(&self) -> f64 {
+        let train = &self.recipe.train;
+        let rows = (train.batch_size * train.accumulate).min(self.data.train.rows());
+        (rows * self.data.train.windows().context) as f64
+    }
+
+    /// The loss a learned token on the held-out conversations.
+    fn held_out(&self, graph: &mut Graph, network: &CausalLm) -> Result<Option<f64>> {
+        let Some(valid) = &self.data.valid else { return Ok(None) };
+        let batch = self.recipe.train.batch_size;
+        let windows = valid.windows();
+        let (sum, count) = evaluate(graph, network, windows, valid, batch, usize::MAX)?;
+        Ok(Some(sum / count.max(1.0)))
+    }
+
+    fn sample(&self) -> SampleConfig {
+        let mut sample = self.recipe.sample.clone();
+        if sample.prompts.is_empty() {
+            sample.prompts.clone_from(&self.data.prompts);
+        }
+        sample
+    }
+}
+
+impl Task for FineTuning {
+    const COMMAND: &'static str = "finetune";
+    const KEYS: &'static [&'static str] = &["base"];
+    const TRAIN_LONGER: &'static str = "start anew with more train.epochs";
+    const KEEPS_BASE: bool = true;
+
+    type Recipe = FinetuneRecipe;
+    type Network = CausalLm;
+    type Session = Session;
+    type Outcome = Outcome;
+    type Summary = FinetuneSummary;
+
+    fn prepare(
+        written: FinetuneRecipe,
+        purpose: Purpose<'_>,
+        _device: &Device,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Self> {
+        let recipe = match purpose {
+            Purpose::Resume(_, info) => written.started_in(&info.base),
+            Purpose::Start(_) | Purpose::Plan(_) => written,
+        };
+        watcher.event(Event::Phase("reading the conversations"));
+        let base = model_folder(&recipe.base.model)?;
+        let config = folder_config(&base)?;
+        Draft::new(&recipe, &config).check(&recipe)?;
+        let tokenizer = Tokenizer::load(&base)?;
+        let data = conversations(&recipe, &config, &tokenizer)?;
+        let hash = hash(&data, &base)?;
+        watcher.notice(&Notice::Text(&data.notice(&recipe, &tokenizer)));
+        watcher.notice(&Notice::Preview(&data.preview));
+        Ok(Self { recipe, base, config, tokenizer, data, hash })
+    }
+
+    fn recipe(&self) -> &FinetuneRecipe {
+        &self.recipe
+    }
+
+    fn data_hash(&self) -> &str {
+        &self.hash
+    }
+
+    fn work(&self, _: &Sizes) -> Work {
+        let train = &self.recipe.train;
+        let what = if self.recipe.trains_adapter() {
+            let adapter = &self.recipe.adapter;
+            let layers = Draft::new(&self.recipe, &self.config).layers;
+            let adapted = layers.iter().filter(|(_, adapted)| *adapted).count();
+            format!("LoRA of rank {} on {}", adapter.rank, plural(adapted, "linear layer"))
+        } else {
+            format!("weights {}", train.weights.join(", "))
+        };
+        let kind = self.config.field("model_type").and_then(Value::as_str).unwrap_or("decoder");
+        let (layers, width) = (self.config.layers.len(), self.config.hidden_size);
+        let precision = match self.recipe.base.precision {
+            Precision::F32 => "",
+            Precision::Bf16 => " · bf16",
+        };
+        Work {
+            layers: format!("{kind} · {layers} layers × {width} · {what}"),
+            training: format!(
+                "{} {} · {} rows of {} tokens · {} steps{precision}",
+                self.recipe.optimizer.kind,
+                self.recipe.optimizer.lr(),
+                train.batch_size * train.accumulate,
+                self.data.train.windows().context,
+                self.steps()
+            ),
+            unit: "tokens",
+            units_per_step: self.tokens_per_step(),
+            total_steps: self.steps(),
+            may_end_early: train.patience > 0,
+            process_bytes: None,
+        }
+    }
+
+    fn build(&self, device: &Device) -> Result<(CausalLm, Graph)> {
+        Draft::new(&self.recipe, &self.config).build(device, self.recipe.train.seed)
+    }
+
+    fn load_weights(&self, graph: &mut Graph) -> Result<()> {
+        read_weights(&self.base, &self.config, graph.params_mut())
+    }
+
+    fn peak_flops(&self, device: &Device) -> Option<f64> {
+        let cpu = device.cpu();
+        Some(match self.recipe.base.precision {
+            Precision::F32 => fma_peak(cpu),
+            Precision::Bf16 => bf16_peak(cpu).unwrap_or_else(|| fma_peak(cpu)),
+        })
+    }
+
+    fn begin(&self, beginning: Beginning<'_, Self>) -> Result<Session> {
+        let Beginning { folder, network, trainer, watcher, clock } = beginning;
+        let seed = self.recipe.train.seed;
+        let mut samples = Samples::open(&self.sample(), seed, folder, trainer.progress());
+        let mut before = samples.before();
+        if trainer.progress().step == 0 {
+            watcher.event(Event::Phase("answering before training"));
+            write_text(&folder.path().join("preview.txt"), &self.data.preview_text())?;
+            let graph = trainer.graph_mut();
+            before = self.held_out(graph, network)?;
+            samples.write(graph, (network, &self.config, &self.tokenizer), 0, before)?;
+        }
+        clock.lap("answering before");
+        Ok(Session { samples: RefCell::new(samples), before })
+    }
+
+    fn objective<'a>(
+        &'a self,
+        network: &'a CausalLm,
+        _session: Option<&'a Session>,
+    ) -> Box<dyn Objective + 'a> {
+        let (data, batch) = (&self.data, self.recipe.train.batch_size);
+        let valid = data.valid.as_ref().map(|valid| valid as _);
+        let windows = data.train.windows();
+        Box::new(Conversing {
+            inner: LanguageObjective::new(network, windows, &data.train, None, batch),
+            valid: valid.map(|rows: &Rows| {
+                LanguageObjective::new(network, rows.windows(), rows, Some(rows), batch)
+            }),
+        })
+    }
+
+    fn announce(&self, session: &Session, watcher: &mut dyn Watcher) {
+        session.samples.borrow_mut().tell(watcher);
+    }
+
+    fn finish(&self, session: &Session, ending: Ending<'_, Self>) -> Result<Outcome> {
+        let Ending { folder, network, mut graph, watcher, progress } = ending;
+        watcher.event(Event::Phase("answering"));
+        graph.reset();
+        let after = self.held_out(&mut graph, &network)?;
+        let parts = (&network, &self.config, &self.tokenizer);
+        session.samples.borrow_mut().write(&mut graph, parts, progress.step, None)?;
+        watcher.event(Event::Phase("saving"));
+        if self.recipe.trains_adapter() {
+            let layers = Draft::new(&self.recipe, &self.config).layers;
+            let (config, base) = (self.recipe.adapter.config(), &self.recipe.base.model);
+            let base = (base.as_path(), &self.config);
+            write_adapter(&folder.adapter(), &config, base, graph.params(), &layers)?;
+            self.tokenizer.save(&folder.adapter())?;
+        } else {
+            let generation = read_generation(&self.base)?;
+            let (config, tokenizer) = (self.config.clone(), Some(self.tokenizer.clone()));
+            let mut model = LanguageModel::new(config, (network, graph), tokenizer, generation);
+            model.save(&folder.model(), &SaveOptions::default())?;
+            copy_template(&self.base, &folder.model())?;
+        }
+        let text = json!({ "before": session.before, "after": after });
+        write_text(&folder.scores(), &format!("{text:#}\n"))?;
+        Ok(Outcome { after })
+    }
+
+    fn summary(
+        &self,
+        ended: &Ended<'_>,
+        session: &Session,
+        outcome: Option<&Outcome>,
+    ) -> FinetuneSummary {
+        let progress = ended.progress;
+        let tokens = progress.step as f64 * self.tokens_per_step();
+        let base = Draft::new(&self.recipe, &self.config).base_values().unwrap_or(0);
+        FinetuneSummary {
+            run: ended.folder.path().to_owned(),
+            before: session.before,
+            after: outcome.and_then(|outcome| outcome.after),
+            seconds: progress.seconds,
+            steps: progress.step,
+            tokens: tokens as u64,
+            tokens_per_second: tokens / progress.seconds.max(1e-9),
+            parameters: ended.sizes.parameters,
+            base_parameters: base,
+            peak_bytes: process_peak_bytes(),
+            pool_bytes: ended.pool_bytes,
+            stopped: ended.stopped(),
+            base: self.recipe.trains_adapter().then(|| self.recipe.base.model.clone()),
+            prompt: self.sample().prompts.into_iter().next(),
+        }
+    }
+
+    fn closing(&self, summary: &FinetuneSummary) -> Closing {
+        summary.closing()
+    }
+
+    fn report(
+        &self,
+        facts: &Facts<'_>,
+        session: &Session,
+        outcome: Option<&mut Outcome>,
+    ) -> Result<ReportData> {
+        Ok(report::gather(&Page {
+            run: facts,
+            recipe: &self.recipe,
+            data: &self.data,
+            samples: session.samples.borrow().all(),
+            before: session.before,
+            after: outcome.and_then(|outcome| outcome.after),
+        }))
+    }
+
+    fn planned_steps(&self) -> Vec<Range<usize>> {
+        let (rows, config) = (self.data.train.rows(), self.recipe.loop_config());
+        let step = config.batch_size.saturating_mul(config.accumulate).min(rows).max(1);
+        let last = rows.saturating_sub(1) / step * step;
+        let rest = (last > 0 && last + step > rows).then_some(last..rows);
+        std::iter::once(0..step).chain(rest).collect()
+    }
+
+    fn plan_evaluation(&self, graph: &mut Graph, network: &CausalLm) -> Result<()> {
+        self.held_out(graph, network).map(drop)
+    }
+
+    fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
+        let tokens = self.tokens_per_step();
+        let base = Draft::new(&self.recipe, &self.config).base_values()?;
+        let per_second = tokens / plan.seconds_per_step;
+        let json = json!({
+            "base_parameters": base,
+            "tokens_per_step": tokens,
+            "tokens_per_second": per_second,
+            "learned_tokens": self.data.counts.learned,
+        });
+        Ok(PlanDetails {
+            json: json.as_object().cloned().unwrap_or_default(),
+            headline: None,
+            memory: Vec::new(),
+            amounts: vec![
+                ("values of the base model", count(base)),
+                ("tokens to learn", count(self.data.counts.learned)),
+                ("tokens in a step", count(tokens as u64)),
+            ],
+            rates: vec![("tokens a second", count(per_second as u64))],
+        })
+    }
+
+    fn way_to_fit(&self, _available: usize) -> Result<String> {
+        let (train, base) = (&self.recipe.train, &self.recipe.base);
+        Ok(if !base.recompute {
+            "try base.recompute=true, or a smaller train.batch_size with train.accumulate".into()
+        } else if train.batch_size > 1 {
+            "make train.batch_size smaller and train.accumulate larger".into()
+        } else if !self.recipe.trains_adapter() {
+            "train an adapter (leave train.weights out), or fewer weights".into()
+        } else {
+            "make train.context smaller, or choose a smaller base model".into()
+        })
+    }
+}
+
+/// The rows to learn from, evaluated on those held out, whose length is their own.
+struct Conversing<'a> {
+    inner: LanguageObjective<'a>,
+    valid: Option<LanguageObjective<'a>>,
+}
+
+impl Objective for Conversing<'_> {
+    fn rows(&self) -> usize {
+        self.inner.rows()
+    }
+
+    fn loss(
+        &mut self,
+        graph: &mut Graph,
+        rows: &[u32],
+        key: ff_tensor::Key,
+    ) -> ff_graph::Result<ff_train::BatchLoss> {
+        self.inner.loss(graph, rows, key)
+    }
+
+    fn evaluate(&mut self, graph: &mut Graph) -> ff_graph::Result<Option<ff_train::Evaluation>> {
+        match &mut self.valid {
+            Some(valid) => valid.evaluate(graph),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Conversations {
+    fn notice(&self, recipe: &FinetuneRecipe, tokenizer: &Tokenizer) -> TextNotice {
+        TextNotice {
+            source: format!(
+                "{} · {}, {}",
+                recipe.data.path.display(),
+                self.shape.words(),
+                self.format()
+            ),
+            findings: self.findings(),
+            tokenizer: format!("{}, {} tokens", tokenizer.kind(), tokenizer.vocab_size()),
+            train_tokens: self.counts.tokens as u64,
+            valid_tokens: self.held_out.tokens as u64,
+            bytes_per_token: f64::NAN,
+        }
+    }
+
+    /// How a conversation becomes text.
+    pub(super) fn format(&self) -> &'static str {
+        match (self.shape, self.has_template) {
+            (Shape::Completion, _) => "as they are",
+            (_, true) => "in the model's chat template",
+            (_, false) => "in a plain format (the model has no chat template)",
+        }
+    }
+
+    /// What was kept, cut and dropped.
+    pub(super) fn findings(&self) -> Vec<String> {
+        let (train, valid) = (&self.counts, &self.held_out);
+        let mut findings = vec![format!(
+            "{} to learn from, {} held out · {} of {} tokens are learned",
+            plural(train.kept, "conversation"),
+            count(valid.kept),
+            count(train.learned),
+            count(train.tokens)
+        )];
+        let (cut, dropped) = (train.cut + valid.cut, train.dropped + valid.dropped);
+        if cut + dropped > 0 {
+            findings.push(format!(
+                "longer than train.context: {} cut after an answer, {} dropped",
+                count(cut),
+                count(dropped)
+            ));
+        }
+        findings
+    }
+
+    /// The preview with learned parts between « and ».
+    fn preview_text(&self) -> String {
+        let mut text = String::from("What is learned stands between « and ».\n");
+        for example in &self.preview.examples {
+            text += "\n";
+            for (piece, learned) in example {
+                text += &if *learned { format!("«{piece}»") } else { piece.clone() };
+            }
+            text += "\n";
+        }
+        text
+    }
+}
+
+/// Reads the conversations and divides them.
+fn conversations(
+    recipe: &FinetuneRecipe,
+    config: &DecoderConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Conversations> {
+    let (path, train) = (&recipe.data.path, &recipe.train);
+    let records = records::read(path)?;
+    let context = train.context.min(config.max_positions);
+    let template = match records.shape {
+        Shape::Completion => None,
+        _ => ChatTemplate::of(tokenizer)?,
+    };
+    let (shape, loss) = (records.shape, recipe.data.loss);
+    let has_template = template.is_some();
+    let encoder = Encoder { tokenizer, template, shape, loss, context };
+    let held = (records.all.len() as f64 * recipe.data.valid).round() as usize;
+    let (learned, held) = records.all.split_at(records.all.len() - held);
+    let (examples, counts) = encoder.examples(learned)?;
+    let (valid, held_out) = encoder.examples(held)?;
+    if counts.learned == 0 {
+        let message = match counts.dropped {
+            0 => "holds no token that would be learned; look at data.loss and data.valid".into(),
+            dropped => format!(
+                "holds no token that would be learned: {} of {} conversations are longer than the {context} tokens of \
+                 train.context; raise it, or shorten them",
+                dropped,
+                learned.len()
+            ),
+        };
+        return Err(Error::run(path, message));
+    }
+    let mut ids = examples.iter().chain(&valid).flat_map(|example| &example.ids);
+    let unknown = ids.find(|&&id| id as usize >= config.vocab_size);
+    if let Some(&id) = unknown {
+        let vocab_size = config.vocab_size;
+        return Err(ff_text::TextError::Vocabulary { id: id as u32, vocab_size }.into());
+    }
+    let rows = |examples: &[Example]| Rows::new(examples, context, train.packing);
+    let pieces = |example: &Example| shown(tokenizer, example);
+    let preview = examples.iter().take(PREVIEW).map(pieces).collect::<Result<_>>()?;
+    let asked = if held.is_empty() { learned } else { held };
+    let mut prompts = Vec::with_capacity(SAMPLES);
+    for turns in asked.iter().take(10 * SAMPLES) {
+        let prompt = encoder.prompt(turns)?;
+        if prompts.len() < SAMPLES && tokenizer.encode_prompt(&prompt)?.len() < context {
+            prompts.push(prompt);
+        }
+    }
+    Ok(Conversations {
+        shape,
+        has_template,
+        train: rows(&examples),
+        valid: (held_out.learned > 0).then(|| rows(&valid)),
+        counts,
+        held_out,
+        preview: PreviewNotice { examples: preview },
+        prompts,
+    })
+}
+
+/// An example as text, in pieces that are learned or not.
+fn shown(tokenizer: &Tokenizer, example: &Example) -> Result<Vec<(String, bool)>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for part in example.trained.chunk_by(|a, b| a == b) {
+        let ids: Vec<u32> =
+            example.ids[start..start + part.len()].iter().map(|&id| id as u32).collect();
+        start += part.len();
+        pieces.push((tokenizer.decode(&ids)?, part[0]));
+    }
+    Ok(pieces)
+}
+
+/// A hash of the rows, and of the size, the first and the last bytes of the base model's files.
+fn hash(data: &Conversations, base: &Path) -> Result<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    const PART: u64 = 1 << 20;
+    let mut hasher = Xxh3::new();
+    for rows in std::iter::once(&data.train).chain(&data.valid) {
+        rows.hash(&mut |bytes| hasher.update(bytes));
+    }
+    let mut files = vec![base.to_owned()];
+    if base.is_dir() {
+        let entries = std::fs::read_dir(base).map_err(ff_formats::Error::io(base, "reading"))?;
+        files = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    }
+    files.sort();
+    for path in files {
+        let mut ends = || -> std::io::Result<()> {
+            let mut file = std::fs::File::open(&path)?;
+            let len = file.metadata()?.len();
+            hasher.update(&len.to_le_bytes());
+            for start in [0, len.saturating_sub(PART)] {
+                let mut bytes = Vec::new();
+                file.seek(SeekFrom::Start(start))?;
+                file.by_ref().take(PART).read_to_end(&mut bytes)?;
+                hasher.update(&bytes);
+            }
+            Ok(())
+        };
+        ends().map_err(ff_formats::Error::io(&path, "reading"))?;
+    }
+    Ok(format!("{:032x}", hasher.digest128()))
+}
+
+/// A chat template in a file of its own belongs to the model.
+fn copy_template(from: &Path, to: &Path) -> Result<()> {
+    let name = "chat_template.jinja";
+    if from.join(name).exists() && !to.join(name).exists() {
+        let error = ff_formats::Error::io(to, "writing");
+        std::fs::copy(from.join(name), to.join(name)).map_err(error)?;
+    }
+    Ok(())
+}

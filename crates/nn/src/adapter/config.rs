@@ -1,0 +1,73 @@
+//! The specification of low-rank adapters.
+
+use super::pattern::matches;
+use std::collections::BTreeMap;
+
+/// The specification of low-rank adapters, with the meaning of PEFT's `LoraConfig`.
+///
+/// ```
+/// use ff_nn::LoraConfig;
+/// let config = LoraConfig { rank: 16, alpha: 32.0, ..LoraConfig::default() };
+/// assert_eq!(config.scale("model.layers.0.self_attn.q_proj"), 2.0);
+/// let config = LoraConfig { rank_stabilized: true, ..config };
+/// assert_eq!(config.scale("model.layers.0.self_attn.q_proj"), 8.0);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraConfig {
+    /// The rank.
+    pub rank: usize,
+    /// The scale times the rank, or times its root if rank-stabilised.
+    pub alpha: f64,
+    /// The layers with an adapter, by pattern ([`matches`]); all linear layers if empty.
+    pub targets: Vec<String>,
+    /// The probability of dropping a value of the input of A in training.
+    pub dropout: f64,
+    /// Whether the scale is α/√rank (Kalajdzievski, 2023) and not α/rank.
+    pub rank_stabilized: bool,
+    /// The ranks of layers by pattern, where they differ.
+    pub ranks: BTreeMap<String, usize>,
+    /// α of layers by pattern, where it differs.
+    pub alphas: BTreeMap<String, f64>,
+}
+
+impl Default for LoraConfig {
+    /// Rank 8 and α 16 on all linear layers.
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 16.0,
+            targets: Vec::new(),
+            dropout: 0.0,
+            rank_stabilized: false,
+            ranks: BTreeMap::new(),
+            alphas: BTreeMap::new(),
+        }
+    }
+}
+
+impl LoraConfig {
+    /// Whether a layer gets an adapter.
+    pub fn targets(&self, layer: &str) -> bool {
+        self.targets.is_empty() || self.targets.iter().any(|target| matches(target, layer))
+    }
+
+    /// The rank of a layer's adapter.
+    pub fn rank(&self, layer: &str) -> usize {
+        of(&self.ranks, layer).copied().unwrap_or(self.rank)
+    }
+
+    /// α of a layer's adapter.
+    pub fn alpha(&self, layer: &str) -> f64 {
+        of(&self.alphas, layer).copied().unwrap_or(self.alpha)
+    }
+
+    /// The scale of a layer's adapter.
+    pub fn scale(&self, layer: &str) -> f64 {
+        let rank = self.rank(layer) as f64;
+        self.alpha(layer) / if self.rank_stabilized { rank.sqrt() } else { rank }
+    }
+}
+
+fn of<'a, T>(map: &'a BTreeMap<String, T>, layer: &str) -> Option<&'a T> {
+    map.iter().find(|(pattern, _)| matches(pattern, layer)).map(|(_, value)| value)
+}

@@ -1,0 +1,9 @@
+//! Adapters: small trained parts beside the layers of a model that stays as it is.
+
+mod config;
+mod low_rank;
+mod pattern;
+
+pub use config::LoraConfig;
+pub(crate) use low_rank::{Adapting, LowRank};
+pub use pattern::matches;
