@@ -1,0 +1,91 @@
+//! Readers of files under libFuzzer: one binary, whose target the variable `TARGET` names.
+//!
+//! A target writes its input to a file in memory and reads it as the program would. Errors are
+//! what is expected of most inputs; panics, endless loops and huge allocations are not.
+#![no_main]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use ff_formats::TensorFile;
+use ff_nn::decoder::DecoderConfig;
+use ff_table::{Format, SourceOptions, load};
+use ff_tensor::ThreadPool;
+use ff_text::Tokenizer;
+use libfuzzer_sys::fuzz_target;
+
+/// A reader, the extension of its files, and what it does with one.
+struct Target {
+    name: &'static str,
+    extension: &'static str,
+    read: fn(&Path, &[u8]),
+}
+
+const fn table(name: &'static str, extension: &'static str) -> Target {
+    Target { name, extension, read: read_table }
+}
+
+static TARGETS: &[Target] = &[
+    table("csv", "csv"),
+    table("jsonl", "jsonl"),
+    table("json", "json"),
+    table("npy", "npy"),
+    table("npz", "npz"),
+    table("idx", "idx"),
+    table("arrow", "arrow"),
+    table("parquet", "parquet"),
+    table("zip", "csv.zip"),
+    table("gz", "csv.gz"),
+    table("lz4", "csv.lz4"),
+    table("xz", "csv.xz"),
+    table("bzip2", "csv.bz2"),
+    table("xlsx", "xlsx"),
+    Target { name: "safetensors", extension: "safetensors", read: read_tensors },
+    Target { name: "tokenizer", extension: "json", read: read_tokenizer },
+    Target { name: "config", extension: "json", read: read_config },
+];
+
+static CHOSEN: LazyLock<(&'static Target, PathBuf)> = LazyLock::new(|| {
+    let name = std::env::var("TARGET").unwrap_or_default();
+    let target = TARGETS.iter().find(|target| target.name == name);
+    let Some(target) = target else {
+        let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+        panic!("TARGET is one of {}", names.join(", "));
+    };
+    let folder = if Path::new("/dev/shm").is_dir() { "/dev/shm".into() } else { std::env::temp_dir() };
+    let file = format!("ff-fuzz-{}.{}", std::process::id(), target.extension);
+    (target, folder.join(file))
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let (target, path) = &*CHOSEN;
+    fs::write(path, bytes).expect("the folder in memory takes files");
+    (target.read)(path, bytes);
+});
+
+fn read_table(path: &Path, _: &[u8]) {
+    static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPool::new(1));
+    if let Ok((table, _)) = load(path, &SourceOptions::default(), &THREADS) {
+        // What was read is well-formed: every column has every row.
+        assert!(table.columns().iter().all(|column| column.values.len() == table.rows()));
+    }
+}
+
+fn read_tensors(path: &Path, _: &[u8]) {
+    let Ok(file) = TensorFile::open(path) else { return };
+    for entry in file.entries() {
+        let _ = file.floats(entry.name, entry.dims);
+    }
+}
+
+fn read_tokenizer(path: &Path, _: &[u8]) {
+    let Ok(tokenizer) = Tokenizer::load(path) else { return };
+    let Ok(ids) = tokenizer.encode("Every 1st naïve 文 text\n\n  costs €2.") else { return };
+    let _ = tokenizer.decode(&ids);
+}
+
+fn read_config(_: &Path, bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = DecoderConfig::parse(text);
+}
