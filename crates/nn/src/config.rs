@@ -131,6 +131,10 @@ macro_rules! model_config {
             /// Piecewise: the width of a number's vector; 8 by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub numeric_dim: Option<usize>,
+            /// More training rows than this double `hidden`, `numeric_bins` and `numeric_dim`; they
+            /// stay as they are by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub double_above: Option<usize>,
             /// The width of category embeddings; derived from the number of categories by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub embedding_dim: Option<usize>,
@@ -167,6 +171,7 @@ macro_rules! model_config {
                     numeric: NumericKind::Linear,
                     numeric_bins: None,
                     numeric_dim: None,
+                    double_above: None,
                     embedding_dim: None,
                     text_dim: None,
                     $($layer: None,)*
@@ -269,6 +274,20 @@ impl ModelConfig {
             _ => None,
         };
         Some(given.map_or(activation, |value| activation.with_attribute(value)))
+    }
+
+    /// The same settings with the sizes for so many training rows: see `double_above`.
+    #[must_use]
+    pub fn for_rows(&self, rows: usize) -> Self {
+        let mut config = self.clone();
+        if self.double_above.is_some_and(|most| rows > most) {
+            config.hidden.iter_mut().for_each(|width| *width *= 2);
+            if self.numeric == NumericKind::Piecewise {
+                config.numeric_bins = Some((2 * self.most_bins()).min(MAX_MEMBERS));
+                config.numeric_dim = Some((2 * self.number_dim()).min(MAX_MEMBERS));
+            }
+        }
+        config
     }
 
     /// The most bins of a number.
@@ -412,5 +431,27 @@ impl LossConfig {
             return Err(ConfigError::new("loss.class_weights", "weights must be 0 or more"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_double_above_a_number_of_rows() {
+        let config = ModelConfig {
+            hidden: vec![64, 32],
+            numeric: NumericKind::Piecewise,
+            numeric_bins: Some(8),
+            double_above: Some(100),
+            ..ModelConfig::default()
+        };
+        assert_eq!(config.for_rows(100), config);
+        let doubled = config.for_rows(101);
+        assert_eq!((doubled.hidden, doubled.numeric_bins), (vec![128, 64], Some(16)));
+        assert_eq!(doubled.numeric_dim, Some(16));
+        let linear = ModelConfig { double_above: Some(0), ..ModelConfig::default() };
+        assert!(linear.for_rows(1).validate().is_ok());
     }
 }

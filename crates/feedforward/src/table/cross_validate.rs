@@ -69,19 +69,16 @@ pub fn cross_validate(
     }
     let device = open_device(recipe, device)?;
     watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
-    let mut recipe = recipe.clone();
     let threads = device.cpu().threads();
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), threads)?;
-    let given = recipe.clone();
     let division = prepared.division(folds);
     let mut results = Vec::new();
     for &seed in seeds {
-        recipe.train.seed = seed;
         for (fold, rows) in prepared.folds(folds, seed)?.iter().enumerate() {
             watcher.event(Event::Phase(&format!("seed {seed}, fold {} of {folds}", fold + 1)));
             let parts = prepared.encode_fold(rows, recipe.data.split.valid, seed, threads)?;
             let EncodedParts { train, valid, test, transforms, .. } = parts;
-            recipe = given.for_data(&train);
+            let mut recipe = recipe.for_data(&train);
             recipe.train.seed = seed;
             let (setup, graph) =
                 Setup::new(&recipe, &prepared.target, &transforms, &train, &device)?;

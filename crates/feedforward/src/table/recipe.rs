@@ -101,10 +101,15 @@ impl Recipe {
         ff_settings::to_toml(self)
     }
 
-    /// The same recipe with the batches and the patience for these rows: see
-    /// [`TrainConfig::batch_max`] and [`TrainConfig::text_patience`].
+    /// The same recipe with the batches, the sizes and the patience for these rows: see
+    /// [`TrainConfig::batch_max`], [`ModelConfig::double_above`] and
+    /// [`TrainConfig::text_patience`].
     pub(crate) fn for_data(&self, train: &Encoded) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
+        // The widths beside texts were chosen for any number of rows.
+        if train.texts.is_empty() {
+            recipe.model = self.model.for_rows(train.rows);
+        }
         let texts = !train.texts.is_empty() && train.n_numeric == 0;
         let alone = texts && train.n_categorical == train.texts.len();
         if let Some(patience) = recipe.train.text_patience.filter(|_| alone) {
@@ -147,6 +152,7 @@ impl Quality {
                 "model.numeric='piecewise'",
                 "model.numeric_bins=8",
                 "model.numeric_dim=4",
+                "model.double_above=2500",
                 "model.dropout=0.1",
                 "optimizer.kind='adamw'",
                 "optimizer.lr=0.003",
