@@ -102,7 +102,7 @@ impl Recipe {
     }
 
     /// The same recipe with the batches, the sizes and the patience for these rows: see
-    /// [`TrainConfig::batch_max`], [`ModelConfig::double_above`] and
+    /// [`TrainConfig::batch_max`], [`ff_nn::ModelConfig::double_above`] and
     /// [`TrainConfig::text_patience`].
     pub(crate) fn for_data(&self, train: &Encoded) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
