@@ -46,3 +46,23 @@ impl Source for Parquet {
 fn open(input: &Input, _: &SourceOptions, _: Option<&str>) -> Result<Box<dyn Blocks>> {
     Err(DataError::without_parquet(input.path()))
 }
+
+#[cfg(all(test, not(feature = "parquet")))]
+mod tests {
+    use crate::{Column, SourceOptions, Table, TableWriter};
+
+    #[test]
+    fn without_parquet_an_error_names_the_feature() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.parquet");
+        std::fs::write(&path, b"PAR1\0\0\0\0PAR1").unwrap();
+        let threads = ff_tensor::ThreadPool::new(1);
+        let error = crate::source::load(&path, &SourceOptions::default(), &threads).unwrap_err();
+        assert!(error.to_string().contains("without the feature `parquet`"), "{error}");
+
+        let mut writer = TableWriter::create(&path).unwrap();
+        let block = Table::new(vec![Column::new("x", vec![1.0].into())]).unwrap();
+        let error = writer.write(&block).unwrap_err();
+        assert!(error.to_string().contains("without the feature `parquet`"), "{error}");
+    }
+}
