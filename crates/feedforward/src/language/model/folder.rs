@@ -465,7 +465,9 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
 
 pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
     let there = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).exists());
-    if !there && !GgufFile::is_at(folder) {
+    let in_metadata =
+        GgufFile::is_at(folder) && GgufFile::open(folder)?.text("tokenizer.ggml.model").is_some();
+    if !there && !in_metadata {
         return Ok(None);
     }
     let tokenizer = Tokenizer::load(folder)?;
