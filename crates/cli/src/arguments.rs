@@ -422,8 +422,11 @@ pub(crate) enum Weights {
     F32,
     F16,
     Bf16,
+    #[value(name = "q8_0")]
     Q8_0,
+    #[value(name = "q4_0")]
     Q4_0,
+    #[value(name = "q4_1")]
     Q4_1,
 }
 

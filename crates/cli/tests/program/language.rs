@@ -133,7 +133,7 @@ fn from_text_to_what_it_writes() {
     let chat: Vec<&str> = chat.split(' ').collect();
     let typed = "the cat\n/save saved.jsonl\n/reset\nthe \\\ncat\n";
     let said = folder.run_piped(&chat, typed).ok();
-    assert_eq!(said.stdout.lines().next().unwrap(), text.trim_end_matches('\n'), "{said:?}");
+    assert!(said.stdout.starts_with(text), "{said:?}");
     let saved: serde_json::Value = serde_json::from_str(&folder.read("saved.jsonl")).unwrap();
     assert_eq!(saved["messages"][0]["content"], "the cat");
     assert_eq!(saved["messages"][1]["content"], text);
