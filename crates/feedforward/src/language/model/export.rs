@@ -179,6 +179,17 @@ fn scaling(
             Ok(None)
         }
         ("llama3", Some(rope)) => {
+            let usual = [
+                ("low_freq_factor", 1.0),
+                ("high_freq_factor", 4.0),
+                ("original_max_position_embeddings", 8192.0),
+            ];
+            if usual.iter().any(|(key, value)| number(key) != *value) {
+                return Err(Error::usage(
+                    "positions scaled like Llama 3's with other bounds than its own are not written as GGUF; export to a \
+                     Hugging Face folder instead",
+                ));
+            }
             let plain = |i: usize| rope.theta.powf(-2.0 * i as f64 / rope.rotary_dim as f64);
             let factor = |(i, f): (usize, &f64)| (plain(i) / f) as f32;
             Ok(Some(rope.inv_freq.iter().enumerate().map(factor).collect()))
