@@ -226,7 +226,7 @@ fn full(rows: usize, text: &str) -> ReportData {
             split: t(),
             groups: vec![WordGroup { class: t(), words: vec![(t(), 0.5); many(40)] }; many(300)],
             error: t(),
-            lengths: vec![TextLengths { characters: [1, 9], rows: 3, error: f64::NAN }],
+            lengths: vec![TextLengths { characters: [1, 9], rows: 3, error: 0.5 }],
             repeated: [1, 2],
             pairs: vec![TextPair { rows: [1, 2], similarity: 0.95, text: t() }; many(40)],
         }],
