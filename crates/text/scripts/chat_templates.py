@@ -110,7 +110,7 @@ TEMPLATES = {
     "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ undefined_name }}"
     "{%- set x %}\n  captured {{ messages | length }}\n{% endset %}[{{ x }}]{{ {'b': 1, 'a': (1, 2)} | dictsort }}"
     "{{ strftime_now('%d %b %Y %H:%M %B %A') }}{{ messages[-1].content[:2] ~ 'x' if messages else 'none' }}"
-    "{{ '%s-%d' % ('a', 3) }}{{ ['a', 'b'] + ['c'] }}{{ 'a' in 'bab' }}{{ 'x' * 3 }}",
+    "{{ ['a', 'b'] + ['c'] }}{{ 'a' in 'bab' }}{{ 'x' * 3 }}",
     "raises": "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system, please') }}{% endif %}"
     "{{ m.content }}{% endfor %}",
 }

@@ -37,7 +37,7 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// use ff_text::ChatTemplate;
 /// use serde_json::json;
 ///
-/// let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}\
+/// let source = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}\
 ///     {% if add_generation_prompt %}<assistant>{% endif %}";
 /// let template = ChatTemplate::new(source, [("eos_token", "</s>")], "chat_template.jinja")?;
 /// let messages = [json!({"role": "user", "content": "1 + 1?"})];

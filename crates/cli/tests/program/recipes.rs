@@ -122,16 +122,22 @@ fn a_new_recipe_can_be_trained_and_shown() {
 }
 
 #[test]
-fn the_schema_is_json_and_knows_both_kinds_of_recipes() {
+fn the_schema_is_json_and_knows_all_kinds_of_recipes() {
     let schema = Folder::new("schema").run(&["recipe", "schema"]).ok().stdout;
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     assert_eq!(schema["title"], "A recipe of feedforward");
-    for (kind, name, key) in [("then", "PretrainRecipe", "tokenizer"), ("else", "Recipe", "loss")] {
-        assert_eq!(schema[kind]["$ref"], format!("#/$defs/{name}"));
+    let kinds = [
+        ("/then", "FinetuneRecipe", "adapter"),
+        ("/else/then", "PretrainRecipe", "tokenizer"),
+        ("/else/else", "Recipe", "loss"),
+    ];
+    for (kind, name, key) in kinds {
+        let found = schema.pointer(kind).unwrap();
+        assert_eq!(found["$ref"], format!("#/$defs/{name}"));
         let properties = &schema["$defs"][name]["properties"];
         assert!(properties["train"].is_object() && properties[key].is_object(), "{properties}");
     }
-    assert!(schema["if"].to_string().contains("tokenizer"));
+    assert!(schema["else"]["if"].to_string().contains("tokenizer"));
 }
 
 #[test]

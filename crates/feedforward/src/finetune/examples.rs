@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn long_conversations_end_where_an_answer_does() {
-        let tokenizer = Tokenizer::bytes(&["<|end|>"]).unwrap();
+        let tokenizer = Tokenizer::bytes(&["<|endoftext|>"]).unwrap();
         let turn = |role, text: &str| Turn { role, text: text.into() };
         let (ask, answer) = (turn(Role::User, "aa"), turn(Role::Assistant, "bbb"));
         let long = vec![ask.clone(), answer.clone(), ask.clone(), answer.clone()];

@@ -114,9 +114,6 @@ impl Op for EmbeddingBag {
                 table.shape, ids.shape, offsets.shape, indices.shape, values.shape, bias.shape
             )));
         }
-        if need[3] {
-            return Err(OpError::shape("the values of entries have no gradient"));
-        }
         let mut dims = [0; MAX_RANK];
         let rank = ids.shape.rank();
         dims[..rank].copy_from_slice(ids.shape.dims());

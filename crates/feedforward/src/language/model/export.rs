@@ -166,6 +166,13 @@ fn scaling(
     match (kind.unwrap_or("default"), &config.rope) {
         ("default" | "dynamic", _) => Ok(None),
         (kind @ ("linear" | "yarn"), _) => {
+            const WRITTEN: [&str; 5] =
+                ["type", "rope_type", "factor", "original_max_position_embeddings", "rope_theta"];
+            if let Some(key) = scaling.keys().find(|key| !WRITTEN.contains(&key.as_str())) {
+                return Err(Error::usage(format!(
+                    "positions scaled with `{key}` are not written as GGUF; export to a Hugging Face folder instead"
+                )));
+            }
             put("type", GgufValue::String(kind.into()));
             put("factor", GgufValue::F32(number("factor") as f32));
             if let Some(original) =

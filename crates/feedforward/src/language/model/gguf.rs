@@ -374,7 +374,7 @@ mod tests {
         let plain = [1.0f32; 4];
         assert_eq!(llama3(&plain, 1e4, 8.0), Some(None));
         assert_eq!(llama3(&[1.0, 7.0, 1.0, 1.0], 1e4, 8.0), None);
-        let scaled = llama3(&[1.0, 1.0, 1.0, 8.0], 1e6, 8.0);
+        let scaled = llama3(&[1.0, 1.0, 8.0, 8.0], 1e8, 8.0);
         assert_eq!(scaled.unwrap().unwrap()["factor"], 8.0);
     }
 }
