@@ -21,14 +21,14 @@ impl Run {
 
     /// The same with the first inputs as data, without gradients.
     pub(crate) fn with_constants(op: &Arc<dyn Op>, x: &[Tensor], constants: usize) -> Result<Self> {
-        Self::run(Mode::Train, op, x, constants)
+        Self::recorded(Mode::Train, op, x, constants)
     }
 
     pub(crate) fn in_mode(mode: Mode, op: &Arc<dyn Op>, inputs: &[Tensor]) -> Result<Self> {
-        Self::run(mode, op, inputs, 0)
+        Self::recorded(mode, op, inputs, 0)
     }
 
-    fn run(mode: Mode, op: &Arc<dyn Op>, x: &[Tensor], constants: usize) -> Result<Self> {
+    fn recorded(mode: Mode, op: &Arc<dyn Op>, x: &[Tensor], constants: usize) -> Result<Self> {
         let device = Device::default();
         device.pool().set_poison(true);
         let mut graph = Graph::new(&device, Params::allocate(&device, DType::F32, vec![], true)?);

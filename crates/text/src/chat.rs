@@ -160,7 +160,8 @@ impl ChatTemplate {
         }
         let text = |values: &[Value]| values.iter().map(Value::to_string).collect::<String>();
         let given = format!("{}{}{}", self.source, text(messages), text(tools.unwrap_or_default()));
-        let free = (0..).map(|n| format!("\u{fdd0}{n}")).find(|mark| !given.contains(mark));
+        let free =
+            (0..=u32::MAX).map(|n| format!("\u{fdd0}{n}")).find(|mark| !given.contains(mark));
         let free = free.unwrap_or_default();
         let marks = [format!("{free}\u{fdd1}"), format!("{free}\u{fdd2}")];
         let marked = self.run(messages, tools, false, [&marks[0], &marks[1]])?;

@@ -60,9 +60,10 @@ impl Finetune {
     pub(crate) fn sets(&self) -> Vec<String> {
         let text = |key: &str, value: String| format!("{key}={}", quoted(&value));
         let path = |path: &PathBuf| path.display().to_string();
-        let weights: Vec<String> = match self.full {
-            true => vec![quoted("*")],
-            false => self.train.iter().map(|pattern| quoted(pattern)).collect(),
+        let weights: Vec<String> = if self.full {
+            vec![quoted("*")]
+        } else {
+            self.train.iter().map(|pattern| quoted(pattern)).collect()
         };
         let sets = [
             self.data.as_ref().map(|data| text("data.path", path(data))),

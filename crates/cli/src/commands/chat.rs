@@ -218,16 +218,13 @@ fn next(prompts: &mut dyn BufRead) -> io::Result<Option<String>> {
     }
     let mut next = Some(first);
     while let Some(text) = next {
-        match text.strip_suffix('\\') {
-            Some(text) => {
-                message += text;
-                message.push('\n');
-                next = line()?;
-            }
-            None => {
-                message += &text;
-                next = None;
-            }
+        if let Some(text) = text.strip_suffix('\\') {
+            message += text;
+            message.push('\n');
+            next = line()?;
+        } else {
+            message += &text;
+            next = None;
         }
     }
     Ok(Some(message))

@@ -19,7 +19,9 @@ fn rows(n: usize, words: [&str; 2]) -> String {
 fn train(folder: &Folder, sets: &[&str]) -> String {
     let mut arguments =
         vec!["train", "data.csv", "--target", "answer", "--out", "run", "--threads", "1"];
-    sets.iter().for_each(|set| arguments.extend(["--set", set]));
+    for set in sets {
+        arguments.extend(["--set", set]);
+    }
     folder.run(&arguments).ok().stderr
 }
 

@@ -180,7 +180,7 @@ mod tests {
             loss: LossOn::Answers,
             context,
         };
-        let (all, counts) = encoder(12).examples(&[long.clone()]).unwrap();
+        let (all, counts) = encoder(12).examples(std::slice::from_ref(&long)).unwrap();
         assert_eq!((all[0].ids.len(), counts.cut, counts.learned), (12, 0, 8));
         let (all, counts) = encoder(11).examples(&[long.clone(), vec![ask, answer]]).unwrap();
         assert_eq!((all[0].ids.len(), counts.cut, counts.kept), (6, 1, 2));

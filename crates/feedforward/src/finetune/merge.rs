@@ -1,7 +1,7 @@
 //! A base model and an adapter as one model.
 
 use crate::error::Result;
-use crate::language::LanguageModel;
+use crate::language::{LanguageModel, SaveOptions};
 use ff_nn::models::LanguageOptions;
 use ff_tensor::{Device, DeviceOptions};
 use std::path::Path;
@@ -31,5 +31,5 @@ pub fn merge(
     let options = LanguageOptions::default();
     let mut model = LanguageModel::open_with_adapters(model, &adapters, &device, &options)?;
     model.merge_adapter()?;
-    model.save(out, &Default::default())
+    model.save(out, &SaveOptions::default())
 }

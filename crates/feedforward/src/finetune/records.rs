@@ -72,7 +72,7 @@ pub(super) fn read(path: &Path) -> Result<Records> {
     let bytes = std::fs::read(path).map_err(ff_formats::Error::io(path, "reading"))?;
     let fail = |message: String| Error::run(path, message);
     let text = std::str::from_utf8(&bytes).map_err(|e| {
-        let line = 1 + bytes[..e.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+        let line = bytes[..e.valid_up_to()].split(|&b| b == b'\n').count();
         fail(format!("line {line}: this is not UTF-8; save the file as UTF-8"))
     })?;
     let text = text.trim_start_matches('\u{feff}');

@@ -451,7 +451,8 @@ impl Conversations {
         for example in &self.preview.examples {
             text += "\n";
             for (piece, learned) in example {
-                text += &if *learned { format!("«{piece}»") } else { piece.clone() };
+                let (open, close) = if *learned { ("«", "»") } else { ("", "") };
+                text.extend([open, piece, close]);
             }
             text += "\n";
         }

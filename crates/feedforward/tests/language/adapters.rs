@@ -24,7 +24,7 @@ fn open(base: &str, adapters: &[&Path]) -> feedforward::Result<LanguageModel> {
 fn expected(name: &str) -> (Vec<u32>, Vec<f32>) {
     let file = TensorFile::open(&adapter(name).join("expected.safetensors")).unwrap();
     let tokens = file.i32("tokens").unwrap().into_iter().map(|id| id as u32).collect();
-    (tokens, file.f32("logits", &file.dims("logits").unwrap().to_vec()).unwrap())
+    (tokens, file.f32("logits", file.dims("logits").unwrap()).unwrap())
 }
 
 fn furthest(a: &[f32], b: &[f32]) -> f32 {

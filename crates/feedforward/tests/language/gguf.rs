@@ -58,6 +58,7 @@ fn models_without_a_form_in_gguf_are_refused_by_name() {
 }
 
 /// SmolLM2-135M-Instruct, once `scripts/fetch-models.sh` has fetched it.
+#[allow(clippy::print_stderr)]
 fn published() -> Option<PathBuf> {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/SmolLM2-135M-Instruct.Q4_1.gguf");

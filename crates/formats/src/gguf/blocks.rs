@@ -186,7 +186,7 @@ fn tq1_0(block: &[u8; 54], out: &mut [f32; 256]) {
             _ => (block[48 + i % 4], (i - 240) / 4),
         };
         let q = byte.wrapping_mul(POWERS[power]);
-        *out = d * f32::from((u16::from(q) * 3 >> 8) as i8 - 1);
+        *out = d * f32::from(((u16::from(q) * 3) >> 8) as i8 - 1);
     }
 }
 

@@ -17,7 +17,7 @@ fn entry<const N: usize>(book: usize, entry: u16, i: usize) -> f32 {
 }
 
 fn signed(x: f32, negative: u8) -> f32 {
-    if negative & 1 == 1 { x * -1.0 } else { x * 1.0 }
+    if negative & 1 == 1 { -x } else { x * 1.0 }
 }
 
 /// Seven signs, and an eighth that makes the number of negative ones even.

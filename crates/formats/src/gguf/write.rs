@@ -188,7 +188,9 @@ fn write_value(value: &GgufValue, out: &mut Vec<u8>) {
             // Empty lists are lists of texts.
             out.extend(values.first().map_or(8, kind).to_le_bytes());
             out.extend((values.len() as u64).to_le_bytes());
-            values.iter().for_each(|value| write_value(value, out));
+            for value in values {
+                write_value(value, out);
+            }
         }
         GgufValue::U64(n) => out.extend(n.to_le_bytes()),
         GgufValue::I64(n) => out.extend(n.to_le_bytes()),

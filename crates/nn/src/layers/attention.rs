@@ -121,6 +121,8 @@ pub struct Attention {
     out: Feedforward,
 }
 
+// One for each layer: the size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Projections {
     Fused(Feedforward),

@@ -139,6 +139,8 @@ pub(crate) struct Block {
     add: Arc<dyn Op>,
 }
 
+// One for each layer: the size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 enum Feedforward {
     Dense(FeedforwardBlock),

@@ -267,10 +267,7 @@ impl LoraLinear {
         }
         let own = dx[0].take::<X>()?;
         let da = dx[at].take::<W>()?;
-        let mut adapted = match self.own_input {
-            true => dx[self.input()].take::<X>()?,
-            false => None,
-        };
+        let mut adapted = if self.own_input { dx[self.input()].take::<X>()? } else { None };
         if let Some((dx, accumulate)) = own {
             let weight = MatRef::new(kept.input(1)?.slice::<W>()?, output, input);
             backward_input::<M, X, W, Y>(cpu, dy, weight, dx, accumulate);
@@ -300,7 +297,9 @@ impl LoraLinear {
 
     fn scale_in_place<W: Float>(&self, h: &mut [W]) {
         let scale = W::of(self.scale);
-        h.iter_mut().for_each(|h| *h = *h * scale);
+        for h in &mut *h {
+            *h *= scale;
+        }
     }
 }
 

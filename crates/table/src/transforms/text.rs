@@ -168,17 +168,21 @@ impl TextEncoder {
             for &row in rows.iter().filter(|&&row| !values.is_missing(row)) {
                 seen.clear();
                 ngrams(&values.text(row), longest, |kind, gram| {
-                    seen.push((kind, hash(kind, gram)))
+                    seen.push((kind, hash(kind, gram)));
                 });
                 seen.sort_unstable();
                 seen.dedup();
-                seen.iter().for_each(|&(kind, hash)| *counts[kind].entry(hash).or_insert(0) += 1);
+                for &(kind, hash) in &seen {
+                    *counts[kind].entry(hash).or_insert(0) += 1;
+                }
             }
             counts
         });
         let mut counts = [Map::default(), Map::default()];
         for (kind, part) in counted.into_iter().flat_map(|part| part.into_iter().enumerate()) {
-            part.into_iter().for_each(|(hash, n)| *counts[kind].entry(hash).or_insert(0) += n);
+            for (hash, n) in part {
+                *counts[kind].entry(hash).or_insert(0) += n;
+            }
         }
         let kept = counts.map(|counts| {
             let mut kept: Vec<(u32, u64)> = counts
@@ -256,7 +260,9 @@ impl TextEncoder {
         for kind in [words, characters] {
             let squares: f64 = kind.iter().map(|&(_, v)| f64::from(v).powi(2)).sum();
             let factor = (LENGTH / squares.sqrt()) as f32;
-            kind.iter_mut().for_each(|(_, v)| *v *= factor);
+            for (_, v) in kind.iter_mut() {
+                *v *= factor;
+            }
         }
         entries
     }

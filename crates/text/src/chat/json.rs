@@ -15,6 +15,8 @@ struct Style {
 }
 
 /// The filter `tojson(ensure_ascii, indent, separators, sort_keys)`.
+// minijinja passes arguments by value.
+#[allow(clippy::needless_pass_by_value)]
 pub(super) fn tojson(
     state: &State,
     value: &Value,

@@ -113,7 +113,9 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
         let mut metadata = tokenizer.to_gguf(config.vocab_size)?;
         // The tokens that end a text are the model's, whatever the tokenizer calls them.
         metadata.retain(|(key, _)| ends.is_empty() || key != "tokenizer.ggml.eos_token_id");
-        metadata.into_iter().for_each(|(key, value)| writer.metadata(&key, value));
+        for (key, value) in metadata {
+            writer.metadata(&key, value);
+        }
         for (key, &id) in ["eos_token_id", "eot_token_id", "eom_token_id"].iter().zip(&ends) {
             writer.metadata(&format!("tokenizer.ggml.{key}"), GgufValue::U32(id));
         }

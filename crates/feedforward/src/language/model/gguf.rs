@@ -310,6 +310,7 @@ pub(super) fn name_of(theirs: &str, architecture: &str) -> Option<String> {
 }
 
 /// Llama 3's parameters of these factors of the frequencies; none for factors that are all 1.
+#[allow(clippy::option_option)]
 fn llama3(factors: &[f32], theta: f64, head_dim: f64) -> Option<Option<Value>> {
     const ORIGINAL: f64 = 8192.0;
     let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));

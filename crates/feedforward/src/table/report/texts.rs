@@ -126,7 +126,7 @@ fn lengths(
     };
     let length = |&row: &usize| values.text(row).chars().count() as u64;
     let mut rows: Vec<(u64, f64)> = part.rows.iter().map(length).zip(errors).collect();
-    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    rows.sort_by_key(|a| a.0);
     let mut groups = Vec::new();
     let mut from = 0;
     for i in 1..=LENGTHS {
@@ -165,7 +165,9 @@ fn repeated(
     };
     let mut by_key: HashMap<usize, Vec<usize>> = HashMap::new();
     for text in 1..=prepared.train.rows {
-        keys(train, text).into_iter().for_each(|key| by_key.entry(key).or_default().push(text));
+        for key in keys(train, text) {
+            by_key.entry(key).or_default().push(text);
+        }
     }
     let compared = part.data.rows.min(COMPARED);
     let (mut count, mut pairs) = (0, Vec::new());

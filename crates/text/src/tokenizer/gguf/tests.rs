@@ -17,7 +17,7 @@ fn the_vocabularies_of_llama_cpp_encode_exactly() {
         let path = entry.unwrap().path();
         let file = path.file_name().unwrap().to_str().unwrap();
         let with = |end: &str| path.with_file_name(format!("{file}{end}"));
-        if !file.ends_with(".gguf") || !with(".inp").exists() {
+        if path.extension().is_none_or(|end| end != "gguf") || !with(".inp").exists() {
             continue;
         }
         let name = file.trim_start_matches("ggml-vocab-").trim_end_matches(".gguf").to_owned();
