@@ -14,7 +14,7 @@ fn open(path: &Path) -> LanguageModel {
 #[test]
 fn models_written_as_gguf_are_the_same_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["llama", "llama_linear", "qwen2", "qwen3", "olmo2"] {
+    for name in ["llama", "llama_linear", "qwen3", "olmo2"] {
         let path = folder.path().join(format!("{name}.gguf"));
         let exported =
             export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
@@ -50,6 +50,7 @@ fn models_without_a_form_in_gguf_are_refused_by_name() {
         ("mixtral", "mixtral"),
         ("llama_biases", "Llama 3"),
         ("llama_yarn", "beta_fast"),
+        ("qwen2", "window"),
     ] {
         let error = export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path);
         assert!(error.unwrap_err().to_string().contains(says));
