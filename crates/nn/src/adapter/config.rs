@@ -18,7 +18,7 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The scale times the rank, or times its root if rank-stabilised.
     pub alpha: f64,
-    /// The layers with an adapter, by pattern ([`matches`]); all linear layers if empty.
+    /// The layers with an adapter, by pattern ([`matches()`]); all linear layers if empty.
     pub targets: Vec<String>,
     /// The probability of dropping a value of the input of A in training.
     pub dropout: f64,
