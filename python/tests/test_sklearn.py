@@ -39,7 +39,8 @@ def test_checks_of_scikit_learn(estimator, least):
 
 
 def test_scores():
-    for load, least in ((load_digits, 0.93), (load_wine, 0.95), (load_breast_cancer, 0.95)):
+    # 0.9332 is the score of scikit-learn 1.9.1's MLPClassifier with its defaults on these folds.
+    for load, least in ((load_digits, 0.9332), (load_wine, 0.95), (load_breast_cancer, 0.95)):
         X, y = load(return_X_y=True)
         assert cross_val_score(FeedforwardClassifier(random_state=0), X, y).mean() > least
     X, y = load_diabetes(return_X_y=True)

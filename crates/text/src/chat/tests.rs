@@ -96,6 +96,12 @@ fn a_template_that_fails_says_where_and_why() {
 }
 
 #[test]
+fn formatting_with_percent_is_refused() {
+    let message = refused("{{ '%s-%d' % ('a', 3) }}");
+    assert!(message.contains("% operator"), "{message}");
+}
+
+#[test]
 fn a_template_without_end_is_stopped() {
     for source in [
         "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
