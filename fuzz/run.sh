@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs fuzz targets one after the other: fuzz/run.sh [SECONDS [TARGET…]], all of them for 600 s
-# each by default. Needs a C++ compiler and, for seeds of binary formats, numpy, pyarrow and
+# each by default. Needs a C++ compiler and, for seeds of binary formats, numpy, pyarrow, gguf and
 # openpyxl. What a target finds is kept in fuzz/found/TARGET and becomes a test of its crate.
 set -euo pipefail
 cd "$(dirname "$0")"

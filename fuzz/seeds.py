@@ -43,6 +43,9 @@ for path in sorted(repository.glob("crates/**/fixtures/**/*.json")):
         target = "tokenizer" if "tokenizer" in path.name else "config" if "config" in path.name else None
         if target:
             seed(target, f"{path.parent.name}-{path.name}", path.read_bytes())
+templates = json.loads((repository / "crates/text/src/chat/fixtures/templates.json").read_text())
+for name, case in templates["templates"].items():
+    seed("template", name, case["template"].encode())
 try:
     import numpy as np
 
@@ -69,6 +72,19 @@ try:
     with pa.output_stream(out) as plain, pa.CompressedOutputStream(plain, "lz4") as stream:
         stream.write(tables["mixed"].encode())
     seed("lz4", "mixed", out.getvalue().to_pybytes())
+    import gguf
+
+    for kind in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q4_1):
+        path = folder / "gguf" / kind.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = gguf.GGUFWriter(path, "llama")
+        writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+        weights = np.arange(64, dtype=np.float32).reshape(2, 32)
+        writer.add_tensor("output.weight", gguf.quantize(weights, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
     import openpyxl
 
     book = openpyxl.Workbook()

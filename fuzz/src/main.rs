@@ -8,11 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use ff_formats::TensorFile;
-use ff_nn::decoder::DecoderConfig;
-use ff_table::{Format, SourceOptions, load};
+use ff_formats::{GgufFile, TensorFile};
+use ff_nn::models::DecoderConfig;
+use ff_table::{SourceOptions, load};
 use ff_tensor::ThreadPool;
-use ff_text::Tokenizer;
+use ff_text::{ChatTemplate, Tokenizer};
 use libfuzzer_sys::fuzz_target;
 
 /// A reader, the extension of its files, and what it does with one.
@@ -44,6 +44,8 @@ static TARGETS: &[Target] = &[
     Target { name: "safetensors", extension: "safetensors", read: read_tensors },
     Target { name: "tokenizer", extension: "json", read: read_tokenizer },
     Target { name: "config", extension: "json", read: read_config },
+    Target { name: "gguf", extension: "gguf", read: read_gguf },
+    Target { name: "template", extension: "jinja", read: render_template },
 ];
 
 static CHOSEN: LazyLock<(&'static Target, PathBuf)> = LazyLock::new(|| {
@@ -75,7 +77,7 @@ fn read_table(path: &Path, _: &[u8]) {
 fn read_tensors(path: &Path, _: &[u8]) {
     let Ok(file) = TensorFile::open(path) else { return };
     for entry in file.entries() {
-        let _ = file.floats(entry.name, entry.dims);
+        let _ = file.floats(&entry.name, &entry.dims);
     }
 }
 
@@ -88,4 +90,24 @@ fn read_tokenizer(path: &Path, _: &[u8]) {
 fn read_config(_: &Path, bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let _ = DecoderConfig::parse(text);
+}
+
+fn read_gguf(path: &Path, _: &[u8]) {
+    let Ok(file) = GgufFile::open(path) else { return };
+    for name in file.tensors().keys() {
+        let _ = file.floats(name);
+    }
+}
+
+fn render_template(_: &Path, bytes: &[u8]) {
+    let Ok(source) = std::str::from_utf8(bytes) else { return };
+    let Ok(template) = ChatTemplate::new(source, [("eos_token", "</s>")], "a template") else { return };
+    let messages = serde_json::json!([
+        { "role": "system", "content": "Be brief." },
+        { "role": "user", "content": "A naïve 文?" },
+        { "role": "assistant", "content": "Yes." },
+    ]);
+    let Some(messages) = messages.as_array() else { return };
+    let _ = template.render(messages, None, true);
+    let _ = template.render_marked(messages, None);
 }
