@@ -26,6 +26,7 @@ mod parquet;
 mod records;
 mod registry;
 mod sniff;
+mod spool;
 
 use format::Blocks;
 pub(crate) use format::default_null_values;
@@ -34,6 +35,7 @@ pub use input::{Bytes, HashedBytes, Input, io_error, not_opened};
 pub use jsonl::{JsonLines, kind as json_kind};
 pub(crate) use registry::PACKED;
 pub use registry::{extension, listed, one_of};
+pub use spool::Spool;
 
 /// Reads a whole file (`-` for standard input) into a table, on the calling thread.
 ///

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use ff_settings::ConfigError;
 use ff_table::Format;
-use ff_table::source::{extension, listed, one_of};
+use ff_table::source::{Spool, extension, listed, one_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -110,6 +110,19 @@ impl TextConfig {
             ));
         }
         self.clean.validate()
+    }
+
+    /// The same settings with files that can be read many times, and the copies of streams among
+    /// them: see [`Spool`].
+    ///
+    /// # Errors
+    /// A stream cannot be read or copied.
+    pub fn lasting(mut self) -> ff_table::Result<(Self, Spool)> {
+        let mut spool = Spool::default();
+        for path in self.paths.iter_mut().chain(&mut self.valid_paths) {
+            *path = spool.lasting(path)?;
+        }
+        Ok((self, spool))
     }
 }
 

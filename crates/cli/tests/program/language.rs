@@ -156,6 +156,18 @@ fn from_text_to_what_it_writes() {
     let exact = run(&folder, "evaluate first --data exact.jsonl --json").ok().json();
     assert_eq!(exact["exact"]["right"], 1, "{exact}");
 
+    // Standard input is read as a file is, more than once where need be.
+    let from_file = run(&folder, "evaluate first --data corpus.txt --json").ok().json();
+    let piped = ["evaluate", "first", "--data", "-", "--json"];
+    let from_pipe = folder.run_piped(&piped, &corpus()).ok().json();
+    assert_eq!(from_pipe["text"], from_file["text"]);
+    let exact = folder.run_piped(&piped, &format!("{question}\n")).ok().json();
+    assert_eq!(exact["exact"]["right"], 1, "{exact}");
+    let again = "pretrain recipe.toml --out piped --json --set data.paths=['-']";
+    let again: Vec<&str> = again.split(' ').collect();
+    let summary = folder.run_piped(&again, &corpus()).ok().json();
+    assert_eq!(summary["valid"]["loss"].as_f64(), Some(loss));
+
     // Samples take a little more, for their keys and values; all else is planned.
     let silent =
         "pretrain recipe.toml --out silent --json --set sample.prompts=[] --set train.steps=20";

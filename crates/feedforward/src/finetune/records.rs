@@ -2,7 +2,9 @@
 
 use super::recipe::LossOn;
 use crate::error::{Error, Result};
+use ff_table::source::Input;
 use serde_json::{Map, Value};
+use std::io::Read;
 use std::path::Path;
 
 /// Who speaks.
@@ -69,7 +71,9 @@ pub(super) type Piece = (String, bool);
 /// The file cannot be read, is no UTF-8 or JSON, or a record has no known shape or no answer; the
 /// message says in which line or record.
 pub(super) fn read(path: &Path) -> Result<Records> {
-    let bytes = std::fs::read(path).map_err(ff_formats::Error::io(path, "reading"))?;
+    let mut bytes = Vec::new();
+    let read = Input::open(path, true)?.reader()?.read_to_end(&mut bytes);
+    read.map_err(ff_formats::Error::io(path, "reading"))?;
     let fail = |message: String| Error::run(path, message);
     let text = std::str::from_utf8(&bytes).map_err(|e| {
         let line = bytes[..e.valid_up_to()].split(|&b| b == b'\n').count();

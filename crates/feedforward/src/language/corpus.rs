@@ -106,6 +106,7 @@ pub(super) fn prepare(
     watcher: &mut dyn Watcher,
 ) -> Result<Corpus> {
     let (config, source) = text(recipe, folder)?;
+    let (config, _copies) = config.lasting()?;
     let (_, tokenizer_folder) = folders(folder);
     let tokenizer = tokenizer(recipe, &config, threads, watcher)?;
     tokenizer.save(&tokenizer_folder)?;

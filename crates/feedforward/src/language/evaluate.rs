@@ -10,10 +10,11 @@ use super::setup;
 use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
 use ff_nn::models::LanguageOptions;
+use ff_table::source::{Input, extension};
 use ff_tensor::{Device, DeviceOptions};
 use ff_text::{CleanConfig, TextConfig, TextData, TextFormat, tokenize};
 use serde::Serialize;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Windows evaluated at a time.
@@ -155,14 +156,14 @@ pub fn evaluate_language(
                 found.exact = Some(scores::exact(&mut model, &sums.test())?);
             }
         }
-        Some(data) => match questions(data, &reading.config(data, recipe.as_ref()))? {
-            Questions::None => {
-                let config = reading.config(data, recipe.as_ref());
-                found.text = Some(text(&mut model, windows, &config)?);
+        Some(data) => {
+            let (config, _copies) = reading.config(data, recipe.as_ref()).lasting()?;
+            match questions(&config.paths[0], &config)? {
+                Questions::None => found.text = Some(text(&mut model, windows, &config)?),
+                Questions::Exact(all) => found.exact = Some(scores::exact(&mut model, &all)?),
+                Questions::Choices(all) => found.choices = Some(scores::choices(&mut model, &all)?),
             }
-            Questions::Exact(all) => found.exact = Some(scores::exact(&mut model, &all)?),
-            Questions::Choices(all) => found.choices = Some(scores::choices(&mut model, &all)?),
-        },
+        }
     }
     Ok(found)
 }
@@ -191,14 +192,16 @@ enum Questions {
 
 /// The questions of a file of JSON lines, if its first line is one.
 fn questions(path: &Path, config: &TextConfig) -> Result<Questions> {
-    let lines = |e: &std::ffi::OsStr| ["jsonl", "ndjson"].iter().any(|l| e.eq_ignore_ascii_case(l));
-    if !path.extension().is_some_and(lines) {
+    if !["jsonl", "ndjson"].contains(&extension(&path.to_string_lossy()).as_str()) {
         return Ok(Questions::None);
     }
-    if !asks(path, &config.text_column)? {
+    let input = Input::open(path, false)?;
+    if !asks(&input, &config.text_column)? {
         return Ok(Questions::None);
     }
-    let text = std::fs::read_to_string(path).map_err(ff_formats::Error::io(path, "reading"))?;
+    let mut text = String::new();
+    let read = input.reader()?.read_to_string(&mut text);
+    read.map_err(ff_formats::Error::io(path, "reading"))?;
     let lines: Vec<(usize, &str)> =
         text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).collect();
     let first: serde_json::Value = match lines.first() {
@@ -226,11 +229,9 @@ fn questions(path: &Path, config: &TextConfig) -> Result<Questions> {
 }
 
 /// Whether the first line is a question, and no document.
-fn asks(path: &Path, text_column: &str) -> Result<bool> {
-    let fail = ff_formats::Error::io(path, "reading");
-    let file = std::fs::File::open(path).map_err(fail)?;
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line.map_err(ff_formats::Error::io(path, "reading"))?;
+fn asks(input: &Input, text_column: &str) -> Result<bool> {
+    for line in BufReader::new(input.reader()?).split(b'\n') {
+        let line = line.map_err(ff_formats::Error::io(input.path(), "reading"))?;
         if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
             let json: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
             return Ok(json.get("prompt").is_some() && json.get(text_column).is_none());

@@ -176,7 +176,7 @@ impl Input {
         io_error(&self.path, self.compression(), source)
     }
 
-    fn raw(&self) -> Result<Bytes> {
+    pub(super) fn raw(&self) -> Result<Bytes> {
         match &self.kind {
             Kind::File(path) => {
                 Ok(Box::new(File::open(path).map_err(|source| not_opened(path, source))?))

@@ -19,19 +19,17 @@ const SAMPLE: usize = 400;
 pub(super) fn run(arguments: &TokenizerInspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let tokenizer = Tokenizer::load(&arguments.tokenizer)?;
     let longest = longest(&tokenizer)?;
-    let measured = match arguments.files.as_slice() {
-        [] => None,
-        files => {
-            let device = arguments.threads.device()?;
-            let threads = device.cpu().threads();
-            let working = Working::new(terminal, "reading");
-            let measured =
-                measure(&text_config(files, &arguments.text), Path::new("."), &tokenizer, threads);
-            drop(working);
-            Some(measured?)
-        }
-    };
-    let sample = arguments.files.first().and_then(|file| beginning(file));
+    let (config, _copies) = text_config(&arguments.files, &arguments.text).lasting()?;
+    let mut measured = None;
+    if !config.paths.is_empty() {
+        let device = arguments.threads.device()?;
+        let threads = device.cpu().threads();
+        let working = Working::new(terminal, "reading");
+        let text = measure(&config, Path::new("."), &tokenizer, threads);
+        drop(working);
+        measured = Some(text?);
+    }
+    let sample = config.paths.first().and_then(|file| beginning(file));
     let sample = sample.map(|text| pieces(&tokenizer, &text)).transpose()?;
     if arguments.json {
         return print_json(&tokenizer, &longest, measured, sample.as_deref());

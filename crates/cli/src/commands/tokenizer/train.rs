@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &TokenizerTrain, terminal: &Terminal) -> Result<Exi
         pretokenizer: arguments.split.into(),
         min_frequency: arguments.min_frequency,
     };
-    let config = text_config(&arguments.files, &arguments.text);
+    let (config, _copies) = text_config(&arguments.files, &arguments.text).lasting()?;
     let started = Instant::now();
     let mut bar = TextBar::new(terminal);
     let device = arguments.threads.device()?;
