@@ -191,6 +191,7 @@ impl Task for FineTuning {
             unit: "tokens",
             units_per_step: self.tokens_per_step(),
             total_steps: self.steps(),
+            steps_after: 0,
             may_end_early: train.patience > 0,
             process_bytes: None,
         }

@@ -15,6 +15,8 @@ pub(crate) struct Work {
     pub(crate) units_per_step: f64,
     /// All optimiser steps.
     pub(crate) total_steps: u64,
+    /// Optimiser steps of a second training, after the verdict.
+    pub(crate) steps_after: u64,
     /// Whether training may end before the last one.
     pub(crate) may_end_early: bool,
     /// About the most memory of the whole process, where that can be planned.
@@ -64,6 +66,8 @@ pub struct Plan {
     pub flops_per_step: u64,
     /// Optimiser steps, at most.
     pub total_steps: u64,
+    /// Optimiser steps of a second training, on all rows, at most.
+    pub steps_after: u64,
     /// Seconds of a step, measured on this machine; not a number where the plan does not fit.
     pub seconds_per_step: f64,
     /// Seconds to the end, if nothing stops it early.
@@ -116,6 +120,9 @@ impl Plan {
         rows.extend(self.details.amounts.iter().cloned());
         let early = self.may_end_early;
         rows.push((if early { "steps, at most" } else { "steps" }, count(self.total_steps)));
+        if self.steps_after > 0 {
+            rows.push(("steps on all rows, at most", count(self.steps_after)));
+        }
         if self.seconds_per_step.is_finite() {
             let rate = operations(flops / self.seconds_per_step);
             let step = duration(self.seconds_per_step);

@@ -16,8 +16,17 @@ pub(super) struct Refit {
     pub(super) rows: usize,
 }
 
-/// Trains a recipe's network for so many epochs on the training, validation and test part; a test
-/// part that is a file of its own stays out. Transforms are fitted on the same rows.
+/// The rows of the kept model: all of them, but for a test part in a file of its own.
+pub(super) fn rows(recipe: &Recipe, prepared: &Prepared) -> Vec<usize> {
+    let Parts { train, valid, test } = &prepared.parts;
+    let own_file = recipe.data.split.test_path.is_some();
+    let test = if own_file { &[][..] } else { test };
+    let mut rows: Vec<usize> = [train, valid, test].into_iter().flatten().copied().collect();
+    rows.sort_unstable();
+    rows
+}
+
+/// Trains a recipe's network for so many epochs on [`rows`]. Transforms are fitted on the same rows.
 ///
 /// # Errors
 /// Training diverged or was interrupted, or memory is short.
@@ -28,11 +37,7 @@ pub(super) fn refit(
     device: &Device,
     watcher: &mut dyn Watcher,
 ) -> Result<Refit> {
-    let Parts { train, valid, test } = &prepared.parts;
-    let own_file = recipe.data.split.test_path.is_some();
-    let test = if own_file { &[][..] } else { test };
-    let mut rows: Vec<usize> = [train, valid, test].into_iter().flatten().copied().collect();
-    rows.sort_unstable();
+    let rows = rows(recipe, prepared);
     watcher.event(Event::Phase(&format!("training on all {} rows", count(rows.len() as u64))));
     let parts = Parts { train: rows, valid: Vec::new(), test: Vec::new() };
     let threads = device.cpu().threads();
