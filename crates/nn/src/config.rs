@@ -132,7 +132,7 @@ macro_rules! model_config {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub numeric_dim: Option<usize>,
             /// More training rows than this double `hidden`, `numeric_bins` and `numeric_dim`; more
-            /// than four times as many double `hidden` again. Never by default.
+            /// than four times as many double `hidden` and `numeric_bins` again. Never by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub double_above: Option<usize>,
             /// The width of category embeddings; derived from the number of categories by default.
@@ -285,7 +285,7 @@ impl ModelConfig {
             let factor = if again { 4 } else { 2 };
             config.hidden.iter_mut().for_each(|width| *width *= factor);
             if self.numeric == NumericKind::Piecewise {
-                config.numeric_bins = Some((2 * self.most_bins()).min(MAX_MEMBERS));
+                config.numeric_bins = Some((factor * self.most_bins()).min(MAX_MEMBERS));
                 config.numeric_dim = Some((2 * self.number_dim()).min(MAX_MEMBERS));
             }
         }
@@ -454,7 +454,8 @@ mod tests {
         assert_eq!((doubled.hidden, doubled.numeric_bins), (vec![128, 64], Some(16)));
         assert_eq!(doubled.numeric_dim, Some(16));
         assert_eq!(config.for_rows(404).hidden, [256, 128]);
-        assert_eq!(config.for_rows(404).numeric_bins, Some(16));
+        assert_eq!(config.for_rows(404).numeric_bins, Some(32));
+        assert_eq!(config.for_rows(404).numeric_dim, Some(16));
         let linear = ModelConfig { double_above: Some(0), ..ModelConfig::default() };
         assert!(linear.for_rows(1).validate().is_ok());
     }

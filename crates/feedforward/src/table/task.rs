@@ -122,6 +122,16 @@ impl Tables {
             * (outputs * (size_of::<f32>() + size_of::<f64>()) + size_of::<usize>());
         PROCESS_BYTES + data_bytes(prepared) + sizes.pool_bytes + copies + indices + evaluated
     }
+
+    /// The most steps on all rows, where the kept model is trained anew.
+    fn refit_steps(&self) -> u64 {
+        if !self.recipe.train.refit {
+            return 0;
+        }
+        let (config, rows) = (setup::portions(&self.recipe), self.prepared.train.rows);
+        let epochs = config.total_steps(rows).div_ceil(config.steps_per_epoch(rows).max(1));
+        epochs * config.steps_per_epoch(refit::rows(&self.recipe, &self.prepared).len())
+    }
 }
 
 /// Bytes of a table and its encoded parts.
@@ -209,6 +219,7 @@ impl Task for Tables {
             // The last batch of an epoch may be short, so rows are counted by the epoch.
             units_per_step: rows as f64 / config.steps_per_epoch(rows).max(1) as f64,
             total_steps: config.total_steps(rows),
+            steps_after: self.refit_steps(),
             may_end_early: true,
             process_bytes: Some(self.process_bytes(sizes)),
         }
