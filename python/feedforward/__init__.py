@@ -1,22 +1,77 @@
 """Neural networks from one feedforward layer up, computed by a Rust library.
 
+A layer, as the tutorial has it:
+
 >>> from feedforward import FeedforwardLayer
 >>> layer = FeedforwardLayer(784, 128, activation="relu")
 >>> y = layer.forward(x)
 >>> dx = layer.backward(dy)
+
+A whole run, from a table to scores, a report and predictions:
+
+>>> import feedforward
+>>> run = feedforward.train(frame, target="species")
+>>> run.predict(new_rows)
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from feedforward._errors import (
+    DataError,
+    Error,
+    FileError,
+    NotFoundError,
+    OutOfMemoryError,
+    PermissionDeniedError,
+    RecipeError,
+    RunError,
+    TrainingError,
+    UsageError,
+)
 from feedforward._layer import FeedforwardLayer
+from feedforward._model import Model, UnfamiliarWarning
+from feedforward._run import Run
+from feedforward._runs import (
+    evaluate,
+    finetune,
+    generate,
+    inspect,
+    plan,
+    predict,
+    pretrain,
+    resume,
+    train,
+)
 
 __all__ = [
+    "DataError",
+    "Error",
     "FeedforwardClassifier",
     "FeedforwardLayer",
     "FeedforwardRegressor",
     "FeedforwardTransformer",
+    "FileError",
+    "Model",
+    "NotFoundError",
+    "OutOfMemoryError",
+    "PermissionDeniedError",
+    "RecipeError",
+    "Run",
+    "RunError",
+    "TrainingError",
+    "UnfamiliarWarning",
+    "UsageError",
+    "evaluate",
+    "finetune",
+    "generate",
+    "inspect",
+    "plan",
+    "predict",
+    "pretrain",
+    "resume",
+    "train",
 ]
 
 # Imported when first used, since they need packages that take long to import.

@@ -1,9 +1,12 @@
 """The extension module."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+PathLike = str | os.PathLike[str]
 
 class Operation:
     """An operation with its attributes, for so many inputs."""
@@ -43,3 +46,107 @@ class Network:
 
 def activations() -> list[str]: ...
 def initial_weight(shape: tuple[int, int], f: str, dtype: DTypeLike, seed: int) -> NDArray[Any]: ...
+
+class Rows:
+    """A table in memory."""
+
+    def __new__(cls, columns: list[tuple[str, Any, bool]]) -> Rows: ...
+    @staticmethod
+    def arrow(bytes: bytes) -> Rows: ...
+
+Tables = list[tuple[str, Rows]]
+Tell = Callable[[str, str], Any]
+
+class Job:
+    """What to train."""
+
+    def __new__(
+        cls,
+        sets: list[str],
+        *,
+        path: str | None = None,
+        text: str | None = None,
+        table: str | None = None,
+        quality: str | None = None,
+    ) -> Job: ...
+    def command(self) -> str: ...
+    def toml(self) -> str: ...
+    def train(
+        self,
+        tables: Tables,
+        tell: Tell,
+        *,
+        out: PathLike | None = None,
+        threads: int = 0,
+        watch: bool = False,
+    ) -> str: ...
+    def plan(self, tables: Tables, tell: Tell, *, threads: int = 0) -> str: ...
+    def columns(self, tables: Tables) -> list[str]: ...
+
+class TableModel:
+    """A trained model of tables."""
+
+    def __new__(cls, path: PathLike, *, threads: int = 0) -> TableModel: ...
+    def facts(self) -> tuple[str, str, list[str]]: ...
+    def classes(self) -> list[Any]: ...
+    def predict(
+        self, data: PathLike, tables: Tables
+    ) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]: ...
+    def spread(self, data: PathLike, tables: Tables) -> NDArray[Any]: ...
+
+class LanguageModel:
+    """A language model that writes."""
+
+    def __new__(
+        cls,
+        path: PathLike,
+        *,
+        adapter: PathLike | None = None,
+        bf16: bool = False,
+        threads: int = 0,
+    ) -> LanguageModel: ...
+    def generate(
+        self,
+        prompts: list[str],
+        *,
+        on_text: Callable[[int, str], Any] | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: list[str] = ...,
+        seed: int = 0,
+        ignore_end: bool = False,
+    ) -> list[tuple[str, list[int], str]]: ...
+
+def resume(
+    run: PathLike, tables: Tables, tell: Tell, *, threads: int = 0, watch: bool = False
+) -> str: ...
+def evaluate(
+    run: PathLike,
+    data: PathLike | None,
+    tables: Tables,
+    *,
+    sets: list[str] = ...,
+    adapter: PathLike | None = None,
+    text_column: str | None = None,
+    threads: int = 0,
+) -> str: ...
+def predict_file(
+    run: PathLike,
+    data: PathLike,
+    tables: Tables,
+    out: PathLike,
+    tell: Tell,
+    *,
+    proba: bool = False,
+    spread: bool = False,
+    sets: list[str] = ...,
+    force: bool = False,
+    threads: int = 0,
+) -> str: ...
+def inspect(path: PathLike) -> str: ...
+def run_folder(path: PathLike) -> str: ...
+def is_language(path: PathLike) -> bool: ...

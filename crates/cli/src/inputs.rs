@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use feedforward::table::{BlockReader, Quality, SourceOptions};
+use feedforward::table::{BlockReader, SourceOptions};
 use feedforward::{Recipe, RunFolder, TrainRecipe};
 
 use crate::arguments::Changes;
@@ -87,34 +87,12 @@ pub(crate) fn made_for(input: &Path, changes: &Changes) -> Result<Recipe, Failur
     let path = input.to_str().ok_or_else(|| {
         Failure::usage(format!("{} is not UTF-8: rename the file", input.display()))
     })?;
-    let own = sets(changes);
-    let sets = [format!("data.path={}", quoted(path))].into_iter().chain(preset(changes, &own));
-    let sets: Vec<String> = sets.chain(own.iter().cloned()).collect();
-    let recipe = Recipe::parse("", "the command line", &sets)?;
+    let quality = changes.quality.map(Into::into).unwrap_or_default();
+    let recipe = Recipe::for_table(path, quality, &sets(changes))?;
     if recipe.data.target.is_none() {
         return Err(no_target(input, &recipe));
     }
     Ok(recipe)
-}
-
-/// The settings of the quality asked for, but for those that do not go with what was set.
-fn preset(changes: &Changes, own: &[String]) -> impl Iterator<Item = String> {
-    let sets = |keys: &[&str]| {
-        own.iter()
-            .any(|set| keys.iter().any(|key| set.split('=').next().map(str::trim) == Some(*key)))
-    };
-    let mut left_out = Vec::new();
-    // Another rule has another rate.
-    if sets(&["optimizer.kind", "optimizer"]) {
-        left_out.push("optimizer.");
-    }
-    // Members need biases and f32.
-    if sets(&["model.precision", "model.bias", "model"]) {
-        left_out.push("model.");
-    }
-    let quality: Quality = changes.quality.map(Into::into).unwrap_or_default();
-    let keep = move |set: &&str| !left_out.iter().any(|prefix| set.starts_with(prefix));
-    quality.sets().into_iter().filter(keep).map(str::to_owned)
 }
 
 pub(crate) fn is_recipe(input: &Path) -> bool {

@@ -54,5 +54,5 @@ pub use table::{
     ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,
     TrainSummary, compare, cross_validate, evaluate, find_lr, plan, predict, scores, train,
 };
-pub use tasks::{TrainRecipe, open_recipe, recipe_schema, resume, stated_command};
+pub use tasks::{TrainRecipe, open_recipe, parse_recipe, recipe_schema, resume, stated_command};
 pub use words::bytes;

@@ -24,12 +24,15 @@ static TASKS: [TaskKind; 3] =
 
 /// Reads a recipe file, with overrides.
 type Open = fn(&Path, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>;
+/// Reads a recipe's text, with its name in messages and overrides.
+type Parse = fn(&str, &str, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>;
 
 /// A task as a value.
 struct TaskKind {
     command: &'static str,
     keys: &'static [&'static str],
     open: Open,
+    parse: Parse,
     resume: fn(&RunFolder, &str, &TrainOptions, &mut dyn Watcher) -> Result<RunSummary>,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
@@ -44,6 +47,10 @@ impl TaskKind {
             keys: T::KEYS,
             open: |path, sets| {
                 Ok(Box::new(Of::<T> { recipe: T::Recipe::load(path, sets)?, task: PhantomData }))
+            },
+            parse: |text, origin, sets| {
+                let recipe: T::Recipe = ff_settings::parse(text, origin, sets)?;
+                Ok(Box::new(Of::<T> { recipe, task: PhantomData }))
             },
             resume: |folder, text, options, watcher| {
                 life::resume::<T>(folder, text, options, watcher).map(erased::<T>)
@@ -190,6 +197,25 @@ pub fn stated_command(text: &str) -> &'static str {
 pub fn open_recipe(path: &Path, sets: &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError> {
     let task = TaskKind::stated(&read_text(path)?);
     (task.open)(path, sets)
+}
+
+/// Reads the text of a recipe of any task with overrides; `origin` is its name in messages.
+///
+/// ```
+/// let text = "data.path = 'iris.csv'\ndata.target = 'species'";
+/// let recipe = feedforward::parse_recipe(text, "the text", &["train.epochs=5".into()])?;
+/// assert_eq!(recipe.command(), "train");
+/// # Ok::<(), feedforward::RecipeError>(())
+/// ```
+///
+/// # Errors
+/// The text has mistakes.
+pub fn parse_recipe(
+    text: &str,
+    origin: &str,
+    sets: &[String],
+) -> Result<Box<dyn TrainRecipe>, RecipeError> {
+    (TaskKind::stated(text).parse)(text, origin, sets)
 }
 
 /// Resumes a stopped run of any task from its last checkpoint, or from step 0 without one.

@@ -10,6 +10,7 @@ mod errors;
 mod estimator;
 mod operation;
 mod operations;
+mod run;
 
 use feedforward::tensor::{Device, DeviceOptions};
 use pyo3::prelude::*;
@@ -30,4 +31,8 @@ mod _core {
     use crate::operation::{Operation, Recorded};
     #[pymodule_export]
     use crate::operations::{activations, initial_weight};
+    #[pymodule_export]
+    use crate::run::{Job, LanguageModel, Rows, TableModel};
+    #[pymodule_export]
+    use crate::run::{evaluate, inspect, is_language, predict_file, resume, run_folder};
 }

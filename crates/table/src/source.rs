@@ -19,6 +19,7 @@ mod gzip;
 mod idx;
 mod input;
 mod jsonl;
+mod memory;
 mod names;
 mod npy;
 mod npz;
@@ -33,6 +34,8 @@ pub(crate) use format::default_null_values;
 pub use format::{Format, LeftOut, SourceInfo, SourceOptions};
 pub use input::{Bytes, HashedBytes, Input, io_error, not_opened};
 pub use jsonl::{JsonLines, kind as json_kind};
+pub(crate) use memory::is_memory;
+pub use memory::{InMemory, MEMORY, with_tables};
 pub(crate) use registry::PACKED;
 pub use registry::{extension, listed, one_of};
 pub use spool::Spool;
@@ -55,7 +58,7 @@ pub fn load(
     threads: &ThreadPool,
 ) -> Result<(Table, SourceInfo)> {
     let input = Input::open(path, false)?;
-    let format = options.format.unwrap_or_else(|| recognise(&input));
+    let format = format_of(&input, options);
     let mut info = SourceInfo {
         path: path.to_owned(),
         format: Some(format),
@@ -105,7 +108,7 @@ impl BlockReader {
     /// [`DataError`] if the file cannot be opened or its beginning is malformed.
     pub fn open(path: &Path, options: &SourceOptions, rows: usize) -> Result<Self> {
         let probe = Input::open(path, true)?;
-        let format = options.format.unwrap_or_else(|| recognise(&probe));
+        let format = format_of(&probe, options);
         let source = format.0;
         let input = if source.description().streams { probe } else { probe.spool()? };
         let blocks = source.blocks(&input, options)?;
@@ -146,8 +149,15 @@ impl BlockReader {
     }
 }
 
-/// The format by the first bytes and the path; a text table where both say nothing.
-fn recognise(input: &Input) -> Format {
+/// The format that is stated, else that by the first bytes and the path; a text table where both
+/// say nothing. What is stated of files does not concern tables in memory.
+fn format_of(input: &Input, options: &SourceOptions) -> Format {
+    if input.columns().is_some() {
+        return Format(&memory::Columns);
+    }
+    if let Some(format) = options.format.filter(|_| !is_memory(input.path())) {
+        return format;
+    }
     let path = input.path().to_string_lossy();
     let name = input.inner.as_deref().unwrap_or(&path);
     Format::of(&input.head(), name).unwrap_or(Format::CSV)

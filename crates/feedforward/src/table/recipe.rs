@@ -74,6 +74,25 @@ impl Recipe {
         ff_settings::parse(text, origin, sets)
     }
 
+    /// The recipe of a table: settings of a quality, but for those that do not go with `sets`, then
+    /// `sets`.
+    ///
+    /// ```
+    /// use feedforward::{Recipe, table::Quality};
+    /// let recipe = Recipe::for_table("iris.csv", Quality::Good, &["optimizer.kind='sgd'".into()])?;
+    /// assert_eq!(recipe.model.members, Some(8));
+    /// # Ok::<(), feedforward::RecipeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An override is not right.
+    pub fn for_table(path: &str, quality: Quality, sets: &[String]) -> Result<Self, RecipeError> {
+        let path = format!("data.path={}", toml::Value::String(path.into()));
+        let all = std::iter::once(path).chain(quality.sets_beside(sets));
+        let all: Vec<String> = all.chain(sets.iter().cloned()).collect();
+        Self::parse("", "the command line", &all)
+    }
+
     /// The same recipe with other overrides.
     ///
     /// # Errors
@@ -167,6 +186,28 @@ impl Quality {
             sets.extend(["model.members=16", "model.hidden=[128,64]"]);
         }
         sets
+    }
+}
+
+impl Quality {
+    /// The overrides that go with others of the same recipe.
+    fn sets_beside(self, own: &[String]) -> impl Iterator<Item = String> {
+        let sets = |keys: &[&str]| {
+            own.iter().any(|set| {
+                keys.iter().any(|key| set.split('=').next().map(str::trim) == Some(*key))
+            })
+        };
+        let mut left_out = Vec::new();
+        // Another rule has another rate.
+        if sets(&["optimizer.kind", "optimizer"]) {
+            left_out.push("optimizer.");
+        }
+        // Members need biases and f32.
+        if sets(&["model.precision", "model.bias", "model"]) {
+            left_out.push("model.");
+        }
+        let keep = move |set: &&str| !left_out.iter().any(|prefix| set.starts_with(prefix));
+        self.sets().into_iter().filter(keep).map(str::to_owned)
     }
 }
 

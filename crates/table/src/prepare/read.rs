@@ -6,7 +6,7 @@ use ff_tensor::ThreadPool;
 
 use crate::config::DataConfig;
 use crate::error::{DataError, Result};
-use crate::source::{SourceInfo, SourceOptions, load};
+use crate::source::{SourceInfo, SourceOptions, is_memory, load};
 use crate::split::Parts;
 use crate::table::Table;
 
@@ -86,7 +86,8 @@ pub(super) fn read(config: &DataConfig, base: &Path, threads: &ThreadPool) -> Re
 }
 
 fn resolve(base: &Path, path: &Path) -> PathBuf {
-    if path.as_os_str() == "-" || base == Path::new(".") { path.into() } else { base.join(path) }
+    let as_it_is = path.as_os_str() == "-" || base == Path::new(".") || is_memory(path);
+    if as_it_is { path.into() } else { base.join(path) }
 }
 
 fn load_all(

@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::archive;
 use super::gzip::Gzip;
+use super::memory::{self, InMemory};
 use crate::error::{DataError, Result};
+use crate::table::Table;
 use ff_settings::similar;
 
 /// Bytes that can be moved to another thread.
@@ -31,6 +33,10 @@ enum Kind {
     Spool(File),
     /// Standard input, a pipe or a device as it comes, read once.
     Stream(Mutex<Option<Bytes>>),
+    /// The bytes of a file, in memory.
+    Memory(Arc<[u8]>),
+    /// Columns in memory, which have no bytes.
+    Columns(Arc<Table>),
 }
 
 /// The bytes that formats are told by.
@@ -43,6 +49,16 @@ impl Input {
     /// # Errors
     /// [`DataError`] if it cannot be opened or read.
     pub fn open(path: &Path, stream: bool) -> Result<Self> {
+        if let Some(found) = memory::find(path) {
+            let (kind, head) = match found {
+                InMemory::Bytes(bytes) => {
+                    let head = bytes[..bytes.len().min(HEAD)].to_vec();
+                    (Kind::Memory(bytes), head)
+                }
+                InMemory::Columns(table) => (Kind::Columns(table), Vec::new()),
+            };
+            return Ok(Self { path: path.to_owned(), inner: None, kind, head });
+        }
         let mut bytes: Bytes = if path.as_os_str() == "-" {
             Box::new(io::stdin())
         } else {
@@ -86,6 +102,14 @@ impl Input {
         let head = head.map_err(|e| self.io(e))?;
         archive::check(&head, &self.path)?;
         Ok(Self { inner: Some(name), kind: Kind::Spool(file), head, ..self })
+    }
+
+    /// The columns that it is, where it is no file.
+    pub(super) fn columns(&self) -> Option<&Table> {
+        match &self.kind {
+            Kind::Columns(table) => Some(table),
+            _ => None,
+        }
     }
 
     /// The path it was opened by, `-` for standard input.
@@ -166,7 +190,12 @@ impl Input {
         match &self.kind {
             Kind::File(path) => File::open(path).map_err(|e| not_opened(path, e)),
             Kind::Spool(file) => file.try_clone().map_err(|e| self.io(e)),
-            Kind::Stream(_) => Err(self.io(read_twice())),
+            Kind::Memory(bytes) => {
+                let mut file = tempfile::tempfile().map_err(|e| self.io(e))?;
+                let written = file.write_all(bytes).and_then(|()| file.rewind());
+                written.map(|()| file).map_err(|e| self.io(e))
+            }
+            Kind::Stream(_) | Kind::Columns(_) => Err(self.io(read_twice())),
         }
     }
 
@@ -187,6 +216,8 @@ impl Input {
                 Ok(Box::new(file))
             }
             Kind::Stream(stream) => take(stream).ok_or_else(|| self.io(read_twice())),
+            Kind::Memory(bytes) => Ok(Box::new(Cursor::new(Arc::clone(bytes)))),
+            Kind::Columns(_) => Ok(Box::new(io::empty())),
         }
     }
 
@@ -287,6 +318,12 @@ fn head(bytes: &mut impl Read) -> io::Result<Vec<u8>> {
 pub fn not_opened(path: &Path, source: io::Error) -> DataError {
     if source.kind() != io::ErrorKind::NotFound {
         return DataError::io("read", path, source);
+    }
+    if memory::is_memory(path) {
+        let message = "this table was in the memory of the program that trained on it";
+        let hint = "Give it again, from Python: feedforward.resume(run, data=table), or \
+                    run.evaluate(table).";
+        return DataError::format(path, message, hint);
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
