@@ -53,8 +53,6 @@ pub(crate) fn of_train(error: &trainer::Error) -> PyErr {
 
 /// The exception of an error of the library: a class of `feedforward._errors` with the message and
 /// the help that the program prints.
-// Taken whole, as `map_err` gives it.
-#[allow(clippy::needless_pass_by_value)]
 pub(crate) fn of_library(error: Error) -> PyErr {
     let made = Python::attach(|py| -> PyResult<PyErr> {
         let values = PyDict::new(py);
@@ -84,8 +82,8 @@ fn class(error: &Error) -> &'static str {
     match error {
         Error::Recipe(_) | Error::Train(trainer::Error::Config(_)) => "RecipeError",
         Error::Data(DataError::NotFound { .. }) => "NotFoundError",
-        Error::Data(DataError::Io { source, .. }) => of_io(source),
-        Error::File(formats::Error::Io { source, .. })
+        Error::Data(DataError::Io { source, .. })
+        | Error::File(formats::Error::Io { source, .. })
         | Error::Train(trainer::Error::File(formats::Error::Io { source, .. })) => of_io(source),
         Error::Data(_) | Error::Text(_) | Error::Metric(_) | Error::Explain(_) => "DataError",
         Error::File(_) | Error::Train(trainer::Error::File(_)) => "FileError",

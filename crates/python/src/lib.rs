@@ -3,6 +3,8 @@
 //! Every call checks its arguments, then computes with the interpreter released. A panic, which
 //! would be a defect of the library, becomes a `RuntimeError`.
 #![forbid(unsafe_code)]
+// PyO3 gives arguments by value.
+#![allow(clippy::needless_pass_by_value)]
 
 mod arrays;
 mod attributes;
