@@ -45,6 +45,7 @@ static TARGETS: &[Target] = &[
     Target { name: "tokenizer", extension: "json", read: read_tokenizer },
     Target { name: "config", extension: "json", read: read_config },
     Target { name: "gguf", extension: "gguf", read: read_gguf },
+    Target { name: "onnx", extension: "onnx", read: read_onnx },
     Target { name: "template", extension: "jinja", read: render_template },
 ];
 
@@ -110,4 +111,22 @@ fn render_template(_: &Path, bytes: &[u8]) {
     let Some(messages) = messages.as_array() else { return };
     let _ = template.render(messages, None, true);
     let _ = template.render_marked(messages, None);
+}
+
+/// Inputs of ones, of 2 where a dimension varies.
+fn read_onnx(_: &Path, bytes: &[u8]) {
+    let Ok(model) = Model::from_bytes(bytes) else { return };
+    let _ = model.summary();
+    let Ok(session) = Session::new(model) else { return };
+    let ones = |dtype: DType, n: usize| match dtype {
+        DType::Text => Data::Text(vec!["a".into(); n]),
+        other => other.numbers(vec![1.0; n]).unwrap_or(Data::F32(vec![1.0; n])),
+    };
+    let inputs = session.model().inputs().into_iter().map(|port| {
+        let dims: Vec<usize> = port.dims.unwrap_or_default().into_iter().map(|d| d.unwrap_or(2)).collect();
+        let n = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n < 1 << 16)?;
+        Some((port.name, Tensor::new(&dims, ones(port.dtype.unwrap_or(DType::F32), n)).ok()?))
+    });
+    let Some(inputs) = inputs.collect::<Option<Vec<_>>>() else { return };
+    let _ = session.with_memory(64 << 20).run(inputs);
 }

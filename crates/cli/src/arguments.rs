@@ -81,13 +81,13 @@ pub(crate) enum Command {
     Merge(Merge),
     /// Evaluate a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
-    /// Predict new rows with a run's model
+    /// Predict new rows with a run's model, or with an ONNX model
     Predict(Predict),
     /// Continue a prompt with a language model
     Generate(Generate),
     /// Talk with a language model by its chat template
     Chat(ChatOptions),
-    /// Write a language model in a format that others read
+    /// Write a model in a format that others read
     Export(Export),
     /// Show the cost of a training run: parameters, memory, time
     Plan(Plan),
@@ -349,8 +349,8 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// The run, or a model's folder
-    #[arg(value_hint = ValueHint::DirPath)]
+    /// The run, a model's folder, or an .onnx file
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// The rows; `-` is standard input
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -398,7 +398,7 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A run, a model's folder, a .safetensors or a .gguf file
+    /// A run, a model's folder, a .safetensors, .gguf or .onnx file
     #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
     /// Print one JSON object
@@ -413,6 +413,9 @@ pub(crate) enum To {
     Huggingface,
     /// One file, for llama.cpp and programs built on it
     Gguf,
+    /// One file, the model of a table with its preprocessing, for ONNX Runtime and others
+    #[cfg(feature = "onnx")]
+    Onnx,
 }
 
 /// The type of exported weights.
@@ -433,17 +436,18 @@ pub(crate) enum Weights {
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// A Hugging Face folder, a GGUF file, or a run
-    #[arg(value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
     /// The format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) to: To,
-    /// The folder or the file, which must not exist
-    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath)]
-    pub(crate) out: PathBuf,
-    /// The type of the weights; quantised ones for GGUF
-    #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "f32")]
-    pub(crate) weights: Weights,
+    /// The folder or the file, which must not exist; for ONNX RUN.onnx by default
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath,
+          required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
+    pub(crate) out: Option<PathBuf>,
+    /// The type of a language model's weights, f32 by default; quantised ones for GGUF
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub(crate) weights: Option<Weights>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object

@@ -99,6 +99,13 @@ pub(crate) fn is_recipe(input: &Path) -> bool {
     input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
+/// Whether a path names an ONNX model.
+#[cfg(feature = "onnx")]
+pub(crate) fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+        && !path.is_dir()
+}
+
 fn a_folder(input: &Path) -> Failure {
     let shown = input.display();
     let failure = Failure::usage(format!("{shown} is a folder, neither a table nor a recipe"));

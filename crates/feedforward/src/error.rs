@@ -30,6 +30,10 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] ff_formats::Error),
+    /// A model of another tool is not right, or uses what is not evaluated.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    Onnx(#[from] ff_interop::onnx::Error),
     /// A run's folder is not what it should be.
     #[error("{}: {message}", path.display())]
     Run {

@@ -28,6 +28,8 @@ pub mod words;
 
 pub use ff_formats as formats;
 pub use ff_graph as graph;
+#[cfg(feature = "onnx")]
+pub use ff_interop as interop;
 pub use ff_kernels as kernels;
 pub use ff_metrics as metrics;
 pub use ff_nn as nn;
@@ -54,5 +56,7 @@ pub use table::{
     ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,
     TrainSummary, compare, cross_validate, evaluate, find_lr, plan, predict, scores, train,
 };
+#[cfg(feature = "onnx")]
+pub use table::{OnnxExport, export_onnx, predict_onnx};
 pub use tasks::{TrainRecipe, open_recipe, parse_recipe, recipe_schema, resume, stated_command};
 pub use words::bytes;

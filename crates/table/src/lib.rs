@@ -58,8 +58,8 @@ pub use split::{Fold, Parts, forward_folds, grouped_folds, shuffled_folds, strat
 pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextValues, Values};
 pub use target::{Target, TargetSchema, balanced_class_weights};
 pub use transforms::{
-    BooleanEncoder, CategoryEncoder, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
-    FORMAT, FeatureRange, NumberEncoder, Scaler, TargetTransform, TextEncoder, Texts, Transforms,
-    Unfamiliar,
+    BooleanEncoder, CategoryEncoder, Cells, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
+    FORMAT, FeatureRange, NORMAL_QUANTILE, NumberEncoder, Scaler, TargetTransform, TextEncoder,
+    Texts, Transforms, Unfamiliar,
 };
 pub use write::{ColumnTypes, TableWriter, class_values};

@@ -17,6 +17,7 @@ use crate::table::{Table, Values};
 use crate::target::Target;
 
 mod category;
+mod cells;
 mod date;
 mod encoder;
 mod number;
@@ -26,10 +27,11 @@ mod text;
 mod unfamiliar;
 
 pub use category::{CategoryEncoder, Coding};
+pub use cells::Cells;
 pub use date::DateEncoder;
 pub use encoder::Encoder;
 pub use number::{BooleanEncoder, NumberEncoder};
-pub use scaler::Scaler;
+pub use scaler::{NORMAL_QUANTILE, Scaler};
 pub use target::TargetTransform;
 pub use text::{TextEncoder, Texts};
 pub use unfamiliar::Unfamiliar;

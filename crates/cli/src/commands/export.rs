@@ -17,8 +17,13 @@ pub(super) fn run(arguments: &Export, terminal: &Terminal) -> Result<ExitCode, F
     let format = match arguments.to {
         To::Huggingface => ExportFormat::HuggingFace,
         To::Gguf => ExportFormat::Gguf,
+        #[cfg(feature = "onnx")]
+        To::Onnx => return onnx::run(arguments, &device, terminal),
     };
-    let dtype = match arguments.weights {
+    let Some(out) = &arguments.out else {
+        return Err(Failure::usage("name the output with --out"));
+    };
+    let dtype = match arguments.weights.unwrap_or(Weights::F32) {
         Weights::F32 => GgmlType::F32,
         Weights::F16 => GgmlType::F16,
         Weights::Bf16 => GgmlType::BF16,
@@ -28,16 +33,14 @@ pub(super) fn run(arguments: &Export, terminal: &Terminal) -> Result<ExitCode, F
     };
     let working = Working::new(terminal, format!("exporting {}", arguments.model.display()));
     let mut model = LanguageModel::open(&arguments.model, &device, &LanguageOptions::default())?;
-    let exported = export(&mut model, format, dtype, &arguments.out)?;
+    let exported = export(&mut model, format, dtype, out)?;
     drop(working);
     if arguments.json {
-        Terminal::object(
-            &json!({ "out": arguments.out, "type": dtype.to_string(), "check": exported }),
-        )?;
+        Terminal::object(&json!({ "out": out, "type": dtype.to_string(), "check": exported }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let size = bytes(usize::try_from(exported.bytes).unwrap_or(usize::MAX));
-    let out = terminal.bold(quoted_path(&arguments.out));
+    let out = terminal.bold(quoted_path(out));
     terminal.answer(format!("{out} · {dtype} · {size}"))?;
     terminal.line("read again: the weights, the tokens, the chat template and the ends of a text are the same")?;
     if exported.difference == 0.0 {
@@ -51,4 +54,61 @@ pub(super) fn run(arguments: &Export, terminal: &Terminal) -> Result<ExitCode, F
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Models of tables as ONNX.
+#[cfg(feature = "onnx")]
+mod onnx {
+    use super::{Device, ExitCode, Export, Failure, Terminal, Working, bytes, json, quoted_path};
+    use std::path::PathBuf;
+
+    pub(super) fn run(
+        arguments: &Export,
+        device: &Device,
+        terminal: &Terminal,
+    ) -> Result<ExitCode, Failure> {
+        if arguments.weights.is_some() {
+            return Err(Failure::usage(
+                "--type is for language models; ONNX files of tables hold f32",
+            ));
+        }
+        let run = &arguments.model;
+        let out = arguments.out.clone().unwrap_or_else(|| {
+            let name = run.file_name().map(|name| name.to_string_lossy().into_owned());
+            PathBuf::from(format!("{}.onnx", name.as_deref().unwrap_or("model")))
+        });
+        if out.exists() {
+            let message = format!("{} is there already", out.display());
+            return Err(
+                Failure::usage(message).help("choose another name with --out, or remove it")
+            );
+        }
+        let working = Working::new(terminal, format!("exporting {}", run.display()));
+        let exported = feedforward::export_onnx(run, &out, device)?;
+        drop(working);
+        if arguments.json {
+            Terminal::object(&json!({ "out": out, "check": exported }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        terminal.answer(format!(
+            "{} · {} nodes · {}",
+            terminal.bold(quoted_path(&out)),
+            exported.nodes,
+            bytes(exported.bytes)
+        ))?;
+        for (kind, ports) in [("input", &exported.inputs), ("output", &exported.outputs)] {
+            let most = if terminal.verbose { usize::MAX } else { 8 };
+            for (name, dtype) in ports.iter().take(most) {
+                terminal.line(format!("  {kind:<6}  {name}: {dtype}"))?;
+            }
+            if let Some(more @ 1..) = ports.len().checked_sub(most) {
+                terminal.line(terminal.dim(format!("  {more} more (--verbose)")))?;
+            }
+        }
+        terminal.line(format!(
+            "evaluated on {} made-up rows, with gaps and unseen values: differs from the model by at most {:.1e}",
+            exported.rows, exported.difference
+        ))?;
+        Ok(ExitCode::SUCCESS)
+    }
 }

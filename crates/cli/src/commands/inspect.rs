@@ -8,6 +8,10 @@ use crate::show::{Align, TextTable, count};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
+    #[cfg(feature = "onnx")]
+    if crate::inputs::is_onnx(&arguments.path) {
+        return onnx::run(arguments, terminal);
+    }
     let inspection = feedforward::inspect(&arguments.path)?;
     if arguments.json {
         Terminal::object(&inspection)?;
@@ -88,4 +92,107 @@ fn tensors(inspection: &Inspection) -> TextTable {
         ]);
     }
     table
+}
+
+/// The graph of an ONNX model.
+#[cfg(feature = "onnx")]
+mod onnx {
+    use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count};
+    use feedforward::interop::onnx::{Model, Port, Session, operators};
+    use serde_json::json;
+
+    pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
+        let model = Model::open(&arguments.path).map_err(feedforward::Error::from)?;
+        let summary = model.summary();
+        let refused = Session::new(model).err().map(|e| e.to_string());
+        let values: usize = summary.tensors.iter().map(|t| t.2.iter().product::<usize>()).sum();
+        if arguments.json {
+            let ports = |ports: &[Port]| -> Vec<_> {
+                ports
+                    .iter()
+                    .map(|p| json!({ "name": p.name, "type": p.kind(), "about": p.about }))
+                    .collect()
+            };
+            Terminal::object(&json!({
+                "file": arguments.path,
+                "ir_version": summary.ir_version,
+                "opsets": summary.opsets,
+                "producer": summary.producer,
+                "inputs": ports(&summary.inputs),
+                "outputs": ports(&summary.outputs),
+                "operators": summary.operators,
+                "tensors": summary.tensors,
+                "values": values,
+                "refused": refused,
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let opsets: Vec<String> = summary
+            .opsets
+            .iter()
+            .map(|(domain, version)| match domain.as_str() {
+                "" => format!("opset {version}"),
+                domain => format!("{domain} {version}"),
+            })
+            .collect();
+        terminal.answer(format!(
+            "{} · {} values in {} tensors · IR {}, {}{}",
+            terminal.bold(arguments.path.display()),
+            count(values as u64),
+            summary.tensors.len(),
+            summary.ir_version,
+            opsets.join(", "),
+            if summary.producer.is_empty() {
+                String::new()
+            } else {
+                format!(" · by {}", summary.producer)
+            },
+        ))?;
+        let mut table = TextTable::new(&[
+            ("", Align::Left),
+            ("name", Align::Left),
+            ("type", Align::Left),
+            ("about", Align::Left),
+        ]);
+        for (kind, ports) in [("input", &summary.inputs), ("output", &summary.outputs)] {
+            for port in ports {
+                table.row(vec![kind.into(), port.name.clone(), port.kind(), port.about.clone()]);
+            }
+        }
+        for line in table.lines(terminal) {
+            terminal.answer(line)?;
+        }
+        terminal.answer("")?;
+        let known = operators();
+        let mut table = TextTable::new(&[
+            ("operator", Align::Left),
+            ("nodes", Align::Right),
+            ("evaluated", Align::Left),
+        ]);
+        for (name, n) in &summary.operators {
+            let evaluated = if known.contains(name) { "yes" } else { "no" };
+            table.row(vec![name.clone(), count(*n as u64), evaluated.into()]);
+        }
+        for line in table.lines(terminal) {
+            terminal.answer(line)?;
+        }
+        if terminal.verbose {
+            terminal.answer("")?;
+            let mut table = TextTable::new(&[
+                ("tensor", Align::Left),
+                ("type", Align::Left),
+                ("shape", Align::Left),
+            ]);
+            for (name, dtype, dims) in &summary.tensors {
+                table.row(vec![name.clone(), dtype.clone(), format!("{dims:?}")]);
+            }
+            for line in table.lines(terminal) {
+                terminal.answer(line)?;
+            }
+        }
+        if let Some(refused) = refused {
+            terminal.answer(format!("`feedforward predict` does not evaluate it: {refused}"))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }

@@ -1,7 +1,8 @@
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use feedforward::PredictOptions;
+use feedforward::{PredictOptions, PredictSummary};
 
 use crate::arguments::Predict;
 use crate::failure::Failure;
@@ -25,7 +26,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     let quiet = Terminal { quiet: true, live: false, ..terminal.clone() };
     let shown = if arguments.out.is_some() { terminal } else { &quiet };
     let mut progress = Progress::new(shown);
-    let result = feedforward::predict(&arguments.run, &options, &mut progress);
+    let result = predict(&arguments.run, &options, &mut progress);
     progress.end();
     let summary = match result {
         Err(_) if interrupt::asked() => {
@@ -47,4 +48,17 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Predicts with a run, or with an ONNX model.
+fn predict(
+    model: &Path,
+    options: &PredictOptions,
+    progress: &mut Progress,
+) -> Result<PredictSummary, feedforward::Error> {
+    #[cfg(feature = "onnx")]
+    if crate::inputs::is_onnx(model) {
+        return feedforward::predict_onnx(model, options, progress);
+    }
+    feedforward::predict(model, options, progress)
 }

@@ -11,6 +11,8 @@ mod evaluate_config;
 mod find_lr;
 mod model;
 pub mod objective;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod predict;
 mod reading;
 mod recipe;
@@ -26,6 +28,8 @@ pub use evaluate::{EvaluateSummary, evaluate};
 pub use evaluate_config::EvaluateConfig;
 pub use find_lr::{LrSuggestion, find_lr};
 pub use model::{ModelFile, Predictions, TableModel};
+#[cfg(feature = "onnx")]
+pub use onnx::{OnnxExport, export_onnx, predict_onnx, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;

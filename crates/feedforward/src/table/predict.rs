@@ -108,7 +108,7 @@ pub fn predict(
 }
 
 /// Refuses to overwrite a file without `force`.
-fn refuse_overwriting(options: &PredictOptions) -> Result<()> {
+pub(super) fn refuse_overwriting(options: &PredictOptions) -> Result<()> {
     let Some(out) = options.out.as_deref().filter(|out| out.is_file() && !options.force) else {
         return Ok(());
     };
@@ -174,7 +174,7 @@ impl InputBlocks {
 }
 
 /// The model's folder from a run's folder or from itself, and the threads of the run's recipe.
-fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
+pub(super) fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
     if run.join("config.json").is_file() {
         return Ok((run.to_owned(), 0));
     }

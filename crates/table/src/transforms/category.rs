@@ -170,7 +170,7 @@ impl CategoryEncoder {
 }
 
 /// The category of a cell; `None` if missing.
-fn label(values: &Values, row: usize, numeric: bool) -> Option<Cow<'_, str>> {
+pub(super) fn label(values: &Values, row: usize, numeric: bool) -> Option<Cow<'_, str>> {
     let label = values.label(row)?;
     let number = if numeric { canonical(&label) } else { None };
     Some(number.map_or(label, Cow::Owned))

@@ -72,7 +72,11 @@ impl DateEncoder {
     }
 
     /// The moment of a cell and its parts.
-    fn seconds(&self, values: &Values, row: usize) -> Result<Option<(f64, [f64; PARTS])>, String> {
+    pub(super) fn seconds(
+        &self,
+        values: &Values,
+        row: usize,
+    ) -> Result<Option<(f64, [f64; PARTS])>, String> {
         let seconds = match values {
             Values::Date(_) => values.number(row),
             _ => match values.label(row) {

@@ -127,7 +127,12 @@ impl NumberEncoder {
 
     /// The finite value of a cell that `log` can be taken of; `None` if missing or infinite.
     fn read(&self, values: &Values, row: usize) -> Result<Option<f64>, String> {
-        let number = match values {
+        Ok(self.raw(values, row)?.filter(|x| self.usable(*x)))
+    }
+
+    /// The value of a cell as it is; `None` if missing.
+    pub(super) fn raw(&self, values: &Values, row: usize) -> Result<Option<f64>, String> {
+        Ok(match values {
             Values::Text(texts) => match texts.get(row) {
                 None => None,
                 Some(text) => match parse_number(text.as_bytes()) {
@@ -137,8 +142,7 @@ impl NumberEncoder {
                 },
             },
             _ => values.number(row),
-        };
-        Ok(number.filter(|x| self.usable(*x)))
+        })
     }
 
     #[inline]
@@ -147,7 +151,7 @@ impl NumberEncoder {
     }
 
     /// The values that are told apart: farther ones are cut off.
-    fn bounds(&self) -> [f64; 2] {
+    pub fn bounds(&self) -> [f64; 2] {
         let Some([low, high]) = self.range else { return [f64::NEG_INFINITY, f64::INFINITY] };
         let width = if high > low { high - low } else { low.abs().max(1.0) };
         [low - FAR * width, high + FAR * width]
@@ -255,7 +259,7 @@ impl BooleanEncoder {
         encoder
     }
 
-    fn read(&self, values: &Values, row: usize) -> Result<Option<f64>, String> {
+    pub(super) fn read(&self, values: &Values, row: usize) -> Result<Option<f64>, String> {
         let Some(label) = values.label(row) else { return Ok(None) };
         if label.eq_ignore_ascii_case(&self.yes) {
             return Ok(Some(1.0));

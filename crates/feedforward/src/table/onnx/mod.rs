@@ -1,0 +1,239 @@
+//! A trained model as an ONNX graph that takes raw columns.
+
+mod check;
+mod columns;
+mod network;
+mod predict;
+
+use super::model::TableModel;
+use super::predict::find_model;
+use crate::error::{Error, Result};
+use ff_formats::write_atomic;
+use ff_interop::onnx::{DType, GraphBuilder, Model, Tensor};
+use ff_nn::Precision;
+use ff_table::Encoder;
+use ff_tensor::Device;
+use serde::Serialize;
+use std::path::Path;
+
+pub use predict::predict_onnx;
+
+/// The key of the transforms in the metadata: how this program turns a table into the inputs.
+const TRANSFORMS: &str = "feedforward.transforms";
+/// The key of the classes, as a JSON list.
+const CLASSES: &str = "feedforward.classes";
+
+/// The outcome of an export.
+///
+/// ```
+/// assert_eq!(feedforward::OnnxExport::default().rows, 0);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct OnnxExport {
+    /// The size of the file.
+    pub bytes: usize,
+    /// The inputs: name and type.
+    pub inputs: Vec<(String, String)>,
+    /// The outputs: name and type.
+    pub outputs: Vec<(String, String)>,
+    /// The number of nodes.
+    pub nodes: usize,
+    /// The rows on which the written file was compared with the model.
+    pub rows: usize,
+    /// The largest difference of a probability, or of a number relative to the target's deviation.
+    pub difference: f64,
+}
+
+/// The largest difference between a model and its graph that counts as rounding.
+const TOLERANCE: f64 = 1e-5;
+
+/// Writes the model of a run as an ONNX file, evaluates what was written on rows made up from the
+/// ranges and categories of training, gaps and unseen values included, and compares.
+///
+/// # Errors
+/// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
+/// written; or its predictions differ.
+pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    if run.is_file() {
+        return Err(language(run));
+    }
+    let (folder, _) = find_model(run)?;
+    let config = crate::files::read_text(&folder.join("config.json"))?;
+    if serde_json::from_str(&config).is_ok_and(|c: serde_json::Value| c.get("model_type").is_some())
+    {
+        return Err(language(run));
+    }
+    let mut model = TableModel::open(&folder, device)?;
+    let graph = to_onnx(&model)?;
+    let bytes = graph.to_bytes();
+    if bytes.len() >= 1 << 31 {
+        return Err(Error::usage(
+            "the model takes more than 2 GB, which one ONNX file cannot hold",
+        ));
+    }
+    let (rows, difference) = check::compare(&mut model, &bytes)?;
+    if difference.is_nan() || difference > TOLERANCE {
+        return Err(Error::usage(format!(
+            "the ONNX graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
+             nothing was written: please report this with the run's recipe.toml"
+        )));
+    }
+    write_atomic(out, |file| std::io::Write::write_all(file, &bytes))?;
+    let summary = graph.summary();
+    let ports = |ports: &[ff_interop::onnx::Port]| {
+        ports.iter().map(|port| (port.name.clone(), port.kind())).collect()
+    };
+    Ok(OnnxExport {
+        bytes: bytes.len(),
+        inputs: ports(&summary.inputs),
+        outputs: ports(&summary.outputs),
+        nodes: summary.operators.values().sum(),
+        rows,
+        difference,
+    })
+}
+
+fn language(path: &Path) -> Error {
+    Error::usage(format!(
+        "{} is a language model; this version writes models of tables as ONNX (language models: --to huggingface or gguf)",
+        path.display()
+    ))
+}
+
+/// The graph of a model: an input `[N, 1]` for each column; the outputs are `label` `[N]` and
+/// `probabilities` `[N, classes]`, or `prediction` `[N, 1]`.
+///
+/// # Errors
+/// It has a column of texts, or computes in bf16.
+pub fn to_onnx(model: &TableModel) -> Result<Model> {
+    refuse(model)?;
+    let file = model.file();
+    let mut graph = GraphBuilder::new(&file.target);
+    let features = columns::encode(&mut graph, model.transforms())?;
+    let outputs = network::outputs(&mut graph, model, features)?;
+    if file.classes.is_empty() {
+        regression(&mut graph, model, &outputs)?;
+    } else {
+        classification(&mut graph, model, &outputs)?;
+    }
+    graph.metadata("feedforward.target", file.target.as_str());
+    graph.metadata("feedforward.task", file.task.to_string());
+    graph.metadata(TRANSFORMS, model.transforms().to_json());
+    Ok(graph.build())
+}
+
+fn refuse(model: &TableModel) -> Result<()> {
+    let text = |encoder: &Encoder| matches!(encoder, Encoder::Text(_));
+    if let Some(column) = model.transforms().columns.iter().find(|c| text(&c.encoder)) {
+        return Err(Error::usage(format!(
+            "column `{}` is a text: ONNX has no operator that finds its words and n-grams as this program does, so \
+             that the predictions would differ; train without it (--set data.columns.{}=drop) to export",
+            column.name, column.name
+        )));
+    }
+    if model.file().network.network.precision == Precision::Bf16 {
+        return Err(Error::usage(
+            "the model computes in bf16, whose roundings an ONNX graph does not repeat; train with \
+             model.precision = \"f32\" to export",
+        ));
+    }
+    Ok(())
+}
+
+/// Probabilities `[N, classes]` become the outputs.
+fn classification(graph: &mut GraphBuilder, model: &TableModel, p: &str) -> Result<()> {
+    let file = model.file();
+    let n = file.classes.len();
+    // The likeliest class; the first of equals.
+    let attributes = [attribute::int("axis", 1), attribute::int("keepdims", 0)];
+    let best = match file.threshold.filter(|_| n == 2) {
+        None => graph.node_with("ArgMax", "label/class", &[p], &attributes),
+        Some(threshold) => {
+            let positive = file.positive.unwrap_or(1);
+            let mut index = |name: &str, i: usize| constant(graph, name, &[], vec![i as i64]);
+            let (yes, no) =
+                (index("label/positive", positive)?, index("label/negative", 1 - positive)?);
+            let one = graph.node_with(
+                "Gather",
+                "label/probability",
+                &[p, &yes],
+                &[attribute::int("axis", 1)],
+            );
+            let double = attribute::int("to", i64::from(DType::F64.code()));
+            let one = graph.node_with("Cast", "label/probability_double", &[&one], &[double]);
+            let threshold = constant(graph, "label/threshold", &[], vec![threshold])?;
+            let above = graph.node("GreaterOrEqual", "label/is_positive", &[&one, &threshold]);
+            graph.node("Where", "label/class", &[&above, &yes, &no])
+        }
+    };
+    let whole: Option<Vec<i64>> = file.classes.iter().map(|class| whole_number(class)).collect();
+    let (names, dtype) = match whole {
+        Some(whole) => (constant(graph, "label/names", &[n], whole)?, DType::I64),
+        None => (constant(graph, "label/names", &[n], file.classes.clone())?, DType::Text),
+    };
+    let label = graph.node("Gather", "label", &[&names, &best]);
+    graph.output(&label, dtype, &[None]);
+    let p = graph.node("Identity", "probabilities", &[p]);
+    graph.output(&p, DType::F32, &[None, Some(n)]);
+    graph.metadata(CLASSES, serde_json::to_string(&file.classes).unwrap_or_default());
+    Ok(())
+}
+
+/// A class that is an integer, written as integers are.
+fn whole_number(class: &str) -> Option<i64> {
+    class.parse().ok().filter(|x: &i64| x.to_string() == class)
+}
+
+/// Standardised numbers `[N, 1]` in the target's unit.
+fn regression(graph: &mut GraphBuilder, model: &TableModel, y: &str) -> Result<()> {
+    let target = &model.transforms().target;
+    let double = attribute::int("to", i64::from(DType::F64.code()));
+    let y = graph.node_with("Cast", "target/standardised", &[y], &[double]);
+    let std = constant(graph, "target/std", &[], vec![target.std])?;
+    let mean = constant(graph, "target/mean", &[], vec![target.mean])?;
+    let y = graph.node("Mul", "target/scaled", &[&y, &std]);
+    let last = if target.log { "target/log" } else { "prediction" };
+    let mut y = graph.node("Add", last, &[&y, &mean]);
+    if target.log {
+        let exp = graph.node("Exp", "target/exp", &[&y]);
+        let one = constant(graph, "target/one", &[], vec![1.0f64])?;
+        y = graph.node("Sub", "prediction", &[&exp, &one]);
+    }
+    graph.output(&y, DType::F64, &[None, Some(1)]);
+    Ok(())
+}
+
+fn constant(
+    graph: &mut GraphBuilder,
+    name: &str,
+    dims: &[usize],
+    data: impl Into<ff_interop::onnx::Data>,
+) -> Result<String> {
+    Ok(graph.constant(name, Tensor::new(dims, data)?))
+}
+
+/// The attributes of nodes.
+mod attribute {
+    use ff_interop::onnx::Tensor;
+    pub(super) use ff_interop::onnx::proto::AttributeProto;
+
+    pub(super) fn int(name: &str, value: i64) -> AttributeProto {
+        AttributeProto::int(name, value)
+    }
+
+    pub(super) fn float(name: &str, value: f64) -> AttributeProto {
+        AttributeProto::float(name, value as f32)
+    }
+
+    pub(super) fn text(name: &str, value: &str) -> AttributeProto {
+        AttributeProto::text(name, value)
+    }
+
+    pub(super) fn list(name: &str, values: &[i64]) -> AttributeProto {
+        AttributeProto::list(name, values)
+    }
+
+    pub(super) fn tensor(name: &str, value: &Tensor) -> AttributeProto {
+        AttributeProto::tensor(name, value)
+    }
+}

@@ -1,0 +1,203 @@
+//! Building models for export.
+
+use super::data::DType;
+use super::model::Model;
+use super::proto::{
+    AttributeProto, Dimension, Entry, GraphProto, ModelProto, NodeProto, OperatorSetId,
+    TensorShape, TensorType, TypeProto, ValueInfo, kind,
+};
+use super::tensor::Tensor;
+use std::collections::HashSet;
+
+/// The version of the file's format, which runtimes of 2024 and later read.
+const IR_VERSION: i64 = 10;
+/// The version of the operators.
+const OPSET: i64 = 20;
+/// The version of the operators of classical machine learning.
+const ML_OPSET: i64 = 4;
+/// Their domain.
+pub(crate) const ML: &str = "ai.onnx.ml";
+
+/// A graph under construction. Nodes are added in the order of their evaluation.
+///
+/// ```
+/// use ff_interop::onnx::{DType, GraphBuilder};
+/// let mut graph = GraphBuilder::new("negated");
+/// let x = graph.input("x", DType::F32, &[None], "numbers");
+/// let y = graph.node("Neg", "y", &[&x]);
+/// graph.output(&y, DType::F32, &[None]);
+/// assert_eq!(graph.build().summary().operators["Neg"], 1);
+/// ```
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    graph: GraphProto,
+    names: HashSet<String>,
+    metadata: Vec<Entry>,
+    uses_ml: bool,
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    pub fn new(name: &str) -> Self {
+        Self { graph: GraphProto { name: name.into(), ..Default::default() }, ..Self::default() }
+    }
+
+    /// A name that is not taken.
+    fn fresh(&mut self, name: &str) -> String {
+        let mut free = name.to_owned();
+        let mut i = 1;
+        while !self.names.insert(free.clone()) {
+            free = format!("{name}_{i}");
+            i += 1;
+        }
+        free
+    }
+
+    /// An input; the first dimension without a size is `N`.
+    pub fn input(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        dims: &[Option<usize>],
+        about: &str,
+    ) -> String {
+        let name = self.fresh(name);
+        self.graph.input.push(port(&name, dtype, dims, about));
+        name
+    }
+
+    /// A stored tensor.
+    pub fn constant(&mut self, name: &str, tensor: Tensor) -> String {
+        let name = self.fresh(name);
+        self.graph.initializer.push(tensor.to_proto(&name));
+        name
+    }
+
+    /// A node without attributes; gives the name of its output.
+    pub fn node(&mut self, operator: &str, name: &str, inputs: &[&str]) -> String {
+        self.node_with(operator, name, inputs, &[])
+    }
+
+    /// A node with attributes.
+    pub fn node_with(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+    ) -> String {
+        let output = self.fresh(name);
+        self.push("", operator, inputs, &output, attributes);
+        output
+    }
+
+    /// A node of `ai.onnx.ml`.
+    pub fn ml_node(
+        &mut self,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        attributes: &[AttributeProto],
+    ) -> String {
+        self.uses_ml = true;
+        let output = self.fresh(name);
+        self.push(ML, operator, inputs, &output, attributes);
+        output
+    }
+
+    fn push(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: &[AttributeProto],
+    ) {
+        self.graph.node.push(NodeProto {
+            input: inputs.iter().map(|&name| name.to_owned()).collect(),
+            output: vec![output.to_owned()],
+            name: format!("{operator}/{output}"),
+            op_type: operator.into(),
+            domain: domain.into(),
+            attribute: attributes.to_vec(),
+        });
+    }
+
+    /// Declares an output.
+    pub fn output(&mut self, name: &str, dtype: DType, dims: &[Option<usize>]) {
+        self.graph.output.push(port(name, dtype, dims, ""));
+    }
+
+    /// An entry of the metadata.
+    pub fn metadata(&mut self, key: &str, value: impl Into<String>) {
+        self.metadata.push(Entry { key: key.into(), value: value.into() });
+    }
+
+    /// The model.
+    pub fn build(self) -> Model {
+        let mut opset_import = vec![OperatorSetId { domain: String::new(), version: OPSET }];
+        if self.uses_ml {
+            opset_import.push(OperatorSetId { domain: ML.into(), version: ML_OPSET });
+        }
+        Model::from_proto(ModelProto {
+            ir_version: IR_VERSION,
+            producer_name: "feedforward".into(),
+            producer_version: env!("CARGO_PKG_VERSION").into(),
+            graph: Some(self.graph),
+            opset_import,
+            metadata_props: self.metadata,
+            ..ModelProto::default()
+        })
+    }
+}
+
+fn port(name: &str, dtype: DType, dims: &[Option<usize>], about: &str) -> ValueInfo {
+    let dim = dims
+        .iter()
+        .map(|&d| Dimension { value: d.map(|d| d as i64), param: d.is_none().then(|| "N".into()) })
+        .collect();
+    let tensor_type =
+        Some(TensorType { elem_type: dtype.code(), shape: Some(TensorShape { dim }) });
+    ValueInfo {
+        name: name.into(),
+        r#type: Some(TypeProto { tensor_type }),
+        doc_string: about.into(),
+    }
+}
+
+impl AttributeProto {
+    fn named(name: &str, r#type: i32) -> Self {
+        Self { name: name.into(), r#type, ..Self::default() }
+    }
+
+    /// An integer.
+    pub fn int(name: &str, i: i64) -> Self {
+        Self { i: Some(i), ..Self::named(name, kind::INT) }
+    }
+
+    /// A number.
+    pub fn float(name: &str, f: f32) -> Self {
+        Self { f: Some(f), ..Self::named(name, kind::FLOAT) }
+    }
+
+    /// A text.
+    pub fn text(name: &str, s: &str) -> Self {
+        Self { s: Some(s.into()), ..Self::named(name, kind::STRING) }
+    }
+
+    /// Integers.
+    pub fn list(name: &str, ints: &[i64]) -> Self {
+        Self { ints: ints.to_vec(), ..Self::named(name, kind::INTS) }
+    }
+
+    /// Texts.
+    pub fn texts(name: &str, strings: Vec<String>) -> Self {
+        let strings = strings.into_iter().map(String::into_bytes).collect();
+        Self { strings, ..Self::named(name, kind::STRINGS) }
+    }
+
+    /// A tensor.
+    pub fn tensor(name: &str, tensor: &Tensor) -> Self {
+        Self { t: Some(tensor.to_proto("")), ..Self::named(name, kind::TENSOR) }
+    }
+}

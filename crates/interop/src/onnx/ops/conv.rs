@@ -1,0 +1,299 @@
+//! Convolutions and pooling over windows.
+
+use super::super::session::{Call, Outcome};
+use super::super::tensor::{MOST, Tensor, count};
+use super::shape::{floats, indices, tensor};
+use super::walk::strides;
+use super::{Operator, op};
+
+const WINDOW: &[&str] = &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"];
+
+pub(super) const OPS: &[Operator] = &[
+    op(
+        "AveragePool",
+        &[
+            "auto_pad",
+            "ceil_mode",
+            "count_include_pad",
+            "dilations",
+            "kernel_shape",
+            "pads",
+            "strides",
+        ],
+        average,
+    ),
+    op("Conv", WINDOW, conv),
+    op("GlobalAveragePool", &[], |c| global(c, |v| v.iter().sum::<f64>() / v.len() as f64)),
+    op("GlobalMaxPool", &[], |c| {
+        global(c, |v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+    }),
+    op(
+        "LpPool",
+        &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "p", "pads", "strides"],
+        lp,
+    ),
+    op(
+        "MaxPool",
+        &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"],
+        max,
+    ),
+];
+
+/// A window that slides over the dimensions behind the first two.
+struct Window {
+    /// Of the image.
+    size: Vec<usize>,
+    kernel: Vec<usize>,
+    stride: Vec<usize>,
+    dilation: Vec<usize>,
+    /// Before the image.
+    before: Vec<i64>,
+    /// Before and behind it.
+    padding: Vec<[i64; 2]>,
+    /// Of the result.
+    out: Vec<usize>,
+}
+
+impl Window {
+    fn new(c: &Call<'_>, dims: &[usize], kernel: Option<&[usize]>) -> Result<Self, String> {
+        let size = dims
+            .get(2..)
+            .filter(|size| !size.is_empty())
+            .ok_or("images of channels are expected")?
+            .to_vec();
+        let n = size.len();
+        let list = |name: &str, default: i64, n: usize| -> Result<Vec<i64>, String> {
+            let found = c.ints(name)?.unwrap_or_else(|| vec![default; n]);
+            if found.len() == n {
+                Ok(found)
+            } else {
+                Err(format!("its attribute `{name}` has not {n} numbers"))
+            }
+        };
+        let positive = |values: Vec<i64>| -> Result<Vec<usize>, String> {
+            let sizes: Option<Vec<usize>> = values
+                .iter()
+                .map(|&x| usize::try_from(x).ok().filter(|x| (1..1 << 24).contains(x)))
+                .collect();
+            sizes.ok_or_else(|| format!("{values:?} are no sizes"))
+        };
+        let stated = c.ints("kernel_shape")?.map(positive).transpose()?;
+        let kernel = match (stated, kernel) {
+            (Some(stated), Some(kernel)) if stated != kernel => {
+                return Err(format!("the kernel has the shape {kernel:?}, not {stated:?}"));
+            }
+            (_, Some(kernel)) => kernel.to_vec(),
+            (Some(stated), None) => stated,
+            (None, None) => return Err("its attribute `kernel_shape` is missing".into()),
+        };
+        let (stride, dilation) =
+            (positive(list("strides", 1, n)?)?, positive(list("dilations", 1, n)?)?);
+        if kernel.len() != n {
+            return Err(format!("a window of {} dimensions over {n}", kernel.len()));
+        }
+        let pads = list("pads", 0, 2 * n)?;
+        if pads.iter().any(|p| !(0..1 << 24).contains(p)) {
+            return Err(format!("pads of {pads:?} are out of range"));
+        }
+        let mut padding: Vec<[i64; 2]> = (0..n).map(|i| [pads[i], pads[n + i]]).collect();
+        let auto = c.text("auto_pad", "NOTSET")?;
+        let ceil = c.int("ceil_mode", 0)? != 0;
+        let mut out = Vec::with_capacity(n);
+        for i in 0..n {
+            let (d, s) = (size[i] as i64, stride[i] as i64);
+            let span = (dilation[i] * (kernel[i] - 1)) as i64 + 1;
+            match auto {
+                "SAME_UPPER" | "SAME_LOWER" => {
+                    let pad = ((d.div_euclid(s) + i64::from(d % s != 0) - 1) * s + span - d).max(0);
+                    let (less, more) = (pad / 2, pad - pad / 2);
+                    padding[i] = if auto == "SAME_UPPER" { [less, more] } else { [more, less] };
+                }
+                "VALID" => padding[i] = [0, 0],
+                "NOTSET" => {}
+                other => {
+                    return Err(format!(
+                        "its attribute `auto_pad` is `{other}`, which is none of the standard's"
+                    ));
+                }
+            }
+            let room = d + padding[i][0] + padding[i][1] - span;
+            let mut steps = if ceil && auto == "NOTSET" {
+                (room + s - 1).div_euclid(s)
+            } else {
+                room.div_euclid(s)
+            } + 1;
+            // The last window starts within the image or before it.
+            if ceil && (steps - 1) * s >= d + padding[i][0] {
+                steps -= 1;
+            }
+            out.push(
+                usize::try_from(steps)
+                    .map_err(|_| format!("a window of {span} is larger than the image of {d}"))?,
+            );
+        }
+        if count(&out)?.saturating_mul(count(&kernel)?) > MOST {
+            return Err(format!("windows of {kernel:?} at {out:?} places are too many"));
+        }
+        Ok(Self {
+            size,
+            kernel,
+            stride,
+            dilation,
+            before: padding.iter().map(|p| p[0]).collect(),
+            padding,
+            out,
+        })
+    }
+
+    /// For each position of the result, the places of the image in its window: the number within
+    /// the kernel and the position in the image.
+    fn places(&self) -> Vec<Vec<(usize, usize)>> {
+        let own = strides(&self.size);
+        let within: Vec<Vec<usize>> = indices(&self.kernel).collect();
+        indices(&self.out)
+            .map(|at| {
+                let place = |index: &Vec<usize>| {
+                    (0..at.len()).try_fold(0usize, |sum, i| {
+                        let x = (at[i] * self.stride[i] + index[i] * self.dilation[i]) as i64
+                            - self.before[i];
+                        let x = usize::try_from(x).ok().filter(|&x| x < self.size[i])?;
+                        Some(sum + x * own[i] as usize)
+                    })
+                };
+                within
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(k, index)| Some((k, place(index)?)))
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// The places of each window, padding included but what `ceil_mode` adds behind it.
+    fn padded(&self) -> Vec<usize> {
+        indices(&self.out)
+            .map(|at| {
+                (0..at.len())
+                    .map(|i| {
+                        let end = self.size[i] as i64 + self.padding[i][1];
+                        let start = (at[i] * self.stride[i]) as i64 - self.before[i];
+                        (0..self.kernel[i])
+                            .filter(|k| start + ((k * self.dilation[i]) as i64) < end)
+                            .count()
+                    })
+                    .product()
+            })
+            .collect()
+    }
+}
+
+fn conv(c: &Call<'_>) -> Outcome {
+    let (x, w) = (c.input(0)?, c.input(1)?);
+    let (&[n, channels, ..], &[outputs, per_group, ref kernel @ ..]) = (x.dims(), w.dims()) else {
+        return Err("images of channels are expected".into());
+    };
+    let window = Window::new(c, x.dims(), Some(kernel))?;
+    let groups = usize::try_from(c.int("group", 1)?)
+        .ok()
+        .filter(|&g| g > 0 && channels == g * per_group && outputs % g == 0);
+    let groups = groups.ok_or_else(|| {
+        format!("{channels} channels and kernels of shape {:?} do not go together", w.dims())
+    })?;
+    let ((images, dtype), (weights, _)) = (floats(x)?, floats(w)?);
+    let bias = c.get(2).map(floats).transpose()?.map(|(b, _)| b);
+    if bias.as_ref().is_some_and(|b| b.len() != outputs) {
+        return Err(format!("{outputs} channels need as many biases"));
+    }
+    let (size, area): (usize, usize) = (window.size.iter().product(), kernel.iter().product());
+    let places = window.places();
+    let dims = [&[n, outputs], &window.out[..]].concat();
+    let mut y = Vec::with_capacity(count(&dims)?);
+    for image in 0..n {
+        for output in 0..outputs {
+            let group = output / (outputs / groups);
+            for places in &places {
+                let mut sum = bias.as_ref().map_or(0.0, |b| b[output]);
+                for channel in 0..per_group {
+                    let from =
+                        &images[(image * channels + group * per_group + channel) * size..][..size];
+                    let kernel = &weights[(output * per_group + channel) * area..][..area];
+                    sum += places.iter().map(|&(k, at)| kernel[k] * from[at]).sum::<f64>();
+                }
+                y.push(sum);
+            }
+        }
+    }
+    Ok(vec![tensor(&dims, dtype, y)?])
+}
+
+/// f of each window: the values within the image, and the size of the window with its padding.
+fn pool(c: &Call<'_>, f: impl Fn(&[f64], usize) -> f64) -> Outcome {
+    let x = c.input(0)?;
+    let window = Window::new(c, x.dims(), None)?;
+    let (values, dtype) = floats(x)?;
+    let size: usize = window.size.iter().product();
+    let (places, padded) = (window.places(), window.padded());
+    let dims = [&x.dims()[..2], &window.out[..]].concat();
+    let mut y = Vec::with_capacity(count(&dims)?);
+    let mut row = Vec::new();
+    for image in values.chunks(size.max(1)) {
+        for (places, &all) in places.iter().zip(&padded) {
+            row.clear();
+            row.extend(places.iter().map(|&(_, at)| image[at]));
+            y.push(f(&row, all));
+        }
+    }
+    Ok(vec![tensor(&dims, dtype, y)?])
+}
+
+fn average(c: &Call<'_>) -> Outcome {
+    let include = c.int("count_include_pad", 0)? != 0;
+    pool(c, |v, all| v.iter().sum::<f64>() / if include { all } else { v.len() } as f64)
+}
+
+fn lp(c: &Call<'_>) -> Outcome {
+    let p = c.int("p", 2)? as f64;
+    pool(c, |v, _| v.iter().map(|x| x.abs().powf(p)).sum::<f64>().powf(1.0 / p))
+}
+
+/// The largest of each window, and where it lies in the tensor.
+fn max(c: &Call<'_>) -> Outcome {
+    let most = pool(c, |v, _| v.iter().copied().fold(f64::NEG_INFINITY, f64::max))?;
+    if c.outputs() < 2 {
+        return Ok(most);
+    }
+    let x = c.input(0)?;
+    let window = Window::new(c, x.dims(), None)?;
+    let by_column = c.int("storage_order", 0)? != 0;
+    let (values, _) = floats(x)?;
+    let size: usize = window.size.iter().product();
+    let own = strides(&window.size);
+    let places = window.places();
+    let mut at = Vec::with_capacity(most[0].data().len());
+    for (i, image) in values.chunks(size.max(1)).enumerate() {
+        for places in &places {
+            let best = places
+                .iter()
+                .map(|&(_, at)| at)
+                .reduce(|b, at| if image[at] > image[b] { at } else { b });
+            let mut place = best.ok_or("a window lies outside of the image")?;
+            if by_column {
+                let index: Vec<usize> =
+                    own.iter().zip(&window.size).map(|(s, d)| place / *s as usize % d).collect();
+                place = index.iter().zip(&window.size).rev().fold(0, |sum, (i, d)| sum * d + i);
+            }
+            at.push((i * size + place) as i64);
+        }
+    }
+    let dims = most[0].dims().to_vec();
+    Ok(most.into_iter().chain([Tensor::of(&dims, at.into())?]).collect())
+}
+
+fn global(c: &Call<'_>, f: impl Fn(&[f64]) -> f64) -> Outcome {
+    let x = c.input(0)?;
+    if x.dims().len() < 3 {
+        return Err("images of channels are expected".into());
+    }
+    let axes: Vec<usize> = (2..x.dims().len()).collect();
+    Ok(vec![super::reduce::reduced(x, &axes, true, f)?])
+}

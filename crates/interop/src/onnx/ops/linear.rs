@@ -1,0 +1,172 @@
+//! Products of matrices.
+
+use super::super::data::Data;
+use super::super::session::{Call, Outcome};
+use super::super::tensor::{Tensor, count};
+use super::walk::{Walk, broadcast, strides};
+use super::{Operator, op};
+use ff_kernels::{MatRef, gemm};
+use ff_tensor::CpuDevice;
+
+pub(super) const OPS: &[Operator] = &[
+    op("Gemm", &["alpha", "beta", "transA", "transB"], general),
+    op("MatMul", &[], |c| Ok(vec![matmul(c.cpu(), c.input(0)?, c.input(1)?)?])),
+];
+
+/// A matrix within an array: its first element, rows, columns, and their strides.
+#[derive(Clone, Copy)]
+struct Matrix {
+    at: usize,
+    rows: usize,
+    cols: usize,
+    row: usize,
+    col: usize,
+}
+
+/// C[i] = A[i] B[i] for some pairs of matrices.
+fn products(
+    cpu: &CpuDevice,
+    a: &Tensor,
+    b: &Tensor,
+    pairs: &[(Matrix, Matrix)],
+    dims: &[usize],
+) -> Result<Tensor, String> {
+    let n = count(dims)?;
+    macro_rules! floats {
+        ($a:expr, $b:expr, $zero:expr) => {{
+            let mut c = vec![$zero; n];
+            for (i, (x, y)) in pairs.iter().enumerate() {
+                let size = x.rows * y.cols;
+                let c = &mut c[i * size..][..size];
+                if size > 0 && x.cols > 0 {
+                    let view = |v, m: &Matrix| MatRef::strided(v, m.rows, m.cols, m.row, m.col);
+                    gemm(cpu, view(&$a[x.at..], x), view(&$b[y.at..], y), c, false);
+                }
+            }
+            Data::from(c)
+        }};
+    }
+    let data = match (a.data(), b.data()) {
+        (Data::F32(x), Data::F32(y)) => floats!(x, y, 0.0f32),
+        (Data::F64(x), Data::F64(y)) => floats!(x, y, 0.0f64),
+        (x, y) if x.dtype() == y.dtype() && x.dtype().is_float() => {
+            let (x, y) = (x.floats().unwrap_or_default(), y.floats().unwrap_or_default());
+            let Data::F64(c) = floats!(x, y, 0.0f64) else { return Err("no product".into()) };
+            a.dtype().of_floats(c.into_iter()).ok_or("no numbers")?
+        }
+        (x, y) if x.dtype() == y.dtype() => {
+            let expected = || format!("numbers are expected, found {}", x.dtype().name());
+            let (x, y) = (x.integers().ok_or_else(expected)?, y.integers().ok_or_else(expected)?);
+            let mut c = Vec::with_capacity(n);
+            for (p, q) in pairs {
+                for i in 0..p.rows {
+                    for j in 0..q.cols {
+                        let term = |k: usize| {
+                            let a = x[p.at + i * p.row + k * p.col];
+                            a.wrapping_mul(y[q.at + k * q.row + j * q.col])
+                        };
+                        c.push((0..p.cols).fold(0i128, |sum, k| sum.wrapping_add(term(k))));
+                    }
+                }
+            }
+            a.dtype().of_integers(c.into_iter()).ok_or_else(expected)?
+        }
+        (x, y) => {
+            return Err(format!(
+                "its inputs are of two types, {} and {}",
+                x.dtype().name(),
+                y.dtype().name()
+            ));
+        }
+    };
+    Tensor::of(dims, data)
+}
+
+/// The product of the last two dimensions, with those before them broadcast, as NumPy's `matmul`.
+pub(super) fn matmul(cpu: &CpuDevice, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
+    let (mut x, mut y) = (a.dims().to_vec(), b.dims().to_vec());
+    if x.is_empty() || y.is_empty() {
+        return Err("a scalar is no matrix".into());
+    }
+    let (row, col) = (x.len() == 1, y.len() == 1);
+    if row {
+        x.insert(0, 1);
+    }
+    if col {
+        y.push(1);
+    }
+    let ([ab @ .., m, k], [bb @ .., k2, n]) = (&x[..], &y[..]) else {
+        return Err("no matrices".into());
+    };
+    if k != k2 {
+        return Err(format!(
+            "shapes {:?} and {:?} do not go together in a product",
+            a.dims(),
+            b.dims()
+        ));
+    }
+    let batch = broadcast(&[ab, bb])?;
+    let mut dims = batch.clone();
+    dims.extend((!row).then_some(*m));
+    dims.extend((!col).then_some(*n));
+    count(&dims)?;
+    // A matrix for all of a batch makes one product of its rows.
+    let pairs: Vec<_> = if bb.iter().all(|&d| d == 1) && ab == batch {
+        let rows = ab.iter().product::<usize>() * m;
+        vec![(
+            Matrix { at: 0, rows, cols: *k, row: *k, col: 1 },
+            Matrix { at: 0, rows: *k, cols: *n, row: *n, col: 1 },
+        )]
+    } else {
+        let places = Walk::broadcast(ab, &batch).zip(Walk::broadcast(bb, &batch));
+        places
+            .map(|(i, j)| {
+                let a = Matrix { at: i * m * k, rows: *m, cols: *k, row: *k, col: 1 };
+                (a, Matrix { at: j * k * n, rows: *k, cols: *n, row: *n, col: 1 })
+            })
+            .collect()
+    };
+    products(cpu, a, b, &pairs, &dims)
+}
+
+/// α A' B' + β C.
+fn general(c: &Call<'_>) -> Outcome {
+    let (a, b) = (c.input(0)?, c.input(1)?);
+    let view = |x: &Tensor, transposed: bool| match *x.dims() {
+        [rows, cols] if transposed => {
+            Ok(Matrix { at: 0, rows: cols, cols: rows, row: 1, col: cols })
+        }
+        [rows, cols] => Ok(Matrix { at: 0, rows, cols, row: cols, col: 1 }),
+        _ => Err(format!("a matrix is expected, found the shape {:?}", x.dims())),
+    };
+    let (x, y) = (view(a, c.int("transA", 0)? != 0)?, view(b, c.int("transB", 0)? != 0)?);
+    if x.cols != y.rows {
+        return Err(format!(
+            "shapes {:?} and {:?} do not go together in a product",
+            a.dims(),
+            b.dims()
+        ));
+    }
+    let dims = [x.rows, y.cols];
+    let product = products(c.cpu(), a, b, &[(x, y)], &dims)?;
+    let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 1.0)?);
+    let Some(bias) = c.get(2).filter(|_| beta != 0.0) else {
+        return super::elementwise::map(&product, |x| alpha * x);
+    };
+    if bias.dtype() != product.dtype() || broadcast(&[bias.dims(), &dims])? != dims {
+        return Err(format!("C of shape {:?} does not broadcast to {dims:?}", bias.dims()));
+    }
+    let (p, bias_values) = (product.data().floats(), bias.data().floats());
+    let (p, bias_values) = (p.ok_or("no numbers")?, bias_values.ok_or("no numbers")?);
+    let places = Walk::broadcast(bias.dims(), &dims);
+    let sums = p.iter().zip(places).map(|(p, i)| alpha * p + beta * bias_values[i]);
+    Ok(vec![Tensor::of(&dims, a.dtype().of_floats(sums).ok_or("no numbers")?)?])
+}
+
+/// A tensor with its dimensions in another order.
+pub(super) fn transposed(x: &Tensor, order: &[usize]) -> Result<Tensor, String> {
+    let own = strides(x.dims());
+    let dims: Vec<usize> = order.iter().map(|&i| x.dims()[i]).collect();
+    let strides: Vec<isize> = order.iter().map(|&i| own[i]).collect();
+    Tensor::of(&dims, x.data().pick(Walk::new(&dims, &strides, 0)))
+}
