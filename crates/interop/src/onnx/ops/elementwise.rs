@@ -146,6 +146,16 @@ pub(super) const OPS: &[Operator] = &[
     op("Sqrt", &[], |c| unary(c, f64::sqrt)),
     op("Sub", &[], |c| arithmetic(c, |a, b| a - b, |a, b| a - b, |a, b| a - b)),
     op("Sum", &[], |c| fold(c, |a, b| a + b, |a, b| a + b)),
+    op("SwiGLU", &["alpha"], |c| {
+        let (a, b) = (c.input(0)?, c.input(1)?);
+        let alpha = c.float("alpha", 1.0)?;
+        if a.dims() != b.dims() || a.dtype() != b.dtype() {
+            return Err("the gate and what it lets through differ in shape or type".into());
+        }
+        let (x, y) = (floats_of(a)?, floats_of(b)?);
+        let values = x.iter().zip(&y).map(|(x, y)| x * sigmoid(alpha * x) * y);
+        Ok(vec![Tensor::of(a.dims(), a.dtype().of_floats(values).ok_or_else(|| not_numbers(a))?)?])
+    }),
     op("Swish", &["alpha"], |c| {
         let a = c.float("alpha", 1.0)?;
         unary(c, move |x| x * sigmoid(a * x))

@@ -9,6 +9,7 @@ use ff_kernels::{MatRef, gemm};
 use ff_tensor::CpuDevice;
 
 pub(super) const OPS: &[Operator] = &[
+    op("Einsum", &["equation"], einsum),
     op("Gemm", &["alpha", "beta", "transA", "transB"], general),
     op("MatMul", &[], |c| Ok(vec![matmul(c.cpu(), c.input(0)?, c.input(1)?)?])),
 ];
@@ -169,4 +170,87 @@ pub(super) fn transposed(x: &Tensor, order: &[usize]) -> Result<Tensor, String> 
     let dims: Vec<usize> = order.iter().map(|&i| x.dims()[i]).collect();
     let strides: Vec<isize> = order.iter().map(|&i| own[i]).collect();
     Tensor::of(&dims, x.data().pick(Walk::new(&dims, &strides, 0)))
+}
+
+/// Sums over the products of elements, by letters for dimensions, as NumPy's `einsum`.
+fn einsum(c: &Call<'_>) -> Outcome {
+    let all = c.all()?;
+    let equation: String = c.text("equation", "")?.chars().filter(|c| !c.is_whitespace()).collect();
+    let (left, right) = match equation.split_once("->") {
+        Some((left, right)) => (left, Some(right)),
+        None => (&*equation, None),
+    };
+    let terms: Vec<&str> = left.split(',').collect();
+    if terms.len() != all.len() || all.is_empty() {
+        return Err(format!("`{equation}` has not one term for each of {} inputs", all.len()));
+    }
+    // The dimensions of an ellipsis have numbers from the last one on.
+    let labels = |term: &str, rank: usize| -> Result<Vec<char>, String> {
+        let dots = |n: usize| (0..n as u32).rev().filter_map(|i| char::from_u32(0x4e00 + i));
+        let own = term.replace("...", "");
+        let missing = rank.checked_sub(own.chars().count());
+        let missing = missing.filter(|&n| n < 64 && (n == 0 || term.contains("...")));
+        let missing = missing.ok_or_else(|| format!("`{term}` does not name {rank} dimensions"))?;
+        let (before, behind) = term.split_once("...").unwrap_or((term, ""));
+        Ok(before.chars().chain(dots(missing)).chain(behind.chars()).collect())
+    };
+    let names = terms
+        .iter()
+        .zip(&all)
+        .map(|(term, x)| labels(term, x.dims().len()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut sizes: std::collections::BTreeMap<char, usize> = std::collections::BTreeMap::new();
+    for (names, x) in names.iter().zip(&all) {
+        for (&name, &d) in names.iter().zip(x.dims()) {
+            let size = sizes.entry(name).or_insert(d);
+            if *size == 1 {
+                *size = d;
+            } else if d != 1 && d != *size {
+                return Err(format!("`{name}` is both {size} and {d}"));
+            }
+        }
+    }
+    let outer: Vec<char> = match right {
+        Some(right) => {
+            let dots = sizes.keys().filter(|c| !c.is_ascii()).count();
+            let named = right.replace("...", "").chars().count();
+            labels(right, named + if right.contains("...") { dots } else { 0 })?
+        }
+        None => {
+            let once = |c: &char| names.iter().flatten().filter(|name| *name == c).count() == 1;
+            let dots = sizes.keys().rev().filter(|c| !c.is_ascii());
+            dots.chain(sizes.keys().filter(|c| c.is_ascii() && once(c))).copied().collect()
+        }
+    };
+    if let Some(name) = outer.iter().find(|name| !sizes.contains_key(name)) {
+        return Err(format!("`{name}` is in no input"));
+    }
+    let inner: Vec<char> = sizes.keys().filter(|c| !outer.contains(c)).copied().collect();
+    let order: Vec<char> = outer.iter().chain(&inner).copied().collect();
+    let dims: Vec<usize> = order.iter().map(|c| sizes[c]).collect();
+    let n = count(&dims)?;
+    // Each input as a view of all dimensions; a letter that occurs twice walks along the diagonal.
+    let mut terms = vec![1.0; n];
+    for (names, x) in names.iter().zip(&all) {
+        let own = strides(x.dims());
+        let view: Vec<isize> = order
+            .iter()
+            .map(|c| {
+                (0..names.len())
+                    .filter(|&i| names[i] == *c && x.dims()[i] > 1)
+                    .map(|i| own[i])
+                    .sum()
+            })
+            .collect();
+        let values = x.data().floats().ok_or("numbers are expected")?;
+        terms.iter_mut().zip(Walk::new(&dims, &view, 0)).for_each(|(term, at)| *term *= values[at]);
+    }
+    let dims = &dims[..outer.len()];
+    let width: usize = inner.iter().map(|c| sizes[c]).product();
+    let sums: Vec<f64> = if width == 0 {
+        vec![0.0; count(dims)?]
+    } else {
+        terms.chunks(width).map(|row| row.iter().sum()).collect()
+    };
+    Ok(vec![Tensor::of(dims, all[0].dtype().of_floats(sums.into_iter()).ok_or("no numbers")?)?])
 }

@@ -1,30 +1,90 @@
 //! Operators of classical machine learning, `ai.onnx.ml`.
 
-use super::super::data::Data;
-use super::super::session::{Attribute, Call, Outcome};
+use super::super::data::{DType, Data};
+use super::super::session::{Attribute, Call, Outcome, ints};
 use super::super::tensor::Tensor;
+use super::shape::{floats, tensor};
 use super::{ML, Operator, of};
 use std::collections::HashMap;
 
-pub(super) const OPS: &[Operator] = &[of(
-    ML,
-    "LabelEncoder",
-    &[
-        "default_float",
-        "default_int64",
-        "default_string",
-        "default_tensor",
-        "keys_floats",
-        "keys_int64s",
-        "keys_strings",
-        "keys_tensor",
-        "values_floats",
-        "values_int64s",
-        "values_strings",
-        "values_tensor",
-    ],
-    label_encoder,
-)];
+pub(super) const OPS: &[Operator] = &[
+    of(ML, "ArrayFeatureExtractor", &[], |c| {
+        let (x, at) = (c.input(0)?, ints(c.input(1)?)?);
+        let width = x.dims().last().copied().ok_or("rows of numbers are expected")?;
+        let at: Option<Vec<usize>> =
+            at.iter().map(|&i| usize::try_from(i).ok().filter(|&i| i < width)).collect();
+        let at = at.ok_or("a position is none of a row")?;
+        let rows = x.data().len() / width.max(1);
+        let dims = match x.dims() {
+            [_] => vec![1, at.len()],
+            dims => [&dims[..dims.len() - 1], &[at.len()]].concat(),
+        };
+        let from = (0..rows).flat_map(|row| at.iter().map(move |i| row * width + i));
+        Ok(vec![Tensor::of(&dims, x.data().pick(from))?])
+    }),
+    of(ML, "Binarizer", &["threshold"], |c| {
+        let threshold = c.float("threshold", 0.0)?;
+        super::elementwise::map(c.input(0)?, move |x| f64::from(u8::from(x > threshold)))
+    }),
+    of(
+        ML,
+        "LabelEncoder",
+        &[
+            "default_float",
+            "default_int64",
+            "default_string",
+            "default_tensor",
+            "keys_floats",
+            "keys_int64s",
+            "keys_strings",
+            "keys_tensor",
+            "values_floats",
+            "values_int64s",
+            "values_strings",
+            "values_tensor",
+        ],
+        label_encoder,
+    ),
+    of(ML, "Normalizer", &["norm"], |c| {
+        let (mut values, _) = floats(c.input(0)?)?;
+        let width = c.input(0)?.dims().last().copied().unwrap_or(1).max(1);
+        let norm: fn(&[f64]) -> f64 = match c.text("norm", "MAX")? {
+            "L1" => |v| v.iter().map(|x| x.abs()).sum(),
+            "L2" => |v| v.iter().map(|x| x * x).sum::<f64>().sqrt(),
+            "MAX" => |v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            other => {
+                return Err(format!(
+                    "its attribute `norm` is `{other}`, which is none of the standard's"
+                ));
+            }
+        };
+        for row in values.chunks_mut(width) {
+            let size = norm(row);
+            if size != 0.0 {
+                row.iter_mut().for_each(|x| *x /= size);
+            }
+        }
+        Ok(vec![tensor(c.input(0)?.dims(), DType::F32, values)?])
+    }),
+    // (x − offset) · scale of each column.
+    of(ML, "Scaler", &["offset", "scale"], |c| {
+        let list = |name: &str, default: f32| match c.attribute(name) {
+            Some(Attribute::Floats(v)) if !v.is_empty() => v.clone(),
+            _ => vec![default],
+        };
+        let (offset, scale) = (list("offset", 0.0), list("scale", 1.0));
+        let (mut values, _) = floats(c.input(0)?)?;
+        let width = c.input(0)?.dims().last().copied().unwrap_or(1).max(1);
+        if [offset.len(), scale.len()].iter().any(|&n| n != 1 && n != width) {
+            return Err(format!("offsets and scales are not one for each of {width} columns"));
+        }
+        for (i, x) in values.iter_mut().enumerate() {
+            let own = |v: &[f32]| f64::from(v[if v.len() == 1 { 0 } else { i % width }]);
+            *x = (*x - own(&offset)) * own(&scale);
+        }
+        Ok(vec![tensor(c.input(0)?.dims(), DType::F32, values)?])
+    }),
+];
 
 /// The elements of an attribute of several.
 fn elements(value: &Attribute) -> Option<Data> {

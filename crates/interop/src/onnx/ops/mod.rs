@@ -9,8 +9,10 @@ mod linear;
 mod loss;
 mod ml;
 mod norm;
+mod quantise;
 mod reduce;
 mod shape;
+mod text;
 mod walk;
 
 use super::build::ML;
@@ -58,8 +60,10 @@ static FAMILIES: &[&[Operator]] = &[
     loss::OPS,
     ml::OPS,
     norm::OPS,
+    quantise::OPS,
     reduce::OPS,
     shape::OPS,
+    text::OPS,
 ];
 
 /// The operator of this domain and name.
