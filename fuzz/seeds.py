@@ -85,6 +85,22 @@ try:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+    import onnx
+    from onnx import TensorProto, helper
+
+    float_row = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])
+    weights = onnx.numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    branch = lambda name: helper.make_graph([helper.make_node("Neg", ["x"], [name])], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)])
+    for name, nodes in {
+        "product": [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Softmax", ["h"], ["y"], axis=-1)],
+        "branch": [helper.make_node("Constant", [], ["c"], value=helper.make_tensor("v", TensorProto.BOOL, [], [True])),
+                   helper.make_node("If", ["c"], ["y"], then_branch=branch("a"), else_branch=branch("b"))],
+        "slice": [helper.make_node("Constant", [], ["i"], value_ints=[0, 1]), helper.make_node("Gather", ["x", "i"], ["g"], axis=1),
+                  helper.make_node("Einsum", ["g", "w"], ["y"], equation="ij,jk->ik")],
+    }.items():
+        out = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        model = helper.make_model(helper.make_graph(nodes, name, [float_row], [out], [weights]), opset_imports=[helper.make_opsetid("", 20)])
+        seed("onnx", name, model.SerializeToString())
     import openpyxl
 
     book = openpyxl.Workbook()
