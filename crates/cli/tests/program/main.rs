@@ -8,6 +8,8 @@ mod flow;
 mod killed;
 mod language;
 mod new_rows;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod recipes;
 mod resume;
 mod shell;
