@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use std::path::{Component, Path};
 
 /// The most elements of a tensor: 1 GiB of floats.
-pub(crate) const MOST: usize = if cfg!(fuzzing) { 1 << 16 } else { 1 << 28 };
+pub(crate) const MOST: usize = if cfg!(feature = "fuzzing") { 1 << 16 } else { 1 << 28 };
 
 /// The most dimensions.
 const MOST_DIMS: usize = 64;

@@ -16,7 +16,7 @@ pub(super) const OPS: &[Operator] = &[
 ];
 
 /// The most rounds of a loop.
-const MOST: i64 = if cfg!(fuzzing) { 1 << 6 } else { 1 << 20 };
+const MOST: i64 = if cfg!(feature = "fuzzing") { 1 << 6 } else { 1 << 20 };
 
 /// Values carried from round to round, and those of each round joined.
 fn repeat(c: &Call<'_>) -> Outcome {
