@@ -104,7 +104,12 @@ macro_rules! types {
             }
 
             /// The elements at these positions: what every operator that only moves data is.
-            pub(crate) fn pick(&self, at: impl Iterator<Item = usize>) -> Self {
+            pub(crate) fn pick(&self, mut at: impl Iterator<Item = usize>) -> Self {
+                self.pick_all(&mut at)
+            }
+
+            /// One copy of the code for each type, not for each type and iterator.
+            fn pick_all(&self, at: &mut dyn Iterator<Item = usize>) -> Self {
                 match self { $(Self::$variant(v) => Self::$variant(at.map(|i| v[i].clone()).collect()),)* }
             }
 
@@ -173,8 +178,12 @@ impl DType {
 
     /// Numbers of this type, rounded or cut off as `as` does; truth values are those that differ
     /// from 0.
-    pub(crate) fn of_floats(self, values: impl Iterator<Item = f64>) -> Option<Data> {
-        fn collect<T: Number>(values: impl Iterator<Item = f64>) -> Vec<T> {
+    pub(crate) fn of_floats(self, mut values: impl Iterator<Item = f64>) -> Option<Data> {
+        self.of_all_floats(&mut values)
+    }
+
+    fn of_all_floats(self, values: &mut dyn Iterator<Item = f64>) -> Option<Data> {
+        fn collect<T: Number>(values: &mut dyn Iterator<Item = f64>) -> Vec<T> {
             values.map(T::of_float).collect()
         }
         Some(match self {
@@ -196,8 +205,12 @@ impl DType {
     }
 
     /// Integers in this type, wrapping.
-    pub(crate) fn of_integers(self, values: impl Iterator<Item = i128>) -> Option<Data> {
-        fn collect<T: Number>(values: impl Iterator<Item = i128>) -> Vec<T> {
+    pub(crate) fn of_integers(self, mut values: impl Iterator<Item = i128>) -> Option<Data> {
+        self.of_all_integers(&mut values)
+    }
+
+    fn of_all_integers(self, values: &mut dyn Iterator<Item = i128>) -> Option<Data> {
+        fn collect<T: Number>(values: &mut dyn Iterator<Item = i128>) -> Vec<T> {
             values.map(T::of_integer).collect()
         }
         Some(match self {
@@ -209,7 +222,7 @@ impl DType {
             Self::U16 => Data::U16(collect(values)),
             Self::U32 => Data::U32(collect(values)),
             Self::U64 => Data::U64(collect(values)),
-            other => return other.of_floats(values.map(|x| x as f64)),
+            other => return other.of_all_floats(&mut values.map(|x| x as f64)),
         })
     }
 }

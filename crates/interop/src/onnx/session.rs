@@ -84,6 +84,12 @@ struct Run<'a> {
     memory: usize,
 }
 
+/// Begins the message of an operator that meets what this version does not evaluate.
+pub(crate) const UNSUPPORTED: &str = "unsupported: ";
+
+/// The attributes that name a type of elements.
+const TYPES: [&str; 3] = ["dtype", "output_dtype", "to"];
+
 /// The output of a node, or what is wrong.
 pub(crate) type Outcome = Result<Vec<Tensor>, String>;
 
@@ -208,7 +214,10 @@ impl Plan {
         }
         let mut held = 0usize;
         for node in &self.nodes {
-            let fail = |message: String| Error::Node { node: node.label.clone(), message };
+            let fail = |message: String| match message.strip_prefix(UNSUPPORTED) {
+                Some(what) => Error::Unsupported(format!("node {}: {what}", node.label)),
+                None => Error::Node { node: node.label.clone(), message },
+            };
             let inputs: Vec<Option<Arc<Tensor>>> =
                 node.inputs.iter().map(|slot| slot.and_then(|slot| values[slot].clone())).collect();
             let call = Call { node, inputs: &inputs, outer: &values, run };
@@ -304,6 +313,13 @@ impl<'a> Compiler<'a> {
             Ok(plan.slot(scope, name))
         };
         for info in &graph.input {
+            if info.r#type.as_ref().is_some_and(|kind| kind.tensor_type.is_none()) {
+                let message = format!(
+                    "the input `{}` is no tensor, and others are not evaluated by this version",
+                    info.name
+                );
+                return Err(Error::Unsupported(message));
+            }
             let slot = define(&mut plan, &mut scope, &info.name)?;
             plan.inputs.push(slot);
         }
@@ -448,7 +464,17 @@ impl<'a> Compiler<'a> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| bad("is no UTF-8"));
         Ok(match proto.r#type {
             kind::FLOAT => Attribute::Float(proto.f.unwrap_or(0.0)),
-            kind::INT => Attribute::Int(proto.i.unwrap_or(0)),
+            kind::INT => {
+                let value = proto.i.unwrap_or(0);
+                let known =
+                    || i32::try_from(value).is_ok_and(|code| DType::from_code(code).is_some());
+                if TYPES.contains(&name.as_str()) && value != 0 && !known() {
+                    return Err(Error::Unsupported(format!(
+                        "node {label}: elements of type {value} are not evaluated by this version"
+                    )));
+                }
+                Attribute::Int(value)
+            }
             kind::STRING => Attribute::Text(text(proto.s.as_deref().unwrap_or_default())?),
             kind::FLOATS => Attribute::Floats(proto.floats.clone()),
             kind::INTS => Attribute::Ints(proto.ints.clone()),

@@ -1,7 +1,7 @@
 //! Operators on each element, and on the elements of several tensors that broadcast.
 
 use super::super::data::{DType, Data, Number, numbers};
-use super::super::session::{Call, Outcome};
+use super::super::session::{Call, Outcome, UNSUPPORTED};
 use super::super::tensor::Tensor;
 use super::walk::{Walk, broadcast, expand};
 use super::{Operator, op};
@@ -402,7 +402,10 @@ fn modulo(c: &Call<'_>) -> Outcome {
     }
     binary(
         c,
-        |a, b| a - b * (a / b).floor(),
+        |a, b| {
+            let r = a % b;
+            if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+        },
         |a, b| a.checked_rem(b).map_or(0, |r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r }),
     )
 }
@@ -458,7 +461,9 @@ fn dropout(c: &Call<'_>) -> Outcome {
         && c.get(1)
             .is_none_or(|ratio| ratio.data().floats().is_none_or(|r| r.first() != Some(&0.0)))
     {
-        return Err("dropout in training draws random numbers, which no two programs share".into());
+        return Err(format!(
+            "{UNSUPPORTED}dropout in training draws random numbers, which no two programs share"
+        ));
     }
     let x = c.input(0)?;
     let kept = Tensor::of(x.dims(), vec![true; x.data().len()].into())?;

@@ -96,6 +96,8 @@ fn extreme(c: &Call<'_>, empty: f64, f: fn(f64, f64) -> f64) -> Outcome {
     if x.dtype() != DType::Bool {
         return reduce(c, best);
     }
+    let empty = f64::from(u8::from(empty > 0.0));
+    let best = |v: &[f64]| v.iter().copied().fold(empty, f);
     truths(x)?;
     let axes = axes(c, x.dims().len())?.unwrap_or_default();
     Ok(vec![reduced(x, &axes, c.int("keepdims", 1)? != 0, best)?])
