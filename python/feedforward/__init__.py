@@ -44,6 +44,8 @@ from feedforward._runs import (
     resume,
     train,
 )
+from feedforward._tensors import load_tensors, save_tensors
+from feedforward._tokenizer import Tokenizer
 
 __all__ = [
     "DataError",
@@ -60,6 +62,7 @@ __all__ = [
     "RecipeError",
     "Run",
     "RunError",
+    "Tokenizer",
     "TrainingError",
     "UnfamiliarWarning",
     "UsageError",
@@ -67,10 +70,12 @@ __all__ = [
     "finetune",
     "generate",
     "inspect",
+    "load_tensors",
     "plan",
     "predict",
     "pretrain",
     "resume",
+    "save_tensors",
     "train",
 ]
 

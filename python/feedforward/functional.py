@@ -12,13 +12,14 @@ same type; ids and positions are integers. Losses are means over rows unless ``r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from feedforward._operation import operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -344,3 +345,85 @@ def clip_grad_norm(gradients: Iterable[NDArray[Any]], max_norm: float) -> float:
         for gradient in gradients:
             gradient *= max_norm / norm
     return norm
+
+
+# ---- Optimiser steps and learning rates.
+
+
+class Optimizer:
+    """An optimiser of arrays, which each step updates in place.
+
+    >>> optimizer = F.Optimizer({"w": w, "b": b}, "adamw", lr=1e-3, weight_decay=0.1)
+    >>> optimizer.step({"w": dw, "b": db})
+
+    The kinds and settings are those of a recipe's table `[optimizer]`, `clip_norm` and groups by
+    name among them. Weight decay concerns matrices, not vectors.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[Any]] | Sequence[NDArray[Any]],
+        kind: str = "adamw",
+        **settings: Any,
+    ) -> None:
+        import json
+
+        from feedforward import _core
+
+        if not isinstance(arrays, Mapping):
+            arrays = {str(i): array for i, array in enumerate(arrays)}
+        self._arrays = dict(arrays)
+        config = json.dumps({"kind": kind, **settings})
+        self._core = _core.Optimizer(config, list(self._arrays.items()))
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the settings, or that of the kind."""
+        return self._core.lr
+
+    def step(
+        self,
+        gradients: Mapping[str, ArrayLike] | Sequence[ArrayLike],
+        *,
+        lr: float | None = None,
+        count: float = 1.0,
+    ) -> float:
+        """Updates the arrays from gradients that are sums over `count` rows.
+
+        Returns the norm of the whole gradient before clipping. With a gradient that is not finite,
+        nothing changes.
+        """
+        if isinstance(gradients, Mapping):
+            missing = self._arrays.keys() - gradients.keys()
+            if missing:
+                raise KeyError(f"no gradient of {', '.join(sorted(missing))}")
+            gradients = [gradients[name] for name in self._arrays]
+        rate = self.lr if lr is None else lr
+        return self._core.step(list(self._arrays.values()), list(gradients), rate, count)
+
+
+class Schedule:
+    """A learning rate over time: `schedule(step)` for steps from 0.
+
+    >>> schedule = F.Schedule("cosine", lr=0.1, total_steps=1000, warmup=100)
+    >>> optimizer.step(gradients, lr=schedule(step))
+
+    The kinds and settings are those of a recipe's table `[schedule]`.
+    """
+
+    def __init__(
+        self, kind: str = "constant", *, lr: float, total_steps: int, **settings: Any
+    ) -> None:
+        import json
+
+        from feedforward import _core
+
+        self.total_steps = total_steps
+        self._core = _core.Schedule(json.dumps({"kind": kind, **settings}), lr)
+
+    def __call__(self, step: int) -> float:
+        return self._core.rate(step, self.total_steps)
+
+    def observe(self, score: float, *, higher_is_better: bool = False) -> float | None:
+        """Records a score of an evaluation; the new rate where `plateau` lowers it."""
+        return self._core.observe(score, higher_is_better)

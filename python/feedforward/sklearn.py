@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import json
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -30,12 +32,45 @@ from sklearn.utils.validation import (
 
 from feedforward._core import Network
 
+try:
+    from sklearn.utils._array_api import check_same_namespace, get_namespace, move_to
+    from sklearn.utils._array_api import device as array_device
+except ImportError:  # Before scikit-learn 1.9.
+    move_to = None
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["FeedforwardClassifier", "FeedforwardRegressor", "FeedforwardTransformer"]
+
+
+def _is_foreign(array: Any) -> bool:
+    """Whether it is an array of another namespace, which scikit-learn is told to dispatch on."""
+    dispatches = move_to is not None and get_config()["array_api_dispatch"]
+    return dispatches and hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray)
+
+
+def _numpy(array: Any) -> Any:
+    """An array of another namespace as NumPy's; anything else as it is."""
+    return move_to(array, xp=np, device="cpu") if _is_foreign(array) else array
+
+
+def _in_namespace(method: Any) -> Any:
+    """The method with arrays of X's namespace and device as its results."""
+
+    @wraps(method)
+    def call(self: Any, X: Any) -> Any:
+        if move_to is not None and hasattr(self, "_like"):
+            check_same_namespace(X, self, attribute="_like", method=method.__name__)
+        values = method(self, _numpy(X))
+        # Classes that are texts have no other namespace.
+        if not _is_foreign(X) or values.dtype.kind not in "biuf":
+            return values
+        return move_to(values, xp=get_namespace(X)[0], device=array_device(X))
+
+    return call
 
 
 class _Target:
@@ -124,7 +159,11 @@ class _Feedforward(BaseEstimator):
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> _Feedforward:
         """Train on rows X and their targets y."""
+        given = X
+        X, y, sample_weight = _numpy(X), _numpy(y), _numpy(sample_weight)
         X, y = self._checked(X, y, reset=True)
+        # No values, but the namespace and the device.
+        self._like = given[:0, ...] if _is_foreign(given) else X[:0]
         weights = self._weights(X, y, sample_weight)
         seed = self._seed()
         if not (self.warm_start and hasattr(self, "_network")):
@@ -143,6 +182,7 @@ class _Feedforward(BaseEstimator):
     def _partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, classes: Any = None
     ) -> _Feedforward:
+        X, y, sample_weight = _numpy(X), _numpy(y), _numpy(sample_weight)
         first = not hasattr(self, "_network")
         X, y = self._checked(X, y, reset=first)
         weights = self._weights(X, y, sample_weight)
@@ -182,7 +222,8 @@ class _Feedforward(BaseEstimator):
     ) -> None:
         """A network with initial values, and the scales of its inputs."""
         self._dtype = X.dtype
-        self._mean, self._scale = _scales(X, weights) if self.standardize else (None, None)
+        # A tuple, since arrays of estimators are of X's namespace.
+        self._scaling = _scales(X, weights) if self.standardize else None
         self._target = self._target_of(y)
         if self._target.kind == "values" and self.standardize:
             self._target.mean, self._target.scale = _scales(y.reshape(len(y), -1), weights)
@@ -288,9 +329,10 @@ class _Feedforward(BaseEstimator):
         return X[train], y[train], None if weights is None else weights[train], held
 
     def _scaled(self, X: NDArray[Any]) -> NDArray[Any]:
-        if self._mean is None:
-            return np.ascontiguousarray(X, dtype=self._dtype)
-        return np.ascontiguousarray((X - self._mean) / self._scale, dtype=self._dtype)
+        if self._scaling is not None:
+            mean, scale = self._scaling
+            X = (X - mean) / scale
+        return np.ascontiguousarray(X, dtype=self._dtype)
 
     # ---- Using.
 
@@ -417,6 +459,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
         classes = compute_sample_weight(self.class_weight, y).astype(X.dtype)
         return classes if weights is None else weights * classes
 
+    @_in_namespace
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """The logits; for two classes, that of the second less that of the first."""
         logits = self._outputs(X)
@@ -424,6 +467,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
             return logits[:, 1] - logits[:, 0]
         return logits
 
+    @_in_namespace
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """The probability of each class, or of each label."""
         logits = self._outputs(X)
@@ -432,6 +476,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
+    @_in_namespace
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
         """The logarithm of :meth:`predict_proba`."""
         logits = self._outputs(X)
@@ -440,6 +485,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
         logits = logits - logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
+    @_in_namespace
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most likely class, or the labels that are more likely than not."""
         logits = self._outputs(X)
@@ -450,6 +496,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
+        tags.array_api_support = move_to is not None
         return tags
 
 
@@ -515,6 +562,7 @@ class FeedforwardRegressor(RegressorMixin, _Feedforward):
     def _target_of(self, y: NDArray[Any]) -> _Target:
         return _Target("values", 1 if y.ndim == 1 else y.shape[1], self.loss)
 
+    @_in_namespace
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The numbers, ``[N]`` for one target and ``[N, K]`` for several."""
         outputs = self._outputs(X)
@@ -524,6 +572,7 @@ class FeedforwardRegressor(RegressorMixin, _Feedforward):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.array_api_support = move_to is not None
         return tags
 
 
@@ -615,6 +664,7 @@ class FeedforwardTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             return target
         return _Target("values", 1 if y.ndim == 1 else y.shape[1], "mse")
 
+    @_in_namespace
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """The values of the hidden layer."""
         check_is_fitted(self, "_network")

@@ -1,12 +1,15 @@
 """Estimators for scikit-learn."""
 
 import pickle
+from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
 
+import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -20,22 +23,39 @@ from feedforward import (
     FeedforwardTransformer,
 )
 
+NEWEST = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
+TORCH = find_spec("torch") is not None
+# What scikit-learn 1.9 counts for each estimator, and how many pass without PyTorch's arrays; those
+# of CuPy, dpnp and other devices are skipped. Earlier versions have fewer checks.
+CHECKS = [
+    (FeedforwardClassifier(), 87, 70),
+    (FeedforwardRegressor(), 80, 63),
+    (FeedforwardTransformer(), 54, 54),
+]
+
 
 @pytest.mark.parametrize(
-    ("estimator", "least"),
-    [
-        (FeedforwardClassifier(), 60),
-        (FeedforwardRegressor(), 50),
-        (FeedforwardTransformer(), 45),
-    ],
-    ids=lambda value: type(value).__name__,
+    ("estimator", "counted", "passed"), CHECKS, ids=lambda value: type(value).__name__
 )
-def test_checks_of_scikit_learn(estimator, least):
+def test_checks_of_scikit_learn(estimator, counted, passed, capsys):
     results = check_estimator(estimator, on_skip=None, on_fail=None)
-    failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
-    assert not failed
-    assert sum(r["status"] == "passed" for r in results) >= least
-    assert not any(r["status"] == "xfail" for r in results)
+    # A PyTorch for CUDA says so on a machine without its driver.
+    results = [r for r in results if type(r["exception"]).__name__ != "AcceleratorError"]
+    counts = Counter(result["status"] for result in results)
+    with capsys.disabled():
+        shown = ", ".join(f"{n} {status}" for status, n in counts.items())
+        name = type(estimator).__name__
+        print(f"\n{name}: check_estimator of scikit-learn {sklearn.__version__}: {shown}")
+    assert not {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
+    skipped = [str(r["exception"]) for r in results if r["status"] == "skipped"]
+    assert all("not installed" in reason or "device" in reason for reason in skipped)
+    assert counts["xfail"] == 0
+    if NEWEST:
+        cuda = 2 if TORCH and counted > passed else 0
+        assert len(results) >= counted - cuda
+        assert counts["passed"] >= passed + (3 if TORCH and counted > passed else 0)
+    else:
+        assert counts["passed"] >= 45
 
 
 def test_scores():

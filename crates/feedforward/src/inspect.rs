@@ -74,7 +74,7 @@ pub struct TensorInfo {
     pub bytes: usize,
 }
 
-/// Looks into a run, a model's folder, a safetensors or a GGUF file.
+/// Looks into a run, a model's folder, a safetensors file, or one of PyTorch or GGUF.
 ///
 /// # Errors
 /// There is nothing there, or it is damaged.
@@ -171,11 +171,14 @@ fn find(path: &Path) -> Result<Found> {
                 let beside = (name == SINGLE).then(|| path.with_file_name("config.json"));
                 Ok(Found { file: path.to_owned(), parts: vec![path.to_owned()], config: beside })
             }
+            Some("pt" | "pth" | "bin" | "ckpt") => {
+                Ok(Found { file: path.to_owned(), parts: vec![path.to_owned()], config: None })
+            }
             Some("json") if name == INDEX => sharded(path),
             Some("json" | "toml" | "jsonl" | "html") => inspect_folder_of(path),
             _ => Err(Error::run(
                 path,
-                "is no model: name a run, a model's folder, a .safetensors or a .gguf file",
+                "is no model: name a run, a model's folder, a .safetensors, .pt or .gguf file",
             )),
         };
     }

@@ -1,16 +1,17 @@
-//! Files of tensors: foreign files are validated, ours are written atomically.
+//! Files of tensors (safetensors, GGUF, PyTorch's): foreign files are validated, ours are written atomically.
 #![forbid(unsafe_code)]
 
 mod atomic;
 mod gguf;
 mod guard;
 mod tensors;
+mod torch;
 mod unique;
 
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
 pub use gguf::{GgmlType, GgufFile, GgufTensor, GgufValue, GgufWriter};
 pub use guard::guarded_call;
-pub use tensors::{StoredDType, StoredTensor, TensorFile, TensorWriter};
+pub use tensors::{RawTensor, StoredDType, StoredTensor, TensorFile, TensorWriter, write_raw};
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The violation.
+        message: String,
+    },
+    /// The file holds something that is not read on purpose, such as objects of Python.
+    #[error("{}: {message}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
         message: String,
     },
     /// A tensor is missing, or has another shape or type.
@@ -74,6 +83,10 @@ impl Error {
             }
             Error::Malformed { .. } => {
                 "it is damaged, truncated or of another format: copy it again from its source"
+            }
+            Error::Refused { .. } => {
+                "nothing in it was executed: save the model's state_dict() with torch.save, or as \
+                 safetensors"
             }
             Error::Tensor { .. } => {
                 "the file belongs to another model or was converted: copy it again from its \

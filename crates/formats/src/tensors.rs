@@ -6,7 +6,7 @@ use crate::unique::UniqueKeys;
 use crate::{Error, Result};
 use ff_tensor::Mapped;
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -60,7 +60,58 @@ pub struct StoredTensor {
     pub bytes: usize,
 }
 
-/// A safetensors file, checked when opened.
+/// A tensor with the bytes of its values, row by row, little-endian.
+///
+/// ```
+/// use ff_formats::{RawTensor, TensorFile, write_raw};
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("ids.safetensors");
+/// let ids = RawTensor {
+///     name: "ids".into(),
+///     dtype: "I16".into(),
+///     dims: vec![2],
+///     bytes: (&[1, 0, 2, 0][..]).into(),
+/// };
+/// write_raw(&path, std::slice::from_ref(&ids))?;
+/// assert_eq!(TensorFile::open(&path)?.raw("ids"), Some(ids));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawTensor<'a> {
+    /// The name.
+    pub name: String,
+    /// The type, as safetensors spells it: `F32`, `BF16`, `I64`.
+    pub dtype: String,
+    /// The shape.
+    pub dims: Vec<usize>,
+    /// The bytes.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// Writes tensors of any type as a safetensors file, atomically.
+///
+/// # Errors
+/// If a type is unknown, the bytes do not fit the shape, or the file cannot be written.
+pub fn write_raw(path: &Path, tensors: &[RawTensor<'_>]) -> Result<()> {
+    let wrong = |name: &str, message: String| Error::Tensor {
+        path: path.to_owned(),
+        name: name.to_owned(),
+        message,
+    };
+    let views = tensors.iter().map(|tensor| {
+        let dtype = serde_json::from_value(serde_json::Value::from(tensor.dtype.as_str()));
+        let dtype: Dtype = dtype.map_err(|e| wrong(&tensor.name, e.to_string()))?;
+        let view = TensorView::new(dtype, tensor.dims.clone(), &tensor.bytes);
+        Ok((tensor.name.as_str(), view.map_err(|e| wrong(&tensor.name, e.to_string()))?))
+    });
+    let views: Vec<_> = views.collect::<Result<_>>()?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata));
+    let bytes = bytes.map_err(|e| wrong("", e.to_string()))?;
+    crate::write_atomic(path, |out| out.write_all(&bytes))
+}
+
+/// A safetensors file, checked when opened; a file of PyTorch becomes one in memory.
 ///
 /// ```
 /// use ff_formats::{TensorFile, TensorWriter};
@@ -138,6 +189,15 @@ impl TensorFile {
     }
 
     fn check(path: &Path, bytes: Bytes) -> Result<Self> {
+        let named = path.extension().is_some_and(|extension| extension == "safetensors");
+        if !named && crate::torch::recognises(&bytes) {
+            let bytes = Bytes::Read(crate::torch::to_safetensors(path, &bytes)?);
+            return Self::check_safetensors(path, bytes);
+        }
+        Self::check_safetensors(path, bytes)
+    }
+
+    fn check_safetensors(path: &Path, bytes: Bytes) -> Result<Self> {
         let malformed = |message: String| Error::Malformed { path: path.to_owned(), message };
         let header = match bytes.first_chunk::<8>() {
             Some(length) => u64::from_le_bytes(*length),
@@ -199,6 +259,17 @@ impl TensorFile {
             dims: entry.dims.clone(),
             dtype: format!("{:?}", entry.dtype),
             bytes: entry.len,
+        })
+    }
+
+    /// A tensor of any type as it is stored.
+    pub fn raw(&self, name: &str) -> Option<RawTensor<'_>> {
+        let entry = self.entries.get(name)?;
+        Some(RawTensor {
+            name: name.to_owned(),
+            dtype: format!("{:?}", entry.dtype),
+            dims: entry.dims.clone(),
+            bytes: self.bytes[entry.start..][..entry.len].into(),
         })
     }
 

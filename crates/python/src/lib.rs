@@ -12,7 +12,10 @@ mod errors;
 mod estimator;
 mod operation;
 mod operations;
+mod optimizer;
 mod run;
+mod tensors;
+mod tokenizer;
 
 use feedforward::tensor::{Device, DeviceOptions};
 use pyo3::prelude::*;
@@ -34,7 +37,13 @@ mod _core {
     #[pymodule_export]
     use crate::operations::{activations, initial_weight};
     #[pymodule_export]
+    use crate::optimizer::{Optimizer, Schedule};
+    #[pymodule_export]
     use crate::run::{Job, LanguageModel, Rows, TableModel};
     #[pymodule_export]
     use crate::run::{evaluate, inspect, is_language, predict_file, resume, run_folder};
+    #[pymodule_export]
+    use crate::tensors::{read_tensors, write_tensors};
+    #[pymodule_export]
+    use crate::tokenizer::Tokenizer;
 }

@@ -71,7 +71,7 @@ impl TableModel {
         tables: Tables<'py>,
     ) -> PyResult<Predicted<'py>> {
         let (predictions, found) =
-            self.with(py, &data, &tables, |model, table| model.predict_with_findings(table))?;
+            self.with(py, &data, &tables, feedforward::TableModel::predict_with_findings)?;
         let (values, proba) = match predictions {
             Predictions::Values(values) => (PyArray1::from_vec(py, values).into_any(), None),
             Predictions::Classes { predicted, probabilities } => {

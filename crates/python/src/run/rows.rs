@@ -62,17 +62,15 @@ fn values(name: &str, values: &Bound<'_, PyAny>) -> PyResult<Values> {
     array!(f32, a => Values::Number(Numbers::F32(a.to_vec())));
     array!(i64, a => Values::Integer(a.iter().map(|&v| Some(v)).collect::<Integers>()));
     array!(bool, a => Values::Bool(a.iter().map(|&v| Some(v)).collect()));
-    match values.cast::<PyList>() {
-        Ok(list) => of_list(name, list),
-        Err(_) => {
-            let found = match values.cast::<PyUntypedArray>() {
-                Ok(array) => format!("an array of {} of shape {:?}", array.dtype(), array.shape()),
-                Err(_) => format!("values of type {}", values.get_type().name()?),
-            };
-            let expected = "numbers, texts, truth values or dates, one for each row";
-            Err(PyTypeError::new_err(format!("column `{name}` is {found}; expected {expected}")))
-        }
+    if let Ok(list) = values.cast::<PyList>() {
+        return of_list(name, list);
     }
+    let found = match values.cast::<PyUntypedArray>() {
+        Ok(array) => format!("an array of {} of shape {:?}", array.dtype(), array.shape()),
+        Err(_) => format!("values of type {}", values.get_type().name()?),
+    };
+    let expected = "numbers, texts, truth values or dates, one for each row";
+    Err(PyTypeError::new_err(format!("column `{name}` is {found}; expected {expected}")))
 }
 
 /// What the values of a list are, each kind able to hold those before it.
