@@ -275,6 +275,8 @@ def test_mistakes_are_exceptions_of_our_own(run, tmp_path):
     with pytest.raises(feedforward.NotFoundError, match="no file") as caught:
         feedforward.train(tmp_path / "none.csv", target="y")
     assert isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(feedforward.NotFoundError, match=r"no file.*did you mean `r\.toml`"):
+        feedforward.train(tmp_path / "rr.toml")
     with pytest.raises(feedforward.NotFoundError, match="no such run"):
         feedforward.Run(tmp_path / "none")
     with pytest.raises(feedforward.RunError, match="not empty"):

@@ -398,7 +398,7 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A run, a model's folder, a .safetensors, .gguf or .onnx file
+    /// A run, a model's folder, a .safetensors, .pt, .gguf or .onnx file
     #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
     /// Print one JSON object

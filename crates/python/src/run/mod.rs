@@ -11,7 +11,7 @@ pub(crate) use rows::Rows;
 
 use crate::errors::{compute, of_library};
 use feedforward::language::{TextReading, evaluate_language, is_language_model};
-use feedforward::table::source::{InMemory, with_tables};
+use feedforward::table::source::{InMemory, not_opened, with_tables};
 use feedforward::table::{BlockReader, Quality, SourceOptions};
 use feedforward::tensor::DeviceOptions;
 use feedforward::{
@@ -123,7 +123,13 @@ impl Job {
     fn open(&self) -> feedforward::Result<Box<dyn TrainRecipe>> {
         let sets = &self.sets;
         Ok(match (&self.recipe, &self.table) {
-            (Some((path, true)), _) => feedforward::open_recipe(Path::new(path), sets)?,
+            (Some((path, true)), _) => {
+                let path = Path::new(path);
+                if !path.exists() {
+                    return Err(not_opened(path, std::io::ErrorKind::NotFound.into()).into());
+                }
+                feedforward::open_recipe(path, sets)?
+            }
             (Some((text, false)), _) => feedforward::parse_recipe(text, "the recipe", sets)?,
             (None, Some(table)) => Recipe::for_table(table, self.quality, sets)?.into(),
             (None, None) => return Err(Error::usage("name a table or a recipe")),
