@@ -42,6 +42,7 @@ static TARGETS: &[Target] = &[
     table("bzip2", "csv.bz2"),
     table("xlsx", "xlsx"),
     Target { name: "safetensors", extension: "safetensors", read: read_tensors },
+    Target { name: "torch", extension: "pt", read: read_tensors },
     Target { name: "tokenizer", extension: "json", read: read_tokenizer },
     Target { name: "config", extension: "json", read: read_config },
     Target { name: "gguf", extension: "gguf", read: read_gguf },

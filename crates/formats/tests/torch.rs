@@ -61,3 +61,21 @@ fn damage_is_an_error() {
         }
     }
 }
+
+/// A list that holds another twice, and so on: 2³⁰ places, in a few bytes.
+#[test]
+fn containers_without_end_are_refused() {
+    let mut pickles = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.".to_vec();
+    pickles.extend(b"\x80\x02M\xe9\x03.\x80\x02}.\x80\x02]");
+    for i in 0..30u8 {
+        pickles.extend([b'q', i, b'0', b']', b'h', i, b'a', b'h', i, b'a']);
+    }
+    pickles.extend(b".\x80\x02].");
+    let error = TensorFile::parse(Path::new("a.pt"), pickles).unwrap_err().to_string();
+    assert!(error.contains("nested without end"), "{error}");
+    // A list that holds itself.
+    let mut pickles = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.".to_vec();
+    pickles.extend(b"\x80\x02M\xe9\x03.\x80\x02}.\x80\x02]q\x00h\x00a.\x80\x02].");
+    let error = TensorFile::parse(Path::new("a.pt"), pickles).unwrap_err().to_string();
+    assert!(error.contains("nested without end"), "{error}");
+}

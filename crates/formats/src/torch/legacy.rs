@@ -42,7 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
         storages.insert(key.clone(), content.to_vec());
         rest = behind;
     }
-    views.into_iter().map(|view| view.of(&storages)).collect()
+    state::gather(views, &storages, bytes.len())
 }
 
 /// The bytes of a value of each storage, by its key.

@@ -105,5 +105,5 @@ fn read_zip(bytes: &[u8]) -> Result<Vec<Stored>, Failure> {
             storages.insert(tensor.key.clone(), content);
         }
     }
-    tensors.into_iter().map(|tensor| tensor.of(&storages)).collect()
+    state::gather(tensors, &storages, bytes.len())
 }

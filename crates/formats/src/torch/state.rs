@@ -4,16 +4,20 @@ use super::pickle::{Id, Pickle, Value};
 use super::tensor::{DTYPES, Stored, View};
 use super::{Failure, malformed};
 use safetensors::tensor::TensorView;
+use std::collections::HashMap;
 
 /// The depth of containers in containers.
 const DEEPEST: usize = 32;
-/// More tensors than any model has.
-const MOST: usize = 1 << 20;
+/// More values than the containers of any model hold.
+const MOST: usize = 1 << 22;
+/// The most bytes of tensors for a byte of the file: several may share a storage.
+const SHARED: usize = 16;
 
 /// The tensors within containers, named by the keys and places that lead to them.
 pub(super) fn tensors(pickle: &Pickle<'_>, root: Id) -> Result<Vec<View>, Failure> {
-    let mut found = Vec::new();
-    collect(pickle, root, "", 0, &mut found)?;
+    let mut search = Search { pickle, visited: 0, found: Vec::new() };
+    search.visit(root, "", 0)?;
+    let mut found = search.found;
     if found.is_empty() {
         return Err(malformed("it holds no tensor"));
     }
@@ -24,52 +28,74 @@ pub(super) fn tensors(pickle: &Pickle<'_>, root: Id) -> Result<Vec<View>, Failur
     Ok(found)
 }
 
-fn collect(
-    pickle: &Pickle<'_>,
-    id: Id,
-    name: &str,
-    depth: usize,
-    found: &mut Vec<View>,
-) -> Result<(), Failure> {
-    if depth > DEEPEST || found.len() > MOST {
-        return Err(malformed("its containers are nested without end"));
-    }
-    let inside = |key: &str| if name.is_empty() { key.into() } else { format!("{name}.{key}") };
-    match pickle.value(id) {
-        Value::Dict(items) => {
-            for &(key, value) in items {
-                let key = match pickle.value(key) {
-                    Value::Text(text) => text.clone(),
-                    Value::Int(n) => n.to_string(),
-                    // A value under another key is no part of a model.
-                    _ => continue,
-                };
-                collect(pickle, value, &inside(&key), depth + 1, found)?;
-            }
+/// The values of tensors, from their storages in a file of so many bytes.
+pub(super) fn gather(
+    views: Vec<View>,
+    storages: &HashMap<String, Vec<u8>>,
+    file: usize,
+) -> Result<Vec<Stored>, Failure> {
+    let mut left = file.saturating_mul(SHARED);
+    let gathered = views.into_iter().map(|view| {
+        let stored = view.of(storages)?;
+        left = left
+            .checked_sub(stored.bytes.len())
+            .ok_or_else(|| malformed("its tensors share so few values that it is no model's"))?;
+        Ok(stored)
+    });
+    gathered.collect()
+}
+
+struct Search<'a, 'p> {
+    pickle: &'a Pickle<'p>,
+    visited: usize,
+    found: Vec<View>,
+}
+
+impl Search<'_, '_> {
+    fn visit(&mut self, id: Id, name: &str, depth: usize) -> Result<(), Failure> {
+        let pickle = self.pickle;
+        self.visited += 1;
+        if depth > DEEPEST || self.visited > MOST {
+            return Err(malformed("its containers are nested without end"));
         }
-        Value::List(items) => {
-            for (i, &item) in items.iter().enumerate() {
-                collect(pickle, item, &inside(&i.to_string()), depth + 1, found)?;
-            }
-        }
-        Value::Call(function, arguments) => {
-            let list = list(pickle, *arguments)?;
-            match function.as_str() {
-                "torch._utils._rebuild_parameter"
-                | "torch._utils._rebuild_parameter_with_state" => {
-                    let inner = list.first().ok_or_else(|| malformed("a parameter is empty"))?;
-                    collect(pickle, *inner, name, depth + 1, found)?;
+        let inside = |key: &str| if name.is_empty() { key.into() } else { format!("{name}.{key}") };
+        match pickle.value(id) {
+            Value::Dict(items) => {
+                for &(key, value) in items {
+                    let key = match pickle.value(key) {
+                        Value::Text(text) => text.clone(),
+                        Value::Int(n) => n.to_string(),
+                        // A value under another key is no part of a model.
+                        _ => continue,
+                    };
+                    self.visit(value, &inside(&key), depth + 1)?;
                 }
-                f if f.starts_with("torch._utils._rebuild_tensor") => {
-                    let name = if name.is_empty() { "tensor" } else { name };
-                    found.push(view(pickle, name, list)?);
-                }
-                _ => {}
             }
+            Value::List(items) => {
+                for (i, &item) in items.iter().enumerate() {
+                    self.visit(item, &inside(&i.to_string()), depth + 1)?;
+                }
+            }
+            Value::Call(function, arguments) => {
+                let list = list(pickle, *arguments)?;
+                match function.as_str() {
+                    "torch._utils._rebuild_parameter"
+                    | "torch._utils._rebuild_parameter_with_state" => {
+                        let inner =
+                            list.first().ok_or_else(|| malformed("a parameter is empty"))?;
+                        self.visit(*inner, name, depth + 1)?;
+                    }
+                    f if f.starts_with("torch._utils._rebuild_tensor") => {
+                        let name = if name.is_empty() { "tensor" } else { name };
+                        self.found.push(view(pickle, name, list)?);
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
         }
-        _ => {}
+        Ok(())
     }
-    Ok(())
 }
 
 fn list<'a>(pickle: &'a Pickle<'_>, id: Id) -> Result<&'a [Id], Failure> {
