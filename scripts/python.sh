@@ -15,8 +15,8 @@ bin="$place/venv/bin"
 began=$SECONDS
 "$bin/pip" install --quiet --disable-pip-version-check "maturin>=1.9,<2"
 # The program's release build compiled all crates but PyO3 and NumPy's with the same features.
-"$bin/maturin" build --locked --release --out "$place/wheels" 2>&1 | tail -3
-echo "the wheel was built in $((SECONDS - began)) s"
+"$bin/maturin" build --locked --release --out "$place/wheels" 2>&1 | tee "$place/log" | tail -3
+echo "the wheel was built in $((SECONDS - began)) s, with $(grep -c Compiling "$place/log" || true) crates compiled"
 wheel="$(echo "$place"/wheels/*.whl)"
 "$bin/pip" install --quiet --disable-pip-version-check "$wheel[test]" ${PYTORCH:+torch}
 export SCIPY_ARRAY_API=1
