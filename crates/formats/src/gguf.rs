@@ -13,9 +13,10 @@ pub use value::GgufValue;
 pub use write::GgufWriter;
 
 use crate::{Error, Result};
-use ff_tensor::Mapped;
+use ff_tensor::{FileBytes, FileMatrix, Mapped};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A tensor's entry in a GGUF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct GgufTensor {
 #[derive(Debug)]
 pub struct GgufFile {
     path: PathBuf,
-    bytes: Mapped,
+    bytes: Arc<Mapped>,
     metadata: BTreeMap<String, GgufValue>,
     tensors: BTreeMap<String, GgufTensor>,
 }
@@ -51,7 +52,7 @@ impl GgufFile {
         let bytes = Mapped::open(path).map_err(Error::io(path, "reading"))?;
         let malformed = |message: String| Error::Malformed { path: path.to_owned(), message };
         let (metadata, tensors) = parse::header(&bytes).map_err(malformed)?;
-        Ok(Self { path: path.to_owned(), bytes, metadata, tensors })
+        Ok(Self { path: path.to_owned(), bytes: Arc::new(bytes), metadata, tensors })
     }
 
     /// Whether a file begins like GGUF.
@@ -86,6 +87,15 @@ impl GgufFile {
     pub fn raw(&self, name: &str) -> Option<&[u8]> {
         let tensor = self.tensors.get(name)?;
         Some(&self.bytes[tensor.start..tensor.start + tensor.bytes])
+    }
+
+    /// A matrix as the file has it, without a copy; `None` if it is missing, no matrix, or of a form
+    /// that products do not read.
+    pub fn matrix(&self, name: &str) -> Option<FileMatrix> {
+        let tensor = self.tensors.get(name)?;
+        let form = tensor.dtype.file_form()?;
+        let dims = tensor.dims.as_slice().try_into().ok()?;
+        FileMatrix::new(form, dims, Arc::clone(&self.bytes) as FileBytes, tensor.start).ok()
     }
 
     /// A tensor's values as 32-bit floats, whatever their form.

@@ -4,7 +4,7 @@ use crate::atomic::replace;
 use crate::gguf::GgmlType;
 use crate::unique::UniqueKeys;
 use crate::{Error, Result};
-use ff_tensor::Mapped;
+use ff_tensor::{FileBytes, FileForm, FileMatrix, Mapped};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::borrow::Cow;
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The maximum header length accepted by readers of safetensors.
 const LONGEST_HEADER: usize = 100_000_000;
@@ -137,7 +138,7 @@ pub struct TensorFile {
 #[derive(Debug)]
 enum Bytes {
     Read(Vec<u8>),
-    Mapped(Mapped),
+    Mapped(Arc<Mapped>),
 }
 
 impl std::ops::Deref for Bytes {
@@ -177,7 +178,7 @@ impl TensorFile {
     /// As [`TensorFile::open`].
     pub fn map(path: &Path) -> Result<Self> {
         let bytes = Mapped::open(path).map_err(Error::io(path, "reading"))?;
-        Self::check(path, Bytes::Mapped(bytes))
+        Self::check(path, Bytes::Mapped(Arc::new(bytes)))
     }
 
     /// Checks a file in memory; `path` is for messages.
@@ -321,6 +322,21 @@ impl TensorFile {
             }
             _ => self.f32(name, dims),
         }
+    }
+
+    /// A matrix as a mapped file has it, without a copy; `None` if it is missing, no matrix, of
+    /// another type than 16-bit or 32-bit floats, or if the file is not mapped.
+    pub fn matrix(&self, name: &str) -> Option<FileMatrix> {
+        let entry = self.entries.get(name)?;
+        let form = match entry.dtype {
+            Dtype::F32 => FileForm::F32,
+            Dtype::F16 => FileForm::F16,
+            Dtype::BF16 => FileForm::BF16,
+            _ => return None,
+        };
+        let Bytes::Mapped(bytes) = &self.bytes else { return None };
+        let dims = entry.dims.as_slice().try_into().ok()?;
+        FileMatrix::new(form, dims, Arc::clone(bytes) as FileBytes, entry.start).ok()
     }
 
     /// A tensor of 64-bit floats of any shape.

@@ -2,7 +2,7 @@
 
 use crate::{Error, OpResult, Result, Spec, for_float, for_stored};
 use ff_kernels::Stored;
-use ff_tensor::{DType, Device, Element, Shape, Tensor, TensorMut, TensorRef};
+use ff_tensor::{DType, Device, Element, FileMatrix, Shape, Slice, Tensor, TensorMut, TensorRef};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -15,6 +15,15 @@ pub enum Segment {
     Frozen,
     /// Statistics updated by forward, such as batch norm's running mean; saved with the model.
     State,
+    /// Values in the form of their file, outside of the arena (see [`Params::set_file`]).
+    File,
+}
+
+impl Segment {
+    /// Whether values never change, so that they are read again and not saved.
+    pub fn is_frozen(self) -> bool {
+        matches!(self, Self::Frozen | Self::File)
+    }
 }
 
 /// The kind of a parameter, which selects its optimiser group: by default only matrices decay.
@@ -121,6 +130,8 @@ pub struct Params {
     trainable: Tensor,
     frozen: Tensor,
     state: Tensor,
+    /// The matrices of [`Segment::File`], by the parameter's number.
+    files: Vec<Option<FileMatrix>>,
     grads: Option<Tensor>,
     /// Whether a parameter's gradient was written since the last `clear_gradients`. The first write
     /// replaces the old one, so that gradients are never zero-filled.
@@ -140,7 +151,7 @@ impl Params {
         specs: Vec<ParamSpec>,
         with_gradients: bool,
     ) -> Result<Self> {
-        let mut sizes = [0usize; 3];
+        let mut sizes = [0usize; 4];
         let mut by_name = HashMap::with_capacity(specs.len());
         let mut infos = Vec::with_capacity(specs.len());
         for (i, spec) in specs.into_iter().enumerate() {
@@ -156,10 +167,11 @@ impl Params {
         }
         let zeros =
             |len: usize| Tensor::zeros(device, [len].into(), dtype).map_err(Error::of(PARAMS));
-        let [trainable, frozen, state] = sizes;
+        let [trainable, frozen, state, _] = sizes;
         Ok(Self {
             dtype,
             touched: vec![false; infos.len()],
+            files: vec![None; infos.len()],
             infos,
             by_name,
             trainable: zeros(trainable)?,
@@ -218,19 +230,43 @@ impl Params {
         Spec { shape: self.info(id).spec.shape, dtype: self.dtype }
     }
 
-    fn segment(&self, id: ParamId) -> &Tensor {
+    /// Gives a parameter of [`Segment::File`] its values.
+    ///
+    /// # Errors
+    /// If the parameter is in another segment, or has another shape.
+    pub fn set_file(&mut self, id: ParamId, matrix: FileMatrix) -> Result<()> {
+        let spec = &self.info(id).spec;
+        if spec.segment != Segment::File || spec.shape.dims() != [matrix.rows(), matrix.cols()] {
+            let message = format!("of shape {} cannot be {matrix:?}", spec.shape);
+            return Err(Error::Param { name: spec.name.clone(), message });
+        }
+        self.files[id.0 as usize] = Some(matrix);
+        Ok(())
+    }
+
+    fn segment(&self, id: ParamId) -> Result<&Tensor> {
         match self.info(id).spec.segment {
-            Segment::Trainable => &self.trainable,
-            Segment::Frozen => &self.frozen,
-            Segment::State => &self.state,
+            Segment::Trainable => Ok(&self.trainable),
+            Segment::Frozen => Ok(&self.frozen),
+            Segment::State => Ok(&self.state),
+            Segment::File => Err(Error::of(PARAMS)(ff_tensor::Error::InFile)),
         }
     }
 
     /// The values of a parameter with its shape.
+    ///
+    /// # Panics
+    /// If it is in [`Segment::File`] and has no values yet.
     pub fn view(&self, id: ParamId) -> TensorRef<'_> {
-        let info = self.info(id);
-        let data = self.segment(id).view().data().range(info.offset, info.spec.shape.len());
-        TensorRef::new(data, info.spec.shape)
+        self.all_values().view(id)
+    }
+
+    fn all_values(&self) -> ParamValues<'_> {
+        ParamValues {
+            infos: &self.infos,
+            segments: [&self.trainable, &self.frozen, &self.state],
+            files: &self.files,
+        }
     }
 
     /// The values of a parameter.
@@ -238,7 +274,7 @@ impl Params {
     /// # Errors
     /// If they are of another type.
     pub fn values<T: Element>(&self, id: ParamId) -> Result<&[T]> {
-        Ok(&read::<T>(self.segment(id))?[self.info(id).range()])
+        Ok(&read::<T>(self.segment(id)?)?[self.info(id).range()])
     }
 
     /// The values of a parameter, mutable.
@@ -251,6 +287,7 @@ impl Params {
             Segment::Trainable => &mut self.trainable,
             Segment::Frozen => &mut self.frozen,
             Segment::State => &mut self.state,
+            Segment::File => return Err(Error::of(PARAMS)(ff_tensor::Error::InFile)),
         };
         Ok(&mut write::<T>(segment)?[range])
     }
@@ -371,6 +408,7 @@ impl Params {
         Ok(ParamValues {
             infos: &self.infos,
             segments: [&self.trainable, &self.frozen, &self.state],
+            files: &self.files,
         })
     }
 }
@@ -380,6 +418,7 @@ impl Params {
 pub(crate) struct ParamValues<'a> {
     infos: &'a [ParamInfo],
     segments: [&'a Tensor; 3],
+    files: &'a [Option<FileMatrix>],
 }
 
 impl<'a> ParamValues<'a> {
@@ -389,6 +428,11 @@ impl<'a> ParamValues<'a> {
 
     pub(crate) fn view(&self, id: ParamId) -> TensorRef<'a> {
         let info = &self.infos[id.0 as usize];
+        if info.spec.segment == Segment::File {
+            let matrix = self.files[id.0 as usize].as_ref();
+            let matrix = matrix.expect("a model's files are read before it runs");
+            return TensorRef::new(Slice::File(matrix), info.spec.shape);
+        }
         let segment = self.segments[info.spec.segment as usize];
         TensorRef::new(
             segment.view().data().range(info.offset, info.spec.shape.len()),

@@ -6,6 +6,7 @@
 
 mod columns;
 mod dropout;
+mod file_matrix;
 mod float;
 mod gemm;
 mod maths;
@@ -21,6 +22,7 @@ mod views;
 
 pub use columns::{Columns, MAX_COLUMNS, for_columns, zip_sum_columns};
 pub use dropout::dropout;
+pub use file_matrix::{file_product, file_product_back, file_rows};
 pub use float::Float;
 pub use gemm::{
     BLOCK_WIDTH, Band, Bf16Operand, BlockFloat, BlockTrim, Epilogue, MatRef, gemm, gemm_bf16,

@@ -127,6 +127,14 @@ impl Builder {
         }
     }
 
+    /// Leaves the parameters that a function chooses in the form of their file, outside of the arena
+    /// (see [`Segment::File`]).
+    pub fn leave_in_file(&mut self, chosen: impl Fn(&str) -> bool) {
+        for spec in self.specs.iter_mut().filter(|spec| chosen(&spec.name)) {
+            spec.segment = Segment::File;
+        }
+    }
+
     /// Freezes every parameter of a kind at its initial values: saved with the model, without a
     /// gradient.
     pub fn freeze(&mut self, kind: ParamKind) {
@@ -176,6 +184,9 @@ impl Builder {
         for (i, init) in inits.iter().enumerate() {
             let id = ParamId::new(i);
             let spec = &params.info(id).spec;
+            if spec.segment == Segment::File {
+                continue;
+            }
             let key = Key::new(seed).with_name("init").with_name(&spec.name);
             let shape = spec.shape;
             for_float!("init", dtype, T => {

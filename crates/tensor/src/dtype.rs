@@ -86,6 +86,12 @@ pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static + sealed:
     /// # Errors
     /// If the values are of another type.
     fn of_slice_mut(slice: SliceMut<'_>) -> Result<&mut [Self]>;
+
+    /// Shared values as those of one of the types.
+    fn as_slice(values: &[Self]) -> Slice<'_>;
+
+    /// Values as those of one of the types.
+    fn as_slice_mut(values: &mut [Self]) -> SliceMut<'_>;
 }
 
 macro_rules! element {
@@ -96,6 +102,7 @@ macro_rules! element {
             fn of_slice(slice: Slice<'_>) -> Result<&[Self]> {
                 match slice {
                     Slice::$variant(values) => Ok(values),
+                    Slice::File(_) => Err(Error::InFile),
                     other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
                 }
             }
@@ -105,6 +112,14 @@ macro_rules! element {
                     SliceMut::$variant(values) => Ok(values),
                     other => Err(Error::DType { expected: DType::$variant, found: other.dtype() }),
                 }
+            }
+
+            fn as_slice(values: &[Self]) -> Slice<'_> {
+                Slice::$variant(values)
+            }
+
+            fn as_slice_mut(values: &mut [Self]) -> SliceMut<'_> {
+                SliceMut::$variant(values)
             }
         }
     };

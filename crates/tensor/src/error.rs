@@ -41,6 +41,11 @@ pub enum Error {
     /// A planned tensor has a size but no values.
     #[error("this tensor belongs to a plan: it has a size but no values")]
     Planned,
+    /// The values are in the form of their file, which only some operations read.
+    #[error(
+        "these values are in the form of their file, which only linear layers and embeddings read"
+    )]
+    InFile,
     /// The requested device does not exist.
     #[error("{0}")]
     Device(String),

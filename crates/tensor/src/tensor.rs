@@ -1,4 +1,4 @@
-use crate::{Buffer, DType, Device, Element, Error, Pool, Result, Shape};
+use crate::{Buffer, DType, Device, Element, Error, FileMatrix, Pool, Result, Shape};
 use half::bf16;
 use std::sync::Arc;
 
@@ -180,6 +180,8 @@ macro_rules! slices {
         #[non_exhaustive]
         pub enum Slice<'a> {
             $(#[doc = concat!("Values of type `", stringify!($t), "`.")] $variant(&'a [$t]),)*
+            /// Values of type `f32` in the form of their file.
+            File(&'a FileMatrix),
         }
 
         /// A mutable slice of one of the supported types.
@@ -193,13 +195,16 @@ macro_rules! slices {
             /// The type of the values.
             #[inline]
             pub fn dtype(&self) -> DType {
-                match self { $(Slice::$variant(_) => DType::$variant,)* }
+                match self { $(Slice::$variant(_) => DType::$variant,)* Slice::File(_) => DType::F32 }
             }
 
             /// The number of values.
             #[inline]
             pub fn len(&self) -> usize {
-                match self { $(Slice::$variant(values) => values.len(),)* }
+                match self {
+                    $(Slice::$variant(values) => values.len(),)*
+                    Slice::File(matrix) => matrix.rows() * matrix.cols(),
+                }
             }
 
             /// Whether there are no values.
@@ -211,11 +216,17 @@ macro_rules! slices {
             /// The `len` values from `start` on.
             ///
             /// # Panics
-            /// If the range exceeds the slice.
+            /// If the range exceeds the slice, or is a part of a matrix in the form of its file.
             #[must_use]
             #[inline]
             pub fn range(&self, start: usize, len: usize) -> Slice<'a> {
-                match self { $(Slice::$variant(values) => Slice::$variant(&values[start..start + len]),)* }
+                match self {
+                    $(Slice::$variant(values) => Slice::$variant(&values[start..start + len]),)*
+                    Slice::File(_) => {
+                        assert!(start == 0 && len == self.len(), "a matrix of a file is read whole");
+                        *self
+                    }
+                }
             }
         }
 
@@ -318,6 +329,15 @@ impl<'a> TensorRef<'a> {
     #[inline]
     pub fn slice<T: Element>(&self) -> Result<&'a [T]> {
         T::of_slice(self.data)
+    }
+
+    /// The matrix, if its values are in the form of their file.
+    #[inline]
+    pub fn file(&self) -> Option<&'a FileMatrix> {
+        match self.data {
+            Slice::File(matrix) => Some(matrix),
+            _ => None,
+        }
     }
 }
 

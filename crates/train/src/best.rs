@@ -48,7 +48,7 @@ impl BestWeights {
         match segment {
             Segment::Trainable => self.values.extend_from_slice(values),
             Segment::State => self.state.extend_from_slice(values),
-            Segment::Frozen => {}
+            Segment::Frozen | Segment::File => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::history::Progress;
 use crate::optim::{Optimizer, OptimizerScalars};
 use crate::schedule::{PlateauState, Schedule};
 use ff_formats::{TensorFile, TensorWriter};
-use ff_graph::{Graph, ParamId, Params, Segment};
+use ff_graph::{Graph, ParamId, Params};
 use ff_tensor::{Bf16Kernels, CpuDevice, Isa, TensorRef};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,7 @@ impl Checkpoint {
         let (params, cpu) = (graph.params(), graph.device().cpu());
         let mut writer = TensorWriter::new();
         // Frozen parameters are the same at every step, and come from where they came at the first.
-        for (id, info) in params.iter().filter(|(_, info)| info.spec.segment != Segment::Frozen) {
+        for (id, info) in params.iter().filter(|(_, info)| !info.spec.segment.is_frozen()) {
             let (name, dims) = (&info.spec.name, info.spec.shape.dims());
             writer.add_f32(format!("model.{name}"), dims, params.values::<f32>(id)?);
             if let Some(values) = best.of(info) {
@@ -226,7 +226,7 @@ impl Checkpoint {
         best.clear();
         for i in 0..params.infos().len() {
             let spec = params.infos()[i].spec.clone();
-            if spec.segment == Segment::Frozen {
+            if spec.segment.is_frozen() {
                 continue;
             }
             let dims = spec.shape.dims();

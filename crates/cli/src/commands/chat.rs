@@ -27,7 +27,8 @@ pub(super) fn run(arguments: &ChatOptions, terminal: &Terminal) -> Result<ExitCo
         None => Box::new(io::stdin().lock()),
     };
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
-    let opened = LanguageModel::open(&arguments.model, &device, &arguments.language());
+    let opened =
+        LanguageModel::open_to_generate(&arguments.model, &[], &device, &arguments.language());
     drop(working);
     let model = opened?;
     let usual = GenerateOptions::from_model(model.generation())?;

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
     let adapters: Vec<&Path> = arguments.adapter.as_deref().into_iter().collect();
     let language = arguments.language();
-    let opened = LanguageModel::open_with_adapters(&arguments.model, &adapters, &device, &language);
+    let opened = LanguageModel::open_to_generate(&arguments.model, &adapters, &device, &language);
     drop(working);
     let mut model = opened?;
     let unknown = GenerateOptions::not_applied(model.generation());

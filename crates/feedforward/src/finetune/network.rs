@@ -23,6 +23,7 @@ impl Draft {
         let options = LanguageOptions {
             precision: recipe.base.precision,
             recompute: recipe.base.recompute,
+            skip_ignored: true,
             ..LanguageOptions::default()
         };
         let mut builder = Builder::new();

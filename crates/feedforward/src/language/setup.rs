@@ -26,6 +26,7 @@ pub(super) fn build(
         recompute: recipe.model.recompute,
         z_loss: recipe.train.z_loss,
         label_smoothing: recipe.train.label_smoothing,
+        skip_ignored: false,
     };
     let mut builder = Builder::new();
     let model = CausalLm::new(&mut builder, config, &options);

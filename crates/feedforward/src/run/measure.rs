@@ -8,7 +8,7 @@ use super::trainer::trainer;
 use super::watch::Watcher;
 use crate::error::{Error, Result};
 use crate::words::bytes;
-use ff_graph::{Graph, Params, Segment};
+use ff_graph::{Graph, Params};
 use ff_tensor::{Device, DeviceOptions, Key};
 use ff_train::{Event, Objective, Observer, Trainer};
 use std::ops::Range;
@@ -139,7 +139,7 @@ pub(crate) fn refuse_if_too_large<T: Task>(task: &T, sizes: &Sizes) -> Result<()
 
 /// Values that training changes.
 fn values(params: &Params) -> usize {
-    let infos = params.infos().iter().filter(|info| info.spec.segment != Segment::Frozen);
+    let infos = params.infos().iter().filter(|info| !info.spec.segment.is_frozen());
     infos.map(|info| info.spec.shape.len()).sum()
 }
 

@@ -1,5 +1,6 @@
 //! The forms of a tensor's values.
 
+use ff_tensor::FileForm;
 use std::fmt;
 
 macro_rules! types {
@@ -104,6 +105,21 @@ types! {
     NVFP4 = 40, 64, 36;
     /// 1 bit and a scale.
     Q1_0 = 41, 128, 18;
+}
+
+impl GgmlType {
+    /// The form of a matrix that products read as it is, if there is one.
+    pub fn file_form(self) -> Option<FileForm> {
+        Some(match self {
+            Self::F32 => FileForm::F32,
+            Self::F16 => FileForm::F16,
+            Self::BF16 => FileForm::BF16,
+            Self::Q8_0 => FileForm::Q8_0,
+            Self::Q4_0 => FileForm::Q4_0,
+            Self::Q4_1 => FileForm::Q4_1,
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for GgmlType {

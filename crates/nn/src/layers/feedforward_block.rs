@@ -1,7 +1,7 @@
 use super::{Layer, Program, Slot};
 use crate::adapter::LowRank;
 use crate::{Builder, Init};
-use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Segment, Value};
 use ff_ops::{Activate, Activation, Gate};
 use ff_tensor::DType;
 use smallvec::SmallVec;
@@ -36,12 +36,12 @@ pub struct FeedforwardBlock {
     op: Arc<dyn Op>,
     spec: ff_ops::FeedforwardBlock,
     params: SmallVec<[ParamId; 6]>,
-    adapted: Option<Adapted>,
+    layers: Separate,
 }
 
-/// The layers one by one, where some of them have an adapter.
+/// The layers one by one, where some of them have an adapter or weights in the form of their file.
 #[derive(Debug)]
-struct Adapted {
+struct Separate {
     adapters: SmallVec<[Option<LowRank>; 3]>,
     /// The layers without one: those before the activation, and the last.
     plain: [Arc<dyn Op>; 2],
@@ -49,11 +49,8 @@ struct Adapted {
     gate: Arc<dyn Op>,
 }
 
-impl Adapted {
-    fn new(op: ff_ops::FeedforwardBlock, adapters: SmallVec<[Option<LowRank>; 3]>) -> Option<Self> {
-        if adapters.iter().all(Option::is_none) {
-            return None;
-        }
+impl Separate {
+    fn new(op: ff_ops::FeedforwardBlock, adapters: SmallVec<[Option<LowRank>; 3]>) -> Self {
         let (f, last) = (Activation::Identity, adapters.len() - 1);
         let (plain, adapters) = if op.bf16 {
             let types = |i: usize| if i == last { DType::F32 } else { DType::BF16 };
@@ -64,7 +61,11 @@ impl Adapted {
             ([0; 2].map(|_| ff_ops::Feedforward::op(f, op.bias)), adapters)
         };
         let (activate, gate) = (Activate::op(op.activation), Gate::op(op.activation));
-        Some(Self { adapters, plain, activate, gate })
+        Self { adapters, plain, activate, gate }
+    }
+
+    fn is_adapted(&self) -> bool {
+        self.adapters.iter().any(Option::is_some)
     }
 }
 
@@ -106,7 +107,7 @@ impl FeedforwardBlock {
             });
         }
         params.extend(biases);
-        Self { op: op.op(), spec: op, params, adapted: Adapted::new(op, adapters) }
+        Self { op: op.op(), spec: op, params, layers: Separate::new(op, adapters) }
     }
 
     /// The weight and the bias of a layer.
@@ -116,24 +117,25 @@ impl FeedforwardBlock {
     }
 
     /// Layer by layer.
-    fn forward_adapted(&self, graph: &mut Graph, x: &Value, adapted: &Adapted) -> Result<Value> {
-        let last = adapted.adapters.len() - 1;
+    fn forward_separate(&self, graph: &mut Graph, x: &Value) -> Result<Value> {
+        let separate = &self.layers;
+        let last = separate.adapters.len() - 1;
         let linear = |graph: &mut Graph, i: usize, x: &Value| {
             let (weight, bias) = self.layer(i);
-            if let Some(adapter) = &adapted.adapters[i] {
+            if let Some(adapter) = &separate.adapters[i] {
                 return adapter.forward(graph, x, (weight, bias), Activation::Identity);
             }
             let params = [Some(weight), bias].into_iter().flatten();
             let params: SmallVec<[Value; 2]> = params.map(|id| graph.param(id)).collect();
             let inputs: SmallVec<[&Value; 3]> = std::iter::once(x).chain(&params).collect();
-            graph.apply(&adapted.plain[usize::from(i == last)], &inputs)
+            graph.apply(&separate.plain[usize::from(i == last)], &inputs)
         };
         let z = linear(graph, 0, x)?;
         let h = if self.spec.gated {
             let u = linear(graph, 1, x)?;
-            graph.apply(&adapted.gate, &[&z, &u])?
+            graph.apply(&separate.gate, &[&z, &u])?
         } else {
-            graph.apply(&adapted.activate, &[&z])?
+            graph.apply(&separate.activate, &[&z])?
         };
         linear(graph, last, &h)
     }
@@ -141,8 +143,9 @@ impl FeedforwardBlock {
 
 impl Layer for FeedforwardBlock {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
-        if let Some(adapted) = &self.adapted {
-            return self.forward_adapted(graph, &x, adapted);
+        let in_file = |&id: &ParamId| graph.params().info(id).spec.segment == Segment::File;
+        if self.layers.is_adapted() || self.params.iter().any(in_file) {
+            return self.forward_separate(graph, &x);
         }
         let params: SmallVec<[Value; 6]> = self.params.iter().map(|&id| graph.param(id)).collect();
         let mut inputs: SmallVec<[&Value; 8]> = SmallVec::new();
@@ -152,7 +155,7 @@ impl Layer for FeedforwardBlock {
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
-        if self.adapted.is_some() {
+        if self.layers.is_adapted() {
             return Err(Error::shape("predictor", "a block with an adapter runs on a graph"));
         }
         let count = if self.spec.bias { self.params.len() / 2 } else { self.params.len() };

@@ -13,6 +13,9 @@ pub struct LanguageOptions {
     pub z_loss: f64,
     /// The fraction of each target spread over all tokens.
     pub label_smoothing: f64,
+    /// Whether the output layer leaves out tokens that are not learned; the gradients of its own
+    /// weights are then the same sums in another order.
+    pub skip_ignored: bool,
 }
 
 impl LanguageOptions {

@@ -22,6 +22,7 @@ impl Output {
             z_loss: options.z_loss,
             label_smoothing: options.label_smoothing,
             bf16: options.bf16(),
+            skip_ignored: options.skip_ignored,
             ..LinearCrossEntropy::default()
         };
         let logits = if options.bf16() {

@@ -4,7 +4,7 @@ use ff_graph::for_float;
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, for_columns, for_rows};
+use ff_kernels::{Float, file_rows, for_columns, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -100,6 +100,13 @@ impl Op for Embedding {
                 ids[i]
             );
             return Err(OpError::domain(message));
+        }
+        if let Some(table) = x[1].file() {
+            let rows = y[0].slice_mut::<f32>()?.chunks_exact_mut(features.max(1));
+            for (y, &id) in rows.zip(ids) {
+                file_rows(cx.cpu(), table, id as usize..id as usize + 1, y);
+            }
+            return Ok(());
         }
         for_float!(x[1].dtype(), T => {
                     let table = x[1].slice::<T>()?;

@@ -6,7 +6,7 @@ use super::feedforward::products::{
 };
 use crate::Activation;
 use ff_graph::{Case, CaseInput, Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec, for_float};
-use ff_kernels::{Epilogue, Float, MatRef, Stored, sum_columns};
+use ff_kernels::{Epilogue, Float, MatRef, Stored, file_product, file_product_back, sum_columns};
 use ff_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, bf16};
 use std::sync::Arc;
 
@@ -209,11 +209,17 @@ impl LoraLinear {
         let sizes = self.sizes(|i| *x[i].shape())?;
         let Sizes { rows, input, output, rank } = sizes;
         let cpu = cx.cpu();
-        let weight = MatRef::new(x[1].slice::<W>()?, output, input);
-        let bias = if self.bias { Some(x[2].slice::<W>()?) } else { None };
+        if let Some(weight) = x[1].file() {
+            let bias = if self.bias { Some(x[2].slice::<f32>()?) } else { None };
+            file_product(cpu, x[0].slice::<f32>()?, weight, bias, y[0].slice_mut::<f32>()?);
+        } else {
+            let weight = MatRef::new(x[1].slice::<W>()?, output, input);
+            let bias = if self.bias { Some(x[2].slice::<W>()?) } else { None };
+            let own = MatRef::new(x[0].slice::<X>()?, rows, input);
+            let y = y[0].slice_mut::<Y>()?;
+            forward::<M, X, W, Y>(cpu, Activation::Identity, own, weight, bias, y, None);
+        }
         let y = y[0].slice_mut::<Y>()?;
-        let own = MatRef::new(x[0].slice::<X>()?, rows, input);
-        forward::<M, X, W, Y>(cpu, Activation::Identity, own, weight, bias, y, None);
         let mut scratch = None;
         let h = match saved {
             [h, ..] => h.slice_mut::<W>()?,
@@ -250,6 +256,13 @@ impl LoraLinear {
         let Sizes { rows, input, output, rank } = sizes;
         let (cpu, at) = (cx.cpu(), self.a());
         let Some(dy) = &mut dy[0] else { return Ok(()) };
+        let mut own = None;
+        if let Some(weight) = kept.weight_in_file(1)
+            && let Some((dx, accumulate)) = dx[0].take::<f32>()?
+        {
+            file_product_back(cpu, dy.view().slice::<f32>()?, weight, dx, accumulate);
+            own = Some((X::of_slice_mut(dx.into())?, true));
+        }
         let dy = &*dy.slice_mut::<Y>()?;
         if self.bias
             && let Some((dbias, accumulate)) = dx[2].take::<W>()?
@@ -265,16 +278,15 @@ impl LoraLinear {
             let h = MatRef::new(kept.saved(0)?.slice::<W>()?, rows, rank);
             backward_weight::<M, W, W, Y>(cpu, dy, h, db, accumulate);
         }
-        let own = dx[0].take::<X>()?;
-        let da = dx[at].take::<W>()?;
-        let mut adapted = if self.own_input { dx[self.input()].take::<X>()? } else { None };
-        if let Some((dx, accumulate)) = own {
+        if own.is_none()
+            && let Some((dx, accumulate)) = dx[0].take::<X>()?
+        {
             let weight = MatRef::new(kept.input(1)?.slice::<W>()?, output, input);
             backward_input::<M, X, W, Y>(cpu, dy, weight, dx, accumulate);
-            if !self.own_input {
-                adapted = Some((dx, true));
-            }
+            own = Some((dx, true));
         }
+        let da = dx[at].take::<W>()?;
+        let adapted = if self.own_input { dx[self.input()].take::<X>()? } else { own };
         if da.is_none() && adapted.is_none() {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use ff_graph::{Graph, Mode, Params};
 use ff_nn::models::{
     CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
 };
-use ff_nn::{Builder, LoraConfig};
+use ff_nn::{Builder, LoraConfig, Precision};
 use ff_tensor::{DType, Device, Tensor};
 use ff_text::Tokenizer;
 use serde_json::{Map, Value};
@@ -134,6 +134,43 @@ impl LanguageModel {
         device: &Device,
         options: &LanguageOptions,
     ) -> Result<Self> {
+        Self::opened(path, adapters, device, options, false)
+    }
+
+    /// The same for generation alone: matrices stay in the form of their files, which products read
+    /// directly, so that the model takes no more memory than its files, and a token no more than
+    /// one pass over them.
+    ///
+    /// Weights in other forms than f32, f16, bf16, Q8_0, Q4_0 and Q4_1 become f32, as do those of
+    /// mixtures of experts, those of transposed files, and all with bf16 products. The values, and
+    /// what they give, are the same; they cannot be changed or saved.
+    ///
+    /// ```no_run
+    /// use feedforward::language::LanguageModel;
+    /// let path = "models/smollm2.Q4_1.gguf".as_ref();
+    /// let mut model = LanguageModel::open_to_generate(path, &[], &Default::default(), &Default::default())?;
+    /// model.generate("Once", &Default::default(), &mut |_| Ok(()))?;
+    /// # Ok::<(), feedforward::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LanguageModel::open_with_adapters`].
+    pub fn open_to_generate(
+        path: &Path,
+        adapters: &[&Path],
+        device: &Device,
+        options: &LanguageOptions,
+    ) -> Result<Self> {
+        Self::opened(path, adapters, device, options, true)
+    }
+
+    fn opened(
+        path: &Path,
+        adapters: &[&Path],
+        device: &Device,
+        options: &LanguageOptions,
+        in_file: bool,
+    ) -> Result<Self> {
         let mut files = Vec::with_capacity(adapters.len() + 1);
         let folder = match adapter_folder(path).filter(|_| model_folder(path).is_err()) {
             None => model_folder(path)?,
@@ -158,8 +195,9 @@ impl LanguageModel {
             adapted.push(Adapted { model, config: file.config().clone(), layers });
         }
         let tensors = |params: &Params| base_tensors(&config, params);
-        let mut params =
-            read_params(&folder, device, builder, &tensors, &|name| is_ignored(&config, name))?;
+        let ignored = |name: &str| is_ignored(&config, name);
+        let in_file = in_file && config.moe.is_none() && options.precision == Precision::F32;
+        let mut params = read_params(&folder, device, builder, &tensors, &ignored, in_file)?;
         for (i, (file, adapted)) in files.iter().zip(&adapted).enumerate() {
             file.read_into(&mut params, &i.to_string(), &adapted.layers)?;
         }
@@ -353,13 +391,18 @@ pub(super) fn write_rest(
 pub(super) fn read_params(
     folder: &Path,
     device: &Device,
-    builder: Builder,
+    mut builder: Builder,
     tensors: &dyn Fn(&Params) -> Vec<FileTensor>,
     ignored: &dyn Fn(&str) -> bool,
+    in_file: bool,
 ) -> Result<Params> {
     let planned = builder.plan()?;
     let tensors = tensors(&planned);
     let weights = open_checked(folder, &tensors, ignored)?;
+    if in_file {
+        let names = weights.in_file(&tensors, &planned);
+        builder.leave_in_file(|name| names.contains(name));
+    }
     let mut params = builder.build_zeroed(device, DType::F32, false)?;
     weights.read_into(&tensors, &mut params)?;
     Ok(params)

@@ -3,10 +3,12 @@
 
 use crate::error::{Error, Result};
 use ff_formats::{GgufFile, GgufValue};
+use ff_tensor::FileMatrix;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::path::Path;
+use std::sync::Arc;
 
 /// An architecture of llama.cpp, and the family here.
 const FAMILIES: [(&str, &str, &str); 4] = [
@@ -105,6 +107,16 @@ impl GgufWeights {
             values = halves(&values, place.dims[0], heads);
         }
         Ok(Some(values))
+    }
+
+    /// A matrix as the file has it; rows in another order are copied.
+    pub(super) fn matrix(&self, name: &str) -> Option<FileMatrix> {
+        let place = self.tensors.get(name).filter(|place| place.expert.is_none())?;
+        let matrix = self.file.matrix(&place.name)?;
+        let Some(heads) = place.heads else { return Some(matrix) };
+        let bytes = halves(matrix.bytes(), matrix.rows(), heads);
+        let dims = [matrix.rows(), matrix.cols()];
+        FileMatrix::new(matrix.form(), dims, Arc::new(bytes), 0).ok()
     }
 
     fn fail<T>(&self, message: impl Into<String>) -> Result<T> {
@@ -331,22 +343,22 @@ fn llama3(factors: &[f32], theta: f64, head_dim: f64) -> Option<Option<Value>> {
 
 /// Rows of neighbouring pairs into rows of halves: `transformers` rotates feature i of a head with
 /// i + d/2, llama.cpp 2i with 2i + 1.
-pub(super) fn halves(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+pub(super) fn halves<T: Copy>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
     reordered(values, rows, heads, |row, half| row % half * 2 + row / half)
 }
 
 /// The inverse of [`halves`].
-pub(super) fn pairs(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+pub(super) fn pairs<T: Copy>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
     reordered(values, rows, heads, |row, half| row % 2 * half + row / 2)
 }
 
 /// Each head's rows from other ones of it.
-fn reordered(
-    values: &[f32],
+fn reordered<T: Copy>(
+    values: &[T],
     rows: usize,
     heads: usize,
     from: impl Fn(usize, usize) -> usize,
-) -> Vec<f32> {
+) -> Vec<T> {
     let (width, of_head) = (values.len() / rows.max(1), rows / heads);
     (0..rows)
         .flat_map(|row| {

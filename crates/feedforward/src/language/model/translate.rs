@@ -131,7 +131,8 @@ impl Translator {
             .map_err(|error| Error::run(&config_path, error.to_string()))?;
         let mut builder = Builder::new();
         let model = Marian::new(&mut builder, &config, options);
-        let params = read_params(&folder, device, builder, &plain_file_tensors, &is_ignored)?;
+        let params =
+            read_params(&folder, device, builder, &plain_file_tensors, &is_ignored, false)?;
         let text = Text::read(&folder, config.vocab_size)?;
         let generation = read_generation(&folder)?;
         let mut graph = Graph::new(device, params);

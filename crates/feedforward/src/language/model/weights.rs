@@ -4,8 +4,9 @@ use super::folder::base_tensors;
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, write_atomic};
-use ff_graph::{ParamId, Params};
+use ff_graph::{ParamId, Params, Segment};
 use ff_nn::models::{DecoderConfig, FileTensor, is_ignored};
+use ff_tensor::FileMatrix;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +141,28 @@ impl Weights {
             }
             Self::Gguf(gguf) => gguf.values(name),
         }
+    }
+
+    /// A matrix as the file has it, if products read its form.
+    fn matrix(&self, name: &str) -> Option<FileMatrix> {
+        match self {
+            Self::Shards(shards) => shards.file(name)?.matrix(name),
+            Self::Gguf(gguf) => gguf.matrix(name),
+        }
+    }
+
+    /// The parameters that can stay in the form of these files.
+    pub(super) fn in_file(&self, wanted: &[FileTensor], params: &Params) -> BTreeSet<String> {
+        let pairs = wanted.iter().zip(self.places(wanted));
+        let fits = |(tensor, place): &(&FileTensor, Place)| {
+            let spec = &params.info(ParamId::new(tensor.param)).spec;
+            let whole = place.start.is_none() && !tensor.transposed;
+            whole && spec.shape.dims() == tensor.dims && self.matrix(&place.name).is_some()
+        };
+        let name = |(tensor, _): (&FileTensor, Place)| {
+            params.info(ParamId::new(tensor.param)).spec.name.clone()
+        };
+        pairs.filter(fits).map(name).collect()
     }
 
     /// The first tensor whose name ends like this.
@@ -313,6 +336,13 @@ impl Weights {
         // Stacked experts follow each other, and are converted once.
         let mut last: Option<(String, Vec<f32>)> = None;
         for (tensor, Place { name, start, .. }) in wanted.iter().zip(self.places(wanted)) {
+            let id = ParamId::new(tensor.param);
+            if params.info(id).spec.segment == Segment::File {
+                if let Some(matrix) = self.matrix(&name) {
+                    params.set_file(id, matrix)?;
+                }
+                continue;
+            }
             if last.as_ref().is_none_or(|(last, _)| *last != name) {
                 last = self.values(&name)?.map(|values| (name, values));
             }

@@ -8,7 +8,7 @@ pub use bf16::FeedforwardBf16;
 use crate::Activation;
 use crate::activation::DerivativeFrom;
 use ff_graph::{Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec};
-use ff_kernels::{Float, MatRef, Stored};
+use ff_kernels::{Float, MatRef, Stored, file_product, file_product_back};
 use ff_tensor::{DType, Element, TensorMut, TensorRef};
 use products::{Exact, Multiply};
 use std::sync::Arc;
@@ -144,6 +144,18 @@ where
     W: Float,
     Y: Stored<Compute = W>,
 {
+    if let Some(weight) = x[1].file() {
+        let bias = x.get(2).map(TensorRef::slice::<f32>).transpose()?;
+        let y = y[0].slice_mut::<f32>()?;
+        file_product(cx.cpu(), x[0].slice::<f32>()?, weight, bias, y);
+        if let Some(z) = saved.first_mut() {
+            z.slice_mut::<f32>()?.copy_from_slice(y);
+        }
+        if activation != Activation::Identity {
+            activation.in_place(cx.cpu(), y);
+        }
+        return Ok(());
+    }
     let &[out_features, in_features] = x[1].shape().dims() else { return Ok(()) };
     let rows = MatRef::new(x[0].slice::<X>()?, x[0].shape().rows(), in_features);
     let weight = MatRef::new(x[1].slice::<W>()?, out_features, in_features);
@@ -181,6 +193,13 @@ where
         DerivativeFrom::Input => Some(kept.saved(0)?.slice::<Y>()?),
     };
     products::backward_activation(cx.cpu(), activation, from, dz, dbias);
+    if let Some(weight) = kept.weight_in_file(1) {
+        let dz = dy.view().slice::<f32>()?;
+        if let Some((dx, accumulate)) = dx[0].take::<f32>()? {
+            file_product_back(cx.cpu(), dz, weight, dx, accumulate);
+        }
+        return Ok(());
+    }
     let dz = MatRef::new(&*dz, n, out_features);
     if let Some((dx, accumulate)) = dx[0].take::<X>()? {
         let weight = kept.input(1)?.slice::<W>()?;

@@ -66,6 +66,9 @@ pub struct LinearCrossEntropy {
     pub bias: bool,
     /// Whether products are in bf16.
     pub bf16: bool,
+    /// Whether products leave out ignored rows, for batches in which many are: gradients of the
+    /// weight are then the same sums in another order.
+    pub skip_ignored: bool,
     /// The maximum memory of logits, in bytes.
     pub chunk_bytes: usize,
 }
@@ -82,6 +85,7 @@ impl Default for LinearCrossEntropy {
             soft_cap: None,
             bias: false,
             bf16: false,
+            skip_ignored: false,
             chunk_bytes: 64 << 20,
         }
     }
@@ -197,14 +201,21 @@ impl Op for LinearCrossEntropy {
         // Compare, subtract, exponential, add; once more for dz.
         let (product, softmax) = (2 * rows * features * classes, 4 * rows * classes);
         let chunk = Spec::new([chunk, classes], dtype);
+        let input = Spec::new([rows, features], x[0].dtype);
+        if self.skip_ignored {
+            contract = contract.scratch(input).scratch(Spec::new([rows], DType::I32));
+        }
         if !need.contains(&true) {
             return Ok(contract.scratch(chunk).cost(product + softmax, 0));
+        }
+        if self.skip_ignored {
+            contract = contract.keep_input(targets).dscratch(input);
+            contract = contract.dscratch(input).dscratch(Spec::new([rows], DType::I32));
         }
         let wanted = usize::from(need[0]) + usize::from(need[1]);
         contract = contract.keep_input(0).keep_input(1);
         Ok(if sizes.is_whole() {
-            let spare = Spec::new([rows, features], x[0].dtype);
-            let contract = contract.save(chunk).dscratch(spare);
+            let contract = contract.save(chunk).dscratch(input);
             contract.cost(product + 2 * softmax, wanted * product)
         } else {
             let contract = (2..=targets).fold(contract, Contract::keep_input);
@@ -270,6 +281,13 @@ pub(crate) fn cases() -> Vec<Case> {
         case("plain", plain, &[7, 3], 5),
         case("bias", bias, &[2, 3, 4], 6),
         case("ignored", LinearCrossEntropy { ignore_index: 2, ..bias }, &[9, 3], 4),
+        case("skipped", LinearCrossEntropy { skip_ignored: true, ..full }, &[9, 3], 4),
+        case(
+            "chunked_skipped",
+            LinearCrossEntropy { skip_ignored: true, ..chunked(2 * 5 * 8, full) },
+            &[9, 3],
+            5,
+        ),
         case("smoothed", LinearCrossEntropy { label_smoothing: 0.2, ..bias }, &[6, 3], 5),
         case("z_loss", LinearCrossEntropy { z_loss: 0.05, ..plain }, &[6, 3], 5),
         case("capped", LinearCrossEntropy { soft_cap: Some(2.0), ..plain }, &[6, 3], 5),

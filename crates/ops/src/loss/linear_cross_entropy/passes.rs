@@ -5,8 +5,10 @@ use crate::linear::feedforward::products::{Multiply, backward_input, backward_we
 use crate::loss::{Total, check_indices, scale, sum_rows};
 use crate::{Activation, Reduction};
 use ff_graph::{Cx, Kept, OpResult, Slot, Spec};
-use ff_kernels::{Float, MAX_COLUMNS, MatRef, Stored, for_columns, map, zip_into};
-use ff_tensor::{CpuDevice, Tensor, TensorMut, TensorRef};
+use ff_kernels::{
+    Float, MAX_COLUMNS, MatRef, Stored, file_product, file_product_back, for_columns, map, zip_into,
+};
+use ff_tensor::{CpuDevice, Element, FileMatrix, Tensor, TensorMut, TensorRef};
 
 /// The approximate cost of the exponential of a logit, in additions.
 const WORK: usize = 8;
@@ -17,30 +19,102 @@ struct Layer<'a, X, W> {
     cpu: &'a CpuDevice,
     sizes: Sizes,
     x: &'a [X],
-    weight: &'a [W],
+    weight: Weight<'a, W>,
     bias: Option<&'a [W]>,
     targets: &'a [i32],
 }
 
-impl<X: Stored, W: Float> Layer<'_, X, W> {
+/// The weight of the layer.
+enum Weight<'a, W> {
+    Values(&'a [W]),
+    File(&'a FileMatrix),
+}
+
+impl<'a, W: Float> Weight<'a, W> {
+    fn of(view: TensorRef<'a>) -> OpResult<Self> {
+        Ok(match view.file() {
+            Some(matrix) => Self::File(matrix),
+            None => Self::Values(view.slice()?),
+        })
+    }
+}
+
+impl<'a, X: Stored, W: Float> Layer<'a, X, W> {
     fn x(&self, start: usize, rows: usize) -> MatRef<'_, X> {
         let features = self.sizes.features;
         MatRef::new(&self.x[start * features..][..rows * features], rows, features)
     }
 
-    fn weight(&self) -> MatRef<'_, W> {
-        MatRef::new(self.weight, self.sizes.classes, self.sizes.features)
+    /// Replaces the rows by those picked.
+    fn pick(&mut self, picked: Option<&'a Picked>) -> OpResult {
+        if let Some(picked) = picked {
+            self.sizes.rows = picked.rows;
+            self.x = &picked.x.slice::<X>()?[..picked.rows * self.sizes.features];
+            self.targets = &picked.targets.slice::<i32>()?[..picked.rows];
+        }
+        Ok(())
+    }
+
+    /// z = x Wᵀ + b.
+    fn logits<M: Multiply<X, W, W>>(&self, start: usize, z: &mut [W]) -> OpResult {
+        let Sizes { classes, features, .. } = self.sizes;
+        let rows = z.len() / classes;
+        match self.weight {
+            Weight::Values(weight) => {
+                let (x, weight) = (self.x(start, rows), MatRef::new(weight, classes, features));
+                forward::<M, X, W, W>(
+                    self.cpu,
+                    Activation::Identity,
+                    x,
+                    weight,
+                    self.bias,
+                    z,
+                    None,
+                );
+            }
+            Weight::File(weight) => {
+                let x = &f32s(self.x)?[start * features..][..rows * features];
+                let bias = self.bias.map(f32s).transpose()?;
+                file_product(self.cpu, x, weight, bias, f32s_mut(z)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// dx = dz W, or +=.
+    fn input_gradient<M: Multiply<W, W, X>>(
+        &self,
+        dz: &[W],
+        dx: &mut [X],
+        accumulate: bool,
+    ) -> OpResult {
+        let Sizes { classes, features, .. } = self.sizes;
+        match self.weight {
+            Weight::Values(weight) => {
+                let weight = MatRef::new(weight, classes, features);
+                let dz = MatRef::new(dz, dz.len() / classes, classes);
+                backward_input::<M, X, W, W>(self.cpu, dz, weight, dx, accumulate);
+            }
+            Weight::File(weight) => {
+                file_product_back(self.cpu, f32s(dz)?, weight, f32s_mut(dx)?, accumulate);
+            }
+        }
+        Ok(())
     }
 
     /// The loss of the rows from `start` on for which `z` has room; with a `scale`, scale · dz
     /// replaces their logits.
-    fn loss<M: Multiply<X, W, W>>(&self, start: usize, z: &mut [W], scale: Option<f64>) -> Total {
+    fn loss<M: Multiply<X, W, W>>(
+        &self,
+        start: usize,
+        z: &mut [W],
+        scale: Option<f64>,
+    ) -> OpResult<Total> {
         let classes = self.sizes.classes;
         let rows = z.len() / classes;
-        let (x, weight) = (self.x(start, rows), self.weight());
-        forward::<M, X, W, W>(self.cpu, Activation::Identity, x, weight, self.bias, z, None);
+        self.logits::<M>(start, z)?;
         let (op, targets) = (self.op, &self.targets[start..]);
-        sum_rows(
+        Ok(sum_rows(
             self.cpu,
             rows,
             1,
@@ -48,7 +122,7 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
             z,
             #[inline(always)]
             |row, z| op.row(z, targets[row.start], scale),
-        )
+        ))
     }
 
     /// Adds the gradients from dz of some rows; `spare` has the size of x, for a dz to be scaled
@@ -59,19 +133,21 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
         dz: &[W],
         scaled: Option<(f64, &mut [X])>,
         slots: &mut Gradients<'_, X, W>,
-    ) where
+    ) -> OpResult
+    where
         M: Multiply<W, W, X> + Multiply<W, X, W>,
     {
         let Sizes { features, classes, .. } = self.sizes;
         let rows = dz.len() / classes;
         let by = scaled.as_ref().map_or(1.0, |scaled| scaled.0);
         let dz_matrix = MatRef::new(dz, rows, classes);
-        let (x, weight) = (self.x(start, rows), self.weight());
+        let x = self.x(start, rows);
         let mut spare = scaled.map(|scaled| scaled.1);
         let factor = X::Compute::of(by);
         if let Some((dweight, accumulate)) = &mut slots.weight {
             let x = match &mut spare {
                 Some(spare) => {
+                    let spare = &mut spare[..rows * features];
                     map(self.cpu, self.x, spare, |x| factor * x);
                     MatRef::new(spare, rows, features)
                 }
@@ -84,14 +160,15 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
             let dx = &mut dx[start * features..][..rows * features];
             match spare {
                 Some(spare) => {
-                    backward_input::<M, X, W, W>(self.cpu, dz_matrix, weight, spare, false);
+                    let spare = &mut spare[..rows * features];
+                    self.input_gradient::<M>(dz, spare, false)?;
                     if *accumulate {
                         zip_into(self.cpu, spare, dx, |dx, d| dx + factor * d);
                     } else {
                         map(self.cpu, spare, dx, |d| factor * d);
                     }
                 }
-                None => backward_input::<M, X, W, W>(self.cpu, dz_matrix, weight, dx, *accumulate),
+                None => self.input_gradient::<M>(dz, dx, *accumulate)?,
             }
         }
         if let Some((dbias, accumulate)) = &mut slots.bias {
@@ -116,7 +193,76 @@ impl<X: Stored, W: Float> Layer<'_, X, W> {
             );
             *accumulate = true;
         }
+        Ok(())
     }
+}
+
+/// The rows that are not ignored, one behind the other.
+struct Picked {
+    x: Tensor,
+    targets: Tensor,
+    rows: usize,
+}
+
+impl Picked {
+    fn new<X: Stored>(
+        cx: &Cx<'_>,
+        op: &LinearCrossEntropy,
+        sizes: Sizes,
+        x: &[X],
+        targets: &[i32],
+    ) -> OpResult<Option<Self>> {
+        let counts = |&target: &i32| target != op.ignore_index;
+        let rows = targets.iter().filter(|&target| counts(target)).count();
+        if !op.skip_ignored || rows == sizes.rows {
+            return Ok(None);
+        }
+        let Sizes { rows: all, features, .. } = sizes;
+        let mut picked = Self {
+            x: Tensor::uninit(cx.device, [all, features].into(), X::DTYPE)?,
+            targets: Tensor::uninit(cx.device, [all].into(), i32::DTYPE)?,
+            rows,
+        };
+        let to = picked.targets.slice_mut::<i32>()?.iter_mut();
+        to.zip(targets.iter().filter(|&t| counts(t))).for_each(|(to, &target)| *to = target);
+        let to = picked.x.slice_mut::<X>()?.chunks_exact_mut(features.max(1));
+        let from = x.chunks_exact(features.max(1)).zip(targets).filter(|(_, t)| counts(t));
+        to.zip(from).for_each(|(to, (from, _))| to.copy_from_slice(from));
+        Ok(Some(picked))
+    }
+
+    /// Writes the gradients of the picked rows to those of all.
+    fn put<X: Stored>(
+        op: &LinearCrossEntropy,
+        features: usize,
+        targets: &[i32],
+        from: &[X],
+        (to, accumulate): (&mut [X], bool),
+    ) {
+        let mut from = from.chunks_exact(features.max(1));
+        for (to, &target) in to.chunks_exact_mut(features.max(1)).zip(targets) {
+            let from = if target == op.ignore_index { None } else { from.next() };
+            match from {
+                Some(from) if accumulate => {
+                    for (to, from) in to.iter_mut().zip(from) {
+                        *to = X::from_compute(to.compute() + from.compute());
+                    }
+                }
+                Some(from) => to.copy_from_slice(from),
+                None if accumulate => {}
+                None => to.fill(X::default()),
+            }
+        }
+    }
+}
+
+/// Values of a type that is f32.
+fn f32s<T: Element>(values: &[T]) -> OpResult<&[f32]> {
+    Ok(f32::of_slice(T::as_slice(values))?)
+}
+
+fn f32s_mut<T: Element>(values: &mut [T]) -> OpResult<&mut [f32]> {
+    Ok(f32::of_slice_mut(T::as_slice_mut(values))?)
 }
 
 /// The destinations of gradients, and whether to add to them.
@@ -157,23 +303,21 @@ impl LinearCrossEntropy {
         let sizes = self.sizes(&spec(0), &spec(1))?;
         let targets = x[self.targets()].slice::<i32>()?;
         check_indices(targets, sizes.classes, self.ignore_index)?;
-        let layer = Layer {
-            op: self,
-            cpu: cx.cpu(),
-            sizes,
-            x: x[0].slice::<X>()?,
-            weight: x[1].slice::<W>()?,
-            bias: if self.bias { Some(x[2].slice::<W>()?) } else { None },
-            targets,
-        };
+        let rows = x[0].slice::<X>()?;
+        let picked = Picked::new(cx, self, sizes, rows, targets)?;
+        let bias = if self.bias { Some(x[2].slice::<W>()?) } else { None };
+        let weight = Weight::of(x[1])?;
+        let mut layer = Layer { op: self, cpu: cx.cpu(), sizes, x: rows, weight, bias, targets };
+        layer.pick(picked.as_ref())?;
+        let (rows, classes) = (layer.sizes.rows, sizes.classes);
         let total = if let [dz] = saved {
-            layer.loss::<M>(0, dz.slice_mut::<W>()?, Some(1.0))
+            layer.loss::<M>(0, &mut dz.slice_mut::<W>()?[..rows * classes], Some(1.0))?
         } else {
             let mut z = sizes.logits::<W>(cx)?;
             let z = z.slice_mut::<W>()?;
             let mut total = Total::default();
-            for (start, rows) in sizes.chunks() {
-                let chunk = layer.loss::<M>(start, &mut z[..rows * sizes.classes], None);
+            for (start, rows) in layer.sizes.chunks() {
+                let chunk = layer.loss::<M>(start, &mut z[..rows * classes], None)?;
                 total.loss += chunk.loss;
                 total.count += chunk.count;
             }
@@ -196,39 +340,55 @@ impl LinearCrossEntropy {
     {
         let sizes = self.sizes(kept.spec(0), kept.spec(1))?;
         let scale = scale::<W>(Reduction::Sum, kept, dy)?;
+        let targets = if self.skip_ignored || !sizes.is_whole() {
+            kept.input(self.targets())?.slice::<i32>()?
+        } else {
+            &[]
+        };
         let mut layer = Layer {
             op: self,
             cpu: cx.cpu(),
             sizes,
             x: kept.input(0)?.slice::<X>()?,
-            weight: kept.input(1)?.slice::<W>()?,
+            weight: Weight::of(kept.input(1)?)?,
             bias: None,
-            targets: &[],
+            targets,
+        };
+        let picked = Picked::new(cx, self, sizes, layer.x, targets)?;
+        layer.pick(picked.as_ref())?;
+        let rows = layer.sizes.rows;
+        let input = || Tensor::uninit(cx.device, [sizes.rows, sizes.features].into(), X::DTYPE);
+        let mut whole = dx[0].take::<X>()?;
+        let mut part = if picked.is_some() && whole.is_some() { Some(input()?) } else { None };
+        let x = match &mut part {
+            Some(part) => Some((&mut part.slice_mut::<X>()?[..rows * sizes.features], false)),
+            None => whole.as_mut().map(|(dx, accumulate)| (&mut **dx, *accumulate)),
         };
         let mut slots = Gradients {
-            x: dx[0].take::<X>()?,
+            x,
             weight: dx[1].take::<W>()?,
             bias: if self.bias { dx[2].take::<W>()? } else { None },
         };
         if sizes.is_whole() {
-            let shape = [sizes.rows, sizes.features].into();
-            let mut spare = Tensor::uninit(cx.device, shape, X::DTYPE)?;
+            let mut spare = input()?;
             let spare = spare.slice_mut::<X>()?;
-            let dz = kept.saved(0)?.slice::<W>()?;
+            let dz = &kept.saved(0)?.slice::<W>()?[..rows * sizes.classes];
             let scaled = if scale == 1.0 { None } else { Some((scale, spare)) };
-            layer.gradients::<M>(0, dz, scaled, &mut slots);
-            return Ok(());
+            layer.gradients::<M>(0, dz, scaled, &mut slots)?;
+        } else {
+            if self.bias {
+                layer.bias = Some(kept.input(2)?.slice::<W>()?);
+            }
+            let mut z = sizes.logits::<W>(cx)?;
+            let z = z.slice_mut::<W>()?;
+            for (start, rows) in layer.sizes.chunks() {
+                let dz = &mut z[..rows * sizes.classes];
+                layer.loss::<M>(start, dz, Some(scale))?;
+                layer.gradients::<M>(start, dz, None, &mut slots)?;
+            }
         }
-        if self.bias {
-            layer.bias = Some(kept.input(2)?.slice::<W>()?);
-        }
-        layer.targets = kept.input(self.targets())?.slice::<i32>()?;
-        let mut z = sizes.logits::<W>(cx)?;
-        let z = z.slice_mut::<W>()?;
-        for (start, rows) in sizes.chunks() {
-            let dz = &mut z[..rows * sizes.classes];
-            layer.loss::<M>(start, dz, Some(scale));
-            layer.gradients::<M>(start, dz, None, &mut slots);
+        if let (Some(to), Some(part)) = (whole, &part) {
+            Picked::put(self, sizes.features, targets, part.slice::<X>()?, to);
         }
         Ok(())
     }

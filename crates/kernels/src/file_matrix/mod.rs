@@ -1,0 +1,421 @@
+//! Products with a matrix in the form of its file.
+//!
+//! With few rows of x, as in generation, a product reads the matrix once, as it is: 32 weights
+//! become registers, which serve up to eight rows. A value is one sum for each lane of these
+//! registers, added at the end, for any number of rows, threads and forms: the result is bit for
+//! bit that with the same values as f32. With more rows, panels become f32 for the usual product.
+
+mod decode;
+#[cfg(test)]
+mod tests;
+
+use crate::rows::Shared;
+use crate::simd::{Work, dispatch};
+use crate::vector::Vector;
+use crate::{MatRef, gemm};
+use decode::{Bf16, Decode, F16, F32, Q4, Q8};
+use ff_tensor::{CpuDevice, FileForm, FileMatrix, Isa};
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Weights decoded together.
+const BLOCK: usize = 32;
+/// The most rows of x for which reading the matrix as it is, once for eight of them, is faster than
+/// the product that packs it.
+const FEW: usize = 48;
+/// Multiply-adds of a task, some microseconds.
+const TASK: usize = 1 << 17;
+/// The most values of a panel: those of usual layers are one.
+const PANEL: usize = 1 << 22;
+
+thread_local! {
+    /// Padded rows of x, or a panel.
+    static VALUES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// The product with a panel.
+    static PRODUCT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// y = x Wᵀ + b.
+///
+/// # Shapes
+/// x `[M, in]`, W `[out, in]`, b `[out]` → y `[M, out]`
+///
+/// # Panics
+/// If the shapes do not match.
+///
+/// ```
+/// use ff_tensor::{Device, FileForm, FileMatrix};
+/// let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+/// let w = FileMatrix::new(FileForm::F32, [1, 2], std::sync::Arc::new(bytes), 0)?;
+/// let mut y = [0.0];
+/// ff_kernels::file_product(Device::default().cpu(), &[3.0, 4.0], &w, Some(&[0.5]), &mut y);
+/// assert_eq!(y, [11.5]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+pub fn file_product(
+    cpu: &CpuDevice,
+    x: &[f32],
+    w: &FileMatrix,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let (out, depth) = (w.rows(), w.cols());
+    let m = if out == 0 { 0 } else { y.len() / out };
+    assert!(
+        y.len() == m * out && x.len() == m * depth && bias.is_none_or(|bias| bias.len() == out),
+        "a product of {} values and [{out}, {depth}] into {}",
+        x.len(),
+        y.len()
+    );
+    if m == 0 {
+        return;
+    }
+    if m <= FEW {
+        return few(cpu, x, m, w, bias, y);
+    }
+    let panel = panel_rows(w);
+    VALUES.with_borrow_mut(|values| {
+        PRODUCT.with_borrow_mut(|product| {
+            for first in (0..out).step_by(panel) {
+                let rows = first..out.min(first + panel);
+                let n = rows.len();
+                let values = sized(values, n * depth);
+                file_rows(cpu, w, rows.clone(), values);
+                let (x, w) = (MatRef::new(x, m, depth), MatRef::new(values, n, depth));
+                if n == out {
+                    gemm(cpu, x, w.t(), y, false);
+                    continue;
+                }
+                let part = sized(product, m * n);
+                gemm(cpu, x, w.t(), part, false);
+                for (y, part) in y.chunks_exact_mut(out).zip(part.chunks_exact(n)) {
+                    y[rows.clone()].copy_from_slice(part);
+                }
+            }
+        });
+    });
+    if let Some(bias) = bias {
+        for y in y.chunks_exact_mut(out) {
+            y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+        }
+    }
+}
+
+/// dx = dy W, or dx += dy W.
+///
+/// # Shapes
+/// dy `[M, out]`, W `[out, in]` → dx `[M, in]`
+///
+/// # Panics
+/// If the shapes do not match.
+///
+/// ```
+/// use ff_tensor::{Device, FileForm, FileMatrix};
+/// let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+/// let w = FileMatrix::new(FileForm::F32, [1, 2], std::sync::Arc::new(bytes), 0)?;
+/// let mut dx = [1.0, 1.0];
+/// ff_kernels::file_product_back(Device::default().cpu(), &[3.0], &w, &mut dx, true);
+/// assert_eq!(dx, [4.0, 7.0]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+pub fn file_product_back(
+    cpu: &CpuDevice,
+    dy: &[f32],
+    w: &FileMatrix,
+    dx: &mut [f32],
+    accumulate: bool,
+) {
+    let (out, depth) = (w.rows(), w.cols());
+    let m = if depth == 0 { 0 } else { dx.len() / depth };
+    if out == 0 && !accumulate {
+        dx.fill(0.0);
+    }
+    let panel = panel_rows(w);
+    VALUES.with_borrow_mut(|values| {
+        for first in (0..out).step_by(panel) {
+            let rows = first..out.min(first + panel);
+            let values = sized(values, rows.len() * depth);
+            file_rows(cpu, w, rows.clone(), values);
+            let dy = MatRef::strided(&dy[first..], m, rows.len(), out, 1);
+            let w = MatRef::new(values, rows.len(), depth);
+            gemm(cpu, dy, w, dx, accumulate || first > 0);
+        }
+    });
+}
+
+/// Some rows of a matrix as f32.
+///
+/// # Panics
+/// If there are fewer rows, or `to` has another size.
+///
+/// ```
+/// use ff_tensor::{Device, FileForm, FileMatrix};
+/// let w = FileMatrix::new(FileForm::BF16, [2, 1], std::sync::Arc::new(vec![0, 0, 0x80, 0x3f]), 0)?;
+/// let mut row = [0.0];
+/// ff_kernels::file_rows(Device::default().cpu(), &w, 1..2, &mut row);
+/// assert_eq!(row, [1.0]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+pub fn file_rows(cpu: &CpuDevice, w: &FileMatrix, rows: Range<usize>, to: &mut [f32]) {
+    assert!(rows.end <= w.rows() && to.len() == rows.len() * w.cols(), "rows of a matrix");
+    if to.is_empty() {
+        return;
+    }
+    let part = |to: &Shared<'_, f32>, part: Range<usize>| {
+        let from = &w.bytes()[(rows.start + part.start) * w.row_bytes()..];
+        let from = &from[..part.len() * w.row_bytes()];
+        // SAFETY: each part is written by one task.
+        let to = unsafe { to.range(part.start * w.cols(), part.len() * w.cols()) };
+        on_isa(cpu, w.form(), Copying { from, row: w.row_bytes(), to, cols: w.cols() });
+    };
+    let (n, to) = (rows.len(), Shared::new(to));
+    in_tasks(cpu, n, w.cols(), &|range| part(&to, range));
+}
+
+/// The rows of a panel.
+fn panel_rows(w: &FileMatrix) -> usize {
+    (PANEL / w.cols().max(1)).max(1)
+}
+
+/// Room for `n` values.
+fn sized(values: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if values.len() < n {
+        values.resize(n, 0.0);
+    }
+    &mut values[..n]
+}
+
+/// Calls `f` for ranges of `n` items, each of which takes so many multiply-adds.
+fn in_tasks(cpu: &CpuDevice, n: usize, work: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
+    // Four rows share the registers of x.
+    let step = (TASK / work.max(1)).max(1).next_multiple_of(4);
+    let tasks = n.div_ceil(step);
+    let task = |t: usize| f(t * step..n.min((t + 1) * step));
+    if tasks == 1 { task(0) } else { cpu.threads().run(tasks, &task) }
+}
+
+/// The product with few rows of x.
+fn few(cpu: &CpuDevice, x: &[f32], m: usize, w: &FileMatrix, bias: Option<&[f32]>, y: &mut [f32]) {
+    let (depth, out) = (w.cols(), w.rows());
+    let stride = depth.next_multiple_of(BLOCK);
+    VALUES.with_borrow_mut(|values| {
+        let x = if depth == stride {
+            x
+        } else {
+            let padded = sized(values, m * stride);
+            padded.fill(0.0);
+            for (to, from) in padded.chunks_exact_mut(stride).zip(x.chunks_exact(depth)) {
+                to[..depth].copy_from_slice(from);
+            }
+            padded
+        };
+        let y = Shared::new(y);
+        in_tasks(cpu, out, depth * m, &|rows| {
+            let part = Few { x, stride, m, w: w.bytes(), row: w.row_bytes(), depth, rows };
+            on_isa(cpu, w.form(), Multiplying { part, bias, y: &y, out });
+        });
+    });
+}
+
+/// Work that is compiled for every form.
+trait Formed {
+    fn run<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(self);
+}
+
+/// A form of the file, for registers `V`.
+struct Run<W, V, D, const N: usize>(W, PhantomData<(V, D)>);
+
+impl<W: Formed, V: Vector<T = f32>, D: Decode<V, N>, const N: usize> Work for Run<W, V, D, N> {
+    type Output = ();
+    #[inline(always)]
+    fn run(self) {
+        self.0.run::<V, D, N>();
+    }
+}
+
+fn on_isa<W: Formed>(cpu: &CpuDevice, form: FileForm, work: W) {
+    match cpu.isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => in_form::<W, std::arch::x86_64::__m512, 2>(cpu, form, work),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => in_form::<W, std::arch::x86_64::__m256, 4>(cpu, form, work),
+        _ => in_form::<W, [f32; 4], 8>(cpu, form, work),
+    }
+}
+
+#[inline(always)]
+fn in_form<W: Formed, V: Vector<T = f32>, const N: usize>(cpu: &CpuDevice, form: FileForm, work: W)
+where
+    F32: Decode<V, N>,
+    F16: Decode<V, N>,
+    Bf16: Decode<V, N>,
+    Q8: Decode<V, N>,
+    Q4<false>: Decode<V, N>,
+    Q4<true>: Decode<V, N>,
+{
+    match form {
+        FileForm::F32 => dispatch(cpu, Run::<W, V, F32, N>(work, PhantomData)),
+        FileForm::F16 => dispatch(cpu, Run::<W, V, F16, N>(work, PhantomData)),
+        FileForm::BF16 => dispatch(cpu, Run::<W, V, Bf16, N>(work, PhantomData)),
+        FileForm::Q8_0 => dispatch(cpu, Run::<W, V, Q8, N>(work, PhantomData)),
+        FileForm::Q4_0 => dispatch(cpu, Run::<W, V, Q4<false>, N>(work, PhantomData)),
+        FileForm::Q4_1 => dispatch(cpu, Run::<W, V, Q4<true>, N>(work, PhantomData)),
+    }
+}
+
+/// Rows to copy as f32.
+struct Copying<'a> {
+    from: &'a [u8],
+    row: usize,
+    to: &'a mut [f32],
+    cols: usize,
+}
+
+impl Formed for Copying<'_> {
+    #[inline(always)]
+    fn run<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(self) {
+        let Self { from, row, to, cols } = self;
+        let whole = cols / BLOCK;
+        for (from, to) in from.chunks_exact(row).zip(to.chunks_exact_mut(cols)) {
+            for (b, to) in to.chunks_exact_mut(BLOCK).enumerate() {
+                // SAFETY: a row holds its whole blocks.
+                let values = unsafe { D::decode(from.as_ptr().add(b * D::BYTES)) };
+                for n in 0..N {
+                    values[n].store(&mut to[n * V::LANES..]);
+                }
+            }
+            if cols > whole * BLOCK {
+                let last = tail::<V, D, N>(&from[whole * D::BYTES..]);
+                let mut values = [0.0; BLOCK];
+                for n in 0..N {
+                    last[n].store(&mut values[n * V::LANES..]);
+                }
+                to[whole * BLOCK..].copy_from_slice(&values[..cols - whole * BLOCK]);
+            }
+        }
+    }
+}
+
+/// The last, incomplete block of a row, with zeros behind it.
+#[inline(always)]
+fn tail<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(from: &[u8]) -> [V; N] {
+    let mut block = [0u8; 4 * BLOCK];
+    block[..from.len()].copy_from_slice(from);
+    // SAFETY: no form has more bytes.
+    unsafe { D::decode(block.as_ptr()) }
+}
+
+/// Rows of a matrix, and those of x, each `stride` values.
+struct Few<'a> {
+    x: &'a [f32],
+    stride: usize,
+    m: usize,
+    w: &'a [u8],
+    row: usize,
+    depth: usize,
+    rows: Range<usize>,
+}
+
+struct Multiplying<'a> {
+    part: Few<'a>,
+    bias: Option<&'a [f32]>,
+    y: &'a Shared<'a, f32>,
+    out: usize,
+}
+
+impl Formed for Multiplying<'_> {
+    #[inline(always)]
+    fn run<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(self) {
+        let (first, end) = (self.part.rows.start, self.part.rows.end);
+        let mut t = 0;
+        // Sums take R · M · N registers; the matrix is read once for M rows of x.
+        while t < self.part.m {
+            let (mut r, left) = (first, self.part.m - t);
+            let m = if left >= 8 { 8 } else { 1 << left.ilog2() };
+            while r < end {
+                r += match (m, end - r) {
+                    (1, 4..) => self.tile::<V, D, N, 4, 1>(r, t),
+                    (2, 4..) => self.tile::<V, D, N, 4, 2>(r, t),
+                    (4, 2..) => self.tile::<V, D, N, 2, 4>(r, t),
+                    (8, _) => self.tile::<V, D, N, 1, 8>(r, t),
+                    (4, _) => self.tile::<V, D, N, 1, 4>(r, t),
+                    (2, _) => self.tile::<V, D, N, 1, 2>(r, t),
+                    _ => self.tile::<V, D, N, 1, 1>(r, t),
+                };
+            }
+            t += m;
+        }
+    }
+}
+
+impl Multiplying<'_> {
+    /// `R` rows of the matrix with `M` rows of x; returns R.
+    #[inline(always)]
+    fn tile<V, D, const N: usize, const R: usize, const M: usize>(
+        &self,
+        r0: usize,
+        t0: usize,
+    ) -> usize
+    where
+        V: Vector<T = f32>,
+        D: Decode<V, N>,
+    {
+        let part = &self.part;
+        let weights: [&[u8]; R] =
+            std::array::from_fn(|r| &part.w[(r0 + r) * part.row..][..part.row]);
+        let x: [&[f32]; M] =
+            std::array::from_fn(|t| &part.x[(t0 + t) * part.stride..][..part.stride]);
+        let mut sums = [[[V::splat(0.0); N]; M]; R];
+        let whole = part.depth / BLOCK;
+        for b in 0..whole {
+            for r in 0..R {
+                // SAFETY: a row holds its whole blocks.
+                let w = unsafe { D::decode(weights[r].as_ptr().add(b * D::BYTES)) };
+                for t in 0..M {
+                    for n in 0..N {
+                        // SAFETY: a row of x has whole blocks too.
+                        let x = unsafe { V::read(x[t].as_ptr().add(b * BLOCK + n * V::LANES)) };
+                        sums[r][t][n] = w[n].mul_add(x, sums[r][t][n]);
+                    }
+                }
+            }
+        }
+        if part.depth > whole * BLOCK {
+            for r in 0..R {
+                let w = tail::<V, D, N>(&weights[r][whole * D::BYTES..]);
+                for t in 0..M {
+                    for n in 0..N {
+                        let x = V::load(&x[t][whole * BLOCK + n * V::LANES..]);
+                        sums[r][t][n] = w[n].mul_add(x, sums[r][t][n]);
+                    }
+                }
+            }
+        }
+        for t in 0..M {
+            // SAFETY: each task has its own rows of the matrix, hence columns of y.
+            let y = unsafe { self.y.range((t0 + t) * self.out + r0, R) };
+            for r in 0..R {
+                y[r] = total(sums[r][t]) + self.bias.map_or(0.0, |bias| bias[r0 + r]);
+            }
+        }
+        R
+    }
+}
+
+/// The sum of all lanes, by halves.
+#[inline(always)]
+fn total<V: Vector<T = f32>, const N: usize>(sums: [V; N]) -> f32 {
+    let mut lanes = [0.0f32; BLOCK];
+    for n in 0..N {
+        sums[n].store(&mut lanes[n * V::LANES..]);
+    }
+    let mut n = BLOCK / 2;
+    while n > 0 {
+        for i in 0..n {
+            lanes[i] += lanes[i + n];
+        }
+        n /= 2;
+    }
+    lanes[0]
+}

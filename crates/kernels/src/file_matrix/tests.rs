@@ -1,0 +1,181 @@
+use super::*;
+use crate::gemm_reference;
+use ff_tensor::{Device, DeviceOptions, Key, Rng};
+use std::sync::Arc;
+
+const FORMS: [FileForm; 6] =
+    [FileForm::F32, FileForm::F16, FileForm::BF16, FileForm::Q8_0, FileForm::Q4_0, FileForm::Q4_1];
+
+fn devices(threads: usize) -> impl Iterator<Item = Device> {
+    let isas = [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter();
+    isas.filter(|&isa| isa <= Isa::detect())
+        .map(move |isa| Device::open(DeviceOptions { threads, isa: Some(isa) }).unwrap())
+}
+
+fn values(rng: &mut Rng, n: usize) -> Vec<f32> {
+    (0..n).map(|_| rng.uniform() as f32 * 2.0 - 1.0).collect()
+}
+
+/// Any bytes, with scales of about 1.
+fn matrix(rng: &mut Rng, form: FileForm, rows: usize, cols: usize) -> FileMatrix {
+    let blocks = rows * cols / form.block();
+    let mut bytes = Vec::new();
+    for _ in 0..blocks {
+        let value = rng.uniform() as f32 * 2.0 - 1.0;
+        let half = half::f16::from_f32(value).to_le_bytes();
+        match form {
+            FileForm::F32 => bytes.extend(value.to_le_bytes()),
+            FileForm::F16 => bytes.extend(half),
+            FileForm::BF16 => bytes.extend(half::bf16::from_f32(value).to_le_bytes()),
+            _ => {
+                bytes.extend(half);
+                let rest = form.bytes() - 2;
+                let mut rest: Vec<u8> = (0..rest).map(|_| (rng.uniform() * 256.0) as u8).collect();
+                if form == FileForm::Q4_1 {
+                    rest[..2].copy_from_slice(&half);
+                }
+                bytes.extend(rest);
+            }
+        }
+    }
+    FileMatrix::new(form, [rows, cols], Arc::new(bytes), 0).unwrap()
+}
+
+/// The definition of the forms, in plain words.
+fn defined(w: &FileMatrix) -> Vec<f32> {
+    let half = |b: &[u8]| half::f16::from_le_bytes([b[0], b[1]]).to_f32();
+    let nibbles = |b: &[u8]| -> Vec<f32> {
+        let low = b.iter().map(|b| f32::from(b & 15));
+        low.chain(b.iter().map(|b| f32::from(b >> 4))).collect()
+    };
+    let block = |b: &[u8]| -> Vec<f32> {
+        match w.form() {
+            FileForm::F32 => vec![f32::from_le_bytes(b.try_into().unwrap())],
+            FileForm::F16 => vec![half(b)],
+            FileForm::BF16 => vec![half::bf16::from_le_bytes([b[0], b[1]]).to_f32()],
+            FileForm::Q8_0 => b[2..].iter().map(|&q| half(b) * f32::from(q as i8)).collect(),
+            FileForm::Q4_0 => nibbles(&b[2..]).iter().map(|q| half(b) * (q - 8.0)).collect(),
+            FileForm::Q4_1 => {
+                nibbles(&b[4..]).iter().map(|q| half(b) * q + half(&b[2..])).collect()
+            }
+        }
+    };
+    w.bytes().chunks_exact(w.form().bytes()).flat_map(block).collect()
+}
+
+fn as_f32(w: &FileMatrix, values: &[f32]) -> FileMatrix {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    FileMatrix::new(FileForm::F32, [w.rows(), w.cols()], Arc::new(bytes), 0).unwrap()
+}
+
+#[test]
+fn rows_are_the_values_of_the_definition() {
+    let mut rng = Rng::new(Key::new(1));
+    for device in devices(2) {
+        for form in FORMS {
+            for (rows, cols) in [(1, 32), (3, 64), (700, 96), (5, 45), (2, 1)] {
+                if cols % form.block() != 0 {
+                    continue;
+                }
+                let w = matrix(&mut rng, form, rows, cols);
+                let mut found = vec![f32::NAN; rows * cols];
+                file_rows(device.cpu(), &w, 0..rows, &mut found);
+                assert_eq!(found, defined(&w), "{form:?} {rows}×{cols}");
+                let mut last = vec![f32::NAN; cols];
+                file_rows(device.cpu(), &w, rows - 1..rows, &mut last);
+                assert_eq!(last, found[(rows - 1) * cols..]);
+            }
+        }
+    }
+}
+
+/// Products are those with the same values as f32, bit by bit, and near the definition: k + 1
+/// roundings of at most k·eps/2 times the largest term.
+#[test]
+fn products_have_the_bits_of_those_with_f32() {
+    let mut rng = Rng::new(Key::new(2));
+    for device in devices(2) {
+        let cpu = device.cpu();
+        for form in FORMS {
+            for (out, depth) in [(1, 32), (5, 64), (37, 96), (9, 45), (130, 1056)] {
+                if depth % form.block() != 0 {
+                    continue;
+                }
+                let w = matrix(&mut rng, form, out, depth);
+                let dense = defined(&w);
+                let plain = as_f32(&w, &dense);
+                let largest = dense.iter().fold(0f32, |m, v| m.max(v.abs()));
+                for m in [1, 2, 3, 4, 7, 8, 15, FEW, FEW + 1] {
+                    let (x, bias) = (values(&mut rng, m * depth), values(&mut rng, out));
+                    let (mut y, mut same) = (vec![0.0; m * out], vec![0.0; m * out]);
+                    file_product(cpu, &x, &w, Some(&bias), &mut y);
+                    file_product(cpu, &x, &plain, Some(&bias), &mut same);
+                    assert_eq!(y, same, "{form:?} {m}×{out}×{depth}");
+                    let mut expected = vec![0.0; m * out];
+                    let matrix = MatRef::new(&dense, out, depth);
+                    gemm_reference(MatRef::new(&x, m, depth), matrix.t(), &mut expected, false);
+                    let bound = f32::EPSILON * (depth + 2) as f32 * depth as f32 * largest;
+                    for (i, (y, e)) in y.iter().zip(&expected).enumerate() {
+                        let e = e + bias[i % out];
+                        assert!((y - e).abs() <= bound, "{form:?} {m}×{out}×{depth}: {y}, {e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_beside_any_others() {
+    let mut rng = Rng::new(Key::new(3));
+    for device in devices(1) {
+        let w = matrix(&mut rng, FileForm::Q4_1, 23, 128);
+        let x = values(&mut rng, FEW * 128);
+        let mut all = vec![0.0; FEW * 23];
+        file_product(device.cpu(), &x, &w, None, &mut all);
+        for t in 0..FEW {
+            let mut one = vec![0.0; 23];
+            file_product(device.cpu(), &x[t * 128..][..128], &w, None, &mut one);
+            assert_eq!(one, all[t * 23..][..23]);
+        }
+    }
+}
+
+#[test]
+fn gradients_are_those_of_the_definition() {
+    let mut rng = Rng::new(Key::new(4));
+    for device in devices(2) {
+        for form in FORMS {
+            let (m, out, depth) = (5, 70, 64);
+            let w = matrix(&mut rng, form, out, depth);
+            let dense = defined(&w);
+            let dy = values(&mut rng, m * out);
+            for accumulate in [false, true] {
+                let start = values(&mut rng, m * depth);
+                let (mut dx, mut expected) = (start.clone(), start);
+                file_product_back(device.cpu(), &dy, &w, &mut dx, accumulate);
+                let (dy, w) = (MatRef::new(&dy, m, out), MatRef::new(&dense, out, depth));
+                gemm(device.cpu(), dy, w, &mut expected, accumulate);
+                assert_eq!(dx, expected, "{form:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_give_the_same_bits() {
+    let mut rng = Rng::new(Key::new(5));
+    for form in FORMS {
+        let w = matrix(&mut rng, form, 701, 576);
+        for m in [1, 3, FEW] {
+            let x = values(&mut rng, m * 576);
+            let results = [1, 2, 3].map(|threads| {
+                let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+                let mut y = vec![0.0; m * 701];
+                file_product(device.cpu(), &x, &w, None, &mut y);
+                y
+            });
+            assert!(results.iter().all(|r| *r == results[0]), "{form:?} {m}");
+        }
+    }
+}
