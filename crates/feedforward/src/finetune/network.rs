@@ -3,12 +3,14 @@
 
 use super::recipe::FinetuneRecipe;
 use crate::error::Result;
-use crate::language::is_adapter;
+use crate::language::{is_adapter, sizes_in_file};
 use ff_graph::{Graph, Segment};
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
-use ff_nn::{Builder, matches};
+use ff_nn::{Builder, Precision, matches};
 use ff_settings::ConfigError;
 use ff_tensor::{DType, Device};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A network whose parameters are not allocated yet.
 pub(super) struct Draft {
@@ -62,6 +64,29 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// The base model's matrices that stay in the form of their files, with their bytes: all that
+    /// can, where only an adapter is trained.
+    ///
+    /// # Errors
+    /// The files cannot be read.
+    pub(super) fn in_file(
+        &self,
+        recipe: &FinetuneRecipe,
+        config: &DecoderConfig,
+        base: &Path,
+    ) -> Result<BTreeMap<String, usize>> {
+        if !recipe.trains_adapter() || recipe.base.precision != Precision::F32 {
+            return Ok(BTreeMap::new());
+        }
+        sizes_in_file(base, config, &self.builder.plan()?)
+    }
+
+    /// Leaves these parameters in the form of their files.
+    pub(super) fn leave_in_file(mut self, names: &BTreeMap<String, usize>) -> Self {
+        self.builder.leave_in_file(|name| names.contains_key(name));
+        self
     }
 
     /// The network with first values in what is trained; the rest comes from the base model.

@@ -198,7 +198,9 @@ impl Task for FineTuning {
     }
 
     fn build(&self, device: &Device) -> Result<(CausalLm, Graph)> {
-        Draft::new(&self.recipe, &self.config).build(device, self.recipe.train.seed)
+        let draft = Draft::new(&self.recipe, &self.config);
+        let in_file = draft.in_file(&self.recipe, &self.config, &self.base)?;
+        draft.leave_in_file(&in_file).build(device, self.recipe.train.seed)
     }
 
     fn load_weights(&self, graph: &mut Graph) -> Result<()> {
@@ -336,10 +338,13 @@ impl Task for FineTuning {
 
     fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
         let tokens = self.tokens_per_step();
-        let base = Draft::new(&self.recipe, &self.config).base_values()?;
+        let draft = Draft::new(&self.recipe, &self.config);
+        let in_file = draft.in_file(&self.recipe, &self.config, &self.base)?.values().sum();
+        let base = draft.base_values()?;
         let per_second = tokens / plan.seconds_per_step;
         let json = json!({
             "base_parameters": base,
+            "file_bytes": in_file,
             "tokens_per_step": tokens,
             "tokens_per_second": per_second,
             "learned_tokens": self.data.counts.learned,
@@ -347,7 +352,7 @@ impl Task for FineTuning {
         Ok(PlanDetails {
             json: json.as_object().cloned().unwrap_or_default(),
             headline: None,
-            memory: Vec::new(),
+            memory: if in_file > 0 { vec![("base model, in its files", in_file)] } else { vec![] },
             amounts: vec![
                 ("values of the base model", count(base)),
                 ("tokens to learn", count(self.data.counts.learned)),

@@ -33,7 +33,7 @@ pub use summary::PretrainSummary;
 pub use tables::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable, WindowOrder};
 pub use task::{plan, pretrain};
 
-pub(crate) use model::{folder_config, is_adapter, read_generation, write_adapter};
+pub(crate) use model::{folder_config, is_adapter, read_generation, sizes_in_file, write_adapter};
 pub(crate) use report::{curves, samples as report_samples};
 pub(crate) use samples::{Sample, Samples};
 pub(crate) use task::Pretraining;

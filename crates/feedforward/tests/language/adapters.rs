@@ -20,6 +20,12 @@ fn open(base: &str, adapters: &[&Path]) -> feedforward::Result<LanguageModel> {
     LanguageModel::open_with_adapters(&fixture(base), adapters, &device, &options)
 }
 
+/// The same with matrices in the form of their file.
+fn open_in_file(base: &str, adapters: &[&Path]) -> feedforward::Result<LanguageModel> {
+    let (device, options) = (Device::default(), LanguageOptions::default());
+    LanguageModel::open_to_generate(&fixture(base), adapters, &device, &options)
+}
+
 /// The tokens and the logits of the model with the adapter.
 fn expected(name: &str) -> (Vec<u32>, Vec<f32>) {
     let file = TensorFile::open(&adapter(name).join("expected.safetensors")).unwrap();
@@ -35,6 +41,15 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn adapters_of_peft_give_its_logits_and_switched_off_the_bits_of_the_base() {
     for (name, base) in ADAPTERS {
+        adapters_of_peft(name, base, open);
+        adapters_of_peft(name, base, open_in_file);
+    }
+}
+
+type Open = fn(&str, &[&Path]) -> feedforward::Result<LanguageModel>;
+
+fn adapters_of_peft(name: &str, base: &str, open: Open) {
+    {
         let (tokens, logits) = expected(name);
         let plain = open(base, &[]).unwrap().logits(&tokens).unwrap();
         let mut model = open(base, &[&adapter(name)]).unwrap();

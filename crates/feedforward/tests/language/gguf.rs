@@ -2,7 +2,11 @@
 
 use super::fixture;
 use feedforward::formats::{GgmlType, GgufFile};
-use feedforward::language::{Chat, ExportFormat, GenerateOptions, LanguageModel, export};
+use feedforward::graph::Segment;
+use feedforward::language::{
+    Chat, ExportFormat, GenerateOptions, LanguageModel, export, generate_tokens,
+};
+use feedforward::tensor::{Device, DeviceOptions};
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,55 @@ fn rounded_weights_read_back_rounded() {
         let path = folder.path().join(format!("{dtype}.gguf"));
         let exported = export(&mut model, ExportFormat::Gguf, dtype, &path).unwrap();
         assert!(exported.divergence < 0.1, "{exported:?}");
+    }
+}
+
+/// The text and the logits behind it, with so many threads.
+fn greedy(path: &Path, in_file: bool, threads: usize) -> (Vec<u32>, Vec<f32>) {
+    let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
+    let mut model = if in_file {
+        LanguageModel::open_to_generate(path, &[], &device, &Default::default()).unwrap()
+    } else {
+        LanguageModel::open(path, &device, &Default::default()).unwrap()
+    };
+    let forms = model.parts().1.params().infos().iter();
+    assert_eq!(forms.filter(|i| i.spec.segment == Segment::File).count() > 0, in_file);
+    let options = GenerateOptions { temperature: 0.0, max_tokens: 12, ..Default::default() };
+    let config = model.config().clone();
+    let prompt: [&[u32]; 1] = [&[1, 5, 9, 2, 7]];
+    let (network, graph) = model.parts();
+    let mut go_on = |_, _| ControlFlow::Continue(());
+    let parts = (network, &config);
+    let written = generate_tokens(graph, parts, &prompt, &[], &options, &mut go_on).unwrap();
+    let tokens = written[0].tokens.clone();
+    let logits = model.logits(&tokens).unwrap();
+    (tokens, logits)
+}
+
+/// Weights that stay in blocks write what they write as floats; threads do not change a bit.
+#[test]
+fn matrices_in_the_form_of_their_file_write_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in [
+        GgmlType::F32,
+        GgmlType::F16,
+        GgmlType::BF16,
+        GgmlType::Q8_0,
+        GgmlType::Q4_0,
+        GgmlType::Q4_1,
+    ] {
+        for name in ["llama", "qwen3"] {
+            let path = folder.path().join(format!("{name}.{dtype}.gguf"));
+            export(&mut open(&fixture(name)), ExportFormat::Gguf, dtype, &path).unwrap();
+            let (dense, one) = (greedy(&path, false, 1), greedy(&path, true, 1));
+            assert_eq!(dense.0, one.0, "{name} {dtype}");
+            let largest = dense.1.iter().fold(0f32, |m, v| m.max(v.abs()));
+            for (a, b) in dense.1.iter().zip(&one.1) {
+                // Sums of up to a hundred terms in another order, through a few layers.
+                assert!((a - b).abs() < 1e-5 * largest.max(1.0), "{name} {dtype}: {a} {b}");
+            }
+            assert_eq!(one, greedy(&path, true, 3), "{name} {dtype}");
+        }
     }
 }
 
@@ -79,7 +132,8 @@ fn a_published_model_writes_what_it_writes_in_python() {
         return;
     };
     let stored: Vec<Value> = serde_json::from_str(&stored).unwrap();
-    let mut model = open(&path);
+    let (device, options) = (Device::default(), Default::default());
+    let mut model = LanguageModel::open_to_generate(&path, &[], &device, &options).unwrap();
     let ids = |value: &Value| -> Vec<u32> { serde_json::from_value(value.clone()).unwrap() };
     let prompts: Vec<&str> = stored.iter().map(|s| s["prompt"].as_str().unwrap()).collect();
     for (prompt, stored) in prompts.iter().zip(&stored) {
@@ -98,7 +152,8 @@ fn a_published_model_writes_what_it_writes_in_python() {
 #[test]
 fn a_published_model_answers_and_remembers() {
     let Some(path) = published() else { return };
-    let mut model = open(&path);
+    let (device, options) = (Device::default(), Default::default());
+    let mut model = LanguageModel::open_to_generate(&path, &[], &device, &options).unwrap();
     let mut chat = Chat::new(&model, None).unwrap();
     let options = GenerateOptions { temperature: 0.0, max_tokens: 24, ..Default::default() };
     let mut go = |_: &str| Ok(ControlFlow::Continue(()));

@@ -212,14 +212,20 @@ fn experts_are_spread_as_in_transformers() {
     ["mixtral", "qwen2_moe", "qwen3_moe"].into_iter().for_each(balanced);
 }
 
-/// Token by token what `transformers` writes.
+/// Token by token what `transformers` writes, with matrices as floats and in the form of their
+/// file.
 fn greedy(name: &str) -> f64 {
+    let (device, options) = (Device::default(), LanguageOptions::default());
+    greedy_of(name, LanguageModel::open(&fixture(name), &device, &options).unwrap());
+    let in_file = LanguageModel::open_to_generate(&fixture(name), &[], &device, &options).unwrap();
+    greedy_of(name, in_file);
+    0.0
+}
+
+fn greedy_of(name: &str, mut opened: LanguageModel) {
     let file = expected(name);
     let ids = |key| -> Vec<u32> { file.i32(key).unwrap().iter().map(|&id| id as u32).collect() };
     let (prompt, tokens) = (ids("generate.prompt"), ids("generate.tokens"));
-    let mut opened =
-        LanguageModel::open(&fixture(name), &Device::default(), &LanguageOptions::default())
-            .unwrap();
     let config: DecoderConfig = opened.config().clone();
     let options =
         GenerateOptions { temperature: 0.0, max_tokens: tokens.len(), ..Default::default() };
@@ -242,7 +248,6 @@ fn greedy(name: &str) -> f64 {
         let alone = generate_tokens(graph, parts, &[prompt], &[], &options, &mut go_on).unwrap();
         assert_eq!(all, &alone[0], "{name}: prompt {i} of several");
     }
-    0.0
 }
 
 macro_rules! families {

@@ -80,8 +80,7 @@ pub fn file_product(
             for first in (0..out).step_by(panel) {
                 let rows = first..out.min(first + panel);
                 let n = rows.len();
-                let values = sized(values, n * depth);
-                file_rows(cpu, w, rows.clone(), values);
+                let values = panel_of(cpu, w, rows.clone(), values);
                 let (x, w) = (MatRef::new(x, m, depth), MatRef::new(values, n, depth));
                 if n == out {
                     gemm(cpu, x, w.t(), y, false);
@@ -135,8 +134,7 @@ pub fn file_product_back(
     VALUES.with_borrow_mut(|values| {
         for first in (0..out).step_by(panel) {
             let rows = first..out.min(first + panel);
-            let values = sized(values, rows.len() * depth);
-            file_rows(cpu, w, rows.clone(), values);
+            let values = panel_of(cpu, w, rows.clone(), values);
             let dy = MatRef::strided(&dy[first..], m, rows.len(), out, 1);
             let w = MatRef::new(values, rows.len(), depth);
             gemm(cpu, dy, w, dx, accumulate || first > 0);
@@ -175,7 +173,32 @@ pub fn file_rows(cpu: &CpuDevice, w: &FileMatrix, rows: Range<usize>, to: &mut [
 
 /// The rows of a panel.
 fn panel_rows(w: &FileMatrix) -> usize {
-    (PANEL / w.cols().max(1)).max(1)
+    if floats(w).is_some() { w.rows().max(1) } else { (PANEL / w.cols().max(1)).max(1) }
+}
+
+/// Some rows as f32: the file's own, or `values`.
+fn panel_of<'a>(
+    cpu: &CpuDevice,
+    w: &'a FileMatrix,
+    rows: Range<usize>,
+    values: &'a mut Vec<f32>,
+) -> &'a [f32] {
+    if let Some(floats) = floats(w) {
+        return &floats[rows.start * w.cols()..rows.end * w.cols()];
+    }
+    let values = sized(values, rows.len() * w.cols());
+    file_rows(cpu, w, rows, values);
+    values
+}
+
+/// The values of a matrix that are f32 in memory already.
+fn floats(w: &FileMatrix) -> Option<&[f32]> {
+    if w.form() != FileForm::F32 || cfg!(target_endian = "big") {
+        return None;
+    }
+    // SAFETY: any bits are a valid f32.
+    let (before, values, after) = unsafe { w.bytes().align_to::<f32>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
 }
 
 /// Room for `n` values.

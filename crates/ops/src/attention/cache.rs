@@ -257,6 +257,17 @@ impl Attention {
             return Ok(y);
         }
         let segments = segments.map(|s| s.slice::<i32>()).transpose()?;
+        if self.is_single(&sizes) && q.dtype() == DType::F32 {
+            let rows = |values, row, len: usize| Heads::new(values, 0, (row, len * row), dim);
+            let inputs = Inputs {
+                q: rows(q.slice::<f32>()?, q.shape().last(), 1),
+                k: rows(cache.keys.slice::<f32>()?, narrow, capacity),
+                v: rows(cache.values.slice::<f32>()?, narrow, capacity),
+            };
+            let y_values = y.slice_mut::<f32>()?;
+            self.attend_single(device.cpu(), &sizes, &inputs, segments, y_values);
+            return Ok(y);
+        }
         for_stored!(q.dtype(), S => {
             let row = q.shape().last();
             let rows = |values, row, len: usize| Heads::new(values, 0, (row, len * row), dim);

@@ -8,6 +8,7 @@ mod layout;
 mod mask;
 pub(crate) mod rotary;
 mod scores;
+mod single;
 #[cfg(test)]
 mod tests;
 

@@ -4,9 +4,11 @@
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use ff_formats::{TensorFile, TensorWriter};
-use ff_graph::{ParamId, Params};
+use ff_graph::{ParamId, Params, Segment};
+use ff_kernels::file_rows;
 use ff_nn::LoraConfig;
 use ff_nn::models::DecoderConfig;
+use ff_tensor::{Device, DeviceOptions};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -402,6 +404,7 @@ fn target_modules(layers: &[(String, bool)]) -> BTreeSet<&str> {
 /// XXH3-128 of the base model's parameters, which an adapter belongs to.
 pub(crate) fn fingerprint(params: &Params) -> Result<String> {
     const CHUNK: usize = 1 << 14;
+    let device = Device::open(DeviceOptions { threads: 1, isa: None })?;
     let mut hasher = Xxh3::new();
     let mut bytes = Vec::with_capacity(4 * CHUNK);
     for (i, info) in params.infos().iter().enumerate() {
@@ -410,10 +413,24 @@ pub(crate) fn fingerprint(params: &Params) -> Result<String> {
             continue;
         }
         hasher.update(name.as_bytes());
-        for values in params.values::<f32>(ParamId::new(i))?.chunks(CHUNK) {
-            bytes.clear();
-            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-            hasher.update(&bytes);
+        let mut add = |values: &[f32]| {
+            for values in values.chunks(CHUNK) {
+                bytes.clear();
+                bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                hasher.update(&bytes);
+            }
+        };
+        let id = ParamId::new(i);
+        if info.spec.segment != Segment::File {
+            add(params.values::<f32>(id)?);
+            continue;
+        }
+        if let Some(matrix) = params.view(id).file() {
+            let mut row = vec![0.0; matrix.cols()];
+            for i in 0..matrix.rows() {
+                file_rows(device.cpu(), matrix, i..i + 1, &mut row);
+                add(&row);
+            }
         }
     }
     Ok(format!("{:032x}", hasher.digest128()))

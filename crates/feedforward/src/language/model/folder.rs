@@ -401,7 +401,7 @@ pub(super) fn read_params(
     let weights = open_checked(folder, &tensors, ignored)?;
     if in_file {
         let names = weights.in_file(&tensors, &planned);
-        builder.leave_in_file(|name| names.contains(name));
+        builder.leave_in_file(|name| names.contains_key(name));
     }
     let mut params = builder.build_zeroed(device, DType::F32, false)?;
     weights.read_into(&tensors, &mut params)?;

@@ -22,4 +22,4 @@ pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_to
 pub use sampling::GenerateOptions;
 pub use translate::{TranslateOptions, Translator};
 pub use weights::read_weights;
-pub(crate) use weights::write_weights;
+pub(crate) use weights::{sizes_in_file, write_weights};

@@ -151,18 +151,20 @@ impl Weights {
         }
     }
 
-    /// The parameters that can stay in the form of these files.
-    pub(super) fn in_file(&self, wanted: &[FileTensor], params: &Params) -> BTreeSet<String> {
-        let pairs = wanted.iter().zip(self.places(wanted));
-        let fits = |(tensor, place): &(&FileTensor, Place)| {
+    /// The parameters that can stay in the form of these files, with their bytes.
+    pub(super) fn in_file(
+        &self,
+        wanted: &[FileTensor],
+        params: &Params,
+    ) -> BTreeMap<String, usize> {
+        let found = |(tensor, place): (&FileTensor, Place)| {
             let spec = &params.info(ParamId::new(tensor.param)).spec;
             let whole = place.start.is_none() && !tensor.transposed;
-            whole && spec.shape.dims() == tensor.dims && self.matrix(&place.name).is_some()
+            let matrix = self.matrix(&place.name).filter(|_| whole)?;
+            let fits = spec.shape.dims() == tensor.dims;
+            fits.then(|| (spec.name.clone(), matrix.bytes().len()))
         };
-        let name = |(tensor, _): (&FileTensor, Place)| {
-            params.info(ParamId::new(tensor.param)).spec.name.clone()
-        };
-        pairs.filter(fits).map(name).collect()
+        wanted.iter().zip(self.places(wanted)).filter_map(found).collect()
     }
 
     /// The first tensor whose name ends like this.
@@ -329,6 +331,20 @@ pub fn read_weights(folder: &Path, config: &DecoderConfig, params: &mut Params) 
     let wanted = base_tensors(config, params);
     let ignored = |name: &str| is_ignored(config, name);
     open_checked(folder, &wanted, &ignored)?.read_into(&wanted, params)
+}
+
+/// The parameters that can stay in the form of a folder's files, for a model whose weights are only
+/// read, with their bytes.
+pub(crate) fn sizes_in_file(
+    folder: &Path,
+    config: &DecoderConfig,
+    params: &Params,
+) -> Result<BTreeMap<String, usize>> {
+    // Stacked experts have other operations.
+    if config.moe.is_some() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(Weights::open(folder)?.in_file(&base_tensors(config, params), params))
 }
 
 impl Weights {
