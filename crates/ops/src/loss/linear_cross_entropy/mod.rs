@@ -11,6 +11,7 @@ use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, check, for_float,
 };
 use ff_tensor::{DType, Shape, TensorMut, TensorRef, bf16};
+use std::fmt;
 use std::sync::Arc;
 
 /// The last layer of a language model and its loss in one operation: a linear layer, softmax and
@@ -52,7 +53,7 @@ use std::sync::Arc;
 /// assert_eq!(outputs[1].item()?, 1.0); // the second row is ignored
 /// # Ok::<(), ff_graph::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct LinearCrossEntropy {
     /// The target of excluded rows.
     pub ignore_index: i32,
@@ -88,6 +89,22 @@ impl Default for LinearCrossEntropy {
             skip_ignored: false,
             chunk_bytes: 64 << 20,
         }
+    }
+}
+
+/// Without `skip_ignored` where it is off: it does not change what an operation computes, and stored
+/// values of PyTorch belong to this text.
+impl fmt::Debug for LinearCrossEntropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("LinearCrossEntropy");
+        fields.field("ignore_index", &self.ignore_index);
+        fields.field("label_smoothing", &self.label_smoothing);
+        fields.field("z_loss", &self.z_loss).field("soft_cap", &self.soft_cap);
+        fields.field("bias", &self.bias).field("bf16", &self.bf16);
+        if self.skip_ignored {
+            fields.field("skip_ignored", &true);
+        }
+        fields.field("chunk_bytes", &self.chunk_bytes).finish()
     }
 }
 

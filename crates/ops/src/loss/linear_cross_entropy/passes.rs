@@ -311,7 +311,9 @@ impl LinearCrossEntropy {
         layer.pick(picked.as_ref())?;
         let (rows, classes) = (layer.sizes.rows, sizes.classes);
         let total = if let [dz] = saved {
-            layer.loss::<M>(0, &mut dz.slice_mut::<W>()?[..rows * classes], Some(1.0))?
+            let (dz, rest) = dz.slice_mut::<W>()?.split_at_mut(rows * classes);
+            rest.fill(W::ZERO);
+            layer.loss::<M>(0, dz, Some(1.0))?
         } else {
             let mut z = sizes.logits::<W>(cx)?;
             let z = z.slice_mut::<W>()?;
