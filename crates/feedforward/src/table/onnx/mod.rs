@@ -110,7 +110,7 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
     let file = model.file();
     let mut graph = GraphBuilder::new(&file.target);
     let features = columns::encode(&mut graph, model.transforms())?;
-    let outputs = network::outputs(&mut graph, model, features)?;
+    let outputs = network::outputs(&mut graph, model, &features)?;
     if file.classes.is_empty() {
         regression(&mut graph, model, &outputs)?;
     } else {

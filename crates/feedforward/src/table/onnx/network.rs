@@ -24,14 +24,14 @@ struct Net<'a> {
 pub(super) fn outputs(
     graph: &mut GraphBuilder,
     model: &TableModel,
-    features: Features,
+    features: &Features,
 ) -> Result<String> {
     let config = &model.file().network;
     let mut net = Net { graph, model, config };
     let network = &config.network;
-    let mut parts: Vec<String> = match features.numeric {
-        Some(x) if config.bins.iter().any(|&bins| bins > 0) => vec![net.piecewise(&x)?],
-        Some(x) => vec![x],
+    let mut parts: Vec<String> = match &features.numeric {
+        Some(x) if config.bins.iter().any(|&bins| bins > 0) => vec![net.piecewise(x)?],
+        Some(x) => vec![x.clone()],
         None => Vec::new(),
     };
     for (i, ids) in features.ids.iter().enumerate() {
@@ -54,9 +54,10 @@ pub(super) fn outputs(
     for (i, &next) in network.hidden.iter().enumerate() {
         let y = net.hidden(&x, i, [width, next])?;
         let same = width == next && (i > 0 || network.members.is_none());
-        x = match network.residual && same {
-            true => net.graph.node("Add", &format!("layers.{i}.residual"), &[&x, &y]),
-            false => y,
+        x = if network.residual && same {
+            net.node("Add", &format!("layers.{i}.residual"), &[&x, &y])
+        } else {
+            y
         };
         for (name, _) in network.layers() {
             x = match name {

@@ -193,11 +193,11 @@ fn unary(c: &Call<'_>, f: impl Fn(f64) -> f64) -> Outcome {
 
 /// f of each number, in its type.
 pub(super) fn map(x: &Tensor, f: impl Fn(f64) -> f64) -> Outcome {
-    // One copy of the code for each type, not for each operator and type.
-    let f: &dyn Fn(f64) -> f64 = &f;
     fn all<T: Number>(x: &[T], f: &dyn Fn(f64) -> f64) -> Vec<T> {
         x.iter().map(|x| T::of_float(f(x.float()))).collect()
     }
+    // One copy of the code for each type, not for each operator and type.
+    let f: &dyn Fn(f64) -> f64 = &f;
     let data: Data = numbers!(x.data(), v => all(v, f).into(), return Err(not_numbers(x)));
     Ok(vec![Tensor::of(x.dims(), data)?])
 }
@@ -224,10 +224,10 @@ fn one(x: &Tensor, values: impl Iterator<Item = i128>) -> Outcome {
 
 /// Whether a float has a property.
 fn test(c: &Call<'_>, f: impl Fn(f64) -> bool) -> Outcome {
-    let f: &dyn Fn(f64) -> bool = &f;
     fn all<T: Number>(x: &[T], f: &dyn Fn(f64) -> bool) -> Vec<bool> {
         x.iter().map(|x| f(x.float())).collect()
     }
+    let f: &dyn Fn(f64) -> bool = &f;
     let x = c.input(0)?;
     let found = numbers!(x.data(), v => all(v, f), return Err(not_numbers(x)));
     Ok(vec![Tensor::of(x.dims(), found.into())?])
