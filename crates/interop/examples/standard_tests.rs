@@ -122,10 +122,10 @@ fn evaluate(folder: &Path) -> Result<Option<String>, Error> {
             }
             continue;
         };
-        // One unit in the last place: the expected values of short floats were rounded at each step.
+        // Two units in the last place: the expected values of short floats were rounded at each step.
         let relative = match found.dtype() {
-            DType::F16 => relative.max(f64::powi(2.0, -10)),
-            DType::BF16 => relative.max(f64::powi(2.0, -7)),
+            DType::F16 => relative.max(f64::powi(2.0, -9)),
+            DType::BF16 => relative.max(f64::powi(2.0, -6)),
             _ => relative,
         };
         let close = |(a, b): (&f64, &f64)| {

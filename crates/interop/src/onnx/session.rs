@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The versions of operators that are evaluated.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+const OPSETS: std::ops::RangeInclusive<i64> = 6..=28;
 
 /// The bytes of all values that are held at one time.
 const MEMORY: usize = 8 << 30;

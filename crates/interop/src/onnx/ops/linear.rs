@@ -10,7 +10,8 @@ use ff_tensor::CpuDevice;
 
 pub(super) const OPS: &[Operator] = &[
     op("Einsum", &["equation"], einsum),
-    op("Gemm", &["alpha", "beta", "transA", "transB"], general),
+    // Before version 7 C broadcast only where `broadcast` said so.
+    op("Gemm", &["alpha", "beta", "broadcast", "transA", "transB"], general),
     op("MatMul", &[], |c| Ok(vec![matmul(c.cpu(), c.input(0)?, c.input(1)?)?])),
 ];
 

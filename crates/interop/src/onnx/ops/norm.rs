@@ -8,7 +8,11 @@ use super::walk::Walk;
 use super::{Operator, op};
 
 pub(super) const OPS: &[Operator] = &[
-    op("BatchNormalization", &["epsilon", "momentum", "training_mode", "spatial"], batch_norm),
+    op(
+        "BatchNormalization",
+        &["epsilon", "is_test", "momentum", "training_mode", "spatial"],
+        batch_norm,
+    ),
     op("GroupNormalization", &["epsilon", "num_groups", "stash_type"], group_norm),
     op("Hardmax", &["axis"], |c| {
         along(c, |v| {
@@ -83,7 +87,7 @@ fn channels(x: &Tensor) -> Result<[usize; 2], String> {
 }
 
 fn batch_norm(c: &Call<'_>) -> Outcome {
-    if c.int("training_mode", 0)? != 0 {
+    if c.int("training_mode", 0)? != 0 || c.opset() < 7 && c.int("is_test", 0)? == 0 {
         return training_batch_norm(c);
     }
     let x = c.input(0)?;
