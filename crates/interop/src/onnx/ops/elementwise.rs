@@ -456,6 +456,11 @@ fn clip(c: &Call<'_>) -> Outcome {
 
 /// Dropout in inference passes its input on.
 fn dropout(c: &Call<'_>) -> Outcome {
+    if c.opset() < 7 && c.int("is_test", 0)? == 0 {
+        return Err(format!(
+            "{UNSUPPORTED}dropout of version 6 is in training unless `is_test` says otherwise"
+        ));
+    }
     if let Some(training) = c.get(2)
         && truths(training)?.first() == Some(&true)
         && c.get(1)
