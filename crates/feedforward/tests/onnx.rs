@@ -1,5 +1,6 @@
 //! Models of tables as ONNX graphs, against ONNX Runtime's stored predictions.
 #![cfg(feature = "onnx")]
+#![allow(clippy::unwrap_used)]
 
 use feedforward::interop::onnx::{Data, Session, Tensor};
 use feedforward::table::{Cells, Predictions, SourceOptions, Table, TableModel, load, to_onnx};

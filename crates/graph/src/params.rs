@@ -430,6 +430,7 @@ impl<'a> ParamValues<'a> {
         let info = &self.infos[id.0 as usize];
         if info.spec.segment == Segment::File {
             let matrix = self.files[id.0 as usize].as_ref();
+            #[allow(clippy::expect_used)]
             let matrix = matrix.expect("a model's files are read before it runs");
             return TensorRef::new(Slice::File(matrix), info.spec.shape);
         }

@@ -5,7 +5,7 @@
 //! # fn main() -> Result<(), ff_interop::onnx::Error> {
 //! let mut graph = GraphBuilder::new("doubled");
 //! let x = graph.input("x", DType::F32, &[None, Some(1)], "a column of numbers");
-//! let two = graph.constant("two", Tensor::new(&[1], vec![2.0f32])?);
+//! let two = graph.constant("two", &Tensor::new(&[1], vec![2.0f32])?);
 //! let y = graph.node("Mul", "double", &[&x, &two]);
 //! graph.output(&y, DType::F32, &[None, Some(1)]);
 //! let session = Session::new(Model::from_bytes(&graph.build().to_bytes())?)?;

@@ -1,4 +1,5 @@
 //! Files that lie, and graphs that are none: an error that says what and where, no panic.
+#![allow(clippy::unwrap_used)]
 
 use ff_interop::onnx::proto::{
     AttributeProto, Entry, GraphProto, ModelProto, NodeProto, OperatorSetId, TensorProto, ValueInfo,
@@ -172,7 +173,8 @@ fn external_data_stays_in_the_folder() {
 fn inputs_and_memory_are_checked() {
     let mut builder = GraphBuilder::new("big");
     let x = builder.input("x", DType::F32, &[None, Some(1)], "");
-    let wide = builder.constant("wide", Tensor::new(&[1, 1 << 16], vec![1.0f32; 1 << 16]).unwrap());
+    let wide =
+        builder.constant("wide", &Tensor::new(&[1, 1 << 16], vec![1.0f32; 1 << 16]).unwrap());
     let y = builder.node("Mul", "y", &[&x, &wide]);
     builder.output(&y, DType::F32, &[None, None]);
     let session = Session::new(builder.build()).unwrap().with_memory(1 << 20);

@@ -31,7 +31,8 @@ fn model(tied: bool, skip: bool) -> (CausalLm, Builder) {
 fn learned(device: &Device, model: &CausalLm, mut graph: Graph, ignored: bool) -> (f64, Vec<f32>) {
     let ids: Vec<i32> = (0..TOKENS).map(|i| (i * 7 % 40) as i32).collect();
     let places: Vec<i32> = (0..TOKENS as i32 / 2).chain(0..TOKENS as i32 / 2).collect();
-    let target = |i: usize| if ignored && i % 3 > 0 { -100 } else { (i * 11 % 40) as i32 };
+    let target =
+        |i: usize| if ignored && !i.is_multiple_of(3) { -100 } else { (i * 11 % 40) as i32 };
     let targets: Vec<i32> = (0..TOKENS).map(target).collect();
     let input = |values: &[i32]| Tensor::from_slice(device, values, &[2, TOKENS / 2]).unwrap();
     let batch = TokenBatch {

@@ -96,7 +96,7 @@ fn foreign_models_take_the_columns_in_their_order() {
     let folder = Folder::new("onnx-foreign");
     let mut graph = GraphBuilder::new("foreign");
     let x = graph.input("X", DType::F32, &[None, Some(2)], "");
-    let w = graph.constant("w", Tensor::new(&[2, 2], vec![1.0f32, 0.0, 0.0, 2.0]).unwrap());
+    let w = graph.constant("w", &Tensor::new(&[2, 2], vec![1.0f32, 0.0, 0.0, 2.0]).unwrap());
     let y = graph.node("MatMul", "scores", &[&x, &w]);
     graph.output(&y, DType::F32, &[None, Some(2)]);
     let model = graph.build();

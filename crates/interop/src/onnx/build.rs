@@ -67,7 +67,7 @@ impl GraphBuilder {
     }
 
     /// A stored tensor.
-    pub fn constant(&mut self, name: &str, tensor: Tensor) -> String {
+    pub fn constant(&mut self, name: &str, tensor: &Tensor) -> String {
         let name = self.fresh(name);
         self.graph.initializer.push(tensor.to_proto(&name));
         name

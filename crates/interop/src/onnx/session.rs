@@ -300,10 +300,7 @@ impl<'a> Compiler<'a> {
                 "the graph has sparse tensors, which this version does not read".into(),
             ));
         }
-        let (mut around, outer_scope) = match outer {
-            Some((plan, scope)) => (Some(plan), Some(scope)),
-            None => (None, None),
-        };
+        let (mut around, outer_scope) = outer.map(|(plan, scope)| (plan, scope)).unzip();
         let mut plan = Plan::default();
         let mut scope = Scope { slots: HashMap::new(), outer: outer_scope.as_deref() };
         let define = |plan: &mut Plan, scope: &mut Scope<'_>, name: &str| {

@@ -56,10 +56,12 @@ macro_rules! plain {
             const BYTES: usize = 128;
             #[inline(always)]
             unsafe fn decode(from: *const u8) -> [$v; $n] {
-                // SAFETY: guaranteed by the caller; the read needs no alignment.
-                std::array::from_fn(|i| unsafe {
-                    <$v>::read(from.cast::<f32>().add(i * <$v>::LANES))
-                })
+                let value = |i: usize| {
+                    // SAFETY: guaranteed by the caller; bytes have no alignment.
+                    f32::from_le_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() })
+                };
+                let values: [f32; 32] = std::array::from_fn(value);
+                std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
             }
         }
         impl Decode<$v, $n> for F16 {
@@ -67,8 +69,8 @@ macro_rules! plain {
             #[inline(always)]
             unsafe fn decode(from: *const u8) -> [$v; $n] {
                 // SAFETY: guaranteed by the caller.
-                let values: [f32; 32] =
-                    std::array::from_fn(|i| half(unsafe { word(from.add(2 * i)) }));
+                let value = |i: usize| half(unsafe { word(from.add(2 * i)) });
+                let values: [f32; 32] = std::array::from_fn(value);
                 std::array::from_fn(|i| <$v>::load(&values[i * <$v>::LANES..]))
             }
         }

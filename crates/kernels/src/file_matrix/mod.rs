@@ -61,7 +61,7 @@ pub fn file_product(
     y: &mut [f32],
 ) {
     let (out, depth) = (w.rows(), w.cols());
-    let m = if out == 0 { 0 } else { y.len() / out };
+    let m = y.len().checked_div(out).unwrap_or(0);
     assert!(
         y.len() == m * out && x.len() == m * depth && bias.is_none_or(|bias| bias.len() == out),
         "a product of {} values and [{out}, {depth}] into {}",
@@ -126,7 +126,7 @@ pub fn file_product_back(
     accumulate: bool,
 ) {
     let (out, depth) = (w.rows(), w.cols());
-    let m = if depth == 0 { 0 } else { dx.len() / depth };
+    let m = dx.len().checked_div(depth).unwrap_or(0);
     if out == 0 && !accumulate {
         dx.fill(0.0);
     }
@@ -418,8 +418,8 @@ impl Multiplying<'_> {
         for t in 0..M {
             // SAFETY: each task has its own rows of the matrix, hence columns of y.
             let y = unsafe { self.y.range((t0 + t) * self.out + r0, R) };
-            for r in 0..R {
-                y[r] = total(sums[r][t]) + self.bias.map_or(0.0, |bias| bias[r0 + r]);
+            for (r, (y, sums)) in y.iter_mut().zip(&sums).enumerate() {
+                *y = total(sums[t]) + self.bias.map_or(0.0, |bias| bias[r0 + r]);
             }
         }
         R

@@ -91,7 +91,9 @@ impl Single<'_> {
         }
         if sum != 0.0 {
             let factor = 1.0 / sum;
-            y.iter_mut().for_each(|y| *y *= factor);
+            for y in y.iter_mut() {
+                *y *= factor;
+            }
         }
     }
 }

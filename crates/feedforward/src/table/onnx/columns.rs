@@ -387,10 +387,22 @@ impl Encoding<'_> {
                 }
             }
             let (keys, values): (Vec<f64>, Vec<f64>) = known.into_iter().unzip();
-            self.lookup(input, Tensor::new(&[keys.len()], keys)?, values, f64::NAN, &name("truth"))?
+            self.lookup(
+                input,
+                &Tensor::new(&[keys.len()], keys)?,
+                values,
+                f64::NAN,
+                &name("truth"),
+            )?
         } else {
             let (keys, values): (Vec<String>, Vec<f64>) = keys.into_iter().unzip();
-            self.lookup(input, Tensor::new(&[keys.len()], keys)?, values, f64::NAN, &name("truth"))?
+            self.lookup(
+                input,
+                &Tensor::new(&[keys.len()], keys)?,
+                values,
+                f64::NAN,
+                &name("truth"),
+            )?
         };
         let missing = self.node("IsNaN", &name("is_missing"), &[&found]);
         let fill = self.value(&name("fill"), encoder.fill)?;
@@ -408,13 +420,13 @@ impl Encoding<'_> {
     fn lookup(
         &mut self,
         input: &str,
-        keys: Tensor,
+        keys: &Tensor,
         values: Vec<f64>,
         default: f64,
         name: &str,
     ) -> Result<String> {
         let attributes = [
-            attribute::tensor("keys_tensor", &keys),
+            attribute::tensor("keys_tensor", keys),
             attribute::tensor("values_tensor", &Tensor::new(&[values.len()], values)?),
             attribute::tensor("default_tensor", &Tensor::new(&[1], vec![default])?),
         ];
@@ -435,7 +447,7 @@ impl Encoding<'_> {
         let ids = if Encoder::Category(encoder.clone()).takes_numbers() {
             let keys: Vec<f64> =
                 encoder.values.iter().map(|v| v.parse().unwrap_or(f64::NAN)).collect();
-            let found = self.lookup(input, Tensor::new(&[n], keys)?, ids, 0.0, &name("known"))?;
+            let found = self.lookup(input, &Tensor::new(&[n], keys)?, ids, 0.0, &name("known"))?;
             let missing = self.node("IsNaN", &name("is_missing"), &[input]);
             let id = self.value(&name("missing_id"), missing_id as f64)?;
             self.node("Where", &name("id_double"), &[&missing, &id, &found])
@@ -449,7 +461,7 @@ impl Encoding<'_> {
             }
             let mut ids = ids;
             ids.resize(keys.len(), missing_id as f64);
-            self.lookup(input, Tensor::new(&[keys.len()], keys)?, ids, 0.0, &name("id_double"))?
+            self.lookup(input, &Tensor::new(&[keys.len()], keys)?, ids, 0.0, &name("id_double"))?
         };
         let ids = self.cast(&ids, DType::I64, &name("id_column"));
         let flat = constant(self.graph, &name("flat"), &[1], vec![-1i64])?;

@@ -209,7 +209,7 @@ fn constant(
     dims: &[usize],
     data: impl Into<ff_interop::onnx::Data>,
 ) -> Result<String> {
-    Ok(graph.constant(name, Tensor::new(dims, data)?))
+    Ok(graph.constant(name, &Tensor::new(dims, data)?))
 }
 
 /// The attributes of nodes.

@@ -60,14 +60,13 @@ pub(super) fn outputs(
             y
         };
         for (name, _) in network.layers() {
-            x = match name {
-                "gated" => net.gated(&x, i, next)?,
-                _ => {
-                    let message = format!(
-                        "the layer model.{name} has no form in ONNX yet; train without it to export"
-                    );
-                    return Err(Error::usage(message));
-                }
+            x = if name == "gated" {
+                net.gated(&x, i, next)?
+            } else {
+                let message = format!(
+                    "the layer model.{name} has no form in ONNX yet; train without it to export"
+                );
+                return Err(Error::usage(message));
             };
         }
         width = next;
@@ -283,12 +282,13 @@ impl Net<'_> {
 
     fn activation(&mut self, x: &str, network: &ModelConfig, layer: &str) -> Result<String> {
         let name = format!("{layer}.activation");
-        match (network.activation, network.element_wise()) {
-            (ActivationKind::ElementWise(_), Some(f)) => self.element_wise(f, x, &name),
-            _ => {
-                let slope = self.weight(&format!("{name}.weight"), &[1])?;
-                Ok(self.node("PRelu", &name, &[x, &slope]))
-            }
+        if let (ActivationKind::ElementWise(_), Some(f)) =
+            (network.activation, network.element_wise())
+        {
+            self.element_wise(f, x, &name)
+        } else {
+            let slope = self.weight(&format!("{name}.weight"), &[1])?;
+            Ok(self.node("PRelu", &name, &[x, &slope]))
         }
     }
 

@@ -132,12 +132,16 @@ fn attention(c: &Call<'_>) -> Outcome {
     let products = matmul(c.cpu(), &q, &transposed(&all_k, &[0, 1, 3, 2])?)?;
     let (mut scores, dtype) = floats(&products)?;
     let cap = c.float("softcap", 0.0)?;
-    scores.iter_mut().for_each(|x| *x *= scale);
+    for x in &mut scores {
+        *x *= scale;
+    }
     let mut shown = scores.clone();
     // What the fourth output shows, by version.
     let mode = c.int("qk_matmul_output_mode", 0)?;
     if cap > 0.0 {
-        scores.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+        for x in &mut scores {
+            *x = cap * (*x / cap).tanh();
+        }
         if mode == 1 {
             shown.clone_from(&scores);
         }
@@ -153,9 +157,13 @@ fn attention(c: &Call<'_>) -> Outcome {
             continue;
         }
         let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        row.iter_mut().for_each(|x| *x = (*x - most).exp());
+        for x in row.iter_mut() {
+            *x = (*x - most).exp();
+        }
         let sum: f64 = row.iter().sum();
-        row.iter_mut().for_each(|x| *x /= sum);
+        for x in row.iter_mut() {
+            *x /= sum;
+        }
     }
     if mode == 3 {
         shown.clone_from(&scores);

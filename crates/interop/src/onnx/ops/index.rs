@@ -81,7 +81,7 @@ fn slices(dims: &[usize], at: &Tensor, batch: usize) -> Result<(Vec<usize>, Vec<
     let values = ints(at)?;
     let per: usize = outer[batch..].iter().product();
     let size: usize = dims[batch..].iter().product();
-    let n = if k == 0 { outer.iter().product() } else { values.len() / k };
+    let n = values.len().checked_div(k).unwrap_or_else(|| outer.iter().product());
     let starts = (0..n)
         .map(|i| {
             let index = &values[i * k..(i + 1) * k];

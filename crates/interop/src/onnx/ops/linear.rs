@@ -211,17 +211,14 @@ fn einsum(c: &Call<'_>) -> Outcome {
             }
         }
     }
-    let outer: Vec<char> = match right {
-        Some(right) => {
-            let dots = sizes.keys().filter(|c| !c.is_ascii()).count();
-            let named = right.replace("...", "").chars().count();
-            labels(right, named + if right.contains("...") { dots } else { 0 })?
-        }
-        None => {
-            let once = |c: &char| names.iter().flatten().filter(|name| *name == c).count() == 1;
-            let dots = sizes.keys().rev().filter(|c| !c.is_ascii());
-            dots.chain(sizes.keys().filter(|c| c.is_ascii() && once(c))).copied().collect()
-        }
+    let outer: Vec<char> = if let Some(right) = right {
+        let dots = sizes.keys().filter(|c| !c.is_ascii()).count();
+        let named = right.replace("...", "").chars().count();
+        labels(right, named + if right.contains("...") { dots } else { 0 })?
+    } else {
+        let once = |c: &char| names.iter().flatten().filter(|name| *name == c).count() == 1;
+        let dots = sizes.keys().rev().filter(|c| !c.is_ascii());
+        dots.chain(sizes.keys().filter(|c| c.is_ascii() && once(c))).copied().collect()
     };
     if let Some(name) = outer.iter().find(|name| !sizes.contains_key(name)) {
         return Err(format!("`{name}` is in no input"));

@@ -61,7 +61,9 @@ pub(super) const OPS: &[Operator] = &[
         for row in values.chunks_mut(width) {
             let size = norm(row);
             if size != 0.0 {
-                row.iter_mut().for_each(|x| *x /= size);
+                for x in row.iter_mut() {
+                    *x /= size;
+                }
             }
         }
         Ok(vec![tensor(c.input(0)?.dims(), DType::F32, values)?])

@@ -25,7 +25,9 @@ pub(super) const OPS: &[Operator] = &[
     op("LogSoftmax", &["axis"], |c| {
         along(c, |v| {
             let sum = log_sum_exp(v);
-            v.iter_mut().for_each(|x| *x -= sum);
+            for x in v.iter_mut() {
+                *x -= sum;
+            }
         })
     }),
     op("LpNormalization", &["axis", "p"], lp_norm),
@@ -34,7 +36,9 @@ pub(super) const OPS: &[Operator] = &[
     op("Softmax", &["axis"], |c| {
         along(c, |v| {
             let sum = log_sum_exp(v);
-            v.iter_mut().for_each(|x| *x = (*x - sum).exp());
+            for x in v.iter_mut() {
+                *x = (*x - sum).exp();
+            }
         })
     }),
 ];
@@ -143,7 +147,9 @@ fn standardise(values: &mut [f64], width: usize, eps: f64) -> Vec<[f64; 2]> {
     rows.map(|row| {
         let [mean, var] = moments(row);
         let inverse = 1.0 / (var + eps).sqrt();
-        row.iter_mut().for_each(|x| *x = (*x - mean) * inverse);
+        for x in row.iter_mut() {
+            *x = (*x - mean) * inverse;
+        }
         [mean, inverse]
     })
     .collect()
@@ -219,7 +225,9 @@ fn rms_norm(c: &Call<'_>) -> Outcome {
     for row in values.chunks_mut(width.max(1)) {
         let mean = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
         let inverse = 1.0 / (mean + eps).sqrt();
-        row.iter_mut().for_each(|x| *x *= inverse);
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
     }
     affine(c, x, &mut values)?;
     Ok(vec![tensor(x.dims(), dtype, values)?])
@@ -235,7 +243,9 @@ fn lp_norm(c: &Call<'_>) -> Outcome {
             _ => v.iter().map(|x| x * x).sum::<f64>().sqrt(),
         };
         if norm != 0.0 {
-            v.iter_mut().for_each(|x| *x /= norm);
+            for x in v.iter_mut() {
+                *x /= norm;
+            }
         }
     })?;
     if p == 1 || p == 2 { Ok(vec![y]) } else { Err(format!("p is {p}, neither 1 nor 2")) }

@@ -370,17 +370,16 @@ fn split(c: &Call<'_>) -> Outcome {
     let x = c.input(0)?;
     let a = c.axis("axis", 0, x.dims().len())?;
     let d = x.dims()[a];
-    let parts = match c.ints_or_input("split", 1)? {
-        Some(parts) => sizes(&parts)?,
-        None => {
-            let n = c.int("num_outputs", c.outputs() as i64)?;
-            let n = usize::try_from(n)
-                .ok()
-                .filter(|&n| n > 0 && n <= c.outputs().max(1))
-                .ok_or("its number of parts is not that of its outputs")?;
-            let size = d.div_ceil(n);
-            (0..n).map(|i| size.min(d.saturating_sub(i * size))).collect()
-        }
+    let parts = if let Some(parts) = c.ints_or_input("split", 1)? {
+        sizes(&parts)?
+    } else {
+        let n = c.int("num_outputs", c.outputs() as i64)?;
+        let n = usize::try_from(n)
+            .ok()
+            .filter(|&n| n > 0 && n <= c.outputs().max(1))
+            .ok_or("its number of parts is not that of its outputs")?;
+        let size = d.div_ceil(n);
+        (0..n).map(|i| size.min(d.saturating_sub(i * size))).collect()
     };
     if parts.iter().sum::<usize>() != d {
         return Err(format!("parts of {parts:?} do not add up to {d}"));
