@@ -393,8 +393,12 @@ impl Multiplying<'_> {
         let whole = part.depth / BLOCK;
         for b in 0..whole {
             for r in 0..R {
+                let from = weights[r][b * D::BYTES..].as_ptr();
+                for line in (0..D::BYTES).step_by(LINE) {
+                    soon(from.wrapping_add(R * part.row + line));
+                }
                 // SAFETY: a row holds its whole blocks.
-                let w = unsafe { D::decode(weights[r].as_ptr().add(b * D::BYTES)) };
+                let w = unsafe { D::decode(from) };
                 for t in 0..M {
                     for n in 0..N {
                         // SAFETY: a row of x has whole blocks too.
@@ -424,6 +428,22 @@ impl Multiplying<'_> {
         }
         R
     }
+}
+
+/// The bytes of a cache line.
+const LINE: usize = 64;
+
+/// Prefetches the cache line of an arbitrary address. The rows to come lie behind those at hand, and
+/// rows are too short for the hardware to see them coming.
+#[inline(always)]
+fn soon(from: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint; any address is allowed.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
 }
 
 /// The sum of all lanes, by halves.
