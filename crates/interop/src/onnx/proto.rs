@@ -3,7 +3,7 @@
 
 use prost::Message;
 
-/// A field of [`Attribute::r#type`].
+/// The kinds of values of an attribute, its field `type`.
 pub mod kind {
     pub const FLOAT: i32 = 1;
     pub const INT: i32 = 2;
