@@ -92,13 +92,7 @@ pub(super) const OPS: &[Operator] = &[
         Ok(vec![Tensor::of(x.dims(), truths(x)?.iter().map(|x| !x).collect::<Vec<_>>().into())?])
     }),
     op("Or", &[], |c| logical(c, |a, b| a || b)),
-    op("PRelu", &[], |c| {
-        binary(
-            c,
-            |x, s| if x < 0.0 { s * x } else { x },
-            |x, s| if x < 0 { s.wrapping_mul(x) } else { x },
-        )
-    }),
+    op("PRelu", &[], prelu),
     op("Pow", &[], power),
     op("Reciprocal", &[], |c| unary(c, |x| 1.0 / x)),
     op("Relu", &[], |c| signed(c, |x| if x < 0.0 { 0.0 } else { x }, |x| x.max(0))),
@@ -452,6 +446,19 @@ fn clip(c: &Call<'_>) -> Outcome {
         y = combine(&y, &high, x.dims(), |x, high| if x > high { high } else { x }, i128::min)?;
     }
     Ok(vec![y])
+}
+
+/// PReLU; before version 7 the slopes are those of the channels, the second dimension.
+fn prelu(c: &Call<'_>) -> Outcome {
+    let f: OfFloats = |x, s| if x < 0.0 { s * x } else { x };
+    let g: OfIntegers = |x, s| if x < 0 { s.wrapping_mul(x) } else { x };
+    let (x, slope) = (c.input(0)?, c.input(1)?);
+    if c.opset() < 7 && x.dims().len() > 2 && slope.dims() == &x.dims()[1..2] {
+        let mut dims = vec![1; x.dims().len() - 1];
+        dims[0] = x.dims()[1];
+        return Ok(vec![combine(x, &slope.reshaped(&dims)?, x.dims(), f, g)?]);
+    }
+    binary(c, f, g)
 }
 
 /// Dropout in inference passes its input on.
