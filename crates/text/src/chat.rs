@@ -5,6 +5,7 @@ mod methods;
 mod time;
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
@@ -17,6 +18,8 @@ use crate::tokenizer::Tokenizer;
 
 /// The work of one rendering, in minijinja's units: about a second, or 600 MB of data.
 const FUEL: u64 = 10_000_000;
+/// The longest text: so many times the conversation's bytes, and so many more.
+const MARKUP: (usize, usize) = (16, 1 << 20);
 const NAME: &str = "chat";
 /// The filter that `{% generation %}` becomes, and the variable with its marks.
 const GENERATION: &str = "__generation";
@@ -220,6 +223,9 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         marks: [&str; 2],
     ) -> Result<String> {
+        let given = |values: &[Value]| values.iter().map(|v| v.to_string().len()).sum::<usize>();
+        let given = given(messages) + given(tools.unwrap_or_default());
+        let most = given.saturating_mul(MARKUP.0).saturating_add(MARKUP.1);
         let mut context = self.variables.clone();
         let messages = messages.iter().map(plain).collect::<Vec<_>>();
         context.insert("messages".into(), messages.into());
@@ -228,7 +234,10 @@ impl ChatTemplate {
         context.insert("add_generation_prompt".into(), add_generation_prompt.into());
         context.insert(GENERATION.into(), marks.to_vec().into());
         let template = self.env.get_template(NAME).map_err(|e| failure(&self.place, &e))?;
-        template.render(Jinja::from(Serde(&context))).map_err(|e| failure(&self.place, &e))
+        let mut text = Bounded { text: Vec::new(), most };
+        let rendered = template.render_captured_to(Jinja::from(Serde(&context)), &mut text);
+        rendered.map_err(|e| failure(&self.place, &e))?;
+        Ok(String::from_utf8_lossy(&text.text).into_owned())
     }
 
     fn error(&self, message: impl Into<String>, hint: &str) -> TextError {
@@ -293,6 +302,26 @@ fn mark(state: &State, text: &Jinja) -> std::result::Result<String, Error> {
 /// What `raise_exception` says begins with this, to be told from other errors.
 const RAISED: &str = "raised: ";
 
+/// A text that cannot grow beyond a number of bytes.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() + bytes.len() > self.most {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn raise(message: &Jinja) -> std::result::Result<Jinja, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
 }
@@ -317,7 +346,8 @@ fn failure(place: &str, error: &Error) -> TextError {
         return template_error(place, message, "Change the messages as it says.");
     }
     match cause.kind() {
-        ErrorKind::OutOfFuel => template_error(
+        // Nothing but the bound on the text makes writing fail.
+        ErrorKind::OutOfFuel | ErrorKind::WriteFailure => template_error(
             place,
             format!(
                 "{line}the chat template was stopped: it does more work than a conversation needs"

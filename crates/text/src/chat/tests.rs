@@ -107,6 +107,7 @@ fn a_template_without_end_is_stopped() {
         "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
         "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('x') }}",
         "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(90) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{{ 2000000 * 'x' }}",
         "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(90) %}{% set ns.s = ns.s.replace('x', 'xxxx') %}{% endfor %}",
     ] {
         let message = refused(source);
