@@ -43,10 +43,6 @@ pub(super) fn check(head: &[u8], path: &Path) -> Result<()> {
     let unpack = |with: &str| format!("Unpack it first: {with} {}", path.display());
     let save = "Save the table as .csv first.".to_owned();
     let (what, hint) = match head {
-        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => {
-            ("bzip2", unpack("bunzip2 -k"))
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", unpack("unxz -k")),
         [0x1f, 0x9d, ..] => ("a file of `compress`", unpack("uncompress -k")),
         [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => ("a 7z archive", unpack("7z x")),
         [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => ("a RAR archive", unpack("unrar x")),
