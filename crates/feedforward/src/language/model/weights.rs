@@ -354,9 +354,13 @@ impl Weights {
         for (tensor, Place { name, start, .. }) in wanted.iter().zip(self.places(wanted)) {
             let id = ParamId::new(tensor.param);
             if params.info(id).spec.segment == Segment::File {
-                if let Some(matrix) = self.matrix(&name) {
-                    params.set_file(id, matrix)?;
-                }
+                let matrix = self.matrix(&name).ok_or_else(|| {
+                    Error::run(
+                        Path::new(&name),
+                        "the model's files no longer have this tensor in a form that products read",
+                    )
+                })?;
+                params.set_file(id, matrix)?;
                 continue;
             }
             if last.as_ref().is_none_or(|(last, _)| *last != name) {

@@ -377,7 +377,7 @@ impl Encoding<'_> {
                 }
             }
         }
-        let found = if Encoder::Boolean(encoder.clone()).takes_numbers() {
+        let (keys, values) = if Encoder::Boolean(encoder.clone()).takes_numbers() {
             let numbers =
                 keys.iter().filter_map(|(text, value)| Some((text.parse().ok()?, *value)));
             let mut known: Vec<(f64, f64)> = Vec::new();
@@ -387,23 +387,12 @@ impl Encoding<'_> {
                 }
             }
             let (keys, values): (Vec<f64>, Vec<f64>) = known.into_iter().unzip();
-            self.lookup(
-                input,
-                &Tensor::new(&[keys.len()], keys)?,
-                values,
-                f64::NAN,
-                &name("truth"),
-            )?
+            (Tensor::new(&[keys.len()], keys)?, values)
         } else {
             let (keys, values): (Vec<String>, Vec<f64>) = keys.into_iter().unzip();
-            self.lookup(
-                input,
-                &Tensor::new(&[keys.len()], keys)?,
-                values,
-                f64::NAN,
-                &name("truth"),
-            )?
+            (Tensor::new(&[keys.len()], keys)?, values)
         };
+        let found = self.lookup(input, &keys, values, f64::NAN, &name("truth"))?;
         let missing = self.node("IsNaN", &name("is_missing"), &[&found]);
         let fill = self.value(&name("fill"), encoder.fill)?;
         let filled = self.node("Where", &name("filled"), &[&missing, &fill, &found]);
