@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use ff_formats::{GgufFile, TensorFile};
+use ff_interop::onnx::{DType, Data, Model, Session, Tensor};
 use ff_nn::models::DecoderConfig;
 use ff_table::{SourceOptions, load};
 use ff_tensor::ThreadPool;

@@ -6,19 +6,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use feedforward::table::{Format, Quality, Task};
 use feedforward::tensor::{Device, DeviceOptions, Isa};
 
-mod chat;
-mod finetune;
-mod generate;
+#[cfg(any(feature = "language", feature = "onnx"))]
+pub(crate) mod export;
+#[cfg(feature = "language")]
+pub(crate) mod language;
 mod recipe;
-mod tokenizer;
 
-pub(crate) use chat::ChatOptions;
-pub(crate) use finetune::{Finetune, Merge};
-pub(crate) use generate::Generate;
+#[cfg(any(feature = "language", feature = "onnx"))]
+pub(crate) use export::{Export, To};
 pub(crate) use recipe::{RecipeCommand, RecipeNew, RecipeShow, RecipeValidate};
-pub(crate) use tokenizer::{
-    TextFiles, TokenizerCommand, TokenizerDecode, TokenizerEncode, TokenizerInspect, TokenizerTrain,
-};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,21 +69,15 @@ impl Color {
 pub(crate) enum Command {
     /// Train a model from a table or a recipe of any task
     Train(Train),
-    /// Pretrain a language model on text from a recipe
-    Pretrain(Pretrain),
-    /// Teach a language model from conversations, by an adapter or in its own weights
-    Finetune(Box<Finetune>),
-    /// Write a language model and its adapter as one model
-    Merge(Merge),
     /// Evaluate a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
     /// Predict new rows with a run's model, or with an ONNX model
     Predict(Predict),
-    /// Continue a prompt with a language model
-    Generate(Generate),
-    /// Talk with a language model by its chat template
-    Chat(ChatOptions),
+    #[cfg(feature = "language")]
+    #[command(flatten)]
+    Language(language::LanguageCommand),
     /// Write a model in a format that others read
+    #[cfg(any(feature = "language", feature = "onnx"))]
     Export(Export),
     /// Show the cost of a training run: parameters, memory, time
     Plan(Plan),
@@ -95,9 +85,6 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Compare runs: different settings, scores side by side
     Compare(Compare),
-    /// Train tokenizers on text, encode and decode with them
-    #[command(subcommand)]
-    Tokenizer(TokenizerCommand),
     /// Check every operation's gradient on this machine
     Check(Check),
     /// Write, check and show recipes
@@ -116,24 +103,20 @@ impl Command {
     pub(crate) fn json(&self) -> bool {
         match self {
             Command::Train(a) => a.json,
-            Command::Pretrain(a) => a.json,
-            Command::Finetune(a) => a.json,
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
-            Command::Generate(a) => a.json,
-            Command::Chat(a) => a.json,
+            #[cfg(any(feature = "language", feature = "onnx"))]
             Command::Export(a) => a.json,
             Command::Plan(a) => a.json,
             Command::Inspect(a) => a.json,
             Command::Compare(a) => a.json,
             Command::Check(a) => a.json,
-            Command::Tokenizer(command) => command.json(),
+            #[cfg(feature = "language")]
+            Command::Language(command) => command.json(),
             Command::Recipe(RecipeCommand::Validate(a)) => a.json,
             Command::Recipe(RecipeCommand::Show(a)) => a.json,
             Command::Env(a) => a.json,
-            Command::Merge(_) | Command::Recipe(_) | Command::Completions(_) | Command::Man(_) => {
-                false
-            }
+            Command::Recipe(_) | Command::Completions(_) | Command::Man(_) => false,
         }
     }
 
@@ -142,11 +125,9 @@ impl Command {
         match self {
             Command::Predict(a) => a.out.is_none(),
             Command::Recipe(RecipeCommand::New(a)) => a.out.is_none(),
-            Command::Tokenizer(TokenizerCommand::Encode(_) | TokenizerCommand::Decode(_))
-            | Command::Generate(_)
-            | Command::Chat(_)
-            | Command::Completions(_)
-            | Command::Man(_) => true,
+            #[cfg(feature = "language")]
+            Command::Language(command) => command.stdout_is_data(),
+            Command::Completions(_) | Command::Man(_) => true,
             _ => false,
         }
     }
@@ -286,37 +267,6 @@ pub(crate) struct Train {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Pretrain {
-    /// A recipe (.toml)
-    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath, required_unless_present = "resume")]
-    pub(crate) recipe: Option<PathBuf>,
-    /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
-    #[arg(long, short, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// The name of the run
-    #[arg(long, value_name = "NAME")]
-    pub(crate) name: Option<String>,
-    /// The seed of all random numbers
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-    /// The run's folder, new or empty; runs/NAME-N by default
-    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) out: Option<PathBuf>,
-    /// Resume a stopped or killed run
-    #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
-          conflicts_with_all = ["recipe", "set", "name", "seed", "out"])]
-    pub(crate) resume: Option<PathBuf>,
-    /// Write report.html every few seconds while training; a browser reloads it
-    #[arg(long)]
-    pub(crate) watch: bool,
-    #[command(flatten)]
-    pub(crate) machine: Machine,
-    /// Print one JSON object at the end; progress goes to standard error
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct Evaluate {
     /// The run, or a language model's folder or GGUF file
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -401,55 +351,6 @@ pub(crate) struct Inspect {
     /// A run, a model's folder, a .safetensors, .pt, .gguf or .onnx file
     #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// The format of an exported model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum To {
-    /// A folder with config.json, safetensors and tokenizer.json
-    Huggingface,
-    /// One file, for llama.cpp and programs built on it
-    Gguf,
-    /// One file, the model of a table with its preprocessing, for ONNX Runtime and others
-    #[cfg(feature = "onnx")]
-    Onnx,
-}
-
-/// The type of exported weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(non_camel_case_types)]
-pub(crate) enum Weights {
-    F32,
-    F16,
-    Bf16,
-    #[value(name = "q8_0")]
-    Q8_0,
-    #[value(name = "q4_0")]
-    Q4_0,
-    #[value(name = "q4_1")]
-    Q4_1,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Export {
-    /// A Hugging Face folder, a GGUF file, or a run
-    #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
-    pub(crate) model: PathBuf,
-    /// The format
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(crate) to: To,
-    /// The folder or the file, which must not exist; for ONNX RUN.onnx by default
-    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath,
-          required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
-    pub(crate) out: Option<PathBuf>,
-    /// The type of a language model's weights, f32 by default; quantised ones for GGUF
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
-    pub(crate) weights: Option<Weights>,
-    #[command(flatten)]
-    pub(crate) machine: Machine,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use feedforward::table::DataError;
-use feedforward::text::TextError;
 use feedforward::{Error, trainer};
 use ff_settings::{Problem, RecipeError};
 use serde_json::json;
@@ -130,8 +129,9 @@ impl From<DataError> for Failure {
     }
 }
 
-impl From<TextError> for Failure {
-    fn from(error: TextError) -> Self {
+#[cfg(feature = "language")]
+impl From<feedforward::text::TextError> for Failure {
+    fn from(error: feedforward::text::TextError) -> Self {
         Error::from(error).into()
     }
 }

@@ -13,8 +13,10 @@ mod show;
 mod terminal;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{ColorChoice, CommandFactory, FromArgMatches};
 
 use arguments::{Cli, Color};
@@ -44,6 +46,10 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     drop(printed);
+    if cfg!(not(feature = "language")) && error.kind() == ErrorKind::InvalidSubcommand {
+        let message = "commands of language models need a program built with --features language";
+        let _ = writeln!(std::io::stderr().lock(), "{message}");
+    }
     if arguments.iter().any(|argument| argument == "--json") {
         let message = error.render().to_string();
         let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");

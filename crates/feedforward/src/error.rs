@@ -16,6 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Data(#[from] ff_table::DataError),
     /// The text or its tokens are not right.
+    #[cfg(feature = "language")]
     #[error(transparent)]
     Text(ff_text::TextError),
     /// Training failed.
@@ -65,6 +66,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Error::Data(error) => error.hint(),
+            #[cfg(feature = "language")]
             Error::Text(error) => error.hint(),
             Error::File(error) | Error::Train(ff_train::Error::File(error)) => error.hint().into(),
             _ => String::new(),
@@ -80,6 +82,7 @@ impl Error {
     }
 }
 
+#[cfg(feature = "language")]
 impl From<ff_text::TextError> for Error {
     fn from(error: ff_text::TextError) -> Self {
         match error {

@@ -18,8 +18,10 @@
 mod environment;
 mod error;
 mod files;
+#[cfg(feature = "language")]
 pub mod finetune;
 mod inspect;
+#[cfg(feature = "language")]
 pub mod language;
 mod run;
 pub mod table;
@@ -36,6 +38,7 @@ pub use ff_nn as nn;
 pub use ff_nn::models::Predictor;
 pub use ff_ops as ops;
 pub use ff_tensor as tensor;
+#[cfg(feature = "language")]
 pub use ff_text as text;
 pub use ff_train as trainer;
 

@@ -1,7 +1,9 @@
 //! Every task, and recipes of any of them.
 
 use crate::error::Result;
+#[cfg(feature = "language")]
 use crate::finetune::{FineTuning, FinetuneRecipe};
+#[cfg(feature = "language")]
 use crate::language::Pretraining;
 use crate::run::folder::RunFolder;
 use crate::run::life::{self, TrainOptions};
@@ -11,7 +13,7 @@ use crate::run::summary::{Ran, RunSummary};
 use crate::run::task::{Task, TaskRecipe};
 use crate::run::watch::Watcher;
 use crate::table::{Recipe, Tables};
-use ff_settings::{RecipeError, read_text};
+use ff_settings::{Problem, RecipeError, read_text};
 use ff_tensor::DeviceOptions;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -19,8 +21,19 @@ use std::marker::PhantomData;
 use std::path::Path;
 
 /// Every task. The first one that has a key of the recipe trains it; the last one takes all others.
-static TASKS: [TaskKind; 3] =
-    [TaskKind::of::<FineTuning>(), TaskKind::of::<Pretraining>(), TaskKind::of::<Tables>()];
+static TASKS: &[TaskKind] = &[
+    #[cfg(feature = "language")]
+    TaskKind::of::<FineTuning>(),
+    #[cfg(feature = "language")]
+    TaskKind::of::<Pretraining>(),
+    TaskKind::of::<Tables>(),
+];
+
+/// Keys that mark a recipe as one of fine-tuning.
+pub(crate) const FINETUNE_KEYS: &[&str] = &["base"];
+/// Keys that mark a recipe as one of pretraining.
+pub(crate) const PRETRAIN_KEYS: &[&str] =
+    &["tokenizer", "generate", "model.config", "model.config_file", "model.from"];
 
 /// Reads a recipe file, with overrides.
 type Open = fn(&Path, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>;
@@ -60,7 +73,10 @@ impl TaskKind {
     }
 
     /// The task that a recipe states.
-    fn stated(text: &str) -> &'static Self {
+    ///
+    /// # Errors
+    /// The program was built without this task.
+    fn stated(text: &str) -> Result<&'static Self, RecipeError> {
         let table: toml::Table = text.parse().unwrap_or_default();
         let has = |key: &str| match key.split_once('.') {
             None => table.contains_key(key),
@@ -69,8 +85,15 @@ impl TaskKind {
                 .and_then(toml::Value::as_table)
                 .is_some_and(|inner| inner.contains_key(key)),
         };
-        let stated = TASKS.iter().find(|task| task.keys.iter().any(|key| has(key)));
-        stated.unwrap_or(&TASKS[TASKS.len() - 1])
+        let has_any = |keys: &[&str]| keys.iter().any(|key| has(key));
+        if cfg!(not(feature = "language")) && (has_any(FINETUNE_KEYS) || has_any(PRETRAIN_KEYS)) {
+            let message =
+                "this recipe trains a language model, which this program was built without";
+            let help = "build it with --features language, or without --no-default-features";
+            return Err(RecipeError::new(Problem::new(message).help(help)));
+        }
+        let stated = TASKS.iter().find(|task| has_any(task.keys));
+        Ok(stated.unwrap_or(&TASKS[TASKS.len() - 1]))
     }
 
     /// The JSON schema of recipes that state this task.
@@ -163,6 +186,7 @@ impl From<Recipe> for Box<dyn TrainRecipe> {
     }
 }
 
+#[cfg(feature = "language")]
 impl From<FinetuneRecipe> for Box<dyn TrainRecipe> {
     fn from(recipe: FinetuneRecipe) -> Self {
         Box::new(Of::<FineTuning> { recipe, task: PhantomData })
@@ -183,11 +207,12 @@ fn erased<T: Task>(ran: Ran<T::Summary>) -> RunSummary {
 /// The command of the task that a recipe's text states: `train`, `pretrain`.
 ///
 /// ```
+/// # #[cfg(feature = "language")]
 /// assert_eq!(feedforward::stated_command("[tokenizer]\nkind = 'bpe'"), "pretrain");
 /// assert_eq!(feedforward::stated_command("data.path = 'iris.csv'"), "train");
 /// ```
 pub fn stated_command(text: &str) -> &'static str {
-    TaskKind::stated(text).command
+    TaskKind::stated(text).map_or(Tables::COMMAND, |task| task.command)
 }
 
 /// Reads a recipe file of any task, with the overrides of the command line (`key=value`) applied.
@@ -195,7 +220,7 @@ pub fn stated_command(text: &str) -> &'static str {
 /// # Errors
 /// The file cannot be read, or has mistakes.
 pub fn open_recipe(path: &Path, sets: &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError> {
-    let task = TaskKind::stated(&read_text(path)?);
+    let task = TaskKind::stated(&read_text(path)?)?;
     (task.open)(path, sets)
 }
 
@@ -215,7 +240,7 @@ pub fn parse_recipe(
     origin: &str,
     sets: &[String],
 ) -> Result<Box<dyn TrainRecipe>, RecipeError> {
-    (TaskKind::stated(text).parse)(text, origin, sets)
+    (TaskKind::stated(text)?.parse)(text, origin, sets)
 }
 
 /// Resumes a stopped run of any task from its last checkpoint, or from step 0 without one.
@@ -230,7 +255,7 @@ pub fn resume(
 ) -> Result<RunSummary> {
     let folder = RunFolder::open(path)?;
     let text = read_text(&folder.recipe())?;
-    (TaskKind::stated(&text).resume)(&folder, &text, options, watcher)
+    (TaskKind::stated(&text)?.resume)(&folder, &text, options, watcher)
 }
 
 /// The JSON schema of recipes of any task, for editors.
@@ -240,7 +265,6 @@ pub fn resume(
 /// assert!(
 ///     schema.contains("\"$schema\"")
 ///         && schema.contains("\"target\"")
-///         && schema.contains("\"context\"")
 /// );
 /// ```
 pub fn recipe_schema() -> String {
@@ -266,7 +290,7 @@ pub fn recipe_schema() -> String {
     format!("{whole:#}\n")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "language"))]
 mod tests {
     use super::*;
 

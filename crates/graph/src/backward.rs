@@ -249,7 +249,7 @@ impl Graph {
     }
 
     /// Runs a part again and traverses it backward from the gradients of its results. Inputs keep
-    /// the places of the first run, so that their gradients end up there.
+    /// the slots of the first run, so that their gradients end up there.
     fn rerun(
         &mut self,
         rerun: &Rerun,
@@ -260,7 +260,7 @@ impl Graph {
         for input in inputs {
             given.push(self.rerun_input(input)?);
         }
-        let places = self.grads.len();
+        let slots = self.grads.len();
         let steps = self.spare.pop().unwrap_or_default();
         let outer = std::mem::replace(&mut self.steps, steps);
         // Its operations draw the same numbers again, forward and backward.
@@ -273,7 +273,7 @@ impl Graph {
         });
         self.key = key;
         self.steps = outer;
-        self.grads.truncate(places);
+        self.grads.truncate(slots);
         result
     }
 

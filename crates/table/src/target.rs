@@ -417,28 +417,28 @@ fn count_classes(
     values: &Values,
     reader: &LabelReader,
 ) -> Option<BTreeMap<String, (usize, usize)>> {
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut indices: HashMap<String, usize> = HashMap::new();
     let mut found: Vec<(usize, usize)> = Vec::new();
     let mut too_many = false;
-    let place = |label: Option<&str>| {
+    let index = |label: Option<&str>| {
         let label = label?;
-        if let Some(&place) = places.get(label) {
-            return Some(place);
+        if let Some(&index) = indices.get(label) {
+            return Some(index);
         }
-        too_many |= places.len() == MAX_CLASSES;
+        too_many |= indices.len() == MAX_CLASSES;
         (!too_many).then(|| {
-            places.insert(label.to_owned(), places.len());
-            places.len() - 1
+            indices.insert(label.to_owned(), indices.len());
+            indices.len() - 1
         })
     };
-    reader.for_labels(values, 0..values.len(), place, |row, place| {
-        let Some(place) = place else { return };
-        if place == found.len() {
+    reader.for_labels(values, 0..values.len(), index, |row, index| {
+        let Some(index) = index else { return };
+        if index == found.len() {
             found.push((row, 0));
         }
-        found[place].1 += 1;
+        found[index].1 += 1;
     });
-    (!too_many).then(|| places.into_iter().map(|(label, place)| (label, found[place])).collect())
+    (!too_many).then(|| indices.into_iter().map(|(label, index)| (label, found[index])).collect())
 }
 
 /// Fills in the classes; gives the rows of classes with a single row, if the recipe lets them be

@@ -1,22 +1,21 @@
 use std::process::ExitCode;
 
-use feedforward::language::{Exact, TextReading, evaluate_language, is_language_model};
-use feedforward::tensor::DeviceOptions;
 use serde_json::json;
 
 use crate::arguments::Evaluate;
 use crate::failure::Failure;
-use crate::show::{Align, TextTable, Working, count, quoted_path, score, score_table, unfamiliar};
+use crate::show::{Working, count, quoted_path, score_table, unfamiliar};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options();
-    if is_language_model(&arguments.run) {
+    #[cfg(feature = "language")]
+    if feedforward::language::is_language_model(&arguments.run) {
         if !arguments.set.is_empty() {
             return Err(Failure::usage("--set is for tables, and this is a language model")
                 .help("--text-column and --separator say how its text is read"));
         }
-        return language(arguments, device, terminal);
+        return language::run(arguments, device, terminal);
     }
     if arguments.adapter.is_some() {
         return Err(Failure::usage("--adapter is for language models")
@@ -61,57 +60,71 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-fn language(
-    arguments: &Evaluate,
-    device: DeviceOptions,
-    terminal: &Terminal,
-) -> Result<ExitCode, Failure> {
-    let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
-    let unescape = |text: &String| text.replace("\\n", "\n").replace("\\t", "\t");
-    let reading = TextReading {
-        format: None,
-        text_column: arguments.text_column.clone(),
-        document_separator: arguments.separator.as_ref().map(unescape),
-    };
-    let data = arguments.data.as_deref();
-    let found =
-        evaluate_language(&arguments.run, arguments.adapter.as_deref(), data, &reading, device)?;
-    drop(working);
-    if arguments.json {
-        Terminal::object(&found)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let what = match found.data.as_str() {
-        "valid" => "its validation part",
-        file => file,
-    };
-    let run = terminal.bold(quoted_path(&arguments.run));
-    terminal.line(format!("{run} on {what} · windows of {} tokens", found.context))?;
-    let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
-    let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
-    if let Some(text) = &found.text {
-        row("loss, nats a token ↓", score(text.loss));
-        if let Some(interval) = text.interval {
-            row("  95 %", format!("{} to {}", score(interval.low), score(interval.high)));
+/// Language models.
+#[cfg(feature = "language")]
+mod language {
+    use super::{Evaluate, ExitCode, Failure, Terminal, Working, count, quoted_path};
+    use crate::show::{Align, TextTable, score};
+    use feedforward::language::{Exact, TextReading, evaluate_language};
+    use feedforward::tensor::DeviceOptions;
+
+    pub(super) fn run(
+        arguments: &Evaluate,
+        device: DeviceOptions,
+        terminal: &Terminal,
+    ) -> Result<ExitCode, Failure> {
+        let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
+        let unescape = |text: &String| text.replace("\\n", "\n").replace("\\t", "\t");
+        let reading = TextReading {
+            format: None,
+            text_column: arguments.text_column.clone(),
+            document_separator: arguments.separator.as_ref().map(unescape),
+        };
+        let data = arguments.data.as_deref();
+        let found = evaluate_language(
+            &arguments.run,
+            arguments.adapter.as_deref(),
+            data,
+            &reading,
+            device,
+        )?;
+        drop(working);
+        if arguments.json {
+            Terminal::object(&found)?;
+            return Ok(ExitCode::SUCCESS);
         }
-        row("perplexity ↓", score(text.perplexity));
-        row("bits per byte ↓", score(text.bits_per_byte));
-        row("tokens", count(text.tokens));
-        row("bytes", count(text.bytes));
+        let what = match found.data.as_str() {
+            "valid" => "its validation part",
+            file => file,
+        };
+        let run = terminal.bold(quoted_path(&arguments.run));
+        terminal.line(format!("{run} on {what} · windows of {} tokens", found.context))?;
+        let mut table = TextTable::new(&[("", Align::Left), ("", Align::Right)]);
+        let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
+        if let Some(text) = &found.text {
+            row("loss, nats a token ↓", score(text.loss));
+            if let Some(interval) = text.interval {
+                row("  95 %", format!("{} to {}", score(interval.low), score(interval.high)));
+            }
+            row("perplexity ↓", score(text.perplexity));
+            row("bits per byte ↓", score(text.bits_per_byte));
+            row("tokens", count(text.tokens));
+            row("bytes", count(text.bytes));
+        }
+        let of = |exact: &Exact| {
+            let (right, all) = (count(exact.right as u64), count(exact.questions as u64));
+            format!("{right} of {all}, {:.2} %", 100.0 * exact.share())
+        };
+        if let Some(exact) = &found.exact {
+            row("exact answers ↑", of(exact));
+        }
+        if let Some(choices) = &found.choices {
+            row("right by likelihood ↑", of(&choices.by_likelihood));
+            row("right by likelihood a byte ↑", of(&choices.by_byte));
+        }
+        for line in table.lines(terminal) {
+            terminal.answer(line)?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
-    let of = |exact: &Exact| {
-        let (right, all) = (count(exact.right as u64), count(exact.questions as u64));
-        format!("{right} of {all}, {:.2} %", 100.0 * exact.share())
-    };
-    if let Some(exact) = &found.exact {
-        row("exact answers ↑", of(exact));
-    }
-    if let Some(choices) = &found.choices {
-        row("right by likelihood ↑", of(&choices.by_likelihood));
-        row("right by likelihood a byte ↑", of(&choices.by_byte));
-    }
-    for line in table.lines(terminal) {
-        terminal.answer(line)?;
-    }
-    Ok(ExitCode::SUCCESS)
 }

@@ -1,59 +1,77 @@
 use std::process::ExitCode;
 
 use feedforward::bytes;
-use feedforward::formats::GgmlType;
-use feedforward::language::{ExportFormat, LanguageModel, export};
-use feedforward::nn::models::LanguageOptions;
 use feedforward::tensor::Device;
 use serde_json::json;
 
-use crate::arguments::{Export, To, Weights};
+use crate::arguments::{Export, To};
 use crate::failure::Failure;
 use crate::show::{Working, quoted_path};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Export, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
-    let format = match arguments.to {
-        To::Huggingface => ExportFormat::HuggingFace,
-        To::Gguf => ExportFormat::Gguf,
+    match arguments.to {
+        #[cfg(feature = "language")]
+        To::Huggingface | To::Gguf => language::run(arguments, &device, terminal),
         #[cfg(feature = "onnx")]
-        To::Onnx => return onnx::run(arguments, &device, terminal),
-    };
-    let Some(out) = &arguments.out else {
-        return Err(Failure::usage("name the output with --out"));
-    };
-    let dtype = match arguments.weights.unwrap_or(Weights::F32) {
-        Weights::F32 => GgmlType::F32,
-        Weights::F16 => GgmlType::F16,
-        Weights::Bf16 => GgmlType::BF16,
-        Weights::Q8_0 => GgmlType::Q8_0,
-        Weights::Q4_0 => GgmlType::Q4_0,
-        Weights::Q4_1 => GgmlType::Q4_1,
-    };
-    let working = Working::new(terminal, format!("exporting {}", arguments.model.display()));
-    let mut model = LanguageModel::open(&arguments.model, &device, &LanguageOptions::default())?;
-    let exported = export(&mut model, format, dtype, out)?;
-    drop(working);
-    if arguments.json {
-        Terminal::object(&json!({ "out": out, "type": dtype.to_string(), "check": exported }))?;
-        return Ok(ExitCode::SUCCESS);
+        To::Onnx => onnx::run(arguments, &device, terminal),
     }
-    let size = bytes(usize::try_from(exported.bytes).unwrap_or(usize::MAX));
-    let out = terminal.bold(quoted_path(out));
-    terminal.answer(format!("{out} · {dtype} · {size}"))?;
-    terminal.line("read again: the weights, the tokens, the chat template and the ends of a text are the same")?;
-    if exported.difference == 0.0 {
-        terminal.line("the logits are the same, bit for bit")?;
-    } else {
-        terminal.line(format!(
-            "rounding: logits differ by up to {:.2e}, the likeliest token is the same for {:.0} %, divergence {:.2e} nats",
-            exported.difference,
-            100.0 * exported.same_top,
-            exported.divergence
-        ))?;
+}
+
+/// Language models.
+#[cfg(feature = "language")]
+mod language {
+    use super::{
+        Device, ExitCode, Export, Failure, Terminal, To, Working, bytes, json, quoted_path,
+    };
+    use crate::arguments::export::Weights;
+    use feedforward::formats::GgmlType;
+    use feedforward::language::{ExportFormat, LanguageModel, export};
+    use feedforward::nn::models::LanguageOptions;
+
+    pub(super) fn run(
+        arguments: &Export,
+        device: &Device,
+        terminal: &Terminal,
+    ) -> Result<ExitCode, Failure> {
+        let Some(out) = &arguments.out else {
+            return Err(Failure::usage("name the output with --out"));
+        };
+        let format =
+            if arguments.to == To::Gguf { ExportFormat::Gguf } else { ExportFormat::HuggingFace };
+        let dtype = match arguments.weights.unwrap_or(Weights::F32) {
+            Weights::F32 => GgmlType::F32,
+            Weights::F16 => GgmlType::F16,
+            Weights::Bf16 => GgmlType::BF16,
+            Weights::Q8_0 => GgmlType::Q8_0,
+            Weights::Q4_0 => GgmlType::Q4_0,
+            Weights::Q4_1 => GgmlType::Q4_1,
+        };
+        let working = Working::new(terminal, format!("exporting {}", arguments.model.display()));
+        let mut model = LanguageModel::open(&arguments.model, device, &LanguageOptions::default())?;
+        let exported = export(&mut model, format, dtype, out)?;
+        drop(working);
+        if arguments.json {
+            Terminal::object(&json!({ "out": out, "type": dtype.to_string(), "check": exported }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let size = bytes(usize::try_from(exported.bytes).unwrap_or(usize::MAX));
+        let out = terminal.bold(quoted_path(out));
+        terminal.answer(format!("{out} · {dtype} · {size}"))?;
+        terminal.line("read again: the weights, the tokens, the chat template and the ends of a text are the same")?;
+        if exported.difference == 0.0 {
+            terminal.line("the logits are the same, bit for bit")?;
+        } else {
+            terminal.line(format!(
+                "rounding: logits differ by up to {:.2e}, the likeliest token is the same for {:.0} %, divergence {:.2e} nats",
+                exported.difference,
+                100.0 * exported.same_top,
+                exported.divergence
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Models of tables as ONNX.

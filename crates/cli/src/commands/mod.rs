@@ -1,20 +1,19 @@
-//! One file a command.
+//! One file a command; those of language models have a folder.
 
-mod chat;
 mod check;
 mod compare;
 mod completions;
 mod env;
 mod evaluate;
+#[cfg(any(feature = "language", feature = "onnx"))]
 mod export;
-mod generate;
 mod inspect;
+#[cfg(feature = "language")]
+mod language;
 mod man;
-mod merge;
 mod plan;
 mod predict;
 mod recipe;
-mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -27,18 +26,15 @@ use crate::terminal::Terminal;
 pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, terminal),
-        Command::Pretrain(arguments) => train::pretrain(arguments, terminal),
-        Command::Finetune(arguments) => train::finetune(arguments, terminal),
-        Command::Merge(arguments) => merge::run(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
-        Command::Generate(arguments) => generate::run(arguments, terminal),
-        Command::Chat(arguments) => chat::run(arguments, terminal),
+        #[cfg(any(feature = "language", feature = "onnx"))]
         Command::Export(arguments) => export::run(arguments, terminal),
         Command::Plan(arguments) => plan::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(arguments, terminal),
         Command::Compare(arguments) => compare::run(arguments, terminal),
-        Command::Tokenizer(command) => tokenizer::run(command, terminal),
+        #[cfg(feature = "language")]
+        Command::Language(command) => language::run(command, terminal),
         Command::Check(arguments) => check::run(arguments, terminal),
         Command::Recipe(command) => recipe::run(command, terminal),
         Command::Env(arguments) => env::run(arguments, terminal),

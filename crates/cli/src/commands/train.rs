@@ -1,7 +1,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use feedforward::finetune::FinetuneRecipe;
 use feedforward::metrics::Scores;
 use feedforward::{
     Closing, CrossValidation, Error, RunFolder, RunSummary, TrainOptions, TrainRecipe, Watcher,
@@ -9,7 +8,7 @@ use feedforward::{
 };
 
 use super::plan;
-use crate::arguments::{Changes, Finetune, Machine, Pretrain, Train};
+use crate::arguments::{Machine, Train};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::inputs;
 use crate::interrupt;
@@ -37,82 +36,7 @@ pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Fa
     watched(terminal, |progress| recipe.train(&options, progress))
 }
 
-/// `pretrain`: recipes and runs of its task alone.
-pub(super) fn pretrain(arguments: &Pretrain, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    const COMMAND: &str = "pretrain";
-    let options = options(arguments.machine, arguments.out.as_deref(), arguments.watch);
-    if let Some(run) = &arguments.resume {
-        refuse_other_task(run, COMMAND)?;
-        return watched(terminal, |progress| feedforward::resume(run, &options, progress));
-    }
-    // clap asks for a recipe unless there is a run to resume.
-    let Some(path) = &arguments.recipe else { return Err(Failure::usage("name a recipe")) };
-    let shown = path.display();
-    if !inputs::is_recipe(path) {
-        return Err(Failure::usage(format!("{shown} is not a recipe (.toml)")).help(
-            "write one that names the text in [data] paths and the model in [model.config]; recipes/ has examples",
-        ));
-    }
-    let changes = Changes {
-        set: arguments.set.clone(),
-        name: arguments.name.clone(),
-        seed: arguments.seed,
-        target: None,
-        task: None,
-        quality: None,
-    };
-    let recipe = inputs::recipe(path, &changes)?;
-    if recipe.command() != COMMAND {
-        let command = recipe.command();
-        return Err(Failure::usage(format!("{shown} is a recipe of another task"))
-            .help(format!("train it with feedforward {command} {}", quoted_path(path))));
-    }
-    watched(terminal, |progress| recipe.train(&options, progress))
-}
-
-/// `finetune`: a base model and conversations, or a recipe of its task.
-pub(super) fn finetune(arguments: &Finetune, terminal: &Terminal) -> Result<ExitCode, Failure> {
-    const COMMAND: &str = "finetune";
-    let options = options(arguments.machine, arguments.out.as_deref(), arguments.watch);
-    if let Some(run) = &arguments.resume {
-        refuse_other_task(run, COMMAND)?;
-        return watched(terminal, |progress| feedforward::resume(run, &options, progress));
-    }
-    // clap asks for a model unless there is a run to resume.
-    let Some(model) = &arguments.model else { return Err(Failure::usage("name a model")) };
-    let mut sets = arguments.sets();
-    let recipe: Box<dyn TrainRecipe> = if inputs::is_recipe(model) {
-        feedforward::open_recipe(model, &sets)?
-    } else {
-        sets.insert(0, format!("base.model={}", inputs::quoted(&model.display().to_string())));
-        FinetuneRecipe::parse("", "the command line", &sets)?.into()
-    };
-    if recipe.command() != COMMAND {
-        let (command, shown) = (recipe.command(), model.display());
-        return Err(Failure::usage(format!("{shown} is a recipe of another task"))
-            .help(format!("train it with feedforward {command} {}", quoted_path(model))));
-    }
-    if arguments.dry_run {
-        return dry_run(terminal, &*recipe, &options);
-    }
-    watched(terminal, |progress| recipe.train(&options, progress))
-}
-
-/// Refuses to resume a run of another task than the command's.
-fn refuse_other_task(run: &Path, command: &str) -> Result<(), Failure> {
-    let folder = RunFolder::open(run)?;
-    let stated = stated_command(&std::fs::read_to_string(folder.recipe()).unwrap_or_default());
-    if stated != command {
-        let path = quoted_path(folder.path());
-        let message = format!(
-            "is a run of another task; resume it with feedforward {stated} --resume {path}"
-        );
-        return Err(Error::run(folder.path(), message).into());
-    }
-    Ok(())
-}
-
-fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {
+pub(super) fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {
     // The command line as typed, for the report.
     let program = "feedforward".to_owned();
     let rest = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
@@ -125,7 +49,7 @@ fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {
 }
 
 /// Trains with progress on the terminal, then prints the outcome and the next steps.
-fn watched(
+pub(super) fn watched(
     terminal: &Terminal,
     train: impl FnOnce(&mut dyn Watcher) -> feedforward::Result<RunSummary>,
 ) -> Result<ExitCode, Failure> {
@@ -213,7 +137,7 @@ fn file_name(path: &Path) -> Option<String> {
     Some(if path.is_dir() { format!("{name}/") } else { name.into_owned() })
 }
 
-fn dry_run(
+pub(super) fn dry_run(
     terminal: &Terminal,
     recipe: &dyn TrainRecipe,
     options: &TrainOptions,

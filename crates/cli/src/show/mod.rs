@@ -6,6 +6,7 @@ mod numbers;
 mod progress;
 mod scores;
 mod table;
+#[cfg(feature = "language")]
 mod text;
 mod working;
 
@@ -15,5 +16,6 @@ pub(crate) use numbers::{bars, quoted_path};
 pub(crate) use progress::Progress;
 pub(crate) use scores::{is_shown, score_table, verdict};
 pub(crate) use table::{Align, TextTable};
+#[cfg(feature = "language")]
 pub(crate) use text::TextBar;
 pub(crate) use working::Working;

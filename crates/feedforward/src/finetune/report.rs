@@ -3,13 +3,13 @@
 use super::recipe::FinetuneRecipe;
 use super::task::Conversations;
 use crate::language::{Sample, curves, report_samples};
-use crate::run::facts::Facts;
+use crate::run::snapshot::Snapshot;
 use crate::words;
 use ff_report::{Command, Fact, ReportData, Score, TextData, Token, Verdict};
 
 /// A run at one moment.
 pub(super) struct Page<'a> {
-    pub(super) run: &'a Facts<'a>,
+    pub(super) run: &'a Snapshot<'a>,
     pub(super) recipe: &'a FinetuneRecipe,
     pub(super) data: &'a Conversations,
     pub(super) samples: &'a [Sample],

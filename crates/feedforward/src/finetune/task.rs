@@ -15,13 +15,14 @@ use crate::language::{
     LanguageModel, SampleConfig, Samples, SaveOptions, folder_config, model_folder,
     read_generation, read_weights, write_adapter,
 };
-use crate::run::facts::Facts;
 use crate::run::life::{self, TrainOptions};
 use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use crate::run::watch::{Notice, PreviewNotice, TextNotice, Watcher};
+use crate::tasks::FINETUNE_KEYS;
 use crate::words::{count, plural};
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
@@ -122,7 +123,7 @@ impl FineTuning {
 
 impl Task for FineTuning {
     const COMMAND: &'static str = "finetune";
-    const KEYS: &'static [&'static str] = &["base"];
+    const KEYS: &'static [&'static str] = FINETUNE_KEYS;
     const TRAIN_LONGER: &'static str = "start anew with more train.epochs";
     const KEEPS_BASE: bool = true;
 
@@ -310,12 +311,12 @@ impl Task for FineTuning {
 
     fn report(
         &self,
-        facts: &Facts<'_>,
+        snapshot: &Snapshot<'_>,
         session: &Session,
         outcome: Option<&mut Outcome>,
     ) -> Result<ReportData> {
         Ok(report::gather(&Page {
-            run: facts,
+            run: snapshot,
             recipe: &self.recipe,
             data: &self.data,
             samples: session.samples.borrow().all(),

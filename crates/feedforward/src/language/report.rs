@@ -6,7 +6,7 @@ use super::recipe::PretrainRecipe;
 use super::samples::Sample;
 use super::scores::{STRETCH, Scores};
 use crate::error::Result;
-use crate::run::facts::Facts;
+use crate::run::snapshot::Snapshot;
 use crate::words;
 use ff_graph::{ParamInfo, Segment};
 use ff_metrics::wilson;
@@ -30,7 +30,7 @@ const DOCUMENTS: u64 = 20_000;
 
 /// A language model's run at one moment.
 pub(super) struct Page<'a> {
-    pub(super) run: &'a Facts<'a>,
+    pub(super) run: &'a Snapshot<'a>,
     pub(super) recipe: &'a PretrainRecipe,
     pub(super) corpus: &'a Corpus,
     pub(super) config: &'a DecoderConfig,

@@ -14,16 +14,17 @@ use super::summary::PretrainSummary;
 use super::tables::WindowOrder;
 use crate::error::{Error, Result};
 use crate::files::write_text;
-use crate::run::facts::Facts;
 use crate::run::folder::RunFolder;
 use crate::run::info::RunInfo;
 use crate::run::life::{self, TrainOptions};
 use crate::run::measure;
 use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::Watcher;
+use crate::tasks::PRETRAIN_KEYS;
 use crate::words::{count, operations};
 use ff_graph::{Graph, Params};
 use ff_nn::models::{CausalLm, DecoderConfig, file_tensors};
@@ -126,8 +127,7 @@ impl Pretraining {
 
 impl Task for Pretraining {
     const COMMAND: &'static str = "pretrain";
-    const KEYS: &'static [&'static str] =
-        &["tokenizer", "generate", "model.config", "model.config_file", "model.from"];
+    const KEYS: &'static [&'static str] = PRETRAIN_KEYS;
     const TRAIN_LONGER: &'static str = "start anew with model.from and the path of its model";
 
     type Recipe = PretrainRecipe;
@@ -348,12 +348,12 @@ impl Task for Pretraining {
 
     fn report(
         &self,
-        facts: &Facts<'_>,
+        snapshot: &Snapshot<'_>,
         session: &Session,
         scores: Option<&mut Scores>,
     ) -> Result<ReportData> {
         report::gather(&Page {
-            run: facts,
+            run: snapshot,
             recipe: &self.recipe,
             corpus: &self.corpus,
             config: &self.config,

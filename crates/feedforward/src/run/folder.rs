@@ -186,6 +186,7 @@ impl RunFolder {
     }
 
     /// Whether the recipe has this table.
+    #[cfg(feature = "language")]
     pub(crate) fn states(&self, table: &str) -> bool {
         let text = std::fs::read_to_string(self.recipe()).unwrap_or_default();
         text.parse::<toml::Table>().is_ok_and(|recipe| recipe.contains_key(table))

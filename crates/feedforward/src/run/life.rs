@@ -1,7 +1,6 @@
 //! The life of a run: start or resume, train, finish.
 
 use super::clock::Clock;
-use super::facts::{Context, State};
 use super::folder::{NewFolder, RunFolder};
 use super::info::RunInfo;
 use super::live::LivePage;
@@ -9,6 +8,7 @@ use super::log::MetricsLog;
 use super::measure::{measure, open_device, refuse_if_too_large, task_trainer};
 use super::page;
 use super::plan::Sizes;
+use super::snapshot::{Context, State};
 use super::summary::{Closing, Ended, Ran};
 use super::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use super::watch::{ModelNotice, Notice, Throughput, Watcher};
@@ -190,8 +190,8 @@ fn train<T: Task>(
     let (page_task, page_session, page_clock) = (&task, &session, &clock);
     let mut live = watch.then(|| {
         LivePage::new(trainer.progress(), |progress, from| {
-            let facts = context.at(progress, page_clock, pool_bytes(), State::Running { from });
-            page::write(page_task, &facts, page_session, None)
+            let snapshot = context.at(progress, page_clock, pool_bytes(), State::Running { from });
+            page::write(page_task, &snapshot, page_session, None)
         })
     });
     log.listen(move |event, watcher| {
@@ -213,8 +213,8 @@ fn train<T: Task>(
         Ok(stop) => stop,
         Err(error) => {
             // What there is stays readable; the error that ended the run is the one to tell.
-            let facts = context.at(&progress, &clock, pool_bytes, State::Failed(&error));
-            let _ = page::write(&task, &facts, &session, None);
+            let snapshot = context.at(&progress, &clock, pool_bytes, State::Failed(&error));
+            let _ = page::write(&task, &snapshot, &session, None);
             return Err(error);
         }
     };
@@ -229,8 +229,8 @@ fn train<T: Task>(
             clock: &clock,
         };
         let summary = task.summary(&ended, &session, None);
-        let facts = context.at(&progress, &clock, pool_bytes, State::Interrupted);
-        page::write(&task, &facts, &session, None)?;
+        let snapshot = context.at(&progress, &clock, pool_bytes, State::Interrupted);
+        page::write(&task, &snapshot, &session, None)?;
         let closing = Closing::default();
         return Ok(Ran { folder, interrupted, steps, closing, summary });
     }

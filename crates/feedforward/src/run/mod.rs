@@ -6,7 +6,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod difference;
-pub(crate) mod facts;
 pub(crate) mod folder;
 pub(crate) mod info;
 pub(crate) mod life;
@@ -17,6 +16,7 @@ pub(crate) mod memory;
 pub(crate) mod names;
 pub(crate) mod page;
 pub(crate) mod plan;
+pub(crate) mod snapshot;
 pub(crate) mod summary;
 pub(crate) mod task;
 pub(crate) mod trainer;

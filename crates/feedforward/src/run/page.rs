@@ -1,7 +1,7 @@
 //! `report.html`: what every task's page has, around what the task adds.
 
-use super::facts::{Facts, State};
 use super::live;
+use super::snapshot::{Snapshot, State};
 use super::task::{Task, TaskRecipe};
 use crate::environment::environment;
 use crate::error::Result;
@@ -17,30 +17,30 @@ use std::io::Write;
 /// The task's part could not be gathered, or the file not be written.
 pub(crate) fn write<T: Task>(
     task: &T,
-    facts: &Facts<'_>,
+    snapshot: &Snapshot<'_>,
     session: &T::Session,
     outcome: Option<&mut T::Outcome>,
 ) -> Result<()> {
-    let mut data = task.report(facts, session, outcome)?;
+    let mut data = task.report(snapshot, session, outcome)?;
     data.created = words::now();
-    if let State::Running { from } = facts.state {
-        let (total, seconds) = (facts.work.total_steps, facts.clock.since_lap());
-        data.live = Some(live::live(facts.progress, total, from, seconds));
+    if let State::Running { from } = snapshot.state {
+        let (total, seconds) = (snapshot.work.total_steps, snapshot.clock.since_lap());
+        data.live = Some(live::live(snapshot.progress, total, from, seconds));
     }
-    data.resources = resources(facts);
-    data.timings.splice(0..0, facts.clock.laps().iter().cloned());
-    data.commands.splice(0..0, commands::<T>(facts));
-    data.environment = environment_facts(task, facts, std::mem::take(&mut data.environment));
-    save(facts, &data)
+    data.resources = resources(snapshot);
+    data.timings.splice(0..0, snapshot.clock.laps().iter().cloned());
+    data.commands.splice(0..0, commands::<T>(snapshot));
+    data.environment = environment_facts(task, snapshot, std::mem::take(&mut data.environment));
+    save(snapshot, &data)
 }
 
-fn save(facts: &Facts<'_>, data: &ReportData) -> Result<()> {
+fn save(snapshot: &Snapshot<'_>, data: &ReportData) -> Result<()> {
     let page = render(data);
-    Ok(ff_formats::write_atomic(&facts.folder.report(), |file| file.write_all(page.as_bytes()))?)
+    Ok(ff_formats::write_atomic(&snapshot.folder.report(), |file| file.write_all(page.as_bytes()))?)
 }
 
-fn resources(facts: &Facts<'_>) -> Vec<Resource> {
-    let (sizes, work, progress) = (facts.sizes, facts.work, facts.progress);
+fn resources(snapshot: &Snapshot<'_>) -> Vec<Resource> {
+    let (sizes, work, progress) = (snapshot.sizes, snapshot.work, snapshot.progress);
     let resource = |name: &str, planned: Option<f64>, measured: Option<f64>, unit| Resource {
         name: name.into(),
         planned,
@@ -57,11 +57,11 @@ fn resources(facts: &Facts<'_>) -> Vec<Resource> {
         size("gradients", sizes.gradient_bytes),
         size("optimiser state", sizes.optimizer_bytes),
         size("activations of a step", sizes.activation_bytes),
-        resource("pool and arena, at most", pool, Some(facts.pool_bytes as f64), Unit::Bytes),
+        resource("pool and arena, at most", pool, Some(snapshot.pool_bytes as f64), Unit::Bytes),
     ];
-    if facts.process_bytes > 0 {
+    if snapshot.process_bytes > 0 {
         let planned = work.process_bytes.map(|bytes| bytes as f64);
-        let measured = Some(facts.process_bytes as f64);
+        let measured = Some(snapshot.process_bytes as f64);
         all.push(resource("process, at most", planned, measured, Unit::Bytes));
     }
     let steps = if work.may_end_early { "optimiser steps, at most" } else { "optimiser steps" };
@@ -70,7 +70,7 @@ fn resources(facts: &Facts<'_>) -> Vec<Resource> {
         resource("arithmetic of a step", Some(flops), None, Unit::Flop),
         resource("a step, evaluation included", None, step, Unit::Seconds),
         resource(work.unit, None, rate(work.units_per_step), Unit::PerSecond),
-        match facts.peak_flops {
+        match snapshot.peak_flops {
             Some(peak) => resource(
                 "arithmetic per second, and the peak of the CPU",
                 Some(peak),
@@ -84,19 +84,20 @@ fn resources(facts: &Facts<'_>) -> Vec<Resource> {
 }
 
 /// The commands that every run can be followed by.
-fn commands<T: Task>(facts: &Facts<'_>) -> Vec<Command> {
+fn commands<T: Task>(snapshot: &Snapshot<'_>) -> Vec<Command> {
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
     let name = T::COMMAND;
     let mut all = Vec::new();
-    if !facts.info.command.is_empty() {
-        let words: Vec<String> = facts.info.command.iter().map(|word| shell_word(word)).collect();
+    if !snapshot.info.command.is_empty() {
+        let words: Vec<String> =
+            snapshot.info.command.iter().map(|word| shell_word(word)).collect();
         all.push(command("how it was started", words.join(" ")));
     }
-    if !facts.is_finished() {
-        let line = format!("feedforward {name} --resume {}", facts.shown_run());
+    if !snapshot.is_finished() {
+        let line = format!("feedforward {name} --resume {}", snapshot.shown_run());
         all.push(command("resume it from where it was saved", line));
     }
-    let (recipe, isa) = (facts.shown_recipe(), &facts.info.isa);
+    let (recipe, isa) = (snapshot.shown_recipe(), &snapshot.info.isa);
     all.push(command(
         "train it again, to the same bits",
         format!("feedforward {name} {recipe} --isa {isa}"),
@@ -105,9 +106,9 @@ fn commands<T: Task>(facts: &Facts<'_>) -> Vec<Command> {
 }
 
 /// Version, device and machine, with the task's own facts between.
-fn environment_facts<T: Task>(task: &T, facts: &Facts<'_>, own: Vec<Fact>) -> Vec<Fact> {
+fn environment_facts<T: Task>(task: &T, snapshot: &Snapshot<'_>, own: Vec<Fact>) -> Vec<Fact> {
     let here = environment();
-    let cpu = facts.device.cpu();
+    let cpu = snapshot.device.cpu();
     let recipe = task.recipe();
     let unknown = || "not known".to_owned();
     let mut all = vec![
@@ -119,7 +120,7 @@ fn environment_facts<T: Task>(task: &T, facts: &Facts<'_>, own: Vec<Fact>) -> Ve
     ];
     all.extend(own);
     all.extend([
-        Fact::new("run", facts.folder.path().display().to_string()),
+        Fact::new("run", snapshot.folder.path().display().to_string()),
         Fact::new("processor", here.processor.unwrap_or_else(unknown)),
         Fact::new("memory", here.memory_bytes.map_or_else(unknown, bytes)),
         Fact::new(
@@ -130,7 +131,7 @@ fn environment_facts<T: Task>(task: &T, facts: &Facts<'_>, own: Vec<Fact>) -> Ve
             },
         ),
     ]);
-    let info = facts.info;
+    let info = snapshot.info;
     if info.version != env!("CARGO_PKG_VERSION") {
         all.push(Fact::new("started by version", &info.version));
     }

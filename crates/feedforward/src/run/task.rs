@@ -1,10 +1,10 @@
 //! What a task decides about its runs.
 
 use super::clock::Clock;
-use super::facts::Facts;
 use super::folder::{NewFolder, RunFolder};
 use super::info::RunInfo;
 use super::plan::{Plan, PlanDetails, Sizes, Work};
+use super::snapshot::Snapshot;
 use super::summary::{Closing, Ended};
 use super::watch::Watcher;
 use crate::error::Result;
@@ -45,6 +45,7 @@ pub(crate) trait TaskRecipe: Settings + Clone {
 }
 
 /// Where a task's data is read for.
+#[cfg_attr(not(feature = "language"), expect(dead_code, reason = "tables read only their recipe"))]
 pub(crate) enum Purpose<'a> {
     /// A new run, whose folder is made when it is first needed.
     Start(&'a mut NewFolder),
@@ -55,6 +56,7 @@ pub(crate) enum Purpose<'a> {
 }
 
 /// The state at the moment when training starts or continues.
+#[cfg_attr(not(feature = "language"), expect(dead_code, reason = "tables need none of it"))]
 pub(crate) struct Beginning<'a, T: Task> {
     pub(crate) folder: &'a RunFolder,
     pub(crate) network: &'a T::Network,
@@ -181,7 +183,7 @@ pub(crate) trait Task: Sized {
     /// The task's part of the report.
     fn report(
         &self,
-        facts: &Facts<'_>,
+        snapshot: &Snapshot<'_>,
         session: &Self::Session,
         outcome: Option<&mut Self::Outcome>,
     ) -> Result<ReportData>;

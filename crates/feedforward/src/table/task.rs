@@ -9,11 +9,11 @@ use super::scores::{self, PartReports, PartScores};
 use super::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::files::write_text;
-use crate::run::facts::Facts;
 use crate::run::life::{self, TrainOptions};
 use crate::run::measure;
 use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended, Verdict};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::{DataNotice, Notice, Watcher};
@@ -328,13 +328,13 @@ impl Task for Tables {
 
     fn report(
         &self,
-        facts: &Facts<'_>,
+        snapshot: &Snapshot<'_>,
         (): &(),
         outcome: Option<&mut Trained>,
     ) -> Result<ReportData> {
         let (recipe, prepared, file) = (&self.recipe, &self.prepared, &self.file);
-        let facts = report::Facts { run: facts, recipe, prepared, file, loss: self.loss };
-        Ok(report::gather(&facts, outcome.map(|o| (&mut o.model, &o.reports))))
+        let snapshot = report::Snapshot { run: snapshot, recipe, prepared, file, loss: self.loss };
+        Ok(report::gather(&snapshot, outcome.map(|o| (&mut o.model, &o.reports))))
     }
 
     fn planned_steps(&self) -> Vec<Range<usize>> {

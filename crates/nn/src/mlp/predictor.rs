@@ -50,7 +50,7 @@ const ENTRIES: usize = 100;
 pub struct Predictor {
     network: Network,
     /// One for each thread.
-    places: Vec<Mutex<Place>>,
+    workspaces: Vec<Mutex<Workspace>>,
 }
 
 /// The constants of all calls.
@@ -120,7 +120,7 @@ impl Bags<'_> {
 
 /// A thread's memory: rows with the vectors of their ids, what steps write, and the last outputs.
 #[derive(Debug)]
-struct Place {
+struct Workspace {
     input: Vec<f32>,
     /// The vectors of numbers.
     numbers: Vec<f32>,
@@ -149,18 +149,19 @@ impl Predictor {
     }
 
     fn run_by(network: Network) -> Self {
-        let place = || {
+        let workspace = || {
             let buffer = |width: usize| vec![0.0; network.rows * width];
             let embedded = if network.reads_in_place() { 0 } else { network.inputs };
             let (widest, count) = network.code.as_ref().map_or((0, 0), |c| (c.widest, c.buffers));
             let buffers = vec![buffer(widest); count];
             let (input, outputs) = (buffer(embedded), buffer(network.outputs));
             let numbers = buffer(network.numbers.as_ref().map_or(0, |numbers| numbers.width));
-            Mutex::new(Place { input, numbers, buffers, outputs, error: None })
+            Mutex::new(Workspace { input, numbers, buffers, outputs, error: None })
         };
-        let places =
-            std::iter::repeat_with(place).take(network.device.cpu().threads().count()).collect();
-        Self { network, places }
+        let workspaces = std::iter::repeat_with(workspace)
+            .take(network.device.cpu().threads().count())
+            .collect();
+        Self { network, workspaces }
     }
 
     /// The number of numeric inputs of a row.
@@ -210,12 +211,12 @@ impl Predictor {
         let rows = network.check(x, ids, texts, y)?;
         let columns = network.tables.len() + network.texts.len();
         let threads = network.device.cpu().threads();
-        let share = self.places.len() > 1
-            && rows >= self.places.len() * ROWS_EACH
+        let share = self.workspaces.len() > 1
+            && rows >= self.workspaces.len() * ROWS_EACH
             && rows * network.work >= 2 * WORTH_A_THREAD;
         // Chunks are of nearly equal size, so that none has a single row, whose sums have another
         // order.
-        let least = if share { self.places.len() } else { 1 };
+        let least = if share { self.workspaces.len() } else { 1 };
         let chunks = rows.div_ceil(network.rows).next_multiple_of(least).max(1);
         let chunk = |i: usize| i * rows / chunks..(i + 1) * rows / chunks;
         let part = |i: usize| {
@@ -226,33 +227,33 @@ impl Predictor {
             )
         };
         if !share {
-            let place = self.places[0].get_mut().unwrap_or_else(PoisonError::into_inner);
+            let workspace = self.workspaces[0].get_mut().unwrap_or_else(PoisonError::into_inner);
             for i in 0..chunks {
                 let (x, ids) = part(i);
                 let rows = chunk(i);
                 let y = &mut y[rows.start * network.outputs..rows.end * network.outputs];
-                network.run(place, x, ids, texts, y)?;
+                network.run(workspace, x, ids, texts, y)?;
             }
             return Ok(());
         }
-        for first in (0..chunks).step_by(self.places.len()) {
-            let places = &self.places;
-            threads.run(places.len(), &|t| {
-                let mut place = places[t].lock().unwrap_or_else(PoisonError::into_inner);
+        for first in (0..chunks).step_by(self.workspaces.len()) {
+            let workspaces = &self.workspaces;
+            threads.run(workspaces.len(), &|t| {
+                let mut workspace = workspaces[t].lock().unwrap_or_else(PoisonError::into_inner);
                 let (x, ids) = part(first + t);
-                let mut outputs = std::mem::take(&mut place.outputs);
+                let mut outputs = std::mem::take(&mut workspace.outputs);
                 let y = &mut outputs[..chunk(first + t).len() * network.outputs];
-                place.error = network.run(&mut place, x, ids, texts, y).err();
-                place.outputs = outputs;
+                workspace.error = network.run(&mut workspace, x, ids, texts, y).err();
+                workspace.outputs = outputs;
             });
-            for (t, place) in self.places.iter_mut().enumerate() {
-                let place = place.get_mut().unwrap_or_else(PoisonError::into_inner);
-                if let Some(error) = place.error.take() {
+            for (t, workspace) in self.workspaces.iter_mut().enumerate() {
+                let workspace = workspace.get_mut().unwrap_or_else(PoisonError::into_inner);
+                if let Some(error) = workspace.error.take() {
                     return Err(error);
                 }
                 let rows = chunk(first + t);
                 let y = &mut y[rows.start * network.outputs..rows.end * network.outputs];
-                y.copy_from_slice(&place.outputs[..y.len()]);
+                y.copy_from_slice(&workspace.outputs[..y.len()]);
             }
         }
         Ok(())
@@ -397,10 +398,10 @@ impl Network {
         Ok(rows)
     }
 
-    /// Some rows through all layers; `place` is memory.
+    /// Some rows through all layers; `workspace` is memory.
     fn run(
         &self,
-        place: &mut Place,
+        workspace: &mut Workspace,
         x: &[f32],
         ids: &[i32],
         texts: &[Bags<'_>],
@@ -410,7 +411,7 @@ impl Network {
         if rows == 0 {
             return Ok(());
         }
-        let Place { input, numbers, buffers, .. } = place;
+        let Workspace { input, numbers, buffers, .. } = workspace;
         let (x, width) = match &self.numbers {
             Some(vectors) => {
                 let y = &mut numbers[..rows * vectors.width];

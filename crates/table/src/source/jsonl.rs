@@ -62,7 +62,7 @@ impl Source for Jsonl {
             rows += 1;
             keys.start();
             for (key, cell) in cells {
-                let at = keys.place(&key);
+                let at = keys.column(&key);
                 keys.seen[at].note(&cell);
             }
             if keys.seen.len() > MAX_KEYS {
@@ -110,7 +110,7 @@ struct Keys {
     names: Vec<String>,
     seen: Vec<SeenTypes>,
     /// The columns of each key.
-    places: HashMap<String, Vec<usize>>,
+    columns: HashMap<String, Vec<usize>>,
     /// The last object that had a value for the column.
     last: Vec<usize>,
     object: usize,
@@ -123,7 +123,7 @@ impl Keys {
     }
 
     /// The column of the next value under a key, a new one where there is none yet.
-    fn place(&mut self, key: &str) -> usize {
+    fn column(&mut self, key: &str) -> usize {
         if let Some(at) = self.known(key) {
             return at;
         }
@@ -131,14 +131,14 @@ impl Keys {
         self.names.push(key.to_owned());
         self.seen.push(SeenTypes::default());
         self.last.push(self.object);
-        self.places.entry(key.to_owned()).or_default().push(at);
+        self.columns.entry(key.to_owned()).or_default().push(at);
         at
     }
 
     /// The column of the next value under a key that was seen.
     fn known(&mut self, key: &str) -> Option<usize> {
-        let places = self.places.get(key)?;
-        let at = places.iter().copied().find(|&at| self.last[at] != self.object)?;
+        let columns = self.columns.get(key)?;
+        let at = columns.iter().copied().find(|&at| self.last[at] != self.object)?;
         self.last[at] = self.object;
         Some(at)
     }

@@ -109,7 +109,7 @@ impl DateEncoder {
         met: &mut Met,
     ) {
         let index = |name: &String| PART_NAMES.iter().position(|part| part == name);
-        let places: Vec<Option<usize>> = self.parts.iter().map(|(name, _)| index(name)).collect();
+        let columns: Vec<Option<usize>> = self.parts.iter().map(|(name, _)| index(name)).collect();
         for (i, &row) in rows.iter().enumerate() {
             let found = self.seconds(values, row).unwrap_or_else(|text| {
                 Unreadable::note(&mut met.unreadable, row, &text);
@@ -124,9 +124,9 @@ impl DateEncoder {
                 _ => {}
             }
             let found = found.map(|(_, parts)| parts);
-            for (feature, (place, (_, scaler))) in places.iter().zip(&self.parts).enumerate() {
+            for (feature, (column, (_, scaler))) in columns.iter().zip(&self.parts).enumerate() {
                 // A standardised part has mean 0, which is what stands in for a gap.
-                let x = found.and_then(|parts| place.map(|place| scaler.apply(parts[place])));
+                let x = found.and_then(|parts| column.map(|column| scaler.apply(parts[column])));
                 out.set(i, feature, x.unwrap_or(0.0) as f32);
             }
             if self.flag {

@@ -1,6 +1,6 @@
 //! The rows and columns that came in.
 
-use super::facts::Facts;
+use super::snapshot::Snapshot;
 use crate::words;
 use ff_report::{Alert, Column, Data, Distribution, Level, Tally};
 use ff_table::{ColumnSchema, Kind, Note, NumberStats, Role, Values};
@@ -8,12 +8,12 @@ use ff_table::{ColumnSchema, Kind, Note, NumberStats, Role, Values};
 /// Values of a category that its small picture shows.
 const SHOWN: usize = 12;
 
-pub(super) fn gather(facts: &Facts<'_>) -> Data {
-    let prepared = facts.prepared;
+pub(super) fn gather(snapshot: &Snapshot<'_>) -> Data {
+    let prepared = snapshot.prepared;
     let totals = &prepared.totals;
     let source = &prepared.source;
     let how = source.describe();
-    let mut words = vec![facts.recipe.data.path.display().to_string()];
+    let mut words = vec![snapshot.recipe.data.path.display().to_string()];
     if !how.is_empty() {
         words.push(how);
     }
@@ -24,21 +24,26 @@ pub(super) fn gather(facts: &Facts<'_>) -> Data {
         rows_read: totals.read as u64,
         rows_used: totals.used as u64,
         dropped: totals.dropped.iter().map(|d| Tally::new(&d.reason, d.rows as u64)).collect(),
-        columns: prepared.schema.columns.iter().map(|column| self::column(facts, column)).collect(),
+        columns: prepared
+            .schema
+            .columns
+            .iter()
+            .map(|column| self::column(snapshot, column))
+            .collect(),
         checks: prepared
             .notes
             .iter()
-            .filter(|note| is_about_table(facts, note))
+            .filter(|note| is_about_table(snapshot, note))
             .map(check)
             .collect(),
     }
 }
 
 /// Whether a finding belongs to the table: what was left out is a decision already.
-fn is_about_table(facts: &Facts<'_>, note: &Note) -> bool {
+fn is_about_table(snapshot: &Snapshot<'_>, note: &Note) -> bool {
     let left_out = note.level == ff_table::Level::Info
         && note.column.as_ref().is_some_and(|name| {
-            let column = facts.prepared.schema.column(name);
+            let column = snapshot.prepared.schema.column(name);
             column.is_some_and(|column| column.role == Role::Dropped)
         });
     !left_out && !is_about_parts(note)
@@ -65,8 +70,8 @@ fn level(note: &Note) -> Level {
     }
 }
 
-fn column(facts: &Facts<'_>, column: &ColumnSchema) -> Column {
-    let prepared = facts.prepared;
+fn column(snapshot: &Snapshot<'_>, column: &ColumnSchema) -> Column {
+    let prepared = snapshot.prepared;
     let notes = prepared.notes.iter().filter(|note| note.column.as_ref() == Some(&column.name));
     let alerts = notes
         .filter(|note| note.level == ff_table::Level::Warn)
@@ -84,13 +89,13 @@ fn column(facts: &Facts<'_>, column: &ColumnSchema) -> Column {
     Column {
         name: column.name.clone(),
         kind,
-        range: range(facts, column),
+        range: range(snapshot, column),
         unique: Some(column.stats.unique as u64),
         missing: column.stats.missing as u64,
         role,
         target: column.role == Role::Target,
         dropped,
-        distribution: distribution(facts, column),
+        distribution: distribution(snapshot, column),
         alerts: alerts.collect(),
     }
 }
@@ -105,8 +110,8 @@ fn is_quantity(column: &ColumnSchema) -> bool {
     !labelled && column.stats.number.is_some()
 }
 
-fn range(facts: &Facts<'_>, column: &ColumnSchema) -> String {
-    let target = &facts.prepared.target;
+fn range(snapshot: &Snapshot<'_>, column: &ColumnSchema) -> String {
+    let target = &snapshot.prepared.target;
     if column.role == Role::Target && !target.classes.is_empty() {
         let names: Vec<&str> = target.classes.iter().map(String::as_str).collect();
         return words::list(&names, 4);
@@ -134,8 +139,8 @@ fn range(facts: &Facts<'_>, column: &ColumnSchema) -> String {
     }
 }
 
-pub(super) fn distribution(facts: &Facts<'_>, column: &ColumnSchema) -> Distribution {
-    let target = &facts.prepared.target;
+pub(super) fn distribution(snapshot: &Snapshot<'_>, column: &ColumnSchema) -> Distribution {
+    let target = &snapshot.prepared.target;
     if column.role == Role::Target && !target.classes.is_empty() {
         let classes = target.classes.iter().zip(&target.counts);
         return Distribution::Categories(

@@ -1,15 +1,15 @@
 //! Commands to continue with, and what a table's run depends on.
 
-use super::facts::Facts;
+use super::snapshot::Snapshot;
 use crate::words::bytes;
 use ff_report::{Command, Fact};
 
-pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
+pub(super) fn gather(snapshot: &Snapshot<'_>) -> Vec<Command> {
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
-    let (run, recipe) = (facts.run.shown_run(), facts.run.shown_recipe());
+    let (run, recipe) = (snapshot.run.shown_run(), snapshot.run.shown_recipe());
     let mut all = Vec::new();
-    if facts.run.is_finished() {
-        let proba = if facts.file.classes.is_empty() { "" } else { " --proba" };
+    if snapshot.run.is_finished() {
+        let proba = if snapshot.file.classes.is_empty() { "" } else { " --proba" };
         all.extend([
             command(
                 "predict new rows",
@@ -31,8 +31,8 @@ pub(super) fn gather(facts: &Facts<'_>) -> Vec<Command> {
     all
 }
 
-pub(super) fn environment(facts: &Facts<'_>) -> Vec<Fact> {
-    let (prepared, recipe) = (facts.prepared, facts.recipe);
+pub(super) fn environment(snapshot: &Snapshot<'_>) -> Vec<Fact> {
+    let (prepared, recipe) = (snapshot.prepared, snapshot.recipe);
     let seed = recipe.data.split.seed;
     let mut all: Vec<Fact> =
         seed.map(|seed| Fact::new("seed of the split", seed.to_string())).into_iter().collect();

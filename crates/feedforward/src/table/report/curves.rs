@@ -1,7 +1,7 @@
 //! What happened over the epochs.
 
-use super::facts::Facts;
-use crate::run::facts::State;
+use super::snapshot::Snapshot;
+use crate::run::snapshot::State;
 use crate::words;
 use ff_report::Curves;
 use ff_report::Mark;
@@ -12,9 +12,9 @@ use ff_train::EpochRecord;
 /// Losses that differ by more than this factor are drawn on a logarithmic axis.
 const WIDE: f64 = 100.0;
 
-pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
-    let history = &facts.run.progress.history;
-    if history.is_empty() && !matches!(facts.run.state, State::Running { .. }) {
+pub(super) fn gather(snapshot: &Snapshot<'_>) -> Option<Curves> {
+    let history = &snapshot.run.progress.history;
+    if history.is_empty() && !matches!(snapshot.run.state, State::Running { .. }) {
         return None;
     }
     let epochs: Vec<f64> = history.iter().map(|r| r.epoch as f64).collect();
@@ -26,7 +26,7 @@ pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
         any.then(|| series(name, &|r| value(r).unwrap_or(f64::NAN)))
     };
 
-    let mut loss = Panel::new("Loss", "epoch", facts.loss.replace('_', " "));
+    let mut loss = Panel::new("Loss", "epoch", snapshot.loss.replace('_', " "));
     loss = loss.with(series("train", &|r| r.train_loss));
     if let Some(valid) = optional("valid", &|r| r.valid_loss) {
         loss = loss.with(valid);
@@ -36,7 +36,7 @@ pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
     }
     let mut panels = vec![if is_wide(&loss) { loss.log() } else { loss }];
     if let Some(valid) = optional("valid", &|r| r.valid_score) {
-        let (title, label) = if facts.file.classes.is_empty() {
+        let (title, label) = if snapshot.file.classes.is_empty() {
             ("R²", "R² ↑")
         } else {
             ("Accuracy", "accuracy ↑")
@@ -49,14 +49,14 @@ pub(super) fn gather(facts: &Facts<'_>) -> Option<Curves> {
     let norm = norm.with(series("", &|r| r.grad_norm));
     panels.push(if is_wide(&norm) { norm.log() } else { norm });
 
-    let best = facts.run.progress.best;
+    let best = snapshot.run.progress.best;
     Some(Curves {
         panels,
         marks: best
             .iter()
             .map(|best| Mark { x: best.epoch as f64, label: format!("best {}", best.epoch) })
             .collect(),
-        note: note(facts),
+        note: note(snapshot),
     })
 }
 
@@ -66,8 +66,8 @@ fn is_wide(panel: &Panel) -> bool {
     least > 0.0 && values().fold(0.0, f64::max) / least > WIDE
 }
 
-fn note(facts: &Facts<'_>) -> String {
-    let (progress, train) = (facts.run.progress, &facts.recipe.train);
+fn note(snapshot: &Snapshot<'_>) -> String {
+    let (progress, train) = (snapshot.run.progress, &snapshot.recipe.train);
     let Some(best) = progress.best else { return String::new() };
     let monitored = match train.monitor {
         ff_train::Monitor::Loss => "the lowest validation loss",

@@ -1,7 +1,7 @@
 //! What the program inferred, chose, dropped or changed, why, and the option that decides
 //! otherwise.
 
-use super::facts::Facts;
+use super::snapshot::Snapshot;
 use crate::table::model::ModelFile;
 use crate::words::{count, list, plural, set};
 use ff_report::{Decision, DecisionKind};
@@ -17,20 +17,20 @@ use training::{device, division, threshold, training};
 const NAMED: usize = 6;
 
 /// `trained` is the model once training and evaluation are over.
-pub(super) fn gather(facts: &Facts<'_>, trained: Option<&ModelFile>) -> Vec<Decision> {
+pub(super) fn gather(snapshot: &Snapshot<'_>, trained: Option<&ModelFile>) -> Vec<Decision> {
     let mut all = Vec::new();
-    task(facts, &mut all);
-    source(facts, &mut all);
-    columns(facts, &mut all);
-    rows(facts, &mut all);
-    gaps(facts, &mut all);
-    encoding(facts, &mut all);
-    division(facts, &mut all);
-    training(facts, &mut all);
+    task(snapshot, &mut all);
+    source(snapshot, &mut all);
+    columns(snapshot, &mut all);
+    rows(snapshot, &mut all);
+    gaps(snapshot, &mut all);
+    encoding(snapshot, &mut all);
+    division(snapshot, &mut all);
+    training(snapshot, &mut all);
     if let Some(file) = trained {
         threshold(file, &mut all);
     }
-    device(facts, &mut all);
+    device(snapshot, &mut all);
     all
 }
 
@@ -43,8 +43,8 @@ fn decision(
     Decision { kind, what: what.into(), why: why.into(), undo: undo.into() }
 }
 
-fn task(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let target = &facts.prepared.target;
+fn task(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let target = &snapshot.prepared.target;
     let undo = target.undo.as_deref().map_or_else(String::new, set);
     all.push(decision(
         DecisionKind::Inferred,
@@ -54,7 +54,7 @@ fn task(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     ));
     if let (Some(positive), [first, second]) = (target.positive, target.classes.as_slice()) {
         let (this, other) = if positive == 1 { (second, first) } else { (first, second) };
-        let why = match &facts.recipe.data.positive {
+        let why = match &snapshot.recipe.data.positive {
             Some(_) => "as the recipe says; precision, recall and F1 are this class's",
             None => "the second in order; precision, recall and F1 are this class's",
         };
@@ -68,8 +68,8 @@ fn task(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     }
 }
 
-fn source(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let (recipe, source) = (&facts.recipe.data, &facts.prepared.source);
+fn source(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let (recipe, source) = (&snapshot.recipe.data, &snapshot.prepared.source);
     if recipe.delimiter.is_none() && recipe.header.is_none() && source.header.is_some() {
         let undo = format!("--set data.header={}", source.header != Some(true));
         all.push(decision(
@@ -82,10 +82,10 @@ fn source(facts: &Facts<'_>, all: &mut Vec<Decision>) {
 }
 
 /// Columns with one fate share a line.
-fn columns(facts: &Facts<'_>, all: &mut Vec<Decision>) {
+fn columns(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
     let mut groups: Vec<Vec<&ColumnSchema>> = Vec::new();
     let fate = |c: &ColumnSchema| (c.role, c.kind, reason(c).to_owned(), c.usage.clone());
-    for column in &facts.prepared.schema.columns {
+    for column in &snapshot.prepared.schema.columns {
         if column.role == Role::Target {
             continue;
         }
@@ -165,8 +165,8 @@ fn toml_text(text: &str) -> String {
     toml::Value::String(text.into()).to_string()
 }
 
-fn rows(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    for dropped in &facts.prepared.totals.dropped {
+fn rows(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    for dropped in &snapshot.prepared.totals.dropped {
         let undo = match dropped.reason.as_str() {
             "target missing" => "data.missing_target=error",
             "the only row of its class" => "data.rare_classes=error",

@@ -1,8 +1,8 @@
 //! How good the model is: classifiers and regressions.
 
 use super::explain::Explained;
-use super::facts::Part;
 use super::segments;
+use super::snapshot::Part;
 use crate::table::model::{Predictions, TableModel};
 use crate::table::recipe::Recipe;
 use crate::table::scores::PartReports;

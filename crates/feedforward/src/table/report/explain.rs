@@ -1,6 +1,6 @@
 //! What the model looks at: permutation importance and partial dependence, at a bounded cost.
 
-use super::facts::Part;
+use super::snapshot::Part;
 use crate::error::Result;
 use crate::table::model::TableModel;
 use crate::table::objective;

@@ -1,7 +1,7 @@
 //! The rows with the highest loss, in their own words.
 
 use super::explain::Explained;
-use super::facts::Part;
+use super::snapshot::Part;
 use crate::table::model::{ModelFile, Predictions};
 use crate::words;
 use ff_report::{Mistake, Mistakes};

@@ -6,62 +6,65 @@ mod curves;
 mod decisions;
 mod evaluation;
 mod explain;
-mod facts;
 mod mistakes;
 mod network;
 mod segments;
+mod snapshot;
 mod split;
 mod texts;
 mod verdict;
 
 use super::model::TableModel;
 use super::scores::{PartReports, Report};
-use crate::run::facts::State;
+use crate::run::snapshot::State;
 use crate::words;
-use facts::Part;
 use ff_report::{ReportData, Status, StatusKind};
 use ff_train::Stop;
+use snapshot::Part;
 
-pub(crate) use facts::Facts;
+pub(crate) use snapshot::Snapshot;
 
 /// Gathers all that is known so far; `trained` once training and evaluation are over.
 pub(crate) fn gather(
-    facts: &Facts<'_>,
+    snapshot: &Snapshot<'_>,
     trained: Option<(&mut TableModel, &PartReports)>,
 ) -> ReportData {
-    let file = facts.recipe.data.path.file_name();
+    let file = snapshot.recipe.data.path.file_name();
     let file = file.map_or_else(|| "data".into(), |name| name.to_string_lossy());
-    let target = &facts.prepared.target;
-    let parameters = words::count(facts.run.sizes.parameters);
+    let target = &snapshot.prepared.target;
+    let parameters = words::count(snapshot.run.sizes.parameters);
     let model = trained.as_ref().map(|(model, _)| model.file());
     let mut data = ReportData {
         title: format!("{file} · {}", target.column),
-        subtitle: format!("{} · {} · {parameters} parameters", target.task, facts.run.work.layers),
-        status: Some(status(facts)),
-        decisions: decisions::gather(facts, model),
-        data: Some(columns::gather(facts)),
-        split: Some(split::gather(facts)),
-        curves: curves::gather(facts),
-        model: Some(network::layers(facts)),
-        commands: commands::gather(facts),
-        environment: commands::environment(facts),
+        subtitle: format!(
+            "{} · {} · {parameters} parameters",
+            target.task, snapshot.run.work.layers
+        ),
+        status: Some(status(snapshot)),
+        decisions: decisions::gather(snapshot, model),
+        data: Some(columns::gather(snapshot)),
+        split: Some(split::gather(snapshot)),
+        curves: curves::gather(snapshot),
+        model: Some(network::layers(snapshot)),
+        commands: commands::gather(snapshot),
+        environment: commands::environment(snapshot),
         ..ReportData::default()
     };
     if let Some((model, reports)) = trained {
-        evaluate(facts, model, reports, &mut data);
-        data.timings = vec![facts.run.explaining()];
+        evaluate(snapshot, model, reports, &mut data);
+        data.timings = vec![snapshot.run.explaining()];
     }
     data
 }
 
 /// What only a finished run has.
 fn evaluate(
-    facts: &Facts<'_>,
+    snapshot: &Snapshot<'_>,
     model: &mut TableModel,
     reports: &PartReports,
     data: &mut ReportData,
 ) {
-    let (prepared, recipe) = (facts.prepared, facts.recipe);
+    let (prepared, recipe) = (snapshot.prepared, snapshot.recipe);
     let Some((name, report)) = reports.headline() else { return };
     let part = Part::of(prepared, name);
     let mut verdict = verdict::gather(prepared, part, report, reports.baseline());
@@ -95,18 +98,18 @@ fn evaluate(
     data.verdict = Some(verdict);
 }
 
-fn status(facts: &Facts<'_>) -> Status {
-    let (progress, train) = (facts.run.progress, &facts.recipe.train);
+fn status(snapshot: &Snapshot<'_>) -> Status {
+    let (progress, train) = (snapshot.run.progress, &snapshot.recipe.train);
     let kept = match progress.best {
         Some(best) if train.restore_best => format!("kept epoch {}", best.epoch),
         _ => "kept the last weights".into(),
     };
-    if let State::Finished(Stop::Early) = facts.run.state {
+    if let State::Finished(Stop::Early) = snapshot.run.state {
         let patience = words::plural(train.patience, "epoch");
         let message = format!("no gain for {patience}; {kept} of {}", progress.epoch);
         return Status { kind: StatusKind::Stopped, message };
     }
     let steps = words::plural(progress.step as usize, "step");
     let done = format!("{} and {steps}", words::plural(progress.epoch, "epoch"));
-    facts.run.status(&done, &kept)
+    snapshot.run.status(&done, &kept)
 }

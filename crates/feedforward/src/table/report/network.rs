@@ -1,6 +1,6 @@
 //! The layers.
 
-use super::facts::Facts;
+use super::snapshot::Snapshot;
 use crate::words;
 use ff_graph::ParamInfo;
 use ff_nn::models::Mlp;
@@ -8,16 +8,16 @@ use ff_nn::{Builder, NormKind};
 use ff_report::{Layer, Model};
 use ff_tensor::{DType, Device};
 
-pub(super) fn layers(facts: &Facts<'_>) -> Model {
+pub(super) fn layers(snapshot: &Snapshot<'_>) -> Model {
     let mut builder = Builder::new();
-    let config = &facts.file.network;
+    let config = &snapshot.file.network;
     drop(Mlp::new(&mut builder, config));
     // A device that only counts: names and shapes without values.
     let params = builder.build(&Device::planning(), DType::F32, 0, false);
     let infos = params.as_ref().map_or(&[][..], |params| params.infos());
     let network = &config.network;
-    let train = &facts.recipe.train;
-    let rows = (train.batch_size * train.accumulate).min(facts.prepared.train.rows) as u64;
+    let train = &snapshot.recipe.train;
+    let rows = (train.batch_size * train.accumulate).min(snapshot.prepared.train.rows) as u64;
     let dropout = |name: &str, share: f64| Layer {
         name: name.into(),
         kind: format!("dropout {}", words::number(share)),
@@ -28,18 +28,18 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
     let constant = config.cardinalities.is_empty() && config.texts.is_empty();
     let mut layers = Vec::new();
     layers.extend(layer(infos, "numeric", "numbers as piecewise-linear vectors", None));
-    let ids = facts.prepared.transforms.categorical_names();
+    let ids = snapshot.prepared.transforms.categorical_names();
     for (i, column) in ids.iter().enumerate() {
         let kind = format!("embedding of {column}");
         layers.extend(layer(infos, &format!("embeddings.{i}"), &kind, None));
     }
-    let texts = facts.prepared.transforms.texts();
+    let texts = snapshot.prepared.transforms.texts();
     for (i, (column, _)) in texts.enumerate() {
         let kind = format!("n-grams of {column}, sparse linear");
         layers.extend(layer(infos, &format!("texts.{i}"), &kind, None));
     }
     if config.texts_alone() {
-        return Model { summary: facts.run.work.layers.clone(), layers };
+        return Model { summary: snapshot.run.work.layers.clone(), layers };
     }
     if network.input_dropout > 0.0 {
         layers.push(dropout("input", network.input_dropout));
@@ -68,7 +68,7 @@ pub(super) fn layers(facts: &Facts<'_>) -> Model {
     let passes = if network.hidden.is_empty() && constant { 2 } else { 3 };
     let kind = if config.members().is_some() { "a linear layer a member" } else { "feedforward" };
     layers.extend(layer(infos, "output", kind, Some((rows, passes))));
-    Model { summary: facts.run.work.layers.clone(), layers }
+    Model { summary: snapshot.run.work.layers.clone(), layers }
 }
 
 /// A layer of several parts, whose names have this prefix.

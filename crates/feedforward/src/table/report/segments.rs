@@ -1,7 +1,7 @@
 //! Groups of rows on which a regression does worst.
 
 use super::explain::Explained;
-use super::facts::Part;
+use super::snapshot::Part;
 use crate::words;
 use ff_report::Segment;
 use ff_table::{Kind, Prepared, Values};

@@ -1,7 +1,7 @@
 //! How the rows were divided.
 
 use super::columns;
-use super::facts::Facts;
+use super::snapshot::Snapshot;
 use crate::words;
 use ff_report::{Alert, Distribution, Level, Split, SplitPart};
 use ff_table::{Encoded, SplitKind, Target};
@@ -9,8 +9,8 @@ use ff_table::{Encoded, SplitKind, Target};
 /// Bars of the target's histogram in each part.
 const BINS: usize = 20;
 
-pub(super) fn gather(facts: &Facts<'_>) -> Split {
-    let prepared = facts.prepared;
+pub(super) fn gather(snapshot: &Snapshot<'_>) -> Split {
+    let prepared = snapshot.prepared;
     let parts = [("train", &prepared.train), ("valid", &prepared.valid), ("test", &prepared.test)];
     let mut checks: Vec<Alert> = prepared
         .notes
@@ -18,13 +18,13 @@ pub(super) fn gather(facts: &Facts<'_>) -> Split {
         .filter(|note| columns::is_about_parts(note))
         .map(columns::check)
         .collect();
-    checks.extend(absent(facts, &parts));
+    checks.extend(absent(snapshot, &parts));
     Split {
-        method: method(facts),
+        method: method(snapshot),
         parts: parts
             .iter()
             .filter(|(_, data)| data.rows > 0)
-            .map(|(name, data)| part(facts, name, data))
+            .map(|(name, data)| part(snapshot, name, data))
             .collect(),
         classes: prepared.target.classes.clone(),
         checks,
@@ -32,14 +32,14 @@ pub(super) fn gather(facts: &Facts<'_>) -> Split {
 }
 
 /// How, by what and from which seed.
-pub(super) fn method(facts: &Facts<'_>) -> String {
-    let split = &facts.recipe.data.split;
+pub(super) fn method(snapshot: &Snapshot<'_>) -> String {
+    let split = &snapshot.recipe.data.split;
     let column = split.column.as_deref().unwrap_or("?");
-    let seed = split.seed.unwrap_or(facts.recipe.train.seed);
-    match facts.prepared.split {
+    let seed = split.seed.unwrap_or(snapshot.recipe.train.seed);
+    match snapshot.prepared.split {
         SplitKind::Auto | SplitKind::Random => format!("at random, seed {seed}"),
         SplitKind::Stratified => {
-            format!("stratified by {}, seed {seed}", facts.prepared.target.column)
+            format!("stratified by {}, seed {seed}", snapshot.prepared.target.column)
         }
         SplitKind::Grouped => format!("rows of one {column} together, seed {seed}"),
         SplitKind::Time => format!("by time ({column}), the latest rows for the test"),
@@ -50,11 +50,11 @@ pub(super) fn method(facts: &Facts<'_>) -> String {
     }
 }
 
-fn part(facts: &Facts<'_>, name: &str, data: &Encoded) -> SplitPart {
+fn part(snapshot: &Snapshot<'_>, name: &str, data: &Encoded) -> SplitPart {
     let (mut classes, mut target) = (Vec::new(), Distribution::Unknown);
     match &data.target {
-        Some(Target::Class(rows)) => classes = counts(rows, facts.prepared.target.classes.len()),
-        Some(Target::Value(values)) => target = histogram(facts, values),
+        Some(Target::Class(rows)) => classes = counts(rows, snapshot.prepared.target.classes.len()),
+        Some(Target::Value(values)) => target = histogram(snapshot, values),
         None => {}
     }
     SplitPart { name: name.into(), rows: data.rows as u64, classes, target }
@@ -71,13 +71,13 @@ fn counts(rows: &[i32], classes: usize) -> Vec<u64> {
 }
 
 /// The target's values in bins that all parts share.
-fn histogram(facts: &Facts<'_>, values: &[f32]) -> Distribution {
-    let Some(number) = &facts.prepared.target.stats.number else { return Distribution::Unknown };
+fn histogram(snapshot: &Snapshot<'_>, values: &[f32]) -> Distribution {
+    let Some(number) = &snapshot.prepared.target.stats.number else { return Distribution::Unknown };
     let (min, max) = (number.min, number.max);
     let scale = BINS as f64 / (max - min);
     let mut counts = vec![0; BINS];
     for &value in values {
-        let x = facts.prepared.transforms.target.inverse(value);
+        let x = snapshot.prepared.transforms.target.inverse(value);
         // The cast turns a rounding below the least value into bin 0.
         counts[(((x - min) * scale) as usize).min(BINS - 1)] += 1;
     }
@@ -85,8 +85,8 @@ fn histogram(facts: &Facts<'_>, values: &[f32]) -> Distribution {
 }
 
 /// Classes that a part lacks: no score of such a class means anything.
-fn absent(facts: &Facts<'_>, parts: &[(&str, &Encoded); 3]) -> Vec<Alert> {
-    let classes = &facts.prepared.target.classes;
+fn absent(snapshot: &Snapshot<'_>, parts: &[(&str, &Encoded); 3]) -> Vec<Alert> {
+    let classes = &snapshot.prepared.target.classes;
     let lacking = |data: &Encoded| -> Vec<&str> {
         let Some(Target::Class(rows)) = &data.target else { return Vec::new() };
         let counts = counts(rows, classes.len());

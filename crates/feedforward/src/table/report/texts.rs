@@ -1,7 +1,7 @@
 //! Columns of texts: the words that speak for each class, errors by length, repeated texts.
 
-use super::facts::Part;
 use super::mistakes;
+use super::snapshot::Part;
 use crate::table::model::{Predictions, TableModel};
 use ff_report::{TextColumn, TextLengths, TextPair, WordGroup};
 use ff_table::{Prepared, Target, TextEncoder, Texts, Values};

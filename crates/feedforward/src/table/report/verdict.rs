@@ -1,6 +1,6 @@
 //! The headline scores against the baseline, and what to know before trusting them.
 
-use super::facts::Part;
+use super::snapshot::Part;
 use crate::table::scores::Report;
 use crate::words;
 use ff_metrics::{Comparison, Direction, Interval, IntervalMethod, Metric, Undefined};

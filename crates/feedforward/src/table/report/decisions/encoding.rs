@@ -1,13 +1,13 @@
 //! What becomes of gaps, numbers and categories.
 
-use super::super::facts::Facts;
+use super::super::snapshot::Snapshot;
 use super::{NAMED, decision, kind_of};
 use crate::words::{count, list, number, plural, set};
 use ff_report::{Decision, DecisionKind};
 use ff_table::{Coding, Encoder, Missing, Scaling};
 
-pub(super) fn gaps(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let prepared = facts.prepared;
+pub(super) fn gaps(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let prepared = snapshot.prepared;
     let mut told = 0;
     for column in &prepared.transforms.columns {
         let Some(schema) = prepared.schema.column(&column.name) else { continue };
@@ -18,8 +18,8 @@ pub(super) fn gaps(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         if told > 2 * NAMED {
             continue;
         }
-        let options = facts.recipe.data.columns.get(&column.name);
-        let missing = options.and_then(|o| o.missing).unwrap_or(facts.recipe.data.missing);
+        let options = snapshot.recipe.data.columns.get(&column.name);
+        let missing = options.and_then(|o| o.missing).unwrap_or(snapshot.recipe.data.missing);
         let (what, flag, undo) = match &column.encoder {
             Encoder::Number(e) => {
                 let (how, other) = match missing {
@@ -59,9 +59,9 @@ pub(super) fn gaps(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     }
 }
 
-pub(super) fn encoding(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let data = &facts.recipe.data;
-    let transforms = &facts.prepared.transforms;
+pub(super) fn encoding(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let data = &snapshot.recipe.data;
+    let transforms = &snapshot.prepared.transforms;
     let numbers =
         transforms.columns.iter().filter(|c| matches!(c.encoder, Encoder::Number(_))).count();
     if numbers > 0 {
@@ -94,7 +94,7 @@ pub(super) fn encoding(facts: &Facts<'_>, all: &mut Vec<Decision>) {
             set("data.categories.min_frequency=1"),
         ));
     }
-    unseen(facts, all);
+    unseen(snapshot, all);
     let target = &transforms.target;
     if target.classes.is_empty() {
         let log = if target.log { "log(1 + y) of the target" } else { "the target" };
@@ -112,14 +112,14 @@ pub(super) fn encoding(facts: &Facts<'_>, all: &mut Vec<Decision>) {
 }
 
 /// What a category that training never meets is to the model.
-fn unseen(facts: &Facts<'_>, all: &mut Vec<Decision>) {
+fn unseen(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
     let coded = |wanted: Coding| {
-        let columns = facts.prepared.transforms.columns.iter();
+        let columns = snapshot.prepared.transforms.columns.iter();
         let is = |e: &Encoder| matches!(e, Encoder::Category(e) if e.coding == wanted);
         columns.filter(|c| is(&c.encoder)).map(|c| c.name.as_str()).collect::<Vec<_>>()
     };
     let (embedded, one_hot) = (coded(Coding::Embedding), coded(Coding::OneHot));
-    let share = facts.recipe.data.categories.unseen;
+    let share = snapshot.recipe.data.categories.unseen;
     if !embedded.is_empty() && share > 0.0 {
         all.push(decision(
             DecisionKind::Chosen,

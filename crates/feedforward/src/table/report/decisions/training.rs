@@ -1,6 +1,6 @@
 //! How rows are split, and what is trained how.
 
-use super::super::facts::Facts;
+use super::super::snapshot::Snapshot;
 use super::super::split;
 use super::{NAMED, decision};
 use crate::table::model::ModelFile;
@@ -11,8 +11,8 @@ use ff_table::{SplitKind, Target, balanced_class_weights};
 /// A class this many times smaller than the largest one makes weights worth a thought.
 const UNEVEN: usize = 4;
 
-pub(super) fn division(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let prepared = facts.prepared;
+pub(super) fn division(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let prepared = snapshot.prepared;
     let (kind, other) = match prepared.split {
         SplitKind::Stratified => ("each part has every class in the same share", "random"),
         SplitKind::Auto | SplitKind::Random => ("any row may fall into any part", "time"),
@@ -23,19 +23,19 @@ pub(super) fn division(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         "time" => "data.split={kind=\"time\",column=\"…\"}".to_owned(),
         other => format!("data.split.kind={other}"),
     };
-    let method = split::method(facts);
+    let method = split::method(snapshot);
     all.push(decision(
         DecisionKind::Chosen,
         format!("rows are split {method}"),
         format!("{} train, {} valid, {} test; {kind}", rows[0], rows[1], rows[2]),
         set(&undo),
     ));
-    weights(facts, all);
+    weights(snapshot, all);
 }
 
-fn weights(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let (target, loss) = (&facts.prepared.target, &facts.recipe.loss);
-    let Some(Target::Class(rows)) = &facts.prepared.train.target else { return };
+fn weights(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let (target, loss) = (&snapshot.prepared.target, &snapshot.recipe.loss);
+    let Some(Target::Class(rows)) = &snapshot.prepared.train.target else { return };
     if loss.class_weights.is_some() {
         return;
     }
@@ -71,16 +71,16 @@ fn weights(facts: &Facts<'_>, all: &mut Vec<Decision>) {
     }
 }
 
-pub(super) fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let recipe = facts.recipe;
+pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let recipe = snapshot.recipe;
     all.push(decision(
         DecisionKind::Chosen,
-        format!("the network is {}", facts.run.work.layers),
-        format!("{} parameters", count(facts.run.sizes.parameters)),
+        format!("the network is {}", snapshot.run.work.layers),
+        format!("{} parameters", count(snapshot.run.sizes.parameters)),
         set("model.hidden=[128,64]"),
     ));
     if recipe.loss.kind == ff_nn::LossKind::Auto {
-        let classes = !facts.file.classes.is_empty();
+        let classes = !snapshot.file.classes.is_empty();
         let (why, other) = if classes {
             ("the target is a class", "focal")
         } else {
@@ -88,7 +88,7 @@ pub(super) fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         };
         all.push(decision(
             DecisionKind::Chosen,
-            format!("the loss is {}", facts.loss.replace('_', " ")),
+            format!("the loss is {}", snapshot.loss.replace('_', " ")),
             why,
             set(&format!("loss.kind={other}")),
         ));
@@ -113,7 +113,7 @@ pub(super) fn training(facts: &Facts<'_>, all: &mut Vec<Decision>) {
         ),
         set(&format!("optimizer.lr={:.0e}", optimizer.lr() / 3.0)),
     ));
-    let progress = facts.run.progress;
+    let progress = snapshot.run.progress;
     if train.refit {
         all.push(decision(
             DecisionKind::Chosen,
@@ -177,8 +177,8 @@ pub(super) fn threshold(file: &ModelFile, all: &mut Vec<Decision>) {
     }
 }
 
-pub(super) fn device(facts: &Facts<'_>, all: &mut Vec<Decision>) {
-    let cpu = facts.run.device.cpu();
+pub(super) fn device(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
+    let cpu = snapshot.run.device.cpu();
     let isa = cpu.isa().to_string();
     let other = if isa == "plain" { "avx2" } else { "plain" };
     all.push(decision(

@@ -7,7 +7,7 @@ use feedforward::language::GenerateOptions;
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
 
-use super::Machine;
+use crate::arguments::Machine;
 
 #[derive(Debug, Args)]
 pub(crate) struct Generate {

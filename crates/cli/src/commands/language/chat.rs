@@ -9,7 +9,7 @@ use feedforward::tensor::Device;
 use feedforward::text::ChatTemplate;
 use serde_json::json;
 
-use crate::arguments::ChatOptions;
+use crate::arguments::language::ChatOptions;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::show::{Working, count, duration};
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &ChatOptions, terminal: &Terminal) -> Result<ExitCo
     }
     let typed = arguments.prompts.is_none() && io::stdin().is_terminal();
     if typed {
-        interrupt::listen_between("Ctrl-C again leaves; so does /quit")?;
+        interrupt::answers::listen_between("Ctrl-C again leaves; so does /quit")?;
         terminal.line(terminal.dim("/help lists the commands, Ctrl-C stops an answer"))?;
     }
     let mut session = Session { model, chat, options, terminal, typed, json: arguments.json };
@@ -76,7 +76,7 @@ impl Session<'_> {
                 Terminal::data(&self.terminal.bold("> "))?;
             }
             let Some(message) = next(&mut *prompts)? else { break };
-            interrupt::forget();
+            interrupt::answers::forget();
             let text = message.trim();
             let leave = match text.strip_prefix('/').filter(|_| !text.contains('\n')) {
                 _ if text.is_empty() => false,
@@ -158,10 +158,10 @@ impl Session<'_> {
             let stop = typed && interrupt::asked();
             Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
-        interrupt::answering(true);
+        interrupt::answers::answering(true);
         let said = self.chat.say(&mut self.model, text, &self.options, &mut show);
-        interrupt::answering(false);
-        interrupt::forget();
+        interrupt::answers::answering(false);
+        interrupt::answers::forget();
         let Answer { written, left_out } = match said {
             Ok(answer) => answer,
             // The conversation is as it was, and goes on.

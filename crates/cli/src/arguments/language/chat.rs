@@ -6,8 +6,8 @@ use clap::{Args, ValueHint};
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
 
-use super::Machine;
 use super::generate::Sampling;
+use crate::arguments::Machine;
 
 const HELP: &str = "\
 In the conversation:

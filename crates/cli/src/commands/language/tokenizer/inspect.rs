@@ -6,7 +6,7 @@ use feedforward::text::{TextMeasure, Tokenizer, measure};
 use serde_json::json;
 
 use super::text_config;
-use crate::arguments::TokenizerInspect;
+use crate::arguments::language::TokenizerInspect;
 use crate::failure::Failure;
 use crate::show::{Working, count};
 use crate::terminal::Terminal;

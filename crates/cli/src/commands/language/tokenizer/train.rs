@@ -6,7 +6,7 @@ use feedforward::text::{TokenizerKind, TokenizerOptions, train_tokenizer};
 use serde_json::json;
 
 use super::text_config;
-use crate::arguments::TokenizerTrain;
+use crate::arguments::language::TokenizerTrain;
 use crate::failure::Failure;
 use crate::show::{TextBar, count, duration, quoted_path};
 use crate::terminal::Terminal;

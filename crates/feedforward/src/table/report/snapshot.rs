@@ -1,13 +1,13 @@
 //! What the sections of a table's report are gathered from.
 
-use crate::run::facts;
+use crate::run::snapshot;
 use crate::table::model::ModelFile;
 use crate::table::recipe::Recipe;
 use ff_table::{Encoded, Prepared};
 
 /// A table's run at one moment.
-pub(crate) struct Facts<'a> {
-    pub(crate) run: &'a facts::Facts<'a>,
+pub(crate) struct Snapshot<'a> {
+    pub(crate) run: &'a snapshot::Snapshot<'a>,
     pub(crate) recipe: &'a Recipe,
     pub(crate) prepared: &'a Prepared,
     /// The network before training.

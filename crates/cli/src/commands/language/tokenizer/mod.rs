@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use feedforward::text::{CleanConfig, TextConfig};
 
-use crate::arguments::{TextFiles, TokenizerCommand};
+use crate::arguments::language::{TextFiles, TokenizerCommand};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 

@@ -8,7 +8,7 @@ use feedforward::language::{
 use feedforward::tensor::Device;
 use serde_json::{Value, json};
 
-use crate::arguments::Generate;
+use crate::arguments::language::Generate;
 use crate::failure::Failure;
 use crate::show::{Working, count, duration};
 use crate::terminal::Terminal;

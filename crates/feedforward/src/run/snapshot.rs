@@ -12,7 +12,7 @@ use ff_tensor::Device;
 use ff_train::{Progress, Stop};
 
 /// What is known of a run at one moment.
-pub(crate) struct Facts<'a> {
+pub(crate) struct Snapshot<'a> {
     pub(crate) folder: &'a RunFolder,
     pub(crate) info: &'a RunInfo,
     pub(crate) device: &'a Device,
@@ -47,10 +47,10 @@ impl Context<'_> {
         clock: &'b Clock,
         pool_bytes: usize,
         state: State<'b>,
-    ) -> Facts<'b> {
+    ) -> Snapshot<'b> {
         let Self { folder, info, device, sizes, work, peak_flops } = *self;
         let process_bytes = memory::process_peak_bytes();
-        Facts {
+        Snapshot {
             folder,
             info,
             device,
@@ -79,7 +79,7 @@ pub(crate) enum State<'a> {
     Finished(Stop),
 }
 
-impl Facts<'_> {
+impl Snapshot<'_> {
     /// Whether training and evaluation are over.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state, State::Finished(_))

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use feedforward::text::{BrokenText, Pretokenizer, TextFormat, TokenizerKind};
 
-use super::Threads;
+use crate::arguments::Threads;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenizerCommand {
@@ -28,6 +28,10 @@ impl TokenizerCommand {
             Self::Decode(a) => a.json,
             Self::Inspect(a) => a.json,
         }
+    }
+
+    pub(super) fn stdout_is_data(&self) -> bool {
+        matches!(self, Self::Encode(_) | Self::Decode(_))
     }
 }
 

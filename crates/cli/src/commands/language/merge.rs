@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use crate::arguments::Merge;
+use crate::arguments::language::Merge;
 use crate::failure::Failure;
 use crate::show::{Working, quoted_path};
 use crate::terminal::{Style, Terminal};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::Machine;
+use crate::arguments::Machine;
 use crate::inputs::quoted;
 
 #[derive(Debug, Args)]

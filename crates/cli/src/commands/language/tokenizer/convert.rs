@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use feedforward::text::{TextError, Tokenizer};
 use serde_json::{Value, json};
 
-use crate::arguments::{TokenizerDecode, TokenizerEncode};
+use crate::arguments::language::{TokenizerDecode, TokenizerEncode};
 use crate::failure::Failure;
 
 pub(super) fn encode(arguments: &TokenizerEncode) -> Result<ExitCode, Failure> {

@@ -1,0 +1,58 @@
+//! The options of `feedforward export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+
+use super::Machine;
+
+/// The format of an exported model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum To {
+    /// A folder with config.json, safetensors and tokenizer.json
+    #[cfg(feature = "language")]
+    Huggingface,
+    /// One file, for llama.cpp and programs built on it
+    #[cfg(feature = "language")]
+    Gguf,
+    /// One file, the model of a table with its preprocessing, for ONNX Runtime and others
+    #[cfg(feature = "onnx")]
+    Onnx,
+}
+
+/// The type of exported weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(non_camel_case_types)]
+pub(crate) enum Weights {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_1")]
+    Q4_1,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// A Hugging Face folder, a GGUF file, or a run
+    #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(crate) model: PathBuf,
+    /// The format
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) to: To,
+    /// The folder or the file, which must not exist; for ONNX RUN.onnx by default
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath,
+          required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
+    pub(crate) out: Option<PathBuf>,
+    /// The type of a language model's weights, f32 by default; quantised ones for GGUF
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    pub(crate) weights: Option<Weights>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
