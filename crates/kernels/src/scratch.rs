@@ -1,6 +1,7 @@
 //! Scratch memory lent by the calling thread to its worker threads, one slot each.
 
 use crate::rows::Shared;
+use ff_tensor::Memory;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,29 @@ pub(crate) struct Line(#[allow(dead_code)] pub(crate) [u8; 64]);
 thread_local! {
     /// The scratch memory. The calling thread holds it for all threads, so that steps over shapes
     /// seen before allocate nothing.
-    pub(crate) static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    pub(crate) static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch(Memory::nothing())) };
+}
+
+/// Memory that grows, without keeping its contents.
+pub(crate) struct Scratch(Memory);
+
+impl Scratch {
+    /// At least `lines` lines.
+    ///
+    /// # Panics
+    /// If the system has too little memory.
+    pub(crate) fn lines(&mut self, lines: usize) -> &mut [Line] {
+        let bytes = lines * size_of::<Line>();
+        if self.0.len() < bytes {
+            self.0 = Memory::nothing();
+            self.0 = Memory::zeroed(bytes).unwrap_or_else(|error| panic!("scratch: {error}"));
+        }
+        // SAFETY: the memory is aligned to lines, whose bits are all valid, and holds these.
+        unsafe {
+            let whole = self.0.len() / size_of::<Line>();
+            std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), whole)
+        }
+    }
 }
 
 /// Memory divided into ranges of whole lines, each written by one thread.

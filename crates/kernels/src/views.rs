@@ -1,7 +1,7 @@
 //! Writable parts of matrices: the columns of a head in the rows of a sequence.
 
 use crate::rows::TASK_WORK;
-use crate::scratch::{Line, MAX_SLOTS, SCRATCH, ScratchSlot, Space};
+use crate::scratch::{MAX_SLOTS, SCRATCH, ScratchSlot, Space};
 use ff_tensor::{CpuDevice, Element};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -167,10 +167,7 @@ pub fn for_heads<S: Send + Sync, T: Element, const N: usize, const M: usize>(
     let slots = threads.min(tasks).min(MAX_SLOTS);
     let lines = Space::lines::<T>(len);
     SCRATCH.with_borrow_mut(|scratch| {
-        if scratch.len() < slots * lines {
-            scratch.resize(slots * lines, Line([0; 64]));
-        }
-        let space = Space::new(scratch);
+        let space = Space::new(scratch.lines(slots * lines));
         let free = AtomicU64::new(u64::MAX >> (MAX_SLOTS - slots));
         let task = |number: usize| {
             let slot = ScratchSlot::take(&free, number * slots / tasks);

@@ -1,16 +1,11 @@
 //! Aligned, recycled memory: in steady state, a training step takes every buffer from the pool and
 //! returns it.
 
-use crate::{Element, Error, Result};
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use crate::memory::LINE;
+use crate::{Element, Memory, Result};
 use std::cell::UnsafeCell;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-/// Cache lines and AVX-512 vectors are 64 bytes; page alignment would cost small buffers more than
-/// it gains.
-const ALIGNMENT: usize = 64;
 
 /// A block of memory from a [`Pool`], returned to it when the last tensor over it is dropped.
 ///
@@ -23,31 +18,21 @@ const ALIGNMENT: usize = 64;
 /// ```
 #[derive(Debug)]
 pub struct Buffer {
-    memory: NonNull<u8>,
+    /// Empty in a plan.
+    memory: Memory,
     bytes: usize,
-    /// False in a plan: then no memory backs `memory`.
+    /// False in a plan.
     backed: bool,
     /// The bin of the pool's free list for this size.
     bin: usize,
     pool: Arc<Shared>,
 }
 
-// SAFETY: the memory is owned by this value alone and is plain bytes; shared access only reads (see
-// `slice`), exclusive access needs `&mut self`.
-unsafe impl Send for Buffer {}
-// SAFETY: as above.
-unsafe impl Sync for Buffer {}
-
 impl Buffer {
     fn new(bytes: usize, bin: usize, pool: Arc<Shared>) -> Result<Self> {
-        if pool.planning {
-            return Ok(Self { memory: NonNull::dangling(), bytes, backed: false, bin, pool });
-        }
-        let out_of_memory = || Error::OutOfMemory { bytes };
-        let layout = Layout::from_size_align(bytes, ALIGNMENT).map_err(|_| out_of_memory())?;
-        // SAFETY: `Pool::rounded` never returns zero.
-        let memory = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(out_of_memory)?;
-        Ok(Self { memory, bytes, backed: true, bin, pool })
+        let backed = !pool.planning;
+        let memory = if backed { Memory::zeroed(bytes)? } else { Memory::nothing() };
+        Ok(Self { memory, bytes, backed, bin, pool })
     }
 
     /// The size in bytes, a multiple of 64.
@@ -63,13 +48,13 @@ impl Buffer {
         self.check::<T>(offset, len);
         // SAFETY: in bounds and aligned by `check`; the memory was zeroed on allocation, so it is
         // initialised, and any bits are a valid `T` (see `Element`).
-        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(offset).cast(), len) }
+        unsafe { std::slice::from_raw_parts(self.memory.start().add(offset).cast(), len) }
     }
 
     pub(crate) fn slice_mut<T: Element>(&mut self, offset: usize, len: usize) -> &mut [T] {
         self.check::<T>(offset, len);
         // SAFETY: as in `slice`, and `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr().add(offset).cast(), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.memory.start().add(offset).cast(), len) }
     }
 
     fn check<T: Element>(&self, offset: usize, len: usize) {
@@ -86,13 +71,6 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.pool.with(|free| free.stats.reserved -= self.bytes);
-        if !self.backed {
-            return;
-        }
-        // SAFETY: allocated by `alloc_zeroed` with this size and alignment, and freed once, here.
-        unsafe {
-            dealloc(self.memory.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGNMENT));
-        }
     }
 }
 
@@ -200,7 +178,7 @@ impl Pool {
 
     /// The bytes actually taken by a request.
     pub fn rounded(bytes: usize) -> usize {
-        bytes.max(1).div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT)
+        bytes.max(1).div_ceil(LINE).saturating_mul(LINE)
     }
 
     /// A buffer of at least this many bytes, with arbitrary contents.
@@ -333,7 +311,7 @@ impl PoolStats {
 impl FreeList {
     /// The bin of this size, created if necessary.
     fn bin(&mut self, bytes: usize) -> usize {
-        let recent = &mut self.recent[bytes / ALIGNMENT % RECENT];
+        let recent = &mut self.recent[bytes / LINE % RECENT];
         if self.bins.get(*recent as usize).is_some_and(|bin| bin.bytes == bytes) {
             return *recent as usize;
         }
@@ -350,15 +328,16 @@ impl FreeList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn a_buffer_given_back_is_used_again() {
         let pool = Pool::new();
         let first = pool.take(100).unwrap();
-        let address = first.memory;
+        let address = first.memory.start();
         Pool::give(first);
         let again = pool.take(128).unwrap();
-        assert_eq!(again.memory, address);
+        assert_eq!(again.memory.start(), address);
         assert_eq!(pool.stats(), PoolStats { live: 128, peak: 128, reserved: 128, allocations: 1 });
     }
 

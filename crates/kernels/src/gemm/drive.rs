@@ -14,7 +14,7 @@ use super::pack::{Ahead, Operand, Panel, Part};
 use super::tile::{Kernels, Packed, Sum, Tile};
 use crate::Stored;
 use crate::rows::Shared;
-use crate::scratch::{Line, MAX_SLOTS, SCRATCH, ScratchSlot, Space};
+use crate::scratch::{MAX_SLOTS, SCRATCH, Scratch, ScratchSlot, Space};
 use crate::simd::dispatch_on;
 use ff_tensor::{CpuDevice, DType, Element};
 use std::marker::PhantomData;
@@ -282,7 +282,7 @@ where
         (DType::F32, DType::F32) | (DType::F64, DType::F64)
     );
 
-    fn run(&self, scratch: &mut Vec<Line>) {
+    fn run(&self, scratch: &mut Scratch) {
         let cut = &self.cut;
         let steps = K::packed(self.chunk);
         let few = self.rows * self.n * self.steps.len() <= WORTH_PACKING
@@ -307,10 +307,7 @@ where
         let blocks = cut.blocks();
         let slots = cut.threads.min(blocks).min(MAX_SLOTS);
         let total = slots * lines + Space::lines::<Packed<K>>(all_values);
-        if scratch.len() < total {
-            scratch.resize(total, Line([0; 64]));
-        }
-        let space = Space::new(scratch);
+        let space = Space::new(scratch.lines(total));
         let shared = match direct {
             Some((start, row, step)) => {
                 let start = start.wrapping_add(self.first * row + self.steps.start * step);

@@ -42,6 +42,12 @@ pub(super) struct Tile<P, T> {
 /// The prefetch distance of a panel of B, in steps of K: it hides the latency of the L2 cache from
 /// which the panel streams.
 const B_AHEAD: usize = 8;
+/// Steps of K between two prefetches of memory outside the panels: all at once, they would take
+/// every slot for lines on their way to the L1 cache, and the panel of B would wait for them.
+const GROUP: usize = 8;
+/// The groups between the prefetch of the last sums and their use: about 1,300 cycles, more than
+/// main memory takes.
+const SUMS_AHEAD: usize = 12;
 
 /// Computes a tile of a fixed number of rows and registers.
 ///
@@ -115,31 +121,44 @@ unsafe fn compute<S: Sums, const ROWS: usize, const REGISTERS: usize, const PANE
     // SAFETY: the caller's guarantee covers every address below: rows and registers of the tile,
     // steps of the depth.
     unsafe {
-        for i in 0..ROWS {
-            for v in 0..REGISTERS {
-                prefetch_sums(tile.c.wrapping_add(i * tile.c_row + v * lanes));
-            }
-        }
         let mut sums = [[S::zero(); REGISTERS]; ROWS];
         let (mut a, mut b) = (tile.a, tile.b);
-        let mut ahead = tile.ahead;
-        for _ in 0..tile.depth {
-            for v in 0..REGISTERS {
-                prefetch_factors(b.wrapping_add(B_AHEAD * tile.b_k + v * lanes));
-            }
-            let columns: [S::Factor; REGISTERS] =
-                std::array::from_fn(|v| S::factors(b.add(v * lanes)));
-            // The compiler unrolls this loop.
-            #[allow(clippy::needless_range_loop)]
-            for i in 0..ROWS {
-                let value = S::splat(*a.add(if PANEL { i } else { i * tile.a_row }));
-                for v in 0..REGISTERS {
-                    sums[i][v] = sums[i][v].fma(value, columns[v]);
+        let (mut ahead, mut c) = (tile.ahead, tile.c.cast_const());
+        let (mut steps, mut rows) = (tile.depth, ROWS);
+        let mut groups = steps.div_ceil(GROUP).max(1);
+        let (lines, rows_at_once) = (ahead.count.div_ceil(groups), ROWS.div_ceil(groups));
+        while steps > 0 {
+            if groups <= ROWS + SUMS_AHEAD {
+                for _ in 0..rows_at_once.min(rows) {
+                    for v in 0..REGISTERS {
+                        prefetch_sums(c.wrapping_add(v * lanes));
+                    }
+                    c = c.wrapping_add(tile.c_row);
                 }
+                rows = rows.saturating_sub(rows_at_once);
             }
-            ahead.ask();
-            a = a.wrapping_add(tile.a_k);
-            b = b.wrapping_add(tile.b_k);
+            for _ in 0..lines {
+                ahead.ask();
+            }
+            for _ in 0..GROUP.min(steps) {
+                for v in 0..REGISTERS {
+                    prefetch_factors(b.wrapping_add(B_AHEAD * tile.b_k + v * lanes));
+                }
+                let columns: [S::Factor; REGISTERS] =
+                    std::array::from_fn(|v| S::factors(b.add(v * lanes)));
+                // The compiler unrolls this loop.
+                #[allow(clippy::needless_range_loop)]
+                for i in 0..ROWS {
+                    let value = S::splat(*a.add(if PANEL { i } else { i * tile.a_row }));
+                    for v in 0..REGISTERS {
+                        sums[i][v] = sums[i][v].fma(value, columns[v]);
+                    }
+                }
+                a = a.wrapping_add(tile.a_k);
+                b = b.wrapping_add(tile.b_k);
+            }
+            steps = steps.saturating_sub(GROUP);
+            groups -= 1;
         }
         for (i, row) in sums.iter().enumerate() {
             for (v, &sum) in row.iter().enumerate() {
