@@ -16,6 +16,7 @@ mod marian;
 mod pieces;
 mod simple;
 mod stream;
+mod wordpiece;
 
 use byte_pairs::BytePairs;
 pub use marian::MarianTokenizer;
@@ -23,8 +24,8 @@ use simple::Simple;
 pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, pretty};
 pub use stream::TextStream;
 
-/// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, bytes,
-/// or characters.
+/// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, BERT's
+/// `vocab.txt`, bytes, or characters.
 ///
 /// Whatever it is, [`Tokenizer::save`] writes a `tokenizer.json` that the crate and the Python
 /// package `tokenizers` read and that gives the same ids.

@@ -38,7 +38,7 @@ const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, TEMPLATE];
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as
-    /// GPT-2 has them, or the metadata of a GGUF file.
+    /// GPT-2 has them, or `vocab.txt` as BERT has it, or the metadata of a GGUF file.
     ///
     /// # Errors
     /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.
@@ -52,10 +52,14 @@ impl Tokenizer {
             if vocab.exists() && merges.exists() {
                 return Self::load_gpt2(&vocab, &merges);
             }
+            let vocab = path.join("vocab.txt");
+            if vocab.exists() {
+                return Self::load_vocabulary(&vocab);
+            }
             return Err(TextError::tokenizer(
                 format!("`{}`", path.display()),
                 "there is no tokenizer in this folder",
-                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt.",
+                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt, or vocab.txt.",
             ));
         }
         if GgufFile::is_at(path) {
@@ -64,6 +68,7 @@ impl Tokenizer {
         let folder = path.parent().unwrap_or(Path::new(""));
         match path.file_name().and_then(|name| name.to_str()) {
             Some("vocab.json") => Self::load_gpt2(path, &folder.join("merges.txt")),
+            Some("vocab.txt") => Self::load_vocabulary(path),
             Some("merges.txt") => Self::load_gpt2(&folder.join("vocab.json"), path),
             _ => Self::read_json(path, beside(folder)?),
         }
@@ -84,7 +89,7 @@ impl Tokenizer {
         let folder = vocab.parent().unwrap_or(Path::new(""));
         let beside = beside(folder)?;
         let settings = settings(&beside);
-        let class = class(folder, &settings);
+        let class = class(folder, &settings, "GPT2Tokenizer");
         let prefix = settings.get("add_prefix_space") == Some(&Value::Bool(true));
         let mut inner =
             parsed(vocab, || Ok(Inner::new(BPE::from_file(vocab_name, merges_name).build()?)))?;
@@ -119,9 +124,11 @@ impl Tokenizer {
                 ));
             }
         }
-        let end = "<|endoftext|>";
         let mut special: Vec<String> = names(&beside).into_values().flatten().collect();
-        special.push(end.to_owned());
+        special.push("<|endoftext|>".to_owned());
+        if class == "RobertaTokenizer" {
+            special.extend(["<s>", "</s>", "<unk>", "<pad>", "<mask>"].map(str::to_owned));
+        }
         special.retain(|token| inner.token_to_id(token).is_some());
         let special = special.into_iter().map(|token| AddedToken::from(token, true));
         let added = inner.add_special_tokens(special);
@@ -238,14 +245,14 @@ impl Tokenizer {
 }
 
 /// `tokenizer_config.json`.
-fn settings(beside: &[(&'static str, String)]) -> Map<String, Value> {
+pub(super) fn settings(beside: &[(&'static str, String)]) -> Map<String, Value> {
     let text = beside.iter().find(|(name, _)| *name == CONFIG).map(|(_, text)| text);
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// The class of a folder's tokenizer, without the `Fast` of old versions; GPT-2's if nothing says
+/// The class of a folder's tokenizer, without the `Fast` of old versions; `usual` if nothing says
 /// otherwise.
-fn class(folder: &Path, settings: &Map<String, Value>) -> String {
+pub(super) fn class(folder: &Path, settings: &Map<String, Value>, usual: &str) -> String {
     if let Some(class) = settings.get("tokenizer_class").and_then(Value::as_str) {
         return class.trim_end_matches("Fast").to_owned();
     }
@@ -254,7 +261,7 @@ fn class(folder: &Path, settings: &Map<String, Value>) -> String {
     let class = match config["model_type"].as_str() {
         Some(family) if family.starts_with("qwen") => "Qwen2Tokenizer",
         Some("roberta") => "RobertaTokenizer",
-        _ => "GPT2Tokenizer",
+        _ => usual,
     };
     class.to_owned()
 }
@@ -335,7 +342,7 @@ fn special(inner: &Inner, beside: &[(&'static str, String)]) -> SpecialTokens {
 }
 
 /// The names of special tokens in the files beside `tokenizer.json`; null is a name of none.
-fn names(beside: &[(&'static str, String)]) -> Names {
+pub(super) fn names(beside: &[(&'static str, String)]) -> Names {
     let mut found = Names::new();
     for name in [CONFIG, SPECIAL_MAP] {
         let text = beside.iter().find(|(beside, _)| *beside == name).map(|(_, text)| text);
@@ -358,9 +365,9 @@ fn names(beside: &[(&'static str, String)]) -> Names {
     found
 }
 
-type Names = std::collections::BTreeMap<String, Option<String>>;
+pub(super) type Names = std::collections::BTreeMap<String, Option<String>>;
 
-fn beside(folder: &Path) -> Result<Vec<(&'static str, String)>> {
+pub(super) fn beside(folder: &Path) -> Result<Vec<(&'static str, String)>> {
     let mut found = Vec::new();
     for name in BESIDE {
         let path = folder.join(name);
@@ -376,7 +383,7 @@ fn beside(folder: &Path) -> Result<Vec<(&'static str, String)>> {
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(super) fn read(path: &Path) -> Result<String> {
     String::from_utf8(read_bytes(path)?).map_err(|_| malformed(path, "it is not UTF-8"))
 }
 
@@ -400,7 +407,7 @@ fn parsed<T>(path: &Path, parse: impl FnOnce() -> tokenizers::Result<T>) -> Resu
         .map_err(|message| malformed(path, &message))
 }
 
-fn malformed(path: &Path, message: &str) -> TextError {
+pub(super) fn malformed(path: &Path, message: &str) -> TextError {
     TextError::tokenizer(
         format!("`{}`", path.display()),
         format!("no tokenizer: {message}"),

@@ -115,3 +115,45 @@ fn what_is_no_tokenizer_is_an_error() {
     assert!(matches!(bytes.decode(&[1, 256]), Err(TextError::Vocabulary { id: 256, .. })));
     assert!(Tokenizer::bytes(&["a", "a"]).is_err() && Tokenizer::bytes(&[""]).is_err());
 }
+
+/// `vocab.txt`, and `vocab.json` with `merges.txt`, give the ids of transformers
+/// (scripts/encoder_tokenizers.py).
+#[test]
+fn tokenizers_of_encoders_are_read_without_tokenizer_json() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tokenizer/fixtures");
+    let again = tempfile::tempdir().unwrap();
+    for (name, kind) in [
+        ("uncased", TokenizerKind::Wordpiece),
+        ("cased", TokenizerKind::Wordpiece),
+        ("roberta", TokenizerKind::Bpe),
+    ] {
+        let tokenizer = Tokenizer::load(&root.join(name)).unwrap();
+        assert_eq!(tokenizer.kind(), kind);
+        let json = std::fs::read_to_string(root.join(name).join("ids.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        tokenizer.save(&again.path().join(name)).unwrap();
+        let saved = Tokenizer::load(&again.path().join(name)).unwrap();
+        for (text, ids) in
+            json["texts"].as_array().unwrap().iter().zip(json["ids"].as_array().unwrap())
+        {
+            let ids: Vec<u32> = serde_json::from_value(ids.clone()).unwrap();
+            let text = text.as_str().unwrap();
+            assert_eq!(tokenizer.encode_with_special(text).unwrap(), ids, "{name}: {text:?}");
+            assert_eq!(saved.encode_with_special(text).unwrap(), ids, "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_without_special_tokens_or_of_another_class_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let error = || Tokenizer::load(folder.path()).unwrap_err().to_string();
+    write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\nword\n");
+    assert!(error().contains("the vocabulary has no token `[SEP]`"), "{}", error());
+    write("tokenizer_config.json", r#"{"tokenizer_class": "BertJapaneseTokenizer"}"#);
+    assert!(error().contains("vocab.txt of a BertJapaneseTokenizer"), "{}", error());
+    write("tokenizer_config.json", r#"{"sep_token": "word"}"#);
+    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    assert_eq!(tokenizer.encode_with_special("WORD x").unwrap(), [2, 3, 1, 3]);
+}

@@ -507,7 +507,8 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
 }
 
 pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
-    let there = ["tokenizer.json", "vocab.json"].iter().any(|name| folder.join(name).exists());
+    let names = ["tokenizer.json", "vocab.json", "vocab.txt"];
+    let there = names.iter().any(|name| folder.join(name).exists());
     let in_metadata =
         GgufFile::is_at(folder) && GgufFile::open(folder)?.text("tokenizer.ggml.model").is_some();
     if !there && !in_metadata {
