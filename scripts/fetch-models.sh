@@ -4,6 +4,7 @@
 #     scripts/fetch-models.sh              # both models below
 #     scripts/fetch-models.sh smollm2      # SmolLM2-135M-Instruct, GGUF (Apache-2.0), 93 MB
 #     scripts/fetch-models.sh minilm       # all-MiniLM-L6-v2, safetensors (Apache-2.0), 84 MB
+#     scripts/fetch-models.sh wordllama    # static embeddings of 256 (MIT), 19 MB
 #     scripts/fetch-models.sh templates    # chat templates and vocabularies of llama.cpp (MIT), with what
 #                                          # transformers writes by them (needs transformers)
 #
@@ -45,6 +46,19 @@ minilm() {
   echo "$models/all-MiniLM-L6-v2"
 }
 
+wordllama() {
+  local wheel=wordllama-0.4.0.post1-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl
+  fetch wordllama 0.4.0.post1 42c2c88907ace0b0681ac6f9092d6a300a6409a5d2d61071a3fb5e7159370c97 \
+    "$wheel" --only-binary :all: --python-version 3.11 --platform manylinux2014_x86_64
+  unpack_wheel "$wheel"
+  mkdir -p "$models/wordllama"
+  mv "$models/download/unpacked/wordllama/weights/l2_supercat_256.safetensors" \
+    "$models/wordllama/model.safetensors"
+  mv "$models/download/unpacked/wordllama/tokenizers/l2_supercat_tokenizer_config.json" \
+    "$models/wordllama/tokenizer.json"
+  echo "$models/wordllama"
+}
+
 templates() {
   fetch llama-cpp-python 0.3.36 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e \
     llama_cpp_python-0.3.36.tar.gz --no-binary llama-cpp-python
@@ -58,8 +72,8 @@ templates() {
 for what in "${@:-smollm2 minilm}"; do
   for model in $what; do
     case $model in
-      smollm2 | minilm | templates) "$model" ;;
-      *) echo "no model $model: there are smollm2, minilm and templates" >&2; exit 2 ;;
+      smollm2 | minilm | wordllama | templates) "$model" ;;
+      *) echo "no model $model: there are smollm2, minilm, wordllama and templates" >&2; exit 2 ;;
     esac
   done
 done

@@ -32,6 +32,9 @@ pub struct Inspection {
     pub file: PathBuf,
     /// The size of the files of tensors.
     pub file_bytes: u64,
+    /// The family, sizes, vocabulary and purpose of a published model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
     /// What the model's `config.json` says, where there is one; the metadata of a GGUF file.
     pub config: Option<serde_json::Value>,
     /// Tensors that belong together, in the order of their names.
@@ -98,7 +101,9 @@ pub fn inspect(path: &Path) -> Result<Inspection> {
             bytes: entry.bytes,
         }));
     }
-    Ok(described(path, (file, file_bytes), config, tensors))
+    let whole = file.file_name().is_some_and(|name| name == SINGLE || name == INDEX);
+    let about = file.parent().filter(|_| whole).and_then(about);
+    Ok(Inspection { about, ..described(path, (file, file_bytes), config, tensors) })
 }
 
 fn described(
@@ -112,6 +117,7 @@ fn described(
         path: path.to_owned(),
         file,
         file_bytes,
+        about: None,
         config,
         layers: layers(&tensors),
         values: tensors.iter().map(|t| t.values).sum(),
@@ -148,6 +154,15 @@ fn shown(value: &GgufValue) -> serde_json::Value {
         GgufValue::I8(n) => (*n).into(),
         other => other.as_u64().map_or_else(|| other.as_f64().into(), Into::into),
     }
+}
+
+#[cfg(feature = "language")]
+use crate::embedding::describe as about;
+
+/// Without language models, no published model is known.
+#[cfg(not(feature = "language"))]
+fn about(_: &Path) -> Option<String> {
+    None
 }
 
 /// The files of a model.

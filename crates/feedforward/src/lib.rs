@@ -4,7 +4,7 @@
 //! [`metrics`], [`trainer`], [`formats`]. This room joins them. A recipe says what to train on
 //! what: [`open_recipe`] reads one of any task, and its [`train`](TrainRecipe::train) makes the
 //! folder of a run, which [`resume`] continues. Each task has a folder of its own: [`mod@table`],
-//! [`language`], [`mod@finetune`].
+//! [`language`], [`mod@finetune`]. [`embedding`] makes texts vectors.
 //!
 //! ```no_run
 //! use feedforward::{Recipe, TrainOptions, train};
@@ -15,6 +15,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "language")]
+pub mod embedding;
 mod environment;
 mod error;
 mod files;

@@ -62,4 +62,4 @@ pub use transforms::{
     FORMAT, FeatureRange, NORMAL_QUANTILE, NumberEncoder, Scaler, TargetTransform, TextEncoder,
     Texts, Transforms, Unfamiliar,
 };
-pub use write::{ColumnTypes, TableWriter, class_values};
+pub use write::{ArrayWriter, ColumnTypes, TableWriter, class_values};

@@ -11,10 +11,12 @@ use crate::source::Format;
 use crate::table::Table;
 
 mod jsonl;
+mod npy;
 #[cfg_attr(not(feature = "parquet"), path = "write/without_parquet.rs")]
 mod parquet;
 mod types;
 
+pub use npy::ArrayWriter;
 pub use types::{ColumnTypes, class_values};
 
 /// Writes a table block by block to a CSV, Parquet or JSONL file.
@@ -85,30 +87,7 @@ impl TableWriter {
                 "Use .csv, .tsv, .parquet or .jsonl.",
             )
         })?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        if path.is_dir() {
-            let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
-            return Err(DataError::io("write", path, source));
-        }
-        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            // A pipe or a device is written to; a rename would put a file in its place.
-            let out = File::options().write(true).open(path);
-            let out = out.map_err(|e| DataError::io("write", path, e))?;
-            return Self::new(path, Out::Stream(Box::new(out)), format);
-        }
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".tmp-").suffix(".part");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // The permissions of any new file, less the user's mask.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(folder).map_err(|e| DataError::io("write", path, e))?;
-        Self::new(path, Out::File(file), format)
+        Self::new(path, open(path)?, format)
     }
 
     /// Creates a writer for a stream such as standard output.
@@ -191,18 +170,51 @@ impl TableWriter {
             Sink::Parquet { writer: Some(writer), .. } => writer.finish(&path).map(Ok)?,
             Sink::Parquet { .. } => return Ok(()),
         };
-        let done = out.and_then(|out| match out {
-            Out::Stream(mut stream) => stream.flush().map_err(fail("write")),
-            Out::File(mut file) => {
-                file.flush().map_err(fail("write"))?;
-                file.as_file().sync_all().map_err(fail("write"))?;
-                file.persist(&path).map_err(|e| fail("rename")(e.error))?;
-                sync_folder(&path);
-                Ok(())
-            }
-        });
-        done.map_err(|(action, e)| DataError::io(action, &path, e))
+        finish(out.map_err(|(action, e)| DataError::io(action, &path, e))?, &path)
     }
+}
+
+/// Syncs a file and gives it its name.
+fn finish(out: Out, path: &Path) -> Result<()> {
+    let fail = |action| move |e| DataError::io(action, path, e);
+    match out {
+        Out::Stream(mut stream) => stream.flush().map_err(fail("write")),
+        Out::File(mut file) => {
+            file.flush().map_err(fail("write"))?;
+            file.as_file().sync_all().map_err(fail("write"))?;
+            file.persist(path).map_err(|e| fail("rename")(e.error))?;
+            sync_folder(path);
+            Ok(())
+        }
+    }
+}
+
+/// Opens a temporary file beside the path, or the pipe or device that it names.
+fn open(path: &Path) -> Result<Out> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if path.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+        return Err(DataError::io("write", path, source));
+    }
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        // A pipe or a device is written to; a rename would put a file in its place.
+        let out = File::options().write(true).open(path);
+        let out = out.map_err(|e| DataError::io("write", path, e))?;
+        return Ok(Out::Stream(Box::new(out)));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-").suffix(".part");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // The permissions of any new file, less the user's mask.
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let file = builder.tempfile_in(folder).map_err(|e| DataError::io("write", path, e))?;
+    Ok(Out::File(file))
 }
 
 /// Makes the new name last through a power failure, where the system can do that.

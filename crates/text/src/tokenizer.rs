@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use tokenizers::Tokenizer as Inner;
 
 use crate::error::{Result, TextError};
@@ -143,6 +144,27 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn encode_with_special(&self, text: &str) -> Result<Vec<u32>> {
         self.encode_inner(text, true)
+    }
+
+    /// The same for many texts, on all threads.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`], for the first text without ids.
+    pub fn encode_all(&self, texts: &[&str], special: bool) -> Result<Vec<Vec<u32>>> {
+        texts
+            .par_iter()
+            .map(|text| if special { self.encode_with_special(text) } else { self.encode(text) })
+            .collect()
+    }
+
+    /// The tokens that the tokenizer puts before a text, and those behind it.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>)> {
+        let all = self.encode_with_special("")?;
+        let before = self.begin.len().min(all.len());
+        Ok((all[..before].to_vec(), all[before..].to_vec()))
     }
 
     /// The text of ids, special tokens included; bytes that are no UTF-8 become U+FFFD.

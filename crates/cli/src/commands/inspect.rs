@@ -42,8 +42,11 @@ pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a model predicts, from its config.
+/// What a model is for, from its config.
 fn meaning(inspection: &Inspection) -> Option<String> {
+    if inspection.about.is_some() {
+        return inspection.about.clone();
+    }
     let config = inspection.config.as_ref()?;
     let (task, target) = (config["task"].as_str()?, config["target"].as_str()?);
     let classes = config["classes"].as_array().map_or(0, Vec::len);

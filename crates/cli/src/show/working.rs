@@ -19,6 +19,13 @@ impl Working {
         let _ = terminal.line(format!("… {}", what.into()));
         Self(None)
     }
+
+    /// Shows how far the work is, on a terminal.
+    pub(crate) fn tell(&self, message: String) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(message);
+        }
+    }
 }
 
 impl Drop for Working {

@@ -204,6 +204,14 @@ impl CausalLm {
         self.output.logits(graph, &last)
     }
 
+    /// The vector of each token behind the last norm `[B, T, features]`.
+    ///
+    /// # Errors
+    /// As [`CausalLm::logits`].
+    pub fn vectors(&self, graph: &mut Graph, batch: &TokenBatch) -> Result<Value> {
+        Ok(self.hidden(graph, batch, None)?.0)
+    }
+
     /// The input of the output layer `[B, T, features]`, with the losses of all routers.
     ///
     /// # Errors

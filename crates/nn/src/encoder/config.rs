@@ -120,6 +120,12 @@ impl EncoderConfig {
         fields::to_text(&self.json)
     }
 
+    /// The most tokens of a sequence.
+    pub fn longest(&self) -> usize {
+        let behind = if self.positions_behind_padding { self.pad_token as usize + 1 } else { 0 };
+        self.max_positions.saturating_sub(behind)
+    }
+
     /// The position of each token of a sequence: 0, 1, …, or counted from one past the id of the
     /// padding token, where padding itself has that id.
     pub fn positions(&self, ids: &[i32]) -> Vec<i32> {

@@ -3,12 +3,14 @@
 use clap::Subcommand;
 
 mod chat;
+mod embed;
 mod finetune;
 mod generate;
 mod pretrain;
 mod tokenizer;
 
 pub(crate) use chat::ChatOptions;
+pub(crate) use embed::{Embed, Search};
 pub(crate) use finetune::{Finetune, Merge};
 pub(crate) use generate::Generate;
 pub(crate) use pretrain::Pretrain;
@@ -28,6 +30,10 @@ pub(crate) enum LanguageCommand {
     Generate(Generate),
     /// Talk with a language model by its chat template
     Chat(ChatOptions),
+    /// Write the vectors of texts, by an encoder or another model
+    Embed(Box<Embed>),
+    /// Search embedded texts by meaning, or find near duplicates among them
+    Search(Box<Search>),
     /// Train tokenizers on text, encode and decode with them
     #[command(subcommand)]
     Tokenizer(TokenizerCommand),
@@ -40,6 +46,8 @@ impl LanguageCommand {
             Self::Finetune(a) => a.json,
             Self::Generate(a) => a.json,
             Self::Chat(a) => a.json,
+            Self::Embed(a) => a.json,
+            Self::Search(a) => a.json,
             Self::Tokenizer(command) => command.json(),
             Self::Merge(_) => false,
         }
@@ -49,7 +57,11 @@ impl LanguageCommand {
         match self {
             Self::Generate(_) | Self::Chat(_) => true,
             Self::Tokenizer(command) => command.stdout_is_data(),
-            Self::Pretrain(_) | Self::Finetune(_) | Self::Merge(_) => false,
+            Self::Pretrain(_)
+            | Self::Finetune(_)
+            | Self::Merge(_)
+            | Self::Embed(_)
+            | Self::Search(_) => false,
         }
     }
 }

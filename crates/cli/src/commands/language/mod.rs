@@ -1,8 +1,10 @@
 //! Commands of language models, one file each.
 
 mod chat;
+mod embed;
 mod generate;
 mod merge;
+mod search;
 mod tokenizer;
 mod train;
 
@@ -20,6 +22,8 @@ pub(super) fn run(command: &LanguageCommand, terminal: &Terminal) -> Result<Exit
         LanguageCommand::Merge(arguments) => merge::run(arguments, terminal),
         LanguageCommand::Generate(arguments) => generate::run(arguments, terminal),
         LanguageCommand::Chat(arguments) => chat::run(arguments, terminal),
+        LanguageCommand::Embed(arguments) => embed::run(arguments, terminal),
+        LanguageCommand::Search(arguments) => search::run(arguments, terminal),
         LanguageCommand::Tokenizer(command) => tokenizer::run(command, terminal),
     }
 }

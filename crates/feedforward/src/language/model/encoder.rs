@@ -1,6 +1,7 @@
 use super::folder::{
     SaveOptions, model_folder, probe, read_back, read_params, read_tokenizer, write_folder,
 };
+use crate::embedding::Pooling;
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use ff_graph::{Graph, Mode, Params, Value};
@@ -18,7 +19,7 @@ use std::path::Path;
 /// use feedforward::language::EncoderModel;
 /// let mut model =
 ///     EncoderModel::open("models/bert".as_ref(), &Default::default(), &Default::default())?;
-/// let vectors = model.embed(&[vec![101, 2023, 102]], true)?;
+/// let vectors = model.embed(&[vec![101, 2023, 102]], feedforward::embedding::Pooling::Mean)?;
 /// # Ok::<(), feedforward::Error>(())
 /// ```
 #[derive(Debug)]
@@ -85,14 +86,18 @@ impl EncoderModel {
         Ok(self.encoder.logits(&mut self.graph, &batch)?.slice::<f32>()?.to_vec())
     }
 
-    /// A vector for each sequence `[B, features]`: the mean of its tokens' vectors, or the first
-    /// one's.
+    /// A vector for each sequence `[B, features]`, from those of its tokens.
     ///
     /// # Errors
     /// As [`EncoderModel::logits`].
-    pub fn embed(&mut self, sequences: &[Vec<u32>], mean: bool) -> Result<Vec<f32>> {
+    pub fn embed(&mut self, sequences: &[Vec<u32>], pooling: Pooling) -> Result<Vec<f32>> {
         self.graph.reset();
         let batch = encoder_batch(&self.graph, &self.config, sequences)?;
+        if pooling == Pooling::Last {
+            let vectors = self.encoder.hidden(&mut self.graph, &batch)?;
+            return Ok(last_vectors(&vectors, sequences)?);
+        }
+        let mean = pooling == Pooling::Mean;
         Ok(self.encoder.embed(&mut self.graph, &batch, mean)?.slice::<f32>()?.to_vec())
     }
 
@@ -114,6 +119,18 @@ impl EncoderModel {
             outputs(encoder, graph, config, &ids)
         })
     }
+}
+
+/// The vectors `[B, features]` of the last tokens, of `[B, T, features]`.
+pub(super) fn last_vectors(vectors: &Value, sequences: &[Vec<u32>]) -> ff_graph::Result<Vec<f32>> {
+    let width = vectors.shape().dims().last().copied().unwrap_or(1);
+    let values = vectors.slice::<f32>()?;
+    let tokens = values.len() / width / sequences.len().max(1);
+    let last = |(i, sequence): (usize, &Vec<u32>)| {
+        let at = (i * tokens + sequence.len().saturating_sub(1)) * width;
+        &values[at..at + width]
+    };
+    Ok(sequences.iter().enumerate().flat_map(last).copied().collect())
 }
 
 /// Logits, or vectors where there are none.

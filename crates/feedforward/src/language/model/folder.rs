@@ -1,5 +1,6 @@
 use super::adapter::{AdapterFile, adapter_folder, is_adapter, merge_layer};
 use super::config::folder_config;
+use super::encoder::last_vectors;
 use super::generate::begin;
 use super::gguf::GgufWeights;
 use super::weights::{open_checked, write_weights};
@@ -311,6 +312,34 @@ impl LanguageModel {
     pub fn logits(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
         let (model, graph) = self.parts();
         logits(model, graph, ids)
+    }
+
+    /// The vector `[B, features]` behind the last norm of each sequence's last token.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::logits`], or if a sequence is empty.
+    pub(crate) fn embed(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
+        if sequences.iter().any(Vec::is_empty) {
+            return Err(Error::usage("a sequence without tokens cannot be encoded"));
+        }
+        let (model, graph) = self.parts();
+        graph.reset();
+        let tokens = sequences.iter().map(Vec::len).max().unwrap_or(0);
+        let padded = |sequence: &Vec<u32>| -> Vec<i32> {
+            let id = |i: usize| sequence.get(i).or(sequence.last()).map_or(0, |&id| id as i32);
+            (0..tokens).map(id).collect()
+        };
+        let dims = [sequences.len(), tokens];
+        let ids: Vec<i32> = sequences.iter().flat_map(padded).collect();
+        let positions: Vec<i32> = sequences.iter().flat_map(|_| 0..tokens as i32).collect();
+        let batch = TokenBatch {
+            ids: graph.input(Tensor::from_slice(graph.device(), &ids, &dims)?),
+            positions: graph.input(Tensor::from_slice(graph.device(), &positions, &dims)?),
+            segments: None,
+        };
+        let vectors = model.vectors(graph, &batch)?;
+        // Later tokens do not change earlier ones, so padding needs no mask.
+        Ok(last_vectors(&vectors, sequences)?)
     }
 
     /// Writes the folder of the base model and reads it back; the logits must be the same.

@@ -1,0 +1,15 @@
+//! Texts as vectors: embedding files with published models, searching them.
+
+mod describe;
+mod embed;
+mod model;
+mod modules;
+mod search;
+mod static_table;
+mod texts;
+
+pub(crate) use describe::describe;
+pub use embed::{EmbedRequest, EmbedSummary, embed};
+pub use model::{EmbedOptions, Embedded, Embedder};
+pub use modules::Pooling;
+pub use search::{Hit, Pair, Pairs, VectorIndex};

@@ -1,0 +1,331 @@
+//! A published model that makes texts vectors.
+
+use super::modules::{Modules, Pooling};
+use super::static_table::{StaticTable, is_static};
+use crate::error::{Error, Result};
+use crate::files::read_text;
+use crate::language::{EncoderModel, LanguageModel, model_folder};
+use ff_formats::GgufFile;
+use ff_nn::models::{EncoderFamily, LanguageOptions};
+use ff_tensor::Device;
+use ff_text::Tokenizer;
+use std::path::{Path, PathBuf};
+
+/// Tokens of a batch, padding included: more would not be faster.
+const BATCH_TOKENS: usize = 2048;
+/// The most texts of a batch.
+const BATCH_TEXTS: usize = 256;
+
+/// How texts become vectors; what is `None` is taken from the model's folder.
+///
+/// ```
+/// use feedforward::embedding::{EmbedOptions, Pooling};
+/// let options = EmbedOptions { pooling: Some(Pooling::Cls), ..Default::default() };
+/// assert!(options.normalize.is_none() && !options.windows);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EmbedOptions {
+    /// How the vectors of tokens become one; that of `1_Pooling/config.json`, else the mean.
+    pub pooling: Option<Pooling>,
+    /// Whether vectors get the length 1; as `modules.json` says, else not.
+    pub normalize: Option<bool>,
+    /// The most tokens of a text; `max_seq_length` of `sentence_bert_config.json`, else the
+    /// model's positions.
+    pub max_tokens: Option<usize>,
+    /// Whether longer texts are embedded in windows of that size, whose mean they become; by
+    /// default they are cut.
+    pub windows: bool,
+    /// The text put before every text.
+    pub prompt: Option<String>,
+    /// The texts of a batch; by default as many as are fast.
+    pub batch: Option<usize>,
+}
+
+/// Vectors of texts, and what became of the texts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Embedded {
+    /// The vectors `[texts, width]`.
+    pub values: Vec<f32>,
+    /// Texts that were cut, or divided into windows.
+    pub long: usize,
+    /// Texts without a character other than white space.
+    pub empty: usize,
+    /// All tokens that were computed.
+    pub tokens: u64,
+}
+
+/// A model that makes texts vectors: an encoder, a decoder by its last token, or static embeddings.
+///
+/// ```no_run
+/// use feedforward::embedding::Embedder;
+/// let mut model =
+///     Embedder::open("models/all-MiniLM-L6-v2".as_ref(), &Default::default(), &Default::default())?;
+/// let vectors = model.embed(&["a text", "another one"], &mut |_| true)?;
+/// assert_eq!(vectors.values.len(), 2 * model.width());
+/// # Ok::<(), feedforward::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Embedder {
+    model: Model,
+    tokenizer: Tokenizer,
+    /// The tokens around every text.
+    around: (Vec<u32>, Vec<u32>),
+    options: EmbedOptions,
+    pooling: Pooling,
+    normalize: bool,
+    max_tokens: usize,
+    lower_case: bool,
+}
+
+#[derive(Debug)]
+enum Model {
+    Encoder(Box<EncoderModel>),
+    Decoder(Box<LanguageModel>),
+    Static(StaticTable),
+}
+
+impl Embedder {
+    /// Reads the folder of a model or of a run, or a GGUF file.
+    ///
+    /// # Errors
+    /// There is no such model or no tokenizer; the model has another purpose, or is asked for what
+    /// it cannot do.
+    pub fn open(path: &Path, device: &Device, options: &EmbedOptions) -> Result<Self> {
+        let root = root(path)?;
+        let modules = Modules::read(&root)?;
+        let folder = &modules.folder;
+        let (model, tokenizer) = if modules.is_static || is_static(folder) {
+            let tokenizer = Tokenizer::load(folder)?;
+            (Model::Static(StaticTable::open(folder, &tokenizer)?), Some(tokenizer))
+        } else if is_encoder(folder) {
+            let model = EncoderModel::open(folder, device, &LanguageOptions::default())?;
+            let tokenizer = model.tokenizer().cloned();
+            (Model::Encoder(Box::new(model)), tokenizer)
+        } else {
+            let model = LanguageModel::open(folder, device, &LanguageOptions::default())?;
+            let tokenizer = model.tokenizer().cloned();
+            (Model::Decoder(Box::new(model)), tokenizer)
+        };
+        let tokenizer = tokenizer.ok_or_else(|| {
+            Error::run(
+                folder,
+                "has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt); add the model's own",
+            )
+        })?;
+        let usual = if matches!(model, Model::Decoder(_)) { Pooling::Last } else { Pooling::Mean };
+        let pooling = options.pooling.or(modules.pooling).unwrap_or(usual);
+        match &model {
+            Model::Static(_) if pooling != Pooling::Mean => {
+                return Err(Error::usage("static embeddings have no pooling but the mean"));
+            }
+            Model::Decoder(_) if pooling != Pooling::Last => {
+                let message = format!(
+                    "is a decoder, whose tokens see only those before them: its pooling is last, not {pooling}"
+                );
+                return Err(Error::run(folder, message));
+            }
+            _ => {}
+        }
+        let positions = match &model {
+            Model::Encoder(model) => model.config().longest(),
+            Model::Decoder(model) => model.config().max_positions,
+            Model::Static(_) => usize::MAX,
+        };
+        let around = match &model {
+            Model::Static(_) => Default::default(),
+            _ => tokenizer.around()?,
+        };
+        let max_tokens = options.max_tokens.or(modules.max_tokens).unwrap_or(positions);
+        let least = around.0.len() + around.1.len() + 1;
+        if max_tokens > positions || max_tokens < least {
+            let message = format!(
+                "a text has {least} to {positions} tokens with this model, so not at most {max_tokens}"
+            );
+            return Err(Error::usage(message));
+        }
+        let own = match &model {
+            Model::Static(table) => table.normalize,
+            _ => None,
+        };
+        let normalize = options.normalize.or(modules.normalize).or(own).unwrap_or(false);
+        let prompt = options.prompt.clone().or(modules.prompt);
+        let options = EmbedOptions { prompt, ..options.clone() };
+        let lower_case = modules.lower_case;
+        Ok(Self { model, tokenizer, around, options, pooling, normalize, max_tokens, lower_case })
+    }
+
+    /// The numbers of a vector.
+    pub fn width(&self) -> usize {
+        match &self.model {
+            Model::Encoder(model) => model.config().hidden_size,
+            Model::Decoder(model) => model.config().hidden_size,
+            Model::Static(table) => table.width,
+        }
+    }
+
+    /// The pooling, whether vectors get the length 1, and the most tokens of a text.
+    pub fn settings(&self) -> (Pooling, bool, usize) {
+        (self.pooling, self.normalize, self.max_tokens)
+    }
+
+    /// The vectors of texts; `done` is called with the number of texts done so far and stops the
+    /// work with `false`.
+    ///
+    /// # Errors
+    /// A text has no tokens in the vocabulary, memory is short, or the work was stopped.
+    pub fn embed(
+        &mut self,
+        texts: &[&str],
+        done: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Embedded> {
+        let mut embedded = Embedded {
+            empty: texts.iter().filter(|text| text.trim().is_empty()).count(),
+            ..Embedded::default()
+        };
+        let ids = self.ids(texts)?;
+        let width = self.width();
+        embedded.values = vec![0.0; texts.len() * width];
+        if let Model::Static(table) = &self.model {
+            for (ids, to) in ids.iter().zip(embedded.values.chunks_exact_mut(width)) {
+                table.embed(ids, to);
+                embedded.tokens += ids.len() as u64;
+            }
+            done(texts.len());
+        } else {
+            let mut windows = self.windows(ids, &mut embedded.long);
+            // The longest first, so that neighbours have much the same length and memory suffices
+            // from the first batch on.
+            windows.sort_by_key(|window| std::cmp::Reverse(window.ids.len()));
+            self.batches(&windows, &mut embedded, done)?;
+        }
+        if self.normalize {
+            embedded.values.chunks_exact_mut(width).for_each(normalize);
+        }
+        Ok(embedded)
+    }
+
+    /// The tokens of texts, with those around them.
+    fn ids(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        let special = !matches!(self.model, Model::Static(_));
+        let prompt = self.options.prompt.as_deref().unwrap_or_default();
+        if prompt.is_empty() && !self.lower_case {
+            return Ok(self.tokenizer.encode_all(texts, special)?);
+        }
+        let changed = |text: &&str| {
+            let text = format!("{prompt}{text}");
+            if self.lower_case { text.to_lowercase() } else { text }
+        };
+        let texts: Vec<String> = texts.iter().map(changed).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        Ok(self.tokenizer.encode_all(&texts, special)?)
+    }
+
+    /// Texts as sequences that the model takes; counts those that are longer.
+    fn windows(&self, texts: Vec<Vec<u32>>, long: &mut usize) -> Vec<Window> {
+        let (before, behind) = &self.around;
+        let most = self.max_tokens - before.len() - behind.len();
+        let mut windows = Vec::with_capacity(texts.len());
+        for (text, ids) in texts.into_iter().enumerate() {
+            if ids.len() <= self.max_tokens {
+                // A text without tokens of its own may have none around it either.
+                let ids = if ids.is_empty() { self.padding() } else { ids };
+                windows.push(Window { text, ids, share: 1.0 });
+                continue;
+            }
+            *long += 1;
+            let own = &ids[before.len()..ids.len() - behind.len()];
+            let count = if self.options.windows { own.len().div_ceil(most) } else { 1 };
+            for part in own.chunks(most).take(count) {
+                let ids = [before, part, behind].concat();
+                let share = if count > 1 { part.len() as f64 / own.len() as f64 } else { 1.0 };
+                windows.push(Window { text, ids, share });
+            }
+        }
+        windows
+    }
+
+    /// The token of an empty text.
+    fn padding(&self) -> Vec<u32> {
+        let special = self.tokenizer.special();
+        vec![special.eos.or(special.pad).or(special.bos).unwrap_or(0)]
+    }
+
+    /// Computes windows, the longest first, batch by batch.
+    fn batches(
+        &mut self,
+        windows: &[Window],
+        embedded: &mut Embedded,
+        done: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<()> {
+        let (width, mut at) = (self.width(), 0);
+        let texts = embedded.values.len() / width;
+        while at < windows.len() {
+            let fits = (BATCH_TOKENS / windows[at].ids.len()).clamp(1, BATCH_TEXTS);
+            let count = self.options.batch.unwrap_or(fits).min(windows.len() - at);
+            let batch = &windows[at..at + count];
+            let ids: Vec<Vec<u32>> = batch.iter().map(|window| window.ids.clone()).collect();
+            let vectors = match &mut self.model {
+                Model::Encoder(model) => model.embed(&ids, self.pooling)?,
+                Model::Decoder(model) => model.embed(&ids)?,
+                Model::Static(_) => Vec::new(),
+            };
+            for (window, vector) in batch.iter().zip(vectors.chunks_exact(width)) {
+                let to = &mut embedded.values[window.text * width..][..width];
+                for (to, &x) in to.iter_mut().zip(vector) {
+                    *to = (f64::from(*to) + window.share * f64::from(x)) as f32;
+                }
+                embedded.tokens += window.ids.len() as u64;
+            }
+            at += count;
+            if !done(at * texts / windows.len()) {
+                return Err(Error::usage("embedding was stopped; nothing was written"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A sequence that the model takes, of a text or of a part of one.
+struct Window {
+    text: usize,
+    ids: Vec<u32>,
+    /// The share of this part in the text's vector.
+    share: f64,
+}
+
+/// Gives a vector the length 1; zeros stay.
+pub(super) fn normalize(vector: &mut [f32]) {
+    let squares: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let length = squares.sqrt().max(1e-12);
+    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+}
+
+/// The folder that holds a model with the files beside it, or a GGUF file.
+fn root(path: &Path) -> Result<PathBuf> {
+    if GgufFile::is_at(path) {
+        return Ok(path.to_owned());
+    }
+    let inside = path.join("model");
+    let is_model = |folder: &&Path| folder.join("modules.json").exists() || is_static(folder);
+    match [path, &inside].into_iter().find(is_model) {
+        Some(folder) => Ok(folder.to_owned()),
+        None => model_folder(path),
+    }
+}
+
+/// Whether the `config.json` of a folder is of a family of encoders.
+pub(crate) fn is_encoder(folder: &Path) -> bool {
+    let text = read_text(&folder.join("config.json")).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let family = config["model_type"].as_str();
+    EncoderFamily::all().iter().any(|known| Some(known.name) == family)
+}
+
+/// The number of values of a folder of static embeddings and its other sizes.
+pub(super) fn static_sizes(folder: &Path) -> Result<Option<(usize, usize)>> {
+    if !is_static(folder) {
+        return Ok(None);
+    }
+    let table = StaticTable::open(folder, &Tokenizer::load(folder)?)?;
+    Ok(Some((table.values() / table.width.max(1), table.width)))
+}

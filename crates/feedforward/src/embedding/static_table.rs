@@ -1,0 +1,148 @@
+//! Static embeddings: a vector for each token, whatever stands beside it.
+
+use crate::error::{Error, Result};
+use crate::files::read_text;
+use ff_formats::{RawTensor, TensorFile};
+use ff_text::Tokenizer;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The names of the table in files of model2vec, and of sentence-transformers and wordllama.
+const NAMES: [&str; 2] = ["embeddings", "embedding.weight"];
+
+/// A table of vectors: a text is the mean of its tokens' rows.
+#[derive(Debug)]
+pub(super) struct StaticTable {
+    values: Vec<f32>,
+    pub(super) width: usize,
+    /// A weight for each token.
+    weights: Option<Vec<f32>>,
+    /// The row of each token.
+    rows: Option<Vec<usize>>,
+    /// The token that model2vec leaves out.
+    unknown: Option<u32>,
+    /// What `config.json` says.
+    pub(super) normalize: Option<bool>,
+}
+
+/// Whether a folder holds a table of vectors and nothing else.
+pub(super) fn is_static(folder: &Path) -> bool {
+    let path = folder.join("model.safetensors");
+    if !folder.join("tokenizer.json").is_file() || !path.is_file() {
+        return false;
+    }
+    let Ok(file) = TensorFile::map(&path) else { return false };
+    let has_config = folder.join("config.json").is_file();
+    let table = |name: &&str| file.dims(name).is_some_and(|dims| dims.len() == 2);
+    NAMES.iter().any(table) && (!has_config || config(folder).is_ok_and(|c| is_config(&c)))
+}
+
+fn is_config(config: &Map<String, Value>) -> bool {
+    config.get("model_type").is_none_or(|name| name == "model2vec")
+}
+
+/// `config.json`; empty where there is none.
+fn config(folder: &Path) -> Result<Map<String, Value>> {
+    let path = folder.join("config.json");
+    if !path.is_file() {
+        return Ok(Map::new());
+    }
+    serde_json::from_str(&read_text(&path)?)
+        .map_err(|e| Error::run(&path, format!("is not valid JSON: {e}")))
+}
+
+impl StaticTable {
+    /// Reads `model.safetensors` of a folder of model2vec, sentence-transformers or wordllama.
+    ///
+    /// # Errors
+    /// There is no table, or its parts do not fit the tokenizer.
+    pub(super) fn open(folder: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let path = folder.join("model.safetensors");
+        let file = TensorFile::map(&path)?;
+        let found = NAMES.iter().find_map(|name| Some((*name, file.dims(name)?.to_vec())));
+        let Some((name, dims)) = found else {
+            let message = "has no table of vectors (`embeddings` or `embedding.weight`)";
+            return Err(Error::run(&path, message));
+        };
+        let &[rows, width] = dims.as_slice() else {
+            return Err(Error::run(
+                &path,
+                format!("tensor `{name}` has shape {dims:?}, not two sizes"),
+            ));
+        };
+        let values = file.floats(name, &dims)?;
+        let vector = |name: &str| -> Result<Option<Vec<f32>>> {
+            let Some(dims) = file.dims(name).map(<[usize]>::to_vec) else { return Ok(None) };
+            Ok(Some(file.floats(name, &dims)?))
+        };
+        let config = config(folder)?;
+        let weights = vector("weights")?;
+        let mapping = file.raw("mapping").map(|tensor| integers(&tensor));
+        let tokens = tokenizer.vocab_size();
+        let too_few = |what: &str, found: usize| {
+            let message = format!(
+                "{what} {found} tokens, and the tokenizer has ids up to {}; they are of different models",
+                tokens - 1
+            );
+            Err(Error::run(&path, message))
+        };
+        match (&mapping, &weights) {
+            (None, _) if rows < tokens => return too_few("has vectors of", rows),
+            (Some(mapping), _) if mapping.len() < tokens => {
+                return too_few("maps", mapping.len());
+            }
+            (Some(mapping), _) if mapping.iter().any(|&row| row >= rows) => {
+                return Err(Error::run(
+                    &path,
+                    format!("tensor `mapping` goes beyond its {rows} rows"),
+                ));
+            }
+            (_, Some(weights)) if weights.len() < tokens => {
+                return too_few("has weights of", weights.len());
+            }
+            _ => {}
+        }
+        let model2vec = config.get("model_type").is_some_and(|name| name == "model2vec");
+        Ok(Self {
+            values,
+            width,
+            weights,
+            rows: mapping,
+            unknown: tokenizer.special().unk.filter(|_| model2vec),
+            normalize: config.get("normalize").and_then(Value::as_bool),
+        })
+    }
+
+    /// The mean of the rows of some tokens, zeros without any.
+    pub(super) fn embed(&self, ids: &[u32], to: &mut [f32]) {
+        let ids = ids.iter().filter(|id| Some(**id) != self.unknown);
+        let mut sums = vec![0.0f64; self.width];
+        let mut count = 0;
+        for &id in ids {
+            let row = self.rows.as_ref().map_or(id as usize, |rows| rows[id as usize]);
+            let weight =
+                self.weights.as_ref().map_or(1.0, |weights| f64::from(weights[id as usize]));
+            let row = &self.values[row * self.width..][..self.width];
+            sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += weight * f64::from(x));
+            count += 1;
+        }
+        let n = f64::from(count.max(1));
+        to.iter_mut().zip(sums).for_each(|(to, sum)| *to = (sum / n) as f32);
+    }
+
+    /// The number of values of the table.
+    pub(super) fn values(&self) -> usize {
+        self.values.len()
+    }
+}
+
+/// The values of a tensor of integers; others lie beyond any table.
+fn integers(tensor: &RawTensor<'_>) -> Vec<usize> {
+    let index = |id: i64| usize::try_from(id).unwrap_or(usize::MAX);
+    let bytes = &tensor.bytes;
+    match tensor.dtype.as_str() {
+        "I64" => bytes.as_chunks().0.iter().map(|b| index(i64::from_le_bytes(*b))).collect(),
+        "I32" => bytes.as_chunks().0.iter().map(|b| index(i32::from_le_bytes(*b).into())).collect(),
+        _ => vec![usize::MAX],
+    }
+}

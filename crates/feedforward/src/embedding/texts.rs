@@ -1,0 +1,130 @@
+//! The texts of a file: a column of a table, or the lines of plain text.
+
+use crate::error::{Error, Result};
+use ff_table::source::{Input, extension};
+use ff_table::{BlockReader, Column, DataError, SourceOptions, Table, TextValues, Values};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+/// The name of the column that lines of plain text become.
+const LINES: &str = "text";
+
+/// The rows of a file, in blocks, and which column holds the texts.
+pub(super) struct TextRows {
+    rows: Rows,
+    first: Option<Table>,
+    column: String,
+}
+
+enum Rows {
+    Lines(Box<dyn BufRead>, std::path::PathBuf),
+    Table(Box<BlockReader>),
+}
+
+impl TextRows {
+    /// Opens a table, or plain text (`.txt`) whose lines are texts; `-` is standard input.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty, or has no column of this name; without a name, if not
+    /// one column alone can be meant.
+    pub(super) fn open(path: &Path, column: Option<&str>, block: usize) -> Result<Self> {
+        let name = path.to_string_lossy();
+        let rows = if extension(&name) == "txt" {
+            let bytes = Input::open(path, true)?.reader()?;
+            Rows::Lines(Box::new(BufReader::new(bytes)), path.to_owned())
+        } else {
+            // A text may be "NA" or "None".
+            let options = SourceOptions { null_values: Vec::new(), ..SourceOptions::default() };
+            Rows::Table(Box::new(BlockReader::open(path, &options, block)?))
+        };
+        let mut texts = Self { rows, first: None, column: String::new() };
+        let first = texts.block(block)?;
+        let first = first.ok_or_else(|| DataError::Empty { path: path.into(), header: false })?;
+        texts.column = match column {
+            Some(name) if first.column(name).is_some() => name.to_owned(),
+            Some(name) => {
+                return Err(DataError::NoColumn {
+                    place: first.source_name(),
+                    column: name.to_owned(),
+                    role: "--text".into(),
+                    available: first.names(),
+                    note: String::new(),
+                }
+                .into());
+            }
+            None => text_column(&first)?,
+        };
+        texts.first = Some(first);
+        Ok(texts)
+    }
+
+    /// The column that holds the texts.
+    pub(super) fn column(&self) -> &str {
+        &self.column
+    }
+
+    /// The next rows.
+    ///
+    /// # Errors
+    /// A row is malformed.
+    pub(super) fn next(&mut self, block: usize) -> Result<Option<Table>> {
+        match self.first.take() {
+            None => self.block(block),
+            first => Ok(first),
+        }
+    }
+
+    fn block(&mut self, block: usize) -> Result<Option<Table>> {
+        let (lines, path) = match &mut self.rows {
+            Rows::Table(reader) => return Ok(reader.next_block()?),
+            Rows::Lines(lines, path) => (lines, path),
+        };
+        let mut texts = TextValues::default();
+        let mut line = String::new();
+        while texts.len() < block && lines.read_line(&mut line).map_err(|e| not_text(path, e))? > 0
+        {
+            texts.push(line.trim_end_matches(['\n', '\r']));
+            line.clear();
+        }
+        let table = || Table::new(vec![Column::new(LINES, Values::Text(texts.clone()))]);
+        Ok(if texts.is_empty() { None } else { table() })
+    }
+}
+
+fn not_text(path: &Path, error: std::io::Error) -> Error {
+    DataError::Io { action: "read", path: path.into(), source: error }.into()
+}
+
+/// The texts of a column, those missing as empty ones.
+pub(super) fn texts_of<'a>(table: &'a Table, column: &str) -> Vec<std::borrow::Cow<'a, str>> {
+    let Some(column) = table.column(column) else { return Vec::new() };
+    (0..table.rows()).map(|row| column.values.text(row)).collect()
+}
+
+/// The only column, or the only one of texts, or the only one of texts with several words.
+fn text_column(table: &Table) -> Result<String> {
+    let names = |columns: &[&Column]| -> Vec<String> {
+        columns.iter().map(|column| column.name.clone()).collect()
+    };
+    let all: Vec<&Column> = table.columns().iter().collect();
+    let is_text = |values: &Values| {
+        (0..values.len()).any(|row| values.text(row).chars().any(char::is_alphabetic))
+    };
+    let texts: Vec<&Column> = all.iter().copied().filter(|c| is_text(&c.values)).collect();
+    let words = |values: &Values| {
+        let words: usize =
+            (0..values.len()).map(|row| values.text(row).split_whitespace().count()).sum();
+        words as f64 / values.len().max(1) as f64
+    };
+    let long: Vec<&Column> = texts.iter().copied().filter(|c| words(&c.values) >= 3.0).collect();
+    let found = [&all, &texts, &long].into_iter().find(|columns| columns.len() == 1);
+    found.map(|columns| columns[0].name.clone()).ok_or_else(|| {
+        let columns = if texts.is_empty() { names(&all) } else { names(&texts) };
+        let shown: Vec<&str> = columns.iter().take(30).map(String::as_str).collect();
+        Error::usage(format!(
+            "which column of {} holds the texts? name it with --text: {}",
+            table.source_name(),
+            shown.join(", ")
+        ))
+    })
+}
