@@ -299,7 +299,7 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// The run, a model's folder, or an .onnx file
+    /// The run, a model's folder, an .onnx file, or an encoder with a classifier of texts
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// The rows; `-` is standard input
@@ -315,6 +315,9 @@ pub(crate) struct Predict {
     /// settings by default
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// For an encoder, the column that holds the texts; the only one by default
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) text: Option<String>,
     /// Add the probability of each class
     #[arg(long)]
     pub(crate) proba: bool,

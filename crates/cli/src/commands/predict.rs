@@ -1,7 +1,7 @@
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use feedforward::embedding::{classify, is_encoder_model};
 use feedforward::{PredictOptions, PredictSummary};
 
 use crate::arguments::Predict;
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     let quiet = Terminal { quiet: true, live: false, ..terminal.clone() };
     let shown = if arguments.out.is_some() { terminal } else { &quiet };
     let mut progress = Progress::new(shown);
-    let result = predict(&arguments.run, &options, &mut progress);
+    let result = predict(arguments, &options, &mut progress);
     progress.end();
     let summary = match result {
         Err(_) if interrupt::asked() => {
@@ -50,12 +50,21 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Predicts with a run, or with an ONNX model.
+/// Predicts with a run, an ONNX model, or an encoder.
 fn predict(
-    model: &Path,
+    arguments: &Predict,
     options: &PredictOptions,
     progress: &mut Progress,
 ) -> Result<PredictSummary, feedforward::Error> {
+    let model = &arguments.run;
+    if is_encoder_model(model) {
+        return classify(model, arguments.text.as_deref(), options, progress);
+    }
+    if arguments.text.is_some() {
+        return Err(feedforward::Error::usage(
+            "--text is for encoders; a model of a table finds its columns by name",
+        ));
+    }
     #[cfg(feature = "onnx")]
     if crate::inputs::is_onnx(model) {
         return feedforward::predict_onnx(model, options, progress);

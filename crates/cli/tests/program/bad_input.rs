@@ -8,8 +8,10 @@ use std::process::Command;
 
 use crate::{Folder, Ran, two_classes};
 use cases::{disks, files, languages, models, predictions, recipes, runs, texts};
+use encoders::encoders;
 
 mod cases;
+mod encoders;
 mod tensors;
 
 /// Makes the files that some cases need.
@@ -35,7 +37,7 @@ fn bad_input_says_what_where_and_what_to_do() {
     if !disks_there {
         eprintln!("full and read-only disks are left out: this system lets no test mount one");
     }
-    let sections: [(&str, Cases); 8] = [
+    let sections: [(&str, Cases); 9] = [
         ("Data", files),
         ("Recipes", recipes),
         ("Models", models),
@@ -44,6 +46,7 @@ fn bad_input_says_what_where_and_what_to_do() {
         ("Runs", runs),
         ("Text and tokenizers", texts),
         ("Language models", languages),
+        ("Encoders, embeddings, search", encoders),
     ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-input.md");
     let written = std::fs::read_to_string(&path).unwrap_or_default();

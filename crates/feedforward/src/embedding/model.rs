@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::language::{EncoderModel, LanguageModel, model_folder};
 use ff_formats::GgufFile;
-use ff_nn::models::{EncoderFamily, LanguageOptions};
+use ff_nn::models::{EncoderFamily, EncoderHead, LanguageOptions};
 use ff_tensor::Device;
 use ff_text::Tokenizer;
 use std::path::{Path, PathBuf};
@@ -119,10 +119,10 @@ impl Embedder {
                 return Err(Error::usage("static embeddings have no pooling but the mean"));
             }
             Model::Decoder(_) if pooling != Pooling::Last => {
-                let message = format!(
-                    "is a decoder, whose tokens see only those before them: its pooling is last, not {pooling}"
-                );
-                return Err(Error::run(folder, message));
+                return Err(Error::usage(format!(
+                    "{} is a decoder, whose tokens see only those before them: its pooling is last, not {pooling}",
+                    folder.display()
+                )));
             }
             _ => {}
         }
@@ -154,6 +154,36 @@ impl Embedder {
         Ok(Self { model, tokenizer, around, options, pooling, normalize, max_tokens, lower_case })
     }
 
+    /// The classes of texts that the model tells apart.
+    ///
+    /// # Errors
+    /// It is no encoder with a classifier of texts.
+    pub fn classes(&self) -> Result<Vec<String>> {
+        match &self.model {
+            Model::Encoder(model) if model.config().head == EncoderHead::Sequence => {
+                Ok(model.config().label_names())
+            }
+            _ => Err(Error::usage(
+                "the model has no classifier of texts; `feedforward embed` writes its vectors, from which `feedforward \
+                 train` learns",
+            )),
+        }
+    }
+
+    /// The logits `[texts, classes]` of a classifier of texts, as [`Embedder::embed`] gives
+    /// vectors.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`] and [`Embedder::classes`].
+    pub fn logits(
+        &mut self,
+        texts: &[&str],
+        done: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Embedded> {
+        let classes = self.classes()?.len();
+        self.compute(texts, Purpose::Logits(classes), done)
+    }
+
     /// The numbers of a vector.
     pub fn width(&self) -> usize {
         match &self.model {
@@ -178,12 +208,26 @@ impl Embedder {
         texts: &[&str],
         done: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Embedded> {
+        let width = self.width();
+        let mut embedded = self.compute(texts, Purpose::Vectors(width), done)?;
+        if self.normalize {
+            embedded.values.chunks_exact_mut(width).for_each(normalize);
+        }
+        Ok(embedded)
+    }
+
+    fn compute(
+        &mut self,
+        texts: &[&str],
+        purpose: Purpose,
+        done: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Embedded> {
         let mut embedded = Embedded {
             empty: texts.iter().filter(|text| text.trim().is_empty()).count(),
             ..Embedded::default()
         };
         let ids = self.ids(texts)?;
-        let width = self.width();
+        let width = purpose.width();
         embedded.values = vec![0.0; texts.len() * width];
         if let Model::Static(table) = &self.model {
             for (ids, to) in ids.iter().zip(embedded.values.chunks_exact_mut(width)) {
@@ -196,10 +240,7 @@ impl Embedder {
             // The longest first, so that neighbours have much the same length and memory suffices
             // from the first batch on.
             windows.sort_by_key(|window| std::cmp::Reverse(window.ids.len()));
-            self.batches(&windows, &mut embedded, done)?;
-        }
-        if self.normalize {
-            embedded.values.chunks_exact_mut(width).for_each(normalize);
+            self.batches(&windows, purpose, &mut embedded, done)?;
         }
         Ok(embedded)
     }
@@ -254,20 +295,22 @@ impl Embedder {
     fn batches(
         &mut self,
         windows: &[Window],
+        purpose: Purpose,
         embedded: &mut Embedded,
         done: &mut dyn FnMut(usize) -> bool,
     ) -> Result<()> {
-        let (width, mut at) = (self.width(), 0);
+        let (width, mut at) = (purpose.width(), 0);
         let texts = embedded.values.len() / width;
         while at < windows.len() {
             let fits = (BATCH_TOKENS / windows[at].ids.len()).clamp(1, BATCH_TEXTS);
             let count = self.options.batch.unwrap_or(fits).min(windows.len() - at);
             let batch = &windows[at..at + count];
             let ids: Vec<Vec<u32>> = batch.iter().map(|window| window.ids.clone()).collect();
-            let vectors = match &mut self.model {
-                Model::Encoder(model) => model.embed(&ids, self.pooling)?,
-                Model::Decoder(model) => model.embed(&ids)?,
-                Model::Static(_) => Vec::new(),
+            let vectors = match (&mut self.model, purpose) {
+                (Model::Encoder(model), Purpose::Logits(_)) => model.logits(&ids)?,
+                (Model::Encoder(model), Purpose::Vectors(_)) => model.embed(&ids, self.pooling)?,
+                (Model::Decoder(model), _) => model.embed(&ids)?,
+                (Model::Static(_), _) => Vec::new(),
             };
             for (window, vector) in batch.iter().zip(vectors.chunks_exact(width)) {
                 let to = &mut embedded.values[window.text * width..][..width];
@@ -282,6 +325,21 @@ impl Embedder {
             }
         }
         Ok(())
+    }
+}
+
+/// What is computed of a text, and its width.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Vectors(usize),
+    Logits(usize),
+}
+
+impl Purpose {
+    fn width(self) -> usize {
+        match self {
+            Self::Vectors(width) | Self::Logits(width) => width,
+        }
     }
 }
 

@@ -41,17 +41,7 @@ impl TextRows {
         let first = texts.block(block)?;
         let first = first.ok_or_else(|| DataError::Empty { path: path.into(), header: false })?;
         texts.column = match column {
-            Some(name) if first.column(name).is_some() => name.to_owned(),
-            Some(name) => {
-                return Err(DataError::NoColumn {
-                    place: first.source_name(),
-                    column: name.to_owned(),
-                    role: "--text".into(),
-                    available: first.names(),
-                    note: String::new(),
-                }
-                .into());
-            }
+            Some(name) => find_column(&first, name)?,
             None => text_column(&first)?,
         };
         texts.first = Some(first);
@@ -95,6 +85,21 @@ fn not_text(path: &Path, error: std::io::Error) -> Error {
     DataError::Io { action: "read", path: path.into(), source: error }.into()
 }
 
+/// The column of this name.
+pub(super) fn find_column(table: &Table, name: &str) -> Result<String> {
+    if table.column(name).is_some() {
+        return Ok(name.to_owned());
+    }
+    Err(DataError::NoColumn {
+        place: table.source_name(),
+        column: name.to_owned(),
+        role: "--text".into(),
+        available: table.names(),
+        note: String::new(),
+    }
+    .into())
+}
+
 /// The texts of a column, those missing as empty ones.
 pub(super) fn texts_of<'a>(table: &'a Table, column: &str) -> Vec<std::borrow::Cow<'a, str>> {
     let Some(column) = table.column(column) else { return Vec::new() };
@@ -102,7 +107,7 @@ pub(super) fn texts_of<'a>(table: &'a Table, column: &str) -> Vec<std::borrow::C
 }
 
 /// The only column, or the only one of texts, or the only one of texts with several words.
-fn text_column(table: &Table) -> Result<String> {
+pub(super) fn text_column(table: &Table) -> Result<String> {
     let names = |columns: &[&Column]| -> Vec<String> {
         columns.iter().map(|column| column.name.clone()).collect()
     };

@@ -35,4 +35,5 @@ pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;
 pub use task::{TrainSummary, plan, train};
 
+pub(crate) use predict::refuse_overwriting;
 pub(crate) use task::Tables;

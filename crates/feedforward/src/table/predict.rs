@@ -108,7 +108,7 @@ pub fn predict(
 }
 
 /// Refuses to overwrite a file without `force`.
-pub(super) fn refuse_overwriting(options: &PredictOptions) -> Result<()> {
+pub(crate) fn refuse_overwriting(options: &PredictOptions) -> Result<()> {
     let Some(out) = options.out.as_deref().filter(|out| out.is_file() && !options.force) else {
         return Ok(());
     };

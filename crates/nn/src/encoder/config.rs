@@ -120,6 +120,13 @@ impl EncoderConfig {
         fields::to_text(&self.json)
     }
 
+    /// The names of the classes, from `id2label`.
+    pub fn label_names(&self) -> Vec<String> {
+        let named = self.json.get("id2label").and_then(Value::as_object);
+        let name = |i: usize| named?.get(&i.to_string())?.as_str().map(str::to_owned);
+        (0..self.labels).map(|i| name(i).unwrap_or_else(|| format!("LABEL_{i}"))).collect()
+    }
+
     /// The most tokens of a sequence.
     pub fn longest(&self) -> usize {
         let behind = if self.positions_behind_padding { self.pad_token as usize + 1 } else { 0 };

@@ -98,8 +98,8 @@ pub(crate) struct Search {
     /// The texts that were embedded, for an index without them
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) data: Option<PathBuf>,
-    /// The column that holds the texts; the only one by default
-    #[arg(long, short, value_name = "COLUMN", requires = "data")]
+    /// The column that holds the texts, of that file or of the index; the only one by default
+    #[arg(long, short, value_name = "COLUMN")]
     pub(crate) text: Option<String>,
     #[command(flatten)]
     pub(crate) embedding: Embedding,

@@ -18,7 +18,7 @@ const SHOWN: usize = 160;
 
 pub(super) fn run(arguments: &Search, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
-    let texts = arguments.data.as_deref().map(|path| (path, arguments.text.as_deref()));
+    let (data, column) = (arguments.data.as_deref(), arguments.text.as_deref());
     let inputs: Vec<&str> = arguments.inputs.iter().map(String::as_str).collect();
     let top = |usual| arguments.top.map_or(usual, |n| n as usize);
     if let Some(least) = arguments.pairs {
@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Search, terminal: &Terminal) -> Result<ExitCode, F
                 .help("name the index alone: feedforward search INDEX --pairs 0.9"));
         };
         let working = Working::new(terminal, format!("comparing the rows of {index}"));
-        let index = VectorIndex::read(Path::new(index), texts, &device)?;
+        let index = VectorIndex::read(Path::new(index), data, column, &device)?;
         let pairs = index.pairs(least, top(PAIRS), &device);
         drop(working);
         return show_pairs(arguments, &pairs, terminal);
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Search, terminal: &Terminal) -> Result<ExitCode, F
             .help("give one or more texts behind the index"));
     }
     let working = Working::new(terminal, format!("searching {index}"));
-    let index = VectorIndex::read(Path::new(index), texts, &device)?;
+    let index = VectorIndex::read(Path::new(index), data, column, &device)?;
     let mut model = Embedder::open(Path::new(model), &device, &arguments.embedding.options())?;
     if model.width() != index.width() {
         let (ours, theirs) = (model.width(), index.width());

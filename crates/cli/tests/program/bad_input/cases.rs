@@ -399,7 +399,7 @@ pub(super) fn runs(folder: &Folder) -> Vec<Case> {
     ]
 }
 
-fn case(
+pub(super) fn case(
     title: &'static str,
     command: impl Into<String>,
     code: i32,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use ff_formats::GgufFile;
 use ff_nn::ConfigError;
-use ff_nn::models::DecoderConfig;
+use ff_nn::models::{DecoderConfig, EncoderFamily};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -35,6 +35,14 @@ pub(crate) fn folder_config(folder: &Path) -> Result<DecoderConfig> {
         // It says what is wrong with the text.
         return DecoderConfig::parse(&text).map_err(fail);
     };
+    let family = json.get("model_type").and_then(Value::as_str).unwrap_or_default();
+    if EncoderFamily::all().iter().any(|encoder| encoder.name == family) {
+        let message = format!(
+            "is of an encoder ({family}), which writes no text; `feedforward embed` makes texts vectors by it, `feedforward \
+             predict` tells their classes if it has a classifier"
+        );
+        return Err(Error::run(&path, message));
+    }
     // A folder without its tensors is refused when they are read.
     let weights = Weights::open(folder).ok();
     if !json.contains_key(KV_HEADS)

@@ -1,0 +1,115 @@
+//! Encoders, embeddings and search.
+
+use super::Case;
+use super::cases::case;
+use crate::Folder;
+use std::path::Path;
+
+pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
+    let fixture = |name: &str, to: &str, files: &[&str]| {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures").join(name);
+        std::fs::create_dir_all(folder.path().join(to)).unwrap();
+        for file in files {
+            std::fs::copy(from.join(file), folder.path().join(to).join(file)).unwrap();
+        }
+    };
+    let model = ["config.json", "model.safetensors"];
+    fixture("embedding/bert", "bert", &["config.json", "model.safetensors", "vocab.txt"]);
+    fixture("embedding/bert", "bare", &model);
+    fixture("embedding/bert", "foreign", &model);
+    fixture("language/bert_sequence", "classes", &model);
+    fixture("language/llama", "decoder", &model);
+    let vocab = folder.read("bert/vocab.txt");
+    folder.write("foreign/vocab.txt", &format!("{vocab}another\n"));
+    folder.write("decoder/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n");
+    folder.write("texts.csv", "text,other\nthe quick brown fox,another long text here\n,\n");
+    folder.write("numbers.csv", "x,y\n1,2\n");
+    let embed = "embed bert --data texts.csv --text text --out vectors.npy";
+    folder.run(&embed.split(' ').collect::<Vec<_>>()).ok();
+    let to = |rest: &str| format!("embed {rest} --out new.npy");
+    vec![
+        case(
+            "An encoder without a tokenizer",
+            to("bare --data texts.csv --text text"),
+            1,
+            &["bare: has no tokenizer (tokenizer.json, vocab.txt"],
+        ),
+        case(
+            "A tokenizer of another model",
+            to("foreign --data texts.csv --text text"),
+            1,
+            &["they are of different models"],
+        ),
+        case(
+            "A decoder with the pooling of an encoder",
+            to("decoder --data texts.csv --text text --pooling mean"),
+            2,
+            &["decoder is a decoder", "its pooling is last, not mean"],
+        ),
+        case(
+            "An encoder asked to write",
+            "generate bert --prompt the",
+            1,
+            &[
+                "bert/config.json: is of an encoder (bert), which writes no text",
+                "feedforward embed",
+            ],
+        ),
+        case(
+            "An encoder without a classifier",
+            "predict bert --data texts.csv --text text",
+            2,
+            &["has no classifier of texts"],
+        ),
+        case(
+            "No model to embed with",
+            to("berd --data texts.csv --text text"),
+            2,
+            &["berd: is not there"],
+        ),
+        case(
+            "A column of texts that is missing",
+            to("bert --data texts.csv --text txt"),
+            2,
+            &["has no column `txt` (--text); did you mean `text`?"],
+        ),
+        case(
+            "Several columns of texts",
+            to("bert --data texts.csv"),
+            2,
+            &["which column of `texts.csv` holds the texts? name it with --text: text, other"],
+        ),
+        case(
+            "More tokens than positions",
+            to("bert --data texts.csv --text text --max-tokens 41"),
+            2,
+            &["a text has 3 to 40 tokens with this model, so not at most 41"],
+        ),
+        case("Vectors that are there already", embed, 2, &["is there already", "--force"]),
+        case(
+            "A format that vectors are not written in",
+            "embed bert --data texts.csv --text text --out vectors.pdf",
+            1,
+            &["the extension names no format that is written", "Use .npy, .parquet"],
+        ),
+        case("A search for nothing", "search bert vectors.npy", 2, &["nothing to look for"]),
+        case(
+            "A search in a file without vectors",
+            "search bert texts.csv fox",
+            2,
+            &["texts.csv holds no vectors", "feedforward embed"],
+        ),
+        case(
+            "A search with texts of another file",
+            "search bert vectors.npy fox --data numbers.csv --text x",
+            2,
+            &["there are 1 text and 2 vectors"],
+        ),
+        case(
+            "Pairs of more than one index",
+            "search bert vectors.npy --pairs 0.9",
+            2,
+            &["--pairs compares the rows of one index"],
+        ),
+    ]
+}

@@ -1,0 +1,86 @@
+//! The classes of texts by a published encoder with a classifier.
+
+use super::model::{EmbedOptions, Embedder, is_encoder};
+use super::texts::{TextRows, texts_of};
+use crate::error::{Error, Result};
+use crate::language::model_folder;
+use crate::run::watch::Watcher;
+use crate::table::objective::probabilities;
+use crate::table::{PredictOptions, PredictSummary, refuse_overwriting};
+use ff_table::{Column, Format, TableWriter, Values};
+use ff_tensor::Device;
+use ff_train::Event;
+use std::path::Path;
+
+/// Rows in memory at a time.
+const BLOCK: usize = 4096;
+
+/// Whether a path is the folder of an encoder, or a run of one.
+pub fn is_encoder_model(path: &Path) -> bool {
+    model_folder(path).is_ok_and(|folder| is_encoder(&folder))
+}
+
+/// Predicts the class of each text of a file with BERT, RoBERTa or DistilBERT and writes the rows
+/// with `prediction`, and one `probability_<class>` each where asked for; `column` holds the texts.
+///
+/// # Errors
+/// The model has no classifier of texts; as [`embed`](super::embed()).
+pub fn classify(
+    model: &Path,
+    column: Option<&str>,
+    options: &PredictOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<PredictSummary> {
+    if !options.set.is_empty() || options.spread {
+        return Err(Error::usage(
+            "--set and --spread are for models of tables, and this is an encoder",
+        ));
+    }
+    refuse_overwriting(options)?;
+    let mut rows = TextRows::open(&options.data, column, BLOCK)?;
+    let device = Device::open(options.device)?;
+    let mut model = Embedder::open(model, &device, &EmbedOptions::default())?;
+    let classes = model.classes()?;
+    let mut writer = match &options.out {
+        Some(path) => TableWriter::create(path)?,
+        None => TableWriter::stream(Box::new(std::io::stdout()), Format::CSV)?,
+    };
+    watcher.event(Event::Phase("predicting"));
+    let column = rows.column().to_owned();
+    let mut names = vec!["prediction".to_owned()];
+    if options.proba {
+        names.extend(classes.iter().map(|class| format!("probability_{class}")));
+    }
+    let mut count = 0;
+    while let Some(mut block) = rows.next(BLOCK)? {
+        let logits = {
+            let texts = texts_of(&block, &column);
+            let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+            model.logits(&texts, &mut |_| !watcher.interrupted())?.values
+        };
+        let probabilities = probabilities(&logits, classes.len());
+        let best = |row: &[f64]| {
+            (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
+        };
+        let of = probabilities.chunks_exact(classes.len());
+        let predicted: Values = of.map(|row| Some(classes[best(row)].as_str())).collect();
+        let shares = (0..classes.len()).map(|i| -> Values {
+            let column: Vec<f64> =
+                probabilities.iter().skip(i).step_by(classes.len()).copied().collect();
+            column.into()
+        });
+        for (name, values) in names.iter().zip(std::iter::once(predicted).chain(shares)) {
+            block.push(Column::new(name.clone(), values)).map_err(|column| {
+                Error::usage(format!(
+                    "the data has a column `{}` already; rename it, so that the prediction has a place",
+                    column.name
+                ))
+            })?;
+        }
+        count += block.rows();
+        writer.write(&block)?;
+    }
+    writer.finish()?;
+    let out = options.out.clone();
+    Ok(PredictSummary { rows: count, out, columns: names, unfamiliar: Vec::new() })
+}
