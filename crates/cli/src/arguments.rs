@@ -316,6 +316,7 @@ pub(crate) struct Predict {
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// For an encoder, the column that holds the texts; the only one by default
+    #[cfg(feature = "language")]
     #[arg(long, value_name = "COLUMN")]
     pub(crate) text: Option<String>,
     /// Add the probability of each class

@@ -1,7 +1,6 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use feedforward::embedding::{classify, is_encoder_model};
 use feedforward::{PredictOptions, PredictSummary};
 
 use crate::arguments::Predict;
@@ -57,13 +56,17 @@ fn predict(
     progress: &mut Progress,
 ) -> Result<PredictSummary, feedforward::Error> {
     let model = &arguments.run;
-    if is_encoder_model(model) {
-        return classify(model, arguments.text.as_deref(), options, progress);
-    }
-    if arguments.text.is_some() {
-        return Err(feedforward::Error::usage(
-            "--text is for encoders; a model of a table finds its columns by name",
-        ));
+    #[cfg(feature = "language")]
+    {
+        use feedforward::embedding::{classify, is_encoder_model};
+        if is_encoder_model(model) {
+            return classify(model, arguments.text.as_deref(), options, progress);
+        }
+        if arguments.text.is_some() {
+            return Err(feedforward::Error::usage(
+                "--text is for encoders; a model of a table finds its columns by name",
+            ));
+        }
     }
     #[cfg(feature = "onnx")]
     if crate::inputs::is_onnx(model) {

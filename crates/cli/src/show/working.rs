@@ -21,6 +21,7 @@ impl Working {
     }
 
     /// Shows how far the work is, on a terminal.
+    #[cfg(feature = "language")]
     pub(crate) fn tell(&self, message: String) {
         if let Some(bar) = &self.0 {
             bar.set_message(message);

@@ -35,5 +35,6 @@ pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;
 pub use task::{TrainSummary, plan, train};
 
+#[cfg(feature = "language")]
 pub(crate) use predict::refuse_overwriting;
 pub(crate) use task::Tables;
