@@ -45,10 +45,7 @@ impl Network<'_> {
 
     /// The network and a graph that holds its parameters.
     pub(crate) fn build(&self, device: &Device) -> Result<(Mlp, Graph), Error> {
-        let mut builder = Builder::new();
-        let model = Mlp::new(&mut builder, &self.config());
-        let params = builder.build(device, DType::F32, 0, true)?;
-        Ok((model, Graph::new(device, params)))
+        build(&self.config(), device)
     }
 
     /// The network, ready to predict.
@@ -59,7 +56,7 @@ impl Network<'_> {
         Ok(Predictor::new(&self.config(), &params, device)?)
     }
 
-    fn config(&self) -> MlpConfig {
+    pub(crate) fn config(&self) -> MlpConfig {
         MlpConfig {
             numeric: self.inputs(),
             outputs: self.classes(),
@@ -70,6 +67,14 @@ impl Network<'_> {
             ..MlpConfig::default()
         }
     }
+}
+
+/// A network and a graph that holds its parameters.
+pub(crate) fn build(config: &MlpConfig, device: &Device) -> Result<(Mlp, Graph), Error> {
+    let mut builder = Builder::new();
+    let model = Mlp::new(&mut builder, config);
+    let params = builder.build(device, DType::F32, 0, true)?;
+    Ok((model, Graph::new(device, params)))
 }
 
 /// Normal random numbers.

@@ -34,21 +34,41 @@ pub fn dropout<T: Float>(
     // The conversion saturates: with p just below 1 the single largest number is still kept.
     let threshold = (p * 4_294_967_296.0).round() as u32;
     let factor = T::of(1.0 / (1.0 - p));
+    #[cfg(target_arch = "x86_64")]
+    let vectors = cpu.isa() >= ff_tensor::Isa::Avx512;
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
+            // Local copies, which writes to y cannot alias: otherwise the loops stay scalar.
+            let (threshold, factor, accumulate) = (threshold, factor, accumulate);
             let x = &x[start..start + y.len()];
             // A piece starts at a multiple of a chunk.
             for (c, (x, y)) in x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).enumerate() {
-                let blocks = key.blocks::<BLOCKS>(((start + c * CHUNK) / 4) as u64);
+                let first = ((start + c * CHUNK) / 4) as u64;
+                #[cfg(target_arch = "x86_64")]
+                let blocks = if vectors {
+                    // SAFETY: a device is only opened with instructions that the CPU has.
+                    unsafe { key.blocks_avx512(first) }
+                } else {
+                    key.blocks::<BLOCKS>(first)
+                };
+                #[cfg(not(target_arch = "x86_64"))]
+                let blocks = key.blocks::<BLOCKS>(first);
+                // A product rather than a selection, so that NaN stays NaN.
+                let dropped = |x: T, bits: u32| x * if bits < threshold { T::ZERO } else { factor };
                 for (word, (x, y)) in blocks.iter().zip(x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS)))
                 {
-                    for ((y, &x), &bits) in y.iter_mut().zip(x).zip(word) {
-                        // A product rather than a selection, so that NaN stays NaN.
-                        let dropped = x * if bits < threshold { T::ZERO } else { factor };
-                        *y = if accumulate { *y + dropped } else { dropped };
+                    let values = y.iter_mut().zip(x).zip(word);
+                    if accumulate {
+                        for ((y, &x), &bits) in values {
+                            *y += dropped(x, bits);
+                        }
+                    } else {
+                        for ((y, &x), &bits) in values {
+                            *y = dropped(x, bits);
+                        }
                     }
                 }
             }

@@ -161,34 +161,47 @@ impl FloatOp for BatchEnsemble {
         scale_inputs(cpu, sizes, x[0].slice::<T>()?, r, scaled);
         let scaled = MatRef::new(scaled, rows * members, input);
         let weight = MatRef::new(weight, output, input).t();
-        gemm(cpu, scaled, weight, y, false);
-        if let Some(u) = u {
-            ff_kernels::copy(cpu, y, u, false);
-        }
         let width = members * output;
         let activation = self.activation;
+        let Some(u) = u else {
+            gemm(cpu, scaled, weight, y, false);
+            for_rows(
+                cpu,
+                rows,
+                8 * width,
+                [(y, width)],
+                #[inline(always)]
+                |_, [y]| {
+                    for ((y, &s), &b) in y.iter_mut().zip(s).zip(b) {
+                        *y = *y * s + b;
+                    }
+                    activation.in_place(cpu, y);
+                },
+            );
+            return Ok(());
+        };
+        gemm(cpu, scaled, weight, u, false);
+        let u = &*u;
+        let keep_z = z.is_some();
+        let z = z.unwrap_or_default();
+        let z_width = if keep_z { width } else { 0 };
         for_rows(
             cpu,
             rows,
             8 * width,
-            [(y, width)],
+            [(y, width), (z, z_width)],
             #[inline(always)]
-            |_, [y]| {
-                for ((y, &s), &b) in y.iter_mut().zip(s).zip(b) {
-                    *y = *y * s + b;
+            |n, [y, z]| {
+                let u = &u[n * width..][..width];
+                for (((y, &u), &s), &b) in y.iter_mut().zip(u).zip(s).zip(b) {
+                    *y = u * s + b;
                 }
+                if keep_z {
+                    z.copy_from_slice(y);
+                }
+                activation.in_place(cpu, y);
             },
         );
-        match z {
-            Some(z) => {
-                ff_kernels::copy(cpu, y, z, false);
-                activation.forward(cpu, z, y);
-            }
-            None if activation == Activation::Identity => {}
-            None => for_rows(cpu, rows, 8 * width, [(y, width)], |_, [y]| {
-                activation.in_place(cpu, y);
-            }),
-        }
         Ok(())
     }
 
