@@ -56,24 +56,28 @@ pub fn dropout<T: Float>(
                 };
                 #[cfg(not(target_arch = "x86_64"))]
                 let blocks = key.blocks::<BLOCKS>(first);
-                // A product rather than a selection, so that NaN stays NaN.
-                let dropped = |x: T, bits: u32| x * if bits < threshold { T::ZERO } else { factor };
                 for (word, (x, y)) in blocks.iter().zip(x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS)))
                 {
                     let values = y.iter_mut().zip(x).zip(word);
                     if accumulate {
                         for ((y, &x), &bits) in values {
-                            *y += dropped(x, bits);
+                            *y += x * mask(bits, threshold, factor);
                         }
                     } else {
                         for ((y, &x), &bits) in values {
-                            *y = dropped(x, bits);
+                            *y = x * mask(bits, threshold, factor);
                         }
                     }
                 }
             }
         },
     );
+}
+
+/// The factor of a value: a product rather than a selection, so that NaN stays NaN.
+#[inline(always)]
+fn mask<T: Float>(bits: u32, threshold: u32, factor: T) -> T {
+    if bits < threshold { T::ZERO } else { factor }
 }
 
 #[cfg(test)]
