@@ -44,6 +44,7 @@ pub use loss::binary_focal::BinaryFocal;
 pub use loss::focal::Focal;
 pub use loss::kl_divergence::KlDivergence;
 pub use loss::linear_cross_entropy::LinearCrossEntropy;
+pub use loss::preference::{Preference, PreferenceLoss};
 pub use loss::regression::{Regression, RegressionLoss};
 pub use loss::softmax_cross_entropy::SoftmaxCrossEntropy;
 pub use mixture::mixture_of_experts::MixtureOfExperts;

@@ -53,6 +53,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "mul", cases: crate::arithmetic::mul::cases },
         Entry { name: "piecewise_linear", cases: crate::linear::piecewise_linear::cases },
         Entry { name: "pool_tokens", cases: crate::combine::pool_tokens::cases },
+        Entry { name: "preference", cases: crate::loss::preference::cases },
         Entry { name: "prelu", cases: crate::activation::prelu::cases },
         Entry { name: "rms_norm", cases: crate::norm::rms_norm::cases },
         Entry { name: "rotary", cases: crate::attention::rotary::cases },

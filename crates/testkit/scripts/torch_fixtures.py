@@ -306,6 +306,28 @@ def embedding_bag(a, x):
     return [(y + b)[ids]]
 
 
+def preference(a, x):
+    """As `trl` computes them: dpo_trainer, cpo_trainer (SimPO), orpo_trainer."""
+    chosen, rejected = -x[0], -x[1]
+    n, m, chosen_reference, rejected_reference = x[2].T
+    chosen_reference, rejected_reference = -chosen_reference, -rejected_reference
+    smoothed = lambda z: -F.logsigmoid(z) * (1 - a.label_smoothing) - F.logsigmoid(-z) * a.label_smoothing
+    kind = a.kind.name
+    if kind == "Dpo":
+        losses = smoothed(a.beta * ((chosen - chosen_reference) - (rejected - rejected_reference)))
+    elif kind == "Ipo":
+        delta = (chosen - chosen_reference) / n - (rejected - rejected_reference) / m
+        losses = (delta - 1 / (2 * a.beta)) ** 2
+    elif kind == "SimPo":
+        losses = smoothed(a.beta * (chosen / n - rejected / m - a.gamma / a.beta))
+    else:
+        chosen, rejected = chosen / n, rejected / m
+        log1mexp = lambda v: torch.log1p(-torch.exp(v))
+        odds = (chosen - rejected) - (log1mexp(chosen) - log1mexp(rejected))
+        losses = -chosen - a.beta * F.logsigmoid(odds)
+    return [losses.sum().reshape(1)]
+
+
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
     "add": lambda a, x: [x[0] + x[1]],
@@ -329,6 +351,7 @@ HANDLERS = {
     "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "gate": lambda a, x: [activation(a.activation, x[0]) * x[1]],
     "lora_linear": lora_linear,
+    "preference": preference,
     "prelu": prelu,
     "rms_norm": rms_norm,
     "rotary": rotary,

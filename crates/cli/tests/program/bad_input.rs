@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::{Folder, Ran, two_classes};
-use cases::{disks, files, languages, models, predictions, recipes, runs, texts};
+use cases::{disks, files, fine_tuning, languages, models, predictions, recipes, runs, texts};
 use encoders::encoders;
 
 mod cases;
@@ -37,7 +37,7 @@ fn bad_input_says_what_where_and_what_to_do() {
     if !disks_there {
         eprintln!("full and read-only disks are left out: this system lets no test mount one");
     }
-    let sections: [(&str, Cases); 9] = [
+    let sections: [(&str, Cases); 10] = [
         ("Data", files),
         ("Recipes", recipes),
         ("Models", models),
@@ -46,6 +46,7 @@ fn bad_input_says_what_where_and_what_to_do() {
         ("Runs", runs),
         ("Text and tokenizers", texts),
         ("Language models", languages),
+        ("Fine-tuning", fine_tuning),
         ("Encoders, embeddings, search", encoders),
     ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-input.md");

@@ -4,6 +4,7 @@
 mod bad_input;
 mod bf16;
 mod data;
+mod finetune;
 mod flow;
 mod killed;
 mod language;

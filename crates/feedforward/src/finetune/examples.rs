@@ -129,6 +129,37 @@ impl Encoder<'_> {
     }
 }
 
+impl Encoder<'_> {
+    /// The examples of pairs, the chosen answer before the rejected one; pairs that do not fit into the
+    /// context are dropped, since a cut answer is another one.
+    ///
+    /// # Errors
+    /// A text has no tokens in the vocabulary.
+    pub(super) fn pairs(
+        &self,
+        chosen: &[Vec<Turn>],
+        rejected: &[Vec<Turn>],
+    ) -> Result<(Vec<Example>, Counts)> {
+        let (mut all, mut counts) = (Vec::with_capacity(2 * chosen.len()), Counts::default());
+        for (chosen, rejected) in chosen.iter().zip(rejected) {
+            let encode = |turns: &[Turn]| self.encode(&self.pieces(turns)?);
+            let both = [encode(chosen)?, encode(rejected)?];
+            let learned = |example: &Example| {
+                example.trained.iter().skip(1).filter(|&&trained| trained).count()
+            };
+            if both.iter().any(|e| e.ids.len() > self.context || learned(e) == 0) {
+                counts.dropped += 1;
+                continue;
+            }
+            counts.kept += 1;
+            counts.tokens += both.iter().map(|example| example.ids.len()).sum::<usize>();
+            counts.learned += both.iter().map(learned).sum::<usize>();
+            all.extend(both);
+        }
+        Ok((all, counts))
+    }
+}
+
 /// Turns as a template reads them.
 fn messages(turns: &[Turn]) -> Vec<Value> {
     let role = |role| match role {

@@ -4,6 +4,7 @@ mod examples;
 mod merge;
 mod network;
 mod pack;
+mod preference;
 mod recipe;
 mod records;
 mod report;
@@ -11,7 +12,10 @@ mod summary;
 mod task;
 
 pub use merge::merge;
-pub use recipe::{AdapterTable, BaseTable, FinetuneConfig, FinetuneRecipe, LossOn, RecordsTable};
+pub use recipe::{
+    AdapterTable, BaseTable, FinetuneConfig, FinetuneRecipe, LossOn, PreferenceName,
+    PreferenceTable, RecordsTable,
+};
 pub use summary::FinetuneSummary;
 pub use task::finetune;
 

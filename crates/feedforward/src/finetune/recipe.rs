@@ -5,6 +5,7 @@ use crate::language::SampleConfig;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use ff_nn::{LoraConfig, Precision};
+use ff_ops::Preference;
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
 use ff_train::TrainConfig;
 use ff_train::optim::OptimizerConfig;
@@ -37,11 +38,13 @@ pub struct FinetuneRecipe {
     pub base: BaseTable,
     /// The conversations to learn from.
     pub data: RecordsTable,
+    /// How pairs of answers are learned from.
+    pub preference: PreferenceTable,
     /// The low-rank adapter (LoRA) that is trained, unless train.weights names weights of the
     /// model itself.
     pub adapter: AdapterTable,
     /// The optimiser. The learning rate is 2e-4 for an adapter and 2e-5 for the model's own
-    /// weights by default.
+    /// weights by default, with [preference] 5e-5 and 1e-6.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time.
     pub schedule: ScheduleConfig,
@@ -57,6 +60,7 @@ impl Default for FinetuneRecipe {
             name: None,
             base: BaseTable::default(),
             data: RecordsTable::default(),
+            preference: PreferenceTable::default(),
             adapter: AdapterTable::default(),
             optimizer: OptimizerConfig { clip_norm: Some(1.0), ..OptimizerConfig::default() },
             schedule: ScheduleConfig::default(),
@@ -85,7 +89,8 @@ pub struct BaseTable {
 pub struct RecordsTable {
     /// A JSON file with a list of records, or JSON lines. A record has `messages` (`role` and
     /// `content`), `conversations` (ShareGPT's `from` and `value`), `instruction` with `output` and
-    /// perhaps `input` (Alpaca), or `prompt` with `completion`.
+    /// perhaps `input` (Alpaca), or `prompt` with `completion`; for [preference] `chosen` and
+    /// `rejected`, messages or texts, with `prompt` before both.
     pub path: PathBuf,
     /// The fraction of records held out, from the end of the file.
     pub valid: f64,
@@ -110,6 +115,59 @@ pub enum LossOn {
     Last,
     /// All.
     All,
+}
+
+/// The table `[preference]`: pairs of answers to the same question, of which one was chosen. The model
+/// before training is the reference of `dpo` and `ipo`; the last answer of a conversation is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PreferenceTable {
+    /// The loss; conversations are learned from without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<PreferenceName>,
+    /// β: how strongly the model is held to its reference (`dpo`, `ipo`), the scale of rewards
+    /// (`simpo`), or the weight of the odds (`orpo`); 0.1, for `simpo` 2 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta: Option<f64>,
+    /// γ: the margin between the rewards of both answers, for `simpo`.
+    pub gamma: f64,
+    /// The probability that the wrong answer was chosen, for `dpo` and `simpo`.
+    pub label_smoothing: f64,
+}
+
+impl Default for PreferenceTable {
+    fn default() -> Self {
+        Self { loss: None, beta: None, gamma: 1.0, label_smoothing: 0.0 }
+    }
+}
+
+/// The loss of pairs of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferenceName {
+    /// Direct preference optimisation (Rafailov et al., 2023).
+    Dpo,
+    /// Identity preference optimisation (Azar et al., 2023), by token.
+    Ipo,
+    /// Odds-ratio preference optimisation (Hong et al., 2024): the chosen answer is learned as well.
+    Orpo,
+    /// Simple preference optimisation (Meng et al., 2024): rewards by token, and a margin.
+    Simpo,
+}
+
+impl PreferenceName {
+    pub(super) fn kind(self) -> Preference {
+        match self {
+            Self::Dpo => Preference::Dpo,
+            Self::Ipo => Preference::Ipo,
+            Self::Orpo => Preference::Orpo,
+            Self::Simpo => Preference::SimPo,
+        }
+    }
+
+    pub(super) fn beta(self) -> f64 {
+        if self == Self::Simpo { 2.0 } else { 0.1 }
+    }
 }
 
 /// The table `[adapter]`: y = x Wᵀ + s (x Aᵀ) Bᵀ, of which A and B are trained (LoRA, Hu et al.,
@@ -238,7 +296,12 @@ impl FinetuneRecipe {
     /// A value in it is wrong.
     pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self, RecipeError> {
         let mut recipe: Self = ff_settings::parse(text, origin, sets)?;
-        let usual = if recipe.train.weights.is_empty() { 2e-4 } else { 2e-5 };
+        let usual = match (recipe.preference.loss.is_some(), recipe.trains_adapter()) {
+            (false, true) => 2e-4,
+            (false, false) => 2e-5,
+            (true, true) => 5e-5,
+            (true, false) => 1e-6,
+        };
         recipe.optimizer.lr.get_or_insert(usual);
         Ok(recipe)
     }
@@ -283,6 +346,21 @@ impl FinetuneRecipe {
             ("train.accumulate", train.accumulate as u64),
         ] {
             Range::AtLeast(1.0).check(key, value as f64)?;
+        }
+        let preference = &self.preference;
+        if preference.loss.is_none() && *preference != PreferenceTable::default() {
+            let message = "is missing: name the loss of pairs (dpo, ipo, orpo or simpo)";
+            return Err(ConfigError::new("preference.loss", message));
+        }
+        if preference.loss.is_some() && self.data.loss != LossOn::Answers {
+            let message = "is for conversations: of pairs the last answer is learned; remove it";
+            return Err(ConfigError::new("data.loss", message));
+        }
+        Range::Above(0.0).check("preference.beta", preference.beta.unwrap_or(1.0))?;
+        Range::AtLeast(0.0).check("preference.gamma", preference.gamma)?;
+        if !(0.0..0.5).contains(&preference.label_smoothing) {
+            let message = format!("must lie in [0, 0.5), found {}", preference.label_smoothing);
+            return Err(ConfigError::new("preference.label_smoothing", message));
         }
         Range::BelowOne.check("data.valid", self.data.valid)?;
         Range::Above(0.0).check("adapter.alpha", adapter.alpha)?;

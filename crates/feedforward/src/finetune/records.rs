@@ -30,6 +30,10 @@ pub(super) enum Shape {
     Alpaca,
     /// Texts that follow each other as they are.
     Completion,
+    /// Messages with two answers, of which one was chosen.
+    Preference,
+    /// Texts with two answers, of which one was chosen.
+    PreferenceTexts,
 }
 
 impl Shape {
@@ -40,12 +44,28 @@ impl Shape {
             Self::ShareGpt => "ShareGPT (conversations with from and value)",
             Self::Alpaca => "Alpaca (instruction, input, output)",
             Self::Completion => "prompt and completion",
+            Self::Preference => "pairs of chosen and rejected messages",
+            Self::PreferenceTexts => "prompt with a chosen and a rejected text",
         }
+    }
+
+    /// Whether a record has two answers.
+    pub(super) fn is_pair(self) -> bool {
+        matches!(self, Self::Preference | Self::PreferenceTexts)
+    }
+
+    /// Whether texts follow each other as they are, without a chat template.
+    pub(super) fn is_text(self) -> bool {
+        matches!(self, Self::Completion | Self::PreferenceTexts)
     }
 
     fn of(record: &Map<String, Value>) -> Option<Self> {
         let has = |key: &str| record.contains_key(key);
         Some(match () {
+            () if has("chosen") && has("rejected") => match record.get("chosen") {
+                Some(Value::Array(_)) => Self::Preference,
+                _ => Self::PreferenceTexts,
+            },
             () if has("messages") => Self::Messages,
             () if has("conversations") => Self::ShareGpt,
             () if has("instruction") => Self::Alpaca,
@@ -59,7 +79,10 @@ impl Shape {
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) shape: Shape,
+    /// The conversations; of pairs, those with the chosen answer.
     pub(super) all: Vec<Vec<Turn>>,
+    /// Of pairs, the conversations with the rejected answer.
+    pub(super) rejected: Vec<Vec<Turn>>,
 }
 
 /// A text with whether it is learned.
@@ -81,14 +104,14 @@ pub(super) fn read(path: &Path) -> Result<Records> {
     })?;
     let text = text.trim_start_matches('\u{feff}');
     let mut shape = None;
-    let mut all = Vec::new();
+    let (mut all, mut rejected) = (Vec::new(), Vec::new());
     let mut add = |value: &Value, place: String| -> Result<()> {
         let record = value.as_object().ok_or_else(|| fail(format!("{place}: is no object")))?;
         let known = Shape::of(record).ok_or_else(|| {
             let keys: Vec<&str> = record.keys().map(String::as_str).collect();
             fail(format!(
-                "{place}: has the keys {}; expected messages, conversations, instruction with output, or prompt with \
-                 completion",
+                "{place}: has the keys {}; expected messages, conversations, instruction with output, prompt with \
+                 completion, or chosen with rejected",
                 keys.join(", ")
             ))
         })?;
@@ -97,7 +120,14 @@ pub(super) fn read(path: &Path) -> Result<Records> {
             let (first, known) = (first.words(), known.words());
             return Err(fail(format!("{place}: is {known}, and the records before are {first}")));
         }
-        all.push(turns(record, known).map_err(|message| fail(format!("{place}: {message}")))?);
+        let at = |message: String| fail(format!("{place}: {message}"));
+        if known.is_pair() {
+            let [a, b] = pair(record, known).map_err(at)?;
+            all.push(a);
+            rejected.push(b);
+        } else {
+            all.push(turns(record, known).map_err(at)?);
+        }
         Ok(())
     };
     if text.trim_start().starts_with('[') {
@@ -109,13 +139,17 @@ pub(super) fn read(path: &Path) -> Result<Records> {
     } else {
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let place = format!("line {}", i + 1);
-            let value: Value = serde_json::from_str(line)
-                .map_err(|e| fail(format!("{place}: this is not JSON: {e}")))?;
+            let value: Value = serde_json::from_str(line).map_err(|e| {
+                // The message counts lines from this one.
+                let (whole, column) = (e.to_string(), e.column());
+                let what = whole.split(" at line ").next().unwrap_or_default();
+                fail(format!("{place}, column {column}: this is not JSON: {what}"))
+            })?;
             add(&value, place)?;
         }
     }
     let shape = shape.ok_or_else(|| fail("holds no record".into()))?;
-    Ok(Records { shape, all })
+    Ok(Records { shape, all, rejected })
 }
 
 /// The turns of a record.
@@ -138,12 +172,47 @@ fn turns(record: &Map<String, Value>, shape: Shape) -> Result<Vec<Turn>, String>
             }
             vec![turn(Role::User, asked), turn(Role::Assistant, text("output")?)]
         }
-        Shape::Completion => {
+        Shape::Completion | Shape::Preference | Shape::PreferenceTexts => {
             vec![turn(Role::User, text("prompt")?), turn(Role::Assistant, text("completion")?)]
         }
     };
     let answered = |turn: &Turn| turn.role == Role::Assistant && !turn.text.is_empty();
     if turns.iter().any(answered) { Ok(turns) } else { Err("has no answer".into()) }
+}
+
+/// The conversations of a pair, with the chosen and with the rejected answer at their end.
+fn pair(record: &Map<String, Value>, shape: Shape) -> Result<[Vec<Turn>; 2], String> {
+    let conversation = |key: &str| -> Result<Vec<Turn>, String> {
+        let mut turns = match (shape, record.get(key)) {
+            (Shape::Preference, _) => listed(record, key, "role", "content")?,
+            (_, Some(Value::String(text))) => {
+                vec![Turn { role: Role::Assistant, text: text.clone() }]
+            }
+            _ => return Err(format!("`{key}` is no text")),
+        };
+        // Messages may repeat the question, or leave it to the prompt.
+        if turns.first().is_some_and(|turn| turn.role == Role::Assistant) {
+            let mut asked = match record.get("prompt") {
+                Some(Value::String(text)) => vec![Turn { role: Role::User, text: text.clone() }],
+                Some(Value::Array(_)) => listed(record, "prompt", "role", "content")?,
+                _ => return Err("has no `prompt`".into()),
+            };
+            asked.append(&mut turns);
+            turns = asked;
+        }
+        match turns.last() {
+            Some(turn) if turn.role == Role::Assistant && !turn.text.is_empty() => Ok(turns),
+            _ => Err(format!("`{key}` does not end with an answer")),
+        }
+    };
+    let [chosen, rejected] = [conversation("chosen")?, conversation("rejected")?];
+    if chosen == rejected {
+        return Err("the chosen and the rejected answer are the same".into());
+    }
+    if chosen[..chosen.len() - 1] != rejected[..rejected.len() - 1] {
+        return Err("the chosen and the rejected answer are to different questions".into());
+    }
+    Ok([chosen, rejected])
 }
 
 /// A list of messages.
@@ -193,7 +262,7 @@ pub(super) fn pieces(turns: &[Turn], shape: Shape, end: &str, loss: LossOn) -> V
         let text = &turn.text;
         let text = match (shape, turn.role) {
             (_, Role::Assistant) => format!("{text}{end}"),
-            (Shape::Completion, _) => text.clone(),
+            (shape, _) if shape.is_text() => text.clone(),
             (_, Role::System) => format!("{text}\n\n"),
             (_, Role::User) => {
                 let before =
@@ -238,7 +307,7 @@ mod tests {
     fn mistakes_are_named_with_their_line() {
         let good = r#"{"prompt": "a", "completion": "b"}"#;
         for (bad, message) in [
-            ("{", "line 3: this is not JSON"),
+            ("{", "line 3, column 1: this is not JSON"),
             ("[]", "line 3: is no object"),
             (r#"{"text": "a"}"#, "line 3: has the keys text"),
             (r#"{"prompt": "a"}"#, "line 3: has no `completion`"),
@@ -250,6 +319,40 @@ mod tests {
         }
         let role = r#"{"messages": [{"role": "robot", "content": "a"}]}"#;
         assert!(record(role).unwrap_err().to_string().contains("the role \"robot\""));
+    }
+
+    #[test]
+    fn pairs_have_one_question_and_two_answers() {
+        let turn = |role, text: &str| Turn { role, text: text.into() };
+        let chosen = vec![turn(Role::User, "a"), turn(Role::Assistant, "b")];
+        let rejected = vec![turn(Role::User, "a"), turn(Role::Assistant, "c")];
+        let message =
+            |role: &str, text: &str| format!(r#"{{"role": "{role}", "content": "{text}"}}"#);
+        let (user, b, c) =
+            (message("user", "a"), message("assistant", "b"), message("assistant", "c"));
+        for text in [
+            r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#.to_owned(),
+            format!(r#"{{"prompt": [{user}], "chosen": [{b}], "rejected": [{c}]}}"#),
+            format!(r#"{{"prompt": "a", "chosen": [{user}, {b}], "rejected": [{user}, {c}]}}"#),
+        ] {
+            let found = record(&text).unwrap();
+            assert_eq!((&found.all[0], &found.rejected[0]), (&chosen, &rejected), "{text}");
+        }
+        for (bad, message) in [
+            (r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#.to_owned(), "are the same"),
+            (
+                r#"{"prompt": "a", "chosen": "b", "rejected": ""}"#.to_owned(),
+                "`rejected` does not end",
+            ),
+            (r#"{"chosen": "b", "rejected": "c"}"#.to_owned(), "has no `prompt`"),
+            (
+                format!(r#"{{"chosen": [{user}, {b}], "rejected": [{c}], "prompt": "d"}}"#),
+                "different questions",
+            ),
+        ] {
+            let found = record(&bad).unwrap_err().to_string();
+            assert!(found.contains(message) && found.contains("line 1: "), "{bad}: {found}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The page of a fine-tuning run.
 
+use super::preference::Preferred;
 use super::recipe::FinetuneRecipe;
 use super::task::Conversations;
 use crate::language::{Sample, curves, report_samples};
@@ -15,6 +16,7 @@ pub(super) struct Page<'a> {
     pub(super) samples: &'a [Sample],
     pub(super) before: Option<f64>,
     pub(super) after: Option<f64>,
+    pub(super) preferred: Option<Preferred>,
 }
 
 /// Gathers all that is known so far.
@@ -41,6 +43,24 @@ fn verdict(page: &Page<'_>) -> Option<Verdict> {
     let before = page.before?;
     let score =
         |name: &str, value: f64, before: f64| Score::new(name, value, false).baseline(before);
+    if page.recipe.preference.loss.is_some() {
+        let share = page.preferred.map(|found| 100.0 * found.share);
+        let share = share.map_or_else(String::new, |share| {
+            format!(" The chosen answer is preferred in {share:.1} % of held-out pairs.")
+        });
+        return Some(Verdict {
+            split: "valid".into(),
+            rows: page.data.held_out.kept as u64,
+            unit: "pairs".into(),
+            baseline: "before training".into(),
+            interval: String::new(),
+            scores: vec![score("loss", loss, before)],
+            sentence: format!(
+                "A held-out pair costs {loss:.3}, {before:.3} before training.{share}"
+            ),
+            caveats: Vec::new(),
+        });
+    }
     Some(Verdict {
         split: "valid".into(),
         rows: page.data.held_out.learned as u64,

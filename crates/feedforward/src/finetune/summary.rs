@@ -11,10 +11,17 @@ use std::path::PathBuf;
 pub struct FinetuneSummary {
     /// The run's folder.
     pub run: PathBuf,
-    /// The loss a learned token on the held-out conversations before training.
+    /// The loss a learned token on the held-out conversations before training; of pairs, that of a
+    /// pair.
     pub before: Option<f64>,
     /// The same of the kept weights.
     pub after: Option<f64>,
+    /// The share of held-out pairs whose chosen answer has the larger reward.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<f64>,
+    /// The mean difference of the rewards of held-out pairs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// Seconds of training, of all sessions.
     pub seconds: f64,
     /// Optimiser steps.
@@ -49,6 +56,13 @@ impl FinetuneSummary {
         let losses = self.before.zip(self.after).map(|(before, after)| {
             format!("held-out loss {} (before: {})", score(after), score(before))
         });
+        let preferred = self.preferred.zip(self.margin).map(|(share, margin)| {
+            format!(
+                "the chosen answer is preferred in {:.1} % of held-out pairs, margin {}",
+                100.0 * share,
+                score(margin)
+            )
+        });
         let run = shell_word(&self.run.display().to_string());
         let prompt = shell_word(self.prompt.as_deref().unwrap_or("Once"));
         let mut next = vec![format!("feedforward generate {run} --prompt {prompt}")];
@@ -65,7 +79,7 @@ impl FinetuneSummary {
                 count(self.tokens_per_second as u64)
             ),
             verdict: None,
-            lines: losses.into_iter().collect(),
+            lines: losses.into_iter().chain(preferred).collect(),
             next,
         }
     }

@@ -4,8 +4,9 @@
 use super::examples::{Counts, Encoder, Example};
 use super::network::Draft;
 use super::pack::Rows;
-use super::recipe::FinetuneRecipe;
-use super::records::{self, Shape};
+use super::preference::{self, Pairs, Preferred, Reference};
+use super::recipe::{FinetuneRecipe, LossOn};
+use super::records::{self, Shape, Turn};
 use super::report::{self, Page};
 use super::summary::FinetuneSummary;
 use crate::error::{Error, Result};
@@ -70,6 +71,8 @@ pub(crate) struct FineTuning {
 /// Conversations as rows.
 pub(super) struct Conversations {
     pub(super) shape: Shape,
+    /// Rows of an item: two for a pair of answers, otherwise one.
+    rows_each: usize,
     /// Whether the model has a template of its own for conversations.
     has_template: bool,
     pub(super) train: Rows,
@@ -85,31 +88,44 @@ pub(super) struct Conversations {
 pub(crate) struct Session {
     samples: RefCell<Samples>,
     before: Option<f64>,
+    /// The model before training, where pairs are compared with it.
+    reference: Option<Reference>,
 }
 
-/// The loss of the kept weights on the held-out conversations.
+/// The loss of the kept weights on what was held out.
 pub(crate) struct Outcome {
     after: Option<f64>,
+    preferred: Option<Preferred>,
 }
 
 impl FineTuning {
     fn steps(&self) -> u64 {
-        self.recipe.loop_config().total_steps(self.data.train.rows())
+        self.recipe.loop_config().total_steps(self.data.items())
     }
 
     fn tokens_per_step(&self) -> f64 {
         let train = &self.recipe.train;
-        let rows = (train.batch_size * train.accumulate).min(self.data.train.rows());
-        (rows * self.data.train.windows().context) as f64
+        let items = (train.batch_size * train.accumulate).min(self.data.items());
+        (items * self.data.rows_each * self.data.train.windows().context) as f64
     }
 
-    /// The loss a learned token on the held-out conversations.
-    fn held_out(&self, graph: &mut Graph, network: &CausalLm) -> Result<Option<f64>> {
-        let Some(valid) = &self.data.valid else { return Ok(None) };
+    /// The loss on what was held out: a learned token of conversations, or a pair.
+    fn held_out(
+        &self,
+        graph: &mut Graph,
+        network: &CausalLm,
+        reference: Option<&Reference>,
+    ) -> Result<(Option<f64>, Option<Preferred>)> {
+        let Some(valid) = &self.data.valid else { return Ok((None, None)) };
         let batch = self.recipe.train.batch_size;
+        if let Some(loss) = self.recipe.preference.loss() {
+            let known = reference.map_or(&[][..], |reference| &reference.valid);
+            let found = preference::evaluate(graph, network, valid, batch, loss, known)?;
+            return Ok((Some(found.loss), Some(found)));
+        }
         let windows = valid.windows();
         let (sum, count) = evaluate(graph, network, windows, valid, batch, usize::MAX)?;
-        Ok(Some(sum / count.max(1.0)))
+        Ok((Some(sum / count.max(1.0)), None))
     }
 
     fn sample(&self) -> SampleConfig {
@@ -182,10 +198,11 @@ impl Task for FineTuning {
         Work {
             layers: format!("{kind} · {layers} layers × {width} · {what}"),
             training: format!(
-                "{} {} · {} rows of {} tokens · {} steps{precision}",
+                "{}{} {} · {} rows of {} tokens · {} steps{precision}",
+                self.recipe.preference.words(),
                 self.recipe.optimizer.kind,
                 self.recipe.optimizer.lr(),
-                train.batch_size * train.accumulate,
+                train.batch_size * train.accumulate * self.data.rows_each,
                 self.data.train.windows().context,
                 self.steps()
             ),
@@ -221,23 +238,38 @@ impl Task for FineTuning {
         let seed = self.recipe.train.seed;
         let mut samples = Samples::open(&self.sample(), seed, folder, trainer.progress());
         let mut before = samples.before();
+        let needs = |loss: ff_ops::PreferenceLoss| loss.kind.needs_reference();
+        let reference = match self.recipe.preference.loss().filter(|&loss| needs(loss)) {
+            None => None,
+            Some(_) if trainer.progress().step > 0 => Some(Reference::read(folder)?),
+            Some(_) => {
+                watcher.event(Event::Phase("reading the answers with the model before training"));
+                let (batch, parts) = (self.recipe.train.batch_size, self.data.parts());
+                Some(Reference::measure(trainer.graph_mut(), network, parts, batch, folder)?)
+            }
+        };
         if trainer.progress().step == 0 {
             watcher.event(Event::Phase("answering before training"));
             write_text(&folder.path().join("preview.txt"), &self.data.preview_text())?;
             let graph = trainer.graph_mut();
-            before = self.held_out(graph, network)?;
+            before = self.held_out(graph, network, reference.as_ref())?.0;
             samples.write(graph, (network, &self.config, &self.tokenizer), 0, before)?;
         }
         clock.lap("answering before");
-        Ok(Session { samples: RefCell::new(samples), before })
+        Ok(Session { samples: RefCell::new(samples), before, reference })
     }
 
     fn objective<'a>(
         &'a self,
         network: &'a CausalLm,
-        _session: Option<&'a Session>,
+        session: Option<&'a Session>,
     ) -> Box<dyn Objective + 'a> {
         let (data, batch) = (&self.data, self.recipe.train.batch_size);
+        if let Some(loss) = self.recipe.preference.loss() {
+            let reference = session.and_then(|session| session.reference.as_ref());
+            let rows = (&data.train, data.valid.as_ref());
+            return Box::new(Pairs::new(network, rows, batch, loss, reference));
+        }
         let valid = data.valid.as_ref().map(|valid| valid as _);
         let windows = data.train.windows();
         Box::new(Conversing {
@@ -256,7 +288,8 @@ impl Task for FineTuning {
         let Ending { folder, network, mut graph, watcher, progress } = ending;
         watcher.event(Event::Phase("answering"));
         graph.reset();
-        let after = self.held_out(&mut graph, &network)?;
+        let reference = session.reference.as_ref();
+        let (after, preferred) = self.held_out(&mut graph, &network, reference)?;
         let parts = (&network, &self.config, &self.tokenizer);
         session.samples.borrow_mut().write(&mut graph, parts, progress.step, None)?;
         watcher.event(Event::Phase("saving"));
@@ -273,9 +306,13 @@ impl Task for FineTuning {
             model.save(&folder.model(), &SaveOptions::default())?;
             copy_template(&self.base, &folder.model())?;
         }
-        let text = json!({ "before": session.before, "after": after });
+        let mut text = json!({ "before": session.before, "after": after });
+        if let Some(found) = preferred {
+            text["preferred"] = found.share.into();
+            text["margin"] = found.margin.into();
+        }
         write_text(&folder.scores(), &format!("{text:#}\n"))?;
-        Ok(Outcome { after })
+        Ok(Outcome { after, preferred })
     }
 
     fn summary(
@@ -291,6 +328,8 @@ impl Task for FineTuning {
             run: ended.folder.path().to_owned(),
             before: session.before,
             after: outcome.and_then(|outcome| outcome.after),
+            preferred: outcome.and_then(|outcome| outcome.preferred).map(|found| found.share),
+            margin: outcome.and_then(|outcome| outcome.preferred).map(|found| found.margin),
             seconds: progress.seconds,
             steps: progress.step,
             tokens: tokens as u64,
@@ -321,12 +360,13 @@ impl Task for FineTuning {
             data: &self.data,
             samples: session.samples.borrow().all(),
             before: session.before,
-            after: outcome.and_then(|outcome| outcome.after),
+            after: outcome.as_ref().and_then(|outcome| outcome.after),
+            preferred: outcome.and_then(|outcome| outcome.preferred),
         }))
     }
 
     fn planned_steps(&self) -> Vec<Range<usize>> {
-        let (rows, config) = (self.data.train.rows(), self.recipe.loop_config());
+        let (rows, config) = (self.data.items(), self.recipe.loop_config());
         let step = config.batch_size.saturating_mul(config.accumulate).min(rows).max(1);
         let last = rows.saturating_sub(1) / step * step;
         let rest = (last > 0 && last + step > rows).then_some(last..rows);
@@ -334,7 +374,7 @@ impl Task for FineTuning {
     }
 
     fn plan_evaluation(&self, graph: &mut Graph, network: &CausalLm) -> Result<()> {
-        self.held_out(graph, network).map(drop)
+        self.held_out(graph, network, None).map(drop)
     }
 
     fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
@@ -406,6 +446,16 @@ impl Objective for Conversing<'_> {
 }
 
 impl Conversations {
+    /// The conversations or pairs to learn from.
+    fn items(&self) -> usize {
+        self.train.rows() / self.rows_each
+    }
+
+    /// The rows to learn from, and those held out.
+    fn parts(&self) -> [Option<&Rows>; 2] {
+        [Some(&self.train), self.valid.as_ref()]
+    }
+
     fn notice(&self, recipe: &FinetuneRecipe, tokenizer: &Tokenizer) -> TextNotice {
         TextNotice {
             source: format!(
@@ -425,7 +475,7 @@ impl Conversations {
     /// How a conversation becomes text.
     pub(super) fn format(&self) -> &'static str {
         match (self.shape, self.has_template) {
-            (Shape::Completion, _) => "as they are",
+            (shape, _) if shape.is_text() => "as they are",
             (_, true) => "in the model's chat template",
             (_, false) => "in a plain format (the model has no chat template)",
         }
@@ -436,18 +486,22 @@ impl Conversations {
         let (train, valid) = (&self.counts, &self.held_out);
         let mut findings = vec![format!(
             "{} to learn from, {} held out · {} of {} tokens are learned",
-            plural(train.kept, "conversation"),
+            plural(train.kept, if self.shape.is_pair() { "pair" } else { "conversation" }),
             count(valid.kept),
             count(train.learned),
             count(train.tokens)
         )];
         let (cut, dropped) = (train.cut + valid.cut, train.dropped + valid.dropped);
         if cut + dropped > 0 {
-            findings.push(format!(
-                "longer than train.context: {} cut after an answer, {} dropped",
-                count(cut),
-                count(dropped)
-            ));
+            findings.push(if self.shape.is_pair() {
+                format!("longer than train.context, or empty: {} dropped", count(dropped))
+            } else {
+                format!(
+                    "longer than train.context: {} cut after an answer, {} dropped",
+                    count(cut),
+                    count(dropped)
+                )
+            });
         }
         findings
     }
@@ -455,6 +509,9 @@ impl Conversations {
     /// The preview with learned parts between « and ».
     fn preview_text(&self) -> String {
         let mut text = String::from("What is learned stands between « and ».\n");
+        if self.shape.is_pair() {
+            text += "Of each pair the chosen answer comes first, then the rejected one.\n";
+        }
         for example in &self.preview.examples {
             text += "\n";
             for (piece, learned) in example {
@@ -475,18 +532,34 @@ fn conversations(
 ) -> Result<Conversations> {
     let (path, train) = (&recipe.data.path, &recipe.train);
     let records = records::read(path)?;
+    let shape = records.shape;
+    let pairs = shape.is_pair();
+    match recipe.preference.loss {
+        None if pairs => {
+            let message =
+                "holds pairs of answers: name their loss with --preference dpo, ipo, orpo or simpo";
+            return Err(Error::run(path, message));
+        }
+        Some(_) if !pairs => {
+            let message =
+                format!("holds {}; [preference] needs chosen and rejected answers", shape.words());
+            return Err(Error::run(path, message));
+        }
+        _ => {}
+    }
     let context = train.context.min(config.max_positions);
-    let template = match records.shape {
-        Shape::Completion => None,
-        _ => ChatTemplate::of(tokenizer)?,
-    };
-    let (shape, loss) = (records.shape, recipe.data.loss);
+    let template = if shape.is_text() { None } else { ChatTemplate::of(tokenizer)? };
+    let loss = if pairs { LossOn::Last } else { recipe.data.loss };
     let has_template = template.is_some();
     let encoder = Encoder { tokenizer, template, shape, loss, context };
     let held = (records.all.len() as f64 * recipe.data.valid).round() as usize;
     let (learned, held) = records.all.split_at(records.all.len() - held);
-    let (examples, counts) = encoder.examples(learned)?;
-    let (valid, held_out) = encoder.examples(held)?;
+    let rejected = records.rejected.split_at(records.rejected.len().min(learned.len()));
+    let of = |conversations: &[Vec<Turn>], rejected: &[Vec<Turn>]| {
+        if pairs { encoder.pairs(conversations, rejected) } else { encoder.examples(conversations) }
+    };
+    let (examples, counts) = of(learned, rejected.0)?;
+    let (valid, held_out) = of(held, rejected.1)?;
     if counts.learned == 0 {
         let message = match counts.dropped {
             0 => "holds no token that would be learned; look at data.loss and data.valid".into(),
@@ -505,9 +578,11 @@ fn conversations(
         let vocab_size = config.vocab_size;
         return Err(ff_text::TextError::Vocabulary { id: id as u32, vocab_size }.into());
     }
-    let rows = |examples: &[Example]| Rows::new(examples, context, train.packing);
+    let packing = train.packing && !pairs;
+    let rows = |examples: &[Example]| Rows::new(examples, context, packing);
     let pieces = |example: &Example| shown(tokenizer, example);
-    let preview = examples.iter().take(PREVIEW).map(pieces).collect::<Result<_>>()?;
+    let rows_each = 1 + usize::from(pairs);
+    let preview = examples.iter().take(PREVIEW * rows_each).map(pieces).collect::<Result<_>>()?;
     let asked = if held.is_empty() { learned } else { held };
     let mut prompts = Vec::with_capacity(SAMPLES);
     for turns in asked.iter().take(10 * SAMPLES) {
@@ -518,6 +593,7 @@ fn conversations(
     }
     Ok(Conversations {
         shape,
+        rows_each,
         has_template,
         train: rows(&examples),
         valid: (held_out.learned > 0).then(|| rows(&valid)),

@@ -160,6 +160,21 @@ impl CausalLm {
         Ok(CausalLoss { sum, count, total })
     }
 
+    /// The loss of each of several sets of targets `[B, T]` of one batch and the number of its tokens,
+    /// without the losses of routers; −100 does not count.
+    ///
+    /// # Errors
+    /// As [`CausalLm::loss`].
+    pub fn losses(
+        &self,
+        graph: &mut Graph,
+        batch: &TokenBatch,
+        targets: &[Value],
+    ) -> Result<Vec<[Value; 2]>> {
+        let (x, _) = self.hidden(graph, batch, None)?;
+        targets.iter().map(|targets| self.output.loss(graph, &x, targets)).collect()
+    }
+
     /// The logits `[B, T, vocabulary]` of the token after each; a cache holds earlier tokens and is
     /// extended by these.
     ///

@@ -9,6 +9,7 @@ mod elements;
 pub(crate) mod focal;
 pub(crate) mod kl_divergence;
 pub(crate) mod linear_cross_entropy;
+pub(crate) mod preference;
 pub(crate) mod regression;
 mod sigmoid;
 mod softmax;

@@ -13,7 +13,7 @@ pub(crate) struct Finetune {
     #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::AnyPath, required_unless_present = "resume")]
     pub(crate) model: Option<PathBuf>,
     /// Conversations: JSON or JSON lines with messages, conversations (ShareGPT), instruction and
-    /// output (Alpaca), or prompt and completion
+    /// output (Alpaca), prompt and completion, or pairs of chosen and rejected answers
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     data: Option<PathBuf>,
     /// The rank of the adapter (LoRA); 8 by default
@@ -26,6 +26,9 @@ pub(crate) struct Finetune {
     /// 'layers.*.mlp.*'
     #[arg(long, value_name = "PATTERN")]
     train: Vec<String>,
+    /// The loss of pairs of answers: dpo, ipo, orpo or simpo
+    #[arg(long, value_name = "LOSS", value_parser = ["dpo", "ipo", "orpo", "simpo"])]
+    preference: Option<String>,
     /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
     #[arg(long, short, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -40,7 +43,7 @@ pub(crate) struct Finetune {
     pub(crate) out: Option<PathBuf>,
     /// Resume a stopped or killed run
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
-          conflicts_with_all = ["model", "data", "lora_rank", "full", "train", "set", "name", "seed", "out", "dry_run"])]
+          conflicts_with_all = ["model", "data", "lora_rank", "full", "train", "preference", "set", "name", "seed", "out", "dry_run"])]
     pub(crate) resume: Option<PathBuf>,
     /// Write report.html every few seconds while training; a browser reloads it
     #[arg(long)]
@@ -70,6 +73,7 @@ impl Finetune {
             self.lora_rank.map(|rank| format!("adapter.rank={rank}")),
             self.lora_rank.map(|rank| format!("adapter.alpha={}", 2 * rank)),
             (!weights.is_empty()).then(|| format!("train.weights=[{}]", weights.join(", "))),
+            self.preference.as_ref().map(|loss| text("preference.loss", loss.clone())),
             self.name.as_ref().map(|name| text("name", name.clone())),
             self.seed.map(|seed| format!("train.seed={seed}")),
         ];

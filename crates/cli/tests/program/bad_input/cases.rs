@@ -487,6 +487,87 @@ pub(super) fn texts(folder: &Folder) -> Vec<Case> {
     ]
 }
 
+pub(super) fn fine_tuning(folder: &Folder) -> Vec<Case> {
+    let good = r#"{"prompt": "the cat", "completion": " sees"}"#;
+    let after_good = |bad: &str| format!("{good}\n{bad}\n");
+    folder.write("talks.jsonl", &after_good(good));
+    folder.write("broken.jsonl", &after_good("{\"prompt\": "));
+    folder.write("silent.jsonl", &after_good(r#"{"prompt": "the cat", "completion": ""}"#));
+    folder.write("mixed.jsonl", &after_good(r#"{"instruction": "a", "output": "b"}"#));
+    folder.write(
+        "role.jsonl",
+        r#"{"messages": [{"role": "robot", "content": "a"}, {"role": "assistant", "content": "b"}]}"#,
+    );
+    folder.write("same.jsonl", r#"{"prompt": "a", "chosen": "b", "rejected": "b"}"#);
+    folder.write("pairs.jsonl", r#"{"prompt": "a", "chosen": "b", "rejected": "c"}"#);
+    let long = "the cat sees a dog ".repeat(40);
+    folder.write("long.jsonl", &format!(r#"{{"prompt": "{long}", "completion": "b"}}"#));
+    let tune = |rest: &str| format!("finetune lm --out new {rest}");
+    vec![
+        case("Fine-tuning without data", "finetune lm --out new", 2, &["data.path", "is missing"]),
+        case(
+            "A base model that is not there",
+            "finetune nowhere --data talks.jsonl --out new",
+            2,
+            &["nowhere: is not there"],
+        ),
+        case(
+            "Conversations of broken JSON",
+            tune("--data broken.jsonl"),
+            1,
+            &["broken.jsonl: line 2, column 11: this is not JSON"],
+        ),
+        case(
+            "A conversation without an answer",
+            tune("--data silent.jsonl"),
+            1,
+            &["silent.jsonl: line 2: has no answer"],
+        ),
+        case(
+            "Conversations of two shapes",
+            tune("--data mixed.jsonl"),
+            1,
+            &["mixed.jsonl: line 2: is Alpaca"],
+        ),
+        case(
+            "An unknown role",
+            tune("--data role.jsonl"),
+            1,
+            &["role.jsonl: line 1: message 1 has the role \"robot\""],
+        ),
+        case(
+            "Conversations longer than the context",
+            tune("--data long.jsonl --set data.valid=0"),
+            1,
+            &["holds no token that would be learned", "train.context"],
+        ),
+        case(
+            "A layer that the model has not",
+            tune("--data talks.jsonl --set adapter.targets=[\"query\"]"),
+            2,
+            &["adapter.targets", "\"query\" names no part", "q_proj"],
+        ),
+        case(
+            "A pair of equal answers",
+            tune("--data same.jsonl --preference dpo"),
+            1,
+            &["same.jsonl: line 1: the chosen and the rejected answer are the same"],
+        ),
+        case(
+            "Pairs of answers without their loss",
+            tune("--data pairs.jsonl"),
+            1,
+            &["pairs.jsonl: holds pairs of answers", "--preference dpo"],
+        ),
+        case(
+            "Conversations in place of pairs",
+            tune("--data talks.jsonl --preference dpo"),
+            1,
+            &["talks.jsonl: holds prompt and completion"],
+        ),
+    ]
+}
+
 pub(super) fn languages(folder: &Folder) -> Vec<Case> {
     folder.write("corpus.txt", &crate::language::corpus());
     folder.write("short.txt", "to be\n");

@@ -1,0 +1,150 @@
+//! Fine-tuning from conversations and from pairs of answers, killed and resumed.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::killed::{kill_when, lines, start};
+use crate::language::{RECIPE, corpus};
+use crate::{Folder, Ran};
+
+const QUESTIONS: [&str; 6] = ["the cat", "a dog", "the dog", "a bird", "the bird", "a cat"];
+
+fn run(folder: &Folder, line: &str) -> Ran {
+    folder.run(&line.split(' ').collect::<Vec<_>>())
+}
+
+/// A small base model, conversations and pairs.
+pub(crate) fn prepared(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("corpus.txt", &corpus());
+    folder.write("recipe.toml", RECIPE);
+    let base = "pretrain recipe.toml --out base --quiet --set sample.prompts=[] \
+                --set model.config.max_position_embeddings=64";
+    folder.run(&base.split_whitespace().collect::<Vec<_>>()).ok();
+    let (mut conversations, mut pairs) = (String::new(), String::new());
+    for i in 0..60 {
+        let question = QUESTIONS[i * 5 % 6];
+        let of = |answers: &[&str]| answers[i * 7 % answers.len()].to_owned();
+        let chosen = of(&[" sees a dog.", " sees the cat."]);
+        let rejected = of(&[" and and and", " a a a a", " the the"]);
+        let line = serde_json::json!({ "prompt": question, "completion": chosen });
+        writeln!(conversations, "{line}").unwrap();
+        let line =
+            serde_json::json!({ "prompt": question, "chosen": chosen, "rejected": rejected });
+        writeln!(pairs, "{line}").unwrap();
+    }
+    folder.write("conversations.jsonl", &conversations);
+    folder.write("pairs.jsonl", &pairs);
+    folder
+}
+
+/// What must be the same in two runs: the adapter, the scores, and the history without its seconds.
+fn result(run: &Path) -> (Vec<u8>, String, Vec<serde_json::Value>) {
+    let history = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let history = history.lines().map(|line| {
+        let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(record.as_object_mut().unwrap().remove("seconds").is_some());
+        record
+    });
+    let adapter = std::fs::read(run.join("adapter/adapter_model.safetensors")).unwrap();
+    let scores = std::fs::read_to_string(run.join("scores.json")).unwrap();
+    (adapter, scores, history.collect())
+}
+
+/// Kills a run after each of some evaluations, resumes it, and compares it with one left alone.
+fn survives(folder: &Folder, options: &str) {
+    run(folder, &format!("finetune base {options} --quiet --out whole")).ok();
+    let path = folder.path().join("run");
+    let first = format!("finetune base {options} --out run");
+    let mut child = start(folder, &first.split(' ').collect::<Vec<_>>());
+    for evaluations in [1, 2] {
+        let killed = kill_when(&mut child, || lines(&path) >= evaluations);
+        assert!(killed, "the run was over at evaluation {}", lines(&path));
+        child = start(folder, &["finetune", "--resume", "run"]);
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(result(&path) == result(&folder.path().join("whole")), "{options}");
+}
+
+#[test]
+fn conversations_are_learned_merged_and_answered() {
+    let folder = prepared("finetune");
+    let tune = "finetune base --data conversations.jsonl --lora-rank 4 --out tuned --json \
+                --set optimizer.lr=0.03 --set train.epochs=20 --set train.packing=false";
+    let summary = folder.run(&tune.split_whitespace().collect::<Vec<_>>()).ok().json();
+    let [before, after] = ["before", "after"].map(|key| summary[key].as_f64().unwrap());
+    assert!(after < 0.75 * before, "{summary}");
+    assert!(summary.get("preferred").is_none(), "{summary}");
+    assert!(
+        folder.read("tuned/preview.txt").contains("« sees"),
+        "{}",
+        folder.read("tuned/preview.txt")
+    );
+    assert!(folder.read("tuned/report.html").contains("before training"));
+
+    let ask = "--max-tokens 4 --temperature 0 --json --prompt";
+    let answer = |model: &str| -> String {
+        let mut line: Vec<&str> = vec!["generate", model];
+        line.extend(ask.split(' '));
+        line.push("the cat");
+        folder.run(&line).ok().json()["generated"][0]["text"].as_str().unwrap().to_owned()
+    };
+    let tuned = answer("tuned");
+    assert!(tuned.starts_with(" sees"), "{tuned}");
+    run(&folder, "merge base --adapter tuned --out merged").ok();
+    assert_eq!(answer("merged"), tuned);
+
+    // All weights, and some of them.
+    for (name, weights) in [("full", "--full"), ("some", "--train layers.*.mlp.*")] {
+        let line = format!(
+            "finetune base --data conversations.jsonl {weights} --out {name} --json --set train.context=32 --set optimizer.lr=0.005"
+        );
+        let summary = run(&folder, &line).ok().json();
+        let [before, after] = ["before", "after"].map(|key| summary[key].as_f64().unwrap());
+        assert!(after < before, "{name}: {summary}");
+        assert!(folder.path().join(name).join("model/model.safetensors").exists());
+    }
+}
+
+#[test]
+fn chosen_answers_are_preferred_by_every_loss() {
+    let folder = prepared("preference");
+    run(&folder, "finetune base --data pairs.jsonl --out none").fails(1, &["--preference dpo"]);
+    run(&folder, "finetune base --data conversations.jsonl --preference dpo --out none")
+        .fails(1, &["needs chosen and rejected answers"]);
+    for loss in ["dpo", "ipo", "orpo", "simpo"] {
+        let line = format!(
+            "finetune base --data pairs.jsonl --preference {loss} --out {loss} --json --set optimizer.lr=0.02 --set train.epochs=8"
+        );
+        let summary = run(&folder, &line).ok().json();
+        let [before, after] = ["before", "after"].map(|key| summary[key].as_f64().unwrap());
+        assert!(after < before, "{loss}: {summary}");
+        assert!(summary["preferred"].as_f64().unwrap() > 0.8, "{loss}: {summary}");
+        assert!(summary["margin"].as_f64().unwrap() > 0.0, "{loss}: {summary}");
+        if loss == "dpo" {
+            // A model that is its own reference prefers neither.
+            assert!((before - 2f64.ln()).abs() < 1e-6, "{summary}");
+        }
+        assert!(
+            folder
+                .read(&format!("{loss}/report.html"))
+                .contains("The chosen answer is preferred in")
+        );
+    }
+    let planned = run(&folder, "finetune base --data pairs.jsonl --preference dpo --dry-run").ok();
+    assert!(planned.stdout.contains("54 pairs to learn from, 6 held out"), "{planned:?}");
+}
+
+#[test]
+fn killed_and_resumed_fine_tuning_ends_with_the_same_bits() {
+    let settings = "--set train.epochs=40 --set train.context=32 --set train.checkpoint_seconds=0 \
+                    --set optimizer.lr=0.01";
+    let settings = settings.split_whitespace().collect::<Vec<_>>().join(" ");
+    let folder = prepared("finetune-killed");
+    survives(&folder, &format!("--data conversations.jsonl {settings}"));
+    for name in ["run", "whole"] {
+        std::fs::remove_dir_all(folder.path().join(name)).unwrap();
+    }
+    // The reference is that of the first step, whatever was learned since.
+    survives(&folder, &format!("--data pairs.jsonl --preference dpo {settings}"));
+}
