@@ -24,13 +24,15 @@ pub(super) fn gather(page: &Page<'_>) -> ReportData {
     let progress = page.run.progress;
     let parameters = words::count(page.run.sizes.parameters);
     let done = words::plural(progress.step as usize, "step");
+    let pairs = page.recipe.preference.loss.is_some();
+    let unit = if pairs { "a pair" } else { "nats a token" };
     ReportData {
         title: page.recipe.name.clone().unwrap_or_else(|| "fine-tuned model".into()),
         subtitle: format!("{} · {parameters} values trained", page.run.work.layers),
         status: Some(page.run.status(&done, "")),
         verdict: verdict(page),
         text: Some(text(page)),
-        curves: curves(progress, page.before, page.run.work.units_per_step),
+        curves: curves(progress, page.before, unit, page.run.work.units_per_step),
         samples: report_samples(page.samples, progress),
         commands: commands(page),
         ..ReportData::default()
@@ -83,9 +85,15 @@ fn text(page: &Page<'_>) -> TextData {
         Fact::new("base model", page.recipe.base.model.display().to_string()),
     ];
     facts.extend(page.data.findings().into_iter().map(|line| Fact::new("conversations", line)));
-    let pieces = page.data.preview.examples.iter().flatten();
-    let example =
-        pieces.map(|(text, trained)| Token { text: text.clone(), trained: *trained }).collect();
+    let mut example: Vec<Token> = Vec::new();
+    for pieces in &page.data.preview.examples {
+        if !example.is_empty() {
+            example.push(Token { text: "\n".into(), trained: false });
+        }
+        let tokens = pieces.iter();
+        example
+            .extend(tokens.map(|(text, trained)| Token { text: text.clone(), trained: *trained }));
+    }
     TextData { facts, example, ..TextData::default() }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn gather(page: &Page<'_>) -> Result<ReportData> {
         status: Some(status(page)),
         verdict: verdict(page, progress),
         text: Some(text(page)?),
-        curves: curves(progress, page.before, page.run.work.units_per_step),
+        curves: curves(progress, page.before, "nats a token", page.run.work.units_per_step),
         samples: samples(page.samples, progress),
         model: Some(layers(page)?),
         commands: commands(page),
@@ -232,6 +232,7 @@ fn example(page: &Page<'_>) -> Result<Vec<Token>> {
 pub(crate) fn curves(
     progress: &Progress,
     loss_before: Option<f64>,
+    loss_unit: &str,
     tokens_per_step: f64,
 ) -> Option<Curves> {
     let history = &progress.history;
@@ -242,8 +243,7 @@ pub(crate) fn curves(
     let series = |name: &str, value: &dyn Fn(&EpochRecord) -> f64| {
         Series::new(name, steps.clone(), history.iter().map(value).collect())
     };
-    let mut loss =
-        Panel::new("Loss", "step", "nats a token").with(series("train", &|r| r.train_loss));
+    let mut loss = Panel::new("Loss", "step", loss_unit).with(series("train", &|r| r.train_loss));
     if history.iter().any(|record| record.valid_loss.is_some()) {
         let mut valid = series("valid", &|r| r.valid_loss.unwrap_or(f64::NAN));
         if let Some(before) = loss_before {
