@@ -47,6 +47,25 @@ fn texts_alone_are_a_linear_model_of_their_ngrams() {
 }
 
 #[test]
+fn hidden_layers_that_texts_alone_do_not_have_are_named() {
+    let folder = Folder::new("texts-hidden");
+    folder.write("data.csv", &rows(200, ["dreadful", "wonderful"]));
+    let alone = "data.drop=[\"x\"]";
+    let said = |sets: &[&str]| {
+        let mut arguments = vec!["train", "data.csv", "--target", "answer", "--dry-run"];
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        let ran = folder.run(&arguments).ok();
+        ran.stdout + &ran.stderr
+    };
+    let note = "model.hidden is not used";
+    let hidden = said(&[alone, "model.hidden=[32]"]);
+    assert!(hidden.contains(note) && hidden.contains("model.text_dim=128"), "{hidden}");
+    assert!(!said(&[alone]).contains(note));
+    assert!(!said(&[alone, "model.hidden=[32]", "model.text_dim=16"]).contains(note));
+    assert!(!said(&["model.hidden=[32]"]).contains(note));
+}
+
+#[test]
 fn texts_stand_beside_numbers_and_other_texts() {
     let folder = Folder::new("texts-beside");
     folder.write("data.csv", &rows(400, ["dreadful", "wonderful"]));

@@ -20,9 +20,10 @@ use crate::run::watch::{DataNotice, Notice, Watcher};
 use crate::words::{bytes, count, duration};
 use ff_graph::Graph;
 use ff_metrics::{Metric, choose_threshold};
+use ff_nn::ModelConfig;
 use ff_report::ReportData;
 use ff_settings::{ConfigError, shell_word};
-use ff_table::{Encoded, Prepared, Target, prepare};
+use ff_table::{Encoded, Note, Prepared, Target, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::{Event, Objective};
 use serde::Serialize;
@@ -134,6 +135,19 @@ impl Tables {
     }
 }
 
+/// Hidden layers that a recipe asks for, where texts alone are a linear model without any.
+fn unused_layers(recipe: &Recipe, prepared: &Prepared) -> Option<Note> {
+    let (model, transforms) = (&recipe.model, &prepared.transforms);
+    let others = transforms.n_numeric() + transforms.cardinalities().len();
+    let linear = transforms.texts().next().is_some() && others == 0 && model.text_dim.is_none();
+    let asked = model.hidden != ModelConfig::default().hidden && !model.hidden.is_empty();
+    (linear && asked).then(|| {
+        let message = "model.hidden is not used: texts alone are a linear model, without hidden \
+                       layers unless they become vectors first";
+        Note::warn(message).undo("model.text_dim=128")
+    })
+}
+
 /// Bytes of a table and its encoded parts.
 fn data_bytes(prepared: &Prepared) -> usize {
     let encoded = |e: &Encoded| {
@@ -168,7 +182,8 @@ impl Task for Tables {
             Purpose::Resume(_, info) => &info.base,
             Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
         };
-        let prepared = prepare(&recipe.data, recipe.train.seed, base, device.cpu().threads())?;
+        let mut prepared = prepare(&recipe.data, recipe.train.seed, base, device.cpu().threads())?;
+        prepared.notes.extend(unused_layers(&recipe, &prepared));
         watcher.notice(&Notice::Data(DataNotice {
             path: &recipe.data.path,
             source: &prepared.source.describe(),
