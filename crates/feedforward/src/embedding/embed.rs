@@ -162,9 +162,10 @@ impl Writer {
     }
 
     fn finish(self) -> Result<()> {
-        Ok(match self {
+        match self {
             Self::Array(writer) => writer.finish()?,
             Self::Table(writer) => writer.finish()?,
-        })
+        }
+        Ok(())
     }
 }

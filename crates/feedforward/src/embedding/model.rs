@@ -355,7 +355,9 @@ struct Window {
 pub(super) fn normalize(vector: &mut [f32]) {
     let squares: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let length = squares.sqrt().max(1e-12);
-    vector.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+    for x in vector {
+        *x = (f64::from(*x) / length) as f32;
+    }
 }
 
 /// The folder that holds a model with the files beside it, or a GGUF file.
