@@ -4,7 +4,7 @@
 use ff_interop::onnx::proto::{
     AttributeProto, Entry, GraphProto, ModelProto, NodeProto, OperatorSetId, TensorProto, ValueInfo,
 };
-use ff_interop::onnx::{DType, Error, GraphBuilder, Model, Session, Tensor};
+use ff_interop::onnx::{DType, Data, Error, GraphBuilder, Model, Session, Tensor};
 use prost::Message;
 
 fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
@@ -61,6 +61,19 @@ fn unknown_operators_attributes_and_versions_are_named_with_their_node() {
     let mut foreign = node("Relu", &["x"], "y");
     foreign.domain = "com.example".into();
     refused(&model(graph(vec![foreign])), &["com.example"]);
+}
+
+#[test]
+fn a_letter_stands_once_in_the_output_of_a_sum() {
+    let mut sum = node("Einsum", &["x"], "y");
+    sum.attribute.push(AttributeProto::text("equation", "ij->jj"));
+    let session = session(&model(graph(vec![sum]))).unwrap();
+    let x = Tensor::new(&[2, 3], Data::F32(vec![1.0; 6])).unwrap();
+    let error = session.run(vec![("x".into(), x)]).unwrap_err().to_string();
+    assert!(
+        error.contains("`the Einsum`") && error.contains("`j` is in the output twice"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -223,6 +223,9 @@ fn einsum(c: &Call<'_>) -> Outcome {
     if let Some(name) = outer.iter().find(|name| !sizes.contains_key(name)) {
         return Err(format!("`{name}` is in no input"));
     }
+    if let Some((_, name)) = outer.iter().enumerate().find(|(i, c)| outer[..*i].contains(c)) {
+        return Err(format!("`{name}` is in the output twice"));
+    }
     let inner: Vec<char> = sizes.keys().filter(|c| !outer.contains(c)).copied().collect();
     let order: Vec<char> = outer.iter().chain(&inner).copied().collect();
     let dims: Vec<usize> = order.iter().map(|c| sizes[c]).collect();
