@@ -53,7 +53,9 @@ fn hidden_layers_that_texts_alone_do_not_have_are_named() {
     let alone = "data.drop=[\"x\"]";
     let said = |sets: &[&str]| {
         let mut arguments = vec!["train", "data.csv", "--target", "answer", "--dry-run"];
-        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        for set in sets {
+            arguments.extend(["--set", set]);
+        }
         let ran = folder.run(&arguments).ok();
         ran.stdout + &ran.stderr
     };
