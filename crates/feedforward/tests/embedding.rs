@@ -1,4 +1,6 @@
 //! Texts as vectors, against `transformers` and NumPy (testkit's scripts/embedding_fixtures.py).
+#![cfg(feature = "language")]
+#![allow(clippy::unwrap_used, clippy::default_trait_access)]
 
 use feedforward::PredictOptions;
 use feedforward::embedding::{
