@@ -302,8 +302,11 @@ impl Embedder {
         let (width, mut at) = (purpose.width(), 0);
         let texts = embedded.values.len() / width;
         while at < windows.len() {
-            let fits = (BATCH_TOKENS / windows[at].ids.len()).clamp(1, BATCH_TEXTS);
-            let count = self.options.batch.unwrap_or(fits).min(windows.len() - at);
+            let longest = windows[at].ids.len();
+            let fits = (BATCH_TOKENS / longest).clamp(1, BATCH_TEXTS);
+            // Padding costs as much as text does.
+            let near = windows[at..].iter().take_while(|w| 5 * w.ids.len() >= 4 * longest).count();
+            let count = self.options.batch.unwrap_or(fits.min(near)).min(windows.len() - at);
             let batch = &windows[at..at + count];
             let ids: Vec<Vec<u32>> = batch.iter().map(|window| window.ids.clone()).collect();
             let vectors = match (&mut self.model, purpose) {
