@@ -44,7 +44,7 @@ pub struct FinetuneRecipe {
     /// model itself.
     pub adapter: AdapterTable,
     /// The optimiser. The learning rate is 2e-4 for an adapter and 2e-5 for the model's own
-    /// weights by default, with [preference] 5e-5 and 1e-6.
+    /// weights by default, with `[preference]` 5e-5 and 1e-6.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time.
     pub schedule: ScheduleConfig,
@@ -89,7 +89,7 @@ pub struct BaseTable {
 pub struct RecordsTable {
     /// A JSON file with a list of records, or JSON lines. A record has `messages` (`role` and
     /// `content`), `conversations` (ShareGPT's `from` and `value`), `instruction` with `output` and
-    /// perhaps `input` (Alpaca), or `prompt` with `completion`; for [preference] `chosen` and
+    /// perhaps `input` (Alpaca), or `prompt` with `completion`; for `[preference]` `chosen` and
     /// `rejected`, messages or texts, with `prompt` before both.
     pub path: PathBuf,
     /// The fraction of records held out, from the end of the file.
