@@ -34,8 +34,8 @@ pub(crate) mod answers {
     /// Whether there is something to stop short of the program.
     static ANSWERING: AtomicBool = AtomicBool::new(false);
 
-    /// Makes Ctrl-C set [`asked`](super::asked) while there is an answer to stop, and otherwise print `message` once
-    /// and then exit.
+    /// Makes Ctrl-C set [`asked`](super::asked) while there is an answer to stop, and otherwise
+    /// print `message` once and then exit.
     pub(crate) fn listen_between(message: &'static str) -> Result<(), Failure> {
         ctrlc::set_handler(move || {
             let before = ASKED.fetch_add(1, Ordering::SeqCst);

@@ -1,7 +1,8 @@
 //! What a folder of a published model holds, in a line.
 
-use super::model::{is_encoder, static_sizes};
+use super::model::is_encoder;
 use super::modules::Modules;
+use super::static_table;
 use crate::language::folder_config;
 use crate::words::count;
 use ff_nn::models::{EncoderConfig, EncoderHead};
@@ -27,7 +28,7 @@ pub(crate) fn describe(folder: &Path) -> Option<String> {
         parts.push(format!("{layers} layers of {width}, {heads} heads"));
         parts.push(format!("{} positions", count(config.longest() as u64)));
         parts.push(format!("{} tokens", count(config.vocab_size as u64)));
-    } else if let Ok(Some((rows, width))) = static_sizes(folder) {
+    } else if let Some((rows, width)) = static_table::sizes(folder) {
         parts.push(format!("static embeddings of {width}"));
         parts.push(format!("{} tokens", count(rows as u64)));
     } else {

@@ -1,7 +1,7 @@
 //! A published model that makes texts vectors.
 
 use super::modules::{Modules, Pooling};
-use super::static_table::{StaticTable, is_static};
+use super::static_table::{self, StaticTable};
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::language::{EncoderModel, LanguageModel, model_folder};
@@ -94,7 +94,7 @@ impl Embedder {
         let root = root(path)?;
         let modules = Modules::read(&root)?;
         let folder = &modules.folder;
-        let (model, tokenizer) = if modules.is_static || is_static(folder) {
+        let (model, tokenizer) = if modules.is_static || static_table::sizes(folder).is_some() {
             let tokenizer = Tokenizer::load(folder)?;
             (Model::Static(StaticTable::open(folder, &tokenizer)?), Some(tokenizer))
         } else if is_encoder(folder) {
@@ -305,8 +305,9 @@ impl Embedder {
             let longest = windows[at].ids.len();
             let fits = (BATCH_TOKENS / longest).clamp(1, BATCH_TEXTS);
             // Padding costs as much as text does.
-            let near = windows[at..].iter().take_while(|w| 5 * w.ids.len() >= 4 * longest).count();
-            let count = self.options.batch.unwrap_or(fits.min(near)).min(windows.len() - at);
+            let near = windows[at..].iter().take(fits);
+            let near = near.take_while(|w| 5 * w.ids.len() >= 4 * longest).count();
+            let count = self.options.batch.unwrap_or(near).min(windows.len() - at);
             let batch = &windows[at..at + count];
             let ids: Vec<Vec<u32>> = batch.iter().map(|window| window.ids.clone()).collect();
             let vectors = match (&mut self.model, purpose) {
@@ -369,7 +370,9 @@ fn root(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     let inside = path.join("model");
-    let is_model = |folder: &&Path| folder.join("modules.json").exists() || is_static(folder);
+    let is_model = |folder: &&Path| {
+        folder.join("modules.json").exists() || static_table::sizes(folder).is_some()
+    };
     match [path, &inside].into_iter().find(is_model) {
         Some(folder) => Ok(folder.to_owned()),
         None => model_folder(path),
@@ -382,13 +385,4 @@ pub(crate) fn is_encoder(folder: &Path) -> bool {
     let config: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     let family = config["model_type"].as_str();
     EncoderFamily::all().iter().any(|known| Some(known.name) == family)
-}
-
-/// The number of values of a folder of static embeddings and its other sizes.
-pub(super) fn static_sizes(folder: &Path) -> Result<Option<(usize, usize)>> {
-    if !is_static(folder) {
-        return Ok(None);
-    }
-    let table = StaticTable::open(folder, &Tokenizer::load(folder)?)?;
-    Ok(Some((table.values() / table.width.max(1), table.width)))
 }

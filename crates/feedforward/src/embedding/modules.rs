@@ -131,7 +131,7 @@ fn is_inside(path: &str) -> bool {
 }
 
 /// A JSON object; empty where there is no file.
-fn object(path: &Path) -> Result<Map<String, Value>> {
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>> {
     if !path.exists() {
         return Ok(Map::new());
     }

@@ -6,7 +6,7 @@ use super::texts::{TextRows, find_column, text_column, texts_of};
 use crate::error::{Error, Result};
 use crate::words::plural;
 use ff_kernels::{MatRef, gemm};
-use ff_table::{SourceOptions, Table, load};
+use ff_table::{Column, SourceOptions, Table, load};
 use ff_tensor::Device;
 use serde::Serialize;
 use std::path::Path;
@@ -203,22 +203,26 @@ fn keep_best(found: &mut Vec<(f32, usize)>, most: usize) {
 
 /// The texts that a table holds beside its vectors.
 fn own_texts(table: &Table, column: Option<&str>) -> Result<Option<Vec<String>>> {
-    let own = |c: &&ff_table::Column| !c.name.starts_with(PREFIX) && !c.name.starts_with('x');
-    let others = match column {
-        Some(_) => table.columns().to_vec(),
-        None => table.columns().iter().filter(own).cloned().collect(),
-    };
-    if others.is_empty() {
-        return Ok(None);
-    }
-    let others = Table::new(others).unwrap_or_default();
     let name = match column {
         Some(name) => find_column(table, name)?,
-        // Rows are shown by their number where several columns could be meant.
-        None => text_column(&others).unwrap_or_default(),
+        None => {
+            let prefix = prefix(table);
+            let is_number = |name: &str| {
+                name.strip_prefix(prefix).is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+            };
+            let others = table.columns().iter().filter(|column| !is_number(&column.name));
+            let others: Vec<&Column> = others.collect();
+            // Rows are shown by their number where several columns could be meant.
+            let Ok(name) = text_column(table, &others) else { return Ok(None) };
+            name
+        }
     };
-    let texts = texts_of(&others, &name);
-    Ok((!texts.is_empty()).then(|| texts.into_iter().map(Into::into).collect()))
+    Ok(Some(texts_of(table, &name).into_iter().map(Into::into).collect()))
+}
+
+/// What the names of a vector's columns begin with: ours, or those of an array.
+fn prefix(table: &Table) -> &'static str {
+    if table.column(&format!("{PREFIX}0")).is_some() { PREFIX } else { "x" }
 }
 
 /// All texts of a file.
@@ -234,14 +238,9 @@ fn read_texts(path: &Path, column: Option<&str>) -> Result<Vec<String>> {
 
 /// The columns `embedding_0`, …, or those of an array, as rows of length 1.
 fn vectors(table: &Table, path: &Path) -> Result<(usize, Vec<f32>)> {
-    let named = |prefix: &str| -> Vec<&ff_table::Column> {
-        let columns = (0..).map_while(|i| table.column(&format!("{prefix}{i}")));
-        columns.collect()
-    };
-    let columns = match named(PREFIX) {
-        columns if columns.is_empty() => named("x"),
-        columns => columns,
-    };
+    let prefix = prefix(table);
+    let columns = (0..).map_while(|i| table.column(&format!("{prefix}{i}")));
+    let columns: Vec<&Column> = columns.collect();
     if columns.is_empty() || table.rows() == 0 {
         return Err(Error::usage(format!(
             "{} holds no vectors; `feedforward embed` writes a .npy, .parquet, .csv or .jsonl with them",

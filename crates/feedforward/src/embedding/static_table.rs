@@ -1,10 +1,10 @@
 //! Static embeddings: a vector for each token, whatever stands beside it.
 
+use super::modules::object;
 use crate::error::{Error, Result};
-use crate::files::read_text;
 use ff_formats::{RawTensor, TensorFile};
 use ff_text::Tokenizer;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::Path;
 
 /// The names of the table in files of model2vec, and of sentence-transformers and wordllama.
@@ -25,30 +25,20 @@ pub(super) struct StaticTable {
     pub(super) normalize: Option<bool>,
 }
 
-/// Whether a folder holds a table of vectors and nothing else.
-pub(super) fn is_static(folder: &Path) -> bool {
-    let path = folder.join("model.safetensors");
-    if !folder.join("tokenizer.json").is_file() || !path.is_file() {
-        return false;
+/// The rows and the width of the table, if a folder holds a table of vectors and nothing else.
+pub(super) fn sizes(folder: &Path) -> Option<(usize, usize)> {
+    if !folder.join("tokenizer.json").is_file() {
+        return None;
     }
-    let Ok(file) = TensorFile::map(&path) else { return false };
-    let has_config = folder.join("config.json").is_file();
-    let table = |name: &&str| file.dims(name).is_some_and(|dims| dims.len() == 2);
-    NAMES.iter().any(table) && (!has_config || config(folder).is_ok_and(|c| is_config(&c)))
-}
-
-fn is_config(config: &Map<String, Value>) -> bool {
-    config.get("model_type").is_none_or(|name| name == "model2vec")
-}
-
-/// `config.json`; empty where there is none.
-fn config(folder: &Path) -> Result<Map<String, Value>> {
-    let path = folder.join("config.json");
-    if !path.is_file() {
-        return Ok(Map::new());
+    let config = object(&folder.join("config.json")).ok()?;
+    if config.get("model_type").is_some_and(|name| name != "model2vec") {
+        return None;
     }
-    serde_json::from_str(&read_text(&path)?)
-        .map_err(|e| Error::run(&path, format!("is not valid JSON: {e}")))
+    let file = TensorFile::map(&folder.join("model.safetensors")).ok()?;
+    NAMES.iter().find_map(|name| match *file.dims(name)? {
+        [rows, width] => Some((rows, width)),
+        _ => None,
+    })
 }
 
 impl StaticTable {
@@ -75,7 +65,7 @@ impl StaticTable {
             let Some(dims) = file.dims(name).map(<[usize]>::to_vec) else { return Ok(None) };
             Ok(Some(file.floats(name, &dims)?))
         };
-        let config = config(folder)?;
+        let config = object(&folder.join("config.json"))?;
         let weights = vector("weights")?;
         let mapping = file.raw("mapping").map(|tensor| integers(&tensor));
         let tokens = tokenizer.vocab_size();
@@ -128,11 +118,6 @@ impl StaticTable {
         }
         let n = f64::from(count.max(1));
         to.iter_mut().zip(sums).for_each(|(to, sum)| *to = (sum / n) as f32);
-    }
-
-    /// The number of values of the table.
-    pub(super) fn values(&self) -> usize {
-        self.values.len()
     }
 }
 

@@ -42,7 +42,7 @@ impl TextRows {
         let first = first.ok_or_else(|| DataError::Empty { path: path.into(), header: false })?;
         texts.column = match column {
             Some(name) => find_column(&first, name)?,
-            None => text_column(&first)?,
+            None => text_column(&first, &first.columns().iter().collect::<Vec<_>>())?,
         };
         texts.first = Some(first);
         Ok(texts)
@@ -76,8 +76,10 @@ impl TextRows {
             texts.push(line.trim_end_matches(['\n', '\r']));
             line.clear();
         }
-        let table = || Table::new(vec![Column::new(LINES, Values::Text(texts.clone()))]);
-        Ok(if texts.is_empty() { None } else { table() })
+        if texts.is_empty() {
+            return Ok(None);
+        }
+        Ok(Table::new(vec![Column::new(LINES, Values::Text(texts))]))
     }
 }
 
@@ -106,12 +108,12 @@ pub(super) fn texts_of<'a>(table: &'a Table, column: &str) -> Vec<std::borrow::C
     (0..table.rows()).map(|row| column.values.text(row)).collect()
 }
 
-/// The only column, or the only one of texts, or the only one of texts with several words.
-pub(super) fn text_column(table: &Table) -> Result<String> {
+/// Of some columns the only one, or the only one of texts, or the only one of texts with several
+/// words.
+pub(super) fn text_column(table: &Table, all: &[&Column]) -> Result<String> {
     let names = |columns: &[&Column]| -> Vec<String> {
         columns.iter().map(|column| column.name.clone()).collect()
     };
-    let all: Vec<&Column> = table.columns().iter().collect();
     let is_text = |values: &Values| {
         (0..values.len()).any(|row| values.text(row).chars().any(char::is_alphabetic))
     };
@@ -122,9 +124,9 @@ pub(super) fn text_column(table: &Table) -> Result<String> {
         words as f64 / values.len().max(1) as f64
     };
     let long: Vec<&Column> = texts.iter().copied().filter(|c| words(&c.values) >= 3.0).collect();
-    let found = [&all, &texts, &long].into_iter().find(|columns| columns.len() == 1);
+    let found = [all, &texts, &long].into_iter().find(|columns| columns.len() == 1);
     found.map(|columns| columns[0].name.clone()).ok_or_else(|| {
-        let columns = if texts.is_empty() { names(&all) } else { names(&texts) };
+        let columns = if texts.is_empty() { names(all) } else { names(&texts) };
         let shown: Vec<&str> = columns.iter().take(30).map(String::as_str).collect();
         Error::usage(format!(
             "which column of {} holds the texts? name it with --text: {}",

@@ -13,6 +13,13 @@ pub(super) struct Example {
     pub(super) trained: Vec<bool>,
 }
 
+impl Example {
+    /// The number of learned tokens: the first one of a document is never predicted.
+    fn learned(&self) -> usize {
+        self.trained.iter().skip(1).filter(|&&trained| trained).count()
+    }
+}
+
 /// What became of the conversations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -121,17 +128,14 @@ impl Encoder<'_> {
             };
             counts.kept += 1;
             counts.tokens += example.ids.len();
-            // The first token of a document is never predicted.
-            counts.learned += example.trained.iter().skip(1).filter(|&&trained| trained).count();
+            counts.learned += example.learned();
             all.push(example);
         }
         Ok((all, counts))
     }
-}
 
-impl Encoder<'_> {
-    /// The examples of pairs, the chosen answer before the rejected one; pairs that do not fit into the
-    /// context are dropped, since a cut answer is another one.
+    /// The examples of pairs, the chosen answer before the rejected one; pairs that do not fit into
+    /// the context are dropped, since a cut answer is another one.
     ///
     /// # Errors
     /// A text has no tokens in the vocabulary.
@@ -144,16 +148,13 @@ impl Encoder<'_> {
         for (chosen, rejected) in chosen.iter().zip(rejected) {
             let encode = |turns: &[Turn]| self.encode(&self.pieces(turns)?);
             let both = [encode(chosen)?, encode(rejected)?];
-            let learned = |example: &Example| {
-                example.trained.iter().skip(1).filter(|&&trained| trained).count()
-            };
-            if both.iter().any(|e| e.ids.len() > self.context || learned(e) == 0) {
+            if both.iter().any(|e| e.ids.len() > self.context || e.learned() == 0) {
                 counts.dropped += 1;
                 continue;
             }
             counts.kept += 1;
             counts.tokens += both.iter().map(|example| example.ids.len()).sum::<usize>();
-            counts.learned += both.iter().map(learned).sum::<usize>();
+            counts.learned += both.iter().map(Example::learned).sum::<usize>();
             all.extend(both);
         }
         Ok((all, counts))

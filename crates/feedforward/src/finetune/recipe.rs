@@ -117,8 +117,9 @@ pub enum LossOn {
     All,
 }
 
-/// The table `[preference]`: pairs of answers to the same question, of which one was chosen. The model
-/// before training is the reference of `dpo` and `ipo`; the last answer of a conversation is judged.
+/// The table `[preference]`: pairs of answers to the same question, of which one was chosen. The
+/// model before training is the reference of `dpo` and `ipo`; the last answer of a conversation is
+/// judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PreferenceTable {
@@ -149,7 +150,8 @@ pub enum PreferenceName {
     Dpo,
     /// Identity preference optimisation (Azar et al., 2023), by token.
     Ipo,
-    /// Odds-ratio preference optimisation (Hong et al., 2024): the chosen answer is learned as well.
+    /// Odds-ratio preference optimisation (Hong et al., 2024): the chosen answer is learned as
+    /// well.
     Orpo,
     /// Simple preference optimisation (Meng et al., 2024): rewards by token, and a margin.
     Simpo,

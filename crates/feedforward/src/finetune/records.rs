@@ -172,8 +172,12 @@ fn turns(record: &Map<String, Value>, shape: Shape) -> Result<Vec<Turn>, String>
             }
             vec![turn(Role::User, asked), turn(Role::Assistant, text("output")?)]
         }
-        Shape::Completion | Shape::Preference | Shape::PreferenceTexts => {
+        Shape::Completion => {
             vec![turn(Role::User, text("prompt")?), turn(Role::Assistant, text("completion")?)]
+        }
+        Shape::Preference | Shape::PreferenceTexts => {
+            let [chosen, _] = pair(record, shape)?;
+            chosen
         }
     };
     let answered = |turn: &Turn| turn.role == Role::Assistant && !turn.text.is_empty();

@@ -238,8 +238,8 @@ impl Task for FineTuning {
         let seed = self.recipe.train.seed;
         let mut samples = Samples::open(&self.sample(), seed, folder, trainer.progress());
         let mut before = samples.before();
-        let needs = |loss: ff_ops::PreferenceLoss| loss.kind.needs_reference();
-        let reference = match self.recipe.preference.loss().filter(|&loss| needs(loss)) {
+        let compared = self.recipe.preference.loss().filter(|loss| loss.kind.needs_reference());
+        let reference = match compared {
             None => None,
             Some(_) if trainer.progress().step > 0 => Some(Reference::read(folder)?),
             Some(_) => {
@@ -252,7 +252,11 @@ impl Task for FineTuning {
             watcher.event(Event::Phase("answering before training"));
             write_text(&folder.path().join("preview.txt"), &self.data.preview_text())?;
             let graph = trainer.graph_mut();
-            before = self.held_out(graph, network, reference.as_ref())?.0;
+            before = match compared {
+                // The model is its own reference.
+                Some(loss) => self.data.valid.as_ref().map(|_| loss.of_equal_models()),
+                None => self.held_out(graph, network, None)?.0,
+            };
             samples.write(graph, (network, &self.config, &self.tokenizer), 0, before)?;
         }
         clock.lap("answering before");

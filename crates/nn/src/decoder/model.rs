@@ -160,8 +160,8 @@ impl CausalLm {
         Ok(CausalLoss { sum, count, total })
     }
 
-    /// The loss of each of several sets of targets `[B, T]` of one batch and the number of its tokens,
-    /// without the losses of routers; −100 does not count.
+    /// The loss of each of several sets of targets `[B, T]` of one batch and the number of its
+    /// tokens, without the losses of routers; −100 does not count.
     ///
     /// # Errors
     /// As [`CausalLm::loss`].

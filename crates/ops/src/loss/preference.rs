@@ -37,10 +37,11 @@ use std::sync::Arc;
 /// use ff_tensor::{DType, Device, Tensor};
 /// let device = Device::default();
 /// let mut graph = Graph::new(&device, Params::allocate(&device, DType::F64, vec![], true)?);
-/// let tensor = |values: &[f64], shape: &[usize]| Tensor::from_slice(&device, values, shape).unwrap();
+/// let tensor = |x: &[f64], shape: &[usize]| Tensor::from_slice(&device, x, shape).unwrap();
 /// let chosen = graph.variable(tensor(&[3.0], &[1]));
 /// let rejected = graph.variable(tensor(&[4.0], &[1]));
-/// let constants = graph.input(tensor(&[2.0, 2.0, 3.0, 4.0], &[1, 4])); // the model is the reference
+/// // Two tokens each; the model is the reference.
+/// let constants = graph.input(tensor(&[2.0, 2.0, 3.0, 4.0], &[1, 4]));
 /// let op = PreferenceLoss { kind: Preference::Dpo, beta: 0.1, gamma: 0.0, label_smoothing: 0.0 };
 /// let loss = graph.apply(&op.op(), &[&chosen, &rejected, &constants])?;
 /// assert!((loss.item()? - 2f64.ln()).abs() < 1e-15);
@@ -63,7 +64,7 @@ pub struct PreferenceLoss {
 pub enum Preference {
     /// Direct preference optimisation.
     Dpo,
-    /// Identity preference optimisation: a squared error, which does not drive a pair apart for ever.
+    /// Identity preference optimisation: a squared error, which stops driving a pair apart.
     Ipo,
     /// Odds-ratio preference optimisation: no reference model, and the chosen answer is learned.
     Orpo,
@@ -91,8 +92,13 @@ impl PreferenceLoss {
         self.pair(a, b, constants)[0]
     }
 
-    /// The reward of the chosen answer less that of the rejected one: β times the logarithm of p, or
-    /// of its ratio to the reference's for `Dpo` and `Ipo`, a token but for `Dpo`.
+    /// The loss of any pair where the model is its own reference, for `Dpo` and `Ipo`.
+    pub fn of_equal_models(&self) -> f64 {
+        self.of_pair([0.0; 2], [1.0, 1.0, 0.0, 0.0])
+    }
+
+    /// The reward of the chosen answer less that of the rejected one: β times the logarithm of p,
+    /// or of its ratio to the reference's for `Dpo` and `Ipo`, a token but for `Dpo`.
     pub fn margin(&self, [a, b]: [f64; 2], [n, m, a_reference, b_reference]: [f64; 4]) -> f64 {
         self.beta
             * match self.kind {
