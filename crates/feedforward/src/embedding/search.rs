@@ -203,19 +203,17 @@ fn keep_best(found: &mut Vec<(f32, usize)>, most: usize) {
 
 /// The texts that a table holds beside its vectors.
 fn own_texts(table: &Table, column: Option<&str>) -> Result<Option<Vec<String>>> {
-    let name = match column {
-        Some(name) => find_column(table, name)?,
-        None => {
-            let prefix = prefix(table);
-            let is_number = |name: &str| {
-                name.strip_prefix(prefix).is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
-            };
-            let others = table.columns().iter().filter(|column| !is_number(&column.name));
-            let others: Vec<&Column> = others.collect();
-            // Rows are shown by their number where several columns could be meant.
-            let Ok(name) = text_column(table, &others) else { return Ok(None) };
-            name
-        }
+    let name = if let Some(name) = column {
+        find_column(table, name)?
+    } else {
+        let prefix = prefix(table);
+        let is_number = |name: &str| {
+            name.strip_prefix(prefix).is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let others = table.columns().iter().filter(|column| !is_number(&column.name));
+        // Rows are shown by their number where several columns could be meant.
+        let Ok(name) = text_column(table, &others.collect::<Vec<_>>()) else { return Ok(None) };
+        name
     };
     Ok(Some(texts_of(table, &name).into_iter().map(Into::into).collect()))
 }
@@ -312,6 +310,20 @@ mod tests {
         assert_eq!(pairs.shown.len(), 50);
         assert!(pairs.shown.is_sorted_by(|a, b| a.score >= b.score));
         assert!(pairs.shown.iter().all(|pair| pair.a < pair.b));
+    }
+
+    #[test]
+    fn texts_are_the_column_that_is_no_number_of_a_vector() {
+        let numbers = || ff_table::Values::from(vec![0.5f64, 1.5]);
+        let texts: ff_table::Values = [Some("one text"), Some("two")].into_iter().collect();
+        for (vector, text) in [("embedding_0", "x_text"), ("x0", "embedded")] {
+            let columns = vec![Column::new(vector, numbers()), Column::new(text, texts.clone())];
+            let table = Table::new(columns).unwrap();
+            let found = own_texts(&table, None).unwrap().unwrap();
+            assert_eq!(found, ["one text", "two"], "{text}");
+        }
+        let alone = Table::new(vec![Column::new("x0", numbers())]).unwrap();
+        assert!(own_texts(&alone, None).unwrap().is_none());
     }
 
     #[test]
