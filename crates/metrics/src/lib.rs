@@ -25,6 +25,7 @@ mod probability;
 mod ranking;
 mod regression;
 mod resample;
+mod temperature;
 mod threshold;
 
 pub mod explain;
@@ -39,4 +40,5 @@ pub use metric::{Direction, Metric, Scores, Undefined};
 pub use probability::{CalibrationBin, calibration_bins, expected_calibration_error};
 pub use ranking::{PrPoint, Ranking, RocPoint};
 pub use regression::{RegressionOptions, RegressionReport, ResidualHistogram, ScatterPoint};
+pub use temperature::{Temperature, fit_temperature};
 pub use threshold::{ChosenThreshold, ThresholdAim, choose_threshold};

@@ -45,6 +45,10 @@ pub struct TrainConfig {
     /// scores are those of the first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refit: bool,
+    /// Tables: divide the logits of classes by a temperature that is fitted on the validation part,
+    /// so that probabilities are neither too sure nor too unsure.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub temperature: bool,
     /// The standard deviation of noise added to the scaled numeric inputs during training.
     pub input_noise: f64,
     /// Mixup: the α of the Beta distribution of mixing weights; 0 for none.
@@ -82,6 +86,7 @@ impl Default for TrainConfig {
             monitor: Monitor::Loss,
             restore_best: true,
             refit: false,
+            temperature: false,
             input_noise: 0.0,
             mixup: 0.0,
             checkpoint_seconds: 5.0,

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bf16;
+mod calibration;
 mod data;
 mod finetune;
 mod flow;

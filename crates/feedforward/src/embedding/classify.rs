@@ -58,7 +58,7 @@ pub fn classify(
             let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             model.logits(&texts, &mut |_| !watcher.interrupted())?.values
         };
-        let probabilities = probabilities(&logits, classes.len());
+        let probabilities = probabilities(&logits, classes.len(), 1.0);
         let best = |row: &[f64]| {
             (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
         };

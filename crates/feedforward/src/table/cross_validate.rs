@@ -1,5 +1,6 @@
 //! Cross-validation: the quality of a recipe, independent of one split.
 
+use super::calibrate;
 use super::model::TableModel;
 use super::recipe::Recipe;
 use super::scores::{self, Prior};
@@ -92,6 +93,10 @@ pub fn cross_validate(
             let prior = Prior::of(&train, setup.file.classes.len(), &transforms.target)?;
             let mut model =
                 TableModel::new(setup.file, transforms, setup.model, trainer.into_graph());
+            if recipe.train.temperature && valid.rows > 0 {
+                let outputs = model.outputs(&valid)?;
+                calibrate::fit(&recipe, model.file_mut(), &outputs, &valid)?;
+            }
             let predictions = model.predict_encoded(&test)?;
             let report =
                 scores::evaluate_part(&model, &recipe, &test, &predictions, Some(&prior), false)?;

@@ -4,6 +4,7 @@
 pub use ff_table::*;
 
 mod bins;
+mod calibrate;
 mod compare;
 mod cross_validate;
 mod evaluate;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use ff_formats::{TensorFile, TensorWriter};
 use ff_graph::{Graph, ParamId, Params};
-use ff_metrics::ChosenThreshold;
+use ff_metrics::{ChosenThreshold, Temperature};
 use ff_nn::models::{Bags, Mlp, MlpConfig, Predictor};
 use ff_nn::{Builder, Precision};
 use ff_table::{DataError, Encoded, Table, Task, Transforms, Unfamiliar};
@@ -15,6 +15,8 @@ use std::path::Path;
 
 /// Incremented whenever the meaning of `config.json` changes.
 const FORMAT: u32 = 1;
+/// The format of a model with a temperature, which versions before would overlook.
+const CALIBRATED: u32 = 2;
 
 /// The remedy for an inconsistent file of a model.
 const COPY_AGAIN: &str = "copy the model's folder again from its source, or train again";
@@ -39,6 +41,9 @@ pub struct ModelFile {
     pub threshold: Option<f64>,
     /// How the threshold was chosen.
     pub chosen: Option<ChosenThreshold>,
+    /// The temperature of the logits, where one was fitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
     /// The network.
     pub network: MlpConfig,
     /// XXH3-128 of the training data.
@@ -56,6 +61,7 @@ impl Default for ModelFile {
             positive: None,
             threshold: None,
             chosen: None,
+            temperature: None,
             network: MlpConfig::default(),
             data_hash: String::new(),
         }
@@ -63,6 +69,16 @@ impl Default for ModelFile {
 }
 
 impl ModelFile {
+    /// What logits are divided by.
+    pub fn temperature(&self) -> f64 {
+        self.temperature.map_or(1.0, |fitted| fitted.value)
+    }
+
+    /// The format that says all of it.
+    fn format(&self) -> u32 {
+        if self.temperature() == 1.0 { FORMAT } else { CALIBRATED }
+    }
+
     /// The index of the predicted class from a row's probabilities.
     pub fn decide(&self, probabilities: &[f64]) -> usize {
         if let (Some(threshold), [_, _]) = (self.threshold, probabilities) {
@@ -167,7 +183,8 @@ impl TableModel {
         }
         writer.write(&folder.join("model.safetensors"))?;
         write_text(&folder.join("transforms.json"), &self.transforms.to_json())?;
-        let config = serde_json::to_string_pretty(&self.file)
+        let file = ModelFile { format: self.file.format(), ..self.file.clone() };
+        let config = serde_json::to_string_pretty(&file)
             .map_err(|e| Error::run(folder, format!("config.json: {e}")))?;
         write_text(&folder.join("config.json"), &config)
     }
@@ -235,19 +252,26 @@ impl TableModel {
         self.predict_at(encoded, |row| format!("row {}", row + 1))
     }
 
+    /// The raw outputs for encoded rows, `[rows, outputs]`.
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub(crate) fn outputs(&mut self, encoded: &Encoded) -> Result<Vec<f32>> {
+        let Some(predictor) = &mut self.predictor else {
+            return Ok(objective::outputs(&mut self.graph, &self.network, encoded)?);
+        };
+        let mut outputs = vec![0.0; encoded.rows * predictor.outputs()];
+        let (x, ids) = (&encoded.numeric, &encoded.categorical);
+        predictor.predict_with_texts(x, ids, &bags(encoded), &mut outputs)?;
+        Ok(outputs)
+    }
+
     fn predict_at(
         &mut self,
         encoded: &Encoded,
         place: impl Fn(usize) -> String,
     ) -> Result<Predictions> {
-        let outputs = if let Some(predictor) = &mut self.predictor {
-            let mut outputs = vec![0.0; encoded.rows * predictor.outputs()];
-            let (x, ids) = (&encoded.numeric, &encoded.categorical);
-            predictor.predict_with_texts(x, ids, &bags(encoded), &mut outputs)?;
-            outputs
-        } else {
-            objective::outputs(&mut self.graph, &self.network, encoded)?
-        };
+        let outputs = self.outputs(encoded)?;
         let predictions = self.interpret(&outputs);
         let (values, width) = match &predictions {
             Predictions::Classes { probabilities, .. } => (probabilities, self.file.classes.len()),
@@ -329,7 +353,10 @@ impl TableModel {
             let inverse = |&y: &f32| self.transforms.target.inverse(y);
             return Predictions::Values(outputs.iter().map(inverse).collect());
         }
-        let probabilities = objective::probabilities(outputs, self.network.outputs());
+        let probabilities = {
+            let (width, temperature) = (self.network.outputs(), self.file.temperature());
+            objective::probabilities(outputs, width, temperature)
+        };
         let rows = probabilities.chunks_exact(self.file.classes.len());
         let predicted = rows.map(|row| self.file.decide(row)).collect();
         Predictions::Classes { predicted, probabilities }
@@ -392,12 +419,12 @@ fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
     let json: serde_json::Value = serde_json::from_str(text)
         .map_err(|e| Error::run(path, format!("is not valid JSON: {e}; {COPY_AGAIN}")))?;
     let format = json.get("format").and_then(serde_json::Value::as_u64);
-    if format != Some(u64::from(FORMAT)) {
+    if format.is_none_or(|f| !(u64::from(FORMAT)..=u64::from(CALIBRATED)).contains(&f)) {
         let found = format.map_or("none".into(), |f| f.to_string());
         return Err(Error::run(
             path,
             format!(
-                "has model format {found}, this version reads {FORMAT}; train again or use the version that wrote it"
+                "has model format {found}, this version reads {FORMAT} and {CALIBRATED}; train again or use the version that wrote it"
             ),
         ));
     }
@@ -411,6 +438,11 @@ fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
     } else {
         outputs == classes || classes == 2 && outputs == 1
     };
+    let temperature = file.temperature();
+    if !(temperature > 0.0 && temperature.is_finite()) {
+        let message = format!("{temperature} is no temperature of logits; {COPY_AGAIN}");
+        return Err(Error::run(path, message));
+    }
     if !fits || file.positive.is_some_and(|p| p >= classes) {
         return Err(Error::run(
             path,

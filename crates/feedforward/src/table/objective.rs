@@ -281,14 +281,14 @@ fn evaluate_batch(
     Ok((sum, count, output))
 }
 
-/// Class probabilities `[rows, classes]` from raw outputs: softmax, or the two sides of a sigmoid
-/// for a single logit.
-pub fn probabilities(outputs: &[f32], width: usize) -> Vec<f64> {
+/// Class probabilities `[rows, classes]` from raw outputs z: softmax(z / T), or the two sides of
+/// σ(z / T) for a single logit.
+pub fn probabilities(outputs: &[f32], width: usize, temperature: f64) -> Vec<f64> {
     if width == 1 {
         return outputs
             .iter()
             .flat_map(|&z| {
-                let p = 1.0 / (1.0 + (-f64::from(z)).exp());
+                let p = 1.0 / (1.0 + (-f64::from(z) / temperature).exp());
                 [1.0 - p, p]
             })
             .collect();
@@ -297,7 +297,7 @@ pub fn probabilities(outputs: &[f32], width: usize) -> Vec<f64> {
     for row in outputs.chunks_exact(width.max(1)) {
         let largest = row.iter().fold(f32::NEG_INFINITY, |m, &z| m.max(z));
         let start = probabilities.len();
-        probabilities.extend(row.iter().map(|&z| f64::from(z - largest).exp()));
+        probabilities.extend(row.iter().map(|&z| (f64::from(z - largest) / temperature).exp()));
         let sum: f64 = probabilities[start..].iter().sum();
         probabilities[start..].iter_mut().for_each(|p| *p /= sum);
     }
@@ -340,8 +340,16 @@ mod tests {
 
     #[test]
     fn probabilities_add_up_for_any_logits() {
-        let p = probabilities(&[1e4, -1e4, 0.0, 0.0], 2);
+        let p = probabilities(&[1e4, -1e4, 0.0, 0.0], 2, 1.0);
         assert_eq!(p, [1.0, 0.0, 0.5, 0.5]);
-        assert_eq!(probabilities(&[0.0], 1), [0.5, 0.5]);
+        assert_eq!(probabilities(&[0.0], 1, 3.0), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn a_temperature_divides_the_logits() {
+        let z = [3.0, -1.0, 0.5];
+        let half = z.map(|z| z / 2.0);
+        assert_eq!(probabilities(&z, 3, 2.0), probabilities(&half, 3, 1.0));
+        assert_eq!(probabilities(&z, 1, 2.0), probabilities(&half, 1, 1.0));
     }
 }

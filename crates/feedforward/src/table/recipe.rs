@@ -180,6 +180,7 @@ impl Quality {
                 "train.batch_max=1024",
                 "train.text_patience=2",
                 "train.refit=true",
+                "train.temperature=true",
             ]);
         }
         if self == Self::Best {

@@ -1,6 +1,7 @@
 //! The task of tables: data in memory, a network of feedforward layers, scores beside a baseline.
 
-use super::model::{ModelFile, Predictions, TableModel};
+use super::calibrate::calibrate;
+use super::model::{ModelFile, TableModel};
 use super::objective::plan_evaluation;
 use super::recipe::Recipe;
 use super::refit;
@@ -19,11 +20,11 @@ use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::{DataNotice, Notice, Watcher};
 use crate::words::{bytes, count, duration};
 use ff_graph::Graph;
-use ff_metrics::{Metric, choose_threshold};
+use ff_metrics::Metric;
 use ff_nn::ModelConfig;
 use ff_report::ReportData;
-use ff_settings::{ConfigError, shell_word};
-use ff_table::{Encoded, Note, Prepared, Target, prepare};
+use ff_settings::shell_word;
+use ff_table::{Encoded, Note, Prepared, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::{Event, Objective};
 use serde::Serialize;
@@ -260,7 +261,7 @@ impl Task for Tables {
         let file = ModelFile { data_hash: prepared.hash.clone(), ..self.file.clone() };
         let transforms = prepared.transforms.clone();
         let mut model = TableModel::new(file, transforms, ending.network.model, ending.graph);
-        choose_decision_threshold(&self.recipe, &mut model, &prepared.valid)?;
+        calibrate(&self.recipe, &mut model, &prepared.valid)?;
         let reports = scores::evaluate_parts(&mut model, &self.recipe, prepared)?;
         let refit = if self.recipe.train.refit {
             model.save(&ending.folder.judged_model())?;
@@ -268,8 +269,9 @@ impl Task for Tables {
             let epochs = kept.map_or(ending.progress.epoch, |best| best.epoch);
             let mut all = refit::refit(&self.recipe, prepared, epochs, &device, ending.watcher)?;
             // What was chosen on rows that the first model did not see.
-            all.model.file_mut().threshold = model.file().threshold;
-            all.model.file_mut().chosen = model.file().chosen;
+            let ModelFile { threshold, chosen, temperature, .. } = *model.file();
+            let file = all.model.file_mut();
+            (file.threshold, file.chosen, file.temperature) = (threshold, chosen, temperature);
             all.model.save(&ending.folder.model())?;
             Some(all.rows)
         } else {
@@ -400,34 +402,4 @@ impl Task for Tables {
         Ok("make model.hidden or train.batch_size smaller (a smaller batch with train.accumulate gives the same steps)"
             .into())
     }
-}
-
-/// Chooses the threshold on the validation part, where the recipe has an aim for it.
-fn choose_decision_threshold(
-    recipe: &Recipe,
-    model: &mut TableModel,
-    valid: &Encoded,
-) -> Result<()> {
-    let Some(aim) = recipe.evaluate.threshold else { return Ok(()) };
-    let refused = |message: String| Err(ConfigError::new("evaluate.threshold", message).into());
-    let classes = model.file().classes.len();
-    if classes != 2 {
-        return refused(format!("a threshold is for two classes, the target has {classes}"));
-    }
-    if valid.rows == 0 {
-        let message = "is chosen on the validation part, which has no rows; set data.split.valid";
-        return refused(message.into());
-    }
-    let positive = model.file().positive.unwrap_or(1);
-    let Predictions::Classes { probabilities, .. } = model.predict_encoded(valid)? else {
-        return Ok(());
-    };
-    let Some(Target::Class(classes)) = &valid.target else { return Ok(()) };
-    let scores: Vec<f64> = probabilities.chunks_exact(2).map(|row| row[positive]).collect();
-    let is_positive: Vec<bool> = classes.iter().map(|&c| c as usize == positive).collect();
-    let chosen = choose_threshold(&scores, &is_positive, valid.weights.as_deref(), aim)?;
-    let file = model.file_mut();
-    file.threshold = Some(chosen.threshold);
-    file.chosen = Some(chosen);
-    Ok(())
 }

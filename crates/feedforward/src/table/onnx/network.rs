@@ -382,6 +382,10 @@ impl Net<'_> {
             Some(k) => self.member_output(x, k, width)?,
             None => self.linear(x, "output", [width, outputs])?,
         };
+        let temperature = self.model.file().temperature();
+        if mean != MemberMean::Values && temperature != 1.0 {
+            return self.tempered(&y, mean, temperature);
+        }
         let mut y = match mean {
             MemberMean::Values => y,
             MemberMean::Softmax => self.graph.node_with(
@@ -400,14 +404,35 @@ impl Net<'_> {
         if mean == MemberMean::Sigmoid {
             let one = self.scalar("output.one", 1.0)?;
             let other = self.node("Sub", "output.other_probability", &[&one, &y]);
-            y = self.graph.node_with(
-                "Concat",
-                "output.both",
-                &[&other, &y],
-                &[attribute::int("axis", 1)],
-            );
+            let axis = [attribute::int("axis", 1)];
+            y = self.graph.node_with("Concat", "output.both", &[&other, &y], &axis);
         }
         Ok(y)
+    }
+
+    /// softmax(z / T) of the logits; of members, z is the logarithm of their mean probabilities.
+    fn tempered(&mut self, z: &str, mean: MemberMean, temperature: f64) -> Result<String> {
+        let last = [attribute::int("axis", -1)];
+        let mut z = match mean {
+            // σ(z) is the softmax of 0 and z.
+            MemberMean::Sigmoid => {
+                let zero = self.scalar("output.zero", 0.0)?;
+                let other = self.node("Mul", "output.other_logit", &[z, &zero]);
+                self.graph.node_with("Concat", "output.both", &[&other, z], &last)
+            }
+            _ => z.to_owned(),
+        };
+        if self.config.network.members.is_some() {
+            // Each class's own mean keeps the digits of small probabilities.
+            let p = self.graph.node_with("Softmax", "members/probabilities", &[&z], &last);
+            let axis = constant(self.graph, "members/mean_axis", &[1], vec![1i64])?;
+            let flat = attribute::int("keepdims", 0);
+            let p = self.graph.node_with("ReduceMean", "members/mean", &[&p, &axis], &[flat]);
+            z = self.node("Log", "members/logits", &[&p]);
+        }
+        let temperature = self.scalar("output.temperature", temperature as f32)?;
+        let z = self.node("Div", "output.tempered", &[&z, &temperature]);
+        Ok(self.graph.node_with("Softmax", "output.probabilities", &[&z], &last))
     }
 
     /// A linear layer of each member, `[N, 1 or members, in] → [N, members, out]`.

@@ -11,7 +11,7 @@ mod encoding;
 mod training;
 
 use encoding::{encoding, gaps};
-use training::{device, division, threshold, training};
+use training::{device, division, temperature, threshold, training};
 
 /// Columns that are named in one line.
 const NAMED: usize = 6;
@@ -28,6 +28,7 @@ pub(super) fn gather(snapshot: &Snapshot<'_>, trained: Option<&ModelFile>) -> Ve
     division(snapshot, &mut all);
     training(snapshot, &mut all);
     if let Some(file) = trained {
+        temperature(file, &mut all);
         threshold(file, &mut all);
     }
     device(snapshot, &mut all);

@@ -194,7 +194,7 @@ fn importance(
     let groups: Vec<FeatureGroup> = features.iter().map(group).collect();
     let options = ExplainOptions { repeats, max_rows: rows, max_predictions: usize::MAX, seed };
     let classes = model.file().classes.len();
-    let width = model.parts().0.outputs();
+    let (width, temperature) = (model.parts().0.outputs(), model.file().temperature());
     let target = model.transforms().target.clone();
     let (metric, direction) = if classes > 0 {
         (Metric::LogLoss, Direction::LowerIsBetter)
@@ -205,7 +205,7 @@ fn importance(
         let weight = |row: usize| data.weights.as_ref().map_or(1.0, |w| f64::from(w[row]));
         Ok(match &data.target {
             Some(Target::Class(labels)) => {
-                let probabilities = objective::probabilities(outputs, width);
+                let probabilities = objective::probabilities(outputs, width, temperature);
                 let (mut sum, mut total) = (0.0, 0.0);
                 for (p, &row) in probabilities.chunks_exact(classes.max(1)).zip(rows) {
                     sum -= weight(row) * p[labels[row] as usize].max(f64::EPSILON).ln();

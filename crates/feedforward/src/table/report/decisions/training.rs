@@ -151,6 +151,31 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
     }
 }
 
+pub(super) fn temperature(file: &ModelFile, all: &mut Vec<Decision>) {
+    let Some(fitted) = &file.temperature else { return };
+    let rows = plural(fitted.rows, "row");
+    let (what, why) = if fitted.value == 1.0 {
+        (
+            "logits stay as they are".to_owned(),
+            format!("no temperature fits {rows} of the validation part clearly better"),
+        )
+    } else {
+        let way = if fitted.value > 1.0 { "less" } else { "more" };
+        (
+            format!(
+                "logits are divided by a temperature of {}, which makes probabilities {way} sure",
+                number(fitted.value)
+            ),
+            format!(
+                "log loss {} in place of {} on {rows} of the validation part",
+                number(fitted.after),
+                number(fitted.before)
+            ),
+        )
+    };
+    all.push(decision(DecisionKind::Chosen, what, why, set("train.temperature=false")));
+}
+
 pub(super) fn threshold(file: &ModelFile, all: &mut Vec<Decision>) {
     let [_, _] = file.classes.as_slice() else { return };
     let positive = &file.classes[file.positive.unwrap_or(1)];
