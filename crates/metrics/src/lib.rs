@@ -17,6 +17,7 @@
 mod baseline;
 mod bootstrap;
 mod classification;
+mod conformal;
 mod confusion;
 mod error;
 mod input;
@@ -33,6 +34,7 @@ pub mod explain;
 pub use baseline::{Baseline, BaselineRule, Comparison, Outcome, class_shares};
 pub use bootstrap::{Bootstrap, Interval, IntervalMethod, LEVEL, wilson};
 pub use classification::{ClassCurves, ClassScores, ClassificationOptions, ClassificationReport};
+pub use conformal::{CONFORMAL_LEVELS, Conformal, Coverage, conformal_rows};
 pub use confusion::{Average, Averaged, ClassCounts, Confusion, ConfusionMatrix};
 pub use error::MetricError;
 pub use input::{ClassLabel, Real, predict_classes};

@@ -89,9 +89,9 @@ pub fn fit_temperature<P: Real, L: ClassLabel>(
         let [_, d, dd] = loss(beta);
         let (d, dd) = (d + (beta - 1.0) / PRIOR.powi(2), dd + 1.0 / PRIOR.powi(2));
         if d > 0.0 {
-            high = beta
+            high = beta;
         } else {
-            low = beta
+            low = beta;
         }
         let next = beta - d / dd;
         // Newton's step, unless it leaves what is left of the range.

@@ -101,7 +101,7 @@ fn a_temperature_makes_sure_networks_less_sure_and_changes_no_class() {
             folder.run(&["export", "after", "--to", "onnx"]).ok();
             let onnx = predict("after.onnx");
             for (c, own) in tempered.iter().enumerate() {
-                let theirs = column(&onnx, &format!("probabilities_c{c}"));
+                let theirs = column(&onnx, &format!("probability_c{c}"));
                 assert!(own.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-5));
             }
         }
