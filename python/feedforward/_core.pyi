@@ -93,6 +93,7 @@ class TableModel:
         self, data: PathLike, tables: Tables
     ) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]: ...
     def spread(self, data: PathLike, tables: Tables) -> NDArray[Any]: ...
+    def interval(self, data: PathLike, tables: Tables, level: float) -> Any: ...
 
 class LanguageModel:
     """A language model that writes."""
@@ -143,6 +144,7 @@ def predict_file(
     *,
     proba: bool = False,
     spread: bool = False,
+    interval: float | None = None,
     sets: list[str] = ...,
     force: bool = False,
     threads: int = 0,

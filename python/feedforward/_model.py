@@ -98,6 +98,17 @@ class Model:
         """How far the members of an ensemble disagree about each row: a standard deviation."""
         return _tables.like(data, "spread", self._table.spread(*self._rows(data)))
 
+    def interval(self, data: Any, level: float = 0.9) -> Any:
+        """The lower and upper end of each number, or the set of classes of each row.
+
+        They hold the truth of such a share of rows, if new rows come from where the old ones did.
+        """
+        found = self._table.interval(*self._rows(data), level)
+        if isinstance(found, list):
+            classes = self.classes
+            return [[classes[i] for i in row] for row in found]
+        return _tables.table_like(data, ["lower", "upper"], found)
+
     def generate(
         self,
         prompt: str | Sequence[str],

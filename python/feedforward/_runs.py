@@ -176,6 +176,7 @@ def predict(
     out: PathLike | None = None,
     proba: bool = False,
     spread: bool = False,
+    interval: float | None = None,
     force: bool = False,
     threads: int = 0,
     quiet: bool = True,
@@ -183,22 +184,28 @@ def predict(
 ) -> Any:
     """Predicts rows: a Series for a DataFrame, else an array; with `proba` all probabilities.
 
+    With `interval=0.9` the ends of intervals, or lists of classes, that hold the truth of 90 % of rows.
+
     With `out` the rows and their predictions are written to a file (.csv, .parquet, .jsonl) block
     by block, so that tables may be larger than memory, and a summary is returned.
     """
     if out is None:
         if settings:
             raise UsageError(f"settings of reading ({', '.join(settings)}) go with out=")
-        if spread and proba:
-            raise UsageError("ask for proba or for spread", help="or name a file with out=")
+        if spread + proba + (interval is not None) > 1:
+            raise UsageError(
+                "ask for one of proba, spread and interval", help="or name a file with out="
+            )
         model = run if isinstance(run, Model) else Model(run, threads=threads)
+        if interval is not None:
+            return model.interval(data, interval)
         method = model.spread if spread else model.predict_proba if proba else model.predict
         return method(data)
     path, tables = _named(data)
     with Progress(quiet, None) as progress:
         done = _core.predict_file(
             os.fspath(run), path, tables, os.fspath(out), progress,
-            proba=proba, spread=spread, sets=_sets(settings), force=force, threads=threads,
+            proba=proba, spread=spread, interval=interval, sets=_sets(settings), force=force, threads=threads,
         )  # fmt: skip
     return json.loads(done)
 

@@ -137,11 +137,18 @@ def test_numbers_are_predicted_and_spread(tmp_path):
     assert run.model.task == "regression"
     assert run.model.classes == []
     assert (feedforward.predict(run, data, spread=True) >= 0).all()
+    ends = feedforward.predict(run, data, interval=0.8)
+    held = (ends[:, 0] <= data["y"]) & (data["y"] <= ends[:, 1])
+    assert ends.shape == (200, 2) and held.mean() > 0.7
+    with pytest.raises(feedforward.UsageError, match="less than 1"):
+        run.model.interval(data, 2.0)
     with pytest.raises(feedforward.UsageError, match="probabilities are for classes"):
         run.predict_proba(data)
     integers = {"a": x[:100, 0], "y": np.repeat([4, 7], 50)}
     run = feedforward.train(integers, target="y", out=tmp_path / "i", task="binary", **QUICK)
     assert run.predict(integers).dtype == np.int64
+    sets = run.model.interval(integers, 0.8)
+    assert len(sets) == 100 and all(set(row) <= {4, 7} for row in sets)
 
 
 def test_parts_in_memory_are_the_held_out_ones(tmp_path):

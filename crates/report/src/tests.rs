@@ -197,6 +197,16 @@ fn full(rows: usize, text: &str) -> ReportData {
             overall: Some(1.0),
             segments: vec![Segment { column: t(), range: t(), rows: 3, error: 2.0 }; many(5000)],
         }),
+        coverage: Some(Coverage {
+            split: t(),
+            scores: 3,
+            from: t(),
+            sets: rows % 2 == 0,
+            levels: vec![
+                CoverageLevel { level: 0.9, coverage: 0.8, ..Default::default() };
+                many(99)
+            ],
+        }),
         importance: Some(Importance {
             split: t(),
             metric: t(),
@@ -321,6 +331,7 @@ fn present_but_empty_parts_do_not_break_the_page() {
             ..Classification::default()
         }),
         regression: Some(Regression::default()),
+        coverage: Some(Coverage::default()),
         importance: Some(Importance::default()),
         dependence: vec![Dependence::default()],
         mistakes: Some(Mistakes { rows: vec![Mistake::default()], ..Mistakes::default() }),

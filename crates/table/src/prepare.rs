@@ -303,6 +303,50 @@ impl Prepared {
             .collect())
     }
 
+    /// Folds of the rows outside the test part, as indices in the table, for networks that each learn
+    /// the others: groups stay whole, classes have the same share in each.
+    ///
+    /// # Errors
+    /// [`DataError::Split`] for more folds than rows or groups, or a split by time: what comes later
+    /// would be learned and what comes earlier predicted.
+    pub fn bags(&self, k: usize, seed: u64) -> Result<Vec<Fold>> {
+        let mut rows = [&self.parts.train[..], &self.parts.valid].concat();
+        rows.sort_unstable();
+        let folds = match (self.split, &self.config.split.column) {
+            (SplitKind::Time, _) => {
+                return Err(DataError::Split {
+                    message: "train.bags divides rows into folds, and rows split by time have no other than forward ones: \
+                              a network would learn rows later than those that it is stopped on"
+                        .into(),
+                    hint: "Leave train.bags out; model.members averages without folds.".into(),
+                });
+            }
+            (SplitKind::Grouped, Some(column)) => {
+                split::grouped_folds(&split::group_keys(&self.table, column, &rows)?, k, seed)
+            }
+            (SplitKind::Random, _) => split::shuffled_folds(rows.len(), k, seed),
+            _ => split::stratified_folds(&self.classes_of(&rows), k, seed),
+        };
+        let folds = folds.map_err(|error| match error {
+            DataError::Split { message, .. } => DataError::Split {
+                message: format!("train.bags = {k}: {message} outside the test part"),
+                hint: "Make train.bags smaller.".into(),
+            },
+            error => error,
+        })?;
+        let map = |part: Vec<usize>| part.into_iter().map(|i| rows[i]).collect();
+        let folds = folds.into_iter();
+        Ok(folds.map(|fold| Fold { train: map(fold.train), test: map(fold.test) }).collect())
+    }
+
+    /// Takes other parts of the same rows in place of those of the split.
+    pub fn take_parts(&mut self, encoded: EncodedParts) {
+        let EncodedParts { train, valid, test, transforms, parts } = encoded;
+        (self.totals.train, self.totals.valid) = (train.rows, valid.rows);
+        (self.train, self.valid, self.test) = (train, valid, test);
+        (self.transforms, self.parts) = (transforms, parts);
+    }
+
     /// How [`Prepared::folds`] divides the rows, in words.
     pub fn division(&self, k: usize) -> String {
         let column = self.config.split.column.as_deref().unwrap_or_default();
@@ -330,7 +374,7 @@ impl Prepared {
     }
 
     /// The classes of used rows; all 0 for a regression.
-    fn classes_of(&self, rows: &[usize]) -> Vec<i32> {
+    pub fn classes_of(&self, rows: &[usize]) -> Vec<i32> {
         let place = |row: &usize| self.rows.binary_search(row).ok();
         rows.iter().map(|row| place(row).map_or(0, |at| self.classes[at])).collect()
     }

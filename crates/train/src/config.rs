@@ -45,6 +45,10 @@ pub struct TrainConfig {
     /// scores are those of the first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refit: bool,
+    /// Tables: train this many networks, each on all rows outside the test part but one fold, on which
+    /// it is stopped, and average their predictions; one network by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bags: Option<usize>,
     /// Tables: divide the logits of classes by a temperature that is fitted on the validation part,
     /// so that probabilities are neither too sure nor too unsure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -86,6 +90,7 @@ impl Default for TrainConfig {
             monitor: Monitor::Loss,
             restore_best: true,
             refit: false,
+            bags: None,
             temperature: false,
             input_noise: 0.0,
             mixup: 0.0,
@@ -112,6 +117,12 @@ impl TrainConfig {
         let least = self.batch_size as f64;
         Range::AtLeast(least).check("train.batch_max", self.batch_max.map(|most| most as f64))?;
         Range::AtLeast(1.0).check("train.steps", self.steps.map(|steps| steps as f64))?;
+        Range::AtLeast(2.0).check("train.bags", self.bags.map(|bags| bags as f64))?;
+        if self.bags.is_some() && self.refit {
+            let message = "does not go with train.bags, whose networks have together learned all rows outside the \
+                           test part; leave one of the two out";
+            return Err(ConfigError::new("train.refit", message));
+        }
         for (key, value) in [
             ("min_delta", self.min_delta),
             ("input_noise", self.input_noise),

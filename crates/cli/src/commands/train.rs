@@ -61,6 +61,14 @@ pub(super) fn watched(
     progress.end();
     let summary = match result {
         Ok(summary) => summary,
+        Err(Error::Usage(message)) if interrupt::asked() => {
+            let failure = Failure::interrupted(message);
+            let resume = |run| format!("feedforward train --resume {}", quoted_path(run));
+            return Err(match progress.run() {
+                Some(run) => failure.help(resume(run)),
+                None => failure,
+            });
+        }
         Err(error) => return Err(with_state(error, progress.run())),
     };
     let run = quoted_path(&summary.run);

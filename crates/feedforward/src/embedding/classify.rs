@@ -31,9 +31,9 @@ pub fn classify(
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PredictSummary> {
-    if !options.set.is_empty() || options.spread {
+    if !options.set.is_empty() || options.spread || options.interval.is_some() {
         return Err(Error::usage(
-            "--set and --spread are for models of tables, and this is an encoder",
+            "--set, --spread and --interval are for models of tables, and this is an encoder",
         ));
     }
     refuse_overwriting(options)?;

@@ -210,6 +210,7 @@ impl Task for FineTuning {
             units_per_step: self.tokens_per_step(),
             total_steps: self.steps(),
             steps_after: 0,
+            after: "",
             may_end_early: train.patience > 0,
             process_bytes: None,
         }

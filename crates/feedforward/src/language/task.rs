@@ -203,6 +203,7 @@ impl Task for Pretraining {
             units_per_step: setup::tokens_per_step(&self.recipe) as f64,
             total_steps: self.total_steps(),
             steps_after: 0,
+            after: "",
             may_end_early: false,
             process_bytes: None,
         }

@@ -111,7 +111,14 @@ impl RunFolder {
                 "is being trained by another process; wait until it ends, or stop it first",
             ));
         }
-        for folder in [self.path.clone(), self.path.join("checkpoints"), self.model()] {
+        let checkpoints = self.path.join("checkpoints");
+        // Of a run with several networks, each has a folder.
+        let networks = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+        };
+        let inner = [networks(&checkpoints), networks(&self.model())].concat();
+        for folder in inner.into_iter().chain([self.path.clone(), checkpoints, self.model()]) {
             ff_formats::remove_temporaries(&folder);
         }
         Ok(lock)
@@ -168,6 +175,11 @@ impl RunFolder {
     /// The state from which training resumes.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoints").join("last.safetensors")
+    }
+
+    /// The state of one of the other networks of a run that trains several, from 2.
+    pub(crate) fn network_checkpoint(&self, i: usize) -> PathBuf {
+        self.path.join("checkpoints").join(format!("network-{i}")).join("last.safetensors")
     }
 
     /// The model.

@@ -175,7 +175,7 @@ fn train<T: Task>(
         clock: &mut clock,
     })?;
     task.announce(&session, watcher);
-    watcher.event(Event::Phase("training"));
+    watcher.event(Event::Phase(&task.training()));
 
     let context = Context {
         folder: &folder,

@@ -58,6 +58,7 @@ pub(crate) fn plan<T: Task>(
         total_steps: work.total_steps,
         seconds_per_step,
         steps_after: work.steps_after,
+        after: work.after,
         seconds: seconds_per_step * (work.total_steps + work.steps_after) as f64,
         details: PlanDetails::default(),
         way_to_fit,

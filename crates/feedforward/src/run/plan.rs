@@ -15,8 +15,10 @@ pub(crate) struct Work {
     pub(crate) units_per_step: f64,
     /// All optimiser steps.
     pub(crate) total_steps: u64,
-    /// Optimiser steps of a second training, after the verdict.
+    /// Optimiser steps of further trainings: on all rows, or of other networks.
     pub(crate) steps_after: u64,
+    /// What those are, for a table.
+    pub(crate) after: &'static str,
     /// Whether training may end before the last one.
     pub(crate) may_end_early: bool,
     /// About the most memory of the whole process, where that can be planned.
@@ -66,8 +68,10 @@ pub struct Plan {
     pub flops_per_step: u64,
     /// Optimiser steps, at most.
     pub total_steps: u64,
-    /// Optimiser steps of a second training, on all rows, at most.
+    /// Optimiser steps of further trainings, at most: on all rows, or of other networks.
     pub steps_after: u64,
+    #[serde(skip)]
+    pub(crate) after: &'static str,
     /// Seconds of a step, measured on this machine; not a number where the plan does not fit.
     pub seconds_per_step: f64,
     /// Seconds to the end, if nothing stops it early.
@@ -121,7 +125,7 @@ impl Plan {
         let early = self.may_end_early;
         rows.push((if early { "steps, at most" } else { "steps" }, count(self.total_steps)));
         if self.steps_after > 0 {
-            rows.push(("steps on all rows, at most", count(self.steps_after)));
+            rows.push((self.after, count(self.steps_after)));
         }
         if self.seconds_per_step.is_finite() {
             let rate = operations(flops / self.seconds_per_step);

@@ -163,6 +163,11 @@ pub(crate) trait Task: Sized {
         session: Option<&'a Self::Session>,
     ) -> Box<dyn Objective + 'a>;
 
+    /// What the phase of training is called.
+    fn training(&self) -> String {
+        "training".into()
+    }
+
     /// Tells the watcher what was collected since the last call.
     fn announce(&self, _session: &Self::Session, _watcher: &mut dyn Watcher) {}
 

@@ -1,7 +1,8 @@
-//! What is chosen on rows that the network did not learn: the temperature of its logits and the
-//! threshold of its decisions.
+//! What is chosen on rows that the network did not learn: the temperature of its logits, the
+//! threshold of its decisions, and the scores behind intervals and sets.
 
-use super::model::{ModelFile, TableModel};
+use super::bags::OutOfFold;
+use super::model::{ModelFile, Predictions, TableModel};
 use super::objective;
 use super::recipe::Recipe;
 use crate::error::Result;
@@ -9,15 +10,53 @@ use ff_metrics::{choose_threshold, fit_temperature};
 use ff_settings::ConfigError;
 use ff_table::{Encoded, Target};
 
-/// Fits the temperature and then chooses the threshold on the validation part, where the recipe asks
-/// for them.
+/// Fits the temperature, then chooses the threshold on the validation part, where the recipe asks for
+/// them, and keeps the conformal scores of its rows.
 pub(super) fn calibrate(recipe: &Recipe, model: &mut TableModel, valid: &Encoded) -> Result<()> {
     check_threshold(recipe, model.file(), valid)?;
-    let any = recipe.train.temperature || recipe.evaluate.threshold.is_some();
-    if any && valid.rows > 0 && !model.file().classes.is_empty() {
-        let outputs = model.outputs(valid)?;
-        fit(recipe, model.file_mut(), &outputs, valid)?;
-        decide(recipe, model.file_mut(), &outputs, valid)?;
+    if valid.rows == 0 {
+        return Ok(());
+    }
+    let outputs = model.outputs(valid)?;
+    fit(recipe, model.file_mut(), &outputs, valid)?;
+    decide(recipe, model.file_mut(), &outputs, valid)?;
+    let spread = model.own_spread(valid)?;
+    keep_scores(model, valid, &outputs, spread.as_deref())
+}
+
+/// The same for several networks, on the rows outside the test part; what they are predicted as by
+/// the networks that did not learn them.
+pub(super) fn calibrate_networks(
+    recipe: &Recipe,
+    model: &mut TableModel,
+    found: &OutOfFold,
+) -> Result<Predictions> {
+    check_threshold(recipe, model.file(), &found.data)?;
+    fit(recipe, model.file_mut(), &found.outputs, &found.data)?;
+    decide(recipe, model.file_mut(), &found.outputs, &found.data)?;
+    model.share_calibration();
+    let predictions = if model.file().classes.is_empty() {
+        Predictions::Values(found.values.clone())
+    } else {
+        model.interpret(&found.outputs)
+    };
+    let spread = found.spread.as_deref();
+    let conformal = model.conformal_of(&found.data, &predictions, spread)?;
+    model.set_conformal(conformal);
+    Ok(predictions)
+}
+
+fn keep_scores(
+    model: &mut TableModel,
+    valid: &Encoded,
+    outputs: &[f32],
+    spread: Option<&[f64]>,
+) -> Result<()> {
+    let predictions = model.interpret(outputs);
+    // A prediction that is not finite is an error of its own, where rows are evaluated.
+    if predictions.values().iter().all(|value| value.is_finite()) {
+        let conformal = model.conformal_of(valid, &predictions, spread)?;
+        model.set_conformal(conformal);
     }
     Ok(())
 }

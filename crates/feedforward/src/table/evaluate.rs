@@ -56,12 +56,18 @@ pub fn evaluate(
     let mut model = TableModel::open(&judged.unwrap_or(folder.model()), &device)?;
     let threads = device.cpu().threads();
     let mut left_out = Vec::new();
+    // Several networks each encode the rows of a table by themselves.
+    let mut averaged = None;
     let (part, mut encoded): (String, Encoded) = if let Some(path) = data {
         let transforms = model.transforms();
         let (table, _) = load(path, &reading::source_options(transforms, path, sets)?, threads)?;
         let rows;
         (rows, left_out) = transforms.judged(&table);
-        (path.display().to_string(), transforms.encode_rows(&table, &rows, true, threads)?)
+        let encoded = transforms.encode_rows(&table, &rows, true, threads)?;
+        if model.networks() > 1 {
+            averaged = Some(model.predict_rows(&table, &rows)?);
+        }
+        (path.display().to_string(), encoded)
     } else if !sets.is_empty() {
         return Err(Error::usage("--set says how rows are read; name them with --data"));
     } else {
@@ -75,7 +81,13 @@ pub fn evaluate(
             ));
         }
         if prepared.test.rows > 0 {
+            if model.networks() > 1 {
+                averaged = Some(model.predict_rows(&prepared.table, &prepared.parts.test)?);
+            }
             ("test".into(), prepared.test)
+        } else if model.networks() > 1 {
+            let message = "held nothing out of all its networks; name rows with --data";
+            return Err(Error::run(folder.path(), message));
         } else if prepared.valid.rows > 0 {
             ("valid".into(), prepared.valid)
         } else {
@@ -85,7 +97,10 @@ pub fn evaluate(
     if encoded.rows == 0 {
         return Err(Error::usage(format!("{part} has no rows to evaluate the model on")));
     }
-    let predictions = model.predict_encoded(&encoded)?;
+    let predictions = match averaged {
+        Some(averaged) => averaged,
+        None => model.predict_encoded(&encoded)?,
+    };
     let report = scores::evaluate_part(&model, &recipe, &encoded, &predictions, None, true)?;
     let unfamiliar = std::mem::take(&mut encoded.unfamiliar);
     Ok(EvaluateSummary { part, rows: encoded.rows, left_out, unfamiliar, report })

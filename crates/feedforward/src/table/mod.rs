@@ -3,6 +3,7 @@
 
 pub use ff_table::*;
 
+mod bags;
 mod bins;
 mod calibrate;
 mod compare;
@@ -28,7 +29,7 @@ pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
 pub use evaluate::{EvaluateSummary, evaluate};
 pub use evaluate_config::EvaluateConfig;
 pub use find_lr::{LrSuggestion, find_lr};
-pub use model::{ModelFile, Predictions, TableModel};
+pub use model::{Intervals, ModelFile, Predictions, TableModel};
 #[cfg(feature = "onnx")]
 pub use onnx::{OnnxExport, export_onnx, predict_onnx, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};

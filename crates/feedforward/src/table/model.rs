@@ -1,25 +1,25 @@
 //! A trained model as a folder: `config.json`, `model.safetensors`, `transforms.json`.
 
 use super::objective;
-use crate::error::{Error, Result};
-use crate::files::{read_text, write_text};
-use ff_formats::{TensorFile, TensorWriter};
-use ff_graph::{Graph, ParamId, Params};
-use ff_metrics::{ChosenThreshold, Temperature};
+use crate::error::Result;
+use ff_graph::Graph;
+use ff_metrics::{ChosenThreshold, Conformal, Temperature};
 use ff_nn::models::{Bags, Mlp, MlpConfig, Predictor};
-use ff_nn::{Builder, Precision};
 use ff_table::{DataError, Encoded, Table, Task, Transforms, Unfamiliar};
-use ff_tensor::{DType, Device, ThreadPool};
+use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+
+mod answers;
+mod folder;
+
+pub use answers::Intervals;
+pub(crate) use folder::network_folder;
 
 /// Incremented whenever the meaning of `config.json` changes.
 const FORMAT: u32 = 1;
-/// The format of a model with a temperature, which versions before would overlook.
+/// The format of a model with a temperature or several networks, which versions before would
+/// overlook.
 const CALIBRATED: u32 = 2;
-
-/// The remedy for an inconsistent file of a model.
-const COPY_AGAIN: &str = "copy the model's folder again from its source, or train again";
 
 /// `config.json`: the network and the meaning of its outputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,10 @@ pub struct ModelFile {
     /// The temperature of the logits, where one was fitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
+    /// The networks, where their predictions are averaged: this one and those in `network-2` and so
+    /// on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<usize>,
     /// The network.
     pub network: MlpConfig,
     /// XXH3-128 of the training data.
@@ -62,6 +66,7 @@ impl Default for ModelFile {
             threshold: None,
             chosen: None,
             temperature: None,
+            networks: None,
             network: MlpConfig::default(),
             data_hash: String::new(),
         }
@@ -76,7 +81,8 @@ impl ModelFile {
 
     /// The format that says all of it.
     fn format(&self) -> u32 {
-        if self.temperature() == 1.0 { FORMAT } else { CALIBRATED }
+        let plain = self.temperature() == 1.0 && self.networks.is_none();
+        if plain { FORMAT } else { CALIBRATED }
     }
 
     /// The index of the predicted class from a row's probabilities.
@@ -108,6 +114,10 @@ pub struct TableModel {
     predictor: Option<Predictor>,
     /// The same for each member of an ensemble, once it was asked for.
     members: Option<Predictor>,
+    /// The networks whose predictions are averaged with those of this one.
+    others: Vec<TableModel>,
+    /// The scores of rows that were not learned, for intervals and sets.
+    conformal: Option<Conformal>,
 }
 
 /// Predictions for some rows.
@@ -127,66 +137,16 @@ pub enum Predictions {
 impl TableModel {
     /// A model from its parts.
     pub fn new(file: ModelFile, transforms: Transforms, network: Mlp, graph: Graph) -> Self {
-        Self { file, transforms, network, graph, predictor: None, members: None }
-    }
-
-    /// Reads a model's folder.
-    ///
-    /// # Errors
-    /// A file is missing, damaged or of another format; a tensor is missing, or of another shape or
-    /// type.
-    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let text = read_text(&folder.join("config.json"))?;
-        let file = parse_config(&folder.join("config.json"), &text)?;
-        let transforms = read_transforms(&folder.join("transforms.json"))?;
-        let grams: Vec<usize> = transforms.texts().map(|(_, encoder)| encoder.size()).collect();
-        if grams != file.network.texts {
-            let message = "knows other n-grams than config.json; the two files are of different models: copy \
-                           both from the same run";
-            return Err(Error::run(&folder.join("transforms.json"), message.to_owned()));
+        Self {
+            file,
+            transforms,
+            network,
+            graph,
+            predictor: None,
+            members: None,
+            others: Vec::new(),
+            conformal: None,
         }
-        let make = |device: &Device| {
-            let mut builder = Builder::new();
-            let network = Mlp::new(&mut builder, &file.network);
-            Ok::<_, Error>((network, builder.build(device, DType::F32, 0, false)?))
-        };
-        let path = folder.join("model.safetensors");
-        let tensors = TensorFile::open(&path)?;
-        // Once the shapes of a plan fit the file, the arena cannot be larger than the file is.
-        check_names(&make(&Device::planning())?.1, &tensors, &path)?;
-        let (network, mut params) = make(device)?;
-        for i in 0..params.infos().len() {
-            let spec = params.infos()[i].spec.clone();
-            let values = tensors.f32(&spec.name, spec.shape.dims())?;
-            params.values_mut::<f32>(ParamId::new(i))?.copy_from_slice(&values);
-        }
-        let predictor = match file.network.network.precision {
-            Precision::F32 => Some(Predictor::new(&file.network, &params, device)?),
-            Precision::Bf16 => None,
-        };
-        let graph = Graph::new(device, params);
-        Ok(Self { file, transforms, network, graph, predictor, members: None })
-    }
-
-    /// Writes a model's folder; each file is written atomically.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn save(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder)
-            .map_err(ff_formats::Error::io(folder, "making the folder"))?;
-        let params = self.graph.params();
-        let mut writer = TensorWriter::new();
-        writer.metadata("format", "pt");
-        for (id, info) in params.iter() {
-            writer.add_f32(&info.spec.name, info.spec.shape.dims(), params.values::<f32>(id)?);
-        }
-        writer.write(&folder.join("model.safetensors"))?;
-        write_text(&folder.join("transforms.json"), &self.transforms.to_json())?;
-        let file = ModelFile { format: self.file.format(), ..self.file.clone() };
-        let config = serde_json::to_string_pretty(&file)
-            .map_err(|e| Error::run(folder, format!("config.json: {e}")))?;
-        write_text(&folder.join("config.json"), &config)
     }
 
     /// The network and the meaning of its outputs.
@@ -240,11 +200,33 @@ impl TableModel {
     ) -> Result<(Predictions, Vec<Unfamiliar>)> {
         let mut encoded = self.transforms.encode(table, self.threads())?;
         let unfamiliar = std::mem::take(&mut encoded.unfamiliar);
-        let predictions = self.predict_at(&encoded, |row| table.place(row))?;
-        Ok((predictions, unfamiliar))
+        let first = self.predict_at(&encoded, |row| table.place(row))?;
+        let mut all = vec![first];
+        for other in &mut self.others {
+            let encoded = other.transforms.encode(table, other.graph.device().cpu().threads())?;
+            all.push(other.predict_at(&encoded, |row| table.place(row))?);
+        }
+        Ok((self.mean(all), unfamiliar))
     }
 
-    /// Predicts encoded rows.
+    /// Predicts some rows of a table by all networks.
+    ///
+    /// # Errors
+    /// As [`TableModel::predict_encoded`].
+    pub(crate) fn predict_rows(&mut self, table: &Table, rows: &[usize]) -> Result<Predictions> {
+        let mut all = vec![self.predict_own_rows(table, rows)?];
+        for other in &mut self.others {
+            all.push(other.predict_own_rows(table, rows)?);
+        }
+        Ok(self.mean(all))
+    }
+
+    fn predict_own_rows(&mut self, table: &Table, rows: &[usize]) -> Result<Predictions> {
+        let encoded = self.transforms.encode_rows(table, rows, false, self.threads())?;
+        self.predict_at(&encoded, |row| table.place(rows[row]))
+    }
+
+    /// Predicts rows encoded by the model's own transforms; of several networks, by the first alone.
     ///
     /// # Errors
     /// Memory is short, or a row's values are too large to compute with.
@@ -281,47 +263,6 @@ impl TableModel {
             Some(at) => Err(self.overflow(encoded, at / width, place).into()),
             None => Ok(predictions),
         }
-    }
-
-    /// How far the members of an ensemble disagree about each row: the standard deviation over them
-    /// of the probability of the predicted class, or of the number on the target's own scale.
-    ///
-    /// # Errors
-    /// The model is no ensemble, or memory is short.
-    pub fn spread(&mut self, table: &Table) -> Result<Vec<f64>> {
-        let Some(k) = self.network.members() else {
-            return Err(Error::usage(
-                "the spread is that of an ensemble's members, and this model is one network; train \
-                 with model.members",
-            ));
-        };
-        let encoded = self.transforms.encode(table, self.threads())?;
-        let predictions = self.predict_encoded(&encoded)?;
-        if self.members.is_none() {
-            let (params, device) = (self.graph.params(), self.graph.device());
-            self.members = Some(Predictor::of_members(&self.file.network, params, device)?);
-        }
-        let width = k * self.network.outputs();
-        let mut outputs = vec![0.0; encoded.rows * width];
-        if let Some(members) = &mut self.members {
-            let (x, ids) = (&encoded.numeric, &encoded.categorical);
-            members.predict_with_texts(x, ids, &bags(&encoded), &mut outputs)?;
-        }
-        let rows = outputs.chunks_exact(width).enumerate();
-        Ok(rows
-            .map(|(row, outputs)| match (self.interpret(outputs), &predictions) {
-                (Predictions::Values(values), _) => deviation(&values),
-                (
-                    Predictions::Classes { probabilities, .. },
-                    Predictions::Classes { predicted, .. },
-                ) => {
-                    let classes = self.file.classes.len();
-                    let of = probabilities.iter().skip(predicted[row]).step_by(classes);
-                    deviation(&of.copied().collect::<Vec<_>>())
-                }
-                (Predictions::Classes { .. }, Predictions::Values(_)) => f64::NAN,
-            })
-            .collect())
     }
 
     /// The error for a row with outputs that are not finite, naming its most extreme value.
@@ -367,87 +308,4 @@ impl TableModel {
 fn bags(encoded: &Encoded) -> Vec<Bags<'_>> {
     let texts = encoded.texts.iter();
     texts.map(|t| Bags { offsets: &t.offsets, indices: &t.indices, values: &t.values }).collect()
-}
-
-/// The standard deviation of some values, as of a sample; 0 of a single one.
-fn deviation(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    (squares / (n - 1.0).max(1.0)).sqrt()
-}
-
-/// Checks that every tensor is there with its shape, and no other, before anything is allocated.
-fn check_names(params: &Params, tensors: &TensorFile, path: &Path) -> Result<()> {
-    for info in params.infos() {
-        let spec = &info.spec;
-        match tensors.dims(&spec.name) {
-            Some(dims) if dims == spec.shape.dims() => {}
-            // The reader's own message names the shape or the lack.
-            _ => drop(tensors.f32(&spec.name, spec.shape.dims())?),
-        }
-    }
-    let known = |name: &str| params.id(name).is_some();
-    if let Some(extra) = tensors.entries().find(|entry| !known(&entry.name)) {
-        return Err(Error::run(
-            path,
-            format!(
-                "tensor `{}` belongs to no layer of config.json; the two files are of different models: copy both from the \
-                 same run",
-                extra.name
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Reads `transforms.json`; errors name its path.
-fn read_transforms(path: &Path) -> Result<Transforms> {
-    Transforms::from_json(&read_text(path)?).map_err(|error| match error {
-        DataError::Format { line, message, hint, .. } => {
-            DataError::Format { path: path.to_owned(), line, message, hint }.into()
-        }
-        DataError::Version { found, expected } => Error::run(
-            path,
-            format!("has format {found}, this version reads {expected}; train again or use the version that wrote it"),
-        ),
-        error => error.into(),
-    })
-}
-
-fn parse_config(path: &Path, text: &str) -> Result<ModelFile> {
-    let json: serde_json::Value = serde_json::from_str(text)
-        .map_err(|e| Error::run(path, format!("is not valid JSON: {e}; {COPY_AGAIN}")))?;
-    let format = json.get("format").and_then(serde_json::Value::as_u64);
-    if format.is_none_or(|f| !(u64::from(FORMAT)..=u64::from(CALIBRATED)).contains(&f)) {
-        let found = format.map_or("none".into(), |f| f.to_string());
-        return Err(Error::run(
-            path,
-            format!(
-                "has model format {found}, this version reads {FORMAT} and {CALIBRATED}; train again or use the version that wrote it"
-            ),
-        ));
-    }
-    let file: ModelFile = serde_json::from_value(json)
-        .map_err(|e| Error::run(path, format!("does not describe a model: {e}; {COPY_AGAIN}")))?;
-    file.network.network.validate()?;
-    let classes = file.classes.len();
-    let outputs = file.network.outputs;
-    let fits = if classes == 0 {
-        outputs == 1
-    } else {
-        outputs == classes || classes == 2 && outputs == 1
-    };
-    let temperature = file.temperature();
-    if !(temperature > 0.0 && temperature.is_finite()) {
-        let message = format!("{temperature} is no temperature of logits; {COPY_AGAIN}");
-        return Err(Error::run(path, message));
-    }
-    if !fits || file.positive.is_some_and(|p| p >= classes) {
-        return Err(Error::run(
-            path,
-            format!("{outputs} outputs do not go with {classes} classes; {COPY_AGAIN}"),
-        ));
-    }
-    Ok(file)
 }

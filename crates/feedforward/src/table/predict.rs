@@ -1,6 +1,6 @@
 //! Predicting new rows, block by block, so that files may be larger than memory.
 
-use super::model::{Predictions, TableModel};
+use super::model::{Intervals, Predictions, TableModel};
 use super::reading;
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
@@ -38,6 +38,8 @@ pub struct PredictOptions {
     pub proba: bool,
     /// Whether to add the disagreement of an ensemble's members.
     pub spread: bool,
+    /// The level of intervals of numbers, or of sets of classes, to add: such as 0.9.
+    pub interval: Option<f64>,
     /// Settings of reading that differ from the model's, such as `data.header=false`.
     pub set: Vec<String>,
     /// Whether to overwrite an existing output file.
@@ -60,7 +62,8 @@ pub struct PredictSummary {
 }
 
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
-/// `probability_<class>` each and `spread` where asked for, rows in their order. JSONL and Parquet
+/// `probability_<class>` each, `spread`, and `lower` and `upper` or `set` where asked for, rows in their
+/// order. JSONL and Parquet
 /// keep numbers, integers and truth values typed, which takes a first pass over a text table.
 ///
 /// # Errors
@@ -79,6 +82,7 @@ pub fn predict(
     if options.proba && model.file().classes.is_empty() {
         return Err(Error::usage("--proba is for classes; this model predicts numbers"));
     }
+    let separator = separator(&model, options)?;
     refuse_overwriting(options)?;
     watcher.event(Event::Phase("predicting"));
     let reading = reading::source_options(model.transforms(), &options.data, &options.set)?;
@@ -93,11 +97,18 @@ pub fn predict(
     while let Some(block) = blocks.next()? {
         let (predictions, found) = model.predict_with_findings(&block)?;
         let spread = options.spread.then(|| model.spread(&block)).transpose()?;
+        let intervals = options.interval.map(|level| model.intervals(&block, &predictions, level));
+        let intervals = intervals.transpose()?;
         join(&mut unfamiliar, found);
         rows += block.rows();
         let mut block = blocks.typed(block);
         let kinds = (options.proba, typed);
-        columns = add_columns(&mut block, &model, &predictions, kinds, spread)?;
+        let mut added = prediction_columns(&model, &predictions, kinds);
+        added.extend(spread.map(|spread| ("spread".into(), spread.into())));
+        if let Some(intervals) = intervals {
+            added.extend(interval_columns(&model.file().classes, &intervals, separator));
+        }
+        columns = add_columns(&mut block, added)?;
         writer.write(&block)?;
         if watcher.interrupted() {
             return Err(Error::usage("prediction was interrupted; nothing was written"));
@@ -186,13 +197,48 @@ pub(super) fn find_model(run: &Path) -> Result<(PathBuf, usize)> {
     Ok((folder.model(), recipe.train.threads))
 }
 
-fn add_columns(
-    block: &mut Table,
+/// What stands between the classes of a set: a character that is in none of their names.
+///
+/// # Errors
+/// The model has no scores for the level, or its classes take every separator.
+fn separator(model: &TableModel, options: &PredictOptions) -> Result<char> {
+    let Some(level) = options.interval else { return Ok('|') };
+    model.check_level(level)?;
+    let classes = &model.file().classes;
+    let free = |c: &char| classes.iter().all(|class| !class.contains(*c));
+    ['|', ';', '/', '\t'].into_iter().find(free).ok_or_else(|| {
+        Error::usage(
+            "the classes' names hold |, ;, / and tabs, so that a set of them could not be read",
+        )
+    })
+}
+
+fn interval_columns(
+    classes: &[String],
+    intervals: &Intervals,
+    separator: char,
+) -> Vec<(String, Values)> {
+    match intervals {
+        Intervals::Numbers(ends) => {
+            let end = |i: usize| ends.iter().map(|ends| ends[i]).collect::<Vec<f64>>();
+            vec![("lower".into(), end(0).into()), ("upper".into(), end(1).into())]
+        }
+        Intervals::Sets(sets) => {
+            let names = |set: &Vec<usize>| {
+                let names: Vec<&str> = set.iter().map(|&class| classes[class].as_str()).collect();
+                names.join(&separator.to_string())
+            };
+            let sets: Vec<String> = sets.iter().map(names).collect();
+            vec![("set".into(), sets.iter().map(|set| Some(set.as_str())).collect())]
+        }
+    }
+}
+
+fn prediction_columns(
     model: &TableModel,
     predictions: &Predictions,
     (proba, typed): (bool, bool),
-    spread: Option<Vec<f64>>,
-) -> Result<Vec<String>> {
+) -> Vec<(String, Values)> {
     let mut added: Vec<(String, Values)> = Vec::new();
     match predictions {
         Predictions::Values(values) => added.push(("prediction".into(), values.clone().into())),
@@ -213,7 +259,10 @@ fn add_columns(
             }
         }
     }
-    added.extend(spread.map(|spread| ("spread".into(), spread.into())));
+    added
+}
+
+fn add_columns(block: &mut Table, added: Vec<(String, Values)>) -> Result<Vec<String>> {
     let names = added.iter().map(|(name, _)| name.clone()).collect();
     for (name, values) in added {
         block.push(Column::new(name, values)).map_err(|column| {

@@ -203,6 +203,10 @@ impl Quality {
         if sets(&["optimizer.kind", "optimizer"]) {
             left_out.push("optimizer.");
         }
+        // Bags have learned all rows by themselves.
+        if sets(&["train.bags"]) {
+            left_out.push("train.refit");
+        }
         // Members need biases and f32.
         if sets(&["model.precision", "model.bias", "model"]) {
             left_out.push("model.");

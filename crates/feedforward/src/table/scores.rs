@@ -1,11 +1,11 @@
 //! Evaluation of a model on its held-out parts.
 
-use super::model::{Predictions, TableModel};
+use super::model::{Intervals, Predictions, TableModel};
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use ff_metrics::{
-    Bootstrap, ClassificationOptions, ClassificationReport, Comparison, RegressionOptions,
-    RegressionReport, Scores, class_shares,
+    Bootstrap, CONFORMAL_LEVELS, ClassificationOptions, ClassificationReport, Comparison, Coverage,
+    RegressionOptions, RegressionReport, Scores, class_shares,
 };
 use ff_table::{Encoded, Prepared, Target, TargetTransform};
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,11 @@ pub struct PartReports {
     pub predictions: Option<Predictions>,
     /// Predictions for the validation part, where that is another one.
     pub(crate) valid_predictions: Option<Predictions>,
+    /// The validation part of several networks: all rows outside the test part, each predicted by
+    /// the network that did not learn it; with their indices in the table.
+    pub(crate) out_of_fold: Option<(Encoded, Vec<usize>)>,
+    /// How often intervals or sets hold the truth of the test part.
+    pub coverage: Vec<Coverage>,
     baseline: String,
 }
 
@@ -77,6 +82,8 @@ pub struct PartReports {
 pub(crate) struct Reports<'a> {
     valid: Option<&'a Report>,
     test: Option<&'a Report>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    coverage: &'a [Coverage],
 }
 
 impl PartReports {
@@ -115,7 +122,8 @@ impl PartReports {
     }
 
     pub(crate) fn saved(&self) -> Reports<'_> {
-        Reports { valid: self.valid.as_ref(), test: self.test.as_ref() }
+        let coverage = &self.coverage;
+        Reports { valid: self.valid.as_ref(), test: self.test.as_ref(), coverage }
     }
 }
 
@@ -169,6 +177,7 @@ pub(crate) fn evaluate_parts(
     };
     let (valid, valid_predictions) = part(&prepared.valid)?.unzip();
     let (test, test_predictions) = part(&prepared.test)?.unzip();
+    let coverage = coverage(model, prepared, test_predictions.as_ref())?;
     let (predictions, valid_predictions) = match test_predictions {
         Some(test) => (Some(test), valid_predictions),
         None => (valid_predictions, None),
@@ -178,8 +187,82 @@ pub(crate) fn evaluate_parts(
         test,
         predictions,
         valid_predictions,
+        out_of_fold: None,
+        coverage,
         baseline: prior.describe(&classes),
     })
+}
+
+/// Evaluates several networks: on the rows outside the test part by what each network did not learn,
+/// on the test part by their mean.
+pub(crate) fn evaluate_networks(
+    model: &mut TableModel,
+    recipe: &Recipe,
+    prepared: &Prepared,
+    (data, rows, valid_predictions): (Encoded, Vec<usize>, Predictions),
+) -> Result<PartReports> {
+    let classes = model.file().classes.clone();
+    let prior = Prior::of(&data, classes.len(), &prepared.transforms.target)?;
+    let valid = evaluate_part(model, recipe, &data, &valid_predictions, Some(&prior), true)?;
+    let mut test = None;
+    let mut predictions = None;
+    if prepared.test.rows > 0 {
+        let found = model.predict_rows(&prepared.table, &prepared.parts.test)?;
+        let part = &prepared.test;
+        test = Some(evaluate_part(model, recipe, part, &found, Some(&prior), true)?);
+        predictions = Some(found);
+    }
+    let coverage = coverage(model, prepared, predictions.as_ref())?;
+    let (predictions, valid_predictions) = match predictions {
+        Some(test) => (Some(test), Some(valid_predictions)),
+        None => (Some(valid_predictions), None),
+    };
+    Ok(PartReports {
+        valid: Some(valid),
+        test,
+        predictions,
+        valid_predictions,
+        out_of_fold: Some((data, rows)),
+        coverage,
+        baseline: prior.describe(&classes),
+    })
+}
+
+/// How often the intervals or sets of each usual level hold the truth of the test part, for levels
+/// that the model has rows enough for.
+fn coverage(
+    model: &mut TableModel,
+    prepared: &Prepared,
+    predictions: Option<&Predictions>,
+) -> Result<Vec<Coverage>> {
+    let (Some(predictions), Some(truth)) = (predictions, &prepared.test.target) else {
+        return Ok(Vec::new());
+    };
+    let rows = &prepared.parts.test;
+    let mut all = Vec::new();
+    for level in CONFORMAL_LEVELS {
+        if model.conformal().is_none_or(|conformal| conformal.quantile(level).is_err()) {
+            continue;
+        }
+        let found = model.intervals_of_rows(&prepared.table, rows, predictions, level)?;
+        all.push(match (&found, truth) {
+            (Intervals::Sets(sets), Target::Class(labels)) => {
+                let row = |(set, &class): (&Vec<usize>, &i32)| {
+                    (set.contains(&(class as usize)), set.len() as f64)
+                };
+                Coverage::of(level, sets.iter().zip(labels).map(row))?
+            }
+            (Intervals::Numbers(intervals), Target::Value(values)) => {
+                let target = &prepared.transforms.target;
+                let row = |(&[low, high], &y): (&[f64; 2], &f32)| {
+                    ((low..=high).contains(&target.inverse(y)), high - low)
+                };
+                Coverage::of(level, intervals.iter().zip(values).map(row))?
+            }
+            _ => continue,
+        });
+    }
+    Ok(all)
 }
 
 /// Evaluates the predictions of one part; with intervals and curves only where `whole` is set.

@@ -1,6 +1,7 @@
 //! The task of tables: data in memory, a network of feedforward layers, scores beside a baseline.
 
-use super::calibrate::calibrate;
+use super::bags;
+use super::calibrate::{calibrate, calibrate_networks};
 use super::model::{ModelFile, TableModel};
 use super::objective::plan_evaluation;
 use super::recipe::Recipe;
@@ -10,6 +11,7 @@ use super::scores::{self, PartReports, PartScores};
 use super::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::files::write_text;
+use crate::run::folder::RunFolder;
 use crate::run::life::{self, TrainOptions};
 use crate::run::measure;
 use crate::run::memory::process_peak_bytes;
@@ -18,9 +20,9 @@ use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended, Verdict};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::{DataNotice, Notice, Watcher};
-use crate::words::{bytes, count, duration};
+use crate::words::{bytes, count, duration, number};
 use ff_graph::Graph;
-use ff_metrics::Metric;
+use ff_metrics::{Coverage, Metric};
 use ff_nn::ModelConfig;
 use ff_report::ReportData;
 use ff_settings::shell_word;
@@ -34,6 +36,9 @@ use std::path::{Path, PathBuf};
 
 /// Memory of code and libraries before data is read, measured on Linux.
 const PROCESS_BYTES: usize = 12 << 20;
+
+/// The level whose coverage a terminal shows.
+const SHOWN_LEVEL: f64 = 0.9;
 
 /// How a run went.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,6 +68,13 @@ pub struct TrainSummary {
     /// The rows that the kept model was trained anew on after the verdict (`train.refit`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refit_rows: Option<usize>,
+    /// The networks whose predictions are averaged (`train.bags`); steps and epochs are those of the
+    /// first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<usize>,
+    /// How often intervals or sets hold the truth of the test part, by level.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<Coverage>,
 }
 
 /// Trains a recipe in a new folder.
@@ -122,11 +134,42 @@ impl Tables {
         let outputs = prepared.target.classes.len().max(1);
         let evaluated = (prepared.valid.rows + prepared.test.rows)
             * (outputs * (size_of::<f32>() + size_of::<f64>()) + size_of::<usize>());
-        PROCESS_BYTES + data_bytes(prepared) + sizes.pool_bytes + copies + indices + evaluated
+        // Other networks are trained one after another, each with an encoding of its own rows, and
+        // then stay without what training needs, once for the graph and once packed.
+        let networks = self.recipe.train.bags.map_or(0, |bags| {
+            let parts = encoded_bytes(&prepared.train) + encoded_bytes(&prepared.valid);
+            parts + (bags - 1) * 2 * sizes.parameter_bytes
+        });
+        let held = data_bytes(prepared) + networks;
+        PROCESS_BYTES + held + sizes.pool_bytes + copies + indices + evaluated
     }
 
-    /// The most steps on all rows, where the kept model is trained anew.
-    fn refit_steps(&self) -> u64 {
+    /// Trains the other networks of `train.bags`, and evaluates all of them together.
+    fn finish_networks(
+        &self,
+        first: TableModel,
+        folder: &RunFolder,
+        device: &Device,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Trained> {
+        let (recipe, prepared) = (&self.recipe, &self.prepared);
+        let (mut model, found) =
+            bags::train_others(recipe, prepared, first, folder, device, watcher)?;
+        watcher.event(Event::Phase("evaluating"));
+        let predictions = calibrate_networks(recipe, &mut model, &found)?;
+        let held_out = (found.data, found.rows, predictions);
+        let reports = scores::evaluate_networks(&mut model, recipe, prepared, held_out)?;
+        model.save(&folder.model())?;
+        save_scores(folder, &reports)?;
+        Ok(Trained { model, reports, refit: None })
+    }
+
+    /// The most steps of other networks, or on all rows, where the kept model is trained anew.
+    fn steps_after(&self) -> u64 {
+        if let Some(bags) = self.recipe.train.bags {
+            let config = setup::portions(&self.recipe);
+            return (bags as u64 - 1) * config.total_steps(self.prepared.train.rows);
+        }
         if !self.recipe.train.refit {
             return 0;
         }
@@ -151,12 +194,19 @@ fn unused_layers(recipe: &Recipe, prepared: &Prepared) -> Option<Note> {
 
 /// Bytes of a table and its encoded parts.
 fn data_bytes(prepared: &Prepared) -> usize {
-    let encoded = |e: &Encoded| {
-        let texts: usize = e.texts.iter().map(|texts| texts.bytes()).sum();
-        (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4 + texts
-    };
     let Prepared { table, train, valid, test, .. } = prepared;
-    table.bytes() + encoded(train) + encoded(valid) + encoded(test)
+    table.bytes() + encoded_bytes(train) + encoded_bytes(valid) + encoded_bytes(test)
+}
+
+fn encoded_bytes(e: &Encoded) -> usize {
+    let texts: usize = e.texts.iter().map(|texts| texts.bytes()).sum();
+    (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4 + texts
+}
+
+fn save_scores(folder: &RunFolder, reports: &PartReports) -> Result<()> {
+    let text = serde_json::to_string_pretty(&reports.saved())
+        .map_err(|e| Error::run(folder.path(), e.to_string()))?;
+    write_text(&folder.scores(), &text)
 }
 
 impl Task for Tables {
@@ -184,6 +234,7 @@ impl Task for Tables {
             Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
         };
         let mut prepared = prepare(&recipe.data, recipe.train.seed, base, device.cpu().threads())?;
+        bags::take_first(&recipe, &mut prepared, device)?;
         prepared.notes.extend(unused_layers(&recipe, &prepared));
         watcher.notice(&Notice::Data(DataNotice {
             path: &recipe.data.path,
@@ -235,7 +286,11 @@ impl Task for Tables {
             // The last batch of an epoch may be short, so rows are counted by the epoch.
             units_per_step: rows as f64 / config.steps_per_epoch(rows).max(1) as f64,
             total_steps: config.total_steps(rows),
-            steps_after: self.refit_steps(),
+            steps_after: self.steps_after(),
+            after: match self.recipe.train.bags {
+                Some(_) => "steps of the other networks, at most",
+                None => "steps on all rows, at most",
+            },
             may_end_early: true,
             process_bytes: Some(self.process_bytes(sizes)),
         }
@@ -254,6 +309,13 @@ impl Task for Tables {
         Box::new(network.objective(&self.recipe, train, valid))
     }
 
+    fn training(&self) -> String {
+        match self.recipe.train.bags {
+            Some(k) => format!("training network 1 of {k}"),
+            None => "training".into(),
+        }
+    }
+
     fn finish(&self, (): &(), ending: Ending<'_, Self>) -> Result<Trained> {
         ending.watcher.event(Event::Phase("evaluating"));
         let prepared = &self.prepared;
@@ -261,6 +323,9 @@ impl Task for Tables {
         let file = ModelFile { data_hash: prepared.hash.clone(), ..self.file.clone() };
         let transforms = prepared.transforms.clone();
         let mut model = TableModel::new(file, transforms, ending.network.model, ending.graph);
+        if self.recipe.train.bags.is_some() {
+            return self.finish_networks(model, ending.folder, &device, ending.watcher);
+        }
         calibrate(&self.recipe, &mut model, &prepared.valid)?;
         let reports = scores::evaluate_parts(&mut model, &self.recipe, prepared)?;
         let refit = if self.recipe.train.refit {
@@ -272,15 +337,14 @@ impl Task for Tables {
             let ModelFile { threshold, chosen, temperature, .. } = *model.file();
             let file = all.model.file_mut();
             (file.threshold, file.chosen, file.temperature) = (threshold, chosen, temperature);
+            all.model.set_conformal(model.conformal().cloned());
             all.model.save(&ending.folder.model())?;
             Some(all.rows)
         } else {
             model.save(&ending.folder.model())?;
             None
         };
-        let text = serde_json::to_string_pretty(&reports.saved())
-            .map_err(|e| Error::run(ending.folder.path(), e.to_string()))?;
-        write_text(&ending.folder.scores(), &text)?;
+        save_scores(ending.folder, &reports)?;
         Ok(Trained { model, reports, refit })
     }
 
@@ -301,6 +365,8 @@ impl Task for Tables {
             stopped: ended.stopped(),
             verdict: reports.and_then(PartReports::verdict),
             refit_rows: outcome.and_then(|outcome| outcome.refit),
+            networks: self.recipe.train.bags,
+            coverage: reports.map(|reports| reports.coverage.clone()).unwrap_or_default(),
         }
     }
 
@@ -330,12 +396,31 @@ impl Task for Tables {
                 count(rows as u64)
             )
         });
+        let networks = summary.networks.map(|k| {
+            format!(
+                "model/ holds {k} networks, whose predictions are averaged; epochs are those of the first"
+            )
+        });
+        let coverage = summary.coverage.iter().find(|c| c.level == SHOWN_LEVEL).map(|c| {
+            let (share, level) = (100.0 * c.coverage, 100.0 * c.level);
+            if classes {
+                format!(
+                    "sets for {level} % hold the class of {share:.1} % of the test rows, with {:.2} classes on average",
+                    c.size
+                )
+            } else {
+                format!(
+                    "intervals for {level} % hold {share:.1} % of the test rows, {} wide on average",
+                    number(c.size)
+                )
+            }
+        });
         let alone = self.file.network.texts_alone();
         let other = if alone { "model.text_dim=128" } else { "model.hidden=[128,64]" };
         Closing {
             headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
             verdict: summary.verdict.clone(),
-            lines: refit.into_iter().collect(),
+            lines: networks.into_iter().chain(refit).chain(coverage).collect(),
             next: vec![
                 format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
                 format!("feedforward train {run}/recipe.toml --set {other}"),

@@ -223,7 +223,7 @@ pub(crate) fn evaluate(
 
 /// Writes the rows of a file or a table with their predictions to a file; a summary as JSON.
 #[pyfunction]
-#[pyo3(signature = (run, data, tables, out, tell, *, proba=false, spread=false, sets=vec![], force=false, threads=0))]
+#[pyo3(signature = (run, data, tables, out, tell, *, proba=false, spread=false, interval=None, sets=vec![], force=false, threads=0))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn predict_file(
     py: Python<'_>,
@@ -234,13 +234,14 @@ pub(crate) fn predict_file(
     tell: Py<PyAny>,
     proba: bool,
     spread: bool,
+    interval: Option<f64>,
     sets: Vec<String>,
     force: bool,
     threads: usize,
 ) -> PyResult<String> {
     let out = Some(out);
     let device = device(threads);
-    let options = PredictOptions { data, out, proba, spread, set: sets, force, device };
+    let options = PredictOptions { data, out, proba, spread, interval, set: sets, force, device };
     let done = listened(py, &tables, tell, |l| feedforward::predict(&run, &options, l))?;
     json_of(&done)
 }

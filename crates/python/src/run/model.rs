@@ -3,7 +3,7 @@
 use super::{Tables, device, offered};
 use crate::errors::{compute, of_library};
 use feedforward::table::source::with_tables;
-use feedforward::table::{DataError, Table, Unfamiliar, Values, class_values, load};
+use feedforward::table::{DataError, Intervals, Table, Unfamiliar, Values, class_values, load};
 use feedforward::tensor::Device;
 use feedforward::{Error, Predictions, RunFolder};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -97,6 +97,35 @@ impl TableModel {
         let spread = self.with(py, &data, &tables, feedforward::TableModel::spread)?;
         Ok(PyArray1::from_vec(py, spread).into_any())
     }
+
+    /// The interval or the set of classes of each row at a level.
+    #[pyo3(signature = (data, tables, level))]
+    fn interval<'py>(
+        &self,
+        py: Python<'py>,
+        data: PathBuf,
+        tables: Tables<'py>,
+        level: f64,
+    ) -> PyResult<Ends<'py>> {
+        let found = self.with(py, &data, &tables, |model, table| {
+            let predictions = model.predict(table)?;
+            model.intervals(table, &predictions, level)
+        })?;
+        Ok(match found {
+            Intervals::Sets(sets) => Ends::Sets(sets),
+            Intervals::Numbers(ends) => {
+                let rows = ends.len();
+                Ends::Intervals(PyArray1::from_vec(py, ends.concat()).reshape([rows, 2])?)
+            }
+        })
+    }
+}
+
+/// The ends of intervals `[rows, 2]`, or the numbers of the classes of each row's set.
+#[derive(IntoPyObject)]
+enum Ends<'py> {
+    Intervals(Bound<'py, PyArray2<f64>>),
+    Sets(Vec<Vec<usize>>),
 }
 
 impl TableModel {

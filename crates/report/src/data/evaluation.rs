@@ -138,6 +138,43 @@ pub struct ThresholdCurve {
     pub false_negative_cost: Option<f64>,
 }
 
+/// How often intervals or sets of several levels hold the truth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Coverage {
+    /// The split of the figures.
+    pub split: String,
+    /// The number of rows that were not learned, from which intervals or sets follow.
+    pub scores: u64,
+    /// Where these rows come from, in words.
+    pub from: String,
+    /// Whether these are sets of classes, in place of intervals of numbers.
+    pub sets: bool,
+    /// The levels, ascending.
+    pub levels: Vec<CoverageLevel>,
+}
+
+/// A level of intervals or sets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CoverageLevel {
+    /// The share of rows that should be covered.
+    #[serde(with = "exact")]
+    pub level: f64,
+    /// The share that is.
+    #[serde(with = "exact")]
+    pub coverage: f64,
+    /// The lower end of that share's interval.
+    #[serde(with = "exact")]
+    pub low: Option<f64>,
+    /// The upper end of that share's interval.
+    #[serde(with = "exact")]
+    pub high: Option<f64>,
+    /// The mean width of an interval, or the mean number of classes of a set.
+    #[serde(with = "exact")]
+    pub size: f64,
+}
+
 /// The evaluation of a regression on one split.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

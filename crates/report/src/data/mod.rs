@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 pub use curves::{Curves, Mark, Panel, Scale, Series};
 pub use evaluation::{
-    Calibration, CalibrationBin, ClassScores, Classification, RateCurve, Regression, Segment,
-    ThresholdCurve,
+    Calibration, CalibrationBin, ClassScores, Classification, Coverage, CoverageLevel, RateCurve,
+    Regression, Segment, ThresholdCurve,
 };
 pub use explain::{Dependence, Grid, Importance, ImportanceItem, Mistake, Mistakes};
 pub use model::{Command, Layer, Model, Resource, Sample, TextData, Timing, Token, Unit};
@@ -66,6 +66,8 @@ pub struct ReportData {
     pub classification: Option<Classification>,
     /// The evaluation of a regression.
     pub regression: Option<Regression>,
+    /// The coverage of intervals or sets.
+    pub coverage: Option<Coverage>,
     /// The importance of columns.
     pub importance: Option<Importance>,
     /// The dependence of predictions on single columns.

@@ -3,6 +3,7 @@
 mod classification;
 mod commands;
 mod confusion;
+mod coverage;
 mod curves;
 mod data;
 mod decisions;
@@ -37,7 +38,7 @@ pub(super) struct Section {
 
 /// All sections with data, in the order of the page.
 pub(super) fn all(data: &ReportData) -> Vec<Section> {
-    let sections: [fn(&ReportData) -> Option<Section>; 19] = [
+    let sections: [fn(&ReportData) -> Option<Section>; 20] = [
         verdict::section,
         decisions::section,
         data::section,
@@ -48,6 +49,7 @@ pub(super) fn all(data: &ReportData) -> Vec<Section> {
         classification::section,
         threshold::section,
         regression::section,
+        coverage::section,
         words::section,
         importance::section,
         dependence::section,

@@ -123,6 +123,13 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
 }
 
 fn refuse(model: &TableModel) -> Result<()> {
+    if model.networks() > 1 {
+        return Err(Error::usage(format!(
+            "the model is the mean of {} networks (train.bags), each with columns encoded in its own way, and a graph \
+             has one; train without train.bags to export, or export one of them: the folders network-2 and so on",
+            model.networks()
+        )));
+    }
     let text = |encoder: &Encoder| matches!(encoder, Encoder::Text(_));
     if let Some(column) = model.transforms().columns.iter().find(|c| text(&c.encoder)) {
         return Err(Error::usage(format!(

@@ -32,6 +32,11 @@ pub fn predict_onnx(
             "--spread is for a run: an ONNX model has the mean of its members only",
         ));
     }
+    if options.interval.is_some() {
+        return Err(Error::usage(
+            "--interval is for a run: an ONNX model has no scores of rows that it did not learn",
+        ));
+    }
     let device = Device::open(options.device)?;
     let session = Session::on(Model::open(path)?, &device)?;
     let transforms = session.model().metadata(TRANSFORMS).map(Transforms::from_json).transpose()?;

@@ -48,7 +48,7 @@ pub(super) fn classification(
             .filter_map(|curve| precision_recall(report, curve, classes))
             .collect(),
         calibration: calibration(report, classes),
-        threshold: threshold(model, reports.valid_predictions(), prepared, recipe),
+        threshold: threshold(model, reports, prepared, recipe),
     }
 }
 
@@ -177,13 +177,16 @@ pub(super) fn aim(aim: ThresholdAim) -> String {
 /// Counts at each threshold on the validation part: the test part must not choose anything.
 fn threshold(
     model: &TableModel,
-    predictions: Option<&Predictions>,
+    reports: &PartReports,
     prepared: &Prepared,
     recipe: &Recipe,
 ) -> Option<ThresholdCurve> {
     let positive = model.file().positive.filter(|_| model.file().classes.len() == 2)?;
-    let Some(Target::Class(labels)) = &prepared.valid.target else { return None };
-    let Some(Predictions::Classes { probabilities, .. }) = predictions else { return None };
+    let data = Part::of(prepared, reports, "valid").data;
+    let Some(Target::Class(labels)) = &data.target else { return None };
+    let Some(Predictions::Classes { probabilities, .. }) = reports.valid_predictions() else {
+        return None;
+    };
     let (mut yes, mut no) = (Vec::new(), Vec::new());
     for (p, &label) in probabilities.chunks_exact(2).zip(labels) {
         if label as usize == positive { &mut yes } else { &mut no }.push(p[positive]);

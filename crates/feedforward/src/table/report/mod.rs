@@ -2,6 +2,7 @@
 
 mod columns;
 mod commands;
+mod coverage;
 mod curves;
 mod decisions;
 mod evaluation;
@@ -66,13 +67,13 @@ fn evaluate(
 ) {
     let (prepared, recipe) = (snapshot.prepared, snapshot.recipe);
     let Some((name, report)) = reports.headline() else { return };
-    let part = Part::of(prepared, name);
+    let part = Part::of(prepared, reports, name);
     let mut verdict = verdict::gather(prepared, part, report, reports.baseline());
     let Some(predictions) = &reports.predictions else {
         data.verdict = Some(verdict);
         return;
     };
-    let explained = match explain::gather(model, recipe, prepared, part) {
+    let explained = match explain::gather(model, recipe, prepared, Part::of_split(prepared, name)) {
         Ok(explained) => explained,
         // A trained and evaluated model is not lost because it cannot be explained.
         Err(error) => {
@@ -92,6 +93,7 @@ fn evaluate(
     }
     data.texts = texts::gather(model, predictions, part, prepared);
     data.mistakes = Some(mistakes::gather(part, predictions, model.file(), prepared, &explained));
+    data.coverage = coverage::gather(model, reports, prepared);
     data.importance = explained.importance;
     data.dependence = explained.dependence;
     data.decisions.extend(explained.decision);

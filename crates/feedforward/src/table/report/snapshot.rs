@@ -3,6 +3,7 @@
 use crate::run::snapshot;
 use crate::table::model::ModelFile;
 use crate::table::recipe::Recipe;
+use crate::table::scores::PartReports;
 use ff_table::{Encoded, Prepared};
 
 /// A table's run at one moment.
@@ -26,7 +27,16 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn of(prepared: &'a Prepared, name: &'static str) -> Self {
+    /// The rows behind the reports of a part.
+    pub(super) fn of(prepared: &'a Prepared, reports: &'a PartReports, name: &'static str) -> Self {
+        match &reports.out_of_fold {
+            Some((data, rows)) if name != "test" => Self { name, data, rows },
+            _ => Self::of_split(prepared, name),
+        }
+    }
+
+    /// The rows of a part of the split; of several networks, of the first one's.
+    pub(super) fn of_split(prepared: &'a Prepared, name: &'static str) -> Self {
         let (data, rows) = match name {
             "test" => (&prepared.test, &prepared.parts.test),
             _ => (&prepared.valid, &prepared.parts.valid),

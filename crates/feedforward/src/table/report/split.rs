@@ -36,7 +36,7 @@ pub(super) fn method(snapshot: &Snapshot<'_>) -> String {
     let split = &snapshot.recipe.data.split;
     let column = split.column.as_deref().unwrap_or("?");
     let seed = split.seed.unwrap_or(snapshot.recipe.train.seed);
-    match snapshot.prepared.split {
+    let method = match snapshot.prepared.split {
         SplitKind::Auto | SplitKind::Random => format!("at random, seed {seed}"),
         SplitKind::Stratified => {
             format!("stratified by {}, seed {seed}", snapshot.prepared.target.column)
@@ -47,6 +47,13 @@ pub(super) fn method(snapshot: &Snapshot<'_>) -> String {
             Some(column) => format!("as column {column} says"),
             None => "as the files say".into(),
         },
+    };
+    match snapshot.recipe.train.bags {
+        Some(k) => format!(
+            "{method}; rows outside the test part are {k} folds, on one of which each network is stopped, here the \
+             first"
+        ),
+        None => method,
     }
 }
 

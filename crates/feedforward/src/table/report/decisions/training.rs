@@ -114,6 +114,15 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
         set(&format!("optimizer.lr={:.0e}", optimizer.lr() / 3.0)),
     ));
     let progress = snapshot.run.progress;
+    if let Some(k) = train.bags {
+        all.push(decision(
+            DecisionKind::Chosen,
+            format!("the predictions of {k} networks are averaged; curves, importance and dependence are the first one's"),
+            "each learns all rows outside the test part but one fold, on which it is stopped; what it did not learn, \
+             it is judged on",
+            set("train.bags="),
+        ));
+    }
     if train.refit {
         all.push(decision(
             DecisionKind::Chosen,
