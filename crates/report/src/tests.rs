@@ -201,7 +201,7 @@ fn full(rows: usize, text: &str) -> ReportData {
             split: t(),
             scores: 3,
             from: t(),
-            sets: rows % 2 == 0,
+            sets: rows.is_multiple_of(2),
             levels: vec![
                 CoverageLevel { level: 0.9, coverage: 0.8, ..Default::default() };
                 many(99)

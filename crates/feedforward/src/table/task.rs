@@ -317,7 +317,6 @@ impl Task for Tables {
     }
 
     fn finish(&self, (): &(), ending: Ending<'_, Self>) -> Result<Trained> {
-        ending.watcher.event(Event::Phase("evaluating"));
         let prepared = &self.prepared;
         let device = ending.graph.device().clone();
         let file = ModelFile { data_hash: prepared.hash.clone(), ..self.file.clone() };
@@ -326,6 +325,7 @@ impl Task for Tables {
         if self.recipe.train.bags.is_some() {
             return self.finish_networks(model, ending.folder, &device, ending.watcher);
         }
+        ending.watcher.event(Event::Phase("evaluating"));
         calibrate(&self.recipe, &mut model, &prepared.valid)?;
         let reports = scores::evaluate_parts(&mut model, &self.recipe, prepared)?;
         let refit = if self.recipe.train.refit {

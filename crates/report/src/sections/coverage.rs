@@ -31,7 +31,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
             (Some(low), Some(high)) => format!("{} to {}", number::score(low), number::score(high)),
             _ => "—".into(),
         };
-        let asked = format!("{} %", number::score(100.0 * level.level));
+        let asked = format!("{} %", (1e4 * level.level).round() / 100.0);
         table.row("", &[asked, meter(level.coverage), interval, number::score(level.size)]);
     }
     let shown = c.levels.len().min(LEVELS);

@@ -53,7 +53,7 @@ impl TableModel {
         for predictions in all.iter().chain([&first]) {
             sum.iter_mut().zip(predictions.values()).for_each(|(sum, x)| *sum += x);
         }
-        sum.iter_mut().for_each(|x| *x /= n);
+        let sum: Vec<f64> = sum.into_iter().map(|x| x / n).collect();
         match &mut first {
             Predictions::Values(values) => *values = sum,
             Predictions::Classes { predicted, probabilities } => {

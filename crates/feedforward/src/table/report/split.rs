@@ -50,8 +50,8 @@ pub(super) fn method(snapshot: &Snapshot<'_>) -> String {
     };
     match snapshot.recipe.train.bags {
         Some(k) => format!(
-            "{method}; rows outside the test part are {k} folds, on one of which each network is stopped, here the \
-             first"
+            "{method}; rows outside the test part are {k} folds, on one of which each network is stopped; the parts \
+             here are those of the first"
         ),
         None => method,
     }
