@@ -315,8 +315,8 @@ impl Prepared {
         let folds = match (self.split, &self.config.split.column) {
             (SplitKind::Time, _) => {
                 return Err(DataError::Split {
-                    message: "train.bags divides rows into folds, and rows split by time have no other than forward ones: \
-                              a network would learn rows later than those that it is stopped on"
+                    message: "train.bags divides rows into folds, and rows split by time have none: a network would learn \
+                              rows later than those that it is stopped on"
                         .into(),
                     hint: "Leave train.bags out; model.members averages without folds.".into(),
                 });

@@ -54,7 +54,12 @@ fn meaning(inspection: &Inspection) -> Option<String> {
     let version = config["version"].as_str().unwrap_or("?");
     let precision = config["network"]["network"]["precision"].as_str();
     let precision = precision.map_or(String::new(), |name| format!(" · computed in {name}"));
-    Some(format!("predicts {target}: {task}{classes}{precision} · written by version {version}"))
+    let networks = config["networks"].as_u64().map_or(String::new(), |k| {
+        format!(" · the first of {k} networks, whose predictions are averaged")
+    });
+    Some(format!(
+        "predicts {target}: {task}{classes}{precision}{networks} · written by version {version}"
+    ))
 }
 
 fn layers(inspection: &Inspection) -> TextTable {

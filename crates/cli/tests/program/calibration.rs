@@ -256,6 +256,8 @@ fn bags_average_networks_that_each_leave_a_fold_out() {
         let mean = each.iter().map(|p| p[row]).sum::<f64>() / 3.0;
         assert!((mean - p).abs() < 1e-12, "row {row}: {mean} {p}");
     }
+    let inspected = folder.run(&["inspect", "run"]).ok().stdout;
+    assert!(inspected.contains("the first of 3 networks"), "{inspected}");
     let spread = folder.run(&["predict", "run", "--data", "data.csv", "--spread"]).ok().stdout;
     assert!(column(&spread, "spread").iter().any(|&s| s > 1e-4));
 

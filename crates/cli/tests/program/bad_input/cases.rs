@@ -134,7 +134,26 @@ pub(super) fn recipes(folder: &Folder) -> Vec<Case> {
     recipe("units.toml", "[model]\nhidden = [64, 0]");
     recipe("dropout.toml", "[model]\ndropout = 1.5");
     recipe("key.toml", "[train]\nepohcs = 5");
+    recipe("bags.toml", "[train]\nbags = 5\nrefit = true");
     vec![
+        case(
+            "Bags that are trained anew on all rows",
+            "train bags.toml",
+            2,
+            &["train.refit", "does not go with train.bags"],
+        ),
+        case(
+            "More bags than rows",
+            "train data.csv --target answer --set train.bags=100",
+            1,
+            &["train.bags = 100: 100 folds of 51 rows outside the test part"],
+        ),
+        case(
+            "Bags of rows split by time",
+            "train data.csv --target answer --set train.bags=3 --set data.split={kind=\"time\",column=\"x\"}",
+            1,
+            &["train.bags divides rows into folds"],
+        ),
         case(
             "An unknown activation",
             "train activation.toml",
@@ -243,8 +262,28 @@ pub(super) fn predictions(folder: &Folder) -> Vec<Case> {
     folder.write("kind.csv", "x,y\n1,2\n3,high\n");
     folder.write("class.csv", "x,y,answer\n1,2,yes\n3,4,perhaps\n");
     folder.write("taken.csv", "x,y,prediction\n1,2,3\n");
+    folder.copy("run/model", "no-scores");
+    std::fs::remove_file(folder.path().join("no-scores/calibration.json")).unwrap();
     let predict = |data: &str| format!("predict run --data {data} --out predicted.csv");
     vec![
+        case(
+            "Sets of a model without conformal scores",
+            "predict no-scores --data data.csv --interval 0.9",
+            2,
+            &["no scores of rows that it did not learn", "data.split.valid"],
+        ),
+        case(
+            "Sets of a level outside (0, 1)",
+            "predict run --data data.csv --interval 90",
+            2,
+            &["90 must be greater than 0 and less than 1, such as 0.9"],
+        ),
+        case(
+            "Sets of a level that takes more rows",
+            "predict run --data data.csv --interval 0.99",
+            2,
+            &["needs 99 rows", "data.split.valid"],
+        ),
         case(
             "Predicting with a missing column",
             predict("lacks.csv"),
