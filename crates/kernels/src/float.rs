@@ -59,6 +59,8 @@ pub trait Float:
     /// Φ(x) = (1 + erf(x/√2)) / 2 and φ(x) = exp(−x²/2) / √(2π) of the standard normal
     /// distribution.
     fn normal(self) -> (Self, Self);
+    /// sin 2πx and cos 2πx.
+    fn turn(self) -> (Self, Self);
     /// √x.
     fn sqrt(self) -> Self;
     /// |x|.
@@ -85,7 +87,7 @@ pub trait Float:
 
 /// The elementary functions of a type: the name in this trait, and the implementation.
 macro_rules! float {
-    ($t:ident, $($name:ident = $function:path),*; normal = $normal:path) => {
+    ($t:ident, $($name:ident = $function:path),*; normal = $normal:path, turn = $turn:path) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -108,6 +110,10 @@ macro_rules! float {
             #[inline(always)]
             fn normal(self) -> (Self, Self) {
                 $normal(self)
+            }
+            #[inline(always)]
+            fn turn(self) -> (Self, Self) {
+                $turn(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -143,7 +149,8 @@ float!(
     sigmoid = maths::sigmoid,
     softplus = maths::softplus,
     erf = maths::erf;
-    normal = maths::normal
+    normal = maths::normal,
+    turn = maths::turn
 );
 float!(
     f64,
@@ -156,8 +163,14 @@ float!(
     sigmoid = sigmoid,
     softplus = softplus,
     erf = libm::erf;
-    normal = normal
+    normal = normal,
+    turn = turn
 );
+
+/// Whole turns are left out first, which is exact.
+fn turn(x: f64) -> (f64, f64) {
+    (std::f64::consts::TAU * (x - x.round_ties_even())).sin_cos()
+}
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())

@@ -37,6 +37,7 @@ pub use linear::ensemble::{BatchEnsemble, MemberLinear};
 pub use linear::feedforward::{Feedforward, FeedforwardBf16};
 pub use linear::feedforward_block::FeedforwardBlock;
 pub use linear::lora::LoraLinear;
+pub use linear::periodic::{Periodic, PeriodicForm};
 pub use linear::piecewise_linear::PiecewiseLinear;
 pub use loss::Reduction;
 pub use loss::binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;

@@ -12,11 +12,13 @@ mod ln;
 mod sigmoid;
 #[cfg(test)]
 mod testing;
+mod turn;
 
 pub(crate) use erf::{erf, normal};
 pub(crate) use exp::{exp, exp_m1, exp_weight};
 pub(crate) use ln::{ln, ln_1p, softplus};
 pub(crate) use sigmoid::{sigmoid, tanh};
+pub(crate) use turn::turn;
 
 /// ln 2 in two parts; the first has 16 bits, so that its product with an exponent is exact.
 const LN_2_HIGH: f32 = 0.693_145_75;
@@ -48,7 +50,7 @@ mod tests {
                 [$(|device, x, y| crate::map(device.cpu(), x, y, #[inline(always)] |x| $f(x))),*]
             };
         }
-        let functions: [Function; 10] = functions!(
+        let functions: [Function; 11] = functions!(
             exp,
             exp_weight,
             exp_m1,
@@ -61,6 +63,10 @@ mod tests {
             (|x| {
                 let (cumulative, density) = normal(x);
                 cumulative + density
+            }),
+            (|x| {
+                let (sin, cos) = turn(x);
+                sin + cos
             })
         );
         let x: Vec<f32> = testing::samples().step_by(97).collect();

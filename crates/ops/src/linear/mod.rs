@@ -6,4 +6,5 @@ pub(crate) mod ensemble;
 pub(crate) mod feedforward;
 pub(crate) mod feedforward_block;
 pub(crate) mod lora;
+pub(crate) mod periodic;
 pub(crate) mod piecewise_linear;
