@@ -184,7 +184,12 @@ impl Graph {
         }
         // An empty parameter starts where the next one does, so offsets alone do not order them.
         order.sort_unstable_by_key(|&(id, _)| (self.params.info(id).offset, id));
-        let cx = Cx { device: &self.device, training: self.training(), key: self.key };
+        let cx = Cx {
+            device: &self.device,
+            training: self.training(),
+            key: self.key,
+            progress: self.progress,
+        };
         let values = self.params.split(&order, |slot, view| {
             slots[slot] = if add[slot] { Slot::Add(view) } else { Slot::Write(view) };
         })?;

@@ -4,7 +4,7 @@ use crate::contract::{MAX_INPUTS, OUTPUTS, Scratch};
 use crate::graph::{Node, NodeWork, kept_bytes};
 use crate::kept::{NodeInput, NodeOutput};
 use crate::value::{Data, Value, Values};
-use crate::{Contract, Cx, Error, Graph, Op, OpResult, Result, Spec};
+use crate::{Contract, Error, Graph, Op, OpResult, Result, Spec};
 use ff_tensor::{DType, Slice, Tensor, TensorMut, TensorRef};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -107,7 +107,7 @@ impl Graph {
                 }
             }
         }
-        let cx = Cx { device: &self.device, training: self.training(), key: self.key };
+        let cx = self.cx();
         let mut run = || op.forward(&cx, &x, &mut views(outputs)?, &mut views(saved)?);
         run().map_err(Error::of(name))?;
         if self.check_finite {

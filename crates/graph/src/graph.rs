@@ -3,7 +3,7 @@
 use crate::contract::Scratch;
 use crate::kept::{NodeInput, NodeOutput};
 use crate::value::{Data, GRAPH, UNPLACED};
-use crate::{Error, Op, ParamId, Params, Result, Segment, Value, Values};
+use crate::{Cx, Error, Op, ParamId, Params, Result, Segment, Value, Values};
 use ff_kernels::Float;
 use ff_tensor::{DType, Device, Key, Pool, Tensor};
 use std::fmt;
@@ -117,6 +117,7 @@ pub struct Graph {
     mode: Mode,
     seed: Key,
     pub(crate) key: Key,
+    pub(crate) progress: f64,
     pub(crate) tape: u32,
     pub(crate) steps: Steps,
     /// Empty lists with capacity, for recomputed parts.
@@ -140,6 +141,7 @@ impl Graph {
             mode: Mode::Train,
             seed: Key::new(0),
             key: Key::new(0),
+            progress: 0.0,
             tape: 0,
             steps: Steps::default(),
             spare: Vec::new(),
@@ -191,6 +193,21 @@ impl Graph {
     /// Sets step and micro-batch, part of the key of random numbers.
     pub fn set_step(&mut self, step: u64, micro_batch: u64) {
         self.key = self.seed.with(step).with(micro_batch);
+    }
+
+    /// Sets the part of training that is over, from 0 to 1.
+    pub fn set_progress(&mut self, progress: f64) {
+        self.progress = progress;
+    }
+
+    /// What operations know beside their inputs.
+    pub(crate) fn cx(&self) -> Cx<'_> {
+        Cx {
+            device: &self.device,
+            training: self.training(),
+            key: self.key,
+            progress: self.progress,
+        }
     }
 
     /// Checks every output and fails at the first value that is not finite, naming the operation:

@@ -12,6 +12,8 @@ pub struct Cx<'a> {
     pub training: bool,
     /// The key of (seed, step, micro-batch); an operation adds the path of its layer.
     pub key: Key,
+    /// The part of training that is over, from 0 to 1; strengths may change with it.
+    pub progress: f64,
 }
 
 impl<'a> Cx<'a> {

@@ -3,7 +3,7 @@
 use crate::kinds::{ActivationKind, by_name};
 use crate::layers::{NormKind, RecipeLayer, recipe_layers};
 use crate::{ConfigError, Fan, Init, Precision};
-use ff_ops::{Activation, RegressionLoss};
+use ff_ops::{Activation, PeriodicForm, RegressionLoss};
 use ff_settings::Range;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub enum InitKind {
     Zeros,
     /// `init_value` everywhere.
     Constant,
+    /// Normal, with each unit's weights scaled so that its products vary by 1 over training rows,
+    /// and biases that are minus a random mean of five of them.
+    Data,
 }
 
 /// How numbers enter the network.
@@ -57,14 +60,46 @@ pub enum NumericKind {
     /// As learned vectors, linear within each bin and continuous; numbers of one or two values stay
     /// as they are.
     Piecewise,
+    /// As learned vectors: cosines of learned frequencies and phases, a linear layer, and the number
+    /// itself; numbers of one or two values stay as they are.
+    Periodic,
+    /// As learned vectors: cosines and sines of learned frequencies, a linear layer and ReLU; numbers
+    /// of one or two values stay as they are.
+    PeriodicRelu,
 }
 
 impl NumericKind {
-    /// Omitted if it is the default, as in models written before the key existed.
-    #[allow(clippy::trivially_copy_pass_by_ref)]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
+    /// The form of periodic vectors.
+    pub fn periodic(self) -> Option<PeriodicForm> {
+        match self {
+            Self::Periodic => Some(PeriodicForm::Dense),
+            Self::PeriodicRelu => Some(PeriodicForm::Relu),
+            Self::Linear | Self::Piecewise => None,
+        }
     }
+}
+
+/// The kind of network: a set of defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkKind {
+    /// A feedforward network with the defaults of this table.
+    #[default]
+    Mlp,
+    /// RealMLP-TD (Holzmüller et al. 2024): other defaults of data, network, loss, optimiser, schedule
+    /// and length, each of which a recipe may still state. docs/tables.md lists them.
+    Realmlp,
+}
+
+/// How a strength changes over training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropoutSchedule {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It stays over the first half, then falls to 0 as half a cosine.
+    FlatCos,
 }
 
 /// Defines [`ModelConfig`]: its own keys, and a table for each layer available in recipes.
@@ -79,6 +114,9 @@ macro_rules! model_config {
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct ModelConfig {
+            /// A set of defaults.
+            #[serde(skip_serializing_if = "is_first")]
+            pub kind: NetworkKind,
             /// The width of each hidden layer; empty for a linear model.
             pub hidden: Vec<usize>,
             /// The activation of each hidden layer.
@@ -89,14 +127,24 @@ macro_rules! model_config {
             /// ELU's α.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub alpha: Option<f64>,
+            /// Learn how much of the activation f each unit takes: x + a (f(x) − x), with a = 1 at the
+            /// start.
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            pub parametric_activation: bool,
             /// The normalisation before each activation.
             pub norm: NormKind,
             /// The fraction of hidden values dropped in training.
             pub dropout: f64,
+            /// How `dropout` and `input_dropout` change over training.
+            #[serde(skip_serializing_if = "is_first")]
+            pub dropout_schedule: DropoutSchedule,
             /// The fraction of inputs dropped in training.
             pub input_dropout: f64,
             /// Add a layer's input to its output if the widths agree.
             pub residual: bool,
+            /// Multiply each input of the first layer by a learned factor, 1 at the start.
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            pub front_scale: bool,
             /// Whether layers have biases.
             pub bias: bool,
             /// The initialiser of weights.
@@ -122,15 +170,22 @@ macro_rules! model_config {
             #[serde(skip_serializing_if = "Option::is_none")]
             pub members: Option<usize>,
             /// How numbers enter the network.
-            #[serde(skip_serializing_if = "NumericKind::is_default")]
+            #[serde(skip_serializing_if = "is_first")]
             pub numeric: NumericKind,
             /// Piecewise: the most bins of a column, with edges at quantiles of the training part;
             /// 16 by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub numeric_bins: Option<usize>,
-            /// Piecewise: the width of a number's vector; 8 by default.
+            /// Piecewise and periodic: the width of a number's vector; 8 by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub numeric_dim: Option<usize>,
+            /// Periodic: the frequencies of a number; 16 by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub numeric_frequencies: Option<usize>,
+            /// Periodic: the standard deviation of initial frequencies, in periods per unit of the
+            /// scaled number; 0.1 by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub numeric_sigma: Option<f64>,
             /// More training rows than this double `hidden`, `numeric_bins` and `numeric_dim`; more
             /// than four times as many double `hidden` and `numeric_bins` again. Never by default.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +193,9 @@ macro_rules! model_config {
             /// The width of category embeddings; derived from the number of categories by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub embedding_dim: Option<usize>,
+            /// The standard deviation of initial category embeddings; 1/√width by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub embedding_std: Option<f64>,
             /// The width of the vector that the n-grams of a text column become; by default that of
             /// the outputs, and texts without other columns are a linear model of their n-grams.
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,14 +210,18 @@ macro_rules! model_config {
         impl Default for ModelConfig {
             fn default() -> Self {
                 Self {
+                    kind: NetworkKind::Mlp,
                     hidden: vec![64, 32],
                     activation: ActivationKind::default(),
                     slope: None,
                     alpha: None,
+                    parametric_activation: false,
                     norm: NormKind::None,
                     dropout: 0.0,
+                    dropout_schedule: DropoutSchedule::Constant,
                     input_dropout: 0.0,
                     residual: false,
+                    front_scale: false,
                     bias: true,
                     init: InitKind::Auto,
                     init_gain: None,
@@ -171,8 +233,11 @@ macro_rules! model_config {
                     numeric: NumericKind::Linear,
                     numeric_bins: None,
                     numeric_dim: None,
+                    numeric_frequencies: None,
+                    numeric_sigma: None,
                     double_above: None,
                     embedding_dim: None,
+                    embedding_std: None,
                     text_dim: None,
                     $($layer: None,)*
                 }
@@ -195,6 +260,11 @@ recipe_layers!(model_config);
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_default(precision: &Precision) -> bool {
     *precision == Precision::F32
+}
+
+/// Omitted at the default, as in models from before the key existed.
+fn is_first<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The most members of an ensemble, bins of a number, and values of its vector.
@@ -230,15 +300,43 @@ impl ModelConfig {
             if !self.bias {
                 return wrong("goes with bias = true only: each member has its own bias".into());
             }
-        }
-        let sizes = [("numeric_bins", self.numeric_bins), ("numeric_dim", self.numeric_dim)];
-        for (key, size) in sizes {
-            let Some(size) = size else { continue };
-            let key = format!("model.{key}");
-            if self.numeric != NumericKind::Piecewise {
-                let message = "goes with numeric = \"piecewise\" only; set that, or remove it";
-                return Err(ConfigError::new(key, message));
+            if self.kind == NetworkKind::Realmlp {
+                let message = "goes with kind = \"mlp\" only: realmlp is one network; remove one of \
+                               the two";
+                return wrong(message.into());
             }
+            if self.init == InitKind::Data {
+                let message = "does not go with init = \"data\", which is that of one network; \
+                               remove one of the two";
+                return wrong(message.into());
+            }
+        }
+        let (piecewise, periodic) =
+            (self.numeric == NumericKind::Piecewise, self.numeric.periodic().is_some());
+        if self.numeric_sigma.is_some() && !periodic {
+            return Err(other_numeric("numeric_sigma", "\"periodic\""));
+        }
+        Range::Above(0.0).check("model.numeric_sigma", self.numeric_sigma)?;
+        if self.numeric == NumericKind::Periodic && self.numeric_dim == Some(1) {
+            let message = "must be at least 2: a vector ends with the number itself";
+            return Err(ConfigError::new("model.numeric_dim", message));
+        }
+        let sizes = [
+            ("numeric_bins", self.numeric_bins, piecewise, "\"piecewise\""),
+            (
+                "numeric_dim",
+                self.numeric_dim,
+                piecewise || periodic,
+                "\"piecewise\" or \"periodic\"",
+            ),
+            ("numeric_frequencies", self.numeric_frequencies, periodic, "\"periodic\""),
+        ];
+        for (key, size, fits, kinds) in sizes {
+            let Some(size) = size else { continue };
+            if !fits {
+                return Err(other_numeric(key, kinds));
+            }
+            let key = format!("model.{key}");
             if size == 0 || size > MAX_MEMBERS {
                 let message = format!("must be from 1 to {MAX_MEMBERS}, found {size}");
                 return Err(ConfigError::new(key, message));
@@ -247,11 +345,21 @@ impl ModelConfig {
         for (key, p) in [("dropout", self.dropout), ("input_dropout", self.input_dropout)] {
             Range::BelowOne.check(&format!("model.{key}"), p)?;
         }
+        if self.parametric_activation && self.activation == ActivationKind::Prelu {
+            let message =
+                "does not go with activation = \"prelu\", which has a learned slope already";
+            return Err(ConfigError::new("model.parametric_activation", message));
+        }
         let dim = self.embedding_dim.map(|dim| dim as f64);
         Range::AtLeast(1.0).check("model.embedding_dim", dim)?;
         let dim = self.text_dim.map(|dim| dim as f64);
         Range::AtLeast(1.0).check("model.text_dim", dim)?;
-        for (key, value) in [("init_std", self.init_std), ("init_gain", self.init_gain)] {
+        let spreads = [
+            ("init_std", self.init_std),
+            ("init_gain", self.init_gain),
+            ("embedding_std", self.embedding_std),
+        ];
+        for (key, value) in spreads {
             Range::AtLeast(0.0).check(&format!("model.{key}"), value)?;
         }
         for (name, layer) in self.layers() {
@@ -267,7 +375,11 @@ impl ModelConfig {
 
     /// The activation as an operation; `None` for PReLU, which is a layer.
     pub fn element_wise(&self) -> Option<Activation> {
-        let ActivationKind::ElementWise(activation) = self.activation else { return None };
+        let activation = match self.activation {
+            ActivationKind::ElementWise(activation) => activation,
+            ActivationKind::Auto => Activation::Relu,
+            ActivationKind::Prelu => return None,
+        };
         let given = match activation.attribute() {
             Some(("slope", _)) => self.slope,
             Some(("alpha", _)) => self.alpha,
@@ -286,6 +398,8 @@ impl ModelConfig {
             config.hidden.iter_mut().for_each(|width| *width *= factor);
             if self.numeric == NumericKind::Piecewise {
                 config.numeric_bins = Some((factor * self.most_bins()).min(MAX_MEMBERS));
+            }
+            if self.numeric != NumericKind::Linear {
                 config.numeric_dim = Some((2 * self.number_dim()).min(MAX_MEMBERS));
             }
         }
@@ -300,6 +414,16 @@ impl ModelConfig {
     /// The width of a number's vector.
     pub fn number_dim(&self) -> usize {
         self.numeric_dim.unwrap_or(8)
+    }
+
+    /// The frequencies of a number.
+    pub fn frequencies(&self) -> usize {
+        self.numeric_frequencies.unwrap_or(16)
+    }
+
+    /// The spread of the initial frequencies.
+    pub fn sigma(&self) -> f64 {
+        self.numeric_sigma.unwrap_or(0.1)
     }
 
     /// The initial slope of PReLU.
@@ -330,8 +454,16 @@ impl ModelConfig {
             InitKind::Normal => Init::Normal { std },
             InitKind::Zeros => Init::Zeros,
             InitKind::Constant => Init::Constant(self.init_value.unwrap_or(0.0)),
+            // Scaled by the data: see `Mlp::initialize`.
+            InitKind::Data => Init::LecunNormal,
         }
     }
+}
+
+/// The error of a key that belongs to other vectors of numbers.
+fn other_numeric(key: &str, kinds: &str) -> ConfigError {
+    let message = format!("goes with numeric = {kinds} only; set that, or remove it");
+    ConfigError::new(format!("model.{key}"), message)
 }
 
 /// A loss by name.
@@ -386,7 +518,7 @@ impl LossKind {
     }
 }
 
-by_name!(LossKind, "A loss by name.");
+by_name!(LossKind::all, "A loss by name.");
 
 /// The `[loss]` table.
 ///

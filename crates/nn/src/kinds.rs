@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// Makes the values of a type nameable in recipes, from its `all`, `name` and `documentation`.
 macro_rules! by_name {
-    ($Type:ident, $description:literal) => {
+    ($Type:ident::$all:ident, $description:literal) => {
         impl From<$Type> for &'static str {
             fn from(kind: $Type) -> Self {
                 kind.name()
@@ -19,7 +19,7 @@ macro_rules! by_name {
             type Error = String;
 
             fn try_from(name: String) -> Result<Self, String> {
-                Self::all().find(|kind| kind.name() == name).ok_or(format!("unknown: `{name}`"))
+                Self::$all().find(|kind| kind.name() == name).ok_or(format!("unknown: `{name}`"))
             }
         }
 
@@ -33,7 +33,7 @@ macro_rules! by_name {
                     let (name, description) = (kind.name(), kind.documentation());
                     json!({"type": "string", "const": name, "description": description})
                 };
-                let rows: Vec<_> = Self::all().map(row).collect();
+                let rows: Vec<_> = Self::$all().map(row).collect();
                 json_schema!({"oneOf": rows, "description": $description})
             }
         }
@@ -57,6 +57,9 @@ pub enum ActivationKind {
     ElementWise(Activation),
     /// x for x > 0, else a learned slope · x
     Prelu,
+    /// The usual one of the kind of network: ReLU, and of `realmlp` SELU for classes and Mish for
+    /// numbers.
+    Auto,
 }
 
 impl ActivationKind {
@@ -68,11 +71,17 @@ impl ActivationKind {
         })
     }
 
+    /// The values that recipes may name.
+    fn named() -> impl Iterator<Item = Self> {
+        Self::all().chain([Self::Auto])
+    }
+
     /// The name in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::ElementWise(activation) => activation.name(),
             Self::Prelu => "prelu",
+            Self::Auto => "auto",
         }
     }
 
@@ -80,6 +89,7 @@ impl ActivationKind {
         match self {
             Self::ElementWise(activation) => activation.documentation(),
             Self::Prelu => "y = x for x > 0, else a learned slope · x",
+            Self::Auto => "ReLU, and of kind = \"realmlp\" SELU for classes and Mish for numbers",
         }
     }
 }
@@ -96,4 +106,4 @@ impl From<Activation> for ActivationKind {
     }
 }
 
-by_name!(ActivationKind, "An activation by name.");
+by_name!(ActivationKind::named, "An activation by name.");

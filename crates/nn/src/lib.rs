@@ -21,7 +21,9 @@ mod transformer;
 
 pub use adapter::{LoraConfig, matches};
 pub use builder::Builder;
-pub use config::{InitKind, LossConfig, LossKind, ModelConfig, NumericKind};
+pub use config::{
+    DropoutSchedule, InitKind, LossConfig, LossKind, ModelConfig, NetworkKind, NumericKind,
+};
 pub use ff_settings::ConfigError;
 pub use init::{Fan, Init};
 pub use kinds::ActivationKind;

@@ -19,10 +19,11 @@ mod softmax;
 #[cfg(test)]
 mod testing;
 
+pub use activation::parametric::ParametricActivation;
 pub use activation::prelu::Prelu;
 pub use activation::{Activate, Activation, Gate, WeightInit};
 pub use arithmetic::add::Add;
-pub use arithmetic::dropout::Dropout;
+pub use arithmetic::dropout::{Dropout, flat_cos};
 pub use arithmetic::mul::Mul;
 pub use arithmetic::scale::Scale;
 pub use arithmetic::scale_rows::ScaleRows;

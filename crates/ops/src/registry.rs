@@ -51,6 +51,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "mixture_of_experts", cases: crate::mixture::mixture_of_experts::cases },
         Entry { name: "mse", cases: || regression::cases(Mse) },
         Entry { name: "mul", cases: crate::arithmetic::mul::cases },
+        Entry { name: "parametric_activation", cases: crate::activation::parametric::cases },
         Entry { name: "periodic", cases: crate::linear::periodic::cases },
         Entry { name: "piecewise_linear", cases: crate::linear::piecewise_linear::cases },
         Entry { name: "pool_tokens", cases: crate::combine::pool_tokens::cases },

@@ -108,7 +108,7 @@ impl Operation {
         let mut out: Vec<TensorMut<'_>> =
             y.iter_mut().map(ArrayMut::view).collect::<PyResult<_>>()?;
         let run = || -> OpResult {
-            let cx = Cx { device: &DEVICE, training, key };
+            let cx = Cx { device: &DEVICE, training, key, progress: 0.0 };
             let views = saved.iter_mut().map(Tensor::view_mut);
             let mut saved: Vec<TensorMut<'_>> = views.collect::<Result<_, _>>()?;
             self.op.forward(&cx, &x, &mut out, &mut saved)
@@ -277,7 +277,7 @@ impl Recorded {
             let saved: Vec<TensorRef<'_>> = self.saved.iter().map(Tensor::view).collect();
             let kept = Kept::of_views(&self.specs, &x, &y, &saved);
             let (training, key) = self.mode;
-            let cx = Cx { device: &DEVICE, training, key };
+            let cx = Cx { device: &DEVICE, training, key, progress: 0.0 };
             self.op.backward(&cx, &kept, &mut dy, &mut slots)
         };
         compute(py, run)?.map_err(failed)?;

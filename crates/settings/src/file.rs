@@ -29,6 +29,13 @@ pub trait Settings: Serialize + DeserializeOwned + JsonSchema {
     /// Names of keys in other programs, each with the dotted key here.
     const SYNONYMS: &[(&str, &str)] = &[];
 
+    /// Defaults that follow from what a file states, as keys and TOML values; they hold where it
+    /// states nothing itself.
+    fn beneath(file: &toml::Value) -> Vec<(&'static str, &'static str)> {
+        let _ = file;
+        Vec::new()
+    }
+
     /// The first value outside its range of each table, with keys from the root.
     fn out_of_range(&self) -> Vec<ConfigError>;
 }
@@ -42,6 +49,11 @@ pub fn parse<S: Settings>(text: &str, origin: &str, sets: &[String]) -> Result<S
     let mut document = Document::parse(text, origin)?;
     sets.iter().try_for_each(|set| document.set(set))?;
     check::check(&mut document, &schema::<S>(), S::SYNONYMS)?;
+    for (key, value) in S::beneath(&document.to_toml()) {
+        if !document.find(key).1 {
+            document.set(&format!("{key}={value}"))?;
+        }
+    }
     let settings = S::deserialize(document.to_toml()).map_err(|error| {
         let problem = Problem::new(error.to_string().trim().to_owned());
         RecipeError::new(problem.at(&document.source, None))

@@ -79,6 +79,9 @@ pub struct DataConfig {
     pub positive: Option<String>,
     /// Learn log(1 + y) in place of y (regression with a long tail; y > -1).
     pub target_log: bool,
+    /// Keep predicted numbers within the range of the training part.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub target_clamp: bool,
     /// What to do with rows whose target is missing.
     pub missing_target: RowPolicy,
     /// What to do with rows of a class that has a single row.
@@ -128,6 +131,7 @@ impl Default for DataConfig {
             task: None,
             positive: None,
             target_log: false,
+            target_clamp: false,
             missing_target: RowPolicy::Error,
             rare_classes: RowPolicy::Error,
             weight: None,
@@ -313,6 +317,9 @@ pub enum Scaling {
     Minmax,
     /// `(x - median) / (q75 - q25)` (`RobustScaler`).
     Robust,
+    /// `x / √(1 + x²/9)` of that, which stays between -3 and 3; where the quartiles are equal, half
+    /// the range stands for their distance (RealMLP).
+    RobustSmooth,
     /// The rank among the training values as a normal quantile
     /// (`QuantileTransformer(output_distribution="normal")`).
     QuantileNormal,
@@ -335,11 +342,15 @@ pub struct CategoryConfig {
     /// The share of training cells that an embedding shows as an unseen value, anew at each step,
     /// so that the network learns what to make of one; 0 to 1.
     pub unseen: f64,
+    /// Whether 0/1 columns are scaled as numbers are, by `data.scaling`, and two categories become
+    /// one column of 1 and -1.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub scaled: bool,
 }
 
 impl Default for CategoryConfig {
     fn default() -> Self {
-        Self { one_hot_max: 16, min_frequency: 2, max: 100_000, unseen: 0.02 }
+        Self { one_hot_max: 16, min_frequency: 2, max: 100_000, unseen: 0.02, scaled: false }
     }
 }
 

@@ -59,7 +59,7 @@ pub use table::{Bits, Column, Decimals, Integers, Numbers, Origin, Table, TextVa
 pub use target::{Target, TargetSchema, balanced_class_weights};
 pub use transforms::{
     BooleanEncoder, CategoryEncoder, Cells, Coding, ColumnTransform, DateEncoder, Encoded, Encoder,
-    FORMAT, FeatureRange, NORMAL_QUANTILE, NumberEncoder, Scaler, TargetTransform, TextEncoder,
-    Texts, Transforms, Unfamiliar,
+    FORMAT, FeatureRange, NORMAL_QUANTILE, NumberEncoder, OneHotLevel, SMOOTH, Scaler,
+    TargetTransform, TextEncoder, Texts, Transforms, Unfamiliar,
 };
 pub use write::{ArrayWriter, ColumnTypes, TableWriter, class_values};

@@ -26,12 +26,12 @@ mod target;
 mod text;
 mod unfamiliar;
 
-pub use category::{CategoryEncoder, Coding};
+pub use category::{CategoryEncoder, Coding, OneHotLevel};
 pub use cells::Cells;
 pub use date::DateEncoder;
 pub use encoder::Encoder;
 pub use number::{BooleanEncoder, NumberEncoder};
-pub use scaler::{NORMAL_QUANTILE, Scaler};
+pub use scaler::{NORMAL_QUANTILE, SMOOTH, Scaler};
 pub use target::TargetTransform;
 pub use text::{TextEncoder, Texts};
 pub use unfamiliar::Unfamiliar;

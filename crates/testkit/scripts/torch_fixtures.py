@@ -299,6 +299,24 @@ def piecewise_linear(a, x):
     return [torch.cat(parts, -1)]
 
 
+def periodic(a, x):
+    """As pytabkit's PLREmbeddingsLayerCosBias (dense) and rtdl_num_embeddings' PeriodicEmbeddings (relu) have it."""
+    dense = a.form.name == "Dense"
+    x, c, phases, v, b = x if dense else (*x[:2], None, *x[2:])
+    parts, i = [], 0
+    for column, embedded in enumerate(a.embedded):
+        z = x[..., column, None]
+        if not embedded:
+            parts.append(z)
+            continue
+        angle = 2 * math.pi * z * c[i]
+        waves = torch.cos(angle + phases[i]) if dense else torch.cat([torch.cos(angle), torch.sin(angle)], -1)
+        y = waves @ v[i].mT + b[i]
+        parts += [y, z] if dense else [torch.relu(y)]
+        i += 1
+    return [torch.cat(parts, -1)]
+
+
 def embedding_bag(a, x):
     ids, offsets, j, v, table, b = x
     # Each bag once, then a row for each id.
@@ -347,6 +365,8 @@ HANDLERS = {
     "member_linear": member_linear,
     "mixture_of_experts": mixture_of_experts,
     "mul": lambda a, x: [x[0] * x[1]],
+    "parametric_activation": lambda a, x: [x[0] + (activation(a.activation, x[0]) - x[0]) * x[1]],
+    "periodic": periodic,
     "piecewise_linear": piecewise_linear,
     "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "gate": lambda a, x: [activation(a.activation, x[0]) * x[1]],

@@ -189,7 +189,7 @@ fn forward(setup: &Setup<'_>, contract: &Contract, ones: bool) -> Result<Vec<Vec
             let tensors: &mut Vec<Tensor> = tensors;
             tensors.iter_mut().map(|t| t.view_mut().map_err(&error)).collect()
         };
-        let cx = Cx { device: setup.device, training: true, key: Key::new(0) };
+        let cx = Cx { device: setup.device, training: true, key: Key::new(0), progress: 0.0 };
         let op = &setup.case.op;
         op.forward(&cx, &x, &mut views(&mut y)?, &mut views(&mut saved)?)
             .map_err(Error::of(op.name()))?;

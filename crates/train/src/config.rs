@@ -24,6 +24,9 @@ pub struct TrainConfig {
     /// never by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_max: Option<usize>,
+    /// Leave out the rows of a pass that do not fill a step; each pass leaves out others.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drop_last: bool,
     /// Micro-batches per optimiser step; the loss is averaged over all their rows.
     pub accumulate: usize,
     /// The seed of all random numbers.
@@ -37,6 +40,9 @@ pub struct TrainConfig {
     pub text_patience: Option<usize>,
     /// The minimum gain that counts as an improvement.
     pub min_delta: f64,
+    /// Of epochs with the same best score, keep the last one, not the first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub latest_best: bool,
     /// The score that selects the best epoch.
     pub monitor: Monitor,
     /// Whether to keep the weights of the best epoch instead of the last.
@@ -82,11 +88,13 @@ impl Default for TrainConfig {
             steps: None,
             batch_size: 64,
             batch_max: None,
+            drop_last: false,
             accumulate: 1,
             seed: 0,
             patience: 20,
             text_patience: None,
             min_delta: 0.0,
+            latest_best: false,
             monitor: Monitor::Loss,
             restore_best: true,
             refit: false,
@@ -148,6 +156,10 @@ impl TrainConfig {
 
     /// The optimiser steps per pass over this number of rows.
     pub fn steps_per_epoch(&self, rows: usize) -> u64 {
+        if self.drop_last {
+            let whole = rows / self.batch_size.saturating_mul(self.accumulate);
+            return whole.max(1).min(rows) as u64;
+        }
         rows.div_ceil(self.batch_size).div_ceil(self.accumulate) as u64
     }
 
@@ -160,6 +172,14 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rows_that_do_not_fill_a_step_are_left_out() {
+        let config = TrainConfig { batch_size: 4, drop_last: true, ..TrainConfig::default() };
+        assert_eq!([0, 3, 4, 11].map(|rows| config.steps_per_epoch(rows)), [0, 1, 1, 2]);
+        let two = TrainConfig { accumulate: 2, ..config };
+        assert_eq!([7, 8, 17].map(|rows| two.steps_per_epoch(rows)), [1, 1, 2]);
+    }
 
     #[test]
     fn batches_grow_with_the_rows_up_to_their_most() {

@@ -11,6 +11,7 @@ mod cross_validate;
 mod evaluate;
 mod evaluate_config;
 mod find_lr;
+mod kind;
 mod model;
 pub mod objective;
 #[cfg(feature = "onnx")]

@@ -291,7 +291,7 @@ impl TableModel {
     /// Predictions from raw outputs `[rows, outputs]`.
     pub fn interpret(&self, outputs: &[f32]) -> Predictions {
         if self.file.classes.is_empty() {
-            let inverse = |&y: &f32| self.transforms.target.inverse(y);
+            let inverse = |&y: &f32| self.transforms.target.predicted(y);
             return Predictions::Values(outputs.iter().map(inverse).collect());
         }
         let probabilities = {

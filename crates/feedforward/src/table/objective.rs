@@ -201,6 +201,21 @@ impl Objective for TabularObjective<'_> {
     }
 }
 
+/// Sets initial weights and biases from training rows at even distances: see
+/// [`ff_nn::InitKind::Data`].
+///
+/// # Errors
+/// An operation failed.
+pub fn initialize(graph: &mut Graph, model: &Mlp, train: &Encoded, seed: u64) -> Result<()> {
+    const ROWS: usize = 2048;
+    let count = train.rows.min(ROWS);
+    let rows: Vec<u32> = (0..count).map(|i| (i * train.rows / count) as u32).collect();
+    graph.set_mode(Mode::Train);
+    let texts = TextTensors::new(graph.device(), train)?;
+    let input = gather_input(graph, train, &texts, &Rows::all(&rows), &[])?;
+    model.initialize(graph, &input, seed)
+}
+
 /// Loss and score of a part, and the raw outputs `[rows, outputs]` of the network.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The recipe of a table: what to train on what, and how.
 
 use super::evaluate_config::EvaluateConfig;
+use super::kind;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use ff_nn::Precision;
@@ -134,6 +135,7 @@ impl Recipe {
         if let Some(patience) = recipe.train.text_patience.filter(|_| alone) {
             recipe.train.patience = patience;
         }
+        kind::for_target(&mut recipe, train);
         recipe
     }
 
@@ -207,6 +209,10 @@ impl Quality {
         if sets(&["train.bags"]) {
             left_out.push("train.refit");
         }
+        // Another kind of network brings its own settings.
+        if sets(&["model.kind"]) {
+            left_out.extend(["model.", "optimizer.", "train.batch", "train.text"]);
+        }
         // Members need biases and f32.
         if sets(&["model.precision", "model.bias", "model"]) {
             left_out.push("model.");
@@ -219,6 +225,10 @@ impl Quality {
 impl Settings for Recipe {
     const TITLE: &str = TITLE;
     const SYNONYMS: &[(&str, &str)] = SYNONYMS;
+
+    fn beneath(recipe: &toml::Value) -> Vec<(&'static str, &'static str)> {
+        kind::defaults(recipe)
+    }
 
     fn out_of_range(&self) -> Vec<ConfigError> {
         let name = self.name.as_deref().map_or(Ok(()), |name| check_folder_name("name", name));

@@ -2,12 +2,12 @@
 
 use super::bins;
 use super::model::ModelFile;
-use super::objective::TabularObjective;
+use super::objective::{self, TabularObjective};
 use super::recipe::Recipe;
 use crate::error::Result;
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
-use ff_nn::{Builder, Loss, NumericKind, Precision};
+use ff_nn::{Builder, InitKind, Loss, NumericKind, Precision};
 use ff_table::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_tensor::{DType, Device, Key};
 use ff_train::{TrainConfig, Trainer};
@@ -41,6 +41,8 @@ impl Setup {
         let edges = match recipe.model.numeric {
             NumericKind::Linear => Vec::new(),
             NumericKind::Piecewise => bins::edges(train, recipe.model.most_bins()),
+            // A vector for every number of more than two values.
+            NumericKind::Periodic | NumericKind::PeriodicRelu => bins::edges(train, 1),
         };
         let network = MlpConfig {
             numeric: transforms.n_numeric(),
@@ -70,7 +72,11 @@ impl Setup {
             network,
             ..ModelFile::default()
         };
-        Ok((Self { file, loss, model }, Graph::new(device, params)))
+        let mut graph = Graph::new(device, params);
+        if recipe.model.init == InitKind::Data {
+            objective::initialize(&mut graph, &model, train, recipe.train.seed)?;
+        }
+        Ok((Self { file, loss, model }, graph))
     }
 
     /// The training objective on these parts.

@@ -1,6 +1,7 @@
 //! The task of tables: data in memory, a network of feedforward layers, scores beside a baseline.
 
 use super::bags;
+use super::bins;
 use super::calibrate::{calibrate, calibrate_networks};
 use super::model::{ModelFile, TableModel};
 use super::objective::plan_evaluation;
@@ -23,7 +24,7 @@ use crate::run::watch::{DataNotice, Notice, Watcher};
 use crate::words::{bytes, count, duration, number};
 use ff_graph::Graph;
 use ff_metrics::{Coverage, Metric};
-use ff_nn::ModelConfig;
+use ff_nn::{ModelConfig, NetworkKind};
 use ff_report::ReportData;
 use ff_settings::shell_word;
 use ff_table::{Encoded, Note, Prepared, prepare};
@@ -192,6 +193,18 @@ fn unused_layers(recipe: &Recipe, prepared: &Prepared) -> Option<Note> {
     })
 }
 
+/// Periodic vectors that a recipe asks for, where no number has more than two values.
+fn unused_vectors(recipe: &Recipe, train: &Encoded) -> Option<Note> {
+    let periodic = recipe.model.numeric.periodic().is_some();
+    let own = recipe.model.kind == NetworkKind::Mlp;
+    let none = periodic && own && bins::edges(train, 1).iter().all(Vec::is_empty);
+    none.then(|| {
+        let message = "model.numeric is not used: no column holds numbers of more than two values, \
+                       which periodic vectors are for";
+        Note::warn(message).undo("model.numeric=linear")
+    })
+}
+
 /// Bytes of a table and its encoded parts.
 fn data_bytes(prepared: &Prepared) -> usize {
     let Prepared { table, train, valid, test, .. } = prepared;
@@ -236,6 +249,7 @@ impl Task for Tables {
         let mut prepared = prepare(&recipe.data, recipe.train.seed, base, device.cpu().threads())?;
         bags::take_first(&recipe, &mut prepared, device)?;
         prepared.notes.extend(unused_layers(&recipe, &prepared));
+        prepared.notes.extend(unused_vectors(&recipe, &prepared.train));
         watcher.notice(&Notice::Data(DataNotice {
             path: &recipe.data.path,
             source: &prepared.source.describe(),
@@ -449,7 +463,7 @@ impl Task for Tables {
         }
         // The last step of an epoch, where training gets so far, has what rows are left.
         let last = (steps as usize - 1) * step;
-        let reaches_last = last > 0 && config.total_steps(rows) >= steps;
+        let reaches_last = last > 0 && config.total_steps(rows) >= steps && !config.drop_last;
         std::iter::once(0..step).chain(reaches_last.then_some(last..rows)).collect()
     }
 

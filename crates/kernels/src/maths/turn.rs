@@ -24,7 +24,10 @@ pub(crate) fn turn(x: f32) -> (f32, f32) {
     let cos = 1.0 + s * ((COS[0] + COS[1] * s) + (s * s) * (COS[2] + COS[3] * s));
     let swap = q & 1 == 1;
     let signed = |v: f32, q: u32| f32::from_bits(v.to_bits() ^ ((q & 2) << 30));
-    (signed(if swap { cos } else { sin }, q), signed(if swap { sin } else { cos }, q.wrapping_add(1)))
+    (
+        signed(if swap { cos } else { sin }, q),
+        signed(if swap { sin } else { cos }, q.wrapping_add(1)),
+    )
 }
 
 #[cfg(test)]
@@ -40,7 +43,9 @@ mod tests {
     #[test]
     fn both_everywhere() {
         // Quarters are exact, where the reference rounds π.
-        let exact = |f: fn(f64) -> f64| move |x: f64| if (4.0 * x).fract() == 0.0 { f(angle(x)).round() } else { f(angle(x)) };
+        let exact = |f: fn(f64) -> f64| {
+            move |x: f64| if (4.0 * x).fract() == 0.0 { f(angle(x)).round() } else { f(angle(x)) }
+        };
         sweep("sin", |x| turn(x).0, exact(f64::sin), 2.2);
         sweep("cos", |x| turn(x).1, exact(f64::cos), 2.2);
         assert_bits(|x| turn(x).0, &[(0.0, 0.0), (0.25, 1.0), (-0.25, -1.0), (1e30, 0.0)]);

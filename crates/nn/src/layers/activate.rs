@@ -74,3 +74,78 @@ impl Layer for Prelu {
         program.op(x, &self.op, &[self.weight])
     }
 }
+
+/// An activation of which each feature takes a learned share, with the parameter `share` `[C]`, 1 at
+/// the start: x + a ⊙ (f(x) − x).
+///
+/// # Shapes
+/// `[…, C] → […, C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::ParametricActivation};
+/// let mut builder = Builder::new();
+/// ParametricActivation::new(&mut builder, 8, ff_ops::Activation::Selu);
+/// assert_eq!(builder.plan()?.len(), 8);
+/// # Ok::<(), ff_graph::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ParametricActivation {
+    op: Arc<dyn Op>,
+    share: ParamId,
+}
+
+impl ParametricActivation {
+    /// A share per feature.
+    pub fn new(builder: &mut Builder, features: usize, activation: Activation) -> Self {
+        let share = builder.param("share", [features], ParamKind::Gain, Init::Constant(1.0));
+        Self { op: ff_ops::ParametricActivation::op(activation), share }
+    }
+}
+
+impl Layer for ParametricActivation {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let share = graph.param(self.share);
+        graph.apply(&self.op, &[&x, &share])
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        program.op(x, &self.op, &[self.share])
+    }
+}
+
+/// A learned factor for each feature, with the parameter `scale` `[C]`, 1 at the start.
+///
+/// # Shapes
+/// `[…, C] → […, C]`
+///
+/// ```
+/// use ff_nn::{Builder, layers::ScaleFeatures};
+/// let mut builder = Builder::new();
+/// ScaleFeatures::new(&mut builder, 8);
+/// assert_eq!(builder.plan()?.len(), 8);
+/// # Ok::<(), ff_graph::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct ScaleFeatures {
+    op: Arc<dyn Op>,
+    scale: ParamId,
+}
+
+impl ScaleFeatures {
+    /// A factor per feature.
+    pub fn new(builder: &mut Builder, features: usize) -> Self {
+        let scale = builder.param("scale", [features], ParamKind::Gain, Init::Constant(1.0));
+        Self { op: ff_ops::Mul::op(), scale }
+    }
+}
+
+impl Layer for ScaleFeatures {
+    fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
+        let scale = graph.param(self.scale);
+        graph.apply(&self.op, &[&x, &scale])
+    }
+
+    fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
+        program.op(x, &self.op, &[self.scale])
+    }
+}

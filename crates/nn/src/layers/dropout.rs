@@ -28,6 +28,11 @@ impl Dropout {
     pub fn new(builder: &mut Builder, p: f64) -> Self {
         Self { op: ff_ops::Dropout::op(p, builder.path()) }
     }
+
+    /// The same with a probability that falls to 0 over the second half of training.
+    pub fn fading(builder: &mut Builder, p: f64) -> Self {
+        Self { op: ff_ops::Dropout::fading(p, builder.path()) }
+    }
 }
 
 impl Layer for Dropout {

@@ -24,7 +24,13 @@ pub struct Embedding {
 impl Embedding {
     /// Vectors with an initial length of about 1, the scale of standardised numbers beside them.
     pub fn new(builder: &mut Builder, ids: usize, dim: usize) -> Self {
-        Self::with_init(builder, ids, dim, Init::Normal { std: 1.0 / (dim.max(1) as f64).sqrt() })
+        Self::with_std(builder, ids, dim, None)
+    }
+
+    /// The same with a standard deviation of initial values; 1/√dim by default.
+    pub fn with_std(builder: &mut Builder, ids: usize, dim: usize, std: Option<f64>) -> Self {
+        let std = std.unwrap_or_else(|| 1.0 / (dim.max(1) as f64).sqrt());
+        Self::with_init(builder, ids, dim, Init::Normal { std })
     }
 
     /// The same with an initialiser.

@@ -1,9 +1,10 @@
 use super::{Layer, Program, Slot};
 use crate::adapter::LowRank;
 use crate::{Builder, Init};
-use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Params, Result, Value, for_float};
+use ff_kernels::Float;
 use ff_ops::Activation;
-use ff_tensor::DType;
+use ff_tensor::{DType, Key, Rng, Tensor};
 use std::sync::Arc;
 
 /// The feedforward layer y = f(x Wᵀ + b), with parameters `weight` `[out, in]` and `bias` `[out]`.
@@ -72,6 +73,51 @@ impl Feedforward {
     }
 }
 
+/// Scales the weights of each unit so that its products z, over the rows of a batch, have a variance
+/// of 1, and sets its bias to minus a random convex combination of five of them ("he+5", Steinwart
+/// 2019).
+fn data_init<T: Float>(
+    params: &mut Params,
+    (weight, bias): (ParamId, Option<ParamId>),
+    z: &Value,
+    key: Key,
+) -> Result<()> {
+    const PICKS: usize = 5;
+    let z = z.slice::<T>()?;
+    let spec = &params.info(weight).spec;
+    let (units, width, name) = (spec.shape.rows(), spec.shape.last(), spec.name.clone());
+    let rows = z.len() / units.max(1);
+    if rows == 0 {
+        return Ok(());
+    }
+    let column = |unit: usize| z[unit..].iter().step_by(units).map(|z| z.f64());
+    let scales: Vec<f64> = (0..units)
+        .map(|unit| {
+            let mean = column(unit).sum::<f64>() / rows as f64;
+            let squares = column(unit).map(|z| (z - mean).powi(2)).sum::<f64>();
+            let deviation = (squares / rows as f64).sqrt();
+            if deviation > 1e-30 && deviation.is_finite() { 1.0 / deviation } else { 1.0 }
+        })
+        .collect();
+    let values = params.values_mut::<T>(weight)?;
+    for (w, &scale) in values.chunks_exact_mut(width.max(1)).zip(&scales) {
+        w.iter_mut().for_each(|w| *w = T::of(w.f64() * scale));
+    }
+    let Some(bias) = bias else { return Ok(()) };
+    let mut rng = Rng::new(key.with_name(&name));
+    for (unit, b) in params.values_mut::<T>(bias)?.iter_mut().enumerate() {
+        let (mut sum, mut total) = (0.0, 0.0);
+        for _ in 0..PICKS {
+            let row = ((rng.uniform() * rows as f64) as usize).min(rows - 1);
+            let share = -(1.0 - rng.uniform()).ln();
+            sum += share * z[row * units + unit].f64();
+            total += share;
+        }
+        *b = T::of(if total > 0.0 { -scales[unit] * sum / total } else { 0.0 });
+    }
+    Ok(())
+}
+
 impl Layer for Feedforward {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         if let Some(adapter) = &self.adapter {
@@ -85,6 +131,18 @@ impl Layer for Feedforward {
             }
             None => graph.apply(&self.op, &[&x, &weight]),
         }
+    }
+
+    fn initialize(&self, graph: &mut Graph, x: Value, key: Key) -> Result<Value> {
+        let weight = graph.param(self.weight);
+        let z =
+            graph.apply(&ff_ops::Feedforward::op(Activation::Identity, false), &[&x, &weight])?;
+        if !z.tensor().is_none_or(Tensor::is_planned) {
+            for_float!("init", graph.params().dtype(), T => {
+                data_init::<T>(graph.params_mut(), (self.weight, self.bias), &z, key)
+            })?;
+        }
+        self.forward(graph, x)
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {

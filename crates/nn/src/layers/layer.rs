@@ -2,6 +2,7 @@ use super::program::{Program, Slot};
 use crate::{Builder, ConfigError, Init};
 use ff_graph::{Error, Graph, Result, Value};
 use ff_ops::Activation;
+use ff_tensor::Key;
 use std::fmt;
 
 /// A function of a value on the tape: an operation with the ids of its parameters. The backward
@@ -33,6 +34,16 @@ pub trait Layer: fmt::Debug + Send + Sync {
     /// If the shape of the input does not match, or memory is exhausted.
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value>;
 
+    /// Sets initial values from the rows of a batch (see [`InitKind::Data`](crate::InitKind::Data)),
+    /// and gives their output; a layer with nothing to set only computes, as by default.
+    ///
+    /// # Errors
+    /// As [`Layer::forward`].
+    fn initialize(&self, graph: &mut Graph, x: Value, key: Key) -> Result<Value> {
+        let _ = key;
+        self.forward(graph, x)
+    }
+
     /// Adds the layer's computation in evaluation mode to a program without a tape, for the
     /// [`Predictor`](crate::models::Predictor).
     ///
@@ -47,6 +58,10 @@ pub trait Layer: fmt::Debug + Send + Sync {
 impl Layer for Box<dyn Layer> {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         (**self).forward(graph, x)
+    }
+
+    fn initialize(&self, graph: &mut Graph, x: Value, key: Key) -> Result<Value> {
+        (**self).initialize(graph, x, key)
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {

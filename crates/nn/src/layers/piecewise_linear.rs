@@ -67,7 +67,7 @@ impl PiecewiseLinear {
     }
 
     /// The operation with its parameters, for the predictor.
-    pub(crate) fn parts(&self) -> (&Arc<dyn Op>, &[ParamId; 4]) {
+    pub(crate) fn parts(&self) -> (&Arc<dyn Op>, &[ParamId]) {
         (&self.op, &self.params)
     }
 }

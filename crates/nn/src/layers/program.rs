@@ -418,7 +418,7 @@ impl Step<PackedMatrix<f32>> {
                     SmallVec::from_elem(TensorRef::new(x.into(), self.x.shape(rows)), 1);
                 let params = params.iter();
                 inputs.extend(params.map(|(v, shape)| TensorRef::new(v.as_slice().into(), *shape)));
-                let cx = Cx { device, training: false, key: Key::new(0) };
+                let cx = Cx { device, training: false, key: Key::new(0), progress: 0.0 };
                 let y = TensorMut::new(y.into(), self.y.shape(rows));
                 op.forward(&cx, &inputs, &mut [y], &mut []).map_err(Error::of(op.name()))?;
             }

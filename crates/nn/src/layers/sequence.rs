@@ -1,5 +1,6 @@
 use super::{Layer, Program, Slot};
 use ff_graph::{Graph, Op, Result, Value};
+use ff_tensor::Key;
 use std::sync::Arc;
 
 /// Layers in sequence, `torch.nn.Sequential`.
@@ -48,6 +49,10 @@ impl Layer for Sequence {
         self.layers.iter().try_fold(x, |x, layer| layer.forward(graph, x))
     }
 
+    fn initialize(&self, graph: &mut Graph, x: Value, key: Key) -> Result<Value> {
+        self.layers.iter().try_fold(x, |x, layer| layer.initialize(graph, x, key))
+    }
+
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
         self.layers.iter().try_fold(x, |x, layer| layer.compile(program, x))
     }
@@ -81,6 +86,11 @@ impl Residual {
 impl Layer for Residual {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let y = self.layer.forward(graph, x.clone())?;
+        graph.apply(&self.add, &[&x, &y])
+    }
+
+    fn initialize(&self, graph: &mut Graph, x: Value, key: Key) -> Result<Value> {
+        let y = self.layer.initialize(graph, x.clone(), key)?;
         graph.apply(&self.add, &[&x, &y])
     }
 

@@ -4,12 +4,15 @@ pub use predictor::{Bags, Predictor};
 
 use crate::layers::{
     Activate, BagInput, BatchEnsemble, Dropout, Embedding, EmbeddingBag, Feedforward, HiddenLayer,
-    MeanOfMembers, MemberLinear, PiecewiseLinear, Prelu, Residual, Sequence,
+    MeanOfMembers, MemberLinear, ParametricActivation, Periodic, PiecewiseLinear, Prelu, Residual,
+    ScaleFeatures, Sequence,
 };
-use crate::{ActivationKind, Builder, Init, Layer, ModelConfig, NormKind, Precision};
-use ff_graph::{Error, Graph, Op, Result, Value};
+use crate::{
+    ActivationKind, Builder, DropoutSchedule, Init, Layer, ModelConfig, NormKind, Precision,
+};
+use ff_graph::{Error, Graph, Op, ParamId, Result, Value};
 use ff_ops::{Activation, Add, Concat, MemberMean};
-use ff_tensor::DType;
+use ff_tensor::{DType, Key};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -32,7 +35,8 @@ pub struct MlpConfig {
     pub texts: Vec<usize>,
     /// The number of outputs of a row.
     pub outputs: usize,
-    /// The bins of each numeric input, 0 for one that enters as it is; empty where all do.
+    /// The bins of each numeric input, 0 for one that enters as it is; empty where all do. Any number
+    /// of bins stands for a periodic vector, where `network.numeric` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bins: Vec<usize>,
     /// Whether outputs are logits, whose probabilities the members of an ensemble average.
@@ -106,7 +110,8 @@ pub struct MlpInput {
 /// widths agree, and then the layers whose tables the recipe has. Parameters:
 /// `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
 /// `layers.i.activation.weight` (PReLU), `layers.i.TABLE.*`, `output.weight`, `output.bias`, and
-/// `numeric.*` where numbers have bins. A text is a sparse row of weights of n-grams, which
+/// `numeric.*` where numbers become vectors, `layers.i.activation.share` of parametric activations,
+/// and `input.scale` of the first layer's inputs. A text is a sparse row of weights of n-grams, which
 /// `texts.i.weight` and `texts.i.bias` make a vector beside the other inputs; texts alone are a
 /// linear model, the sum of these vectors, without layers.
 ///
@@ -136,7 +141,7 @@ pub struct MlpInput {
 /// ```
 #[derive(Debug)]
 pub struct Mlp {
-    numbers: Option<PiecewiseLinear>,
+    numbers: Option<Numbers>,
     embeddings: Vec<Embedding>,
     texts: Vec<EmbeddingBag>,
     /// Whether the sum of the vectors of texts is the output.
@@ -149,22 +154,54 @@ pub struct Mlp {
     members: Option<usize>,
 }
 
+/// How numbers become vectors.
+#[derive(Debug)]
+enum Numbers {
+    Piecewise(PiecewiseLinear),
+    Periodic(Periodic),
+}
+
+impl Numbers {
+    fn new(builder: &mut Builder, config: &MlpConfig) -> Self {
+        let (network, d) = (&config.network, config.network.number_dim());
+        let Some(form) = network.numeric.periodic() else {
+            return Self::Piecewise(PiecewiseLinear::new(builder, &config.bins, d));
+        };
+        let embedded: Vec<bool> = config.bins.iter().map(|&bins| bins > 0).collect();
+        let sizes = [network.frequencies(), d];
+        Self::Periodic(Periodic::new(builder, &embedded, form, sizes, network.sigma()))
+    }
+
+    fn forward(&self, graph: &mut Graph, x: &Value) -> Result<Value> {
+        match self {
+            Self::Piecewise(layer) => layer.forward(graph, x),
+            Self::Periodic(layer) => layer.forward(graph, x),
+        }
+    }
+
+    /// The operation with its parameters.
+    fn parts(&self) -> (&Arc<dyn Op>, &[ParamId]) {
+        match self {
+            Self::Piecewise(layer) => layer.parts(),
+            Self::Periodic(layer) => layer.parts(),
+        }
+    }
+}
+
 impl Mlp {
     /// Makes the layers and registers their parameters.
     pub fn new(builder: &mut Builder, config: &MlpConfig) -> Self {
         let network = &config.network;
         let any = config.bins.iter().any(|&bins| bins > 0);
-        let numbers = any.then(|| {
-            let d = network.number_dim();
-            builder.scope("numeric", |b| PiecewiseLinear::new(b, &config.bins, d))
-        });
+        let numbers = any.then(|| builder.scope("numeric", |b| Numbers::new(b, config)));
         let embeddings: Vec<Embedding> = config
             .cardinalities
             .iter()
             .enumerate()
             .map(|(i, &n)| {
                 let dim = config.embedding_dim(n);
-                builder.scope(&format!("embeddings.{i}"), |b| Embedding::new(b, n, dim))
+                let std = network.embedding_std;
+                builder.scope(&format!("embeddings.{i}"), |b| Embedding::with_std(b, n, dim, std))
             })
             .collect();
         // A linear model starts at 0, where n-grams that it has not met stay; layers behind need a
@@ -185,9 +222,12 @@ impl Mlp {
             return Self::of(numbers, embeddings, texts, layers, config);
         }
         if network.input_dropout > 0.0 {
-            layers.push(builder.scope("input", |b| Dropout::new(b, network.input_dropout)));
+            layers.push(builder.scope("input", |b| dropout(b, network, network.input_dropout)));
         }
         let mut width = config.in_features();
+        if network.front_scale {
+            layers.push(builder.scope("input", |b| ScaleFeatures::new(b, width)));
+        }
         for (i, &next) in network.hidden.iter().enumerate() {
             let block =
                 builder.scope(&format!("layers.{i}"), |b| hidden(b, network, i, [width, next]));
@@ -228,7 +268,7 @@ impl Mlp {
     }
 
     fn of(
-        numbers: Option<PiecewiseLinear>,
+        numbers: Option<Numbers>,
         embeddings: Vec<Embedding>,
         texts: Vec<EmbeddingBag>,
         layers: Sequence,
@@ -249,7 +289,10 @@ impl Mlp {
 
     /// The vectors of numbers, where they have bins.
     pub fn numbers(&self) -> Option<&PiecewiseLinear> {
-        self.numbers.as_ref()
+        match &self.numbers {
+            Some(Numbers::Piecewise(layer)) => Some(layer),
+            _ => None,
+        }
     }
 
     /// The number of outputs of a row.
@@ -262,6 +305,34 @@ impl Mlp {
     /// # Errors
     /// The input's shape does not fit, an id is out of range, or memory is short.
     pub fn forward(&self, graph: &mut Graph, input: &MlpInput) -> Result<Value> {
+        let x = self.inputs(graph, input)?;
+        if self.texts_alone {
+            return Ok(x);
+        }
+        let y = self.layers.forward(graph, x)?;
+        match &self.mean {
+            Some(mean) => mean.forward(graph, y),
+            None => Ok(y),
+        }
+    }
+
+    /// Sets initial weights and biases from the rows of a batch: see
+    /// [`InitKind::Data`](crate::InitKind::Data).
+    ///
+    /// # Errors
+    /// As [`Mlp::forward`].
+    pub fn initialize(&self, graph: &mut Graph, input: &MlpInput, seed: u64) -> Result<()> {
+        if !self.texts_alone {
+            let x = self.inputs(graph, input)?;
+            let key = Key::new(seed).with_name("data init");
+            self.layers.initialize(graph, x, key)?;
+        }
+        graph.reset();
+        Ok(())
+    }
+
+    /// What the first layer reads, or the output of a model of texts alone.
+    fn inputs(&self, graph: &mut Graph, input: &MlpInput) -> Result<Value> {
         if input.categorical.len() != self.embeddings.len() {
             return Err(Error::shape(
                 "network",
@@ -302,12 +373,15 @@ impl Mlp {
             }
             parts = joined;
         }
-        let x = parts.pop().ok_or_else(|| Error::shape("network", "a row has no inputs"))?;
-        let y = self.layers.forward(graph, x)?;
-        match &self.mean {
-            Some(mean) => mean.forward(graph, y),
-            None => Ok(y),
-        }
+        parts.pop().ok_or_else(|| Error::shape("network", "a row has no inputs"))
+    }
+}
+
+/// Dropout as a recipe has it.
+fn dropout(b: &mut Builder, network: &ModelConfig, p: f64) -> Dropout {
+    match network.dropout_schedule {
+        DropoutSchedule::Constant => Dropout::new(b, p),
+        DropoutSchedule::FlatCos => Dropout::fading(b, p),
     }
 }
 
@@ -323,7 +397,7 @@ fn product(
     // The output is bf16 if another product reads it, and f32 for other operations.
     let direct = network.norm == NormKind::None && network.element_wise().is_some();
     let direct = direct && network.dropout == 0.0 && !network.residual;
-    let direct = direct && network.layers().next().is_none();
+    let direct = direct && network.layers().next().is_none() && !network.parametric_activation;
     match network.precision {
         Precision::F32 => layer,
         Precision::Bf16 => layer.in_bf16(if direct { DType::BF16 } else { DType::F32 }),
@@ -338,7 +412,7 @@ fn hidden(b: &mut Builder, network: &ModelConfig, i: usize, [width, next]: [usiz
     let for_init = activation.unwrap_or(Activation::LeakyRelu { slope: network.prelu_slope() });
     let init = network.init_for(for_init);
     let fused = match (network.norm, activation) {
-        (NormKind::None, Some(activation)) => activation,
+        (NormKind::None, Some(activation)) if !network.parametric_activation => activation,
         _ => Activation::Identity,
     };
     if let Some(members) = network.members {
@@ -354,13 +428,17 @@ fn hidden(b: &mut Builder, network: &ModelConfig, i: usize, [width, next]: [usiz
         (ActivationKind::Prelu, _) => {
             block.push(b.scope("activation", |b| Prelu::new(b, 1, network.prelu_slope())));
         }
+        (_, Some(activation)) if network.parametric_activation => {
+            let layer = |b: &mut Builder| ParametricActivation::new(b, next, activation);
+            block.push(b.scope("activation", layer));
+        }
         (_, Some(activation)) if network.norm != NormKind::None => {
             block.push(Activate::new(activation));
         }
         _ => {}
     }
     if network.dropout > 0.0 {
-        block.push(Dropout::new(b, network.dropout));
+        block.push(dropout(b, network, network.dropout));
     }
     block
 }

@@ -267,7 +267,7 @@ impl Numbers {
         inputs.push(TensorRef::new(x.into(), dims.into()));
         let params = self.params.iter();
         inputs.extend(params.map(|(v, shape)| TensorRef::new(v.as_slice().into(), *shape)));
-        let cx = Cx { device, training: false, key: Key::new(0) };
+        let cx = Cx { device, training: false, key: Key::new(0), progress: 0.0 };
         let y = TensorMut::new(y.into(), [dims[0], self.width].into());
         self.op.forward(&cx, &inputs, &mut [y], &mut []).map_err(Error::of(self.op.name()))
     }

@@ -1,6 +1,7 @@
 //! Element-wise activations: the table, and the operation over it.
 
 pub(crate) mod gate;
+pub(crate) mod parametric;
 mod passes;
 pub(crate) mod prelu;
 mod table;

@@ -2,7 +2,7 @@
 
 #[allow(clippy::wildcard_imports)] // The rows of the table expand here, with their helpers.
 use super::table::*;
-use ff_kernels::{Float, Stored, map, map2, zip_into};
+use ff_kernels::{Float, Stored, for_rows, map, map2, zip_into};
 use ff_tensor::CpuDevice;
 
 impl Activation {
@@ -120,6 +120,92 @@ impl Activation {
                         move |dy, v| dy * df(v),
                     ),
                 }
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// g = f(x) − x and y = x + a ⊙ g, in rows of `width`; g where it is kept.
+    pub(super) fn parametric<T: Float>(
+        self,
+        cpu: &CpuDevice,
+        (x, share): (&[T], &[T]),
+        y: &mut [T],
+        gap: Option<&mut [T]>,
+        width: usize,
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                let (rows, work) = (y.len() / width.max(1), width * 8);
+                let Some(gap) = gap else {
+                    return for_rows(
+                        cpu,
+                        rows,
+                        work,
+                        [(y, width)],
+                        #[inline(always)]
+                        |row, [y]| {
+                            let own = f;
+                            let x = &x[row * width..][..width];
+                            for ((y, &x), &a) in y.iter_mut().zip(x).zip(share) {
+                                *y = x + a * (own(x) - x);
+                            }
+                        },
+                    );
+                };
+                for_rows(
+                    cpu,
+                    rows,
+                    work,
+                    [(y, width), (gap, width)],
+                    #[inline(always)]
+                    |row, [y, gap]| {
+                        let own = f;
+                        let x = &x[row * width..][..width];
+                        for (((y, gap), &x), &a) in y.iter_mut().zip(gap).zip(x).zip(share) {
+                            let g = own(x) - x;
+                            *gap = g;
+                            *y = x + a * g;
+                        }
+                    },
+                )
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// dx = dy ⊙ (1 + a ⊙ (f′ − 1)), or dx += if `accumulate` is set, from \[x, a, g, dy\].
+    pub(super) fn parametric_backward<T: Float>(
+        self,
+        cpu: &CpuDevice,
+        [x, share, gap, dy]: [&[T]; 4],
+        dx: &mut [T],
+        accumulate: bool,
+        width: usize,
+    ) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (_, df) = ($f, $df);
+                let output = super::parametric::from_output(self);
+                for_rows(
+                    cpu,
+                    dx.len() / width.max(1),
+                    width * 8,
+                    [(dx, width)],
+                    #[inline(always)]
+                    |row, [dx]| {
+                        let (slope, output, accumulate) = (df, output, accumulate);
+                        let part = row * width..(row + 1) * width;
+                        let (x, gap, dy) = (&x[part.clone()], &gap[part.clone()], &dy[part]);
+                        let values = x.iter().zip(gap).zip(dy).zip(share);
+                        for (dx, (((&x, &g), &dy), &a)) in dx.iter_mut().zip(values) {
+                            let v = if output { x + g } else { x };
+                            let d = dy * (T::ONE + a * (slope(v) - T::ONE));
+                            *dx = if accumulate { *dx + d } else { d };
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);

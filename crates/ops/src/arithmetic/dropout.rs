@@ -37,12 +37,31 @@ pub struct Dropout {
     pub p: f64,
     /// The path of the layer, which distinguishes its masks from those of other layers.
     pub path: String,
+    /// Whether p falls to 0 over the second half of training: see [`flat_cos`].
+    pub fades: bool,
+}
+
+/// 1 over the first half of training, then half a cosine down to 0.
+///
+/// ```
+/// use ff_ops::flat_cos;
+/// assert_eq!((flat_cos(0.3), flat_cos(1.0)), (1.0, 0.0));
+/// assert!((flat_cos(0.75) - 0.5).abs() < 1e-15);
+/// ```
+pub fn flat_cos(progress: f64) -> f64 {
+    let t = (2.0 * progress - 1.0).clamp(0.0, 1.0);
+    0.5 * (1.0 + (std::f64::consts::PI * t).cos())
 }
 
 impl Dropout {
     /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(p: f64, path: impl Into<String>) -> Arc<dyn Op> {
-        Arc::new(Self { p, path: path.into() })
+        Arc::new(Self { p, path: path.into(), fades: false })
+    }
+
+    /// The same operation with a p that falls to 0 over the second half of training.
+    pub fn fading(p: f64, path: impl Into<String>) -> Arc<dyn Op> {
+        Arc::new(Self { p, path: path.into(), fades: true })
     }
 }
 
@@ -97,8 +116,9 @@ impl FloatOp for Dropout {
 impl Dropout {
     /// Multiplies by the mask, forward and backward alike.
     fn apply<T: Float>(&self, cx: &Cx<'_>, x: &[T], y: &mut [T], accumulate: bool) {
-        if cx.training && self.p > 0.0 {
-            ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), self.p, x, y, accumulate);
+        let p = if self.fades { self.p * flat_cos(cx.progress) } else { self.p };
+        if cx.training && p > 0.0 {
+            ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), p, x, y, accumulate);
         } else {
             ff_kernels::copy(cx.cpu(), x, y, accumulate);
         }
@@ -155,6 +175,25 @@ mod tests {
         assert_eq!(run("a", Mode::Train), run("a", Mode::Train));
         assert_ne!(run("a", Mode::Train), run("b", Mode::Train));
         assert_eq!(run("a", Mode::Eval), x);
+    }
+
+    #[test]
+    fn a_fading_share_ends_at_0() {
+        let x = tensor(&[1.0f32; 4096], &[4096]);
+        let device = ff_tensor::Device::default();
+        let zeros = |progress: f64| {
+            let mut graph = ff_graph::Graph::new(
+                &device,
+                ff_graph::Params::allocate(&device, DType::F32, vec![], false).unwrap(),
+            );
+            graph.set_progress(progress);
+            let value = graph.input(x.clone());
+            let y = graph.apply(&Dropout::fading(0.5, "a"), &[&value]).unwrap();
+            y.slice::<f32>().unwrap().iter().filter(|&&y| y == 0.0).count()
+        };
+        // A half, a quarter, none; within five standard errors.
+        assert!(zeros(0.5).abs_diff(2048) < 160 && zeros(0.75).abs_diff(1024) < 139);
+        assert_eq!(zeros(1.0), 0);
     }
 
     #[test]

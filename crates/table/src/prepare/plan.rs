@@ -381,6 +381,7 @@ impl Plan {
                     one_hot_max: options.one_hot_max.unwrap_or(categories.one_hot_max),
                     min_frequency: options.min_frequency.unwrap_or(categories.min_frequency),
                     max: categories.max,
+                    scaling: categories.scaled.then_some(config.scaling),
                 };
                 let name = &feature.name;
                 Encoder::Category(CategoryEncoder::fit(name, values, rows, *numeric, &settings)?)
@@ -450,6 +451,7 @@ fn usage(encoder: &Encoder, scaling: Scaling, gaps: Option<Missing>) -> String {
                 Scaling::Standard => "standardised".into(),
                 Scaling::Minmax => "scaled to 0 to 1".into(),
                 Scaling::Robust => "scaled by the quartiles".into(),
+                Scaling::RobustSmooth => "scaled by the quartiles, to -3 to 3".into(),
                 Scaling::QuantileNormal => "normal quantiles".into(),
                 Scaling::QuantileUniform => "quantiles".into(),
                 Scaling::None => "as it is".into(),

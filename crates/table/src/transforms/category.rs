@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Tile;
 use super::encoder::Met;
+use super::{Scaler, Tile};
+use crate::config::Scaling;
 use crate::error::{DataError, Result};
 use crate::number::canonical;
 use crate::table::Values;
@@ -34,6 +35,23 @@ pub struct CategoryEncoder {
     /// no rare one was met; models of before have none and take zeros.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<f32>,
+    /// The numbers of one-hot coding where they are scaled: of each column, the one of other values
+    /// and that of its own. Two values share one column, for which the second value has the opposite
+    /// of the first, before scaling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<OneHotLevel>,
+}
+
+/// The scaled numbers of a one-hot column.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OneHotLevel {
+    /// Of a cell that is none of the column's values.
+    pub off: f32,
+    /// Of the column's value.
+    pub on: f32,
+    /// Of the second value, in a column of two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<f32>,
 }
 
 /// How slots become numbers.
@@ -51,6 +69,8 @@ pub(crate) struct CategoryFit {
     pub(crate) one_hot_max: usize,
     pub(crate) min_frequency: usize,
     pub(crate) max: usize,
+    /// The scaling of one-hot columns, where they have one.
+    pub(crate) scaling: Option<Scaling>,
 }
 
 impl CategoryEncoder {
@@ -84,14 +104,38 @@ impl CategoryEncoder {
         let rare = known.len() < distinct;
         let slots = known.len() + usize::from(rare) + usize::from(missing);
         let coding = if slots <= settings.one_hot_max { Coding::OneHot } else { Coding::Embedding };
-        let shares = if coding == Coding::OneHot && !rare {
+        let mut encoder =
+            Self { values: known, numeric, rare, missing, coding, shares: vec![], levels: vec![] };
+        if let (Coding::OneHot, Some(scaling)) = (coding, settings.scaling) {
+            let mut met = Met::default();
+            let slots: Vec<usize> =
+                rows.iter().map(|&row| encoder.slot(encoder.id(values, row, &mut met))).collect();
+            encoder.levels = levels(&slots, encoder.slots(), scaling);
+        } else if coding == Coding::OneHot && !rare {
             let present: usize = counts.iter().sum();
             let gaps = missing.then_some(rows.len() - present);
-            counts.into_iter().chain(gaps).map(|n| n as f32 / rows.len() as f32).collect()
-        } else {
-            Vec::new()
-        };
-        Ok(Self { values: known, numeric, rare, missing, coding, shares })
+            encoder.shares =
+                counts.into_iter().chain(gaps).map(|n| n as f32 / rows.len() as f32).collect();
+        }
+        Ok(encoder)
+    }
+
+    /// The columns of one-hot coding without scaling: the values, rare ones, missing.
+    fn slots(&self) -> usize {
+        self.values.len() + usize::from(self.rare) + usize::from(self.missing)
+    }
+
+    /// The slot of an id among the one-hot columns: the values, rare ones, missing; beyond the last
+    /// one for a value that has none.
+    pub fn slot(&self, id: usize) -> usize {
+        let n = self.values.len();
+        match id {
+            0 if self.rare => n,
+            0 => self.slots(),
+            // Where no value was missing, neither has such a cell one.
+            id if id > n => n + usize::from(self.rare),
+            id => id - 1,
+        }
     }
 
     /// The number of ids: rare or unseen, the values, missing.
@@ -124,14 +168,20 @@ impl CategoryEncoder {
     pub(super) fn is_valid(&self) -> bool {
         let sorted = self.values.windows(2).all(|pair| pair[0] < pair[1]);
         let shares = self.shares.len() == self.numeric_width() || self.shares.is_empty();
-        sorted && shares && self.shares.iter().all(|share| share.is_finite())
+        let columns = if self.slots() == 2 { 1 } else { self.slots() };
+        let levels = self.levels.is_empty() || self.levels.len() == columns;
+        let finite = |level: &OneHotLevel| {
+            let second = level.second.unwrap_or_default();
+            level.off.is_finite() && level.on.is_finite() && second.is_finite()
+        };
+        let finite = self.levels.iter().all(finite);
+        sorted && shares && levels && finite && self.shares.iter().all(|share| share.is_finite())
     }
 
     pub(super) fn numeric_width(&self) -> usize {
         match self.coding {
-            Coding::OneHot => {
-                self.values.len() + usize::from(self.rare) + usize::from(self.missing)
-            }
+            Coding::OneHot if !self.levels.is_empty() => self.levels.len(),
+            Coding::OneHot => self.slots(),
             Coding::Embedding => 0,
         }
     }
@@ -143,7 +193,7 @@ impl CategoryEncoder {
         let values = self.values.iter().map(|value| format!("{column}={value}"));
         let rare = self.rare.then(|| format!("{column}=(other)"));
         let missing = self.missing.then(|| format!("{column}=(missing)"));
-        values.chain(rare).chain(missing).collect()
+        values.chain(rare).chain(missing).take(self.numeric_width()).collect()
     }
 
     pub(super) fn encode(
@@ -158,6 +208,12 @@ impl CategoryEncoder {
             let id = self.id(values, row, met);
             match (self.coding, id) {
                 (Coding::Embedding, id) => out.set_id(i, id),
+                (Coding::OneHot, id) if !self.levels.is_empty() => {
+                    let slot = self.slot(id);
+                    for (column, level) in self.levels.iter().enumerate() {
+                        out.set(i, column, level.at(column, slot));
+                    }
+                }
                 (Coding::OneHot, 0) if self.rare => out.set(i, n, 1.0),
                 (Coding::OneHot, 0) => {
                     self.shares.iter().enumerate().for_each(|(slot, &x)| out.set(i, slot, x));
@@ -167,6 +223,34 @@ impl CategoryEncoder {
             }
         }
     }
+}
+
+impl OneHotLevel {
+    /// The number of a cell of this slot in a column.
+    pub fn at(&self, column: usize, slot: usize) -> f32 {
+        match self.second {
+            _ if slot == column => self.on,
+            Some(second) if slot == 1 => second,
+            _ => self.off,
+        }
+    }
+}
+
+/// The scaled numbers of one-hot columns, from the slot of each training row.
+fn levels(slots: &[usize], count: usize, scaling: Scaling) -> Vec<OneHotLevel> {
+    if count == 2 {
+        let mut raw: Vec<f64> = slots.iter().map(|&s| [1.0, -1.0, 0.0][s.min(2)]).collect();
+        let scaler = Scaler::fit(scaling, &mut raw);
+        let [off, on, second] = [0.0, 1.0, -1.0].map(|x| scaler.apply(x) as f32);
+        return vec![OneHotLevel { off, on, second: Some(second) }];
+    }
+    let column = |column| {
+        let mut raw: Vec<f64> = slots.iter().map(|&s| f64::from(u8::from(s == column))).collect();
+        let scaler = Scaler::fit(scaling, &mut raw);
+        let [off, on] = [0.0, 1.0].map(|x| scaler.apply(x) as f32);
+        OneHotLevel { off, on, second: None }
+    };
+    (0..count).map(column).collect()
 }
 
 /// The category of a cell; `None` if missing.

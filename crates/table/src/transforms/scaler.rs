@@ -26,6 +26,13 @@ pub enum Scaler {
         /// The standard deviation, the range or the range between the quartiles; 1 where that is 0.
         scale: f64,
     },
+    /// `y = z / sqrt(1 + z² / 9)` with `z = (x - shift) / scale`.
+    Smooth {
+        /// The median.
+        shift: f64,
+        /// The range between the quartiles, or half the range; 1 where both are 0.
+        scale: f64,
+    },
     /// The rank of `x` among the training values, 0 to 1; with `normal`, the normal quantile of
     /// that rank.
     Quantile {
@@ -69,6 +76,18 @@ impl Scaler {
                 let quartile = |q| quantile_sorted(values, q);
                 Self::linear(quartile(0.5), quartile(0.75) - quartile(0.25))
             }
+            Scaling::RobustSmooth => {
+                values.sort_unstable_by(f64::total_cmp);
+                let quartile = |q| quantile_sorted(values, q);
+                let iqr = quartile(0.75) - quartile(0.25);
+                let half = 0.5 * (values[values.len() - 1] - values[0]);
+                let Self::Linear { shift, scale } =
+                    Self::linear(quartile(0.5), if iqr > 0.0 { iqr } else { half })
+                else {
+                    return Self::None;
+                };
+                Self::Smooth { shift, scale }
+            }
             Scaling::QuantileNormal | Scaling::QuantileUniform => {
                 values.sort_unstable_by(f64::total_cmp);
                 let count = values.len().clamp(2, REFERENCES);
@@ -90,6 +109,7 @@ impl Scaler {
         match self {
             Self::None => x,
             Self::Linear { shift, scale } => (x - shift) / scale,
+            Self::Smooth { shift, scale } => smooth((x - shift) / scale),
             Self::Quantile { references, normal } => quantile(references, *normal, x),
         }
     }
@@ -98,7 +118,9 @@ impl Scaler {
     pub(crate) fn is_valid(&self) -> bool {
         match self {
             Self::None => true,
-            Self::Linear { shift, scale } => shift.is_finite() && *scale > 0.0 && scale.is_finite(),
+            Self::Linear { shift, scale } | Self::Smooth { shift, scale } => {
+                shift.is_finite() && *scale > 0.0 && scale.is_finite()
+            }
             Self::Quantile { references, .. } => {
                 references.len() >= 2
                     && references.iter().all(|x| x.is_finite())
@@ -107,6 +129,16 @@ impl Scaler {
         }
     }
 }
+
+/// z within ±[`SMOOTH`], where it ends slowly.
+#[inline]
+fn smooth(z: f64) -> f64 {
+    // The sign of numbers too large to square.
+    if z.abs() > 1e150 { SMOOTH.copysign(z) } else { z / (1.0 + (z / SMOOTH).powi(2)).sqrt() }
+}
+
+/// The bound of smoothly clipped numbers.
+pub const SMOOTH: f64 = 3.0;
 
 fn quantile(references: &[f64], normal: bool, x: f64) -> f64 {
     let rank = rank(references, x);
@@ -244,6 +276,21 @@ mod tests {
         assert_eq!(fit(Scaling::Robust), Scaler::Linear { shift: 3.0, scale: 3.5 });
         assert_eq!(fit(Scaling::Minmax), Scaler::Linear { shift: 1.0, scale: 8.0 });
         assert_eq!(fit(Scaling::None).apply(9.0), 9.0);
+    }
+
+    #[test]
+    fn smooth_scaling_agrees_with_pytabkit() {
+        // RobustScaleFactory and smooth_clip of [1, 2, 4, 9]: median 3, quartiles 1.75 and 5.25.
+        let smooth = Scaler::fit(Scaling::RobustSmooth, &mut [1.0, 2.0, 4.0, 9.0]);
+        assert_eq!(smooth, Scaler::Smooth { shift: 3.0, scale: 3.5 });
+        let z = 6.0 / 3.5;
+        assert!((smooth.apply(9.0) - z / (1.0f64 + z * z / 9.0).sqrt()).abs() < 1e-15);
+        assert_eq!((smooth.apply(1e300), smooth.apply(-1e300)), (3.0, -3.0));
+        // Equal quartiles: half the range.
+        let flag = Scaler::fit(Scaling::RobustSmooth, &mut [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(flag, Scaler::Smooth { shift: 0.0, scale: 0.5 });
+        let equal = Scaler::fit(Scaling::RobustSmooth, &mut [7.0; 3]);
+        assert_eq!(equal.apply(7.0), 0.0);
     }
 
     #[test]

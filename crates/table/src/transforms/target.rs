@@ -39,6 +39,9 @@ pub struct TargetTransform {
     pub mean: f64,
     /// Its standard deviation; 1 where that is 0.
     pub std: f64,
+    /// The smallest and the largest training value, between which predictions are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f64; 2]>,
     /// Whether rows without a target were left out of training.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drop_missing: bool,
@@ -66,6 +69,7 @@ impl TargetTransform {
             log: log && schema.task == Task::Regression,
             mean: 0.0,
             std: 1.0,
+            range: None,
             drop_missing: config.missing_target == RowPolicy::Drop,
             left_out: schema.left_out.clone(),
         };
@@ -80,6 +84,12 @@ impl TargetTransform {
             let (mean, std) = moments(learned.iter().copied());
             transform.mean = mean;
             transform.std = if std > 0.0 { std } else { 1.0 };
+            if config.target_clamp && !learned.is_empty() {
+                let low = learned.iter().copied().fold(f64::INFINITY, f64::min);
+                let high = learned.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                transform.range =
+                    Some([low, high].map(|y| if transform.log { y.exp_m1() } else { y }));
+            }
         }
         transform
     }
@@ -88,6 +98,18 @@ impl TargetTransform {
     pub fn inverse(&self, y: f32) -> f64 {
         let learned = f64::from(y) * self.std + self.mean;
         if self.log { learned.exp_m1() } else { learned }
+    }
+
+    /// The prediction in the target's own unit: the same, within the training range where that is
+    /// kept.
+    pub fn predicted(&self, y: f32) -> f64 {
+        let y = self.inverse(y);
+        match self.range {
+            // NaN stays NaN.
+            Some([low, _]) if y < low => low,
+            Some([_, high]) if y > high => high,
+            _ => y,
+        }
     }
 
     /// The rows whose target can be judged, and those that are left out as they were at training:

@@ -155,7 +155,7 @@ impl Rule for AdafactorRule {
             };
             let w = &mut w[part.range.clone()];
             let lr = step.lr * part.group.lr_scale;
-            let keep = T::of(1.0 - lr * part.group.weight_decay);
+            let keep = T::of(1.0 - lr * step.decay(&part.group));
             let scale = sum_pieces(step.cpu, w.len(), |r| sum_of(&w[r], |w| w.f64().powi(2)));
             let alpha = eps2.max((scale / w.len() as f64).sqrt()) * lr.min(1.0 / t.sqrt());
             // α / max(1, RMS(U) / d), from Σ U².

@@ -45,7 +45,7 @@ impl Rule for Adagrad {
         let lr = step.lr / (1.0 + (step.number - 1) as f64 * self.lr_decay);
         let eps = T::of(self.eps);
         step.update(g, [w, sum], |group| {
-            let (lr, decay) = (T::of(lr * group.lr_scale), T::of(group.weight_decay));
+            let (lr, decay) = (T::of(lr * group.lr_scale), T::of(step.decay(group)));
             #[inline(always)]
             move |g, [w, sum]| {
                 let g = g + decay * w;

@@ -87,7 +87,7 @@ impl Rule for AdamRule {
         if self.amsgrad {
             let [m, v, largest] = slices(arrays)?;
             step.update(g, [w, m, v, largest], |group| {
-                let rates = moments.rates(step.lr, group);
+                let rates = moments.rates(step.lr, step.decay(group), group);
                 #[inline(always)]
                 move |g, [w, m, v, largest]| {
                     let (m, v) = moments.next(g + rates.decay * w, m, v);
@@ -98,7 +98,7 @@ impl Rule for AdamRule {
         } else {
             let [m, v] = slices(arrays)?;
             step.update(g, [w, m, v], |group| {
-                let rates = moments.rates(step.lr, group);
+                let rates = moments.rates(step.lr, step.decay(group), group);
                 #[inline(always)]
                 move |g, [w, m, v]| {
                     let (m, v) = moments.next(g + rates.decay * w, m, v);
@@ -117,7 +117,7 @@ pub(super) struct Moments<T> {
     beta2: T,
     fresh2: T,
     /// ε √(1 − β₂ᵗ): numerator and denominator of the step are multiplied by that root.
-    eps: T,
+    eps: f64,
     /// The factor of the rate: √(1 − β₂ᵗ) / (1 − β₁ᵗ).
     correction: f64,
     decoupled: bool,
@@ -129,6 +129,7 @@ pub(super) struct Rates<T> {
     step: T,
     keep: T,
     pub(super) decay: T,
+    eps: T,
 }
 
 impl<T: Float> Moments<T> {
@@ -138,16 +139,24 @@ impl<T: Float> Moments<T> {
             fresh1: T::of(1.0 - beta1),
             beta2: T::of(beta2),
             fresh2: T::of(1.0 - beta2),
-            eps: T::of(eps * root),
+            eps: eps * root,
             correction: root / (1.0 - beta1.powf(t as f64)),
             decoupled,
         }
     }
 
-    pub(super) fn rates(&self, lr: f64, group: &Group) -> Rates<T> {
-        let (lr, decay) = (lr * group.lr_scale, group.weight_decay);
+    pub(super) fn rates(&self, lr: f64, decay: f64, group: &Group) -> Rates<T> {
+        let lr = lr * group.lr_scale;
         let (keep, decay) = if self.decoupled { (1.0 - lr * decay, 0.0) } else { (1.0, decay) };
-        Rates { step: T::of(lr * self.correction), keep: T::of(keep), decay: T::of(decay) }
+        // A matrix is W / √fan_in of a W with the group's rate: its steps are smaller by that root,
+        // its gradient larger; decay is relative and stays.
+        let root = group.fan_in.sqrt();
+        Rates {
+            step: T::of(lr / root * self.correction),
+            keep: T::of(keep),
+            decay: T::of(decay),
+            eps: T::of(self.eps * root),
+        }
     }
 
     /// m and v after a new gradient.
@@ -159,7 +168,7 @@ impl<T: Float> Moments<T> {
     /// The new w.
     #[inline(always)]
     pub(super) fn step(&self, rates: &Rates<T>, w: T, m: T, v: T) -> T {
-        w * rates.keep - rates.step * m / (v.sqrt() + self.eps)
+        w * rates.keep - rates.step * m / (v.sqrt() + rates.eps)
     }
 }
 

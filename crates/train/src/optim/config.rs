@@ -57,6 +57,14 @@ pub struct OptimizerConfig {
     /// Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_norm: Option<f64>,
+    /// Whether weight decay changes over training. Default: constant.
+    #[serde(skip_serializing_if = "DecaySchedule::is_default")]
+    pub weight_decay_schedule: DecaySchedule,
+    /// Adam and AdamW: trains weight matrices in the NTK parametrisation, x Wᵀ / √fan_in, with the
+    /// stored matrix W / √fan_in: its rate is divided by √fan_in, so that layers of any width learn
+    /// at one rate. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ntk: bool,
     /// Keeps a running average of the weights with this decay, for evaluation and for the final
     /// model. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,6 +72,32 @@ pub struct OptimizerConfig {
     /// Settings for parameters by name; the first matching group applies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupConfig>,
+}
+
+/// How weight decay changes over training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DecaySchedule {
+    /// It stays.
+    #[default]
+    Constant,
+    /// It stays over the first half, then falls to 0 as half a cosine.
+    FlatCos,
+}
+
+impl DecaySchedule {
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The factor when this part of training is over.
+    pub fn at(self, progress: f64) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::FlatCos => ff_ops::flat_cos(progress),
+        }
+    }
 }
 
 /// The settings of a rule, without other keys.
@@ -103,6 +137,10 @@ impl OptimizerConfig {
             self.refuse_keys_of_gradient_steps()?;
         }
         self.kind.check(&self.settings)?;
+        if self.ntk && !matches!(self.kind, OptimizerKind::Adam | OptimizerKind::AdamW) {
+            let message = format!("goes with adam and adamw only, not with {}", self.kind);
+            return Err(ConfigError::new("ntk", message));
+        }
         let ranges = [
             ("lr", self.lr, Range::AtLeast(0.0)),
             ("weight_decay", self.weight_decay, Range::AtLeast(0.0)),
@@ -126,6 +164,7 @@ impl OptimizerConfig {
             ("clip_value", self.clip_value.is_some()),
             ("clip_norm", self.clip_norm.is_some()),
             ("max_norm", self.max_norm.is_some()),
+            ("weight_decay_schedule", !self.weight_decay_schedule.is_default()),
             ("groups", !self.groups.is_empty()),
         ];
         let Some((key, _)) = given.iter().find(|(_, given)| *given) else { return Ok(()) };

@@ -36,6 +36,9 @@ pub struct GroupConfig {
     /// model. Default: true for all but weight matrices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adamw: Option<bool>,
+    /// Whether the pattern may match no parameter. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 impl GroupConfig {

@@ -14,6 +14,8 @@ pub(super) struct Group {
     pub(super) weight_decay: f64,
     pub(super) l1: f64,
     pub(super) l2: f64,
+    /// The inputs of a weight matrix in the NTK parametrisation, else 1.
+    pub(super) fan_in: f64,
     /// Whether it is a weight matrix, updated by the rule's own method for matrices.
     pub(super) matrix: bool,
 }
@@ -50,7 +52,8 @@ impl Layout {
         let infos: Vec<_> =
             infos.filter(|(_, info)| info.spec.segment == Segment::Trainable).collect();
         for (i, group) in config.groups.iter().enumerate() {
-            if !infos.iter().any(|(_, info)| group.matches(&info.spec.name)) {
+            let any = infos.iter().any(|(_, info)| group.matches(&info.spec.name));
+            if !any && !group.optional {
                 let names: Vec<&str> =
                     infos.iter().map(|(_, info)| info.spec.name.as_str()).collect();
                 let (pattern, names) = (&group.pattern, list(&names));
@@ -139,6 +142,7 @@ fn group_of(config: &OptimizerConfig, spec: &ParamSpec) -> Group {
         weight_decay: of(|g| g.weight_decay).unwrap_or_else(|| default(config.weight_decay())),
         l1: of(|g| g.l1).unwrap_or_else(|| default(config.l1.unwrap_or(0.0))),
         l2: of(|g| g.l2).unwrap_or_else(|| default(config.l2.unwrap_or(0.0))),
+        fan_in: if config.ntk && is_matrix { spec.shape.last() as f64 } else { 1.0 },
         matrix: config.kind.info().splits_matrices
             && is_matrix
             && group.and_then(|g| g.adamw) != Some(true),

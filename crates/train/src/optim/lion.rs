@@ -44,7 +44,7 @@ impl Rule for Lion {
         let [b1, f1, b2, f2] = [beta1, 1.0 - beta1, beta2, 1.0 - beta2].map(T::of);
         step.update(g, [w, m], |group| {
             let rate = step.lr * group.lr_scale;
-            let (lr, keep) = (T::of(rate), T::of(1.0 - rate * group.weight_decay));
+            let (lr, keep) = (T::of(rate), T::of(1.0 - rate * step.decay(group)));
             #[inline(always)]
             move |g, [w, m]| {
                 let direction = b1 * m + f1 * g;

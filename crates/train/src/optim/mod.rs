@@ -31,7 +31,7 @@ mod step;
 mod testing;
 
 pub use closure::{Closure, LossSum, MinimizeReport, Status};
-pub use config::OptimizerConfig;
+pub use config::{DecaySchedule, OptimizerConfig};
 pub use error::{Error, Result};
 pub use ff_settings::ConfigError;
 pub use group::GroupConfig;

@@ -181,7 +181,7 @@ impl MuonRule {
             let v = &mut second[run.second..][..range.len()];
             let arrays = [&mut w[range.clone()], &mut first[range.clone()], v];
             step.update_pieces(run.first_piece, &run.bounds, &g[range], arrays, |group| {
-                let rates = moments.rates(rate, group);
+                let rates = moments.rates(rate, step.decay(group), group);
                 #[inline(always)]
                 move |g, [w, m, v]| {
                     let (m, v) = moments.next(g, m, v);
@@ -240,7 +240,7 @@ impl Rule for MuonRule {
                 std::mem::swap(&mut u, &mut x);
             }
             let rate = step.lr * matrix.group.lr_scale;
-            let keep = T::of(1.0 - rate * matrix.group.weight_decay);
+            let keep = T::of(1.0 - rate * step.decay(&matrix.group));
             let factor = T::of(rate * adjust_lr_fn.factor(rows, columns));
             let u = &u[..len];
             for_rows(

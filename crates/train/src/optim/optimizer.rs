@@ -44,6 +44,8 @@ pub struct Optimizer {
     max_norm: Option<MaxNorm>,
     /// One sum per piece of the layout.
     partials: Vec<f64>,
+    /// The factor of weight decay.
+    decay: f64,
     pub(super) updates: u64,
     pub(super) dtype: DType,
 }
@@ -140,6 +142,7 @@ impl Optimizer {
             average,
             max_norm: config.max_norm.map(|limit| MaxNorm::new(params, limit)),
             partials: vec![0.0; layout.pieces()],
+            decay: 1.0,
             layout,
             updates: 0,
             dtype,
@@ -202,6 +205,7 @@ impl Optimizer {
             clip_value: self.config.clip_value,
             shrink: 1.0,
             lr,
+            decay: self.decay,
             number: self.updates + 1,
         };
         let grad_norm = step.norm(w, g, &mut self.partials);
@@ -220,6 +224,11 @@ impl Optimizer {
             average.update(cpu, &self.layout.bounds, w)?;
         }
         Ok(StepReport { grad_norm, clipped: step.shrink < 1.0, skipped: None })
+    }
+
+    /// Sets the part of training that is over, from 0 to 1, which weight decay may depend on.
+    pub fn set_progress(&mut self, progress: f64) {
+        self.decay = self.config.weight_decay_schedule.at(progress);
     }
 
     /// Whether steps evaluate the loss several times and need [`Optimizer::minimize`].
@@ -256,6 +265,7 @@ impl Optimizer {
             clip_value: None,
             shrink: 1.0,
             lr,
+            decay: self.decay,
             number: self.updates + 1,
         };
         let report = match self.dtype {

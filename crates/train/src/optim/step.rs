@@ -17,6 +17,8 @@ pub(super) struct Step<'a> {
     pub(super) shrink: f64,
     /// The learning rate.
     pub(super) lr: f64,
+    /// The factor of weight decay, which may fade over training.
+    pub(super) decay: f64,
     /// The number of the update, from 1.
     pub(super) number: u64,
 }
@@ -50,7 +52,12 @@ impl<T: Float> Terms<T> {
 impl Step<'_> {
     /// The rate and weight decay of a group in the type of the arena.
     pub(super) fn rate_and_decay<T: Float>(&self, group: &Group) -> (T, T) {
-        (T::of(self.lr * group.lr_scale), T::of(group.weight_decay))
+        (T::of(self.lr * group.lr_scale), T::of(self.decay(group)))
+    }
+
+    /// The weight decay of a group at this step.
+    pub(super) fn decay(&self, group: &Group) -> f64 {
+        self.decay * group.weight_decay
     }
 
     fn terms<T: Float>(&self, group: &Group) -> Terms<T> {

@@ -6,6 +6,7 @@
 mod config;
 mod constant;
 mod cosine;
+mod coslog;
 mod exponential;
 mod finder;
 mod linear;

@@ -7,6 +7,7 @@ registry! {
     step::Step = "step",
     exponential::Exponential = "exponential",
     cosine::Cosine = "cosine",
+    coslog::Coslog = "coslog",
     linear::Linear = "linear",
     polynomial::Polynomial = "polynomial",
     one_cycle::OneCycle = "one_cycle",

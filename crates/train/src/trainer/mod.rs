@@ -156,6 +156,7 @@ impl Trainer {
             while self.progress.step_in_epoch < steps_per_epoch && self.progress.step < total_steps
             {
                 let lr = self.schedule.lr_at(self.progress.step, total_steps);
+                self.tell_progress(total_steps);
                 let step = self.step(objective, lr);
                 if matches!(step, Err(Error::Diverged { .. })) {
                     self.save(checkpoint, observer)?;
@@ -184,6 +185,13 @@ impl Trainer {
         self.save(checkpoint, observer)?;
         self.restore_best()?;
         Ok(if self.out_of_patience() { Stop::Early } else { Stop::Finished })
+    }
+
+    /// Tells what changes with it the part of training that is over.
+    fn tell_progress(&mut self, total_steps: u64) {
+        let progress = self.progress.step as f64 / total_steps.max(1) as f64;
+        self.graph.set_progress(progress);
+        self.optimizer.set_progress(progress);
     }
 
     /// One optimiser step: forward and backward over its micro-batches, then the update.
@@ -248,7 +256,10 @@ impl Trainer {
 
     fn keep_if_best(&mut self, value: f64) -> Result<bool> {
         let best = self.progress.best;
-        let better = best.is_none_or(|best| value > best.value + self.config.min_delta);
+        let better = best.is_none_or(|best| {
+            let same = self.config.latest_best && value == best.value;
+            value > best.value + self.config.min_delta || same
+        });
         let is_best = better && value.is_finite();
         if is_best {
             self.progress.best = Some(Best { epoch: self.progress.epoch, value });

@@ -133,6 +133,11 @@ pub(super) fn recipes(folder: &Folder) -> Vec<Case> {
     recipe("hidden.toml", "[model]\nhidden = 0");
     recipe("units.toml", "[model]\nhidden = [64, 0]");
     recipe("dropout.toml", "[model]\ndropout = 1.5");
+    recipe("realmlp.toml", "[model]\nkind = 'realmlp'\nmembers = 8");
+    recipe("waves.toml", "[model]\nnumeric = 'periodic'\nnumeric_dim = 1");
+    recipe("sigma.toml", "[model]\nnumeric = 'piecewise'\nnumeric_sigma = 0.1");
+    recipe("shares.toml", "[model]\nactivation = 'prelu'\nparametric_activation = true");
+    recipe("ntk.toml", "[optimizer]\nkind = 'sgd'\nntk = true");
     recipe("key.toml", "[train]\nepohcs = 5");
     recipe("bags.toml", "[train]\nbags = 5\nrefit = true");
     vec![
@@ -169,6 +174,26 @@ pub(super) fn recipes(folder: &Folder) -> Vec<Case> {
         ),
         case("A layer without units", "train units.toml", 2, &["units.toml:3:", "has 0 units"]),
         case("A dropout of 1.5", "train dropout.toml", 2, &["dropout.toml:3:11", "1.5"]),
+        case(
+            "RealMLP as an ensemble",
+            "train realmlp.toml",
+            2,
+            &["realmlp.toml:4:", "one network"],
+        ),
+        case(
+            "Periodic vectors of one value",
+            "train waves.toml",
+            2,
+            &["waves.toml:4:", "must be at least 2"],
+        ),
+        case(
+            "Frequencies of piecewise vectors",
+            "train sigma.toml",
+            2,
+            &["sigma.toml:4:", "goes with numeric = \"periodic\" only"],
+        ),
+        case("Two learned slopes", "train shares.toml", 2, &["shares.toml:4:", "prelu"]),
+        case("NTK of another optimiser", "train ntk.toml", 2, &["ntk.toml:4:", "not with sgd"]),
         case("An unknown key", "train key.toml", 2, &["key.toml:3:1", "did you mean `epochs`?"]),
     ]
 }

@@ -4,7 +4,7 @@ use super::{attribute, constant};
 use crate::error::Result;
 use ff_interop::onnx::{DType, GraphBuilder, Tensor};
 use ff_table::{
-    BooleanEncoder, CategoryEncoder, Coding, DateEncoder, Encoder, NumberEncoder, Scaler,
+    BooleanEncoder, CategoryEncoder, Coding, DateEncoder, Encoder, NumberEncoder, SMOOTH, Scaler,
     Transforms,
 };
 
@@ -184,13 +184,16 @@ impl Encoding<'_> {
             filled = self.node("Where", "numbers/or_log", &[&mask, &log, &filled]);
         }
         let linear = |scaler: &Scaler| match *scaler {
-            Scaler::Linear { shift, scale } => [shift, scale],
+            Scaler::Linear { shift, scale } | Scaler::Smooth { shift, scale } => [shift, scale],
             _ => [0.0, 1.0],
         };
         let shift = self.row("numbers/shift", of(&|e| linear(&e.scaler)[0]))?;
         let scale = self.row("numbers/scale", of(&|e| linear(&e.scaler)[1]))?;
         let y = self.node("Sub", "numbers/shifted", &[&filled, &shift]);
         let mut y = self.node("Div", "numbers/scaled", &[&y, &scale]);
+        if columns.iter().any(|(_, e, _)| matches!(e.scaler, Scaler::Smooth { .. })) {
+            y = self.smooth(&y, columns)?;
+        }
         if columns.iter().any(|(_, e, _)| matches!(e.scaler, Scaler::Quantile { .. })) {
             y = self.quantiles(&y, columns)?;
         }
@@ -218,6 +221,19 @@ impl Encoding<'_> {
             self.add(flags, &places);
         }
         Ok(())
+    }
+
+    /// z / √(1 + z²/9) in the columns that are scaled so, and the others as they are.
+    fn smooth(&mut self, z: &str, columns: &[(&str, &NumberEncoder, usize)]) -> Result<String> {
+        let is = |e: &NumberEncoder| matches!(e.scaler, Scaler::Smooth { .. });
+        let bound = columns.iter().map(|(_, e, _)| if is(e) { SMOOTH } else { f64::INFINITY });
+        let bound = self.row("numbers/smooth_bound", bound.collect())?;
+        let one = self.value("numbers/smooth_one", 1.0)?;
+        let part = self.node("Div", "numbers/smooth_part", &[z, &bound]);
+        let square = self.node("Mul", "numbers/smooth_square", &[&part, &part]);
+        let sum = self.node("Add", "numbers/smooth_sum", &[&square, &one]);
+        let root = self.node("Sqrt", "numbers/smooth_root", &[&sum]);
+        Ok(self.node("Div", "numbers/smooth", &[z, &root]))
     }
 
     /// Columns with quantiles, one by one, and the others as they are.
@@ -467,6 +483,18 @@ impl Encoding<'_> {
     ) -> Result<()> {
         let name = |part: &str| format!("{input}/{part}");
         let n = encoder.values.len();
+        if !encoder.levels.is_empty() {
+            let width = encoder.levels.len();
+            let row = |id: usize| {
+                let slot = encoder.slot(id);
+                encoder.levels.iter().enumerate().map(move |(i, level)| level.at(i, slot))
+            };
+            let rows: Vec<f32> = (0..n + 2).flat_map(row).collect();
+            let rows = constant(self.graph, &name("one_hot_rows"), &[n + 2, width], rows)?;
+            let y = self.node("Gather", &name("one_hot"), &[&rows, id]);
+            self.add(y, &(start..start + width).collect::<Vec<_>>());
+            return Ok(());
+        }
         let width = n + usize::from(encoder.rare) + usize::from(encoder.missing);
         let mut rows = vec![0.0f32; (n + 2) * width];
         if encoder.rare {

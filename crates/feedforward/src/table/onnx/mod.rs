@@ -199,12 +199,19 @@ fn regression(graph: &mut GraphBuilder, model: &TableModel, y: &str) -> Result<(
     let std = constant(graph, "target/std", &[], vec![target.std])?;
     let mean = constant(graph, "target/mean", &[], vec![target.mean])?;
     let y = graph.node("Mul", "target/scaled", &[&y, &std]);
-    let last = if target.log { "target/log" } else { "prediction" };
+    let end = if target.range.is_some() { "target/unbounded" } else { "prediction" };
+    let last = if target.log { "target/log" } else { end };
     let mut y = graph.node("Add", last, &[&y, &mean]);
     if target.log {
         let exp = graph.node("Exp", "target/exp", &[&y]);
         let one = constant(graph, "target/one", &[], vec![1.0f64])?;
-        y = graph.node("Sub", "prediction", &[&exp, &one]);
+        y = graph.node("Sub", end, &[&exp, &one]);
+    }
+    if let Some([low, high]) = target.range {
+        let low = constant(graph, "target/low", &[], vec![low])?;
+        let high = constant(graph, "target/high", &[], vec![high])?;
+        let above = graph.node("Max", "target/above_low", &[&y, &low]);
+        y = graph.node("Min", "prediction", &[&above, &high]);
     }
     graph.output(&y, DType::F64, &[None, Some(1)]);
     Ok(())

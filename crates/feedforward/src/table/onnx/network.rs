@@ -8,7 +8,7 @@ use ff_interop::onnx::GraphBuilder;
 use ff_nn::layers::NormKind;
 use ff_nn::models::MlpConfig;
 use ff_nn::{ActivationKind, ModelConfig};
-use ff_ops::{Activation, MemberMean};
+use ff_ops::{Activation, MemberMean, PeriodicForm};
 
 /// The ε of every norm in a recipe.
 const NORM_EPS: f32 = 1e-5;
@@ -30,7 +30,7 @@ pub(super) fn outputs(
     let mut net = Net { graph, model, config };
     let network = &config.network;
     let mut parts: Vec<String> = match &features.numeric {
-        Some(x) if config.bins.iter().any(|&bins| bins > 0) => vec![net.piecewise(x)?],
+        Some(x) if config.bins.iter().any(|&bins| bins > 0) => vec![net.numbers(x)?],
         Some(x) => vec![x.clone()],
         None => Vec::new(),
     };
@@ -45,6 +45,10 @@ pub(super) fn outputs(
         [one] => one.to_owned(),
         _ => net.graph.node_with("Concat", "input", &names, &[attribute::int("axis", 1)]),
     };
+    if network.front_scale {
+        let scale = net.weight("input.scale", &[config.in_features()])?;
+        x = net.node("Mul", "input.scaled", &[&x, &scale]);
+    }
     if network.members.is_some() {
         // All members start from one row.
         let axis = constant(net.graph, "members/axis", &[1], vec![1i64])?;
@@ -112,11 +116,81 @@ impl Net<'_> {
         Ok(self.node("Add", &format!("{name}.linear"), &[&y, &b]))
     }
 
-    /// Vectors of numbers: see [`ff_ops::PiecewiseLinear`].
+    /// Vectors of numbers, in the order of a row.
+    fn numbers(&mut self, x: &str) -> Result<String> {
+        let bins = &self.config.bins;
+        let embedded: Vec<i64> =
+            (0..bins.len()).filter(|&i| bins[i] > 0).map(|i| i as i64).collect();
+        let (n, d) = (embedded.len(), self.config.network.number_dim());
+        let g = &mut *self.graph;
+        let chosen = if n == bins.len() {
+            x.to_owned()
+        } else {
+            let index = constant(g, "numeric.embedded", &[n], embedded)?;
+            g.node_with("Gather", "numeric.chosen", &[x, &index], &[attribute::int("axis", 1)])
+        };
+        let last = constant(g, "numeric.last", &[1], vec![2i64])?;
+        let column = g.node("Unsqueeze", "numeric.columns", &[&chosen, &last]);
+        let y = match self.config.network.numeric.periodic() {
+            Some(form) => self.periodic(&column, n, form)?,
+            None => self.piecewise(&column)?,
+        };
+        let shape = constant(self.graph, "numeric.shape", &[2], vec![-1i64, (n * d) as i64])?;
+        let y = self.node("Reshape", "numeric.row", &[&y, &shape]);
+        self.in_order(x, &y)
+    }
+
+    /// x `[N, n, 1]` as waves, a linear layer and what follows it `[N, n, d]`: see
+    /// [`ff_ops::Periodic`].
+    fn periodic(&mut self, column: &str, n: usize, form: PeriodicForm) -> Result<String> {
+        let network = &self.config.network;
+        let (k, m) = (network.frequencies(), network.number_dim() - form.extra());
+        let turns = |values: Vec<f32>| {
+            values.into_iter().map(|v| (f64::from(v) * std::f64::consts::TAU) as f32).collect()
+        };
+        let c: Vec<f32> = turns(self.values("numeric.frequencies")?);
+        let c = constant(self.graph, "numeric.frequencies", &[n, k], c)?;
+        let angle = self.node("Mul", "numeric.angle", &[column, &c]);
+        let last = attribute::int("axis", 2);
+        let z = match form {
+            PeriodicForm::Dense => {
+                let phases = self.weight("numeric.phases", &[n, k])?;
+                let angle = self.node("Add", "numeric.shifted", &[&angle, &phases]);
+                self.node("Cos", "numeric.waves", &[&angle])
+            }
+            PeriodicForm::Relu => {
+                let cos = self.node("Cos", "numeric.cosines", &[&angle]);
+                let sin = self.node("Sin", "numeric.sines", &[&angle]);
+                let last = std::slice::from_ref(&last);
+                self.graph.node_with("Concat", "numeric.waves", &[&cos, &sin], last)
+            }
+        };
+        // A product for each column: [n, N, waves] · [n, waves, m].
+        let turned = attribute::list("perm", &[1, 0, 2]);
+        let turned = std::slice::from_ref(&turned);
+        let z = self.graph.node_with("Transpose", "numeric.by_column", &[&z], turned);
+        let (waves, v) = (form.waves(k), self.values("numeric.weight")?);
+        let v: Vec<f32> = (0..n * waves * m)
+            .map(|at| v[(at / (waves * m) * m + at % m) * waves + at / m % waves])
+            .collect();
+        let v = constant(self.graph, "numeric.weight", &[n, waves, m], v)?;
+        let y = self.node("MatMul", "numeric.product", &[&z, &v]);
+        let y = self.graph.node_with("Transpose", "numeric.by_row", &[&y], turned);
+        let b = self.weight("numeric.bias", &[n, m])?;
+        let y = self.node("Add", "numeric.linear", &[&y, &b]);
+        Ok(match form {
+            PeriodicForm::Dense => {
+                self.graph.node_with("Concat", "numeric.vectors", &[&y, column], &[last])
+            }
+            PeriodicForm::Relu => self.node("Relu", "numeric.vectors", &[&y]),
+        })
+    }
+
+    /// Vectors `[N, n, d]` of numbers x `[N, n, 1]`: see [`ff_ops::PiecewiseLinear`].
     ///
     /// With tᵢ = (x − eᵢ) / (eᵢ₊₁ − eᵢ) cut off at 0 and 1, but for the first bin below and the last
     /// one above, y = x w + b + Σᵢ tᵢ Vᵢ.
-    fn piecewise(&mut self, x: &str) -> Result<String> {
+    fn piecewise(&mut self, column: &str) -> Result<String> {
         let bins = &self.config.bins;
         let d = self.config.network.number_dim();
         let embedded: Vec<usize> = (0..bins.len()).filter(|&i| bins[i] > 0).collect();
@@ -141,20 +215,11 @@ impl Net<'_> {
         }
         let dims = [1, n, most];
         let g = &mut *self.graph;
-        let index: Vec<i64> = embedded.iter().map(|&i| i as i64).collect();
-        let chosen = if n == bins.len() {
-            x.to_owned()
-        } else {
-            let index = constant(g, "numeric.embedded", &[n], index)?;
-            g.node_with("Gather", "numeric.chosen", &[x, &index], &[attribute::int("axis", 1)])
-        };
-        let last = constant(g, "numeric.last", &[1], vec![2i64])?;
-        let column = g.node("Unsqueeze", "numeric.columns", &[&chosen, &last]);
         let low = constant(g, "numeric.low", &dims, low)?;
         let width = constant(g, "numeric.width", &dims, width)?;
         let least = constant(g, "numeric.least", &dims, least)?;
         let largest = constant(g, "numeric.largest", &dims, largest)?;
-        let t = g.node("Sub", "numeric.over", &[&column, &low]);
+        let t = g.node("Sub", "numeric.over", &[column, &low]);
         let t = g.node("Div", "numeric.part", &[&t, &width]);
         let t = g.node("Max", "numeric.part_above", &[&t, &least]);
         let t = g.node("Min", "numeric.parts", &[&t, &largest]);
@@ -175,15 +240,19 @@ impl Net<'_> {
         );
         let w = self.weight("numeric.weight", &[n, d])?;
         let b = self.weight("numeric.bias", &[n, d])?;
-        let line = self.node("Mul", "numeric.slope", &[&column, &w]);
+        let line = self.node("Mul", "numeric.slope", &[column, &w]);
         let line = self.node("Add", "numeric.line", &[&line, &b]);
-        let y = self.node("Add", "numeric.vectors", &[&line, &y]);
-        let shape = constant(self.graph, "numeric.shape", &[2], vec![-1i64, (n * d) as i64])?;
-        let y = self.node("Reshape", "numeric.row", &[&y, &shape]);
+        Ok(self.node("Add", "numeric.vectors", &[&line, &y]))
+    }
+
+    /// Vectors y `[N, n d]` with the numbers x that have none between them, in the order of the
+    /// columns.
+    fn in_order(&mut self, x: &str, y: &str) -> Result<String> {
+        let (bins, d) = (&self.config.bins, self.config.network.number_dim());
+        let n = bins.iter().filter(|&&bins| bins > 0).count();
         if n == bins.len() {
-            return Ok(y);
+            return Ok(y.to_owned());
         }
-        // Numbers without bins stand between the vectors, in the order of the columns.
         let plain: Vec<i64> = (0..bins.len()).filter(|&i| bins[i] == 0).map(|i| i as i64).collect();
         let plain = constant(self.graph, "numeric.plain_index", &[plain.len()], plain)?;
         let one = attribute::int("axis", 1);
@@ -196,7 +265,7 @@ impl Net<'_> {
         let all = self.graph.node_with(
             "Concat",
             "numeric.both",
-            &[&y, &plain],
+            &[y, &plain],
             std::slice::from_ref(&one),
         );
         let (mut vector, mut other) = (0, n * d);
@@ -282,6 +351,15 @@ impl Net<'_> {
 
     fn activation(&mut self, x: &str, network: &ModelConfig, layer: &str) -> Result<String> {
         let name = format!("{layer}.activation");
+        if let (true, Some(f)) = (network.parametric_activation, network.element_wise()) {
+            // x + a (f(x) − x).
+            let share = self.values(&format!("{name}.share"))?;
+            let share = constant(self.graph, &format!("{name}.share"), &[share.len()], share)?;
+            let y = self.element_wise(f, x, &format!("{name}.whole"))?;
+            let gap = self.node("Sub", &format!("{name}.gap"), &[&y, x]);
+            let part = self.node("Mul", &format!("{name}.part"), &[&gap, &share]);
+            return Ok(self.node("Add", &name, &[x, &part]));
+        }
         if let (ActivationKind::ElementWise(_), Some(f)) =
             (network.activation, network.element_wise())
         {

@@ -217,7 +217,7 @@ fn importance(
                 let pairs = || {
                     let pairs = outputs.iter().zip(rows);
                     pairs.map(|(&o, &row)| {
-                        (target.inverse(values[row]), target.inverse(o), weight(row))
+                        (target.inverse(values[row]), target.predicted(o), weight(row))
                     })
                 };
                 let (sum, total) = pairs().fold((0.0, 0.0), |(s, t), (y, _, w)| (s + w * y, t + w));

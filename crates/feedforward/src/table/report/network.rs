@@ -27,7 +27,8 @@ pub(super) fn layers(snapshot: &Snapshot<'_>) -> Model {
     let members = config.members().unwrap_or(1) as u64;
     let constant = config.cardinalities.is_empty() && config.texts.is_empty();
     let mut layers = Vec::new();
-    layers.extend(layer(infos, "numeric", "numbers as piecewise-linear vectors", None));
+    let form = if network.numeric.periodic().is_some() { "periodic" } else { "piecewise-linear" };
+    layers.extend(layer(infos, "numeric", &format!("numbers as {form} vectors"), None));
     let ids = snapshot.prepared.transforms.categorical_names();
     for (i, column) in ids.iter().enumerate() {
         let kind = format!("embedding of {column}");
@@ -43,6 +44,9 @@ pub(super) fn layers(snapshot: &Snapshot<'_>) -> Model {
     }
     if network.input_dropout > 0.0 {
         layers.push(dropout("input", network.input_dropout));
+    }
+    if network.front_scale {
+        layers.extend(layer(infos, "input", "a factor for each input", None));
     }
     let activation = words::name(&network.activation);
     for i in 0..network.hidden.len() {

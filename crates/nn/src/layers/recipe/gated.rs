@@ -47,6 +47,7 @@ impl Gated {
     fn element_wise(&self) -> Option<Activation> {
         match self.activation {
             ActivationKind::ElementWise(activation) => Some(activation),
+            ActivationKind::Auto => Some(Activation::Relu),
             ActivationKind::Prelu => None,
         }
     }

@@ -265,11 +265,8 @@ impl<'a, T: Float> Params<'a, T> {
                 let x = &rows.x[start * columns..][..dx.len()];
                 let (mut at, mut i) = (0, 0);
                 for (column, &embedded) in params.op.embedded.iter().enumerate() {
-                    let mut sum = if accumulate {
-                        load(dx, column, columns)
-                    } else {
-                        [T::ZERO; BLOCK]
-                    };
+                    let mut sum =
+                        if accumulate { load(dx, column, columns) } else { [T::ZERO; BLOCK] };
                     if embedded {
                         let x = load(x, column, columns);
                         let d = params.dx_of_vectors(&rows, [start, at, i], &x);
@@ -314,12 +311,7 @@ impl<'a, T: Float> Params<'a, T> {
     }
 
     /// The gradients of c, φ (dense form), V and b.
-    pub(super) fn dparams(
-        &self,
-        cx: &Cx<'_>,
-        rows: Rows<'_, T>,
-        out: &mut [Slot<'_>],
-    ) -> OpResult {
+    pub(super) fn dparams(&self, cx: &Cx<'_>, rows: Rows<'_, T>, out: &mut [Slot<'_>]) -> OpResult {
         if !out.iter().any(Slot::is_needed) {
             return Ok(());
         }

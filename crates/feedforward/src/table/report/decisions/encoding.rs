@@ -69,6 +69,9 @@ pub(super) fn encoding(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
             Scaling::Standard => ("standardised (mean 0, deviation 1)", "robust"),
             Scaling::Minmax => ("scaled to 0 to 1", "standard"),
             Scaling::Robust => ("scaled by median and quartiles", "standard"),
+            Scaling::RobustSmooth => {
+                ("scaled by median and quartiles, and kept smoothly within ±3", "standard")
+            }
             Scaling::QuantileNormal => ("turned into normal quantiles", "standard"),
             Scaling::QuantileUniform => ("turned into ranks", "standard"),
             Scaling::None => ("left as they are", "standard"),
