@@ -33,6 +33,9 @@ ROWS, STEPS, NUMERIC, CLASSES, HIDDEN = 12, 20, 3, 3, [8, 8, 8]
 CATEGORIES = [3, 5, 12]
 
 torch.set_default_dtype(torch.float64)
+# pytabkit rounds smoothed labels and one-hot columns to f32 on the way; not here.
+torch.Tensor.float = torch.Tensor.double
+torch.float32 = torch.float64
 
 
 def data(classes):
