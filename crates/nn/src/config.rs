@@ -447,15 +447,14 @@ impl ModelConfig {
             InitKind::HeUniform => Init::HeUniform { gain, fan },
             InitKind::HeNormal => Init::HeNormal { gain, fan },
             InitKind::LecunUniform => Init::LecunUniform,
-            InitKind::LecunNormal => Init::LecunNormal,
+            // `Mlp::initialize` scales `data` afterwards.
+            InitKind::LecunNormal | InitKind::Data => Init::LecunNormal,
             InitKind::Orthogonal => Init::Orthogonal { gain },
             InitKind::TruncatedNormal => Init::TruncatedNormal { std },
             InitKind::Uniform => Init::Uniform { low: -std * 3f64.sqrt(), high: std * 3f64.sqrt() },
             InitKind::Normal => Init::Normal { std },
             InitKind::Zeros => Init::Zeros,
             InitKind::Constant => Init::Constant(self.init_value.unwrap_or(0.0)),
-            // Scaled by the data: see `Mlp::initialize`.
-            InitKind::Data => Init::LecunNormal,
         }
     }
 }

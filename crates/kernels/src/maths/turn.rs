@@ -2,7 +2,7 @@
 //! the quarter q chooses between the two functions of r and their signs.
 
 /// sin(2πr) / r, as a polynomial in r² for |r| ≤ ⅛, with a relative error of 2⁻²⁸.
-const SIN: [f32; 4] = [6.283_185_3, -41.341_66, 81.592_354, -75.393_56];
+const SIN: [f32; 4] = [std::f32::consts::TAU, -41.341_66, 81.592_354, -75.393_56];
 /// (cos(2πr) − 1) / r² in the same form, with an error of 2⁻³³ of the cosine.
 const COS: [f32; 4] = [-19.739_208, 64.939_32, -85.443_24, 59.229_244];
 
@@ -15,7 +15,7 @@ const WHOLE: f32 = 1_048_576.0;
 #[inline(always)]
 pub(crate) fn turn(x: f32) -> (f32, f32) {
     // 0 for large numbers, NaN for infinite ones.
-    let x = if x.abs() < WHOLE { x } else { x - x };
+    let x = if x.abs() < WHOLE { x } else { 0.0 * x };
     let shifted = 4.0 * x + ROUND;
     let q = shifted.to_bits();
     let r = x - 0.25 * (shifted - ROUND);
@@ -37,7 +37,7 @@ mod tests {
     use std::f64::consts::TAU;
 
     fn angle(x: f64) -> f64 {
-        if x.abs() < f64::from(WHOLE) { TAU * (x - x.round_ties_even()) } else { x - x }
+        if x.abs() < f64::from(WHOLE) { TAU * (x - x.round_ties_even()) } else { 0.0 * x }
     }
 
     #[test]

@@ -101,7 +101,9 @@ fn data_init<T: Float>(
         .collect();
     let values = params.values_mut::<T>(weight)?;
     for (w, &scale) in values.chunks_exact_mut(width.max(1)).zip(&scales) {
-        w.iter_mut().for_each(|w| *w = T::of(w.f64() * scale));
+        for w in w {
+            *w = T::of(w.f64() * scale);
+        }
     }
     let Some(bias) = bias else { return Ok(()) };
     let mut rng = Rng::new(key.with_name(&name));

@@ -92,7 +92,7 @@ impl Rule for AdamRule {
                 move |g, [w, m, v, largest]| {
                     let (m, v) = moments.next(g + rates.decay * w, m, v);
                     let largest = largest.maximum(v);
-                    [moments.step(&rates, w, m, largest), m, v, largest]
+                    [rates.step(w, m, largest), m, v, largest]
                 }
             });
         } else {
@@ -102,7 +102,7 @@ impl Rule for AdamRule {
                 #[inline(always)]
                 move |g, [w, m, v]| {
                     let (m, v) = moments.next(g + rates.decay * w, m, v);
-                    [moments.step(&rates, w, m, v), m, v]
+                    [rates.step(w, m, v), m, v]
                 }
             });
         }
@@ -126,7 +126,7 @@ pub(super) struct Moments<T> {
 /// The constants of a group.
 #[derive(Clone, Copy)]
 pub(super) struct Rates<T> {
-    step: T,
+    rate: T,
     keep: T,
     pub(super) decay: T,
     eps: T,
@@ -152,7 +152,7 @@ impl<T: Float> Moments<T> {
         // its gradient larger; decay is relative and stays.
         let root = group.fan_in.sqrt();
         Rates {
-            step: T::of(lr / root * self.correction),
+            rate: T::of(lr / root * self.correction),
             keep: T::of(keep),
             decay: T::of(decay),
             eps: T::of(self.eps * root),
@@ -165,10 +165,13 @@ impl<T: Float> Moments<T> {
         (m + self.fresh1 * (g - m), self.beta2 * v + self.fresh2 * g * g)
     }
 
+}
+
+impl<T: Float> Rates<T> {
     /// The new w.
     #[inline(always)]
-    pub(super) fn step(&self, rates: &Rates<T>, w: T, m: T, v: T) -> T {
-        w * rates.keep - rates.step * m / (v.sqrt() + rates.eps)
+    pub(super) fn step(&self, w: T, m: T, v: T) -> T {
+        w * self.keep - self.rate * m / (v.sqrt() + self.eps)
     }
 }
 

@@ -185,7 +185,7 @@ impl MuonRule {
                 #[inline(always)]
                 move |g, [w, m, v]| {
                     let (m, v) = moments.next(g, m, v);
-                    [moments.step(&rates, w, m, v), m, v]
+                    [rates.step(w, m, v), m, v]
                 }
             });
         }

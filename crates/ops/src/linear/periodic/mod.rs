@@ -169,6 +169,7 @@ impl FloatOp for Periodic {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
+    use PeriodicForm::{Dense, Relu};
     let case = |name: &str, form: PeriodicForm, embedded: &[bool], leading: &[usize], k, m| {
         let op = Periodic { embedded: embedded.into(), form };
         let n = op.count();
@@ -182,7 +183,6 @@ pub(crate) fn cases() -> Vec<Case> {
         inputs.push(CaseInput::normal([n, m]));
         Case::new(format!("periodic/{name}"), Arc::new(op), inputs)
     };
-    use PeriodicForm::{Dense, Relu};
     vec![
         case("dense", Dense, &[true, true], &[9], 5, 3),
         case("relu", Relu, &[true, true], &[9], 4, 3),

@@ -126,6 +126,15 @@ impl<'a, T: Float> Params<'a, T> {
         (sin, cos)
     }
 
+    /// Cosines and sines of a tile of frequencies.
+    #[inline(always)]
+    fn waves_of(&self, i: usize, [first, tile]: [usize; 2], x: &Lanes<T>, z: &mut Waves<T>) {
+        let [cos, sin] = z;
+        for (j, (cos, sin)) in cos.iter_mut().zip(sin).enumerate().take(tile) {
+            (*sin, *cos) = self.wave(i, first + j, x);
+        }
+    }
+
     /// Calls `f(start, values)` for the rows of each block, of `width` values.
     fn for_blocks(
         &self,
@@ -191,9 +200,7 @@ impl<'a, T: Float> Params<'a, T> {
         for first in (0..self.k).step_by(TILE) {
             let tile = TILE.min(self.k - first);
             let mut z = [[[T::ZERO; BLOCK]; TILE]; 2];
-            for j in 0..tile {
-                (z[1][j], z[0][j]) = self.wave(i, first + j, x);
-            }
+            self.waves_of(i, [first, tile], x, &mut z);
             for m in 0..self.m {
                 let mut h = load(y, at + m, width);
                 for (kind, z) in z[..self.kinds()].iter().enumerate() {
@@ -301,8 +308,9 @@ impl<'a, T: Float> Params<'a, T> {
             for m in 0..self.m {
                 self.dz(i, [first, tile], m, &self.dh(rows, start, at + m), &mut dz);
             }
-            for j in 0..tile {
-                let slope = self.slope(&self.wave(i, first + j, x), [&dz[0][j], &dz[1][j]]);
+            let [dcos, dsin] = &dz;
+            for (j, dz) in dcos.iter().zip(dsin).enumerate().take(tile) {
+                let slope = self.slope(&self.wave(i, first + j, x), dz.into());
                 let c = self.c[i * self.k + first + j] * T::of(TAU);
                 sum.iter_mut().zip(&slope).for_each(|(sum, &slope)| *sum += c * slope);
             }
@@ -369,9 +377,7 @@ impl<'a, T: Float> Params<'a, T> {
                 let tile = TILE.min(k - first);
                 let mut z = [[[T::ZERO; BLOCK]; TILE]; 2];
                 let mut dz = [[[T::ZERO; BLOCK]; TILE]; 2];
-                for j in 0..tile {
-                    (z[1][j], z[0][j]) = self.wave(i, first + j, &x);
-                }
+                self.waves_of(i, [first, tile], &x, &mut z);
                 for m in 0..self.m {
                     let dh = self.dh(rows, start, at + m);
                     for (kind, z) in z[..self.kinds()].iter().enumerate() {
@@ -380,8 +386,9 @@ impl<'a, T: Float> Params<'a, T> {
                     }
                     self.dz(i, [first, tile], m, &dh, &mut dz);
                 }
-                for j in 0..tile {
-                    let slope = self.slope(&(z[1][j], z[0][j]), [&dz[0][j], &dz[1][j]]);
+                let waves = z[1].iter().zip(&z[0]).zip(dz[0].iter().zip(&dz[1]));
+                for (j, ((sin, cos), dz)) in waves.enumerate().take(tile) {
+                    let slope = self.slope(&(*sin, *cos), dz.into());
                     dphase[first + j] += dot(&ones, &slope);
                     dc[first + j] += T::of(TAU) * dot(&x, &slope);
                 }
