@@ -8,7 +8,8 @@ validation rows, one file each, and is judged on the same test rows: 80/20, rand
 of the training part to choose the epoch on. `realmlp` is RealMLP-TD and our `model.kind = "realmlp"`;
 `tabm` is TabM-D (32 members, three layers of 512, relu, dropout 0.1, AdamW at 0.002) and our batch ensemble
 with the same settings. `--epochs` shortens both alike. Seconds are those of `fit` (pytabkit) and of
-`feedforward train` as a process, without the reading of files for pytabkit. Needs pytabkit, pandas and
+`feedforward train` as a process, without the reading of files for
+pytabkit, and without permutation importance for ours. Needs pytabkit, pandas and
 scikit-learn.
 """
 
@@ -96,6 +97,7 @@ def ours(program, model, parts, target, regression, seed, epochs, folder):
         part.to_csv(folder / f"{name}.csv", index=False)
     sets = [
         *OURS[model],
+        "evaluate.importance=0",
         f"data.path='{folder}/train.csv'",
         f"data.target='{target}'",
         f"data.split.valid_path='{folder}/valid.csv'",

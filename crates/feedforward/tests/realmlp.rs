@@ -11,6 +11,7 @@ use feedforward::table::{Target, prepare};
 use feedforward::tensor::{DType, Device, Element, Tensor, ThreadPool};
 use ff_train::optim::Optimizer;
 use ff_train::schedule::Schedule;
+use std::fmt::Write;
 use std::path::Path;
 
 const ROWS: usize = 12;
@@ -113,19 +114,15 @@ fn agrees(name: &str, classes: Option<usize>) {
         if step == 0 {
             graph.set_mode(Mode::Eval);
             let y = model.forward(&mut graph, &batch).unwrap();
-            let found: Vec<f64> = y.slice::<f64>().unwrap().to_vec();
-            match classes {
-                Some(_) => fixture.close("logits", &found, 1e-12),
-                None => {
-                    // In the target's unit, within its range.
-                    let target = fixture.values("target");
-                    let found: Vec<f64> = found
-                        .iter()
-                        .map(|y| (y * target[1] + target[0]).clamp(target[2], target[3]))
-                        .collect();
-                    fixture.close("logits", &found, 1e-12);
+            let mut found: Vec<f64> = y.slice::<f64>().unwrap().to_vec();
+            if classes.is_none() {
+                // In the target's unit, within its range.
+                let target = fixture.values("target");
+                for y in &mut found {
+                    *y = (*y * target[1] + target[0]).clamp(target[2], target[3]);
                 }
             }
+            fixture.close("logits", &found, 1e-12);
             graph.set_mode(Mode::Train);
         }
         let y = model.forward(&mut graph, &batch).unwrap();
@@ -214,7 +211,7 @@ fn features_agree_with_pytabkit() {
         let [a, b, c] = [0, 1, 2].map(|i| raw[3 * row + i]);
         let [two, four, eleven] = [0, 1, 2].map(|i| categories[3 * row + i]);
         let y = y * target[1] + target[0];
-        csv += &format!("{a},{b},{c},k{two},k{four},k{eleven:02},{y}\n");
+        writeln!(csv, "{a},{b},{c},k{two},k{four},k{eleven:02},{y}").unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a.csv"), csv).unwrap();

@@ -164,7 +164,6 @@ impl<T: Float> Moments<T> {
     pub(super) fn next(&self, g: T, m: T, v: T) -> (T, T) {
         (m + self.fresh1 * (g - m), self.beta2 * v + self.fresh2 * g * g)
     }
-
 }
 
 impl<T: Float> Rates<T> {
