@@ -139,7 +139,8 @@ def test_numbers_are_predicted_and_spread(tmp_path):
     assert (feedforward.predict(run, data, spread=True) >= 0).all()
     ends = feedforward.predict(run, data, interval=0.8)
     held = (ends[:, 0] <= data["y"]) & (data["y"] <= ends[:, 1])
-    assert ends.shape == (200, 2) and held.mean() > 0.7
+    # Thirty rows were held out, so that the share is one of 80 % give or take ten.
+    assert ends.shape == (200, 2) and 0.6 < held.mean() < 1
     with pytest.raises(feedforward.UsageError, match="less than 1"):
         run.model.interval(data, 2.0)
     with pytest.raises(feedforward.UsageError, match="probabilities are for classes"):

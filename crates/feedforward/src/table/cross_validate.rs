@@ -68,6 +68,11 @@ pub fn cross_validate(
     if folds < 2 || seeds.is_empty() {
         return Err(Error::usage("cross-validation needs at least 2 folds and one seed"));
     }
+    if recipe.train.bags.is_some() {
+        return Err(Error::usage(
+            "cross-validation trains one network a fold, and train.bags asks for several; leave one of the two out",
+        ));
+    }
     let device = open_device(recipe, device)?;
     watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
     let threads = device.cpu().threads();

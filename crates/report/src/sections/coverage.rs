@@ -36,7 +36,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     }
     let shown = c.levels.len().min(LEVELS);
     let body = format!(
-        "{}<p class=\"note\">A share within its 95 % around the level is as promised. <code>feedforward predict RUN \
+        "{}<p class=\"note\">A level within the 95 % of its share is kept. <code>feedforward predict RUN \
          --data NEW --interval 0.9</code> writes {} for new rows.</p>\n",
         table.end(shown, c.levels.len(), "levels"),
         if c.sets { "the set" } else { "lower and upper ends" },
