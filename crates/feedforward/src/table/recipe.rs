@@ -209,6 +209,10 @@ impl Quality {
         if sets(&["train.bags"]) {
             left_out.push("train.refit");
         }
+        // Other vectors of numbers have other sizes.
+        if sets(&["model.numeric"]) {
+            left_out.push("model.numeric");
+        }
         // Another kind of network brings its own settings.
         if sets(&["model.kind"]) {
             left_out.extend(["model.", "optimizer.", "train.batch", "train.text"]);
