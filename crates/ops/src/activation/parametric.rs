@@ -142,7 +142,6 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("selu", Activation::Selu, &[5, 3]),
         case("mish", Activation::Mish, &[5, 3]),
-        case("identity", Activation::Identity, &[5, 3]),
         case("folded", Activation::Tanh, &[2, 3, 4]),
         case("one", Activation::Gelu, &[1, 1]),
         case("no_rows", Activation::Mish, &[0, 3]),

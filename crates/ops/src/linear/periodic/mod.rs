@@ -190,7 +190,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("relu_passing_through", Relu, &[true, false], &[7], 2, 5),
         case("folded", Dense, &[true, true], &[4, 3], 2, 1),
         case("one", Dense, &[true], &[1], 1, 1),
-        case("no_layer", Dense, &[true], &[3], 2, 0),
         case("no_rows", Relu, &[true], &[0], 2, 2),
         case("rows_beyond_a_block", Dense, &[true], &[67], 16, 3),
     ]
