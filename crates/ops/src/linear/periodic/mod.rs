@@ -191,7 +191,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("folded", Dense, &[true, true], &[4, 3], 2, 1),
         case("one", Dense, &[true], &[1], 1, 1),
         case("no_rows", Relu, &[true], &[0], 2, 2),
-        case("rows_beyond_a_block", Dense, &[true], &[67], 16, 3),
     ]
 }
 
