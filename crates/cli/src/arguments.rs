@@ -69,6 +69,8 @@ impl Color {
 pub(crate) enum Command {
     /// Train a model from a table or a recipe of any task
     Train(Train),
+    /// Search settings of a table's network: many short trials, the best ones trained on
+    Tune(Tune),
     /// Evaluate a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
     /// Predict new rows with a run's model, or with an ONNX model
@@ -103,6 +105,7 @@ impl Command {
     pub(crate) fn json(&self) -> bool {
         match self {
             Command::Train(a) => a.json,
+            Command::Tune(a) => a.json,
             Command::Evaluate(a) => a.json,
             Command::Predict(a) => a.json,
             #[cfg(any(feature = "language", feature = "onnx"))]
@@ -259,6 +262,31 @@ pub(crate) struct Train {
         conflicts_with = "seed"
     )]
     pub(crate) seeds: Vec<u64>,
+    #[command(flatten)]
+    pub(crate) machine: Machine,
+    /// Print one JSON object at the end; progress goes to standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// The number of trials; the recipe's own, or 27, by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) trials: Option<u32>,
+    /// Vary a setting (repeatable): KEY=LOW..HIGH, KEY=LOW..HIGH log, KEY=[A, B]; the recipe's own
+    /// ranges, or rate, dropout, widths, activation, decay and bins, by default
+    #[arg(long, value_name = "KEY=VALUES")]
+    pub(crate) vary: Vec<String>,
+    /// The folder of the search, new or empty; runs/NAME-tune-N by default
+    #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Resume a stopped or killed search
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath,
+          conflicts_with_all = ["input", "target", "task", "set", "name", "seed", "out", "trials", "vary"])]
+    pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object at the end; progress goes to standard error

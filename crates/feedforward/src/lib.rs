@@ -59,7 +59,8 @@ pub use run::watch::{
 pub use table::{
     CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,
     ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,
-    TrainSummary, compare, cross_validate, evaluate, find_lr, plan, predict, scores, train,
+    TrainSummary, TuneSummary, compare, cross_validate, evaluate, find_lr, plan, predict,
+    resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
 pub use table::{OnnxExport, export_onnx, predict_onnx};

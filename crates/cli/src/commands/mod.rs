@@ -15,6 +15,7 @@ mod plan;
 mod predict;
 mod recipe;
 mod train;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ use crate::terminal::Terminal;
 pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Failure> {
     match command {
         Command::Train(arguments) => train::run(arguments, terminal),
+        Command::Tune(arguments) => tune::run(arguments, terminal),
         Command::Evaluate(arguments) => evaluate::run(arguments, terminal),
         Command::Predict(arguments) => predict::run(arguments, terminal),
         #[cfg(any(feature = "language", feature = "onnx"))]

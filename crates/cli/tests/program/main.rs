@@ -17,6 +17,7 @@ mod resume;
 mod shell;
 mod texts;
 mod tokenizer;
+mod tune;
 
 use std::fmt::Write;
 use std::io::Write as _;

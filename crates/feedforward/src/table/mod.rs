@@ -24,6 +24,7 @@ mod report;
 pub mod scores;
 mod setup;
 mod task;
+mod tune;
 
 pub use compare::{CompareSummary, ComparedRun, compare};
 pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
@@ -37,6 +38,7 @@ pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;
 pub use task::{TrainSummary, plan, train};
+pub use tune::{Influence, Trial, TuneConfig, TuneSummary, resume_tune, tune};
 
 #[cfg(feature = "language")]
 pub(crate) use predict::refuse_overwriting;

@@ -2,6 +2,7 @@
 
 use super::evaluate_config::EvaluateConfig;
 use super::kind;
+use super::tune::TuneConfig;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use ff_nn::Precision;
@@ -50,6 +51,9 @@ pub struct Recipe {
     pub train: ff_train::TrainConfig,
     /// The evaluation at the end.
     pub evaluate: EvaluateConfig,
+    /// The search of `feedforward tune`.
+    #[serde(skip_serializing_if = "TuneConfig::is_default")]
+    pub tune: TuneConfig,
 }
 
 impl Recipe {
@@ -119,6 +123,11 @@ impl Recipe {
     /// ```
     pub fn to_toml(&self) -> String {
         ff_settings::to_toml(self)
+    }
+
+    /// The same recipe without what only a search reads.
+    pub(crate) fn without_search(&self) -> Self {
+        Self { tune: TuneConfig::default(), ..self.clone() }
     }
 
     /// The same recipe with the batches, the sizes and the patience for these rows: see
@@ -245,6 +254,7 @@ impl Settings for Recipe {
             self.schedule.validate().map_err(|e| e.inside("schedule")),
             self.train.validate(),
             self.evaluate.validate(),
+            self.tune.validate(),
         ];
         tables.into_iter().filter_map(Result::err).collect()
     }
@@ -267,7 +277,7 @@ impl TaskRecipe for Recipe {
     }
 
     fn without_incidentals(&self) -> Self {
-        let mut recipe = self.clone();
+        let mut recipe = self.without_search();
         recipe.name = None;
         recipe.train.threads = 0;
         recipe.train.checkpoint_seconds = 0.0;

@@ -43,10 +43,15 @@ pub(super) fn refit(
     let threads = device.cpu().threads();
     let EncodedParts { train, transforms, .. } = prepared.encode_parts(parts, threads)?;
     let mut recipe = recipe.clone();
-    // As many rows in a step as before; the epochs are known.
-    (recipe.train.epochs, recipe.train.steps, recipe.train.patience) = (epochs.max(1), None, 0);
+    // As many rows in a step as before, and the same rates at the same share of an epoch: only the
+    // last epoch is known now.
+    recipe.train.patience = 0;
+    recipe.train.steps = recipe.train.steps.map(|steps| {
+        let per_epoch = |rows: usize| recipe.train.steps_per_epoch(rows).max(1);
+        (steps * per_epoch(train.rows)).div_ceil(per_epoch(prepared.train.rows))
+    });
     let (setup, graph) = Setup::new(&recipe, &prepared.target, &transforms, &train, device)?;
-    let mut trainer = setup::trainer(&recipe, graph, device)?;
+    let mut trainer = setup::trainer(&recipe, graph, device)?.until_epoch(epochs.max(1));
     let nothing = Encoded::default();
     let mut objective = setup.objective(&recipe, &train, &nothing);
     if trainer.fit(&mut objective, watcher, None)? == Stop::Interrupted {

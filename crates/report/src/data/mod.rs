@@ -9,6 +9,7 @@ mod exact;
 mod explain;
 mod model;
 mod table;
+mod tuning;
 mod verdict;
 mod words;
 
@@ -24,6 +25,7 @@ pub use model::{Command, Layer, Model, Resource, Sample, TextData, Timing, Token
 pub use table::{
     Alert, Column, Data, Decision, DecisionKind, Distribution, Level, Split, SplitPart, Tally,
 };
+pub use tuning::{TunedSetting, TunedTrial, Tuning};
 pub use verdict::{Score, Verdict};
 pub use words::{TextColumn, TextLengths, TextPair, WordGroup};
 
@@ -50,6 +52,8 @@ pub struct ReportData {
     pub live: Option<Live>,
     /// The headline scores against a baseline.
     pub verdict: Option<Verdict>,
+    /// The trials of a search for settings.
+    pub tuning: Option<Tuning>,
     /// The decisions: what was inferred, chosen or dropped, why, and how to undo it.
     pub decisions: Vec<Decision>,
     /// The rows and columns of the data.

@@ -19,6 +19,7 @@ mod samples;
 mod split;
 mod text;
 mod threshold;
+mod tuning;
 mod verdict;
 mod words;
 
@@ -40,6 +41,7 @@ pub(super) struct Section {
 pub(super) fn all(data: &ReportData) -> Vec<Section> {
     let sections: [fn(&ReportData) -> Option<Section>; 20] = [
         verdict::section,
+        tuning::section,
         decisions::section,
         data::section,
         text::section,

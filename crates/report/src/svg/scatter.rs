@@ -29,6 +29,11 @@ pub(crate) enum Reference {
     Diagonal,
     /// `y = 0`.
     Zero,
+    /// No line.
+    None {
+        /// Whether the horizontal axis is logarithmic.
+        log_x: bool,
+    },
 }
 
 impl Scatter<'_> {
@@ -54,14 +59,25 @@ impl Scatter<'_> {
                 let (low, high) = padded(xs.0, xs.1);
                 (Axis::linear(low, high, x_target), Axis::linear(-1.05 * far, 1.05 * far, y_target))
             }
+            Reference::None { log_x } => {
+                let (low, high) = padded(ys.0, ys.1);
+                let x = if log_x {
+                    Axis::log(xs.0 / 1.1, xs.1 * 1.1, x_target)
+                } else {
+                    let (low, high) = padded(xs.0, xs.1);
+                    Axis::linear(low, high, x_target)
+                };
+                (x, Axis::linear(low, high, y_target))
+            }
         };
         let frame = Frame::new((width, height), x, y, self.y_label, &[]);
         let mut out = open("scatter", width, height, self.label);
         out.push('>');
         out.push_str(&frame.draw(self.x_label));
         let ends = match self.reference {
-            Reference::Diagonal => [(frame.x.low, frame.x.low), (frame.x.high, frame.x.high)],
-            Reference::Zero => [(frame.x.low, 0.0), (frame.x.high, 0.0)],
+            Reference::Diagonal => Some([(frame.x.low, frame.x.low), (frame.x.high, frame.x.high)]),
+            Reference::Zero => Some([(frame.x.low, 0.0), (frame.x.high, 0.0)]),
+            Reference::None { .. } => None,
         };
         let many = if points.len() > 500 { " many" } else { "" };
         let radius = if points.len() > 500 { 2.2 } else { 2.8 };
@@ -72,9 +88,8 @@ impl Scatter<'_> {
             }
         }
         out.push_str("</g>");
-        if let (Some(a), Some(b)) =
-            (frame.point(ends[0].0, ends[0].1), frame.point(ends[1].0, ends[1].1))
-        {
+        let ends = ends.map(|ends| ends.map(|(x, y)| frame.point(x, y)));
+        if let Some([Some(a), Some(b)]) = ends {
             put!(
                 &mut out,
                 "<path class=\"ref\" d=\"M{} {}L{} {}\"/>",

@@ -40,6 +40,8 @@ pub struct Trainer {
     progress: Progress,
     batches: Batches,
     best: BestWeights,
+    /// The epoch after which training stops, whatever its planned length.
+    last_epoch: Option<usize>,
     /// Whether to keep `best`.
     holds_best: bool,
     /// The epoch of the best weights in their own file.
@@ -74,6 +76,7 @@ impl Trainer {
             progress: Progress::default(),
             batches: Batches::new(),
             best: BestWeights::default(),
+            last_epoch: None,
             holds_best: true,
             best_saved: None,
         }
@@ -85,6 +88,13 @@ impl Trainer {
     #[must_use]
     pub fn with_period(mut self, steps: u64) -> Self {
         self.batches.period = Some(steps.max(1));
+        self
+    }
+
+    /// The same trainer, stopping after an epoch. Learning rates stay those of the planned length.
+    #[must_use]
+    pub fn until_epoch(mut self, epoch: usize) -> Self {
+        self.last_epoch = Some(epoch);
         self
     }
 
@@ -146,11 +156,13 @@ impl Trainer {
     ) -> Result<Stop> {
         let steps_per_epoch = self.batches.steps_per_epoch(&self.config, objective.rows());
         let total_steps = self.batches.total_steps(&self.config, objective.rows());
-        observer.event(Event::Start { step: self.progress.step, total_steps, steps_per_epoch });
+        let last = self.last_epoch.map_or(u64::MAX, |epoch| epoch as u64 * steps_per_epoch);
+        let step = self.progress.step;
+        observer.event(Event::Start { step, total_steps: total_steps.min(last), steps_per_epoch });
         let (mut clock, mut saved) = (Instant::now(), Instant::now());
         // A state saved right after the last step of an epoch lacks the end of that epoch.
         while self.progress.step < total_steps || self.progress.step_in_epoch > 0 {
-            if self.out_of_patience() {
+            if self.out_of_patience() || self.last_epoch.is_some_and(|e| self.progress.epoch >= e) {
                 break;
             }
             while self.progress.step_in_epoch < steps_per_epoch && self.progress.step < total_steps
@@ -164,6 +176,7 @@ impl Trainer {
                 let StepResult { loss, grad_norm } = step?;
                 self.count_seconds(&mut clock);
                 let (step, epoch) = (self.progress.step, self.progress.epoch + 1);
+                let total_steps = total_steps.min(last);
                 observer.event(Event::Step { step, total_steps, epoch, loss, lr, grad_norm });
                 let interrupted = observer.interrupted();
                 if interrupted || saved.elapsed().as_secs_f64() >= self.config.checkpoint_seconds {
