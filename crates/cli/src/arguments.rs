@@ -157,8 +157,8 @@ pub(crate) struct Changes {
     /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
     #[arg(long, short, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// How much time the network of a table may take: fast is one small network, good an ensemble
-    /// trained anew on all rows, best a larger one; good by default
+    /// How much time the network of a table may take: fast is a small ensemble in a thousand steps,
+    /// good one that is trained until it gets no better, best a larger one; good by default
     #[arg(long, value_name = "QUALITY", value_enum)]
     pub(crate) quality: Option<QualityName>,
     /// The name of the run
@@ -250,6 +250,9 @@ pub(crate) struct Train {
     /// Show the data, the model and the plan, then stop
     #[arg(long, conflicts_with = "folds")]
     pub(crate) dry_run: bool,
+    /// Choose the quality and the steps of a table's network for this time, such as 60s, 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = seconds, conflicts_with_all = ["quality", "folds", "resume"])]
+    pub(crate) time_budget: Option<f64>,
     /// Cross-validate with K folds instead of training one model
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(2..), conflicts_with = "out")]
     pub(crate) folds: Option<u16>,
@@ -436,6 +439,19 @@ fn device(name: &str) -> Result<DeviceName, String> {
     match name {
         "cpu" => Ok(DeviceName::Cpu),
         _ => Err("this version of feedforward computes on the CPU only; use --device cpu".into()),
+    }
+}
+
+/// A time in seconds: `90`, `90s`, `5m`, `1h`.
+fn seconds(text: &str) -> Result<f64, String> {
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
+    let unit = units.into_iter().find(|(unit, _)| text.ends_with(*unit));
+    let number = unit.map_or(text, |(unit, _)| text.trim_end_matches(unit));
+    match number.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => {
+            Ok(number * unit.map_or(1.0, |(_, seconds)| seconds))
+        }
+        _ => Err("write a time such as 60s, 5m or 1h".into()),
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use feedforward::table::{BlockReader, SourceOptions};
-use feedforward::{Recipe, RunFolder, TrainRecipe};
+use feedforward::tensor::DeviceOptions;
+use feedforward::{Recipe, RunFolder, TrainRecipe, Watcher};
 
 use crate::arguments::Changes;
 use crate::failure::Failure;
@@ -81,18 +82,44 @@ fn sets(changes: &Changes) -> Vec<String> {
 
 /// A recipe for a table.
 pub(crate) fn made_for(input: &Path, changes: &Changes) -> Result<Recipe, Failure> {
-    if input.is_dir() {
-        return Err(a_folder(input));
-    }
-    let path = input.to_str().ok_or_else(|| {
-        Failure::usage(format!("{} is not UTF-8: rename the file", input.display()))
-    })?;
+    let path = table_path(input)?;
     let quality = changes.quality.map(Into::into).unwrap_or_default();
     let recipe = Recipe::for_table(path, quality, &sets(changes))?;
     if recipe.data.target.is_none() {
         return Err(no_target(input, &recipe));
     }
     Ok(recipe)
+}
+
+/// A recipe for a table that trains in so many seconds.
+pub(crate) fn within_seconds(
+    input: &Path,
+    changes: &Changes,
+    seconds: f64,
+    device: DeviceOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<Recipe, Failure> {
+    if is_recipe(input) {
+        let message = format!(
+            "--time-budget is for a table without a recipe, and {} is one, which states its length",
+            input.display()
+        );
+        return Err(
+            Failure::usage(message).help("leave it out, or name the table and its --target")
+        );
+    }
+    made_for(input, changes)?;
+    let path = table_path(input)?;
+    Ok(Recipe::within_seconds(path, seconds, &sets(changes), device, watcher)?)
+}
+
+/// The path of a table as a recipe states it.
+fn table_path(input: &Path) -> Result<&str, Failure> {
+    if input.is_dir() {
+        return Err(a_folder(input));
+    }
+    let not_utf8 = || Failure::usage(format!("{} is not UTF-8: rename the file", input.display()));
+    input.to_str().ok_or_else(not_utf8)
 }
 
 pub(crate) fn is_recipe(input: &Path) -> bool {

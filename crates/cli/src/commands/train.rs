@@ -3,12 +3,12 @@ use std::process::ExitCode;
 
 use feedforward::metrics::Scores;
 use feedforward::{
-    Closing, CrossValidation, Error, RunFolder, RunSummary, TrainOptions, TrainRecipe, Watcher,
-    formats, stated_command, trainer,
+    Closing, CrossValidation, Error, Recipe, RunFolder, RunSummary, TrainOptions, TrainRecipe,
+    Watcher, formats, stated_command, trainer,
 };
 
 use super::plan;
-use crate::arguments::{Machine, Train};
+use crate::arguments::{Changes, Machine, Train};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::inputs;
 use crate::interrupt;
@@ -29,11 +29,28 @@ pub(super) fn run(arguments: &Train, terminal: &Terminal) -> Result<ExitCode, Fa
     if let Some(folds) = arguments.folds {
         return cross_validate(arguments, input, usize::from(folds), &options, terminal);
     }
-    let recipe = inputs::recipe(input, changes)?;
+    let recipe = match arguments.time_budget {
+        Some(seconds) => within(input, changes, seconds, &options, terminal)?.into(),
+        None => inputs::recipe(input, changes)?,
+    };
     if arguments.dry_run {
         return dry_run(terminal, &*recipe, &options);
     }
     watched(terminal, |progress| recipe.train(&options, progress))
+}
+
+/// The recipe of a table for a time.
+fn within(
+    input: &Path,
+    changes: &Changes,
+    seconds: f64,
+    options: &TrainOptions,
+    terminal: &Terminal,
+) -> Result<Recipe, Failure> {
+    let mut progress = Progress::new(terminal).without_data();
+    let recipe = inputs::within_seconds(input, changes, seconds, options.device, &mut progress);
+    progress.end();
+    recipe
 }
 
 pub(super) fn options(machine: Machine, out: Option<&Path>, watch: bool) -> TrainOptions {

@@ -67,7 +67,10 @@ fn kills_and_threads_do_not_show_in_a_search() {
     let mut child = start(&folder, &search("killed", &["--threads", "2"]));
     for trial in [3, 8] {
         let state = folder.path().join(format!("killed/trials/{trial}.safetensors"));
-        assert!(kill_when(&mut child, || state.exists()), "the search was over before trial {trial}");
+        assert!(
+            kill_when(&mut child, || state.exists()),
+            "the search was over before trial {trial}"
+        );
         child = start(&folder, &["tune", "--resume", "killed", "--threads", "2"]);
     }
     // And while the best settings are trained; a fast machine may be done before.

@@ -168,7 +168,7 @@ fn plan_step(
 }
 
 /// The median time of some steps of the very run.
-fn time_steps<T: Task>(task: &T, device: &Device) -> Result<f64> {
+pub(crate) fn time_steps<T: Task>(task: &T, device: &Device) -> Result<f64> {
     let (network, mut graph) = task.build(device)?;
     task.load_weights(&mut graph)?;
     let mut trainer = task_trainer(task, graph, device)?;

@@ -5,6 +5,7 @@ pub use ff_table::*;
 
 mod bags;
 mod bins;
+mod budget;
 mod calibrate;
 mod compare;
 mod cross_validate;

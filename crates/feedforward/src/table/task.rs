@@ -118,6 +118,22 @@ pub(crate) struct Trained {
 }
 
 impl Tables {
+    /// The network of a recipe, with the sizes for its data, over encoded rows.
+    pub(super) fn new(recipe: Recipe, prepared: Prepared) -> Result<Self> {
+        let Prepared { target, transforms, train, .. } = &prepared;
+        let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
+        let (layers, loss) = (setup.layers(), setup.loss.name());
+        Ok(Self { recipe, prepared, file: setup.file, layers, loss })
+    }
+
+    pub(super) fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    pub(super) fn into_prepared(self) -> Prepared {
+        self.prepared
+    }
+
     fn network(&self, device: &Device) -> Result<(Setup, Graph)> {
         let Prepared { target, transforms, train, .. } = &self.prepared;
         Setup::new(&self.recipe, target, transforms, train, device)
@@ -268,11 +284,7 @@ impl Task for Tables {
             );
             return Err(Error::run(folder.path(), message));
         }
-        let Prepared { target, transforms, train, .. } = &prepared;
-        let recipe = recipe.for_data(train);
-        let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
-        let (layers, loss) = (setup.layers(), setup.loss.name());
-        Ok(Self { recipe, prepared, file: setup.file, layers, loss })
+        Self::new(recipe.for_data(&prepared.train), prepared)
     }
 
     fn recipe(&self) -> &Recipe {

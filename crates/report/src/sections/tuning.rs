@@ -22,7 +22,7 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
     let tuning = data.tuning.as_ref()?;
     let mut body = trials(tuning);
     let shown = &tuning.settings[..tuning.settings.len().min(SETTINGS)];
-    if !shown.is_empty() {
+    if shown.iter().any(|setting| setting.share > 0.0) {
         let shares: Vec<Bar> =
             shown.iter().map(|s| Bar { name: &s.key, value: s.share, spread: 0.0 }).collect();
         let svg = responsive(|width| {
@@ -39,6 +39,8 @@ pub(super) fn section(data: &ReportData) -> Option<Section> {
             number::count(tuning.epochs)
         );
         body.push_str(&figure("large", "What mattered", &svg, &note));
+    }
+    if !shown.is_empty() {
         body.push_str("<div class=\"grid two\">");
         for setting in shown {
             let (svg, note) = chart(setting, &tuning.monitor);

@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
-/// Groups that the values of a range are cut into.
+/// The most groups that the values of a range are cut into, and the fewest trials of a group: chance
+/// alone would tell fewer apart.
 const GROUPS: usize = 4;
+const TRIALS: usize = 4;
 
 /// ε² of a setting: the share of the variance of the trials' ranks that its groups explain, less
 /// what chance explains (Kelley, 1935); 0 at least.
 ///
 /// ε² = (SS_between − (g − 1) MS_within) / SS_total over g groups
 ///
-/// Ranks, since trials that fail have values of any size. Ranges are cut into quarters of equal
-/// counts.
+/// Ranks, since trials that fail have values of any size. Ranges are cut into up to four groups of
+/// equal counts. Too few trials explain nothing.
 pub(super) fn share(settings: &[String], values: &[f64], is_range: bool) -> f64 {
     let ranks = ranks(values);
     let groups = groups(settings, is_range);
     let count = groups.iter().max().map_or(0, |most| most + 1);
     let n = ranks.len();
-    if count < 2 || n <= count {
+    if count < 2 || n < TRIALS * count {
         return 0.0;
     }
     let mean = ranks.iter().sum::<f64>() / n as f64;
@@ -41,8 +43,10 @@ fn groups(settings: &[String], is_range: bool) -> Vec<usize> {
         let numbers: Vec<f64> =
             settings.iter().map(|text| text.parse().unwrap_or(f64::NAN)).collect();
         let n = numbers.len();
+        let count = (n / TRIALS).min(GROUPS);
         // Equal numbers share a rank, so they share a group.
-        let group = |rank: f64| ((rank / n as f64 * GROUPS as f64) as usize).min(GROUPS - 1);
+        let group =
+            |rank: f64| ((rank / n as f64 * count as f64) as usize).min(count.saturating_sub(1));
         let groups: Vec<usize> = ranks(&numbers).into_iter().map(group).collect();
         return renumbered(&groups);
     }
@@ -102,6 +106,9 @@ mod tests {
         assert_eq!(share(&vec!["a".to_owned(); 40], &values, false), 0.0);
         assert_eq!(share(&texts([1.0, 2.0]), &[1.0, 2.0], true), 0.0);
         assert_eq!(share(&texts((0..8).map(f64::from)), &[2.0; 8], true), 0.0);
+        // Seven trials are too few for two groups.
+        let few: Vec<f64> = (0..7).map(f64::from).collect();
+        assert_eq!(share(&texts(few.iter().copied()), &few, true), 0.0);
     }
 
     #[test]

@@ -302,31 +302,27 @@ impl Search {
 
     /// What a terminal shows of a finished search.
     fn closing(&self, folder: &RunFolder, winner: &Trial, best: &Ran<TrainSummary>) -> Closing {
-        let value = winner.value.map_or_else(String::new, |value| format!(" {value:.4}"));
-        let first = self.trials[0].value.map_or_else(String::new, |value| format!(" {value:.4}"));
-        let first_epochs = words::plural(self.trials[0].epochs, "epoch");
-        let shown = shell_word(&folder.path().join(BEST).display().to_string());
+        let value = |trial: &Trial| {
+            let value = trial.value.map_or_else(|| "diverged".into(), |v| format!("{v:.4}"));
+            let epochs = words::plural(trial.epochs, "epoch");
+            format!("{} {value} after {epochs}", self.monitor())
+        };
+        let shown = |name| shell_word(&folder.path().join(name).display().to_string());
+        let own = &self.trials[0];
+        let beside =
+            (winner.trial != own.trial).then(|| format!("{}: {}", own.words(), value(own)));
         Closing {
             headline: format!(
-                "best of {}: trial {}, {}{value}",
-                words::plural(self.trials.len(), "trial"),
+                "trial {} of {} did best: {}",
                 winner.trial,
-                self.monitor()
+                self.trials.len(),
+                value(winner)
             ),
-            lines: vec![
-                winner.words(),
-                format!(
-                    "the recipe's own settings: {}{first} after {first_epochs}",
-                    self.monitor()
-                ),
-            ],
+            lines: std::iter::once(winner.words()).chain(beside).collect(),
             verdict: best.closing.verdict.clone(),
             next: vec![
-                format!("feedforward predict {shown} --data new.csv"),
-                format!(
-                    "feedforward train {}",
-                    shell_word(&folder.path().join(BEST_RECIPE).display().to_string())
-                ),
+                format!("feedforward predict {} --data new.csv", shown(BEST)),
+                format!("feedforward train {}", shown(BEST_RECIPE)),
             ],
         }
     }

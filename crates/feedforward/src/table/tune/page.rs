@@ -5,6 +5,7 @@ use super::{BEST, Influence, RECIPE, Search};
 use crate::environment::environment;
 use crate::error::Result;
 use crate::run::folder::RunFolder;
+use crate::run::task::TaskRecipe;
 use crate::words;
 use ff_report::{
     Command, Curves, Fact, Panel, ReportData, Series, Status, StatusKind, TunedSetting, TunedTrial,
@@ -32,7 +33,7 @@ pub(super) fn write(
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
     let here = environment();
     let data = ReportData {
-        title: format!("{} · search for settings", search.recipe.data.path.display()),
+        title: format!("{} · search for settings", search.recipe.run_name()),
         subtitle: format!(
             "{} over {}",
             words::plural(search.trials.len(), "trial"),

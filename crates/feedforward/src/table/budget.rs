@@ -1,0 +1,92 @@
+//! Settings that fit into a time on this machine.
+
+use super::recipe::{Quality, Recipe};
+use super::setup;
+use super::task::Tables;
+use crate::error::{Error, Result};
+use crate::run::folder::RunFolder;
+use crate::run::measure::{measure, open_device, time_steps};
+use crate::run::task::{Purpose, Task};
+use crate::run::watch::Watcher;
+use crate::words;
+use ff_tensor::DeviceOptions;
+use ff_train::Event;
+use std::time::Instant;
+
+/// The share of the time for evaluations, explanations and the report.
+const REST: f64 = 0.25;
+/// The fewest epochs that make a model.
+const LEAST_EPOCHS: u64 = 2;
+
+impl Recipe {
+    /// The recipe of a table that trains in about so many seconds on this machine: the highest
+    /// quality with time for half of its steps or more, and as many steps as there is time for.
+    ///
+    /// Reads the data and times a few steps. The recipe states its steps, so it gives the same model
+    /// wherever it is trained again.
+    ///
+    /// # Errors
+    /// Invalid overrides or data, or a time too short for one model.
+    pub fn within_seconds(
+        path: &str,
+        seconds: f64,
+        sets: &[String],
+        device: DeviceOptions,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let mut read: Option<Tables> = None;
+        let mut least = f64::NAN;
+        for quality in [Quality::Best, Quality::Good, Quality::Fast] {
+            let recipe = Self::for_table(path, quality, sets)?;
+            let device = open_device(&recipe, device)?;
+            let task = match read.take() {
+                Some(task) => task.with_recipe(&recipe)?,
+                None => {
+                    let nowhere = RunFolder::at("");
+                    Tables::prepare(recipe, Purpose::Plan(&nowhere), &device, watcher)?
+                }
+            };
+            watcher.event(Event::Phase("timing some steps"));
+            let step = time_steps(&task, &device)?;
+            // Reading takes its time once more.
+            let left = (seconds - 2.0 * started.elapsed().as_secs_f64()) * (1.0 - REST);
+            let work = task.work(&measure(&task)?);
+            let most = work.total_steps.max(1);
+            // What follows the judged network takes steps in proportion.
+            let seconds_per_step = step * (most + work.steps_after) as f64 / most as f64;
+            let steps = (left / seconds_per_step).max(0.0) as u64;
+            let fewest = LEAST_EPOCHS * task.steps_per_epoch();
+            if 2 * steps >= most || (quality == Quality::Fast && steps >= fewest) {
+                let sets = sets.iter().cloned();
+                // The rate falls to zero at the end, however near that is.
+                let own = [format!("train.steps={}", steps.min(most)), ONE_CYCLE.into()];
+                let own = own.into_iter().filter(|_| steps < most);
+                return Ok(Self::for_table(path, quality, &own.chain(sets).collect::<Vec<_>>())?);
+            }
+            least = 2.0 * started.elapsed().as_secs_f64()
+                + fewest as f64 * seconds_per_step / (1.0 - REST);
+            read = Some(task);
+        }
+        Err(Error::usage(format!(
+            "{} are too short for one model of this table: it takes about {} on this machine",
+            words::duration(seconds),
+            words::duration(least.ceil())
+        )))
+    }
+}
+
+/// The shape of a rate that falls to zero.
+const ONE_CYCLE: &str = "schedule.kind='one_cycle'";
+
+impl Tables {
+    /// The same data with another recipe, whose `[data]` is the same.
+    fn with_recipe(self, recipe: &Recipe) -> Result<Self> {
+        Self::new(recipe.for_data(&self.prepared().train), self.into_prepared())
+    }
+
+    /// Optimiser steps per pass over the training part.
+    fn steps_per_epoch(&self) -> u64 {
+        setup::portions(self.recipe()).steps_per_epoch(self.prepared().train.rows)
+    }
+}
