@@ -303,15 +303,13 @@ impl Prepared {
             .collect())
     }
 
-    /// Folds of the rows outside the test part, as indices in the table, for networks that each learn
-    /// the others: groups stay whole, classes have the same share in each.
+    /// Folds of some rows, as indices in the table in ascending order, for networks that each learn the
+    /// others: groups stay whole, classes have the same share in each.
     ///
     /// # Errors
     /// [`DataError::Split`] for more folds than rows or groups, or a split by time: what comes later
     /// would be learned and what comes earlier predicted.
-    pub fn bags(&self, k: usize, seed: u64) -> Result<Vec<Fold>> {
-        let mut rows = [&self.parts.train[..], &self.parts.valid].concat();
-        rows.sort_unstable();
+    pub fn bags(&self, rows: &[usize], k: usize, seed: u64) -> Result<Vec<Fold>> {
         let folds = match (self.split, &self.config.split.column) {
             (SplitKind::Time, _) => {
                 return Err(DataError::Split {
@@ -322,14 +320,14 @@ impl Prepared {
                 });
             }
             (SplitKind::Grouped, Some(column)) => {
-                split::grouped_folds(&split::group_keys(&self.table, column, &rows)?, k, seed)
+                split::grouped_folds(&split::group_keys(&self.table, column, rows)?, k, seed)
             }
             (SplitKind::Random, _) => split::shuffled_folds(rows.len(), k, seed),
-            _ => split::stratified_folds(&self.classes_of(&rows), k, seed),
+            _ => split::stratified_folds(&self.classes_of(rows), k, seed),
         };
         let folds = folds.map_err(|error| match error {
             DataError::Split { message, .. } => DataError::Split {
-                message: format!("train.bags = {k}: {message} outside the test part"),
+                message: format!("train.bags = {k}: {message} to learn from"),
                 hint: "Make train.bags smaller.".into(),
             },
             error => error,

@@ -47,14 +47,18 @@ pub struct TrainConfig {
     pub monitor: Monitor,
     /// Whether to keep the weights of the best epoch instead of the last.
     pub restore_best: bool,
-    /// Tables: train the model that is kept anew on all rows, for as many epochs as were best; the
-    /// scores are those of the first one.
+    /// Tables: train the model that is kept anew on all rows, for as many epochs as were best, or with
+    /// `bags`, which each stop on a fold of their own; the scores are those of the first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refit: bool,
     /// Tables: train this many networks, each on all rows outside the test part but one fold, on which
     /// it is stopped, and average their predictions; one network by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bags: Option<usize>,
+    /// Tables: `bags` only where the training part has fewer rows than this, no texts, and a split with
+    /// folds; everywhere by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bags_below: Option<usize>,
     /// Tables: divide the logits of classes by a temperature that is fitted on the validation part,
     /// so that probabilities are neither too sure nor too unsure.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -99,6 +103,7 @@ impl Default for TrainConfig {
             restore_best: true,
             refit: false,
             bags: None,
+            bags_below: None,
             temperature: false,
             input_noise: 0.0,
             mixup: 0.0,
@@ -126,11 +131,6 @@ impl TrainConfig {
         Range::AtLeast(least).check("train.batch_max", self.batch_max.map(|most| most as f64))?;
         Range::AtLeast(1.0).check("train.steps", self.steps.map(|steps| steps as f64))?;
         Range::AtLeast(2.0).check("train.bags", self.bags.map(|bags| bags as f64))?;
-        if self.bags.is_some() && self.refit {
-            let message = "does not go with train.bags, whose networks have together learned all rows outside the \
-                           test part; leave one of the two out";
-            return Err(ConfigError::new("train.refit", message));
-        }
         for (key, value) in [
             ("min_delta", self.min_delta),
             ("input_noise", self.input_noise),

@@ -1,8 +1,8 @@
-//! Networks that each learn all rows outside the test part but one fold (`train.bags`): what the
-//! others did not learn, each of them is judged on, and their predictions are averaged.
+//! Networks that each learn all rows but one fold (`train.bags`), on which they are stopped, and
+//! whose predictions are averaged.
 //!
-//! The run itself trains the first one; the others follow it here, each with a checkpoint of its
-//! own, so that a killed run goes on where it stopped.
+//! The run itself trains the first one, unless the networks are those of `train.refit`; the others
+//! follow it here, each with a checkpoint of its own, so that a killed run resumes where it stopped.
 
 use super::model::{ModelFile, TableModel, network_folder};
 use super::recipe::Recipe;
@@ -16,7 +16,7 @@ use ff_table::{Encoded, EncodedParts, Fold, Note, Parts, Prepared};
 use ff_tensor::Device;
 use ff_train::{Checkpoint, CheckpointPlace, Event, Stop};
 
-/// What rows outside the test part are predicted as by the networks that did not learn them.
+/// What rows are predicted as by the networks that did not learn them.
 pub(super) struct OutOfFold {
     /// The rows, encoded for the first network, and their indices in the table.
     pub(super) data: Encoded,
@@ -29,17 +29,24 @@ pub(super) struct OutOfFold {
     pub(super) spread: Option<Vec<f64>>,
 }
 
-/// The folds of a recipe's networks.
-pub(super) fn folds(recipe: &Recipe, prepared: &Prepared) -> Result<Vec<Fold>> {
+/// The folds of a recipe's networks over some rows.
+pub(super) fn folds(recipe: &Recipe, prepared: &Prepared, rows: &[usize]) -> Result<Vec<Fold>> {
     let seed = recipe.data.split.seed.unwrap_or(recipe.train.seed);
-    Ok(prepared.bags(recipe.train.bags.unwrap_or(1), seed)?)
+    Ok(prepared.bags(rows, recipe.train.bags.unwrap_or(1), seed)?)
+}
+
+/// The rows outside the test part, ascending.
+fn learnable(prepared: &Prepared) -> Vec<usize> {
+    let mut rows = [&prepared.parts.train[..], &prepared.parts.valid].concat();
+    rows.sort_unstable();
+    rows
 }
 
 /// Puts the parts of the first network in place of those of the split, and notes classes that are
 /// too rare for every fold.
 pub(super) fn take_first(recipe: &Recipe, prepared: &mut Prepared, device: &Device) -> Result<()> {
-    let Some(k) = recipe.train.bags else { return Ok(()) };
-    let folds = folds(recipe, prepared)?;
+    let Some(k) = recipe.train.bags.filter(|_| !recipe.train.refit) else { return Ok(()) };
+    let folds = folds(recipe, prepared, &learnable(prepared))?;
     let threads = device.cpu().threads();
     let (Fold { train, test: valid }, test) = (folds[0].clone(), prepared.parts.test.clone());
     let own_rows = [&train[..], &valid[..]].concat();
@@ -82,30 +89,78 @@ pub(super) fn train_others(
     device: &Device,
     watcher: &mut dyn Watcher,
 ) -> Result<(TableModel, OutOfFold)> {
-    let (folds, model_folder) = (folds(recipe, prepared)?, folder.model());
-    let k = folds.len();
-    let mut rows = [&prepared.parts.train[..], &prepared.parts.valid].concat();
-    rows.sort_unstable();
-    let mut found = OutOfFold::new(rows, &first, prepared, device)?;
-    first.save(&model_folder)?;
-    drop(first);
-    for (i, fold) in folds.iter().enumerate() {
-        let into = if i == 0 { model_folder.clone() } else { network_folder(&model_folder, i + 1) };
-        if i > 0 {
-            watcher.event(Event::Phase(&format!("training network {} of {k}", i + 1)));
-            train(recipe, prepared, (i, fold), folder, device, watcher)?.save(&into)?;
-        }
-        // What is judged is what was saved, without the gradients and the state of training.
-        let mut network = TableModel::open(&into, device)?;
-        found.predict(&mut network, prepared, &fold.test)?;
-    }
-    let mut file = TableModel::open(&model_folder, device)?.file().clone();
-    file.networks = Some(k);
-    TableModel::save_file(&file, &model_folder)?;
-    Ok((TableModel::open(&model_folder, device)?, found))
+    let rows = learnable(prepared);
+    let bags = Bags { recipe, prepared, folder, device, rows };
+    bags.train(Some(first), watcher)
 }
 
-/// Trains one of the other networks, or goes on with it.
+/// Trains all networks of some rows, as [`train_others`] does.
+///
+/// # Errors
+/// As there.
+pub(super) fn train_all(
+    recipe: &Recipe,
+    prepared: &Prepared,
+    rows: Vec<usize>,
+    folder: &RunFolder,
+    device: &Device,
+    watcher: &mut dyn Watcher,
+) -> Result<(TableModel, OutOfFold)> {
+    Bags { recipe, prepared, folder, device, rows }.train(None, watcher)
+}
+
+/// What the networks of a run share.
+struct Bags<'a> {
+    recipe: &'a Recipe,
+    prepared: &'a Prepared,
+    folder: &'a RunFolder,
+    device: &'a Device,
+    /// The rows to learn, ascending.
+    rows: Vec<usize>,
+}
+
+impl Bags<'_> {
+    /// Trains every network but a first one that is given.
+    fn train(
+        self,
+        mut first: Option<TableModel>,
+        watcher: &mut dyn Watcher,
+    ) -> Result<(TableModel, OutOfFold)> {
+        let Self { recipe, prepared, folder, device, .. } = self;
+        let folds = folds(recipe, prepared, &self.rows)?;
+        let (k, top) = (folds.len(), folder.model());
+        let mut found: Option<OutOfFold> = None;
+        for (i, fold) in folds.iter().enumerate() {
+            let into = if i == 0 { top.clone() } else { network_folder(&top, i + 1) };
+            let network = match first.take() {
+                Some(first) => first,
+                None => {
+                    watcher.event(Event::Phase(&format!("training network {} of {k}", i + 1)));
+                    train(recipe, prepared, (i, fold), folder, device, watcher)?
+                }
+            };
+            network.save(&into)?;
+            drop(network);
+            // What is judged is what was saved, without the gradients and the state of training.
+            let mut network = TableModel::open(&into, device)?;
+            let found = match &mut found {
+                Some(found) => found,
+                empty => {
+                    let rows = self.rows.clone();
+                    empty.insert(OutOfFold::new(rows, &network, prepared, device)?)
+                }
+            };
+            found.predict(&mut network, prepared, &fold.test)?;
+        }
+        let found = found.ok_or_else(|| Error::usage("train.bags has no fold"))?;
+        let mut file = TableModel::open(&top, device)?.file().clone();
+        file.networks = Some(k);
+        TableModel::save_file(&file, &top)?;
+        Ok((TableModel::open(&top, device)?, found))
+    }
+}
+
+/// Trains one of the networks, or resumes it.
 fn train(
     recipe: &Recipe,
     prepared: &Prepared,

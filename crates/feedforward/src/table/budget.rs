@@ -82,7 +82,8 @@ const ONE_CYCLE: &str = "schedule.kind='one_cycle'";
 impl Tables {
     /// The same data with another recipe, whose `[data]` is the same.
     fn with_recipe(self, recipe: &Recipe) -> Result<Self> {
-        Self::new(recipe.for_data(&self.prepared().train), self.into_prepared())
+        let prepared = self.prepared();
+        Self::new(recipe.for_data(&prepared.train, prepared.split), self.into_prepared())
     }
 
     /// Optimiser steps per pass over the training part.

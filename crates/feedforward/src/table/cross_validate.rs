@@ -84,7 +84,7 @@ pub fn cross_validate(
             watcher.event(Event::Phase(&format!("seed {seed}, fold {} of {folds}", fold + 1)));
             let parts = prepared.encode_fold(rows, recipe.data.split.valid, seed, threads)?;
             let EncodedParts { train, valid, test, transforms, .. } = parts;
-            let mut recipe = recipe.for_data(&train);
+            let mut recipe = recipe.for_data(&train, prepared.split);
             recipe.train.seed = seed;
             let (setup, graph) =
                 Setup::new(&recipe, &prepared.target, &transforms, &train, &device)?;

@@ -46,7 +46,7 @@ pub fn find_lr(
     let device = open_device(recipe, device)?;
     let prepared = prepare(&recipe.data, recipe.train.seed, Path::new(""), device.cpu().threads())?;
     let (train, valid) = (&prepared.train, &prepared.valid);
-    let recipe = &recipe.for_data(train);
+    let recipe = &recipe.for_data(train, prepared.split);
     let (setup, graph) =
         Setup::new(recipe, &prepared.target, &prepared.transforms, train, &device)?;
     let mut objective = setup.objective(recipe, train, valid);

@@ -7,7 +7,7 @@ use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use ff_nn::Precision;
 use ff_settings::{ConfigError, Problem, RecipeError, Settings, check_folder_name, find_beside};
-use ff_table::Encoded;
+use ff_table::{Encoded, SplitKind};
 use ff_train::TrainConfig;
 use ff_train::optim::OptimizerConfig;
 use ff_train::schedule::ScheduleConfig;
@@ -131,10 +131,14 @@ impl Recipe {
     }
 
     /// The same recipe with the batches, the sizes and the patience for these rows: see
-    /// [`TrainConfig::batch_max`], [`ff_nn::ModelConfig::double_above`] and
-    /// [`TrainConfig::text_patience`].
-    pub(crate) fn for_data(&self, train: &Encoded) -> Self {
+    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`], [`ff_nn::ModelConfig::double_above`]
+    /// and [`TrainConfig::text_patience`].
+    pub(crate) fn for_data(&self, train: &Encoded, split: SplitKind) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
+        let folds = split != SplitKind::Time && train.texts.is_empty();
+        if recipe.train.bags_below.is_some_and(|most| train.rows >= most || !folds) {
+            recipe.train.bags = None;
+        }
         // The widths beside texts were chosen for any number of rows.
         if train.texts.is_empty() {
             recipe.model = self.model.for_rows(train.rows);
@@ -199,8 +203,8 @@ impl Quality {
                 "schedule.kind='one_cycle'",
                 "train.steps=1000",
             ][..],
-            Self::Good => &[],
-            Self::Best => &["model.members=16", "model.hidden=[128,64]"],
+            Self::Good => &["train.bags=5", "train.bags_below=5000"],
+            Self::Best => &["model.members=16", "train.bags=8"],
         });
         sets
     }
@@ -219,17 +223,14 @@ impl Quality {
         if sets(&["optimizer.kind", "optimizer"]) {
             left_out.push("optimizer.");
         }
-        // Bags have learned all rows by themselves.
-        if sets(&["train.bags"]) {
-            left_out.push("train.refit");
-        }
         // Other vectors of numbers have other sizes.
         if sets(&["model.numeric"]) {
             left_out.push("model.numeric");
         }
         // Another kind of network brings its own settings.
         if sets(&["model.kind"]) {
-            left_out.extend(["model.", "optimizer.", "train.batch", "train.text"]);
+            left_out.extend(["model.", "optimizer.", "schedule.", "train.batch", "train.text"]);
+            left_out.push("train.steps");
         }
         // Members need biases and f32.
         if sets(&["model.precision", "model.bias", "model"]) {

@@ -181,16 +181,46 @@ impl Tables {
         Ok(Trained { model, reports, refit: None })
     }
 
+    /// Trains the model that is kept on all rows, beside the judged one; the number of rows.
+    fn keep_all_rows(
+        &self,
+        judged: &TableModel,
+        epochs: usize,
+        folder: &RunFolder,
+        device: &Device,
+        watcher: &mut dyn Watcher,
+    ) -> Result<usize> {
+        let (recipe, prepared) = (&self.recipe, &self.prepared);
+        if recipe.train.bags.is_some() {
+            let rows = refit::rows(recipe, prepared);
+            let (mut model, found) =
+                bags::train_all(recipe, prepared, rows, folder, device, watcher)?;
+            calibrate_networks(recipe, &mut model, &found)?;
+            model.save(&folder.model())?;
+            return Ok(found.rows.len());
+        }
+        let mut all = refit::refit(recipe, prepared, epochs, device, watcher)?;
+        // What was chosen on rows that the first model did not see.
+        let ModelFile { threshold, chosen, temperature, .. } = *judged.file();
+        let file = all.model.file_mut();
+        (file.threshold, file.chosen, file.temperature) = (threshold, chosen, temperature);
+        all.model.set_conformal(judged.conformal().cloned());
+        all.model.save(&folder.model())?;
+        Ok(all.rows)
+    }
+
     /// The most steps of other networks, or on all rows, where the kept model is trained anew.
     fn steps_after(&self) -> u64 {
+        let (config, refit) = (setup::portions(&self.recipe), self.recipe.train.refit);
         if let Some(bags) = self.recipe.train.bags {
-            let config = setup::portions(&self.recipe);
-            return (bags as u64 - 1) * config.total_steps(self.prepared.train.rows);
+            let of_all = refit.then(|| refit::rows(&self.recipe, &self.prepared).len());
+            let rows = of_all.map_or(self.prepared.train.rows, |rows| rows - rows / bags);
+            return (bags - usize::from(!refit)) as u64 * config.total_steps(rows);
         }
-        if !self.recipe.train.refit {
+        if !refit {
             return 0;
         }
-        let (config, rows) = (setup::portions(&self.recipe), self.prepared.train.rows);
+        let rows = self.prepared.train.rows;
         let epochs = config.total_steps(rows).div_ceil(config.steps_per_epoch(rows).max(1));
         epochs * config.steps_per_epoch(refit::rows(&self.recipe, &self.prepared).len())
     }
@@ -263,6 +293,7 @@ impl Task for Tables {
             Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
         };
         let mut prepared = prepare(&recipe.data, recipe.train.seed, base, device.cpu().threads())?;
+        let recipe = recipe.for_data(&prepared.train, prepared.split);
         bags::take_first(&recipe, &mut prepared, device)?;
         prepared.notes.extend(unused_layers(&recipe, &prepared));
         prepared.notes.extend(unused_vectors(&recipe, &prepared.train));
@@ -284,7 +315,7 @@ impl Task for Tables {
             );
             return Err(Error::run(folder.path(), message));
         }
-        Self::new(recipe.for_data(&prepared.train), prepared)
+        Self::new(recipe, prepared)
     }
 
     fn recipe(&self) -> &Recipe {
@@ -314,6 +345,7 @@ impl Task for Tables {
             total_steps: config.total_steps(rows),
             steps_after: self.steps_after(),
             after: match self.recipe.train.bags {
+                Some(_) if self.recipe.train.refit => "steps of the kept networks, at most",
                 Some(_) => "steps of the other networks, at most",
                 None => "steps on all rows, at most",
             },
@@ -337,8 +369,8 @@ impl Task for Tables {
 
     fn training(&self) -> String {
         match self.recipe.train.bags {
-            Some(k) => format!("training network 1 of {k}"),
-            None => "training".into(),
+            Some(k) if !self.recipe.train.refit => format!("training network 1 of {k}"),
+            _ => "training".into(),
         }
     }
 
@@ -348,29 +380,23 @@ impl Task for Tables {
         let file = ModelFile { data_hash: prepared.hash.clone(), ..self.file.clone() };
         let transforms = prepared.transforms.clone();
         let mut model = TableModel::new(file, transforms, ending.network.model, ending.graph);
-        if self.recipe.train.bags.is_some() {
+        if self.recipe.train.bags.is_some() && !self.recipe.train.refit {
             return self.finish_networks(model, ending.folder, &device, ending.watcher);
         }
         ending.watcher.event(Event::Phase("evaluating"));
         calibrate(&self.recipe, &mut model, &prepared.valid)?;
         let reports = scores::evaluate_parts(&mut model, &self.recipe, prepared)?;
+        let folder = ending.folder;
         let refit = if self.recipe.train.refit {
-            model.save(&ending.folder.judged_model())?;
-            let kept = ending.progress.best.filter(|_| self.recipe.train.restore_best);
-            let epochs = kept.map_or(ending.progress.epoch, |best| best.epoch);
-            let mut all = refit::refit(&self.recipe, prepared, epochs, &device, ending.watcher)?;
-            // What was chosen on rows that the first model did not see.
-            let ModelFile { threshold, chosen, temperature, .. } = *model.file();
-            let file = all.model.file_mut();
-            (file.threshold, file.chosen, file.temperature) = (threshold, chosen, temperature);
-            all.model.set_conformal(model.conformal().cloned());
-            all.model.save(&ending.folder.model())?;
-            Some(all.rows)
+            model.save(&folder.judged_model())?;
+            let best = ending.progress.best.filter(|_| self.recipe.train.restore_best);
+            let epochs = best.map_or(ending.progress.epoch, |best| best.epoch);
+            Some(self.keep_all_rows(&model, epochs, folder, &device, ending.watcher)?)
         } else {
-            model.save(&ending.folder.model())?;
+            model.save(&folder.model())?;
             None
         };
-        save_scores(ending.folder, &reports)?;
+        save_scores(folder, &reports)?;
         Ok(Trained { model, reports, refit })
     }
 
@@ -416,13 +442,16 @@ impl Task for Tables {
         let classes = classes.is_some_and(|scores| scores.get(Metric::Accuracy).is_some());
         let proba = if classes { " --proba" } else { "" };
         let refit = summary.refit_rows.map(|rows| {
+            let networks = summary.networks.map_or(String::new(), |k| {
+                format!(", as {k} networks that each stop on one of {k} folds and whose predictions are averaged")
+            });
             format!(
-                "model/ was then trained anew on all {} rows; the scores are those of judged/, which saw no row that it \
-                 was judged on",
+                "model/ was then trained anew on all {} rows{networks}; the scores are those of judged/, which saw no \
+                 row that it was judged on",
                 count(rows as u64)
             )
         });
-        let networks = summary.networks.map(|k| {
+        let networks = summary.networks.filter(|_| refit.is_none()).map(|k| {
             format!(
                 "model/ holds {k} networks, whose predictions are averaged; epochs are those of the first"
             )

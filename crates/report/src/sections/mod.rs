@@ -39,7 +39,7 @@ pub(super) struct Section {
 
 /// All sections with data, in the order of the page.
 pub(super) fn all(data: &ReportData) -> Vec<Section> {
-    let sections: [fn(&ReportData) -> Option<Section>; 20] = [
+    let sections: [fn(&ReportData) -> Option<Section>; 21] = [
         verdict::section,
         tuning::section,
         decisions::section,

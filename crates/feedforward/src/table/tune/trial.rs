@@ -99,7 +99,7 @@ impl Trial {
                 self.settings.keys().cloned().collect::<Vec<_>>().join(", ")
             )));
         }
-        let recipe = self.recipe.for_data(&prepared.train);
+        let recipe = self.recipe.for_data(&prepared.train, prepared.split);
         let (setup, graph) = Setup::new(
             &recipe,
             &prepared.target,
