@@ -54,7 +54,8 @@ fn bad_input_says_what_where_and_what_to_do() {
     let mut document = String::from(HEAD);
     for (heading, cases) in sections {
         if heading == "Models" {
-            let train = "train data.csv --target answer --out run --quality fast --set train.epochs=2 --set model.hidden=[4]";
+            folder.plain("data.csv");
+            let train = "train plain.toml --target answer --out run --set train.epochs=2 --set model.hidden=[4]";
             folder.run(&train.split(' ').collect::<Vec<_>>()).ok();
         }
         writeln!(document, "\n## {heading}").unwrap();

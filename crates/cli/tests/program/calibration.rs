@@ -63,9 +63,10 @@ const SURE: [&str; 10] = [
 fn a_temperature_makes_sure_networks_less_sure_and_changes_no_class() {
     for (classes, members) in [(2, ""), (3, ""), (2, "model.members=3"), (3, "model.members=3")] {
         let folder = Folder::new(&format!("temperature-{classes}{}", members.len()));
+        folder.plain("data.csv");
         folder.write("data.csv", &noisy(400, classes));
         let train = |out: &str, more: &[&str]| {
-            let base = ["train", "data.csv", "--target", "answer", "--quality", "fast", "--json"];
+            let base = ["train", "plain.toml", "--target", "answer", "--json"];
             let members: &[&str] = if members.is_empty() { &[] } else { &["--set", members] };
             let rest = ["--out", out, "--threads", "1"];
             folder.run(&[&base[..], &SURE, members, &rest, more].concat()).ok().json()
@@ -129,9 +130,10 @@ fn a_temperature_makes_sure_networks_less_sure_and_changes_no_class() {
 fn intervals_hold_as_many_numbers_as_asked_for() {
     for members in [None, Some("model.members=4")] {
         let folder = Folder::new(&format!("intervals-{}", members.is_some()));
+        folder.plain("data.csv");
         folder.write("data.csv", &numbers(900, 1));
         folder.write("new.csv", &numbers(1500, 2));
-        let mut train = vec!["train", "data.csv", "--target", "y", "--quality", "fast"];
+        let mut train = vec!["train", "plain.toml", "--target", "y"];
         train.extend(["--out", "run", "--json", "--threads", "1", "--set", "train.epochs=30"]);
         train.extend(["--set", "data.split.valid=0.3", "--set", "train.refit=true"]);
         train.extend(members.iter().flat_map(|set| ["--set", set]));
@@ -170,8 +172,9 @@ fn intervals_hold_as_many_numbers_as_asked_for() {
 #[test]
 fn sets_hold_the_class_as_often_as_asked_for() {
     let folder = Folder::new("sets");
+    folder.plain("data.csv");
     folder.write("data.csv", &noisy(900, 3).replace(",c0\n", ",c|0\n"));
-    let mut train = vec!["train", "data.csv", "--target", "answer", "--quality", "fast"];
+    let mut train = vec!["train", "plain.toml", "--target", "answer"];
     train.extend(["--out", "run", "--json", "--threads", "1", "--set", "train.epochs=20"]);
     train.extend(["--set", "data.split.valid=0.3"]);
     let json = folder.run(&train).ok().json();
@@ -208,7 +211,7 @@ fn sets_hold_the_class_as_often_as_asked_for() {
 
 /// The settings of a run of three networks.
 fn bagged<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut train = vec!["train", "data.csv", "--out", out, "--quality", "fast", "--threads", "1"];
+    let mut train = vec!["train", "plain.toml", "--out", out, "--threads", "1"];
     train.extend(["--set", "train.bags=3", "--set", "train.epochs=12", "--target"]);
     train.extend(more);
     train
@@ -217,6 +220,7 @@ fn bagged<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn bags_average_networks_that_each_leave_a_fold_out() {
     let folder = Folder::new("bags");
+    folder.plain("data.csv");
     folder.write("data.csv", &noisy(300, 3));
     let sets = ["answer", "--json", "--set", "train.temperature=true"];
     let ran = folder.run(&bagged("run", &sets)).ok();
@@ -262,7 +266,7 @@ fn bags_average_networks_that_each_leave_a_fold_out() {
     assert!(column(&spread, "spread").iter().any(|&s| s > 1e-4));
 
     let plan = |sets: &[&str]| {
-        let base = ["plan", "data.csv", "--target", "answer", "--quality", "fast", "--json"];
+        let base = ["plan", "plain.toml", "--target", "answer", "--json"];
         folder.run(&[&base[..], sets].concat()).ok().json()
     };
     let (one, three) = (plan(&[]), plan(&["--set", "train.bags=3"]));
@@ -274,15 +278,18 @@ fn bags_average_networks_that_each_leave_a_fold_out() {
     #[cfg(feature = "onnx")]
     {
         folder.run(&bagged("again", &["answer"])).ok();
-        folder
-            .run(&["export", "again", "--to", "onnx"])
-            .fails(2, &["the mean of 3 networks", "train.bags"]);
+        // The export compares its graph with the model itself, and fails where they differ.
+        folder.run(&["export", "again", "--to", "onnx"]).ok();
+        let (own, onnx) = (predict("again"), predict("again.onnx"));
+        let of = |text: &str| column(text, "probability_c1");
+        assert!(of(&own).iter().zip(of(&onnx)).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 }
 
 #[test]
 fn bags_of_numbers_keep_groups_whole_and_give_intervals() {
     let folder = Folder::new("bags-numbers");
+    folder.plain("data.csv");
     let text = numbers(400, 5);
     let mut rows = text.lines();
     let mut grouped = rows.next().unwrap().to_owned() + ",shop\n";
@@ -307,6 +314,7 @@ fn bags_of_numbers_keep_groups_whole_and_give_intervals() {
 #[test]
 fn a_bagged_run_that_is_killed_ends_with_the_same_bits() {
     let folder = Folder::new("bags-killed");
+    folder.plain("data.csv");
     folder.write("data.csv", &noisy(600, 2));
     let sets = ["answer", "--set", "train.patience=0", "--set", "train.epochs=150"];
     folder.run(&bagged("whole", &sets)).ok();
@@ -337,22 +345,21 @@ fn a_bagged_run_that_is_killed_ends_with_the_same_bits() {
 #[test]
 fn bags_that_cannot_be_are_refused() {
     let folder = Folder::new("bags-refused");
+    folder.plain("data.csv");
     folder.write("data.csv", &noisy(60, 2));
     let train = |sets: &[&str]| {
         let mut all = vec!["train", "data.csv", "--target", "answer", "--out", "run"];
         all.extend(sets.iter().flat_map(|set| ["--set", set]));
         folder.run(&all)
     };
-    train(&["train.bags=3", "train.refit=true"]).fails(2, &["train.refit", "train.bags"]);
     train(&["train.bags=1"]).fails(2, &["train.bags", "at least 2"]);
-    train(&["train.bags=60"]).fails(1, &["train.bags = 60", "outside the test part"]);
+    train(&["train.bags=60"]).fails(1, &["train.bags = 60", "to learn from"]);
     train(&["train.bags=3", "data.split.kind=time", "data.split.column=x"])
         .fails(1, &["train.bags divides rows into folds"]);
     let folds =
         ["train", "data.csv", "--target", "answer", "--folds", "3", "--set", "train.bags=3"];
     folder.run(&folds).fails(2, &["one network a fold", "train.bags"]);
     assert!(!folder.path().join("run").exists());
-    // The default trains anew on all rows; with bags it does not.
     let rare = noisy(60, 2) + "5.5,5,5,5,rare\n6.5,6,5,5,rare\n7.5,7,5,5,rare\n";
     folder.write("data.csv", &rare);
     let ran = train(&["train.bags=4", "train.epochs=2"]).ok();

@@ -196,19 +196,12 @@ fn checks_can_be_narrowed() {
 #[test]
 fn ctrl_c_saves_and_resume_goes_on() {
     let folder = Folder::new("ctrl-c");
+    folder.plain("data.csv");
     folder.write("data.csv", &two_classes(2000));
-    let sets = [
-        "--quality",
-        "fast",
-        "--set",
-        "train.epochs=400",
-        "--set",
-        "train.patience=0",
-        "--set",
-        "train.batch_size=16",
-    ];
+    let sets =
+        ["--set", "train.epochs=400", "--set", "train.patience=0", "--set", "train.batch_size=16"];
     let mut child = Command::new(env!("CARGO_BIN_EXE_feedforward"))
-        .args(["train", "data.csv", "--target", "answer", "--out", "stopped", "--threads", "1"])
+        .args(["train", "plain.toml", "--target", "answer", "--out", "stopped", "--threads", "1"])
         .args(sets)
         .current_dir(folder.path())
         .stdout(Stdio::piped())

@@ -41,6 +41,11 @@ impl Folder {
         path
     }
 
+    /// A recipe of one plain network for a file, without its target: `plain.toml`.
+    fn plain(&self, data: &str) {
+        self.write("plain.toml", &format!("data.path = '{data}'\n"));
+    }
+
     /// Runs the program in this folder.
     fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, &[])

@@ -6,6 +6,7 @@
 
 use super::model::{ModelFile, TableModel, network_folder};
 use super::recipe::Recipe;
+use super::refit;
 use super::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
@@ -42,23 +43,26 @@ fn learnable(prepared: &Prepared) -> Vec<usize> {
     rows
 }
 
-/// Puts the parts of the first network in place of those of the split, and notes classes that are
-/// too rare for every fold.
+/// Checks that the rows have folds and notes classes that are too rare for each of them; then puts
+/// the parts of the first network in place of those of the split, unless `train.refit` keeps the
+/// split to judge by.
 pub(super) fn take_first(recipe: &Recipe, prepared: &mut Prepared, device: &Device) -> Result<()> {
-    let Some(k) = recipe.train.bags.filter(|_| !recipe.train.refit) else { return Ok(()) };
-    let folds = folds(recipe, prepared, &learnable(prepared))?;
-    let threads = device.cpu().threads();
-    let (Fold { train, test: valid }, test) = (folds[0].clone(), prepared.parts.test.clone());
-    let own_rows = [&train[..], &valid[..]].concat();
-    let rare = rare_class(prepared, &own_rows, k);
-    let parts = prepared.encode_parts(Parts { train, valid, test }, threads)?;
-    prepared.take_parts(parts);
-    if let Some((class, rows)) = rare {
+    let Some(k) = recipe.train.bags else { return Ok(()) };
+    let refit = recipe.train.refit;
+    let rows = if refit { refit::rows(recipe, prepared) } else { learnable(prepared) };
+    let folds = folds(recipe, prepared, &rows)?;
+    if let Some((class, rows)) = rare_class(prepared, &rows, k) {
         let message = format!(
-            "class `{class}` has {rows} rows outside the test part, fewer than the {k} folds of train.bags: some \
-             networks are stopped on a fold without it"
+            "class `{class}` has {rows} rows to learn from, fewer than the {k} folds of train.bags: some networks \
+             are stopped on a fold without it"
         );
         prepared.notes.push(Note::warn(message).undo(format!("train.bags={}", rows.max(2))));
+    }
+    if !refit {
+        let (Fold { train, test: valid }, test) = (folds[0].clone(), prepared.parts.test.clone());
+        let threads = device.cpu().threads();
+        let parts = prepared.encode_parts(Parts { train, valid, test }, threads)?;
+        prepared.take_parts(parts);
     }
     Ok(())
 }

@@ -236,6 +236,10 @@ impl Quality {
         if sets(&["model.precision", "model.bias", "model"]) {
             left_out.push("model.");
         }
+        // Bags that are asked for are made, or refused.
+        if sets(&["train.bags", "train"]) {
+            left_out.push("train.bags_below");
+        }
         // Steps would override epochs; each shape has keys of its own.
         if sets(&["train.epochs", "train"]) {
             left_out.push("train.steps");

@@ -408,7 +408,8 @@ pub(super) fn disks(folder: &Folder) -> Vec<Case> {
     let on = |disk, case| Case { disk: Some(disk), ..case };
     let predict = |name: &str| format!("predict run --data long.csv --out disk/{name} --proba");
     let full = &["cannot write `disk/", "The disk is full", "Nothing was left"];
-    let train = "train long.csv --target answer --quality fast --out disk/run --quiet";
+    folder.write("long.toml", "data.path = 'long.csv'\n");
+    let train = "train long.toml --target answer --out disk/run --quiet";
     vec![
         on("size=16k", case("A full disk under predict: CSV", predict("p.csv"), 1, full)),
         on("size=16k", case("A full disk under predict: JSONL", predict("p.jsonl"), 1, full)),

@@ -21,6 +21,12 @@ impl TableModel {
         1 + self.others.len()
     }
 
+    /// Each network whose predictions are averaged, this one first.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn each_network(&self) -> impl Iterator<Item = &TableModel> {
+        std::iter::once(self).chain(&self.others)
+    }
+
     /// The scores behind intervals and sets, where the model has any.
     pub fn conformal(&self) -> Option<&Conformal> {
         self.conformal.as_ref()

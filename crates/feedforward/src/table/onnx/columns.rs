@@ -31,19 +31,27 @@ struct Encoding<'a> {
     order: Vec<usize>,
 }
 
-/// Makes an input of each column, and the features of them.
-pub(super) fn encode(graph: &mut GraphBuilder, transforms: &Transforms) -> Result<Features> {
-    let mut inputs = Vec::new();
-    for column in &transforms.columns {
+/// Makes an input of each column.
+pub(super) fn inputs(graph: &mut GraphBuilder, transforms: &Transforms) -> Vec<String> {
+    let input = |column: &ff_table::ColumnTransform| {
         let (dtype, about) = input_of(&column.encoder);
-        inputs.push(graph.input(&column.name, dtype, &[None, Some(1)], &about));
-    }
+        graph.input(&column.name, dtype, &[None, Some(1)], &about)
+    };
+    transforms.columns.iter().map(input).collect()
+}
+
+/// Makes the features of the inputs, one for each column.
+pub(super) fn encode(
+    graph: &mut GraphBuilder,
+    transforms: &Transforms,
+    inputs: &[String],
+) -> Result<Features> {
     let mut at =
         Encoding { graph, pieces: Vec::new(), width: 0, order: vec![0; transforms.n_numeric()] };
     let ranges = transforms.feature_ranges();
     let mut numbers = Vec::new();
     let mut ids = Vec::new();
-    for ((column, input), range) in transforms.columns.iter().zip(&inputs).zip(&ranges) {
+    for ((column, input), range) in transforms.columns.iter().zip(inputs).zip(&ranges) {
         let start = range.numeric.start;
         match &column.encoder {
             Encoder::Number(encoder) => numbers.push((input.as_str(), encoder, start)),

@@ -109,10 +109,24 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
     refuse(model)?;
     let file = model.file();
     let mut graph = GraphBuilder::new(&file.target);
-    let features = columns::encode(&mut graph, model.transforms())?;
-    let outputs = network::outputs(&mut graph, model, &features)?;
+    let inputs = columns::inputs(&mut graph, model.transforms());
+    let mut all = Vec::new();
+    for network in model.each_network() {
+        let features = columns::encode(&mut graph, network.transforms(), &inputs)?;
+        let outputs = network::outputs(&mut graph, network, &features)?;
+        all.push(match file.classes.is_empty() {
+            true => number(&mut graph, network, &outputs)?,
+            false => outputs,
+        });
+    }
+    let names: Vec<&str> = all.iter().map(String::as_str).collect();
+    let outputs = match names[..] {
+        [one] => one.to_owned(),
+        _ => graph.node("Mean", "networks/mean", &names),
+    };
     if file.classes.is_empty() {
-        regression(&mut graph, model, &outputs)?;
+        let y = graph.node("Identity", "prediction", &[&outputs]);
+        graph.output(&y, DType::F64, &[None, Some(1)]);
     } else {
         classification(&mut graph, model, &outputs)?;
     }
@@ -123,12 +137,15 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
 }
 
 fn refuse(model: &TableModel) -> Result<()> {
-    if model.networks() > 1 {
-        return Err(Error::usage(format!(
-            "the model is the mean of {} networks (train.bags), each with columns encoded in its own way, and a graph \
-             has one; train without train.bags to export, or export one of them: the folders network-2 and so on",
-            model.networks()
-        )));
+    let columns = |model: &TableModel| -> Vec<(String, bool)> {
+        let columns = model.transforms().columns.iter();
+        columns.map(|c| (c.name.clone(), c.encoder.takes_numbers())).collect()
+    };
+    if model.each_network().any(|network| columns(network) != columns(model)) {
+        return Err(Error::usage(
+            "the networks of the model (train.bags) read different columns, and a graph has one set of inputs; \
+             export one of them: the folders network-2 and so on",
+        ));
     }
     let text = |encoder: &Encoder| matches!(encoder, Encoder::Text(_));
     if let Some(column) = model.transforms().columns.iter().find(|c| text(&c.encoder)) {
@@ -192,29 +209,26 @@ fn whole_number(class: &str) -> Option<i64> {
 }
 
 /// Standardised numbers `[N, 1]` in the target's unit.
-fn regression(graph: &mut GraphBuilder, model: &TableModel, y: &str) -> Result<()> {
+fn number(graph: &mut GraphBuilder, model: &TableModel, y: &str) -> Result<String> {
     let target = &model.transforms().target;
     let double = attribute::int("to", i64::from(DType::F64.code()));
     let y = graph.node_with("Cast", "target/standardised", &[y], &[double]);
     let std = constant(graph, "target/std", &[], vec![target.std])?;
     let mean = constant(graph, "target/mean", &[], vec![target.mean])?;
     let y = graph.node("Mul", "target/scaled", &[&y, &std]);
-    let end = if target.range.is_some() { "target/unbounded" } else { "prediction" };
-    let last = if target.log { "target/log" } else { end };
-    let mut y = graph.node("Add", last, &[&y, &mean]);
+    let mut y = graph.node("Add", "target/value", &[&y, &mean]);
     if target.log {
         let exp = graph.node("Exp", "target/exp", &[&y]);
         let one = constant(graph, "target/one", &[], vec![1.0f64])?;
-        y = graph.node("Sub", end, &[&exp, &one]);
+        y = graph.node("Sub", "target/from_log", &[&exp, &one]);
     }
     if let Some([low, high]) = target.range {
         let low = constant(graph, "target/low", &[], vec![low])?;
         let high = constant(graph, "target/high", &[], vec![high])?;
         let above = graph.node("Max", "target/above_low", &[&y, &low]);
-        y = graph.node("Min", "prediction", &[&above, &high]);
+        y = graph.node("Min", "target/clamped", &[&above, &high]);
     }
-    graph.output(&y, DType::F64, &[None, Some(1)]);
-    Ok(())
+    Ok(y)
 }
 
 fn constant(

@@ -48,7 +48,7 @@ pub(super) fn method(snapshot: &Snapshot<'_>) -> String {
             None => "as the files say".into(),
         },
     };
-    match snapshot.recipe.train.bags {
+    match snapshot.recipe.train.bags.filter(|_| !snapshot.recipe.train.refit) {
         Some(k) => format!(
             "{method}; rows outside the test part are {k} folds, on one of which each network is stopped; the parts \
              here are those of the first"

@@ -114,7 +114,7 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
         set(&format!("optimizer.lr={:.0e}", optimizer.lr() / 3.0)),
     ));
     let progress = snapshot.run.progress;
-    if let Some(k) = train.bags {
+    if let Some(k) = train.bags.filter(|_| !train.refit) {
         all.push(decision(
             DecisionKind::Chosen,
             format!("the predictions of {k} networks are averaged; curves, importance and dependence are the first one's"),
