@@ -24,15 +24,14 @@ pub(super) fn calibrate(recipe: &Recipe, model: &mut TableModel, valid: &Encoded
     keep_scores(model, valid, &outputs, spread.as_deref())
 }
 
-/// The same for several networks, on the rows outside the test part; what they are predicted as by
-/// the networks that did not learn them.
+/// The same for several networks, on the rows that each did not learn; what these are predicted as.
+/// No temperature: it would be that of single networks, whose mean is less sure than each of them.
 pub(super) fn calibrate_networks(
     recipe: &Recipe,
     model: &mut TableModel,
     found: &OutOfFold,
 ) -> Result<Predictions> {
     check_threshold(recipe, model.file(), &found.data)?;
-    fit(recipe, model.file_mut(), &found.outputs, &found.data)?;
     decide(recipe, model.file_mut(), &found.outputs, &found.data)?;
     model.share_calibration();
     let predictions = if model.file().classes.is_empty() {

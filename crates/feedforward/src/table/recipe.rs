@@ -203,8 +203,8 @@ impl Quality {
                 "schedule.kind='one_cycle'",
                 "train.steps=1000",
             ][..],
-            Self::Good => &["train.bags=5", "train.bags_below=5000"],
-            Self::Best => &["model.members=16", "train.bags=8"],
+            Self::Good => &["train.bags=8", "train.bags_below=5000"],
+            Self::Best => &["model.members=16", "train.bags=8", "train.bags_below=50000"],
         });
         sets
     }

@@ -169,19 +169,12 @@ pub(super) fn recipes(folder: &Folder) -> Vec<Case> {
     recipe("shares.toml", "[model]\nactivation = 'prelu'\nparametric_activation = true");
     recipe("ntk.toml", "[optimizer]\nkind = 'sgd'\nntk = true");
     recipe("key.toml", "[train]\nepohcs = 5");
-    recipe("bags.toml", "[train]\nbags = 5\nrefit = true");
     vec![
-        case(
-            "Bags that are trained anew on all rows",
-            "train bags.toml",
-            2,
-            &["train.refit", "does not go with train.bags"],
-        ),
         case(
             "More bags than rows",
             "train data.csv --target answer --set train.bags=100",
             1,
-            &["train.bags = 100: 100 folds of 51 rows outside the test part"],
+            &["train.bags = 100: 100 folds of 60 rows to learn from"],
         ),
         case(
             "Bags of rows split by time",
