@@ -78,6 +78,22 @@ fn full(rows: usize, text: &str) -> ReportData {
             sentence: String::new(),
             caveats: vec![t(); many(1000)],
         }),
+        tuning: Some(Tuning {
+            monitor: t(),
+            epochs: 3,
+            settings: vec![
+                TunedSetting {
+                    key: t(),
+                    share: 0.5,
+                    range: true,
+                    log: true,
+                    values: vec![t(); rows],
+                    results: y.clone(),
+                };
+                many(100)
+            ],
+            trials: vec![TunedTrial { number: 1, settings: t(), epochs: 3, value: f64::NAN }; rows],
+        }),
         decisions: vec![
             Decision { kind: DecisionKind::Dropped, what: t(), why: t(), undo: t() };
             many(20_000)
@@ -331,6 +347,7 @@ fn present_but_empty_parts_do_not_break_the_page() {
             ..Classification::default()
         }),
         regression: Some(Regression::default()),
+        tuning: Some(Tuning::default()),
         coverage: Some(Coverage::default()),
         importance: Some(Importance::default()),
         dependence: vec![Dependence::default()],
