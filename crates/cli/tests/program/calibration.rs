@@ -356,8 +356,9 @@ fn bags_that_cannot_be_are_refused() {
     train(&["train.bags=60"]).fails(1, &["train.bags = 60", "to learn from"]);
     train(&["train.bags=3", "data.split.kind=time", "data.split.column=x"])
         .fails(1, &["train.bags divides rows into folds"]);
+    folder.plain("data.csv");
     let folds =
-        ["train", "data.csv", "--target", "answer", "--folds", "3", "--set", "train.bags=3"];
+        ["train", "plain.toml", "--target", "answer", "--folds", "3", "--set", "train.bags=3"];
     folder.run(&folds).fails(2, &["one network a fold", "train.bags"]);
     assert!(!folder.path().join("run").exists());
     let rare = noisy(60, 2) + "5.5,5,5,5,rare\n6.5,6,5,5,rare\n7.5,7,5,5,rare\n";

@@ -68,7 +68,8 @@ pub fn cross_validate(
     if folds < 2 || seeds.is_empty() {
         return Err(Error::usage("cross-validation needs at least 2 folds and one seed"));
     }
-    if recipe.train.bags.is_some() {
+    // With train.refit a single network is judged, here as in a run.
+    if recipe.train.bags.is_some() && !recipe.train.refit {
         return Err(Error::usage(
             "cross-validation trains one network a fold, and train.bags asks for several; leave one of the two out",
         ));
