@@ -229,8 +229,8 @@ impl Quality {
         }
         // Another kind of network brings its own settings.
         if sets(&["model.kind"]) {
-            left_out.extend(["model.", "optimizer.", "schedule.", "train.batch", "train.text"]);
-            left_out.push("train.steps");
+            left_out.extend(["model.", "optimizer.", "schedule."]);
+            left_out.extend(["train.batch", "train.text", "train.steps", "train.bags"]);
         }
         // Members need biases and f32.
         if sets(&["model.precision", "model.bias", "model"]) {
