@@ -353,7 +353,7 @@ fn bags_that_cannot_be_are_refused() {
         folder.run(&all)
     };
     train(&["train.bags=1"]).fails(2, &["train.bags", "at least 2"]);
-    train(&["train.bags=60"]).fails(1, &["train.bags = 60", "to learn from"]);
+    train(&["train.bags=100"]).fails(1, &["train.bags = 100", "to learn from"]);
     train(&["train.bags=3", "data.split.kind=time", "data.split.column=x"])
         .fails(1, &["train.bags divides rows into folds"]);
     folder.plain("data.csv");

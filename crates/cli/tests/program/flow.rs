@@ -114,7 +114,10 @@ fn the_kept_model_sees_all_rows_and_the_judged_one_has_the_scores() {
     assert!(rows.starts_with("x,y,prediction,spread\n"), "{rows}");
     assert!(spreads.len() == 2 && spreads.iter().all(|s| (1e-6..0.5).contains(s)), "{rows}");
 
-    let json = train("one", &["--set", "model.members=", "--set", "train.refit=false"]);
+    let json = train(
+        "one",
+        &["--set", "model.members=", "--set", "train.refit=false", "--set", "train.bags="],
+    );
     assert!(json.get("refit_rows").is_none() && !folder.path().join("one/judged").exists());
     folder
         .run(&["predict", "one", "--data", "new.csv", "--spread"])
@@ -230,7 +233,7 @@ fn ctrl_c_saves_and_resume_goes_on() {
         "{resumed}"
     );
     let mut whole =
-        vec!["train", "data.csv", "--target", "answer", "--out", "whole", "--threads", "1"];
+        vec!["train", "plain.toml", "--target", "answer", "--out", "whole", "--threads", "1"];
     whole.extend(sets);
     folder.run(&whole).ok();
     let model = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));

@@ -9,7 +9,7 @@ use crate::{Folder, two_classes};
 const EPOCHS: usize = 240;
 
 /// The settings of every run here, with batch norm and dropout, whose state must come back too.
-const SETS: [&str; 12] = [
+const SETS: [&str; 14] = [
     "--set",
     "train.epochs=240",
     "--set",
@@ -22,6 +22,8 @@ const SETS: [&str; 12] = [
     "model.dropout=0.2",
     "--set",
     "model.norm=batch",
+    "--set",
+    "train.bags=",
 ];
 
 pub(crate) fn start(folder: &Folder, arguments: &[&str]) -> Child {
