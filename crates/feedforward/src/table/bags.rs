@@ -10,6 +10,7 @@ use super::refit;
 use super::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
+use crate::run::task::TaskRecipe;
 use crate::run::watch::Watcher;
 use ff_metrics::ClassLabel;
 use ff_nn::Precision;
@@ -181,7 +182,7 @@ fn train(
     let (setup, graph) = Setup::new(&recipe, &prepared.target, &transforms, &train, device)?;
     let mut trainer = setup::trainer(&recipe, graph, device)?;
     let path = folder.network_checkpoint(i + 1);
-    let identity = format!("{}\n{}", prepared.hash, ff_settings::to_toml(&recipe));
+    let identity = format!("{}\n{}", prepared.hash, recipe.without_incidentals().to_toml());
     let place = CheckpointPlace { path: &path, identity: &identity };
     if path.is_file() {
         let checkpoint = Checkpoint::open(&place, device.cpu().isa())?;

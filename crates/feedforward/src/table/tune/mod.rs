@@ -340,6 +340,11 @@ fn train_best(
     let ran = if run.recipe().is_file() {
         life::resume::<Tables>(&run, &read_text(&run.recipe())?, &options, watcher)?
     } else {
+        // A kill before the recipe was written leaves a folder that holds nothing.
+        if run.path().is_dir() {
+            std::fs::remove_dir_all(run.path())
+                .map_err(ff_formats::Error::io(run.path(), "removing"))?;
+        }
         life::start::<Tables>(recipe, &options, watcher)?
     };
     Ok((!ran.interrupted).then_some(ran))

@@ -116,11 +116,15 @@ impl Trial {
             trainer.resume(&Checkpoint::open(&place, bench.device.cpu().isa())?)?;
         }
         let mut trainer = trainer.until_epoch(epochs);
-        let mut objective = setup.objective(&recipe, &prepared.train, &prepared.valid);
-        let stop = match trainer.fit(&mut objective, watcher, Some(&place)) {
-            Err(ff_train::Error::Diverged { .. }) => None,
-            fitted => Some(fitted?),
-        };
+        let mut stop = Some(Stop::Finished);
+        // A resumed search may have trained further than this rung asks for.
+        if trainer.progress().epoch < epochs {
+            let mut objective = setup.objective(&recipe, &prepared.train, &prepared.valid);
+            stop = match trainer.fit(&mut objective, watcher, Some(&place)) {
+                Err(ff_train::Error::Diverged { .. }) => None,
+                fitted => Some(fitted?),
+            };
+        }
         if stop == Some(Stop::Interrupted) {
             return Err(super::interrupted());
         }
@@ -129,7 +133,6 @@ impl Trial {
             Monitor::Loss => record.valid_loss.unwrap_or(f64::NAN),
             Monitor::Score => record.valid_score.unwrap_or(f64::NAN),
         };
-        // A resumed search may have trained further than this rung asks for.
         let history = trainer.progress().history.iter().map(value).take(epochs);
         self.history = stop.map_or_else(Vec::new, |_| history.collect());
         (self.epochs, self.rung) = (trainer.progress().epoch.min(epochs), self.rung + 1);
