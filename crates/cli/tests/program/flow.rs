@@ -128,6 +128,28 @@ fn the_kept_model_sees_all_rows_and_the_judged_one_has_the_scores() {
 }
 
 #[test]
+fn a_time_chooses_quality_and_steps() {
+    let folder = Folder::new("budget");
+    folder.write("data.csv", &two_classes(200));
+    let base = ["train", "data.csv", "--target", "answer", "--time-budget"];
+    let train = |more: &[&str]| folder.run(&[&base[..], more].concat());
+    // Hours are enough for the best quality, whose recipe is not run here.
+    let dry = train(&["9h", "--dry-run"]).ok().stdout;
+    assert!(dry.contains("16 members") && dry.contains("steps of the kept networks"), "{dry}");
+    // More epochs than anyone has time for: the last quality, with the steps of two seconds.
+    let long = ["--set", "train.epochs=1000000", "--set", "train.patience=3"];
+    train(&[&["2s", "--out", "run"][..], &long].concat()).ok();
+    let recipe = folder.read("run/recipe.toml");
+    let stated = |line: &str| recipe.lines().any(|l| l.starts_with(line));
+    assert!(stated("kind = \"one_cycle\"") && stated("steps = "), "{recipe}");
+    train(&["0.0001s"]).fails(2, &["is too short for one model of this table: it takes about"]);
+    train(&["soon"]).fails(2, &["write a time such as 60s, 5m or 1h"]);
+    folder
+        .run(&["train", "run/recipe.toml", "--time-budget", "60s"])
+        .fails(2, &["--time-budget is for a table without a recipe"]);
+}
+
+#[test]
 fn a_dry_run_and_a_plan_write_nothing() {
     let folder = Folder::new("dry");
     folder.write("data.csv", &two_classes(100));

@@ -17,10 +17,19 @@ use std::time::Instant;
 const REST: f64 = 0.25;
 /// The fewest epochs that make a model.
 const LEAST_EPOCHS: u64 = 2;
+/// The share of its steps, the most that a quality may take, that it has to have time for.
+const LEAST_SHARE: u64 = 4;
+/// What is tried, from the longest to the shortest.
+const LADDER: [(Quality, Option<&str>); 4] = [
+    (Quality::Best, None),
+    (Quality::Good, None),
+    (Quality::Good, Some("train.bags=")),
+    (Quality::Fast, None),
+];
 
 impl Recipe {
     /// The recipe of a table that trains in about so many seconds on this machine: the highest
-    /// quality with time for half of its steps or more, and as many steps as there is time for.
+    /// quality with time for a quarter of its steps or more, and as many steps as there is time for.
     ///
     /// Reads the data and times a few steps. The recipe states its steps, so it gives the same model
     /// wherever it is trained again.
@@ -37,8 +46,10 @@ impl Recipe {
         let started = Instant::now();
         let mut read: Option<Tables> = None;
         let mut least = f64::NAN;
-        for quality in [Quality::Best, Quality::Good, Quality::Fast] {
-            let recipe = Self::for_table(path, quality, sets)?;
+        for (quality, less) in LADDER {
+            let mut sets = sets.to_vec();
+            sets.splice(0..0, less.map(str::to_owned));
+            let recipe = Self::for_table(path, quality, &sets)?;
             let device = open_device(&recipe, device)?;
             let task = match read.take() {
                 Some(task) => task.with_recipe(&recipe)?,
@@ -57,19 +68,19 @@ impl Recipe {
             let seconds_per_step = step * (most + work.steps_after) as f64 / most as f64;
             let steps = (left / seconds_per_step).max(0.0) as u64;
             let fewest = LEAST_EPOCHS * task.steps_per_epoch();
-            if 2 * steps >= most || (quality == Quality::Fast && steps >= fewest) {
-                let sets = sets.iter().cloned();
-                // The rate falls to zero at the end, however near that is.
-                let own = [format!("train.steps={}", steps.min(most)), ONE_CYCLE.into()];
-                let own = own.into_iter().filter(|_| steps < most);
-                return Ok(Self::for_table(path, quality, &own.chain(sets).collect::<Vec<_>>())?);
+            if LEAST_SHARE * steps >= most || (quality == Quality::Fast && steps >= fewest) {
+                if steps < most {
+                    // The rate falls to zero at the end, however near that is.
+                    sets.splice(0..0, [format!("train.steps={steps}"), ONE_CYCLE.into()]);
+                }
+                return Ok(Self::for_table(path, quality, &sets)?);
             }
             least = 2.0 * started.elapsed().as_secs_f64()
                 + fewest as f64 * seconds_per_step / (1.0 - REST);
             read = Some(task);
         }
         Err(Error::usage(format!(
-            "{} are too short for one model of this table: it takes about {} on this machine",
+            "{} is too short for one model of this table: it takes about {} on this machine",
             words::duration(seconds),
             words::duration(least.ceil())
         )))
