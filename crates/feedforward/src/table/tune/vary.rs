@@ -162,6 +162,11 @@ pub(super) fn defaults(recipe: &Recipe) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn table(sets: &[&str]) -> Recipe {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Recipe::for_table("a.csv", crate::table::Quality::Good, &sets).unwrap()
+    }
+
     fn drawn(text: &str) -> Vec<f64> {
         let vary = Vary::parse(text).unwrap();
         (0..400).map(|i| vary.draw(Key::new(7).with(i)).parse().unwrap()).collect()
@@ -207,7 +212,7 @@ mod tests {
             let error = Vary::parse(text).unwrap_err().to_string();
             assert!(error.contains(message), "{text}: {error}");
         }
-        let recipe = Recipe::default();
+        let recipe = table(&[]);
         for key in ["data.split.valid", "train.seed", "loss.kind", "data.path"] {
             let vary = Vary::parse(&format!("{key}=[1, 2]")).unwrap();
             assert!(vary.check(&recipe).unwrap_err().to_string().contains("compared by"), "{key}");
@@ -220,9 +225,13 @@ mod tests {
 
     #[test]
     fn default_ranges_suit_the_recipe() {
-        let adam = Recipe::default().with_sets(&["optimizer.kind='adam'".into()]).unwrap();
-        assert!(defaults(&adam).iter().all(|text| !text.starts_with("model.numeric_bins")));
-        let table = Recipe::for_table("a.csv", crate::table::Quality::Good, &[]).unwrap();
+        let sgd = table(&["optimizer.kind='sgd'", "model.numeric='linear'"]);
+        let keys = |recipe: &Recipe| -> Vec<String> {
+            let all = defaults(recipe).into_iter();
+            all.filter_map(|text| Some(text.split_once('=')?.0.to_owned())).collect()
+        };
+        assert!(!keys(&sgd).contains(&"model.numeric_bins".to_owned()));
+        let table = table(&[]);
         assert!(defaults(&table).contains(&"model.numeric_bins=[8, 16, 32]".to_owned()));
         assert_eq!(defaults(&table)[0], "optimizer.lr=0.00075..0.012 log");
     }
