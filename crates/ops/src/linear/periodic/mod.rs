@@ -216,6 +216,40 @@ mod tests {
     }
 
     #[test]
+    fn gradients_of_many_rows_are_the_sum_of_those_of_their_parts() {
+        // 70 rows are two whole blocks and a part of one.
+        let wave = |i: usize| ((i * 37 % 101) as f64 / 50.0 - 1.0) * 0.7;
+        let values = |n: usize, from: usize| (from..from + n).map(wave).collect::<Vec<f64>>();
+        let (rows, k, m) = (70, 3, 2);
+        for form in [PeriodicForm::Dense, PeriodicForm::Relu] {
+            let op = Periodic::op([true, false], form);
+            let width = m + form.extra() + 1;
+            let (x, dy) = (values(rows * 2, 0), values(rows * width, 900));
+            let gradients = |from: usize, to: usize| {
+                let mut inputs = vec![tensor(&x[2 * from..2 * to], &[to - from, 2])];
+                inputs.push(tensor(&values(k, 500), &[1, k]));
+                if form == PeriodicForm::Dense {
+                    inputs.push(tensor(&values(k, 600), &[1, k]));
+                }
+                let waves = form.waves(k);
+                inputs.push(tensor(&values(m * waves, 700), &[1, m, waves]));
+                inputs.push(tensor(&values(m, 800), &[1, m]));
+                let run = Run::new(&op, &inputs).unwrap();
+                run.backward(&dy[width * from..width * to])
+            };
+            let whole = gradients(0, rows);
+            let parts = [gradients(0, 20), gradients(20, 50), gradients(50, rows)];
+            assert_eq!(whole[0], parts.iter().flat_map(|part| part[0].clone()).collect::<Vec<_>>());
+            for (i, sum) in whole.iter().enumerate().skip(1) {
+                for (j, value) in sum.iter().enumerate() {
+                    let expected: f64 = parts.iter().map(|part| part[i][j]).sum();
+                    assert!((value - expected).abs() < 1e-12, "{form:?} {i} {j}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn nan_and_infinity_reach_only_their_own_vector() {
         let op = Periodic::op([true, true], PeriodicForm::Dense);
         let x = tensor(&[f32::NAN, 0.25, f32::INFINITY, 1.0], &[2, 2]);
