@@ -137,12 +137,11 @@ impl Bags<'_> {
         let mut found: Option<OutOfFold> = None;
         for (i, fold) in folds.iter().enumerate() {
             let into = if i == 0 { top.clone() } else { network_folder(&top, i + 1) };
-            let network = match first.take() {
-                Some(first) => first,
-                None => {
-                    watcher.event(Event::Phase(&format!("training network {} of {k}", i + 1)));
-                    train(recipe, prepared, (i, fold), folder, device, watcher)?
-                }
+            let network = if let Some(first) = first.take() {
+                first
+            } else {
+                watcher.event(Event::Phase(&format!("training network {} of {k}", i + 1)));
+                train(recipe, prepared, (i, fold), folder, device, watcher)?
             };
             network.save(&into)?;
             drop(network);

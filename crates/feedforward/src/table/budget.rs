@@ -51,12 +51,11 @@ impl Recipe {
             sets.splice(0..0, less.map(str::to_owned));
             let recipe = Self::for_table(path, quality, &sets)?;
             let device = open_device(&recipe, device)?;
-            let task = match read.take() {
-                Some(task) => task.with_recipe(&recipe)?,
-                None => {
-                    let nowhere = RunFolder::at("");
-                    Tables::prepare(recipe, Purpose::Plan(&nowhere), &device, watcher)?
-                }
+            let task = if let Some(task) = read.take() {
+                task.with_recipe(&recipe)?
+            } else {
+                let nowhere = RunFolder::at("");
+                Tables::prepare(recipe, Purpose::Plan(&nowhere), &device, watcher)?
             };
             watcher.event(Event::Phase("timing some steps"));
             let step = time_steps(&task, &device)?;

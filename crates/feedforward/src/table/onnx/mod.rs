@@ -114,9 +114,10 @@ pub fn to_onnx(model: &TableModel) -> Result<Model> {
     for network in model.each_network() {
         let features = columns::encode(&mut graph, network.transforms(), &inputs)?;
         let outputs = network::outputs(&mut graph, network, &features)?;
-        all.push(match file.classes.is_empty() {
-            true => number(&mut graph, network, &outputs)?,
-            false => outputs,
+        all.push(if file.classes.is_empty() {
+            number(&mut graph, network, &outputs)?
+        } else {
+            outputs
         });
     }
     let names: Vec<&str> = all.iter().map(String::as_str).collect();

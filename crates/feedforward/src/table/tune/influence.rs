@@ -68,7 +68,9 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     for same in order.chunk_by(|&a, &b| values[a] == values[b]) {
         let first = order.iter().position(|i| *i == same[0]).unwrap_or(0);
         let mean = first as f64 + (same.len() - 1) as f64 / 2.0;
-        same.iter().for_each(|&i| ranks[i] = mean);
+        for &i in same {
+            ranks[i] = mean;
+        }
     }
     ranks
 }

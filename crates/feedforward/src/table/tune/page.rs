@@ -26,9 +26,10 @@ pub(super) fn write(
     finished: bool,
 ) -> Result<()> {
     let shown = shell_word(&folder.path().display().to_string());
-    let (kind, message) = match finished {
-        true => (StatusKind::Finished, format!("the best settings are trained in {BEST}/")),
-        false => (StatusKind::Running, String::new()),
+    let (kind, message) = if finished {
+        (StatusKind::Finished, format!("the best settings are trained in {BEST}/"))
+    } else {
+        (StatusKind::Running, String::new())
     };
     let command = |purpose: &str, line: String| Command { purpose: purpose.into(), line };
     let here = environment();

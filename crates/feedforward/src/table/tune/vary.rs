@@ -120,7 +120,7 @@ impl Vary {
         let inside = |fixed: &&str| {
             self.key == **fixed || self.key.strip_prefix(*fixed).is_some_and(|k| k.starts_with('.'))
         };
-        if FIXED.iter().any(|fixed| inside(&fixed)) {
+        if FIXED.iter().any(inside) {
             return Err(Error::usage(format!(
                 "cannot vary `{}`: it decides what the trials are compared by, or no result",
                 self.key
