@@ -16,7 +16,7 @@ import pytest
 import feedforward
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"train": {"epochs": 3}, "model": {"hidden": [8]}, "quality": "fast", "quiet": True}
+QUICK = {"train": {"epochs": 3, "refit": False}, "model": {"hidden": [8]}, "quality": "fast", "quiet": True}
 
 
 def flowers(n: int = 240) -> dict[str, np.ndarray]:
