@@ -7,6 +7,7 @@ mod trial;
 mod vary;
 
 use super::recipe::Recipe;
+use super::setup;
 use super::task::{Tables, TrainSummary};
 use crate::error::{Error, Result};
 use crate::files::write_text;
@@ -195,7 +196,10 @@ impl Search {
             ));
         }
         let trials = draw(&recipe.without_search(), &vary, recipe.tune.trials)?;
-        let rungs = rungs(trials.len(), recipe.train.epochs);
+        let rows = prepared.train.rows;
+        let config = setup::portions(&recipe.for_data(&prepared.train, prepared.split));
+        let epochs = config.total_steps(rows).div_ceil(config.steps_per_epoch(rows).max(1));
+        let rungs = rungs(trials.len(), epochs as usize);
         Ok(Self { recipe, vary, trials, rungs, prepared, device })
     }
 

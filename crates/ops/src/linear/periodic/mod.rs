@@ -77,11 +77,13 @@ impl Periodic {
         Arc::new(Self { embedded: embedded.into(), form })
     }
 
+    #[inline(always)]
     fn count(&self) -> usize {
         self.embedded.iter().filter(|&&embedded| embedded).count()
     }
 
     /// The values of a row of y, of vectors of width `d`.
+    #[inline(always)]
     fn width(&self, d: usize) -> usize {
         self.embedded.len() + self.count() * d - self.count()
     }
