@@ -357,8 +357,8 @@ pub(crate) struct Predict {
     /// predicted class's probability, or of the number
     #[arg(long)]
     pub(crate) spread: bool,
-    /// Add intervals of numbers (lower, upper) or sets of classes (set) that hold the truth of such a
-    /// share of rows, as 0.9
+    /// Add intervals of numbers (lower, upper) or sets of classes (set) that hold the truth of such
+    /// a share of rows, as 0.9
     #[arg(long, value_name = "LEVEL")]
     pub(crate) interval: Option<f64>,
     #[command(flatten)]

@@ -76,8 +76,8 @@ fn recipe(classes: Option<usize>) -> Recipe {
 }
 
 /// Values agree within 1e-12: roundings of sums of at most 24 products. Steps of Adam divide by the
-/// root of a mean of squares, which makes relative errors of small gradients absolute ones of weights:
-/// 1e-9 after twenty steps.
+/// root of a mean of squares, which makes relative errors of small gradients absolute ones of
+/// weights: 1e-9 after twenty steps.
 fn agrees(name: &str, classes: Option<usize>) {
     let fixture = Fixture::open(name);
     let (recipe, device) = (recipe(classes), Device::default());

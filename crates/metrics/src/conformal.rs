@@ -1,5 +1,5 @@
-//! Split-conformal prediction: intervals of numbers and sets of classes that hold the truth as often
-//! as asked for (Vovk et al., 2005; Lei et al., 2018; Angelopoulos and Bates, 2023).
+//! Split-conformal prediction: intervals of numbers and sets of classes that hold the truth as
+//! often as asked for (Vovk et al., 2005; Lei et al., 2018; Angelopoulos and Bates, 2023).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,15 +11,17 @@ pub const CONFORMAL_LEVELS: [f64; 3] = [0.8, 0.9, 0.95];
 /// How far the largest of (n + 1) · level may lie above a whole number by rounding.
 const ROUNDING: f64 = 1e-9;
 
-/// The scores of rows that the model did not learn, of which intervals and sets follow for any level.
+/// The scores of rows that the model did not learn, of which intervals and sets follow for any
+/// level.
 ///
 /// The interval or set of a new row at level 1 − α holds every answer whose score is at most the
 /// ⌈(n + 1)(1 − α)⌉-th smallest of the n scores. If the new row and those rows are exchangeable, it
 /// holds the truth with a probability of at least 1 − α, whatever the model.
 ///
-/// The score of a number is |y − ŷ|, or |y − ŷ| / (s + s̄) where the members of an ensemble have the
-/// spread s (s̄ is its mean over the rows), so that intervals are wide where members disagree. The
-/// score of a class is 1 − p of the true class (the least ambiguous sets: Sadinle et al., 2019).
+/// The score of a number is |y − ŷ|, or |y − ŷ| / (s + s̄) where the members of an ensemble have
+/// the spread s (s̄ is its mean over the rows), so that intervals are wide where members disagree.
+/// The score of a class is 1 − p of the true class (the least ambiguous sets: Sadinle et al.,
+/// 2019).
 ///
 /// ```
 /// use ff_metrics::Conformal;
@@ -207,7 +209,8 @@ mod tests {
             let errors: Vec<f64> = (1..=n).rev().map(|i| i as f64).collect();
             Conformal::of_numbers(&errors, None).unwrap()
         };
-        // ⌈(n + 1) level⌉ by hand: ⌈20 · .9⌉ = 18, ⌈101 · .95⌉ = 96, ⌈10 · .9⌉ = 9 of 9, ⌈2 · .5⌉ = 1.
+        // ⌈(n + 1) level⌉ by hand: ⌈20 · .9⌉ = 18, ⌈101 · .95⌉ = 96, ⌈10 · .9⌉ = 9 of 9, ⌈2 · .5⌉ =
+        // 1.
         for (n, level, rank) in [(19, 0.9, 18.0), (100, 0.95, 96.0), (9, 0.9, 9.0), (1, 0.5, 1.0)] {
             assert_eq!(conformal(n).quantile(level), Ok(rank), "{n} at {level}");
         }

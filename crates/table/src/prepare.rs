@@ -303,12 +303,12 @@ impl Prepared {
             .collect())
     }
 
-    /// Folds of some rows, as indices in the table in ascending order, for networks that each learn the
-    /// others: groups stay whole, classes have the same share in each.
+    /// Folds of some rows, as indices in the table in ascending order, for networks that each learn
+    /// the others: groups stay whole, classes have the same share in each.
     ///
     /// # Errors
-    /// [`DataError::Split`] for more folds than rows or groups, or a split by time: what comes later
-    /// would be learned and what comes earlier predicted.
+    /// [`DataError::Split`] for more folds than rows or groups, or a split by time: what comes
+    /// later would be learned and what comes earlier predicted.
     pub fn bags(&self, rows: &[usize], k: usize, seed: u64) -> Result<Vec<Fold>> {
         let folds = match (self.split, &self.config.split.column) {
             (SplitKind::Time, _) => {

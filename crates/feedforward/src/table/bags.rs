@@ -2,7 +2,8 @@
 //! whose predictions are averaged.
 //!
 //! The run itself trains the first one, unless the networks are those of `train.refit`; the others
-//! follow it here, each with a checkpoint of its own, so that a killed run resumes where it stopped.
+//! follow it here, each with a checkpoint of its own, so that a killed run resumes where it
+//! stopped.
 
 use super::model::{ModelFile, TableModel, network_folder};
 use super::recipe::Recipe;
@@ -81,8 +82,8 @@ fn rare_class(prepared: &Prepared, rows: &[usize], k: usize) -> Option<(String, 
     (rows < k).then(|| (classes[class].clone(), rows))
 }
 
-/// Trains the other networks beside the first, which has been trained; saves them all in the model's
-/// folder and reads them again as one model.
+/// Trains the other networks beside the first, which has been trained; saves them all in the
+/// model's folder and reads them again as one model.
 ///
 /// # Errors
 /// Training diverged or was interrupted, or memory is short.

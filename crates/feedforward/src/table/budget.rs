@@ -29,10 +29,11 @@ const LADDER: [(Quality, Option<&str>); 4] = [
 
 impl Recipe {
     /// The recipe of a table that trains in about so many seconds on this machine: the highest
-    /// quality with time for a quarter of its steps or more, and as many steps as there is time for.
+    /// quality with time for a quarter of its steps or more, and as many steps as there is time
+    /// for.
     ///
-    /// Reads the data and times a few steps. The recipe states its steps, so it gives the same model
-    /// wherever it is trained again.
+    /// Reads the data and times a few steps. The recipe states its steps, so it gives the same
+    /// model wherever it is trained again.
     ///
     /// # Errors
     /// Invalid overrides or data, or a time too short for one model.

@@ -10,8 +10,8 @@ use ff_metrics::{choose_threshold, fit_temperature};
 use ff_settings::ConfigError;
 use ff_table::{Encoded, Target};
 
-/// Fits the temperature, then chooses the threshold on the validation part, where the recipe asks for
-/// them, and keeps the conformal scores of its rows.
+/// Fits the temperature, then chooses the threshold on the validation part, where the recipe asks
+/// for them, and keeps the conformal scores of its rows.
 pub(super) fn calibrate(recipe: &Recipe, model: &mut TableModel, valid: &Encoded) -> Result<()> {
     check_threshold(recipe, model.file(), valid)?;
     if valid.rows == 0 {

@@ -9,8 +9,9 @@ use toml::Value;
 /// RealMLP-TD (Holzmüller et al., "Better by default", 2024), but for what depends on the target,
 /// which [`for_target`] adds.
 ///
-/// `pytabkit`'s decay is multiplied by a parameter's factors of the rate and of decay twice, so that of
-/// the scales is 6 · 0.02 here at a rate of 6, and that of numbers and activations 0.1 · 0.02 at 0.1.
+/// `pytabkit`'s decay is multiplied by a parameter's factors of the rate and of decay twice, so
+/// that of the scales is 6 · 0.02 here at a rate of 6, and that of numbers and activations 0.1 ·
+/// 0.02 at 0.1.
 const REALMLP: &[(&str, &str)] = &[
     ("data.scaling", "'robust_smooth'"),
     ("data.target_clamp", "true"),

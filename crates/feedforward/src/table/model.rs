@@ -226,7 +226,8 @@ impl TableModel {
         self.predict_at(&encoded, |row| table.place(rows[row]))
     }
 
-    /// Predicts rows encoded by the model's own transforms; of several networks, by the first alone.
+    /// Predicts rows encoded by the model's own transforms; of several networks, by the first
+    /// alone.
     ///
     /// # Errors
     /// Memory is short, or a row's values are too large to compute with.

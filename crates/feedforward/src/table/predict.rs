@@ -62,9 +62,9 @@ pub struct PredictSummary {
 }
 
 /// Predicts every row of a file and writes its columns, then `prediction`, then one
-/// `probability_<class>` each, `spread`, and `lower` and `upper` or `set` where asked for, rows in their
-/// order. JSONL and Parquet
-/// keep numbers, integers and truth values typed, which takes a first pass over a text table.
+/// `probability_<class>` each, `spread`, and `lower` and `upper` or `set` where asked for, rows in
+/// their order. JSONL and Parquet keep numbers, integers and truth values typed, which takes a
+/// first pass over a text table.
 ///
 /// # Errors
 /// No model, a column that is missing or of another kind, an output file that exists or cannot be

@@ -131,8 +131,8 @@ impl Recipe {
     }
 
     /// The same recipe with the batches, the sizes and the patience for these rows: see
-    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`], [`ff_nn::ModelConfig::double_above`]
-    /// and [`TrainConfig::text_patience`].
+    /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`],
+    /// [`ff_nn::ModelConfig::double_above`] and [`TrainConfig::text_patience`].
     pub(crate) fn for_data(&self, train: &Encoded, split: SplitKind) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
         let folds = split != SplitKind::Time && train.texts.is_empty();

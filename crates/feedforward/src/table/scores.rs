@@ -193,8 +193,8 @@ pub(crate) fn evaluate_parts(
     })
 }
 
-/// Evaluates several networks: on the rows outside the test part by what each network did not learn,
-/// on the test part by their mean.
+/// Evaluates several networks: on the rows outside the test part by what each network did not
+/// learn, on the test part by their mean.
 pub(crate) fn evaluate_networks(
     model: &mut TableModel,
     recipe: &Recipe,

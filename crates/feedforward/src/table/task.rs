@@ -69,8 +69,8 @@ pub struct TrainSummary {
     /// The rows that the kept model was trained anew on after the verdict (`train.refit`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refit_rows: Option<usize>,
-    /// The networks whose predictions are averaged (`train.bags`); steps and epochs are those of the
-    /// first.
+    /// The networks whose predictions are averaged (`train.bags`); steps and epochs are those of
+    /// the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<usize>,
     /// How often intervals or sets hold the truth of the test part, by level.

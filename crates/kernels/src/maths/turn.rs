@@ -1,5 +1,5 @@
-//! sin 2πx and cos 2πx of x in turns: 4x = q + 4r with a whole q, so that r is exact and |r| ≤ ⅛, and
-//! the quarter q chooses between the two functions of r and their signs.
+//! sin 2πx and cos 2πx of x in turns: 4x = q + 4r with a whole q, so that r is exact and |r| ≤ ⅛,
+//! and the quarter q chooses between the two functions of r and their signs.
 
 /// sin(2πr) / r, as a polynomial in r² for |r| ≤ ⅛, with a relative error of 2⁻²⁸.
 const SIN: [f32; 4] = [std::f32::consts::TAU, -41.341_66, 81.592_354, -75.393_56];

@@ -75,8 +75,8 @@ impl Layer for Prelu {
     }
 }
 
-/// An activation of which each feature takes a learned share, with the parameter `share` `[C]`, 1 at
-/// the start: x + a ⊙ (f(x) − x).
+/// An activation of which each feature takes a learned share, with the parameter `share` `[C]`, 1
+/// at the start: x + a ⊙ (f(x) − x).
 ///
 /// # Shapes
 /// `[…, C] → […, C]`

@@ -73,9 +73,9 @@ impl Feedforward {
     }
 }
 
-/// Scales the weights of each unit so that its products z, over the rows of a batch, have a variance
-/// of 1, and sets its bias to minus a random convex combination of five of them ("he+5", Steinwart
-/// 2019).
+/// Scales the weights of each unit so that its products z, over the rows of a batch, have a
+/// variance of 1, and sets its bias to minus a random convex combination of five of them ("he+5",
+/// Steinwart 2019).
 fn data_init<T: Float>(
     params: &mut Params,
     (weight, bias): (ParamId, Option<ParamId>),

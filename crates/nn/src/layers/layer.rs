@@ -34,8 +34,9 @@ pub trait Layer: fmt::Debug + Send + Sync {
     /// If the shape of the input does not match, or memory is exhausted.
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value>;
 
-    /// Sets initial values from the rows of a batch (see [`InitKind::Data`](crate::InitKind::Data)),
-    /// and gives their output; a layer with nothing to set only computes, as by default.
+    /// Sets initial values from the rows of a batch (see
+    /// [`InitKind::Data`](crate::InitKind::Data)), and gives their output; a layer with nothing to
+    /// set only computes, as by default.
     ///
     /// # Errors
     /// As [`Layer::forward`].

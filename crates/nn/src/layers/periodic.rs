@@ -5,9 +5,9 @@ use smallvec::SmallVec;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
-/// A learned vector for each number of a row, from waves of learned frequencies, with the parameters
-/// `frequencies` `[n, k]`, `phases` `[n, k]` (dense form only), `weight` `[n, m, waves]` and `bias`
-/// `[n, m]`.
+/// A learned vector for each number of a row, from waves of learned frequencies, with the
+/// parameters `frequencies` `[n, k]`, `phases` `[n, k]` (dense form only), `weight` `[n, m, waves]`
+/// and `bias` `[n, m]`.
 ///
 /// # Shapes
 /// `[…, columns] → […, columns − n + n d]`; a column that is not embedded passes through as it is
@@ -27,8 +27,8 @@ pub struct Periodic {
 }
 
 impl Periodic {
-    /// Vectors of width d from k frequencies for the embedded columns, with initial frequencies from
-    /// N(0, sigma²).
+    /// Vectors of width d from k frequencies for the embedded columns, with initial frequencies
+    /// from N(0, sigma²).
     pub fn new(
         builder: &mut Builder,
         embedded: &[bool],

@@ -35,8 +35,8 @@ pub struct MlpConfig {
     pub texts: Vec<usize>,
     /// The number of outputs of a row.
     pub outputs: usize,
-    /// The bins of each numeric input, 0 for one that enters as it is; empty where all do. Any number
-    /// of bins stands for a periodic vector, where `network.numeric` says so.
+    /// The bins of each numeric input, 0 for one that enters as it is; empty where all do. Any
+    /// number of bins stands for a periodic vector, where `network.numeric` says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bins: Vec<usize>,
     /// Whether outputs are logits, whose probabilities the members of an ensemble average.
@@ -111,9 +111,9 @@ pub struct MlpInput {
 /// `embeddings.i.weight`, `layers.i.weight`, `layers.i.bias`, `layers.i.norm.*`,
 /// `layers.i.activation.weight` (PReLU), `layers.i.TABLE.*`, `output.weight`, `output.bias`, and
 /// `numeric.*` where numbers become vectors, `layers.i.activation.share` of parametric activations,
-/// and `input.scale` of the first layer's inputs. A text is a sparse row of weights of n-grams, which
-/// `texts.i.weight` and `texts.i.bias` make a vector beside the other inputs; texts alone are a
-/// linear model, the sum of these vectors, without layers.
+/// and `input.scale` of the first layer's inputs. A text is a sparse row of weights of n-grams,
+/// which `texts.i.weight` and `texts.i.bias` make a vector beside the other inputs; texts alone are
+/// a linear model, the sum of these vectors, without layers.
 ///
 /// With `members` the network is a batch ensemble (Gorishniy et al., "TabM", 2025): members share
 /// weights, embeddings, norms and gated blocks, and each has its own `layers.i.r`, `layers.i.s` and

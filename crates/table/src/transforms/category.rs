@@ -36,8 +36,8 @@ pub struct CategoryEncoder {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shares: Vec<f32>,
     /// The numbers of one-hot coding where they are scaled: of each column, the one of other values
-    /// and that of its own. Two values share one column, for which the second value has the opposite
-    /// of the first, before scaling.
+    /// and that of its own. Two values share one column, for which the second value has the
+    /// opposite of the first, before scaling.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub levels: Vec<OneHotLevel>,
 }

@@ -175,8 +175,8 @@ impl TableModel {
 
     /// The conformal scores of rows that the model did not learn, whose predictions these are.
     ///
-    /// Errors are those on the scale on which a number is learned: an interval around a logarithm is
-    /// wide where the number is large.
+    /// Errors are those on the scale on which a number is learned: an interval around a logarithm
+    /// is wide where the number is large.
     pub(crate) fn conformal_of(
         &self,
         data: &Encoded,

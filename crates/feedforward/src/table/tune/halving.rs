@@ -1,5 +1,5 @@
-//! Successive halving: many trials for a few epochs, the best third of them for three times as many,
-//! and so on (Jamieson and Talwalkar, 2016).
+//! Successive halving: many trials for a few epochs, the best third of them for three times as
+//! many, and so on (Jamieson and Talwalkar, 2016).
 
 /// How many times fewer trials, and more epochs, each rung has than the one before.
 const ETA: usize = 3;

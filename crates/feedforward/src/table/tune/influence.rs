@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// The most groups that the values of a range are cut into, and the fewest trials of a group: chance
-/// alone would tell fewer apart.
+/// The most groups that the values of a range are cut into, and the fewest trials of a group:
+/// chance alone would tell fewer apart.
 const GROUPS: usize = 4;
 const TRIALS: usize = 4;
 

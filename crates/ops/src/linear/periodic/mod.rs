@@ -22,8 +22,8 @@ use std::sync::Arc;
 ///   dφ = −Σ sin ⊙ dz,  dc = Σ 2π x z′ ⊙ dz,  dx = 2π c · (z′ ⊙ dz), and dy of x itself,
 ///   with z′ = −sin, or −sin and then cos
 ///
-/// Other columns pass through as they are. Inputs: x, c, φ (dense form only), V, b. Kept: x, c, φ, V,
-/// and y of relu; waves are computed again.
+/// Other columns pass through as they are. Inputs: x, c, φ (dense form only), V, b. Kept: x, c, φ,
+/// V, and y of relu; waves are computed again.
 ///
 /// # Shapes
 /// x `[…, columns]`, for n embedded columns: c `[n, k]`, φ `[n, k]`, V `[n, m, waves]`, b `[n, m]`,
