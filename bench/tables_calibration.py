@@ -64,7 +64,7 @@ def main():
         for level in one.get("coverage", []):
             parts.append(f"{level['level']}: {level['coverage']:.3f} · {level['size']:.4g}")
         if options.bags:
-            five = run(options.program, path, target, "--out", place / f"{name}-five", "--set", "train.bags=5")
+            five = run(options.program, path, target, "--out", place / f"{name}-five", "--set", "train.bags=5", "--set", "train.refit=false")
             for metric in ["r2"] if numbers else ["accuracy", "log_loss"]:
                 pair = [f"{found['metrics']['test'][metric]:.4f}" for found in (one, five)]
                 parts.append(f"{metric} {pair[0]} → {pair[1]}")
