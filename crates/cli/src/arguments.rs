@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Tune(Tune),
     /// Evaluate a run's model on held-out or new rows, a language model on text or questions
     Evaluate(Evaluate),
-    /// Predict new rows with a run's model, or with an ONNX model
+    /// Predict new rows with a run's model, or with a model of ONNX or Keras
     Predict(Predict),
     #[cfg(feature = "language")]
     #[command(flatten)]
@@ -330,7 +330,7 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// The run, a model's folder, an .onnx file, or an encoder with a classifier of texts
+    /// The run, a model's folder, an .onnx, .keras or .h5 file, or an encoder with a classifier of texts
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// The rows; `-` is standard input
@@ -387,7 +387,7 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A run, a model's folder, a .safetensors, .pt, .gguf or .onnx file
+    /// A run, a model's folder, a .safetensors, .pt, .gguf, .onnx, .keras or .h5 file
     #[arg(value_name = "RUN|MODEL|FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
     /// Print one JSON object

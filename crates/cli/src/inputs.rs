@@ -133,6 +133,14 @@ pub(crate) fn is_onnx(path: &Path) -> bool {
         && !path.is_dir()
 }
 
+/// Whether a path names a model of Keras.
+#[cfg(feature = "keras")]
+pub(crate) fn is_keras(path: &Path) -> bool {
+    let known = ["keras", "h5", "hdf5"];
+    path.extension().is_some_and(|found| known.iter().any(|e| found.eq_ignore_ascii_case(e)))
+        && !path.is_dir()
+}
+
 fn a_folder(input: &Path) -> Failure {
     let shown = input.display();
     let failure = Failure::usage(format!("{shown} is a folder, neither a table nor a recipe"));

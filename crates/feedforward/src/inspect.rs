@@ -77,7 +77,7 @@ pub struct TensorInfo {
     pub bytes: usize,
 }
 
-/// Looks into a run, a model's folder, a safetensors file, or one of PyTorch, GGUF or ONNX.
+/// Looks into a run, a model's folder, a safetensors file, or one of PyTorch or GGUF.
 ///
 /// # Errors
 /// There is nothing there, or it is damaged.
@@ -193,7 +193,7 @@ fn find(path: &Path) -> Result<Found> {
             Some("json" | "toml" | "jsonl" | "html") => inspect_folder_of(path),
             _ => Err(Error::run(
                 path,
-                "is no model: name a run, a model's folder, a .safetensors, .pt, .gguf or .onnx file",
+                "is no model: name a run, a model's folder, a .safetensors, .pt, .gguf, .onnx, .keras or .h5 file",
             )),
         };
     }

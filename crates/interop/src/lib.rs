@@ -1,4 +1,5 @@
-//! Whole models of other tools: ONNX graphs are written, read and evaluated.
+//! Whole models of other tools: ONNX graphs are written, read and evaluated; models of Keras become
+//! such graphs.
 //!
 //! ```
 //! use ff_interop::onnx::{GraphBuilder, Model, Session, Tensor, DType};
@@ -16,4 +17,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "keras")]
+pub mod keras;
 pub mod onnx;

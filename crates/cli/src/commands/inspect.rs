@@ -12,6 +12,10 @@ pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, 
     if crate::inputs::is_onnx(&arguments.path) {
         return onnx::run(arguments, terminal);
     }
+    #[cfg(feature = "keras")]
+    if crate::inputs::is_keras(&arguments.path) {
+        return keras::run(arguments, terminal);
+    }
     let inspection = feedforward::inspect(&arguments.path)?;
     if arguments.json {
         Terminal::object(&inspection)?;
@@ -192,6 +196,96 @@ mod onnx {
                 ("shape", Align::Left),
             ]);
             for (name, dtype, dims) in &summary.tensors {
+                table.row(vec![name.clone(), dtype.clone(), format!("{dims:?}")]);
+            }
+            for line in table.lines(terminal) {
+                terminal.answer(line)?;
+            }
+        }
+        if let Some(refused) = refused {
+            terminal.answer(format!("`feedforward predict` does not evaluate it: {refused}"))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The layers of a model of Keras.
+#[cfg(feature = "keras")]
+mod keras {
+    use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count};
+    use feedforward::interop::keras::Model;
+    use feedforward::interop::onnx::{Port, Session};
+    use serde_json::json;
+
+    pub(super) fn run(arguments: &Inspect, terminal: &Terminal) -> Result<ExitCode, Failure> {
+        let model = Model::open(&arguments.path).map_err(feedforward::Error::from)?;
+        let (layers, arrays) = (model.layers(), model.arrays());
+        let graph = model.has_layers().then(|| model.to_onnx().and_then(Session::new));
+        let (ports, refused) = match &graph {
+            Some(Ok(session)) => ([session.model().inputs(), session.model().outputs()], None),
+            Some(Err(e)) => ([Vec::new(), Vec::new()], Some(e.to_string())),
+            None => ([Vec::new(), Vec::new()], None),
+        };
+        let values: usize = arrays.iter().map(|array| array.2.iter().product::<usize>()).sum();
+        if arguments.json {
+            let shown = |ports: &[Port]| -> Vec<_> {
+                ports.iter().map(|p| json!({ "name": p.name, "type": p.kind() })).collect()
+            };
+            let listed: Vec<_> = layers
+                .iter()
+                .map(|l| json!({ "name": l.name, "class": l.class, "inputs": l.inputs, "known": l.known }))
+                .collect();
+            Terminal::object(&json!({
+                "file": arguments.path,
+                "keras_version": model.version(),
+                "inputs": shown(&ports[0]),
+                "outputs": shown(&ports[1]),
+                "layers": listed,
+                "tensors": arrays,
+                "values": values,
+                "refused": refused,
+            }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let by = match model.version() {
+            "" => String::new(),
+            version => format!(" · by Keras {version}"),
+        };
+        terminal.answer(format!(
+            "{} · {} values in {} tensors{by}",
+            terminal.bold(arguments.path.display()),
+            count(values as u64),
+            arrays.len(),
+        ))?;
+        if model.has_layers() {
+            let mut table = TextTable::new(&[
+                ("layer", Align::Left),
+                ("class", Align::Left),
+                ("takes", Align::Left),
+                ("evaluated", Align::Left),
+            ]);
+            for layer in &layers {
+                let known = if layer.known { "yes" } else { "no" };
+                let inputs = layer.inputs.join(", ");
+                table.row(vec![layer.name.clone(), layer.class.clone(), inputs, known.into()]);
+            }
+            for (kind, ports) in ["input", "output"].into_iter().zip(&ports) {
+                for port in ports {
+                    table.row(vec![port.name.clone(), format!("{kind} {}", port.kind())]);
+                }
+            }
+            for line in table.lines(terminal) {
+                terminal.answer(line)?;
+            }
+        }
+        if terminal.verbose || !model.has_layers() {
+            terminal.answer("")?;
+            let mut table = TextTable::new(&[
+                ("tensor", Align::Left),
+                ("type", Align::Left),
+                ("shape", Align::Left),
+            ]);
+            for (name, dtype, dims) in &arrays {
                 table.row(vec![name.clone(), dtype.clone(), format!("{dims:?}")]);
             }
             for line in table.lines(terminal) {

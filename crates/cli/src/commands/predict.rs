@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Predict, terminal: &Terminal) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Predicts with a run, an ONNX model, or an encoder.
+/// Predicts with a run, a model of ONNX or Keras, or an encoder.
 fn predict(
     arguments: &Predict,
     options: &PredictOptions,
@@ -72,6 +72,10 @@ fn predict(
     #[cfg(feature = "onnx")]
     if crate::inputs::is_onnx(model) {
         return feedforward::predict_onnx(model, options, progress);
+    }
+    #[cfg(feature = "keras")]
+    if crate::inputs::is_keras(model) {
+        return feedforward::predict_keras(model, options, progress);
     }
     feedforward::predict(model, options, progress)
 }

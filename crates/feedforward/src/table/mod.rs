@@ -33,6 +33,8 @@ pub use evaluate::{EvaluateSummary, evaluate};
 pub use evaluate_config::EvaluateConfig;
 pub use find_lr::{LrSuggestion, find_lr};
 pub use model::{Intervals, ModelFile, Predictions, TableModel};
+#[cfg(feature = "keras")]
+pub use onnx::predict_keras;
 #[cfg(feature = "onnx")]
 pub use onnx::{OnnxExport, export_onnx, predict_onnx, to_onnx};
 pub use predict::{PredictOptions, PredictSummary, predict};

@@ -14,6 +14,8 @@ pub use model::{Model, Port, Summary};
 pub use ops::operators;
 pub use session::Session;
 pub use tensor::Tensor;
+#[cfg(feature = "keras")]
+pub(crate) use tensor::{count, raw};
 
 /// An error in a model, or in its evaluation.
 ///

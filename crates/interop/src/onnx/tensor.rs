@@ -129,16 +129,22 @@ impl Tensor {
             data_type: self.dtype().code(),
             ..TensorProto::default()
         };
+        proto.raw_data = self.bytes();
+        if let Data::Text(v) = &self.data {
+            proto.string_data = v.iter().map(|text| text.clone().into_bytes()).collect();
+        }
+        proto
+    }
+
+    /// The elements as little-endian bytes; `None` for texts.
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
         macro_rules! bytes {
             ($v:expr) => {
                 $v.iter().flat_map(|x| x.to_le_bytes()).collect()
             };
         }
-        proto.raw_data = Some(match &self.data {
-            Data::Text(v) => {
-                proto.string_data = v.iter().map(|text| text.clone().into_bytes()).collect();
-                return proto;
-            }
+        Some(match &self.data {
+            Data::Text(_) => return None,
             Data::Bool(v) => v.iter().map(|&x| u8::from(x)).collect(),
             Data::F32(v) => bytes!(v),
             Data::F64(v) => bytes!(v),
@@ -152,13 +158,12 @@ impl Tensor {
             Data::U16(v) => bytes!(v),
             Data::U32(v) => bytes!(v),
             Data::U64(v) => bytes!(v),
-        });
-        proto
+        })
     }
 }
 
 /// Elements of little-endian bytes.
-fn raw(dtype: DType, bytes: &[u8]) -> Option<Data> {
+pub(crate) fn raw(dtype: DType, bytes: &[u8]) -> Option<Data> {
     if dtype == DType::Text || !bytes.len().is_multiple_of(dtype.size()) {
         return None;
     }

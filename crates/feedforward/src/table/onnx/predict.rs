@@ -17,7 +17,8 @@ const BLOCK: usize = 8192;
 
 /// Evaluates a model on every row of a file and writes its columns, then those of the outputs. A
 /// model that this program wrote takes the columns by name as they were at training; any other has
-/// an input for each column, or one input of numbers, a column for each.
+/// an input for each column, or one input of numbers, a column for each. An input of several
+/// numbers beside others takes the columns `NAME_0`, `NAME_1` and so on.
 ///
 /// # Errors
 /// The model uses what is not evaluated, named with its node; a column is missing or of another
@@ -27,18 +28,41 @@ pub fn predict_onnx(
     options: &PredictOptions,
     watcher: &mut dyn Watcher,
 ) -> Result<PredictSummary> {
+    predict_graph("an ONNX model", || Ok(Model::open(path)?), options, watcher)
+}
+
+/// The same with a model of Keras, `.keras` or `.h5`.
+///
+/// # Errors
+/// As [`predict_onnx`]; the model has a layer or an option that is not evaluated, by name.
+#[cfg(feature = "keras")]
+pub fn predict_keras(
+    path: &Path,
+    options: &PredictOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<PredictSummary> {
+    let open = || Ok(ff_interop::keras::Model::open(path)?.to_onnx()?);
+    predict_graph("a model of Keras", open, options, watcher)
+}
+
+fn predict_graph(
+    kind: &str,
+    open: impl FnOnce() -> Result<Model>,
+    options: &PredictOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<PredictSummary> {
     if options.spread {
-        return Err(Error::usage(
-            "--spread is for a run: an ONNX model has the mean of its members only",
-        ));
+        return Err(Error::usage(format!(
+            "--spread is for a run: {kind} has the mean of its members only"
+        )));
     }
     if options.interval.is_some() {
-        return Err(Error::usage(
-            "--interval is for a run: an ONNX model has no scores of rows that it did not learn",
-        ));
+        return Err(Error::usage(format!(
+            "--interval is for a run: {kind} has no scores of rows that it did not learn"
+        )));
     }
     let device = Device::open(options.device)?;
-    let session = Session::on(Model::open(path)?, &device)?;
+    let session = Session::on(open()?, &device)?;
     let transforms = session.model().metadata(TRANSFORMS).map(Transforms::from_json).transpose()?;
     if options.proba && session.model().outputs().len() < 2 && transforms.is_some() {
         return Err(Error::usage("--proba is for classes; this model predicts numbers"));
@@ -126,6 +150,9 @@ fn foreign_inputs(ports: &[Port], table: &Table) -> Result<Vec<(String, Tensor)>
     ports
         .iter()
         .map(|port| {
+            if let Some([_, Some(width @ 2..)]) = port.dims.as_deref() {
+                return several(port, *width, table);
+            }
             let Some(column) = table.column(&port.name) else {
                 return Err(Error::usage(format!(
                     "{} has no column `{}`, which the model takes ({})",
@@ -148,6 +175,28 @@ fn foreign_inputs(ports: &[Port], table: &Table) -> Result<Vec<(String, Tensor)>
             Ok((port.name.clone(), tensor))
         })
         .collect()
+}
+
+/// An input of several numbers, from as many columns.
+fn several(port: &Port, width: usize, table: &Table) -> Result<(String, Tensor)> {
+    let columns = (0..width)
+        .map(|k| {
+            let name = format!("{}_{k}", port.name);
+            let column = table.column(&name).ok_or_else(|| {
+                Error::usage(format!(
+                    "{} has no column `{name}`: the model's input `{}` takes {width} numbers, `{}_0` to `{}_{}`",
+                    table.source_name(),
+                    port.name,
+                    port.name,
+                    port.name,
+                    width - 1
+                ))
+            })?;
+            numbers(column, table)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let values = (0..table.rows()).flat_map(|row| columns.iter().map(move |column| column[row]));
+    Ok((port.name.clone(), number_tensor(port, &[table.rows(), width], values.collect())?))
 }
 
 /// The numbers of a column; NaN where one is missing.

@@ -1,0 +1,185 @@
+//! Models of Keras against what Keras predicts: `scripts/keras_fixtures.py`.
+#![cfg(feature = "keras")]
+#![allow(clippy::unwrap_used)]
+
+use ff_interop::keras::Model;
+use ff_interop::onnx::{DType, Data, Port, Session, Tensor};
+use serde_json::Value as Json;
+use std::path::Path;
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keras"))
+}
+
+fn cases() -> Vec<Json> {
+    let text = std::fs::read_to_string(folder().join("cases.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The values of an input of the model, in the type of its port.
+fn input(case: &Json, port: &Port) -> (String, Tensor) {
+    let rows = case[2].as_array().unwrap();
+    let width = rows[0].as_array().unwrap().len();
+    let cells = rows.iter().flat_map(|row| row.as_array().unwrap());
+    let data = if port.dtype == Some(DType::Text) {
+        Data::Text(cells.map(|cell| cell.as_str().unwrap().to_owned()).collect())
+    } else {
+        let number = |cell: &Json| cell.as_f64().unwrap_or(f64::NAN);
+        port.dtype.unwrap().numbers(cells.map(number).collect()).unwrap()
+    };
+    (port.name.clone(), Tensor::new(&[rows.len(), width], data).unwrap())
+}
+
+/// The largest difference from Keras, relative to numbers above 1.
+fn difference(case: &Json) -> Result<f64, String> {
+    let file = case["file"].as_str().unwrap();
+    let fail = |e: ff_interop::keras::Error| format!("{file}: {e}");
+    let model = Model::open(&folder().join(file)).and_then(|model| model.to_onnx());
+    let session = Session::new(model.map_err(fail)?).map_err(fail)?;
+    let ports = session.model().inputs();
+    let inputs = case["inputs"].as_array().unwrap();
+    let inputs = inputs.iter().zip(&ports).map(|(case, port)| input(case, port)).collect();
+    let outputs = session.run(inputs).map_err(fail)?;
+    let expected = case["outputs"].as_array().unwrap();
+    assert_eq!(outputs.len(), expected.len(), "{file}");
+    let mut worst = 0.0f64;
+    for (i, ((name, found), expected)) in outputs.iter().zip(expected).enumerate() {
+        let rows = expected.as_array().unwrap();
+        let cells = rows.iter().flat_map(|row| row.as_array().unwrap());
+        let cells: Vec<f64> = cells.map(|cell| cell.as_f64().unwrap()).collect();
+        let values = found.data().floats().unwrap();
+        if found.dims()[0] != rows.len() || values.len() != cells.len() {
+            return Err(format!("{file}: output {i}, {name}: shape {:?}", found.dims()));
+        }
+        for (a, b) in values.iter().zip(&cells) {
+            let gap = (a - b).abs() / b.abs().max(1.0);
+            if gap.is_nan() || gap > 1e-6 {
+                return Err(format!("{file}: output {i}, {name}: {a} and {b}"));
+            }
+            worst = worst.max(gap);
+        }
+    }
+    Ok(worst)
+}
+
+#[test]
+fn predictions_are_those_of_keras() {
+    let cases = cases();
+    assert!(cases.len() >= 14);
+    let (mut worst, mut failed) = (0.0f64, Vec::new());
+    for case in &cases {
+        match difference(case) {
+            Ok(gap) => worst = worst.max(gap),
+            Err(message) => failed.push(message),
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    // Single precision was computed: something differs.
+    assert!(worst > 0.0, "nothing was compared");
+}
+
+/// Reads, translates and checks a file; gives the message of an error.
+fn read(bytes: Vec<u8>) -> Result<(), String> {
+    let model = Model::from_bytes(bytes).map_err(|e| e.to_string())?;
+    let (_, _) = (model.arrays(), model.layers());
+    let graph = model.to_onnx().map_err(|e| e.to_string())?;
+    Session::new(graph).map(|_| ()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let whole = std::fs::read(folder().join("dense_old.h5")).unwrap();
+    assert_eq!(read(whole.clone()), Ok(()));
+    for length in (0..whole.len()).step_by(61) {
+        assert!(read(whole[..length].to_vec()).is_err(), "{length} bytes");
+    }
+    // A byte of any header may lie; what is read then is an error or another model.
+    for i in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[i] ^= 0xff;
+        let _ = read(bytes);
+    }
+}
+
+/// A `.keras` archive.
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A model of one layer.
+fn one(module: &str, class: &str, config: &str) -> Vec<u8> {
+    let layer = format!(
+        r#"{{"module": "{module}", "class_name": "{class}", "config": {{"name": "one" {config}}}}}"#
+    );
+    let config = format!(
+        r#"{{"module": "keras", "class_name": "Sequential", "config": {{"name": "m", "layers": [
+        {{"module": "keras.layers", "class_name": "InputLayer",
+          "config": {{"batch_shape": [null, 3], "dtype": "float32", "name": "x"}}}}, {layer}]}}}}"#
+    );
+    archive(&[("config.json", config.as_bytes())])
+}
+
+#[test]
+fn what_is_not_evaluated_is_refused_by_name() {
+    assert_eq!(read(one("keras.layers", "Activation", r#", "activation": "relu""#)), Ok(()));
+    let cases = [
+        (one("keras.layers", "Lambda", ""), "layer `one` (Lambda): a Lambda is Python code"),
+        (one("os", "system", ""), "layer `one` (system): it is Python code of `os`"),
+        (one("keras.layers", "LSTM", ""), "layer `one` (LSTM): this version does not evaluate it"),
+        (one("keras.layers", "Softmax", r#", "heat": 2"#), "the option `heat` is not known"),
+        (one("keras.layers", "Softmax", r#", "dtype": "mixed_float16""#), "mixed_float16"),
+        (
+            one("keras.layers", "Dense", r#", "units": 2"#),
+            "layer `one` (Dense): the file has no weights",
+        ),
+        (one("keras.layers", "Activation", r#", "activation": "f""#), "the activation f"),
+        (
+            one(
+                "keras.layers",
+                "Activation",
+                r#", "activation": {"class_name": "function", "config": "f", "registered_name": "my>f"}"#,
+            ),
+            "my>f is Python code",
+        ),
+        (archive(&[("config.json", b"{")]), "its configuration"),
+        (archive(&[("other.json", b"{}")]), "no config.json"),
+        (
+            archive(&[("config.json", br#"{"module": "m", "class_name": "Mine", "config": {}}"#)]),
+            "subclass",
+        ),
+        (archive(&[("config.json", b"{}"), ("model.weights.npz", b"")]), "pickled"),
+        (archive(&[("layers.npy", b"")]), "pickled"),
+        (
+            archive(&[("config.json", b"{}"), ("model.weights.h5", b"no")]),
+            "model.weights.h5: this is no HDF5",
+        ),
+        (b"no model".to_vec(), "neither an archive"),
+    ];
+    for (bytes, expected) in cases {
+        let error = read(bytes).unwrap_err();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn bombs_take_no_memory() {
+    // A kilobyte that would become a gigabyte: the archive's own sizes say so.
+    let zeros = vec![b' '; 300 << 20];
+    let error = read(archive(&[("config.json", &zeros)])).unwrap_err();
+    assert!(error.contains("would become"), "{error}");
+    // A chain of calls that never begins.
+    let loop_ =
+        br#"{"module": "keras", "class_name": "Functional", "config": {"name": "m", "layers": [
+        {"module": "keras.layers", "class_name": "Softmax", "name": "a", "config": {"name": "a"},
+         "inbound_nodes": [{"args": [{"class_name": "__keras_tensor__",
+            "config": {"keras_history": ["a", 0, 0]}}], "kwargs": {}}]}],
+        "input_layers": [], "output_layers": ["a", 0, 0]}}"#;
+    let error = read(archive(&[("config.json", loop_)])).unwrap_err();
+    assert!(error.contains("never computed"), "{error}");
+}
