@@ -16,7 +16,15 @@ const TABLES: &str = "train";
 /// The recipe in a file, of any task, or a recipe for a table.
 pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Box<dyn TrainRecipe>, Failure> {
     if !is_recipe(input) {
-        return Ok(made_for(input, changes)?.into());
+        let path = table_path(input)?;
+        let Some(recipe) = feedforward::encoder_recipe(path, &sets(changes))? else {
+            return Ok(made_for(input, changes)?.into());
+        };
+        refuse_quality_of_encoder(changes)?;
+        if changes.target.is_none() && recipe.to_json()["data"]["target"].is_null() {
+            return Err(no_target(input, &Recipe::for_table(path, Default::default(), &[])?));
+        }
+        return Ok(recipe);
     }
     refuse_quality(input, changes)?;
     let sets = sets(changes);
@@ -33,6 +41,11 @@ pub(crate) fn table_recipe(
     changes: &Changes,
     option: &str,
 ) -> Result<Recipe, Failure> {
+    let text = std::fs::read_to_string(input).unwrap_or_default();
+    if feedforward::names_encoder(if is_recipe(input) { &text } else { "" }, &sets(changes)) {
+        let message = format!("{option} is for the networks of tables, not for model.encoder");
+        return Err(Failure::usage(message));
+    }
     if !is_recipe(input) {
         return made_for(input, changes);
     }
@@ -42,6 +55,15 @@ pub(crate) fn table_recipe(
         return Err(Failure::usage(message));
     }
     Ok(Recipe::load(input, &sets(changes))?)
+}
+
+/// A quality chooses settings of a table's own network.
+fn refuse_quality_of_encoder(changes: &Changes) -> Result<(), Failure> {
+    if changes.quality.is_none() {
+        return Ok(());
+    }
+    let message = "--quality is for the networks of tables, and model.encoder names another one";
+    Err(Failure::usage(message).help("leave one of them out"))
 }
 
 /// A quality chooses settings, which a recipe states.
@@ -107,6 +129,10 @@ pub(crate) fn within_seconds(
         return Err(
             Failure::usage(message).help("leave it out, or name the table and its --target")
         );
+    }
+    if feedforward::names_encoder("", &sets(changes)) {
+        let message = "--time-budget is for the networks of tables, not for model.encoder";
+        return Err(Failure::usage(message).help("train.steps limits the length"));
     }
     made_for(input, changes)?;
     let path = table_path(input)?;

@@ -26,6 +26,8 @@ mod inspect;
 #[cfg(feature = "language")]
 pub mod language;
 mod run;
+#[cfg(feature = "language")]
+pub mod sequence;
 pub mod table;
 mod tasks;
 pub mod words;
@@ -66,5 +68,8 @@ pub use table::{
 };
 #[cfg(feature = "onnx")]
 pub use table::{OnnxExport, export_onnx, predict_onnx};
-pub use tasks::{TrainRecipe, open_recipe, parse_recipe, recipe_schema, resume, stated_command};
+pub use tasks::{
+    TrainRecipe, encoder_recipe, names_encoder, open_recipe, parse_recipe, recipe_schema, resume,
+    stated_command,
+};
 pub use words::bytes;

@@ -12,6 +12,8 @@ use crate::run::plan::Plan;
 use crate::run::summary::{Ran, RunSummary};
 use crate::run::task::{Task, TaskRecipe};
 use crate::run::watch::Watcher;
+#[cfg(feature = "language")]
+use crate::sequence::{SequenceRecipe, Sequences};
 use crate::table::{Recipe, Tables};
 use ff_settings::{Problem, RecipeError, read_text};
 use ff_tensor::DeviceOptions;
@@ -26,6 +28,8 @@ static TASKS: &[TaskKind] = &[
     TaskKind::of::<FineTuning>(),
     #[cfg(feature = "language")]
     TaskKind::of::<Pretraining>(),
+    #[cfg(feature = "language")]
+    TaskKind::of::<Sequences>(),
     TaskKind::of::<Tables>(),
 ];
 
@@ -34,6 +38,9 @@ pub(crate) const FINETUNE_KEYS: &[&str] = &["base"];
 /// Keys that mark a recipe as one of pretraining.
 pub(crate) const PRETRAIN_KEYS: &[&str] =
     &["tokenizer", "generate", "model.config", "model.config_file", "model.from"];
+
+/// Keys that mark a recipe as one of a published encoder over columns of texts.
+pub(crate) const SEQUENCE_KEYS: &[&str] = &["model.encoder"];
 
 /// Reads a recipe file, with overrides.
 type Open = fn(&Path, &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError>;
@@ -72,21 +79,15 @@ impl TaskKind {
         }
     }
 
-    /// The task that a recipe states.
+    /// The task that a recipe states, with the overrides of the command line.
     ///
     /// # Errors
     /// The program was built without this task.
-    fn stated(text: &str) -> Result<&'static Self, RecipeError> {
-        let table: toml::Table = text.parse().unwrap_or_default();
-        let has = |key: &str| match key.split_once('.') {
-            None => table.contains_key(key),
-            Some((name, key)) => table
-                .get(name)
-                .and_then(toml::Value::as_table)
-                .is_some_and(|inner| inner.contains_key(key)),
-        };
-        let has_any = |keys: &[&str]| keys.iter().any(|key| has(key));
-        if cfg!(not(feature = "language")) && (has_any(FINETUNE_KEYS) || has_any(PRETRAIN_KEYS)) {
+    fn stated(text: &str, sets: &[String]) -> Result<&'static Self, RecipeError> {
+        let has_any =
+            |keys: &[&str]| states_any(text, keys) || sets.iter().any(|set| is_set_of(set, keys));
+        let language = [FINETUNE_KEYS, PRETRAIN_KEYS, SEQUENCE_KEYS];
+        if cfg!(not(feature = "language")) && language.into_iter().any(has_any) {
             let message =
                 "this recipe trains a language model, which this program was built without";
             let help = "build it with --features language, or without --no-default-features";
@@ -116,6 +117,25 @@ impl TaskKind {
         }));
         json!({ "anyOf": any })
     }
+}
+
+/// Whether a recipe's text has one of these keys.
+pub(crate) fn states_any(text: &str, keys: &[&str]) -> bool {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let has = |key: &&str| match key.split_once('.') {
+        None => table.contains_key(*key),
+        Some((name, key)) => table
+            .get(name)
+            .and_then(toml::Value::as_table)
+            .is_some_and(|inner| inner.contains_key(key)),
+    };
+    keys.iter().any(has)
+}
+
+/// Whether an override (`key=value`) is of one of these keys, which have two parts.
+fn is_set_of(set: &str, keys: &[&str]) -> bool {
+    let key = set.split('=').next().unwrap_or_default().trim();
+    keys.iter().any(|known| known.contains('.') && key == *known)
 }
 
 /// A recipe of any task.
@@ -193,6 +213,54 @@ impl From<FinetuneRecipe> for Box<dyn TrainRecipe> {
     }
 }
 
+#[cfg(feature = "language")]
+impl From<SequenceRecipe> for Box<dyn TrainRecipe> {
+    fn from(recipe: SequenceRecipe) -> Self {
+        Box::new(Of::<Sequences> { recipe, task: PhantomData })
+    }
+}
+
+/// Whether a recipe's text or overrides name a published encoder.
+///
+/// ```
+/// assert!(feedforward::names_encoder("model.encoder = 'models/bert'", &[]));
+/// assert!(!feedforward::names_encoder("data.path = 'mail.csv'", &["train.seed=1".into()]));
+/// ```
+pub fn names_encoder(text: &str, sets: &[String]) -> bool {
+    states_any(text, SEQUENCE_KEYS) || sets.iter().any(|set| is_set_of(set, SEQUENCE_KEYS))
+}
+
+/// The recipe of a table whose overrides name a published encoder; `None` where they name none.
+///
+/// ```
+/// # #[cfg(feature = "language")] {
+/// let sets = ["data.target='type'".into(), "model.encoder='models/bert'".into()];
+/// let recipe = feedforward::encoder_recipe("mail.csv", &sets)?.unwrap();
+/// assert!(recipe.to_toml().contains("encoder = \"models/bert\""));
+/// # }
+/// assert!(feedforward::encoder_recipe("mail.csv", &["train.seed=1".into()])?.is_none());
+/// # Ok::<(), feedforward::RecipeError>(())
+/// ```
+///
+/// # Errors
+/// An override is not right, or the program was built without encoders.
+pub fn encoder_recipe(
+    path: &str,
+    sets: &[String],
+) -> Result<Option<Box<dyn TrainRecipe>>, RecipeError> {
+    if !names_encoder("", sets) {
+        return Ok(None);
+    }
+    TaskKind::stated("", sets)?;
+    #[cfg(feature = "language")]
+    return Ok(Some(SequenceRecipe::for_table(path, sets)?.into()));
+    #[cfg(not(feature = "language"))]
+    {
+        let _ = path;
+        Ok(None)
+    }
+}
+
 fn erased<T: Task>(ran: Ran<T::Summary>) -> RunSummary {
     RunSummary {
         run: ran.folder.path().to_owned(),
@@ -212,7 +280,7 @@ fn erased<T: Task>(ran: Ran<T::Summary>) -> RunSummary {
 /// assert_eq!(feedforward::stated_command("data.path = 'iris.csv'"), "train");
 /// ```
 pub fn stated_command(text: &str) -> &'static str {
-    TaskKind::stated(text).map_or(Tables::COMMAND, |task| task.command)
+    TaskKind::stated(text, &[]).map_or(Tables::COMMAND, |task| task.command)
 }
 
 /// Reads a recipe file of any task, with the overrides of the command line (`key=value`) applied.
@@ -220,7 +288,7 @@ pub fn stated_command(text: &str) -> &'static str {
 /// # Errors
 /// The file cannot be read, or has mistakes.
 pub fn open_recipe(path: &Path, sets: &[String]) -> Result<Box<dyn TrainRecipe>, RecipeError> {
-    let task = TaskKind::stated(&read_text(path)?)?;
+    let task = TaskKind::stated(&read_text(path)?, sets)?;
     (task.open)(path, sets)
 }
 
@@ -240,7 +308,7 @@ pub fn parse_recipe(
     origin: &str,
     sets: &[String],
 ) -> Result<Box<dyn TrainRecipe>, RecipeError> {
-    (TaskKind::stated(text)?.parse)(text, origin, sets)
+    (TaskKind::stated(text, sets)?.parse)(text, origin, sets)
 }
 
 /// Resumes a stopped run of any task from its last checkpoint, or from step 0 without one.
@@ -255,7 +323,7 @@ pub fn resume(
 ) -> Result<RunSummary> {
     let folder = RunFolder::open(path)?;
     let text = read_text(&folder.recipe())?;
-    (TaskKind::stated(&text)?.resume)(&folder, &text, options, watcher)
+    (TaskKind::stated(&text, &[])?.resume)(&folder, &text, options, watcher)
 }
 
 /// The JSON schema of recipes of any task, for editors.

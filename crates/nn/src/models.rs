@@ -4,7 +4,9 @@ pub use crate::decoder::{
     CausalLm, CausalLoss, DecoderConfig, Family, FileTensor, LayerConfig, ModelCache, MoeConfig,
     TokenBatch, file_tensors, is_ignored, plain_file_tensors,
 };
-pub use crate::encoder::{Encoder, EncoderBatch, EncoderConfig, EncoderFamily, EncoderHead};
+pub use crate::encoder::{
+    Encoder, EncoderBatch, EncoderConfig, EncoderDropout, EncoderFamily, EncoderHead,
+};
 pub use crate::mlp::{Bags, Mlp, MlpConfig, MlpInput, Predictor};
 pub use crate::seq2seq::{DecoderCache, Marian, MarianConfig, TranslationBatch};
 pub use crate::transformer::{LanguageOptions, NormPlace, Rope, TransformerNorm};

@@ -22,6 +22,12 @@ pub trait Objective {
     /// The number of rows to train on.
     fn rows(&self) -> usize;
 
+    /// The length of each row, where rows of much the same length are to share a micro-batch so that
+    /// little is padded; they are still chosen at random among many. `None` for any order.
+    fn lengths(&self) -> Option<&[u32]> {
+        None
+    }
+
     /// The loss of these rows; `key` seeds the randomness of the batch.
     ///
     /// # Errors

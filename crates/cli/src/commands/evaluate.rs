@@ -10,7 +10,11 @@ use crate::terminal::Terminal;
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options();
     #[cfg(feature = "language")]
-    if feedforward::language::is_language_model(&arguments.run) {
+    let encoder = feedforward::sequence::is_sequence_run(&arguments.run);
+    #[cfg(not(feature = "language"))]
+    let encoder = false;
+    #[cfg(feature = "language")]
+    if !encoder && feedforward::language::is_language_model(&arguments.run) {
         if !arguments.set.is_empty() {
             return Err(Failure::usage("--set is for tables, and this is a language model")
                 .help("--text-column and --separator say how its text is read"));
@@ -26,8 +30,13 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
             .help("leave them out: this run's model reads a table"));
     }
     let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
-    let summary =
-        feedforward::evaluate(&arguments.run, arguments.data.as_deref(), &arguments.set, device)?;
+    let (run, data, sets) = (&arguments.run, arguments.data.as_deref(), &arguments.set);
+    let summary = if encoder {
+        #[cfg(feature = "language")]
+        feedforward::sequence::evaluate(run, data, sets, device)?
+    } else {
+        feedforward::evaluate(run, data, sets, device)?
+    };
     drop(working);
     if arguments.json {
         let mut object =

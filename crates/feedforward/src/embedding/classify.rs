@@ -1,7 +1,8 @@
 //! The classes of texts by a published encoder with a classifier.
 
 use super::model::{EmbedOptions, Embedder, is_encoder};
-use super::texts::{TextRows, texts_of};
+use super::task_file::TaskFile;
+use super::texts::TextRows;
 use crate::error::{Error, Result};
 use crate::language::model_folder;
 use crate::run::watch::Watcher;
@@ -20,11 +21,12 @@ pub fn is_encoder_model(path: &Path) -> bool {
     model_folder(path).is_ok_and(|folder| is_encoder(&folder))
 }
 
-/// Predicts the class of each text of a file with BERT, RoBERTa or DistilBERT and writes the rows
-/// with `prediction`, and one `probability_<class>` each where asked for; `column` holds the texts.
+/// Predicts a class or a number for each text of a file with BERT, RoBERTa or DistilBERT and writes
+/// the rows with `prediction`, and one `probability_<class>` each where asked for; `column` holds the
+/// texts, by default the columns that the model was trained on.
 ///
 /// # Errors
-/// The model has no classifier of texts; as [`embed`](super::embed()).
+/// The model predicts nothing of texts; as [`embed`](super::embed()).
 pub fn classify(
     model: &Path,
     column: Option<&str>,
@@ -37,16 +39,26 @@ pub fn classify(
         ));
     }
     refuse_overwriting(options)?;
-    let mut rows = TextRows::open(&options.data, column, BLOCK)?;
+    let task = TaskFile::read(&model_folder(model)?)?;
+    let columns = match (column, &task) {
+        (Some(column), _) => vec![column.to_owned()],
+        (None, Some(task)) => task.texts.clone(),
+        (None, None) => Vec::new(),
+    };
+    let nulls = task.map(|task| task.null_values).unwrap_or_default();
+    let mut rows = TextRows::open_columns(&options.data, &columns, &nulls, BLOCK)?;
     let device = Device::open(options.device)?;
     let mut model = Embedder::open(model, &device, &EmbedOptions::default())?;
     let classes = model.classes()?;
+    let numbers = model.is_regression();
+    if numbers && options.proba {
+        return Err(Error::usage("--proba is for classes; this model predicts numbers"));
+    }
     let mut writer = match &options.out {
         Some(path) => TableWriter::create(path)?,
         None => TableWriter::stream(Box::new(std::io::stdout()), Format::CSV)?,
     };
     watcher.event(Event::Phase("predicting"));
-    let column = rows.column().to_owned();
     let mut names = vec!["prediction".to_owned()];
     if options.proba {
         names.extend(classes.iter().map(|class| format!("probability_{class}")));
@@ -54,22 +66,12 @@ pub fn classify(
     let mut count = 0;
     while let Some(mut block) = rows.next(BLOCK)? {
         let logits = {
-            let texts = texts_of(&block, &column);
+            let texts = rows.texts(&block);
             let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             model.logits(&texts, &mut |_| !watcher.interrupted())?.values
         };
-        let probabilities = probabilities(&logits, classes.len(), 1.0);
-        let best = |row: &[f64]| {
-            (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
-        };
-        let of = probabilities.chunks_exact(classes.len());
-        let predicted: Values = of.map(|row| Some(classes[best(row)].as_str())).collect();
-        let shares = (0..classes.len()).map(|i| -> Values {
-            let column: Vec<f64> =
-                probabilities.iter().skip(i).step_by(classes.len()).copied().collect();
-            column.into()
-        });
-        for (name, values) in names.iter().zip(std::iter::once(predicted).chain(shares)) {
+        let added = if numbers { vec![numbers_of(&logits)] } else { columns_of(&logits, &classes) };
+        for (name, values) in names.iter().zip(added) {
             block.push(Column::new(name.clone(), values)).map_err(|column| {
                 Error::usage(format!(
                     "the data has a column `{}` already; rename it, so that the prediction has a place",
@@ -83,4 +85,23 @@ pub fn classify(
     writer.finish()?;
     let out = options.out.clone();
     Ok(PredictSummary { rows: count, out, columns: names, unfamiliar: Vec::new() })
+}
+
+fn numbers_of(outputs: &[f32]) -> Values {
+    outputs.iter().map(|&y| f64::from(y)).collect::<Vec<f64>>().into()
+}
+
+/// The likeliest class of each row, then the probability of each class.
+fn columns_of(logits: &[f32], classes: &[String]) -> Vec<Values> {
+    let probabilities = probabilities(logits, classes.len(), 1.0);
+    let best =
+        |row: &[f64]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+    let of = probabilities.chunks_exact(classes.len());
+    let predicted: Values = of.map(|row| Some(classes[best(row)].as_str())).collect();
+    let shares = (0..classes.len()).map(|i| -> Values {
+        let column: Vec<f64> =
+            probabilities.iter().skip(i).step_by(classes.len()).copied().collect();
+        column.into()
+    });
+    std::iter::once(predicted).chain(shares).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::model::{EmbedOptions, Embedded, Embedder};
 use super::modules::Pooling;
-use super::texts::{TextRows, texts_of};
+use super::texts::TextRows;
 use crate::error::{Error, Result};
 use ff_table::{ArrayWriter, Column, Numbers, TableWriter, Values};
 use ff_tensor::{Device, DeviceOptions};
@@ -89,10 +89,10 @@ pub fn embed(
     let mut model = Embedder::open(model, &device, &request.options)?;
     let width = model.width();
     let mut writer = Writer::create(out, width)?;
-    let column = rows.column().to_owned();
+    let column = rows.column();
     let (mut all, mut count) = (Embedded::default(), 0);
     while let Some(block) = rows.next(BLOCK)? {
-        let texts = texts_of(&block, &column);
+        let texts = rows.texts(&block);
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let found = model.embed(&texts, &mut |n| done(count + n))?;
         all.long += found.long;

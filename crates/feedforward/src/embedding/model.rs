@@ -1,7 +1,9 @@
 //! A published model that makes texts vectors.
 
 use super::modules::{Modules, Pooling};
+use super::reader::TextReader;
 use super::static_table::{self, StaticTable};
+use super::task_file::TaskFile;
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::language::{EncoderModel, LanguageModel, model_folder};
@@ -67,14 +69,10 @@ pub struct Embedded {
 #[derive(Debug)]
 pub struct Embedder {
     model: Model,
-    tokenizer: Tokenizer,
-    /// The tokens around every text.
-    around: (Vec<u32>, Vec<u32>),
+    reader: TextReader,
     options: EmbedOptions,
     pooling: Pooling,
     normalize: bool,
-    max_tokens: usize,
-    lower_case: bool,
 }
 
 #[derive(Debug)]
@@ -98,7 +96,10 @@ impl Embedder {
             let tokenizer = Tokenizer::load(folder)?;
             (Model::Static(StaticTable::open(folder, &tokenizer)?), Some(tokenizer))
         } else if is_encoder(folder) {
-            let model = EncoderModel::open(folder, device, &LanguageOptions::default())?;
+            let precision = TaskFile::read(folder)?.map(|task| task.precision);
+            let precision = precision.unwrap_or_default();
+            let language = LanguageOptions { precision, ..LanguageOptions::default() };
+            let model = EncoderModel::open(folder, device, &language)?;
             let tokenizer = model.tokenizer().cloned();
             (Model::Encoder(Box::new(model)), tokenizer)
         } else {
@@ -131,27 +132,17 @@ impl Embedder {
             Model::Decoder(model) => model.config().max_positions,
             Model::Static(_) => usize::MAX,
         };
-        let around = match &model {
-            Model::Static(_) => Default::default(),
-            _ => tokenizer.around()?,
-        };
-        let max_tokens = options.max_tokens.or(modules.max_tokens).unwrap_or(positions);
-        let least = around.0.len() + around.1.len() + 1;
-        if max_tokens > positions || max_tokens < least {
-            let message = format!(
-                "a text has {least} to {positions} tokens with this model, so not at most {max_tokens}"
-            );
-            return Err(Error::usage(message));
-        }
+        let is_static = matches!(model, Model::Static(_));
+        let most = options.max_tokens;
+        let mut reader = TextReader::new(tokenizer, &modules, most, positions, is_static)?;
+        reader.prompt = options.prompt.clone().or(reader.prompt);
         let own = match &model {
             Model::Static(table) => table.normalize,
             _ => None,
         };
         let normalize = options.normalize.or(modules.normalize).or(own).unwrap_or(false);
-        let prompt = options.prompt.clone().or(modules.prompt);
-        let options = EmbedOptions { prompt, ..options.clone() };
-        let lower_case = modules.lower_case;
-        Ok(Self { model, tokenizer, around, options, pooling, normalize, max_tokens, lower_case })
+        let options = options.clone();
+        Ok(Self { model, reader, options, pooling, normalize })
     }
 
     /// The classes of texts that the model tells apart.
@@ -168,6 +159,11 @@ impl Embedder {
                  train` learns",
             )),
         }
+    }
+
+    /// Whether it predicts a number for each text.
+    pub(super) fn is_regression(&self) -> bool {
+        matches!(&self.model, Model::Encoder(model) if model.config().is_regression())
     }
 
     /// The logits `[texts, classes]` of a classifier of texts, as [`Embedder::embed`] gives
@@ -195,7 +191,7 @@ impl Embedder {
 
     /// The pooling, whether vectors get the length 1, and the most tokens of a text.
     pub fn settings(&self) -> (Pooling, bool, usize) {
-        (self.pooling, self.normalize, self.max_tokens)
+        (self.pooling, self.normalize, self.reader.max_tokens)
     }
 
     /// The vectors of texts; `done` is called with the number of texts done so far and stops the
@@ -226,7 +222,8 @@ impl Embedder {
             empty: texts.iter().filter(|text| text.trim().is_empty()).count(),
             ..Embedded::default()
         };
-        let ids = self.ids(texts)?;
+        let special = !matches!(self.model, Model::Static(_));
+        let ids = self.reader.ids(texts, special)?;
         let width = purpose.width();
         embedded.values = vec![0.0; texts.len() * width];
         if let Model::Static(table) = &self.model {
@@ -245,50 +242,15 @@ impl Embedder {
         Ok(embedded)
     }
 
-    /// The tokens of texts, with those around them.
-    fn ids(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
-        let special = !matches!(self.model, Model::Static(_));
-        let prompt = self.options.prompt.as_deref().unwrap_or_default();
-        if prompt.is_empty() && !self.lower_case {
-            return Ok(self.tokenizer.encode_all(texts, special)?);
-        }
-        let changed = |text: &&str| {
-            let text = format!("{prompt}{text}");
-            if self.lower_case { text.to_lowercase() } else { text }
-        };
-        let texts: Vec<String> = texts.iter().map(changed).collect();
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        Ok(self.tokenizer.encode_all(&texts, special)?)
-    }
-
     /// Texts as sequences that the model takes; counts those that are longer.
     fn windows(&self, texts: Vec<Vec<u32>>, long: &mut usize) -> Vec<Window> {
-        let (before, behind) = &self.around;
-        let most = self.max_tokens - before.len() - behind.len();
         let mut windows = Vec::with_capacity(texts.len());
         for (text, ids) in texts.into_iter().enumerate() {
-            if ids.len() <= self.max_tokens {
-                // A text without tokens of its own may have none around it either.
-                let ids = if ids.is_empty() { self.padding() } else { ids };
-                windows.push(Window { text, ids, share: 1.0 });
-                continue;
-            }
-            *long += 1;
-            let own = &ids[before.len()..ids.len() - behind.len()];
-            let count = if self.options.windows { own.len().div_ceil(most) } else { 1 };
-            for part in own.chunks(most).take(count) {
-                let ids = [before, part, behind].concat();
-                let share = if count > 1 { part.len() as f64 / own.len() as f64 } else { 1.0 };
-                windows.push(Window { text, ids, share });
-            }
+            *long += usize::from(ids.len() > self.reader.max_tokens);
+            let parts = self.reader.parts(ids, self.options.windows).into_iter();
+            windows.extend(parts.map(|(ids, share)| Window { text, ids, share }));
         }
         windows
-    }
-
-    /// The token of an empty text.
-    fn padding(&self) -> Vec<u32> {
-        let special = self.tokenizer.special();
-        vec![special.eos.or(special.pad).or(special.bos).unwrap_or(0)]
     }
 
     /// Computes windows, the longest first, batch by batch.

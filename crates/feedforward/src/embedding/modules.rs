@@ -1,5 +1,6 @@
 //! The files of sentence-transformers beside a model: pooling, normalisation, length.
 
+use super::task_file::TaskFile;
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,10 @@ impl std::str::FromStr for Pooling {
 
 /// What the files of sentence-transformers say; nothing where there are none.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Modules {
+pub(crate) struct Modules {
     /// The folder of the model itself.
-    pub(super) folder: PathBuf,
-    pub(super) pooling: Option<Pooling>,
+    pub(crate) folder: PathBuf,
+    pub(crate) pooling: Option<Pooling>,
     pub(super) normalize: Option<bool>,
     /// The most tokens of a text.
     pub(super) max_tokens: Option<usize>,
@@ -70,10 +71,14 @@ impl Modules {
     ///
     /// # Errors
     /// A file is malformed, or names a module or a pooling that is not supported.
-    pub(super) fn read(root: &Path) -> Result<Self> {
+    pub(crate) fn read(root: &Path) -> Result<Self> {
         let path = root.join("modules.json");
         let mut modules = Self { folder: root.to_owned(), ..Self::default() };
         if !path.exists() {
+            if let Some(task) = TaskFile::read(root)? {
+                modules.max_tokens = Some(task.max_tokens);
+                (modules.prompt, modules.lower_case) = (task.prompt, task.lower_case);
+            }
             return Ok(modules);
         }
         let json: Value = serde_json::from_str(&read_text(&path)?)

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use ff_table::source::{Input, extension};
 use ff_table::{BlockReader, Column, DataError, SourceOptions, Table, TextValues, Values};
+use std::borrow::Cow;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
@@ -13,7 +14,7 @@ const LINES: &str = "text";
 pub(super) struct TextRows {
     rows: Rows,
     first: Option<Table>,
-    column: String,
+    columns: Vec<String>,
 }
 
 enum Rows {
@@ -28,29 +29,51 @@ impl TextRows {
     /// The file cannot be read, is empty, or has no column of this name; without a name, if not
     /// one column alone can be meant.
     pub(super) fn open(path: &Path, column: Option<&str>, block: usize) -> Result<Self> {
+        let columns: Vec<String> = column.map(str::to_owned).into_iter().collect();
+        Self::open_columns(path, &columns, &[], block)
+    }
+
+    /// The same with several columns, whose texts are joined, and texts that stand for a missing
+    /// one.
+    ///
+    /// # Errors
+    /// As [`TextRows::open`].
+    pub(super) fn open_columns(
+        path: &Path,
+        columns: &[String],
+        null_values: &[String],
+        block: usize,
+    ) -> Result<Self> {
         let name = path.to_string_lossy();
         let rows = if extension(&name) == "txt" {
             let bytes = Input::open(path, true)?.reader()?;
             Rows::Lines(Box::new(BufReader::new(bytes)), path.to_owned())
         } else {
             // A text may be "NA" or "None".
-            let options = SourceOptions { null_values: Vec::new(), ..SourceOptions::default() };
+            let null_values = null_values.to_vec();
+            let options = SourceOptions { null_values, ..SourceOptions::default() };
             Rows::Table(Box::new(BlockReader::open(path, &options, block)?))
         };
-        let mut texts = Self { rows, first: None, column: String::new() };
+        let mut texts = Self { rows, first: None, columns: Vec::new() };
         let first = texts.block(block)?;
         let first = first.ok_or_else(|| DataError::Empty { path: path.into(), header: false })?;
-        texts.column = match column {
-            Some(name) => find_column(&first, name)?,
-            None => text_column(&first, &first.columns().iter().collect::<Vec<_>>())?,
+        texts.columns = if columns.is_empty() {
+            vec![text_column(&first, &first.columns().iter().collect::<Vec<_>>())?]
+        } else {
+            columns.iter().map(|name| find_column(&first, name)).collect::<Result<_>>()?
         };
         texts.first = Some(first);
         Ok(texts)
     }
 
-    /// The column that holds the texts.
-    pub(super) fn column(&self) -> &str {
-        &self.column
+    /// The columns that hold the texts, joined by commas.
+    pub(super) fn column(&self) -> String {
+        self.columns.join(", ")
+    }
+
+    /// The texts of a block.
+    pub(super) fn texts<'a>(&self, block: &'a Table) -> Vec<Cow<'a, str>> {
+        (0..block.rows()).map(|row| joined(block, &self.columns, row)).collect()
     }
 
     /// The next rows.
@@ -102,8 +125,17 @@ pub(super) fn find_column(table: &Table, name: &str) -> Result<String> {
     .into())
 }
 
+/// The texts of a row's columns, joined by line breaks.
+pub(crate) fn joined<'a>(table: &'a Table, columns: &[String], row: usize) -> Cow<'a, str> {
+    let text = |name: &String| table.column(name).map(|column| column.values.text(row));
+    match columns {
+        [name] => text(name).unwrap_or_default(),
+        names => names.iter().filter_map(text).collect::<Vec<_>>().join("\n").into(),
+    }
+}
+
 /// The texts of a column, those missing as empty ones.
-pub(super) fn texts_of<'a>(table: &'a Table, column: &str) -> Vec<std::borrow::Cow<'a, str>> {
+pub(super) fn texts_of<'a>(table: &'a Table, column: &str) -> Vec<Cow<'a, str>> {
     let Some(column) = table.column(column) else { return Vec::new() };
     (0..table.rows()).map(|row| column.values.text(row)).collect()
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::language::objective::{LanguageObjective, evaluate};
 use crate::language::{
-    LanguageModel, SampleConfig, Samples, SaveOptions, folder_config, model_folder,
+    LanguageModel, SampleConfig, Samples, SaveOptions, folder_config, hash_weights, model_folder,
     read_generation, read_weights, write_adapter,
 };
 use crate::run::life::{self, TrainOptions};
@@ -622,36 +622,13 @@ fn shown(tokenizer: &Tokenizer, example: &Example) -> Result<Vec<(String, bool)>
     Ok(pieces)
 }
 
-/// A hash of the rows, and of the size, the first and the last bytes of the base model's files.
+/// A hash of the rows, and of the base model's files.
 fn hash(data: &Conversations, base: &Path) -> Result<String> {
-    use std::io::{Read, Seek, SeekFrom};
-    const PART: u64 = 1 << 20;
     let mut hasher = Xxh3::new();
     for rows in std::iter::once(&data.train).chain(&data.valid) {
         rows.hash(&mut |bytes| hasher.update(bytes));
     }
-    let mut files = vec![base.to_owned()];
-    if base.is_dir() {
-        let entries = std::fs::read_dir(base).map_err(ff_formats::Error::io(base, "reading"))?;
-        files = entries.flatten().map(|entry| entry.path()).collect();
-        files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
-    }
-    files.sort();
-    for path in files {
-        let mut ends = || -> std::io::Result<()> {
-            let mut file = std::fs::File::open(&path)?;
-            let len = file.metadata()?.len();
-            hasher.update(&len.to_le_bytes());
-            for start in [0, len.saturating_sub(PART)] {
-                let mut bytes = Vec::new();
-                file.seek(SeekFrom::Start(start))?;
-                file.by_ref().take(PART).read_to_end(&mut bytes)?;
-                hasher.update(&bytes);
-            }
-            Ok(())
-        };
-        ends().map_err(ff_formats::Error::io(&path, "reading"))?;
-    }
+    hash_weights(base, &mut hasher)?;
     Ok(format!("{:032x}", hasher.digest128()))
 }
 

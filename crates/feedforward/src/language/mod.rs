@@ -33,7 +33,10 @@ pub use summary::PretrainSummary;
 pub use tables::{ModelTable, PretrainConfig, SampleConfig, TokenizerTable, WindowOrder};
 pub use task::{plan, pretrain};
 
-pub(crate) use model::{folder_config, is_adapter, read_generation, sizes_in_file, write_adapter};
+pub(crate) use model::{
+    encoder_batch, folder_config, hash_weights, is_adapter, read_encoder, read_generation,
+    read_tokenizer, sizes_in_file, write_adapter,
+};
 pub(crate) use report::{curves, samples as report_samples};
 pub(crate) use samples::{Sample, Samples};
 pub(crate) use task::Pretraining;

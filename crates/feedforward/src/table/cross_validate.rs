@@ -3,7 +3,7 @@
 use super::calibrate;
 use super::model::TableModel;
 use super::recipe::Recipe;
-use super::scores::{self, Prior};
+use super::scores::{self, Judge, Prior};
 use super::setup::{self, Setup};
 use crate::error::{Error, Result};
 use crate::run::measure::open_device;
@@ -104,8 +104,8 @@ pub fn cross_validate(
                 calibrate::fit(&recipe, model.file_mut(), &outputs, &valid)?;
             }
             let predictions = model.predict_encoded(&test)?;
-            let report =
-                scores::evaluate_part(&model, &recipe, &test, &predictions, Some(&prior), false)?;
+            let judge = Judge::of(&model, &recipe);
+            let report = scores::evaluate_part(judge, &test, &predictions, Some(&prior), false)?;
             results.push(FoldResult {
                 seed,
                 fold,

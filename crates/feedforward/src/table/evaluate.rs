@@ -3,7 +3,7 @@
 use super::model::TableModel;
 use super::reading;
 use super::recipe::Recipe;
-use super::scores::{self, Report};
+use super::scores::{self, Judge, Report};
 use crate::error::{Error, Result};
 use crate::run::folder::RunFolder;
 use crate::run::info::{RunInfo, no_model};
@@ -101,7 +101,8 @@ pub fn evaluate(
         Some(averaged) => averaged,
         None => model.predict_encoded(&encoded)?,
     };
-    let report = scores::evaluate_part(&model, &recipe, &encoded, &predictions, None, true)?;
+    let judge = Judge::of(&model, &recipe);
+    let report = scores::evaluate_part(judge, &encoded, &predictions, None, true)?;
     let unfamiliar = std::mem::take(&mut encoded.unfamiliar);
     Ok(EvaluateSummary { part, rows: encoded.rows, left_out, unfamiliar, report })
 }

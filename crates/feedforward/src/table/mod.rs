@@ -21,10 +21,10 @@ mod predict;
 mod reading;
 mod recipe;
 mod refit;
-mod report;
+pub(crate) mod report;
 pub mod scores;
-mod setup;
-mod task;
+pub(crate) mod setup;
+pub(crate) mod task;
 mod tune;
 
 pub use compare::{CompareSummary, ComparedRun, compare};

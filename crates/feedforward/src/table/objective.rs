@@ -10,9 +10,8 @@ use ff_train::{BatchLoss, Evaluation, Objective, TrainConfig};
 mod gather;
 mod mixup;
 
-use gather::{
-    Rows, TextTensors, data_row, gather_changed, gather_input, gather_target, gather_weights,
-};
+pub(crate) use gather::{Rows, gather_target, gather_weights};
+use gather::{TextTensors, data_row, gather_changed, gather_input};
 use mixup::{Mix, mixed_target};
 
 /// Rows per evaluation batch: enough for speed, few enough for little memory.
@@ -320,7 +319,7 @@ pub fn probabilities(outputs: &[f32], width: usize, temperature: f64) -> Vec<f64
 }
 
 /// Accuracy for classes, R² for numbers.
-fn score(outputs: &[f32], width: usize, target: Option<&Target>) -> f64 {
+pub(crate) fn score(outputs: &[f32], width: usize, target: Option<&Target>) -> f64 {
     match target {
         Some(Target::Class(classes)) => {
             let hits = classes.iter().zip(outputs.chunks_exact(width)).filter(|&(&class, row)| {

@@ -1,6 +1,6 @@
 //! Evaluation of a model on its held-out parts.
 
-use super::model::{Intervals, Predictions, TableModel};
+use super::model::{Intervals, ModelFile, Predictions, TableModel};
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use ff_metrics::{
@@ -8,6 +8,7 @@ use ff_metrics::{
     RegressionOptions, RegressionReport, Scores, class_shares,
 };
 use ff_table::{Encoded, Prepared, Target, TargetTransform};
+use ff_tensor::ThreadPool;
 use serde::{Deserialize, Serialize};
 
 pub use crate::run::summary::Verdict;
@@ -159,6 +160,56 @@ impl Prior {
     }
 }
 
+/// What predictions are judged with, whatever model made them.
+#[derive(Clone, Copy)]
+pub(crate) struct Judge<'a> {
+    /// The classes and the threshold.
+    pub(crate) file: &'a ModelFile,
+    pub(crate) target: &'a TargetTransform,
+    pub(crate) top_k: Option<usize>,
+    pub(crate) threads: &'a ThreadPool,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn of(model: &'a TableModel, recipe: &Recipe) -> Self {
+        Self {
+            file: model.file(),
+            target: &model.transforms().target,
+            top_k: recipe.evaluate.top_k,
+            threads: model.threads(),
+        }
+    }
+}
+
+/// Evaluates the predictions of both held-out parts, the validation part first.
+#[cfg_attr(not(feature = "language"), expect(dead_code, reason = "tables predict by themselves"))]
+pub(crate) fn evaluate_predictions(
+    judge: Judge<'_>,
+    prepared: &Prepared,
+    [valid, test]: [Option<Predictions>; 2],
+) -> Result<PartReports> {
+    let classes = &judge.file.classes;
+    let prior = Prior::of(&prepared.train, classes.len(), judge.target)?;
+    let report = |data: &Encoded, predictions: &Option<Predictions>| {
+        let found = predictions.as_ref();
+        found.map(|found| evaluate_part(judge, data, found, Some(&prior), true)).transpose()
+    };
+    let (on_valid, on_test) = (report(&prepared.valid, &valid)?, report(&prepared.test, &test)?);
+    let (predictions, valid_predictions) = match test {
+        Some(test) => (Some(test), valid),
+        None => (valid, None),
+    };
+    Ok(PartReports {
+        valid: on_valid,
+        test: on_test,
+        predictions,
+        valid_predictions,
+        out_of_fold: None,
+        coverage: Vec::new(),
+        baseline: prior.describe(classes),
+    })
+}
+
 /// Evaluates a model on both held-out parts.
 pub(crate) fn evaluate_parts(
     model: &mut TableModel,
@@ -172,7 +223,8 @@ pub(crate) fn evaluate_parts(
             return Ok(None);
         }
         let predictions = model.predict_encoded(data)?;
-        let report = evaluate_part(model, recipe, data, &predictions, Some(&prior), true)?;
+        let judge = Judge::of(model, recipe);
+        let report = evaluate_part(judge, data, &predictions, Some(&prior), true)?;
         Ok(Some((report, predictions)))
     };
     let (valid, valid_predictions) = part(&prepared.valid)?.unzip();
@@ -203,13 +255,15 @@ pub(crate) fn evaluate_networks(
 ) -> Result<PartReports> {
     let classes = model.file().classes.clone();
     let prior = Prior::of(&data, classes.len(), &prepared.transforms.target)?;
-    let valid = evaluate_part(model, recipe, &data, &valid_predictions, Some(&prior), true)?;
+    let judge = Judge::of(model, recipe);
+    let valid = evaluate_part(judge, &data, &valid_predictions, Some(&prior), true)?;
     let mut test = None;
     let mut predictions = None;
     if prepared.test.rows > 0 {
         let found = model.predict_rows(&prepared.table, &prepared.parts.test)?;
         let part = &prepared.test;
-        test = Some(evaluate_part(model, recipe, part, &found, Some(&prior), true)?);
+        let judge = Judge::of(model, recipe);
+        test = Some(evaluate_part(judge, part, &found, Some(&prior), true)?);
         predictions = Some(found);
     }
     let coverage = coverage(model, prepared, predictions.as_ref())?;
@@ -267,17 +321,15 @@ fn coverage(
 
 /// Evaluates the predictions of one part; with intervals and curves only where `whole` is set.
 pub(crate) fn evaluate_part(
-    model: &TableModel,
-    recipe: &Recipe,
+    judge: Judge<'_>,
     data: &Encoded,
     predictions: &Predictions,
     prior: Option<&Prior>,
     whole: bool,
 ) -> Result<Report> {
-    let file = model.file();
+    let Judge { file, target, top_k, threads } = judge;
     let weights = data.weights.as_deref();
-    let bootstrap =
-        whole.then(|| Bootstrap { threads: Some(model.threads()), ..Bootstrap::default() });
+    let bootstrap = whole.then(|| Bootstrap { threads: Some(threads), ..Bootstrap::default() });
     Ok(match (predictions, &data.target) {
         (Predictions::Classes { probabilities, .. }, Some(Target::Class(labels))) => {
             let shares = match prior {
@@ -294,7 +346,7 @@ pub(crate) fn evaluate_part(
                 threshold: file.threshold,
                 weights,
                 shares,
-                top_k: recipe.evaluate.top_k,
+                top_k,
                 bootstrap,
                 ..usual
             };
@@ -306,7 +358,6 @@ pub(crate) fn evaluate_part(
             )?)
         }
         (Predictions::Values(values), Some(Target::Value(truth))) => {
-            let target = &model.transforms().target;
             let truth: Vec<f64> = truth.iter().map(|&v| target.inverse(v)).collect();
             let mean = match prior {
                 Some(Prior::Mean(mean)) => Some(*mean),

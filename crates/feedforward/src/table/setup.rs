@@ -7,7 +7,7 @@ use super::recipe::Recipe;
 use crate::error::Result;
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
-use ff_nn::{Builder, InitKind, Loss, NumericKind, Precision};
+use ff_nn::{Builder, InitKind, Loss, LossConfig, NumericKind, Precision};
 use ff_table::{Encoded, Target, TargetSchema, Task, Transforms, balanced_class_weights};
 use ff_tensor::{DType, Device, Key};
 use ff_train::{TrainConfig, Trainer};
@@ -28,15 +28,7 @@ impl Setup {
         train: &Encoded,
         device: &Device,
     ) -> Result<(Self, Graph)> {
-        let classes = (target.task != Task::Regression).then_some(target.classes.len());
-        let weights = match (&recipe.loss.class_weights, &train.target, classes) {
-            (Some(weights), _, _) => Some(weights.clone()),
-            (None, Some(Target::Class(rows)), Some(classes)) if recipe.loss.balanced => {
-                Some(balanced_class_weights(rows, classes))
-            }
-            _ => None,
-        };
-        let loss = Loss::new(&recipe.loss, classes, weights)?;
+        let loss = loss(&recipe.loss, target, train)?;
         recipe.model.validate()?;
         let edges = match recipe.model.numeric {
             NumericKind::Linear => Vec::new(),
@@ -53,7 +45,7 @@ impl Setup {
             logits: false,
             network: recipe.model.clone(),
         };
-        let logits = classes.is_some() && network.members().is_some();
+        let logits = target.task != Task::Regression && network.members().is_some();
         let network = MlpConfig { logits, ..network };
         let mut builder = Builder::new();
         let model = Mlp::new(&mut builder, &network);
@@ -113,6 +105,22 @@ impl Setup {
         let bf16 = config.network.precision == Precision::Bf16;
         line + &format!(" → {}{}", config.outputs, if bf16 { " in bf16" } else { "" })
     }
+}
+
+/// The loss of a recipe for this target, with the weights of the classes.
+///
+/// # Errors
+/// The loss does not suit the target.
+pub(crate) fn loss(config: &LossConfig, target: &TargetSchema, train: &Encoded) -> Result<Loss> {
+    let classes = (target.task != Task::Regression).then_some(target.classes.len());
+    let weights = match (&config.class_weights, &train.target, classes) {
+        (Some(weights), _, _) => Some(weights.clone()),
+        (None, Some(Target::Class(rows)), Some(classes)) if config.balanced => {
+            Some(balanced_class_weights(rows, classes))
+        }
+        _ => None,
+    };
+    Ok(Loss::new(config, classes, weights)?)
 }
 
 /// A trainer at step 0 over this network's graph.

@@ -262,7 +262,7 @@ fn encoded_bytes(e: &Encoded) -> usize {
     (e.numeric.len() + e.categorical.len() + 2 * e.rows) * 4 + texts
 }
 
-fn save_scores(folder: &RunFolder, reports: &PartReports) -> Result<()> {
+pub(crate) fn save_scores(folder: &RunFolder, reports: &PartReports) -> Result<()> {
     let text = serde_json::to_string_pretty(&reports.saved())
         .map_err(|e| Error::run(folder.path(), e.to_string()))?;
     write_text(&folder.scores(), &text)
@@ -490,7 +490,8 @@ impl Task for Tables {
         outcome: Option<&mut Trained>,
     ) -> Result<ReportData> {
         let (recipe, prepared, file) = (&self.recipe, &self.prepared, &self.file);
-        let snapshot = report::Snapshot { run: snapshot, recipe, prepared, file, loss: self.loss };
+        let (loss, other) = (self.loss, "model.hidden=[128,64]");
+        let snapshot = report::Snapshot { run: snapshot, recipe, prepared, file, loss, other };
         Ok(report::gather(&snapshot, outcome.map(|o| (&mut o.model, &o.reports))))
     }
 

@@ -71,6 +71,6 @@ impl DecoderConfig {
                 hidden: self.intermediate_size,
             },
         };
-        BlockConfig { norm: self.norms(), attention, feedforward, init, names }
+        BlockConfig { norm: self.norms(), attention, feedforward, init, names, dropout: 0.0 }
     }
 }

@@ -64,12 +64,18 @@ pub(super) fn common(
     let labels = classes.or(stated).unwrap_or(2);
     let head = head(fields);
     if head == EncoderHead::Sequence {
-        let problem = fields.text(&["problem_type"]).unwrap_or("single_label_classification");
-        if problem != "single_label_classification" || labels == 1 {
-            let message = "only one class per sequence is supported: single_label_classification \
-                           with two or more labels";
+        let usual = if labels == 1 { "regression" } else { "single_label_classification" };
+        let problem = fields.text(&["problem_type"]).unwrap_or(usual);
+        if problem != usual {
+            let message = "is supported for one class per sequence (single_label_classification with two \
+                           or more labels) or one number (regression with one label)";
             fields.fail("problem_type", message);
         }
+    }
+    let pooling = fields.text(&["classifier_pooling"]).unwrap_or("cls");
+    if !matches!(pooling, "cls" | "mean") {
+        let message = format!("\"{pooling}\" is not supported; supported: \"cls\", \"mean\"");
+        fields.fail("classifier_pooling", message);
     }
     EncoderConfig {
         family,
@@ -86,6 +92,7 @@ pub(super) fn common(
         pad_token: fields.count("pad_token_id").unwrap_or(0) as i32,
         positions_behind_padding: false,
         labels,
+        mean_pooled: pooling == "mean",
         tied: fields.flag("tie_word_embeddings", true),
         initializer_range: fields.positive(&["initializer_range"]).unwrap_or(0.02),
         json: serde_json::Map::new(),

@@ -1,5 +1,6 @@
 //! The specification of an encoder, read from Hugging Face's `config.json`.
 
+use crate::ConfigError;
 use crate::transformer::BlockNames;
 use crate::transformer::fields::{self, Fields};
 use ff_ops::Activation;
@@ -16,6 +17,8 @@ use std::fmt;
 pub struct EncoderFamily {
     /// The `model_type` in a `config.json`, and the name of the encoder within a larger model.
     pub name: &'static str,
+    /// What the names of `transformers`' classes begin with.
+    pub(super) class: &'static str,
     pub(super) names: Names,
     /// Reads the specification of a model over the defaults of [`common`].
     pub(super) read: fn(&Fields<'_>) -> EncoderConfig,
@@ -105,8 +108,11 @@ pub struct EncoderConfig {
     pub pad_token: i32,
     /// Whether positions start after the id of the padding token.
     pub positions_behind_padding: bool,
-    /// The number of classes.
+    /// The number of classes; 1 for a number.
     pub labels: usize,
+    /// Whether a sequence's class is predicted from the mean of its tokens' vectors, without the
+    /// family's hidden layer; otherwise from the first token.
+    pub mean_pooled: bool,
     /// Whether the output layer of masked tokens is the table of embeddings.
     pub tied: bool,
     /// The standard deviation of new weights.
@@ -125,6 +131,95 @@ impl EncoderConfig {
         let named = self.json.get("id2label").and_then(Value::as_object);
         let name = |i: usize| named?.get(&i.to_string())?.as_str().map(str::to_owned);
         (0..self.labels).map(|i| name(i).unwrap_or_else(|| format!("LABEL_{i}"))).collect()
+    }
+
+    /// Whether the outputs of a sequence are a number and not classes.
+    pub fn is_regression(&self) -> bool {
+        self.head == EncoderHead::Sequence && self.labels == 1
+    }
+
+    /// The same encoder under a new head that predicts a class of each sequence, or a number if
+    /// there are none: as `transformers` describes `…ForSequenceClassification`, but for
+    /// `mean_pooled`, which it does not know and which becomes `classifier_pooling`.
+    ///
+    /// ```
+    /// use ff_nn::models::{EncoderConfig, EncoderHead};
+    /// let json = r#"{"model_type": "bert", "vocab_size": 30, "hidden_size": 8,
+    /// "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    /// "max_position_embeddings": 20, "architectures": ["BertModel"]}"#;
+    /// let config = EncoderConfig::parse(json)?.for_sequences(&["ham".into(), "spam".into()], false)?;
+    /// assert_eq!((config.head, config.label_names()[1].as_str()), (EncoderHead::Sequence, "spam"));
+    /// assert!(config.to_json().contains("BertForSequenceClassification"));
+    /// # Ok::<(), ff_nn::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is one class only.
+    pub fn for_sequences(&self, classes: &[String], mean_pooled: bool) -> fields::Result<Self> {
+        let mut json = self.json.clone();
+        let class = format!("{}ForSequenceClassification", self.family.class);
+        if classes.len() == 1 {
+            return Err(ConfigError::new("id2label", "two or more classes are needed"));
+        }
+        let number = ["LABEL_0".to_owned()];
+        let names = if classes.is_empty() { &number } else { classes };
+        let ids = names.iter().enumerate();
+        let id2label: Map<String, Value> =
+            ids.clone().map(|(i, name)| (i.to_string(), name.clone().into())).collect();
+        let label2id: Map<String, Value> = ids.map(|(i, name)| (name.clone(), i.into())).collect();
+        let problem = if classes.is_empty() { "regression" } else { "single_label_classification" };
+        json.remove("num_labels");
+        json.remove("classifier_pooling");
+        let kind = Value::from(self.family.name);
+        for (key, value) in [
+            ("architectures", vec![class].into()),
+            ("model_type", kind),
+            ("id2label", id2label.into()),
+            ("label2id", label2id.into()),
+            ("problem_type", problem.into()),
+        ] {
+            json.insert(key.into(), value);
+        }
+        if mean_pooled {
+            json.insert("classifier_pooling".into(), "mean".into());
+        }
+        Self::parse(&fields::to_text(&json))
+    }
+
+    /// The depth of a parameter: 0 for the embeddings, 1 for the first layer, one past the last layer
+    /// for the head.
+    pub fn depth_of(&self, parameter: &str) -> usize {
+        let inside = parameter.strip_prefix(self.family.name).and_then(|s| s.strip_prefix('.'));
+        let inside = inside.unwrap_or(parameter);
+        if inside.starts_with("embeddings.") {
+            return 0;
+        }
+        let layer = inside.strip_prefix(self.family.names.layers);
+        let number = layer.and_then(|s| s.strip_prefix('.')?.split('.').next()?.parse().ok());
+        number.map_or(self.layers + 1, |i: usize| i + 1)
+    }
+
+    /// The pattern of the names of parameters at a depth, 0 for the embeddings.
+    pub fn scope_of(&self, depth: usize) -> String {
+        let alone = self.head == EncoderHead::None;
+        let prefix = if alone { String::new() } else { format!("{}.", self.family.name) };
+        match depth {
+            0 => format!("{prefix}embeddings.*"),
+            depth => format!("{prefix}{}.{}.*", self.family.names.layers, depth - 1),
+        }
+    }
+
+    /// Patterns of the names of a head's parameters over sequences.
+    pub fn head_scopes(&self) -> Vec<String> {
+        let names = &self.family.names.sequence;
+        let dense = names.dense.map(|(name, _)| format!("{name}.*"));
+        dense.into_iter().chain([names.weight.to_owned(), names.bias.to_owned()]).collect()
+    }
+
+    /// Whether a parameter is of the last layer of a head over sequences.
+    pub fn is_output(&self, parameter: &str) -> bool {
+        let names = &self.family.names.sequence;
+        [names.weight, names.bias].contains(&parameter)
     }
 
     /// The most tokens of a sequence.

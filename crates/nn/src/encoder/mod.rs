@@ -8,7 +8,7 @@ mod read;
 
 pub use config::{EncoderConfig, EncoderFamily, EncoderHead};
 
-use crate::layers::{Embedding, Feedforward, LayerNorm};
+use crate::layers::{Dropout, Embedding, Feedforward, LayerNorm};
 use crate::transformer::{Block, BlockContext, LanguageOptions, Output};
 use crate::{Builder, Init, Layer};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
@@ -58,12 +58,24 @@ pub struct Encoder {
     head: Option<Head>,
     add: Arc<dyn Op>,
     pools: [Arc<dyn Op>; 3],
+    /// Dropout of the embeddings and of the head's input.
+    dropout: [Option<Dropout>; 2],
+}
+
+/// The shares of values that training drops, scaling up the others; attention weights are never
+/// dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct EncoderDropout {
+    /// Of the embeddings and of each residual branch (`hidden_dropout_prob` in `transformers`).
+    pub hidden: f64,
+    /// Of the input of the last layer of a head (`classifier_dropout`).
+    pub head: f64,
 }
 
 #[derive(Debug)]
 struct Head {
-    /// Pooling of the first token, for the class of a sequence.
-    first: Option<Arc<dyn Op>>,
+    /// How the tokens of a sequence become one vector, for its class: whether by their mean.
+    pooled: Option<bool>,
     dense: Option<Feedforward>,
     norm: Option<LayerNorm>,
     output: Output,
@@ -72,11 +84,21 @@ struct Head {
 impl Encoder {
     /// Builds the layers and registers their parameters.
     pub fn new(b: &mut Builder, config: &EncoderConfig, options: &LanguageOptions) -> Self {
+        Self::with_dropout(b, config, options, EncoderDropout::default())
+    }
+
+    /// The same with dropout in training.
+    pub fn with_dropout(
+        b: &mut Builder,
+        config: &EncoderConfig,
+        options: &LanguageOptions,
+        dropout: EncoderDropout,
+    ) -> Self {
         let init = Init::Normal { std: config.initializer_range };
         let table = |b: &mut Builder, name: &str, rows| {
             b.scope(name, |b| Embedding::with_init(b, rows, config.hidden_size, init))
         };
-        let (names, block) = (&config.family.names, config.block(options));
+        let (names, block) = (&config.family.names, config.block(options, dropout.hidden));
         let make = |b: &mut Builder| {
             let (words, positions, types, norm) = b.scope("embeddings", |b| {
                 let words = table(b, "word_embeddings", config.vocab_size);
@@ -98,7 +120,11 @@ impl Encoder {
         let head = head(b, config, options, words.weight());
         let pool = |mean, segments| PoolTokens { mean, segments }.op();
         let pools = [pool(false, false), pool(true, false), pool(true, true)];
-        Self { words, positions, types, norm, blocks, head, add: Add::op(), pools }
+        let drop = |b: &mut Builder, name: &str, p: f64| {
+            (p > 0.0).then(|| b.scope(name, |b| Dropout::new(b, p)))
+        };
+        let dropout = [drop(b, "embeddings", dropout.hidden), drop(b, "classifier", dropout.head)];
+        Self { words, positions, types, norm, blocks, head, add: Add::op(), pools, dropout }
     }
 
     /// The vector of each token `[B, T, features]`.
@@ -117,6 +143,9 @@ impl Encoder {
         let at = self.positions.forward(graph, batch.positions.clone())?;
         x = graph.apply(&self.add, &[&x, &at])?;
         x = self.norm.forward(graph, x)?;
+        if let Some(dropout) = &self.dropout[0] {
+            x = dropout.forward(graph, x)?;
+        }
         for block in &self.blocks {
             let context =
                 BlockContext { segments: batch.segments.as_ref(), ..BlockContext::default() };
@@ -132,10 +161,20 @@ impl Encoder {
     /// As [`Encoder::hidden`].
     pub fn embed(&self, graph: &mut Graph, batch: &EncoderBatch, mean: bool) -> Result<Value> {
         let x = self.hidden(graph, batch)?;
+        self.pool(graph, &x, batch, mean)
+    }
+
+    fn pool(
+        &self,
+        graph: &mut Graph,
+        x: &Value,
+        batch: &EncoderBatch,
+        mean: bool,
+    ) -> Result<Value> {
         match (&batch.segments, mean) {
-            (_, false) => graph.apply(&self.pools[0], &[&x]),
-            (None, true) => graph.apply(&self.pools[1], &[&x]),
-            (Some(segments), true) => graph.apply(&self.pools[2], &[&x, segments]),
+            (_, false) => graph.apply(&self.pools[0], &[x]),
+            (None, true) => graph.apply(&self.pools[1], &[x]),
+            (Some(segments), true) => graph.apply(&self.pools[2], &[x, segments]),
         }
     }
 
@@ -163,25 +202,56 @@ impl Encoder {
         head.output.loss(graph, &x, targets)
     }
 
-    /// The input of the output layer.
-    fn head(&self, graph: &mut Graph, batch: &EncoderBatch) -> Result<(&Head, Value)> {
-        let head = self.head.as_ref().ok_or_else(|| {
+    /// The logits `[B, labels]` of a head over sequences, from their vectors `[B, features]` as
+    /// [`Encoder::pooled`] gives them.
+    ///
+    /// # Errors
+    /// If shapes do not match, or the model has no head.
+    pub fn logits_of(&self, graph: &mut Graph, pooled: Value) -> Result<Value> {
+        let head = self.own_head()?;
+        let x = self.before_output(graph, head, pooled)?;
+        head.output.logits(graph, &x)
+    }
+
+    /// The vectors `[B, features]` that a head over sequences reads.
+    ///
+    /// # Errors
+    /// As [`Encoder::hidden`], or if the model has no head.
+    pub fn pooled(&self, graph: &mut Graph, batch: &EncoderBatch) -> Result<Value> {
+        let mean = self.own_head()?.pooled.unwrap_or_default();
+        self.embed(graph, batch, mean)
+    }
+
+    fn own_head(&self) -> Result<&Head> {
+        self.head.as_ref().ok_or_else(|| {
             Error::shape(
                 "encoder",
                 "this model has no logits, only vectors: see `architectures` in its config.json",
             )
-        })?;
+        })
+    }
+
+    /// The head, and the input of its output layer.
+    fn head(&self, graph: &mut Graph, batch: &EncoderBatch) -> Result<(&Head, Value)> {
+        let head = self.own_head()?;
         let mut x = self.hidden(graph, batch)?;
-        if let Some(first) = &head.first {
-            x = graph.apply(first, &[&x])?;
+        if let Some(mean) = head.pooled {
+            x = self.pool(graph, &x, batch, mean)?;
         }
+        Ok((head, self.before_output(graph, head, x)?))
+    }
+
+    fn before_output(&self, graph: &mut Graph, head: &Head, mut x: Value) -> Result<Value> {
         if let Some(dense) = &head.dense {
             x = dense.forward(graph, x)?;
         }
         if let Some(norm) = &head.norm {
             x = norm.forward(graph, x)?;
         }
-        Ok((head, x))
+        match &self.dropout[1] {
+            Some(dropout) => dropout.forward(graph, x),
+            None => Ok(x),
+        }
     }
 }
 
@@ -200,7 +270,10 @@ fn head(
         EncoderHead::Sequence => (&names.sequence, config.labels),
         EncoderHead::Tokens => (&names.tokens, config.labels),
     };
-    let dense = names.dense.map(|(name, activation)| {
+    let sequence = config.head == EncoderHead::Sequence;
+    // The mean of tokens has no place for a layer that was trained on the first one.
+    let dense = names.dense.filter(|_| !(sequence && config.mean_pooled));
+    let dense = dense.map(|(name, activation)| {
         let f = activation.unwrap_or(config.activation);
         let layer = b.scope(name, |b| Feedforward::with_init(b, features, features, f, true, init));
         if options.bf16() { layer.in_bf16(DType::F32) } else { layer }
@@ -216,7 +289,6 @@ fn head(
     let bias = b.param(names.bias, [outputs], ParamKind::Bias, Init::Zeros);
     // Encoders use the plain loss.
     let options = LanguageOptions { z_loss: 0.0, label_smoothing: 0.0, ..*options };
-    let first = (config.head == EncoderHead::Sequence)
-        .then(|| PoolTokens { mean: false, segments: false }.op());
-    Some(Head { first, dense, norm, output: Output::new(weight, Some(bias), &options) })
+    let pooled = sequence.then_some(config.mean_pooled);
+    Some(Head { pooled, dense, norm, output: Output::new(weight, Some(bias), &options) })
 }

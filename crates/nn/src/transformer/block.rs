@@ -2,8 +2,8 @@
 //! norm.
 
 use crate::layers::{
-    Attention, AttentionConfig, AttentionContext, ExpertsOutput, FeedforwardBlock, LayerNorm,
-    MixtureOfExperts, RmsNorm,
+    Attention, AttentionConfig, AttentionContext, Dropout, ExpertsOutput, FeedforwardBlock,
+    LayerNorm, MixtureOfExperts, RmsNorm,
 };
 use crate::{Builder, Init, Layer};
 use ff_graph::{Graph, Op, Result, Value};
@@ -59,6 +59,8 @@ pub(crate) struct BlockConfig {
     /// The initialisers of weights that read the residual stream and of weights that add to it.
     pub(crate) init: [Init; 2],
     pub(crate) names: BlockNames,
+    /// The share of values of each residual branch that training drops.
+    pub(crate) dropout: f64,
 }
 
 impl BlockConfig {
@@ -99,6 +101,7 @@ impl BlockConfig {
             },
             init: [init; 2],
             names,
+            dropout: 0.0,
         }
     }
 }
@@ -137,6 +140,8 @@ pub(crate) struct Block {
     norms: [Option<Box<dyn Layer>>; 3],
     place: NormPlace,
     add: Arc<dyn Op>,
+    /// Dropout of each of these parts, where there is any.
+    dropout: Option<[Dropout; 3]>,
 }
 
 // One for each layer: the size does not matter.
@@ -186,7 +191,12 @@ impl Block {
             b.scope(names.feedforward, |b| Feedforward::new(b, config))
         });
         let norms = [Some(own_norm), cross_norm, Some(feedforward_norm)];
-        Self { attention: own, cross, feedforward, norms, place: norm.place, add: Add::op() }
+        let dropout = (config.dropout > 0.0).then(|| {
+            ["attention", "cross_attention", "feedforward"]
+                .map(|name| b.scope(name, |b| Dropout::new(b, config.dropout)))
+        });
+        let (place, add) = (norm.place, Add::op());
+        Self { attention: own, cross, feedforward, norms, place, add, dropout }
     }
 
     /// The output of the block, with the losses of its router.
@@ -230,7 +240,10 @@ impl Block {
             _ => Ok(x),
         };
         let h = norm(graph, x.clone(), NormPlace::Before)?;
-        let h = f(graph, h)?;
+        let mut h = f(graph, h)?;
+        if let Some(dropout) = &self.dropout {
+            h = dropout[part].forward(graph, h)?;
+        }
         let h = norm(graph, h, NormPlace::Branch)?;
         let y = graph.apply(&self.add, &[x, &h])?;
         norm(graph, y, NormPlace::After)

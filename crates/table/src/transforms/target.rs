@@ -114,7 +114,7 @@ impl TargetTransform {
 
     /// The rows whose target can be judged, and those that are left out as they were at training:
     /// rows without a target, and rows of classes that had a single row.
-    pub(crate) fn judged(&self, table: &Table) -> (Vec<usize>, Vec<Dropped>) {
+    pub fn judged(&self, table: &Table) -> (Vec<usize>, Vec<Dropped>) {
         let mut rows: Vec<usize> = (0..table.rows()).collect();
         let mut dropped = Vec::new();
         let Some(column) = table.column(&self.column) else { return (rows, dropped) };

@@ -211,7 +211,10 @@ impl Trainer {
     fn step(&mut self, objective: &mut dyn Objective, lr: f64) -> Result<StepResult> {
         self.graph.set_mode(Mode::Train);
         let mut loss = StepLoss {
-            rows: self.batches.next(&self.config, &self.progress, objective.rows()),
+            rows: {
+                let (rows, lengths) = (objective.rows(), objective.lengths());
+                self.batches.next(&self.config, &self.progress, rows, lengths)
+            },
             graph: &mut self.graph,
             objective: &mut *objective,
             batch_size: self.config.batch_size,

@@ -1,6 +1,7 @@
 use super::folder::{
     SaveOptions, model_folder, probe, read_back, read_params, read_tokenizer, write_folder,
 };
+use super::weights::open_partly;
 use crate::embedding::Pooling;
 use crate::error::{Error, Result};
 use crate::files::read_text;
@@ -59,6 +60,16 @@ impl EncoderModel {
         Ok(Self { config, encoder, graph, tokenizer, options: *options })
     }
 
+    /// A model in memory.
+    pub(crate) fn new(
+        config: EncoderConfig,
+        (encoder, graph): (Encoder, Graph),
+        tokenizer: Option<Tokenizer>,
+        options: LanguageOptions,
+    ) -> Self {
+        Self { config, encoder, graph, tokenizer, options }
+    }
+
     /// The specification of the model.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
@@ -74,6 +85,11 @@ impl EncoderModel {
         (&self.encoder, &mut self.graph)
     }
 
+    /// Its parts.
+    pub(crate) fn into_parts(self) -> (EncoderConfig, Encoder, Graph, Option<Tokenizer>) {
+        (self.config, self.encoder, self.graph, self.tokenizer)
+    }
+
     /// The logits of sequences, padded to the longest: `[B, T, vocabulary]`, `[B, T, labels]` or
     /// `[B, labels]`.
     ///
@@ -82,7 +98,7 @@ impl EncoderModel {
     /// model gives vectors only, or memory is short.
     pub fn logits(&mut self, sequences: &[Vec<u32>]) -> Result<Vec<f32>> {
         self.graph.reset();
-        let batch = encoder_batch(&self.graph, &self.config, sequences)?;
+        let batch = encoder_batch(&self.graph, &self.config, sequences, 0)?;
         Ok(self.encoder.logits(&mut self.graph, &batch)?.slice::<f32>()?.to_vec())
     }
 
@@ -92,7 +108,7 @@ impl EncoderModel {
     /// As [`EncoderModel::logits`].
     pub fn embed(&mut self, sequences: &[Vec<u32>], pooling: Pooling) -> Result<Vec<f32>> {
         self.graph.reset();
-        let batch = encoder_batch(&self.graph, &self.config, sequences)?;
+        let batch = encoder_batch(&self.graph, &self.config, sequences, 0)?;
         if pooling == Pooling::Last {
             let vectors = self.encoder.hidden(&mut self.graph, &batch)?;
             return Ok(last_vectors(&vectors, sequences)?);
@@ -121,6 +137,24 @@ impl EncoderModel {
     }
 }
 
+/// Reads a folder's encoder into parameters of a config with a head of its own. Layers of that head
+/// keep their first values where the folder has none of the same name and shape; the last one always
+/// does without `keep_output`.
+///
+/// # Errors
+/// A tensor of the encoder is missing or of another shape, or belongs to no layer.
+pub(crate) fn read_encoder(
+    folder: &Path,
+    config: &EncoderConfig,
+    params: &mut Params,
+    keep_output: bool,
+) -> Result<()> {
+    let is_head = |name: &str| config.depth_of(name) > config.layers;
+    let mut wanted = plain_file_tensors(params);
+    wanted.retain(|tensor| keep_output || !config.is_output(&tensor.name));
+    open_partly(folder, &mut wanted, &is_head, &is_ignored)?.read_into(&wanted, params)
+}
+
 /// The vectors `[B, features]` of the last tokens, of `[B, T, features]`.
 pub(super) fn last_vectors(vectors: &Value, sequences: &[Vec<u32>]) -> ff_graph::Result<Vec<f32>> {
     let width = vectors.shape().dims().last().copied().unwrap_or(1);
@@ -141,7 +175,7 @@ fn outputs(
     ids: &[Vec<u32>],
 ) -> Result<Vec<f32>> {
     graph.reset();
-    let batch = encoder_batch(graph, config, ids)?;
+    let batch = encoder_batch(graph, config, ids, 0)?;
     let values = match config.head {
         EncoderHead::None => encoder.hidden(graph, &batch)?,
         _ => encoder.logits(graph, &batch)?,
@@ -149,21 +183,23 @@ fn outputs(
     Ok(values.slice::<f32>()?.to_vec())
 }
 
-/// Sequences padded to the longest.
+/// Sequences padded to the longest, and to `least` tokens.
 ///
 /// # Errors
 /// There is none, one is empty, or memory is short.
-pub(super) fn encoder_batch(
+pub(crate) fn encoder_batch<S: AsRef<[u32]>>(
     graph: &Graph,
     config: &EncoderConfig,
-    sequences: &[Vec<u32>],
+    sequences: &[S],
+    least: usize,
 ) -> Result<EncoderBatch> {
-    let tokens = sequences.iter().map(Vec::len).max().unwrap_or(0);
-    if sequences.iter().any(Vec::is_empty) || tokens == 0 {
+    let tokens = sequences.iter().map(|s| s.as_ref().len()).max().unwrap_or(0).max(least);
+    let sequences = || sequences.iter().map(AsRef::as_ref);
+    if sequences().any(<[u32]>::is_empty) || tokens == 0 {
         return Err(Error::usage("a sequence without tokens cannot be encoded"));
     }
     let mut values = [const { Vec::new() }; 4];
-    for sequence in sequences {
+    for sequence in sequences() {
         let id = |i: usize| sequence.get(i).map_or(config.pad_token, |&id| id as i32);
         let ids: Vec<i32> = (0..tokens).map(id).collect();
         let [all, positions, types, segments] = &mut values;
@@ -173,7 +209,7 @@ pub(super) fn encoder_batch(
         all.extend(ids);
     }
     let input = |values: &[i32]| -> Result<Value> {
-        let dims = [sequences.len(), tokens];
+        let dims = [sequences().count(), tokens];
         Ok(graph.input(Tensor::from_slice(graph.device(), values, &dims)?))
     };
     let [ids, positions, types, segments] = &values;

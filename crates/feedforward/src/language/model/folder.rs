@@ -535,7 +535,7 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
     })
 }
 
-pub(super) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
+pub(crate) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
     let names = ["tokenizer.json", "vocab.json", "vocab.txt"];
     let there = names.iter().any(|name| folder.join(name).exists());
     let in_metadata =

@@ -10,8 +10,9 @@ use ff_tensor::FileMatrix;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use xxhash_rust::xxh3::Xxh3;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -315,6 +316,23 @@ pub(super) fn open_checked(
     Ok(weights)
 }
 
+/// The same, without those of `optional` tensors that the folder lacks or has in another shape.
+pub(super) fn open_partly(
+    folder: &Path,
+    wanted: &mut Vec<FileTensor>,
+    optional: &dyn Fn(&str) -> bool,
+    ignored: &dyn Fn(&str) -> bool,
+) -> Result<Weights> {
+    let weights = Weights::open(folder)?;
+    let mut places = weights.places(wanted).into_iter();
+    wanted.retain(|tensor| {
+        let there = |place: Place| weights.dims(&place.name).is_some_and(|d| d == place.dims);
+        places.next().is_some_and(there) || !optional(&tensor.name)
+    });
+    weights.check(folder, ignored, wanted, &weights.places(wanted))?;
+    Ok(weights)
+}
+
 /// Reads a folder's tensors into parameters of the same config, as f32 whatever they are stored as;
 /// parameters of adapters stay as they are.
 ///
@@ -446,6 +464,34 @@ fn remove_weights(folder: &Path) -> Result<()> {
             let path = entry.path();
             std::fs::remove_file(&path).map_err(ff_formats::Error::io(&path, "removing"))?;
         }
+    }
+    Ok(())
+}
+
+/// Hashes the sizes, the first and the last bytes of a model's files of tensors.
+pub(crate) fn hash_weights(model: &Path, hasher: &mut Xxh3) -> Result<()> {
+    const PART: u64 = 1 << 20;
+    let mut files = vec![model.to_owned()];
+    if model.is_dir() {
+        let entries = std::fs::read_dir(model).map_err(ff_formats::Error::io(model, "reading"))?;
+        files = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    }
+    files.sort();
+    for path in files {
+        let mut ends = || -> std::io::Result<()> {
+            let mut file = std::fs::File::open(&path)?;
+            let len = file.metadata()?.len();
+            hasher.update(&len.to_le_bytes());
+            for start in [0, len.saturating_sub(PART)] {
+                let mut bytes = Vec::new();
+                file.seek(SeekFrom::Start(start))?;
+                Read::by_ref(&mut file).take(PART).read_to_end(&mut bytes)?;
+                hasher.update(&bytes);
+            }
+            Ok(())
+        };
+        ends().map_err(ff_formats::Error::io(&path, "reading"))?;
     }
     Ok(())
 }

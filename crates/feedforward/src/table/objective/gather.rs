@@ -10,14 +10,14 @@ use ff_table::{Encoded, Target};
 use ff_tensor::{DType, Device, Shape, Tensor};
 
 /// The rows of a batch, one for each member where members have their own.
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     pub(super) rows: &'a [u32],
     members: Option<usize>,
 }
 
 impl<'a> Rows<'a> {
     /// The same rows for all members.
-    pub(super) fn all(rows: &'a [u32]) -> Self {
+    pub(crate) fn all(rows: &'a [u32]) -> Self {
         Self { rows, members: None }
     }
 
@@ -165,7 +165,7 @@ fn gather_by(
     Ok(input)
 }
 
-pub(super) fn gather_weights(
+pub(crate) fn gather_weights(
     graph: &Graph,
     data: &Encoded,
     rows: &Rows<'_>,
@@ -182,7 +182,7 @@ pub(super) fn no_target() -> Error {
     Error::shape(NAME, "the rows have no target to compare with")
 }
 
-pub(super) fn gather_target(
+pub(crate) fn gather_target(
     graph: &Graph,
     loss: &Loss,
     data: &Encoded,

@@ -26,7 +26,7 @@ pub(super) fn gather(snapshot: &Snapshot<'_>) -> Vec<Command> {
     }
     all.push(command(
         "try another network",
-        format!("feedforward train {recipe} --set 'model.hidden=[128,64]'"),
+        format!("feedforward train {recipe} --set '{}'", snapshot.other),
     ));
     all
 }

@@ -35,6 +35,20 @@ pub(super) fn gather(snapshot: &Snapshot<'_>, trained: Option<&ModelFile>) -> Ve
     all
 }
 
+/// The same for a network that reads the rows in a way of its own.
+#[cfg_attr(not(feature = "language"), expect(dead_code, reason = "tables have their encoders"))]
+pub(super) fn of_rows(snapshot: &Snapshot<'_>) -> Vec<Decision> {
+    let mut all = Vec::new();
+    task(snapshot, &mut all);
+    source(snapshot, &mut all);
+    columns(snapshot, &mut all);
+    rows(snapshot, &mut all);
+    division(snapshot, &mut all);
+    training(snapshot, &mut all);
+    device(snapshot, &mut all);
+    all
+}
+
 fn decision(
     kind: DecisionKind,
     what: impl Into<String>,

@@ -3,7 +3,7 @@
 use super::explain::Explained;
 use super::segments;
 use super::snapshot::Part;
-use crate::table::model::{Predictions, TableModel};
+use crate::table::model::{ModelFile, Predictions};
 use crate::table::recipe::Recipe;
 use crate::table::scores::PartReports;
 use ff_metrics::CalibrationBin as Bin;
@@ -24,7 +24,7 @@ const THRESHOLDS: usize = 100;
 pub(super) fn classification(
     report: &ClassificationReport,
     part: Part<'_>,
-    model: &TableModel,
+    file: &ModelFile,
     reports: &PartReports,
     prepared: &Prepared,
     recipe: &Recipe,
@@ -48,7 +48,7 @@ pub(super) fn classification(
             .filter_map(|curve| precision_recall(report, curve, classes))
             .collect(),
         calibration: calibration(report, classes),
-        threshold: threshold(model, reports, prepared, recipe),
+        threshold: threshold(file, reports, prepared, recipe),
     }
 }
 
@@ -176,12 +176,12 @@ pub(super) fn aim(aim: ThresholdAim) -> String {
 
 /// Counts at each threshold on the validation part: the test part must not choose anything.
 fn threshold(
-    model: &TableModel,
+    file: &ModelFile,
     reports: &PartReports,
     prepared: &Prepared,
     recipe: &Recipe,
 ) -> Option<ThresholdCurve> {
-    let positive = model.file().positive.filter(|_| model.file().classes.len() == 2)?;
+    let positive = file.positive.filter(|_| file.classes.len() == 2)?;
     let data = Part::of(prepared, reports, "valid").data;
     let Some(Target::Class(labels)) = &data.target else { return None };
     let Some(Predictions::Classes { probabilities, .. }) = reports.valid_predictions() else {
@@ -196,8 +196,8 @@ fn threshold(
     }
     yes.sort_unstable_by(f64::total_cmp);
     no.sort_unstable_by(f64::total_cmp);
-    let chosen = model.file().chosen;
-    let used = model.file().threshold.unwrap_or(0.5);
+    let chosen = file.chosen;
+    let used = file.threshold.unwrap_or(0.5);
     let thresholds = thresholds(&yes, &no, used);
     let at_least =
         |sorted: &[f64], t: f64| (sorted.len() - sorted.partition_point(|p| *p < t)) as u64;

@@ -15,6 +15,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) file: &'a ModelFile,
     /// The name of the loss.
     pub(crate) loss: &'a str,
+    /// A setting that gives another network.
+    pub(crate) other: &'a str,
 }
 
 /// The rows that the main scores come from.

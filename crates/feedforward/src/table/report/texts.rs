@@ -25,8 +25,9 @@ const NEARLY: f32 = 0.9;
 const KEYS: usize = 8;
 const CANDIDATES: usize = 100;
 
+/// `model` is that of n-grams, where it is one.
 pub(super) fn gather(
-    model: &TableModel,
+    model: Option<&TableModel>,
     predictions: &Predictions,
     part: Part<'_>,
     prepared: &Prepared,
@@ -36,11 +37,13 @@ pub(super) fn gather(
         let values = &prepared.table.column(name)?.values;
         let (train, held_out) = (prepared.train.texts.get(i)?, part.data.texts.get(i)?);
         let (repeated, pairs) = repeated(train, held_out, values, part, prepared);
-        let classes = !model.file().classes.is_empty();
+        let classes = matches!(predictions, Predictions::Classes { .. });
         Some(TextColumn {
             name: name.into(),
             split: part.name.into(),
-            groups: words(model, i, encoder, train, prepared).unwrap_or_default(),
+            groups: model
+                .and_then(|model| words(model, i, encoder, train, prepared))
+                .unwrap_or_default(),
             error: if classes { "share wrong" } else { "mean absolute error" }.into(),
             lengths: lengths(values, predictions, part, prepared),
             repeated,

@@ -6,6 +6,7 @@ use crate::transformer::BlockNames;
 
 pub(super) static FAMILY: EncoderFamily = EncoderFamily {
     name: "distilbert",
+    class: "DistilBert",
     names: Names {
         layers: "transformer.layer",
         block: BlockNames {

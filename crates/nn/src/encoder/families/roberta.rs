@@ -5,6 +5,7 @@ use super::{Names, read_bert};
 
 pub(super) static FAMILY: EncoderFamily = EncoderFamily {
     name: "roberta",
+    class: "Roberta",
     names: Names {
         layers: "encoder.layer",
         block: BERT_BLOCK,

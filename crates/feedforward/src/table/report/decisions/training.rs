@@ -77,7 +77,7 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
         DecisionKind::Chosen,
         format!("the network is {}", snapshot.run.work.layers),
         format!("{} parameters", count(snapshot.run.sizes.parameters)),
-        set("model.hidden=[128,64]"),
+        set(snapshot.other),
     ));
     if recipe.loss.kind == ff_nn::LossKind::Auto {
         let classes = !snapshot.file.classes.is_empty();

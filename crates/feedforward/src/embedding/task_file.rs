@@ -1,0 +1,90 @@
+//! What a trained encoder's folder holds beside the files of `transformers`.
+
+use crate::error::{Error, Result};
+use crate::files::{read_text, write_text};
+use ff_nn::Precision;
+use ff_table::TargetTransform;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+const NAME: &str = "feedforward.json";
+const FORMAT: u32 = 1;
+
+/// `feedforward.json`: which columns are read and how, and what is predicted from them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskFile {
+    format: u32,
+    version: String,
+    /// The columns of texts, which are joined by line breaks.
+    pub(crate) texts: Vec<String>,
+    /// The target; the model's outputs are in its unit.
+    pub(crate) target: TargetTransform,
+    /// The most tokens of a text.
+    pub(crate) max_tokens: usize,
+    /// The text before every text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prompt: Option<String>,
+    /// Whether texts are made lower case before anything else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lower_case: bool,
+    /// What matrices are multiplied in.
+    #[serde(default)]
+    pub(crate) precision: Precision,
+    /// Texts that stand for a missing value.
+    pub(crate) null_values: Vec<String>,
+    /// The hash of the training data.
+    pub(crate) data_hash: String,
+}
+
+impl TaskFile {
+    /// A description of a model that reads these columns.
+    pub(crate) fn new(
+        texts: Vec<String>,
+        target: TargetTransform,
+        reader: &super::TextReader,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            texts,
+            target,
+            max_tokens: reader.max_tokens,
+            prompt: reader.prompt.clone(),
+            lower_case: reader.lower_case,
+            precision: Precision::default(),
+            null_values: Vec::new(),
+            data_hash: String::new(),
+        }
+    }
+
+    /// Reads a folder's file, if there is one.
+    ///
+    /// # Errors
+    /// It is damaged, or of another format.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(NAME);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let file: Self = serde_json::from_str(&read_text(&path)?).map_err(|e| {
+            let message = format!("does not describe a model of texts: {e}; copy the model again");
+            Error::run(&path, message)
+        })?;
+        if file.format != FORMAT {
+            let message = format!("has format {}, this version reads {FORMAT}", file.format);
+            return Err(Error::run(&path, message));
+        }
+        Ok(Some(file))
+    }
+
+    /// Writes the file into a folder.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(NAME);
+        let text =
+            serde_json::to_string_pretty(self).map_err(|e| Error::run(&path, e.to_string()))?;
+        write_text(&path, &text)
+    }
+}

@@ -1,0 +1,117 @@
+//! Columns of texts as tokens.
+
+use crate::embedding::{TextReader, joined};
+use crate::error::{Error, Result};
+use crate::words::{count, plural};
+use ff_table::{Kind, Note, Prepared, Role, Table};
+
+/// The texts of a part as tokens.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    /// The tokens of each row.
+    pub(super) ids: Vec<Vec<u32>>,
+    /// The rows, the longest first, and their lengths.
+    pub(super) order: Vec<u32>,
+    pub(super) lengths: Vec<u32>,
+    /// How many texts were cut, and how many are empty.
+    pub(super) cut: usize,
+    pub(super) empty: usize,
+}
+
+impl Tokens {
+    /// The texts of some rows of a table.
+    pub(super) fn read(
+        reader: &TextReader,
+        table: &Table,
+        columns: &[String],
+        rows: &[usize],
+    ) -> Result<Self> {
+        let texts: Vec<_> = rows.iter().map(|&row| joined(table, columns, row)).collect();
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let empty = texts.iter().filter(|text| text.trim().is_empty()).count();
+        let (ids, cut) = reader.read(&texts)?;
+        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
+        order.sort_by_key(|&row| std::cmp::Reverse(ids[row as usize].len()));
+        let lengths = order.iter().map(|&row| ids[row as usize].len() as u32).collect();
+        Ok(Self { ids, order, lengths, cut, empty })
+    }
+
+    /// All tokens.
+    pub(super) fn count(&self) -> u64 {
+        self.lengths.iter().map(|&n| u64::from(n)).sum()
+    }
+}
+
+/// The columns of texts. Other columns are left out: the encoder reads texts alone.
+///
+/// # Errors
+/// There is none.
+pub(super) fn text_columns(prepared: &mut Prepared) -> Result<Vec<String>> {
+    let features = |kind: fn(Kind) -> bool| {
+        let columns = prepared.schema.columns.iter();
+        let found = columns.filter(|column| column.role == Role::Feature && kind(column.kind));
+        found.map(|column| column.name.clone()).collect::<Vec<String>>()
+    };
+    let texts = features(|kind| kind == Kind::Text);
+    let others = features(|kind| kind != Kind::Text);
+    if texts.is_empty() {
+        let target = &prepared.target.column;
+        let all = prepared.schema.columns.iter().map(|column| &column.name);
+        let all: Vec<&str> = all.filter(|name| *name != target).map(String::as_str).collect();
+        let name = all.first().copied().unwrap_or("NAME");
+        let shown: Vec<&str> = all.iter().copied().take(30).collect();
+        return Err(Error::usage(format!(
+            "model.encoder reads columns of texts, and no column is recognised as one; name it with \
+             --set data.columns.{name}=text; the columns are {}",
+            shown.join(", ")
+        )));
+    }
+    for column in &mut prepared.schema.columns {
+        if texts.contains(&column.name) {
+            column.usage = "tokens of the encoder".into();
+        } else if others.contains(&column.name) {
+            column.role = Role::Dropped;
+            column.reason = "the encoder reads texts alone".into();
+            column.usage.clear();
+            column.undo = None;
+        }
+    }
+    if !others.is_empty() {
+        let message = format!(
+            "left out, as the encoder reads texts alone: {}; the vectors of `feedforward embed` go \
+             beside other columns",
+            others.join(", ")
+        );
+        prepared.notes.push(Note::warn(message));
+    }
+    if texts.len() > 1 {
+        let message = format!("one text is made of the columns {}", texts.join(", "));
+        prepared.notes.push(Note::info(message));
+    }
+    Ok(texts)
+}
+
+/// What is to be known of the tokens.
+pub(super) fn notes(parts: &[Tokens; 3], reader: &TextReader) -> Vec<Note> {
+    let sum = |of: fn(&Tokens) -> usize| parts.iter().map(of).sum::<usize>();
+    let (texts, tokens) = (sum(|part| part.ids.len()), sum(|part| part.count() as usize));
+    let longest = parts.iter().filter_map(|part| part.lengths.first()).max().copied().unwrap_or(0);
+    let mean = tokens as f64 / texts.max(1) as f64;
+    let mut notes = vec![Note::info(format!(
+        "texts have {mean:.1} tokens on average and {longest} at most, of {} tokenizer",
+        reader.tokenizer.kind()
+    ))];
+    let (cut, empty) = (sum(|part| part.cut), sum(|part| part.empty));
+    if cut > 0 {
+        let message = format!(
+            "{} longer than {} tokens: the rest is cut off",
+            plural(cut, "text"),
+            reader.max_tokens
+        );
+        notes.push(Note::warn(message).undo(format!("model.max_tokens={}", reader.max_tokens)));
+    }
+    if empty > 0 {
+        notes.push(Note::warn(format!("{} of {} texts are empty", count(empty), count(texts))));
+    }
+    notes
+}

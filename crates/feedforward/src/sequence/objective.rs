@@ -1,0 +1,246 @@
+//! Texts as batches: the [`Objective`] of an encoder.
+
+use super::data::Tokens;
+use super::network::Network;
+use crate::language::encoder_batch;
+use crate::table::objective::{Rows, gather_target, gather_weights, score};
+use ff_graph::{Error, Graph, Mode, Result, Value};
+use ff_nn::models::EncoderBatch;
+use ff_table::Encoded;
+use ff_tensor::{Key, Tensor};
+use ff_train::{BatchLoss, Evaluation, Objective};
+
+/// Lengths are padded to a multiple of this, so that batches have few shapes.
+const MULTIPLE: usize = 8;
+/// Tokens of a batch of an evaluation, padding included.
+const EVAL_TOKENS: usize = 2048;
+
+/// The rows and the texts of a part.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) data: &'a Encoded,
+    pub(super) tokens: &'a Tokens,
+}
+
+/// Trains an encoder on the texts of a part and evaluates it on those of another.
+pub(super) struct SequenceObjective<'a> {
+    network: &'a Network,
+    train: Part<'a>,
+    valid: Part<'a>,
+    shapes: Shapes,
+    /// The vectors of both parts' texts by a frozen encoder, once they are computed.
+    vectors: [Option<Vec<f32>>; 2],
+}
+
+impl<'a> SequenceObjective<'a> {
+    pub(super) fn new(
+        network: &'a Network,
+        train: Part<'a>,
+        valid: Part<'a>,
+        batch: usize,
+    ) -> Self {
+        Self {
+            network,
+            train,
+            valid,
+            shapes: Shapes::new(train.tokens, batch),
+            vectors: [None, None],
+        }
+    }
+
+    /// The logits of some rows of the training part.
+    fn logits(&mut self, graph: &mut Graph, rows: &[u32]) -> Result<Value> {
+        if self.network.frozen {
+            return self.frozen_logits(graph, 0, rows);
+        }
+        let batch = self.shapes.batch(graph, self.network, self.train.tokens, rows)?;
+        self.network.encoder.logits(graph, &batch)
+    }
+
+    /// The logits of some rows of a part by a frozen encoder, whose vectors are computed once.
+    fn frozen_logits(&mut self, graph: &mut Graph, part: usize, rows: &[u32]) -> Result<Value> {
+        let Self { network, train, valid, shapes, vectors } = self;
+        let vectors = match &mut vectors[part] {
+            Some(vectors) => vectors,
+            none => {
+                let tokens = [train, valid][part].tokens;
+                none.insert(all(graph, network, tokens, shapes, Of::Vectors)?)
+            }
+        };
+        let width = network.config.hidden_size;
+        let chosen = rows.iter().flat_map(|&row| &vectors[row as usize * width..][..width]);
+        let chosen: Vec<f32> = chosen.copied().collect();
+        let x = input(graph, &chosen, [rows.len(), width])?;
+        network.encoder.logits_of(graph, x)
+    }
+
+    /// The logits `[rows, outputs]` of the validation part.
+    fn valid_outputs(&mut self, graph: &mut Graph) -> Result<Vec<f32>> {
+        if !self.network.frozen {
+            return all(graph, self.network, self.valid.tokens, &mut self.shapes, Of::Logits);
+        }
+        let mut outputs = Vec::new();
+        let rows: Vec<u32> = (0..self.valid.data.rows as u32).collect();
+        for rows in rows.chunks(EVAL_TOKENS) {
+            graph.reset();
+            let logits = self.frozen_logits(graph, 1, rows)?;
+            outputs.extend_from_slice(logits.slice::<f32>()?);
+        }
+        graph.reset();
+        Ok(outputs)
+    }
+}
+
+impl Objective for SequenceObjective<'_> {
+    fn rows(&self) -> usize {
+        self.train.data.rows
+    }
+
+    fn lengths(&self) -> Option<&[u32]> {
+        // Vectors have one length.
+        (!self.network.frozen).then_some(&self.train.tokens.lengths)
+    }
+
+    fn loss(&mut self, graph: &mut Graph, rows: &[u32], _: Key) -> Result<BatchLoss> {
+        let order = &self.train.tokens.order;
+        let rows: Vec<u32> = rows.iter().map(|&i| order[i as usize]).collect();
+        let logits = self.logits(graph, &rows)?;
+        let (loss, data, rows) = (&self.network.loss, self.train.data, Rows::all(&rows));
+        let target = gather_target(graph, loss, data, &rows)?;
+        let weights = gather_weights(graph, data, &rows)?;
+        let (sum, count) = loss.apply(graph, &logits, &target, weights.as_ref())?;
+        Ok(BatchLoss { sum, count, total: None })
+    }
+
+    fn evaluate(&mut self, graph: &mut Graph) -> Result<Option<Evaluation>> {
+        let data = self.valid.data;
+        if data.rows == 0 {
+            return Ok(None);
+        }
+        let outputs = self.valid_outputs(graph)?;
+        let (loss, width) = (&self.network.loss, self.network.loss.outputs());
+        let all: Vec<u32> = (0..data.rows as u32).collect();
+        let rows = Rows::all(&all);
+        let logits = input(graph, &outputs, [data.rows, width])?;
+        let target = gather_target(graph, loss, data, &rows)?;
+        let weights = gather_weights(graph, data, &rows)?;
+        let (sum, count) = loss.apply(graph, &logits, &target, weights.as_ref())?;
+        let (sum, count) = (sum.item()?, count.item()?);
+        drop((logits, target, weights));
+        graph.reset();
+        let mean = if count > 0.0 { sum / count } else { 0.0 };
+        let score = score(&outputs, width, data.target.as_ref());
+        Ok(Some(Evaluation { loss: mean, score }))
+    }
+}
+
+fn input(graph: &Graph, values: &[f32], dims: [usize; 2]) -> Result<Value> {
+    let tensor = Tensor::from_slice(graph.device(), values, &dims).map_err(Error::of("encoder"))?;
+    Ok(graph.input(tensor))
+}
+
+/// What is computed of each text.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    Vectors,
+    Logits,
+}
+
+/// The logits `[rows, outputs]` of all texts of a part.
+///
+/// # Errors
+/// An operation failed.
+pub(super) fn outputs(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<Vec<f32>> {
+    all(graph, network, tokens, &mut Shapes::new(tokens, 1), Of::Logits)
+}
+
+/// The batch of an evaluation that takes the most memory, on a device that only counts.
+///
+/// # Errors
+/// The shapes do not fit.
+pub(super) fn plan_evaluation(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<()> {
+    outputs(graph, network, tokens).map(drop)
+}
+
+/// Computes all texts of a part, the longest first.
+fn all(
+    graph: &mut Graph,
+    network: &Network,
+    tokens: &Tokens,
+    shapes: &mut Shapes,
+    of: Of,
+) -> Result<Vec<f32>> {
+    let mode = graph.mode();
+    graph.set_mode(Mode::Eval);
+    let width = match of {
+        Of::Vectors => network.config.hidden_size,
+        Of::Logits => network.loss.outputs(),
+    };
+    let mut values = vec![0.0; tokens.ids.len() * width];
+    let mut at = 0;
+    while at < tokens.order.len() {
+        graph.reset();
+        let longest = padded(tokens.lengths[at] as usize, network);
+        let rows = &tokens.order[at..];
+        let rows = &rows[..(EVAL_TOKENS / longest).clamp(1, rows.len())];
+        let batch = shapes.batch(graph, network, tokens, rows)?;
+        let found = match of {
+            Of::Vectors => network.encoder.pooled(graph, &batch)?,
+            Of::Logits => network.encoder.logits(graph, &batch)?,
+        };
+        at += rows.len();
+        // A plan has no values, and its first batch is the largest.
+        if graph.device().pool().is_planning() {
+            break;
+        }
+        let found = found.slice::<f32>()?.chunks_exact(width);
+        for (&row, found) in rows.iter().zip(found) {
+            values[row as usize * width..][..width].copy_from_slice(found);
+        }
+    }
+    graph.reset();
+    graph.set_mode(mode);
+    Ok(values)
+}
+
+/// The tokens that a text of a batch is padded to.
+fn padded(length: usize, network: &Network) -> usize {
+    length.next_multiple_of(MULTIPLE).min(network.config.longest()).max(length)
+}
+
+/// The shapes of batches whose memory is kept. A pool keeps memory for each shape; texts have many,
+/// so that those kept together are as large as the largest and a usual one.
+struct Shapes {
+    most: usize,
+    held: Vec<[usize; 2]>,
+}
+
+impl Shapes {
+    fn new(tokens: &Tokens, batch: usize) -> Self {
+        let length = |at: usize| tokens.lengths.get(at).map_or(0, |&length| length as usize);
+        let kept = length(0) + length(tokens.lengths.len() / 2) + 2 * MULTIPLE;
+        Self { most: (batch * kept).max(EVAL_TOKENS), held: Vec::new() }
+    }
+
+    fn batch(
+        &mut self,
+        graph: &mut Graph,
+        network: &Network,
+        tokens: &Tokens,
+        rows: &[u32],
+    ) -> Result<EncoderBatch> {
+        let texts: Vec<&[u32]> = rows.iter().map(|&row| &tokens.ids[row as usize][..]).collect();
+        let longest = texts.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        let shape = [rows.len(), padded(longest, network)];
+        if !self.held.contains(&shape) {
+            let held: usize = self.held.iter().map(|[rows, tokens]| rows * tokens).sum();
+            if held + shape[0] * shape[1] > self.most {
+                graph.device().pool().trim();
+                self.held.clear();
+            }
+            self.held.push(shape);
+        }
+        encoder_batch(graph, &network.config, &texts, shape[1])
+            .map_err(|error| Error::shape("encoder", error.to_string()))
+    }
+}

@@ -1,0 +1,394 @@
+//! The task of a published encoder: rows with texts, an encoder under a head, scores beside a
+//! baseline.
+
+use super::data::{self, Tokens};
+use super::network::{Base, Network, add_groups, options, rescale};
+use super::objective::{Part, SequenceObjective, outputs, plan_evaluation};
+use super::recipe::SequenceRecipe;
+use super::report;
+use crate::embedding::TaskFile;
+use crate::error::{Error, Result};
+use crate::language::{EncoderModel, SaveOptions, hash_weights};
+use crate::run::life::{self, TrainOptions};
+use crate::run::memory::process_peak_bytes;
+use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
+use crate::run::snapshot::Snapshot;
+use crate::run::summary::{Closing, Ended};
+use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
+use crate::run::watch::{DataNotice, Notice, Watcher};
+use crate::table::objective::probabilities;
+use crate::table::scores::{Judge, PartReports, evaluate_predictions};
+use crate::table::setup;
+use crate::table::task::save_scores;
+use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
+use crate::tasks::SEQUENCE_KEYS;
+use crate::words::{bytes, count, duration};
+use ff_graph::Graph;
+use ff_metrics::Metric;
+use ff_nn::{Loss, Precision};
+use ff_report::ReportData;
+use ff_settings::{ConfigError, shell_word};
+use ff_table::{Prepared, prepare};
+use ff_tensor::Device;
+use ff_train::{Event, Objective};
+use serde_json::json;
+use std::ops::Range;
+use std::path::Path;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Fine-tunes the encoder of a recipe in a new folder.
+///
+/// # Errors
+/// The recipe, the data, the encoder or the folder is not right, the plan does not fit into memory,
+/// or training diverged.
+pub fn train(
+    recipe: &SequenceRecipe,
+    options: &TrainOptions,
+    watcher: &mut dyn Watcher,
+) -> Result<TrainSummary> {
+    Ok(life::start::<Sequences>(recipe, options, watcher)?.summary)
+}
+
+/// Rows with texts, and the encoder that learns from them.
+pub(crate) struct Sequences {
+    recipe: SequenceRecipe,
+    /// What reports of tables read of it.
+    table: Recipe,
+    prepared: Prepared,
+    /// The columns of texts.
+    columns: Vec<String>,
+    /// The texts of the training, the validation and the test part.
+    tokens: [Tokens; 3],
+    base: Base,
+    loss: Loss,
+    /// The meaning of the outputs.
+    file: ModelFile,
+    hash: String,
+}
+
+impl Sequences {
+    fn train_part(&self) -> Part<'_> {
+        Part { data: &self.prepared.train, tokens: &self.tokens[0] }
+    }
+
+    fn valid_part(&self) -> Part<'_> {
+        Part { data: &self.prepared.valid, tokens: &self.tokens[1] }
+    }
+
+    /// Rows of an optimiser step.
+    fn step(&self) -> usize {
+        let train = &self.recipe.train;
+        let rows = self.prepared.train.rows;
+        train.batch_size.saturating_mul(train.accumulate).min(rows).max(1)
+    }
+
+    fn steps(&self) -> u64 {
+        self.recipe.loop_config().total_steps(self.prepared.train.rows)
+    }
+}
+
+/// What outputs mean: class probabilities, or numbers.
+pub(super) fn predictions(outputs: &[f32], file: &ModelFile) -> Predictions {
+    let classes = file.classes.len();
+    if classes == 0 {
+        return Predictions::Values(outputs.iter().map(|&y| f64::from(y)).collect());
+    }
+    let probabilities = probabilities(outputs, classes, 1.0);
+    let predicted = probabilities.chunks_exact(classes).map(|row| file.decide(row)).collect();
+    Predictions::Classes { predicted, probabilities }
+}
+
+/// The hash of a run's data: that of the table, and that of the encoder it starts from.
+fn hash(prepared: &Prepared, base: &Path) -> Result<String> {
+    let mut hasher = Xxh3::new();
+    hash_weights(base, &mut hasher)?;
+    Ok(format!("{}-{:032x}", prepared.hash, hasher.digest128()))
+}
+
+/// The hash of the table of a run's hash.
+pub(super) fn table_hash(hash: &str) -> &str {
+    hash.split('-').next().unwrap_or_default()
+}
+
+impl Task for Sequences {
+    const COMMAND: &'static str = "train";
+    const KEYS: &'static [&'static str] = SEQUENCE_KEYS;
+    const TRAIN_LONGER: &'static str = "start anew from its recipe with a larger train.epochs";
+    const KEEPS_BASE: bool = true;
+
+    type Recipe = SequenceRecipe;
+    type Network = Network;
+    type Session = ();
+    type Outcome = PartReports;
+    type Summary = TrainSummary;
+
+    fn prepare(
+        mut recipe: SequenceRecipe,
+        purpose: Purpose<'_>,
+        device: &Device,
+        watcher: &mut dyn Watcher,
+    ) -> Result<Self> {
+        watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
+        let start = match purpose {
+            Purpose::Resume(_, info) => &info.base,
+            Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
+        };
+        let threads = device.cpu().threads();
+        let mut prepared = prepare(&recipe.data, recipe.train.seed, start, threads)?;
+        let columns = data::text_columns(&mut prepared)?;
+        let base = Base::open(&recipe, &start.join(&recipe.model.encoder), &prepared.target)?;
+        let loss = setup::loss(&recipe.loss, &prepared.target, &prepared.train)?;
+        if loss.outputs() != base.config.labels {
+            let message = "gives one output for two classes, and the head of an encoder has one for \
+                           each; use cross_entropy";
+            return Err(ConfigError::new("loss.kind", message).into());
+        }
+        add_groups(&mut recipe, &base.config);
+        watcher.event(Event::Phase("reading the tokens of the texts"));
+        let (table, parts) = (&prepared.table, &prepared.parts);
+        let read = |rows: &[usize]| Tokens::read(&base.reader, table, &columns, rows);
+        let tokens = [read(&parts.train)?, read(&parts.valid)?, read(&parts.test)?];
+        prepared.notes.extend(data::notes(&tokens, &base.reader));
+        watcher.notice(&Notice::Data(DataNotice {
+            path: &recipe.data.path,
+            source: &prepared.source.describe(),
+            totals: &prepared.totals,
+            schema: &prepared.schema,
+            target: &prepared.target,
+            split: prepared.split,
+            notes: &prepared.notes,
+        }));
+        let hash = hash(&prepared, &base.folder)?;
+        if let Purpose::Resume(folder, info) = purpose
+            && hash != info.data_hash
+        {
+            let same = table_hash(&hash) == table_hash(&info.data_hash);
+            let path = if same { &recipe.model.encoder } else { &recipe.data.path };
+            let message = format!(
+                "was started on other {}: {} has changed since; put the old files back, or train anew",
+                if same { "weights" } else { "data" },
+                path.display()
+            );
+            return Err(Error::run(folder.path(), message));
+        }
+        let target = &prepared.target;
+        let file = ModelFile {
+            task: target.task,
+            target: target.column.clone(),
+            classes: target.classes.clone(),
+            positive: target.positive,
+            data_hash: hash.clone(),
+            ..ModelFile::default()
+        };
+        let table = recipe.as_table();
+        Ok(Self { recipe, table, prepared, columns, tokens, base, loss, file, hash })
+    }
+
+    fn recipe(&self) -> &SequenceRecipe {
+        &self.recipe
+    }
+
+    fn data_hash(&self) -> &str {
+        &self.hash
+    }
+
+    fn work(&self, _: &Sizes) -> Work {
+        let (train, config) = (&self.recipe.train, &self.base.config);
+        let rows = self.prepared.train.rows;
+        let per_epoch = self.recipe.loop_config().steps_per_epoch(rows);
+        let length = match train.steps {
+            Some(steps) => format!("{steps} steps"),
+            None => format!("{} epochs of {per_epoch} steps", train.epochs),
+        };
+        let optimizer = &self.recipe.optimizer;
+        let pooling = if config.mean_pooled { "mean" } else { "cls" };
+        let frozen = if self.recipe.model.frozen { "frozen" } else { "fine-tuned" };
+        let bf16 = if self.recipe.model.precision == Precision::Bf16 { " in bf16" } else { "" };
+        Work {
+            layers: format!(
+                "{} {frozen}, {} layers × {} → {pooling} → {}{bf16}",
+                config.family.name, config.layers, config.hidden_size, config.labels
+            ),
+            training: format!(
+                "{} {} · {} · batch {} · {length}",
+                optimizer.kind,
+                optimizer.lr(),
+                self.loss.name(),
+                self.step()
+            ),
+            unit: "texts",
+            units_per_step: rows as f64 / per_epoch.max(1) as f64,
+            total_steps: self.steps(),
+            steps_after: 0,
+            after: "",
+            may_end_early: train.patience > 0,
+            process_bytes: None,
+        }
+    }
+
+    fn build(&self, device: &Device) -> Result<(Network, Graph)> {
+        self.base.build(&self.recipe, self.loss.clone(), device)
+    }
+
+    fn load_weights(&self, graph: &mut Graph) -> Result<()> {
+        self.base.read_weights(graph.params_mut())
+    }
+
+    fn begin(&self, _: Beginning<'_, Self>) -> Result<()> {
+        Ok(())
+    }
+
+    fn objective<'a>(&'a self, network: &'a Network, _: Option<&'a ()>) -> Box<dyn Objective + 'a> {
+        let batch = self.recipe.train.batch_size.min(self.prepared.train.rows);
+        Box::new(SequenceObjective::new(network, self.train_part(), self.valid_part(), batch))
+    }
+
+    fn finish(&self, (): &(), ending: Ending<'_, Self>) -> Result<PartReports> {
+        let Ending { folder, network, mut graph, watcher, .. } = ending;
+        watcher.event(Event::Phase("evaluating"));
+        graph.reset();
+        let target = &self.prepared.transforms.target;
+        if self.file.classes.is_empty() {
+            rescale(&mut graph, &network.config, target.mean, target.std)?;
+        }
+        let mut judged = |part: usize| -> Result<Option<Predictions>> {
+            let tokens = &self.tokens[part];
+            if tokens.ids.is_empty() {
+                return Ok(None);
+            }
+            Ok(Some(predictions(&outputs(&mut graph, &network, tokens)?, &self.file)))
+        };
+        let found = [judged(1)?, judged(2)?];
+        let device = graph.device().clone();
+        let threads = device.cpu().threads();
+        let top_k = self.recipe.evaluate.top_k;
+        let judge = Judge { file: &self.file, target, top_k, threads };
+        let reports = evaluate_predictions(judge, &self.prepared, found)?;
+        watcher.event(Event::Phase("saving the model"));
+        let model = folder.model();
+        let tokenizer = Some(self.base.reader.tokenizer.clone());
+        let parts = (network.encoder, graph);
+        let mut saved = EncoderModel::new(network.config, parts, tokenizer, options(&self.recipe));
+        saved.save(&model, &SaveOptions::default())?;
+        let mut task = TaskFile::new(self.columns.clone(), target.clone(), &self.base.reader);
+        task.precision = self.recipe.model.precision;
+        task.null_values.clone_from(&self.recipe.data.null_values);
+        task.data_hash.clone_from(&self.hash);
+        task.write(&model)?;
+        save_scores(folder, &reports)?;
+        Ok(reports)
+    }
+
+    fn summary(&self, ended: &Ended<'_>, (): &(), reports: Option<&PartReports>) -> TrainSummary {
+        let progress = ended.progress;
+        let whole = if reports.is_some() { ended.clock.seconds() } else { 0.0 };
+        TrainSummary {
+            run: ended.folder.path().to_owned(),
+            metrics: reports.map(PartReports::scores).unwrap_or_default(),
+            seconds: progress.seconds.max(whole),
+            steps: progress.step,
+            epochs: progress.epoch,
+            best_epoch: progress.best.map(|best| best.epoch),
+            parameters: ended.sizes.parameters,
+            peak_bytes: process_peak_bytes(),
+            pool_bytes: ended.pool_bytes,
+            stopped: ended.stopped(),
+            verdict: reports.and_then(PartReports::verdict),
+            refit_rows: None,
+            networks: None,
+            coverage: Vec::new(),
+        }
+    }
+
+    fn closing(&self, summary: &TrainSummary) -> Closing {
+        let train = &self.recipe.train;
+        let why = match summary.stopped.as_str() {
+            "early" => format!("no gain for {} epochs", train.patience),
+            _ => format!("all {} steps are done", count(summary.steps)),
+        };
+        let kept = match summary.best_epoch {
+            Some(epoch) if train.restore_best => format!("kept epoch {epoch}"),
+            _ => "kept the last weights".into(),
+        };
+        let peak = match summary.peak_bytes {
+            0 => String::new(),
+            peak => format!(" · {} of memory at most", bytes(peak)),
+        };
+        let run = shell_word(&summary.run.display().to_string());
+        let scores = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
+        let classes = scores.is_some_and(|scores| scores.get(Metric::Accuracy).is_some());
+        let proba = if classes { " --proba" } else { "" };
+        Closing {
+            headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
+            verdict: summary.verdict.clone(),
+            lines: Vec::new(),
+            next: vec![
+                format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
+                format!("feedforward train {run}/recipe.toml --set train.epochs=6"),
+            ],
+        }
+    }
+
+    fn report(
+        &self,
+        snapshot: &Snapshot<'_>,
+        (): &(),
+        reports: Option<&mut PartReports>,
+    ) -> Result<ReportData> {
+        let other = "train.epochs=6";
+        let snapshot = crate::table::report::Snapshot {
+            run: snapshot,
+            recipe: &self.table,
+            prepared: &self.prepared,
+            file: &self.file,
+            loss: self.loss.name(),
+            other,
+        };
+        report::gather(&snapshot, &self.base, &self.recipe, reports.as_deref())
+    }
+
+    fn planned_steps(&self) -> Vec<Range<usize>> {
+        let (rows, step) = (self.prepared.train.rows, self.step());
+        // Rows are ordered by length: a usual step, and the longest.
+        let middle = (rows / 2).min(rows - step);
+        std::iter::once(middle..middle + step).chain((middle > 0).then_some(0..step)).collect()
+    }
+
+    fn plan_evaluation(&self, graph: &mut Graph, network: &Network) -> Result<()> {
+        if self.prepared.valid.rows > 0 {
+            plan_evaluation(graph, network, &self.tokens[1])?;
+        }
+        Ok(())
+    }
+
+    fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
+        let Prepared { train, valid, test, .. } = &self.prepared;
+        let rows = [train.rows, valid.rows, test.rows];
+        let steps_per_epoch = self.recipe.loop_config().steps_per_epoch(train.rows);
+        let tokens = self.tokens[0].count();
+        let per_second = self.step() as f64 / plan.seconds_per_step;
+        let json = json!({
+            "steps_per_epoch": steps_per_epoch,
+            "rows": rows,
+            "tokens": tokens,
+            "texts_per_second": per_second,
+        });
+        let [train, valid, test] = rows.map(|rows| count(rows as u64));
+        Ok(PlanDetails {
+            json: json.as_object().cloned().unwrap_or_default(),
+            headline: Some(("Rows", format!("train {train} · valid {valid} · test {test} rows"))),
+            memory: Vec::new(),
+            amounts: vec![
+                ("steps in an epoch", count(steps_per_epoch)),
+                ("tokens in an epoch", count(tokens)),
+            ],
+            rates: vec![("texts a second, about", count(per_second as u64))],
+        })
+    }
+
+    fn way_to_fit(&self, _: usize) -> Result<String> {
+        Ok("make train.batch_size smaller and train.accumulate larger (the same steps), or \
+            model.max_tokens smaller"
+            .into())
+    }
+}
