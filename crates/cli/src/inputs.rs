@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use feedforward::table::{BlockReader, SourceOptions};
+use feedforward::table::{BlockReader, Quality, SourceOptions};
 use feedforward::tensor::DeviceOptions;
 use feedforward::{Recipe, RunFolder, TrainRecipe, Watcher};
 
@@ -16,15 +16,10 @@ const TABLES: &str = "train";
 /// The recipe in a file, of any task, or a recipe for a table.
 pub(crate) fn recipe(input: &Path, changes: &Changes) -> Result<Box<dyn TrainRecipe>, Failure> {
     if !is_recipe(input) {
-        let path = table_path(input)?;
-        let Some(recipe) = feedforward::encoder_recipe(path, &sets(changes))? else {
-            return Ok(made_for(input, changes)?.into());
+        return match encoder(input, changes)? {
+            Some(recipe) => Ok(recipe),
+            None => Ok(made_for(input, changes)?.into()),
         };
-        refuse_quality_of_encoder(changes)?;
-        if changes.target.is_none() && recipe.to_json()["data"]["target"].is_null() {
-            return Err(no_target(input, &Recipe::for_table(path, Default::default(), &[])?));
-        }
-        return Ok(recipe);
     }
     refuse_quality(input, changes)?;
     let sets = sets(changes);
@@ -57,13 +52,22 @@ pub(crate) fn table_recipe(
     Ok(Recipe::load(input, &sets(changes))?)
 }
 
-/// A quality chooses settings of a table's own network.
-fn refuse_quality_of_encoder(changes: &Changes) -> Result<(), Failure> {
-    if changes.quality.is_none() {
-        return Ok(());
+/// The recipe of a table whose settings name a published encoder, if they do.
+pub(crate) fn encoder(
+    input: &Path,
+    changes: &Changes,
+) -> Result<Option<Box<dyn TrainRecipe>>, Failure> {
+    let path = table_path(input)?;
+    let Some(recipe) = feedforward::encoder_recipe(path, &sets(changes))? else { return Ok(None) };
+    if changes.quality.is_some() {
+        let message =
+            "--quality is for the networks of tables, and model.encoder names another one";
+        return Err(Failure::usage(message).help("leave one of them out"));
     }
-    let message = "--quality is for the networks of tables, and model.encoder names another one";
-    Err(Failure::usage(message).help("leave one of them out"))
+    if recipe.to_json()["data"]["target"].is_null() {
+        return Err(no_target(input, &Recipe::for_table(path, Quality::default(), &[])?));
+    }
+    Ok(Some(recipe))
 }
 
 /// A quality chooses settings, which a recipe states.

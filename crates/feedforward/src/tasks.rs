@@ -1,6 +1,6 @@
 //! Every task, and recipes of any of them.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 #[cfg(feature = "language")]
 use crate::finetune::{FineTuning, FinetuneRecipe};
 #[cfg(feature = "language")]
@@ -259,6 +259,19 @@ pub fn encoder_recipe(
         let _ = path;
         Ok(None)
     }
+}
+
+/// The recipe at a path as a table, if it is one of a published encoder.
+///
+/// # Errors
+/// The file has mistakes, or the program was built without encoders.
+pub(crate) fn encoder_recipe_at(path: &Path) -> Result<Option<toml::Table>> {
+    let text = read_text(path)?;
+    if !names_encoder(&text, &[]) {
+        return Ok(None);
+    }
+    let recipe = open_recipe(path, &[])?.to_toml();
+    recipe.parse().map(Some).map_err(|e: toml::de::Error| Error::run(path, e.to_string()))
 }
 
 fn erased<T: Task>(ran: Ran<T::Summary>) -> RunSummary {

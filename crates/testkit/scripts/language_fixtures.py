@@ -383,6 +383,7 @@ DISTIL = dict(
 ENCODERS = {
     "bert_masked": ("Bert", "ForMaskedLM", ENCODER),
     "bert_sequence": ("Bert", "ForSequenceClassification", dict(ENCODER, num_labels=3, hidden_act="relu")),
+    "bert_regression": ("Bert", "ForSequenceClassification", dict(ENCODER, num_labels=1)),
     "bert_vectors": ("Bert", "Model", ENCODER),
     "roberta_masked": ("Roberta", "ForMaskedLM", dict(ENCODER, type_vocab_size=1, layer_norm_eps=1e-5)),
     "roberta_sequence": ("Roberta", "ForSequenceClassification", dict(ENCODER, type_vocab_size=1)),
@@ -443,6 +444,8 @@ def encoder(name):
     labels = {"ForMaskedLM": config.vocab_size}.get(head, config.num_labels)
     shape = (BATCH,) if "Sequence" in head else (BATCH, LENGTH)
     targets = torch.randint(labels, (STEPS, *shape))
+    if labels == 1:
+        targets = torch.randn(STEPS, *shape)
     if "Sequence" not in head:
         # Padding and some other tokens are not targets.
         keep = (mask == 1) & (torch.rand(STEPS, *shape) < 0.7)
@@ -453,7 +456,7 @@ def encoder(name):
     expected.update(file_gradients(model))
     expected["logits"] = out.logits.detach()
     expected["loss"] = out.loss.detach().reshape(1)
-    expected["steps.targets"] = targets.int()
+    expected["steps.targets"] = targets if labels == 1 else targets.int()
     finish(name, model, expected, run, [(t,) for t in targets])
 
 

@@ -14,6 +14,7 @@ mod new_rows;
 mod onnx;
 mod recipes;
 mod resume;
+mod sequences;
 mod shell;
 mod texts;
 mod tokenizer;

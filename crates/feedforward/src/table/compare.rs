@@ -75,13 +75,17 @@ pub fn compare(runs: &[PathBuf]) -> Result<CompareSummary> {
     let mut hashes = Vec::with_capacity(runs.len());
     for path in runs {
         let folder = RunFolder::open(path)?;
-        let recipe = Recipe::load(&folder.recipe(), &[])?;
-        let table = toml::Table::try_from(&recipe)
-            .map_err(|e| Error::run(&folder.recipe(), e.to_string()))?;
-        recipes.push(flat(table));
+        let recipe = match crate::tasks::encoder_recipe_at(&folder.recipe())? {
+            Some(recipe) => recipe,
+            None => toml::Table::try_from(Recipe::load(&folder.recipe(), &[])?)
+                .map_err(|e| Error::run(&folder.recipe(), e.to_string()))?,
+        };
+        recipes.push(flat(recipe));
         let info: Option<serde_json::Value> = read_json(&folder.info())?;
         let info = info.unwrap_or_default();
-        hashes.push(info["data_hash"].as_str().map(str::to_owned));
+        // That of an encoder's run ends in the hash of its weights.
+        let hash = info["data_hash"].as_str().and_then(|hash| hash.split('-').next());
+        hashes.push(hash.map(str::to_owned));
         compared.push(read_run(&folder, info["finished"].as_bool().unwrap_or(false))?);
     }
     let differences = differences(&recipes);

@@ -5,10 +5,10 @@ use super::{expected, fixture, ints, segments, targets};
 use feedforward::formats::TensorFile;
 use feedforward::graph::{Graph, Mode, ParamId};
 use feedforward::language::{EncoderModel, SaveOptions};
-use feedforward::nn::Builder;
 use feedforward::nn::models::{
     Encoder, EncoderBatch, EncoderConfig, EncoderHead, plain_file_tensors,
 };
+use feedforward::nn::{Builder, Loss, LossConfig};
 use feedforward::tensor::{DType, Device, Tensor};
 
 fn open(name: &str) -> EncoderModel {
@@ -72,13 +72,23 @@ fn check(name: &str) {
     assert!(logits_off < LOGITS, "{name}: logits differ by {logits_off:.2e}");
     graph.set_mode(Mode::Train);
     let mut optimizer = adamw(&graph);
+    let number = Loss::new(&LossConfig::default(), None, None).unwrap();
     let losses = file.f32("steps.losses", &[20]).unwrap();
     let (mut losses_off, mut gradients_off) = (0f64, 0f64);
     for (step, &expected) in losses.iter().enumerate() {
         graph.reset();
         graph.params_mut().clear_gradients();
-        let (input, targets) = (batch(&graph, &config, &file), targets(&graph, &file, step));
-        let [sum, count] = encoder.loss(&mut graph, &input, &targets).unwrap();
+        let input = batch(&graph, &config, &file);
+        let [sum, count] = if config.is_regression() {
+            let values = file.f32("steps.targets", &[20, 2]).unwrap();
+            let values =
+                Tensor::from_slice(graph.device(), &values[2 * step..2 * step + 2], &[2, 1]);
+            let (values, z) = (graph.input(values.unwrap()), encoder.logits(&mut graph, &input));
+            number.apply(&mut graph, &z.unwrap(), &values, None).unwrap().into()
+        } else {
+            let targets = targets(&graph, &file, step);
+            encoder.loss(&mut graph, &input, &targets).unwrap()
+        };
         let (value, count) = (sum.item().unwrap(), count.item().unwrap());
         graph.backward(sum).unwrap();
         if step == 0 {
@@ -105,6 +115,7 @@ macro_rules! models {
 models!(
     bert_masked,
     bert_sequence,
+    bert_regression,
     roberta_masked,
     roberta_sequence,
     roberta_tokens,

@@ -27,6 +27,20 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
     let embed = "embed bert --data texts.csv --text text --out vectors.npy";
     folder.run(&embed.split(' ').collect::<Vec<_>>()).ok();
     let to = |rest: &str| format!("embed {rest} --out new.npy");
+    fixture(
+        "embedding/model2vec",
+        "static",
+        &["config.json", "model.safetensors", "tokenizer.json"],
+    );
+    let labelled = |text: &str, n: usize| -> String {
+        let row = |i: usize| format!("the {text} fox {i},{},{i}\n", ["no", "yes"][i % 2]);
+        format!("text,answer,size\n{}", (0..n).map(row).collect::<String>())
+    };
+    folder.write("mail.csv", &labelled("quick", 40));
+    folder.write("alone.csv", &format!("{}the odd one out,maybe,1\n", labelled("quick", 40)));
+    folder.write("figures.csv", "x,answer\n1,no\n2,yes\n3,no\n4,yes\n");
+    let train = |rest: &str| format!("train mail.csv --target answer --out enc {rest}");
+    let encoder = |name: &str| train(&format!("--set model.encoder={name}"));
     vec![
         case(
             "An encoder without a tokenizer",
@@ -91,6 +105,80 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
             "embed bert --data texts.csv --text text --out vectors.pdf",
             1,
             &["the extension names no format that is written", "Use .npy, .parquet"],
+        ),
+        case(
+            "An encoder to train that is not there",
+            encoder("berd"),
+            2,
+            &["berd: is not there; give the folder of a model"],
+        ),
+        case(
+            "A decoder in the place of an encoder",
+            encoder("decoder"),
+            1,
+            &["decoder: is no encoder that can be trained", "BERT, RoBERTa and DistilBERT"],
+        ),
+        case(
+            "Static embeddings in the place of an encoder",
+            encoder("static"),
+            1,
+            &["static: is no encoder that can be trained", "feedforward embed"],
+        ),
+        case(
+            "An encoder to train without a tokenizer",
+            encoder("bare"),
+            1,
+            &["bare: has no tokenizer (tokenizer.json, vocab.txt"],
+        ),
+        case(
+            "An encoder to train with the tokenizer of another model",
+            encoder("foreign"),
+            1,
+            &["they are of different models"],
+        ),
+        case(
+            "No text for an encoder",
+            "train figures.csv --target answer --out enc --set model.encoder=bert",
+            2,
+            &["no column is recognised as one; name it with --set data.columns.x=text"],
+        ),
+        case(
+            "A class with one text",
+            "train alone.csv --target answer --out enc --set model.encoder=bert --set data.columns.text=text",
+            1,
+            &["class `maybe` has a single row"],
+        ),
+        case(
+            "More tokens of a text than an encoder has positions",
+            train(
+                "--set model.encoder=bert --set model.max_tokens=41 --set data.columns.text=text",
+            ),
+            2,
+            &["a text has 3 to 40 tokens with this model, so not at most 41"],
+        ),
+        case(
+            "The pooling of decoders for an encoder",
+            train("--set model.encoder=bert --set model.pooling='last'"),
+            2,
+            &["model.pooling", "an encoder has cls and mean"],
+        ),
+        case(
+            "A table's network beside an encoder",
+            train("--set model.encoder=bert --set model.hidden=[8]"),
+            2,
+            &["model.hidden"],
+        ),
+        case(
+            "A table's quality for an encoder",
+            train("--set model.encoder=bert --quality fast"),
+            2,
+            &["--quality is for the networks of tables"],
+        ),
+        case(
+            "Folds of an encoder",
+            train("--set model.encoder=bert --folds 3").replace("--out enc ", ""),
+            2,
+            &["--folds is for the networks of tables, not for model.encoder"],
         ),
         case("A search for nothing", "search bert vectors.npy", 2, &["nothing to look for"]),
         case(

@@ -1,0 +1,191 @@
+//! Published encoders under a head: trained from a table, killed, resumed, predicted, judged.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::killed::{kill_when, lines, result, start};
+use crate::{Folder, Ran};
+
+/// Texts that an encoder of a few words reads: `quick` or `brown` tells the class, whatever else
+/// stands there; and a number that follows from it.
+fn rows(n: usize) -> String {
+    let mut text = String::from("text,answer,size\n");
+    let fillers = ["the fox", "jumping the fox", "mixed notes in the fox", "the fox in the notes"];
+    for i in 0..n {
+        let (class, filler) = (i % 2, fillers[i / 2 % 4]);
+        let word = ["quick", "brown"][class];
+        let (number, answer) = (i / 8, ["no", "yes"][class]);
+        writeln!(text, "{filler} {word} {number} the fox,{answer},{}", 10 + 100 * class).unwrap();
+    }
+    text
+}
+
+fn prepared(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("data.csv", &rows(240));
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/embedding");
+    for model in ["bert", "roberta"] {
+        std::fs::create_dir_all(folder.path().join(model).join("1_Pooling")).unwrap();
+        for entry in std::fs::read_dir(from.join(model)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path.file_name().unwrap() != "expected.json" {
+                let to = folder.path().join(model).join(path.file_name().unwrap());
+                std::fs::copy(path, to).unwrap();
+            }
+        }
+    }
+    let pooling = from.join("bert/1_Pooling/config.json");
+    std::fs::copy(pooling, folder.path().join("bert/1_Pooling/config.json")).unwrap();
+    folder
+}
+
+/// Settings of every run: the numbers' target is no text of the classes'.
+const SETS: &str = "--set model.encoder=bert --set optimizer.lr=0.005 --set train.batch_size=16 \
+                    --set data.columns.size=drop --set data.columns.text=text";
+
+fn run(folder: &Folder, line: &str) -> Ran {
+    folder.run(&line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn train(folder: &Folder, out: &str, more: &str) -> Ran {
+    run(folder, &format!("train data.csv --target answer --out {out} {SETS} {more}"))
+}
+
+#[test]
+fn an_encoder_learns_from_a_table_and_every_command_reads_it() {
+    let folder = prepared("sequence");
+    let summary = train(&folder, "run", "--set train.epochs=16 --json").ok().json();
+    assert_eq!(summary["metrics"]["test"]["accuracy"], 1.0, "{summary}");
+    for file in ["report.html", "scores.json", "model/config.json", "model/tokenizer.json"] {
+        assert!(folder.path().join("run").join(file).exists(), "{file}");
+    }
+    let config = folder.read("run/model/config.json");
+    assert!(config.contains("BertForSequenceClassification"), "{config}");
+    assert!(folder.read("run/report.html").contains("tokens of the encoder"));
+
+    // What predict says is what evaluate judges.
+    folder.write("new.csv", "id,text\n1,the quick fox\n2,notes brown the\n3,\n");
+    let predicted = run(&folder, "predict run --data new.csv --proba --quiet").ok().stdout;
+    let last: Vec<&str> = predicted.lines().collect();
+    assert!(last[0].ends_with("prediction,probability_no,probability_yes"), "{predicted}");
+    assert!(last[1].contains(",no,") && last[2].contains(",yes,"), "{predicted}");
+    let scores = run(&folder, "evaluate run --json").ok().json();
+    assert_eq!((&scores["part"], &scores["accuracy"]), (&"test".into(), &1.0.into()), "{scores}");
+    let all = run(&folder, "evaluate run --data data.csv --json").ok().json();
+    run(&folder, "predict run --data data.csv --out predicted.csv").ok();
+    let predicted = folder.read("predicted.csv");
+    let all_right = predicted.lines().skip(1).filter(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        cells[1] == cells[3]
+    });
+    let share = all_right.count() as f64 / 240.0;
+    assert!((all["accuracy"].as_f64().unwrap() - share).abs() < 1e-12, "{all} {share}");
+    let inspected = run(&folder, "inspect run").ok().stdout;
+    assert!(inspected.contains("bert encoder for 2 classes of texts"), "{inspected}");
+    assert!(run(&folder, "compare run run").ok().stdout.contains("run"));
+
+    // Another encoder, whose head has a hidden layer; the trained one goes on.
+    let sets = "--set model.encoder=roberta --set model.dropout=0 --set train.epochs=16 --json";
+    let summary = train(&folder, "roberta-run", sets).ok().json();
+    assert!(summary["metrics"]["test"]["accuracy"].as_f64().unwrap() > 0.9, "{summary}");
+    let again = train(&folder, "again", "--set model.encoder=run --set train.steps=1 --json");
+    assert_eq!(again.ok().json()["metrics"]["test"]["accuracy"], 1.0);
+}
+
+#[test]
+fn killed_and_resumed_an_encoder_ends_with_the_same_bits_on_any_threads() {
+    let folder = prepared("sequence-killed");
+    for (name, more) in [
+        ("whole", "--set train.epochs=8 --set train.checkpoint_seconds=0"),
+        (
+            "frozen",
+            "--set model.frozen=true --set train.epochs=30 --set train.checkpoint_seconds=0",
+        ),
+    ] {
+        train(&folder, name, &format!("{more} --threads 1 --quiet")).ok();
+        let killed = format!("{name}-killed");
+        let path = folder.path().join(&killed);
+        let line =
+            format!("train data.csv --target answer --out {killed} {SETS} {more} --threads 2");
+        let mut child = start(&folder, &line.split_whitespace().collect::<Vec<_>>());
+        for evaluations in [1, 3] {
+            let killed = kill_when(&mut child, || lines(&path) >= evaluations);
+            assert!(killed, "the run was over at evaluation {}", lines(&path));
+            child = start(&folder, &["train", "--resume", path.to_str().unwrap()]);
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(result(&path) == result(&folder.path().join(name)), "{name}");
+    }
+}
+
+#[test]
+fn a_number_is_predicted_in_its_own_unit() {
+    let folder = prepared("sequence-number");
+    let line = "train data.csv --target size --out run --set model.encoder=bert --json \
+                --set optimizer.lr=0.005 --set train.batch_size=16 --set train.epochs=16 \
+                --set data.task='regression' --set data.columns.answer=drop --set data.columns.text=text";
+    let summary = run(&folder, line).ok().json();
+    let r2 = summary["metrics"]["test"]["r2"].as_f64().unwrap();
+    assert!(r2 > 0.95, "{summary}");
+    folder.write("new.csv", "text\nthe quick fox 3 the fox\nthe fox brown 7 the fox\n");
+    let predicted = run(&folder, "predict run --data new.csv --quiet").ok().stdout;
+    let numbers: Vec<f64> = predicted
+        .lines()
+        .skip(1)
+        .map(|line| line.rsplit(',').next().unwrap().parse().unwrap())
+        .collect();
+    assert!((numbers[0] - 10.0).abs() < 20.0 && (numbers[1] - 110.0).abs() < 20.0, "{predicted}");
+    let scores = run(&folder, "evaluate run --json").ok().json();
+    assert!((scores["r2"].as_f64().unwrap() - r2).abs() < 1e-6, "{scores}");
+    run(&folder, "predict run --data new.csv --proba").fails(2, &["this model predicts numbers"]);
+}
+
+#[test]
+fn plans_settings_and_notes_of_an_encoder() {
+    let folder = prepared("sequence-plan");
+    let plan = train(&folder, "none", "--dry-run --json").ok().json();
+    assert_eq!(plan["rows"], serde_json::json!([168, 36, 36]), "{plan}");
+    assert!(plan["texts_per_second"].as_f64().unwrap() > 0.0, "{plan}");
+    assert!(!folder.path().join("none").exists());
+
+    // A head alone has fewer values, a layer below learns at a lower rate, bf16 is another run.
+    let parameters = |out: &str, more: &str| {
+        let more = format!("{more} --set train.steps=2 --json");
+        train(&folder, out, &more).ok().json()["parameters"].as_u64().unwrap()
+    };
+    let whole = parameters("whole", "");
+    assert_eq!(parameters("frozen", "--set model.frozen=true"), 2 * 32 + 2);
+    assert_eq!(parameters("cls", "--set model.pooling=cls"), whole + 32 * 32 + 32);
+    parameters("decay", "--set model.layer_decay=0.5 --set model.head_rate=4");
+    parameters("bf16", "--set model.precision=bf16");
+    let model = |run: &str| std::fs::read(folder.path().join(run).join("model/model.safetensors"));
+    for other in ["decay", "bf16"] {
+        assert!(model(other).unwrap() != model("whole").unwrap(), "{other}");
+    }
+
+    // Several columns of texts, some empty, some longer than the positions.
+    let long = "the fox ".repeat(40);
+    let mut text = String::from("title,body,answer\n");
+    for (i, line) in rows(60).lines().skip(1).enumerate() {
+        let cells: Vec<&str> = line.split(',').collect();
+        let body = if i % 10 == 0 {
+            &*long
+        } else if i % 10 == 1 {
+            ""
+        } else {
+            cells[0]
+        };
+        writeln!(text, "{},{body} {i},{}", cells[0], cells[1]).unwrap();
+    }
+    folder.write("two.csv", &text);
+    let line = "train two.csv --target answer --out two --set model.encoder=bert --verbose \
+                --set train.steps=3 --set data.columns.title=text --set data.columns.body=text";
+    let ran = run(&folder, line).ok();
+    let said = ran.stdout + &ran.stderr;
+    assert!(said.contains("one text is made of the columns title, body"), "{said}");
+    assert!(said.contains(" texts longer than 24 tokens: the rest is cut off"), "{said}");
+    folder.write("new.csv", "body,title\nthe fox,the quick fox\n");
+    run(&folder, "predict two --data new.csv").ok();
+    folder.write("other.csv", "body\nthe fox\n");
+    run(&folder, "predict two --data other.csv").fails(2, &["has no column `title`"]);
+}
