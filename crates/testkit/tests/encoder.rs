@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use ff_graph::{Graph, Mode, Params, Value};
-use ff_nn::models::{Encoder, EncoderBatch, EncoderConfig, EncoderDropout};
+use ff_nn::models::{Encoder, EncoderBatch, EncoderConfig, EncoderDropout, LanguageOptions};
 use ff_nn::{Builder, Loss, LossConfig};
 use ff_tensor::{DType, Device, Element, Tensor};
 use ff_testkit::network_check;
@@ -33,7 +33,7 @@ fn config(json: &str, classes: usize, mean: bool) -> EncoderConfig {
 fn build(config: &EncoderConfig, dropout: f64, dtype: DType) -> (Encoder, Params) {
     let mut builder = Builder::new();
     let dropout = EncoderDropout { hidden: dropout, head: dropout };
-    let encoder = Encoder::with_dropout(&mut builder, config, &Default::default(), dropout);
+    let encoder = Encoder::with_dropout(&mut builder, config, &LanguageOptions::default(), dropout);
     (encoder, builder.build(&Device::default(), dtype, 5, true).unwrap())
 }
 

@@ -33,12 +33,11 @@ fn new(arguments: &RecipeNew, terminal: &Terminal) -> Result<ExitCode, Failure> 
                 "name a table; `feedforward recipe show` prints a recipe with all its defaults",
             ));
     }
-    let text = match inputs::encoder(&arguments.input, &arguments.changes)? {
-        Some(recipe) => recipe.to_toml(),
-        None => {
-            let recipe = inputs::made_for(&arguments.input, &arguments.changes)?;
-            recipe.to_toml() + &columns(&recipe, &arguments.threads.device()?)?
-        }
+    let text = if let Some(recipe) = inputs::encoder(&arguments.input, &arguments.changes)? {
+        recipe.to_toml()
+    } else {
+        let recipe = inputs::made_for(&arguments.input, &arguments.changes)?;
+        recipe.to_toml() + &columns(&recipe, &arguments.threads.device()?)?
     };
     let Some(out) = &arguments.out else {
         Terminal::data(&text)?;

@@ -226,7 +226,7 @@ fn prefix(table: &Table) -> &'static str {
 /// All texts of a file.
 fn read_texts(path: &Path, column: Option<&str>) -> Result<Vec<String>> {
     let mut rows = TextRows::open(path, column, BLOCK)?;
-    let column = rows.column().to_owned();
+    let column = rows.column();
     let mut texts = Vec::new();
     while let Some(block) = rows.next(BLOCK)? {
         texts.extend(texts_of(&block, &column).into_iter().map(String::from));
