@@ -28,9 +28,12 @@ pub(super) struct SequenceObjective<'a> {
     train: Part<'a>,
     valid: Part<'a>,
     shapes: Shapes,
-    /// The vectors of both parts' texts by a frozen encoder, once they are computed.
-    vectors: [Option<Vec<f32>>; 2],
+    /// The vectors of both parts' texts by a frozen encoder.
+    vectors: Option<&'a Vectors>,
 }
+
+/// The vectors of the training and the validation texts by a frozen encoder.
+pub(crate) type Vectors = [Vec<f32>; 2];
 
 impl<'a> SequenceObjective<'a> {
     pub(super) fn new(
@@ -38,14 +41,9 @@ impl<'a> SequenceObjective<'a> {
         train: Part<'a>,
         valid: Part<'a>,
         batch: usize,
+        vectors: Option<&'a Vectors>,
     ) -> Self {
-        Self {
-            network,
-            train,
-            valid,
-            shapes: Shapes::new(train.tokens, batch),
-            vectors: [None, None],
-        }
+        Self { network, train, valid, shapes: Shapes::new(train.tokens, batch), vectors }
     }
 
     /// The logits of some rows of the training part.
@@ -57,21 +55,19 @@ impl<'a> SequenceObjective<'a> {
         self.network.encoder.logits(graph, &batch)
     }
 
-    /// The logits of some rows of a part by a frozen encoder, whose vectors are computed once.
+    /// The logits of some rows of a part by a frozen encoder; a plan has no vectors, and zeros take
+    /// the same time and memory.
     fn frozen_logits(&mut self, graph: &mut Graph, part: usize, rows: &[u32]) -> Result<Value> {
-        let Self { network, train, valid, shapes, vectors } = self;
-        let vectors = match &mut vectors[part] {
-            Some(vectors) => vectors,
-            none => {
-                let tokens = [train, valid][part].tokens;
-                none.insert(all(graph, network, tokens, shapes, Of::Vectors)?)
+        let width = self.network.config.hidden_size;
+        let chosen: Vec<f32> = match self.vectors {
+            Some(vectors) => {
+                let of = |&row: &u32| &vectors[part][row as usize * width..][..width];
+                rows.iter().flat_map(of).copied().collect()
             }
+            None => vec![0.0; rows.len() * width],
         };
-        let width = network.config.hidden_size;
-        let chosen = rows.iter().flat_map(|&row| &vectors[row as usize * width..][..width]);
-        let chosen: Vec<f32> = chosen.copied().collect();
         let x = input(graph, &chosen, [rows.len(), width])?;
-        network.encoder.logits_of(graph, x)
+        self.network.encoder.logits_of(graph, x)
     }
 
     /// The logits `[rows, outputs]` of the validation part.
@@ -152,6 +148,14 @@ enum Of {
 /// An operation failed.
 pub(super) fn outputs(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<Vec<f32>> {
     all(graph, network, tokens, &mut Shapes::new(tokens, 1), Of::Logits)
+}
+
+/// The vectors of all texts of a part by a frozen encoder.
+///
+/// # Errors
+/// An operation failed.
+pub(super) fn vectors(graph: &mut Graph, network: &Network, tokens: &Tokens) -> Result<Vec<f32>> {
+    all(graph, network, tokens, &mut Shapes::new(tokens, 1), Of::Vectors)
 }
 
 /// The batch of an evaluation that takes the most memory, on a device that only counts.

@@ -4,10 +4,11 @@ use crate::embedding::Pooling;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use crate::table::{EvaluateConfig, Recipe};
+use ff_nn::models::EncoderConfig;
 use ff_nn::{LossConfig, Precision};
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
 use ff_table::DataConfig;
-use ff_train::optim::OptimizerConfig;
+use ff_train::optim::{OptimizerConfig, OptimizerKind};
 use ff_train::schedule::ScheduleConfig;
 use ff_train::{Monitor, TrainConfig};
 use schemars::JsonSchema;
@@ -41,8 +42,9 @@ pub struct SequenceRecipe {
     pub model: EncoderTable,
     /// The loss.
     pub loss: LossConfig,
-    /// The optimiser. By default AdamW at 5e-5, or 1e-3 with `model.frozen`, with a weight decay of
-    /// 0.01 and gradients clipped to the norm 1.
+    /// The optimiser. By default AdamW with a weight decay of 0.01 and gradients clipped to the norm
+    /// 1, at a rate of 5e-5 · 768 / the encoder's width; with `model.frozen` at 1e-2 over the mean of
+    /// tokens, else 1e-3.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time; linear to 0 after a warm-up of a tenth by default.
     pub schedule: ScheduleConfig,
@@ -166,10 +168,8 @@ const USUAL: &[(&str, &str)] = &[
     ("schedule.kind", "'linear'"),
     ("schedule.warmup", "0.1"),
 ];
-/// The rate of a whole encoder.
-const WHOLE: &[(&str, &str)] = &[("optimizer.lr", "5e-5")];
-/// The rate and the length of a head alone.
-const HEAD: &[(&str, &str)] = &[("optimizer.lr", "1e-3"), ("train.epochs", "20")];
+/// The length of a head alone.
+const HEAD: &[(&str, &str)] = &[("train.epochs", "20")];
 
 impl SequenceRecipe {
     /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
@@ -206,6 +206,19 @@ impl SequenceRecipe {
         let path = format!("data.path={}", toml::Value::String(path.into()));
         let all: Vec<String> = std::iter::once(path).chain(sets.iter().cloned()).collect();
         Self::parse("", "the command line", &all)
+    }
+
+    /// Puts in the rate for an encoder, where the recipe names none: narrow ones learn at higher
+    /// rates, and a linear layer at a higher one than a head of two layers.
+    pub(super) fn add_rate(&mut self, config: &EncoderConfig) {
+        if self.optimizer.kind == OptimizerKind::AdamW {
+            let usual = match (self.model.frozen, config.mean_pooled) {
+                (true, true) => 1e-2,
+                (true, false) => 1e-3,
+                (false, _) => 5e-5 * 768.0 / config.hidden_size as f64,
+            };
+            self.optimizer.lr.get_or_insert(usual);
+        }
     }
 
     /// The parts that it shares with the recipe of a table.
@@ -283,7 +296,7 @@ impl Settings for SequenceRecipe {
             (optimizer && key.starts_with("optimizer."))
                 || (schedule && key.starts_with("schedule."))
         };
-        let rest = if frozen { HEAD } else { WHOLE };
+        let rest = if frozen { HEAD } else { &[] };
         USUAL.iter().chain(rest).copied().filter(|(key, _)| !left_out(key)).collect()
     }
 

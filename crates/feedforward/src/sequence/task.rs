@@ -3,7 +3,7 @@
 
 use super::data::{self, Tokens};
 use super::network::{Base, Network, add_groups, options, rescale};
-use super::objective::{Part, SequenceObjective, outputs, plan_evaluation};
+use super::objective::{Part, SequenceObjective, Vectors, outputs, plan_evaluation, vectors};
 use super::recipe::SequenceRecipe;
 use super::report;
 use crate::embedding::TaskFile;
@@ -22,7 +22,7 @@ use crate::table::setup;
 use crate::table::task::save_scores;
 use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
 use crate::tasks::SEQUENCE_KEYS;
-use crate::words::{bytes, count, duration};
+use crate::words::{bytes, count, duration, plural};
 use ff_graph::Graph;
 use ff_metrics::Metric;
 use ff_nn::{Loss, Precision};
@@ -64,6 +64,12 @@ pub(crate) struct Sequences {
     /// The meaning of the outputs.
     file: ModelFile,
     hash: String,
+}
+
+/// What training reads besides the texts.
+pub(crate) struct Session {
+    /// The vectors of a frozen encoder.
+    vectors: Option<Vectors>,
 }
 
 impl Sequences {
@@ -118,7 +124,7 @@ impl Task for Sequences {
 
     type Recipe = SequenceRecipe;
     type Network = Network;
-    type Session = ();
+    type Session = Session;
     type Outcome = PartReports;
     type Summary = TrainSummary;
 
@@ -144,6 +150,7 @@ impl Task for Sequences {
             return Err(ConfigError::new("loss.kind", message).into());
         }
         add_groups(&mut recipe, &base.config);
+        recipe.add_rate(&base.config);
         watcher.event(Event::Phase("reading the tokens of the texts"));
         let (table, parts) = (&prepared.table, &prepared.parts);
         let read = |rows: &[usize]| Tokens::read(&base.reader, table, &columns, rows);
@@ -234,16 +241,33 @@ impl Task for Sequences {
         self.base.read_weights(graph.params_mut())
     }
 
-    fn begin(&self, _: Beginning<'_, Self>) -> Result<()> {
-        Ok(())
+    fn begin(&self, beginning: Beginning<'_, Self>) -> Result<Session> {
+        let Beginning { network, trainer, watcher, clock, .. } = beginning;
+        if !network.frozen {
+            return Ok(Session { vectors: None });
+        }
+        let texts = self.tokens[0].ids.len() + self.tokens[1].ids.len();
+        let phase = format!("computing the vectors of {}", plural(texts, "text"));
+        watcher.event(Event::Phase(&phase));
+        let graph = trainer.graph_mut();
+        let mut of = |part: usize| vectors(graph, network, &self.tokens[part]);
+        let vectors = Some([of(0)?, of(1)?]);
+        clock.lap("computing vectors");
+        Ok(Session { vectors })
     }
 
-    fn objective<'a>(&'a self, network: &'a Network, _: Option<&'a ()>) -> Box<dyn Objective + 'a> {
+    fn objective<'a>(
+        &'a self,
+        network: &'a Network,
+        session: Option<&'a Session>,
+    ) -> Box<dyn Objective + 'a> {
         let batch = self.recipe.train.batch_size.min(self.prepared.train.rows);
-        Box::new(SequenceObjective::new(network, self.train_part(), self.valid_part(), batch))
+        let vectors = session.and_then(|session| session.vectors.as_ref());
+        let (train, valid) = (self.train_part(), self.valid_part());
+        Box::new(SequenceObjective::new(network, train, valid, batch, vectors))
     }
 
-    fn finish(&self, (): &(), ending: Ending<'_, Self>) -> Result<PartReports> {
+    fn finish(&self, _: &Session, ending: Ending<'_, Self>) -> Result<PartReports> {
         let Ending { folder, network, mut graph, watcher, .. } = ending;
         watcher.event(Event::Phase("evaluating"));
         graph.reset();
@@ -279,7 +303,12 @@ impl Task for Sequences {
         Ok(reports)
     }
 
-    fn summary(&self, ended: &Ended<'_>, (): &(), reports: Option<&PartReports>) -> TrainSummary {
+    fn summary(
+        &self,
+        ended: &Ended<'_>,
+        _: &Session,
+        reports: Option<&PartReports>,
+    ) -> TrainSummary {
         let progress = ended.progress;
         let whole = if reports.is_some() { ended.clock.seconds() } else { 0.0 };
         TrainSummary {
@@ -332,7 +361,7 @@ impl Task for Sequences {
     fn report(
         &self,
         snapshot: &Snapshot<'_>,
-        (): &(),
+        _: &Session,
         reports: Option<&mut PartReports>,
     ) -> Result<ReportData> {
         let other = "train.epochs=6";
@@ -355,10 +384,11 @@ impl Task for Sequences {
     }
 
     fn plan_evaluation(&self, graph: &mut Graph, network: &Network) -> Result<()> {
-        if self.prepared.valid.rows > 0 {
-            plan_evaluation(graph, network, &self.tokens[1])?;
-        }
-        Ok(())
+        let evaluated = usize::from(self.prepared.valid.rows > 0);
+        // A frozen encoder reads the training texts as an evaluation does.
+        let read = if network.frozen { 0..=evaluated } else { 1..=evaluated };
+        read.into_iter()
+            .try_for_each(|part| Ok(plan_evaluation(graph, network, &self.tokens[part])?))
     }
 
     fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
