@@ -3,8 +3,8 @@
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::Float;
-use ff_tensor::{TensorMut, TensorRef};
+use ff_kernels::{Float, draw_dropout, dropout_mask_len};
+use ff_tensor::{DType, Tensor, TensorMut, TensorRef};
 use std::sync::Arc;
 
 /// Inverted dropout, `torch.nn.Dropout` (Srivastava et al., 2014): in training, each value is zero
@@ -13,9 +13,8 @@ use std::sync::Arc;
 /// Forward, with mᵢ = 0 with probability p, else 1 / (1 − p):  y = x ⊙ m
 /// Backward:  dx = dy ⊙ m
 ///
-/// Kept: nothing. The mask is a function of (seed, step, micro-batch, path) and the index in x;
-/// backward draws it again. Two uses of one path in one step share a mask, so every layer needs its
-/// own path.
+/// Kept: the mask, a bit per value. It is a function of (seed, step, micro-batch, path) and the
+/// index in x. Two uses of one path in one step share a mask, so every layer needs its own path.
 ///
 /// # Shapes
 /// x `[…]` → y `[…]`
@@ -70,7 +69,7 @@ impl FloatOp for Dropout {
         "dropout"
     }
 
-    fn contract(&self, x: &[Spec], _need: &[bool]) -> OpResult<Contract> {
+    fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         check::inputs(x, 1, "x")?;
         check::float(&x[0])?;
         if !(0.0..1.0).contains(&self.p) {
@@ -81,7 +80,9 @@ impl FloatOp for Dropout {
             return Err(OpError::shape(message));
         }
         let n = x[0].shape.len();
-        Ok(Contract::new([x[0]]).cost(n, n))
+        let mask = Spec::new([dropout_mask_len(n)], DType::U8);
+        let contract = Contract::new([x[0]]).cost(n, n);
+        Ok(if need[0] { contract.save(mask) } else { contract.scratch(mask) })
     }
 
     fn forward<T: Float>(
@@ -89,39 +90,51 @@ impl FloatOp for Dropout {
         cx: &Cx<'_>,
         x: &[TensorRef<'_>],
         y: &mut [TensorMut<'_>],
-        _saved: &mut [TensorMut<'_>],
+        saved: &mut [TensorMut<'_>],
     ) -> OpResult {
-        let (x, y) = (x[0].slice::<T>(), y[0].slice_mut::<T>());
-        let (x, y) = (x?, y?);
-        self.apply(cx, x, y, false);
+        let (x, y) = (x[0].slice::<T>()?, y[0].slice_mut::<T>()?);
+        let Some(p) = self.share(cx) else {
+            ff_kernels::copy(cx.cpu(), x, y, false);
+            return Ok(());
+        };
+        let mut own = None;
+        let mask = match saved {
+            [saved] => saved.slice_mut::<u8>()?,
+            _ => own
+                .insert(Tensor::uninit(cx.device, [dropout_mask_len(x.len())].into(), DType::U8)?)
+                .slice_mut::<u8>()?,
+        };
+        draw_dropout(cx.cpu(), cx.key.with_name(&self.path), p, mask);
+        ff_kernels::dropout(cx.cpu(), mask, p, x, y, false);
         Ok(())
     }
 
     fn backward<T: Float>(
         &self,
         cx: &Cx<'_>,
-        _kept: &Kept<'_>,
+        kept: &Kept<'_>,
         dy: &mut [Option<TensorMut<'_>>],
         dx: &mut [Slot<'_>],
     ) -> OpResult {
         let Some(dy) = &mut dy[0] else { return Ok(()) };
         let dy = dy.slice_mut::<T>()?;
-        if let Some((dx, accumulate)) = dx[0].take::<T>()? {
-            self.apply(cx, dy, dx, accumulate);
+        let Some((dx, accumulate)) = dx[0].take::<T>()? else { return Ok(()) };
+        match self.share(cx) {
+            Some(p) => {
+                let mask = kept.saved(0)?.slice::<u8>()?;
+                ff_kernels::dropout(cx.cpu(), mask, p, dy, dx, accumulate);
+            }
+            None => ff_kernels::copy(cx.cpu(), dy, dx, accumulate),
         }
         Ok(())
     }
 }
 
 impl Dropout {
-    /// Multiplies by the mask, forward and backward alike.
-    fn apply<T: Float>(&self, cx: &Cx<'_>, x: &[T], y: &mut [T], accumulate: bool) {
+    /// The probability of this step, where anything is dropped.
+    fn share(&self, cx: &Cx<'_>) -> Option<f64> {
         let p = if self.fades { self.p * flat_cos(cx.progress) } else { self.p };
-        if cx.training && p > 0.0 {
-            ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), p, x, y, accumulate);
-        } else {
-            ff_kernels::copy(cx.cpu(), x, y, accumulate);
-        }
+        (cx.training && p > 0.0).then_some(p)
     }
 }
 
@@ -145,7 +158,6 @@ mod tests {
     use super::*;
     use crate::testing::{Run, tensor};
     use ff_graph::Mode;
-    use ff_tensor::DType;
 
     #[test]
     fn the_share_of_zeros_is_p_and_the_mean_stays() {
@@ -160,7 +172,7 @@ mod tests {
             assert!((zeros - p).abs() < bound, "{zeros} of {p}");
             let mean = y.iter().sum::<f64>() / n as f64;
             assert!((mean - 1.0).abs() < bound / (1.0 - p));
-            // Backward draws the same mask.
+            // Backward has the same mask.
             assert_eq!(run.backward(&vec![1.0; n])[0], y);
         }
     }
