@@ -160,7 +160,8 @@ fn a_run_goes_on_when_the_disk_has_space_again() {
     let folder = Folder::new("full-and-free");
     folder.write("data.csv", &two_classes(400));
     std::fs::create_dir(folder.path().join("disk")).unwrap();
-    let sets = "--set train.epochs=40 --set train.patience=0 --set train.checkpoint_seconds=0";
+    let sets = "--set train.epochs=40 --set train.patience=0 --set train.checkpoint_seconds=0 \
+                --set train.bags=";
     let train = |out: &str| format!("train data.csv --target answer --out {out} {sets} --quiet");
     folder.run(&train("whole").split(' ').collect::<Vec<_>>()).ok();
     let script = "mount -t tmpfs -o size=68k none disk && ! \"$@\" 2> full && mount -o remount,size=8m disk && \

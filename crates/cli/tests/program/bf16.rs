@@ -11,7 +11,13 @@ fn digits(folder: &Folder, out: &str, more: &[&str]) -> Ran {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits.csv");
     let data = data.to_string_lossy();
     let mut arguments = vec!["train", &*data, "--target", "label", "--out", out];
-    for set in ["data.task=multiclass", "model.hidden=[64,32]", "train.epochs=12"] {
+    for set in [
+        "data.task=multiclass",
+        "model.hidden=[64,32]",
+        "train.epochs=12",
+        "train.bags=",
+        "model.members=",
+    ] {
         arguments.extend(["--set", set]);
     }
     arguments.extend(more);

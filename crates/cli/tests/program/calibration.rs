@@ -316,7 +316,7 @@ fn a_bagged_run_that_is_killed_ends_with_the_same_bits() {
     let folder = Folder::new("bags-killed");
     folder.plain("data.csv");
     folder.write("data.csv", &noisy(600, 2));
-    let sets = ["answer", "--set", "train.patience=0", "--set", "train.epochs=150"];
+    let sets = ["answer", "--set", "train.patience=0", "--set", "train.epochs=60"];
     folder.run(&bagged("whole", &sets)).ok();
     let bits = |run: &str| {
         let model = folder.path().join(run).join("model");

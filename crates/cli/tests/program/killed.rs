@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::{Folder, two_classes};
 
-const EPOCHS: usize = 240;
+const EPOCHS: usize = 120;
 
 /// The settings of every run here, with batch norm and dropout, whose state must come back too.
 const SETS: [&str; 14] = [
     "--set",
-    "train.epochs=240",
+    "train.epochs=120",
     "--set",
     "train.patience=0",
     "--set",

@@ -103,7 +103,9 @@ fn a_category_never_seen_says_nothing() {
     for seed in ["0", "1", "4"] {
         let out = format!("run-{seed}");
         let train = ["train", "data.csv", "--target", "y", "--seed", seed, "--out", &out, "-q"];
-        folder.run(&train).ok();
+        folder
+            .run(&[&train[..], &["--set", "train.bags=", "--set", "train.refit=false"]].concat())
+            .ok();
         let ran = folder.run(&["predict", &out, "--data", "new.csv", "--proba"]).ok();
         let yes: Vec<f64> =
             cells(&ran.stdout)[1..].iter().map(|row| row[4].parse().unwrap()).collect();
