@@ -1,5 +1,5 @@
-use crate::{Float, for_pieces};
-use ff_tensor::{CpuDevice, Key};
+use crate::{Float, for_pieces, rows::Shared};
+use ff_tensor::{CpuDevice, Isa, Key};
 
 /// Philox blocks drawn at a time: one AVX-512 register of 32-bit numbers.
 const BLOCKS: usize = 16;
@@ -15,117 +15,143 @@ pub fn dropout_mask_len(n: usize) -> usize {
     n.div_ceil(8)
 }
 
-/// Draws the mask of dropout: a bit per value, 0 with probability p; value i is bit i mod 8 of byte
-/// i / 8.
+/// y = x ⊙ m with mᵢ = 0 with probability p and 1 / (1 − p) otherwise; `mask` gets a bit per value,
+/// 1 where it is kept: value i is bit i mod 8 of byte i / 8.
 ///
 /// The mask is a function of the key and of i, on any thread: value i = 64c + 16w + l is dropped if
 /// word w of block 16c + l of the key's stream is less than p · 2³².
-///
-/// ```
-/// let (device, mut mask) = (ff_tensor::Device::default(), [0]);
-/// ff_kernels::draw_dropout(device.cpu(), ff_tensor::Key::new(1), 0.0, &mut mask);
-/// assert_eq!(mask, [0xff]);
-/// ```
-pub fn draw_dropout(cpu: &CpuDevice, key: Key, p: f64, mask: &mut [u8]) {
-    // The conversion saturates: with p just below 1 the single largest number is still kept.
-    let threshold = (p * 4_294_967_296.0).round() as u32;
-    #[cfg(target_arch = "x86_64")]
-    let vectors = cpu.isa() >= ff_tensor::Isa::Avx512;
-    for_pieces(
-        cpu,
-        mask,
-        #[inline(always)]
-        |start, mask| {
-            // A piece starts at a multiple of a chunk.
-            for (c, mask) in mask.chunks_mut(CHUNK / 8).enumerate() {
-                let first = (start / (CHUNK / 8) + c) as u64 * BLOCKS as u64;
-                #[cfg(target_arch = "x86_64")]
-                let blocks = if vectors {
-                    // SAFETY: a device is only opened with instructions that the CPU has.
-                    unsafe { key.blocks_avx512(first) }
-                } else {
-                    key.blocks::<BLOCKS>(first)
-                };
-                #[cfg(not(target_arch = "x86_64"))]
-                let blocks = key.blocks::<BLOCKS>(first);
-                for (word, mask) in blocks.iter().zip(mask.chunks_mut(BLOCKS / 8)) {
-                    let mut bits = 0u16;
-                    for (l, &number) in word.iter().enumerate() {
-                        bits |= u16::from(number >= threshold) << l;
-                    }
-                    mask.copy_from_slice(&bits.to_le_bytes()[..mask.len()]);
-                }
-            }
-        },
-    );
-}
-
-/// y = x ⊙ m, or y += x ⊙ m if `accumulate` is set, with mᵢ = 1 / (1 − p) where the mask of
-/// [`draw_dropout`] has a 1 and 0 elsewhere.
 ///
 /// # Panics
 /// If the lengths differ.
 ///
 /// ```
 /// let device = ff_tensor::Device::default();
-/// let (x, mut y) = ([1.0f32; 3], [0.0; 3]);
-/// ff_kernels::dropout(device.cpu(), &[0b101], 0.5, &x, &mut y, false);
-/// assert_eq!(y, [2.0, 0.0, 2.0]);
+/// let (x, mut y, mut mask) = ([1.0f32; 100], [0.0; 100], [0; 13]);
+/// ff_kernels::dropout(device.cpu(), ff_tensor::Key::new(1), 0.5, &x, &mut y, &mut mask);
+/// assert!(y.iter().all(|&y| y == 0.0 || y == 2.0));
 /// ```
-pub fn dropout<T: Float>(
-    cpu: &CpuDevice,
-    mask: &[u8],
-    p: f64,
-    x: &[T],
-    y: &mut [T],
-    accumulate: bool,
-) {
+pub fn dropout<T: Float>(cpu: &CpuDevice, key: Key, p: f64, x: &[T], y: &mut [T], mask: &mut [u8]) {
     assert_eq!(x.len(), y.len(), "dropout: lengths");
     assert_eq!(mask.len(), dropout_mask_len(x.len()), "dropout: mask");
+    // The conversion saturates: with p just below 1 the single largest number is still kept.
+    let threshold = (p * 4_294_967_296.0).round() as u32;
     let factor = T::of(1.0 / (1.0 - p));
+    let isa = cpu.isa();
+    let mask = Shared::new(mask);
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
             // Local copies, which writes to y cannot alias: otherwise the loops stay scalar.
-            let (factor, accumulate) = (factor, accumulate);
+            let (threshold, factor, isa) = (threshold, factor, isa);
             let x = &x[start..start + y.len()];
-            // A piece starts at a whole byte.
-            let mask = &mask[start / 8..];
-            for ((x, y), mask) in x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS)).zip(mask.chunks(2)) {
-                let bits = mask.iter().rev().fold(0, |bits, &byte| bits << 8 | u32::from(byte));
-                if let (Ok(x), Ok(y)) = (<&[T; BLOCKS]>::try_from(x), y.try_into()) {
-                    scale(bits, factor, x, y, accumulate);
-                    continue;
+            // SAFETY: a piece starts at a multiple of a chunk, so that pieces have bytes of their
+            // own, and each is visited once.
+            let mask = unsafe { mask.range(start / 8, dropout_mask_len(y.len())) };
+            let chunks = x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).zip(mask.chunks_mut(CHUNK / 8));
+            for (c, ((x, y), mask)) in chunks.enumerate() {
+                let blocks = draw(isa, key, ((start + c * CHUNK) / 4) as u64);
+                let mut bits = 0;
+                for (w, numbers) in blocks.iter().enumerate() {
+                    bits |= u64::from(at_least(isa, numbers, threshold)) << (BLOCKS * w);
                 }
-                for (l, (y, &x)) in y.iter_mut().zip(x).enumerate() {
-                    let value = x * kept(bits, l, factor);
-                    *y = if accumulate { *y + value } else { value };
+                let bits = bits.to_le_bytes();
+                match <&mut [u8; CHUNK / 8]>::try_from(&mut *mask) {
+                    Ok(mask) => *mask = bits,
+                    Err(_) => mask.copy_from_slice(&bits[..mask.len()]),
+                }
+                let words = blocks.iter().zip(x.chunks(BLOCKS).zip(y.chunks_mut(BLOCKS)));
+                for (numbers, (x, y)) in words {
+                    // A product rather than a selection, so that NaN stays NaN.
+                    for ((y, &x), &number) in y.iter_mut().zip(x).zip(numbers) {
+                        *y = x * if number < threshold { T::ZERO } else { factor };
+                    }
                 }
             }
         },
     );
 }
 
-/// The values of one register.
-#[inline(always)]
-fn scale<T: Float>(bits: u32, factor: T, x: &[T; BLOCKS], y: &mut [T; BLOCKS], accumulate: bool) {
-    if accumulate {
-        for l in 0..BLOCKS {
-            y[l] += x[l] * kept(bits, l, factor);
-        }
-    } else {
-        for l in 0..BLOCKS {
-            y[l] = x[l] * kept(bits, l, factor);
-        }
-    }
+/// dx = dy ⊙ m, or dx += dy ⊙ m if `accumulate` is set, with the mask that [`dropout`] drew.
+///
+/// # Panics
+/// If the lengths differ.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let (dy, mut dx) = ([1.0f32; 3], [0.0; 3]);
+/// ff_kernels::dropout_backward(device.cpu(), &[0b101], 0.5, &dy, &mut dx, false);
+/// assert_eq!(dx, [2.0, 0.0, 2.0]);
+/// ```
+pub fn dropout_backward<T: Float>(
+    cpu: &CpuDevice,
+    mask: &[u8],
+    p: f64,
+    dy: &[T],
+    dx: &mut [T],
+    accumulate: bool,
+) {
+    assert_eq!(dy.len(), dx.len(), "dropout: lengths");
+    assert_eq!(mask.len(), dropout_mask_len(dy.len()), "dropout: mask");
+    let factor = T::of(1.0 / (1.0 - p));
+    for_pieces(
+        cpu,
+        dx,
+        #[inline(always)]
+        |start, dx| {
+            let (factor, accumulate) = (factor, accumulate);
+            let dy = &dy[start..start + dx.len()];
+            // A piece starts at a whole byte.
+            let words =
+                dy.chunks(BLOCKS).zip(dx.chunks_mut(BLOCKS)).zip(mask[start / 8..].chunks(2));
+            for ((dy, dx), mask) in words {
+                let bits = u32::from(mask[0]) | u32::from(mask.get(1).copied().unwrap_or(0)) << 8;
+                // A product rather than a selection, so that NaN stays NaN.
+                let m = |l: u32| if bits >> l & 1 == 0 { T::ZERO } else { factor };
+                let values = dx.iter_mut().zip(dy).zip(0..);
+                if accumulate {
+                    values.for_each(|((dx, &dy), l)| *dx += dy * m(l));
+                } else {
+                    values.for_each(|((dx, &dy), l)| *dx = dy * m(l));
+                }
+            }
+        },
+    );
 }
 
-/// The factor of value l: a product rather than a selection, so that NaN stays NaN.
+/// The blocks of a chunk from this one on.
 #[inline(always)]
-fn kept<T: Float>(bits: u32, l: usize, factor: T) -> T {
-    if bits & (1 << l) == 0 { T::ZERO } else { factor }
+fn draw(isa: Isa, key: Key, first: u64) -> [[u32; BLOCKS]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx512 {
+        // SAFETY: a device is only opened with instructions that the CPU has.
+        return unsafe { key.blocks_avx512(first) };
+    }
+    key.blocks::<BLOCKS>(first)
+}
+
+/// A bit for each number: whether it is at least the threshold.
+#[inline(always)]
+fn at_least(isa: Isa, numbers: &[u32; BLOCKS], threshold: u32) -> u16 {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx512 {
+        // SAFETY: as above; sixteen numbers are read.
+        return unsafe { at_least_avx512(numbers, threshold) };
+    }
+    let bits = numbers.iter().enumerate().map(|(l, &n)| u32::from(n >= threshold) << l);
+    bits.fold(0, |all, bit| all | bit) as u16
+}
+
+/// # Safety
+/// The CPU has AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn at_least_avx512(numbers: &[u32; BLOCKS], threshold: u32) -> u16 {
+    use std::arch::x86_64::{_mm512_cmpge_epu32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
+    // SAFETY: the array has as many numbers as the register.
+    let numbers = unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) };
+    _mm512_cmpge_epu32_mask(numbers, _mm512_set1_epi32(threshold as i32))
 }
 
 #[cfg(test)]
@@ -142,10 +168,9 @@ mod tests {
                 let x: Vec<f64> = (0..n).map(f64::from).collect();
                 let mut y = vec![1.0; x.len()];
                 let mut mask = vec![0; dropout_mask_len(x.len())];
-                draw_dropout(device.cpu(), key, p, &mut mask);
-                dropout(device.cpu(), &mask, p, &x, &mut y, true);
                 let mut alone = vec![f64::NAN; x.len()];
-                dropout(device.cpu(), &mask, p, &x, &mut alone, false);
+                dropout(device.cpu(), key, p, &x, &mut alone, &mut mask);
+                dropout_backward(device.cpu(), &mask, p, &x, &mut y, true);
                 for (i, (&y, &alone)) in y.iter().zip(&alone).enumerate() {
                     let (chunk, word, lane) = (i / 64, i % 64 / 16, i % 16);
                     let bits = key.block((16 * chunk + lane) as u64)[word];

@@ -21,7 +21,7 @@ mod vector;
 mod views;
 
 pub use columns::{Columns, MAX_COLUMNS, for_columns, zip_sum_columns};
-pub use dropout::{draw_dropout, dropout, dropout_mask_len};
+pub use dropout::{dropout, dropout_backward, dropout_mask_len};
 pub use file_matrix::{file_product, file_product_back, file_rows};
 pub use float::Float;
 pub use gemm::{

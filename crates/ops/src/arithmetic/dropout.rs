@@ -3,7 +3,7 @@
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, draw_dropout, dropout_mask_len};
+use ff_kernels::{Float, dropout_mask_len};
 use ff_tensor::{DType, Tensor, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -104,8 +104,7 @@ impl FloatOp for Dropout {
                 .insert(Tensor::uninit(cx.device, [dropout_mask_len(x.len())].into(), DType::U8)?)
                 .slice_mut::<u8>()?,
         };
-        draw_dropout(cx.cpu(), cx.key.with_name(&self.path), p, mask);
-        ff_kernels::dropout(cx.cpu(), mask, p, x, y, false);
+        ff_kernels::dropout(cx.cpu(), cx.key.with_name(&self.path), p, x, y, mask);
         Ok(())
     }
 
@@ -122,7 +121,7 @@ impl FloatOp for Dropout {
         match self.share(cx) {
             Some(p) => {
                 let mask = kept.saved(0)?.slice::<u8>()?;
-                ff_kernels::dropout(cx.cpu(), mask, p, dy, dx, accumulate);
+                ff_kernels::dropout_backward(cx.cpu(), mask, p, dy, dx, accumulate);
             }
             None => ff_kernels::copy(cx.cpu(), dy, dx, accumulate),
         }
