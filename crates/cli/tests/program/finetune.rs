@@ -94,6 +94,21 @@ fn conversations_are_learned_merged_and_answered() {
     run(&folder, "merge base --adapter tuned --out merged").ok();
     assert_eq!(answer("merged"), tuned);
 
+    // A conversation with the adapter, without it, and with it again.
+    folder.write("plain.jinja", "{{ messages[-1].content }}");
+    let chat = "chat base --template plain.jinja --max-tokens 4 --temperature 0";
+    let base: Vec<&str> = chat.split(' ').collect();
+    let chat = [&base[..], &["--adapter", "tuned", "--json"]].concat();
+    let typed = "the cat\n/adapter none\n/reset\nthe cat\n/adapter tuned\n/reset\nthe cat\n";
+    let said = folder.run_piped(&chat, typed).ok().stdout;
+    let said: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let base = folder.run_piped(&base, "the cat\n").ok().stdout;
+    assert_eq!([&said[0]["text"], &said[2]["text"]], [&*tuned, &*tuned]);
+    assert_eq!(said[1]["text"], base.strip_suffix('\n').unwrap());
+    assert!(said[1]["text"] != tuned);
+    folder.run_piped(&chat, "/adapter other\n").fails(2, &["there are tuned, none"]);
+
     // All weights, and some of them.
     for (name, weights) in [("full", "--full"), ("some", "--train layers.*.mlp.*")] {
         let line = format!(

@@ -138,6 +138,21 @@ fn from_text_to_what_it_writes() {
     assert_eq!(saved["messages"][0]["content"], "the cat");
     assert_eq!(saved["messages"][1]["content"], text);
     folder.run_piped(&chat, "/sav\n").fails(2, &["/sav is no command"]);
+    // The second turn goes on from the cache of the first, and says what it would without.
+    folder.write("all.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+    let chat = "chat first --template all.jinja --temperature 0 --max-tokens 2 --json";
+    let chat: Vec<&str> = chat.split(' ').collect();
+    let answers = |typed: &str| -> Vec<serde_json::Value> {
+        let said = folder.run_piped(&chat, typed).ok().stdout;
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let turns = answers("the cat\nsees\n");
+    let first = turns[0]["text"].as_str().unwrap();
+    let alone = &answers(&format!("\"\"\"\nthe cat{first}sees\n\"\"\"\n"))[0];
+    assert_eq!(turns[1]["text"], alone["text"]);
+    assert_eq!(turns[1]["prompt_tokens"], alone["prompt_tokens"]);
+    let cached = |answer: &serde_json::Value| answer["cached_tokens"].as_u64().unwrap();
+    assert!(cached(&turns[0]) == 0 && cached(&turns[1]) > 1 && cached(alone) == 0, "{turns:?}");
 
     // The model as a GGUF file writes the same; once more over an existing file is refused.
     let export = "export first --to gguf --out first.gguf";

@@ -164,3 +164,27 @@ fn several_texts_end_each_on_its_own() {
         assert_eq!((all[1].reason, all[1].tokens.len()), (StopReason::Positions, 2));
     }
 }
+
+#[test]
+fn guesses_do_not_show_in_what_is_written() {
+    // Small models soon repeat themselves, so that guesses are made, right ones and wrong ones.
+    for name in ["gpt2", "mistral", "qwen3", "gpt2_untied"] {
+        let mut model = open(name);
+        for (temperature, repetition_penalty) in [(0.0, 1.0), (0.7, 1.0), (0.4, 1.1)] {
+            let write = |speculate, max_tokens, model: &mut LanguageModel| {
+                let options = GenerateOptions {
+                    temperature,
+                    repetition_penalty,
+                    max_tokens,
+                    speculate,
+                    ..Default::default()
+                };
+                tokens(model, &[1, 2, 3, 1, 2, 3, 1, 2], &options, &[])
+            };
+            for max_tokens in [1, 2, 13, 100] {
+                let plain = write(false, max_tokens, &mut model);
+                assert_eq!(write(true, max_tokens, &mut model), plain, "{name} {temperature}");
+            }
+        }
+    }
+}

@@ -201,19 +201,35 @@ impl CausalLm {
         batch: &TokenBatch,
         cache: Option<&mut ModelCache>,
     ) -> Result<Value> {
+        self.last_logits(graph, batch, 1, cache)
+    }
+
+    /// The logits `[B · count, vocabulary]` of the tokens after each of the last `count` ones of
+    /// each sequence.
+    ///
+    /// # Errors
+    /// As [`CausalLm::logits`]; there are fewer tokens.
+    pub fn last_logits(
+        &self,
+        graph: &mut Graph,
+        batch: &TokenBatch,
+        count: usize,
+        cache: Option<&mut ModelCache>,
+    ) -> Result<Value> {
         let (x, _) = self.hidden(graph, batch, cache)?;
         let &[sequences, tokens, features] = x.shape().dims() else {
             return Err(Error::shape("causal_lm", "tokens must be [B, T]"));
         };
-        if tokens == 0 {
+        if tokens < count.max(1) {
             return Err(Error::shape("causal_lm", "there is no token to go on from"));
         }
         let rows = x.slice::<f32>()?.chunks_exact(tokens * features);
-        let mut last = Tensor::uninit(graph.device(), [sequences, features].into(), DType::F32)
-            .map_err(Error::of("causal_lm"))?;
+        let shape = [sequences * count, features].into();
+        let mut last =
+            Tensor::uninit(graph.device(), shape, DType::F32).map_err(Error::of("causal_lm"))?;
         let to = last.slice_mut::<f32>().map_err(Error::of("causal_lm"))?;
-        for (from, to) in rows.zip(to.chunks_exact_mut(features)) {
-            to.copy_from_slice(&from[(tokens - 1) * features..]);
+        for (from, to) in rows.zip(to.chunks_exact_mut(count * features)) {
+            to.copy_from_slice(&from[(tokens - count) * features..]);
         }
         let last = graph.input(last);
         self.output.logits(graph, &last)

@@ -73,6 +73,7 @@ impl LanguageModel {
                 stop,
                 seed,
                 ignore_end,
+                ..usual
             };
             let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
             let mut show = |prompt: usize, text: &str| {

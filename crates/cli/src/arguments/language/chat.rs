@@ -13,6 +13,7 @@ const HELP: &str = "\
 In the conversation:
   /system TEXT  how the model should answer     /reset       forget the conversation
   /save FILE    append it to a file of records  /quit        leave (or Ctrl-D)
+  /adapter NAME answer with this adapter, or with `none`
 A line that ends with \\ goes on in the next one; lines between two lines of \"\"\" are one message.
 Ctrl-C stops an answer.";
 
@@ -22,6 +23,10 @@ pub(crate) struct ChatOptions {
     /// A Hugging Face folder, a GGUF file, or a run
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
+    /// Open an adapter with the model (repeatable): PEFT's folder, or a run that trained one. The
+    /// first is in use
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) adapter: Vec<PathBuf>,
     /// How the model should answer
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,

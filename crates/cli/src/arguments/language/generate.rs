@@ -81,6 +81,9 @@ pub(crate) struct Sampling {
     /// Continue past the end-of-text token
     #[arg(long)]
     ignore_end: bool,
+    /// Read no guesses of the next tokens with the last one; the text is the same
+    #[arg(long)]
+    no_speculation: bool,
     /// The random seed of sampling
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -97,6 +100,7 @@ impl Sampling {
             ("--repetition-penalty", self.repetition_penalty.is_some()),
             ("--stop", !self.stop.is_empty()),
             ("--ignore-end", self.ignore_end),
+            ("--no-speculation", self.no_speculation),
         ];
         given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
@@ -117,6 +121,7 @@ impl Sampling {
             stop: self.stop.clone(),
             seed: self.seed,
             ignore_end: self.ignore_end,
+            speculate: usual.speculate && !self.no_speculation,
         }
     }
 }

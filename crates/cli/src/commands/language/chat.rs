@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -19,6 +19,8 @@ use crate::terminal::Terminal;
 const FENCE: &str = "\"\"\"";
 /// The file of `/save` without a name.
 const SAVED: &str = "chat.jsonl";
+/// The base model, in place of an adapter's name.
+const NO_ADAPTER: &str = "none";
 
 pub(super) fn run(arguments: &ChatOptions, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = Device::open(arguments.machine.options()).map_err(feedforward::Error::from)?;
@@ -27,8 +29,9 @@ pub(super) fn run(arguments: &ChatOptions, terminal: &Terminal) -> Result<ExitCo
         None => Box::new(io::stdin().lock()),
     };
     let working = Working::new(terminal, format!("opening {}", arguments.model.display()));
-    let opened =
-        LanguageModel::open_to_generate(&arguments.model, &[], &device, &arguments.language());
+    let adapters: Vec<&Path> = arguments.adapter.iter().map(|path| &**path).collect();
+    let language = arguments.language();
+    let opened = LanguageModel::open_to_generate(&arguments.model, &adapters, &device, &language);
     drop(working);
     let model = opened?;
     let usual = GenerateOptions::from_model(model.generation())?;
@@ -44,7 +47,9 @@ pub(super) fn run(arguments: &ChatOptions, terminal: &Terminal) -> Result<ExitCo
         interrupt::answers::listen_between("Ctrl-C again leaves; so does /quit")?;
         terminal.line(terminal.dim("/help lists the commands, Ctrl-C stops an answer"))?;
     }
-    let mut session = Session { model, chat, options, terminal, typed, json: arguments.json };
+    let adapters = adapter_names(&arguments.model, &arguments.adapter, model.adapters());
+    let json = arguments.json;
+    let mut session = Session { model, chat, options, terminal, adapters, typed, json };
     session.talk(prompts)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -64,6 +69,8 @@ struct Session<'a> {
     chat: Chat,
     options: GenerateOptions,
     terminal: &'a Terminal,
+    /// What the model's adapters are called.
+    adapters: Vec<String>,
     /// Whether someone types the messages.
     typed: bool,
     json: bool,
@@ -105,26 +112,47 @@ impl Session<'_> {
             "reset" => self.chat.reset(),
             "system" => self.chat.set_system(rest),
             "save" => self.save(Path::new(if rest.is_empty() { SAVED } else { rest }))?,
+            "adapter" => self.use_adapter(rest)?,
             "help" => {
                 for line in [
                     "/system TEXT  how the model should answer; without a text as it likes",
                     "/reset        forget the conversation",
                     "/save FILE    append the conversation to a file of records (chat.jsonl)",
+                    "/adapter NAME answer with this adapter, or with `none`; without a name: which there are",
                     "/quit         leave (or Ctrl-D)",
                     "A line that ends with \\ goes on in the next one; lines between two lines of \"\"\" are one message.",
                 ] {
                     self.terminal.line(line)?;
                 }
             }
-            _ => {
-                let message = format!("/{name} is no command; /help lists them");
-                if !self.typed {
-                    return Err(Failure::usage(message));
-                }
-                self.terminal.line(message)?;
-            }
+            _ => self.refuse(format!("/{name} is no command; /help lists them"))?,
         }
         Ok(false)
+    }
+
+    /// Says what is wrong with a command, to somebody who can type another.
+    fn refuse(&self, message: String) -> Result<(), Failure> {
+        if self.typed { Ok(self.terminal.line(message)?) } else { Err(Failure::usage(message)) }
+    }
+
+    /// Uses an adapter from the next answer on, or lists them.
+    fn use_adapter(&mut self, name: &str) -> Result<(), Failure> {
+        if name.is_empty() {
+            let used = self.model.adapter().and_then(|i| self.adapters.get(i));
+            for name in &self.adapters {
+                let mark = if used == Some(name) { "*" } else { " " };
+                self.terminal.line(format!("{mark} {name}"))?;
+            }
+            let mark = if used.is_none() { "*" } else { " " };
+            return Ok(self.terminal.line(format!("{mark} {NO_ADAPTER}"))?);
+        }
+        let adapter = self.adapters.iter().position(|own| own == name);
+        if adapter.is_none() && name != NO_ADAPTER {
+            let known = [&self.adapters[..], &[NO_ADAPTER.to_owned()]].concat().join(", ");
+            return self.refuse(format!("/adapter {name}: there are {known}"));
+        }
+        self.model.use_adapter(adapter)?;
+        Ok(())
     }
 
     /// Appends the conversation as one line, as `feedforward finetune` reads them.
@@ -176,6 +204,7 @@ impl Session<'_> {
         if json {
             Terminal::object(&json!({
                 "prompt": text, "text": written.text, "prompt_tokens": written.prompt_tokens,
+                "cached_tokens": written.cached_tokens,
                 "tokens": written.tokens, "reason": written.reason, "left_out": left_out, "seconds": seconds,
             }))?;
             return Ok(());
@@ -199,6 +228,21 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// The names of the adapters: those of their folders, with a number where two have one name. A
+/// model that is a run with an adapter has its own before the others.
+fn adapter_names(model: &Path, adapters: &[PathBuf], count: usize) -> Vec<String> {
+    let own = (count > adapters.len()).then_some(model);
+    let mut names: Vec<String> = Vec::new();
+    for path in own.into_iter().chain(adapters.iter().map(|path| &**path)) {
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let name = whole.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let number =
+            1 + names.iter().filter(|other| other.split('#').next() == Some(&*name)).count();
+        names.push(if number > 1 { format!("{name}#{number}") } else { name });
+    }
+    names
 }
 
 /// The next message: a line, lines that end with a backslash, or those between two fences.

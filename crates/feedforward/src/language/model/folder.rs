@@ -1,7 +1,7 @@
 use super::adapter::{AdapterFile, adapter_folder, is_adapter, merge_layer};
 use super::config::folder_config;
 use super::encoder::last_vectors;
-use super::generate::begin;
+use super::generate::{Turn, begin};
 use super::gguf::GgufWeights;
 use super::weights::{open_checked, write_weights};
 use crate::error::{Error, Result};
@@ -42,6 +42,8 @@ pub struct LanguageModel {
     adapted: Vec<Adapted>,
     /// The adapter in use.
     adapter: Option<usize>,
+    /// The cache of the last answer.
+    pub(super) turn: Option<Turn>,
     pub(super) graph: Graph,
     pub(super) tokenizer: Option<Tokenizer>,
     pub(super) generation: Map<String, Value>,
@@ -207,7 +209,7 @@ impl LanguageModel {
         let mut graph = Graph::new(device, params);
         graph.set_mode(Mode::Eval);
         let adapter = (!adapted.is_empty()).then_some(0);
-        Ok(Self { config, model, adapted, adapter, graph, tokenizer, generation })
+        Ok(Self { config, model, adapted, adapter, turn: None, graph, tokenizer, generation })
     }
 
     /// Uses one of the adapters by its number, or none: the base model.
@@ -218,6 +220,9 @@ impl LanguageModel {
         let count = self.adapted.len();
         if adapter.is_some_and(|i| i >= count) {
             return Err(Error::usage(format!("the model was opened with {count} adapters")));
+        }
+        if self.adapter != adapter {
+            self.turn = None;
         }
         self.adapter = adapter;
         Ok(())
@@ -232,11 +237,17 @@ impl LanguageModel {
         let Some(i) = self.adapter.take() else {
             return Err(Error::usage("there is no adapter to merge; name one with --adapter"));
         };
+        self.turn = None;
         let Adapted { config, layers, .. } = &self.adapted[i];
         for (layer, _) in layers.iter().filter(|(_, adapted)| *adapted) {
             merge_layer(self.graph.params_mut(), layer, &i.to_string(), config.scale(layer))?;
         }
         Ok(())
+    }
+
+    /// The number of the adapter in use.
+    pub fn adapter(&self) -> Option<usize> {
+        self.adapter
     }
 
     /// Whether an adapter is in use.
@@ -262,7 +273,8 @@ impl LanguageModel {
         tokenizer: Option<Tokenizer>,
         generation: Map<String, Value>,
     ) -> Self {
-        Self { config, model, adapted: Vec::new(), adapter: None, graph, tokenizer, generation }
+        let (adapted, adapter, turn) = (Vec::new(), None, None);
+        Self { config, model, adapted, adapter, turn, graph, tokenizer, generation }
     }
 
     /// The specification of the model.
@@ -282,6 +294,8 @@ impl LanguageModel {
 
     /// The model and the graph that holds its parameters.
     pub fn parts(&mut self) -> (&CausalLm, &mut Graph) {
+        // Whoever has the graph may change the parameters.
+        self.turn = None;
         let (model, _, graph) = self.all_parts();
         (model, graph)
     }

@@ -46,6 +46,15 @@ pub struct GeneratedTokens {
     pub tokens: Vec<u32>,
     /// Why there are no more.
     pub reason: StopReason,
+    /// How many tokens of the prompt the cache held from the turn before.
+    pub cached_tokens: usize,
+}
+
+/// What the cache holds behind an answer: keys and values for the next turn of a conversation.
+#[derive(Debug)]
+pub(super) struct Turn {
+    cache: ModelCache,
+    ids: Vec<u32>,
 }
 
 /// The text that a model wrote.
@@ -55,6 +64,8 @@ pub struct Generated {
     pub text: String,
     /// How many tokens the prompt has.
     pub prompt_tokens: usize,
+    /// How many of them the cache held from the turn before.
+    pub cached_tokens: usize,
     /// The tokens written, without the one that ended the text.
     pub tokens: Vec<u32>,
     /// Why there are no more.
@@ -98,7 +109,8 @@ impl LanguageModel {
         generate(graph, (model, config, &tokenizer), prompts, &end, options, on_text)
     }
 
-    /// Continues the tokens of a conversation.
+    /// Continues the tokens of a conversation. Keys and values of the tokens that it begins with are
+    /// those of the turn before.
     pub(crate) fn answer(
         &mut self,
         ids: &[u32],
@@ -110,9 +122,11 @@ impl LanguageModel {
         let Some(tokenizer) = tokenizer else { return Err(Error::usage("there is no tokenizer")) };
         let on_text = &mut |_: usize, text: &str| on_text(text);
         let ids = [ids.to_vec()];
+        let mut turn = self.turn.take();
         let (model, config, graph) = self.all_parts();
         let parts = (model, config, &tokenizer);
-        let mut all = continue_ids(graph, parts, &ids, end, options, on_text)?;
+        let mut all = continue_ids(graph, parts, &ids, end, options, Some(&mut turn), on_text)?;
+        self.turn = turn;
         all.pop().ok_or_else(|| Error::usage("there is no prompt"))
     }
 }
@@ -139,7 +153,7 @@ pub fn generate(
         .map(|prompt| encode(tokenizer, config, prompt, begin))
         .collect::<Result<_>>()?;
     let on_text = &mut |row: usize, text: &str| on_text(row, text).map(ControlFlow::Continue);
-    continue_ids(graph, (model, config, tokenizer), &ids, end, options, on_text)
+    continue_ids(graph, (model, config, tokenizer), &ids, end, options, None, on_text)
 }
 
 /// Continues the tokens of prompts; `on_text` may stop each text.
@@ -149,6 +163,7 @@ fn continue_ids(
     ids: &[Vec<u32>],
     end: &[u32],
     options: &GenerateOptions,
+    turn: Option<&mut Option<Turn>>,
     on_text: &mut dyn FnMut(usize, &str) -> Result<ControlFlow<()>>,
 ) -> Result<Vec<Generated>> {
     let special: BTreeMap<u32, String> =
@@ -174,7 +189,7 @@ fn continue_ids(
     let slices: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
     let known = tokenizer.known_ids(config.vocab_size);
     let parts = (model, config, known.as_slice());
-    let written = write_tokens(graph, parts, &slices, end, options, &mut |row, token| {
+    let written = write_tokens(graph, parts, &slices, end, options, turn, &mut |row, token| {
         if failure.is_some() {
             return ControlFlow::Break(());
         }
@@ -192,7 +207,7 @@ fn continue_ids(
     }
     let mut all = Vec::with_capacity(ids.len());
     for (row, (written, (mut stream, mut text))) in written.into_iter().zip(texts).enumerate() {
-        let GeneratedTokens { tokens, mut reason } = written;
+        let GeneratedTokens { tokens, mut reason, cached_tokens } = written;
         if !text.stopped {
             text.push(&stream.finish()?);
         }
@@ -200,7 +215,8 @@ fn continue_ids(
             reason = StopReason::StopText;
         }
         text.finish(&mut |text| on_text(row, text).map(drop))?;
-        all.push(Generated { text: text.given, prompt_tokens: ids[row].len(), tokens, reason });
+        let (text, prompt_tokens) = (text.given, ids[row].len());
+        all.push(Generated { text, prompt_tokens, cached_tokens, tokens, reason });
     }
     Ok(all)
 }
@@ -250,16 +266,18 @@ pub fn generate_tokens(
     options: &GenerateOptions,
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<GeneratedTokens>> {
-    write_tokens(graph, (model, config, &[]), prompts, end, options, on_token)
+    write_tokens(graph, (model, config, &[]), prompts, end, options, None, on_token)
 }
 
-/// The same with tokens for these ids alone; an empty list allows all.
+/// The same with tokens for these ids alone; an empty list allows all. A conversation goes on from
+/// the turn before, and leaves its own.
 fn write_tokens(
     graph: &mut Graph,
     (model, config, known): (&CausalLm, &DecoderConfig, &[bool]),
     prompts: &[&[u32]],
     end: &[u32],
     options: &GenerateOptions,
+    mut turn: Option<&mut Option<Turn>>,
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<GeneratedTokens>> {
     options.check()?;
@@ -283,7 +301,7 @@ fn write_tokens(
         let first = part * TOGETHER;
         let on_token = &mut |row: usize, token| on_token(first + row, token);
         let mut writer = Writer::new((config, known), options, end, (first, prompts));
-        result = writer.write(graph, (model, config), on_token);
+        result = writer.write(graph, (model, config), turn.as_deref_mut(), on_token);
         all.extend(writer.rows.into_iter().map(Row::into_written));
         if result.is_err() {
             break;
@@ -300,13 +318,16 @@ struct Row<'a> {
     /// The prompt and what was written.
     context: Vec<u32>,
     prompt: usize,
+    /// How many of its tokens the cache held.
+    cached: usize,
     reason: Option<StopReason>,
 }
 
 impl Row<'_> {
     fn into_written(mut self) -> GeneratedTokens {
         let reason = self.reason.unwrap_or(StopReason::Asked);
-        GeneratedTokens { tokens: self.context.split_off(self.prompt), reason }
+        let tokens = self.context.split_off(self.prompt);
+        GeneratedTokens { tokens, reason, cached_tokens: self.cached }
     }
 }
 
@@ -332,6 +353,7 @@ impl<'a> Writer<'a> {
             sampler: Sampler::new(options, known, (first + i) as u64),
             context: prompt.to_vec(),
             prompt: prompt.len(),
+            cached: 0,
             reason: None,
         };
         let rows = prompts.iter().enumerate().map(row).collect();
@@ -343,28 +365,79 @@ impl<'a> Writer<'a> {
         &mut self,
         graph: &mut Graph,
         (model, config): (&CausalLm, &DecoderConfig),
+        mut turn: Option<&mut Option<Turn>>,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<()> {
-        let room = |row: &Row<'_>| self.options.max_tokens.min(self.positions - row.prompt + 1);
-        // The last token is not read again.
-        let most = self.rows.iter().map(room).max().unwrap_or(1);
-        let (batch, capacity) = (self.rows.len(), self.longest + most - 1);
-        let mut cache = ModelCache::new(graph.device(), config, model.options(), batch, capacity)?;
+        let mut cache = self.cache(graph, (model, config), turn.as_deref_mut())?;
         let mut logits = Vec::new();
-        for start in (0..self.longest).step_by(CHUNK) {
+        for start in (cache.len()..self.longest).step_by(CHUNK) {
             let places = start..self.longest.min(start + CHUNK);
-            logits = self.read(graph, model, &mut cache, places)?;
+            logits = self.read(graph, model, &mut cache, (places, &[]))?;
         }
+        let mut guesses = Guesses::default();
+        let mut guessed = Vec::new();
         loop {
-            for (i, logits) in logits.chunks_exact(config.vocab_size).enumerate() {
-                self.choose(i, logits, on_token)?;
+            let rows = logits.chunks_exact(config.vocab_size * (1 + guessed.len()));
+            for (i, logits) in rows.enumerate() {
+                // A guess holds until a token differs from it.
+                for (j, logits) in logits.chunks_exact(config.vocab_size).enumerate() {
+                    self.choose(i, logits, on_token)?;
+                    let row = &self.rows[i];
+                    let holds = guessed.get(j).is_some() && row.context.last() == guessed.get(j);
+                    if row.reason.is_some() || !holds {
+                        guesses.found(j, guessed.len());
+                        break;
+                    }
+                }
             }
-            if self.rows.iter().all(|row| row.reason.is_some()) {
+            let over = self.rows.iter().all(|row| row.reason.is_some());
+            if let [row] = &self.rows[..] {
+                // The last token is not read yet, and what is behind it were wrong guesses.
+                let unread = usize::from(row.reason != Some(StopReason::End));
+                cache.truncate(row.context.len() - unread);
+                if over {
+                    if let Some(turn) = turn {
+                        let ids = row.context[..cache.len()].to_vec();
+                        *turn = Some(Turn { cache, ids });
+                    }
+                    return Ok(());
+                }
+                let left = self.options.max_tokens - (row.context.len() - row.prompt);
+                let room = (left - 1).min(cache.capacity() - row.context.len());
+                let speculate = self.options.speculate;
+                guessed = if speculate { guesses.next(&row.context, room) } else { Vec::new() };
+            } else if over {
                 return Ok(());
             }
             let place = cache.len();
-            logits = self.read(graph, model, &mut cache, place..place + 1)?;
+            let places = place..place + 1 + guessed.len();
+            logits = self.read(graph, model, &mut cache, (places, &guessed))?;
         }
+    }
+
+    /// The cache, with what it holds of the prompt from the turn before.
+    fn cache(
+        &mut self,
+        graph: &Graph,
+        (model, config): (&CausalLm, &DecoderConfig),
+        turn: Option<&mut Option<Turn>>,
+    ) -> Result<ModelCache> {
+        let room = |row: &Row<'_>| self.options.max_tokens.min(self.positions - row.prompt + 1);
+        // The last token is not read again.
+        let most = self.rows.iter().map(room).max().unwrap_or(1);
+        let mut capacity = self.longest + most - 1;
+        if let (Some(turn), [row]) = (turn, &mut self.rows[..]) {
+            if let Some(mut turn) = turn.take().filter(|turn| turn.cache.capacity() >= capacity) {
+                let same = row.context.iter().zip(&turn.ids).take_while(|(a, b)| a == b).count();
+                // The last token is read for its logits.
+                row.cached = same.min(row.prompt - 1);
+                turn.cache.truncate(row.cached);
+                return Ok(turn.cache);
+            }
+            // A conversation grows: twice the room, so that few turns read everything again.
+            capacity = (2 * capacity).min(self.positions).max(capacity);
+        }
+        Ok(ModelCache::new(graph.device(), config, model.options(), self.rows.len(), capacity)?)
     }
 
     /// Writes a row's next token, unless the row is over.
@@ -397,14 +470,15 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Reads the tokens at these positions of all rows into the cache and returns the logits behind
-    /// the last one. A finished row continues with a token that is discarded.
+    /// Reads the tokens at these positions of all rows into the cache, behind the text those that
+    /// are guessed, and returns the logits behind the last one and behind each guess. A finished
+    /// row continues with a token that is discarded.
     fn read(
         &self,
         graph: &mut Graph,
         model: &CausalLm,
         cache: &mut ModelCache,
-        places: Range<usize>,
+        (places, guessed): (Range<usize>, &[u32]),
     ) -> Result<Vec<f32>> {
         graph.reset();
         let before = |row: &Row<'_>| self.longest - row.prompt;
@@ -415,7 +489,9 @@ impl<'a> Writer<'a> {
             Tensor::from_slice(graph.device(), &values, &dims).map(|t| graph.input(t))
         };
         let id = |row: &Row<'_>, at: usize| {
-            let id = at.checked_sub(before(row)).and_then(|at| row.context.get(at));
+            let id = at
+                .checked_sub(before(row))
+                .and_then(|at| row.context.get(at).or_else(|| guessed.get(at - row.context.len())));
             id.map_or(0, |&id| i32::try_from(id).unwrap_or(i32::MAX))
         };
         let position = |row: &Row<'_>, at: usize| {
@@ -429,7 +505,88 @@ impl<'a> Writer<'a> {
             positions: of(&position, places.clone())?,
             segments: if padded { Some(of(&padding, 0..places.end)?) } else { None },
         };
-        let next = model.next_logits(graph, &batch, Some(cache))?;
+        let next = model.last_logits(graph, &batch, 1 + guessed.len(), Some(cache))?;
         Ok(next.slice::<f32>()?.to_vec())
+    }
+}
+
+/// Guesses of the next tokens: those behind the same last tokens earlier in the text (Leviathan et
+/// al., "Speculative decoding", 2023; Saxena, "Prompt lookup decoding", 2023).
+struct Guesses {
+    /// How many are made at once.
+    count: usize,
+    /// How many tokens to write without guesses after a wrong one.
+    pause: usize,
+    /// How many of these are left.
+    left: usize,
+}
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self { count: Self::MOST / 2, pause: 0, left: 0 }
+    }
+}
+
+impl Guesses {
+    const MOST: usize = 8;
+    const LONGEST_PAUSE: usize = 31;
+
+    /// At most `room` guesses of what follows a text.
+    fn next(&mut self, context: &[u32], room: usize) -> Vec<u32> {
+        if self.left > 0 {
+            self.left -= 1;
+            return Vec::new();
+        }
+        let count = self.count.min(room);
+        for n in [3, 2] {
+            let Some(start) = context.len().checked_sub(n) else { continue };
+            let (before, last) = (&context[..context.len() - 1], &context[start..]);
+            if let Some(at) = before.windows(n).rposition(|tokens| tokens == last) {
+                return context[at + n..].iter().take(count).copied().collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Takes note of how many guesses were right: more of them after right ones, a pause after
+    /// wrong ones.
+    fn found(&mut self, right: usize, guessed: usize) {
+        if right > 0 {
+            self.pause = 0;
+            self.count = (if right == guessed { 2 * right } else { right }).clamp(2, Self::MOST);
+        } else if guessed > 0 {
+            self.pause = (2 * self.pause + 1).min(Self::LONGEST_PAUSE);
+            self.left = self.pause;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guesses_follow_the_text_and_rest_after_wrong_ones() {
+        let mut guesses = Guesses::default();
+        let text = [9, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3];
+        assert_eq!(guesses.next(&text, 100), [4, 5, 6, 7]);
+        assert_eq!(guesses.next(&text, 3), [4, 5, 6]);
+        // The last place of two tokens, where there is none of three.
+        assert_eq!(guesses.next(&[1, 2, 5, 1, 2, 6, 0, 1, 2], 2), [6, 0]);
+        assert!(guesses.next(&[1, 2, 3], 5).is_empty());
+        assert!(guesses.next(&[1], 5).is_empty());
+        // A text that repeats one token follows itself.
+        assert_eq!(guesses.next(&[7, 7, 7, 7], 5), [7]);
+        guesses.found(4, 4);
+        assert_eq!(guesses.next(&text, 100).len(), 7);
+        for pause in [1, 3, 7] {
+            guesses.found(0, 2);
+            for _ in 0..pause {
+                assert!(guesses.next(&text, 100).is_empty());
+            }
+            assert!(!guesses.next(&text, 100).is_empty());
+        }
+        guesses.found(1, 4);
+        assert_eq!(guesses.next(&text, 100).len(), 2);
     }
 }

@@ -36,6 +36,10 @@ pub struct GenerateOptions {
     pub seed: u64,
     /// Continue behind the token that ends a text.
     pub ignore_end: bool,
+    /// Read guesses of the next tokens with the last one, from what followed the same tokens
+    /// earlier in the text; wrong ones are forgotten. A single text that repeats itself is written
+    /// faster, with the same tokens.
+    pub speculate: bool,
 }
 
 impl Default for GenerateOptions {
@@ -50,6 +54,7 @@ impl Default for GenerateOptions {
             stop: Vec::new(),
             seed: 0,
             ignore_end: false,
+            speculate: true,
         }
     }
 }

@@ -194,7 +194,8 @@ impl Translator {
             tokens.pop();
         }
         let text = tokenizer.decode(&tokens)?;
-        Ok(Generated { text, prompt_tokens: source.len(), tokens, reason })
+        let prompt_tokens = source.len();
+        Ok(Generated { text, prompt_tokens, cached_tokens: 0, tokens, reason })
     }
 
     /// Translates tokens, of which the last one ends the text; so does that of the translation.
