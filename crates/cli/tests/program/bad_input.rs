@@ -130,7 +130,7 @@ fn section(page: &str, title: &str) -> String {
 
 /// Whether a test may mount a small disk in a name space of its own, as most Linux systems let
 /// every user do.
-fn disks_can_be_mounted() -> bool {
+pub(crate) fn disks_can_be_mounted() -> bool {
     let folder = Folder::new("mount");
     let mut command = Command::new("unshare");
     command.args(["-rm", "mount", "-t", "tmpfs", "none"]).arg(folder.path());
@@ -139,7 +139,7 @@ fn disks_can_be_mounted() -> bool {
 
 /// Runs the program with a small disk mounted at `disk`; the files that it left there are listed in
 /// `left`.
-fn on_a_disk(folder: &Folder, options: &str, arguments: &[&str]) -> Ran {
+pub(crate) fn on_a_disk(folder: &Folder, options: &str, arguments: &[&str]) -> Ran {
     let script = "mount -t tmpfs -o \"$1\" none disk || exit 99; shift; \"$@\"; code=$?; \
                   find disk -type f | sort > left; exit $code";
     let output = Command::new("unshare")

@@ -305,3 +305,14 @@ fn predictions_follow_the_columns_that_were_there() {
         .run(&["predict", "rnu", "--data", "new.csv"])
         .fails(2, &["there is no such run", "did you mean"]);
 }
+
+#[test]
+fn an_ensemble_that_does_not_fit_is_refused_with_how_many_members_would() {
+    let folder = Folder::new("many-members");
+    folder.write("data.csv", &two_classes(200));
+    let train =
+        "train data.csv --target answer --set model.members=1024 --set model.hidden=[1000000]";
+    let train: Vec<&str> = train.split(' ').collect();
+    folder.run(&train).fails(2, &["this run needs", "are free; model.members=", " fits"]);
+    assert!(!folder.path().join("runs").exists());
+}

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::bad_input::{disks_can_be_mounted, on_a_disk};
 use crate::killed::{kill_when, lines, start};
 use crate::{Folder, Ran};
 
@@ -159,6 +160,13 @@ fn from_text_to_what_it_writes() {
     let exported = run(&folder, export).ok();
     assert!(exported.stdout.contains("the same, bit for bit"), "{exported:?}");
     run(&folder, export).fails(2, &["first.gguf exists"]);
+    // Of a model that a disk has no space for, nothing stays.
+    if disks_can_be_mounted() {
+        std::fs::create_dir(folder.path().join("disk")).unwrap();
+        let export = ["export", "first", "--to", "huggingface", "--out", "disk/out"];
+        on_a_disk(&folder, "size=8k", &export).fails(1, &["No space left on device"]);
+        assert_eq!(folder.read("left"), "");
+    }
     let mut from_gguf = greedy.to_vec();
     from_gguf[1] = "first.gguf";
     assert_eq!(folder.run(&from_gguf).ok().json()["generated"][0]["text"], text);

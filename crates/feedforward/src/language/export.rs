@@ -49,7 +49,7 @@ pub struct Exported {
 ///
 /// # Errors
 /// The format has no form for the model or its tokenizer; the output exists, cannot be written, or
-/// reads back as something else.
+/// reads back as something else. Nothing of it stays.
 ///
 /// ```no_run
 /// use feedforward::language::{ExportFormat, LanguageModel, export};
@@ -76,6 +76,20 @@ pub fn export(
     if model.uses_adapter() {
         model.merge_adapter()?;
     }
+    let exported = write_and_check(model, format, dtype, out);
+    if exported.is_err() {
+        // It was not there before, and is of no use; the error says what went wrong.
+        let _ = if out.is_dir() { std::fs::remove_dir_all(out) } else { std::fs::remove_file(out) };
+    }
+    exported
+}
+
+fn write_and_check(
+    model: &mut LanguageModel,
+    format: ExportFormat,
+    dtype: GgmlType,
+    out: &Path,
+) -> Result<Exported> {
     let forms = match format {
         ExportFormat::HuggingFace => write_huggingface(model, dtype, out)?,
         ExportFormat::Gguf => write_gguf(model, dtype, out)?,
@@ -93,7 +107,10 @@ pub fn export(
 }
 
 fn different(out: &Path, what: &str) -> Error {
-    Error::run(out, format!("what was written reads back as something else: {what}; do not use it"))
+    Error::run(
+        out,
+        format!("what was written reads back as something else: {what}; it was removed"),
+    )
 }
 
 /// Every parameter is the one in memory, rounded to the form it was written in.

@@ -11,6 +11,7 @@ use crate::run::watch::Watcher;
 use crate::words;
 use ff_tensor::DeviceOptions;
 use ff_train::Event;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// The share of the time for evaluations, explanations and the report.
@@ -92,9 +93,9 @@ const ONE_CYCLE: &str = "schedule.kind='one_cycle'";
 
 impl Tables {
     /// The same data with another recipe, whose `[data]` is the same.
-    fn with_recipe(self, recipe: &Recipe) -> Result<Self> {
+    fn with_recipe(&self, recipe: &Recipe) -> Result<Self> {
         let prepared = self.prepared();
-        Self::new(recipe.for_data(&prepared.train, prepared.split), self.into_prepared())
+        Self::new(recipe.for_data(&prepared.train, prepared.split), Rc::clone(prepared))
     }
 
     /// Optimiser steps per pass over the training part.

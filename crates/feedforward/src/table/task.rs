@@ -34,6 +34,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Memory of code and libraries before data is read, measured on Linux.
 const PROCESS_BYTES: usize = 12 << 20;
@@ -101,7 +102,7 @@ pub fn plan(recipe: &Recipe, options: DeviceOptions) -> Result<Plan> {
 /// A table, read and encoded for a network.
 pub(crate) struct Tables {
     recipe: Recipe,
-    prepared: Prepared,
+    prepared: Rc<Prepared>,
     /// The network and its outputs before training.
     file: ModelFile,
     /// The layers in one line, and the name of the loss.
@@ -119,23 +120,33 @@ pub(crate) struct Trained {
 
 impl Tables {
     /// The network of a recipe, with the sizes for its data, over encoded rows.
-    pub(super) fn new(recipe: Recipe, prepared: Prepared) -> Result<Self> {
-        let Prepared { target, transforms, train, .. } = &prepared;
+    pub(super) fn new(recipe: Recipe, prepared: impl Into<Rc<Prepared>>) -> Result<Self> {
+        let prepared = prepared.into();
+        let Prepared { target, transforms, train, .. } = &*prepared;
         let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
         let (layers, loss) = (setup.layers(), setup.loss.name());
         Ok(Self { recipe, prepared, file: setup.file, layers, loss })
     }
 
-    pub(super) fn prepared(&self) -> &Prepared {
+    pub(super) fn prepared(&self) -> &Rc<Prepared> {
         &self.prepared
     }
 
-    pub(super) fn into_prepared(self) -> Prepared {
-        self.prepared
+    /// The most members, halved, whose run fits into so many bytes; none where no ensemble does.
+    fn fitting_members(&self, available: usize) -> Result<Option<usize>> {
+        let mut recipe = self.recipe.clone();
+        while let Some(members) = recipe.model.members.filter(|&members| members > 2) {
+            recipe.model.members = Some(members / 2);
+            let smaller = Self::new(recipe.clone(), Rc::clone(&self.prepared))?;
+            if measure::measure(&smaller)?.pool_bytes < available {
+                return Ok(recipe.model.members);
+            }
+        }
+        Ok(None)
     }
 
     fn network(&self, device: &Device) -> Result<(Setup, Graph)> {
-        let Prepared { target, transforms, train, .. } = &self.prepared;
+        let Prepared { target, transforms, train, .. } = &*self.prepared;
         Setup::new(&self.recipe, target, transforms, train, device)
     }
 
@@ -363,7 +374,7 @@ impl Task for Tables {
     }
 
     fn objective<'a>(&'a self, network: &'a Setup, _: Option<&'a ()>) -> Box<dyn Objective + 'a> {
-        let Prepared { train, valid, .. } = &self.prepared;
+        let Prepared { train, valid, .. } = &*self.prepared;
         Box::new(network.objective(&self.recipe, train, valid))
     }
 
@@ -518,7 +529,7 @@ impl Task for Tables {
     }
 
     fn plan_details(&self, _: &Plan, work: &Work) -> Result<PlanDetails> {
-        let Prepared { train, valid, test, .. } = &self.prepared;
+        let Prepared { train, valid, test, .. } = &*self.prepared;
         let rows = [train.rows, valid.rows, test.rows];
         let steps_per_epoch = setup::portions(&self.recipe).steps_per_epoch(train.rows);
         let data_bytes = data_bytes(&self.prepared);
@@ -539,7 +550,10 @@ impl Task for Tables {
         })
     }
 
-    fn way_to_fit(&self, _: usize) -> Result<String> {
+    fn way_to_fit(&self, available: usize) -> Result<String> {
+        if let Some(members) = self.fitting_members(available)? {
+            return Ok(format!("model.members={members} fits"));
+        }
         Ok("make model.hidden or train.batch_size smaller (a smaller batch with train.accumulate gives the same steps)"
             .into())
     }
