@@ -386,9 +386,10 @@ impl Task for Sequences {
     fn plan_evaluation(&self, graph: &mut Graph, network: &Network) -> Result<()> {
         let evaluated = usize::from(self.prepared.valid.rows > 0);
         // A frozen encoder reads the training texts as an evaluation does.
-        let read = if network.frozen { 0..=evaluated } else { 1..=evaluated };
-        read.into_iter()
-            .try_for_each(|part| Ok(plan_evaluation(graph, network, &self.tokens[part])?))
+        for part in usize::from(!network.frozen)..=evaluated {
+            plan_evaluation(graph, network, &self.tokens[part])?;
+        }
+        Ok(())
     }
 
     fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
