@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import sys
+import zipfile
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -255,4 +256,19 @@ with h5py.File(folder / "virtual.hdf5", "w") as file:
     layout = h5py.VirtualLayout(shape=(4,), dtype="f4")
     layout[:] = h5py.VirtualSource("other.h5", "x", shape=(4,))
     file.create_virtual_dataset("view", layout)
+
+
+def hostile(name, module, kind, **options):
+    """A model whose only layer is code."""
+    layer = lambda module, kind, **options: {
+        "module": module, "class_name": kind, "config": {"name": kind.lower(), **options}, "registered_name": None
+    }
+    given = layer("keras.layers", "InputLayer", batch_shape=[None, 2], dtype="float32")
+    config = {"module": "keras", "class_name": "Sequential", "config": {"name": "m", "layers": [given, layer(module, kind, **options)]}}
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("config.json"), json.dumps(config))
+
+
+hostile("lambda.keras", "keras.layers", "Lambda", function={"class_name": "__lambda__", "config": {"code": "4wE="}})
+hostile("module.keras", "os", "system", command="true")
 print(f"{len(cases)} models, {sum(f.stat().st_size for f in folder.iterdir()):,} bytes")

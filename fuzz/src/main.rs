@@ -48,6 +48,7 @@ static TARGETS: &[Target] = &[
     Target { name: "config", extension: "json", read: read_config },
     Target { name: "gguf", extension: "gguf", read: read_gguf },
     Target { name: "onnx", extension: "onnx", read: read_onnx },
+    Target { name: "keras", extension: "keras", read: read_keras },
     Target { name: "template", extension: "jinja", read: render_template },
 ];
 
@@ -115,10 +116,23 @@ fn render_template(_: &Path, bytes: &[u8]) {
     let _ = template.render_marked(messages, None);
 }
 
-/// Inputs of ones, of 2 where a dimension varies.
 fn read_onnx(_: &Path, bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes) else { return };
     let _ = model.summary();
+    evaluate(model);
+}
+
+/// Weights, layers, and the graph that they become.
+fn read_keras(_: &Path, bytes: &[u8]) {
+    let Ok(model) = ff_interop::keras::Model::from_bytes(bytes.to_vec()) else { return };
+    let _ = (model.arrays(), model.layers());
+    if let Ok(graph) = model.to_onnx() {
+        evaluate(graph);
+    }
+}
+
+/// Inputs of ones, of 2 where a dimension varies.
+fn evaluate(model: Model) {
     let Ok(session) = Session::new(model) else { return };
     let ones = |dtype: DType, n: usize| match dtype {
         DType::Text => Data::Text(vec!["a".into(); n]),

@@ -58,8 +58,6 @@ pub use run::summary::{Closing, RunSummary};
 pub use run::watch::{
     DataNotice, ModelNotice, Notice, PreviewNotice, SampleNotice, TextNotice, Throughput, Watcher,
 };
-#[cfg(feature = "keras")]
-pub use table::predict_keras;
 pub use table::{
     CompareSummary, ComparedRun, CrossValidation, EvaluateSummary, FoldResult, LrSuggestion,
     ModelFile, PartScores, PredictOptions, PredictSummary, Predictions, Recipe, TableModel,

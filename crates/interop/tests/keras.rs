@@ -183,3 +183,44 @@ fn bombs_take_no_memory() {
     let error = read(archive(&[("config.json", loop_)])).unwrap_err();
     assert!(error.contains("never computed"), "{error}");
 }
+
+/// A graph that `feedforward export` wrote, with a column of every kind and a batch ensemble: the
+/// file for Keras, read again, computes the same.
+#[test]
+fn an_exported_graph_is_read_as_it_was() {
+    let graph = ff_interop::onnx::Model::open(&folder().join("every_kind.onnx")).unwrap();
+    let notes = serde_json::json!({ "classes": ["a", "b", "c"] });
+    let bytes = ff_interop::keras::export(&graph, &["probabilities"], &notes).unwrap();
+    let model = Model::from_bytes(bytes.clone()).unwrap();
+    let classes: Vec<String> = model.layers().into_iter().map(|layer| layer.class).collect();
+    for class in ["Dense", "EinsumDense", "Embedding", "StringLookup"] {
+        assert!(classes.iter().any(|found| found == class), "{class}");
+    }
+    let sessions = [graph, model.to_onnx().unwrap()].map(|graph| Session::new(graph).unwrap());
+    let [a, b] = sessions.map(|session| {
+        let inputs = session.model().inputs().into_iter().map(|port| {
+            let data: Data = match port.dtype.unwrap() {
+                DType::Text => ["yes", "a", "", "none"].map(String::from).to_vec().into(),
+                _ => vec![1.0, 7.5, f64::NAN, -1e9].into(),
+            };
+            (port.name, Tensor::new(&[4, 1], data).unwrap())
+        });
+        let outputs = session.run(inputs.collect()).unwrap();
+        let found = outputs.into_iter().find(|(name, _)| name == "probabilities").unwrap();
+        found.1.data().floats().unwrap()
+    });
+    assert_eq!(a.len(), 12);
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?}\n{b:?}");
+    // The classes are in the archive, for programs that read it.
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let metadata: Json = serde_json::from_reader(zip.by_name("metadata.json").unwrap()).unwrap();
+    assert_eq!(metadata["feedforward"], notes);
+
+    let missing = ff_interop::keras::export(
+        &ff_interop::onnx::Model::open(&folder().join("every_kind.onnx")).unwrap(),
+        &["label"],
+        &notes,
+    );
+    let error = missing.unwrap_err().to_string();
+    assert!(error.contains("has no form in Keras; export as ONNX"), "{error}");
+}

@@ -18,6 +18,9 @@ pub(crate) enum To {
     /// One file, the model of a table with its preprocessing, for ONNX Runtime and others
     #[cfg(feature = "onnx")]
     Onnx,
+    /// One file, the model of a table with its preprocessing, for Keras 3
+    #[cfg(feature = "keras")]
+    Keras,
 }
 
 /// The type of exported weights.
@@ -43,7 +46,7 @@ pub(crate) struct Export {
     /// The format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) to: To,
-    /// The folder or the file, which must not exist; for ONNX RUN.onnx by default
+    /// The folder or the file, which must not exist; for ONNX and Keras RUN.onnx and RUN.keras by default
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath,
           required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
     pub(crate) out: Option<PathBuf>,

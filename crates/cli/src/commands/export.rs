@@ -15,7 +15,9 @@ pub(super) fn run(arguments: &Export, terminal: &Terminal) -> Result<ExitCode, F
         #[cfg(feature = "language")]
         To::Huggingface | To::Gguf => language::run(arguments, &device, terminal),
         #[cfg(feature = "onnx")]
-        To::Onnx => onnx::run(arguments, &device, terminal),
+        To::Onnx => onnx::run(arguments, "onnx", feedforward::export_onnx, &device, terminal),
+        #[cfg(feature = "keras")]
+        To::Keras => onnx::run(arguments, "keras", feedforward::export_keras, &device, terminal),
     }
 }
 
@@ -74,26 +76,27 @@ mod language {
     }
 }
 
-/// Models of tables as ONNX.
+/// Models of tables as ONNX, or for Keras.
 #[cfg(feature = "onnx")]
 mod onnx {
     use super::{Device, ExitCode, Export, Failure, Terminal, Working, bytes, json, quoted_path};
-    use std::path::PathBuf;
+    use feedforward::OnnxExport;
+    use std::path::{Path, PathBuf};
 
     pub(super) fn run(
         arguments: &Export,
+        extension: &str,
+        export: fn(&Path, &Path, &Device) -> Result<OnnxExport, feedforward::Error>,
         device: &Device,
         terminal: &Terminal,
     ) -> Result<ExitCode, Failure> {
         if arguments.weights.is_some() {
-            return Err(Failure::usage(
-                "--type is for language models; ONNX files of tables hold f32",
-            ));
+            return Err(Failure::usage("--type is for language models; files of tables hold f32"));
         }
         let run = &arguments.model;
         let out = arguments.out.clone().unwrap_or_else(|| {
             let name = run.file_name().map(|name| name.to_string_lossy().into_owned());
-            PathBuf::from(format!("{}.onnx", name.as_deref().unwrap_or("model")))
+            PathBuf::from(format!("{}.{extension}", name.as_deref().unwrap_or("model")))
         });
         if out.exists() {
             let message = format!("{} is there already", out.display());
@@ -102,7 +105,7 @@ mod onnx {
             );
         }
         let working = Working::new(terminal, format!("exporting {}", run.display()));
-        let exported = feedforward::export_onnx(run, &out, device)?;
+        let exported = export(run, &out, device)?;
         drop(working);
         if arguments.json {
             Terminal::object(&json!({ "out": out, "check": exported }))?;

@@ -12,6 +12,7 @@ use encoders::encoders;
 
 mod cases;
 mod encoders;
+mod keras;
 mod tensors;
 
 /// Makes the files that some cases need.
@@ -37,7 +38,7 @@ fn bad_input_says_what_where_and_what_to_do() {
     if !disks_there {
         eprintln!("full and read-only disks are left out: this system lets no test mount one");
     }
-    let sections: [(&str, Cases); 10] = [
+    let sections: [(&str, Cases); 11] = [
         ("Data", files),
         ("Recipes", recipes),
         ("Models", models),
@@ -48,6 +49,7 @@ fn bad_input_says_what_where_and_what_to_do() {
         ("Language models", languages),
         ("Fine-tuning", fine_tuning),
         ("Encoders, embeddings, search", encoders),
+        ("Models of Keras", keras::keras),
     ];
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/bad-input.md");
     let written = std::fs::read_to_string(&path).unwrap_or_default();

@@ -68,6 +68,35 @@ fn an_exported_model_predicts_as_its_run_does() {
     }
 }
 
+#[cfg(feature = "keras")]
+#[test]
+fn a_model_for_keras_predicts_as_its_run_does() {
+    let folder = Folder::new("keras");
+    folder.write("data.csv", &rows(300));
+    let train = "train data.csv --target price --out run --quiet --set train.epochs=3 --threads 1";
+    folder.run(&train.split(' ').collect::<Vec<_>>()).ok();
+    let ran = folder.run(&["export", "run", "--to", "keras"]).ok();
+    assert!(ran.stdout.contains("run.keras") && ran.stdout.contains("made-up rows"));
+
+    let shown = folder.run(&["inspect", "run.keras"]).ok().stdout;
+    assert!(shown.contains("EinsumDense") && shown.contains("StringLookup"), "{shown}");
+    let refused = folder.run(&["predict", "run.keras", "--data", "data.csv", "--spread"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("a model of Keras has the mean"));
+
+    // Keras itself, on changed rows.
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = Command::new(&python).args(["-c", "import keras, tensorflow"]).output();
+    if has.is_ok_and(|found| found.status.success()) {
+        let script =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/keras_predictions.py");
+        let mut command = Command::new(python);
+        command.arg(script).arg(env!("CARGO_BIN_EXE_feedforward")).args(["run", "data.csv"]);
+        let ran = command.current_dir(folder.path()).output().unwrap();
+        let shown = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{shown}");
+    }
+}
+
 #[test]
 fn what_onnx_cannot_say_is_refused() {
     let folder = Folder::new("onnx-refused");

@@ -33,10 +33,10 @@ pub use evaluate::{EvaluateSummary, evaluate};
 pub use evaluate_config::EvaluateConfig;
 pub use find_lr::{LrSuggestion, find_lr};
 pub use model::{Intervals, ModelFile, Predictions, TableModel};
-#[cfg(feature = "keras")]
-pub use onnx::predict_keras;
 #[cfg(feature = "onnx")]
 pub use onnx::{OnnxExport, export_onnx, predict_onnx, to_onnx};
+#[cfg(feature = "keras")]
+pub use onnx::{export_keras, predict_keras};
 pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;

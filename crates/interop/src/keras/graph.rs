@@ -71,7 +71,7 @@ fn describe(spec: &Json, prefix: &str, depth: usize, all: &mut Vec<Layer>) {
 }
 
 /// The names of the layers that a call refers to.
-fn histories(value: &Json, depth: usize, names: &mut Vec<String>) {
+pub(super) fn histories(value: &Json, depth: usize, names: &mut Vec<String>) {
     let mut push = |name: &str| {
         if !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
@@ -126,7 +126,7 @@ impl Walk<'_> {
                 "the model is a {own}, Python code of another module, which is never executed"
             )));
         }
-        let mut used = HashMap::new();
+        let mut used = Places::default();
         let mut places = BTreeMap::new();
         for layer in list(spec) {
             if layers::is_operation(layer) {
@@ -135,10 +135,7 @@ impl Walk<'_> {
             let own = if self.store.legacy {
                 name(layer).to_owned()
             } else {
-                let snake = snake_case(class(layer));
-                let n = used.entry(snake.clone()).or_insert(0usize);
-                *n += 1;
-                let own = if *n == 1 { snake } else { format!("{snake}_{}", *n - 1) };
+                let own = used.next(class(layer));
                 if place.is_empty() {
                     format!("layers/{own}")
                 } else {
@@ -462,6 +459,21 @@ fn constant(value: &Json) -> Result<Option<(Tensor, bool)>> {
     };
     let data = stated.unwrap_or(kind).numbers(numbers).ok_or_else(bad)?;
     Ok(Some((Tensor::new(&dims, data)?, stated.is_none())))
+}
+
+/// The names of layers in paths of weights: their class, and a number from the second on.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    used: HashMap<String, usize>,
+}
+
+impl Places {
+    pub(super) fn next(&mut self, class: &str) -> String {
+        let snake = snake_case(class);
+        let n = self.used.entry(snake.clone()).or_insert(0);
+        *n += 1;
+        if *n == 1 { snake } else { format!("{snake}_{}", *n - 1) }
+    }
 }
 
 /// A class's name as Keras writes it in paths: `EinsumDense` as `einsum_dense`.

@@ -2,6 +2,7 @@
 //! executed.
 
 mod config;
+mod export;
 mod graph;
 mod hdf5;
 mod layers;
@@ -9,6 +10,7 @@ mod store;
 
 use crate::onnx;
 pub use crate::onnx::{Error, Result};
+pub use export::export;
 use serde_json::Value as Json;
 use std::path::Path;
 use store::Store;
@@ -58,7 +60,10 @@ impl Model {
         if size > MOST_BYTES {
             return Err(Error::Malformed(format!("it has {size} bytes; 2 GiB are read at most")));
         }
-        Self::from_bytes(std::fs::read(path).map_err(&io)?)
+        Self::from_bytes(std::fs::read(path).map_err(&io)?).map_err(|error| match error {
+            Error::Malformed(message) => Error::Malformed(format!("{}: {message}", path.display())),
+            other => other,
+        })
     }
 
     /// Reads the bytes of a file.

@@ -138,12 +138,12 @@ impl Model {
         &self.proto
     }
 
-    pub(super) fn graph(&self) -> Result<&GraphProto> {
+    pub(crate) fn graph(&self) -> Result<&GraphProto> {
         self.proto.graph.as_ref().ok_or_else(|| Error::Malformed("the model has no graph".into()))
     }
 
     /// The folder of external data.
-    pub(super) fn folder(&self) -> Option<&Path> {
+    pub(crate) fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 

@@ -3,7 +3,7 @@
 use super::predict::inputs_of;
 use crate::error::Result;
 use crate::table::model::{Predictions, TableModel};
-use ff_interop::onnx::{Data, Model, Session, Tensor};
+use ff_interop::onnx::{Data, Session, Tensor};
 use ff_table::{Column, Encoder, Table, Values};
 
 /// Rows beyond those of the longest column's values.
@@ -13,10 +13,12 @@ const MOST: usize = 4096;
 
 /// The number of rows that were compared, and the largest difference of a probability, or of a
 /// number in units of the target's standard deviation (of its logarithm's where that is learned).
-pub(super) fn compare(model: &mut TableModel, bytes: &[u8]) -> Result<(usize, f64)> {
+pub(super) fn compare(model: &mut TableModel, session: &Session) -> Result<(usize, f64)> {
     let table = made_up(model);
-    let session = Session::new(Model::from_bytes(bytes)?)?;
-    let inputs = inputs_of(model.transforms(), &table)?;
+    // In the order of the columns, whatever a format made of their names.
+    let ports = session.model().inputs();
+    let inputs = inputs_of(model.transforms(), &table)?.into_iter().zip(&ports);
+    let inputs = inputs.map(|((_, tensor), port)| (port.name.clone(), tensor)).collect();
     let outputs = session.run(inputs)?;
     let found = |name: &str| {
         let output = outputs.iter().find(|(found, _)| found == name);
@@ -25,13 +27,15 @@ pub(super) fn compare(model: &mut TableModel, bytes: &[u8]) -> Result<(usize, f6
     let predictions = model.predict(&table)?;
     let (expected, found): (Vec<f64>, Vec<f64>) = match &predictions {
         Predictions::Classes { probabilities, predicted } => {
-            let labels = outputs.first().map(|(_, tensor)| labels(tensor)).unwrap_or_default();
+            let named = outputs.iter().find(|(name, _)| name == "label");
+            let labels = named.map(|(_, tensor)| labels(tensor));
             let classes = &model.file().classes;
             // A tie may fall either way; any other label is an error.
             let n = classes.len();
             let wrong = predicted.iter().enumerate().any(|(row, &class)| {
                 let p = &probabilities[row * n..][..n];
-                labels.get(row) != Some(&classes[class]) && !near_tie(model, p)
+                let label = labels.as_ref().map(|labels| labels.get(row));
+                label.is_some_and(|label| label != Some(&classes[class])) && !near_tie(model, p)
             });
             if wrong {
                 return Ok((table.rows(), f64::INFINITY));

@@ -9,7 +9,7 @@ use super::model::TableModel;
 use super::predict::find_model;
 use crate::error::{Error, Result};
 use ff_formats::write_atomic;
-use ff_interop::onnx::{DType, GraphBuilder, Model, Tensor};
+use ff_interop::onnx::{DType, GraphBuilder, Model, Session, Tensor};
 use ff_nn::Precision;
 use ff_table::Encoder;
 use ff_tensor::Device;
@@ -25,7 +25,7 @@ const TRANSFORMS: &str = "feedforward.transforms";
 /// The key of the classes, as a JSON list.
 const CLASSES: &str = "feedforward.classes";
 
-/// The outcome of an export.
+/// The outcome of an export as ONNX or for Keras.
 ///
 /// ```
 /// assert_eq!(feedforward::OnnxExport::default().rows, 0);
@@ -56,6 +56,48 @@ const TOLERANCE: f64 = 1e-5;
 /// There is no model; it uses what has no exact counterpart in ONNX, named; the file cannot be
 /// written; or its predictions differ.
 pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    let mut model = open(run, device)?;
+    let graph = to_onnx(&model)?;
+    let bytes = graph.to_bytes();
+    if bytes.len() >= 1 << 31 {
+        return Err(Error::usage(
+            "the model takes more than 2 GB, which one ONNX file cannot hold",
+        ));
+    }
+    let session = Session::new(Model::from_bytes(&bytes)?)?;
+    let (rows, difference) = check::compare(&mut model, &session)?;
+    written(out, &bytes, &graph, rows, difference)
+}
+
+/// Writes the model of a run for Keras 3: inputs are columns, the output is `probabilities` or
+/// `prediction`, and `metadata.json` names the classes. The file is read again, evaluated, and
+/// compared, as [`export_onnx`] does.
+///
+/// # Errors
+/// As [`export_onnx`]; Keras has no counterpart of a node, named.
+#[cfg(feature = "keras")]
+pub fn export_keras(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport> {
+    let mut model = open(run, device)?;
+    let graph = to_onnx(&model)?;
+    let file = model.file();
+    let output = if file.classes.is_empty() { "prediction" } else { "probabilities" };
+    let notes = serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "target": file.target,
+        "task": file.task.to_string(),
+        "classes": file.classes,
+        "positive": file.positive,
+        "threshold": file.threshold,
+    });
+    let bytes = ff_interop::keras::export(&graph, &[output], &notes)?;
+    let graph = ff_interop::keras::Model::from_bytes(bytes.clone())?.to_onnx()?;
+    let session = Session::new(graph.clone())?;
+    let (rows, difference) = check::compare(&mut model, &session)?;
+    written(out, &bytes, &graph, rows, difference)
+}
+
+/// The model of a table's run.
+fn open(run: &Path, device: &Device) -> Result<TableModel> {
     if run.is_file() {
         return Err(language(run));
     }
@@ -65,22 +107,24 @@ pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport
     {
         return Err(language(run));
     }
-    let mut model = TableModel::open(&folder, device)?;
-    let graph = to_onnx(&model)?;
-    let bytes = graph.to_bytes();
-    if bytes.len() >= 1 << 31 {
-        return Err(Error::usage(
-            "the model takes more than 2 GB, which one ONNX file cannot hold",
-        ));
-    }
-    let (rows, difference) = check::compare(&mut model, &bytes)?;
+    TableModel::open(&folder, device)
+}
+
+/// Writes a file that predicts as the model does.
+fn written(
+    out: &Path,
+    bytes: &[u8],
+    graph: &Model,
+    rows: usize,
+    difference: f64,
+) -> Result<OnnxExport> {
     if difference.is_nan() || difference > TOLERANCE {
         return Err(Error::usage(format!(
-            "the ONNX graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
+            "the exported graph differs from the model by {difference:.2e} on made-up rows, which is more than rounding; \
              nothing was written: please report this with the run's recipe.toml"
         )));
     }
-    write_atomic(out, |file| std::io::Write::write_all(file, &bytes))?;
+    write_atomic(out, |file| std::io::Write::write_all(file, bytes))?;
     let summary = graph.summary();
     let ports = |ports: &[ff_interop::onnx::Port]| {
         ports.iter().map(|port| (port.name.clone(), port.kind())).collect()
@@ -97,7 +141,7 @@ pub fn export_onnx(run: &Path, out: &Path, device: &Device) -> Result<OnnxExport
 
 fn language(path: &Path) -> Error {
     Error::usage(format!(
-        "{} is a language model; this version writes models of tables as ONNX (language models: --to huggingface or gguf)",
+        "{} is a language model; this version writes models of tables in this format (language models: --to huggingface or gguf)",
         path.display()
     ))
 }

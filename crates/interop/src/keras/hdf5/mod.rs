@@ -8,6 +8,9 @@ mod data;
 mod heap;
 mod message;
 mod object;
+mod write;
+
+pub(crate) use write::write;
 
 use crate::onnx::{Data, Tensor};
 use cursor::Cursor;

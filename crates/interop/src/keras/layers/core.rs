@@ -10,7 +10,7 @@ pub(super) static LAYERS: &[Row] = &[
     ("Dense", dense),
     ("EinsumDense", einsum_dense),
     ("Embedding", embedding),
-    ("Identity", |c| c.input()),
+    ("Identity", pass),
     ("Dropout", pass),
     ("SpatialDropout1D", pass),
     ("SpatialDropout2D", pass),

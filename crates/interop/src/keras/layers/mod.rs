@@ -380,7 +380,7 @@ impl Call<'_> {
 }
 
 /// The shape of an element-wise result.
-pub(super) fn broadcast(a: &[Option<usize>], b: &[Option<usize>]) -> Vec<Option<usize>> {
+pub(in crate::keras) fn broadcast(a: &[Option<usize>], b: &[Option<usize>]) -> Vec<Option<usize>> {
     let (long, short) = if a.len() >= b.len() { (a, b) } else { (b, a) };
     let mut dims = long.to_vec();
     let skip = long.len() - short.len();

@@ -84,6 +84,18 @@ pub(super) static ROWS: &[Row] = &[
         y.dims.insert(axis, Some(1));
         Ok(y)
     }),
+    ("Squeeze", |c| {
+        let x = c.input()?;
+        let axes = c.config.integers("axis")?.unwrap_or_default();
+        let [axis] = axes[..] else {
+            return Err(c.config.unsupported("several axes are not evaluated"));
+        };
+        let axis = c.axis(axis, x.dims.len())?;
+        let list = c.integers(&[axis as i64]);
+        let mut y = c.node("Squeeze", &[&x, &list]);
+        y.dims.remove(axis);
+        Ok(y)
+    }),
     ("Reshape", |c| {
         let x = c.input()?;
         let shape = c.config.integers_or_null("newshape")?;
