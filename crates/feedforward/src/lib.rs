@@ -66,6 +66,8 @@ pub use table::{
 };
 #[cfg(feature = "onnx")]
 pub use table::{OnnxExport, export_onnx, predict_onnx};
+#[cfg(feature = "keras")]
+pub use table::{export_keras, predict_keras};
 pub use tasks::{
     TrainRecipe, encoder_recipe, names_encoder, open_recipe, parse_recipe, recipe_schema, resume,
     stated_command,
