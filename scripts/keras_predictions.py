@@ -77,10 +77,10 @@ def main() -> None:
             if port.dtype != "string":
                 cells = np.array([number(cell) for cell in cells], np.float64)
             inputs[port.name] = tf.reshape(tf.constant(cells), (-1, 1))
-        output = model.predict(inputs, batch_size=1024, verbose=0)
+        output = model(inputs).numpy()
         again = Path(folder) / "again.keras"
         model.save(again)
-        second = keras.saving.load_model(again, safe_mode=True).predict(inputs, batch_size=1024, verbose=0)
+        second = keras.saving.load_model(again, safe_mode=True)(inputs).numpy()
         assert np.array_equal(output, second)
     if classes:
         wanted = np.array([[float(row[f"probability_{name}"]) for name in classes] for row in expected])

@@ -2,6 +2,7 @@
 
 use super::hdf5::{File, MAGIC};
 use crate::onnx::Tensor;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 
@@ -20,7 +21,12 @@ pub(super) struct Store {
     pub(super) legacy: bool,
     /// Texts of layers by path: vocabularies.
     pub(super) assets: BTreeMap<String, String>,
+    /// The bytes of all arrays that were read: one may be named often.
+    read: Cell<usize>,
 }
+
+/// The most bytes of all arrays that a model reads.
+const MOST_WEIGHTS: usize = if cfg!(feature = "fuzzing") { 64 << 20 } else { 4 << 30 };
 
 /// A file's parts.
 pub(super) struct Parts {
@@ -39,7 +45,7 @@ pub(super) fn parts(bytes: Vec<u8>) -> Result<Parts, String> {
         let config = first("", "model_config")?;
         let version = first("", "keras_version")?.unwrap_or_default();
         let legacy = config.is_some() || file.texts("", "layer_names")?.is_some();
-        let store = Store { file: Some(file), legacy, assets: BTreeMap::new() };
+        let store = Store { file: Some(file), legacy, ..Store::default() };
         return Ok(Parts { config, version, store });
     }
     if bytes.starts_with(b"PK\x03\x04") {
@@ -105,7 +111,7 @@ fn archive(bytes: Vec<u8>) -> Result<Parts, String> {
             assets.insert(path.to_owned(), text(bytes, name)?);
         }
     }
-    Ok(Parts { config: Some(config), version, store: Store { file, legacy: false, assets } })
+    Ok(Parts { config: Some(config), version, store: Store { file, assets, ..Store::default() } })
 }
 
 impl Store {
@@ -117,15 +123,24 @@ impl Store {
             let root = if file.has("model_weights") { "model_weights/" } else { "" };
             let group = format!("{root}{place}");
             for name in listed(file, &group, "weight_names")? {
-                tensors.push(file.array(&format!("{group}/{name}"))?);
+                tensors.push(self.array(file, &format!("{group}/{name}"))?);
             }
         } else {
             let path = |i: usize| format!("{place}/vars/{i}");
             while file.has(&path(tensors.len())) {
-                tensors.push(file.array(&path(tensors.len()))?);
+                tensors.push(self.array(file, &path(tensors.len()))?);
             }
         }
         Ok(tensors)
+    }
+
+    fn array(&self, file: &File, path: &str) -> Result<Tensor, String> {
+        let tensor = file.array(path)?;
+        self.read.set(self.read.get().saturating_add(tensor.data().bytes()));
+        if self.read.get() > MOST_WEIGHTS {
+            return Err(format!("its layers read more than {MOST_WEIGHTS} bytes of weights"));
+        }
+        Ok(tensor)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Attribute;
 use super::cursor::{Cursor, UNDEFINED};
+use std::collections::HashMap;
 
 /// The bytes of all texts that one list refers to: a text may be named often.
 const MOST_TEXT: usize = 64 << 20;
@@ -151,8 +152,10 @@ fn width_of(limit: u64) -> usize {
 /// A heap of objects in blocks that grow.
 struct Heap<'a> {
     bytes: &'a [u8],
-    /// The tree of objects that lie outside of its blocks.
-    huge: u64,
+    /// Objects that lie outside of its blocks: address and length by key.
+    huge: HashMap<u64, (u64, u64)>,
+    /// The bytes of an id.
+    id: usize,
     width: usize,
     start: u64,
     largest: u64,
@@ -165,14 +168,22 @@ struct Heap<'a> {
 impl<'a> Heap<'a> {
     fn parse(bytes: &'a [u8], address: u64) -> Result<Self, String> {
         let mut at = Cursor::signed(bytes, address, *b"FRHP")?;
-        at.skip(3)?;
+        at.skip(1)?;
+        let id = usize::from(at.u16()?).clamp(1, 9);
         if at.u16()? != 0 {
             return Err("a heap passed filters, which are not read".into());
         }
         at.skip(1)?;
         let managed = u64::from(at.u32()?);
         at.skip(8)?;
-        let huge = at.u64()?;
+        let tree = at.u64()?;
+        let mut huge = HashMap::new();
+        if tree != UNDEFINED {
+            for mut record in records(bytes, tree)? {
+                let (address, length, key) = (record.u64()?, record.u64()?, record.u64()?);
+                huge.insert(key, (address, length));
+            }
+        }
         at.skip(80)?;
         let width = usize::from(at.u16()?);
         let (start, largest) = (at.u64()?, at.u64()?);
@@ -183,7 +194,7 @@ impl<'a> Heap<'a> {
             return Err("a heap of the file is damaged".into());
         }
         let sizes = [bits.div_ceil(8), width_of(largest.min(managed))];
-        Ok(Self { bytes, huge, width, start, largest, sizes, root, rows })
+        Ok(Self { bytes, huge, id, width, start, largest, sizes, root, rows })
     }
 
     /// The object that a record names.
@@ -200,16 +211,10 @@ impl<'a> Heap<'a> {
                 let at = block.checked_add(offset - start).ok_or("a heap is damaged")?;
                 place(Cursor::new(self.bytes, at)?, length)
             }
-            1 if self.huge != UNDEFINED => {
-                let key = id.uint(id.left().min(8))?;
-                for mut record in records(self.bytes, self.huge)? {
-                    let (address, length, own) = (record.u64()?, record.u64()?, record.u64()?);
-                    // Keys are as short as an id has room for.
-                    if own == key || own & 0xff_ffff == key & 0xff_ffff {
-                        return place(Cursor::new(self.bytes, address)?, length);
-                    }
-                }
-                Err("a heap lacks an object".into())
+            1 => {
+                let key = id.uint(self.id - 1)?;
+                let found = self.huge.get(&key).ok_or("a heap lacks an object")?;
+                place(Cursor::new(self.bytes, found.0)?, found.1)
             }
             kind => Err(format!("a heap has an object of the kind {kind}, which is not read")),
         }

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 pub(crate) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 /// The most groups and datasets.
 const MOST_OBJECTS: usize = 100_000;
+/// The most messages, attributes and nodes of all headers: a few bytes may be named often.
+const MOST_PARTS: usize = if cfg!(feature = "fuzzing") { 100_000 } else { 4_000_000 };
 /// The deepest path.
 const DEEPEST: usize = 32;
 
@@ -65,10 +67,12 @@ impl File {
         let root = root(&bytes)?;
         let mut objects = BTreeMap::new();
         let mut open = vec![(String::new(), root, 0)];
+        let mut parts = MOST_PARTS;
         while let Some((path, address, depth)) = open.pop() {
             let name = if path.is_empty() { "/" } else { &path };
             let of = |message: String| format!("`{name}`: {message}");
-            let object::Parsed { object, links } = object::parse(&bytes, address).map_err(of)?;
+            let object::Parsed { object, links } =
+                object::parse(&bytes, address, &mut parts).map_err(of)?;
             if depth == DEEPEST && !links.is_empty() {
                 return Err(format!("`{name}` lies deeper than {DEEPEST} groups"));
             }

@@ -22,12 +22,20 @@ struct Message {
     at: std::ops::Range<usize>,
 }
 
-/// Reads the header at an address.
-pub(super) fn parse(bytes: &[u8], address: u64) -> Result<Parsed, String> {
+/// Takes `n` of the parts that are left.
+fn take(parts: &mut usize, n: usize) -> Result<(), String> {
+    *parts = parts.checked_sub(n).ok_or("the headers of the file have too many parts")?;
+    Ok(())
+}
+
+/// Reads the header at an address; `parts` bounds the work for all of them.
+pub(super) fn parse(bytes: &[u8], address: u64, parts: &mut usize) -> Result<Parsed, String> {
     let mut object = Object::default();
     let mut links = Vec::new();
     let (mut dims, mut dtype, mut layout, mut filters) = (None, None, None, Vec::new());
-    for Message { kind, flags, at } in messages(bytes, address)? {
+    let messages = messages(bytes, address)?;
+    take(parts, messages.len())?;
+    for Message { kind, flags, at } in messages {
         let shared = flags & 2 != 0;
         // Cut off at the message's end, so that nothing is read beyond.
         let mut at = Cursor { bytes: &bytes[..at.end], at: at.start };
@@ -49,11 +57,12 @@ pub(super) fn parse(bytes: &[u8], address: u64) -> Result<Parsed, String> {
             0x08 => layout = Some(message::layout(&mut at)?),
             0x0b => filters = message::filters(&mut at)?,
             0x0c => object.attributes.push(message::attribute(&mut at)?),
-            0x11 => symbol_table(bytes, &mut at, &mut links)?,
+            0x11 => symbol_table(bytes, &mut at, &mut links, parts)?,
             0x15 => object.attributes.extend(heap::attributes(bytes, &mut at)?),
             _ => {}
         }
     }
+    take(parts, links.len() + object.attributes.len())?;
     if let (Some(dims), Some(dtype), Some(layout)) = (dims, dtype, layout) {
         object.dataset = Some(Dataset { dtype, dims, layout, filters });
     }
@@ -153,13 +162,16 @@ fn symbol_table(
     bytes: &[u8],
     at: &mut Cursor<'_>,
     links: &mut Vec<(String, u64)>,
+    parts: &mut usize,
 ) -> Result<(), String> {
     let (tree, names) = (at.u64()?, at.u64()?);
     let mut heap = Cursor::signed(bytes, names, *b"HEAP")?;
     heap.skip(4)?;
     let (size, _free, address) = (heap.size()?, heap.u64()?, heap.u64()?);
     let names = Cursor::new(bytes, address)?.take(size)?;
-    for leaf in leaves(bytes, tree, 0, 8)? {
+    let leaves = leaves(bytes, tree, 0, 8)?;
+    take(parts, leaves.len())?;
+    for leaf in leaves {
         let mut at = Cursor::signed(bytes, leaf.child, *b"SNOD")?;
         at.skip(2)?;
         for _ in 0..at.u16()? {

@@ -74,17 +74,13 @@ fn layer(c: &mut Call<'_>) -> Result<Value> {
     }
     let (first, sizes) = trailing(c, &x, &axes)?;
     let weights = c.weights(&vec![&sizes[..]; usize::from(center) + usize::from(scale)])?;
-    let mut weights = weights.iter();
-    let mut next = |c: &mut Call<'_>, there: bool, value: f64| match weights.next() {
-        Some(w) if there => {
-            let w = c.constant(w);
-            Ok(c.cast(&w, x.dtype))
-        }
-        _ => c.numbers(x.dtype, &sizes, vec![value; sizes.iter().product()]),
+    let last = weights.last();
+    let gamma = match weights.first().filter(|_| scale) {
+        Some(w) => stored(c, w, x.dtype),
+        None => ones(c, x.dtype, &sizes)?,
     };
-    let gamma = if scale { next(c, true, 1.0)? } else { ones(c, x.dtype, &sizes)? };
     let mut inputs = vec![&x, &gamma];
-    let beta = if center { Some(next(c, true, 0.0)?) } else { None };
+    let beta = if center { last.map(|w| stored(c, w, x.dtype)) } else { None };
     inputs.extend(&beta);
     let attributes = [
         AttributeProto::int("axis", first as i64),
@@ -93,8 +89,14 @@ fn layer(c: &mut Call<'_>) -> Result<Value> {
     Ok(c.node_with("LayerNormalization", &inputs, &attributes))
 }
 
+fn stored(c: &mut Call<'_>, tensor: &Tensor, dtype: DType) -> Value {
+    let w = c.constant(tensor);
+    c.cast(&w, dtype)
+}
+
 fn ones(c: &mut Call<'_>, dtype: DType, sizes: &[usize]) -> Result<Value> {
-    c.numbers(dtype, sizes, vec![1.0; sizes.iter().product()])
+    let n = crate::onnx::count(sizes).map_err(|e| c.config.bad(e))?;
+    c.numbers(dtype, sizes, vec![1.0; n])
 }
 
 /// x / √(mean x² + ε) γ

@@ -46,7 +46,7 @@ fn normalization(c: &mut Call<'_>) -> Result<Value> {
         let weights = c.weights(&[&sizes, &sizes, &[]])?;
         (floats(c, &weights[0])?, floats(c, &weights[1])?)
     };
-    let n: usize = sizes.iter().product();
+    let n = crate::onnx::count(&sizes).map_err(|e| c.config.bad(e))?;
     let fill = |v: Vec<f64>| match v[..] {
         [one] => Some(vec![one; n]),
         _ => Some(v).filter(|v| v.len() == n),
@@ -120,6 +120,7 @@ fn encode(c: &mut Call<'_>, ids: &Value, mode: &str, depth: usize, to: DType) ->
     }
     let ids = c.cast(ids, DType::I64);
     let rank = ids.dims.len();
+    crate::onnx::count(&[depth]).map_err(|e| c.config.bad(e))?;
     let known: Vec<i64> = (0..depth as i64).collect();
     let known = c.integers(&known);
     let wide = if mode == "one_hot" && rank > 1 && ids.dims[rank - 1] == Some(1) {
