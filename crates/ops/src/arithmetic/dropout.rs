@@ -82,7 +82,11 @@ impl FloatOp for Dropout {
         let n = x[0].shape.len();
         let mask = Spec::new([dropout_mask_len(n)], DType::U8);
         let contract = Contract::new([x[0]]).cost(n, n);
-        Ok(if need[0] { contract.save(mask) } else { contract.scratch(mask) })
+        Ok(match need[0] {
+            _ if self.p == 0.0 => contract,
+            true => contract.save(mask),
+            false => contract.scratch(mask),
+        })
     }
 
     fn forward<T: Float>(
