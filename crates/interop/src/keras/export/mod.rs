@@ -179,7 +179,9 @@ fn array(constant: &Tensor) -> Result<Json> {
         Some(integers) => json!(integers[i] as i64),
         None => json!(floats[i].clamp(f64::MIN, f64::MAX)),
     };
-    let value = nested(constant.dims(), &mut (0..floats.len()), &number);
+    // TensorFlow takes an array without dimensions for a number of single precision.
+    let dims = if constant.dims().is_empty() { &[1] } else { constant.dims() };
+    let value = nested(dims, &mut (0..floats.len()), &number);
     Ok(json!({
         "class_name": "__numpy__",
         "config": { "value": value, "dtype": keras_name(constant.dtype()) },
