@@ -9,10 +9,11 @@ use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode, Failure> {
     let device = arguments.machine.options();
+    let evaluate = feedforward::evaluate;
     #[cfg(feature = "language")]
     let encoder = feedforward::sequence::is_sequence_run(&arguments.run);
-    #[cfg(not(feature = "language"))]
-    let encoder = false;
+    #[cfg(feature = "language")]
+    let evaluate = if encoder { feedforward::sequence::evaluate } else { evaluate };
     #[cfg(feature = "language")]
     if !encoder && feedforward::language::is_language_model(&arguments.run) {
         if !arguments.set.is_empty() {
@@ -31,12 +32,7 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     }
     let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
     let (run, data, sets) = (&arguments.run, arguments.data.as_deref(), &arguments.set);
-    let summary = if encoder {
-        #[cfg(feature = "language")]
-        feedforward::sequence::evaluate(run, data, sets, device)?
-    } else {
-        feedforward::evaluate(run, data, sets, device)?
-    };
+    let summary = evaluate(run, data, sets, device)?;
     drop(working);
     if arguments.json {
         let mut object =

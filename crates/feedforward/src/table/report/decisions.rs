@@ -36,7 +36,6 @@ pub(super) fn gather(snapshot: &Snapshot<'_>, trained: Option<&ModelFile>) -> Ve
 }
 
 /// The same for a network that reads the rows in a way of its own.
-#[cfg_attr(not(feature = "language"), expect(dead_code, reason = "tables have their encoders"))]
 pub(super) fn of_rows(snapshot: &Snapshot<'_>) -> Vec<Decision> {
     let mut all = Vec::new();
     task(snapshot, &mut all);
