@@ -51,11 +51,8 @@ pub fn dropout<T: Float>(cpu: &CpuDevice, key: Key, p: f64, x: &[T], y: &mut [T]
             let mask = unsafe { mask.range(start / 8, dropout_mask_len(y.len())) };
             let chunks = x.chunks(CHUNK).zip(y.chunks_mut(CHUNK)).zip(mask.chunks_mut(CHUNK / 8));
             for (c, ((x, y), mask)) in chunks.enumerate() {
-                let blocks = draw(isa, key, ((start + c * CHUNK) / 4) as u64);
-                let mut bits = 0;
-                for (w, numbers) in blocks.iter().enumerate() {
-                    bits |= u64::from(at_least(isa, numbers, threshold)) << (BLOCKS * w);
-                }
+                let first = ((start + c * CHUNK) / 4) as u64;
+                let (blocks, bits) = draw(isa, key, first, threshold);
                 let bits = bits.to_le_bytes();
                 match <&mut [u8; CHUNK / 8]>::try_from(&mut *mask) {
                     Ok(mask) => *mask = bits,
@@ -120,38 +117,25 @@ pub fn dropout_backward<T: Float>(
     );
 }
 
-/// The blocks of a chunk from this one on.
+/// The blocks of a chunk from this one on, and a bit for each number: whether it is at least the
+/// threshold.
 #[inline(always)]
-fn draw(isa: Isa, key: Key, first: u64) -> [[u32; BLOCKS]; 4] {
+fn draw(isa: Isa, key: Key, first: u64, threshold: u32) -> ([[u32; BLOCKS]; 4], u64) {
     #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx512 {
         // SAFETY: a device is only opened with instructions that the CPU has.
-        return unsafe { key.blocks_avx512(first) };
+        return unsafe { key.blocks_at_least_avx512(first, threshold) };
     }
-    key.blocks::<BLOCKS>(first)
-}
-
-/// A bit for each number: whether it is at least the threshold.
-#[inline(always)]
-fn at_least(isa: Isa, numbers: &[u32; BLOCKS], threshold: u32) -> u16 {
-    #[cfg(target_arch = "x86_64")]
-    if isa >= Isa::Avx512 {
-        // SAFETY: as above; sixteen numbers are read.
-        return unsafe { at_least_avx512(numbers, threshold) };
+    let blocks = key.blocks::<BLOCKS>(first);
+    let mut bits = 0;
+    for (w, numbers) in blocks.iter().enumerate() {
+        let mut word = 0;
+        for (l, &number) in numbers.iter().enumerate() {
+            word |= u16::from(number >= threshold) << l;
+        }
+        bits |= u64::from(word) << (BLOCKS * w);
     }
-    let bits = numbers.iter().enumerate().map(|(l, &n)| u32::from(n >= threshold) << l);
-    bits.fold(0, |all, bit| all | bit) as u16
-}
-
-/// # Safety
-/// The CPU has AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn at_least_avx512(numbers: &[u32; BLOCKS], threshold: u32) -> u16 {
-    use std::arch::x86_64::{_mm512_cmpge_epu32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
-    // SAFETY: the array has as many numbers as the register.
-    let numbers = unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) };
-    _mm512_cmpge_epu32_mask(numbers, _mm512_set1_epi32(threshold as i32))
+    (blocks, bits)
 }
 
 #[cfg(test)]

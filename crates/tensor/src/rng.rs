@@ -100,6 +100,31 @@ impl Key {
         })
     }
 
+    /// [`Self::blocks_avx512`], and a bit for each number, which says whether it is at least
+    /// `threshold`: for word w of block l, bit 16w + l.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512 F.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    pub unsafe fn blocks_at_least_avx512(
+        self,
+        first: u64,
+        threshold: u32,
+    ) -> ([[u32; 16]; 4], u64) {
+        use std::arch::x86_64::{_mm512_cmpge_epu32_mask, _mm512_loadu_si512, _mm512_set1_epi32};
+        // SAFETY: as the caller states.
+        let blocks = unsafe { self.blocks_avx512(first) };
+        let threshold = _mm512_set1_epi32(threshold.cast_signed());
+        let bits = blocks.iter().rev().fold(0, |bits, word| {
+            // SAFETY: a word's sixteen numbers are as many as the register's.
+            let numbers = unsafe { _mm512_loadu_si512(word.as_ptr().cast()) };
+            bits << 16 | u64::from(_mm512_cmpge_epu32_mask(numbers, threshold))
+        });
+        (blocks, bits)
+    }
+
     /// The results of [`Rng::uniform`] for draw `first` of this key and the `N` − 1 after it.
     ///
     /// ```
@@ -234,6 +259,12 @@ mod tests {
                 let key = Key::new(seed);
                 // SAFETY: the CPU has AVX-512 F.
                 assert_eq!(unsafe { key.blocks_avx512(first) }, key.blocks::<16>(first));
+                // SAFETY: the same.
+                let (blocks, bits) = unsafe { key.blocks_at_least_avx512(first, 1 << 31) };
+                assert_eq!(blocks, key.blocks::<16>(first));
+                for (i, number) in blocks.iter().flatten().enumerate() {
+                    assert_eq!(bits >> i & 1 == 1, *number >= 1 << 31);
+                }
             }
         }
     }
