@@ -73,6 +73,11 @@ pub(crate) struct Session {
 }
 
 impl Sequences {
+    /// The setting of twice as many epochs.
+    fn longer(&self) -> String {
+        format!("train.epochs={}", 2 * self.recipe.train.epochs)
+    }
+
     fn train_part(&self) -> Part<'_> {
         Part { data: &self.prepared.train, tokens: &self.tokens[0] }
     }
@@ -353,7 +358,7 @@ impl Task for Sequences {
             lines: Vec::new(),
             next: vec![
                 format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
-                format!("feedforward train {run}/recipe.toml --set train.epochs=6"),
+                format!("feedforward train {run}/recipe.toml --set {}", self.longer()),
             ],
         }
     }
@@ -364,7 +369,7 @@ impl Task for Sequences {
         _: &Session,
         reports: Option<&mut PartReports>,
     ) -> Result<ReportData> {
-        let other = "train.epochs=6";
+        let other = &self.longer();
         let snapshot = crate::table::report::Snapshot {
             run: snapshot,
             recipe: &self.table,
