@@ -106,10 +106,25 @@ fn tensors(inspection: &Inspection) -> TextTable {
     table
 }
 
+/// The tensors of a model of another program: name, type, shape.
+#[cfg(feature = "onnx")]
+fn show_arrays(all: &[(String, String, Vec<usize>)], terminal: &Terminal) -> Result<(), Failure> {
+    terminal.answer("")?;
+    let columns = [("tensor", Align::Left), ("type", Align::Left), ("shape", Align::Left)];
+    let mut table = TextTable::new(&columns);
+    for (name, dtype, dims) in all {
+        table.row(vec![name.clone(), dtype.clone(), format!("{dims:?}")]);
+    }
+    for line in table.lines(terminal) {
+        terminal.answer(line)?;
+    }
+    Ok(())
+}
+
 /// The graph of an ONNX model.
 #[cfg(feature = "onnx")]
 mod onnx {
-    use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count};
+    use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count, show_arrays};
     use feedforward::interop::onnx::{Model, Port, Session, operators};
     use serde_json::json;
 
@@ -189,18 +204,7 @@ mod onnx {
             terminal.answer(line)?;
         }
         if terminal.verbose {
-            terminal.answer("")?;
-            let mut table = TextTable::new(&[
-                ("tensor", Align::Left),
-                ("type", Align::Left),
-                ("shape", Align::Left),
-            ]);
-            for (name, dtype, dims) in &summary.tensors {
-                table.row(vec![name.clone(), dtype.clone(), format!("{dims:?}")]);
-            }
-            for line in table.lines(terminal) {
-                terminal.answer(line)?;
-            }
+            show_arrays(&summary.tensors, terminal)?;
         }
         if let Some(refused) = refused {
             terminal.answer(format!("`feedforward predict` does not evaluate it: {refused}"))?;
@@ -212,7 +216,7 @@ mod onnx {
 /// The layers of a model of Keras.
 #[cfg(feature = "keras")]
 mod keras {
-    use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count};
+    use super::{Align, ExitCode, Failure, Inspect, Terminal, TextTable, count, show_arrays};
     use feedforward::interop::keras::Model;
     use feedforward::interop::onnx::{Port, Session};
     use serde_json::json;
@@ -279,18 +283,7 @@ mod keras {
             }
         }
         if terminal.verbose || !model.has_layers() {
-            terminal.answer("")?;
-            let mut table = TextTable::new(&[
-                ("tensor", Align::Left),
-                ("type", Align::Left),
-                ("shape", Align::Left),
-            ]);
-            for (name, dtype, dims) in &arrays {
-                table.row(vec![name.clone(), dtype.clone(), format!("{dims:?}")]);
-            }
-            for line in table.lines(terminal) {
-                terminal.answer(line)?;
-            }
+            show_arrays(&arrays, terminal)?;
         }
         if let Some(refused) = refused {
             terminal.answer(format!("`feedforward predict` does not evaluate it: {refused}"))?;

@@ -10,7 +10,6 @@ use crate::embedding::TaskFile;
 use crate::error::{Error, Result};
 use crate::language::{EncoderModel, SaveOptions, hash_weights};
 use crate::run::life::{self, TrainOptions};
-use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
 use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended};
@@ -22,12 +21,11 @@ use crate::table::setup;
 use crate::table::task::save_scores;
 use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
 use crate::tasks::SEQUENCE_KEYS;
-use crate::words::{bytes, count, duration, plural};
+use crate::words::{count, plural};
 use ff_graph::Graph;
-use ff_metrics::Metric;
 use ff_nn::{Loss, Precision};
 use ff_report::ReportData;
-use ff_settings::{ConfigError, shell_word};
+use ff_settings::ConfigError;
 use ff_table::{Prepared, prepare};
 use ff_tensor::Device;
 use ff_train::{Event, Objective};
@@ -314,24 +312,7 @@ impl Task for Sequences {
         _: &Session,
         reports: Option<&PartReports>,
     ) -> TrainSummary {
-        let progress = ended.progress;
-        let whole = if reports.is_some() { ended.clock.seconds() } else { 0.0 };
-        TrainSummary {
-            run: ended.folder.path().to_owned(),
-            metrics: reports.map(PartReports::scores).unwrap_or_default(),
-            seconds: progress.seconds.max(whole),
-            steps: progress.step,
-            epochs: progress.epoch,
-            best_epoch: progress.best.map(|best| best.epoch),
-            parameters: ended.sizes.parameters,
-            peak_bytes: process_peak_bytes(),
-            pool_bytes: ended.pool_bytes,
-            stopped: ended.stopped(),
-            verdict: reports.and_then(PartReports::verdict),
-            refit_rows: None,
-            networks: None,
-            coverage: Vec::new(),
-        }
+        TrainSummary::new(ended, reports)
     }
 
     fn closing(&self, summary: &TrainSummary) -> Closing {
@@ -340,27 +321,7 @@ impl Task for Sequences {
             "early" => format!("no gain for {} epochs", train.patience),
             _ => format!("all {} steps are done", count(summary.steps)),
         };
-        let kept = match summary.best_epoch {
-            Some(epoch) if train.restore_best => format!("kept epoch {epoch}"),
-            _ => "kept the last weights".into(),
-        };
-        let peak = match summary.peak_bytes {
-            0 => String::new(),
-            peak => format!(" · {} of memory at most", bytes(peak)),
-        };
-        let run = shell_word(&summary.run.display().to_string());
-        let scores = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
-        let classes = scores.is_some_and(|scores| scores.get(Metric::Accuracy).is_some());
-        let proba = if classes { " --proba" } else { "" };
-        Closing {
-            headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
-            verdict: summary.verdict.clone(),
-            lines: Vec::new(),
-            next: vec![
-                format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
-                format!("feedforward train {run}/recipe.toml --set {}", self.longer()),
-            ],
-        }
+        summary.closing(&why, train.restore_best, Vec::new(), &self.longer())
     }
 
     fn report(

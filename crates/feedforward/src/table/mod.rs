@@ -24,6 +24,7 @@ mod refit;
 pub(crate) mod report;
 pub mod scores;
 pub(crate) mod setup;
+mod summary;
 pub(crate) mod task;
 mod tune;
 
@@ -40,7 +41,8 @@ pub use onnx::{export_keras, predict_keras};
 pub use predict::{PredictOptions, PredictSummary, predict};
 pub use recipe::{Quality, Recipe};
 pub use scores::PartScores;
-pub use task::{TrainSummary, plan, train};
+pub use summary::TrainSummary;
+pub use task::{plan, train};
 pub use tune::{Influence, Trial, TuneConfig, TuneSummary, resume_tune, tune};
 
 #[cfg(feature = "language")]

@@ -8,32 +8,29 @@ use super::objective::plan_evaluation;
 use super::recipe::Recipe;
 use super::refit;
 use super::report;
-use super::scores::{self, PartReports, PartScores};
+use super::scores::{self, PartReports};
 use super::setup::{self, Setup};
+use super::summary::TrainSummary;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::run::folder::RunFolder;
 use crate::run::life::{self, TrainOptions};
 use crate::run::measure;
-use crate::run::memory::process_peak_bytes;
 use crate::run::plan::{Plan, PlanDetails, Sizes, Work};
 use crate::run::snapshot::Snapshot;
-use crate::run::summary::{Closing, Ended, Verdict};
+use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task};
 use crate::run::watch::{DataNotice, Notice, Watcher};
-use crate::words::{bytes, count, duration, number};
+use crate::words::{count, number};
 use ff_graph::Graph;
-use ff_metrics::{Coverage, Metric};
 use ff_nn::{ModelConfig, NetworkKind};
 use ff_report::ReportData;
-use ff_settings::shell_word;
 use ff_table::{Encoded, Note, Prepared, prepare};
 use ff_tensor::{Device, DeviceOptions};
 use ff_train::{Event, Objective};
-use serde::Serialize;
 use serde_json::json;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 /// Memory of code and libraries before data is read, measured on Linux.
@@ -41,43 +38,6 @@ const PROCESS_BYTES: usize = 12 << 20;
 
 /// The level whose coverage a terminal shows.
 const SHOWN_LEVEL: f64 = 0.9;
-
-/// How a run went.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TrainSummary {
-    /// The run's folder.
-    pub run: PathBuf,
-    /// Scores on the held-out parts.
-    pub metrics: PartScores,
-    /// Total seconds, over all sessions of a resumed run.
-    pub seconds: f64,
-    /// Optimiser steps.
-    pub steps: u64,
-    /// Epochs.
-    pub epochs: usize,
-    /// The epoch whose weights are kept.
-    pub best_epoch: Option<usize>,
-    /// Trainable parameters.
-    pub parameters: usize,
-    /// Peak memory of the process, in bytes.
-    pub peak_bytes: usize,
-    /// Peak memory of pool and arena, in bytes.
-    pub pool_bytes: usize,
-    /// Why it ended: `finished`, `early` or `interrupted`.
-    pub stopped: String,
-    /// The verdict against the baseline on the test part (or, without one, the validation part).
-    pub verdict: Option<Verdict>,
-    /// The rows that the kept model was trained anew on after the verdict (`train.refit`).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refit_rows: Option<usize>,
-    /// The networks whose predictions are averaged (`train.bags`); steps and epochs are those of
-    /// the first.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub networks: Option<usize>,
-    /// How often intervals or sets hold the truth of the test part, by level.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub coverage: Vec<Coverage>,
-}
 
 /// Trains a recipe in a new folder.
 ///
@@ -412,24 +372,11 @@ impl Task for Tables {
     }
 
     fn summary(&self, ended: &Ended<'_>, (): &(), outcome: Option<&Trained>) -> TrainSummary {
-        let progress = ended.progress;
         let reports = outcome.map(|outcome| &outcome.reports);
-        let whole = if outcome.is_some() { ended.clock.seconds() } else { 0.0 };
         TrainSummary {
-            run: ended.folder.path().to_owned(),
-            metrics: reports.map(PartReports::scores).unwrap_or_default(),
-            seconds: progress.seconds.max(whole),
-            steps: progress.step,
-            epochs: progress.epoch,
-            best_epoch: progress.best.map(|best| best.epoch),
-            parameters: ended.sizes.parameters,
-            peak_bytes: process_peak_bytes(),
-            pool_bytes: ended.pool_bytes,
-            stopped: ended.stopped(),
-            verdict: reports.and_then(PartReports::verdict),
             refit_rows: outcome.and_then(|outcome| outcome.refit),
             networks: self.recipe.train.bags,
-            coverage: reports.map(|reports| reports.coverage.clone()).unwrap_or_default(),
+            ..TrainSummary::new(ended, reports)
         }
     }
 
@@ -440,18 +387,7 @@ impl Task for Tables {
             (_, Some(_)) => format!("all {} steps are done", count(summary.steps)),
             _ => format!("all {} epochs are done", summary.epochs),
         };
-        let kept = match summary.best_epoch {
-            Some(epoch) if train.restore_best => format!("kept epoch {epoch}"),
-            _ => "kept the last epoch".into(),
-        };
-        let peak = match summary.peak_bytes {
-            0 => String::new(),
-            peak => format!(" · {} of memory at most", bytes(peak)),
-        };
-        let run = shell_word(&summary.run.display().to_string());
-        let classes = summary.metrics.test.as_ref().or(summary.metrics.valid.as_ref());
-        let classes = classes.is_some_and(|scores| scores.get(Metric::Accuracy).is_some());
-        let proba = if classes { " --proba" } else { "" };
+        let classes = summary.has_classes();
         let refit = summary.refit_rows.map(|rows| {
             let networks = summary.networks.map_or(String::new(), |k| {
                 format!(", as {k} networks that each stop on one of {k} folds and whose predictions are averaged")
@@ -483,15 +419,8 @@ impl Task for Tables {
         });
         let alone = self.file.network.texts_alone();
         let other = if alone { "model.text_dim=128" } else { "model.hidden=[128,64]" };
-        Closing {
-            headline: format!("stopped: {why}; {kept} · {}{peak}", duration(summary.seconds)),
-            verdict: summary.verdict.clone(),
-            lines: networks.into_iter().chain(refit).chain(coverage).collect(),
-            next: vec![
-                format!("feedforward predict {run} --data new.csv{proba} --out predicted.csv"),
-                format!("feedforward train {run}/recipe.toml --set {other}"),
-            ],
-        }
+        let lines = networks.into_iter().chain(refit).chain(coverage).collect();
+        summary.closing(&why, train.restore_best, lines, other)
     }
 
     fn report(

@@ -168,7 +168,7 @@ fn several_texts_end_each_on_its_own() {
 #[test]
 fn guesses_do_not_show_in_what_is_written() {
     // Small models soon repeat themselves, so that guesses are made, right ones and wrong ones.
-    for name in ["gpt2", "mistral", "qwen3", "gpt2_untied"] {
+    for name in ["gpt2", "mistral", "qwen3", "gpt2_untied", "mixtral", "olmo2"] {
         let mut model = open(name);
         for (temperature, repetition_penalty) in [(0.0, 1.0), (0.7, 1.0), (0.4, 1.1)] {
             let write = |speculate, max_tokens, model: &mut LanguageModel| {

@@ -8,7 +8,8 @@ mod vary;
 
 use super::recipe::Recipe;
 use super::setup;
-use super::task::{Tables, TrainSummary};
+use super::summary::TrainSummary;
+use super::task::Tables;
 use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::run::folder::{NewFolder, RunFolder};
