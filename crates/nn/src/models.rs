@@ -1,7 +1,8 @@
 //! Networks, built from their configs.
 
 pub use crate::decoder::{
-    CausalLm, CausalLoss, DecoderConfig, Family, FileTensor, LayerConfig, ModelCache, MoeConfig,
+    CausalLm, CausalLoss, DecoderConfig, Family, FileTensor, LayerConfig, LayerRope,
+    ModelCache, MoeConfig,
     TokenBatch, file_tensors, is_ignored, plain_file_tensors,
 };
 pub use crate::encoder::{

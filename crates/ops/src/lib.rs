@@ -21,6 +21,7 @@ mod testing;
 
 pub use activation::parametric::ParametricActivation;
 pub use activation::prelu::Prelu;
+pub use activation::soft_cap::SoftCap;
 pub use activation::{Activate, Activation, Gate, WeightInit};
 pub use arithmetic::add::Add;
 pub use arithmetic::dropout::{Dropout, flat_cos};

@@ -62,6 +62,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "router_balance", cases: crate::mixture::router_balance::cases },
         Entry { name: "scale", cases: crate::arithmetic::scale::cases },
         Entry { name: "scale_rows", cases: crate::arithmetic::scale_rows::cases },
+        Entry { name: "soft_cap", cases: crate::activation::soft_cap::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::loss::softmax_cross_entropy::cases },
     ]

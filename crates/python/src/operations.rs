@@ -10,7 +10,8 @@ use feedforward::ops::{
     Activate, Activation, Add, Attention, BatchNorm, BinaryCrossEntropyWithLogits, BinaryFocal,
     Concat, Dropout, Embedding, Feedforward, FeedforwardBlock, Focal, KlDivergence, LayerNorm,
     LinearCrossEntropy, LogSoftmax, MixtureOfExperts, Mul, PoolTokens, Prelu, RegressionLoss,
-    RmsNorm, Rotary, RouterBalance, Scale, ScaleRows, Segments, Softmax, SoftmaxCrossEntropy,
+    RmsNorm, Rotary, RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax,
+    SoftmaxCrossEntropy,
     Statistics,
 };
 use feedforward::tensor::{Key, Shape};
@@ -98,11 +99,16 @@ pub(crate) fn build(
         "mul" => Mul::op(),
         "pool_tokens" => PoolTokens { mean: a.take("mean", true)?, segments: inputs == 2 }.op(),
         "prelu" => Prelu::op(),
-        "rms_norm" => RmsNorm::op(a.take("eps", 1e-6)?, inputs > 1),
+        "rms_norm" => Arc::new(RmsNorm {
+            eps: a.take("eps", 1e-6)?,
+            weight: inputs > 1,
+            offset: a.take("offset", 0.0)?,
+        }),
         "rotary" => rotary(&mut a)?,
         "router_balance" => RouterBalance { top_k: a.take("top_k", 1)? }.op(),
         "scale" => Scale::op(a.required("factor")?),
         "scale_rows" => ScaleRows::op(),
+        "soft_cap" => SoftCap::op(a.required("cap")?),
         "softmax" => Softmax::op(),
         "softmax_cross_entropy" => SoftmaxCrossEntropy {
             reduction: a.reduction()?,

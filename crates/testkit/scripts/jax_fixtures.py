@@ -91,7 +91,7 @@ def rms_norm(a, x):
     features = x[1].shape[0] if a.weight else x[0].shape[-1]
     z = x[0].reshape(*x[0].shape[:-1], x[0].shape[-1] // features, features)
     y = z / jnp.sqrt((z**2).mean(-1, keepdims=True) + a.eps)
-    return [(y * x[1] if a.weight else y).reshape(x[0].shape)]
+    return [(y * (x[1] + a.offset) if a.weight else y).reshape(x[0].shape)]
 
 
 def reduced(a, losses, counts, weights):
@@ -193,6 +193,7 @@ HANDLERS = {
     "rms_norm": rms_norm,
     "scale": lambda a, x: [a.factor * x[0]],
     "scale_rows": lambda a, x: [x[0] * x[1]],
+    "soft_cap": lambda a, x: [a.cap * jnp.tanh(x[0] / a.cap)],
     "softmax": lambda a, x: [jax.nn.softmax(x[0])],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),

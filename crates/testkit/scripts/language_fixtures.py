@@ -99,6 +99,66 @@ DECODERS = {
     "qwen3": ("Qwen3", dict(num_attention_heads=3, num_key_value_heads=3, head_dim=10, attention_bias=True)),
     # Without a padding token, whose embedding would have no gradient.
     "olmo2": ("Olmo2", dict(num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, pad_token_id=None)),
+    # Bounds of scores and logits that these reach; no padding token, as above.
+    "gemma2": (
+        "Gemma2",
+        dict(
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=6,
+            query_pre_attn_scalar=10,
+            sliding_window=5,
+            attn_logit_softcapping=2.0,
+            final_logit_softcapping=3.0,
+            pad_token_id=None,
+        ),
+    ),
+    "gemma2_unbounded": (
+        "Gemma2",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=10,
+            num_hidden_layers=3,
+            layer_types=["full_attention", "sliding_attention", "full_attention"],
+            hidden_activation="gelu",
+            query_pre_attn_scalar=10,
+            sliding_window=4,
+            attn_logit_softcapping=None,
+            final_logit_softcapping=None,
+            attention_bias=True,
+            tie_word_embeddings=False,
+            pad_token_id=None,
+        ),
+    ),
+    # Layers 0 and 2 see near tokens.
+    "gemma3": (
+        "Gemma3Text",
+        dict(
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=6,
+            num_hidden_layers=3,
+            query_pre_attn_scalar=9,
+            sliding_window=5,
+            sliding_window_pattern=2,
+            rope_parameters=dict(full_attention=rope("linear", factor=2.0), sliding_attention=dict(rope_type="default", rope_theta=20.0)),
+            pad_token_id=None,
+        ),
+    ),
+    "gemma3_bounded": (
+        "Gemma3Text",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+            layer_types=["full_attention", "sliding_attention"],
+            sliding_window=3,
+            attn_logit_softcapping=2.0,
+            final_logit_softcapping=3.0,
+            pad_token_id=None,
+        ),
+    ),
     "mixtral": (
         "Mixtral",
         dict(
@@ -217,12 +277,13 @@ MIXED = ["gpt2", "llama", "qwen3"]
 
 def randomise(model):
     """Values large enough for every part of the model to affect its outputs."""
+    gain = 0.0 if model.config.model_type.startswith("gemma") else 1.0  # which Gemma adds to its weights
     for name, p in model.named_parameters():
         if not p.requires_grad:
             continue  # sinusoidal positions
         with torch.no_grad():
             if p.ndim == 1 and "norm" in name.lower() + name.replace("ln_", "norm") and "bias" not in name:
-                p.normal_(1.0, 0.2)
+                p.normal_(gain, 0.2)
             elif p.ndim == 1:
                 p.normal_(0.0, 0.2)
             elif "embed" in name or "wte" in name or "wpe" in name:

@@ -163,7 +163,7 @@ def layer_norm(a, x):
 
 
 def rms_norm(a, x):
-    weight = x[1] if a.weight else None
+    weight = x[1] + a.offset if a.weight else None
     if a.weight and 0 < x[1].shape[0] < x[0].shape[-1]:
         heads = x[0].unflatten(-1, (-1, x[1].shape[0]))
         return [F.rms_norm(heads, x[1].shape, weight, a.eps).reshape(x[0].shape)]
@@ -378,6 +378,7 @@ HANDLERS = {
     "router_balance": router_balance,
     "scale": lambda a, x: [a.factor * x[0]],
     "scale_rows": lambda a, x: [x[0] * x[1]],
+    "soft_cap": lambda a, x: [a.cap * torch.tanh(x[0] / a.cap)],
     "softmax": lambda a, x: [F.softmax(x[0], -1)],
     "binary_cross_entropy_with_logits": elementwise(bce),
     "binary_focal": elementwise(binary_focal),

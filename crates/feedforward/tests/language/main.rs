@@ -20,7 +20,7 @@ use feedforward::tensor::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 
 /// The fixtures of decoders.
-const DECODERS: [&str; 13] = [
+const DECODERS: [&str; 17] = [
     "gpt2",
     "gpt2_untied",
     "llama",
@@ -34,6 +34,10 @@ const DECODERS: [&str; 13] = [
     "qwen2_moe",
     "qwen3_moe",
     "olmo2",
+    "gemma2",
+    "gemma2_unbounded",
+    "gemma3",
+    "gemma3_bounded",
 ];
 
 /// The folder of a family's model.

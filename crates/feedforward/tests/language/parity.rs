@@ -272,5 +272,9 @@ families!(
     mixtral,
     qwen2_moe,
     qwen3_moe,
-    olmo2
+    olmo2,
+    gemma2,
+    gemma2_unbounded,
+    gemma3,
+    gemma3_bounded
 );

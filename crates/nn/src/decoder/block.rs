@@ -1,6 +1,6 @@
 //! From the specification of a decoder to that of its blocks.
 
-use super::config::{DecoderConfig, LayerConfig};
+use super::config::{DecoderConfig, LayerConfig, LayerRope};
 use crate::Init;
 use crate::layers::AttentionConfig;
 use crate::transformer::{BlockConfig, FeedforwardConfig, LanguageOptions, NormConfig};
@@ -14,6 +14,7 @@ impl DecoderConfig {
             place: self.norm_place,
             features: self.hidden_size,
             eps: self.norm_eps,
+            offset: self.norm_offset,
         }
     }
 
@@ -26,15 +27,21 @@ impl DecoderConfig {
             scale: layer.scale,
             causal: true,
             window: layer.window,
+            soft_cap: self.score_cap,
             fused: self.fused_qkv,
             ..ff_ops::Attention::new(self.heads, self.kv_heads, self.head_dim)
+        };
+        let rope = match layer.rope {
+            LayerRope::Global => self.rope.as_ref(),
+            LayerRope::Local => self.local_rope.as_ref(),
+            LayerRope::None => None,
         };
         let names = self.family.names.block;
         let attention = AttentionConfig {
             qkv_bias: self.qkv_bias,
             out_bias: self.out_bias,
-            norm: self.qk_norm.map(|norm| (norm, self.norm_eps)),
-            rotary: self.rope.as_ref().map(|rope| Rotary {
+            norm: self.qk_norm.map(|over| (over, self.norms().rms())),
+            rotary: rope.map(|rope| Rotary {
                 head_dim: self.head_dim,
                 rotary_dim: rope.rotary_dim,
                 interleaved: false,

@@ -1,7 +1,7 @@
 //! The fields that most families of decoders share.
 
 use super::config::{DecoderConfig, LayerConfig, MoeConfig};
-use crate::transformer::Rope;
+use crate::transformer::{Rope, RopeDefaults};
 use crate::transformer::fields::{
     Fields, MOST_EXPERTS, MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_POSITIONS,
     MOST_TOKENS,
@@ -20,15 +20,44 @@ pub(super) struct Defaults {
     pub(super) kv_heads: Option<usize>,
     pub(super) norm_eps: f64,
     pub(super) theta: f64,
+    /// The key of the activation, and its default.
+    pub(super) activation: (&'static str, Activation),
+    pub(super) tied: bool,
 }
 
 impl Defaults {
-    pub(super) const QWEN: Self =
-        Self { positions: 32_768, head_dim: None, kv_heads: None, norm_eps: 1e-6, theta: 1e4 };
+    pub(super) const QWEN: Self = Self {
+        positions: 32_768,
+        head_dim: None,
+        kv_heads: None,
+        norm_eps: 1e-6,
+        theta: 1e4,
+        activation: ("hidden_act", Activation::Silu),
+        tied: false,
+    };
+
+    /// The rotary positions of these defaults.
+    pub(super) fn rope(&self, config: &DecoderConfig) -> RopeDefaults {
+        RopeDefaults {
+            head_dim: config.head_dim,
+            positions: config.max_positions,
+            theta: ("rope_theta", self.theta),
+        }
+    }
 }
 
 /// Reads the fields that Llama and the families after it share.
 pub(super) fn rotary(fields: &Fields<'_>, config: &mut DecoderConfig, defaults: &Defaults) {
+    without_positions(fields, config, defaults);
+    config.rope = Some(Rope::read(fields, &defaults.rope(config)));
+}
+
+/// The same, but for the settings of rotary positions.
+pub(super) fn without_positions(
+    fields: &Fields<'_>,
+    config: &mut DecoderConfig,
+    defaults: &Defaults,
+) {
     config.vocab_size = fields.required(&["vocab_size"], MOST_TOKENS);
     config.hidden_size = fields.required(&["hidden_size"], MOST_FEATURES);
     config.intermediate_size = fields.required(&["intermediate_size"], MOST_HIDDEN);
@@ -52,11 +81,10 @@ pub(super) fn rotary(fields: &Fields<'_>, config: &mut DecoderConfig, defaults: 
     });
     let positions = fields.size(&["max_position_embeddings"], MOST_POSITIONS);
     config.max_positions = positions.unwrap_or(defaults.positions);
-    config.activation = fields.activation("hidden_act", Activation::Silu);
+    let (key, activation) = defaults.activation;
+    config.activation = fields.activation(key, activation);
     config.norm_eps = fields.positive(&["rms_norm_eps"]).unwrap_or(defaults.norm_eps);
-    let rope = Rope::read(fields, config.head_dim, config.max_positions, defaults.theta);
-    config.rope = Some(rope);
-    config.tied = fields.flag("tie_word_embeddings", false);
+    config.tied = fields.flag("tie_word_embeddings", defaults.tied);
     config.initializer_range = fields.positive(&["initializer_range"]).unwrap_or(0.02);
     let layers = fields.required(&["num_hidden_layers"], MOST_LAYERS);
     config.layers = vec![LayerConfig::default(); layers];
@@ -143,7 +171,7 @@ pub(super) fn layer_windows(
 }
 
 /// For each layer, whether it attends within a window, if the config lists them.
-fn layer_types(fields: &Fields<'_>, count: usize) -> Option<Vec<bool>> {
+pub(super) fn layer_types(fields: &Fields<'_>, count: usize) -> Option<Vec<bool>> {
     const KEY: &str = "layer_types";
     let list = fields.list(KEY)?;
     if list.len() != count {

@@ -61,6 +61,7 @@ impl Names {
             cross: None,
             feedforward: "mlp",
             feedforward_norm: "post_attention_layernorm",
+            second_norms: ["", ""],
             layers: ["gate_proj", "up_proj", "down_proj"],
         },
         norm: "norm",
@@ -91,6 +92,20 @@ pub struct LayerConfig {
     pub experts: bool,
     /// The factor of scores; 1/√head_dim if there is none.
     pub scale: Option<f64>,
+    /// The positions that turn queries and keys.
+    pub rope: LayerRope,
+}
+
+/// The rotary positions of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LayerRope {
+    /// The model's, [`DecoderConfig::rope`].
+    #[default]
+    Global,
+    /// Those of layers that see near tokens alone, [`DecoderConfig::local_rope`].
+    Local,
+    /// None: order comes from the mask and from other layers (Yang et al., 2025).
+    None,
 }
 
 /// A mixture of experts in place of the feedforward block.
@@ -170,8 +185,18 @@ pub struct DecoderConfig {
     pub norm_place: NormPlace,
     /// The ε under the norms' square roots.
     pub norm_eps: f64,
+    /// What is added to the weights of root-mean-square norms, which files hold less this.
+    pub norm_offset: f64,
+    /// The factor of the embeddings.
+    pub embedding_scale: f64,
+    /// The soft bound of attention's scores.
+    pub score_cap: Option<f64>,
+    /// The soft bound of the logits.
+    pub logit_cap: Option<f64>,
     /// Rotary positions; learned ones if there are none.
     pub rope: Option<Rope>,
+    /// The rotary positions of layers with positions of their own.
+    pub local_rope: Option<Rope>,
     /// Whether the output layer is the table of embeddings.
     pub tied: bool,
     /// Whether queries, keys and values come from one product.
@@ -224,7 +249,12 @@ impl DecoderConfig {
             norm: TransformerNorm::Rms,
             norm_place: NormPlace::Before,
             norm_eps: 1e-6,
+            norm_offset: 0.0,
+            embedding_scale: 1.0,
+            score_cap: None,
+            logit_cap: None,
             rope: None,
+            local_rope: None,
             tied: false,
             fused_qkv: false,
             qkv_bias: false,

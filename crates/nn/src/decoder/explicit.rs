@@ -1,6 +1,6 @@
 //! A `config.json` with every key that a default could change.
 
-use super::config::DecoderConfig;
+use super::config::{DecoderConfig, LayerConfig, LayerRope};
 use crate::transformer::TransformerNorm;
 use crate::transformer::fields::Fields;
 use serde_json::{Map, Value, json};
@@ -63,6 +63,7 @@ impl DecoderConfig {
             ("num_key_value_heads", json!(self.kv_heads)),
             ("max_position_embeddings", json!(self.max_positions)),
             ("hidden_act", json!(activation)),
+            ("hidden_activation", json!(activation)),
             ("qkv_bias", json!(self.qkv_bias)),
             ("attention_bias", json!(self.qkv_bias)),
             ("mlp_bias", json!(self.mlp_bias)),
@@ -75,6 +76,25 @@ impl DecoderConfig {
             && let Some(rope) = &self.rope
         {
             values.push(("rope_theta", json!(rope.theta)));
+        }
+        if let Some(local) = &self.local_rope {
+            values.push(("rope_local_base_freq", json!(local.theta)));
+        }
+        values.extend([
+            ("attn_logit_softcapping", json!(self.score_cap)),
+            ("final_logit_softcapping", json!(self.logit_cap)),
+        ]);
+        if let Some(scale) = self.layers.first().and_then(|layer| layer.scale) {
+            // A whole number in every config.
+            values.push(("query_pre_attn_scalar", json!(scale.powi(-2).round() as u64)));
+        }
+        if !self.family.keys().contains("use_sliding_window") {
+            let near = |layer: &LayerConfig| {
+                layer.window.is_some() || layer.rope == LayerRope::Local
+            };
+            let kind = |layer| if near(layer) { "sliding_attention" } else { "full_attention" };
+            let kinds: Vec<&str> = self.layers.iter().map(kind).collect();
+            values.push(("layer_types", json!(kinds)));
         }
         // Where windows are a choice of the layers, leaving all keys out means none.
         let window = self.layers.iter().find_map(|layer| layer.window);
@@ -104,7 +124,11 @@ impl DecoderConfig {
 
     /// Whether the file states the base of rotary positions, alone or with their other settings.
     fn states_theta(&self) -> bool {
-        let inside = |key| self.field(key).is_some_and(|map| map.get("rope_theta").is_some());
+        let inside = |key| {
+            let map = self.field(key);
+            let global = map.and_then(|map| map.get("full_attention")).or(map);
+            global.is_some_and(|map| map.get("rope_theta").is_some())
+        };
         ["rope_parameters", "rope_scaling"].into_iter().any(inside)
     }
 }

@@ -13,6 +13,6 @@ mod read;
 mod tests;
 
 pub use cache::ModelCache;
-pub use config::{DecoderConfig, Family, LayerConfig, MoeConfig};
+pub use config::{DecoderConfig, Family, LayerConfig, LayerRope, MoeConfig};
 pub use files::{FileTensor, file_tensors, is_ignored, plain_file_tensors};
 pub use model::{CausalLm, CausalLoss, TokenBatch};

@@ -56,6 +56,8 @@ pub struct TokenBatch {
 #[derive(Debug)]
 pub struct CausalLm {
     embedding: Embedding,
+    /// The factor of embeddings, unless it is 1.
+    scale: Option<Arc<dyn Op>>,
     positions: Option<Embedding>,
     blocks: Vec<Arc<Block>>,
     /// The blocks as functions, if the backward pass recomputes them.
@@ -114,11 +116,12 @@ impl CausalLm {
         let router = config.moe.filter(|_| with_experts);
         Self {
             embedding,
+            scale: (config.embedding_scale != 1.0).then(|| Scale::op(config.embedding_scale)),
             positions,
             blocks,
             again,
             norm,
-            output: Output::new(output, None, options),
+            output: Output::new(output, None, config.logit_cap, options),
             add: Add::op(),
             balance: RouterBalance { top_k: config.moe.map_or(1, |moe| moe.top_k) }.op(),
             router: router.map_or([None, None], |moe| [scaled(moe.balance), scaled(moe.z_loss)]),
@@ -254,6 +257,9 @@ impl CausalLm {
         mut cache: Option<&mut ModelCache>,
     ) -> Result<(Value, Option<RouterLosses>)> {
         let mut x = self.embedding.forward(graph, batch.ids.clone())?;
+        if let Some(scale) = &self.scale {
+            x = graph.apply(scale, &[&x])?;
+        }
         if let Some(positions) = &self.positions {
             let at = positions.forward(graph, batch.positions.clone())?;
             x = graph.apply(&self.add, &[&x, &at])?;

@@ -19,6 +19,7 @@ pub(super) const BERT_BLOCK: BlockNames = BlockNames {
     cross: None,
     feedforward: "",
     feedforward_norm: "output.LayerNorm",
+    second_norms: ["", ""],
     layers: ["", "intermediate.dense", "output.dense"],
 };
 

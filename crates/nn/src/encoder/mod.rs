@@ -290,5 +290,5 @@ fn head(
     // Encoders use the plain loss.
     let options = LanguageOptions { z_loss: 0.0, label_smoothing: 0.0, ..*options };
     let pooled = sequence.then_some(config.mean_pooled);
-    Some(Head { pooled, dense, norm, output: Output::new(weight, Some(bias), &options) })
+    Some(Head { pooled, dense, norm, output: Output::new(weight, Some(bias), None, &options) })
 }

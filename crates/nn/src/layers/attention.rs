@@ -36,8 +36,8 @@ pub struct AttentionConfig {
     pub qkv_bias: bool,
     /// Whether the output has a bias.
     pub out_bias: bool,
-    /// The normalisation of queries and keys, and its ε.
-    pub norm: Option<(QueryKeyNorm, f64)>,
+    /// The normalisation of queries and keys.
+    pub norm: Option<(QueryKeyNorm, ff_ops::RmsNorm)>,
     /// The rotation of queries and keys by their positions.
     pub rotary: Option<Rotary>,
     /// The names of the parameters of queries, keys, values and the output; the first for all three
@@ -152,13 +152,13 @@ impl Attention {
             ])
         };
         let out = project(out_name, q, features, config.out_bias, config.out_init, DType::F32);
-        let norms = config.norm.map(|(over, eps)| {
+        let norms = config.norm.map(|(over, op)| {
             [("q_norm", q), ("k_norm", kv)].map(|(name, projection)| {
                 let features = match over {
                     QueryKeyNorm::Head => heads.head_dim,
                     QueryKeyNorm::Projection => projection,
                 };
-                builder.scope(name, |b| RmsNorm::with_eps(b, features, eps))
+                builder.scope(name, |b| RmsNorm::with_op(b, features, op))
             })
         });
         let op = |segments| ff_ops::Attention { segments, ..heads }.op();

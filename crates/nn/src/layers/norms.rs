@@ -173,10 +173,14 @@ impl RmsNorm {
 
     /// The same layer with another ε.
     pub fn with_eps(builder: &mut Builder, features: usize, eps: f64) -> Self {
-        Self {
-            op: ff_ops::RmsNorm::op(eps, true),
-            weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
-        }
+        Self::with_op(builder, features, ff_ops::RmsNorm { eps, weight: true, offset: 0.0 })
+    }
+
+    /// The layer of an operation with a weight.
+    pub fn with_op(builder: &mut Builder, features: usize, op: ff_ops::RmsNorm) -> Self {
+        let gain = Init::Constant(1.0 - op.offset);
+        let weight = builder.param("weight", [features], ParamKind::Gain, gain);
+        Self { op: Arc::new(op), weight }
     }
 }
 

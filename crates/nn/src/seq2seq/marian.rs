@@ -197,6 +197,7 @@ fn block(
         cross: decoder.then_some(["encoder_attn", "encoder_attn_layer_norm"]),
         feedforward: "",
         feedforward_norm: "final_layer_norm",
+        second_norms: ["", ""],
         layers: ["", "fc1", "fc2"],
     };
     let heads = ff_ops::Attention {
@@ -227,7 +228,7 @@ impl Marian {
         });
         let bias =
             b.param("final_logits_bias", [config.vocab_size], ParamKind::Statistic, Init::Zeros);
-        let output = Output::new(shared.weight(), Some(bias), options);
+        let output = Output::new(shared.weight(), Some(bias), None, options);
         Self {
             shared,
             scale: config.scaled.then(|| Scale::op((config.features as f64).sqrt())),

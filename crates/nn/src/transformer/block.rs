@@ -26,6 +26,8 @@ pub enum NormPlace {
     Before,
     /// x + norm(f(x)), inside the residual branch.
     Branch,
+    /// x + norm₂(f(norm(x))), both of these, each with weights of its own (Gemma team, 2024).
+    Around,
     /// norm(x + f(x)), as in the first transformers (Vaswani et al., 2017).
     After,
 }
@@ -37,6 +39,8 @@ pub(crate) struct NormConfig {
     pub(crate) place: NormPlace,
     pub(crate) features: usize,
     pub(crate) eps: f64,
+    /// What is added to the weights of root-mean-square norms.
+    pub(crate) offset: f64,
 }
 
 impl NormConfig {
@@ -44,9 +48,14 @@ impl NormConfig {
         b.scope(name, |b| match self.kind {
             TransformerNorm::Layer => Box::new(LayerNorm::with_eps(b, self.features, self.eps)),
             TransformerNorm::Rms => {
-                Box::new(RmsNorm::with_eps(b, self.features, self.eps)) as Box<dyn Layer>
+                Box::new(RmsNorm::with_op(b, self.features, self.rms())) as Box<dyn Layer>
             }
         })
+    }
+
+    /// Root-mean-square normalisation of this kind.
+    pub(crate) fn rms(&self) -> ff_ops::RmsNorm {
+        ff_ops::RmsNorm { eps: self.eps, weight: true, offset: self.offset }
     }
 }
 
@@ -80,6 +89,7 @@ impl BlockConfig {
                 place: NormPlace::After,
                 features,
                 eps,
+                offset: 0.0,
             },
             attention: AttentionConfig {
                 qkv_bias: true,
@@ -125,6 +135,8 @@ pub(crate) struct BlockNames {
     pub(crate) cross: Option<[&'static str; 2]>,
     pub(crate) feedforward: &'static str,
     pub(crate) feedforward_norm: &'static str,
+    /// The second norms of attention and of the feedforward block, if norms are around them.
+    pub(crate) second_norms: [&'static str; 2],
     /// Gate, up and down.
     pub(crate) layers: [&'static str; 3],
 }
@@ -137,11 +149,18 @@ pub(crate) struct Block {
     cross: Option<Attention>,
     feedforward: Feedforward,
     /// The norms of attention, of attention over an encoder's output, of the feedforward block.
-    norms: [Option<Box<dyn Layer>>; 3],
-    place: NormPlace,
+    norms: [Norms; 3],
     add: Arc<dyn Op>,
     /// Dropout of each of these parts, where there is any.
     dropout: Option<[Dropout; 3]>,
+}
+
+/// The norms of a part of a block: of its input, of its output, of the sum with the residual.
+#[derive(Debug, Default)]
+struct Norms {
+    before: Option<Box<dyn Layer>>,
+    branch: Option<Box<dyn Layer>>,
+    after: Option<Box<dyn Layer>>,
 }
 
 // One for each layer: the size does not matter.
@@ -178,25 +197,26 @@ impl Block {
         let attention = |b: &mut Builder, name, attention: &AttentionConfig| {
             b.scope(name, |b| Attention::new(b, attention))
         };
-        let (own, own_norm) = with_norm(b, norm, names.attention_norm, |b| {
+        let [second, feedforward_second] = names.second_norms;
+        let (own, own_norms) = with_norms(b, norm, [names.attention_norm, second], |b| {
             attention(b, names.attention, &config.attention)
         });
         let cross = names.cross.map(|[name, norm_name]| {
             let heads = ff_ops::Attention { causal: false, ..config.attention.heads };
             let config = AttentionConfig { heads, ..config.attention.clone() };
-            with_norm(b, norm, norm_name, |b| attention(b, name, &config))
+            with_norms(b, norm, [norm_name, ""], |b| attention(b, name, &config))
         });
-        let (cross, cross_norm) = cross.unzip();
-        let (feedforward, feedforward_norm) = with_norm(b, norm, names.feedforward_norm, |b| {
+        let (cross, cross_norms) = cross.unzip();
+        let names_of_norms = [names.feedforward_norm, feedforward_second];
+        let (feedforward, feedforward_norms) = with_norms(b, norm, names_of_norms, |b| {
             b.scope(names.feedforward, |b| Feedforward::new(b, config))
         });
-        let norms = [Some(own_norm), cross_norm, Some(feedforward_norm)];
+        let norms = [own_norms, cross_norms.unwrap_or_default(), feedforward_norms];
         let dropout = (config.dropout > 0.0).then(|| {
             ["attention", "cross_attention", "feedforward"]
                 .map(|name| b.scope(name, |b| Dropout::new(b, config.dropout)))
         });
-        let (place, add) = (norm.place, Add::op());
-        Self { attention: own, cross, feedforward, norms, place, add, dropout }
+        Self { attention: own, cross, feedforward, norms, add: Add::op(), dropout }
     }
 
     /// The output of the block, with the losses of its router.
@@ -235,33 +255,41 @@ impl Block {
         part: usize,
         f: impl FnOnce(&mut Graph, Value) -> Result<Value>,
     ) -> Result<Value> {
-        let norm = |graph: &mut Graph, x: Value, place| match &self.norms[part] {
-            Some(norm) if self.place == place => norm.forward(graph, x),
-            _ => Ok(x),
+        let norm = |graph: &mut Graph, x: Value, norm: &Option<Box<dyn Layer>>| match norm {
+            Some(norm) => norm.forward(graph, x),
+            None => Ok(x),
         };
-        let h = norm(graph, x.clone(), NormPlace::Before)?;
+        let Norms { before, branch, after } = &self.norms[part];
+        let h = norm(graph, x.clone(), before)?;
         let mut h = f(graph, h)?;
         if let Some(dropout) = &self.dropout {
             h = dropout[part].forward(graph, h)?;
         }
-        let h = norm(graph, h, NormPlace::Branch)?;
+        let h = norm(graph, h, branch)?;
         let y = graph.apply(&self.add, &[x, &h])?;
-        norm(graph, y, NormPlace::After)
+        norm(graph, y, after)
     }
 }
 
-/// A part of a block and its norm, registered in the order of execution.
-fn with_norm<T>(
+/// A part of a block and its norms, registered in the order of execution.
+fn with_norms<T>(
     b: &mut Builder,
     norm: &NormConfig,
-    name: &str,
+    [name, second]: [&str; 2],
     part: impl FnOnce(&mut Builder) -> T,
-) -> (T, Box<dyn Layer>) {
-    if norm.place == NormPlace::Before {
-        let norm = norm.layer(b, name);
-        return (part(b), norm);
+) -> (T, Norms) {
+    let mut norms = Norms::default();
+    if matches!(norm.place, NormPlace::Before | NormPlace::Around) {
+        norms.before = Some(norm.layer(b, name));
     }
-    (part(b), norm.layer(b, name))
+    let part = part(b);
+    match norm.place {
+        NormPlace::Before => {}
+        NormPlace::Branch => norms.branch = Some(norm.layer(b, name)),
+        NormPlace::Around => norms.branch = Some(norm.layer(b, second)),
+        NormPlace::After => norms.after = Some(norm.layer(b, name)),
+    }
+    (part, norms)
 }
 
 impl Feedforward {

@@ -13,3 +13,4 @@ pub use block::{NormPlace, TransformerNorm};
 pub use options::LanguageOptions;
 pub(crate) use output::Output;
 pub use rope::Rope;
+pub(crate) use rope::RopeDefaults;

@@ -1,6 +1,7 @@
 //! The frequencies of rotary positions, and their scaling for longer contexts.
 
 use super::fields::Fields;
+use serde_json::{Map, Value};
 use std::f64::consts::PI;
 
 /// The rotation of the pairs of a head per position.
@@ -29,21 +30,58 @@ pub struct Rope {
     pub theta: f64,
 }
 
+/// What the rotary positions of a family have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RopeDefaults {
+    pub(crate) head_dim: usize,
+    /// The number of positions.
+    pub(crate) positions: usize,
+    /// The key of θ beside the other settings, and its default.
+    pub(crate) theta: (&'static str, f64),
+}
+
 const SUPPORTED: [&str; 5] = ["default", "linear", "dynamic", "llama3", "yarn"];
 
 impl Rope {
-    /// Reads the fields of a config; `theta` is the default of the family.
-    pub(crate) fn read(root: &Fields<'_>, head_dim: usize, positions: usize, theta: f64) -> Self {
-        let empty = serde_json::Map::new();
+    /// Reads the fields of a config.
+    pub(crate) fn read(root: &Fields<'_>, defaults: &RopeDefaults) -> Self {
+        let empty = Map::new();
         let (name, map) =
             root.map(&["rope_scaling", "rope_parameters"]).unwrap_or(("rope_parameters", &empty));
-        let path = format!("{name}.");
-        let fields = &root.inside(map, &path);
+        Self::of(root, &root.inside(map, &format!("{name}.")), defaults)
+    }
+
+    /// Reads the positions of layers that see all tokens, and of those that see near ones:
+    /// `rope_parameters` holds the settings of both, `rope_scaling` the first's.
+    pub(crate) fn read_by_layer(root: &Fields<'_>, defaults: [&RopeDefaults; 2]) -> [Self; 2] {
+        const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
+        let empty = Map::new();
+        let (_, both) = root.map(&["rope_parameters"]).unwrap_or(("", &empty));
+        if !both.is_empty() && !KINDS.iter().any(|kind| both.contains_key(*kind)) {
+            let message = format!("expected the settings of {} and of {}", KINDS[0], KINDS[1]);
+            root.fail("rope_parameters", message);
+        }
+        let both = root.inside(both, "rope_parameters.");
+        let of = |i: usize| both.map(&KINDS[i..=i]).map_or_else(Map::new, |(_, map)| map.clone());
+        let [mut global, local] = [of(0), of(1)];
+        if let Some((_, scaling)) = root.map(&["rope_scaling"]) {
+            global.extend(scaling.clone());
+        }
+        let read = |i: usize, map: &Map<String, Value>| {
+            Self::of(root, &root.inside(map, &format!("rope_parameters.{}.", KINDS[i])), defaults[i])
+        };
+        [read(0, &global), read(1, &local)]
+    }
+
+    /// Reads the settings `fields` of one kind of positions.
+    fn of(root: &Fields<'_>, fields: &Fields<'_>, defaults: &RopeDefaults) -> Self {
+        let RopeDefaults { head_dim, positions, theta: (theta_key, theta) } = *defaults;
+        let outer = root.positive(&[theta_key]);
+        let theta = fields.positive(&["rope_theta"]).or(outer).unwrap_or(theta);
         let either = |key: &'static str| {
             let outer = root.positive(&[key]);
             fields.positive(&[key]).or(outer)
         };
-        let theta = either("rope_theta").unwrap_or(theta);
         let kind = fields.text(&["rope_type", "type"]).unwrap_or("default");
         let partial = either("partial_rotary_factor").unwrap_or(1.0);
         if kind != "default" && partial != 1.0 {

@@ -4,6 +4,7 @@ pub(crate) mod gate;
 pub(crate) mod parametric;
 mod passes;
 pub(crate) mod prelu;
+pub(crate) mod soft_cap;
 mod table;
 
 pub use gate::Gate;

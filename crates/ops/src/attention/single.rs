@@ -10,10 +10,10 @@ use ff_tensor::CpuDevice;
 impl Attention {
     /// Whether [`Attention::attend_single`] computes it.
     pub(super) fn is_single(&self, sizes: &Sizes) -> bool {
-        sizes.queries == 1 && self.soft_cap.is_none() && !self.alibi
+        sizes.queries == 1 && !self.alibi
     }
 
-    /// y = softmax(s q Kᵀ) V over the keys that the query sees, a head at a time; zeros if it sees
+    /// y = softmax(c(s q Kᵀ)) V, with c the soft cap, over the keys that the query sees, a head at a time; zeros if it sees
     /// none.
     pub(super) fn attend_single(
         &self,
@@ -40,6 +40,7 @@ impl Attention {
                 sees: &|j| mask.sees(0, visible.start + j),
                 all: segments.is_none(),
                 scale,
+                cap: self.soft_cap.map(|cap| cap as f32),
             };
             let scores = &mut scores[..visible.len()];
             dispatch(
@@ -60,6 +61,7 @@ struct Single<'a> {
     /// Whether it sees every key.
     all: bool,
     scale: f32,
+    cap: Option<f32>,
 }
 
 impl Single<'_> {
@@ -73,7 +75,14 @@ impl Single<'_> {
             } else {
                 f32::NEG_INFINITY
             };
-            most = most.max(*score);
+        }
+        if let Some(cap) = self.cap {
+            for score in scores.iter_mut().filter(|score| **score != f32::NEG_INFINITY) {
+                *score = cap * Float::tanh(*score / cap);
+            }
+        }
+        for &mut score in &mut *scores {
+            most = most.max(score);
         }
         let mut sum = 0.0;
         for score in &mut *scores {

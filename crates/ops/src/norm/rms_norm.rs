@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// Root mean square normalisation, `torch.nn.RMSNorm` over the last dimension (Zhang and Sennrich,
 /// 2019).
 ///
-/// Forward, for each group of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = w ⊙ x̂
-/// Backward, with g = w ⊙ dy:  dx = r (g − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂
+/// Forward, for each group of C features:  x̂ = x r with r = 1/√(Σx²/C + ε),  y = (w + o) ⊙ x̂
+/// Backward, with g = (w + o) ⊙ dy:  dx = r (g − x̂ Σ(g ⊙ x̂)/C),  dw = Σₙ dy ⊙ x̂
 ///
 /// A group is a row, or as many features as w has: each head of a query or a key is normalised
 /// separately, with a shared w.
@@ -39,12 +39,14 @@ pub struct RmsNorm {
     pub eps: f64,
     /// Whether the layer has a weight.
     pub weight: bool,
+    /// o, added to the weight: 1 for weights that are stored less 1, as Gemma's are.
+    pub offset: f64,
 }
 
 impl RmsNorm {
     /// The operation, ready for [`ff_graph::Graph::apply`].
     pub fn op(eps: f64, weight: bool) -> Arc<dyn Op> {
-        Arc::new(Self { eps, weight })
+        Arc::new(Self { eps, weight, offset: 0.0 })
     }
 }
 
@@ -58,6 +60,10 @@ impl FloatOp for RmsNorm {
         check::inputs(x, 1 + usize::from(self.weight), names)?;
         check::float(&x[0])?;
         check::eps(self.eps)?;
+        if !self.offset.is_finite() {
+            let message = format!("the offset must be a finite number, found {}", self.offset);
+            return Err(OpError::shape(message));
+        }
         let groups = match x.get(1) {
             Some(weight) => groups(weight, &x[0])?,
             None => 1,
@@ -84,6 +90,7 @@ impl FloatOp for RmsNorm {
         let width = if self.weight { x[1].shape().last() } else { x[0].shape().last() };
         let rows = rows(x[0].shape(), width);
         let weight = if self.weight { Some(x[1].slice::<T>()?) } else { None };
+        let (eps, offset) = (self.eps, T::of(self.offset));
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut::<T>()?;
         let (rstds, saved) = match saved {
@@ -96,7 +103,9 @@ impl FloatOp for RmsNorm {
             4 * width,
             [(y, width), (rstds, saved)],
             #[inline(always)]
-            |i, [y, rstd]| rstd.fill(normalise(&x[i * width..][..width], weight, self.eps, y)),
+            |i, [y, rstd]| {
+                rstd.fill(normalise(&x[i * width..][..width], weight, (eps, offset), y));
+            },
         );
         Ok(())
     }
@@ -122,6 +131,7 @@ impl FloatOp for RmsNorm {
         if let Some((dx, accumulate)) = dx[0].take::<T>()? {
             let weight = if self.weight { Some(kept.input(1)?) } else { None };
             let weight = weight.map(|w| w.slice::<T>()).transpose()?;
+            let offset = T::of(self.offset);
             // dy is no longer needed: g replaces it.
             for_rows(
                 cx.cpu(),
@@ -131,7 +141,7 @@ impl FloatOp for RmsNorm {
                 #[inline(always)]
                 |i, [dx, g]| {
                     if let Some(weight) = weight {
-                        g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+                        g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w + offset);
                     }
                     let x = &x[i * width..][..width];
                     let rstd = rstd[i];
@@ -168,13 +178,18 @@ fn rows(x: &Shape, width: usize) -> usize {
     if x.last() == width { x.rows() } else { x.len() / width }
 }
 
-/// A row y = x / √(mean x² + ε) ⊙ w, and 1 / √(mean x² + ε).
+/// A row y = x / √(mean x² + ε) ⊙ (w + o), and 1 / √(mean x² + ε).
 #[inline(always)]
-fn normalise<T: Float>(x: &[T], weight: Option<&[T]>, eps: f64, y: &mut [T]) -> T {
+fn normalise<T: Float>(
+    x: &[T],
+    weight: Option<&[T]>,
+    (eps, offset): (f64, T),
+    y: &mut [T],
+) -> T {
     let rstd = T::of(1.0 / (dot(x, x) / x.len() as f64 + eps).sqrt());
     y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
     if let Some(weight) = weight {
-        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w);
+        y.iter_mut().zip(weight).for_each(|(y, &w)| *y *= w + offset);
     }
     rstd
 }
@@ -199,6 +214,11 @@ pub(crate) fn cases() -> Vec<Case> {
         case("no_rows", 1e-5, true, &[0, 3]),
         case("wide", 1e-5, true, &[4, 67]),
         grouped("heads", 1e-6, true, &[2, 3, 12], 4),
+        Case::new(
+            "rms_norm/offset",
+            Arc::new(RmsNorm { eps: 1e-6, weight: true, offset: 1.0 }),
+            vec![CaseInput::new([4, 6], Fill::Normal(2.0)), CaseInput::normal([3])],
+        ),
     ]
 }
 

@@ -24,6 +24,7 @@ pub(super) static FAMILY: Family = Family {
             cross: None,
             feedforward: "mlp",
             feedforward_norm: "ln_2",
+            second_norms: ["", ""],
             layers: ["", "c_fc", "c_proj"],
         },
         norm: "ln_f",

@@ -16,6 +16,7 @@ pub(super) static FAMILY: EncoderFamily = EncoderFamily {
             cross: None,
             feedforward: "ffn",
             feedforward_norm: "output_layer_norm",
+            second_norms: ["", ""],
             layers: ["", "lin1", "lin2"],
         },
         masked: HeadNames {
