@@ -11,8 +11,7 @@ use feedforward::ops::{
     Concat, Dropout, Embedding, Feedforward, FeedforwardBlock, Focal, KlDivergence, LayerNorm,
     LinearCrossEntropy, LogSoftmax, MixtureOfExperts, Mul, PoolTokens, Prelu, RegressionLoss,
     RmsNorm, Rotary, RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax,
-    SoftmaxCrossEntropy,
-    Statistics,
+    SoftmaxCrossEntropy, Statistics,
 };
 use feedforward::tensor::{Key, Shape};
 use pyo3::exceptions::{PyTypeError, PyValueError};

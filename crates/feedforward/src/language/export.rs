@@ -1,6 +1,6 @@
 //! Models in the formats that others read.
 
-use super::model::{LanguageModel, base_tensors, write_gguf, write_huggingface};
+use super::model::{LanguageModel, ReadBack, base_tensors, write_gguf, write_huggingface};
 use crate::error::{Error, Result};
 use ff_formats::GgmlType;
 use ff_graph::ParamId;
@@ -90,13 +90,13 @@ fn write_and_check(
     dtype: GgmlType,
     out: &Path,
 ) -> Result<Exported> {
-    let forms = match format {
+    let read_back = match format {
         ExportFormat::HuggingFace => write_huggingface(model, dtype, out)?,
         ExportFormat::Gguf => write_gguf(model, dtype, out)?,
     };
     let device = model.parts().1.device().clone();
     let mut again = LanguageModel::open(out, &device, &model.parts().0.options().clone())?;
-    check_weights(model, &mut again, &forms, out)?;
+    check_weights(model, &mut again, &read_back, out)?;
     check_text(model, &again, out)?;
     let vocab = model.config().vocab_size;
     let len = PROBE.min(model.config().max_positions as u64);
@@ -117,7 +117,7 @@ fn different(out: &Path, what: &str) -> Error {
 fn check_weights(
     model: &mut LanguageModel,
     again: &mut LanguageModel,
-    forms: &dyn Fn(&str, &[usize]) -> GgmlType,
+    read_back: &ReadBack,
     out: &Path,
 ) -> Result<()> {
     let config = model.config().clone();
@@ -126,7 +126,7 @@ fn check_weights(
     for tensor in base_tensors(&config, graph.params()) {
         let id = ParamId::new(tensor.param);
         let written = tensor.write(graph.params().values::<f32>(id)?);
-        let expected = forms(&tensor.name, &tensor.dims).rounded(&written).unwrap_or_default();
+        let expected = read_back(&tensor.name, &tensor.dims, &written).unwrap_or_default();
         let found = tensor.write(other.params().values::<f32>(id)?);
         let same = expected.len() == found.len()
             && expected.iter().zip(found.iter()).all(|(a, b)| a.to_bits() == b.to_bits());

@@ -28,6 +28,47 @@ fn models_written_as_gguf_are_the_same_bit_for_bit() {
     }
 }
 
+/// Gains are rounded once more where the file holds them plus 1.
+#[test]
+fn gemmas_written_as_gguf_are_the_same_but_for_their_gains() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, scalar) in [("gemma2", 6), ("gemma3", 6), ("gemma3_bounded", 8)] {
+        let path = folder.path().join(format!("{name}.gguf"));
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(fixture(name).join(file), place.join(file)).unwrap();
+        }
+        let config = place.join("config.json");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let mut json: Value = serde_json::from_str(&text).unwrap();
+        let windowed = json["layer_types"][0] == "sliding_attention";
+        json["query_pre_attn_scalar"] = scalar.into();
+        std::fs::write(&config, json.to_string()).unwrap();
+        let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path);
+        if !windowed {
+            assert!(exported.unwrap_err().to_string().contains("no regular distance"));
+            continue;
+        }
+        let exported = exported.unwrap();
+        assert!(exported.difference < 1e-5 && exported.same_top == 1.0, "{name}: {exported:?}");
+        let file = GgufFile::open(&path).unwrap();
+        assert!(file.tensors().contains_key("blk.0.post_ffw_norm.weight"), "{name}");
+        let (ours, theirs) = (open(&path), open(&place));
+        let (ours, theirs) = (ours.config(), theirs.config());
+        assert_eq!(ours.layers, theirs.layers, "{name}");
+        assert_eq!((&ours.rope, &ours.local_rope), (&theirs.rope, &theirs.local_rope), "{name}");
+        assert_eq!([ours.score_cap, ours.logit_cap], [theirs.score_cap, theirs.logit_cap]);
+    }
+    let refused = export(
+        &mut open(&fixture("gemma2")),
+        ExportFormat::Gguf,
+        GgmlType::F32,
+        &folder.path().join("refused.gguf"),
+    );
+    assert!(refused.unwrap_err().to_string().contains("query_pre_attn_scalar other than 6"));
+}
+
 #[test]
 fn rounded_weights_read_back_rounded() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,6 +145,7 @@ fn models_without_a_form_in_gguf_are_refused_by_name() {
         ("llama_biases", "Llama 3"),
         ("llama_yarn", "beta_fast"),
         ("qwen2", "window"),
+        ("gemma2_unbounded", "every second"),
     ] {
         let error = export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path);
         assert!(error.unwrap_err().to_string().contains(says));

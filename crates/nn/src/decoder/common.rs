@@ -1,11 +1,11 @@
 //! The fields that most families of decoders share.
 
 use super::config::{DecoderConfig, LayerConfig, MoeConfig};
-use crate::transformer::{Rope, RopeDefaults};
 use crate::transformer::fields::{
     Fields, MOST_EXPERTS, MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_POSITIONS,
     MOST_TOKENS,
 };
+use crate::transformer::{Rope, RopeDefaults};
 use ff_ops::Activation;
 use serde_json::Value;
 

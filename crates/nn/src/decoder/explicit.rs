@@ -72,12 +72,14 @@ impl DecoderConfig {
         if self.head_dim * self.heads != self.hidden_size {
             values.push(("head_dim", json!(self.head_dim)));
         }
-        if !self.states_theta()
+        if !self.states_theta("full_attention")
             && let Some(rope) = &self.rope
         {
             values.push(("rope_theta", json!(rope.theta)));
         }
-        if let Some(local) = &self.local_rope {
+        if let Some(local) = &self.local_rope
+            && !self.states_theta("sliding_attention")
+        {
             values.push(("rope_local_base_freq", json!(local.theta)));
         }
         values.extend([
@@ -89,9 +91,8 @@ impl DecoderConfig {
             values.push(("query_pre_attn_scalar", json!(scale.powi(-2).round() as u64)));
         }
         if !self.family.keys().contains("use_sliding_window") {
-            let near = |layer: &LayerConfig| {
-                layer.window.is_some() || layer.rope == LayerRope::Local
-            };
+            let near =
+                |layer: &LayerConfig| layer.window.is_some() || layer.rope == LayerRope::Local;
             let kind = |layer| if near(layer) { "sliding_attention" } else { "full_attention" };
             let kinds: Vec<&str> = self.layers.iter().map(kind).collect();
             values.push(("layer_types", json!(kinds)));
@@ -122,12 +123,13 @@ impl DecoderConfig {
         owned(values)
     }
 
-    /// Whether the file states the base of rotary positions, alone or with their other settings.
-    fn states_theta(&self) -> bool {
+    /// Whether the file states the base of rotary positions with their other settings, those of a
+    /// kind of layers or of all.
+    fn states_theta(&self, kind: &str) -> bool {
         let inside = |key| {
             let map = self.field(key);
-            let global = map.and_then(|map| map.get("full_attention")).or(map);
-            global.is_some_and(|map| map.get("rope_theta").is_some())
+            let own = map.and_then(|map| map.get(kind)).or(map);
+            own.is_some_and(|map| map.get("rope_theta").is_some())
         };
         ["rope_parameters", "rope_scaling"].into_iter().any(inside)
     }

@@ -1,6 +1,6 @@
 //! The meaning of fields, and messages about wrong configs.
 
-use super::{CausalLm, DecoderConfig, file_tensors};
+use super::{CausalLm, DecoderConfig, LayerRope, file_tensors};
 use crate::Builder;
 use crate::transformer::LanguageOptions;
 use ff_tensor::{DType, Device};
@@ -165,6 +165,37 @@ fn windows_are_where_the_family_has_them() {
 }
 
 #[test]
+fn layers_of_gemma_see_near_tokens_by_list_or_pattern() {
+    let kinds = |kind: &str, changes: Value| -> Vec<(Option<usize>, LayerRope)> {
+        let mut config = llama(kind);
+        config["num_hidden_layers"] = 4.into();
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        parse(&config).layers.iter().map(|layer| (layer.window, layer.rope)).collect()
+    };
+    let (near, far) = ((Some(4096), LayerRope::Global), (None, LayerRope::Global));
+    assert_eq!(kinds("gemma2", json!({})), [near, far, near, far]);
+    let local = (Some(7), LayerRope::Local);
+    let pattern = json!({"sliding_window": 7, "sliding_window_pattern": 3});
+    assert_eq!(kinds("gemma3_text", pattern), [local, local, far, local]);
+    let (full, sliding) = ("full_attention", "sliding_attention");
+    let listed = json!({"sliding_window": 7, "layer_types": [full, sliding, full, full]});
+    assert_eq!(kinds("gemma3_text", listed), [far, local, far, far]);
+    let gemma = llama("gemma3_text");
+    let config = parse(&gemma);
+    let bases = [&config.rope, &config.local_rope].map(|rope| rope.as_ref().unwrap().theta);
+    assert_eq!((bases, config.logit_cap), ([1e6, 1e4], None));
+    assert_eq!((config.embedding_scale, config.norm_offset), (8f64.sqrt(), 1.0));
+    let caps = parse(&llama("gemma2"));
+    assert_eq!([caps.score_cap, caps.logit_cap], [Some(50.0), Some(30.0)]);
+    let flat = message(&gemma, "rope_parameters", json!({"rope_type": "default"}));
+    assert!(flat.starts_with("rope_parameters: expected the settings of full_attention"), "{flat}");
+    let both_ways = message(&gemma, "use_bidirectional_attention", true);
+    assert!(both_ways.contains("tokens see later ones"), "{both_ways}");
+}
+
+#[test]
 fn old_and_new_names_of_rotary_settings_mean_the_same() {
     let new = json!({"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0, "original_max_position_embeddings": 16});
     let old = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16});
@@ -217,6 +248,8 @@ fn heads_of_keys_and_values_have_the_defaults_of_transformers() {
         ("qwen2_moe", 16),
         ("qwen3_moe", 4),
         ("olmo2", 64),
+        ("gemma2", 4),
+        ("gemma3_text", 4),
     ] {
         let mut config = experts(kind);
         (config["hidden_size"], config["num_attention_heads"]) = (128.into(), 64.into());
@@ -233,8 +266,18 @@ fn heads_of_keys_and_values_have_the_defaults_of_transformers() {
 
 #[test]
 fn written_configs_state_every_key_that_has_a_default() {
-    for kind in ["llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "olmo2"]
-    {
+    for kind in [
+        "llama",
+        "mistral",
+        "mixtral",
+        "qwen2",
+        "qwen3",
+        "qwen2_moe",
+        "qwen3_moe",
+        "olmo2",
+        "gemma2",
+        "gemma3_text",
+    ] {
         let config = parse(&experts(kind));
         let written = config.explicit();
         let again = DecoderConfig::parse(&written.to_json()).unwrap();
@@ -245,7 +288,9 @@ fn written_configs_state_every_key_that_has_a_default() {
             config
         };
         assert_eq!(network(&again), network(&config), "{kind}");
-        for key in ["rope_theta", "hidden_act", "rms_norm_eps", "tie_word_embeddings"] {
+        let gemma = kind.starts_with("gemma");
+        let activation = if gemma { "hidden_activation" } else { "hidden_act" };
+        for key in ["rope_theta", activation, "rms_norm_eps", "tie_word_embeddings"] {
             assert!(written.field(key).is_some(), "{kind}: {key}");
         }
     }

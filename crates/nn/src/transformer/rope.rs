@@ -68,7 +68,11 @@ impl Rope {
             global.extend(scaling.clone());
         }
         let read = |i: usize, map: &Map<String, Value>| {
-            Self::of(root, &root.inside(map, &format!("rope_parameters.{}.", KINDS[i])), defaults[i])
+            Self::of(
+                root,
+                &root.inside(map, &format!("rope_parameters.{}.", KINDS[i])),
+                defaults[i],
+            )
         };
         [read(0, &global), read(1, &local)]
     }

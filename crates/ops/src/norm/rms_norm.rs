@@ -180,12 +180,7 @@ fn rows(x: &Shape, width: usize) -> usize {
 
 /// A row y = x / √(mean x² + ε) ⊙ (w + o), and 1 / √(mean x² + ε).
 #[inline(always)]
-fn normalise<T: Float>(
-    x: &[T],
-    weight: Option<&[T]>,
-    (eps, offset): (f64, T),
-    y: &mut [T],
-) -> T {
+fn normalise<T: Float>(x: &[T], weight: Option<&[T]>, (eps, offset): (f64, T), y: &mut [T]) -> T {
     let rstd = T::of(1.0 / (dot(x, x) / x.len() as f64 + eps).sqrt());
     y.iter_mut().zip(x).for_each(|(y, &x)| *y = x * rstd);
     if let Some(weight) = weight {

@@ -1,5 +1,6 @@
 //! Writing models: Hugging Face folders in any float type, GGUF files.
 
+use super::architecture::Architecture;
 use super::folder::{LanguageModel, as_written, base_tensors, write_rest};
 use super::gguf::{name_of, pairs};
 use super::weights::write_weights_as;
@@ -11,8 +12,8 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::path::Path;
 
-/// The form of a tensor by its name and shape.
-pub(crate) type Forms = Box<dyn Fn(&str, &[usize]) -> GgmlType>;
+/// The values of a tensor, by its name and shape, as they are read back.
+pub(crate) type ReadBack = Box<dyn Fn(&str, &[usize], &[f32]) -> Option<Vec<f32>>>;
 /// The size of a file from which on another one is begun.
 const SHARD: usize = 5_000_000_000;
 
@@ -21,7 +22,7 @@ pub(crate) fn write_huggingface(
     model: &LanguageModel,
     dtype: GgmlType,
     folder: &Path,
-) -> Result<Forms> {
+) -> Result<ReadBack> {
     let name = match dtype {
         GgmlType::F32 => "float32",
         GgmlType::F16 => "float16",
@@ -37,7 +38,7 @@ pub(crate) fn write_huggingface(
     write_weights_as(folder, &base_tensors(&model.config, params), params, SHARD, dtype)?;
     let config = as_written(&model.config, name)?.to_json();
     write_rest(folder, (model.tokenizer.as_ref(), Some(&model.generation)), &config)?;
-    Ok(Box::new(move |_, _| dtype))
+    Ok(Box::new(move |_, _, values| dtype.rounded(values)))
 }
 
 /// The number of a file's type in llama.cpp.
@@ -66,22 +67,21 @@ fn form(dtype: GgmlType, tied: bool, name: &str, dims: &[usize]) -> GgmlType {
 }
 
 /// Writes a GGUF file, with tokenizer and chat template.
-pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) -> Result<Forms> {
+pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) -> Result<ReadBack> {
     let config = &model.config;
     let refuse =
         |what: &str| Err(Error::usage(format!("{what}; export to a Hugging Face folder instead")));
-    let architecture = match config.family.name {
-        "llama" | "mistral" => "llama",
-        name @ ("qwen2" | "qwen3" | "olmo2") => name,
-        other => return refuse(&format!("models of the family {other} are not written as GGUF")),
+    let Some(dialect) = Architecture::of(config.family.name) else {
+        return refuse(&format!(
+            "models of the family {} are not written as GGUF",
+            config.family.name
+        ));
     };
-    if config
-        .layers
-        .iter()
-        .any(|layer| layer.window.is_some_and(|window| window < config.max_positions))
-    {
-        return refuse("a model whose layers attend within a window is not written as GGUF");
-    }
+    let architecture = dialect.name;
+    let more = match (dialect.write)(config) {
+        Ok(more) => more,
+        Err(what) => return refuse(&format!("GGUF has no form for {what}")),
+    };
     let mut writer = GgufWriter::new();
     let text = |text: &str| GgufValue::String(text.to_owned());
     writer.metadata("general.architecture", text(architecture));
@@ -104,7 +104,10 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
         ("rope.freq_base", GgufValue::F32(rope.map_or(1e4, |rope| rope.theta as f32))),
         ("attention.layer_norm_rms_epsilon", GgufValue::F32(config.norm_eps as f32)),
         ("vocab_size", size(config.vocab_size)),
-    ] {
+    ]
+    .into_iter()
+    .chain(more)
+    {
         writer.metadata(&format!("{architecture}.{key}"), value);
     }
     let factors = scaling(config, architecture, &mut writer)?;
@@ -133,24 +136,36 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
     let params = model.graph.params();
     let tied = config.tied;
     for tensor in base_tensors(config, params) {
-        let Some(name) = name_of(&tensor.name, architecture) else {
+        let Some(name) = name_of(&tensor.name, dialect) else {
             return refuse(&format!("tensor `{}` has no name in llama.cpp", tensor.name));
         };
-        let heads = match architecture {
-            "llama" if tensor.name.contains(".q_proj.") => Some(config.heads),
-            "llama" if tensor.name.contains(".k_proj.") => Some(config.kv_heads),
+        let heads = match dialect.pairs {
+            true if tensor.name.contains(".q_proj.") => Some(config.heads),
+            true if tensor.name.contains(".k_proj.") => Some(config.kv_heads),
             _ => None,
         };
+        let gain = dialect.gain(&tensor.name);
         let values = params.values::<f32>(ParamId::new(tensor.param))?;
         let (dims, dtype) = (tensor.dims.clone(), form(dtype, tied, &tensor.name, &tensor.dims));
         let rows = dims[0];
         writer.add(&name, &dims, dtype, move || -> Cow<'_, [f32]> {
-            let values = tensor.write(values);
+            let mut values = tensor.write(values);
+            if gain != 0.0 {
+                values.to_mut().iter_mut().for_each(|value| *value += gain);
+            }
             heads.map_or(values.clone(), |heads| pairs(&values, rows, heads).into())
         });
     }
     writer.write(path)?;
-    Ok(Box::new(move |name, dims| form(dtype, tied, name, dims)))
+    Ok(Box::new(move |name, dims, values| {
+        let (form, gain) = (form(dtype, tied, name, dims), dialect.gain(name));
+        if gain == 0.0 {
+            return form.rounded(values);
+        }
+        let more: Vec<f32> = values.iter().map(|value| value + gain).collect();
+        let read = form.rounded(&more)?;
+        Some(read.iter().map(|value| value - gain).collect())
+    }))
 }
 
 /// Writes the scaling of rotary positions; Llama 3's are factors of the frequencies.
@@ -160,6 +175,16 @@ fn scaling(
     writer: &mut GgufWriter<'_>,
 ) -> Result<Option<Vec<f32>>> {
     let found = config.field("rope_scaling").or(config.field("rope_parameters"));
+    // Positions of layers that see near tokens are never scaled in llama.cpp.
+    let by_layer = |key: &str| found.and_then(|map| map.get(key));
+    let near = by_layer("sliding_attention").and_then(|map| map.get("rope_type"));
+    if near.is_some_and(|kind| kind != "default") {
+        return Err(Error::usage(
+            "scaled positions of layers that see near tokens are not written as GGUF; export to a Hugging Face folder \
+             instead",
+        ));
+    }
+    let found = by_layer("full_attention").or(found);
     let Some(Value::Object(scaling)) = found else { return Ok(None) };
     let kind = scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str);
     let number = |key: &str| scaling.get(key).and_then(Value::as_f64).unwrap_or(1.0);

@@ -1,6 +1,7 @@
 //! GGUF files as folders of models: their metadata as a config, their tensors under the names of
 //! `transformers`.
 
+use super::architecture::{ALL, Architecture};
 use crate::error::{Error, Result};
 use ff_formats::{GgufFile, GgufValue};
 use ff_tensor::FileMatrix;
@@ -10,30 +11,6 @@ use std::f64::consts::PI;
 use std::path::Path;
 use std::sync::Arc;
 
-/// An architecture of llama.cpp, and the family here.
-const FAMILIES: [(&str, &str, &str); 4] = [
-    ("llama", "llama", "LlamaForCausalLM"),
-    ("qwen2", "qwen2", "Qwen2ForCausalLM"),
-    ("qwen3", "qwen3", "Qwen3ForCausalLM"),
-    ("olmo2", "olmo2", "Olmo2ForCausalLM"),
-];
-/// The parts of a layer: llama.cpp's names and `transformers`'.
-const PARTS: [(&str, &str); 14] = [
-    ("attn_norm", "input_layernorm"),
-    ("attn_q", "self_attn.q_proj"),
-    ("attn_k", "self_attn.k_proj"),
-    ("attn_v", "self_attn.v_proj"),
-    ("attn_output", "self_attn.o_proj"),
-    ("attn_q_norm", "self_attn.q_norm"),
-    ("attn_k_norm", "self_attn.k_norm"),
-    ("ffn_norm", "post_attention_layernorm"),
-    ("post_attention_norm", "post_attention_layernorm"),
-    ("post_ffw_norm", "post_feedforward_layernorm"),
-    ("ffn_gate", "mlp.gate_proj"),
-    ("ffn_up", "mlp.up_proj"),
-    ("ffn_down", "mlp.down_proj"),
-    ("ffn_gate_inp", "block_sparse_moe.gate"),
-];
 /// The stacks of experts' matrices.
 const EXPERTS: [(&str, &str); 3] =
     [("ffn_gate_exps", "w1"), ("ffn_up_exps", "w3"), ("ffn_down_exps", "w2")];
@@ -64,6 +41,8 @@ struct Place {
     expert: Option<usize>,
     /// The heads whose rows are in the order of llama.cpp's rotation.
     heads: Option<usize>,
+    /// What the file's values have more than those of `transformers`.
+    more: f32,
 }
 
 impl GgufWeights {
@@ -78,8 +57,9 @@ impl GgufWeights {
             for (i, theirs) in weights.names(name, &tensor.dims)?.into_iter().enumerate() {
                 let expert = (tensor.dims.len() == 3).then_some(i);
                 let dims = tensor.dims[usize::from(expert.is_some())..].to_vec();
-                let place =
-                    Place { heads: weights.heads_of(name), name: name.clone(), dims, expert };
+                let more = weights.dialect().map_or(0.0, |dialect| dialect.gain(&theirs));
+                let heads = weights.heads_of(name);
+                let place = Place { heads, name: name.clone(), dims, expert, more };
                 tensors.insert(theirs, place);
             }
         }
@@ -106,6 +86,11 @@ impl GgufWeights {
         if let Some(heads) = place.heads {
             values = halves(&values, place.dims[0], heads);
         }
+        if place.more != 0.0 {
+            for value in &mut values {
+                *value -= place.more;
+            }
+        }
         Ok(Some(values))
     }
 
@@ -127,12 +112,16 @@ impl GgufWeights {
         self.file.text("general.architecture").unwrap_or_default()
     }
 
+    fn dialect(&self) -> Option<&'static Architecture> {
+        Architecture::named(self.architecture())
+    }
+
     /// A value of the architecture's metadata.
     fn get(&self, key: &str) -> Option<&GgufValue> {
         self.file.metadata().get(&format!("{}.{key}", self.architecture()))
     }
 
-    fn size(&self, key: &str) -> Option<usize> {
+    pub(super) fn size(&self, key: &str) -> Option<usize> {
         usize::try_from(self.get(key)?.as_u64()?).ok()
     }
 
@@ -147,7 +136,7 @@ impl GgufWeights {
     }
 
     /// A float, with the digits that tell it from other 32-bit floats.
-    fn float(&self, key: &str) -> Option<f64> {
+    pub(super) fn float(&self, key: &str) -> Option<f64> {
         match self.get(key)? {
             GgufValue::F32(x) => x.to_string().parse().ok(),
             other => other.as_f64(),
@@ -163,7 +152,7 @@ impl GgufWeights {
         let part = name.strip_prefix("blk.")?.split('.').nth(1)?;
         let heads = self.size("attention.head_count");
         match part {
-            _ if self.architecture() != "llama" => None,
+            _ if self.dialect().is_none_or(|dialect| !dialect.pairs) => None,
             "attn_q" => heads,
             "attn_k" => self.size("attention.head_count_kv").or(heads),
             _ => None,
@@ -191,21 +180,21 @@ impl GgufWeights {
         {
             return self.fail(format!("tensor `{name}`: {rows} rows are no {heads} heads"));
         }
-        let theirs = PARTS.iter().find(|(ours, _)| *ours == part);
-        Ok(vec![theirs.map_or(name.to_owned(), |(_, theirs)| format!("{layer}.{theirs}.{end}"))])
+        let theirs = self.dialect().and_then(|dialect| dialect.theirs(part));
+        Ok(vec![theirs.map_or(name.to_owned(), |theirs| format!("{layer}.{theirs}.{end}"))])
     }
 
     /// The metadata as a `config.json`.
     pub(super) fn config(&self) -> Result<Map<String, Value>> {
         let architecture = self.architecture();
-        let family = FAMILIES.iter().find(|(name, ..)| *name == architecture);
-        let Some(&(_, mut family, mut class)) = family else {
-            let known: Vec<&str> = FAMILIES.iter().map(|(name, ..)| *name).collect();
+        let Some(dialect) = self.dialect() else {
+            let known: Vec<&str> = ALL.iter().map(|dialect| dialect.name).collect();
             return self.fail(format!(
                 "models of the architecture `{architecture}` are not read from GGUF; those of {} are",
                 known.join(", ")
             ));
         };
+        let (mut family, mut class) = (dialect.families[0], dialect.class);
         let experts = self.size("expert_count").filter(|&n| n > 0);
         if experts.is_some() {
             if family != "llama" {
@@ -245,11 +234,8 @@ impl GgufWeights {
             "hidden_act": "silu",
             "tie_word_embeddings": !self.has(WHOLE[2].0),
         });
-        if family != "qwen2" && family != "mixtral" {
-            config["attention_bias"] = self.has("blk.0.attn_q.bias").into();
-        }
-        if family == "llama" {
-            config["mlp_bias"] = self.has("blk.0.ffn_gate.bias").into();
+        for (key, tensor) in dialect.biases.iter().filter(|_| experts.is_none()) {
+            config[*key] = self.has(&format!("blk.0.{tensor}.bias")).into();
         }
         if let Some(experts) = experts {
             config["num_local_experts"] = experts.into();
@@ -258,6 +244,7 @@ impl GgufWeights {
         if let Some(scaling) = self.rope_scaling(&config)? {
             config["rope_scaling"] = scaling;
         }
+        (dialect.read)(self, &mut config)?;
         for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
             let theirs = if key == "pad_token_id" { "padding_token_id" } else { key };
             if let Some(id) = self.token(theirs) {
@@ -309,16 +296,13 @@ impl GgufWeights {
 }
 
 /// The name in llama.cpp of a tensor of `transformers`.
-pub(super) fn name_of(theirs: &str, architecture: &str) -> Option<String> {
+pub(super) fn name_of(theirs: &str, dialect: &Architecture) -> Option<String> {
     if let Some((ours, _)) = WHOLE.iter().find(|(_, name)| *name == theirs) {
         return Some((*ours).to_owned());
     }
     let (layer, rest) = theirs.strip_prefix("model.layers.")?.split_once('.')?;
     let (part, end) = rest.rsplit_once('.')?;
-    // One norm has two names.
-    let fits = |ours: &str| (ours != "ffn_norm") || architecture != "olmo2";
-    let (ours, _) = PARTS.iter().find(|(ours, name)| *name == part && fits(ours))?;
-    Some(format!("blk.{layer}.{ours}.{end}"))
+    Some(format!("blk.{layer}.{}.{end}", dialect.ours(part)?))
 }
 
 /// Llama 3's parameters of these factors of the frequencies; none for factors that are all 1.

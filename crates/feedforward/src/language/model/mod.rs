@@ -1,6 +1,7 @@
 //! Language models as Hugging Face folders: reading, writing, generation.
 
 mod adapter;
+mod architecture;
 mod config;
 mod encoder;
 mod export;
@@ -16,7 +17,7 @@ pub(crate) use adapter::{adapter_folder, is_adapter, write_adapter};
 pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
 pub(crate) use encoder::{encoder_batch, read_encoder};
-pub(crate) use export::{write_gguf, write_huggingface};
+pub(crate) use export::{ReadBack, write_gguf, write_huggingface};
 pub use folder::{LanguageModel, SaveOptions, model_folder, save};
 pub(crate) use folder::{base_tensors, read_generation, read_tokenizer};
 pub use generate::{Generated, GeneratedTokens, StopReason, generate, generate_tokens};

@@ -12,6 +12,4 @@ macro_rules! families {
     };
 }
 
-families![
-    gpt2, llama, mistral, qwen2, qwen3, mixtral, qwen2_moe, qwen3_moe, olmo2, gemma2, gemma3,
-];
+families![gpt2, llama, mistral, qwen2, qwen3, mixtral, qwen2_moe, qwen3_moe, olmo2, gemma2, gemma3,];
