@@ -65,5 +65,6 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "soft_cap", cases: crate::activation::soft_cap::cases },
         Entry { name: "softmax", cases: crate::softmax::cases },
         Entry { name: "softmax_cross_entropy", cases: crate::loss::softmax_cross_entropy::cases },
+        Entry { name: "split", cases: crate::combine::split::cases },
     ]
 }

@@ -41,7 +41,7 @@ impl Run {
         Ok(Self { graph, inputs, outputs })
     }
 
-    pub(crate) fn output<T: Float>(&self, i: usize) -> Vec<T> {
+    pub(crate) fn output<T: Element>(&self, i: usize) -> Vec<T> {
         self.outputs[i].slice::<T>().unwrap().to_vec()
     }
 

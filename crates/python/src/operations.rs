@@ -11,7 +11,7 @@ use feedforward::ops::{
     Concat, Dropout, Embedding, Feedforward, FeedforwardBlock, Focal, KlDivergence, LayerNorm,
     LinearCrossEntropy, LogSoftmax, MixtureOfExperts, Mul, PoolTokens, Prelu, RegressionLoss,
     RmsNorm, Rotary, RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax,
-    SoftmaxCrossEntropy, Statistics,
+    SoftmaxCrossEntropy, Split, Statistics,
 };
 use feedforward::tensor::{Key, Shape};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -109,6 +109,7 @@ pub(crate) fn build(
         "scale_rows" => ScaleRows::op(),
         "soft_cap" => SoftCap::op(a.required("cap")?),
         "softmax" => Softmax::op(),
+        "split" => Split::op(&a.required::<Vec<usize>>("widths")?),
         "softmax_cross_entropy" => SoftmaxCrossEntropy {
             reduction: a.reduction()?,
             label_smoothing: a.take("label_smoothing", 0.0)?,

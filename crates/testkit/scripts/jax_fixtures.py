@@ -193,6 +193,7 @@ HANDLERS = {
     "rms_norm": rms_norm,
     "scale": lambda a, x: [a.factor * x[0]],
     "scale_rows": lambda a, x: [x[0] * x[1]],
+    "split": lambda a, x: jnp.split(x[0], jnp.cumsum(jnp.array(a.widths))[:-1].tolist(), -1),
     "soft_cap": lambda a, x: [a.cap * jnp.tanh(x[0] / a.cap)],
     "softmax": lambda a, x: [jax.nn.softmax(x[0])],
     "binary_cross_entropy_with_logits": elementwise(bce),

@@ -159,6 +159,58 @@ DECODERS = {
             pad_token_id=None,
         ),
     ),
+    "phi3": ("Phi3", dict(num_attention_heads=4, num_key_value_heads=2, sliding_window=5, pad_token_id=None)),
+    # Sequences of more than 9 tokens have other angles: those of training, and texts from the fifth
+    # written token on. Half of each head is turned.
+    "phi3_long": (
+        "Phi3",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            hidden_act="gelu_new",
+            tie_word_embeddings=True,
+            original_max_position_embeddings=9,
+            rope_parameters=rope(
+                "longrope", short_factor=[1.0, 1.5], long_factor=[2.0, 6.0], partial_rotary_factor=0.5
+            ),
+            pad_token_id=None,
+        ),
+    ),
+    "smollm3": (
+        "SmolLM3",
+        dict(
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            num_hidden_layers=3,
+            no_rope_layer_interval=2,
+            pad_token_id=None,
+        ),
+    ),
+    "smollm3_windows": (
+        "SmolLM3",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            no_rope_layers=[0, 1],
+            use_sliding_window=True,
+            sliding_window=4,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=False,
+            rope_parameters=rope("yarn", factor=4.0, original_max_position_embeddings=16),
+            pad_token_id=None,
+        ),
+    ),
+    # The base grows from the ninth token on.
+    "llama_dynamic_long": (
+        "Llama",
+        dict(
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=8,
+            rope_parameters=rope("dynamic", factor=4.0),
+        ),
+    ),
     "mixtral": (
         "Mixtral",
         dict(
@@ -356,6 +408,8 @@ def decoder(name):
     )
     expected["generate.prompt"] = prompt[0].int()
     expected["generate.tokens"] = tokens[0, 5:].int()
+    with torch.no_grad():
+        model(input_ids=ids[:, :2])  # forgets the length of the text, which a base that grows remembers
     model.train()
     optimizer = adamw(model)
     steps = torch.randint(vocab, (STEPS, BATCH, LENGTH))

@@ -28,6 +28,8 @@ FAMILIES = {
     "qwen2_moe": f"{LLAMA},{EXPERTS},shared_expert_intermediate_size=16",
     "qwen3_moe": f"{LLAMA},{EXPERTS}",
     "olmo2": LLAMA + ",tie_word_embeddings=true",
+    "phi3": LLAMA,
+    "smollm3": LLAMA + ",no_rope_layer_interval=2",
     "gemma2": LLAMA + ",head_dim=8,sliding_window=5",
     "gemma3_text": LLAMA + ",head_dim=8,sliding_window=5,sliding_window_pattern=2,final_logit_softcapping=2.0",
 }

@@ -69,6 +69,8 @@ def attention(a, x):
         seen &= s <= at
     if a.window is not None:
         seen &= at - s < a.window
+    if a.ahead is not None:
+        seen &= s - at <= a.ahead
     if segments:
         seen &= (segments[0] >= 0)[:, None, None, :]
     if len(segments) == 2:
@@ -90,11 +92,29 @@ def attention(a, x):
     return [y.transpose(1, 2).flatten(-2)]
 
 
+def angles_of(a, positions):
+    """The angles per position of each sequence."""
+    usual = torch.tensor(a.inv_freq)
+    if a.long is None:
+        return usual
+
+    def own(row):
+        count, dim = int(row.max()) + 1, 2 * len(usual)
+        if count <= a.long.above:
+            return usual
+        if a.long.name == "Table":
+            return torch.tensor(a.long.inv_freq)
+        base = a.long.base * (a.long.factor * count / a.long.above - (a.long.factor - 1)) ** (dim / (dim - 2))
+        return base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+
+    return torch.stack([own(row) for row in positions])[:, None]
+
+
 def rotary(a, x):
     x, positions = x
     heads = x.unflatten(-1, (-1, a.head_dim))
     turned, rest = heads[..., : a.rotary_dim], heads[..., a.rotary_dim :]
-    angles = positions[..., None] * torch.tensor(a.inv_freq)
+    angles = positions[..., None] * angles_of(a, positions)
     if a.interleaved:
         pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).contiguous())
         turns = torch.polar(torch.full_like(angles, a.scaling), angles)
@@ -378,6 +398,7 @@ HANDLERS = {
     "router_balance": router_balance,
     "scale": lambda a, x: [a.factor * x[0]],
     "scale_rows": lambda a, x: [x[0] * x[1]],
+    "split": lambda a, x: list(x[0].split(a.widths, -1)),
     "soft_cap": lambda a, x: [a.cap * torch.tanh(x[0] / a.cap)],
     "softmax": lambda a, x: [F.softmax(x[0], -1)],
     "binary_cross_entropy_with_logits": elementwise(bce),

@@ -18,7 +18,7 @@ const EMBEDDED: &[(&str, &[u8])] = files! {
     dropout embedding embedding_bag feedforward focal gate huber kl_divergence layer_norm linear_cross_entropy
     log_softmax lora_linear mae mean_of_members member_linear mse mul parametric_activation periodic
     piecewise_linear pool_tokens preference prelu rms_norm rotary router_balance scale scale_rows soft_cap softmax
-    softmax_cross_entropy
+    softmax_cross_entropy split
 };
 
 /// Compares a case with the embedded results of PyTorch; `None` without any.

@@ -7,7 +7,7 @@ use feedforward::language::{
     Chat, ExportFormat, GenerateOptions, LanguageModel, export, generate_tokens,
 };
 use feedforward::tensor::{Device, DeviceOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -15,17 +15,54 @@ fn open(path: &Path) -> LanguageModel {
     LanguageModel::open(path, &Default::default(), &Default::default()).unwrap()
 }
 
+/// A copy of a fixture with some keys of its config changed.
+fn changed(name: &str, changes: &Value, to: &Path) -> PathBuf {
+    let place = to.join(name);
+    std::fs::create_dir(&place).unwrap();
+    let tensors = "model.safetensors";
+    std::fs::copy(fixture(name).join(tensors), place.join(tensors)).unwrap();
+    let text = std::fs::read_to_string(fixture(name).join("config.json")).unwrap();
+    let mut json: Value = serde_json::from_str(&text).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        json[key] = value.clone();
+    }
+    std::fs::write(place.join("config.json"), json.to_string()).unwrap();
+    place
+}
+
 #[test]
 fn models_written_as_gguf_are_the_same_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["llama", "llama_linear", "qwen3", "olmo2"] {
+    for name in ["llama", "llama_linear", "qwen3", "olmo2", "phi3"] {
         let path = folder.path().join(format!("{name}.gguf"));
         let exported =
             export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
         assert_eq!((exported.difference, exported.same_top), (0.0, 1.0), "{name}");
         let file = GgufFile::open(&path).unwrap();
-        assert!(file.tensors().contains_key("blk.0.attn_q.weight"), "{name}");
+        let (fused, usual) = ("blk.0.attn_qkv.weight", "blk.0.attn_q.weight");
+        let expected = if name == "phi3" { fused } else { usual };
+        assert!(file.tensors().contains_key(expected), "{name}");
     }
+    // Three layers, none of which is a fourth one.
+    let place = changed("smollm3", &json!({"no_rope_layers": [1, 1, 1]}), folder.path());
+    let path = folder.path().join("smollm3.gguf");
+    let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
+    assert_eq!((exported.difference, exported.same_top), (0.0, 1.0));
+}
+
+/// LongRoPE's factors are 32-bit floats in a file.
+#[test]
+fn factors_of_long_and_short_sequences_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = json!({"hidden_act": "silu"});
+    let place = changed("phi3_long", &changes, folder.path());
+    let path = folder.path().join("model.gguf");
+    let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
+    assert!(exported.difference < 1e-5 && exported.same_top == 1.0, "{exported:?}");
+    let (ours, theirs) = (open(&path), open(&place));
+    let [ours, theirs] = [ours.config(), theirs.config()].map(|c| c.rope.clone().unwrap());
+    assert_eq!((ours.rotary_dim, ours.theta), (theirs.rotary_dim, theirs.theta));
+    assert!(ours.long.is_some() && (ours.scaling - theirs.scaling).abs() < 1e-6);
 }
 
 /// Gains are rounded once more where the file holds them plus 1.
@@ -34,17 +71,8 @@ fn gemmas_written_as_gguf_are_the_same_but_for_their_gains() {
     let folder = tempfile::tempdir().unwrap();
     for (name, scalar) in [("gemma2", 6), ("gemma3", 6), ("gemma3_bounded", 8)] {
         let path = folder.path().join(format!("{name}.gguf"));
-        let place = folder.path().join(name);
-        std::fs::create_dir(&place).unwrap();
-        for file in ["config.json", "model.safetensors"] {
-            std::fs::copy(fixture(name).join(file), place.join(file)).unwrap();
-        }
-        let config = place.join("config.json");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let mut json: Value = serde_json::from_str(&text).unwrap();
-        let windowed = json["layer_types"][0] == "sliding_attention";
-        json["query_pre_attn_scalar"] = scalar.into();
-        std::fs::write(&config, json.to_string()).unwrap();
+        let place = changed(name, &json!({"query_pre_attn_scalar": scalar}), folder.path());
+        let windowed = open(&place).config().layers[0].window.is_some();
         let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path);
         if !windowed {
             assert!(exported.unwrap_err().to_string().contains("no regular distance"));
@@ -146,6 +174,8 @@ fn models_without_a_form_in_gguf_are_refused_by_name() {
         ("llama_yarn", "beta_fast"),
         ("qwen2", "window"),
         ("gemma2_unbounded", "every second"),
+        ("phi3_long", "activation"),
+        ("smollm3", "every fourth"),
     ] {
         let error = export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path);
         assert!(error.unwrap_err().to_string().contains(says));

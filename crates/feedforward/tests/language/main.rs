@@ -20,7 +20,7 @@ use feedforward::tensor::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 
 /// The fixtures of decoders.
-const DECODERS: [&str; 17] = [
+const DECODERS: [&str; 22] = [
     "gpt2",
     "gpt2_untied",
     "llama",
@@ -38,6 +38,11 @@ const DECODERS: [&str; 17] = [
     "gemma2_unbounded",
     "gemma3",
     "gemma3_bounded",
+    "phi3",
+    "phi3_long",
+    "smollm3",
+    "smollm3_windows",
+    "llama_dynamic_long",
 ];
 
 /// The folder of a family's model.

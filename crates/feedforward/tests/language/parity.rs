@@ -276,5 +276,10 @@ families!(
     gemma2,
     gemma2_unbounded,
     gemma3,
-    gemma3_bounded
+    gemma3_bounded,
+    phi3,
+    phi3_long,
+    smollm3,
+    smollm3_windows,
+    llama_dynamic_long
 );

@@ -34,7 +34,7 @@ fn tokens(
 
 #[test]
 fn the_cache_gives_what_reading_everything_again_would() {
-    for name in ["gpt2", "mistral", "qwen3", "gemma2", "gemma3"] {
+    for name in ["gpt2", "mistral", "qwen3", "gemma2", "gemma3", "phi3_long", "smollm3"] {
         let mut model = open(name);
         let options = GenerateOptions { temperature: 0.0, max_tokens: 15, ..Default::default() };
         let (found, _) = tokens(&mut model, &[1, 2, 3], &options, &[]);
@@ -168,7 +168,9 @@ fn several_texts_end_each_on_its_own() {
 #[test]
 fn guesses_do_not_show_in_what_is_written() {
     // Small models soon repeat themselves, so that guesses are made, right ones and wrong ones.
-    for name in ["gpt2", "mistral", "qwen3", "gpt2_untied", "mixtral", "olmo2", "gemma3"] {
+    for name in
+        ["gpt2", "mistral", "qwen3", "gpt2_untied", "mixtral", "olmo2", "gemma3", "phi3_long"]
+    {
         let mut model = open(name);
         for (temperature, repetition_penalty) in [(0.0, 1.0), (0.7, 1.0), (0.4, 1.1)] {
             let write = |speculate, max_tokens, model: &mut LanguageModel| {

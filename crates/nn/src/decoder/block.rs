@@ -47,6 +47,7 @@ impl DecoderConfig {
                 interleaved: false,
                 inv_freq: rope.inv_freq.as_slice().into(),
                 scaling: rope.scaling,
+                long: rope.long.clone(),
             }),
             names: names.projections,
             init: init[0],

@@ -23,6 +23,12 @@ pub(super) struct Defaults {
     /// The key of the activation, and its default.
     pub(super) activation: (&'static str, Activation),
     pub(super) tied: bool,
+    /// Whether a part of each head may be turned.
+    pub(super) partial: bool,
+    /// The number of positions before any scaling, where there is a default.
+    pub(super) original: Option<usize>,
+    /// The names of LongRoPE.
+    pub(super) longrope: &'static [&'static str],
 }
 
 impl Defaults {
@@ -34,6 +40,9 @@ impl Defaults {
         theta: 1e4,
         activation: ("hidden_act", Activation::Silu),
         tied: false,
+        partial: false,
+        original: None,
+        longrope: &["longrope"],
     };
 
     /// The rotary positions of these defaults.
@@ -42,6 +51,9 @@ impl Defaults {
             head_dim: config.head_dim,
             positions: config.max_positions,
             theta: ("rope_theta", self.theta),
+            partial: self.partial,
+            original: self.original,
+            longrope: self.longrope,
         }
     }
 }
@@ -49,7 +61,9 @@ impl Defaults {
 /// Reads the fields that Llama and the families after it share.
 pub(super) fn rotary(fields: &Fields<'_>, config: &mut DecoderConfig, defaults: &Defaults) {
     without_positions(fields, config, defaults);
-    config.rope = Some(Rope::read(fields, &defaults.rope(config)));
+    let rope = Rope::read(fields, &defaults.rope(config));
+    config.max_positions = rope.reach(config.max_positions);
+    config.rope = Some(rope);
 }
 
 /// The same, but for the settings of rotary positions.

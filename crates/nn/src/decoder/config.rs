@@ -3,7 +3,7 @@
 use crate::layers::QueryKeyNorm;
 use crate::transformer::fields::{self, Fields};
 use crate::transformer::{BlockNames, NormPlace, Rope, TransformerNorm};
-use ff_ops::Activation;
+use ff_ops::{Activation, LongAngles};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -225,6 +225,24 @@ impl DecoderConfig {
     /// The text of a `config.json`, with every field that was read.
     pub fn to_json(&self) -> String {
         fields::to_text(&self.json)
+    }
+
+    /// The number of positions that long sequences leave as they are: later ones change the angles of
+    /// all.
+    pub fn positions_unchanged(&self) -> usize {
+        let above = |rope: &Rope| match rope.long {
+            Some(LongAngles::Table { above, .. } | LongAngles::Base { above, .. }) => Some(above),
+            None => None,
+        };
+        let ropes = self.rope.iter().chain(&self.local_rope);
+        ropes.filter_map(above).min().unwrap_or(usize::MAX).min(self.max_positions)
+    }
+
+    /// Whether all texts with more tokens than [`DecoderConfig::positions_unchanged`] have the same
+    /// angles, and not each length its own.
+    pub fn has_long_angles(&self) -> bool {
+        let table = |rope: &Rope| matches!(rope.long, Some(LongAngles::Table { .. }));
+        self.rope.iter().chain(&self.local_rope).any(table)
     }
 
     /// A field, as in the file.

@@ -3,6 +3,7 @@
 use super::config::{DecoderConfig, LayerConfig, LayerRope};
 use crate::transformer::TransformerNorm;
 use crate::transformer::fields::Fields;
+use ff_ops::LongAngles;
 use serde_json::{Map, Value, json};
 
 impl DecoderConfig {
@@ -61,7 +62,7 @@ impl DecoderConfig {
         }
         values.extend([
             ("num_key_value_heads", json!(self.kv_heads)),
-            ("max_position_embeddings", json!(self.max_positions)),
+            ("max_position_embeddings", json!(self.stated_positions())),
             ("hidden_act", json!(activation)),
             ("hidden_activation", json!(activation)),
             ("qkv_bias", json!(self.qkv_bias)),
@@ -97,6 +98,9 @@ impl DecoderConfig {
             let kinds: Vec<&str> = self.layers.iter().map(kind).collect();
             values.push(("layer_types", json!(kinds)));
         }
+        let turned = |layer: &LayerConfig| u8::from(layer.rope != LayerRope::None);
+        let turned: Vec<u8> = self.layers.iter().map(turned).collect();
+        values.push(("no_rope_layers", json!(turned)));
         // Where windows are a choice of the layers, leaving all keys out means none.
         let window = self.layers.iter().find_map(|layer| layer.window);
         values.push(("sliding_window", json!(window)));
@@ -121,6 +125,14 @@ impl DecoderConfig {
             }
         }
         owned(values)
+    }
+
+    /// The number of positions in a file, which a base that grows exceeds.
+    fn stated_positions(&self) -> usize {
+        match self.rope.as_ref().and_then(|rope| rope.long.as_ref()) {
+            Some(LongAngles::Base { above, .. }) => *above,
+            _ => self.max_positions,
+        }
     }
 
     /// Whether the file states the base of rotary positions with their other settings, those of a

@@ -3,6 +3,7 @@
 use super::{CausalLm, DecoderConfig, LayerRope, file_tensors};
 use crate::Builder;
 use crate::transformer::LanguageOptions;
+use ff_ops::LongAngles;
 use ff_tensor::{DType, Device};
 use serde_json::{Value, json};
 
@@ -79,8 +80,28 @@ fn what_is_missing_or_contradictory_is_named() {
         ),
         (message(&llama, "head_dim", 3), vec!["head_dim: ", "even"]),
         (
-            message(&llama, "rope_scaling", json!({"type": "longrope", "factor": 2.0})),
-            vec!["rope_scaling.rope_type: ", "\"longrope\" are not supported", "yarn"],
+            message(&llama, "rope_scaling", json!({"type": "ntk", "factor": 2.0})),
+            vec!["rope_scaling.rope_type: ", "\"ntk\" are not supported", "yarn"],
+        ),
+        (
+            message(&llama, "rope_scaling", json!({"type": "longrope", "short_factor": [1.0]})),
+            vec!["rope_scaling.long_factor: is missing"],
+        ),
+        (
+            message(
+                &llama,
+                "rope_scaling",
+                json!({"type": "longrope", "short_factor": [1.0], "long_factor": [2, 3]}),
+            ),
+            vec!["rope_scaling.long_factor: expected 1 numbers above 0", "found 2 of 2"],
+        ),
+        (
+            message(&self::llama("phi3"), "partial_rotary_factor", 0.25),
+            vec!["partial_rotary_factor: 0.25 of 2 features", "even number"],
+        ),
+        (
+            message(&self::llama("smollm3"), "no_rope_layers", json!([1])),
+            vec!["no_rope_layers: expected 0 or 1 for each of 2 layers, found 1"],
         ),
         (
             message(&llama, "rope_scaling", json!({"type": "dynamic"})),
@@ -231,10 +252,53 @@ fn rotary_settings_have_the_order_of_transformers() {
     assert_eq!(parse(&config).rope.unwrap().inv_freq[0], 0.5);
     config["rope_scaling"] = json!({});
     assert_eq!(parse(&config).rope.unwrap().inv_freq[0], 1.0);
-    // The base changes only behind the last position, which no sequence reaches here.
-    let plain = parse(&llama("llama")).rope;
+    // The base changes only behind the last position, and there are four times as many.
+    (config["head_dim"], config["rope_parameters"]) = (4.into(), Value::Null);
+    let plain = parse(&config);
     config["rope_scaling"] = json!({"type": "dynamic", "factor": 4.0});
-    assert_eq!(parse(&config).rope, plain);
+    let dynamic = parse(&config);
+    assert_eq!(dynamic.rope.as_ref().unwrap().inv_freq, plain.rope.unwrap().inv_freq);
+    assert_eq!(dynamic.max_positions, 4 * plain.max_positions);
+    assert_eq!(dynamic.positions_unchanged(), plain.max_positions);
+    let stated = dynamic.explicit();
+    assert_eq!(stated.field("max_position_embeddings"), Some(&plain.max_positions.into()));
+}
+
+#[test]
+fn longrope_divides_the_angles_of_short_and_of_long_sequences() {
+    let mut config = llama("phi3");
+    (config["head_dim"], config["max_position_embeddings"]) = (8.into(), 64.into());
+    config["partial_rotary_factor"] = 0.5.into();
+    config["original_max_position_embeddings"] = 16.into();
+    config["rope_scaling"] =
+        json!({"type": "su", "short_factor": [1.0, 2.0], "long_factor": [4.0, 8.0]});
+    let parsed = parse(&config);
+    let rope = parsed.rope.as_ref().unwrap();
+    assert_eq!((rope.rotary_dim, rope.inv_freq.as_slice()), (4, [1.0, 0.005].as_slice()));
+    let inv_freq = [0.25, 0.00125].into();
+    assert_eq!(rope.long, Some(LongAngles::Table { above: 16, inv_freq }));
+    // √(1 + ln 4 / ln 16).
+    assert!((rope.scaling - 1.5f64.sqrt()).abs() < 1e-15);
+    assert_eq!((parsed.max_positions, parsed.positions_unchanged()), (64, 16));
+}
+
+#[test]
+fn layers_of_smollm3_turn_by_list_or_interval() {
+    let kinds = |changes: Value| -> Vec<(bool, Option<usize>)> {
+        let mut config = llama("smollm3");
+        config["num_hidden_layers"] = 4.into();
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let layers = parse(&config).layers;
+        layers.iter().map(|layer| (layer.rope == LayerRope::Global, layer.window)).collect()
+    };
+    let (yes, no) = ((true, None), (false, None));
+    assert_eq!(kinds(json!({})), [yes, yes, yes, no]);
+    assert_eq!(kinds(json!({"no_rope_layer_interval": 2})), [yes, no, yes, no]);
+    assert_eq!(kinds(json!({"no_rope_layers": [0, 1, 1, 0, 1]})), [no, yes, yes, no]);
+    let windows = json!({"use_sliding_window": true, "sliding_window": 5});
+    assert_eq!(kinds(windows), [yes, yes, yes, (false, Some(5))]);
 }
 
 #[test]
@@ -250,6 +314,8 @@ fn heads_of_keys_and_values_have_the_defaults_of_transformers() {
         ("olmo2", 64),
         ("gemma2", 4),
         ("gemma3_text", 4),
+        ("phi3", 64),
+        ("smollm3", 4),
     ] {
         let mut config = experts(kind);
         (config["hidden_size"], config["num_attention_heads"]) = (128.into(), 64.into());
@@ -277,6 +343,8 @@ fn written_configs_state_every_key_that_has_a_default() {
         "olmo2",
         "gemma2",
         "gemma3_text",
+        "phi3",
+        "smollm3",
     ] {
         let config = parse(&experts(kind));
         let written = config.explicit();

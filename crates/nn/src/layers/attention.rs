@@ -1,7 +1,7 @@
 use super::{Feedforward, Layer, RmsNorm};
 use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, Result, Value};
-use ff_ops::{Activation, KeyValueCache, Rotary, Segments};
+use ff_ops::{Activation, KeyValueCache, Rotary, Segments, Split};
 use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
 
@@ -126,13 +126,16 @@ pub struct Attention {
 #[derive(Debug)]
 enum Projections {
     Fused(Feedforward),
+    /// One product, taken apart, since queries and keys are normalised or turned.
+    Split(Feedforward, Arc<dyn Op>),
     Separate([Feedforward; 3]),
 }
 
 impl Attention {
     /// Builds the layer and registers its parameters.
     pub fn new(builder: &mut Builder, config: &AttentionConfig) -> Self {
-        let heads = config.heads;
+        let split = config.norm.is_some() || config.rotary.is_some();
+        let heads = ff_ops::Attention { fused: config.heads.fused && !split, ..config.heads };
         let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
         let inner = Self::inner_dtype(config);
         let mut project = |name: &str, from, to, bias, init, output| {
@@ -142,8 +145,13 @@ impl Attention {
         };
         let [q_name, k_name, v_name, out_name] = config.names;
         let (features, memory, bias) = (config.features, config.memory_features, config.qkv_bias);
-        let input = if heads.fused {
-            Projections::Fused(project(q_name, features, q + 2 * kv, bias, config.init, inner))
+        let input = if config.heads.fused {
+            let layer = project(q_name, features, q + 2 * kv, bias, config.init, inner);
+            if split {
+                Projections::Split(layer, Split::op(&[q, kv, kv]))
+            } else {
+                Projections::Fused(layer)
+            }
         } else {
             Projections::Separate([
                 project(q_name, features, q, bias, config.init, inner),
@@ -194,35 +202,52 @@ impl Attention {
                     }
                 }
             }
+            Projections::Split(layer, split) => {
+                let qkv = layer.forward(graph, x.clone())?;
+                let parts = graph.apply_all(split, &[&qkv])?;
+                drop(qkv);
+                let [q, k, v] = parts.as_slice() else {
+                    return Err(Error::shape("attention", "expected queries, keys and values"));
+                };
+                let qkv = [q.clone(), k.clone(), v.clone()];
+                drop(parts);
+                self.turned(graph, qkv, context)?
+            }
             Projections::Separate([q, k, v]) => {
                 let memory = context.memory.unwrap_or(x);
-                let mut q = q.forward(graph, x.clone())?;
-                let mut k = k.forward(graph, memory.clone())?;
+                let q = q.forward(graph, x.clone())?;
+                let k = k.forward(graph, memory.clone())?;
                 let v = v.forward(graph, memory.clone())?;
-                if let Some([q_norm, k_norm]) = &self.norms {
-                    (q, k) = (q_norm.forward(graph, q)?, k_norm.forward(graph, k)?);
-                }
-                if let Some(rotary) = &self.rotary {
-                    let positions = context.positions.ok_or_else(|| {
-                        Error::shape(
-                            "attention",
-                            "rotary positions need the position of each \
-                                                   token",
-                        )
-                    })?;
-                    q = graph.apply(rotary, &[&q, positions])?;
-                    k = graph.apply(rotary, &[&k, positions])?;
-                }
-                match context.cache {
-                    None => self.apply(graph, &[&q, &k, &v], &context)?,
-                    Some(cache) => {
-                        cache.append(tensor(&k)?, tensor(&v)?)?;
-                        self.attend(graph, &q, cache, context.segments)?
-                    }
-                }
+                self.turned(graph, [q, k, v], context)?
             }
         };
         self.out.forward(graph, y)
+    }
+
+    /// Attention of queries and keys that are normalised and turned first.
+    fn turned(
+        &self,
+        graph: &mut Graph,
+        [mut q, mut k, v]: [Value; 3],
+        context: AttentionContext<'_>,
+    ) -> Result<Value> {
+        if let Some([q_norm, k_norm]) = &self.norms {
+            (q, k) = (q_norm.forward(graph, q)?, k_norm.forward(graph, k)?);
+        }
+        if let Some(rotary) = &self.rotary {
+            let positions = context.positions.ok_or_else(|| {
+                Error::shape("attention", "rotary positions need the position of each token")
+            })?;
+            q = graph.apply(rotary, &[&q, positions])?;
+            k = graph.apply(rotary, &[&k, positions])?;
+        }
+        match context.cache {
+            None => self.apply(graph, &[&q, &k, &v], &context),
+            Some(cache) => {
+                cache.append(tensor(&k)?, tensor(&v)?)?;
+                self.attend(graph, &q, cache, context.segments)
+            }
+        }
     }
 
     fn apply(

@@ -2,7 +2,7 @@ use super::{Layer, Program, Slot};
 use crate::adapter::LowRank;
 use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Segment, Value};
-use ff_ops::{Activate, Activation, Gate};
+use ff_ops::{Activate, Activation, Gate, Split};
 use ff_tensor::DType;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use std::sync::Arc;
 /// kept values.
 ///
 /// Parameters, in this order: `gate_proj.weight` if gated, `up_proj.weight` `[hidden, in]`,
-/// `down_proj.weight` `[in, hidden]` (Llama's names), then their `bias`es, if any.
+/// `down_proj.weight` `[in, hidden]` (Llama's names), then their `bias`es, if any. Gate and up may
+/// be one matrix `[2 · hidden, in]`.
 ///
 /// # Shapes
 /// `[…, in] → […, in]`
@@ -39,7 +40,8 @@ pub struct FeedforwardBlock {
     layers: Separate,
 }
 
-/// The layers one by one, where some of them have an adapter or weights in the form of their file.
+/// The layers one by one, where some of them have an adapter or weights in the form of their file,
+/// or gate and up are one matrix.
 #[derive(Debug)]
 struct Separate {
     adapters: SmallVec<[Option<LowRank>; 3]>,
@@ -47,6 +49,8 @@ struct Separate {
     plain: [Arc<dyn Op>; 2],
     activate: Arc<dyn Op>,
     gate: Arc<dyn Op>,
+    /// Takes gate and up apart, if they are one matrix.
+    split: Option<Arc<dyn Op>>,
 }
 
 impl Separate {
@@ -61,7 +65,7 @@ impl Separate {
             ([0; 2].map(|_| ff_ops::Feedforward::op(f, op.bias)), adapters)
         };
         let (activate, gate) = (Activate::op(op.activation), Gate::op(op.activation));
-        Self { adapters, plain, activate, gate }
+        Self { adapters, plain, activate, gate, split: None }
     }
 
     fn is_adapted(&self) -> bool {
@@ -83,7 +87,8 @@ impl FeedforwardBlock {
     }
 
     /// The same over `(features, hidden features)`, with the names of gate, up and down, and the
-    /// initialisers of the input layers and of the output layer.
+    /// initialisers of the input layers and of the output layer. Without a name of up, gate and up
+    /// are one matrix, the rows of gate first.
     pub fn with_names(
         builder: &mut Builder,
         op: ff_ops::FeedforwardBlock,
@@ -91,10 +96,12 @@ impl FeedforwardBlock {
         [gate, up, down]: [&str; 3],
         [init, out_init]: [Init; 2],
     ) -> Self {
-        let gate = op.gated.then_some((gate, hidden, features, init));
+        let fused = op.gated && up.is_empty();
+        let (up, width) = if fused { (gate, 2 * hidden) } else { (up, hidden) };
+        let gate = (op.gated && !fused).then_some((gate, hidden, features, init));
         let layers = gate
             .into_iter()
-            .chain([(up, hidden, features, init), (down, features, hidden, out_init)]);
+            .chain([(up, width, features, init), (down, features, hidden, out_init)]);
         let (mut params, mut biases) = (SmallVec::new(), SmallVec::<[ParamId; 3]>::new());
         let mut adapters = SmallVec::new();
         for (name, to, from, init) in layers {
@@ -107,7 +114,9 @@ impl FeedforwardBlock {
             });
         }
         params.extend(biases);
-        Self { op: op.op(), spec: op, params, layers: Separate::new(op, adapters) }
+        let split = fused.then(|| Split::op(&[hidden, hidden]));
+        let layers = Separate { split, ..Separate::new(op, adapters) };
+        Self { op: op.op(), spec: op, params, layers }
     }
 
     /// The weight and the bias of a layer.
@@ -131,7 +140,14 @@ impl FeedforwardBlock {
             graph.apply(&separate.plain[usize::from(i == last)], &inputs)
         };
         let z = linear(graph, 0, x)?;
-        let h = if self.spec.gated {
+        let h = if let Some(split) = &separate.split {
+            let parts = graph.apply_all(split, &[&z])?;
+            drop(z);
+            let [z, u] = parts.as_slice() else {
+                return Err(Error::shape("feedforward_block", "expected gate and up"));
+            };
+            graph.apply(&separate.gate, &[z, u])?
+        } else if self.spec.gated {
             let u = linear(graph, 1, x)?;
             graph.apply(&separate.gate, &[&z, &u])?
         } else {
@@ -144,7 +160,8 @@ impl FeedforwardBlock {
 impl Layer for FeedforwardBlock {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
         let in_file = |&id: &ParamId| graph.params().info(id).spec.segment == Segment::File;
-        if self.layers.is_adapted() || self.params.iter().any(in_file) {
+        let layers = &self.layers;
+        if layers.is_adapted() || layers.split.is_some() || self.params.iter().any(in_file) {
             return self.forward_separate(graph, &x);
         }
         let params: SmallVec<[Value; 6]> = self.params.iter().map(|&id| graph.param(id)).collect();
@@ -155,8 +172,9 @@ impl Layer for FeedforwardBlock {
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
-        if self.layers.is_adapted() {
-            return Err(Error::shape("predictor", "a block with an adapter runs on a graph"));
+        if self.layers.is_adapted() || self.layers.split.is_some() {
+            let message = "a block with an adapter, or with gate and up in one, runs on a graph";
+            return Err(Error::shape("predictor", message));
         }
         let count = if self.spec.bias { self.params.len() / 2 } else { self.params.len() };
         let layer = |i: usize| self.layer(i);

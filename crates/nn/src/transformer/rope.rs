@@ -1,6 +1,7 @@
 //! The frequencies of rotary positions, and their scaling for longer contexts.
 
 use super::fields::Fields;
+use ff_ops::LongAngles;
 use serde_json::{Map, Value};
 use std::f64::consts::PI;
 
@@ -8,8 +9,9 @@ use std::f64::consts::PI;
 ///
 /// Pair i rotates by `inv_freq[i]` radians per position, θ^(−2i/d), scaled by `rope_scaling` or
 /// `rope_parameters` of a `config.json`: `linear` (Chen et al., 2023), `dynamic`, `llama3`, `yarn`
-/// (Peng et al., 2023). As in `transformers`, `partial_rotary_factor` has no effect on these
-/// families' default positions, and `dynamic` changes none of a model's own positions.
+/// (Peng et al., 2023), `longrope` (Ding et al., 2024). As in `transformers`,
+/// `partial_rotary_factor` has no effect on the default positions of most families, and `dynamic`
+/// changes none of a model's own positions: it adds as many more as its factor says.
 ///
 /// ```
 /// let json = r#"{"model_type": "llama", "vocab_size": 8, "hidden_size": 8, "intermediate_size": 8,
@@ -28,6 +30,8 @@ pub struct Rope {
     pub scaling: f64,
     /// θ, the base.
     pub theta: f64,
+    /// The angles of long sequences, where they differ.
+    pub long: Option<LongAngles>,
 }
 
 /// What the rotary positions of a family have in common.
@@ -38,9 +42,15 @@ pub(crate) struct RopeDefaults {
     pub(crate) positions: usize,
     /// The key of θ beside the other settings, and its default.
     pub(crate) theta: (&'static str, f64),
+    /// Whether `partial_rotary_factor` leaves the last features of heads as they are.
+    pub(crate) partial: bool,
+    /// The number of positions before any scaling, where the family has a default of its own.
+    pub(crate) original: Option<usize>,
+    /// The names of LongRoPE.
+    pub(crate) longrope: &'static [&'static str],
 }
 
-const SUPPORTED: [&str; 5] = ["default", "linear", "dynamic", "llama3", "yarn"];
+const SUPPORTED: [&str; 6] = ["default", "linear", "dynamic", "llama3", "yarn", "longrope"];
 
 impl Rope {
     /// Reads the fields of a config.
@@ -79,7 +89,7 @@ impl Rope {
 
     /// Reads the settings `fields` of one kind of positions.
     fn of(root: &Fields<'_>, fields: &Fields<'_>, defaults: &RopeDefaults) -> Self {
-        let RopeDefaults { head_dim, positions, theta: (theta_key, theta) } = *defaults;
+        let RopeDefaults { head_dim, positions, theta: (theta_key, theta), .. } = *defaults;
         let outer = root.positive(&[theta_key]);
         let theta = fields.positive(&["rope_theta"]).or(outer).unwrap_or(theta);
         let either = |key: &'static str| {
@@ -88,7 +98,8 @@ impl Rope {
         };
         let kind = fields.text(&["rope_type", "type"]).unwrap_or("default");
         let partial = either("partial_rotary_factor").unwrap_or(1.0);
-        if kind != "default" && partial != 1.0 {
+        let kind = if defaults.longrope.contains(&kind) { "longrope" } else { kind };
+        if kind != "default" && partial != 1.0 && !defaults.partial {
             let message = format!(
                 "{partial} with positions of type \"{kind}\" rotates a part of each head, which no \
                  model of this family does; remove it"
@@ -102,18 +113,47 @@ impl Rope {
             );
             root.fail("head_dim", message);
         }
-        let rotary_dim = head_dim;
+        let rotary_dim = if defaults.partial {
+            let turned = (head_dim as f64 * partial) as usize;
+            if partial > 1.0 || turned < 2 || !turned.is_multiple_of(2) {
+                let message = format!(
+                    "{partial} of {head_dim} features would be turned, and positions turn pairs of \
+                     them; choose a fraction that gives an even number"
+                );
+                root.fail("partial_rotary_factor", message);
+            }
+            turned.clamp(2, head_dim.max(2))
+        } else {
+            head_dim
+        };
         let exponent = |i: usize| 2.0 * i as f64 / rotary_dim as f64;
         let plain: Vec<f64> = (0..rotary_dim / 2).map(|i| theta.powf(-exponent(i))).collect();
+        let inner = fields.size(&["original_max_position_embeddings"], 1 << 40);
         let outer = root.size(&["original_max_position_embeddings"], 1 << 40);
-        let original = fields.size(&["original_max_position_embeddings"], 1 << 40).or(outer);
-        let original = original.unwrap_or(positions) as f64;
+        let original = outer.or(defaults.original).or(inner).unwrap_or(positions);
+        let (above, original) = (original, original as f64);
+        let mut long = None;
         let (inv_freq, scaling) = match kind {
             "default" => (plain, 1.0),
-            // Only positions behind the last one would change the base.
             "dynamic" => {
-                need(fields, "factor");
+                let factor = need(fields, "factor");
+                if rotary_dim == 2 {
+                    root.fail("head_dim", "a base that grows needs heads of 4 features or more");
+                }
+                long = Some(LongAngles::Base { above: positions, base: theta, factor });
                 (plain, 1.0)
+            }
+            "longrope" => {
+                let factor = fields.positive(&["factor"]).unwrap_or(positions as f64 / original);
+                let usual = (1.0 + factor.max(1.0).ln() / original.max(2.0).ln()).sqrt();
+                let divided = |key| -> Vec<f64> {
+                    let factors = factors(fields, key, plain.len());
+                    plain.iter().zip(factors).map(|(f, by)| f / by).collect()
+                };
+                let inv_freq = divided("long_factor").into();
+                long = Some(LongAngles::Table { above, inv_freq });
+                let scaling = fields.positive(&["attention_factor"]).unwrap_or(usual);
+                (divided("short_factor"), scaling)
             }
             "linear" => {
                 let factor = need(fields, "factor");
@@ -133,8 +173,37 @@ impl Rope {
                 (plain, 1.0)
             }
         };
-        Self { rotary_dim, inv_freq, scaling, theta }
+        Self { rotary_dim, inv_freq, scaling, theta, long }
     }
+
+    /// The number of positions of a model that has so many before its base grows.
+    pub(crate) fn reach(&self, positions: usize) -> usize {
+        match self.long {
+            Some(LongAngles::Base { above, factor, .. }) => {
+                ((above as f64 * factor) as usize).max(above)
+            }
+            _ => positions,
+        }
+    }
+}
+
+/// A required list of one positive number per pair.
+fn factors(fields: &Fields<'_>, key: &'static str, pairs: usize) -> Vec<f64> {
+    let Some(list) = fields.list(key) else {
+        fields.missing(key);
+        return vec![1.0; pairs];
+    };
+    let numbers: Vec<f64> =
+        list.iter().filter_map(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0).collect();
+    if list.len() != pairs || numbers.len() != pairs {
+        let message = format!(
+            "expected {pairs} numbers above 0, one for each turned pair of features, found {} of {}",
+            numbers.len(),
+            list.len()
+        );
+        fields.fail(key, message);
+    }
+    numbers
 }
 
 /// A required positive number.

@@ -34,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let plain = Attention::new(2, 2, 3);
     let causal = Attention { causal: true, ..plain };
     let grouped = Attention { causal: true, ..Attention::new(4, 2, 3) };
+    let grouped_both_ways = Attention { causal: false, ..grouped };
     let fused = Attention { fused: true, ..causal };
     vec![
         case("multi_head", plain, [2, 5, 5]),
@@ -46,6 +47,8 @@ pub(crate) fn cases() -> Vec<Case> {
         case("causal_short", causal, [1, 7, 3]),
         case("window", Attention { window: Some(3), ..causal }, [1, 9, 9]),
         case("window_alone", Attention { window: Some(2), ..plain }, [1, 6, 6]),
+        case("window_ahead", Attention { window: Some(3), ahead: Some(2), ..plain }, [2, 9, 9]),
+        case("ahead", Attention { ahead: Some(1), ..grouped_both_ways }, [1, 70, 70]),
         case("padding", Attention { segments: Segments::Keys, ..plain }, [2, 4, 7]),
         case("documents", Attention { segments: Segments::Both, ..causal }, [2, 9, 9]),
         case("documents_both_ways", Attention { segments: Segments::Both, ..plain }, [1, 9, 9]),

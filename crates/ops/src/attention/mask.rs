@@ -5,15 +5,14 @@ use super::{Attention, TILE};
 use ff_kernels::Band;
 use std::ops::Range;
 
-/// The band allowed by `causal` and the window.
+/// The band allowed by `causal`, the window and the keys ahead.
 pub(super) fn band(op: &Attention, queries: usize, keys: usize) -> Band {
     let offset = keys as isize - queries as isize;
     let most = isize::MAX / 8;
     let low = op.window.map(|window| offset + 1 - window.min(most as usize) as isize);
-    Band {
-        low: low.unwrap_or(Band::ALL.low),
-        high: if op.causal { offset + 1 } else { Band::ALL.high },
-    }
+    let ahead = if op.causal { Some(0) } else { op.ahead };
+    let high = ahead.map(|ahead| offset + 1 + ahead.min(most as usize) as isize);
+    Band { low: low.unwrap_or(Band::ALL.low), high: high.unwrap_or(Band::ALL.high) }
 }
 
 /// The number of query-key pairs in the band.

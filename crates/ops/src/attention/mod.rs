@@ -37,8 +37,8 @@ const TILE: usize = 64;
 /// Backward, with δ = dy·y: dv = Σₜ pₜ dyₜ, dpₛ = dy·vₛ, du = p ⊙ (dp − δ) (1 − tanh²) scale, dq =
 /// Σₛ duₛ kₛ, dk = Σₜ duₜ qₜ
 ///
-/// Query t sees key s if s ≤ t + S − T (with `causal`), t + S − T − s < w (with a window w), and
-/// the segments allow it.
+/// Query t sees key s if s ≤ t + S − T (with `causal`), t + S − T − s < w (with a window w), s −
+/// (t + S − T) ≤ a (with keys a ahead), and the segments allow it.
 ///
 /// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32).
 /// Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of bf16 are
@@ -78,6 +78,8 @@ pub struct Attention {
     pub causal: bool,
     /// The number of keys that a query sees, counted back from its own.
     pub window: Option<usize>,
+    /// The number of keys behind its own that a query sees, without `causal`.
+    pub ahead: Option<usize>,
     /// c, the bound of scores c·tanh(u/c).
     pub soft_cap: Option<f64>,
     /// Whether scores decrease with distance, with a slope per head (Press et al., 2022).
@@ -121,6 +123,7 @@ impl Attention {
             scale: None,
             causal: false,
             window: None,
+            ahead: None,
             soft_cap: None,
             alibi: false,
             fused: false,

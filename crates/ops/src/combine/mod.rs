@@ -3,3 +3,4 @@
 pub(crate) mod concat;
 pub(crate) mod mean_of_members;
 pub(crate) mod pool_tokens;
+pub(crate) mod split;

@@ -18,6 +18,8 @@ pub(super) struct Architecture {
     parts: &'static [(&'static str, &'static str)],
     /// Whether the rows of queries and keys are in the order of neighbouring pairs.
     pub(super) pairs: bool,
+    /// Whether a part of each head may be turned.
+    pub(super) partial: bool,
     /// What is added to the weights of norms.
     pub(super) gain: f32,
     /// The keys of biases, and the tensor whose bias tells.
@@ -58,13 +60,14 @@ const LLAMA: Architecture = Architecture {
     class: "LlamaForCausalLM",
     parts: LLAMA_NORMS,
     pairs: true,
+    partial: false,
     gain: 0.0,
     biases: &[("attention_bias", "attn_q"), ("mlp_bias", "ffn_gate")],
     read: |_, _| Ok(()),
     write: whole,
 };
 
-pub(super) const ALL: [Architecture; 6] = [
+pub(super) const ALL: [Architecture; 8] = [
     LLAMA,
     Architecture {
         name: "qwen2",
@@ -117,6 +120,7 @@ pub(super) const ALL: [Architecture; 6] = [
             metadata.extend(config.score_cap.map(|cap| ("attn_logit_softcapping", float(cap))));
             Ok(metadata)
         },
+        ..LLAMA
     },
     Architecture {
         name: "gemma3",
@@ -145,6 +149,59 @@ pub(super) const ALL: [Architecture; 6] = [
             }
             Ok(metadata)
         },
+        ..LLAMA
+    },
+    Architecture {
+        name: "phi3",
+        families: &["phi3"],
+        class: "Phi3ForCausalLM",
+        parts: &[
+            ("attn_norm", "input_layernorm"),
+            ("ffn_norm", "post_attention_layernorm"),
+            ("attn_qkv", "self_attn.qkv_proj"),
+            ("ffn_up", "mlp.gate_up_proj"),
+        ],
+        pairs: false,
+        partial: true,
+        biases: &[],
+        read: |weights, config| {
+            config["sliding_window"] = weights.size("attention.sliding_window").into();
+            let rotated = weights.size("rope.dimension_count");
+            let head_dim = config["head_dim"].as_u64().unwrap_or(1) as f64;
+            config["partial_rotary_factor"] =
+                rotated.map_or(1.0, |rotated| rotated as f64 / head_dim).into();
+            let original = weights.size("rope.scaling.original_context_length");
+            if let Some(original) = original {
+                config["original_max_position_embeddings"] = original.into();
+            }
+            Ok(())
+        },
+        write: |config| {
+            let window = config.layers.iter().find_map(|layer| layer.window);
+            if config.activation != ff_ops::Activation::Silu {
+                return Err(format!("the activation {}", config.activation.name()));
+            }
+            Ok(window
+                .map(|window| ("attention.sliding_window", size(window)))
+                .into_iter()
+                .collect())
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: "smollm3",
+        families: &["smollm3"],
+        class: "SmolLM3ForCausalLM",
+        write: |config| {
+            let turned = |layer: &LayerConfig| layer.rope != LayerRope::None;
+            let usual =
+                |(i, layer): (usize, &LayerConfig)| turned(layer) != (i + 1).is_multiple_of(4);
+            if !config.layers.iter().enumerate().all(usual) {
+                return Err("layers without positions elsewhere than in every fourth".into());
+            }
+            whole(config)
+        },
+        ..LLAMA
     },
 ];
 

@@ -2,12 +2,13 @@
 
 use super::architecture::Architecture;
 use super::folder::{LanguageModel, as_written, base_tensors, write_rest};
-use super::gguf::{name_of, pairs};
+use super::gguf::{LONG, name_of, pairs};
 use super::weights::write_weights_as;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufValue, GgufWriter};
 use ff_graph::ParamId;
-use ff_nn::models::DecoderConfig;
+use ff_nn::models::{DecoderConfig, Rope};
+use ff_ops::LongAngles;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::Path;
@@ -91,16 +92,19 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
     writer.metadata("general.quantization_version", GgufValue::U32(2));
     let size = |n: usize| GgufValue::U32(u32::try_from(n).unwrap_or(u32::MAX));
     let rope = config.rope.as_ref();
+    // llama.cpp has no base that grows; up to its bound, all is the same.
+    let grows = rope.is_some() && !config.has_long_angles();
+    let positions = if grows { config.positions_unchanged() } else { config.max_positions };
     for (key, value) in [
         ("block_count", size(config.layers.len())),
-        ("context_length", size(config.max_positions)),
+        ("context_length", size(positions)),
         ("embedding_length", size(config.hidden_size)),
         ("feed_forward_length", size(config.intermediate_size)),
         ("attention.head_count", size(config.heads)),
         ("attention.head_count_kv", size(config.kv_heads)),
         ("attention.key_length", size(config.head_dim)),
         ("attention.value_length", size(config.head_dim)),
-        ("rope.dimension_count", size(config.head_dim)),
+        ("rope.dimension_count", size(rope.map_or(config.head_dim, |rope| rope.rotary_dim))),
         ("rope.freq_base", GgufValue::F32(rope.map_or(1e4, |rope| rope.theta as f32))),
         ("attention.layer_norm_rms_epsilon", GgufValue::F32(config.norm_eps as f32)),
         ("vocab_size", size(config.vocab_size)),
@@ -128,10 +132,8 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
             );
         }
     }
-    if let Some(factors) = factors {
-        writer.add("rope_freqs.weight", &[factors.len()], GgmlType::F32, move || {
-            factors.clone().into()
-        });
+    for (name, factors) in factors {
+        writer.add(name, &[factors.len()], GgmlType::F32, move || factors.clone().into());
     }
     let params = model.graph.params();
     let tied = config.tied;
@@ -168,12 +170,15 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
     }))
 }
 
-/// Writes the scaling of rotary positions; Llama 3's are factors of the frequencies.
+/// Factors of the frequencies of rotary positions, by the name of their tensor.
+type Factors = Vec<(&'static str, Vec<f32>)>;
+
+/// Writes the scaling of rotary positions; Llama 3's and LongRoPE's are factors of the frequencies.
 fn scaling(
     config: &DecoderConfig,
     architecture: &str,
     writer: &mut GgufWriter<'_>,
-) -> Result<Option<Vec<f32>>> {
+) -> Result<Factors> {
     let found = config.field("rope_scaling").or(config.field("rope_parameters"));
     // Positions of layers that see near tokens are never scaled in llama.cpp.
     let by_layer = |key: &str| found.and_then(|map| map.get(key));
@@ -185,13 +190,28 @@ fn scaling(
         ));
     }
     let found = by_layer("full_attention").or(found);
-    let Some(Value::Object(scaling)) = found else { return Ok(None) };
+    let Some(Value::Object(scaling)) = found else { return Ok(Vec::new()) };
     let kind = scaling.get("rope_type").or(scaling.get("type")).and_then(Value::as_str);
     let number = |key: &str| scaling.get(key).and_then(Value::as_f64).unwrap_or(1.0);
     let mut put =
         |key: &str, value| writer.metadata(&format!("{architecture}.rope.scaling.{key}"), value);
+    let plain = |i: usize| {
+        let rope = config.rope.as_ref();
+        rope.map_or(1.0, |rope| rope.theta.powf(-2.0 * i as f64 / rope.rotary_dim as f64))
+    };
+    let factor = |(i, f): (usize, &f64)| (plain(i) / f) as f32;
     match (kind.unwrap_or("default"), &config.rope) {
-        ("default" | "dynamic", _) => Ok(None),
+        ("default" | "dynamic", _) => Ok(Vec::new()),
+        (_, Some(Rope { long: Some(LongAngles::Table { above, inv_freq }), .. })) => {
+            let Some(rope) = &config.rope else { return Ok(Vec::new()) };
+            put("type", GgufValue::String("longrope".into()));
+            let above = GgufValue::U32(u32::try_from(*above).unwrap_or(u32::MAX));
+            put("original_context_length", above);
+            put("attn_factor", GgufValue::F32(rope.scaling as f32));
+            let factors = |inv_freq: &[f64]| inv_freq.iter().enumerate().map(factor).collect();
+            let [short, long] = LONG;
+            Ok(vec![(short, factors(&rope.inv_freq)), (long, factors(inv_freq))])
+        }
         (kind @ ("linear" | "yarn"), _) => {
             const WRITTEN: [&str; 5] =
                 ["type", "rope_type", "factor", "original_max_position_embeddings", "rope_theta"];
@@ -210,7 +230,7 @@ fn scaling(
                     GgufValue::U32(u32::try_from(original).unwrap_or(u32::MAX)),
                 );
             }
-            Ok(None)
+            Ok(Vec::new())
         }
         ("llama3", Some(rope)) => {
             let usual = [
@@ -224,9 +244,8 @@ fn scaling(
                      Hugging Face folder instead",
                 ));
             }
-            let plain = |i: usize| rope.theta.powf(-2.0 * i as f64 / rope.rotary_dim as f64);
-            let factor = |(i, f): (usize, &f64)| (plain(i) / f) as f32;
-            Ok(Some(rope.inv_freq.iter().enumerate().map(factor).collect()))
+            let factors = rope.inv_freq.iter().enumerate().map(factor).collect();
+            Ok(vec![("rope_freqs.weight", factors)])
         }
         (other, _) => Err(Error::usage(format!(
             "positions scaled by `{other}` are not written as GGUF; export to a Hugging Face folder instead"

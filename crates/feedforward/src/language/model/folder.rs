@@ -345,7 +345,10 @@ impl LanguageModel {
         };
         let dims = [sequences.len(), tokens];
         let ids: Vec<i32> = sequences.iter().flat_map(padded).collect();
-        let positions: Vec<i32> = sequences.iter().flat_map(|_| 0..tokens as i32).collect();
+        // Padding repeats the last position, which tells the length of a sequence.
+        let position = |ids: &Vec<u32>, i: usize| i.min(ids.len() - 1) as i32;
+        let positions = sequences.iter().flat_map(|ids| (0..tokens).map(|i| position(ids, i)));
+        let positions: Vec<i32> = positions.collect();
         let batch = TokenBatch {
             ids: graph.input(Tensor::from_slice(graph.device(), &ids, &dims)?),
             positions: graph.input(Tensor::from_slice(graph.device(), &positions, &dims)?),

@@ -338,6 +338,8 @@ struct Writer<'a> {
     end: &'a [u32],
     options: &'a GenerateOptions,
     positions: usize,
+    /// The positions that longer texts leave as they are, and whether all longer ones are alike.
+    unchanged: (usize, bool),
     /// The tokens of the longest prompt.
     longest: usize,
 }
@@ -358,7 +360,9 @@ impl<'a> Writer<'a> {
         };
         let rows = prompts.iter().enumerate().map(row).collect();
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        Self { rows, end, options, positions: config.max_positions, longest }
+        let positions = config.max_positions;
+        let unchanged = (config.positions_unchanged(), config.has_long_angles());
+        Self { rows, end, options, positions, unchanged, longest }
     }
 
     fn write(
@@ -370,8 +374,10 @@ impl<'a> Writer<'a> {
     ) -> Result<()> {
         let mut cache = self.cache(graph, (model, config), turn.as_deref_mut())?;
         let mut logits = Vec::new();
-        for start in (cache.len()..self.longest).step_by(CHUNK) {
-            let places = start..self.longest.min(start + CHUNK);
+        // A long prompt may turn all its tokens by other angles than a short one.
+        let chunk = if self.longest > self.unchanged.0 { self.longest } else { CHUNK };
+        for start in (cache.len()..self.longest).step_by(chunk) {
+            let places = start..self.longest.min(start + chunk);
             logits = self.read(graph, model, &mut cache, (places, &[]))?;
         }
         let mut guesses = Guesses::default();
@@ -404,15 +410,35 @@ impl<'a> Writer<'a> {
                 }
                 let left = self.options.max_tokens - (row.context.len() - row.prompt);
                 let room = (left - 1).min(cache.capacity() - row.context.len());
-                let speculate = self.options.speculate;
+                // A wrong guess must not change the angles of the token before it.
+                let read = row.context.len();
+                let alike = turn_alike(self.unchanged, [read, read + room.min(Guesses::MOST)]);
+                let speculate = self.options.speculate && alike;
                 guessed = if speculate { guesses.next(&row.context, room) } else { Vec::new() };
             } else if over {
                 return Ok(());
             }
-            let place = cache.len();
-            let places = place..place + 1 + guessed.len();
+            let mut place = cache.len();
+            let end = place + 1 + guessed.len();
+            if self.crosses(place, end) {
+                place = 0;
+                cache.truncate(0);
+            }
+            let places = place..end;
             logits = self.read(graph, model, &mut cache, (places, &guessed))?;
         }
+    }
+
+    /// Whether a text becomes so long that all its tokens turn by other angles, and are read again.
+    /// Where each length has angles of its own, tokens keep those that they were read with, as in
+    /// `transformers`.
+    fn crosses(&self, place: usize, end: usize) -> bool {
+        let (bound, long) = self.unchanged;
+        let crosses = |row: &Row<'_>| {
+            let own = |place: usize| (place + row.prompt).saturating_sub(self.longest);
+            row.reason.is_none() && own(place) <= bound && own(end) > bound
+        };
+        long && self.rows.iter().any(crosses)
     }
 
     /// The cache, with what it holds of the prompt from the turn before.
@@ -427,7 +453,11 @@ impl<'a> Writer<'a> {
         let most = self.rows.iter().map(room).max().unwrap_or(1);
         let mut capacity = self.longest + most - 1;
         if let (Some(turn), [row]) = (turn, &mut self.rows[..]) {
-            if let Some(mut turn) = turn.take().filter(|turn| turn.cache.capacity() >= capacity) {
+            let fits = |turn: &Turn| {
+                let alike = turn_alike(self.unchanged, [turn.ids.len(), row.prompt]);
+                alike && turn.cache.capacity() >= capacity
+            };
+            if let Some(mut turn) = turn.take().filter(fits) {
                 let same = row.context.iter().zip(&turn.ids).take_while(|(a, b)| a == b).count();
                 // The last token is read for its logits.
                 row.cached = same.min(row.prompt - 1);
@@ -508,6 +538,11 @@ impl<'a> Writer<'a> {
         let next = model.last_logits(graph, &batch, 1 + guessed.len(), Some(cache))?;
         Ok(next.slice::<f32>()?.to_vec())
     }
+}
+
+/// Whether texts of so many tokens turn queries and keys by the same angles.
+fn turn_alike((bound, long): (usize, bool), [a, b]: [usize; 2]) -> bool {
+    a.max(b) <= bound || long && a.min(b) > bound
 }
 
 /// Guesses of the next tokens: those behind the same last tokens earlier in the text (Leviathan et

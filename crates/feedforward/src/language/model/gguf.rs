@@ -19,8 +19,9 @@ const WHOLE: [(&str, &str); 3] = [
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),
 ];
-/// Factors of the rotary frequencies, which the config expresses.
+/// Factors of the rotary frequencies, which the config expresses: Llama 3's, LongRoPE's.
 const FREQUENCIES: &str = "rope_freqs.weight";
+pub(super) const LONG: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
 /// Tokens that end an answer.
 const ENDS: [&str; 3] = ["eos_token_id", "eot_token_id", "eom_token_id"];
 
@@ -51,7 +52,7 @@ impl GgufWeights {
         let mut weights = Self { file, tensors: BTreeMap::new() };
         let mut tensors = BTreeMap::new();
         for (name, tensor) in weights.file.tensors() {
-            if name == FREQUENCIES {
+            if name == FREQUENCIES || LONG.contains(&name.as_str()) {
                 continue;
             }
             for (i, theirs) in weights.names(name, &tensor.dims)?.into_iter().enumerate() {
@@ -211,7 +212,7 @@ impl GgufWeights {
         let Some(vocab) = vocab else { return self.fail("has no token_embd.weight") };
         let head_dim = self.size("attention.key_length").unwrap_or(hidden / heads.max(1));
         let rotated = self.size("rope.dimension_count").unwrap_or(head_dim);
-        if rotated != head_dim
+        if rotated != head_dim && !dialect.partial
             || self.size("attention.value_length").unwrap_or(head_dim) != head_dim
         {
             return self.fail(format!(
@@ -268,6 +269,14 @@ impl GgufWeights {
                 None => self.fail("the factors of rope_freqs.weight are none of Llama 3's, and others are not supported"),
             };
         }
+        if LONG.iter().all(|name| self.has(name)) {
+            let [short, long] = LONG.map(|name| self.file.floats(name));
+            let attention = self.float("rope.scaling.attn_factor");
+            return Ok(Some(json!({
+                "rope_type": "longrope", "short_factor": shortest(&short?), "long_factor": shortest(&long?),
+                "attention_factor": attention,
+            })));
+        }
         let factor = self.float("rope.scaling.factor").unwrap_or(1.0);
         let original = self.size("rope.scaling.original_context_length");
         match self.get("rope.scaling.type").and_then(GgufValue::as_str) {
@@ -293,6 +302,11 @@ impl GgufWeights {
         }
         generation
     }
+}
+
+/// Floats with the digits that tell them from other 32-bit floats.
+fn shortest(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| x.to_string().parse().unwrap_or(f64::from(*x))).collect()
 }
 
 /// The name in llama.cpp of a tensor of `transformers`.

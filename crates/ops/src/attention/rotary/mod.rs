@@ -1,6 +1,7 @@
 //! Rotary position embedding.
 
 mod angles;
+mod long;
 
 use angles::Angles;
 use ff_graph::for_stored;
@@ -9,6 +10,7 @@ use ff_graph::{
 };
 use ff_kernels::{Float, Stored, for_rows};
 use ff_tensor::{DType, TensorMut, TensorRef};
+pub use long::LongAngles;
 use std::sync::Arc;
 
 /// Rotary position embedding (Su et al., 2021): pairs of the first features of each head are
@@ -19,7 +21,8 @@ use std::sync::Arc;
 /// Backward:  dx₁ = s (dy₁ cos θ + dy₂ sin θ),  dx₂ = s (dy₂ cos θ − dy₁ sin θ)
 ///
 /// Pair i consists of features i and i + rotary_dim/2, as in Hugging Face's `rotate_half`, or of 2i
-/// and 2i + 1 if `interleaved`. Features from rotary_dim on are unchanged.
+/// and 2i + 1 if `interleaved`. Features from rotary_dim on are unchanged. Sequences with more
+/// positions than a bound may have angles of their own.
 ///
 /// Inputs: x and positions (i32). Kept: the positions.
 ///
@@ -50,6 +53,8 @@ pub struct Rotary {
     pub inv_freq: Arc<[f64]>,
     /// s, the factor of sines and cosines.
     pub scaling: f64,
+    /// The angles of long sequences, where they differ.
+    pub long: Option<LongAngles>,
 }
 
 impl Rotary {
@@ -57,7 +62,14 @@ impl Rotary {
     pub fn new(head_dim: usize, base: f64) -> Self {
         let angle = |i: usize| base.powf(-2.0 * i as f64 / head_dim as f64);
         let inv_freq = (0..head_dim / 2).map(angle).collect();
-        Self { head_dim, rotary_dim: head_dim / 2 * 2, interleaved: false, inv_freq, scaling: 1.0 }
+        Self {
+            head_dim,
+            rotary_dim: head_dim / 2 * 2,
+            interleaved: false,
+            inv_freq,
+            scaling: 1.0,
+            long: None,
+        }
     }
 
     /// The operation, ready for [`ff_graph::Graph::apply`].
@@ -83,6 +95,9 @@ impl Op for Rotary {
                 inv_freq.len()
             );
             return Err(OpError::shape(message));
+        }
+        if let Some(long) = &self.long {
+            long.check(inv_freq.len()).map_err(OpError::Shape)?;
         }
         if !(x[0].dtype.is_float() || x[0].dtype == DType::BF16) {
             return Err(OpError::dtype("f32, f64 or bf16", x[0].dtype));
@@ -114,7 +129,7 @@ impl Op for Rotary {
         _saved: &mut [TensorMut<'_>],
     ) -> OpResult {
         for_stored!(x[0].dtype(), S => {
-            let positions = x[1].slice::<i32>()?;
+            let positions = (x[1].slice::<i32>()?, x[1].shape().last());
             let width = x[0].shape().last();
             let (x, y) = (x[0].slice::<S>()?, y[0].slice_mut::<S>()?);
             self.turn(cx, positions, width, x, y, 1.0, false);
@@ -133,7 +148,7 @@ impl Op for Rotary {
             let Some(dy) = &mut dy[0] else { return Ok(()) };
             let dy = &*dy.slice_mut::<S>()?;
             let Some((dx, accumulate)) = dx[0].take::<S>()? else { return Ok(()) };
-            let positions = kept.input(1)?.slice::<i32>()?;
+            let positions = (kept.input(1)?.slice::<i32>()?, kept.spec(1).shape.last());
             let width = kept.spec(0).shape.last();
             // The gradient of a rotation is the inverse rotation.
             self.turn(cx, positions, width, dy, dx, -1.0, accumulate);
@@ -143,12 +158,13 @@ impl Op for Rotary {
 }
 
 impl Rotary {
-    /// y = x rotated, or y += if `accumulate` is set; `sense` is 1 forward and −1 backward.
+    /// y = x rotated, or y += if `accumulate` is set; `sense` is 1 forward and −1 backward. Positions
+    /// are those of sequences of `length`.
     #[allow(clippy::too_many_arguments)]
     fn turn<S: Stored<Compute: Angles>>(
         &self,
         cx: &Cx<'_>,
-        positions: &[i32],
+        (positions, length): (&[i32], usize),
         width: usize,
         x: &[S],
         y: &mut [S],
@@ -160,6 +176,9 @@ impl Rotary {
         let (pairs, scale) = (self.inv_freq.len(), self.scaling);
         // Pair i is (first(i), second(i)).
         let (step, apart) = if self.interleaved { (2, 1) } else { (1, pairs) };
+        // The angles of each sequence, where they depend on it.
+        let of_long = |long: &LongAngles| long.of(positions, length, &self.inv_freq);
+        let of_sequences = self.long.as_ref().map(of_long).unwrap_or_default();
         for_rows(
             cx.cpu(),
             positions.len(),
@@ -170,7 +189,8 @@ impl Rotary {
                 let x = &x[t * width..][..width];
                 let position = f64::from(positions[t]);
                 let (mut cos, mut sin) = ([S::Compute::ZERO; PAIRS], [S::Compute::ZERO; PAIRS]);
-                for (part, freqs) in self.inv_freq.chunks(PAIRS).enumerate() {
+                let own = of_sequences.get(t / length.max(1)).unwrap_or(&self.inv_freq);
+                for (part, freqs) in own.chunks(PAIRS).enumerate() {
                     let some = freqs.len();
                     S::Compute::angles(position, freqs, scale, sense, &mut cos, &mut sin);
                     let (cos, sin) = (&cos[..some], &sin[..some]);
@@ -236,6 +256,23 @@ pub(crate) fn cases() -> Vec<Case> {
         case("one", Rotary::new(2, 10.0), [1, 1, 2]),
         case("no_rows", interleaved, [2, 0, 6]),
         case("many_pairs", Rotary::new(266, 10000.0), [1, 3, 266]),
+        // Positions up to 7 in the first sequence, up to 1000 in the second.
+        case(
+            "long_table",
+            Rotary {
+                long: Some(LongAngles::Table { above: 8, inv_freq: [0.5, 0.125].into() }),
+                ..Rotary::new(4, 500.0)
+            },
+            [2, 4, 8],
+        ),
+        case(
+            "long_base",
+            Rotary {
+                long: Some(LongAngles::Base { above: 8, base: 500.0, factor: 2.0 }),
+                ..Rotary::new(4, 500.0)
+            },
+            [2, 4, 8],
+        ),
     ]
 }
 
