@@ -46,6 +46,6 @@ fn turned_layers(fields: &Fields<'_>, count: usize) -> Vec<bool> {
         let message = format!("expected 0 or 1 for each of {count} layers, found {}", list.len());
         fields.fail(KEY, message);
     }
-    let turned = |i: usize| list.get(i).is_some_and(|v| v == &Value::from(1) || v == &true);
+    let turned = |i: usize| list.get(i).is_some_and(|v| *v == 1 || *v == true);
     (0..count).map(turned).collect()
 }
