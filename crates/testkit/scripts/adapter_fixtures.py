@@ -1,11 +1,12 @@
 """LoRA adapters of the tiny models in fixtures/language, as PEFT writes them, with their logits.
 
-    python crates/testkit/scripts/adapter_fixtures.py
+    python crates/testkit/scripts/adapter_fixtures.py [NAME...]
 
 A folder of fixtures/adapter is an adapter with `expected.safetensors`: tokens, and the logits of the model with it.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 import torch
@@ -27,10 +28,13 @@ ADAPTERS = {
             alpha_pattern={"q_proj": 7},
         ),
     ),
+    # Queries, keys and values in one layer, gate and up in one.
+    "phi3": ("phi3", dict(r=3, lora_alpha=5, target_modules=["qkv_proj", "gate_up_proj", "down_proj"])),
     "gpt2": ("gpt2", dict(r=2, lora_alpha=4, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)),
 }
 
-for name, (base, options) in ADAPTERS.items():
+for name in sys.argv[1:] or ADAPTERS:
+    base, options = ADAPTERS[name]
     torch.manual_seed(0)
     folder = FIXTURES / "adapter" / name
     shutil.rmtree(folder, ignore_errors=True)

@@ -508,6 +508,49 @@ ENCODERS = {
 }
 
 
+# Layers 1 and 2 see 3 tokens on each side.
+MODERN = dict(
+    vocab_size=37,
+    hidden_size=16,
+    intermediate_size=20,
+    num_hidden_layers=4,
+    num_attention_heads=2,
+    max_position_embeddings=20,
+    local_attention=6,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=2,
+    cls_token_id=1,
+    sep_token_id=2,
+    rope_parameters=dict(
+        full_attention=dict(rope_type="default", rope_theta=100.0),
+        sliding_attention=dict(rope_type="default", rope_theta=20.0),
+    ),
+)
+ENCODERS |= {
+    "modernbert_masked": ("ModernBert", "ForMaskedLM", MODERN),
+    "modernbert_sequence": (
+        "ModernBert",
+        "ForSequenceClassification",
+        dict(MODERN, num_labels=3, classifier_pooling="mean", classifier_activation="relu", classifier_bias=True),
+    ),
+    "modernbert_tokens": (
+        "ModernBert",
+        "ForTokenClassification",
+        dict(
+            MODERN,
+            num_labels=4,
+            norm_bias=True,
+            attention_bias=True,
+            mlp_bias=True,
+            hidden_activation="gelu_new",
+            layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
+        ),
+    ),
+    "modernbert_vectors": ("ModernBert", "Model", dict(MODERN, num_hidden_layers=2)),
+}
+
+
 def finish(name, model, expected, run, batches):
     """The losses of twenty steps."""
     model.train()

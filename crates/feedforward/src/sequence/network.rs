@@ -45,9 +45,9 @@ impl Base {
         let modules = Modules::read(&root)?;
         let folder = modules.folder.clone();
         if !is_encoder(&folder) {
-            let message = "is no encoder that can be trained: model.encoder takes BERT, RoBERTa and \
-                           DistilBERT; of other models, `feedforward embed` writes vectors that \
-                           `feedforward train` learns from";
+            let message = "is no encoder that can be trained: model.encoder takes BERT, RoBERTa, \
+                           DistilBERT and ModernBERT; of other models, `feedforward embed` writes \
+                           vectors that `feedforward train` learns from";
             return Err(Error::run(path, message));
         }
         let wrong =

@@ -59,7 +59,7 @@ pub struct SequenceRecipe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EncoderTable {
-    /// A Hugging Face folder of BERT, RoBERTa or DistilBERT, or a run that trained one.
+    /// A Hugging Face folder of BERT, RoBERTa, DistilBERT or ModernBERT, or a run that trained one.
     pub encoder: PathBuf,
     /// Train the head alone: the encoder's vectors are computed once.
     pub frozen: bool,
@@ -238,7 +238,7 @@ impl SequenceRecipe {
     fn check_tables(&self) -> Result<(), ConfigError> {
         let (model, train) = (&self.model, &self.train);
         if model.encoder.as_os_str().is_empty() {
-            let message = "is missing: name the folder of BERT, RoBERTa or DistilBERT";
+            let message = "is missing: name the folder of BERT, RoBERTa, DistilBERT or ModernBERT";
             return Err(ConfigError::new("model.encoder", message));
         }
         if model.pooling == Some(Pooling::Last) {

@@ -8,8 +8,8 @@ use feedforward::tensor::Device;
 use std::path::{Path, PathBuf};
 
 /// The adapters with their base models.
-const ADAPTERS: [(&str, &str); 3] =
-    [("llama", "llama"), ("llama_patterns", "llama"), ("gpt2", "gpt2")];
+const ADAPTERS: [(&str, &str); 4] =
+    [("llama", "llama"), ("llama_patterns", "llama"), ("gpt2", "gpt2"), ("phi3", "phi3")];
 
 fn adapter(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/adapter").join(name)

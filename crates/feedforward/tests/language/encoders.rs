@@ -1,4 +1,4 @@
-//! BERT, RoBERTa and DistilBERT against `transformers`, padding included.
+//! BERT, RoBERTa, DistilBERT and ModernBERT against `transformers`, padding included.
 
 use super::parity::{LOGITS, LOSSES, adamw, difference, gradients};
 use super::{expected, fixture, ints, segments, targets};
@@ -120,13 +120,20 @@ models!(
     roberta_sequence,
     roberta_tokens,
     distilbert_masked,
-    distilbert_sequence
+    distilbert_sequence,
+    modernbert_masked,
+    modernbert_sequence,
+    modernbert_tokens
 );
 
 #[test]
 fn vectors_of_tokens_and_of_sequences() {
-    let file = expected("bert_vectors");
-    let mut opened = open("bert_vectors");
+    ["bert_vectors", "modernbert_vectors"].into_iter().for_each(vectors);
+}
+
+fn vectors(name: &str) {
+    let file = expected(name);
+    let mut opened = open(name);
     let config = opened.config().clone();
     let (encoder, graph) = opened.parts();
     let input = batch(graph, &config, &file);
@@ -146,7 +153,8 @@ fn vectors_of_tokens_and_of_sequences() {
 
 #[test]
 fn padding_changes_nothing() {
-    for name in ["bert_sequence", "roberta_sequence", "distilbert_sequence"] {
+    for name in ["bert_sequence", "roberta_sequence", "distilbert_sequence", "modernbert_sequence"]
+    {
         let mut model = open(name);
         let (short, long) = (vec![5, 6, 7], vec![8, 9, 10, 11, 12, 13]);
         let both = model.logits(&[short.clone(), long.clone()]).unwrap();
@@ -159,7 +167,14 @@ fn padding_changes_nothing() {
 
 #[test]
 fn what_is_written_reads_back() {
-    for name in ["bert_masked", "roberta_tokens", "distilbert_sequence", "bert_vectors"] {
+    for name in [
+        "bert_masked",
+        "roberta_tokens",
+        "distilbert_sequence",
+        "bert_vectors",
+        "modernbert_masked",
+        "modernbert_tokens",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         open(name).save(folder.path(), &SaveOptions::default()).unwrap();
         let names = |folder: &std::path::Path| -> Vec<(String, Vec<usize>)> {

@@ -4,7 +4,6 @@ use super::config::{DecoderConfig, LayerConfig, LayerRope};
 use crate::Init;
 use crate::layers::AttentionConfig;
 use crate::transformer::{BlockConfig, FeedforwardConfig, LanguageOptions, NormConfig};
-use ff_ops::Rotary;
 
 impl DecoderConfig {
     /// The norm of the blocks and the last one.
@@ -15,6 +14,7 @@ impl DecoderConfig {
             features: self.hidden_size,
             eps: self.norm_eps,
             offset: self.norm_offset,
+            bias: true,
         }
     }
 
@@ -41,14 +41,7 @@ impl DecoderConfig {
             qkv_bias: self.qkv_bias,
             out_bias: self.out_bias,
             norm: self.qk_norm.map(|over| (over, self.norms().rms())),
-            rotary: rope.map(|rope| Rotary {
-                head_dim: self.head_dim,
-                rotary_dim: rope.rotary_dim,
-                interleaved: false,
-                inv_freq: rope.inv_freq.as_slice().into(),
-                scaling: rope.scaling,
-                long: rope.long.clone(),
-            }),
+            rotary: rope.map(|rope| rope.rotary(self.head_dim)),
             names: names.projections,
             init: init[0],
             out_init: init[1],

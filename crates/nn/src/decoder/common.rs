@@ -7,7 +7,6 @@ use crate::transformer::fields::{
 };
 use crate::transformer::{Rope, RopeDefaults};
 use ff_ops::Activation;
-use serde_json::Value;
 
 /// The defaults in which families with rotary positions differ.
 #[derive(Debug, Clone, Copy)]
@@ -177,31 +176,9 @@ pub(super) fn layer_windows(
     let used = fields.flag("use_sliding_window", false);
     let window = used_window(fields).filter(|_| used);
     let from = fields.count("max_window_layers").unwrap_or(28);
-    let types = layer_types(fields, config.layers.len());
+    let types = fields.layer_types(config.layers.len());
     for (i, layer) in config.layers.iter_mut().enumerate() {
         let listed = types.as_ref().map(|types| types.get(i) == Some(&true));
         layer.window = window.filter(|_| listed.unwrap_or_else(|| windowed(i, from)));
     }
-}
-
-/// For each layer, whether it attends within a window, if the config lists them.
-pub(super) fn layer_types(fields: &Fields<'_>, count: usize) -> Option<Vec<bool>> {
-    const KEY: &str = "layer_types";
-    let list = fields.list(KEY)?;
-    if list.len() != count {
-        let message = format!("lists {} layers, num_hidden_layers says {count}", list.len());
-        fields.fail(KEY, message);
-    }
-    let window = |value: &Value| match value.as_str() {
-        Some("full_attention") => false,
-        Some("sliding_attention") => true,
-        _ => {
-            let message = format!(
-                "{value} is not supported; supported: \"full_attention\", \"sliding_attention\""
-            );
-            fields.fail(KEY, message);
-            false
-        }
-    };
-    Some(list.iter().map(window).collect())
 }

@@ -1,15 +1,23 @@
 //! Names and fields shared by families of encoders.
 
 use super::config::{EncoderConfig, EncoderFamily, EncoderHead, HeadNames};
-use crate::transformer::BlockNames;
 use crate::transformer::fields::{
     Fields, MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS,
 };
+use crate::transformer::{BlockNames, NormPlace};
 use ff_ops::Activation;
 
 /// An output layer alone.
-pub(super) const CLASSIFIER: HeadNames =
-    HeadNames { dense: None, norm: None, weight: "classifier.weight", bias: "classifier.bias" };
+pub(super) const CLASSIFIER: HeadNames = HeadNames {
+    dense: None,
+    norm: None,
+    reads_mean: false,
+    weight: "classifier.weight",
+    bias: "classifier.bias",
+};
+
+/// The names of the table of tokens and of its norm.
+pub(super) const BERT_EMBEDDINGS: [&str; 2] = ["word_embeddings", "LayerNorm"];
 
 /// The names within the blocks of BERT and RoBERTa.
 pub(super) const BERT_BLOCK: BlockNames = BlockNames {
@@ -78,17 +86,31 @@ pub(super) fn common(
         let message = format!("\"{pooling}\" is not supported; supported: \"cls\", \"mean\"");
         fields.fail("classifier_pooling", message);
     }
+    let layers = fields.required(&[keys.layers], MOST_LAYERS);
+    let activation = fields.activation(keys.activation, Activation::Gelu);
     EncoderConfig {
         family,
         head,
         vocab_size: fields.required(&["vocab_size"], MOST_TOKENS),
         hidden_size,
         intermediate_size: fields.required(&[keys.intermediate], MOST_HIDDEN),
-        layers: fields.required(&[keys.layers], MOST_LAYERS),
+        layers,
         heads,
         max_positions: fields.required(&["max_position_embeddings"], MOST_TOKENS),
         token_types: 0,
-        activation: fields.activation(keys.activation, Activation::Gelu),
+        activation,
+        gated: false,
+        fused_qkv: false,
+        attention_bias: true,
+        mlp_bias: true,
+        norm_place: NormPlace::After,
+        norm_bias: true,
+        rope: None,
+        local_rope: None,
+        windows: vec![None; layers],
+        head_activation: activation,
+        head_bias: true,
+        masked_bias: true,
         norm_eps: 1e-12,
         pad_token: fields.count("pad_token_id").unwrap_or(0) as i32,
         positions_behind_padding: false,

@@ -1,8 +1,8 @@
 //! The specification of an encoder, read from Hugging Face's `config.json`.
 
 use crate::ConfigError;
-use crate::transformer::BlockNames;
 use crate::transformer::fields::{self, Fields};
+use crate::transformer::{BlockNames, NormPlace, Rope};
 use ff_ops::Activation;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -12,10 +12,10 @@ use std::fmt;
 /// ```
 /// use ff_nn::models::EncoderFamily;
 /// let names: Vec<&str> = EncoderFamily::all().iter().map(|family| family.name).collect();
-/// assert_eq!(names, ["bert", "roberta", "distilbert"]);
+/// assert_eq!(names, ["bert", "roberta", "distilbert", "modernbert"]);
 /// ```
 pub struct EncoderFamily {
-    /// The `model_type` in a `config.json`, and the name of the encoder within a larger model.
+    /// The `model_type` in a `config.json`.
     pub name: &'static str,
     /// What the names of `transformers`' classes begin with.
     pub(super) class: &'static str,
@@ -27,6 +27,12 @@ pub struct EncoderFamily {
 /// The tensors of a family's files.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Names {
+    /// The encoder within a larger model.
+    pub(super) body: &'static str,
+    /// The table of tokens and the norm of embeddings.
+    pub(super) embeddings: [&'static str; 2],
+    /// The norm behind the last layer, if there is one.
+    pub(super) final_norm: Option<&'static str>,
     pub(super) layers: &'static str,
     pub(super) block: BlockNames,
     pub(super) masked: HeadNames,
@@ -40,6 +46,8 @@ pub(super) struct HeadNames {
     /// A hidden layer with its activation, by default that of the feedforward blocks.
     pub(super) dense: Option<(&'static str, Option<Activation>)>,
     pub(super) norm: Option<&'static str>,
+    /// Whether the hidden layer also reads the mean of a sequence's tokens.
+    pub(super) reads_mean: bool,
     pub(super) weight: &'static str,
     pub(super) bias: &'static str,
 }
@@ -96,12 +104,36 @@ pub struct EncoderConfig {
     pub layers: usize,
     /// The number of heads.
     pub heads: usize,
-    /// The rows of the table of positions.
+    /// The number of positions.
     pub max_positions: usize,
     /// The number of sequence types; 0 if the family has none.
     pub token_types: usize,
     /// The activation of the feedforward blocks.
     pub activation: Activation,
+    /// Whether the feedforward blocks are gated.
+    pub gated: bool,
+    /// Whether queries, keys and values come from one product.
+    pub fused_qkv: bool,
+    /// Whether attention's layers have biases.
+    pub attention_bias: bool,
+    /// Whether the feedforward blocks have biases.
+    pub mlp_bias: bool,
+    /// The place of a block's norms; before its parts, the first layer's attention has none.
+    pub norm_place: NormPlace,
+    /// Whether norms have biases.
+    pub norm_bias: bool,
+    /// Rotary positions of layers that see all tokens; learned ones if there are none.
+    pub rope: Option<Rope>,
+    /// Rotary positions of the other layers.
+    pub local_rope: Option<Rope>,
+    /// For each layer, the number of tokens that attention sees on each side; all if there is none.
+    pub windows: Vec<Option<usize>>,
+    /// The activation of a head's hidden layer, where the family has none of its own.
+    pub head_activation: Activation,
+    /// Whether a head's hidden layer has a bias.
+    pub head_bias: bool,
+    /// Whether the output layer of masked tokens has a bias.
+    pub masked_bias: bool,
     /// The ε under the square roots of norms.
     pub norm_eps: f64,
     /// The padding token.
@@ -189,12 +221,16 @@ impl EncoderConfig {
     /// The depth of a parameter: 0 for the embeddings, 1 for the first layer, one past the last layer
     /// for the head.
     pub fn depth_of(&self, parameter: &str) -> usize {
-        let inside = parameter.strip_prefix(self.family.name).and_then(|s| s.strip_prefix('.'));
+        let names = &self.family.names;
+        let inside = parameter.strip_prefix(names.body).and_then(|s| s.strip_prefix('.'));
         let inside = inside.unwrap_or(parameter);
         if inside.starts_with("embeddings.") {
             return 0;
         }
-        let layer = inside.strip_prefix(self.family.names.layers);
+        if names.final_norm.is_some_and(|norm| inside.starts_with(norm)) {
+            return self.layers;
+        }
+        let layer = inside.strip_prefix(names.layers);
         let number = layer.and_then(|s| s.strip_prefix('.')?.split('.').next()?.parse().ok());
         number.map_or(self.layers + 1, |i: usize| i + 1)
     }
@@ -202,7 +238,7 @@ impl EncoderConfig {
     /// The pattern of the names of parameters at a depth, 0 for the embeddings.
     pub fn scope_of(&self, depth: usize) -> String {
         let alone = self.head == EncoderHead::None;
-        let prefix = if alone { String::new() } else { format!("{}.", self.family.name) };
+        let prefix = if alone { String::new() } else { format!("{}.", self.family.names.body) };
         match depth {
             0 => format!("{prefix}embeddings.*"),
             depth => format!("{prefix}{}.{}.*", self.family.names.layers, depth - 1),
@@ -212,8 +248,9 @@ impl EncoderConfig {
     /// Patterns of the names of a head's parameters over sequences.
     pub fn head_scopes(&self) -> Vec<String> {
         let names = &self.family.names.sequence;
-        let dense = names.dense.map(|(name, _)| format!("{name}.*"));
-        dense.into_iter().chain([names.weight.to_owned(), names.bias.to_owned()]).collect()
+        let parts = names.dense.map(|(name, _)| name).into_iter().chain(names.norm);
+        let parts = parts.map(|name| format!("{name}.*"));
+        parts.into_iter().chain([names.weight.to_owned(), names.bias.to_owned()]).collect()
     }
 
     /// Whether a parameter is of the last layer of a head over sequences.

@@ -51,10 +51,12 @@ pub struct EncoderBatch {
 #[derive(Debug)]
 pub struct Encoder {
     words: Embedding,
-    positions: Embedding,
+    /// The table of learned positions, unless they are rotary.
+    positions: Option<Embedding>,
     types: Option<Embedding>,
     norm: LayerNorm,
     blocks: Vec<Block>,
+    final_norm: Option<LayerNorm>,
     head: Option<Head>,
     add: Arc<dyn Op>,
     pools: [Arc<dyn Op>; 3],
@@ -98,25 +100,33 @@ impl Encoder {
         let table = |b: &mut Builder, name: &str, rows| {
             b.scope(name, |b| Embedding::with_init(b, rows, config.hidden_size, init))
         };
-        let (names, block) = (&config.family.names, config.block(options, dropout.hidden));
+        let names = &config.family.names;
+        let norm = |b: &mut Builder, name: &str| {
+            let (features, eps) = (config.hidden_size, config.norm_eps);
+            b.scope(name, |b| LayerNorm::with_bias(b, features, eps, config.norm_bias))
+        };
         let make = |b: &mut Builder| {
-            let (words, positions, types, norm) = b.scope("embeddings", |b| {
-                let words = table(b, "word_embeddings", config.vocab_size);
-                let positions = table(b, "position_embeddings", config.max_positions);
+            let (words, positions, types, first) = b.scope("embeddings", |b| {
+                let [words, norm_name] = names.embeddings;
+                let words = table(b, words, config.vocab_size);
+                let learned = config.rope.is_none();
+                let positions =
+                    learned.then(|| table(b, "position_embeddings", config.max_positions));
                 let types = (config.token_types > 0)
                     .then(|| table(b, "token_type_embeddings", config.token_types));
-                let norm = b.scope("LayerNorm", |b| {
-                    LayerNorm::with_eps(b, config.hidden_size, config.norm_eps)
-                });
-                (words, positions, types, norm)
+                (words, positions, types, norm(b, norm_name))
             });
-            let layer = |i| b.scope(&format!("{}.{i}", names.layers), |b| Block::new(b, &block));
+            let layer = |i| {
+                let block = config.block(i, options, dropout.hidden);
+                b.scope(&format!("{}.{i}", names.layers), |b| Block::new(b, &block))
+            };
             let blocks: Vec<Block> = (0..config.layers).map(layer).collect();
-            (words, positions, types, norm, blocks)
+            let last = names.final_norm.map(|name| norm(b, name));
+            ((words, positions, types), (first, blocks, last))
         };
         let alone = config.head == EncoderHead::None;
-        let scope = if alone { "" } else { config.family.name };
-        let (words, positions, types, norm, blocks) = b.scope(scope, make);
+        let scope = if alone { "" } else { names.body };
+        let ((words, positions, types), (norm, blocks, final_norm)) = b.scope(scope, make);
         let head = head(b, config, options, words.weight());
         let pool = |mean, segments| PoolTokens { mean, segments }.op();
         let pools = [pool(false, false), pool(true, false), pool(true, true)];
@@ -124,7 +134,8 @@ impl Encoder {
             (p > 0.0).then(|| b.scope(name, |b| Dropout::new(b, p)))
         };
         let dropout = [drop(b, "embeddings", dropout.hidden), drop(b, "classifier", dropout.head)];
-        Self { words, positions, types, norm, blocks, head, add: Add::op(), pools, dropout }
+        let add = Add::op();
+        Self { words, positions, types, norm, blocks, final_norm, head, add, pools, dropout }
     }
 
     /// The vector of each token `[B, T, features]`.
@@ -140,18 +151,26 @@ impl Encoder {
             let kind = types.forward(graph, ids.clone())?;
             x = graph.apply(&self.add, &[&x, &kind])?;
         }
-        let at = self.positions.forward(graph, batch.positions.clone())?;
-        x = graph.apply(&self.add, &[&x, &at])?;
+        if let Some(positions) = &self.positions {
+            let at = positions.forward(graph, batch.positions.clone())?;
+            x = graph.apply(&self.add, &[&x, &at])?;
+        }
         x = self.norm.forward(graph, x)?;
         if let Some(dropout) = &self.dropout[0] {
             x = dropout.forward(graph, x)?;
         }
         for block in &self.blocks {
-            let context =
-                BlockContext { segments: batch.segments.as_ref(), ..BlockContext::default() };
+            let context = BlockContext {
+                positions: Some(&batch.positions),
+                segments: batch.segments.as_ref(),
+                ..BlockContext::default()
+            };
             x = block.forward(graph, &x, context)?.0;
         }
-        Ok(x)
+        match &self.final_norm {
+            Some(norm) => norm.forward(graph, x),
+            None => Ok(x),
+        }
     }
 
     /// The vector of each sequence `[B, features]`: that of its first token, or the mean over its
@@ -272,23 +291,26 @@ fn head(
     };
     let sequence = config.head == EncoderHead::Sequence;
     // The mean of tokens has no place for a layer that was trained on the first one.
-    let dense = names.dense.filter(|_| !(sequence && config.mean_pooled));
+    let dense = names.dense.filter(|_| names.reads_mean || !(sequence && config.mean_pooled));
     let dense = dense.map(|(name, activation)| {
-        let f = activation.unwrap_or(config.activation);
-        let layer = b.scope(name, |b| Feedforward::with_init(b, features, features, f, true, init));
+        let (f, bias) = (activation.unwrap_or(config.head_activation), config.head_bias);
+        let layer = b.scope(name, |b| Feedforward::with_init(b, features, features, f, bias, init));
         if options.bf16() { layer.in_bf16(DType::F32) } else { layer }
     });
-    let norm =
-        names.norm.map(|name| b.scope(name, |b| LayerNorm::with_eps(b, features, config.norm_eps)));
+    let norm = names.norm.map(|name| {
+        let (eps, bias) = (config.norm_eps, config.norm_bias);
+        b.scope(name, |b| LayerNorm::with_bias(b, features, eps, bias))
+    });
     let tied = config.head == EncoderHead::MaskedLm && config.tied;
     let weight = if tied {
         words
     } else {
         b.param(names.weight, [outputs, features], ParamKind::Weight, init)
     };
-    let bias = b.param(names.bias, [outputs], ParamKind::Bias, Init::Zeros);
+    let biased = config.head != EncoderHead::MaskedLm || config.masked_bias;
+    let bias = biased.then(|| b.param(names.bias, [outputs], ParamKind::Bias, Init::Zeros));
     // Encoders use the plain loss.
     let options = LanguageOptions { z_loss: 0.0, label_smoothing: 0.0, ..*options };
     let pooled = sequence.then_some(config.mean_pooled);
-    Some(Head { pooled, dense, norm, output: Output::new(weight, Some(bias), None, &options) })
+    Some(Head { pooled, dense, norm, output: Output::new(weight, bias, None, &options) })
 }

@@ -100,7 +100,7 @@ impl Layer for BatchNorm {
 }
 
 /// Layer normalisation, `torch.nn.LayerNorm` over the last dimension (Ba et al., 2016), with
-/// parameters `weight`, `bias`.
+/// parameters `weight` and, unless it is without, `bias`.
 ///
 /// # Shapes
 /// `[…, C] → […, C]`
@@ -116,7 +116,7 @@ impl Layer for BatchNorm {
 pub struct LayerNorm {
     op: Arc<dyn Op>,
     weight: ParamId,
-    bias: ParamId,
+    bias: Option<ParamId>,
 }
 
 impl LayerNorm {
@@ -127,22 +127,32 @@ impl LayerNorm {
 
     /// The same layer with another ε.
     pub fn with_eps(builder: &mut Builder, features: usize, eps: f64) -> Self {
-        Self {
-            op: ff_ops::LayerNorm::op(eps, true, true),
-            weight: builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0)),
-            bias: builder.param("bias", [features], ParamKind::Bias, Init::Zeros),
-        }
+        Self::with_bias(builder, features, eps, true)
+    }
+
+    /// The same layer with another ε, with or without a bias.
+    pub fn with_bias(builder: &mut Builder, features: usize, eps: f64, bias: bool) -> Self {
+        let weight = builder.param("weight", [features], ParamKind::Gain, Init::Constant(1.0));
+        let param = |b: &mut Builder| b.param("bias", [features], ParamKind::Bias, Init::Zeros);
+        let op = ff_ops::LayerNorm::op(eps, true, bias);
+        Self { op, weight, bias: bias.then(|| param(builder)) }
     }
 }
 
 impl Layer for LayerNorm {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
-        let (weight, bias) = (graph.param(self.weight), graph.param(self.bias));
-        graph.apply(&self.op, &[&x, &weight, &bias])
+        let weight = graph.param(self.weight);
+        match self.bias.map(|bias| graph.param(bias)) {
+            Some(bias) => graph.apply(&self.op, &[&x, &weight, &bias]),
+            None => graph.apply(&self.op, &[&x, &weight]),
+        }
     }
 
     fn compile(&self, program: &mut Program<'_>, x: Slot) -> Result<Slot> {
-        program.op(x, &self.op, &[self.weight, self.bias])
+        match self.bias {
+            Some(bias) => program.op(x, &self.op, &[self.weight, bias]),
+            None => program.op(x, &self.op, &[self.weight]),
+        }
     }
 }
 

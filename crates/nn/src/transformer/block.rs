@@ -41,12 +41,16 @@ pub(crate) struct NormConfig {
     pub(crate) eps: f64,
     /// What is added to the weights of root-mean-square norms.
     pub(crate) offset: f64,
+    /// Whether layer norms have a bias.
+    pub(crate) bias: bool,
 }
 
 impl NormConfig {
     pub(crate) fn layer(&self, b: &mut Builder, name: &str) -> Box<dyn Layer> {
         b.scope(name, |b| match self.kind {
-            TransformerNorm::Layer => Box::new(LayerNorm::with_eps(b, self.features, self.eps)),
+            TransformerNorm::Layer => {
+                Box::new(LayerNorm::with_bias(b, self.features, self.eps, self.bias))
+            }
             TransformerNorm::Rms => {
                 Box::new(RmsNorm::with_op(b, self.features, self.rms())) as Box<dyn Layer>
             }
@@ -90,6 +94,7 @@ impl BlockConfig {
                 features,
                 eps,
                 offset: 0.0,
+                bias: true,
             },
             attention: AttentionConfig {
                 qkv_bias: true,
@@ -124,7 +129,7 @@ pub(crate) enum FeedforwardConfig {
 }
 
 /// The names of the parts of a block in files; the parameters of a part with an empty name belong
-/// to the block.
+/// to the block, and there is no norm with an empty name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockNames {
     pub(crate) attention: &'static str,
@@ -279,6 +284,9 @@ fn with_norms<T>(
     part: impl FnOnce(&mut Builder) -> T,
 ) -> (T, Norms) {
     let mut norms = Norms::default();
+    if name.is_empty() {
+        return (part(b), norms);
+    }
     if matches!(norm.place, NormPlace::Before | NormPlace::Around) {
         norms.before = Some(norm.layer(b, name));
     }

@@ -193,6 +193,28 @@ impl<'a> Fields<'a> {
         Some((key, self.value(&[key], "an object", Value::as_object)?))
     }
 
+    /// For each layer, whether it attends within a window, if the config lists them.
+    pub(crate) fn layer_types(&self, count: usize) -> Option<Vec<bool>> {
+        const KEY: &str = "layer_types";
+        let list = self.list(KEY)?;
+        if list.len() != count {
+            let message = format!("lists {} layers, num_hidden_layers says {count}", list.len());
+            self.fail(KEY, message);
+        }
+        let window = |value: &Value| match value.as_str() {
+            Some("full_attention") => false,
+            Some("sliding_attention") => true,
+            _ => {
+                let message = format!(
+                    "{value} is not supported; supported: \"full_attention\", \"sliding_attention\""
+                );
+                self.fail(KEY, message);
+                false
+            }
+        };
+        Some(list.iter().map(window).collect())
+    }
+
     /// An activation by its name in `transformers`.
     pub(crate) fn activation(&self, key: &'static str, default: Activation) -> Activation {
         let Some(name) = self.text(&[key]) else { return default };

@@ -1,7 +1,7 @@
 //! The frequencies of rotary positions, and their scaling for longer contexts.
 
 use super::fields::Fields;
-use ff_ops::LongAngles;
+use ff_ops::{LongAngles, Rotary};
 use serde_json::{Map, Value};
 use std::f64::consts::PI;
 
@@ -62,8 +62,13 @@ impl Rope {
     }
 
     /// Reads the positions of layers that see all tokens, and of those that see near ones:
-    /// `rope_parameters` holds the settings of both, `rope_scaling` the first's.
-    pub(crate) fn read_by_layer(root: &Fields<'_>, defaults: [&RopeDefaults; 2]) -> [Self; 2] {
+    /// `rope_parameters` holds the settings of both, `rope_scaling` the first's, or those of both
+    /// with `scales_both`.
+    pub(crate) fn read_by_layer(
+        root: &Fields<'_>,
+        defaults: [&RopeDefaults; 2],
+        scales_both: bool,
+    ) -> [Self; 2] {
         const KINDS: [&str; 2] = ["full_attention", "sliding_attention"];
         let empty = Map::new();
         let (_, both) = root.map(&["rope_parameters"]).unwrap_or(("", &empty));
@@ -73,9 +78,12 @@ impl Rope {
         }
         let both = root.inside(both, "rope_parameters.");
         let of = |i: usize| both.map(&KINDS[i..=i]).map_or_else(Map::new, |(_, map)| map.clone());
-        let [mut global, local] = [of(0), of(1)];
+        let [mut global, mut local] = [of(0), of(1)];
         if let Some((_, scaling)) = root.map(&["rope_scaling"]) {
             global.extend(scaling.clone());
+            if scales_both {
+                local.extend(scaling.clone());
+            }
         }
         let read = |i: usize, map: &Map<String, Value>| {
             Self::of(
@@ -174,6 +182,18 @@ impl Rope {
             }
         };
         Self { rotary_dim, inv_freq, scaling, theta, long }
+    }
+
+    /// The operation on heads of so many features.
+    pub(crate) fn rotary(&self, head_dim: usize) -> Rotary {
+        Rotary {
+            head_dim,
+            rotary_dim: self.rotary_dim,
+            interleaved: false,
+            inv_freq: self.inv_freq.as_slice().into(),
+            scaling: self.scaling,
+            long: self.long.clone(),
+        }
     }
 
     /// The number of positions of a model that has so many before its base grows.

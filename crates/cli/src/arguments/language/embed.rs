@@ -39,8 +39,8 @@ impl Embedding {
 
 #[derive(Debug, Args)]
 pub(crate) struct Embed {
-    /// An encoder (BERT, RoBERTa, DistilBERT), static embeddings, or a decoder: its folder, a run,
-    /// or a GGUF file
+    /// An encoder (BERT, RoBERTa, DistilBERT, ModernBERT), static embeddings, or a decoder: its
+    /// folder, a run, or a GGUF file
     #[arg(value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
     /// A table, or plain text (.txt) whose lines are texts; `-` is standard input

@@ -14,7 +14,7 @@ use ff_tensor::{Device, Tensor};
 use ff_text::Tokenizer;
 use std::path::Path;
 
-/// BERT, RoBERTa or DistilBERT, read from a folder as Hugging Face has them.
+/// BERT, RoBERTa, DistilBERT or ModernBERT, read from a folder as Hugging Face has them.
 ///
 /// ```no_run
 /// use feedforward::language::EncoderModel;

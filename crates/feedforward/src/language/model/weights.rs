@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 /// The names of base models within larger ones.
-const PREFIXES: [&str; 3] = ["bert", "roberta", "distilbert"];
+const PREFIXES: [&str; 4] = ["bert", "roberta", "distilbert", "model"];
 /// The output layer, and ends of the names of tables of embeddings.
 const OUTPUT: &str = "lm_head.weight";
 const EMBEDDINGS: [&str; 2] = ["embed_tokens.weight", "wte.weight"];

@@ -1,6 +1,6 @@
 //! Gemma 2 (Gemma team, 2024), and what Gemma 3 has of it.
 
-use super::super::common::{layer_types, rotary, used_window};
+use super::super::common::{rotary, used_window};
 use super::super::config::LayerRope;
 use super::{DecoderConfig, Defaults, Family, Fields, Names};
 use crate::transformer::{BlockNames, NormPlace};
@@ -53,7 +53,7 @@ pub(super) fn shared(fields: &Fields<'_>, config: &mut DecoderConfig, pattern: u
     }
     let scalar = fields.positive(&["query_pre_attn_scalar"]).unwrap_or(256.0);
     let window = used_window(fields);
-    let types = layer_types(fields, config.layers.len());
+    let types = fields.layer_types(config.layers.len());
     for (i, layer) in config.layers.iter_mut().enumerate() {
         let listed = types.as_ref().map(|types| types.get(i) == Some(&true));
         let near = listed.unwrap_or(!(i + 1).is_multiple_of(pattern));

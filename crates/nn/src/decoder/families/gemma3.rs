@@ -19,7 +19,7 @@ fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
     without_positions(fields, config, &defaults);
     let global = defaults.rope(config);
     let local = RopeDefaults { theta: ("rope_local_base_freq", 1e4), ..global };
-    let [global, local] = Rope::read_by_layer(fields, [&global, &local]);
+    let [global, local] = Rope::read_by_layer(fields, [&global, &local], false);
     config.max_positions = global.reach(config.max_positions);
     (config.rope, config.local_rope) = (Some(global), Some(local));
     config.qk_norm = Some(QueryKeyNorm::Head);

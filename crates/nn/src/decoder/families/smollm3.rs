@@ -1,6 +1,6 @@
 //! SmolLM 3 (Hugging Face, 2025).
 
-use super::super::common::{layer_types, rotary, sliding_window};
+use super::super::common::{rotary, sliding_window};
 use super::super::config::LayerRope;
 use super::{DecoderConfig, Defaults, Family, Fields, Names};
 use crate::transformer::fields::MOST_LAYERS;
@@ -24,7 +24,7 @@ fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
     let turned = turned_layers(fields, count);
     let used = fields.flag("use_sliding_window", false);
     let window = sliding_window(fields).filter(|_| used);
-    let types = layer_types(fields, count);
+    let types = fields.layer_types(count);
     for (i, layer) in config.layers.iter_mut().enumerate() {
         if !turned[i] {
             layer.rope = LayerRope::None;

@@ -1,6 +1,6 @@
 //! DistilBERT (Sanh et al., 2019).
 
-use super::super::common::{Keys, common};
+use super::super::common::{BERT_EMBEDDINGS, Keys, common};
 use super::{Activation, CLASSIFIER, EncoderConfig, EncoderFamily, Fields, HeadNames, Names};
 use crate::transformer::BlockNames;
 
@@ -8,6 +8,9 @@ pub(super) static FAMILY: EncoderFamily = EncoderFamily {
     name: "distilbert",
     class: "DistilBert",
     names: Names {
+        body: "distilbert",
+        embeddings: BERT_EMBEDDINGS,
+        final_norm: None,
         layers: "transformer.layer",
         block: BlockNames {
             attention: "attention",
@@ -22,6 +25,7 @@ pub(super) static FAMILY: EncoderFamily = EncoderFamily {
         masked: HeadNames {
             dense: Some(("vocab_transform", None)),
             norm: Some("vocab_layer_norm"),
+            reads_mean: false,
             weight: "vocab_projector.weight",
             bias: "vocab_projector.bias",
         },

@@ -1,6 +1,6 @@
 //! The families of encoders, one per file.
 
-use super::common::{BERT_BLOCK, CLASSIFIER, bert as read_bert};
+use super::common::{BERT_BLOCK, BERT_EMBEDDINGS, CLASSIFIER, bert as read_bert};
 use super::config::{EncoderConfig, EncoderFamily, HeadNames, Names};
 use crate::transformer::fields::Fields;
 use ff_ops::Activation;
@@ -12,4 +12,4 @@ macro_rules! families {
     };
 }
 
-families![bert, roberta, distilbert];
+families![bert, roberta, distilbert, modernbert];

@@ -1,23 +1,28 @@
 //! RoBERTa (Liu et al., 2019).
 
 use super::{Activation, BERT_BLOCK, CLASSIFIER, EncoderConfig, EncoderFamily, Fields, HeadNames};
-use super::{Names, read_bert};
+use super::{BERT_EMBEDDINGS, Names, read_bert};
 
 pub(super) static FAMILY: EncoderFamily = EncoderFamily {
     name: "roberta",
     class: "Roberta",
     names: Names {
+        body: "roberta",
+        embeddings: BERT_EMBEDDINGS,
+        final_norm: None,
         layers: "encoder.layer",
         block: BERT_BLOCK,
         masked: HeadNames {
             dense: Some(("lm_head.dense", Some(Activation::Gelu))),
             norm: Some("lm_head.layer_norm"),
+            reads_mean: false,
             weight: "lm_head.decoder.weight",
             bias: "lm_head.bias",
         },
         sequence: HeadNames {
             dense: Some(("classifier.dense", Some(Activation::Tanh))),
             norm: None,
+            reads_mean: false,
             weight: "classifier.out_proj.weight",
             bias: "classifier.out_proj.bias",
         },
