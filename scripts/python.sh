@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the wheel of the Python package, installs it into a fresh virtual environment with what its
-# tests need (`.[test]`), and runs them. PYTORCH=1 installs PyTorch too; without it its tests are skipped.
+# tests need (`.[test]`), and runs them. PYTORCH=1 installs PyTorch and transformers too, SCALE=1 PySpark (which needs Java) and
+# Ray; without them their tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +19,6 @@ began=$SECONDS
 "$bin/maturin" build --locked --release --out "$place/wheels" 2>&1 | tee "$place/log" | tail -3
 echo "the wheel was built in $((SECONDS - began)) s, with $(grep -c Compiling "$place/log" || true) crates compiled"
 wheel="$(echo "$place"/wheels/*.whl)"
-"$bin/pip" install --quiet --disable-pip-version-check "$wheel[test]" ${PYTORCH:+torch}
+"$bin/pip" install --quiet --disable-pip-version-check "$wheel[test]" ${PYTORCH:+torch transformers} ${SCALE:+pyspark "ray[data]"}
 export SCIPY_ARRAY_API=1
 "$bin/python" -m pytest -q -rs -p no:cacheprovider

@@ -16,8 +16,9 @@ A whole run, from a table to scores, a report and predictions:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from feedforward._engines import Predictor, predictor
 from feedforward._errors import (
     DataError,
     Error,
@@ -47,6 +48,13 @@ from feedforward._runs import (
 from feedforward._tensors import load_tensors, save_tensors
 from feedforward._tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from feedforward.sklearn import (
+        FeedforwardClassifier,
+        FeedforwardRegressor,
+        FeedforwardTransformer,
+    )
+
 __all__ = [
     "DataError",
     "Error",
@@ -59,6 +67,7 @@ __all__ = [
     "NotFoundError",
     "OutOfMemoryError",
     "PermissionDeniedError",
+    "Predictor",
     "RecipeError",
     "Run",
     "RunError",
@@ -73,6 +82,7 @@ __all__ = [
     "load_tensors",
     "plan",
     "predict",
+    "predictor",
     "pretrain",
     "resume",
     "save_tensors",

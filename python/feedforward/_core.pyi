@@ -1,13 +1,38 @@
 """The extension module."""
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-PathLike = str | os.PathLike[str]
+__all__ = [
+    "Job",
+    "LanguageModel",
+    "Network",
+    "Operation",
+    "Optimizer",
+    "Recorded",
+    "Rows",
+    "Schedule",
+    "TableModel",
+    "Tokenizer",
+    "activation_of_torch",
+    "activations",
+    "evaluate",
+    "initial_weight",
+    "inspect",
+    "is_language",
+    "predict_file",
+    "read_tensors",
+    "resume",
+    "run_folder",
+    "write_tensors",
+]
 
+_PathLike = str | os.PathLike[str]
+
+@final
 class Operation:
     """An operation with its attributes, for so many inputs."""
 
@@ -20,12 +45,24 @@ class Operation:
         training: bool = True,
         seed: int = 0,
     ) -> tuple[Any, Recorded]: ...
+    def compute(self, inputs: tuple[ArrayLike, ...], need: list[bool]) -> list[NDArray[Any]]: ...
+    def saved(self, shapes: list[list[int]], need: list[bool]) -> list[list[int]]: ...
+    def gradients(
+        self,
+        inputs: tuple[ArrayLike, ...],
+        outputs: Sequence[ArrayLike],
+        saved: Sequence[ArrayLike],
+        dy: tuple[ArrayLike | None, ...],
+        need: list[bool],
+    ) -> tuple[NDArray[Any] | None, ...]: ...
 
+@final
 class Recorded:
     """What the backward pass of an operation reads."""
 
-    def backward(self, *dy: ArrayLike | None) -> tuple[NDArray[Any] | None, ...]: ...
+    def backward(self, *dy: ArrayLike | None) -> tuple[Any, ...]: ...
 
+@final
 class Network:
     """The network of an estimator."""
 
@@ -45,8 +82,10 @@ class Network:
     def parameters(self) -> list[tuple[str, NDArray[Any]]]: ...
 
 def activations() -> list[str]: ...
+def activation_of_torch(name: str) -> tuple[str, tuple[str, float] | None]: ...
 def initial_weight(shape: tuple[int, int], f: str, dtype: DTypeLike, seed: int) -> NDArray[Any]: ...
 
+@final
 class Rows:
     """A table in memory."""
 
@@ -54,9 +93,10 @@ class Rows:
     @staticmethod
     def arrow(bytes: bytes) -> Rows: ...
 
-Tables = list[tuple[str, Rows]]
-Tell = Callable[[str, str], Any]
+_Tables = list[tuple[str, Rows]]
+_Tell = Callable[[str, str], Any]
 
+@final
 class Job:
     """What to train."""
 
@@ -73,36 +113,38 @@ class Job:
     def toml(self) -> str: ...
     def train(
         self,
-        tables: Tables,
-        tell: Tell,
+        tables: _Tables,
+        tell: _Tell,
         *,
-        out: PathLike | None = None,
+        out: _PathLike | None = None,
         threads: int = 0,
         watch: bool = False,
     ) -> str: ...
-    def plan(self, tables: Tables, tell: Tell, *, threads: int = 0) -> str: ...
-    def columns(self, tables: Tables) -> list[str]: ...
+    def plan(self, tables: _Tables, tell: _Tell, *, threads: int = 0) -> str: ...
+    def columns(self, tables: _Tables) -> list[str]: ...
 
+@final
 class TableModel:
     """A trained model of tables."""
 
-    def __new__(cls, path: PathLike, *, threads: int = 0) -> TableModel: ...
+    def __new__(cls, path: _PathLike, *, threads: int = 0) -> TableModel: ...
     def facts(self) -> tuple[str, str, list[str]]: ...
     def classes(self) -> list[Any]: ...
     def predict(
-        self, data: PathLike, tables: Tables
+        self, data: _PathLike, tables: _Tables
     ) -> tuple[NDArray[Any], NDArray[Any] | None, list[str]]: ...
-    def spread(self, data: PathLike, tables: Tables) -> NDArray[Any]: ...
-    def interval(self, data: PathLike, tables: Tables, level: float) -> Any: ...
+    def spread(self, data: _PathLike, tables: _Tables) -> NDArray[Any]: ...
+    def interval(self, data: _PathLike, tables: _Tables, level: float) -> Any: ...
 
+@final
 class LanguageModel:
     """A language model that writes."""
 
     def __new__(
         cls,
-        path: PathLike,
+        path: _PathLike,
         *,
-        adapter: PathLike | None = None,
+        adapter: _PathLike | None = None,
         bf16: bool = False,
         threads: int = 0,
     ) -> LanguageModel: ...
@@ -123,24 +165,24 @@ class LanguageModel:
     ) -> list[tuple[str, list[int], str]]: ...
 
 def resume(
-    run: PathLike, tables: Tables, tell: Tell, *, threads: int = 0, watch: bool = False
+    run: _PathLike, tables: _Tables, tell: _Tell, *, threads: int = 0, watch: bool = False
 ) -> str: ...
 def evaluate(
-    run: PathLike,
-    data: PathLike | None,
-    tables: Tables,
+    run: _PathLike,
+    data: _PathLike | None,
+    tables: _Tables,
     *,
     sets: list[str] = ...,
-    adapter: PathLike | None = None,
+    adapter: _PathLike | None = None,
     text_column: str | None = None,
     threads: int = 0,
 ) -> str: ...
 def predict_file(
-    run: PathLike,
-    data: PathLike,
-    tables: Tables,
-    out: PathLike,
-    tell: Tell,
+    run: _PathLike,
+    data: _PathLike,
+    tables: _Tables,
+    out: _PathLike,
+    tell: _Tell,
     *,
     proba: bool = False,
     spread: bool = False,
@@ -149,10 +191,11 @@ def predict_file(
     force: bool = False,
     threads: int = 0,
 ) -> str: ...
-def inspect(path: PathLike) -> str: ...
-def run_folder(path: PathLike) -> str: ...
-def is_language(path: PathLike) -> bool: ...
+def inspect(path: _PathLike) -> str: ...
+def run_folder(path: _PathLike) -> str: ...
+def is_language(path: _PathLike) -> bool: ...
 
+@final
 class Optimizer:
     """The state of an optimiser for some arrays."""
 
@@ -163,6 +206,7 @@ class Optimizer:
         self, arrays: list[NDArray[Any]], gradients: list[ArrayLike], lr: float, count: float
     ) -> float: ...
 
+@final
 class Schedule:
     """A learning rate over time."""
 
@@ -170,10 +214,11 @@ class Schedule:
     def rate(self, step: int, total: int) -> float: ...
     def observe(self, score: float, higher_is_better: bool) -> float | None: ...
 
+@final
 class Tokenizer:
     """Text to ids, and ids to text."""
 
-    def __new__(cls, path: PathLike) -> Tokenizer: ...
+    def __new__(cls, path: _PathLike) -> Tokenizer: ...
     @staticmethod
     def train(
         files: str, kind: str, split: str, vocab_size: int, special: list[str], min_frequency: int
@@ -191,7 +236,7 @@ class Tokenizer:
     def special_tokens(self) -> list[tuple[str, int]]: ...
     def token(self, id: int) -> str | None: ...
     def id(self, token: str) -> int | None: ...
-    def save(self, folder: PathLike) -> None: ...
+    def save(self, folder: _PathLike) -> None: ...
 
-def read_tensors(path: PathLike) -> list[tuple[str, str, list[int], bytes]]: ...
-def write_tensors(path: PathLike, tensors: list[tuple[str, str, list[int], bytes]]) -> None: ...
+def read_tensors(path: _PathLike) -> list[tuple[str, str, list[int], bytes]]: ...
+def write_tensors(path: _PathLike, tensors: list[tuple[str, str, list[int], bytes]]) -> None: ...

@@ -67,14 +67,16 @@ class FeedforwardLayer:
 
     def __call__(self, x: ArrayLike) -> NDArray[Any]:
         """The output; nothing is kept for a backward pass."""
+        y: NDArray[Any]
         if self.layout == "columns":
-            return self._operation(*self._columns(x)).T
-        if self.b is None:
-            return self._operation(x, self.W)
-        return self._operation(x, self.W, self.b)
+            y = self._operation(*self._columns(x))
+            return y.T
+        y = self._operation(x, self.W) if self.b is None else self._operation(x, self.W, self.b)
+        return y
 
     def forward(self, x: ArrayLike) -> NDArray[Any]:
         """The output; what :meth:`backward` needs is kept until the next call."""
+        y: NDArray[Any]
         if self.layout == "columns":
             y, self._recorded = self._operation.record(*self._columns(x))
             return y.T
@@ -88,6 +90,8 @@ class FeedforwardLayer:
         """The gradient dx of the input of the last :meth:`forward`; sets ``dW`` and ``db``."""
         if self._recorded is None:
             raise RuntimeError("call forward(x) before backward(dy)")
+        dx: NDArray[Any]
+        db: list[NDArray[Any]]
         if self.layout != "columns":
             dx, self.dW, *db = self._recorded.backward(dy)
             self.db = db[0] if db else None

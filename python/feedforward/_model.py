@@ -53,10 +53,11 @@ class Model:
         return isinstance(self._handle, _core.LanguageModel)
 
     @property
-    def _table(self) -> Any:
+    def _table(self) -> _core.TableModel:
         if self.is_language_model:
             raise UsageError(f"{self.path} is a language model: use generate")
-        return self._handle
+        handle: _core.TableModel = self._handle
+        return handle
 
     @property
     def task(self) -> str:

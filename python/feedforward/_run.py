@@ -124,18 +124,21 @@ class Run:
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not path.exists():
+            return {}
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
 
     def _facts(self) -> list[tuple[str, str]]:
         outcome = self.outcome or {}
         state = "finished" if self.finished else "stopped: resume() continues it"
         rows = [("run", str(self.path)), ("state", outcome.get("headline") or state)]
         verdict = outcome.get("verdict")
-        for found in verdict["comparisons"] if verdict else []:
-            name = f"{verdict['part']} {found['metric']}"
-            rows.append(
-                (name, f"{_compared(found)}; {verdict['baseline']}: {found['baseline']:.4g}")
-            )
+        if verdict:
+            for found in verdict["comparisons"]:
+                beside = f"{verdict['baseline']}: {found['baseline']:.4g}"
+                name = f"{verdict['part']} {found['metric']}"
+                rows.append((name, f"{_compared(found)}; {beside}"))
         rows += [("", line) for line in outcome.get("lines", [])]
         if self.report.exists():
             rows.append(("report", str(self.report)))

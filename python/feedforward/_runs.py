@@ -67,7 +67,8 @@ def plan(
     """What a run would take, in memory and time; nothing is trained or written."""
     job, tables = _table_job(data, target, recipe, valid, test, None, task, seed, quality, settings)
     with Progress(quiet, None) as progress:
-        return json.loads(job.plan(tables, progress, threads=threads))
+        found: dict[str, Any] = json.loads(job.plan(tables, progress, threads=threads))
+    return found
 
 
 def pretrain(
@@ -157,7 +158,7 @@ def evaluate(
     path = None
     if data is not None:
         path, tables = _named(data)
-    found = _core.evaluate(
+    scores = _core.evaluate(
         os.fspath(run),
         path,
         tables,
@@ -166,7 +167,8 @@ def evaluate(
         text_column=text_column,
         threads=threads,
     )
-    return json.loads(found)
+    found: dict[str, Any] = json.loads(scores)
+    return found
 
 
 def predict(
@@ -231,7 +233,8 @@ def generate(
 
 def inspect(path: PathLike | Run | Model) -> dict[str, Any]:
     """What is inside of a run, a model or a file of tensors."""
-    return json.loads(_core.inspect(os.fspath(path)))
+    found: dict[str, Any] = json.loads(_core.inspect(os.fspath(path)))
+    return found
 
 
 def _trained(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from feedforward import _core
@@ -36,7 +36,7 @@ def kind(data: Any) -> str:
 
 def rows(data: Any) -> _core.Rows:
     """A table as the library reads it."""
-    make = {
+    make: dict[str, Callable[[Any], _core.Rows]] = {
         "polars": _polars,
         "pyarrow": _pyarrow,
         "arrow": _pyarrow,
@@ -214,3 +214,38 @@ def table_like(data: Any, names: list[str], values: Any) -> Any:
 
         return pyarrow.table(columns)
     return values
+
+
+def names(data: Any) -> list[str]:
+    """The names of the columns of a table."""
+    found = kind(data)
+    if found == "dict":
+        return [str(name) for name in data]
+    if found == "pyarrow":
+        return list(data.column_names)
+    if found in {"pandas", "polars"}:
+        return [str(name) for name in data.columns]
+    raise TypeError(
+        f"a batch cannot be {type(data).__name__}: expected a DataFrame of pandas or polars, a "
+        "table of pyarrow or a dict of columns"
+    )
+
+
+def joined(data: Any, kept: list[str], added: dict[str, Any]) -> Any:
+    """Some columns of a table and new ones, as what the table was."""
+    found = kind(data)
+    if found == "pandas":
+        columns = [str(name) for name in data.columns]
+        return data[[data.columns[columns.index(name)] for name in kept]].assign(**added)
+    if found == "polars":
+        import polars
+
+        return data.select(kept).with_columns(polars.Series(n, v) for n, v in added.items())
+    if found == "pyarrow":
+        import pyarrow
+
+        table = data.select(kept)
+        for name, values in added.items():
+            table = table.append_column(name, pyarrow.array(values))
+        return table
+    return {name: data[name] for name in kept} | added

@@ -99,7 +99,8 @@ class Tokenizer:
     def merges(self) -> list[tuple[str, str]]:
         """The merges of byte pairs, in the order in which they were learned."""
         found = json.loads(self._core.json)["model"].get("merges", [])
-        return [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in found]
+        pairs = (m.split(" ", 1) if isinstance(m, str) else m for m in found)
+        return [(first, second) for first, second in pairs]
 
     def token(self, id: int) -> str | None:
         """The token of an id, as the vocabulary writes it."""

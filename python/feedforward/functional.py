@@ -45,11 +45,15 @@ class Function(Generic[P]):
     ) -> tuple[Any, Callable[..., tuple[NDArray[Any] | None, ...]]]:
         """The result, and the function from its gradient to those of the inputs."""
         op, inputs = self._make(*args, **kwargs)
-        y, recorded = op.record(*inputs)
+        y, recorded = op.record(*inputs, need=self._need(len(inputs)))
         return y, recorded.backward
 
+    def _need(self, inputs: int) -> list[bool] | None:
+        """Which inputs have a gradient: by default those of floats."""
+        return None
+
     def __repr__(self) -> str:
-        return f"<function {self.__name__} of feedforward.functional>"
+        return f"<function {self._make.__name__} of feedforward.functional>"
 
 
 class Loss(Function[P]):
@@ -64,12 +68,46 @@ class Loss(Function[P]):
     ) -> tuple[float, Callable[..., tuple[NDArray[Any] | None, ...]]]:
         """The loss, and the function to the gradients of the inputs (of a loss times ``dy``)."""
         op, inputs = self._make(*args, **kwargs)
-        (loss, _count), recorded = op.record(*inputs, need=[True] + [False] * (len(inputs) - 1))
+        (loss, _count), recorded = op.record(*inputs, need=self._need(len(inputs)))
 
         def backward(dy: float = 1.0) -> tuple[NDArray[Any] | None, ...]:
             return recorded.backward(loss * 0 + dy)
 
         return float(loss[0]), backward
+
+    def _need(self, inputs: int) -> list[bool] | None:
+        # Not targets and weights.
+        return [True] + [False] * (inputs - 1)
+
+
+class LayerLoss(Loss[P]):
+    """A loss with the layer before it, whose parameters have gradients too."""
+
+    def _need(self, inputs: int) -> list[bool] | None:
+        return None
+
+
+class Running(Function[P]):
+    """An operation whose last two inputs are running statistics."""
+
+    def _need(self, inputs: int) -> list[bool] | None:
+        return [True] * (inputs - 2) + [False] * 2
+
+
+class Random(Function[P]):
+    """An operation that draws random numbers; the same ``seed`` draws the same."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return self.vjp(*args, **kwargs)[0]
+
+    def vjp(
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Any, Callable[..., tuple[NDArray[Any] | None, ...]]]:
+        """The result, and the function from its gradient to those of the inputs."""
+        op, inputs = self._make(*args, **kwargs)
+        seed: Any = kwargs.get("seed", 0)
+        y, recorded = op.record(*inputs, seed=seed)
+        return y, recorded.backward
 
 
 def _given(*inputs: Any) -> tuple[Any, ...]:
@@ -149,6 +187,36 @@ def layer_norm(
 
 
 @Function
+def batch_norm(
+    x: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+) -> _Made:
+    """(x − μ) / √(σ² + ε) ⊙ w + b over all rows, with weight and bias or without both.
+
+    The batch's mean and variance follow the result.
+    """
+    return _op("batch_norm", x, weight, bias, eps=eps)
+
+
+@Running
+def batch_norm_running(
+    x: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+) -> _Made:
+    """(x − μ) / √(σ² + ε) ⊙ w + b with given statistics, which have no gradient."""
+    given = _given(x, weight, bias, mean, variance)
+    return operation("batch_norm", len(given), {"eps": eps, "running": True}), given
+
+
+@Function
 def attention(
     q: ArrayLike,
     k: ArrayLike,
@@ -164,10 +232,10 @@ def attention(
     alibi: bool = False,
 ) -> _Made:
     """Attention of heads side by side: q ``[B, T, heads · head_dim]``, k and v ``[B, S, …]``."""
-    attributes = {"heads": heads, "head_dim": head_dim, "causal": causal, "alibi": alibi}
+    attributes: dict[str, Any] = {"heads": heads, "head_dim": head_dim, "causal": causal}
     optional = {"kv_heads": kv_heads, "scale": scale, "window": window, "soft_cap": soft_cap}
     attributes |= {key: value for key, value in optional.items() if value is not None}
-    return _op("attention", q, k, v, **attributes)
+    return _op("attention", q, k, v, alibi=alibi, **attributes)
 
 
 @Function
@@ -202,6 +270,38 @@ def mixture_of_experts(
     return _op("mixture_of_experts", *inputs, activation=activation, **attributes)
 
 
+@Function
+def router_balance(spread: ArrayLike, count: ArrayLike, *, top_k: int = 1) -> _Made:
+    """The load-balancing loss of experts (Fedus et al., 2021) from a router's statistics."""
+    return _op("router_balance", spread, count, top_k=top_k)
+
+
+# ---- Rows and columns.
+
+
+@Function
+def concat(*inputs: ArrayLike) -> _Made:
+    """One to eight inputs side by side."""
+    return _op("concat", *inputs)
+
+
+@Function
+def pool_tokens(
+    x: ArrayLike, segments: ArrayLike | None = None, *, mean: bool = True
+) -> _Made:
+    """The mean of a sequence's tokens, or its first: x ``[B, T, features]``.
+
+    Tokens with a negative segment ``[B, T]`` are left out of the mean.
+    """
+    return _op("pool_tokens", x, segments, mean=mean)
+
+
+@Function
+def scale_rows(x: ArrayLike, factors: ArrayLike) -> _Made:
+    """Each row times its factor: x ``[…, features]``, factors ``[…, 1]``."""
+    return _op("scale_rows", x, factors)
+
+
 # ---- Element by element.
 
 
@@ -209,6 +309,24 @@ def mixture_of_experts(
 def activation(x: ArrayLike, name: str, **attributes: float) -> _Made:
     """An activation by name, such as "relu", "gelu" or "silu"."""
     return _op("activation", x, activation=name, **attributes)
+
+
+@Function
+def prelu(x: ArrayLike, slope: ArrayLike) -> _Made:
+    """x above 0, else slope · x: slope ``[1]`` or ``[features]``."""
+    return _op("prelu", x, slope)
+
+
+@Random
+def dropout(x: ArrayLike, p: float = 0.5, *, seed: int = 0) -> _Made:
+    """Each value with probability 1 − p, divided by it; 0 otherwise."""
+    return _op("dropout", x, p=p)
+
+
+@Function
+def scale(x: ArrayLike, factor: float) -> _Made:
+    """x times a number."""
+    return _op("scale", x, factor=factor)
 
 
 @Function
@@ -292,6 +410,33 @@ def focal(
 
 
 @Loss
+def binary_focal(
+    logits: ArrayLike,
+    target: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    reduction: str = "mean",
+) -> _Made:
+    """Cross-entropy of a sigmoid with less weight on well-classified rows (Lin et al., 2017)."""
+    attributes = {"gamma": gamma, "alpha": alpha, "reduction": reduction}
+    return _op("binary_focal", logits, target, sample_weight, **attributes)
+
+
+@Loss
+def kl_divergence(
+    logits: ArrayLike,
+    target: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    *,
+    reduction: str = "mean",
+) -> _Made:
+    """KL(target ‖ softmax(logits)), target probabilities ``[…, C]``; the mean is over rows."""
+    return _op("kl_divergence", logits, target, sample_weight, reduction=reduction)
+
+
+@Loss
 def mse(
     x: ArrayLike,
     target: ArrayLike,
@@ -326,6 +471,27 @@ def huber(
 ) -> _Made:
     """Squared error up to δ, absolute error beyond it."""
     return _op("huber", x, target, sample_weight, delta=delta, reduction=reduction)
+
+
+@LayerLoss
+def linear_cross_entropy(
+    x: ArrayLike,
+    weight: ArrayLike,
+    target: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    soft_cap: float | None = None,
+    ignore_index: int = -100,
+) -> _Made:
+    """The last layer of a language model and its loss: x ``[…, H]``, weight ``[V, H]``.
+
+    It holds a part of the logits at a time, and is a sum over rows.
+    """
+    attributes = {"label_smoothing": label_smoothing, "z_loss": z_loss, "soft_cap": soft_cap}
+    inputs = _given(x, weight, bias, target)
+    return _op("linear_cross_entropy", *inputs, ignore_index=ignore_index, **attributes)
 
 
 # ---- Gradients.

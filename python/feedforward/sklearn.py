@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+    from typing_extensions import Self
 
 __all__ = ["FeedforwardClassifier", "FeedforwardRegressor", "FeedforwardTransformer"]
 
@@ -136,7 +137,7 @@ class _Feedforward(BaseEstimator):
     def _encoded(self, y: NDArray[Any]) -> NDArray[Any]:
         """The target as the network's loss reads it."""
         target = self._target
-        if target.kind == "classes":
+        if target.classes is not None:
             return np.searchsorted(target.classes, y).astype(np.int32)
         y = y.reshape(len(y), -1)
         if target.kind == "values":
@@ -155,9 +156,7 @@ class _Feedforward(BaseEstimator):
 
     # ---- Fitting.
 
-    def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> _Feedforward:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Train on rows X and their targets y."""
         given = X
         X, y, sample_weight = _numpy(X), _numpy(y), _numpy(sample_weight)
@@ -168,20 +167,16 @@ class _Feedforward(BaseEstimator):
         seed = self._seed()
         if not (self.warm_start and hasattr(self, "_network")):
             self._start(X, y, weights, seed)
-        elif (
-            getattr(self._target, "classes", None) is not None
-            and not np.isin(y, self._target.classes).all()
-        ):
-            known = self._target.classes
-            raise ValueError(f"warm_start: y has classes outside those of the first fit, {known}")
+        else:
+            self._check_classes(y, "warm_start: y has classes outside those of the first fit,")
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
         self.n_iter_ = 0
         return self._train(X, y, weights, seed, epochs=self.max_iter, resume=False)
 
     def _partial_fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, classes: Any = None
-    ) -> _Feedforward:
+        self, X: Any, y: Any, sample_weight: ArrayLike | None, classes: Any = None
+    ) -> Self:
         X, y, sample_weight = _numpy(X), _numpy(y), _numpy(sample_weight)
         first = not hasattr(self, "_network")
         X, y = self._checked(X, y, reset=first)
@@ -191,18 +186,20 @@ class _Feedforward(BaseEstimator):
             self._start(X, y if classes is None else np.asarray(classes), weights, self._seed_)
             self.loss_curve_, self.validation_loss_curve_ = [], []
             self.n_iter_ = 0
-        if self._target.classes is not None and not np.isin(y, self._target.classes).all():
-            raise ValueError(f"y has classes outside {self._target.classes}")
+        self._check_classes(y, "y has classes outside")
         # Another order of the rows in each call.
         seed = getattr(self, "_seed_", 0) + self.n_iter_
         return self._train(X, y, weights, seed, epochs=1, resume=True)
 
+    def _check_classes(self, y: NDArray[Any], problem: str) -> None:
+        known = self._target.classes
+        if known is not None and not np.isin(y, known).all():
+            raise ValueError(f"{problem} {known}")
+
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-    def _checked(
-        self, X: ArrayLike, y: ArrayLike, *, reset: bool
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         X, y = validate_data(
             self,
             X,
@@ -288,7 +285,7 @@ class _Feedforward(BaseEstimator):
         *,
         epochs: int,
         resume: bool,
-    ) -> _Feedforward:
+    ) -> Self:
         if weights is not None:
             # So that a weight of 0 is the same as the absence of the row.
             there = weights > 0
@@ -336,7 +333,7 @@ class _Feedforward(BaseEstimator):
 
     # ---- Using.
 
-    def _outputs(self, X: ArrayLike, layers: int | None = None) -> NDArray[Any]:
+    def _outputs(self, X: Any, layers: int | None = None) -> NDArray[Any]:
         check_is_fitted(self, "_network")
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return self._network.outputs(self._scaled(X), layers)
@@ -430,7 +427,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> FeedforwardClassifier:
+    ) -> Self:
         """One pass over these rows; ``classes`` lists all classes in the first call."""
         self._partial_fit(X, y, sample_weight, None if classes is None else np.unique(classes))
         return self
@@ -554,7 +551,7 @@ class FeedforwardRegressor(RegressorMixin, _Feedforward):
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> FeedforwardRegressor:
+    ) -> Self:
         """One pass over these rows."""
         self._partial_fit(X, y, sample_weight)
         return self
@@ -634,7 +631,7 @@ class FeedforwardTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         X: ArrayLike,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> FeedforwardTransformer:
+    ) -> Self:
         """Train on rows X and their targets y, or without y to reproduce X."""
         hidden = len(self._hidden())
         self._layer = self.layer if self.layer > 0 else hidden + 1 + self.layer
@@ -644,9 +641,7 @@ class FeedforwardTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self._n_features_out = self._hidden()[self._layer - 1]["width"]
         return self
 
-    def _checked(
-        self, X: ArrayLike, y: ArrayLike | None, *, reset: bool
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         X = validate_data(self, X, reset=reset, dtype=(np.float64, np.float32))
         if y is None:
             return X, X

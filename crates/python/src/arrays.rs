@@ -1,7 +1,7 @@
 //! NumPy arrays as tensors, without copies where the layout allows.
 
 use crate::errors::of_graph;
-use feedforward::graph;
+use feedforward::graph::{self, Spec};
 use feedforward::tensor::{DType, Shape, TensorMut, TensorRef};
 use numpy::prelude::*;
 use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray};
@@ -62,6 +62,10 @@ impl<'py> Array<'py> {
             let values = a.as_slice().map_err(|error| PyTypeError::new_err(error.to_string()))?;
             Ok(TensorRef::new(values.into(), shape(a.shape())?))
         })
+    }
+
+    pub(crate) fn spec(&self) -> PyResult<Spec> {
+        Ok(each!(self, a => Spec::new(shape(a.shape())?, self.dtype())))
     }
 
     pub(crate) fn dtype(&self) -> DType {

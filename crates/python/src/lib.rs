@@ -10,6 +10,7 @@ mod arrays;
 mod attributes;
 mod errors;
 mod estimator;
+mod gradient;
 mod operation;
 mod operations;
 mod optimizer;
@@ -33,9 +34,11 @@ mod _core {
     #[pymodule_export]
     use crate::estimator::Network;
     #[pymodule_export]
-    use crate::operation::{Operation, Recorded};
+    use crate::gradient::Recorded;
     #[pymodule_export]
-    use crate::operations::{activations, initial_weight};
+    use crate::operation::Operation;
+    #[pymodule_export]
+    use crate::operations::{activation_of_torch, activations, initial_weight};
     #[pymodule_export]
     use crate::optimizer::{Optimizer, Schedule};
     #[pymodule_export]

@@ -1,10 +1,11 @@
 //! An operation of the library on NumPy arrays, with its backward pass.
 
-use crate::arrays::{Array, ArrayMut, numpy_name};
+use crate::arrays::{Array, ArrayMut, numpy_name, shape};
 use crate::errors::{compute, of_graph};
+use crate::gradient::{Backward, Recorded};
 use crate::{DEVICE, operations};
-use feedforward::graph::{Contract, Cx, Error, Kept, Op, OpError, OpResult, Slot, Spec};
-use feedforward::tensor::{DType, Key, Slice, Tensor, TensorMut, TensorRef};
+use feedforward::graph::{Contract, Cx, Error, Op, OpError, OpResult, Spec};
+use feedforward::tensor::{DType, Key, Tensor, TensorMut, TensorRef};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -18,18 +19,11 @@ pub(crate) struct Operation {
 }
 
 /// Whether this is training, and the key of random numbers.
-type Mode = (bool, Key);
+pub(crate) type Mode = (bool, Key);
 
-/// What the backward pass of an operation reads.
-#[pyclass(frozen, module = "feedforward._core")]
-pub(crate) struct Recorded {
-    op: Arc<dyn Op>,
-    specs: Vec<Spec>,
-    need: Vec<bool>,
-    inputs: Vec<Py<PyAny>>,
-    outputs: Vec<Py<PyAny>>,
-    saved: Vec<Tensor>,
-    mode: Mode,
+/// The mode of operations that draw no random numbers.
+fn training() -> Mode {
+    (true, Key::new(0))
 }
 
 /// A result of one array, or of several.
@@ -66,8 +60,7 @@ impl Operation {
             Err(_) => Array::read(&format!("{}: input {i}", self.op.name()), &value),
         };
         let arrays: Vec<_> = inputs.iter().enumerate().map(read).collect::<PyResult<_>>()?;
-        let spec = |a: &Array<'py>| Ok(Spec { shape: *a.view()?.shape(), dtype: a.dtype() });
-        let specs: Vec<Spec> = arrays.iter().map(spec).collect::<PyResult<_>>()?;
+        let specs: Vec<Spec> = arrays.iter().map(Array::spec).collect::<PyResult<_>>()?;
         self.check_types(&specs)?;
         Ok(Call { arrays, specs })
     }
@@ -87,6 +80,14 @@ impl Operation {
         }
     }
 
+    fn check_need(&self, need: &[bool]) -> PyResult<()> {
+        let expected = self.arguments.1;
+        if need.len() == expected {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!("need: expected {expected} values, one per input")))
+    }
+
     fn contract(&self, specs: &[Spec], need: &[bool]) -> PyResult<Contract> {
         self.op.contract(specs, need).map_err(|error| self.failed(error))
     }
@@ -97,7 +98,7 @@ impl Operation {
         py: Python<'py>,
         call: &Call<'py>,
         contract: &Contract,
-        saved: &mut [Tensor],
+        saved: &mut [TensorMut<'_>],
         (training, key): Mode,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let mut y: Vec<ArrayMut<'py>> = Vec::with_capacity(contract.outputs.len());
@@ -109,9 +110,7 @@ impl Operation {
             y.iter_mut().map(ArrayMut::view).collect::<PyResult<_>>()?;
         let run = || -> OpResult {
             let cx = Cx { device: &DEVICE, training, key, progress: 0.0 };
-            let views = saved.iter_mut().map(Tensor::view_mut);
-            let mut saved: Vec<TensorMut<'_>> = views.collect::<Result<_, _>>()?;
-            self.op.forward(&cx, &x, &mut out, &mut saved)
+            self.op.forward(&cx, &x, &mut out, saved)
         };
         compute(py, run)?.map_err(|error| self.failed(error))?;
         Ok(y.into_iter().map(ArrayMut::into_object).collect())
@@ -166,17 +165,18 @@ impl Operation {
         let call = self.call(inputs)?;
         let floats = || call.specs.iter().map(|spec| spec.dtype != DType::I32).collect();
         let need: Vec<bool> = need.unwrap_or_else(floats);
-        if need.len() != call.specs.len() {
-            let message = format!("need: expected {} values, one per input", call.specs.len());
-            return Err(PyValueError::new_err(message));
-        }
+        self.check_need(&need)?;
         let contract = self.contract(&call.specs, &need)?;
         let memory = |spec: &Spec| {
             Tensor::uninit(&DEVICE, spec.shape, spec.dtype).map_err(|e| self.failed(e.into()))
         };
         let mut saved = contract.saved.iter().map(memory).collect::<PyResult<Vec<_>>>()?;
         let mode = (training, Key::new(seed));
-        let outputs = self.forward(py, &call, &contract, &mut saved, mode)?;
+        let views = saved.iter_mut().map(Tensor::view_mut);
+        let mut views: Vec<TensorMut<'_>> =
+            views.collect::<Result<_, _>>().map_err(|e| self.failed(e.into()))?;
+        let outputs = self.forward(py, &call, &contract, &mut views, mode)?;
+        drop(views);
         let recorded = Recorded {
             op: Arc::clone(&self.op),
             specs: call.specs,
@@ -187,6 +187,71 @@ impl Operation {
             mode,
         };
         Ok((unpacked(py, outputs)?, recorded))
+    }
+
+    /// The outputs, and what the backward pass reads besides inputs and outputs, all as arrays:
+    /// for frameworks that keep these themselves.
+    fn compute<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyTuple>,
+        need: Vec<bool>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let call = self.call(inputs)?;
+        self.check_need(&need)?;
+        let contract = self.contract(&call.specs, &need)?;
+        let zeros = |spec: &Spec| ArrayMut::zeros(py, &spec.shape, spec.dtype);
+        let mut saved: Vec<_> = contract.saved.iter().map(zeros).collect::<PyResult<_>>()?;
+        let mut views: Vec<_> = saved.iter_mut().map(ArrayMut::view).collect::<PyResult<_>>()?;
+        let mut arrays = self.forward(py, &call, &contract, &mut views, training())?;
+        drop(views);
+        arrays.extend(saved.into_iter().map(ArrayMut::into_object));
+        Ok(arrays)
+    }
+
+    /// The shapes of what `compute` gives besides the outputs, for float inputs of these shapes.
+    fn saved(&self, shapes: Vec<Vec<usize>>, need: Vec<bool>) -> PyResult<Vec<Vec<usize>>> {
+        let spec = |dims: &Vec<usize>| Ok(Spec::new(shape(dims)?, DType::F32));
+        let specs: Vec<Spec> = shapes.iter().map(spec).collect::<PyResult<_>>()?;
+        self.check_need(&need)?;
+        let contract = self.contract(&specs, &need)?;
+        Ok(contract.saved.iter().map(|spec| spec.shape.dims().to_vec()).collect())
+    }
+
+    /// The gradient of each input, `None` for those without, from what `compute` gave; `outputs`
+    /// may be empty for an operation whose backward pass reads none.
+    fn gradients<'py>(
+        &self,
+        py: Python<'py>,
+        inputs: &Bound<'py, PyTuple>,
+        outputs: Vec<Bound<'py, PyAny>>,
+        saved: Vec<Bound<'py, PyAny>>,
+        dy: &Bound<'py, PyTuple>,
+        need: Vec<bool>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let call = self.call(inputs)?;
+        self.check_need(&need)?;
+        let contract = self.contract(&call.specs, &need)?;
+        let read = |array: &Bound<'py, PyAny>| Array::read("", array);
+        let outputs: Vec<Array<'py>> = outputs.iter().map(read).collect::<PyResult<_>>()?;
+        let saved: Vec<Array<'py>> = saved.iter().map(read).collect::<PyResult<_>>()?;
+        let saved: Vec<_> = saved.iter().map(Array::view).collect::<PyResult<_>>()?;
+        let like = |(a, b): (&TensorRef<'_>, &Spec)| *a.shape() == b.shape && a.dtype() == b.dtype;
+        if saved.len() != contract.saved.len() || !saved.iter().zip(&contract.saved).all(like) {
+            let message = format!("{}: `saved` is not what compute gave", self.op.name());
+            return Err(PyValueError::new_err(message));
+        }
+        Backward {
+            op: &*self.op,
+            specs: &call.specs,
+            results: &contract.outputs,
+            need: &need,
+            inputs: &call.arrays,
+            outputs: &outputs,
+            saved: &saved,
+            mode: training(),
+        }
+        .run(py, dy)
     }
 
     fn __reduce__<'py>(
@@ -218,96 +283,4 @@ const NEED: usize = 64;
 
 fn too_many() -> PyErr {
     PyTypeError::new_err(format!("an operation has at most {NEED} inputs"))
-}
-
-#[pymethods]
-impl Recorded {
-    /// The gradient of each input from that of each output, `None` for those without; an output
-    /// without a gradient is `None`.
-    #[pyo3(signature = (*dy))]
-    fn backward<'py>(
-        &self,
-        py: Python<'py>,
-        dy: &Bound<'py, PyTuple>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        let failed = |error: OpError| of_graph(&Error::of(self.op.name())(error));
-        if dy.is_empty() || dy.len() > self.outputs.len() {
-            let (name, most) = (self.op.name(), self.outputs.len());
-            let message = format!("{name}: backward takes 1 to {most} gradients of outputs");
-            return Err(PyTypeError::new_err(message));
-        }
-        let read = |array: &Py<PyAny>| Array::read("", array.bind(py));
-        let inputs: Vec<Array<'py>> = self.inputs.iter().map(read).collect::<PyResult<_>>()?;
-        let outputs: Vec<Array<'py>> = self.outputs.iter().map(read).collect::<PyResult<_>>()?;
-        let mut gradients = Vec::with_capacity(outputs.len());
-        for (i, output) in outputs.iter().enumerate() {
-            let given = dy.get_item(i).ok().filter(|dy| !dy.is_none());
-            let given = given.map(|dy| Array::read("dy", &dy)).transpose()?;
-            if let Some(dy) = &given {
-                self.check_gradient(output, dy)?;
-            }
-            gradients.push(given);
-        }
-        if gradients.iter().all(Option::is_none) {
-            return Err(PyValueError::new_err("dy: every gradient is None"));
-        }
-        let mut dx: Vec<Option<ArrayMut<'py>>> = Vec::with_capacity(inputs.len());
-        for (spec, &need) in self.specs.iter().zip(&self.need) {
-            let zeros = || ArrayMut::zeros(py, &spec.shape, spec.dtype);
-            dx.push(need.then(zeros).transpose()?);
-        }
-        let x: Vec<TensorRef<'_>> = inputs.iter().map(Array::view).collect::<PyResult<_>>()?;
-        let y: Vec<TensorRef<'_>> = outputs.iter().map(Array::view).collect::<PyResult<_>>()?;
-        let dy: Vec<Option<TensorRef<'_>>> = gradients
-            .iter()
-            .map(|dy| dy.as_ref().map(Array::view).transpose())
-            .collect::<PyResult<_>>()?;
-        let mut slots: Vec<Slot<'_>> = Vec::with_capacity(dx.len());
-        for dx in &mut dx {
-            slots.push(dx.as_mut().map_or(Ok(Slot::Skip), |dx| dx.view().map(Slot::Write))?);
-        }
-        let run = || -> OpResult {
-            // The operation may overwrite dy.
-            let mut own: Vec<Option<Tensor>> = Vec::with_capacity(dy.len());
-            for dy in dy {
-                own.push(dy.map(|dy| copied(&dy)).transpose()?);
-            }
-            let views = own.iter_mut().map(|dy| dy.as_mut().map(Tensor::view_mut).transpose());
-            let mut dy: Vec<Option<TensorMut<'_>>> = views.collect::<Result<_, _>>()?;
-            let saved: Vec<TensorRef<'_>> = self.saved.iter().map(Tensor::view).collect();
-            let kept = Kept::of_views(&self.specs, &x, &y, &saved);
-            let (training, key) = self.mode;
-            let cx = Cx { device: &DEVICE, training, key, progress: 0.0 };
-            self.op.backward(&cx, &kept, &mut dy, &mut slots)
-        };
-        compute(py, run)?.map_err(failed)?;
-        PyTuple::new(py, dx.into_iter().map(|dx| dx.map(ArrayMut::into_object)))
-    }
-}
-
-impl Recorded {
-    fn check_gradient(&self, output: &Array<'_>, dy: &Array<'_>) -> PyResult<()> {
-        let name = self.op.name();
-        let (y, given) = (output.view()?, dy.view()?);
-        if y.shape() != given.shape() {
-            let message = format!("{name}: dy has shape {}, y {}", given.shape(), y.shape());
-            return Err(PyValueError::new_err(message));
-        }
-        if y.dtype() != given.dtype() {
-            let (y, dy) = (numpy_name(y.dtype()), numpy_name(given.dtype()));
-            return Err(PyTypeError::new_err(format!("{name}: dy holds {dy}, y {y}")));
-        }
-        Ok(())
-    }
-}
-
-/// A copy in the pool's memory.
-fn copied(from: &TensorRef<'_>) -> OpResult<Tensor> {
-    let dims = from.shape().dims();
-    Ok(match from.data() {
-        Slice::F32(values) => Tensor::from_slice(&DEVICE, values, dims)?,
-        Slice::F64(values) => Tensor::from_slice(&DEVICE, values, dims)?,
-        Slice::I32(values) => Tensor::from_slice(&DEVICE, values, dims)?,
-        _ => return Err(OpError::dtype("float32 or float64", from.dtype())),
-    })
 }

@@ -173,6 +173,15 @@ pub(crate) fn activations() -> Vec<&'static str> {
     Activation::ALL.iter().map(|f| f.name()).collect()
 }
 
+/// An activation as an expression of PyTorch in x, and its attribute.
+#[pyfunction]
+pub(crate) fn activation_of_torch(
+    name: &str,
+) -> PyResult<(&'static str, Option<(&'static str, f64)>)> {
+    let f = activation(name)?;
+    Ok((f.torch(), f.attribute()))
+}
+
 /// A weight `[outputs, inputs]` with the usual initial values before an activation: He for ReLU and
 /// its variants, LeCun for SELU, Xavier for the others.
 #[pyfunction]
