@@ -36,6 +36,7 @@ from feedforward._model import Model, UnfamiliarWarning
 from feedforward._run import Run
 from feedforward._runs import (
     evaluate,
+    export,
     finetune,
     generate,
     inspect,
@@ -44,7 +45,9 @@ from feedforward._runs import (
     pretrain,
     resume,
     train,
+    tune,
 )
+from feedforward._search import Search
 from feedforward._tensors import load_tensors, save_tensors
 from feedforward._tokenizer import Tokenizer
 
@@ -71,11 +74,13 @@ __all__ = [
     "RecipeError",
     "Run",
     "RunError",
+    "Search",
     "Tokenizer",
     "TrainingError",
     "UnfamiliarWarning",
     "UsageError",
     "evaluate",
+    "export",
     "finetune",
     "generate",
     "inspect",
@@ -87,6 +92,7 @@ __all__ = [
     "resume",
     "save_tensors",
     "train",
+    "tune",
 ]
 
 # Imported when first used, since they need packages that take long to import.

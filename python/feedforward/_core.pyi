@@ -20,13 +20,16 @@ __all__ = [
     "activation_of_torch",
     "activations",
     "evaluate",
+    "export",
     "initial_weight",
     "inspect",
     "is_language",
     "predict_file",
     "read_tensors",
     "resume",
+    "resume_tune",
     "run_folder",
+    "tune",
     "write_tensors",
 ]
 
@@ -119,6 +122,7 @@ class Job:
         out: _PathLike | None = None,
         threads: int = 0,
         watch: bool = False,
+        budget: float | None = None,
     ) -> str: ...
     def plan(self, tables: _Tables, tell: _Tell, *, threads: int = 0) -> str: ...
     def columns(self, tables: _Tables) -> list[str]: ...
@@ -166,6 +170,15 @@ class LanguageModel:
 
 def resume(
     run: _PathLike, tables: _Tables, tell: _Tell, *, threads: int = 0, watch: bool = False
+) -> str: ...
+def tune(
+    job: Job, tables: _Tables, tell: _Tell, *, out: _PathLike | None = None, threads: int = 0
+) -> str: ...
+def resume_tune(
+    folder: _PathLike, tables: _Tables, tell: _Tell, *, threads: int = 0
+) -> str: ...
+def export(
+    model: _PathLike, to: str, out: _PathLike, *, dtype: str | None = None, threads: int = 0
 ) -> str: ...
 def evaluate(
     run: _PathLike,

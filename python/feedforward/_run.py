@@ -106,6 +106,12 @@ class Run:
 
         return _runs.evaluate(self, data, **options)
 
+    def export(self, out: str | os.PathLike[str], **options: Any) -> dict[str, Any]:
+        """Writes the model as a file of another tool; see `feedforward.export`."""
+        from feedforward import _runs
+
+        return _runs.export(self, out, **options)
+
     def resume(self, data: Any = None, **options: Any) -> Run:
         """Resumes the run; see `feedforward.resume`."""
         from feedforward import _runs

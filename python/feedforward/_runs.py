@@ -7,11 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from feedforward import _core, _settings, _tables
+from feedforward import _core, _search, _settings, _tables
 from feedforward._errors import UsageError
 from feedforward._model import Model
 from feedforward._progress import Callback, Progress
 from feedforward._run import Run
+from feedforward._search import Search
 
 PathLike = str | os.PathLike[str]
 Settings = Mapping[str, Any]
@@ -29,6 +30,7 @@ def train(
     task: str | None = None,
     seed: int | None = None,
     quality: str | None = None,
+    time_budget: float | None = None,
     threads: int = 0,
     watch: bool = False,
     quiet: bool = False,
@@ -42,12 +44,85 @@ def train(
     its settings. Other settings are those of a recipe, by table: `train={"epochs": 20}`,
     `model={"hidden": [64]}`.
 
+    `time_budget` chooses quality and length so that training takes about so many seconds here.
+
     `callback` is called after each epoch with a dict of its losses; a true answer stops the run,
     with everything saved. So does Ctrl-C, and an exception in the callback, both of which are
     raised again; `feedforward.resume` continues the run.
     """
     job, tables = _table_job(data, target, recipe, valid, test, name, task, seed, quality, settings)
-    return _trained(job, "train", tables, out, threads, watch, quiet, callback)
+    if time_budget is not None and quality is not None:
+        raise UsageError("time_budget= chooses the quality", help="leave one of them out")
+    return _trained(
+        job, "train", tables, out, threads, watch, quiet, callback, budget=time_budget
+    )
+
+
+def tune(
+    data: Any = None,
+    target: str | None = None,
+    *,
+    trials: int | None = None,
+    vary: Sequence[str] | None = None,
+    resume: PathLike | Search | None = None,
+    recipe: PathLike | Settings | None = None,
+    valid: Any = None,
+    test: Any = None,
+    out: PathLike | None = None,
+    name: str | None = None,
+    task: str | None = None,
+    seed: int | None = None,
+    quality: str | None = None,
+    threads: int = 0,
+    quiet: bool = False,
+    callback: Callback | None = None,
+    **settings: Any,
+) -> Search:
+    """Searches for settings of a table's network, and trains the best ones.
+
+    `vary` names settings with their ranges as the program's `--vary` does, for example
+    `"optimizer.lr=1e-4..1e-2"`; by default those that usually matter. Trials are compared on the
+    validation part. `resume` continues a stopped search, with the table again where it was in memory.
+    """
+    if resume is not None:
+        if target is not None or recipe is not None or settings:
+            raise UsageError("a search that is resumed has its settings", help="leave others out")
+        tables = _offered(data, valid, test)
+        with Progress(quiet, callback) as progress:
+            found = _core.resume_tune(os.fspath(resume), tables, progress, threads=threads)
+        return _search.read(found)
+    given = {"trials": trials, "vary": None if vary is None else list(vary)}
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = {**settings, "tune": {**settings.get("tune", {}), **given}}
+    job, tables = _table_job(data, target, recipe, valid, test, name, task, seed, quality, settings)
+    with Progress(quiet, callback) as progress:
+        found = _core.tune(job, tables, progress, out=out, threads=threads)
+    return _search.read(found)
+
+
+def export(
+    model: PathLike | Run | Model | Search,
+    out: PathLike,
+    *,
+    to: str | None = None,
+    dtype: str | None = None,
+    threads: int = 0,
+) -> dict[str, Any]:
+    """Writes a model as a file of another tool, and checks what was written.
+
+    `to` is `"onnx"` or `"keras"` for tables, with the preprocessing inside, and `"gguf"` or
+    `"huggingface"` for language models; by default what the ending of `out` says. `dtype` is
+    `"f32"`, `"f16"`, `"bf16"`, `"q8_0"`, `"q4_0"` or `"q4_1"` for language models. The result says what was
+    compared and by how much it differs.
+    """
+    ending = os.path.splitext(os.fspath(out))[1].lower().lstrip(".")
+    kind = to or {"onnx": "onnx", "keras": "keras", "gguf": "gguf", "": "huggingface"}.get(ending)
+    if kind is None:
+        raise UsageError(f"{os.fspath(out)}: name the format with to=")
+    path = os.fspath(model.best if isinstance(model, Search) else model)
+    written = _core.export(path, kind, os.fspath(out), dtype=dtype, threads=threads)
+    found: dict[str, Any] = json.loads(written)
+    return found
 
 
 def plan(
@@ -246,12 +321,13 @@ def _trained(
     watch: bool,
     quiet: bool,
     callback: Callback | None,
+    **options: Any,
 ) -> Run:
     stated = job.command()
     if stated != command:
         raise UsageError(f"this is a recipe for feedforward.{stated}, not feedforward.{command}")
     with Progress(quiet, callback) as progress:
-        done = job.train(tables, progress, out=out, threads=threads, watch=watch)
+        done = job.train(tables, progress, out=out, threads=threads, watch=watch, **options)
     return Run._of(json.loads(done))
 
 

@@ -204,10 +204,10 @@ def batch_norm(
 @Running
 def batch_norm_running(
     x: ArrayLike,
+    weight: ArrayLike | None,
+    bias: ArrayLike | None,
     mean: ArrayLike,
     variance: ArrayLike,
-    weight: ArrayLike | None = None,
-    bias: ArrayLike | None = None,
     *,
     eps: float = 1e-5,
 ) -> _Made:

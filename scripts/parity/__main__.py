@@ -21,8 +21,10 @@ from cases import Case, cases
 from curves import STEPS, runs
 from picture import svg
 
-SHAPES = 8
+SHAPES = 5
 FRAMEWORKS = {"PyTorch": in_torch, "JAX": in_jax, "Keras": in_keras}
+# Keras has its losses, norms and attention in f32 whatever they are given.
+EXACT = ["PyTorch", "JAX"]
 DOCS = Path(__file__).parents[2] / "docs"
 # What may be: rounding of sums of some dozens of terms.
 MOST = {"float64": 1e-10, "float32": 2e-4}
@@ -48,22 +50,21 @@ def compare(case: Case, dtype: str) -> dict[str, tuple[float, float]]:
     gradients = backward() if scalar else backward(dy.copy())
     found = {}
     for name, f in case.theirs.items():
-        ran = FRAMEWORKS[name].run(f, inputs, dy)
-        if ran is None:
+        if dtype == "float64" and name not in EXACT:
             continue
-        expected, theirs = ran
+        expected, theirs = FRAMEWORKS[name].run(f, inputs, dy)
         pairs = zip(gradients, theirs, strict=True)
         pairs = [(g, t) for g, t in pairs if g is not None and t is not None]
         found[name] = (difference([(value, expected)]), difference(pairs))
     return found
 
 
-def table(worst: dict[str, dict[str, list[float]]]) -> list[str]:
-    head = " | ".join(f"{name}: value | gradients" for name in FRAMEWORKS)
-    lines = [f"| operation | {head} |", "|---|" + "---|" * (2 * len(FRAMEWORKS))]
+def table(worst: dict[str, dict[str, list[float]]], names: list[str]) -> list[str]:
+    head = " | ".join(f"{name}: value | gradients" for name in names)
+    lines = [f"| operation | {head} |", "|---|" + "---|" * (2 * len(names))]
     for operation, found in worst.items():
         cells = []
-        for name in FRAMEWORKS:
+        for name in names:
             cells += [f"{v:.0e}" for v in found[name]] if name in found else ["", ""]
         lines.append(f"| {operation} | " + " | ".join(cells) + " |")
     return lines
@@ -80,8 +81,10 @@ def main() -> None:
         "",
         f"The largest relative difference, max |ours − theirs| / max |theirs|, over {SHAPES} random "
         "shapes: of the value, and of all gradients together. An empty cell: the framework has no such "
-        "operation, nor layers that make it up, or has it in f32 alone. Keras runs on JAX.",
+        "operation, nor layers that make it up. Keras runs on JAX and is compared in f32 alone, the type in which it has losses, norms "
+        "and attention whatever they are given.",
     ]
+    unlike: list[str] = []
     for dtype, title in (("float64", "f64"), ("float32", "f32")):
         worst: dict[str, dict[str, list[float]]] = {}
         rng = np.random.default_rng(0)
@@ -92,11 +95,11 @@ def main() -> None:
                 for name, found in compare(case, dtype).items():
                     row = worst.setdefault(case.name, {}).setdefault(name, [0.0, 0.0])
                     row[:] = map(max, row, found)
-        lines += ["", f"## {title}", "", *table(worst)]
+        lines += ["", f"## {title}", "", *table(worst, EXACT if dtype == "float64" else list(FRAMEWORKS))]
         for operation, found in worst.items():
             for name, values in found.items():
-                if max(values) > MOST[dtype]:
-                    raise SystemExit(f"{operation} is unlike {name}'s in {dtype}: {values}")
+                if not max(values) <= MOST[dtype]:
+                    unlike.append(f"{operation} is unlike {name}'s in {dtype}: {values}")
     trained = list(runs())
     apart = ", ".join(f"{run.apart():.0e} ({run.name})" for run in trained)
     lines += [
@@ -117,6 +120,8 @@ def main() -> None:
     for step in (0, 1, 10, 100, STEPS - 1):
         cells = (f"{run.ours[step]:.6f} | {run.theirs[step]:.6f}" for run in trained)
         lines.append(f"| {step + 1} | " + " | ".join(cells) + " |")
+    if unlike:
+        raise SystemExit("\n".join(unlike))
     (DOCS / "parity.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (DOCS / "parity.svg").write_text(svg(trained), encoding="utf-8")
 

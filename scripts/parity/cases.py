@@ -88,7 +88,7 @@ def drawn(rng: np.random.Generator) -> Iterator[tuple[str, Any, Any, Any, Any]]:
     norm = (normal(n, classes), normal(classes), normal(classes))
     yield "layer_norm", F.layer_norm, norm, {}, {}
     yield "batch_norm", F.batch_norm, (normal(rows, d), normal(d), normal(d)), {}, {}
-    running = (x, normal(d), rng.uniform(0.5, 2, d), normal(d), normal(d))
+    running = (x, normal(d), normal(d), normal(d), rng.uniform(0.5, 2, d))
     yield "batch_norm_running", F.batch_norm_running, running, {}, {}
     yield "softmax", F.softmax, (normal(n, classes),), {}, {}
     yield "log_softmax", F.log_softmax, (normal(n, classes),), {}, {}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
+
+# Each shape is compiled for one call.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +34,13 @@ def run(f: Callable[..., Any], inputs: Sequence[np.ndarray], dy: np.ndarray | No
             every[i] = x
         return f(*every)
 
-    y, backward = jax.vjp(of_floats, *(given[i] for i in wanted))
-    found = backward(jnp.ones_like(y) if dy is None else jnp.asarray(dy))
+    @jax.jit
+    def both(floats: Any, dy: Any) -> Any:
+        y, backward = jax.vjp(of_floats, *floats)
+        return y, backward(jnp.ones_like(y) if dy is None else dy)
+
+    floats = tuple(given[i] for i in wanted)
+    y, found = both(floats, None if dy is None else jnp.asarray(dy))
     gradients: list[Any] = [None] * len(inputs)
     for i, gradient in zip(wanted, found, strict=True):
         gradients[i] = np.asarray(gradient)
@@ -71,8 +80,13 @@ ACTIVATIONS: dict[str, Callable[..., Any]] = {
 
 
 def _attention(q: Any, k: Any, v: Any, heads: int, kv_heads: int, head_dim: int, causal: bool) -> Any:
+    # `nn.dot_product_attention` has its softmax in f32.
     q2, k2, v2 = (x.reshape(*x.shape[:2], -1, head_dim) for x in (q, k, v))
-    return nn.dot_product_attention(q2, k2, v2, is_causal=causal).reshape(q.shape)
+    k2, v2 = (jnp.repeat(x, heads // kv_heads, axis=2) for x in (k2, v2))
+    scores = jnp.einsum("bthd,bshd->bhts", q2, k2) / head_dim**0.5
+    if causal:
+        scores = jnp.where(jnp.tril(jnp.ones(scores.shape[-2:], bool)), scores, -jnp.inf)
+    return jnp.einsum("bhts,bshd->bthd", nn.softmax(scores), v2).reshape(q.shape)
 
 
 def _rotary(x: Any, positions: Any, head_dim: int) -> Any:
@@ -140,7 +154,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         x, x.mean(-1, keepdims=True), x.var(-1, keepdims=True), w, b
     ),
     "batch_norm": lambda x, w, b: _normalised(x, x.mean(0), x.var(0), w, b),
-    "batch_norm_running": _normalised,
+    "batch_norm_running": lambda x, w, b, mean, variance: _normalised(x, mean, variance, w, b),
     "softmax": nn.softmax,
     "log_softmax": nn.log_softmax,
     "prelu": lambda x, a: jnp.where(x > 0, x, a * x),

@@ -91,7 +91,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "rms_norm": lambda x, w: T.rms_norm(x, w.shape, w, 1e-6),
     "layer_norm": lambda x, w, b: T.layer_norm(x, w.shape, w, b),
     "batch_norm": lambda x, w, b: T.batch_norm(x, None, None, w, b, training=True),
-    "batch_norm_running": lambda x, mean, variance, w, b: T.batch_norm(
+    "batch_norm_running": lambda x, w, b, mean, variance: T.batch_norm(
         x, mean.detach(), variance.detach(), w, b, training=False
     ),
     "softmax": lambda x: x.softmax(-1),

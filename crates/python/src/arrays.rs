@@ -1,6 +1,6 @@
 //! NumPy arrays as tensors, without copies where the layout allows.
 
-use crate::errors::of_graph;
+use crate::errors::{called, calling, of_graph};
 use feedforward::graph::{self, Spec};
 use feedforward::tensor::{DType, Shape, TensorMut, TensorRef};
 use numpy::prelude::*;
@@ -8,6 +8,7 @@ use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray}
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 /// An array to read: C-contiguous, of a type that operations take.
 pub(crate) enum Array<'py> {
@@ -96,9 +97,9 @@ fn converted<'py>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
     let numpy = py.import(intern!(py, "numpy"))?;
     let is_array = value.cast::<PyUntypedArray>().is_ok();
     let array = if !is_array && value.hasattr(intern!(py, "__dlpack__"))? {
-        numpy.call_method1(intern!(py, "from_dlpack"), (value,))?
+        called(&numpy.getattr(intern!(py, "from_dlpack"))?, &PyTuple::new(py, [value])?)?
     } else {
-        numpy.call_method1(intern!(py, "asarray"), (value,))?
+        called(&numpy.getattr(intern!(py, "asarray"))?, &PyTuple::new(py, [value])?)?
     };
     let dtype = array.getattr(intern!(py, "dtype"))?;
     let kind: String = dtype.getattr(intern!(py, "kind"))?.extract()?;
@@ -116,7 +117,8 @@ fn converted<'py>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
             return Err(PyTypeError::new_err(message));
         }
     };
-    let result = numpy.call_method1(intern!(py, "ascontiguousarray"), (&array, to))?;
+    let convert = numpy.getattr(intern!(py, "ascontiguousarray"))?;
+    let result = called(&convert, &(&array, to).into_pyobject(py)?)?;
     // Contiguous arrays have at least one dimension.
     let result = result.call_method1("reshape", (array.getattr("shape")?,))?;
     if to == "i4" && bytes > 4 {
@@ -141,9 +143,9 @@ impl<'py> ArrayMut<'py> {
     pub(crate) fn zeros(py: Python<'py>, shape: &Shape, dtype: DType) -> PyResult<Self> {
         let dims = shape.dims();
         Ok(match dtype {
-            DType::F32 => Self::F32(own(&PyArrayDyn::zeros(py, dims, false))?),
-            DType::F64 => Self::F64(own(&PyArrayDyn::zeros(py, dims, false))?),
-            DType::I32 => Self::I32(own(&PyArrayDyn::zeros(py, dims, false))?),
+            DType::F32 => Self::F32(own(&calling(|| PyArrayDyn::zeros(py, dims, false)))?),
+            DType::F64 => Self::F64(own(&calling(|| PyArrayDyn::zeros(py, dims, false)))?),
+            DType::I32 => Self::I32(own(&calling(|| PyArrayDyn::zeros(py, dims, false)))?),
             other => {
                 let message = format!("values of type {other} have no NumPy array");
                 return Err(PyTypeError::new_err(message));

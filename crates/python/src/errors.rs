@@ -4,7 +4,7 @@ use feedforward::table::DataError;
 use feedforward::{Error, formats, graph, tensor, trainer};
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,6 +12,37 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs `work` with the interpreter released; a panic becomes a `RuntimeError`.
 pub(crate) fn compute<R: Send>(py: Python<'_>, work: impl Send + FnOnce() -> R) -> PyResult<R> {
     py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| defect(&*panic))
+}
+
+/// Runs a call that may let go of the interpreter while frames of ours hold objects.
+///
+/// Before Python 3.14, an interpreter that ends kills a thread that wants it back by unwinding its
+/// stack, which would drop those objects without the interpreter. Such a thread sleeps here instead,
+/// until the process is gone. `work` itself must hold no objects.
+pub(crate) fn calling<R>(work: impl FnOnce() -> R) -> R {
+    let stay = Stay;
+    let done = work();
+    std::mem::forget(stay);
+    done
+}
+
+/// Keeps a stack from being unwound any further, unless by a panic.
+struct Stay;
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        while !std::thread::panicking() {
+            std::thread::park();
+        }
+    }
+}
+
+/// Calls a function of Python.
+pub(crate) fn called<'py>(
+    function: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    calling(|| function.call1(arguments))
 }
 
 fn defect(panic: &(dyn Any + Send)) -> PyErr {

@@ -1,8 +1,9 @@
 //! Ctrl-C and callbacks during training.
 
+use crate::errors::{called, calling};
 use feedforward::trainer::{Event, Observer};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use std::time::{Duration, Instant};
 
 /// The time between two looks at the interpreter's signals.
@@ -32,8 +33,7 @@ impl Observer for Listener<'_> {
             values.set_item("loss", record.train_loss)?;
             values.set_item("valid_loss", record.valid_loss)?;
             values.set_item("lr", record.lr)?;
-            let answer = callback.call1(py, (values,))?;
-            answer.bind(py).is_truthy()
+            called(callback.bind(py), &PyTuple::new(py, [values])?)?.is_truthy()
         });
         match called {
             Ok(stop) => self.stop |= stop,
@@ -44,9 +44,7 @@ impl Observer for Listener<'_> {
     fn interrupted(&mut self) -> bool {
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
-            // The method itself is not general enough in its lifetime.
-            #[allow(clippy::redundant_closure_for_method_calls)]
-            let looked = Python::attach(|py| py.check_signals());
+            let looked = Python::attach(|py| calling(|| py.check_signals()));
             if let Err(error) = looked {
                 self.raised = Some(error);
             }

@@ -1,7 +1,7 @@
 //! A language model that writes.
 
 use super::device;
-use crate::errors::{compute, of_library};
+use crate::errors::{called, calling, compute, of_library};
 use feedforward::language::{GenerateOptions, Generated};
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
@@ -78,10 +78,11 @@ impl LanguageModel {
             let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
             let mut show = |prompt: usize, text: &str| {
                 let told = Python::attach(|py| {
-                    py.check_signals()?;
-                    on_text.as_ref().map(|tell| tell.call1(py, (prompt, text))).transpose()
+                    calling(|| py.check_signals())?;
+                    let Some(tell) = &on_text else { return Ok(()) };
+                    called(tell.bind(py), &(prompt, text).into_pyobject(py)?).map(drop)
                 });
-                told.map(drop).map_err(|error| {
+                told.map_err(|error| {
                     raised = Some(error);
                     Error::usage("stopped by the caller")
                 })

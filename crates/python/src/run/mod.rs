@@ -1,13 +1,17 @@
 //! Whole runs: training, plans, evaluation, inspection.
 
+mod files;
 mod language;
 mod model;
 mod rows;
+mod search;
 mod watch;
 
+pub(crate) use files::export;
 pub(crate) use language::LanguageModel;
 pub(crate) use model::TableModel;
 pub(crate) use rows::Rows;
+pub(crate) use search::{resume_tune, tune};
 
 use crate::errors::{compute, of_library};
 use feedforward::language::{TextReading, evaluate_language, is_language_model};
@@ -77,8 +81,9 @@ impl Job {
         compute(py, || self.open().map(|recipe| recipe.to_toml()))?.map_err(of_library)
     }
 
-    /// Trains in a new folder; the outcome as JSON.
-    #[pyo3(signature = (tables, tell, *, out=None, threads=0, watch=false))]
+    /// Trains in a new folder, in about so many seconds if `budget` says so; the outcome as JSON.
+    #[pyo3(signature = (tables, tell, *, out=None, threads=0, watch=false, budget=None))]
+    #[allow(clippy::too_many_arguments)]
     fn train(
         &self,
         py: Python<'_>,
@@ -87,9 +92,13 @@ impl Job {
         out: Option<PathBuf>,
         threads: usize,
         watch: bool,
+        budget: Option<f64>,
     ) -> PyResult<String> {
         let options = options(out, threads, watch);
-        watched(py, &tables, tell, |listener| self.open()?.train(&options, listener))
+        watched(py, &tables, tell, |listener| match budget {
+            None => self.open()?.train(&options, listener),
+            Some(seconds) => self.within(seconds, threads, listener)?.train(&options, listener),
+        })
     }
 
     /// What training would take, as JSON.
@@ -120,6 +129,21 @@ impl Job {
 }
 
 impl Job {
+    /// The recipe of a table that trains in so many seconds.
+    fn within(
+        &self,
+        seconds: f64,
+        threads: usize,
+        listener: &mut Listener,
+    ) -> feedforward::Result<Box<dyn TrainRecipe>> {
+        let Some(table) = self.table.as_deref().filter(|_| self.recipe.is_none()) else {
+            let message = "a time budget is for a table without a recipe, which states its length";
+            return Err(Error::usage(message));
+        };
+        let device = device(threads);
+        Ok(Recipe::within_seconds(table, seconds, &self.sets, device, listener)?.into())
+    }
+
     fn open(&self) -> feedforward::Result<Box<dyn TrainRecipe>> {
         let sets = &self.sets;
         Ok(match (&self.recipe, &self.table) {

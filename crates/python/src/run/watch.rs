@@ -1,5 +1,6 @@
 //! A run's events as calls of a Python function, and Ctrl-C.
 
+use crate::errors::{called, calling};
 use feedforward::trainer::{Event, Observer};
 use feedforward::{Notice, Watcher};
 use pyo3::prelude::*;
@@ -33,7 +34,8 @@ impl Listener {
             return;
         }
         let answer = Python::attach(|py| {
-            self.tell.call1(py, (kind, values.to_string()))?.bind(py).is_truthy()
+            let arguments = (kind, values.to_string()).into_pyobject(py)?;
+            called(self.tell.bind(py), &arguments)?.is_truthy()
         });
         match answer {
             Ok(stop) => self.stop |= stop,
@@ -66,9 +68,7 @@ impl Observer for Listener {
     fn interrupted(&mut self) -> bool {
         if self.looked.elapsed() >= LOOK && self.raised.is_none() {
             self.looked = Instant::now();
-            // The method itself is not general enough in its lifetime.
-            #[allow(clippy::redundant_closure_for_method_calls)]
-            let looked = Python::attach(|py| py.check_signals());
+            let looked = Python::attach(|py| calling(|| py.check_signals()));
             self.raised = looked.err();
         }
         self.stop || self.raised.is_some()
