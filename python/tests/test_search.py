@@ -107,7 +107,7 @@ def test_a_language_model_becomes_a_file(tmp_path):
     text.write_text("the cat sat on the mat. " * 200)
     recipe = {
         "data": {"paths": [str(text)]},
-        "tokenizer": {"kind": "characters"},
+        "tokenizer": {"kind": "bytes"},
         "model": {"config": {
             "model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
             "num_attention_heads": 2, "max_position_embeddings": 32,
@@ -119,7 +119,7 @@ def test_a_language_model_becomes_a_file(tmp_path):
     assert found["type"].lower() == "bf16"
     copy = feedforward.Model(tmp_path / "folder")
     assert copy.generate("the", max_tokens=3, temperature=0)
-    with pytest.raises(feedforward.DataError, match="byte pairs"):
+    with pytest.raises(feedforward.DataError, match="llama.cpp"):
         run.export(tmp_path / "m.gguf")
     with pytest.raises(feedforward.UsageError, match="q4_1"):
         run.export(tmp_path / "n.gguf", dtype="f8")
