@@ -116,7 +116,10 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
             "A decoder in the place of an encoder",
             encoder("decoder"),
             1,
-            &["decoder: is no encoder that can be trained", "BERT, RoBERTa and DistilBERT"],
+            &[
+                "decoder: is no encoder that can be trained",
+                "BERT, RoBERTa, DistilBERT and ModernBERT",
+            ],
         ),
         case(
             "Static embeddings in the place of an encoder",
