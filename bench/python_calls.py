@@ -2,7 +2,7 @@
 
     python bench/python_calls.py            # needs feedforward, torch and scikit-learn; about a minute
 
-A time is the least of five blocks. Layers are one row through f(x Wᵀ + b) with ReLU in f32; a step is forward, softmax
+A time is the least of many blocks of 5 ms. Layers are one row through f(x Wᵀ + b) with ReLU in f32; a step is forward, softmax
 cross-entropy, backward and Adam on one batch; a fit is EPOCHS passes over BATCHES batches, shuffled, by the estimators and
 by the usual loop of PyTorch. The networks are those of ff-bench.
 """
@@ -23,15 +23,17 @@ import feedforward
 from feedforward import functional as F
 
 LAYERS = [(1, 1), (16, 16), (64, 64), (784, 128)]
-BATCHES, EPOCHS = 20, 5
+BATCHES, EPOCHS = 10, 5
+BLOCK, SECONDS = 0.005, 0.6
 
 
-def micros(call: Callable[[], Any], seconds: float = 0.2) -> float:
+def micros(call: Callable[[], Any]) -> float:
     """Microseconds of a call."""
     call()
-    count, taken = timeit.Timer(call).autorange()
-    number = max(1, int(count * seconds / taken))
-    return min(timeit.repeat(call, number=number, repeat=5)) / number * 1e6
+    once = timeit.timeit(call, number=1)
+    number = max(1, int(BLOCK / once))
+    repeat = min(100, max(5, int(SECONDS / (once * number))))
+    return min(timeit.repeat(call, number=number, repeat=repeat)) / number * 1e6
 
 
 def shown(us: float) -> str:

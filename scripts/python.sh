@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the wheel of the Python package, installs it into a fresh virtual environment with what its
 # tests need (`.[test]`), and runs them. PYTORCH=1 installs PyTorch and transformers too, SCALE=1 PySpark (which needs Java) and
-# Ray; without them their tests are skipped.
+# Ray; each is the default where Python has these packages already. Without them their tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,6 +9,9 @@ if ! python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10
   echo "skipped: there is no Python 3.10 or newer with venv"
   exit 0
 fi
+has() { python3 -c "import $1" 2>/dev/null && echo 1 || true; }
+PYTORCH="${PYTORCH-$(has torch)}"
+SCALE="${SCALE-$(has 'pyspark, ray')}"
 place="$(mktemp -d)"
 trap 'rm -rf "$place"' EXIT
 python3 -m venv "$place/venv"
