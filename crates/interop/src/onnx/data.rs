@@ -1,5 +1,6 @@
 //! The types of elements, and flat arrays of them.
 
+use super::rows::Rows;
 use half::{bf16, f16};
 
 /// A type that arithmetic runs on: floats by way of `f64`, which rounds sums, products and
@@ -39,6 +40,45 @@ macro_rules! number {
 }
 number!(float: f64: |x| x, |x| x; f32: f64::from, |x: f64| x as f32; f16: f16::to_f64, f16::from_f64; bf16: bf16::to_f64, bf16::from_f64;);
 number!(integer: i8 i16 i32 i64 u8 u16 u32 u64);
+
+fn runs<T: Clone>(v: &[T], at: &[usize], len: usize) -> Vec<T> {
+    let mut to = Vec::with_capacity(at.len() * len);
+    for &at in at {
+        to.extend_from_slice(&v[at..at + len]);
+    }
+    to
+}
+
+fn view<T: Clone>(v: &[T], dims: &[usize], strides: &[isize], first: usize) -> Vec<T> {
+    let rows = Rows::new(dims, [strides]);
+    let mut to = Vec::with_capacity(dims.iter().product());
+    let (n, step) = (rows.len, rows.steps[0]);
+    for row in 0..rows.count {
+        let at = (first as isize + rows.starts(row)[0]) as usize;
+        match step {
+            1 => to.extend_from_slice(&v[at..at + n]),
+            0 => to.extend(std::iter::repeat_n(&v[at], n).cloned()),
+            _ => to.extend((0..n as isize).map(|i| v[(at as isize + i * step) as usize].clone())),
+        }
+    }
+    to
+}
+
+fn chosen<T: Clone>(rows: &Rows<3>, truth: &[bool], a: &[T], b: &[T]) -> Vec<T> {
+    let mut to = Vec::with_capacity(rows.count * rows.len);
+    let [t, x, y] = rows.steps;
+    for row in 0..rows.count {
+        let [from_t, from_x, from_y] = rows.starts(row);
+        to.extend((0..rows.len as isize).map(|i| {
+            if truth[(from_t + i * t) as usize] {
+                a[(from_x + i * x) as usize].clone()
+            } else {
+                b[(from_y + i * y) as usize].clone()
+            }
+        }));
+    }
+    to
+}
 
 macro_rules! types {
     ($($variant:ident($t:ty) = $code:literal, $name:literal, $size:literal;)*) => {
@@ -111,6 +151,45 @@ macro_rules! types {
             /// One copy of the code for each type, not for each type and iterator.
             fn pick_all(&self, at: &mut dyn Iterator<Item = usize>) -> Self {
                 match self { $(Self::$variant(v) => Self::$variant(at.map(|i| v[i].clone()).collect()),)* }
+            }
+
+            /// Runs of `len` elements that start at these positions.
+            pub(crate) fn runs(&self, at: &[usize], len: usize) -> Self {
+                match self { $(Self::$variant(v) => Self::$variant(runs(v, at, len)),)* }
+            }
+
+            /// The elements of a view: a stride in each dimension, and its first position.
+            pub(crate) fn view(&self, dims: &[usize], strides: &[isize], first: usize) -> Self {
+                match self { $(Self::$variant(v) => Self::$variant(view(v, dims, strides, first)),)* }
+            }
+
+            /// By turns, so many elements of each part, `outer` times; `None` if their types differ.
+            pub(crate) fn by_turns(parts: &[(&Self, usize)], outer: usize) -> Option<Self> {
+                match parts.first()?.0 { $(Self::$variant(_) => {
+                    let mut all: Vec<(&[$t], usize)> = Vec::with_capacity(parts.len());
+                    for (data, width) in parts {
+                        let Self::$variant(v) = data else { return None };
+                        all.push((v, *width));
+                    }
+                    let mut to = Vec::with_capacity(all.iter().map(|(v, _)| v.len()).sum());
+                    for row in 0..outer {
+                        for (v, width) in &all {
+                            to.extend_from_slice(&v[row * width..][..*width]);
+                        }
+                    }
+                    Some(Self::$variant(to))
+                })* }
+            }
+
+            /// For each truth value an element of `a` or of `b`, which repeat where their stride is 0;
+            /// `None` if their types differ.
+            pub(crate) fn chosen(rows: &Rows<3>, truth: &[bool], a: &Self, b: &Self) -> Option<Self> {
+                match (a, b) {
+                    $((Self::$variant(a), Self::$variant(b)) => {
+                        Some(Self::$variant(chosen(rows, truth, a, b)))
+                    })*
+                    _ => None,
+                }
             }
 
             /// The elements of both; `None` if their types differ.

@@ -5,6 +5,7 @@ mod data;
 mod model;
 mod ops;
 pub mod proto;
+mod rows;
 mod session;
 mod tensor;
 

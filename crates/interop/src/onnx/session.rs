@@ -2,6 +2,8 @@
 
 mod call;
 mod compile;
+mod fold;
+mod fuse;
 
 pub(super) use call::{axis, ints};
 
@@ -10,9 +12,10 @@ use super::ops::Operator;
 use super::tensor::Tensor;
 use super::{Error, Result};
 use compile::Compiler;
+use ff_kernels::PackedMatrix;
 use ff_tensor::Device;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The bytes of all values that are held at one time.
 const MEMORY: usize = 8 << 30;
@@ -27,6 +30,7 @@ const MEMORY: usize = 8 << 30;
 #[derive(Debug)]
 pub struct Session {
     model: Model,
+    ports: Vec<Port>,
     plan: Plan,
     device: Device,
     memory: usize,
@@ -53,6 +57,8 @@ pub(crate) struct Node {
     outputs: Vec<Option<usize>>,
     pub(crate) attributes: HashMap<String, Attribute>,
     opset: i64,
+    /// Which inputs never change, and what they are packed into for products.
+    fixed: Vec<(bool, OnceLock<Option<PackedMatrix<f32>>>)>,
     /// Values that no later node reads.
     done: Vec<usize>,
 }
@@ -105,8 +111,9 @@ impl Session {
     /// # Errors
     /// As [`Session::new`].
     pub fn on(model: Model, device: &Device) -> Result<Self> {
-        let plan = Compiler::new(&model).graph(model.graph()?, None)?;
-        Ok(Self { plan, device: device.clone(), memory: MEMORY, model })
+        let plan = Compiler::new(&model, device).graph(model.graph()?, None)?;
+        let ports = model.inputs();
+        Ok(Self { plan, ports, device: device.clone(), memory: MEMORY, model })
     }
 
     /// The same with another bound of the bytes of values held at one time; 8 GiB by default.
@@ -127,10 +134,10 @@ impl Session {
     /// [`Error::Input`] for an input that is missing, unknown, or of another type or shape;
     /// [`Error::Node`] for a node whose inputs do not go together.
     pub fn run(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>> {
-        let ports: Vec<Port> = self.model.inputs();
+        let ports = &self.ports;
         let mut given: HashMap<String, Tensor> = inputs.into_iter().collect();
         let mut first = Vec::with_capacity(ports.len());
-        for port in &ports {
+        for port in ports {
             let tensor = given.remove(&port.name).ok_or_else(|| {
                 Error::Input(format!("input `{}` ({}) is missing", port.name, port.kind()))
             })?;

@@ -5,6 +5,7 @@ use super::proto::TensorProto;
 use super::{Error, Result};
 use half::{bf16, f16};
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 /// The most elements of a tensor: 1 GiB of floats.
 pub(crate) const MOST: usize = if cfg!(feature = "fuzzing") { 1 << 16 } else { 1 << 28 };
@@ -24,7 +25,8 @@ const MOST_DIMS: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     dims: Vec<usize>,
-    data: Data,
+    /// Shared, so that another shape or a copy costs nothing.
+    data: Arc<Data>,
 }
 
 /// The product of dimensions.
@@ -54,19 +56,20 @@ impl Tensor {
         if count(dims)? != data.len() {
             return Err(format!("a tensor of shape {dims:?} cannot hold {} elements", data.len()));
         }
-        Ok(Self { dims: dims.to_vec(), data })
+        Ok(Self { dims: dims.to_vec(), data: Arc::new(data) })
     }
 
     /// One element without dimensions.
     pub(crate) fn scalar(data: impl Into<Data>) -> Self {
         let data = data.into();
-        Self { dims: Vec::new(), data: if data.len() == 1 { data } else { data.pick(0..1) } }
+        let data = if data.len() == 1 { data } else { data.pick(0..1) };
+        Self { dims: Vec::new(), data: Arc::new(data) }
     }
 
     /// A vector.
     pub(crate) fn vector(data: impl Into<Data>) -> Self {
         let data = data.into();
-        Self { dims: vec![data.len()], data }
+        Self { dims: vec![data.len()], data: Arc::new(data) }
     }
 
     /// The shape.
@@ -86,12 +89,16 @@ impl Tensor {
 
     /// The elements, to keep.
     pub fn into_data(self) -> Data {
-        self.data
+        Arc::unwrap_or_clone(self.data)
     }
 
     /// The same elements in another shape.
     pub(crate) fn reshaped(&self, dims: &[usize]) -> Result<Self, String> {
-        Self::of(dims, self.data.clone())
+        if count(dims)? != self.data.len() {
+            let n = self.data.len();
+            return Err(format!("a tensor of shape {dims:?} cannot hold {n} elements"));
+        }
+        Ok(Self { dims: dims.to_vec(), data: self.data.clone() })
     }
 
     /// Reads a message. External data lies in `folder`.
@@ -130,7 +137,7 @@ impl Tensor {
             ..TensorProto::default()
         };
         proto.raw_data = self.bytes();
-        if let Data::Text(v) = &self.data {
+        if let Data::Text(v) = &*self.data {
             proto.string_data = v.iter().map(|text| text.clone().into_bytes()).collect();
         }
         proto
@@ -143,7 +150,7 @@ impl Tensor {
                 $v.iter().flat_map(|x| x.to_le_bytes()).collect()
             };
         }
-        Some(match &self.data {
+        Some(match &*self.data {
             Data::Text(_) => return None,
             Data::Bool(v) => v.iter().map(|&x| u8::from(x)).collect(),
             Data::F32(v) => bytes!(v),

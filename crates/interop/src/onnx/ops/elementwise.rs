@@ -1,14 +1,16 @@
 //! Operators on each element, and on the elements of several tensors that broadcast.
 
 use super::super::data::{DType, Data, Number, numbers};
+use super::super::rows::Rows;
 use super::super::session::{Call, Outcome, UNSUPPORTED};
 use super::super::tensor::Tensor;
 use super::walk::{Walk, broadcast, expand};
-use super::{Operator, op};
+use super::{Operator, op, single};
+use ff_kernels::Float;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 pub(super) const OPS: &[Operator] = &[
-    op("Abs", &[], |c| signed(c, f64::abs, i128::abs)),
+    op("Abs", &[], |c| signed(c, f32::abs, f64::abs, i128::abs)),
     op("Acos", &[], |c| unary(c, f64::acos)),
     op("Acosh", &[], |c| unary(c, f64::acosh)),
     op("Add", &[], |c| arithmetic(c, |a, b| a + b, |a, b| a + b, |a, b| a + b)),
@@ -44,11 +46,15 @@ pub(super) const OPS: &[Operator] = &[
         unary(c, move |x| if x < 0.0 { a * x.exp_m1() } else { x })
     }),
     op("Equal", &[], equal),
-    op("Erf", &[], |c| unary(c, libm::erf)),
-    op("Exp", &[], |c| unary(c, f64::exp)),
+    op("Erf", &[], |c| swift(c, Float::erf, libm::erf)),
+    op("Exp", &[], |c| swift(c, Float::exp, f64::exp)),
     op("Floor", &[], |c| unary(c, f64::floor)),
     op("Gelu", &["approximate"], |c| match c.text("approximate", "none")? {
-        "none" => unary(c, |x| 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2))),
+        "none" => swift(
+            c,
+            |x| 0.5 * x * (1.0 + Float::erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            |x| 0.5 * x * (1.0 + libm::erf(x * FRAC_1_SQRT_2)),
+        ),
         "tanh" => {
             unary(c, |x| 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044_715 * x * x * x)).tanh()))
         }
@@ -60,18 +66,30 @@ pub(super) const OPS: &[Operator] = &[
     op("GreaterOrEqual", &[], |c| compare(c, |a, b| a >= b, |a, b| a >= b)),
     op("HardSigmoid", &["alpha", "beta"], |c| {
         let (a, b) = (c.float("alpha", 0.2)?, c.float("beta", 0.5)?);
-        unary(c, move |x| (a * x + b).clamp(0.0, 1.0))
+        let (a32, b32) = (a as f32, b as f32);
+        swift(c, move |x| (a32 * x + b32).clamp(0.0, 1.0), move |x| (a * x + b).clamp(0.0, 1.0))
     }),
-    op("HardSwish", &[], |c| unary(c, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0))),
+    op("HardSwish", &[], |c| {
+        let f = |x: f64| x * (x / 6.0 + 0.5).clamp(0.0, 1.0);
+        swift(c, |x: f32| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), f)
+    }),
     op("Identity", &[], |c| Ok(vec![c.input(0)?.clone()])),
     op("IsInf", &["detect_negative", "detect_positive"], |c| {
         let (down, up) = (c.int("detect_negative", 1)? != 0, c.int("detect_positive", 1)? != 0);
         test(c, move |x| x == f64::INFINITY && up || x == f64::NEG_INFINITY && down)
     }),
-    op("IsNaN", &[], |c| test(c, f64::is_nan)),
+    op("IsNaN", &[], |c| match c.input(0)?.data() {
+        Data::F32(v) => {
+            let found: Vec<bool> = v.iter().map(|x| x.is_nan()).collect();
+            Ok(vec![Tensor::of(c.input(0)?.dims(), found.into())?])
+        }
+        _ => test(c, f64::is_nan),
+    }),
     op("LeakyRelu", &["alpha"], |c| {
         let a = c.float("alpha", 0.01)?;
-        unary(c, move |x| if x < 0.0 { a * x } else { x })
+        let a32 = a as f32;
+        let f = move |x| if x < 0.0 { a * x } else { x };
+        swift(c, move |x| if x < 0.0 { a32 * x } else { x }, f)
     }),
     op("Less", &[], |c| compare(c, |a, b| a < b, |a, b| a < b)),
     op("LessOrEqual", &[], |c| compare(c, |a, b| a <= b, |a, b| a <= b)),
@@ -86,7 +104,7 @@ pub(super) const OPS: &[Operator] = &[
     op("Mish", &[], |c| unary(c, |x| x * softplus(x).tanh())),
     op("Mod", &["fmod"], modulo),
     op("Mul", &[], |c| arithmetic(c, |a, b| a * b, |a, b| a * b, i128::wrapping_mul)),
-    op("Neg", &[], |c| signed(c, |x| -x, |x| -x)),
+    op("Neg", &[], |c| signed(c, |x| -x, |x| -x, |x| -x)),
     op("Not", &[], |c| {
         let x = c.input(0)?;
         Ok(vec![Tensor::of(x.dims(), truths(x)?.iter().map(|x| !x).collect::<Vec<_>>().into())?])
@@ -94,8 +112,11 @@ pub(super) const OPS: &[Operator] = &[
     op("Or", &[], |c| logical(c, |a, b| a || b)),
     op("PRelu", &[], prelu),
     op("Pow", &[], power),
-    op("Reciprocal", &[], |c| unary(c, |x| 1.0 / x)),
-    op("Relu", &[], |c| signed(c, |x| if x < 0.0 { 0.0 } else { x }, |x| x.max(0))),
+    op("Reciprocal", &[], |c| swift(c, |x| 1.0 / x, |x| 1.0 / x)),
+    op("Relu", &[], |c| {
+        let positive = |x| if x < 0.0 { 0.0 } else { x };
+        signed(c, |x| if x < 0.0 { 0.0 } else { x }, positive, |x| x.max(0))
+    }),
     op("Round", &[], |c| unary(c, f64::round_ties_even)),
     op("Selu", &["alpha", "gamma"], |c| {
         let (a, g) = (
@@ -117,10 +138,19 @@ pub(super) const OPS: &[Operator] = &[
         };
         map(c.input(0)?, f)
     }),
-    op("Sigmoid", &[], |c| unary(c, sigmoid)),
+    op("Sigmoid", &[], |c| swift(c, Float::sigmoid, sigmoid)),
     op("Sign", &[], |c| {
         signed(
             c,
+            |x| {
+                if x > 0.0 {
+                    1.0
+                } else if x < 0.0 {
+                    -1.0
+                } else {
+                    x
+                }
+            },
             |x| {
                 if x > 0.0 {
                     1.0
@@ -135,9 +165,9 @@ pub(super) const OPS: &[Operator] = &[
     }),
     op("Sin", &[], |c| unary(c, f64::sin)),
     op("Sinh", &[], |c| unary(c, f64::sinh)),
-    op("Softplus", &[], |c| unary(c, softplus)),
+    op("Softplus", &[], |c| swift(c, Float::softplus, softplus)),
     op("Softsign", &[], |c| unary(c, |x| x / (1.0 + x.abs()))),
-    op("Sqrt", &[], |c| unary(c, f64::sqrt)),
+    op("Sqrt", &[], |c| swift(c, f32::sqrt, f64::sqrt)),
     op("Sub", &[], |c| arithmetic(c, |a, b| a - b, |a, b| a - b, |a, b| a - b)),
     op("Sum", &[], |c| fold(c, |a, b| a + b, |a, b| a + b)),
     op("SwiGLU", &["alpha"], |c| {
@@ -155,7 +185,7 @@ pub(super) const OPS: &[Operator] = &[
         unary(c, move |x| x * sigmoid(a * x))
     }),
     op("Tan", &[], |c| unary(c, f64::tan)),
-    op("Tanh", &[], |c| unary(c, f64::tanh)),
+    op("Tanh", &[], |c| swift(c, Float::tanh, f64::tanh)),
     op("ThresholdedRelu", &["alpha"], |c| {
         let a = c.float("alpha", 1.0)?;
         unary(c, move |x| if x > a { x } else { 0.0 })
@@ -185,6 +215,19 @@ fn unary(c: &Call<'_>, f: impl Fn(f64) -> f64) -> Outcome {
     map(x, f)
 }
 
+/// The same, with a loop of its own for the type of most networks.
+#[inline(always)]
+fn swift(
+    c: &Call<'_>,
+    single: impl Fn(f32) -> f32 + Sync + Copy,
+    f: impl Fn(f64) -> f64,
+) -> Outcome {
+    match single::map(c, c.input(0)?, single) {
+        Some(y) => Ok(vec![y?]),
+        None => unary(c, f),
+    }
+}
+
 /// f of each number, in its type.
 pub(super) fn map(x: &Tensor, f: impl Fn(f64) -> f64) -> Outcome {
     fn all<T: Number>(x: &[T], f: &dyn Fn(f64) -> f64) -> Vec<T> {
@@ -197,8 +240,17 @@ pub(super) fn map(x: &Tensor, f: impl Fn(f64) -> f64) -> Outcome {
 }
 
 /// f of each float or g of each integer.
-fn signed(c: &Call<'_>, f: impl Fn(f64) -> f64, g: impl Fn(i128) -> i128) -> Outcome {
+#[inline(always)]
+fn signed(
+    c: &Call<'_>,
+    single: impl Fn(f32) -> f32 + Sync + Copy,
+    f: impl Fn(f64) -> f64,
+    g: impl Fn(i128) -> i128,
+) -> Outcome {
     let x = c.input(0)?;
+    if let Some(y) = single::map(c, x, single) {
+        return Ok(vec![y?]);
+    }
     if x.dtype().is_float() {
         return map(x, f);
     }
@@ -234,22 +286,20 @@ fn zip<A: Copy, B: Copy, O>(
     to: &[usize],
     f: impl Fn(A, B) -> O,
 ) -> Vec<O> {
-    if a_dims == to && b_dims == to {
-        return a.iter().zip(b).map(|(&a, &b)| f(a, b)).collect();
+    let rows = Rows::broadcast(to, [a_dims, b_dims]);
+    let mut y = Vec::with_capacity(rows.count * rows.len);
+    let [p, q] = rows.steps.map(|step| step as usize);
+    for row in 0..rows.count {
+        let [i, j] = rows.starts(row).map(|at| at as usize);
+        match [p, q] {
+            [1, 1] => {
+                y.extend(a[i..][..rows.len].iter().zip(&b[j..]).map(|(&a, &b)| f(a, b)));
+            }
+            [1, 0] => y.extend(a[i..][..rows.len].iter().map(|&a| f(a, b[j]))),
+            _ => y.extend((0..rows.len).map(|k| f(a[i + k * p], b[j + k * q]))),
+        }
     }
-    if let ([b], true) = (b, a_dims == to) {
-        return a.iter().map(|&a| f(a, *b)).collect();
-    }
-    // The last dimensions in common are a row.
-    if a_dims == to && to.ends_with(b_dims) && !b.is_empty() {
-        return a
-            .chunks(b.len())
-            .flat_map(|row| row.iter().zip(b))
-            .map(|(&a, &b)| f(a, b))
-            .collect();
-    }
-    let (x, y) = (Walk::broadcast(a_dims, to), Walk::broadcast(b_dims, to));
-    x.zip(y).map(|(i, j)| f(a[i], b[j])).collect()
+    y
 }
 
 fn two<'a>(c: &'a Call<'_>) -> Result<(&'a Tensor, &'a Tensor, Vec<usize>), String> {
@@ -273,18 +323,24 @@ fn binary(c: &Call<'_>, f: OfFloats, g: OfIntegers) -> Outcome {
 }
 
 /// The same, with a loop of its own for the type of most networks.
+#[inline(always)]
 fn arithmetic(
     c: &Call<'_>,
-    single: impl Fn(f32, f32) -> f32,
+    single: impl Fn(f32, f32) -> f32 + Sync + Copy,
     f: OfFloats,
     g: OfIntegers,
 ) -> Outcome {
     let (a, b, to) = two(c)?;
     if let (Data::F32(x), Data::F32(y)) = (a.data(), b.data()) {
-        let y = zip((x, a.dims()), (y, b.dims()), &to, single);
+        let y = single::zip(c.cpu(), (x, a.dims()), (y, b.dims()), &to, single);
         return Ok(vec![Tensor::of(&to, y.into())?]);
     }
     Ok(vec![combine(a, b, &to, f, g)?])
+}
+
+/// The sum of two tensors in the shape that they broadcast to.
+pub(super) fn sum(a: &Tensor, b: &Tensor, to: &[usize]) -> Result<Tensor, String> {
+    combine(a, b, to, |a, b| a + b, |a, b| a + b)
 }
 
 /// f of pairs of floats or g of pairs of integers, of one type.
@@ -316,6 +372,13 @@ fn fold(c: &Call<'_>, f: OfFloats, g: OfIntegers) -> Outcome {
     let (first, rest) = all.split_first().ok_or("it has no inputs")?;
     let shapes: Vec<&[usize]> = all.iter().map(|x| x.dims()).collect();
     let to = broadcast(&shapes)?;
+    if let (Data::F32(a), [second]) = (first.data(), rest)
+        && let Data::F32(b) = second.data()
+    {
+        let exact = |a, b| f(f64::from(a), f64::from(b)) as f32;
+        let y = zip((a, first.dims()), (b, second.dims()), &to, exact);
+        return Ok(vec![Tensor::of(&to, y.into())?]);
+    }
     let mut sum = expand(first, &to)?;
     for x in rest {
         if x.dtype() != sum.dtype() {
@@ -335,6 +398,10 @@ fn integers(c: &Call<'_>, g: OfIntegers) -> Outcome {
 fn compare(c: &Call<'_>, f: fn(f64, f64) -> bool, g: fn(i128, i128) -> bool) -> Outcome {
     let (a, b, to) = two(c)?;
     let (x, y) = (a.dims(), b.dims());
+    if let (Data::F32(p), Data::F32(q)) = (a.data(), b.data()) {
+        let found = zip((p, x), (q, y), &to, |a, b| f(f64::from(a), f64::from(b)));
+        return Ok(vec![Tensor::of(&to, found.into())?]);
+    }
     let data = if a.dtype().is_float() {
         let (a, b) = (a.data().floats().unwrap_or_default(), b.data().floats().unwrap_or_default());
         zip((&a, x), (&b, y), &to, f)
@@ -350,6 +417,10 @@ fn equal(c: &Call<'_>) -> Outcome {
     let data = if let (Data::Text(x), Data::Text(y)) = (a.data(), b.data()) {
         let pairs = Walk::broadcast(a.dims(), &to).zip(Walk::broadcast(b.dims(), &to));
         pairs.map(|(i, j)| x[i] == y[j]).collect::<Vec<_>>()
+    } else if let (Data::I32(x), Data::I32(y)) = (a.data(), b.data()) {
+        zip((x, a.dims()), (y, b.dims()), &to, |a, b| a == b)
+    } else if let (Data::I64(x), Data::I64(y)) = (a.data(), b.data()) {
+        zip((x, a.dims()), (y, b.dims()), &to, |a, b| a == b)
     } else {
         let (x, y) = (a.dims(), b.dims());
         if a.dtype().is_float() {
@@ -417,6 +488,21 @@ fn power(c: &Call<'_>) -> Outcome {
         let data = a.dtype().of_integers(data.into_iter()).ok_or_else(|| not_numbers(a))?;
         return Ok(vec![Tensor::of(&to, data)?]);
     }
+    // Squares and roots, which normalisations are made of.
+    if let (Data::F32(_), true, Some(exponent)) = (
+        a.data(),
+        b.data().len() == 1 && to == a.dims(),
+        b.data().floats().and_then(|v| v.first().copied()),
+    ) {
+        let y = match exponent {
+            2.0 => single::map(c, a, |x| x * x),
+            0.5 => single::map(c, a, f32::sqrt),
+            _ => None,
+        };
+        if let Some(y) = y {
+            return Ok(vec![y?]);
+        }
+    }
     let floats = |x: &Tensor| x.data().floats().ok_or_else(|| not_numbers(x));
     let data = zip((&floats(a)?, a.dims()), (&floats(b)?, b.dims()), &to, f64::powf);
     let data = a.dtype().of_floats(data.into_iter()).ok_or_else(|| not_numbers(a))?;
@@ -436,6 +522,26 @@ fn clip(c: &Call<'_>) -> Outcome {
             }
         }
     };
+    if let Data::F32(_) = x.data() {
+        let value = |bound: Option<Tensor>, default: f32| match bound.as_ref().map(Tensor::data) {
+            None => Some(default),
+            Some(Data::F32(v)) => v.first().copied(),
+            Some(_) => None,
+        };
+        let low = value(bound(1, "min")?, f32::NEG_INFINITY);
+        let high = value(bound(2, "max")?, f32::INFINITY);
+        let f = |low, high| {
+            move |x| {
+                let x = if x < low { low } else { x };
+                if x > high { high } else { x }
+            }
+        };
+        if let (Some(low), Some(high)) = (low, high)
+            && let Some(y) = single::map(c, x, f(low, high))
+        {
+            return Ok(vec![y?]);
+        }
+    }
     let mut y = x.clone();
     if let Some(low) = bound(1, "min")? {
         let low = Tensor::scalar(low.into_data());
@@ -478,6 +584,9 @@ fn dropout(c: &Call<'_>) -> Outcome {
         ));
     }
     let x = c.input(0)?;
+    if c.outputs() < 2 {
+        return Ok(vec![x.clone()]);
+    }
     let kept = Tensor::of(x.dims(), vec![true; x.data().len()].into())?;
     Ok(vec![x.clone(), kept])
 }
@@ -485,20 +594,24 @@ fn dropout(c: &Call<'_>) -> Outcome {
 fn choose(c: &Call<'_>) -> Outcome {
     let (condition, a, b) = (c.input(0)?, c.input(1)?, c.input(2)?);
     let to = broadcast(&[condition.dims(), a.dims(), b.dims()])?;
-    let truth = truths(condition)?;
-    let n = a.data().len();
-    let both = a.data().clone().joined(b.data()).ok_or("its values are of two types")?;
-    let places = Walk::broadcast(a.dims(), &to).zip(Walk::broadcast(b.dims(), &to));
-    let at = Walk::broadcast(condition.dims(), &to).zip(places);
-    let data = both.pick(at.map(|(t, (i, j))| if truth[t] { i } else { n + j }));
-    Ok(vec![Tensor::of(&to, data)?])
+    let rows = Rows::broadcast(&to, [condition.dims(), a.dims(), b.dims()]);
+    let data = Data::chosen(&rows, truths(condition)?, a.data(), b.data());
+    Ok(vec![Tensor::of(&to, data.ok_or("its values are of two types")?)?])
 }
 
 /// Elements in another type: floats are cut off toward zero, integers wrap, texts are read or
 /// written.
 pub(super) fn cast(x: &Tensor, to: DType) -> Outcome {
     let data = match (x.data(), to) {
-        (data, to) if data.dtype() == to => data.clone(),
+        (data, to) if data.dtype() == to => return Ok(vec![x.clone()]),
+        (Data::Bool(v), DType::F32) => {
+            v.iter().map(|&x| f32::from(u8::from(x))).collect::<Vec<_>>().into()
+        }
+        (Data::I8(v), DType::F32) => v.iter().map(|&x| f32::from(x)).collect::<Vec<_>>().into(),
+        (Data::U8(v), DType::F32) => v.iter().map(|&x| f32::from(x)).collect::<Vec<_>>().into(),
+        (Data::I64(v), DType::I32) => v.iter().map(|&x| x as i32).collect::<Vec<_>>().into(),
+        (Data::I32(v), DType::I64) => v.iter().map(|&x| i64::from(x)).collect::<Vec<_>>().into(),
+        (Data::I64(v), DType::Bool) => v.iter().map(|&x| x != 0).collect::<Vec<_>>().into(),
         (Data::Text(texts), to) => {
             let number = |text: &String| {
                 text.trim().parse::<f64>().map_err(|_| format!("the text `{text}` is no number"))

@@ -36,10 +36,8 @@ fn gather(c: &Call<'_>) -> Outcome {
     let places = ints(at)?.into_iter().map(|i| place(i, d)).collect::<Result<Vec<_>, _>>()?;
     let dims = [&x.dims()[..a], at.dims(), &x.dims()[a + 1..]].concat();
     count(&dims)?;
-    let from = (0..outer).flat_map(|o| {
-        places.iter().flat_map(move |&i| (o * d + i) * inner..(o * d + i + 1) * inner)
-    });
-    Ok(vec![Tensor::of(&dims, x.data().pick(from))?])
+    let starts = (0..outer).flat_map(|o| places.iter().map(move |&i| (o * d + i) * inner));
+    Ok(vec![Tensor::of(&dims, x.data().runs(&starts.collect::<Vec<_>>(), inner))?])
 }
 
 /// The positions of data that the elements of `at` name along an axis.
@@ -101,10 +99,7 @@ fn gather_nd(c: &Call<'_>) -> Outcome {
     let dims = [&at.dims()[..at.dims().len() - 1], &slice].concat();
     let n = slice.iter().product::<usize>();
     count(&dims)?;
-    Ok(vec![Tensor::of(
-        &dims,
-        x.data().pick(starts.into_iter().flat_map(|start| start..start + n)),
-    )?])
+    Ok(vec![Tensor::of(&dims, x.data().runs(&starts, n))?])
 }
 
 /// Writes updates to positions of data; the last one stays, or all are combined.

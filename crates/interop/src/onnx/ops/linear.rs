@@ -5,15 +5,60 @@ use super::super::session::{Call, Outcome};
 use super::super::tensor::{Tensor, count};
 use super::walk::{Walk, broadcast, strides};
 use super::{Operator, op};
-use ff_kernels::{MatRef, gemm};
+use ff_kernels::{Epilogue, MatRef, gemm, gemm_with};
 use ff_tensor::CpuDevice;
 
 pub(super) const OPS: &[Operator] = &[
     op("Einsum", &["equation"], einsum),
     // Before version 7 C broadcast only where `broadcast` said so.
     op("Gemm", &["alpha", "beta", "broadcast", "transA", "transB"], general),
-    op("MatMul", &[], |c| Ok(vec![matmul(c.cpu(), c.input(0)?, c.input(1)?)?])),
+    op("MatMul", &[], |c| product(c, None)),
 ];
+
+/// A product and a bias, which a plan makes of two nodes; no file can name it.
+pub(in super::super) static BIASED: Operator =
+    op("MatMul with Add", &[], |c| match c.input(2)?.data() {
+        Data::F32(bias) => product(c, Some(bias)),
+        _ => Err("a bias of floats is expected".into()),
+    });
+
+/// Up to so many rows, a matrix that never changes is packed once and for all; more rows are worth
+/// packing it anew into what suits them better.
+const FEW: usize = 64;
+
+fn product(c: &Call<'_>, bias: Option<&[f32]>) -> Outcome {
+    let (a, b) = (c.input(0)?, c.input(1)?);
+    if let (Data::F32(x), Data::F32(w), [outer @ .., depth], &[k, n]) =
+        (a.data(), b.data(), a.dims(), b.dims())
+        && *depth == k
+        && k > 0
+        && n > 0
+        && !outer.is_empty()
+    {
+        let rows = outer.iter().product::<usize>();
+        let dims = [outer, &[n]].concat();
+        let mut y = vec![0.0; count(&dims)?];
+        let view = || MatRef::new(w, k, n);
+        if rows <= FEW
+            && let Some(packed) = c.packed(1, view)
+        {
+            packed.product(c.cpu(), x, bias, &mut y, |y| y);
+        } else if rows > 0 {
+            let epilogue = Epilogue { bias, ..Epilogue::default() };
+            gemm_with(c.cpu(), MatRef::new(x, rows, k), view(), &mut y, epilogue);
+        }
+        return Ok(vec![Tensor::of(&dims, y.into())?]);
+    }
+    let y = matmul(c.cpu(), a, b)?;
+    Ok(vec![match bias {
+        None => y,
+        Some(bias) => {
+            let bias = Tensor::vector(bias.to_vec());
+            let dims = broadcast(&[y.dims(), bias.dims()])?;
+            super::elementwise::sum(&y, &bias, &dims)?
+        }
+    }])
+}
 
 /// A matrix within an array: its first element, rows, columns, and their strides.
 #[derive(Clone, Copy)]
@@ -131,6 +176,16 @@ pub(super) fn matmul(cpu: &CpuDevice, a: &Tensor, b: &Tensor) -> Result<Tensor, 
     products(cpu, a, b, &pairs, &dims)
 }
 
+/// A bias of one number for each column, or none; `None` for any other.
+#[allow(clippy::option_option)]
+fn vector_bias(bias: Option<&Tensor>, n: usize) -> Option<Option<&[f32]>> {
+    match bias.map(|bias| (bias.data(), bias.dims())) {
+        None => Some(None),
+        Some((Data::F32(v), [m] | [1, m])) if *m == n => Some(Some(v)),
+        Some(_) => None,
+    }
+}
+
 /// α A' B' + β C.
 fn general(c: &Call<'_>) -> Outcome {
     let (a, b) = (c.input(0)?, c.input(1)?);
@@ -150,8 +205,27 @@ fn general(c: &Call<'_>) -> Outcome {
         ));
     }
     let dims = [x.rows, y.cols];
-    let product = products(c.cpu(), a, b, &[(x, y)], &dims)?;
     let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 1.0)?);
+    if let (Data::F32(p), Data::F32(q), true) = (a.data(), b.data(), alpha == 1.0 && beta == 1.0)
+        && let Some(bias) = vector_bias(c.get(2), y.cols)
+        && x.rows > 0
+        && x.cols > 0
+        && y.cols > 0
+    {
+        let view = |v, m: &Matrix| MatRef::strided(v, m.rows, m.cols, m.row, m.col);
+        let mut z = vec![0.0; count(&dims)?];
+        if x.rows <= FEW
+            && x.col == 1
+            && let Some(packed) = c.packed(1, || view(q, &y))
+        {
+            packed.product(c.cpu(), p, bias, &mut z, |z| z);
+        } else {
+            let epilogue = Epilogue { bias, ..Epilogue::default() };
+            gemm_with(c.cpu(), view(p, &x), view(q, &y), &mut z, epilogue);
+        }
+        return Ok(vec![Tensor::of(&dims, z.into())?]);
+    }
+    let product = products(c.cpu(), a, b, &[(x, y)], &dims)?;
     let Some(bias) = c.get(2).filter(|_| beta != 0.0) else {
         return super::elementwise::map(&product, |x| alpha * x);
     };
@@ -170,7 +244,7 @@ pub(super) fn transposed(x: &Tensor, order: &[usize]) -> Result<Tensor, String> 
     let own = strides(x.dims());
     let dims: Vec<usize> = order.iter().map(|&i| x.dims()[i]).collect();
     let strides: Vec<isize> = order.iter().map(|&i| own[i]).collect();
-    Tensor::of(&dims, x.data().pick(Walk::new(&dims, &strides, 0)))
+    Tensor::of(&dims, x.data().view(&dims, &strides, 0))
 }
 
 /// Sums over the products of elements, by letters for dimensions, as NumPy's `einsum`.

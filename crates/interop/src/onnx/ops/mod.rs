@@ -10,10 +10,16 @@ mod loss;
 mod ml;
 mod norm;
 mod quantise;
+mod recurrent;
 mod reduce;
+mod resize;
 mod shape;
+mod single;
 mod text;
 mod walk;
+mod windows;
+
+pub(super) use linear::BIASED;
 
 use super::build::ML;
 use super::session::{Call, Outcome};
@@ -61,7 +67,9 @@ static FAMILIES: &[&[Operator]] = &[
     ml::OPS,
     norm::OPS,
     quantise::OPS,
+    recurrent::OPS,
     reduce::OPS,
+    resize::OPS,
     shape::OPS,
     text::OPS,
 ];

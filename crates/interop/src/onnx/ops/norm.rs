@@ -1,11 +1,12 @@
 //! Softmax and normalisations.
 
+use super::super::data::Data;
 use super::super::session::{Call, Outcome, axis};
 use super::super::tensor::Tensor;
 use super::reduce::log_sum_exp;
 use super::shape::{floats, rows_along, tensor};
 use super::walk::Walk;
-use super::{Operator, op};
+use super::{Operator, op, single};
 
 pub(super) const OPS: &[Operator] = &[
     op(
@@ -34,6 +35,14 @@ pub(super) const OPS: &[Operator] = &[
     op("MeanVarianceNormalization", &["axes"], mean_variance),
     op("RMSNormalization", &["axis", "epsilon", "stash_type"], rms_norm),
     op("Softmax", &["axis"], |c| {
+        let x = c.input(0)?;
+        let rank = x.dims().len();
+        let a = c.axis("axis", if c.opset() < 13 { 1 } else { -1 }, rank)?;
+        if let (Data::F32(v), true) = (x.data(), c.opset() < 13 || a + 1 == rank) {
+            let width: usize = x.dims()[a..].iter().product();
+            let y = single::softmax(c.cpu(), v, width);
+            return Ok(vec![Tensor::of(x.dims(), y.into())?]);
+        }
         along(c, |v| {
             let sum = log_sum_exp(v);
             for x in v.iter_mut() {
@@ -101,6 +110,19 @@ fn batch_norm(c: &Call<'_>) -> Outcome {
         return Err("four vectors are expected".into());
     };
     let eps = c.float("epsilon", 1e-5)?;
+    if let Data::F32(v) = x.data() {
+        let line = |k: usize| {
+            let slope = scale[k] / (var[k] + eps).sqrt();
+            (slope as f32, (bias[k] - mean[k] * slope) as f32)
+        };
+        let lines: Vec<(f32, f32)> = (0..n).map(line).collect();
+        let mut y = Vec::with_capacity(v.len());
+        for (i, row) in v.chunks(inner.max(1)).enumerate() {
+            let (slope, shift) = lines[i % n];
+            y.extend(row.iter().map(|x| x * slope + shift));
+        }
+        return Ok(vec![Tensor::of(x.dims(), y.into())?]);
+    }
     let (mut values, dtype) = floats(x)?;
     for (i, v) in values.iter_mut().enumerate() {
         let k = i / inner.max(1) % n;
@@ -204,9 +226,28 @@ fn affine(c: &Call<'_>, x: &Tensor, values: &mut [f64]) -> Result<(), String> {
     Ok(())
 }
 
+/// The values of an input that may be missing; `None` for another type.
+#[allow(clippy::option_option)]
+fn single_or_none(x: Option<&Tensor>) -> Option<Option<&[f32]>> {
+    match x.map(Tensor::data) {
+        None => Some(None),
+        Some(Data::F32(v)) => Some(Some(v)),
+        Some(_) => None,
+    }
+}
+
 fn layer_norm(c: &Call<'_>) -> Outcome {
     let x = c.input(0)?;
     let a = c.axis("axis", -1, x.dims().len())?;
+    if let (Data::F32(v), Data::F32(scale)) = (x.data(), c.input(1)?.data())
+        && c.outputs() == 1
+        && c.input(1)?.dims() == &x.dims()[a..]
+        && c.get(2).is_none_or(|bias| bias.dims() == &x.dims()[a..])
+        && let Some(bias) = single_or_none(c.get(2))
+    {
+        let y = single::layer_norm(c.cpu(), v, scale, bias, c.float("epsilon", 1e-5)? as f32);
+        return Ok(vec![Tensor::of(x.dims(), y.into())?]);
+    }
     let (mut values, dtype) = floats(x)?;
     let stats = standardise(&mut values, x.dims()[a..].iter().product(), c.float("epsilon", 1e-5)?);
     affine(c, x, &mut values)?;

@@ -6,7 +6,8 @@ use super::super::tensor::{Tensor, count};
 use super::elementwise::truths;
 use super::shape::{floats, rows_along, tensor};
 use super::walk::strides;
-use super::{Operator, op};
+use super::{Operator, op, single};
+use ff_tensor::CpuDevice;
 
 const AXES: &[&str] = &["axes", "keepdims", "noop_with_empty_axes"];
 const ARG: &[&str] = &["axis", "keepdims", "select_last_index"];
@@ -21,14 +22,30 @@ pub(super) const OPS: &[Operator] = &[
     op("ReduceLogSum", AXES, |c| reduce(c, |v| v.iter().sum::<f64>().ln())),
     op("ReduceLogSumExp", AXES, |c| reduce(c, log_sum_exp)),
     op("ReduceMax", AXES, |c| {
+        if let Some(y) = swift(c, |cpu, x, shape| {
+            single::across(cpu, x, shape, |a, b| if a.is_nan() || a > b { a } else { b })
+        })? {
+            return Ok(vec![y]);
+        }
         extreme(c, f64::NEG_INFINITY, |a, b| if a.is_nan() || a > b { a } else { b })
     }),
-    op("ReduceMean", AXES, |c| reduce(c, |v| v.iter().sum::<f64>() / v.len() as f64)),
+    op("ReduceMean", AXES, |c| {
+        match swift(c, |cpu, x, shape| {
+            let n = shape[1] as f32;
+            sums(cpu, x, shape).into_iter().map(|x| x / n).collect()
+        })? {
+            Some(y) => Ok(vec![y]),
+            None => reduce(c, |v| v.iter().sum::<f64>() / v.len() as f64),
+        }
+    }),
     op("ReduceMin", AXES, |c| {
         extreme(c, f64::INFINITY, |a, b| if a.is_nan() || a < b { a } else { b })
     }),
     op("ReduceProd", AXES, |c| reduce(c, |v| v.iter().product())),
-    op("ReduceSum", AXES, |c| reduce(c, |v| v.iter().sum())),
+    op("ReduceSum", AXES, |c| match swift(c, sums)? {
+        Some(y) => Ok(vec![y]),
+        None => reduce(c, |v| v.iter().sum()),
+    }),
     op("ReduceSumSquare", AXES, |c| reduce(c, |v| v.iter().map(|x| x * x).sum())),
     op("TopK", &["axis", "largest", "sorted"], top),
 ];
@@ -39,6 +56,37 @@ pub(super) fn log_sum_exp(v: &[f64]) -> f64 {
         return most;
     }
     most + v.iter().map(|x| (x - most).exp()).sum::<f64>().ln()
+}
+
+/// Sums of `f32` over the middle of three dimensions.
+pub(super) fn sums(cpu: &CpuDevice, x: &[f32], shape: [usize; 3]) -> Vec<f32> {
+    if shape[2] == 1 {
+        return single::row_sums(cpu, x, shape[1]);
+    }
+    single::across(cpu, x, shape, |a, b| a + b)
+}
+
+type Single = fn(&CpuDevice, &[f32], [usize; 3]) -> Vec<f32>;
+
+/// f over neighbouring dimensions of `f32`; `None` for other types, dimensions or nothing.
+fn swift(c: &Call<'_>, f: Single) -> Result<Option<Tensor>, String> {
+    let x = c.input(0)?;
+    let (Data::F32(v), false) = (x.data(), x.data().is_empty()) else { return Ok(None) };
+    let Some(mut axes) = axes(c, x.dims().len())? else { return Ok(None) };
+    axes.sort_unstable();
+    axes.dedup();
+    let (Some(&first), Some(&last)) = (axes.first(), axes.last()) else { return Ok(None) };
+    if last - first + 1 != axes.len() {
+        return Ok(None);
+    }
+    let size = |dims: &[usize]| dims.iter().product::<usize>();
+    let shape = [&x.dims()[..first], &x.dims()[first..=last], &x.dims()[last + 1..]].map(size);
+    let keep = c.int("keepdims", 1)? != 0;
+    let dims: Vec<usize> = (0..x.dims().len())
+        .filter(|i| keep || !axes.contains(i))
+        .map(|i| if axes.contains(&i) { 1 } else { x.dims()[i] })
+        .collect();
+    Ok(Some(Tensor::of(&dims, f(c.cpu(), v, shape).into())?))
 }
 
 /// f of the values along some dimensions, in the order of the others.

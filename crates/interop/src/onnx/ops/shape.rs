@@ -4,7 +4,7 @@ use super::super::data::{DType, Data};
 use super::super::session::{Attribute, Call, Outcome, axis, ints};
 use super::super::tensor::{Tensor, count};
 use super::linear::transposed;
-use super::walk::{Walk, around, broadcast, expand, strides};
+use super::walk::{around, broadcast, expand, strides};
 use super::{Operator, op};
 
 pub(super) const OPS: &[Operator] = &[
@@ -70,23 +70,10 @@ pub(super) fn join(all: &[&Tensor], axis: usize) -> Result<Tensor, String> {
         dims[axis] += x.dims()[axis];
     }
     count(&dims)?;
-    // The rows of each input, one after the other.
-    let mut data = first.data().dtype().zeros(0);
-    let mut starts = Vec::with_capacity(all.len());
-    for x in all {
-        starts.push(data.len());
-        data = data.joined(x.data()).ok_or("its inputs are of several types")?;
-    }
-    let outer: usize = dims[..axis].iter().product();
-    if outer == 1 {
-        return Tensor::of(&dims, data);
-    }
-    let widths: Vec<usize> = all.iter().map(|x| x.dims()[axis..].iter().product()).collect();
-    let at = (0..outer).flat_map(|row| {
-        let parts = starts.iter().zip(&widths);
-        parts.flat_map(move |(&start, &width)| start + row * width..start + (row + 1) * width)
-    });
-    Tensor::of(&dims, data.pick(at))
+    let parts: Vec<(&Data, usize)> =
+        all.iter().map(|x| (x.data(), x.dims()[axis..].iter().product())).collect();
+    let data = Data::by_turns(&parts, dims[..axis].iter().product());
+    Tensor::of(&dims, data.ok_or("its inputs are of several types")?)
 }
 
 fn concat(c: &Call<'_>) -> Outcome {
@@ -363,7 +350,7 @@ fn slice(c: &Call<'_>) -> Outcome {
             stride[a] = if n > 1 { own[a] * step as isize } else { own[a] };
         }
     }
-    Ok(vec![Tensor::of(&dims, x.data().pick(Walk::new(&dims, &stride, first as usize)))?])
+    Ok(vec![Tensor::of(&dims, x.data().view(&dims, &stride, first as usize))?])
 }
 
 fn split(c: &Call<'_>) -> Outcome {
@@ -393,7 +380,7 @@ fn split(c: &Call<'_>) -> Outcome {
             dims[a] = part;
             let first = start * own[a] as usize;
             start += part;
-            Tensor::of(&dims, x.data().pick(Walk::new(&dims, &own, first)))
+            Tensor::of(&dims, x.data().view(&dims, &own, first))
         })
         .collect()
 }
@@ -439,7 +426,7 @@ fn tile(c: &Call<'_>) -> Outcome {
     }
     count(&inner)?;
     let dims: Vec<usize> = repeats.iter().zip(x.dims()).map(|(r, d)| r * d).collect();
-    Ok(vec![Tensor::of(&dims, x.data().pick(Walk::new(&inner, &stride, 0)))?])
+    Ok(vec![Tensor::of(&dims, x.data().view(&inner, &stride, 0))?])
 }
 
 fn transpose(c: &Call<'_>) -> Outcome {

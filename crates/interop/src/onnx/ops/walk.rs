@@ -98,7 +98,8 @@ pub(super) fn expand(x: &Tensor, to: &[usize]) -> Result<Tensor, String> {
         return Ok(x.clone());
     }
     count(to)?;
-    Tensor::of(to, x.data().pick(Walk::broadcast(x.dims(), to)))
+    let view = Walk::broadcast(x.dims(), to);
+    Tensor::of(to, x.data().view(to, &view.strides, 0))
 }
 
 /// A shape around an axis: the product of the dimensions before it, itself, the product of those

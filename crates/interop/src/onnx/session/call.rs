@@ -3,6 +3,7 @@
 use super::{Attribute, Call};
 use crate::onnx::data::{DType, Data};
 use crate::onnx::tensor::Tensor;
+use ff_kernels::{MatRef, PackedMatrix};
 use ff_tensor::CpuDevice;
 use std::sync::Arc;
 
@@ -125,6 +126,19 @@ impl Call<'_> {
         }
         let outputs = plan.evaluate(values, self.run).map_err(|e| e.to_string())?;
         Ok(outputs.into_iter().map(Arc::unwrap_or_clone).collect())
+    }
+
+    /// An input that never changes, packed for products; `view` gives the matrix `[K, N]` of it.
+    pub(crate) fn packed<'m>(
+        &self,
+        i: usize,
+        view: impl FnOnce() -> MatRef<'m, f32>,
+    ) -> Option<&PackedMatrix<f32>> {
+        let (fixed, packed) = self.node.fixed.get(i)?;
+        if !fixed {
+            return None;
+        }
+        packed.get_or_init(|| PackedMatrix::pack(self.run.device, view()).ok()).as_ref()
     }
 
     /// An input, to share with a graph.

@@ -1,12 +1,13 @@
 //! From graphs to plans: operators found, attributes and types checked, values numbered.
 
-use super::{Attribute, MEMORY, Node, Plan};
+use super::{Attribute, MEMORY, Node, Plan, fold, fuse};
 use crate::onnx::data::DType;
 use crate::onnx::model::{Model, qualified};
 use crate::onnx::ops;
 use crate::onnx::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, kind};
 use crate::onnx::tensor::Tensor;
 use crate::onnx::{Error, Result};
+use ff_tensor::Device;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ const TYPES: [&str; 3] = ["dtype", "output_dtype", "to"];
 
 /// Turns graphs into plans.
 pub(super) struct Compiler<'a> {
+    device: &'a Device,
     opsets: HashMap<&'a str, i64>,
     functions: HashMap<(&'a str, &'a str), &'a FunctionProto>,
     folder: Option<&'a Path>,
@@ -50,11 +52,12 @@ impl Plan {
 
 impl<'a> Compiler<'a> {
     /// A compiler of a model's graphs.
-    pub(super) fn new(model: &'a Model) -> Self {
+    pub(super) fn new(model: &'a Model, device: &'a Device) -> Self {
         let proto = model.proto();
         let opsets = proto.opset_import.iter().map(|set| (plain(&set.domain), set.version));
         let functions = proto.functions.iter();
         Self {
+            device,
             opsets: opsets.collect(),
             functions: functions.map(|f| ((plain(&f.domain), f.name.as_str()), f)).collect(),
             folder: model.folder(),
@@ -130,6 +133,20 @@ impl<'a> Compiler<'a> {
         // Names of the graph around, which takes them from its own surroundings where it lacks them.
         drop(scope);
         if let (Some(around), Some(scope)) = (around.as_mut(), outer_scope) {
+            // What never changes outside is a constant here.
+            let known: HashMap<usize, &Arc<Tensor>> = around
+                .constants
+                .iter()
+                .filter(|(slot, _)| !around.inputs.contains(slot))
+                .map(|(slot, tensor)| (*slot, tensor))
+                .collect();
+            let fixed = captured.iter().filter_map(|(name, here)| {
+                let tensor = known.get(scope.slots.get(name)?)?;
+                Some((*here, Arc::clone(tensor)))
+            });
+            let fixed: Vec<_> = fixed.collect();
+            captured.retain(|(_, here)| !fixed.iter().any(|(slot, _)| slot == here));
+            plan.constants.extend(fixed);
             for (name, here) in captured {
                 let there = match scope.slots.get(&name) {
                     Some(&slot) => slot,
@@ -138,6 +155,8 @@ impl<'a> Compiler<'a> {
                 plan.captured.push((there, here));
             }
         }
+        fold::fold(&mut plan, self.device, &mut self.bytes);
+        fuse::fuse(&mut plan);
         plan.release();
         Ok(plan)
     }
@@ -217,7 +236,8 @@ impl<'a> Compiler<'a> {
                 outputs.push(Some(plan.slot(scope, name)));
             }
         }
-        Ok(Node { label, operator, inputs, outputs, attributes, opset, done: Vec::new() })
+        let (fixed, done) = (Vec::new(), Vec::new());
+        Ok(Node { label, operator, inputs, outputs, attributes, opset, fixed, done })
     }
 
     fn attribute(

@@ -1,0 +1,304 @@
+//! Windows over images of `f32`: products of matrices where channels meet, plain sums where each
+//! channel is on its own.
+
+use super::super::data::Data;
+use super::super::session::Call;
+use super::super::tensor::{Tensor, count};
+use super::conv::Window;
+use ff_kernels::{MatRef, for_rows, gemm};
+
+/// The values of one strip of windows, 256 KiB: what the second cache holds beside the result.
+const STRIP: usize = 1 << 16;
+
+/// Up to so many windows, their kernels are the matrix that is packed, once and for all.
+const FEW: usize = 48;
+
+/// A window of two dimensions; one of one dimension has a height of 1.
+#[derive(Clone, Copy)]
+struct Plane {
+    size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
+    before: [usize; 2],
+    out: [usize; 2],
+}
+
+impl Plane {
+    fn of(window: &Window) -> Option<Self> {
+        let two = |v: &[usize], one: usize| match *v {
+            [x] => Some([one, x]),
+            [y, x] => Some([y, x]),
+            _ => None,
+        };
+        let before: Vec<usize> =
+            window.before.iter().map(|&p| usize::try_from(p).ok()).collect::<Option<_>>()?;
+        Some(Self {
+            size: two(&window.size, 1)?,
+            kernel: two(&window.kernel, 1)?,
+            stride: two(&window.stride, 1)?,
+            dilation: two(&window.dilation, 1)?,
+            before: two(&before, 0)?,
+            out: two(&window.out, 1)?,
+        })
+    }
+
+    fn area(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    fn places(&self) -> usize {
+        self.out[0] * self.out[1]
+    }
+
+    /// Whether each window is one element, in order.
+    fn is_point(&self) -> bool {
+        self.area() == 1 && self.stride == [1, 1] && self.before == [0, 0] && self.out == self.size
+    }
+
+    /// The positions of the result, from first to last, whose tap `k` of axis `a` lies within the
+    /// image.
+    #[inline(always)]
+    fn within(&self, a: usize, k: usize) -> (usize, usize) {
+        let (shift, stride) = (k * self.dilation[a], self.stride[a]);
+        let first = self.before[a].saturating_sub(shift).div_ceil(stride);
+        let end = (self.size[a] + self.before[a]).saturating_sub(shift).div_ceil(stride);
+        (first.min(self.out[a]), end.min(self.out[a]).max(first.min(self.out[a])))
+    }
+
+    /// A row of the image under tap `k` of the windows of row `y`.
+    #[inline(always)]
+    fn row(&self, y: usize, k: usize) -> Option<usize> {
+        (y * self.stride[0] + k * self.dilation[0])
+            .checked_sub(self.before[0])
+            .filter(|&row| row < self.size[0])
+    }
+}
+
+/// A convolution of `f32` in one or two dimensions; `None` for any other.
+pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Option<Tensor>, String> {
+    let (x, w) = (c.input(0)?, c.input(1)?);
+    let (Data::F32(images), Data::F32(weights)) = (x.data(), w.data()) else { return Ok(None) };
+    let bias = match c.get(2).map(Tensor::data) {
+        None => None,
+        Some(Data::F32(bias)) => Some(bias.as_slice()),
+        Some(_) => return Ok(None),
+    };
+    let Some(plane) = Plane::of(window) else { return Ok(None) };
+    let (n, outputs) = (x.dims()[0], w.dims()[0]);
+    let dims = [&[n, outputs], &window.out[..]].concat();
+    let mut y = vec![0.0f32; count(&dims)?];
+    let places = plane.places();
+    if y.is_empty() || images.is_empty() {
+        return Ok(None);
+    }
+    let per_group = w.dims()[1];
+    if per_group == 1 && groups > 1 {
+        depthwise(c, &plane, images, weights, bias, outputs / groups, &mut y);
+        return Ok(Some(Tensor::of(&dims, y.into())?));
+    }
+    let (depth, each) = (per_group * plane.area(), outputs / groups);
+    let size = plane.size[0] * plane.size[1];
+    if groups == 1 && places * n <= FEW {
+        let view = || MatRef::new(weights, outputs, depth).t();
+        if let Some(packed) = c.packed(1, view) {
+            // Windows are rows here, and channels columns.
+            let mut columns = vec![0.0; depth * places];
+            let (mut rows, mut found) =
+                (vec![0.0; n * places * depth], vec![0.0; n * places * outputs]);
+            for (image, to) in
+                images.chunks_exact(per_group * size).zip(rows.chunks_exact_mut(places * depth))
+            {
+                plane.unfold(image, per_group, (0, plane.out[0]), &mut columns);
+                transpose(&columns, depth, places, to);
+            }
+            packed.product(c.cpu(), &rows, bias, &mut found, |x| x);
+            for (found, y) in
+                found.chunks_exact(places * outputs).zip(y.chunks_exact_mut(places * outputs))
+            {
+                transpose(found, places, outputs, y);
+            }
+            return Ok(Some(Tensor::of(&dims, y.into())?));
+        }
+    }
+    if let Some(bias) = bias {
+        for (i, row) in y.chunks_exact_mut(places).enumerate() {
+            row.fill(bias[i % outputs]);
+        }
+    }
+    // As many rows of windows at a time as fit the cache.
+    let strip = if plane.is_point() {
+        plane.out[0]
+    } else {
+        (STRIP / (depth * plane.out[1]).max(1)).clamp(1, plane.out[0])
+    };
+    let (mut columns, mut part) = (Vec::new(), Vec::new());
+    for (i, y) in y.chunks_exact_mut(each * places).enumerate() {
+        let (image, group) = (i / groups, i % groups);
+        let image = &images[(image * groups + group) * per_group * size..][..per_group * size];
+        let kernels = MatRef::new(&weights[group * each * depth..][..each * depth], each, depth);
+        if plane.is_point() {
+            gemm(c.cpu(), kernels, MatRef::new(image, depth, places), y, bias.is_some());
+            continue;
+        }
+        for first in (0..plane.out[0]).step_by(strip) {
+            let rows = strip.min(plane.out[0] - first);
+            let width = rows * plane.out[1];
+            columns.resize(depth * width, 0.0);
+            plane.unfold(image, per_group, (first, rows), &mut columns);
+            let columns = MatRef::new(&columns, depth, width);
+            if width == places {
+                gemm(c.cpu(), kernels, columns, y, bias.is_some());
+                continue;
+            }
+            part.resize(each * width, 0.0);
+            gemm(c.cpu(), kernels, columns, &mut part, false);
+            for (part, y) in part.chunks_exact(width).zip(y.chunks_exact_mut(places)) {
+                let y = &mut y[first * plane.out[1]..][..width];
+                for (y, p) in y.iter_mut().zip(part) {
+                    *y += p;
+                }
+            }
+        }
+    }
+    Ok(Some(Tensor::of(&dims, y.into())?))
+}
+
+fn transpose(x: &[f32], rows: usize, cols: usize, y: &mut [f32]) {
+    for (j, y) in y.chunks_exact_mut(rows).enumerate().take(cols) {
+        for (y, x) in y.iter_mut().zip(x[j..].iter().step_by(cols)) {
+            *y = *x;
+        }
+    }
+}
+
+impl Plane {
+    /// The windows of some rows as a matrix: a row for each channel and tap, a column for each place.
+    fn unfold(
+        &self,
+        image: &[f32],
+        channels: usize,
+        (first, rows): (usize, usize),
+        to: &mut [f32],
+    ) {
+        let size = self.size[0] * self.size[1];
+        let width = self.out[1];
+        let mut lines = to.chunks_exact_mut(rows * width);
+        for image in image.chunks_exact(size).take(channels) {
+            for ky in 0..self.kernel[0] {
+                for kx in 0..self.kernel[1] {
+                    let Some(line) = lines.next() else { return };
+                    let (from, end) = self.within(1, kx);
+                    for (i, line) in line.chunks_exact_mut(width).enumerate() {
+                        let Some(row) = self.row(first + i, ky) else {
+                            line.fill(0.0);
+                            continue;
+                        };
+                        line[..from].fill(0.0);
+                        line[end..].fill(0.0);
+                        if from == end {
+                            continue;
+                        }
+                        let start = from * self.stride[1] + kx * self.dilation[1] - self.before[1];
+                        let row = &image[row * self.size[1]..][..self.size[1]][start..];
+                        let line = &mut line[from..end];
+                        if self.stride[1] == 1 {
+                            line.copy_from_slice(&row[..line.len()]);
+                        } else {
+                            for (to, from) in
+                                line.iter_mut().zip(row.iter().step_by(self.stride[1]))
+                            {
+                                *to = *from;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Each channel with kernels of its own.
+fn depthwise(
+    c: &Call<'_>,
+    plane: &Plane,
+    images: &[f32],
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    multiple: usize,
+    y: &mut [f32],
+) {
+    let (size, area, places) = (plane.size[0] * plane.size[1], plane.area(), plane.places());
+    let outputs = weights.len() / area.max(1);
+    let channels = outputs / multiple;
+    for_rows(
+        c.cpu(),
+        y.len() / places,
+        places * area,
+        [(y, places)],
+        #[inline(always)]
+        |i, [y]| {
+            let (image, output) = (i / outputs, i % outputs);
+            let image = &images[(image * channels + output / multiple) * size..][..size];
+            let kernel = &weights[output * area..][..area];
+            y.fill(bias.map_or(0.0, |bias| bias[output]));
+            for (oy, y) in y.chunks_exact_mut(plane.out[1]).enumerate() {
+                for ky in 0..plane.kernel[0] {
+                    let Some(row) = plane.row(oy, ky) else { continue };
+                    let row = &image[row * plane.size[1]..][..plane.size[1]];
+                    for kx in 0..plane.kernel[1] {
+                        let (from, end) = plane.within(1, kx);
+                        if from == end {
+                            continue;
+                        }
+                        let w = kernel[ky * plane.kernel[1] + kx];
+                        let start =
+                            from * plane.stride[1] + kx * plane.dilation[1] - plane.before[1];
+                        let (y, row) = (&mut y[from..end], &row[start..]);
+                        if plane.stride[1] == 1 {
+                            for (y, x) in y.iter_mut().zip(row) {
+                                *y += w * x;
+                            }
+                        } else {
+                            for (y, x) in y.iter_mut().zip(row.iter().step_by(plane.stride[1])) {
+                                *y += w * x;
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// The largest of each window of `f32`; `None` for other types and dimensions.
+pub(super) fn max(c: &Call<'_>, window: &Window) -> Result<Option<Tensor>, String> {
+    let x = c.input(0)?;
+    let (Data::F32(images), Some(plane)) = (x.data(), Plane::of(window)) else { return Ok(None) };
+    let dims = [&x.dims()[..2], &window.out[..]].concat();
+    let mut y = vec![f32::NEG_INFINITY; count(&dims)?];
+    let (size, places) = (plane.size[0] * plane.size[1], plane.places());
+    if y.is_empty() || images.is_empty() {
+        return Ok(None);
+    }
+    for (image, y) in images.chunks_exact(size).zip(y.chunks_exact_mut(places)) {
+        for (oy, y) in y.chunks_exact_mut(plane.out[1]).enumerate() {
+            for ky in 0..plane.kernel[0] {
+                let Some(row) = plane.row(oy, ky) else { continue };
+                let row = &image[row * plane.size[1]..][..plane.size[1]];
+                for kx in 0..plane.kernel[1] {
+                    let (from, end) = plane.within(1, kx);
+                    if from == end {
+                        continue;
+                    }
+                    let start = from * plane.stride[1] + kx * plane.dilation[1] - plane.before[1];
+                    let row = row[start..].iter().step_by(plane.stride[1]);
+                    for (y, &x) in y[from..end].iter_mut().zip(row) {
+                        *y = if x > *y { x } else { *y };
+                    }
+                }
+            }
+        }
+    }
+    Ok(Some(Tensor::of(&dims, y.into())?))
+}
