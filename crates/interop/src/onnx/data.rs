@@ -1,6 +1,7 @@
 //! The types of elements, and flat arrays of them.
 
 use super::rows::Rows;
+use super::session::Pool;
 use half::{bf16, f16};
 
 /// A type that arithmetic runs on: floats by way of `f64`, which rounds sums, products and
@@ -49,9 +50,14 @@ fn runs<T: Clone>(v: &[T], at: &[usize], len: usize) -> Vec<T> {
     to
 }
 
-fn view<T: Clone>(v: &[T], dims: &[usize], strides: &[isize], first: usize) -> Vec<T> {
+fn view<T: Clone>(
+    v: &[T],
+    dims: &[usize],
+    strides: &[isize],
+    first: usize,
+    mut to: Vec<T>,
+) -> Vec<T> {
     let rows = Rows::new(dims, [strides]);
-    let mut to = Vec::with_capacity(dims.iter().product());
     let (n, step) = (rows.len, rows.steps[0]);
     for row in 0..rows.count {
         let at = (first as isize + rows.starts(row)[0]) as usize;
@@ -159,8 +165,24 @@ macro_rules! types {
             }
 
             /// The elements of a view: a stride in each dimension, and its first position.
-            pub(crate) fn view(&self, dims: &[usize], strides: &[isize], first: usize) -> Self {
-                match self { $(Self::$variant(v) => Self::$variant(view(v, dims, strides, first)),)* }
+            pub(crate) fn view(
+                &self,
+                dims: &[usize],
+                strides: &[isize],
+                first: usize,
+                pool: &Pool,
+            ) -> Self {
+                if let Self::F32(v) = self {
+                    let mut to = pool.take(dims.iter().product());
+                    to.clear();
+                    return Self::F32(view(v, dims, strides, first, to));
+                }
+                match self {
+                    $(Self::$variant(v) => {
+                        let to = Vec::with_capacity(dims.iter().product());
+                        Self::$variant(view(v, dims, strides, first, to))
+                    })*
+                }
             }
 
             /// By turns, so many elements of each part, `outer` times; `None` if their types differ.

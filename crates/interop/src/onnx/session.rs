@@ -4,8 +4,10 @@ mod call;
 mod compile;
 mod fold;
 mod fuse;
+mod pool;
 
 pub(super) use call::{axis, ints};
+pub(super) use pool::Pool;
 
 use super::model::{Model, Port};
 use super::ops::Operator;
@@ -34,6 +36,7 @@ pub struct Session {
     plan: Plan,
     device: Device,
     memory: usize,
+    pool: Pool,
 }
 
 /// A graph whose values have numbers.
@@ -88,6 +91,7 @@ pub(crate) struct Call<'a> {
 struct Run<'a> {
     device: &'a Device,
     memory: usize,
+    pool: &'a Pool,
 }
 
 /// Begins the message of an operator that meets what this version does not evaluate.
@@ -113,7 +117,14 @@ impl Session {
     pub fn on(model: Model, device: &Device) -> Result<Self> {
         let plan = Compiler::new(&model, device).graph(model.graph()?, None)?;
         let ports = model.inputs();
-        Ok(Self { plan, ports, device: device.clone(), memory: MEMORY, model })
+        Ok(Self {
+            plan,
+            ports,
+            device: device.clone(),
+            memory: MEMORY,
+            model,
+            pool: Pool::default(),
+        })
     }
 
     /// The same with another bound of the bytes of values held at one time; 8 GiB by default.
@@ -159,7 +170,7 @@ impl Session {
                 names.join(", ")
             )));
         }
-        let run = Run { device: &self.device, memory: self.memory };
+        let run = Run { device: &self.device, memory: self.memory, pool: &self.pool };
         let outputs = self.plan.evaluate(values, &run)?;
         let names = self.plan.outputs.iter().map(|&slot| self.plan.names[slot].clone());
         let own = |tensor: Arc<Tensor>| Arc::unwrap_or_clone(tensor);
@@ -206,6 +217,7 @@ impl Plan {
                 node.inputs.iter().map(|slot| slot.and_then(|slot| values[slot].clone())).collect();
             let call = Call { node, inputs: &inputs, outer: &values, run };
             let outputs = (node.operator.run)(&call).map_err(fail)?;
+            drop(inputs);
             if outputs.len() < node.outputs.iter().rposition(Option::is_some).map_or(0, |at| at + 1)
             {
                 let n = outputs.len();
@@ -230,6 +242,7 @@ impl Plan {
             for &slot in &node.done {
                 if let Some(tensor) = values[slot].take() {
                     held = held.saturating_sub(tensor.data().bytes());
+                    run.pool.release(tensor, run.memory);
                 }
             }
         }

@@ -92,6 +92,11 @@ impl Tensor {
         Arc::unwrap_or_clone(self.data)
     }
 
+    /// The elements, unless another tensor shares them.
+    pub(crate) fn sole_data(self) -> Option<Data> {
+        Arc::try_unwrap(self.data).ok()
+    }
+
     /// The same elements in another shape.
     pub(crate) fn reshaped(&self, dims: &[usize]) -> Result<Self, String> {
         if count(dims)? != self.data.len() {

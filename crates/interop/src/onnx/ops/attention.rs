@@ -28,11 +28,11 @@ pub(super) const OPS: &[Operator] = &[
 ];
 
 /// `[N, sequence, heads · width] → [N, heads, sequence, width]`.
-fn by_head(x: &Tensor, heads: Option<usize>) -> Result<Tensor, String> {
+fn by_head(c: &Call<'_>, x: &Tensor, heads: Option<usize>) -> Result<Tensor, String> {
     match (x.dims(), heads) {
         ([_, _, _, _], _) => Ok(x.clone()),
         (&[n, s, width], Some(h)) if h > 0 && width % h == 0 => {
-            transposed(&x.reshaped(&[n, s, h, width / h])?, &[0, 2, 1, 3])
+            transposed(c, &x.reshaped(&[n, s, h, width / h])?, &[0, 2, 1, 3])
         }
         (dims, heads) => {
             let heads = heads.unwrap_or(0);
@@ -114,9 +114,9 @@ fn attention(c: &Call<'_>) -> Outcome {
     let heads =
         |name: &str| Ok::<_, String>(c.maybe_int(name)?.and_then(|h| usize::try_from(h).ok()));
     let flat = c.input(0)?.dims().len() == 3;
-    let q = by_head(c.input(0)?, heads("q_num_heads")?)?;
-    let mut k = by_head(c.input(1)?, heads("kv_num_heads")?)?;
-    let mut v = by_head(c.input(2)?, heads("kv_num_heads")?)?;
+    let q = by_head(c, c.input(0)?, heads("q_num_heads")?)?;
+    let mut k = by_head(c, c.input(1)?, heads("kv_num_heads")?)?;
+    let mut v = by_head(c, c.input(2)?, heads("kv_num_heads")?)?;
     let mut past = 0;
     if let (Some(past_k), Some(past_v)) = (c.get(4), c.get(5)) {
         past = past_k.dims().get(2).copied().unwrap_or(0);
@@ -129,7 +129,7 @@ fn attention(c: &Call<'_>) -> Outcome {
     let bias = bias(c, &dims, past)?;
     let scale = c.float("scale", 1.0 / (width as f64).sqrt())?;
     let all_k = repeated(&k, h)?;
-    let products = matmul(c.cpu(), &q, &transposed(&all_k, &[0, 1, 3, 2])?)?;
+    let products = matmul(c, &q, &transposed(c, &all_k, &[0, 1, 3, 2])?)?;
     let (mut scores, dtype) = floats(&products)?;
     let cap = c.float("softcap", 0.0)?;
     for x in &mut scores {
@@ -169,10 +169,10 @@ fn attention(c: &Call<'_>) -> Outcome {
         shown.clone_from(&scores);
     }
     let weights = tensor(&dims, dtype, scores)?;
-    let mut y = matmul(c.cpu(), &weights, &repeated(&v, h)?)?;
+    let mut y = matmul(c, &weights, &repeated(&v, h)?)?;
     if flat {
         let width = y.dims()[3];
-        y = transposed(&y, &[0, 2, 1, 3])?.reshaped(&[n, queries, h * width])?;
+        y = transposed(c, &y, &[0, 2, 1, 3])?.reshaped(&[n, queries, h * width])?;
     }
     Ok(vec![y, k, v, tensor(&dims, dtype, shown)?])
 }
@@ -182,7 +182,7 @@ fn rotary(c: &Call<'_>) -> Outcome {
     let x = c.input(0)?;
     let heads = c.int("num_heads", 0)?;
     let flat = x.dims().len() == 3;
-    let four = by_head(x, usize::try_from(heads).ok())?;
+    let four = by_head(c, x, usize::try_from(heads).ok())?;
     let &[n, h, s, width] = four.dims() else {
         return Err("three or four dimensions are expected".into());
     };
@@ -227,7 +227,7 @@ fn rotary(c: &Call<'_>) -> Outcome {
     }
     let y = tensor(four.dims(), dtype, values)?;
     if flat {
-        return Ok(vec![transposed(&y, &[0, 2, 1, 3])?.reshaped(x.dims())?]);
+        return Ok(vec![transposed(c, &y, &[0, 2, 1, 3])?.reshaped(x.dims())?]);
     }
     Ok(vec![y])
 }

@@ -45,7 +45,7 @@ pub(super) const OPS: &[Operator] = &[
         };
         if let (Data::F32(v), false) = (x.data(), x.data().is_empty() || inner.is_empty()) {
             let size: usize = inner.iter().product();
-            let sums = single::row_sums(c.cpu(), v, size);
+            let sums = single::row_sums(c, v, size);
             let means: Vec<f32> = sums.into_iter().map(|x| x / size as f32).collect();
             let dims: Vec<usize> =
                 [*n, *channels].into_iter().chain(inner.iter().map(|_| 1)).collect();

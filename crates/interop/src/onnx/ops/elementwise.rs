@@ -332,7 +332,7 @@ fn arithmetic(
 ) -> Outcome {
     let (a, b, to) = two(c)?;
     if let (Data::F32(x), Data::F32(y)) = (a.data(), b.data()) {
-        let y = single::zip(c.cpu(), (x, a.dims()), (y, b.dims()), &to, single);
+        let y = single::zip(c, (x, a.dims()), (y, b.dims()), &to, single);
         return Ok(vec![Tensor::of(&to, y.into())?]);
     }
     Ok(vec![combine(a, b, &to, f, g)?])
@@ -379,7 +379,7 @@ fn fold(c: &Call<'_>, f: OfFloats, g: OfIntegers) -> Outcome {
         let y = zip((a, first.dims()), (b, second.dims()), &to, exact);
         return Ok(vec![Tensor::of(&to, y.into())?]);
     }
-    let mut sum = expand(first, &to)?;
+    let mut sum = expand(c, first, &to)?;
     for x in rest {
         if x.dtype() != sum.dtype() {
             return Err("its inputs are of several types".into());

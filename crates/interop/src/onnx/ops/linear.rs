@@ -6,7 +6,6 @@ use super::super::tensor::{Tensor, count};
 use super::walk::{Walk, broadcast, strides};
 use super::{Operator, op};
 use ff_kernels::{Epilogue, MatRef, gemm, gemm_with};
-use ff_tensor::CpuDevice;
 
 pub(super) const OPS: &[Operator] = &[
     op("Einsum", &["equation"], einsum),
@@ -37,7 +36,7 @@ fn product(c: &Call<'_>, bias: Option<&[f32]>) -> Outcome {
     {
         let rows = outer.iter().product::<usize>();
         let dims = [outer, &[n]].concat();
-        let mut y = vec![0.0; count(&dims)?];
+        let mut y = c.room(count(&dims)?);
         let view = || MatRef::new(w, k, n);
         if rows <= FEW
             && let Some(packed) = c.packed(1, view)
@@ -49,7 +48,7 @@ fn product(c: &Call<'_>, bias: Option<&[f32]>) -> Outcome {
         }
         return Ok(vec![Tensor::of(&dims, y.into())?]);
     }
-    let y = matmul(c.cpu(), a, b)?;
+    let y = matmul(c, a, b)?;
     Ok(vec![match bias {
         None => y,
         Some(bias) => {
@@ -72,7 +71,7 @@ struct Matrix {
 
 /// C[i] = A[i] B[i] for some pairs of matrices.
 fn products(
-    cpu: &CpuDevice,
+    call: &Call<'_>,
     a: &Tensor,
     b: &Tensor,
     pairs: &[(Matrix, Matrix)],
@@ -80,25 +79,30 @@ fn products(
 ) -> Result<Tensor, String> {
     let n = count(dims)?;
     macro_rules! floats {
-        ($a:expr, $b:expr, $zero:expr) => {{
-            let mut c = vec![$zero; n];
+        ($a:expr, $b:expr, $room:expr) => {{
+            let mut c = $room;
+            if pairs.iter().any(|(x, _)| x.cols == 0) {
+                c.fill(Default::default());
+            }
             for (i, (x, y)) in pairs.iter().enumerate() {
                 let size = x.rows * y.cols;
                 let c = &mut c[i * size..][..size];
                 if size > 0 && x.cols > 0 {
                     let view = |v, m: &Matrix| MatRef::strided(v, m.rows, m.cols, m.row, m.col);
-                    gemm(cpu, view(&$a[x.at..], x), view(&$b[y.at..], y), c, false);
+                    gemm(call.cpu(), view(&$a[x.at..], x), view(&$b[y.at..], y), c, false);
                 }
             }
             Data::from(c)
         }};
     }
     let data = match (a.data(), b.data()) {
-        (Data::F32(x), Data::F32(y)) => floats!(x, y, 0.0f32),
-        (Data::F64(x), Data::F64(y)) => floats!(x, y, 0.0f64),
+        (Data::F32(x), Data::F32(y)) => floats!(x, y, call.room(n)),
+        (Data::F64(x), Data::F64(y)) => floats!(x, y, vec![0.0f64; n]),
         (x, y) if x.dtype() == y.dtype() && x.dtype().is_float() => {
             let (x, y) = (x.floats().unwrap_or_default(), y.floats().unwrap_or_default());
-            let Data::F64(c) = floats!(x, y, 0.0f64) else { return Err("no product".into()) };
+            let Data::F64(c) = floats!(x, y, vec![0.0f64; n]) else {
+                return Err("no product".into());
+            };
             a.dtype().of_floats(c.into_iter()).ok_or("no numbers")?
         }
         (x, y) if x.dtype() == y.dtype() => {
@@ -130,7 +134,7 @@ fn products(
 }
 
 /// The product of the last two dimensions, with those before them broadcast, as NumPy's `matmul`.
-pub(super) fn matmul(cpu: &CpuDevice, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
+pub(super) fn matmul(c: &Call<'_>, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
     let (mut x, mut y) = (a.dims().to_vec(), b.dims().to_vec());
     if x.is_empty() || y.is_empty() {
         return Err("a scalar is no matrix".into());
@@ -173,7 +177,7 @@ pub(super) fn matmul(cpu: &CpuDevice, a: &Tensor, b: &Tensor) -> Result<Tensor, 
             })
             .collect()
     };
-    products(cpu, a, b, &pairs, &dims)
+    products(c, a, b, &pairs, &dims)
 }
 
 /// A bias of one number for each column, or none; `None` for any other.
@@ -213,7 +217,7 @@ fn general(c: &Call<'_>) -> Outcome {
         && y.cols > 0
     {
         let view = |v, m: &Matrix| MatRef::strided(v, m.rows, m.cols, m.row, m.col);
-        let mut z = vec![0.0; count(&dims)?];
+        let mut z = c.room(count(&dims)?);
         if x.rows <= FEW
             && x.col == 1
             && let Some(packed) = c.packed(1, || view(q, &y))
@@ -225,7 +229,7 @@ fn general(c: &Call<'_>) -> Outcome {
         }
         return Ok(vec![Tensor::of(&dims, z.into())?]);
     }
-    let product = products(c.cpu(), a, b, &[(x, y)], &dims)?;
+    let product = products(c, a, b, &[(x, y)], &dims)?;
     let Some(bias) = c.get(2).filter(|_| beta != 0.0) else {
         return super::elementwise::map(&product, |x| alpha * x);
     };
@@ -240,11 +244,11 @@ fn general(c: &Call<'_>) -> Outcome {
 }
 
 /// A tensor with its dimensions in another order.
-pub(super) fn transposed(x: &Tensor, order: &[usize]) -> Result<Tensor, String> {
+pub(super) fn transposed(c: &Call<'_>, x: &Tensor, order: &[usize]) -> Result<Tensor, String> {
     let own = strides(x.dims());
     let dims: Vec<usize> = order.iter().map(|&i| x.dims()[i]).collect();
     let strides: Vec<isize> = order.iter().map(|&i| own[i]).collect();
-    Tensor::of(&dims, x.data().view(&dims, &strides, 0))
+    Tensor::of(&dims, x.data().view(&dims, &strides, 0, c.pool()))
 }
 
 /// Sums over the products of elements, by letters for dimensions, as NumPy's `einsum`.

@@ -40,7 +40,7 @@ pub(super) const OPS: &[Operator] = &[
         let a = c.axis("axis", if c.opset() < 13 { 1 } else { -1 }, rank)?;
         if let (Data::F32(v), true) = (x.data(), c.opset() < 13 || a + 1 == rank) {
             let width: usize = x.dims()[a..].iter().product();
-            let y = single::softmax(c.cpu(), v, width);
+            let y = single::softmax(c, v, width);
             return Ok(vec![Tensor::of(x.dims(), y.into())?]);
         }
         along(c, |v| {
@@ -245,7 +245,7 @@ fn layer_norm(c: &Call<'_>) -> Outcome {
         && c.get(2).is_none_or(|bias| bias.dims() == &x.dims()[a..])
         && let Some(bias) = single_or_none(c.get(2))
     {
-        let y = single::layer_norm(c.cpu(), v, scale, bias, c.float("epsilon", 1e-5)? as f32);
+        let y = single::layer_norm(c, v, scale, bias, c.float("epsilon", 1e-5)? as f32);
         return Ok(vec![Tensor::of(x.dims(), y.into())?]);
     }
     let (mut values, dtype) = floats(x)?;

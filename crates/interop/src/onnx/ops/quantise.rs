@@ -53,7 +53,7 @@ pub(super) const OPS: &[Operator] = &[
             }
             tensor(x.dims(), DType::F64, values)
         };
-        cast(&matmul(c.cpu(), &part(0)?, &part(1)?)?, DType::I32)
+        cast(&matmul(c, &part(0)?, &part(1)?)?, DType::I32)
     }),
     op("QuantizeLinear", &["axis", "output_dtype", "saturate"], |c| {
         let x = c.input(0)?;

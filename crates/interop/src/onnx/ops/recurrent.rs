@@ -400,9 +400,9 @@ fn run(c: &Call<'_>, cell: Cell) -> Outcome {
     let [h, cells] = last;
     let (mut y, mut h, mut cells) = (y, h?, cells?);
     if batch_first {
-        y = super::linear::transposed(&y, &[2, 0, 1, 3])?;
-        h = super::linear::transposed(&h, &[1, 0, 2])?;
-        cells = super::linear::transposed(&cells, &[1, 0, 2])?;
+        y = super::linear::transposed(c, &y, &[2, 0, 1, 3])?;
+        h = super::linear::transposed(c, &h, &[1, 0, 2])?;
+        cells = super::linear::transposed(c, &cells, &[1, 0, 2])?;
     }
     Ok(if cell == Cell::Lstm { vec![y, h, cells] } else { vec![y, h] })
 }

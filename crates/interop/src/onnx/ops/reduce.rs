@@ -7,7 +7,6 @@ use super::elementwise::truths;
 use super::shape::{floats, rows_along, tensor};
 use super::walk::strides;
 use super::{Operator, op, single};
-use ff_tensor::CpuDevice;
 
 const AXES: &[&str] = &["axes", "keepdims", "noop_with_empty_axes"];
 const ARG: &[&str] = &["axis", "keepdims", "select_last_index"];
@@ -22,17 +21,17 @@ pub(super) const OPS: &[Operator] = &[
     op("ReduceLogSum", AXES, |c| reduce(c, |v| v.iter().sum::<f64>().ln())),
     op("ReduceLogSumExp", AXES, |c| reduce(c, log_sum_exp)),
     op("ReduceMax", AXES, |c| {
-        if let Some(y) = swift(c, |cpu, x, shape| {
-            single::across(cpu, x, shape, |a, b| if a.is_nan() || a > b { a } else { b })
+        if let Some(y) = swift(c, |c, x, shape| {
+            single::across(c, x, shape, |a, b| if a.is_nan() || a > b { a } else { b })
         })? {
             return Ok(vec![y]);
         }
         extreme(c, f64::NEG_INFINITY, |a, b| if a.is_nan() || a > b { a } else { b })
     }),
     op("ReduceMean", AXES, |c| {
-        match swift(c, |cpu, x, shape| {
+        match swift(c, |c, x, shape| {
             let n = shape[1] as f32;
-            sums(cpu, x, shape).into_iter().map(|x| x / n).collect()
+            sums(c, x, shape).into_iter().map(|x| x / n).collect()
         })? {
             Some(y) => Ok(vec![y]),
             None => reduce(c, |v| v.iter().sum::<f64>() / v.len() as f64),
@@ -59,14 +58,14 @@ pub(super) fn log_sum_exp(v: &[f64]) -> f64 {
 }
 
 /// Sums of `f32` over the middle of three dimensions.
-pub(super) fn sums(cpu: &CpuDevice, x: &[f32], shape: [usize; 3]) -> Vec<f32> {
+pub(super) fn sums(c: &Call<'_>, x: &[f32], shape: [usize; 3]) -> Vec<f32> {
     if shape[2] == 1 {
-        return single::row_sums(cpu, x, shape[1]);
+        return single::row_sums(c, x, shape[1]);
     }
-    single::across(cpu, x, shape, |a, b| a + b)
+    single::across(c, x, shape, |a, b| a + b)
 }
 
-type Single = fn(&CpuDevice, &[f32], [usize; 3]) -> Vec<f32>;
+type Single = fn(&Call<'_>, &[f32], [usize; 3]) -> Vec<f32>;
 
 /// f over neighbouring dimensions of `f32`; `None` for other types, dimensions or nothing.
 fn swift(c: &Call<'_>, f: Single) -> Result<Option<Tensor>, String> {
@@ -86,7 +85,7 @@ fn swift(c: &Call<'_>, f: Single) -> Result<Option<Tensor>, String> {
         .filter(|i| keep || !axes.contains(i))
         .map(|i| if axes.contains(&i) { 1 } else { x.dims()[i] })
         .collect();
-    Ok(Some(Tensor::of(&dims, f(c.cpu(), v, shape).into())?))
+    Ok(Some(Tensor::of(&dims, f(c, v, shape).into())?))
 }
 
 /// f of the values along some dimensions, in the order of the others.

@@ -47,7 +47,7 @@ pub(super) const OPS: &[Operator] = &[
 
 /// A dimension that changes.
 struct Axis {
-    axis: usize,
+    at: usize,
     from: usize,
     to: usize,
     scale: f64,
@@ -55,12 +55,12 @@ struct Axis {
 }
 
 impl Axis {
-    fn scaled(axis: usize, from: usize, scale: f64) -> Result<Self, String> {
+    fn scaled(at: usize, from: usize, scale: f64) -> Result<Self, String> {
         let to = (from as f64 * scale).floor();
         if !(scale > 0.0 && to < super::super::tensor::MOST as f64) {
             return Err(format!("{scale} is no scale"));
         }
-        Ok(Self { axis, from, to: to as usize, scale, region: [0.0, 1.0] })
+        Ok(Self { at, from, to: to as usize, scale, region: [0.0, 1.0] })
     }
 }
 
@@ -219,7 +219,7 @@ fn resize(c: &Call<'_>) -> Outcome {
             pairs
                 .map(|(&axis, to)| {
                     let from = x.dims()[axis];
-                    Axis { axis, from, to, scale: to as f64 / from as f64, region: [0.0, 1.0] }
+                    Axis { at: axis, from, to, scale: to as f64 / from as f64, region: [0.0, 1.0] }
                 })
                 .collect()
         }
@@ -260,7 +260,7 @@ fn resize(c: &Call<'_>) -> Outcome {
 fn apply(x: &Tensor, axes: &[Axis], how: &How<'_>) -> Outcome {
     let mut dims = x.dims().to_vec();
     for a in axes {
-        dims[a.axis] = a.to;
+        dims[a.at] = a.to;
     }
     let n = count(&dims)?;
     if x.data().is_empty() && n > 0 {
@@ -276,8 +276,8 @@ fn apply(x: &Tensor, axes: &[Axis], how: &How<'_>) -> Outcome {
         }
         let weights: Vec<Option<Vec<(usize, f64)>>> =
             (0..a.to).map(|i| how.weights(a, i as f64)).collect::<Result<_, _>>()?;
-        let [outer, from, inner] = around(&shape, a.axis);
-        shape[a.axis] = a.to;
+        let [outer, from, inner] = around(&shape, a.at);
+        shape[a.at] = a.to;
         let total = count(&shape)?;
         if how.mode == "nearest" && how.transformation != "tf_crop_and_resize" {
             let places: Vec<usize> =

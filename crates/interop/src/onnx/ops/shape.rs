@@ -27,7 +27,7 @@ pub(super) const OPS: &[Operator] = &[
     op("Expand", &[], |c| {
         let x = c.input(0)?;
         let to = sizes(&ints(c.input(1)?)?)?;
-        Ok(vec![expand(x, &broadcast(&[x.dims(), &to])?)?])
+        Ok(vec![expand(c, x, &broadcast(&[x.dims(), &to])?)?])
     }),
     op("EyeLike", &["dtype", "k"], eye),
     op("Flatten", &["axis"], flatten),
@@ -124,7 +124,7 @@ fn depth_to_space(c: &Call<'_>) -> Outcome {
         "CRD" => ([n, d, b, b, h, w], [0, 1, 4, 2, 5, 3]),
         other => return Err(format!("its attribute `mode` is `{other}`, neither `DCR` nor `CRD`")),
     };
-    Ok(vec![transposed(&x.reshaped(&inner)?, &order)?.reshaped(&[n, d, h * b, w * b])?])
+    Ok(vec![transposed(c, &x.reshaped(&inner)?, &order)?.reshaped(&[n, d, h * b, w * b])?])
 }
 
 fn space_to_depth(c: &Call<'_>) -> Outcome {
@@ -134,7 +134,7 @@ fn space_to_depth(c: &Call<'_>) -> Outcome {
         return Err(format!("{h} × {w} is no multiple of {b}"));
     }
     let inner = x.reshaped(&[n, channels, h / b, b, w / b, b])?;
-    Ok(vec![transposed(&inner, &[0, 3, 5, 1, 2, 4])?.reshaped(&[
+    Ok(vec![transposed(c, &inner, &[0, 3, 5, 1, 2, 4])?.reshaped(&[
         n,
         channels * b * b,
         h / b,
@@ -350,7 +350,7 @@ fn slice(c: &Call<'_>) -> Outcome {
             stride[a] = if n > 1 { own[a] * step as isize } else { own[a] };
         }
     }
-    Ok(vec![Tensor::of(&dims, x.data().view(&dims, &stride, first as usize))?])
+    Ok(vec![Tensor::of(&dims, x.data().view(&dims, &stride, first as usize, c.pool()))?])
 }
 
 fn split(c: &Call<'_>) -> Outcome {
@@ -380,7 +380,7 @@ fn split(c: &Call<'_>) -> Outcome {
             dims[a] = part;
             let first = start * own[a] as usize;
             start += part;
-            Tensor::of(&dims, x.data().view(&dims, &own, first))
+            Tensor::of(&dims, x.data().view(&dims, &own, first, c.pool()))
         })
         .collect()
 }
@@ -426,7 +426,7 @@ fn tile(c: &Call<'_>) -> Outcome {
     }
     count(&inner)?;
     let dims: Vec<usize> = repeats.iter().zip(x.dims()).map(|(r, d)| r * d).collect();
-    Ok(vec![Tensor::of(&dims, x.data().view(&inner, &stride, 0))?])
+    Ok(vec![Tensor::of(&dims, x.data().view(&inner, &stride, 0, c.pool()))?])
 }
 
 fn transpose(c: &Call<'_>) -> Outcome {
@@ -441,7 +441,7 @@ fn transpose(c: &Call<'_>) -> Outcome {
     if !sorted.into_iter().eq(0..rank) {
         return Err(format!("{order:?} is no order of {rank} dimensions"));
     }
-    Ok(vec![transposed(x, &order)?])
+    Ok(vec![transposed(c, x, &order)?])
 }
 
 fn trilu(c: &Call<'_>) -> Outcome {

@@ -5,7 +5,6 @@ use super::super::rows::Rows;
 use super::super::session::Call;
 use super::super::tensor::Tensor;
 use ff_kernels::{Float, for_rows, map as map_all, map2, maximum, sum, sum_of};
-use ff_tensor::CpuDevice;
 
 /// f of each element; `None` for another type.
 #[inline(always)]
@@ -15,7 +14,7 @@ pub(super) fn map(
     f: impl Fn(f32) -> f32 + Sync + Copy,
 ) -> Option<Result<Tensor, String>> {
     let Data::F32(v) = x.data() else { return None };
-    let mut y = vec![0.0; v.len()];
+    let mut y = c.room(v.len());
     map_all(c.cpu(), v, &mut y, f);
     Some(Tensor::of(x.dims(), y.into()))
 }
@@ -23,34 +22,34 @@ pub(super) fn map(
 /// f of the elements of two arrays in the shape that they broadcast to.
 #[inline(always)]
 pub(super) fn zip(
-    cpu: &CpuDevice,
+    c: &Call<'_>,
     (a, a_dims): (&[f32], &[usize]),
     (b, b_dims): (&[f32], &[usize]),
     to: &[usize],
     f: impl Fn(f32, f32) -> f32 + Sync + Copy,
 ) -> Vec<f32> {
     let n: usize = to.iter().product();
-    let mut y = vec![0.0; n];
+    let mut y = c.room(n);
     if n == 0 {
         return y;
     }
     let rows = Rows::broadcast(to, [a_dims, b_dims]);
     if rows.count == 1 {
         match rows.steps {
-            [1, 1] => map2(cpu, a, b, &mut y, false, f),
+            [1, 1] => map2(c.cpu(), a, b, &mut y, false, f),
             [1, _] => {
                 let b = b[0];
-                map_all(cpu, a, &mut y, move |a| f(a, b));
+                map_all(c.cpu(), a, &mut y, move |a| f(a, b));
             }
             _ => {
                 let a = a[0];
-                map_all(cpu, b, &mut y, move |b| f(a, b));
+                map_all(c.cpu(), b, &mut y, move |b| f(a, b));
             }
         }
         return y;
     }
     for_rows(
-        cpu,
+        c.cpu(),
         rows.count,
         rows.len,
         [(&mut y, rows.len)],
@@ -88,10 +87,10 @@ pub(super) fn zip(
 }
 
 /// The exponentials of rows, over their sum.
-pub(super) fn softmax(cpu: &CpuDevice, x: &[f32], width: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len()];
+pub(super) fn softmax(c: &Call<'_>, x: &[f32], width: usize) -> Vec<f32> {
+    let mut y = c.room(x.len());
     for_rows(
-        cpu,
+        c.cpu(),
         x.len() / width.max(1),
         8 * width,
         [(&mut y, width)],
@@ -123,16 +122,16 @@ pub(super) fn softmax(cpu: &CpuDevice, x: &[f32], width: usize) -> Vec<f32> {
 
 /// Rows less their mean, over their standard deviation, times a scale plus a bias.
 pub(super) fn layer_norm(
-    cpu: &CpuDevice,
+    c: &Call<'_>,
     x: &[f32],
     scale: &[f32],
     bias: Option<&[f32]>,
     eps: f32,
 ) -> Vec<f32> {
     let width = scale.len();
-    let mut y = vec![0.0; x.len()];
+    let mut y = c.room(x.len());
     for_rows(
-        cpu,
+        c.cpu(),
         x.len() / width.max(1),
         4 * width,
         [(&mut y, width)],
@@ -160,11 +159,11 @@ pub(super) fn layer_norm(
 }
 
 /// The sum of each row.
-pub(super) fn row_sums(cpu: &CpuDevice, x: &[f32], width: usize) -> Vec<f32> {
-    let mut y = vec![0.0; x.len() / width.max(1)];
+pub(super) fn row_sums(c: &Call<'_>, x: &[f32], width: usize) -> Vec<f32> {
+    let mut y = c.room(x.len() / width.max(1));
     let rows = y.len();
     for_rows(
-        cpu,
+        c.cpu(),
         rows,
         width,
         [(&mut y, 1)],
@@ -176,14 +175,14 @@ pub(super) fn row_sums(cpu: &CpuDevice, x: &[f32], width: usize) -> Vec<f32> {
 
 /// f over the middle of three dimensions, from its first value on.
 pub(super) fn across(
-    cpu: &CpuDevice,
+    c: &Call<'_>,
     x: &[f32],
     [outer, n, inner]: [usize; 3],
     f: impl Fn(f32, f32) -> f32 + Sync + Copy,
 ) -> Vec<f32> {
-    let mut y = vec![0.0; outer * inner];
+    let mut y = c.room(outer * inner);
     for_rows(
-        cpu,
+        c.cpu(),
         outer,
         n * inner,
         [(&mut y, inner)],

@@ -1,5 +1,6 @@
 //! Positions in row-major arrays: what broadcasting, transposing and slicing are.
 
+use super::super::session::Call;
 use super::super::tensor::{Tensor, count};
 
 /// The positions of a view, in row-major order of its shape.
@@ -93,13 +94,13 @@ pub(super) fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>, String> {
 }
 
 /// A tensor in the shape that it broadcasts to.
-pub(super) fn expand(x: &Tensor, to: &[usize]) -> Result<Tensor, String> {
+pub(super) fn expand(c: &Call<'_>, x: &Tensor, to: &[usize]) -> Result<Tensor, String> {
     if x.dims() == to {
         return Ok(x.clone());
     }
     count(to)?;
     let view = Walk::broadcast(x.dims(), to);
-    Tensor::of(to, x.data().view(to, &view.strides, 0))
+    Tensor::of(to, x.data().view(to, &view.strides, 0, c.pool()))
 }
 
 /// A shape around an axis: the product of the dimensions before it, itself, the product of those

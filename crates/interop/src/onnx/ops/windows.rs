@@ -87,7 +87,7 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     let Some(plane) = Plane::of(window) else { return Ok(None) };
     let (n, outputs) = (x.dims()[0], w.dims()[0]);
     let dims = [&[n, outputs], &window.out[..]].concat();
-    let mut y = vec![0.0f32; count(&dims)?];
+    let mut y = c.zeros(count(&dims)?);
     let places = plane.places();
     if y.is_empty() || images.is_empty() {
         return Ok(None);
@@ -132,7 +132,11 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     } else {
         (STRIP / (depth * plane.out[1]).max(1)).clamp(1, plane.out[0])
     };
-    let (mut columns, mut part) = (Vec::new(), Vec::new());
+    let (mut columns, mut part) = if plane.is_point() {
+        (Vec::new(), Vec::new())
+    } else {
+        (c.room(depth * strip * plane.out[1]), c.room(each * strip * plane.out[1]))
+    };
     for (i, y) in y.chunks_exact_mut(each * places).enumerate() {
         let (image, group) = (i / groups, i % groups);
         let image = &images[(image * groups + group) * per_group * size..][..per_group * size];
@@ -144,15 +148,15 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
         for first in (0..plane.out[0]).step_by(strip) {
             let rows = strip.min(plane.out[0] - first);
             let width = rows * plane.out[1];
-            columns.resize(depth * width, 0.0);
-            plane.unfold(image, per_group, (first, rows), &mut columns);
-            let columns = MatRef::new(&columns, depth, width);
+            let columns = &mut columns[..depth * width];
+            plane.unfold(image, per_group, (first, rows), columns);
+            let columns = MatRef::new(columns, depth, width);
             if width == places {
                 gemm(c.cpu(), kernels, columns, y, bias.is_some());
                 continue;
             }
-            part.resize(each * width, 0.0);
-            gemm(c.cpu(), kernels, columns, &mut part, false);
+            let part = &mut part[..each * width];
+            gemm(c.cpu(), kernels, columns, part, false);
             for (part, y) in part.chunks_exact(width).zip(y.chunks_exact_mut(places)) {
                 let y = &mut y[first * plane.out[1]..][..width];
                 for (y, p) in y.iter_mut().zip(part) {
@@ -161,6 +165,8 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
             }
         }
     }
+    c.done(columns);
+    c.done(part);
     Ok(Some(Tensor::of(&dims, y.into())?))
 }
 

@@ -1,6 +1,6 @@
 //! A node's view of its inputs and attributes.
 
-use super::{Attribute, Call};
+use super::{Attribute, Call, Pool};
 use crate::onnx::data::{DType, Data};
 use crate::onnx::tensor::Tensor;
 use ff_kernels::{MatRef, PackedMatrix};
@@ -11,6 +11,28 @@ impl Call<'_> {
     /// The device's CPU.
     pub(crate) fn cpu(&self) -> &CpuDevice {
         self.run.device.cpu()
+    }
+
+    /// So many values, whatever they are.
+    pub(crate) fn room(&self, n: usize) -> Vec<f32> {
+        self.run.pool.take(n)
+    }
+
+    /// So many zeros.
+    pub(crate) fn zeros(&self, n: usize) -> Vec<f32> {
+        let mut v = self.run.pool.take(n);
+        v.fill(0.0);
+        v
+    }
+
+    /// Gives back what [`Call::room`] gave.
+    pub(crate) fn done(&self, v: Vec<f32>) {
+        self.run.pool.give(v, self.run.memory);
+    }
+
+    /// The memory of former values.
+    pub(crate) fn pool(&self) -> &Pool {
+        self.run.pool
     }
 
     pub(crate) fn opset(&self) -> i64 {

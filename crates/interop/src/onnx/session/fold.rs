@@ -1,10 +1,10 @@
 //! What never changes is computed once.
 
-use super::{Attribute, Call, MEMORY, Plan, Run};
+use super::{Attribute, Call, MEMORY, Plan, Pool, Run};
 use crate::onnx::tensor::Tensor;
 use ff_tensor::Device;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A result may be so many times as large as what it is made of; operators that make much of little
 /// are left to the run.
@@ -39,7 +39,8 @@ pub(super) fn fold(plan: &mut Plan, device: &Device, bytes: &mut usize) {
         .filter(|(slot, _)| !plan.inputs.contains(slot))
         .map(|(slot, tensor)| (*slot, tensor.clone()))
         .collect();
-    let run = Run { device, memory: MEMORY };
+    let pool = Pool::default();
+    let run = Run { device, memory: MEMORY, pool: &pool };
     let mut kept = Vec::with_capacity(plan.nodes.len());
     for mut node in std::mem::take(&mut plan.nodes) {
         let inputs: Option<Vec<Option<Arc<Tensor>>>> = node
@@ -74,7 +75,7 @@ pub(super) fn fold(plan: &mut Plan, device: &Device, bytes: &mut usize) {
             }
         }
         let fixed = |slot: &Option<usize>| slot.is_some_and(|slot| known.contains_key(&slot));
-        node.fixed = node.inputs.iter().map(|slot| (fixed(slot), Default::default())).collect();
+        node.fixed = node.inputs.iter().map(|slot| (fixed(slot), OnceLock::default())).collect();
         kept.push(node);
     }
     plan.nodes = kept;

@@ -7,7 +7,7 @@ use crate::onnx::ops::BIASED;
 use crate::onnx::session::Attribute;
 use crate::onnx::tensor::Tensor;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Rewrites the nodes of a plan whose constants are folded.
 pub(super) fn fuse(plan: &mut Plan) {
@@ -115,7 +115,7 @@ impl Fuser {
         }
         maker.operator = &BIASED;
         maker.inputs.push(slot);
-        maker.fixed.push((true, Default::default()));
+        maker.fixed.push((true, OnceLock::default()));
         Some(())
     }
 
@@ -139,7 +139,7 @@ impl Fuser {
         maker.inputs.resize(3, None);
         maker.inputs[2] = Some(slot);
         maker.fixed.resize_with(3, Default::default);
-        maker.fixed[2] = (true, Default::default());
+        maker.fixed[2] = (true, OnceLock::default());
     }
 
     fn bias_of_conv(&mut self, maker: &mut Node, node: &Node, i: usize) -> Option<()> {
@@ -196,7 +196,7 @@ impl Fuser {
         }
         let slot = self.make(Tensor::of(weight.dims(), values.into()).ok()?);
         maker.inputs[1] = Some(slot);
-        maker.fixed[1] = (true, Default::default());
+        maker.fixed[1] = (true, OnceLock::default());
         self.set_bias(maker, bias);
         Some(())
     }
