@@ -43,6 +43,9 @@ number!(float: f64: |x| x, |x| x; f32: f64::from, |x: f64| x as f32; f16: f16::t
 number!(integer: i8 i16 i32 i64 u8 u16 u32 u64);
 
 fn runs<T: Clone>(v: &[T], at: &[usize], len: usize) -> Vec<T> {
+    if len == 1 {
+        return at.iter().map(|&at| v[at].clone()).collect();
+    }
     let mut to = Vec::with_capacity(at.len() * len);
     for &at in at {
         to.extend_from_slice(&v[at..at + len]);
@@ -75,6 +78,19 @@ fn chosen<T: Clone>(rows: &Rows<3>, truth: &[bool], a: &[T], b: &[T]) -> Vec<T> 
     let [t, x, y] = rows.steps;
     for row in 0..rows.count {
         let [from_t, from_x, from_y] = rows.starts(row);
+        if t == 1 {
+            // Truth values side by side, and values that are, too, or repeat.
+            let truth = &truth[from_t as usize..][..rows.len];
+            let (a, b) = (&a[from_x as usize..], &b[from_y as usize..]);
+            let pick = |(&t, (a, b)): (&bool, (&T, &T))| if t { a.clone() } else { b.clone() };
+            match [x, y] {
+                [1, 1] => to.extend(truth.iter().zip(a.iter().zip(b)).map(pick)),
+                [0, 1] => to.extend(truth.iter().zip(b).map(|(t, b)| pick((t, (&a[0], b))))),
+                [1, 0] => to.extend(truth.iter().zip(a).map(|(t, a)| pick((t, (a, &b[0]))))),
+                _ => to.extend(truth.iter().map(|t| pick((t, (&a[0], &b[0]))))),
+            }
+            continue;
+        }
         to.extend((0..rows.len as isize).map(|i| {
             if truth[(from_t + i * t) as usize] {
                 a[(from_x + i * x) as usize].clone()

@@ -54,6 +54,16 @@ pub(super) const OPS: &[Operator] = &[
         global(c, |v| v.iter().sum::<f64>() / v.len() as f64)
     }),
     op("GlobalMaxPool", &[], |c| {
+        let x = c.input(0)?;
+        if let (Data::F32(v), [n, channels, inner @ ..]) = (x.data(), x.dims())
+            && !v.is_empty()
+            && !inner.is_empty()
+        {
+            let size: usize = inner.iter().product();
+            let dims: Vec<usize> =
+                [*n, *channels].into_iter().chain(inner.iter().map(|_| 1)).collect();
+            return Ok(vec![Tensor::of(&dims, single::row_maxima(c, v, size).into())?]);
+        }
         global(c, |v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max))
     }),
     op(
@@ -320,13 +330,16 @@ fn transposed(c: &Call<'_>) -> Outcome {
     }
     let out = super::shape::sizes(&out)?;
     let dims = [&[n, outputs], &out[..]].concat();
+    if c.get(2).is_some_and(|bias| bias.data().len() != outputs) {
+        return Err(format!("{outputs} channels need as many biases"));
+    }
+    if let Some(y) = windows::transposed(c, [&stride, &dilation, &pads[..rank]], &out, groups)? {
+        return Ok(vec![y]);
+    }
     let mut y = vec![0.0f64; count(&dims)?];
     let ((images, dtype), (weights, _)) = (floats(x)?, floats(w)?);
     if let Some(bias) = c.get(2) {
         let (bias, _) = floats(bias)?;
-        if bias.len() != outputs {
-            return Err(format!("{outputs} channels need as many biases"));
-        }
         let width: usize = out.iter().product::<usize>().max(1);
         for (i, row) in y.chunks_mut(width).enumerate() {
             row.fill(bias[i % outputs]);

@@ -25,6 +25,26 @@ pub(in super::super) static BIASED: Operator =
 /// packing it anew into what suits them better.
 const FEW: usize = 64;
 
+/// y = x · W + b for rows x and a matrix from input 1, which is packed once where it never changes.
+pub(super) fn by_rows<'m>(
+    c: &Call<'_>,
+    x: &[f32],
+    view: impl Fn() -> MatRef<'m, f32>,
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
+    let (k, n) = view().shape();
+    let rows = y.len() / n.max(1);
+    if rows <= FEW
+        && let Some(packed) = c.packed(1, &view)
+    {
+        packed.product(c.cpu(), x, bias, y, |y| y);
+    } else if rows > 0 {
+        let epilogue = Epilogue { bias, ..Epilogue::default() };
+        gemm_with(c.cpu(), MatRef::new(x, rows, k), view(), y, epilogue);
+    }
+}
+
 fn product(c: &Call<'_>, bias: Option<&[f32]>) -> Outcome {
     let (a, b) = (c.input(0)?, c.input(1)?);
     if let (Data::F32(x), Data::F32(w), [outer @ .., depth], &[k, n]) =
@@ -34,18 +54,9 @@ fn product(c: &Call<'_>, bias: Option<&[f32]>) -> Outcome {
         && n > 0
         && !outer.is_empty()
     {
-        let rows = outer.iter().product::<usize>();
         let dims = [outer, &[n]].concat();
         let mut y = c.room(count(&dims)?);
-        let view = || MatRef::new(w, k, n);
-        if rows <= FEW
-            && let Some(packed) = c.packed(1, view)
-        {
-            packed.product(c.cpu(), x, bias, &mut y, |y| y);
-        } else if rows > 0 {
-            let epilogue = Epilogue { bias, ..Epilogue::default() };
-            gemm_with(c.cpu(), MatRef::new(x, rows, k), view(), &mut y, epilogue);
-        }
+        by_rows(c, x, || MatRef::new(w, k, n), bias, &mut y);
         return Ok(vec![Tensor::of(&dims, y.into())?]);
     }
     let y = matmul(c, a, b)?;

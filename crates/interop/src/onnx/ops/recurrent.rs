@@ -5,7 +5,7 @@ use super::super::session::{Attribute, Call, Outcome, UNSUPPORTED, ints};
 use super::super::tensor::{Tensor, count};
 use super::shape::floats;
 use super::{Operator, op};
-use ff_kernels::{Float, MatRef, PackedMatrix, gemm};
+use ff_kernels::{Float, MatRef, PackedMatrix, Work, dispatch, gemm};
 use ff_tensor::CpuDevice;
 use std::borrow::Cow;
 
@@ -205,6 +205,33 @@ impl Weight<'_> {
     }
 }
 
+/// The usual cell: its sums are those of its input and its state.
+fn lstm(cpu: &CpuDevice, z: &[f32], u: &[f32], h: &mut [f32], cells: &mut [f32]) {
+    struct Step<'a>([&'a [f32]; 2], [&'a mut [f32]; 2]);
+    impl Work for Step<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run(self) {
+            let Self([z, u], [h, cells]) = self;
+            let n = h.len();
+            let (zi, z) = z.split_at(n);
+            let (zo, z) = z.split_at(n);
+            let (zf, zc) = z.split_at(n);
+            let (ui, u) = u.split_at(n);
+            let (uo, u) = u.split_at(n);
+            let (uf, uc) = u.split_at(n);
+            let (zc, uc, cells) = (&zc[..n], &uc[..n], &mut cells[..n]);
+            for k in 0..n {
+                let input = (zi[k] + ui[k]).sigmoid() * Float::tanh(zc[k] + uc[k]);
+                let new = (zf[k] + uf[k]).sigmoid() * cells[k] + input;
+                cells[k] = new;
+                h[k] = (zo[k] + uo[k]).sigmoid() * Float::tanh(new);
+            }
+        }
+    }
+    dispatch(cpu, Step([z, u], [h, cells]));
+}
+
 #[allow(clippy::too_many_lines)]
 fn run(c: &Call<'_>, cell: Cell) -> Outcome {
     let (x, w, r) = (c.input(0)?, c.input(1)?, c.input(2)?);
@@ -315,6 +342,10 @@ fn run(c: &Call<'_>, cell: Cell) -> Outcome {
         let mut own = vec![0.0f32; batch * rows];
         let peep = peepholes.as_ref().map(|p| part(p, 3 * hidden));
         let f = &gates[direction * cell.activations().len()..][..cell.activations().len()];
+        let usual = matches!(f, [Gate::Sigmoid, Gate::Tanh, Gate::Tanh])
+            && peep.is_none()
+            && clip <= 0.0
+            && !coupled;
         for step in 0..steps {
             if size > 0 {
                 recurrent.product(c.cpu(), &h, batch, &mut own);
@@ -364,6 +395,7 @@ fn run(c: &Call<'_>, cell: Cell) -> Outcome {
                             h[k] = (1.0 - update) * new + update * h[k];
                         }
                     }
+                    Cell::Lstm if usual => lstm(c.cpu(), z, u, h, cells),
                     Cell::Lstm => {
                         let p = |i: usize, k: usize, cell: f32| {
                             peep.as_ref().map_or(0.0, |p| p[i * hidden + k] * cell)

@@ -208,39 +208,46 @@ fn pad(c: &Call<'_>) -> Outcome {
             None => x.dtype().zeros(1),
         },
     };
-    // The value stands behind the elements.
-    let outside = x.data().len();
-    let data = x.data().clone().joined(&value).ok_or("its value is of another type")?;
-    let own = strides(x.dims());
-    let place = |index: &[usize]| {
-        let mut at = 0;
-        for i in 0..rank {
-            let d = x.dims()[i] as i64;
-            let mut k = index[i] as i64 - both[i][0];
-            match mode {
-                "constant" if k < 0 || k >= d => return outside,
-                "edge" => k = k.clamp(0, d - 1),
-                "wrap" => k = k.rem_euclid(d.max(1)),
-                "reflect" => {
-                    let period = 2 * (d - 1).max(1);
-                    k = k.rem_euclid(period);
-                    k = if k >= d { period - k } else { k };
-                    k = k.min(d - 1);
-                }
-                _ => {}
-            }
-            at += k as usize * own[i] as usize;
-        }
-        at
-    };
     if !["constant", "edge", "wrap", "reflect"].contains(&mode) {
         return Err(format!("its attribute `mode` is `{mode}`, which is none of the standard's"));
     }
     if mode != "constant" && x.data().is_empty() {
         return Err("an empty tensor has no edge".into());
     }
-    let at: Vec<usize> = indices(&dims).map(|index| place(&index)).collect();
-    Ok(vec![Tensor::of(&dims, data.pick(at.into_iter()))?])
+    // The value stands behind the elements.
+    let outside = x.data().len();
+    let data = x.data().clone().joined(&value).ok_or("its value is of another type")?;
+    let own = strides(x.dims());
+    // For each dimension, what a position adds to that of the element, or nothing outside.
+    let place = |i: usize, index: usize| {
+        let d = x.dims()[i] as i64;
+        let mut k = index as i64 - both[i][0];
+        match mode {
+            "constant" if k < 0 || k >= d => return None,
+            "edge" => k = k.clamp(0, d - 1),
+            "wrap" => k = k.rem_euclid(d.max(1)),
+            "reflect" => {
+                let period = 2 * (d - 1).max(1);
+                k = k.rem_euclid(period);
+                k = if k >= d { period - k } else { k };
+                k = k.min(d - 1);
+            }
+            _ => {}
+        }
+        Some(k as usize * own[i] as usize)
+    };
+    let places: Vec<Vec<Option<usize>>> =
+        dims.iter().enumerate().map(|(i, &d)| (0..d).map(|k| place(i, k)).collect()).collect();
+    let mut at = Vec::with_capacity(count(&dims)?);
+    let Some((last, outer)) = places.split_last() else { return Ok(vec![x.clone()]) };
+    for index in indices(&dims[..rank - 1]) {
+        let start = index.iter().zip(outer).try_fold(0, |sum, (&k, places)| Some(sum + places[k]?));
+        match start {
+            Some(start) => at.extend(last.iter().map(|k| k.map_or(outside, |k| start + k))),
+            None => at.resize(at.len() + last.len(), outside),
+        }
+    }
+    Ok(vec![Tensor::of(&dims, data.runs(&at, 1))?])
 }
 
 /// The index of each element of an array, in order.

@@ -173,6 +173,21 @@ pub(super) fn row_sums(c: &Call<'_>, x: &[f32], width: usize) -> Vec<f32> {
     y
 }
 
+/// The largest of each row.
+pub(super) fn row_maxima(c: &Call<'_>, x: &[f32], width: usize) -> Vec<f32> {
+    let mut y = c.room(x.len() / width.max(1));
+    let rows = y.len();
+    for_rows(
+        c.cpu(),
+        rows,
+        width,
+        [(&mut y, 1)],
+        #[inline(always)]
+        |row, [y]| y[0] = maximum(&x[row * width..][..width]),
+    );
+    y
+}
+
 /// f over the middle of three dimensions, from its first value on.
 pub(super) fn across(
     c: &Call<'_>,

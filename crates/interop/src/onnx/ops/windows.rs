@@ -10,7 +10,8 @@ use ff_kernels::{MatRef, for_rows, gemm};
 /// The values of one strip of windows, 256 KiB: what the second cache holds beside the result.
 const STRIP: usize = 1 << 16;
 
-/// Up to so many windows, their kernels are the matrix that is packed, once and for all.
+/// Up to so many windows of an image, they are the rows of a product, and its kernels the matrix that
+/// is packed.
 const FEW: usize = 48;
 
 /// A window of two dimensions; one of one dimension has a height of 1.
@@ -26,20 +27,29 @@ struct Plane {
 
 impl Plane {
     fn of(window: &Window) -> Option<Self> {
+        let before: Vec<usize> =
+            window.before.iter().map(|&p| usize::try_from(p).ok()).collect::<Option<_>>()?;
+        let Window { size, kernel, stride, dilation, out, .. } = window;
+        Self::with([size, kernel, stride, dilation, out], &before)
+    }
+
+    /// Of the image, the kernel, its stride and dilation and the result, and before the image.
+    fn with(
+        [size, kernel, stride, dilation, out]: [&[usize]; 5],
+        before: &[usize],
+    ) -> Option<Self> {
         let two = |v: &[usize], one: usize| match *v {
             [x] => Some([one, x]),
             [y, x] => Some([y, x]),
             _ => None,
         };
-        let before: Vec<usize> =
-            window.before.iter().map(|&p| usize::try_from(p).ok()).collect::<Option<_>>()?;
         Some(Self {
-            size: two(&window.size, 1)?,
-            kernel: two(&window.kernel, 1)?,
-            stride: two(&window.stride, 1)?,
-            dilation: two(&window.dilation, 1)?,
-            before: two(&before, 0)?,
-            out: two(&window.out, 1)?,
+            size: two(size, 1)?,
+            kernel: two(kernel, 1)?,
+            stride: two(stride, 1)?,
+            dilation: two(dilation, 1)?,
+            before: two(before, 0)?,
+            out: two(out, 1)?,
         })
     }
 
@@ -99,27 +109,29 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     }
     let (depth, each) = (per_group * plane.area(), outputs / groups);
     let size = plane.size[0] * plane.size[1];
-    if groups == 1 && places * n <= FEW {
-        let view = || MatRef::new(weights, outputs, depth).t();
-        if let Some(packed) = c.packed(1, view) {
-            // Windows are rows here, and channels columns.
-            let mut columns = vec![0.0; depth * places];
-            let (mut rows, mut found) =
-                (vec![0.0; n * places * depth], vec![0.0; n * places * outputs]);
-            for (image, to) in
-                images.chunks_exact(per_group * size).zip(rows.chunks_exact_mut(places * depth))
-            {
-                plane.unfold(image, per_group, (0, plane.out[0]), &mut columns);
-                transpose(&columns, depth, places, to);
-            }
-            packed.product(c.cpu(), &rows, bias, &mut found, |x| x);
-            for (found, y) in
-                found.chunks_exact(places * outputs).zip(y.chunks_exact_mut(places * outputs))
-            {
-                transpose(found, places, outputs, y);
-            }
-            return Ok(Some(Tensor::of(&dims, y.into())?));
+    if groups == 1 && places <= FEW {
+        // Windows are rows here, and channels columns.
+        let mut columns = vec![0.0; depth * places];
+        let (mut rows, mut found) = (c.room(n * places * depth), c.room(n * places * outputs));
+        let images = images.chunks_exact(per_group * size);
+        for (image, to) in images.zip(rows.chunks_exact_mut(places * depth)) {
+            plane.unfold(image, per_group, (0, plane.out[0]), &mut columns);
+            transpose(&columns, depth, places, to);
         }
+        super::linear::by_rows(
+            c,
+            &rows,
+            || MatRef::new(weights, outputs, depth).t(),
+            bias,
+            &mut found,
+        );
+        let found_rows = found.chunks_exact(places * outputs);
+        for (found, y) in found_rows.zip(y.chunks_exact_mut(places * outputs)) {
+            transpose(found, places, outputs, y);
+        }
+        c.done(rows);
+        c.done(found);
+        return Ok(Some(Tensor::of(&dims, y.into())?));
     }
     if let Some(bias) = bias {
         for (i, row) in y.chunks_exact_mut(places).enumerate() {
@@ -170,6 +182,52 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     Ok(Some(Tensor::of(&dims, y.into())?))
 }
 
+/// The sums that a transposed convolution of `f32` in one or two dimensions adds to the result;
+/// `None` for any other.
+pub(super) fn transposed(
+    c: &Call<'_>,
+    [stride, dilation, before]: [&[i64]; 3],
+    out: &[usize],
+    groups: usize,
+) -> Result<Option<Tensor>, String> {
+    let (x, w) = (c.input(0)?, c.input(1)?);
+    let (Data::F32(images), Data::F32(weights)) = (x.data(), w.data()) else { return Ok(None) };
+    let bias = match c.get(2).map(Tensor::data) {
+        None => None,
+        Some(Data::F32(bias)) => Some(bias.as_slice()),
+        Some(_) => return Ok(None),
+    };
+    let all = |v: &[i64]| -> Vec<usize> { v.iter().map(|&x| x as usize).collect() };
+    // The convolution whose gradient it is goes from the result to the input.
+    let window = [out, &w.dims()[2..], &all(stride), &all(dilation), &x.dims()[2..]];
+    let Some(plane) = Plane::with(window, &all(before)) else { return Ok(None) };
+    let (n, channels, per_group) = (x.dims()[0], x.dims()[1], w.dims()[1]);
+    let dims = [&[n, per_group * groups], out].concat();
+    let mut y = c.zeros(count(&dims)?);
+    let (size, places, each) = (plane.size[0] * plane.size[1], plane.places(), channels / groups);
+    let depth = per_group * plane.area();
+    if y.is_empty() || images.is_empty() || depth == 0 {
+        return Ok(None);
+    }
+    if let Some(bias) = bias {
+        for (i, row) in y.chunks_exact_mut(size).enumerate() {
+            row.fill(bias[i % bias.len()]);
+        }
+    }
+    count(&[depth, places])?;
+    let mut columns = c.room(depth * places);
+    for (i, y) in y.chunks_exact_mut(per_group * size).enumerate() {
+        let image = &images[i * each * places..][..each * places];
+        let kernels = &weights[i % groups * each * depth..][..each * depth];
+        let (kernels, image) =
+            (MatRef::new(kernels, each, depth).t(), MatRef::new(image, each, places));
+        gemm(c.cpu(), kernels, image, &mut columns, false);
+        plane.fold(&columns, y);
+    }
+    c.done(columns);
+    Ok(Some(Tensor::of(&dims, y.into())?))
+}
+
 fn transpose(x: &[f32], rows: usize, cols: usize, y: &mut [f32]) {
     for (j, y) in y.chunks_exact_mut(rows).enumerate().take(cols) {
         for (y, x) in y.iter_mut().zip(x[j..].iter().step_by(cols)) {
@@ -216,6 +274,36 @@ impl Plane {
                             {
                                 *to = *from;
                             }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Plane {
+    /// Adds to images what each row of a matrix holds for a channel and a tap: [`Plane::unfold`] the
+    /// other way.
+    fn fold(&self, columns: &[f32], images: &mut [f32]) {
+        let size = self.size[0] * self.size[1];
+        let width = self.out[1];
+        let mut lines = columns.chunks_exact(self.places());
+        for image in images.chunks_exact_mut(size) {
+            for ky in 0..self.kernel[0] {
+                for kx in 0..self.kernel[1] {
+                    let Some(line) = lines.next() else { return };
+                    let (from, end) = self.within(1, kx);
+                    if from == end {
+                        continue;
+                    }
+                    let start = from * self.stride[1] + kx * self.dilation[1] - self.before[1];
+                    for (i, line) in line.chunks_exact(width).enumerate() {
+                        let Some(row) = self.row(i, ky) else { continue };
+                        let row = &mut image[row * self.size[1]..][..self.size[1]][start..];
+                        let row = row.iter_mut().step_by(self.stride[1]);
+                        for (to, x) in row.zip(&line[from..end]) {
+                            *to += x;
                         }
                     }
                 }
