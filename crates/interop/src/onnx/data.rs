@@ -201,7 +201,8 @@ macro_rules! types {
                 }
             }
 
-            /// By turns, so many elements of each part, `outer` times; `None` if their types differ.
+            /// By turns, so many elements of each part, `outer` times; `None` if their types
+            /// differ.
             pub(crate) fn by_turns(parts: &[(&Self, usize)], outer: usize) -> Option<Self> {
                 match parts.first()?.0 { $(Self::$variant(_) => {
                     let mut all: Vec<(&[$t], usize)> = Vec::with_capacity(parts.len());
@@ -219,8 +220,8 @@ macro_rules! types {
                 })* }
             }
 
-            /// For each truth value an element of `a` or of `b`, which repeat where their stride is 0;
-            /// `None` if their types differ.
+            /// For each truth value an element of `a` or of `b`, which repeat where their stride
+            /// is 0; `None` if their types differ.
             pub(crate) fn chosen(rows: &Rows<3>, truth: &[bool], a: &Self, b: &Self) -> Option<Self> {
                 match (a, b) {
                     $((Self::$variant(a), Self::$variant(b)) => {

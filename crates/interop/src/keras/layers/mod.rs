@@ -1,6 +1,8 @@
 //! Layers and operations of Keras as nodes: a file per family, with a row for each.
 
 mod activation;
+mod attention;
+mod convolve;
 mod core;
 mod merge;
 mod normalise;
@@ -49,6 +51,8 @@ pub(super) type Row = (&'static str, fn(&mut Call<'_>) -> Result<Value>);
 /// The layers, and operations among them.
 static LAYERS: &[&[Row]] = &[
     activation::LAYERS,
+    attention::LAYERS,
+    convolve::LAYERS,
     core::LAYERS,
     merge::LAYERS,
     normalise::LAYERS,

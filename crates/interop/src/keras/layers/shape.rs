@@ -37,7 +37,8 @@ pub(super) static LAYERS: &[Row] = &[
     ("GlobalMaxPooling2D", |c| pool(c, "ReduceMax", 4)),
 ];
 
-fn last_channels(c: &Call<'_>) -> Result<()> {
+/// Whether channels are the last dimension, as they are by default.
+pub(super) fn last_channels(c: &Call<'_>) -> Result<()> {
     match c.config.text("data_format", "channels_last")? {
         "channels_last" => Ok(()),
         other => Err(c.config.unsupported(format!("data_format={other:?} is not evaluated"))),
