@@ -203,3 +203,44 @@ fn inputs_and_memory_are_checked() {
     assert!(message.contains("found int64"), "{message}");
     assert!(session.run(vec![]).unwrap_err().to_string().contains("missing"));
 }
+
+/// What a graph of one node from x and other inputs says of them.
+#[track_caller]
+fn fails(operator: &str, inputs: &[(&str, Tensor)], part: &str) {
+    let names: Vec<&str> = inputs.iter().map(|(name, _)| *name).collect();
+    let mut graph = graph(vec![node(operator, &names, "y")]);
+    graph.input = names.iter().map(|name| port(name)).collect();
+    let given = inputs.iter().map(|(name, x)| ((*name).to_owned(), x.clone())).collect();
+    let message = session(&model(graph)).unwrap().run(given).unwrap_err().to_string();
+    assert!(message.contains(part), "{message}");
+}
+
+#[test]
+fn windows_cells_and_images_without_elements_are_errors() {
+    let zeros = |dims: &[usize]| Tensor::new(dims, vec![0.0f32; dims.iter().product()]).unwrap();
+    let (x, w) = (zeros(&[1, 2, 5]), zeros(&[2, 1, 0]));
+    fails("Conv", &[("x", x), ("w", w)], "no elements");
+    let state = [("x", zeros(&[2, 1, 3])), ("w", zeros(&[1, 0, 3])), ("r", zeros(&[1, 0, 0]))];
+    for cell in ["GRU", "LSTM", "RNN"] {
+        fails(cell, &state, "no hidden units");
+    }
+    let scales = Tensor::new(&[2], vec![2.0f32, 1e9]).unwrap();
+    let none = zeros(&[0]);
+    fails("Resize", &[("x", zeros(&[3, 3])), ("roi", none), ("scales", scales)], "scale");
+}
+
+#[test]
+fn a_sum_of_three_after_a_product_is_no_bias() {
+    let mut graph =
+        graph(vec![node("MatMul", &["x", "w"], "z"), node("Add", &["w", "w", "z"], "y")]);
+    let w = Tensor::new(&[2, 2], vec![1.0f32; 4]).unwrap();
+    graph.initializer.push(TensorProto {
+        name: "w".into(),
+        dims: vec![2, 2],
+        data_type: 1,
+        float_data: vec![1.0; 4],
+        ..TensorProto::default()
+    });
+    let outputs = session(&model(graph)).unwrap().run(vec![("x".into(), w)]);
+    assert!(outputs.is_err() || outputs.unwrap()[0].1.dims() == [2, 2]);
+}

@@ -127,6 +127,9 @@ impl Window {
         };
         let (stride, dilation) =
             (positive(list("strides", 1, n)?)?, positive(list("dilations", 1, n)?)?);
+        if kernel.contains(&0) {
+            return Err(format!("a window of shape {kernel:?} has no elements"));
+        }
         if kernel.len() != n {
             return Err(format!("a window of {} dimensions over {n}", kernel.len()));
         }
@@ -345,6 +348,8 @@ fn transposed(c: &Call<'_>) -> Outcome {
             row.fill(bias[i % outputs]);
         }
     }
+    // As many products as these are listed below.
+    count(&[size, kernel].concat())?;
     let own = strides(&out);
     let (area, width) = (kernel.iter().product::<usize>(), out.iter().product::<usize>());
     let taps: Vec<Vec<usize>> = indices(kernel).collect();

@@ -243,6 +243,9 @@ fn run(c: &Call<'_>, cell: Cell) -> Outcome {
     let batch_first = c.int("layout", 0)? != 0;
     let (steps, batch) = if batch_first { (d1, d0) } else { (d0, d1) };
     let g = cell.gates();
+    if hidden == 0 {
+        return Err("it has no hidden units".into());
+    }
     if w_width != width || rows != g * hidden || r_rows != rows || r_directions != directions {
         return Err(format!(
             "weights of shape {:?} and {:?} do not fit a sequence of shape {:?}",

@@ -160,7 +160,7 @@ impl<'a> How<'a> {
                 ));
             }
         };
-        if reach / scale > 1e6 {
+        if reach / scale * a.to as f64 > super::super::tensor::MOST as f64 {
             return Err(format!("a scale of {} takes too many neighbours", a.scale));
         }
         let cubic = |d: f64| {
@@ -265,6 +265,9 @@ fn apply(x: &Tensor, axes: &[Axis], how: &How<'_>) -> Outcome {
     let n = count(&dims)?;
     if x.data().is_empty() && n > 0 {
         return Err("an image without elements has no other size".into());
+    }
+    if n == 0 {
+        return Ok(vec![Tensor::of(&dims, x.dtype().zeros(0))?]);
     }
     // Elements that only move keep their type.
     let mut moved = x.clone();

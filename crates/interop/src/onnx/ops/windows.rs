@@ -110,6 +110,7 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     let (depth, each) = (per_group * plane.area(), outputs / groups);
     let size = plane.size[0] * plane.size[1];
     if groups == 1 && places <= FEW {
+        count(&[n, places, depth])?;
         // Windows are rows here, and channels columns.
         let mut columns = vec![0.0; depth * places];
         let (mut rows, mut found) = (c.room(n * places * depth), c.room(n * places * outputs));
@@ -144,6 +145,9 @@ pub(super) fn conv(c: &Call<'_>, window: &Window, groups: usize) -> Result<Optio
     } else {
         (STRIP / (depth * plane.out[1]).max(1)).clamp(1, plane.out[0])
     };
+    if !plane.is_point() {
+        count(&[depth, strip, plane.out[1]])?;
+    }
     let (mut columns, mut part) = if plane.is_point() {
         (Vec::new(), Vec::new())
     } else {

@@ -158,6 +158,7 @@ impl Fuser {
     /// Takes what `node` does to its input `i`, which `maker` makes, into the maker.
     fn absorb(&mut self, maker: &mut Node, node: &Node, i: usize) -> bool {
         let done = match (maker.operator.name, node.operator.name) {
+            (_, "Add") if node.inputs.len() != 2 => None,
             ("MatMul", "Add") if maker.inputs.len() == 2 => self.bias_of_product(maker, node, i),
             ("Conv", "Add") => self.bias_of_conv(maker, node, i),
             ("Conv", "BatchNormalization") if i == 0 => self.normalised(maker, node),
