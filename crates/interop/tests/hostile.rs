@@ -244,3 +244,22 @@ fn a_sum_of_three_after_a_product_is_no_bias() {
     let outputs = session(&model(graph)).unwrap().run(vec![("x".into(), w)]);
     assert!(outputs.is_err() || outputs.unwrap()[0].1.dims() == [2, 2]);
 }
+
+#[test]
+fn a_dimension_is_named_once() {
+    let zeros = Tensor::new(&[3, 4], vec![0.0f32; 12]).unwrap();
+    let list = |values: &[i64]| Tensor::new(&[values.len()], values.to_vec()).unwrap();
+    let inputs = [
+        ("x", zeros.clone()),
+        ("starts", list(&[-1, -1])),
+        ("ends", list(&[-9, -9])),
+        ("axes", list(&[1, -1])),
+        ("steps", list(&[-1, -1])),
+    ];
+    fails("Slice", &inputs, "dimension 1 twice");
+    let mut sum = graph(vec![node("ReduceLogSum", &["x", "axes"], "y")]);
+    sum.input.push(port("axes"));
+    let given = vec![("x".into(), zeros), ("axes".into(), list(&[1, -1, 1]))];
+    let outputs = session(&model(sum)).unwrap().run(given).unwrap();
+    assert_eq!(outputs[0].1.dims(), [3, 1]);
+}

@@ -96,13 +96,17 @@ pub(super) fn reduced(
     f: impl Fn(&[f64]) -> f64,
 ) -> Result<Tensor, String> {
     let (values, dtype) = floats(x)?;
+    // A dimension that is named twice is summed once.
+    let mut axes = axes.to_vec();
+    axes.sort_unstable();
+    axes.dedup();
     let own = strides(x.dims());
     let rank = x.dims().len();
     let kept: Vec<usize> = (0..rank).filter(|i| !axes.contains(i)).collect();
     let view = |dims: &[usize]| -> (Vec<usize>, Vec<isize>) {
         (dims.iter().map(|&i| x.dims()[i]).collect(), dims.iter().map(|&i| own[i]).collect())
     };
-    let ((outer, outer_strides), (inner, inner_strides)) = (view(&kept), view(axes));
+    let ((outer, outer_strides), (inner, inner_strides)) = (view(&kept), view(&axes));
     let offsets: Vec<usize> = super::walk::Walk::new(&inner, &inner_strides, 0).collect();
     let mut row = Vec::with_capacity(offsets.len());
     let mut y = Vec::with_capacity(count(&outer)?);

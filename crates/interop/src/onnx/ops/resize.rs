@@ -198,6 +198,9 @@ fn resize(c: &Call<'_>) -> Outcome {
         Some(axes) => axes.into_iter().map(|a| axis(a, rank)).collect::<Result<_, _>>()?,
         None => (0..rank).collect(),
     };
+    if let Some((_, a)) = axes.iter().enumerate().find(|(i, a)| axes[..*i].contains(a)) {
+        return Err(format!("it names dimension {a} twice"));
+    }
     let old = c.opset() < 11;
     let given = |i: usize| c.get(i).filter(|x| !x.data().is_empty());
     let (scales, sizes) = if old { (given(1), None) } else { (given(2), given(3)) };

@@ -341,6 +341,9 @@ fn slice(c: &Call<'_>) -> Outcome {
     let mut first = 0;
     for i in 0..starts.len() {
         let a = axis(axes[i], rank)?;
+        if axes[..i].iter().any(|&other| axis(other, rank) == Ok(a)) {
+            return Err(format!("it names dimension {a} twice"));
+        }
         let (d, step) = (x.dims()[a] as i64, steps[i]);
         let from_end = |at: i64| if at < 0 { at.saturating_add(d) } else { at };
         let (low, high) = if step > 0 { (0, d) } else { (-1, d - 1) };
