@@ -4,6 +4,7 @@
 mod atomic;
 mod gguf;
 mod guard;
+mod mxfp4;
 mod tensors;
 mod torch;
 mod unique;
@@ -11,6 +12,7 @@ mod unique;
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
 pub use gguf::{GgmlType, GgufFile, GgufTensor, GgufValue, GgufWriter};
 pub use guard::guarded_call;
+pub use mxfp4::mxfp4;
 pub use tensors::{RawTensor, StoredDType, StoredTensor, TensorFile, TensorWriter, write_raw};
 
 use std::path::{Path, PathBuf};

@@ -99,6 +99,19 @@ DECODERS = {
     "qwen3": ("Qwen3", dict(num_attention_heads=3, num_key_value_heads=3, head_dim=10, attention_bias=True)),
     # Without a padding token, whose embedding would have no gradient.
     "olmo2": ("Olmo2", dict(num_attention_heads=4, num_key_value_heads=2, rms_norm_eps=1e-5, pad_token_id=None)),
+    "gpt_oss": (
+        "GptOss",
+        dict(
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=6,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=5,
+            swiglu_limit=1.5,
+            rope_parameters=rope("yarn", factor=4.0, truncate=False, original_max_position_embeddings=16),
+        ),
+    ),
     # Bounds of scores and logits that these reach; no padding token, as above.
     "gemma2": (
         "Gemma2",
@@ -274,6 +287,22 @@ def no_heads(folder):
     path.write_text(json.dumps(config, indent=2))
 
 
+def in_blocks(folder):
+    """Experts of 4 bits, as published: blocks of 32 values and their scales."""
+
+    def change(tensors):
+        for name in [name for name in tensors if name.endswith("experts.gate_up_proj") or name.endswith("experts.down_proj")]:
+            experts, inputs, outputs = tensors.pop(name).shape
+            tensors[name + "_blocks"] = torch.randint(256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
+            tensors[name + "_scales"] = torch.randint(123, 126, (experts, outputs, inputs // 32), dtype=torch.uint8)
+
+    rewrite(folder, change)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["quantization_config"] = dict(quant_method="mxfp4")
+    path.write_text(json.dumps(config, indent=2))
+
+
 LLAMA = dict(num_attention_heads=2, num_key_value_heads=1)
 # Folders that transformers opens in a way of its own: settings, how they are stored, what is
 # changed afterwards.
@@ -292,6 +321,20 @@ VARIANTS = {
         dict(LLAMA, num_local_experts=3, num_experts_per_tok=2),
         dict(save_original_format=False),
         None,
+    ),
+    # With heads of 64 features and every layer of the family's own positions.
+    "gpt_oss_blocks": (
+        "GptOss",
+        dict(
+            LLAMA,
+            hidden_size=32,
+            intermediate_size=32,
+            num_local_experts=3,
+            num_experts_per_tok=2,
+            sliding_window=4,
+        ),
+        {},
+        in_blocks,
     ),
     "qwen3_moe_stacked": (
         "Qwen3Moe",
@@ -353,7 +396,7 @@ def file_gradients(model):
         if not p.requires_grad:
             continue
         grad = torch.zeros_like(p) if p.grad is None else p.grad
-        if ".experts." in name:
+        if ".experts." in name and model.config.model_type != "gpt_oss":
             prefix = name.rsplit(".", 1)[0]
             if mixtral:
                 prefix = prefix.replace(".mlp.", ".block_sparse_moe.")
@@ -373,8 +416,9 @@ def file_gradients(model):
 
 def adamw(model):
     """Decay only for matrices, as in feedforward."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
+    decays = lambda name, p: p.ndim >= 2 and not name.endswith("bias")
+    matrices = [p for name, p in model.named_parameters() if decays(name, p)]
+    rest = [p for name, p in model.named_parameters() if not decays(name, p)]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), eps=1e-8)
 

@@ -28,6 +28,7 @@ FAMILIES = {
     "qwen2_moe": f"{LLAMA},{EXPERTS},shared_expert_intermediate_size=16",
     "qwen3_moe": f"{LLAMA},{EXPERTS}",
     "olmo2": LLAMA + ",tie_word_embeddings=true",
+    "gpt_oss": LLAMA + ",head_dim=8,num_local_experts=2,num_experts_per_tok=1",
     "phi3": LLAMA,
     "smollm3": LLAMA + ",no_rope_layer_interval=2",
     "gemma2": LLAMA + ",head_dim=8,sliding_window=5",

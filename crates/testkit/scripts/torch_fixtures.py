@@ -56,6 +56,7 @@ def alibi_slopes(heads):
 
 
 def attention(a, x):
+    x, sinks = (x[:-1], x[-1]) if a.sinks else (x, None)
     segments = x[1:] if a.fused else x[3:]
     widths = [a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.head_dim]
     parts = x[0].split(widths, -1) if a.fused else x[:3]
@@ -82,7 +83,12 @@ def attention(a, x):
     # NaN.
     some = seen.any(-1, keepdim=True)
     bias = torch.where(some, bias, 0.0)
-    if a.soft_cap is None:
+    if a.sinks:
+        k, v = (p.repeat_interleave(group, 1) for p in (k, v))
+        scores = q @ k.mT * (a.head_dim**-0.5 if a.scale is None else a.scale) + bias
+        scores = torch.cat([scores, sinks[None, :, None, None].expand(*scores.shape[:3], 1)], -1)
+        y = scores.softmax(-1)[..., :-1] @ v
+    elif a.soft_cap is None:
         y = F.scaled_dot_product_attention(q, k, v, bias, scale=a.scale, enable_gqa=group > 1)
     else:
         k, v = (p.repeat_interleave(group, 1) for p in (k, v))
@@ -129,9 +135,11 @@ def rotary(a, x):
 
 def mixture_of_experts(a, x):
     """As in Mixtral and Qwen2-MoE of transformers: every expert computes its tokens in turn."""
-    z, (router, gate, up, down) = rows(x[0]), x[1:]
+    x, biases = (x[:-3], x[-3:]) if a.biases else (x, [None] * 3)
+    z, router, down = rows(x[0]), x[1], x[-1]
+    gate, up = x[2].chunk(2, 1) if a.fused else x[2:4]
     experts = router.shape[0]
-    logits = F.linear(z, router)
+    logits = F.linear(z, router, biases[0])
     probabilities = logits.softmax(-1)
     if a.softmax_first:
         weights, chosen = probabilities.topk(a.top_k, dim=-1)
@@ -144,8 +152,19 @@ def mixture_of_experts(a, x):
     for e in range(experts):
         token, place = torch.where(chosen == e)
         part = z[token]
-        h = activation(a.activation, F.linear(part, gate[e])) * F.linear(part, up[e])
-        y = y.index_add(0, token, F.linear(h, down[e]) * weights[token, place, None])
+        g, u = F.linear(part, gate[e]), F.linear(part, up[e])
+        if a.biases:
+            of_gate, of_up = biases[1][e].chunk(2)
+            g, u = g + of_gate, u + of_up
+        if a.clamp is None:
+            h = activation(a.activation, g) * u
+        else:
+            alpha, limit = a.clamp
+            g = g.clamp(max=limit)
+            h = (u.clamp(-limit, limit) + 1) * g * torch.sigmoid(alpha * g)
+        out = F.linear(h, down[e])
+        out = out + biases[2][e] if a.biases else out
+        y = y.index_add(0, token, out * weights[token, place, None])
     count = F.one_hot(chosen, experts).to(z.dtype).sum((0, 1))
     z_loss = (torch.logsumexp(logits, -1) ** 2).sum()
     return [y.reshape(x[0].shape), torch.stack([probabilities.sum(0), count]), z_loss.reshape(1)]

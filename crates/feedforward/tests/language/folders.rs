@@ -189,6 +189,7 @@ fn what_transformers_opens_has_its_logits_and_is_written_plainly() {
         "llama_tied_output",
         "mixtral_stacked",
         "qwen3_moe_stacked",
+        "gpt_oss_blocks",
     ] {
         let stored = super::expected(name);
         let ids: Vec<u32> = stored.i32("ids").unwrap().iter().map(|&id| id as u32).collect();

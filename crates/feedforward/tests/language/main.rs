@@ -20,7 +20,7 @@ use feedforward::tensor::{DType, Device, Tensor};
 use std::path::{Path, PathBuf};
 
 /// The fixtures of decoders.
-const DECODERS: [&str; 22] = [
+const DECODERS: [&str; 23] = [
     "gpt2",
     "gpt2_untied",
     "llama",
@@ -34,6 +34,7 @@ const DECODERS: [&str; 22] = [
     "qwen2_moe",
     "qwen3_moe",
     "olmo2",
+    "gpt_oss",
     "gemma2",
     "gemma2_unbounded",
     "gemma3",

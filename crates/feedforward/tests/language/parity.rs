@@ -273,6 +273,7 @@ families!(
     qwen2_moe,
     qwen3_moe,
     olmo2,
+    gpt_oss,
     gemma2,
     gemma2_unbounded,
     gemma3,

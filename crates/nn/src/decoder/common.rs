@@ -137,6 +137,8 @@ pub(super) fn experts(
             0.0
         },
         z_loss: coefficient("router_z_loss_coef").unwrap_or(0.0),
+        clamp: None,
+        stacked: false,
     });
     config.layers.iter_mut().for_each(|layer| layer.experts = true);
 }

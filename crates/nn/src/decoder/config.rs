@@ -41,6 +41,9 @@ pub(super) struct Names {
     pub(super) norm: &'static str,
     /// The matrices of an expert: gate, up and down.
     pub(super) experts: [&'static str; 3],
+    /// The router, if the experts of a layer are one tensor `[experts, in, out]`, in which gate and
+    /// up alternate.
+    pub(super) stacked_with: Option<&'static str>,
     /// The ends of the names of matrices that are stored as `[in, out]`.
     pub(super) transposed: &'static [&'static str],
     /// The ends of the names of tensors that carry no parameter.
@@ -66,6 +69,7 @@ impl Names {
         },
         norm: "norm",
         experts: ["gate_proj", "up_proj", "down_proj"],
+        stacked_with: None,
         transposed: &[],
         ignored: &[".rotary_emb.inv_freq"],
     };
@@ -137,6 +141,10 @@ pub struct MoeConfig {
     pub balance: f64,
     /// The factor of the loss that keeps the router's logits small.
     pub z_loss: f64,
+    /// α and the limit of a clamped gate in place of the activation.
+    pub clamp: Option<[f64; 2]>,
+    /// Whether gate and up are one matrix, and the router and the experts have biases.
+    pub stacked: bool,
 }
 
 /// The specification of a decoder, read from a `config.json`.
@@ -211,6 +219,8 @@ pub struct DecoderConfig {
     pub trains_biases: bool,
     /// The normalisation of queries and keys.
     pub qk_norm: Option<QueryKeyNorm>,
+    /// Whether each head has a score without a key.
+    pub sinks: bool,
     /// The experts of the layers that have them.
     pub moe: Option<MoeConfig>,
     /// The standard deviation of new weights.
@@ -280,6 +290,7 @@ impl DecoderConfig {
             mlp_bias: false,
             trains_biases: true,
             qk_norm: None,
+            sinks: false,
             moe: None,
             initializer_range: 0.02,
             scaled_init: false,

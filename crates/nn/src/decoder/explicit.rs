@@ -107,10 +107,13 @@ impl DecoderConfig {
         values.push(("use_sliding_window", json!(window.is_some())));
         if let Some(moe) = &self.moe {
             // Two names of one key; a file keeps the one that it has.
-            let local = self.family.names.experts[0] == "w1";
+            let local = moe.stacked || self.family.names.experts[0] == "w1";
             if self.field("num_local_experts").is_none() && self.field("num_experts").is_none() {
                 let count = if local { "num_local_experts" } else { "num_experts" };
                 values.push((count, json!(moe.experts)));
+            }
+            if let Some([alpha, limit]) = moe.clamp {
+                values.extend([("swiglu_alpha", json!(alpha)), ("swiglu_limit", json!(limit))]);
             }
             values.extend([
                 ("norm_topk_prob", json!(moe.normalize)),

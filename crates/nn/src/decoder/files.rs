@@ -12,6 +12,7 @@ use ff_graph::Params;
 ///     param: 4,
 ///     offset: 0,
 ///     transposed: true,
+///     alternating: false,
 /// };
 /// assert_eq!(tensor.len(), 256);
 /// ```
@@ -25,8 +26,11 @@ pub struct FileTensor {
     pub param: usize,
     /// Its start within the parameter.
     pub offset: usize,
-    /// Whether the file has the transpose of the parameter.
+    /// Whether the file has the transpose of the parameter, or of each matrix of a stack.
     pub transposed: bool,
+    /// Whether the outputs of the first and of the second half of the parameter's alternate in the
+    /// file.
+    pub alternating: bool,
 }
 
 impl FileTensor {
@@ -46,9 +50,37 @@ impl FileTensor {
     /// `values` or the parameter is shorter than it should be.
     pub fn read(&self, values: &[f32], param: &mut [f32]) {
         let to = &mut param[self.offset..][..self.len()];
+        if self.transposed {
+            let (rows, cols) = self.matrix();
+            for (from, to) in values.chunks(rows * cols).zip(to.chunks_mut(rows * cols)) {
+                transpose(from, rows, cols, to);
+            }
+        } else {
+            to.copy_from_slice(values);
+        }
+        if self.alternating {
+            self.reorder(to, |row, half| row % half * 2 + row / half);
+        }
+    }
+
+    /// The shape of a matrix of the file.
+    fn matrix(&self) -> (usize, usize) {
         match self.dims[..] {
-            [rows, cols] if self.transposed => transpose(values, rows, cols, to),
-            _ => to.copy_from_slice(values),
+            [.., rows, cols] => (rows, cols),
+            _ => (1, self.len().max(1)),
+        }
+    }
+
+    /// Takes the outputs of each matrix of the parameter from other ones of it.
+    fn reorder(&self, values: &mut [f32], from: impl Fn(usize, usize) -> usize) {
+        let (rows, cols) = self.matrix();
+        // A vector of biases has no inputs.
+        let (outputs, inputs) = if self.transposed { (cols, rows) } else { (cols, 1) };
+        for matrix in values.chunks_mut(outputs * inputs) {
+            let old = matrix.to_vec();
+            for (row, to) in matrix.chunks_mut(inputs).enumerate() {
+                to.copy_from_slice(&old[from(row, outputs / 2) * inputs..][..inputs]);
+            }
         }
     }
 
@@ -57,15 +89,19 @@ impl FileTensor {
     /// # Panics
     /// The parameter is shorter than it should be.
     pub fn write<'a>(&self, param: &'a [f32]) -> std::borrow::Cow<'a, [f32]> {
-        let from = &param[self.offset..][..self.len()];
-        match self.dims[..] {
-            [rows, cols] if self.transposed => {
-                let mut to = vec![0.0; from.len()];
-                transpose(from, cols, rows, &mut to);
-                to.into()
-            }
-            _ => from.into(),
+        let mut from: std::borrow::Cow<'a, [f32]> = param[self.offset..][..self.len()].into();
+        if self.alternating {
+            self.reorder(from.to_mut(), |row, half| row % 2 * half + row / 2);
         }
+        if !self.transposed {
+            return from;
+        }
+        let (rows, cols) = self.matrix();
+        let mut to = vec![0.0; from.len()];
+        for (from, to) in from.chunks(rows * cols).zip(to.chunks_mut(rows * cols)) {
+            transpose(from, cols, rows, to);
+        }
+        to.into()
     }
 }
 
@@ -103,6 +139,10 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
     let mut tensors = Vec::new();
     for (param, info) in params.infos().iter().enumerate() {
         let (name, dims) = (&info.spec.name, info.spec.shape.dims());
+        if let Some(tensor) = names.stacked_with.and_then(|router| stacked(name, dims, router)) {
+            tensors.push(FileTensor { param, ..tensor });
+            continue;
+        }
         if let (Some((before, matrix)), &[experts, rows, cols]) = (expert_matrix(name), dims) {
             let ours = Names::LLAMA.experts.iter().zip(names.experts);
             let matrix = ours.fold(matrix, |m, (&our, their)| if m == our { their } else { m });
@@ -112,6 +152,7 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
                 param,
                 offset: e * rows * cols,
                 transposed: false,
+                alternating: false,
             }));
             continue;
         }
@@ -120,7 +161,8 @@ pub fn file_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> 
         if transposed {
             dims.reverse();
         }
-        tensors.push(FileTensor { name: name.clone(), dims, param, offset: 0, transposed });
+        let name = name.clone();
+        tensors.push(FileTensor { name, dims, param, offset: 0, transposed, alternating: false });
     }
     tensors
 }
@@ -133,9 +175,33 @@ pub fn plain_file_tensors(params: &Params) -> Vec<FileTensor> {
         if name == "final_logits_bias" {
             dims.insert(0, 1);
         }
-        FileTensor { name, dims, param, offset: 0, transposed: false }
+        FileTensor { name, dims, param, offset: 0, transposed: false, alternating: false }
     };
     params.infos().iter().enumerate().map(tensor).collect()
+}
+
+/// The tensor of a file for all experts of a layer, or for their router.
+fn stacked(name: &str, dims: &[usize], router: &str) -> Option<FileTensor> {
+    let tensor = |name, dims, transposed, alternating| FileTensor {
+        name,
+        dims,
+        param: 0,
+        offset: 0,
+        transposed,
+        alternating,
+    };
+    if let Some((before, end)) = name.split_once(".mlp.gate.") {
+        return Some(tensor(format!("{before}.mlp.{router}.{end}"), dims.to_vec(), false, false));
+    }
+    let (before, rest) = name.split_once(".experts.")?;
+    let (matrix, end) = rest.split_once('.')?;
+    let alternating = matrix == "gate_up_proj";
+    if let ("weight", &[experts, outputs, inputs]) = (end, dims) {
+        let name = format!("{before}.experts.{matrix}");
+        return Some(tensor(name, vec![experts, inputs, outputs], true, alternating));
+    }
+    let name = format!("{before}.experts.{matrix}_bias");
+    Some(tensor(name, dims.to_vec(), false, alternating))
 }
 
 /// `PREFIX.experts.MATRIX.weight`.

@@ -71,7 +71,12 @@ impl DecoderConfig {
 
     fn read(family: &'static Family, fields: &Fields<'_>) -> Self {
         let mut config = Self::of(family);
-        if fields.has("quantization_config") {
+        let quantised = fields.map(&["quantization_config"]);
+        // The experts of a stack are read from their blocks.
+        let read = |(_, map): (&str, &Map<String, Value>)| {
+            family.names.stacked_with.is_some() && map.get("quant_method") == Some(&"mxfp4".into())
+        };
+        if quantised.is_some_and(|found| !read(found)) {
             let message = "quantised weights are not supported; use the model in f32, bf16 or f16";
             fields.fail("quantization_config", message);
         }

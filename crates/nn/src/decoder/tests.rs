@@ -316,6 +316,7 @@ fn heads_of_keys_and_values_have_the_defaults_of_transformers() {
         ("gemma3_text", 4),
         ("phi3", 64),
         ("smollm3", 4),
+        ("gpt_oss", 8),
     ] {
         let mut config = experts(kind);
         (config["hidden_size"], config["num_attention_heads"]) = (128.into(), 64.into());
@@ -345,6 +346,7 @@ fn written_configs_state_every_key_that_has_a_default() {
         "gemma3_text",
         "phi3",
         "smollm3",
+        "gpt_oss",
     ] {
         let config = parse(&experts(kind));
         let written = config.explicit();

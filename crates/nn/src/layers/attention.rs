@@ -1,6 +1,6 @@
 use super::{Feedforward, Layer, RmsNorm};
 use crate::{Builder, Init};
-use ff_graph::{Error, Graph, Op, Result, Value};
+use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::{Activation, KeyValueCache, Rotary, Segments, Split};
 use ff_tensor::{DType, Tensor};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct AttentionConfig {
     pub norm: Option<(QueryKeyNorm, ff_ops::RmsNorm)>,
     /// The rotation of queries and keys by their positions.
     pub rotary: Option<Rotary>,
+    /// Whether each head has a score without a key, the parameter `sinks`.
+    pub sinks: bool,
     /// The names of the parameters of queries, keys, values and the output; the first for all three
     /// inputs if fused.
     pub names: [&'static str; 4],
@@ -63,6 +65,7 @@ impl AttentionConfig {
             out_bias: false,
             norm: None,
             rotary: None,
+            sinks: false,
             names: ["q_proj", "k_proj", "v_proj", "o_proj"],
             init,
             out_init: init,
@@ -91,7 +94,8 @@ pub struct AttentionContext<'a> {
 /// 2021) and normalised queries and keys.
 ///
 /// Parameters: `q_proj.weight`, `k_proj.weight`, `v_proj.weight`, or one for all three, and
-/// `o_proj.weight`, under the config's names; `bias` with biases; `q_norm.weight`, `k_norm.weight`.
+/// `o_proj.weight`, under the config's names; `bias` with biases; `q_norm.weight`, `k_norm.weight`;
+/// `sinks` `[heads]`.
 ///
 /// # Shapes
 /// `[B, T, features] → [B, T, features]`
@@ -118,6 +122,7 @@ pub struct Attention {
     input: Projections,
     norms: Option<[RmsNorm; 2]>,
     rotary: Option<Arc<dyn Op>>,
+    sinks: Option<ParamId>,
     out: Feedforward,
 }
 
@@ -135,7 +140,8 @@ impl Attention {
     /// Builds the layer and registers its parameters.
     pub fn new(builder: &mut Builder, config: &AttentionConfig) -> Self {
         let split = config.norm.is_some() || config.rotary.is_some();
-        let heads = ff_ops::Attention { fused: config.heads.fused && !split, ..config.heads };
+        let fused = config.heads.fused && !split;
+        let heads = ff_ops::Attention { fused, sinks: config.sinks, ..config.heads };
         let (q, kv) = (heads.heads * heads.head_dim, heads.kv_heads * heads.head_dim);
         let inner = Self::inner_dtype(config);
         let mut project = |name: &str, from, to, bias, init, output| {
@@ -172,7 +178,10 @@ impl Attention {
         let op = |segments| ff_ops::Attention { segments, ..heads }.op();
         let ops = [op(Segments::None), op(Segments::Keys), op(Segments::Both)];
         let rotary = config.rotary.clone().map(Rotary::op);
-        Self { heads, ops, input, norms, rotary, out }
+        let sinks = config
+            .sinks
+            .then(|| builder.param("sinks", [heads.heads], ParamKind::Bias, config.init));
+        Self { heads, ops, input, norms, rotary, sinks, out }
     }
 
     /// The type of queries, keys and values, and of a cache for them.
@@ -256,7 +265,8 @@ impl Attention {
         qkv: &[&Value],
         context: &AttentionContext<'_>,
     ) -> Result<Value> {
-        let mut inputs: smallvec::SmallVec<[&Value; 5]> = qkv.iter().copied().collect();
+        let sinks = self.sinks.map(|sinks| graph.param(sinks));
+        let mut inputs: smallvec::SmallVec<[&Value; 6]> = qkv.iter().copied().collect();
         let op = match (context.segments, context.memory) {
             (None, _) => &self.ops[0],
             (Some(keys), Some(_)) => {
@@ -268,6 +278,7 @@ impl Attention {
                 &self.ops[2]
             }
         };
+        inputs.extend(&sinks);
         graph.apply(op, &inputs)
     }
 
@@ -281,8 +292,9 @@ impl Attention {
     ) -> Result<Value> {
         let known = if segments.is_some() { Segments::Keys } else { Segments::None };
         let heads = ff_ops::Attention { segments: known, ..self.heads };
-        let segments = segments.map(tensor).transpose()?;
-        Ok(graph.input(heads.attend(graph.device(), tensor(q)?, cache, segments)?))
+        let segments = segments.map(tensor).transpose()?.map(Tensor::view);
+        let sinks = self.sinks.map(|sinks| graph.params().view(sinks));
+        Ok(graph.input(heads.attend(graph.device(), tensor(q)?, cache, [segments, sinks])?))
     }
 }
 

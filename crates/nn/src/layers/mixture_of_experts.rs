@@ -3,6 +3,7 @@ use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::{Activation, ScaleRows};
 use ff_tensor::DType;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A mixture of gated feedforward blocks, a few per token (Shazeer et al., 2017; Fedus et al.,
@@ -10,7 +11,9 @@ use std::sync::Arc;
 ///
 /// Parameters: `gate.weight` `[experts, in]`, `experts.gate_proj.weight` and
 /// `experts.up_proj.weight` `[experts, hidden, in]`, `experts.down_proj.weight` `[experts, in,
-/// hidden]`; `shared_expert.*`, `shared_expert_gate.weight` `[1, in]`.
+/// hidden]`; `shared_expert.*`, `shared_expert_gate.weight` `[1, in]`. Gate and up may be one,
+/// `experts.gate_up_proj.weight` `[experts, 2 · hidden, in]`; with biases, `gate.bias`,
+/// `experts.gate_up_proj.bias` and `experts.down_proj.bias`.
 ///
 /// # Shapes
 /// `[…, in] → […, in]`
@@ -27,7 +30,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct MixtureOfExperts {
     op: Arc<dyn Op>,
-    params: [ParamId; 4],
+    params: SmallVec<[ParamId; 8]>,
     shared: Option<Shared>,
 }
 
@@ -62,17 +65,29 @@ impl MixtureOfExperts {
         shared: Option<usize>,
         init: Init,
     ) -> Self {
-        let mut param = |name: &str, dims: &[usize]| {
+        let mut params = SmallVec::new();
+        let mut param = |name: &str, end: &str, dims: &[usize]| {
             // Sizes are checked when the config is read.
             let shape = ff_tensor::Shape::new(dims).unwrap_or(ff_tensor::Shape::scalar());
-            builder.scope(name, |b| b.param("weight", shape, ParamKind::Weight, init))
+            let (kind, init) = match end {
+                "weight" => (ParamKind::Weight, init),
+                _ => (ParamKind::Bias, Init::Zeros),
+            };
+            params.push(builder.scope(name, |b| b.param(end, shape, kind, init)));
         };
-        let params = [
-            param("gate", &[experts, features]),
-            param("experts.gate_proj", &[experts, hidden, features]),
-            param("experts.up_proj", &[experts, hidden, features]),
-            param("experts.down_proj", &[experts, features, hidden]),
-        ];
+        param("gate", "weight", &[experts, features]);
+        if op.fused {
+            param("experts.gate_up_proj", "weight", &[experts, 2 * hidden, features]);
+        } else {
+            param("experts.gate_proj", "weight", &[experts, hidden, features]);
+            param("experts.up_proj", "weight", &[experts, hidden, features]);
+        }
+        param("experts.down_proj", "weight", &[experts, features, hidden]);
+        if op.biases {
+            param("gate", "bias", &[experts]);
+            param("experts.gate_up_proj", "bias", &[experts, 2 * hidden]);
+            param("experts.down_proj", "bias", &[experts, features]);
+        }
         let shared = shared.map(|hidden| {
             let block = ff_ops::FeedforwardBlock {
                 activation: op.activation,
@@ -97,8 +112,9 @@ impl MixtureOfExperts {
     /// # Errors
     /// If shapes do not match, or memory is exhausted.
     pub fn forward(&self, graph: &mut Graph, x: &Value) -> Result<ExpertsOutput> {
-        let [router, gate, up, down] = self.params.map(|id| graph.param(id));
-        let outputs = graph.apply_all(&self.op, &[x, &router, &gate, &up, &down])?;
+        let params: SmallVec<[Value; 8]> = self.params.iter().map(|&id| graph.param(id)).collect();
+        let inputs: SmallVec<[&Value; 8]> = std::iter::once(x).chain(&params).collect();
+        let outputs = graph.apply_all(&self.op, &inputs)?;
         let [y, spread, z_loss] = outputs.as_slice() else {
             return Err(Error::shape("mixture_of_experts", "expected three outputs"));
         };

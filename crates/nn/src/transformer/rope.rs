@@ -61,6 +61,18 @@ impl Rope {
         Self::of(root, &root.inside(map, &format!("{name}.")), defaults)
     }
 
+    /// The same with settings of the family's own where the config has none.
+    pub(crate) fn read_or(
+        root: &Fields<'_>,
+        defaults: &RopeDefaults,
+        usual: &Map<String, Value>,
+    ) -> Self {
+        if root.map(&["rope_scaling", "rope_parameters"]).is_some() {
+            return Self::read(root, defaults);
+        }
+        Self::of(root, &root.inside(usual, "rope_parameters."), defaults)
+    }
+
     /// Reads the positions of layers that see all tokens, and of those that see near ones:
     /// `rope_parameters` holds the settings of both, `rope_scaling` the first's, or those of both
     /// with `scales_both`.

@@ -12,6 +12,40 @@ use ff_kernels::{
 use ff_tensor::{CpuDevice, Element, Tensor, TensorMut};
 use std::ops::Range;
 
+/// du₀ = −Σₜ p₀ (dy · y) of each head.
+fn sink_gradients<S: Value>(
+    cx: &Cx<'_>,
+    sizes: &Sizes,
+    (y, dy): (Heads<'_, S>, Heads<'_, S>),
+    (logs, sinks): (&[S::Compute], &[S::Compute]),
+    (to, accumulate): (&mut [S::Compute], bool),
+) {
+    let &Sizes { batch, queries, heads, dim, .. } = sizes;
+    for_rows(
+        cx.cpu(),
+        heads,
+        2 * batch * queries * dim,
+        [(to, 1)],
+        #[inline(always)]
+        |head, [to]| {
+            let mut sum = 0.0;
+            for b in 0..batch {
+                let (y, dy) = (y.rows(b, head, 0..queries), dy.rows(b, head, 0..queries));
+                for t in 0..queries {
+                    let pairs = y.row(t).iter().zip(dy.row(t));
+                    let delta: f64 =
+                        pairs.map(|(y, dy)| y.compute().f64() * dy.compute().f64()).sum();
+                    // A query that sees no key has y = 0, and p₀ = 1.
+                    let log = logs[(b * queries + t) * heads + head];
+                    sum -= (sinks[head] - log).exp().f64() * delta;
+                }
+            }
+            let there = if accumulate { to[0] } else { S::Compute::ZERO };
+            to[0] = there + S::Compute::of(sum);
+        },
+    );
+}
+
 impl Attention {
     pub(super) fn run_backward<S: Value>(
         &self,
@@ -35,6 +69,13 @@ impl Attention {
         let (y, dy) = (kept.output(0)?.slice::<S>()?, dy.slice_mut()?);
         let (y, dy) = (output(y), output(&*dy));
         let logs = kept.saved(0)?.slice::<S::Compute>()?;
+        if self.sinks {
+            let at = self.tensors() + self.segments.count();
+            let sinks = kept.input(at)?.slice::<S::Compute>()?;
+            if let Some(slot) = dx[at].take::<S::Compute>()? {
+                sink_gradients(cx, &sizes, (y, dy), (logs, sinks), slot);
+            }
+        }
 
         // If sums have another type, dq accumulates in separate memory.
         let apart = S::DTYPE != <S::Compute as Element>::DTYPE && dx[0].is_needed();

@@ -3,7 +3,8 @@
 use super::layout::{Heads, Inputs, Sizes};
 use super::{Attention, NAME, Segments};
 use ff_graph::{Error, OpError, OpResult, Result, for_stored};
-use ff_tensor::{DType, Device, Shape, Tensor};
+use ff_kernels::Stored;
+use ff_tensor::{DType, Device, Shape, Tensor, TensorRef};
 
 /// The keys and values of one layer for up to `capacity` positions, allocated once.
 ///
@@ -15,7 +16,7 @@ use ff_tensor::{DType, Device, Shape, Tensor};
 /// let token = |x: f32| Tensor::from_slice(&device, &[x], &[1, 1, 1]).unwrap();
 /// cache.append(&token(0.0), &token(2.0))?;
 /// cache.append(&token(0.0), &token(4.0))?;
-/// let y = Attention::new(1, 1, 1).attend(&device, &token(1.0), &cache, None)?;
+/// let y = Attention::new(1, 1, 1).attend(&device, &token(1.0), &cache, [None; 2])?;
 /// assert_eq!((cache.len(), y.slice::<f32>().unwrap()), (2, [3.0].as_slice()));
 /// # Ok::<(), ff_graph::Error>(())
 /// ```
@@ -178,12 +179,12 @@ impl Attention {
     /// Attention of the last T positions of a cache to all of its positions, forward only, for
     /// generation.
     ///
-    /// With `fused`, rows may hold q, k and v side by side; only q is read. `segments` are those of
-    /// the keys, for [`Segments::Keys`].
+    /// With `fused`, rows may hold q, k and v side by side; only q is read. The others are the segments
+    /// of the keys, for [`Segments::Keys`], and the sinks.
     ///
     /// # Shapes
-    /// q `[B, T, heads·head_dim]` (or fused), segments `[B, S]` for the S cached positions → y
-    /// `[B, T, heads·head_dim]`
+    /// q `[B, T, heads·head_dim]` (or fused), segments `[B, S]` for the S cached positions, sinks
+    /// `[heads]` → y `[B, T, heads·head_dim]`
     ///
     /// # Errors
     /// If shapes or types do not match, or the attributes ask for [`Segments::Both`].
@@ -192,9 +193,9 @@ impl Attention {
         device: &Device,
         q: &Tensor,
         cache: &KeyValueCache,
-        segments: Option<&Tensor>,
+        others: [Option<TensorRef<'_>>; 2],
     ) -> Result<Tensor> {
-        named(|| self.attend_in(device, q, cache, segments))
+        named(|| self.attend_in(device, q, cache, others))
     }
 
     fn attend_in(
@@ -202,7 +203,7 @@ impl Attention {
         device: &Device,
         q: &Tensor,
         cache: &KeyValueCache,
-        segments: Option<&Tensor>,
+        [segments, sinks]: [Option<TensorRef<'_>>; 2],
     ) -> OpResult<Tensor> {
         self.validate()?;
         let Self { heads, kv_heads, head_dim: dim, .. } = *self;
@@ -240,14 +241,21 @@ impl Attention {
             }
         };
         if segments.is_some() != wanted
-            || segments.is_some_and(|s| s.shape().dims() != [batch, keys])
+            || segments.as_ref().is_some_and(|s| s.shape().dims() != [batch, keys])
         {
-            let found = segments.map_or("none".to_owned(), |s| s.shape().to_string());
+            let found = segments.as_ref().map_or("none".to_owned(), |s| s.shape().to_string());
             let message = format!(
                 "with {:?} the keys' segments must be {}, found {found}",
                 self.segments,
                 if wanted { format!("[{batch}, {keys}]") } else { "left out".to_owned() }
             );
+            return Err(OpError::shape(message));
+        }
+        if sinks.is_some() != self.sinks
+            || sinks.as_ref().is_some_and(|sinks| sinks.shape().dims() != [heads])
+        {
+            let found = sinks.map_or("none".to_owned(), |sinks| sinks.shape().to_string());
+            let message = format!("{} sinks of {heads} heads, found {found}", u8::from(self.sinks));
             return Err(OpError::shape(message));
         }
         let sizes = Sizes { batch, queries, keys, heads, kv_heads, dim };
@@ -265,7 +273,8 @@ impl Attention {
                 v: rows(cache.values.slice::<f32>()?, narrow, capacity),
             };
             let y_values = y.slice_mut::<f32>()?;
-            self.attend_single(device.cpu(), &sizes, &inputs, segments, y_values);
+            let sinks = sinks.map(|sinks| sinks.slice::<f32>()).transpose()?;
+            self.attend_single(device.cpu(), &sizes, &inputs, (segments, sinks), y_values);
             return Ok(y);
         }
         for_stored!(q.dtype(), S => {
@@ -277,7 +286,9 @@ impl Attention {
                 v: rows(cache.values.slice::<S>()?, narrow, capacity),
             };
             let y = y.slice_mut::<S>()?;
-            self.attend_to(device.cpu(), &sizes, &inputs, [segments, None], y, None);
+            let sinks = sinks.map(|s| s.slice::<<S as Stored>::Compute>()).transpose()?;
+            let masks = ([segments, None], sinks);
+            self.attend_to(device.cpu(), &sizes, &inputs, masks, y, None);
             Ok(())
         })?;
         Ok(y)

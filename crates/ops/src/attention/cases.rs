@@ -27,6 +27,9 @@ fn case(name: &str, op: Attention, [batch, queries, keys]: Dims) -> Case {
             inputs.push(CaseInput::constant([batch, queries], segments));
         }
     }
+    if op.sinks {
+        inputs.push(CaseInput::normal([op.heads]));
+    }
     Case::new(format!("attention/{name}"), op.op(), inputs)
 }
 
@@ -34,8 +37,8 @@ pub(crate) fn cases() -> Vec<Case> {
     let plain = Attention::new(2, 2, 3);
     let causal = Attention { causal: true, ..plain };
     let grouped = Attention { causal: true, ..Attention::new(4, 2, 3) };
-    let grouped_both_ways = Attention { causal: false, ..grouped };
     let fused = Attention { fused: true, ..causal };
+    let one_head_with_sink = Attention { sinks: true, causal: true, ..Attention::new(1, 1, 2) };
     vec![
         case("multi_head", plain, [2, 5, 5]),
         case("causal", causal, [2, 5, 5]),
@@ -48,7 +51,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("window", Attention { window: Some(3), ..causal }, [1, 9, 9]),
         case("window_alone", Attention { window: Some(2), ..plain }, [1, 6, 6]),
         case("window_ahead", Attention { window: Some(3), ahead: Some(2), ..plain }, [2, 9, 9]),
-        case("ahead", Attention { ahead: Some(1), ..grouped_both_ways }, [1, 70, 70]),
+        case("ahead", Attention { ahead: Some(1), ..Attention::new(1, 1, 2) }, [1, 6, 6]),
         case("padding", Attention { segments: Segments::Keys, ..plain }, [2, 4, 7]),
         case("documents", Attention { segments: Segments::Both, ..causal }, [2, 9, 9]),
         case("documents_both_ways", Attention { segments: Segments::Both, ..plain }, [1, 9, 9]),
@@ -70,6 +73,15 @@ pub(crate) fn cases() -> Vec<Case> {
             },
             [2, 9, 9],
         ),
+        case("sinks", Attention { sinks: true, ..causal }, [1, 4, 4]),
+        case(
+            "sinks_grouped_documents",
+            Attention { sinks: true, window: Some(4), segments: Segments::Both, ..grouped },
+            [1, 6, 6],
+        ),
+        // Some queries see no key.
+        case("sinks_fused_short", Attention { sinks: true, ..causal }, [1, 7, 3]),
+        case("sinks_larger_than_a_tile", one_head_with_sink, [1, 66, 66]),
         case("one", fused, [1, 1, 1]),
         case("no_rows", fused, [0, 4, 4]),
         case("no_queries", plain, [2, 0, 3]),

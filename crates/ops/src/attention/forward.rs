@@ -13,6 +13,9 @@ use std::ops::Range;
 /// The number of queries per packed tile of keys.
 const ROWS: usize = 4 * TILE;
 
+/// The segments of keys and of queries, and the sinks.
+type Others<'a, T> = ([Option<&'a [i32]>; 2], Option<&'a [T]>);
+
 impl Attention {
     pub(super) fn run_forward<S: Value>(
         &self,
@@ -24,8 +27,8 @@ impl Attention {
         let sizes = self.sizes(|i| Spec { shape: *x[i].shape(), dtype: x[i].dtype() })?;
         let inputs = Inputs::<S>::new(self, &sizes, |i| Ok(x[i]))?;
         let segments = |i: usize| match x.get(self.tensors() + i) {
-            Some(segments) => segments.slice::<i32>().map(Some),
-            None => Ok(None),
+            Some(segments) if i < self.segments.count() => segments.slice::<i32>().map(Some),
+            _ => Ok(None),
         };
         let segments = [segments(0)?, segments(1)?];
         let y = y[0].slice_mut::<S>()?;
@@ -33,7 +36,11 @@ impl Attention {
             [logs] => Some(logs.slice_mut::<S::Compute>()?),
             _ => None,
         };
-        self.attend_to(cx.cpu(), &sizes, &inputs, segments, y, logs);
+        let sinks = match x.last() {
+            Some(sinks) if self.sinks => Some(sinks.slice::<S::Compute>()?),
+            _ => None,
+        };
+        self.attend_to(cx.cpu(), &sizes, &inputs, (segments, sinks), y, logs);
         Ok(())
     }
 
@@ -43,7 +50,7 @@ impl Attention {
         cpu: &CpuDevice,
         sizes: &Sizes,
         inputs: &Inputs<'_, S>,
-        segments: [Option<&[i32]>; 2],
+        (segments, sinks): Others<'_, S::Compute>,
         y: &mut [S],
         logs: Option<&mut [S::Compute]>,
     ) {
@@ -73,6 +80,7 @@ impl Attention {
                         sizes,
                         mask,
                         scores: Scores::new(self, head),
+                        sink: sinks.map(|sinks| sinks[head]),
                         query: &query,
                         keys: (inputs.k, inputs.v, b, kv_head),
                         y: y.block(0..queries, g * dim..(g + 1) * dim),
@@ -129,6 +137,8 @@ struct HeadForward<'a, S: Value> {
     sizes: &'a Sizes,
     mask: Mask<'a>,
     scores: Scores<'a, S::Compute>,
+    /// The score without a key.
+    sink: Option<S::Compute>,
     query: &'a dyn Fn(Range<usize>) -> MatRef<'a, S>,
     /// Keys, values, their sequence and their head.
     keys: (Heads<'a, S>, Heads<'a, S>, usize, usize),
@@ -223,7 +233,7 @@ impl<S: Value> HeadForward<'_, S> {
         match (seen.next(), seen.next()) {
             (None, _) => self.y.row(t).fill(S::from_compute(S::Compute::ZERO)),
             // The softmax over a single score is 1, whatever the score.
-            (Some(s), None) => {
+            (Some(s), None) if self.sink.is_none() => {
                 let value = v.rows(b, kv_head, s..s + 1);
                 self.y.row(t).copy_from_slice(value.row(0));
             }
@@ -242,28 +252,36 @@ impl<S: Value> HeadForward<'_, S> {
     ) -> [bool; ROWS] {
         let dim = self.sizes.dim;
         let mut spoilt = [false; ROWS];
+        let sink = self.sink;
         let (y, logs, sum) = (&mut self.y, &mut self.logs, &self.room.y[..rows.len() * dim]);
         dispatch(
             self.cpu,
             #[inline(always)]
             || {
                 for (i, t) in rows.clone().enumerate() {
-                    let total = sums[i];
-                    let factor = if total == S::Compute::ZERO {
-                        S::Compute::ZERO
-                    } else {
-                        S::Compute::ONE / total
-                    };
+                    let (top, scale, total) = with_sink(greatest[i], sums[i], sink);
+                    let factor =
+                        if total == S::Compute::ZERO { S::Compute::ZERO } else { scale / total };
                     let spoils = write(y.row(t), &sum[i * dim..][..dim], factor);
                     spoilt[i] = spoils || total == S::Compute::ZERO;
                     if let Some(logs) = logs {
-                        logs.row(t)[0] = greatest[i] + total.ln();
+                        logs.row(t)[0] = top + total.ln();
                     }
                 }
             },
         );
         spoilt
     }
+}
+
+/// The greatest score of a row with its sink, what its sums count beside that, and the sum of all
+/// weights.
+#[inline(always)]
+fn with_sink<T: Float>(greatest: T, sum: T, sink: Option<T>) -> (T, T, T) {
+    let Some(sink) = sink else { return (greatest, T::ONE, sum) };
+    let top = if greatest > sink { greatest } else { sink };
+    let scale = if greatest == T::NEG_INFINITY { T::ZERO } else { (greatest - top).exp() };
+    (top, scale, sum * scale + (sink - top).exp())
 }
 
 /// y = sums times a factor; returns whether a value is not finite.

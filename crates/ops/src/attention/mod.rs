@@ -40,14 +40,18 @@ const TILE: usize = 64;
 /// Query t sees key s if s ≤ t + S − T (with `causal`), t + S − T − s < w (with a window w), s −
 /// (t + S − T) ≤ a (with keys a ahead), and the segments allow it.
 ///
-/// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32).
+/// With `sinks`, each head has a score u₀ that no key has and no value belongs to, so that the weights
+/// of the keys sum to less than 1; its gradient is du₀ = −Σₜ p₀ δ (OpenAI, "gpt-oss", 2025).
+///
+/// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32), then
+/// the sinks.
 /// Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of bf16 are
 /// multiplied as bf16 and summed in f32.
 ///
 /// # Shapes
 /// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or
-/// `[B, T, (heads + 2·kv_heads)·head_dim]`; segments of keys `[B, S]`, of queries `[B, T]` → y
-/// `[B, T, heads·head_dim]`
+/// `[B, T, (heads + 2·kv_heads)·head_dim]`; segments of keys `[B, S]`, of queries `[B, T]`; sinks
+/// `[heads]` → y `[B, T, heads·head_dim]`
 ///
 /// ```
 /// use ff_graph::{Graph, Params};
@@ -88,6 +92,8 @@ pub struct Attention {
     pub fused: bool,
     /// The segment inputs.
     pub segments: Segments,
+    /// Whether each head has a score without a key.
+    pub sinks: bool,
 }
 
 /// The segments of a sequence: padding, and documents that do not attend to each other.
@@ -128,6 +134,7 @@ impl Attention {
             alibi: false,
             fused: false,
             segments: Segments::None,
+            sinks: false,
         }
     }
 
@@ -221,12 +228,13 @@ impl Op for Attention {
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         self.validate()?;
         let tensors = self.tensors();
-        let expected = tensors + self.segments.count();
+        let expected = tensors + self.segments.count() + usize::from(self.sinks);
         if x.len() != expected {
             let names = if self.fused { "fused q, k and v" } else { "q, k, v" };
             let message = format!(
-                "expected {expected} inputs ({names}, with segments: {:?}), found {}",
+                "expected {expected} inputs ({names}, with segments: {:?}, sinks: {}), found {}",
                 self.segments,
+                self.sinks,
                 x.len()
             );
             return Err(OpError::shape(message));
@@ -239,12 +247,18 @@ impl Op for Attention {
             ff_graph::check::same_dtype(name, spec, &x[0])?;
         }
         let sizes = self.sizes(|i| x[i])?;
+        let sums = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        if self.sinks && x[expected - 1] != Spec::new([sizes.heads], sums) {
+            let Spec { shape, dtype } = x[expected - 1];
+            let message =
+                format!("the sinks must be [{}] of {sums}, found {shape} of {dtype}", sizes.heads);
+            return Err(OpError::shape(message));
+        }
         let pairs = sizes.batch * sizes.heads * mask::pairs(self, &sizes);
         let flops = 4 * sizes.dim * pairs;
         let y = x[0].with_shape([sizes.batch, sizes.queries, sizes.heads * sizes.dim]);
         let mut contract = Contract::new([y]);
-        if need[..tensors].contains(&true) {
-            let sums = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        if need[..tensors].contains(&true) || self.sinks && need[expected - 1] {
             let row = Spec::new([sizes.batch, sizes.queries, sizes.heads], sums);
             contract = contract.keep_output(0).save(row).cost(flops, flops / 2 * 5);
             for i in 0..expected {

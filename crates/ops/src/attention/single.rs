@@ -20,7 +20,7 @@ impl Attention {
         cpu: &CpuDevice,
         sizes: &Sizes,
         inputs: &Inputs<'_, f32>,
-        segments: Option<&[i32]>,
+        (segments, sinks): (Option<&[i32]>, Option<&[f32]>),
         y: &mut [f32],
     ) {
         let &Sizes { batch, keys, heads, dim, .. } = sizes;
@@ -41,6 +41,7 @@ impl Attention {
                 all: segments.is_none(),
                 scale,
                 cap: self.soft_cap.map(|cap| cap as f32),
+                sink: sinks.map(|sinks| sinks[head]),
             };
             let scores = &mut scores[..visible.len()];
             dispatch(
@@ -62,13 +63,15 @@ struct Single<'a> {
     all: bool,
     scale: f32,
     cap: Option<f32>,
+    /// The score without a key.
+    sink: Option<f32>,
 }
 
 impl Single<'_> {
     #[inline(always)]
     fn run(&self, scores: &mut [f32], y: &mut [f32]) {
         let q = self.q.row(0);
-        let mut most = f32::NEG_INFINITY;
+        let mut most = self.sink.unwrap_or(f32::NEG_INFINITY);
         for (j, score) in scores.iter_mut().enumerate() {
             *score = if self.all || (self.sees)(j) {
                 self.scale * dot(q, self.k.row(j))
@@ -84,7 +87,7 @@ impl Single<'_> {
         for &mut score in &mut *scores {
             most = most.max(score);
         }
-        let mut sum = 0.0;
+        let mut sum = self.sink.map_or(0.0, |sink| Float::exp(sink - most));
         for score in &mut *scores {
             *score = if *score == f32::NEG_INFINITY { 0.0 } else { Float::exp(*score - most) };
             sum += *score;

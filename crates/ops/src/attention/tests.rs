@@ -73,7 +73,7 @@ fn cached(op: Attention, steps: &[usize]) {
             tensor(&rows.copied().collect::<Vec<f32>>(), &[batch, step, width])
         };
         cache.append(&part(&k, narrow), &part(&v, narrow)).unwrap();
-        let y = op.attend(&device, &part(&q, width), &cache, None).unwrap();
+        let y = op.attend(&device, &part(&q, width), &cache, [None; 2]).unwrap();
         let rows = expected.chunks(keys * width);
         let expected: Vec<f64> =
             rows.flat_map(|y| &y[first * width..][..step * width]).copied().collect();
@@ -106,7 +106,7 @@ fn a_fused_cache_is_the_same_and_padding_is_not_seen() {
     let all = Run::new(&op.op(), &[qkv.clone(), segments.clone()]).unwrap().output::<f32>(0);
     let mut cache = KeyValueCache::new(&device, DType::F32, 2, 3, 5).unwrap();
     cache.append_fused(&qkv).unwrap();
-    let y = op.attend(&device, &qkv, &cache, Some(&segments)).unwrap();
+    let y = op.attend(&device, &qkv, &cache, [Some(segments.view()), None]).unwrap();
     assert_eq!(y.slice::<f32>().unwrap(), all);
     assert!(all[..12].iter().all(|&y| y == 0.0), "padding sees nothing");
 }
@@ -128,13 +128,13 @@ fn what_does_not_fit_a_cache_is_named() {
     assert_eq!((cache.len(), cache.capacity()), (2, 2));
     cache.truncate(1);
     let op = Attention::new(1, 1, 2);
-    assert!(op.attend(&device, &x(&[1, 1, 3]), &cache, None).is_err());
-    assert!(op.attend(&device, &half, &cache, None).is_err());
+    assert!(op.attend(&device, &x(&[1, 1, 3]), &cache, [None; 2]).is_err());
+    assert!(op.attend(&device, &half, &cache, [None; 2]).is_err());
     let segments = tensor(&[0], &[1, 1]);
-    assert!(op.attend(&device, &x(&[1, 1, 2]), &cache, Some(&segments)).is_err());
+    assert!(op.attend(&device, &x(&[1, 1, 2]), &cache, [Some(segments.view()), None]).is_err());
     let keys = Attention { segments: Segments::Keys, ..op };
-    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, None).is_err());
-    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, Some(&segments)).is_ok());
+    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, [None; 2]).is_err());
+    assert!(keys.attend(&device, &x(&[1, 1, 2]), &cache, [Some(segments.view()), None]).is_ok());
     cache.clear();
     assert!(cache.is_empty());
 }

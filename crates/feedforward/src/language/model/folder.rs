@@ -489,6 +489,8 @@ pub(super) fn as_written(config: &DecoderConfig, dtype: &str) -> Result<DecoderC
     if config.field("architectures").is_none() {
         config = config.with("architectures", vec![config.family.architecture])?;
     }
+    // What was read from blocks is written as floats.
+    config = config.with("quantization_config", Value::Null)?;
     let key = if config.field("torch_dtype").is_some() { "torch_dtype" } else { "dtype" };
     Ok(config.with(key, dtype)?)
 }

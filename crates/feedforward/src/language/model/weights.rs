@@ -3,7 +3,7 @@
 use super::folder::base_tensors;
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
-use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, write_atomic};
+use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, mxfp4, write_atomic};
 use ff_graph::{ParamId, Params, Segment};
 use ff_nn::models::{DecoderConfig, FileTensor, is_ignored};
 use ff_tensor::FileMatrix;
@@ -21,6 +21,9 @@ const PREFIXES: [&str; 4] = ["bert", "roberta", "distilbert", "model"];
 /// The output layer, and ends of the names of tables of embeddings.
 const OUTPUT: &str = "lm_head.weight";
 const EMBEDDINGS: [&str; 2] = ["embed_tokens.weight", "wte.weight"];
+/// The ends of the names of tensors of 4 bits (MXFP4).
+const BLOCKS: &str = "_blocks";
+const SCALES: &str = "_scales";
 /// How many names a message lists.
 const SHOWN: usize = 4;
 
@@ -102,6 +105,66 @@ impl Shards {
     fn file(&self, name: &str) -> Option<&TensorFile> {
         self.tensors.get(name).map(|&file| &self.files[file])
     }
+
+    /// The names of all tensors; blocks and their scales are one.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let whole = |name: &&str| {
+            name.strip_suffix(SCALES).is_none_or(|name| !self.has(&format!("{name}{BLOCKS}")))
+        };
+        let names = self.tensors.keys().map(String::as_str).filter(whole);
+        names.map(|name| name.strip_suffix(BLOCKS).filter(|n| self.is_blocks(n)).unwrap_or(name))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Whether a tensor is blocks of 4 bits and their scales.
+    fn is_blocks(&self, name: &str) -> bool {
+        !self.has(name) && [BLOCKS, SCALES].iter().all(|end| self.has(&format!("{name}{end}")))
+    }
+
+    /// The shape of a stack of matrices `[matrices, in, out]`, whose blocks are of the transposes.
+    fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        if !self.is_blocks(name) {
+            return self.file(name)?.dims(name).map(<[usize]>::to_vec);
+        }
+        let blocks = format!("{name}{BLOCKS}");
+        match *self.file(&blocks)?.dims(&blocks)? {
+            [matrices, outputs, count, 16] => Some(vec![matrices, 32 * count, outputs]),
+            _ => None,
+        }
+    }
+
+    /// The values of a tensor as f32.
+    fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
+        if !self.is_blocks(name) {
+            let Some(file) = self.file(name) else { return Ok(None) };
+            let dims = file.dims(name).unwrap_or_default();
+            return Ok(Some(file.floats(name, dims)?));
+        }
+        let [blocks, scales] = [BLOCKS, SCALES].map(|end| {
+            let name = format!("{name}{end}");
+            self.file(&name).and_then(|file| file.raw(&name)).map(|raw| raw.bytes)
+        });
+        let values = blocks.zip(scales).and_then(|(blocks, scales)| mxfp4(&blocks, &scales));
+        let (Some(values), Some(&[matrices, inputs, outputs])) =
+            (values, self.dims(name).as_deref())
+        else {
+            let message = "has blocks whose scales do not fit them; copy the folder again whole";
+            return Err(Error::run(Path::new(name), message));
+        };
+        let mut turned = vec![0.0; values.len()];
+        for e in 0..matrices {
+            let start = e * inputs * outputs;
+            for i in 0..inputs {
+                for o in 0..outputs {
+                    turned[start + i * outputs + o] = values[start + o * inputs + i];
+                }
+            }
+        }
+        Ok(Some(turned))
+    }
 }
 
 impl Weights {
@@ -116,7 +179,7 @@ impl Weights {
     /// The names of all tensors.
     fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         match self {
-            Self::Shards(shards) => Box::new(shards.tensors.keys().map(String::as_str)),
+            Self::Shards(shards) => Box::new(shards.names()),
             Self::Gguf(gguf) => Box::new(gguf.keys()),
         }
     }
@@ -127,7 +190,7 @@ impl Weights {
 
     pub(super) fn dims(&self, name: &str) -> Option<Vec<usize>> {
         match self {
-            Self::Shards(shards) => shards.file(name)?.dims(name).map(<[usize]>::to_vec),
+            Self::Shards(shards) => shards.dims(name),
             Self::Gguf(gguf) => gguf.dims(name),
         }
     }
@@ -135,11 +198,7 @@ impl Weights {
     /// The values of a tensor as f32.
     pub(super) fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
         match self {
-            Self::Shards(shards) => {
-                let Some(file) = shards.file(name) else { return Ok(None) };
-                let dims = file.dims(name).unwrap_or_default();
-                Ok(Some(file.floats(name, dims)?))
-            }
+            Self::Shards(shards) => shards.values(name),
             Self::Gguf(gguf) => gguf.values(name),
         }
     }
@@ -160,7 +219,7 @@ impl Weights {
     ) -> BTreeMap<String, usize> {
         let found = |(tensor, place): (&FileTensor, Place)| {
             let spec = &params.info(ParamId::new(tensor.param)).spec;
-            let whole = place.start.is_none() && !tensor.transposed;
+            let whole = place.start.is_none() && !tensor.transposed && !tensor.alternating;
             let matrix = self.matrix(&place.name).filter(|_| whole)?;
             let fits = spec.shape.dims() == tensor.dims;
             fits.then(|| (spec.name.clone(), matrix.bytes().len()))

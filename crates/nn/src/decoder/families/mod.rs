@@ -14,5 +14,5 @@ macro_rules! families {
 
 families![
     gpt2, llama, mistral, qwen2, qwen3, mixtral, qwen2_moe, qwen3_moe, olmo2, gemma2, gemma3, phi3,
-    smollm3,
+    smollm3, gpt_oss,
 ];

@@ -1,11 +1,12 @@
 //! The backward pass: the experts as feedforward blocks over their rows, then the router.
 
-use super::forward::{gather, gather_times, matrix, scatter, scratch};
+use super::forward::{gather, gather_times, scatter, scratch};
+use super::matrices::Matrices;
 use super::routing::{Routing, integers};
 use super::{MixtureOfExperts, Sizes};
 use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight};
 use ff_graph::{Cx, Kept, OpError, OpResult, Slot};
-use ff_kernels::{Float, MatRef, Stored, for_rows};
+use ff_kernels::{Float, MatRef, Stored, for_rows, sum_columns};
 use ff_tensor::{CpuDevice, DType, TensorMut};
 
 /// The gradient of a weight, and whether to add to it.
@@ -44,10 +45,12 @@ impl MixtureOfExperts {
         let routing = self.route(cpu, sizes, logits, map, weights);
         let sums = sums.slice_mut::<W>()?;
 
-        let mut slots = [None, None, None];
-        for (slot, dx) in slots.iter_mut().zip(&mut dx[2..]) {
+        let mut taken: [Gradient<'_, W>; 6] = [const { None }; 6];
+        for (slot, dx) in taken.iter_mut().zip(&mut dx[2..]) {
             *slot = dx.take::<W>()?;
         }
+        let [inner, router_bias, biases] = self.places();
+        let mut slots = Slots { taken: &mut taken, inner, biases };
         let mut dx_slot = dx[0].take::<X>()?;
         let [dy, dspread, dz_loss] = dy else {
             return Err(OpError::shape("has three outputs"));
@@ -67,7 +70,7 @@ impl MixtureOfExperts {
                 cpu,
                 sizes,
                 routing: &routing,
-                weights: [param::<W>(kept, 2)?, param(kept, 3)?, param(kept, 4)?],
+                matrices: Matrices::new(self, sizes, |i| param::<W>(kept, i))?,
                 a: kept.saved(1)?.slice::<H>()?,
                 u: kept.saved(2)?.slice::<H>()?,
             };
@@ -88,7 +91,10 @@ impl MixtureOfExperts {
             }
         } else {
             sums.fill(W::ZERO);
-            for (slot, accumulate) in slots.into_iter().flatten() {
+            let of_experts = |i: &usize| router_bias[0] != *i;
+            for i in (0..slots.taken.len()).filter(of_experts) {
+                let Some((slot, accumulate)) = &mut slots.taken[i] else { continue };
+                let accumulate = *accumulate;
                 if !accumulate {
                     slot.fill(W::ZERO);
                 }
@@ -97,6 +103,9 @@ impl MixtureOfExperts {
 
         let dlogits = dlogits.slice_mut::<W>()?;
         self.router_gradient(cpu, sizes, logits, &routing, (sums, dp, from_z), dlogits);
+        if let Some((dbias, accumulate)) = taken.get_mut(router_bias[0]).and_then(Option::take) {
+            sum_columns(cpu, &*dlogits, dbias, accumulate);
+        }
         let dlogits = MatRef::new(&*dlogits, rows, experts);
         if let Some((drouter, accumulate)) = dx[1].take::<W>()? {
             let x = MatRef::new(x, rows, width);
@@ -114,14 +123,32 @@ fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> OpResult<&'a [W]> {
     Ok(kept.input(i)?.slice()?)
 }
 
+/// The gradients of the inputs from the third on, and where those of G and U and of the experts'
+/// biases are among them.
+struct Slots<'a, 'b, W> {
+    taken: &'a mut [Gradient<'b, W>; 6],
+    inner: [usize; 2],
+    /// Of G and U, and of D; beyond the end if there are none.
+    biases: [usize; 2],
+}
+
+impl MixtureOfExperts {
+    /// The numbers of the gradients of G and U, of the router's bias, and of the experts' biases,
+    /// counted from the third input.
+    fn places(&self) -> [[usize; 2]; 3] {
+        let down = self.down() - 2;
+        let bias = |i: usize| if self.biases { down + i } else { usize::MAX };
+        [[0, down - 1], [bias(1); 2], [bias(2), bias(3)]]
+    }
+}
+
 /// All experts, with values kept by forward.
 struct Experts<'a, W, H> {
     op: &'a MixtureOfExperts,
     cpu: &'a CpuDevice,
     sizes: Sizes,
     routing: &'a Routing<'a, W>,
-    /// G, U and D.
-    weights: [&'a [W]; 3],
+    matrices: Matrices<'a, W>,
     a: &'a [H],
     u: &'a [H],
 }
@@ -142,24 +169,30 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         dy: &[X],
         (dz, du): (&mut [H], &mut [H]),
         sums: &mut [W],
-        slots: &mut [Gradient<'_, W>; 3],
+        slots: &mut Slots<'_, '_, W>,
     ) where
         M: Multiply<X, W, H> + Multiply<X, H, W> + Multiply<H, X, W>,
         X: Stored<Compute = W>,
     {
         let Sizes { width, hidden, .. } = self.sizes;
         let len = width * hidden;
-        let [dgate, dup, ddown] = slots;
         self.each(|expert, start, n| {
             let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
-            let down = MatRef::new(matrix(self.weights[2], expert, len), width, hidden);
+            let down = MatRef::new(self.matrices.down(expert), width, hidden);
             let dh = &mut dz[start * hidden..][..n * hidden];
             backward_input::<M, H, W, X>(self.cpu, dy, down, dh, false);
         });
         // h uses the memory of du, which is computed later.
-        self.op.activation.gate(self.cpu, self.a, Some(self.u), du);
+        self.op.join(self.cpu, self.a, self.u, du);
         self.sum(dz, du, sums);
-        if let Some((ddown, accumulate)) = ddown {
+        self.sum_of_biases(dy, sums);
+        if let Some(Some((dbias, accumulate))) = slots.taken.get_mut(slots.biases[1]) {
+            self.each(|expert, start, n| {
+                let (dy, to) = (&dy[start * width..][..n * width], expert * width);
+                sum_columns(self.cpu, dy, &mut dbias[to..to + width], *accumulate);
+            });
+        }
+        if let Some((ddown, accumulate)) = &mut slots.taken[slots.inner[1] + 1] {
             self.each(|expert, start, n| {
                 let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
                 let h = MatRef::new(&du[start * hidden..][..n * hidden], n, hidden);
@@ -167,13 +200,20 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
                 backward_weight::<M, H, W, X>(self.cpu, dy, h, to, *accumulate);
             });
         }
-        self.op.activation.gate_backward(self.cpu, (self.a, self.u), dz, du, hidden);
-        for (slot, d) in [(dgate, &*dz), (dup, &*du)] {
-            let Some((to, accumulate)) = slot else { continue };
+        self.op.join_backward(self.cpu, (self.a, self.u), dz, du, hidden);
+        for (part, d) in [&*dz, &*du].into_iter().enumerate() {
+            if let Some(Some((dbias, accumulate))) = slots.taken.get_mut(slots.biases[0]) {
+                self.each(|expert, start, n| {
+                    let (d, to) =
+                        (&d[start * hidden..][..n * hidden], (2 * expert + part) * hidden);
+                    sum_columns(self.cpu, d, &mut dbias[to..to + hidden], *accumulate);
+                });
+            }
+            let Some((to, accumulate)) = &mut slots.taken[slots.inner[part]] else { continue };
             self.each(|expert, start, n| {
                 let d = MatRef::new(&d[start * hidden..][..n * hidden], n, hidden);
                 let x = MatRef::new(&x[start * width..][..n * width], n, width);
-                let to = &mut to[expert * len..][..len];
+                let to = &mut to[self.matrices.start(expert, part)..][..len];
                 backward_weight::<M, X, W, H>(self.cpu, d, x, to, *accumulate);
             });
         }
@@ -195,6 +235,20 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         );
     }
 
+    /// Adds the biases of D to wₑ dwₑ: wₑ dy · b at each position.
+    fn sum_of_biases<X: Stored<Compute = W>>(&self, dy: &[X], sums: &mut [W]) {
+        let width = self.sizes.width;
+        self.each(|expert, start, n| {
+            let Some(bias) = self.matrices.down_bias(expert) else { return };
+            for (sum, dy) in
+                sums[start..start + n].iter_mut().zip(dy[start * width..].chunks(width))
+            {
+                let products = dy.iter().zip(bias).map(|(dy, b)| dy.compute().f64() * b.f64());
+                *sum += W::of(products.sum::<f64>());
+            }
+        });
+    }
+
     /// dz G + du U at each position.
     fn input<M, X>(&self, (dz, du): (&[H], &[H]), dx: &mut [X])
     where
@@ -206,8 +260,7 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
             let to = &mut dx[start * width..][..n * width];
             for (i, d) in [dz, du].into_iter().enumerate() {
                 let d = MatRef::new(&d[start * hidden..][..n * hidden], n, hidden);
-                let weight = matrix(self.weights[i], expert, width * hidden);
-                let weight = MatRef::new(weight, hidden, width);
+                let weight = MatRef::new(self.matrices.inner(expert, i), hidden, width);
                 backward_input::<M, X, W, H>(self.cpu, d, weight, to, i > 0);
             }
         });

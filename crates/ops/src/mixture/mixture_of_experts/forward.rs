@@ -1,5 +1,6 @@
 //! The forward pass: routing, gather, three products per expert, scatter.
 
+use super::matrices::Matrices;
 use super::{MixtureOfExperts, Sizes};
 use crate::Activation;
 use crate::activation::DerivativeFrom;
@@ -143,11 +144,12 @@ impl MixtureOfExperts {
 
         let input = x[0].slice::<X>()?;
         let param = |i: usize| x[i].slice::<W>();
-        let (router, gate, up, down) = (param(1)?, param(2)?, param(3)?, param(4)?);
+        let matrices = Matrices::new(self, sizes, |i| Ok(param(i)?))?;
+        let bias = if self.biases { Some(param(self.down() + 1)?) } else { None };
         let (x_matrix, router) =
-            (MatRef::new(input, rows, width), MatRef::new(router, experts, width));
+            (MatRef::new(input, rows, width), MatRef::new(param(1)?, experts, width));
         let identity = Activation::Identity;
-        forward::<R, X, W, W>(cpu, identity, x_matrix, router, None, logits, None);
+        forward::<R, X, W, W>(cpu, identity, x_matrix, router, bias, logits, None);
         let map = map.slice_mut::<i32>()?;
         let weights = weights.slice_mut::<W>()?;
         let routing = self.route(cpu, sizes, logits, map, weights);
@@ -159,38 +161,33 @@ impl MixtureOfExperts {
         let gathered = gathered.slice_mut::<X>()?;
         gather(cpu, input, [width, self.top_k], routing.order, gathered);
         let h = h.slice_mut::<H>()?;
-        let first = if self.activation.derivative_from() == DerivativeFrom::Input {
-            identity
-        } else {
-            self.activation
-        };
+        let from_input = self.activation.derivative_from() == DerivativeFrom::Input;
+        let first = if from_input || self.clamp.is_some() { identity } else { self.activation };
         for expert in 0..experts {
             let positions = routing.of(expert);
             let n = positions.len();
             let x = MatRef::new(&gathered[positions.start * width..][..n * width], n, width);
             let part = positions.start * hidden..positions.end * hidden;
-            let weight = |all| MatRef::new(matrix(all, expert, hidden * width), hidden, width);
-            forward::<M, X, W, H>(cpu, first, x, weight(gate), None, &mut a[part.clone()], None);
-            forward::<M, X, W, H>(cpu, identity, x, weight(up), None, &mut u[part], None);
+            for (i, (f, to)) in [(first, &mut *a), (identity, &mut *u)].into_iter().enumerate() {
+                let weight = MatRef::new(matrices.inner(expert, i), hidden, width);
+                let bias = matrices.inner_bias(expert, i);
+                forward::<M, X, W, H>(cpu, f, x, weight, bias, &mut to[part.clone()], None);
+            }
         }
-        self.activation.gate(cpu, a, Some(u), h);
+        self.join(cpu, a, u, h);
         for expert in 0..experts {
             let positions = routing.of(expert);
             let n = positions.len();
             let h = MatRef::new(&h[positions.start * hidden..][..n * hidden], n, hidden);
-            let down = MatRef::new(matrix(down, expert, hidden * width), width, hidden);
+            let down = MatRef::new(matrices.down(expert), width, hidden);
+            let bias = matrices.down_bias(expert);
             // The outputs of the experts overwrite their inputs.
             let out = &mut gathered[positions.start * width..][..n * width];
-            forward::<M, H, W, X>(cpu, identity, h, down, None, out, None);
+            forward::<M, H, W, X>(cpu, identity, h, down, bias, out, None);
         }
         let to = y[0].slice_mut::<X>()?;
         let weight = |assignment: usize| routing.weights[assignment];
         scatter(cpu, gathered, [width, self.top_k], routing.positions, weight, to, false);
         Ok(())
     }
-}
-
-/// The matrix of an expert.
-pub(super) fn matrix<W>(all: &[W], expert: usize, len: usize) -> &[W] {
-    &all[expert * len..][..len]
 }

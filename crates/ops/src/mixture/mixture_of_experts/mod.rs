@@ -2,6 +2,8 @@
 
 mod backward;
 mod forward;
+mod glu;
+mod matrices;
 mod routing;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,9 @@ use std::sync::Arc;
 /// `softmax_first` is. Two more outputs, sums over rows: the spread, Σₙ pₙₑ above how often each
 /// expert is chosen, of which [`RouterBalance`](crate::RouterBalance) makes a loss, and z = Σₙ (ln
 /// Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
+/// With `biases`, each product has one: r, z = x Gₑᵀ and u = x Uₑᵀ, and Eₑ(x). With `clamp`, h is
+/// (clip(u, ±limit) + 1) ⊙ g σ(αg), g = min(z, limit) (OpenAI, "gpt-oss", 2025), in place of f(z) ⊙ u.
+///
 /// Backward: each expert as the feedforward block, with dwₑ = dy · Eₑ(x); dr through p, w and z,
 /// with the choice held fixed
 ///
@@ -32,8 +37,8 @@ use std::sync::Arc;
 /// and h are bf16; the router computes in f32 if x is f32.
 ///
 /// # Shapes
-/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]`, D `[E, H, I]` → y `[…, H]`, spread `[2, E]`, z
-/// `[1]`.
+/// x `[…, H]`, R `[E, H]`, G and U `[E, I, H]` or, with `fused`, one `[E, 2·I, H]`, D `[E, H, I]`;
+/// biases of R `[E]`, of G and U `[E, 2·I]`, of D `[E, H]` → y `[…, H]`, spread `[2, E]`, z `[1]`.
 ///
 /// ```
 /// use ff_graph::{Op, Spec};
@@ -46,6 +51,7 @@ use std::sync::Arc;
 /// # Ok::<(), ff_graph::OpError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(clippy::struct_excessive_bools)]
 pub struct MixtureOfExperts {
     /// The number of experts per row.
     pub top_k: usize,
@@ -55,6 +61,12 @@ pub struct MixtureOfExperts {
     pub normalize: bool,
     /// f.
     pub activation: Activation,
+    /// α and the limit of a clamped gate in place of f.
+    pub clamp: Option<[f64; 2]>,
+    /// Whether G and U are one input, G's rows first in each expert.
+    pub fused: bool,
+    /// Whether the router and the experts have biases.
+    pub biases: bool,
     /// Whether the experts' products are in bf16 with f32 sums.
     pub bf16: bool,
 }
@@ -69,6 +81,9 @@ impl Default for MixtureOfExperts {
             softmax_first: true,
             normalize: true,
             activation: Activation::Silu,
+            clamp: None,
+            fused: false,
+            biases: false,
             bf16: false,
         }
     }
@@ -95,31 +110,53 @@ impl MixtureOfExperts {
         if self.bf16 { DType::BF16 } else { x }
     }
 
+    /// The number of the input D; biases follow it.
+    fn down(&self) -> usize {
+        if self.fused { 3 } else { 4 }
+    }
+
+    /// The number of inputs.
+    fn inputs(&self) -> usize {
+        self.down() + 1 + if self.biases { 3 } else { 0 }
+    }
+
     /// Whether the weights of a row sum to 1.
     fn adds_up(&self) -> bool {
         self.normalize || !self.softmax_first
     }
 
     fn sizes(&self, spec: impl Fn(usize) -> Spec) -> OpResult<Sizes> {
-        let [x, router, gate, up, down] = [0, 1, 2, 3, 4].map(|i| spec(i).shape);
-        let (&[experts, width], &[_, hidden, _]) = (router.dims(), gate.dims()) else {
+        let at = self.down();
+        let [x, router, gate, up, down] = [0, 1, 2, at - 1, at].map(|i| spec(i).shape);
+        let (&[experts, width], &[_, inner, _]) = (router.dims(), gate.dims()) else {
             let message = format!(
                 "expected a router [experts, in] and a gate [experts, hidden, in], found {router} \
                  and {gate}"
             );
             return Err(OpError::shape(message));
         };
-        let inner = Shape::from([experts, hidden, width]);
+        let hidden = if self.fused { inner / 2 } else { inner };
+        let expected = Shape::from([experts, inner, width]);
+        let biases = [[experts, 1], [experts, 2 * hidden], [experts, width]];
         let fits = x.rank() > 0
             && x.last() == width
-            && gate == inner
-            && up == inner
-            && down == Shape::from([experts, width, hidden]);
+            && !(self.fused && inner % 2 != 0)
+            && gate == expected
+            && up == expected
+            && down == Shape::from([experts, width, hidden])
+            && (!self.biases || spec(at + 1).shape == Shape::from([experts]))
+            && (!self.biases || (1..3).all(|i| spec(at + 1 + i).shape == Shape::from(biases[i])));
         if !fits {
+            let twice =
+                if self.fused { "[experts, 2·hidden, in]" } else { "twice [experts, hidden, in]" };
+            let biases = if self.biases {
+                ", with biases [experts], [experts, 2·hidden] and [experts, in]"
+            } else {
+                ""
+            };
             return Err(OpError::shape(format!(
                 "x {x} with router {router}, gate {gate}, up {up} and down {down}; expected […, \
-                 in], [experts, in], \
-                     twice [experts, hidden, in] and [experts, in, hidden]"
+                 in], [experts, in], {twice} and [experts, in, hidden]{biases}"
             )));
         }
         if !(1..=experts).contains(&self.top_k) {
@@ -138,7 +175,23 @@ impl Op for MixtureOfExperts {
     }
 
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
-        check::inputs(x, 5, "x, router, gate, up, down")?;
+        let names = match (self.fused, self.biases) {
+            (false, false) => "x, router, gate, up, down",
+            (false, true) => "x, router, gate, up, down, three biases",
+            (true, false) => "x, router, gate and up, down",
+            (true, true) => "x, router, gate and up, down, three biases",
+        };
+        check::inputs(x, self.inputs(), names)?;
+        if self
+            .clamp
+            .is_some_and(|[alpha, limit]| !alpha.is_finite() || limit.is_nan() || limit <= 0.0)
+        {
+            let message = format!(
+                "α and the limit of a clamped gate must be numbers, the limit above 0, found {:?}",
+                self.clamp
+            );
+            return Err(OpError::shape(message));
+        }
         self.activation.validate().map_err(OpError::Shape)?;
         let sizes = self.sizes(|i| x[i])?;
         if self.bf16 && !matches!(x[0].dtype, DType::F32 | DType::BF16) {
@@ -171,14 +224,15 @@ impl Op for MixtureOfExperts {
         if !any {
             return Ok(contract.cost(router + 3 * product, 0));
         }
-        for i in 0..5 {
+        for i in 0..x.len() {
             contract = contract.keep_input(i);
         }
         for spec in [map, weights, weights, logits, gathered, gathered, h, h] {
             contract = contract.dscratch(spec);
         }
         let wanted = |range: std::ops::Range<usize>| need[range].iter().filter(|&&n| n).count();
-        let experts = product * (1 + wanted(2..5) + 2 * wanted(0..1));
+        let matrices = if self.fused { 2 * wanted(2..3) + wanted(3..4) } else { wanted(2..5) };
+        let experts = product * (1 + matrices + 2 * wanted(0..1));
         Ok(contract.cost(router + 3 * product, experts + router * wanted(0..2)))
     }
 
@@ -226,18 +280,25 @@ impl Op for MixtureOfExperts {
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, op: MixtureOfExperts, dims: &[usize], experts: usize, hidden| {
         let width = dims[dims.len() - 1];
-        let inputs = vec![
-            CaseInput::normal(dims),
-            CaseInput::normal([experts, width]),
-            CaseInput::normal([experts, hidden, width]),
-            CaseInput::normal([experts, hidden, width]),
-            CaseInput::normal([experts, width, hidden]),
-        ];
+        let mut inputs = vec![CaseInput::normal(dims), CaseInput::normal([experts, width])];
+        if op.fused {
+            inputs.push(CaseInput::normal([experts, 2 * hidden, width]));
+        } else {
+            inputs.extend([0; 2].map(|_| CaseInput::normal([experts, hidden, width])));
+        }
+        inputs.push(CaseInput::normal([experts, width, hidden]));
+        if op.biases {
+            inputs.push(CaseInput::normal([experts]));
+            inputs.push(CaseInput::normal([experts, 2 * hidden]));
+            inputs.push(CaseInput::normal([experts, width]));
+        }
         Case::new(format!("{NAME}/{name}"), op.op(), inputs)
     };
     let mixtral = MixtureOfExperts::default();
     let qwen = MixtureOfExperts { normalize: false, ..mixtral };
     let after = MixtureOfExperts { softmax_first: false, normalize: false, ..mixtral };
+    let gpt_oss =
+        MixtureOfExperts { clamp: Some([1.702, 1.0]), fused: true, biases: true, ..after };
     vec![
         case("mixtral", mixtral, &[7, 3], 4, 5),
         case("qwen", qwen, &[2, 4, 3], 5, 4),
@@ -248,6 +309,12 @@ pub(crate) fn cases() -> Vec<Case> {
         case("empty_experts", mixtral, &[3, 2], 11, 3),
         case("gelu", MixtureOfExperts { activation: Activation::Gelu, ..mixtral }, &[5, 3], 4, 4),
         case("relu", MixtureOfExperts { activation: Activation::Relu, ..qwen }, &[5, 3], 4, 4),
+        case("fused", MixtureOfExperts { fused: true, ..qwen }, &[4, 2], 3, 2),
+        case("biases", MixtureOfExperts { biases: true, ..mixtral }, &[4, 2], 3, 2),
+        case("clamped", MixtureOfExperts { clamp: Some([1.5, 0.75]), ..qwen }, &[4, 2], 3, 2),
+        // More experts than rows, with all of it.
+        case("gpt_oss", gpt_oss, &[2, 2, 2], 5, 2),
+        case("gpt_oss_no_rows", gpt_oss, &[0, 4], 3, 2),
         case("no_rows", mixtral, &[0, 3], 4, 2),
         case("larger_than_a_tile", mixtral, &[40, 18], 3, 35),
     ]
