@@ -4,7 +4,7 @@
 
 use crate::rows::{Shared, TASK_WORK};
 use crate::simd::dispatch_on;
-use crate::{Float, Stored, sum_columns, zip_into};
+use crate::{Float, Stored, for_pieces, sum_columns};
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -13,6 +13,8 @@ use std::ops::Range;
 pub const MAX_COLUMNS: usize = 64;
 /// One cache line of f32, so that no two tasks write to the same line of an aligned matrix.
 const MIN_COLUMNS: usize = 16;
+/// Values of a block.
+const BLOCK: usize = 4 * MAX_COLUMNS;
 
 /// A range of columns of a row-major matrix, writable by one task.
 ///
@@ -136,8 +138,44 @@ pub fn for_columns<T: Send, const N: usize>(
     if alone { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
-/// y = f(y, x) element-wise, and out\[j\] = Σᵢ y\[i, j\] of the new values, or out += if
-/// `accumulate` is set: the gradients of an activation and a bias in one pass over memory.
+/// The factors of a block: x, replaced by f(x) in place.
+type Factors<'a, T> = &'a (dyn Fn(&mut [T]) + Sync);
+
+/// y = y ⊙ f(x), where `f` works in place on the values of a block.
+///
+/// # Panics
+/// If the lengths differ.
+///
+/// ```
+/// let mut dy = [1.0f32, 2.0];
+/// let double = |v: &mut [f32]| v.iter_mut().for_each(|v| *v *= 2.0);
+/// ff_kernels::scale_by(ff_tensor::Device::default().cpu(), &[1.0, 0.5], &mut dy, &double);
+/// assert_eq!(dy, [2.0, 2.0]);
+/// ```
+pub fn scale_by<S: Stored>(cpu: &CpuDevice, x: &[S], y: &mut [S], f: Factors<'_, S::Compute>) {
+    assert_eq!(x.len(), y.len(), "scale_by: lengths");
+    for_pieces(
+        cpu,
+        y,
+        #[inline(always)]
+        |start, y| {
+            let mut factors = [S::Compute::ZERO; BLOCK];
+            for (y, x) in y.chunks_mut(BLOCK).zip(x[start..].chunks(BLOCK)) {
+                let factors = &mut factors[..x.len()];
+                for (factor, &x) in factors.iter_mut().zip(x) {
+                    *factor = x.compute();
+                }
+                f(factors);
+                for (y, &factor) in y.iter_mut().zip(&*factors) {
+                    *y = S::from_compute(y.compute() * factor);
+                }
+            }
+        },
+    );
+}
+
+/// [`scale_by`], and out\[j\] = Σᵢ y\[i, j\] of the new values, or out += if `accumulate` is set:
+/// the gradients of an activation and a bias in one pass over memory.
 ///
 /// Rows are added in groups of 64, so that the error grows with the number of groups, not of rows.
 ///
@@ -148,25 +186,27 @@ pub fn for_columns<T: Send, const N: usize>(
 /// let (mut dy, mut db) = ([1.0f32, 2.0, 3.0, 4.0], [0.0f32; 2]);
 /// let device = ff_tensor::Device::default();
 /// let y = [1.0, 0.0, 1.0, 1.0];
-/// ff_kernels::zip_sum_columns(device.cpu(), &y, &mut dy, &mut db, false, |dy, y| dy * y);
+/// ff_kernels::scale_sum_columns(device.cpu(), &y, &mut dy, &mut db, false, &|_| {});
 /// assert_eq!((dy, db), ([1.0, 0.0, 3.0, 4.0], [4.0, 4.0]));
 /// ```
-pub fn zip_sum_columns<S: Stored>(
+pub fn scale_sum_columns<S: Stored>(
     cpu: &CpuDevice,
     x: &[S],
     y: &mut [S],
     out: &mut [S::Compute],
     accumulate: bool,
-    f: impl Fn(S::Compute, S::Compute) -> S::Compute + Sync + Copy,
+    f: Factors<'_, S::Compute>,
 ) {
     const GROUP: usize = 64;
+    /// Rows of a block.
+    const ROWS: usize = BLOCK / MAX_COLUMNS;
     /// The number of values above which a matrix leaves the L2 cache and its narrow columns lie far
     /// apart in memory: two passes over whole rows are then faster.
     const FAR: usize = 1 << 17;
-    assert_eq!(x.len(), y.len(), "zip_sum_columns: lengths");
+    assert_eq!(x.len(), y.len(), "scale_sum_columns: lengths");
     let cols = out.len();
     if x.len() > FAR {
-        zip_into(cpu, x, y, f);
+        scale_by(cpu, x, y, f);
         return sum_columns(cpu, y, out, accumulate);
     }
     let rows = x.len() / cols.max(1);
@@ -178,17 +218,30 @@ pub fn zip_sum_columns<S: Stored>(
         [y],
         #[inline(always)]
         |columns, [mut y]| {
-            // A local copy keeps the captures in registers, where writes to `y` cannot alias them.
-            let own = f;
+            let width = columns.len();
             let mut total = [S::Compute::ZERO; MAX_COLUMNS];
+            let mut factors = [S::Compute::ZERO; BLOCK];
             for first in (0..rows).step_by(GROUP) {
+                let end = rows.min(first + GROUP);
                 let mut partial = [S::Compute::ZERO; MAX_COLUMNS];
-                for row in first..rows.min(first + GROUP) {
-                    let x = &x[row * cols..][columns.clone()];
-                    for ((y, &x), sum) in y.row(row).iter_mut().zip(x).zip(&mut partial) {
-                        let new = own(y.compute(), x.compute());
-                        *y = S::from_compute(new);
-                        *sum += new;
+                for first in (first..end).step_by(ROWS) {
+                    let some = first..end.min(first + ROWS);
+                    let factors = &mut factors[..some.len() * width];
+                    for (row, factors) in some.clone().zip(factors.chunks_mut(width)) {
+                        for (factor, &x) in factors.iter_mut().zip(&x[row * cols + columns.start..])
+                        {
+                            *factor = x.compute();
+                        }
+                    }
+                    f(factors);
+                    for (row, factors) in some.zip(factors.chunks(width)) {
+                        for ((y, &factor), sum) in
+                            y.row(row).iter_mut().zip(factors).zip(&mut partial)
+                        {
+                            let new = y.compute() * factor;
+                            *y = S::from_compute(new);
+                            *sum += new;
+                        }
                     }
                 }
                 for (total, &partial) in total.iter_mut().zip(&partial) {
@@ -242,7 +295,7 @@ mod tests {
                 let mut y: Vec<f64> = (0..rows * cols).map(|i| (i % 17) as f64).collect();
                 let product: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x * y).collect();
                 let mut out = vec![2.0; cols];
-                zip_sum_columns(device.cpu(), &x, &mut y, &mut out, true, |y, x| y * x);
+                scale_sum_columns(device.cpu(), &x, &mut y, &mut out, true, &|_| {});
                 assert_eq!(y, product);
                 for (j, &out) in out.iter().enumerate() {
                     let sum: f64 = (0..rows).map(|i| product[i * cols + j]).sum();

@@ -20,7 +20,7 @@ mod stored;
 mod vector;
 mod views;
 
-pub use columns::{Columns, MAX_COLUMNS, for_columns, zip_sum_columns};
+pub use columns::{Columns, MAX_COLUMNS, for_columns, scale_by, scale_sum_columns};
 pub use dropout::{dropout, dropout_backward, dropout_mask_len};
 pub use file_matrix::{file_product, file_product_back, file_rows};
 pub use float::Float;
@@ -31,7 +31,9 @@ pub use gemm::{
 pub use packed::{Packable, PackedMatrix};
 pub use peak::{bf16_peak, fma_peak};
 pub use reduce::{dot, map_sum, maximum, sum, sum_of, sum_of2, sum_pieces};
-pub use rows::{copy, for_pieces, for_ranges, for_rows, map, map2, sum_columns, zip_into};
-pub use simd::{Work, dispatch};
+pub use rows::{
+    copy, for_pieces, for_ranges, for_row_blocks, for_rows, map, map2, sum_columns, zip_into,
+};
+pub use simd::{Work, dispatch, dispatch_on};
 pub use stored::Stored;
 pub use views::{MatMut, for_heads};

@@ -4,6 +4,7 @@ use crate::simd::dispatch_on;
 use crate::{Float, Stored};
 use ff_tensor::CpuDevice;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// The approximate number of operations that justifies a task.
 pub(crate) const TASK_WORK: usize = 1 << 15;
@@ -83,6 +84,49 @@ pub fn for_rows<T: Send, const N: usize>(
                         outputs[i].0.range(row * outputs[i].1, outputs[i].1)
                     });
                     f(row, parts);
+                }
+            },
+        );
+    };
+    if tasks <= 1 { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
+}
+
+/// Calls `f(rows, part)` for ranges of at most `at_a_time` rows, with their part of an output
+/// `width` wide; `work` is the approximate number of operations per row.
+///
+/// # Panics
+/// If the output's length is not `rows` times its width.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 3];
+/// ff_kernels::for_row_blocks(device.cpu(), [3, 1], 2, 2, &mut y, |rows, y| y.fill(rows.end as f32));
+/// assert_eq!(y, [2.0, 2.0, 3.0]);
+/// ```
+pub fn for_row_blocks<T: Send>(
+    cpu: &CpuDevice,
+    [rows, width]: [usize; 2],
+    at_a_time: usize,
+    work: usize,
+    output: &mut [T],
+    f: impl Fn(Range<usize>, &mut [T]) + Sync,
+) {
+    assert_eq!(output.len(), rows * width, "{rows} rows of width {width}");
+    let blocks = rows.div_ceil(at_a_time);
+    let blocks_per_task =
+        (TASK_WORK / work.saturating_mul(at_a_time).max(1)).clamp(1, blocks.max(1));
+    let tasks = blocks.div_ceil(blocks_per_task);
+    let output = Shared::new(output);
+    let task = |t: usize| {
+        dispatch_on::<T, _>(
+            cpu,
+            #[inline(always)]
+            || {
+                for block in t * blocks_per_task..blocks.min((t + 1) * blocks_per_task) {
+                    let here = block * at_a_time..rows.min((block + 1) * at_a_time);
+                    // SAFETY: each row is visited once.
+                    let part = unsafe { output.range(here.start * width, here.len() * width) };
+                    f(here, part);
                 }
             },
         );

@@ -71,7 +71,7 @@ pub fn dispatch<W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
 /// [`dispatch`] for work on values of `T`. f64 takes the plain path: it serves gradient checks,
 /// which are small.
 #[inline(always)]
-pub(crate) fn dispatch_on<T, W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
+pub fn dispatch_on<T, W: Work>(cpu: &CpuDevice, work: W) -> W::Output {
     if const { size_of::<T>() == size_of::<f64>() } { work.run() } else { dispatch(cpu, work) }
 }
 

@@ -1,9 +1,15 @@
 //! The passes over slices that apply an activation.
+//!
+//! f and f′ are compiled once for each row of the table, type and instruction set, over a block of
+//! values in the first-level cache. What surrounds them is compiled once for all rows.
 
 #[allow(clippy::wildcard_imports)] // The rows of the table expand here, with their helpers.
 use super::table::*;
-use ff_kernels::{Float, Stored, for_rows, map, map2, zip_into};
+use ff_kernels::{Float, Stored, for_pieces, for_rows, scale_by, scale_sum_columns};
 use ff_tensor::CpuDevice;
+
+/// The number of values of a block.
+const BLOCK: usize = 256;
 
 impl Activation {
     /// f(x).
@@ -28,6 +34,28 @@ impl Activation {
         with_functions!(self, T, go)
     }
 
+    /// v = f(v), on the calling thread.
+    pub(crate) fn in_place<T: Float>(self, cpu: &CpuDevice, v: &mut [T]) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (f, _) = ($f, $df);
+                apply(cpu, v, f)
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
+    /// v = f′(v), on the calling thread.
+    fn slope_in_place<T: Float>(self, cpu: &CpuDevice, v: &mut [T]) {
+        macro_rules! go {
+            ($f:expr, $df:expr) => {{
+                let (_, df) = ($f, $df);
+                apply(cpu, v, df)
+            }};
+        }
+        with_functions!(self, T, go);
+    }
+
     /// y = f(x).
     pub(crate) fn forward<T: Float, S: Stored<Compute = T>>(
         self,
@@ -35,33 +63,21 @@ impl Activation {
         x: &[S],
         y: &mut [S],
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (f, _) = ($f, $df);
-                map(cpu, x, y, f)
-            }};
-        }
-        with_functions!(self, T, go);
-    }
-
-    /// y = f(y), in place, on the calling thread.
-    pub(crate) fn in_place<T: Float>(self, cpu: &CpuDevice, y: &mut [T]) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (f, _) = ($f, $df);
-                ff_kernels::dispatch(
-                    cpu,
-                    #[inline(always)]
-                    || {
-                        let own = f;
-                        for y in &mut *y {
-                            *y = own(*y);
-                        }
-                    },
-                )
-            }};
-        }
-        with_functions!(self, T, go);
+        for_pieces(
+            cpu,
+            y,
+            #[inline(always)]
+            |start, y| {
+                let mut block = [T::ZERO; BLOCK];
+                for (y, x) in y.chunks_mut(BLOCK).zip(x[start..].chunks(BLOCK)) {
+                    let f = load(&mut block, x);
+                    self.in_place(cpu, f);
+                    for (y, &f) in y.iter_mut().zip(&*f) {
+                        *y = S::from_compute(f);
+                    }
+                }
+            },
+        );
     }
 
     /// dx = dy ⊙ f′, or dx += if `accumulate` is set; `kept` is the argument of f′.
@@ -73,21 +89,23 @@ impl Activation {
         dx: &mut [T],
         accumulate: bool,
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (_, df) = ($f, $df);
-                map2(
-                    cpu,
-                    dy,
-                    kept,
-                    dx,
-                    accumulate,
-                    #[inline(always)]
-                    move |dy, v| dy * df(v),
-                )
-            }};
-        }
-        with_functions!(self, T, go);
+        for_pieces(
+            cpu,
+            dx,
+            #[inline(always)]
+            |start, dx| {
+                let accumulate = accumulate;
+                let mut block = [T::ZERO; BLOCK];
+                let values = kept[start..].chunks(BLOCK).zip(dy[start..].chunks(BLOCK));
+                for (dx, (kept, dy)) in dx.chunks_mut(BLOCK).zip(values) {
+                    let slope = load(&mut block, kept);
+                    self.slope_in_place(cpu, slope);
+                    for ((dx, &dy), &slope) in dx.iter_mut().zip(dy).zip(&*slope) {
+                        *dx = if accumulate { *dx + dy * slope } else { dy * slope };
+                    }
+                }
+            },
+        );
     }
 
     /// dz = dy ⊙ f′ in place of dy, and db\[j\] = Σ dz\[·, j\], or db += if `accumulate` is set;
@@ -99,30 +117,13 @@ impl Activation {
         dy: &mut [S],
         dbias: Option<(&mut [T], bool)>,
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (_, df) = ($f, $df);
-                match dbias {
-                    None => zip_into(
-                        cpu,
-                        kept,
-                        dy,
-                        #[inline(always)]
-                        move |dy, v| dy * df(v),
-                    ),
-                    Some((dbias, accumulate)) => ff_kernels::zip_sum_columns(
-                        cpu,
-                        kept,
-                        dy,
-                        dbias,
-                        accumulate,
-                        #[inline(always)]
-                        move |dy, v| dy * df(v),
-                    ),
-                }
-            }};
+        let slope = |v: &mut [T]| self.slope_in_place(cpu, v);
+        match dbias {
+            None => scale_by(cpu, kept, dy, &slope),
+            Some((dbias, accumulate)) => {
+                scale_sum_columns(cpu, kept, dy, dbias, accumulate, &slope);
+            }
         }
-        with_functions!(self, T, go);
     }
 
     /// g = f(x) − x and y = x + a ⊙ g, in rows of `width`; g where it is kept.
@@ -134,45 +135,28 @@ impl Activation {
         gap: Option<&mut [T]>,
         width: usize,
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (f, _) = ($f, $df);
-                let (rows, work) = (y.len() / width.max(1), width * 8);
-                let Some(gap) = gap else {
-                    return for_rows(
-                        cpu,
-                        rows,
-                        work,
-                        [(y, width)],
-                        #[inline(always)]
-                        |row, [y]| {
-                            let own = f;
-                            let x = &x[row * width..][..width];
-                            for ((y, &x), &a) in y.iter_mut().zip(x).zip(share) {
-                                *y = x + a * (own(x) - x);
-                            }
-                        },
-                    );
-                };
-                for_rows(
-                    cpu,
-                    rows,
-                    work,
-                    [(y, width), (gap, width)],
-                    #[inline(always)]
-                    |row, [y, gap]| {
-                        let own = f;
-                        let x = &x[row * width..][..width];
-                        for (((y, gap), &x), &a) in y.iter_mut().zip(gap).zip(x).zip(share) {
-                            let g = own(x) - x;
-                            *gap = g;
-                            *y = x + a * g;
-                        }
-                    },
-                )
-            }};
-        }
-        with_functions!(self, T, go);
+        let (rows, work) = (y.len() / width.max(1), width * 8);
+        let (gap, gap_width) = gap.map_or((&mut [][..], 0), |gap| (gap, width));
+        for_rows(
+            cpu,
+            rows,
+            work,
+            [(y, width), (gap, gap_width)],
+            #[inline(always)]
+            |row, [y, gap]| {
+                let x = &x[row * width..][..width];
+                for (y, &x) in y.iter_mut().zip(x) {
+                    *y = x;
+                }
+                self.in_place(cpu, y);
+                for (gap, (&f, &x)) in gap.iter_mut().zip(y.iter().zip(x)) {
+                    *gap = f - x;
+                }
+                for ((y, &x), &a) in y.iter_mut().zip(x).zip(share) {
+                    *y = x + a * (*y - x);
+                }
+            },
+        );
     }
 
     /// dx = dy ⊙ (1 + a ⊙ (f′ − 1)), or dx += if `accumulate` is set, from \[x, a, g, dy\].
@@ -184,31 +168,35 @@ impl Activation {
         accumulate: bool,
         width: usize,
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (_, df) = ($f, $df);
-                let output = super::parametric::from_output(self);
-                for_rows(
-                    cpu,
-                    dx.len() / width.max(1),
-                    width * 8,
-                    [(dx, width)],
-                    #[inline(always)]
-                    |row, [dx]| {
-                        let (slope, output, accumulate) = (df, output, accumulate);
-                        let part = row * width..(row + 1) * width;
-                        let (x, gap, dy) = (&x[part.clone()], &gap[part.clone()], &dy[part]);
-                        let values = x.iter().zip(gap).zip(dy).zip(share);
-                        for (dx, (((&x, &g), &dy), &a)) in dx.iter_mut().zip(values) {
-                            let v = if output { x + g } else { x };
-                            let d = dy * (T::ONE + a * (slope(v) - T::ONE));
-                            *dx = if accumulate { *dx + d } else { d };
+        let output = super::parametric::from_output(self);
+        for_rows(
+            cpu,
+            dx.len() / width.max(1),
+            width * 8,
+            [(dx, width)],
+            #[inline(always)]
+            |row, [dx]| {
+                let accumulate = accumulate;
+                let part = row * width..(row + 1) * width;
+                let (x, gap, dy) = (&x[part.clone()], &gap[part.clone()], &dy[part]);
+                let mut block = [T::ZERO; BLOCK];
+                for start in (0..width).step_by(BLOCK) {
+                    let end = width.min(start + BLOCK);
+                    let slope = load(&mut block, &x[start..end]);
+                    if output {
+                        for (v, &g) in slope.iter_mut().zip(&gap[start..]) {
+                            *v += g;
                         }
-                    },
-                )
-            }};
-        }
-        with_functions!(self, T, go);
+                    }
+                    self.slope_in_place(cpu, slope);
+                    let values = dy[start..].iter().zip(&share[start..]).zip(&*slope);
+                    for (dx, ((&dy, &a), &slope)) in dx[start..end].iter_mut().zip(values) {
+                        let d = dy * (T::ONE + a * (slope - T::ONE));
+                        *dx = if accumulate { *dx + d } else { d };
+                    }
+                }
+            },
+        );
     }
 
     /// h = f ⊙ u, where `a` is the argument of f′; without u, h ← f ⊙ h.
@@ -219,32 +207,28 @@ impl Activation {
         u: Option<&[S]>,
         h: &mut [S],
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (f, _) = ($f, $df);
-                let output = self.derivative_from() != DerivativeFrom::Input;
-                ff_kernels::for_pieces(
-                    cpu,
-                    h,
-                    #[inline(always)]
-                    |start, h| {
-                        let own = f;
-                        let value = |a: T| if output { a } else { own(a) };
-                        let a = &a[start..];
-                        if let Some(u) = u {
-                            for ((h, &a), &u) in h.iter_mut().zip(a).zip(&u[start..]) {
-                                *h = S::from_compute(value(a.compute()) * u.compute());
-                            }
-                        } else {
-                            for (h, &a) in h.iter_mut().zip(a) {
-                                *h = S::from_compute(value(a.compute()) * h.compute());
-                            }
+        for_pieces(
+            cpu,
+            h,
+            #[inline(always)]
+            |start, h| {
+                let mut block = [T::ZERO; BLOCK];
+                for (i, h) in h.chunks_mut(BLOCK).enumerate() {
+                    let start = start + i * BLOCK;
+                    let f = load(&mut block, &a[start..][..h.len()]);
+                    self.value_in_place(cpu, f);
+                    if let Some(u) = u {
+                        for ((h, &f), &u) in h.iter_mut().zip(&*f).zip(&u[start..]) {
+                            *h = S::from_compute(f * u.compute());
                         }
-                    },
-                )
-            }};
-        }
-        with_functions!(self, T, go);
+                    } else {
+                        for (h, &f) in h.iter_mut().zip(&*f) {
+                            *h = S::from_compute(f * h.compute());
+                        }
+                    }
+                }
+            },
+        );
     }
 
     /// With h = f ⊙ u: du = dh ⊙ f, and dz = dh ⊙ u ⊙ f′ in place of dh; rows of `width`.
@@ -256,32 +240,67 @@ impl Activation {
         du: &mut [S],
         width: usize,
     ) {
-        macro_rules! go {
-            ($f:expr, $df:expr) => {{
-                let (f, df) = ($f, $df);
-                let output = self.derivative_from() != DerivativeFrom::Input;
-                let rows = dh.len() / width.max(1);
-                ff_kernels::for_rows(
-                    cpu,
-                    rows,
-                    width * 8,
-                    [(dh, width), (du, width)],
-                    #[inline(always)]
-                    |row, [dh, du]| {
-                        let (own, slope) = (f, df);
-                        let (a, u) = (&a[row * width..][..width], &u[row * width..][..width]);
-                        for (((dh, du), &a), &u) in dh.iter_mut().zip(du).zip(a).zip(u) {
-                            let (a, u, d) = (a.compute(), u.compute(), dh.compute());
-                            let value = if output { a } else { own(a) };
-                            *du = S::from_compute(d * value);
-                            *dh = S::from_compute(d * u * slope(a));
-                        }
-                    },
-                )
-            }};
-        }
-        with_functions!(self, T, go);
+        let rows = dh.len() / width.max(1);
+        for_rows(
+            cpu,
+            rows,
+            width * 8,
+            [(dh, width), (du, width)],
+            #[inline(always)]
+            |row, [dh, du]| {
+                let (a, u) = (&a[row * width..][..width], &u[row * width..][..width]);
+                let mut blocks = [[T::ZERO; BLOCK]; 2];
+                let [values, slopes] = &mut blocks;
+                for start in (0..width).step_by(BLOCK) {
+                    let part = start..width.min(start + BLOCK);
+                    let value = load(values, &a[part.clone()]);
+                    self.value_in_place(cpu, value);
+                    let slope = load(slopes, &a[part.clone()]);
+                    self.slope_in_place(cpu, slope);
+                    let gradients = dh[part.clone()].iter_mut().zip(&mut du[part]);
+                    let factors = value.iter().zip(&*slope).zip(&u[start..]);
+                    for ((dh, du), ((&value, &slope), &u)) in gradients.zip(factors) {
+                        let d = dh.compute();
+                        *du = S::from_compute(d * value);
+                        *dh = S::from_compute(d * u.compute() * slope);
+                    }
+                }
+            },
+        );
     }
+
+    /// v = f from the argument of f′, which is f itself where that suffices.
+    #[inline(always)]
+    fn value_in_place<T: Float>(self, cpu: &CpuDevice, v: &mut [T]) {
+        if self.derivative_from() == DerivativeFrom::Input {
+            self.in_place(cpu, v);
+        }
+    }
+}
+
+/// v = f(v).
+#[inline(always)]
+fn apply<T: Float>(cpu: &CpuDevice, v: &mut [T], f: impl Fn(T) -> T + Copy) {
+    ff_kernels::dispatch_on::<T, _>(
+        cpu,
+        #[inline(always)]
+        || {
+            let own = f; // The captures stay in registers.
+            for v in &mut *v {
+                *v = own(*v);
+            }
+        },
+    );
+}
+
+/// The values in the type of their computation, at the start of a block.
+#[inline(always)]
+fn load<'a, S: Stored>(block: &'a mut [S::Compute; BLOCK], from: &[S]) -> &'a mut [S::Compute] {
+    let block = &mut block[..from.len()];
+    for (to, from) in block.iter_mut().zip(from) {
+        *to = from.compute();
+    }
+    block
 }
 
 #[cfg(test)]

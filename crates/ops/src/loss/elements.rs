@@ -1,6 +1,6 @@
 //! Element-wise losses, which compare each output with its own target.
 
-use super::{Inputs, Reduction, Target, Total, check_inputs, contract, for_row_blocks};
+use super::{Inputs, Reduction, Target, Total, check_inputs, contract};
 use super::{is_per_row, put, scale, sum_rows, take_gradient};
 use ff_graph::{Contract, Cx, Kept, OpError, OpResult, Slot, Spec};
 use ff_kernels::{Float, sum};
@@ -98,7 +98,7 @@ pub(crate) fn backward_elements<T: Float>(
     let inputs = Inputs::<T>::kept(kept)?;
     let scale = scale::<T>(reduction, kept, dy)?;
     let width = inputs.width;
-    for_row_blocks(
+    ff_kernels::for_row_blocks(
         cx.cpu(),
         [inputs.rows, width],
         rows_at_a_time(width),

@@ -4,8 +4,8 @@ use crate::Reduction;
 use crate::loss::binary_focal::check_gamma;
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
-    class_weight, contract, for_row_blocks, log_sum_exp, rows_at_a_time, saved_row, scale,
-    softmax_backward, sum_rows, take_gradient, times,
+    class_weight, contract, log_sum_exp, rows_at_a_time, saved_row, scale, softmax_backward,
+    sum_rows, take_gradient, times,
 };
 use crate::narrow::ROWS;
 use ff_graph::{
@@ -164,7 +164,7 @@ impl FloatOp for Focal {
         let log_sums = kept.saved(0)?.slice::<T>()?;
         let scale = scale::<T>(self.reduction, kept, dy)?;
         let classes = inputs.width;
-        for_row_blocks(
+        ff_kernels::for_row_blocks(
             cx.cpu(),
             [inputs.rows, classes],
             rows_at_a_time(classes),

@@ -2,8 +2,8 @@
 
 use crate::Reduction;
 use crate::loss::{
-    Inputs, Target, Total, check_inputs, check_probability_shapes, contract, for_row_blocks,
-    log_sum_exp, rows_at_a_time, saved_row, scale, softmax_backward, sum_rows, take_gradient,
+    Inputs, Target, Total, check_inputs, check_probability_shapes, contract, log_sum_exp,
+    rows_at_a_time, saved_row, scale, softmax_backward, sum_rows, take_gradient,
 };
 use crate::narrow::ROWS;
 use ff_graph::{Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpResult, Slot, Spec};
@@ -137,7 +137,7 @@ impl FloatOp for KlDivergence {
         let log_sums = kept.saved(0)?.slice::<T>()?;
         let scale = scale::<T>(self.reduction, kept, dy)?;
         let classes = inputs.width;
-        for_row_blocks(
+        ff_kernels::for_row_blocks(
             cx.cpu(),
             [inputs.rows, classes],
             rows_at_a_time(classes),

@@ -324,38 +324,6 @@ pub(crate) fn sum_rows<T: Float>(
     })
 }
 
-/// Calls `f` for ranges of at most `at_a_time` rows with their part of a gradient `width` wide;
-/// `work` is the approximate number of operations per row.
-#[inline(always)]
-pub(crate) fn for_row_blocks<T: Float>(
-    cpu: &CpuDevice,
-    [rows, width]: [usize; 2],
-    at_a_time: usize,
-    work: usize,
-    dx: &mut [T],
-    f: impl Fn(Range<usize>, &mut [T]) + Sync,
-) {
-    let blocks = rows / at_a_time;
-    let (whole, rest) = dx.split_at_mut(blocks * at_a_time * width);
-    for_rows(
-        cpu,
-        blocks,
-        work.saturating_mul(at_a_time),
-        [(whole, at_a_time * width)],
-        #[inline(always)]
-        |b, [dx]| f(b * at_a_time..(b + 1) * at_a_time, dx),
-    );
-    let len = rest.len();
-    for_rows(
-        cpu,
-        usize::from(len > 0),
-        1,
-        [(rest, len)],
-        #[inline(always)]
-        |_, [dx]| f(blocks * at_a_time..rows, dx),
-    );
-}
-
 /// Σ f(i) for i below `n`, in f64: eight running sums shorten the chain of additions and are
 /// combined in a fixed order.
 #[inline(always)]

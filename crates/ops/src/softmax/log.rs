@@ -1,5 +1,5 @@
 use super::{EXP, backward, contract, rows_to_check};
-use crate::loss::{for_row_blocks, log_sum_exp, put, rows_at_a_time};
+use crate::loss::{log_sum_exp, put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
 use ff_graph::{Case, Contract, Cx, FloatOp, Kept, Op, OpResult, Slot, Spec};
 use ff_kernels::{Float, sum};
@@ -58,7 +58,7 @@ impl FloatOp for LogSoftmax {
         let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut()?;
-        for_row_blocks(
+        ff_kernels::for_row_blocks(
             cx.cpu(),
             [rows, width],
             rows_at_a_time(width),

@@ -5,7 +5,7 @@ mod log;
 pub use log::LogSoftmax;
 pub(crate) use log::cases as log_cases;
 
-use crate::loss::{for_row_blocks, put, rows_at_a_time};
+use crate::loss::{put, rows_at_a_time};
 use crate::narrow::{NARROW, Narrow};
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpResult, Slot, Spec, check,
@@ -107,7 +107,7 @@ impl FloatOp for Softmax {
         let (rows, width) = (x[0].shape().rows(), x[0].shape().last());
         let x = x[0].slice::<T>()?;
         let y = y[0].slice_mut()?;
-        for_row_blocks(
+        ff_kernels::for_row_blocks(
             cx.cpu(),
             [rows, width],
             rows_at_a_time(width),

@@ -6,8 +6,8 @@ mod tests;
 use crate::Reduction;
 use crate::loss::{
     Inputs, Target, Total, check_class_weights, check_index_shapes, check_indices, check_inputs,
-    check_probability_shapes, class_weight, contract, for_row_blocks, log_sum_exp, rows_at_a_time,
-    saved_row, scale, softmax_backward, sum_by, sum_rows, take_gradient, times,
+    check_probability_shapes, class_weight, contract, log_sum_exp, rows_at_a_time, saved_row,
+    scale, softmax_backward, sum_by, sum_rows, take_gradient, times,
 };
 use crate::narrow::ROWS;
 use ff_graph::{
@@ -156,7 +156,7 @@ impl FloatOp for SoftmaxCrossEntropy {
         let inputs = Inputs::<T>::kept(kept)?;
         let log_sums = kept.saved(0)?.slice::<T>()?;
         let scale = scale::<T>(self.reduction, kept, dy)?;
-        for_row_blocks(
+        ff_kernels::for_row_blocks(
             cx.cpu(),
             [inputs.rows, inputs.width],
             rows_at_a_time(inputs.width),
