@@ -27,9 +27,9 @@ pub use rounded::Bf16Operand;
 
 use crate::{Float, Stored};
 use drive::{Product, drive};
-use ff_tensor::{Bf16Kernels, CpuDevice, DType, Element, Isa};
+use ff_tensor::{Bf16Kernels, CpuDevice, DType, Element, Isa, bf16};
 use finish::Finish;
-use rounded::Rounded;
+use rounded::AnyRounded;
 
 /// A matrix as a strided view: element (i, j) is `data[i·row + j·col]`.
 ///
@@ -232,9 +232,37 @@ pub fn gemm_bf16<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>>(
 ) {
     check(&a, &b, c);
     epilogue.check(b.cols, c);
+    // Not generic over A and B, and compiled here for each C: the driver is most of the code.
+    let operands = (A::operand(a), B::operand(b.t()), c, epilogue);
+    if C::DTYPE == DType::F32 {
+        if let Some(operands) = same::<C, f32, _, RoundedOperands<'_, f32>>(operands) {
+            rounded_to_f32(cpu, operands, accumulate);
+        }
+    } else if let Some(operands) = same::<C, bf16, _, RoundedOperands<'_, bf16>>(operands) {
+        rounded_to_bf16(cpu, operands, accumulate);
+    }
+}
+
+type RoundedOperands<'a, C> = (AnyRounded<'a>, AnyRounded<'a>, &'a mut [C], Epilogue<'a, C>);
+
+#[inline(never)]
+fn rounded_to_f32(cpu: &CpuDevice, operands: RoundedOperands<'_, f32>, accumulate: bool) {
     // C of the sums' own type needs no conversion.
-    let done = C::DTYPE == DType::F32 && epilogue.is_nothing();
-    let (a, b) = (Rounded(a), Rounded(b.t()));
+    let done = operands.3.is_nothing();
+    run_rounded(cpu, operands, accumulate, done);
+}
+
+#[inline(never)]
+fn rounded_to_bf16(cpu: &CpuDevice, operands: RoundedOperands<'_, bf16>, accumulate: bool) {
+    run_rounded(cpu, operands, accumulate, false);
+}
+
+fn run_rounded<C: Stored<Compute = f32>>(
+    cpu: &CpuDevice,
+    (a, b, c, epilogue): RoundedOperands<'_, C>,
+    accumulate: bool,
+    done: bool,
+) {
     let finish = (!done).then(|| Finish::new(epilogue));
     let product = Product { a, b, accumulate, finish };
     match cpu.isa() {
@@ -267,26 +295,36 @@ fn run<'a, T: Float>(
     check(&a, &b, c);
     let operands = (a, b.t(), c, epilogue);
     if T::DTYPE == DType::F32 {
-        let Some((a, b, c, epilogue)) = same::<T, f32, _, Operands<'_, f32>>(operands) else {
-            return;
-        };
-        let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
-        match cpu.isa() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => drive::<tile::Avx512F32, _, _, _>(cpu, &product, c),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => drive::<tile::Avx2F32, _, _, _>(cpu, &product, c),
-            _ => drive::<tile::PlainF32, _, _, _>(cpu, &product, c),
+        if let Some(operands) = same::<T, f32, _, Operands<'_, f32>>(operands) {
+            run_f32(cpu, operands, accumulate);
         }
-    } else if let Some((a, b, c, epilogue)) = same::<T, f64, _, Operands<'_, f64>>(operands) {
-        let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
-        match cpu.isa() {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => drive::<tile::Avx512F64, _, _, _>(cpu, &product, c),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => drive::<tile::Avx2F64, _, _, _>(cpu, &product, c),
-            _ => drive::<tile::PlainF64, _, _, _>(cpu, &product, c),
-        }
+    } else if let Some(operands) = same::<T, f64, _, Operands<'_, f64>>(operands) {
+        run_f64(cpu, operands, accumulate);
+    }
+}
+
+// Not generic: compiled in this crate, once.
+#[inline(never)]
+fn run_f32(cpu: &CpuDevice, (a, b, c, epilogue): Operands<'_, f32>, accumulate: bool) {
+    let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
+    match cpu.isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => drive::<tile::Avx512F32, _, _, _>(cpu, &product, c),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => drive::<tile::Avx2F32, _, _, _>(cpu, &product, c),
+        _ => drive::<tile::PlainF32, _, _, _>(cpu, &product, c),
+    }
+}
+
+#[inline(never)]
+fn run_f64(cpu: &CpuDevice, (a, b, c, epilogue): Operands<'_, f64>, accumulate: bool) {
+    let product = Product { a, b, accumulate, finish: epilogue.map(Finish::new) };
+    match cpu.isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => drive::<tile::Avx512F64, _, _, _>(cpu, &product, c),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => drive::<tile::Avx2F64, _, _, _>(cpu, &product, c),
+        _ => drive::<tile::PlainF64, _, _, _>(cpu, &product, c),
     }
 }
 

@@ -20,16 +20,73 @@ pub(super) trait Source: Stored<Compute = f32> {
     /// The vector code of the type.
     #[cfg(target_arch = "x86_64")]
     type Lanes: x86::Lanes<Value = Self> + super::pack::x86::Read<Self>;
+
+    /// The matrix, as an operand.
+    fn operand(matrix: MatRef<'_, Self>) -> AnyRounded<'_>;
 }
 
 impl Source for f32 {
     #[cfg(target_arch = "x86_64")]
     type Lanes = x86::F32;
+
+    fn operand(matrix: MatRef<'_, Self>) -> AnyRounded<'_> {
+        AnyRounded::F32(Rounded(matrix))
+    }
 }
 
 impl Source for bf16 {
     #[cfg(target_arch = "x86_64")]
     type Lanes = x86::Bf16;
+
+    fn operand(matrix: MatRef<'_, Self>) -> AnyRounded<'_> {
+        AnyRounded::Bf16(Rounded(matrix))
+    }
+}
+
+/// A matrix of either type, so that the driver is compiled once for both.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum AnyRounded<'a> {
+    F32(Rounded<'a, f32>),
+    Bf16(Rounded<'a, bf16>),
+}
+
+macro_rules! either {
+    ($operand:expr, $call:ident($($argument:expr),*)) => {
+        match $operand {
+            AnyRounded::F32(matrix) => Operand::<P>::$call(matrix, $($argument),*),
+            AnyRounded::Bf16(matrix) => Operand::<P>::$call(matrix, $($argument),*),
+        }
+    };
+}
+
+impl<'a, P> Operand<P> for AnyRounded<'a>
+where
+    Rounded<'a, f32>: Operand<P>,
+    Rounded<'a, bf16>: Operand<P>,
+{
+    fn size(&self) -> (usize, usize) {
+        either!(self, size())
+    }
+
+    fn pack(&self, cpu: &CpuDevice, panel: &Panel, to: &mut [P]) {
+        either!(self, pack(cpu, panel, to));
+    }
+
+    fn direct(&self) -> Option<(*const P, usize, usize)> {
+        either!(self, direct())
+    }
+
+    fn strip(&self) -> usize {
+        either!(self, strip())
+    }
+
+    fn lines(&self, part: &Part) -> usize {
+        either!(self, lines(part))
+    }
+
+    fn ahead(&self, part: &Part, lines: Range<usize>) -> Ahead {
+        either!(self, ahead(part, lines))
+    }
 }
 
 /// Pairs, for CPUs with bf16 instructions.

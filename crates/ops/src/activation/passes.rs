@@ -94,14 +94,14 @@ impl Activation {
             dx,
             #[inline(always)]
             |start, dx| {
-                let accumulate = accumulate;
+                let adds = accumulate; // In a register, as captures are not.
                 let mut block = [T::ZERO; BLOCK];
                 let values = kept[start..].chunks(BLOCK).zip(dy[start..].chunks(BLOCK));
                 for (dx, (kept, dy)) in dx.chunks_mut(BLOCK).zip(values) {
                     let slope = load(&mut block, kept);
                     self.slope_in_place(cpu, slope);
                     for ((dx, &dy), &slope) in dx.iter_mut().zip(dy).zip(&*slope) {
-                        *dx = if accumulate { *dx + dy * slope } else { dy * slope };
+                        *dx = if adds { *dx + dy * slope } else { dy * slope };
                     }
                 }
             },
@@ -176,7 +176,7 @@ impl Activation {
             [(dx, width)],
             #[inline(always)]
             |row, [dx]| {
-                let accumulate = accumulate;
+                let adds = accumulate; // In a register, as captures are not.
                 let part = row * width..(row + 1) * width;
                 let (x, gap, dy) = (&x[part.clone()], &gap[part.clone()], &dy[part]);
                 let mut block = [T::ZERO; BLOCK];
@@ -192,7 +192,7 @@ impl Activation {
                     let values = dy[start..].iter().zip(&share[start..]).zip(&*slope);
                     for (dx, ((&dy, &a), &slope)) in dx[start..end].iter_mut().zip(values) {
                         let d = dy * (T::ONE + a * (slope - T::ONE));
-                        *dx = if accumulate { *dx + d } else { d };
+                        *dx = if adds { *dx + d } else { d };
                     }
                 }
             },
