@@ -28,7 +28,7 @@ const TOP_CONFUSIONS: usize = 10;
 /// Options of a [`ClassificationReport`].
 #[derive(Debug, Clone, Copy)]
 pub struct ClassificationOptions<'a> {
-    /// The positive one of two classes; by default class 1.
+    /// The positive one of two classes, by default class 1; of more, the class of the threshold.
     pub positive: Option<usize>,
     /// Two classes: the minimum probability for predicting the positive one; by default, the more
     /// probable class is predicted.
@@ -102,6 +102,9 @@ pub struct ClassScores {
     pub recall: Option<f64>,
     /// 2 TP / (2 TP + FP + FN); `None` if it is neither a label nor predicted.
     pub f1: Option<f64>,
+    /// FP / (FP + TN): the share of rows of other classes predicted as it; `None` without any.
+    #[serde(default)]
+    pub false_positive_rate: Option<f64>,
     /// The area under its ROC curve; `None` if all or none of the rows have this class, and for the
     /// negative class of two.
     pub roc_auc: Option<f64>,
@@ -207,8 +210,8 @@ impl ClassificationReport {
     ) -> Result<Self, MetricError> {
         let rows = Classified::new(labels, probabilities, classes, options.weights)?;
         let settings = Settings::new(classes, options)?;
-        let decided =
-            |row| input::decide(rows.row(row), settings.positive_or(1), options.threshold) as u32;
+        let of_threshold = options.positive.unwrap_or(1);
+        let decided = |row| input::decide(rows.row(row), of_threshold, options.threshold) as u32;
         let predicted: Vec<u32> = (0..rows.rows()).map(decided).collect();
         let mut counts = ClassCounts::zeros(classes);
         for (row, guess) in predicted.iter().enumerate() {
@@ -316,9 +319,6 @@ impl Settings {
     fn new(classes: usize, options: &ClassificationOptions<'_>) -> Result<Self, MetricError> {
         let error = |name, problem: String| Err(MetricError::Setting { name, problem });
         input::check_threshold(classes, options.positive, options.threshold)?;
-        if classes > 2 && options.positive.is_some() {
-            return error("positive", format!("{classes} classes have no positive one; omit it"));
-        }
         let top_k = options.top_k.unwrap_or(if classes > 5 { 5 } else { 2 });
         if top_k == 0 {
             return error("top_k", "it must be at least 1".into());

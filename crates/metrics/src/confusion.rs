@@ -116,6 +116,12 @@ impl ClassCounts {
         ratio(self.hits[class], self.actual[class])
     }
 
+    /// FP / (FP + TN) of a class; `None` if every label has it.
+    pub fn false_positive_rate(&self, class: usize) -> Option<f64> {
+        let others = self.actual.iter().sum::<f64>() - self.actual[class];
+        ratio(self.predicted[class] - self.hits[class], others)
+    }
+
     /// 2 TP / (2 TP + FP + FN) of a class; `None` if neither label nor prediction has it.
     pub fn f1(&self, class: usize) -> Option<f64> {
         ratio(2.0 * self.hits[class], self.actual[class] + self.predicted[class])

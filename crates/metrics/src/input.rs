@@ -132,15 +132,14 @@ pub(super) fn argmax<P: Real>(p: &[P]) -> usize {
 }
 
 /// The predicted class of each row: the most probable one (ties go to the first) or, with a
-/// threshold, the positive class if its probability reaches the threshold and the other class if
-/// not.
+/// threshold, the positive class if its probability reaches the threshold and the most probable of
+/// the others if not.
 ///
 /// # Shapes
 /// `probabilities` is `[N, classes]`, row-major; the result has N class indices.
 ///
 /// # Errors
-/// If the length is not a multiple of `classes`, a probability is invalid, or there is a threshold
-/// with more than two classes.
+/// If the length is not a multiple of `classes`, a probability is invalid, or the threshold is NaN.
 ///
 /// ```
 /// use ff_metrics::predict_classes;
@@ -173,10 +172,24 @@ pub fn predict_classes<P: Real>(
 }
 
 /// The decision for one row; see [`predict_classes`].
-pub(super) fn decide<P: Real>(p: &[P], positive: usize, threshold: Option<f64>) -> usize {
+///
+/// # Panics
+/// If there is a threshold and no positive class among the probabilities.
+///
+/// ```
+/// use ff_metrics::decide;
+/// assert_eq!(decide(&[0.5, 0.2, 0.3], 2, Some(0.3)), 2);
+/// assert_eq!(decide(&[0.2, 0.3, 0.5], 2, Some(0.6)), 1);
+/// ```
+pub fn decide<P: Real>(p: &[P], positive: usize, threshold: Option<f64>) -> usize {
     match threshold {
         Some(t) if p[positive].to_f64().min(1.0) >= t => positive,
-        Some(_) => 1 - positive,
+        Some(_) => {
+            let others = (0..p.len()).filter(|&class| class != positive);
+            let likelier =
+                |best: usize, c: usize| if p[c].to_f64() > p[best].to_f64() { c } else { best };
+            others.reduce(likelier).unwrap_or(positive)
+        }
         None => argmax(p),
     }
 }
@@ -189,8 +202,8 @@ pub(super) fn check_threshold(
 ) -> Result<(), MetricError> {
     let setting = |name, problem| Err(MetricError::Setting { name, problem });
     if let Some(t) = threshold {
-        if classes != 2 {
-            let problem = format!("a threshold needs two classes, but there are {classes}");
+        if classes != 2 && positive.is_none() {
+            let problem = format!("of {classes} classes it needs a positive one");
             return setting("threshold", problem);
         }
         if t.is_nan() {

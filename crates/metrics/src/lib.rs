@@ -37,7 +37,7 @@ pub use classification::{ClassCurves, ClassScores, ClassificationOptions, Classi
 pub use conformal::{CONFORMAL_LEVELS, Conformal, Coverage, conformal_rows};
 pub use confusion::{Average, Averaged, ClassCounts, Confusion, ConfusionMatrix};
 pub use error::MetricError;
-pub use input::{ClassLabel, Real, predict_classes};
+pub use input::{ClassLabel, Real, decide, predict_classes};
 pub use metric::{Direction, Metric, Scores, Undefined};
 pub use probability::{CalibrationBin, calibration_bins, expected_calibration_error};
 pub use ranking::{PrPoint, Ranking, RocPoint};

@@ -1,4 +1,4 @@
-//! The decision threshold of a two-class model, chosen on the validation part for an aim.
+//! The decision threshold of one class against the others, chosen on the validation part for an aim.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,8 +12,8 @@ const SLACK: f64 = 1e-12;
 /// The aim of a decision threshold.
 ///
 /// In recipes: `"f1"`, `"balanced_accuracy"`,
-/// `{ cost = { false_positive = 1, false_negative = 5 } }`, `{ recall_at_precision = 0.9 }` or
-/// `{ precision_at_recall = 0.8 }`.
+/// `{ cost = { false_positive = 1, false_negative = 5 } }`, `{ recall_at_precision = 0.9 }`,
+/// `{ precision_at_recall = 0.8 }` or `{ recall_at_false_positive_rate = 0.03 }`.
 ///
 /// ```
 /// use ff_metrics::ThresholdAim;
@@ -40,6 +40,8 @@ pub enum ThresholdAim {
     RecallAtPrecision(f64),
     /// The maximum precision at this recall or better.
     PrecisionAtRecall(f64),
+    /// The maximum recall at this false positive rate or a lower one.
+    RecallAtFalsePositiveRate(f64),
 }
 
 /// A threshold, with its scores on the rows of its choice.
@@ -79,6 +81,9 @@ pub struct ChosenThreshold {
     pub accuracy: f64,
     /// The share of positive predictions.
     pub positive_share: f64,
+    /// FP / (FP + TN): the share of negative rows predicted positive.
+    #[serde(default)]
+    pub false_positive_rate: f64,
 }
 
 impl ThresholdAim {
@@ -110,6 +115,13 @@ impl ThresholdAim {
                     error(format!("{bound} must be greater than 0 and at most 1"))
                 }
             }
+            Self::RecallAtFalsePositiveRate(bound) => {
+                if (0.0..1.0).contains(&bound) {
+                    Ok(())
+                } else {
+                    error(format!("{bound} must be at least 0 and less than 1"))
+                }
+            }
         }
     }
 
@@ -127,6 +139,9 @@ impl ThresholdAim {
             Self::Cost { .. } => (true, -self.value(at), 0.0),
             Self::RecallAtPrecision(bound) => bounded(bound, precision, recall),
             Self::PrecisionAtRecall(bound) => bounded(bound, recall, precision),
+            Self::RecallAtFalsePositiveRate(bound) => {
+                bounded(-bound, -at.false_positive_rate(), recall)
+            }
         }
     }
 
@@ -138,7 +153,9 @@ impl ThresholdAim {
                 let cost = false_positive * at.fp + false_negative * (at.positives - at.tp);
                 cost / (at.positives + at.negatives)
             }
-            Self::RecallAtPrecision(_) => at.recall().unwrap_or(0.0),
+            Self::RecallAtPrecision(_) | Self::RecallAtFalsePositiveRate(_) => {
+                at.recall().unwrap_or(0.0)
+            }
             Self::PrecisionAtRecall(_) => at.precision().unwrap_or(0.0),
         }
     }
@@ -201,6 +218,7 @@ pub fn choose_threshold<P: Real>(
         balanced_accuracy: at.balanced_accuracy(),
         accuracy: (at.tp + negatives - at.fp) / (positives + negatives),
         positive_share: (at.tp + at.fp) / (positives + negatives),
+        false_positive_rate: at.false_positive_rate(),
     })
 }
 
@@ -220,6 +238,10 @@ impl Decision {
 
     fn recall(&self) -> Option<f64> {
         (self.positives > 0.0).then(|| self.tp / self.positives)
+    }
+
+    fn false_positive_rate(&self) -> f64 {
+        self.fp / self.negatives
     }
 
     fn f1(&self) -> Option<f64> {

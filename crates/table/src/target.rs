@@ -68,7 +68,7 @@ pub struct TargetSchema {
     /// Classes of a single row, which the recipe leaves out.
     #[serde(default)]
     pub left_out: Vec<String>,
-    /// The index of the positive class of two.
+    /// The index of the positive class of two, or of the one of several that the recipe names.
     pub positive: Option<usize>,
     /// The target's figures over all rows that were read.
     pub stats: ColumnStats,
@@ -519,12 +519,7 @@ fn find_classes(
                     classes.swap(0, 1);
                 }
             }
-            Some(_) => {
-                return Err(DataError::config(
-                    "data.positive",
-                    "only a binary task has a positive class",
-                ));
-            }
+            Some(at) => schema.positive = Some(at),
             None => {
                 let labels: Vec<_> =
                     classes.iter().take(20).map(|(l, _)| format!("`{l}`")).collect();
@@ -538,7 +533,9 @@ fn find_classes(
             }
         }
     }
-    schema.positive = (schema.task == Task::Binary).then_some(1);
+    if schema.task == Task::Binary {
+        schema.positive = Some(1);
+    }
     (schema.classes, schema.counts) = classes.into_iter().unzip();
     rare.sort_unstable();
     Ok(rare)

@@ -366,3 +366,57 @@ fn bags_that_cannot_be_are_refused() {
     let ran = train(&["train.bags=4", "train.epochs=2"]).ok();
     assert!(ran.stdout.contains("class `rare` has"), "{}", ran.stdout);
 }
+
+#[test]
+fn one_of_several_classes_has_a_threshold() {
+    let folder = Folder::new("one-threshold");
+    folder.plain("data.csv");
+    folder.write("data.csv", &noisy(900, 4));
+    let train = |out: &str, more: &[&str]| {
+        let base = ["train", "plain.toml", "--target", "answer", "--json", "--threads", "1"];
+        let sets = ["--set", "train.epochs=6", "--out", out];
+        folder.run(&[&base[..], &sets, more].concat())
+    };
+    let aim = "evaluate.threshold={ recall_at_false_positive_rate = 0.05 }";
+    let refused = train("none", &["--set", aim]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("data.positive"), "{}", refused.stderr);
+
+    train("run", &["--set", aim, "--set", "data.positive=c2"]).ok();
+    let scores: serde_json::Value = serde_json::from_str(&folder.read("run/scores.json")).unwrap();
+    let chosen = &scores["threshold"];
+    assert!(chosen["false_positive_rate"].as_f64().unwrap() <= 0.05, "{chosen}");
+    // The reports judge what is decided with it.
+    assert_eq!(scores["valid"]["per_class"][2]["recall"], chosen["recall"]);
+    let report = folder.read("run/report.html");
+    assert!(report.contains("best recall at a false positive rate ≤ 0.05"), "no decision in it");
+
+    // Predictions follow it, here and as an ONNX graph.
+    let threshold = chosen["threshold"].as_f64().unwrap();
+    folder.run(&["predict", "run", "--data", "data.csv", "--proba", "--out", "a.csv"]).ok();
+    folder.run(&["export", "run", "--to", "onnx"]).ok();
+    folder.run(&["predict", "run.onnx", "--data", "data.csv", "--out", "b.csv"]).ok();
+    let words = |name: &str| -> Vec<String> {
+        let text = folder.read(name);
+        let mut lines = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let at = lines.next().unwrap().iter().position(|head| *head == "prediction").unwrap();
+        lines.map(|cells| cells[at].to_owned()).collect()
+    };
+    let (predicted, text) = (words("a.csv"), folder.read("a.csv"));
+    assert_eq!(predicted, words("b.csv"));
+    let p: Vec<Vec<f64>> =
+        (0..4).map(|class| column(&text, &format!("probability_c{class}"))).collect();
+    let mut apart = 0;
+    for (row, class) in predicted.iter().enumerate() {
+        assert_eq!(class == "c2", p[2][row] >= threshold, "row {row}");
+        let others = [0, 1, 3].map(|class| p[class][row]);
+        let best = others.iter().fold(0.0, |a: f64, &b| a.max(b));
+        if class != "c2" {
+            assert_eq!(p[class[1..].parse::<usize>().unwrap()][row], best, "row {row}");
+            apart += usize::from(p[2][row] > best);
+        } else {
+            apart += usize::from(p[2][row] < best);
+        }
+    }
+    assert!(apart > 0, "the likeliest class would have given the same");
+}

@@ -189,3 +189,37 @@ fn plans_settings_and_notes_of_an_encoder() {
     folder.write("other.csv", "body\nthe fox\n");
     run(&folder, "predict two --data other.csv").fails(2, &["has no column `title`"]);
 }
+
+#[test]
+fn a_class_for_everything_else_has_a_threshold() {
+    let folder = prepared("sequence-threshold");
+    let mut text = String::from("text,answer\n");
+    for i in 0..240 {
+        let (word, answer) =
+            [("quick", "a"), ("brown", "b"), ("notes", "other"), ("quick", "a")][i % 4];
+        writeln!(text, "the fox {word} {i} in the fox,{answer}").unwrap();
+    }
+    folder.write("data.csv", &text);
+    let aim = "evaluate.threshold={recall_at_false_positive_rate=0.03}";
+    let more = format!("--set train.epochs=8 --set data.positive=other --set {aim}");
+    train(&folder, "run", &more).ok();
+    let scores: serde_json::Value = serde_json::from_str(&folder.read("run/scores.json")).unwrap();
+    let chosen = &scores["threshold"];
+    assert!(chosen["false_positive_rate"].as_f64().unwrap() <= 0.03, "{chosen}");
+    assert_eq!(scores["valid"]["per_class"][2]["recall"], chosen["recall"]);
+    assert!(folder.read("run/report.html").contains("other is predicted from a probability of"));
+    // What predict says, evaluate judges.
+    let threshold = chosen["threshold"].as_f64().unwrap();
+    let predicted = run(&folder, "predict run --data data.csv --proba --quiet").ok().stdout;
+    let mut right = 0;
+    for line in predicted.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let p: f64 = cells[cells.len() - 1].parse().unwrap();
+        let said = cells[cells.len() - 4];
+        assert_eq!(said == "other", p >= threshold, "{line}");
+        right += u32::from(said == cells[1]);
+    }
+    let judged = run(&folder, "evaluate run --data data.csv --json").ok().json();
+    let accuracy = judged["metrics"]["accuracy"].as_f64().unwrap_or_else(|| panic!("{judged}"));
+    assert!((accuracy - f64::from(right) / 240.0).abs() < 1e-9, "{judged}");
+}

@@ -8,6 +8,7 @@ use crate::language::model_folder;
 use crate::run::watch::Watcher;
 use crate::table::objective::probabilities;
 use crate::table::{PredictOptions, PredictSummary, refuse_overwriting};
+use ff_metrics::decide;
 use ff_table::{Column, Format, TableWriter, Values};
 use ff_tensor::Device;
 use ff_train::Event;
@@ -45,6 +46,8 @@ pub fn classify(
         (None, Some(task)) => task.texts.clone(),
         (None, None) => Vec::new(),
     };
+    let positive = task.as_ref().and_then(|task| task.target.positive).unwrap_or(1);
+    let threshold = task.as_ref().and_then(|task| task.threshold);
     let nulls = task.map(|task| task.null_values).unwrap_or_default();
     let mut rows = TextRows::open_columns(&options.data, &columns, &nulls, BLOCK)?;
     let device = Device::open(options.device)?;
@@ -70,7 +73,11 @@ pub fn classify(
             let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
             model.logits(&texts, &mut |_| !watcher.interrupted())?.values
         };
-        let added = if numbers { vec![numbers_of(&logits)] } else { columns_of(&logits, &classes) };
+        let added = if numbers {
+            vec![numbers_of(&logits)]
+        } else {
+            columns_of(&logits, &classes, |row| decide(row, positive, threshold))
+        };
         for (name, values) in names.iter().zip(added) {
             block.push(Column::new(name.clone(), values)).map_err(|column| {
                 Error::usage(format!(
@@ -91,13 +98,11 @@ fn numbers_of(outputs: &[f32]) -> Values {
     outputs.iter().map(|&y| f64::from(y)).collect::<Vec<f64>>().into()
 }
 
-/// The likeliest class of each row, then the probability of each class.
-fn columns_of(logits: &[f32], classes: &[String]) -> Vec<Values> {
+/// The decided class of each row, then the probability of each class.
+fn columns_of(logits: &[f32], classes: &[String], decide: impl Fn(&[f64]) -> usize) -> Vec<Values> {
     let probabilities = probabilities(logits, classes.len(), 1.0);
-    let best =
-        |row: &[f64]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
     let of = probabilities.chunks_exact(classes.len());
-    let predicted: Values = of.map(|row| Some(classes[best(row)].as_str())).collect();
+    let predicted: Values = of.map(|row| Some(classes[decide(row)].as_str())).collect();
     let shares = (0..classes.len()).map(|i| -> Values {
         let column: Vec<f64> =
             probabilities.iter().skip(i).step_by(classes.len()).copied().collect();

@@ -32,6 +32,10 @@ pub(crate) struct TaskFile {
     pub(crate) precision: Precision,
     /// Texts that stand for a missing value.
     pub(crate) null_values: Vec<String>,
+    /// The least probability for which the positive class is predicted; the likeliest class by
+    /// default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) threshold: Option<f64>,
     /// The hash of the training data.
     pub(crate) data_hash: String,
 }
@@ -53,6 +57,7 @@ impl TaskFile {
             lower_case: reader.lower_case,
             precision: Precision::default(),
             null_values: Vec::new(),
+            threshold: None,
             data_hash: String::new(),
         }
     }

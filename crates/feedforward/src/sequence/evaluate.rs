@@ -103,6 +103,7 @@ pub fn evaluate(
         target: target.column.clone(),
         classes: target.classes.clone(),
         positive: target.positive,
+        threshold: task.threshold,
         ..ModelFile::default()
     };
     let classes = (!target.classes.is_empty()).then_some(target.classes.len());

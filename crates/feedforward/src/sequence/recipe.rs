@@ -4,6 +4,7 @@ use crate::embedding::Pooling;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use crate::table::{EvaluateConfig, Recipe};
+use ff_metrics::ThresholdAim;
 use ff_nn::models::EncoderConfig;
 use ff_nn::{LossConfig, Precision};
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
@@ -146,15 +147,23 @@ impl Default for SequenceConfig {
 }
 
 /// The table `[evaluate]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SequenceEvaluate {
+    /// What the decision threshold of `data.positive` is chosen for on the validation part; the
+    /// likeliest class by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdAim>,
     /// The k of the top-k accuracy; 5, or 2 where there are few classes, by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
 }
 
 impl SequenceEvaluate {
+    fn as_table(&self) -> EvaluateConfig {
+        EvaluateConfig { threshold: self.threshold, top_k: self.top_k, importance: 0 }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -230,7 +239,7 @@ impl SequenceRecipe {
             optimizer: self.optimizer.clone(),
             schedule: self.schedule.clone(),
             train: self.loop_config(),
-            evaluate: EvaluateConfig { threshold: None, top_k: self.evaluate.top_k, importance: 0 },
+            evaluate: self.evaluate.as_table(),
             ..Recipe::default()
         }
     }
@@ -268,7 +277,6 @@ impl SequenceRecipe {
             ("train.steps", train.steps.unwrap_or(1)),
             ("train.batch_size", train.batch_size as u64),
             ("train.accumulate", train.accumulate as u64),
-            ("evaluate.top_k", self.evaluate.top_k.unwrap_or(1) as u64),
         ] {
             Range::AtLeast(1.0).check(key, value as f64)?;
         }
@@ -307,6 +315,7 @@ impl Settings for SequenceRecipe {
             self.data.validate(),
             self.check_tables(),
             self.loss.validate(),
+            self.evaluate.as_table().validate(),
             self.optimizer.validate().map_err(|e| e.inside("optimizer")),
             self.schedule.validate().map_err(|e| e.inside("schedule")),
         ];

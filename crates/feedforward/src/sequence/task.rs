@@ -15,6 +15,7 @@ use crate::run::snapshot::Snapshot;
 use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use crate::run::watch::{DataNotice, Notice, Watcher};
+use crate::table::calibrate::{check_threshold, choose};
 use crate::table::objective::probabilities;
 use crate::table::scores::{Judge, PartReports, evaluate_predictions};
 use crate::table::setup;
@@ -26,7 +27,7 @@ use ff_graph::Graph;
 use ff_nn::{Loss, Precision};
 use ff_report::ReportData;
 use ff_settings::ConfigError;
-use ff_table::{Prepared, prepare};
+use ff_table::{Prepared, Target, prepare};
 use ff_tensor::Device;
 use ff_train::{Event, Objective};
 use serde_json::json;
@@ -191,6 +192,7 @@ impl Task for Sequences {
             ..ModelFile::default()
         };
         let table = recipe.as_table();
+        check_threshold(&table, &file, &prepared.valid)?;
         Ok(Self { recipe, table, prepared, columns, tokens, base, loss, file, hash })
     }
 
@@ -278,18 +280,29 @@ impl Task for Sequences {
         if self.file.classes.is_empty() {
             rescale(&mut graph, &network.config, target.mean, target.std)?;
         }
-        let mut judged = |part: usize| -> Result<Option<Predictions>> {
+        let mut file = self.file.clone();
+        let mut judged = |file: &ModelFile, part: usize| -> Result<Option<Predictions>> {
             let tokens = &self.tokens[part];
             if tokens.ids.is_empty() {
                 return Ok(None);
             }
-            Ok(Some(predictions(&outputs(&mut graph, &network, tokens)?, &self.file)))
+            Ok(Some(predictions(&outputs(&mut graph, &network, tokens)?, file)))
         };
-        let found = [judged(1)?, judged(2)?];
+        let mut valid = judged(&file, 1)?;
+        if let (Some(aim), Some(Predictions::Classes { predicted, probabilities }), Some(truth)) =
+            (self.recipe.evaluate.threshold, &mut valid, &self.prepared.valid.target)
+            && let Target::Class(labels) = truth
+        {
+            let weights = self.prepared.valid.weights.as_deref();
+            file.set_threshold(Some(choose(aim, &file, probabilities, labels, weights)?));
+            let rows = probabilities.chunks_exact(file.classes.len());
+            *predicted = rows.map(|row| file.decide(row)).collect();
+        }
+        let found = [valid, judged(&file, 2)?];
         let device = graph.device().clone();
         let threads = device.cpu().threads();
         let top_k = self.recipe.evaluate.top_k;
-        let judge = Judge { file: &self.file, target, top_k, threads };
+        let judge = Judge { file: &file, target, top_k, threads };
         let reports = evaluate_predictions(judge, &self.prepared, found)?;
         watcher.event(Event::Phase("saving the model"));
         let model = folder.model();
@@ -301,6 +314,7 @@ impl Task for Sequences {
         task.precision = self.recipe.model.precision;
         task.null_values.clone_from(&self.recipe.data.null_values);
         task.data_hash.clone_from(&self.hash);
+        task.threshold = file.threshold;
         task.write(&model)?;
         save_scores(folder, &reports)?;
         Ok(reports)
@@ -331,11 +345,13 @@ impl Task for Sequences {
         reports: Option<&mut PartReports>,
     ) -> Result<ReportData> {
         let other = &self.longer();
+        let mut file = self.file.clone();
+        file.set_threshold(reports.as_deref().and_then(|reports| reports.threshold));
         let snapshot = crate::table::report::Snapshot {
             run: snapshot,
             recipe: &self.table,
             prepared: &self.prepared,
-            file: &self.file,
+            file: &file,
             loss: self.loss.name(),
             other,
         };

@@ -6,7 +6,7 @@ use super::model::{ModelFile, Predictions, TableModel};
 use super::objective;
 use super::recipe::Recipe;
 use crate::error::Result;
-use ff_metrics::{choose_threshold, fit_temperature};
+use ff_metrics::{ChosenThreshold, ThresholdAim, choose_threshold, fit_temperature};
 use ff_settings::ConfigError;
 use ff_table::{Encoded, Target};
 
@@ -87,23 +87,42 @@ pub(super) fn decide(
     let (Some(aim), Some(Target::Class(labels))) = (recipe.evaluate.threshold, &data.target) else {
         return Ok(());
     };
-    let (width, positive) = (file.network.outputs, file.positive.unwrap_or(1));
-    let probabilities = objective::probabilities(outputs, width, file.temperature());
-    let scores: Vec<f64> = probabilities.chunks_exact(2).map(|row| row[positive]).collect();
-    let is_positive: Vec<bool> = labels.iter().map(|&c| c as usize == positive).collect();
-    let chosen = choose_threshold(&scores, &is_positive, data.weights.as_deref(), aim)?;
-    (file.threshold, file.chosen) = (Some(chosen.threshold), Some(chosen));
+    let probabilities = objective::probabilities(outputs, file.network.outputs, file.temperature());
+    let weights = data.weights.as_deref();
+    file.set_threshold(Some(choose(aim, file, &probabilities, labels, weights)?));
     Ok(())
 }
 
+/// The threshold of the positive class on rows with these probabilities.
+pub(crate) fn choose(
+    aim: ThresholdAim,
+    file: &ModelFile,
+    probabilities: &[f64],
+    labels: &[i32],
+    weights: Option<&[f32]>,
+) -> Result<ChosenThreshold> {
+    let positive = file.positive.unwrap_or(1);
+    let rows = probabilities.chunks_exact(file.classes.len());
+    let scores: Vec<f64> = rows.map(|row| row[positive]).collect();
+    let is_positive: Vec<bool> = labels.iter().map(|&c| c as usize == positive).collect();
+    Ok(choose_threshold(&scores, &is_positive, weights, aim)?)
+}
+
 /// Refuses an aim for a threshold that cannot be chosen.
-pub(super) fn check_threshold(recipe: &Recipe, file: &ModelFile, valid: &Encoded) -> Result<()> {
+pub(crate) fn check_threshold(recipe: &Recipe, file: &ModelFile, valid: &Encoded) -> Result<()> {
     let (Some(_), classes) = (recipe.evaluate.threshold, file.classes.len()) else {
         return Ok(());
     };
     let refused = |message: &str| Err(ConfigError::new("evaluate.threshold", message).into());
-    if classes != 2 {
-        return refused(&format!("a threshold is for two classes, the target has {classes}"));
+    if classes != 2 && file.positive.is_none() {
+        return refused(&if classes == 0 {
+            "a threshold is for classes, the target is a number".to_owned()
+        } else {
+            format!(
+                "the target has {classes} classes; name the one that the threshold is for as \
+                 data.positive"
+            )
+        });
     }
     if valid.rows == 0 {
         return refused(

@@ -17,8 +17,8 @@ const MAX_SHUFFLES: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateConfig {
-    /// Two classes: what the decision threshold is chosen for on the validation part; the likelier
-    /// class by default.
+    /// What the decision threshold of `data.positive` is chosen for on the validation part; the
+    /// likeliest class by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<ThresholdAim>,
     /// The k of the top-k accuracy; 5, or 2 where there are few classes, by default.

@@ -6,7 +6,7 @@ pub use ff_table::*;
 mod bags;
 mod bins;
 mod budget;
-mod calibrate;
+pub(crate) mod calibrate;
 mod compare;
 mod cross_validate;
 mod evaluate;

@@ -34,7 +34,7 @@ pub struct ModelFile {
     pub target: String,
     /// The classes in the order of the outputs; empty for numbers.
     pub classes: Vec<String>,
-    /// The index of the positive class of two.
+    /// The index of the positive class of two, or of the one of several that has a threshold.
     pub positive: Option<usize>,
     /// The least probability for which the positive class is predicted; the likelier class by
     /// default.
@@ -87,12 +87,12 @@ impl ModelFile {
 
     /// The index of the predicted class from a row's probabilities.
     pub fn decide(&self, probabilities: &[f64]) -> usize {
-        if let (Some(threshold), [_, _]) = (self.threshold, probabilities) {
-            let positive = self.positive.unwrap_or(1);
-            return if probabilities[positive] >= threshold { positive } else { 1 - positive };
-        }
-        (1..probabilities.len())
-            .fold(0, |b, i| if probabilities[i] > probabilities[b] { i } else { b })
+        ff_metrics::decide(probabilities, self.positive.unwrap_or(1), self.threshold)
+    }
+
+    /// Predicts the positive class from the chosen threshold on.
+    pub(crate) fn set_threshold(&mut self, chosen: Option<ChosenThreshold>) {
+        (self.threshold, self.chosen) = (chosen.map(|chosen| chosen.threshold), chosen);
     }
 }
 

@@ -4,8 +4,8 @@ use super::model::{Intervals, ModelFile, Predictions, TableModel};
 use super::recipe::Recipe;
 use crate::error::{Error, Result};
 use ff_metrics::{
-    Bootstrap, CONFORMAL_LEVELS, ClassificationOptions, ClassificationReport, Comparison, Coverage,
-    RegressionOptions, RegressionReport, Scores, class_shares,
+    Bootstrap, CONFORMAL_LEVELS, ChosenThreshold, ClassificationOptions, ClassificationReport,
+    Comparison, Coverage, RegressionOptions, RegressionReport, Scores, class_shares,
 };
 use ff_table::{Encoded, Prepared, Target, TargetTransform};
 use ff_tensor::ThreadPool;
@@ -75,6 +75,8 @@ pub struct PartReports {
     pub(crate) out_of_fold: Option<(Encoded, Vec<usize>)>,
     /// How often intervals or sets hold the truth of the test part.
     pub coverage: Vec<Coverage>,
+    /// How the decision threshold was chosen.
+    pub threshold: Option<ChosenThreshold>,
     baseline: String,
 }
 
@@ -85,6 +87,8 @@ pub(crate) struct Reports<'a> {
     test: Option<&'a Report>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     coverage: &'a [Coverage],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<&'a ChosenThreshold>,
 }
 
 impl PartReports {
@@ -123,8 +127,8 @@ impl PartReports {
     }
 
     pub(crate) fn saved(&self) -> Reports<'_> {
-        let coverage = &self.coverage;
-        Reports { valid: self.valid.as_ref(), test: self.test.as_ref(), coverage }
+        let (coverage, threshold) = (&self.coverage, self.threshold.as_ref());
+        Reports { valid: self.valid.as_ref(), test: self.test.as_ref(), coverage, threshold }
     }
 }
 
@@ -206,6 +210,7 @@ pub(crate) fn evaluate_predictions(
         valid_predictions,
         out_of_fold: None,
         coverage: Vec::new(),
+        threshold: judge.file.chosen,
         baseline: prior.describe(classes),
     })
 }
@@ -241,6 +246,7 @@ pub(crate) fn evaluate_parts(
         valid_predictions,
         out_of_fold: None,
         coverage,
+        threshold: model.file().chosen,
         baseline: prior.describe(&classes),
     })
 }
@@ -278,6 +284,7 @@ pub(crate) fn evaluate_networks(
         valid_predictions,
         out_of_fold: Some((data, rows)),
         coverage,
+        threshold: model.file().chosen,
         baseline: prior.describe(&classes),
     })
 }

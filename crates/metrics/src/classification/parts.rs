@@ -261,6 +261,7 @@ pub(super) fn per_class(
             precision: counts.precision(class),
             recall: counts.recall(class),
             f1: counts.f1(class),
+            false_positive_rate: counts.false_positive_rate(class),
             roc_auc: area.0,
             pr_auc: area.1,
         }

@@ -46,7 +46,7 @@ fn bad_input_is_an_error_that_names_the_row() {
         3,
         &ClassificationOptions { threshold: Some(0.5), ..base },
     );
-    assert!(three.unwrap_err().to_string().contains("needs two classes"));
+    assert!(three.unwrap_err().to_string().contains("of 3 classes it needs a positive one"));
 
     let options = RegressionOptions::default();
     let compute =

@@ -19,6 +19,7 @@ fn the_threshold_is_the_best_of_all() {
             ThresholdAim::Cost { false_positive: 9.0, false_negative: 1.0 },
             ThresholdAim::RecallAtPrecision(0.5),
             ThresholdAim::PrecisionAtRecall(0.7),
+            ThresholdAim::RecallAtFalsePositiveRate(0.1),
         ] {
             let chosen = choose_threshold(&p, &positive, None, aim).unwrap();
             let judge = |threshold: f64| {
@@ -39,6 +40,9 @@ fn the_threshold_is_the_best_of_all() {
                     }
                     ThresholdAim::RecallAtPrecision(bound) => (precision >= bound, recall),
                     ThresholdAim::PrecisionAtRecall(bound) => (recall >= bound, precision),
+                    ThresholdAim::RecallAtFalsePositiveRate(bound) => {
+                        (fp / (tn + fp) <= bound, recall)
+                    }
                 }
             };
             let (met, value) = judge(chosen.threshold);
@@ -71,6 +75,7 @@ fn a_threshold_that_cannot_be_had_says_so() {
     for (aim, word) in [
         (ThresholdAim::RecallAtPrecision(0.0), "greater than 0"),
         (ThresholdAim::PrecisionAtRecall(f64::NAN), "greater than 0"),
+        (ThresholdAim::RecallAtFalsePositiveRate(1.0), "less than 1"),
         (ThresholdAim::Cost { false_positive: -1.0, false_negative: 1.0 }, "false_positive = -1"),
         (ThresholdAim::Cost { false_positive: 0.0, false_negative: 0.0 }, "one of the two costs"),
     ] {
@@ -121,4 +126,22 @@ fn of_equals_the_threshold_nearest_to_one_half_is_taken() {
         let chosen = choose_threshold(&p, &labels, None, ThresholdAim::BalancedAccuracy).unwrap();
         assert_eq!((chosen.threshold, chosen.value), (nearest, 0.75));
     }
+}
+
+#[test]
+fn one_of_several_classes_has_a_threshold_and_the_likeliest_of_the_others_is_taken_below_it() {
+    let p = [0.5, 0.3, 0.2, 0.1, 0.6, 0.3, 0.45, 0.1, 0.45, 0.2, 0.2, 0.6];
+    assert_eq!(predict_classes(&p, 3, 2, Some(0.25)).unwrap(), [0, 2, 2, 2]);
+    assert_eq!(predict_classes(&p, 3, 0, Some(0.48)).unwrap(), [0, 1, 2, 2]);
+    assert_eq!(predict_classes(&p, 3, 1, Some(0.7)).unwrap(), [0, 2, 0, 2]);
+    let options = ClassificationOptions {
+        positive: Some(2),
+        threshold: Some(0.25),
+        ..ClassificationOptions::default()
+    };
+    let report = ClassificationReport::compute(&[0_u32, 2, 1, 1], &p, 3, &options).unwrap();
+    // Precision, recall and F1 as single scores stay those of two classes.
+    assert_eq!((report.positive, report.scores.get(Metric::Recall)), (None, None));
+    let class = &report.per_class[2];
+    assert_eq!((class.recall, class.false_positive_rate), (Some(1.0), Some(2.0 / 3.0)));
 }

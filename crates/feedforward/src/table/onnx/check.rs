@@ -64,8 +64,11 @@ pub(super) fn compare(model: &mut TableModel, session: &Session) -> Result<(usiz
 
 /// Whether the two likeliest classes are equally likely, or the threshold is hit.
 fn near_tie(model: &TableModel, p: &[f64]) -> bool {
-    if let Some(threshold) = model.file().threshold {
-        return p.iter().any(|p| (p - threshold).abs() < 1e-5);
+    let file = model.file();
+    if let Some(threshold) = file.threshold
+        && (p[file.positive.unwrap_or(1)] - threshold).abs() < 1e-5
+    {
+        return true;
     }
     let mut sorted = p.to_vec();
     sorted.sort_by(f64::total_cmp);

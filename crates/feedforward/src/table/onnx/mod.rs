@@ -217,13 +217,21 @@ fn classification(graph: &mut GraphBuilder, model: &TableModel, p: &str) -> Resu
     let n = file.classes.len();
     // The likeliest class; the first of equals.
     let attributes = [attribute::int("axis", 1), attribute::int("keepdims", 0)];
-    let best = match file.threshold.filter(|_| n == 2) {
+    let best = match file.threshold {
         None => graph.node_with("ArgMax", "label/class", &[p], &attributes),
         Some(threshold) => {
             let positive = file.positive.unwrap_or(1);
-            let mut index = |name: &str, i: usize| constant(graph, name, &[], vec![i as i64]);
-            let (yes, no) =
-                (index("label/positive", positive)?, index("label/negative", 1 - positive)?);
+            let yes = constant(graph, "label/positive", &[], vec![positive as i64])?;
+            let no = if n == 2 {
+                constant(graph, "label/negative", &[], vec![1 - positive as i64])?
+            } else {
+                // The likeliest of the others: below 0, the positive class is none of them.
+                let below: Vec<f32> =
+                    (0..n).map(|class| if class == positive { -2.0 } else { 0.0 }).collect();
+                let below = constant(graph, "label/below", &[n], below)?;
+                let others = graph.node("Add", "label/others", &[p, &below]);
+                graph.node_with("ArgMax", "label/other", &[&others], &attributes)
+            };
             let one = graph.node_with(
                 "Gather",
                 "label/probability",

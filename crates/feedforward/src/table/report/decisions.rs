@@ -36,7 +36,7 @@ pub(super) fn gather(snapshot: &Snapshot<'_>, trained: Option<&ModelFile>) -> Ve
 }
 
 /// The same for a network that reads the rows in a way of its own.
-pub(super) fn of_rows(snapshot: &Snapshot<'_>) -> Vec<Decision> {
+pub(super) fn of_rows(snapshot: &Snapshot<'_>, trained: bool) -> Vec<Decision> {
     let mut all = Vec::new();
     task(snapshot, &mut all);
     source(snapshot, &mut all);
@@ -44,6 +44,9 @@ pub(super) fn of_rows(snapshot: &Snapshot<'_>) -> Vec<Decision> {
     rows(snapshot, &mut all);
     division(snapshot, &mut all);
     training(snapshot, &mut all);
+    if trained {
+        threshold(snapshot.file, &mut all);
+    }
     device(snapshot, &mut all);
     all
 }

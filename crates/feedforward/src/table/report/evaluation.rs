@@ -171,6 +171,9 @@ pub(super) fn aim(aim: ThresholdAim) -> String {
         }
         ThresholdAim::RecallAtPrecision(least) => format!("best recall at precision ≥ {least}"),
         ThresholdAim::PrecisionAtRecall(least) => format!("best precision at recall ≥ {least}"),
+        ThresholdAim::RecallAtFalsePositiveRate(most) => {
+            format!("best recall at a false positive rate ≤ {most}")
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn gather_with(
     layers: ff_report::Model,
     reports: Option<&PartReports>,
 ) -> ReportData {
-    let mut data = frame(snapshot, decisions::of_rows(snapshot), layers);
+    let mut data = frame(snapshot, decisions::of_rows(snapshot, reports.is_some()), layers);
     if let Some(reports) = reports {
         let Some((part, report)) = headline(snapshot, reports) else { return data };
         let verdict = verdict::gather(snapshot.prepared, part, report, reports.baseline());

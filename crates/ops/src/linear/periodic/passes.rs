@@ -63,14 +63,18 @@ fn dot<T: Float>(a: &Lanes<T>, b: &Lanes<T>) -> T {
 fn load<T: Float>(values: &[T], at: usize, stride: usize) -> Lanes<T> {
     let mut lanes = [T::ZERO; BLOCK];
     let values = values[at.min(values.len())..].iter().step_by(stride);
-    lanes.iter_mut().zip(values).for_each(|(lane, &v)| *lane = v);
+    for (lane, &v) in lanes.iter_mut().zip(values) {
+        *lane = v;
+    }
     lanes
 }
 
 #[inline(always)]
 fn store<T: Float>(lanes: &Lanes<T>, values: &mut [T], at: usize, stride: usize) {
     let values = values[at..].iter_mut().step_by(stride);
-    values.zip(lanes).for_each(|(v, &lane)| *v = lane);
+    for (v, &lane) in values.zip(lanes) {
+        *v = lane;
+    }
 }
 
 impl<'a, T: Float> Params<'a, T> {

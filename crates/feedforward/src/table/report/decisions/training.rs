@@ -186,8 +186,11 @@ pub(super) fn temperature(file: &ModelFile, all: &mut Vec<Decision>) {
 }
 
 pub(super) fn threshold(file: &ModelFile, all: &mut Vec<Decision>) {
-    let [_, _] = file.classes.as_slice() else { return };
-    let positive = &file.classes[file.positive.unwrap_or(1)];
+    let two = file.classes.len() == 2;
+    if !two && file.chosen.is_none() {
+        return;
+    }
+    let Some(positive) = file.classes.get(file.positive.unwrap_or(1)) else { return };
     match &file.chosen {
         Some(chosen) => all.push(decision(
             DecisionKind::Chosen,
@@ -196,8 +199,10 @@ pub(super) fn threshold(file: &ModelFile, all: &mut Vec<Decision>) {
                 number(chosen.threshold)
             ),
             format!(
-                "{} on the validation part{}",
+                "{} on the validation part: recall {}, false positive rate {}{}",
                 super::super::evaluation::aim(chosen.aim),
+                chosen.recall.map_or_else(|| "unknown".into(), number),
+                number(chosen.false_positive_rate),
                 if chosen.met { "" } else { "; no threshold reaches it, this comes nearest" }
             ),
             set("evaluate.threshold=balanced_accuracy"),
