@@ -3,7 +3,7 @@
 #
 # `ff_kernels::dispatch` compiles work once per instruction set. A function or closure that is not
 # inlined there keeps one copy without the set's instructions, several times slower, and no result
-# shows it. So no copy may call one of ours, except `Activation::in_place` and `slope_in_place`, which
+# shows it. So no copy may call one of ours, except `Activation::in_place` and `scale_in_place`, which
 # dispatch by themselves. Needs `cargo build --release` before it, and objdump (binutils).
 set -euo pipefail
 cd "$(dirname "$0")/.."

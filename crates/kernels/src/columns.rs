@@ -138,40 +138,56 @@ pub fn for_columns<T: Send, const N: usize>(
     if alone { (0..tasks).for_each(task) } else { cpu.threads().run(tasks, &task) }
 }
 
-/// The factors of a block: x, replaced by f(x) in place.
-type Factors<'a, T> = &'a (dyn Fn(&mut [T]) + Sync);
+/// v = v ⊙ g(x) in place, for slices x and v of one length.
+type Scaling<'a, T> = &'a (dyn Fn(&[T], &mut [T]) + Sync);
 
-/// y = y ⊙ f(x), where `f` works in place on the values of a block.
+/// y = y ⊙ g(x), where `scaling` computes it for the values of a block.
 ///
 /// # Panics
 /// If the lengths differ.
 ///
 /// ```
 /// let mut dy = [1.0f32, 2.0];
-/// let double = |v: &mut [f32]| v.iter_mut().for_each(|v| *v *= 2.0);
-/// ff_kernels::scale_by(ff_tensor::Device::default().cpu(), &[1.0, 0.5], &mut dy, &double);
+/// let scaling = |x: &[f32], v: &mut [f32]| v.iter_mut().zip(x).for_each(|(v, x)| *v *= 2.0 * x);
+/// ff_kernels::scale_by(ff_tensor::Device::default().cpu(), &[1.0, 0.5], &mut dy, &scaling);
 /// assert_eq!(dy, [2.0, 2.0]);
 /// ```
-pub fn scale_by<S: Stored>(cpu: &CpuDevice, x: &[S], y: &mut [S], f: Factors<'_, S::Compute>) {
+pub fn scale_by<S: Stored>(
+    cpu: &CpuDevice,
+    x: &[S],
+    y: &mut [S],
+    scaling: Scaling<'_, S::Compute>,
+) {
     assert_eq!(x.len(), y.len(), "scale_by: lengths");
     for_pieces(
         cpu,
         y,
         #[inline(always)]
         |start, y| {
-            let mut factors = [S::Compute::ZERO; BLOCK];
-            for (y, x) in y.chunks_mut(BLOCK).zip(x[start..].chunks(BLOCK)) {
-                let factors = &mut factors[..x.len()];
-                for (factor, &x) in factors.iter_mut().zip(x) {
-                    *factor = x.compute();
-                }
-                f(factors);
-                for (y, &factor) in y.iter_mut().zip(&*factors) {
-                    *y = S::from_compute(y.compute() * factor);
+            let x = &x[start..][..y.len()];
+            if let (Some(x), Some(y)) = (S::as_compute(x), S::as_compute_mut(y)) {
+                return scaling(x, y);
+            }
+            let mut blocks = [[S::Compute::ZERO; BLOCK]; 2];
+            for (y, x) in y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+                let [from, to] = blocks.each_mut().map(|block| &mut block[..x.len()]);
+                compute(x, from);
+                compute(y, to);
+                scaling(from, to);
+                for (y, &new) in y.iter_mut().zip(&*to) {
+                    *y = S::from_compute(new);
                 }
             }
         },
     );
+}
+
+/// The values in the type of their computation.
+#[inline(always)]
+fn compute<S: Stored>(from: &[S], to: &mut [S::Compute]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from.compute();
+    }
 }
 
 /// [`scale_by`], and out\[j\] = Σᵢ y\[i, j\] of the new values, or out += if `accumulate` is set:
@@ -186,7 +202,8 @@ pub fn scale_by<S: Stored>(cpu: &CpuDevice, x: &[S], y: &mut [S], f: Factors<'_,
 /// let (mut dy, mut db) = ([1.0f32, 2.0, 3.0, 4.0], [0.0f32; 2]);
 /// let device = ff_tensor::Device::default();
 /// let y = [1.0, 0.0, 1.0, 1.0];
-/// ff_kernels::scale_sum_columns(device.cpu(), &y, &mut dy, &mut db, false, &|_| {});
+/// let product = |y: &[f32], v: &mut [f32]| v.iter_mut().zip(y).for_each(|(v, y)| *v *= y);
+/// ff_kernels::scale_sum_columns(device.cpu(), &y, &mut dy, &mut db, false, &product);
 /// assert_eq!((dy, db), ([1.0, 0.0, 3.0, 4.0], [4.0, 4.0]));
 /// ```
 pub fn scale_sum_columns<S: Stored>(
@@ -195,7 +212,7 @@ pub fn scale_sum_columns<S: Stored>(
     y: &mut [S],
     out: &mut [S::Compute],
     accumulate: bool,
-    f: Factors<'_, S::Compute>,
+    scaling: Scaling<'_, S::Compute>,
 ) {
     const GROUP: usize = 64;
     /// Rows of a block.
@@ -206,7 +223,7 @@ pub fn scale_sum_columns<S: Stored>(
     assert_eq!(x.len(), y.len(), "scale_sum_columns: lengths");
     let cols = out.len();
     if x.len() > FAR {
-        scale_by(cpu, x, y, f);
+        scale_by(cpu, x, y, scaling);
         return sum_columns(cpu, y, out, accumulate);
     }
     let rows = x.len() / cols.max(1);
@@ -220,25 +237,22 @@ pub fn scale_sum_columns<S: Stored>(
         |columns, [mut y]| {
             let width = columns.len();
             let mut total = [S::Compute::ZERO; MAX_COLUMNS];
-            let mut factors = [S::Compute::ZERO; BLOCK];
+            let mut blocks = [[S::Compute::ZERO; BLOCK]; 2];
             for first in (0..rows).step_by(GROUP) {
                 let end = rows.min(first + GROUP);
                 let mut partial = [S::Compute::ZERO; MAX_COLUMNS];
                 for first in (first..end).step_by(ROWS) {
                     let some = first..end.min(first + ROWS);
-                    let factors = &mut factors[..some.len() * width];
-                    for (row, factors) in some.clone().zip(factors.chunks_mut(width)) {
-                        for (factor, &x) in factors.iter_mut().zip(&x[row * cols + columns.start..])
-                        {
-                            *factor = x.compute();
-                        }
+                    let [from, to] =
+                        blocks.each_mut().map(|block| &mut block[..some.len() * width]);
+                    let pairs = from.chunks_mut(width).zip(to.chunks_mut(width));
+                    for (row, (from, to)) in some.clone().zip(pairs) {
+                        compute(&x[row * cols + columns.start..], from);
+                        compute(y.row(row), to);
                     }
-                    f(factors);
-                    for (row, factors) in some.zip(factors.chunks(width)) {
-                        for ((y, &factor), sum) in
-                            y.row(row).iter_mut().zip(factors).zip(&mut partial)
-                        {
-                            let new = y.compute() * factor;
+                    scaling(from, to);
+                    for (row, new) in some.zip(to.chunks(width)) {
+                        for ((y, &new), sum) in y.row(row).iter_mut().zip(new).zip(&mut partial) {
                             *y = S::from_compute(new);
                             *sum += new;
                         }
@@ -295,7 +309,10 @@ mod tests {
                 let mut y: Vec<f64> = (0..rows * cols).map(|i| (i % 17) as f64).collect();
                 let product: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x * y).collect();
                 let mut out = vec![2.0; cols];
-                scale_sum_columns(device.cpu(), &x, &mut y, &mut out, true, &|_| {});
+                let times = |x: &[f64], v: &mut [f64]| {
+                    v.iter_mut().zip(x).for_each(|(v, x)| *v *= x);
+                };
+                scale_sum_columns(device.cpu(), &x, &mut y, &mut out, true, &times);
                 assert_eq!(y, product);
                 for (j, &out) in out.iter().enumerate() {
                     let sum: f64 = (0..rows).map(|i| product[i * cols + j]).sum();

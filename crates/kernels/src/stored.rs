@@ -17,6 +17,11 @@ pub trait Stored: Element {
     fn compute(self) -> Self::Compute;
     /// The nearest value of this type; NaN stays NaN.
     fn from_compute(value: Self::Compute) -> Self;
+
+    /// The values as those of their computation, where both are one type.
+    fn as_compute(values: &[Self]) -> Option<&[Self::Compute]>;
+    /// The same, to write to.
+    fn as_compute_mut(values: &mut [Self]) -> Option<&mut [Self::Compute]>;
 }
 
 impl Stored for f32 {
@@ -29,6 +34,14 @@ impl Stored for f32 {
     fn from_compute(value: f32) -> f32 {
         value
     }
+    #[inline(always)]
+    fn as_compute(values: &[f32]) -> Option<&[f32]> {
+        Some(values)
+    }
+    #[inline(always)]
+    fn as_compute_mut(values: &mut [f32]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 }
 
 impl Stored for f64 {
@@ -40,6 +53,14 @@ impl Stored for f64 {
     #[inline(always)]
     fn from_compute(value: f64) -> f64 {
         value
+    }
+    #[inline(always)]
+    fn as_compute(values: &[f64]) -> Option<&[f64]> {
+        Some(values)
+    }
+    #[inline(always)]
+    fn as_compute_mut(values: &mut [f64]) -> Option<&mut [f64]> {
+        Some(values)
     }
 }
 
@@ -57,6 +78,14 @@ impl Stored for bf16 {
         let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
         let quiet_nan = bits >> 16 | 0x40;
         bf16::from_bits((if value.is_nan() { quiet_nan } else { nearest }) as u16)
+    }
+    #[inline(always)]
+    fn as_compute(_: &[bf16]) -> Option<&[f32]> {
+        None
+    }
+    #[inline(always)]
+    fn as_compute_mut(_: &mut [bf16]) -> Option<&mut [f32]> {
+        None
     }
 }
 

@@ -193,11 +193,11 @@ fn plans_settings_and_notes_of_an_encoder() {
 #[test]
 fn a_class_for_everything_else_has_a_threshold() {
     let folder = prepared("sequence-threshold");
-    let mut text = String::from("text,answer\n");
+    let mut text = String::from("text,answer,size\n");
     for i in 0..240 {
         let (word, answer) =
             [("quick", "a"), ("brown", "b"), ("notes", "other"), ("quick", "a")][i % 4];
-        writeln!(text, "the fox {word} {i} in the fox,{answer}").unwrap();
+        writeln!(text, "the fox {word} {i} in the fox,{answer},1").unwrap();
     }
     folder.write("data.csv", &text);
     let aim = "evaluate.threshold={recall_at_false_positive_rate=0.03}";

@@ -39,18 +39,36 @@ impl Activation {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (f, _) = ($f, $df);
-                apply(cpu, v, f)
+                ff_kernels::dispatch_on::<T, _>(
+                    cpu,
+                    #[inline(always)]
+                    || {
+                        let own = f; // The captures stay in registers.
+                        for v in &mut *v {
+                            *v = own(*v);
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);
     }
 
-    /// v = f′(v), on the calling thread.
-    fn slope_in_place<T: Float>(self, cpu: &CpuDevice, v: &mut [T]) {
+    /// v = v ⊙ f′, on the calling thread; `kept` is the argument of f′.
+    fn scale_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], v: &mut [T]) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (_, df) = ($f, $df);
-                apply(cpu, v, df)
+                ff_kernels::dispatch_on::<T, _>(
+                    cpu,
+                    #[inline(always)]
+                    || {
+                        let own = df; // The captures stay in registers.
+                        for (v, &kept) in v.iter_mut().zip(kept) {
+                            *v *= own(kept);
+                        }
+                    },
+                )
             }};
         }
         with_functions!(self, T, go);
@@ -98,10 +116,10 @@ impl Activation {
                 let mut block = [T::ZERO; BLOCK];
                 let values = kept[start..].chunks(BLOCK).zip(dy[start..].chunks(BLOCK));
                 for (dx, (kept, dy)) in dx.chunks_mut(BLOCK).zip(values) {
-                    let slope = load(&mut block, kept);
-                    self.slope_in_place(cpu, slope);
-                    for ((dx, &dy), &slope) in dx.iter_mut().zip(dy).zip(&*slope) {
-                        *dx = if adds { *dx + dy * slope } else { dy * slope };
+                    let d = load(&mut block, dy);
+                    self.scale_in_place(cpu, kept, d);
+                    for (dx, &d) in dx.iter_mut().zip(&*d) {
+                        *dx = if adds { *dx + d } else { d };
                     }
                 }
             },
@@ -117,11 +135,11 @@ impl Activation {
         dy: &mut [S],
         dbias: Option<(&mut [T], bool)>,
     ) {
-        let slope = |v: &mut [T]| self.slope_in_place(cpu, v);
+        let scaling = |kept: &[T], v: &mut [T]| self.scale_in_place(cpu, kept, v);
         match dbias {
-            None => scale_by(cpu, kept, dy, &slope),
+            None => scale_by(cpu, kept, dy, &scaling),
             Some((dbias, accumulate)) => {
-                scale_sum_columns(cpu, kept, dy, dbias, accumulate, &slope);
+                scale_sum_columns(cpu, kept, dy, dbias, accumulate, &scaling);
             }
         }
     }
@@ -179,16 +197,18 @@ impl Activation {
                 let adds = accumulate; // In a register, as captures are not.
                 let part = row * width..(row + 1) * width;
                 let (x, gap, dy) = (&x[part.clone()], &gap[part.clone()], &dy[part]);
-                let mut block = [T::ZERO; BLOCK];
+                let [mut values, mut slopes] = [[T::ZERO; BLOCK]; 2];
                 for start in (0..width).step_by(BLOCK) {
                     let end = width.min(start + BLOCK);
-                    let slope = load(&mut block, &x[start..end]);
+                    let value = load(&mut values, &x[start..end]);
                     if output {
-                        for (v, &g) in slope.iter_mut().zip(&gap[start..]) {
+                        for (v, &g) in value.iter_mut().zip(&gap[start..]) {
                             *v += g;
                         }
                     }
-                    self.slope_in_place(cpu, slope);
+                    let slope = &mut slopes[..end - start];
+                    slope.fill(T::ONE);
+                    self.scale_in_place(cpu, value, slope);
                     let values = dy[start..].iter().zip(&share[start..]).zip(&*slope);
                     for (dx, ((&dy, &a), &slope)) in dx[start..end].iter_mut().zip(values) {
                         let d = dy * (T::ONE + a * (slope - T::ONE));
@@ -249,20 +269,21 @@ impl Activation {
             #[inline(always)]
             |row, [dh, du]| {
                 let (a, u) = (&a[row * width..][..width], &u[row * width..][..width]);
-                let mut blocks = [[T::ZERO; BLOCK]; 2];
-                let [values, slopes] = &mut blocks;
+                let [mut values, mut products] = [[T::ZERO; BLOCK]; 2];
                 for start in (0..width).step_by(BLOCK) {
                     let part = start..width.min(start + BLOCK);
-                    let value = load(values, &a[part.clone()]);
+                    let (dh, du) = (&mut dh[part.clone()], &mut du[part.clone()]);
+                    let value = load(&mut values, &a[part.clone()]);
+                    let product = load(&mut products, dh);
+                    for (product, u) in product.iter_mut().zip(&u[part]) {
+                        *product *= u.compute();
+                    }
+                    self.scale_in_place(cpu, value, product);
                     self.value_in_place(cpu, value);
-                    let slope = load(slopes, &a[part.clone()]);
-                    self.slope_in_place(cpu, slope);
-                    let gradients = dh[part.clone()].iter_mut().zip(&mut du[part]);
-                    let factors = value.iter().zip(&*slope).zip(&u[start..]);
-                    for ((dh, du), ((&value, &slope), &u)) in gradients.zip(factors) {
-                        let d = dh.compute();
-                        *du = S::from_compute(d * value);
-                        *dh = S::from_compute(d * u.compute() * slope);
+                    let found = product.iter().zip(&*value);
+                    for ((dh, du), (&product, &value)) in dh.iter_mut().zip(du).zip(found) {
+                        *du = S::from_compute(dh.compute() * value);
+                        *dh = S::from_compute(product);
                     }
                 }
             },
@@ -276,21 +297,6 @@ impl Activation {
             self.in_place(cpu, v);
         }
     }
-}
-
-/// v = f(v).
-#[inline(always)]
-fn apply<T: Float>(cpu: &CpuDevice, v: &mut [T], f: impl Fn(T) -> T + Copy) {
-    ff_kernels::dispatch_on::<T, _>(
-        cpu,
-        #[inline(always)]
-        || {
-            let own = f; // The captures stay in registers.
-            for v in &mut *v {
-                *v = own(*v);
-            }
-        },
-    );
 }
 
 /// The values in the type of their computation, at the start of a block.
