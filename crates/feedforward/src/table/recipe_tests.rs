@@ -89,7 +89,7 @@ fn mistakes_are_shown_in_their_line_with_what_is_right() {
         (
             "evaluate.threshold = 'f2'",
             "unknown value \"f2\"; allowed are `f1`, `balanced_accuracy`, { cost = … }, { \
-             recall_at_precision = … } or ",
+             recall_at_precision = … }, { precision_at_recall = … } or ",
         ),
         (
             "evaluate.threshold = { costs = 1 }",
