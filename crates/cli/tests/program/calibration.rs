@@ -411,11 +411,11 @@ fn one_of_several_classes_has_a_threshold() {
         assert_eq!(class == "c2", p[2][row] >= threshold, "row {row}");
         let others = [0, 1, 3].map(|class| p[class][row]);
         let best = others.iter().fold(0.0, |a: f64, &b| a.max(b));
-        if class != "c2" {
+        if class == "c2" {
+            apart += usize::from(p[2][row] < best);
+        } else {
             assert_eq!(p[class[1..].parse::<usize>().unwrap()][row], best, "row {row}");
             apart += usize::from(p[2][row] > best);
-        } else {
-            apart += usize::from(p[2][row] < best);
         }
     }
     assert!(apart > 0, "the likeliest class would have given the same");
