@@ -257,6 +257,15 @@ fn a_dimension_is_named_once() {
         ("steps", list(&[-1, -1])),
     ];
     fails("Slice", &inputs, "dimension 1 twice");
+    let mut resize = node("Resize", &["x", "none", "scales"], "y");
+    resize.attribute.push(AttributeProto::list("axes", &[1, -1]));
+    let mut resized = graph(vec![resize]);
+    resized.input.extend([port("none"), port("scales")]);
+    let floats = |values: &[f32]| Tensor::new(&[values.len()], values.to_vec()).unwrap();
+    let given = [("x", zeros.clone()), ("none", floats(&[])), ("scales", floats(&[2.0, 2.0]))];
+    let given = given.map(|(name, x)| (name.to_owned(), x)).into();
+    let error = session(&model(resized)).unwrap().run(given).unwrap_err().to_string();
+    assert!(error.contains("dimension 1 twice"), "{error}");
     let mut sum = graph(vec![node("ReduceLogSum", &["x", "axes"], "y")]);
     sum.input.push(port("axes"));
     let given = vec![("x".into(), zeros), ("axes".into(), list(&[1, -1, 1]))];
