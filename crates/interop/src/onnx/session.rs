@@ -51,6 +51,29 @@ pub(crate) struct Plan {
     captured: Vec<(usize, usize)>,
 }
 
+impl Plan {
+    /// How often each value is read: by nodes, by the graphs within them, and as an output.
+    fn readers(&self) -> Vec<usize> {
+        let mut readers = vec![0; self.names.len()];
+        for node in &self.nodes {
+            node.inputs.iter().flatten().for_each(|&slot| readers[slot] += 1);
+            for attribute in node.attributes.values() {
+                if let Attribute::Graph(inner) = attribute {
+                    inner.captured.iter().for_each(|&(there, _)| readers[there] += 1);
+                }
+            }
+        }
+        self.outputs.iter().for_each(|&slot| readers[slot] += 1);
+        readers
+    }
+
+    /// The constants by number. One with the name of an input is a default, which may be replaced.
+    fn fixed(&self) -> HashMap<usize, Arc<Tensor>> {
+        let stored = self.constants.iter().filter(|(slot, _)| !self.inputs.contains(slot));
+        stored.map(|(slot, tensor)| (*slot, tensor.clone())).collect()
+    }
+}
+
 /// A node with its operator.
 #[derive(Debug)]
 pub(crate) struct Node {

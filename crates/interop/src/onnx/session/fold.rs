@@ -3,7 +3,6 @@
 use super::{Attribute, Call, MEMORY, Plan, Pool, Run};
 use crate::onnx::tensor::Tensor;
 use ff_tensor::Device;
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 /// A result may be so many times as large as what it is made of; operators that make much of little
@@ -32,13 +31,7 @@ const LATER: [&str; 12] = [
 /// Evaluates the nodes whose inputs are constants, and marks what stays fixed in the others. A node
 /// that fails is left to the run, whose error names it.
 pub(super) fn fold(plan: &mut Plan, device: &Device, bytes: &mut usize) {
-    // A constant with the name of an input is a default, which may be replaced.
-    let mut known: HashMap<usize, Arc<Tensor>> = plan
-        .constants
-        .iter()
-        .filter(|(slot, _)| !plan.inputs.contains(slot))
-        .map(|(slot, tensor)| (*slot, tensor.clone()))
-        .collect();
+    let mut known = plan.fixed();
     let pool = Pool::default();
     let run = Run { device, memory: MEMORY, pool: &pool };
     let mut kept = Vec::with_capacity(plan.nodes.len());
@@ -79,16 +72,4 @@ pub(super) fn fold(plan: &mut Plan, device: &Device, bytes: &mut usize) {
         kept.push(node);
     }
     plan.nodes = kept;
-    // What only folded nodes read is no longer needed.
-    let mut read: Vec<bool> = vec![false; plan.names.len()];
-    for node in &plan.nodes {
-        node.inputs.iter().flatten().for_each(|&slot| read[slot] = true);
-        for attribute in node.attributes.values() {
-            if let Attribute::Graph(inner) = attribute {
-                inner.captured.iter().for_each(|&(there, _)| read[there] = true);
-            }
-        }
-    }
-    plan.outputs.iter().chain(&plan.inputs).for_each(|&slot| read[slot] = true);
-    plan.constants.retain(|(slot, _)| read[*slot]);
 }

@@ -9,24 +9,10 @@ use crate::onnx::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-/// Rewrites the nodes of a plan whose constants are folded.
+/// Rewrites the nodes of a plan whose constants are folded, and keeps the constants that are read.
 pub(super) fn fuse(plan: &mut Plan) {
-    let mut readers = vec![0usize; plan.names.len()];
-    for node in &plan.nodes {
-        node.inputs.iter().flatten().for_each(|&slot| readers[slot] += 1);
-        for attribute in node.attributes.values() {
-            if let Attribute::Graph(inner) = attribute {
-                inner.captured.iter().for_each(|&(there, _)| readers[there] += 1);
-            }
-        }
-    }
-    plan.outputs.iter().for_each(|&slot| readers[slot] += 1);
-    let constants: HashMap<usize, Arc<Tensor>> = plan
-        .constants
-        .iter()
-        .filter(|(slot, _)| !plan.inputs.contains(slot))
-        .map(|(slot, tensor)| (*slot, tensor.clone()))
-        .collect();
+    let mut readers = plan.readers();
+    let constants = plan.fixed();
     gelus(plan, &constants, &mut readers);
     let mut fuser = Fuser { constants, made: Vec::new(), next: plan.names.len() };
     // The node that makes each value that has one reader.
@@ -56,17 +42,9 @@ pub(super) fn fuse(plan: &mut Plan) {
         plan.constants.push((plan.names.len(), tensor));
         plan.names.push(name);
     }
-    let mut read = vec![false; plan.names.len()];
-    for node in &plan.nodes {
-        node.inputs.iter().flatten().for_each(|&slot| read[slot] = true);
-        for attribute in node.attributes.values() {
-            if let Attribute::Graph(inner) = attribute {
-                inner.captured.iter().for_each(|&(there, _)| read[there] = true);
-            }
-        }
-    }
-    plan.outputs.iter().chain(&plan.inputs).for_each(|&slot| read[slot] = true);
-    plan.constants.retain(|(slot, _)| read[*slot]);
+    // What only folded and joined nodes read is no longer needed.
+    let readers = plan.readers();
+    plan.constants.retain(|(slot, _)| readers[*slot] > 0 || plan.inputs.contains(slot));
 }
 
 /// Finds x / 2 · (1 + erf(x / √2)) in its five nodes, whichever is multiplied first.
