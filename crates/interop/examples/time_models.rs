@@ -1,5 +1,6 @@
-//! Evaluates a case that `scripts/onnx_models.py` stored: a folder with the model's name, inputs and
-//! the expected outputs. Prints the milliseconds of the fastest of several runs and the largest difference.
+//! Evaluates a case that `scripts/onnx_models.py` stored: a folder with the model's name, inputs
+//! and the expected outputs. Prints the milliseconds of the fastest of several runs and the largest
+//! difference.
 #![allow(missing_docs, clippy::print_stdout)]
 
 use ff_interop::onnx::{Error, Model, Session, Tensor};

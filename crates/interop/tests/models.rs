@@ -1,5 +1,5 @@
-//! Published models, against what ONNX Runtime computed from the same inputs: `scripts/fetch-models.sh
-//! onnx` fetches them, `scripts/onnx_models.py` stores inputs and outputs.
+//! Published models, against what ONNX Runtime computed from the same inputs:
+//! `scripts/fetch-models.sh onnx` fetches them, `scripts/onnx_models.py` stores inputs and outputs.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use ff_interop::onnx::{Model, Session, Tensor};

@@ -100,7 +100,8 @@ pub fn for_rows<T: Send, const N: usize>(
 /// ```
 /// let device = ff_tensor::Device::default();
 /// let mut y = [0.0f32; 3];
-/// ff_kernels::for_row_blocks(device.cpu(), [3, 1], 2, 2, &mut y, |rows, y| y.fill(rows.end as f32));
+/// let fill = |rows: std::ops::Range<usize>, y: &mut [f32]| y.fill(rows.end as f32);
+/// ff_kernels::for_row_blocks(device.cpu(), [3, 1], 2, 2, &mut y, fill);
 /// assert_eq!(y, [2.0, 2.0, 3.0]);
 /// ```
 pub fn for_row_blocks<T: Send>(

@@ -1,4 +1,5 @@
-//! The decision threshold of one class against the others, chosen on the validation part for an aim.
+//! The decision threshold of one class against the others, chosen on the validation part for an
+//! aim.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

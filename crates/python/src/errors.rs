@@ -17,8 +17,8 @@ pub(crate) fn compute<R: Send>(py: Python<'_>, work: impl Send + FnOnce() -> R) 
 /// Runs a call that may let go of the interpreter while frames of ours hold objects.
 ///
 /// Before Python 3.14, an interpreter that ends kills a thread that wants it back by unwinding its
-/// stack, which would drop those objects without the interpreter. Such a thread sleeps here instead,
-/// until the process is gone. `work` itself must hold no objects.
+/// stack, which would drop those objects without the interpreter. Such a thread sleeps here
+/// instead, until the process is gone. `work` itself must hold no objects.
 pub(crate) fn calling<R>(work: impl FnOnce() -> R) -> R {
     let stay = Stay;
     let done = work();

@@ -74,8 +74,8 @@ pub struct DataConfig {
     /// What kind of target it is; inferred by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
-    /// The positive class of two, as text, the second in order by default; of several, the class that
-    /// `evaluate.threshold` is for.
+    /// The positive class of two, as text, the second in order by default; of several, the class
+    /// that `evaluate.threshold` is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positive: Option<String>,
     /// Learn log(1 + y) in place of y (regression with a long tail; y > -1).

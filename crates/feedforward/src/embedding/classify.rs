@@ -22,9 +22,9 @@ pub fn is_encoder_model(path: &Path) -> bool {
     model_folder(path).is_ok_and(|folder| is_encoder(&folder))
 }
 
-/// Predicts a class or a number for each text of a file with BERT, RoBERTa, DistilBERT or ModernBERT
-/// and writes the rows with `prediction`, and one `probability_<class>` each where asked for; `column`
-/// holds the texts, by default the columns that the model was trained on.
+/// Predicts a class or a number for each text of a file with BERT, RoBERTa, DistilBERT or
+/// ModernBERT and writes the rows with `prediction`, and one `probability_<class>` each where asked
+/// for; `column` holds the texts, by default the columns that the model was trained on.
 ///
 /// # Errors
 /// The model predicts nothing of texts; as [`embed`](super::embed()).

@@ -237,8 +237,8 @@ impl DecoderConfig {
         fields::to_text(&self.json)
     }
 
-    /// The number of positions that long sequences leave as they are: later ones change the angles of
-    /// all.
+    /// The number of positions that long sequences leave as they are: later ones change the angles
+    /// of all.
     pub fn positions_unchanged(&self) -> usize {
         let above = |rope: &Rope| match rope.long {
             Some(LongAngles::Table { above, .. } | LongAngles::Base { above, .. }) => Some(above),

@@ -5,8 +5,8 @@ use ff_tensor::DType;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// An output layer: logits x Wᵀ + b, within a soft bound if there is one, and their cross-entropy as one operation that never holds all
-/// logits.
+/// An output layer: logits x Wᵀ + b, within a soft bound if there is one, and their cross-entropy
+/// as one operation that never holds all logits.
 #[derive(Debug)]
 pub(crate) struct Output {
     weight: ParamId,

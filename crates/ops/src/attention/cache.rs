@@ -179,8 +179,8 @@ impl Attention {
     /// Attention of the last T positions of a cache to all of its positions, forward only, for
     /// generation.
     ///
-    /// With `fused`, rows may hold q, k and v side by side; only q is read. The others are the segments
-    /// of the keys, for [`Segments::Keys`], and the sinks.
+    /// With `fused`, rows may hold q, k and v side by side; only q is read. The others are the
+    /// segments of the keys, for [`Segments::Keys`], and the sinks.
     ///
     /// # Shapes
     /// q `[B, T, heads·head_dim]` (or fused), segments `[B, S]` for the S cached positions, sinks

@@ -40,13 +40,13 @@ const TILE: usize = 64;
 /// Query t sees key s if s ≤ t + S − T (with `causal`), t + S − T − s < w (with a window w), s −
 /// (t + S − T) ≤ a (with keys a ahead), and the segments allow it.
 ///
-/// With `sinks`, each head has a score u₀ that no key has and no value belongs to, so that the weights
-/// of the keys sum to less than 1; its gradient is du₀ = −Σₜ p₀ δ (OpenAI, "gpt-oss", 2025).
+/// With `sinks`, each head has a score u₀ that no key has and no value belongs to, so that the
+/// weights of the keys sum to less than 1; its gradient is du₀ = −Σₜ p₀ δ (OpenAI, "gpt-oss",
+/// 2025).
 ///
-/// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32), then
-/// the sinks.
-/// Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of bf16 are
-/// multiplied as bf16 and summed in f32.
+/// Inputs: q, k and v, or all in one if `fused`, then the segments of keys and of queries (i32),
+/// then the sinks. Kept: the inputs and y; saved: ln Σ eᵘ, one number per query and head. Values of
+/// bf16 are multiplied as bf16 and summed in f32.
 ///
 /// # Shapes
 /// q `[B, T, heads·head_dim]`, k and v `[B, S, kv_heads·head_dim]`, or

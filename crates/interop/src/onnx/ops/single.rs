@@ -1,4 +1,5 @@
-//! Loops over `f32`, the type of most networks, on the threads and the instruction set of the device.
+//! Loops over `f32`, the type of most networks, on the threads and the instruction set of the
+//! device.
 
 use super::super::data::Data;
 use super::super::rows::Rows;

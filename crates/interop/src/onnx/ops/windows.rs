@@ -10,8 +10,8 @@ use ff_kernels::{MatRef, for_rows, gemm};
 /// The values of one strip of windows, 256 KiB: what the second cache holds beside the result.
 const STRIP: usize = 1 << 16;
 
-/// Up to so many windows of an image, they are the rows of a product, and its kernels the matrix that
-/// is packed.
+/// Up to so many windows of an image, they are the rows of a product, and its kernels the matrix
+/// that is packed.
 const FEW: usize = 48;
 
 /// A window of two dimensions; one of one dimension has a height of 1.
@@ -241,7 +241,8 @@ fn transpose(x: &[f32], rows: usize, cols: usize, y: &mut [f32]) {
 }
 
 impl Plane {
-    /// The windows of some rows as a matrix: a row for each channel and tap, a column for each place.
+    /// The windows of some rows as a matrix: a row for each channel and tap, a column for each
+    /// place.
     fn unfold(
         &self,
         image: &[f32],
@@ -287,8 +288,8 @@ impl Plane {
 }
 
 impl Plane {
-    /// Adds to images what each row of a matrix holds for a channel and a tap: [`Plane::unfold`] the
-    /// other way.
+    /// Adds to images what each row of a matrix holds for a channel and a tap: [`Plane::unfold`]
+    /// the other way.
     fn fold(&self, columns: &[f32], images: &mut [f32]) {
         let size = self.size[0] * self.size[1];
         let width = self.out[1];

@@ -1,5 +1,5 @@
-//! Memory of values that no later node reads, for those to come: what the system gives and takes back
-//! for each value costs more than many an operator.
+//! Memory of values that no later node reads, for those to come: what the system gives and takes
+//! back for each value costs more than many an operator.
 
 use crate::onnx::data::Data;
 use crate::onnx::tensor::Tensor;

@@ -34,8 +34,8 @@ fn read(fields: &Fields<'_>, config: &mut DecoderConfig) {
     }
 }
 
-/// For each layer, whether it has rotary positions: as `no_rope_layers` lists, which says 1 where it
-/// has, or in all but each `no_rope_layer_interval`-th.
+/// For each layer, whether it has rotary positions: as `no_rope_layers` lists, which says 1 where
+/// it has, or in all but each `no_rope_layer_interval`-th.
 fn turned_layers(fields: &Fields<'_>, count: usize) -> Vec<bool> {
     const KEY: &str = "no_rope_layers";
     let interval = fields.size(&["no_rope_layer_interval"], MOST_LAYERS).unwrap_or(4);

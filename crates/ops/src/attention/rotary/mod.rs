@@ -158,8 +158,8 @@ impl Op for Rotary {
 }
 
 impl Rotary {
-    /// y = x rotated, or y += if `accumulate` is set; `sense` is 1 forward and −1 backward. Positions
-    /// are those of sequences of `length`.
+    /// y = x rotated, or y += if `accumulate` is set; `sense` is 1 forward and −1 backward.
+    /// Positions are those of sequences of `length`.
     #[allow(clippy::too_many_arguments)]
     fn turn<S: Stored<Compute: Angles>>(
         &self,

@@ -26,7 +26,8 @@ use std::sync::Arc;
 /// expert is chosen, of which [`RouterBalance`](crate::RouterBalance) makes a loss, and z = Σₙ (ln
 /// Σₑ exp rₙₑ)² (Zoph et al., "ST-MoE", 2022).
 /// With `biases`, each product has one: r, z = x Gₑᵀ and u = x Uₑᵀ, and Eₑ(x). With `clamp`, h is
-/// (clip(u, ±limit) + 1) ⊙ g σ(αg), g = min(z, limit) (OpenAI, "gpt-oss", 2025), in place of f(z) ⊙ u.
+/// (clip(u, ±limit) + 1) ⊙ g σ(αg), g = min(z, limit) (OpenAI, "gpt-oss", 2025), in place of f(z) ⊙
+/// u.
 ///
 /// Backward: each expert as the feedforward block, with dwₑ = dy · Eₑ(x); dr through p, w and z,
 /// with the choice held fixed
