@@ -112,8 +112,8 @@ def export(
 
     `to` is `"onnx"` or `"keras"` for tables, with the preprocessing inside, and `"gguf"` or
     `"huggingface"` for language models; by default what the ending of `out` says. `dtype` is
-    `"f32"`, `"f16"`, `"bf16"`, `"q8_0"`, `"q4_0"` or `"q4_1"` for language models. The result says what was
-    compared and by how much it differs.
+    `"f32"`, `"f16"` or `"bf16"` for language models, and for GGUF also a quantised type such as
+    `"q8_0"` or `"q4_k_m"`. The result says what was compared and by how much it differs.
     """
     ending = os.path.splitext(os.fspath(out))[1].lower().lstrip(".")
     kind = to or {"onnx": "onnx", "keras": "keras", "gguf": "gguf", "": "huggingface"}.get(ending)

@@ -3,12 +3,15 @@
 mod blocks;
 mod codebooks;
 mod dtype;
+mod file_type;
+mod k_quants;
 mod parse;
 mod quantize;
 mod value;
 mod write;
 
 pub use dtype::GgmlType;
+pub use file_type::{GgufFileType, GgufModel};
 pub use value::GgufValue;
 pub use write::GgufWriter;
 

@@ -10,7 +10,7 @@ mod torch;
 mod unique;
 
 pub use atomic::{check_writable, remove_temporaries, write_atomic};
-pub use gguf::{GgmlType, GgufFile, GgufTensor, GgufValue, GgufWriter};
+pub use gguf::{GgmlType, GgufFile, GgufFileType, GgufModel, GgufTensor, GgufValue, GgufWriter};
 pub use guard::guarded_call;
 pub use mxfp4::mxfp4;
 pub use tensors::{RawTensor, StoredDType, StoredTensor, TensorFile, TensorWriter, write_raw};

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
+use feedforward::formats::GgufFileType;
 
 use super::Machine;
 
@@ -23,19 +25,14 @@ pub(crate) enum To {
     Keras,
 }
 
-/// The type of exported weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[allow(non_camel_case_types)]
-pub(crate) enum Weights {
-    F32,
-    F16,
-    Bf16,
-    #[value(name = "q8_0")]
-    Q8_0,
-    #[value(name = "q4_0")]
-    Q4_0,
-    #[value(name = "q4_1")]
-    Q4_1,
+/// The types of exported weights; `q4_k` is `q4_k_m`, as in llama.cpp.
+fn types() -> impl TypedValueParser<Value = GgufFileType> {
+    let value = |kind: &GgufFileType| {
+        let value = PossibleValue::new(kind.name());
+        kind.name().strip_suffix("_m").map_or(value.clone(), |short| value.alias(short))
+    };
+    PossibleValuesParser::new(GgufFileType::ALL.iter().map(value))
+        .try_map(|name| name.parse::<GgufFileType>())
 }
 
 #[derive(Debug, Args)]
@@ -51,8 +48,8 @@ pub(crate) struct Export {
           required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
     pub(crate) out: Option<PathBuf>,
     /// The type of a language model's weights, f32 by default; quantised ones for GGUF
-    #[arg(long = "type", value_enum, value_name = "TYPE")]
-    pub(crate) weights: Option<Weights>,
+    #[arg(long = "type", value_parser = types(), value_name = "TYPE")]
+    pub(crate) weights: Option<GgufFileType>,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object

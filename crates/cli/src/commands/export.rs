@@ -27,8 +27,7 @@ mod language {
     use super::{
         Device, ExitCode, Export, Failure, Terminal, To, Working, bytes, json, quoted_path,
     };
-    use crate::arguments::export::Weights;
-    use feedforward::formats::GgmlType;
+    use feedforward::formats::GgufFileType;
     use feedforward::language::{ExportFormat, LanguageModel, export};
     use feedforward::nn::models::LanguageOptions;
 
@@ -42,14 +41,7 @@ mod language {
         };
         let format =
             if arguments.to == To::Gguf { ExportFormat::Gguf } else { ExportFormat::HuggingFace };
-        let dtype = match arguments.weights.unwrap_or(Weights::F32) {
-            Weights::F32 => GgmlType::F32,
-            Weights::F16 => GgmlType::F16,
-            Weights::Bf16 => GgmlType::BF16,
-            Weights::Q8_0 => GgmlType::Q8_0,
-            Weights::Q4_0 => GgmlType::Q4_0,
-            Weights::Q4_1 => GgmlType::Q4_1,
-        };
+        let dtype = arguments.weights.unwrap_or(GgufFileType::F32);
         let working = Working::new(terminal, format!("exporting {}", arguments.model.display()));
         let mut model = LanguageModel::open(&arguments.model, device, &LanguageOptions::default())?;
         let exported = export(&mut model, format, dtype, out)?;

@@ -2,7 +2,7 @@
 
 use super::model::{LanguageModel, ReadBack, base_tensors, write_gguf, write_huggingface};
 use crate::error::{Error, Result};
-use ff_formats::GgmlType;
+use ff_formats::GgufFileType;
 use ff_graph::ParamId;
 use ff_text::ChatTemplate;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub struct Exported {
 /// use feedforward::language::{ExportFormat, LanguageModel, export};
 /// let mut model =
 ///     LanguageModel::open("models/mine".as_ref(), &Default::default(), &Default::default())?;
-/// let dtype = feedforward::formats::GgmlType::Q8_0;
+/// let dtype = feedforward::formats::GgufFileType::Q8_0;
 /// let exported = export(&mut model, ExportFormat::Gguf, dtype, "mine.gguf".as_ref())?;
 /// println!("{} bytes", exported.bytes);
 /// # Ok::<(), feedforward::Error>(())
@@ -63,7 +63,7 @@ pub struct Exported {
 pub fn export(
     model: &mut LanguageModel,
     format: ExportFormat,
-    dtype: GgmlType,
+    dtype: GgufFileType,
     out: &Path,
 ) -> Result<Exported> {
     if out.exists() {
@@ -87,7 +87,7 @@ pub fn export(
 fn write_and_check(
     model: &mut LanguageModel,
     format: ExportFormat,
-    dtype: GgmlType,
+    dtype: GgufFileType,
     out: &Path,
 ) -> Result<Exported> {
     let read_back = match format {
@@ -123,10 +123,12 @@ fn check_weights(
     let config = model.config().clone();
     let (_, graph) = model.parts();
     let (_, other) = again.parts();
+    let device = graph.device().clone();
+    let threads = device.cpu().threads();
     for tensor in base_tensors(&config, graph.params()) {
         let id = ParamId::new(tensor.param);
         let written = tensor.write(graph.params().values::<f32>(id)?);
-        let expected = read_back(&tensor.name, &tensor.dims, &written).unwrap_or_default();
+        let expected = read_back(&tensor.name, &tensor.dims, &written, threads).unwrap_or_default();
         let found = tensor.write(other.params().values::<f32>(id)?);
         let same = expected.len() == found.len()
             && expected.iter().zip(found.iter()).all(|(a, b)| a.to_bits() == b.to_bits());

@@ -1,7 +1,7 @@
 //! GGUF files: models written and read again, and a published one against `transformers`.
 
 use super::fixture;
-use feedforward::formats::{GgmlType, GgufFile};
+use feedforward::formats::{GgufFile, GgufFileType};
 use feedforward::graph::Segment;
 use feedforward::language::{
     Chat, ExportFormat, GenerateOptions, LanguageModel, export, generate_tokens,
@@ -36,7 +36,8 @@ fn models_written_as_gguf_are_the_same_bit_for_bit() {
     for name in ["llama", "llama_linear", "qwen3", "olmo2", "phi3"] {
         let path = folder.path().join(format!("{name}.gguf"));
         let exported =
-            export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
+            export(&mut open(&fixture(name)), ExportFormat::Gguf, GgufFileType::F32, &path)
+                .unwrap();
         assert_eq!((exported.difference, exported.same_top), (0.0, 1.0), "{name}");
         let file = GgufFile::open(&path).unwrap();
         let (fused, usual) = ("blk.0.attn_qkv.weight", "blk.0.attn_q.weight");
@@ -46,7 +47,7 @@ fn models_written_as_gguf_are_the_same_bit_for_bit() {
     // Three layers, none of which is a fourth one.
     let place = changed("smollm3", &json!({"no_rope_layers": [1, 1, 1]}), folder.path());
     let path = folder.path().join("smollm3.gguf");
-    let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
+    let exported = export(&mut open(&place), ExportFormat::Gguf, GgufFileType::F32, &path).unwrap();
     assert_eq!((exported.difference, exported.same_top), (0.0, 1.0));
 }
 
@@ -57,7 +58,7 @@ fn factors_of_long_and_short_sequences_read_back() {
     let changes = json!({"hidden_act": "silu"});
     let place = changed("phi3_long", &changes, folder.path());
     let path = folder.path().join("model.gguf");
-    let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path).unwrap();
+    let exported = export(&mut open(&place), ExportFormat::Gguf, GgufFileType::F32, &path).unwrap();
     assert!(exported.difference < 1e-5 && exported.same_top == 1.0, "{exported:?}");
     let (ours, theirs) = (open(&path), open(&place));
     let [ours, theirs] = [ours.config(), theirs.config()].map(|c| c.rope.clone().unwrap());
@@ -73,7 +74,7 @@ fn gemmas_written_as_gguf_are_the_same_but_for_their_gains() {
         let path = folder.path().join(format!("{name}.gguf"));
         let place = changed(name, &json!({"query_pre_attn_scalar": scalar}), folder.path());
         let windowed = open(&place).config().layers[0].window.is_some();
-        let exported = export(&mut open(&place), ExportFormat::Gguf, GgmlType::F32, &path);
+        let exported = export(&mut open(&place), ExportFormat::Gguf, GgufFileType::F32, &path);
         if !windowed {
             assert!(exported.unwrap_err().to_string().contains("no regular distance"));
             continue;
@@ -91,7 +92,7 @@ fn gemmas_written_as_gguf_are_the_same_but_for_their_gains() {
     let refused = export(
         &mut open(&fixture("gemma2")),
         ExportFormat::Gguf,
-        GgmlType::F32,
+        GgufFileType::F32,
         &folder.path().join("refused.gguf"),
     );
     assert!(refused.unwrap_err().to_string().contains("query_pre_attn_scalar other than 6"));
@@ -101,13 +102,13 @@ fn gemmas_written_as_gguf_are_the_same_but_for_their_gains() {
 fn rounded_weights_read_back_rounded() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = open(&fixture("llama"));
-    for dtype in [GgmlType::F16, GgmlType::BF16] {
+    for dtype in [GgufFileType::F16, GgufFileType::BF16] {
         let path = folder.path().join(dtype.to_string());
         let exported = export(&mut model, ExportFormat::HuggingFace, dtype, &path).unwrap();
         assert!(exported.difference > 0.0 && exported.divergence < 1e-3, "{exported:?}");
     }
     // Rows that are no whole blocks become f16.
-    for dtype in [GgmlType::Q8_0, GgmlType::Q4_0, GgmlType::Q4_1] {
+    for &dtype in &GgufFileType::ALL[3..] {
         let path = folder.path().join(format!("{dtype}.gguf"));
         let exported = export(&mut model, ExportFormat::Gguf, dtype, &path).unwrap();
         assert!(exported.divergence < 0.1, "{exported:?}");
@@ -141,12 +142,12 @@ fn greedy(path: &Path, in_file: bool, threads: usize) -> (Vec<u32>, Vec<f32>) {
 fn matrices_in_the_form_of_their_file_write_the_same() {
     let folder = tempfile::tempdir().unwrap();
     for dtype in [
-        GgmlType::F32,
-        GgmlType::F16,
-        GgmlType::BF16,
-        GgmlType::Q8_0,
-        GgmlType::Q4_0,
-        GgmlType::Q4_1,
+        GgufFileType::F32,
+        GgufFileType::F16,
+        GgufFileType::BF16,
+        GgufFileType::Q8_0,
+        GgufFileType::Q4_0,
+        GgufFileType::Q4_1,
     ] {
         for name in ["llama", "qwen3"] {
             let path = folder.path().join(format!("{name}.{dtype}.gguf"));
@@ -177,7 +178,7 @@ fn models_without_a_form_in_gguf_are_refused_by_name() {
         ("phi3_long", "activation"),
         ("smollm3", "every fourth"),
     ] {
-        let error = export(&mut open(&fixture(name)), ExportFormat::Gguf, GgmlType::F32, &path);
+        let error = export(&mut open(&fixture(name)), ExportFormat::Gguf, GgufFileType::F32, &path);
         assert!(error.unwrap_err().to_string().contains(says));
         assert!(!path.exists());
     }

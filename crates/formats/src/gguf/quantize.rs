@@ -1,6 +1,6 @@
 //! From floats to blocks of quantised values, byte for byte as llama.cpp makes them.
 
-use super::GgmlType;
+use super::{GgmlType, k_quants as k};
 use half::{bf16, f16};
 
 /// Appends values in a form; whether it is one that is written.
@@ -10,14 +10,25 @@ pub(super) fn quantize(dtype: GgmlType, values: &[f32], out: &mut Vec<u8>) -> bo
         GgmlType::F16 => out.extend(values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
         GgmlType::BF16 => out.extend(values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes())),
         GgmlType::Q8_0 => blocks(values, out, q8_0),
-        GgmlType::Q4_0 => blocks(values, out, q4_0),
-        GgmlType::Q4_1 => blocks(values, out, q4_1),
+        GgmlType::Q4_0 => blocks(values, out, around::<4>),
+        GgmlType::Q4_1 => blocks(values, out, between::<4>),
+        GgmlType::Q5_0 => blocks(values, out, around::<5>),
+        GgmlType::Q5_1 => blocks(values, out, between::<5>),
+        GgmlType::Q2_K => blocks(values, out, k::q2_k),
+        GgmlType::Q3_K => blocks(values, out, k::q3_k),
+        GgmlType::Q4_K => blocks(values, out, k::q4_k),
+        GgmlType::Q5_K => blocks(values, out, k::q5_k),
+        GgmlType::Q6_K => blocks(values, out, k::q6_k),
         _ => return false,
     }
     true
 }
 
-fn blocks(values: &[f32], out: &mut Vec<u8>, write: impl Fn(&[f32; 32], &mut Vec<u8>)) {
+fn blocks<const N: usize>(
+    values: &[f32],
+    out: &mut Vec<u8>,
+    write: impl Fn(&[f32; N], &mut Vec<u8>),
+) {
     values.as_chunks().0.iter().for_each(|block| write(block, out));
 }
 
@@ -29,10 +40,14 @@ fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-/// 16 bytes of two values each: value i with value i + 16.
-fn nibbles(block: &[f32; 32], out: &mut Vec<u8>, quant: impl Fn(f32) -> f32) {
-    let q = |x: f32| (quant(x) as u8).min(15);
-    out.extend((0..16).map(|i| q(block[i]) | q(block[i + 16]) << 4));
+/// 16 bytes of two values each: value i with value i + 16; of 5 bits, the fifth ones come before.
+fn packed<const BITS: u32>(block: &[f32; 32], out: &mut Vec<u8>, quant: impl Fn(f32) -> f32) {
+    let q = block.map(|x| (quant(x) as u8).min((1 << BITS) - 1));
+    if BITS == 5 {
+        let bits = q.iter().rev().fold(0u32, |bits, q| bits << 1 | u32::from(q >> 4));
+        out.extend(bits.to_le_bytes());
+    }
+    out.extend((0..16).map(|i| q[i] & 15 | q[i + 16] << 4));
 }
 
 fn q8_0(block: &[f32; 32], out: &mut Vec<u8>) {
@@ -42,21 +57,23 @@ fn q8_0(block: &[f32; 32], out: &mut Vec<u8>) {
     out.extend(block.iter().map(|x| (x * id).round() as i8 as u8));
 }
 
-fn q4_0(block: &[f32; 32], out: &mut Vec<u8>) {
-    // The value furthest from zero, the first of equal ones.
+/// Levels around zero; the value furthest from it, the first of equal ones, has the lowest.
+fn around<const BITS: u32>(block: &[f32; 32], out: &mut Vec<u8>) {
     let most = block.iter().fold(0f32, |most, &x| if x.abs() > most.abs() { x } else { most });
-    let d = most / -8.0;
+    let zero = (1 << (BITS - 1)) as f32;
+    let d = most / -zero;
     let id = inverse(d);
     half(d, out);
-    nibbles(block, out, |x| x * id + 8.5);
+    packed::<BITS>(block, out, |x| x * id + (zero + 0.5));
 }
 
-fn q4_1(block: &[f32; 32], out: &mut Vec<u8>) {
+/// Levels from the minimum to the maximum.
+fn between<const BITS: u32>(block: &[f32; 32], out: &mut Vec<u8>) {
     let (min, max) =
         block.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
-    let d = (max - min) / 15.0;
+    let d = (max - min) / ((1 << BITS) - 1) as f32;
     let id = inverse(d);
     half(d, out);
     half(min, out);
-    nibbles(block, out, |x| (x - min) * id + 0.5);
+    packed::<BITS>(block, out, |x| (x - min) * id + 0.5);
 }

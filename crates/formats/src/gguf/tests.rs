@@ -104,7 +104,55 @@ proptest! {
 
 #[test]
 fn written_blocks_are_those_of_the_python_package() {
-    let file = GgufFile::open(&fixture("quantised.gguf")).unwrap();
+    written_blocks_are_those_of("quantised.gguf", 5);
+}
+
+#[test]
+fn written_blocks_are_those_of_llama_cpp() {
+    written_blocks_are_those_of("llama_cpp.gguf", 11);
+}
+
+/// Types of the tensors of small models, all or one for each layer.
+#[test]
+fn types_of_tensors_are_those_of_llama_cpp() {
+    let text = std::fs::read_to_string(fixture("llama_cpp_types.json")).unwrap();
+    let models: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    for model in &models {
+        let size = |value: &serde_json::Value| usize::try_from(value.as_u64().unwrap()).unwrap();
+        let shape = GgufModel {
+            architecture: model["architecture"].as_str().unwrap(),
+            layers: size(&model["layers"]),
+            heads: size(&model["heads"][0]),
+            kv_heads: size(&model["heads"][1]),
+            tied: model["tied"].as_bool().unwrap(),
+        };
+        let files = model["files"].as_object().unwrap();
+        assert_eq!(files.len(), GgufFileType::ALL.len());
+        for (kind, tensors) in files {
+            let kind: GgufFileType = kind.parse().unwrap();
+            let check = |name: &str, part: &str, expected: &serde_json::Value| {
+                let dims = [8, size(&model["width"])];
+                let dims = if part.ends_with("norm") { &dims[1..] } else { &dims };
+                let found = kind.of_tensor(name, dims, &shape).to_string();
+                assert_eq!(found, expected.as_str().unwrap(), "{kind} {name} {shape:?}");
+            };
+            for (part, expected) in tensors.as_object().unwrap() {
+                if let Some(part) = part.strip_suffix(".weight") {
+                    check(&format!("{part}.weight"), part, expected);
+                    continue;
+                }
+                for layer in 0..shape.layers {
+                    let expected = expected.get(layer).unwrap_or(expected);
+                    check(&format!("blk.{layer}.{part}.weight"), part, expected);
+                }
+            }
+        }
+    }
+}
+
+fn written_blocks_are_those_of(name: &str, tensors: usize) {
+    let file = GgufFile::open(&fixture(name)).unwrap();
+    assert_eq!(file.tensors().len(), tensors);
     let values = file.floats("values").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("again.gguf");
@@ -115,13 +163,18 @@ fn written_blocks_are_those_of_the_python_package() {
     for (name, tensor) in file.tensors() {
         writer.add(name, &tensor.dims, tensor.dtype, || (&values).into());
     }
-    writer.write(&path).unwrap();
+    let threads = ff_tensor::ThreadPool::new(2);
+    writer.write(&path, &threads).unwrap();
     let again = GgufFile::open(&path).unwrap();
     assert_eq!(again.metadata(), file.metadata());
     for (name, tensor) in file.tensors() {
-        assert_eq!(again.raw(name), file.raw(name), "{name}");
+        let (found, expected) = (again.raw(name).unwrap(), file.raw(name).unwrap());
+        let blocks = found.chunks(tensor.dtype.bytes()).zip(expected.chunks(tensor.dtype.bytes()));
+        for (i, (found, expected)) in blocks.enumerate() {
+            assert_eq!(found, expected, "{name}, block {i}");
+        }
         assert_eq!(again.tensors()[name].dims, tensor.dims);
-        let rounded = tensor.dtype.rounded(&values).unwrap();
+        let rounded = tensor.dtype.rounded(&values, &threads).unwrap();
         assert_eq!(rounded, again.floats(name).unwrap());
     }
 }

@@ -4,12 +4,15 @@ use super::quantize::quantize;
 use super::{GgmlType, GgufValue, blocks, parse};
 use crate::Result;
 use crate::atomic::write_atomic;
+use ff_tensor::ThreadPool;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::{Error, Write};
 use std::path::Path;
 
 const ALIGNMENT: usize = 32;
+/// The values of a task: whole blocks of any form, some milliseconds of the slowest.
+const PART: usize = 1 << 15;
 
 /// Collects metadata and tensors and writes them as one file.
 ///
@@ -20,7 +23,7 @@ const ALIGNMENT: usize = 32;
 /// let mut writer = GgufWriter::new();
 /// writer.metadata("general.architecture", GgufValue::String("llama".into()));
 /// writer.add("output.weight", &[2, 32], GgmlType::Q8_0, || vec![0.5; 64].into());
-/// writer.write(&path)?;
+/// writer.write(&path, &ff_tensor::ThreadPool::new(1))?;
 /// let values = GgufFile::open(&path)?.floats("output.weight")?;
 /// assert!(values.iter().all(|x| (x - 0.5).abs() < 1e-3));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -79,12 +82,12 @@ impl<'a> GgufWriter<'a> {
         self.tensors.push(tensor);
     }
 
-    /// Writes the file atomically.
+    /// Writes the file atomically; threads share the quantisation.
     ///
     /// # Errors
     /// If the file cannot be written; if a tensor's rows are no whole blocks, its form is not one
     /// that is written, or its values are not those of its shape.
-    pub fn write(self, path: &Path) -> Result<()> {
+    pub fn write(self, path: &Path, threads: &ThreadPool) -> Result<()> {
         write_atomic(path, |file| {
             let header = self.header();
             file.write_all(&header)?;
@@ -102,10 +105,9 @@ impl<'a> GgufWriter<'a> {
                 {
                     return Err(fail("its rows are no whole blocks"));
                 }
-                let mut bytes = Vec::with_capacity(tensor.bytes().next_multiple_of(ALIGNMENT));
-                if !quantize(tensor.dtype, &values, &mut bytes) {
+                let Some(mut bytes) = bytes_of(tensor.dtype, &values, threads) else {
                     return Err(fail("its form is not written"));
-                }
+                };
                 bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
                 file.write_all(&bytes)?;
             }
@@ -140,13 +142,23 @@ impl GgmlType {
     /// The values as they are read once they were written in this form; none if it is not written.
     ///
     /// ```
-    /// assert_eq!(ff_formats::GgmlType::BF16.rounded(&[1.001]), Some(vec![1.0]));
+    /// let threads = ff_tensor::ThreadPool::new(1);
+    /// assert_eq!(ff_formats::GgmlType::BF16.rounded(&[1.001], &threads), Some(vec![1.0]));
     /// ```
-    pub fn rounded(self, values: &[f32]) -> Option<Vec<f32>> {
-        let (mut bytes, mut rounded) = (Vec::new(), vec![0.0; values.len()]);
-        let written = quantize(self, values, &mut bytes);
-        (written && blocks::dequantize(self, &bytes, &mut rounded)).then_some(rounded)
+    pub fn rounded(self, values: &[f32], threads: &ThreadPool) -> Option<Vec<f32>> {
+        let bytes = bytes_of(self, values, threads)?;
+        let mut rounded = vec![0.0; values.len()];
+        blocks::dequantize(self, &bytes, &mut rounded).then_some(rounded)
     }
+}
+
+/// The values in a form, if it is one that is written.
+fn bytes_of(dtype: GgmlType, values: &[f32], threads: &ThreadPool) -> Option<Vec<u8>> {
+    let part = |values: &[f32]| {
+        let mut bytes = Vec::with_capacity(values.len() / dtype.block() * dtype.bytes());
+        quantize(dtype, values, &mut bytes).then_some(bytes)
+    };
+    Some(threads.map(values.chunks(PART), part).into_iter().collect::<Option<Vec<_>>>()?.concat())
 }
 
 fn text(text: &str, out: &mut Vec<u8>) {

@@ -2,7 +2,7 @@
 
 use super::device;
 use crate::errors::{compute, of_library};
-use feedforward::formats::GgmlType;
+use feedforward::formats::GgufFileType;
 use feedforward::language::{ExportFormat, LanguageModel};
 use feedforward::nn::models::LanguageOptions;
 use feedforward::tensor::Device;
@@ -62,18 +62,10 @@ fn language(
     dtype: Option<&str>,
     device: &Device,
 ) -> Result<Value> {
-    let dtype = match dtype.unwrap_or("f32") {
-        "f32" => GgmlType::F32,
-        "f16" => GgmlType::F16,
-        "bf16" => GgmlType::BF16,
-        "q8_0" => GgmlType::Q8_0,
-        "q4_0" => GgmlType::Q4_0,
-        "q4_1" => GgmlType::Q4_1,
-        other => {
-            let expected = "expected f32, f16, bf16, q8_0, q4_0 or q4_1";
-            return Err(Error::usage(format!("dtype=\"{other}\": {expected}")));
-        }
-    };
+    let dtype: GgufFileType = dtype
+        .unwrap_or("f32")
+        .parse()
+        .map_err(|expected| Error::usage(format!("dtype: {expected}")))?;
     let mut model = LanguageModel::open(model, device, &LanguageOptions::default())?;
     let check = feedforward::language::export(&mut model, format, dtype, out)?;
     Ok(json!({ "out": out, "type": dtype.to_string(), "check": check }))

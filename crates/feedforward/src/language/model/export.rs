@@ -5,70 +5,51 @@ use super::folder::{LanguageModel, as_written, base_tensors, write_rest};
 use super::gguf::{LONG, name_of, pairs};
 use super::weights::write_weights_as;
 use crate::error::{Error, Result};
-use ff_formats::{GgmlType, GgufValue, GgufWriter};
+use ff_formats::{GgufFileType, GgufModel, GgufValue, GgufWriter};
 use ff_graph::ParamId;
 use ff_nn::models::{DecoderConfig, Rope};
 use ff_ops::LongAngles;
+use ff_tensor::ThreadPool;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::Path;
 
 /// The values of a tensor, by its name and shape, as they are read back.
-pub(crate) type ReadBack = Box<dyn Fn(&str, &[usize], &[f32]) -> Option<Vec<f32>>>;
+pub(crate) type ReadBack = Box<dyn Fn(&str, &[usize], &[f32], &ThreadPool) -> Option<Vec<f32>>>;
 /// The size of a file from which on another one is begun.
 const SHARD: usize = 5_000_000_000;
 
 /// Writes a folder with weights of this float type.
 pub(crate) fn write_huggingface(
     model: &LanguageModel,
-    dtype: GgmlType,
+    dtype: GgufFileType,
     folder: &Path,
 ) -> Result<ReadBack> {
     let name = match dtype {
-        GgmlType::F32 => "float32",
-        GgmlType::F16 => "float16",
-        GgmlType::BF16 => "bfloat16",
+        GgufFileType::F32 => "float32",
+        GgufFileType::F16 => "float16",
+        GgufFileType::BF16 => "bfloat16",
         other => {
             return Err(Error::usage(format!(
                 "Hugging Face folders hold weights as f32, f16 or bf16, and not as {other}; choose one, or export to GGUF"
             )));
         }
     };
+    let dtype = dtype.base();
     std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
     let params = model.graph.params();
     write_weights_as(folder, &base_tensors(&model.config, params), params, SHARD, dtype)?;
     let config = as_written(&model.config, name)?.to_json();
     write_rest(folder, (model.tokenizer.as_ref(), Some(&model.generation)), &config)?;
-    Ok(Box::new(move |_, _, values| dtype.rounded(values)))
-}
-
-/// The number of a file's type in llama.cpp.
-fn file_type(dtype: GgmlType) -> u32 {
-    match dtype {
-        GgmlType::F32 => 0,
-        GgmlType::F16 => 1,
-        GgmlType::Q4_0 => 2,
-        GgmlType::Q4_1 => 3,
-        GgmlType::Q8_0 => 7,
-        _ => 32,
-    }
-}
-
-/// Vectors stay f32, rows that are no whole blocks become f16, and what makes the logits is kept
-/// in 8 bits at least.
-fn form(dtype: GgmlType, tied: bool, name: &str, dims: &[usize]) -> GgmlType {
-    let quantised = dtype.block() > 1;
-    let logits = name == "lm_head.weight" || tied && name.ends_with("embed_tokens.weight");
-    match dims {
-        [_] => GgmlType::F32,
-        [.., width] if !width.is_multiple_of(dtype.block()) => GgmlType::F16,
-        _ if quantised && logits => GgmlType::Q8_0,
-        _ => dtype,
-    }
+    Ok(Box::new(move |_, _, values, threads| dtype.rounded(values, threads)))
 }
 
 /// Writes a GGUF file, with tokenizer and chat template.
-pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) -> Result<ReadBack> {
+pub(crate) fn write_gguf(
+    model: &LanguageModel,
+    kind: GgufFileType,
+    path: &Path,
+) -> Result<ReadBack> {
     let config = &model.config;
     let refuse =
         |what: &str| Err(Error::usage(format!("{what}; export to a Hugging Face folder instead")));
@@ -88,7 +69,7 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
     writer.metadata("general.architecture", text(architecture));
     let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("model");
     writer.metadata("general.name", text(name));
-    writer.metadata("general.file_type", GgufValue::U32(file_type(dtype)));
+    writer.metadata("general.file_type", GgufValue::U32(kind as u32));
     writer.metadata("general.quantization_version", GgufValue::U32(2));
     let size = |n: usize| GgufValue::U32(u32::try_from(n).unwrap_or(u32::MAX));
     let rope = config.rope.as_ref();
@@ -133,10 +114,17 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
         }
     }
     for (name, factors) in factors {
-        writer.add(name, &[factors.len()], GgmlType::F32, move || factors.clone().into());
+        writer
+            .add(name, &[factors.len()], ff_formats::GgmlType::F32, move || factors.clone().into());
     }
     let params = model.graph.params();
-    let tied = config.tied;
+    let types = GgufModel {
+        architecture,
+        layers: config.layers.len(),
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        tied: config.tied,
+    };
     for tensor in base_tensors(config, params) {
         let Some(name) = name_of(&tensor.name, dialect) else {
             return refuse(&format!("tensor `{}` has no name in llama.cpp", tensor.name));
@@ -148,7 +136,7 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
         };
         let gain = dialect.gain(&tensor.name);
         let values = params.values::<f32>(ParamId::new(tensor.param))?;
-        let (dims, dtype) = (tensor.dims.clone(), form(dtype, tied, &tensor.name, &tensor.dims));
+        let (dims, dtype) = (tensor.dims.clone(), kind.of_tensor(&name, &tensor.dims, &types));
         let rows = dims[0];
         writer.add(&name, &dims, dtype, move || -> Cow<'_, [f32]> {
             let mut values = tensor.write(values);
@@ -158,14 +146,15 @@ pub(crate) fn write_gguf(model: &LanguageModel, dtype: GgmlType, path: &Path) ->
             heads.map_or(values.clone(), |heads| pairs(&values, rows, heads).into())
         });
     }
-    writer.write(path)?;
-    Ok(Box::new(move |name, dims, values| {
-        let (form, gain) = (form(dtype, tied, name, dims), dialect.gain(name));
+    writer.write(path, model.graph.device().cpu().threads())?;
+    Ok(Box::new(move |name, dims, values, threads| {
+        let gain = dialect.gain(name);
+        let form = kind.of_tensor(&name_of(name, dialect)?, dims, &types);
         if gain == 0.0 {
-            return form.rounded(values);
+            return form.rounded(values, threads);
         }
         let more: Vec<f32> = values.iter().map(|value| value + gain).collect();
-        let read = form.rounded(&more)?;
+        let read = form.rounded(&more, threads)?;
         Some(read.iter().map(|value| value - gain).collect())
     }))
 }
