@@ -85,6 +85,11 @@ impl ParamId {
     pub fn new(index: usize) -> Self {
         Self(index as u32)
     }
+
+    /// The number of its specification.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// A parameter and its range in its segment.

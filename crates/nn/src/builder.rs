@@ -1,5 +1,5 @@
 use crate::Init;
-use crate::adapter::{Adapting, LoraConfig, LowRank};
+use crate::adapter::{Adapting, LoraConfig, LowRank, Replaced};
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Shape};
 
@@ -71,9 +71,42 @@ impl Builder {
         if let Some(adapting) = &mut self.adapting
             && let Some(known) = adapting.known(&full, &self.specs)
         {
-            return known;
+            return self.own(&full, known).unwrap_or(known);
         }
         self.add(ParamSpec::new(full, shape, kind), init)
+    }
+
+    /// The adapter's own parameter in place of a base model's, if it has one.
+    fn own(&mut self, full: &str, base: ParamId) -> Option<ParamId> {
+        let adapting = self.adapting.as_mut()?;
+        if let Some(replaced) = adapting.replaced().iter().find(|replaced| replaced.base == base) {
+            return Some(replaced.own);
+        }
+        let name = adapting.own_name(full, &self.specs)?;
+        let ParamSpec { shape, kind, .. } = self.specs[base.index()];
+        let init = self.inits[base.index()];
+        let own = self.add(ParamSpec::new(name, shape, kind), init);
+        self.adapting.as_mut()?.replace(Replaced { base, own });
+        Some(own)
+    }
+
+    /// The output layer that is the table of embeddings: the adapter may have a layer of its own
+    /// in its place, or the table alone.
+    pub(crate) fn tied(&mut self, name: &str, table: ParamId) -> ParamId {
+        let Some(adapting) = &mut self.adapting else { return table };
+        if adapting.keeps_tied() {
+            return table;
+        }
+        let own = adapting.replaced().iter().find(|replaced| replaced.own == table);
+        let base = own.map_or(table, |replaced| replaced.base);
+        let Some(own) = adapting.own_name(name, &self.specs) else { return base };
+        let ParamSpec { shape, kind, .. } = self.specs[base.index()];
+        let init = self.inits[base.index()];
+        let own = self.add(ParamSpec::new(own, shape, kind), init);
+        if let Some(adapting) = &mut self.adapting {
+            adapting.replace(Replaced { base, own });
+        }
+        own
     }
 
     fn add(&mut self, spec: ParamSpec, init: Init) -> ParamId {
@@ -108,6 +141,11 @@ impl Builder {
     /// The linear layers since [`Builder::adapt`], and whether each got an adapter.
     pub fn linear_layers(&self) -> &[(String, bool)] {
         self.adapting.as_ref().map_or(&[], Adapting::layers)
+    }
+
+    /// The parameters that the adapter has in place of the base model's.
+    pub fn replaced(&self) -> &[Replaced] {
+        self.adapting.as_ref().map_or(&[], Adapting::replaced)
     }
 
     /// The adapter of the linear layer that is being built, if it gets one.

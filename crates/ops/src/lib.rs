@@ -34,6 +34,7 @@ pub use combine::concat::Concat;
 pub use combine::mean_of_members::{MeanOfMembers, MemberMean};
 pub use combine::pool_tokens::PoolTokens;
 pub use combine::split::Split;
+pub use linear::dora::{DoraFactors, adapted_row_norms};
 pub use linear::embedding::Embedding;
 pub use linear::embedding_bag::EmbeddingBag;
 pub use linear::ensemble::{BatchEnsemble, MemberLinear};

@@ -31,6 +31,7 @@ pub fn registry() -> &'static [Entry] {
         },
         Entry { name: "binary_focal", cases: crate::loss::binary_focal::cases },
         Entry { name: "concat", cases: crate::combine::concat::cases },
+        Entry { name: "dora_factors", cases: crate::linear::dora::cases },
         Entry { name: "dropout", cases: crate::arithmetic::dropout::cases },
         Entry { name: "embedding", cases: crate::linear::embedding::cases },
         Entry { name: "embedding_bag", cases: crate::linear::embedding_bag::cases },

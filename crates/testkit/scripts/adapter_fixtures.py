@@ -2,7 +2,8 @@
 
     python crates/testkit/scripts/adapter_fixtures.py [NAME...]
 
-A folder of fixtures/adapter is an adapter with `expected.safetensors`: tokens, and the logits of the model with it.
+A folder of fixtures/adapter is an adapter with `expected.safetensors`: tokens, the logits of the model with it, and
+the losses of six steps of training it on these tokens.
 """
 
 import shutil
@@ -31,6 +32,47 @@ ADAPTERS = {
     # Queries, keys and values in one layer, gate and up in one.
     "phi3": ("phi3", dict(r=3, lora_alpha=5, target_modules=["qkv_proj", "gate_up_proj", "down_proj"])),
     "gpt2": ("gpt2", dict(r=2, lora_alpha=4, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)),
+    "llama_dora": ("llama", dict(r=3, lora_alpha=5, target_modules=["q_proj", "up_proj"], use_dora=True)),
+    "gpt2_dora": ("gpt2", dict(r=2, lora_alpha=4, target_modules=["c_attn", "c_fc"], use_dora=True, fan_in_fan_out=True)),
+    "qwen2_bias": ("qwen2", dict(r=2, lora_alpha=4, target_modules=["q_proj", "down_proj"], lora_bias=True)),
+    # Norms end like the name as well; the output layer of the model is its own.
+    "llama_saved": ("llama", dict(r=2, lora_alpha=3, target_modules=["v_proj"], modules_to_save=["lm_head", "norm"])),
+    # The output layer stays as it was, or changes with the table.
+    "gpt2_untied": (
+        "gpt2",
+        dict(r=2, lora_alpha=4, target_modules=["c_attn"], modules_to_save=["wte"], fan_in_fan_out=True),
+    ),
+    "gemma2_tied": (
+        "gemma2",
+        dict(r=2, lora_alpha=4, target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True),
+    ),
+    "gemma2_tied_output": (
+        "gemma2",
+        dict(r=2, lora_alpha=4, target_modules=["q_proj"], modules_to_save=["lm_head"], ensure_weight_tying=True),
+    ),
+    "gpt2_output": (
+        "gpt2",
+        dict(r=2, lora_alpha=4, target_modules=["c_attn"], modules_to_save=["lm_head"], fan_in_fan_out=True),
+    ),
+    "gpt2_biases": ("gpt2", dict(r=2, lora_alpha=4, target_modules=["c_attn"], bias="all", fan_in_fan_out=True)),
+    "gpt2_own_biases": (
+        "gpt2",
+        dict(r=2, lora_alpha=4, target_modules=["c_attn", "c_fc"], bias="lora_only", fan_in_fan_out=True),
+    ),
+    "llama_like": (
+        "llama",
+        dict(
+            r=3,
+            lora_alpha=5,
+            target_modules=r"model\.layers\.\d+\.(self_attn|mlp)\.(q|v|down)_proj",
+            exclude_modules=["v_proj"],
+            rank_pattern={r"layers\.\d+\.self_attn\.q_proj": 2},
+        ),
+    ),
+    "llama_layer": (
+        "llama",
+        dict(r=3, lora_alpha=5, target_modules=["q_proj", "o_proj"], layers_to_transform=[1], layers_pattern="layers"),
+    ),
 }
 
 for name in sys.argv[1:] or ADAPTERS:
@@ -43,10 +85,27 @@ for name in sys.argv[1:] or ADAPTERS:
     for parameter_name, parameter in model.named_parameters():
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.3)
+        elif parameter.requires_grad and "lora_A" not in parameter_name:
+            # What the adapter has beside A and B begins as the base model's.
+            parameter.data *= 1 + 0.2 * torch.randn_like(parameter)
+            parameter.data += 0.05 * torch.randn_like(parameter)
     tokens = torch.randint(0, 41, (12,))
     with torch.no_grad():
         logits = model(tokens[None]).logits[0]
     model.peft_config["default"].base_model_name_or_path = f"../../language/{base}"
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
-    save_file({"tokens": tokens.int(), "logits": logits.contiguous()}, folder / "expected.safetensors")
+    # Losses of a few steps on the same tokens.
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.0)
+    losses = []
+    for _ in range(6):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(tokens[None]).logits[0, :-1], tokens[1:])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    save_file(
+        {"tokens": tokens.int(), "logits": logits.contiguous(), "losses": torch.tensor(losses)},
+        folder / "expected.safetensors",
+    )

@@ -40,6 +40,11 @@ def lora_linear(a, x):
     return [y + a.scale * F.linear(F.linear(adapted, x[b]), x[b + 1])]
 
 
+def dora_factors(a, x):
+    # The norm is a constant of the backward pass.
+    return [x[0] / torch.linalg.norm(x[1] + a.scale * x[3] @ x[2], dim=1).detach()]
+
+
 def feedforward_block(a, x):
     weights = x[1 : 3 + a.gated]
     biases = x[3 + a.gated :] if a.bias else [None] * len(weights)
@@ -392,6 +397,7 @@ HANDLERS = {
     "batch_ensemble": batch_ensemble,
     "batch_norm": batch_norm,
     "concat": lambda a, x: [torch.cat(x, -1)],
+    "dora_factors": dora_factors,
     "dropout": dropout,
     "embedding": lambda a, x: [F.embedding(x[0], x[1], a.padding)],
     "embedding_bag": embedding_bag,

@@ -121,6 +121,35 @@ fn conversations_are_learned_merged_and_answered() {
     }
 }
 
+/// An adapter with magnitudes, and one with parts of the model for itself, end in the same answers
+/// merged.
+#[test]
+fn every_kind_of_adapter_is_learned_and_merged() {
+    let folder = prepared("finetune-kinds");
+    let answer = |model: &str| -> String {
+        let line = format!("generate {model} --max-tokens 4 --temperature 0 --json --prompt cat");
+        run(&folder, &line).ok().json()["generated"][0]["text"].as_str().unwrap().to_owned()
+    };
+    for (i, options) in [
+        "adapter.dora=true",
+        "adapter.modules_to_save=['norm','lm_head'] --set adapter.keep_tied=false",
+        "adapter.bias=\"all\" --set adapter.exclude=['mlp']",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = format!(
+            "finetune base --data conversations.jsonl --out {i} --json --set optimizer.lr=0.03 --set train.epochs=8 \
+             --set train.packing=false --set {options}"
+        );
+        let summary = run(&folder, &line).ok().json();
+        let [before, after] = ["before", "after"].map(|key| summary[key].as_f64().unwrap());
+        assert!(after < 0.8 * before, "{options}: {summary}");
+        run(&folder, &format!("merge base --adapter {i} --out merged-{i}")).ok();
+        assert_eq!(answer(&format!("merged-{i}")), answer(&i.to_string()), "{options}");
+    }
+}
+
 #[test]
 fn chosen_answers_are_preferred_by_every_loss() {
     let folder = prepared("preference");
@@ -157,6 +186,11 @@ fn killed_and_resumed_fine_tuning_ends_with_the_same_bits() {
     let settings = settings.split_whitespace().collect::<Vec<_>>().join(" ");
     let folder = prepared("finetune-killed");
     survives(&folder, &format!("--data conversations.jsonl {settings}"));
+    for name in ["run", "whole"] {
+        std::fs::remove_dir_all(folder.path().join(name)).unwrap();
+    }
+    let whole = "--set adapter.dora=true --set adapter.modules_to_save=['norm']";
+    survives(&folder, &format!("--data conversations.jsonl {settings} {whole}"));
     for name in ["run", "whole"] {
         std::fs::remove_dir_all(folder.path().join(name)).unwrap();
     }

@@ -3,10 +3,10 @@
 
 use super::recipe::FinetuneRecipe;
 use crate::error::Result;
-use crate::language::{is_adapter, sizes_in_file};
+use crate::language::{Places, is_adapter, sizes_in_file};
 use ff_graph::{Graph, Segment};
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
-use ff_nn::{Builder, Precision, matches};
+use ff_nn::{Builder, Precision, Replaced, matches};
 use ff_settings::ConfigError;
 use ff_tensor::{DType, Device};
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ pub(super) struct Draft {
     pub(super) model: CausalLm,
     /// The linear layers, and whether each has an adapter.
     pub(super) layers: Vec<(String, bool)>,
+    /// What the adapter has in place of the base model's parameters.
+    replaced: Vec<Replaced>,
 }
 
 impl Draft {
@@ -39,26 +41,48 @@ impl Draft {
             builder.freeze_where(|name| !named(name));
         }
         let layers = builder.linear_layers().to_vec();
-        Self { builder, model, layers }
+        let replaced = builder.replaced().to_vec();
+        Self { builder, model, layers, replaced }
+    }
+
+    /// What the adapter changes.
+    pub(super) fn places(&self) -> Places<'_> {
+        Places { layers: &self.layers, replaced: &self.replaced }
     }
 
     /// Every pattern of the recipe names something.
     ///
     /// # Errors
     /// One names nothing.
-    pub(super) fn check(&self, recipe: &FinetuneRecipe) -> Result<()> {
+    pub(super) fn check(&self, recipe: &FinetuneRecipe, config: &DecoderConfig) -> Result<()> {
         let params = self.builder.plan()?;
         let names: Vec<&str> = params.infos().iter().map(|i| i.spec.name.as_str()).collect();
+        let base =
+            |replaced: &Replaced| names[replaced.own.index()].replace(".modules_to_save", "");
+        let own: Vec<String> = self.replaced.iter().map(base).collect();
+        let own: Vec<&str> = own.iter().map(String::as_str).collect();
         let layers: Vec<&str> = self.layers.iter().map(|(layer, _)| layer.as_str()).collect();
-        for (key, patterns, names) in [
-            ("adapter.targets", &recipe.adapter.targets, &layers),
-            ("train.weights", &recipe.train.weights, &names),
+        let [table, _] = config.tied_tensors();
+        let tied = config.tied && recipe.adapter.keep_tied && own.contains(&table.as_str());
+        if tied && !table.ends_with("embed_tokens.weight") {
+            let message = format!(
+                "PEFT's files cannot say that the output layer is {table} of the adapter; set it to false, which leaves the \
+                 output layer as it was"
+            );
+            return Err(ConfigError::new("adapter.keep_tied", message).into());
+        }
+        let adapter = &recipe.adapter;
+        for (key, patterns, found, all) in [
+            ("adapter.targets", &adapter.targets, &layers, &layers),
+            ("adapter.exclude", &adapter.exclude, &layers, &layers),
+            ("adapter.modules_to_save", &adapter.modules_to_save, &own, &names),
+            ("train.weights", &recipe.train.weights, &names, &names),
         ] {
-            let unused = patterns.iter().find(|p| !names.iter().any(|name| matches(p, name)));
+            let unused = patterns.iter().find(|p| !found.iter().any(|name| matches(p, name)));
             if let Some(pattern) = unused {
                 let message = format!(
                     "\"{pattern}\" names no part of the model that can be trained so; its parts are {}",
-                    kinds(names).join(", ")
+                    kinds(all).join(", ")
                 );
                 return Err(ConfigError::new(key, message).into());
             }

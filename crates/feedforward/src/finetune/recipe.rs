@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::language::SampleConfig;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
-use ff_nn::{LoraConfig, Precision};
+use ff_nn::{AdaptedBiases, LoraConfig, Precision};
 use ff_ops::Preference;
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
 use ff_train::TrainConfig;
@@ -176,6 +176,7 @@ impl PreferenceName {
 /// 2022).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools)]
 pub struct AdapterTable {
     /// The rank of A and B.
     pub rank: usize,
@@ -188,13 +189,57 @@ pub struct AdapterTable {
     pub dropout: f64,
     /// Whether s is α / √rank (rsLoRA).
     pub rank_stabilized: bool,
+    /// Layers without an adapter, by name or pattern, whatever `targets` says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Whether the rows of W + s B A give directions alone, and each has a magnitude that is trained
+    /// as well (DoRA, Liu et al., 2024).
+    pub dora: bool,
+    /// Whether B has a bias.
+    pub lora_bias: bool,
+    /// The biases of the model that are trained as well: `none`, those of layers with an adapter
+    /// (`lora_only`), or `all`. The adapter holds its own values of them.
+    pub bias: BiasName,
+    /// Parts of the model that are trained whole, by name or pattern, such as `lm_head`,
+    /// `embed_tokens` or `model.norm`. The adapter holds its own values of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules_to_save: Vec<String>,
+    /// Whether an output layer that is the table of embeddings stays the same matrix where
+    /// `modules_to_save` names the table; otherwise the output layer stays as it was. PEFT has a way
+    /// to write the first for tables called `embed_tokens` alone.
+    pub keep_tied: bool,
+}
+
+/// The biases of the model that are trained with an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BiasName {
+    /// None.
+    #[default]
+    None,
+    /// Those of layers with an adapter.
+    LoraOnly,
+    /// All.
+    All,
 }
 
 impl Default for AdapterTable {
     fn default() -> Self {
         let LoraConfig { rank, alpha, targets, dropout, rank_stabilized, .. } =
             LoraConfig::default();
-        Self { rank, alpha, targets, dropout, rank_stabilized }
+        Self {
+            rank,
+            alpha,
+            targets,
+            dropout,
+            rank_stabilized,
+            exclude: Vec::new(),
+            dora: false,
+            lora_bias: false,
+            bias: BiasName::None,
+            modules_to_save: Vec::new(),
+            keep_tied: true,
+        }
     }
 }
 
@@ -206,6 +251,16 @@ impl AdapterTable {
             targets: self.targets.clone(),
             dropout: self.dropout,
             rank_stabilized: self.rank_stabilized,
+            exclude: self.exclude.clone(),
+            dora: self.dora,
+            lora_bias: self.lora_bias,
+            biases: match self.bias {
+                BiasName::None => AdaptedBiases::None,
+                BiasName::LoraOnly => AdaptedBiases::Adapted,
+                BiasName::All => AdaptedBiases::All,
+            },
+            saved: self.modules_to_save.clone(),
+            keep_tied: self.keep_tied,
             ..LoraConfig::default()
         }
     }
@@ -335,9 +390,25 @@ impl FinetuneRecipe {
             let message = "and [adapter] exclude each other: remove one";
             return Err(ConfigError::new("train.weights", message));
         }
-        if adapter.dropout > 0.0 && self.base.precision == Precision::Bf16 {
-            let message = "works with base.precision = \"f32\" only";
-            return Err(ConfigError::new("adapter.dropout", message));
+        let bf16 = self.base.precision == Precision::Bf16;
+        for (key, set) in [
+            ("adapter.dropout", adapter.dropout > 0.0),
+            ("adapter.dora", adapter.dora),
+            ("adapter.lora_bias", adapter.lora_bias),
+        ] {
+            if bf16 && set {
+                let message = "works with base.precision = \"f32\" only";
+                return Err(ConfigError::new(key, message));
+            }
+        }
+        for (key, set, reason) in [
+            ("adapter.dropout", adapter.dropout > 0.0, "needs another product of each layer"),
+            ("adapter.lora_bias", adapter.lora_bias, "has no place in the magnitudes"),
+        ] {
+            if adapter.dora && set {
+                let message = format!("{reason} with adapter.dora, and is not supported beside it");
+                return Err(ConfigError::new(key, message));
+            }
         }
         for (key, value) in [
             ("adapter.rank", adapter.rank as u64),

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::files::write_text;
 use crate::language::objective::{LanguageObjective, evaluate};
 use crate::language::{
-    LanguageModel, SampleConfig, Samples, SaveOptions, folder_config, hash_weights, model_folder,
-    read_generation, read_weights, write_adapter,
+    LanguageModel, SampleConfig, Samples, SaveOptions, begin_adapter, folder_config, hash_weights,
+    model_folder, read_generation, read_weights, write_adapter,
 };
 use crate::run::life::{self, TrainOptions};
 use crate::run::memory::process_peak_bytes;
@@ -162,7 +162,7 @@ impl Task for FineTuning {
         watcher.event(Event::Phase("reading the conversations"));
         let base = model_folder(&recipe.base.model)?;
         let config = folder_config(&base)?;
-        Draft::new(&recipe, &config).check(&recipe)?;
+        Draft::new(&recipe, &config).check(&recipe, &config)?;
         let tokenizer = Tokenizer::load(&base)?;
         let data = conversations(&recipe, &config, &tokenizer)?;
         let hash = hash(&data, &base)?;
@@ -223,7 +223,13 @@ impl Task for FineTuning {
     }
 
     fn load_weights(&self, graph: &mut Graph) -> Result<()> {
-        read_weights(&self.base, &self.config, graph.params_mut())
+        read_weights(&self.base, &self.config, graph.params_mut())?;
+        if self.recipe.trains_adapter() {
+            let draft = Draft::new(&self.recipe, &self.config);
+            let (device, config) = (graph.device().clone(), self.recipe.adapter.config());
+            begin_adapter(graph.params_mut(), &config, draft.places(), &device)?;
+        }
+        Ok(())
     }
 
     fn peak_flops(&self, device: &Device) -> Option<f64> {
@@ -299,10 +305,10 @@ impl Task for FineTuning {
         session.samples.borrow_mut().write(&mut graph, parts, progress.step, None)?;
         watcher.event(Event::Phase("saving"));
         if self.recipe.trains_adapter() {
-            let layers = Draft::new(&self.recipe, &self.config).layers;
+            let draft = Draft::new(&self.recipe, &self.config);
             let (config, base) = (self.recipe.adapter.config(), &self.recipe.base.model);
             let base = (base.as_path(), &self.config);
-            write_adapter(&folder.adapter(), &config, base, graph.params(), &layers)?;
+            write_adapter(&folder.adapter(), &config, base, graph.params(), draft.places())?;
             self.tokenizer.save(&folder.adapter())?;
         } else {
             let generation = read_generation(&self.base)?;

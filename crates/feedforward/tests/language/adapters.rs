@@ -1,15 +1,34 @@
 //! Adapters that PEFT wrote (`testkit/scripts/adapter_fixtures.py`).
 
-use crate::fixture;
+use crate::{batch, fixture, model};
 use feedforward::formats::TensorFile;
-use feedforward::language::LanguageModel;
-use feedforward::nn::models::LanguageOptions;
-use feedforward::tensor::Device;
+use feedforward::graph::Graph;
+use feedforward::language::{LanguageModel, read_weights};
+use feedforward::nn::models::{CausalLm, LanguageOptions};
+use feedforward::nn::{AdaptedBiases, Builder, LoraConfig};
+use feedforward::tensor::{DType, Device};
+use feedforward::trainer::optim::{AdamW, Optimizer, OptimizerConfig};
 use std::path::{Path, PathBuf};
 
 /// The adapters with their base models.
-const ADAPTERS: [(&str, &str); 4] =
-    [("llama", "llama"), ("llama_patterns", "llama"), ("gpt2", "gpt2"), ("phi3", "phi3")];
+const ADAPTERS: [(&str, &str); 16] = [
+    ("llama", "llama"),
+    ("llama_patterns", "llama"),
+    ("llama_like", "llama"),
+    ("llama_layer", "llama"),
+    ("gpt2", "gpt2"),
+    ("phi3", "phi3"),
+    ("llama_dora", "llama"),
+    ("gpt2_dora", "gpt2"),
+    ("qwen2_bias", "qwen2"),
+    ("llama_saved", "llama"),
+    ("gemma2_tied", "gemma2"),
+    ("gemma2_tied_output", "gemma2"),
+    ("gpt2_untied", "gpt2"),
+    ("gpt2_output", "gpt2"),
+    ("gpt2_biases", "gpt2"),
+    ("gpt2_own_biases", "gpt2"),
+];
 
 fn adapter(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/adapter").join(name)
@@ -64,6 +83,133 @@ fn adapters_of_peft(name: &str, base: &str, open: Open) {
     }
 }
 
+/// Training the same adapter by the same steps gives PEFT's losses.
+#[test]
+fn training_gives_the_losses_of_peft() {
+    let rank = |rank, alpha: u32| LoraConfig { rank, alpha: alpha.into(), ..LoraConfig::default() };
+    let saved = ["lm_head", "input_layernorm", "post_attention_layernorm", "norm"];
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    for (name, base, targets, config) in [
+        ("llama", "llama", &[][..], rank(4, 6)),
+        ("llama_dora", "llama", &["q_proj", "up_proj"], LoraConfig { dora: true, ..rank(3, 5) }),
+        ("gpt2_dora", "gpt2", &["c_attn", "c_fc"], LoraConfig { dora: true, ..rank(2, 4) }),
+        (
+            "qwen2_bias",
+            "qwen2",
+            &["q_proj", "down_proj"],
+            LoraConfig { lora_bias: true, ..rank(2, 4) },
+        ),
+        ("llama_saved", "llama", &["v_proj"], LoraConfig { saved: names(&saved), ..rank(2, 3) }),
+        (
+            "gemma2_tied",
+            "gemma2",
+            &["q_proj"],
+            LoraConfig { saved: names(&["embed_tokens"]), keep_tied: true, ..rank(2, 4) },
+        ),
+        ("gpt2_untied", "gpt2", &["c_attn"], LoraConfig { saved: names(&["wte"]), ..rank(2, 4) }),
+        (
+            "gpt2_output",
+            "gpt2",
+            &["c_attn"],
+            LoraConfig { saved: names(&["lm_head"]), ..rank(2, 4) },
+        ),
+        (
+            "gpt2_biases",
+            "gpt2",
+            &["c_attn"],
+            LoraConfig { biases: AdaptedBiases::All, ..rank(2, 4) },
+        ),
+        (
+            "gpt2_own_biases",
+            "gpt2",
+            &["c_attn", "c_fc"],
+            LoraConfig { biases: AdaptedBiases::Adapted, ..rank(2, 4) },
+        ),
+    ] {
+        trained(name, base, LoraConfig { targets: names(targets), ..config });
+    }
+}
+
+fn trained(name: &str, base: &str, config: LoraConfig) {
+    let device = Device::default();
+    let folder = fixture(base);
+    let options = LanguageOptions::default();
+    let (model_config, ..) = model(base, &options);
+    let mut builder = Builder::new();
+    CausalLm::new(&mut builder, &model_config, &options);
+    builder.adapt("", config);
+    let model = CausalLm::new(&mut builder, &model_config, &options);
+    let is_own = |name: &str| {
+        ["lora_A", "lora_B", "lora_magnitude_vector", "modules_to_save"]
+            .iter()
+            .any(|part| name.contains(part))
+    };
+    builder.freeze_where(|name| !is_own(name));
+    let mut params = builder.build(&device, DType::F32, 0, true).unwrap();
+    read_weights(&folder, &model_config, &mut params).unwrap();
+    let file = TensorFile::open(&adapter(name).join("adapter_model.safetensors")).unwrap();
+    for entry in file.entries() {
+        let mut own = entry.name.strip_prefix("base_model.model.").unwrap().to_owned();
+        if own.ends_with("lora_magnitude_vector") {
+            own += ".weight";
+        } else if !own.contains("lora_") {
+            let (module, end) = own.rsplit_once('.').unwrap();
+            let module = module.strip_suffix(".base_layer").unwrap_or(module);
+            own = format!("{module}.modules_to_save.{end}");
+        }
+        // The second name of a matrix that is two.
+        let Some(id) = params.id(&own) else { continue };
+        let dims = file.dims(&entry.name).unwrap();
+        let values = file.f32(&entry.name, dims).unwrap();
+        params.values_mut::<f32>(id).unwrap().copy_from_slice(&values);
+    }
+    let expected = TensorFile::open(&adapter(name).join("expected.safetensors")).unwrap();
+    let losses = expected.f32("losses", expected.dims("losses").unwrap()).unwrap();
+    let ids = expected.i32("tokens").unwrap();
+    let mut graph = Graph::new(&device, params);
+    let rule = AdamW { betas: [0.9, 0.95], ..AdamW::default() };
+    let settings =
+        OptimizerConfig { lr: Some(1e-2), weight_decay: Some(0.0), ..OptimizerConfig::from(rule) };
+    let mut optimizer = Optimizer::new(&settings, graph.params(), graph.device()).unwrap();
+    for (step, expected) in losses.iter().enumerate() {
+        graph.reset();
+        graph.params_mut().clear_gradients();
+        let (input, targets) = batch(&graph, &ids, [1, ids.len()]);
+        let loss = model.loss(&mut graph, &input, &targets).unwrap();
+        let (sum, count) = (loss.total.item().unwrap(), loss.count.item().unwrap());
+        graph.backward(loss.total).unwrap();
+        assert_eq!(graph.params().untouched().next(), None, "{name}");
+        optimizer.step(graph.params_mut(), count, 1e-2).unwrap();
+        let found = (sum / count) as f32;
+        assert!((found - expected).abs() < 1e-4, "{name}: loss {step} is {found}, not {expected}");
+    }
+    assert!(losses[0] - losses[5] > 0.1, "{name}: nothing was learned");
+}
+
+/// A merged model needs no adapter.
+#[test]
+fn merged_models_give_the_logits_of_the_adapter() {
+    for (name, base) in ADAPTERS {
+        let mut model = open(base, &[&adapter(name)]).unwrap();
+        let merged = model.merge_adapter();
+        match name {
+            // The model has one matrix for what the adapter has two.
+            "gpt2_untied" | "gpt2_output" => {
+                assert!(merged.unwrap_err().to_string().contains("modules_to_save"), "{name}");
+                continue;
+            }
+            "qwen2_bias" => {
+                assert!(merged.unwrap_err().to_string().contains("lora_bias"), "{name}");
+                continue;
+            }
+            _ => merged.unwrap(),
+        }
+        let (tokens, logits) = expected(name);
+        let found = model.logits(&tokens).unwrap();
+        assert!(furthest(&found, &logits) < 2e-5, "{name}: {}", furthest(&found, &logits));
+    }
+}
+
 #[test]
 fn several_adapters_share_a_base() {
     let (one, other) = (adapter("llama"), adapter("llama_patterns"));
@@ -99,10 +245,9 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
     };
     for (key, value) in [
         ("peft_type", "IA3".into()),
-        ("use_dora", true.into()),
-        ("bias", "all".into()),
-        ("lora_bias", true.into()),
+        ("bias", "some".into()),
         ("modules_to_save", vec!["lm_head"].into()),
+        ("rank_pattern", serde_json::json!({ "(q": 3 })),
         ("target_parameters", vec!["experts"].into()),
         ("init_lora_weights", "pissa".into()),
         ("alora_invocation_tokens", vec![1].into()),
@@ -115,4 +260,9 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
     assert!(set("target_modules", more).contains("k_proj"));
     let fewer = serde_json::json!(["q_proj"]);
     assert!(set("target_modules", fewer).contains("down_proj"));
+    // What the config asks for must be in the file, and the other way round.
+    assert!(set("use_dora", true.into()).contains("without lora_magnitude_vector"));
+    assert!(set("lora_bias", true.into()).contains("without lora_B.bias"));
+    assert!(set("target_modules", "all-linear".into()).contains("k_proj"));
+    assert!(set("layers_to_transform", vec![0].into()).contains("does not name"));
 }

@@ -3,6 +3,18 @@
 use super::pattern::matches;
 use std::collections::BTreeMap;
 
+/// The biases of the base model that an adapter has values of its own for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AdaptedBiases {
+    /// None.
+    #[default]
+    None,
+    /// Those of layers with an adapter.
+    Adapted,
+    /// All.
+    All,
+}
+
 /// The specification of low-rank adapters, with the meaning of PEFT's `LoraConfig`.
 ///
 /// ```
@@ -13,6 +25,7 @@ use std::collections::BTreeMap;
 /// assert_eq!(config.scale("model.layers.0.self_attn.q_proj"), 8.0);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools)]
 pub struct LoraConfig {
     /// The rank.
     pub rank: usize,
@@ -20,10 +33,27 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// The layers with an adapter, by pattern ([`matches()`]); all linear layers if empty.
     pub targets: Vec<String>,
+    /// The layers without one, by pattern, whatever `targets` says.
+    pub exclude: Vec<String>,
     /// The probability of dropping a value of the input of A in training.
     pub dropout: f64,
     /// Whether the scale is α/√rank (Kalajdzievski, 2023) and not α/rank.
     pub rank_stabilized: bool,
+    /// Whether each row of W + s B A gives a direction alone, with a magnitude of its own (DoRA, Liu
+    /// et al., 2024).
+    pub dora: bool,
+    /// Whether B has a bias, which is scaled as its product.
+    pub lora_bias: bool,
+    /// The biases of the base model that the adapter has for itself.
+    pub biases: AdaptedBiases,
+    /// Parts of the base model that the adapter has whole for itself, by pattern.
+    pub saved: Vec<String>,
+    /// Whether an output layer that is the table of embeddings stays it where the adapter has the
+    /// table for itself.
+    pub keep_tied: bool,
+    /// Whether the adapter is only read, so that what depends on its values alone is computed once,
+    /// when they are set: the parameter of magnitudes holds the factors of rows.
+    pub fixed: bool,
     /// The ranks of layers by pattern, where they differ.
     pub ranks: BTreeMap<String, usize>,
     /// α of layers by pattern, where it differs.
@@ -38,7 +68,14 @@ impl Default for LoraConfig {
             alpha: 16.0,
             targets: Vec::new(),
             dropout: 0.0,
+            exclude: Vec::new(),
             rank_stabilized: false,
+            dora: false,
+            lora_bias: false,
+            biases: AdaptedBiases::None,
+            saved: Vec::new(),
+            keep_tied: false,
+            fixed: false,
             ranks: BTreeMap::new(),
             alphas: BTreeMap::new(),
         }
@@ -48,7 +85,8 @@ impl Default for LoraConfig {
 impl LoraConfig {
     /// Whether a layer gets an adapter.
     pub fn targets(&self, layer: &str) -> bool {
-        self.targets.is_empty() || self.targets.iter().any(|target| matches(target, layer))
+        let among = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, layer));
+        (self.targets.is_empty() || among(&self.targets)) && !among(&self.exclude)
     }
 
     /// The rank of a layer's adapter.

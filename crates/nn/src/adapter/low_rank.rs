@@ -1,10 +1,11 @@
 //! Low-rank adapters of linear layers.
 
-use super::config::LoraConfig;
+use super::config::{AdaptedBiases, LoraConfig};
+use super::pattern::matches;
 use crate::layers::{Dropout, Layer};
 use crate::{Builder, Fan, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, ParamSpec, Result, Value};
-use ff_ops::{Activate, Activation, LoraLinear};
+use ff_ops::{Activate, Activation, Add, DoraFactors, LoraLinear, Mul, Scale};
 use ff_tensor::DType;
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -18,11 +19,62 @@ pub(crate) struct Adapting {
     layers: Vec<(String, bool)>,
     /// The parameters of the first time.
     known: Option<HashMap<String, ParamId>>,
+    /// The adapter's own parameters in place of the base model's.
+    replaced: Vec<Replaced>,
+}
+
+/// A parameter of the base model, and the one that an adapter has in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replaced {
+    /// The base model's.
+    pub base: ParamId,
+    /// The adapter's.
+    pub own: ParamId,
 }
 
 impl Adapting {
     pub(crate) fn new(name: &str, config: LoraConfig) -> Self {
-        Self { name: name.to_owned(), config, layers: Vec::new(), known: None }
+        Self {
+            name: name.to_owned(),
+            config,
+            layers: Vec::new(),
+            known: None,
+            replaced: Vec::new(),
+        }
+    }
+
+    pub(crate) fn replaced(&self) -> &[Replaced] {
+        &self.replaced
+    }
+
+    pub(crate) fn keeps_tied(&self) -> bool {
+        self.config.keep_tied
+    }
+
+    /// The name of the adapter's own parameter in place of a base model's, if it has one.
+    pub(crate) fn own_name(&mut self, full: &str, specs: &[ParamSpec]) -> Option<String> {
+        let (module, end) = full.rsplit_once('.')?;
+        let config = &self.config;
+        let is_saved = config.saved.iter().any(|pattern| matches(pattern, full));
+        let is_bias = |known: Option<ParamId>| {
+            known.is_some_and(|id| specs[id.index()].kind == ParamKind::Bias)
+        };
+        let own = is_saved
+            || match config.biases {
+                AdaptedBiases::None => false,
+                AdaptedBiases::All => is_bias(self.known(full, specs)),
+                AdaptedBiases::Adapted => {
+                    let weight = self.known(&format!("{module}.weight"), specs);
+                    let linear =
+                        weight.is_some_and(|id| specs[id.index()].kind == ParamKind::Weight);
+                    linear && self.config.targets(module) && is_bias(self.known(full, specs))
+                }
+            };
+        own.then(|| named(&format!("{module}.modules_to_save"), &self.name, end))
+    }
+
+    pub(crate) fn replace(&mut self, replaced: Replaced) {
+        self.replaced.push(replaced);
     }
 
     pub(crate) fn layers(&self) -> &[(String, bool)] {
@@ -51,23 +103,60 @@ impl Adapting {
         let rank = self.config.rank(&layer);
         // 1/√in as the bound, PEFT's Kaiming initialisation with a = √5.
         let init = Init::HeUniform { gain: (1.0 / 3.0f64).sqrt(), fan: Fan::In };
-        let named = |matrix: &str| match self.name.as_str() {
-            "" => format!("{matrix}.weight"),
-            name => format!("{matrix}.{name}.weight"),
-        };
-        let a = builder.param(&named("lora_A"), [rank, in_features], ParamKind::Weight, init);
-        let b = [out_features, rank];
-        let b = builder.param(&named("lora_B"), b, ParamKind::Weight, Init::Zeros);
+        let named = |part: &str, end: &str| named(part, &self.name, end);
+        let (weight, zeros) = (ParamKind::Weight, Init::Zeros);
+        let a = builder.param(&named("lora_A", "weight"), [rank, in_features], weight, init);
+        let b = builder.param(&named("lora_B", "weight"), [out_features, rank], weight, zeros);
+        let bias = self.config.lora_bias.then(|| {
+            builder.param(&named("lora_B", "bias"), [out_features], ParamKind::Bias, zeros)
+        });
+        let magnitude = self.config.dora.then(|| {
+            let name = named("lora_magnitude_vector", "weight");
+            builder.param(&name, [out_features], ParamKind::Gain, Init::Constant(1.0))
+        });
         let dropout = (self.config.dropout > 0.0).then(|| {
             builder.scope("lora_dropout", |builder| Dropout::new(builder, self.config.dropout))
         });
-        let op = LoraLinear { scale: self.config.scale(&layer), ..LoraLinear::default() };
-        Some(LowRank { op, ops: SmallVec::new(), a, b, dropout }.with_ops())
+        let scale = self.config.scale(&layer);
+        let op = LoraLinear { scale, ..LoraLinear::default() };
+        let magnitude = magnitude.map(|m| Magnitude {
+            m,
+            factors: (!self.config.fixed).then(|| DoraFactors { scale }.op()),
+            mul: Mul::op(),
+            add: Add::op(),
+        });
+        let bias = bias.map(|bias| OwnBias { bias, scale: Scale::op(scale), add: Add::op() });
+        let (ops, dora) = (SmallVec::new(), magnitude);
+        Some(LowRank { op, ops, a, b, bias, dora, dropout }.with_ops())
     }
 }
 
+/// The name of a part of an adapter.
+fn named(part: &str, adapter: &str, end: &str) -> String {
+    if adapter.is_empty() { format!("{part}.{end}") } else { format!("{part}.{adapter}.{end}") }
+}
+
+/// The bias of B, which is scaled and added.
+#[derive(Debug)]
+struct OwnBias {
+    bias: ParamId,
+    scale: Arc<dyn Op>,
+    add: Arc<dyn Op>,
+}
+
+/// The magnitudes of the rows of W + s B A, whose norms count as constants in the backward pass.
+#[derive(Debug)]
+struct Magnitude {
+    /// m, or the factors themselves if the adapter is fixed.
+    m: ParamId,
+    factors: Option<Arc<dyn Op>>,
+    mul: Arc<dyn Op>,
+    add: Arc<dyn Op>,
+}
+
 /// The adapter of a linear layer: y = x Wᵀ + b + s (dropout(x) Aᵀ) Bᵀ, with parameters
-/// `lora_A.weight` `[rank, in]` and `lora_B.weight` `[out, rank]`.
+/// `lora_A.weight` `[rank, in]` and `lora_B.weight` `[out, rank]`; + s c with `lora_B.bias` `[out]`;
+/// y = g ⊙ (x Wᵀ + s (x Aᵀ) Bᵀ) + b with `lora_magnitude_vector.weight` `[out]`.
 ///
 /// # Shapes
 /// `[…, in] → […, out]`
@@ -78,6 +167,8 @@ pub(crate) struct LowRank {
     ops: SmallVec<[Arc<dyn Op>; 4]>,
     a: ParamId,
     b: ParamId,
+    bias: Option<OwnBias>,
+    dora: Option<Magnitude>,
     dropout: Option<Dropout>,
 }
 
@@ -102,16 +193,33 @@ impl LowRank {
         (weight, bias): (ParamId, Option<ParamId>),
         f: Activation,
     ) -> Result<Value> {
-        let params = [Some(weight), bias, Some(self.a), Some(self.b)].into_iter().flatten();
+        let (own_bias, later) = if self.dora.is_some() { (None, bias) } else { (bias, None) };
+        let params = [Some(weight), own_bias, Some(self.a), Some(self.b)].into_iter().flatten();
         let params: SmallVec<[Value; 4]> = params.map(|id| graph.param(id)).collect();
         let dropped = match &self.dropout {
             Some(dropout) if graph.training() => Some(dropout.forward(graph, x.clone())?),
             _ => None,
         };
-        let op = &self.ops[2 * usize::from(dropped.is_some()) + usize::from(bias.is_some())];
+        let op = &self.ops[2 * usize::from(dropped.is_some()) + usize::from(own_bias.is_some())];
         let inputs: SmallVec<[&Value; 6]> =
             std::iter::once(x).chain(&params).chain(&dropped).collect();
-        let y = graph.apply(op, &inputs)?;
+        let mut y = graph.apply(op, &inputs)?;
+        if let Some(Magnitude { m, factors, mul, add }) = &self.dora {
+            let mut g = graph.param(*m);
+            if let (Some(factors), [w, a, b]) = (factors, params.as_slice()) {
+                g = graph.apply(factors, &[&g, w, a, b])?;
+            }
+            y = graph.apply(mul, &[&y, &g])?;
+            if let Some(bias) = later {
+                let bias = graph.param(bias);
+                y = graph.apply(add, &[&y, &bias])?;
+            }
+        }
+        if let Some(OwnBias { bias, scale, add }) = &self.bias {
+            let bias = graph.param(*bias);
+            let bias = graph.apply(scale, &[&bias])?;
+            y = graph.apply(add, &[&y, &bias])?;
+        }
         match f {
             Activation::Identity => Ok(y),
             f => graph.apply(&Activate::op(f), &[&y]),

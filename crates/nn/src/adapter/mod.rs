@@ -4,6 +4,7 @@ mod config;
 mod low_rank;
 mod pattern;
 
-pub use config::LoraConfig;
+pub use config::{AdaptedBiases, LoraConfig};
+pub use low_rank::Replaced;
 pub(crate) use low_rank::{Adapting, LowRank};
 pub use pattern::matches;

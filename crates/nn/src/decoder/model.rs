@@ -103,7 +103,7 @@ impl CausalLm {
             (embedding, positions, blocks, config.norms().layer(b, names.norm))
         });
         let output = if config.tied {
-            embedding.weight()
+            b.tied("lm_head.weight", embedding.weight())
         } else {
             b.scope("lm_head", |b| b.param("weight", [vocab, features], ParamKind::Embedding, init))
         };

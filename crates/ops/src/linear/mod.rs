@@ -1,5 +1,6 @@
 //! Products with weights.
 
+pub(crate) mod dora;
 pub(crate) mod embedding;
 pub(crate) mod embedding_bag;
 pub(crate) mod ensemble;

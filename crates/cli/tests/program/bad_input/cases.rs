@@ -636,6 +636,18 @@ pub(super) fn fine_tuning(folder: &Folder) -> Vec<Case> {
             &["adapter.targets", "\"query\" names no part", "q_proj"],
         ),
         case(
+            "A part to train whole that the model has not",
+            tune("--data talks.jsonl --set adapter.modules_to_save=[\"head\"]"),
+            2,
+            &["adapter.modules_to_save", "\"head\" names no part", "lm_head"],
+        ),
+        case(
+            "Dropout with magnitudes",
+            tune("--data talks.jsonl --set adapter.dora=true --set adapter.dropout=0.1"),
+            2,
+            &["adapter.dropout", "not supported beside it"],
+        ),
+        case(
             "A pair of equal answers",
             tune("--data same.jsonl --preference dpo"),
             1,

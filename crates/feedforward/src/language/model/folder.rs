@@ -1,4 +1,4 @@
-use super::adapter::{AdapterFile, adapter_folder, is_adapter, merge_layer};
+use super::adapter::{AdapterFile, Places, adapter_folder, is_adapter, merge};
 use super::config::folder_config;
 use super::encoder::last_vectors;
 use super::generate::{Turn, begin};
@@ -13,7 +13,7 @@ use ff_graph::{Graph, Mode, Params};
 use ff_nn::models::{
     CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
 };
-use ff_nn::{Builder, LoraConfig, Precision};
+use ff_nn::{Builder, LoraConfig, Precision, Replaced};
 use ff_tensor::{DType, Device, Tensor};
 use ff_text::Tokenizer;
 use serde_json::{Map, Value};
@@ -56,6 +56,14 @@ struct Adapted {
     config: LoraConfig,
     /// The linear layers, and whether each has an adapter.
     layers: Vec<(String, bool)>,
+    /// What the adapter has in place of the base model's parameters.
+    replaced: Vec<Replaced>,
+}
+
+impl Adapted {
+    fn places(&self) -> Places<'_> {
+        Places { layers: &self.layers, replaced: &self.replaced }
+    }
 }
 
 /// How a model is written.
@@ -195,14 +203,16 @@ impl LanguageModel {
             builder.adapt(&i.to_string(), file.config().clone());
             let model = CausalLm::new(&mut builder, &config, options);
             let layers = builder.linear_layers().to_vec();
-            adapted.push(Adapted { model, config: file.config().clone(), layers });
+            let replaced = builder.replaced().to_vec();
+            adapted.push(Adapted { model, config: file.config().clone(), layers, replaced });
         }
         let tensors = |params: &Params| base_tensors(&config, params);
         let ignored = |name: &str| is_ignored(&config, name);
         let in_file = in_file && config.moe.is_none() && options.precision == Precision::F32;
         let mut params = read_params(&folder, device, builder, &tensors, &ignored, in_file)?;
         for (i, (file, adapted)) in files.iter().zip(&adapted).enumerate() {
-            file.read_into(&mut params, &i.to_string(), &adapted.layers)?;
+            let base = (&config, device);
+            file.read_into(&mut params, &i.to_string(), adapted.places(), base)?;
         }
         let tokenizer = read_tokenizer(&folder, config.vocab_size)?;
         let generation = read_generation(&folder)?;
@@ -238,11 +248,20 @@ impl LanguageModel {
             return Err(Error::usage("there is no adapter to merge; name one with --adapter"));
         };
         self.turn = None;
-        let Adapted { config, layers, .. } = &self.adapted[i];
-        for (layer, _) in layers.iter().filter(|(_, adapted)| *adapted) {
-            merge_layer(self.graph.params_mut(), layer, &i.to_string(), config.scale(layer))?;
+        let adapted = &self.adapted[i];
+        let places = adapted.places();
+        if self.config.tied && !adapted.config.keep_tied {
+            let [table, _] = self.config.tied_tensors();
+            let table = self.graph.params().id(&table);
+            if places.replaced.iter().any(|replaced| Some(replaced.base) == table) {
+                return Err(Error::usage(
+                    "the adapter has a table of embeddings or an output layer of its own (modules_to_save), and the \
+                     model has one matrix for both, so there is no place for the two; use the adapter beside the model \
+                     (--adapter)",
+                ));
+            }
         }
-        Ok(())
+        merge(self.graph.params_mut(), &adapted.config, &i.to_string(), places)
     }
 
     /// The number of the adapter in use.

@@ -13,7 +13,7 @@ mod sampling;
 mod translate;
 mod weights;
 
-pub(crate) use adapter::{adapter_folder, is_adapter, write_adapter};
+pub(crate) use adapter::{Places, adapter_folder, begin_adapter, is_adapter, write_adapter};
 pub(crate) use config::folder_config;
 pub use encoder::EncoderModel;
 pub(crate) use encoder::{encoder_batch, read_encoder};

@@ -1,0 +1,97 @@
+//! What an adapter has beside A and B: parameters in place of the base model's, and magnitudes.
+
+use super::fingerprint::each_row;
+use super::parts::parameter;
+use super::settings::OUTPUT;
+use super::{Places, Replaced};
+use crate::error::{Error, Result};
+use crate::language::model::folder::base_tensors;
+use ff_graph::{ParamId, Params};
+use ff_nn::LoraConfig;
+use ff_nn::models::{DecoderConfig, FileTensor};
+use ff_ops::adapted_row_norms;
+use ff_tensor::Device;
+use std::collections::BTreeSet;
+
+/// The tensors of what an adapter has in place of the base model's parameters, with its parameters.
+pub(super) fn whole_tensors(
+    config: &DecoderConfig,
+    params: &Params,
+    replaced: &[Replaced],
+) -> Vec<(FileTensor, ParamId)> {
+    let tensors = base_tensors(config, params);
+    let of = |&Replaced { base, own }: &Replaced| -> Vec<(FileTensor, ParamId)> {
+        // The base model has no tensor for an output layer that is its table.
+        let is_output = params.info(own).spec.name.starts_with("lm_head.");
+        let parts = tensors.iter().filter(|tensor| tensor.param == base.index());
+        let named = |tensor: &FileTensor| {
+            let name = if is_output { OUTPUT } else { tensor.name.as_str() };
+            (FileTensor { name: name.into(), ..tensor.clone() }, own)
+        };
+        parts.map(named).collect()
+    };
+    replaced.iter().flat_map(of).collect()
+}
+
+/// The name of a tensor in PEFT's file: the bias of a layer with an adapter belongs to its base.
+pub(super) fn stored_name(name: &str, adapted: &BTreeSet<String>) -> String {
+    match name.rsplit_once('.') {
+        Some((module, end)) if adapted.contains(module) => format!("{module}.base_layer.{end}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Makes an adapter ready to be trained: it begins with the base model's values in what it has for
+/// itself, and with the norms of its rows as magnitudes.
+///
+/// # Errors
+/// Memory is short.
+pub(crate) fn begin_adapter(
+    params: &mut Params,
+    config: &LoraConfig,
+    places: Places<'_>,
+    device: &Device,
+) -> Result<()> {
+    for &Replaced { base, own } in places.replaced {
+        let mut values = Vec::with_capacity(params.info(own).spec.shape.len());
+        each_row(params, base, device, &mut |row| values.extend_from_slice(row))?;
+        params.values_mut::<f32>(own)?.copy_from_slice(&values);
+    }
+    if config.dora {
+        for layer in places.adapted() {
+            let (id, norms) = row_norms(params, (layer, ""), config.scale(layer), device)?;
+            params.values_mut::<f32>(id)?.copy_from_slice(&norms);
+        }
+    }
+    Ok(())
+}
+
+/// Turns the magnitudes of a layer whose adapter is only read into the factors of its rows.
+pub(super) fn fix_magnitudes(
+    params: &mut Params,
+    layer: (&str, &str),
+    scale: f64,
+    device: &Device,
+) -> Result<()> {
+    let (id, norms) = row_norms(params, layer, scale, device)?;
+    params.values_mut::<f32>(id)?.iter_mut().zip(&norms).for_each(|(m, norm)| *m /= norm);
+    Ok(())
+}
+
+/// The parameter of a layer's magnitudes, and the norms of the rows of its adapted weight.
+fn row_norms(
+    params: &Params,
+    (layer, name): (&str, &str),
+    scale: f64,
+    device: &Device,
+) -> Result<(ParamId, Vec<f32>)> {
+    let id =
+        |name: String| params.id(&name).ok_or_else(|| Error::usage(format!("there is no {name}")));
+    let part = |part: &str| id(parameter(layer, part, name, "weight"));
+    let magnitude = part("lora_magnitude_vector")?;
+    let views = [id(format!("{layer}.weight"))?, part("lora_A")?, part("lora_B")?];
+    let mut norms = vec![0.0f32; params.info(magnitude).spec.shape.len()];
+    adapted_row_norms(device, views.map(|id| params.view(id)), scale, &mut norms)
+        .map_err(ff_graph::Error::of("dora_factors"))?;
+    Ok((magnitude, norms))
+}

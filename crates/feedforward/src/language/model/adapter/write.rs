@@ -1,0 +1,94 @@
+//! Writing an adapter as PEFT does.
+
+use super::parts::{parameter, pieces};
+use super::settings::{OUTPUT, is_at_end};
+use super::whole::{stored_name, whole_tensors};
+use super::{BASE, CONFIG, PREFIX, Places, TENSORS, fingerprint};
+use crate::error::Result;
+use crate::files::write_text;
+use ff_formats::TensorWriter;
+use ff_graph::Params;
+use ff_nn::models::DecoderConfig;
+use ff_nn::{AdaptedBiases, LoraConfig, matches};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Writes an adapter as PEFT does, from the parameters of a model that was built with it.
+///
+/// # Errors
+/// The folder cannot be written.
+pub(crate) fn write_adapter(
+    folder: &Path,
+    config: &LoraConfig,
+    base: (&Path, &DecoderConfig),
+    params: &Params,
+    places: Places<'_>,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(ff_formats::Error::io(folder, "making the folder"))?;
+    let whole = whole_tensors(base.1, params, places.replaced);
+    let mut writer = TensorWriter::new();
+    writer.metadata("format", "pt");
+    writer.metadata(BASE, fingerprint(params)?);
+    for layer in places.adapted() {
+        for (part, end, stored) in pieces(config) {
+            let Some(id) = params.id(&parameter(layer, part, "", end)) else { continue };
+            let dims = params.info(id).spec.shape.dims();
+            writer.add_f32(format!("{PREFIX}{layer}.{stored}"), dims, params.values::<f32>(id)?);
+        }
+    }
+    let adapted: BTreeSet<String> = places.adapted().map(str::to_owned).collect();
+    for (tensor, own) in &whole {
+        let stored = format!("{PREFIX}{}", stored_name(&tensor.name, &adapted));
+        let values = params.values::<f32>(*own)?;
+        writer.add_made(&stored, &tensor.dims, move || tensor.write(values));
+        if config.keep_tied && base.1.tied && base.1.tied_tensors()[0] == tensor.name {
+            let output = format!("{PREFIX}{OUTPUT}");
+            writer.add_made(&output, &tensor.dims, move || tensor.write(values));
+        }
+    }
+    let is_saved = |name: &str| config.saved.iter().any(|pattern| matches(pattern, name));
+    let names = whole.iter().map(|(tensor, _)| tensor.name.as_str()).filter(|name| is_saved(name));
+    let saved: BTreeSet<&str> = names.filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
+    writer.write(&folder.join(TENSORS))?;
+    let json = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.0,
+        "inference_mode": true,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "target_modules": target_modules(places.layers),
+        "fan_in_fan_out": base.1.has_transposed_files(),
+        "bias": match config.biases {
+            AdaptedBiases::None => "none",
+            AdaptedBiases::Adapted => "lora_only",
+            AdaptedBiases::All => "all",
+        },
+        "use_rslora": config.rank_stabilized,
+        "rank_pattern": config.ranks,
+        "alpha_pattern": config.alphas,
+        "modules_to_save": (!saved.is_empty()).then_some(&saved),
+        "ensure_weight_tying": config.keep_tied && base.1.tied && !saved.is_empty(),
+        "init_lora_weights": true,
+        "use_dora": config.dora,
+        "lora_bias": config.lora_bias,
+    });
+    write_text(&folder.join(CONFIG), &format!("{json:#}\n"))
+}
+
+/// The shortest list of PEFT's `target_modules`: ends of names that mean adapted layers alone, and
+/// else whole names.
+fn target_modules(layers: &[(String, bool)]) -> BTreeSet<&str> {
+    let end = |layer: &str| layer.rfind('.').map_or(0, |at| at + 1);
+    let mixed =
+        |last: &str| layers.iter().any(|(layer, adapted)| !adapted && is_at_end(layer, last));
+    let adapted = layers.iter().filter(|(_, adapted)| *adapted).map(|(layer, _)| layer.as_str());
+    adapted
+        .map(|layer| {
+            let last = &layer[end(layer)..];
+            if mixed(last) { layer } else { last }
+        })
+        .collect()
+}
