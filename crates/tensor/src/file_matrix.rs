@@ -23,6 +23,20 @@ pub enum FileForm {
     Q4_0,
     /// GGUF's blocks of an f16 scale d, an f16 minimum m and 32 values q of 4 bits: d q + m.
     Q4_1,
+    /// GGUF's blocks of an f16 scale d and 32 values q of 5 bits: d (q − 16).
+    Q5_0,
+    /// GGUF's blocks of an f16 scale d, an f16 minimum m and 32 values q of 5 bits: d q + m.
+    Q5_1,
+    /// GGUF's blocks of 256 values of 2 bits, in groups of 16.
+    Q2_K,
+    /// GGUF's blocks of 256 values of 3 bits, in groups of 16.
+    Q3_K,
+    /// GGUF's blocks of 256 values of 4 bits, in groups of 32.
+    Q4_K,
+    /// GGUF's blocks of 256 values of 5 bits, in groups of 32.
+    Q5_K,
+    /// GGUF's blocks of 256 values of 6 bits, in groups of 16.
+    Q6_K,
 }
 
 impl FileForm {
@@ -30,7 +44,8 @@ impl FileForm {
     pub const fn block(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => 32,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 => 32,
+            Self::Q2_K | Self::Q3_K | Self::Q4_K | Self::Q5_K | Self::Q6_K => 256,
         }
     }
 
@@ -42,6 +57,13 @@ impl FileForm {
             Self::Q8_0 => 34,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q2_K => 84,
+            Self::Q3_K => 110,
+            Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
         }
     }
 }

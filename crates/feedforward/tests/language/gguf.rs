@@ -1,7 +1,7 @@
 //! GGUF files: models written and read again, and a published one against `transformers`.
 
 use super::fixture;
-use feedforward::formats::{GgufFile, GgufFileType};
+use feedforward::formats::{GgmlType, GgufFile, GgufFileType, GgufValue, GgufWriter};
 use feedforward::graph::Segment;
 use feedforward::language::{
     Chat, ExportFormat, GenerateOptions, LanguageModel, export, generate_tokens,
@@ -160,6 +160,64 @@ fn matrices_in_the_form_of_their_file_write_the_same() {
                 assert!((a - b).abs() < 1e-5 * largest.max(1.0), "{name} {dtype}: {a} {b}");
             }
             assert_eq!(one, greedy(&path, true, 3), "{name} {dtype}");
+        }
+    }
+}
+
+/// A model of one layer whose matrices have this form, with weights of a fixed pattern.
+fn of_blocks(dtype: GgmlType, path: &Path) {
+    let mut writer = GgufWriter::new();
+    writer.metadata("general.architecture", GgufValue::String("llama".into()));
+    for (key, value) in [
+        ("block_count", 1),
+        ("context_length", 64),
+        ("embedding_length", 256),
+        ("feed_forward_length", 512),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 2),
+    ] {
+        writer.metadata(&format!("llama.{key}"), GgufValue::U32(value));
+    }
+    let pattern = |len: usize, seed: usize| -> Vec<f32> {
+        let hash = |i: usize| (i * 2 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        (0..len).map(|i| hash(i) as f32 / (1 << 24) as f32 * 0.2 - 0.1).collect()
+    };
+    for (seed, (part, rows, cols)) in [
+        ("token_embd", 40, 256),
+        ("blk.0.attn_q", 256, 256),
+        ("blk.0.attn_k", 128, 256),
+        ("blk.0.attn_v", 128, 256),
+        ("blk.0.attn_output", 256, 256),
+        ("blk.0.ffn_gate", 512, 256),
+        ("blk.0.ffn_up", 512, 256),
+        ("blk.0.ffn_down", 256, 512),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let values = move || pattern(rows * cols, seed).into();
+        writer.add(&format!("{part}.weight"), &[rows, cols], dtype, values);
+    }
+    for part in ["output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"] {
+        writer.add(&format!("{part}.weight"), &[256], GgmlType::F32, || vec![1.0; 256].into());
+    }
+    writer.write(path, Device::default().cpu().threads()).unwrap();
+}
+
+#[test]
+fn matrices_of_every_kind_of_blocks_write_the_same() {
+    use GgmlType as T;
+    let folder = tempfile::tempdir().unwrap();
+    for dtype in
+        [T::Q8_0, T::Q4_0, T::Q4_1, T::Q5_0, T::Q5_1, T::Q2_K, T::Q3_K, T::Q4_K, T::Q5_K, T::Q6_K]
+    {
+        let path = folder.path().join(format!("{dtype}.gguf"));
+        of_blocks(dtype, &path);
+        let (dense, in_file) = (greedy(&path, false, 2), greedy(&path, true, 2));
+        assert_eq!(dense.0, in_file.0, "{dtype}");
+        let largest = dense.1.iter().fold(0f32, |m, v| m.max(v.abs()));
+        for (a, b) in dense.1.iter().zip(&in_file.1) {
+            assert!((a - b).abs() < 1e-5 * largest, "{dtype}: {a} {b}");
         }
     }
 }

@@ -117,6 +117,13 @@ impl GgmlType {
             Self::Q8_0 => FileForm::Q8_0,
             Self::Q4_0 => FileForm::Q4_0,
             Self::Q4_1 => FileForm::Q4_1,
+            Self::Q5_0 => FileForm::Q5_0,
+            Self::Q5_1 => FileForm::Q5_1,
+            Self::Q2_K => FileForm::Q2_K,
+            Self::Q3_K => FileForm::Q3_K,
+            Self::Q4_K => FileForm::Q4_K,
+            Self::Q5_K => FileForm::Q5_K,
+            Self::Q6_K => FileForm::Q6_K,
             _ => return None,
         })
     }

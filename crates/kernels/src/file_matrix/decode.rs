@@ -5,14 +5,16 @@ use crate::vector::Vector;
 
 /// 32 weights as `N` registers.
 pub(super) trait Decode<V: Vector<T = f32>, const N: usize> {
-    /// The bytes of 32 weights.
+    /// The bytes of a block.
     const BYTES: usize;
+    /// The runs of 32 weights of a block.
+    const PARTS: usize = 1;
 
-    /// The weights, in order.
+    /// A part of the block's weights, in order.
     ///
     /// # Safety
-    /// `BYTES` bytes can be read, and the CPU has the instructions of `V`.
-    unsafe fn decode(from: *const u8) -> [V; N];
+    /// `BYTES` bytes can be read, `part` is below `PARTS`, and the CPU has the instructions of `V`.
+    unsafe fn decode(from: *const u8, part: usize) -> [V; N];
 }
 
 pub(super) struct F32;
@@ -25,7 +27,7 @@ pub(super) struct Q4<const MINIMUM: bool>;
 /// An f16 as f32: its exponent counts from 15 and not from 127, which a product with 2^112 mends,
 /// subnormal numbers included.
 #[inline(always)]
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let magnitude = u32::from(bits & 0x7fff) << 13;
     let finite = (f32::from_bits(magnitude) * f32::from_bits(0x7780_0000)).to_bits();
     let special = 0x7f80_0000 | magnitude;
@@ -36,7 +38,7 @@ fn half(bits: u16) -> f32 {
 /// # Safety
 /// Two bytes can be read.
 #[inline(always)]
-unsafe fn word(from: *const u8) -> u16 {
+pub(super) unsafe fn word(from: *const u8) -> u16 {
     // SAFETY: guaranteed by the caller; bytes have no alignment.
     u16::from_le_bytes(unsafe { from.cast::<[u8; 2]>().read() })
 }
@@ -44,7 +46,7 @@ unsafe fn word(from: *const u8) -> u16 {
 /// # Safety
 /// `n` bytes can be read.
 #[inline(always)]
-unsafe fn bytes<'a>(from: *const u8, n: usize) -> &'a [u8] {
+pub(super) unsafe fn bytes<'a>(from: *const u8, n: usize) -> &'a [u8] {
     // SAFETY: guaranteed by the caller.
     unsafe { std::slice::from_raw_parts(from, n) }
 }
@@ -55,7 +57,7 @@ macro_rules! plain {
         impl Decode<$v, $n> for F32 {
             const BYTES: usize = 128;
             #[inline(always)]
-            unsafe fn decode(from: *const u8) -> [$v; $n] {
+            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
                 let value = |i: usize| {
                     // SAFETY: guaranteed by the caller; bytes have no alignment.
                     f32::from_le_bytes(unsafe { from.add(4 * i).cast::<[u8; 4]>().read() })
@@ -67,7 +69,7 @@ macro_rules! plain {
         impl Decode<$v, $n> for F16 {
             const BYTES: usize = 64;
             #[inline(always)]
-            unsafe fn decode(from: *const u8) -> [$v; $n] {
+            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
                 // SAFETY: guaranteed by the caller.
                 let value = |i: usize| half(unsafe { word(from.add(2 * i)) });
                 let values: [f32; 32] = std::array::from_fn(value);
@@ -77,7 +79,7 @@ macro_rules! plain {
         impl Decode<$v, $n> for Bf16 {
             const BYTES: usize = 64;
             #[inline(always)]
-            unsafe fn decode(from: *const u8) -> [$v; $n] {
+            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
                 // SAFETY: guaranteed by the caller.
                 let wide = |i: usize| u32::from(unsafe { word(from.add(2 * i)) }) << 16;
                 let values: [f32; 32] = std::array::from_fn(|i| f32::from_bits(wide(i)));
@@ -87,7 +89,7 @@ macro_rules! plain {
         impl Decode<$v, $n> for Q8 {
             const BYTES: usize = 34;
             #[inline(always)]
-            unsafe fn decode(from: *const u8) -> [$v; $n] {
+            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
                 // SAFETY: guaranteed by the caller.
                 let (d, q) = unsafe { (half(word(from)), bytes(from.add(2), 32)) };
                 let values: [f32; 32] = std::array::from_fn(|i| d * f32::from(q[i] as i8));
@@ -97,7 +99,7 @@ macro_rules! plain {
         impl<const MINIMUM: bool> Decode<$v, $n> for Q4<MINIMUM> {
             const BYTES: usize = if MINIMUM { 20 } else { 18 };
             #[inline(always)]
-            unsafe fn decode(from: *const u8) -> [$v; $n] {
+            unsafe fn decode(from: *const u8, _part: usize) -> [$v; $n] {
                 // SAFETY: guaranteed by the caller.
                 let d = half(unsafe { word(from) });
                 let values: [f32; 32] = if MINIMUM {
@@ -134,7 +136,7 @@ mod avx512 {
     impl Decode<__m512, 2> for F32 {
         const BYTES: usize = 128;
         #[inline(always)]
-        unsafe fn decode(from: *const u8) -> [__m512; 2] {
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m512; 2] {
             // SAFETY: guaranteed by the caller.
             unsafe { [__m512::read(from.cast()), __m512::read(from.add(64).cast())] }
         }
@@ -143,7 +145,7 @@ mod avx512 {
     impl Decode<__m512, 2> for F16 {
         const BYTES: usize = 64;
         #[inline(always)]
-        unsafe fn decode(from: *const u8) -> [__m512; 2] {
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m512; 2] {
             // SAFETY: guaranteed by the caller.
             [0, 32].map(|at| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.add(at).cast())) })
         }
@@ -152,7 +154,7 @@ mod avx512 {
     impl Decode<__m512, 2> for Bf16 {
         const BYTES: usize = 64;
         #[inline(always)]
-        unsafe fn decode(from: *const u8) -> [__m512; 2] {
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m512; 2] {
             // SAFETY: guaranteed by the caller.
             [0, 32].map(|at| unsafe {
                 let words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.add(at).cast()));
@@ -164,7 +166,7 @@ mod avx512 {
     impl Decode<__m512, 2> for Q8 {
         const BYTES: usize = 34;
         #[inline(always)]
-        unsafe fn decode(from: *const u8) -> [__m512; 2] {
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m512; 2] {
             // SAFETY: guaranteed by the caller.
             unsafe {
                 let d = _mm512_cvtph_ps(_mm256_set1_epi16(super::word(from).cast_signed()));
@@ -180,7 +182,7 @@ mod avx512 {
     impl<const MINIMUM: bool> Decode<__m512, 2> for Q4<MINIMUM> {
         const BYTES: usize = if MINIMUM { 20 } else { 18 };
         #[inline(always)]
-        unsafe fn decode(from: *const u8) -> [__m512; 2] {
+        unsafe fn decode(from: *const u8, _part: usize) -> [__m512; 2] {
             const COUNT: [f32; 16] =
                 [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
             // SAFETY: guaranteed by the caller.

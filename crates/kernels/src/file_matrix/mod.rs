@@ -6,6 +6,8 @@
 //! bit that with the same values as f32. With more rows, panels become f32 for the usual product.
 
 mod decode;
+mod k_quants;
+mod levels;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,8 @@ use crate::vector::Vector;
 use crate::{MatRef, gemm};
 use decode::{Bf16, Decode, F16, F32, Q4, Q8};
 use ff_tensor::{CpuDevice, FileForm, FileMatrix, Isa};
+use k_quants::{Q2K, Q3K, Q5, Q6K, Q45K};
+use levels::Levels;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -268,7 +272,7 @@ fn on_isa<W: Formed>(cpu: &CpuDevice, form: FileForm, work: W) {
 }
 
 #[inline(always)]
-fn in_form<W: Formed, V: Vector<T = f32>, const N: usize>(cpu: &CpuDevice, form: FileForm, work: W)
+fn in_form<W: Formed, V: Levels<N>, const N: usize>(cpu: &CpuDevice, form: FileForm, work: W)
 where
     F32: Decode<V, N>,
     F16: Decode<V, N>,
@@ -284,6 +288,13 @@ where
         FileForm::Q8_0 => dispatch(cpu, Run::<W, V, Q8, N>(work, PhantomData)),
         FileForm::Q4_0 => dispatch(cpu, Run::<W, V, Q4<false>, N>(work, PhantomData)),
         FileForm::Q4_1 => dispatch(cpu, Run::<W, V, Q4<true>, N>(work, PhantomData)),
+        FileForm::Q5_0 => dispatch(cpu, Run::<W, V, Q5<false>, N>(work, PhantomData)),
+        FileForm::Q5_1 => dispatch(cpu, Run::<W, V, Q5<true>, N>(work, PhantomData)),
+        FileForm::Q2_K => dispatch(cpu, Run::<W, V, Q2K, N>(work, PhantomData)),
+        FileForm::Q3_K => dispatch(cpu, Run::<W, V, Q3K, N>(work, PhantomData)),
+        FileForm::Q4_K => dispatch(cpu, Run::<W, V, Q45K<false>, N>(work, PhantomData)),
+        FileForm::Q5_K => dispatch(cpu, Run::<W, V, Q45K<true>, N>(work, PhantomData)),
+        FileForm::Q6_K => dispatch(cpu, Run::<W, V, Q6K, N>(work, PhantomData)),
     }
 }
 
@@ -303,7 +314,8 @@ impl Formed for Copying<'_> {
         for (from, to) in from.chunks_exact(row).zip(to.chunks_exact_mut(cols)) {
             for (b, to) in to.chunks_exact_mut(BLOCK).enumerate() {
                 // SAFETY: a row holds its whole blocks.
-                let values = unsafe { D::decode(from.as_ptr().add(b * D::BYTES)) };
+                let values =
+                    unsafe { D::decode(from.as_ptr().add(b / D::PARTS * D::BYTES), b % D::PARTS) };
                 for n in 0..N {
                     values[n].store(&mut to[n * V::LANES..]);
                 }
@@ -323,10 +335,10 @@ impl Formed for Copying<'_> {
 /// The last, incomplete block of a row, with zeros behind it.
 #[inline(always)]
 fn tail<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(from: &[u8]) -> [V; N] {
-    let mut block = [0u8; 4 * BLOCK];
+    let mut block = [0u8; 8 * BLOCK];
     block[..from.len()].copy_from_slice(from);
     // SAFETY: no form has more bytes.
-    unsafe { D::decode(block.as_ptr()) }
+    unsafe { D::decode(block.as_ptr(), 0) }
 }
 
 /// Rows of a matrix, and those of x, each `stride` values.
@@ -393,12 +405,13 @@ impl Multiplying<'_> {
         let whole = part.depth / BLOCK;
         for b in 0..whole {
             for r in 0..R {
-                let from = weights[r][b * D::BYTES..].as_ptr();
-                for line in (0..D::BYTES).step_by(LINE) {
-                    soon(from.wrapping_add(R * part.row + line));
+                let from = weights[r][b / D::PARTS * D::BYTES..].as_ptr();
+                let ahead = R * part.row + b % D::PARTS * (D::BYTES / D::PARTS);
+                for line in (0..D::BYTES / D::PARTS).step_by(LINE) {
+                    soon(from.wrapping_add(ahead + line));
                 }
                 // SAFETY: a row holds its whole blocks.
-                let w = unsafe { D::decode(from) };
+                let w = unsafe { D::decode(from, b % D::PARTS) };
                 for t in 0..M {
                     for n in 0..N {
                         // SAFETY: a row of x has whole blocks too.

@@ -3,8 +3,21 @@ use crate::gemm_reference;
 use ff_tensor::{Device, DeviceOptions, Key, Rng};
 use std::sync::Arc;
 
-const FORMS: [FileForm; 6] =
-    [FileForm::F32, FileForm::F16, FileForm::BF16, FileForm::Q8_0, FileForm::Q4_0, FileForm::Q4_1];
+const FORMS: [FileForm; 13] = [
+    FileForm::F32,
+    FileForm::F16,
+    FileForm::BF16,
+    FileForm::Q8_0,
+    FileForm::Q4_0,
+    FileForm::Q4_1,
+    FileForm::Q5_0,
+    FileForm::Q5_1,
+    FileForm::Q2_K,
+    FileForm::Q3_K,
+    FileForm::Q4_K,
+    FileForm::Q5_K,
+    FileForm::Q6_K,
+];
 
 fn devices(threads: usize) -> impl Iterator<Item = Device> {
     let isas = [Isa::Plain, Isa::Avx2, Isa::Avx512].into_iter();
@@ -28,17 +41,32 @@ fn matrix(rng: &mut Rng, form: FileForm, rows: usize, cols: usize) -> FileMatrix
             FileForm::F16 => bytes.extend(half),
             FileForm::BF16 => bytes.extend(half::bf16::from_f32(value).to_le_bytes()),
             _ => {
-                bytes.extend(half);
-                let rest = form.bytes() - 2;
-                let mut rest: Vec<u8> = (0..rest).map(|_| (rng.uniform() * 256.0) as u8).collect();
-                if form == FileForm::Q4_1 {
-                    rest[..2].copy_from_slice(&half);
+                let mut block: Vec<u8> =
+                    (0..form.bytes()).map(|_| (rng.uniform() * 256.0) as u8).collect();
+                for &at in halves(form) {
+                    block[at..at + 2].copy_from_slice(&half);
                 }
-                bytes.extend(rest);
+                bytes.extend(block);
             }
         }
     }
     FileMatrix::new(form, [rows, cols], Arc::new(bytes), 0).unwrap()
+}
+
+/// The places of the scales of a block.
+fn halves(form: FileForm) -> &'static [usize] {
+    match form {
+        FileForm::Q4_1 | FileForm::Q5_1 | FileForm::Q4_K | FileForm::Q5_K => &[0, 2],
+        FileForm::Q2_K => &[80, 82],
+        FileForm::Q3_K => &[108],
+        FileForm::Q6_K => &[208],
+        _ => &[0],
+    }
+}
+
+/// Bits of bytes from the lowest on: `width` bits of `bytes[place(i)]`.
+fn field(bytes: &[u8], place: usize, shift: usize, width: usize) -> f32 {
+    f32::from(bytes[place] >> shift & ((1u16 << width) - 1) as u8)
 }
 
 /// The definition of the forms, in plain words.
@@ -58,6 +86,54 @@ fn defined(w: &FileMatrix) -> Vec<f32> {
             FileForm::Q4_1 => {
                 nibbles(&b[4..]).iter().map(|q| half(b) * q + half(&b[2..])).collect()
             }
+            FileForm::Q5_0 | FileForm::Q5_1 => {
+                let start = if w.form() == FileForm::Q5_0 { 2 } else { 4 };
+                let fifth = |i: usize| 16.0 * field(b, start + i / 8, i % 8, 1);
+                let q = nibbles(&b[start + 4..]).into_iter().enumerate().map(|(i, q)| q + fifth(i));
+                match w.form() {
+                    FileForm::Q5_0 => q.map(|q| half(b) * (q - 16.0)).collect(),
+                    _ => q.map(|q| half(b) * q + half(&b[2..])).collect(),
+                }
+            }
+            FileForm::Q2_K => (0..256)
+                .map(|i| {
+                    let q = field(b, 16 + i / 128 * 32 + i % 32, i / 32 % 4 * 2, 2);
+                    let (scale, min) = (field(b, i / 16, 0, 4), field(b, i / 16, 4, 4));
+                    half(&b[80..]) * scale * q - half(&b[82..]) * min
+                })
+                .collect(),
+            FileForm::Q3_K => (0..256)
+                .map(|i| {
+                    let q = field(b, 32 + i / 128 * 32 + i % 32, i / 32 % 4 * 2, 2)
+                        + 4.0 * field(b, i % 32, i / 32, 1);
+                    let scale = field(b, 96 + i / 16 % 8, i / 128 * 4, 4)
+                        + 16.0 * field(b, 104 + i / 16 % 4, i / 64 * 2, 2);
+                    half(&b[108..]) * (scale - 32.0) * (q - 4.0)
+                })
+                .collect(),
+            FileForm::Q4_K | FileForm::Q5_K => (0..256)
+                .map(|i| {
+                    let (group, five) = (i / 32, w.form() == FileForm::Q5_K);
+                    let start = if five { 48 } else { 16 };
+                    let fifth = if five { 16.0 * field(b, 16 + i % 32, group, 1) } else { 0.0 };
+                    let q = field(b, start + i / 64 * 32 + i % 32, group % 2 * 4, 4) + fifth;
+                    let (scale, min) = match group {
+                        0..4 => (field(b, 4 + group, 0, 6), field(b, 8 + group, 0, 6)),
+                        _ => (
+                            field(b, 8 + group, 0, 4) + 16.0 * field(b, group, 6, 2),
+                            field(b, 8 + group, 4, 4) + 16.0 * field(b, 4 + group, 6, 2),
+                        ),
+                    };
+                    half(b) * scale * q - half(&b[2..]) * min
+                })
+                .collect(),
+            FileForm::Q6_K => (0..256)
+                .map(|i| {
+                    let q = field(b, i / 128 * 64 + i % 64, i / 64 % 2 * 4, 4)
+                        + 16.0 * field(b, 128 + i / 128 * 32 + i % 32, i / 32 % 4 * 2, 2);
+                    half(&b[208..]) * f32::from(b[192 + i / 16] as i8) * (q - 32.0)
+                })
+                .collect(),
         }
     };
     w.bytes().chunks_exact(w.form().bytes()).flat_map(block).collect()
@@ -73,7 +149,7 @@ fn rows_are_the_values_of_the_definition() {
     let mut rng = Rng::new(Key::new(1));
     for device in devices(2) {
         for form in FORMS {
-            for (rows, cols) in [(1, 32), (3, 64), (700, 96), (5, 45), (2, 1)] {
+            for (rows, cols) in [(1, 32), (3, 64), (700, 96), (5, 45), (2, 1), (3, 512)] {
                 if cols % form.block() != 0 {
                     continue;
                 }
@@ -97,7 +173,7 @@ fn products_have_the_bits_of_those_with_f32() {
     for device in devices(2) {
         let cpu = device.cpu();
         for form in FORMS {
-            for (out, depth) in [(1, 32), (5, 64), (37, 96), (9, 45), (130, 1056)] {
+            for (out, depth) in [(1, 32), (5, 64), (37, 96), (9, 45), (130, 1056), (13, 768)] {
                 if depth % form.block() != 0 {
                     continue;
                 }
@@ -146,7 +222,7 @@ fn gradients_are_those_of_the_definition() {
     let mut rng = Rng::new(Key::new(4));
     for device in devices(2) {
         for form in FORMS {
-            let (m, out, depth) = (5, 70, 64);
+            let (m, out, depth) = (5, 70, 256);
             let w = matrix(&mut rng, form, out, depth);
             let dense = defined(&w);
             let dy = values(&mut rng, m * out);
@@ -166,9 +242,9 @@ fn gradients_are_those_of_the_definition() {
 fn threads_give_the_same_bits() {
     let mut rng = Rng::new(Key::new(5));
     for form in FORMS {
-        let w = matrix(&mut rng, form, 701, 576);
+        let w = matrix(&mut rng, form, 701, 768);
         for m in [1, 3, FEW] {
-            let x = values(&mut rng, m * 576);
+            let x = values(&mut rng, m * 768);
             let results = [1, 2, 3].map(|threads| {
                 let device = Device::open(DeviceOptions { threads, isa: None }).unwrap();
                 let mut y = vec![0.0; m * 701];
