@@ -215,11 +215,14 @@ fn sized(values: &mut Vec<f32>, n: usize) -> &mut [f32] {
 
 /// Calls `f` for ranges of `n` items, each of which takes so many multiply-adds.
 fn in_tasks(cpu: &CpuDevice, n: usize, work: usize, f: &(dyn Fn(Range<usize>) + Sync)) {
-    // Four rows share the registers of x.
-    let step = (TASK / work.max(1)).max(1).next_multiple_of(4);
-    let tasks = n.div_ceil(step);
-    let task = |t: usize| f(t * step..n.min((t + 1) * step));
-    if tasks == 1 { task(0) } else { cpu.threads().run(tasks, &task) }
+    let tasks = (n * work).div_ceil(TASK);
+    if tasks <= 1 {
+        return f(0..n);
+    }
+    // Every thread has as many tasks as the others; four rows share the registers of x.
+    let tasks = tasks.next_multiple_of(cpu.threads().count());
+    let step = n.div_ceil(tasks).next_multiple_of(4);
+    cpu.threads().run(n.div_ceil(step), &|t| f(t * step..n.min((t + 1) * step)));
 }
 
 /// The product with few rows of x.
@@ -406,7 +409,7 @@ impl Multiplying<'_> {
         for b in 0..whole {
             for r in 0..R {
                 let from = weights[r][b / D::PARTS * D::BYTES..].as_ptr();
-                let ahead = R * part.row + b % D::PARTS * (D::BYTES / D::PARTS);
+                let ahead = AHEAD + b % D::PARTS * (D::BYTES / D::PARTS);
                 for line in (0..D::BYTES / D::PARTS).step_by(LINE) {
                     soon(from.wrapping_add(ahead + line));
                 }
@@ -446,8 +449,11 @@ impl Multiplying<'_> {
 /// The bytes of a cache line.
 const LINE: usize = 64;
 
-/// Prefetches the cache line of an arbitrary address. The rows to come lie behind those at hand, and
-/// rows are too short for the hardware to see them coming.
+/// The distance in bytes of prefetches: memory answers after some hundred nanoseconds, in which a
+/// core reads a few kilobytes. The hardware's own prefetches end with a page, and so come too late.
+const AHEAD: usize = 8192;
+
+/// Prefetches the cache line of an arbitrary address.
 #[inline(always)]
 fn soon(from: *const u8) {
     #[cfg(target_arch = "x86_64")]
