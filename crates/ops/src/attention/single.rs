@@ -87,26 +87,47 @@ impl Single<'_> {
         for &mut score in &mut *scores {
             most = most.max(score);
         }
-        let mut sum = self.sink.map_or(0.0, |sink| Float::exp(sink - most));
         for score in &mut *scores {
-            *score = if *score == f32::NEG_INFINITY { 0.0 } else { Float::exp(*score - most) };
-            sum += *score;
+            let weight = Float::exp(*score - most);
+            *score = if *score == f32::NEG_INFINITY { 0.0 } else { weight };
         }
-        y.fill(0.0);
-        for (j, &p) in scores.iter().enumerate() {
-            // A key that it does not see may hold anything.
-            if p != 0.0 {
-                for (y, &v) in y.iter_mut().zip(self.v.row(j)) {
-                    *y += p * v;
-                }
-            }
+        let mut sum = self.sink.map_or(0.0, |sink| Float::exp(sink - most));
+        for &mut score in &mut *scores {
+            sum += score;
         }
+        let wide = self.values::<{ 4 * LANES }>(scores, y, 0);
+        let narrow = self.values::<LANES>(scores, y, wide);
+        self.values::<1>(scores, y, narrow);
         if sum != 0.0 {
             let factor = 1.0 / sum;
             for y in y.iter_mut() {
                 *y *= factor;
             }
         }
+    }
+
+    /// y = P V from the value at `start` on, N values at a time, whose sums stay in registers;
+    /// returns the first value that is left.
+    #[inline(always)]
+    fn values<const N: usize>(&self, scores: &[f32], y: &mut [f32], start: usize) -> usize {
+        let (whole, rest) = y[start..].as_chunks_mut::<N>();
+        for (i, y) in whole.iter_mut().enumerate() {
+            let at = start + i * N;
+            let mut sums = [0.0; N];
+            for (j, &p) in scores.iter().enumerate() {
+                // A key that it does not see may hold anything.
+                if p != 0.0
+                    && let Some(v) = self.v.row(j)[at..].first_chunk::<N>()
+                {
+                    for n in 0..N {
+                        sums[n] += p * v[n];
+                    }
+                }
+            }
+            *y = sums;
+        }
+        let left = rest.len();
+        y.len() - left
     }
 }
 

@@ -229,8 +229,15 @@ impl<'a> Sampler<'a> {
             return Err(Error::usage(message));
         }
         let options = self.options;
+        // Vocabularies are padded: ids without a token have a logit, and are never drawn.
+        let known = if self.known.contains(&true) { self.known } else { &[] };
+        let is_known = |token: u32| known.get(token as usize) != Some(&false);
+        let logits = logits.iter().enumerate().map(|(i, &v)| (i as u32, v));
+        if options.temperature == 0.0 && options.repetition_penalty == 1.0 {
+            return Ok(likeliest(logits.filter(|&(token, _)| is_known(token))));
+        }
         self.candidates.clear();
-        self.candidates.extend(logits.iter().enumerate().map(|(i, &v)| (i as u32, f64::from(v))));
+        self.candidates.extend(logits.map(|(token, v)| (token, f64::from(v))));
         if options.repetition_penalty != 1.0 {
             let mut seen: Vec<u32> = context.to_vec();
             seen.sort_unstable();
@@ -242,19 +249,9 @@ impl<'a> Sampler<'a> {
                 }
             }
         }
-        // Vocabularies are padded: ids without a token have a logit, and are never drawn.
-        if self.known.contains(&true) {
-            let known = |(token, _): &(u32, f64)| self.known.get(*token as usize) != Some(&false);
-            self.candidates.retain(known);
-        }
+        self.candidates.retain(|&(token, _)| is_known(token));
         if options.temperature == 0.0 {
-            // The first of equals, as argmax has it.
-            let first = self.candidates.first().map_or(0, |&(token, _)| token);
-            let best = self
-                .candidates
-                .iter()
-                .fold((first, f64::NEG_INFINITY), |best, &c| if c.1 > best.1 { c } else { best });
-            return Ok(best.0);
+            return Ok(likeliest(self.candidates.iter().copied()));
         }
         self.keep();
         let sum: f64 = self.candidates.iter().map(|(_, weight)| weight).sum();
@@ -299,6 +296,12 @@ impl<'a> Sampler<'a> {
             self.candidates.truncate(kept.max(1));
         }
     }
+}
+
+/// The token with the largest logit, the first of equals as argmax has it.
+fn likeliest<T: PartialOrd>(mut candidates: impl Iterator<Item = (u32, T)>) -> u32 {
+    let Some(first) = candidates.next() else { return 0 };
+    candidates.fold(first, |best, next| if next.1 > best.1 { next } else { best }).0
 }
 
 #[cfg(test)]
