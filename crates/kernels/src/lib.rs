@@ -22,7 +22,7 @@ mod views;
 
 pub use columns::{Columns, MAX_COLUMNS, for_columns, scale_by, scale_sum_columns};
 pub use dropout::{dropout, dropout_backward, dropout_mask_len};
-pub use file_matrix::{file_product, file_product_back, file_rows};
+pub use file_matrix::{dot_rows, file_product, file_product_back, file_rows, sum_rows};
 pub use float::Float;
 pub use gemm::{
     BLOCK_WIDTH, Band, Bf16Operand, BlockFloat, BlockTrim, Epilogue, MatRef, gemm, gemm_bf16,

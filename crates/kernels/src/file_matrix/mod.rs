@@ -6,10 +6,13 @@
 //! bit that with the same values as f32. With more rows, panels become f32 for the usual product.
 
 mod decode;
+mod few;
 mod k_quants;
 mod levels;
 #[cfg(test)]
 mod tests;
+
+pub use few::{dot_rows, sum_rows};
 
 use crate::rows::Shared;
 use crate::simd::{Work, dispatch};
@@ -76,7 +79,7 @@ pub fn file_product(
         return;
     }
     if m <= FEW {
-        return few(cpu, x, m, w, bias, y);
+        return few::file_rows_product(cpu, x, m, w, bias, y);
     }
     let panel = panel_rows(w);
     VALUES.with_borrow_mut(|values| {
@@ -225,29 +228,6 @@ fn in_tasks(cpu: &CpuDevice, n: usize, work: usize, f: &(dyn Fn(Range<usize>) + 
     cpu.threads().run(n.div_ceil(step), &|t| f(t * step..n.min((t + 1) * step)));
 }
 
-/// The product with few rows of x.
-fn few(cpu: &CpuDevice, x: &[f32], m: usize, w: &FileMatrix, bias: Option<&[f32]>, y: &mut [f32]) {
-    let (depth, out) = (w.cols(), w.rows());
-    let stride = depth.next_multiple_of(BLOCK);
-    VALUES.with_borrow_mut(|values| {
-        let x = if depth == stride {
-            x
-        } else {
-            let padded = sized(values, m * stride);
-            padded.fill(0.0);
-            for (to, from) in padded.chunks_exact_mut(stride).zip(x.chunks_exact(depth)) {
-                to[..depth].copy_from_slice(from);
-            }
-            padded
-        };
-        let y = Shared::new(y);
-        in_tasks(cpu, out, depth * m, &|rows| {
-            let part = Few { x, stride, m, w: w.bytes(), row: w.row_bytes(), depth, rows };
-            on_isa(cpu, w.form(), Multiplying { part, bias, y: &y, out });
-        });
-    });
-}
-
 /// Work that is compiled for every form.
 trait Formed {
     fn run<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(self);
@@ -342,142 +322,4 @@ fn tail<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(from: &[u8]) -> [V;
     block[..from.len()].copy_from_slice(from);
     // SAFETY: no form has more bytes.
     unsafe { D::decode(block.as_ptr(), 0) }
-}
-
-/// Rows of a matrix, and those of x, each `stride` values.
-struct Few<'a> {
-    x: &'a [f32],
-    stride: usize,
-    m: usize,
-    w: &'a [u8],
-    row: usize,
-    depth: usize,
-    rows: Range<usize>,
-}
-
-struct Multiplying<'a> {
-    part: Few<'a>,
-    bias: Option<&'a [f32]>,
-    y: &'a Shared<'a, f32>,
-    out: usize,
-}
-
-impl Formed for Multiplying<'_> {
-    #[inline(always)]
-    fn run<V: Vector<T = f32>, D: Decode<V, N>, const N: usize>(self) {
-        let (first, end) = (self.part.rows.start, self.part.rows.end);
-        let mut t = 0;
-        // Sums take R · M · N registers; the matrix is read once for M rows of x.
-        while t < self.part.m {
-            let (mut r, left) = (first, self.part.m - t);
-            let m = if left >= 8 { 8 } else { 1 << left.ilog2() };
-            while r < end {
-                r += match (m, end - r) {
-                    (1, 4..) => self.tile::<V, D, N, 4, 1>(r, t),
-                    (2, 4..) => self.tile::<V, D, N, 4, 2>(r, t),
-                    (4, 2..) => self.tile::<V, D, N, 2, 4>(r, t),
-                    (8, _) => self.tile::<V, D, N, 1, 8>(r, t),
-                    (4, _) => self.tile::<V, D, N, 1, 4>(r, t),
-                    (2, _) => self.tile::<V, D, N, 1, 2>(r, t),
-                    _ => self.tile::<V, D, N, 1, 1>(r, t),
-                };
-            }
-            t += m;
-        }
-    }
-}
-
-impl Multiplying<'_> {
-    /// `R` rows of the matrix with `M` rows of x; returns R.
-    #[inline(always)]
-    fn tile<V, D, const N: usize, const R: usize, const M: usize>(
-        &self,
-        r0: usize,
-        t0: usize,
-    ) -> usize
-    where
-        V: Vector<T = f32>,
-        D: Decode<V, N>,
-    {
-        let part = &self.part;
-        let weights: [&[u8]; R] =
-            std::array::from_fn(|r| &part.w[(r0 + r) * part.row..][..part.row]);
-        let x: [&[f32]; M] =
-            std::array::from_fn(|t| &part.x[(t0 + t) * part.stride..][..part.stride]);
-        let mut sums = [[[V::splat(0.0); N]; M]; R];
-        let whole = part.depth / BLOCK;
-        for b in 0..whole {
-            for r in 0..R {
-                let from = weights[r][b / D::PARTS * D::BYTES..].as_ptr();
-                let ahead = AHEAD + b % D::PARTS * (D::BYTES / D::PARTS);
-                for line in (0..D::BYTES / D::PARTS).step_by(LINE) {
-                    soon(from.wrapping_add(ahead + line));
-                }
-                // SAFETY: a row holds its whole blocks.
-                let w = unsafe { D::decode(from, b % D::PARTS) };
-                for t in 0..M {
-                    for n in 0..N {
-                        // SAFETY: a row of x has whole blocks too.
-                        let x = unsafe { V::read(x[t].as_ptr().add(b * BLOCK + n * V::LANES)) };
-                        sums[r][t][n] = w[n].mul_add(x, sums[r][t][n]);
-                    }
-                }
-            }
-        }
-        if part.depth > whole * BLOCK {
-            for r in 0..R {
-                let w = tail::<V, D, N>(&weights[r][whole * D::BYTES..]);
-                for t in 0..M {
-                    for n in 0..N {
-                        let x = V::load(&x[t][whole * BLOCK + n * V::LANES..]);
-                        sums[r][t][n] = w[n].mul_add(x, sums[r][t][n]);
-                    }
-                }
-            }
-        }
-        for t in 0..M {
-            // SAFETY: each task has its own rows of the matrix, hence columns of y.
-            let y = unsafe { self.y.range((t0 + t) * self.out + r0, R) };
-            for (r, (y, sums)) in y.iter_mut().zip(&sums).enumerate() {
-                *y = total(sums[t]) + self.bias.map_or(0.0, |bias| bias[r0 + r]);
-            }
-        }
-        R
-    }
-}
-
-/// The bytes of a cache line.
-const LINE: usize = 64;
-
-/// The distance in bytes of prefetches: memory answers after some hundred nanoseconds, in which a
-/// core reads a few kilobytes. The hardware's own prefetches end with a page, and so come too late.
-const AHEAD: usize = 8192;
-
-/// Prefetches the cache line of an arbitrary address.
-#[inline(always)]
-fn soon(from: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint; any address is allowed.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
-}
-
-/// The sum of all lanes, by halves.
-#[inline(always)]
-fn total<V: Vector<T = f32>, const N: usize>(sums: [V; N]) -> f32 {
-    let mut lanes = [0.0f32; BLOCK];
-    for n in 0..N {
-        sums[n].store(&mut lanes[n * V::LANES..]);
-    }
-    let mut n = BLOCK / 2;
-    while n > 0 {
-        for i in 0..n {
-            lanes[i] += lanes[i + n];
-        }
-        n /= 2;
-    }
-    lanes[0]
 }

@@ -101,6 +101,15 @@ impl<'a, T> MatRef<'a, T> {
         &self.data[i * self.row..][..self.cols]
     }
 
+    /// The values from the first row on, and the distance between rows.
+    ///
+    /// # Panics
+    /// If the values of a row are not contiguous.
+    pub(crate) fn contiguous_rows(&self) -> (&'a [T], usize) {
+        assert!(self.col == 1 || self.cols < 2, "rows of contiguous values");
+        (self.data, self.row)
+    }
+
     /// Element (i, j).
     ///
     /// # Panics

@@ -71,6 +71,12 @@ impl<'a, S: Copy> Heads<'a, S> {
         let first = b * self.batch + rows.start * self.row + self.start + head * self.dim;
         MatRef::strided(&self.values[first..], rows.len(), self.dim, self.row, 1)
     }
+
+    /// Some heads of the first row, one after the other.
+    pub(super) fn first_row(&self, b: usize, heads: Range<usize>) -> &'a [S] {
+        let first = b * self.batch + self.start;
+        &self.values[first + heads.start * self.dim..first + heads.end * self.dim]
+    }
 }
 
 /// The three inputs.
