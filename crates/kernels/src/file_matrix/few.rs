@@ -137,7 +137,7 @@ fn on_floats<W: Formed>(cpu: &CpuDevice, work: W) {
     match cpu.isa() {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
-            dispatch(cpu, Run::<W, std::arch::x86_64::__m512, F32, 2>(work, PhantomData))
+            dispatch(cpu, Run::<W, std::arch::x86_64::__m512, F32, 2>(work, PhantomData));
         }
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => dispatch(cpu, Run::<W, std::arch::x86_64::__m256, F32, 4>(work, PhantomData)),
