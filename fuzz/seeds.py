@@ -45,6 +45,9 @@ for path in sorted(repository.glob("crates/**/fixtures/**/*.json")):
         target = "tokenizer" if "tokenizer" in path.name else "config" if "config" in path.name else None
         if target:
             seed(target, f"{path.parent.name}-{path.name}", path.read_bytes())
+for path in sorted((repository / "crates/text/tests/fixtures/sentencepiece").glob("*.model")):
+    if path.stat().st_size < 40_000:
+        seed("sentencepiece", path.name, path.read_bytes())
 for name in ("dense_old.h5", "forms.hdf5", "forms_18.hdf5", "soft.hdf5", "rows.keras", "embedding.keras"):
     seed("keras", name, (repository / "crates/interop/tests/keras" / name).read_bytes())
 templates = json.loads((repository / "crates/text/src/chat/fixtures/templates.json").read_text())

@@ -45,6 +45,7 @@ static TARGETS: &[Target] = &[
     Target { name: "safetensors", extension: "safetensors", read: read_tensors },
     Target { name: "torch", extension: "pt", read: read_tensors },
     Target { name: "tokenizer", extension: "json", read: read_tokenizer },
+    Target { name: "sentencepiece", extension: "model", read: read_tokenizer },
     Target { name: "config", extension: "json", read: read_config },
     Target { name: "gguf", extension: "gguf", read: read_gguf },
     Target { name: "onnx", extension: "onnx", read: read_onnx },

@@ -15,6 +15,7 @@ mod gguf;
 mod lengths;
 mod marian;
 mod pieces;
+mod sentencepiece;
 mod simple;
 mod stream;
 mod wordpiece;
@@ -26,7 +27,7 @@ pub(super) use simple::{added_tokens, byte_alphabet, byte_level, check_special, 
 pub use stream::TextStream;
 
 /// Text to token ids and back: any `tokenizer.json`, GPT-2's `vocab.json` with `merges.txt`, BERT's
-/// `vocab.txt`, bytes, or characters.
+/// `vocab.txt`, a `tokenizer.model` of SentencePiece, bytes, or characters.
 ///
 /// Whatever it is, [`Tokenizer::save`] writes a `tokenizer.json` that the crate and the Python
 /// package `tokenizers` read and that gives the same ids.

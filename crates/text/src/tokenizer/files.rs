@@ -33,12 +33,16 @@ pub(super) const TEMPLATE: &str = "chat_template.jinja";
 /// The words of Qwen 2 and later models: GPT-4's, with each digit by itself.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// The file of SentencePiece.
+const PIECES: &str = "tokenizer.model";
+
 /// The files kept beside `tokenizer.json`.
 const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, TEMPLATE];
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as
-    /// GPT-2 has them, or `vocab.txt` as BERT has it, or the metadata of a GGUF file.
+    /// GPT-2 has them, or `vocab.txt` as BERT has it, or a `tokenizer.model` of SentencePiece, or the
+    /// metadata of a GGUF file.
     ///
     /// # Errors
     /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.
@@ -56,10 +60,14 @@ impl Tokenizer {
             if vocab.exists() {
                 return Self::load_vocabulary(&vocab);
             }
+            let model = path.join(PIECES);
+            if model.exists() {
+                return Self::load_sentencepiece(&model);
+            }
             return Err(TextError::tokenizer(
                 format!("`{}`", path.display()),
                 "there is no tokenizer in this folder",
-                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt, or vocab.txt.",
+                "A tokenizer is a tokenizer.json, or vocab.json and merges.txt, or vocab.txt, or a tokenizer.model.",
             ));
         }
         if GgufFile::is_at(path) {
@@ -69,6 +77,9 @@ impl Tokenizer {
         match path.file_name().and_then(|name| name.to_str()) {
             Some("vocab.json") => Self::load_gpt2(path, &folder.join("merges.txt")),
             Some("vocab.txt") => Self::load_vocabulary(path),
+            _ if path.extension().is_some_and(|end| end == "model") => {
+                Self::load_sentencepiece(path)
+            }
             Some("merges.txt") => Self::load_gpt2(&folder.join("vocab.json"), path),
             _ => Self::read_json(path, beside(folder)?),
         }

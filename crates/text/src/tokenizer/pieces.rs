@@ -80,28 +80,37 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 }
 
 /// The fields of a model, with the defaults of missing ones.
-struct Model<'a> {
-    pieces: Vec<(&'a str, f64, u64)>,
-    kind: u64,
-    suffix: bool,
-    charsmap: &'a [u8],
-    prefix: bool,
-    strip: bool,
-    escape: bool,
+pub(super) struct Model<'a> {
+    /// Text, score and kind.
+    pub(super) pieces: Vec<(&'a str, f64, u64)>,
+    pub(super) kind: u64,
+    /// Whether unknown characters become bytes.
+    pub(super) bytes: bool,
+    /// The pieces that begin and end a text.
+    pub(super) begin: Option<usize>,
+    pub(super) end: Option<usize>,
+    pub(super) suffix: bool,
+    pub(super) charsmap: &'a [u8],
+    pub(super) prefix: bool,
+    pub(super) strip: bool,
+    pub(super) escape: bool,
 }
 
 /// Kinds of pieces.
-const NORMAL: u64 = 1;
-const UNKNOWN: u64 = 2;
-const USER_DEFINED: u64 = 4;
-const BYTE: u64 = 6;
+pub(super) const NORMAL: u64 = 1;
+pub(super) const UNKNOWN: u64 = 2;
+pub(super) const USER_DEFINED: u64 = 4;
+pub(super) const BYTE: u64 = 6;
 /// The kind of model that takes the likeliest pieces.
-const UNIGRAM: u64 = 1;
+pub(super) const UNIGRAM: u64 = 1;
 
-fn parse(bytes: &[u8]) -> Result<Model<'_>, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Model<'_>, String> {
     let mut model = Model {
         pieces: Vec::new(),
         kind: UNIGRAM,
+        bytes: false,
+        begin: Some(1),
+        end: Some(2),
         suffix: false,
         charsmap: &[],
         prefix: true,
@@ -129,6 +138,10 @@ fn parse(bytes: &[u8]) -> Result<Model<'_>, String> {
                 match number {
                     3 => model.kind = field.number()?,
                     24 => model.suffix = field.number()? != 0,
+                    35 => model.bytes = field.number()? != 0,
+                    // No such piece is −1.
+                    41 => model.begin = usize::try_from(field.number()?.cast_signed()).ok(),
+                    42 => model.end = usize::try_from(field.number()?.cast_signed()).ok(),
                     _ => {}
                 }
                 Ok(())

@@ -574,7 +574,7 @@ fn token_batch(graph: &Graph, ids: &[u32]) -> Result<TokenBatch> {
 }
 
 pub(crate) fn read_tokenizer(folder: &Path, vocab_size: usize) -> Result<Option<Tokenizer>> {
-    let names = ["tokenizer.json", "vocab.json", "vocab.txt"];
+    let names = ["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model"];
     let there = names.iter().any(|name| folder.join(name).exists());
     let in_metadata =
         GgufFile::is_at(folder) && GgufFile::open(folder)?.text("tokenizer.ggml.model").is_some();
