@@ -1,0 +1,27 @@
+//! Logits of a language model for other programs: `logits MODEL TOKENS.json OUT`.
+//!
+//! TOKENS.json is a list of lists of ids; OUT gets `[T, vocabulary]` floats for each, one behind the other.
+//! `scripts/llama_text.py` compares them with llama.cpp's.
+
+use std::error::Error;
+use std::io::Write;
+
+use feedforward::language::LanguageModel;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, tokens, out] = arguments.as_slice() else {
+        return Err("logits MODEL TOKENS.json OUT".into());
+    };
+    let sequences: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(tokens)?)?;
+    // Matrices stay in the form of the file, as in `generate`.
+    let (device, options) = Default::default();
+    let mut model = LanguageModel::open_to_generate(model.as_ref(), &[], &device, &options)?;
+    let mut file = std::io::BufWriter::new(std::fs::File::create(out)?);
+    for ids in sequences {
+        for value in model.logits(&ids)? {
+            file.write_all(&value.to_le_bytes())?;
+        }
+    }
+    Ok(file.flush()?)
+}
