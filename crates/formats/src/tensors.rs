@@ -112,6 +112,9 @@ pub fn write_raw(path: &Path, tensors: &[RawTensor<'_>]) -> Result<()> {
     crate::write_atomic(path, |out| out.write_all(&bytes))
 }
 
+/// The bytes of a mapped tensor that are in memory at once while it is copied.
+const PART: usize = 1 << 22;
+
 /// A safetensors file, checked when opened; a file of PyTorch becomes one in memory.
 ///
 /// ```
@@ -383,8 +386,17 @@ impl TensorFile {
         if entry.dtype != dtype {
             return Err(error(format!("expected type {dtype:?}, found {:?}", entry.dtype)));
         }
-        let bytes = &self.bytes[entry.start..entry.start + entry.len];
-        Ok(bytes.as_chunks::<N>().0.iter().map(|&chunk| read(chunk)).collect())
+        let mut values = Vec::with_capacity(entry.len / N);
+        let end = entry.start + entry.len;
+        for start in (entry.start..end).step_by(PART) {
+            let part = start..end.min(start + PART);
+            let chunks = self.bytes[part.clone()].as_chunks::<N>().0;
+            values.extend(chunks.iter().map(|&chunk| read(chunk)));
+            if let Bytes::Mapped(bytes) = &self.bytes {
+                bytes.release(part);
+            }
+        }
+        Ok(values)
     }
 }
 

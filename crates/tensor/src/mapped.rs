@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -40,6 +40,22 @@ impl Mapped {
         let map = unsafe { Mmap::map(&file) }?;
         Ok(Self { map: Some(map) })
     }
+
+    /// Lets the system take back the memory of some bytes, as after copying them; they are read
+    /// again from the file on the next access.
+    ///
+    /// # Panics
+    /// If the range is not within the file.
+    pub fn release(&self, bytes: Range<usize>) {
+        assert!(bytes.start <= bytes.end && bytes.end <= self.len(), "bytes {bytes:?} of a file");
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.map {
+            let advice = memmap2::UncheckedAdvice::DontNeed;
+            // SAFETY: pages of a read-only map have the contents of the file, before and after. An
+            // error leaves them where they are.
+            let _ = unsafe { map.unchecked_advise_range(advice, bytes.start, bytes.len()) };
+        }
+    }
 }
 
 impl Deref for Mapped {
@@ -77,6 +93,9 @@ mod tests {
         std::fs::write(&path, vec![7; 10_000]).unwrap();
         let mapped = Mapped::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert!(mapped.len() == 10_000 && mapped.iter().all(|&byte| byte == 7));
+        for released in [0..0, 0..10_000, 5_000..9_999] {
+            mapped.release(released);
+            assert!(mapped.len() == 10_000 && mapped.iter().all(|&byte| byte == 7));
+        }
     }
 }
