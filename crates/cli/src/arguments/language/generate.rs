@@ -6,8 +6,10 @@ use clap::{Args, ValueHint};
 use feedforward::language::GenerateOptions;
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
+use feedforward::text::Grammar;
 
 use crate::arguments::Machine;
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
@@ -51,7 +53,10 @@ impl Generate {
     }
 
     /// The options of generation; `usual` where none is given.
-    pub(crate) fn options(&self, usual: &GenerateOptions) -> GenerateOptions {
+    ///
+    /// # Errors
+    /// A file of rules cannot be read.
+    pub(crate) fn options(&self, usual: &GenerateOptions) -> Result<GenerateOptions, Failure> {
         self.sampling.options(usual, self.max_tokens)
     }
 }
@@ -87,6 +92,15 @@ pub(crate) struct Sampling {
     /// The random seed of sampling
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Write JSON by the schema in a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "rules")]
+    json_schema: Option<PathBuf>,
+    /// Write by the grammar in a file (Lark's form, from the rule `start`)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, group = "rules")]
+    grammar: Option<PathBuf>,
+    /// Write what a regular expression matches whole
+    #[arg(long, value_name = "PATTERN", group = "rules")]
+    regex: Option<String>,
 }
 
 impl Sampling {
@@ -101,17 +115,33 @@ impl Sampling {
             ("--stop", !self.stop.is_empty()),
             ("--ignore-end", self.ignore_end),
             ("--no-speculation", self.no_speculation),
+            ("--json-schema", self.json_schema.is_some()),
+            ("--grammar", self.grammar.is_some()),
+            ("--regex", self.regex.is_some()),
         ];
         given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }
 
     /// The options of generation; `usual` where none is given.
+    ///
+    /// # Errors
+    /// A file of rules cannot be read.
     pub(crate) fn options(
         &self,
         usual: &GenerateOptions,
         max_tokens: Option<usize>,
-    ) -> GenerateOptions {
-        GenerateOptions {
+    ) -> Result<GenerateOptions, Failure> {
+        let read = |path: &PathBuf| {
+            let error = |e| Failure::failed(format!("{}: {e}", path.display()));
+            std::fs::read_to_string(path).map_err(error)
+        };
+        let grammar = match (&self.json_schema, &self.grammar, &self.regex) {
+            (Some(path), ..) => Some(Grammar::JsonSchema(read(path)?)),
+            (_, Some(path), _) => Some(Grammar::Lark(read(path)?)),
+            (.., Some(pattern)) => Some(Grammar::Regex(pattern.clone())),
+            _ => None,
+        };
+        Ok(GenerateOptions {
             max_tokens: max_tokens.unwrap_or(usual.max_tokens),
             temperature: self.temperature.unwrap_or(usual.temperature),
             top_k: self.top_k.or(usual.top_k),
@@ -122,6 +152,7 @@ impl Sampling {
             seed: self.seed,
             ignore_end: self.ignore_end,
             speculate: usual.speculate && !self.no_speculation,
-        }
+            grammar,
+        })
     }
 }

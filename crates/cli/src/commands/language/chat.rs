@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &ChatOptions, terminal: &Terminal) -> Result<ExitCo
     drop(working);
     let model = opened?;
     let usual = GenerateOptions::from_model(model.generation())?;
-    let options = arguments.sampling.options(&usual, Some(arguments.max_tokens));
+    let options = arguments.sampling.options(&usual, Some(arguments.max_tokens))?;
     options.check()?;
     let template = arguments.template.as_deref().map(template).transpose()?;
     let mut chat = Chat::new(&model, template)?;

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Generate, terminal: &Terminal) -> Result<ExitCode,
         let keys = unknown.join(", ");
         terminal.line(terminal.dim(format!("generation_config.json: not applied: {keys}")))?;
     }
-    let options = arguments.options(&GenerateOptions::from_model(model.generation())?);
+    let options = arguments.options(&GenerateOptions::from_model(model.generation())?)?;
     let prompts: Vec<&str> = arguments.prompt.iter().map(String::as_str).collect();
     let several = prompts.len() > 1;
     let started = Instant::now();

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use ff_graph::{Graph, Mode};
 use ff_nn::models::{CausalLm, DecoderConfig, ModelCache, TokenBatch};
 use ff_tensor::Tensor;
-use ff_text::{TextError, Tokenizer};
+use ff_text::{GrammarMatcher, TextError, Tokenizer};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -188,7 +188,9 @@ fn continue_ids(
     };
     let slices: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
     let known = tokenizer.known_ids(config.vocab_size);
-    let parts = (model, config, known.as_slice());
+    let matcher = options.grammar.as_ref();
+    let matcher = matcher.map(|grammar| grammar.matcher(tokenizer, end, config.vocab_size));
+    let parts = (model, config, Tokens { known: &known, matcher: matcher.transpose()? });
     let written = write_tokens(graph, parts, &slices, end, options, turn, &mut |row, token| {
         if failure.is_some() {
             return ControlFlow::Break(());
@@ -266,14 +268,26 @@ pub fn generate_tokens(
     options: &GenerateOptions,
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<GeneratedTokens>> {
-    write_tokens(graph, (model, config, &[]), prompts, end, options, None, on_token)
+    if options.grammar.is_some() {
+        return Err(Error::usage("a schema, grammar or regular expression needs the tokenizer"));
+    }
+    let parts = (model, config, Tokens { known: &[], matcher: None });
+    write_tokens(graph, parts, prompts, end, options, None, on_token)
 }
 
-/// The same with tokens for these ids alone; an empty list allows all. A conversation goes on from
-/// the turn before, and leaves its own.
+/// The tokens that may be written.
+struct Tokens<'a> {
+    /// Whether there is a token for each id; empty if all have one.
+    known: &'a [bool],
+    /// What the text must be, from its beginning.
+    matcher: Option<GrammarMatcher>,
+}
+
+/// The same with these tokens alone. A conversation goes on from the turn before, and leaves its
+/// own.
 fn write_tokens(
     graph: &mut Graph,
-    (model, config, known): (&CausalLm, &DecoderConfig, &[bool]),
+    (model, config, tokens): (&CausalLm, &DecoderConfig, Tokens<'_>),
     prompts: &[&[u32]],
     end: &[u32],
     options: &GenerateOptions,
@@ -300,7 +314,7 @@ fn write_tokens(
     for (part, prompts) in prompts.chunks(TOGETHER).enumerate() {
         let first = part * TOGETHER;
         let on_token = &mut |row: usize, token| on_token(first + row, token);
-        let mut writer = Writer::new((config, known), options, end, (first, prompts));
+        let mut writer = Writer::new((config, &tokens), options, end, (first, prompts));
         result = writer.write(graph, (model, config), turn.as_deref_mut(), on_token);
         all.extend(writer.rows.into_iter().map(Row::into_written));
         if result.is_err() {
@@ -315,6 +329,7 @@ fn write_tokens(
 /// A text that is being written.
 struct Row<'a> {
     sampler: Sampler<'a>,
+    matcher: Option<GrammarMatcher>,
     /// The prompt and what was written.
     context: Vec<u32>,
     prompt: usize,
@@ -346,13 +361,14 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(
-        (config, known): (&DecoderConfig, &'a [bool]),
+        (config, tokens): (&DecoderConfig, &Tokens<'a>),
         options: &'a GenerateOptions,
         end: &'a [u32],
         (first, prompts): (usize, &[&[u32]]),
     ) -> Self {
         let row = |(i, prompt): (usize, &&[u32])| Row {
-            sampler: Sampler::new(options, known, (first + i) as u64),
+            sampler: Sampler::new(options, tokens.known, (first + i) as u64),
+            matcher: tokens.matcher.clone(),
             context: prompt.to_vec(),
             prompt: prompt.len(),
             cached: 0,
@@ -413,7 +429,7 @@ impl<'a> Writer<'a> {
                 // A wrong guess must not change the angles of the token before it.
                 let read = row.context.len();
                 let alike = turn_alike(self.unchanged, [read, read + room.min(Guesses::MOST)]);
-                let speculate = self.options.speculate && alike;
+                let speculate = self.options.speculate && row.matcher.is_none() && alike;
                 guessed = if speculate { guesses.next(&row.context, room) } else { Vec::new() };
             } else if over {
                 return Ok(());
@@ -482,10 +498,14 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let step = row.context.len() - row.prompt;
-        let token = row.sampler.choose(logits, &row.context, step as u64)?;
+        let allowed = row.matcher.as_mut().map(GrammarMatcher::allowed).transpose()?;
+        let token = row.sampler.choose(logits, &row.context, step as u64, allowed.as_ref())?;
         if self.end.contains(&token) && !self.options.ignore_end {
             row.reason = Some(StopReason::End);
             return Ok(());
+        }
+        if let Some(matcher) = &mut row.matcher {
+            matcher.push(token)?;
         }
         row.context.push(token);
         row.reason = if on_token(i, token).is_break() {

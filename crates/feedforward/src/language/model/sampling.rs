@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use ff_tensor::{Key, Rng};
+use ff_text::{AllowedTokens, Grammar};
 use serde_json::{Map, Value};
 
 /// How a model writes.
@@ -40,6 +41,8 @@ pub struct GenerateOptions {
     /// earlier in the text; wrong ones are forgotten. A single text that repeats itself is written
     /// faster, with the same tokens.
     pub speculate: bool,
+    /// What the text must be; guesses are not read then.
+    pub grammar: Option<Grammar>,
 }
 
 impl Default for GenerateOptions {
@@ -55,6 +58,7 @@ impl Default for GenerateOptions {
             seed: 0,
             ignore_end: false,
             speculate: true,
+            grammar: None,
         }
     }
 }
@@ -171,6 +175,11 @@ impl GenerateOptions {
                 "must be above 0; 1 is none",
             ),
             (self.stop.iter().any(String::is_empty), "a stop text", "must not be empty"),
+            (
+                self.ignore_end && self.grammar.is_some(),
+                "ignore-end",
+                "cannot go with a schema, grammar or regular expression, which ends the text",
+            ),
         ];
         problems.iter().find(|(wrong, ..)| *wrong).map(|&(_, name, what)| (name, what))
     }
@@ -220,8 +229,14 @@ impl<'a> Sampler<'a> {
         Self { options, known, key, candidates: Vec::new() }
     }
 
-    /// The token of number `step` behind `context`.
-    pub(super) fn choose(&mut self, logits: &[f32], context: &[u32], step: u64) -> Result<u32> {
+    /// The token of number `step` behind `context`, one of those allowed.
+    pub(super) fn choose(
+        &mut self,
+        logits: &[f32],
+        context: &[u32],
+        step: u64,
+        allowed: Option<&AllowedTokens>,
+    ) -> Result<u32> {
         if let Some(i) = logits.iter().position(|v| v.is_nan()) {
             let message = format!(
                 "the model's logit of token {i} is not a number; its weights may be damaged or have diverged in training"
@@ -231,7 +246,10 @@ impl<'a> Sampler<'a> {
         let options = self.options;
         // Vocabularies are padded: ids without a token have a logit, and are never drawn.
         let known = if self.known.contains(&true) { self.known } else { &[] };
-        let is_known = |token: u32| known.get(token as usize) != Some(&false);
+        let is_known = |token: u32| {
+            known.get(token as usize) != Some(&false)
+                && allowed.is_none_or(|allowed| allowed.contains(token))
+        };
         let logits = logits.iter().enumerate().map(|(i, &v)| (i as u32, v));
         if options.temperature == 0.0 && options.repetition_penalty == 1.0 {
             return Ok(likeliest(logits.filter(|&(token, _)| is_known(token))));
@@ -314,7 +332,8 @@ mod tests {
         let mut sampler = Sampler::new(options, &[], 0);
         let mut counts = vec![0.0; logits.len()];
         for step in 0..DRAWS {
-            counts[sampler.choose(logits, &[0], step).unwrap() as usize] += 1.0 / DRAWS as f64;
+            counts[sampler.choose(logits, &[0], step, None).unwrap() as usize] +=
+                1.0 / DRAWS as f64;
         }
         counts
     }
