@@ -89,10 +89,11 @@ impl AllowedTokens {
 
 fn wrong(kind: &str, error: impl fmt::Display) -> TextError {
     let error = error.to_string();
-    // The crate adds what it knows of its own state in further lines.
-    let first = error.lines().next().unwrap_or_default();
+    // Behind an empty line, the crate describes its own state.
+    let lines = error.lines().map(str::trim).take_while(|line| !line.is_empty());
+    let message = lines.collect::<Vec<_>>().join(" ");
     let hint = "docs/chat.md says what is supported.";
-    TextError::corpus(format!("the {kind} cannot be used: {first}"), hint)
+    TextError::corpus(format!("the {kind} cannot be used: {message}"), hint)
 }
 
 #[cfg(test)]
