@@ -1,5 +1,5 @@
 use crate::Init;
-use crate::adapter::{Adapting, LoraConfig, LowRank, Replaced};
+use crate::adapter::{AdaptedStack, Adapting, LoraConfig, LowRank, Replaced};
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Shape};
 
@@ -146,6 +146,32 @@ impl Builder {
     /// The parameters that the adapter has in place of the base model's.
     pub fn replaced(&self) -> &[Replaced] {
         self.adapting.as_ref().map_or(&[], Adapting::replaced)
+    }
+
+    /// The stacks of experts' matrices since [`Builder::adapt`], and whether each got an adapter.
+    pub fn expert_stacks(&self) -> &[(String, bool)] {
+        self.adapting.as_ref().map_or(&[], Adapting::stacks)
+    }
+
+    /// The adapter of a stack of experts' matrices that is being built, if it gets one.
+    pub(crate) fn experts(&mut self, name: &str, dims: [usize; 3]) -> Option<AdaptedStack> {
+        let mut adapting = self.adapting.take()?;
+        let made = adapting.experts(self, name, dims);
+        self.adapting = Some(adapting);
+        made
+    }
+
+    /// The embeddings of tokens that the adapter has in place of a table's, and these tokens. If the
+    /// adapter is only read, it has the whole table.
+    pub(crate) fn own_tokens(&mut self, features: usize) -> Option<(ParamId, Vec<u32>)> {
+        let adapting = self.adapting.as_ref()?;
+        let (tokens, fixed) = adapting.tokens();
+        if tokens.is_empty() || fixed {
+            return None;
+        }
+        let (tokens, name) = (tokens.to_vec(), adapting.part("token_adapter", "weight"));
+        let shape = [tokens.len(), features];
+        Some((self.param(&name, shape, ParamKind::Embedding, Init::Zeros), tokens))
     }
 
     /// The adapter of the linear layer that is being built, if it gets one.

@@ -21,6 +21,7 @@ pub struct Entry {
 pub fn registry() -> &'static [Entry] {
     &[
         Entry { name: "activation", cases: crate::activation::cases },
+        Entry { name: "adapted_experts", cases: crate::mixture::adapted_experts::cases },
         Entry { name: "add", cases: crate::arithmetic::add::cases },
         Entry { name: "attention", cases: crate::attention::cases },
         Entry { name: "batch_ensemble", cases: crate::linear::ensemble::cases },
@@ -58,6 +59,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "pool_tokens", cases: crate::combine::pool_tokens::cases },
         Entry { name: "preference", cases: crate::loss::preference::cases },
         Entry { name: "prelu", cases: crate::activation::prelu::cases },
+        Entry { name: "replace_rows", cases: crate::linear::replace_rows::cases },
         Entry { name: "rms_norm", cases: crate::norm::rms_norm::cases },
         Entry { name: "rotary", cases: crate::attention::rotary::cases },
         Entry { name: "router_balance", cases: crate::mixture::router_balance::cases },

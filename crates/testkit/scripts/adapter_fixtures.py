@@ -59,6 +59,23 @@ ADAPTERS = {
         "gpt2",
         dict(r=2, lora_alpha=4, target_modules=["c_attn", "c_fc"], bias="lora_only", fan_in_fan_out=True),
     ),
+    # Rows of the table of embeddings, which is the output layer too in the second model.
+    "llama_tokens": ("llama", dict(r=2, lora_alpha=3, target_modules=["q_proj"], trainable_token_indices=[7, 2, 31])),
+    "gemma2_tokens": ("gemma2", dict(r=2, lora_alpha=3, target_modules=["q_proj"], trainable_token_indices=[7, 2, 31])),
+    "mixtral_experts": (
+        "mixtral",
+        dict(
+            r=2,
+            lora_alpha=3,
+            target_modules=["q_proj"],
+            target_parameters=["experts.gate_up_proj", "experts.down_proj"],
+            rank_pattern={r".*\.down_proj": 3},
+        ),
+    ),
+    "gpt_oss_experts": (
+        "gpt_oss",
+        dict(r=2, lora_alpha=3, target_modules=["q_proj"], target_parameters=["gate_up_proj"]),
+    ),
     "llama_like": (
         "llama",
         dict(

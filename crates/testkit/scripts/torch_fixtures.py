@@ -392,6 +392,7 @@ def preference(a, x):
 
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
+    "adapted_experts": lambda a, x: [x[0] + a.scale * x[2][:, a.first : a.first + x[0].shape[1]] @ x[1]],
     "add": lambda a, x: [x[0] + x[1]],
     "attention": attention,
     "batch_ensemble": batch_ensemble,
@@ -418,6 +419,7 @@ HANDLERS = {
     "lora_linear": lora_linear,
     "preference": preference,
     "prelu": prelu,
+    "replace_rows": lambda a, x: [x[0].index_copy(0, torch.tensor(a.ids, dtype=torch.long), x[1])],
     "rms_norm": rms_norm,
     "rotary": rotary,
     "router_balance": router_balance,

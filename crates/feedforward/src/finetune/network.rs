@@ -20,6 +20,8 @@ pub(super) struct Draft {
     pub(super) layers: Vec<(String, bool)>,
     /// What the adapter has in place of the base model's parameters.
     replaced: Vec<Replaced>,
+    /// The stacks of experts' matrices, and whether each has an adapter.
+    stacks: Vec<(String, bool)>,
 }
 
 impl Draft {
@@ -42,12 +44,13 @@ impl Draft {
         }
         let layers = builder.linear_layers().to_vec();
         let replaced = builder.replaced().to_vec();
-        Self { builder, model, layers, replaced }
+        let stacks = builder.expert_stacks().to_vec();
+        Self { builder, model, layers, replaced, stacks }
     }
 
     /// What the adapter changes.
     pub(super) fn places(&self) -> Places<'_> {
-        Places { layers: &self.layers, replaced: &self.replaced }
+        Places { layers: &self.layers, replaced: &self.replaced, stacks: &self.stacks }
     }
 
     /// Every pattern of the recipe names something.
@@ -72,10 +75,16 @@ impl Draft {
             return Err(ConfigError::new("adapter.keep_tied", message).into());
         }
         let adapter = &recipe.adapter;
+        if let Some(id) = adapter.tokens.iter().find(|&&id| id as usize >= config.vocab_size) {
+            let message = format!("has {id}, and the model has {} tokens", config.vocab_size);
+            return Err(ConfigError::new("adapter.tokens", message).into());
+        }
+        let stacks: Vec<&str> = self.stacks.iter().map(|(stack, _)| stack.as_str()).collect();
         for (key, patterns, found, all) in [
             ("adapter.targets", &adapter.targets, &layers, &layers),
             ("adapter.exclude", &adapter.exclude, &layers, &layers),
             ("adapter.modules_to_save", &adapter.modules_to_save, &own, &names),
+            ("adapter.experts", &adapter.experts, &stacks, &stacks),
             ("train.weights", &recipe.train.weights, &names, &names),
         ] {
             let unused = patterns.iter().find(|p| !found.iter().any(|name| matches(p, name)));

@@ -204,6 +204,14 @@ pub struct AdapterTable {
     /// `embed_tokens` or `model.norm`. The adapter holds its own values of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules_to_save: Vec<String>,
+    /// The stacked matrices of a mixture's experts with an adapter, by name or pattern:
+    /// `gate_up_proj`, `down_proj`. Each expert's has its own A and B.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub experts: Vec<String>,
+    /// The ids of tokens whose embeddings are trained as well, and their outputs where these are the
+    /// same table.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<u32>,
     /// Whether an output layer that is the table of embeddings stays the same matrix where
     /// `modules_to_save` names the table; otherwise the output layer stays as it was. PEFT has a way
     /// to write the first for tables called `embed_tokens` alone.
@@ -238,6 +246,8 @@ impl Default for AdapterTable {
             lora_bias: false,
             bias: BiasName::None,
             modules_to_save: Vec::new(),
+            experts: Vec::new(),
+            tokens: Vec::new(),
             keep_tied: true,
         }
     }
@@ -260,6 +270,8 @@ impl AdapterTable {
                 BiasName::All => AdaptedBiases::All,
             },
             saved: self.modules_to_save.clone(),
+            parameters: self.experts.clone(),
+            tokens: self.tokens.clone(),
             keep_tied: self.keep_tied,
             ..LoraConfig::default()
         }
@@ -400,6 +412,21 @@ impl FinetuneRecipe {
                 let message = "works with base.precision = \"f32\" only";
                 return Err(ConfigError::new(key, message));
             }
+        }
+        let experts = !adapter.experts.is_empty();
+        for (key, set) in [
+            ("adapter.dropout", adapter.dropout > 0.0),
+            ("adapter.dora", adapter.dora),
+            ("adapter.lora_bias", adapter.lora_bias),
+        ] {
+            if experts && set {
+                let message = "is not supported beside adapter.experts, as in PEFT";
+                return Err(ConfigError::new(key, message));
+            }
+        }
+        let ids: std::collections::BTreeSet<u32> = adapter.tokens.iter().copied().collect();
+        if ids.len() < adapter.tokens.len() {
+            return Err(ConfigError::new("adapter.tokens", "names a token twice"));
         }
         for (key, set, reason) in [
             ("adapter.dropout", adapter.dropout > 0.0, "needs another product of each layer"),

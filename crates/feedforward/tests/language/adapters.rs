@@ -11,7 +11,7 @@ use feedforward::trainer::optim::{AdamW, Optimizer, OptimizerConfig};
 use std::path::{Path, PathBuf};
 
 /// The adapters with their base models.
-const ADAPTERS: [(&str, &str); 16] = [
+const ADAPTERS: [(&str, &str); 20] = [
     ("llama", "llama"),
     ("llama_patterns", "llama"),
     ("llama_like", "llama"),
@@ -24,6 +24,10 @@ const ADAPTERS: [(&str, &str); 16] = [
     ("llama_saved", "llama"),
     ("gemma2_tied", "gemma2"),
     ("gemma2_tied_output", "gemma2"),
+    ("llama_tokens", "llama"),
+    ("gemma2_tokens", "gemma2"),
+    ("mixtral_experts", "mixtral"),
+    ("gpt_oss_experts", "gpt_oss"),
     ("gpt2_untied", "gpt2"),
     ("gpt2_output", "gpt2"),
     ("gpt2_biases", "gpt2"),
@@ -106,6 +110,13 @@ fn training_gives_the_losses_of_peft() {
             &["q_proj"],
             LoraConfig { saved: names(&["embed_tokens"]), keep_tied: true, ..rank(2, 4) },
         ),
+        ("llama_tokens", "llama", &["q_proj"], LoraConfig { tokens: vec![7, 2, 31], ..rank(2, 3) }),
+        (
+            "gemma2_tokens",
+            "gemma2",
+            &["q_proj"],
+            LoraConfig { tokens: vec![7, 2, 31], ..rank(2, 3) },
+        ),
         ("gpt2_untied", "gpt2", &["c_attn"], LoraConfig { saved: names(&["wte"]), ..rank(2, 4) }),
         (
             "gpt2_output",
@@ -140,7 +151,7 @@ fn trained(name: &str, base: &str, config: LoraConfig) {
     builder.adapt("", config);
     let model = CausalLm::new(&mut builder, &model_config, &options);
     let is_own = |name: &str| {
-        ["lora_A", "lora_B", "lora_magnitude_vector", "modules_to_save"]
+        ["lora_A", "lora_B", "lora_magnitude_vector", "modules_to_save", "token_adapter"]
             .iter()
             .any(|part| name.contains(part))
     };
@@ -152,6 +163,8 @@ fn trained(name: &str, base: &str, config: LoraConfig) {
         let mut own = entry.name.strip_prefix("base_model.model.").unwrap().to_owned();
         if own.ends_with("lora_magnitude_vector") {
             own += ".weight";
+        } else if let Some(table) = own.strip_suffix(".trainable_tokens_delta") {
+            own = format!("{table}.weight");
         } else if !own.contains("lora_") {
             let (module, end) = own.rsplit_once('.').unwrap();
             let module = module.strip_suffix(".base_layer").unwrap_or(module);
@@ -249,6 +262,7 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         ("modules_to_save", vec!["lm_head"].into()),
         ("rank_pattern", serde_json::json!({ "(q": 3 })),
         ("target_parameters", vec!["experts"].into()),
+        ("trainable_token_indices", vec![1].into()),
         ("init_lora_weights", "pissa".into()),
         ("alora_invocation_tokens", vec![1].into()),
     ] {

@@ -48,6 +48,12 @@ pub struct LoraConfig {
     pub biases: AdaptedBiases,
     /// Parts of the base model that the adapter has whole for itself, by pattern.
     pub saved: Vec<String>,
+    /// The stacked matrices of a mixture's experts with an adapter, `gate_up_proj` and `down_proj`, by
+    /// pattern: each expert's has its own A and B.
+    pub parameters: Vec<String>,
+    /// The tokens whose embeddings, and outputs where these are the same table, the adapter has for
+    /// itself.
+    pub tokens: Vec<u32>,
     /// Whether an output layer that is the table of embeddings stays it where the adapter has the
     /// table for itself.
     pub keep_tied: bool,
@@ -74,6 +80,8 @@ impl Default for LoraConfig {
             lora_bias: false,
             biases: AdaptedBiases::None,
             saved: Vec::new(),
+            parameters: Vec::new(),
+            tokens: Vec::new(),
             keep_tied: false,
             fixed: false,
             ranks: BTreeMap::new(),

@@ -5,11 +5,14 @@ use super::pattern::matches;
 use crate::layers::{Dropout, Layer};
 use crate::{Builder, Fan, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, ParamSpec, Result, Value};
-use ff_ops::{Activate, Activation, Add, DoraFactors, LoraLinear, Mul, Scale};
+use ff_ops::{Activate, Activation, AdaptedExperts, Add, DoraFactors, LoraLinear, Mul, Scale};
 use ff_tensor::DType;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// 1/√in as the bound, PEFT's Kaiming initialisation with a = √5.
+const INIT: Init = Init::HeUniform { gain: 0.577_350_269_189_625_8, fan: Fan::In };
 
 /// The adapters that layers get while a model is built once more.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Adapting {
     known: Option<HashMap<String, ParamId>>,
     /// The adapter's own parameters in place of the base model's.
     replaced: Vec<Replaced>,
+    /// The stacks of experts' matrices, and whether each has an adapter.
+    stacks: Vec<(String, bool)>,
 }
 
 /// A parameter of the base model, and the one that an adapter has in its place.
@@ -40,11 +45,48 @@ impl Adapting {
             layers: Vec::new(),
             known: None,
             replaced: Vec::new(),
+            stacks: Vec::new(),
         }
     }
 
     pub(crate) fn replaced(&self) -> &[Replaced] {
         &self.replaced
+    }
+
+    pub(crate) fn stacks(&self) -> &[(String, bool)] {
+        &self.stacks
+    }
+
+    /// The adapter of a stack of experts' matrices, called `name` within the builder's path.
+    pub(crate) fn experts(
+        &mut self,
+        builder: &mut Builder,
+        name: &str,
+        [experts, outputs, inputs]: [usize; 3],
+    ) -> Option<AdaptedStack> {
+        // One name for all families, which is that of `transformers`.
+        let stack = format!("{}.{name}", builder.path()).replace(".block_sparse_moe.", ".mlp.");
+        let adapted = self.config.parameters.iter().any(|pattern| matches(pattern, &stack));
+        self.stacks.push((stack.clone(), adapted));
+        if !adapted {
+            return None;
+        }
+        let rank = self.config.rank(&stack);
+        let part = |part: &str| named(&format!("{name}.{part}"), &self.name, "weight");
+        let a = builder.param(&part("lora_A"), [experts, rank, inputs], ParamKind::Weight, INIT);
+        let b = [experts, outputs, rank];
+        let b = builder.param(&part("lora_B"), b, ParamKind::Weight, Init::Zeros);
+        Some(AdaptedStack { a, b, scale: self.config.scale(&stack) })
+    }
+
+    /// The embeddings of some tokens in place of those of a table, in one that is theirs and one for
+    /// all of the table's values if the adapter is only read.
+    pub(crate) fn tokens(&self) -> (&[u32], bool) {
+        (&self.config.tokens, self.config.fixed)
+    }
+
+    pub(crate) fn part(&self, part: &str, end: &str) -> String {
+        named(part, &self.name, end)
     }
 
     pub(crate) fn keeps_tied(&self) -> bool {
@@ -101,11 +143,9 @@ impl Adapting {
             return None;
         }
         let rank = self.config.rank(&layer);
-        // 1/√in as the bound, PEFT's Kaiming initialisation with a = √5.
-        let init = Init::HeUniform { gain: (1.0 / 3.0f64).sqrt(), fan: Fan::In };
         let named = |part: &str, end: &str| named(part, &self.name, end);
         let (weight, zeros) = (ParamKind::Weight, Init::Zeros);
-        let a = builder.param(&named("lora_A", "weight"), [rank, in_features], weight, init);
+        let a = builder.param(&named("lora_A", "weight"), [rank, in_features], weight, INIT);
         let b = builder.param(&named("lora_B", "weight"), [out_features, rank], weight, zeros);
         let bias = self.config.lora_bias.then(|| {
             builder.param(&named("lora_B", "bias"), [out_features], ParamKind::Bias, zeros)
@@ -128,6 +168,22 @@ impl Adapting {
         let bias = bias.map(|bias| OwnBias { bias, scale: Scale::op(scale), add: Add::op() });
         let (ops, dora) = (SmallVec::new(), magnitude);
         Some(LowRank { op, ops, a, b, bias, dora, dropout }.with_ops())
+    }
+}
+
+/// The adapter of a stack of experts' matrices: A `[experts, rank, in]`, B `[experts, out, rank]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdaptedStack {
+    pub(crate) a: ParamId,
+    pub(crate) b: ParamId,
+    pub(crate) scale: f64,
+}
+
+impl AdaptedStack {
+    /// The adapted weights of a stack whose rows begin at `first` among those of B.
+    pub(crate) fn forward(&self, graph: &mut Graph, w: &Value, first: usize) -> Result<Value> {
+        let (a, b) = (graph.param(self.a), graph.param(self.b));
+        graph.apply(&AdaptedExperts { scale: self.scale, first }.op(), &[w, &a, &b])
     }
 }
 

@@ -6,5 +6,5 @@ mod pattern;
 
 pub use config::{AdaptedBiases, LoraConfig};
 pub use low_rank::Replaced;
-pub(crate) use low_rank::{Adapting, LowRank};
+pub(crate) use low_rank::{AdaptedStack, Adapting, LowRank};
 pub use pattern::matches;

@@ -1,6 +1,6 @@
 use super::cache::ModelCache;
 use super::config::DecoderConfig;
-use crate::layers::Embedding;
+use crate::layers::{Embedding, Table};
 use crate::transformer::{Block, BlockContext, LanguageOptions, Output, RouterLosses};
 use crate::{Builder, Init, Layer};
 use ff_graph::{Error, Graph, Op, ParamKind, RecomputeAll, Result, Value, Values};
@@ -93,6 +93,8 @@ impl CausalLm {
         };
         let (embedding, positions, blocks, norm) = b.scope(names.body, |b| {
             let embedding = table(b, names.embedding, vocab);
+            let own = b.scope(names.embedding, |b| b.own_tokens(features));
+            let embedding = embedding.with_rows(own);
             let learned = config.rope.is_none();
             let positions = learned.then(|| table(b, names.positions, config.max_positions));
             let block = |(i, layer)| {
@@ -103,9 +105,14 @@ impl CausalLm {
             (embedding, positions, blocks, config.norms().layer(b, names.norm))
         });
         let output = if config.tied {
-            b.tied("lm_head.weight", embedding.weight())
+            match b.tied("lm_head.weight", embedding.weight()) {
+                same if same == embedding.weight() => embedding.table().clone(),
+                other => Table::new(other),
+            }
         } else {
-            b.scope("lm_head", |b| b.param("weight", [vocab, features], ParamKind::Embedding, init))
+            b.scope("lm_head", |b| {
+                Table::new(b.param("weight", [vocab, features], ParamKind::Embedding, init))
+            })
         };
         if !config.trains_biases {
             b.freeze(ParamKind::Bias);

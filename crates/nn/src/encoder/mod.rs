@@ -312,5 +312,10 @@ fn head(
     // Encoders use the plain loss.
     let options = LanguageOptions { z_loss: 0.0, label_smoothing: 0.0, ..*options };
     let pooled = sequence.then_some(config.mean_pooled);
-    Some(Head { pooled, dense, norm, output: Output::new(weight, bias, None, &options) })
+    Some(Head {
+        pooled,
+        dense,
+        norm,
+        output: Output::new(crate::layers::Table::new(weight), bias, None, &options),
+    })
 }

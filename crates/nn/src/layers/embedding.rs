@@ -18,7 +18,27 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Embedding {
     op: Arc<dyn Op>,
+    table: Table,
+}
+
+/// A table of vectors, of which an adapter may have some rows for itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
     weight: ParamId,
+    rows: Option<(ParamId, Arc<dyn Op>)>,
+}
+
+impl Table {
+    pub(crate) fn new(weight: ParamId) -> Self {
+        Self { weight, rows: None }
+    }
+
+    pub(crate) fn value(&self, graph: &mut Graph) -> Result<Value> {
+        let weight = graph.param(self.weight);
+        let Some((rows, replace)) = &self.rows else { return Ok(weight) };
+        let rows = graph.param(*rows);
+        graph.apply(replace, &[&weight, &rows])
+    }
 }
 
 impl Embedding {
@@ -36,7 +56,7 @@ impl Embedding {
     /// The same with an initialiser.
     pub fn with_init(builder: &mut Builder, ids: usize, dim: usize, init: Init) -> Self {
         let weight = builder.param("weight", [ids, dim], ParamKind::Embedding, init);
-        Self { op: ff_ops::Embedding::op(None), weight }
+        Self { op: ff_ops::Embedding::op(None), table: Table::new(weight) }
     }
 
     /// The same table, with a row without a gradient.
@@ -48,13 +68,23 @@ impl Embedding {
 
     /// The table, to share with an output layer.
     pub fn weight(&self) -> ParamId {
-        self.weight
+        self.table.weight
+    }
+
+    /// The same table with the vectors of these ids in another parameter.
+    pub(crate) fn with_rows(mut self, rows: Option<(ParamId, Vec<u32>)>) -> Self {
+        self.table.rows = rows.map(|(rows, ids)| (rows, ff_ops::ReplaceRows::op(ids)));
+        self
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
     }
 }
 
 impl Layer for Embedding {
     fn forward(&self, graph: &mut Graph, x: Value) -> Result<Value> {
-        let weight = graph.param(self.weight);
+        let weight = self.table.value(graph)?;
         graph.apply(&self.op, &[&x, &weight])
     }
 }

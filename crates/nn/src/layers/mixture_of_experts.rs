@@ -1,4 +1,5 @@
 use super::{Feedforward, FeedforwardBlock, Layer};
+use crate::adapter::AdaptedStack;
 use crate::{Builder, Init};
 use ff_graph::{Error, Graph, Op, ParamId, ParamKind, Result, Value};
 use ff_ops::{Activation, ScaleRows};
@@ -31,6 +32,8 @@ use std::sync::Arc;
 pub struct MixtureOfExperts {
     op: Arc<dyn Op>,
     params: SmallVec<[ParamId; 8]>,
+    /// The numbers of adapted parameters, with their adapters and the first of its rows.
+    adapters: SmallVec<[(usize, AdaptedStack, usize); 3]>,
     shared: Option<Shared>,
 }
 
@@ -88,6 +91,17 @@ impl MixtureOfExperts {
             param("experts.gate_up_proj", "bias", &[experts, 2 * hidden]);
             param("experts.down_proj", "bias", &[experts, features]);
         }
+        let mut adapters = SmallVec::new();
+        let gate_up = [experts, 2 * hidden, features];
+        if let Some(adapter) = builder.experts("experts.gate_up_proj", gate_up) {
+            adapters.push((1, adapter, 0));
+            if !op.fused {
+                adapters.push((2, adapter, hidden));
+            }
+        }
+        if let Some(adapter) = builder.experts("experts.down_proj", [experts, features, hidden]) {
+            adapters.push((if op.fused { 2 } else { 3 }, adapter, 0));
+        }
         let shared = shared.map(|hidden| {
             let block = ff_ops::FeedforwardBlock {
                 activation: op.activation,
@@ -104,7 +118,7 @@ impl MixtureOfExperts {
             let gate = if op.bf16 { gate.in_bf16(DType::F32) } else { gate };
             Shared { block, gate, scale: ScaleRows::op(), add: ff_ops::Add::op() }
         });
-        Self { op: op.op(), params, shared }
+        Self { op: op.op(), params, adapters, shared }
     }
 
     /// The output of the layer with its losses.
@@ -112,7 +126,11 @@ impl MixtureOfExperts {
     /// # Errors
     /// If shapes do not match, or memory is exhausted.
     pub fn forward(&self, graph: &mut Graph, x: &Value) -> Result<ExpertsOutput> {
-        let params: SmallVec<[Value; 8]> = self.params.iter().map(|&id| graph.param(id)).collect();
+        let mut params: SmallVec<[Value; 8]> =
+            self.params.iter().map(|&id| graph.param(id)).collect();
+        for (i, adapter, first) in &self.adapters {
+            params[*i] = adapter.forward(graph, &params[*i], *first)?;
+        }
         let inputs: SmallVec<[&Value; 8]> = std::iter::once(x).chain(&params).collect();
         let outputs = graph.apply_all(&self.op, &inputs)?;
         let [y, spread, z_loss] = outputs.as_slice() else {

@@ -21,6 +21,7 @@ pub use activate::{Activate, ParametricActivation, Prelu, ScaleFeatures};
 pub use attention::{Attention, AttentionConfig, AttentionContext, QueryKeyNorm};
 pub use dropout::Dropout;
 pub use embedding::Embedding;
+pub(crate) use embedding::Table;
 pub use embedding_bag::{BagInput, EmbeddingBag};
 pub use ensemble::{BatchEnsemble, MeanOfMembers, MemberLinear};
 pub use feedforward::Feedforward;

@@ -228,7 +228,7 @@ impl Marian {
         });
         let bias =
             b.param("final_logits_bias", [config.vocab_size], ParamKind::Statistic, Init::Zeros);
-        let output = Output::new(shared.weight(), Some(bias), None, options);
+        let output = Output::new(shared.table().clone(), Some(bias), None, options);
         Self {
             shared,
             scale: config.scaled.then(|| Scale::op((config.features as f64).sqrt())),

@@ -1,4 +1,5 @@
 use super::options::LanguageOptions;
+use crate::layers::Table;
 use ff_graph::{Error, Graph, Op, ParamId, Result, Value};
 use ff_ops::{Activation, FeedforwardBf16, LinearCrossEntropy, SoftCap};
 use ff_tensor::DType;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 /// as one operation that never holds all logits.
 #[derive(Debug)]
 pub(crate) struct Output {
-    weight: ParamId,
+    weight: Table,
     bias: Option<ParamId>,
     logits: Arc<dyn Op>,
     cap: Option<Arc<dyn Op>>,
@@ -18,7 +19,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(
-        weight: ParamId,
+        weight: Table,
         bias: Option<ParamId>,
         soft_cap: Option<f64>,
         options: &LanguageOptions,
@@ -42,7 +43,7 @@ impl Output {
 
     /// The logits `[…, classes]` of x `[…, features]`.
     pub(crate) fn logits(&self, graph: &mut Graph, x: &Value) -> Result<Value> {
-        let params = self.params(graph);
+        let params = self.params(graph)?;
         let inputs: SmallVec<[&Value; 4]> = std::iter::once(x).chain(&params).collect();
         let logits = graph.apply(&self.logits, &inputs)?;
         match &self.cap {
@@ -53,7 +54,7 @@ impl Output {
 
     /// The sum of the losses `[1]` and their count `[1]`; targets of −100 are ignored.
     pub(crate) fn loss(&self, graph: &mut Graph, x: &Value, targets: &Value) -> Result<[Value; 2]> {
-        let params = self.params(graph);
+        let params = self.params(graph)?;
         let inputs: SmallVec<[&Value; 4]> =
             std::iter::once(x).chain(&params).chain([targets]).collect();
         match graph.apply_all(&self.loss, &inputs)?.as_slice() {
@@ -62,7 +63,8 @@ impl Output {
         }
     }
 
-    fn params(&self, graph: &mut Graph) -> SmallVec<[Value; 2]> {
-        [Some(self.weight), self.bias].into_iter().flatten().map(|id| graph.param(id)).collect()
+    fn params(&self, graph: &mut Graph) -> Result<SmallVec<[Value; 2]>> {
+        let weight = self.weight.value(graph)?;
+        Ok(std::iter::once(weight).chain(self.bias.map(|id| graph.param(id))).collect())
     }
 }

@@ -221,7 +221,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("plain", 4, 3, 2),
         case("rank_one", 3, 5, 1),
         case("one", 1, 1, 1),
-        case("larger_than_a_tile", 35, 37, 8),
-        case("larger_than_a_panel", 300, 5, 2),
+        case("larger_than_a_tile", 15, 37, 3),
+        case("larger_than_a_panel", 257, 3, 1),
     ]
 }

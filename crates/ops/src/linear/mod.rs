@@ -9,3 +9,4 @@ pub(crate) mod feedforward_block;
 pub(crate) mod lora;
 pub(crate) mod periodic;
 pub(crate) mod piecewise_linear;
+pub(crate) mod replace_rows;

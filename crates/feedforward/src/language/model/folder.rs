@@ -58,11 +58,13 @@ struct Adapted {
     layers: Vec<(String, bool)>,
     /// What the adapter has in place of the base model's parameters.
     replaced: Vec<Replaced>,
+    /// The stacks of experts' matrices, and whether each has an adapter.
+    stacks: Vec<(String, bool)>,
 }
 
 impl Adapted {
     fn places(&self) -> Places<'_> {
-        Places { layers: &self.layers, replaced: &self.replaced }
+        Places { layers: &self.layers, replaced: &self.replaced, stacks: &self.stacks }
     }
 }
 
@@ -204,7 +206,8 @@ impl LanguageModel {
             let model = CausalLm::new(&mut builder, &config, options);
             let layers = builder.linear_layers().to_vec();
             let replaced = builder.replaced().to_vec();
-            adapted.push(Adapted { model, config: file.config().clone(), layers, replaced });
+            let (config, stacks) = (file.config().clone(), builder.expert_stacks().to_vec());
+            adapted.push(Adapted { model, config, layers, replaced, stacks });
         }
         let tensors = |params: &Params| base_tensors(&config, params);
         let ignored = |name: &str| is_ignored(&config, name);
@@ -261,7 +264,7 @@ impl LanguageModel {
                 ));
             }
         }
-        merge(self.graph.params_mut(), &adapted.config, &i.to_string(), places)
+        merge(self.graph.params_mut(), &adapted.config, &i.to_string(), places, &self.config)
     }
 
     /// The number of the adapter in use.
@@ -476,7 +479,7 @@ pub(super) fn read_params(
 /// The tensors of a model's files, without those of its adapters.
 pub(crate) fn base_tensors(config: &DecoderConfig, params: &Params) -> Vec<FileTensor> {
     let mut tensors = file_tensors(config, params);
-    tensors.retain(|tensor| !is_adapter(&tensor.name));
+    tensors.retain(|tensor| !is_adapter(&params.infos()[tensor.param].spec.name));
     tensors
 }
 

@@ -1,9 +1,11 @@
 //! An adapter added to the weights of its base model.
 
 use super::Places;
+use super::experts::merge_stack;
 use super::parts::parameter;
 use crate::error::{Error, Result};
 use ff_graph::{ParamId, Params};
+use ff_nn::models::DecoderConfig;
 use ff_nn::{LoraConfig, Replaced};
 
 /// Gives the base model the weights of the adapter: W + s B A, or g ⊙ (W + s B A), computed in f64
@@ -16,6 +18,7 @@ pub(in crate::language::model) fn merge(
     config: &LoraConfig,
     name: &str,
     places: Places<'_>,
+    base: &DecoderConfig,
 ) -> Result<()> {
     for layer in places.adapted() {
         if config.lora_bias && params.id(&format!("{layer}.bias")).is_none() {
@@ -31,6 +34,9 @@ pub(in crate::language::model) fn merge(
     }
     for layer in places.adapted() {
         merge_layer(params, config, layer, name)?;
+    }
+    for (stack, _) in places.stacks.iter().filter(|(_, adapted)| *adapted) {
+        merge_stack(params, (stack, name), config.scale(stack), base)?;
     }
     Ok(())
 }

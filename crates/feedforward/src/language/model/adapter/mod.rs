@@ -1,6 +1,7 @@
 //! The folders of adapters as PEFT writes them: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
+mod experts;
 mod fingerprint;
 mod merge;
 mod parts;
@@ -13,9 +14,10 @@ pub(super) use merge::merge;
 pub(crate) use whole::begin_adapter;
 pub(crate) use write::write_adapter;
 
-use self::parts::{Parts, parameter, pieces};
-use self::settings::{OUTPUT, Settings};
-use self::whole::{fix_magnitudes, stored_name, whole_tensors};
+use self::experts::read_stack;
+use self::parts::{Parts, TOKENS, parameter, pieces};
+use self::settings::{OUTPUT, Settings, is_at_end};
+use self::whole::{copy_base, fix_magnitudes, stored_name, whole_tensors};
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use ff_formats::TensorFile;
@@ -54,6 +56,8 @@ pub(crate) struct AdapterFile {
 pub(crate) struct Places<'a> {
     pub(crate) layers: &'a [(String, bool)],
     pub(crate) replaced: &'a [Replaced],
+    /// The stacks of experts' matrices, and whether each has an adapter.
+    pub(crate) stacks: &'a [(String, bool)],
 }
 
 impl<'a> Places<'a> {
@@ -99,7 +103,7 @@ impl AdapterFile {
         let fail = |message: String| Error::run(&place, message);
         let settings = Settings::read(&json).map_err(fail)?;
         let in_tensors = |message| Error::run(&folder.join(TENSORS), message);
-        let parts = Parts::of(&tensors, &settings.config).map_err(in_tensors)?;
+        let parts = Parts::of(&tensors, &settings).map_err(in_tensors)?;
         let layers: Vec<String> = parts.layers.iter().cloned().collect();
         if let Some(target) = settings.unused(&layers) {
             let message = format!("target_modules names {target}, and no tensor belongs to it");
@@ -110,8 +114,20 @@ impl AdapterFile {
                 format!("target_modules does not name {layer}, which has tensors in {TENSORS}");
             return Err(fail(message));
         }
-        let saved = parts.saved(&settings).map_err(fail)?;
-        let config = settings.of_layers(layers, saved);
+        let mut saved = parts.saved(&settings).map_err(fail)?;
+        if let Some(table) = &parts.table {
+            if saved.contains(table) {
+                let message = format!(
+                    "modules_to_save and trainable_token_indices exclude each other for {table}"
+                );
+                return Err(fail(message));
+            }
+            // An adapter that is only read has the whole table, with these rows.
+            saved.push(table.clone());
+        }
+        let stacks = parts.stacks.keys().cloned().collect();
+        let mut config = settings.of_layers(layers, stacks, saved);
+        config.keep_tied |= parts.table.is_some();
         let base = json.get("base_model_name_or_path").and_then(Value::as_str).map(PathBuf::from);
         Ok(Self { folder, settings, config, base, tensors, parts })
     }
@@ -164,7 +180,10 @@ impl AdapterFile {
                 fix_magnitudes(params, (layer, name), self.config.scale(layer), device)?;
             }
         }
-        self.read_whole(params, places.replaced, config)
+        for (stack, module) in &self.parts.stacks {
+            read_stack(self, params, (stack, name, module), config)?;
+        }
+        self.read_whole(params, places.replaced, (config, device))
     }
 
     /// The layers of the file are those that the config means among those of the model.
@@ -189,7 +208,20 @@ impl AdapterFile {
                 listed(&missing)
             )));
         }
-        Ok(())
+        let stacks: BTreeSet<&str> =
+            places.stacks.iter().map(|(stack, _)| stack.as_str()).collect();
+        let file = &self.parts.stacks;
+        if let Some(stack) = file.keys().find(|stack| !stacks.contains(stack.as_str())) {
+            return Err(self.fail(format!("it adapts {stack}, which the base model does not have")));
+        }
+        let meant =
+            |stack: &str| self.settings.parameters.iter().any(|name| is_at_end(stack, name));
+        match stacks.into_iter().find(|stack| meant(stack) && !file.contains_key(*stack)) {
+            Some(stack) => Err(self.fail(format!(
+                "target_parameters names {stack}, which has no tensors in {TENSORS}; it is not whole"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Reads the parameters that the adapter has in place of the base model's.
@@ -197,16 +229,45 @@ impl AdapterFile {
         &self,
         params: &mut Params,
         replaced: &[Replaced],
-        config: &DecoderConfig,
+        (config, device): (&DecoderConfig, &Device),
     ) -> Result<()> {
         let mut used = BTreeSet::new();
+        let [table, _] = config.tied_tensors();
+        if let Some(own) = &self.parts.table
+            && format!("{own}.weight") != table
+        {
+            let message = format!(
+                "trainable_token_indices of {own}, which is not the table {table}, is not supported"
+            );
+            return Err(self.fail(message));
+        }
         for (tensor, own) in whole_tensors(config, params, replaced) {
+            if let (Some(module), Some((_, ids))) = (&self.parts.table, &self.settings.tokens)
+                && tensor.name == table
+            {
+                let base = params.id(&table).unwrap_or(own);
+                copy_base(params, Replaced { base, own }, device)?;
+                let width = tensor.dims[1];
+                let rows =
+                    self.values(&format!("{PREFIX}{module}{TOKENS}"), &[ids.len(), width])?;
+                let to = params.values_mut::<f32>(own)?;
+                for (&id, row) in ids.iter().zip(rows.chunks_exact(width)) {
+                    let Some(to) = to.chunks_exact_mut(width).nth(id as usize) else {
+                        let message = format!(
+                            "trainable_token_indices has {id}, which the base model does not"
+                        );
+                        return Err(self.fail(message));
+                    };
+                    to.copy_from_slice(row);
+                }
+                continue;
+            }
             let stored = stored_name(&tensor.name, &self.parts.layers);
             let values = self.values(&format!("{PREFIX}{stored}"), &tensor.dims)?;
             tensor.read(&values, params.values_mut::<f32>(own)?);
             used.insert(stored);
             let output = &format!("{PREFIX}{OUTPUT}");
-            if self.config.keep_tied && config.tied_tensors()[0] == tensor.name {
+            if self.config.keep_tied && table == tensor.name {
                 if self.tensors.dims(output).is_some()
                     && self.values(output, &tensor.dims)? != values
                 {
@@ -259,8 +320,8 @@ impl AdapterFile {
 
 /// Whether a parameter belongs to an adapter.
 pub(crate) fn is_adapter(name: &str) -> bool {
-    const PARTS: [&str; 4] =
-        [".lora_A.", ".lora_B.", ".lora_magnitude_vector.", ".modules_to_save."];
+    const PARTS: [&str; 5] =
+        [".lora_A.", ".lora_B.", ".lora_magnitude_vector.", ".modules_to_save.", ".token_adapter."];
     PARTS.iter().any(|part| name.contains(part))
 }
 

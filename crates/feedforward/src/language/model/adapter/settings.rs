@@ -24,7 +24,7 @@ const IRRELEVANT: [&str; 15] = [
     "use_qalora",
 ];
 /// Keys whose values are read.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 16] = [
     "r",
     "lora_alpha",
     "target_modules",
@@ -39,6 +39,8 @@ const KNOWN: [&str; 14] = [
     "bias",
     "modules_to_save",
     "ensure_weight_tying",
+    "target_parameters",
+    "trainable_token_indices",
 ];
 /// The tensor of the output layer.
 pub(super) const OUTPUT: &str = "lm_head.weight";
@@ -58,9 +60,16 @@ pub(super) struct Settings {
     numbers: Option<(Vec<u64>, Vec<String>)>,
     /// `modules_to_save`.
     pub(super) saved: Vec<String>,
+    /// `target_parameters`.
+    pub(super) parameters: Vec<String>,
+    /// `trainable_token_indices`, with the name of their table unless it is that of the model.
+    pub(super) tokens: Option<Tokens>,
     ranks: Vec<(String, Regex, f64)>,
     alphas: Vec<(String, Regex, f64)>,
 }
+
+/// The ids of tokens, and the table of theirs if it is named.
+type Tokens = (Option<String>, Vec<u32>);
 
 /// A choice of modules.
 #[derive(Debug)]
@@ -154,12 +163,19 @@ impl Settings {
             fixed: true,
             ..LoraConfig::default()
         };
+        let parameters = strings("target_parameters")?;
+        let modules = match modules {
+            None if !parameters.is_empty() => Some(Modules::Listed(Vec::new())),
+            modules => modules,
+        };
         Ok(Self {
             config,
             modules: modules.ok_or("target_modules is missing, or no list of names")?,
             exclude,
             numbers,
             saved,
+            parameters,
+            tokens: tokens(get("trainable_token_indices"))?,
             ranks: patterns("rank_pattern", get("rank_pattern"))?,
             alphas: patterns("alpha_pattern", get("alpha_pattern"))?,
         })
@@ -194,20 +210,27 @@ impl Settings {
         self.config.keep_tied && tensor == OUTPUT
     }
 
-    /// The adapter of these layers.
-    pub(super) fn of_layers(&self, layers: Vec<String>, saved: Vec<String>) -> LoraConfig {
+    /// The adapter of these layers and stacks of experts' matrices.
+    pub(super) fn of_layers(
+        &self,
+        layers: Vec<String>,
+        stacks: Vec<String>,
+        saved: Vec<String>,
+    ) -> LoraConfig {
         let of = |patterns: &[(String, Regex, f64)]| -> BTreeMap<String, f64> {
             let value = |layer: &String| {
                 let like =
                     |(_, regex, _): &&(String, Regex, f64)| regex.is_match(layer).unwrap_or(false);
                 patterns.iter().find(like).map(|(_, _, value)| (layer.clone(), *value))
             };
-            layers.iter().filter_map(value).collect()
+            layers.iter().chain(&stacks).filter_map(value).collect()
         };
         LoraConfig {
             ranks: of(&self.ranks).into_iter().map(|(k, v)| (k, v as usize)).collect(),
             alphas: of(&self.alphas),
-            targets: layers,
+            // Without a layer, a pattern that means none.
+            targets: if layers.is_empty() { vec![String::new()] } else { layers },
+            parameters: stacks,
             saved,
             ..self.config.clone()
         }
@@ -272,6 +295,32 @@ fn patterns(key: &str, value: &Value) -> Result<Vec<(String, Regex, f64)>, Strin
             Ok((pattern.clone(), regex(key, &format!(r"^(?:.*\.)?(?:{pattern})$"))?, value))
         })
         .collect()
+}
+
+/// The tokens of `trainable_token_indices`, and the table that it names.
+fn tokens(value: &Value) -> Result<Option<Tokens>, String> {
+    let key = "trainable_token_indices";
+    let (table, list) = match value {
+        Value::Null => return Ok(None),
+        Value::Object(map) if map.is_empty() => return Ok(None),
+        Value::Object(map) => {
+            let mut entries = map.iter();
+            match (entries.next(), entries.next()) {
+                (Some((name, list)), None) if !is_at_end(name, "lm_head") => {
+                    (Some(name.clone()), list)
+                }
+                _ => {
+                    return Err(format!(
+                        "{key} of another layer than the table of embeddings is not supported"
+                    ));
+                }
+            }
+        }
+        list => (None, list),
+    };
+    let ids = list.as_array().map(|list| list.iter().map(|id| u32::try_from(id.as_u64()?).ok()));
+    let ids: Option<Vec<u32>> = ids.and_then(Iterator::collect);
+    Ok(Some((table, ids.ok_or_else(|| format!("{key} is no list of ids"))?)))
 }
 
 /// The number of the layer that a module belongs to, in a list of one of these names, or of any.

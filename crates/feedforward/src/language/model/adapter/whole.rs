@@ -7,11 +7,15 @@ use super::{Places, Replaced};
 use crate::error::{Error, Result};
 use crate::language::model::folder::base_tensors;
 use ff_graph::{ParamId, Params};
+use ff_kernels::file_rows;
 use ff_nn::LoraConfig;
 use ff_nn::models::{DecoderConfig, FileTensor};
 use ff_ops::adapted_row_norms;
 use ff_tensor::Device;
 use std::collections::BTreeSet;
+
+/// What is within the name of the trained rows of a table.
+const TOKEN_ADAPTER: &str = ".token_adapter.";
 
 /// The tensors of what an adapter has in place of the base model's parameters, with its parameters.
 pub(super) fn whole_tensors(
@@ -33,6 +37,13 @@ pub(super) fn whole_tensors(
     replaced.iter().flat_map(of).collect()
 }
 
+/// The rows of the table of embeddings that the adapter has for itself: the parameter, and the name
+/// of the table's module.
+pub(super) fn own_rows(params: &Params) -> Option<(ParamId, &str)> {
+    let (id, info) = params.iter().find(|(_, info)| info.spec.name.contains(TOKEN_ADAPTER))?;
+    Some((id, info.spec.name.split_once(TOKEN_ADAPTER)?.0))
+}
+
 /// The name of a tensor in PEFT's file: the bias of a layer with an adapter belongs to its base.
 pub(super) fn stored_name(name: &str, adapted: &BTreeSet<String>) -> String {
     match name.rsplit_once('.') {
@@ -52,10 +63,18 @@ pub(crate) fn begin_adapter(
     places: Places<'_>,
     device: &Device,
 ) -> Result<()> {
-    for &Replaced { base, own } in places.replaced {
-        let mut values = Vec::with_capacity(params.info(own).spec.shape.len());
-        each_row(params, base, device, &mut |row| values.extend_from_slice(row))?;
-        params.values_mut::<f32>(own)?.copy_from_slice(&values);
+    for &replaced in places.replaced {
+        copy_base(params, replaced, device)?;
+    }
+    if !config.tokens.is_empty()
+        && let Some((own, module)) = own_rows(params)
+        && let Some(base) = params.id(&format!("{module}.weight"))
+    {
+        let mut rows = Vec::with_capacity(params.info(own).spec.shape.len());
+        for &id in &config.tokens {
+            rows.extend(row(params, base, id as usize, device)?);
+        }
+        params.values_mut::<f32>(own)?.copy_from_slice(&rows);
     }
     if config.dora {
         for layer in places.adapted() {
@@ -64,6 +83,29 @@ pub(crate) fn begin_adapter(
         }
     }
     Ok(())
+}
+
+/// Gives the adapter's own parameter the values of the base model's.
+pub(super) fn copy_base(
+    params: &mut Params,
+    Replaced { base, own }: Replaced,
+    device: &Device,
+) -> Result<()> {
+    let mut values = Vec::with_capacity(params.info(own).spec.shape.len());
+    each_row(params, base, device, &mut |row| values.extend_from_slice(row))?;
+    params.values_mut::<f32>(own)?.copy_from_slice(&values);
+    Ok(())
+}
+
+/// A row of a table.
+fn row(params: &Params, table: ParamId, i: usize, device: &Device) -> Result<Vec<f32>> {
+    let width = params.info(table).spec.shape.last();
+    if let Some(matrix) = params.view(table).file() {
+        let mut row = vec![0.0; width];
+        file_rows(device.cpu(), matrix, i..i + 1, &mut row);
+        return Ok(row);
+    }
+    Ok(params.values::<f32>(table)?[i * width..][..width].to_vec())
 }
 
 /// Turns the magnitudes of a layer whose adapter is only read into the factors of its rows.

@@ -1,8 +1,9 @@
 //! Writing an adapter as PEFT does.
 
-use super::parts::{parameter, pieces};
+use super::experts::Stack;
+use super::parts::{STACKS, TOKENS, parameter, pieces};
 use super::settings::{OUTPUT, is_at_end};
-use super::whole::{stored_name, whole_tensors};
+use super::whole::{own_rows, stored_name, whole_tensors};
 use super::{BASE, CONFIG, PREFIX, Places, TENSORS, fingerprint};
 use crate::error::Result;
 use crate::files::write_text;
@@ -47,10 +48,29 @@ pub(crate) fn write_adapter(
             writer.add_made(&output, &tensor.dims, move || tensor.write(values));
         }
     }
+    for (stack, _) in places.stacks.iter().filter(|(_, adapted)| *adapted) {
+        let place = Stack::find(params, stack, "", base.1)?;
+        let [a_dims, b_dims] = place.dims();
+        let module = module_of(stack, places.stacks);
+        writer.add_f32(
+            format!("{PREFIX}{module}.lora_A.weight"),
+            &a_dims,
+            params.values::<f32>(place.a)?,
+        );
+        let b = place.stored_b(params)?;
+        writer
+            .add_made(format!("{PREFIX}{module}.lora_B.weight"), &b_dims, move || b.clone().into());
+    }
+    if let Some((own, module)) = own_rows(params) {
+        let dims = params.info(own).spec.shape.dims();
+        writer.add_f32(format!("{PREFIX}{module}{TOKENS}"), dims, params.values::<f32>(own)?);
+    }
     let is_saved = |name: &str| config.saved.iter().any(|pattern| matches(pattern, name));
     let names = whole.iter().map(|(tensor, _)| tensor.name.as_str()).filter(|name| is_saved(name));
     let saved: BTreeSet<&str> = names.filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
     writer.write(&folder.join(TENSORS))?;
+    let adapted_stacks = places.stacks.iter().filter(|(_, adapted)| *adapted);
+    let adapted_stacks: Vec<&String> = adapted_stacks.map(|(stack, _)| stack).collect();
     let json = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -71,11 +91,22 @@ pub(crate) fn write_adapter(
         "alpha_pattern": config.alphas,
         "modules_to_save": (!saved.is_empty()).then_some(&saved),
         "ensure_weight_tying": config.keep_tied && base.1.tied && !saved.is_empty(),
+        "target_parameters": (!adapted_stacks.is_empty()).then_some(&adapted_stacks),
+        "trainable_token_indices": (!config.tokens.is_empty()).then_some(&config.tokens),
         "init_lora_weights": true,
         "use_dora": config.dora,
         "lora_bias": config.lora_bias,
     });
     write_text(&folder.join(CONFIG), &format!("{json:#}\n"))
+}
+
+/// The module that has the tensors of a stack: the last adapted stack of experts wraps the others.
+fn module_of(stack: &str, stacks: &[(String, bool)]) -> String {
+    let (module, last) = stack.rsplit_once('.').unwrap_or((stack, ""));
+    let is_adapted = |name: &&str| stacks.contains(&(format!("{module}.{name}"), true));
+    let adapted: Vec<&str> = STACKS.iter().copied().filter(|name| is_adapted(name)).collect();
+    let at = adapted.iter().position(|name| *name == last).unwrap_or(0);
+    format!("{module}{}", ".base_layer".repeat(adapted.len().saturating_sub(at + 1)))
 }
 
 /// The shortest list of PEFT's `target_modules`: ends of names that mean adapted layers alone, and
