@@ -93,15 +93,19 @@ impl FloatOp for AdaptedExperts {
         let product = 2 * experts * out * input * rank;
         let used = usize::from(need[1]) + usize::from(need[2]);
         let mut contract = Contract::new([x[0]]).cost(product, product * used);
-        let scratch = |dims: [usize; 2]| Spec::new(dims, x[0].dtype);
-        contract = contract.scratch(scratch([out, rank]));
+        let scratch = |len: usize| Spec::new([len, rank], x[0].dtype);
+        contract = contract.scratch(scratch(out));
+        // One after the other.
+        let (mut da, mut db) = (0, 0);
         if need[1] {
-            contract = contract.keep_input(2).dscratch(scratch([out, rank]));
+            contract = contract.keep_input(2);
+            da = out;
         }
         if need[2] {
-            contract = contract.keep_input(1).dscratch(scratch([rank, input]));
+            contract = contract.keep_input(1);
+            db = input;
         }
-        Ok(contract)
+        Ok(if used > 0 { contract.dscratch(scratch(da.max(db))) } else { contract })
     }
 
     fn forward<T: Float>(
