@@ -368,7 +368,7 @@ mod tests {
         let options = GenerateOptions { temperature: 1.0, ..Default::default() };
         let draw = |seed, prompt, step| {
             let options = GenerateOptions { seed, ..options.clone() };
-            Sampler::new(&options, &[], prompt).choose(&vec![0.0; 10_000], &[], step).unwrap()
+            Sampler::new(&options, &[], prompt).choose(&vec![0.0; 10_000], &[], step, None).unwrap()
         };
         assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
         let all = [draw(1, 2, 3), draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4)];
@@ -410,7 +410,7 @@ mod tests {
                 ..Default::default()
             };
             let mut sampler = Sampler::new(&options, &known, 0);
-            let drawn = |step| sampler.choose(&logits, &[1, 4], step).unwrap();
+            let drawn = |step| sampler.choose(&logits, &[1, 4], step, None).unwrap();
             assert!((0..200).map(drawn).all(|token| known[token as usize]), "{temperature}");
         }
     }
@@ -419,8 +419,8 @@ mod tests {
     fn the_likeliest_is_the_first_of_equals_and_nan_is_an_error() {
         let options = GenerateOptions { temperature: 0.0, ..Default::default() };
         let mut sampler = Sampler::new(&options, &[], 0);
-        assert_eq!(sampler.choose(&[1.0, 3.0, 3.0], &[], 0).unwrap(), 1);
-        let error = sampler.choose(&[1.0, f32::NAN], &[], 0).unwrap_err().to_string();
+        assert_eq!(sampler.choose(&[1.0, 3.0, 3.0], &[], 0, None).unwrap(), 1);
+        let error = sampler.choose(&[1.0, f32::NAN], &[], 0, None).unwrap_err().to_string();
         assert!(error.contains("token 1"), "{error}");
     }
 }
