@@ -50,6 +50,11 @@ pub(crate) struct Export {
     /// The type of a language model's weights, f32 by default; quantised ones for GGUF
     #[arg(long = "type", value_parser = types(), value_name = "TYPE")]
     pub(crate) weights: Option<GgufFileType>,
+    /// Write the adapter of a run or of PEFT's folder alone, for llama.cpp, and not merged into its
+    /// base model (with --to gguf)
+    #[cfg(feature = "language")]
+    #[arg(long)]
+    pub(crate) adapter_only: bool,
     #[command(flatten)]
     pub(crate) machine: Machine,
     /// Print one JSON object

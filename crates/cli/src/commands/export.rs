@@ -28,7 +28,7 @@ mod language {
         Device, ExitCode, Export, Failure, Terminal, To, Working, bytes, json, quoted_path,
     };
     use feedforward::formats::GgufFileType;
-    use feedforward::language::{ExportFormat, LanguageModel, export};
+    use feedforward::language::{ExportFormat, LanguageModel, export, export_adapter};
     use feedforward::nn::models::LanguageOptions;
 
     pub(super) fn run(
@@ -39,11 +39,27 @@ mod language {
         let Some(out) = &arguments.out else {
             return Err(Failure::usage("name the output with --out"));
         };
+        if arguments.adapter_only && arguments.to != To::Gguf {
+            return Err(Failure::usage("--adapter-only is for --to gguf"));
+        }
         let format =
             if arguments.to == To::Gguf { ExportFormat::Gguf } else { ExportFormat::HuggingFace };
         let dtype = arguments.weights.unwrap_or(GgufFileType::F32);
         let working = Working::new(terminal, format!("exporting {}", arguments.model.display()));
         let mut model = LanguageModel::open(&arguments.model, device, &LanguageOptions::default())?;
+        if arguments.adapter_only {
+            let size = export_adapter(&model, dtype, out)?;
+            drop(working);
+            if arguments.json {
+                let found = json!({ "out": out, "type": dtype.to_string(), "bytes": size });
+                Terminal::object(&found)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let size = bytes(usize::try_from(size).unwrap_or(usize::MAX));
+            let out = terminal.bold(quoted_path(out));
+            terminal.answer(format!("{out} · adapter · {dtype} · {size}"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let exported = export(&mut model, format, dtype, out)?;
         drop(working);
         if arguments.json {

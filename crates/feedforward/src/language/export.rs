@@ -66,12 +66,7 @@ pub fn export(
     dtype: GgufFileType,
     out: &Path,
 ) -> Result<Exported> {
-    if out.exists() {
-        return Err(Error::usage(format!(
-            "{} exists; name another output, or remove it",
-            out.display()
-        )));
-    }
+    refuse_existing(out)?;
     // Other programs read a model without adapters.
     if model.uses_adapter() {
         model.merge_adapter()?;
@@ -82,6 +77,34 @@ pub fn export(
         let _ = if out.is_dir() { std::fs::remove_dir_all(out) } else { std::fs::remove_file(out) };
     }
     exported
+}
+
+/// Writes the adapter in use alone, as the GGUF file of llama.cpp, and returns its size in bytes.
+///
+/// # Errors
+/// No adapter is in use; it has what the format has no form for (DoRA, biases, parts trained
+/// whole); the file exists or cannot be written.
+///
+/// ```no_run
+/// use feedforward::language::{LanguageModel, export_adapter};
+/// let model = LanguageModel::open("runs/tone".as_ref(), &Default::default(), &Default::default())?;
+/// export_adapter(&model, feedforward::formats::GgufFileType::F32, "tone.gguf".as_ref())?;
+/// # Ok::<(), feedforward::Error>(())
+/// ```
+pub fn export_adapter(model: &LanguageModel, dtype: GgufFileType, out: &Path) -> Result<u64> {
+    refuse_existing(out)?;
+    model.write_adapter(dtype, out)?;
+    size(out)
+}
+
+fn refuse_existing(out: &Path) -> Result<()> {
+    if out.exists() {
+        return Err(Error::usage(format!(
+            "{} exists; name another output, or remove it",
+            out.display()
+        )));
+    }
+    Ok(())
 }
 
 fn write_and_check(

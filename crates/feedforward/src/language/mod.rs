@@ -21,7 +21,7 @@ mod task;
 pub use addition::{Addition, Question};
 pub use chat::{Answer, Chat};
 pub use evaluate::{LanguageEvaluation, TextReading, evaluate_language, is_language_model};
-pub use export::{ExportFormat, Exported, export};
+pub use export::{ExportFormat, Exported, export, export_adapter};
 pub use model::{
     EncoderModel, GenerateOptions, Generated, GeneratedTokens, LanguageModel, SaveOptions,
     StopReason, TranslateOptions, Translator, generate, generate_tokens, model_folder,

@@ -1,12 +1,12 @@
 //! Adapters that PEFT wrote (`testkit/scripts/adapter_fixtures.py`).
 
 use crate::{batch, fixture, model};
-use feedforward::formats::TensorFile;
+use feedforward::formats::{GgmlType, GgufFile, GgufFileType, GgufValue, GgufWriter, TensorFile};
 use feedforward::graph::Graph;
-use feedforward::language::{LanguageModel, read_weights};
+use feedforward::language::{LanguageModel, export_adapter, read_weights};
 use feedforward::nn::models::{CausalLm, LanguageOptions};
 use feedforward::nn::{AdaptedBiases, Builder, LoraConfig};
-use feedforward::tensor::{DType, Device};
+use feedforward::tensor::{DType, Device, ThreadPool};
 use feedforward::trainer::optim::{AdamW, Optimizer, OptimizerConfig};
 use std::path::{Path, PathBuf};
 
@@ -279,4 +279,102 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
     assert!(set("lora_bias", true.into()).contains("without lora_B.bias"));
     assert!(set("target_modules", "all-linear".into()).contains("k_proj"));
     assert!(set("layers_to_transform", vec![0].into()).contains("does not name"));
+}
+
+/// Ranks, scales and the order of rows survive llama.cpp's file.
+#[test]
+fn adapters_written_as_gguf_give_the_same_logits() {
+    let place = tempfile::tempdir().unwrap();
+    for (name, base) in [
+        ("llama", "llama"),
+        ("llama_patterns", "llama"),
+        ("llama_like", "llama"),
+        ("llama_layer", "llama"),
+        ("phi3", "phi3"),
+    ] {
+        let path = place.path().join(format!("{name}.gguf"));
+        let model = open(base, &[&adapter(name)]).unwrap();
+        export_adapter(&model, GgufFileType::F32, &path).unwrap();
+        let (tokens, logits) = expected(name);
+        let found = open(base, &[&path]).unwrap().logits(&tokens).unwrap();
+        assert!(furthest(&found, &logits) < 2e-5, "{name}: {}", furthest(&found, &logits));
+    }
+}
+
+#[test]
+fn what_gguf_has_no_form_for_is_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    for (name, base, what) in [
+        ("llama_dora", "llama", "use_dora"),
+        ("qwen2_bias", "qwen2", "lora_bias"),
+        ("llama_saved", "llama", "modules_to_save"),
+        ("gpt2", "gpt2", "family gpt2"),
+    ] {
+        let path = place.path().join(name);
+        let model = open(base, &[&adapter(name)]).unwrap();
+        let message = export_adapter(&model, GgufFileType::F32, &path).unwrap_err().to_string();
+        assert!(message.contains(what), "{name}: {message}");
+        assert!(!path.exists(), "{name}");
+    }
+    let model = open("llama", &[&adapter("llama")]).unwrap();
+    let message = export_adapter(&model, GgufFileType::Q8_0, &place.path().join("q"));
+    assert!(message.unwrap_err().to_string().contains("f32, f16 or bf16"));
+    let plain = open("llama", &[]).unwrap();
+    let message = export_adapter(&plain, GgufFileType::F32, &place.path().join("none"));
+    assert!(message.unwrap_err().to_string().contains("no adapter"));
+}
+
+#[test]
+fn gguf_adapters_that_do_not_fit_are_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let (good, bad) = (place.path().join("good.gguf"), place.path().join("bad.gguf"));
+    let model = open("llama", &[&adapter("llama")]).unwrap();
+    export_adapter(&model, GgufFileType::F32, &good).unwrap();
+    let file = GgufFile::open(&good).unwrap();
+    // The message where a key is another text, or a tensor has another name and shape.
+    let message = |key: (&str, &str), tensor: (&str, Option<(&str, Option<&[usize]>)>)| {
+        let mut writer = GgufWriter::new();
+        for (own, value) in file.metadata() {
+            let other = GgufValue::String(key.1.into());
+            writer.metadata(own, if own == key.0 { other } else { value.clone() });
+        }
+        for (own, found) in file.tensors() {
+            let (mut name, mut dims) = (own.as_str(), found.dims.as_slice());
+            if own == tensor.0 {
+                let Some((other, shape)) = tensor.1 else { continue };
+                (name, dims) = (other, shape.unwrap_or(dims));
+            }
+            let len = dims.iter().product();
+            writer.add(name, dims, GgmlType::F32, move || vec![0.5; len].into());
+        }
+        writer.write(&bad, &ThreadPool::new(1)).unwrap();
+        open("llama", &[&bad]).unwrap_err().to_string()
+    };
+    let (none, a, b) = (("", ""), "blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b");
+    for key in ["general.type", "adapter.type", "adapter.lora.alpha"] {
+        let message = message((key, "x"), none_of());
+        assert!(message.contains(key), "{key}: {message}");
+    }
+    for architecture in ["qwen2", "mamba"] {
+        let message = message(("general.architecture", architecture), none_of());
+        assert!(message.contains(architecture), "{message}");
+    }
+    let rank = file.tensors()[a].dims[0];
+    for (tensor, named) in [
+        ((a, None), a),
+        ((b, None), b),
+        ((a, Some(("blk.0.attn_z.weight.lora_a", None))), "blk.0.attn_z.weight.lora_a"),
+        ((a, Some(("blk.0.attn_q.weight", None))), "tensor `blk.0.attn_q.weight`"),
+        ((a, Some((a, Some(&[rank, 3][..])))), a),
+        ((a, Some((a, Some(&[rank + 1, 3][..])))), a),
+        ((b, Some((b, Some(&[2, rank][..])))), b),
+    ] {
+        let message = message(none, tensor);
+        assert!(message.contains(named), "{named}: {message}");
+    }
+}
+
+/// No tensor is changed.
+fn none_of() -> (&'static str, Option<(&'static str, Option<&'static [usize]>)>) {
+    ("", None)
 }

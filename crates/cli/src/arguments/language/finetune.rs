@@ -86,7 +86,7 @@ pub(crate) struct Merge {
     /// The base model (a Hugging Face folder, or a run), or a run that trained an adapter
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) model: PathBuf,
-    /// The adapter (PEFT's folder, or a run that trained one)
+    /// The adapter (PEFT's folder, a run that trained one, or a GGUF file)
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) adapter: Option<PathBuf>,
     /// The folder to write, new or empty

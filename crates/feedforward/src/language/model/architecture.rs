@@ -7,6 +7,7 @@ use ff_nn::models::{DecoderConfig, LayerConfig, LayerRope};
 use serde_json::{Value, json};
 
 /// An architecture of llama.cpp, and what it is here.
+#[derive(Debug)]
 pub(super) struct Architecture {
     /// Its name in llama.cpp.
     pub(super) name: &'static str,

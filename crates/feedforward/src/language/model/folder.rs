@@ -1,4 +1,4 @@
-use super::adapter::{AdapterFile, Places, adapter_folder, is_adapter, merge};
+use super::adapter::{AdapterFile, Places, adapter_folder, is_adapter, merge, write_gguf_adapter};
 use super::config::folder_config;
 use super::encoder::last_vectors;
 use super::generate::{Turn, begin};
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
 use crate::run::folder::RunFolder;
 use crate::run::info::RunInfo;
-use ff_formats::GgufFile;
+use ff_formats::{GgufFile, GgufFileType};
 use ff_graph::{Graph, Mode, Params};
 use ff_nn::models::{
     CausalLm, DecoderConfig, FileTensor, LanguageOptions, TokenBatch, file_tensors, is_ignored,
@@ -265,6 +265,21 @@ impl LanguageModel {
             }
         }
         merge(self.graph.params_mut(), &adapted.config, &i.to_string(), places, &self.config)
+    }
+
+    /// Writes the adapter in use as llama.cpp's GGUF file.
+    pub(in crate::language) fn write_adapter(&self, dtype: GgufFileType, out: &Path) -> Result<()> {
+        let Some(i) = self.adapter else {
+            return Err(Error::usage(
+                "there is no adapter to write; give a folder of one, or a run that trained one",
+            ));
+        };
+        let (adapted, name) = (&self.adapted[i], i.to_string());
+        let base = (&self.config, self.graph.params());
+        let threads = self.graph.device().cpu().threads();
+        let places = (adapted.places(), name.as_str());
+        write_gguf_adapter(out, &adapted.config, base, places, (dtype, threads))?;
+        AdapterFile::open(out).map(drop)
     }
 
     /// The number of the adapter in use.

@@ -319,6 +319,16 @@ pub(super) fn name_of(theirs: &str, dialect: &Architecture) -> Option<String> {
     Some(format!("blk.{layer}.{}.{end}", dialect.ours(part)?))
 }
 
+/// The name in `transformers` of a tensor of llama.cpp.
+pub(super) fn theirs_of(ours: &str, dialect: &Architecture) -> Option<String> {
+    if let Some((_, theirs)) = WHOLE.iter().find(|(name, _)| *name == ours) {
+        return Some((*theirs).to_owned());
+    }
+    let (layer, rest) = ours.strip_prefix("blk.")?.split_once('.')?;
+    let (part, end) = rest.split_once('.')?;
+    Some(format!("model.layers.{layer}.{}.{end}", dialect.theirs(part)?))
+}
+
 /// Llama 3's parameters of these factors of the frequencies; none for factors that are all 1.
 #[allow(clippy::option_option)]
 fn llama3(factors: &[f32], theta: f64, head_dim: f64) -> Option<Option<Value>> {

@@ -1,8 +1,9 @@
-//! The folders of adapters as PEFT writes them: `adapter_config.json` and
-//! `adapter_model.safetensors`.
+//! Adapters: folders as PEFT writes them (`adapter_config.json`, `adapter_model.safetensors`), and
+//! llama.cpp's GGUF files.
 
 mod experts;
 mod fingerprint;
+mod gguf;
 mod merge;
 mod parts;
 mod settings;
@@ -10,17 +11,19 @@ mod whole;
 mod write;
 
 pub(crate) use fingerprint::fingerprint;
+pub(super) use gguf::write_gguf_adapter;
 pub(super) use merge::merge;
 pub(crate) use whole::begin_adapter;
 pub(crate) use write::write_adapter;
 
 use self::experts::read_stack;
+use self::gguf::Gguf;
 use self::parts::{Parts, TOKENS, parameter, pieces};
 use self::settings::{OUTPUT, Settings, is_at_end};
 use self::whole::{copy_base, fix_magnitudes, stored_name, whole_tensors};
 use crate::error::{Error, Result};
 use crate::files::read_text;
-use ff_formats::TensorFile;
+use ff_formats::{GgufFile, TensorFile};
 use ff_graph::Params;
 use ff_nn::models::DecoderConfig;
 use ff_nn::{LoraConfig, Replaced};
@@ -48,6 +51,8 @@ pub(crate) struct AdapterFile {
     base: Option<PathBuf>,
     tensors: TensorFile,
     parts: Parts,
+    /// Of a GGUF file.
+    gguf: Option<Gguf>,
 }
 
 /// The layers of a model, and whether each has an adapter; what an adapter has in place of the
@@ -74,11 +79,14 @@ pub(crate) fn adapter_folder(path: &Path) -> Option<PathBuf> {
 }
 
 impl AdapterFile {
-    /// Opens the folder of an adapter or of a run that trained one.
+    /// Opens the folder of an adapter or of a run that trained one, or a GGUF file.
     ///
     /// # Errors
     /// There is none; a file is damaged; the config asks for what is not supported.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        if path.is_file() && GgufFile::is_at(path) {
+            return gguf::open(path);
+        }
         let Some(folder) = adapter_folder(path) else {
             let message = if path.exists() {
                 "has no adapter_config.json; give the folder of an adapter or of a run that trained one"
@@ -129,7 +137,7 @@ impl AdapterFile {
         let mut config = settings.of_layers(layers, stacks, saved);
         config.keep_tied |= parts.table.is_some();
         let base = json.get("base_model_name_or_path").and_then(Value::as_str).map(PathBuf::from);
-        Ok(Self { folder, settings, config, base, tensors, parts })
+        Ok(Self { folder, settings, config, base, tensors, parts, gguf: None })
     }
 
     pub(crate) fn config(&self) -> &LoraConfig {
@@ -157,6 +165,9 @@ impl AdapterFile {
         places: Places<'_>,
         (config, device): (&DecoderConfig, &Device),
     ) -> Result<()> {
+        if let Some(mismatch) = self.gguf.as_ref().and_then(|gguf| gguf.mismatch(config)) {
+            return Err(self.fail(mismatch));
+        }
         self.check_layers(places)?;
         if let Some(trained_on) = self.tensors.metadata(BASE)
             && trained_on != fingerprint(params)?
@@ -173,7 +184,10 @@ impl AdapterFile {
                     return Err(self.fail(format!("{layer} has no adapter in the model")));
                 };
                 let dims = params.info(id).spec.shape.dims().to_vec();
-                let values = self.values(&format!("{PREFIX}{layer}.{stored}"), &dims)?;
+                let mut values = self.values(&format!("{PREFIX}{layer}.{stored}"), &dims)?;
+                if let Some(gguf) = &self.gguf {
+                    values = gguf.ordered((layer, stored), config, values, dims[0]);
+                }
                 params.values_mut::<f32>(id)?.copy_from_slice(&values);
             }
             if self.config.dora {
@@ -190,8 +204,12 @@ impl AdapterFile {
     fn check_layers(&self, places: Places<'_>) -> Result<()> {
         let file = &self.parts.layers;
         let known: BTreeSet<&str> = places.layers.iter().map(|(layer, _)| layer.as_str()).collect();
-        let foreign: Vec<&str> =
-            file.iter().map(String::as_str).filter(|layer| !known.contains(layer)).collect();
+        let foreign: Vec<&str> = file
+            .iter()
+            .map(String::as_str)
+            .filter(|layer| !known.contains(layer))
+            .map(|l| self.name(l))
+            .collect();
         if !foreign.is_empty() {
             return Err(self.fail(format!(
                 "it adapts layers that the base model does not have as linear layers: {}; it belongs to another model, or \
@@ -303,11 +321,24 @@ impl AdapterFile {
         }
     }
 
+    /// What the file calls a layer.
+    fn name<'a>(&'a self, layer: &'a str) -> &'a str {
+        self.gguf.as_ref().map_or(layer, |gguf| gguf.name(layer))
+    }
+
     /// The values of a tensor, which must have this shape.
     fn values(&self, stored: &str, dims: &[usize]) -> Result<Vec<f32>> {
         let Some(found) = self.tensors.dims(stored) else {
             return Err(self.fail(format!("tensor `{stored}` is missing in {TENSORS}")));
         };
+        if found != dims
+            && let Some(gguf) = &self.gguf
+        {
+            return Err(self.fail(format!(
+                "tensor `{}`: the base model calls for shape {dims:?}, the file has {found:?}; it belongs to another model",
+                gguf.name(stored)
+            )));
+        }
         if found != dims {
             return Err(self.fail(format!(
                 "tensor `{stored}`: the base model and the rank in {CONFIG} call for shape {dims:?}, the file has {found:?}; \
