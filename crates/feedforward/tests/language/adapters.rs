@@ -332,7 +332,7 @@ fn gguf_adapters_that_do_not_fit_are_refused_by_name() {
     export_adapter(&model, GgufFileType::F32, &good).unwrap();
     let file = GgufFile::open(&good).unwrap();
     // The message where a key is another text, or a tensor has another name and shape.
-    let message = |key: (&str, &str), tensor: (&str, Option<(&str, Option<&[usize]>)>)| {
+    let message = |key: (&str, &str), tensor: Changed<'_>| {
         let mut writer = GgufWriter::new();
         for (own, value) in file.metadata() {
             let other = GgufValue::String(key.1.into());
@@ -374,7 +374,10 @@ fn gguf_adapters_that_do_not_fit_are_refused_by_name() {
     }
 }
 
+/// A tensor by name, with its other name and perhaps shape; it is left out without one.
+type Changed<'a> = (&'a str, Option<(&'a str, Option<&'a [usize]>)>);
+
 /// No tensor is changed.
-fn none_of() -> (&'static str, Option<(&'static str, Option<&'static [usize]>)>) {
+fn none_of() -> Changed<'static> {
     ("", None)
 }

@@ -135,7 +135,7 @@ pub(super) fn open(path: &Path) -> Result<AdapterFile> {
     }
     let settings = Settings::read(&config(&layers, alpha)).map_err(fail)?;
     let tensors = TensorFile::parse(path, stored(&layers))?;
-    let parts = Parts::of(&tensors, &settings.config).map_err(fail)?;
+    let parts = Parts::of(&tensors, &settings).map_err(fail)?;
     let config = settings.of_layers(parts.layers.iter().cloned().collect(), Vec::new(), Vec::new());
     let gguf = Some(Gguf { architecture, names });
     Ok(AdapterFile { folder: path.to_owned(), settings, config, base: None, tensors, parts, gguf })
