@@ -94,7 +94,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         case(
             "wide",
-            Attention { segments: Segments::Both, ..Attention::new(1, 1, 40) },
+            Attention { segments: Segments::Both, ..Attention::new(1, 1, 33) },
             [1, 65, 65],
         ),
     ]

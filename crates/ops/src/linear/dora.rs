@@ -222,6 +222,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("rank_one", 3, 5, 1),
         case("one", 1, 1, 1),
         case("larger_than_a_tile", 15, 37, 3),
-        case("larger_than_a_panel", 257, 3, 1),
+        case("larger_than_a_panel", 257, 2, 1),
     ]
 }

@@ -196,6 +196,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("first_rows", [2, 3, 5, 2], 0, 6),
         case("last_rows", [2, 3, 5, 2], 3, 6),
         case("one", [1, 1, 1, 1], 0, 1),
-        case("larger_than_a_tile", [2, 15, 37, 3], 0, 15),
+        case("larger_than_a_tile", [1, 15, 33, 2], 0, 15),
     ]
 }

@@ -317,6 +317,6 @@ pub(crate) fn cases() -> Vec<Case> {
         case("gpt_oss", gpt_oss, &[2, 2, 2], 5, 2),
         case("gpt_oss_no_rows", gpt_oss, &[0, 4], 3, 2),
         case("no_rows", mixtral, &[0, 3], 4, 2),
-        case("larger_than_a_tile", mixtral, &[40, 18], 3, 35),
+        case("larger_than_a_tile", mixtral, &[40, 15], 3, 33),
     ]
 }
