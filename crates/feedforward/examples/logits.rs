@@ -1,22 +1,24 @@
-//! Logits of a language model for other programs: `logits MODEL TOKENS.json OUT`.
+//! Logits of a language model for other programs: `logits MODEL TOKENS.json OUT [ADAPTER]`.
 //!
 //! TOKENS.json is a list of lists of ids; OUT gets `[T, vocabulary]` floats for each, one behind the other.
-//! `scripts/llama_text.py` compares them with llama.cpp's.
+//! `scripts/llama_text.py` compares them with llama.cpp's, `crates/testkit/scripts/open_in_peft.py` with PEFT's.
 
 use std::error::Error;
 use std::io::Write;
+use std::path::Path;
 
 use feedforward::language::LanguageModel;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, tokens, out] = arguments.as_slice() else {
-        return Err("logits MODEL TOKENS.json OUT".into());
+    let [model, tokens, out, adapter @ ..] = arguments.as_slice() else {
+        return Err("logits MODEL TOKENS.json OUT [ADAPTER]".into());
     };
     let sequences: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(tokens)?)?;
     // Matrices stay in the form of the file, as in `generate`.
     let (device, options) = Default::default();
-    let mut model = LanguageModel::open_to_generate(model.as_ref(), &[], &device, &options)?;
+    let adapters: Vec<&Path> = adapter.iter().map(Path::new).collect();
+    let mut model = LanguageModel::open_to_generate(model.as_ref(), &adapters, &device, &options)?;
     let mut file = std::io::BufWriter::new(std::fs::File::create(out)?);
     for ids in sequences {
         for value in model.logits(&ids)? {
