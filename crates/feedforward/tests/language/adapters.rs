@@ -136,6 +136,22 @@ fn training_gives_the_losses_of_peft() {
             &["c_attn", "c_fc"],
             LoraConfig { biases: AdaptedBiases::Adapted, ..rank(2, 4) },
         ),
+        (
+            "mixtral_experts",
+            "mixtral",
+            &["q_proj"],
+            LoraConfig {
+                parameters: names(&["gate_up_proj", "down_proj"]),
+                ranks: [("down_proj".to_owned(), 3)].into(),
+                ..rank(2, 3)
+            },
+        ),
+        (
+            "gpt_oss_experts",
+            "gpt_oss",
+            &["q_proj"],
+            LoraConfig { parameters: names(&["gate_up_proj"]), ..rank(2, 3) },
+        ),
     ] {
         trained(name, base, LoraConfig { targets: names(targets), ..config });
     }
@@ -158,8 +174,15 @@ fn trained(name: &str, base: &str, config: LoraConfig) {
     builder.freeze_where(|name| !is_own(name));
     let mut params = builder.build(&device, DType::F32, 0, true).unwrap();
     read_weights(&folder, &model_config, &mut params).unwrap();
+    // Files have the experts of a layer in one tensor, which the reader takes apart.
+    let mut read = open(base, &[&adapter(name)]).unwrap();
+    let read = read.parts().1.params();
+    for (id, info) in read.iter().filter(|(_, info)| info.spec.name.contains(".experts.")) {
+        let own = params.id(&info.spec.name.replace(".0.weight", ".weight")).unwrap();
+        params.values_mut::<f32>(own).unwrap().copy_from_slice(read.values(id).unwrap());
+    }
     let file = TensorFile::open(&adapter(name).join("adapter_model.safetensors")).unwrap();
-    for entry in file.entries() {
+    for entry in file.entries().filter(|entry| !entry.name.contains(".experts.")) {
         let mut own = entry.name.strip_prefix("base_model.model.").unwrap().to_owned();
         if own.ends_with("lora_magnitude_vector") {
             own += ".weight";
