@@ -111,6 +111,11 @@ TEMPLATES = {
     "{%- set x %}\n  captured {{ messages | length }}\n{% endset %}[{{ x }}]{{ {'b': 1, 'a': (1, 2)} | dictsort }}"
     "{{ strftime_now('%d %b %Y %H:%M %B %A') }}{{ messages[-1].content[:2] ~ 'x' if messages else 'none' }}"
     "{{ ['a', 'b'] + ['c'] }}{{ 'a' in 'bab' }}{{ 'x' * 3 }}",
+    "safe": "{# {{ ~ }} #}{% for m in messages if m.content is string %}{{- '<q>'|safe + m.content + '</q>' -}}{{ m.content }}"
+    "{{ m.content + '<&>' }}{{ '}}\\'' | safe }}{{ m.missing }}{{ none }}{{ ('<' + m.role) | e }}{{ ('a'|safe + m) if false else "
+    "m.content|safe + '\"' }}{% set x = '<'|safe + '>' %}{{ x + x|string + m.content|length|string }}{% endfor %}",
+    "safe, never escaped": "{% macro f(x) %}<{{ x|safe }}>{% endmacro %}{% for m in messages if m.content is string %}"
+    "{{ f(m.role) + m.content }}{{ '<'|safe ~ m.content }}{% endfor %}",
     "raises": "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system, please') }}{% endif %}"
     "{{ m.content }}{% endfor %}",
 }

@@ -1,6 +1,7 @@
 //! Chat templates: conversations as the text that a model was trained on.
 
 mod json;
+mod markup;
 mod methods;
 mod time;
 
@@ -100,7 +101,12 @@ impl ChatTemplate {
         let variables: Map<String, Value> =
             special.into_iter().map(|(name, token)| (name.to_owned(), token.into())).collect();
         let ends = variables.values().filter_map(Value::as_str).map(str::to_owned).collect();
-        env.add_template_owned(NAME, marked.into_owned()).map_err(|e| failure(place, &e))?;
+        let joined = markup::printed(&marked);
+        if joined.is_some() {
+            markup::escape_joined(&mut env);
+        }
+        let compiled = joined.unwrap_or_else(|| marked.into_owned());
+        env.add_template_owned(NAME, compiled).map_err(|e| failure(place, &e))?;
         let (source, place) = (source.to_owned(), place.to_owned());
         Ok(Self { env, source, variables, ends, marks, place })
     }

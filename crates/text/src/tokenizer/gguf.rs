@@ -8,6 +8,7 @@ use ff_formats::{GgufFile, GgufValue};
 use serde_json::{Map, Value, json};
 
 use super::files::{CONFIG, TEMPLATE};
+use super::wordpiece::{PREFIX, word_pieces};
 use super::{Tokenizer, byte_level};
 use crate::bpe::Pretokenizer;
 use crate::error::{Result, TextError};
@@ -19,8 +20,9 @@ const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 /// The key of a special token's id, and its name in `tokenizer_config.json`.
-const SPECIAL: [(&str, &str); 6] = [
+const SPECIAL: [(&str, &str); 7] = [
     ("bos_token_id", "bos_token"),
+    ("cls_token_id", "cls_token"),
     ("eos_token_id", "eos_token"),
     ("padding_token_id", "pad_token"),
     ("unknown_token_id", "unk_token"),
@@ -53,9 +55,10 @@ fn words(name: &str) -> Option<Vec<&'static str>> {
             r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ],
         "falcon" => vec![r"[\p{P}\$\+<=>\^~\|`]+", gpt2, "[0-9][0-9][0-9]"],
+        // Characters that tools turn into others (NFC) stand as numbers.
         "deepseek-llm" => vec![
             r"[\r\n]",
-            r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+            r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-\x{1f7d}ᾀ-ᾴᾶ-ᾼ\x{1fbe}ῂ-ῄῆ-ῌῐ-\x{1fd3}ῖ-\x{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤ\x{2126}ℨ\x{212a}-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
             r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
             r"\s+$",
             r"[一-龥ࠀ-一가-퟿]+",
@@ -107,8 +110,8 @@ const BEGIN: [&str; 10] = [
 ];
 
 impl Tokenizer {
-    /// The tokenizer in the metadata of a GGUF file, with its chat template: byte pairs (`gpt2`)
-    /// and SentencePiece's (`llama`).
+    /// The tokenizer in the metadata of a GGUF file, with its chat template: byte pairs (`gpt2`,
+    /// and `gemma4` without bytes as characters), SentencePiece's (`llama`) and WordPiece (`bert`).
     ///
     /// # Errors
     /// [`TextError::Tokenizer`] if the file has none, or one of another kind, by name.
@@ -162,13 +165,15 @@ impl Metadata<'_> {
         let mut parts = match kind {
             "gpt2" => self.byte_pairs(&tokens)?,
             "llama" => self.pieces(&tokens)?,
+            "gemma4" => self.joined_pieces(&tokens)?,
+            "bert" => self.word_pieces(&tokens)?,
             other => {
                 return self.fail(format!("tokenizers of kind `{other}` are not read from GGUF"));
             }
         };
         parts.insert("version".into(), "1.0".into());
         parts.insert("added_tokens".into(), self.added(&tokens));
-        if let Some(begin) = self.begin(kind) {
+        if let Some(begin) = self.begin(kind).filter(|_| kind != "bert") {
             let Some(token) = tokens.get(begin as usize) else {
                 return self.fail(format!("the first token {begin} is not in the vocabulary"));
             };
@@ -193,7 +198,9 @@ impl Metadata<'_> {
     fn begin(&self, kind: &str) -> Option<u32> {
         let name = self.get("pre").and_then(GgufValue::as_str).unwrap_or_default();
         let usual = kind == "llama" || BEGIN.contains(&name);
-        self.flag("add_bos_token").unwrap_or(usual).then(|| self.id("bos_token_id"))?
+        // Gemma 4 cannot do without, whatever its file says.
+        let begins = kind == "gemma4" || self.flag("add_bos_token").unwrap_or(usual);
+        begins.then(|| self.id("bos_token_id"))?
     }
 
     fn vocab(tokens: &[&str]) -> Map<String, Value> {
@@ -205,15 +212,7 @@ impl Metadata<'_> {
         let Some(words) = words(name) else {
             return self.fail(format!("the pre-tokenizer `{name}` is not known"));
         };
-        let mut merges = Vec::new();
-        for merge in self.texts("merges")? {
-            // A token may begin with a space.
-            let space = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
-            let Some((at, _)) = space else {
-                return self.fail(format!("the merge `{merge}` is no pair"));
-            };
-            merges.push(json!([&merge[..at], &merge[at + 1..]]));
-        }
+        let merges = self.merges()?;
         let pre_tokenizer = match words.as_slice() {
             [gpt2] if *gpt2 == Pretokenizer::Gpt2.pattern() => byte_level(true),
             words => {
@@ -232,6 +231,70 @@ impl Metadata<'_> {
             "normalizer": null, "pre_tokenizer": pre_tokenizer, "decoder": byte_level(true), "model": model,
         });
         Ok(parts.as_object().cloned().unwrap_or_default())
+    }
+
+    fn merges(&self) -> Result<Vec<Value>> {
+        let mut merges = Vec::new();
+        for merge in self.texts("merges")? {
+            // A token may begin with a space.
+            let space = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
+            let Some((at, _)) = space else {
+                return self.fail(format!("the merge `{merge}` is no pair"));
+            };
+            merges.push(json!([&merge[..at], &merge[at + 1..]]));
+        }
+        Ok(merges)
+    }
+
+    /// Merges over a whole text whose spaces are SentencePiece's; lines of nothing are cut off.
+    fn joined_pieces(&self, tokens: &[&str]) -> Result<Map<String, Value>> {
+        let unknown = self.id("unknown_token_id").and_then(|id| tokens.get(id as usize));
+        let model = json!({
+            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": Self::vocab(tokens), "merges": self.merges()?,
+        });
+        let replace = |from: &str, to: &str| json!({ "type": "Replace", "pattern": { "String": from }, "content": to });
+        let lines = json!({ "type": "Split", "pattern": { "Regex": r"[^\n]+|\n+" }, "behavior": "Isolated",
+            "invert": false });
+        let decoders =
+            [replace(SPACE, " "), json!({ "type": "ByteFallback" }), json!({ "type": "Fuse" })];
+        Ok(Map::from_iter([
+            ("normalizer".into(), replace(" ", SPACE)),
+            ("pre_tokenizer".into(), lines),
+            ("decoder".into(), json!({ "type": "Sequence", "decoders": decoders })),
+            ("model".into(), model),
+        ]))
+    }
+
+    /// BERT's words and their pieces. In the file, a piece that begins a word has a space before it
+    /// and others have no mark.
+    fn word_pieces(&self, tokens: &[&str]) -> Result<Map<String, Value>> {
+        let token = |keys: [&str; 2]| {
+            let id = keys.iter().find_map(|key| self.id(key));
+            let found = id.and_then(|id| Some((*tokens.get(id as usize)?, id)));
+            found.map_or_else(|| self.fail(format!("there is no tokenizer.ggml.{}", keys[0])), Ok)
+        };
+        let (unk, _) = token(["unknown_token_id"; 2])?;
+        let (sep, sep_id) = token(["seperator_token_id", "eos_token_id"])?;
+        let (cls, cls_id) = token(["cls_token_id", "bos_token_id"])?;
+        let vocab = tokens.iter().enumerate().map(|(id, token)| {
+            let whole = token.starts_with('[') && token.ends_with(']');
+            let piece = match token.strip_prefix(SPACE) {
+                Some(word) => word.to_owned(),
+                None if whole => (*token).to_owned(),
+                None => format!("{PREFIX}{token}"),
+            };
+            (piece, id.into())
+        });
+        let lowercase = self.flag("normalizer.lowercase").unwrap_or(true);
+        let accents = self.flag("normalizer.strip_accents").unwrap_or(lowercase);
+        let normalizer = json!({
+            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+            "strip_accents": accents, "lowercase": lowercase,
+        });
+        let ends = [(sep, sep_id.into()), (cls, cls_id.into())];
+        Ok(word_pieces(vocab.collect(), unk, ends, normalizer))
     }
 
     /// SentencePiece joins the pair that makes the best piece; as byte pairs, those are merges in

@@ -17,6 +17,9 @@ const CLASSES: [&str; 5] = [
     "TokenizersBackend",
 ];
 
+/// What stands before pieces inside of a word.
+pub(super) const PREFIX: &str = "##";
+
 /// The special tokens where no file names others.
 const SPECIAL: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
@@ -75,30 +78,42 @@ impl Tokenizer {
             .collect();
         added.sort_by_key(|token| token["id"].as_u64());
         added.dedup();
-        let json = json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": added,
-            "normalizer": {
-                "type": "BertNormalizer",
-                "clean_text": true,
-                "handle_chinese_chars": flag("tokenize_chinese_chars", true.into()),
-                "strip_accents": flag("strip_accents", Value::Null),
-                "lowercase": flag("do_lower_case", true.into()),
-            },
-            "pre_tokenizer": { "type": "BertPreTokenizer" },
-            "post_processor":
-                { "type": "BertProcessing", "sep": [sep, sep_id], "cls": [cls, cls_id] },
-            "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
-            "model": {
-                "type": "WordPiece",
-                "unk_token": unk,
-                "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": 100,
-                "vocab": ids,
-            },
+        let normalizer = json!({
+            "type": "BertNormalizer",
+            "clean_text": true,
+            "handle_chinese_chars": flag("tokenize_chinese_chars", true.into()),
+            "strip_accents": flag("strip_accents", Value::Null),
+            "lowercase": flag("do_lower_case", true.into()),
         });
+        let ends = [(sep.as_str(), sep_id.clone()), (cls.as_str(), cls_id.clone())];
+        let mut json = word_pieces(ids, unk, ends, normalizer);
+        json.insert("version".into(), "1.0".into());
+        json.insert("added_tokens".into(), added.into());
+        let json = Value::Object(json);
         Self::from_json(format!("{json:#}"), beside, &vocab.display().to_string())
     }
+}
+
+/// A `tokenizer.json` of WordPiece without its added tokens: `ends` are the tokens behind and before
+/// a text, with their ids.
+pub(super) fn word_pieces(
+    vocab: Map<String, Value>,
+    unk: &str,
+    [sep, cls]: [(&str, Value); 2],
+    normalizer: Value,
+) -> Map<String, Value> {
+    let processor =
+        json!({ "type": "BertProcessing", "sep": [sep.0, sep.1], "cls": [cls.0, cls.1] });
+    let mut model = json!({
+        "type": "WordPiece", "unk_token": unk, "continuing_subword_prefix": PREFIX,
+        "max_input_chars_per_word": 100,
+    });
+    model["vocab"] = vocab.into();
+    Map::from_iter([
+        ("normalizer".into(), normalizer),
+        ("pre_tokenizer".into(), json!({ "type": "BertPreTokenizer" })),
+        ("post_processor".into(), processor),
+        ("decoder".into(), json!({ "type": "WordPiece", "prefix": PREFIX, "cleanup": true })),
+        ("model".into(), model),
+    ])
 }
