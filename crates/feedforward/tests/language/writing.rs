@@ -190,3 +190,36 @@ fn guesses_do_not_show_in_what_is_written() {
         }
     }
 }
+
+/// By rules, too: what was written before is guessed as far as they allow it.
+#[cfg(feature = "grammar")]
+#[test]
+fn guesses_do_not_show_in_what_is_written_by_a_grammar() {
+    use feedforward::text::Grammar;
+    let tokenizer = tokenizer();
+    let rules = ["([a-d]{2,3}e)*", "((ab|cd)[a-z]e)*", "abcdefgh(abcde[f-k]gh)*ab", "[a-z]{1,30}"];
+    for name in ["gpt2", "qwen3", "mixtral"] {
+        let mut model = open(name);
+        let config = model.config().clone();
+        for (rule, temperature) in rules.iter().flat_map(|rule| [(rule, 0.0), (rule, 0.9)]) {
+            let mut write = |speculate, max_tokens| {
+                let grammar = Some(Grammar::Regex((*rule).into()));
+                let options = GenerateOptions {
+                    temperature,
+                    max_tokens,
+                    speculate,
+                    grammar,
+                    ..Default::default()
+                };
+                let (causal, graph) = model.parts();
+                let parts = (causal, &config, &tokenizer);
+                let silent = &mut |_: usize, _: &str| Ok(());
+                generate(graph, parts, &["abcdeabcdeab"], &[40], &options, silent).unwrap()
+            };
+            for max_tokens in [1, 2, 13, 25] {
+                let plain = write(false, max_tokens);
+                assert_eq!(write(true, max_tokens), plain, "{name} {rule} {temperature}");
+            }
+        }
+    }
+}

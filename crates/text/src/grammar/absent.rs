@@ -32,6 +32,14 @@ impl GrammarMatcher {
         match self.0 {}
     }
 
+    /// How many of these tokens can follow.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn fitting(&mut self, _tokens: &[u32]) -> Result<usize> {
+        match self.0 {}
+    }
+
     /// Takes note of a token.
     ///
     /// # Errors

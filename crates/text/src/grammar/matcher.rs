@@ -65,6 +65,14 @@ impl GrammarMatcher {
         Ok(AllowedTokens(mask))
     }
 
+    /// How many of these tokens can follow, one behind the other.
+    ///
+    /// # Errors
+    /// The rules take more work than is allowed.
+    pub fn fitting(&mut self, tokens: &[u32]) -> Result<usize> {
+        self.matcher.validate_tokens(tokens).map_err(|e| wrong(self.kind, e))
+    }
+
     /// Takes note of a token.
     ///
     /// # Errors
@@ -132,6 +140,22 @@ mod tests {
         let digits = next(&schema, "{\"n\":").unwrap();
         assert_eq!(digits.replace([' ', '\n', '\t', '\r'], ""), "789");
         assert_eq!(next(&schema, "{\"n\":8}"), None);
+    }
+
+    #[test]
+    fn tokens_are_tried_without_being_written() {
+        let tokenizer = Tokenizer::bytes(&["<|endoftext|>"]).unwrap();
+        let rule = Grammar::Regex("a+b".into());
+        let mut matcher = rule.matcher(&tokenizer, &[256], 257).unwrap();
+        let fitting = |matcher: &mut GrammarMatcher, text: &str| {
+            let tokens: Vec<u32> = text.bytes().map(u32::from).collect();
+            matcher.fitting(&tokens).unwrap()
+        };
+        assert_eq!(fitting(&mut matcher, "aabx"), 3);
+        assert_eq!(fitting(&mut matcher, "b"), 0);
+        matcher.push(b'a'.into()).unwrap();
+        assert_eq!(fitting(&mut matcher, "ba"), 1);
+        assert_eq!(fitting(&mut matcher, ""), 0);
     }
 
     #[test]

@@ -413,7 +413,7 @@ impl<'a> Writer<'a> {
                 }
             }
             let over = self.rows.iter().all(|row| row.reason.is_some());
-            if let [row] = &self.rows[..] {
+            if let [row] = &mut self.rows[..] {
                 // The last token is not read yet, and what is behind it were wrong guesses.
                 let unread = usize::from(row.reason != Some(StopReason::End));
                 cache.truncate(row.context.len() - unread);
@@ -429,8 +429,12 @@ impl<'a> Writer<'a> {
                 // A wrong guess must not change the angles of the token before it.
                 let read = row.context.len();
                 let alike = turn_alike(self.unchanged, [read, read + room.min(Guesses::MOST)]);
-                let speculate = self.options.speculate && row.matcher.is_none() && alike;
+                let speculate = self.options.speculate && alike;
                 guessed = if speculate { guesses.next(&row.context, room) } else { Vec::new() };
+                if let Some(matcher) = &mut row.matcher {
+                    // Others are never chosen.
+                    guessed.truncate(matcher.fitting(&guessed)?);
+                }
             } else if over {
                 return Ok(());
             }
