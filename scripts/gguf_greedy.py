@@ -1,6 +1,7 @@
 """Greedy texts of a GGUF model by `transformers`, on its dequantised weights: python gguf_greedy.py MODEL.gguf OUT.json
 
-The prompts are those of gguf_prompts.py; crates/feedforward/tests/language/gguf.rs compares.
+The prompts are those of gguf_prompts.py; crates/feedforward/tests/language/gguf.rs compares with
+crates/testkit/fixtures/smollm2.json.
 """
 
 import json
@@ -23,7 +24,7 @@ def main():
         with torch.no_grad():
             out = model.generate(ids, max_new_tokens=TOKENS, do_sample=False, attention_mask=torch.ones_like(ids))
         texts.append({"prompt": prompt, "ids": ids[0].tolist(), "tokens": out[0, ids.shape[1] :].tolist()})
-    pathlib.Path(sys.argv[2]).write_text(json.dumps(texts, indent=1) + "\n")
+    pathlib.Path(sys.argv[2]).write_text("[\n" + ",\n".join(map(json.dumps, texts)) + "\n]\n")
 
 
 main()
