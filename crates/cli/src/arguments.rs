@@ -318,8 +318,8 @@ pub(crate) struct Evaluate {
     /// understood); the run's own by default
     #[arg(long, value_name = "TEXT", requires = "data")]
     pub(crate) separator: Option<String>,
-    /// For a language model, an adapter (PEFT's folder, or a run that trained one)
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// For a language model, an adapter (PEFT's folder, a run that trained one, or a GGUF file)
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) adapter: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: Machine,

@@ -74,7 +74,7 @@ impl Default for FinetuneRecipe {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BaseTable {
-    /// A Hugging Face folder, or a run.
+    /// A Hugging Face folder, a GGUF file, or a run.
     pub model: PathBuf,
     /// The type of matrix products: f32, or bf16 with f32 sums and f32 weights.
     pub precision: Precision,

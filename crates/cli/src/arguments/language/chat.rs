@@ -23,9 +23,9 @@ pub(crate) struct ChatOptions {
     /// A Hugging Face folder, a GGUF file, or a run
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
-    /// Open an adapter with the model (repeatable): PEFT's folder, or a run that trained one. The
-    /// first is in use
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    /// Open an adapter with the model (repeatable): PEFT's folder, a run that trained one, or
+    /// llama.cpp's GGUF file. The first is in use
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) adapter: Vec<PathBuf>,
     /// How the model should answer
     #[arg(long, value_name = "TEXT")]

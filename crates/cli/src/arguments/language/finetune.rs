@@ -9,7 +9,7 @@ use crate::inputs::quoted;
 
 #[derive(Debug, Args)]
 pub(crate) struct Finetune {
-    /// The base model (a Hugging Face folder, or a run), or a recipe (.toml)
+    /// The base model (a Hugging Face folder, a GGUF file, or a run), or a recipe (.toml)
     #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::AnyPath, required_unless_present = "resume")]
     pub(crate) model: Option<PathBuf>,
     /// Conversations: JSON or JSON lines with messages, conversations (ShareGPT), instruction and
@@ -83,11 +83,11 @@ impl Finetune {
 
 #[derive(Debug, Args)]
 pub(crate) struct Merge {
-    /// The base model (a Hugging Face folder, or a run), or a run that trained an adapter
-    #[arg(value_hint = ValueHint::DirPath)]
+    /// The base model (a Hugging Face folder, a GGUF file, or a run), or a run that trained an adapter
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
     /// The adapter (PEFT's folder, a run that trained one, or a GGUF file)
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) adapter: Option<PathBuf>,
     /// The folder to write, new or empty
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]

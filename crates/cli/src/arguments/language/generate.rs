@@ -20,7 +20,7 @@ pub(crate) struct Generate {
     #[arg(long, short, value_name = "TEXT", required = true)]
     pub(crate) prompt: Vec<String>,
     /// Use an adapter with the model (PEFT's folder, a run that trained one, or a GGUF file)
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) adapter: Option<PathBuf>,
     /// The maximum number of new tokens; 128 by default, except for translations
     #[arg(long, value_name = "N")]
