@@ -166,6 +166,7 @@ class LanguageModel:
         stop: list[str] = ...,
         seed: int = 0,
         ignore_end: bool = False,
+        rule: tuple[str, str] | None = None,
     ) -> list[tuple[str, list[int], str]]: ...
 
 def resume(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from feedforward import _core, _tables
 from feedforward._errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class UnfamiliarWarning(UserWarning):
@@ -124,10 +125,15 @@ class Model:
         stop: str | Sequence[str] = (),
         seed: int = 0,
         ignore_end: bool = False,
+        json_schema: Mapping[str, Any] | str | None = None,
+        grammar: str | None = None,
+        regex: str | None = None,
     ) -> Any:
         """Continues a prompt, or several at once, and returns what was written.
 
-        `on_text` gets the number of a prompt with each piece of text as it comes.
+        `on_text` gets the number of a prompt with each piece of text as it comes. In builds with the
+        feature `grammar`, the text is JSON by a schema, a text of a grammar in Lark's form, or one
+        that a regular expression matches whole.
         """
         if not self.is_language_model:
             raise UsageError(f"{self.path} predicts rows of tables: use predict")
@@ -144,6 +150,7 @@ class Model:
             stop=[stop] if isinstance(stop, str) else list(stop),
             seed=seed,
             ignore_end=ignore_end,
+            rule=_rule(json_schema=json_schema, grammar=grammar, regex=regex),
         )
         texts = [text for text, _, _ in written]
         return texts[0] if single else texts
@@ -182,6 +189,16 @@ class Model:
 
     def _repr_html_(self) -> str:
         return table(self._facts())
+
+
+def _rule(**rules: Any) -> tuple[str, str] | None:
+    """What written text must be, as a kind of rule and its text."""
+    given = [(kind, rule) for kind, rule in rules.items() if rule is not None]
+    if len(given) > 1:
+        raise UsageError(f"{given[0][0]} and {given[1][0]} exclude each other; give one of them")
+    for kind, rule in given:
+        return kind, rule if isinstance(rule, str) else json.dumps(rule)
+    return None
 
 
 def _opened(path: str, options: dict[str, Any]) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -382,6 +383,14 @@ def test_a_language_model_is_trained_and_writes(tmp_path):
     text = run.generate("12+", max_tokens=4, temperature=0, on_text=lambda i, t: pieces.append(t))
     assert "".join(pieces) == text
     assert run.generate(["12+", "3"], max_tokens=4, temperature=0)[0] == text
+    with pytest.raises(feedforward.UsageError, match="exclude each other"):
+        run.generate("12+", regex="[0-9]+", json_schema={})
+    try:
+        digits = run.generate("12+", max_tokens=4, temperature=0, regex="[7-9]{3}")
+    except feedforward.Error as error:
+        assert "this build cannot write by a regular expression" in str(error)  # noqa: PT017
+    else:
+        assert re.fullmatch("[7-9]{3}", digits)
     assert run.model.is_language_model
     with pytest.raises(feedforward.UsageError, match="use generate"):
         run.predict(flowers())

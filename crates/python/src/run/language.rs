@@ -6,6 +6,7 @@ use feedforward::language::{GenerateOptions, Generated};
 use feedforward::nn::Precision;
 use feedforward::nn::models::LanguageOptions;
 use feedforward::tensor::Device;
+use feedforward::text::Grammar;
 use feedforward::{Error, language};
 use pyo3::prelude::*;
 use std::path::{Path, PathBuf};
@@ -40,9 +41,10 @@ impl LanguageModel {
     }
 
     /// Continues prompts; texts, tokens and why each ended. `on_text` gets the number of a prompt
-    /// with each piece of text.
+    /// with each piece of text; `rule` is a kind of rule (`json_schema`, `grammar`, `regex`) and its text.
     #[pyo3(signature = (prompts, *, on_text=None, max_tokens=None, temperature=None, top_k=None, top_p=None,
-                        min_p=None, repetition_penalty=None, stop=vec![], seed=0, ignore_end=false))]
+                        min_p=None, repetition_penalty=None, stop=vec![], seed=0, ignore_end=false,
+                        rule=None))]
     #[allow(clippy::too_many_arguments)]
     fn generate(
         &self,
@@ -58,7 +60,13 @@ impl LanguageModel {
         stop: Vec<String>,
         seed: u64,
         ignore_end: bool,
+        rule: Option<(String, String)>,
     ) -> PyResult<Vec<(String, Vec<u32>, String)>> {
+        let grammar = match rule {
+            Some((kind, text)) if kind == "json_schema" => Some(Grammar::JsonSchema(text)),
+            Some((kind, text)) if kind == "grammar" => Some(Grammar::Lark(text)),
+            rule => rule.map(|(_, text)| Grammar::Regex(text)),
+        };
         let mut raised = None;
         let write = || -> feedforward::Result<Vec<Generated>> {
             let mut model = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,6 +81,7 @@ impl LanguageModel {
                 stop,
                 seed,
                 ignore_end,
+                grammar,
                 ..usual
             };
             let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();

@@ -21,7 +21,10 @@ impl GrammarMatcher {
         _vocab_size: usize,
     ) -> Result<Self> {
         let message = format!("this build cannot write by a {}", grammar.kind());
-        Err(TextError::corpus(message, "Build the program with `--features grammar`."))
+        Err(TextError::corpus(
+            message,
+            "Build it with `--features grammar`; docs/chat.md says how.",
+        ))
     }
 
     /// The tokens that can follow.
