@@ -113,7 +113,7 @@ TEMPLATES = {
     "{{ ['a', 'b'] + ['c'] }}{{ 'a' in 'bab' }}{{ 'x' * 3 }}",
     "safe": "{# {{ ~ }} #}{% for m in messages if m.content is string %}{{- '<q>'|safe + m.content + '</q>' -}}{{ m.content }}"
     "{{ m.content + '<&>' }}{{ '}}\\'' | safe }}{{ m.missing }}{{ none }}{{ ('<' + m.role) | e }}{{ ('a'|safe + m) if false else "
-    "m.content|safe + '\"' }}{% set x = '<'|safe + '>' %}{{ x + x|string + m.content|length|string }}{% endfor %}",
+    "m.content|safe + '\"' }}{{ {'a': {'b': '{'}}['a'] }}{% set x = '<'|safe + '>' %}{{ x + x|string + m.content|length|string }}{% endfor %}",
     "safe, never escaped": "{% macro f(x) %}<{{ x|safe }}>{% endmacro %}{% for m in messages if m.content is string %}"
     "{{ f(m.role) + m.content }}{{ '<'|safe ~ m.content }}{% endfor %}",
     "raises": "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system, please') }}{% endif %}"

@@ -102,11 +102,11 @@ impl ChatTemplate {
             special.into_iter().map(|(name, token)| (name.to_owned(), token.into())).collect();
         let ends = variables.values().filter_map(Value::as_str).map(str::to_owned).collect();
         let joined = markup::printed(&marked);
-        if joined.is_some() {
+        env.add_template_owned(NAME, marked.into_owned()).map_err(|e| failure(place, &e))?;
+        if let Some(joined) = joined {
             markup::escape_joined(&mut env);
+            env.add_template_owned(NAME, joined).map_err(|e| failure(place, &e))?;
         }
-        let compiled = joined.unwrap_or_else(|| marked.into_owned());
-        env.add_template_owned(NAME, compiled).map_err(|e| failure(place, &e))?;
         let (source, place) = (source.to_owned(), place.to_owned());
         Ok(Self { env, source, variables, ends, marks, place })
     }

@@ -58,15 +58,17 @@ pub(super) fn printed(source: &str) -> Option<String> {
     safe.then_some(out)
 }
 
-/// Where the code of a tag ends; delimiters inside of texts are none.
+/// Where the code of a tag ends; delimiters inside of texts and of maps are none.
 fn end_of(code: &str, delimiter: &str) -> Option<usize> {
-    let mut quote = None;
+    let (mut quote, mut open_maps) = (None, 0);
     let mut chars = code.char_indices();
     while let Some((at, c)) = chars.next() {
         match quote {
             Some(_) if c == '\\' => drop(chars.next()),
             Some(open) if c == open => quote = None,
             None if c == '"' || c == '\'' => quote = Some(c),
+            None if c == '{' => open_maps += 1,
+            None if c == '}' && open_maps > 0 => open_maps -= 1,
             None if code[at..].starts_with(delimiter) => return Some(at),
             _ => (),
         }

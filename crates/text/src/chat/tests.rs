@@ -100,6 +100,28 @@ fn formatting_with_percent_is_refused() {
 }
 
 #[test]
+fn malformed_templates_with_safe_texts_are_errors() {
+    for end in [
+        "{{",
+        "{{-",
+        "{{ é",
+        "{{ 'é",
+        "{{ \"\\",
+        "{%",
+        "{% if '",
+        "{{ {'a': {{ }}",
+        "{{ ) + ( }}",
+        "{{-}}",
+    ] {
+        let source = format!("{{{{ 'é'|safe + '<' }}}}{end}");
+        assert!(template(&source).is_err(), "{source}");
+    }
+    let messages = [json!({"role": "user", "content": "<"})];
+    let text = template("{# {{ #}{{ '<'|safe + messages[0].content }}{#}}#}").unwrap();
+    assert_eq!(text.render(&messages, None, false).unwrap(), "<&lt;");
+}
+
+#[test]
 fn a_template_without_end_is_stopped() {
     for source in [
         "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}",
