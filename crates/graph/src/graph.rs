@@ -130,6 +130,7 @@ pub struct Graph {
     updates: Vec<StateUpdate>,
     pub(crate) tally: Tally,
     pub(crate) check_finite: bool,
+    row_mask: Option<Value>,
 }
 
 impl Graph {
@@ -151,6 +152,7 @@ impl Graph {
             updates: Vec::new(),
             tally: Tally::default(),
             check_finite: false,
+            row_mask: None,
         }
     }
 
@@ -200,6 +202,17 @@ impl Graph {
         self.progress = progress;
     }
 
+    /// The rows, such as tokens, that adapters act on, until the next reset: integers of which 0
+    /// leaves a row alone.
+    pub fn row_mask(&self) -> Option<&Value> {
+        self.row_mask.as_ref()
+    }
+
+    /// Sets the rows that adapters act on.
+    pub fn set_row_mask(&mut self, mask: Option<Value>) {
+        self.row_mask = mask;
+    }
+
     /// What operations know beside their inputs.
     pub(crate) fn cx(&self) -> Cx<'_> {
         Cx {
@@ -230,6 +243,7 @@ impl Graph {
         self.recording = true;
         self.rerunning = 0;
         self.tally = Tally::default();
+        self.row_mask = None;
     }
 
     /// A value without a gradient: data.

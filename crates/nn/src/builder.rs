@@ -1,5 +1,5 @@
 use crate::Init;
-use crate::adapter::{AdaptedStack, Adapting, LoraConfig, LowRank, Replaced};
+use crate::adapter::{AdaptedStack, Adapting, LoraConfig, LowRank, Reach, Replaced};
 use ff_graph::{ParamId, ParamKind, ParamSpec, Params, Result, Segment, for_float};
 use ff_tensor::{DType, Device, Key, Shape};
 
@@ -143,6 +143,11 @@ impl Builder {
         self.adapting.as_ref().map_or(&[], Adapting::layers)
     }
 
+    /// The tokens that the adapter acts on.
+    pub(crate) fn reach(&self) -> Reach {
+        self.adapting.as_ref().map_or(Reach::None, Adapting::reach)
+    }
+
     /// The parameters that the adapter has in place of the base model's.
     pub fn replaced(&self) -> &[Replaced] {
         self.adapting.as_ref().map_or(&[], Adapting::replaced)
@@ -240,6 +245,22 @@ impl Builder {
         seed: u64,
         with_gradients: bool,
     ) -> Result<Params> {
+        self.build_drawn(device, dtype, seed, with_gradients, |_| true)
+    }
+
+    /// The same with initial values for the parameters alone that a function chooses by name; the
+    /// others are zeros, for values from a file.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn build_drawn(
+        self,
+        device: &Device,
+        dtype: DType,
+        seed: u64,
+        with_gradients: bool,
+        drawn: impl Fn(&str) -> bool,
+    ) -> Result<Params> {
         let Self { specs, inits, .. } = self;
         let mut params = Params::allocate(device, dtype, specs, with_gradients)?;
         if device.pool().is_planning() {
@@ -248,7 +269,7 @@ impl Builder {
         for (i, init) in inits.iter().enumerate() {
             let id = ParamId::new(i);
             let spec = &params.info(id).spec;
-            if spec.segment == Segment::File {
+            if spec.segment == Segment::File || !drawn(&spec.name) {
                 continue;
             }
             let key = Key::new(seed).with_name("init").with_name(&spec.name);

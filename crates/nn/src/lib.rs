@@ -19,7 +19,7 @@ mod precision;
 mod seq2seq;
 mod transformer;
 
-pub use adapter::{AdaptedBiases, LoraConfig, Replaced, matches};
+pub use adapter::{AdaptedBiases, LoraConfig, Reach, Replaced, matches};
 pub use builder::Builder;
 pub use config::{
     DropoutSchedule, InitKind, LossConfig, LossKind, ModelConfig, NetworkKind, NumericKind,

@@ -76,6 +76,11 @@ ADAPTERS = {
         "gpt_oss",
         dict(r=2, lora_alpha=3, target_modules=["q_proj"], target_parameters=["gate_up_proj"]),
     ),
+    # Acts from the last occurrence of two tokens on.
+    "llama_invoked": (
+        "llama",
+        dict(r=3, lora_alpha=5, target_modules=["q_proj", "v_proj", "down_proj"], alora_invocation_tokens=[5, 9]),
+    ),
     "llama_like": (
         "llama",
         dict(
@@ -107,6 +112,8 @@ for name in sys.argv[1:] or ADAPTERS:
             parameter.data *= 1 + 0.2 * torch.randn_like(parameter)
             parameter.data += 0.05 * torch.randn_like(parameter)
     tokens = torch.randint(0, 41, (12,))
+    if invocation := options.get("alora_invocation_tokens"):
+        tokens[2:4] = tokens[7:9] = torch.tensor(invocation)
     with torch.no_grad():
         logits = model(tokens[None]).logits[0]
     model.peft_config["default"].base_model_name_or_path = f"../../language/{base}"

@@ -37,7 +37,8 @@ def lora_linear(a, x):
     b = 2 + a.bias
     adapted = x[b + 2] if a.own_input else x[0]
     y = F.linear(x[0], x[1], x[2] if a.bias else None)
-    return [y + a.scale * F.linear(F.linear(adapted, x[b]), x[b + 1])]
+    more = a.scale * F.linear(F.linear(adapted, x[b]), x[b + 1])
+    return [y + more * x[-1][..., None] if a.masked else y + more]
 
 
 def dora_factors(a, x):

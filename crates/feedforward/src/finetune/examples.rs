@@ -3,6 +3,7 @@
 use super::recipe::LossOn;
 use super::records::{Piece, Role, Shape, Turn, pieces};
 use crate::error::Result;
+use ff_nn::Reach;
 use ff_text::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 
@@ -30,6 +31,8 @@ pub(super) struct Counts {
     pub(super) dropped: usize,
     pub(super) tokens: usize,
     pub(super) learned: usize,
+    /// Those that an adapter with an invocation has nothing to learn from.
+    pub(super) uninvoked: usize,
 }
 
 /// From conversations to tokens.
@@ -41,6 +44,8 @@ pub(super) struct Encoder<'a> {
     pub(super) shape: Shape,
     pub(super) loss: LossOn,
     pub(super) context: usize,
+    /// The tokens behind which the adapter acts; it acts on all if there are none.
+    pub(super) invocation: &'a [u32],
 }
 
 impl Encoder<'_> {
@@ -86,6 +91,12 @@ impl Encoder<'_> {
         for (text, learned) in pieces {
             push(&self.tokenizer.encode(text)?, *learned);
         }
+        if !self.invocation.is_empty() {
+            // The first token that an adapted one predicts is behind it.
+            let start = Reach::From(self.invocation.to_vec()).start(&example.ids);
+            let before = example.ids.len().min(start.saturating_add(1));
+            example.trained[..before].fill(false);
+        }
         Ok(example)
     }
 
@@ -126,6 +137,10 @@ impl Encoder<'_> {
                 counts.dropped += 1;
                 continue;
             };
+            if !self.invocation.is_empty() && example.learned() == 0 {
+                counts.uninvoked += 1;
+                continue;
+            }
             counts.kept += 1;
             counts.tokens += example.ids.len();
             counts.learned += example.learned();
@@ -148,6 +163,11 @@ impl Encoder<'_> {
         for (chosen, rejected) in chosen.iter().zip(rejected) {
             let encode = |turns: &[Turn]| self.encode(&self.pieces(turns)?);
             let both = [encode(chosen)?, encode(rejected)?];
+            let fits = both.iter().all(|example| example.ids.len() <= self.context);
+            if fits && !self.invocation.is_empty() && both.iter().any(|e| e.learned() == 0) {
+                counts.uninvoked += 1;
+                continue;
+            }
             if both.iter().any(|e| e.ids.len() > self.context || e.learned() == 0) {
                 counts.dropped += 1;
                 continue;
@@ -186,7 +206,9 @@ mod tests {
         let turn = |role, text: &str| Turn { role, text: text.into() };
         let turns = [turn(Role::User, "a"), turn(Role::Assistant, "b")];
         let (shape, loss) = (Shape::Messages, LossOn::Answers);
-        let encoder = Encoder { tokenizer: &tokenizer, template, shape, loss, context: 100 };
+        let (context, invocation) = (100, &[][..]);
+        let tokenizer = &tokenizer;
+        let mut encoder = Encoder { tokenizer, template, shape, loss, context, invocation };
         assert_eq!(encoder.prompt(&turns).unwrap(), "<user>a<|end|><assistant>");
         let (all, _) = encoder.examples(&[turns.to_vec()]).unwrap();
         let learned: Vec<u32> = all[0]
@@ -197,6 +219,16 @@ mod tests {
             .map(|(&id, _)| id as u32)
             .collect();
         assert_eq!(tokenizer.decode(&learned).unwrap(), "b<|end|>");
+
+        // An activated adapter learns what follows the last invocation alone.
+        let tokens = tokenizer.encode("<assistant>").unwrap();
+        encoder.invocation = &tokens;
+        let again = [turns.clone(), turns.clone()].concat();
+        let (all, counts) = encoder.examples(&[again, vec![turns[0].clone()]]).unwrap();
+        assert_eq!((counts.kept, counts.learned, counts.dropped), (1, 2, 1));
+        assert!(all[0].trained.ends_with(&[false, true, true]));
+        encoder.invocation = &[1, 2, 3];
+        assert_eq!(encoder.examples(&[turns.to_vec()]).unwrap().1.uninvoked, 1);
     }
 
     #[test]
@@ -211,6 +243,7 @@ mod tests {
             shape: Shape::Completion,
             loss: LossOn::Answers,
             context,
+            invocation: &[],
         };
         let (all, counts) = encoder(12).examples(std::slice::from_ref(&long)).unwrap();
         assert_eq!((all[0].ids.len(), counts.cut, counts.learned), (12, 0, 8));

@@ -1,6 +1,7 @@
 //! Fine-tuning: a published model learns from conversations, by an adapter or in its own weights.
 
 mod examples;
+mod memory;
 mod merge;
 mod network;
 mod pack;
@@ -11,6 +12,7 @@ mod report;
 mod summary;
 mod task;
 
+pub use memory::Fitted;
 pub use merge::merge;
 pub use recipe::{
     AdapterTable, BaseTable, FinetuneConfig, FinetuneRecipe, LossOn, PreferenceName,

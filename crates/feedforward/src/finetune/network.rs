@@ -25,7 +25,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(recipe: &FinetuneRecipe, config: &DecoderConfig) -> Self {
+    /// The network of a recipe; `invocation` are the tokens behind which its adapter acts.
+    pub(super) fn new(recipe: &FinetuneRecipe, config: &DecoderConfig, invocation: &[u32]) -> Self {
         let options = LanguageOptions {
             precision: recipe.base.precision,
             recompute: recipe.base.recompute,
@@ -35,7 +36,7 @@ impl Draft {
         let mut builder = Builder::new();
         let mut model = CausalLm::new(&mut builder, config, &options);
         if recipe.trains_adapter() {
-            builder.adapt("", recipe.adapter.config());
+            builder.adapt("", recipe.adapter.config(invocation));
             model = CausalLm::new(&mut builder, config, &options);
             builder.freeze_where(|name| !is_adapter(name));
         } else {
@@ -122,13 +123,19 @@ impl Draft {
         self
     }
 
-    /// The network with first values in what is trained; the rest comes from the base model.
+    /// The network with first values in the adapter; the rest comes from the base model.
     ///
     /// # Errors
     /// Memory is short.
     pub(super) fn build(self, device: &Device, seed: u64) -> Result<(CausalLm, Graph)> {
-        let params = self.builder.build(device, DType::F32, seed, true)?;
+        let params = self.builder.build_drawn(device, DType::F32, seed, true, is_adapter)?;
         Ok((self.model, Graph::new(device, params)))
+    }
+
+    /// The names of all parameters.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let params = self.builder.plan()?;
+        Ok(params.infos().iter().map(|info| info.spec.name.clone()).collect())
     }
 
     /// The number of values of the base model.

@@ -212,6 +212,11 @@ pub struct AdapterTable {
     /// same table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<u32>,
+    /// A text behind which alone the adapter acts, such as `<|im_start|>assistant`: from its last
+    /// occurrence on (activated LoRA). What is before has the keys and values of the base model, so that
+    /// one conversation can go on with several adapters. Only what follows it is learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invocation: Option<String>,
     /// Whether an output layer that is the table of embeddings stays the same matrix where
     /// `modules_to_save` names the table; otherwise the output layer stays as it was. PEFT has a way
     /// to write the first for tables called `embed_tokens` alone.
@@ -248,14 +253,17 @@ impl Default for AdapterTable {
             modules_to_save: Vec::new(),
             experts: Vec::new(),
             tokens: Vec::new(),
+            invocation: None,
             keep_tied: true,
         }
     }
 }
 
 impl AdapterTable {
-    pub(super) fn config(&self) -> LoraConfig {
+    /// The specification with the tokens of the invocation.
+    pub(super) fn config(&self, invocation: &[u32]) -> LoraConfig {
         LoraConfig {
+            invocation: invocation.to_vec(),
             rank: self.rank,
             alpha: self.alpha,
             targets: self.targets.clone(),
@@ -421,6 +429,19 @@ impl FinetuneRecipe {
         ] {
             if experts && set {
                 let message = "is not supported beside adapter.experts, as in PEFT";
+                return Err(ConfigError::new(key, message));
+            }
+        }
+        for (key, set) in [
+            ("adapter.dora", adapter.dora),
+            ("adapter.lora_bias", adapter.lora_bias),
+            ("adapter.bias", adapter.bias != BiasName::None),
+            ("adapter.modules_to_save", !adapter.modules_to_save.is_empty()),
+            ("adapter.experts", experts),
+            ("adapter.tokens", !adapter.tokens.is_empty()),
+        ] {
+            if adapter.invocation.is_some() && set {
+                let message = "is not supported beside adapter.invocation";
                 return Err(ConfigError::new(key, message));
             }
         }

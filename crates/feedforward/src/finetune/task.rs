@@ -2,6 +2,7 @@
 //! and after.
 
 use super::examples::{Counts, Encoder, Example};
+use super::memory::Way;
 use super::network::Draft;
 use super::pack::Rows;
 use super::preference::{self, Pairs, Preferred, Reference};
@@ -24,12 +25,13 @@ use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use crate::run::watch::{Notice, PreviewNotice, TextNotice, Watcher};
 use crate::tasks::FINETUNE_KEYS;
-use crate::words::{count, plural};
+use crate::words::{bytes, count, duration, plural};
 use ff_graph::Graph;
 use ff_kernels::{bf16_peak, fma_peak};
-use ff_nn::Precision;
 use ff_nn::models::{CausalLm, DecoderConfig};
+use ff_nn::{LoraConfig, Precision};
 use ff_report::ReportData;
+use ff_settings::ConfigError;
 use ff_tensor::Device;
 use ff_text::{ChatTemplate, Tokenizer};
 use ff_train::{Event, Objective};
@@ -37,6 +39,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Conversations that the preview shows.
@@ -58,13 +61,16 @@ pub fn finetune(
 }
 
 /// Conversations as rows, and the base model that learns from them.
+#[derive(Clone)]
 pub(crate) struct FineTuning {
     recipe: FinetuneRecipe,
     /// The folder of the base model.
     base: PathBuf,
     config: DecoderConfig,
     tokenizer: Tokenizer,
-    data: Conversations,
+    /// The tokens behind which the adapter acts.
+    invocation: Vec<u32>,
+    data: Rc<Conversations>,
     hash: String,
 }
 
@@ -99,6 +105,31 @@ pub(crate) struct Outcome {
 }
 
 impl FineTuning {
+    /// The same conversations with another recipe, whose `[data]` and context are the same.
+    pub(super) fn with_recipe(&self, recipe: FinetuneRecipe) -> Self {
+        Self { recipe, ..self.clone() }
+    }
+
+    /// The network, without memory.
+    pub(super) fn draft(&self) -> Draft {
+        Draft::new(&self.recipe, &self.config, &self.invocation)
+    }
+
+    /// The specification of the adapter.
+    fn adapter(&self) -> LoraConfig {
+        self.recipe.adapter.config(&self.invocation)
+    }
+
+    pub(super) fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Bytes of the base model that stay in its files.
+    pub(super) fn file_bytes(&self) -> Result<usize> {
+        let draft = self.draft();
+        Ok(draft.in_file(&self.recipe, &self.config, &self.base)?.values().sum())
+    }
+
     fn steps(&self) -> u64 {
         self.recipe.loop_config().total_steps(self.data.items())
     }
@@ -162,13 +193,14 @@ impl Task for FineTuning {
         watcher.event(Event::Phase("reading the conversations"));
         let base = model_folder(&recipe.base.model)?;
         let config = folder_config(&base)?;
-        Draft::new(&recipe, &config).check(&recipe, &config)?;
         let tokenizer = Tokenizer::load(&base)?;
-        let data = conversations(&recipe, &config, &tokenizer)?;
+        let invocation = invocation(&recipe, &tokenizer)?;
+        Draft::new(&recipe, &config, &invocation).check(&recipe, &config)?;
+        let data = Rc::new(conversations(&recipe, &config, (&tokenizer, &invocation))?);
         let hash = hash(&data, &base)?;
         watcher.notice(&Notice::Text(&data.notice(&recipe, &tokenizer)));
         watcher.notice(&Notice::Preview(&data.preview));
-        Ok(Self { recipe, base, config, tokenizer, data, hash })
+        Ok(Self { recipe, base, config, tokenizer, invocation, data, hash })
     }
 
     fn recipe(&self) -> &FinetuneRecipe {
@@ -183,7 +215,7 @@ impl Task for FineTuning {
         let train = &self.recipe.train;
         let what = if self.recipe.trains_adapter() {
             let adapter = &self.recipe.adapter;
-            let layers = Draft::new(&self.recipe, &self.config).layers;
+            let layers = self.draft().layers;
             let adapted = layers.iter().filter(|(_, adapted)| *adapted).count();
             format!("LoRA of rank {} on {}", adapter.rank, plural(adapted, "linear layer"))
         } else {
@@ -217,7 +249,7 @@ impl Task for FineTuning {
     }
 
     fn build(&self, device: &Device) -> Result<(CausalLm, Graph)> {
-        let draft = Draft::new(&self.recipe, &self.config);
+        let draft = self.draft();
         let in_file = draft.in_file(&self.recipe, &self.config, &self.base)?;
         draft.leave_in_file(&in_file).build(device, self.recipe.train.seed)
     }
@@ -225,8 +257,8 @@ impl Task for FineTuning {
     fn load_weights(&self, graph: &mut Graph) -> Result<()> {
         read_weights(&self.base, &self.config, graph.params_mut())?;
         if self.recipe.trains_adapter() {
-            let draft = Draft::new(&self.recipe, &self.config);
-            let (device, config) = (graph.device().clone(), self.recipe.adapter.config());
+            let draft = self.draft();
+            let (device, config) = (graph.device().clone(), self.adapter());
             begin_adapter(graph.params_mut(), &config, draft.places(), &device)?;
         }
         Ok(())
@@ -305,8 +337,8 @@ impl Task for FineTuning {
         session.samples.borrow_mut().write(&mut graph, parts, progress.step, None)?;
         watcher.event(Event::Phase("saving"));
         if self.recipe.trains_adapter() {
-            let draft = Draft::new(&self.recipe, &self.config);
-            let (config, base) = (self.recipe.adapter.config(), &self.recipe.base.model);
+            let draft = self.draft();
+            let (config, base) = (self.adapter(), &self.recipe.base.model);
             let base = (base.as_path(), &self.config);
             write_adapter(&folder.adapter(), &config, base, graph.params(), draft.places())?;
             self.tokenizer.save(&folder.adapter())?;
@@ -334,7 +366,7 @@ impl Task for FineTuning {
     ) -> FinetuneSummary {
         let progress = ended.progress;
         let tokens = progress.step as f64 * self.tokens_per_step();
-        let base = Draft::new(&self.recipe, &self.config).base_values().unwrap_or(0);
+        let base = self.draft().base_values().unwrap_or(0);
         FinetuneSummary {
             run: ended.folder.path().to_owned(),
             before: session.before,
@@ -390,9 +422,9 @@ impl Task for FineTuning {
 
     fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
         let tokens = self.tokens_per_step();
-        let draft = Draft::new(&self.recipe, &self.config);
-        let in_file = draft.in_file(&self.recipe, &self.config, &self.base)?.values().sum();
-        let base = draft.base_values()?;
+        let in_file = self.file_bytes()?;
+        let base = self.draft().base_values()?;
+        let others = self.other_ways()?;
         let per_second = tokens / plan.seconds_per_step;
         let json = json!({
             "base_parameters": base,
@@ -400,6 +432,16 @@ impl Task for FineTuning {
             "tokens_per_step": tokens,
             "tokens_per_second": per_second,
             "learned_tokens": self.data.counts.learned,
+            "other_ways": &others,
+        });
+        // Seconds go with the arithmetic.
+        let time = |way: &Way| {
+            plan.seconds * way.flops_per_step as f64 / plan.flops_per_step.max(1) as f64
+        };
+        let others = others.iter().map(|way| {
+            let time = Some(time(way)).filter(|time| time.is_finite());
+            let time = time.map_or(String::new(), |time| format!(", about {}", duration(time)));
+            (way.what, format!("{}{time}", bytes(way.bytes)))
         });
         Ok(PlanDetails {
             json: json.as_object().cloned().unwrap_or_default(),
@@ -411,13 +453,14 @@ impl Task for FineTuning {
                 ("tokens in a step", count(tokens as u64)),
             ],
             rates: vec![("tokens a second", count(per_second as u64))],
+            others: others.collect(),
         })
     }
 
     fn way_to_fit(&self, _available: usize) -> Result<String> {
         let (train, base) = (&self.recipe.train, &self.recipe.base);
         Ok(if !base.recompute {
-            "try base.recompute=true, or a smaller train.batch_size with train.accumulate".into()
+            "--memory chooses what fits: a smaller train.batch_size with train.accumulate, base.recompute=true".into()
         } else if train.batch_size > 1 {
             "make train.batch_size smaller and train.accumulate larger".into()
         } else if !self.recipe.trains_adapter() {
@@ -514,6 +557,12 @@ impl Conversations {
                 )
             });
         }
+        let uninvoked = train.uninvoked + valid.uninvoked;
+        if uninvoked > 0 {
+            let uninvoked = count(uninvoked);
+            findings
+                .push(format!("nothing to learn behind adapter.invocation: {uninvoked} dropped"));
+        }
         findings
     }
 
@@ -535,11 +584,22 @@ impl Conversations {
     }
 }
 
+/// The tokens behind which the adapter acts.
+fn invocation(recipe: &FinetuneRecipe, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let Some(text) = &recipe.adapter.invocation else { return Ok(Vec::new()) };
+    let tokens = tokenizer.encode(text)?;
+    if tokens.is_empty() {
+        let message = "is a text without tokens; name one such as <|im_start|>assistant";
+        return Err(ConfigError::new("adapter.invocation", message).into());
+    }
+    Ok(tokens)
+}
+
 /// Reads the conversations and divides them.
 fn conversations(
     recipe: &FinetuneRecipe,
     config: &DecoderConfig,
-    tokenizer: &Tokenizer,
+    (tokenizer, invocation): (&Tokenizer, &[u32]),
 ) -> Result<Conversations> {
     let (path, train) = (&recipe.data.path, &recipe.train);
     let records = records::read(path)?;
@@ -562,7 +622,7 @@ fn conversations(
     let template = if shape.is_text() { None } else { ChatTemplate::of(tokenizer)? };
     let loss = if pairs { LossOn::Last } else { recipe.data.loss };
     let has_template = template.is_some();
-    let encoder = Encoder { tokenizer, template, shape, loss, context };
+    let encoder = Encoder { tokenizer, template, shape, loss, context, invocation };
     let held = (records.all.len() as f64 * recipe.data.valid).round() as usize;
     let (learned, held) = records.all.split_at(records.all.len() - held);
     let rejected = records.rejected.split_at(records.rejected.len().min(learned.len()));
@@ -573,6 +633,12 @@ fn conversations(
     let (valid, held_out) = of(held, rejected.1)?;
     if counts.learned == 0 {
         let message = match counts.dropped {
+            _ if counts.uninvoked > 0 => format!(
+                "holds no token that would be learned: {} of {} conversations lack adapter.invocation, or have nothing \
+                 to learn behind its last occurrence",
+                counts.uninvoked,
+                learned.len()
+            ),
             0 => "holds no token that would be learned; look at data.loss and data.valid".into(),
             dropped => format!(
                 "holds no token that would be learned: {} of {} conversations are longer than the {context} tokens of \

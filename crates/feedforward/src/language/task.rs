@@ -407,6 +407,7 @@ impl Task for Pretraining {
                 ("tokens in a step", count(per_step)),
             ],
             rates: vec![("tokens a second", count(tokens_per_second as u64))],
+            ..PlanDetails::default()
         })
     }
 

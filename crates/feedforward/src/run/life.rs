@@ -234,13 +234,11 @@ fn train<T: Task>(
         let closing = Closing::default();
         return Ok(Ran { folder, interrupted, steps, closing, summary });
     }
-    let ending = Ending {
-        folder: &folder,
-        network,
-        graph: trainer.into_graph(),
-        progress: &progress,
-        watcher: &mut *watcher,
-    };
+    let graph = trainer.into_graph();
+    // The optimiser's memory, which the largest models need for reading back what was written.
+    device.pool().trim();
+    let ending =
+        Ending { folder: &folder, network, graph, progress: &progress, watcher: &mut *watcher };
     let mut outcome = task.finish(&session, ending)?;
     clock.lap("evaluating");
     let ended = Ended {

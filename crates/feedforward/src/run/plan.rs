@@ -104,6 +104,9 @@ pub struct PlanDetails {
     /// Amounts that follow from the measured time.
     #[serde(skip)]
     pub rates: Vec<(&'static str, String)>,
+    /// What else could be trained, with its memory and time.
+    #[serde(skip)]
+    pub others: Vec<(&'static str, String)>,
 }
 
 impl Plan {
@@ -135,6 +138,7 @@ impl Plan {
             let name = if early { "all of it, at most" } else { "all of it" };
             rows.push((name, duration(self.seconds)));
         }
+        rows.extend(self.details.others.iter().cloned());
         rows
     }
 }

@@ -396,6 +396,7 @@ impl Task for Sequences {
                 ("tokens in an epoch", count(tokens)),
             ],
             rates: vec![("texts a second, about", count(per_second as u64))],
+            ..PlanDetails::default()
         })
     }
 

@@ -476,6 +476,7 @@ impl Task for Tables {
             memory: vec![("data", data_bytes), ("process, about", process_bytes)],
             amounts: vec![("steps in an epoch", count(steps_per_epoch))],
             rates: Vec::new(),
+            ..PlanDetails::default()
         })
     }
 

@@ -11,11 +11,12 @@ use feedforward::trainer::optim::{AdamW, Optimizer, OptimizerConfig};
 use std::path::{Path, PathBuf};
 
 /// The adapters with their base models.
-const ADAPTERS: [(&str, &str); 20] = [
+const ADAPTERS: [(&str, &str); 21] = [
     ("llama", "llama"),
     ("llama_patterns", "llama"),
     ("llama_like", "llama"),
     ("llama_layer", "llama"),
+    ("llama_invoked", "llama"),
     ("gpt2", "gpt2"),
     ("phi3", "phi3"),
     ("llama_dora", "llama"),
@@ -98,6 +99,12 @@ fn training_gives_the_losses_of_peft() {
         ("llama_dora", "llama", &["q_proj", "up_proj"], LoraConfig { dora: true, ..rank(3, 5) }),
         ("gpt2_dora", "gpt2", &["c_attn", "c_fc"], LoraConfig { dora: true, ..rank(2, 4) }),
         (
+            "llama_invoked",
+            "llama",
+            &["q_proj", "v_proj", "down_proj"],
+            LoraConfig { invocation: vec![5, 9], ..rank(3, 5) },
+        ),
+        (
             "qwen2_bias",
             "qwen2",
             &["q_proj", "down_proj"],
@@ -153,14 +160,17 @@ fn training_gives_the_losses_of_peft() {
             LoraConfig { parameters: names(&["gate_up_proj"]), ..rank(2, 3) },
         ),
     ] {
-        trained(name, base, LoraConfig { targets: names(targets), ..config });
+        for recompute in [false, true] {
+            let config = LoraConfig { targets: names(targets), ..config.clone() };
+            trained(name, base, config, recompute);
+        }
     }
 }
 
-fn trained(name: &str, base: &str, config: LoraConfig) {
+fn trained(name: &str, base: &str, config: LoraConfig, recompute: bool) {
     let device = Device::default();
     let folder = fixture(base);
-    let options = LanguageOptions::default();
+    let options = LanguageOptions { recompute, ..LanguageOptions::default() };
     let (model_config, ..) = model(base, &options);
     let mut builder = Builder::new();
     CausalLm::new(&mut builder, &model_config, &options);
@@ -234,6 +244,10 @@ fn merged_models_give_the_logits_of_the_adapter() {
                 assert!(merged.unwrap_err().to_string().contains("modules_to_save"), "{name}");
                 continue;
             }
+            "llama_invoked" => {
+                assert!(merged.unwrap_err().to_string().contains("alora_invocation_tokens"));
+                continue;
+            }
             "qwen2_bias" => {
                 assert!(merged.unwrap_err().to_string().contains("lora_bias"), "{name}");
                 continue;
@@ -287,7 +301,7 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         ("target_parameters", vec!["experts"].into()),
         ("trainable_token_indices", vec![1].into()),
         ("init_lora_weights", "pissa".into()),
-        ("alora_invocation_tokens", vec![1].into()),
+        ("alora_invocation_tokens", vec!["a"].into()),
     ] {
         let message = set(key, value);
         assert!(message.contains(key), "{key}: {message}");
@@ -313,6 +327,7 @@ fn adapters_written_as_gguf_give_the_same_logits() {
         ("llama_patterns", "llama"),
         ("llama_like", "llama"),
         ("llama_layer", "llama"),
+        ("llama_invoked", "llama"),
         ("phi3", "phi3"),
     ] {
         let path = place.path().join(format!("{name}.gguf"));

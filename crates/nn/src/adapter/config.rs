@@ -57,6 +57,9 @@ pub struct LoraConfig {
     /// Whether an output layer that is the table of embeddings stays it where the adapter has the
     /// table for itself.
     pub keep_tied: bool,
+    /// The tokens behind which alone the adapter acts, from the first of their last occurrence on
+    /// (activated LoRA, Greenewald et al., 2025); it acts on all tokens if empty.
+    pub invocation: Vec<u32>,
     /// Whether the adapter is only read, so that what depends on its values alone is computed once,
     /// when they are set: the parameter of magnitudes holds the factors of rows.
     pub fixed: bool,
@@ -83,6 +86,7 @@ impl Default for LoraConfig {
             parameters: Vec::new(),
             tokens: Vec::new(),
             keep_tied: false,
+            invocation: Vec::new(),
             fixed: false,
             ranks: BTreeMap::new(),
             alphas: BTreeMap::new(),

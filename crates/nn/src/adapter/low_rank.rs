@@ -2,6 +2,7 @@
 
 use super::config::{AdaptedBiases, LoraConfig};
 use super::pattern::matches;
+use super::reach::Reach;
 use crate::layers::{Dropout, Layer};
 use crate::{Builder, Fan, Init};
 use ff_graph::{Graph, Op, ParamId, ParamKind, ParamSpec, Result, Value};
@@ -89,6 +90,13 @@ impl Adapting {
         named(part, &self.name, end)
     }
 
+    pub(crate) fn reach(&self) -> Reach {
+        match self.config.invocation.as_slice() {
+            [] => Reach::All,
+            tokens => Reach::From(tokens.to_vec()),
+        }
+    }
+
     pub(crate) fn keeps_tied(&self) -> bool {
         self.config.keep_tied
     }
@@ -158,7 +166,8 @@ impl Adapting {
             builder.scope("lora_dropout", |builder| Dropout::new(builder, self.config.dropout))
         });
         let scale = self.config.scale(&layer);
-        let op = LoraLinear { scale, ..LoraLinear::default() };
+        let masked = !self.config.invocation.is_empty();
+        let op = LoraLinear { scale, masked, ..LoraLinear::default() };
         let magnitude = magnitude.map(|m| Magnitude {
             m,
             factors: (!self.config.fixed).then(|| DoraFactors { scale }.op()),
@@ -257,8 +266,9 @@ impl LowRank {
             _ => None,
         };
         let op = &self.ops[2 * usize::from(dropped.is_some()) + usize::from(own_bias.is_some())];
+        let mask = graph.row_mask().filter(|_| self.op.masked).cloned();
         let inputs: SmallVec<[&Value; 6]> =
-            std::iter::once(x).chain(&params).chain(&dropped).collect();
+            std::iter::once(x).chain(&params).chain(&dropped).chain(&mask).collect();
         let mut y = graph.apply(op, &inputs)?;
         if let Some(Magnitude { m, factors, mul, add }) = &self.dora {
             let mut g = graph.param(*m);

@@ -18,6 +18,8 @@ use ff_tensor::{DType, Device};
 pub struct ModelCache {
     pub(super) layers: Vec<KeyValueCache>,
     capacity: usize,
+    /// The place in each sequence from which on the adapter acts.
+    pub(super) starts: Vec<usize>,
 }
 
 impl ModelCache {
@@ -38,7 +40,7 @@ impl ModelCache {
         let dtype = if narrow { DType::BF16 } else { DType::F32 };
         let layer = |_| KeyValueCache::new(device, dtype, batch, width, capacity);
         let layers = config.layers.iter().map(layer).collect::<Result<_>>()?;
-        Ok(Self { layers, capacity })
+        Ok(Self { layers, capacity, starts: vec![0; batch] })
     }
 
     /// The number of tokens of each sequence in it.
@@ -54,6 +56,12 @@ impl ModelCache {
     /// The number of tokens it has room for.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Sets the place in each sequence from which on an activated adapter acts; that is the whole
+    /// sequence at first.
+    pub fn set_starts(&mut self, starts: Vec<usize>) {
+        self.starts = starts;
     }
 
     /// Forgets all but the first `len` tokens.

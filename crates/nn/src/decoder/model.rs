@@ -2,7 +2,7 @@ use super::cache::ModelCache;
 use super::config::DecoderConfig;
 use crate::layers::{Embedding, Table};
 use crate::transformer::{Block, BlockContext, LanguageOptions, Output, RouterLosses};
-use crate::{Builder, Init, Layer};
+use crate::{Builder, Init, Layer, Reach};
 use ff_graph::{Error, Graph, Op, ParamKind, RecomputeAll, Result, Value, Values};
 use ff_ops::{Add, RouterBalance, Scale};
 use ff_tensor::{DType, Tensor};
@@ -68,6 +68,7 @@ pub struct CausalLm {
     balance: Arc<dyn Op>,
     /// The factors of the routers' losses, where they are not 0.
     router: [Option<Arc<dyn Op>>; 2],
+    reach: Reach,
     options: LanguageOptions,
 }
 
@@ -117,7 +118,10 @@ impl CausalLm {
         if !config.trains_biases {
             b.freeze(ParamKind::Bias);
         }
-        let again = options.recompute.then(|| Again(blocks.iter().cloned().map(again).collect()));
+        let reach = b.reach();
+        let is_masked = matches!(reach, Reach::From(_));
+        let functions = || blocks.iter().cloned().map(|block| again(block, is_masked)).collect();
+        let again = options.recompute.then(|| Again(functions()));
         let with_experts = config.layers.iter().any(|layer| layer.experts);
         let scaled = |factor: f64| (factor > 0.0).then(|| Scale::op(factor));
         let router = config.moe.filter(|_| with_experts);
@@ -132,8 +136,14 @@ impl CausalLm {
             add: Add::op(),
             balance: RouterBalance { top_k: config.moe.map_or(1, |moe| moe.top_k) }.op(),
             router: router.map_or([None, None], |moe| [scaled(moe.balance), scaled(moe.z_loss)]),
+            reach,
             options: *options,
         }
+    }
+
+    /// The tokens that the adapter acts on, if there is one.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The options.
@@ -263,6 +273,8 @@ impl CausalLm {
         batch: &TokenBatch,
         mut cache: Option<&mut ModelCache>,
     ) -> Result<(Value, Option<RouterLosses>)> {
+        let mask = self.mask(graph, batch, cache.as_deref())?;
+        graph.set_row_mask(mask.clone());
         let mut x = self.embedding.forward(graph, batch.ids.clone())?;
         if let Some(scale) = &self.scale {
             x = graph.apply(scale, &[&x])?;
@@ -278,9 +290,9 @@ impl CausalLm {
             let (positions, segments) = (&batch.positions, batch.segments.as_ref());
             let (y, more) = match &self.again {
                 Some(again) if recompute => {
-                    let mut inputs: smallvec::SmallVec<[&Value; 3]> =
+                    let mut inputs: smallvec::SmallVec<[&Value; 4]> =
                         smallvec::smallvec![&x, positions];
-                    inputs.extend(segments);
+                    inputs.extend(segments.into_iter().chain(&mask));
                     outputs(&graph.recompute_all(Arc::clone(&again.0[i]), &inputs)?)?
                 }
                 _ => {
@@ -302,7 +314,52 @@ impl CausalLm {
                 (sum, more) => more.or(sum),
             };
         }
+        graph.set_row_mask(None);
         Ok((self.norm.forward(graph, x)?, losses))
+    }
+
+    /// The tokens that an activated adapter acts on `[B, T]`: with a cache those from its starts on,
+    /// else those from the last invocation in their document on.
+    fn mask(
+        &self,
+        graph: &Graph,
+        batch: &TokenBatch,
+        cache: Option<&ModelCache>,
+    ) -> Result<Option<Value>> {
+        if !matches!(self.reach, Reach::From(_)) {
+            return Ok(None);
+        }
+        let error = Error::of("causal_lm");
+        let mut mask = Tensor::uninit(graph.device(), *batch.ids.shape(), DType::I32)
+            .map_err(Error::of("causal_lm"))?;
+        if !mask.is_planned() {
+            let tokens = batch.ids.shape().dims().last().copied().unwrap_or(0).max(1);
+            let ids = batch.ids.slice::<i32>()?;
+            let documents = batch.segments.as_ref().map(Value::slice::<i32>).transpose()?;
+            let rows = mask.slice_mut::<i32>().map_err(error)?.chunks_exact_mut(tokens);
+            for (i, row) in rows.enumerate() {
+                let places = i * tokens..(i + 1) * tokens;
+                if let Some(cache) = cache {
+                    let start = cache.starts.get(i).copied().unwrap_or(0);
+                    row.iter_mut()
+                        .enumerate()
+                        .for_each(|(t, on)| *on = i32::from(cache.len() + t >= start));
+                    continue;
+                }
+                let ids = &ids[places.clone()];
+                let mut begin = 0;
+                while begin < tokens {
+                    let same = documents.map_or(tokens, |documents| {
+                        let rest = &documents[places.clone()][begin..];
+                        begin + rest.iter().take_while(|&d| *d == rest[0]).count()
+                    });
+                    let start = self.reach.start(&ids[begin..same]);
+                    (begin..same).for_each(|t| row[t] = i32::from(t - begin >= start));
+                    begin = same;
+                }
+            }
+        }
+        Ok(Some(graph.input(mask)))
     }
 }
 
@@ -326,17 +383,20 @@ impl fmt::Debug for Again {
     }
 }
 
-/// A block as a function of x, positions and optional segments, to run again in the backward pass.
-fn again(block: Arc<Block>) -> RecomputeAll {
+/// A block as a function of x, positions, and perhaps segments and a mask of rows, to run again in
+/// the backward pass.
+fn again(block: Arc<Block>, is_masked: bool) -> RecomputeAll {
     Arc::new(move |graph: &mut Graph, inputs: &[Value]| {
-        let [x, positions, segments @ ..] = inputs else {
+        let [x, positions, more @ ..] = inputs else {
             return Err(Error::shape("causal_lm", "a block reads x and positions"));
         };
-        let context = BlockContext {
-            positions: Some(positions),
-            segments: segments.first(),
-            ..BlockContext::default()
+        let (segments, mask) = match more {
+            [.., mask] if is_masked => (more.split_last().and_then(|(_, m)| m.first()), Some(mask)),
+            _ => (more.first(), None),
         };
+        let context =
+            BlockContext { positions: Some(positions), segments, ..BlockContext::default() };
+        graph.set_row_mask(mask.cloned());
         let (y, losses) = block.forward(graph, x, context)?;
         let mut outputs = Values::new();
         outputs.push(y);

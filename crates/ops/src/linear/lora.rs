@@ -5,9 +5,12 @@ use super::feedforward::products::{
     Exact, Mixed, Multiply, backward_input, backward_weight, forward,
 };
 use crate::Activation;
-use ff_graph::{Case, CaseInput, Contract, Cx, Kept, Op, OpError, OpResult, Slot, Spec, for_float};
+use ff_graph::{
+    Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, for_float,
+};
 use ff_kernels::{Epilogue, Float, MatRef, Stored, file_product, file_product_back, sum_columns};
 use ff_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, bf16};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A linear layer with a low-rank adapter, y = x Wᵀ + b + s (x Aᵀ) Bᵀ (LoRA, Hu et al., 2022), as
@@ -17,11 +20,12 @@ use std::sync::Arc;
 /// Backward, with dh = s dy B:  dA = dhᵀ x,  dB = dyᵀ h,  dx = dy W + dh A,  and dW = dyᵀ x, db =
 /// Σₙ dy where these are trained too
 ///
-/// Inputs: x, W, b if any, A, B, and the input of A where it is not x itself but x with dropout.
-/// Kept: the input of A, h, and x for dW.
+/// Inputs: x, W, b if any, A, B, the input of A where it is not x itself but x with dropout, and a
+/// mask of rows (`i32`), of which 0 makes s of the row 0 (activated LoRA, Greenewald et al., 2025).
+/// Kept: the input of A, h, the mask, and x for dW.
 ///
 /// # Shapes
-/// x `[…, in]`, W `[out, in]`, b `[out]`, A `[rank, in]`, B `[out, rank]` → y `[…, out]`.
+/// x `[…, in]`, W `[out, in]`, b `[out]`, A `[rank, in]`, B `[out, rank]`, mask `[…]` → y `[…, out]`.
 ///
 /// ```
 /// use ff_graph::{Op, Spec};
@@ -41,6 +45,8 @@ pub struct LoraLinear {
     pub bias: bool,
     /// Whether A has an input of its own.
     pub own_input: bool,
+    /// Whether a mask of rows is the last input.
+    pub masked: bool,
     /// The type of y where products are in bf16 with f32 sums, as in [`crate::FeedforwardBf16`].
     pub bf16: Option<DType>,
 }
@@ -48,7 +54,7 @@ pub struct LoraLinear {
 impl Default for LoraLinear {
     /// A scale of 1, without a bias, in the type of x.
     fn default() -> Self {
-        Self { scale: 1.0, bias: false, own_input: false, bf16: None }
+        Self { scale: 1.0, bias: false, own_input: false, masked: false, bf16: None }
     }
 }
 
@@ -77,6 +83,11 @@ impl LoraLinear {
         if self.own_input { self.a() + 2 } else { 0 }
     }
 
+    /// The place of the mask.
+    fn mask(&self) -> usize {
+        self.a() + 2 + usize::from(self.own_input)
+    }
+
     fn sizes(&self, spec: impl Fn(usize) -> Shape) -> OpResult<Sizes> {
         let (weight, a, b) = (spec(1), spec(self.a()), spec(self.a() + 1));
         match (weight.dims(), a.dims(), b.dims()) {
@@ -99,7 +110,7 @@ impl Op for LoraLinear {
 
     fn contract(&self, x: &[Spec], need: &[bool]) -> OpResult<Contract> {
         let a = self.a();
-        let expected = a + 2 + usize::from(self.own_input);
+        let expected = self.mask() + usize::from(self.masked);
         if x.len() != expected {
             let message = format!("expected {expected} inputs, found {}", x.len());
             return Err(OpError::shape(message));
@@ -112,6 +123,16 @@ impl Op for LoraLinear {
             let message =
                 format!("the input of A must be {}, found {}", x[0].shape, x[a + 2].shape);
             return Err(OpError::shape(message));
+        }
+        if self.masked {
+            let mask = &x[self.mask()];
+            if mask.dtype != DType::I32 {
+                return Err(OpError::dtype("i32", mask.dtype));
+            }
+            if mask.shape.len() != rows {
+                let message = format!("the mask must have {rows} rows, found {}", mask.shape);
+                return Err(OpError::shape(message));
+            }
         }
         let weights = x[1].dtype;
         if let Some(found) = x[2..a + 2].iter().map(|p| p.dtype).find(|&dtype| dtype != weights) {
@@ -147,6 +168,9 @@ impl Op for LoraLinear {
         }
         if x_needed {
             contract = contract.keep_input(a);
+        }
+        if self.masked {
+            contract = contract.keep_input(self.mask());
         }
         Ok(contract.keep_input(a + 1).save(h).dscratch(h))
     }
@@ -220,18 +244,27 @@ impl LoraLinear {
             forward::<M, X, W, Y>(cpu, Activation::Identity, own, weight, bias, y, None);
         }
         let y = y[0].slice_mut::<Y>()?;
+        let mask = if self.masked { Some(x[self.mask()].slice::<i32>()?) } else { None };
         let mut scratch = None;
         let h = match saved {
             [h, ..] => h.slice_mut::<W>()?,
             [] => scratch.insert(narrow::<W>(cx, sizes)?).slice_mut::<W>()?,
         };
-        let adapted = MatRef::new(x[self.input()].slice::<X>()?, rows, input);
+        if self.masked {
+            h.fill(W::of(0.0));
+        }
+        let adapted = x[self.input()].slice::<X>()?;
         let a = MatRef::new(x[self.a()].slice::<W>()?, rank, input);
         let b = MatRef::new(x[self.a() + 1].slice::<W>()?, output, rank);
-        <M as Multiply<X, W, W>>::multiply(cpu, adapted, a.t(), h, false, Epilogue::default());
-        self.scale_in_place(h);
-        let h = MatRef::new(&*h, rows, rank);
-        <M as Multiply<W, W, Y>>::multiply(cpu, h, b.t(), y, true, Epilogue::default());
+        for run in runs(mask, rows) {
+            let adapted = part(adapted, &run, input);
+            let h = &mut h[run.start * rank..run.end * rank];
+            <M as Multiply<X, W, W>>::multiply(cpu, adapted, a.t(), h, false, Epilogue::default());
+            self.scale_in_place(h);
+            let (h, y) = (MatRef::new(&*h, run.len(), rank), &mut y[run.start * output..]);
+            let y = &mut y[..run.len() * output];
+            <M as Multiply<W, W, Y>>::multiply(cpu, h, b.t(), y, true, Epilogue::default());
+        }
         Ok(())
     }
 
@@ -269,20 +302,25 @@ impl LoraLinear {
         {
             sum_columns(cpu, dy, dbias, accumulate);
         }
-        let dy = MatRef::new(dy, rows, output);
+        let whole = MatRef::new(dy, rows, output);
         if let Some((dweight, accumulate)) = dx[1].take::<W>()? {
             let x = MatRef::new(kept.input(0)?.slice::<X>()?, rows, input);
-            backward_weight::<M, X, W, Y>(cpu, dy, x, dweight, accumulate);
+            backward_weight::<M, X, W, Y>(cpu, whole, x, dweight, accumulate);
         }
-        if let Some((db, accumulate)) = dx[at + 1].take::<W>()? {
-            let h = MatRef::new(kept.saved(0)?.slice::<W>()?, rows, rank);
-            backward_weight::<M, W, W, Y>(cpu, dy, h, db, accumulate);
+        let mask = if self.masked { Some(kept.input(self.mask())?.slice::<i32>()?) } else { None };
+        if let Some(db) = dx[at + 1].take::<W>()? {
+            let (db, accumulate) = begun(db, self.masked);
+            let h = kept.saved(0)?.slice::<W>()?;
+            for run in runs(mask, rows) {
+                let (dy, h) = (part(dy, &run, output), part(h, &run, rank));
+                backward_weight::<M, W, W, Y>(cpu, dy, h, db, accumulate);
+            }
         }
         if own.is_none()
             && let Some((dx, accumulate)) = dx[0].take::<X>()?
         {
             let weight = MatRef::new(kept.input(1)?.slice::<W>()?, output, input);
-            backward_input::<M, X, W, Y>(cpu, dy, weight, dx, accumulate);
+            backward_input::<M, X, W, Y>(cpu, whole, weight, dx, accumulate);
             own = Some((dx, true));
         }
         let da = dx[at].take::<W>()?;
@@ -290,19 +328,25 @@ impl LoraLinear {
         if da.is_none() && adapted.is_none() {
             return Ok(());
         }
+        let mut da = da.map(|da| begun(da, self.masked));
+        let mut adapted = adapted.map(|dx| begun(dx, self.masked));
         let mut dh = narrow::<W>(cx, sizes)?;
         let dh = dh.slice_mut::<W>()?;
         let b = MatRef::new(kept.input(at + 1)?.slice::<W>()?, output, rank);
-        backward_input::<M, W, W, Y>(cpu, dy, b, dh, false);
-        self.scale_in_place(dh);
-        let dh = MatRef::new(&*dh, rows, rank);
-        if let Some((da, accumulate)) = da {
-            let x = MatRef::new(kept.input(self.input())?.slice::<X>()?, rows, input);
-            backward_weight::<M, X, W, W>(cpu, dh, x, da, accumulate);
-        }
-        if let Some((dx, accumulate)) = adapted {
-            let a = MatRef::new(kept.input(at)?.slice::<W>()?, rank, input);
-            backward_input::<M, X, W, W>(cpu, dh, a, dx, accumulate);
+        for run in runs(mask, rows) {
+            let dh = &mut dh[run.start * rank..run.end * rank];
+            backward_input::<M, W, W, Y>(cpu, part(dy, &run, output), b, dh, false);
+            self.scale_in_place(dh);
+            let dh = MatRef::new(&*dh, run.len(), rank);
+            if let Some((da, accumulate)) = &mut da {
+                let x = part(kept.input(self.input())?.slice::<X>()?, &run, input);
+                backward_weight::<M, X, W, W>(cpu, dh, x, da, *accumulate);
+            }
+            if let Some((dx, accumulate)) = &mut adapted {
+                let a = MatRef::new(kept.input(at)?.slice::<W>()?, rank, input);
+                let dx = &mut dx[run.start * input..run.end * input];
+                backward_input::<M, X, W, W>(cpu, dh, a, dx, *accumulate);
+            }
         }
         Ok(())
     }
@@ -313,6 +357,32 @@ impl LoraLinear {
             *h *= scale;
         }
     }
+}
+
+/// The runs of rows that the mask chooses: all rows without one.
+fn runs(mask: Option<&[i32]>, rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let Some(mask) = mask else {
+            return (std::mem::replace(&mut next, usize::MAX) == 0).then_some(0..rows);
+        };
+        let start = next + mask[next..].iter().position(|&on| on != 0)?;
+        next = mask[start..].iter().position(|&on| on == 0).map_or(rows, |len| start + len);
+        Some(start..next)
+    })
+}
+
+/// A run of rows of a matrix.
+fn part<'a, T>(values: &'a [T], run: &Range<usize>, width: usize) -> MatRef<'a, T> {
+    MatRef::new(&values[run.start * width..run.end * width], run.len(), width)
+}
+
+/// A gradient that several runs of rows, or none, add to.
+fn begun<T: Stored>((gradient, accumulate): (&mut [T], bool), masked: bool) -> (&mut [T], bool) {
+    if masked && !accumulate {
+        gradient.fill(T::from_compute(T::Compute::of(0.0)));
+    }
+    (gradient, accumulate || masked)
 }
 
 /// Memory for `[rows, rank]`, returned to the pool when dropped.
@@ -331,6 +401,10 @@ pub(crate) fn cases() -> Vec<Case> {
         if op.own_input {
             inputs.push(CaseInput::normal(dims));
         }
+        if op.masked {
+            let rows = &dims[..dims.len() - 1];
+            inputs.push(CaseInput::constant(rows, Fill::Indices(vec![0, 1, 1, 0, 1])));
+        }
         Case::new(format!("lora_linear/{name}"), op.op(), inputs)
     };
     let plain = LoraLinear { scale: 2.0, ..LoraLinear::default() };
@@ -343,6 +417,14 @@ pub(crate) fn cases() -> Vec<Case> {
         case("wider_than_the_layer", plain, &[3, 2], 2, 5),
         case("one", plain, &[1, 1], 1, 1),
         case("no_rows", bias, &[0, 3], 2, 2),
+        case("masked", LoraLinear { masked: true, ..bias }, &[2, 3, 4], 5, 2),
+        case(
+            "masked_own_input",
+            LoraLinear { masked: true, own_input: true, ..plain },
+            &[5, 3],
+            4,
+            2,
+        ),
         case("larger_than_a_tile", bias, &[17, 33], 33, 3),
     ]
 }

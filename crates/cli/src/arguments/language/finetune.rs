@@ -32,6 +32,10 @@ pub(crate) struct Finetune {
     /// Set a key of the recipe (repeatable); `KEY=` resets it to its default
     #[arg(long, short, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Choose micro-batches, and blocks to recompute, for this much memory of the process, such as
+    /// 4GiB or 800MB
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) memory: Option<usize>,
     /// The name of the run
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -43,7 +47,7 @@ pub(crate) struct Finetune {
     pub(crate) out: Option<PathBuf>,
     /// Resume a stopped or killed run
     #[arg(long, value_name = "RUN", value_hint = ValueHint::DirPath,
-          conflicts_with_all = ["model", "data", "lora_rank", "full", "train", "preference", "set", "name", "seed", "out", "dry_run"])]
+          conflicts_with_all = ["model", "data", "lora_rank", "full", "train", "preference", "set", "memory", "name", "seed", "out", "dry_run"])]
     pub(crate) resume: Option<PathBuf>,
     /// Write report.html every few seconds while training; a browser reloads it
     #[arg(long)]
@@ -94,4 +98,26 @@ pub(crate) struct Merge {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) machine: Machine,
+}
+
+/// Bytes with a unit, such as `4GiB`, `800MB` or `4G`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("`{text}` is no size; write 4GiB or 800MB");
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1u64 << 40,
+        "kb" | "k" => 1000,
+        "mb" | "m" => 1_000_000,
+        "gb" | "g" => 1_000_000_000,
+        "tb" | "t" => 1_000_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * factor as f64;
+    if bytes >= 1.0 { Ok(bytes as usize) } else { Err(wrong()) }
 }

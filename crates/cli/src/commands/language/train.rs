@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use feedforward::finetune::FinetuneRecipe;
-use feedforward::{Error, RunFolder, TrainRecipe, stated_command};
+use feedforward::{Error, RunFolder, TrainRecipe, stated_command, words};
 
 use crate::arguments::Changes;
 use crate::arguments::language::{Finetune, Pretrain};
 use crate::commands::train::{dry_run, options, watched};
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::quoted_path;
+use crate::show::{Progress, quoted_path};
 use crate::terminal::Terminal;
 
 /// `pretrain`: recipes and runs of its task alone.
@@ -58,17 +58,28 @@ pub(super) fn finetune(arguments: &Finetune, terminal: &Terminal) -> Result<Exit
     // clap asks for a model unless there is a run to resume.
     let Some(model) = &arguments.model else { return Err(Failure::usage("name a model")) };
     let mut sets = arguments.sets();
-    let recipe: Box<dyn TrainRecipe> = if inputs::is_recipe(model) {
-        feedforward::open_recipe(model, &sets)?
+    let mut recipe = if inputs::is_recipe(model) {
+        let command = feedforward::open_recipe(model, &sets)?.command();
+        if command != COMMAND {
+            let shown = model.display();
+            return Err(Failure::usage(format!("{shown} is a recipe of another task"))
+                .help(format!("train it with feedforward {command} {}", quoted_path(model))));
+        }
+        FinetuneRecipe::load(model, &sets)?
     } else {
         sets.insert(0, format!("base.model={}", inputs::quoted(&model.display().to_string())));
-        FinetuneRecipe::parse("", "the command line", &sets)?.into()
+        FinetuneRecipe::parse("", "the command line", &sets)?
     };
-    if recipe.command() != COMMAND {
-        let (command, shown) = (recipe.command(), model.display());
-        return Err(Failure::usage(format!("{shown} is a recipe of another task"))
-            .help(format!("train it with feedforward {command} {}", quoted_path(model))));
+    if let Some(most) = arguments.memory {
+        let mut progress = Progress::new(terminal).without_data();
+        let fitted = recipe.within_bytes(most, options.device, &mut progress);
+        progress.end();
+        let fitted = fitted?;
+        let (taken, settings) = (words::bytes(fitted.bytes), fitted.settings());
+        terminal.line(format!("{}  about {taken}: {settings}", terminal.bold("Memory")))?;
+        recipe = fitted.recipe;
     }
+    let recipe: Box<dyn TrainRecipe> = recipe.into();
     if arguments.dry_run {
         return dry_run(terminal, &*recipe, &options);
     }

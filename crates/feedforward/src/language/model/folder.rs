@@ -234,9 +234,6 @@ impl LanguageModel {
         if adapter.is_some_and(|i| i >= count) {
             return Err(Error::usage(format!("the model was opened with {count} adapters")));
         }
-        if self.adapter != adapter {
-            self.turn = None;
-        }
         self.adapter = adapter;
         Ok(())
     }
@@ -252,6 +249,13 @@ impl LanguageModel {
         };
         self.turn = None;
         let adapted = &self.adapted[i];
+        if !adapted.config.invocation.is_empty() {
+            self.adapter = Some(i);
+            return Err(Error::usage(
+                "the adapter acts behind its invocation alone (alora_invocation_tokens), so there are no weights for \
+                 all tokens; use it beside the model (--adapter)",
+            ));
+        }
         let places = adapted.places();
         if self.config.tied && !adapted.config.keep_tied {
             let [table, _] = self.config.tied_tensors();

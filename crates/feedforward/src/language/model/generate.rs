@@ -55,6 +55,16 @@ pub struct GeneratedTokens {
 pub(super) struct Turn {
     cache: ModelCache,
     ids: Vec<u32>,
+    /// The place from which on an adapter acts, and its number.
+    adapted: (usize, Option<usize>),
+}
+
+impl Turn {
+    /// How many first tokens have the same keys and values where another adapter acts from another
+    /// place on.
+    fn same(&self, (start, adapter): (usize, Option<usize>)) -> usize {
+        if self.adapted == (start, adapter) { usize::MAX } else { start.min(self.adapted.0) }
+    }
 }
 
 /// The text that a model wrote.
@@ -122,10 +132,11 @@ impl LanguageModel {
         let Some(tokenizer) = tokenizer else { return Err(Error::usage("there is no tokenizer")) };
         let on_text = &mut |_: usize, text: &str| on_text(text);
         let ids = [ids.to_vec()];
-        let mut turn = self.turn.take();
+        let (mut turn, adapter) = (self.turn.take(), self.adapter());
         let (model, config, graph) = self.all_parts();
         let parts = (model, config, &tokenizer);
-        let mut all = continue_ids(graph, parts, &ids, end, options, Some(&mut turn), on_text)?;
+        let mut all =
+            continue_ids(graph, parts, &ids, end, options, Some((&mut turn, adapter)), on_text)?;
         self.turn = turn;
         all.pop().ok_or_else(|| Error::usage("there is no prompt"))
     }
@@ -156,6 +167,9 @@ pub fn generate(
     continue_ids(graph, (model, config, tokenizer), &ids, end, options, None, on_text)
 }
 
+/// The turn before, and the number of the adapter in use.
+type LastTurn<'a> = (&'a mut Option<Turn>, Option<usize>);
+
 /// Continues the tokens of prompts; `on_text` may stop each text.
 fn continue_ids(
     graph: &mut Graph,
@@ -163,7 +177,7 @@ fn continue_ids(
     ids: &[Vec<u32>],
     end: &[u32],
     options: &GenerateOptions,
-    turn: Option<&mut Option<Turn>>,
+    turn: Option<LastTurn<'_>>,
     on_text: &mut dyn FnMut(usize, &str) -> Result<ControlFlow<()>>,
 ) -> Result<Vec<Generated>> {
     let special: BTreeMap<u32, String> =
@@ -291,7 +305,7 @@ fn write_tokens(
     prompts: &[&[u32]],
     end: &[u32],
     options: &GenerateOptions,
-    mut turn: Option<&mut Option<Turn>>,
+    turn: Option<LastTurn<'_>>,
     on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<GeneratedTokens>> {
     options.check()?;
@@ -309,13 +323,15 @@ fn write_tokens(
     }
     let mode = graph.mode();
     graph.set_mode(Mode::Eval);
+    let (mut turn, adapter) = turn.map_or((None, None), |(turn, adapter)| (Some(turn), adapter));
     let mut all = Vec::with_capacity(prompts.len());
     let mut result = Ok(());
     for (part, prompts) in prompts.chunks(TOGETHER).enumerate() {
         let first = part * TOGETHER;
         let on_token = &mut |row: usize, token| on_token(first + row, token);
         let mut writer = Writer::new((config, &tokens), options, end, (first, prompts));
-        result = writer.write(graph, (model, config), turn.as_deref_mut(), on_token);
+        let turn = turn.as_deref_mut().map(|turn| (turn, adapter));
+        result = writer.write(graph, (model, config), turn, on_token);
         all.extend(writer.rows.into_iter().map(Row::into_written));
         if result.is_err() {
             break;
@@ -385,10 +401,18 @@ impl<'a> Writer<'a> {
         &mut self,
         graph: &mut Graph,
         (model, config): (&CausalLm, &DecoderConfig),
-        mut turn: Option<&mut Option<Turn>>,
+        turn: Option<LastTurn<'_>>,
         on_token: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut cache = self.cache(graph, (model, config), turn.as_deref_mut())?;
+        let (mut turn, adapter) = turn.map_or((None, None), |(turn, i)| (Some(turn), i));
+        let start = |row: &Row<'_>| model.reach().start(&row.context);
+        let before = |row: &Row<'_>| self.longest - row.prompt;
+        let starts: Vec<usize> =
+            self.rows.iter().map(|row| before(row).saturating_add(start(row))).collect();
+        let adapted = (starts.first().copied().unwrap_or(0), adapter);
+        let last = turn.as_deref_mut().map(|turn| (turn, adapted));
+        let mut cache = self.cache(graph, (model, config), last)?;
+        cache.set_starts(starts);
         let mut logits = Vec::new();
         // A long prompt may turn all its tokens by other angles than a short one.
         let chunk = if self.longest > self.unchanged.0 { self.longest } else { CHUNK };
@@ -420,7 +444,7 @@ impl<'a> Writer<'a> {
                 if over {
                     if let Some(turn) = turn {
                         let ids = row.context[..cache.len()].to_vec();
-                        *turn = Some(Turn { cache, ids });
+                        *turn = Some(Turn { cache, ids, adapted });
                     }
                     return Ok(());
                 }
@@ -466,13 +490,13 @@ impl<'a> Writer<'a> {
         &mut self,
         graph: &Graph,
         (model, config): (&CausalLm, &DecoderConfig),
-        turn: Option<&mut Option<Turn>>,
+        turn: Option<(&mut Option<Turn>, (usize, Option<usize>))>,
     ) -> Result<ModelCache> {
         let room = |row: &Row<'_>| self.options.max_tokens.min(self.positions - row.prompt + 1);
         // The last token is not read again.
         let most = self.rows.iter().map(room).max().unwrap_or(1);
         let mut capacity = self.longest + most - 1;
-        if let (Some(turn), [row]) = (turn, &mut self.rows[..]) {
+        if let (Some((turn, adapted)), [row]) = (turn, &mut self.rows[..]) {
             let fits = |turn: &Turn| {
                 let alike = turn_alike(self.unchanged, [turn.ids.len(), row.prompt]);
                 alike && turn.cache.capacity() >= capacity
@@ -480,7 +504,7 @@ impl<'a> Writer<'a> {
             if let Some(mut turn) = turn.take().filter(fits) {
                 let same = row.context.iter().zip(&turn.ids).take_while(|(a, b)| a == b).count();
                 // The last token is read for its logits.
-                row.cached = same.min(row.prompt - 1);
+                row.cached = same.min(turn.same(adapted)).min(row.prompt - 1);
                 turn.cache.truncate(row.cached);
                 return Ok(turn.cache);
             }
@@ -623,6 +647,46 @@ impl Guesses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    /// Whatever a cache holds from other adapters, answers are those of a model without one.
+    #[test]
+    fn caches_are_shared_as_far_as_adapters_act_on_the_same_tokens() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
+        let adapters = ["llama_invoked", "llama"].map(|name| fixtures.join("adapter").join(name));
+        let adapters = adapters.each_ref().map(std::path::PathBuf::as_path);
+        let (device, options) = (Default::default(), Default::default());
+        let path = fixtures.join("language/llama");
+        let open = || {
+            let model = LanguageModel::open_with_adapters(&path, &adapters, &device, &options);
+            let mut model = model.unwrap();
+            model.tokenizer = Some(Tokenizer::bytes(&[]).unwrap());
+            model
+        };
+        let options = GenerateOptions {
+            max_tokens: 6,
+            temperature: 0.0,
+            ignore_end: true,
+            ..GenerateOptions::default()
+        };
+        let mut ids = vec![3, 1, 4, 1, 5, 9, 2, 6];
+        let mut shared = open();
+        let answer = |model: &mut LanguageModel, ids: &[u32], adapter| {
+            model.use_adapter(adapter).unwrap();
+            model.answer(ids, &[], &options, &mut |_| Ok(ControlFlow::Continue(()))).unwrap()
+        };
+        // The activated adapter begins at token 4, and once more behind the first answers.
+        let mut reused = Vec::new();
+        for adapter in [None, Some(0), Some(0), None, Some(1), Some(1), Some(0)] {
+            let found = answer(&mut shared, &ids, adapter);
+            assert_eq!(found.tokens, answer(&mut open(), &ids, adapter).tokens, "{adapter:?}");
+            reused.push(found.cached_tokens);
+            if reused.len() == 2 {
+                ids.extend(found.tokens.iter().copied().chain([5, 9, 7]));
+            }
+        }
+        assert_eq!(reused, [0, 4, 4, ids.len() - 3, 0, ids.len() - 1, 0]);
+    }
 
     #[test]
     fn guesses_follow_the_text_and_rest_after_wrong_ones() {

@@ -1,7 +1,7 @@
 //! Adapters as llama.cpp has them: a GGUF file with A and B of each adapted matrix.
 
 use super::parts::parameter;
-use super::settings::Settings;
+use super::settings::{INVOCATION, Settings};
 use super::{AdapterFile, PREFIX, Parts, Places};
 use crate::error::{Error, Result};
 use crate::language::model::architecture::Architecture;
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const ALPHA: &str = "adapter.lora.alpha";
+const TOKENS: &str = "adapter.alora.invocation_tokens";
 /// The ends of the names of A and B, and those of PEFT.
 const HALVES: [(&str, &str); 2] = [(".lora_a", "lora_A.weight"), (".lora_b", "lora_B.weight")];
 
@@ -133,7 +134,14 @@ pub(super) fn open(path: &Path) -> Result<AdapterFile> {
             )));
         }
     }
-    let settings = Settings::read(&config(&layers, alpha)).map_err(fail)?;
+    let mut json = config(&layers, alpha);
+    if let Some(tokens) = file.metadata().get(TOKENS) {
+        let tokens = tokens.as_array().map(|list| list.iter().map(GgufValue::as_u64).collect());
+        let tokens: Option<Option<Vec<u64>>> = tokens;
+        let tokens = tokens.flatten().ok_or_else(|| fail(format!("{TOKENS} is no list of ids")))?;
+        json.insert(INVOCATION.into(), json!(tokens));
+    }
+    let settings = Settings::read(&json).map_err(fail)?;
     let tensors = TensorFile::parse(path, stored(&layers))?;
     let parts = Parts::of(&tensors, &settings).map_err(fail)?;
     let config = settings.of_layers(parts.layers.iter().cloned().collect(), Vec::new(), Vec::new());
@@ -266,6 +274,10 @@ pub(in crate::language::model) fn write_gguf_adapter(
         (ALPHA, GgufValue::F32(alpha.unwrap_or(0.0) as f32)),
     ] {
         writer.metadata(key, value);
+    }
+    if !config.invocation.is_empty() {
+        let tokens = config.invocation.iter().map(|&token| GgufValue::U32(token)).collect();
+        writer.metadata(TOKENS, GgufValue::Array(tokens));
     }
     Ok(writer.write(path, threads)?)
 }

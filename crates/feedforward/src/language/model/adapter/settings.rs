@@ -24,7 +24,7 @@ const IRRELEVANT: [&str; 15] = [
     "use_qalora",
 ];
 /// Keys whose values are read.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "r",
     "lora_alpha",
     "target_modules",
@@ -41,7 +41,10 @@ const KNOWN: [&str; 16] = [
     "ensure_weight_tying",
     "target_parameters",
     "trainable_token_indices",
+    INVOCATION,
 ];
+/// The key with the tokens that an adapter acts behind.
+pub(super) const INVOCATION: &str = "alora_invocation_tokens";
 /// The tensor of the output layer.
 pub(super) const OUTPUT: &str = "lm_head.weight";
 /// The modules that `ensure_weight_tying` keeps alike.
@@ -164,6 +167,21 @@ impl Settings {
             ..LoraConfig::default()
         };
         let parameters = strings("target_parameters")?;
+        let invocation = ids(INVOCATION, get(INVOCATION))?;
+        let tokens = tokens(get("trainable_token_indices"))?;
+        for (key, set) in [
+            ("use_dora", config.dora),
+            ("lora_bias", config.lora_bias),
+            ("bias", config.biases != AdaptedBiases::None),
+            ("modules_to_save", !saved.is_empty()),
+            ("target_parameters", !parameters.is_empty()),
+            ("trainable_token_indices", tokens.is_some()),
+        ] {
+            if set && !invocation.is_empty() {
+                return Err(format!("{INVOCATION} beside {key} is not supported"));
+            }
+        }
+        let config = LoraConfig { invocation, ..config };
         let modules = match modules {
             None if !parameters.is_empty() => Some(Modules::Listed(Vec::new())),
             modules => modules,
@@ -175,7 +193,7 @@ impl Settings {
             numbers,
             saved,
             parameters,
-            tokens: tokens(get("trainable_token_indices"))?,
+            tokens,
             ranks: patterns("rank_pattern", get("rank_pattern"))?,
             alphas: patterns("alpha_pattern", get("alpha_pattern"))?,
         })
@@ -318,9 +336,16 @@ fn tokens(value: &Value) -> Result<Option<Tokens>, String> {
         }
         list => (None, list),
     };
-    let ids = list.as_array().map(|list| list.iter().map(|id| u32::try_from(id.as_u64()?).ok()));
+    Ok(Some((table, ids(key, list)?)))
+}
+
+fn ids(key: &str, value: &Value) -> Result<Vec<u32>, String> {
+    if value.is_null() {
+        return Ok(Vec::new());
+    }
+    let ids = value.as_array().map(|list| list.iter().map(|id| u32::try_from(id.as_u64()?).ok()));
     let ids: Option<Vec<u32>> = ids.and_then(Iterator::collect);
-    Ok(Some((table, ids.ok_or_else(|| format!("{key} is no list of ids"))?)))
+    ids.ok_or_else(|| format!("{key} is no list of ids"))
 }
 
 /// The number of the layer that a module belongs to, in a list of one of these names, or of any.

@@ -2,7 +2,7 @@
 
 use super::experts::Stack;
 use super::parts::{STACKS, TOKENS, parameter, pieces};
-use super::settings::{OUTPUT, is_at_end};
+use super::settings::{INVOCATION, OUTPUT, is_at_end};
 use super::whole::{own_rows, stored_name, whole_tensors};
 use super::{BASE, CONFIG, PREFIX, Places, TENSORS, fingerprint};
 use crate::error::Result;
@@ -92,6 +92,7 @@ pub(crate) fn write_adapter(
         "modules_to_save": (!saved.is_empty()).then_some(&saved),
         "ensure_weight_tying": config.keep_tied && base.1.tied && !saved.is_empty(),
         "target_parameters": (!adapted_stacks.is_empty()).then_some(&adapted_stacks),
+        INVOCATION: (!config.invocation.is_empty()).then_some(&config.invocation),
         "trainable_token_indices": (!config.tokens.is_empty()).then_some(&config.tokens),
         "init_lora_weights": true,
         "use_dora": config.dora,
