@@ -6,7 +6,8 @@
 #
 #   --rounds   the number of turns of each peer (default 3)
 #   --only     works with one of these in their name
-#   --peers    some of: ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory end-to-end scaling
+#   --peers    some of: ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory end-to-end scaling,
+#              all of these by default; generation (beside llama.cpp) and finetuning (beside PEFT) of a published model
 #   --threads  threads of every peer (default: all CPUs)
 #   --seconds  seconds of timing per work and turn (default 1)
 #   --add      add to the lines of earlier calls, for a comparison in parts
@@ -15,6 +16,7 @@
 #   FF_BENCH_ENV   the folder of the Python environment, created if missing and reused.
 #                  By default, a temporary one is created and removed.
 #   FF_BENCH_LINES the folder of the measured lines (default target/bench)
+#   FF_BENCH_MODEL the GGUF file of generation and finetuning (default that of scripts/fetch-models.sh smollm2)
 #   FF_BENCH_SETTLE the maximum nanoseconds for transferring a cache line between cores at the start of a turn (default 80);
 #                  every turn waits for it, at most 20 s, since virtual CPUs migrate and slow down small works
 set -euo pipefail
@@ -50,7 +52,7 @@ if ! $report; then
   # The same CPUs for all peers, whatever extra threads a peer starts.
   pin=(taskset -c "0-$((threads - 1))")
 
-  if [[ " $peers " =~ " "(torch|torch-compile|jax|keras|keras-xla|sklearn|onnx|memory|end-to-end)" " ]]; then
+  if [[ " $peers " =~ " "(torch|torch-compile|jax|keras|keras-xla|sklearn|onnx|memory|end-to-end|generation|finetuning)" " ]]; then
     environment="${FF_BENCH_ENV:-}"
     if [ -z "$environment" ]; then
       environment="$(mktemp -d)"
@@ -61,6 +63,10 @@ if ! $report; then
       "$environment/bin/pip" install --quiet -r bench/peers/requirements.txt
     fi
     py="$environment/bin/python"
+    if [[ " $peers " =~ " "(generation|finetuning)" " ]]; then
+      # llama.cpp is compiled for this CPU, once an environment.
+      "$environment/bin/pip" install --quiet -r bench/peers/requirements-models.txt
+    fi
   fi
   cargo build --locked --release -p ff-bench
   if [[ " $peers " =~ " "(burn|candle)" " ]]; then
@@ -85,7 +91,7 @@ if ! $report; then
   settle() { "${pin[@]}" target/release/ff-bench core-to-core --within "${FF_BENCH_SETTLE:-80}" --patience 20 >>"$lines/settled.jsonl"; }
   for round in $(seq "$rounds"); do
     for name in $peers; do
-      case "$name" in memory | end-to-end | scaling) continue ;; esac
+      case "$name" in memory | end-to-end | scaling | generation | finetuning) continue ;; esac
       echo "round $round of $rounds: $name" >&2
       # A failing peer is omitted from the table, and its output is kept beside its lines.
       settle
@@ -108,6 +114,17 @@ if ! $report; then
           echo "end to end" >&2
           PYTHON="$py" bench/end_to_end/run.sh >"$lines/end-to-end@$stamp.jsonl"
         fi ;;
+      generation | finetuning)
+        echo "$name" >&2
+        cargo build --locked --release -p ff-cli
+        model="${FF_BENCH_MODEL:-models/SmolLM2-135M-Instruct.Q4_1.gguf}"
+        if [ "$name" = finetuning ]; then
+          folder="$lines/model"
+          [ -d "$folder" ] || target/release/feedforward export "$model" --to huggingface --out "$folder" --quiet
+          model="$folder"
+        fi
+        "${pin[@]}" "$py" "bench/$name.py" target/release/feedforward "$model" --threads "$threads" --rounds "$rounds" \
+          >"$lines/$name.txt" 2>"$lines/$name.log" || { rm "$lines/$name.txt"; tail -n 3 "$lines/$name.log" >&2; } ;;
       scaling)
         echo "scaling" >&2
         "${pin[@]}" target/release/ff-bench scaling --threads "$threads" --out "bench/results/$family.svg" >"$lines/scaling.md" ;;

@@ -40,6 +40,7 @@ KINDS = {
     "lm_head, embed_tokens, norm": ("llama", ['modules_to_save=["lm_head", "embed_tokens", "norm"]']),
     "a norm": ("llama", ['modules_to_save=["model.norm"]', 'targets=["q_proj"]']),
     "tokens": ("llama", ["tokens=[7, 2, 31]"]),
+    "behind an invocation": ("llama", ['invocation="="']),
     "tied, embed_tokens": ("gemma2", ['modules_to_save=["embed_tokens"]']),
     "tied, embed_tokens apart": ("gemma2", ['modules_to_save=["embed_tokens"]', "keep_tied=false"]),
     "tied, lm_head apart": ("gemma2", ['modules_to_save=["lm_head"]', "keep_tied=false"]),
@@ -108,7 +109,7 @@ def main():
     place = pathlib.Path(tempfile.mkdtemp())
     records = [{"prompt": f"{a}+{b}=", "completion": f"{a + b}"} for a in range(3, 7) for b in range(5, 8)]
     (place / "sums.jsonl").write_text("\n".join(map(json.dumps, records)))
-    ids = [5, 7, 2, 31, 11, 30, 18, 2, 40, 1, 26, 33]
+    ids = [5, 7, 2, 31, 11, 39, 18, 2, 40, 1, 26, 33]
     (place / "ids.json").write_text(json.dumps([ids]))
     failed = []
     for i, (kind, (family, settings)) in enumerate(KINDS.items()):
