@@ -14,8 +14,8 @@ use ff_tensor::DeviceOptions;
 use serde::Serialize;
 
 /// Memory of the process beside pool, arena and the model's files: the program, the tokenizer, the
-/// conversations.
-const PROCESS: usize = 64 << 20;
+/// conversations, the caches of answers.
+const PROCESS: usize = 128 << 20;
 
 /// Something else to train with the same conversations.
 #[derive(Debug, Clone, Serialize)]

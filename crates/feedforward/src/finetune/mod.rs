@@ -1,5 +1,6 @@
 //! Fine-tuning: a published model learns from conversations, by an adapter or in its own weights.
 
+mod conversations;
 mod examples;
 mod memory;
 mod merge;

@@ -1,8 +1,8 @@
 //! The page of a fine-tuning run.
 
+use super::conversations::Conversations;
 use super::preference::Preferred;
 use super::recipe::FinetuneRecipe;
-use super::task::Conversations;
 use crate::language::{Sample, curves, report_samples};
 use crate::run::snapshot::Snapshot;
 use crate::words;

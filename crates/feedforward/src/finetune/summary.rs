@@ -42,6 +42,9 @@ pub struct FinetuneSummary {
     pub stopped: String,
     /// The base model, where an adapter was trained.
     pub base: Option<PathBuf>,
+    /// Whether the adapter can be merged into the base model.
+    #[serde(skip)]
+    pub merges: bool,
     /// A prompt to try.
     pub prompt: Option<String>,
 }
@@ -66,7 +69,7 @@ impl FinetuneSummary {
         let run = shell_word(&self.run.display().to_string());
         let prompt = shell_word(self.prompt.as_deref().unwrap_or("Once"));
         let mut next = vec![format!("feedforward generate {run} --prompt {prompt}")];
-        if let Some(base) = &self.base {
+        if let Some(base) = self.base.as_ref().filter(|_| self.merges) {
             let base = shell_word(&base.display().to_string());
             next.push(format!("feedforward merge {base} --adapter {run} --out merged"));
         }

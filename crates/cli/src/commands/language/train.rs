@@ -11,7 +11,7 @@ use crate::arguments::language::{Finetune, Pretrain};
 use crate::commands::train::{dry_run, options, watched};
 use crate::failure::Failure;
 use crate::inputs;
-use crate::show::{Progress, quoted_path};
+use crate::show::{Working, quoted_path};
 use crate::terminal::Terminal;
 
 /// `pretrain`: recipes and runs of its task alone.
@@ -71,9 +71,10 @@ pub(super) fn finetune(arguments: &Finetune, terminal: &Terminal) -> Result<Exit
         FinetuneRecipe::parse("", "the command line", &sets)?
     };
     if let Some(most) = arguments.memory {
-        let mut progress = Progress::new(terminal).without_data();
-        let fitted = recipe.within_bytes(most, options.device, &mut progress);
-        progress.end();
+        let data = recipe.data.path.display();
+        let working = Working::new(terminal, format!("reading {data} and planning its memory"));
+        let fitted = recipe.within_bytes(most, options.device, &mut ());
+        drop(working);
         let fitted = fitted?;
         let (taken, settings) = (words::bytes(fitted.bytes), fitted.settings());
         terminal.line(format!("{}  about {taken}: {settings}", terminal.bold("Memory")))?;
