@@ -150,6 +150,66 @@ fn every_kind_of_adapter_is_learned_and_merged() {
     }
 }
 
+/// What comes before an invocation is not learned, and an adapter that acts behind one has no merged
+/// form; where it is not in a prompt, answers are those of the base.
+#[test]
+fn adapters_behind_an_invocation_are_learned() {
+    let folder = prepared("finetune-invocation");
+    let line = "finetune base --data conversations.jsonl --out tuned --json --set optimizer.lr=0.03 \
+                --set train.epochs=20 --set train.packing=false --set";
+    let line: Vec<&str> = line.split_whitespace().chain(["adapter.invocation=' cat'"]).collect();
+    let ran = folder.run(&line).ok();
+    assert!(
+        ran.stderr.contains("nothing to learn behind adapter.invocation: 20 dropped"),
+        "{ran:?}"
+    );
+    let summary = ran.json();
+    let [before, after] = ["before", "after"].map(|key| summary[key].as_f64().unwrap());
+    assert!(after < 0.9 * before, "{summary}");
+    assert!(folder.read("tuned/adapter/adapter_config.json").contains("alora_invocation_tokens"));
+    run(&folder, "merge base --adapter tuned --out merged").fails(2, &["alora_invocation_tokens"]);
+    let answer = |model: &str, prompt: &str| -> String {
+        let line = ["generate", model, "--max-tokens", "4", "--temperature", "0", "--json"];
+        let line = [&line[..], &["--prompt", prompt]].concat();
+        folder.run(&line).ok().json()["generated"][0]["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(answer("tuned", "a dog"), answer("base", "a dog"));
+    assert!(answer("tuned", "the cat") != answer("base", "the cat"));
+}
+
+/// The steps of a run that fits into less memory have the same rows.
+#[test]
+fn a_memory_chooses_micro_batches() {
+    let folder = prepared("finetune-memory");
+    let line = "finetune base --full --data conversations.jsonl --set train.epochs=1 --set train.packing=false \
+                --set train.batch_size=6 --set train.context=64";
+    let tune = |more: &str| {
+        let line = format!("{line} {more}");
+        folder.run(&line.split_whitespace().collect::<Vec<_>>())
+    };
+    let plan = tune("--dry-run --json").ok().json();
+    let ways = plan["other_ways"].as_array().unwrap();
+    assert_eq!(ways.len(), 3, "{plan}");
+    assert!(ways.iter().all(|way| way["bytes"].as_u64() > Some(100_000_000)), "{plan}");
+    // A little less than the plan of six rows.
+    let most = plan["pool_bytes"].as_u64().unwrap() + (128 << 20) - 1;
+    let fitted = tune(&format!("--memory {}kB --out small", most / 1000)).ok();
+    assert!(fitted.stdout.contains("train.batch_size=3 train.accumulate=2"), "{fitted:?}");
+    assert!(folder.read("small/recipe.toml").contains("batch_size = 3"));
+    tune("--out large").ok();
+    let losses = |run: &str| -> Vec<f64> {
+        let lines = folder.read(&format!("{run}/metrics.jsonl"));
+        let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        lines.lines().filter_map(|line| loss(line)["train_loss"].as_f64()).collect()
+    };
+    let (small, large) = (losses("small"), losses("large"));
+    assert!(!small.is_empty() && small.len() == large.len());
+    assert!(small.iter().zip(&large).all(|(a, b)| (a - b).abs() < 1e-5), "{small:?} {large:?}");
+    tune("--memory 100MB --out none").fails(2, &["are too little", "an adapter"]);
+    tune("--memory much --out none").fails(2, &["is no size", "4GiB"]);
+    assert!(!folder.path().join("none").exists());
+}
+
 #[test]
 fn chosen_answers_are_preferred_by_every_loss() {
     let folder = prepared("preference");

@@ -648,6 +648,30 @@ pub(super) fn fine_tuning(folder: &Folder) -> Vec<Case> {
             &["adapter.dropout", "not supported beside it"],
         ),
         case(
+            "An invocation with magnitudes",
+            tune("--data talks.jsonl --set adapter.dora=true --set adapter.invocation='a'"),
+            2,
+            &["adapter.dora", "not supported beside adapter.invocation"],
+        ),
+        case(
+            "An invocation that no conversation has",
+            tune("--data talks.jsonl --set data.valid=0 --set adapter.invocation='zebra'"),
+            1,
+            &["lack adapter.invocation"],
+        ),
+        case(
+            "A memory too little for any micro-batch",
+            tune("--data talks.jsonl --set data.valid=0 --memory 1MB"),
+            2,
+            &["1.0 MB are too little for this run", "train.context"],
+        ),
+        case(
+            "A memory without a unit",
+            tune("--data talks.jsonl --memory 4"),
+            2,
+            &["`4` is no size; write 4GiB or 800MB"],
+        ),
+        case(
             "A pair of equal answers",
             tune("--data same.jsonl --preference dpo"),
             1,
