@@ -330,7 +330,8 @@ pub(crate) struct Evaluate {
 
 #[derive(Debug, Args)]
 pub(crate) struct Predict {
-    /// The run, a model's folder, an .onnx, .keras or .h5 file, or an encoder with a classifier of texts
+    /// The run, a model's folder, an .onnx, .keras or .h5 file, or an encoder with a classifier of
+    /// texts
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) run: PathBuf,
     /// The rows; `-` is standard input

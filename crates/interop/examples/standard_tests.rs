@@ -1,5 +1,5 @@
-//! Runs the standard's tests, which `scripts/onnx_tests.py` writes to a folder: one folder each with
-//! `model.onnx`, `input_I.pb`, `output_I.pb` and `tolerance`.
+//! Runs the standard's tests, which `scripts/onnx_tests.py` writes to a folder: one folder each
+//! with `model.onnx`, `input_I.pb`, `output_I.pb` and `tolerance`.
 //!
 //! Prints how many passed, are refused by name or failed, and each that failed. With a list, it is
 //! compared: a test that passed there and no longer does is an error; `UPDATE=1` writes it anew.
@@ -122,7 +122,8 @@ fn evaluate(folder: &Path) -> Result<Option<String>, Error> {
             }
             continue;
         };
-        // Two units in the last place: the expected values of short floats were rounded at each step.
+        // Two units in the last place: the expected values of short floats were rounded at each
+        // step.
         let relative = match found.dtype() {
             DType::F16 => relative.max(f64::powi(2.0, -9)),
             DType::BF16 => relative.max(f64::powi(2.0, -6)),

@@ -166,8 +166,8 @@ impl Builder {
         made
     }
 
-    /// The embeddings of tokens that the adapter has in place of a table's, and these tokens. If the
-    /// adapter is only read, it has the whole table.
+    /// The embeddings of tokens that the adapter has in place of a table's, and these tokens. If
+    /// the adapter is only read, it has the whole table.
     pub(crate) fn own_tokens(&mut self, features: usize) -> Option<(ParamId, Vec<u32>)> {
         let adapting = self.adapting.as_ref()?;
         let (tokens, fixed) = adapting.tokens();
@@ -196,8 +196,8 @@ impl Builder {
         }
     }
 
-    /// Leaves the parameters that a function chooses in the form of their file, outside of the arena
-    /// (see [`Segment::File`]).
+    /// Leaves the parameters that a function chooses in the form of their file, outside of the
+    /// arena (see [`Segment::File`]).
     pub fn leave_in_file(&mut self, chosen: impl Fn(&str) -> bool) {
         for spec in self.specs.iter_mut().filter(|spec| chosen(&spec.name)) {
             spec.segment = Segment::File;

@@ -60,11 +60,11 @@ pub enum NumericKind {
     /// As learned vectors, linear within each bin and continuous; numbers of one or two values stay
     /// as they are.
     Piecewise,
-    /// As learned vectors: cosines of learned frequencies and phases, a linear layer, and the number
-    /// itself; numbers of one or two values stay as they are.
+    /// As learned vectors: cosines of learned frequencies and phases, a linear layer, and the
+    /// number itself; numbers of one or two values stay as they are.
     Periodic,
-    /// As learned vectors: cosines and sines of learned frequencies, a linear layer and ReLU; numbers
-    /// of one or two values stay as they are.
+    /// As learned vectors: cosines and sines of learned frequencies, a linear layer and ReLU;
+    /// numbers of one or two values stay as they are.
     PeriodicRelu,
 }
 
@@ -86,8 +86,8 @@ pub enum NetworkKind {
     /// A feedforward network with the defaults of this table.
     #[default]
     Mlp,
-    /// RealMLP-TD (Holzmüller et al. 2024): other defaults of data, network, loss, optimiser, schedule
-    /// and length, each of which a recipe may still state. docs/tables.md lists them.
+    /// RealMLP-TD (Holzmüller et al. 2024): other defaults of data, network, loss, optimiser,
+    /// schedule and length, each of which a recipe may still state. docs/tables.md lists them.
     Realmlp,
 }
 
@@ -127,8 +127,8 @@ macro_rules! model_config {
             /// ELU's α.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub alpha: Option<f64>,
-            /// Learn how much of the activation f each unit takes: x + a (f(x) − x), with a = 1 at the
-            /// start.
+            /// Learn how much of the activation f each unit takes: x + a (f(x) − x), with a = 1 at
+            /// the start.
             #[serde(skip_serializing_if = "std::ops::Not::not")]
             pub parametric_activation: bool,
             /// The normalisation before each activation.

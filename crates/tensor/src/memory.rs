@@ -8,8 +8,9 @@ use std::ptr::NonNull;
 /// Cache lines and AVX-512 vectors are 64 bytes; page alignment would cost small buffers more than
 /// it gains.
 pub(crate) const LINE: usize = 64;
-/// The size of a huge page. Products read memory at strides of a page and more: with pages of 4 KiB,
-/// most of these reads miss the address cache, and on a virtual machine a miss walks two tables.
+/// The size of a huge page. Products read memory at strides of a page and more: with pages of 4
+/// KiB, most of these reads miss the address cache, and on a virtual machine a miss walks two
+/// tables.
 const HUGE: usize = 2 << 20;
 
 /// Memory aligned to a cache line, or to a huge page if it fills one.

@@ -58,9 +58,9 @@ impl Key {
         philox([self.0 as u32, (self.0 >> 32) as u32], [low, high, [0; N], [0; N]])
     }
 
-    /// [`Self::blocks`] of sixteen blocks: each word lies in the low half of 64 bits, where products
-    /// leave it, and the high halves never count, so that nothing moves between lanes before the
-    /// end.
+    /// [`Self::blocks`] of sixteen blocks: each word lies in the low half of 64 bits, where
+    /// products leave it, and the high halves never count, so that nothing moves between lanes
+    /// before the end.
     ///
     /// # Safety
     /// The CPU has AVX-512 F.

@@ -47,16 +47,16 @@ pub struct TrainConfig {
     pub monitor: Monitor,
     /// Whether to keep the weights of the best epoch instead of the last.
     pub restore_best: bool,
-    /// Tables: train the model that is kept anew on all rows, for as many epochs as were best, or with
-    /// `bags`, which each stop on a fold of their own; the scores are those of the first one.
+    /// Tables: train the model that is kept anew on all rows, for as many epochs as were best, or
+    /// with `bags`, which each stop on a fold of their own; the scores are those of the first one.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub refit: bool,
-    /// Tables: train this many networks, each on all rows outside the test part but one fold, on which
-    /// it is stopped, and average their predictions; one network by default.
+    /// Tables: train this many networks, each on all rows outside the test part but one fold, on
+    /// which it is stopped, and average their predictions; one network by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bags: Option<usize>,
-    /// Tables: `bags` only where the training part has fewer rows than this, no texts, and a split with
-    /// folds; everywhere by default.
+    /// Tables: `bags` only where the training part has fewer rows than this, no texts, and a split
+    /// with folds; everywhere by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bags_below: Option<usize>,
     /// Tables: divide the logits of classes by a temperature that is fitted on the validation part,

@@ -22,8 +22,8 @@ pub trait Objective {
     /// The number of rows to train on.
     fn rows(&self) -> usize;
 
-    /// The length of each row, where rows of much the same length are to share a micro-batch so that
-    /// little is padded; they are still chosen at random among many. `None` for any order.
+    /// The length of each row, where rows of much the same length are to share a micro-batch so
+    /// that little is padded; they are still chosen at random among many. `None` for any order.
     fn lengths(&self) -> Option<&[u32]> {
         None
     }

@@ -43,7 +43,8 @@ pub(crate) struct Export {
     /// The format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) to: To,
-    /// The folder or the file, which must not exist; for ONNX and Keras RUN.onnx and RUN.keras by default
+    /// The folder or the file, which must not exist; for ONNX and Keras RUN.onnx and RUN.keras by
+    /// default
     #[arg(long, short, value_name = "PATH", value_hint = ValueHint::AnyPath,
           required_if_eq_any([("to", "huggingface"), ("to", "gguf")]))]
     pub(crate) out: Option<PathBuf>,

@@ -150,8 +150,8 @@ fn every_kind_of_adapter_is_learned_and_merged() {
     }
 }
 
-/// What comes before an invocation is not learned, and an adapter that acts behind one has no merged
-/// form; where it is not in a prompt, answers are those of the base.
+/// What comes before an invocation is not learned, and an adapter that acts behind one has no
+/// merged form; where it is not in a prompt, answers are those of the base.
 #[test]
 fn adapters_behind_an_invocation_are_learned() {
     let folder = prepared("finetune-invocation");

@@ -54,8 +54,8 @@ impl FinetuneRecipe {
     /// The same recipe with micro-batches, and blocks that are recomputed where need be, such that
     /// the process takes at most so much memory.
     ///
-    /// What is learned stays: an optimiser step has the same rows. Smaller micro-batches come first,
-    /// since recomputing costs a third more arithmetic.
+    /// What is learned stays: an optimiser step has the same rows. Smaller micro-batches come
+    /// first, since recomputing costs a third more arithmetic.
     ///
     /// # Errors
     /// The recipe, the conversations or the model is not right, or nothing fits.

@@ -192,8 +192,8 @@ pub struct AdapterTable {
     /// Layers without an adapter, by name or pattern, whatever `targets` says.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// Whether the rows of W + s B A give directions alone, and each has a magnitude that is trained
-    /// as well (DoRA, Liu et al., 2024).
+    /// Whether the rows of W + s B A give directions alone, and each has a magnitude that is
+    /// trained as well (DoRA, Liu et al., 2024).
     pub dora: bool,
     /// Whether B has a bias.
     pub lora_bias: bool,
@@ -208,18 +208,18 @@ pub struct AdapterTable {
     /// `gate_up_proj`, `down_proj`. Each expert's has its own A and B.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub experts: Vec<String>,
-    /// The ids of tokens whose embeddings are trained as well, and their outputs where these are the
-    /// same table.
+    /// The ids of tokens whose embeddings are trained as well, and their outputs where these are
+    /// the same table.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<u32>,
     /// A text behind which alone the adapter acts, such as `<|im_start|>assistant`: from its last
-    /// occurrence on (activated LoRA). What is before has the keys and values of the base model, so that
-    /// one conversation can go on with several adapters. Only what follows it is learned.
+    /// occurrence on (activated LoRA). What is before has the keys and values of the base model, so
+    /// that one conversation can go on with several adapters. Only what follows it is learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invocation: Option<String>,
     /// Whether an output layer that is the table of embeddings stays the same matrix where
-    /// `modules_to_save` names the table; otherwise the output layer stays as it was. PEFT has a way
-    /// to write the first for tables called `embed_tokens` alone.
+    /// `modules_to_save` names the table; otherwise the output layer stays as it was. PEFT has a
+    /// way to write the first for tables called `embed_tokens` alone.
     pub keep_tied: bool,
 }
 

@@ -43,9 +43,9 @@ pub struct SequenceRecipe {
     pub model: EncoderTable,
     /// The loss.
     pub loss: LossConfig,
-    /// The optimiser. By default AdamW with a weight decay of 0.01 and gradients clipped to the norm
-    /// 1, at a rate of 5e-5 · 768 / the encoder's width; with `model.frozen` at 1e-2 over the mean of
-    /// tokens, else 1e-3.
+    /// The optimiser. By default AdamW with a weight decay of 0.01 and gradients clipped to the
+    /// norm 1, at a rate of 5e-5 · 768 / the encoder's width; with `model.frozen` at 1e-2 over the
+    /// mean of tokens, else 1e-3.
     pub optimizer: OptimizerConfig,
     /// The learning rate over time; linear to 0 after a warm-up of a tenth by default.
     pub schedule: ScheduleConfig,
@@ -77,8 +77,8 @@ pub struct EncoderTable {
     pub dropout: f64,
     /// The share of values dropped before the last layer.
     pub head_dropout: f64,
-    /// The most tokens of a text, longer ones are cut; by default as the encoder's folder says, else
-    /// its positions.
+    /// The most tokens of a text, longer ones are cut; by default as the encoder's folder says,
+    /// else its positions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
     /// The type of matrix products: f32, or bf16 with f32 sums and f32 weights.

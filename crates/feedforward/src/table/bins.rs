@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_frequent_value_is_one_edge() {
-        // 92 zeros, and the quartiles of 1 to 8: six edges, where quantiles of all rows would be two.
+        // 92 zeros, and the quartiles of 1 to 8: six edges, where quantiles of all rows would be
+        // two.
         let mut values = vec![0.0; 92];
         values.extend((1..=8u8).map(f32::from));
         assert_eq!(place(&values, 5), [0.0, 1.0, 2.75, 4.5, 6.25, 8.0]);

@@ -26,7 +26,8 @@ pub(super) fn rows(recipe: &Recipe, prepared: &Prepared) -> Vec<usize> {
     rows
 }
 
-/// Trains a recipe's network for so many epochs on [`rows`]. Transforms are fitted on the same rows.
+/// Trains a recipe's network for so many epochs on [`rows`]. Transforms are fitted on the same
+/// rows.
 ///
 /// # Errors
 /// Training diverged or was interrupted, or memory is short.

@@ -1,7 +1,8 @@
 //! From floats to K-quants, byte for byte as llama.cpp makes them without an importance matrix:
 //! blocks of 256 values in groups, whose scales are quantised too.
 //!
-//! The groups of a block are fitted side by side, one in each lane, so that every sum has its order.
+//! The groups of a block are fitted side by side, one in each lane, so that every sum has its
+//! order.
 
 use half::f16;
 use std::array::from_fn;
@@ -89,7 +90,8 @@ fn affine<const N: usize, const L: usize>(
                 sum_xq[l] += wq * x[l];
             }
         }
-        // The scale and minimum of least squares for these levels; a minimum above zero has no form.
+        // The scale and minimum of least squares for these levels; a minimum above zero has no
+        // form.
         let determinant: [f32; L] = from_fn(|l| sum_w[l] * sum_q2[l] - sum_q[l] * sum_q[l]);
         let free: [f32; L] =
             from_fn(|l| (sum_q2[l] * sum_x[l] - sum_q[l] * sum_xq[l]) / determinant[l]);

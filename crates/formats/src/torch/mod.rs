@@ -1,8 +1,8 @@
-//! PyTorch's files (`torch.save`), of both layouts: the ZIP archive of today, and the row of pickles
-//! of before version 1.6.
+//! PyTorch's files (`torch.save`), of both layouts: the ZIP archive of today, and the row of
+//! pickles of before version 1.6.
 //!
-//! A pickle is a program for a stack machine that can call any function. [`pickle`] runs the part of
-//! it that builds containers, and knows the handful of functions that build tensors; it looks up
+//! A pickle is a program for a stack machine that can call any function. [`pickle`] runs the part
+//! of it that builds containers, and knows the handful of functions that build tensors; it looks up
 //! nothing else, so nothing of a file is ever executed.
 
 mod legacy;

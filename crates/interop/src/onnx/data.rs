@@ -5,7 +5,8 @@ use super::session::Pool;
 use half::{bf16, f16};
 
 /// A type that arithmetic runs on: floats by way of `f64`, which rounds sums, products and
-/// quotients of shorter floats correctly, and integers by way of `i128`, which wrap on the way back.
+/// quotients of shorter floats correctly, and integers by way of `i128`, which wrap on the way
+/// back.
 pub(crate) trait Number: Copy + PartialEq + 'static {
     fn float(self) -> f64;
     fn of_float(x: f64) -> Self;
@@ -261,7 +262,8 @@ types! {
     BF16(bf16) = 16, "bfloat16", 2;
 }
 
-/// Evaluates an expression on the numbers of [`Data`], with `$otherwise` for truth values and texts.
+/// Evaluates an expression on the numbers of [`Data`], with `$otherwise` for truth values and
+/// texts.
 macro_rules! numbers {
     ($data:expr, $v:ident => $body:expr, $otherwise:expr) => {
         match $data {

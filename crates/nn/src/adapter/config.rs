@@ -39,8 +39,8 @@ pub struct LoraConfig {
     pub dropout: f64,
     /// Whether the scale is α/√rank (Kalajdzievski, 2023) and not α/rank.
     pub rank_stabilized: bool,
-    /// Whether each row of W + s B A gives a direction alone, with a magnitude of its own (DoRA, Liu
-    /// et al., 2024).
+    /// Whether each row of W + s B A gives a direction alone, with a magnitude of its own (DoRA,
+    /// Liu et al., 2024).
     pub dora: bool,
     /// Whether B has a bias, which is scaled as its product.
     pub lora_bias: bool,
@@ -48,8 +48,8 @@ pub struct LoraConfig {
     pub biases: AdaptedBiases,
     /// Parts of the base model that the adapter has whole for itself, by pattern.
     pub saved: Vec<String>,
-    /// The stacked matrices of a mixture's experts with an adapter, `gate_up_proj` and `down_proj`, by
-    /// pattern: each expert's has its own A and B.
+    /// The stacked matrices of a mixture's experts with an adapter, `gate_up_proj` and `down_proj`,
+    /// by pattern: each expert's has its own A and B.
     pub parameters: Vec<String>,
     /// The tokens whose embeddings, and outputs where these are the same table, the adapter has for
     /// itself.

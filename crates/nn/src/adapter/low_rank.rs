@@ -80,8 +80,8 @@ impl Adapting {
         Some(AdaptedStack { a, b, scale: self.config.scale(&stack) })
     }
 
-    /// The embeddings of some tokens in place of those of a table, in one that is theirs and one for
-    /// all of the table's values if the adapter is only read.
+    /// The embeddings of some tokens in place of those of a table, in one that is theirs and one
+    /// for all of the table's values if the adapter is only read.
     pub(crate) fn tokens(&self) -> (&[u32], bool) {
         (&self.config.tokens, self.config.fixed)
     }
@@ -220,8 +220,8 @@ struct Magnitude {
 }
 
 /// The adapter of a linear layer: y = x Wᵀ + b + s (dropout(x) Aᵀ) Bᵀ, with parameters
-/// `lora_A.weight` `[rank, in]` and `lora_B.weight` `[out, rank]`; + s c with `lora_B.bias` `[out]`;
-/// y = g ⊙ (x Wᵀ + s (x Aᵀ) Bᵀ) + b with `lora_magnitude_vector.weight` `[out]`.
+/// `lora_A.weight` `[rank, in]` and `lora_B.weight` `[out, rank]`; + s c with `lora_B.bias`
+/// `[out]`; y = g ⊙ (x Wᵀ + s (x Aᵀ) Bᵀ) + b with `lora_magnitude_vector.weight` `[out]`.
 ///
 /// # Shapes
 /// `[…, in] → […, out]`

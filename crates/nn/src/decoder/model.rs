@@ -318,8 +318,8 @@ impl CausalLm {
         Ok((self.norm.forward(graph, x)?, losses))
     }
 
-    /// The tokens that an activated adapter acts on `[B, T]`: with a cache those from its starts on,
-    /// else those from the last invocation in their document on.
+    /// The tokens that an activated adapter acts on `[B, T]`: with a cache those from its starts
+    /// on, else those from the last invocation in their document on.
     fn mask(
         &self,
         graph: &Graph,

@@ -218,8 +218,8 @@ impl EncoderConfig {
         Self::parse(&fields::to_text(&json))
     }
 
-    /// The depth of a parameter: 0 for the embeddings, 1 for the first layer, one past the last layer
-    /// for the head.
+    /// The depth of a parameter: 0 for the embeddings, 1 for the first layer, one past the last
+    /// layer for the head.
     pub fn depth_of(&self, parameter: &str) -> usize {
         let names = &self.family.names;
         let inside = parameter.strip_prefix(names.body).and_then(|s| s.strip_prefix('.'));

@@ -16,9 +16,9 @@ const PANEL: usize = 256;
 /// Forward:  gⱼ = mⱼ / ‖Wⱼ + s Bⱼ A‖₂
 /// Backward:  dmⱼ = dgⱼ / ‖Wⱼ + s Bⱼ A‖₂;  dW, dA and dB are 0
 ///
-/// The norm counts as a constant in the backward pass, as section 4.3 of the paper proposes and PEFT
-/// does: the gradients of A and B pass through the product alone, and no activation is kept for the
-/// norm.
+/// The norm counts as a constant in the backward pass, as section 4.3 of the paper proposes and
+/// PEFT does: the gradients of A and B pass through the product alone, and no activation is kept
+/// for the norm.
 ///
 /// Inputs: m, W, A, B. Saved: the norms.
 ///

@@ -184,8 +184,8 @@ pub(crate) fn normal_quantile(p: f64) -> f64 {
     if q < 0.0 { -z } else { z }
 }
 
-/// The coefficients of AS 241, ascending, above and below: of q = p − ½ up to 0.425 in 0.180625 − q²,
-/// of tails in r − 1.6 with r = √(−ln p) up to 5, and of farther tails in r − 5.
+/// The coefficients of AS 241, ascending, above and below: of q = p − ½ up to 0.425 in 0.180625 −
+/// q², of tails in r − 1.6 with r = √(−ln p) up to 5, and of farther tails in r − 5.
 pub const NORMAL_QUANTILE: [[[f64; 8]; 2]; 3] = [[A, B], [C, D], [E, F]];
 
 const A: [f64; 8] = [

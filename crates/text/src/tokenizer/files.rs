@@ -41,8 +41,8 @@ const BESIDE: [&str; 3] = [CONFIG, SPECIAL_MAP, TEMPLATE];
 
 impl Tokenizer {
     /// Reads a `tokenizer.json`, or a folder that holds one, or `vocab.json` and `merges.txt` as
-    /// GPT-2 has them, or `vocab.txt` as BERT has it, or a `tokenizer.model` of SentencePiece, or the
-    /// metadata of a GGUF file.
+    /// GPT-2 has them, or `vocab.txt` as BERT has it, or a `tokenizer.model` of SentencePiece, or
+    /// the metadata of a GGUF file.
     ///
     /// # Errors
     /// [`DataError::NotFound`] where there is none, [`TextError::Tokenizer`] for a malformed one.

@@ -94,8 +94,8 @@ impl Tokenizer {
     }
 }
 
-/// A `tokenizer.json` of WordPiece without its added tokens: `ends` are the tokens behind and before
-/// a text, with their ids.
+/// A `tokenizer.json` of WordPiece without its added tokens: `ends` are the tokens behind and
+/// before a text, with their ids.
 pub(super) fn word_pieces(
     vocab: Map<String, Value>,
     unk: &str,

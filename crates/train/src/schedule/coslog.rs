@@ -4,8 +4,8 @@ use ff_settings::Range::AtLeast;
 use std::f64::consts::TAU;
 
 keyed! {
-    /// lr (1 − cos(2π log₂(1 + (2ᶜ − 1) t / T))) / 2: c waves from 0 to lr and back, each about twice
-    /// as long as the one before (Holzmüller et al. 2024).
+    /// lr (1 − cos(2π log₂(1 + (2ᶜ − 1) t / T))) / 2: c waves from 0 to lr and back, each about
+    /// twice as long as the one before (Holzmüller et al. 2024).
     pub struct Coslog {
         /// The number of waves, c.
         waves: u64 = 4, in AtLeast(1.0);

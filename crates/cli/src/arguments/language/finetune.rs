@@ -87,7 +87,8 @@ impl Finetune {
 
 #[derive(Debug, Args)]
 pub(crate) struct Merge {
-    /// The base model (a Hugging Face folder, a GGUF file, or a run), or a run that trained an adapter
+    /// The base model (a Hugging Face folder, a GGUF file, or a run), or a run that trained an
+    /// adapter
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) model: PathBuf,
     /// The adapter (PEFT's folder, a run that trained one, or a GGUF file)

@@ -13,7 +13,8 @@ use std::path::Path;
 /// The key that old configs leave out.
 const KV_HEADS: &str = "num_key_value_heads";
 
-/// A folder's `config.json`, or a GGUF file's metadata as one, with what its tensors say where it is silent or wrong.
+/// A folder's `config.json`, or a GGUF file's metadata as one, with what its tensors say where it
+/// is silent or wrong.
 ///
 /// Without a number of heads of keys and values, their matrix tells: `transformers` has a default
 /// for each family, and early versions of this program meant as many as there are of queries. An

@@ -138,8 +138,8 @@ impl EncoderModel {
 }
 
 /// Reads a folder's encoder into parameters of a config with a head of its own. Layers of that head
-/// keep their first values where the folder has none of the same name and shape; the last one always
-/// does without `keep_output`.
+/// keep their first values where the folder has none of the same name and shape; the last one
+/// always does without `keep_output`.
 ///
 /// # Errors
 /// A tensor of the encoder is missing or of another shape, or belongs to no layer.

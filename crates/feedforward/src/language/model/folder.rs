@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 
 const GENERATION: &str = "generation_config.json";
 
-/// A decoder that was read from a GGUF file, or from a folder as Hugging Face has them: `config.json`,
-/// `model.safetensors` (or shards with their index), and where they are there `tokenizer.json` and
-/// `generation_config.json`.
+/// A decoder that was read from a GGUF file, or from a folder as Hugging Face has them:
+/// `config.json`, `model.safetensors` (or shards with their index), and where they are there
+/// `tokenizer.json` and `generation_config.json`.
 ///
 /// ```no_run
 /// use feedforward::language::{GenerateOptions, LanguageModel};

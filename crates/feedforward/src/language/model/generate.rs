@@ -119,8 +119,8 @@ impl LanguageModel {
         generate(graph, (model, config, &tokenizer), prompts, &end, options, on_text)
     }
 
-    /// Continues the tokens of a conversation. Keys and values of the tokens that it begins with are
-    /// those of the turn before.
+    /// Continues the tokens of a conversation. Keys and values of the tokens that it begins with
+    /// are those of the turn before.
     pub(crate) fn answer(
         &mut self,
         ids: &[u32],

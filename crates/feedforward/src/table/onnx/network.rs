@@ -188,8 +188,8 @@ impl Net<'_> {
 
     /// Vectors `[N, n, d]` of numbers x `[N, n, 1]`: see [`ff_ops::PiecewiseLinear`].
     ///
-    /// With tᵢ = (x − eᵢ) / (eᵢ₊₁ − eᵢ) cut off at 0 and 1, but for the first bin below and the last
-    /// one above, y = x w + b + Σᵢ tᵢ Vᵢ.
+    /// With tᵢ = (x − eᵢ) / (eᵢ₊₁ − eᵢ) cut off at 0 and 1, but for the first bin below and the
+    /// last one above, y = x w + b + Σᵢ tᵢ Vᵢ.
     fn piecewise(&mut self, column: &str) -> Result<String> {
         let bins = &self.config.bins;
         let d = self.config.network.number_dim();

@@ -54,8 +54,8 @@ const BEST_RECIPE: &str = "best.toml";
 pub struct TuneConfig {
     /// The number of trials; the first one has the recipe's own settings.
     pub trials: usize,
-    /// The settings to vary: `optimizer.lr=0.001..0.01 log`, `model.hidden=[[64], [128, 64]]`. Rate,
-    /// dropout, widths, activation, decay and bins by default.
+    /// The settings to vary: `optimizer.lr=0.001..0.01 log`, `model.hidden=[[64], [128, 64]]`.
+    /// Rate, dropout, widths, activation, decay and bins by default.
     pub vary: Vec<String>,
 }
 

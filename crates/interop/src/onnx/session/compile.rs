@@ -130,7 +130,8 @@ impl<'a> Compiler<'a> {
             };
             plan.outputs.push(slot);
         }
-        // Names of the graph around, which takes them from its own surroundings where it lacks them.
+        // Names of the graph around, which takes them from its own surroundings where it lacks
+        // them.
         drop(scope);
         if let (Some(around), Some(scope)) = (around.as_mut(), outer_scope) {
             // What never changes outside is a constant here.

@@ -92,8 +92,8 @@ impl Default for LinearCrossEntropy {
     }
 }
 
-/// Without `skip_ignored` where it is off: it does not change what an operation computes, and stored
-/// values of PyTorch belong to this text.
+/// Without `skip_ignored` where it is off: it does not change what an operation computes, and
+/// stored values of PyTorch belong to this text.
 impl fmt::Debug for LinearCrossEntropy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut fields = f.debug_struct("LinearCrossEntropy");

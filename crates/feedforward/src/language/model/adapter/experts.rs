@@ -7,8 +7,8 @@ use crate::language::model::folder::base_tensors;
 use ff_graph::{ParamId, Params};
 use ff_nn::models::DecoderConfig;
 
-/// A stack's adapter: A `[experts, rank, in]` and B `[experts, out, rank]`, and the order of B's rows
-/// in files.
+/// A stack's adapter: A `[experts, rank, in]` and B `[experts, out, rank]`, and the order of B's
+/// rows in files.
 pub(super) struct Stack {
     pub(super) a: ParamId,
     pub(super) b: ParamId,

@@ -107,8 +107,8 @@ impl Parts {
     }
 }
 
-/// The stacks of experts' matrices among the modules that have an adapter. The tensors of one belong
-/// to the module itself; with two the first, gate and up, is wrapped by the second.
+/// The stacks of experts' matrices among the modules that have an adapter. The tensors of one
+/// belong to the module itself; with two the first, gate and up, is wrapped by the second.
 fn stacks(
     layers: &mut BTreeSet<String>,
     settings: &Settings,
