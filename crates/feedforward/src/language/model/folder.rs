@@ -1,8 +1,9 @@
 use super::adapter::{AdapterFile, Places, adapter_folder, is_adapter, merge, write_gguf_adapter};
 use super::config::folder_config;
 use super::encoder::last_vectors;
-use super::generate::{Turn, begin};
+use super::generate::begin;
 use super::gguf::GgufWeights;
+use super::turn::Turn;
 use super::weights::{open_checked, write_weights};
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};

@@ -3,6 +3,7 @@
 use super::folder::LanguageModel;
 use super::held::Held;
 use super::sampling::{GenerateOptions, Sampler};
+use super::turn::{Acting, Turn};
 use crate::error::{Error, Result};
 use ff_graph::{Graph, Mode};
 use ff_nn::models::{CausalLm, DecoderConfig, ModelCache, TokenBatch};
@@ -48,23 +49,6 @@ pub struct GeneratedTokens {
     pub reason: StopReason,
     /// How many tokens of the prompt the cache held from the turn before.
     pub cached_tokens: usize,
-}
-
-/// What the cache holds behind an answer: keys and values for the next turn of a conversation.
-#[derive(Debug)]
-pub(super) struct Turn {
-    cache: ModelCache,
-    ids: Vec<u32>,
-    /// The place from which on an adapter acts, and its number.
-    adapted: (usize, Option<usize>),
-}
-
-impl Turn {
-    /// How many first tokens have the same keys and values where another adapter acts from another
-    /// place on.
-    fn same(&self, (start, adapter): (usize, Option<usize>)) -> usize {
-        if self.adapted == (start, adapter) { usize::MAX } else { start.min(self.adapted.0) }
-    }
 }
 
 /// The text that a model wrote.
@@ -409,9 +393,8 @@ impl<'a> Writer<'a> {
         let before = |row: &Row<'_>| self.longest - row.prompt;
         let starts: Vec<usize> =
             self.rows.iter().map(|row| before(row).saturating_add(start(row))).collect();
-        let adapted = (starts.first().copied().unwrap_or(0), adapter);
-        let last = turn.as_deref_mut().map(|turn| (turn, adapted));
-        let mut cache = self.cache(graph, (model, config), last)?;
+        let acting = Acting { adapter, start: starts.first().copied().unwrap_or(0) };
+        let mut cache = self.cache(graph, (model, config), turn.as_deref_mut(), acting)?;
         cache.set_starts(starts);
         let mut logits = Vec::new();
         // A long prompt may turn all its tokens by other angles than a short one.
@@ -444,7 +427,7 @@ impl<'a> Writer<'a> {
                 if over {
                     if let Some(turn) = turn {
                         let ids = row.context[..cache.len()].to_vec();
-                        *turn = Some(Turn { cache, ids, adapted });
+                        *turn = Some(Turn { cache, ids, acting });
                     }
                     return Ok(());
                 }
@@ -490,13 +473,14 @@ impl<'a> Writer<'a> {
         &mut self,
         graph: &Graph,
         (model, config): (&CausalLm, &DecoderConfig),
-        turn: Option<(&mut Option<Turn>, (usize, Option<usize>))>,
+        turn: Option<&mut Option<Turn>>,
+        acting: Acting,
     ) -> Result<ModelCache> {
         let room = |row: &Row<'_>| self.options.max_tokens.min(self.positions - row.prompt + 1);
         // The last token is not read again.
         let most = self.rows.iter().map(room).max().unwrap_or(1);
         let mut capacity = self.longest + most - 1;
-        if let (Some((turn, adapted)), [row]) = (turn, &mut self.rows[..]) {
+        if let (Some(turn), [row]) = (turn, &mut self.rows[..]) {
             let fits = |turn: &Turn| {
                 let alike = turn_alike(self.unchanged, [turn.ids.len(), row.prompt]);
                 alike && turn.cache.capacity() >= capacity
@@ -504,7 +488,7 @@ impl<'a> Writer<'a> {
             if let Some(mut turn) = turn.take().filter(fits) {
                 let same = row.context.iter().zip(&turn.ids).take_while(|(a, b)| a == b).count();
                 // The last token is read for its logits.
-                row.cached = same.min(turn.same(adapted)).min(row.prompt - 1);
+                row.cached = same.min(turn.acting.alike(acting)).min(row.prompt - 1);
                 turn.cache.truncate(row.cached);
                 return Ok(turn.cache);
             }
@@ -647,6 +631,8 @@ impl Guesses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ff_nn::models::LanguageOptions;
+    use ff_tensor::Device;
     use std::path::Path;
 
     /// Whatever a cache holds from other adapters, answers are those of a model without one.
@@ -655,7 +641,7 @@ mod tests {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
         let adapters = ["llama_invoked", "llama"].map(|name| fixtures.join("adapter").join(name));
         let adapters = adapters.each_ref().map(std::path::PathBuf::as_path);
-        let (device, options) = (Default::default(), Default::default());
+        let (device, options) = (Device::default(), LanguageOptions::default());
         let path = fixtures.join("language/llama");
         let open = || {
             let model = LanguageModel::open_with_adapters(&path, &adapters, &device, &options);

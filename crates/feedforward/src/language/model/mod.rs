@@ -11,6 +11,7 @@ mod gguf;
 mod held;
 mod sampling;
 mod translate;
+mod turn;
 mod weights;
 
 pub(crate) use adapter::{Places, adapter_folder, begin_adapter, is_adapter, write_adapter};
