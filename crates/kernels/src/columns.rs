@@ -106,6 +106,30 @@ pub fn for_columns<T: Send, const N: usize>(
     outputs: [&mut [T]; N],
     f: impl Fn(Range<usize>, [Columns<'_, T>; N]) + Sync,
 ) {
+    for_wide_columns(cpu, [cols, MAX_COLUMNS], work, outputs, f);
+}
+
+/// [`for_columns`] for ranges of at most `most` columns: where rows are long, a wide part of each is
+/// read faster than a narrow one.
+///
+/// # Panics
+/// If an output is not a whole number of rows.
+///
+/// ```
+/// let device = ff_tensor::Device::default();
+/// let mut y = [0.0f32; 300];
+/// ff_kernels::for_wide_columns(device.cpu(), [300, 512], 1, [&mut y], |columns, [mut y]| {
+///     y.row(0).fill(columns.len() as f32);
+/// });
+/// assert_eq!(y, [300.0; 300]);
+/// ```
+pub fn for_wide_columns<T: Send, const N: usize>(
+    cpu: &CpuDevice,
+    [cols, most]: [usize; 2],
+    work: usize,
+    outputs: [&mut [T]; N],
+    f: impl Fn(Range<usize>, [Columns<'_, T>; N]) + Sync,
+) {
     if cols == 0 {
         return;
     }
@@ -115,7 +139,7 @@ pub fn for_columns<T: Send, const N: usize>(
         (Shared::new(values), rows)
     });
     let alone = cols.saturating_mul(work) < TASK_WORK;
-    let mut most = MAX_COLUMNS;
+    let mut most = most.max(1);
     while !alone && most > MIN_COLUMNS && cols.div_ceil(most) < cpu.threads().count() {
         most /= 2;
     }

@@ -20,7 +20,9 @@ mod stored;
 mod vector;
 mod views;
 
-pub use columns::{Columns, MAX_COLUMNS, for_columns, scale_by, scale_sum_columns};
+pub use columns::{
+    Columns, MAX_COLUMNS, for_columns, for_wide_columns, scale_by, scale_sum_columns,
+};
 pub use dropout::{dropout, dropout_backward, dropout_mask_len};
 pub use file_matrix::{dot_rows, file_product, file_product_back, file_rows, sum_rows};
 pub use float::Float;

@@ -55,7 +55,7 @@ impl Activation {
     }
 
     /// v = v ⊙ f′, on the calling thread; `kept` is the argument of f′.
-    fn scale_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], v: &mut [T]) {
+    pub(crate) fn scale_in_place<T: Float>(self, cpu: &CpuDevice, kept: &[T], v: &mut [T]) {
         macro_rules! go {
             ($f:expr, $df:expr) => {{
                 let (_, df) = ($f, $df);

@@ -3,7 +3,7 @@
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, for_rows};
+use ff_kernels::{Float, for_row_blocks, for_rows};
 use ff_tensor::{Tensor, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -66,51 +66,97 @@ impl PiecewiseLinear {
     }
 }
 
-/// The bin of x among `bins + 1` edges, the place within it, and the bin's width.
-#[inline(always)]
-fn find<T: Float>(x: T, edges: &[T], bins: usize) -> (usize, T, T) {
-    // Edges below x are counted, as a search of few mispredicts more than it skips; the first edge
-    // counts for none.
-    let j = if bins <= 64 {
-        let (eights, rest) = edges[..bins].as_chunks::<8>();
-        let mut counts = [0u32; 8];
-        for edges in eights {
-            for (count, &edge) in counts.iter_mut().zip(edges) {
-                *count += u32::from(edge <= x);
-            }
-        }
-        let below = counts.iter().sum::<u32>() as usize;
-        let below = below + rest.iter().filter(|&&edge| edge <= x).count();
-        below - usize::from(edges[0] <= x)
-    } else {
-        edges[1..bins].partition_point(|&edge| edge <= x)
-    };
-    let width = edges[j + 1] - edges[j];
-    (j, (x - edges[j]) / width, width)
+/// Rows whose places are found side by side, a lane of a register each.
+const ROWS: usize = 16;
+
+/// The bins of `N` numbers of a column, their places within them, and the bins' widths.
+struct Places<T, const N: usize> {
+    bin: [u32; N],
+    place: [T; N],
+    width: [T; N],
 }
 
-/// f on the values at each place of slices of one length: four at a time, since the vectors of
-/// numbers are shorter than a register.
-#[inline(always)]
-fn in_fours<T: Float, const N: usize, const M: usize>(
-    y: [&mut [T]; N],
-    x: [&[T]; M],
-    f: impl Fn([&mut T; N], [T; M]),
-) {
-    let mut y = y.map(<[T]>::as_chunks_mut::<4>);
-    let x = x.map(<[T]>::as_chunks::<4>);
-    for c in 0..y[0].0.len() {
-        let x = x.map(|(fours, _)| fours[c]);
-        let mut of_y = y.each_ref().map(|(fours, _)| fours[c]);
-        for l in 0..4 {
-            f(of_y.each_mut().map(|y| &mut y[l]), x.map(|x| x[l]));
+impl<T: Float, const N: usize> Places<T, N> {
+    /// The places among `bins + 1` edges.
+    #[inline(always)]
+    fn find(x: &[T; N], edges: &[T], bins: usize) -> Self {
+        // Edges from x downwards are counted, as a search of few mispredicts more than it skips.
+        // The first and the last edge do not count: their bins are open.
+        let mut bin = [0u32; N];
+        if bins <= 64 {
+            for &edge in &edges[1..bins] {
+                for (bin, &x) in bin.iter_mut().zip(x) {
+                    *bin += u32::from(edge <= x);
+                }
+            }
+        } else {
+            for (bin, &x) in bin.iter_mut().zip(x) {
+                *bin = edges[1..bins].partition_point(|&edge| edge <= x) as u32;
+            }
         }
-        for ((fours, _), of_y) in y.iter_mut().zip(of_y) {
-            fours[c] = of_y;
-        }
+        let from = bin.map(|j| edges[j as usize]);
+        let to = bin.map(|j| edges[j as usize + 1]);
+        let width = std::array::from_fn(|l| to[l] - from[l]);
+        let place = std::array::from_fn(|l| (x[l] - from[l]) / width[l]);
+        Self { bin, place, width }
     }
-    for l in 0..y[0].1.len() {
-        f(y.each_mut().map(|(_, rest)| &mut rest[l]), x.map(|(_, rest)| rest[l]));
+}
+
+/// A column's values in rows `first` and on; 0 beyond the last row.
+#[inline(always)]
+fn column_of<T: Float>(x: &[T], columns: usize, column: usize, first: usize) -> [T; ROWS] {
+    let mut values = [T::ZERO; ROWS];
+    let rows = x.get(first * columns..).unwrap_or_default().chunks_exact(columns.max(1));
+    for (value, row) in values.iter_mut().zip(rows) {
+        *value = row[column];
+    }
+    values
+}
+
+/// The `C` values from `at` on.
+#[inline(always)]
+fn chunk<T: Float, const C: usize>(values: &[T], at: usize) -> [T; C] {
+    values[at..at + C].as_chunks::<C>().0[0]
+}
+
+/// What a column's rows add to its gradients.
+struct Sums<'a, T> {
+    /// Σ x dy.
+    slopes: &'a mut [T],
+    /// For each bin Σ dy and Σ t dy.
+    bins: &'a mut [T],
+}
+
+impl<T: Float> Sums<'_, T> {
+    /// Adds the values from `at` on of some rows, `C` at a time, which stay in a register; returns
+    /// where the rest starts.
+    #[inline(always)]
+    fn add<const C: usize>(
+        &mut self,
+        mut at: usize,
+        (x, places): (&[T], &Places<T, ROWS>),
+        (dy, width): (&[T], usize),
+    ) -> usize {
+        let d = self.slopes.len();
+        while at + C <= d {
+            let mut slopes = chunk::<T, C>(self.slopes, at);
+            for (l, &x) in x.iter().enumerate() {
+                let dy = chunk::<T, C>(dy, l * width + at);
+                let (t, start) = (places.place[l], 2 * places.bin[l] as usize * d + at);
+                let mut whole = chunk::<T, C>(self.bins, start);
+                let mut part = chunk::<T, C>(self.bins, start + d);
+                for k in 0..C {
+                    slopes[k] += x * dy[k];
+                    whole[k] += dy[k];
+                    part[k] += t * dy[k];
+                }
+                self.bins[start..start + C].copy_from_slice(&whole);
+                self.bins[start + d..start + d + C].copy_from_slice(&part);
+            }
+            self.slopes[at..at + C].copy_from_slice(&slopes);
+            at += C;
+        }
+        at
     }
 }
 
@@ -172,30 +218,35 @@ impl FloatOp for PiecewiseLinear {
         }
         let table = &*table;
         let width = self.start(columns, d);
-        for_rows(
+        for_row_blocks(
             cx.cpu(),
-            rows,
+            [rows, width],
+            ROWS,
             4 * width,
-            [(y[0].slice_mut::<T>()?, width)],
+            y[0].slice_mut::<T>()?,
             #[inline(always)]
-            |row, [y]| {
+            |block, y| {
                 let (mut at, mut i) = (0, 0);
-                for (&x, &bins) in x[row * columns..][..columns].iter().zip(&*self.bins) {
+                for (column, &bins) in self.bins.iter().enumerate() {
+                    let x = column_of(x, columns, column, block.start);
                     if bins == 0 {
-                        y[at] = x;
+                        for (y, &x) in y.chunks_exact_mut(width).zip(&x) {
+                            y[at] = x;
+                        }
                         at += 1;
                         continue;
                     }
-                    let (j, t, _) = find(x, &edges[i * (most + 1)..], bins);
-                    let bin = (i * most + j) * d;
-                    let (table, v) = (&table[bin..][..d], &v[bin..][..d]);
+                    let places = Places::find(&x, &edges[i * (most + 1)..], bins);
+                    let of_column = i * most * d..(i + 1) * most * d;
+                    let (table, v) = (&table[of_column.clone()], &v[of_column]);
                     let w = &w[i * d..][..d];
-                    in_fours(
-                        [&mut y[at..at + d]],
-                        [w, table, v],
-                        #[inline(always)]
-                        |[y], [w, before, v]| *y = x * w + before + t * v,
-                    );
+                    for (l, y) in y.chunks_exact_mut(width).enumerate() {
+                        let (x, t, bin) = (x[l], places.place[l], places.bin[l] as usize * d);
+                        let values = w.iter().zip(&table[bin..bin + d]).zip(&v[bin..bin + d]);
+                        for (y, ((&w, &before), &v)) in y[at..at + d].iter_mut().zip(values) {
+                            *y = x * w + before + t * v;
+                        }
+                    }
                     (at, i) = (at + d, i + 1);
                 }
             },
@@ -234,7 +285,10 @@ impl FloatOp for PiecewiseLinear {
                         let mut sum = if bins > 0 { T::ZERO } else { dy[0] };
                         if bins > 0 {
                             let edges = &edges[i * (most + 1)..];
-                            let (j, _, width) = find(x[row * columns + column], edges, bins);
+                            let x = [x[row * columns + column]];
+                            let Places { bin: [j], width: [width], .. } =
+                                Places::find(&x, edges, bins);
+                            let j = j as usize;
                             let (w, v) = (&w[i * d..][..d], &v[(i * most + j) * d..][..d]);
                             for ((&dy, &w), &v) in dy.iter().zip(w).zip(v) {
                                 sum += dy * (w + v / width);
@@ -265,21 +319,16 @@ impl FloatOp for PiecewiseLinear {
                 let Some((column, bins)) = self.embedded().nth(i) else { return };
                 let (start, edges) = (self.start(column, d), &edges[i * (most + 1)..]);
                 let (slopes, bins_sums) = sums.split_at_mut(d);
-                for row in 0..rows {
-                    let x = x[row * columns + column];
-                    let (j, t, _) = find(x, edges, bins);
-                    let dy = &dy[row * width + start..][..d];
-                    let (whole, part) = bins_sums[2 * j * d..][..2 * d].split_at_mut(d);
-                    in_fours(
-                        [&mut *slopes, whole, part],
-                        [dy],
-                        #[inline(always)]
-                        |[slope, whole, part], [dy]| {
-                            *slope += x * dy;
-                            *whole += dy;
-                            *part += t * dy;
-                        },
-                    );
+                let mut sums = Sums { slopes, bins: bins_sums };
+                for first in (0..rows).step_by(ROWS) {
+                    let x = column_of(x, columns, column, first);
+                    let places = Places::find(&x, edges, bins);
+                    let found = (&x[..ROWS.min(rows - first)], &places);
+                    let dy = (&dy[first * width + start..], width);
+                    // Vectors of numbers are usually eight or four values.
+                    let at = sums.add::<8>(0, found, dy);
+                    let at = sums.add::<4>(at, found, dy);
+                    sums.add::<1>(at, found, dy);
                 }
             },
         );

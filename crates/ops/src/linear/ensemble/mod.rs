@@ -11,7 +11,7 @@ use crate::activation::DerivativeFrom;
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, MAX_COLUMNS, MatRef, for_columns, for_rows, gemm};
+use ff_kernels::{Float, MatRef, for_columns, for_rows, for_wide_columns, gemm};
 use ff_tensor::{CpuDevice, Shape, Tensor, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -223,13 +223,11 @@ impl FloatOp for BatchEnsemble {
             DerivativeFrom::Output => Some(kept.output(0)?.slice::<T>()?),
             DerivativeFrom::Input => Some(kept.saved(1)?.slice::<T>()?),
         };
-        if let Some(from) = from {
-            self.activation.backward_in_place(cpu, from, dz, None);
-        }
         let u = kept.saved(0)?.slice::<T>()?;
         let s = kept.input(3)?.slice::<T>()?;
         let (ds, db) = (dx[3].take::<T>()?, dx[4].take::<T>()?);
-        scale_sums(cpu, [rows, members * output], u, s, dz, ds, db);
+        let f = (self.activation, from);
+        scale_sums(cpu, [rows, members * output], f, (u, s), dz, ds, db);
         let du = MatRef::new(&*dz, rows * members, output);
         let (dweight, dr, dinput) = (dx[1].take::<T>()?, dx[2].take::<T>()?, dx[0].take::<T>()?);
         if dweight.is_none() && dr.is_none() && dinput.is_none() {
@@ -251,40 +249,17 @@ impl FloatOp for BatchEnsemble {
         let weight = MatRef::new(kept.input(1)?.slice::<T>()?, output, input);
         gemm(cpu, du, weight, scaled, false);
         let v = &*scaled;
-        if let Some((dr, accumulate)) = dr {
-            sum_products(cpu, sizes, v, x, dr, accumulate);
-        }
-        if let Some((dx, accumulate)) = dinput {
-            let width = dx.len() / rows.max(1);
-            for_rows(
-                cpu,
-                rows,
-                2 * members * input,
-                [(dx, width)],
-                #[inline(always)]
-                |n, [dx]| {
-                    if !accumulate {
-                        dx.fill(T::ZERO);
-                    }
-                    let v = &v[n * members * input..][..members * input];
-                    if shared {
-                        for (v, r) in v.chunks_exact(input.max(1)).zip(r.chunks_exact(input.max(1)))
-                        {
-                            for ((dx, &v), &r) in dx.iter_mut().zip(v).zip(r) {
-                                *dx += v * r;
-                            }
-                        }
-                    } else {
-                        for ((dx, &v), &r) in dx.iter_mut().zip(v).zip(r) {
-                            *dx += v * r;
-                        }
-                    }
-                },
-            );
+        if shared {
+            shared_inputs(cpu, sizes, [v, x, r], dr, dinput);
+        } else {
+            own_inputs(cpu, sizes, [v, x, r], dr, dinput);
         }
         Ok(())
     }
 }
+
+/// A gradient, and whether it is added to.
+type Gradient<'a, T> = Option<(&'a mut [T], bool)>;
 
 /// x ⊙ r for every member.
 fn scale_inputs<T: Float>(cpu: &CpuDevice, sizes: Sizes, x: &[T], r: &[T], scaled: &mut [T]) {
@@ -315,34 +290,41 @@ fn scale_inputs<T: Float>(cpu: &CpuDevice, sizes: Sizes, x: &[T], r: &[T], scale
     );
 }
 
-/// ds = Σₙ dz ⊙ u and db = Σₙ dz, and dz becomes du = dz ⊙ s.
+/// With dz = dy ⊙ f′ from the argument of f′: ds = Σₙ dz ⊙ u and db = Σₙ dz, and dy becomes
+/// du = dz ⊙ s.
 fn scale_sums<T: Float>(
     cpu: &CpuDevice,
     [rows, width]: [usize; 2],
-    u: &[T],
-    s: &[T],
-    dz: &mut [T],
-    ds: Option<(&mut [T], bool)>,
-    db: Option<(&mut [T], bool)>,
+    (activation, from): (Activation, Option<&[T]>),
+    (u, s): (&[T], &[T]),
+    dy: &mut [T],
+    ds: Gradient<'_, T>,
+    db: Gradient<'_, T>,
 ) {
     let (ds, add_ds) = ds.unwrap_or_default();
     let (db, add_db) = db.unwrap_or_default();
-    for_columns(
+    for_wide_columns(
         cpu,
-        width,
+        [width, WIDE],
         rows * 8,
-        [dz, ds, db],
+        [dy, ds, db],
         #[inline(always)]
-        |columns, [mut dz, mut ds, mut db]| {
+        |columns, [mut dy, mut ds, mut db]| {
             let s = &s[columns.clone()];
-            let mut sums = ColumnSums::default();
-            let mut others = ColumnSums::default();
+            let mut sums = ColumnSums::<T>::default();
+            let mut others = ColumnSums::<T>::default();
             for n in 0..rows {
-                let u = &u[n * width..][columns.clone()];
-                let dz = dz.row(n);
-                sums.add(n, dz.iter().zip(u).map(|(&dz, &u)| dz * u));
-                others.add(n, dz.iter().copied());
-                for (dz, &s) in dz.iter_mut().zip(s) {
+                let part = n * width + columns.start..n * width + columns.end;
+                let dz = dy.row(n);
+                if let Some(from) = from {
+                    activation.scale_in_place(cpu, &from[part.clone()], dz);
+                }
+                sums.begin(n);
+                others.begin(n);
+                let both = sums.group.iter_mut().zip(&mut others.group);
+                for (((sum, other), dz), (&u, &s)) in both.zip(dz).zip(u[part].iter().zip(s)) {
+                    *sum += *dz * u;
+                    *other += *dz;
                     *dz *= s;
                 }
             }
@@ -352,63 +334,130 @@ fn scale_sums<T: Float>(
     );
 }
 
-/// dr = Σₙ v ⊙ x.
-fn sum_products<T: Float>(
+/// dr = Σₙ v ⊙ x and dx = v ⊙ r, where members have inputs of their own.
+fn own_inputs<T: Float>(
     cpu: &CpuDevice,
     sizes: Sizes,
-    v: &[T],
-    x: &[T],
-    dr: &mut [T],
-    accumulate: bool,
+    [v, x, r]: [&[T]; 3],
+    dr: Gradient<'_, T>,
+    dx: Gradient<'_, T>,
 ) {
-    let Sizes { rows, members, input, shared, .. } = sizes;
+    let Sizes { rows, members, input, .. } = sizes;
     let width = members * input;
-    for_columns(
+    let (dr, add_dr) = dr.unwrap_or_default();
+    let (dx, add_dx) = dx.unwrap_or_default();
+    for_wide_columns(
         cpu,
-        width,
-        rows * 4,
-        [dr],
+        [width, WIDE],
+        rows * 6,
+        [dr, dx],
         #[inline(always)]
-        |columns, [mut dr]| {
-            let mut sums = ColumnSums::default();
+        |columns, [mut dr, mut dx]| {
+            let r = &r[columns.clone()];
+            let mut sums = ColumnSums::<T>::default();
             for n in 0..rows {
-                let v = &v[n * width..][columns.clone()];
-                if shared {
-                    let x = &x[n * input..][..input];
-                    let x = columns.clone().map(|j| x[j % input]);
-                    sums.add(n, v.iter().zip(x).map(|(&v, x)| v * x));
+                let part = n * width + columns.start..n * width + columns.end;
+                let (v, x) = (&v[part.clone()], &x[part]);
+                sums.begin(n);
+                for (sum, (&v, &x)) in sums.group.iter_mut().zip(v.iter().zip(x)) {
+                    *sum += v * x;
+                }
+                if dx.rows() == 0 {
+                    continue;
+                }
+                let values = dx.row(n).iter_mut().zip(v.iter().zip(r));
+                if add_dx {
+                    for (dx, (&v, &r)) in values {
+                        *dx += v * r;
+                    }
                 } else {
-                    let x = &x[n * width..][columns.clone()];
-                    sums.add(n, v.iter().zip(x).map(|(&v, &x)| v * x));
+                    for (dx, (&v, &r)) in values {
+                        *dx = v * r;
+                    }
                 }
             }
-            dr.put(&sums.finish()[..columns.len()], accumulate);
+            dr.put(&sums.finish()[..columns.len()], add_dr);
         },
     );
 }
 
+/// dr = Σₙ v ⊙ x and dx = Σₘ v ⊙ r, where members share their inputs.
+fn shared_inputs<T: Float>(
+    cpu: &CpuDevice,
+    sizes: Sizes,
+    [v, x, r]: [&[T]; 3],
+    dr: Gradient<'_, T>,
+    dx: Gradient<'_, T>,
+) {
+    let Sizes { rows, members, input, .. } = sizes;
+    let width = members * input;
+    if let Some((dr, accumulate)) = dr {
+        for_columns(
+            cpu,
+            width,
+            rows * 4,
+            [dr],
+            #[inline(always)]
+            |columns, [mut dr]| {
+                let mut sums = ColumnSums::<T>::default();
+                for n in 0..rows {
+                    let v = &v[n * width..][columns.clone()];
+                    let x = &x[n * input..][..input];
+                    let x = columns.clone().map(|j| x[j % input]);
+                    sums.begin(n);
+                    for (sum, (&v, x)) in sums.group.iter_mut().zip(v.iter().zip(x)) {
+                        *sum += v * x;
+                    }
+                }
+                dr.put(&sums.finish()[..columns.len()], accumulate);
+            },
+        );
+    }
+    let Some((dx, accumulate)) = dx else { return };
+    for_rows(
+        cpu,
+        rows,
+        2 * width,
+        [(dx, input)],
+        #[inline(always)]
+        |n, [dx]| {
+            if !accumulate {
+                dx.fill(T::ZERO);
+            }
+            let v = &v[n * width..][..width];
+            for (v, r) in v.chunks_exact(input.max(1)).zip(r.chunks_exact(input.max(1))) {
+                for ((dx, &v), &r) in dx.iter_mut().zip(v).zip(r) {
+                    *dx += v * r;
+                }
+            }
+        },
+    );
+}
+
+/// The most columns of a task: two KiB of a row, which is read in order, and sums that fit into
+/// the first-level cache.
+const WIDE: usize = 512;
+
 /// Sums of columns: rows are added in groups of 64 in the values' type, groups in f64, so that the
 /// error grows with the number of groups.
 struct ColumnSums<T> {
-    group: [T; MAX_COLUMNS],
-    total: [f64; MAX_COLUMNS],
+    group: [T; WIDE],
+    total: [f64; WIDE],
 }
 
 impl<T: Float> Default for ColumnSums<T> {
     #[inline(always)]
     fn default() -> Self {
-        Self { group: [T::ZERO; MAX_COLUMNS], total: [0.0; MAX_COLUMNS] }
+        Self { group: [T::ZERO; WIDE], total: [0.0; WIDE] }
     }
 }
 
 impl<T: Float> ColumnSums<T> {
+    /// Before a row is added.
     #[inline(always)]
-    fn add(&mut self, row: usize, values: impl Iterator<Item = T>) {
+    fn begin(&mut self, row: usize) {
         if row.is_multiple_of(64) {
             self.close();
-        }
-        for (sum, value) in self.group.iter_mut().zip(values) {
-            *sum += value;
         }
     }
 
@@ -421,7 +470,7 @@ impl<T: Float> ColumnSums<T> {
     }
 
     #[inline(always)]
-    fn finish(mut self) -> [f64; MAX_COLUMNS] {
+    fn finish(mut self) -> [f64; WIDE] {
         self.close();
         self.total
     }
