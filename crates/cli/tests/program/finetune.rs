@@ -192,8 +192,8 @@ fn a_memory_chooses_micro_batches() {
     assert_eq!(ways.len(), 3, "{plan}");
     assert!(ways.iter().all(|way| way["bytes"].as_u64() > Some(100_000_000)), "{plan}");
     // A little less than the plan of six rows.
-    let most = plan["pool_bytes"].as_u64().unwrap() + (128 << 20) - 1;
-    let fitted = tune(&format!("--memory {}kB --out small", most / 1000)).ok();
+    let most = plan["process_bytes"].as_u64().unwrap() / 1000 - 1;
+    let fitted = tune(&format!("--memory {most}kB --out small")).ok();
     assert!(fitted.stdout.contains("train.batch_size=3 train.accumulate=2"), "{fitted:?}");
     assert!(folder.read("small/recipe.toml").contains("batch_size = 3"));
     tune("--out large").ok();

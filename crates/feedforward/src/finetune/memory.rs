@@ -117,7 +117,12 @@ impl FineTuning {
 
     /// The same with sizes that are known.
     pub(super) fn process_bytes_of(&self, sizes: &Sizes) -> Result<usize> {
-        Ok(sizes.pool_bytes + self.file_bytes()? + PROCESS)
+        Ok(sizes.pool_bytes + self.best_bytes(sizes) + self.file_bytes()? + PROCESS)
+    }
+
+    /// Bytes of the copy of the best weights, which evaluations keep.
+    pub(super) fn best_bytes(&self, sizes: &Sizes) -> usize {
+        if self.is_evaluated() { sizes.gradient_bytes } else { 0 }
     }
 
     /// What else could be trained with these conversations.

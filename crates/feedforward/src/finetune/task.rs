@@ -97,6 +97,11 @@ impl FineTuning {
         self.recipe.adapter.config(&self.invocation)
     }
 
+    /// Whether conversations are held out.
+    pub(super) fn is_evaluated(&self) -> bool {
+        self.data.valid.is_some()
+    }
+
     pub(super) fn config(&self) -> &DecoderConfig {
         &self.config
     }
@@ -188,7 +193,7 @@ impl Task for FineTuning {
         &self.hash
     }
 
-    fn work(&self, _: &Sizes) -> Work {
+    fn work(&self, sizes: &Sizes) -> Work {
         let train = &self.recipe.train;
         let what = if self.recipe.trains_adapter() {
             let adapter = &self.recipe.adapter;
@@ -221,7 +226,7 @@ impl Task for FineTuning {
             steps_after: 0,
             after: "",
             may_end_early: train.patience > 0,
-            process_bytes: None,
+            process_bytes: self.process_bytes_of(sizes).ok(),
         }
     }
 
@@ -398,15 +403,18 @@ impl Task for FineTuning {
         self.held_out(graph, network, None).map(drop)
     }
 
-    fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
+    fn plan_details(&self, plan: &Plan, work: &Work) -> Result<PlanDetails> {
         let tokens = self.tokens_per_step();
         let in_file = self.file_bytes()?;
         let base = self.draft().base_values()?;
         let others = self.other_ways()?;
+        let process_bytes = work.process_bytes.unwrap_or_default();
+        let in_files = (in_file > 0).then_some(("base model, in its files", in_file));
         let per_second = tokens / plan.seconds_per_step;
         let json = json!({
             "base_parameters": base,
             "file_bytes": in_file,
+            "process_bytes": process_bytes,
             "tokens_per_step": tokens,
             "tokens_per_second": per_second,
             "learned_tokens": self.data.counts.learned,
@@ -424,7 +432,7 @@ impl Task for FineTuning {
         Ok(PlanDetails {
             json: json.as_object().cloned().unwrap_or_default(),
             headline: None,
-            memory: if in_file > 0 { vec![("base model, in its files", in_file)] } else { vec![] },
+            memory: in_files.into_iter().chain([("process, about", process_bytes)]).collect(),
             amounts: vec![
                 ("values of the base model", count(base)),
                 ("tokens to learn", count(self.data.counts.learned)),
