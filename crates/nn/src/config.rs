@@ -190,6 +190,10 @@ macro_rules! model_config {
             /// than four times as many double `hidden` and `numeric_bins` again. Never by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub double_above: Option<usize>,
+            /// More training rows than this halve `members`: their mean helps large tables less.
+            /// Never by default.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pub halve_members_above: Option<usize>,
             /// The width of category embeddings; derived from the number of categories by default.
             #[serde(skip_serializing_if = "Option::is_none")]
             pub embedding_dim: Option<usize>,
@@ -236,6 +240,7 @@ macro_rules! model_config {
                     numeric_frequencies: None,
                     numeric_sigma: None,
                     double_above: None,
+                    halve_members_above: None,
                     embedding_dim: None,
                     embedding_std: None,
                     text_dim: None,
@@ -388,10 +393,14 @@ impl ModelConfig {
         Some(given.map_or(activation, |value| activation.with_attribute(value)))
     }
 
-    /// The same settings with the sizes for so many training rows: see `double_above`.
+    /// The same settings with the sizes for so many training rows: see `double_above` and
+    /// `halve_members_above`.
     #[must_use]
     pub fn for_rows(&self, rows: usize) -> Self {
         let mut config = self.clone();
+        if self.halve_members_above.is_some_and(|most| rows > most) {
+            config.members = self.members.map(|members| (members / 2).max(2));
+        }
         if self.double_above.is_some_and(|most| rows > most) {
             let again = self.double_above.is_some_and(|most| rows / 4 > most);
             let factor = if again { 4 } else { 2 };
@@ -584,6 +593,9 @@ mod tests {
         let doubled = config.for_rows(101);
         assert_eq!((doubled.hidden, doubled.numeric_bins), (vec![128, 64], Some(16)));
         assert_eq!(doubled.numeric_dim, Some(16));
+        let members =
+            ModelConfig { members: Some(8), halve_members_above: Some(200), ..config.clone() };
+        assert_eq!([200, 201].map(|rows| members.for_rows(rows).members), [Some(8), Some(4)]);
         assert_eq!(config.for_rows(404).hidden, [256, 128]);
         assert_eq!(config.for_rows(404).numeric_bins, Some(32));
         assert_eq!(config.for_rows(404).numeric_dim, Some(16));

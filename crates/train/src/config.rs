@@ -34,6 +34,10 @@ pub struct TrainConfig {
     /// Epochs without improvement of the monitored score before training stops; 0 never stops
     /// early.
     pub patience: usize,
+    /// The patience while the best epoch is an early one: this and a third of that epoch, up to
+    /// `patience`; `patience` from the start by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience_start: Option<usize>,
     /// Tables of texts alone: the patience in place of `patience`, as few epochs are enough for a
     /// linear model; never by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +100,7 @@ impl Default for TrainConfig {
             accumulate: 1,
             seed: 0,
             patience: 20,
+            patience_start: None,
             text_patience: None,
             min_delta: 0.0,
             latest_best: false,
@@ -130,6 +135,8 @@ impl TrainConfig {
         let least = self.batch_size as f64;
         Range::AtLeast(least).check("train.batch_max", self.batch_max.map(|most| most as f64))?;
         Range::AtLeast(1.0).check("train.steps", self.steps.map(|steps| steps as f64))?;
+        let start = self.patience_start.map(|epochs| epochs as f64);
+        Range::AtLeast(1.0).check("train.patience_start", start)?;
         Range::AtLeast(2.0).check("train.bags", self.bags.map(|bags| bags as f64))?;
         for (key, value) in [
             ("min_delta", self.min_delta),
@@ -152,6 +159,18 @@ impl TrainConfig {
             config.batch_size *= 2;
         }
         config
+    }
+
+    /// The epochs without improvement, after a best one, before training stops: see
+    /// `patience_start`.
+    ///
+    /// ```
+    /// let config = ff_train::TrainConfig { patience_start: Some(8), ..Default::default() };
+    /// assert_eq!([1, 6, 36, 90].map(|best| config.patience_after(best)), [8, 10, 20, 20]);
+    /// ```
+    pub fn patience_after(&self, best: usize) -> usize {
+        let early = self.patience_start.map(|start| start.saturating_add(best / 3));
+        early.unwrap_or(self.patience).min(self.patience)
     }
 
     /// The optimiser steps per pass over this number of rows.

@@ -2,8 +2,10 @@
 //! whose predictions are averaged.
 //!
 //! The run itself trains the first one, unless the networks are those of `train.refit`; the others
-//! follow it here, each with a checkpoint of its own, so that a killed run resumes where it
-//! stopped.
+//! follow it here, as many side by side as there are threads, each with a checkpoint of its own, so
+//! that a killed run resumes where it stopped.
+
+mod together;
 
 use super::model::{ModelFile, TableModel, network_folder};
 use super::recipe::Recipe;
@@ -17,7 +19,10 @@ use ff_metrics::ClassLabel;
 use ff_nn::Precision;
 use ff_table::{Encoded, EncodedParts, Fold, Note, Parts, Prepared};
 use ff_tensor::Device;
-use ff_train::{Checkpoint, CheckpointPlace, Event, Stop};
+use ff_train::{Checkpoint, CheckpointPlace, Event, Observer, Stop};
+use together::together;
+
+pub(super) use together::at_a_time;
 
 /// What rows are predicted as by the networks that did not learn them.
 pub(super) struct OutOfFold {
@@ -135,19 +140,26 @@ impl Bags<'_> {
         let Self { recipe, prepared, folder, device, .. } = self;
         let folds = folds(recipe, prepared, &self.rows)?;
         let (k, top) = (folds.len(), folder.model());
+        let into = |i: usize| if i == 0 { top.clone() } else { network_folder(&top, i + 1) };
+        let given = usize::from(first.is_some());
+        if let Some(first) = first.take() {
+            first.save(&into(0))?;
+        }
+        let at_a_time = at_a_time(device.cpu().threads().count(), k - given);
+        let trained = together(device, k - given, watcher, |job, device, observer| {
+            let i = given + job;
+            let beside =
+                if at_a_time > 1 { format!(", {at_a_time} at a time") } else { String::new() };
+            observer.event(Event::Phase(&format!("training network {} of {k}{beside}", i + 1)));
+            train(recipe, prepared, (i, &folds[i]), folder, device, observer)?.save(&into(i))
+        })?;
+        if trained.len() < k - given {
+            return Err(interrupted(given + trained.len()));
+        }
         let mut found: Option<OutOfFold> = None;
         for (i, fold) in folds.iter().enumerate() {
-            let into = if i == 0 { top.clone() } else { network_folder(&top, i + 1) };
-            let network = if let Some(first) = first.take() {
-                first
-            } else {
-                watcher.event(Event::Phase(&format!("training network {} of {k}", i + 1)));
-                train(recipe, prepared, (i, fold), folder, device, watcher)?
-            };
-            network.save(&into)?;
-            drop(network);
             // What is judged is what was saved, without the gradients and the state of training.
-            let mut network = TableModel::open(&into, device)?;
+            let mut network = TableModel::open(&into(i), device)?;
             let found = match &mut found {
                 Some(found) => found,
                 empty => {
@@ -172,7 +184,7 @@ fn train(
     (i, fold): (usize, &Fold),
     folder: &RunFolder,
     device: &Device,
-    watcher: &mut dyn Watcher,
+    observer: &mut dyn Observer,
 ) -> Result<TableModel> {
     let parts = Parts { train: fold.train.clone(), valid: fold.test.clone(), test: Vec::new() };
     let EncodedParts { train, valid, transforms, .. } =
@@ -195,14 +207,18 @@ fn train(
             .map_err(ff_formats::Error::io(parent, "making the folder"))?;
     }
     let mut objective = setup.objective(&recipe, &train, &valid);
-    if trainer.fit(&mut objective, watcher, Some(&place))? == Stop::Interrupted {
-        return Err(Error::usage(format!(
-            "was interrupted while network {} was trained; everything is saved and can be resumed",
-            i + 1
-        )));
+    if trainer.fit(&mut objective, observer, Some(&place))? == Stop::Interrupted {
+        return Err(interrupted(i));
     }
     let file = ModelFile { data_hash: prepared.hash.clone(), ..setup.file };
     Ok(TableModel::new(file, transforms, setup.model, trainer.into_graph()))
+}
+
+fn interrupted(i: usize) -> Error {
+    Error::usage(format!(
+        "was interrupted while network {} was trained; everything is saved and can be resumed",
+        i + 1
+    ))
 }
 
 impl OutOfFold {

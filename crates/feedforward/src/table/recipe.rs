@@ -132,7 +132,8 @@ impl Recipe {
 
     /// The same recipe with the batches, the sizes and the patience for these rows: see
     /// [`TrainConfig::batch_max`], [`TrainConfig::bags_below`],
-    /// [`ff_nn::ModelConfig::double_above`] and [`TrainConfig::text_patience`].
+    /// [`ff_nn::ModelConfig::double_above`], [`ff_nn::ModelConfig::halve_members_above`] and
+    /// [`TrainConfig::text_patience`].
     pub(crate) fn for_data(&self, train: &Encoded, split: SplitKind) -> Self {
         let mut recipe = Self { train: self.train.for_rows(train.rows), ..self.clone() };
         let folds = split != SplitKind::Time && train.texts.is_empty();
@@ -203,8 +204,18 @@ impl Quality {
                 "schedule.kind='one_cycle'",
                 "train.steps=1000",
             ][..],
-            Self::Good => &["train.bags=8", "train.bags_below=5000"],
-            Self::Best => &["model.members=16", "train.bags=8", "train.bags_below=50000"],
+            Self::Good => &[
+                "model.halve_members_above=2000",
+                "train.patience_start=6",
+                "train.bags=8",
+                "train.bags_below=5000",
+            ],
+            Self::Best => &[
+                "model.members=16",
+                "train.patience_start=6",
+                "train.bags=8",
+                "train.bags_below=50000",
+            ],
         });
         sets
     }
@@ -230,11 +241,25 @@ impl Quality {
         // Another kind of network brings its own settings.
         if sets(&["model.kind"]) {
             left_out.extend(["model.", "optimizer.", "schedule."]);
-            left_out.extend(["train.batch", "train.text", "train.steps", "train.bags"]);
+            left_out.extend([
+                "train.batch",
+                "train.patience",
+                "train.text",
+                "train.steps",
+                "train.bags",
+            ]);
         }
         // Members need biases and f32.
         if sets(&["model.precision", "model.bias", "model"]) {
             left_out.push("model.");
+        }
+        // A patience that is asked for holds from the start.
+        if sets(&["train.patience", "train"]) {
+            left_out.push("train.patience_start");
+        }
+        // So do members.
+        if sets(&["model.members"]) {
+            left_out.push("model.halve_members_above");
         }
         // Bags that are asked for are made, or refused.
         if sets(&["train.bags", "train"]) {
@@ -245,7 +270,8 @@ impl Quality {
             left_out.push("train.steps");
         }
         if sets(&["schedule.kind", "schedule"]) {
-            left_out.push("schedule.");
+            // A rate that falls gains most at its end.
+            left_out.extend(["schedule.", "train.patience_start"]);
         }
         let keep = move |set: &&str| !left_out.iter().any(|prefix| set.starts_with(prefix));
         self.sets().into_iter().filter(keep).map(str::to_owned)

@@ -68,6 +68,8 @@ pub(crate) struct Tables {
     /// The layers in one line, and the name of the loss.
     layers: String,
     loss: &'static str,
+    /// The threads that networks are trained on.
+    threads: usize,
 }
 
 /// A trained network with its scores.
@@ -85,7 +87,7 @@ impl Tables {
         let Prepared { target, transforms, train, .. } = &*prepared;
         let (setup, _) = Setup::new(&recipe, target, transforms, train, &Device::planning())?;
         let (layers, loss) = (setup.layers(), setup.loss.name());
-        Ok(Self { recipe, prepared, file: setup.file, layers, loss })
+        Ok(Self { recipe, prepared, file: setup.file, layers, loss, threads: 1 })
     }
 
     pub(super) fn prepared(&self) -> &Rc<Prepared> {
@@ -122,11 +124,16 @@ impl Tables {
         let outputs = prepared.target.classes.len().max(1);
         let evaluated = (prepared.valid.rows + prepared.test.rows)
             * (outputs * (size_of::<f32>() + size_of::<f64>()) + size_of::<usize>());
-        // Other networks are trained one after another, each with an encoding of its own rows, and
-        // then stay without what training needs, once for the graph and once packed.
+        // As many other networks as there are threads are trained at a time, each with an encoding
+        // of its own rows and a pool; then they stay without what training needs, once for the
+        // graph and once packed.
         let networks = self.recipe.train.bags.map_or(0, |bags| {
             let parts = encoded_bytes(&prepared.train) + encoded_bytes(&prepared.valid);
-            parts + (bags - 1) * 2 * sizes.parameter_bytes
+            let others = bags - usize::from(!self.recipe.train.refit);
+            let beside = bags::at_a_time(self.threads, others);
+            let trained =
+                beside * (parts + sizes.parameter_bytes) + (beside - 1) * sizes.pool_bytes;
+            trained + (bags - 1) * 2 * sizes.parameter_bytes
         });
         let held = data_bytes(prepared) + networks;
         PROCESS_BYTES + held + sizes.pool_bytes + copies + indices + evaluated
@@ -286,7 +293,7 @@ impl Task for Tables {
             );
             return Err(Error::run(folder.path(), message));
         }
-        Self::new(recipe, prepared)
+        Ok(Self { threads: device.cpu().threads().count(), ..Self::new(recipe, prepared)? })
     }
 
     fn recipe(&self) -> &Recipe {
@@ -383,7 +390,12 @@ impl Task for Tables {
     fn closing(&self, summary: &TrainSummary) -> Closing {
         let train = &self.recipe.train;
         let why = match (summary.stopped.as_str(), train.steps) {
-            ("early", _) => format!("no gain for {} epochs", train.patience),
+            ("early", _) => {
+                format!(
+                    "no gain for {} epochs",
+                    train.patience_after(summary.best_epoch.unwrap_or(0))
+                )
+            }
             (_, Some(_)) => format!("all {} steps are done", count(summary.steps)),
             _ => format!("all {} epochs are done", summary.epochs),
         };

@@ -287,8 +287,9 @@ impl Trainer {
     }
 
     fn out_of_patience(&self) -> bool {
-        let since = self.progress.best.map(|best| self.progress.epoch - best.epoch);
-        self.config.patience > 0 && since.is_some_and(|since| since >= self.config.patience)
+        let patience = |best| self.config.patience_after(best);
+        let over = |best: Best| self.progress.epoch - best.epoch >= patience(best.epoch);
+        self.config.patience > 0 && self.progress.best.is_some_and(over)
     }
 
     fn restore_best(&mut self) -> Result<()> {

@@ -160,7 +160,8 @@ fn status(snapshot: &Snapshot<'_>) -> Status {
         _ => "kept the last weights".into(),
     };
     if let State::Finished(Stop::Early) = snapshot.run.state {
-        let patience = words::plural(train.patience, "epoch");
+        let patience = progress.best.map_or(train.patience, |b| train.patience_after(b.epoch));
+        let patience = words::plural(patience, "epoch");
         let message = format!("no gain for {patience}; {kept} of {}", progress.epoch);
         return Status { kind: StatusKind::Stopped, message };
     }

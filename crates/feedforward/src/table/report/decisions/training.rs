@@ -138,7 +138,10 @@ pub(super) fn training(snapshot: &Snapshot<'_>, all: &mut Vec<Decision>) {
         };
         let (why, undo) = if train.patience > 0 {
             (
-                format!("; training stops after {} without gain", plural(train.patience, "epoch")),
+                format!(
+                    "; training stops after {} without gain",
+                    plural(train.patience_after(best.epoch), "epoch")
+                ),
                 "train.patience=0",
             )
         } else {
