@@ -179,7 +179,8 @@ mod tests {
                 Ok(job)
             });
             assert_eq!(results.unwrap(), [0, 1, 2, 3, 4, 5, 6]);
-            assert!((1..=7).contains(&watcher.0));
+            // The first share may find nothing left to do; alone, it does and tells everything.
+            assert!(watcher.0 <= 7 && (threads > 1 || watcher.0 == 7));
         }
     }
 
