@@ -124,7 +124,9 @@ if ! $report; then
           model="$folder"
         fi
         "${pin[@]}" "$py" "bench/$name.py" target/release/feedforward "$model" --threads "$threads" --rounds "$rounds" \
-          >"$lines/$name.txt" 2>"$lines/$name.log" || { rm "$lines/$name.txt"; tail -n 3 "$lines/$name.log" >&2; } ;;
+          >"$lines/$name.txt" 2>"$lines/$name.log" || { rm "$lines/$name.txt"; tail -n 3 "$lines/$name.log" >&2; }
+        # A file of its own, which other comparisons on this CPU family keep.
+        [ ! -f "$lines/$name.txt" ] || cp "$lines/$name.txt" "bench/results/$family-$name.txt" ;;
       scaling)
         echo "scaling" >&2
         "${pin[@]}" target/release/ff-bench scaling --threads "$threads" --out "bench/results/$family.svg" >"$lines/scaling.md" ;;
@@ -137,5 +139,8 @@ if ! $report; then
   fi
   echo "{\"command\": \"$command\", \"threads\": $threads, \"rounds\": $rounds}" >>"$lines/commands.jsonl"
 fi
-"$python3" bench/peers/results.py "$lines"
-echo "bench/RESULTS.md and bench/results are written" >&2
+# Without a turn of another peer, the page stays as it is.
+if compgen -G "$lines/*@*.jsonl" >/dev/null; then
+  "$python3" bench/peers/results.py "$lines"
+  echo "bench/RESULTS.md and bench/results are written" >&2
+fi

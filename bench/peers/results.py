@@ -331,9 +331,10 @@ def main():
     picture = BENCH / "results" / f"{family()}.svg"
     scaling = LINES / "scaling.md"
     text = scaling.read_text().split("\nThe picture is in")[0].strip() if scaling.exists() else "Not measured in this run."
-    published = [path.read_text().strip() for name in ("generation", "finetuning") if (path := LINES / f"{name}.txt").exists()]
+    published = [BENCH / "results" / f"{family()}-{name}.txt" for name in ("generation", "finetuning")]
+    published = [f"```\n{path.read_text().strip()}\n```" for path in published if path.exists()]
     if published:
-        out += ["## A published model", *(f"```\n{text}\n```" for text in published)]
+        out += ["## A published model", "SmolLM2-135M beside llama.cpp, and beside PyTorch and PEFT.", *published]
     out += ["## How cost grows", f"![sweeps]({picture.name})" if scaling.exists() and picture.exists() else "", text]
     (BENCH / "results" / f"{family()}.md").write_text("\n\n".join(part.strip("\n") for part in out if part) + "\n")
     (BENCH / "RESULTS.md").write_text(index())
