@@ -25,8 +25,8 @@ use std::sync::Arc;
 /// Kept: the input of A, h, the mask, and x for dW.
 ///
 /// # Shapes
-/// x `[…, in]`, W `[out, in]`, b `[out]`, A `[rank, in]`, B `[out, rank]`, mask `[…]` → y `[…,
-/// out]`.
+/// x `[…, in]`, W `[out, in]`, b `[out]`, A `[rank, in]`, B `[out, rank]`, mask `[…]` →
+/// y `[…, out]`.
 ///
 /// ```
 /// use ff_graph::{Op, Spec};
