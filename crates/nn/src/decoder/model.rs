@@ -338,24 +338,15 @@ impl CausalLm {
             let documents = batch.segments.as_ref().map(Value::slice::<i32>).transpose()?;
             let rows = mask.slice_mut::<i32>().map_err(error)?.chunks_exact_mut(tokens);
             for (i, row) in rows.enumerate() {
-                let places = i * tokens..(i + 1) * tokens;
                 if let Some(cache) = cache {
                     let start = cache.starts.get(i).copied().unwrap_or(0);
-                    row.iter_mut()
-                        .enumerate()
-                        .for_each(|(t, on)| *on = i32::from(cache.len() + t >= start));
-                    continue;
-                }
-                let ids = &ids[places.clone()];
-                let mut begin = 0;
-                while begin < tokens {
-                    let same = documents.map_or(tokens, |documents| {
-                        let rest = &documents[places.clone()][begin..];
-                        begin + rest.iter().take_while(|&d| *d == rest[0]).count()
-                    });
-                    let start = self.reach.start(&ids[begin..same]);
-                    (begin..same).for_each(|t| row[t] = i32::from(t - begin >= start));
-                    begin = same;
+                    let place =
+                        |(t, on): (usize, &mut i32)| *on = (cache.len() + t >= start).into();
+                    row.iter_mut().enumerate().for_each(place);
+                } else {
+                    let places = i * tokens..(i + 1) * tokens;
+                    let documents = documents.map(|documents| &documents[places.clone()]);
+                    self.reach.mark(&ids[places], documents, row);
                 }
             }
         }

@@ -632,19 +632,27 @@ impl Guesses {
 mod tests {
     use super::*;
     use ff_nn::models::LanguageOptions;
-    use ff_tensor::Device;
+    use ff_tensor::{Device, DeviceOptions, Isa};
     use std::path::Path;
 
     /// Whatever a cache holds from other adapters, answers are those of a model without one.
     #[test]
     fn caches_are_shared_as_far_as_adapters_act_on_the_same_tokens() {
+        let paths = [Isa::Plain, Isa::Avx2, Isa::Avx512].map(|isa| {
+            let options = DeviceOptions { threads: 2, isa: Some(isa) };
+            Device::open(options).ok().map(|device| caches_are_shared(&device))
+        });
+        assert!(paths[0].is_some());
+    }
+
+    fn caches_are_shared(device: &Device) {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures");
         let adapters = ["llama_invoked", "llama"].map(|name| fixtures.join("adapter").join(name));
         let adapters = adapters.each_ref().map(std::path::PathBuf::as_path);
-        let (device, options) = (Device::default(), LanguageOptions::default());
+        let options = LanguageOptions::default();
         let path = fixtures.join("language/llama");
         let open = || {
-            let model = LanguageModel::open_with_adapters(&path, &adapters, &device, &options);
+            let model = LanguageModel::open_with_adapters(&path, &adapters, device, &options);
             let mut model = model.unwrap();
             model.tokenizer = Some(Tokenizer::bytes(&[]).unwrap());
             model
