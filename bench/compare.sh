@@ -2,12 +2,14 @@
 # Runs feedforward and its peers on the same works, in turns, and writes the results of
 # this CPU family under bench/results and their list, bench/RESULTS.md. See bench/README.md.
 #
-#   bench/compare.sh [--rounds N] [--only A,B] [--peers a,b] [--threads N] [--seconds S] [--add] [--report]
+#   bench/compare.sh [--rounds N] [--only A,B] [--peers a,b] [--threads N] [--seconds S] [--add]
+#                    [--report]
 #
 #   --rounds   the number of turns of each peer (default 3)
 #   --only     works with one of these in their name
-#   --peers    some of: ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory end-to-end scaling,
-#              all of these by default; generation (beside llama.cpp) and finetuning (beside PEFT) of a published model
+#   --peers    some of: ours torch torch-compile jax keras keras-xla sklearn onnx burn candle memory
+#              end-to-end scaling, all of these by default; generation (beside llama.cpp) and
+#              finetuning (beside PEFT) of a published model
 #   --threads  threads of every peer (default: all CPUs)
 #   --seconds  seconds of timing per work and turn (default 1)
 #   --add      add to the lines of earlier calls, for a comparison in parts
@@ -16,9 +18,11 @@
 #   FF_BENCH_ENV   the folder of the Python environment, created if missing and reused.
 #                  By default, a temporary one is created and removed.
 #   FF_BENCH_LINES the folder of the measured lines (default target/bench)
-#   FF_BENCH_MODEL the GGUF file of generation and finetuning (default that of scripts/fetch-models.sh smollm2)
-#   FF_BENCH_SETTLE the maximum nanoseconds for transferring a cache line between cores at the start of a turn (default 80);
-#                  every turn waits for it, at most 20 s, since virtual CPUs migrate and slow down small works
+#   FF_BENCH_MODEL the GGUF file of generation and finetuning (default that of
+#                  scripts/fetch-models.sh smollm2)
+#   FF_BENCH_SETTLE the maximum nanoseconds for transferring a cache line between cores at the start
+#                  of a turn (default 80); every turn waits for it, at most 20 s, since virtual CPUs
+#                  migrate and slow down small works
 set -euo pipefail
 command="bench/compare.sh${*:+ $*}"
 root="$(cd "$(dirname "$0")/.." && pwd)"
