@@ -64,7 +64,8 @@ pub(crate) fn encoder(
             "--quality is for the networks of tables, and model.encoder names another one";
         return Err(Failure::usage(message).help("leave one of them out"));
     }
-    if recipe.to_json()["data"]["target"].is_null() {
+    let json = recipe.to_json();
+    if json["objective"].is_null() && json["data"]["target"].is_null() {
         return Err(no_target(input, &Recipe::for_table(path, Quality::default(), &[])?));
     }
     Ok(Some(recipe))

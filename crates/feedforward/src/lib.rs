@@ -17,6 +17,8 @@
 
 #[cfg(feature = "language")]
 pub mod embedding;
+#[cfg(feature = "language")]
+pub mod encoder;
 mod environment;
 mod error;
 mod files;

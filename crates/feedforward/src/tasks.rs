@@ -1,5 +1,7 @@
 //! Every task, and recipes of any of them.
 
+#[cfg(feature = "language")]
+use crate::encoder::{EncoderRecipe, EncoderTask};
 use crate::error::{Error, Result};
 #[cfg(feature = "language")]
 use crate::finetune::{FineTuning, FinetuneRecipe};
@@ -29,6 +31,8 @@ static TASKS: &[TaskKind] = &[
     #[cfg(feature = "language")]
     TaskKind::of::<Pretraining>(),
     #[cfg(feature = "language")]
+    TaskKind::of::<EncoderTask>(),
+    #[cfg(feature = "language")]
     TaskKind::of::<Sequences>(),
     TaskKind::of::<Tables>(),
 ];
@@ -39,6 +43,8 @@ pub(crate) const FINETUNE_KEYS: &[&str] = &["base"];
 pub(crate) const PRETRAIN_KEYS: &[&str] =
     &["tokenizer", "generate", "model.config", "model.config_file", "model.from"];
 
+/// Keys that mark a recipe as one of an encoder for labels, numbers, tags, masked tokens or pairs.
+pub(crate) const ENCODER_KEYS: &[&str] = &["objective.kind"];
 /// Keys that mark a recipe as one of a published encoder over columns of texts.
 pub(crate) const SEQUENCE_KEYS: &[&str] = &["model.encoder"];
 
@@ -86,7 +92,7 @@ impl TaskKind {
     fn stated(text: &str, sets: &[String]) -> Result<&'static Self, RecipeError> {
         let has_any =
             |keys: &[&str]| states_any(text, keys) || sets.iter().any(|set| is_set_of(set, keys));
-        let language = [FINETUNE_KEYS, PRETRAIN_KEYS, SEQUENCE_KEYS];
+        let language = [FINETUNE_KEYS, PRETRAIN_KEYS, ENCODER_KEYS, SEQUENCE_KEYS];
         if cfg!(not(feature = "language")) && language.into_iter().any(has_any) {
             let message =
                 "this recipe trains a language model, which this program was built without";
@@ -214,6 +220,13 @@ impl From<FinetuneRecipe> for Box<dyn TrainRecipe> {
 }
 
 #[cfg(feature = "language")]
+impl From<EncoderRecipe> for Box<dyn TrainRecipe> {
+    fn from(recipe: EncoderRecipe) -> Self {
+        Box::new(Of::<EncoderTask> { recipe, task: PhantomData })
+    }
+}
+
+#[cfg(feature = "language")]
 impl From<SequenceRecipe> for Box<dyn TrainRecipe> {
     fn from(recipe: SequenceRecipe) -> Self {
         Box::new(Of::<Sequences> { recipe, task: PhantomData })
@@ -252,6 +265,10 @@ pub fn encoder_recipe(
         return Ok(None);
     }
     TaskKind::stated("", sets)?;
+    #[cfg(feature = "language")]
+    if sets.iter().any(|set| is_set_of(set, ENCODER_KEYS)) {
+        return Ok(Some(EncoderRecipe::for_file(path, sets)?.into()));
+    }
     #[cfg(feature = "language")]
     return Ok(Some(SequenceRecipe::for_table(path, sets)?.into()));
     #[cfg(not(feature = "language"))]

@@ -89,6 +89,19 @@ pub enum MetricError {
         /// The value.
         value: f64,
     },
+    /// A tag is none of the scheme.
+    #[error(
+        "the tag `{tag}` at position {at} is none of the scheme {scheme}: {}",
+        expected_tags(scheme)
+    )]
+    Tag {
+        /// The tag.
+        tag: String,
+        /// Its place in the sequence, from 0.
+        at: usize,
+        /// The scheme.
+        scheme: &'static str,
+    },
     /// An option does not suit the problem or is out of range.
     #[error("{name}: {problem}")]
     Setting {
@@ -97,4 +110,12 @@ pub enum MetricError {
         /// The problem and the allowed values.
         problem: String,
     },
+}
+
+/// What the tags of a scheme look like.
+fn expected_tags(scheme: &str) -> &'static str {
+    match scheme {
+        "iob1" | "iob2" => "expected O, or B or I with a hyphen and a type, such as B-PER",
+        _ => "expected O, or B, I, E or S with a hyphen and a type, such as B-PER",
+    }
 }

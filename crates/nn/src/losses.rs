@@ -20,7 +20,7 @@ pub enum LossTarget {
     Classes,
     /// A probability per class `[N, C]`.
     Probabilities(usize),
-    /// Numbers `[N, 1]`; for a single logit, 1 is the positive class.
+    /// Numbers `[N, outputs]`; for logits, 1 is the positive class or a label that is true.
     Values,
 }
 
@@ -132,6 +132,54 @@ impl Loss {
             }
         };
         Ok(Self { op, name, outputs, classes: n, target })
+    }
+
+    /// The loss of several outputs for each row: labels, each true or false (bce), or numbers (a
+    /// regression loss).
+    ///
+    /// ```
+    /// use ff_nn::{Loss, LossConfig, LossTarget};
+    /// let loss = Loss::of_many(&LossConfig::default(), 12, true)?;
+    /// assert_eq!((loss.name(), loss.outputs()), ("bce", 12));
+    /// # Ok::<(), ff_nn::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the loss does not suit the target, or a setting does not suit the loss.
+    pub fn of_many(config: &LossConfig, outputs: usize, labels: bool) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let kind = match (config.kind, labels) {
+            (LossKind::Auto, true) => LossKind::Bce,
+            (LossKind::Auto, false) => LossKind::Regression(RegressionLoss::Mse),
+            (kind, _) => kind,
+        };
+        Self::check_settings(config, kind)?;
+        if config.class_weights.is_some() || config.balanced {
+            let message = "is for one class of several; labels have loss.pos_weight";
+            return Err(ConfigError::new("loss.class_weights", message));
+        }
+        let (reduction, label_smoothing) = (Reduction::Sum, config.label_smoothing);
+        let (op, name) = match (kind, labels) {
+            (LossKind::Bce, true) => {
+                let positive_weight = config.pos_weight.map(|w| Arc::from([w]));
+                let op =
+                    BinaryCrossEntropyWithLogits { reduction, label_smoothing, positive_weight };
+                (op.op(), "bce")
+            }
+            (LossKind::Regression(loss), false) => {
+                let loss = config.delta.map_or(loss, |delta| loss.with_attribute(delta));
+                (loss.op(reduction), loss.name())
+            }
+            _ => {
+                let message = if labels {
+                    "the target has labels; use bce".to_owned()
+                } else {
+                    format!("the target has numbers; use {}", regression_names())
+                };
+                return Err(ConfigError::new("loss.kind", message));
+            }
+        };
+        Ok(Self { op, name, outputs, classes: outputs, target: LossTarget::Values })
     }
 
     fn check_settings(config: &LossConfig, kind: LossKind) -> Result<(), ConfigError> {

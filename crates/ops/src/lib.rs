@@ -48,6 +48,7 @@ pub use loss::Reduction;
 pub use loss::binary_cross_entropy_with_logits::BinaryCrossEntropyWithLogits;
 pub use loss::binary_focal::BinaryFocal;
 pub use loss::focal::Focal;
+pub use loss::in_batch_ranking::InBatchRanking;
 pub use loss::kl_divergence::KlDivergence;
 pub use loss::linear_cross_entropy::LinearCrossEntropy;
 pub use loss::preference::{Preference, PreferenceLoss};

@@ -42,6 +42,7 @@ pub fn registry() -> &'static [Entry] {
         Entry { name: "gate", cases: crate::activation::gate::cases },
         // A small δ, so that both branches are taken.
         Entry { name: "huber", cases: || regression::cases(Huber { delta: 0.75 }) },
+        Entry { name: "in_batch_ranking", cases: crate::loss::in_batch_ranking::cases },
         Entry { name: "kl_divergence", cases: crate::loss::kl_divergence::cases },
         Entry { name: "layer_norm", cases: crate::norm::layer_norm::cases },
         Entry { name: "linear_cross_entropy", cases: crate::loss::linear_cross_entropy::cases },

@@ -391,6 +391,15 @@ def preference(a, x):
     return [losses.sum().reshape(1)]
 
 
+def in_batch_ranking(a, x):
+    """MultipleNegativesRankingLoss of sentence-transformers, times its number of anchors."""
+    u = F.normalize(x[0])
+    anchors = len(u) // a.columns
+    scores = a.scale * u[:anchors] @ u[anchors:].T
+    loss = F.cross_entropy(scores, torch.arange(anchors), reduction="sum")
+    return [loss.reshape(1), torch.tensor([float(anchors)])]
+
+
 HANDLERS = {
     "activation": lambda a, x: [activation(a.activation, x[0])],
     "adapted_experts": lambda a, x: [x[0] + a.scale * x[2][:, a.first : a.first + x[0].shape[1]] @ x[1]],
@@ -418,6 +427,7 @@ HANDLERS = {
     "pool_tokens": lambda a, x: [x[0].mean(1) if a.mean else x[0][:, 0]],
     "gate": lambda a, x: [activation(a.activation, x[0]) * x[1]],
     "lora_linear": lora_linear,
+    "in_batch_ranking": in_batch_ranking,
     "preference": preference,
     "prelu": prelu,
     "replace_rows": lambda a, x: [x[0].index_copy(0, torch.tensor(a.ids, dtype=torch.long), x[1])],

@@ -11,6 +11,10 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     let device = arguments.machine.options();
     let evaluate = feedforward::evaluate;
     #[cfg(feature = "language")]
+    if feedforward::encoder::is_encoder_run(&arguments.run) {
+        return encoder::run(arguments, device, terminal);
+    }
+    #[cfg(feature = "language")]
     let encoder = feedforward::sequence::is_sequence_run(&arguments.run);
     #[cfg(feature = "language")]
     let evaluate = if encoder { feedforward::sequence::evaluate } else { evaluate };
@@ -63,6 +67,80 @@ pub(super) fn run(arguments: &Evaluate, terminal: &Terminal) -> Result<ExitCode,
     unfamiliar(terminal, &summary.unfamiliar, summary.rows)?;
     score_table(terminal, &summary.report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Encoders for labels, numbers, tags, masked tokens or pairs.
+#[cfg(feature = "language")]
+mod encoder {
+    use super::{Evaluate, ExitCode, Failure, Terminal, Working, count, quoted_path};
+    use crate::show::{Align, TextTable, score};
+    use feedforward::tensor::DeviceOptions;
+    use serde_json::json;
+
+    pub(super) fn run(
+        arguments: &Evaluate,
+        device: DeviceOptions,
+        terminal: &Terminal,
+    ) -> Result<ExitCode, Failure> {
+        if !arguments.set.is_empty()
+            || arguments.adapter.is_some()
+            || arguments.text_column.is_some()
+            || arguments.separator.is_some()
+        {
+            let message = "--set, --adapter, --text-column and --separator are for other models";
+            return Err(Failure::usage(message)
+                .help("leave them out: this run reads files as in its training"));
+        }
+        let working = Working::new(terminal, format!("evaluating {}", arguments.run.display()));
+        let (run, data) = (&arguments.run, arguments.data.as_deref());
+        let found = feedforward::encoder::evaluate(run, data, device)?;
+        drop(working);
+        if arguments.json {
+            let mut object = serde_json::to_value(&found).unwrap_or_default();
+            object["run"] = json!(arguments.run);
+            Terminal::object(&object)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let what = match found.part.as_str() {
+            "test" => "the test part, which chose nothing".to_owned(),
+            "valid" => "the validation part, which chose the epoch: expect a little less".into(),
+            file => file.to_owned(),
+        };
+        let (run, rows) = (terminal.bold(quoted_path(run)), count(found.scores.rows as u64));
+        terminal.line(format!("{run} on {what} · {rows} rows"))?;
+        let baseline = &found.scores.baseline;
+        let mut columns = vec![("", Align::Left), ("model", Align::Right)];
+        if !baseline.is_empty() {
+            columns.push((baseline, Align::Right));
+        }
+        let mut table = TextTable::new(&columns);
+        for of in &found.scores.scores {
+            let arrow = if of.higher_is_better { "↑" } else { "↓" };
+            let mut cells = vec![format!("{} {arrow}", of.label), score(of.value)];
+            if !baseline.is_empty() {
+                cells.push(of.baseline.map_or(String::new(), score));
+            }
+            table.row(cells);
+        }
+        for line in table.lines(terminal) {
+            terminal.answer(line)?;
+        }
+        if !found.scores.groups.is_empty() {
+            terminal.answer("")?;
+            let heads = ["precision", "recall", "F1", "rows"].map(|head| (head, Align::Right));
+            let mut table = TextTable::new(&[&[("", Align::Left)], &heads[..]].concat());
+            for group in &found.scores.groups {
+                let scores = [group.precision, group.recall, group.f1].map(score);
+                let name = std::iter::once(group.name.clone());
+                let rows = std::iter::once(count(group.support as u64));
+                table.row(name.chain(scores).chain(rows).collect());
+            }
+            for line in table.lines(terminal) {
+                terminal.answer(line)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// Language models.

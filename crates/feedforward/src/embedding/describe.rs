@@ -5,7 +5,7 @@ use super::modules::Modules;
 use super::static_table;
 use crate::language::folder_config;
 use crate::words::count;
-use ff_nn::models::{EncoderConfig, EncoderHead};
+use ff_nn::models::{EncoderConfig, EncoderHead, EncoderProblem};
 use ff_text::Tokenizer;
 use std::path::Path;
 
@@ -19,8 +19,12 @@ pub(crate) fn describe(folder: &Path) -> Option<String> {
         let purpose = match config.head {
             EncoderHead::None => "vectors".to_owned(),
             EncoderHead::MaskedLm => "masked tokens".into(),
-            EncoderHead::Sequence if config.labels == 1 => "a number for each text".into(),
-            EncoderHead::Sequence => format!("{} classes of texts", config.labels),
+            EncoderHead::Sequence => match (config.problem, config.labels) {
+                (EncoderProblem::Numbers, 1) => "a number for each text".into(),
+                (EncoderProblem::Numbers, n) => format!("{n} numbers for each text"),
+                (EncoderProblem::Labels, n) => format!("{n} labels of texts"),
+                (EncoderProblem::Class, n) => format!("{n} classes of texts"),
+            },
             EncoderHead::Tokens => format!("{} classes of tokens", config.labels),
         };
         parts.push(format!("{} encoder for {purpose}", config.family.name));

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::language::{EncoderModel, LanguageModel, model_folder};
 use ff_formats::GgufFile;
-use ff_nn::models::{EncoderFamily, EncoderHead, LanguageOptions};
+use ff_nn::models::{EncoderFamily, EncoderHead, EncoderProblem, LanguageOptions};
 use ff_tensor::Device;
 use ff_text::Tokenizer;
 use std::path::{Path, PathBuf};
@@ -161,9 +161,12 @@ impl Embedder {
         }
     }
 
-    /// Whether it predicts a number for each text.
-    pub(super) fn is_regression(&self) -> bool {
-        matches!(&self.model, Model::Encoder(model) if model.config().is_regression())
+    /// What it predicts of a text.
+    pub(super) fn problem(&self) -> EncoderProblem {
+        match &self.model {
+            Model::Encoder(model) => model.config().problem,
+            _ => EncoderProblem::Class,
+        }
     }
 
     /// The logits `[texts, classes]` of a classifier of texts, as [`Embedder::embed`] gives
@@ -318,7 +321,7 @@ struct Window {
 }
 
 /// Gives a vector the length 1; zeros stay.
-pub(super) fn normalize(vector: &mut [f32]) {
+pub(crate) fn normalize(vector: &mut [f32]) {
     let squares: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     let length = squares.sqrt().max(1e-12);
     for x in vector {

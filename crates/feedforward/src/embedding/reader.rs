@@ -61,7 +61,7 @@ impl TextReader {
 
     /// The parts of a text that the model takes, each with its share of the text's own tokens: one,
     /// or all windows of the most tokens with `windows`.
-    pub(super) fn parts(&self, ids: Vec<u32>, windows: bool) -> Vec<(Vec<u32>, f64)> {
+    pub(crate) fn parts(&self, ids: Vec<u32>, windows: bool) -> Vec<(Vec<u32>, f64)> {
         if ids.len() <= self.max_tokens {
             // A text without tokens of its own may have none around it either.
             let ids = if ids.is_empty() { self.padding() } else { ids };
@@ -84,6 +84,18 @@ impl TextReader {
         let cut = all.iter().filter(|ids| ids.len() > self.max_tokens).count();
         let first = |ids| self.parts(ids, false).swap_remove(0).0;
         Ok((all.into_iter().map(first).collect(), cut))
+    }
+
+    /// The tokens of texts in as many sequences as they need.
+    pub(crate) fn windows(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
+        let all = self.ids(texts, true)?;
+        let parts = all.into_iter().flat_map(|ids| self.parts(ids, true));
+        Ok(parts.map(|(ids, _)| ids).collect())
+    }
+
+    /// The tokens around every text.
+    pub(crate) fn around(&self) -> (&[u32], &[u32]) {
+        (&self.around.0, &self.around.1)
     }
 
     /// The token of an empty text.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files::{read_text, write_text};
+use ff_metrics::TagScheme;
 use ff_nn::Precision;
 use ff_table::TargetTransform;
 use serde::{Deserialize, Serialize};
@@ -17,8 +18,21 @@ pub(crate) struct TaskFile {
     version: String,
     /// The columns of texts, which are joined by line breaks.
     pub(crate) texts: Vec<String>,
-    /// The target; the model's outputs are in its unit.
-    pub(crate) target: TargetTransform,
+    /// The target of one class or number; the model's outputs are in its unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<TargetTransform>,
+    /// What is between the labels of a row in one column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) separator: Option<String>,
+    /// The columns of the labels or numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) targets: Vec<String>,
+    /// The least probability of each label that is predicted; 0.5 by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) thresholds: Vec<f64>,
+    /// How tags mark spans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scheme: Option<TagScheme>,
     /// The most tokens of a text.
     pub(crate) max_tokens: usize,
     /// The text before every text.
@@ -44,7 +58,7 @@ impl TaskFile {
     /// A description of a model that reads these columns.
     pub(crate) fn new(
         texts: Vec<String>,
-        target: TargetTransform,
+        target: Option<TargetTransform>,
         reader: &super::TextReader,
     ) -> Self {
         Self {
@@ -52,6 +66,10 @@ impl TaskFile {
             version: env!("CARGO_PKG_VERSION").into(),
             texts,
             target,
+            separator: None,
+            targets: Vec::new(),
+            thresholds: Vec::new(),
+            scheme: None,
             max_tokens: reader.max_tokens,
             prompt: reader.prompt.clone(),
             lower_case: reader.lower_case,

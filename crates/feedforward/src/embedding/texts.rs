@@ -11,7 +11,7 @@ use std::path::Path;
 const LINES: &str = "text";
 
 /// The rows of a file, in blocks, and which column holds the texts.
-pub(super) struct TextRows {
+pub(crate) struct TextRows {
     rows: Rows,
     first: Option<Table>,
     columns: Vec<String>,
@@ -38,7 +38,7 @@ impl TextRows {
     ///
     /// # Errors
     /// As [`TextRows::open`].
-    pub(super) fn open_columns(
+    pub(crate) fn open_columns(
         path: &Path,
         columns: &[String],
         null_values: &[String],
@@ -67,12 +67,12 @@ impl TextRows {
     }
 
     /// The columns that hold the texts, joined by commas.
-    pub(super) fn column(&self) -> String {
+    pub(crate) fn column(&self) -> String {
         self.columns.join(", ")
     }
 
     /// The texts of a block.
-    pub(super) fn texts<'a>(&self, block: &'a Table) -> Vec<Cow<'a, str>> {
+    pub(crate) fn texts<'a>(&self, block: &'a Table) -> Vec<Cow<'a, str>> {
         (0..block.rows()).map(|row| joined(block, &self.columns, row)).collect()
     }
 
@@ -80,7 +80,7 @@ impl TextRows {
     ///
     /// # Errors
     /// A row is malformed.
-    pub(super) fn next(&mut self, block: usize) -> Result<Option<Table>> {
+    pub(crate) fn next(&mut self, block: usize) -> Result<Option<Table>> {
         match self.first.take() {
             None => self.block(block),
             first => Ok(first),

@@ -55,6 +55,17 @@ pub(crate) enum Purpose<'a> {
     Plan(&'a RunFolder),
 }
 
+#[cfg(feature = "language")]
+impl Purpose<'_> {
+    /// The folder that relative paths of the recipe start from.
+    pub(crate) fn base(&self) -> &Path {
+        match self {
+            Purpose::Resume(_, info) => &info.base,
+            Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
+        }
+    }
+}
+
 /// The state at the moment when training starts or continues.
 #[cfg_attr(not(feature = "language"), expect(dead_code, reason = "tables need none of it"))]
 pub(crate) struct Beginning<'a, T: Task> {

@@ -7,15 +7,15 @@ use ff_table::{Kind, Note, Prepared, Role, Table};
 
 /// The texts of a part as tokens.
 #[derive(Debug, Default)]
-pub(super) struct Tokens {
-    /// The tokens of each row.
-    pub(super) ids: Vec<Vec<u32>>,
+pub(crate) struct Tokens {
+    /// The tokens of each row, of each of its sequences in turn.
+    pub(crate) ids: Vec<Vec<u32>>,
     /// The rows, the longest first, and their lengths.
-    pub(super) order: Vec<u32>,
-    pub(super) lengths: Vec<u32>,
+    pub(crate) order: Vec<u32>,
+    pub(crate) lengths: Vec<u32>,
     /// How many texts were cut, and how many are empty.
-    pub(super) cut: usize,
-    pub(super) empty: usize,
+    pub(crate) cut: usize,
+    pub(crate) empty: usize,
 }
 
 impl Tokens {
@@ -30,14 +30,21 @@ impl Tokens {
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let empty = texts.iter().filter(|text| text.trim().is_empty()).count();
         let (ids, cut) = reader.read(&texts)?;
-        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-        order.sort_by_key(|&row| std::cmp::Reverse(ids[row as usize].len()));
-        let lengths = order.iter().map(|&row| ids[row as usize].len() as u32).collect();
-        Ok(Self { ids, order, lengths, cut, empty })
+        Ok(Self { cut, empty, ..Self::of(ids, 1) })
     }
 
-    /// All tokens.
-    pub(super) fn count(&self) -> u64 {
+    /// Sequences, of which each row has this many in turn; its length is that of its longest.
+    pub(crate) fn of(ids: Vec<Vec<u32>>, columns: usize) -> Self {
+        let longest = |row: &[Vec<u32>]| row.iter().map(Vec::len).max().unwrap_or(0) as u32;
+        let all: Vec<u32> = ids.chunks_exact(columns.max(1)).map(longest).collect();
+        let mut order: Vec<u32> = (0..all.len() as u32).collect();
+        order.sort_by_key(|&row| std::cmp::Reverse(all[row as usize]));
+        let lengths = order.iter().map(|&row| all[row as usize]).collect();
+        Self { ids, order, lengths, cut: 0, empty: 0 }
+    }
+
+    /// The lengths of all rows together.
+    pub(crate) fn count(&self) -> u64 {
         self.lengths.iter().map(|&n| u64::from(n)).sum()
     }
 }
@@ -92,8 +99,8 @@ pub(super) fn text_columns(prepared: &mut Prepared) -> Result<Vec<String>> {
 }
 
 /// What is to be known of the tokens.
-pub(super) fn notes(parts: &[Tokens; 3], reader: &TextReader) -> Vec<Note> {
-    let sum = |of: fn(&Tokens) -> usize| parts.iter().map(of).sum::<usize>();
+pub(crate) fn notes(parts: &[&Tokens; 3], reader: &TextReader) -> Vec<Note> {
+    let sum = |of: fn(&Tokens) -> usize| parts.iter().map(|&part| of(part)).sum::<usize>();
     let (texts, tokens) = (sum(|part| part.ids.len()), sum(|part| part.count() as usize));
     let longest = parts.iter().filter_map(|part| part.lengths.first()).max().copied().unwrap_or(0);
     let mean = tokens as f64 / texts.max(1) as f64;

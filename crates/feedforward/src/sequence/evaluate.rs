@@ -15,7 +15,6 @@ use crate::table::scores::{Judge, evaluate_part};
 use crate::table::{EvaluateSummary, ModelFile};
 use crate::tasks::SEQUENCE_KEYS;
 use ff_nn::models::LanguageOptions;
-use ff_nn::{Loss, LossConfig};
 use ff_table::{DataError, Encoded, SourceOptions, Table, load, prepare};
 use ff_tensor::DeviceOptions;
 use std::path::Path;
@@ -43,16 +42,17 @@ pub fn evaluate(
     let device = open_device(&recipe, device)?;
     let model = folder.model();
     let Some(task) = TaskFile::read(&model)? else { return Err(no_model(&folder)) };
+    let Some(target) = &task.target else { return Err(no_model(&folder)) };
     let threads = device.cpu().threads();
     let mut left_out = Vec::new();
     let table;
     let (part, encoded, rows): (String, Encoded, Vec<usize>) = if let Some(path) = data {
         (table, _) = load(path, &SourceOptions::from(&recipe.data), threads)?;
-        let (rows, dropped) = task.target.judged(&table);
+        let (rows, dropped) = target.judged(&table);
         left_out = dropped;
         let encoded = Encoded {
             rows: rows.len(),
-            target: Some(task.target.encode(&table, &rows)?),
+            target: Some(target.encode(&table, &rows)?),
             weights: recipe
                 .data
                 .weight
@@ -97,7 +97,6 @@ pub fn evaluate(
         column(&table, name, "a text that the model reads")?;
     }
     let tokens = Tokens::read(&reader, &table, &task.texts, &rows)?;
-    let target = &task.target;
     let file = ModelFile {
         task: target.task,
         target: target.column.clone(),
@@ -106,9 +105,7 @@ pub fn evaluate(
         threshold: task.threshold,
         ..ModelFile::default()
     };
-    let classes = (!target.classes.is_empty()).then_some(target.classes.len());
-    let loss = Loss::new(&LossConfig::default(), classes, None)?;
-    let network = Network { encoder, config, loss, frozen: false };
+    let network = Network { encoder, config, frozen: false };
     let found = predictions(&outputs(&mut graph, &network, &tokens)?, &file);
     let judge = Judge { file: &file, target, top_k: recipe.evaluate.top_k, threads };
     let report = evaluate_part(judge, &encoded, &found, None, true)?;

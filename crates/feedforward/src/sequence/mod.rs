@@ -12,4 +12,9 @@ pub use evaluate::{evaluate, is_sequence_run};
 pub use recipe::{EncoderTable, SequenceConfig, SequenceEvaluate, SequenceRecipe};
 pub use task::train;
 
-pub(crate) use task::Sequences;
+pub(crate) use data::{Tokens, notes};
+pub(crate) use network::{Base, Network, add_groups, options, rescale};
+pub(crate) use objective::{Shapes, each_batch, input};
+pub(crate) use recipe::{check_optimizer, usual};
+pub(crate) use report::layers;
+pub(crate) use task::{Sequences, refuse_changed, table_hash, whole_hash};

@@ -1,44 +1,48 @@
 //! The encoder with its head.
 
-use super::recipe::SequenceRecipe;
+use super::recipe::EncoderTable;
 use crate::embedding::{Modules, Pooling, TextReader, is_encoder};
 use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::language::{model_folder, read_encoder, read_tokenizer};
 use ff_graph::{Graph, ParamId, Params};
-use ff_nn::models::{Encoder, EncoderConfig, EncoderDropout, EncoderHead, LanguageOptions};
-use ff_nn::{Builder, Loss};
-use ff_table::TargetSchema;
+use ff_nn::Builder;
+use ff_nn::models::{
+    Encoder, EncoderConfig, EncoderDropout, EncoderHead, EncoderOutputs, LanguageOptions,
+};
 use ff_tensor::{DType, Device};
 use ff_train::optim::GroupConfig;
 use std::path::{Path, PathBuf};
 
 /// The folder that a run starts from, and the network that it trains.
-pub(super) struct Base {
-    pub(super) folder: PathBuf,
-    pub(super) config: EncoderConfig,
-    pub(super) reader: TextReader,
+pub(crate) struct Base {
+    pub(crate) folder: PathBuf,
+    pub(crate) config: EncoderConfig,
+    pub(crate) reader: TextReader,
+    /// What the files beside the encoder say.
+    pub(crate) modules: Modules,
+    /// The classes or tags of the head that the folder has.
+    pub(crate) own_labels: Vec<String>,
     /// Whether its last layer predicts the same classes already.
     same_output: bool,
 }
 
-/// An encoder with its head and its loss.
+/// An encoder with its head.
 pub(crate) struct Network {
-    pub(super) encoder: Encoder,
-    pub(super) config: EncoderConfig,
-    pub(super) loss: Loss,
-    pub(super) frozen: bool,
+    pub(crate) encoder: Encoder,
+    pub(crate) config: EncoderConfig,
+    pub(crate) frozen: bool,
 }
 
 impl Base {
-    /// Opens the recipe's encoder for a target.
+    /// Opens the recipe's encoder for new outputs.
     ///
     /// # Errors
     /// There is none, it is of another kind, or its tokenizer does not fit.
-    pub(super) fn open(
-        recipe: &SequenceRecipe,
+    pub(crate) fn open(
+        model: &EncoderTable,
         path: &Path,
-        target: &TargetSchema,
+        outputs: EncoderOutputs<'_>,
     ) -> Result<Self> {
         let root =
             if path.join("modules.json").exists() { path.to_owned() } else { model_folder(path)? };
@@ -53,37 +57,44 @@ impl Base {
         let wrong =
             |error: ff_nn::ConfigError| Error::run(&folder.join("config.json"), error.to_string());
         let own = EncoderConfig::parse(&read_text(&folder.join("config.json"))?).map_err(wrong)?;
-        let mean = match recipe.model.pooling.or(modules.pooling) {
+        let mean = match model.pooling.or(modules.pooling) {
             Some(pooling) => pooling == Pooling::Mean,
             None => own.head == EncoderHead::Sequence && own.mean_pooled,
         };
-        let config = own.for_sequences(&target.classes, mean).map_err(wrong)?;
-        let same_output = own.head == EncoderHead::Sequence
-            && !target.classes.is_empty()
-            && own.label_names() == target.classes;
+        let config = own.with_outputs(outputs, mean).map_err(wrong)?;
+        let same_output = own.head == config.head
+            && match config.head {
+                EncoderHead::None => false,
+                EncoderHead::MaskedLm => true,
+                EncoderHead::Sequence | EncoderHead::Tokens => {
+                    !config.is_regression()
+                        && own.problem == config.problem
+                        && own.label_names() == config.label_names()
+                }
+            };
         let tokenizer = read_tokenizer(&folder, config.vocab_size)?.ok_or_else(|| {
             let message = "has no tokenizer (tokenizer.json, vocab.txt, or vocab.json and merges.txt); \
                            add the model's own";
             Error::run(&folder, message)
         })?;
         let positions = config.longest();
-        let reader =
-            TextReader::new(tokenizer, &modules, recipe.model.max_tokens, positions, false)?;
-        Ok(Self { folder, config, reader, same_output })
+        let reader = TextReader::new(tokenizer, &modules, model.max_tokens, positions, false)?;
+        let own_labels = own.label_names();
+        Ok(Self { folder, config, reader, modules, own_labels, same_output })
     }
 
     /// The network with first values for its head.
     ///
     /// # Errors
     /// Memory is short.
-    pub(super) fn build(
+    pub(crate) fn build(
         &self,
-        recipe: &SequenceRecipe,
-        loss: Loss,
+        model: &EncoderTable,
+        seed: u64,
         device: &Device,
     ) -> Result<(Network, Graph)> {
-        let (model, config) = (&recipe.model, self.config.clone());
-        let options = options(recipe);
+        let config = self.config.clone();
+        let options = options(model);
         let hidden = if model.frozen { 0.0 } else { model.dropout };
         let dropout = EncoderDropout { hidden, head: model.head_dropout };
         let mut builder = Builder::new();
@@ -91,8 +102,8 @@ impl Base {
         if model.frozen {
             builder.freeze_where(|name| config.depth_of(name) <= config.layers);
         }
-        let params = builder.build(device, DType::F32, recipe.train.seed, true)?;
-        let network = Network { encoder, config, loss, frozen: model.frozen };
+        let params = builder.build(device, DType::F32, seed, true)?;
+        let network = Network { encoder, config, frozen: model.frozen };
         Ok((network, Graph::new(device, params)))
     }
 
@@ -100,21 +111,26 @@ impl Base {
     ///
     /// # Errors
     /// The files do not fit the config.
-    pub(super) fn read_weights(&self, params: &mut Params) -> Result<()> {
+    pub(crate) fn read_weights(&self, params: &mut Params) -> Result<()> {
         read_encoder(&self.folder, &self.config, params, self.same_output)
     }
 }
 
 /// How the encoder computes.
-pub(super) fn options(recipe: &SequenceRecipe) -> LanguageOptions {
-    LanguageOptions { precision: recipe.model.precision, ..LanguageOptions::default() }
+pub(crate) fn options(model: &EncoderTable) -> LanguageOptions {
+    // Of masked tokens few are learned, and each has a logit for every token.
+    let skip_ignored = true;
+    LanguageOptions { precision: model.precision, skip_ignored, ..LanguageOptions::default() }
 }
 
 /// The rates of layers: the head's factor, then the factor of the decay for each layer below the
 /// last one. Groups of the recipe come first.
-pub(super) fn add_groups(recipe: &mut SequenceRecipe, config: &EncoderConfig) {
-    let (decay, head) = (recipe.model.layer_decay, recipe.model.head_rate);
-    let groups = &mut recipe.optimizer.groups;
+pub(crate) fn add_groups(
+    groups: &mut Vec<GroupConfig>,
+    model: &EncoderTable,
+    config: &EncoderConfig,
+) {
+    let (decay, head) = (model.layer_decay, model.head_rate);
     let mut add = |pattern: String, lr_scale: f64| {
         if lr_scale != 1.0 {
             let lr_scale = Some(lr_scale);
@@ -131,15 +147,15 @@ pub(super) fn add_groups(recipe: &mut SequenceRecipe, config: &EncoderConfig) {
     }
 }
 
-/// Makes the outputs of a trained regression those of the target's own unit: y = σ z + μ.
+/// Makes the outputs of a trained regression those of the targets' own units, y = σ z + μ, with a
+/// mean and a standard deviation for each output.
 ///
 /// # Errors
 /// The graph has no such layer.
-pub(super) fn rescale(
+pub(crate) fn rescale(
     graph: &mut Graph,
     config: &EncoderConfig,
-    mean: f64,
-    std: f64,
+    units: &[(f64, f64)],
 ) -> Result<()> {
     let params = graph.params_mut();
     let ids: Vec<(ParamId, bool)> = params
@@ -148,9 +164,13 @@ pub(super) fn rescale(
         .map(|(id, info)| (id, info.spec.name.ends_with("bias")))
         .collect();
     for (id, bias) in ids {
-        let shift = if bias { mean } else { 0.0 };
-        for value in params.values_mut::<f32>(id)? {
-            *value = (f64::from(*value) * std + shift) as f32;
+        let values = params.values_mut::<f32>(id)?;
+        let width = values.len() / units.len().max(1);
+        for (row, &(mean, std)) in values.chunks_exact_mut(width.max(1)).zip(units) {
+            let shift = if bias { mean } else { 0.0 };
+            for value in row {
+                *value = (f64::from(*value) * std + shift) as f32;
+            }
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use super::network::Network;
 use crate::language::encoder_batch;
 use crate::table::objective::{Rows, gather_target, gather_weights, score};
 use ff_graph::{Error, Graph, Mode, Result, Value};
+use ff_nn::Loss;
 use ff_nn::models::EncoderBatch;
 use ff_table::Encoded;
 use ff_tensor::{Key, Tensor};
@@ -25,6 +26,7 @@ pub(super) struct Part<'a> {
 /// Trains an encoder on the texts of a part and evaluates it on those of another.
 pub(super) struct SequenceObjective<'a> {
     network: &'a Network,
+    loss: &'a Loss,
     train: Part<'a>,
     valid: Part<'a>,
     shapes: Shapes,
@@ -37,13 +39,13 @@ pub(crate) type Vectors = [Vec<f32>; 2];
 
 impl<'a> SequenceObjective<'a> {
     pub(super) fn new(
-        network: &'a Network,
+        (network, loss): (&'a Network, &'a Loss),
         train: Part<'a>,
         valid: Part<'a>,
         batch: usize,
         vectors: Option<&'a Vectors>,
     ) -> Self {
-        Self { network, train, valid, shapes: Shapes::new(train.tokens, batch), vectors }
+        Self { network, loss, train, valid, shapes: Shapes::new(train.tokens, batch), vectors }
     }
 
     /// The logits of some rows of the training part.
@@ -101,7 +103,7 @@ impl Objective for SequenceObjective<'_> {
         let order = &self.train.tokens.order;
         let rows: Vec<u32> = rows.iter().map(|&i| order[i as usize]).collect();
         let logits = self.logits(graph, &rows)?;
-        let (loss, data, rows) = (&self.network.loss, self.train.data, Rows::all(&rows));
+        let (loss, data, rows) = (self.loss, self.train.data, Rows::all(&rows));
         let target = gather_target(graph, loss, data, &rows)?;
         let weights = gather_weights(graph, data, &rows)?;
         let (sum, count) = loss.apply(graph, &logits, &target, weights.as_ref())?;
@@ -114,7 +116,7 @@ impl Objective for SequenceObjective<'_> {
             return Ok(None);
         }
         let outputs = self.valid_outputs(graph)?;
-        let (loss, width) = (&self.network.loss, self.network.loss.outputs());
+        let (loss, width) = (self.loss, self.loss.outputs());
         let all: Vec<u32> = (0..data.rows as u32).collect();
         let rows = Rows::all(&all);
         let logits = input(graph, &outputs, [data.rows, width])?;
@@ -130,7 +132,7 @@ impl Objective for SequenceObjective<'_> {
     }
 }
 
-fn input(graph: &Graph, values: &[f32], dims: [usize; 2]) -> Result<Value> {
+pub(crate) fn input(graph: &Graph, values: &[f32], dims: [usize; 2]) -> Result<Value> {
     let tensor = Tensor::from_slice(graph.device(), values, &dims).map_err(Error::of("encoder"))?;
     Ok(graph.input(tensor))
 }
@@ -174,37 +176,62 @@ fn all(
     shapes: &mut Shapes,
     of: Of,
 ) -> Result<Vec<f32>> {
-    let mode = graph.mode();
-    graph.set_mode(Mode::Eval);
     let width = match of {
         Of::Vectors => network.config.hidden_size,
-        Of::Logits => network.loss.outputs(),
+        Of::Logits => network.config.labels,
     };
     let mut values = vec![0.0; tokens.ids.len() * width];
+    let rows = (&tokens.order[..], &tokens.lengths[..]);
+    each_batch(graph, network, (tokens, rows), shapes, &mut |graph, batch, rows| {
+        let found = match of {
+            Of::Vectors => network.encoder.pooled(graph, batch)?,
+            Of::Logits => network.encoder.logits(graph, batch)?,
+        };
+        // A plan has no values.
+        if !graph.device().pool().is_planning() {
+            let found = found.slice::<f32>()?.chunks_exact(width);
+            for (&row, found) in rows.iter().zip(found) {
+                values[row as usize * width..][..width].copy_from_slice(found);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+/// What is done with a batch of these rows.
+pub(crate) type Each<'a> = dyn FnMut(&mut Graph, &EncoderBatch, &[u32]) -> Result<()> + 'a;
+
+/// Makes batches of sequences in this order, the longest first, with the graph in evaluation mode;
+/// a plan makes the first alone, which is the largest.
+///
+/// # Errors
+/// An operation failed.
+pub(crate) fn each_batch(
+    graph: &mut Graph,
+    network: &Network,
+    (tokens, (order, lengths)): (&Tokens, (&[u32], &[u32])),
+    shapes: &mut Shapes,
+    each: &mut Each<'_>,
+) -> Result<()> {
+    let mode = graph.mode();
+    graph.set_mode(Mode::Eval);
     let mut at = 0;
-    while at < tokens.order.len() {
+    while at < order.len() {
         graph.reset();
-        let longest = padded(tokens.lengths[at] as usize, network);
-        let rows = &tokens.order[at..];
+        let longest = padded(lengths[at] as usize, network);
+        let rows = &order[at..];
         let rows = &rows[..(EVAL_TOKENS / longest).clamp(1, rows.len())];
         let batch = shapes.batch(graph, network, tokens, rows)?;
-        let found = match of {
-            Of::Vectors => network.encoder.pooled(graph, &batch)?,
-            Of::Logits => network.encoder.logits(graph, &batch)?,
-        };
+        each(graph, &batch, rows)?;
         at += rows.len();
-        // A plan has no values, and its first batch is the largest.
         if graph.device().pool().is_planning() {
             break;
-        }
-        let found = found.slice::<f32>()?.chunks_exact(width);
-        for (&row, found) in rows.iter().zip(found) {
-            values[row as usize * width..][..width].copy_from_slice(found);
         }
     }
     graph.reset();
     graph.set_mode(mode);
-    Ok(values)
+    Ok(())
 }
 
 /// The tokens that a text of a batch is padded to.
@@ -214,19 +241,23 @@ fn padded(length: usize, network: &Network) -> usize {
 
 /// The shapes of batches whose memory is kept. A pool keeps memory for each shape; texts have many,
 /// so that those kept together are as large as the largest and a usual one.
-struct Shapes {
+pub(crate) struct Shapes {
     most: usize,
     held: Vec<[usize; 2]>,
 }
 
 impl Shapes {
-    fn new(tokens: &Tokens, batch: usize) -> Self {
+    pub(crate) fn new(tokens: &Tokens, batch: usize) -> Self {
         let length = |at: usize| tokens.lengths.get(at).map_or(0, |&length| length as usize);
         let kept = length(0) + length(tokens.lengths.len() / 2) + 2 * MULTIPLE;
         Self { most: (batch * kept).max(EVAL_TOKENS), held: Vec::new() }
     }
 
-    fn batch(
+    /// The batch of these sequences.
+    ///
+    /// # Errors
+    /// A sequence is too long, or memory is short.
+    pub(crate) fn batch(
         &mut self,
         graph: &mut Graph,
         network: &Network,

@@ -159,6 +159,92 @@ pub struct SequenceEvaluate {
     pub top_k: Option<usize>,
 }
 
+impl EncoderTable {
+    /// Puts in the rate for an encoder, where the recipe names none: narrow ones learn at higher
+    /// rates, and a linear layer at a higher one than a head of two layers.
+    pub(crate) fn add_rate(&self, optimizer: &mut OptimizerConfig, config: &EncoderConfig) {
+        if optimizer.kind == OptimizerKind::AdamW {
+            let usual = match (self.frozen, config.mean_pooled) {
+                (true, true) => 1e-2,
+                (true, false) => 1e-3,
+                (false, _) => 5e-5 * 768.0 / config.hidden_size as f64,
+            };
+            optimizer.lr.get_or_insert(usual);
+        }
+    }
+
+    /// Finds what is wrong with its values.
+    ///
+    /// # Errors
+    /// The first one.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.encoder.as_os_str().is_empty() {
+            let message = "is missing: name the folder of BERT, RoBERTa, DistilBERT or ModernBERT";
+            return Err(ConfigError::new("model.encoder", message));
+        }
+        if self.pooling == Some(Pooling::Last) {
+            let message = "last is for decoders; an encoder has cls and mean";
+            return Err(ConfigError::new("model.pooling", message));
+        }
+        if self.frozen && self.layer_decay != 1.0 {
+            let message = "has no layers to act on with model.frozen; leave one of them out";
+            return Err(ConfigError::new("model.layer_decay", message));
+        }
+        Range::Above(0.0).check("model.layer_decay", self.layer_decay)?;
+        Range::Unit.check("model.layer_decay", self.layer_decay)?;
+        Range::Above(0.0).check("model.head_rate", self.head_rate)?;
+        Range::BelowOne.check("model.dropout", self.dropout)?;
+        Range::BelowOne.check("model.head_dropout", self.head_dropout)
+    }
+}
+
+impl SequenceConfig {
+    /// Finds what is wrong with its values.
+    ///
+    /// # Errors
+    /// The first one.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        for (key, value) in [
+            ("train.epochs", self.epochs as u64),
+            ("train.steps", self.steps.unwrap_or(1)),
+            ("train.batch_size", self.batch_size as u64),
+            ("train.accumulate", self.accumulate as u64),
+        ] {
+            Range::AtLeast(1.0).check(key, value as f64)?;
+        }
+        Range::AtLeast(0.0).check("train.checkpoint_seconds", self.checkpoint_seconds)
+    }
+
+    /// The training loop's view of it.
+    pub(crate) fn loop_config(&self) -> TrainConfig {
+        TrainConfig {
+            epochs: self.epochs,
+            steps: self.steps,
+            batch_size: self.batch_size,
+            accumulate: self.accumulate,
+            seed: self.seed,
+            patience: self.patience,
+            monitor: self.monitor,
+            restore_best: self.restore_best,
+            checkpoint_seconds: self.checkpoint_seconds,
+            threads: self.threads,
+            ..TrainConfig::default()
+        }
+    }
+}
+
+/// Refuses an optimiser that takes all rows at every step.
+///
+/// # Errors
+/// It is one.
+pub(crate) fn check_optimizer(optimizer: &OptimizerConfig) -> Result<(), ConfigError> {
+    if optimizer.needs_closure() {
+        let message = "takes all rows at every step, which is too much for an encoder; use adamw";
+        return Err(ConfigError::new("optimizer.kind", message));
+    }
+    Ok(())
+}
+
 impl SequenceEvaluate {
     fn as_table(&self) -> EvaluateConfig {
         EvaluateConfig { threshold: self.threshold, top_k: self.top_k, importance: 0 }
@@ -179,6 +265,21 @@ const USUAL: &[(&str, &str)] = &[
 ];
 /// The length of a head alone.
 const HEAD: &[(&str, &str)] = &[("train.epochs", "20")];
+
+/// The defaults of fine-tuning that a recipe does not replace.
+pub(crate) fn usual(recipe: &toml::Value) -> Vec<(&'static str, &'static str)> {
+    let given = |key: &str| key.split('.').try_fold(recipe, |table, part| table.get(part));
+    let kind = given("optimizer.kind").and_then(toml::Value::as_str);
+    let frozen = given("model.frozen").and_then(toml::Value::as_bool) == Some(true);
+    // What goes with a setting that the recipe replaces.
+    let left_out = |key: &str| {
+        let optimizer = kind.is_some_and(|kind| kind != "adamw");
+        let schedule = given("schedule.kind").is_some();
+        (optimizer && key.starts_with("optimizer.")) || (schedule && key.starts_with("schedule."))
+    };
+    let rest = if frozen { HEAD } else { &[] };
+    USUAL.iter().chain(rest).copied().filter(|(key, _)| !left_out(key)).collect()
+}
 
 impl SequenceRecipe {
     /// Reads a recipe's file and puts the overrides of the command line (`key=value`) in.
@@ -220,14 +321,7 @@ impl SequenceRecipe {
     /// Puts in the rate for an encoder, where the recipe names none: narrow ones learn at higher
     /// rates, and a linear layer at a higher one than a head of two layers.
     pub(super) fn add_rate(&mut self, config: &EncoderConfig) {
-        if self.optimizer.kind == OptimizerKind::AdamW {
-            let usual = match (self.model.frozen, config.mean_pooled) {
-                (true, true) => 1e-2,
-                (true, false) => 1e-3,
-                (false, _) => 5e-5 * 768.0 / config.hidden_size as f64,
-            };
-            self.optimizer.lr.get_or_insert(usual);
-        }
+        self.model.add_rate(&mut self.optimizer, config);
     }
 
     /// The parts that it shares with the recipe of a table.
@@ -245,19 +339,8 @@ impl SequenceRecipe {
     }
 
     fn check_tables(&self) -> Result<(), ConfigError> {
-        let (model, train) = (&self.model, &self.train);
-        if model.encoder.as_os_str().is_empty() {
-            let message = "is missing: name the folder of BERT, RoBERTa, DistilBERT or ModernBERT";
-            return Err(ConfigError::new("model.encoder", message));
-        }
-        if model.pooling == Some(Pooling::Last) {
-            let message = "last is for decoders; an encoder has cls and mean";
-            return Err(ConfigError::new("model.pooling", message));
-        }
-        if model.frozen && model.layer_decay != 1.0 {
-            let message = "has no layers to act on with model.frozen; leave one of them out";
-            return Err(ConfigError::new("model.layer_decay", message));
-        }
+        self.model.check()?;
+        self.train.check()?;
         for (key, set) in [
             ("data.target_log", self.data.target_log),
             ("data.target_clamp", self.data.target_clamp),
@@ -267,25 +350,7 @@ impl SequenceRecipe {
                 return Err(ConfigError::new(key, message));
             }
         }
-        if self.optimizer.needs_closure() {
-            let message =
-                "takes all rows at every step, which is too much for an encoder; use adamw";
-            return Err(ConfigError::new("optimizer.kind", message));
-        }
-        for (key, value) in [
-            ("train.epochs", train.epochs as u64),
-            ("train.steps", train.steps.unwrap_or(1)),
-            ("train.batch_size", train.batch_size as u64),
-            ("train.accumulate", train.accumulate as u64),
-        ] {
-            Range::AtLeast(1.0).check(key, value as f64)?;
-        }
-        Range::Above(0.0).check("model.layer_decay", model.layer_decay)?;
-        Range::Unit.check("model.layer_decay", model.layer_decay)?;
-        Range::Above(0.0).check("model.head_rate", model.head_rate)?;
-        Range::BelowOne.check("model.dropout", model.dropout)?;
-        Range::BelowOne.check("model.head_dropout", model.head_dropout)?;
-        Range::AtLeast(0.0).check("train.checkpoint_seconds", train.checkpoint_seconds)
+        check_optimizer(&self.optimizer)
     }
 }
 
@@ -294,18 +359,7 @@ impl Settings for SequenceRecipe {
     const SYNONYMS: &[(&str, &str)] = SYNONYMS;
 
     fn beneath(recipe: &toml::Value) -> Vec<(&'static str, &'static str)> {
-        let given = |key: &str| key.split('.').try_fold(recipe, |table, part| table.get(part));
-        let kind = given("optimizer.kind").and_then(toml::Value::as_str);
-        let frozen = given("model.frozen").and_then(toml::Value::as_bool) == Some(true);
-        // What goes with a setting that the recipe replaces.
-        let left_out = |key: &str| {
-            let optimizer = kind.is_some_and(|kind| kind != "adamw");
-            let schedule = given("schedule.kind").is_some();
-            (optimizer && key.starts_with("optimizer."))
-                || (schedule && key.starts_with("schedule."))
-        };
-        let rest = if frozen { HEAD } else { &[] };
-        USUAL.iter().chain(rest).copied().filter(|(key, _)| !left_out(key)).collect()
+        usual(recipe)
     }
 
     fn out_of_range(&self) -> Vec<ConfigError> {
@@ -349,20 +403,7 @@ impl TaskRecipe for SequenceRecipe {
     }
 
     fn loop_config(&self) -> TrainConfig {
-        let train = &self.train;
-        TrainConfig {
-            epochs: train.epochs,
-            steps: train.steps,
-            batch_size: train.batch_size,
-            accumulate: train.accumulate,
-            seed: train.seed,
-            patience: train.patience,
-            monitor: train.monitor,
-            restore_best: train.restore_best,
-            checkpoint_seconds: train.checkpoint_seconds,
-            threads: train.threads,
-            ..TrainConfig::default()
-        }
+        self.train.loop_config()
     }
 
     fn precision(&self) -> Precision {

@@ -1,12 +1,12 @@
 //! The report of an encoder's run: that of a table, with the layers of the encoder.
 
 use super::network::Base;
-use super::recipe::SequenceRecipe;
+use super::recipe::{EncoderTable, SequenceRecipe};
 use crate::error::Result;
 use crate::table::report::{Snapshot, gather_with};
 use crate::table::scores::PartReports;
-use crate::table::setup;
 use ff_graph::ParamInfo;
+use ff_nn::models::EncoderHead;
 use ff_report::{Layer, Model, ReportData};
 use ff_tensor::Device;
 
@@ -16,9 +16,17 @@ pub(super) fn gather(
     recipe: &SequenceRecipe,
     reports: Option<&PartReports>,
 ) -> Result<ReportData> {
-    let prepared = snapshot.prepared;
-    let loss = setup::loss(&recipe.loss, &prepared.target, &prepared.train)?;
-    let (_, graph) = base.build(recipe, loss, &Device::planning())?;
+    let layers = layers(base, &recipe.model)?;
+    let model = Model { summary: snapshot.run.work.layers.clone(), layers };
+    Ok(gather_with(snapshot, model, reports))
+}
+
+/// The embeddings, each layer, and the head.
+///
+/// # Errors
+/// The encoder cannot be built.
+pub(crate) fn layers(base: &Base, model: &EncoderTable) -> Result<Vec<Layer>> {
+    let (_, graph) = base.build(model, 0, &Device::planning())?;
     let config = &base.config;
     let layer = |depth: usize| {
         let infos = graph.params().infos().iter();
@@ -32,8 +40,13 @@ pub(super) fn gather(
                 (format!("layer {}", depth - 1), kind)
             }
             _ => {
-                let pooling = if config.mean_pooled { "mean" } else { "first token" };
-                ("head".to_owned(), format!("{pooling}, {} outputs", config.labels))
+                let outputs = match config.head {
+                    EncoderHead::MaskedLm => format!("{} tokens", config.vocab_size),
+                    EncoderHead::Tokens => format!("each token, {} outputs", config.labels),
+                    _ if config.mean_pooled => format!("mean, {} outputs", config.labels),
+                    _ => format!("first token, {} outputs", config.labels),
+                };
+                ("head".to_owned(), outputs)
             }
         };
         Layer {
@@ -44,7 +57,6 @@ pub(super) fn gather(
             ..Layer::default()
         }
     };
-    let layers = (0..=config.layers + 1).map(layer).collect();
-    let model = Model { summary: snapshot.run.work.layers.clone(), layers };
-    Ok(gather_with(snapshot, model, reports))
+    let depths = config.layers + usize::from(config.head != EncoderHead::None);
+    Ok((0..=depths).map(layer).collect())
 }

@@ -24,6 +24,7 @@ use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
 use crate::tasks::SEQUENCE_KEYS;
 use crate::words::{count, plural};
 use ff_graph::Graph;
+use ff_nn::models::EncoderOutputs;
 use ff_nn::{Loss, Precision};
 use ff_report::ReportData;
 use ff_settings::ConfigError;
@@ -109,14 +110,36 @@ pub(super) fn predictions(outputs: &[f32], file: &ModelFile) -> Predictions {
 }
 
 /// The hash of a run's data: that of the table, and that of the encoder it starts from.
-fn hash(prepared: &Prepared, base: &Path) -> Result<String> {
+pub(crate) fn whole_hash(data: &str, base: &Path) -> Result<String> {
     let mut hasher = Xxh3::new();
     hash_weights(base, &mut hasher)?;
-    Ok(format!("{}-{:032x}", prepared.hash, hasher.digest128()))
+    Ok(format!("{data}-{:032x}", hasher.digest128()))
+}
+
+/// Refuses to resume a run whose data or encoder has changed.
+///
+/// # Errors
+/// One of these paths has.
+pub(crate) fn refuse_changed(
+    purpose: &Purpose<'_>,
+    hash: &str,
+    [data, encoder]: [&Path; 2],
+) -> Result<()> {
+    let Purpose::Resume(folder, info) = purpose else { return Ok(()) };
+    if hash == info.data_hash {
+        return Ok(());
+    }
+    let same = table_hash(hash) == table_hash(&info.data_hash);
+    let message = format!(
+        "was started on other {}: {} has changed since; put the old files back, or train anew",
+        if same { "weights" } else { "data" },
+        if same { encoder } else { data }.display()
+    );
+    Err(Error::run(folder.path(), message))
 }
 
 /// The hash of the table of a run's hash.
-pub(super) fn table_hash(hash: &str) -> &str {
+pub(crate) fn table_hash(hash: &str) -> &str {
     hash.split('-').next().unwrap_or_default()
 }
 
@@ -139,27 +162,31 @@ impl Task for Sequences {
         watcher: &mut dyn Watcher,
     ) -> Result<Self> {
         watcher.event(Event::Phase(&format!("reading {}", recipe.data.path.display())));
-        let start = match purpose {
-            Purpose::Resume(_, info) => &info.base,
-            Purpose::Start(_) | Purpose::Plan(_) => Path::new(""),
-        };
+        let start = purpose.base();
         let threads = device.cpu().threads();
         let mut prepared = prepare(&recipe.data, recipe.train.seed, start, threads)?;
         let columns = data::text_columns(&mut prepared)?;
-        let base = Base::open(&recipe, &start.join(&recipe.model.encoder), &prepared.target)?;
+        let classes = &prepared.target.classes;
+        let number = ["LABEL_0".to_owned()];
+        let outputs = if classes.is_empty() {
+            EncoderOutputs::Numbers(&number)
+        } else {
+            EncoderOutputs::Class(classes)
+        };
+        let base = Base::open(&recipe.model, &start.join(&recipe.model.encoder), outputs)?;
         let loss = setup::loss(&recipe.loss, &prepared.target, &prepared.train)?;
         if loss.outputs() != base.config.labels {
             let message = "gives one output for two classes, and the head of an encoder has one for \
                            each; use cross_entropy";
             return Err(ConfigError::new("loss.kind", message).into());
         }
-        add_groups(&mut recipe, &base.config);
+        add_groups(&mut recipe.optimizer.groups, &recipe.model, &base.config);
         recipe.add_rate(&base.config);
         watcher.event(Event::Phase("reading the tokens of the texts"));
         let (table, parts) = (&prepared.table, &prepared.parts);
         let read = |rows: &[usize]| Tokens::read(&base.reader, table, &columns, rows);
         let tokens = [read(&parts.train)?, read(&parts.valid)?, read(&parts.test)?];
-        prepared.notes.extend(data::notes(&tokens, &base.reader));
+        prepared.notes.extend(data::notes(&tokens.each_ref(), &base.reader));
         watcher.notice(&Notice::Data(DataNotice {
             path: &recipe.data.path,
             source: &prepared.source.describe(),
@@ -169,19 +196,8 @@ impl Task for Sequences {
             split: prepared.split,
             notes: &prepared.notes,
         }));
-        let hash = hash(&prepared, &base.folder)?;
-        if let Purpose::Resume(folder, info) = purpose
-            && hash != info.data_hash
-        {
-            let same = table_hash(&hash) == table_hash(&info.data_hash);
-            let path = if same { &recipe.model.encoder } else { &recipe.data.path };
-            let message = format!(
-                "was started on other {}: {} has changed since; put the old files back, or train anew",
-                if same { "weights" } else { "data" },
-                path.display()
-            );
-            return Err(Error::run(folder.path(), message));
-        }
+        let hash = whole_hash(&prepared.hash, &base.folder)?;
+        refuse_changed(&purpose, &hash, [&recipe.data.path, &recipe.model.encoder])?;
         let target = &prepared.target;
         let file = ModelFile {
             task: target.task,
@@ -239,7 +255,7 @@ impl Task for Sequences {
     }
 
     fn build(&self, device: &Device) -> Result<(Network, Graph)> {
-        self.base.build(&self.recipe, self.loss.clone(), device)
+        self.base.build(&self.recipe.model, self.recipe.train.seed, device)
     }
 
     fn load_weights(&self, graph: &mut Graph) -> Result<()> {
@@ -269,7 +285,7 @@ impl Task for Sequences {
         let batch = self.recipe.train.batch_size.min(self.prepared.train.rows);
         let vectors = session.and_then(|session| session.vectors.as_ref());
         let (train, valid) = (self.train_part(), self.valid_part());
-        Box::new(SequenceObjective::new(network, train, valid, batch, vectors))
+        Box::new(SequenceObjective::new((network, &self.loss), train, valid, batch, vectors))
     }
 
     fn finish(&self, _: &Session, ending: Ending<'_, Self>) -> Result<PartReports> {
@@ -278,7 +294,7 @@ impl Task for Sequences {
         graph.reset();
         let target = &self.prepared.transforms.target;
         if self.file.classes.is_empty() {
-            rescale(&mut graph, &network.config, target.mean, target.std)?;
+            rescale(&mut graph, &network.config, &[(target.mean, target.std)])?;
         }
         let mut file = self.file.clone();
         let mut judged = |file: &ModelFile, part: usize| -> Result<Option<Predictions>> {
@@ -308,9 +324,10 @@ impl Task for Sequences {
         let model = folder.model();
         let tokenizer = Some(self.base.reader.tokenizer.clone());
         let parts = (network.encoder, graph);
-        let mut saved = EncoderModel::new(network.config, parts, tokenizer, options(&self.recipe));
+        let mut saved =
+            EncoderModel::new(network.config, parts, tokenizer, options(&self.recipe.model));
         saved.save(&model, &SaveOptions::default())?;
-        let mut task = TaskFile::new(self.columns.clone(), target.clone(), &self.base.reader);
+        let mut task = TaskFile::new(self.columns.clone(), Some(target.clone()), &self.base.reader);
         task.precision = self.recipe.model.precision;
         task.null_values.clone_from(&self.recipe.data.null_values);
         task.data_hash.clone_from(&self.hash);

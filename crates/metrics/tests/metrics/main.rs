@@ -5,6 +5,7 @@
 
 mod definitions;
 mod inputs;
+mod labels;
 mod reports;
 mod sklearn;
 mod thresholds;

@@ -1,6 +1,6 @@
 //! Names and fields shared by families of encoders.
 
-use super::config::{EncoderConfig, EncoderFamily, EncoderHead, HeadNames};
+use super::config::{EncoderConfig, EncoderFamily, EncoderHead, EncoderProblem, HeadNames};
 use crate::transformer::fields::{
     Fields, MOST_FEATURES, MOST_HEADS, MOST_HIDDEN, MOST_LAYERS, MOST_TOKENS,
 };
@@ -72,15 +72,8 @@ pub(super) fn common(
     let stated = fields.size(&["num_labels"], MOST_TOKENS);
     let labels = classes.or(stated).unwrap_or(2);
     let head = head(fields);
-    if head == EncoderHead::Sequence {
-        let usual = if labels == 1 { "regression" } else { "single_label_classification" };
-        let problem = fields.text(&["problem_type"]).unwrap_or(usual);
-        if problem != usual {
-            let message = "is supported for one class per sequence (single_label_classification with two \
-                           or more labels) or one number (regression with one label)";
-            fields.fail("problem_type", message);
-        }
-    }
+    let problem =
+        if head == EncoderHead::Sequence { problem(fields, labels) } else { EncoderProblem::Class };
     let pooling = fields.text(&["classifier_pooling"]).unwrap_or("cls");
     if !matches!(pooling, "cls" | "mean") {
         let message = format!("\"{pooling}\" is not supported; supported: \"cls\", \"mean\"");
@@ -115,6 +108,7 @@ pub(super) fn common(
         pad_token: fields.count("pad_token_id").unwrap_or(0) as i32,
         positions_behind_padding: false,
         labels,
+        problem,
         mean_pooled: pooling == "mean",
         tied: fields.flag("tie_word_embeddings", true),
         initializer_range: fields.positive(&["initializer_range"]).unwrap_or(0.02),
@@ -128,6 +122,26 @@ pub(super) fn bert(fields: &Fields<'_>, family: &'static EncoderFamily) -> Encod
         token_types: fields.size(&["type_vocab_size"], MOST_TOKENS).unwrap_or(2),
         norm_eps: fields.positive(&["layer_norm_eps"]).unwrap_or(1e-12),
         ..common(fields, family, &Keys::BERT)
+    }
+}
+
+/// What the outputs of a sequence are: a number if there is one output, else one class, where
+/// nothing else is said.
+fn problem(fields: &Fields<'_>, labels: usize) -> EncoderProblem {
+    let usual = if labels == 1 { "regression" } else { "single_label_classification" };
+    match fields.text(&["problem_type"]).unwrap_or(usual) {
+        "regression" => EncoderProblem::Numbers,
+        "multi_label_classification" => EncoderProblem::Labels,
+        "single_label_classification" if labels > 1 => EncoderProblem::Class,
+        other => {
+            let message = format!(
+                "\"{other}\" with {labels} labels is not supported; supported are \
+                 single_label_classification with two or more, multi_label_classification and \
+                 regression"
+            );
+            fields.fail("problem_type", message);
+            EncoderProblem::Class
+        }
     }
 }
 

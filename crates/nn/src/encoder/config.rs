@@ -77,6 +77,34 @@ pub enum EncoderHead {
     Tokens,
 }
 
+/// What the outputs of a head over sequences are: `problem_type` in a `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncoderProblem {
+    /// One class of several (`single_label_classification`).
+    Class,
+    /// Any number of labels, each true or false (`multi_label_classification`).
+    Labels,
+    /// Numbers (`regression`).
+    Numbers,
+}
+
+/// What a new head over an encoder predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncoderOutputs<'a> {
+    /// Nothing: vectors.
+    Vectors,
+    /// The masked tokens.
+    MaskedTokens,
+    /// One class of a sequence.
+    Class(&'a [String]),
+    /// Any number of labels of a sequence.
+    Labels(&'a [String]),
+    /// Numbers of a sequence, by name.
+    Numbers(&'a [String]),
+    /// A tag of each token.
+    Tags(&'a [String]),
+}
+
 /// The specification of an encoder, read from a `config.json`.
 ///
 /// ```
@@ -140,8 +168,10 @@ pub struct EncoderConfig {
     pub pad_token: i32,
     /// Whether positions start after the id of the padding token.
     pub positions_behind_padding: bool,
-    /// The number of classes; 1 for a number.
+    /// The number of classes, labels or numbers.
     pub labels: usize,
+    /// What the outputs of a head over sequences are.
+    pub problem: EncoderProblem,
     /// Whether a sequence's class is predicted from the mean of its tokens' vectors, without the
     /// family's hidden layer; otherwise from the first token.
     pub mean_pooled: bool,
@@ -165,55 +195,90 @@ impl EncoderConfig {
         (0..self.labels).map(|i| name(i).unwrap_or_else(|| format!("LABEL_{i}"))).collect()
     }
 
-    /// Whether the outputs of a sequence are a number and not classes.
+    /// Whether the outputs of a sequence are numbers and not classes or labels.
     pub fn is_regression(&self) -> bool {
-        self.head == EncoderHead::Sequence && self.labels == 1
+        self.head == EncoderHead::Sequence && self.problem == EncoderProblem::Numbers
     }
 
     /// The same encoder under a new head that predicts a class of each sequence, or a number if
-    /// there are none: as `transformers` describes `…ForSequenceClassification`, but for
-    /// `mean_pooled`, which it does not know and which becomes `classifier_pooling`.
+    /// there are none.
+    ///
+    /// # Errors
+    /// As [`EncoderConfig::with_outputs`].
+    pub fn for_sequences(&self, classes: &[String], mean_pooled: bool) -> fields::Result<Self> {
+        let number = ["LABEL_0".to_owned()];
+        let outputs = if classes.is_empty() {
+            EncoderOutputs::Numbers(&number)
+        } else {
+            EncoderOutputs::Class(classes)
+        };
+        self.with_outputs(outputs, mean_pooled)
+    }
+
+    /// The same encoder under a new head, or none: as `transformers` describes
+    /// `…ForSequenceClassification`, `…ForTokenClassification`, `…ForMaskedLM` and `…Model`, but
+    /// for `mean_pooled` of sequences, which it does not know and which becomes
+    /// `classifier_pooling`.
     ///
     /// ```
-    /// use ff_nn::models::{EncoderConfig, EncoderHead};
+    /// use ff_nn::models::{EncoderConfig, EncoderHead, EncoderOutputs, EncoderProblem};
     /// let json = r#"{"model_type": "bert", "vocab_size": 30, "hidden_size": 8,
     /// "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     /// "max_position_embeddings": 20, "architectures": ["BertModel"]}"#;
-    /// let config = EncoderConfig::parse(json)?.for_sequences(&["ham".into(), "spam".into()], false)?;
-    /// assert_eq!((config.head, config.label_names()[1].as_str()), (EncoderHead::Sequence, "spam"));
+    /// let names = ["late".to_owned(), "broken".to_owned()];
+    /// let config = EncoderConfig::parse(json)?.with_outputs(EncoderOutputs::Labels(&names), false)?;
+    /// assert_eq!((config.head, config.problem), (EncoderHead::Sequence, EncoderProblem::Labels));
     /// assert!(config.to_json().contains("BertForSequenceClassification"));
     /// # Ok::<(), ff_nn::ConfigError>(())
     /// ```
     ///
     /// # Errors
-    /// If there is one class only.
-    pub fn for_sequences(&self, classes: &[String], mean_pooled: bool) -> fields::Result<Self> {
+    /// If there is one class only, or no label, number or tag.
+    pub fn with_outputs(
+        &self,
+        outputs: EncoderOutputs<'_>,
+        mean_pooled: bool,
+    ) -> fields::Result<Self> {
+        let (end, problem, names) = match outputs {
+            EncoderOutputs::Vectors => ("Model", None, None),
+            EncoderOutputs::MaskedTokens => ("ForMaskedLM", None, None),
+            EncoderOutputs::Class(names) => {
+                ("ForSequenceClassification", Some("single_label_classification"), Some(names))
+            }
+            EncoderOutputs::Labels(names) => {
+                ("ForSequenceClassification", Some("multi_label_classification"), Some(names))
+            }
+            EncoderOutputs::Numbers(names) => {
+                ("ForSequenceClassification", Some("regression"), Some(names))
+            }
+            EncoderOutputs::Tags(names) => ("ForTokenClassification", None, Some(names)),
+        };
+        let least = if matches!(outputs, EncoderOutputs::Class(_)) { 2 } else { 1 };
+        if names.is_some_and(|names| names.len() < least) {
+            let message = if least == 2 { "two or more classes are needed" } else { "no output" };
+            return Err(ConfigError::new("id2label", message));
+        }
         let mut json = self.json.clone();
-        let class = format!("{}ForSequenceClassification", self.family.class);
-        if classes.len() == 1 {
-            return Err(ConfigError::new("id2label", "two or more classes are needed"));
+        let of_heads = ["num_labels", "classifier_pooling", "id2label", "label2id", "problem_type"];
+        for key in of_heads {
+            json.remove(key);
         }
-        let number = ["LABEL_0".to_owned()];
-        let names = if classes.is_empty() { &number } else { classes };
-        let ids = names.iter().enumerate();
-        let id2label: Map<String, Value> =
-            ids.clone().map(|(i, name)| (i.to_string(), name.clone().into())).collect();
-        let label2id: Map<String, Value> = ids.map(|(i, name)| (name.clone(), i.into())).collect();
-        let problem = if classes.is_empty() { "regression" } else { "single_label_classification" };
-        json.remove("num_labels");
-        json.remove("classifier_pooling");
-        let kind = Value::from(self.family.name);
-        for (key, value) in [
-            ("architectures", vec![class].into()),
-            ("model_type", kind),
-            ("id2label", id2label.into()),
-            ("label2id", label2id.into()),
-            ("problem_type", problem.into()),
-        ] {
-            json.insert(key.into(), value);
+        json.insert("architectures".into(), vec![format!("{}{end}", self.family.class)].into());
+        json.insert("model_type".into(), self.family.name.into());
+        if let Some(names) = names {
+            let ids = names.iter().enumerate();
+            let id2label: Map<String, Value> =
+                ids.clone().map(|(i, name)| (i.to_string(), name.clone().into())).collect();
+            let label2id: Map<String, Value> =
+                ids.map(|(i, name)| (name.clone(), i.into())).collect();
+            json.insert("id2label".into(), id2label.into());
+            json.insert("label2id".into(), label2id.into());
         }
-        if mean_pooled {
-            json.insert("classifier_pooling".into(), "mean".into());
+        if let Some(problem) = problem {
+            json.insert("problem_type".into(), problem.into());
+            if mean_pooled {
+                json.insert("classifier_pooling".into(), "mean".into());
+            }
         }
         Self::parse(&fields::to_text(&json))
     }
@@ -245,18 +310,28 @@ impl EncoderConfig {
         }
     }
 
-    /// Patterns of the names of a head's parameters over sequences.
+    /// The names of the head's tensors, if there is one.
+    pub(super) fn head_names(&self) -> Option<&HeadNames> {
+        let names = &self.family.names;
+        match self.head {
+            EncoderHead::None => None,
+            EncoderHead::MaskedLm => Some(&names.masked),
+            EncoderHead::Sequence => Some(&names.sequence),
+            EncoderHead::Tokens => Some(&names.tokens),
+        }
+    }
+
+    /// Patterns of the names of the head's parameters.
     pub fn head_scopes(&self) -> Vec<String> {
-        let names = &self.family.names.sequence;
+        let Some(names) = self.head_names() else { return Vec::new() };
         let parts = names.dense.map(|(name, _)| name).into_iter().chain(names.norm);
         let parts = parts.map(|name| format!("{name}.*"));
         parts.into_iter().chain([names.weight.to_owned(), names.bias.to_owned()]).collect()
     }
 
-    /// Whether a parameter is of the last layer of a head over sequences.
+    /// Whether a parameter is of the head's last layer.
     pub fn is_output(&self, parameter: &str) -> bool {
-        let names = &self.family.names.sequence;
-        [names.weight, names.bias].contains(&parameter)
+        self.head_names().is_some_and(|names| [names.weight, names.bias].contains(&parameter))
     }
 
     /// The most tokens of a sequence.

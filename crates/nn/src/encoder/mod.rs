@@ -6,7 +6,7 @@ mod config;
 mod families;
 mod read;
 
-pub use config::{EncoderConfig, EncoderFamily, EncoderHead};
+pub use config::{EncoderConfig, EncoderFamily, EncoderHead, EncoderOutputs, EncoderProblem};
 
 use crate::layers::{Dropout, Embedding, Feedforward, LayerNorm};
 use crate::transformer::{Block, BlockContext, LanguageOptions, Output};
@@ -282,13 +282,9 @@ fn head(
     words: ParamId,
 ) -> Option<Head> {
     let (init, features) = (Init::Normal { std: config.initializer_range }, config.hidden_size);
-    let names = &config.family.names;
-    let (names, outputs) = match config.head {
-        EncoderHead::None => return None,
-        EncoderHead::MaskedLm => (&names.masked, config.vocab_size),
-        EncoderHead::Sequence => (&names.sequence, config.labels),
-        EncoderHead::Tokens => (&names.tokens, config.labels),
-    };
+    let names = config.head_names()?;
+    let masked = config.head == EncoderHead::MaskedLm;
+    let outputs = if masked { config.vocab_size } else { config.labels };
     let sequence = config.head == EncoderHead::Sequence;
     // The mean of tokens has no place for a layer that was trained on the first one.
     let dense = names.dense.filter(|_| names.reads_mean || !(sequence && config.mean_pooled));

@@ -7,6 +7,7 @@ pub(crate) mod binary_cross_entropy_with_logits;
 pub(crate) mod binary_focal;
 mod elements;
 pub(crate) mod focal;
+pub(crate) mod in_batch_ranking;
 pub(crate) mod kl_divergence;
 pub(crate) mod linear_cross_entropy;
 pub(crate) mod preference;
