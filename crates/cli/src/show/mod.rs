@@ -18,4 +18,6 @@ pub(crate) use scores::{is_shown, score_table, verdict};
 pub(crate) use table::{Align, TextTable};
 #[cfg(feature = "language")]
 pub(crate) use text::TextBar;
+#[cfg(feature = "language")]
+pub(crate) use working::Counting;
 pub(crate) use working::Working;

@@ -10,6 +10,7 @@ mod flow;
 mod killed;
 mod language;
 mod new_rows;
+mod objectives;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod recipes;

@@ -20,7 +20,7 @@ fn rows(n: usize) -> String {
     text
 }
 
-fn prepared(name: &str) -> Folder {
+pub(crate) fn prepared(name: &str) -> Folder {
     let folder = Folder::new(name);
     folder.write("data.csv", &rows(240));
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/embedding");
@@ -43,7 +43,7 @@ fn prepared(name: &str) -> Folder {
 const SETS: &str = "--set model.encoder=bert --set optimizer.lr=0.005 --set train.batch_size=16 \
                     --set data.columns.size=drop --set data.columns.text=text";
 
-fn run(folder: &Folder, line: &str) -> Ran {
+pub(crate) fn run(folder: &Folder, line: &str) -> Ran {
     folder.run(&line.split_whitespace().collect::<Vec<_>>())
 }
 

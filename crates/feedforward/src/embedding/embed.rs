@@ -118,6 +118,22 @@ pub fn embed(
     })
 }
 
+/// The number of texts of a request, which takes a first reading; `None` for what can be read once.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn count_texts(request: &EmbedRequest) -> Result<Option<usize>> {
+    if !request.data.is_file() {
+        return Ok(None);
+    }
+    let mut rows = TextRows::open(&request.data, request.column.as_deref(), BLOCK)?;
+    let mut count = 0;
+    while let Some(block) = rows.next(BLOCK)? {
+        count += block.rows();
+    }
+    Ok(Some(count))
+}
+
 /// The vectors alone, or rows with vectors.
 enum Writer {
     Array(ArrayWriter),

@@ -13,7 +13,7 @@ mod texts;
 
 pub use classify::{classify, is_encoder_model};
 pub(crate) use describe::describe;
-pub use embed::{EmbedRequest, EmbedSummary, embed};
+pub use embed::{EmbedRequest, EmbedSummary, count_texts, embed};
 pub use model::{EmbedOptions, Embedded, Embedder};
 pub(crate) use model::{is_encoder, normalize};
 pub use modules::Pooling;

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::language::{EncoderModel, LanguageModel, model_folder};
 use ff_formats::GgufFile;
+use ff_nn::Precision;
 use ff_nn::models::{EncoderFamily, EncoderHead, EncoderProblem, LanguageOptions};
 use ff_tensor::Device;
 use ff_text::Tokenizer;
@@ -41,6 +42,8 @@ pub struct EmbedOptions {
     pub prompt: Option<String>,
     /// The texts of a batch; by default as many as are fast.
     pub batch: Option<usize>,
+    /// What matrices are multiplied in; f32, or as the run that trained the model.
+    pub precision: Option<Precision>,
 }
 
 /// Vectors of texts, and what became of the texts.
@@ -96,14 +99,16 @@ impl Embedder {
             let tokenizer = Tokenizer::load(folder)?;
             (Model::Static(StaticTable::open(folder, &tokenizer)?), Some(tokenizer))
         } else if is_encoder(folder) {
-            let precision = TaskFile::read(folder)?.map(|task| task.precision);
-            let precision = precision.unwrap_or_default();
+            let own = TaskFile::read(folder)?.map(|task| task.precision);
+            let precision = options.precision.or(own).unwrap_or_default();
             let language = LanguageOptions { precision, ..LanguageOptions::default() };
             let model = EncoderModel::open(folder, device, &language)?;
             let tokenizer = model.tokenizer().cloned();
             (Model::Encoder(Box::new(model)), tokenizer)
         } else {
-            let model = LanguageModel::open(folder, device, &LanguageOptions::default())?;
+            let precision = options.precision.unwrap_or_default();
+            let language = LanguageOptions { precision, ..LanguageOptions::default() };
+            let model = LanguageModel::open(folder, device, &language)?;
             let tokenizer = model.tokenizer().cloned();
             (Model::Decoder(Box::new(model)), tokenizer)
         };

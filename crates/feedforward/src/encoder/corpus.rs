@@ -37,7 +37,7 @@ pub(super) struct Tagged {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     /// The labels, the numbers or the tags, in the order of the outputs.
-    pub(super) names: Vec<String>,
+    pub(super) all: Vec<String>,
     /// How tags mark spans.
     pub(super) scheme: TagScheme,
     /// The mean and the standard deviation of each number in the training part.
@@ -62,14 +62,14 @@ impl Names {
             parts.rows.iter().flat_map(|rows| &rows.names).flatten().collect();
         match recipe.objective.kind {
             ObjectiveKind::Labels if recipe.data.target.is_none() => {
-                found.names.clone_from(&recipe.data.targets);
+                found.all.clone_from(&recipe.data.targets);
             }
-            ObjectiveKind::Labels => found.names = all.into_iter().cloned().collect(),
+            ObjectiveKind::Labels => found.all = all.into_iter().cloned().collect(),
             ObjectiveKind::Numbers => {
-                found.names.clone_from(&recipe.data.targets);
+                found.all.clone_from(&recipe.data.targets);
                 let numbers = &parts.rows[0].numbers;
                 let n = numbers.len() as f64;
-                found.units = (0..found.names.len())
+                found.units = (0..found.all.len())
                     .map(|i| {
                         let mean = numbers.iter().map(|row| row[i]).sum::<f64>() / n;
                         let square = |row: &Vec<f64>| (row[i] - mean) * (row[i] - mean);
@@ -82,10 +82,10 @@ impl Names {
                 // Outside comes first, as in most models.
                 let outside = all.iter().filter(|tag| **tag == "O");
                 let others = all.iter().filter(|tag| **tag != "O");
-                found.names = outside.chain(others).map(|tag| (*tag).clone()).collect();
+                found.all = outside.chain(others).map(|tag| (*tag).clone()).collect();
                 found.scheme = match recipe.objective.scheme {
                     Some(scheme) => scheme,
-                    None => scheme_of(&found.names),
+                    None => scheme_of(&found.all),
                 };
                 for rows in &parts.rows {
                     for tags in &rows.names {
@@ -101,7 +101,7 @@ impl Names {
             }
             ObjectiveKind::Masked | ObjectiveKind::Pairs => return Ok(found),
         }
-        if found.names.is_empty() {
+        if found.all.is_empty() {
             let column = recipe.data.target.as_deref().unwrap_or("tags");
             return Err(Error::usage(format!("there is no label at all in `{column}`")));
         }
@@ -110,19 +110,19 @@ impl Names {
 
     /// The same names in the order of a model that has them already.
     pub(super) fn order_as(&mut self, own: &[String]) {
-        let same = own.iter().collect::<BTreeSet<_>>() == self.names.iter().collect();
-        if same && own.len() == self.names.len() {
-            self.names = own.to_vec();
+        let same = own.iter().collect::<BTreeSet<_>>() == self.all.iter().collect();
+        if same && own.len() == self.all.len() {
+            self.all = own.to_vec();
         }
     }
 
     fn at(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|known| known == name)
+        self.all.iter().position(|known| known == name)
     }
 
     /// What a class of a tag stands for.
     pub(super) fn name(&self, class: usize) -> &str {
-        self.names.get(class).map_or("O", String::as_str)
+        self.all.get(class).map_or("O", String::as_str)
     }
 }
 
@@ -157,7 +157,7 @@ pub(super) fn encode(
     let mut values = Vec::new();
     for row in &rows.names {
         let start = values.len();
-        values.resize(start + names.names.len(), 0.0);
+        values.resize(start + names.all.len(), 0.0);
         for i in row.iter().filter_map(|name| names.at(name)) {
             values[start + i] = 1.0;
         }
@@ -242,12 +242,12 @@ pub(super) fn notes(
                 separator.map_or(String::new(), |text| format!(", separated by `{text}`"));
             notes.push(Note::info(format!(
                 "{}{between}, {:.2} on average: {}",
-                plural(names.names.len(), "label"),
+                plural(names.all.len(), "label"),
                 mean(&rows[0]),
-                shown(&names.names)
+                shown(&names.all)
             )));
             let known: BTreeSet<&String> = rows[0].names.iter().flatten().collect();
-            let unknown = names.names.iter().filter(|name| !known.contains(name));
+            let unknown = names.all.iter().filter(|name| !known.contains(name));
             let unknown: Vec<String> = unknown.cloned().collect();
             if !unknown.is_empty() {
                 let message = format!("no training row has {}", shown(&unknown));
@@ -255,14 +255,14 @@ pub(super) fn notes(
             }
         }
         ObjectiveKind::Numbers => {
-            notes.push(Note::info(format!("numbers: {}", shown(&names.names))));
+            notes.push(Note::info(format!("numbers: {}", shown(&names.all))));
         }
         ObjectiveKind::Tags => {
             notes.push(Note::info(format!(
                 "{} ({}): {}",
-                plural(names.names.len(), "tag"),
+                plural(names.all.len(), "tag"),
                 names.scheme.name(),
-                shown(&names.names)
+                shown(&names.all)
             )));
             let lost: usize = parts.iter().map(|part| part.lost).sum();
             if lost > 0 {

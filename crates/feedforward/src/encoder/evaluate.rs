@@ -60,7 +60,7 @@ pub fn evaluate(
     let reader =
         TextReader::new(tokenizer, &modules, Some(task.max_tokens), config.longest(), false)?;
     let names = Names {
-        names: config.label_names(),
+        all: config.label_names(),
         scheme: task.scheme.unwrap_or_default(),
         // The outputs of a finished model are in the numbers' own units.
         units: if kind == ObjectiveKind::Numbers {
@@ -70,31 +70,27 @@ pub fn evaluate(
         },
     };
     let threads = device.cpu().threads();
-    let (mut train, name, rows) = match data {
-        Some(path) => {
-            let mut reading =
-                Reading { text: task.texts.clone(), separator: task.separator.clone() };
-            let (rows, _, _) = rows::read_file(&recipe.data, kind, path, &mut reading, threads)?;
-            (None, path.display().to_string(), rows)
+    let (mut train, name, rows) = if let Some(path) = data {
+        let mut reading = Reading { text: task.texts.clone(), separator: task.separator.clone() };
+        let (rows, _, _) = rows::read_file(&recipe.data, kind, path, &mut reading, threads)?;
+        (None, path.display().to_string(), rows)
+    } else {
+        let info = RunInfo::load(&folder)?;
+        let found = rows::read(&recipe.data, kind, recipe.train.seed, &info.base, threads)?;
+        if found.hash != table_hash(&info.data_hash) {
+            return Err(Error::run(
+                folder.path(),
+                "was trained on other data than its file holds now, so its test part is not known any more; name rows \
+                 with --data",
+            ));
         }
-        None => {
-            let info = RunInfo::load(&folder)?;
-            let found = rows::read(&recipe.data, kind, recipe.train.seed, &info.base, threads)?;
-            if found.hash != table_hash(&info.data_hash) {
-                return Err(Error::run(
-                    folder.path(),
-                    "was trained on other data than its file holds now, so its test part is not known any more; name \
-                     rows with --data",
-                ));
-            }
-            let [train, valid, test] = found.rows;
-            if test.len() > 0 {
-                (Some(train), "test".into(), test)
-            } else if valid.len() > 0 {
-                (Some(train), "valid".into(), valid)
-            } else {
-                return Err(Error::run(folder.path(), "held nothing out; name rows with --data"));
-            }
+        let [train, valid, test] = found.rows;
+        if test.len() > 0 {
+            (Some(train), "test".into(), test)
+        } else if valid.len() > 0 {
+            (Some(train), "valid".into(), valid)
+        } else {
+            return Err(Error::run(folder.path(), "held nothing out; name rows with --data"));
         }
     };
     if rows.len() == 0 {
@@ -120,8 +116,8 @@ pub fn evaluate(
     };
     let found = objective.measure(&mut graph, &part)?;
     let thresholds = match kind {
-        ObjectiveKind::Labels if task.thresholds.len() == names.names.len() => task.thresholds,
-        _ => vec![0.5; names.names.len()],
+        ObjectiveKind::Labels if task.thresholds.len() == names.all.len() => task.thresholds,
+        _ => vec![0.5; names.all.len()],
     };
     let judge = Judge { kind, names: &names, thresholds: &thresholds, device: &device };
     let mut scores = judge.scores(&part, &found)?;

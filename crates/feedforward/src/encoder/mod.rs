@@ -11,6 +11,8 @@ mod report;
 mod rows;
 mod scores;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use evaluate::{EncoderEvaluation, evaluate, is_encoder_run};
 pub(crate) use predict::{is_tagger, tag};

@@ -247,7 +247,7 @@ impl super::corpus::Tagged {
     /// The class of each word's tag.
     pub(super) fn classes(&self, names: &Names) -> Vec<i32> {
         let class = |tag: &String| {
-            names.names.iter().position(|name| name == tag).map_or(IGNORED, |class| class as i32)
+            names.all.iter().position(|name| name == tag).map_or(IGNORED, |class| class as i32)
         };
         self.tags.iter().map(class).collect()
     }
@@ -292,7 +292,7 @@ fn read_tags(
 ) {
     let tagged = &part.tagged[row];
     let classes = tagged.classes(names);
-    let outside = names.names.iter().position(|name| name == "O").unwrap_or(0) as u32;
+    let outside = names.all.iter().position(|name| name == "O").unwrap_or(0) as u32;
     let mut tags = vec![outside; tagged.words.len()];
     for (i, start) in tagged.starts.iter().enumerate() {
         let Some(start) = start else { continue };

@@ -91,16 +91,14 @@ pub(crate) fn tag(
         }
         Ok(())
     };
-    match untagged(&options.data, task.as_ref().and_then(|task| task.texts.first()))? {
-        Some(all) => {
-            each(all.into_iter().map(|words| Words { words, text: None }).collect())?;
-        }
-        None => {
-            let columns: Vec<String> = column.map(str::to_owned).into_iter().collect();
-            let mut source = TextRows::open_columns(&options.data, &columns, &[], BLOCK)?;
-            while let Some(block) = source.next(BLOCK)? {
-                each(source.texts(&block).iter().map(|text| cut(text)).collect())?;
-            }
+    let key = task.as_ref().and_then(|task| task.texts.first());
+    if let Some(all) = untagged(&options.data, key)? {
+        each(all.into_iter().map(|words| Words { words, text: None }).collect())?;
+    } else {
+        let columns: Vec<String> = column.map(str::to_owned).into_iter().collect();
+        let mut source = TextRows::open_columns(&options.data, &columns, &[], BLOCK)?;
+        while let Some(block) = source.next(BLOCK)? {
+            each(source.texts(&block).iter().map(|text| cut(text)).collect())?;
         }
     }
     match &options.out {
@@ -155,7 +153,7 @@ fn write_row(
     let mut text = String::new();
     if conll {
         for (word, tag) in row.words.iter().zip(tags) {
-            text.push_str(&format!("{word} {tag}\n"));
+            text.extend([word.as_str(), " ", tag.as_str(), "\n"]);
         }
         text.push('\n');
     } else {
@@ -194,15 +192,14 @@ fn cut(text: &str) -> Words {
             inside = false;
             continue;
         }
-        match (inside && letter, words.last_mut(), places.last_mut()) {
-            (true, Some(word), Some(place)) => {
-                word.push(c);
-                place[1] = end;
-            }
-            _ => {
-                words.push(c.to_string());
-                places.push([at, end]);
-            }
+        if let (true, Some(word), Some(place)) =
+            (inside && letter, words.last_mut(), places.last_mut())
+        {
+            word.push(c);
+            place[1] = end;
+        } else {
+            words.push(c.to_string());
+            places.push([at, end]);
         }
         inside = letter;
     }

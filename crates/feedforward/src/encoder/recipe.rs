@@ -242,7 +242,7 @@ impl EncoderRecipe {
             }
         }
         match kind {
-            ObjectiveKind::Labels if data.target.is_some() == !data.targets.is_empty() => {
+            ObjectiveKind::Labels if data.target.is_some() != data.targets.is_empty() => {
                 let message = "labels are a list in the column data.target, or columns that are \
                                true or false, data.targets = [\"late\", \"broken\"]: name one of both";
                 return Err(ConfigError::new("data.target", message));

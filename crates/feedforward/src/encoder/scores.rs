@@ -138,7 +138,7 @@ impl Judge<'_> {
                 add("mean_average_precision", "mean average precision", mean, true);
                 add("subset_accuracy", "subset accuracy", report.subset_accuracy, true);
                 add("hamming_loss", "Hamming loss", report.hamming_loss, false);
-                let labels = self.names.names.iter().zip(report.labels).zip(self.thresholds);
+                let labels = self.names.all.iter().zip(report.labels).zip(self.thresholds);
                 scores.groups = labels
                     .map(|((name, label), &threshold)| GroupScore {
                         name: name.clone(),
@@ -158,7 +158,7 @@ impl Judge<'_> {
                     each.iter().map(of).sum::<f64>() / each.len().max(1) as f64
                 };
                 add("r2", "R²", mean(|of| of[0]), true);
-                for (name, [r2, rmse, mae]) in self.names.names.iter().zip(&each) {
+                for (name, [r2, rmse, mae]) in self.names.all.iter().zip(&each) {
                     add(&format!("r2_{name}"), &format!("R² of {name}"), *r2, true);
                     add(&format!("rmse_{name}"), &format!("RMSE of {name}"), *rmse, false);
                     add(&format!("mae_{name}"), &format!("MAE of {name}"), *mae, false);
@@ -215,7 +215,7 @@ impl Judge<'_> {
         train: &Part,
         part: &Part,
     ) -> Result<Option<(BTreeMap<String, f64>, &'static str)>> {
-        let width = self.names.names.len();
+        let width = self.names.all.len();
         let rows = part.rows();
         let mean = |i: usize| {
             let of = train.values.iter().skip(i).step_by(width);
@@ -384,7 +384,7 @@ pub(super) fn monitored(
         Goal::Masked(_) => return -found.loss(),
         Goal::Pairs(_) => ObjectiveKind::Pairs,
     };
-    let thresholds = vec![0.5; names.names.len()];
+    let thresholds = vec![0.5; names.all.len()];
     let judge = Judge { kind, names, thresholds: &thresholds, device };
     let scores = judge.scores(part, found);
     scores.ok().and_then(|scores| scores.scores.first().map(|s| s.value)).unwrap_or(f64::NAN)

@@ -151,9 +151,9 @@ impl EncoderTask {
 /// The outputs of an objective.
 pub(super) fn outputs(kind: ObjectiveKind, names: &Names) -> EncoderOutputs<'_> {
     match kind {
-        ObjectiveKind::Labels => EncoderOutputs::Labels(&names.names),
-        ObjectiveKind::Numbers => EncoderOutputs::Numbers(&names.names),
-        ObjectiveKind::Tags => EncoderOutputs::Tags(&names.names),
+        ObjectiveKind::Labels => EncoderOutputs::Labels(&names.all),
+        ObjectiveKind::Numbers => EncoderOutputs::Numbers(&names.all),
+        ObjectiveKind::Tags => EncoderOutputs::Tags(&names.all),
         ObjectiveKind::Masked => EncoderOutputs::MaskedTokens,
         ObjectiveKind::Pairs => EncoderOutputs::Vectors,
     }
@@ -497,7 +497,7 @@ impl EncoderTask {
     /// The least probability of each label that is predicted, from the logits of the validation
     /// part.
     fn thresholds(&self, logits: Option<&[f32]>) -> Result<Vec<f64>> {
-        let labels = self.names.names.len();
+        let labels = self.names.all.len();
         if self.kind() != ObjectiveKind::Labels {
             return Ok(Vec::new());
         }

@@ -202,7 +202,7 @@ fn configs_that_are_not_right_are_named() {
         (message("BertForSequence", "BertForNext"), "architectures: "),
         (message("\"is_decoder\": false", "\"is_decoder\": true"), "is_decoder: "),
         (
-            message("\"model_type\"", "\"problem_type\": \"regression\", \"model_type\""),
+            message("\"model_type\"", "\"problem_type\": \"ranking\", \"model_type\""),
             "problem_type: ",
         ),
     ] {

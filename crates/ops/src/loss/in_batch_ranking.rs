@@ -255,7 +255,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("soft", 2, 1.0, 10, 3, normal()),
         case("one_pair", 2, 20.0, 2, 3, normal()),
         case("one_triplet", 3, 5.0, 3, 3, normal()),
-        case("short_vectors", 2, 20.0, 6, 4, Fill::Normal(1e-3)),
+        case("short_vectors", 2, 20.0, 6, 4, Fill::Normal(0.2)),
         case("many", 2, 4.0, 20, 9, normal()),
     ]
 }

@@ -1,13 +1,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use feedforward::embedding::{EmbedRequest, EmbedSummary, embed};
+use feedforward::embedding::{EmbedRequest, EmbedSummary, count_texts, embed};
 use serde_json::json;
 
 use crate::arguments::language::Embed;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::show::{Working, count, duration};
+use crate::show::{Counting, count, duration};
 use crate::terminal::Terminal;
 
 pub(super) fn run(arguments: &Embed, terminal: &Terminal) -> Result<ExitCode, Failure> {
@@ -21,13 +21,14 @@ pub(super) fn run(arguments: &Embed, terminal: &Terminal) -> Result<ExitCode, Fa
     };
     interrupt::listen("stopping; Ctrl-C again stops at once")?;
     let started = Instant::now();
-    let working = Working::new(terminal, format!("embedding {}", arguments.data.display()));
+    let total = count_texts(&request)?.map(|n| n as u64);
+    let what = format!("embedding {}", arguments.data.display());
+    let counting = Counting::new(terminal, &what, "texts", total);
     let result = embed(&arguments.model, &request, &mut |texts| {
-        let rate = texts as f64 / started.elapsed().as_secs_f64();
-        working.tell(format!("{} texts · {}/s", count(texts as u64), count(rate as u64)));
+        counting.done(texts as u64);
         !interrupt::asked()
     });
-    drop(working);
+    drop(counting);
     let summary = match result {
         Err(_) if interrupt::asked() => {
             return Err(Failure::interrupted("stopped; nothing was written"));

@@ -39,6 +39,12 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
     folder.write("mail.csv", &labelled("quick", 40));
     folder.write("alone.csv", &format!("{}the odd one out,maybe,1\n", labelled("quick", 40)));
     folder.write("figures.csv", "x,answer\n1,no\n2,yes\n3,no\n4,yes\n");
+    folder.write("words.jsonl", "{\"tokens\":[\"the\",\"fox\"],\"tags\":[\"O\"]}\n");
+    folder.write("words.conll", "the O\nfox\n");
+    folder.write("schemes.conll", "the O\nfox E-ANIMAL\n");
+    let objective = |data: &str, kind: &str, rest: &str| {
+        format!("train {data} --out enc --set model.encoder=bert --set objective.kind={kind}{rest}")
+    };
     let train = |rest: &str| format!("train mail.csv --target answer --out enc {rest}");
     let encoder = |name: &str| train(&format!("--set model.encoder={name}"));
     vec![
@@ -182,6 +188,52 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
             train("--set model.encoder=bert --folds 3").replace("--out enc ", ""),
             2,
             &["--folds is for the networks of tables, not for model.encoder"],
+        ),
+        case(
+            "Words and tags that do not align",
+            objective("words.jsonl", "tags", ""),
+            1,
+            &["words.jsonl: line 1: 2 words and 1 tag"],
+        ),
+        case(
+            "A word without a tag",
+            objective("words.conll", "tags", ""),
+            1,
+            &["words.conll: line 2", "a word without a tag"],
+        ),
+        case(
+            "A tag of another scheme",
+            objective("schemes.conll", "tags", " --set objective.scheme='iob2'"),
+            2,
+            &["`E-ANIMAL` at position 1 is none of the scheme iob2"],
+        ),
+        case(
+            "Labels without a column",
+            objective("mail.csv", "labels", ""),
+            2,
+            &["data.target", "data.targets"],
+        ),
+        case(
+            "A label that is neither true nor false",
+            objective(
+                "mail.csv",
+                "labels",
+                " --set data.targets=['size'] --set data.text=['text']",
+            ),
+            2,
+            &["`2` is neither true nor false"],
+        ),
+        case(
+            "A key of another objective",
+            objective("mail.csv", "masked", " --set objective.scale=10"),
+            2,
+            &["objective.scale", "is for the objective pairs, and this is masked"],
+        ),
+        case(
+            "One text of a pair",
+            objective("mail.csv", "pairs", " --set data.text=['text']"),
+            2,
+            &["a pair has two columns of texts"],
         ),
         case("A search for nothing", "search bert vectors.npy", 2, &["nothing to look for"]),
         case(
