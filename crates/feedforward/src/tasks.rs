@@ -233,14 +233,16 @@ impl From<SequenceRecipe> for Box<dyn TrainRecipe> {
     }
 }
 
-/// Whether a recipe's text or overrides name a published encoder.
+/// Whether a recipe's text or overrides name a published encoder, or an objective of one.
 ///
 /// ```
 /// assert!(feedforward::names_encoder("model.encoder = 'models/bert'", &[]));
 /// assert!(!feedforward::names_encoder("data.path = 'mail.csv'", &["train.seed=1".into()]));
 /// ```
 pub fn names_encoder(text: &str, sets: &[String]) -> bool {
-    states_any(text, SEQUENCE_KEYS) || sets.iter().any(|set| is_set_of(set, SEQUENCE_KEYS))
+    [SEQUENCE_KEYS, ENCODER_KEYS]
+        .into_iter()
+        .any(|keys| states_any(text, keys) || sets.iter().any(|set| is_set_of(set, keys)))
 }
 
 /// The recipe of a table whose overrides name a published encoder; `None` where they name none.

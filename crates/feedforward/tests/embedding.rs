@@ -4,7 +4,7 @@
 
 use feedforward::PredictOptions;
 use feedforward::embedding::{
-    EmbedOptions, EmbedRequest, Embedder, Pooling, VectorIndex, classify, embed,
+    EmbedOptions, EmbedRequest, Embedder, Pooling, VectorIndex, classify, count_texts, embed,
 };
 use feedforward::language::EncoderModel;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,31 @@ fn windows_are_weighed_by_their_tokens() {
     assert!(largest.fold(0.0, f32::max) < 1e-5);
     let fox = cut.embed(&["fox"], &mut |_| true).unwrap().values;
     assert_eq!(found.values[width..], fox);
+}
+
+#[test]
+fn products_in_bf16_give_nearly_the_same_vectors() {
+    let texts = ["the quick brown fox", "notes in the margin", "jumping"];
+    let vectors = |precision| {
+        let options = EmbedOptions { precision, ..Default::default() };
+        open("bert", &options).unwrap().embed(&texts, &mut |_| true).unwrap().values
+    };
+    let (exact, rounded) = (vectors(None), vectors(Some(feedforward::nn::Precision::Bf16)));
+    assert_eq!(exact, vectors(Some(feedforward::nn::Precision::F32)));
+    let largest = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    // Eight bits of each factor, over two layers, of vectors of the length 1.
+    assert!(largest > 1e-5 && largest < 2e-2, "{largest}");
+}
+
+#[test]
+fn texts_of_a_file_are_counted_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("texts.csv");
+    std::fs::write(&data, "text\none\ntwo\n\"th\nree\"\n").unwrap();
+    let request = EmbedRequest { data, ..Default::default() };
+    assert_eq!(count_texts(&request).unwrap(), Some(3));
+    let pipe = EmbedRequest { data: "-".into(), ..Default::default() };
+    assert_eq!(count_texts(&pipe).unwrap(), None);
 }
 
 #[test]

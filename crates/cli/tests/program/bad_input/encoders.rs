@@ -224,6 +224,12 @@ pub(super) fn encoders(folder: &Folder) -> Vec<Case> {
             &["`2` is neither true nor false"],
         ),
         case(
+            "An objective without an encoder",
+            "train mail.csv --out enc --set objective.kind=labels --set data.targets=['answer']",
+            2,
+            &["model.encoder", "name the folder"],
+        ),
+        case(
             "A key of another objective",
             objective("mail.csv", "masked", " --set objective.scale=10"),
             2,
