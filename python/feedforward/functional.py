@@ -30,10 +30,13 @@ _Made = tuple["Operation", tuple[Any, ...]]
 
 
 class Function(Generic[P]):
-    """An operation: call it for its result, ``vjp`` for the result and its backward pass."""
+    """An operation: call it for its result, ``vjp`` for the result and its backward pass.
 
-    def __init__(self, make: Callable[P, _Made]) -> None:
-        self._make = make
+    ``constants`` are the places of inputs without a gradient.
+    """
+
+    def __init__(self, make: Callable[P, _Made], constants: Sequence[int] = ()) -> None:
+        self._make, self._constants = make, constants
         update_wrapper(self, make)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -50,7 +53,10 @@ class Function(Generic[P]):
 
     def _need(self, inputs: int) -> list[bool] | None:
         """Which inputs have a gradient: by default those of floats."""
-        return None
+        if not self._constants:
+            return None
+        constant = {place % inputs for place in self._constants}
+        return [place not in constant for place in range(inputs)]
 
     def __repr__(self) -> str:
         return f"<function {self._make.__name__} of feedforward.functional>"
@@ -60,38 +66,41 @@ class Loss(Function[P]):
     """A loss: a number, and the gradient of each input."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> float:
-        loss, _count = super().__call__(*args, **kwargs)
-        return float(loss[0])
+        return float(_first(super().__call__(*args, **kwargs))[0])
 
     def vjp(
         self, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[float, Callable[..., tuple[NDArray[Any] | None, ...]]]:
         """The loss, and the function to the gradients of the inputs (of a loss times ``dy``)."""
-        op, inputs = self._make(*args, **kwargs)
-        (loss, _count), recorded = op.record(*inputs, need=self._need(len(inputs)))
+        y, through = super().vjp(*args, **kwargs)
+        loss = _first(y)
 
         def backward(dy: float = 1.0) -> tuple[NDArray[Any] | None, ...]:
-            return recorded.backward(loss * 0 + dy)
+            return through(loss * 0 + dy)
 
         return float(loss[0]), backward
 
+
+class TargetLoss(Loss[P]):
+    """A loss of a prediction; targets and weights have no gradient."""
+
     def _need(self, inputs: int) -> list[bool] | None:
-        # Not targets and weights.
         return [True] + [False] * (inputs - 1)
 
 
-class LayerLoss(Loss[P]):
-    """A loss with the layer before it, whose parameters have gradients too."""
-
-    def _need(self, inputs: int) -> list[bool] | None:
-        return None
+def _first(y: Any) -> Any:
+    """A loss without its count."""
+    return y[0] if isinstance(y, tuple) else y
 
 
-class Running(Function[P]):
-    """An operation whose last two inputs are running statistics."""
+def _without_gradient(*places: int) -> Callable[[Callable[P, _Made]], Function[P]]:
+    """A function whose inputs at these places have no gradient."""
+    return lambda make: Function(make, places)
 
-    def _need(self, inputs: int) -> list[bool] | None:
-        return [True] * (inputs - 2) + [False] * 2
+
+def _loss_without_gradient(*places: int) -> Callable[[Callable[P, _Made]], Loss[P]]:
+    """A loss whose inputs at these places have no gradient."""
+    return lambda make: Loss(make, places)
 
 
 class Random(Function[P]):
@@ -112,6 +121,20 @@ class Random(Function[P]):
 
 def _given(*inputs: Any) -> tuple[Any, ...]:
     return tuple(x for x in inputs if x is not None)
+
+
+def _width(x: ArrayLike) -> int:
+    """The last dimension."""
+    import numpy as np
+
+    return np.shape(x)[-1] if np.ndim(x) else 0
+
+
+def _ids(x: ArrayLike | None) -> Any:
+    """Whole numbers as an array, so that they stay whole."""
+    import numpy as np
+
+    return x if x is None else np.asarray(x)
 
 
 def _op(name: str, *inputs: Any, **attributes: Any) -> _Made:
@@ -163,9 +186,148 @@ def gated_feedforward(
 
 
 @Function
+def lora_linear(
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    own_input: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    scale: float = 1.0,
+) -> _Made:
+    """x Wᵀ + bias + s (x Aᵀ) Bᵀ (Hu et al., 2022): a ``[rank, in]``, b ``[out, rank]``.
+
+    ``own_input`` is read by A in the place of x, such as x with dropout; rows whose ``mask``
+    ``[…]`` is 0 have no adapter. Gradients are of the inputs that are given.
+    """
+    attributes = {"bias": bias is not None, "own_input": own_input is not None}
+    attributes["masked"] = mask is not None
+    return _op("lora_linear", x, weight, bias, a, b, own_input, _ids(mask), scale=scale, **attributes)
+
+
+@_without_gradient(1, 2, 3)
+def dora_factors(
+    magnitude: ArrayLike, weight: ArrayLike, a: ArrayLike, b: ArrayLike, *, scale: float = 1.0
+) -> _Made:
+    """mⱼ / ‖Wⱼ + s Bⱼ A‖ for each output j (Liu et al., 2024): magnitude ``[out]``.
+
+    The norm is a constant of the backward pass, as in PEFT.
+    """
+    return _op("dora_factors", magnitude, weight, a, b, scale=scale)
+
+
+@Function
+def batch_ensemble(
+    x: ArrayLike,
+    weight: ArrayLike,
+    r: ArrayLike,
+    s: ArrayLike,
+    bias: ArrayLike,
+    *,
+    activation: str = "identity",
+    **attributes: float,
+) -> _Made:
+    """f(((x ⊙ rₘ) Wᵀ) ⊙ sₘ + bₘ) for each member m (Wen et al., 2020).
+
+    x ``[N, members, in]``, or ``[N, in]`` for all members; weight ``[out, in]``, r ``[members,
+    in]``, s and bias ``[members, out]``.
+    """
+    inputs = (x, weight, r, s, bias)
+    return _op("batch_ensemble", *inputs, activation=activation, **attributes)
+
+
+@Function
+def member_linear(x: ArrayLike, weight: ArrayLike, bias: ArrayLike) -> _Made:
+    """xₘ Wₘᵀ + bₘ for each member m: weight ``[members, out, in]``, bias ``[members, out]``.
+
+    x is ``[N, members, in]``, or ``[N, in]`` for all members.
+    """
+    return _op("member_linear", x, weight, bias)
+
+
+@Function
+def mean_of_members(x: ArrayLike, *, mean: str = "values") -> _Made:
+    """The mean over members, ``[N, members, C]`` to ``[N, C]``.
+
+    ``mean`` is of "values", or of the probabilities of logits: "softmax", or "sigmoid" of one.
+    """
+    return _op("mean_of_members", x, mean=mean)
+
+
+@Function
 def embedding(ids: ArrayLike, weight: ArrayLike, *, padding: int | None = None) -> _Made:
     """Rows of a table: ids ``[…]`` and weight ``[rows, features]`` to ``[…, features]``."""
-    return _op("embedding", ids, weight, padding=padding)
+    return _op("embedding", _ids(ids), weight, padding=padding)
+
+
+@_without_gradient(0, 1, 2, 3)
+def embedding_bag(
+    ids: ArrayLike,
+    offsets: ArrayLike,
+    indices: ArrayLike,
+    values: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike,
+) -> _Made:
+    """A linear layer on sparse rows, as ``torch.nn.EmbeddingBag`` with weights of its samples.
+
+    Bag i has the entries from ``offsets[i]`` up to ``offsets[i + 1]``: the sum of their ``values``
+    times the rows ``indices`` of weight ``[rows, features]``, and the bias ``[features]``. ids
+    ``[…]`` are the bags of the result.
+    """
+    bags = map(_ids, (ids, offsets, indices))
+    return _op("embedding_bag", *bags, values, weight, bias)
+
+
+@Function
+def replace_rows(x: ArrayLike, rows: ArrayLike, *, ids: Sequence[int]) -> _Made:
+    """x ``[N, features]`` with ``rows`` in the places of the rows ``ids``, each once."""
+    return _op("replace_rows", x, rows, ids=ids)
+
+
+@_without_gradient(1)
+def piecewise_linear(
+    x: ArrayLike,
+    edges: ArrayLike,
+    slope: ArrayLike,
+    bias: ArrayLike,
+    weight: ArrayLike,
+    *,
+    bins: Sequence[int] | None = None,
+) -> _Made:
+    """A vector for each number, linear between edges (Gorishniy et al., 2022).
+
+    For n columns of d values and at most B bins: edges ``[n, B + 1]``, slope and bias ``[n, d]``,
+    weight ``[n, B, d]``. ``bins`` has the bins of each column of x, by default B; a column of 0
+    passes through.
+    """
+    if bins is None:
+        bins = _width(x) * [_width(edges) - 1]
+    return _op("piecewise_linear", x, edges, slope, bias, weight, bins=bins)
+
+
+@Function
+def periodic(
+    x: ArrayLike,
+    frequencies: ArrayLike,
+    phases: ArrayLike | None,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    *,
+    embedded: Sequence[bool] | None = None,
+) -> _Made:
+    """A vector for each number from waves of learned frequencies c.
+
+    relu(V z + b) of z = cos(2π x c), sin(2π x c) (Gorishniy et al., 2022); with phases φ V z + b
+    of z = cos(2π x c + φ), and x behind it (Holzmüller et al., 2024). For n columns and k
+    frequencies: c and φ ``[n, k]``, V ``[n, d, waves]``, b ``[n, d]``. ``embedded`` says which
+    columns of x, by default all; the others pass through.
+    """
+    if embedded is None:
+        embedded = _width(x) * [True]
+    return _op("periodic", x, frequencies, phases, weight, bias, embedded=embedded)
 
 
 @Function
@@ -201,7 +363,7 @@ def batch_norm(
     return _op("batch_norm", x, weight, bias, eps=eps)
 
 
-@Running
+@_without_gradient(-2, -1)
 def batch_norm_running(
     x: ArrayLike,
     weight: ArrayLike | None,
@@ -248,7 +410,7 @@ def rotary(
     interleaved: bool = False,
 ) -> _Made:
     """Rotary positions: x ``[B, T, heads · head_dim]``, positions ``[B, T]``."""
-    return _op("rotary", x, positions, head_dim=head_dim, base=base, interleaved=interleaved)
+    return _op("rotary", x, _ids(positions), head_dim=head_dim, base=base, interleaved=interleaved)
 
 
 @Function
@@ -271,6 +433,17 @@ def mixture_of_experts(
 
 
 @Function
+def adapted_experts(
+    weight: ArrayLike, a: ArrayLike, b: ArrayLike, *, scale: float = 1.0, first: int = 0
+) -> _Made:
+    """Wₑ + s Bₑ Aₑ for each expert: weight ``[experts, out, in]``, a ``[experts, rank, in]``.
+
+    b is ``[experts, rows, rank]``, of which the rows from ``first`` on belong to weight.
+    """
+    return _op("adapted_experts", weight, a, b, scale=scale, first=first)
+
+
+@Function
 def router_balance(spread: ArrayLike, count: ArrayLike, *, top_k: int = 1) -> _Made:
     """The load-balancing loss of experts (Fedus et al., 2021) from a router's statistics."""
     return _op("router_balance", spread, count, top_k=top_k)
@@ -286,6 +459,12 @@ def concat(*inputs: ArrayLike) -> _Made:
 
 
 @Function
+def split(x: ArrayLike, widths: Sequence[int]) -> _Made:
+    """x ``[…, features]`` in parts of these widths."""
+    return _op("split", x, widths=widths)
+
+
+@Function
 def pool_tokens(
     x: ArrayLike, segments: ArrayLike | None = None, *, mean: bool = True
 ) -> _Made:
@@ -293,7 +472,7 @@ def pool_tokens(
 
     Tokens with a negative segment ``[B, T]`` are left out of the mean.
     """
-    return _op("pool_tokens", x, segments, mean=mean)
+    return _op("pool_tokens", x, _ids(segments), mean=mean)
 
 
 @Function
@@ -315,6 +494,26 @@ def activation(x: ArrayLike, name: str, **attributes: float) -> _Made:
 def prelu(x: ArrayLike, slope: ArrayLike) -> _Made:
     """x above 0, else slope · x: slope ``[1]`` or ``[features]``."""
     return _op("prelu", x, slope)
+
+
+@Function
+def parametric_activation(
+    x: ArrayLike, share: ArrayLike, *, activation: str = "relu", **attributes: float
+) -> _Made:
+    """x + share ⊙ (f(x) − x): share ``[features]`` (Holzmüller et al., 2024)."""
+    return _op("parametric_activation", x, share, activation=activation, **attributes)
+
+
+@Function
+def gate(z: ArrayLike, u: ArrayLike, *, activation: str = "silu", **attributes: float) -> _Made:
+    """f(z) ⊙ u."""
+    return _op("gate", z, u, activation=activation, **attributes)
+
+
+@Function
+def soft_cap(x: ArrayLike, cap: float) -> _Made:
+    """cap · tanh(x / cap)."""
+    return _op("soft_cap", x, cap=cap)
 
 
 @Random
@@ -356,7 +555,7 @@ def log_softmax(x: ArrayLike) -> _Made:
 # ---- Losses.
 
 
-@Loss
+@TargetLoss
 def cross_entropy(
     logits: ArrayLike,
     target: ArrayLike,
@@ -374,10 +573,10 @@ def cross_entropy(
         "ignore_index": ignore_index,
         "class_weights": class_weights,
     }
-    return _op("softmax_cross_entropy", logits, target, sample_weight, **attributes)
+    return _op("softmax_cross_entropy", logits, _ids(target), sample_weight, **attributes)
 
 
-@Loss
+@TargetLoss
 def binary_cross_entropy_with_logits(
     logits: ArrayLike,
     target: ArrayLike,
@@ -396,7 +595,7 @@ def binary_cross_entropy_with_logits(
     return _op("binary_cross_entropy_with_logits", logits, target, sample_weight, **attributes)
 
 
-@Loss
+@TargetLoss
 def focal(
     logits: ArrayLike,
     target: ArrayLike,
@@ -406,10 +605,10 @@ def focal(
     reduction: str = "mean",
 ) -> _Made:
     """Cross-entropy with less weight on well-classified rows (Lin et al., 2017)."""
-    return _op("focal", logits, target, sample_weight, gamma=gamma, reduction=reduction)
+    return _op("focal", logits, _ids(target), sample_weight, gamma=gamma, reduction=reduction)
 
 
-@Loss
+@TargetLoss
 def binary_focal(
     logits: ArrayLike,
     target: ArrayLike,
@@ -424,7 +623,7 @@ def binary_focal(
     return _op("binary_focal", logits, target, sample_weight, **attributes)
 
 
-@Loss
+@TargetLoss
 def kl_divergence(
     logits: ArrayLike,
     target: ArrayLike,
@@ -436,7 +635,7 @@ def kl_divergence(
     return _op("kl_divergence", logits, target, sample_weight, reduction=reduction)
 
 
-@Loss
+@TargetLoss
 def mse(
     x: ArrayLike,
     target: ArrayLike,
@@ -448,7 +647,7 @@ def mse(
     return _op("mse", x, target, sample_weight, reduction=reduction)
 
 
-@Loss
+@TargetLoss
 def mae(
     x: ArrayLike,
     target: ArrayLike,
@@ -460,7 +659,7 @@ def mae(
     return _op("mae", x, target, sample_weight, reduction=reduction)
 
 
-@Loss
+@TargetLoss
 def huber(
     x: ArrayLike,
     target: ArrayLike,
@@ -473,7 +672,7 @@ def huber(
     return _op("huber", x, target, sample_weight, delta=delta, reduction=reduction)
 
 
-@LayerLoss
+@Loss
 def linear_cross_entropy(
     x: ArrayLike,
     weight: ArrayLike,
@@ -490,8 +689,28 @@ def linear_cross_entropy(
     It holds a part of the logits at a time, and is a sum over rows.
     """
     attributes = {"label_smoothing": label_smoothing, "z_loss": z_loss, "soft_cap": soft_cap}
-    inputs = _given(x, weight, bias, target)
+    inputs = _given(x, weight, bias, _ids(target))
     return _op("linear_cross_entropy", *inputs, ignore_index=ignore_index, **attributes)
+
+
+@_loss_without_gradient(2)
+def preference(
+    chosen: ArrayLike,
+    rejected: ArrayLike,
+    constants: ArrayLike,
+    *,
+    kind: str = "dpo",
+    beta: float = 0.1,
+    gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> _Made:
+    """The loss of pairs of answers: "dpo", "ipo", "orpo" or "simpo", a sum over pairs.
+
+    chosen and rejected ``[P]`` are −ln p of the answers; constants ``[P, 4]`` are their numbers of
+    tokens, and their −ln p by the reference model.
+    """
+    attributes = {"beta": beta, "gamma": gamma, "label_smoothing": label_smoothing}
+    return _op("preference", chosen, rejected, constants, kind=kind, **attributes)
 
 
 # ---- Gradients.

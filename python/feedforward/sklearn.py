@@ -47,6 +47,13 @@ if TYPE_CHECKING:
 __all__ = ["FeedforwardClassifier", "FeedforwardRegressor", "FeedforwardTransformer"]
 
 
+# Chosen by cross-validation within the training parts of small tables, with steps of 64 rows and 50
+# passes: better than 0.001 with 200 rows and passes, and several times as fast.
+ADAM_RATE = 0.003
+# From so many on, steps are of 200 rows.
+MANY_ROWS = 10_000
+
+
 def _is_foreign(array: Any) -> bool:
     """Whether it is an array of another namespace, which scikit-learn is told to dispatch on."""
     dispatches = move_to is not None and get_config()["array_api_dispatch"]
@@ -100,7 +107,7 @@ class _Feedforward(BaseEstimator):
         schedule: str | Mapping[str, Any] = "constant",
         weight_decay: float | None = None,
         batch_size: int | str = "auto",
-        max_iter: int = 200,
+        max_iter: int = 50,
         tol: float = 1e-4,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
@@ -259,9 +266,14 @@ class _Feedforward(BaseEstimator):
         optimizer = table(self.optimizer)
         if self.learning_rate is not None:
             optimizer["lr"] = float(self.learning_rate)
+        elif optimizer.get("kind") in ("adam", "adamw"):
+            optimizer.setdefault("lr", ADAM_RATE)
         if self.weight_decay is not None:
             optimizer["weight_decay"] = float(self.weight_decay)
-        batch = min(200, rows) if self.batch_size == "auto" else int(self.batch_size)
+        if self.batch_size == "auto":
+            batch = min(64 if rows < MANY_ROWS else 200, rows)
+        else:
+            batch = int(self.batch_size)
         if batch < 1 or epochs < 1:
             raise ValueError("batch_size and max_iter must be at least 1")
         return json.dumps(
@@ -359,10 +371,10 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
     dropout : the fraction of hidden values dropped in training.
     optimizer : a name ("adam", "adamw", "sgd", "lion", "muon", …), or the optimizer table of a
         recipe as a dict.
-    learning_rate : by default that of the optimiser.
+    learning_rate : by default 0.003 with Adam and AdamW, else that of the optimiser.
     schedule : a name ("constant", "cosine", …), or the schedule table of a recipe as a dict.
     weight_decay : decay of the weight matrices; by default that of the optimiser.
-    batch_size : rows of a step; "auto" for 200, or all rows if there are fewer.
+    batch_size : rows of a step; "auto" for 64, or 200 from 10,000 rows on.
     max_iter : the most passes over the rows.
     tol, n_iter_no_change : training stops when its loss, or with ``early_stopping`` the loss on a
         held-out part, has not fallen by ``tol`` for so many passes.
@@ -388,7 +400,7 @@ class FeedforwardClassifier(ClassifierMixin, _Feedforward):
         schedule: str | Mapping[str, Any] = "constant",
         weight_decay: float | None = None,
         batch_size: int | str = "auto",
-        max_iter: int = 200,
+        max_iter: int = 50,
         tol: float = 1e-4,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
@@ -517,7 +529,7 @@ class FeedforwardRegressor(RegressorMixin, _Feedforward):
         schedule: str | Mapping[str, Any] = "constant",
         weight_decay: float | None = None,
         batch_size: int | str = "auto",
-        max_iter: int = 200,
+        max_iter: int = 50,
         tol: float = 1e-4,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
@@ -594,7 +606,7 @@ class FeedforwardTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         schedule: str | Mapping[str, Any] = "constant",
         weight_decay: float | None = None,
         batch_size: int | str = "auto",
-        max_iter: int = 200,
+        max_iter: int = 50,
         tol: float = 1e-4,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,

@@ -26,6 +26,13 @@ class Case:
     theirs: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
 
+class WithoutPhases:
+    """`F.periodic` of arrays alone."""
+
+    def vjp(self, x: np.ndarray, frequencies: np.ndarray, *rest: np.ndarray) -> Any:
+        return F.periodic.vjp(x, frequencies, None, *rest)
+
+
 def cases(rng: np.random.Generator) -> Iterator[Case]:
     """Every case with shapes of this draw."""
     for name, ours, inputs, attributes, options in drawn(rng):
@@ -79,6 +86,8 @@ def drawn(rng: np.random.Generator) -> Iterator[tuple[str, Any, Any, Any, Any]]:
     yield "mixture_of_experts", F.mixture_of_experts, mixture, {"top_k": top_k}, {"top_k": top_k}
     qkv = tuple(normal(batch, time, k * size) for k in (heads, kv_heads, kv_heads))
     shape = {"heads": heads, "kv_heads": kv_heads, "head_dim": size}
+    spread = (rng.uniform(0.5, 9, (2, experts)), np.array([float(n)]))
+    yield "router_balance", F.router_balance, spread, {}, {}
     yield "attention", F.attention, qkv, {**shape, "causal": True}, {**shape, "causal": True}
     yield "attention, not causal", F.attention, qkv, shape, {**shape, "causal": False}
     turned = (qkv[0], positions)
@@ -98,6 +107,41 @@ def drawn(rng: np.random.Generator) -> Iterator[tuple[str, Any, Any, Any, Any]]:
     yield "scale", F.scale, (x,), {"factor": 0.7}, {}
     yield "scale_rows", F.scale_rows, (x, normal(n, 1)), {}, {}
     yield "concat", F.concat, (x, normal(n, h), normal(n, 1)), {}, {}
+    yield "split", F.split, (normal(n, d + 1),), {"widths": [d, 1]}, {"widths": [d, 1]}
+    yield "soft_cap", F.soft_cap, (x,), {"cap": 0.7}, {}
+    yield "gate", F.gate, (x, normal(n, d)), {}, {}
+    tanh = {"activation": "tanh"}
+    yield "parametric_activation", F.parametric_activation, (x, normal(d)), tanh, {}
+    rank, members = 1 + d % 5, 1 + h % 4
+    adapter = (normal(rank, d), normal(h, rank))
+    scale = {"scale": 1.5}
+    yield "lora_linear", F.lora_linear, (*layer, *adapter), scale, {}
+    yield "dora_factors", F.dora_factors, (normal(h), normal(h, d), *adapter), scale, {}
+    stacked = (normal(experts, h, d), normal(experts, rank, d), normal(experts, h + 2, rank))
+    yield "adapted_experts", F.adapted_experts, stacked, {**scale, "first": 2}, {}
+    each = normal(n, members, d)
+    shared = (normal(h, d), normal(members, d), normal(members, h), normal(members, h))
+    yield "batch_ensemble", F.batch_ensemble, (each, *shared), tanh, {}
+    own = (each, normal(members, h, d), normal(members, h))
+    yield "member_linear", F.member_linear, own, {}, {}
+    for mean, width in (("values", d), ("softmax", classes), ("sigmoid", 1)):
+        predicted = (normal(n, members, width),)
+        yield f"mean_of_members, {mean}", F.mean_of_members, predicted, {"mean": mean}, {"mean": mean}
+    bags = (rng.integers(0, 4, (batch, time)), np.array([0, 2, 2, 3, 7]), rng.integers(0, n, 7))
+    table = (normal(7), normal(n, d), normal(d))
+    yield "embedding_bag", F.embedding_bag, (*bags, *table), {}, {}
+    ids = [int(i) for i in rng.permutation(n)[: 1 + n // 2]]
+    trained = (x, normal(len(ids), d))
+    yield "replace_rows", F.replace_rows, trained, {"ids": ids}, {"ids": ids}
+    bins, width = 1 + d % 7, 1 + h % 9
+    edges = np.cumsum(rng.uniform(0.2, 1, (d, bins + 1)), axis=1) - bins / 3
+    pieces = (x, edges, normal(d, width), normal(d, width), normal(d, bins, width))
+    yield "piecewise_linear", F.piecewise_linear, pieces, {}, {}
+    frequencies, bias = normal(d, rank), normal(d, width)
+    dense = (x, frequencies, normal(d, rank), normal(d, width, rank), bias)
+    yield "periodic, dense", F.periodic, dense, {}, {}
+    waves = (x, frequencies, normal(d, width, 2 * rank), bias)
+    yield "periodic, relu", WithoutPhases(), waves, {}, {}
     yield "pool_tokens", F.pool_tokens, (normal(batch, time, d), segments), {}, {}
     logits = normal(n, classes)
     yield "cross_entropy", F.cross_entropy, (logits, labels), {}, {"smoothing": 0.0}
@@ -112,3 +156,6 @@ def drawn(rng: np.random.Generator) -> Iterator[tuple[str, Any, Any, Any, Any]]:
     yield "kl_divergence", F.kl_divergence, (logits, probabilities(n, classes)), {}, {}
     for name in ("mse", "mae", "huber"):
         yield name, getattr(F, name), (normal(n, d), normal(n, d)), {}, {}
+    answers = (rng.uniform(2, 9, n), rng.uniform(2, 9, n), rng.uniform(1, 9, (n, 4)))
+    for kind in ("dpo", "ipo", "orpo", "simpo"):
+        yield f"preference, {kind}", F.preference, answers, {"kind": kind}, {"kind": kind}

@@ -10,6 +10,7 @@ from typing import Any
 # Each shape is compiled for one call.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+import composed
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +55,9 @@ def operation(name: str, **options: Any) -> Callable[..., Any] | None:
         return lambda x, w, b: f(x @ w.T + b)
     if kind == "activation":
         return ACTIVATIONS[rest]
-    return partial(OPERATIONS[kind], **options) if kind in OPERATIONS else None
+    if kind in OPERATIONS:
+        return partial(OPERATIONS[kind], **options)
+    return composed.operation(jnp, kind, **options)
 
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import composed
 import numpy as np
 import torch
 import torch.nn.functional as T
@@ -33,7 +34,9 @@ def operation(name: str, **options: Any) -> Callable[..., Any] | None:
         return lambda x, w, b: f(T.linear(x, w, b))
     if kind == "activation":
         return _function(rest)
-    return partial(OPERATIONS[kind], **options) if kind in OPERATIONS else None
+    if kind in OPERATIONS:
+        return partial(OPERATIONS[kind], **options)
+    return composed.operation(torch, kind, **options)
 
 
 def _heads(x: torch.Tensor, head_dim: int) -> torch.Tensor:

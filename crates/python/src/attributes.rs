@@ -4,6 +4,7 @@ use feedforward::ops::{Activation, Reduction};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::collections::HashSet;
 
 /// Keyword arguments, taken one by one; those left over are an error.
 pub(crate) struct Attributes<'py> {
@@ -52,14 +53,31 @@ impl<'py> Attributes<'py> {
         self.optional(name)?.ok_or(missing)
     }
 
+    /// The choice of this name, by default the first.
+    pub(crate) fn one_of<T: Copy>(&mut self, name: &str, all: &[(&str, T)]) -> PyResult<T> {
+        let given: Option<String> = self.optional(name)?;
+        let chosen = match &given {
+            None => all.first(),
+            Some(given) => all.iter().find(|(choice, _)| choice == given),
+        };
+        chosen.map(|&(_, choice)| choice).ok_or_else(|| {
+            let choices: Vec<&str> = all.iter().map(|&(choice, _)| choice).collect();
+            let (given, choices) = (given.unwrap_or_default(), choices.join(", "));
+            PyValueError::new_err(format!("{name} `{given}`: expected one of {choices}"))
+        })
+    }
+
     pub(crate) fn reduction(&mut self) -> PyResult<Reduction> {
-        match self.take("reduction", "mean".to_owned())?.as_str() {
-            "mean" => Ok(Reduction::Mean),
-            "sum" => Ok(Reduction::Sum),
-            other => {
-                let message = format!("reduction `{other}`: expected mean or sum");
-                Err(PyValueError::new_err(message))
-            }
+        self.one_of("reduction", &[("mean", Reduction::Mean), ("sum", Reduction::Sum)])
+    }
+
+    /// Numbers of rows, each once.
+    pub(crate) fn distinct(&mut self, name: &str) -> PyResult<Vec<u32>> {
+        let ids: Vec<u32> = self.required(name)?;
+        let mut seen = HashSet::new();
+        match ids.iter().find(|&&id| !seen.insert(id)) {
+            None => Ok(ids),
+            Some(id) => Err(PyValueError::new_err(format!("{}: {name} has {id} twice", self.of))),
         }
     }
 

@@ -38,7 +38,7 @@ mod _core {
     #[pymodule_export]
     use crate::operation::Operation;
     #[pymodule_export]
-    use crate::operations::{activation_of_torch, activations, initial_weight};
+    use crate::operations::{activation_of_torch, activations, initial_weight, operations};
     #[pymodule_export]
     use crate::optimizer::{Optimizer, Schedule};
     #[pymodule_export]

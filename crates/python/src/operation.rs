@@ -136,6 +136,12 @@ impl Operation {
         Ok(Self { op, arguments: (name.to_owned(), inputs, attributes.unbind()) })
     }
 
+    /// Its name in the library.
+    #[getter]
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+
     /// The output, or the outputs as a tuple; nothing is kept for a backward pass.
     #[pyo3(signature = (*inputs))]
     fn __call__<'py>(

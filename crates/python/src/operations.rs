@@ -7,11 +7,14 @@ use crate::errors::compute;
 use feedforward::graph::Op;
 use feedforward::nn::Init;
 use feedforward::ops::{
-    Activate, Activation, Add, Attention, BatchNorm, BinaryCrossEntropyWithLogits, BinaryFocal,
-    Concat, Dropout, Embedding, Feedforward, FeedforwardBlock, Focal, KlDivergence, LayerNorm,
-    LinearCrossEntropy, LogSoftmax, MixtureOfExperts, Mul, PoolTokens, Prelu, RegressionLoss,
-    RmsNorm, Rotary, RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax,
-    SoftmaxCrossEntropy, Split, Statistics,
+    Activate, Activation, AdaptedExperts, Add, Attention, BatchEnsemble, BatchNorm,
+    BinaryCrossEntropyWithLogits, BinaryFocal, Concat, DoraFactors, Dropout, Embedding,
+    EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, KlDivergence, LayerNorm,
+    LinearCrossEntropy, LogSoftmax, LoraLinear, MeanOfMembers, MemberLinear, MemberMean,
+    MixtureOfExperts, Mul, ParametricActivation, Periodic, PeriodicForm, PiecewiseLinear,
+    PoolTokens, Preference, PreferenceLoss, Prelu, RegressionLoss, ReplaceRows, RmsNorm, Rotary,
+    RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax, SoftmaxCrossEntropy, Split,
+    Statistics,
 };
 use feedforward::tensor::{Key, Shape};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -29,8 +32,12 @@ pub(crate) fn build(
     let floats = |values: Option<Vec<f64>>| values.map(Arc::from);
     let op: Arc<dyn Op> = match name {
         "activation" => Activate::op(a.activation(Activation::Identity)?),
+        "adapted_experts" => {
+            AdaptedExperts { scale: a.required("scale")?, first: a.take("first", 0)? }.op()
+        }
         "add" => Add::op(),
         "attention" => attention(&mut a, inputs)?,
+        "batch_ensemble" => BatchEnsemble::op(a.activation(Activation::Identity)?),
         "batch_norm" => {
             let running = a.take("running", false)?;
             let statistics = if running { Statistics::Running } else { Statistics::Batch };
@@ -50,8 +57,10 @@ pub(crate) fn build(
         }
         .op(),
         "concat" => Concat::op(),
+        "dora_factors" => DoraFactors { scale: a.required("scale")? }.op(),
         "dropout" => Dropout::op(a.take("p", 0.5)?, "dropout"),
         "embedding" => Embedding::op(a.optional("padding")?),
+        "embedding_bag" => EmbeddingBag::op(),
         "feedforward" => Feedforward::op(a.activation(Activation::Identity)?, inputs == 3),
         "feedforward_block" => {
             let gated = a.take("gated", true)?;
@@ -72,6 +81,7 @@ pub(crate) fn build(
             reduction: a.reduction()?,
         }
         .op(),
+        "gate" => Gate::op(a.activation(Activation::Silu)?),
         "kl_divergence" => KlDivergence { reduction: a.reduction()? }.op(),
         "layer_norm" => LayerNorm::op(a.take("eps", 1e-5)?, inputs > 1, inputs > 2),
         "linear_cross_entropy" => LinearCrossEntropy {
@@ -84,6 +94,23 @@ pub(crate) fn build(
         }
         .op(),
         "log_softmax" => LogSoftmax::op(),
+        "lora_linear" => LoraLinear {
+            scale: a.take("scale", 1.0)?,
+            bias: a.take("bias", false)?,
+            own_input: a.take("own_input", false)?,
+            masked: a.take("masked", false)?,
+            bf16: None,
+        }
+        .op(),
+        "mean_of_members" => MeanOfMembers::op(a.one_of(
+            "mean",
+            &[
+                ("values", MemberMean::Values),
+                ("softmax", MemberMean::Softmax),
+                ("sigmoid", MemberMean::Sigmoid),
+            ],
+        )?),
+        "member_linear" => MemberLinear::op(),
         "mixture_of_experts" => {
             let default = MixtureOfExperts::default();
             MixtureOfExperts {
@@ -96,8 +123,30 @@ pub(crate) fn build(
             .op()
         }
         "mul" => Mul::op(),
+        "parametric_activation" => ParametricActivation::op(a.activation(Activation::Relu)?),
+        "periodic" => {
+            let form = if inputs == 5 { PeriodicForm::Dense } else { PeriodicForm::Relu };
+            Periodic::op(a.required::<Vec<bool>>("embedded")?, form)
+        }
+        "piecewise_linear" => PiecewiseLinear::op(a.required::<Vec<usize>>("bins")?),
         "pool_tokens" => PoolTokens { mean: a.take("mean", true)?, segments: inputs == 2 }.op(),
+        "preference" => PreferenceLoss {
+            kind: a.one_of(
+                "kind",
+                &[
+                    ("dpo", Preference::Dpo),
+                    ("ipo", Preference::Ipo),
+                    ("orpo", Preference::Orpo),
+                    ("simpo", Preference::SimPo),
+                ],
+            )?,
+            beta: a.take("beta", 0.1)?,
+            gamma: a.take("gamma", 0.0)?,
+            label_smoothing: a.take("label_smoothing", 0.0)?,
+        }
+        .op(),
         "prelu" => Prelu::op(),
+        "replace_rows" => ReplaceRows::op(a.distinct("ids")?),
         "rms_norm" => Arc::new(RmsNorm {
             eps: a.take("eps", 1e-6)?,
             weight: inputs > 1,
@@ -165,6 +214,12 @@ fn rotary(a: &mut Attributes<'_>) -> PyResult<Arc<dyn Op>> {
     }
     let interleaved = a.take("interleaved", false)?;
     Ok(Rotary { interleaved, ..Rotary::new(head_dim, base) }.op())
+}
+
+/// The names of all operations.
+#[pyfunction]
+pub(crate) fn operations() -> Vec<&'static str> {
+    feedforward::ops::registry().iter().map(|entry| entry.name).collect()
 }
 
 /// The names of the activations.

@@ -66,7 +66,7 @@ impl AdaptedExperts {
                     && b_experts == experts
                     && a_in == input
                     && b_rank == rank
-                    && self.first + out <= rows =>
+                    && self.first.checked_add(out).is_some_and(|end| end <= rows) =>
             {
                 Ok(Sizes { experts, out, input, rank, rows })
             }
