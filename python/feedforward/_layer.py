@@ -71,6 +71,8 @@ class FeedforwardLayer:
         if self.layout == "columns":
             y = self._operation(*self._columns(x))
             return y.T
+        if isinstance(x, (list, tuple)):
+            x = self._read(x)
         y = self._operation(x, self.W) if self.b is None else self._operation(x, self.W, self.b)
         return y
 
@@ -80,6 +82,8 @@ class FeedforwardLayer:
         if self.layout == "columns":
             y, self._recorded = self._operation.record(*self._columns(x))
             return y.T
+        if isinstance(x, (list, tuple)):
+            x = self._read(x)
         if self.b is None:
             y, self._recorded = self._operation.record(x, self.W)
         else:
@@ -101,8 +105,14 @@ class FeedforwardLayer:
         return dx.T
 
     def _columns(self, x: ArrayLike) -> tuple[Any, ...]:
-        inputs = (_transposed(x, "x"), self.W)
+        inputs = (_transposed(self._read(x), "x"), self.W)
         return inputs if self.b is None else (*inputs, self.b.reshape(-1))
+
+    def _read(self, x: ArrayLike) -> Any:
+        """Lists as arrays of the layer's type."""
+        import numpy as np
+
+        return np.asarray(x, self.W.dtype) if isinstance(x, (list, tuple)) else x
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_recorded": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedforward import _core
@@ -113,6 +114,21 @@ class Tokenizer:
     def save(self, folder: PathLike) -> None:
         """Writes `tokenizer.json`, which `tokenizers` and `transformers` open, into a folder."""
         self._core.save(os.fspath(folder))
+
+    def __getstate__(self) -> dict[str, bytes]:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(folder)
+            return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+    def __setstate__(self, files: dict[str, bytes]) -> None:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            self._core = _core.Tokenizer(folder)
 
     def __len__(self) -> int:
         return self.vocab_size

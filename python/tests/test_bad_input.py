@@ -27,13 +27,26 @@ def layer():
         X.astype(">f4"),
         X.tolist(),
         np.broadcast_to(X[:1], X.shape),
+        np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float32).reshape(X.shape),
     ],
-    ids=["columns first", "strided", "reversed", "big-endian", "lists", "broadcast"],
+    ids=["columns first", "strided", "reversed", "big-endian", "lists", "broadcast", "misaligned"],
 )
 def test_any_layout_of_the_same_numbers_gives_the_same(x):
-    wanted = np.ascontiguousarray(np.asarray(x, np.float32))
-    plain = layer() if not isinstance(x, list) else FeedforwardLayer(3, 2, seed=1, dtype="float64")
-    np.testing.assert_array_equal(plain.forward(x), plain.forward(wanted.astype(plain.W.dtype)))
+    wanted = np.array(x, np.float32)
+    np.testing.assert_array_equal(layer().forward(x), layer().forward(wanted))
+    np.testing.assert_array_equal(layer()(x), layer()(wanted))
+    columns = FeedforwardLayer(3, 2, seed=1, layout="columns")
+    across = [list(row) for row in zip(*x, strict=True)] if isinstance(x, list) else x.T
+    np.testing.assert_array_equal(columns(across), columns(wanted.T))
+
+
+def test_what_does_not_fit_into_memory_is_an_error_of_numpy():
+    with pytest.raises((MemoryError, ValueError)):
+        FeedforwardLayer(2**20, 2**27)
+    with pytest.raises(ValueError, match="too large"):
+        FeedforwardLayer(2**40, 2**30)
+    with pytest.raises((MemoryError, ValueError)):
+        F.linear(np.zeros((2**22, 1)), np.zeros((2**22, 1)))
 
 
 def test_read_only_inputs_are_read_and_never_written():
@@ -49,8 +62,11 @@ def test_read_only_inputs_are_read_and_never_written():
     optimizer = F.Optimizer([frozen.copy()], "sgd", lr=0.1)
     with pytest.raises((TypeError, ValueError)):
         optimizer.step([np.ones_like(X), np.ones_like(X)])
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(ValueError, match="array 0 is read-only"):
         F.Optimizer([frozen], "sgd", lr=0.1).step([np.ones_like(X)])
+    twice = np.ones_like(X)
+    with pytest.raises(BufferError, match="array 1 is in use"):
+        F.Optimizer([twice, twice], "sgd", lr=0.1).step([X, X])
     np.testing.assert_array_equal(frozen, X)
 
 

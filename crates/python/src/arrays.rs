@@ -4,8 +4,8 @@ use crate::errors::{called, calling, of_graph};
 use feedforward::graph::{self, Spec};
 use feedforward::tensor::{DType, Shape, TensorMut, TensorRef};
 use numpy::prelude::*;
-use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray};
-use pyo3::exceptions::{PyBufferError, PyTypeError};
+use numpy::{BorrowError, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray};
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -29,7 +29,7 @@ macro_rules! each {
 
 impl<'py> Array<'py> {
     /// A NumPy array as it is; anything else as `numpy.asarray` or DLPack reads it. Copied only if
-    /// it is not C-contiguous, or holds integers of another width.
+    /// it is not C-contiguous or aligned, or holds integers of another width.
     pub(crate) fn read(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Self> {
         match Self::as_is(value)? {
             Some(array) => Ok(array),
@@ -43,8 +43,7 @@ impl<'py> Array<'py> {
         macro_rules! typed {
             ($t:ty, $Type:ident) => {
                 if let Ok(array) = value.cast::<PyArrayDyn<$t>>() {
-                    let contiguous = array.is_c_contiguous();
-                    return if contiguous {
+                    return if array.is_c_contiguous() && array.data().is_aligned() {
                         Ok(Some(Self::$Type(shared(array)?)))
                     } else {
                         Ok(None)
@@ -91,6 +90,19 @@ fn shared<'py, T: numpy::Element>(
     })
 }
 
+/// An array of the caller to write to.
+pub(crate) fn writable<'py, T: numpy::Element>(
+    name: &str,
+    array: &Bound<'py, PyArrayDyn<T>>,
+) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
+    array.try_readwrite().map_err(|error| match error {
+        BorrowError::NotWriteable => PyValueError::new_err(format!("{name} is read-only")),
+        _ => PyBufferError::new_err(format!(
+            "{name} is in use: it was given twice, or another call of feedforward reads or writes it"
+        )),
+    })
+}
+
 /// `value` as a contiguous array of f32, f64 or i32.
 fn converted<'py>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
@@ -117,8 +129,8 @@ fn converted<'py>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, 
             return Err(PyTypeError::new_err(message));
         }
     };
-    let convert = numpy.getattr(intern!(py, "ascontiguousarray"))?;
-    let result = called(&convert, &(&array, to).into_pyobject(py)?)?;
+    let convert = numpy.getattr(intern!(py, "require"))?;
+    let result = called(&convert, &(&array, to, "CA").into_pyobject(py)?)?;
     // Contiguous arrays have at least one dimension.
     let result = result.call_method1("reshape", (array.getattr("shape")?,))?;
     if to == "i4" && bytes > 4 {
@@ -138,14 +150,17 @@ pub(crate) enum ArrayMut<'py> {
     I32(PyReadwriteArrayDyn<'py, i32>),
 }
 
+/// Up to so many values, a new array is asked of NumPy's C interface, which is quicker but panics
+/// where memory is short.
+const SMALL: usize = 1 << 18;
+
 impl<'py> ArrayMut<'py> {
     /// A new array of zeros.
     pub(crate) fn zeros(py: Python<'py>, shape: &Shape, dtype: DType) -> PyResult<Self> {
-        let dims = shape.dims();
         Ok(match dtype {
-            DType::F32 => Self::F32(own(&calling(|| PyArrayDyn::zeros(py, dims, false)))?),
-            DType::F64 => Self::F64(own(&calling(|| PyArrayDyn::zeros(py, dims, false)))?),
-            DType::I32 => Self::I32(own(&calling(|| PyArrayDyn::zeros(py, dims, false)))?),
+            DType::F32 => Self::F32(own(&zeros(py, shape)?)?),
+            DType::F64 => Self::F64(own(&zeros(py, shape)?)?),
+            DType::I32 => Self::I32(own(&zeros(py, shape)?)?),
             other => {
                 let message = format!("values of type {other} have no NumPy array");
                 return Err(PyTypeError::new_err(message));
@@ -164,6 +179,19 @@ impl<'py> ArrayMut<'py> {
     pub(crate) fn into_object(self) -> Bound<'py, PyAny> {
         each!(self, a => a.as_any().clone())
     }
+}
+
+fn zeros<'py, T: numpy::Element>(
+    py: Python<'py>,
+    shape: &Shape,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    let dims = shape.dims();
+    if shape.len() <= SMALL {
+        return Ok(calling(|| PyArrayDyn::zeros(py, dims, false)));
+    }
+    let make = py.import(intern!(py, "numpy"))?.getattr(intern!(py, "zeros"))?;
+    let dims = PyTuple::new(py, dims)?;
+    Ok(called(&make, &(dims, numpy::dtype::<T>(py)).into_pyobject(py)?)?.cast_into()?)
 }
 
 fn own<'py, T: numpy::Element>(

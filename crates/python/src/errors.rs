@@ -135,3 +135,13 @@ fn of_io(error: &io::Error) -> &'static str {
         _ => "FileError",
     }
 }
+
+/// Settings of JSON that the package wrote: what is wrong concerns a setting, and its place in that
+/// text nobody.
+pub(crate) fn parsed<'a, T: serde::Deserialize<'a>>(json: &'a str) -> PyResult<T> {
+    serde_json::from_str(json).map_err(|error| {
+        let message = error.to_string();
+        let place = message.rfind(" at line ").unwrap_or(message.len());
+        of_library(Error::usage(&message[..place]))
+    })
+}

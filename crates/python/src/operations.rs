@@ -1,7 +1,7 @@
 //! The operations by name, with their attributes as keyword arguments.
 
 use crate::DEVICE;
-use crate::arrays::{ArrayMut, float_dtype};
+use crate::arrays::{ArrayMut, float_dtype, shape};
 use crate::attributes::{Attributes, activation};
 use crate::errors::compute;
 use feedforward::graph::Op;
@@ -16,7 +16,7 @@ use feedforward::ops::{
     RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax, SoftmaxCrossEntropy, Split,
     Statistics,
 };
-use feedforward::tensor::{Key, Shape};
+use feedforward::tensor::Key;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -242,13 +242,13 @@ pub(crate) fn activation_of_torch(
 #[pyfunction]
 pub(crate) fn initial_weight<'py>(
     py: Python<'py>,
-    shape: (usize, usize),
+    dims: (usize, usize),
     f: &str,
     dtype: &Bound<'py, PyAny>,
     seed: u64,
 ) -> PyResult<Bound<'py, PyAny>> {
     let init = Init::for_activation(activation(f)?);
-    let shape = Shape::from([shape.0, shape.1]);
+    let shape = shape(&[dims.0, dims.1])?;
     let mut array = ArrayMut::zeros(py, &shape, float_dtype(dtype)?)?;
     let key = Key::new(seed).with_name("weight");
     let cpu = DEVICE.cpu();

@@ -1,14 +1,14 @@
 //! Optimiser steps and learning-rate schedules over NumPy arrays.
 
 use crate::DEVICE;
-use crate::arrays::{Array, numpy_name};
-use crate::errors::{compute, of_graph, of_library, of_train};
+use crate::arrays::{Array, numpy_name, writable};
+use crate::errors::{compute, of_graph, of_library, of_train, parsed};
 use feedforward::graph::{ParamId, ParamKind, ParamSpec, Params};
 use feedforward::tensor::{self, DType, Element, Shape};
 use feedforward::trainer;
 use feedforward::trainer::optim::{self, OptimizerConfig};
 use feedforward::trainer::schedule::{self, ScheduleConfig};
-use numpy::{PyArrayDyn, PyArrayMethods, PyUntypedArrayMethods};
+use numpy::{PyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use std::sync::{Mutex, PoisonError};
@@ -90,7 +90,7 @@ impl Optimizer {
             let message = format!("expected {n} arrays and gradients, found {a} and {g}");
             return Err(PyValueError::new_err(message));
         }
-        let mut writable = Vec::with_capacity(n);
+        let mut arrays_of = Vec::with_capacity(n);
         let mut read = Vec::with_capacity(n);
         for (i, (array, gradient)) in arrays.iter().zip(gradients).enumerate() {
             let array = array.cast::<PyArrayDyn<T>>().map_err(|_| self.other("array", i))?;
@@ -102,15 +102,14 @@ impl Optimizer {
             {
                 return Err(self.other("array or gradient", i));
             }
-            let array = array.try_readwrite();
-            writable.push(array.map_err(|error| PyValueError::new_err(error.to_string()))?);
+            arrays_of.push(writable(&format!("array {i}"), array)?);
             read.push(gradient);
         }
         let tensors = read.iter().map(Array::view).collect::<PyResult<Vec<_>>>()?;
         let failed = |error: tensor::Error| of_train(&error.into());
         let gradients = tensors.iter().map(|view| view.slice::<T>().map_err(failed));
         let gradients = gradients.collect::<PyResult<Vec<&[T]>>>()?;
-        let mut arrays: Vec<_> = writable.iter_mut().map(|array| array.as_array_mut()).collect();
+        let mut arrays: Vec<_> = arrays_of.iter_mut().map(|array| array.as_array_mut()).collect();
         // The lock is taken without the interpreter: who waits for it must not hold that.
         let step = || -> trainer::Result<f64> {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,9 +163,4 @@ impl Schedule {
         let mut schedule = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         schedule.observe(score, higher_is_better)
     }
-}
-
-fn parsed<'a, T: serde::Deserialize<'a>>(json: &'a str) -> PyResult<T> {
-    serde_json::from_str(json)
-        .map_err(|error| of_library(feedforward::Error::usage(error.to_string())))
 }

@@ -1,7 +1,7 @@
 //! Tokenizers.
 
 use crate::DEVICE;
-use crate::errors::{compute, of_library};
+use crate::errors::{compute, of_library, parsed};
 use feedforward::Error;
 use feedforward::text::{self, TextConfig, TextError, TokenizerOptions, train_tokenizer};
 use pyo3::prelude::*;
@@ -119,8 +119,4 @@ impl Tokenizer {
     fn save(&self, py: Python<'_>, folder: PathBuf) -> PyResult<()> {
         compute(py, || self.0.save(&folder))?.map_err(of_text)
     }
-}
-
-fn parsed<'a, T: serde::Deserialize<'a>>(json: &'a str) -> PyResult<T> {
-    serde_json::from_str(json).map_err(|error| of_library(Error::usage(error.to_string())))
 }

@@ -7,7 +7,7 @@ mod observer;
 use crate::DEVICE;
 use crate::arrays::{Array, ArrayMut};
 use crate::attributes::activation;
-use crate::errors::{compute, of_graph, of_train};
+use crate::errors::{compute, of_graph, of_train, parsed};
 use feedforward::graph::{Graph, Mode, Op, Params};
 use feedforward::kernels::Float;
 use feedforward::nn::Builder;
@@ -76,10 +76,6 @@ type Reduced<'py> = (Bound<'py, PyAny>, (String, Bound<'py, PyBytes>));
 
 /// What an epoch left: its training loss, and its validation loss.
 type History = Vec<(f64, Option<f64>)>;
-
-fn parsed<'a, T: Deserialize<'a>>(json: &'a str) -> PyResult<T> {
-    serde_json::from_str(json).map_err(|error| PyValueError::new_err(error.to_string()))
-}
 
 fn loss(name: &str) -> PyResult<Arc<dyn Op>> {
     let reduction = Reduction::Sum;
