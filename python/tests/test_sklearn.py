@@ -11,8 +11,10 @@ pytest.importorskip("sklearn")
 
 import sklearn
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -91,6 +93,46 @@ def test_pipelines_search_and_pickles():
     best = search.best_estimator_[-1]
     np.testing.assert_array_equal(best.feature_names_in_, X.columns)
     assert not hasattr(clone(best), "classes_")
+
+
+def test_calibration_and_importance():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = FeedforwardClassifier(max_iter=10, random_state=0)
+    calibrated = CalibratedClassifierCV(model, cv=3, n_jobs=2).fit(X, y)
+    assert calibrated.score(X, y) > 0.95
+    np.testing.assert_allclose(calibrated.predict_proba(X).sum(axis=1), 1)
+    # The second column alone says which.
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    model.fit(X, X[:, 1] > 0)
+    found = permutation_importance(model, X, X[:, 1] > 0, n_repeats=3, random_state=0, n_jobs=2)
+    assert found.importances_mean.argmax() == 1
+
+
+def test_sample_weights_are_routed():
+    X, y = load_wine(return_X_y=True)
+    # Rows of the last class have no weight, so that nothing is said of them.
+    weights = (y < 2).astype(float)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = FeedforwardClassifier(max_iter=100, random_state=0)
+        model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        pipe = make_pipeline(MinMaxScaler(), model)
+        assert pipe.fit(X, y, sample_weight=weights).score(X, y, sample_weight=weights) > 0.95
+        assert not (pipe.predict(X) == 2).any()
+        found = cross_validate(model, X, y, params={"sample_weight": weights}, cv=3)
+        assert found["test_score"].min() > 0.9
+
+
+def test_tables_of_polars_and_named_features():
+    polars = pytest.importorskip("polars")
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    model = FeedforwardClassifier(max_iter=10, random_state=0).fit(polars.from_pandas(X), y)
+    np.testing.assert_array_equal(model.feature_names_in_, X.columns)
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(polars.from_pandas(X)))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X.rename(columns={"alcohol": "spirit"}))
+    hidden = FeedforwardTransformer((3,), max_iter=2).set_output(transform="polars").fit(X, y)
+    names = [f"feedforwardtransformer{i}" for i in range(3)]
+    assert hidden.transform(X).columns == names == list(hidden.get_feature_names_out())
 
 
 def test_partial_fit_and_warm_start_go_on():

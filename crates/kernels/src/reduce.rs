@@ -2,7 +2,8 @@
 //! depends on the length alone. They are inlined, so that the surrounding loop determines their
 //! instruction set.
 
-use crate::{Float, for_rows};
+use crate::Float;
+use crate::rows::Shared;
 use ff_tensor::CpuDevice;
 use std::ops::Range;
 
@@ -179,10 +180,18 @@ pub fn sum_pieces(cpu: &CpuDevice, len: usize, f: impl Fn(Range<usize>) -> f64 +
     let piece = len.div_ceil(MOST).max(SMALLEST);
     let pieces = len.div_ceil(piece);
     let mut sums = [0.0; MOST];
-    // One task's work in the units of `for_rows`, so that each piece is a task.
-    for_rows(cpu, pieces, crate::rows::TASK_WORK, [(&mut sums[..pieces], 1)], |p, [sum]| {
+    let each = Shared::new(&mut sums[..pieces]);
+    // Not by `for_rows`, which would call an `f` that is not inlined from vector code.
+    let task = |p: usize| {
+        // SAFETY: each piece is visited once.
+        let sum = unsafe { each.range(p, 1) };
         sum[0] = f(p * piece..len.min((p + 1) * piece));
-    });
+    };
+    if pieces <= 1 {
+        (0..pieces).for_each(task)
+    } else {
+        cpu.threads().run(pieces, &task)
+    }
     sums[..pieces].iter().sum()
 }
 
