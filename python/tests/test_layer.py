@@ -5,12 +5,13 @@ import os
 import pickle
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from feedforward import FeedforwardLayer
+from feedforward import FeedforwardLayer, functional
 from feedforward._core import activations
 
 
@@ -134,11 +135,36 @@ def test_threads_at_once_give_the_same():
             np.testing.assert_array_equal(y, expected)
 
 
+def test_threads_train_layers_of_their_own():
+    x = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+
+    def trained(_):
+        layer = FeedforwardLayer(32, 16, "gelu")
+        optimizer = functional.Optimizer([layer.W, layer.b], "adam")
+        for _ in range(100):
+            y = layer.forward(x)
+            layer.backward(y)
+            optimizer.step([layer.dW, layer.db])
+        return layer.W
+
+    expected = trained(0)
+    with ThreadPoolExecutor(4) as pool:
+        for weight in pool.map(trained, range(8)):
+            np.testing.assert_array_equal(weight, expected)
+
+
+def test_free_threaded_python_stays_so():
+    if sysconfig.get_config_var("Py_GIL_DISABLED") != 1:
+        pytest.skip("this Python is not free-threaded")
+    code = "import sys, feedforward._core; sys.exit(sys._is_gil_enabled())"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_computes():
     code = """
 import os, sys, numpy as np
-from feedforward import FeedforwardLayer
+from feedforward import FeedforwardLayer, functional
 layer = FeedforwardLayer(64, 64)
 x = np.ones((500, 64), np.float32)
 y = layer(x)
