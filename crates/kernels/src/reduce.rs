@@ -188,9 +188,9 @@ pub fn sum_pieces(cpu: &CpuDevice, len: usize, f: impl Fn(Range<usize>) -> f64 +
         sum[0] = f(p * piece..len.min((p + 1) * piece));
     };
     if pieces <= 1 {
-        (0..pieces).for_each(task)
+        (0..pieces).for_each(task);
     } else {
-        cpu.threads().run(pieces, &task)
+        cpu.threads().run(pieces, &task);
     }
     sums[..pieces].iter().sum()
 }
