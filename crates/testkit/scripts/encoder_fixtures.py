@@ -40,7 +40,8 @@ PAIRS = [("the quick notes", "brown words", "fox in"), ("quotes", "mixed the wor
 
 
 def tokenizer(folder):
-    return transformers.AutoTokenizer.from_pretrained(folder)
+    # Byte pairs of words begin with a space.
+    return transformers.AutoTokenizer.from_pretrained(folder, add_prefix_space=True)
 
 
 def heads():
@@ -205,7 +206,7 @@ def compare(program, base):
             [program, "predict", run, "--force", "--quiet", *more], cwd=folder, check=True)
         for kind in ["labels", "numbers"]:
             model = AutoModelForSequenceClassification.from_pretrained(folder / kind / "model").eval()
-            tokens = tokenizer(folder / kind / "model")
+            tokens = transformers.AutoTokenizer.from_pretrained(folder / kind / "model")
             predict(kind, "--data", "data.csv", "--out", "found.csv", *(["--proba"] if kind == "labels" else []))
             largest = 0.0
             for row in csv.DictReader(open(folder / "found.csv")):

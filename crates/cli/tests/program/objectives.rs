@@ -16,7 +16,7 @@ fn files(name: &str) -> Folder {
     let mut labels = String::from("text,topics,late,broken,size\n");
     let (mut words, mut sentences, mut pairs) = (String::new(), String::new(), String::new());
     let mut texts = String::new();
-    pairs.push_str("question,answer,other\n");
+    pairs.push_str("id,question,answer,other\n");
     for i in 0..200 {
         let (late, broken) = (i % 2 == 1, i / 2 % 2 == 1);
         let text = format!(
@@ -46,7 +46,7 @@ fn files(name: &str) -> Folder {
         }
         sentences.push('\n');
         writeln!(texts, "{text} {}", i / 4).unwrap();
-        writeln!(pairs, "quick fox {i},brown notes {i},words {i} jumping").unwrap();
+        writeln!(pairs, "{i},quick fox {i},brown notes {i},words {i} jumping").unwrap();
     }
     for (file, text) in [
         ("labels.csv", &labels),
@@ -201,5 +201,6 @@ fn masked_tokens_and_pairs_are_killed_and_resumed_to_the_same_bits() {
     let searched = run(&folder, "search pairs vectors.npy quick --data lines.txt");
     assert!(searched.ok().stdout.contains("quick"));
     let plan = train(&folder, "pairs.csv", "pairs", "none", "--dry-run").ok().stdout;
+    assert!(plan.contains("columns: question, answer, other"), "{plan}");
     assert!(plan.contains("train 140") && !folder.path().join("none").exists(), "{plan}");
 }

@@ -238,8 +238,8 @@ fn cell(table: &Table, name: &str, row: usize) -> String {
     table.column(name).map(|column| column.values.text(row).into_owned()).unwrap_or_default()
 }
 
-/// The columns of texts: those named, else the only one of several words, or for pairs all of them
-/// up to three.
+/// The columns of texts: those named, else the only one, or the only one of several words; for
+/// pairs two or three of several words, or all columns.
 fn text_columns(data: &EncoderData, kind: ObjectiveKind, table: &Table) -> Result<Vec<String>> {
     if !data.text.is_empty() {
         return Ok(data.text.clone());
@@ -261,7 +261,9 @@ fn text_columns(data: &EncoderData, kind: ObjectiveKind, table: &Table) -> Resul
         ObjectiveKind::Pairs => (2..=3).contains(&names.len()),
         _ => names.len() == 1,
     };
-    if let Some(found) = [&all, &texts].into_iter().find(|names| fits(names)) {
+    // A number of the row is no text of a pair.
+    let first = if kind == ObjectiveKind::Pairs { [&texts, &all] } else { [&all, &texts] };
+    if let Some(found) = first.into_iter().find(|names| fits(names)) {
         return Ok(found.clone());
     }
     let shown: Vec<&str> = all.iter().take(30).map(String::as_str).collect();

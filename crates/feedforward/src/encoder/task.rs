@@ -214,6 +214,9 @@ impl Task for EncoderTask {
         let tokens: usize = parts[0].tokens.ids.iter().map(Vec::len).sum();
         let held_out = parts[1..].iter().flat_map(|part| &part.tokens.ids).map(Vec::len);
         let mut findings = vec![format!("train {train} · valid {valid} · test {test}")];
+        if !found.reading.text.is_empty() {
+            findings.push(format!("columns: {}", found.reading.text.join(", ")));
+        }
         findings.extend(all.iter().map(|note| note.message.clone()));
         watcher.notice(&Notice::Text(&TextNotice {
             source: recipe.data.path.display().to_string(),
