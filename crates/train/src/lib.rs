@@ -18,4 +18,4 @@ pub use error::{Error, Result};
 pub use history::{Best, EpochRecord, Evaluation, Progress};
 pub use objective::{BatchLoss, Objective};
 pub use observe::{Event, Observer};
-pub use trainer::{Stop, Trainer};
+pub use trainer::{Stop, Trainer, pass_order};

@@ -59,17 +59,36 @@ impl Batches {
         if self.order_of == Some((rows, pass)) {
             return;
         }
-        self.order.clear();
-        self.order.extend(0..rows as u32);
-        let key = Key::new(config.seed).with_name("shuffle").with(pass);
-        let mut rng = Rng::new(key);
-        rng.shuffle(&mut self.order);
+        let mut rng = shuffle(&mut self.order, config.seed, rows, pass);
         if let Some(lengths) = lengths {
             let step = config.batch_size.saturating_mul(config.accumulate).max(1);
             group(&mut self.order, lengths, config.batch_size, step, &mut rng);
         }
         self.order_of = Some((rows, pass));
     }
+}
+
+/// The order in which a pass goes over its rows: steps take as many as they need, one after the
+/// other, where rows are not grouped by length.
+///
+/// ```
+/// let order = ff_train::pass_order(7, 5, 0);
+/// assert_eq!(order.len(), 5);
+/// assert_ne!(order, ff_train::pass_order(7, 5, 1));
+/// ```
+pub fn pass_order(seed: u64, rows: usize, pass: u64) -> Vec<u32> {
+    let mut order = Vec::new();
+    shuffle(&mut order, seed, rows, pass);
+    order
+}
+
+/// Shuffles the numbers of the rows; returns the generator behind its last draw.
+fn shuffle(order: &mut Vec<u32>, seed: u64, rows: usize, pass: u64) -> Rng {
+    order.clear();
+    order.extend(0..rows as u32);
+    let mut rng = Rng::new(Key::new(seed).with_name("shuffle").with(pass));
+    rng.shuffle(order);
+    rng
 }
 
 /// Sorts the rows of some steps by length, cuts them into micro-batches and shuffles these, so that
@@ -113,6 +132,7 @@ mod tests {
         };
         batches.shuffle(&config, rows, 3, None);
         let plain = batches.order.clone();
+        assert_eq!(plain, pass_order(config.seed, rows, 3));
         batches.order_of = None;
         batches.shuffle(&config, rows, 3, Some(&lengths));
         assert!(10 * spread(&batches.order) < spread(&plain), "{}", spread(&batches.order));

@@ -15,6 +15,7 @@ use crate::observe::{Event, Observer};
 use crate::optim::{LossSum, Optimizer, Status};
 use crate::schedule::Schedule;
 use batches::Batches;
+pub use batches::pass_order;
 use ff_graph::{Graph, Mode};
 use std::time::Instant;
 use step_loss::StepLoss;
