@@ -1,5 +1,5 @@
-//! Losses and conversations of each step of a fine-tuning run, as JSON lines, for other programs:
-//! `finetune_steps RECIPE FOLDER [KEY=VALUE]… > steps.jsonl`.
+//! Losses and conversations of each step of a fine-tuning run, for other programs:
+//! `finetune_steps RECIPE FOLDER [KEY=VALUE]…` trains in FOLDER and writes its `steps.jsonl`.
 //!
 //! `crates/testkit/scripts/peft_training.py` trains on the same steps with PEFT. Rows hold one
 //! conversation each (`train.packing=false`), and none may be too long for `train.context`.
@@ -15,15 +15,8 @@ struct Losses(Vec<f64>);
 
 impl Observer for Losses {
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Step { loss, .. } => self.0.push(loss),
-            Event::Epoch { record, .. } => eprintln!(
-                "epoch {}: train {:.6}, held out {:.6}",
-                record.epoch,
-                record.train_loss,
-                record.valid_loss.unwrap_or(f64::NAN)
-            ),
-            _ => {}
+        if let Event::Step { loss, .. } = event {
+            self.0.push(loss);
         }
     }
 }
@@ -48,8 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let chunks = order.chunks(train.batch_size * train.accumulate);
         chunks.map(<[u32]>::to_vec).collect::<Vec<_>>()
     });
-    for (rows, loss) in steps.zip(losses.0) {
-        println!("{}", serde_json::json!({ "rows": rows, "loss": loss }));
-    }
-    Ok(())
+    let lines: String = steps
+        .zip(losses.0)
+        .map(|(rows, loss)| format!("{}\n", serde_json::json!({ "rows": rows, "loss": loss })))
+        .collect();
+    Ok(std::fs::write(Path::new(out).join("steps.jsonl"), lines)?)
 }

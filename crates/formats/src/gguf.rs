@@ -15,7 +15,7 @@ pub use file_type::{GgufFileType, GgufModel};
 pub use value::GgufValue;
 pub use write::GgufWriter;
 
-use crate::{Error, Result};
+use crate::{Error, Result, rows_and_columns};
 use ff_tensor::{FileBytes, FileMatrix, Mapped};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,12 +92,12 @@ impl GgufFile {
         Some(&self.bytes[tensor.start..tensor.start + tensor.bytes])
     }
 
-    /// A matrix as the file has it, without a copy; `None` if it is missing, no matrix, or of a
-    /// form that products do not read.
+    /// A matrix, or the rows of a stack of several, as the file has it, without a copy; `None` if it
+    /// is missing, no matrix, or of a form that products do not read.
     pub fn matrix(&self, name: &str) -> Option<FileMatrix> {
         let tensor = self.tensors.get(name)?;
         let form = tensor.dtype.file_form()?;
-        let dims = tensor.dims.as_slice().try_into().ok()?;
+        let dims = rows_and_columns(&tensor.dims)?;
         FileMatrix::new(form, dims, Arc::clone(&self.bytes) as FileBytes, tensor.start).ok()
     }
 

@@ -69,6 +69,13 @@ pub enum Error {
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// The rows and columns of a matrix, or of a stack of several as one below the other.
+fn rows_and_columns(dims: &[usize]) -> Option<[usize; 2]> {
+    let &[ref before @ .., rows, cols] = dims else { return None };
+    let stacked = before.iter().try_fold(rows, |rows, n| rows.checked_mul(*n))?;
+    Some([stacked, cols])
+}
+
 impl Error {
     /// Wraps a system error: `.map_err(Error::io(path, "writing"))`.
     pub fn io(path: &Path, action: &'static str) -> impl Fn(std::io::Error) -> Self {

@@ -3,7 +3,7 @@
 use crate::atomic::replace;
 use crate::gguf::GgmlType;
 use crate::unique::UniqueKeys;
-use crate::{Error, Result};
+use crate::{Error, Result, rows_and_columns};
 use ff_tensor::{FileBytes, FileForm, FileMatrix, Mapped};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -327,8 +327,9 @@ impl TensorFile {
         }
     }
 
-    /// A matrix as a mapped file has it, without a copy; `None` if it is missing, no matrix, of
-    /// another type than 16-bit or 32-bit floats, or if the file is not mapped.
+    /// A matrix, or the rows of a stack of several, as a mapped file has it, without a copy; `None`
+    /// if it is missing, no matrix, of another type than 16-bit or 32-bit floats, or if the file is
+    /// not mapped.
     pub fn matrix(&self, name: &str) -> Option<FileMatrix> {
         let entry = self.entries.get(name)?;
         let form = match entry.dtype {
@@ -338,7 +339,7 @@ impl TensorFile {
             _ => return None,
         };
         let Bytes::Mapped(bytes) = &self.bytes else { return None };
-        let dims = entry.dims.as_slice().try_into().ok()?;
+        let dims = rows_and_columns(&entry.dims)?;
         FileMatrix::new(form, dims, Arc::clone(bytes) as FileBytes, entry.start).ok()
     }
 

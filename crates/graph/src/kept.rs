@@ -1,6 +1,6 @@
 use crate::params::ParamValues;
 use crate::{OpError, OpResult, ParamId, Spec};
-use ff_tensor::{FileMatrix, Tensor, TensorRef};
+use ff_tensor::{Tensor, TensorRef};
 
 /// An input of a recorded operation.
 #[derive(Debug)]
@@ -83,11 +83,6 @@ impl<'a> Kept<'a> {
             Source::Views { inputs, .. } => inputs.get(i).copied(),
         };
         found(view, "input", i)
-    }
-
-    /// Input `i`, if it is kept and its values are in the form of their file.
-    pub fn weight_in_file(&self, i: usize) -> Option<&'a FileMatrix> {
-        self.input(i).ok()?.file()
     }
 
     /// Output `i`.

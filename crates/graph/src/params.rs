@@ -136,7 +136,7 @@ pub struct Params {
     frozen: Tensor,
     state: Tensor,
     /// The matrices of [`Segment::File`], by the parameter's number.
-    files: Vec<Option<FileMatrix>>,
+    files: Vec<Vec<FileMatrix>>,
     grads: Option<Tensor>,
     /// Whether a parameter's gradient was written since the last `clear_gradients`. The first write
     /// replaces the old one, so that gradients are never zero-filled.
@@ -176,7 +176,7 @@ impl Params {
         Ok(Self {
             dtype,
             touched: vec![false; infos.len()],
-            files: vec![None; infos.len()],
+            files: vec![Vec::new(); infos.len()],
             infos,
             by_name,
             trainable: zeros(trainable)?,
@@ -235,17 +235,24 @@ impl Params {
         Spec { shape: self.info(id).spec.shape, dtype: self.dtype }
     }
 
-    /// Gives a parameter of [`Segment::File`] its values.
+    /// Gives a parameter of [`Segment::File`] its values: a matrix, or those of a stack.
     ///
     /// # Errors
     /// If the parameter is in another segment, or has another shape.
-    pub fn set_file(&mut self, id: ParamId, matrix: FileMatrix) -> Result<()> {
+    pub fn set_file(&mut self, id: ParamId, stack: Vec<FileMatrix>) -> Result<()> {
         let spec = &self.info(id).spec;
-        if spec.segment != Segment::File || spec.shape.dims() != [matrix.rows(), matrix.cols()] {
-            let message = format!("of shape {} cannot be {matrix:?}", spec.shape);
+        let fits = match spec.shape.dims() {
+            [before @ .., rows, cols] => {
+                let fits = |matrix: &FileMatrix| [matrix.rows(), matrix.cols()] == [*rows, *cols];
+                stack.len() == before.iter().product() && stack.iter().all(fits)
+            }
+            _ => false,
+        };
+        if spec.segment != Segment::File || !fits {
+            let message = format!("of shape {} cannot be {stack:?}", spec.shape);
             return Err(Error::Param { name: spec.name.clone(), message });
         }
-        self.files[id.0 as usize] = Some(matrix);
+        self.files[id.0 as usize] = stack;
         Ok(())
     }
 
@@ -423,7 +430,7 @@ impl Params {
 pub(crate) struct ParamValues<'a> {
     infos: &'a [ParamInfo],
     segments: [&'a Tensor; 3],
-    files: &'a [Option<FileMatrix>],
+    files: &'a [Vec<FileMatrix>],
 }
 
 impl<'a> ParamValues<'a> {
@@ -434,10 +441,8 @@ impl<'a> ParamValues<'a> {
     pub(crate) fn view(&self, id: ParamId) -> TensorRef<'a> {
         let info = &self.infos[id.0 as usize];
         if info.spec.segment == Segment::File {
-            let matrix = self.files[id.0 as usize].as_ref();
-            #[allow(clippy::expect_used)]
-            let matrix = matrix.expect("a model's files are read before it runs");
-            return TensorRef::new(Slice::File(matrix), info.spec.shape);
+            // The view checks that the file was read.
+            return TensorRef::new(Slice::File(&self.files[id.0 as usize]), info.spec.shape);
         }
         let segment = self.segments[info.spec.segment as usize];
         TensorRef::new(

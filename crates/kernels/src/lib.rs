@@ -24,7 +24,10 @@ pub use columns::{
     Columns, MAX_COLUMNS, for_columns, for_wide_columns, scale_by, scale_sum_columns,
 };
 pub use dropout::{dropout, dropout_backward, dropout_mask_len};
-pub use file_matrix::{dot_rows, file_product, file_product_back, file_rows, sum_rows};
+pub use file_matrix::{
+    dot_rows, file_product, file_product_back, file_product_back_bf16, file_product_bf16,
+    file_rows, sum_rows,
+};
 pub use float::Float;
 pub use gemm::{
     BLOCK_WIDTH, Band, Bf16Operand, BlockFloat, BlockTrim, Epilogue, MatRef, gemm, gemm_bf16,

@@ -4,25 +4,24 @@
 
 use ff_graph::{Graph, ParamId, Segment};
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions, TokenBatch};
-use ff_nn::{Builder, LoraConfig};
+use ff_nn::{Builder, LoraConfig, Precision};
 use ff_tensor::{DType, Device, FileForm, FileMatrix, Tensor};
 use std::sync::Arc;
 
 const TOKENS: usize = 60;
 
-/// A small Llama with adapters beside frozen weights.
-fn model(tied: bool, skip: bool) -> (CausalLm, Builder) {
+/// A small Llama with adapters beside frozen weights, or Mixtral.
+fn model(kind: &str, tied: bool, options: &LanguageOptions) -> (CausalLm, Builder) {
     let config = format!(
-        r#"{{"model_type": "llama", "vocab_size": 40, "hidden_size": 24, "intermediate_size": 36,
+        r#"{{"model_type": "{kind}", "vocab_size": 40, "hidden_size": 24, "intermediate_size": 36,
             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "tie_word_embeddings": {tied}}}"#
+            "num_local_experts": 2, "num_experts_per_tok": 2, "tie_word_embeddings": {tied}}}"#
     );
     let config = DecoderConfig::parse(&config).unwrap();
-    let options = LanguageOptions { skip_ignored: skip, ..LanguageOptions::default() };
     let mut builder = Builder::new();
-    CausalLm::new(&mut builder, &config, &options);
+    CausalLm::new(&mut builder, &config, options);
     builder.adapt("", LoraConfig { rank: 2, ..LoraConfig::default() });
-    let model = CausalLm::new(&mut builder, &config, &options);
+    let model = CausalLm::new(&mut builder, &config, options);
     builder.freeze_where(|name| !name.contains("lora_"));
     (model, builder)
 }
@@ -51,19 +50,30 @@ fn learned(device: &Device, model: &CausalLm, mut graph: Graph, ignored: bool) -
 #[test]
 fn an_adapter_learns_the_same_beside_weights_in_their_file() {
     let device = Device::default();
-    for tied in [false, true] {
-        let (network, builder) = model(tied, false);
+    let llama = ("llama", 15);
+    // An expert's three matrices are a parameter with those of the others; the router is a matrix.
+    let mixtral = ("mixtral", 17);
+    let (f32, bf16) = (Precision::F32, Precision::Bf16);
+    for ((kind, matrices), tied, precision) in [
+        (llama, false, f32),
+        (llama, true, f32),
+        (llama, true, bf16),
+        (mixtral, true, f32),
+        (mixtral, false, bf16),
+    ] {
+        let options = LanguageOptions { precision, ..LanguageOptions::default() };
+        let (network, builder) = model(kind, tied, &options);
         let mut params = builder.build(&device, DType::F32, 3, true).unwrap();
         // B is zero at first, and A would have no gradient.
         params.flat_mut::<f32>().unwrap().iter_mut().for_each(|v| *v += 0.01);
-        let (_, mut builder) = model(tied, false);
+        let (_, mut builder) = model(kind, tied, &options);
         let names: Vec<String> = params
             .infos()
             .iter()
-            .filter(|i| i.spec.segment == Segment::Frozen && i.spec.shape.dims().len() == 2)
+            .filter(|i| i.spec.segment == Segment::Frozen && i.spec.shape.dims().len() > 1)
             .map(|info| info.spec.name.clone())
             .collect();
-        assert_eq!(names.len(), 15 + usize::from(!tied));
+        assert_eq!(names.len(), matrices + usize::from(!tied));
         builder.leave_in_file(|name| names.iter().any(|n| n == name));
         let mut filed = builder.build(&device, DType::F32, 3, true).unwrap();
         filed.flat_mut::<f32>().unwrap().copy_from_slice(params.flat::<f32>().unwrap());
@@ -71,9 +81,15 @@ fn an_adapter_learns_the_same_beside_weights_in_their_file() {
             let id: ParamId = params.id(name).unwrap();
             let values = params.values::<f32>(id).unwrap();
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-            let dims = params.info(id).spec.shape.dims().try_into().unwrap();
-            let matrix = FileMatrix::new(FileForm::F32, dims, Arc::new(bytes), 0).unwrap();
-            filed.set_file(id, matrix).unwrap();
+            let dims = params.info(id).spec.shape.dims();
+            let dims = [dims[dims.len() - 2], dims[dims.len() - 1]];
+            let count = values.len() / (dims[0] * dims[1]);
+            let all = [count * dims[0], dims[1]];
+            let all = FileMatrix::new(FileForm::F32, all, Arc::new(bytes), 0).unwrap();
+            let stack: Vec<FileMatrix> =
+                (0..count).map(|i| all.part(i * dims[0]..(i + 1) * dims[0]).unwrap()).collect();
+            assert!(filed.set_file(id, [&stack[..], &stack[..1]].concat()).is_err());
+            filed.set_file(id, stack).unwrap();
             assert!(filed.values::<f32>(id).is_err() && filed.values_mut::<f32>(id).is_err());
         }
         let dense = learned(&device, &network, Graph::new(&device, params), true);
@@ -90,7 +106,8 @@ fn tokens_that_are_not_learned_can_be_left_out() {
     let device = Device::default();
     for ignored in [false, true] {
         let of = |skip| {
-            let (network, builder) = model(true, skip);
+            let options = LanguageOptions { skip_ignored: skip, ..LanguageOptions::default() };
+            let (network, builder) = model("llama", true, &options);
             let mut params = builder.build(&device, DType::F32, 3, true).unwrap();
             params.flat_mut::<f32>().unwrap().iter_mut().for_each(|v| *v += 0.01);
             learned(&device, &network, Graph::new(&device, params), ignored)

@@ -131,6 +131,20 @@ impl FileMatrix {
         self.cols / self.form.block() * self.form.bytes()
     }
 
+    /// Some of the rows.
+    ///
+    /// # Errors
+    /// There are fewer.
+    pub fn part(&self, rows: std::ops::Range<usize>) -> Result<Self> {
+        let (first, len) = (rows.start.min(self.rows), rows.len());
+        if rows.end > self.rows {
+            let shape = Shape::new(&[len, self.cols])?;
+            return Err(Error::Length { shape, found: (self.rows - first) * self.cols });
+        }
+        let start = self.start + first * self.row_bytes();
+        Ok(Self { rows: len, start, ..self.clone() })
+    }
+
     /// All rows, one behind the other.
     pub fn bytes(&self) -> &[u8] {
         &(*self.bytes).as_ref()[self.start..][..self.rows * self.row_bytes()]
@@ -162,5 +176,16 @@ mod tests {
         assert!(matrix(FileForm::Q4_1, [2, 32], 0) && matrix(FileForm::Q4_1, [2, 32], 4));
         assert!(!matrix(FileForm::Q4_1, [2, 32], 5) && !matrix(FileForm::Q4_1, [1, 40], 0));
         assert!(!matrix(FileForm::F32, [3, 4], 0) && !matrix(FileForm::F32, [1, 1], usize::MAX));
+    }
+
+    #[test]
+    fn parts_have_the_bytes_of_their_rows() {
+        let bytes: FileBytes = Arc::new((0..24).collect::<Vec<u8>>());
+        let matrix = FileMatrix::new(FileForm::BF16, [5, 2], bytes, 4).unwrap();
+        let part = matrix.part(1..3).unwrap();
+        assert_eq!((part.rows(), part.bytes()), (2, &[8, 9, 10, 11, 12, 13, 14, 15][..]));
+        assert_eq!(part.part(1..2).unwrap().bytes(), [12, 13, 14, 15]);
+        assert!(matrix.part(5..5).unwrap().bytes().is_empty());
+        assert!(matrix.part(4..6).is_err() && part.part(2..3).is_err());
     }
 }

@@ -180,8 +180,8 @@ macro_rules! slices {
         #[non_exhaustive]
         pub enum Slice<'a> {
             $(#[doc = concat!("Values of type `", stringify!($t), "`.")] $variant(&'a [$t]),)*
-            /// Values of type `f32` in the form of their file.
-            File(&'a FileMatrix),
+            /// Values of type `f32` in the form of their file: a matrix, or a stack of several.
+            File(&'a [FileMatrix]),
         }
 
         /// A mutable slice of one of the supported types.
@@ -203,7 +203,7 @@ macro_rules! slices {
             pub fn len(&self) -> usize {
                 match self {
                     $(Slice::$variant(values) => values.len(),)*
-                    Slice::File(matrix) => matrix.rows() * matrix.cols(),
+                    Slice::File(stack) => stack.iter().map(|m| m.rows() * m.cols()).sum(),
                 }
             }
 
@@ -334,8 +334,18 @@ impl<'a> TensorRef<'a> {
     /// The matrix, if its values are in the form of their file.
     #[inline]
     pub fn file(&self) -> Option<&'a FileMatrix> {
+        match self.file_stack()? {
+            [matrix] => Some(matrix),
+            _ => None,
+        }
+    }
+
+    /// The matrices of a stack, one for each index before the last two, if their values are in the
+    /// form of their file.
+    #[inline]
+    pub fn file_stack(&self) -> Option<&'a [FileMatrix]> {
         match self.data {
-            Slice::File(matrix) => Some(matrix),
+            Slice::File(stack) => Some(stack),
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
 """Trains an adapter with PEFT on the steps of a run, from the run's first weights, and compares the losses.
 
-    cargo run --release -p feedforward --example finetune_steps RECIPE start train.steps=1 optimizer.lr=0 >/dev/null
-    cargo run --release -p feedforward --example finetune_steps RECIPE run > steps.jsonl
-    python crates/testkit/scripts/peft_training.py MODEL FILE start/adapter run steps.jsonl
+    cargo run --release -p feedforward --example finetune_steps RECIPE start train.steps=1 optimizer.lr=0
+    cargo run --release -p feedforward --example finetune_steps RECIPE run
+    python crates/testkit/scripts/peft_training.py MODEL FILE start run
 
 RECIPE has `train.packing = false` and `optimizer.weight_decay = 0`. MODEL is a folder of Hugging Face, FILE has Alpaca's
 keys, and `curve.json` in the run's folder gets the losses of both.
@@ -17,11 +17,11 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model_folder, data, start, run, steps = sys.argv[1:6]
+model_folder, data, start, run = sys.argv[1:5]
 torch.set_num_threads(2)
 tokenizer = AutoTokenizer.from_pretrained(model_folder)
 model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-model = PeftModel.from_pretrained(model, start, is_trainable=True).train()
+model = PeftModel.from_pretrained(model, f"{start}/adapter", is_trainable=True).train()
 
 
 def example(record):
@@ -51,7 +51,7 @@ def learned(rows):
 
 
 examples = [example(record) for record in json.load(open(data))]
-ours = [json.loads(line) for line in open(steps)]
+ours = [json.loads(line) for line in open(f"{run}/steps.jsonl")]
 passes = [json.loads(line) for line in open(f"{run}/metrics.jsonl")]
 train = 1 + max(max(step["rows"]) for step in ours)
 held_out = sorted(range(train, len(examples)), key=lambda row: len(examples[row][0]))

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::language::{Places, is_adapter, sizes_in_file};
 use ff_graph::{Graph, Segment};
 use ff_nn::models::{CausalLm, DecoderConfig, LanguageOptions};
-use ff_nn::{Builder, Precision, Replaced, matches};
+use ff_nn::{Builder, Replaced, matches};
 use ff_settings::ConfigError;
 use ff_tensor::{DType, Device};
 use std::collections::BTreeMap;
@@ -111,7 +111,7 @@ impl Draft {
         config: &DecoderConfig,
         base: &Path,
     ) -> Result<BTreeMap<String, usize>> {
-        if !recipe.trains_adapter() || recipe.base.precision != Precision::F32 {
+        if !recipe.trains_adapter() {
             return Ok(BTreeMap::new());
         }
         sizes_in_file(base, config, &self.builder.plan()?)

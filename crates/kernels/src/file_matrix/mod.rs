@@ -17,7 +17,7 @@ pub use few::{dot_rows, sum_rows};
 use crate::rows::Shared;
 use crate::simd::{Work, dispatch};
 use crate::vector::Vector;
-use crate::{MatRef, gemm};
+use crate::{Bf16Operand, Epilogue, MatRef, Stored, gemm, gemm_bf16};
 use decode::{Bf16, Decode, F16, F32, Q4, Q8};
 use ff_tensor::{CpuDevice, FileForm, FileMatrix, Isa};
 use k_quants::{Q2K, Q3K, Q5, Q6K, Q45K};
@@ -39,8 +39,6 @@ const PANEL: usize = 1 << 22;
 thread_local! {
     /// Padded rows of x, or a panel.
     static VALUES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// The product with a panel.
-    static PRODUCT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// y = x Wᵀ + b.
@@ -81,25 +79,14 @@ pub fn file_product(
     if m <= FEW {
         return few::file_rows_product(cpu, x, m, w, bias, y);
     }
-    let panel = panel_rows(w);
-    VALUES.with_borrow_mut(|values| {
-        PRODUCT.with_borrow_mut(|product| {
-            for first in (0..out).step_by(panel) {
-                let rows = first..out.min(first + panel);
-                let n = rows.len();
-                let values = panel_of(cpu, w, rows.clone(), values);
-                let (x, w) = (MatRef::new(x, m, depth), MatRef::new(values, n, depth));
-                if n == out {
-                    gemm(cpu, x, w.t(), y, false);
-                    continue;
-                }
-                let part = sized(product, m * n);
-                gemm(cpu, x, w.t(), part, false);
-                for (y, part) in y.chunks_exact_mut(out).zip(part.chunks_exact(n)) {
-                    y[rows.clone()].copy_from_slice(part);
-                }
-            }
-        });
+    panels(cpu, w, |rows, w| {
+        let x = MatRef::new(x, m, depth);
+        if rows.len() == out {
+            return gemm(cpu, x, w.t(), y, false);
+        }
+        let mut part = vec![0.0; m * rows.len()];
+        gemm(cpu, x, w.t(), &mut part, false);
+        put_columns(y, out, rows, &part);
     });
     if let Some(bias) = bias {
         for y in y.chunks_exact_mut(out) {
@@ -137,16 +124,114 @@ pub fn file_product_back(
     if out == 0 && !accumulate {
         dx.fill(0.0);
     }
-    let panel = panel_rows(w);
+    panels(cpu, w, |rows, w| {
+        let dy = MatRef::strided(&dy[rows.start..], m, rows.len(), out, 1);
+        gemm(cpu, dy, w, dx, accumulate || rows.start > 0);
+    });
+}
+
+/// [`file_product`] with operands rounded to bf16 and sums in f32, and an epilogue: y = f(x Wᵀ + b).
+///
+/// # Panics
+/// If the shapes do not match.
+///
+/// ```
+/// use ff_kernels::{Epilogue, file_product_bf16};
+/// use ff_tensor::{Device, FileForm, FileMatrix, bf16};
+/// let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+/// let w = FileMatrix::new(FileForm::F32, [1, 2], std::sync::Arc::new(bytes), 0)?;
+/// let mut y = [bf16::ZERO];
+/// file_product_bf16(Device::default().cpu(), &[3.0f32, 4.0], &w, &mut y, Epilogue::default());
+/// assert_eq!(y[0].to_f32(), 11.0);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+pub fn file_product_bf16<A: Bf16Operand, C: Stored<Compute = f32>>(
+    cpu: &CpuDevice,
+    x: &[A],
+    w: &FileMatrix,
+    y: &mut [C],
+    mut epilogue: Epilogue<'_, C>,
+) {
+    let (out, depth) = (w.rows(), w.cols());
+    let m = y.len().checked_div(out).unwrap_or(0);
+    panels(cpu, w, |rows, w| {
+        let x = MatRef::new(x, m, depth);
+        let z = epilogue.z.as_deref_mut();
+        let bias = epilogue.bias.map(|bias| &bias[rows.clone()]);
+        if rows.len() == out {
+            return gemm_bf16(cpu, x, w.t(), y, false, Epilogue { bias, z, f: epilogue.f });
+        }
+        let zero = C::from_compute(0.0);
+        let mut part = vec![zero; m * rows.len()];
+        let mut part_z = z.is_some().then(|| part.clone());
+        let parts = Epilogue { bias, z: part_z.as_deref_mut(), f: epilogue.f };
+        gemm_bf16(cpu, x, w.t(), &mut part, false, parts);
+        put_columns(y, out, rows.clone(), &part);
+        if let (Some(z), Some(part)) = (z, part_z) {
+            put_columns(z, out, rows, &part);
+        }
+    });
+}
+
+/// [`file_product_back`] with operands rounded to bf16 and sums in f32.
+///
+/// # Panics
+/// If the shapes do not match.
+///
+/// ```
+/// use ff_tensor::{Device, FileForm, FileMatrix};
+/// let bytes: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+/// let w = FileMatrix::new(FileForm::F32, [1, 2], std::sync::Arc::new(bytes), 0)?;
+/// let mut dx = [1.0f32, 1.0];
+/// ff_kernels::file_product_back_bf16(Device::default().cpu(), &[3.0f32], &w, &mut dx, true);
+/// assert_eq!(dx, [4.0, 7.0]);
+/// # Ok::<(), ff_tensor::Error>(())
+/// ```
+pub fn file_product_back_bf16<A: Bf16Operand, C: Stored<Compute = f32>>(
+    cpu: &CpuDevice,
+    dy: &[A],
+    w: &FileMatrix,
+    dx: &mut [C],
+    accumulate: bool,
+) {
+    let (out, depth) = (w.rows(), w.cols());
+    let m = dx.len().checked_div(depth).unwrap_or(0);
+    if out == 0 && !accumulate {
+        dx.fill(C::from_compute(0.0));
+    }
+    // A sum over several panels is rounded once.
+    let mut sums = if panel_rows(w) < out { vec![0.0f32; dx.len()] } else { Vec::new() };
+    panels(cpu, w, |rows, w| {
+        let dy = MatRef::strided(&dy[rows.start..], m, rows.len(), out, 1);
+        if rows.len() == out {
+            gemm_bf16(cpu, dy, w, dx, accumulate, Epilogue::default());
+        } else {
+            gemm_bf16(cpu, dy, w, &mut sums, rows.start > 0, Epilogue::default());
+        }
+    });
+    for (dx, sum) in dx.iter_mut().zip(sums) {
+        let there = if accumulate { dx.compute() } else { 0.0 };
+        *dx = C::from_compute(there + sum);
+    }
+}
+
+/// Calls `f` with panels of the matrix as f32, and their rows.
+fn panels(cpu: &CpuDevice, w: &FileMatrix, mut f: impl FnMut(Range<usize>, MatRef<'_, f32>)) {
+    let (out, panel) = (w.rows(), panel_rows(w));
     VALUES.with_borrow_mut(|values| {
         for first in (0..out).step_by(panel) {
             let rows = first..out.min(first + panel);
             let values = panel_of(cpu, w, rows.clone(), values);
-            let dy = MatRef::strided(&dy[first..], m, rows.len(), out, 1);
-            let w = MatRef::new(values, rows.len(), depth);
-            gemm(cpu, dy, w, dx, accumulate || first > 0);
+            f(rows.clone(), MatRef::new(values, rows.len(), w.cols()));
         }
     });
+}
+
+/// Puts a product into some columns of `y`, which has `width`.
+fn put_columns<C: Copy>(y: &mut [C], width: usize, columns: Range<usize>, part: &[C]) {
+    for (y, part) in y.chunks_exact_mut(width).zip(part.chunks_exact(columns.len())) {
+        y[columns.clone()].copy_from_slice(part);
+    }
 }
 
 /// Some rows of a matrix as f32.

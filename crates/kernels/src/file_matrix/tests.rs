@@ -1,6 +1,6 @@
 use super::*;
 use crate::gemm_reference;
-use ff_tensor::{Device, DeviceOptions, Key, Rng};
+use ff_tensor::{Device, DeviceOptions, Key, Rng, bf16};
 use std::sync::Arc;
 
 const FORMS: [FileForm; 13] = [
@@ -252,6 +252,67 @@ fn threads_give_the_same_bits() {
                 y
             });
             assert!(results.iter().all(|r| *r == results[0]), "{form:?} {m}");
+        }
+    }
+}
+
+/// Products in bf16 are those with the same values as f32, bit by bit; a matrix of several panels
+/// too, but for its sums of the backward pass, which are in another order.
+#[test]
+fn products_of_bf16_are_those_with_f32() {
+    let mut rng = Rng::new(Key::new(6));
+    for device in devices(2) {
+        for form in FORMS {
+            in_bf16::<f32, bf16>(&device, &matrix(&mut rng, form, 70, 256), 5, &mut rng);
+            in_bf16::<bf16, f32>(&device, &matrix(&mut rng, form, 70, 256), FEW + 1, &mut rng);
+        }
+        let several = matrix(&mut rng, FileForm::Q4_1, PANEL / 1024 + 37, 1024);
+        in_bf16::<bf16, f32>(&device, &several, 3, &mut rng);
+        in_bf16::<f32, bf16>(&device, &several, 3, &mut rng);
+    }
+}
+
+fn in_bf16<A: Bf16Operand + Stored<Compute = f32>, C: Stored<Compute = f32>>(
+    device: &Device,
+    w: &FileMatrix,
+    m: usize,
+    rng: &mut Rng,
+) {
+    let (cpu, dense) = (device.cpu(), defined(w));
+    let (out, depth) = (w.rows(), w.cols());
+    let stored = |n: usize, rng: &mut Rng| -> Vec<A> {
+        values(rng, n).into_iter().map(A::from_compute).collect()
+    };
+    let floats = |values: &[C]| -> Vec<f32> { values.iter().map(|v| v.compute()).collect() };
+    let matrix = MatRef::new(&dense, out, depth);
+    let (x, bias) = (stored(m * depth, rng), values(rng, out));
+    let double = |y: &mut [f32]| y.iter_mut().for_each(|y| *y *= 2.0);
+    let zeros = || vec![C::from_compute(0.0); m * out];
+    let [mut y, mut z, mut same, mut same_z] = [(); 4].map(|()| zeros());
+    let epilogue = |z| Epilogue { bias: Some(&bias), z: Some(z), f: Some(&double) };
+    file_product_bf16(cpu, &x, w, &mut y, epilogue(&mut z));
+    let rows = MatRef::new(&x, m, depth);
+    gemm_bf16(cpu, rows, matrix.t(), &mut same, false, epilogue(&mut same_z));
+    assert_eq!((floats(&y), floats(&z)), (floats(&same), floats(&same_z)), "{w:?}");
+    assert!(floats(&y) != floats(&z));
+
+    let dy = stored(m * out, rng);
+    for accumulate in [false, true] {
+        let start: Vec<C> = values(rng, m * depth).into_iter().map(C::from_compute).collect();
+        let (mut dx, mut same) = (start.clone(), start);
+        file_product_back_bf16(cpu, &dy, w, &mut dx, accumulate);
+        let dy = MatRef::new(&dy, m, out);
+        gemm_bf16(cpu, dy, matrix, &mut same, accumulate, Epilogue::default());
+        let (dx, same) = (floats(&dx), floats(&same));
+        if out * depth <= PANEL {
+            assert_eq!(dx, same, "{w:?}");
+            continue;
+        }
+        // Sums of `out` terms, and one rounding to C.
+        let largest = same.iter().fold(0f32, |m, v| m.max(v.abs()));
+        let eps = if size_of::<C>() == 2 { 2f32.powi(-8) } else { 1e-5 };
+        for (dx, same) in dx.iter().zip(&same) {
+            assert!((dx - same).abs() <= eps * largest, "{w:?}: {dx}, {same}");
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use super::feedforward::contract as linear_contract;
 use super::feedforward::products::{
-    Exact, Mixed, Multiply, backward_input, backward_weight, forward,
+    Exact, Mixed, Multiply, Weight, backward_input, backward_weight,
 };
 use crate::Activation;
 use ff_graph::{
     Case, CaseInput, Contract, Cx, Fill, Kept, Op, OpError, OpResult, Slot, Spec, for_float,
 };
-use ff_kernels::{Epilogue, Float, MatRef, Stored, file_product, file_product_back, sum_columns};
+use ff_kernels::{Epilogue, Float, MatRef, Stored, sum_columns};
 use ff_tensor::{DType, Shape, Tensor, TensorMut, TensorRef, bf16};
 use std::ops::Range;
 use std::sync::Arc;
@@ -234,17 +234,11 @@ impl LoraLinear {
         let sizes = self.sizes(|i| *x[i].shape())?;
         let Sizes { rows, input, output, rank } = sizes;
         let cpu = cx.cpu();
-        if let Some(weight) = x[1].file() {
-            let bias = if self.bias { Some(x[2].slice::<f32>()?) } else { None };
-            file_product(cpu, x[0].slice::<f32>()?, weight, bias, y[0].slice_mut::<f32>()?);
-        } else {
-            let weight = MatRef::new(x[1].slice::<W>()?, output, input);
-            let bias = if self.bias { Some(x[2].slice::<W>()?) } else { None };
-            let own = MatRef::new(x[0].slice::<X>()?, rows, input);
-            let y = y[0].slice_mut::<Y>()?;
-            forward::<M, X, W, Y>(cpu, Activation::Identity, own, weight, bias, y, None);
-        }
+        let bias = if self.bias { Some(x[2].slice::<W>()?) } else { None };
+        let own = MatRef::new(x[0].slice::<X>()?, rows, input);
         let y = y[0].slice_mut::<Y>()?;
+        let weight = Weight::<W>::of(x[1])?;
+        weight.forward::<M, X, Y>(cpu, Activation::Identity, own, bias, y, None)?;
         let mask = if self.masked { Some(x[self.mask()].slice::<i32>()?) } else { None };
         let mut scratch = None;
         let h = match saved {
@@ -290,13 +284,6 @@ impl LoraLinear {
         let Sizes { rows, input, output, rank } = sizes;
         let (cpu, at) = (cx.cpu(), self.a());
         let Some(dy) = &mut dy[0] else { return Ok(()) };
-        let mut own = None;
-        if let Some(weight) = kept.weight_in_file(1)
-            && let Some((dx, accumulate)) = dx[0].take::<f32>()?
-        {
-            file_product_back(cpu, dy.view().slice::<f32>()?, weight, dx, accumulate);
-            own = Some((X::of_slice_mut(dx.into())?, true));
-        }
         let dy = &*dy.slice_mut::<Y>()?;
         if self.bias
             && let Some((dbias, accumulate)) = dx[2].take::<W>()?
@@ -317,11 +304,10 @@ impl LoraLinear {
                 backward_weight::<M, W, W, Y>(cpu, dy, h, db, accumulate);
             }
         }
-        if own.is_none()
-            && let Some((dx, accumulate)) = dx[0].take::<X>()?
-        {
-            let weight = MatRef::new(kept.input(1)?.slice::<W>()?, output, input);
-            backward_input::<M, X, W, Y>(cpu, whole, weight, dx, accumulate);
+        let mut own = None;
+        if let Some((dx, accumulate)) = dx[0].take::<X>()? {
+            let weight = Weight::<W>::of(kept.input(1)?)?;
+            weight.backward_input::<M, X, Y>(cpu, whole, dx, accumulate)?;
             own = Some((dx, true));
         }
         let da = dx[at].take::<W>()?;

@@ -4,7 +4,7 @@ use crate::linear::feedforward::products::{Exact, backward_weight};
 use ff_graph::{
     Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec, check,
 };
-use ff_kernels::{Float, MatRef, gemm};
+use ff_kernels::{Float, MatRef, file_rows, gemm};
 use ff_tensor::{Shape, Tensor, TensorMut, TensorRef};
 use std::sync::Arc;
 
@@ -117,9 +117,18 @@ impl FloatOp for AdaptedExperts {
     ) -> OpResult {
         let sizes = self.sizes(|i| *x[i].shape())?;
         let Sizes { experts, out, input, rank, rows } = sizes;
-        let [w, a, b] = [x[0].slice::<T>()?, x[1].slice::<T>()?, x[2].slice::<T>()?];
-        let y = y[0].slice_mut::<T>()?;
-        y.copy_from_slice(w);
+        let [a, b] = [x[1].slice::<T>()?, x[2].slice::<T>()?];
+        let y = if let Some(stack) = x[0].file_stack() {
+            let to = y[0].slice_mut::<f32>()?.chunks_exact_mut((out * input).max(1));
+            for (file, to) in stack.iter().zip(to) {
+                file_rows(cx.cpu(), file, 0..out, to);
+            }
+            y[0].slice_mut::<T>()?
+        } else {
+            let y = y[0].slice_mut::<T>()?;
+            y.copy_from_slice(x[0].slice::<T>()?);
+            y
+        };
         let mut scaled = Tensor::uninit(cx.device, [out, rank].into(), T::DTYPE)?;
         let scaled = scaled.slice_mut::<T>()?;
         for e in 0..experts {

@@ -95,10 +95,13 @@ impl GgufWeights {
         Ok(Some(values))
     }
 
-    /// A matrix as the file has it; rows in another order are copied.
+    /// A matrix, of an expert too, as the file has it; rows in another order are copied.
     pub(super) fn matrix(&self, name: &str) -> Option<FileMatrix> {
-        let place = self.tensors.get(name).filter(|place| place.expert.is_none())?;
-        let matrix = self.file.matrix(&place.name)?;
+        let place = self.tensors.get(name)?;
+        let mut matrix = self.file.matrix(&place.name)?;
+        if let (Some(expert), &[rows, _]) = (place.expert, place.dims.as_slice()) {
+            matrix = matrix.part(expert * rows..(expert + 1) * rows).ok()?;
+        }
         let Some(heads) = place.heads else { return Some(matrix) };
         let bytes = halves(matrix.bytes(), matrix.rows(), heads);
         let dims = [matrix.rows(), matrix.cols()];

@@ -203,12 +203,19 @@ impl Weights {
         }
     }
 
-    /// A matrix as the file has it, if products read its form.
-    fn matrix(&self, name: &str) -> Option<FileMatrix> {
-        match self {
-            Self::Shards(shards) => shards.file(name)?.matrix(name),
-            Self::Gguf(gguf) => gguf.matrix(name),
+    /// The matrix of a parameter, or of an expert, as the file has it, if products read its form.
+    fn matrix(&self, tensor: &FileTensor, place: &Place) -> Option<FileMatrix> {
+        let &[rows, cols] = tensor.dims.as_slice() else { return None };
+        if tensor.transposed || tensor.alternating || cols == 0 {
+            return None;
         }
+        let matrix = match self {
+            Self::Shards(shards) => shards.file(&place.name)?.matrix(&place.name)?,
+            Self::Gguf(gguf) => gguf.matrix(&place.name)?,
+        };
+        let first = place.start.unwrap_or(0) / cols;
+        let matrix = matrix.part(first..first + rows).ok()?;
+        (matrix.cols() == cols).then_some(matrix)
     }
 
     /// The parameters that can stay in the form of these files, with their bytes.
@@ -217,14 +224,16 @@ impl Weights {
         wanted: &[FileTensor],
         params: &Params,
     ) -> BTreeMap<String, usize> {
-        let found = |(tensor, place): (&FileTensor, Place)| {
-            let spec = &params.info(ParamId::new(tensor.param)).spec;
-            let whole = place.start.is_none() && !tensor.transposed && !tensor.alternating;
-            let matrix = self.matrix(&place.name).filter(|_| whole)?;
-            let fits = spec.shape.dims() == tensor.dims;
-            fits.then(|| (spec.name.clone(), matrix.bytes().len()))
-        };
-        wanted.iter().zip(self.places(wanted)).filter_map(found).collect()
+        let mut found: BTreeMap<usize, Option<usize>> = BTreeMap::new();
+        for (tensor, place) in wanted.iter().zip(self.places(wanted)) {
+            let stacked = params.info(ParamId::new(tensor.param)).spec.shape.dims();
+            let fits = stacked.ends_with(&tensor.dims);
+            let matrix = self.matrix(tensor, &place).filter(|_| fits);
+            let bytes = found.entry(tensor.param).or_insert(Some(0));
+            *bytes = matrix.and_then(|matrix| Some((*bytes)? + matrix.bytes().len()));
+        }
+        let name = |param| params.info(ParamId::new(param)).spec.name.clone();
+        found.into_iter().filter_map(|(param, bytes)| Some((name(param), bytes?))).collect()
     }
 
     /// The first tensor whose name ends like this.
@@ -417,10 +426,6 @@ pub(crate) fn sizes_in_file(
     config: &DecoderConfig,
     params: &Params,
 ) -> Result<BTreeMap<String, usize>> {
-    // Stacked experts have other operations.
-    if config.moe.is_some() {
-        return Ok(BTreeMap::new());
-    }
     Ok(Weights::open(folder)?.in_file(&base_tensors(config, params), params))
 }
 
@@ -428,18 +433,19 @@ impl Weights {
     pub(super) fn read_into(&self, wanted: &[FileTensor], params: &mut Params) -> Result<()> {
         // Stacked experts follow each other, and are converted once.
         let mut last: Option<(String, Vec<f32>)> = None;
-        for (tensor, Place { name, start, .. }) in wanted.iter().zip(self.places(wanted)) {
-            let id = ParamId::new(tensor.param);
-            if params.info(id).spec.segment == Segment::File {
-                let matrix = self.matrix(&name).ok_or_else(|| {
+        let mut stacks: BTreeMap<usize, Vec<FileMatrix>> = BTreeMap::new();
+        for (tensor, place) in wanted.iter().zip(self.places(wanted)) {
+            if params.info(ParamId::new(tensor.param)).spec.segment == Segment::File {
+                let matrix = self.matrix(tensor, &place).ok_or_else(|| {
                     Error::run(
-                        Path::new(&name),
+                        Path::new(&place.name),
                         "the model's files no longer have this tensor in a form that products read",
                     )
                 })?;
-                params.set_file(id, matrix)?;
+                stacks.entry(tensor.param).or_default().push(matrix);
                 continue;
             }
+            let Place { name, start, .. } = place;
             if last.as_ref().is_none_or(|(last, _)| *last != name) {
                 last = self.values(&name)?.map(|values| (name, values));
             }
@@ -447,6 +453,9 @@ impl Weights {
             let start = start.unwrap_or(0);
             let values = &values[start..start + tensor.len()];
             tensor.read(values, params.values_mut::<f32>(ParamId::new(tensor.param))?);
+        }
+        for (param, stack) in stacks {
+            params.set_file(ParamId::new(param), stack)?;
         }
         Ok(())
     }

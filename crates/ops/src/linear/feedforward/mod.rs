@@ -8,9 +8,9 @@ pub use bf16::FeedforwardBf16;
 use crate::Activation;
 use crate::activation::DerivativeFrom;
 use ff_graph::{Case, CaseInput, Contract, Cx, FloatOp, Kept, Op, OpError, OpResult, Slot, Spec};
-use ff_kernels::{Float, MatRef, Stored, file_product, file_product_back};
+use ff_kernels::{Float, MatRef, Stored};
 use ff_tensor::{DType, Element, TensorMut, TensorRef};
-use products::{Exact, Multiply};
+use products::{Exact, Multiply, Weight};
 use std::sync::Arc;
 
 /// The feedforward layer y = f(x Wᵀ + b), `torch.nn.Linear` followed by an activation.
@@ -144,26 +144,12 @@ where
     W: Float,
     Y: Stored<Compute = W>,
 {
-    if let Some(weight) = x[1].file() {
-        let bias = x.get(2).map(TensorRef::slice::<f32>).transpose()?;
-        let y = y[0].slice_mut::<f32>()?;
-        file_product(cx.cpu(), x[0].slice::<f32>()?, weight, bias, y);
-        if let Some(z) = saved.first_mut() {
-            z.slice_mut::<f32>()?.copy_from_slice(y);
-        }
-        if activation != Activation::Identity {
-            activation.in_place(cx.cpu(), y);
-        }
-        return Ok(());
-    }
-    let &[out_features, in_features] = x[1].shape().dims() else { return Ok(()) };
-    let rows = MatRef::new(x[0].slice::<X>()?, x[0].shape().rows(), in_features);
-    let weight = MatRef::new(x[1].slice::<W>()?, out_features, in_features);
+    let rows = MatRef::new(x[0].slice::<X>()?, x[0].shape().rows(), x[1].shape().last());
+    let weight = Weight::<W>::of(x[1])?;
     let bias = x.get(2).map(TensorRef::slice::<W>).transpose()?;
     let z = saved.first_mut().map(|z| z.slice_mut::<Y>()).transpose()?;
     let y = y[0].slice_mut::<Y>()?;
-    products::forward::<M, X, W, Y>(cx.cpu(), activation, rows, weight, bias, y, z);
-    Ok(())
+    weight.forward::<M, X, Y>(cx.cpu(), activation, rows, bias, y, z)
 }
 
 fn run_backward<M, X, W, Y>(
@@ -193,18 +179,10 @@ where
         DerivativeFrom::Input => Some(kept.saved(0)?.slice::<Y>()?),
     };
     products::backward_activation(cx.cpu(), activation, from, dz, dbias);
-    if let Some(weight) = kept.weight_in_file(1) {
-        let dz = dy.view().slice::<f32>()?;
-        if let Some((dx, accumulate)) = dx[0].take::<f32>()? {
-            file_product_back(cx.cpu(), dz, weight, dx, accumulate);
-        }
-        return Ok(());
-    }
     let dz = MatRef::new(&*dz, n, out_features);
     if let Some((dx, accumulate)) = dx[0].take::<X>()? {
-        let weight = kept.input(1)?.slice::<W>()?;
-        let weight = MatRef::new(weight, out_features, in_features);
-        products::backward_input::<M, X, W, Y>(cx.cpu(), dz, weight, dx, accumulate);
+        let weight = Weight::<W>::of(kept.input(1)?)?;
+        weight.backward_input::<M, X, Y>(cx.cpu(), dz, dx, accumulate)?;
     }
     if let Some((dweight, accumulate)) = dx[1].take::<W>()? {
         let x = MatRef::new(kept.input(0)?.slice::<X>()?, n, in_features);

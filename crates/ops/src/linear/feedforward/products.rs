@@ -2,10 +2,12 @@
 
 use crate::Activation;
 use crate::activation::DerivativeFrom;
+use ff_graph::OpResult;
 use ff_kernels::{
-    Bf16Operand, Epilogue, Float, MatRef, Stored, gemm, gemm_bf16, gemm_with, sum_columns,
+    Bf16Operand, Epilogue, Float, MatRef, Stored, file_product, file_product_back,
+    file_product_back_bf16, file_product_bf16, gemm, gemm_bf16, gemm_with, sum_columns,
 };
-use ff_tensor::CpuDevice;
+use ff_tensor::{CpuDevice, Element, FileMatrix, TensorRef};
 
 /// The matrix product of a combination of types.
 pub(crate) trait Multiply<A, B, C: Stored> {
@@ -18,6 +20,102 @@ pub(crate) trait Multiply<A, B, C: Stored> {
         accumulate: bool,
         epilogue: Epilogue<'_, C>,
     );
+
+    /// C = f(A · Wᵀ + bias).
+    ///
+    /// # Errors
+    /// Products of these types do not read the form of a file.
+    fn multiply_file(
+        cpu: &CpuDevice,
+        a: MatRef<'_, A>,
+        w: &FileMatrix,
+        c: &mut [C],
+        epilogue: Epilogue<'_, C>,
+    ) -> OpResult;
+
+    /// C = A · W, or +=.
+    ///
+    /// # Errors
+    /// Products of these types do not read the form of a file.
+    fn multiply_file_back(
+        cpu: &CpuDevice,
+        a: MatRef<'_, A>,
+        w: &FileMatrix,
+        c: &mut [C],
+        accumulate: bool,
+    ) -> OpResult;
+}
+
+/// The weight of a layer `[out, in]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Weight<'a, W> {
+    Values(MatRef<'a, W>),
+    /// In the form of its file.
+    File(&'a FileMatrix),
+}
+
+impl<'a, W: Float> Weight<'a, W> {
+    /// A matrix.
+    ///
+    /// # Errors
+    /// It has another type.
+    pub(crate) fn of(view: TensorRef<'a>) -> OpResult<Self> {
+        if let Some(matrix) = view.file() {
+            return Ok(Self::File(matrix));
+        }
+        let (rows, cols) = (view.shape().rows(), view.shape().last());
+        Ok(Self::Values(MatRef::new(view.slice()?, rows, cols)))
+    }
+
+    /// [`forward`].
+    ///
+    /// # Errors
+    /// Products of these types do not read the form of a file.
+    pub(crate) fn forward<M, X, Y>(
+        self,
+        cpu: &CpuDevice,
+        activation: Activation,
+        x: MatRef<'_, X>,
+        bias: Option<&[W]>,
+        y: &mut [Y],
+        z: Option<&mut [Y]>,
+    ) -> OpResult
+    where
+        M: Multiply<X, W, Y>,
+        Y: Stored<Compute = W>,
+    {
+        match self {
+            Self::Values(weight) => forward::<M, X, W, Y>(cpu, activation, x, weight, bias, y, z),
+            Self::File(weight) => {
+                let activate = |y: &mut [W]| activation.in_place(cpu, y);
+                let f = (activation != Activation::Identity).then_some(&activate as _);
+                M::multiply_file(cpu, x, weight, y, Epilogue { bias, z, f })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// [`backward_input`].
+    ///
+    /// # Errors
+    /// Products of these types do not read the form of a file.
+    pub(crate) fn backward_input<M, X, Y>(
+        self,
+        cpu: &CpuDevice,
+        dz: MatRef<'_, Y>,
+        dx: &mut [X],
+        accumulate: bool,
+    ) -> OpResult
+    where
+        M: Multiply<Y, W, X>,
+        X: Stored,
+    {
+        match self {
+            Self::Values(weight) => backward_input::<M, X, W, Y>(cpu, dz, weight, dx, accumulate),
+            Self::File(weight) => M::multiply_file_back(cpu, dz, weight, dx, accumulate)?,
+        }
+        Ok(())
+    }
 }
 
 /// In the type of the values themselves.
@@ -38,6 +136,37 @@ impl<T: Float> Multiply<T, T, T> for Exact {
             gemm_with(cpu, a, b, c, epilogue);
         }
     }
+
+    fn multiply_file(
+        cpu: &CpuDevice,
+        a: MatRef<'_, T>,
+        w: &FileMatrix,
+        c: &mut [T],
+        epilogue: Epilogue<'_, T>,
+    ) -> OpResult {
+        let bias = epilogue.bias.map(|bias| f32::of_slice(T::as_slice(bias))).transpose()?;
+        let x = f32::of_slice(T::as_slice(a.values()))?;
+        file_product(cpu, x, w, bias, f32::of_slice_mut(T::as_slice_mut(c))?);
+        if let Some(z) = epilogue.z {
+            z.copy_from_slice(c);
+        }
+        if let Some(f) = epilogue.f {
+            f(c);
+        }
+        Ok(())
+    }
+
+    fn multiply_file_back(
+        cpu: &CpuDevice,
+        a: MatRef<'_, T>,
+        w: &FileMatrix,
+        c: &mut [T],
+        accumulate: bool,
+    ) -> OpResult {
+        let dy = f32::of_slice(T::as_slice(a.values()))?;
+        file_product_back(cpu, dy, w, f32::of_slice_mut(T::as_slice_mut(c))?, accumulate);
+        Ok(())
+    }
 }
 
 /// Of values rounded to bf16, with sums in f32.
@@ -53,6 +182,28 @@ impl<A: Bf16Operand, B: Bf16Operand, C: Stored<Compute = f32>> Multiply<A, B, C>
         epilogue: Epilogue<'_, C>,
     ) {
         gemm_bf16(cpu, a, b, c, accumulate, epilogue);
+    }
+
+    fn multiply_file(
+        cpu: &CpuDevice,
+        a: MatRef<'_, A>,
+        w: &FileMatrix,
+        c: &mut [C],
+        epilogue: Epilogue<'_, C>,
+    ) -> OpResult {
+        file_product_bf16(cpu, a.values(), w, c, epilogue);
+        Ok(())
+    }
+
+    fn multiply_file_back(
+        cpu: &CpuDevice,
+        a: MatRef<'_, A>,
+        w: &FileMatrix,
+        c: &mut [C],
+        accumulate: bool,
+    ) -> OpResult {
+        file_product_back_bf16(cpu, a.values(), w, c, accumulate);
+        Ok(())
     }
 }
 

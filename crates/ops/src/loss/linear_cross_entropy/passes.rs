@@ -1,14 +1,12 @@
 //! The two passes, chunk by chunk, for every combination of types.
 
 use super::{LinearCrossEntropy, Sizes};
-use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight, forward};
+use crate::linear::feedforward::products::{Multiply, Weight, backward_weight};
 use crate::loss::{Total, check_indices, scale, sum_rows};
 use crate::{Activation, Reduction};
 use ff_graph::{Cx, Kept, OpResult, Slot, Spec};
-use ff_kernels::{
-    Float, MAX_COLUMNS, MatRef, Stored, file_product, file_product_back, for_columns, map, zip_into,
-};
-use ff_tensor::{CpuDevice, Element, FileMatrix, Tensor, TensorMut, TensorRef};
+use ff_kernels::{Float, MAX_COLUMNS, MatRef, Stored, for_columns, map, zip_into};
+use ff_tensor::{CpuDevice, Element, Tensor, TensorMut, TensorRef};
 
 /// The approximate cost of the exponential of a logit, in additions.
 const WORK: usize = 8;
@@ -22,21 +20,6 @@ struct Layer<'a, X, W> {
     weight: Weight<'a, W>,
     bias: Option<&'a [W]>,
     targets: &'a [i32],
-}
-
-/// The weight of the layer.
-enum Weight<'a, W> {
-    Values(&'a [W]),
-    File(&'a FileMatrix),
-}
-
-impl<'a, W: Float> Weight<'a, W> {
-    fn of(view: TensorRef<'a>) -> OpResult<Self> {
-        Ok(match view.file() {
-            Some(matrix) => Self::File(matrix),
-            None => Self::Values(view.slice()?),
-        })
-    }
 }
 
 impl<'a, X: Stored, W: Float> Layer<'a, X, W> {
@@ -57,28 +40,8 @@ impl<'a, X: Stored, W: Float> Layer<'a, X, W> {
 
     /// z = x Wᵀ + b.
     fn logits<M: Multiply<X, W, W>>(&self, start: usize, z: &mut [W]) -> OpResult {
-        let Sizes { classes, features, .. } = self.sizes;
-        let rows = z.len() / classes;
-        match self.weight {
-            Weight::Values(weight) => {
-                let (x, weight) = (self.x(start, rows), MatRef::new(weight, classes, features));
-                forward::<M, X, W, W>(
-                    self.cpu,
-                    Activation::Identity,
-                    x,
-                    weight,
-                    self.bias,
-                    z,
-                    None,
-                );
-            }
-            Weight::File(weight) => {
-                let x = &f32s(self.x)?[start * features..][..rows * features];
-                let bias = self.bias.map(f32s).transpose()?;
-                file_product(self.cpu, x, weight, bias, f32s_mut(z)?);
-            }
-        }
-        Ok(())
+        let x = self.x(start, z.len() / self.sizes.classes);
+        self.weight.forward::<M, X, W>(self.cpu, Activation::Identity, x, self.bias, z, None)
     }
 
     /// dx = dz W, or +=.
@@ -88,18 +51,9 @@ impl<'a, X: Stored, W: Float> Layer<'a, X, W> {
         dx: &mut [X],
         accumulate: bool,
     ) -> OpResult {
-        let Sizes { classes, features, .. } = self.sizes;
-        match self.weight {
-            Weight::Values(weight) => {
-                let weight = MatRef::new(weight, classes, features);
-                let dz = MatRef::new(dz, dz.len() / classes, classes);
-                backward_input::<M, X, W, W>(self.cpu, dz, weight, dx, accumulate);
-            }
-            Weight::File(weight) => {
-                file_product_back(self.cpu, f32s(dz)?, weight, f32s_mut(dx)?, accumulate);
-            }
-        }
-        Ok(())
+        let classes = self.sizes.classes;
+        let dz = MatRef::new(dz, dz.len() / classes, classes);
+        self.weight.backward_input::<M, X, W>(self.cpu, dz, dx, accumulate)
     }
 
     /// The loss of the rows from `start` on for which `z` has room; with a `scale`, scale · dz
@@ -257,14 +211,6 @@ impl Picked {
 }
 
 /// Values of a type that is f32.
-fn f32s<T: Element>(values: &[T]) -> OpResult<&[f32]> {
-    Ok(f32::of_slice(T::as_slice(values))?)
-}
-
-fn f32s_mut<T: Element>(values: &mut [T]) -> OpResult<&mut [f32]> {
-    Ok(f32::of_slice_mut(T::as_slice_mut(values))?)
-}
-
 /// The destinations of gradients, and whether to add to them.
 struct Gradients<'a, X, W> {
     x: Option<(&'a mut [X], bool)>,

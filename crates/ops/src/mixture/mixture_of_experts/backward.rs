@@ -4,7 +4,7 @@ use super::forward::{gather, gather_times, scatter, scratch};
 use super::matrices::Matrices;
 use super::routing::{Routing, integers};
 use super::{MixtureOfExperts, Sizes};
-use crate::linear::feedforward::products::{Multiply, backward_input, backward_weight};
+use crate::linear::feedforward::products::{Multiply, Weight, backward_weight};
 use ff_graph::{Cx, Kept, OpError, OpResult, Slot};
 use ff_kernels::{Float, MatRef, Stored, for_rows, sum_columns};
 use ff_tensor::{CpuDevice, DType, TensorMut};
@@ -70,7 +70,7 @@ impl MixtureOfExperts {
                 cpu,
                 sizes,
                 routing: &routing,
-                matrices: Matrices::new(self, sizes, |i| param::<W>(kept, i))?,
+                matrices: Matrices::new(self, sizes, |i| kept.input(i))?,
                 a: kept.saved(1)?.slice::<H>()?,
                 u: kept.saved(2)?.slice::<H>()?,
             };
@@ -82,9 +82,9 @@ impl MixtureOfExperts {
             gather_times(cpu, dy, by, routing.order, routing.weights, dy_positions);
             let dz = dz.slice_mut::<H>()?;
             let du = du.slice_mut::<H>()?;
-            experts.run::<M, X>(x_positions, dy_positions, (dz, du), sums, &mut slots);
+            experts.run::<M, X>(x_positions, dy_positions, (dz, du), sums, &mut slots)?;
             if let Some((dx, accumulate)) = &mut dx_slot {
-                experts.input::<M, X>((dz, du), dy_positions);
+                experts.input::<M, X>((dz, du), dy_positions)?;
                 let one = |_| W::ONE;
                 scatter(cpu, dy_positions, by, routing.positions, one, dx, *accumulate);
                 *accumulate = true;
@@ -112,15 +112,11 @@ impl MixtureOfExperts {
             backward_weight::<R, X, W, W>(cpu, dlogits, x, drouter, accumulate);
         }
         if let Some((dx, accumulate)) = dx_slot {
-            let router = MatRef::new(param::<W>(kept, 1)?, experts, width);
-            backward_input::<R, X, W, W>(cpu, dlogits, router, dx, accumulate);
+            let router = Weight::<W>::of(kept.input(1)?)?;
+            router.backward_input::<R, X, W>(cpu, dlogits, dx, accumulate)?;
         }
         Ok(())
     }
-}
-
-fn param<'a, W: Float>(kept: &Kept<'a>, i: usize) -> OpResult<&'a [W]> {
-    Ok(kept.input(i)?.slice()?)
 }
 
 /// The gradients of the inputs from the third on, and where those of G and U and of the experts'
@@ -154,12 +150,12 @@ struct Experts<'a, W, H> {
 }
 
 impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
-    /// Calls `f` with each expert, its first position and its number of positions.
-    fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
-        for expert in 0..self.sizes.experts {
+    /// Each expert, its first position and its number of positions.
+    fn each(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..self.sizes.experts).map(|expert| {
             let positions = self.routing.of(expert);
-            f(expert, positions.start, positions.len());
-        }
+            (expert, positions.start, positions.len())
+        })
     }
 
     /// dz and du from wₑ dy, wₑ dwₑ, and the weights' gradients.
@@ -170,53 +166,54 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
         (dz, du): (&mut [H], &mut [H]),
         sums: &mut [W],
         slots: &mut Slots<'_, '_, W>,
-    ) where
+    ) -> OpResult
+    where
         M: Multiply<X, W, H> + Multiply<X, H, W> + Multiply<H, X, W>,
         X: Stored<Compute = W>,
     {
         let Sizes { width, hidden, .. } = self.sizes;
         let len = width * hidden;
-        self.each(|expert, start, n| {
+        for (expert, start, n) in self.each() {
             let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
-            let down = MatRef::new(self.matrices.down(expert), width, hidden);
             let dh = &mut dz[start * hidden..][..n * hidden];
-            backward_input::<M, H, W, X>(self.cpu, dy, down, dh, false);
-        });
+            self.matrices.down(expert).backward_input::<M, H, X>(self.cpu, dy, dh, false)?;
+        }
         // h uses the memory of du, which is computed later.
         self.op.join(self.cpu, self.a, self.u, du);
         self.sum(dz, du, sums);
         self.sum_of_biases(dy, sums);
         if let Some(Some((dbias, accumulate))) = slots.taken.get_mut(slots.biases[1]) {
-            self.each(|expert, start, n| {
+            for (expert, start, n) in self.each() {
                 let (dy, to) = (&dy[start * width..][..n * width], expert * width);
                 sum_columns(self.cpu, dy, &mut dbias[to..to + width], *accumulate);
-            });
+            }
         }
         if let Some((ddown, accumulate)) = &mut slots.taken[slots.inner[1] + 1] {
-            self.each(|expert, start, n| {
+            for (expert, start, n) in self.each() {
                 let dy = MatRef::new(&dy[start * width..][..n * width], n, width);
                 let h = MatRef::new(&du[start * hidden..][..n * hidden], n, hidden);
                 let to = &mut ddown[expert * len..][..len];
                 backward_weight::<M, H, W, X>(self.cpu, dy, h, to, *accumulate);
-            });
+            }
         }
         self.op.join_backward(self.cpu, (self.a, self.u), dz, du, hidden);
         for (part, d) in [&*dz, &*du].into_iter().enumerate() {
             if let Some(Some((dbias, accumulate))) = slots.taken.get_mut(slots.biases[0]) {
-                self.each(|expert, start, n| {
+                for (expert, start, n) in self.each() {
                     let (d, to) =
                         (&d[start * hidden..][..n * hidden], (2 * expert + part) * hidden);
                     sum_columns(self.cpu, d, &mut dbias[to..to + hidden], *accumulate);
-                });
+                }
             }
             let Some((to, accumulate)) = &mut slots.taken[slots.inner[part]] else { continue };
-            self.each(|expert, start, n| {
+            for (expert, start, n) in self.each() {
                 let d = MatRef::new(&d[start * hidden..][..n * hidden], n, hidden);
                 let x = MatRef::new(&x[start * width..][..n * width], n, width);
                 let to = &mut to[self.matrices.start(expert, part)..][..len];
                 backward_weight::<M, X, W, H>(self.cpu, d, x, to, *accumulate);
-            });
+            }
         }
+        Ok(())
     }
 
     /// wₑ dwₑ = dh · h at each position.
@@ -238,32 +235,33 @@ impl<W: Float, H: Stored<Compute = W>> Experts<'_, W, H> {
     /// Adds the biases of D to wₑ dwₑ: wₑ dy · b at each position.
     fn sum_of_biases<X: Stored<Compute = W>>(&self, dy: &[X], sums: &mut [W]) {
         let width = self.sizes.width;
-        self.each(|expert, start, n| {
-            let Some(bias) = self.matrices.down_bias(expert) else { return };
+        for (expert, start, n) in self.each() {
+            let Some(bias) = self.matrices.down_bias(expert) else { continue };
             for (sum, dy) in
                 sums[start..start + n].iter_mut().zip(dy[start * width..].chunks(width))
             {
                 let products = dy.iter().zip(bias).map(|(dy, b)| dy.compute().f64() * b.f64());
                 *sum += W::of(products.sum::<f64>());
             }
-        });
+        }
     }
 
     /// dz G + du U at each position.
-    fn input<M, X>(&self, (dz, du): (&[H], &[H]), dx: &mut [X])
+    fn input<M, X>(&self, (dz, du): (&[H], &[H]), dx: &mut [X]) -> OpResult
     where
         M: Multiply<H, W, X>,
         X: Stored,
     {
         let Sizes { width, hidden, .. } = self.sizes;
-        self.each(|expert, start, n| {
+        for (expert, start, n) in self.each() {
             let to = &mut dx[start * width..][..n * width];
             for (i, d) in [dz, du].into_iter().enumerate() {
                 let d = MatRef::new(&d[start * hidden..][..n * hidden], n, hidden);
-                let weight = MatRef::new(self.matrices.inner(expert, i), hidden, width);
-                backward_input::<M, X, W, H>(self.cpu, d, weight, to, i > 0);
+                let weight = self.matrices.inner(expert, i)?;
+                weight.backward_input::<M, X, H>(self.cpu, d, to, i > 0)?;
             }
-        });
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use super::matrices::Matrices;
 use super::{MixtureOfExperts, Sizes};
 use crate::Activation;
 use crate::activation::DerivativeFrom;
-use crate::linear::feedforward::products::{Multiply, forward};
+use crate::linear::feedforward::products::{Multiply, Weight};
 use ff_graph::{Cx, OpError, OpResult, Spec};
 use ff_kernels::{Float, MatRef, Stored, for_rows};
 use ff_tensor::{CpuDevice, DType, Tensor, TensorMut, TensorRef};
@@ -144,12 +144,11 @@ impl MixtureOfExperts {
 
         let input = x[0].slice::<X>()?;
         let param = |i: usize| x[i].slice::<W>();
-        let matrices = Matrices::new(self, sizes, |i| Ok(param(i)?))?;
+        let matrices = Matrices::<W>::new(self, sizes, |i| Ok(x[i]))?;
         let bias = if self.biases { Some(param(self.down() + 1)?) } else { None };
-        let (x_matrix, router) =
-            (MatRef::new(input, rows, width), MatRef::new(param(1)?, experts, width));
+        let x_matrix = MatRef::new(input, rows, width);
         let identity = Activation::Identity;
-        forward::<R, X, W, W>(cpu, identity, x_matrix, router, bias, logits, None);
+        Weight::of(x[1])?.forward::<R, X, W>(cpu, identity, x_matrix, bias, logits, None)?;
         let map = map.slice_mut::<i32>()?;
         let weights = weights.slice_mut::<W>()?;
         let routing = self.route(cpu, sizes, logits, map, weights);
@@ -169,9 +168,8 @@ impl MixtureOfExperts {
             let x = MatRef::new(&gathered[positions.start * width..][..n * width], n, width);
             let part = positions.start * hidden..positions.end * hidden;
             for (i, (f, to)) in [(first, &mut *a), (identity, &mut *u)].into_iter().enumerate() {
-                let weight = MatRef::new(matrices.inner(expert, i), hidden, width);
-                let bias = matrices.inner_bias(expert, i);
-                forward::<M, X, W, H>(cpu, f, x, weight, bias, &mut to[part.clone()], None);
+                let (weight, bias) = (matrices.inner(expert, i)?, matrices.inner_bias(expert, i));
+                weight.forward::<M, X, H>(cpu, f, x, bias, &mut to[part.clone()], None)?;
             }
         }
         self.join(cpu, a, u, h);
@@ -179,11 +177,10 @@ impl MixtureOfExperts {
             let positions = routing.of(expert);
             let n = positions.len();
             let h = MatRef::new(&h[positions.start * hidden..][..n * hidden], n, hidden);
-            let down = MatRef::new(matrices.down(expert), width, hidden);
-            let bias = matrices.down_bias(expert);
+            let (down, bias) = (matrices.down(expert), matrices.down_bias(expert));
             // The outputs of the experts overwrite their inputs.
             let out = &mut gathered[positions.start * width..][..n * width];
-            forward::<M, H, W, X>(cpu, identity, h, down, bias, out, None);
+            down.forward::<M, H, X>(cpu, identity, h, bias, out, None)?;
         }
         let to = y[0].slice_mut::<X>()?;
         let weight = |assignment: usize| routing.weights[assignment];
