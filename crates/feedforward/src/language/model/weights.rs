@@ -4,7 +4,7 @@ use super::folder::base_tensors;
 use super::gguf::GgufWeights;
 use crate::error::{Error, Result};
 use ff_formats::{GgmlType, GgufFile, TensorFile, TensorWriter, mxfp4, write_atomic};
-use ff_graph::{ParamId, Params, Segment};
+use ff_graph::{ParamId, ParamKind, Params, Segment};
 use ff_nn::models::{DecoderConfig, FileTensor, is_ignored};
 use ff_tensor::FileMatrix;
 use serde_json::{Map, Value, json};
@@ -226,8 +226,9 @@ impl Weights {
     ) -> BTreeMap<String, usize> {
         let mut found: BTreeMap<usize, Option<usize>> = BTreeMap::new();
         for (tensor, place) in wanted.iter().zip(self.places(wanted)) {
-            let stacked = params.info(ParamId::new(tensor.param)).spec.shape.dims();
-            let fits = stacked.ends_with(&tensor.dims);
+            let spec = &params.info(ParamId::new(tensor.param)).spec;
+            let is_matrix = matches!(spec.kind, ParamKind::Weight | ParamKind::Embedding);
+            let fits = is_matrix && spec.shape.dims().ends_with(&tensor.dims);
             let matrix = self.matrix(tensor, &place).filter(|_| fits);
             let bytes = found.entry(tensor.param).or_insert(Some(0));
             *bytes = matrix.and_then(|matrix| Some((*bytes)? + matrix.bytes().len()));
