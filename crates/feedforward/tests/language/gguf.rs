@@ -123,8 +123,8 @@ fn greedy(path: &Path, in_file: bool, threads: usize) -> (Vec<u32>, Vec<f32>) {
     } else {
         LanguageModel::open(path, &device, &Default::default()).unwrap()
     };
-    let forms = model.parts().1.params().infos().iter();
-    assert_eq!(forms.filter(|i| i.spec.segment == Segment::File).count() > 0, in_file);
+    let mut matrices = model.parts().1.params().infos().iter().filter(|i| i.spec.shape.rank() > 1);
+    assert!(matrices.all(|i| (i.spec.segment == Segment::File) == in_file));
     let options = GenerateOptions { temperature: 0.0, max_tokens: 12, ..Default::default() };
     let config = model.config().clone();
     let prompt: [&[u32]; 1] = [&[1, 5, 9, 2, 7]];
@@ -164,8 +164,9 @@ fn matrices_in_the_form_of_their_file_write_the_same() {
     }
 }
 
-/// A model of one layer whose matrices have this form, with weights of a fixed pattern.
-fn of_blocks(dtype: GgmlType, path: &Path) {
+/// A model of one layer whose matrices have this form, with weights of a fixed pattern; with three
+/// experts, of which two are chosen, or none.
+fn of_blocks(dtype: GgmlType, experts: bool, path: &Path) {
     let mut writer = GgufWriter::new();
     writer.metadata("general.architecture", GgufValue::String("llama".into()));
     for (key, value) in [
@@ -175,6 +176,8 @@ fn of_blocks(dtype: GgmlType, path: &Path) {
         ("feed_forward_length", 512),
         ("attention.head_count", 4),
         ("attention.head_count_kv", 2),
+        ("expert_count", if experts { 3 } else { 0 }),
+        ("expert_used_count", if experts { 2 } else { 0 }),
     ] {
         writer.metadata(&format!("llama.{key}"), GgufValue::U32(value));
     }
@@ -182,21 +185,32 @@ fn of_blocks(dtype: GgmlType, path: &Path) {
         let hash = |i: usize| (i * 2 + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         (0..len).map(|i| hash(i) as f32 / (1 << 24) as f32 * 0.2 - 0.1).collect()
     };
-    for (seed, (part, rows, cols)) in [
-        ("token_embd", 40, 256),
-        ("blk.0.attn_q", 256, 256),
-        ("blk.0.attn_k", 128, 256),
-        ("blk.0.attn_v", 128, 256),
-        ("blk.0.attn_output", 256, 256),
-        ("blk.0.ffn_gate", 512, 256),
-        ("blk.0.ffn_up", 512, 256),
-        ("blk.0.ffn_down", 256, 512),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let values = move || pattern(rows * cols, seed).into();
-        writer.add(&format!("{part}.weight"), &[rows, cols], dtype, values);
+    let mut matrices: Vec<(&str, &[usize])> = vec![
+        ("token_embd", &[40, 256]),
+        ("blk.0.attn_q", &[256, 256]),
+        ("blk.0.attn_k", &[128, 256]),
+        ("blk.0.attn_v", &[128, 256]),
+        ("blk.0.attn_output", &[256, 256]),
+    ];
+    matrices.extend::<[(&str, &[usize]); 3]>(if experts {
+        writer.add("blk.0.ffn_gate_inp.weight", &[3, 256], GgmlType::F32, move || {
+            pattern(3 * 256, 99).into()
+        });
+        [
+            ("blk.0.ffn_gate_exps", &[3, 512, 256]),
+            ("blk.0.ffn_up_exps", &[3, 512, 256]),
+            ("blk.0.ffn_down_exps", &[3, 256, 512]),
+        ]
+    } else {
+        [
+            ("blk.0.ffn_gate", &[512, 256]),
+            ("blk.0.ffn_up", &[512, 256]),
+            ("blk.0.ffn_down", &[256, 512]),
+        ]
+    });
+    for (seed, (part, dims)) in matrices.into_iter().enumerate() {
+        let len: usize = dims.iter().product();
+        writer.add(&format!("{part}.weight"), dims, dtype, move || pattern(len, seed).into());
     }
     for part in ["output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"] {
         writer.add(&format!("{part}.weight"), &[256], GgmlType::F32, || vec![1.0; 256].into());
@@ -208,11 +222,12 @@ fn of_blocks(dtype: GgmlType, path: &Path) {
 fn matrices_of_every_kind_of_blocks_write_the_same() {
     use GgmlType as T;
     let folder = tempfile::tempdir().unwrap();
-    for dtype in
-        [T::Q8_0, T::Q4_0, T::Q4_1, T::Q5_0, T::Q5_1, T::Q2_K, T::Q3_K, T::Q4_K, T::Q5_K, T::Q6_K]
-    {
-        let path = folder.path().join(format!("{dtype}.gguf"));
-        of_blocks(dtype, &path);
+    let dense =
+        [T::Q8_0, T::Q4_0, T::Q4_1, T::Q5_0, T::Q5_1, T::Q2_K, T::Q3_K, T::Q4_K, T::Q5_K, T::Q6_K];
+    let mixtures = [T::F16, T::Q8_0, T::Q4_K].map(|dtype| (dtype, true));
+    for (dtype, experts) in dense.map(|dtype| (dtype, false)).into_iter().chain(mixtures) {
+        let path = folder.path().join(format!("{dtype}-{experts}.gguf"));
+        of_blocks(dtype, experts, &path);
         let (dense, in_file) = (greedy(&path, false, 2), greedy(&path, true, 2));
         assert_eq!(dense.0, in_file.0, "{dtype}");
         let largest = dense.1.iter().fold(0f32, |m, v| m.max(v.abs()));
