@@ -5,6 +5,8 @@
 //! conversation each (`train.packing=false`), and none may be too long for `train.context`.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use feedforward::finetune::{FinetuneRecipe, finetune};
@@ -41,9 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let chunks = order.chunks(train.batch_size * train.accumulate);
         chunks.map(<[u32]>::to_vec).collect::<Vec<_>>()
     });
-    let lines: String = steps
-        .zip(losses.0)
-        .map(|(rows, loss)| format!("{}\n", serde_json::json!({ "rows": rows, "loss": loss })))
-        .collect();
-    Ok(std::fs::write(Path::new(out).join("steps.jsonl"), lines)?)
+    let mut file = BufWriter::new(File::create(Path::new(out).join("steps.jsonl"))?);
+    for (rows, loss) in steps.zip(losses.0) {
+        writeln!(file, "{}", serde_json::json!({ "rows": rows, "loss": loss }))?;
+    }
+    Ok(file.flush()?)
 }
