@@ -693,6 +693,16 @@ def linear_cross_entropy(
     return _op("linear_cross_entropy", *inputs, ignore_index=ignore_index, **attributes)
 
 
+@Loss
+def in_batch_ranking(x: ArrayLike, *, columns: int = 2, scale: float = 20.0) -> _Made:
+    """Cross-entropy of each anchor's own candidate among all of the batch, by cosine.
+
+    x ``[columns · B, features]``: B anchors, their positives, and with more columns negatives. It
+    is a sum over anchors.
+    """
+    return _op("in_batch_ranking", x, columns=columns, scale=scale)
+
+
 @_loss_without_gradient(2)
 def preference(
     chosen: ArrayLike,

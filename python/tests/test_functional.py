@@ -166,6 +166,7 @@ LOSSES = {
     "mse": (F.mse, (normal(5, 2), normal(5, 2), np.abs(normal(5))), 1, {}),
     "mae": (F.mae, (normal(5, 2), normal(5, 2)), 1, {}),
     "huber": (F.huber, (normal(5, 2), normal(5, 2)), 1, {"delta": 0.7}),
+    "in_batch_ranking": (F.in_batch_ranking, (normal(9, 4),), 1, {"columns": 3, "scale": 2.0}),
     "dpo": (F.preference, PAIRS, 2, {"label_smoothing": 0.1}),
     "ipo": (F.preference, PAIRS, 2, {"kind": "ipo", "beta": 0.5}),
     "orpo": (F.preference, PAIRS, 2, {"kind": "orpo"}),
@@ -349,6 +350,14 @@ def test_ids_may_be_lists():
     x = normal(1, 2, 4)
     turned = F.rotary(x, np.array([[0, 1]]), head_dim=4)
     np.testing.assert_array_equal(F.rotary(x, [[0, 1]], head_dim=4), turned)
+
+
+def test_ranking_in_a_batch_is_its_formula():
+    f, (x,), _, attributes = LOSSES["in_batch_ranking"]
+    u = x / np.linalg.norm(x, axis=1, keepdims=True)
+    scores = 2.0 * u[:3] @ u[3:].T
+    expected = (np.log(np.exp(scores).sum(1)) - np.diag(scores)).sum()
+    assert f(x, **attributes) == pytest.approx(expected, rel=1e-12)
 
 
 def test_split_gives_its_parts():

@@ -9,8 +9,8 @@ use feedforward::nn::Init;
 use feedforward::ops::{
     Activate, Activation, AdaptedExperts, Add, Attention, BatchEnsemble, BatchNorm,
     BinaryCrossEntropyWithLogits, BinaryFocal, Concat, DoraFactors, Dropout, Embedding,
-    EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, KlDivergence, LayerNorm,
-    LinearCrossEntropy, LogSoftmax, LoraLinear, MeanOfMembers, MemberLinear, MemberMean,
+    EmbeddingBag, Feedforward, FeedforwardBlock, Focal, Gate, InBatchRanking, KlDivergence,
+    LayerNorm, LinearCrossEntropy, LogSoftmax, LoraLinear, MeanOfMembers, MemberLinear, MemberMean,
     MixtureOfExperts, Mul, ParametricActivation, Periodic, PeriodicForm, PiecewiseLinear,
     PoolTokens, Preference, PreferenceLoss, Prelu, RegressionLoss, ReplaceRows, RmsNorm, Rotary,
     RouterBalance, Scale, ScaleRows, Segments, SoftCap, Softmax, SoftmaxCrossEntropy, Split,
@@ -82,6 +82,9 @@ pub(crate) fn build(
         }
         .op(),
         "gate" => Gate::op(a.activation(Activation::Silu)?),
+        "in_batch_ranking" => {
+            InBatchRanking { columns: a.take("columns", 2)?, scale: a.take("scale", 20.0)? }.op()
+        }
         "kl_divergence" => KlDivergence { reduction: a.reduction()? }.op(),
         "layer_norm" => LayerNorm::op(a.take("eps", 1e-5)?, inputs > 1, inputs > 2),
         "linear_cross_entropy" => LinearCrossEntropy {
