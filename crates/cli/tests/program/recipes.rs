@@ -129,8 +129,9 @@ fn the_schema_is_json_and_knows_all_kinds_of_recipes() {
     let kinds = [
         ("/then", "FinetuneRecipe", "adapter"),
         ("/else/then", "PretrainRecipe", "tokenizer"),
-        ("/else/else/then", "SequenceRecipe", "optimizer"),
-        ("/else/else/else", "Recipe", "loss"),
+        ("/else/else/then", "EncoderRecipe", "objective"),
+        ("/else/else/else/then", "SequenceRecipe", "optimizer"),
+        ("/else/else/else/else", "Recipe", "loss"),
     ];
     for (kind, name, key) in kinds {
         let found = schema.pointer(kind).unwrap();
