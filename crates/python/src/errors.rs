@@ -11,7 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `work` with the interpreter released; a panic becomes a `RuntimeError`.
 pub(crate) fn compute<R: Send>(py: Python<'_>, work: impl Send + FnOnce() -> R) -> PyResult<R> {
-    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| defect(&*panic))
+    let done = calling(|| py.detach(|| catch_unwind(AssertUnwindSafe(work))));
+    done.map_err(|panic| defect(&*panic))
 }
 
 /// Runs a call that may let go of the interpreter while frames of ours hold objects.
@@ -19,9 +20,12 @@ pub(crate) fn compute<R: Send>(py: Python<'_>, work: impl Send + FnOnce() -> R) 
 /// Before Python 3.14, an interpreter that ends kills a thread that wants it back by unwinding its
 /// stack, which would drop those objects without the interpreter. Such a thread sleeps here
 /// instead, until the process is gone. `work` itself must hold no objects.
-pub(crate) fn calling<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn calling<F: FnOnce() -> R, R>(work: F) -> R {
     let stay = Stay;
-    let done = work();
+    // Functions of Python are declared as ones that never unwind, and `stay` would be left out
+    // around them; those behind an opaque pointer may.
+    let run: fn(F) -> R = std::hint::black_box(|work: F| work());
+    let done = run(work);
     std::mem::forget(stay);
     done
 }
