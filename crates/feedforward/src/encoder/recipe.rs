@@ -3,10 +3,12 @@
 use crate::embedding::Pooling;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
-use crate::sequence::{EncoderTable, SequenceConfig, check_optimizer, usual};
+use crate::sequence::{
+    EncoderTable, SequenceConfig, check_optimizer, find_files, usual, with_path,
+};
 use ff_metrics::{TagScheme, ThresholdAim};
 use ff_nn::{LossConfig, Precision};
-use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
+use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name};
 use ff_table::{DataConfig, SplitConfig, SplitKind};
 use ff_train::TrainConfig;
 use ff_train::optim::OptimizerConfig;
@@ -181,11 +183,8 @@ impl EncoderRecipe {
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
         let mut recipe =
             Self::parse(&ff_settings::read_text(path)?, &path.display().to_string(), sets)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let split = &mut recipe.data.split;
-        let others = [&mut split.valid_path, &mut split.test_path].into_iter().flatten();
-        let paths = others.chain([&mut recipe.data.path, &mut recipe.model.encoder]);
-        paths.for_each(|path| find_beside(path, folder));
+        let data = (&mut recipe.data.path, &mut recipe.data.split);
+        find_files(data, &mut recipe.model.encoder, path);
         Ok(recipe)
     }
 
@@ -202,9 +201,7 @@ impl EncoderRecipe {
     /// # Errors
     /// An override is not right.
     pub fn for_file(path: &str, sets: &[String]) -> Result<Self, RecipeError> {
-        let path = format!("data.path={}", toml::Value::String(path.into()));
-        let all: Vec<String> = std::iter::once(path).chain(sets.iter().cloned()).collect();
-        Self::parse("", "the command line", &all)
+        Self::parse("", "the command line", &with_path(path, sets))
     }
 
     /// Keys that say something, with the objectives that they are for.

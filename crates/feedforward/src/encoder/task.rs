@@ -21,7 +21,7 @@ use crate::run::summary::{Closing, Ended};
 use crate::run::task::{Beginning, Ending, Purpose, Task, TaskRecipe};
 use crate::run::watch::{Notice, TextNotice, Watcher};
 use crate::sequence::{
-    Base, Network, Shapes, add_groups, notes, options, refuse_changed, rescale, whole_hash,
+    Base, Network, Shapes, add_groups, notes, options, plan, refuse_changed, rescale, whole_hash,
 };
 use crate::tasks::ENCODER_KEYS;
 use crate::words::{bytes, count, duration};
@@ -401,10 +401,7 @@ impl Task for EncoderTask {
 
     fn closing(&self, summary: &EncoderSummary) -> Closing {
         let train = &self.recipe.train;
-        let why = match summary.stopped.as_str() {
-            "early" => format!("no gain for {} epochs", train.patience),
-            _ => format!("all {} steps are done", count(summary.steps)),
-        };
+        let why = train.reason(&summary.stopped, summary.steps);
         let kept = match summary.best_epoch {
             Some(epoch) if train.restore_best => format!("kept epoch {epoch}"),
             _ => "kept the last epoch".into(),
@@ -446,10 +443,7 @@ impl Task for EncoderTask {
     }
 
     fn planned_steps(&self) -> Vec<Range<usize>> {
-        let (rows, step) = (self.parts[0].rows(), self.step());
-        // Rows are ordered by length: a usual step, and the longest.
-        let middle = (rows / 2).min(rows - step);
-        std::iter::once(middle..middle + step).chain((middle > 0).then_some(0..step)).collect()
+        plan::planned_steps(self.parts[0].rows(), self.step())
     }
 
     fn plan_evaluation(&self, graph: &mut Graph, network: &Network) -> Result<()> {
@@ -461,29 +455,13 @@ impl Task for EncoderTask {
         Ok(())
     }
 
-    fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
+    fn plan_details(&self, measured: &Plan, _: &Work) -> Result<PlanDetails> {
         let rows = self.parts.each_ref().map(Part::rows);
         let steps_per_epoch = self.recipe.loop_config().steps_per_epoch(rows[0]);
         let tokens: u64 = self.parts[0].tokens.ids.iter().map(|ids| ids.len() as u64).sum();
-        let per_second = self.step() as f64 / plan.seconds_per_step;
-        let json = json!({
-            "steps_per_epoch": steps_per_epoch,
-            "rows": rows,
-            "tokens": tokens,
-            "texts_per_second": per_second,
-        });
-        let [train, valid, test] = rows.map(|rows| count(rows as u64));
-        Ok(PlanDetails {
-            json: json.as_object().cloned().unwrap_or_default(),
-            headline: Some(("Rows", format!("train {train} · valid {valid} · test {test} rows"))),
-            memory: Vec::new(),
-            amounts: vec![
-                ("steps in an epoch", count(steps_per_epoch)),
-                ("tokens in an epoch", count(tokens)),
-            ],
-            rates: vec![("rows a second, about", count(per_second as u64))],
-            ..PlanDetails::default()
-        })
+        let per_second = self.step() as f64 / measured.seconds_per_step;
+        let rate = ("rows a second, about", per_second);
+        Ok(plan::details(rows, [steps_per_epoch, tokens], rate))
     }
 
     fn way_to_fit(&self, _: usize) -> Result<String> {

@@ -4,11 +4,12 @@ use crate::embedding::Pooling;
 use crate::run::names::{SYNONYMS, TITLE};
 use crate::run::task::TaskRecipe;
 use crate::table::{EvaluateConfig, Recipe};
+use crate::words::count;
 use ff_metrics::ThresholdAim;
 use ff_nn::models::EncoderConfig;
 use ff_nn::{LossConfig, Precision};
 use ff_settings::{ConfigError, Range, RecipeError, Settings, check_folder_name, find_beside};
-use ff_table::DataConfig;
+use ff_table::{DataConfig, SplitConfig};
 use ff_train::optim::{OptimizerConfig, OptimizerKind};
 use ff_train::schedule::ScheduleConfig;
 use ff_train::{Monitor, TrainConfig};
@@ -199,6 +200,14 @@ impl EncoderTable {
 }
 
 impl SequenceConfig {
+    /// Why training ended, in words.
+    pub(crate) fn reason(&self, stopped: &str, steps: u64) -> String {
+        match stopped {
+            "early" => format!("no gain for {} epochs", self.patience),
+            _ => format!("all {} steps are done", count(steps)),
+        }
+    }
+
     /// Finds what is wrong with its values.
     ///
     /// # Errors
@@ -255,6 +264,24 @@ impl SequenceEvaluate {
     }
 }
 
+/// Looks for the data and the encoder of a recipe from its own folder, where they are not there
+/// from the current one.
+pub(crate) fn find_files(
+    (path, split): (&mut PathBuf, &mut SplitConfig),
+    encoder: &mut PathBuf,
+    recipe: &Path,
+) {
+    let folder = recipe.parent().unwrap_or(Path::new(""));
+    let others = [&mut split.valid_path, &mut split.test_path].into_iter().flatten();
+    others.chain([path, encoder]).for_each(|path| find_beside(path, folder));
+}
+
+/// The overrides of the command line, with the path of the data before them.
+pub(crate) fn with_path(path: &str, sets: &[String]) -> Vec<String> {
+    let path = format!("data.path={}", toml::Value::String(path.into()));
+    std::iter::once(path).chain(sets.iter().cloned()).collect()
+}
+
 /// The defaults of fine-tuning.
 const USUAL: &[(&str, &str)] = &[
     ("optimizer.kind", "'adamw'"),
@@ -292,11 +319,8 @@ impl SequenceRecipe {
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, RecipeError> {
         let mut recipe =
             Self::parse(&ff_settings::read_text(path)?, &path.display().to_string(), sets)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let split = &mut recipe.data.split;
-        let others = [&mut split.valid_path, &mut split.test_path].into_iter().flatten();
-        let paths = others.chain([&mut recipe.data.path, &mut recipe.model.encoder]);
-        paths.for_each(|path| find_beside(path, folder));
+        let data = (&mut recipe.data.path, &mut recipe.data.split);
+        find_files(data, &mut recipe.model.encoder, path);
         Ok(recipe)
     }
 
@@ -313,9 +337,7 @@ impl SequenceRecipe {
     /// # Errors
     /// An override is not right.
     pub fn for_table(path: &str, sets: &[String]) -> Result<Self, RecipeError> {
-        let path = format!("data.path={}", toml::Value::String(path.into()));
-        let all: Vec<String> = std::iter::once(path).chain(sets.iter().cloned()).collect();
-        Self::parse("", "the command line", &all)
+        Self::parse("", "the command line", &with_path(path, sets))
     }
 
     /// Puts in the rate for an encoder, where the recipe names none: narrow ones learn at higher

@@ -5,7 +5,7 @@ use super::data::{self, Tokens};
 use super::network::{Base, Network, add_groups, options, rescale};
 use super::objective::{Part, SequenceObjective, Vectors, outputs, plan_evaluation, vectors};
 use super::recipe::SequenceRecipe;
-use super::report;
+use super::{plan, report};
 use crate::embedding::TaskFile;
 use crate::error::{Error, Result};
 use crate::language::{EncoderModel, SaveOptions, hash_weights};
@@ -22,7 +22,7 @@ use crate::table::setup;
 use crate::table::task::save_scores;
 use crate::table::{ModelFile, Predictions, Recipe, TrainSummary};
 use crate::tasks::SEQUENCE_KEYS;
-use crate::words::{count, plural};
+use crate::words::plural;
 use ff_graph::Graph;
 use ff_nn::models::EncoderOutputs;
 use ff_nn::{Loss, Precision};
@@ -31,7 +31,6 @@ use ff_settings::ConfigError;
 use ff_table::{Prepared, Target, prepare};
 use ff_tensor::Device;
 use ff_train::{Event, Objective};
-use serde_json::json;
 use std::ops::Range;
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
@@ -348,10 +347,7 @@ impl Task for Sequences {
 
     fn closing(&self, summary: &TrainSummary) -> Closing {
         let train = &self.recipe.train;
-        let why = match summary.stopped.as_str() {
-            "early" => format!("no gain for {} epochs", train.patience),
-            _ => format!("all {} steps are done", count(summary.steps)),
-        };
+        let why = train.reason(&summary.stopped, summary.steps);
         summary.closing(&why, train.restore_best, Vec::new(), &self.longer())
     }
 
@@ -376,10 +372,7 @@ impl Task for Sequences {
     }
 
     fn planned_steps(&self) -> Vec<Range<usize>> {
-        let (rows, step) = (self.prepared.train.rows, self.step());
-        // Rows are ordered by length: a usual step, and the longest.
-        let middle = (rows / 2).min(rows - step);
-        std::iter::once(middle..middle + step).chain((middle > 0).then_some(0..step)).collect()
+        plan::planned_steps(self.prepared.train.rows, self.step())
     }
 
     fn plan_evaluation(&self, graph: &mut Graph, network: &Network) -> Result<()> {
@@ -391,30 +384,14 @@ impl Task for Sequences {
         Ok(())
     }
 
-    fn plan_details(&self, plan: &Plan, _: &Work) -> Result<PlanDetails> {
+    fn plan_details(&self, measured: &Plan, _: &Work) -> Result<PlanDetails> {
         let Prepared { train, valid, test, .. } = &self.prepared;
         let rows = [train.rows, valid.rows, test.rows];
         let steps_per_epoch = self.recipe.loop_config().steps_per_epoch(train.rows);
         let tokens = self.tokens[0].count();
-        let per_second = self.step() as f64 / plan.seconds_per_step;
-        let json = json!({
-            "steps_per_epoch": steps_per_epoch,
-            "rows": rows,
-            "tokens": tokens,
-            "texts_per_second": per_second,
-        });
-        let [train, valid, test] = rows.map(|rows| count(rows as u64));
-        Ok(PlanDetails {
-            json: json.as_object().cloned().unwrap_or_default(),
-            headline: Some(("Rows", format!("train {train} · valid {valid} · test {test} rows"))),
-            memory: Vec::new(),
-            amounts: vec![
-                ("steps in an epoch", count(steps_per_epoch)),
-                ("tokens in an epoch", count(tokens)),
-            ],
-            rates: vec![("texts a second, about", count(per_second as u64))],
-            ..PlanDetails::default()
-        })
+        let per_second = self.step() as f64 / measured.seconds_per_step;
+        let rate = ("texts a second, about", per_second);
+        Ok(plan::details(rows, [steps_per_epoch, tokens], rate))
     }
 
     fn way_to_fit(&self, _: usize) -> Result<String> {
