@@ -27,7 +27,8 @@ pub fn is_encoder_model(path: &Path) -> bool {
 /// Predicts a class or a number for each text of a file with BERT, RoBERTa, DistilBERT or
 /// ModernBERT and writes the rows with `prediction`, and one `probability_<class>` each where asked
 /// for: the class, the labels between separators, or, of several numbers, `prediction_<name>` each.
-/// An encoder of tags writes spans. `column` holds the texts, by default the columns that the model was trained on.
+/// An encoder of tags writes spans. `column` holds the texts, by default the columns that the model
+/// was trained on.
 ///
 /// # Errors
 /// The model predicts nothing of texts; as [`embed`](super::embed()).

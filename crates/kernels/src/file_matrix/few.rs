@@ -123,7 +123,7 @@ fn with_blocks(x: &[f32], m: usize, cols: usize, f: impl FnOnce(&[f32])) {
         return f(x);
     }
     VALUES.with_borrow_mut(|values| {
-        let padded = sized(values, m * stride);
+        let padded = sized(values, m * stride, 0.0);
         padded.fill(0.0);
         for (to, from) in padded.chunks_exact_mut(stride).zip(x.chunks_exact(cols)) {
             to[..cols].copy_from_slice(from);

@@ -79,14 +79,15 @@ pub fn file_product(
     if m <= FEW {
         return few::file_rows_product(cpu, x, m, w, bias, y);
     }
+    let mut part = Vec::new();
     panels(cpu, w, |rows, w| {
         let x = MatRef::new(x, m, depth);
         if rows.len() == out {
             return gemm(cpu, x, w.t(), y, false);
         }
-        let mut part = vec![0.0; m * rows.len()];
-        gemm(cpu, x, w.t(), &mut part, false);
-        put_columns(y, out, rows, &part);
+        let part = sized(&mut part, m * rows.len(), 0.0);
+        gemm(cpu, x, w.t(), part, false);
+        put_columns(y, out, rows, part);
     });
     if let Some(bias) = bias {
         for y in y.chunks_exact_mut(out) {
@@ -154,6 +155,7 @@ pub fn file_product_bf16<A: Bf16Operand, C: Stored<Compute = f32>>(
 ) {
     let (out, depth) = (w.rows(), w.cols());
     let m = y.len().checked_div(out).unwrap_or(0);
+    let (mut part, mut part_z) = (Vec::new(), Vec::new());
     panels(cpu, w, |rows, w| {
         let x = MatRef::new(x, m, depth);
         let z = epilogue.z.as_deref_mut();
@@ -161,14 +163,14 @@ pub fn file_product_bf16<A: Bf16Operand, C: Stored<Compute = f32>>(
         if rows.len() == out {
             return gemm_bf16(cpu, x, w.t(), y, false, Epilogue { bias, z, f: epilogue.f });
         }
-        let zero = C::from_compute(0.0);
-        let mut part = vec![zero; m * rows.len()];
-        let mut part_z = z.is_some().then(|| part.clone());
+        let (n, zero) = (m * rows.len(), C::from_compute(0.0));
+        let part = sized(&mut part, n, zero);
+        let mut part_z = z.is_some().then(|| sized(&mut part_z, n, zero));
         let parts = Epilogue { bias, z: part_z.as_deref_mut(), f: epilogue.f };
-        gemm_bf16(cpu, x, w.t(), &mut part, false, parts);
-        put_columns(y, out, rows.clone(), &part);
+        gemm_bf16(cpu, x, w.t(), part, false, parts);
+        put_columns(y, out, rows.clone(), part);
         if let (Some(z), Some(part)) = (z, part_z) {
-            put_columns(z, out, rows, &part);
+            put_columns(z, out, rows, part);
         }
     });
 }
@@ -278,7 +280,7 @@ fn panel_of<'a>(
     if let Some(floats) = floats(w) {
         return &floats[rows.start * w.cols()..rows.end * w.cols()];
     }
-    let values = sized(values, rows.len() * w.cols());
+    let values = sized(values, rows.len() * w.cols(), 0.0);
     file_rows(cpu, w, rows, values);
     values
 }
@@ -294,9 +296,9 @@ fn floats(w: &FileMatrix) -> Option<&[f32]> {
 }
 
 /// Room for `n` values.
-fn sized(values: &mut Vec<f32>, n: usize) -> &mut [f32] {
+fn sized<T: Copy>(values: &mut Vec<T>, n: usize, zero: T) -> &mut [T] {
     if values.len() < n {
-        values.resize(n, 0.0);
+        values.resize(n, zero);
     }
     &mut values[..n]
 }
