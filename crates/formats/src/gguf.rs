@@ -92,8 +92,8 @@ impl GgufFile {
         Some(&self.bytes[tensor.start..tensor.start + tensor.bytes])
     }
 
-    /// A matrix, or the rows of a stack of several, as the file has it, without a copy; `None` if it
-    /// is missing, no matrix, or of a form that products do not read.
+    /// A matrix, or the rows of a stack of several, as the file has it, without a copy; `None` if
+    /// it is missing, no matrix, or of a form that products do not read.
     pub fn matrix(&self, name: &str) -> Option<FileMatrix> {
         let tensor = self.tensors.get(name)?;
         let form = tensor.dtype.file_form()?;

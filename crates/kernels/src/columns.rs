@@ -109,8 +109,8 @@ pub fn for_columns<T: Send, const N: usize>(
     for_wide_columns(cpu, [cols, MAX_COLUMNS], work, outputs, f);
 }
 
-/// [`for_columns`] for ranges of at most `most` columns: where rows are long, a wide part of each is
-/// read faster than a narrow one.
+/// [`for_columns`] for ranges of at most `most` columns: where rows are long, a wide part of each
+/// is read faster than a narrow one.
 ///
 /// # Panics
 /// If an output is not a whole number of rows.

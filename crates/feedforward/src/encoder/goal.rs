@@ -94,9 +94,9 @@ impl Masking {
 
     /// A sequence with its masks, and the token that is to be found at each place, or −100.
     ///
-    /// Each token is chosen with the probability of the share; of those chosen 80 % become the mask,
-    /// 10 % any token, 10 % stay (Devlin et al., 2019). A sequence without a chosen token has one
-    /// chosen, so that it is not for nothing.
+    /// Each token is chosen with the probability of the share; of those chosen 80 % become the
+    /// mask, 10 % any token, 10 % stay (Devlin et al., 2019). A sequence without a chosen token has
+    /// one chosen, so that it is not for nothing.
     pub(super) fn apply(&self, ids: &[u32], key: Key) -> (Vec<u32>, Vec<i32>) {
         let mut rng = Rng::new(key);
         let mut found = (ids.to_vec(), vec![-100; ids.len()]);

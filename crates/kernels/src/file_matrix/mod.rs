@@ -131,7 +131,7 @@ pub fn file_product_back(
     });
 }
 
-/// [`file_product`] with operands rounded to bf16 and sums in f32, and an epilogue: y = f(x Wᵀ + b).
+/// [`file_product`] with an epilogue, y = f(x Wᵀ + b), operands rounded to bf16 and sums in f32.
 ///
 /// # Panics
 /// If the shapes do not match.

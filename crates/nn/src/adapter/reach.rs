@@ -37,8 +37,8 @@ impl Reach {
         }
     }
 
-    /// Marks the tokens of a row that the adapter acts on with 1, the others with 0; the documents of
-    /// a row are sequences of their own.
+    /// Marks the tokens of a row that the adapter acts on with 1, the others with 0; the documents
+    /// of a row are sequences of their own.
     pub(crate) fn mark(&self, ids: &[i32], documents: Option<&[i32]>, marks: &mut [i32]) {
         let mut begin = 0;
         while begin < ids.len() {

@@ -41,7 +41,8 @@ impl LanguageModel {
     }
 
     /// Continues prompts; texts, tokens and why each ended. `on_text` gets the number of a prompt
-    /// with each piece of text; `rule` is a kind of rule (`json_schema`, `grammar`, `regex`) and its text.
+    /// with each piece of text; `rule` is a kind of rule (`json_schema`, `grammar`, `regex`) and
+    /// its text.
     #[pyo3(signature = (prompts, *, on_text=None, max_tokens=None, temperature=None, top_k=None, top_p=None,
                         min_p=None, repetition_penalty=None, stop=vec![], seed=0, ignore_end=false,
                         rule=None))]
