@@ -312,6 +312,12 @@ def hostile(name, module, kind, **options):
         archive.writestr(zipfile.ZipInfo("config.json"), json.dumps(config))
 
 
+# Layers, whole and apart from their weights, which lie in several files.
+whole = sequential(L.Dense(8, activation="relu"), L.Dense(5, activation="relu"), L.Dense(3, activation="softmax"))
+shake(whole)
+whole.save(folder / "shards.keras")
+(folder / "shards.json").write_text(whole.to_json())
+whole.save_weights(folder / "shards.weights.json", max_shard_size=2e-7)
 hostile("lambda.keras", "keras.layers", "Lambda", function={"class_name": "__lambda__", "config": {"code": "4wE="}})
 hostile("module.keras", "os", "system", command="true")
 print(f"{len(cases)} models, {sum(f.stat().st_size for f in folder.iterdir()):,} bytes")

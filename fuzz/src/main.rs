@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use ff_formats::{GgufFile, TensorFile};
-use ff_interop::onnx::{DType, Data, Model, Session, Tensor};
+use ff_interop::onnx::{DType, Data, Model, Network, Session, Tensor};
 use ff_nn::models::DecoderConfig;
 use ff_table::{SourceOptions, load};
 use ff_tensor::ThreadPool;
@@ -119,7 +119,7 @@ fn render_template(_: &Path, bytes: &[u8]) {
 
 fn read_onnx(_: &Path, bytes: &[u8]) {
     let Ok(model) = Model::from_bytes(bytes) else { return };
-    let _ = model.summary();
+    let _ = (model.summary(), Network::of(&model));
     evaluate(model);
 }
 

@@ -21,6 +21,7 @@ __all__ = [
     "activations",
     "evaluate",
     "export",
+    "import_model",
     "initial_weight",
     "inspect",
     "is_language",
@@ -184,6 +185,9 @@ def resume_tune(
 ) -> str: ...
 def export(
     model: _PathLike, to: str, out: _PathLike, *, dtype: str | None = None, threads: int = 0
+) -> str: ...
+def import_model(
+    file: _PathLike, out: _PathLike, *, weights: _PathLike | None = None, threads: int = 0
 ) -> str: ...
 def evaluate(
     run: _PathLike,

@@ -125,6 +125,24 @@ def export(
     return found
 
 
+def import_model(
+    file: PathLike, out: PathLike, *, weights: PathLike | None = None, threads: int = 0
+) -> dict[str, Any]:
+    """Takes over a model of another program: an `.onnx`, `.keras` or `.h5` file.
+
+    The folder `out` gets `model.onnx`, or `weights.safetensors` where the file has no layers; of a
+    feedforward network also `recipe.toml`, from which `train` goes on from its weights. The result
+    has the paths under `"model"`, `"weights"` and `"recipe"`, or under `"refused"` why the model
+    cannot be trained on. `weights` is a file of weights for the layers of a Keras model.
+    """
+    weights = None if weights is None else os.fspath(weights)
+    written = _core.import_model(
+        os.fspath(file), os.fspath(out), weights=weights, threads=threads
+    )
+    found: dict[str, Any] = json.loads(written)
+    return found
+
+
 def plan(
     data: Any,
     target: str | None = None,

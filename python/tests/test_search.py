@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -91,6 +93,11 @@ def test_models_of_tables_become_files_of_other_tools(tmp_path):
         run.export(tmp_path / "m.xyz", to="tflite")
     with pytest.raises(feedforward.UsageError, match="dtype"):
         run.export(tmp_path / "n.onnx", dtype="f16")
+    taken = feedforward.import_model(tmp_path / "m.onnx", tmp_path / "taken")
+    assert os.path.exists(taken["model"])
+    assert taken["recipe"] is None and "node" in taken["refused"]
+    with pytest.raises(feedforward.UsageError, match="there already"):
+        feedforward.import_model(tmp_path / "m.onnx", tmp_path / "taken")
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     new = {"size": [90.0, 120.0], "city": ["Bern", "Oslo"]}

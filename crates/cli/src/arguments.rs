@@ -8,12 +8,16 @@ use feedforward::tensor::{Device, DeviceOptions, Isa};
 
 #[cfg(any(feature = "language", feature = "onnx"))]
 pub(crate) mod export;
+#[cfg(feature = "onnx")]
+mod import;
 #[cfg(feature = "language")]
 pub(crate) mod language;
 mod recipe;
 
 #[cfg(any(feature = "language", feature = "onnx"))]
 pub(crate) use export::{Export, To};
+#[cfg(feature = "onnx")]
+pub(crate) use import::Import;
 pub(crate) use recipe::{RecipeCommand, RecipeNew, RecipeShow, RecipeValidate};
 
 const EXAMPLES: &str = "\
@@ -81,6 +85,9 @@ pub(crate) enum Command {
     /// Write a model in a format that others read
     #[cfg(any(feature = "language", feature = "onnx"))]
     Export(Export),
+    /// Take over another program's model: to predict with, to train on
+    #[cfg(feature = "onnx")]
+    Import(Import),
     /// Show the cost of a training run: parameters, memory, time
     Plan(Plan),
     /// Show the layers and tensors of a run, a model or a file
@@ -110,6 +117,8 @@ impl Command {
             Command::Predict(a) => a.json,
             #[cfg(any(feature = "language", feature = "onnx"))]
             Command::Export(a) => a.json,
+            #[cfg(feature = "onnx")]
+            Command::Import(a) => a.json,
             Command::Plan(a) => a.json,
             Command::Inspect(a) => a.json,
             Command::Compare(a) => a.json,

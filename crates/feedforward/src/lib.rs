@@ -67,7 +67,7 @@ pub use table::{
     resume_tune, scores, train, tune,
 };
 #[cfg(feature = "onnx")]
-pub use table::{OnnxExport, export_onnx, predict_onnx};
+pub use table::{Imported, OnnxExport, export_onnx, import, predict_onnx};
 #[cfg(feature = "keras")]
 pub use table::{export_keras, predict_keras};
 pub use tasks::{

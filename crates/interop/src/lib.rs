@@ -17,6 +17,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod foreign;
 #[cfg(feature = "keras")]
 pub mod keras;
 pub mod onnx;
+
+pub use foreign::Foreign;

@@ -78,6 +78,35 @@ fn predictions_are_those_of_keras() {
     assert!(worst > 0.0, "nothing was compared");
 }
 
+#[test]
+fn layers_take_weights_of_several_files() {
+    let open = |name: &str| Model::open(&folder().join(name));
+    let weights = open("shards.weights.json").unwrap();
+    assert!(!weights.has_layers() && weights.arrays().len() == 6);
+    assert_eq!(weights.weights().unwrap()[0].1.dims(), [6, 8]);
+    let layers = open("shards.json").unwrap();
+    let error = layers.to_onnx().unwrap_err().to_string();
+    assert!(error.contains("the file has no weights"), "{error}");
+    let joined = layers.with_weights(weights).unwrap().to_onnx().unwrap();
+    assert_eq!(
+        joined.proto().graph,
+        open("shards.keras").unwrap().to_onnx().unwrap().proto().graph
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.json");
+    for (text, expected) in [
+        (r#"{"weight_map": {"/a/vars": ["../x.h5"]}}"#, "only files beside it are read"),
+        (r#"{"weight_map": {"/a/vars": "gone.h5"}}"#, "gone.h5"),
+        ("{}", "neither a configuration nor"),
+        ("{", "no Keras model"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Model::open(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
 /// Reads, translates and checks a file; gives the message of an error.
 fn read(bytes: Vec<u8>) -> Result<(), String> {
     let model = Model::from_bytes(bytes).map_err(|e| e.to_string())?;

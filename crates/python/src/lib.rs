@@ -44,7 +44,9 @@ mod _core {
     #[pymodule_export]
     use crate::run::{Job, LanguageModel, Rows, TableModel};
     #[pymodule_export]
-    use crate::run::{evaluate, export, inspect, is_language, predict_file, resume, run_folder};
+    use crate::run::{
+        evaluate, export, import_model, inspect, is_language, predict_file, resume, run_folder,
+    };
     #[pymodule_export]
     use crate::run::{resume_tune, tune};
     #[pymodule_export]

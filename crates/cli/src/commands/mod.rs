@@ -7,6 +7,8 @@ mod env;
 mod evaluate;
 #[cfg(any(feature = "language", feature = "onnx"))]
 mod export;
+#[cfg(feature = "onnx")]
+mod import;
 mod inspect;
 #[cfg(feature = "language")]
 mod language;
@@ -32,6 +34,8 @@ pub(crate) fn run(command: &Command, terminal: &Terminal) -> Result<ExitCode, Fa
         Command::Predict(arguments) => predict::run(arguments, terminal),
         #[cfg(any(feature = "language", feature = "onnx"))]
         Command::Export(arguments) => export::run(arguments, terminal),
+        #[cfg(feature = "onnx")]
+        Command::Import(arguments) => import::run(arguments, terminal),
         Command::Plan(arguments) => plan::run(arguments, terminal),
         Command::Inspect(arguments) => inspect::run(arguments, terminal),
         Command::Compare(arguments) => compare::run(arguments, terminal),

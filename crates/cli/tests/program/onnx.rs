@@ -149,3 +149,87 @@ fn foreign_models_take_the_columns_in_their_order() {
         assert!(bad.code == Some(1) && bad.stderr.contains("no ONNX model"), "{}", bad.stderr);
     }
 }
+
+/// A network of two columns, in a file.
+fn small_network(folder: &Folder, name: &str) {
+    let mut graph = GraphBuilder::new("small");
+    let constant = |g: &mut GraphBuilder, name: &str, dims: &[usize], values: Vec<f32>| {
+        g.constant(name, &Tensor::new(dims, values).unwrap())
+    };
+    let x = graph.input("x", DType::F32, &[None, Some(2)], "a row");
+    let w = constant(&mut graph, "w", &[2, 3], vec![0.5, -0.25, 0.125, 0.75, 0.5, -0.5]);
+    let b = constant(&mut graph, "b", &[3], vec![0.1, -0.2, 0.3]);
+    let v = constant(&mut graph, "v", &[3, 1], vec![2.0, -3.0, 1.5]);
+    let y = graph.node("Gemm", "hidden", &[&x, &w, &b]);
+    let y = graph.node("Tanh", "tanh", &[&y]);
+    let y = graph.node("MatMul", "y", &[&y, &v]);
+    graph.output(&y, DType::F32, &[None, Some(1)]);
+    std::fs::write(folder.path().join(name), graph.build().to_bytes()).unwrap();
+}
+
+#[test]
+fn an_imported_network_is_trained_on() {
+    let folder = Folder::new("import");
+    small_network(&folder, "small.onnx");
+    let shown = folder.run(&["import", "small.onnx"]).ok().stdout;
+    assert!(shown.contains("2 → 3 tanh → 1") && shown.contains("small/recipe.toml"), "{shown}");
+    let again = folder.run(&["import", "small.onnx"]);
+    assert!(again.code == Some(2) && again.stderr.contains("there already"), "{}", again.stderr);
+
+    let mut text = String::from("a,b,y\n");
+    for i in 0..120 {
+        let (a, b) = ((i * 37 % 101) as f64 / 10.0, (i * 53 % 97) as f64 / 10.0);
+        writeln!(text, "{a},{b},{}", 3.0 * a - b + 40.0).unwrap();
+    }
+    folder.write("data.csv", &text);
+    folder.write("new.csv", "a,b\n1.5,2.25\n7,0.5\n3.25,9\n");
+    let train = "train small/recipe.toml --set data.path=data.csv --target y --quiet --threads 1";
+    let train: Vec<&str> = train.split(' ').collect();
+    // Steps that move nothing: the network of scaled columns is that of the graph.
+    let still = ["--out", "still", "--set", "optimizer.lr=1e-30", "--set", "train.epochs=1"];
+    folder.run(&[&train[..], &still].concat()).ok();
+    folder.run(&["predict", "still", "--data", "new.csv", "--out", "a.csv"]).ok();
+    folder.run(&["predict", "small/model.onnx", "--data", "new.csv", "--out", "b.csv"]).ok();
+    let (a, b) = (column(&folder, "a.csv", "prediction"), column(&folder, "b.csv", "y"));
+    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-5) && a.len() == 3, "{a:?} {b:?}");
+    folder.run(&[&train[..], &["--out", "run", "--set", "train.epochs=5"]].concat()).ok();
+
+    for (set, code, message) in [
+        ("model.hidden=[4]", 1, "needs [4, 2]"),
+        ("model.hidden=[3,3]", 1, "it has no `layers.1.weight`"),
+        ("data.scaling=quantile_normal", 2, "a data.scaling of standard"),
+        ("data.target_log=true", 2, "data.target_log learns another number"),
+    ] {
+        let found = folder.run(&[&train[..], &["--out", "no", "--set", set]].concat());
+        found.fails(code, &[message]);
+    }
+    folder.write("words.onnx", "words");
+    folder.run(&["import", "words.onnx"]).fails(1, &["no ONNX model"]);
+    folder.run(&["import", "data.csv"]).fails(1, &["files that end in .onnx"]);
+}
+
+#[cfg(feature = "keras")]
+#[test]
+fn models_and_weights_of_keras_are_imported() {
+    let folder = Folder::new("import-keras");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/tests/keras");
+    let model = fixtures.join("dense.keras");
+    let found = folder.run(&["import", model.to_str().unwrap(), "--json"]).ok().json();
+    // Its layers have two activations.
+    assert!(found["refused"].as_str().unwrap().contains("different activations"), "{found}");
+    assert_eq!(found["model"], "dense/model.onnx");
+    folder.run(&["inspect", "dense/model.onnx"]).ok();
+
+    let [layers, weights] = ["shards.json", "shards.weights.json"]
+        .map(|name| fixtures.join(name).display().to_string());
+    let found = folder.run(&["import", &weights, "--out", "w", "--json"]).ok().json();
+    assert_eq!(found["weights"], "w/weights.safetensors");
+    folder.run(&["inspect", "w/weights.safetensors"]).ok();
+    let found = folder.run(&["import", &layers, "--weights", &weights, "--json"]).ok().json();
+    assert_eq!(found["layers"], "6 → 8 relu → 5 relu → 3");
+    let recipe = folder.read("shards/recipe.toml");
+    assert!(recipe.contains("hidden = [8, 5]") && recipe.contains("multiclass"), "{recipe}");
+    let found =
+        folder.run(&["import", "w/weights.safetensors", "--weights", &weights, "--out", "x"]);
+    found.fails(1, &["no Keras model"]);
+}

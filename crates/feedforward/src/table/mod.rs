@@ -12,6 +12,8 @@ mod cross_validate;
 mod evaluate;
 mod evaluate_config;
 mod find_lr;
+#[cfg(feature = "onnx")]
+mod import;
 mod kind;
 mod model;
 pub mod objective;
@@ -24,6 +26,7 @@ mod refit;
 pub(crate) mod report;
 pub mod scores;
 pub(crate) mod setup;
+mod start;
 mod summary;
 pub(crate) mod task;
 mod tune;
@@ -33,6 +36,8 @@ pub use cross_validate::{CrossValidation, FoldResult, cross_validate};
 pub use evaluate::{EvaluateSummary, evaluate};
 pub use evaluate_config::EvaluateConfig;
 pub use find_lr::{LrSuggestion, find_lr};
+#[cfg(feature = "onnx")]
+pub use import::{Imported, import};
 pub use model::{Intervals, ModelFile, Predictions, TableModel};
 #[cfg(feature = "onnx")]
 pub use onnx::{OnnxExport, export_onnx, predict_onnx, to_onnx};

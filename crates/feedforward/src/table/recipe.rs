@@ -13,7 +13,7 @@ use ff_train::optim::OptimizerConfig;
 use ff_train::schedule::ScheduleConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Everything that decides a run: data, network, loss, optimiser, schedule, length, evaluation.
 ///
@@ -37,6 +37,10 @@ pub struct Recipe {
     /// The name of the run's folder; from the data's name by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Start from the weights of this file, which `feedforward import` writes of another program's
+    /// network; the recipe has the layers of that network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
     /// The file to learn from and the use of its columns.
     pub data: ff_table::DataConfig,
     /// The network.
@@ -157,7 +161,7 @@ impl Recipe {
         let split = &mut self.data.split;
         let others = [&mut self.data.labels, &mut split.valid_path, &mut split.test_path];
         let paths = std::iter::once(&mut self.data.path).chain(others.into_iter().flatten());
-        paths.for_each(|path| find_beside(path, folder));
+        paths.chain(&mut self.start).for_each(|path| find_beside(path, folder));
     }
 }
 

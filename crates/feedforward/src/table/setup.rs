@@ -4,6 +4,7 @@ use super::bins;
 use super::model::ModelFile;
 use super::objective::{self, TabularObjective};
 use super::recipe::Recipe;
+use super::start;
 use crate::error::Result;
 use ff_graph::Graph;
 use ff_nn::models::{Mlp, MlpConfig};
@@ -56,6 +57,9 @@ impl Setup {
             let edges: Vec<_> = edges.into_iter().filter(|edges| !edges.is_empty()).collect();
             numbers.set_edges::<f32>(&mut params, &edges)?;
         }
+        if let Some(path) = &recipe.start {
+            start::apply(path, transforms, &mut params, device.pool().is_planning())?;
+        }
         let file = ModelFile {
             task: target.task,
             target: target.column.clone(),
@@ -65,7 +69,7 @@ impl Setup {
             ..ModelFile::default()
         };
         let mut graph = Graph::new(device, params);
-        if recipe.model.init == InitKind::Data {
+        if recipe.model.init == InitKind::Data && recipe.start.is_none() {
             objective::initialize(&mut graph, &model, train, recipe.train.seed)?;
         }
         Ok((Self { file, loss, model }, graph))

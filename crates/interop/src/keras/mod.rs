@@ -12,9 +12,12 @@ use crate::onnx;
 pub use crate::onnx::{Error, Result};
 pub use export::export;
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 use std::path::Path;
 use store::Store;
 
+/// The most files of sharded weights.
+const MOST_SHARDS: usize = 1000;
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 31;
 
@@ -50,20 +53,33 @@ pub struct Layer {
 }
 
 impl Model {
-    /// Reads a `.keras` or `.h5` file.
+    /// Reads a `.keras` or `.h5` file, the list of sharded weights (`.weights.json`) with the files
+    /// beside it, or the configuration of a model (`model.to_json()`).
     ///
     /// # Errors
     /// It cannot be read, or is no Keras model.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = ff_formats::Error::io(path, "reading");
-        let size = std::fs::metadata(path).map_err(&io)?.len();
-        if size > MOST_BYTES {
-            return Err(Error::Malformed(format!("it has {size} bytes; 2 GiB are read at most")));
-        }
-        Self::from_bytes(std::fs::read(path).map_err(&io)?).map_err(|error| match error {
+        let named = |error: Error| match error {
             Error::Malformed(message) => Error::Malformed(format!("{}: {message}", path.display())),
             other => other,
-        })
+        };
+        let bytes = read(path, MOST_BYTES)?;
+        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+            return listed(path, &bytes).map_err(named);
+        }
+        Self::from_bytes(bytes).map_err(named)
+    }
+
+    /// The same layers with the weights of another file.
+    ///
+    /// # Errors
+    /// That file has none.
+    pub fn with_weights(mut self, other: Self) -> Result<Self> {
+        if other.arrays().is_empty() {
+            return Err(Error::Malformed("the file of weights has no arrays".into()));
+        }
+        self.store.take_weights(other.store);
+        Ok(self)
     }
 
     /// Reads the bytes of a file.
@@ -95,8 +111,19 @@ impl Model {
 
     /// Its arrays: path, type and shape.
     pub fn arrays(&self) -> Vec<(String, String, Vec<usize>)> {
-        let arrays = self.store.file.iter().flat_map(hdf5::File::arrays);
-        arrays.map(|(path, dtype, dims)| (path.to_owned(), dtype, dims.to_vec())).collect()
+        self.store
+            .arrays()
+            .map(|(path, dtype, dims)| (path.to_owned(), dtype, dims.to_vec()))
+            .collect()
+    }
+
+    /// The arrays with their elements.
+    ///
+    /// # Errors
+    /// One is damaged, or of a type that is not read.
+    pub fn weights(&self) -> Result<Vec<(String, onnx::Tensor)>> {
+        let names = self.arrays().into_iter().map(|(name, _, _)| name);
+        names.map(|name| Ok((name.clone(), self.store.array(&name).map_err(bad)?))).collect()
     }
 
     /// The same computation as an ONNX graph. Inputs have the names of the model's; one of higher
@@ -115,6 +142,50 @@ impl Model {
         })?;
         graph::translate(config, &self.store, &self.version)
     }
+}
+
+/// The bytes of a file.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let io = ff_formats::Error::io(path, "reading");
+    let size = std::fs::metadata(path).map_err(&io)?.len();
+    if size > most {
+        let message = format!("{}: it has {size} bytes; {most} are read at most", path.display());
+        return Err(Error::Malformed(message));
+    }
+    Ok(std::fs::read(path).map_err(&io)?)
+}
+
+/// A configuration, or a list of shards, which lie beside it.
+fn listed(path: &Path, bytes: &[u8]) -> Result<Model> {
+    let json: Json = serde_json::from_slice(bytes).map_err(bad)?;
+    let Some(map) = json["weight_map"].as_object() else {
+        if json["class_name"].is_string() {
+            let version = json["keras_version"].as_str().unwrap_or_default().to_owned();
+            return Ok(Model { config: Some(json), version, store: Store::default() });
+        }
+        return Err(bad("it is neither a configuration nor a list of sharded weights"));
+    };
+    let mut names = BTreeSet::new();
+    for files in map.values() {
+        let several = files.as_array().map_or(std::slice::from_ref(files), Vec::as_slice);
+        names.extend(several.iter().filter_map(Json::as_str));
+    }
+    if names.len() > MOST_SHARDS {
+        return Err(bad(format!("it lists more than {MOST_SHARDS} files")));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut left = MOST_BYTES;
+    let mut files = Vec::new();
+    for name in names {
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            let message = format!("it lists `{name}`; only files beside it are read");
+            return Err(bad(message));
+        }
+        let bytes = read(&folder.join(name), left)?;
+        left = left.saturating_sub(bytes.len() as u64);
+        files.push(hdf5::File::parse(bytes).map_err(|e| bad(format!("`{name}`: {e}")))?);
+    }
+    Ok(Model { config: None, version: String::new(), store: Store::of_shards(files) })
 }
 
 fn bad(message: impl std::fmt::Display) -> Error {

@@ -16,7 +16,8 @@ const MOST_EXPANSION: u64 = 1040;
 /// The weights of a model.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    pub(super) file: Option<File>,
+    /// Usually one; the shards of large weights.
+    files: Vec<File>,
     /// Whether weights lie under the names of layers, as before Keras 3.
     pub(super) legacy: bool,
     /// Texts of layers by path: vocabularies.
@@ -45,7 +46,7 @@ pub(super) fn parts(bytes: Vec<u8>) -> Result<Parts, String> {
         let config = first("", "model_config")?;
         let version = first("", "keras_version")?.unwrap_or_default();
         let legacy = config.is_some() || file.texts("", "layer_names")?.is_some();
-        let store = Store { file: Some(file), legacy, ..Store::default() };
+        let store = Store { files: vec![file], legacy, ..Store::default() };
         return Ok(Parts { config, version, store });
     }
     if bytes.starts_with(b"PK\x03\x04") {
@@ -111,31 +112,49 @@ fn archive(bytes: Vec<u8>) -> Result<Parts, String> {
             assets.insert(path.to_owned(), text(bytes, name)?);
         }
     }
-    Ok(Parts { config: Some(config), version, store: Store { file, assets, ..Store::default() } })
+    let files = file.into_iter().collect();
+    Ok(Parts { config: Some(config), version, store: Store { files, assets, ..Store::default() } })
 }
 
 impl Store {
+    /// Weights in several files.
+    pub(super) fn of_shards(files: Vec<File>) -> Self {
+        Self { files, ..Self::default() }
+    }
+
+    /// Takes the weights of another store.
+    pub(super) fn take_weights(&mut self, other: Self) {
+        (self.files, self.legacy) = (other.files, other.legacy);
+    }
+
+    /// The arrays of all files: path, type and shape.
+    pub(super) fn arrays(&self) -> impl Iterator<Item = (&str, String, &[usize])> {
+        self.files.iter().flat_map(File::arrays)
+    }
+
     /// The arrays of a layer in their order: of a path `layers/dense`, or under a layer's name.
     pub(super) fn variables(&self, place: &str) -> Result<Vec<Tensor>, String> {
-        let file = self.file.as_ref().ok_or("the file has no weights")?;
+        let Some(first) = self.files.first() else { return Err("the file has no weights".into()) };
         let mut tensors = Vec::new();
         if self.legacy {
-            let root = if file.has("model_weights") { "model_weights/" } else { "" };
+            let root = if first.has("model_weights") { "model_weights/" } else { "" };
             let group = format!("{root}{place}");
-            for name in listed(file, &group, "weight_names")? {
-                tensors.push(self.array(file, &format!("{group}/{name}"))?);
+            for name in listed(first, &group, "weight_names")? {
+                tensors.push(self.array(&format!("{group}/{name}"))?);
             }
         } else {
             let path = |i: usize| format!("{place}/vars/{i}");
-            while file.has(&path(tensors.len())) {
-                tensors.push(self.array(file, &path(tensors.len()))?);
+            while self.files.iter().any(|file| file.has(&path(tensors.len()))) {
+                tensors.push(self.array(&path(tensors.len()))?);
             }
         }
         Ok(tensors)
     }
 
-    fn array(&self, file: &File, path: &str) -> Result<Tensor, String> {
-        let tensor = file.array(path)?;
+    /// An array by its path.
+    pub(super) fn array(&self, path: &str) -> Result<Tensor, String> {
+        let file = self.files.iter().find(|file| file.has(path)).or(self.files.first());
+        let tensor = file.ok_or("the file has no weights")?.array(path)?;
         self.read.set(self.read.get().saturating_add(tensor.data().bytes()));
         if self.read.get() > MOST_WEIGHTS {
             return Err(format!("its layers read more than {MOST_WEIGHTS} bytes of weights"));

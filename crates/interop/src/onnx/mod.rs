@@ -3,6 +3,7 @@
 mod build;
 mod data;
 mod model;
+mod network;
 mod ops;
 pub mod proto;
 mod rows;
@@ -12,6 +13,7 @@ mod tensor;
 pub use build::GraphBuilder;
 pub use data::{DType, Data};
 pub use model::{Model, Port, Summary};
+pub use network::{Head, Network, NetworkLayer};
 pub use ops::operators;
 pub use session::Session;
 pub use tensor::Tensor;

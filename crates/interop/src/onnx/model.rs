@@ -124,6 +124,18 @@ impl Model {
         Ok(Self { proto, folder: None })
     }
 
+    /// The same model with the tensors of other files in it.
+    ///
+    /// # Errors
+    /// Such a file cannot be read, lies outside of the model's folder, or holds something else.
+    pub fn with_its_data(mut self) -> Result<Self> {
+        let folder = self.folder.clone();
+        if let Some(graph) = &mut self.proto.graph {
+            take_data(graph, folder.as_deref())?;
+        }
+        Ok(self)
+    }
+
     pub(super) fn from_proto(proto: ModelProto) -> Self {
         Self { proto, folder: None }
     }
@@ -213,6 +225,22 @@ impl Model {
                 .collect(),
         }
     }
+}
+
+/// Reads what lies in other files into a graph and the graphs within it.
+fn take_data(graph: &mut GraphProto, folder: Option<&Path>) -> Result<()> {
+    let own = graph.initializer.iter_mut();
+    let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+    let mut inner = Vec::new();
+    let mut values = Vec::new();
+    for attribute in attributes {
+        values.extend(&mut attribute.t);
+        inner.extend(&mut attribute.g);
+    }
+    for tensor in own.chain(values).filter(|tensor| tensor.data_location == 1) {
+        *tensor = Tensor::from_proto(tensor, folder)?.to_proto(&tensor.name.clone());
+    }
+    inner.into_iter().try_for_each(|graph| take_data(graph, folder))
 }
 
 fn tally(nodes: &[NodeProto], operators: &mut BTreeMap<String, usize>) {

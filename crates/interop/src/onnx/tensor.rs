@@ -149,7 +149,7 @@ impl Tensor {
     }
 
     /// The elements as little-endian bytes; `None` for texts.
-    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+    pub fn bytes(&self) -> Option<Vec<u8>> {
         macro_rules! bytes {
             ($v:expr) => {
                 $v.iter().flat_map(|x| x.to_le_bytes()).collect()

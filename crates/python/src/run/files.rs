@@ -41,6 +41,23 @@ pub(crate) fn export(
     Ok(compute(py, work)?.map_err(of_library)?.to_string())
 }
 
+/// Takes over a model of another program; what was written as JSON.
+#[pyfunction]
+#[pyo3(signature = (file, out, *, weights=None, threads=0))]
+pub(crate) fn import_model(
+    py: Python<'_>,
+    file: PathBuf,
+    out: PathBuf,
+    weights: Option<PathBuf>,
+    threads: usize,
+) -> PyResult<String> {
+    let work = || -> Result<Value> {
+        let device = Device::open(device(threads))?;
+        Ok(json!(feedforward::import(&file, weights.as_deref(), &out, &device)?))
+    };
+    Ok(compute(py, work)?.map_err(of_library)?.to_string())
+}
+
 fn table(
     model: &Path,
     to: &str,

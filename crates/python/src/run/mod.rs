@@ -7,7 +7,7 @@ mod rows;
 mod search;
 mod watch;
 
-pub(crate) use files::export;
+pub(crate) use files::{export, import_model};
 pub(crate) use language::LanguageModel;
 pub(crate) use model::TableModel;
 pub(crate) use rows::Rows;

@@ -1,0 +1,62 @@
+//! A model of another tool, whatever its format.
+
+use crate::onnx::{Error, Model, Result, Tensor};
+use std::path::Path;
+
+/// What a file of another tool holds.
+///
+/// ```
+/// use ff_interop::Foreign;
+/// let error = Foreign::open("model.docx".as_ref()).unwrap_err();
+/// assert!(error.to_string().contains(".onnx"));
+/// ```
+#[derive(Debug)]
+pub enum Foreign {
+    /// A computation.
+    Graph(Box<Model>),
+    /// Weights alone, by name.
+    Weights(Vec<(String, Tensor)>),
+}
+
+impl Foreign {
+    /// Reads a model by the ending of its name.
+    ///
+    /// # Errors
+    /// The format is not known or not part of this build; the file is damaged, or holds what is not
+    /// read, by name.
+    pub fn open(path: &Path) -> Result<Self> {
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        match ending.as_deref() {
+            Some("onnx") => Ok(Self::Graph(Box::new(Model::open(path)?.with_its_data()?))),
+            #[cfg(feature = "keras")]
+            Some("keras" | "h5" | "hdf5" | "json") => {
+                let model = crate::keras::Model::open(path)?;
+                if model.has_layers() {
+                    return Ok(Self::Graph(Box::new(model.to_onnx()?)));
+                }
+                Ok(Self::Weights(model.weights()?))
+            }
+            _ => Err(Error::Unsupported(format!(
+                "{}: models are read from files that end in {}",
+                path.display(),
+                if cfg!(feature = "keras") { ".onnx, .keras, .h5 or .json" } else { ".onnx" }
+            ))),
+        }
+    }
+    /// The same with weights from another file: layers of Keras, saved without their weights or with
+    /// older ones.
+    ///
+    /// # Errors
+    /// As [`Foreign::open`]; only models of Keras keep weights in files of their own.
+    pub fn open_with_weights(path: &Path, weights: &Path) -> Result<Self> {
+        #[cfg(feature = "keras")]
+        if path.extension().is_some_and(|ending| !ending.eq_ignore_ascii_case("onnx")) {
+            use crate::keras::Model;
+            let model = Model::open(path)?.with_weights(Model::open(weights)?)?;
+            return Ok(Self::Graph(Box::new(model.to_onnx()?)));
+        }
+        let message =
+            "weights in a file of their own belong to models of Keras (.keras, .h5, .json)";
+        Err(Error::Unsupported(format!("{}, {}: {message}", path.display(), weights.display())))
+    }
+}
